@@ -1,0 +1,1 @@
+"""What is done to pixels, and nothing else: Pillow in, Pillow out."""

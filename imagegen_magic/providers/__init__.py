@@ -1,0 +1,1 @@
+"""What each gateway is: pure data and functions, one file each."""

@@ -1,0 +1,82 @@
+"""What was asked, in the user's words and independent of any gateway."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field, fields
+from types import MappingProxyType
+from typing import Any, Literal
+
+_RATIO = re.compile(r"(\d{1,4}):(\d{1,4})")
+_PIXELS = re.compile(r"(\d{1,6})[x×X](\d{1,6})")
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A size as a person says it: a ratio `16:9`, pixels `1536x1024`, or `auto`.
+
+    `width` and `height` are the ratio's terms or the pixels, and 0 for `auto`.
+    """
+
+    kind: Literal["ratio", "pixels", "auto"]
+    width: int = 0
+    height: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Size:
+        """Read a size; raises ValueError where it is none of the three forms."""
+        text = text.strip()
+        if text.lower() == "auto":
+            return cls("auto")
+        for kind, pattern in (("ratio", _RATIO), ("pixels", _PIXELS)):
+            if match := pattern.fullmatch(text):
+                width, height = int(match[1]), int(match[2])
+                if width and height:
+                    return cls(kind, width, height)  # type: ignore[arg-type]  # mypy widens the literals in the tuple
+        raise ValueError(f"{text!r} is not a size: give a ratio like 16:9, pixels like 1536x1024, or auto")
+
+    def __str__(self) -> str:
+        if self.kind == "auto":
+            return "auto"
+        return f"{self.width}{':' if self.kind == 'ratio' else 'x'}{self.height}"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """What was asked; `None` means the default, which the plan fills in explicitly.
+
+    `size` is a ratio, pixels or `auto` as text; `resolution` a tier (`1k`); `n` the number of pictures;
+    `output_compression` 0-100; `references` and `mask` are addresses; `extra` holds further fields for the wire.
+    """
+
+    prompt: str
+    _: KW_ONLY
+    model: str | None = None
+    size: str | None = None
+    resolution: str | None = None
+    quality: str | None = None
+    n: int | None = None
+    background: str | None = None
+    moderation: str | None = None
+    output_format: str | None = None
+    output_compression: int | None = None
+    references: tuple[str, ...] = ()
+    mask: str | None = None
+    callback_url: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        references = (self.references,) if isinstance(self.references, str) else tuple(self.references)
+        object.__setattr__(self, "references", references)
+        object.__setattr__(self, "extra", MappingProxyType(dict(self.extra)))
+
+    def asked(self) -> dict[str, Any]:
+        """Return only what was said, as plain JSON values."""
+        said: dict[str, Any] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value is None or value == () or (item.name == "extra" and not value):
+                continue
+            said[item.name] = dict(value) if item.name == "extra" else list(value) if isinstance(value, tuple) else value
+        return said

@@ -1,0 +1,175 @@
+"""What comes back: money in its own unit, progress on the way, pictures at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from imagegen_magic.errors import ImageGenError
+from imagegen_magic.request import ImageRequest
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Kind = Literal["measured", "reserved", "estimated", "unknown"]
+_CERTAINTY: tuple[Kind, ...] = ("measured", "reserved", "estimated", "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """An amount in the gateway's own unit (`USD`, `credits`, …), or unknown; never 0 for unknown.
+
+    `kind` says how it is known, `source` by whom and `checked` on which date (ISO). `unknown` counts the parts of a
+    sum whose price is not known.
+    """
+
+    amount: Decimal | None = None
+    unit: str = ""
+    kind: Kind = "unknown"
+    source: str = ""
+    checked: str = ""
+    unknown: int = 0
+
+    def __str__(self) -> str:
+        if self.amount is None:
+            return "cost unknown"
+        text = f"${self.amount:f}" if self.unit == "USD" else f"{self.amount:f} {self.unit}"
+        mark = {"estimated": "about ", "reserved": "reserved "}.get(self.kind, "")
+        return f"{mark}{text}" + (f" + {self.unknown} unknown" if self.unknown else "")
+
+    def share(self, parts: int) -> Cost:
+        """Return what one of `parts` equal pictures costs."""
+        if self.amount is None or parts < 2:
+            return self
+        return Cost(self.amount / parts, self.unit, self.kind, self.source, self.checked)
+
+
+def total(costs: Iterable[Cost]) -> tuple[Cost, ...]:
+    """Add costs within each unit, never across; what is unknown is counted in the first sum, or stands alone."""
+    sums: dict[str, Cost] = {}
+    unknown = 0
+    for cost in costs:
+        if cost.amount is None:
+            unknown += 1
+            continue
+        before = sums.get(cost.unit)
+        if before is None or before.amount is None:
+            sums[cost.unit] = cost
+            continue
+        kind = max(before.kind, cost.kind, key=_CERTAINTY.index)
+        sums[cost.unit] = Cost(before.amount + cost.amount, cost.unit, kind, cost.source, cost.checked, before.unknown + cost.unknown)
+    if not sums:
+        return (Cost(),)
+    first, *others = sums.values()
+    counted = Cost(first.amount, first.unit, first.kind, first.source, first.checked, first.unknown + unknown)
+    return (counted, *others)
+
+
+Stage = Literal["planned", "submitting", "waiting", "fetching", "saved", "failed", "left"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where one task stands.
+
+    `task` of `tasks` counts from 0; `row` is the ledger's id of the task; `since` the epoch seconds at which it was
+    submitted (or planned); `fraction` is 0..1 where the gateway tells one; `usual` the seconds such a task usually
+    takes, (low, high), from history; `note` what a person should know now. `left` means: we stopped waiting, the
+    gateway did not.
+    """
+
+    stage: Stage
+    task: int
+    tasks: int
+    row: int
+    since: float
+    fraction: float | None = None
+    usual: tuple[float, float] | None = None
+    note: str = ""
+    error: ImageGenError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedImage:
+    """One picture, whole and on disk.
+
+    `width` and `height` in pixels, from its bytes; `seconds` from submit to finished; `created` epoch seconds; `id` is the ledger's.
+    `differences` says in words where it is not what was asked.
+    """
+
+    path: Path
+    url: str
+    width: int
+    height: int
+    mime_type: str
+    size_asked: str
+    request: ImageRequest
+    provider: str
+    model: str
+    task_id: str
+    cost: Cost
+    created: float
+    seconds: float | None = None
+    id: int = 0
+    task: int = 0
+    differences: tuple[str, ...] = ()
+
+    @property
+    def data(self) -> bytes:
+        """The gateway's bytes, untouched. Raises FileNotFoundError where the file was moved."""
+        return self.path.read_bytes()
+
+    def open(self) -> Image:
+        """Open the picture with Pillow."""
+        from PIL import Image
+
+        return Image.open(self.path)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        from imagegen_magic.pictures.preview import preview
+
+        small = preview(self.data)
+        bundle = {small.mime_type: small.base64, "text/plain": str(self.path)}
+        return bundle, {small.mime_type: {"width": small.width, "height": small.height}}
+
+
+@dataclass(frozen=True, slots=True)
+class Generation(Sequence[GeneratedImage]):
+    """What a cell returns: a sequence of pictures, with what was asked, by whom, its cost and duration.
+
+    `seconds` is the wall time of the whole; `tasks` the gateway's task ids; `errors` what went wrong beside the
+    pictures that were made.
+    """
+
+    images: tuple[GeneratedImage, ...]
+    request: ImageRequest
+    provider: str
+    seconds: float
+    tasks: tuple[str, ...]
+    errors: tuple[ImageGenError, ...] = field(default=())
+    costs: tuple[Cost, ...] = (Cost(),)
+
+    @property
+    def cost(self) -> Cost:
+        """What all of it cost, in the gateway's own unit."""
+        return self.costs[0]
+
+    @overload
+    def __getitem__(self, index: int) -> GeneratedImage: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[GeneratedImage]: ...
+    def __getitem__(self, index: int | slice) -> GeneratedImage | Sequence[GeneratedImage]:
+        return self.images[index]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[GeneratedImage]:
+        return iter(self.images)
+
+    def __repr__(self) -> str:
+        paths = ", ".join(str(image.path) for image in self.images)
+        return f"<Generation of {len(self)} by {self.provider}: {paths}>"

@@ -1,0 +1,1 @@
+"""The gateways in a box: an ASGI app that speaks every dialect."""
