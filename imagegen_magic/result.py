@@ -14,6 +14,8 @@ from imagegen_magic.request import ImageRequest
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from imagegen_magic.pictures.preview import Preview
+
 Kind = Literal["measured", "reserved", "estimated", "unknown"]
 _CERTAINTY: tuple[Kind, ...] = ("measured", "reserved", "estimated", "unknown")
 
@@ -116,6 +118,7 @@ class GeneratedImage:
     id: int = 0
     task: int = 0
     differences: tuple[str, ...] = ()
+    preview: Preview | None = field(default=None, repr=False, compare=False)
 
     @property
     def data(self) -> bytes:
@@ -131,7 +134,7 @@ class GeneratedImage:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         from imagegen_magic.pictures.preview import preview
 
-        small = preview(self.data)
+        small = self.preview or preview(self.data)
         bundle = {small.mime_type: small.base64, "text/plain": str(self.path)}
         return bundle, {small.mime_type: {"width": small.width, "height": small.height}}
 

@@ -157,6 +157,7 @@ class Provider:
     docs_url: ClassVar[str] = ""
     models: ClassVar[tuple[Model, ...]]
     cadence: ClassVar[Cadence] = Cadence()
+    dialect: ClassVar[str] = ""  # whose wire format the sandbox shall speak for it; its own name where empty
 
     def model(self, name: str | None = None) -> Model:
         """Return the model of that name, the first where None; raises UnknownProvider."""
