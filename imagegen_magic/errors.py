@@ -13,6 +13,7 @@
     │   └── NotFound
     ├── ContentRejected         moderation said no
     ├── TaskFailed              the gateway accepted the task and failed at it
+    ├── WaitingStopped          the person stopped waiting; the gateway goes on
     ├── TaskTimeout             our patience ended; the task goes on at the gateway
     ├── SubmissionUnknown       sent, and nobody knows whether it was accepted
     ├── DownloadError           made, but the picture could not be fetched
@@ -55,9 +56,7 @@ class ImageGenError(Exception):
 
     _default_next_step: ClassVar[str] = "see %imagegen jobs"
 
-    def __init__(
-        self, what: str, *, whose: Whose | None = None, charged: Charged | None = None, next_step: str | None = None
-    ) -> None:
+    def __init__(self, what: str, *, whose: Whose | None = None, charged: Charged | None = None, next_step: str | None = None) -> None:
         super().__init__(what)
         self.what = what.rstrip(". ")
         self.whose = whose or type(self).whose
@@ -215,6 +214,14 @@ class TaskFailed(ImageGenError):
     """The gateway accepted the task and could not finish it."""
 
     _default_next_step = "run the cell again, or look at the gateway's own page for the charge"
+
+
+class WaitingStopped(ImageGenError):
+    """The person stopped waiting; what the gateway has accepted, it goes on making."""
+
+    whose: Whose = "you"
+    charged: Charged = "yes"
+    _default_next_step = "the gateway goes on; %imagegen resume collects what it makes, without paying again"
 
 
 class TaskTimeout(ImageGenError, TimeoutError):

@@ -40,7 +40,8 @@ class Cost:
             return "cost unknown"
         text = f"${self.amount:f}" if self.unit == "USD" else f"{self.amount:f} {self.unit}"
         mark = {"estimated": "about ", "reserved": "reserved "}.get(self.kind, "")
-        return f"{mark}{text}" + (f" + {self.unknown} unknown" if self.unknown else "")
+        money = f"{text} of play money" if self.source == "sandbox" else text
+        return f"{mark}{money}" + (f" + {self.unknown} unknown" if self.unknown else "")
 
     def share(self, parts: int) -> Cost:
         """Return what one of `parts` equal pictures costs."""
@@ -117,6 +118,7 @@ class GeneratedImage:
     seconds: float | None = None
     id: int = 0
     task: int = 0
+    sandbox: bool = False
     differences: tuple[str, ...] = ()
     preview: Preview | None = field(default=None, repr=False, compare=False)
 

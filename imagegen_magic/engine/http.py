@@ -1,0 +1,314 @@
+"""All HTTP: the key bound to its own origin, which failures may be repeated, and result addresses treated as somebody else's input.
+
+Whoever submits must know one thing of a failure: was it certainly not sent (`NotSent`), or may it have arrived (`Lost`)?
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+import socket
+import ssl
+import urllib.request
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import httpcore
+import httpx
+
+from imagegen_magic.engine.keys import Key
+from imagegen_magic.errors import DownloadError, ImageInvalid
+from imagegen_magic.providers.base import Call, Provider
+
+SANDBOX_ORIGIN = "http://sandbox.invalid"
+LANE = 8  # connections a lane; httpcore's pool turns quadratic when requests queue inside it, so they queue before it
+MOST_BYTES = 64 * 2**20
+_HOPS = 5
+_SENT_NOTHING = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError, httpx.InvalidURL)
+
+
+class NotSent(Exception):
+    """No connection was made, so nothing arrived."""
+
+
+class Lost(Exception):
+    """The request went out and no whole answer came back."""
+
+
+class Refused(Exception):
+    """A result address answered with a status that says: not (any more) here."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: decoded JSON, or the text where it was none; `retry_after` in seconds."""
+
+    status: int
+    content: Any
+    request_id: str = ""
+    retry_after: float | None = None
+
+
+class _Guard(httpcore.AsyncNetworkBackend):
+    """Connects to public addresses only; the name is resolved once and that very address is connected to."""
+
+    def __init__(self) -> None:
+        self._inner = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from error
+        addresses = [str(entry[4][0]) for entry in found]
+        for address in addresses:
+            if not is_public(address):
+                raise _PrivatePeer(host, address)
+        return await self._inner.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
+
+    async def sleep(self, seconds: float) -> None:
+        await self._inner.sleep(seconds)
+
+
+class _PrivatePeer(Exception):
+    def __init__(self, host: str, address: str) -> None:
+        super().__init__(f"{host} is {address}")
+
+
+def is_public(address: str) -> bool:
+    """Say whether an IP address is a public one."""
+    ip = ipaddress.ip_address(address.split("%")[0])
+    mapped = getattr(ip, "ipv4_mapped", None)
+    return (mapped or ip).is_global and not (mapped or ip).is_multicast
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+class _Bearer(httpx.Auth):
+    """Puts the key on requests to the configured origin, and on no others."""
+
+    def __init__(self, key: Key, base_url: str) -> None:
+        self._key, self._home = key, _origin(base_url)
+
+    def auth_flow(self, request: httpx.Request) -> Any:
+        if _origin(str(request.url)) == self._home:
+            request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
+        yield request
+
+
+class Lane:
+    """A client for one kind of request, with its own queue before a small pool."""
+
+    def __init__(self, clients: Clients, *, size: int = LANE, timeout: float = 30.0) -> None:
+        self._clients, self._size, self._timeout = clients, size, timeout
+        self._open: dict[str, httpx.AsyncClient] = {}
+        self._queue = asyncio.Semaphore(size)
+
+    async def _client(self, url: str, guarded: bool) -> httpx.AsyncClient:
+        kind = "sandbox" if _in_sandbox(url) else urlsplit(url).scheme + ("-guarded" if guarded else "")
+        if kind not in self._open:
+            self._open[kind] = await self._build(kind)
+        return self._open[kind]
+
+    async def _build(self, kind: str) -> httpx.AsyncClient:
+        limits = httpx.Limits(max_connections=self._size, max_keepalive_connections=self._size, keepalive_expiry=2.0)
+        timeout = httpx.Timeout(self._timeout, connect=10.0)
+        if kind == "sandbox":
+            return httpx.AsyncClient(transport=self._clients.sandbox_transport(), timeout=timeout)
+        context = await self._clients.tls() if kind.startswith("https") else _no_tls()
+        if not kind.endswith("-guarded"):
+            return httpx.AsyncClient(verify=context, limits=limits, timeout=timeout)
+        transport = httpx.AsyncHTTPTransport(verify=context, limits=limits)
+        transport._pool._network_backend = _Guard()  # httpx has no public way to choose the peer
+        return httpx.AsyncClient(transport=transport, timeout=timeout)
+
+    @contextlib.asynccontextmanager
+    async def stream(self, method: str, url: str, *, guarded: bool = False, **options: Any) -> AsyncIterator[httpx.Response]:
+        """Send a request when the lane has room, and give its answer as a stream; `guarded` to public peers only.
+
+        Raises NotSent or Lost.
+        """
+        async with self._queue:
+            client = await self._client(url, guarded)
+            try:
+                async with client.stream(method, url, follow_redirects=False, **options) as response:
+                    yield response
+            except _SENT_NOTHING as error:
+                raise NotSent(_words(error)) from None
+            except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+                raise Lost(_words(error)) from None
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for client in self._open.values():
+            await client.aclose()
+        self._open.clear()
+
+
+def _words(error: Exception) -> str:
+    return str(error) or {"ReadTimeout": "no answer in time", "ConnectTimeout": "no connection in time"}.get(
+        type(error).__name__, type(error).__name__
+    )
+
+
+def _proxied(url: str) -> bool:
+    parts = urlsplit(url)
+    proxies = urllib.request.getproxies()
+    return bool(proxies.get(parts.scheme) or proxies.get("all")) and not urllib.request.proxy_bypass(parts.hostname or "")
+
+
+def _no_tls() -> ssl.SSLContext:
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # nothing loaded: costs microseconds, and refuses every certificate
+
+
+class Clients:
+    """The three lanes of one event loop: looks, submissions, downloads; short ones never wait behind long ones."""
+
+    def __init__(self, *, sandbox_home: Path | None = None, submits_at_once: int = LANE, submit_timeout: float = 120.0) -> None:
+        self._sandbox_home = sandbox_home
+        self._sandbox: httpx.AsyncBaseTransport | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._tls_lock = asyncio.Lock()
+        self.looks = Lane(self)
+        self.submits = Lane(self, size=submits_at_once, timeout=submit_timeout)
+        self.downloads = Lane(self, timeout=60.0)
+
+    async def tls(self) -> ssl.SSLContext:
+        """Return the one TLS context, made in a thread: reading the certificates takes 40 ms."""
+        async with self._tls_lock:
+            if self._tls is None:
+                self._tls = await asyncio.to_thread(httpx.create_ssl_context)
+        return self._tls
+
+    def sandbox_transport(self) -> httpx.AsyncBaseTransport:
+        """Return the way into the sandbox in this process."""
+        if self._sandbox is None:
+            from imagegen_magic.sandbox.app import create_app
+
+            self._sandbox = httpx.ASGITransport(create_app(home=self._sandbox_home))
+        return self._sandbox
+
+    async def call(
+        self, lane: Lane, provider: Provider, base_url: str, key: Key, call: Call, *, headers: dict[str, str] | None = None
+    ) -> Answer:
+        """Make one call to a gateway and read its answer whole. Raises NotSent or Lost.
+
+        A redirect is an answer like any other: the key does not follow it.
+        """
+        url = base_url.rstrip("/") + call.path
+        options: dict[str, Any] = {"headers": {"User-Agent": "imagegen_magic", **(headers or {})}, "auth": _Bearer(key, base_url)}
+        if call.json is not None:
+            options["json"] = dict(call.json)
+        async with lane.stream(call.method, url, **options) as response:
+            text = key.redact((await _read(response, 8 * 2**20)).decode("utf-8", "replace"))
+            return Answer(response.status_code, _decode(text), _request_id(response), retry_after(response.headers.get("Retry-After")))
+
+    async def close(self) -> None:
+        """Close all lanes."""
+        for lane in (self.looks, self.submits, self.downloads):
+            await lane.close()
+
+    async def download(self, url: str, base_url: str) -> bytes:
+        """Fetch a result address without any key, following at most five redirects.
+
+        Raises Refused where it is gone, Lost or NotSent where the network failed, DownloadError where the address itself
+        is not to be trusted, ImageInvalid where it is too large.
+        """
+        for _ in range(_HOPS + 1):
+            guarded = _check_address(url, base_url)
+            try:
+                async with self.downloads.stream("GET", url, guarded=guarded, headers={"Accept-Encoding": "identity"}) as response:
+                    if response.is_redirect:
+                        url = urljoin(url, response.headers.get("Location", ""))
+                        continue
+                    if response.status_code != 200:
+                        raise Refused(response.status_code)
+                    return await _read(response, MOST_BYTES)
+            except _PrivatePeer as error:
+                raise DownloadError(f"The gateway's result address leads into a private network ({error})", whose="gateway") from None
+        raise DownloadError(f"The result address was redirected more than {_HOPS} times", whose="gateway")
+
+
+def _check_address(url: str, base_url: str) -> bool:
+    """Refuse an address that is not to be trusted; say whether its peer must be guarded (it is not the gateway's own host)."""
+    scheme, host, _ = _origin(url)
+    base_scheme, base_host, _ = _origin(base_url)
+    if scheme != "https" and not (scheme == "http" and base_scheme == "http"):
+        raise DownloadError(f"The gateway's result address is {scheme or 'no'}:// and not https://", whose="gateway")
+    if not host:
+        raise DownloadError("The gateway's result address names no host", whose="gateway")
+    if host == base_host:
+        return False
+    if _is_private_host(host):
+        raise DownloadError(f"The gateway's result address leads into a private network ({host})", whose="gateway")
+    return not _proxied(url)
+
+
+def _is_private_host(host: str) -> bool:
+    try:
+        return not is_public(host)
+    except ValueError:
+        return host == "localhost" or host.endswith((".localhost", ".local", ".internal"))
+
+
+def _in_sandbox(url: str) -> bool:
+    return url.startswith(SANDBOX_ORIGIN + "/")
+
+
+async def _read(response: httpx.Response, most: int) -> bytes:
+    told = response.headers.get("Content-Length", "")
+    if told.isdigit() and int(told) > most:
+        raise ImageInvalid(f"The answer is {int(told) / 2**20:.0f} MiB, more than the {most / 2**20:.0f} MiB that are read")
+    pieces, size = [], 0
+    async for piece in response.aiter_bytes():
+        size += len(piece)
+        if size > most:
+            raise ImageInvalid(f"The answer is more than the {most / 2**20:.0f} MiB that are read")
+        pieces.append(piece)
+    if told.isdigit() and size < int(told) and "Content-Encoding" not in response.headers:
+        raise Lost(f"only {size} of {told} bytes came")
+    return b"".join(pieces)
+
+
+def _decode(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _request_id(response: httpx.Response) -> str:
+    return str(response.headers.get("X-Request-Id") or response.headers.get("CF-Ray") or "")
+
+
+def retry_after(header: str | None) -> float | None:
+    """Read a Retry-After header, in seconds from now; None where it says nothing."""
+    if not header:
+        return None
+    with contextlib.suppress(ValueError):
+        return max(0.0, float(header))
+    with contextlib.suppress(ValueError, TypeError):
+        import time
+
+        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
+    return None

@@ -1,0 +1,219 @@
+"""Looking after open tasks: one lookout a gateway, many tasks in one look where the gateway allows it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from imagegen_magic.engine.http import LANE, Answer, Lost, NotSent
+from imagegen_magic.engine.looking import Durations, next_look, together
+from imagegen_magic.errors import APIError, ContentRejected, ImageGenError, NotFound, TaskFailed
+from imagegen_magic.providers.base import Cadence, Call, Done, Failed, Provider, TaskState, Waiting
+
+_WORST_PAUSE = 20.0  # seconds between looks while the gateway does not answer
+_FORGIVEN = 5  # "no such task" answers in a row that may be a gateway not yet knowing its own task
+
+Tell = Callable[[Waiting | None, str], None]
+
+
+@dataclass(eq=False, slots=True)
+class _Open:
+    task_id: str
+    submitted: float  # epoch seconds
+    durations: Callable[[], Durations]
+    tell: Tell
+    outcome: asyncio.Future[Done | Failed]
+    looked: float  # epoch seconds of the last look
+    before: float  # of the look before that one
+    due: float = 0.0
+    late: bool = False  # taken up again long after: when it finished, nobody saw
+    troubles: int = 0
+    missing: int = 0
+
+
+class Lookout:
+    """Looks at all open tasks of one gateway, each when the looking rule says so; used on one event loop.
+
+    `call` makes a call with the gateway's key; `cadence` says how often it may.
+    """
+
+    def __init__(self, provider: Provider, cadence: Cadence, call: Callable[[Call], Awaitable[Answer]]) -> None:
+        self.looks = 0
+        self._provider, self._cadence, self._call = provider, cadence, call
+        self._batch = cadence.batch
+        self._queue: list[tuple[float, int, _Open]] = []
+        self._order = itertools.count()
+        self._wake = asyncio.Event()
+        self._room = asyncio.Semaphore(LANE)
+        self._runner: asyncio.Task[None] | None = None
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def watch(
+        self, task_id: str, *, submitted: float, durations: Callable[[], Durations], tell: Tell, now: bool = False
+    ) -> Done | Failed:
+        """Return what became of a task; `tell` hears of changes on the way. `now` looks at once.
+
+        Raises APIError where the gateway will not say (the key, the account, an unknown task); the task may still be alive.
+        """
+        item = _Open(task_id, submitted, durations, tell, asyncio.get_running_loop().create_future(), submitted, submitted, late=now)
+        self._schedule(item, time.time() if now else None)
+        if self._runner is None or self._runner.done():
+            self._runner = asyncio.create_task(self._run(), name=f"lookout-{self._provider.name}")
+        return await item.outcome
+
+    async def look_once(self, task_id: str) -> TaskState:
+        """Look at one task now, out of turn. Raises NotSent, Lost or the gateway's error."""
+        self.looks += 1
+        answer = await self._call(self._provider.task_call(task_id))
+        if answer.status >= 400:
+            raise self._provider.read_error(answer.status, answer.content)
+        return self._provider.read_task(answer.content)
+
+    def _schedule(self, item: _Open, due: float | None = None) -> None:
+        if due is None:
+            cadence = self._cadence
+            last = item.looked - item.submitted
+            due = item.submitted + next_look(last, item.durations(), least=cadence.least, first=cadence.first)
+        item.due = due
+        heapq.heappush(self._queue, (due, next(self._order), item))
+        self._wake.set()
+
+    async def _run(self) -> None:
+        while self._queue or self._under_way:
+            self._wake.clear()
+            for lot in self._lots(time.time()):
+                await self._room.acquire()
+                look = asyncio.create_task(self._look(lot))
+                self._under_way.add(look)
+                look.add_done_callback(partial(self._finished, lot))
+            await self._sleep()
+
+    def _finished(self, lot: Sequence[_Open], look: asyncio.Task[None]) -> None:
+        self._under_way.discard(look)
+        self._room.release()
+        self._wake.set()
+        if not look.cancelled() and (error := look.exception()):
+            self._fail(lot, error)  # a defect in a provider's reader: whoever waits must hear of it
+
+    async def _sleep(self) -> None:
+        pause = self._queue[0][0] - time.time() if self._queue else None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if pause is None else max(pause, 0.001)):
+                await self._wake.wait()
+
+    def _lots(self, now: float) -> list[list[_Open]]:
+        """Take what is due off the queue: alone, or with all that may come along in one batch query."""
+        window = 2.0 if self._batch else 0.0
+        if not self._queue or self._queue[0][0] > now:
+            return []
+        near = []
+        while self._queue and self._queue[0][0] <= now + window:
+            item = heapq.heappop(self._queue)[2]
+            if not item.outcome.done():
+                near.append(item)
+        if not self._batch:
+            return [[item] for item in near]
+        lots = together([(item, item.due, item.looked) for item in near], now, least=self._cadence.least, batch=self._batch, window=window)
+        taken = {id(item) for lot in lots for item in lot}
+        for item in near:
+            if id(item) not in taken:
+                heapq.heappush(self._queue, (item.due, next(self._order), item))
+        return lots
+
+    async def _look(self, lot: Sequence[_Open]) -> None:
+        lot = [item for item in lot if not item.outcome.done()]
+        if not lot:
+            return None
+        call = self._provider.batch_call([item.task_id for item in lot]) if self._batch else None
+        for item in lot:
+            item.before, item.looked = item.looked, time.time()
+        try:
+            self.looks += 1
+            answer = await self._call(call or self._provider.task_call(lot[0].task_id))
+        except (NotSent, Lost) as trouble:
+            return self._trouble(lot, f"the gateway cannot be reached ({trouble}), still looking")
+        if answer.status == 429 or answer.status >= 500:
+            return self._trouble(lot, f"the gateway answers {answer.status}, still looking", answer.retry_after)
+        if call is not None:
+            return self._take_batch(lot, answer)
+        self._take_single(lot[0], answer)
+        for item in lot[1:]:
+            self._schedule(item)
+        return None
+
+    def _take_batch(self, lot: Iterable[_Open], answer: Answer) -> None:
+        if answer.status in (401, 402, 403):
+            return self._fail(lot, self._provider.read_error(answer.status, answer.content))
+        try:
+            if answer.status >= 400:
+                raise self._provider.read_error(answer.status, answer.content)
+            states = self._provider.read_batch(answer.content)
+        except ImageGenError:
+            self._batch = 0  # this gateway's batch query is not what its page says: one by one from here on
+            for item in lot:
+                self._schedule(item, max(time.time(), item.looked + self._cadence.least))
+            return None
+        for item in lot:
+            if state := states.get(item.task_id):
+                self._take(item, state)
+            else:
+                self._missed(item, NotFound(f"{self._provider.title} does not know the task {item.task_id}", status=404))
+        return None
+
+    def _take_single(self, item: _Open, answer: Answer) -> None:
+        if answer.status >= 400:
+            error = self._provider.read_error(answer.status, answer.content)
+            if isinstance(error, (TaskFailed, ContentRejected)):
+                self._settle(item, Failed(error))
+            elif isinstance(error, NotFound):
+                self._missed(item, error)
+            else:
+                self._fail([item], error)
+            return
+        try:
+            state = self._provider.read_task(answer.content)
+        except APIError as error:
+            self._trouble([item], f"the gateway's answer cannot be read ({error.what}), still looking")
+            return
+        self._take(item, state)
+
+    def _take(self, item: _Open, state: TaskState) -> None:
+        item.troubles = item.missing = 0
+        if not isinstance(state, Waiting):
+            self._settle(item, state)
+            return
+        if not item.outcome.done():
+            item.tell(state, "")
+        self._schedule(item)
+
+    def _settle(self, item: _Open, state: Done | Failed) -> None:
+        if isinstance(state, Done) and state.seconds is None and not item.late:
+            state = replace(state, seconds=(item.before + item.looked) / 2 - item.submitted)
+        if not item.outcome.done():
+            item.outcome.set_result(state)
+
+    def _missed(self, item: _Open, error: NotFound) -> None:
+        item.missing += 1
+        if item.missing >= _FORGIVEN:
+            self._fail([item], error)
+        else:
+            self._trouble([item], "the gateway does not know the task yet, still looking")
+
+    def _fail(self, lot: Iterable[_Open], error: BaseException) -> None:
+        for item in lot:
+            if not item.outcome.done():
+                item.outcome.set_exception(error)
+
+    def _trouble(self, lot: Iterable[_Open], note: str, pause: float | None = None) -> None:
+        for item in lot:
+            item.troubles += 1
+            grown = min(_WORST_PAUSE, self._cadence.least * 2.0 ** min(item.troubles, 6))
+            if not item.outcome.done():
+                item.tell(None, note)
+            self._schedule(item, time.time() + max(self._cadence.least, pause if pause is not None else grown))

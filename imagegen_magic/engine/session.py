@@ -1,0 +1,122 @@
+"""What all requests of a process share: the ledger, the connections, one lookout a gateway, and the durations learnt."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from imagegen_magic.engine import loop
+from imagegen_magic.engine.gateways import SANDBOX_SCALE, Gateway
+from imagegen_magic.engine.http import Answer, Clients, Lane
+from imagegen_magic.engine.ledger import Ledger
+from imagegen_magic.engine.looking import Durations, fit, typical_seconds, usual
+from imagegen_magic.engine.polling import Lookout
+from imagegen_magic.engine.settings import Settings
+from imagegen_magic.providers.base import Call
+
+Kind = tuple[str, bool, str, str, str]  # provider, sandbox, model, quality, pixel tier: tasks whose durations are alike
+_LEARNT = 60  # durations of a kind that are remembered; older ones tell about another year's gateway
+
+_ledgers: dict[Path, Ledger] = {}
+_sessions: dict[tuple[asyncio.AbstractEventLoop, Path], Session] = {}
+
+
+class History:
+    """The durations of one kind of task, and the expectation fitted to them."""
+
+    def __init__(self, seconds: list[float], prior: float) -> None:
+        self._seconds, self._prior = seconds, prior
+        self._fitted: Durations | None = None
+
+    def learn(self, seconds: float) -> None:
+        """Remember one more duration, at once for all who wait."""
+        self._seconds = [*self._seconds, seconds][-_LEARNT:]
+        self._fitted = None
+
+    def durations(self) -> Durations:
+        """Return the expectation for the next task of this kind."""
+        if self._fitted is None:
+            self._fitted = fit(self._seconds, self._prior)
+        return self._fitted
+
+    def usual(self) -> tuple[float, float] | None:
+        """Return what such a task usually takes, in seconds; None without enough history."""
+        return usual(self._seconds)
+
+
+class Session:
+    """The engine's shared parts on one event loop with one ledger."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.ledger = ledger_of(settings)
+        self.clients = Clients(
+            sandbox_home=settings.home / "sandbox",
+            submits_at_once=settings.get("submits_at_once"),
+            submit_timeout=settings.get("submit_timeout"),
+        )
+        self._lookouts: dict[Any, Lookout] = {}
+        self._rooms: dict[Any, asyncio.Semaphore] = {}
+        self._histories: dict[Kind, History] = {}
+        loop.at_stop(self.close)
+
+    def lookout(self, gateway: Gateway) -> Lookout:
+        """Return the one who looks after this gateway's open tasks."""
+        name = (gateway.provider.name, gateway.base_url, gateway.key, gateway.cadence)
+        if name not in self._lookouts:
+            self._lookouts[name] = Lookout(gateway.provider, gateway.cadence, self._looker(gateway))
+        return self._lookouts[name]
+
+    def _looker(self, gateway: Gateway) -> Callable[[Call], Any]:
+        async def look(call: Call) -> Answer:
+            return await self.call(self.clients.looks, gateway, call)
+
+        return look
+
+    async def call(self, lane: Lane, gateway: Gateway, call: Call, headers: dict[str, str] | None = None) -> Answer:
+        """Make a call to a gateway with its key. Raises NotSent or Lost."""
+        return await self.clients.call(lane, gateway.provider, gateway.base_url, gateway.key, call, headers=headers)
+
+    def room(self, gateway: Gateway, submits_at_once: int) -> asyncio.Semaphore:
+        """Return the gateway's bound on submissions in flight."""
+        name = (gateway.provider.name, gateway.base_url, submits_at_once)
+        return self._rooms.setdefault(name, asyncio.Semaphore(submits_at_once))
+
+    async def history(self, kind: Kind, megapixels: float) -> History:
+        """Return the durations of a kind of task, read from the ledger once."""
+        if kind not in self._histories:
+            provider, sandbox, model, quality, tier = kind
+            known = await self.ledger.durations(provider, model, quality, tier, limit=_LEARNT, sandbox=sandbox)
+            prior = typical_seconds(quality, megapixels) * (SANDBOX_SCALE if sandbox else 1)
+            self._histories.setdefault(kind, History(known[::-1], prior))
+        return self._histories[kind]
+
+    async def close(self) -> None:
+        """Close the connections and the ledger."""
+        await self.clients.close()
+        self.ledger.close()
+        _ledgers.clear()
+        _sessions.clear()
+
+
+def ledger_of(settings: Settings) -> Ledger:
+    """Return this process's ledger in the folder that the settings name."""
+    home = settings.home.absolute()
+    if home not in _ledgers:
+        _ledgers[home] = Ledger(home)
+    return _ledgers[home]
+
+
+def session_of(settings: Settings) -> Session:
+    """Return what the running loop's requests share; one for each ledger."""
+    place = (asyncio.get_running_loop(), settings.home.absolute())
+    if place not in _sessions:
+        _sessions[place] = Session(settings)
+    return _sessions[place]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_ledgers.clear)
+    os.register_at_fork(after_in_child=_sessions.clear)

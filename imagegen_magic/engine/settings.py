@@ -1,0 +1,141 @@
+"""Which options hold, and who said so: built in, the environment, pyproject.toml, the notebook; nearest to the cell wins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from imagegen_magic.errors import UnsupportedOption
+
+_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
+
+
+def _flag(text: Any) -> bool:
+    word = str(text).strip().lower()
+    if word not in _TRUE | _FALSE:
+        raise ValueError("give 1 or 0")
+    return word in _TRUE
+
+
+def _positive(text: Any) -> float:
+    number = float(text)
+    if not number > 0:
+        raise ValueError("give a number above 0")
+    return number
+
+
+def _count(text: Any) -> int:
+    return int(_positive(text))
+
+
+# name -> (how to read it, built-in value); the request's own options have no built-in value: the plan fills them in
+KNOWN: dict[str, tuple[Any, Any]] = {
+    "provider": (str, None),
+    "model": (str, None),
+    "size": (str, None),
+    "resolution": (str, None),
+    "quality": (str, None),
+    "n": (int, None),
+    "background": (str, None),
+    "moderation": (str, None),
+    "output_format": (str, None),
+    "output_compression": (int, None),
+    "timeout": (_positive, 600.0),
+    "submit_timeout": (_positive, 120.0),
+    "save_dir": (str, "imagegen"),
+    "name": (str, None),
+    "preview": (_count, 1024),
+    "sandbox": (_flag, False),
+    "poll_seconds": (_positive, None),
+    "submits_at_once": (_count, 8),
+    "home": (str, None),
+    "keep_loop": (_flag, False),
+}
+REQUEST_OPTIONS = ("model", "size", "resolution", "quality", "n", "background", "moderation", "output_format", "output_compression")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The options in force, each with its origin; `folder` is where the notebook (or script) is."""
+
+    folder: Path
+    values: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
+    look_alikes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def get(self, name: str) -> Any:
+        """Return the value in force; None where nobody said one. Raises KeyError for an unknown name."""
+        return self.values[name][0] if name in self.values else KNOWN[name][1]
+
+    def origin(self, name: str) -> str:
+        """Return who said so."""
+        return self.values[name][1] if name in self.values else "built in"
+
+    def replace(self, origin: str, **nearer: Any) -> Settings:
+        """Lay nearer values over these; None says nothing. Raises UnsupportedOption for what cannot be read."""
+        said = {name: _read(name, value, origin) for name, value in nearer.items() if value is not None}
+        return Settings(self.folder, {**self.values, **said}, self.look_alikes)
+
+    @property
+    def home(self) -> Path:
+        """The folder of the ledger: `IMAGEGEN_HOME`, else platformdirs' user data folder."""
+        if told := self.get("home"):
+            return Path(told).expanduser()
+        import platformdirs
+
+        return Path(platformdirs.user_data_dir("imagegen_magic", appauthor=False))
+
+    @property
+    def save_dir(self) -> Path:
+        """The folder of the originals, beside the notebook unless it is absolute."""
+        return self.folder / Path(self.get("save_dir")).expanduser()
+
+
+def _read(name: str, value: Any, origin: str) -> tuple[Any, str]:
+    if name not in KNOWN:
+        raise UnsupportedOption(f"{origin} has an option {name!r} that does not exist", option=name, value=value, allowed=sorted(KNOWN))
+    try:
+        return KNOWN[name][0](value), origin
+    except (TypeError, ValueError) as error:
+        raise UnsupportedOption(f"{name} = {value!r} in {origin} cannot be read ({error})", option=name, value=value) from None
+
+
+def load(start: Path | str | None = None) -> Settings:
+    """Read the environment and the nearest pyproject.toml upward from `start` (default: the working folder)."""
+    folder = Path(start) if start is not None else Path.cwd()
+    settings = Settings(folder)
+    for name in KNOWN:
+        variable = f"IMAGEGEN_{name.upper()}"
+        if os.environ.get(variable):
+            settings = settings.replace(f"environment {variable}", **{name: os.environ[variable]})
+    table, origin = _project_table(folder)
+    look_alikes = table.pop("providers", {})
+    settings = settings.replace(origin, **{name.replace("-", "_"): value for name, value in table.items()})
+    return Settings(settings.folder, settings.values, look_alikes)
+
+
+def _project_table(folder: Path) -> tuple[dict[str, Any], str]:
+    for place in (folder, *folder.resolve().parents):
+        file = place / "pyproject.toml"
+        try:
+            text = file.read_text(encoding="utf-8")
+        except OSError:
+            continue
+        if "imagegen" not in text:
+            return {}, ""
+        return _parse(text), file.name
+    return {}, ""
+
+
+def _parse(text: str) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        table = tomllib.loads(text).get("tool", {}).get("imagegen", {})
+    except tomllib.TOMLDecodeError as error:
+        raise UnsupportedOption(
+            f"pyproject.toml cannot be read: {error}", option="pyproject.toml", value="", next_step="mend the file"
+        ) from None
+    return dict(table)

@@ -1,0 +1,24 @@
+"""What every test starts from: no key, no configuration, no ledger but its own."""
+
+import os
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_world(tmp_path, monkeypatch):
+    """Give each test an empty environment, home and working folder of its own, and a fresh engine."""
+    for name in list(os.environ):
+        if name.startswith("IMAGEGEN_") or name.endswith(("_API_KEY", "_BASE_URL")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("IMAGEGEN_HOME", str(tmp_path / "home"))
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    yield work
+    import sys
+
+    if loop := sys.modules.get("imagegen_magic.engine.loop"):
+        loop.stop()
+    if keys := sys.modules.get("imagegen_magic.engine.keys"):
+        keys._remembered.clear()

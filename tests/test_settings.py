@@ -1,0 +1,91 @@
+"""Where an option's value comes from: nearest to the cell wins, and a wrong one is said, not dropped."""
+
+from pathlib import Path
+
+import pytest
+
+from imagegen_magic.engine.settings import KNOWN, load
+from imagegen_magic.errors import UnsupportedOption
+
+
+def test_built_in_values_and_origin(own_world):
+    """Without any configuration the documented defaults hold."""
+    settings = load()
+    assert (settings.get("timeout"), settings.get("save_dir"), settings.get("preview"), settings.get("submits_at_once")) == (600, "imagegen", 1024, 8)
+    assert settings.origin("timeout") == "built in"
+    assert settings.save_dir == own_world / "imagegen"
+
+
+def test_the_notebook_beats_the_project_beats_the_environment(own_world, monkeypatch):
+    """Nearest to the cell wins."""
+    monkeypatch.setenv("IMAGEGEN_QUALITY", "low")
+    assert (load().get("quality"), load().origin("quality")) == ("low", "environment IMAGEGEN_QUALITY")
+    (own_world / "pyproject.toml").write_text('[tool.imagegen]\nquality = "medium"\nsave-dir = "pics"\n')
+    assert (load().get("quality"), load().origin("quality")) == ("medium", "pyproject.toml")
+    assert load().save_dir == own_world / "pics"
+    assert load().replace("%config", quality="high").get("quality") == "high"
+    assert load().replace("%config", quality=None).get("quality") == "medium"
+
+
+def test_pyproject_is_found_upward(own_world):
+    """A notebook in a subfolder belongs to its project."""
+    (own_world / "pyproject.toml").write_text('[tool.imagegen]\nprovider = "evolink"\n')
+    below = own_world / "a" / "b"
+    below.mkdir(parents=True)
+    assert load(below).get("provider") == "evolink"
+
+
+def test_look_alikes_are_read(own_world):
+    """[tool.imagegen.providers.NAME] is a gateway, not an option."""
+    (own_world / "pyproject.toml").write_text('[tool.imagegen.providers.mine]\nlike = "apimart"\nbase_url = "https://x.example"\n')
+    assert load().look_alikes == {"mine": {"like": "apimart", "base_url": "https://x.example"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [('[tool.imagegen]\nqualty = "low"\n', "qualty"), ('[tool.imagegen]\ntimeout = "soon"\n', "timeout"), ("[tool.imagegen\n", "pyproject")],
+)
+def test_a_wrong_configuration_is_said(own_world, text, word):
+    """A misspelt option, an unreadable value or a broken file is an error, never dropped."""
+    (own_world / "pyproject.toml").write_text(text)
+    with pytest.raises(UnsupportedOption, match=word):
+        load()
+
+
+@pytest.mark.parametrize(("said", "meant"), [("1", True), ("true", True), ("0", False), ("no", False)])
+def test_flags_in_the_environment(monkeypatch, said, meant):
+    """IMAGEGEN_SANDBOX=1 is a yes."""
+    monkeypatch.setenv("IMAGEGEN_SANDBOX", said)
+    assert load().get("sandbox") is meant
+
+
+@pytest.mark.parametrize(("name", "value"), [("SANDBOX", "maybe"), ("POLL_SECONDS", "0"), ("POLL_SECONDS", "-3"), ("PREVIEW", "big")])
+def test_a_wrong_environment_is_said(monkeypatch, name, value):
+    """A value that cannot be read names its variable."""
+    monkeypatch.setenv(f"IMAGEGEN_{name}", value)
+    with pytest.raises(UnsupportedOption, match=f"IMAGEGEN_{name}"):
+        load()
+
+
+def test_home(monkeypatch, tmp_path):
+    """IMAGEGEN_HOME names the ledger's folder; without it, the user's data folder."""
+    assert load().home == tmp_path / "home"
+    monkeypatch.delenv("IMAGEGEN_HOME")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert load().home == tmp_path / "data" / "imagegen_magic"
+
+
+def test_absolute_and_home_save_dirs(own_world, monkeypatch, tmp_path):
+    """A save folder may be absolute or in the user's home."""
+    assert load().replace("x", save_dir="/pictures").save_dir == Path("/pictures")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load().replace("x", save_dir="~/pictures").save_dir == tmp_path / "pictures"
+
+
+def test_unknown_names():
+    """Asking for what does not exist is a KeyError; setting it is said in words."""
+    with pytest.raises(KeyError):
+        load().get("colour")
+    with pytest.raises(UnsupportedOption, match="colour"):
+        load().replace("%config", colour="red")
+    assert "provider" in KNOWN
