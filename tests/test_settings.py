@@ -11,7 +11,12 @@ from imagegen_magic.errors import UnsupportedOption
 def test_built_in_values_and_origin(own_world):
     """Without any configuration the documented defaults hold."""
     settings = load()
-    assert (settings.get("timeout"), settings.get("save_dir"), settings.get("preview"), settings.get("submits_at_once")) == (600, "imagegen", 1024, 8)
+    assert (settings.get("timeout"), settings.get("save_dir"), settings.get("preview"), settings.get("submits_at_once")) == (
+        600,
+        "imagegen",
+        1024,
+        8,
+    )
     assert settings.origin("timeout") == "built in"
     assert settings.save_dir == own_world / "imagegen"
 
@@ -43,7 +48,11 @@ def test_look_alikes_are_read(own_world):
 
 @pytest.mark.parametrize(
     ("text", "word"),
-    [('[tool.imagegen]\nqualty = "low"\n', "qualty"), ('[tool.imagegen]\ntimeout = "soon"\n', "timeout"), ("[tool.imagegen\n", "pyproject")],
+    [
+        ('[tool.imagegen]\nqualty = "low"\n', "qualty"),
+        ('[tool.imagegen]\ntimeout = "soon"\n', "timeout"),
+        ("[tool.imagegen\n", "pyproject"),
+    ],
 )
 def test_a_wrong_configuration_is_said(own_world, text, word):
     """A misspelt option, an unreadable value or a broken file is an error, never dropped."""

@@ -96,7 +96,10 @@ class Task:
 
 
 class Delivery:
-    """Carries one task home; `tell` hears of every step. The owner calls `carry()` once."""
+    """Carries one task home; the owner calls `carry()` once.
+
+    `tell` hears of every step; `hopeless` returns the error that makes submitting pointless, if there is one by now.
+    """
 
     def __init__(
         self,
@@ -106,8 +109,10 @@ class Delivery:
         task: Task,
         history: History,
         tell: Callable[[Progress | GeneratedImage], None],
+        hopeless: Callable[[], ImageGenError | None] = lambda: None,
     ) -> None:
         self.task, self.order = task, order
+        self._hopeless = hopeless
         self._session, self._gateway, self._history, self._tell_it = session, gateway, history, tell
         self._ledger = session.ledger
         self._asking_anew = asyncio.Lock()
@@ -151,15 +156,17 @@ class Delivery:
     async def _submit(self) -> None:
         room = self._session.room(self._gateway, self.order.submits_at_once)
         async with room:
+            if error := self._hopeless():
+                raise error
             self.task.submitted = time.time()
             self.tell("submitting")
             retrying = AsyncRetrying(
                 retry=retry_if_exception_type(_NotAccepted), wait=self._pause, stop=self._enough, before_sleep=self._say_pause, reraise=True
             )
             try:
-                await retrying(lambda: loop.to_the_end(self._post_and_record()))
+                await retrying(self._post_whole)
             except _NotAccepted as refusal:
-                await self._ledger.mark(self.task.row, "failed", error=str(refusal.error))
+                await self._fail(refusal.error)
                 raise refusal.error from None
         self.tell("waiting")
 
@@ -180,6 +187,9 @@ class Delivery:
         error = state.outcome.exception() if state.outcome else None
         pause = state.next_action.sleep if state.next_action else 0.0
         self.tell("submitting", f"{getattr(error, 'note', '')}, again in {pause:.0f} s")
+
+    async def _post_whole(self) -> None:
+        await loop.to_the_end(self._post_and_record())
 
     async def _post_and_record(self) -> None:
         task, ledger = self.task, self._ledger

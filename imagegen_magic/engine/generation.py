@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import secrets
 import time
 import warnings
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -46,11 +47,12 @@ class Job:
         self._deliveries: list[Delivery] = []
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
         self._handle: loop.Handle[Generation] | None = None
+        self._ending: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     @property
     def done(self) -> bool:
         """Whether all of it has ended, well or not."""
-        return self._handle is not None and self._handle.done()
+        return self._ending.done()
 
     @property
     def generation(self) -> Generation | None:
@@ -64,12 +66,18 @@ class Job:
 
     async def result(self) -> Generation:
         """Return the Generation; raises what ended it where nothing was made. Works on any loop; cancelling stops the waiting."""
-        assert self._handle is not None
-        return await loop.bridge(_of(self._handle)) if not self.done else self._handle.result()
+        try:
+            await asyncio.shield(asyncio.wrap_future(self._ending))
+        except asyncio.CancelledError:
+            self.cancel()
+            await asyncio.wait([asyncio.wrap_future(self._ending)], timeout=_LETTING_GO + 1)
+            raise
+        return self._outcome()
 
     def wait(self, timeout: float | None = None) -> Generation:
-        """Wait from synchronous code; raises TimeoutError after `timeout` seconds, while the job goes on."""
-        return loop.run(asyncio.wait_for(asyncio.shield(_eventually(self.result())), timeout))
+        """Wait from synchronous code; raises TimeoutError after `timeout` seconds. An interrupt leaves the job going on."""
+        loop.wait(self._ending, timeout)
+        return self._outcome()
 
     def __await__(self) -> Generator[Any, None, Generation]:
         return self.result().__await__()
@@ -83,19 +91,30 @@ class Job:
         state = "done" if self.done else "under way"
         return f"<Job {self.id}, {state}: {len(self.images)} of {self.expecting} pictures>"
 
-    # on the engine's loop
+    def _outcome(self) -> Generation:
+        assert self._handle is not None
+        if self._handle.cancelled():  # before it even began
+            raise _stopped(0)
+        return self._handle.result()
 
-    def _begin(self, prepare: Any) -> Job:
+    def _begin(self, prepare: Callable[[Job], Awaitable[None]]) -> Job:
         self._handle = loop.submit(self._run(prepare))
+        self._handle.add_done_callback(self._end)
         return self
 
-    async def _run(self, prepare: Any) -> Generation:
+    # from here on, on the engine's loop
+
+    def _end(self, handle: Any) -> None:
+        self._queue.put_nowait(None)
+        self._ending.set_result(None)
+
+    async def _run(self, prepare: Callable[[Job], Awaitable[None]]) -> Generation:
         try:
-            self._deliveries = await prepare(self)
+            await loop.to_the_end(prepare(self))
             await self._deliver_all()
-            return self._finished()
-        finally:
-            self._queue.put_nowait(None)
+        except asyncio.CancelledError:
+            await self._let_go()
+        return self._finished()
 
     def _tell(self, event: Event) -> None:
         if isinstance(event, GeneratedImage):
@@ -113,22 +132,23 @@ class Job:
             for task in under_way:
                 task.cancel()
             await asyncio.wait(under_way, timeout=_LETTING_GO)
-            await self._let_go()
+            raise
 
     async def _deliver(self, delivery: Delivery) -> None:
-        hopeless = next((error for error in self.errors if isinstance(error, (AuthenticationError, InsufficientBalance))), None)
         try:
-            if hopeless and not delivery.sent:
-                raise hopeless
             await delivery.carry()
         except ImageGenError as error:
             await self._ended(delivery, error)
+
+    def _hopeless(self) -> ImageGenError | None:
+        """Return the error that the next submission would meet as well."""
+        return next((error for error in self.errors if isinstance(error, (AuthenticationError, InsufficientBalance))), None)
 
     async def _ended(self, delivery: Delivery, error: ImageGenError) -> None:
         self.errors.append(error)
         if delivery.collectable:
             await delivery.release(str(error))
-        elif not delivery.sent:
+        elif not (delivery.sent or delivery.over):
             await delivery.drop()
         delivery.tell("left" if delivery.collectable else "failed", error=error)
 
@@ -138,13 +158,8 @@ class Job:
         remaining = [one for one in self._deliveries if one.task.position not in finished]
         going_on = [one for one in remaining if one.sent]
         await asyncio.gather(*(one.release("the waiting was stopped") if one.sent else one.drop() for one in remaining))
-        stopped = WaitingStopped(
-            f"The waiting was stopped; {_counted(len(going_on), 'task')} at the gateway",
-            charged="yes" if going_on else "no",
-            next_step=None if going_on else "nothing was sent that has not come back; run the cell again when you like",
-        )
-        if remaining:
-            self.errors.append(stopped)
+        stopped = _stopped(len(going_on))
+        self.errors.append(stopped)
         for one in remaining:
             one.tell("left", error=stopped)
 
@@ -166,20 +181,10 @@ class Job:
         )
 
 
-async def _of(handle: loop.Handle[Generation]) -> Generation:
-    try:
-        return await asyncio.shield(asyncio.wrap_future(handle))
-    except asyncio.CancelledError:
-        handle.cancel()
-        raise
-
-
-async def _eventually(awaitable: Any) -> Any:
-    return await awaitable
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"no {noun} goes on" if not number else f"1 {noun} goes on" if number == 1 else f"{number} {noun}s go on"
+def _stopped(going_on: int) -> WaitingStopped:
+    if not going_on:
+        return WaitingStopped("The waiting was stopped before anything was sent", charged="no", next_step="run the cell again when you like")
+    return WaitingStopped(f"The waiting was stopped; {going_on} task{'s go' if going_on > 1 else ' goes'} on at the gateway")
 
 
 def fill(request: ImageRequest, settings: Settings) -> ImageRequest:
@@ -224,8 +229,8 @@ def start(
     the_plan = registry.plan(gateway.provider, request, known(settings))
     job = Job(gateway, the_plan, request, the_plan.count)
 
-    async def prepare(job: Job) -> list[Delivery]:
-        return await _record(job, gateway, the_plan, request, settings, preview)
+    async def prepare(job: Job) -> None:
+        job._deliveries = await _record(job, gateway, the_plan, request, settings, preview)
 
     return job._begin(prepare)
 
@@ -275,7 +280,7 @@ async def _record(
     deliveries, first = [], 1
     for position, (row, task) in enumerate(zip(rows, tasks, strict=True)):
         own = Task(row, position, first, task.pictures, task.sent, task.idempotency_key)
-        deliveries.append(Delivery(session, gateway, order, own, history, job._tell))
+        deliveries.append(Delivery(session, gateway, order, own, history, job._tell, job._hopeless))
         first += task.pictures
     return deliveries
 
@@ -317,8 +322,8 @@ def resume(settings: Settings | None = None, *, ids: Sequence[int] | None = None
             "the gateway accepted, so nothing was sent again. Look at the gateway's own task list; %imagegen jobs shows which."
         )
 
-    async def prepare(job: Job) -> list[Delivery]:
-        return await _take_up(job, rows, settings, preview)
+    async def prepare(job: Job) -> None:
+        job._deliveries = await _take_up(job, rows, settings, preview)
 
     return job._begin(prepare)
 

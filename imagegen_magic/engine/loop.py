@@ -11,6 +11,7 @@ import atexit
 import concurrent.futures
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
@@ -158,13 +159,22 @@ def run(awaitable: Awaitable[T]) -> T:
         raise RuntimeError("run() would wait for itself on the engine's thread: use await")
     handle = submit(awaitable)
     try:
-        while not handle.done():
-            concurrent.futures.wait([handle], timeout=_STEP)
+        wait(handle)
     except BaseException:
         handle.cancel()
         concurrent.futures.wait([handle], timeout=_GRACE)
         raise
     return handle.result()
+
+
+def wait(future: concurrent.futures.Future[Any], timeout: float | None = None) -> None:
+    """Wait from synchronous code in steps short enough for an interrupt; raises TimeoutError after `timeout` seconds."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while not future.done():
+        left = _STEP if deadline is None else min(_STEP, deadline - time.monotonic())
+        if left <= 0:
+            raise TimeoutError(f"not finished after {timeout:g} s")
+        concurrent.futures.wait([future], timeout=left)
 
 
 async def bridge(awaitable: Awaitable[T]) -> T:
@@ -181,9 +191,9 @@ async def bridge(awaitable: Awaitable[T]) -> T:
         raise
 
 
-async def to_the_end(coroutine: Coroutine[Any, Any, T]) -> T:
+async def to_the_end(awaitable: Awaitable[T]) -> T:
     """Await something that must not be torn in the middle: a cancellation waits for it, for a bounded time."""
-    inner = asyncio.create_task(coroutine, name=_TO_THE_END)
+    inner = asyncio.create_task(_as_coroutine(awaitable), name=_TO_THE_END)
     try:
         return await asyncio.shield(inner)
     except asyncio.CancelledError:

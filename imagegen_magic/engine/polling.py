@@ -13,7 +13,7 @@ from functools import partial
 
 from imagegen_magic.engine.http import LANE, Answer, Lost, NotSent
 from imagegen_magic.engine.looking import Durations, next_look, together
-from imagegen_magic.errors import APIError, ContentRejected, ImageGenError, NotFound, TaskFailed
+from imagegen_magic.errors import APIError, ImageGenError, NotFound
 from imagegen_magic.providers.base import Cadence, Call, Done, Failed, Provider, TaskState, Waiting
 
 _WORST_PAUSE = 20.0  # seconds between looks while the gateway does not answer
@@ -78,8 +78,8 @@ class Lookout:
     def _schedule(self, item: _Open, due: float | None = None) -> None:
         if due is None:
             cadence = self._cadence
-            last = item.looked - item.submitted
-            due = item.submitted + next_look(last, item.durations(), least=cadence.least, first=cadence.first)
+            elapsed, last = time.time() - item.submitted, item.looked - item.submitted
+            due = item.submitted + next_look(elapsed, last, item.durations(), least=cadence.least, first=cadence.first)
         item.due = due
         heapq.heappush(self._queue, (due, next(self._order), item))
         self._wake.set()
@@ -167,21 +167,18 @@ class Lookout:
         return None
 
     def _take_single(self, item: _Open, answer: Answer) -> None:
-        if answer.status >= 400:
-            error = self._provider.read_error(answer.status, answer.content)
-            if isinstance(error, (TaskFailed, ContentRejected)):
-                self._settle(item, Failed(error))
-            elif isinstance(error, NotFound):
-                self._missed(item, error)
-            else:
-                self._fail([item], error)
-            return
         try:
-            state = self._provider.read_task(answer.content)
+            state = self._provider.read_task(answer.content)  # at 4xx too: xingchao tells a failure in its ordinary envelope
         except APIError as error:
-            self._trouble([item], f"the gateway's answer cannot be read ({error.what}), still looking")
-            return
-        self._take(item, state)
+            if answer.status < 400:
+                return self._trouble([item], f"the gateway's answer cannot be read ({error.what}), still looking")
+            return self._refused(item, self._provider.read_error(answer.status, answer.content))
+        return self._take(item, state)
+
+    def _refused(self, item: _Open, error: ImageGenError) -> None:
+        if isinstance(error, NotFound):
+            return self._missed(item, error)
+        return self._fail([item], error)
 
     def _take(self, item: _Open, state: TaskState) -> None:
         item.troubles = item.missing = 0

@@ -1,64 +1,79 @@
 """The contract of a gateway: what it can do, what would be sent, what its answers mean.
 
 Everything here and in the gateways' own files is pure: no network, no clock, no disk.
+
+The least a gateway needs is its name, its address and its models; whatever differs from the usual wire is a method more:
+
+    class Hello(Provider):
+        name, title = "hello", "Hello"
+        base_url, key_variable = "https://api.hello.example", "HELLO_API_KEY"
+        models = (Model(name="hello-1", sizes={"1:1": {"1k": (1024, 1024)}}, checked="2026-11-20", document="https://hello.example/docs"),)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
+from urllib.parse import quote
 
-from imagegen_magic.errors import ImageGenError
-from imagegen_magic.request import ImageRequest
+from imagegen_magic.errors import (
+    APIError,
+    AuthenticationError,
+    Charged,
+    ContentRejected,
+    ImageGenError,
+    InsufficientBalance,
+    NotFound,
+    RateLimited,
+    SubmissionUnknown,
+    TaskFailed,
+    UnknownProvider,
+)
+from imagegen_magic.providers import answers, options
+from imagegen_magic.providers.model import Model, PixelRule, Pixels, tier_by_area
+from imagegen_magic.request import ImageRequest, Size
 from imagegen_magic.result import Cost
 
-Pixels = tuple[int, int]
+__all__ = [
+    "Cadence",
+    "Call",
+    "Done",
+    "Failed",
+    "Model",
+    "PixelRule",
+    "Pixels",
+    "Plan",
+    "Provider",
+    "Submission",
+    "TaskState",
+    "Waiting",
+    "wire_fields",
+]
+
+_MIME_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+_ALPHA = {"transparent": True, "opaque": False}
+_WIRE = {
+    "model": "model",
+    "prompt": "prompt",
+    "size": "size",
+    "resolution": "resolution",
+    "quality": "quality",
+    "n": "n",
+    "background": "background",
+    "moderation": "moderation",
+    "output_format": "output_format",
+    "output_compression": "output_compression",
+    "references": "image_urls",
+    "mask": "mask_url",
+    "callback_url": "callback_url",
+}
 
 
-@dataclass(frozen=True, slots=True)
-class PixelRule:
-    """What explicit pixels must obey: edges in multiples of `step`, at most `longest`, long:short at most `ratio`, and an area within bounds."""
-
-    step: int = 16
-    longest: int = 3840
-    ratio: float = 3.0
-    least_area: int = 655_360
-    most_area: int = 8_294_400
-
-
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """One model's abilities as dated data.
-
-    `sizes` maps ratio -> tier (lower case) -> (width, height) in pixels; a pair that is missing cannot be had.
-    `also` lists further pixels that the gateway may answer with for a (ratio, tier). An empty tuple of values means
-    that the gateway has no such field. `checked` is the ISO date of `document`.
-    """
-
-    name: str
-    sizes: Mapping[str, Mapping[str, Pixels]]
-    also: Mapping[tuple[str, str], tuple[Pixels, ...]] = field(default_factory=dict)
-    auto_size: bool = False
-    default_size: str = "1:1"
-    pixel_rule: PixelRule | None = None
-    odd_pixels: tuple[Pixels, ...] = ()
-    resolutions: tuple[str, ...] = ()
-    qualities: tuple[str, ...] = ()
-    default_quality: str | None = None
-    backgrounds: tuple[str, ...] = ()
-    moderations: tuple[str, ...] = ()
-    formats: tuple[str, ...] = ()
-    compressible: tuple[str, ...] = ()
-    max_n: int = 1
-    max_references: int = 0
-    mask: bool = False
-    callback: bool = False
-    max_prompt: int | None = None
-    retired: str | None = None
-    checked: str
-    document: str
-    note: str = ""
+def wire_fields(*names: str) -> dict[str, str]:
+    """Return the usual names on the wire of these fields of ImageRequest, for a gateway that knows no others."""
+    return {name: _WIRE[name] for name in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +152,7 @@ TaskState = Waiting | Done | Failed
 
 @dataclass(frozen=True, slots=True)
 class Cadence:
-    """How often this gateway's page allows to look: seconds between looks, seconds before the first, tasks per batch (0: no batch query)."""
+    """How often this gateway's page allows to look: seconds between looks, seconds before the first, tasks per batch (0: none)."""
 
     least: float = 3.0
     first: float = 3.0
@@ -147,7 +162,8 @@ class Cadence:
 class Provider:
     """A gateway: class attributes say what it is, methods what it would send and what its answers mean.
 
-    `answer` in all readers is what came: decoded JSON, or the text where it was no JSON.
+    `answer` in all readers is what came: decoded JSON, or the text where it was no JSON. A gateway's own file overrides
+    what differs: the paths, `wire` (field of ImageRequest -> field on the wire), `payload`, `price`, `warnings`, `cost`.
     """
 
     name: ClassVar[str]
@@ -159,34 +175,242 @@ class Provider:
     cadence: ClassVar[Cadence] = Cadence()
     dialect: ClassVar[str] = ""  # whose wire format the sandbox shall speak for it; its own name where empty
 
+    submit_path: ClassVar[str] = "/v1/images/generations"
+    task_path: ClassVar[str] = "/v1/tasks/{}"
+    batch_path: ClassVar[str] = "/v1/tasks/batch"
+    wire: ClassVar[Mapping[str, str]] = _WIRE
+    wire_only: ClassVar[tuple[str, ...]] = ()  # fields on the wire that the payload also writes, and so no `extra` may
+    refusals: ClassVar[tuple[str, ...]] = ()  # words by which an HTTP 5xx is known to be a refusal, not an outage
+
     def model(self, name: str | None = None) -> Model:
-        """Return the model of that name, the first where None; raises UnknownProvider."""
-        raise NotImplementedError
+        """Return the model of that name in any case, the first where None; raises UnknownProvider."""
+        if name is None:
+            return self.models[0]
+        wanted = str(name).strip().lower()
+        for model in self.models:
+            if model.name.lower() == wanted:
+                return model
+        names = [model.name for model in self.models]
+        close = difflib.get_close_matches(wanted, names, 1)
+        hint = f"did you mean {close[0]}; " if close and len(names) > 1 else ""
+        raise UnknownProvider(f"{self.name} has no model {options.shown(name)}", next_step=f"{hint}it has {', '.join(names)}")
 
     def plan(self, request: ImageRequest) -> Plan:
         """Return all that will happen; raises UnsupportedOption where the model cannot do it."""
-        raise NotImplementedError
+        model = self.model(request.model)
+        who = f"{self.name} {model.name}"
+        resolved = options.resolve(who, model, request)
+        pictures = _split(resolved.n or 1, model.max_n)
+        bodies = [self.payload(resolved, n) for n in pictures]
+        options.check_extra(who, request.extra.items(), {*self.wire.values(), *self.wire_only, *bodies[0]})
+        pixels = _pixels(model, resolved)
+        price = self.price(resolved, pixels[0] if pixels else None)
+        return Plan(
+            provider=self.name,
+            model=model,
+            request=resolved,
+            calls=tuple(Call("POST", self.submit_path, {**body, **request.extra}) for body in bodies),
+            pictures=pictures,
+            pixels=pixels,
+            mime_type=_MIME_TYPES.get(resolved.output_format or ""),
+            alpha=_ALPHA.get(resolved.background or ""),
+            tier=(resolved.quality or "", _tier(resolved)),
+            price=price if price.amount is None else replace(price, amount=price.amount * sum(pictures)),
+            warnings=(*_common_warnings(model, resolved), *self.warnings(model, resolved)),
+        )
+
+    def payload(self, request: ImageRequest, n: int) -> dict[str, Any]:
+        """Return the JSON of one submission for `n` pictures; `request` has every default filled in, None is what does not apply."""
+        said = {name: getattr(request, field) for field, name in self.wire.items() if field != "n"}
+        body = {name: list(value) if isinstance(value, tuple) else value for name, value in said.items() if value not in (None, ())}
+        return {**body, self.wire["n"]: n} if "n" in self.wire else body
+
+    def price(self, request: ImageRequest, pixels: Pixels | None) -> Cost:
+        """Return what one picture is expected to cost, with source and date; unknown where the gateway publishes nothing."""
+        return Cost()
+
+    def warnings(self, model: Model, request: ImageRequest) -> Sequence[str]:
+        """Return what a payer should know beside what the model's data tells anyway."""
+        return ()
+
+    def cost(self, task: Mapping[str, Any]) -> Cost:
+        """Return what the gateway says a task costs; unknown where it says nothing."""
+        return Cost()
+
+    def estimated_seconds(self, task: Mapping[str, Any]) -> float | None:
+        """Return the gateway's own estimate of a new task's duration in seconds, None where it gives none."""
+        return None
 
     def read_submission(self, answer: Any) -> Submission:
         """Read the answer to a submission; raises the gateway's refusal, or SubmissionUnknown where no id can be found."""
-        raise NotImplementedError
+        task = answers.record(answer)
+        if answers.complains(answer):
+            raise self.read_error(0, answer)
+        task_id = answers.task_id(task)
+        if not task_id:
+            raise self._without_id(answer)
+        return Submission(task_id, self.cost(task), self.estimated_seconds(task))
+
+    def _without_id(self, answer: Any) -> ImageGenError:
+        """Return the refusal that an answer's words alone make certain, else SubmissionUnknown."""
+        if isinstance(answer, Mapping) and (refusal := self._refusal(answers.complaint(answer), 0)):
+            return refusal
+        return SubmissionUnknown(f"{self.title} answered without a task id: {answers.excerpt(answer)}", whose="gateway")
 
     def task_call(self, task_id: str) -> Call:
         """Return the look at one task."""
-        raise NotImplementedError
+        return Call("GET", self.task_path.format(quote(task_id, safe="", errors="replace")))
 
     def read_task(self, answer: Any) -> TaskState:
         """Read a look's answer; raises APIError where it says nothing of the task."""
-        raise NotImplementedError
+        task = answers.record(answer)
+        word = answers.word_of(task.get("status"))
+        if word in answers.FINISHED:
+            return self._finished(answer, task)
+        if word in answers.FAILED:
+            return Failed(self._failure(answer, word))
+        if not word or (answers.complains(answer) and not answers.task_id(task)):
+            raise self._unreadable(answer)
+        return Waiting(word, answers.fraction(task.get("progress")))
+
+    def _finished(self, answer: Any, task: Mapping[str, Any]) -> TaskState:
+        found = tuple(dict.fromkeys(answers.pictures(task)))
+        if not found:
+            said = answers.excerpt(answer)
+            return Failed(TaskFailed(f"{self.title} says completed and names no picture: {said}", charged="unknown"))
+        expires_at = answers.earliest(task, "expires_at")
+        return Done(found, expires_at, self.cost(task), answers.seconds(task.get("actual_time")))
+
+    def _failure(self, answer: Any, word: str) -> ImageGenError:
+        complaint = answers.complaint(answer)
+        if complaint.is_moderation():
+            return ContentRejected(f"{self.title} refused the content: {complaint.words or complaint.code}")
+        if complaint.is_balance():
+            return InsufficientBalance(f"{self.title} says: {complaint.words or complaint.code}", code=complaint.code)
+        return TaskFailed(f"{self.title} could not make it ({word}): {complaint.words or complaint.code or answers.excerpt(answer)}")
+
+    def _unreadable(self, answer: Any) -> ImageGenError:
+        if answers.complains(answer):
+            error = self.read_error(0, answer)
+            if isinstance(error, APIError):
+                return error
+        said = answers.excerpt(answer)
+        return APIError(f"{self.title}'s answer says nothing of the task: {said}", refused=False, charged="unknown", whose="gateway")
 
     def batch_call(self, task_ids: Sequence[str]) -> Call | None:
-        """Return one look at many tasks, or None where the gateway has none."""
-        return None
+        """Return one look at many tasks, at most `cadence.batch`, or None where the gateway has none."""
+        if not self.cadence.batch or not task_ids:
+            return None
+        if len(task_ids) > self.cadence.batch:
+            raise ValueError(f"{self.name} looks at {self.cadence.batch} tasks at once, not at {len(task_ids)}")
+        return Call("POST", self.batch_path, {"task_ids": list(task_ids)})
 
     def read_batch(self, answer: Any) -> dict[str, TaskState]:
         """Read a batch look; ids that the gateway left out are missing. Raises APIError where it is unreadable."""
-        raise NotImplementedError
+        tasks = answers.records(answer)
+        if tasks is None or (not tasks and answers.complains(answer)):
+            raise self._unreadable(answer)
+        return dict(self._states(tasks))
+
+    def _states(self, tasks: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, TaskState]]:
+        for task in tasks:
+            name = answers.task_id(task)
+            if name and answers.word_of(task.get("status")):
+                yield name, self.read_task(task)
 
     def read_error(self, status: int, answer: Any) -> ImageGenError:
-        """Return the error an HTTP answer of 400 and above means; its `refused` (APIError) says whether the request certainly was not accepted."""
-        raise NotImplementedError
+        """Return the error an HTTP answer of 400 and above means (0: an error inside a 200).
+
+        Its `refused` (APIError) says whether the request certainly was not accepted.
+        """
+        complaint = answers.complaint(answer)
+        status = status if status >= 400 else answers.http_code(answer)
+        told = status < 500 or isinstance(answer, Mapping)  # a page of HTML in between knows nothing of the request
+        if told and (refusal := self._refusal(complaint, status)):
+            return refusal
+        kind = {401: AuthenticationError, 404: NotFound}.get(status, APIError)
+        refused = self._is_refused(status, complaint)
+        charged: Charged = "no" if refused else "unknown"
+        return kind(
+            self._what(status, complaint),
+            status=status,
+            code=complaint.code,
+            request_id=complaint.request_id,
+            refused=refused,
+            charged=charged,
+        )
+
+    def _refusal(self, complaint: answers.Complaint, status: int) -> ImageGenError | None:
+        """Return the error where the gateway's words or the status make it a certain refusal of a known kind, else None."""
+        kind: type[APIError] | None = None
+        if status != 401 and (status == 402 or complaint.is_balance()):
+            kind = InsufficientBalance
+        elif status == 429 or (not status and complaint.is_rate()):
+            kind = RateLimited
+        elif status not in (401, 404) and complaint.is_moderation():
+            return ContentRejected(f"{self.title} refused the content: {complaint.words or complaint.code}")
+        elif status in (0, 403) and complaint.is_key():
+            kind = AuthenticationError
+        if kind is None:
+            return None
+        return kind(self._what(status, complaint), status=status, code=complaint.code, request_id=complaint.request_id)
+
+    def _is_refused(self, status: int, complaint: answers.Complaint) -> bool:
+        known = any(word in f"{complaint.code} {complaint.words}".lower() for word in self.refusals)
+        return status < 500 or status == 503 or known
+
+    def _what(self, status: int, complaint: answers.Complaint) -> str:
+        answered = f"{self.title} answered {status}" if status else f"{self.title} refused"
+        return f"{answered}: {complaint.words or complaint.code or 'no reason given'}"
+
+
+def _split(n: int, most: int) -> tuple[int, ...]:
+    whole, rest = divmod(n, most)
+    return (most,) * whole + ((rest,) if rest else ())
+
+
+def _pixels(model: Model, request: ImageRequest) -> tuple[Pixels, ...]:
+    size = Size.parse(request.size or "")
+    if size.kind == "pixels":
+        return ((size.width, size.height),)
+    if size.kind == "auto" or not model.pixels_promised:
+        return ()
+    tier = request.resolution or next(iter(model.sizes[str(size)]))
+    return (model.sizes[str(size)][tier], *model.also.get((str(size), tier), ()))
+
+
+def _tier(request: ImageRequest) -> str:
+    size = Size.parse(request.size or "")
+    if request.resolution:
+        return request.resolution
+    return {"pixels": tier_by_area((size.width or 1, size.height or 1)), "auto": "auto"}.get(size.kind, "1k")
+
+
+def _common_warnings(model: Model, request: ImageRequest) -> Iterator[str]:
+    size, tier = str(request.size), request.resolution or ""
+    if model.retired:
+        yield f"{model.name} was retired upstream on {model.retired}: the gateway may refuse it or answer with another model"
+    if size == "auto":
+        yield "size auto: the gateway chooses, so the pixels are not known before"
+    if size in model.sizes and not model.pixels_promised:
+        yield f"the page does not say how many pixels {size} at {tier} has: give pixels to have them exactly"
+    if size in model.sizes and model.pixels_promised:
+        yield from _size_warnings(model, size, tier)
+
+
+def _size_warnings(model: Model, size: str, tier: str) -> Iterator[str]:
+    tiers = model.sizes[size]
+    for smaller in model.resolutions[: model.resolutions.index(tier)] if tier in model.resolutions else ():
+        if smaller in tiers and _area(tiers[smaller]) >= _area(tiers[tier]):
+            verdict = "no larger than" if _area(tiers[smaller]) == _area(tiers[tier]) else "smaller than"
+            yield f"{tier} at {size} is {verdict} {smaller} here: {_words(tiers[tier])} against {_words(tiers[smaller])}"
+    for width, height in model.also.get((size, tier), ()):
+        yield f"{size} at {tier} may come as {width}x{height} instead of {_words(tiers[tier])}"
+
+
+def _area(pixels: Pixels) -> int:
+    return pixels[0] * pixels[1]
+
+
+def _words(pixels: Pixels) -> str:
+    return f"{pixels[0]}x{pixels[1]}"

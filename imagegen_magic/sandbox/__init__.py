@@ -1,1 +1,1 @@
-"""The gateways in a box: an ASGI app that speaks every dialect."""
+"""The gateways in a box: every dialect spoken on loopback, for trying without a key and for tests."""

@@ -1,0 +1,167 @@
+"""What the looking rule costs and brings against fixed intervals: a seeded simulation, the same that the tests hold.
+
+Tasks of four classes take log-normal times (published medians and 95th percentiles). Lag is the time from finished to
+seen, without the network's; requests are counted against a look every 3 s. Run: `python benchmarks/looking.py`
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from imagegen_magic.engine.looking import fit, next_look, together
+
+CLASSES = ((20.0, 45.0), (46.0, 90.0), (115.0, 160.0), (195.0, 280.0))  # seconds: median, 95th percentile
+
+Plan = Callable[[float], float]  # last look -> next look, both seconds since submission
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Mean lag in seconds of each class, and requests as a share of those of a look every 3 s."""
+
+    lags: tuple[float, ...]
+    requests: float
+
+    @property
+    def lag(self) -> float:
+        """Mean over the classes."""
+        return sum(self.lags) / len(self.lags)
+
+
+def draw(rng: random.Random, median: float, p95: float) -> float:
+    """Return one duration in seconds."""
+    return rng.lognormvariate(math.log(median), math.log(p95 / median) / 1.645)
+
+
+def looks(duration: float, plan: Plan) -> Iterator[float]:
+    """Yield the times of all looks at one task, the last being the one that sees it finished."""
+    look = 0.0
+    while look < duration:
+        look = plan(look)
+        yield look
+
+
+def simulate(plans: Callable[[random.Random, float, float], Plan], *, tasks: int, seed: int = 2) -> Outcome:
+    """Return what `plans(rng, median, p95)`, called anew for every task, lead to over `tasks` of each class."""
+    lags, requests, fixed = [], 0, 0
+    for median, p95 in CLASSES:
+        rng, lag = random.Random(f"{seed} {median}"), 0.0
+        for _ in range(tasks):
+            duration = draw(rng, median, p95)
+            seen = list(looks(duration, plans(random.Random(rng.random()), median, p95)))
+            lag += seen[-1] - duration
+            requests += len(seen)
+            fixed += math.ceil(duration / 3)
+        lags.append(lag / tasks)
+    return Outcome(tuple(lags), requests / fixed)
+
+
+def every(seconds: float, first: float = 0.0) -> Callable[..., Plan]:
+    """Return the plan of a fixed interval."""
+    return lambda *_: lambda last: max(last + seconds, first)
+
+
+def rule(remembered: int, *, least: float = 3.0, first: float = 3.0, prior: float | None = None) -> Callable[..., Plan]:
+    """Return the looking rule's plan with so many durations remembered, and the class's own published median unless `prior` says another."""
+
+    def plans(rng: random.Random, median: float, p95: float) -> Plan:
+        durations = fit([draw(rng, median, p95) for _ in range(remembered)], prior or median)
+        return lambda last: next_look(last, last, durations, least=least, first=first)
+
+    return plans
+
+
+def learning(tasks: int, runs: int, *, least: float = 3.0, seed: int = 2) -> Outcome:
+    """Return what the rule leads to over the first `tasks` of a class, remembering only the middle of the last two looks of each."""
+    lags, requests, fixed = [], 0, 0
+    for median, p95 in CLASSES:
+        lag, rng = 0.0, random.Random(f"{seed} {median}")
+        for _ in range(runs):
+            remembered: list[float] = []
+            for _ in range(tasks):
+                durations, duration = fit(remembered, median), draw(rng, median, p95)
+                seen = [0.0, *looks(duration, lambda last, known=durations: next_look(last, last, known, least=least, first=least))]
+                remembered.append((seen[-2] + seen[-1]) / 2)
+                lag += seen[-1] - duration
+                requests += len(seen) - 1
+                fixed += math.ceil(duration / 3)
+        lags.append(lag / tasks / runs)
+    return Outcome(tuple(lags), requests / fixed)
+
+
+def crowd(
+    tasks: int, median: float, p95: float, *, remembered: int = 20, batch: int = 50, window: float = 2.0, first: float = 3.0, seed: int = 2
+) -> tuple[float, float, int]:
+    """Return mean lag (s), batch queries as a share of single looks every 3 s, and their number, for tasks submitted eight a second."""
+    rng = random.Random(f"{seed} {median}")
+    durations = fit([draw(rng, median, p95) for _ in range(remembered)], median)
+    submitted = [number / 8 for number in range(tasks)]
+    ends = [start + draw(rng, median, p95) for start in submitted]
+    fixed = sum(math.ceil((end - start) / 3) for start, end in zip(submitted, ends, strict=True))
+    last = [start + first - 3.0 for start in submitted]
+    queue = [(start + next_look(0.0, 0.0, durations, least=3.0, first=first), task) for task, start in enumerate(submitted)]
+    heapq.heapify(queue)
+    queries, lag = 0, 0.0
+    while queue:
+        now = queue[0][0]
+        for lot in together([(task, at, last[task]) for at, task in queue], now, least=3.0, batch=batch, window=window):
+            queries += 1
+            queue = [entry for entry in queue if entry[1] not in lot]
+            for task in lot:
+                last[task] = now
+                if ends[task] <= now:
+                    lag += now - ends[task]
+                else:
+                    elapsed = now - submitted[task]
+                    queue.append((submitted[task] + next_look(elapsed, elapsed, durations, least=3.0, first=first), task))
+        heapq.heapify(queue)
+    return lag / tasks, queries / fixed, queries
+
+
+def microseconds() -> float:
+    """Return what one decision costs: the mean over the looks at tasks of all classes."""
+    known = [fit([median * share for share in (0.7, 0.9, 1.0, 1.2, 1.5)] * 4, median) for median, _ in CLASSES]
+    asked = [(durations, last) for durations in known for last in range(0, 300, 3)]
+    start = time.perf_counter()
+    for durations, last in asked:
+        next_look(last, last, durations, least=3.0)
+    return (time.perf_counter() - start) / len(asked) * 1e6
+
+
+def main(tasks: int = 3000) -> None:
+    """Print the table."""
+    rows = [
+        ("fixed 3 s", simulate(every(3), tasks=tasks), ""),
+        ("15 s, then 3 s", simulate(every(3, 15), tasks=tasks), ""),
+        ("15 s, then 5 s", simulate(every(5, 15), tasks=tasks), ""),
+        ("fixed 5 s", simulate(every(5), tasks=tasks), ""),
+        ("the rule, nothing remembered", simulate(rule(0), tasks=tasks), "goal: no worse than 15 s, then 3 s"),
+        ("  nothing, and a wrong prior (46 s)", simulate(rule(0, prior=46), tasks=tasks), ""),
+        ("the rule, 5 durations", simulate(rule(5), tasks=tasks), ""),
+        ("the rule, 20 durations", simulate(rule(20), tasks=tasks), "goal: lag <= 1.65, each <= 1.7, requests <= 50 %"),
+        ("  first look after 10 s", simulate(rule(20, first=10), tasks=tasks), "same goal"),
+        ("  least 2 s", simulate(rule(20, least=2, first=2), tasks=tasks), ""),
+        ("the first 20 tasks, learning", learning(20, tasks // 20), ""),
+    ]
+    print(f"{'':36} {'lag':>6} {'requests':>9}   lag of each class (medians {', '.join(f'{median:.0f}' for median, _ in CLASSES)} s)")
+    for name, outcome, goal in rows:
+        each = "  ".join(f"{lag:4.2f}" for lag in outcome.lags)
+        print(f"{name:36} {outcome.lag:4.2f} s {outcome.requests:8.1%}   {each}   {goal}")
+    print("\ntogether, 50 tasks a query:")
+    for count in (100, 1000):
+        for median, p95 in CLASSES[2:]:
+            lag, share, queries = crowd(count, median, p95)
+            goal = "goal: lag <= 1.6, requests <= 2 %" if count == 100 else ""
+            print(
+                f"  {count:5} tasks of {median:.0f} s: lag {lag:4.2f} s, {queries} queries, {share:5.2%} of single looks every 3 s   {goal}"
+            )
+    print(f"\none decision: {microseconds():.1f} microseconds")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,292 @@
+"""What one cell does: from its option line and its prompt to pictures in its output."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+
+from imagegen_magic.errors import ImageGenError, UnsupportedOption
+from imagegen_magic.notebook import options, reading, redaction
+
+if TYPE_CHECKING:
+    from imagegen_magic.engine.generation import Job
+    from imagegen_magic.engine.settings import Settings
+    from imagegen_magic.notebook.magic import ImageGenMagics
+    from imagegen_magic.request import ImageRequest
+
+_VARIABLE = re.compile(r"\{\{(\w+)\}\}")
+_JOB_OPTIONS = ("provider", "sandbox", "timeout", "save_dir", "name", "preview")
+
+
+class Interrupted(KeyboardInterrupt):
+    """The waiting was interrupted; one line says what goes on without us, and Run All stops."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"Interrupted: {self}"]
+
+
+def run(magics: ImageGenMagics, line: str, body: str | None) -> None:
+    """Do what a line (`body` None) or a cell asks for. Raises what went wrong, dressed to show as one line."""
+    with one_line_errors(magics):
+        _refuse_keys(magics, line, body)
+        if body is None:
+            _run_line(magics, line.strip())
+        else:
+            _run_cell(magics, line, body)
+
+
+@contextmanager
+def one_line_errors(magics: ImageGenMagics) -> Iterator[None]:
+    """Let our errors show as one line without a key, and keep their trace for `%imagegen error`."""
+    try:
+        yield
+    except (ImageGenError, UsageError) as error:
+        keys = magics.keys()
+        magics.trace = redaction.redacted("".join(traceback.format_exception(error)), keys)
+        if isinstance(error, ImageGenError):
+            error.what = _one_line(redaction.redacted(error.what, keys))
+            error.next_step = _one_line(redaction.redacted(error.next_step, keys))
+            shown = [f"{type(error).__name__}: {error}"]
+            error._render_traceback_ = lambda: shown  # type: ignore[attr-defined]  # IPython asks the exception itself
+        raise
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _refuse_keys(magics: ImageGenMagics, line: str, body: str | None) -> None:
+    where = ""
+    if redaction.looks_like_key(line) or redaction.holds_known_key(line, magics.keys()):
+        where = "line"
+    elif body is not None and redaction.holds_known_key(body, magics.keys()):
+        where = "prompt"
+    if where:
+        raise UnsupportedOption(
+            f"This {where} holds something like a key, so nothing was run",
+            option=where,
+            value="[key]",
+            next_step="take it out of the cell, which is saved with the notebook, and give it by %imagegen login NAME or in the "
+            "environment; if others could see it, make a new one at the gateway",
+        )
+
+
+def _run_cell(magics: ImageGenMagics, line: str, body: str) -> None:
+    asked = reading.read(line)
+    if asked.given.get("help"):
+        print(options.help_text())
+        return
+    if asked.text:
+        raise UsageError("The line of %%imagegen takes options only: the prompt goes into the lines below, a subcommand with %imagegen.")
+    prompt = body[:-1] if body.endswith("\n") else body  # the front end's own
+    _generate(magics, asked.given, prompt)
+
+
+def _run_line(magics: ImageGenMagics, line: str) -> None:
+    word, _, rest = line.partition(" ")
+    if command := options.command_for(word):
+        from imagegen_magic.notebook import commands
+
+        commands.run(magics, command, rest.split())
+        return
+    asked = reading.read(line)
+    if line in ("", "help") or asked.given.get("help"):
+        print(options.help_text())
+        return
+    _refuse_misspelt(asked)
+    _generate(magics, asked.given, asked.text)
+
+
+def _refuse_misspelt(asked: reading.Line) -> None:
+    if asked.forced or not asked.text or len(asked.text.split()) > 1:
+        return
+    if near := options.misspelt(asked.text):
+        known = f"%imagegen {near}" if options.command_for(near) else "%imagegen --help"
+        raise UsageError(
+            f"{asked.text!r} is nearly the subcommand {near!r}, so nothing was sent: {known}, or %imagegen -- {asked.text} to draw it."
+        )
+
+
+def _generate(magics: ImageGenMagics, given: Mapping[str, Any], prompt: str) -> None:
+    request = _request(given, prompt, magics.shell.user_ns)
+    settings = magics.settings()
+    chosen = {name: given[name] for name in _JOB_OPTIONS if name in given}
+    if given.get("dry_run"):
+        _show_plan(request, chosen, settings)
+        return
+    tell_of_waiting(magics, settings)
+    from imagegen_magic.engine import generation
+
+    edge = chosen.setdefault("preview", _preview_edge(settings))
+    job = generation.start(request, **chosen, settings=settings)
+    if given.get("no_wait"):
+        leave(magics, job, given.get("out"), edge=edge)
+    else:
+        follow(magics, job, given.get("out"), edge=edge, keep_loop=given.get("keep_loop") or settings.get("keep_loop"))
+
+
+def _preview_edge(settings: Settings) -> int:
+    edge = int(settings.get("preview"))
+    if not options.LEAST_PREVIEW <= edge <= options.MOST_PREVIEW:
+        raise UnsupportedOption(
+            f"preview = {edge} in {settings.origin('preview')} is no size for a preview",
+            option="preview",
+            value=edge,
+            allowed=(f"{options.LEAST_PREVIEW} to {options.MOST_PREVIEW}",),
+        )
+    return edge
+
+
+def _request(given: Mapping[str, Any], prompt: str, variables: Mapping[str, Any]) -> ImageRequest:
+    from imagegen_magic.request import ImageRequest
+
+    if given.get("vars"):
+        prompt = with_variables(prompt, variables)
+    if not prompt.strip():
+        raise UnsupportedOption(
+            "There is no prompt", option="prompt", value=prompt, next_step="say in words what to draw, below %%imagegen or after %imagegen"
+        )
+    for flag, sources in (("--ref", given.get("references", ())), ("--mask", (given["mask"],) if "mask" in given else ())):
+        for source in sources:
+            _refuse_local(flag, source, variables)
+    said = {item.name for item in fields(ImageRequest)} & set(given)
+    return ImageRequest(prompt, **{name: given[name] for name in said})
+
+
+def with_variables(prompt: str, variables: Mapping[str, Any]) -> str:
+    """Replace each `{{name}}` by the variable of that name, once and without evaluating anything; the rest stays.
+
+    Raises UnsupportedOption for a name that the notebook does not have.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        if not name.isidentifier():
+            return match[0]
+        if name not in variables:
+            raise _no_variable(name, variables)
+        return str(variables[name])
+
+    return _VARIABLE.sub(value, prompt)
+
+
+def _no_variable(name: str, variables: Mapping[str, Any]) -> UnsupportedOption:
+    import difflib
+
+    near = difflib.get_close_matches(name, [other for other in variables if not other.startswith("_")], n=1)
+    return UnsupportedOption(
+        f"The prompt asks for the variable {name!r}, which the notebook does not have",
+        option="vars",
+        value=name,
+        nearest=near[0] if near else None,
+        next_step="define it first, or leave --vars out to send {{…}} as it stands",
+    )
+
+
+def _refuse_local(flag: str, source: str, variables: Mapping[str, Any]) -> None:
+    if re.match(r"https?://", source, re.IGNORECASE):
+        return
+    kind = "a variable" if source in variables else "a file or variable"
+    raise UnsupportedOption(
+        f"{flag} {source} is {kind}, and only addresses are possible today",
+        option="mask" if flag == "--mask" else "references",
+        value=source,
+        next_step="put the picture where the gateway can fetch it, and give its https:// address",
+    )
+
+
+def _show_plan(request: ImageRequest, chosen: Mapping[str, Any], settings: Settings) -> None:
+    from IPython.display import display
+
+    from imagegen_magic.engine import generation
+    from imagegen_magic.notebook import tables
+
+    plan = generation.plan(request, provider=chosen.get("provider"), sandbox=chosen.get("sandbox"), settings=settings)
+    display(tables.plan_page(plan))
+
+
+def tell_of_waiting(magics: ImageGenMagics, settings: Settings) -> None:
+    """Say once a session, in one quiet line, that paid pictures wait to be collected."""
+    if magics.greeted:
+        return
+    magics.greeted = True
+    from imagegen_magic.engine import generation
+
+    waiting = generation.ledger(settings).waiting()
+    if waiting:
+        say(f"{waiting} picture{'s are' if waiting > 1 else ' is'} waiting: %imagegen resume")
+
+
+def say(words: str) -> None:
+    """Show one quiet line in the cell."""
+    from IPython.display import display
+
+    from imagegen_magic.notebook.tables import Note, Page
+
+    if words:
+        display(Page(Note(words)))
+
+
+def follow(magics: ImageGenMagics, job: Job, out: str | None = None, *, edge: int = options.MOST_PREVIEW, keep_loop: bool = False) -> None:
+    """Show a job's progress and pictures until it ends, and bind its Generation; raises Interrupted, or why nothing was made."""
+    from imagegen_magic.engine import loop
+    from imagegen_magic.notebook import progress
+
+    say(job.note)
+    view = progress.view(job, magics.shell, edge=edge)
+    wait = _run_on_kernel_loop if keep_loop else loop.run
+    try:
+        wait(view.follow())
+        generation = wait(job.result())
+    except KeyboardInterrupt:
+        job.cancel()
+        raise Interrupted(
+            "the waiting stopped. Your move: the gateway goes on with what it accepted, and charges for it; "
+            "%imagegen resume collects it without paying again."
+        ) from None
+    bind(magics, generation, out)
+
+
+def _run_on_kernel_loop(coroutine: Any) -> Any:
+    import asyncio
+
+    from imagegen_magic.engine import loop
+
+    try:
+        kernel_loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return loop.run(coroutine)  # no loop runs in this thread, so nothing stands still
+    import nest_asyncio2  # type: ignore[import-untyped]
+
+    nest_asyncio2.apply(kernel_loop)
+    return kernel_loop.run_until_complete(loop.bridge(coroutine))
+
+
+def leave(magics: ImageGenMagics, job: Job, out: str | None = None, *, edge: int = options.MOST_PREVIEW) -> None:
+    """Let a job go on behind the cell, whose output shows it; bind the job, and its Generation when there is one."""
+    from imagegen_magic.engine import loop
+    from imagegen_magic.notebook import progress
+
+    say(job.note)
+    view = progress.view(job, magics.shell, background=True, edge=edge)
+    magics.jobs = [*(one for one in magics.jobs if not one.done), job]
+    if out:
+        magics.shell.push({out: job})
+    handle = loop.submit(view.follow())
+    handle.add_done_callback(lambda _: _bind_finished(magics, job))
+
+
+def _bind_finished(magics: ImageGenMagics, job: Job) -> None:
+    if job.generation is not None:
+        magics.shell.user_ns["_imagegen"] = job.generation
+
+
+def bind(magics: ImageGenMagics, generation: Any, out: str | None) -> None:
+    """Bind a Generation to `_imagegen` and to the chosen variable."""
+    magics.shell.push({"_imagegen": generation} | ({out: generation} if out else {}))

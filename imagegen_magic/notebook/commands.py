@@ -1,0 +1,360 @@
+"""The subcommands of `%imagegen`: looking, collecting, signing in; none of them submits anything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import StdinNotImplementedError, UsageError
+from IPython.display import display
+
+from imagegen_magic.errors import ImageGenError, UnknownProvider
+from imagegen_magic.notebook import cells, options
+from imagegen_magic.notebook.tables import Cell, Note, Page, Table, pixels, shortened
+
+if TYPE_CHECKING:
+    from imagegen_magic.engine.ledger import PictureRow, TaskRow
+    from imagegen_magic.engine.settings import Settings
+    from imagegen_magic.notebook.magic import ImageGenMagics
+    from imagegen_magic.providers.base import Model, Provider
+    from imagegen_magic.result import GeneratedImage
+
+_LATEST = 20  # pictures in the history table
+_THUMBNAIL = 96  # pixels
+_OPEN = {
+    "planned": "waiting for its turn",
+    "submitting": "being submitted",
+    "submitted": "at the gateway",
+    "made": "made, not fetched yet",
+    "unknown": "sent, and nobody knows whether it was accepted: look at the gateway's own task list",
+}
+
+
+def run(magics: ImageGenMagics, command: options.Command, words: Sequence[str]) -> None:
+    """Run a subcommand with the words after its name; raises UsageError where they do not fit it."""
+    flags = [word for word in words if word.startswith("-")]
+    arguments = [word for word in words if not word.startswith("-")]
+    if "--help" in flags or "-h" in flags:
+        print(f"%imagegen {command.name} {command.arguments}".rstrip() + f"\n    {command.help}")
+        return
+    if len(arguments) > command.most or not set(flags) <= set(command.flags):
+        raise UsageError(_does_not_fit(command, words))
+    RUN[command.name](magics, arguments, set(flags))
+
+
+def _does_not_fit(command: options.Command, words: Sequence[str]) -> str:
+    usage = f"%imagegen {command.name} {command.arguments}".rstrip()
+    if command.name == "login":
+        return f"{usage} takes nothing else: it asks for the key, unseen."  # what was typed may be the key: it is not repeated
+    return f"The subcommand is {usage}, and nothing was sent; for a picture of these words, %imagegen -- {command.name} {' '.join(words)}."
+
+
+def _providers(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+    settings = magics.settings()
+    rows = [row for provider in _all_providers(settings) for row in _provider_rows(provider, settings)]
+    display(Page(Table(("gateway", "key", "model", "can do", "documents"), rows), Note("%imagegen models NAME shows sizes and limits.")))
+
+
+def _all_providers(settings: Settings) -> Sequence[Provider]:
+    from imagegen_magic.providers import registry
+
+    return tuple(registry.all_providers(settings.look_alikes))
+
+
+def _provider_rows(provider: Provider, settings: Settings) -> Iterator[list[str | Cell]]:
+    for number, model in enumerate(provider.models):
+        first = number == 0
+        name = f"{provider.name} ({provider.title})" if first else ""
+        key = key_words(provider, settings) if first else ""
+        documents = Cell(provider.docs_url, address=provider.docs_url) if first else ""
+        yield [name, key, _model_name(model), _abilities(model), documents]
+
+
+def key_words(provider: Provider, settings: Settings) -> str:
+    """Say whether a gateway's key is set and where, or where to set it."""
+    from imagegen_magic.engine import keys
+
+    where = keys.where(provider, settings.home)
+    if where == "not set":
+        return f"not set: {provider.key_variable}, or %imagegen login {provider.name}"
+    return f"set ({where})"
+
+
+def _model_name(model: Model) -> str:
+    return model.name + (f" (retired {model.retired})" if model.retired else "")
+
+
+def _abilities(model: Model) -> str:
+    facts = [
+        f"{len(model.sizes)} ratios",
+        "/".join(model.resolutions),
+        "any pixels in the rule" if model.pixel_rule else "",
+        f"n up to {model.max_n} a task",
+        f"{model.max_references} references" if model.max_references else "",
+        "mask" if model.mask else "",
+        "transparent" if "transparent" in model.backgrounds else "",
+        "/".join(model.formats),
+    ]
+    return ", ".join(fact for fact in facts if fact)
+
+
+def _models(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+    chosen = list(_matching(_all_providers(magics.settings()), arguments[0] if arguments else ""))
+    if not chosen:
+        names = sorted({provider.name for provider in _all_providers(magics.settings())})
+        raise UnknownProvider(f"No gateway and no model is called {arguments[0]}", next_step=f"the gateways are {', '.join(names)}")
+    display(Page(*(piece for provider, model in chosen for piece in _model_pieces(provider, model))))
+
+
+def _matching(providers: Iterable[Provider], name: str) -> Iterator[tuple[Provider, Model]]:
+    return ((provider, model) for provider in providers for model in provider.models if name in ("", provider.name, model.name))
+
+
+def _model_pieces(provider: Provider, model: Model) -> tuple[Table, Table, Note]:
+    tiers = list(dict.fromkeys(tier for by_tier in model.sizes.values() for tier in by_tier))
+    rows = [[ratio, *(pixels([by_tier[tier]]) if tier in by_tier else "–" for tier in tiers)] for ratio, by_tier in model.sizes.items()]
+    heads = ("ratio", *(tiers if model.resolutions else ["pixels"]))
+    facts = Table((), [[name, value] for name, value in _facts(model) if value])
+    return Table(heads, rows, title=f"{provider.name} · {_model_name(model)}"), facts, Note(f"{model.document}, read {model.checked}")
+
+
+def _facts(model: Model) -> list[tuple[str, str]]:
+    default = f" (default {model.default_quality})" if model.default_quality else ""
+    return [
+        ("quality", ", ".join(model.qualities) + default if model.qualities else ""),
+        ("background", ", ".join(model.backgrounds)),
+        ("moderation", ", ".join(model.moderations)),
+        ("format", ", ".join(model.formats)),
+        ("compression", f"0-100 for {', '.join(model.compressible)}" if model.compressible else ""),
+        ("other sizes", ", ".join(filter(None, ["auto" if model.auto_size else "", str(model.pixel_rule or "")]))),
+        ("pictures", f"up to {model.max_n} a task; more become several tasks"),
+        ("references", f"up to {model.max_references}" + (", and a mask" if model.mask else "") if model.max_references else "none"),
+        ("prompt", f"up to {model.max_prompt} characters" if model.max_prompt else ""),
+        ("note", model.note),
+    ]
+
+
+def _resume(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+    from imagegen_magic.engine import generation
+
+    settings = magics.settings()
+    magics.greeted = True
+    if not generation.ledger(settings).waiting():
+        print("Nothing is waiting.")
+        return
+    cells.follow(magics, generation.resume(settings))
+
+
+def _jobs(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+    rows = [[f"job {job.id}", job.gateway.label, shortened(job.plan.request.prompt), _state(job)] for job in magics.jobs]
+    rows += [_task_row(task) for task in _open_tasks(magics.settings())]
+    if rows:
+        display(
+            Page(Table(("", "gateway", "prompt", "state"), rows), Note("%imagegen wait, %imagegen cancel ID; %imagegen resume collects."))
+        )
+    else:
+        print("Nothing is under way or waiting.")
+
+
+def _state(job: Any) -> str:
+    if not job.done:
+        return "under way"
+    return f"done, {len(job.generation)} pictures" if job.generation is not None else "ended without a picture"
+
+
+def _wait(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+    from imagegen_magic.engine import loop
+
+    failures = []
+    jobs = list(magics.jobs)
+    for job in jobs:
+        try:
+            cells.bind(magics, loop.run(job.result()), None)
+        except ImageGenError as error:
+            failures.append(error)
+        except KeyboardInterrupt:
+            raise cells.Interrupted("the waiting stopped; the jobs go on, and so do the gateways.") from None
+    if failures:
+        raise failures[-1]
+    print(f"{len(jobs)} jobs are done." if jobs else "No job was started with --no-wait.")
+
+
+def _cancel(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+    running = [job for job in magics.jobs if not job.done]
+    chosen = [job for job in running if not arguments or str(job.id) == arguments[0]]
+    if arguments and not chosen:
+        under_way = ", ".join(str(job.id) for job in running) or "none"
+        raise UsageError(
+            f"No job {arguments[0]} is under way (under way: {under_way}). A running cell stops with its own Cancel or interrupt."
+        )
+    for job in chosen:
+        job.cancel()
+    stopped = "Nothing is under way." if not chosen else f"Stopped waiting for {len(chosen)} job{'s' if len(chosen) > 1 else ''}."
+    print(stopped + (" The gateways go on with what they accepted, and charge for it: %imagegen resume collects it." if chosen else ""))
+
+
+def _history(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+    images = latest(magics.settings(), _LATEST)
+    if not images:
+        print("No picture yet.")
+        return
+    rows = [_picture_row(image) for image in images]
+    display(Page(Table(("id", "made", "prompt", "gateway and model", "pixels", "cost", "file"), rows), Note("%imagegen show ID")))
+
+
+def _picture_row(image: GeneratedImage) -> list[str | Cell]:
+    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(image.created))
+    return [
+        Cell(str(image.id), picture=_thumbnail(image)),
+        made,
+        shortened(image.request.prompt),
+        f"{image.provider} {image.model}" + (" (sandbox)" if image.sandbox else ""),
+        f"{image.width}×{image.height}",
+        str(image.cost),
+        str(image.path),
+    ]
+
+
+def _thumbnail(image: GeneratedImage) -> str:
+    from imagegen_magic.pictures.preview import preview
+
+    try:
+        small = preview(image.data, edge=_THUMBNAIL)
+    except (OSError, ImageGenError):
+        return ""  # moved or changed since: the row says where it was
+    return f"data:{small.mime_type};base64,{small.base64}"
+
+
+def _show(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+    from imagegen_magic.notebook import display as pictures
+
+    if not arguments or not arguments[0].isdigit():
+        raise UsageError("The subcommand is %imagegen show ID, with a number of %imagegen history; for a prompt, %imagegen -- show …")
+    image = picture(magics.settings(), int(arguments[0]))
+    if image is None:
+        raise UsageError(f"There is no picture {arguments[0]}: %imagegen history lists them.")
+    pictures.show(image, magics.shell)
+
+
+def _login(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+    from imagegen_magic.engine import keys
+    from imagegen_magic.providers import registry
+
+    settings = magics.settings()
+    if not arguments:
+        raise UsageError(f"The subcommand is %imagegen login NAME, with one of {', '.join(registry.provider_names(settings.look_alikes))}.")
+    provider = registry.get_provider(arguments[0], settings.look_alikes)
+    secret = _ask(provider)
+    keys.remember(provider.name, secret)
+    print(f"The key of {provider.title} is remembered until this kernel ends. Nothing was sent; the next cell tries it.")
+    if "--save" in flags:
+        keys.save(provider.name, secret, settings.home)
+        print("It is in the system keyring, too.")
+
+
+def _ask(provider: Provider) -> str:
+    import getpass
+
+    try:
+        secret = getpass.getpass(f"Key of {provider.title}: ").strip()
+    except (StdinNotImplementedError, EOFError):
+        raise ImageGenError(
+            "Nobody can be asked for a key here",
+            whose="you",
+            charged="no",
+            next_step=f"set {provider.key_variable} in the environment before the kernel starts",
+        ) from None
+    if not secret:
+        raise ImageGenError("No key was typed", whose="you", charged="no", next_step=f"run %imagegen login {provider.name} again")
+    return secret
+
+
+def _doctor(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+    from imagegen_magic.notebook import doctor
+
+    display(doctor.report(magics, network="--network" in flags))
+
+
+def _config(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+    settings = magics.settings()
+    rows = [[option.name, _value(settings.get(option.name)), settings.origin(option.name)] for option in options.settings()]
+    rows += [[f"providers.{name}", _value(dict(table)), "pyproject.toml"] for name, table in settings.look_alikes.items()]
+    display(Page(Table(("setting", "value", "said by"), rows), Note('%config ImageGenMagics.NAME = "value" changes one for this session.')))
+
+
+def _value(value: Any) -> str:
+    return "–" if value is None else str(value)
+
+
+def _error(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+    print(magics.trace or "No error yet.")
+
+
+def _open_tasks(settings: Settings) -> list[TaskRow]:
+    from imagegen_magic.engine import generation, loop
+
+    return loop.run(generation.ledger(settings).tasks(states=tuple(_OPEN)))
+
+
+def _task_row(task: TaskRow) -> list[str]:
+    gateway = task.provider + (" (sandbox)" if task.sandbox else "")
+    return [f"task {task.row}", gateway, shortened(task.prompt), _OPEN[task.state] + (f" ({task.task_id})" if task.task_id else "")]
+
+
+def latest(settings: Settings, most: int) -> list[GeneratedImage]:
+    """Return the latest pictures of the ledger, newest first."""
+    from imagegen_magic.engine import generation, loop
+
+    return [_image(row) for row in loop.run(generation.ledger(settings).pictures(limit=most))]
+
+
+def picture(settings: Settings, number: int) -> GeneratedImage | None:
+    """Return the picture of that id, or None where the ledger has none on disk."""
+    from imagegen_magic.engine import generation, loop
+
+    rows = loop.run(generation.ledger(settings).pictures(ids=[number]))
+    return _image(rows[0]) if rows else None
+
+
+def _image(row: PictureRow) -> GeneratedImage:
+    from imagegen_magic.request import ImageRequest
+    from imagegen_magic.result import GeneratedImage
+
+    request = ImageRequest(**row.resolved)
+    return GeneratedImage(
+        path=Path(row.path or ""),
+        url=row.url,
+        width=row.width or 0,
+        height=row.height or 0,
+        mime_type=row.mime_type or "",
+        size_asked=request.size or "",
+        request=request,
+        provider=row.provider,
+        model=row.model,
+        task_id=row.task_id or "",
+        cost=row.cost.share(row.count),
+        created=row.saved_at or row.created,
+        seconds=row.seconds,
+        id=row.id,
+        task=row.task_position,
+        sandbox=row.sandbox,
+        differences=row.differences,
+    )
+
+
+RUN: dict[str, Callable[[Any, list[str], set[str]], None]] = {
+    "providers": _providers,
+    "models": _models,
+    "resume": _resume,
+    "jobs": _jobs,
+    "wait": _wait,
+    "cancel": _cancel,
+    "history": _history,
+    "show": _show,
+    "login": _login,
+    "doctor": _doctor,
+    "config": _config,
+    "error": _error,
+}

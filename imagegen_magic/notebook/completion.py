@@ -1,0 +1,178 @@
+"""TAB on `%imagegen` and `%%imagegen`: options, gateways, models, and exactly the values that the chosen model takes beside the others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+
+from imagegen_magic.errors import ImageGenError, UnsupportedOption
+from imagegen_magic.notebook import options, reading
+from imagegen_magic.request import ImageRequest
+
+if TYPE_CHECKING:
+    from imagegen_magic.engine.settings import Settings
+    from imagegen_magic.notebook.magic import ImageGenMagics
+    from imagegen_magic.providers.base import Model, Provider
+
+_CELL = re.compile(r"\s*%%imagegen(?=\s)(.*)", re.DOTALL)
+_LINE = re.compile(r"\s*(?:\w+\s*=\s*)?%imagegen(?=\s)(.*)", re.DOTALL)
+_VALUE = re.compile(r"(?:^|\s)(-{1,2}[A-Za-z][\w-]*)(?:\s+|=)(\S*)$")
+_SHAPING = ("size", "resolution", "quality", "background", "moderation", "output_format", "output_compression")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What TAB may put in place of `fragment`, the text before the cursor that it would replace; `kind` is for the menu's icon."""
+
+    fragment: str = ""
+    words: tuple[str, ...] = ()
+    kind: str = "param"
+
+
+def match(magics: ImageGenMagics, context: Any) -> Any:
+    """Answer IPython's completer; nothing outside our own lines."""
+    from IPython.core.completer import SimpleCompletion
+
+    typed = typed_line(context.full_text, context.cursor_line, context.text_until_cursor)
+    found = Found() if typed is None else complete(typed[0], magics, is_cell=typed[1])
+    return {
+        "completions": [SimpleCompletion(text=word, type=found.kind) for word in found.words],
+        "matched_fragment": found.fragment,
+        "suppress": bool(found.words),
+        "ordered": True,
+    }
+
+
+def typed_line(text: str, line: int, before: str) -> tuple[str, bool] | None:
+    """Return what stands between the magic's name and the cursor, and whether it is a cell's; None in a prompt and elsewhere."""
+    lines = text.split("\n")
+    first = next((number for number, words in enumerate(lines) if words.strip()), 0)
+    if lines[first].lstrip().startswith("%%"):
+        matched = _CELL.fullmatch(before) if line == first else None
+        return (matched[1], True) if matched else None
+    matched = _LINE.fullmatch(before)
+    return (matched[1], False) if matched else None
+
+
+def complete(typed: str, magics: ImageGenMagics, *, is_cell: bool) -> Found:
+    """Return what fits at the end of what was typed after the magic's name."""
+    words = typed.split()
+    fragment = "" if not typed or typed[-1].isspace() else words[-1]
+    if words[:1] == ["--"] and words != [fragment]:
+        return Found()
+    if not is_cell and (command := options.command_for(words[0]) if len(words) > bool(fragment) else None):
+        return _begun(fragment, _command_words(command, words[1:], magics), "param")
+    if value := _VALUE.search(typed):
+        option = options.option_for(value[1])
+        if option is not None and option.metavar:
+            return _begun(value[2], _values(option, typed[: value.start()], magics), "value")
+    if fragment.startswith("-"):
+        return _begun(fragment, _flags(typed, fragment), "param")
+    if is_cell or not words or (len(words) == 1 and fragment):
+        commands = [] if is_cell else [command.name for command in options.COMMANDS]
+        return _begun(fragment, [*commands, *([] if fragment else _flags(typed, fragment))], "param")
+    return Found() if fragment or _has_prompt(typed) else _begun("", _flags(typed, ""), "param")
+
+
+def _begun(fragment: str, words: Iterable[str], kind: str) -> Found:
+    return Found(fragment, tuple(word for word in words if word.lower().startswith(fragment.lower())), kind)
+
+
+def _has_prompt(typed: str) -> bool:
+    return bool(_read(typed).text)
+
+
+def _read(typed: str) -> reading.Line:
+    """Read what is there so far; what cannot be read yet says nothing."""
+    try:
+        return reading.read(typed)
+    except UsageError:
+        return reading.Line()
+
+
+def _flags(typed: str, fragment: str) -> Iterator[str]:
+    given = _read(typed.removesuffix(fragment)).given
+    for option in options.OPTIONS:
+        if option.flags and (option.repeat or option.name not in given):
+            yield option.long
+
+
+def _command_words(command: options.Command, typed: Sequence[str], magics: ImageGenMagics) -> Iterator[str]:
+    if command.name in ("models", "login"):
+        yield from _providers(magics)
+    elif command.name == "cancel":
+        yield from (str(job.id) for job in magics.jobs if not job.done)
+    yield from (flag for flag in command.flags if flag not in typed[:-1])
+
+
+def _providers(magics: ImageGenMagics) -> Sequence[str]:
+    from imagegen_magic.providers import registry
+
+    return tuple(registry.provider_names(magics.settings().look_alikes))
+
+
+def _values(option: options.Option, before: str, magics: ImageGenMagics) -> Sequence[str]:
+    given = dict(_read(before).given)
+    try:
+        if option.choices == "providers":
+            return _providers(magics)
+        if not option.choices:
+            return ()
+        settings = magics.settings()
+        provider = _provider(given, settings)
+        if option.choices == "models":
+            return tuple(model.name for model in provider.models)
+        return values(provider, {**_configured(settings), **given}, option)
+    except ImageGenError:
+        return ()  # TAB is no place for an error: running the cell tells it
+
+
+def _configured(settings: Settings) -> dict[str, Any]:
+    return {name: value for name in ("model", *_SHAPING) if (value := settings.get(name)) is not None}
+
+
+def _provider(given: Mapping[str, Any], settings: Settings) -> Provider:
+    from imagegen_magic.providers import registry
+
+    if name := given.get("provider") or settings.get("provider"):
+        return registry.get_provider(name, settings.look_alikes)
+    from imagegen_magic.engine import gateways
+
+    return gateways.choose(settings, sandbox=given.get("sandbox"), model=given.get("model")).provider
+
+
+def values(provider: Provider, given: Mapping[str, Any], option: options.Option) -> tuple[str, ...]:
+    """Return the values of one option that this model takes beside the options given, as its own plan judges them."""
+    model = provider.model(given.get("model"))
+    said = {name: given[name] for name in _SHAPING if name in given and name != option.name}
+    alone = {name: value for name, value in said.items() if _plans(provider, {"model": model.name, name: value})}
+    for beside in (said, alone):  # where something else on the line is wrong, that must not empty the menu
+        fields = {"model": model.name, **beside}
+        if fitting := tuple(value for value in _listed(model, option.choices) if _fits(provider, model, {**fields, option.name: value})):
+            return fitting
+    return ()
+
+
+def _fits(provider: Provider, model: Model, fields: Mapping[str, Any]) -> bool:
+    if "resolution" in fields and "size" not in fields:  # the size may still be typed
+        return any(_plans(provider, {**fields, "size": size}) for size in model.sizes)
+    return _plans(provider, fields)
+
+
+def _listed(model: Model, choices: str) -> tuple[str, ...]:
+    if choices == "sizes":
+        pixels = tuple(f"{width}x{height}" for width, height in model.odd_pixels)
+        return (*(("auto",) if model.auto_size else ()), *model.sizes, *pixels)
+    return tuple(getattr(model, choices))
+
+
+def _plans(provider: Provider, fields: Mapping[str, Any]) -> bool:
+    try:
+        provider.plan(ImageRequest("a prompt", **fields))
+    except UnsupportedOption:
+        return False
+    return True

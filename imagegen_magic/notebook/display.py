@@ -1,0 +1,142 @@
+"""Pictures as bounded static outputs: an ordinary image, and one quiet caption line beneath it."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from imagegen_magic.result import GeneratedImage
+
+EDGE = 1024  # pixels of a preview's longer edge, unless told otherwise
+
+_QUIET = "font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);line-height:1.5;overflow-wrap:anywhere"
+_STANDS_OUT = "color:var(--jp-warn-color0,#c2570c);font-weight:600"
+_DIMMED = "color:var(--jp-ui-font-color2,inherit)"
+
+
+class Bundle(NamedTuple):
+    """One output: its data by MIME type, and its metadata."""
+
+    data: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+class Caption(NamedTuple):
+    """One line about a picture, as plain text and as HTML with everything escaped."""
+
+    text: str
+    html: str
+
+    def bundle(self) -> Bundle:
+        """Return the line as an output."""
+        return Bundle({"text/plain": self.text, "text/html": self.html}, {})
+
+
+class Canvas:
+    """Where one cell's outputs go: the publisher and the cell that were current when this was made.
+
+    What is shown anew belongs to that cell; an update finds its output by the display's id alone, from any thread, and
+    goes out under the message the kernel handled last, because nbclient drops updates of any other cell's.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self._publisher = shell.display_pub
+        self._cell = contextvars.copy_context()
+
+    def show(self, bundle: Bundle) -> str:
+        """Add an output and return its display id."""
+        display_id = os.urandom(16).hex()
+        self._cell.copy().run(self._publish, bundle, display_id, False)
+        return display_id
+
+    def update(self, display_id: str, bundle: Bundle) -> None:
+        """Replace the output of that id."""
+        contextvars.Context().run(self._publish, bundle, display_id, True)
+
+    def _publish(self, bundle: Bundle, display_id: str, update: bool) -> None:
+        self._publisher.publish(bundle.data, bundle.metadata, transient={"display_id": display_id}, update=update)
+
+
+def bundle(image: GeneratedImage, *, edge: int = EDGE) -> Bundle:
+    """Return a picture as an output: a preview of at most `edge` pixels and 150 kB; its name alone where the file is gone."""
+    from imagegen_magic.pictures.preview import preview
+
+    text = f"{image.path.name}, {image.width}×{image.height}"
+    small = image.preview
+    if small is None or max(small.width, small.height) != min(edge, max(image.width, image.height)):
+        try:
+            small = preview(image.data, edge=edge)
+        except OSError as error:
+            return line(f"{text} is no longer readable: {error.strerror or error}", stands_out=True)
+    width, height = on_page(small.width, small.height, edge)
+    return Bundle({small.mime_type: small.base64, "text/plain": text}, {small.mime_type: {"width": width, "height": height}})
+
+
+def on_page(width: int, height: int, edge: int = EDGE) -> tuple[int, int]:
+    """Return how large a preview is drawn, in CSS pixels: within 640 by 480 for the usual edge, so that a dense screen shows it sharp."""
+    scale = min(1.0, edge * 0.625 / width, edge * 0.46875 / height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def caption(image: GeneratedImage, *, folder: Path | None = None) -> Caption:
+    """Return the line about a picture; the path is told from `folder`, where the notebook is (default: the working folder)."""
+    gateway = f"{image.provider} {image.model}" + (" (sandbox)" if image.sandbox else "")
+    facts = [f"{image.width}×{image.height}", gateway]
+    if image.seconds is not None:
+        facts.append(duration(image.seconds))
+    facts.append(str(image.cost))
+    path, address = _from(image.path, folder or Path.cwd())
+    text = " · ".join([*image.differences, *facts, path])
+    return Caption(text, _caption_html(image.differences, facts, path, address))
+
+
+def _caption_html(differences: tuple[str, ...], facts: list[str], path: str, address: str) -> str:
+    loud = [f'<strong style="{_STANDS_OUT}">{escape(words)}</strong>' for words in differences]
+    link = f'<a href="{escape(address)}">{escape(path)}</a>' if address else escape(path)
+    return f'<div style="{_QUIET};{_DIMMED}">{" · ".join([*loud, *map(escape, facts), link])}</div>'
+
+
+def _from(path: Path, folder: Path) -> tuple[str, str]:
+    try:
+        near = path.resolve().relative_to(folder.resolve())
+    except ValueError:
+        return str(path), ""
+    return str(near), quote(near.as_posix())
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as a person says them: `12 s`, `2 min 5 s`."""
+    whole = max(0, round(seconds))
+    return f"{whole} s" if whole < 120 else f"{whole // 60} min {whole % 60} s"
+
+
+def line(text: str, *, stands_out: bool = False) -> Bundle:
+    """Return one line of words as an output."""
+    words = f'<span style="{_STANDS_OUT}">{escape(text)}</span>' if stands_out else escape(text)
+    return Caption(text, f'<div style="{_QUIET};{_DIMMED}">{words}</div>').bundle()
+
+
+def lines(captions: Mapping[int, Caption]) -> Bundle:
+    """Return several numbered captions as one output, for pictures too many to be shown."""
+    text = "\n".join(f"{number}. {said.text}" for number, said in captions.items())
+    rows = "".join(f"<li value={number}>{said.html}</li>" for number, said in captions.items())
+    return Bundle({"text/plain": text, "text/html": f"<ol>{rows}</ol>"}, {})
+
+
+def show(image: GeneratedImage, shell: Any = None, *, edge: int = EDGE) -> None:
+    """Show a picture and its caption in the cell that runs now; in a terminal, the caption alone."""
+    from IPython.core.getipython import get_ipython
+
+    shell = shell or get_ipython()
+    said = caption(image)
+    if shell is None or not hasattr(shell, "kernel"):
+        print(said.text)
+        return
+    canvas = Canvas(shell)
+    canvas.show(bundle(image, edge=edge))
+    canvas.show(said.bundle())

@@ -1,0 +1,144 @@
+"""`%imagegen doctor`: what is installed, configured and reachable, and how to mend what is not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from imagegen_magic.errors import ImageGenError
+from imagegen_magic.notebook.tables import Note, Page, Table
+
+if TYPE_CHECKING:
+    from imagegen_magic.engine.settings import Settings
+    from imagegen_magic.notebook.magic import ImageGenMagics
+    from imagegen_magic.providers.base import Provider
+
+_PACKAGES = ("imagegen_magic", "ipython", "ipykernel", "ipywidgets", "jupyterlab", "httpx", "Pillow", "starlette", "keyring")
+_OPTIONAL = {"jupyterlab", "ipykernel", "keyring"}
+
+Finding = tuple[str, str, str]
+"""What was looked at, what was found, and how to mend it (empty where nothing is wrong)."""
+
+
+def report(magics: ImageGenMagics, *, network: bool = False) -> Page:
+    """Return what was found; asks the gateways' addresses only where `network`, and never sends a key."""
+    findings = list(_findings(magics, network))
+    wrong = sum(bool(mend) for _, _, mend in findings)
+    summary = "Nothing needs mending." if not wrong else f"{wrong} thing{'s' if wrong > 1 else ''} to mend, in the last column."
+    return Page(Note(summary), Table(("", "found", "to mend"), findings))
+
+
+def _findings(magics: ImageGenMagics, network: bool) -> Iterator[Finding]:
+    yield from _versions()
+    yield _front_end(magics.shell)
+    try:
+        settings = magics.settings()
+    except ImageGenError as error:
+        yield "settings", error.what, error.next_step
+        return
+    yield "settings", f"read from {settings.folder}; %imagegen config shows them", ""
+    yield from _ledger(settings)
+    yield _save_dir(settings)
+    try:
+        yield from _gateways(settings, network)
+    except ImageGenError as error:
+        yield "gateways", error.what, error.next_step
+
+
+def _versions() -> Iterator[Finding]:
+    yield "Python", platform.python_version(), ""
+    for package in _PACKAGES:
+        try:
+            yield package, importlib.metadata.version(package), ""
+        except importlib.metadata.PackageNotFoundError:
+            yield package, "not installed", "" if package in _OPTIONAL else f"pip install {package}"
+
+
+def _front_end(shell: Any) -> Finding:
+    kernel = getattr(shell, "kernel", None)
+    if kernel is None:
+        return "front end", "a terminal: pictures are named with their paths", ""
+    if not getattr(kernel, "_allow_stdin", True):
+        return "front end", "runs without a person (nbclient, papermill): progress is plain text, no widgets", ""
+    return "front end", "a notebook: progress is a widget", ""
+
+
+def _ledger(settings: Settings) -> Iterator[Finding]:
+    from imagegen_magic.engine import generation, loop
+
+    ledger = generation.ledger(settings)
+    try:
+        loop.run(ledger.check())
+    except ImageGenError as error:
+        yield "ledger", error.what, error.next_step
+        return
+    yield "ledger", f"{ledger.path}, {ledger.path.stat().st_size / 1024:.0f} kB, whole and writable", ""
+    waiting = ledger.waiting()
+    yield "waiting pictures", str(waiting), "%imagegen resume collects them, without paying again" if waiting else ""
+
+
+def _save_dir(settings: Settings) -> Finding:
+    folder = settings.save_dir
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if nearest.is_dir() and os.access(nearest, os.W_OK):
+        return "originals", str(folder), ""
+    return "originals", f"{folder} cannot be written", "choose another with --save-dir or save_dir"
+
+
+def _gateways(settings: Settings, network: bool) -> Iterator[Finding]:
+    from imagegen_magic.engine import gateways
+    from imagegen_magic.notebook.commands import key_words
+
+    providers = list(gateways.known(settings))
+    yield _chosen(settings)
+    for provider in providers:
+        yield f"key of {provider.name}", key_words(provider, settings), ""
+        yield _address(provider)
+    if network:
+        yield from _reached(settings, providers)
+
+
+def _chosen(settings: Settings) -> Finding:
+    from imagegen_magic.engine import gateways
+
+    try:
+        gateway = gateways.choose(settings)
+    except ImageGenError as error:
+        return "without -p", error.what, error.next_step
+    return "without -p", gateway.label, gateway.note if gateway.sandbox and not settings.get("sandbox") else ""
+
+
+def _address(provider: Provider) -> Finding:
+    from imagegen_magic.engine import gateways
+
+    address = gateways.base_url(provider)
+    mend = "" if address.startswith("https://") else "https:// keeps the key unseen on its way"
+    return f"address of {provider.name}", address, mend
+
+
+def _reached(settings: Settings, providers: list[Provider]) -> list[Finding]:
+    from imagegen_magic.engine import loop
+
+    return loop.run(_reach_all(settings, providers))
+
+
+async def _reach_all(settings: Settings, providers: list[Provider]) -> list[Finding]:
+    import asyncio
+
+    return list(await asyncio.gather(*(_reach(settings, provider) for provider in providers)))
+
+
+async def _reach(settings: Settings, provider: Provider) -> Finding:
+    from imagegen_magic.engine import gateways
+    from imagegen_magic.engine.http import Lost, NotSent
+    from imagegen_magic.engine.session import session_of
+
+    name = f"network to {provider.name}"
+    try:
+        async with session_of(settings).clients.looks.stream("GET", gateways.base_url(provider)) as response:
+            return name, f"answers (HTTP {response.status_code}); no key was sent", ""
+    except (NotSent, Lost) as error:
+        return name, f"no answer: {error}", "check the connection, the proxy and the address"

@@ -1,0 +1,159 @@
+"""Following a job in a cell: live progress that turns into pictures."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from imagegen_magic.errors import ImageGenError
+from imagegen_magic.notebook import display
+from imagegen_magic.notebook.board import Board
+from imagegen_magic.notebook.display import EDGE, Bundle, Canvas
+from imagegen_magic.notebook.live import Line, Plain, Silent, Widget
+from imagegen_magic.request import Size
+
+if TYPE_CHECKING:
+    from imagegen_magic.engine.generation import Job
+
+SHOWN = 24  # pictures of one cell; further ones are named with their files
+
+_PATIENCE = 0.15  # seconds before widgets are built, so that the request is on its way first
+_BOUND = 4.0  # seconds for a stopped job to say how it stands
+
+
+class View:
+    """What one cell shows of one job."""
+
+    def __init__(self, job: Job, live: Silent, *, background: bool = False, edge: int = EDGE) -> None:
+        self._job = job
+        self._live = live
+        self._background = background
+        self._edge = edge
+        self._board = Board(len(job.plan.calls) if job.plan else 1, time.time())
+        self._sent = asyncio.Event()
+        self._ended = asyncio.Event()
+        live.begin(2 * min(job.expecting, SHOWN + 1) if background else 1, self.cancel)
+
+    def cancel(self) -> None:
+        """Stop waiting; from any thread, any number of times."""
+        self._board.stopping = True
+        self._job.cancel()
+
+    async def follow(self) -> None:
+        """Show the job's progress until it ends, then its pictures; on the engine's loop.
+
+        Cancelled, it stops the job's waiting and shows what there is. What went wrong beside pictures is told in the
+        output; where nothing was made, the job's own result raises it, unless the job is in the background.
+        """
+        ticker = asyncio.create_task(self._tick())
+        listener = asyncio.create_task(self._listen())
+        try:
+            await asyncio.shield(listener)
+        except asyncio.CancelledError:
+            self.cancel()
+            await asyncio.wait([listener], timeout=_BOUND)
+            raise
+        finally:
+            listener.cancel()
+            self._ended.set()
+            await asyncio.wait([ticker])
+            await self._finish()
+            ticker.result()
+
+    async def _listen(self) -> None:
+        async for event in self._job.events():
+            self._board.take(event)
+            if self._board.under_way:
+                self._sent.set()
+
+    async def _tick(self) -> None:
+        await _first_of(self._sent, self._ended, timeout=_PATIENCE)
+        if not self._ended.is_set():
+            await self._live.open(self._board, time.time())
+        while not self._ended.is_set():
+            await self._live.draw(self._board, time.time())
+            await _first_of(self._ended, timeout=self._live.interval)
+
+    async def _finish(self) -> None:
+        try:
+            self._live.finish([bundle async for bundle in self._outputs()])
+        finally:
+            self._live.close()
+
+    async def _outputs(self) -> AsyncIterator[Bundle]:
+        images = self._board.images
+        for image in images[:SHOWN]:
+            yield await asyncio.to_thread(display.bundle, image, edge=self._edge)
+            yield display.caption(image).bundle()
+        if len(images) > SHOWN:
+            yield display.lines({number: display.caption(image) for number, image in enumerate(images[SHOWN:], SHOWN + 1)})
+        if images or self._background:
+            for words in await self._errors():
+                yield display.line(words, stands_out=True)
+        else:
+            yield display.line(self._nothing())
+
+    def _nothing(self) -> str:
+        waited = time.time() - self._board.started
+        return f"no picture after {display.duration(waited)}" if waited >= 1 else "no picture"
+
+    async def _errors(self) -> list[str]:
+        """Return what went wrong, a line each, and once where it is the same for all."""
+        told = list(self._board.errors())
+        if not self._board.images:
+            try:
+                await self._job.result()
+            except ImageGenError as error:
+                told = told or [str(error)]
+        return told
+
+
+async def _first_of(*events: asyncio.Event, timeout: float) -> None:
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+
+
+def view(job: Job, shell: Any = None, *, background: bool = False, edge: int = EDGE) -> View:
+    """Make the outputs of this cell for a job, and choose how its progress is shown; in the main thread, inside the magic.
+
+    `edge` is the longest edge of a picture in the notebook, in pixels. In the background, the cell's output goes on living after the cell.
+    """
+    from IPython.core.getipython import get_ipython
+
+    return View(job, _choose(job, shell or get_ipython(), background), background=background, edge=edge)
+
+
+def _choose(job: Job, shell: Any, background: bool) -> Silent:
+    from IPython.core.displaypub import CapturingDisplayPublisher
+
+    if shell is not None and isinstance(shell.display_pub, CapturingDisplayPublisher):
+        return Silent(Canvas(shell))
+    if not hasattr(shell, "kernel"):
+        return Line(_title(job), background=background)
+    # nbclient and papermill forbid input, and would save every widget model that ever was
+    if not getattr(shell.kernel, "_allow_stdin", True) or importlib.util.find_spec("ipywidgets") is None:
+        return Plain(Canvas(shell), _title(job))
+    pictures = job.plan.pictures if job.plan else ()
+    warnings = job.plan.warnings if job.plan else ()
+    return Widget(Canvas(shell), _title(job), pixels=_pixels(job), pictures=pictures, warnings=warnings)
+
+
+def _title(job: Job) -> str:
+    plan, gateway = job.plan, job.gateway
+    if plan is None or gateway is None:
+        return f"collecting {job.expecting} picture{'' if job.expecting == 1 else 's'}"
+    words = f"{gateway.provider.name} {plan.model.name}" + (" (sandbox)" if gateway.sandbox else "")
+    pixels = [f"{plan.pixels[0][0]}×{plan.pixels[0][1]}"] if plan.pixels else []
+    return " · ".join([words, *pixels, str(plan.price)])
+
+
+def _pixels(job: Job) -> tuple[int, int]:
+    if job.plan and job.plan.pixels:
+        return job.plan.pixels[0]
+    size = Size.parse(job.plan.request.size) if job.plan and job.plan.request.size else Size("auto")
+    return (size.width, size.height) if size.width else (1, 1)

@@ -1,0 +1,137 @@
+"""An option line, read: options as a shell would read them, everything else as it stands."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from IPython.core.error import UsageError
+
+from imagegen_magic.notebook.options import OPTIONS, Option, option_for
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An option line, read: the options that were `given`, and the `text` beside them, verbatim.
+
+    `forced` says that a `--` stood before the text.
+    """
+
+    given: Mapping[str, Any] = field(default_factory=dict)
+    text: str = ""
+    forced: bool = False
+
+
+# a word as a shell reads it; without the backslash's meaning on Windows, where it belongs to paths
+_POSIX_WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:\\.|[^"\\])*"|'[^']*')+""", re.DOTALL)
+_PLAIN_WORD = re.compile(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""")
+_SPACES = re.compile(r"\s*")
+_OPTION_LIKE = re.compile(r"-{1,2}[A-Za-z]")
+_NEXT_OPTION = re.compile(r"\s(?=-{1,2}[A-Za-z])")
+_DASHES = re.compile(r"--(?=\s|$)")
+
+
+class _Reader:
+    """Reads a line from left to right: options as a shell would, everything else as it stands."""
+
+    def __init__(self, line: str, posix: bool) -> None:
+        self.line, self.posix, self.at = line, posix, 0
+        self.given: dict[str, Any] = {}
+        self.pieces: list[str] = []
+        self.forced = False
+
+    def read(self) -> Line:
+        while self._skip_spaces():
+            if not self.pieces and _DASHES.match(self.line, self.at):
+                self.pieces.append(self.line[self.at + 2 :])
+                self.forced = True
+                break
+            if _OPTION_LIKE.match(self.line, self.at):
+                self._option()
+            else:
+                self._piece()
+        return Line(self.given, " ".join(piece.strip() for piece in self.pieces), self.forced)
+
+    def _skip_spaces(self) -> bool:
+        self.at = _SPACES.match(self.line, self.at).end()  # type: ignore[union-attr]  # it matches nothing at least
+        return self.at < len(self.line)
+
+    def _piece(self) -> None:
+        end = _NEXT_OPTION.search(self.line, self.at)
+        stop = end.start() if end else len(self.line)
+        self.pieces.append(self.line[self.at : stop])
+        self.at = stop
+
+    def _option(self) -> None:
+        option, value = self._split(self._word())
+        if option.metavar is None:
+            if value is not None:
+                raise UsageError(f"{option.long} is a switch and takes no value.")
+            self.given[option.name] = True
+            return
+        if value is None:
+            value = self._value_of(option)
+        self._keep(option, value)
+
+    def _split(self, word: str) -> tuple[Option, str | None]:
+        flag, equals, value = word.partition("=")
+        if option := option_for(flag):
+            return option, value if equals else None
+        if not word.startswith("--") and (option := option_for(word[:2])) and option.metavar:
+            return option, word[2:]
+        raise UsageError(_unknown(flag))
+
+    def _value_of(self, option: Option) -> str:
+        start = self.at
+        word = self._word() if self._skip_spaces() else ""
+        if not word or option_for(word.partition("=")[0]):
+            self.at = start
+            raise UsageError(f"{option.long} needs a value: {option.usage}.")
+        return word
+
+    def _word(self) -> str:
+        match = (_POSIX_WORD if self.posix else _PLAIN_WORD).match(self.line, self.at)
+        following = self.line[match.end() : match.end() + 1] if match else "?"
+        if match is None or following.strip():
+            raise UsageError("A quote is not closed in the option line; the prompt itself needs none.")
+        self.at = match.end()
+        return self._unquoted(match[0])
+
+    def _unquoted(self, word: str) -> str:
+        if self.posix:
+            return shlex.split(word)[0]
+        return re.sub(r"""(["'])(.*?)\1""", r"\2", word)
+
+    def _keep(self, option: Option, text: str) -> None:
+        try:
+            value = option.read(text)
+        except ValueError as error:
+            raise UsageError(f"{option.long} takes {error}, not {text!r}.") from None
+        if option.name == "extra":
+            self._further(*value)
+        elif option.repeat:
+            self.given[option.name] = (*self.given.get(option.name, ()), value)
+        else:
+            self.given[option.name] = value
+
+    def _further(self, key: str, value: Any) -> None:
+        fields = self.given.setdefault("extra", {})
+        if key in fields:
+            raise UsageError(f"--set gives {key} twice.")
+        fields[key] = value
+
+
+def _unknown(flag: str) -> str:
+    near = difflib.get_close_matches(flag, [one for option in OPTIONS for one in option.flags], n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]}?" if near else "%imagegen --help shows them all."
+    return f"There is no option {flag}: {hint} Text that begins like an option goes after --."
+
+
+def read(line: str, *, posix: bool = os.name != "nt") -> Line:
+    """Read an option line; raises UsageError, in one sentence, for what is no option or no value of it."""
+    return _Reader(line, posix).read()

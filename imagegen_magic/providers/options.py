@@ -1,0 +1,332 @@
+"""What a request means on one model: every option checked against the model's data, every default filled in."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import operator
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.providers import addresses
+from imagegen_magic.providers.model import Model, Pixels, distance
+from imagegen_magic.request import ImageRequest, Size
+
+MOST_PICTURES = 10_000  # in one request: a slip of the finger must cost neither the memory nor the account
+MOST_CALLBACK = 2048  # characters
+_PICTURE_ENDINGS = {"avif", "bmp", "gif", "heic", "heif", "ico", "jpeg", "jpg", "png", "psd", "svg", "tif", "tiff", "webp"}
+
+
+def resolve(who: str, model: Model, request: ImageRequest) -> ImageRequest:
+    """Return the request with every default of this model filled in; raises UnsupportedOption where it cannot be honoured.
+
+    `who` names gateway and model in the refusals.
+    """
+    return Check(who, model, request).resolved()
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One request held against one model: each method returns one option's resolved value or raises UnsupportedOption."""
+
+    who: str
+    model: Model
+    request: ImageRequest
+
+    def resolved(self) -> ImageRequest:
+        """Return the request with every option checked and every default filled in."""
+        model, size = self.model, self.size()
+        checked = replace(
+            self.request,
+            model=model.name,
+            prompt=self.prompt(),
+            n=self.n(),
+            size=str(size),
+            resolution=self.resolution(size),
+            quality=self.choice("quality", model.qualities, model.default_quality),
+            background=self.choice("background", model.backgrounds),
+            moderation=self.choice("moderation", model.moderations),
+            output_format=self.choice("output_format", model.formats),
+            references=self.references(),
+            mask=self.mask(),
+            callback_url=self.callback_url(),
+        )
+        self.transparency(checked)
+        return replace(checked, output_compression=self.compression(checked.output_format))
+
+    def refusal(self, what: str, option: str, value: object, **advice: Any) -> UnsupportedOption:
+        """Return the refusal of one option's value."""
+        return UnsupportedOption(f"{self.who} {what}", option=option, value=value, **advice)
+
+    def prompt(self) -> str:
+        """Check the prompt: there is one, it can be written as UTF-8, and it is not too long (in code points)."""
+        prompt, most = self.request.prompt, self.model.max_prompt
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise self.refusal("needs a prompt", "prompt", prompt, next_step="say what the picture shows")
+        if not _encodable(prompt):
+            raise self.refusal("cannot be sent half a character (a lone surrogate) in the prompt", "prompt", prompt, next_step="remove it")
+        if most is not None and len(prompt) > most:
+            step = f"shorten the prompt to {most} characters"
+            raise self.refusal(f"takes no prompt of {len(prompt)} characters", "prompt", prompt, next_step=step)
+        return prompt
+
+    def n(self) -> int:
+        """Check the number of pictures: a whole number from 1; above the gateway's limit it becomes several tasks."""
+        asked = self.request.n
+        count = 1 if asked is None else whole(asked)
+        if count is None or not 1 <= count <= MOST_PICTURES:
+            nearest = None if count is None else str(min(max(count, 1), MOST_PICTURES))
+            raise self.refusal(f"cannot make n={shown(asked)} pictures", "n", asked, allowed=(f"1 to {MOST_PICTURES}",), nearest=nearest)
+        return count
+
+    def choice(self, option: str, allowed: tuple[str, ...], default: str | None = None) -> str | None:
+        """Check an option with a list of values, in any case; the default is the given one, else the first."""
+        asked = getattr(self.request, option)
+        usual = default or (allowed[0] if allowed else None)
+        if asked is None:
+            return usual
+        if not allowed:
+            raise self.refusal(f"has no option {option}", option, asked, next_step=f"leave {option} out")
+        word = asked.strip().lower() if isinstance(asked, str) else ""
+        if word in allowed:
+            return word
+        close = difflib.get_close_matches(word, allowed, 1)
+        raise self.refusal(f"has no {option} {shown(asked)}", option, asked, allowed=allowed, nearest=close[0] if close else usual)
+
+    def transparency(self, checked: ImageRequest) -> None:
+        """Refuse a transparent background in a format that has no alpha."""
+        if checked.background == "transparent" and checked.output_format == "jpeg":
+            fitting = tuple(name for name in self.model.formats if name != "jpeg")
+            what = "cannot write a transparent background as jpeg"
+            raise self.refusal(what, "output_format", self.request.output_format, allowed=fitting, nearest=fitting[0] if fitting else None)
+
+    def compression(self, output_format: str | None) -> int | None:
+        """Check the compression: 0 to 100, and only in a format that has one."""
+        asked, fitting = self.request.output_compression, self.model.compressible
+        if asked is None:
+            return None
+        if not fitting:
+            what = "has no option output_compression"
+            raise self.refusal(what, "output_compression", asked, next_step="leave output_compression out")
+        if output_format not in fitting:
+            what, nearest = f"cannot compress {output_format}", f"output_format {fitting[0]}"
+            allowed = tuple(f"output_format {name}" for name in fitting)
+            raise self.refusal(what, "output_compression", asked, allowed=allowed, nearest=nearest)
+        level = whole(asked)
+        if level is None or not 0 <= level <= 100:
+            nearest_level = None if level is None else str(min(max(level, 0), 100))
+            what = f"has no output_compression {shown(asked)}"
+            raise self.refusal(what, "output_compression", asked, allowed=("0 to 100",), nearest=nearest_level)
+        return level
+
+    def size(self) -> Size:
+        """Check the size: a ratio of the table, pixels within the rule, or `auto`; the model's default where none is asked."""
+        asked = self.request.size
+        if asked is None:
+            return Size.parse(self.model.default_size)
+        try:
+            size = Size.parse(str(asked))
+        except ValueError:
+            nearest = self._nearest_size(_two_numbers(str(asked)))
+            raise self.refusal(f"knows no size {shown(asked)}", "size", asked, allowed=self._sizes(), nearest=nearest) from None
+        {"auto": self._check_auto, "ratio": self._check_ratio, "pixels": self._check_pixels}[size.kind](size)
+        return size
+
+    def _check_auto(self, size: Size) -> None:
+        if not self.model.auto_size:
+            nearest = f"size {self.model.default_size}"
+            raise self.refusal("has no size auto", "size", self.request.size, allowed=self._sizes(), nearest=nearest)
+
+    def _check_ratio(self, size: Size) -> None:
+        if str(size) not in self.model.sizes:
+            nearest = self._nearest_size((size.width, size.height), shape_only=True)
+            raise self.refusal(f"has no ratio {size}", "size", self.request.size, allowed=self._sizes(), nearest=nearest)
+
+    def _check_pixels(self, size: Size) -> None:
+        rule, pixels = self.model.pixel_rule, (size.width, size.height)
+        if pixels in self.model.odd_pixels:
+            return
+        if rule is None:
+            what, nearest = f"takes no pixels such as {size}, only ratios", self._nearest_size(pixels)
+            raise self.refusal(what, "size", self.request.size, allowed=self._sizes(), nearest=nearest)
+        if broken := rule.broken(pixels):
+            legal = rule.nearest(pixels)
+            near = f"size {legal[0]}x{legal[1]}" if legal else None
+            raise self.refusal(f"cannot make {size}: {', '.join(broken)}", "size", self.request.size, allowed=(str(rule),), nearest=near)
+
+    def resolution(self, size: Size) -> str | None:
+        """Check the resolution tier against the size; None where no tier applies."""
+        asked, tiers = self.request.resolution, self._tiers(size)
+        if asked is None:
+            return tiers[0] if tiers else None
+        if not tiers:
+            raise self._no_tier(size, asked)
+        tier = asked.strip().lower() if isinstance(asked, str) else ""
+        if tier not in tiers:
+            near = _nearest_tier(tier, tiers)
+            nearest = self._words(str(size), near, first="resolution") if size.kind == "ratio" else f"resolution {near} at {size}"
+            what = f"has no resolution {shown(asked)} at {size}"
+            raise self.refusal(what, "resolution", asked, allowed=tiers, nearest=nearest)
+        return tier
+
+    def _tiers(self, size: Size) -> tuple[str, ...]:
+        model = self.model
+        if size.kind == "ratio":
+            return tuple(tier for tier in model.resolutions if tier in model.sizes[str(size)])
+        return model.resolutions if size.kind == "auto" and model.auto_resolution else ()
+
+    def _no_tier(self, size: Size, asked: object) -> UnsupportedOption:
+        if not self.model.resolutions:
+            step, nearest = "leave resolution out", self._words(str(size), "1k") if str(size) in self.model.sizes else None
+            return self.refusal("has no option resolution", "resolution", asked, next_step=step, nearest=nearest)
+        what = f"has no resolution beside size {size}"
+        nearest = f"size {size} without resolution"
+        return self.refusal(
+            what, "resolution", asked, nearest=nearest, next_step="give a ratio with a resolution, or leave one of the two out"
+        )
+
+    def _sizes(self) -> tuple[str, ...]:
+        auto = ("auto",) if self.model.auto_size else ()
+        pixels = (f"pixels like {self._example()}",) if self.model.pixel_rule else ()
+        return (*auto, *self.model.sizes, *pixels)
+
+    def _example(self) -> str:
+        width, height = next(iter(next(iter(self.model.sizes.values())).values()))
+        return f"{width}x{height}"
+
+    def _nearest_size(self, wanted: Pixels | None, *, shape_only: bool = False) -> str | None:
+        if wanted is None:
+            return None
+        tier = str(self.request.resolution or "").strip().lower()
+        pairs = [(ratio, name, pixels) for ratio, tiers in self.model.sizes.items() for name, pixels in tiers.items()]
+        if shape_only or tier:
+            first = tier if tier in self.model.resolutions else next(iter(self.model.resolutions), "1k")
+            pairs = [pair for pair in pairs if pair[1] == first] or pairs
+        ratio, name, _ = min(pairs, key=lambda pair: _ratio_distance(pair[0], pair[2], wanted))
+        return self._words(ratio, name)
+
+    def _words(self, ratio: str, tier: str, first: str = "size") -> str:
+        width, height = self.model.sizes[ratio][tier]
+        pixels = f" ({width}x{height})" if self.model.pixels_promised else ""
+        if not self.model.resolutions:
+            return f"size {ratio}{pixels}"
+        words = f"resolution {tier} at {ratio}" if first == "resolution" else f"size {ratio} at resolution {tier}"
+        return words + pixels
+
+    def references(self) -> tuple[str, ...]:
+        """Check the reference pictures: not too many, each an address the gateway can fetch."""
+        asked, most = self.request.references, self.model.max_references
+        if len(asked) > most:
+            what = f"takes at most {most} reference pictures, not {len(asked)}" if most else "takes no reference pictures"
+            nearest = f"the first {most}" if most else None
+            raise self.refusal(what, "references", asked, allowed=(f"0 to {most}",) if most else (), nearest=nearest)
+        return tuple(self._picture_address("references", each) for each in asked)
+
+    def mask(self) -> str | None:
+        """Check the mask: an address, beside at least one reference."""
+        asked = self.request.mask
+        if asked is None:
+            return None
+        if not self.model.mask:
+            raise self.refusal("takes no mask", "mask", asked, next_step="leave the mask out")
+        if not self.request.references:
+            step = "give the picture to be changed as the first reference"
+            raise self.refusal("takes a mask only beside a reference picture", "mask", asked, next_step=step)
+        return self._picture_address("mask", asked)
+
+    def _picture_address(self, option: str, address: object) -> str:
+        parts = addresses.split(address)
+        if parts is None or not (parts.scheme == "https" or (parts.scheme == "http" and addresses.is_loopback(parts.hostname or ""))):
+            step = "put the picture where the gateway can fetch it and give its https address"
+            raise self.refusal(f"can only be given https addresses today, not {shown(address)}", option, address, next_step=step)
+        ending = parts.path.rpartition(".")[2].lower()
+        types = self.model.reference_types
+        if types and ending in _PICTURE_ENDINGS and ending not in types:
+            raise self.refusal(
+                f"takes no {ending} as a reference", option, address, allowed=types, nearest="png" if "png" in types else types[0]
+            )
+        return str(address)
+
+    def callback_url(self) -> str | None:
+        """Check the callback: a public https address of at most 2048 characters."""
+        asked = self.request.callback_url
+        if asked is None:
+            return None
+        if not self.model.callback:
+            raise self.refusal("has no option callback_url", "callback_url", asked, next_step="leave callback_url out")
+        parts = addresses.split(asked)
+        if parts is None or parts.scheme != "https" or not addresses.is_public(parts.hostname or "") or len(asked) > MOST_CALLBACK:
+            step = f"give a public https address of at most {MOST_CALLBACK} characters, not one in a private network"
+            raise self.refusal(f"cannot call back {shown(asked)}", "callback_url", asked, next_step=step)
+        return asked
+
+
+def check_extra(who: str, extra: Iterable[tuple[object, Any]], taken: Collection[str]) -> None:
+    """Refuse a further field that the plan writes itself, or that is no JSON."""
+    for key, value in extra:
+        if not isinstance(key, str) or not key or not _encodable(key):
+            raise UnsupportedOption(
+                f"{who} cannot be sent a field named {shown(key)}", option="extra", value=key, next_step="give it a name"
+            )
+        if key in taken:
+            step = f"use the option that stands for {key}"
+            raise UnsupportedOption(f"{who} has its own field {key}", option="extra", value=key, next_step=step)
+        if not _is_json(value):
+            step = "give text, numbers, true, false, null, lists or objects"
+            raise UnsupportedOption(f"{who} cannot be sent {key}={shown(value)}", option="extra", value=key, next_step=step)
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: one line of at most 80 characters."""
+    text = f"'{value[:81]}'" if isinstance(value, str) else _plain(value)
+    text = "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in text)
+    return text if len(text) <= 80 else f"{text[:78]}…"
+
+
+def _plain(value: object) -> str:
+    simple = isinstance(value, float | bool | None) or (isinstance(value, int) and abs(value) < 10**20)
+    return str(value) if simple else f"<{type(value).__name__}>"
+
+
+def whole(value: object) -> int | None:
+    """Return a whole number (numpy's too), or None where it is none; True and False are none."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]  # whatever a notebook holds may come
+    except TypeError:
+        return None
+
+
+def _encodable(text: str) -> bool:
+    return not any("\ud800" <= mark <= "\udfff" for mark in text)
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
+def _two_numbers(text: str) -> Pixels | None:
+    found = [int(each) for each in re.findall(r"[0-9]{1,6}", text)][:2]
+    return (found[0], found[1]) if len(found) == 2 and all(found) else None
+
+
+def _ratio_distance(ratio: str, pixels: Pixels, wanted: Pixels) -> tuple[float, float]:
+    across, down = (int(term) for term in ratio.split(":"))
+    return distance((across, down), wanted)[0], distance(pixels, wanted)[1]
+
+
+def _nearest_tier(tier: str, tiers: Sequence[str]) -> str:
+    return min(tiers, key=lambda each: abs(_number(each) - _number(tier)))
+
+
+def _number(text: str) -> float:
+    found = re.search(r"\d{1,6}(\.\d{1,6})?", text)
+    return float(found[0]) if found else 0.0

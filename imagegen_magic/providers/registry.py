@@ -1,0 +1,190 @@
+"""Which gateways there are: the files of this folder, configured look-alikes, and what other packages register."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import pkgutil
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from imagegen_magic import providers
+from imagegen_magic.errors import UnknownProvider, UnsupportedOption
+from imagegen_magic.providers import addresses
+from imagegen_magic.providers.base import Plan, Provider
+from imagegen_magic.request import ImageRequest
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+GROUP = "imagegen_magic.providers"
+LookAlikes = Mapping[str, Mapping[str, Any]]
+
+_TOOLS = {"addresses", "answers", "base", "model", "options", "registry"}
+_SETTINGS = {"like", "base_url", "key_variable", "title", "docs_url"}
+BUILT_IN: tuple[str, ...] = tuple(sorted({module.name for module in pkgutil.iter_modules(providers.__path__)} - _TOOLS))
+"""The gateways with a file in this folder; the file's name is the gateway's."""
+
+
+def provider_names(look_alikes: LookAlikes = {}) -> tuple[str, ...]:  # noqa: B006  # never written to
+    """Return the names of all gateways: built in, configured, registered by other packages."""
+    return tuple(dict.fromkeys((*BUILT_IN, *look_alikes, *_entry_points())))
+
+
+def get_provider(name: str, look_alikes: LookAlikes = {}) -> Provider:  # noqa: B006  # never written to
+    """Return the gateway of that name in any case; raises UnknownProvider, also where its configuration or package is broken."""
+    wanted = str(name).strip().lower()
+    configured = {key.lower(): key for key in look_alikes}
+    if wanted in configured:
+        return _look_alike(configured[wanted], look_alikes[configured[wanted]])
+    if wanted in BUILT_IN:
+        return _built_in(wanted)
+    entries = {key.lower(): entry for key, entry in _entry_points().items()}
+    if wanted in entries:
+        return _load(entries[wanted])
+    raise _unknown(wanted, (*BUILT_IN, *look_alikes, *_entry_points()))
+
+
+def all_providers(look_alikes: LookAlikes = {}) -> tuple[Provider, ...]:  # noqa: B006  # never written to
+    """Return every gateway; a registered package that is broken is warned of and left out. Raises UnknownProvider for a bad look-alike."""
+    own = [get_provider(name, look_alikes) for name in dict.fromkeys((*BUILT_IN, *look_alikes))]
+    return (*own, *_registered({provider.name for provider in own}))
+
+
+def plan(provider: Provider, request: ImageRequest, others: Iterable[Provider]) -> Plan:
+    """Return the provider's plan; its refusal (UnsupportedOption) names the others, and other models here, that can do exactly this."""
+    try:
+        return provider.plan(request)
+    except UnsupportedOption as refusal:
+        raise refusal.at(list(_able(provider, request, others))) from None
+
+
+def _able(provider: Provider, request: ImageRequest, others: Iterable[Provider]) -> Iterator[str]:
+    if request.extra:
+        return  # what a further field means elsewhere, nobody knows
+    for other in (provider, *(each for each in others if each.name != provider.name)):
+        fitting = [model for model in other.models if _can(other, replace(request, model=model.name))]
+        fitting = [model for model in fitting if not model.retired] or fitting
+        if fitting and (fitting[0] is not other.models[0] or other is provider):
+            yield f"{other.name} ({', '.join(model.name for model in fitting)})"
+        elif fitting:
+            yield other.name
+
+
+def _can(provider: Provider, request: ImageRequest) -> bool:
+    try:
+        provider.plan(request)
+    except UnsupportedOption:
+        return False
+    return True
+
+
+@functools.cache
+def _built_in(name: str) -> Provider:
+    module = importlib.import_module(f"{providers.__name__}.{name}")
+    found = (each for each in vars(module).values() if isinstance(each, type) and issubclass(each, Provider))
+    return next(each for each in found if vars(each).get("name") == name)()
+
+
+def _look_alike(name: str, settings: object) -> Provider:
+    """Return a gateway that speaks a known dialect at its own address; its prices are nobody's, so unknown."""
+    where = f"[tool.imagegen.providers.{name}]"
+    if name.lower() in BUILT_IN:
+        step = f"choose another name, or set {name.upper()}_BASE_URL to move {name}"
+        raise _bad(where, "has the name of a gateway that is built in", step)
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
+        raise _bad(where, "has a name that is no plain word", "use letters, digits, - and _")
+    if not isinstance(settings, Mapping):
+        raise _bad(where, "is no table", "give it like, base_url and key_variable")
+    if strange := sorted(set(map(str, settings)) - _SETTINGS):
+        raise _bad(where, f"has unknown keys {', '.join(strange)}", f"it may have {', '.join(sorted(_SETTINGS))}")
+    if wrong := sorted(key for key, value in settings.items() if not isinstance(value, str)):
+        raise _bad(where, f"has no text in {', '.join(wrong)}", "write it in quotes")
+    parent = _parent(where, settings)
+    key_variable = settings.get("key_variable", re.sub(r"\W", "_", f"{name}_API_KEY", flags=re.ASCII).upper())
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key_variable):
+        raise _bad(where, "has a key_variable that is no name of an environment variable", "give the variable's name, never the key itself")
+    about = {
+        "name": name,
+        "title": settings.get("title", name),
+        "base_url": _base_url(where, settings),
+        "key_variable": key_variable,
+        "docs_url": settings.get("docs_url", ""),
+        "dialect": parent.dialect or parent.name,
+        "price": Provider.price,
+        "__doc__": f"{name}, which speaks {parent.title}'s dialect.",
+    }
+    made: type[Provider] = type(name, (type(parent),), about)
+    return made()
+
+
+def _parent(where: str, settings: Mapping[str, str]) -> Provider:
+    like = settings.get("like")
+    if like is None:
+        raise _bad(where, "does not say whose dialect it speaks", f"give it like, one of {', '.join(BUILT_IN)}")
+    try:
+        return get_provider(like)
+    except UnknownProvider as error:
+        raise _bad(where, f"is like {like!r}, which is no gateway", error.next_step) from None
+
+
+def _base_url(where: str, settings: Mapping[str, str]) -> str:
+    address = settings.get("base_url", "").strip().rstrip("/")
+    if not address:
+        raise _bad(where, "has no base_url", "give it the gateway's https address")
+    parts = addresses.split(address)
+    local = parts is not None and parts.scheme == "http" and addresses.is_loopback(parts.hostname or "")
+    if parts is None or not (parts.scheme == "https" or local) or parts.query or parts.fragment or parts.username:
+        raise _bad(where, "has a base_url that is no plain https address", "give it like https://api.example.com")
+    return address
+
+
+def _bad(where: str, what: str, step: str) -> UnknownProvider:
+    return UnknownProvider(f"{where} in pyproject.toml {what}", next_step=step)
+
+
+def _unknown(name: str, names: Iterable[str]) -> UnknownProvider:
+    names = tuple(dict.fromkeys(names))
+    close = difflib.get_close_matches(name, names, 2, 0.5)
+    hint = f"did you mean {' or '.join(close)}; " if close else ""
+    return UnknownProvider(f"No gateway is called {name[:80]!r}", next_step=f"{hint}there are {', '.join(names)}")
+
+
+def _entry_points() -> dict[str, EntryPoint]:
+    """Return what other packages register, by name; the files of this folder keep theirs."""
+    from importlib.metadata import entry_points  # costs milliseconds, and only those who name another gateway
+
+    return {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in BUILT_IN}
+
+
+def _registered(taken: Iterable[str]) -> Iterator[Provider]:
+    for name, entry in _entry_points().items():
+        if name in taken:
+            continue
+        try:
+            yield _load(entry)
+        except UnknownProvider as error:
+            warnings.warn(str(error), RuntimeWarning, stacklevel=3)
+
+
+def _load(entry: EntryPoint) -> Provider:
+    try:
+        found = entry.load()
+        provider = found() if isinstance(found, type) else found
+    except Exception as error:  # a stranger's module may raise anything while it is imported
+        raise _broken(entry, f"{type(error).__name__}: {error}") from error
+    if not isinstance(provider, Provider) or getattr(provider, "name", None) != entry.name:
+        raise _broken(entry, f"it is no Provider with the name {entry.name!r}")
+    if missing := [each for each in ("title", "base_url", "key_variable", "models") if not getattr(provider, each, None)]:
+        raise _broken(entry, f"it does not say its {', '.join(missing)}")
+    return provider
+
+
+def _broken(entry: EntryPoint, why: str) -> UnknownProvider:
+    return UnknownProvider(
+        f"The gateway {entry.name!r} is registered by {entry.value} but cannot be used: {why}", next_step="update or remove that package"
+    )

@@ -1,0 +1,84 @@
+"""The sandbox on a socket: `python -m imagegen_magic.sandbox --port 8001`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from imagegen_magic.sandbox.app import create_app
+from imagegen_magic.sandbox.dialects import DIALECTS
+from imagegen_magic.sandbox.faults import KINDS
+
+
+class _OnPurpose(logging.Filter):
+    """Keeps the connections that a fault broke, and requests cut off by the shutdown, out of the console."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[0] if record.exc_info else None
+        return error is None or not issubclass(error, ConnectionResetError)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    words = argparse.ArgumentParser(
+        prog="python -m imagegen_magic.sandbox",
+        description="The gateways in a box: every dialect on one socket, no key, no cost, drawn pictures.",
+        epilog="faults: " + ", ".join(KINDS),
+    )
+    words.add_argument("--port", type=int, default=8001, help="port, 0 for a free one (default 8001)")
+    words.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    words.add_argument("--scale", type=float, default=0.05, help="factor on realistic waiting times (default 0.05)")
+    words.add_argument("--seed", type=int, default=0, help="other pictures for the same prompts")
+    words.add_argument("--home", type=Path, help="folder that keeps the tasks when this process ends")
+    words.add_argument("--fault", action="append", default=[], metavar="KIND[:TIMES]", help="arm a fault; repeatable")
+    words.add_argument("--duration", type=float, metavar="SECONDS", help="every task takes exactly this long")
+    words.add_argument("--latency", type=float, default=0.0, metavar="SECONDS", help="added to each look")
+    words.add_argument("--lifetime", type=float, default=86_400.0, metavar="SECONDS", help="life of a result address (default 24 h)")
+    words.add_argument("--plain", action="store_true", help="one drawing for all pictures of the same pixels: for measuring")
+    return words
+
+
+def greeting(origin: str) -> str:
+    """Return the lines that say where the gateways are and how to use them."""
+    lines = [f"sandbox: listening on {origin} (nothing here costs anything; Ctrl+C ends it)"]
+    for name in DIALECTS:
+        lines.append(f"export {name.upper()}_BASE_URL={origin}/{name} {name.upper()}_API_KEY=sandbox")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until interrupted; returns the exit code."""
+    words = parser()
+    options = words.parse_args(arguments)
+    try:
+        import uvicorn
+    except ImportError:
+        print("the sandbox on a socket needs uvicorn: pip install 'imagegen_magic[sandbox]'", file=sys.stderr)
+        return 1
+    wishes = vars(options).copy()
+    host, port = wishes.pop("host"), wishes.pop("port")
+    try:
+        app = create_app(faults=wishes.pop("fault"), **wishes)
+    except ValueError as error:
+        words.error(str(error))
+    try:
+        listener = socket.create_server((host, port), backlog=2048)
+    except OSError as error:
+        print(f"cannot listen on {host}:{port}: {error.strerror}", file=sys.stderr)
+        return 1
+    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1)
+    logging.getLogger("uvicorn.error").addFilter(_OnPurpose())
+    port = listener.getsockname()[1]
+    with listener, contextlib.suppress(KeyboardInterrupt):
+        print(greeting(f"http://{host}:{port}"), flush=True)
+        uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,353 @@
+"""The sandbox as an ASGI app: `/apimart`, `/gccai`, `/evolink` and `/xingchao` are base URLs, `/files` the pictures, `/_sandbox` the controls."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from imagegen_magic.sandbox import estimates, mishaps
+from imagegen_magic.sandbox.dialects import DIALECTS, Dialect, Order, Refusal, View
+from imagegen_magic.sandbox.faults import KINDS, REFUSALS, Faults, UnknownFault, directives
+from imagegen_magic.sandbox.gallery import Drawing, Gallery, address, signed
+from imagegen_magic.sandbox.journal import Entry, Journal
+from imagegen_magic.sandbox.tasks import Store, Task
+
+_QUEUED = 0.1  # the part of its time a task waits in the queue
+
+
+class Sandbox:
+    """Everything behind the routes: tasks, faults, journal, drawings and the model of waiting.
+
+    `scale` multiplies realistic waiting times; `duration` (seconds) replaces them; `latency` (seconds) is added to each look;
+    `lifetime` (seconds) is how long an address lives; `plain` serves one drawing for all pictures of the same pixels.
+    """
+
+    def __init__(
+        self,
+        *,
+        scale: float,
+        seed: int,
+        home: Path | None,
+        clock: Callable[[], float],
+        duration: float | None,
+        latency: float,
+        lifetime: float,
+        plain: bool,
+    ) -> None:
+        self.scale = scale
+        self.seed = seed
+        self.clock = clock
+        self.duration = duration
+        self.latency = latency
+        self.lifetime = lifetime
+        self.store = Store(home)
+        self.faults = Faults()
+        self.journal = Journal()
+        self.gallery = Gallery(plain=plain)
+        self._revoked: dict[str, int] = {}
+
+    # -- submit ------------------------------------------------------------------------------------------------------
+
+    async def submit(self, request: Request) -> Response:
+        """Answer a submission."""
+        dialect = _dialect(request)
+        entry = self.journal.submission(Entry(dialect.name, self.clock(), "authorization" in request.headers))
+        entry.idempotency_key = request.headers.get("idempotency-key", "")
+        entry.json = _decoded(await request.body())
+        try:
+            response = await self._submitted(request, dialect, entry)
+        except Refusal as refusal:
+            response = self._refusal(dialect, refusal)
+        entry.status = response.status_code
+        return response
+
+    async def _submitted(self, request: Request, dialect: Dialect, entry: Entry) -> Response:
+        body = entry.json
+        entry.prompt = str(body.get("prompt", "")) if isinstance(body, dict) else ""
+        _check_key(request)
+        if not isinstance(body, dict):
+            raise Refusal(400, "invalid_json", "the body must be a JSON object")
+        if entry.idempotency_key and (task := await self._known(dialect.name, entry.idempotency_key)):
+            self.journal.accept(entry, task.id, repeated=True)
+            return JSONResponse(self._accepted(dialect, task))
+        entry.fault = self._fault("submit", dialect, entry.prompt, entry.idempotency_key or entry.prompt)
+        if entry.fault in REFUSALS:
+            return mishaps.refuse(entry.fault, dialect, self.clock())
+        task = self._accept(dialect, dialect.order(body), entry)
+        answer = self._accepted(dialect, task, as_object=entry.fault == "data-object")
+        return mishaps.answer(entry.fault, answer) if entry.fault else JSONResponse(answer)
+
+    async def _known(self, provider: str, idempotency_key: str) -> Task | None:
+        if task := self.store.by_key(provider, idempotency_key):
+            return task
+        if self.store.home is not None:
+            await asyncio.to_thread(self.store.refresh)
+        return self.store.by_key(provider, idempotency_key)
+
+    def _fault(self, phase: Any, dialect: Dialect, prompt: str, owner: str) -> str | None:
+        try:
+            return self.faults.take(phase, dialect.name, prompt, owner)
+        except UnknownFault as error:
+            raise Refusal(400, "unknown_fault", str(error)) from None
+
+    def _accept(self, dialect: Dialect, order: Order, entry: Entry) -> Task:
+        task_id = dialect.new_id()
+        seconds = estimates.seconds(order.quality, order.pixels, task_id) * self.scale
+        task = Task(
+            id=task_id,
+            provider=dialect.name,
+            model=order.model,
+            prompt=order.prompt,
+            quality=order.quality,
+            pixels=order.pixels,
+            n=order.n,
+            mime_type=order.mime_type,
+            alpha=order.alpha,
+            compression=order.compression,
+            cost=order.cost,
+            created=self.clock(),
+            seconds=seconds if self.duration is None else self.duration,
+            idempotency_key=entry.idempotency_key,
+            faults={name for name, _ in directives(order.prompt) if KINDS[name].phase == "task"},
+        )
+        self.store.add(task)
+        self.journal.accept(entry, task.id, repeated=False)
+        return task
+
+    def _accepted(self, dialect: Dialect, task: Task, *, as_object: bool = False) -> dict[str, Any]:
+        usual = estimates.median_seconds(task.quality, task.pixels) * self.scale if self.duration is None else self.duration
+        return dialect.accepted(task, usual=usual, as_object=as_object)
+
+    def _refusal(self, dialect: Dialect, refusal: Refusal) -> Response:
+        status, answer = dialect.refused(refusal, self.clock())
+        headers = {"retry-after": str(refusal.retry_after)} if refusal.retry_after is not None else None
+        return JSONResponse(answer, status_code=status, headers=headers)
+
+    # -- look --------------------------------------------------------------------------------------------------------
+
+    async def look(self, request: Request) -> Response:
+        """Answer a look at one task."""
+        dialect = _dialect(request)
+        self.journal.count(dialect.name, "looks")
+        try:
+            return await self._looked(request, dialect)
+        except Refusal as refusal:
+            return self._refusal(dialect, refusal)
+
+    async def _looked(self, request: Request, dialect: Dialect) -> Response:
+        _check_key(request)
+        await self._wait()
+        task = await self._task(request.path_params["task_id"], dialect)
+        if task is None:
+            raise Refusal(404, "task_not_found", "task not found")
+        if fault := self._fault("look", dialect, task.prompt, task.id):
+            return mishaps.look(fault, dialect, self.clock())
+        return JSONResponse(dialect.seen(self._view(task, _origin(request))))
+
+    async def look_together(self, request: Request) -> Response:
+        """Answer a look at many tasks."""
+        dialect = _dialect(request)
+        self.journal.count(dialect.name, "batch_looks")
+        try:
+            return await self._looked_together(request, dialect)
+        except Refusal as refusal:
+            return self._refusal(dialect, refusal)
+
+    async def _looked_together(self, request: Request, dialect: Dialect) -> Response:
+        _check_key(request)
+        body = _decoded(await request.body())
+        ids = body.get("task_ids") if isinstance(body, dict) else None
+        if not isinstance(ids, list) or not ids or len(ids) > dialect.batch_limit:
+            raise Refusal(400, "invalid_request", f"task_ids must be an array of 1 to {dialect.batch_limit} ids")
+        await self._wait()
+        tasks = [task for one in ids if (task := await self._task(str(one), dialect))]
+        for task in tasks:
+            if fault := self._fault("batch", dialect, task.prompt, task.id):
+                return mishaps.look(fault, dialect, self.clock())
+        origin = _origin(request)
+        return JSONResponse(dialect.seen_together([self._view(task, origin) for task in tasks]))
+
+    async def _wait(self) -> None:
+        if self.latency:
+            await asyncio.sleep(self.latency)
+
+    async def _task(self, task_id: str, dialect: Dialect) -> Task | None:
+        """Return this gateway's task with the faults it has caught by now, None where it is unknown or forgotten."""
+        task = self.store.get(task_id)
+        if task is None and self.store.home is not None:
+            await asyncio.to_thread(self.store.refresh)
+            task = self.store.get(task_id)
+        if task is None or task.provider != dialect.name:
+            return None
+        if fresh := self.faults.clinging(dialect.name, task.prompt, task.faults):
+            self.store.bind(task, fresh)
+        return None if "task-forgotten" in task.faults else task
+
+    def _view(self, task: Task, origin: str) -> View:
+        now = self.clock()
+        shapes = frozenset(task.faults)
+        if now < task.finished or "never-finishes" in shapes:
+            fraction = min(0.99, (now - task.created) / max(task.seconds, 1e-9))
+            return View(task, "queued" if fraction < _QUEUED else "running", max(0.0, fraction), shapes=shapes)
+        if shapes & {"failed", "failed-by-moderation"}:
+            return View(task, "failed", 0.5, shapes=shapes)
+        expires = self._expires(task, now)
+        return View(task, "completed", 1.0, self._addresses(task, origin, expires), expires, shapes)
+
+    def _expires(self, task: Task, now: float) -> float:
+        """Return the end of the present address: it lives `lifetime` from the finish, and so does each renewal after it."""
+        spent = int((now - task.finished) // self.lifetime)
+        return task.finished + (spent + 1) * self.lifetime
+
+    def _addresses(self, task: Task, origin: str, expires: float) -> tuple[str, ...]:
+        count = task.n
+        if "fewer-pictures" in task.faults:
+            count = max(1, task.n - 1)
+        if "no-address" in task.faults:
+            count = 0
+        serial = self._revoked.get(task.id, 0)
+        return tuple(address(origin, task, index, serial=serial, expires=expires) for index in range(count))
+
+    # -- download ----------------------------------------------------------------------------------------------------
+
+    async def download(self, request: Request) -> Response:
+        """Answer a download; a key has no business here."""
+        dialect = _dialect(request)
+        self.journal.count(dialect.name, "downloads")
+        if "authorization" in request.headers:
+            self.journal.count(dialect.name, "downloads_with_key")
+            return Response("a key was sent to a result address", 400)
+        task, index = await self._task(request.path_params["task_id"], dialect), request.path_params["index"]
+        if task is None or index >= task.n or not signed(request.url.path, request.query_params):
+            return Response("no such picture", 404)
+        fault = self.faults.take("download", dialect.name, task.prompt, f"{task.id}/{index}")
+        if fault in ("expired", "expired-403"):
+            self._revoked[task.id] = int(request.query_params["serial"]) + 1
+            return Response("this address has expired", 410 if fault == "expired" else 403)
+        if self._stale(task, request):
+            return Response("this address has expired", 403)
+        return await self._delivered(request, task, index, fault)
+
+    def _stale(self, task: Task, request: Request) -> bool:
+        query = request.query_params
+        return float(query["expires"]) < self.clock() or int(query["serial"]) < self._revoked.get(task.id, 0)
+
+    async def _delivered(self, request: Request, task: Task, index: int, fault: str | None) -> Response:
+        drawing = Drawing.of(task, index, self.seed)
+        if fault:
+            return await mishaps.delivery(fault, drawing, self.gallery, f"{_origin(request)}{request.url.path}?{request.url.query}")
+        return Response(await self.gallery.fetch(drawing), media_type=drawing.mime_type)
+
+    # -- controls ----------------------------------------------------------------------------------------------------
+
+    async def log(self, request: Request) -> Response:
+        """Show what was asked."""
+        return JSONResponse(self.journal.shown())
+
+    async def arm(self, request: Request) -> Response:
+        """Arm a fault: `kind`, and optionally `times` (null: always), `provider` and `match`."""
+        wish = _decoded(await request.body())
+        try:
+            self.faults.arm(str(wish["kind"]), wish.get("times", 1), wish.get("provider"), wish.get("match"))
+        except (KeyError, TypeError, AttributeError, UnknownFault) as error:
+            return JSONResponse({"error": str(error)}, 400)
+        return JSONResponse(self.faults.shown())
+
+    async def disarm(self, request: Request) -> Response:
+        """Disarm every fault."""
+        self.faults.clear()
+        return JSONResponse([])
+
+    async def armed(self, request: Request) -> Response:
+        """Show the armed faults and every kind there is."""
+        kinds = {kind.name: {"phase": kind.phase, "meaning": kind.meaning} for kind in KINDS.values()}
+        return JSONResponse({"armed": self.faults.shown(), "kinds": kinds})
+
+    async def front(self, request: Request) -> Response:
+        """Show what this is and where the gateways are."""
+        origin = _origin(request)
+        base_urls = {name: f"{origin}/{name}" for name in DIALECTS}
+        return JSONResponse({"what": "imagegen_magic's sandbox: no gateway, no AI, no cost", "base_urls": base_urls})
+
+
+def _dialect(request: Request) -> Dialect:
+    return DIALECTS[request.url.path.removeprefix("/files").split("/")[1]]
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body.decode("utf-8", "replace")
+
+
+def _check_key(request: Request) -> None:
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not key.strip() or key.startswith("bad"):
+        raise Refusal(401, "invalid_api_key", "invalid or missing API key")
+    if key.startswith("poor"):
+        raise Refusal(402, "insufficient_balance", "the balance does not suffice for this request")
+
+
+def _origin(request: Request) -> str:
+    return f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}"
+
+
+def create_app(
+    *,
+    scale: float = 0.05,
+    seed: int = 0,
+    home: Path | None = None,
+    faults: Sequence[str] = (),
+    clock: Callable[[], float] = time.time,
+    duration: float | None = None,
+    latency: float = 0.0,
+    lifetime: float = 86_400.0,
+    plain: bool = False,
+) -> Starlette:
+    """Return the app; `faults` are armed from the start (`KIND` or `KIND:TIMES`), the rest is said at `Sandbox`.
+
+    Raises UnknownFault.
+    """
+    sandbox = Sandbox(
+        scale=scale, seed=seed, home=home, clock=clock, duration=duration, latency=latency, lifetime=lifetime, plain=plain
+    )
+    for fault in faults:
+        sandbox.faults.arm_text(fault)
+    app = Starlette(routes=[*_gateway_routes(sandbox), *_own_routes(sandbox)])
+    app.state.sandbox = sandbox
+    return app
+
+
+def _gateway_routes(sandbox: Sandbox) -> list[Route]:
+    routes = []
+    for name, dialect in DIALECTS.items():
+        if dialect.batch_path:
+            routes.append(_route(f"/{name}{dialect.batch_path}", sandbox.look_together, "POST"))
+        routes.append(_route(f"/{name}{dialect.task_path}", sandbox.look, "GET"))
+        routes.append(_route(f"/{name}{dialect.submit_path}", sandbox.submit, "POST"))
+        routes.append(_route(f"/files/{name}/{{task_id}}/{{index:int}}.{{suffix}}", sandbox.download, "GET"))
+    return routes
+
+
+def _own_routes(sandbox: Sandbox) -> list[Route]:
+    return [
+        _route("/_sandbox/log", sandbox.log, "GET"),
+        _route("/_sandbox/faults", sandbox.armed, "GET"),
+        _route("/_sandbox/faults", sandbox.arm, "POST"),
+        _route("/_sandbox/faults", sandbox.disarm, "DELETE"),
+        _route("/", sandbox.front, "GET"),
+    ]
+
+
+def _route(path: str, endpoint: Callable[[Request], Awaitable[Response]], method: str) -> Route:
+    return Route(path, endpoint, methods=[method])

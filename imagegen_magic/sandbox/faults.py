@@ -1,0 +1,170 @@
+"""What can go wrong on the way to a gateway and back, by name and on request.
+
+A fault is armed (`POST /_sandbox/faults`, `--fault KIND[:TIMES]`), or asked for in a prompt: `[[fault: KIND]]` or
+`[[fault: KIND:TIMES]]`. Its phase says when it strikes: at the submission, at a look, at a batch look or at a download.
+A fault of phase `task` clings to the task that it struck; every other one strikes a single request.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from typing import Any, Literal
+
+Phase = Literal["submit", "task", "look", "batch", "download"]
+
+_DIRECTIVE = re.compile(r"\[\[\s*fault\s*:\s*([\w-]+)\s*(?::\s*(\d+)\s*)?\]\]")
+
+
+class UnknownFault(ValueError):
+    """No fault has that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One fault: its name, when it strikes, what then happens, and how often a directive without a number means (None: always)."""
+
+    name: str
+    phase: Phase
+    meaning: str
+    usual: int | None = None
+
+
+_ALL = (
+    Kind("drop-after-accept", "submit", "the task is accepted, then the connection breaks"),
+    Kind("hang-after-accept", "submit", "the task is accepted, and no answer ever comes"),
+    Kind("500-after-accept", "submit", "the task is accepted, the answer is HTTP 500"),
+    Kind("502-after-accept", "submit", "the task is accepted, the answer is HTTP 502"),
+    Kind("504-after-accept", "submit", "the task is accepted, the answer is HTTP 504"),
+    Kind("truncated-json", "submit", "the task is accepted, the answer's JSON ends in the middle"),
+    Kind("html-answer", "submit", "the task is accepted, the answer is a page of HTML with HTTP 200"),
+    Kind("no-task-id", "submit", "the task is accepted, the answer names no task"),
+    Kind("data-object", "submit", "the answer's data is an object with an id, as newer revisions of apimart's page have it"),
+    Kind("rate-limited", "submit", "HTTP 429 with Retry-After, not accepted", usual=1),
+    Kind("unavailable", "submit", "HTTP 503, not accepted", usual=1),
+    Kind("unauthorized", "submit", "HTTP 401, not accepted"),
+    Kind("no-balance", "submit", "HTTP 402, not accepted"),
+    Kind("moderation", "submit", "refused by moderation, in the gateway's own shape"),
+    Kind("html-error-page", "submit", "HTTP 403 with a page of HTML from something in between, not accepted"),
+    Kind("failed", "task", "the task fails"),
+    Kind("failed-by-moderation", "task", "the task fails because moderation rejects the result"),
+    Kind("unknown-word", "task", "the status is a word that no page mentions, until the task finishes"),
+    Kind("no-address", "task", "the task is completed and names no picture"),
+    Kind("url-string", "task", "each url is a string (apimart's older revisions)"),
+    Kind("url-list", "task", "one entry whose url lists every picture"),
+    Kind("several-entries", "task", "one entry a picture, each with a list of one url"),
+    Kind("fewer-pictures", "task", "one picture fewer than asked"),
+    Kind("task-forgotten", "task", "the gateway answers 404 for the task"),
+    Kind("never-finishes", "task", "the task stays on its way for ever"),
+    Kind("look-500", "look", "the look is answered HTTP 500", usual=1),
+    Kind("look-rate-limited", "look", "the look is answered HTTP 429 with Retry-After", usual=1),
+    Kind("look-garbage", "look", "the look is answered with HTML", usual=1),
+    Kind("batch-400", "batch", "the batch query is answered HTTP 400"),
+    Kind("batch-garbage", "batch", "the batch query is answered with HTML"),
+    Kind("expired", "download", "HTTP 410 until the task is asked for a new address", usual=1),
+    Kind("expired-403", "download", "HTTP 403 until the task is asked for a new address", usual=1),
+    Kind("download-500", "download", "the download is answered HTTP 500", usual=1),
+    Kind("truncated", "download", "fewer bytes than Content-Length promises"),
+    Kind("dropped-download", "download", "the connection breaks in the middle of the bytes"),
+    Kind("truncated-jpeg", "download", "a JPEG that ends in the middle, without Content-Length"),
+    Kind("corrupt", "download", "bytes in the middle of the file are overwritten"),
+    Kind("oversized", "download", "80 MiB, as Content-Length says"),
+    Kind("oversized-undeclared", "download", "80 MiB without a Content-Length"),
+    Kind("non-image", "download", "a page of HTML instead of a picture"),
+    Kind("bomb", "download", "a PNG of a few kilobytes that decodes to 100 megapixels"),
+    Kind("slow", "download", "the bytes trickle over some seconds"),
+    Kind("redirect", "download", "HTTP 302 to another address of the same picture"),
+    Kind("redirect-loopback", "download", "HTTP 302 to a port of 127.0.0.1"),
+    Kind("redirect-link-local", "download", "HTTP 302 to 169.254.169.254"),
+    Kind("wrong-size", "download", "another aspect ratio than asked"),
+    Kind("wrong-format", "download", "another format than asked"),
+)
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
+
+REFUSALS = frozenset({"rate-limited", "unavailable", "unauthorized", "no-balance", "moderation", "html-error-page"})
+"""The faults of a submission that leave no task behind."""
+
+
+@dataclass(slots=True)
+class Armed:
+    """A fault that waits for its moment: how often it will still strike (None: always), at which gateway, for which prompts."""
+
+    kind: str
+    times: int | None = 1
+    provider: str | None = None
+    match: str | None = None
+
+    def fits(self, phase: Phase, provider: str, prompt: str) -> bool:
+        """Say whether this fault may strike here."""
+        return (
+            self.times != 0
+            and KINDS[self.kind].phase == phase
+            and self.provider in (None, provider)
+            and (self.match is None or self.match in prompt)
+        )
+
+    def strike(self) -> str:
+        """Use up one time, and name the fault."""
+        if self.times is not None:
+            self.times -= 1
+        return self.kind
+
+
+@lru_cache(maxsize=4096)
+def directives(prompt: str) -> tuple[tuple[str, int | None], ...]:
+    """Return the (kind, times) that a prompt asks for; raises UnknownFault."""
+    found = _DIRECTIVE.findall(prompt) if "[[" in prompt else ()
+    return tuple((name, int(times) if times else known(name).usual) for name, times in found if known(name))
+
+
+def known(name: str) -> Kind:
+    """Return the fault of that name; raises UnknownFault."""
+    if name not in KINDS:
+        raise UnknownFault(f"no fault is called {name!r}; there are {', '.join(KINDS)}")
+    return KINDS[name]
+
+
+@dataclass(slots=True)
+class Faults:
+    """The faults that are armed, and how often each directive has struck."""
+
+    armed: list[Armed] = field(default_factory=list)
+    struck: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def arm(self, kind: str, times: int | None = 1, provider: str | None = None, match: str | None = None) -> None:
+        """Arm a fault; raises UnknownFault."""
+        self.armed.append(Armed(known(kind).name, times, provider, match))
+
+    def arm_text(self, text: str) -> None:
+        """Arm a fault as the command line writes it, KIND or KIND:TIMES; raises UnknownFault, ValueError."""
+        kind, _, times = text.partition(":")
+        self.arm(kind.strip(), int(times) if times else 1)
+
+    def clear(self) -> None:
+        """Disarm every fault."""
+        self.armed.clear()
+
+    def shown(self) -> list[dict[str, Any]]:
+        """Return what is armed, as JSON values."""
+        return [asdict(armed) for armed in self.armed if armed.times != 0]
+
+    def take(self, phase: Phase, provider: str, prompt: str, owner: str) -> str | None:
+        """Return the fault that strikes here, if any, and use it up; `owner` is whose directives are counted."""
+        for name, times in directives(prompt):
+            if KINDS[name].phase == phase and (times is None or self.struck[owner, name] < times):
+                self.struck[owner, name] += 1
+                return name
+        return next((armed.strike() for armed in self.armed if armed.fits(phase, provider, prompt)), None)
+
+    def clinging(self, provider: str, prompt: str, already: Iterable[str]) -> set[str]:
+        """Return the armed faults that a task catches now, beside those that it has already."""
+        bound = set(already)
+        fresh: set[str] = set()
+        for armed in self.armed:
+            if armed.kind not in bound | fresh and armed.fits("task", provider, prompt):
+                fresh.add(armed.strike())
+        return fresh

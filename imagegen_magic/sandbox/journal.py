@@ -1,0 +1,62 @@
+"""What a sandbox was asked, for tests and for the curious; never a key."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+_COUNTED = ("submissions", "accepted", "repeated", "looks", "batch_looks", "downloads", "downloads_with_key")
+
+
+@dataclass(slots=True)
+class Entry:
+    """One request to submit: by whom, what, and what became of it.
+
+    `status` is the HTTP status of the answer, None while there is none; `accepted` says that a task was made, `repeated`
+    that this Idempotency-Key had been accepted before; `json` is the body, or its text where it was no JSON.
+    """
+
+    provider: str
+    at: float
+    had_key: bool
+    idempotency_key: str = ""
+    prompt: str = ""
+    json: Any = None
+    task_id: str | None = None
+    accepted: bool = False
+    repeated: bool = False
+    fault: str | None = None
+    status: int | None = None
+
+
+@dataclass(slots=True)
+class Journal:
+    """The last submissions, and counts of every kind of request for each gateway."""
+
+    entries: deque[Entry] = field(default_factory=lambda: deque(maxlen=20_000))
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def count(self, provider: str, what: str) -> None:
+        """Count one request."""
+        self.counts[provider, what] += 1
+
+    def submission(self, entry: Entry) -> Entry:
+        """Write down a request to submit."""
+        self.entries.append(entry)
+        self.count(entry.provider, "submissions")
+        return entry
+
+    def accept(self, entry: Entry, task_id: str, *, repeated: bool) -> None:
+        """Write down what became of it."""
+        entry.task_id, entry.accepted, entry.repeated = task_id, not repeated, repeated
+        self.count(entry.provider, "repeated" if repeated else "accepted")
+
+    def shown(self) -> dict[str, Any]:
+        """Return all of it as JSON values: totals, `providers` (counts of each) and `submissions`."""
+        per: dict[str, dict[str, int]] = {}
+        for (provider, what), number in self.counts.items():
+            per.setdefault(provider, dict.fromkeys(_COUNTED, 0))[what] = number
+        totals = {what: sum(counts[what] for counts in per.values()) for what in _COUNTED}
+        del totals["submissions"]  # that name is the list
+        return {"submissions": [asdict(entry) for entry in self.entries], "providers": per, **totals}

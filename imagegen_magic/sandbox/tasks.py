@@ -1,0 +1,131 @@
+"""The tasks a sandbox has accepted, kept in memory and, with a home, in files that outlive the process."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+_DAY = 86_400.0
+_KEPT_DAYS = 8  # longer than any gateway keeps a picture
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An accepted task: what is to be drawn, since when (epoch seconds), for how long (seconds), at what price.
+
+    `pixels` is what each of the `n` pictures will measure; `faults` are the names of those that cling to it.
+    """
+
+    id: str
+    provider: str
+    model: str
+    prompt: str
+    quality: str
+    pixels: tuple[int, int]
+    n: int
+    mime_type: str
+    alpha: bool
+    compression: int | None
+    cost: float | None
+    created: float
+    seconds: float
+    idempotency_key: str = ""
+    faults: set[str] = field(default_factory=set)
+
+    @property
+    def finished(self) -> float:
+        """When the pictures are ready, in epoch seconds."""
+        return self.created + self.seconds
+
+    def line(self) -> str:
+        """Return the task as one line of JSON."""
+        return json.dumps({**asdict(self), "faults": sorted(self.faults)})
+
+
+def _task(values: dict[str, Any]) -> Task:
+    values["pixels"] = tuple(values["pixels"])
+    values["faults"] = set(values["faults"])
+    return Task(**values)
+
+
+class Store:
+    """All tasks by id and by (gateway, idempotency key).
+
+    With a `home`, every change is appended to the day's file, one JSON line each, so that several processes may
+    share the folder and a dead one leaves its tasks to the next.
+    """
+
+    def __init__(self, home: Path | None = None) -> None:
+        self.home = home
+        self._tasks: dict[str, Task] = {}
+        self._keys: dict[tuple[str, str], str] = {}
+        self._read: dict[Path, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def add(self, task: Task) -> None:
+        """Remember a task, durably against a kill of the process where there is a home."""
+        self._remember(task)
+        if self.home is not None:
+            self._append(task.line())
+
+    def bind(self, task: Task, faults: Iterable[str]) -> None:
+        """Let faults cling to a task."""
+        task.faults.update(faults)
+        if self.home is not None:
+            self._append(json.dumps({"id": task.id, "cling": sorted(task.faults)}))
+
+    def get(self, task_id: str) -> Task | None:
+        """Return the task of that id, as far as this process has read."""
+        return self._tasks.get(task_id)
+
+    def by_key(self, provider: str, idempotency_key: str) -> Task | None:
+        """Return the task that was submitted with that Idempotency-Key."""
+        return self._tasks.get(self._keys.get((provider, idempotency_key), ""))
+
+    def refresh(self) -> None:
+        """Read what this and other processes have appended since; old days are swept away."""
+        for path in self._files():
+            with path.open("rb") as file:
+                file.seek(self._read.get(path, 0))
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    self._read[path] = self._read.get(path, 0) + len(line)
+                    self._take(line)
+
+    def _files(self) -> Iterator[Path]:
+        oldest = f"tasks-{time.strftime('%Y-%m-%d', time.gmtime(time.time() - _KEPT_DAYS * _DAY))}.jsonl"
+        for path in sorted(self.home.glob("tasks-*.jsonl")) if self.home is not None else ():
+            if path.name < oldest:
+                path.unlink(missing_ok=True)
+            else:
+                yield path
+
+    def _take(self, line: bytes) -> None:
+        try:
+            values = json.loads(line)
+        except ValueError:  # a process was killed within this line
+            return
+        if "cling" not in values:
+            if values["id"] not in self._tasks:
+                self._remember(_task(values))
+        elif task := self._tasks.get(values["id"]):
+            task.faults.update(values["cling"])
+
+    def _remember(self, task: Task) -> None:
+        self._tasks[task.id] = task
+        if task.idempotency_key:
+            self._keys[task.provider, task.idempotency_key] = task.id
+
+    def _append(self, line: str) -> None:
+        assert self.home is not None
+        self.home.mkdir(parents=True, exist_ok=True)
+        path = self.home / f"tasks-{time.strftime('%Y-%m-%d', time.gmtime())}.jsonl"
+        with path.open("ab") as file:  # no handle is kept, so nothing is left open when a kernel dies
+            file.write(f"{line}\n".encode())

@@ -1,0 +1,140 @@
+"""Starts the sandbox as a real server process, for tests that need a socket.
+
+As a context manager:   with sandbox_server(scale=0) as server: …
+As a fixture:           server = pytest.fixture(sandbox)   (a generator function; or wrap `sandbox_server` in one of your own)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+GATEWAYS = ("apimart", "gccai", "evolink", "xingchao")
+PROJECT = Path(__file__).resolve().parent.parent
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@dataclass
+class SandboxServer:
+    """A running sandbox process; `origin` is `http://127.0.0.1:<port>`, `greeting` what it printed."""
+
+    process: subprocess.Popen[str]
+    origin: str
+    greeting: str
+
+    def base_url(self, gateway: str) -> str:
+        """Return what belongs into `<GATEWAY>_BASE_URL`."""
+        return f"{self.origin}/{gateway}"
+
+    def environ(self, *gateways: str, key: str = "sandbox") -> dict[str, str]:
+        """Return the variables that make a user of these gateways (default: all) talk to this server."""
+        chosen = gateways or GATEWAYS
+        return {f"{name.upper()}_BASE_URL": self.base_url(name) for name in chosen} | {f"{name.upper()}_API_KEY": key for name in chosen}
+
+    def log(self) -> dict[str, Any]:
+        """Return everything the server was asked: `submissions`, `providers` (counts) and totals."""
+        answer: dict[str, Any] = self._ask("GET", "/_sandbox/log")
+        return answer
+
+    def submissions(self, prompt: str | None = None) -> list[dict[str, Any]]:
+        """Return the submissions, refused and repeated ones too, of one prompt or of all."""
+        entries: list[dict[str, Any]] = self.log()["submissions"]
+        return [entry for entry in entries if prompt is None or entry["prompt"] == prompt]
+
+    def accepted(self, prompt: str | None = None) -> list[dict[str, Any]]:
+        """Return the submissions that made a task: what somebody pays for."""
+        return [entry for entry in self.submissions(prompt) if entry["accepted"]]
+
+    def arm(self, kind: str, times: int | None = 1, provider: str | None = None, match: str | None = None) -> None:
+        """Arm a fault: `times` None means always, `match` is a part of the prompt."""
+        self._ask("POST", "/_sandbox/faults", {"kind": kind, "times": times, "provider": provider, "match": match})
+
+    def disarm(self) -> None:
+        """Disarm every fault."""
+        self._ask("DELETE", "/_sandbox/faults")
+
+    def stop(self) -> None:
+        """End the process in good order, or by force after five seconds."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self._close()
+
+    def kill(self) -> None:
+        """Kill the process at once."""
+        self.process.kill()
+        self.process.wait()
+        self._close()
+
+    def _close(self) -> None:
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.origin + path, data=data, method=method)
+        with _DIRECT.open(request, timeout=20) as response:
+            return json.load(response)
+
+
+def start_sandbox(*, port: int = 0, stderr: Path | None = None, **options: Any) -> SandboxServer:
+    """Start a sandbox process and return when it listens; port 0 picks a free one.
+
+    `options` are those of the command line: `scale=0.01`, `home=tmp_path`, `duration=0.2`, `latency=0.05`, `plain=True`,
+    `lifetime=2`, `fault=["truncated:2"]`. What the process complains goes to the file `stderr`, else to ours.
+    Raises RuntimeError where it does not start.
+    """
+    command = [sys.executable, "-m", "imagegen_magic.sandbox", "--port", str(port), *_flags(options)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
+    with contextlib.ExitStack() as stack:
+        complaints = stack.enter_context(stderr.open("ab")) if stderr else None
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, text=True, env=environment)
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(1 + len(GATEWAYS))]
+    origin = next((word for word in lines[0].split() if word.startswith("http://")), "")
+    server = SandboxServer(process, origin, "".join(lines))
+    if not origin:
+        server.kill()
+        raise RuntimeError(f"the sandbox did not start: {' '.join(command)}")
+    return server
+
+
+def _flags(options: dict[str, Any]) -> list[str]:
+    flags: list[str] = []
+    for name, value in options.items():
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool) or value is None:
+            flags += [flag] if value else []
+        else:
+            for one in value if isinstance(value, (list, tuple)) else [value]:
+                flags += [flag, str(one)]
+    return flags
+
+
+@contextlib.contextmanager
+def sandbox_server(**options: Any) -> Iterator[SandboxServer]:
+    """Run a sandbox process for the length of a `with` block; options as `start_sandbox`."""
+    server = start_sandbox(**options)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def sandbox() -> Iterator[SandboxServer]:
+    """Yield a quick sandbox process (tasks take a fifth of a second): the body of a pytest fixture."""
+    with sandbox_server(duration=0.2) as server:
+        yield server

@@ -1,0 +1,260 @@
+"""A result address is somebody else's input, and the key goes to the gateway's own origin alone."""
+
+import asyncio
+import socket
+
+import pytest
+from webserver import web
+
+from imagegen_magic.engine import http
+from imagegen_magic.engine.http import Clients, Lost, NotSent, Refused, is_public, retry_after
+from imagegen_magic.engine.keys import Key
+from imagegen_magic.errors import DownloadError, ImageInvalid
+from imagegen_magic.providers.base import Call
+from imagegen_magic.providers.registry import get_provider
+
+SECRET = "sk-very-secret-key-123456"
+
+
+def _with_clients(work):
+    async def main():
+        clients = Clients()
+        try:
+            return await work(clients)
+        finally:
+            await clients.close()
+
+    return asyncio.run(main())
+
+
+def _download(url, base):
+    return _with_clients(lambda clients: clients.download(url, base))
+
+
+def _call(origin, call, base=None):
+    return _with_clients(lambda c: c.call(c.submits, get_provider("evolink"), base or origin, Key(SECRET), call))
+
+
+def test_the_key_goes_to_the_gateway_and_not_to_the_result_address():
+    """A submit carries the key, a download none, even on the very same host."""
+    with web(lambda seen: (200, {}, b"{}")) as server:
+        _call(server.origin, Call("POST", "/v1/images/generations", {"prompt": "x"}))
+        _download(server.origin + "/picture.png", server.origin)
+    submit, download = server.seen
+    assert submit.headers["authorization"] == f"Bearer {SECRET}"
+    assert "authorization" not in download.headers
+    assert not any(SECRET in value for value in download.headers.values())
+
+
+def test_the_key_does_not_cross_a_redirect():
+    """A gateway that redirects gets its redirect back as an answer; the other origin is never asked."""
+    with web(lambda seen: (200, {}, b"{}")) as other, web(lambda seen: (307, {"Location": other.origin + "/steal"}, b"")) as gateway:
+        answer = _call(gateway.origin, Call("POST", "/v1", {}))
+    assert answer.status == 307
+    assert other.seen == []
+
+
+def test_a_call_to_an_absolute_other_origin_carries_no_key():
+    """The key is bound to the configured origin: scheme, host and port."""
+    import httpx
+
+    bearer = http._Bearer(Key(SECRET), "https://api.example.com")
+    for url in ("https://api.example.com:8443/v1", "http://api.example.com/v1", "https://api.example.com.evil.org/v1"):
+        request = httpx.Request("GET", url)
+        next(bearer.auth_flow(request))
+        assert "Authorization" not in request.headers
+    request = httpx.Request("GET", "https://API.example.com:443/v1")
+    next(bearer.auth_flow(request))
+    assert request.headers["Authorization"] == f"Bearer {SECRET}"
+
+
+def test_an_answer_that_repeats_the_key_is_blotted_out():
+    """A gateway that echoes the key in its error puts it into no message of ours."""
+    with web(lambda seen: (401, {}, f'{{"error":"bad key {SECRET}"}}'.encode())) as server:
+        answer = _call(server.origin, Call("GET", "/v1"))
+    assert answer.content == {"error": "bad key [key]"}
+
+
+@pytest.mark.parametrize(
+    "url", ["http://cdn.example.com/a.png", "ftp://cdn.example.com/a.png", "file:///etc/passwd", "a.png", "https:///a.png"]
+)
+def test_only_https(url):
+    """With a gateway on https, a result address is https or it is refused."""
+    with pytest.raises(DownloadError, match="result address"):
+        _download(url, "https://api.example.com")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "localhost",
+        "10.1.2.3",
+        "192.168.0.9",
+        "172.16.0.1",
+        "169.254.169.254",
+        "[::1]",
+        "[fe80::1]",
+        "[::ffff:10.0.0.1]",
+        "0.0.0.0",
+        "metadata.internal",
+    ],
+)
+def test_no_private_address(host):
+    """Loopback, private and link-local hosts are refused before anything is sent there."""
+    with pytest.raises(DownloadError, match="private network"):
+        _download(f"https://{host}/a.png", "https://api.example.com")
+
+
+def test_a_public_name_with_a_private_address_is_refused(monkeypatch):
+    """What counts is the peer, not the name."""
+    with web(lambda seen: (200, {}, b"secret")) as server:
+        port = int(server.origin.rsplit(":", 1)[1])
+        monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", _resolve_to("127.0.0.1"))
+        with pytest.raises(DownloadError, match="private network"):
+            _download(f"http://cdn.example.com:{port}/a.png", "http://api.example.com")
+    assert server.seen == []
+
+
+def test_the_address_that_was_checked_is_the_one_connected_to(monkeypatch):
+    """A name that answers differently the second time gains nothing: it is asked once, and that address is used."""
+    asked, connected = [], []
+
+    async def rebinding(self, host, port, **options):
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.215.14" if len(asked) == 1 else "127.0.0.1", port))]
+
+    async def connect(self, host, *rest, **options):
+        connected.append(host)
+        raise http.httpcore.ConnectError("no network in tests")
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", rebinding)
+    monkeypatch.setattr(http.httpcore.AnyIOBackend, "connect_tcp", connect)
+    with pytest.raises(NotSent):
+        _download("https://cdn.example.com/a.png", "https://api.example.com")
+    assert (asked, connected) == (["cdn.example.com"], ["93.184.215.14"])
+
+
+def _resolve_to(address):
+    async def resolve(self, host, port, **options):
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    return resolve
+
+
+def test_a_redirect_into_a_private_network_is_refused():
+    """Every hop is checked, not only the first; another private host than the gateway's own is none of ours."""
+    with (
+        web(lambda seen: (302, {"Location": "http://169.254.169.254/latest/meta-data"}, b"")) as server,
+        pytest.raises(DownloadError, match="private network"),
+    ):
+        _download(server.origin + "/a.png", server.origin)
+
+
+def test_a_few_redirects_are_followed_and_many_are_not():
+    """A file host may move a picture; a loop ends."""
+
+    def answer(seen):
+        step = int(seen.path.rsplit("/", 1)[1])
+        return (200, {}, b"picture") if step == 0 else (302, {"Location": f"/{step - 1}"}, b"")
+
+    with web(answer) as server:
+        assert _download(server.origin + "/5", server.origin) == b"picture"
+        with pytest.raises(DownloadError, match="more than 5 times"):
+            _download(server.origin + "/6", server.origin)
+
+
+def test_an_answer_that_says_it_is_too_large_is_not_read():
+    """64 MiB at most: the header is enough to stop."""
+    with (
+        web(lambda seen: (200, {"Content-Length": str(65 * 2**20), "X-Cut": "1"}, b"x")) as server,
+        pytest.raises(ImageInvalid, match="64 MiB"),
+    ):
+        _download(server.origin + "/a.png", server.origin)
+
+
+def test_an_answer_that_grows_too_large_is_stopped(monkeypatch):
+    """Without a length, the bytes are counted as they come."""
+    monkeypatch.setattr(http, "MOST_BYTES", 1000)
+
+    def chunked(seen):
+        pieces = b"".join(b"190\r\n" + b"x" * 400 + b"\r\n" for _ in range(9))
+        return 200, {"Transfer-Encoding": "chunked"}, pieces + b"0\r\n\r\n"
+
+    with web(chunked) as server, pytest.raises(ImageInvalid, match="more than"):
+        _download(server.origin + "/a.png", server.origin)
+
+
+def test_fewer_bytes_than_told_is_a_broken_connection():
+    """A cut answer is never taken for a whole picture."""
+    with web(lambda seen: (200, {"Content-Length": "5000", "X-Cut": "1"}, b"x" * 100)) as server, pytest.raises(Lost):
+        _download(server.origin + "/a.png", server.origin)
+
+
+def test_gone_is_told_apart_from_broken():
+    """404, 403, 410: the address is no longer good, and may be asked for anew."""
+    with web(lambda seen: (410, {}, b"")) as server, pytest.raises(Refused) as refusal:
+        _download(server.origin + "/a.png", server.origin)
+    assert refusal.value.status == 410
+
+
+def test_no_connection_is_certainly_not_sent():
+    """Nobody listens: nothing was sent, so it may be repeated."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        origin = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(NotSent):
+            _call(origin, Call("POST", "/v1", {}))
+
+
+def test_a_connection_dropped_after_sending_is_lost():
+    """The request arrived and no answer came: nobody knows."""
+    with web(lambda seen: (200, {"Content-Length": "50", "X-Cut": "1"}, b'{"id"')) as server, pytest.raises(Lost):
+        _call(server.origin, Call("POST", "/v1", {"prompt": "x"}))
+    assert len(server.seen) == 1
+
+
+def test_text_that_is_no_json_comes_back_as_text():
+    """An HTML page of a proxy is kept for the message."""
+    with web(lambda seen: (502, {"X-Request-Id": "r-1", "Retry-After": "7"}, b"<html>Bad gateway</html>")) as server:
+        answer = _call(server.origin, Call("GET", "/v1"))
+    assert (answer.status, answer.content, answer.request_id, answer.retry_after) == (502, "<html>Bad gateway</html>", "r-1", 7.0)
+
+
+@pytest.mark.parametrize(("header", "seconds"), [(None, None), ("", None), ("12", 12), ("1.5", 1.5), ("-3", 0), ("soon", None)])
+def test_retry_after(header, seconds):
+    """Seconds are read, nonsense says nothing."""
+    assert retry_after(header) == seconds
+
+
+def test_retry_after_as_a_date():
+    """A date in the past means: now."""
+    assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [("93.184.215.14", True), ("2606:2800::1", True), ("224.0.0.1", False), ("::ffff:127.0.0.1", False), ("fe80::1%eth0", False)],
+)
+def test_which_addresses_are_public(address, public):
+    """Multicast, mapped and scoped addresses are told apart too."""
+    assert is_public(address) is public
+
+
+def test_a_proxy_of_the_environment_is_used(monkeypatch):
+    """Behind a company's proxy the proxy resolves names, so the peer cannot be ours to check; literal private hosts stay refused."""
+    with web(lambda seen: (200, {}, b"picture")) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.origin)
+        assert _download("http://cdn.example.com/a.png", "http://api.example.com") == b"picture"
+        with pytest.raises(DownloadError):
+            _download("http://10.0.0.1/a.png", "http://api.example.com")
+    assert [seen.path for seen in proxy.seen] == ["http://cdn.example.com/a.png"]
+
+
+def test_tls_context_is_made_once():
+    """Reading the certificates takes long, so all lanes share one context."""
+
+    async def both(clients):
+        return await clients.tls() is await clients.tls()
+
+    assert _with_clients(both)

@@ -1,0 +1,1193 @@
+"""Nothing that was paid for is forgotten: every step is on the disk before the next one, whoever is killed, and nobody collects twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+from collections.abc import Coroutine, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagegen_magic.engine import owners
+from imagegen_magic.engine.ledger import ANSWER_BYTES, MIGRATIONS, STATES, Ledger, NewJob, NewTask, TaskRow
+from imagegen_magic.errors import LedgerError
+from imagegen_magic.result import Cost
+
+PRICE = Cost(Decimal("0.040"), "USD", "estimated", "price list", "2025-01-01")
+JOB = NewJob(
+    provider="evolink",
+    dialect="evolink",
+    base_url="https://api.evolink.ai",
+    sandbox=False,
+    model="gpt-image-2",
+    quality="high",
+    tier="2k",
+    asked={"prompt": "A red fox", "n": 2},
+    resolved={"prompt": "A red fox", "n": 2, "size": "1:1"},
+    expected={"pixels": [[1024, 1024]], "mime_type": "image/png", "alpha": None},
+    price=PRICE,
+    save_dir="imagegen",
+    name=None,
+    tasks=[NewTask({"method": "POST", "path": "/v1/images/generations", "json": {"n": 2}}, 2, "key-1")],
+)
+FILE: dict[str, Any] = {
+    "path": "/x/fox-1.png",
+    "sha256": "ab",
+    "size": 9,
+    "width": 4,
+    "height": 3,
+    "mime_type": "image/png",
+    "differences": (),
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The folder of a ledger that is not there yet."""
+    return tmp_path / "a" / "home"
+
+
+@pytest.fixture
+def ledger(home: Path) -> Iterator[Ledger]:
+    """A ledger of its own."""
+    with closing(Ledger(home)) as opened:
+        yield opened
+
+
+@contextmanager
+def another(home: Path, **options: float) -> Iterator[Ledger]:
+    """A second ledger on the same file, as another process has one."""
+    with closing(Ledger(home, **options)) as opened:
+        yield opened
+
+
+def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine on a loop of its own."""
+    return asyncio.run(coroutine)
+
+
+async def submitted(ledger: Ledger, job: NewJob = JOB, **columns: Any) -> list[int]:
+    """Add a job and bring its tasks to `submitted`."""
+    [(_, rows)] = await ledger.add([job])
+    for row in rows:
+        await ledger.mark(row, "submitting")
+        await ledger.mark(row, "submitted", task_id=f"task_{row}", **columns)
+    return rows
+
+
+async def finished(ledger: Ledger, job: NewJob = JOB, seconds: float | None = 40.0, **file: Any) -> list[int]:
+    """Bring a job of one task to `saved` and return its pictures' ids."""
+    [row] = await submitted(ledger, job)
+    urls = [f"https://cdn/{row}/{index}" for index in range(job.tasks[0].pictures)]
+    ids = await ledger.made(row, urls, expires_at=None, cost=Cost(), seconds=seconds, answer={})
+    for number in ids:
+        await ledger.saved(number, **{**FILE, **file})
+    return ids
+
+
+async def one(ledger: Ledger, row: int) -> TaskRow:
+    """Return one task."""
+    return next(task for task in await ledger.tasks() if task.row == row)
+
+
+def python(script: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """Start a script in a real process, its output in a pipe."""
+    command = [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options)
+
+
+def output(process: subprocess.Popen[str]) -> str:
+    """Return what a process printed, once it ended well."""
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    return told
+
+
+# on the disk, readable
+
+
+def test_nothing_is_written_before_the_first_question(home: Path) -> None:
+    """Making a Ledger and asking what waits creates no file and no folder."""
+    with another(home) as ledger:
+        assert ledger.waiting() == 0
+    assert not home.parent.exists()
+
+
+def test_it_is_durable_at_every_commit(ledger: Ledger) -> None:
+    """WAL, synchronous=FULL, foreign keys: a power cut loses nothing that was answered."""
+
+    def settings(connection: sqlite3.Connection) -> list[Any]:
+        return [
+            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        ]
+
+    assert run(ledger._database.run(settings)) == ["wal", 2, 1, 10_000]
+
+
+def test_a_person_can_read_it(ledger: Ledger, home: Path) -> None:
+    """Plain tables and an overview: states, ISO times, JSON as text, costs with their source."""
+    cost = Cost(Decimal("0.1"), "USD", "measured", "the gateway's answer", "")
+
+    async def work() -> None:
+        [row] = await submitted(ledger, cost=cost)
+        [first, _] = await ledger.made(row, ["https://cdn/1", "https://cdn/2"], expires_at=1.5e9, cost=Cost(), seconds=41, answer={"ok": 1})
+        await ledger.saved(first, **FILE)
+
+    run(work())
+    with closing(sqlite3.connect(home / "ledger.sqlite")) as connection:
+        connection.row_factory = sqlite3.Row
+        job, task, *_ = (dict(connection.execute(f"SELECT * FROM {table}").fetchone()) for table in ("jobs", "tasks"))
+        pictures = [dict(row) for row in connection.execute("SELECT * FROM pictures")]
+        overview = dict(connection.execute("SELECT * FROM overview").fetchone())
+    assert (job["prompt"], json.loads(job["asked"]), json.loads(job["resolved"])) == ("A red fox", JOB.asked, JOB.resolved)
+    assert json.loads(task["sent"]) == JOB.tasks[0].sent
+    assert json.loads(task["cost"]) == {"amount": "0.1", "unit": "USD", "kind": "measured", "source": "the gateway's answer"}
+    times = [datetime.fromisoformat(task[f"{state}_at"]) for state in ("planned", "submitting", "submitted", "made")]
+    assert times == sorted(times)
+    assert all(moment.utcoffset() is not None for moment in times)
+    assert [picture["url"] for picture in pictures] == ["https://cdn/1", "https://cdn/2"]
+    assert pictures[0]["expires_at"] == "2017-07-14T02:40:00.000+00:00"
+    assert (pictures[0]["path"], pictures[0]["sha256"]) == ("/x/fox-1.png", "ab")
+    expected = {
+        "state": "made",
+        "prompt": "A red fox",
+        "pictures": 2,
+        "saved": 1,
+        "files": "/x/fox-1.png",
+        "seconds": 41.0,
+        "task_id": "task_1",
+    }
+    assert {name: overview[name] for name in expected} == expected
+
+
+# the way of a task
+
+
+def test_a_task_goes_its_way(ledger: Ledger) -> None:
+    """Everything of job, task and pictures comes back decoded, with the time of each state."""
+
+    async def work() -> tuple[TaskRow, TaskRow, TaskRow]:
+        begun = time.time() - 0.001
+        job = replace(JOB, tasks=[NewTask({"a": 1}, 4, "k1"), NewTask({"a": 2}, 1, "k2")], sandbox=True, name="fox")
+        [(number, rows)] = await ledger.add([job])
+        first, second = await one(ledger, rows[0]), await one(ledger, rows[1])
+        assert [(task.job, task.position, task.first, task.count) for task in (first, second)] == [(number, 0, 0, 4), (number, 1, 4, 1)]
+        await ledger.mark(second.row, "submitting")
+        await ledger.mark(second.row, "submitted", task_id="t", cost=PRICE, estimated_seconds=50, answer={"id": "t"})
+        [picture] = await ledger.made(second.row, ["https://cdn/1"], expires_at=2e9, cost=Cost(), seconds=41.5, answer=None)
+        middle = await one(ledger, second.row)
+        await ledger.saved(picture, **{**FILE, "path": Path("/x/fox-5.png"), "differences": ["asked 3:1, got 2:1"]})
+        assert begun <= first.planned_at <= time.time()
+        return first, middle, await one(ledger, second.row)
+
+    first, middle, last = run(work())
+    assert (first.state, first.owner, first.idempotency_key, first.sent, first.name) == (
+        "planned",
+        ledger._owner.name,
+        "k1",
+        {"a": 1},
+        "fox",
+    )
+    assert (first.sandbox, first.price, first.expected, first.cost, first.pictures) == (True, PRICE, JOB.expected, Cost(), ())
+    assert (middle.state, middle.task_id, middle.cost, middle.estimated_seconds, middle.seconds) == ("made", "t", PRICE, 50, 41.5)
+    assert (middle.answer, middle.pictures[0].url, middle.pictures[0].expires_at) == ({"id": "t"}, "https://cdn/1", 2e9)
+    assert (last.state, last.owner, last.pictures[0].path) == ("saved", None, "/x/fox-5.png")
+    assert last.pictures[0].differences == ("asked 3:1, got 2:1",)
+    times = [last.planned_at, last.submitting_at, last.submitted_at, last.made_at, last.saved_at]
+    assert times == sorted(time for time in times if time is not None)
+    assert (last.failed_at, last.unknown_at, last.dropped_at) == (None, None, None)
+
+
+def test_a_state_keeps_the_time_it_was_first_reached(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noting something on a submitted task does not make it younger."""
+
+    async def work() -> TaskRow:
+        monkeypatch.setattr("imagegen_magic.engine.ledger.time.time", lambda: 1000.0)
+        [row] = await submitted(ledger)
+        monkeypatch.setattr("imagegen_magic.engine.ledger.time.time", lambda: 2000.0)
+        await ledger.mark(row, "submitted", error="no connection")
+        return await one(ledger, row)
+
+    task = run(work())
+    assert (task.submitted_at, task.error) == (1000.0, "no connection")
+
+
+def test_an_unknown_cost_never_replaces_a_known_one(ledger: Ledger) -> None:
+    """And a known one comes back to the last digit."""
+
+    async def work() -> tuple[Cost, Cost]:
+        [row] = await submitted(ledger, cost=PRICE)
+        await ledger.made(row, ["u"], expires_at=None, cost=Cost(), seconds=None, answer={})
+        before = (await one(ledger, row)).cost
+        measured = Cost(Decimal("12.3400"), "credits", "measured", "answer", "2025-02-02", unknown=1)
+        await ledger.mark(row, "made", cost=measured)
+        assert (await one(ledger, row)).cost == measured
+        return before, PRICE
+
+    before, expected = run(work())
+    assert before == expected
+    assert str(before.amount) == "0.040"
+
+
+def test_addresses_asked_anew_keep_their_pictures(ledger: Ledger) -> None:
+    """Same ids, new addresses for what is not saved; a saved picture keeps its own, an extra one is added."""
+
+    async def work() -> None:
+        [row] = await submitted(ledger)
+        first = await ledger.made(row, ["a1", "a2"], expires_at=1e9, cost=Cost(), seconds=40, answer={"look": 1})
+        await ledger.saved(first[0], **FILE)
+        again = await ledger.made(row, ["b1", "b2", "b3"], expires_at=2e9, cost=Cost(), seconds=None, answer={"look": 2})
+        assert again[:2] == first
+        task = await one(ledger, row)
+        assert [(picture.id, picture.url, picture.expires_at) for picture in task.pictures] == [
+            (first[0], "a1", 1e9),
+            (first[1], "b2", 2e9),
+            (again[2], "b3", 2e9),
+        ]
+        assert (task.state, task.seconds, task.answer) == ("made", 40, {"look": 2})
+
+    run(work())
+
+
+def test_with_its_last_picture_the_task_is_saved(ledger: Ledger) -> None:
+    """Not before; then nobody owns it, and an error on the way is past."""
+
+    async def work() -> None:
+        [row] = await submitted(ledger)
+        first, second = await ledger.made(row, ["a", "b"], expires_at=None, cost=Cost(), seconds=40, answer={})
+        await ledger.mark(row, "made", error="truncated")
+        await ledger.saved(second, **FILE)
+        assert ((await one(ledger, row)).state, (await one(ledger, row)).error) == ("made", "truncated")
+        await ledger.saved(first, **FILE)
+        task = await one(ledger, row)
+        assert (task.state, task.owner, task.error) == ("saved", None, None)
+        await ledger.made(row, ["a", "b"], expires_at=None, cost=Cost(), seconds=40, answer={})
+        assert (await one(ledger, row)).state == "saved"
+
+    run(work())
+
+
+ODD = ["", 'it\'s "quoted"; DROP TABLE tasks;--', "星 🦊 \u202e", "a\0b", "line\nbreak\ttab", "sk-looks-like-something", "{{x}} %s ?"]
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_text_goes_in_as_given(ledger: Ledger, text: str) -> None:
+    """Whatever the words, they come back letter by letter, and nothing is added to them."""
+
+    async def work() -> None:
+        job = replace(
+            JOB, asked={"prompt": text}, resolved={"prompt": text}, name=text, save_dir=text, tasks=[NewTask({"json": text}, 1, "k")]
+        )
+        [row] = await submitted(ledger, job)
+        await ledger.mark(row, "submitted", task_id=text, error=text, answer={"text": text})
+        task = await one(ledger, row)
+        assert [task.prompt, task.name, task.save_dir, task.task_id, task.error] == [text] * 5
+        assert (task.asked, task.sent, task.answer) == ({"prompt": text}, {"json": text}, {"text": text})
+
+    run(work())
+
+
+def test_half_a_surrogate_pair_does_not_stop_the_ledger(ledger: Ledger) -> None:
+    """SQLite cannot keep it as text; JSON keeps it exactly, plain columns in escapes."""
+
+    async def work() -> None:
+        [row] = await submitted(ledger, replace(JOB, asked={"prompt": "\ud83d!"}))
+        task = await one(ledger, row)
+        assert (task.asked, task.prompt) == ({"prompt": "\ud83d!"}, "\\ud83d!")
+
+    run(work())
+
+
+def test_an_answer_is_bounded(ledger: Ledger) -> None:
+    """A small one is whole; of a huge one the beginning stays, as JSON that says so; what is no JSON is told in words."""
+
+    async def work(answer: Any) -> Any:
+        [row] = await submitted(ledger, answer=answer)
+        return (await one(ledger, row)).answer
+
+    assert run(work([1, None, "x"])) == [1, None, "x"]
+    whole = "x" * (ANSWER_BYTES - 2)
+    assert run(work(whole)) == whole
+    for letter in ("x", "星", '"', "\x01"):
+        cut = run(work({"data": letter * 200_000}))
+        assert cut["cut"] > 200_000
+        assert cut["start"].startswith('{"data": "')
+    assert run(work({"path": Path("/x")})) == {"path": "/x"}
+    with closing(sqlite3.connect(ledger.path)) as connection:
+        longest = connection.execute("SELECT max(length(CAST(answer AS BLOB))) FROM tasks").fetchone()[0]
+    assert longest <= ANSWER_BYTES
+
+
+def test_what_is_no_state_column_task_or_picture_is_refused(ledger: Ledger) -> None:
+    """A slip of the caller is an error, never a silent nothing."""
+
+    async def work() -> None:
+        [row] = await submitted(ledger)
+        with pytest.raises(ValueError, match="'done' is not one of"):
+            await ledger.mark(row, "done")
+        with pytest.raises(TypeError, match="'owner' is not one of"):
+            await ledger.mark(row, "made", owner="me")
+        with pytest.raises(LedgerError, match="has no task 99"):
+            await ledger.mark(99, "made")
+        with pytest.raises(LedgerError, match="has no picture 99"):
+            await ledger.saved(99, **FILE)
+
+    run(work())
+
+
+# one thread, many writers
+
+
+def test_nothing_is_done_in_the_loops_thread(ledger: Ledger) -> None:
+    """The disk never holds up the event loop, and one thread serves all loops."""
+    threads = {run(ledger._database.run(lambda connection: threading.get_ident())) for _ in range(3)}
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+
+
+def test_what_waits_goes_into_one_transaction(ledger: Ledger, home: Path) -> None:
+    """While another program writes, 200 marks gather; then they need at most two transactions."""
+
+    async def work() -> int:
+        [(_, rows)] = await ledger.add([replace(JOB, tasks=list(JOB.tasks) * 200)])
+        before = ledger.transactions
+        with closing(sqlite3.connect(home / "ledger.sqlite", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            marks = [asyncio.ensure_future(ledger.mark(row, "submitting")) for row in rows]
+            await asyncio.sleep(0.05)
+            assert not any(mark.done() for mark in marks)
+            other.execute("COMMIT")
+            await asyncio.gather(*marks)
+        return ledger.transactions - before
+
+    assert run(work()) <= 2
+    assert {task.state for task in run(ledger.tasks())} == {"submitting"}
+
+
+def test_a_flood_is_cut_into_transactions_of_bounded_size(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of a flood need not wait for the last."""
+    monkeypatch.setattr("imagegen_magic.engine.database._MOST", 10)
+
+    async def work() -> int:
+        [(_, rows)] = await ledger.add([replace(JOB, tasks=list(JOB.tasks) * 30)])
+        before = ledger.transactions
+        await asyncio.gather(*(ledger.mark(row, "submitting") for row in rows))
+        return ledger.transactions - before
+
+    assert run(work()) >= 3
+
+
+def test_many_jobs_are_added_in_one_transaction(ledger: Ledger) -> None:
+    """A thousand requests cost one commit, and come back in their order."""
+    run(ledger.check())
+    before = ledger.transactions
+    added = run(ledger.add([replace(JOB, name=str(number)) for number in range(1000)]))
+    assert ledger.transactions - before == 1
+    tasks = run(ledger.tasks())
+    assert [(task.job, [task.row], task.name) for task in reversed(tasks)] == [(*each, str(number)) for number, each in enumerate(added)]
+
+
+def test_one_that_fails_takes_no_other_with_it(ledger: Ledger) -> None:
+    """In one transaction with a mark of no task, the other marks hold."""
+
+    async def work() -> list[Any]:
+        [(_, rows)] = await ledger.add([replace(JOB, tasks=list(JOB.tasks) * 3)])
+        return await asyncio.gather(*(ledger.mark(row, "submitting") for row in [rows[0], 99, *rows[1:]]), return_exceptions=True)
+
+    first, failed, *others = run(work())
+    assert (first, others) == (None, [None, None])
+    assert isinstance(failed, LedgerError)
+    assert [task.state for task in run(ledger.tasks())] == ["submitting"] * 3
+
+
+def test_a_slip_in_the_work_reaches_its_caller_as_it_is(ledger: Ledger) -> None:
+    """A programming error is no LedgerError, and the thread goes on."""
+    with pytest.raises(ZeroDivisionError):
+        run(ledger._database.run(lambda connection: 1 / 0))
+    with pytest.raises(LedgerError, match="no such table"):
+        run(ledger._database.run(lambda connection: connection.execute("SELECT * FROM nowhere")))
+    run(ledger.check())
+
+
+def test_a_write_whose_caller_is_cancelled_is_still_done(ledger: Ledger, home: Path) -> None:
+    """An interrupt right after the gateway's yes does not lose the task id."""
+
+    async def work() -> int:
+        [(_, [row])] = await ledger.add([JOB])
+        with closing(sqlite3.connect(home / "ledger.sqlite", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            mark = asyncio.ensure_future(ledger.mark(row, "submitted", task_id="task_7"))
+            await asyncio.sleep(0.02)
+            mark.cancel()
+            other.execute("COMMIT")
+        return row
+
+    row = run(work())
+    assert run(one(ledger, row)).task_id == "task_7"
+
+
+def test_a_write_whose_loop_is_gone_is_still_done(ledger: Ledger, home: Path) -> None:
+    """And the thread goes on serving others."""
+    [(_, [row])] = run(ledger.add([JOB]))
+    loop = asyncio.new_event_loop()
+    with closing(sqlite3.connect(home / "ledger.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        mark = loop.create_task(ledger.mark(row, "submitted", task_id="task_7"))
+        loop.run_until_complete(asyncio.sleep(0.01))
+        mark.cancel()
+        loop.run_until_complete(asyncio.gather(mark, return_exceptions=True))
+        loop.close()
+        other.execute("COMMIT")
+    assert run(one(ledger, row)).task_id == "task_7"
+
+
+def test_many_loops_in_many_threads_share_it(ledger: Ledger) -> None:
+    """Each gets its own answers."""
+    answers: dict[str, list[int]] = {}
+
+    def serve(name: str) -> None:
+        async def work() -> None:
+            added = await asyncio.gather(*(ledger.add([replace(JOB, name=name)]) for _ in range(40)))
+            answers[name] = [row for [(_, [row])] in added]
+
+        run(work())
+
+    threads = [threading.Thread(target=serve, args=(f"thread {number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    names = {task.row: task.name for task in run(ledger.tasks())}
+    assert {name: {names[row] for row in rows} for name, rows in answers.items()} == {name: {name} for name in answers}
+    assert len(names) == 160
+
+
+def test_closed_it_leaves_no_thread_and_opens_again(ledger: Ledger) -> None:
+    """What was asked before is finished, and a later question works."""
+    run(ledger.add([JOB]))
+    ledger.close()
+    assert "imagegen ledger" not in [thread.name for thread in threading.enumerate()]
+    ledger.close()
+    assert len(run(ledger.tasks())) == 1
+
+
+def test_closing_finishes_what_waits(ledger: Ledger, home: Path) -> None:
+    """Orders given before the end are carried out, in one batch with it."""
+
+    async def work() -> None:
+        [(_, rows)] = await ledger.add([replace(JOB, tasks=list(JOB.tasks) * 5)])
+        with closing(sqlite3.connect(home / "ledger.sqlite", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            marks = [asyncio.ensure_future(ledger.mark(row, "submitting")) for row in rows]
+            await asyncio.sleep(0.02)
+            closer = threading.Thread(target=ledger.close)
+            closer.start()
+            other.execute("COMMIT")
+        await asyncio.gather(*marks)
+        closer.join()
+
+    run(work())
+    assert [task.state for task in run(ledger.tasks())] == ["submitting"] * 5
+
+
+# several processes
+
+
+def test_two_ledgers_on_one_file_leave_each_others_tasks_alone(ledger: Ledger, home: Path) -> None:
+    """Whoever is alive keeps what it waits for; closed, others may collect it."""
+    rows = run(submitted(ledger))
+    with another(home) as second:
+        assert run(second.claim()) == []
+        assert second.waiting() == 0
+        assert run(ledger.claim()) == []
+        ledger.close()
+        assert second.waiting() == 2
+        [task] = run(second.claim())
+        assert (task.row, task.owner, task.task_id) == (rows[0], second._owner.name, f"task_{rows[0]}")
+        assert second.waiting() == 0
+        assert run(second.claim()) == []
+
+
+def test_released_tasks_can_be_claimed(ledger: Ledger, home: Path) -> None:
+    """We stop waiting: the state stays, the note stays, and only our own are released."""
+    [row, other] = run(submitted(ledger, replace(JOB, tasks=list(JOB.tasks) * 2)))
+    with another(home) as second:
+        run(second.release([row, other], "not yours"))
+        assert run(second.claim()) == []
+        run(ledger.release([row], "interrupted"))
+        assert second.waiting() == ledger.waiting() == 2
+        [task] = run(second.claim(rows=[row, other, 99]))
+        assert (task.row, task.state, task.note) == (row, "submitted", "interrupted")
+        run(second.release([row]))
+        assert run(one(ledger, row)).note == "interrupted"
+
+
+def test_only_the_chosen_rows_are_claimed(ledger: Ledger) -> None:
+    """`resume` of one task leaves the others."""
+    rows = run(submitted(ledger, replace(JOB, tasks=list(JOB.tasks) * 3)))
+    run(ledger.release(rows))
+    assert [task.row for task in run(ledger.claim(rows=[rows[1]]))] == [rows[1]]
+    assert [task.row for task in run(ledger.claim())] == [rows[2], rows[0]]
+
+
+def test_only_what_the_gateway_has_is_collectable(ledger: Ledger) -> None:
+    """Submitted and made, and nothing else, whatever the state."""
+
+    async def work() -> list[str]:
+        [(_, rows)] = await ledger.add([replace(JOB, tasks=list(JOB.tasks) * len(STATES))])
+        for row, state in zip(rows, STATES, strict=True):
+            await ledger.mark(row, state)
+        await ledger.release(rows)
+        return sorted(task.state for task in await ledger.claim())
+
+    assert run(work()) == ["made", "submitted"]
+
+
+def test_waiting_counts_pictures_not_tasks(ledger: Ledger) -> None:
+    """A submitted task has all of its pictures to come, a made one those that are not saved."""
+
+    async def work() -> None:
+        [row, other] = await submitted(ledger, replace(JOB, tasks=[NewTask({}, 4, "a"), NewTask({}, 3, "b")]))
+        first, *_ = await ledger.made(row, ["1", "2", "3", "4"], expires_at=None, cost=Cost(), seconds=1, answer={})
+        await ledger.saved(first, **FILE)
+        assert ledger.waiting() == 0
+        await ledger.release([row, other])
+        assert ledger.waiting() == 3 + 3
+
+    run(work())
+
+
+CLAIMER = """
+    import asyncio, sys
+    from pathlib import Path
+    from imagegen_magic.engine.ledger import Ledger, NewJob, NewTask
+    from imagegen_magic.result import Cost
+
+    async def main():
+        ledger = Ledger(Path(sys.argv[1]))
+        job = NewJob("evolink", "evolink", "", False, "m", "q", "t", {}, {}, {}, Cost(), "", None, [NewTask({}, 1, "k")])
+        mine = [rows[0] for _, rows in await ledger.add([job] * 15)]
+        await asyncio.gather(*(ledger.mark(row, "submitted", task_id=str(row)) for row in mine))
+        print("ready", flush=True)
+        sys.stdin.readline()
+        for row in mine:
+            await ledger.release([row])
+            print(*(task.row for task in await ledger.claim()), flush=True)
+        print("done", flush=True)
+        sys.stdin.readline()
+        ledger.close()
+
+    asyncio.run(main())
+"""
+
+
+def test_several_processes_claim_each_task_exactly_once(home: Path) -> None:
+    """All write, release and claim at once on one new file; no task is lost, none is taken by two."""
+    processes = [python(CLAIMER, home) for _ in range(3)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    claims: list[list[int]] = []
+    for process in processes:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "done\n")
+        claims.append([int(row) for line in lines for row in line.split()])
+    with another(home) as ledger:
+        owner_of = {task.row: task.owner for task in run(ledger.tasks())}
+    for process in processes:
+        process.communicate("\n", timeout=60)
+    assert len(owner_of) == 45
+    assert None not in owner_of.values()
+    # a task goes from hand to hand only through a release: the last who claimed it has it, and each was claimed after each release
+    assert sum(map(len, claims)) == 45
+    for process, claimed in zip(processes, claims, strict=True):
+        held = {row for row, owner in owner_of.items() if str(owner).startswith(f"{process.pid}-")}
+        assert held <= set(claimed)
+
+
+def test_several_processes_may_create_it_at_once(home: Path) -> None:
+    """Whoever comes first makes the tables, the others find them."""
+    script = """
+        import asyncio, sys
+        from pathlib import Path
+        from imagegen_magic.engine.ledger import Ledger
+        ledger = Ledger(Path(sys.argv[1]))
+        sys.stdin.readline()
+        asyncio.run(ledger.check())
+        ledger.close()
+    """
+    processes = [python(script, home) for _ in range(4)]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in processes:
+        output(process)
+
+
+KILLED = """
+    import asyncio, sys, time
+    from pathlib import Path
+    from imagegen_magic.engine.ledger import Ledger, NewJob, NewTask
+    from imagegen_magic.result import Cost
+
+    async def main():
+        ledger = Ledger(Path(sys.argv[1]))
+        tasks = [NewTask({"n": n}, 2, f"key-{n}") for n in range(5)]
+        job = NewJob("evolink", "evolink", "https://x", False, "m", "q", "t", {"prompt": "fox"}, {}, {}, Cost(), "d", None, tasks)
+        [(_, (planned, submitting, submitted, made, half))] = await ledger.add([job])
+        for row in (submitting, submitted, made, half):
+            await ledger.mark(row, "submitting")
+        for row in (submitted, made, half):
+            await ledger.mark(row, "submitted", task_id=f"task_{row}")
+        for row in (made, half):
+            ids = await ledger.made(row, ["u1", "u2"], expires_at=None, cost=Cost(), seconds=3, answer={})
+        await ledger.saved(ids[0], path="/x", sha256="", size=1, width=1, height=1, mime_type="image/png", differences=())
+        print("ready", flush=True)
+        time.sleep(60)
+
+    asyncio.run(main())
+"""
+
+
+def test_killed_between_states_nothing_is_forgotten(home: Path) -> None:
+    """After kill -9 another process finds what to collect, what is uncertain, and drops what was never sent."""
+    process = python(KILLED, home)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    with another(home) as ledger:
+        assert (ledger.waiting(), run(ledger.claim()), run(ledger.abandoned())) == (0, [], [])
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=60)
+        assert ledger.waiting() == 2 + 2 + 1
+        [unknown] = run(ledger.abandoned())
+        assert (unknown.row, unknown.state, unknown.sent) == (2, "unknown", {"n": 1})
+        assert "process ended" in (unknown.error or "")
+        assert unknown.unknown_at is not None
+        claimed = run(ledger.claim())
+        assert [(task.row, task.state, task.task_id) for task in claimed] == [
+            (5, "made", "task_5"),
+            (4, "made", "task_4"),
+            (3, "submitted", "task_3"),
+        ]
+        assert [[bool(picture.path) for picture in task.pictures] for task in claimed] == [[True, False], [False, False], []]
+        assert run(one(ledger, 1)).state == "dropped"
+        assert run(ledger.abandoned()) == []
+        assert ledger.waiting() == 0
+
+
+def test_what_a_living_process_submits_is_not_abandoned(ledger: Ledger, home: Path) -> None:
+    """Only once it let go is a submission uncertain, and a plan dropped."""
+    [(_, [planned, submitting])] = run(ledger.add([replace(JOB, tasks=list(JOB.tasks) * 2)]))
+    run(ledger.mark(submitting, "submitting"))
+    with another(home) as second:
+        assert run(second.abandoned()) == []
+        run(ledger.release([planned, submitting]))
+        assert [task.row for task in run(second.abandoned())] == [submitting]
+        assert run(one(second, planned)).state == "dropped"
+
+
+FORKED = """
+    import asyncio, os, signal, sys, time
+    from pathlib import Path
+    from imagegen_magic.engine.ledger import Ledger, NewJob, NewTask
+    from imagegen_magic.result import Cost
+
+    ledger = Ledger(Path(sys.argv[1]))
+    def job(name):
+        return NewJob("evolink", "evolink", "", False, "m", "q", "t", {}, {}, {}, Cost(), "", name, [NewTask({}, 1, "k")])
+
+    def submit(name):
+        [(_, [row])] = asyncio.run(ledger.add([job(name)]))
+        asyncio.run(ledger.mark(row, "submitted", task_id=name))
+        return row
+
+    row = submit("parent")
+    child = os.fork()
+    if child == 0:
+        submit("child")
+        print("child", ledger._owner.name, flush=True)
+        sys.stdin.readline()
+        submit("child again")
+        print("child", ledger._owner.name, flush=True)
+        time.sleep(60)
+    print("parent", ledger._owner.name, flush=True)
+    asyncio.run(ledger.mark(row, "submitted", error="after the fork"))
+    if sys.argv[2] == "closes":
+        ledger.close()
+        os._exit(0)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("parent", ["closes", "is killed"])
+def test_after_a_fork_the_child_is_an_owner_of_its_own(home: Path, parent: str) -> None:
+    """The child writes safely beside its parent, keeps its own tasks when the parent ends, and does not keep the parent's alive."""
+    process = python(FORKED, home, parent)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    names = dict(sorted(process.stdout.readline().split() for _ in range(2)))
+    assert names["child"] != names["parent"]
+    if parent == "is killed":
+        process.send_signal(signal.SIGKILL)
+    process.wait(timeout=60)
+    child = int(names["child"].split("-")[0])
+    try:
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline().split() == ["child", names["child"]]
+        with another(home) as ledger:
+            assert [task.name for task in run(ledger.claim())] == ["parent"]
+            tasks = {task.name: task.owner for task in run(ledger.tasks())}
+        assert tasks["child"] == tasks["child again"] == names["child"]
+    finally:
+        os.kill(child, signal.SIGKILL)
+        process.communicate()
+    with another(home) as ledger:
+        assert sorted(str(task.name) for task in run(ledger.claim())) == ["child", "child again", "parent"]
+        assert run(ledger._database.run(lambda connection: connection.execute("PRAGMA integrity_check").fetchone()[0])) == "ok"
+
+
+def test_a_fork_waits_for_a_transaction_and_the_parent_goes_on(ledger: Ledger) -> None:
+    """The parent's ledger works as before, whatever was in the queue at the fork."""
+    from imagegen_magic.engine import database
+
+    async def work() -> None:
+        [(_, rows)] = await ledger.add([replace(JOB, tasks=list(JOB.tasks) * 50)])
+        marks = [asyncio.ensure_future(ledger.mark(row, "submitting")) for row in rows]
+        await asyncio.sleep(0)
+        database._before_fork()
+        assert ledger._database._connection is None
+        database._after_fork_in_parent()
+        await asyncio.gather(*marks)
+
+    run(work())
+    assert {task.state for task in run(ledger.tasks())} == {"submitting"}
+
+
+# owners
+
+
+def test_an_owner_lives_until_it_lets_go(tmp_path: Path) -> None:
+    """Its lock file says so to others, and is gone afterwards."""
+    owner = owners.Owner(tmp_path / "owners")
+    name = owner.name
+    assert owner.name == name
+    assert name.startswith(f"{os.getpid()}-")
+    assert owners.alive(tmp_path / "owners", name)
+    owner.release()
+    owner.release()
+    assert not owners.alive(tmp_path / "owners", name)
+    assert not owners.alive(tmp_path / "owners", None)
+    assert list((tmp_path / "owners").iterdir()) == []
+    assert owner.name != name
+    owner.release()
+
+
+def test_the_lock_files_of_the_dead_are_removed(ledger: Ledger, home: Path) -> None:
+    """A new owner tidies up after those who were killed, and leaves the living."""
+    process = python(KILLED, home)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    [theirs] = (home / "owners").iterdir()
+    run(ledger.add([JOB]))
+    assert theirs.exists()
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    with another(home) as second:
+        run(second.check())
+        assert {path.stem for path in (home / "owners").iterdir()} == {ledger._owner.name, second._owner.name}
+
+
+def test_a_lock_file_swept_in_its_first_moment_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between creating and locking, another process may take it for a dead one's."""
+    lock, swept = owners.lock, []
+
+    def late(descriptor: int) -> None:
+        if not swept:
+            owners.sweep(tmp_path)
+            swept.append(list(tmp_path.iterdir()))
+        lock(descriptor)
+
+    (tmp_path / "work").rmdir()
+    monkeypatch.setattr(owners, "lock", late)
+    owner = owners.Owner(tmp_path)
+    assert owners.alive(tmp_path, owner.name)
+    assert swept == [[]]
+    owner.release()
+
+
+# asking
+
+
+def test_tasks_are_found_by_state_and_job_newest_first(ledger: Ledger) -> None:
+    """More than a thousand of them, too."""
+
+    async def work() -> None:
+        [(first, rows)] = await ledger.add([replace(JOB, tasks=list(JOB.tasks) * 1200)])
+        [(second, [last])] = await ledger.add([JOB])
+        await ledger.mark(rows[7], "submitted", task_id="seven")
+        assert [task.row for task in await ledger.tasks()] == [last, *reversed(rows)]
+        assert [task.row for task in await ledger.tasks(limit=2)] == [last, rows[-1]]
+        assert [task.row for task in await ledger.tasks(job=second)] == [last]
+        assert [task.row for task in await ledger.tasks(states=["submitted", "made"])] == [rows[7]]
+        assert [task.row for task in await ledger.tasks(states=["planned"], job=first, limit=1)] == [rows[-1]]
+        assert await ledger.tasks(states=[]) == []
+
+    run(work())
+
+
+def test_durations_are_learnt_by_class(ledger: Ledger) -> None:
+    """Of made and saved tasks, newest first; the sandbox's are kept apart."""
+
+    async def work() -> None:
+        for seconds in (40.0, None, 50.0):
+            await finished(ledger, seconds=seconds)
+        await finished(ledger, replace(JOB, quality="low"), seconds=10)
+        await finished(ledger, replace(JOB, sandbox=True), seconds=0.1)
+        [row] = await submitted(ledger)
+        await ledger.mark(row, "failed", seconds=99)
+        assert await ledger.durations("evolink", "gpt-image-2", "high", "2k") == [50.0, 40.0]
+        assert await ledger.durations("evolink", "gpt-image-2", "high", "2k", limit=1) == [50.0]
+        assert await ledger.durations("evolink", "gpt-image-2", "high", "2k", sandbox=True) == [0.1]
+        assert await ledger.durations("evolink", "gpt-image-2", "low", "2k") == [10.0]
+        assert await ledger.durations("xingchao", "gpt-image-2", "high", "2k") == []
+
+    run(work())
+
+
+def test_pictures_are_found_newest_first_by_id_and_words(ledger: Ledger) -> None:
+    """Only saved ones; words in any case and script, in prompt or name."""
+
+    async def work() -> None:
+        foxes = await finished(ledger, replace(JOB, asked={"prompt": "A red fox, 100% wild"}))
+        owls = await finished(ledger, replace(JOB, asked={"prompt": "Eine Eule im ÄTHER 星空"}, name="Night_Owl"))
+        [row] = await submitted(ledger)
+        unsaved = await ledger.made(row, ["u"], expires_at=None, cost=Cost(), seconds=1, answer={})
+
+        async def found(**question: Any) -> list[int]:
+            return [picture.id for picture in await ledger.pictures(**question)]
+
+        newest = [*reversed(owls), *reversed(foxes)]
+        assert await found() == newest
+        assert await found(limit=3) == newest[:3]
+        assert await found(limit=None) == newest
+        assert await found(ids=[foxes[0], owls[1], unsaved[0]]) == [owls[1], foxes[0]]
+        assert await found(words="FOX red") == [*reversed(foxes)]
+        assert await found(words="äther") == await found(words="星空") == await found(words="night_") == [*reversed(owls)]
+        assert await found(words="100%") == [*reversed(foxes)]
+        assert await found(words="fox owl") == []
+        assert await found(ids=foxes, words="owl") == []
+
+    run(work())
+
+
+def test_a_picture_has_what_its_caption_needs(ledger: Ledger) -> None:
+    """Gateway, model, request, task, cost, times and where it is."""
+    job = replace(JOB, tasks=[NewTask({}, 3, "a")])
+    [*_, last] = run(finished(ledger, job, differences=["asked 3:1, got 2:1"]))
+    [picture] = run(ledger.pictures(ids=[last]))
+    assert (picture.provider, picture.model, picture.sandbox, picture.task_id) == ("evolink", "gpt-image-2", False, "task_1")
+    assert (picture.asked, picture.resolved) == (JOB.asked, JOB.resolved)
+    assert (picture.task, picture.task_position, picture.first, picture.position, picture.count) == (1, 0, 0, 2, 3)
+    assert (picture.path, picture.width, picture.height, picture.seconds) == ("/x/fox-1.png", 4, 3, 40.0)
+    assert picture.differences == ("asked 3:1, got 2:1",)
+    assert picture.saved_at is not None
+    assert picture.created <= picture.saved_at
+
+
+# what can be wrong with the file
+
+
+VERSION_1 = """
+    CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+    CREATE TABLE jobs (id INTEGER PRIMARY KEY AUTOINCREMENT, created TEXT NOT NULL, provider TEXT NOT NULL, dialect TEXT NOT NULL,
+        base_url TEXT NOT NULL, sandbox INTEGER NOT NULL, model TEXT NOT NULL, quality TEXT NOT NULL, tier TEXT NOT NULL,
+        prompt TEXT NOT NULL, asked TEXT NOT NULL, resolved TEXT NOT NULL, expected TEXT NOT NULL, price TEXT NOT NULL,
+        save_dir TEXT NOT NULL, name TEXT);
+    CREATE TABLE tasks (row INTEGER PRIMARY KEY AUTOINCREMENT, job INTEGER NOT NULL REFERENCES jobs (id), position INTEGER NOT NULL,
+        first INTEGER NOT NULL, count INTEGER NOT NULL, state TEXT NOT NULL
+            CHECK (state IN ('planned', 'submitting', 'submitted', 'made', 'saved', 'failed', 'unknown', 'dropped')),
+        owner TEXT, task_id TEXT, cost TEXT NOT NULL, error TEXT, note TEXT, estimated_seconds REAL, seconds REAL,
+        planned_at TEXT NOT NULL, submitting_at TEXT, submitted_at TEXT, made_at TEXT, saved_at TEXT, failed_at TEXT, unknown_at TEXT,
+        dropped_at TEXT, idempotency_key TEXT NOT NULL, sent TEXT NOT NULL, answer TEXT);
+    CREATE TABLE pictures (id INTEGER PRIMARY KEY AUTOINCREMENT, task INTEGER NOT NULL REFERENCES tasks (row), position INTEGER NOT NULL,
+        url TEXT NOT NULL, expires_at TEXT, path TEXT, sha256 TEXT, size INTEGER, width INTEGER, height INTEGER, mime_type TEXT,
+        differences TEXT NOT NULL DEFAULT '[]', saved_at TEXT, UNIQUE (task, position));
+    PRAGMA application_id = 1229801265;
+    PRAGMA user_version = 1;
+    INSERT INTO jobs VALUES (1, '2025-01-01T10:00:00.000+00:00', 'evolink', 'evolink', 'https://x', 0, 'gpt-image-2', 'high', '2k',
+        'fox', '{"prompt": "fox"}', '{}', '{}', '{}', 'imagegen', NULL);
+    INSERT INTO tasks (row, job, position, first, count, state, owner, task_id, cost, planned_at, idempotency_key, sent)
+        VALUES (1, 1, 0, 0, 2, 'submitted', 'somebody', 'task_old', '{"amount": "3", "unit": "credits"}',
+            '2025-01-01T10:00:00.000+00:00', 'k', '{}');
+"""
+
+
+@pytest.fixture
+def old(home: Path) -> Path:
+    """A ledger of format 1 with a task that waits."""
+    home.mkdir(parents=True)
+    with closing(sqlite3.connect(home / "ledger.sqlite")) as connection:
+        connection.executescript(VERSION_1)
+    return home
+
+
+def version(home: Path) -> int:
+    """Return the format of a ledger's file."""
+    with closing(sqlite3.connect(home / "ledger.sqlite")) as connection:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def test_an_old_ledger_is_brought_up_to_date(old: Path) -> None:
+    """What waits in a file of format 1 can be collected, and it has what came later."""
+    with another(old) as ledger:
+        [task] = run(ledger.claim())
+        assert (task.task_id, task.cost) == ("task_old", Cost(Decimal(3), "credits"))
+    assert version(old) == len(MIGRATIONS) > 1
+    with closing(sqlite3.connect(old / "ledger.sqlite")) as connection:
+        assert connection.execute("SELECT task_id FROM overview").fetchall() == [("task_old",)]
+
+
+def test_an_old_ledger_and_a_new_one_have_the_same_tables(old: Path, tmp_path: Path) -> None:
+    """Migrating leads exactly to what a new file is."""
+
+    def schema(home: Path) -> list[str]:
+        with another(home) as ledger:
+            run(ledger.check())
+        with closing(sqlite3.connect(home / "ledger.sqlite")) as connection:
+            found = connection.execute("SELECT type || name || coalesce(sql, '') FROM sqlite_master ORDER BY 1")
+            return ["".join(text.split()) for (text,) in found]
+
+    assert schema(old) == schema(tmp_path / "new")
+
+
+def test_a_migration_that_fails_changes_nothing(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it or none of it."""
+    monkeypatch.setattr("imagegen_magic.engine.ledger.MIGRATIONS", (*MIGRATIONS, ("CREATE TABLE more (x)", "nonsense")))
+    with another(old) as ledger, pytest.raises(LedgerError, match="syntax error"):
+        run(ledger.check())
+    assert version(old) == 1
+    monkeypatch.undo()
+    with another(old) as ledger:
+        assert len(run(ledger.tasks())) == 1
+
+
+def told(home: Path, **options: float) -> LedgerError:
+    """Return what a check of the ledger says is wrong."""
+    with another(home, **options) as ledger:
+        with pytest.raises(LedgerError) as caught:
+            run(ledger.check())
+        assert ledger.waiting() == 0
+    assert caught.value.charged == "no"
+    assert str(home) in str(caught.value)
+    assert "IMAGEGEN_HOME" in str(caught.value) or "close that" in str(caught.value)
+    return caught.value
+
+
+def test_a_newer_ledger_is_left_alone(old: Path) -> None:
+    """Its format is not ours to guess; the next step is an update."""
+    with closing(sqlite3.connect(old / "ledger.sqlite")) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with another(old) as ledger, pytest.raises(LedgerError, match=r"newer imagegen_magic \(format 99") as caught:
+        run(ledger.check())
+    assert "pip install -U imagegen_magic" in caught.value.next_step
+    assert version(old) == 99
+
+
+def test_another_programs_database_is_left_alone(home: Path) -> None:
+    """A file that is not a ledger gets no tables of ours."""
+    home.mkdir(parents=True)
+    with closing(sqlite3.connect(home / "ledger.sqlite")) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    assert "another program's database" in told(home).what
+    with closing(sqlite3.connect(home / "ledger.sqlite")) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
+
+
+def test_a_corrupt_ledger_is_told_and_kept(home: Path) -> None:
+    """No database at all: the file stays as it is."""
+    home.mkdir(parents=True)
+    (home / "ledger.sqlite").write_bytes(b"not a database at all" * 500)
+    error = told(home)
+    assert "file is not a database" in error.what
+    assert "move the file away" in error.next_step
+    assert (home / "ledger.sqlite").read_bytes() == b"not a database at all" * 500
+
+
+def test_a_damaged_page_is_told_before_anything_is_sent(home: Path) -> None:
+    """Damage in the middle is found by the check, not by the submission."""
+    with another(home) as ledger:
+        run(ledger.add([replace(JOB, tasks=list(JOB.tasks) * 500)]))
+    path = home / "ledger.sqlite"
+    content = bytearray(path.read_bytes())
+    content[20 * 4096 : 24 * 4096] = b"\xa5" * (4 * 4096)
+    path.write_bytes(content)
+    with another(home) as ledger, pytest.raises(LedgerError, match="damaged|malformed") as caught:
+        run(ledger.check())
+    assert caught.value.charged == "no"
+    assert "move the file away" in caught.value.next_step
+
+
+def test_a_file_where_the_folder_should_be_is_told(home: Path) -> None:
+    """An IMAGEGEN_HOME that is a file."""
+    home.parent.mkdir()
+    home.write_text("a file")
+    with another(home) as ledger, pytest.raises(LedgerError, match="cannot be written") as caught:
+        run(ledger.check())
+    assert str(home) in caught.value.what
+
+
+def test_a_folder_where_the_file_should_be_is_told(home: Path) -> None:
+    """SQLite cannot open it."""
+    (home / "ledger.sqlite").mkdir(parents=True)
+    assert "unable to open database file" in told(home).what
+
+
+def test_an_owners_folder_that_cannot_be_made_is_told(home: Path) -> None:
+    """Without a sign of life others would collect what we wait for."""
+    home.mkdir(parents=True)
+    (home / "owners").write_text("a file")
+    assert "File exists" in told(home).what
+
+
+READ_ONLY = """
+    import asyncio, os, sys
+    from pathlib import Path
+    from imagegen_magic.engine.ledger import Ledger
+    from imagegen_magic.errors import LedgerError
+    import encodings.idna
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    ledger = Ledger(Path(sys.argv[1]))
+    try:
+        asyncio.run(ledger.check())
+    except LedgerError as error:
+        print(error)
+    print(ledger.waiting())
+    ledger.close()
+"""
+
+
+def test_a_read_only_folder_is_told(tmp_path: Path) -> None:
+    """Of a ledger in it, and of none."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        with another(home) as ledger:
+            run(ledger.check())
+        shutil.rmtree(home / "owners")
+        (home / "ledger.sqlite").chmod(0o444)
+        home.chmod(0o555)
+        try:
+            readable = output(python(READ_ONLY, home))
+            nothing = output(python(READ_ONLY, home / "further"))
+        finally:
+            home.chmod(0o755)
+    for text, path in ((readable, home), (nothing, home / "further")):
+        assert f"The ledger {path / 'ledger.sqlite'} cannot be written: " in text
+        assert "nothing was charged" in text
+        assert "make the folder writable, or set IMAGEGEN_HOME" in text
+        assert text.endswith("\n0\n")
+
+
+def test_a_ledger_that_is_locked_for_too_long_is_told(home: Path) -> None:
+    """Waiting ends, in our words; once it is free again it works."""
+    with another(home, patience=0.05) as ledger:
+        run(ledger.check())
+        with closing(sqlite3.connect(home / "ledger.sqlite", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert "database is locked" in told(home, patience=0.05).what
+            with pytest.raises(LedgerError, match="locked"):
+                run(ledger.add([JOB]))
+        run(ledger.add([JOB]))
+
+
+def test_a_new_file_that_stays_locked_is_told(home: Path) -> None:
+    """Another process that creates the file and hangs is not waited for for ever."""
+    home.mkdir(parents=True)
+    with closing(sqlite3.connect(home / "ledger.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert "database is locked" in told(home, patience=0.05).what
+
+
+FULL = """
+    import asyncio, resource, sys
+    from pathlib import Path
+    from imagegen_magic.engine.ledger import Ledger, NewJob, NewTask
+    from imagegen_magic.errors import LedgerError
+    from imagegen_magic.result import Cost
+
+    ledger = Ledger(Path(sys.argv[1]))
+    job = NewJob("evolink", "evolink", "", False, "m", "q", "t", {"prompt": "x" * 300_000}, {}, {}, Cost(), "", None, [NewTask({}, 1, "k")])
+    asyncio.run(ledger.check())
+    [(_, [row])] = asyncio.run(ledger.add([job]))
+    asyncio.run(ledger.mark(row, "submitting"))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, resource.RLIM_INFINITY))
+
+    async def both():
+        added = ledger.add([job] * 2)
+        small = ledger.mark(row, "submitted", task_id="t", error="x" * 300_000)
+        for error in await asyncio.gather(added, small, return_exceptions=True):
+            print(isinstance(error, LedgerError), error)
+
+    asyncio.run(both())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    asyncio.run(ledger.mark(row, "submitted", task_id="t"))
+    print([(task.state, task.task_id) for task in asyncio.run(ledger.tasks())])
+    ledger.close()
+"""
+
+
+def test_a_full_disk_is_told_and_survived(home: Path) -> None:
+    """Before sending nothing was charged; afterwards it may have been; with room again the ledger goes on, whole."""
+    added, marked, tasks = output(python(FULL, home)).splitlines()
+    for line in (added, marked):
+        assert line.startswith(f"True The ledger {home / 'ledger.sqlite'} cannot be written: ")
+        assert "make room on that disk" in line
+    assert "nothing was charged" in added
+    assert "it may have been charged" in marked
+    assert tasks == "[('submitted', 't')]"
+
+
+def test_a_ledger_that_was_moved_away_is_noticed(ledger: Ledger, home: Path) -> None:
+    """A new one begins instead of writing where nobody looks; what was in the old one is not pretended to be there."""
+    [(_, [row])] = run(ledger.add([JOB]))
+    for path in home.glob("ledger.sqlite*"):
+        path.rename(home / f"old-{path.name}")
+    with pytest.raises(LedgerError, match=f"has no task {row}"):
+        run(ledger.mark(row, "submitting"))
+    run(ledger.add([JOB]))
+    assert [task.state for task in run(ledger.tasks())] == ["planned"]
+
+
+# cheap
+
+
+def test_it_imports_little() -> None:
+    """Asking what waits at the first cell costs no httpx, Pillow, widgets or sandbox."""
+    script = """
+        import sys
+        from imagegen_magic.engine.ledger import Ledger
+        print(*sorted({"httpx", "PIL", "ipywidgets", "starlette", "tomllib", "platformdirs", "IPython", "hashlib"} & set(sys.modules)))
+    """
+    assert output(python(script)) == "\n"

@@ -1,0 +1,225 @@
+"""One table of options: what it parses, what it refuses, and that help, traits and settings all come from it."""
+
+import dataclasses
+import re
+
+import pytest
+from IPython.core.error import UsageError
+from shells import a_shell
+
+from imagegen_magic.engine import settings as engine_settings
+from imagegen_magic.notebook import commands, options, reading
+from imagegen_magic.request import ImageRequest
+
+EVERY_OPTION = [
+    *("-p", "--provider", "-m", "--model", "-s", "--size", "-r", "--resolution", "-q", "--quality", "-n", "--n"),
+    *("--background", "--moderation", "--output-format", "--output-compression", "--callback-url", "--ref", "--mask"),
+    *("-o", "--out", "--save-dir", "--name", "--preview", "--timeout", "--no-wait", "--dry-run", "--sandbox", "--set", "--vars"),
+    *("--keep-loop", "-h", "--help"),
+]
+EVERY_COMMAND = ["providers", "models", "resume", "jobs", "wait", "cancel", "history", "show", "login", "doctor", "config", "error"]
+
+
+@pytest.fixture
+def shell():
+    """A shell with the extension loaded."""
+    with a_shell() as shell:
+        yield shell
+
+
+def test_every_option_of_the_design_is_there():
+    """All flags that are promised can be given, and none takes a key."""
+    flags = {flag for option in options.OPTIONS for flag in option.flags}
+    assert set(EVERY_OPTION) == flags
+    assert not [flag for flag in flags if re.search("key|token|secret", flag)]
+
+
+def test_every_subcommand_of_the_design_is_there():
+    """All subcommands are listed, and each can be run."""
+    assert [command.name for command in options.COMMANDS] == EVERY_COMMAND
+    assert set(commands.RUN) == set(EVERY_COMMAND)
+
+
+def test_every_field_of_a_request_has_an_option():
+    """What a request can say, a cell can say; the prompt is the body."""
+    names = {option.name for option in options.OPTIONS if option.flags}
+    assert {field.name for field in dataclasses.fields(ImageRequest)} - {"prompt", "_"} <= names
+
+
+def test_settings_and_engine_know_the_same_names():
+    """Every default that the engine reads can be set by %config, and the other way round."""
+    assert {option.name for option in options.settings()} == set(engine_settings.KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("line", "given", "text"),
+    [
+        ("", {}, ""),
+        ("-p evolink --size 16:9 -n 2", {"provider": "evolink", "size": "16:9", "n": 2}, ""),
+        ("--provider=evolink -n2 -q=high", {"provider": "evolink", "n": 2, "quality": "high"}, ""),
+        ("--size 1536×1024", {"size": "1536×1024"}, ""),
+        ("--name 'my castle' --save-dir \"a b\"", {"name": "my castle", "save_dir": "a b"}, ""),
+        ("--name=' -x '", {"name": " -x "}, ""),
+        ("--timeout 90 --preview 512", {"timeout": 90.0, "preview": 512}, ""),
+        (
+            "--ref https://a.example/1.png --ref https://a.example/2.png",
+            {"references": ("https://a.example/1.png", "https://a.example/2.png")},
+            "",
+        ),
+        (
+            "--no-wait --dry-run --sandbox --keep-loop --vars",
+            dict.fromkeys(("no_wait", "dry_run", "sandbox", "keep_loop", "vars"), True),
+            "",
+        ),
+        ("a red fox", {}, "a red fox"),
+        ("-n 2 a red fox", {"n": 2}, "a red fox"),
+        ("a red fox -n 2", {"n": 2}, "a red fox"),
+        ("a red fox -n 2 in the snow", {"n": 2}, "a red fox in the snow"),
+        ('-n 1 it\'s a "red"  fox, {x} $y \\n', {"n": 1}, 'it\'s a "red"  fox, {x} $y \\n'),
+        ("winter -5 degrees - or so", {}, "winter -5 degrees - or so"),
+        ("a castle -- at night", {}, "a castle -- at night"),
+        ("-- show -n 2 {x}", {}, "show -n 2 {x}"),
+        ("-q low -- -x", {"quality": "low"}, "-x"),
+    ],
+)
+def test_a_line_is_options_and_verbatim_text(line, given, text):
+    """Options may stand anywhere; what is no option is kept as it stands."""
+    read = reading.read(line, posix=True)
+    assert (read.given, read.text) == (given, text)
+
+
+def test_double_dash_forces_text():
+    """`--` before the text says that it is text."""
+    assert reading.read("-- resume").forced
+    assert not reading.read("resume").forced
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("--set seed=7", 7),
+        ("--set seed=7.5", 7.5),
+        ("--set seed=true", True),
+        ("""--set 'seed={"a": [1, 2]}'""", {"a": [1, 2]}),
+        ('--set seed="7"', 7),
+        ("""--set 'seed="7"'""", "7"),
+        ("--set seed=blue", "blue"),
+        ("--set seed=a=b", "a=b"),
+        ("--set seed=NaN", "NaN"),
+        ("--set seed=", ""),
+    ],
+)
+def test_set_reads_json_else_text(line, value):
+    """`--set KEY=VALUE` is JSON where it can be, and text where not."""
+    assert reading.read(line, posix=True).given == {"extra": {"seed": value}}
+
+
+def test_set_is_repeatable():
+    """Several `--set` make several fields, and the same twice is refused rather than one dropped."""
+    assert reading.read("--set a=1 --set b=2").given == {"extra": {"a": 1, "b": 2}}
+    with pytest.raises(UsageError, match="--set gives a twice"):
+        reading.read("--set a=1 --set a=2")
+
+
+def test_windows_paths_keep_their_backslashes():
+    """Where the backslash belongs to paths it is no escape."""
+    assert reading.read(r"--save-dir C:\art\new -o x", posix=False).given == {"save_dir": r"C:\art\new", "out": "x"}
+    assert reading.read(r'--save-dir "C:\my art" -o x', posix=False).given == {"save_dir": r"C:\my art", "out": "x"}
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--qualty high", "There is no option --qualty: did you mean --quality?"),
+        ("--zzz", "%imagegen --help shows them all"),
+        ("-x", "There is no option -x"),
+        ("-n two", "--n takes a whole number, not 'two'"),
+        ("-n", "--n needs a value: -n, --n COUNT"),
+        ("-o --size 16:9", "--out needs a value"),
+        ("-o 1x", "--out takes the name of a variable, not '1x'"),
+        ("-o class", "--out takes the name of a variable"),
+        ("-o a.b", "--out takes the name of a variable"),
+        ("--timeout soon", "--timeout takes seconds, a number above 0, not 'soon'"),
+        ("--timeout 0", "--timeout takes seconds"),
+        ("--timeout nan", "--timeout takes seconds"),
+        ("--timeout inf", "--timeout takes seconds"),
+        ("--preview 5000", "--preview takes pixels from 16 to 1024"),
+        ("--set seed", "--set takes KEY=VALUE, not 'seed'"),
+        ("--sandbox=1", "--sandbox is a switch and takes no value"),
+        ("--name 'a b", "A quote is not closed"),
+    ],
+)
+def test_what_cannot_be_read_is_one_sentence(line, words):
+    """A wrong option line says what is wrong and what would be right, in one line."""
+    with pytest.raises(UsageError) as caught:
+        reading.read(line)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_help_shows_every_option_and_subcommand(shell, capsys):
+    """`%imagegen --help`, `%imagegen help` and `%imagegen` alone show all of it."""
+    for code in ("%imagegen --help", "%imagegen help", "%imagegen", "%imagegen -p evolink -h", "%%imagegen --help\nwhatever"):
+        shell.run(code)
+        words = capsys.readouterr().out
+        assert [flag for flag in EVERY_OPTION if flag not in words] == []
+        assert [name for name in EVERY_COMMAND if f"%imagegen {name}" not in words] == []
+
+
+def test_question_mark_shows_the_same_help(shell):
+    """`%%imagegen?` and `%imagegen?` answer with the whole help."""
+    for kind, mark in (("cell", "%%"), ("line", "%")):
+        magic = shell.shell.find_magic("imagegen", kind)
+        assert magic.__doc__ == options.help_text()
+        assert "--keep-loop" in shell.shell.inspector.info(magic, oname=f"{mark}imagegen")["docstring"]
+
+
+def test_help_of_one_subcommand(shell, capsys):
+    """`%imagegen login --help` tells of login."""
+    shell.run("%imagegen login --help")
+    assert "%imagegen login NAME [--save]" in capsys.readouterr().out
+
+
+def test_every_default_is_a_trait(shell):
+    """`%config ImageGenMagics.provider = …` works for every setting and is nearer than the environment."""
+    for option in options.settings():
+        assert shell.magics.traits(config=True)[option.name].help == option.help
+    shell.run("%config ImageGenMagics.quality = 'low'")
+    shell.run("%config ImageGenMagics.n = 3")
+    settings = shell.magics.settings()
+    assert (settings.get("quality"), settings.origin("quality")) == ("low", "%config")
+    assert settings.get("n") == 3
+
+
+def test_nearest_to_the_cell_wins(shell, own_world, monkeypatch):
+    """Environment, then pyproject.toml, then %config, then the cell's own option."""
+    monkeypatch.setenv("IMAGEGEN_QUALITY", "low")
+    monkeypatch.setenv("IMAGEGEN_RESOLUTION", "1k")
+    monkeypatch.setenv("IMAGEGEN_SIZE", "1:1")
+    assert shell.magics.settings().get("quality") == "low"
+    (own_world / "pyproject.toml").write_text('[tool.imagegen]\nquality = "medium"\nresolution = "2k"\n')
+    assert shell.magics.settings().get("quality") == "medium"
+    shell.run("%config ImageGenMagics.quality = 'high'")
+    settings = shell.magics.settings()
+    assert [settings.get(name) for name in ("quality", "resolution", "size")] == ["high", "2k", "1:1"]
+    shell.run("%%imagegen --dry-run -p gccai -q auto\na fox")
+    plan = shell.shown()[0]
+    assert '"quality": "auto"' in plan
+    assert '"resolution": "2k"' in plan
+
+
+def test_a_wrong_default_names_its_place(shell, monkeypatch, capsys):
+    """A setting that cannot be read is refused in one line that says where it stands."""
+    monkeypatch.setenv("IMAGEGEN_TIMEOUT", "soon")
+    with pytest.raises(ValueError, match="environment IMAGEGEN_TIMEOUT"):
+        shell.run("%imagegen --sandbox a fox")
+    monkeypatch.delenv("IMAGEGEN_TIMEOUT")
+    monkeypatch.setenv("IMAGEGEN_PREVIEW", "5000")
+    with pytest.raises(ValueError, match="preview = 5000 in environment IMAGEGEN_PREVIEW"):
+        shell.run("%imagegen --sandbox a fox")
+
+
+def test_tables_for_the_readme_name_everything():
+    """The README's tables are made from the same table."""
+    assert [flag for flag in EVERY_OPTION if f"`{flag}`" not in options.markdown_table()] == []
+    assert [name for name in EVERY_COMMAND if f"`%imagegen {name}" not in options.command_table()] == []

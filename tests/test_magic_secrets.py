@@ -1,0 +1,177 @@
+"""A key is never taken from a line, and never shown: not in a refusal, a trace, a table or a widget."""
+
+import getpass
+import json
+
+import pytest
+from frontend import Frontend
+from shells import a_shell
+
+from imagegen_magic.errors import ImageGenError, UnsupportedOption
+from imagegen_magic.notebook import redaction
+
+SECRET = "sk-evo-Zq81mNf02LxT77yQ"
+OPAQUE = "9f8e7d6c5b4a39281706f5e4d3c2b1a0ff"
+LINES_WITH_A_KEY = [
+    f"--set api_key={SECRET}",
+    f"--set seed={SECRET}",
+    f"-p evolink {SECRET}",
+    f"--name {SECRET}",
+    f"--api-key {SECRET}",
+    "--key hunter2",
+    "--token=hunter2",
+    "--evolink-api-key hunter2",
+    "--set Authorization=hunter2",
+    "--set 'Authorization=Bearer hunter2hunter2'",
+    f"--name {OPAQUE}",
+    "--name eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc",
+    "login evolink " + SECRET,
+]
+
+
+@pytest.fixture
+def shell():
+    """A shell with the extension loaded."""
+    with a_shell() as shell:
+        yield shell
+
+
+@pytest.mark.parametrize("line", LINES_WITH_A_KEY)
+def test_a_line_with_a_key_is_refused_without_repeating_it(shell, line, capsys):
+    """Whatever looks like a key, or an option that takes one, stops the line; what was typed is not said again."""
+    for code in (f"%imagegen {line}", f"%%imagegen {line}\na red fox"):
+        with pytest.raises(UnsupportedOption, match="something like a key") as caught:
+            shell.run(code)
+        told = str(caught.value) + capsys.readouterr().out + shell.magics.trace
+        assert "%imagegen login NAME" in str(caught.value)
+        assert not [word for word in (SECRET, OPAQUE, "hunter2", "eyJ") if word in told]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-p evolink --size 16:9 --name castle-starry-sky-7f3a-1",
+        "--ref https://cdn.example/a.png?X-Amz-Signature=9f8e7d6c5b4a39281706f5e4d3c2b1a09f8e7d6c5b4a39281706f5e4d3c2b1a0",
+        "--save-dir /data/9f8e7d6c5b4a39281706f5e4d3c2b1a0ff/pictures",
+        "a piano key and a low-key mood, the token of love",
+        "a poster that says supercalifragilisticexpialidocious",
+        "--callback-url https://hooks.example/9f8e7d6c5b4a39281706f5e4d3c2b1a0ff",
+        "--set max_tokens=500",
+    ],
+)
+def test_ordinary_lines_are_no_keys(line):
+    """Names, folders, signed addresses and prompts about keys pass."""
+    assert not redaction.looks_like_key(line)
+
+
+def test_a_known_key_in_a_prompt_is_refused(shell, monkeypatch):
+    """A prompt that holds a key of this environment or session is not sent; any other prompt is nobody's business."""
+    monkeypatch.setenv("EVOLINK_API_KEY", "short-but-real-one")
+    with pytest.raises(UnsupportedOption, match="This prompt holds something like a key"):
+        shell.run("%%imagegen --dry-run\nwrite short-but-real-one on a wall")
+    monkeypatch.setattr(getpass, "getpass", lambda prompt="": "remembered-one")
+    shell.run("%imagegen login xingchao")
+    with pytest.raises(UnsupportedOption, match="This prompt holds something like a key"):
+        shell.run("%%imagegen --dry-run\nwrite remembered-one on a wall")
+    shell.run(f"%%imagegen --dry-run\nwrite {SECRET} on a wall")
+
+
+def test_login_asks_unseen_and_remembers(shell, monkeypatch, capsys):
+    """`%imagegen login NAME` asks with getpass, keeps the key in memory and shows it nowhere."""
+    asked = []
+    monkeypatch.setattr(getpass, "getpass", lambda prompt="": asked.append(prompt) or SECRET)
+    shell.run("%imagegen login evolink")
+    assert asked == ["Key of EvoLink: "]
+    said = capsys.readouterr().out
+    assert "remembered until this kernel ends" in said
+    for command in ("providers", "config", "doctor", "error"):
+        shell.run(f"%imagegen {command}")
+        said += capsys.readouterr().out + json.dumps(shell.shell.display_pub.outputs)
+    assert SECRET not in said
+    assert "set (this session)" in said
+
+
+def test_login_can_save_to_the_keyring(shell, monkeypatch, capsys):
+    """`--save` puts the key into the system keyring; without one that is an error and the key is still remembered."""
+    import keyring
+    from keyring.backends.fail import Keyring as NoKeyring
+
+    class Memory(NoKeyring):
+        """A keyring in memory."""
+
+        kept: dict = {}  # noqa: RUF012 - one for the test
+        priority = 1
+
+        def set_password(self, service, username, password):
+            self.kept[service, username] = password
+
+        def get_password(self, service, username):
+            return self.kept.get((service, username))
+
+    before = keyring.get_keyring()
+    monkeypatch.setattr(getpass, "getpass", lambda prompt="": SECRET)
+    try:
+        keyring.set_keyring(Memory())
+        shell.run("%imagegen login evolink --save")
+        assert Memory.kept == {("imagegen_magic", "evolink"): SECRET}
+        assert "system keyring" in capsys.readouterr().out
+        keyring.set_keyring(NoKeyring())
+        with pytest.raises(ImageGenError, match="for this session it is remembered"):
+            shell.run("%imagegen login gccai --save")
+    finally:
+        keyring.set_keyring(before)
+    shell.run("%imagegen providers")
+    assert "set (this session)" in shell.shown()[0]
+
+
+def test_login_needs_a_name_and_a_key(shell, monkeypatch, capsys):
+    """No name, an unknown name, nothing typed: one line each, and nothing remembered."""
+    monkeypatch.setattr(getpass, "getpass", lambda prompt="": "  ")
+    for code, words in (
+        ("%imagegen login", "with one of apimart, evolink, gccai, xingchao"),
+        ("%imagegen login nowhere", "nowhere"),
+        ("%imagegen login evolink", "No key was typed"),
+        ("%imagegen login evolink abc", "it asks for the key, unseen"),
+    ):
+        with pytest.raises(Exception, match=words) as caught:
+            shell.run(code)
+        assert "abc" not in str(caught.value)
+    shell.run("%imagegen providers")
+    assert "set (this session)" not in shell.shown()[0]
+
+
+def test_login_where_nobody_can_be_asked(tmp_path):
+    """Under nbclient and papermill, login is one line that says where to set the key instead."""
+    with Frontend(tmp_path) as kernel:
+        kernel.run("%load_ext imagegen_magic")
+        cell = kernel.run("%imagegen login evolink", stdin=False)
+        assert cell.status == "error"
+        (error,) = cell.outputs
+        assert error["ename"] == "ImageGenError"
+        assert error["traceback"] == [f"ImageGenError: {error['evalue']}"]
+        assert "set EVOLINK_API_KEY in the environment before the kernel starts" in error["evalue"]
+
+
+def test_the_trace_is_redacted(shell, monkeypatch, capsys):
+    """`%imagegen error` shows the trace, with anything like a key blotted out, and the shown line is clean too."""
+    from imagegen_magic.notebook import commands
+
+    monkeypatch.setenv("GCCAI_API_KEY", "plain-looking-one")
+
+    def fail(*_):
+        raise ImageGenError(f"the gateway said\n Bearer {SECRET} is bad, plain-looking-one too", next_step=f"not {OPAQUE}")
+
+    monkeypatch.setitem(commands.RUN, "jobs", fail)
+    with pytest.raises(ImageGenError) as caught:
+        shell.run("%imagegen jobs")
+    shown = caught.value._render_traceback_()
+    assert len(shown) == 1
+    assert "\n" not in shown[0]
+    capsys.readouterr()
+    shell.run("%imagegen error")
+    trace = capsys.readouterr().out
+    assert "Traceback" in trace
+    assert "in fail" in trace
+    for text in (trace, shown[0], str(caught.value)):
+        assert not [secret for secret in (SECRET, OPAQUE, "plain-looking-one") if secret in text]
+        assert "[key]" in text

@@ -1,0 +1,470 @@
+"""Nothing that was paid for is lost, and nothing is paid for twice: against a real server process."""
+
+import asyncio
+import json
+import warnings
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from servers import sandbox_server
+
+from imagegen_magic import ImageRequest, generate, stream
+from imagegen_magic.engine import generation, loop
+from imagegen_magic.engine.settings import load
+from imagegen_magic.errors import (
+    APIError,
+    AuthenticationError,
+    ContentRejected,
+    DownloadError,
+    GatewayUnreachable,
+    ImageGenError,
+    ImageInvalid,
+    InsufficientBalance,
+    LedgerError,
+    RateLimited,
+    SaveError,
+    SubmissionUnknown,
+    TaskFailed,
+    TaskTimeout,
+    UnsupportedOption,
+    WaitingStopped,
+)
+from imagegen_magic.result import GeneratedImage, Progress
+
+GATEWAYS = ("apimart", "gccai", "evolink", "xingchao")
+
+
+@pytest.fixture(scope="module")
+def server():
+    """One gateway process for all tests of this file."""
+    with sandbox_server(duration=0.15) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def gateway(server, monkeypatch):
+    """Point every gateway at the server, and start each test with a clean slate."""
+    server.disarm()
+    for name, value in server.environ().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "0.05")
+    return server
+
+
+def _make(prompt, provider="evolink", **options):
+    options = {"size": "1024x1024", **options}
+    return asyncio.run(generate(prompt, provider=provider, **options))
+
+
+def _states():
+    return [task.state for task in loop.run(generation.ledger(load()).tasks())]
+
+
+def _resume(**options):
+    return generation.resume(load(), **options).wait()
+
+
+def _whole(image):
+    with Image.open(image.path) as picture:
+        picture.load()
+        return picture.size == (image.width, image.height)
+
+
+@pytest.mark.parametrize("provider", GATEWAYS)
+def test_a_picture_comes_home_from_every_gateway(provider, server, own_world):
+    """Submitted once, on disk beside the notebook, whole, as asked; the ledger and the sidecar tell all of it."""
+    prompt = f"a red fox in the snow for {provider}"
+    made = _make(prompt, provider, size="16:9", resolution="1k")
+    (image,) = made
+    assert _whole(image)
+    assert image.differences == ()
+    assert image.path.parent == own_world / "imagegen"
+    assert image.path.name.startswith("red-fox-snow")
+    assert (made.provider, made.tasks, made.errors) == (provider, (image.task_id,), ())
+    assert len(server.accepted(prompt)) == 1
+    assert _states() == ["saved"]
+    sidecar = json.loads(image.path.with_suffix(".json").read_text())
+    assert (sidecar["prompt"], sidecar["gateway"], sidecar["task_id"]) == (prompt, provider, image.task_id)
+    assert sidecar["asked"] == {"prompt": prompt, "size": "16:9", "resolution": "1k"}
+    assert sidecar["sent"] == server.accepted(prompt)[0]["json"]
+    assert str(own_world) not in image.path.with_suffix(".json").read_text()
+
+
+def test_more_pictures_than_a_gateway_allows_become_several_tasks(server):
+    """n = 6 at a limit of 4 is two tasks and six pictures, numbered through."""
+    made = _make("many foxes", "apimart", size="1:1", n=6)
+    assert [entry["json"]["n"] for entry in server.accepted("many foxes")] == [4, 2]
+    assert sorted(int(image.path.stem.rsplit("-", 1)[1]) for image in made) == [1, 2, 3, 4, 5, 6]
+    assert len({image.path for image in made}) == 6
+    assert len(made.tasks) == 2
+
+
+def test_every_submit_carries_an_idempotency_key(server):
+    """Each task its own, so that a gateway that honours it is one more net."""
+    _make("keyed foxes", "xingchao", n=3)
+    sent = [entry["idempotency_key"] for entry in server.submissions("keyed foxes")]
+    assert len(set(sent)) == 3
+    assert all(sent)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "drop-after-accept",
+        "hang-after-accept",
+        "500-after-accept",
+        "502-after-accept",
+        "504-after-accept",
+        "truncated-json",
+        "html-answer",
+        "no-task-id",
+    ],
+)
+@pytest.mark.parametrize("provider", GATEWAYS)
+def test_a_submit_whose_fate_is_unknown_is_never_repeated(fault, provider, server, monkeypatch):
+    """It is told as SubmissionUnknown, recorded, and posted exactly once, also by a later resume."""
+    monkeypatch.setenv("IMAGEGEN_SUBMIT_TIMEOUT", "0.7")
+    server.arm(fault)
+    prompt = f"{fault} at {provider}"
+    with pytest.raises(SubmissionUnknown) as error:
+        _make(prompt, provider)
+    assert "may have been charged" in str(error.value)
+    assert len(server.submissions(prompt)) == 1
+    assert _states() == ["unknown"]
+    assert _resume_nothing()
+    assert len(server.submissions(prompt)) == 1
+
+
+def _resume_nothing():
+    return len(_resume()) == 0
+
+
+@pytest.mark.parametrize(("fault", "word"), [("rate-limited", "429"), ("unavailable", "503")])
+def test_a_submit_that_was_certainly_not_accepted_is_repeated_and_told(fault, word, server):
+    """429 and 503: repeated, Retry-After obeyed, said in the progress, paid once."""
+    server.arm(fault, times=2)
+
+    async def watch():
+        return [event async for event in stream(f"patience {fault}", provider="evolink", size="1024x1024")]
+
+    events = asyncio.run(watch())
+    notes = [event.note for event in events if isinstance(event, Progress) and event.note]
+    assert sum(word in note and "again in" in note for note in notes) == 2
+    assert len(server.submissions(f"patience {fault}")) == 3
+    assert len(server.accepted(f"patience {fault}")) == 1
+    assert sum(isinstance(event, GeneratedImage) for event in events) == 1
+
+
+def test_patience_with_a_rate_limit_ends(server):
+    """When the gateway's wish is longer than our patience, it is told, uncharged."""
+    server.arm("rate-limited", times=None)
+    with pytest.raises(RateLimited) as error:
+        _make("no patience", timeout=0.5)
+    assert "nothing was charged" in str(error.value)
+    assert _states() == ["failed"]
+
+
+def test_nobody_listening_is_not_charged(monkeypatch):
+    """No connection at all: tried a few times, then told; nothing arrived anywhere."""
+    monkeypatch.setenv("EVOLINK_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("imagegen_magic.engine.delivery._backoff", lambda state: 0.01)
+    with pytest.raises(GatewayUnreachable) as error:
+        _make("nobody there")
+    assert "nothing was charged" in str(error.value)
+    assert _states() == ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ("unauthorized", AuthenticationError),
+        ("no-balance", InsufficientBalance),
+        ("moderation", ContentRejected),
+        ("html-error-page", APIError),
+    ],
+)
+@pytest.mark.parametrize("provider", GATEWAYS)
+def test_a_refusal_is_told_once_and_not_charged(fault, kind, provider, server):
+    """Key, balance, moderation, a page from something in between: each in its own class, submitted once."""
+    server.arm(fault)
+    with pytest.raises(kind) as error:
+        _make(f"{fault} {provider}", provider)
+    assert "nothing was charged" in str(error.value)
+    assert len(server.submissions(f"{fault} {provider}")) == 1
+    assert _states() == ["failed"]
+
+
+def test_after_a_refused_key_the_rest_is_not_even_sent(server):
+    """A hundred tasks with a bad key are a handful of refusals, not a hundred."""
+    server.arm("unauthorized", times=None)
+    with pytest.raises(AuthenticationError):
+        _make("no key, many tasks", "xingchao", n=60)
+    assert len(server.submissions("no key, many tasks")) <= 16
+    assert set(_states()) == {"failed", "dropped"}
+
+
+@pytest.mark.parametrize("fault", ["failed", "failed-by-moderation", "no-address"])
+@pytest.mark.parametrize("provider", GATEWAYS)
+def test_a_task_that_fails_at_the_gateway_is_told(fault, provider, server):
+    """Its own words, and no waiting for ever."""
+    server.arm(fault)
+    with pytest.raises((TaskFailed, ContentRejected)):
+        _make(f"{fault} {provider}", provider)
+    assert _states() == ["failed"]
+
+
+@pytest.mark.parametrize(
+    "fault", ["unknown-word", "url-string", "url-list", "several-entries", "data-object", "look-500", "look-rate-limited", "look-garbage"]
+)
+@pytest.mark.parametrize("provider", ["apimart", "gccai"])
+def test_the_shapes_that_answers_come_in(fault, provider, server):
+    """One url or many, a list or an object, an unknown word, an outage while looking: the pictures come home."""
+    server.arm(fault)
+    made = _make(f"{fault} {provider}", provider, size="1:1", n=2)
+    assert len(made) == 2
+    assert len(server.accepted(f"{fault} {provider}")) == 1
+
+
+@pytest.mark.parametrize("fault", ["batch-400", "batch-garbage"])
+def test_a_broken_batch_query_costs_no_picture(fault, server):
+    """Single looks take over."""
+    server.arm(fault, times=None)
+    assert len(_make(f"{fault}", "evolink", n=2)) == 2
+
+
+@pytest.mark.parametrize("fault", ["expired", "expired-403"])
+@pytest.mark.parametrize("provider", GATEWAYS)
+def test_an_expired_address_is_asked_for_anew(fault, provider, server):
+    """The task is looked at once more, and the fresh address fetched; nothing is submitted again."""
+    server.arm(fault)
+    (image,) = _make(f"{fault} {provider}", provider)
+    assert _whole(image)
+    assert len(server.submissions(f"{fault} {provider}")) == 1
+
+
+@pytest.mark.parametrize("fault", ["download-500", "truncated", "dropped-download", "corrupt", "truncated-jpeg"])
+def test_a_download_that_breaks_once_is_repeated(fault, server):
+    """Fetching is free."""
+    server.arm(fault, times=1)
+    (image,) = _make(f"{fault} once", "gccai", size="1:1", output_format="jpeg" if fault == "truncated-jpeg" else "png")
+    assert _whole(image)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ("truncated", DownloadError),
+        ("truncated-jpeg", ImageInvalid),
+        ("corrupt", ImageInvalid),
+        ("oversized", ImageInvalid),
+        ("oversized-undeclared", ImageInvalid),
+        ("non-image", ImageInvalid),
+        ("bomb", ImageInvalid),
+        ("redirect-link-local", DownloadError),
+    ],
+)
+def test_a_download_that_stays_bad_leaves_the_task_collectable(fault, kind, server, monkeypatch):
+    """A clear error; nothing half on disk; and when the gateway has mended it, resume collects without submitting."""
+    monkeypatch.setattr("imagegen_magic.engine.delivery._backoff", lambda state: 0.01)
+    server.arm(fault, times=None)
+    prompt = f"{fault} for ever"
+    with pytest.raises(kind) as error:
+        _make(prompt, "gccai", size="1:1", output_format="jpeg" if fault == "truncated-jpeg" else "png")
+    assert "it was charged" in str(error.value)
+    assert "%imagegen resume" in str(error.value)
+    assert list(Path("imagegen").glob("**/*")) == []
+    assert generation.ledger(load()).waiting() == 1
+    server.disarm()
+    (image,) = _resume()
+    assert _whole(image)
+    assert len(server.submissions(prompt)) == 1
+    assert _states() == ["saved"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "options", "words"),
+    [
+        ("wrong-size", {"size": "3:1"}, "asked 3:1, got "),
+        ("wrong-format", {"size": "1:1", "output_format": "png"}, "asked png, got "),
+        ("fewer-pictures", {"size": "1:1", "n": 3}, "asked 3 pictures, got 2"),
+    ],
+)
+def test_what_came_back_is_checked_from_its_bytes(fault, options, words, server):
+    """Another shape, another format, fewer pictures: kept, and said."""
+    server.arm(fault, times=None)
+    made = _make(f"{fault}", "gccai", **options)
+    assert all(any(words in text for text in image.differences) for image in made)
+
+
+def test_one_bad_task_of_many_does_not_spoil_the_others(server):
+    """What was made is returned, and what went wrong is said beside it."""
+    server.arm("failed", times=1)
+    with pytest.warns(UserWarning, match="3 of 4 pictures were made"):
+        made = _make("three of four", "xingchao", n=4)
+    assert len(made) == 3
+    assert [type(error) for error in made.errors] == [TaskFailed]
+
+
+def test_our_patience_ends_and_the_task_does_not(server):
+    """A timeout is told; the task stays, and a later resume brings it home."""
+    server.arm("never-finishes")
+    with pytest.raises(TaskTimeout, match="resume"):
+        _make("slow one", timeout=0.4)
+    assert _states() == ["submitted"]
+    assert generation.ledger(load()).waiting() == 1
+
+
+def test_cancelling_stops_the_waiting_not_the_gateway(server):
+    """Cancelled while waiting: told as stopped, and resume collects what was made, without submitting."""
+
+    async def main():
+        job = generation.start(ImageRequest("cancel me", size="1024x1024"), provider="evolink")
+        async for event in stream_of(job):
+            if isinstance(event, Progress) and event.stage == "waiting":
+                job.cancel()
+                job.cancel()
+                break
+        with pytest.raises(WaitingStopped, match="1 task goes on"):
+            await job.result()
+
+    async def stream_of(job):
+        events = job.events()
+        while (event := await loop.bridge(anext(events, None))) is not None:
+            yield event
+
+    asyncio.run(main())
+    assert _states() == ["submitted"]
+    (image,) = _resume()
+    assert _whole(image)
+    assert len(server.submissions("cancel me")) == 1
+
+
+def test_cancelling_in_the_middle_of_a_submit_waits_for_its_answer(server, monkeypatch):
+    """A submit on the wire is brought to its end, so that its task id is in the ledger."""
+    job = generation.start(ImageRequest("cancel early", size="1024x1024"), provider="evolink")
+    while not server.submissions("cancel early"):
+        pass
+    job.cancel()
+    with pytest.raises(WaitingStopped):
+        job.wait()
+    assert _states() == ["submitted"]
+    assert len(_resume()) == 1
+    assert len(server.submissions("cancel early")) == 1
+
+
+def test_cancelling_before_anything_was_sent_says_so(server):
+    """What never left is dropped, uncharged, and nobody waits for it."""
+    server.arm("rate-limited", times=None)
+    job = generation.start(ImageRequest("cancel while told to wait", size="1024x1024"), provider="evolink")
+    while not server.submissions("cancel while told to wait"):
+        pass
+    job.cancel()
+    with pytest.raises(WaitingStopped, match="nothing was charged"):
+        job.wait()
+    assert _states() == ["dropped"]
+    assert generation.ledger(load()).waiting() == 0
+
+
+def test_leaving_a_stream_early_stops_the_waiting(server):
+    """`break` in an `async for` leaves a collectable task behind."""
+
+    async def first():
+        events = stream("left early", provider="evolink", size="1024x1024")
+        async for event in events:
+            if isinstance(event, Progress) and event.stage == "waiting":
+                break
+        await events.aclose()
+
+    asyncio.run(first())
+    while generation.ledger(load()).waiting() != 1:
+        pass
+    assert len(_resume()) == 1
+
+
+def test_an_unwritable_ledger_stops_before_anything_is_sent(server, monkeypatch, tmp_path):
+    """No ledger, no submission."""
+    (tmp_path / "a-file").write_text("in the way")
+    monkeypatch.setenv("IMAGEGEN_HOME", str(tmp_path / "a-file"))
+    with pytest.raises(LedgerError, match="nothing was charged"):
+        _make("no ledger")
+    assert server.submissions("no ledger") == []
+
+
+def test_a_full_disk_is_told_and_the_task_stays_collectable(server, monkeypatch):
+    """The picture was fetched and could not be kept: room made, resume brings it home without paying again."""
+    import errno
+
+    from imagegen_magic.engine import files
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "write", full)
+        with pytest.raises(SaveError, match="resume"):
+            _make("no room")
+    assert generation.ledger(load()).waiting() == 1
+    assert len(_resume()) == 1
+    assert len(server.submissions("no room")) == 1
+
+
+def test_a_save_folder_that_cannot_be_is_told(server, own_world):
+    """A file where the folder should be: told, and collectable into another folder's place."""
+    (own_world / "pics").write_text("in the way")
+    with pytest.raises(SaveError):
+        _make("no folder", save_dir="pics")
+    (own_world / "pics").unlink()
+    assert len(_resume()) == 1
+
+
+def test_what_a_model_cannot_do_is_refused_before_anything_is_sent(server):
+    """And it names those who can do exactly this."""
+    with pytest.raises(UnsupportedOption) as error:
+        _make("too large", "apimart", size="1:1", resolution="4k")
+    assert {"gccai", "evolink"} <= {name.split()[0] for name in error.value.gateways}
+    assert server.submissions("too large") == []
+
+
+def test_costs_are_the_gateways_own_and_never_zero_for_unknown(server):
+    """Dollars from the answer, credits from the reservation, unknown where nobody says."""
+    measured, reserved, unknown = (_make("money", name, size="1:1").cost for name in ("gccai", "evolink", "xingchao"))
+    assert (measured.kind, measured.unit) == ("measured", "USD")
+    assert (reserved.kind, reserved.unit) == ("reserved", "credits")
+    assert (unknown.amount, str(unknown)) == (None, "cost unknown")
+
+
+def test_several_at_once_on_any_loop(server):
+    """`asyncio.gather` of many requests is ordinary."""
+
+    async def main():
+        return await asyncio.gather(*(generate(f"together {i}", provider="evolink", size="1024x1024") for i in range(12)))
+
+    made = asyncio.run(main())
+    assert sorted(one.request.prompt for one in made) == sorted(f"together {i}" for i in range(12))
+
+
+def test_two_jobs_do_not_mix_their_events(server):
+    """Each stream tells of its own tasks."""
+
+    async def collect(prompt):
+        return [event async for event in stream(prompt, provider="evolink", size="1024x1024")]
+
+    async def main():
+        return await asyncio.gather(collect("first of two"), collect("second of two"))
+
+    for events in asyncio.run(main()):
+        assert sum(isinstance(event, GeneratedImage) for event in events) == 1
+        assert {event.row for event in events if isinstance(event, Progress)} == {events[0].row}
+
+
+def test_no_warning_where_all_went_well(server):
+    """A whole result is quiet."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(_make("quiet")) == 1
+
+
+def test_everything_said_is_an_image_gen_error():
+    """One class catches all of ours."""
+    assert all(issubclass(kind, ImageGenError) for kind in (SaveError, TaskTimeout, UnsupportedOption, LedgerError, WaitingStopped))

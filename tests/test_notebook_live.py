@@ -1,0 +1,250 @@
+"""A cell's live progress and what stands in its place, on a real kernel, with a job that follows a script."""
+
+import pytest
+from frontend import Frontend
+
+_OPEN_MODELS = "import ipywidgets.widgets.widget as w; print(len(w._instances))"
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory):
+    """One kernel for all tests here; each must leave it without a model."""
+    with Frontend(tmp_path_factory.mktemp("live")) as front:
+        assert front.run("from scripted import *").status == "ok"
+        yield front
+
+
+@pytest.fixture
+def front(kernel):
+    """The kernel, and a check that a test leaves no widget model behind, neither in the page nor in the kernel."""
+    yield kernel
+    assert kernel.run(_OPEN_MODELS).text.strip() == "0"
+    assert kernel.models == {}
+
+
+def rows(front):
+    """Return the rows of progress as HTML."""
+    return [state["value"] for state in front.states("HTMLModel") if "imagegen-row" in state["value"] and "<style>" not in state["value"]]
+
+
+def waiting(front, code):
+    """Start a cell and return it when its Cancel button is there."""
+    cell = front.send(code)
+    front.until(lambda: front.states("ButtonModel"), "the Cancel button")
+    return cell
+
+
+def kinds(cell):
+    """Return the MIME types of each output."""
+    return [sorted(output.get("data", {output["output_type"]: 0})) for output in cell.outputs]
+
+
+PICTURE = ["image/jpeg", "text/plain"]
+LINE = ["text/html", "text/plain"]
+
+
+def test_progress_is_live_while_the_cell_runs(front):
+    """The row with the stage in words and one Cancel button are there while the kernel is busy with the cell."""
+    cell = waiting(front, "follow(usual(1, usual=(40, 60)))")
+    assert not cell.done
+    (row,) = rows(front)
+    assert "waiting 0 s, usually 40–60 s" in row
+    assert [state["description"] for state in front.states("ButtonModel")] == ["Cancel"]
+    front.wait(cell)
+
+
+def test_words_stand_in_the_cell_before_any_widget(front):
+    """The first words are an ordinary output, made before the widgets are built."""
+    cell = front.send("follow(usual(0.4))")
+    front.until(lambda: cell.outputs, "the first words")
+    assert "submitting" in cell.outputs[0]["data"]["text/html"]
+    assert cell.outputs[0]["data"]["text/plain"]
+    front.wait(cell)
+
+
+def test_elapsed_time_goes_on_without_news_from_the_gateway(front):
+    """The seconds tick although the job tells nothing."""
+    cell = waiting(front, "follow(usual(30))")
+    front.until(lambda: any("waiting 1 s" in row for row in rows(front)), "a second to pass")
+    front.click(front.model("ButtonModel"))
+    front.wait(cell)
+
+
+def test_pictures_stand_where_the_progress_was(front):
+    """After the end the output is the picture and its caption, and nothing of the progress."""
+    cell = front.run("follow(usual(0.3))")
+    assert kinds(cell) == [PICTURE, LINE]
+    assert cell.outputs[0]["metadata"] == {"image/jpeg": {"width": 640, "height": 427}}
+    assert "imagegen/a-red-fox-1-1.png" in cell.outputs[1]["data"]["text/plain"]
+
+
+def test_each_picture_is_an_output_of_its_own(front):
+    """Two tasks of two and one pictures make three pictures in their order, each followed by its caption."""
+    cell = front.run("follow(usual(0.3, pictures=(2, 1)))")
+    assert kinds(cell) == [PICTURE, LINE] * 3
+    assert [line.rsplit("-", 2)[1:] for line in cell.of("text/plain")[1::2]] == [["1", "1.png"], ["1", "2.png"], ["2", "1.png"]]
+
+
+def test_every_task_has_a_row(front):
+    """Three tasks are three rows, each with a frame in the picture's own shape."""
+    cell = waiting(front, "follow(usual(0.6, pictures=(1, 1, 1)))")
+    front.until(lambda: len(rows(front)) == 3, "three rows")
+    assert all("width:72px;height:48px" in row for row in rows(front))
+    front.wait(cell)
+
+
+def test_many_tasks_share_one_bar_with_counts(front):
+    """Forty tasks are one row that counts them."""
+    cell = waiting(front, "follow(usual(0.6, pictures=(1,) * 40))")
+    front.until(lambda: any("40 waiting" in row for row in rows(front)), "the count")
+    assert len(rows(front)) == 1
+    front.wait(cell)
+
+
+def test_more_pictures_than_a_page_bears_are_named_with_their_files(front):
+    """Of forty pictures 24 are shown, and the others are a numbered list with their files."""
+    cell = front.run("follow(usual(0.1, pictures=(1,) * 40))")
+    assert len(cell.images) == 24
+    assert kinds(cell)[-1] == LINE
+    assert cell.outputs[-1]["data"]["text/html"].count("<li value=") == 16
+    assert "a-red-fox-40-1.png" in cell.outputs[-1]["data"]["text/plain"]
+
+
+def test_bar_never_pretends(front):
+    """A bar is filled as far as the gateway tells, and only sweeps where it tells nothing."""
+    script = "[(0, progress('waiting', 0, 2, fraction=0.35)), (0, progress('waiting', 1, 2)), (0.6, progress('fetching', 0, 2))]"
+    cell = waiting(front, f"follow(ScriptedJob({script}, plan(pictures=(1, 1))))")
+    front.until(lambda: len(rows(front)) == 2, "two rows")
+    known, unknown = rows(front)
+    assert 'class="imagegen-fill" style="width:35.0%"' in known
+    assert "imagegen-sweep" not in known
+    assert "imagegen-fill" not in unknown
+    assert "imagegen-sweep" in unknown
+    front.wait(cell)
+
+
+def test_thumbnail_comes_before_the_end(front):
+    """A picture that is there is seen in its row while others are still on their way, with the prompt as its alternative text."""
+    script = "[(0, lambda: picture(0, prompt='fox & \"<b>hen</b>\"')), (0, progress('saved', 0, 2)), (1, progress('fetching', 1, 2))]"
+    cell = waiting(front, f"follow(ScriptedJob({script}, plan(pictures=(1, 1))))")
+    front.until(lambda: any("data:image/jpeg;base64," in row for row in rows(front)), "the thumbnail")
+    assert any('alt="fox &amp; &quot;&lt;b&gt;hen&lt;/b&gt;&quot;"' in row for row in rows(front))
+    front.wait(cell)
+
+
+def test_at_most_ten_updates_a_second(front):
+    """A job that tells a hundred things a second does not flood the page."""
+    before = front.model_updates
+    script = "[(0.01, progress('waiting', fraction=n / 200)) for n in range(200)]"
+    cell = front.run(f"import time; t = time.time(); follow(ScriptedJob({script})); print(time.time() - t)")
+    seconds = float(cell.text.splitlines()[-1])
+    assert 0 < front.model_updates - before <= 10 * seconds + 4
+
+
+@pytest.mark.parametrize("over_subshell", [False, True])
+def test_cancel_works_while_the_cell_runs(front, over_subshell):
+    """A click ends the waiting long before the job's own end, with a subshell as JupyterLab sends it, and without as others do."""
+    cell = waiting(front, "job = usual(600)\nfollow(job)")
+    following = front.send("print('next', job.cancels)")
+    front.click(front.model("ButtonModel"), subshell=front.open_subshell() if over_subshell else None)
+    front.wait(cell)
+    assert cell.outputs[-1]["ename"] == "WaitingStopped"
+    front.wait(following)
+    assert following.status == "aborted"
+
+
+def test_button_says_that_it_was_heard(front):
+    """After the click the button is disabled and says so, while the job puts its affairs in order."""
+    script = "[(0, progress('waiting')), (600, None)]"
+    stubborn = f"job = ScriptedJob({script}); job.cancel = lambda: None\nfollow(job)"
+    cell = waiting(front, stubborn)
+    front.click(front.model("ButtonModel"))
+    front.until(lambda: [state["description"] for state in front.states("ButtonModel")] == ["Stopping"], "the answer to the click")
+    assert front.states("ButtonModel")[0]["disabled"]
+    front.interrupt()
+    front.wait(cell)
+
+
+def test_cancel_keeps_what_was_made(front):
+    """Pictures that came before the click are shown, and one line says that the waiting was stopped, once for all tasks."""
+    script = "[(0, lambda: picture(0)), (0, progress('saved', 0, 3)), (0, progress('waiting', 1, 3)), (600, None)]"
+    cell = waiting(front, f"follow(ScriptedJob({script}, plan(pictures=(1, 1, 1))))")
+    front.until(lambda: len(rows(front)) == 3, "three rows")
+    front.click(front.model("ButtonModel"))
+    front.wait(cell)
+    assert kinds(cell)[:3] == [PICTURE, LINE, LINE]
+    assert cell.text.count("The waiting was stopped") <= 2  # the output's line, and the error of the cell
+
+
+def test_interrupt_cleans_up(front):
+    """The stop button ends the cell with an error and leaves neither progress nor models."""
+    cell = waiting(front, "follow(usual(600))")
+    front.interrupt()
+    front.wait(cell)
+    assert cell.status == "error"
+    assert kinds(cell) == [LINE, ["error"]]
+    assert cell.outputs[0]["data"]["text/plain"].startswith("no picture")
+
+
+def test_run_all_keeps_every_output_in_its_own_cell(front):
+    """Queued cells all run, in order, each with its own picture."""
+    cells = front.run_all(*[f"follow(ScriptedJob([(0.2, lambda: picture({n}))]))\nprint('cell {n}')" for n in range(4)])
+    for n, cell in enumerate(cells):
+        assert cell.status == "ok"
+        assert len(cell.images) == 1
+        assert f"a-red-fox-{n + 1}-1.png" in cell.text
+        assert f"cell {n}" in cell.text
+
+
+def test_background_output_goes_on_living(front):
+    """With the cell long over, its output becomes the pictures, and what later cells say stays with them."""
+    cell, other = front.run_all("handle = follow(usual(0.8, pictures=(1, 1)), background=True)\nNone", "print('meanwhile')")
+    assert cell.images == []
+    assert other.text.strip() == "meanwhile"
+    front.until(lambda: len(cell.images) == 2, "the pictures of a cell that has ended")
+    assert kinds(cell) == [PICTURE, LINE] * 2
+    assert kinds(other) == [["stream"]]
+    assert front.run("handle.result()").status == "ok"
+
+
+def test_background_tells_its_failure_in_its_own_output(front):
+    """Nobody waits for a background job, so its output says what went wrong, escaped."""
+    broken = "ScriptedJob([(0.1, TaskFailed('the <gateway> broke'))])"
+    cell = front.run(f"from imagegen_magic.errors import TaskFailed\nhandle = follow({broken}, background=True)\nNone")
+    front.until(lambda: "broke" in cell.text, "the failure")
+    assert "the &lt;gateway&gt; broke" in cell.of("text/html")[0]
+    assert front.run("handle.result()").status == "ok"
+
+
+def test_failures_beside_pictures_are_one_line_each(front):
+    """A failed task beside a good one is told in plain words below the pictures."""
+    script = "[(0, lambda: picture(0)), (0, progress('saved', 0, 2)), (0.3, progress('failed', 1, 2, error=TaskFailed('out of <ink>')))]"
+    cell = front.run(f"from imagegen_magic.errors import TaskFailed\nfollow(ScriptedJob({script}, plan(pictures=(1, 1))))")
+    assert kinds(cell) == [PICTURE, LINE, LINE]
+    assert cell.of("text/plain")[-1].startswith("task 2 of 2: out of <ink>.")
+    assert "out of &lt;ink&gt;" in cell.of("text/html")[-1]
+
+
+def test_capture_holds_pictures_and_no_progress(front):
+    """`%%capture` records the pictures only, not each step on the way."""
+    front.run("%%capture captured\nfollow(usual(0.4))")
+    cell = front.run("print([sorted(output.data) for output in captured.outputs])")
+    assert cell.text.strip() == str([PICTURE, LINE])
+
+
+def test_front_end_without_input_gets_words_and_no_widget(front):
+    """Where input is forbidden, as in nbclient and papermill, progress is plain text on the same output."""
+    front.most_models = 0
+    cell = front.send("follow(usual(1.2))", stdin=False)
+    front.until(lambda: any("waiting" in words for words in cell.of("text/plain")), "the words")
+    assert kinds(cell) == [["text/plain"]]
+    front.wait(cell)
+    assert front.most_models == 0
+    assert kinds(cell) == [PICTURE, LINE]
+
+
+def test_closed_views_forget_their_job(front):
+    """A kernel that made many pictures keeps no model of any of them."""
+    for _ in range(3):
+        front.run("follow(usual(0.3))")
+    assert front.run(_OPEN_MODELS).text.strip() == "0"

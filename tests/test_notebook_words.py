@@ -1,0 +1,196 @@
+"""The words of the progress and of the captions, and how they meet HTML."""
+
+import base64
+import html.parser
+import io
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from scripted import picture, progress
+
+from imagegen_magic.errors import TaskFailed, WaitingStopped
+from imagegen_magic.notebook import bar, display
+from imagegen_magic.notebook.board import Board
+from imagegen_magic.result import Cost
+
+NASTY = "<script>alert(1)</script> & \"quotes\" 'more' 狐狸 🦊"
+
+
+class Tags(html.parser.HTMLParser):
+    """Collects the elements and texts of a piece of HTML."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.texts, self.attributes = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def words(*events, now=112.0, tasks=1):
+    """Return a board's words after these events."""
+    board = Board(tasks, 100.0)
+    for event in events:
+        board.take(event)
+    return board.words(now)
+
+
+@pytest.mark.parametrize(
+    ("stage", "more", "expected"),
+    [
+        ("planned", {}, "waiting for its turn"),
+        ("submitting", {}, "submitting"),
+        ("submitting", {"note": "429, again in 3 s"}, "submitting (429, again in 3 s)"),
+        ("waiting", {}, "waiting 12 s"),
+        ("waiting", {"fraction": 0.45}, "waiting 12 s, 45%"),
+        ("waiting", {"usual": (40.0, 60.0)}, "waiting 12 s, usually 40–60 s"),
+        ("waiting", {"usual": (40.2, 40.4)}, "waiting 12 s, usually 40 s"),
+        ("waiting", {"usual": (100.0, 290.0)}, "waiting 12 s, usually 2–5 min"),
+        ("waiting", {"usual": (5.0, 9.0)}, "waiting 12 s, longer than the usual 5–9 s"),
+        ("waiting", {"since": -75.0}, "waiting 3 min 7 s"),
+        ("fetching", {}, "fetching"),
+        ("saved", {}, "saved"),
+        ("left", {}, "left to the gateway"),
+        ("failed", {"error": TaskFailed("out of ink")}, "failed: out of ink"),
+        ("left", {"error": WaitingStopped("The waiting was stopped")}, "left: The waiting was stopped"),
+    ],
+)
+def test_stage_in_words(stage, more, expected):
+    """Each stage is said in words, with how long it lasts, how far it is and how long it usually takes where that is known."""
+    assert words(progress(stage, **{"since": 100.0, **more})) == expected
+
+
+def test_several_tasks_are_counted():
+    """In one line, several tasks are told by their numbers and the time since the start."""
+    events = [progress("saved", 0, 4), progress("waiting", 1, 4), progress("waiting", 2, 4), progress("failed", 3, 4)]
+    assert words(*events) == "1 of 4 saved, 2 waiting, 1 failed, 12 s"
+
+
+def test_job_that_tells_its_tasks_on_the_way_gets_all_rows():
+    """A resumed job's first word says how many tasks there are."""
+    board = Board(1, 0.0)
+    board.take(progress("waiting", 1, 3))
+    assert len(board.rows) == 3
+
+
+def test_same_error_of_several_tasks_is_told_once():
+    """What stopped all tasks is one line that names them."""
+    board = Board(3, 0.0)
+    stopped = WaitingStopped("The waiting was stopped")
+    for task in (0, 2):
+        board.take(progress("left", task, 3, error=stopped))
+    assert list(board.errors()) == [f"task 1, 3 of 3: {stopped}"]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "frame"), [((1536, 1024), (72, 48)), ((1024, 1536), (32, 48)), ((3000, 1000), (72, 24)), ((1, 3), (16, 48))]
+)
+def test_frame_has_the_shape_of_the_picture(pixels, frame):
+    """The frame of the progress fits a thumbnail's box in the picture's own shape."""
+    assert bar.shape(*pixels) == frame
+
+
+def test_row_escapes_what_a_gateway_says():
+    """A gateway's words in the progress are text and never elements."""
+    board = Board(1, 0.0)
+    board.take(progress("failed", error=TaskFailed(NASTY)))
+    told = Tags(bar.row_html(board.rows[0], 0.0, (72, 48)))
+    assert set(told.tags) <= {"div", "span"}
+    assert f"failed: {NASTY}" in told.texts
+
+
+def test_caption_is_one_line_of_facts():
+    """Pixels, gateway and model, seconds, cost and path stand in the caption, in this order."""
+    said = display.caption(picture())
+    assert said.text == "1536×1024 · evolink gpt-image-2 · 48 s · cost unknown · imagegen/a-red-fox-1-1.png"
+    assert "".join(Tags(said.html).texts) == said.text
+
+
+def test_caption_tells_a_known_cost_and_leaves_out_an_unknown_duration():
+    """A price is told in the gateway's own unit; a duration that nobody knows is not told."""
+    said = display.caption(picture(cost=Cost(Decimal("0.0527"), "USD", "measured"), seconds=None))
+    assert " · evolink gpt-image-2 · $0.0527 · " in said.text
+
+
+def test_caption_names_the_sandbox():
+    """A picture that the sandbox drew is not passed off as a gateway's."""
+    assert "evolink gpt-image-2 (sandbox)" in display.caption(picture(sandbox=True)).text
+
+
+def test_differences_stand_out():
+    """What is not as asked comes first and in bold."""
+    said = display.caption(picture(differences=("asked 3:1, got 2.25:1",)))
+    assert said.text.startswith("asked 3:1, got 2.25:1 · ")
+    assert "strong" in Tags(said.html).tags
+
+
+def test_path_is_a_link_relative_to_the_notebook():
+    """A picture beside the notebook is linked by its relative address, each character in its place."""
+    said = display.caption(picture(prompt="100% fox #1"))
+    assert ("href", "imagegen/100%25-fox-%231-1-1.png") in Tags(said.html).attributes
+    assert "imagegen/100%-fox-#1-1-1.png" in said.text
+
+
+def test_path_elsewhere_is_told_in_full_and_not_linked(tmp_path):
+    """A picture that no relative address reaches is named with its whole path."""
+    said = display.caption(picture(), folder=tmp_path / "elsewhere")
+    assert str(Path.cwd() / "imagegen" / "a-red-fox-1-1.png") in said.text
+    assert "a" not in Tags(said.html).tags
+
+
+def test_caption_escapes_everything():
+    """Model names, differences and file names are text wherever they meet HTML."""
+    image = picture(prompt="fox <b>", differences=(NASTY,))
+    told = Tags(display.caption(image).html)
+    assert set(told.tags) <= {"div", "a", "strong"}
+    assert NASTY in "".join(told.texts)
+
+
+def test_preview_is_bounded():
+    """A large noisy picture is at most 1024 pixels and 150 kB in the notebook, and the file stays as it was."""
+    image = picture(size=(3840, 2160))
+    noise = Image.effect_noise((3840, 2160), 90).convert("RGB")
+    noise.save(image.path)
+    before = image.path.read_bytes()
+    data, metadata = display.bundle(image)
+    content = base64.b64decode(data["image/jpeg"])
+    assert Image.open(io.BytesIO(content)).size == (1024, 576)
+    assert len(content) <= 150_000
+    assert metadata == {"image/jpeg": {"width": 640, "height": 360}}
+    assert image.path.read_bytes() == before
+
+
+def test_preview_edge_can_be_chosen():
+    """`--preview 300` makes it 300 pixels, drawn smaller in the same proportion."""
+    data, metadata = display.bundle(picture(), edge=300)
+    assert Image.open(io.BytesIO(base64.b64decode(data["image/jpeg"]))).size == (300, 200)
+    assert metadata == {"image/jpeg": {"width": 188, "height": 125}}
+
+
+def test_alpha_stays():
+    """A picture with transparent parts is shown as PNG."""
+    image = picture()
+    Image.new("RGBA", (64, 64), (255, 0, 0, 80)).save(image.path)
+    assert "image/png" in display.bundle(image).data
+
+
+def test_small_picture_is_not_enlarged():
+    """A picture smaller than its place is drawn pixel by pixel."""
+    assert display.on_page(320, 200) == (320, 200)
+    assert display.on_page(1024, 1024) == (480, 480)
+    assert display.on_page(576, 1024) == (270, 480)
+
+
+def test_picture_whose_file_is_gone_is_told():
+    """Where the file was moved, its name and the reason stand in the picture's place."""
+    image = picture()
+    image.path.unlink()
+    data, _ = display.bundle(image)
+    assert data["text/plain"].startswith("a-red-fox-1-1.png, 1536×1024 is no longer readable: ")

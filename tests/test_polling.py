@@ -1,0 +1,252 @@
+"""Looking after open tasks: many in one look, never too often, patient with a gateway in trouble, honest about one that will not say."""
+
+import asyncio
+import math
+import time
+
+import pytest
+
+from imagegen_magic.engine.http import Answer, Lost
+from imagegen_magic.engine.looking import Durations
+from imagegen_magic.engine.polling import Lookout
+from imagegen_magic.errors import AuthenticationError, NotFound, TaskFailed
+from imagegen_magic.providers.base import Cadence, Done, Failed, Provider, Waiting
+from imagegen_magic.providers.registry import get_provider
+
+QUICK = Durations(math.log(0.05), 0.35)
+
+
+def _flat(task_id, status, **more):
+    done = {"results": [f"https://cdn.example.com/{task_id}.png"]} if status == "completed" else {}
+    return {"id": task_id, "status": status, **done, **more}
+
+
+class Gateway:
+    """The far end of the wire: evolink's tasks, each finished after so many seconds, and what was asked of it."""
+
+    def __init__(self, seconds=0.05):
+        self.seconds, self.began, self.singles, self.batches, self.trouble = seconds, time.time(), [], [], []
+        self.most_tasks = 0
+
+    def state(self, task_id):
+        return _flat(task_id, "completed" if time.time() - self.began >= self.seconds else "processing", progress=40)
+
+    async def __call__(self, call):
+        await asyncio.sleep(0)
+        self.most_tasks = max(self.most_tasks, len(asyncio.all_tasks()))
+        if call.json is not None:
+            self.batches.append((time.time(), list(call.json["task_ids"])))
+        else:
+            self.singles.append((time.time(), call.path.rsplit("/", 1)[1]))
+        if self.trouble and (answer := self.trouble.pop(0)) is not None:
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+        if call.json is not None:
+            return Answer(200, {"data": [self.state(task) for task in call.json["task_ids"]]})
+        return Answer(200, self.state(call.path.rsplit("/", 1)[1]))
+
+
+def _lookout(gateway, *, batch=0, least=0.01, provider="evolink"):
+    return Lookout(get_provider(provider), Cadence(least, least, batch), gateway)
+
+
+async def _watch(lookout, task_id="t1", told=None, **options):
+    options = {"submitted": time.time(), "durations": lambda: QUICK, **options}
+    return await lookout.watch(task_id, tell=lambda state, note: told.append((state, note)) if told is not None else None, **options)
+
+
+def test_a_task_is_looked_at_until_it_is_done():
+    """Waiting is told with its fraction, and the end comes with the addresses and a duration between the last two looks."""
+    told = []
+    gateway = Gateway(0.06)
+    done = asyncio.run(_watch(_lookout(gateway), told=told))
+    assert isinstance(done, Done)
+    assert done.pictures == ("https://cdn.example.com/t1.png",)
+    assert told[0] == (Waiting("processing", 0.4), "")
+    (before, _), (last, _) = gateway.singles[-2:]
+    assert done.seconds == pytest.approx((before + last) / 2 - gateway.began, abs=0.01)
+
+
+def test_never_more_often_than_the_gateway_allows():
+    """Two looks at one task are never closer than the shortest interval."""
+    gateway = Gateway(0.5)
+    asyncio.run(_watch(_lookout(gateway, least=0.08)))
+    moments = [gateway.began] + [moment for moment, _ in gateway.singles]
+    assert all(b - a >= 0.079 for a, b in zip(moments, moments[1:], strict=False))
+
+
+def test_all_open_tasks_share_one_request_per_fifty():
+    """120 tasks are three requests a round, and each task is in one of them once."""
+    gateway = Gateway(0.2)
+
+    async def main():
+        lookout = _lookout(gateway, batch=50, least=0.05)
+        return await asyncio.gather(*(_watch(lookout, f"t{i}") for i in range(120)))
+
+    done = asyncio.run(main())
+    assert [one.pictures[0] for one in done] == [f"https://cdn.example.com/t{i}.png" for i in range(120)]
+    assert gateway.singles == []
+    first_round = [task for _, tasks in gateway.batches[:3] for task in tasks]
+    assert [len(tasks) for _, tasks in gateway.batches[:3]] == [50, 50, 20]
+    assert len(set(first_round)) == 120
+    assert max(len(tasks) for _, tasks in gateway.batches) <= 50
+
+
+def test_a_thousand_open_tasks_are_not_a_thousand_looks_at_once():
+    """Looks under way are bounded, however many tasks are open."""
+    gateway = Gateway(0.3)
+
+    async def main():
+        lookout = _lookout(gateway, least=0.1)
+        durations = {"submitted": time.time(), "durations": lambda: QUICK, "tell": lambda state, note: None}
+        watching = asyncio.gather(*(lookout.watch(f"t{i}", **durations) for i in range(1000)))
+        return len(await watching)
+
+    assert asyncio.run(main()) == 1000
+    assert gateway.most_tasks <= 1000 + 1 + 1 + 8
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(400, {"error": {"message": "no such endpoint"}}), Answer(404, "not found"), Answer(200, "<html>"), Answer(200, {"data": 7})],
+)
+def test_a_batch_query_that_is_not_what_its_page_says_is_given_up_for_the_session(answer):
+    """4xx or unreadable: single looks from there on, also for later tasks."""
+    gateway = Gateway(0.05)
+    gateway.trouble = [answer]
+
+    async def main():
+        lookout = _lookout(gateway, batch=50)
+        await asyncio.gather(*(_watch(lookout, f"t{i}") for i in range(3)))
+        await _watch(lookout, "later")
+
+    asyncio.run(main())
+    assert len(gateway.batches) == 1
+    assert {task for _, task in gateway.singles} == {"t0", "t1", "t2", "later"}
+
+
+@pytest.mark.parametrize("answer", [Answer(503, "busy"), Answer(429, "slow down", retry_after=0.02), Lost("broken"), Answer(502, "<html>")])
+def test_trouble_on_a_look_is_told_and_looked_past(answer):
+    """A look may be repeated freely; the batch query survives an outage."""
+    told = []
+    gateway = Gateway(0.01)
+    gateway.trouble = [answer]
+    done = asyncio.run(_watch(_lookout(gateway, batch=50), told=told))
+    assert isinstance(done, Done)
+    assert any("still looking" in note for _, note in told)
+    assert gateway.singles == []
+
+
+def test_retry_after_on_a_look_is_obeyed():
+    """A gateway that asks for a pause gets it."""
+    gateway = Gateway(0)
+    gateway.trouble = [Answer(429, "", retry_after=0.3)]
+    asyncio.run(_watch(_lookout(gateway)))
+    (first, _), (second, _) = gateway.singles
+    assert second - first >= 0.29
+
+
+def test_an_unreadable_single_look_is_looked_past():
+    """Garbage in place of a task is no verdict on the task."""
+    gateway = Gateway(0)
+    gateway.trouble = [Answer(200, "<html>oops</html>"), Answer(200, [])]
+    assert isinstance(asyncio.run(_watch(_lookout(gateway))), Done)
+
+
+def test_a_task_the_gateway_does_not_know_yet_is_forgiven_a_few_times():
+    """Right after a submit a gateway may not know its own task."""
+    gateway = Gateway(0)
+    gateway.trouble = [Answer(404, {"error": {"message": "no such task"}})] * 3
+    assert isinstance(asyncio.run(_watch(_lookout(gateway))), Done)
+    gateway.trouble = [Answer(404, {"error": {"message": "no such task"}})] * 9
+    with pytest.raises(NotFound):
+        asyncio.run(_watch(_lookout(gateway)))
+
+
+def test_a_task_left_out_of_a_batch_answer_is_not_lost():
+    """Unknown ids are left out of a batch answer; others go on."""
+    gateway = Gateway(0)
+    gateway.trouble = [Answer(200, {"data": [_flat("a", "completed")]})] * 2
+
+    async def main():
+        lookout = _lookout(gateway, batch=50)
+        return await asyncio.gather(_watch(lookout, "a"), _watch(lookout, "b"))
+
+    a, b = asyncio.run(main())
+    assert isinstance(a, Done)
+    assert b.pictures == ("https://cdn.example.com/b.png",)
+
+
+@pytest.mark.parametrize("batch", [0, 50])
+def test_a_key_that_is_not_accepted_ends_the_watching(batch):
+    """401 is the user's move: no look can mend it; the task may still be alive."""
+    gateway = Gateway(0)
+    gateway.trouble = [Answer(401, {"error": {"message": "bad key"}})]
+    with pytest.raises(AuthenticationError):
+        asyncio.run(_watch(_lookout(gateway, batch=batch)))
+
+
+def test_a_failed_task_is_an_outcome():
+    """The gateway's own failure is told with its words."""
+    gateway = Gateway(0)
+    gateway.trouble = [Answer(200, _flat("t1", "failed", error={"message": "the model fell over"}))]
+    outcome = asyncio.run(_watch(_lookout(gateway)))
+    assert isinstance(outcome, Failed)
+    assert "the model fell over" in str(outcome.error)
+
+
+def test_a_failed_envelope_at_4xx_is_an_outcome_too():
+    """xingchao tells a failure in its ordinary envelope, whatever the HTTP status."""
+    gateway = Gateway(0)
+    gateway.trouble = [Answer(400, {"id": "image_1", "status": "failed", "error": "the model fell over", "image_url": None})]
+    outcome = asyncio.run(_watch(_lookout(gateway, provider="xingchao"), "image_1"))
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, TaskFailed)
+
+
+def test_a_task_taken_up_late_is_looked_at_now_and_teaches_nothing():
+    """When it finished, nobody saw."""
+    gateway = Gateway(0)
+    done = asyncio.run(_watch(_lookout(gateway, least=30), submitted=time.time() - 5000, now=True))
+    assert done.seconds is None
+
+
+def test_who_stops_waiting_is_not_looked_for():
+    """A cancelled watch costs no further look."""
+    gateway = Gateway(60)
+
+    async def main():
+        lookout = _lookout(gateway)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(_watch(lookout), 0.1)
+        before = len(gateway.singles)
+        await asyncio.sleep(0.1)
+        return len(gateway.singles) - before
+
+    assert asyncio.run(main()) <= 1
+
+
+def test_a_defect_in_a_readers_code_reaches_who_waits():
+    """A plugged-in provider that crashes must not leave a cell waiting for ever."""
+
+    class Broken(Provider):
+        name, title, base_url, key_variable, models = "broken", "Broken", "https://x.example", "X", ()
+
+        def task_call(self, task_id):
+            raise KeyError("typo")
+
+    async def main():
+        await _watch(Lookout(Broken(), Cadence(0.01, 0.01), Gateway(0)))
+
+    with pytest.raises(KeyError, match="typo"):
+        asyncio.run(main())
+
+
+def test_looking_once_out_of_turn():
+    """An address that expired is asked for anew, at once."""
+    gateway = Gateway(0)
+    assert isinstance(asyncio.run(_lookout(gateway).look_once("t1")), Done)
+    gateway.trouble = [Answer(404, {"error": {"message": "gone"}})]
+    with pytest.raises(NotFound):
+        asyncio.run(_lookout(gateway).look_once("t1"))

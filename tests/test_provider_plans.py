@@ -1,0 +1,521 @@
+"""A plan says everything that will happen, and what a model cannot do is refused with the way out."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from imagegen_magic.errors import UnknownProvider, UnsupportedOption
+from imagegen_magic.providers.apimart import output_tokens
+from imagegen_magic.providers.base import Call, Model, PixelRule, Plan, Provider
+from imagegen_magic.providers.options import MOST_PICTURES
+from imagegen_magic.providers.registry import get_provider
+from imagegen_magic.request import ImageRequest
+from imagegen_magic.result import Cost
+
+A = "https://pictures.example.com/a.png"
+
+
+def plan(gateway: str, prompt: str = "a red fox", **said: Any) -> Plan:
+    """Plan a request at a gateway, whose model may follow a slash."""
+    name, _, model = gateway.partition("/")
+    return get_provider(name).plan(ImageRequest(prompt, **{"model": model or None, **said}))
+
+
+def refused(gateway: str, prompt: str = "a red fox", **said: Any) -> UnsupportedOption:
+    """Return the refusal of a request."""
+    with pytest.raises(UnsupportedOption) as caught:
+        plan(gateway, prompt, **said)
+    return caught.value
+
+
+def test_apimarts_defaults_are_sent_explicitly() -> None:
+    """A bare prompt leaves with every default of the page in the JSON, n as a number."""
+    assert plan("apimart").calls == (
+        Call(
+            "POST",
+            "/v1/images/generations",
+            {
+                "model": "gpt-image-2-official",
+                "prompt": "a red fox",
+                "size": "1:1",
+                "resolution": "1k",
+                "quality": "auto",
+                "background": "auto",
+                "moderation": "auto",
+                "output_format": "png",
+                "n": 1,
+            },
+        ),
+    )
+
+
+def test_evolinks_defaults_are_sent_explicitly() -> None:
+    """EvoLink's own defaults: size auto without a tier, quality medium."""
+    body = {"model": "gpt-image-2", "prompt": "a red fox", "size": "auto", "quality": "medium", "n": 1}
+    assert plan("evolink").calls == (Call("POST", "/v1/images/generations", body),)
+
+
+def test_xingchaos_defaults_are_sent_explicitly() -> None:
+    """Xingchao gets ratio and tier together, quality low, and no n."""
+    body = {"model": "gpt-image-2", "prompt": "a red fox", "ratio": "1:1", "resolution": "1k", "quality": "low"}
+    assert plan("xingchao").calls == (Call("POST", "/v1/image2/images", body),)
+
+
+def test_xingchaos_r_gets_no_quality() -> None:
+    """The -r model ignores quality, so none is sent."""
+    body = {"model": "gpt-image-2-r", "prompt": "a red fox", "ratio": "16:9", "resolution": "1k"}
+    assert plan("xingchao/gpt-image-2-r", size="16:9").calls[0].json == body
+
+
+def test_xingchao_gets_pixels_alone() -> None:
+    """Pixels override ratio and tier there, so they go out without either."""
+    body = plan("xingchao", size="1536x1024").calls[0].json or {}
+    assert {"size": "1536x1024"}.items() <= body.items()
+    assert not {"ratio", "resolution"} & body.keys()
+
+
+def test_gccais_first_models_have_no_resolution() -> None:
+    """gpt-image-1.5 has three sizes and no tier."""
+    made = plan("gccai/gpt-image-1.5-official", size="3:2", background="transparent")
+    assert "resolution" not in (made.calls[0].json or {})
+    assert (made.pixels, made.alpha, made.tier) == (((1536, 1024),), True, ("auto", "1k"))
+
+
+def test_evolinks_tiers_are_written_in_upper_case() -> None:
+    """EvoLink's own spelling is 2K, the user's any."""
+    made = plan("evolink", size="16:9", resolution="2k")
+    assert ((made.calls[0].json or {})["resolution"], made.request.resolution) == ("2K", "2k")
+
+
+def test_the_multiplication_sign_means_x() -> None:
+    """3840×2160 is read as pixels and sent as 3840x2160."""
+    assert (plan("evolink", size="3840×2160").calls[0].json or {})["size"] == "3840x2160"
+
+
+def test_values_are_read_in_any_case() -> None:
+    """HIGH, 2K, PNG and the model's name in capitals are understood."""
+    made = plan("gccai/GPT-Image-2-Official", size="AUTO", resolution="2K", quality="HIGH", output_format="PNG")
+    assert (made.request.model, made.request.size, made.request.resolution) == ("gpt-image-2-official", "auto", "2k")
+    assert (made.request.quality, made.request.output_format) == ("high", "png")
+
+
+def test_references_and_mask_go_out_under_the_gateways_names() -> None:
+    """References are image_urls, the mask is mask_url."""
+    body = plan("gccai", references=(A, A + "?2"), mask=A).calls[0].json or {}
+    assert (body["image_urls"], body["mask_url"]) == ([A, A + "?2"], A)
+
+
+def test_a_callback_goes_to_evolink() -> None:
+    """A public https callback is sent as it is."""
+    assert (plan("evolink", callback_url="https://hooks.example.com/x").calls[0].json or {})["callback_url"] == "https://hooks.example.com/x"
+
+
+def test_a_prompt_goes_out_verbatim() -> None:
+    """Braces, backslashes, quotes, line ends, emoji and Chinese are not touched."""
+    prompt = ' {x} "q" \\n ?\n城堡 🦊 '
+    assert (plan("xingchao", prompt).calls[0].json or {})["prompt"] == prompt
+
+
+@pytest.mark.parametrize(("gateway", "n", "pictures"), [("apimart", 10, (4, 4, 2)), ("evolink", 23, (10, 10, 3)), ("xingchao", 3, (1, 1, 1))])
+def test_more_pictures_than_a_task_has_become_several_tasks(gateway: str, n: int, pictures: tuple[int, ...]) -> None:
+    """The sum is what was asked; each call names its own part."""
+    made = plan(gateway, n=n)
+    assert (made.pictures, made.count, made.request.n) == (pictures, n, n)
+    assert [(call.json or {}).get("n", 1) for call in made.calls] == list(pictures)
+
+
+def test_a_number_from_numpy_is_a_number() -> None:
+    """A notebook's integers are often numpy's; they go out as plain ones."""
+    numpy = pytest.importorskip("numpy")
+    made = plan("apimart", n=numpy.int64(2), output_format="jpeg", output_compression=numpy.int32(80))
+    body = made.calls[0].json or {}
+    assert (type(body["n"]), type(body["output_compression"]), body["output_compression"]) == (int, int, 80)
+
+
+def test_the_calls_bodies_are_independent() -> None:
+    """Changing one call's JSON does not change another's."""
+    one, two = plan("xingchao", n=2, references=(A,)).calls
+    assert one.json is not two.json
+    assert (one.json or {})["image_urls"] is not (two.json or {})["image_urls"]
+
+
+def test_gccais_second_answer_at_3_to_1_counts_as_asked() -> None:
+    """3:1 at 1k is 1536x512, and 1881x836 is accepted too; the payer is told."""
+    made = plan("gccai", size="3:1")
+    assert made.pixels == ((1536, 512), (1881, 836))
+    assert made.warnings == ("3:1 at 1k may come as 1881x836 instead of 1536x512",)
+
+
+def test_gccais_odd_pairs_are_legal_there_alone() -> None:
+    """1881x836 and 887x1774 are gccai's own; elsewhere they break the rule."""
+    assert plan("gccai", size="1881x836").pixels == ((1881, 836),)
+    assert plan("gccai", size="887x1774").pixels == ((887, 1774),)
+    for gateway in ("apimart", "evolink", "xingchao", "gccai/gpt-image-1.5-official"):
+        assert refused(gateway, size="1881x836").option == "size"
+
+
+@pytest.mark.parametrize(
+    ("gateway", "expected"),
+    [("apimart", "image/png"), ("gccai", "image/png"), ("gccai/gpt-image-1-official", "image/png"), ("evolink", None), ("xingchao", None)],
+)
+def test_the_format_is_promised_only_where_the_page_does(gateway: str, expected: str | None) -> None:
+    """png is the default where there is a field for it; elsewhere nobody promises anything."""
+    assert plan(gateway).mime_type == expected
+
+
+def test_alpha_is_known_only_where_it_was_chosen() -> None:
+    """Transparent has alpha, opaque has none, auto may have either."""
+    backgrounds = ("transparent", "opaque", "auto")
+    assert [plan("gccai/gpt-image-1.5-official", background=each).alpha for each in backgrounds] == [True, False, None]
+
+
+@pytest.mark.parametrize(
+    ("gateway", "said", "tier"),
+    [
+        ("apimart", {"size": "16:9", "resolution": "4k", "quality": "high"}, ("high", "4k")),
+        ("apimart", {"size": "1024x1024"}, ("auto", "1k")),
+        ("apimart", {"size": "2048x2048"}, ("auto", "2k")),
+        ("apimart", {"size": "3840x2160"}, ("auto", "4k")),
+        ("evolink", {}, ("medium", "auto")),
+        ("gccai", {"size": "auto", "resolution": "2k"}, ("auto", "2k")),
+        ("xingchao/gpt-image-2-r", {}, ("", "1k")),
+    ],
+)
+def test_the_class_of_durations_is_quality_and_pixels(gateway: str, said: dict[str, str], tier: tuple[str, str]) -> None:
+    """Durations are alike within a quality and a tier; explicit pixels count by their area."""
+    assert plan(gateway, **said).tier == tier
+
+
+def test_output_tokens_are_openais_published_ones() -> None:
+    """1024x1024 takes 196, 1756 and 7024 output tokens."""
+    assert [output_tokens(quality, (1024, 1024)) for quality in ("low", "medium", "high")] == [196, 1756, 7024]
+    assert output_tokens("high", (1536, 1024)) == output_tokens("high", (1024, 1536)) == -(-96 * 64 * 3_572_864 // 4_000_000)
+
+
+def test_apimarts_price_is_tokens_times_its_price_for_every_picture() -> None:
+    """Three medium squares: 3 x 1756 tokens at $24 per million, with source and date."""
+    price = plan("apimart", quality="medium", n=3).price
+    assert (price.amount, price.unit, price.kind, price.checked) == (Decimal(3 * 1756 * 24) / 1_000_000, "USD", "estimated", "2026-11-20")
+    assert "$24 per million" in price.source
+
+
+def test_references_leave_a_part_of_the_price_unknown() -> None:
+    """Input tokens of references are not in the estimate, and the estimate says that a part is unknown."""
+    assert plan("apimart", quality="low", references=(A,)).price.unknown == 1
+
+
+@pytest.mark.parametrize("gateway", ["apimart", "gccai", "gccai/gpt-image-1.5-official", "evolink", "xingchao", "xingchao/gpt-image-2-r"])
+def test_a_price_nobody_publishes_is_unknown(gateway: str) -> None:
+    """Without a published price, or with quality auto, the price is unknown and never 0."""
+    assert plan(gateway).price == Cost()
+
+
+def test_gccai_does_not_borrow_apimarts_prices() -> None:
+    """The same dialect is not the same price list."""
+    assert plan("gccai", quality="high").price == Cost()
+
+
+@pytest.mark.parametrize(
+    ("size", "warning"),
+    [
+        ("3:1", "2k at 3:1 is smaller than 1k here: 2048x688 against 3072x1024"),
+        ("1:3", "2k at 1:3 is smaller than 1k here: 688x2048 against 1024x3072"),
+        ("21:9", "2k at 21:9 is smaller than 1k here: 2048x880 against 2384x1024"),
+        ("9:21", "2k at 9:21 is smaller than 1k here: 880x2048 against 1024x2384"),
+        ("2:1", "2k at 2:1 is no larger than 1k here: 2048x1024 against 2048x1024"),
+        ("1:2", "2k at 1:2 is no larger than 1k here: 1024x2048 against 1024x2048"),
+    ],
+)
+def test_evolinks_2k_that_is_no_larger_than_1k_is_told(size: str, warning: str) -> None:
+    """Six ratios gain nothing from 2K at EvoLink, and the plan says so before it is paid."""
+    assert plan("evolink", size=size, resolution="2k").warnings == (warning,)
+
+
+@pytest.mark.parametrize("said", [{"size": "16:9", "resolution": "2k"}, {"size": "3:1", "resolution": "4k"}, {"size": "3:1"}, {"size": "1024x1024"}])
+def test_what_is_as_it_seems_carries_no_warning(said: dict[str, str]) -> None:
+    """No warning where there is nothing to know."""
+    assert plan("evolink", **said).warnings == ()
+
+
+def test_a_retired_model_is_told() -> None:
+    """gpt-image-1 can still be asked for, with the date of its end."""
+    assert "2026-10-23" in plan("gccai/gpt-image-1-official").warnings[0]
+    assert plan("gccai/gpt-image-1.5-official").warnings == ()
+
+
+def test_size_auto_is_told_to_be_unknown_before() -> None:
+    """With size auto nobody knows the pixels, and the plan says so."""
+    for gateway in ("evolink", "gccai"):
+        made = plan(gateway, size="auto")
+        assert (made.pixels, "not known before" in made.warnings[0]) == ((), True)
+
+
+def test_xingchaos_unpublished_pixels_are_not_made_up() -> None:
+    """Its page names no pixels for ratio and tier: the plan expects none and says how to have exact ones."""
+    made = plan("xingchao", size="16:9", resolution="2k")
+    assert (made.pixels, "give pixels" in made.warnings[0]) == ((), True)
+    assert plan("xingchao", size="2048x1152").pixels == ((2048, 1152),)
+
+
+REFUSALS: list[tuple[str, dict[str, Any], str, tuple[str, ...], str | None]] = [
+    ("apimart", {"size": "1:1", "resolution": "4k"}, "resolution", ("1k", "2k"), "resolution 2k at 1:1 (2048x2048)"),
+    ("apimart", {"size": "4:5", "resolution": "4K"}, "resolution", ("1k", "2k"), "resolution 2k at 4:5 (2048x2560)"),
+    ("xingchao", {"size": "4:3", "resolution": "4k"}, "resolution", ("1k", "2k"), "resolution 2k at 4:3"),
+    ("xingchao/gpt-image-2-r", {"resolution": "2k"}, "resolution", ("1k",), "resolution 1k at 1:1"),
+    ("xingchao/gpt-image-2-r", {"size": "2048x2048"}, "size", (str(PixelRule(most_area=1_600_000)),), "size 1264x1264"),
+    ("xingchao/gpt-image-2-r", {"quality": "high"}, "quality", (), None),
+    ("gccai/gpt-image-1.5-official", {"output_format": "webp"}, "output_format", ("png", "jpeg"), "png"),
+    ("gccai/gpt-image-1.5-official", {"size": "16:9"}, "size", ("1:1", "2:3", "3:2"), "size 3:2 (1536x1024)"),
+    ("gccai/gpt-image-1.5-official", {"size": "1536x1024"}, "size", ("1:1", "2:3", "3:2"), "size 3:2 (1536x1024)"),
+    ("gccai/gpt-image-1.5-official", {"resolution": "1k"}, "resolution", (), "size 1:1 (1024x1024)"),
+    ("gccai/gpt-image-1.5-official", {"background": "transparent", "output_format": "jpeg"}, "output_format", ("png",), "png"),
+    ("gccai/gpt-image-1.5-official", {"size": "auto"}, "size", ("1:1", "2:3", "3:2"), "size 1:1"),
+    ("gccai", {"background": "transparent"}, "background", ("auto", "opaque"), "auto"),
+    ("apimart", {"background": "transparent"}, "background", ("auto", "opaque"), "auto"),
+    ("evolink", {"quality": "auto"}, "quality", ("low", "medium", "high"), "medium"),
+    ("xingchao", {"quality": "auto"}, "quality", ("low", "medium", "high"), "low"),
+    ("evolink", {"quality": "hgih"}, "quality", ("low", "medium", "high"), "high"),
+    ("apimart", {"quality": 3}, "quality", ("auto", "low", "medium", "high"), "auto"),
+    ("apimart", {"output_compression": 50}, "output_compression", ("output_format jpeg", "output_format webp"), "output_format jpeg"),
+    ("apimart", {"output_compression": 50, "output_format": "png"}, "output_compression", ("output_format jpeg", "output_format webp"), "output_format jpeg"),
+    ("apimart", {"output_compression": 101, "output_format": "webp"}, "output_compression", ("0 to 100",), "100"),
+    ("apimart", {"output_compression": "much", "output_format": "webp"}, "output_compression", ("0 to 100",), None),
+    ("evolink", {"output_compression": 50}, "output_compression", (), None),
+    ("evolink", {"background": "opaque"}, "background", (), None),
+    ("evolink", {"moderation": "low"}, "moderation", (), None),
+    ("evolink", {"output_format": "png"}, "output_format", (), None),
+    ("evolink", {"mask": A, "references": (A,)}, "mask", (), None),
+    ("apimart", {"mask": A}, "mask", (), None),
+    ("xingchao", {"references": (A,) * 7}, "references", ("0 to 6",), "the first 6"),
+    ("xingchao/gpt-image-2-r", {"references": (A,) * 17}, "references", ("0 to 16",), "the first 16"),
+    ("evolink", {"references": (A,) * 17}, "references", ("0 to 16",), "the first 16"),
+    ("gccai/gpt-image-1-official", {"references": (A,) * 16}, "references", ("0 to 15",), "the first 15"),
+    ("evolink", {"references": ("https://pictures.example.com/a.gif",)}, "references", ("jpeg", "jpg", "png", "webp"), "png"),
+    ("apimart", {"n": 0}, "n", (f"1 to {MOST_PICTURES}",), "1"),
+    ("apimart", {"n": -3}, "n", (f"1 to {MOST_PICTURES}",), "1"),
+    ("apimart", {"n": True}, "n", (f"1 to {MOST_PICTURES}",), None),
+    ("apimart", {"n": "2"}, "n", (f"1 to {MOST_PICTURES}",), None),
+    ("apimart", {"n": 10**5000}, "n", (f"1 to {MOST_PICTURES}",), str(MOST_PICTURES)),
+    ("apimart", {"callback_url": "https://hooks.example.com"}, "callback_url", (), None),
+    ("evolink", {"resolution": "2k"}, "resolution", (), "size auto without resolution"),
+    ("evolink", {"size": "auto", "resolution": "2k"}, "resolution", (), "size auto without resolution"),
+    ("evolink", {"size": "1024x1024", "resolution": "1k"}, "resolution", (), "size 1024x1024 without resolution"),
+    ("apimart", {"size": "1024x1024", "resolution": "1k"}, "resolution", (), "size 1024x1024 without resolution"),
+    ("gccai", {"size": "auto", "resolution": "8k"}, "resolution", ("1k", "2k", "4k"), "resolution 4k at auto"),
+    ("apimart", {"resolution": "hd"}, "resolution", ("1k", "2k"), "resolution 1k at 1:1 (1024x1024)"),
+    ("apimart", {"resolution": 2}, "resolution", ("1k", "2k"), "resolution 1k at 1:1 (1024x1024)"),
+    ("apimart", {"size": "4096x2048"}, "size", (str(PixelRule()),), "size 3840x1920"),
+    ("apimart", {"size": "1000x1000"}, "size", (str(PixelRule()),), "size 1008x1008"),
+    ("apimart", {"size": "512x512"}, "size", (str(PixelRule()),), "size 816x816"),
+    ("apimart", {"size": "3840x3840"}, "size", (str(PixelRule()),), "size 2880x2880"),
+]
+
+
+@pytest.mark.parametrize(("gateway", "said", "option", "allowed", "nearest"), REFUSALS, ids=[f"{gateway} {option}" for gateway, _, option, _, _ in REFUSALS])
+def test_what_a_model_cannot_do_is_refused_with_what_it_can(
+    gateway: str, said: dict[str, Any], option: str, allowed: tuple[str, ...], nearest: str | None
+) -> None:
+    """A refusal names the option, its value, the values that work and the nearest of them, and charges nothing."""
+    refusal = refused(gateway, **said)
+    assert (refusal.option, refusal.allowed, refusal.nearest) == (option, allowed, nearest)
+    assert refusal.value == said[option]
+    assert (refusal.whose, refusal.charged) == ("you", "no")
+    assert str(refusal).endswith(".")
+
+
+def test_a_ratio_the_table_lacks_is_answered_with_the_nearest_shape() -> None:
+    """3:1 at APIMart: the widest it has, at the tier that was asked for."""
+    refusal = refused("apimart", size="3:1", resolution="2k")
+    assert (refusal.option, refusal.nearest) == ("size", "size 21:9 at resolution 2k (2688x1152)")
+    assert refusal.allowed[-1] == "pixels like 1024x1024"
+
+
+def test_a_ratio_in_other_terms_is_refused_and_its_own_name_proposed() -> None:
+    """32:18 is not silently turned into 16:9; the refusal proposes it."""
+    assert refused("evolink", size="32:18").nearest == "size 16:9 at resolution 1k (1824x1024)"
+
+
+@pytest.mark.parametrize(
+    ("size", "nearest"), [("16/9", "16:9"), ("1920*1080", "16:9"), ("wide", None), ("", None), ("0x0", None), ("1024", None), ((1024, 1024), "1:1")]
+)
+def test_a_size_that_is_none_is_refused_as_an_option(size: Any, nearest: str | None) -> None:
+    """Text that is no size is UnsupportedOption too, with the nearest where two numbers can be read in it."""
+    refusal = refused("apimart", size=size)
+    assert (refusal.option, refusal.value) == ("size", size)
+    assert (refusal.nearest or "").split(" ")[1:2] == ([nearest] if nearest else [])
+
+
+def test_every_broken_part_of_the_rule_for_pixels_is_named() -> None:
+    """Pixels that break several rules are told all of them at once."""
+    what = refused("apimart", size="100x5000").what
+    assert all(words in what for words in ("multiples of 16", "exceed 3840", "3:1", "at least 655360"))
+    assert "at most 8294400" in refused("apimart", size="3840x3840").what
+
+
+def test_a_rule_that_allows_nothing_near_proposes_nothing() -> None:
+    """A rule with an unreachable area has no nearest pixels."""
+    assert PixelRule(longest=64).nearest((64, 64)) is None
+
+
+@pytest.mark.parametrize("prompt", ["", "  \n", None, 5])
+def test_an_empty_prompt_is_refused(prompt: Any) -> None:
+    """Nothing is sent without words."""
+    assert refused("evolink", prompt).option == "prompt"
+
+
+def test_evolinks_prompt_ends_at_32000_code_points() -> None:
+    """Code points are counted, not bytes: 32 000 emoji go, one more does not; the others name no limit."""
+    assert plan("evolink", "🦊" * 32_000).count == 1
+    assert refused("evolink", "🦊" * 32_001).option == "prompt"
+    assert plan("apimart", "x" * 40_000).count == 1
+
+
+def test_half_a_character_in_the_prompt_is_refused() -> None:
+    """A lone surrogate cannot be written as UTF-8, and is refused before it breaks the sending."""
+    assert refused("apimart", "fox \ud83e").option == "prompt"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "fox.png",
+        "/home/me/fox.png",
+        "data:image/png;base64,AAAA",
+        "file:///fox.png",
+        "http://pictures.example.com/a.png",
+        "ftp://example.com/a.png",
+        "https://",
+        "https://exa mple.com/a.png",
+        "https://example.com/a\n.png",
+        "https://example.com:port/a.png",
+        "https://[::1/a.png",
+        b"bytes",
+        None,
+        7,
+    ],
+)
+def test_only_addresses_are_possible_as_references_and_mask(address: Any) -> None:
+    """Files, data and anything that is no https address are refused, saying that addresses alone are possible today."""
+    refusal = refused("apimart", references=(address,))
+    assert (refusal.option, "addresses today" in refusal.what) == ("references", True)
+    if address is not None:
+        assert refused("apimart", references=(A,), mask=address).option == "mask"
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8001/a.png", "http://localhost:8001/a.png", "http://[::1]:8001/a.png"])
+def test_a_reference_on_this_machine_may_be_plain_http(address: str) -> None:
+    """So that a sandbox on a socket can be given its own pictures."""
+    assert plan("apimart", references=(address,)).request.references == (address,)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://hooks.example.com/x",
+        "https://localhost/x",
+        "https://app.localhost/x",
+        "https://127.0.0.1/x",
+        "https://127.1/x",
+        "https://0x7f.1/x",
+        "https://2130706433/x",
+        "https://10.0.0.8/x",
+        "https://192.168.1.2/x",
+        "https://172.16.0.1/x",
+        "https://169.254.169.254/x",
+        "https://100.64.0.1/x",
+        "https://0.0.0.0/x",
+        "https://224.0.0.1/x",
+        "https://[::1]/x",
+        "https://[fe80::1]/x",
+        "https://[fd00::1]/x",
+        "https://[::ffff:127.0.0.1]/x",
+        "https://server/x",
+        "https://printer.local/x",
+        "https://hooks..example.com/x",
+        "https://hooks.example.com/" + "x" * 2048,
+        "hooks.example.com",
+        "",
+        5,
+    ],
+)
+def test_a_callback_that_is_not_public_https_is_refused(address: Any) -> None:
+    """No private, loopback or link-local host, https only, at most 2048 characters."""
+    assert refused("evolink", callback_url=address).option == "callback_url"
+
+
+@pytest.mark.parametrize("address", ["https://hooks.example.com/x", "https://8.8.8.8/x", "https://[2606:4700::1111]/x", "https://a.example." + "com/" + "x" * 2000])
+def test_a_public_callback_is_taken(address: str) -> None:
+    """Public names and numbers pass."""
+    assert plan("evolink", callback_url=address).request.callback_url == address
+
+
+def test_further_fields_go_out_as_given() -> None:
+    """`extra` is for what a gateway learned since."""
+    made = plan("evolink", n=11, extra={"seed": 7, "style": {"name": "ink", "weights": [1, 0.5, None]}})
+    assert [(call.json or {})["style"] for call in made.calls] == [{"name": "ink", "weights": [1, 0.5, None]}] * 2
+
+
+@pytest.mark.parametrize(
+    ("gateway", "key"),
+    [("apimart", "size"), ("apimart", "image_urls"), ("evolink", "resolution"), ("xingchao", "ratio"), ("xingchao", "size"), ("xingchao/gpt-image-2-r", "quality")],
+)
+def test_a_further_field_that_the_plan_writes_itself_is_refused(gateway: str, key: str) -> None:
+    """No field goes out with two meanings, also not one that is left out this time."""
+    for size in ("1:1", "1024x1024"):
+        assert refused(gateway, size=size, extra={key: "x"}).option == "extra"
+
+
+@pytest.mark.parametrize("extra", [{"seed": float("nan")}, {"seed": {1, 2}}, {"seed": "\ud83e"}, {"": 1}, {3: 1}, {"\ud83e": 1}])
+def test_a_further_field_that_is_no_json_is_refused(extra: dict[Any, Any]) -> None:
+    """What cannot be written as JSON is refused before anything is sent."""
+    assert refused("apimart", extra=extra).option == "extra"
+
+
+def test_a_further_field_that_holds_itself_is_refused() -> None:
+    """A list within itself has no JSON."""
+    loop: list[Any] = []
+    loop.append(loop)
+    assert refused("apimart", extra={"seed": loop}).option == "extra"
+
+
+def test_long_and_wild_values_stay_short_in_messages() -> None:
+    """A value of any length and content is shown in one bounded line."""
+    message = str(refused("evolink", quality="x\n\x1b[31m" * 500))
+    assert (len(message) < 400, "\n" in message, "\x1b" in message) == (True, False, False)
+
+
+def test_a_model_that_a_gateway_lacks_is_named_with_those_it_has() -> None:
+    """An unknown model is UnknownProvider, with the nearest name and all of them."""
+    with pytest.raises(UnknownProvider, match="did you mean gpt-image-1.5-official; it has gpt-image-2-official, gpt-image-1-official"):
+        plan("gccai/gpt-image-1.5")
+    with pytest.raises(UnknownProvider, match="it has gpt-image-2"):
+        plan("evolink/dall-e-3")
+
+
+class Hello(Provider):
+    """The shortest gateway there is."""
+
+    name, title = "hello", "Hello"
+    base_url, key_variable = "https://api.hello.example", "HELLO_API_KEY"
+    models = (Model(name="hello-1", sizes={"1:1": {"1k": (1024, 1024)}}, checked="2026-11-20", document="https://hello.example/docs"),)
+
+
+def test_a_gateway_on_the_usual_wire_is_four_lines() -> None:
+    """Name, address and models make a whole gateway: it plans, submits, looks and reads."""
+    hello = Hello()
+    assert hello.plan(ImageRequest("hi", n=2)).calls == (
+        Call("POST", "/v1/images/generations", {"model": "hello-1", "prompt": "hi", "size": "1:1", "n": 1}),
+    ) * 2
+    assert hello.read_submission({"id": "t-1", "status": "queued"}).task_id == "t-1"
+    assert hello.task_call("t-1") == Call("GET", "/v1/tasks/t-1")
+    assert hello.batch_call(["t-1"]) is None
+
+
+def test_a_model_without_references_or_tiers_refuses_them() -> None:
+    """What a model's data does not mention, it cannot do."""
+    for said in ({"references": (A,)}, {"mask": A}, {"resolution": "1k"}, {"quality": "low"}, {"size": "1024x1024"}, {"size": "auto"}):
+        with pytest.raises(UnsupportedOption):
+            Hello().plan(ImageRequest("hi", **said))

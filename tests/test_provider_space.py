@@ -1,0 +1,196 @@
+"""Over the whole space of options, a plan either refuses or obeys the gateway's page, and drops nothing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from provider_pages import PAGES, Page
+
+from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.providers.base import Plan, tier_by_area
+from imagegen_magic.providers.registry import get_provider
+from imagegen_magic.request import ImageRequest
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.id)
+
+_RATIOS = "1:1 3:2 2:3 4:3 3:4 5:4 4:5 16:9 9:16 2:1 1:2 3:1 1:3 21:9 9:21 32:18 7:5".split()
+_PIXELS = (
+    "1024x1024 1536x1024 1024×1536 2048x2048 3840x2160 3840×2160 2880x2880 1881x836 887x1774 1000x1000 512x512 4096x1024 3840x1024 800x816"
+).split()
+_free_pixels = st.builds(lambda w, h: f"{w * 16}x{h * 16}", st.integers(1, 260), st.integers(1, 260))
+_sizes = st.none() | st.sampled_from(["auto", "AUTO", *_RATIOS, *_PIXELS]) | _free_pixels
+_https = st.sampled_from(["https://pictures.example.com/a.png", "https://pictures.example.com/b.jpg", "https://pictures.example.com/c"])
+
+
+def _maybe(*values: object) -> st.SearchStrategy[object]:
+    return st.none() | st.sampled_from(values)
+
+
+_requests = st.builds(
+    ImageRequest,
+    st.sampled_from(["a red fox", "城堡 {name} \\ ?", " ", "x" * 32_000, "x" * 32_001, "🦊" * 32_000]),
+    size=_sizes,
+    resolution=_maybe("1k", "2k", "4k", "1K", "4K", "8k"),
+    quality=_maybe("auto", "low", "medium", "high", "HIGH", "hd"),
+    n=st.none() | st.integers(-1, 23),
+    background=_maybe("auto", "opaque", "transparent", "Transparent"),
+    moderation=_maybe("auto", "low", "none"),
+    output_format=_maybe("png", "jpeg", "webp", "PNG", "gif"),
+    output_compression=st.none() | st.integers(-1, 101),
+    references=st.lists(_https, max_size=17).map(tuple),
+    mask=st.none() | _https,
+    callback_url=_maybe("https://hooks.example.com/done"),
+)
+
+
+def _one_at_a_time(page: Page) -> st.SearchStrategy[ImageRequest]:
+    """Requests that set few options at once, so that many of them are legal."""
+    legal = {
+        "size": st.sampled_from([*page.sizes, *page.odd, *(["auto"] if page.auto else []), *(_PIXELS if page.pixels else [])]),
+        "resolution": st.sampled_from(page.tiers or [None]),
+        "quality": st.sampled_from(page.qualities or [None]),
+        "background": st.sampled_from(page.backgrounds or [None]),
+        "moderation": st.sampled_from(page.moderations or [None]),
+        "output_format": st.sampled_from(page.formats or [None]),
+        "n": st.integers(1, 23),
+        "references": st.lists(_https, max_size=page.references).map(tuple),
+    }
+    return st.fixed_dictionaries({}, optional=legal).map(lambda said: ImageRequest("a red fox", **said))
+
+
+@pages
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_a_plan_refuses_or_obeys_the_page(page: Page, data: st.DataObject) -> None:
+    """What the page allows is planned with exactly the page's JSON; what it does not allow is refused before anything is sent."""
+    request = data.draw(_requests | _one_at_a_time(page))
+    _hold(page, request)
+
+
+@pages
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_what_the_page_allows_is_never_refused(page: Page, data: st.DataObject) -> None:
+    """Every legal combination of size, tier and the listed values makes a plan."""
+    request = data.draw(_one_at_a_time(page).filter(page.legal))
+    _hold(page, request)
+
+
+def _hold(page: Page, request: ImageRequest) -> None:
+    provider = get_provider(page.provider)
+    asked = ImageRequest(**{**_fields(request), "model": page.model})
+    if not page.legal(request):
+        with pytest.raises(UnsupportedOption) as caught:
+            provider.plan(asked)
+        assert hasattr(request, caught.value.option)
+        return
+    plan = provider.plan(asked)
+    assert [dict(call.json or {}) for call in plan.calls] == [page.body(request, n) for n in plan.pictures]
+    _count(page, request, plan)
+    _expect(page, request, plan)
+
+
+def _fields(request: ImageRequest) -> dict[str, object]:
+    return {"prompt": request.prompt, **{key: value for key, value in request.asked().items() if key != "prompt"}}
+
+
+def _count(page: Page, request: ImageRequest, plan: Plan) -> None:
+    assert sum(plan.pictures) == plan.count == (request.n or 1)
+    assert all(1 <= n <= page.max_n for n in plan.pictures)
+    assert len(plan.calls) == -(-plan.count // page.max_n)
+
+
+def _expect(page: Page, request: ImageRequest, plan: Plan) -> None:
+    size, tier = plan.request.size or "", plan.request.resolution
+    if "x" in size:
+        pixels = (int(size.split("x")[0]), int(size.split("x")[1]))
+        assert (plan.pixels, plan.tier[1]) == ((pixels,), tier_by_area(pixels))
+    elif size == "auto":
+        assert (plan.pixels, plan.tier[1]) == ((), tier or "auto")
+    else:
+        assert list(plan.pixels) == page.sizes[size][tier or "1k"]
+        assert plan.tier[1] == (tier or "1k")
+    image = plan.request.output_format
+    assert plan.mime_type == (f"image/{image}" if page.formats else None)
+    assert plan.alpha == {"transparent": True, "opaque": False}.get(plan.request.background or "")
+
+
+@pages
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_a_resolved_request_means_the_same_when_it_is_planned_again(page: Page, data: st.DataObject) -> None:
+    """The defaults a plan filled in are legal themselves and change nothing."""
+    request = data.draw(_one_at_a_time(page).filter(page.legal))
+    plan = get_provider(page.provider).plan(ImageRequest(**{**_fields(request), "model": page.model}))
+    assert get_provider(page.provider).plan(plan.request) == plan
+
+
+_json = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(), st.lists, max_leaves=5)
+_json_text = _json.filter(lambda value: _encodes(value))
+
+
+def _encodes(value: object) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@pages
+@settings(max_examples=40, deadline=None)
+@given(key=st.text("abcdefgh_", min_size=1), value=_json_text, n=st.integers(1, 12))
+@example(key="seed", value=7, n=11)
+def test_a_further_field_goes_into_every_call_as_given(page: Page, key: str, value: object, n: int) -> None:
+    """`extra` is on the wire of every task, under its own name and unchanged."""
+    plan = get_provider(page.provider).plan(ImageRequest("a red fox", model=page.model, n=n, extra={key: value}))
+    assert [(call.json or {})[key] for call in plan.calls] == [value] * len(plan.calls)
+
+
+@pages
+@settings(max_examples=40, deadline=None)
+@given(request=_requests)
+def test_every_call_is_json_that_can_be_sent(page: Page, request: ImageRequest) -> None:
+    """Whatever is planned can be written as UTF-8 JSON."""
+    try:
+        plan = get_provider(page.provider).plan(ImageRequest(**{**_fields(request), "model": page.model}))
+    except UnsupportedOption:
+        return
+    for call in plan.calls:
+        assert json.loads(json.dumps(call.json, ensure_ascii=False, allow_nan=False).encode()) == call.json
+
+
+@settings(max_examples=300, deadline=None)
+@given(size=_free_pixels | st.builds(lambda w, h: f"{w}x{h}", st.integers(1, 99_999), st.integers(1, 99_999)))
+def test_the_nearest_pixels_that_a_refusal_names_do_work(size: str) -> None:
+    """Whoever types what a refusal of pixels proposes is not refused again."""
+    provider = get_provider("apimart")
+    try:
+        provider.plan(ImageRequest("a red fox", size=size))
+    except UnsupportedOption as refusal:
+        nearest = (refusal.nearest or "").removeprefix("size ")
+        assert provider.plan(ImageRequest("a red fox", size=nearest)).request.size == nearest
+
+
+@pages
+@settings(max_examples=60, deadline=None)
+@given(size=st.sampled_from([*_RATIOS, "auto", "1:4", "1920x1080", "16/9", "wide"]), resolution=_maybe("1k", "2k", "4k", "8k", "hd"))
+def test_the_nearest_size_and_tier_that_a_refusal_names_do_work(page: Page, size: str, resolution: str | None) -> None:
+    """Whoever takes the proposal for a size or resolution gets a plan."""
+    provider = get_provider(page.provider)
+    try:
+        provider.plan(ImageRequest("a red fox", model=page.model, size=size, resolution=resolution))
+    except UnsupportedOption as refusal:
+        if refusal.nearest is not None:
+            said = _typed(refusal.nearest)
+            assert provider.plan(ImageRequest("a red fox", model=page.model, **said))
+
+
+def _typed(nearest: str) -> dict[str, str]:
+    """Read `size 16:9 at resolution 2k (…)`, `resolution 2k at 1:1 (…)` or `size auto without resolution` as a person would type it."""
+    words = nearest.split(" (")[0].replace(" without resolution", "").replace(" at ", " ").split()
+    said = dict(zip(words[::2], words[1::2], strict=False)) if words[0] == "size" else {"resolution": words[1], "size": words[2]}
+    return {key: value for key, value in said.items() if key in ("size", "resolution")}
