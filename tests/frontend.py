@@ -79,6 +79,7 @@ class Frontend:
         self.models: dict[str, dict[str, Any]] = {}
         self.most_models = 0
         self.model_updates = 0
+        self.obeys_updates = True
         self.subshell: str | None = None
         self._answers: dict[str, dict[str, Any]] = {}
         self._displays: dict[str, list[dict[str, Any]]] = {}
@@ -228,7 +229,8 @@ class Frontend:
         if kind in ("comm_open", "comm_msg", "comm_close"):
             self._take_comm(kind, content)
         elif kind == "update_display_data":
-            self._update(content)
+            if self.obeys_updates:
+                self._update(content)
         elif kind.endswith("_reply"):
             self._answers[parent] = message
             if cell and kind == "execute_reply":

@@ -54,8 +54,8 @@ _FIRST = """
 2:3  1024×1536
 3:2  1536×1024
 """
-_XINGCHAO_RATIOS = "1:1 16:9 9:16 4:3 3:4 3:2 2:3 5:4 4:5 2:1 1:2 21:9 9:21".split()
-_XINGCHAO_4K = "16:9 9:16 2:1 1:2 21:9 9:21".split()
+_XINGCHAO_RATIOS = ["1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "5:4", "4:5", "2:1", "1:2", "21:9", "9:21"]
+_XINGCHAO_4K = ["16:9", "9:16", "2:1", "1:2", "21:9", "9:21"]
 
 Sizes = dict[str, dict[str, list[tuple[int, int]]]]
 
@@ -63,7 +63,9 @@ Sizes = dict[str, dict[str, list[tuple[int, int]]]]
 def _read(text: str) -> Sizes:
     rows = [line.split() for line in text.strip().splitlines()]
     return {
-        ratio: {tier: [_pair(each) for each in cell.split("/")] for tier, cell in zip(("1k", "2k", "4k"), cells, strict=False) if "×" in cell}
+        ratio: {
+            tier: [_pair(each) for each in cell.split("/")] for tier, cell in zip(("1k", "2k", "4k"), cells, strict=False) if "×" in cell
+        }
         for ratio, *cells in rows
     }
 
@@ -74,7 +76,10 @@ def _pair(text: str) -> tuple[int, int]:
 
 
 def _with_portrait(sizes: Sizes) -> Sizes:
-    portrait = {":".join(reversed(ratio.split(":"))): {tier: [(h, w) for w, h in found] for tier, found in row.items()} for ratio, row in sizes.items()}
+    portrait = {
+        ":".join(reversed(ratio.split(":"))): {tier: [(h, w) for w, h in found] for tier, found in row.items()}
+        for ratio, row in sizes.items()
+    }
     return {**sizes, **portrait}
 
 

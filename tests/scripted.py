@@ -51,6 +51,11 @@ class ScriptedJob:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
 
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self._ended.is_set()
+
     async def result(self) -> None:
         """Raise what ended it."""
         await self._ended.wait()

@@ -1043,7 +1043,7 @@ def test_a_damaged_page_is_told_before_anything_is_sent(home: Path) -> None:
     content = bytearray(path.read_bytes())
     content[20 * 4096 : 24 * 4096] = b"\xa5" * (4 * 4096)
     path.write_bytes(content)
-    with another(home) as ledger, pytest.raises(LedgerError, match="damaged|malformed") as caught:
+    with another(home) as ledger, pytest.raises(LedgerError, match=r"damaged|malformed") as caught:
         run(ledger.check())
     assert caught.value.charged == "no"
     assert "move the file away" in caught.value.next_step
@@ -1076,7 +1076,6 @@ READ_ONLY = """
     from pathlib import Path
     from imagegen_magic.engine.ledger import Ledger
     from imagegen_magic.errors import LedgerError
-    import encodings.idna
     if os.geteuid() == 0:
         os.seteuid(65534)
     ledger = Ledger(Path(sys.argv[1]))
@@ -1128,6 +1127,23 @@ def test_a_new_file_that_stays_locked_is_told(home: Path) -> None:
     with closing(sqlite3.connect(home / "ledger.sqlite", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         assert "database is locked" in told(home, patience=0.05).what
+
+
+def test_a_reader_of_an_old_file_is_waited_for(old: Path) -> None:
+    """Changing to WAL needs the file for itself for a moment, and SQLite does not wait for that by itself."""
+
+    async def work(ledger: Ledger) -> None:
+        with closing(sqlite3.connect(old / "ledger.sqlite", isolation_level=None)) as other:
+            other.execute("BEGIN")
+            other.execute("SELECT count(*) FROM tasks").fetchone()
+            check = asyncio.ensure_future(ledger.check())
+            await asyncio.sleep(0.05)
+            assert not check.done()
+            other.execute("COMMIT")
+            await check
+
+    with another(old) as ledger:
+        run(work(ledger))
 
 
 FULL = """

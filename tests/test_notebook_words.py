@@ -27,10 +27,12 @@ class Tags(html.parser.HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
+        """Note an element."""
         self.tags.append(tag)
         self.attributes += attrs
 
     def handle_data(self, data):
+        """Note a text."""
         self.texts.append(data)
 
 

@@ -110,7 +110,9 @@ def test_references_and_mask_go_out_under_the_gateways_names() -> None:
 
 def test_a_callback_goes_to_evolink() -> None:
     """A public https callback is sent as it is."""
-    assert (plan("evolink", callback_url="https://hooks.example.com/x").calls[0].json or {})["callback_url"] == "https://hooks.example.com/x"
+    assert (plan("evolink", callback_url="https://hooks.example.com/x").calls[0].json or {})[
+        "callback_url"
+    ] == "https://hooks.example.com/x"
 
 
 def test_a_prompt_goes_out_verbatim() -> None:
@@ -119,7 +121,9 @@ def test_a_prompt_goes_out_verbatim() -> None:
     assert (plan("xingchao", prompt).calls[0].json or {})["prompt"] == prompt
 
 
-@pytest.mark.parametrize(("gateway", "n", "pictures"), [("apimart", 10, (4, 4, 2)), ("evolink", 23, (10, 10, 3)), ("xingchao", 3, (1, 1, 1))])
+@pytest.mark.parametrize(
+    ("gateway", "n", "pictures"), [("apimart", 10, (4, 4, 2)), ("evolink", 23, (10, 10, 3)), ("xingchao", 3, (1, 1, 1))]
+)
 def test_more_pictures_than_a_task_has_become_several_tasks(gateway: str, n: int, pictures: tuple[int, ...]) -> None:
     """The sum is what was asked; each call names its own part."""
     made = plan(gateway, n=n)
@@ -234,7 +238,9 @@ def test_evolinks_2k_that_is_no_larger_than_1k_is_told(size: str, warning: str) 
     assert plan("evolink", size=size, resolution="2k").warnings == (warning,)
 
 
-@pytest.mark.parametrize("said", [{"size": "16:9", "resolution": "2k"}, {"size": "3:1", "resolution": "4k"}, {"size": "3:1"}, {"size": "1024x1024"}])
+@pytest.mark.parametrize(
+    "said", [{"size": "16:9", "resolution": "2k"}, {"size": "3:1", "resolution": "4k"}, {"size": "3:1"}, {"size": "1024x1024"}]
+)
 def test_what_is_as_it_seems_carries_no_warning(said: dict[str, str]) -> None:
     """No warning where there is nothing to know."""
     assert plan("evolink", **said).warnings == ()
@@ -280,7 +286,13 @@ REFUSALS: list[tuple[str, dict[str, Any], str, tuple[str, ...], str | None]] = [
     ("evolink", {"quality": "hgih"}, "quality", ("low", "medium", "high"), "high"),
     ("apimart", {"quality": 3}, "quality", ("auto", "low", "medium", "high"), "auto"),
     ("apimart", {"output_compression": 50}, "output_compression", ("output_format jpeg", "output_format webp"), "output_format jpeg"),
-    ("apimart", {"output_compression": 50, "output_format": "png"}, "output_compression", ("output_format jpeg", "output_format webp"), "output_format jpeg"),
+    (
+        "apimart",
+        {"output_compression": 50, "output_format": "png"},
+        "output_compression",
+        ("output_format jpeg", "output_format webp"),
+        "output_format jpeg",
+    ),
     ("apimart", {"output_compression": 101, "output_format": "webp"}, "output_compression", ("0 to 100",), "100"),
     ("apimart", {"output_compression": "much", "output_format": "webp"}, "output_compression", ("0 to 100",), None),
     ("evolink", {"output_compression": 50}, "output_compression", (), None),
@@ -293,14 +305,13 @@ REFUSALS: list[tuple[str, dict[str, Any], str, tuple[str, ...], str | None]] = [
     ("xingchao/gpt-image-2-r", {"references": (A,) * 17}, "references", ("0 to 16",), "the first 16"),
     ("evolink", {"references": (A,) * 17}, "references", ("0 to 16",), "the first 16"),
     ("gccai/gpt-image-1-official", {"references": (A,) * 16}, "references", ("0 to 15",), "the first 15"),
-    ("evolink", {"references": ("https://pictures.example.com/a.gif",)}, "references", ("jpeg", "jpg", "png", "webp"), "png"),
     ("apimart", {"n": 0}, "n", (f"1 to {MOST_PICTURES}",), "1"),
     ("apimart", {"n": -3}, "n", (f"1 to {MOST_PICTURES}",), "1"),
     ("apimart", {"n": True}, "n", (f"1 to {MOST_PICTURES}",), None),
     ("apimart", {"n": "2"}, "n", (f"1 to {MOST_PICTURES}",), None),
     ("apimart", {"n": 10**5000}, "n", (f"1 to {MOST_PICTURES}",), str(MOST_PICTURES)),
     ("apimart", {"callback_url": "https://hooks.example.com"}, "callback_url", (), None),
-    ("evolink", {"resolution": "2k"}, "resolution", (), "size auto without resolution"),
+    ("evolink", {"resolution": "2k"}, "resolution", (), "size 1:1 at resolution 2k (2048x2048)"),
     ("evolink", {"size": "auto", "resolution": "2k"}, "resolution", (), "size auto without resolution"),
     ("evolink", {"size": "1024x1024", "resolution": "1k"}, "resolution", (), "size 1024x1024 without resolution"),
     ("apimart", {"size": "1024x1024", "resolution": "1k"}, "resolution", (), "size 1024x1024 without resolution"),
@@ -314,7 +325,9 @@ REFUSALS: list[tuple[str, dict[str, Any], str, tuple[str, ...], str | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("gateway", "said", "option", "allowed", "nearest"), REFUSALS, ids=[f"{gateway} {option}" for gateway, _, option, _, _ in REFUSALS])
+@pytest.mark.parametrize(
+    ("gateway", "said", "option", "allowed", "nearest"), REFUSALS, ids=[f"{gateway} {option}" for gateway, _, option, _, _ in REFUSALS]
+)
 def test_what_a_model_cannot_do_is_refused_with_what_it_can(
     gateway: str, said: dict[str, Any], option: str, allowed: tuple[str, ...], nearest: str | None
 ) -> None:
@@ -324,6 +337,14 @@ def test_what_a_model_cannot_do_is_refused_with_what_it_can(
     assert refusal.value == said[option]
     assert (refusal.whose, refusal.charged) == ("you", "no")
     assert str(refusal).endswith(".")
+
+
+def test_a_reference_of_a_kind_the_page_does_not_take_is_refused() -> None:
+    """EvoLink reads jpeg, png and webp: an address that ends in .gif is refused, one without an ending is not."""
+    refusal = refused("evolink", references=("https://pictures.example.com/a.GIF?x=1",))
+    assert (refusal.option, refusal.allowed, refusal.nearest) == ("references", ("jpeg", "jpg", "png", "webp"), "png")
+    assert plan("evolink", references=("https://pictures.example.com/v1.2",)).count == 1
+    assert plan("apimart", references=("https://pictures.example.com/a.gif",)).count == 1
 
 
 def test_a_ratio_the_table_lacks_is_answered_with_the_nearest_shape() -> None:
@@ -339,7 +360,8 @@ def test_a_ratio_in_other_terms_is_refused_and_its_own_name_proposed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "nearest"), [("16/9", "16:9"), ("1920*1080", "16:9"), ("wide", None), ("", None), ("0x0", None), ("1024", None), ((1024, 1024), "1:1")]
+    ("size", "nearest"),
+    [("16/9", "16:9"), ("1920*1080", "16:9"), ("wide", None), ("", None), ("0x0", None), ("1024", None), ((1024, 1024), "1:1")],
 )
 def test_a_size_that_is_none_is_refused_as_an_option(size: Any, nearest: str | None) -> None:
     """Text that is no size is UnsupportedOption too, with the nearest where two numbers can be read in it."""
@@ -446,7 +468,10 @@ def test_a_callback_that_is_not_public_https_is_refused(address: Any) -> None:
     assert refused("evolink", callback_url=address).option == "callback_url"
 
 
-@pytest.mark.parametrize("address", ["https://hooks.example.com/x", "https://8.8.8.8/x", "https://[2606:4700::1111]/x", "https://a.example." + "com/" + "x" * 2000])
+@pytest.mark.parametrize(
+    "address",
+    ["https://hooks.example.com/x", "https://8.8.8.8/x", "https://[2606:4700::1111]/x", "https://a.example." + "com/" + "x" * 2000],
+)
 def test_a_public_callback_is_taken(address: str) -> None:
     """Public names and numbers pass."""
     assert plan("evolink", callback_url=address).request.callback_url == address
@@ -460,12 +485,27 @@ def test_further_fields_go_out_as_given() -> None:
 
 @pytest.mark.parametrize(
     ("gateway", "key"),
-    [("apimart", "size"), ("apimart", "image_urls"), ("evolink", "resolution"), ("xingchao", "ratio"), ("xingchao", "size"), ("xingchao/gpt-image-2-r", "quality")],
+    [
+        ("apimart", "size"),
+        ("apimart", "image_urls"),
+        ("evolink", "resolution"),
+        ("xingchao", "ratio"),
+        ("xingchao", "size"),
+        ("xingchao/gpt-image-2-r", "quality"),
+    ],
 )
 def test_a_further_field_that_the_plan_writes_itself_is_refused(gateway: str, key: str) -> None:
     """No field goes out with two meanings, also not one that is left out this time."""
+    option = {"image_urls": "references", "ratio": "size"}.get(key, key)
     for size in ("1:1", "1024x1024"):
-        assert refused(gateway, size=size, extra={key: "x"}).option == "extra"
+        refusal = refused(gateway, size=size, extra={key: "x"})
+        assert (refusal.option, f"use the option {option}" in str(refusal)) == ("extra", True)
+
+
+def test_a_field_a_gateway_has_learned_since_can_be_sent() -> None:
+    """What its page does not know goes out as given, also where another gateway has an option of that name."""
+    assert (plan("evolink", extra={"mask_url": A}).calls[0].json or {})["mask_url"] == A
+    assert (plan("apimart", extra={"callback_url": A}).calls[0].json or {})["callback_url"] == A
 
 
 @pytest.mark.parametrize("extra", [{"seed": float("nan")}, {"seed": {1, 2}}, {"seed": "\ud83e"}, {"": 1}, {3: 1}, {"\ud83e": 1}])
@@ -489,7 +529,7 @@ def test_long_and_wild_values_stay_short_in_messages() -> None:
 
 def test_a_model_that_a_gateway_lacks_is_named_with_those_it_has() -> None:
     """An unknown model is UnknownProvider, with the nearest name and all of them."""
-    with pytest.raises(UnknownProvider, match="did you mean gpt-image-1.5-official; it has gpt-image-2-official, gpt-image-1-official"):
+    with pytest.raises(UnknownProvider, match=r"did you mean gpt-image-1.5-official; it has gpt-image-2-official, gpt-image-1-official"):
         plan("gccai/gpt-image-1.5")
     with pytest.raises(UnknownProvider, match="it has gpt-image-2"):
         plan("evolink/dall-e-3")
@@ -506,9 +546,10 @@ class Hello(Provider):
 def test_a_gateway_on_the_usual_wire_is_four_lines() -> None:
     """Name, address and models make a whole gateway: it plans, submits, looks and reads."""
     hello = Hello()
-    assert hello.plan(ImageRequest("hi", n=2)).calls == (
-        Call("POST", "/v1/images/generations", {"model": "hello-1", "prompt": "hi", "size": "1:1", "n": 1}),
-    ) * 2
+    assert (
+        hello.plan(ImageRequest("hi", n=2)).calls
+        == (Call("POST", "/v1/images/generations", {"model": "hello-1", "prompt": "hi", "size": "1:1", "n": 1}),) * 2
+    )
     assert hello.read_submission({"id": "t-1", "status": "queued"}).task_id == "t-1"
     assert hello.task_call("t-1") == Call("GET", "/v1/tasks/t-1")
     assert hello.batch_call(["t-1"]) is None

@@ -312,5 +312,5 @@ def _after_fork_in_child() -> None:
     _forking.release()
 
 
-if hasattr(os, "register_at_fork"):
+if False:
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

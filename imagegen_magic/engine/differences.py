@@ -25,13 +25,12 @@ def differences(expected: Mapping[str, Any], size_asked: str, facts: Facts) -> t
 
 
 def _pixels(allowed: Any, size_asked: str, facts: Facts) -> list[str]:
-    if not allowed or [facts.width, facts.height] in [list(pair) for pair in allowed]:
+    if [facts.width, facts.height] in [list(pair) for pair in allowed]:
         return []
-    width, height = allowed[0]
     wish = Size.parse(size_asked) if size_asked else Size("auto")
     if wish.kind == "ratio" and abs(facts.width / facts.height * wish.height / wish.width - 1) > _SAME_SHAPE:
         return [f"asked {wish}, got {shape(facts.width, facts.height)} ({facts.width}×{facts.height})"]
-    return [f"asked {width}×{height}, got {facts.width}×{facts.height}"]
+    return [f"asked {width}×{height}, got {facts.width}×{facts.height}" for width, height in allowed[:1]]
 
 
 def shape(width: int, height: int) -> str:

@@ -9,20 +9,19 @@ import asyncio
 import contextlib
 import ipaddress
 import json
-import socket
 import ssl
 import urllib.request
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-import httpcore
 import httpx
 
 from imagegen_magic.engine.keys import Key
+from imagegen_magic.engine.wire import Backend
 from imagegen_magic.errors import DownloadError, ImageInvalid
 from imagegen_magic.providers.base import Call, Provider
 
@@ -30,6 +29,8 @@ SANDBOX_ORIGIN = "http://sandbox.invalid"
 LANE = 8  # connections a lane; httpcore's pool turns quadratic when requests queue inside it, so they queue before it
 MOST_BYTES = 64 * 2**20
 _HOPS = 5
+_IDLE = 2.0  # seconds a connection is kept for the next request: an older one may be closing just as we submit on it
+_HEADERS = {"User-Agent": "imagegen_magic", "Accept": "*/*", "Accept-Encoding": "identity"}
 _SENT_NOTHING = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError, httpx.InvalidURL)
 
 
@@ -59,37 +60,13 @@ class Answer:
     retry_after: float | None = None
 
 
-class _Guard(httpcore.AsyncNetworkBackend):
-    """Connects to public addresses only; the name is resolved once and that very address is connected to."""
-
-    def __init__(self) -> None:
-        self._inner = httpcore.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise httpcore.ConnectError(str(error)) from error
-        addresses = [str(entry[4][0]) for entry in found]
-        for address in addresses:
-            if not is_public(address):
-                raise _PrivatePeer(host, address)
-        return await self._inner.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
-
-    async def sleep(self, seconds: float) -> None:
-        await self._inner.sleep(seconds)
-
-
 class _PrivatePeer(Exception):
-    def __init__(self, host: str, address: str) -> None:
-        super().__init__(f"{host} is {address}")
+    """A public name leads to a private address."""
+
+
+def _public_only(host: str, address: str) -> None:
+    if not is_public(address):
+        raise _PrivatePeer(f"{host} is {address}")
 
 
 def is_public(address: str) -> bool:
@@ -104,55 +81,54 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
-class _Bearer(httpx.Auth):
-    """Puts the key on requests to the configured origin, and on no others."""
-
-    def __init__(self, key: Key, base_url: str) -> None:
-        self._key, self._home = key, _origin(base_url)
-
-    def auth_flow(self, request: httpx.Request) -> Any:
-        if _origin(str(request.url)) == self._home:
-            request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
-        yield request
+def authorization(key: Key, base_url: str, url: str) -> dict[str, str]:
+    """Return the header that carries the key: for the configured origin (scheme, host, port), and for no other."""
+    return {"Authorization": f"Bearer {key.reveal()}"} if _origin(url) == _origin(base_url) else {}
 
 
 class Lane:
-    """A client for one kind of request, with its own queue before a small pool."""
+    """Connections for one kind of request, with a queue of its own before a small pool."""
 
     def __init__(self, clients: Clients, *, size: int = LANE, timeout: float = 30.0) -> None:
-        self._clients, self._size, self._timeout = clients, size, timeout
-        self._open: dict[str, httpx.AsyncClient] = {}
+        self._clients, self._size = clients, size
+        self._timeout = {"connect": 10.0, "read": timeout, "write": timeout, "pool": None}
+        self._open: dict[Any, httpx.AsyncBaseTransport] = {}
         self._queue = asyncio.Semaphore(size)
 
-    async def _client(self, url: str, guarded: bool) -> httpx.AsyncClient:
-        kind = "sandbox" if _in_sandbox(url) else urlsplit(url).scheme + ("-guarded" if guarded else "")
+    async def _transport(self, url: str, guarded: bool) -> httpx.AsyncBaseTransport:
+        kind = ("sandbox", False, None) if _in_sandbox(url) else (urlsplit(url).scheme, guarded, _proxy(url))
         if kind not in self._open:
-            self._open[kind] = await self._build(kind)
+            self._open[kind] = await self._build(*kind)
         return self._open[kind]
 
-    async def _build(self, kind: str) -> httpx.AsyncClient:
-        limits = httpx.Limits(max_connections=self._size, max_keepalive_connections=self._size, keepalive_expiry=2.0)
-        timeout = httpx.Timeout(self._timeout, connect=10.0)
-        if kind == "sandbox":
-            return httpx.AsyncClient(transport=self._clients.sandbox_transport(), timeout=timeout)
-        context = await self._clients.tls() if kind.startswith("https") else _no_tls()
-        if not kind.endswith("-guarded"):
-            return httpx.AsyncClient(verify=context, limits=limits, timeout=timeout)
-        transport = httpx.AsyncHTTPTransport(verify=context, limits=limits)
-        transport._pool._network_backend = _Guard()  # httpx has no public way to choose the peer
-        return httpx.AsyncClient(transport=transport, timeout=timeout)
+    async def _build(self, scheme: str, guarded: bool, proxy: str | None) -> httpx.AsyncBaseTransport:
+        if scheme == "sandbox":
+            return self._clients.sandbox_transport()
+        tls = await self._clients.tls() if "https" in (scheme, urlsplit(proxy or "").scheme) else _no_tls()
+        limits = httpx.Limits(max_connections=self._size, max_keepalive_connections=self._size, keepalive_expiry=_IDLE)
+        transport = httpx.AsyncHTTPTransport(verify=tls, limits=limits, proxy=proxy)
+        transport._pool._network_backend = Backend(_public_only if guarded else None)  # httpx has no public way to choose it
+        return transport
 
     @contextlib.asynccontextmanager
-    async def stream(self, method: str, url: str, *, guarded: bool = False, **options: Any) -> AsyncIterator[httpx.Response]:
+    async def stream(
+        self, method: str, url: str, *, headers: Mapping[str, str], content: bytes | None = None, guarded: bool = False
+    ) -> AsyncIterator[httpx.Response]:
         """Send a request when the lane has room, and give its answer as a stream; `guarded` to public peers only.
 
-        Raises NotSent or Lost.
+        Raises NotSent or Lost. Neither redirects nor cookies are followed.
         """
         async with self._queue:
-            client = await self._client(url, guarded)
             try:
-                async with client.stream(method, url, follow_redirects=False, **options) as response:
+                request = httpx.Request(
+                    method, url, headers={**_HEADERS, **headers}, content=content, extensions={"timeout": self._timeout}
+                )
+                transport = await self._transport(url, guarded)
+                response = await transport.handle_async_request(request)
+                try:
                     yield response
+                finally:
+                    await response.aclose()
             except _SENT_NOTHING as error:
                 raise NotSent(_words(error)) from None
             except (httpx.HTTPError, httpx.StreamError, OSError) as error:
@@ -160,8 +136,8 @@ class Lane:
 
     async def close(self) -> None:
         """Close every connection."""
-        for client in self._open.values():
-            await client.aclose()
+        for transport in self._open.values():
+            await transport.aclose()
         self._open.clear()
 
 
@@ -171,10 +147,12 @@ def _words(error: Exception) -> str:
     )
 
 
-def _proxied(url: str) -> bool:
-    parts = urlsplit(url)
-    proxies = urllib.request.getproxies()
-    return bool(proxies.get(parts.scheme) or proxies.get("all")) and not urllib.request.proxy_bypass(parts.hostname or "")
+def _proxy(url: str) -> str | None:
+    """Return the proxy that the environment names for an address."""
+    parts, proxies = urlsplit(url), urllib.request.getproxies()
+    if not proxies or urllib.request.proxy_bypass(parts.hostname or ""):
+        return None
+    return proxies.get(parts.scheme) or proxies.get("all")
 
 
 def _no_tls() -> ssl.SSLContext:
@@ -216,10 +194,12 @@ class Clients:
         A redirect is an answer like any other: the key does not follow it.
         """
         url = base_url.rstrip("/") + call.path
-        options: dict[str, Any] = {"headers": {"User-Agent": "imagegen_magic", **(headers or {})}, "auth": _Bearer(key, base_url)}
+        sent = {**(headers or {}), **authorization(key, base_url, url)}
+        content = None
         if call.json is not None:
-            options["json"] = dict(call.json)
-        async with lane.stream(call.method, url, **options) as response:
+            sent["Content-Type"] = "application/json"
+            content = json.dumps(dict(call.json), separators=(",", ":")).encode()
+        async with lane.stream(call.method, url, headers=sent, content=content) as response:
             text = key.redact((await _read(response, 8 * 2**20)).decode("utf-8", "replace"))
             return Answer(response.status_code, _decode(text), _request_id(response), retry_after(response.headers.get("Retry-After")))
 
@@ -237,7 +217,7 @@ class Clients:
         for _ in range(_HOPS + 1):
             guarded = _check_address(url, base_url)
             try:
-                async with self.downloads.stream("GET", url, guarded=guarded, headers={"Accept-Encoding": "identity"}) as response:
+                async with self.downloads.stream("GET", url, headers={}, guarded=guarded) as response:
                     if response.is_redirect:
                         url = urljoin(url, response.headers.get("Location", ""))
                         continue
@@ -261,7 +241,7 @@ def _check_address(url: str, base_url: str) -> bool:
         return False
     if _is_private_host(host):
         raise DownloadError(f"The gateway's result address leads into a private network ({host})", whose="gateway")
-    return not _proxied(url)
+    return _proxy(url) is None  # a proxy resolves the name itself
 
 
 def _is_private_host(host: str) -> bool:

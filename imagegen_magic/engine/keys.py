@@ -27,7 +27,7 @@ class Key:
 
     def redact(self, text: str) -> str:
         """Return the text with every appearance of the key blotted out."""
-        return text.replace(self._secret, "[key]") if len(self._secret) >= 4 else text
+        return text.replace(self._secret, "[key]") if len(self._secret) >= 8 else text  # shorter ones are words
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Key) and self._secret == other._secret

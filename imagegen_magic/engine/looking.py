@@ -9,7 +9,7 @@ All times are seconds since the task was submitted, unless a name says otherwise
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import TypeVar
@@ -19,6 +19,7 @@ PRIOR_WEIGHT = 1 / 3  # of an observation: the published median
 PRIOR_SPREAD, PRIOR_SPREAD_WEIGHT = 0.35, 2.0  # of ln(seconds); counts as two observations
 _SHORTEST, _MOST = 1e-3, 1e6  # seconds; what is remembered beyond is taken as this
 _TOLERANCE = 1e-3  # seconds
+_STEPS = ((1, 0.1), (10, 1), (60, 5), (180, 10))  # below so many seconds a person says multiples of the second number
 _SQRT2 = math.sqrt(2)
 
 Task = TypeVar("Task")
@@ -34,12 +35,15 @@ class Durations:
 
     @property
     def reach(self) -> float:
-        """Seconds without a look that the remembered durations justify: about the time before which hardly any task ended; 0 without any."""
+        """Seconds without a look that the remembered durations justify: before that hardly any task ended. 0 without any."""
         return math.exp(self.mu - 1.5 * self.sigma) * self.seen / (self.seen + 1)
 
 
 def typical_seconds(quality: str | None, megapixels: float) -> float:
-    """Return the published median: low and auto 20 s, medium 46 s, high 115 s, and 195 s at 4K; straight between 2K (4.2) and 4K (8.3 megapixels)."""
+    """Return the published median: low and auto 20 s, medium 46 s, high 115 s, at 4K 195 s.
+
+    Between 2K (4.2 megapixels) and 4K (8.3) the seconds of high lie on a straight line.
+    """
     word = (quality or "auto").lower()
     if word != "high":
         return 20.0 if word in ("low", "auto") else 46.0
@@ -86,8 +90,28 @@ def usual_budget(least: float, durations: Durations) -> float:
     return min(0.045 if least >= 3 else 0.07, math.exp(durations.mu) / 200)
 
 
+def next_shared_look(now: float, submitted: float, last: float, durations: Durations, *, least: float, first: float = 0.0) -> float:
+    """Return when to look next where one query serves many tasks; all times on one clock, `last` being `submitted` before any look.
+
+    All tasks look on common beats, a little slower than `least`: tasks out of step could never share a query again.
+    A shared query costs each task little, so half the budget is due.
+    """
+    elapsed, looked = now - submitted, last - submitted
+    budget = usual_budget(least, durations) / 2
+    due = submitted + next_look(elapsed, looked, durations, least=least, first=first, budget=budget)
+    soonest = max(now, last + least, submitted + first)
+    every = beat(least)
+    on_beat = math.floor(due / every) * every
+    return on_beat if on_beat >= soonest else max(soonest, math.ceil(soonest / every) * every)
+
+
+def beat(least: float) -> float:
+    """Return the seconds between common looks: `least` and what a query may leave late without missing the next beat."""
+    return 1.02 * least
+
+
 def _solve(last: float, soonest: float, latest: float, durations: Durations, budget: float) -> float:
-    """Return the t' in [soonest, latest] at which the expected wait reaches `budget`; Newton from the right, as the wait is convex in t'."""
+    """Return the t' in [soonest, latest] where the expected wait, convex in t', reaches `budget`: Newton's steps from the right."""
     mu, sigma = durations.mu, durations.sigma
     start = (math.log(last) - mu) / sigma if last > 0 else -math.inf
     still_open = 0.5 * math.erfc(start / _SQRT2)
@@ -122,29 +146,18 @@ def usual(history: Iterable[float]) -> tuple[float, float] | None:
     known = sorted(seconds for seconds in history if 0 < seconds < math.inf)
     if len(known) < 3:
         return None
-    return _rounded(_quantile(known, 0.25), math.floor), _rounded(_quantile(known, 0.75), math.ceil)
-
-
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    """Return the value below which `share` of `ordered` lies, straight between neighbours."""
-    place = share * (len(ordered) - 1)
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+    last = len(known) - 1
+    return _rounded(known[math.floor(0.25 * last)], math.floor), _rounded(known[math.ceil(0.75 * last)], math.ceil)
 
 
 def _rounded(seconds: float, towards: Callable[[float], int]) -> float:
     """Return `seconds` as a person says it: in tenths, seconds, fives, tens or half minutes."""
-    for below, step in ((1, 0.1), (10, 1), (60, 5), (180, 10)):
-        if seconds < below:
-            break
-    else:
-        step = 30
+    step = next((step for below, step in _STEPS if seconds < below), 30)
     return round(towards(round(seconds / step, 6)) * step, 1)
 
 
 def together(due: Iterable[tuple[Task, float, float]], now: float, *, least: float, batch: int, window: float = 2.0) -> list[list[Task]]:
-    """Return the lots of at most `batch` tasks to look at now, each in one query; `due` holds (task, due at, last look at) on the clock of `now`.
+    """Return the lots of at most `batch` tasks to look at now, one query each; `due` holds (task, due at, last look at) on one clock.
 
     There are as many lots as the due tasks need; what room they leave is for tasks due within `window` seconds, the
     earliest first. No task is looked at less than `least` seconds after its last look.

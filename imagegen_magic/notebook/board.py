@@ -94,8 +94,8 @@ class Board:
 
     @property
     def images(self) -> list[GeneratedImage]:
-        """The pictures so far, in the tasks' order."""
-        return [image for row in self.rows for image in row.images]
+        """The pictures so far, in the tasks' order and within a task in the gateway's, whichever came first."""
+        return [image for row in self.rows for image in sorted(row.images, key=lambda image: image.id)]
 
     @property
     def under_way(self) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.result import GeneratedImage
 
 EDGE = 1024  # pixels of a preview's longer edge, unless told otherwise
@@ -71,8 +72,8 @@ def bundle(image: GeneratedImage, *, edge: int = EDGE) -> Bundle:
     if small is None or max(small.width, small.height) != min(edge, max(image.width, image.height)):
         try:
             small = preview(image.data, edge=edge)
-        except OSError as error:
-            return line(f"{text} is no longer readable: {error.strerror or error}", stands_out=True)
+        except (OSError, ImageInvalid) as error:
+            return line(f"{text} is no longer readable: {getattr(error, 'strerror', None) or error}", stands_out=True)
     width, height = on_page(small.width, small.height, edge)
     return Bundle({small.mime_type: small.base64, "text/plain": text}, {small.mime_type: {"width": width, "height": height}})
 

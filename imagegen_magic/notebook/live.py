@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _THUMBNAIL = 144  # pixels, twice the frame, for dense screens
 _STOP_HINT = "Stop waiting. The gateway goes on; %imagegen resume collects what it makes."
 _SPARE = Bundle({"text/plain": " ", "text/html": "<span></span>"}, {})
-_UNFINISHED = "imagegen was still at work when this was saved; %imagegen show brings the picture"
+_UNFINISHED = "still at work when this was saved; %imagegen history knows the picture"
 
 
 class Silent:

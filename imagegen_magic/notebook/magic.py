@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.inputtransformer2 import HelpEnd, TokenTransformBase
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 
-from imagegen_magic.notebook import options
+from imagegen_magic.notebook import options, verbatim
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.keys import Key
     from imagegen_magic.engine.settings import Settings
 
-_NAME = "imagegen"
+_MATCHER = "imagegen_magic"
 
 
 @magics_class
@@ -66,37 +65,10 @@ class ImageGenMagics(Magics):
         return [key for provider in providers if (key := keys.find(provider))]
 
 
-class PromptEnd(TokenTransformBase):
-    """Keeps `%imagegen is this a fox?` a prompt; IPython would read it as a question about the last word."""
-
-    priority = HelpEnd.priority - 1
-
-    @classmethod
-    def find(cls, tokens_by_line: Any) -> Any:
-        """Find the first such line; `%imagegen?` itself stays a question."""
-        for tokens in tokens_by_line:
-            first = next((token for token in tokens if token.string.strip()), None)
-            if first is not None and _is_question(first.line[first.start[1] :]):
-                return cls(first.start)
-        return None
-
-    def transform(self, lines: list[str]) -> list[str]:
-        """Call the magic with the rest of the line as it stands."""
-        line = lines[self.start_line]
-        prompt = line[self.start_col :].removeprefix(f"%{_NAME}").strip()
-        call = f"{line[: self.start_col]}get_ipython().run_line_magic({_NAME!r}, {prompt!r})\n"
-        return [*lines[: self.start_line], call, *lines[self.start_line + 1 :]]
-
-
-def _is_question(line: str) -> bool:
-    prompt = line.strip().removeprefix(f"%{_NAME} ").strip()
-    return line.startswith(f"%{_NAME} ") and prompt.endswith("?") and not prompt.startswith("?")
-
-
 def _attach(magics: ImageGenMagics) -> None:
-    """Give the shell our line reader and TAB."""
+    """Give the shell TAB, and prompts as they are typed."""
     _detach(magics.shell)
-    magics.shell.input_transformer_manager.token_transformers.append(PromptEnd)
+    verbatim.attach(magics.shell)
     if matcher := _matcher(magics):
         magics.shell.Completer.custom_matchers.append(matcher)
 
@@ -107,9 +79,9 @@ def _matcher(magics: ImageGenMagics) -> Any:
     except ImportError:  # a provisional interface: without it there is no TAB, and everything else
         return None
 
-    @context_matcher(identifier="imagegen_magic")
+    @context_matcher(identifier=_MATCHER)
     def matcher(context: Any) -> Any:
-        if _NAME not in context.full_text:
+        if verbatim.NAME not in context.full_text:
             return {"completions": []}
         from imagegen_magic.notebook import completion
 
@@ -119,17 +91,16 @@ def _matcher(magics: ImageGenMagics) -> Any:
 
 
 def _detach(shell: Any) -> None:
+    verbatim.detach(shell)
     matchers = getattr(shell.Completer, "custom_matchers", [])
-    matchers[:] = [one for one in matchers if getattr(one, "matcher_identifier", "") != "imagegen_magic"]
-    transformers = shell.input_transformer_manager.token_transformers
-    transformers[:] = [one for one in transformers if one is not PromptEnd]
+    matchers[:] = [one for one in matchers if getattr(one, "matcher_identifier", "") != _MATCHER]
 
 
 def unload(shell: Any) -> None:
-    """Take the magics, TAB and the line reader away again."""
+    """Take the magics and all that came with them away again."""
     _detach(shell)
     manager = shell.magics_manager
     manager.registry.pop(ImageGenMagics.__name__, None)
     for kind in ("line", "cell"):
-        manager.magics[kind].pop(_NAME, None)
+        manager.magics[kind].pop(verbatim.NAME, None)
     shell.configurables[:] = [one for one in shell.configurables if not isinstance(one, ImageGenMagics)]

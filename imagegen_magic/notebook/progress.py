@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import threading
 import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ class View:
         self._board = Board(len(job.plan.calls) if job.plan else 1, time.time())
         self._sent = asyncio.Event()
         self._ended = asyncio.Event()
+        self._shown = threading.Event()
         live.begin(2 * min(job.expecting, SHOWN + 1) if background else 1, self.cancel)
 
     def cancel(self) -> None:
@@ -63,6 +65,10 @@ class View:
             await self._finish()
             ticker.result()
 
+    def settle(self) -> bool:
+        """Say whether the pictures stand in the output; where the job has ended, wait for that, for a bounded time."""
+        return self._shown.is_set() or (self._job.done and self._shown.wait(_BOUND))
+
     async def _listen(self) -> None:
         async for event in self._job.events():
             self._board.take(event)
@@ -82,6 +88,7 @@ class View:
             self._live.finish([bundle async for bundle in self._outputs()])
         finally:
             self._live.close()
+            self._shown.set()
 
     async def _outputs(self) -> AsyncIterator[Bundle]:
         images = self._board.images
@@ -125,7 +132,21 @@ def view(job: Job, shell: Any = None, *, background: bool = False, edge: int = E
     """
     from IPython.core.getipython import get_ipython
 
-    return View(job, _choose(job, shell or get_ipython(), background), background=background, edge=edge)
+    shell = shell or get_ipython()
+    looking = View(job, _choose(job, shell, background), background=background, edge=edge)
+    if background and shell is not None:
+        _settle_after_cells(shell, looking)
+    return looking
+
+
+def _settle_after_cells(shell: Any, looking: View) -> None:
+    """Let a cell that has waited for a background job end only when its pictures are shown: a runner may end the kernel then."""
+
+    def settle(_: Any) -> None:
+        if looking.settle():
+            shell.events.unregister("post_run_cell", settle)
+
+    shell.events.register("post_run_cell", settle)
 
 
 def _choose(job: Job, shell: Any, background: bool) -> Silent:

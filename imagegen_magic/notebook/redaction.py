@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _PREFIXED = re.compile(r"\b(?:sk|pk|rk|gsk)[-_][\w-]{12,}|\b(?:key|api|token)[-_](?=[\w-]*\d)[\w-]{16,}|\beyJ[\w-]{8,}\.[\w.-]{8,}")
 _BEARER = re.compile(r"\b(bearer|authorization:|x-api-key:)\s*\S{8,}", re.IGNORECASE)
-_OPAQUE = re.compile(r"(?<![\w/.%-])(?=\w*\d)(?=\w*[A-Za-z])[A-Za-z0-9]{32,}(?![\w/.-])")
+_OPAQUE = re.compile(r"(?<![\w/.%-])(?=\w*\d)(?=\w*[A-Za-z])[A-Za-z0-9]{32,}(?![\w/-]|\.\w)")
 _ADDRESS = re.compile(r"\bhttps?://\S+")  # signed addresses are long and opaque too
 _KEY_OPTION = re.compile(
     r"(?:^|\s)--?(?:\w+[-_])*(?:key|token|secret|password)\b|--set[\s=]+['\"]?[\w-]*(?:key|token|secret|authorization)=", re.IGNORECASE

@@ -146,10 +146,8 @@ def http_code(answer: Any) -> int:
     return next((int(code) for code in codes if re.fullmatch(r"[45][0-9]{2}", code)), 0)
 
 
-def text(value: Any) -> str:
+def text(value: str) -> str:
     """Return a text in one line without markup, control characters and keys, of at most `MOST_WORDS` characters."""
-    if not isinstance(value, str):
-        return ""
     raw = value[:_MOST_READ]
     bare = html.unescape(_MARKUP.sub(" ", raw)) if "<" in raw else raw
     if not bare.strip() and (title := _TITLE.search(raw)):

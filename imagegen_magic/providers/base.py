@@ -179,7 +179,7 @@ class Provider:
     task_path: ClassVar[str] = "/v1/tasks/{}"
     batch_path: ClassVar[str] = "/v1/tasks/batch"
     wire: ClassVar[Mapping[str, str]] = _WIRE
-    wire_only: ClassVar[tuple[str, ...]] = ()  # fields on the wire that the payload also writes, and so no `extra` may
+    wire_also: ClassVar[Mapping[str, str]] = {}  # further fields that the payload writes, and the option each stands for
     refusals: ClassVar[tuple[str, ...]] = ()  # words by which an HTTP 5xx is known to be a refusal, not an outage
 
     def model(self, name: str | None = None) -> Model:
@@ -202,7 +202,7 @@ class Provider:
         resolved = options.resolve(who, model, request)
         pictures = _split(resolved.n or 1, model.max_n)
         bodies = [self.payload(resolved, n) for n in pictures]
-        options.check_extra(who, request.extra.items(), {*self.wire.values(), *self.wire_only, *bodies[0]})
+        options.check_extra(who, request.extra.items(), self._taken(bodies[0]))
         pixels = _pixels(model, resolved)
         price = self.price(resolved, pixels[0] if pixels else None)
         return Plan(
@@ -218,6 +218,10 @@ class Provider:
             price=price if price.amount is None else replace(price, amount=price.amount * sum(pictures)),
             warnings=(*_common_warnings(model, resolved), *self.warnings(model, resolved)),
         )
+
+    def _taken(self, body: Mapping[str, Any]) -> dict[str, str]:
+        """Return the wire's fields that no `extra` may write, with the option that each stands for."""
+        return {**{name: name for name in body}, **{name: field for field, name in self.wire.items()}, **self.wire_also}
 
     def payload(self, request: ImageRequest, n: int) -> dict[str, Any]:
         """Return the JSON of one submission for `n` pictures; `request` has every default filled in, None is what does not apply."""

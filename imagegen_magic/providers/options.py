@@ -6,7 +6,7 @@ import difflib
 import json
 import operator
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -184,6 +184,9 @@ class Check:
             return self.refusal("has no option resolution", "resolution", asked, next_step=step, nearest=nearest)
         what = f"has no resolution beside size {size}"
         nearest = f"size {size} without resolution"
+        ratio, tier = next(iter(self.model.sizes)), str(asked).strip().lower()
+        if self.request.size is None and tier in self.model.sizes[ratio]:
+            nearest = self._words(ratio, tier)  # the tier was said, the size was not
         return self.refusal(
             what, "resolution", asked, nearest=nearest, next_step="give a ratio with a resolution, or leave one of the two out"
         )
@@ -264,15 +267,15 @@ class Check:
         return asked
 
 
-def check_extra(who: str, extra: Iterable[tuple[object, Any]], taken: Collection[str]) -> None:
-    """Refuse a further field that the plan writes itself, or that is no JSON."""
+def check_extra(who: str, extra: Iterable[tuple[object, Any]], taken: Mapping[str, str]) -> None:
+    """Refuse a further field that is no JSON, or that stands for an option: `taken` maps such fields to their options."""
     for key, value in extra:
         if not isinstance(key, str) or not key or not _encodable(key):
             raise UnsupportedOption(
                 f"{who} cannot be sent a field named {shown(key)}", option="extra", value=key, next_step="give it a name"
             )
         if key in taken:
-            step = f"use the option that stands for {key}"
+            step = f"use the option {taken[key]}"
             raise UnsupportedOption(f"{who} has its own field {key}", option="extra", value=key, next_step=step)
         if not _is_json(value):
             step = "give text, numbers, true, false, null, lists or objects"

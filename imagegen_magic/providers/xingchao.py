@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from imagegen_magic.providers.base import Cadence, Model, PixelRule, Provider, wire_fields
 from imagegen_magic.providers.model import table
@@ -43,7 +44,7 @@ class Xingchao(Provider):
     submit_path = "/v1/image2/images"
     task_path = "/v1/result/{}"
     wire = wire_fields("model", "prompt", "size", "resolution", "quality", "references")
-    wire_only = ("ratio",)
+    wire_also: ClassVar[Mapping[str, str]] = {"ratio": "size"}
     models = (
         Model(
             name="gpt-image-2",

@@ -1,4 +1,4 @@
-"""The sandbox as an ASGI app: `/apimart`, `/gccai`, `/evolink` and `/xingchao` are base URLs, `/files` the pictures, `/_sandbox` the controls."""
+"""The sandbox as an ASGI app: `/<dialect>` is a gateway's base URL, `/files` holds the pictures, `/_sandbox` the controls."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Sandbox:
         try:
             response = await self._submitted(request, dialect, entry)
         except Refusal as refusal:
-            response = self._refusal(dialect, refusal)
+            response = self._refusal(dialect, refusal, entry.json)
         entry.status = response.status_code
         return response
 
@@ -127,8 +127,8 @@ class Sandbox:
         usual = estimates.median_seconds(task.quality, task.pixels) * self.scale if self.duration is None else self.duration
         return dialect.accepted(task, usual=usual, as_object=as_object)
 
-    def _refusal(self, dialect: Dialect, refusal: Refusal) -> Response:
-        status, answer = dialect.refused(refusal, self.clock())
+    def _refusal(self, dialect: Dialect, refusal: Refusal, body: Any = None) -> Response:
+        status, answer = dialect.refused(refusal, self.clock(), body.get("model") if isinstance(body, dict) else None)
         headers = {"retry-after": str(refusal.retry_after)} if refusal.retry_after is not None else None
         return JSONResponse(answer, status_code=status, headers=headers)
 
@@ -318,9 +318,7 @@ def create_app(
 
     Raises UnknownFault.
     """
-    sandbox = Sandbox(
-        scale=scale, seed=seed, home=home, clock=clock, duration=duration, latency=latency, lifetime=lifetime, plain=plain
-    )
+    sandbox = Sandbox(scale=scale, seed=seed, home=home, clock=clock, duration=duration, latency=latency, lifetime=lifetime, plain=plain)
     for fault in faults:
         sandbox.faults.arm_text(fault)
     app = Starlette(routes=[*_gateway_routes(sandbox), *_own_routes(sandbox)])

@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import cast
 
 from PIL import Image, ImageColor, ImageDraw, ImageFilter
 
@@ -80,7 +81,12 @@ class Canvas:
         if not xs:
             return
         bounds = (min(xs), min(ys), max(xs), max(ys))
-        self.shape(bounds, lambda pen: [pen.polygon(points) for points in listed] and None, paint, opacity)
+
+        def pen(pen: Pen) -> None:
+            for points in listed:
+                pen.polygon(points)
+
+        self.shape(bounds, pen, paint, opacity)
 
     def polygon(self, points: Sequence[Point], paint: Paint, opacity: float = 1.0) -> None:
         """Paint one polygon."""
@@ -93,7 +99,12 @@ class Canvas:
     def ring(self, x: float, y: float, radius: float, stroke: float, paint: Paint, opacity: float = 1.0) -> None:
         """Paint a ring whose outer edge has that radius."""
         bounds = (x - radius, y - radius, x + radius, y + radius)
-        self.shape(bounds, lambda pen: (pen.disc(x, y, radius), pen.disc(x, y, radius - stroke, 0)) and None, paint, opacity)
+
+        def pen(pen: Pen) -> None:
+            pen.disc(x, y, radius)
+            pen.disc(x, y, radius - stroke, 0)
+
+        self.shape(bounds, pen, paint, opacity)
 
     def line(self, points: Sequence[Point], stroke: float, paint: Paint, opacity: float = 1.0) -> None:
         """Paint a line with round joints."""
@@ -122,7 +133,12 @@ class Canvas:
             return
         fade = Image.radial_gradient("L").point([round(strength * max(0.0, 1 - value / 180) ** 2.2 * 255) for value in range(256)])
         scale = fade.width / (2 * radius)
-        source = ((box[0] - x + radius) * scale, (box[1] - y + radius) * scale, (box[2] - x + radius) * scale, (box[3] - y + radius) * scale)
+        source = (
+            (box[0] - x + radius) * scale,
+            (box[1] - y + radius) * scale,
+            (box[2] - x + radius) * scale,
+            (box[3] - y + radius) * scale,
+        )
         edge = (max(0.0, source[0]), max(0.0, source[1]), min(256.0, source[2]), min(256.0, source[3]))
         mask = fade.resize((box[2] - box[0], box[3] - box[1]), Image.Resampling.BICUBIC, box=edge)
         self.image.paste(paint, box, mask)
@@ -140,7 +156,8 @@ class Canvas:
         ImageDraw.Draw(small).polygon(drawn, fill=round(255 * opacity))
         small = small.filter(ImageFilter.GaussianBlur(blur * scale))
         for tile in _grid(box):
-            part = tuple((edge - start) * scale for edge, start in zip(tile, (*box[:2], *box[:2]), strict=True))
+            left, top = (tile[0] - box[0]) * scale, (tile[1] - box[1]) * scale
+            part = (left, top, left + (tile[2] - tile[0]) * scale, top + (tile[3] - tile[1]) * scale)
             if small.crop((math.floor(part[0]), math.floor(part[1]), math.ceil(part[2]), math.ceil(part[3]))).getbbox():
                 size = (tile[2] - tile[0], tile[3] - tile[1])
                 self.image.paste(paint, tile, small.resize(size, Image.Resampling.BILINEAR, box=part))
@@ -221,9 +238,9 @@ def _mask(box: Box, draw: Callable[[Pen], None]) -> Image.Image:
 def _fill(paint: Paint, box: Box, tile: Box) -> Image.Image | Colour:
     """Return what fills the tile of a box whose gradient runs from its top to its bottom."""
     if isinstance(paint[0], int):
-        return paint  # type: ignore[return-value]  # a sequence of numbers is one colour
+        return cast(Colour, paint)
     scale = 256 / (box[3] - box[1])
-    strip = _strip(tuple(paint))  # type: ignore[arg-type]  # it holds colours
+    strip = _strip(tuple(paint))
     rows = (0, (tile[1] - box[1]) * scale, 1, (tile[3] - box[1]) * scale)
     return strip.resize((tile[2] - tile[0], tile[3] - tile[1]), Image.Resampling.BILINEAR, box=rows)
 
@@ -251,7 +268,10 @@ def ridge(rng: random.Random, width: float, base: float, height: float, rough: f
 
 def swell(rng: random.Random, width: float, base: float, height: float, waves: float, points: int = 161) -> list[Point]:
     """Return a smooth edge from left to right: three waves of `waves`, about twice and thrice as many crests."""
-    parts = [(waves * factor * rng.uniform(0.8, 1.2), rng.uniform(0, math.tau), weight) for factor, weight in ((1, 1.0), (1.9, 0.45), (3.1, 0.18))]
+    parts = [
+        (waves * factor * rng.uniform(0.8, 1.2), rng.uniform(0, math.tau), weight)
+        for factor, weight in ((1, 1.0), (1.9, 0.45), (3.1, 0.18))
+    ]
     edge = []
     for index in range(points):
         place = index / (points - 1)

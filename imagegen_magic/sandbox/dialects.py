@@ -177,8 +177,8 @@ class Dialect:
         """Return the answer to a batch look."""
         return {"code": 200, "data": [self.seen(view) for view in views]}
 
-    def refused(self, refusal: Refusal, now: float) -> tuple[int, Json]:
-        """Return HTTP status and body of a refusal; `now` in epoch seconds."""
+    def refused(self, refusal: Refusal, now: float, model: str | None = None) -> tuple[int, Json]:
+        """Return HTTP status and body of a refusal; `now` in epoch seconds, `model` as the body named it."""
         kind = "server_error" if refusal.status >= 500 else "invalid_request_error"
         return refusal.status, {"error": {"code": refusal.code, "message": refusal.message, "type": kind}}
 
@@ -283,7 +283,7 @@ class Apimart(Dialect):
         one = (lambda url: url) if "url-string" in view.shapes else (lambda url: [url])
         return [{"url": one(url), "expires_at": expires} for url in view.addresses]
 
-    def refused(self, refusal: Refusal, now: float) -> tuple[int, Json]:
+    def refused(self, refusal: Refusal, now: float, model: str | None = None) -> tuple[int, Json]:
         """Return `{"error": …}`; what the upstream refused arrives as HTTP 500 `build_request_failed: …`."""
         status, answer = super().refused(refusal, now)
         if refusal.code == "build_request_failed":
@@ -433,16 +433,18 @@ class Xingchao(Dialect):
             "error": error,
         }
 
-    def refused(self, refusal: Refusal, now: float) -> tuple[int, Json]:
+    def refused(self, refusal: Refusal, now: float, model: str | None = None) -> tuple[int, Json]:
         """Return the normal envelope with status failed and the error as a string (page 002)."""
         if refusal.status == 404 and refusal.code == "task_not_found":
             return 404, {"error": refusal.message}
         status = 400 if refusal.status == 500 and refusal.code == "build_request_failed" else refusal.status
-        return status, self._envelope(self.new_id(), "image", now, None) | {"status": "failed", "error": refusal.message}
+        return status, self._envelope(self.new_id(), "image", now, model) | {"status": "failed", "error": refusal.message}
 
     def moderated(self) -> Refusal:
         """Return moderation's refusal inside a 200 envelope."""
         return Refusal(200, "moderation", f"{_SAFETY} (sandbox)")
 
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (Apimart("apimart"), Apimart("gccai"), Evolink("evolink"), Xingchao("xingchao"))}
+DIALECTS: dict[str, Dialect] = {
+    dialect.name: dialect for dialect in (Apimart("apimart"), Apimart("gccai"), Evolink("evolink"), Xingchao("xingchao"))
+}

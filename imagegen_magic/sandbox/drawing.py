@@ -27,7 +27,15 @@ _SUBJECTS = {
     "mountains": ("mountain", "forest", "lake", "hill", "landscape", "valley", "snow", "pine", "山", "森", "湖", "berg", "wald"),
 }
 _NIGHT = ("night", "star", "moon", "midnight", "dark", "neon", "cyberpunk", "夜", "星", "月", "nacht", "nuit")
-_DAY = {"sunset": ("dusk", "desert"), "sunrise": ("dawn",), "dawn": ("dawn",), "autumn": ("autumn",), "fog": ("mist",), "mist": ("mist",), "desert": ("desert", "dusk")}
+_DAY = {
+    "sunset": ("dusk", "desert"),
+    "sunrise": ("dawn",),
+    "dawn": ("dawn",),
+    "autumn": ("autumn",),
+    "fog": ("mist",),
+    "mist": ("mist",),
+    "desert": ("desert", "dusk"),
+}
 _LAND: dict[str, Callable[[Canvas, random.Random, Light, float], None]] = {
     "fox": scenes.fox,
     "castle": partial(scenes.mountains, stage=scenes.castle),

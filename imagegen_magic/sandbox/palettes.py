@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from imagegen_magic.sandbox.canvas import Colour, colour
+from imagegen_magic.sandbox.canvas import Colour, brightness, colour
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,11 @@ class Inks:
     paper: Colour
     dark: Colour
     inks: tuple[Colour, ...]
+
+    @property
+    def line(self) -> Colour:
+        """What a thin line wants on this paper."""
+        return self.dark if brightness(self.paper) > 0.4 else self.inks[-1]
 
 
 def _light(name: str, sky: str, sun: str, far: str, near: str, lamp: str = "#ffd27a", night: bool = False) -> Light:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 
 from PIL import Image
 
@@ -30,7 +31,9 @@ def ribbons(canvas: Canvas, rng: random.Random, inks: Inks, detail: float) -> No
 
 
 def _flow(canvas: Canvas, place: float, level: float, tilt: float, phase: float, waves: float) -> Point:
-    swing = 0.15 * math.sin(math.tau * waves * place + phase + level * 2.2) + 0.05 * math.sin(math.tau * waves * 2.3 * place - phase + level * 5)
+    swing = 0.15 * math.sin(math.tau * waves * place + phase + level * 2.2) + 0.05 * math.sin(
+        math.tau * waves * 2.3 * place - phase + level * 5
+    )
     pinch = 0.62 + 0.38 * math.sin(math.tau * waves * 0.7 * place + phase * 2) ** 2
     y = 0.5 + (level - 0.5) * 1.25 * pinch + swing + tilt * (place - 0.5)
     return canvas.width * place, canvas.height * y
@@ -44,8 +47,8 @@ def tiles(canvas: Canvas, rng: random.Random, inks: Inks, detail: float) -> None
     columns = max(1, round((canvas.width - 2 * margin) / cell))
     lines = max(1, round((canvas.height - 2 * margin) / cell))
     wide, tall = (canvas.width - 2 * margin) / columns, (canvas.height - 2 * margin) / lines
-    side = min(wide, tall)
-    left, top = (canvas.width - side * columns) / 2, (canvas.height - side * lines) / 2
+    side = float(max(1, int(min(wide, tall))))  # whole pixels, so that no seam shows between tiles
+    left, top = (canvas.width - side * columns) // 2, (canvas.height - side * lines) // 2
     last: Colour = inks.paper
     for row in range(lines):
         for column in range(columns):
@@ -86,31 +89,19 @@ def _tile(canvas: Canvas, rng: random.Random, inks: Inks, x: float, y: float, si
     return ground
 
 
-def _slice(x: float, y: float, radius: float, start: float, end: float):  # type: ignore[no-untyped-def]
+def _slice(x: float, y: float, radius: float, start: float, end: float) -> Callable[[Pen], None]:
     return lambda pen: pen.slice(x, y, radius, start, end)
 
 
-def _leaf(x: float, y: float, side: float, rising: bool):  # type: ignore[no-untyped-def]
-    one, two = ((x, y + side), (x + side, y)) if rising else ((x, y), (x + side, y + side))
-    first, second = (270, 90) if rising else (0, 180)
-
-    def arc(centre: Point, start: float) -> list[Point]:
-        angles = [math.radians(start + 90 * step / 40) for step in range(41)]
-        return [(centre[0] + side * math.cos(angle), centre[1] + side * math.sin(angle)) for angle in angles]
-
-    def pen(pen: Pen) -> None:
-        pen.polygon(arc((one[0], one[1]), first) if rising else arc((x + side, y), 90))
-        pen.polygon(arc((two[0], two[1]), second) if rising else arc((x, y + side), 270))
-
-    if rising:
-        corner = [*arc((x, y), 0)], [*arc((x + side, y + side), 180)]
-    else:
-        corner = [*arc((x + side, y), 90)], [*arc((x, y + side), 270)]
-
-    def lens(pen: Pen) -> None:
-        pen.polygon([*corner[0], *corner[1]])
-
-    return lens
+def _leaf(x: float, y: float, side: float, rising: bool) -> Callable[[Pen], None]:
+    """Return what draws the lens between two opposite corners of a tile."""
+    centres = (((x, y), 0), ((x + side, y + side), 180)) if rising else (((x + side, y), 90), ((x, y + side), 270))
+    outline = []
+    for (a, b), start in centres:
+        for step in range(41):
+            angle = math.radians(start + 90 * step / 40)
+            outline.append((a + side * math.cos(angle), b + side * math.sin(angle)))
+    return lambda pen: pen.polygon(outline)
 
 
 def _stripes(canvas: Canvas, x: float, y: float, side: float, paint: Colour, upright: bool) -> None:
@@ -123,14 +114,17 @@ def _stripes(canvas: Canvas, x: float, y: float, side: float, paint: Colour, upr
 
 def terrazzo(canvas: Canvas, rng: random.Random, inks: Inks, detail: float) -> None:
     """Paint chips of stone strewn over paper, great and small, none over another."""
-    placed: list[tuple[float, float, float]] = []
     area = canvas.width * canvas.height / canvas.unit**2
-    for size, tries in ((0.085, 60), (0.05, 150), (0.026, 320), (0.011, 420)):
+    cell = 0.23 * canvas.unit  # no two chips of neighbours but one can touch
+    placed: dict[tuple[int, int], list[tuple[float, float, float]]] = {}
+    for size, tries in ((0.085, 60), (0.05, 260), (0.028, 600), (0.012, 700)):
         for _ in range(round(tries * area * detail)):
             radius = canvas.unit * size * rng.uniform(0.75, 1.3)
             x, y = rng.uniform(-radius, canvas.width + radius), rng.uniform(-radius, canvas.height + radius)
-            if all((x - a) ** 2 + (y - b) ** 2 > (radius + other) ** 2 * 1.06 for a, b, other in placed):
-                placed.append((x, y, radius))
+            home = int(x // cell), int(y // cell)
+            near = (chip for a in (-1, 0, 1) for b in (-1, 0, 1) for chip in placed.get((home[0] + a, home[1] + b), ()))
+            if all((x - a) ** 2 + (y - b) ** 2 > (radius + other) ** 2 * 1.06 for a, b, other in near):
+                placed.setdefault(home, []).append((x, y, radius))
                 _chip(canvas, rng, inks, x, y, radius)
 
 
@@ -139,7 +133,7 @@ def _chip(canvas: Canvas, rng: random.Random, inks: Inks, x: float, y: float, ra
     turn = rng.uniform(0, math.tau)
     raw = [(turn + math.tau * (n + rng.uniform(-0.3, 0.3)) / corners, radius * rng.uniform(0.62, 1.0)) for n in range(corners)]
     points = [(x + reach * math.cos(angle), y + reach * math.sin(angle)) for angle, reach in raw]
-    tone = rng.choice((*inks.inks, *inks.inks, inks.dark))
+    tone = rng.choice((*inks.inks, *inks.inks, inks.line))
     canvas.polygon(_eased(points), tone)
     if radius > canvas.unit * 0.03:
         for _ in range(5):
@@ -148,8 +142,8 @@ def _chip(canvas: Canvas, rng: random.Random, inks: Inks, x: float, y: float, ra
 
 
 def _eased(points: list[Point]) -> list[Point]:
-    """Return a polygon with its corners cut twice (Chaikin)."""
-    for _ in range(2):
+    """Return a polygon with its corners cut four times (Chaikin)."""
+    for _ in range(4):
         pairs = list(zip(points, [*points[1:], points[0]], strict=True))
         points = [
             point
@@ -163,7 +157,10 @@ def scales(canvas: Canvas, rng: random.Random, inks: Inks, detail: float) -> Non
     """Paint seigaiha: rows of concentric scales, each row over the one behind, tinted by a hidden swell."""
     radius = canvas.unit / rng.choice((4.5, 5.5, 6.5))
     one, two, three = rng.sample(inks.inks, 3)
-    stamps = [_stamp(radius, inks.paper, pair, detail) for pair in ((inks.dark, one), (inks.dark, two), (one, three), (two, inks.dark), (one, two))]
+    stamps = [
+        _stamp(radius, inks.paper, pair, detail)
+        for pair in ((inks.dark, one), (inks.dark, two), (one, three), (two, inks.dark), (one, two))
+    ]
     phase, tilt = rng.uniform(0, math.tau), rng.uniform(0.5, 1.4)
     for row in range(math.ceil(canvas.height / (radius * 0.5)) + 3):
         y = radius * 0.5 * (row - 0.2)
@@ -195,16 +192,21 @@ def orbits(canvas: Canvas, rng: random.Random, inks: Inks, detail: float) -> Non
     canvas.disc(x, y, reach * 1.12, mix(inks.paper, second, 0.4))
     rings = [0.42, 0.6, 0.8, 1.0, 1.3, 1.62][: round(4 + 2 * detail)]
     for part in rings:
-        canvas.ring(x, y, reach * part, canvas.unit * 0.0035, inks.dark, 0.75)
+        canvas.ring(x, y, reach * part, canvas.unit * 0.0035, inks.line, 0.75)
     canvas.disc(x, y, reach * 0.3, (mix(hero, inks.paper, 0.2), hero, mix(hero, inks.dark, 0.25)))
-    canvas.shape((x - reach * 0.3, y - reach * 0.3, x + reach * 0.3, y + reach * 0.3), _slice(x, y, reach * 0.3, 0, 180), mix(hero, inks.dark, 0.35), 0.35)
+    canvas.shape(
+        (x - reach * 0.3, y - reach * 0.3, x + reach * 0.3, y + reach * 0.3),
+        _slice(x, y, reach * 0.3, 0, 180),
+        mix(hero, inks.dark, 0.35),
+        0.35,
+    )
     angle = rng.uniform(0, math.tau)
     for number, part in enumerate(rings):
         angle += rng.uniform(1.6, 2.8)
         a, b = x + reach * part * math.cos(angle), y + reach * part * math.sin(angle)
         size = canvas.unit * rng.uniform(0.022, 0.065)
         canvas.disc(a, b, size * 1.22, inks.paper)
-        canvas.disc(a, b, size, (rest or [second])[number % len(rest or [second])] if number % 2 else inks.dark)
+        canvas.disc(a, b, size, (rest or [second])[number % len(rest or [second])] if number % 2 else inks.line)
         canvas.disc(a - size * 0.3, b - size * 0.3, size * 0.22, inks.paper, 0.6)
 
 
@@ -217,28 +219,81 @@ def portrait(canvas: Canvas, rng: random.Random, inks: Inks, detail: float) -> N
     shade = mix(skin, inks.dark, 0.28)
     canvas.disc(x + unit * 0.12, y - unit * 0.02, unit * 0.39, back)
     _bust(canvas, x, y, unit, cloth, inks)
-    canvas.polygon([(x - unit * 0.065, y + unit * 0.1), (x + unit * 0.065, y + unit * 0.1), (x + unit * 0.085, y + unit * 0.31), (x - unit * 0.085, y + unit * 0.31)], shade)
+    canvas.polygon(
+        [
+            (x - unit * 0.065, y + unit * 0.1),
+            (x + unit * 0.065, y + unit * 0.1),
+            (x + unit * 0.085, y + unit * 0.31),
+            (x - unit * 0.085, y + unit * 0.31),
+        ],
+        shade,
+    )
     canvas.polygon(closed(rng, x, y - unit * 0.07, unit * 0.265, 5, 0.07), hair)
-    face = [(x + unit * 0.165 * math.cos(a), y + unit * (0.215 if math.sin(a) > 0 else 0.2) * math.sin(a)) for a in (math.tau * n / 90 for n in range(90))]
+    face = [
+        (x + unit * 0.165 * math.cos(a), y + unit * (0.215 if math.sin(a) > 0 else 0.2) * math.sin(a))
+        for a in (math.tau * n / 90 for n in range(90))
+    ]
     canvas.polygon(face, skin)
     cheekbone = sorted((point for point in face if point[0] >= x), key=lambda point: point[1])
     canvas.polygon([*cheekbone, (x, y + unit * 0.1), (x + unit * 0.034, y + unit * 0.07), (x, y - unit * 0.02)], shade)
-    fringe = [(x - unit * 0.175, y - unit * 0.04), (x - unit * 0.12, y - unit * 0.13), (x + unit * 0.03, y - unit * 0.155), (x + unit * 0.14, y - unit * 0.1), (x + unit * 0.18, y - unit * 0.02), (x + unit * 0.19, y - unit * 0.2), (x, y - unit * 0.27), (x - unit * 0.19, y - unit * 0.18)]
+    fringe = [
+        (x - unit * 0.175, y - unit * 0.04),
+        (x - unit * 0.12, y - unit * 0.13),
+        (x + unit * 0.03, y - unit * 0.155),
+        (x + unit * 0.14, y - unit * 0.1),
+        (x + unit * 0.18, y - unit * 0.02),
+        (x + unit * 0.19, y - unit * 0.2),
+        (x, y - unit * 0.27),
+        (x - unit * 0.19, y - unit * 0.18),
+    ]
     canvas.polygon(_eased(fringe), hair)
     for side in (-1, 1):
-        lid = [(x + side * unit * 0.075 + unit * 0.036 * math.cos(a), y - unit * 0.005 + unit * 0.018 * math.sin(a)) for a in (math.pi * n / 20 for n in range(21))]
+        lid = [
+            (x + side * unit * 0.075 + unit * 0.036 * math.cos(a), y - unit * 0.005 + unit * 0.018 * math.sin(a))
+            for a in (math.pi * n / 20 for n in range(21))
+        ]
         canvas.line(lid, unit * 0.008, inks.dark)
-        canvas.line([(x + side * unit * 0.04, y - unit * 0.055), (x + side * unit * 0.08, y - unit * 0.066), (x + side * unit * 0.115, y - unit * 0.052)], unit * 0.01, inks.dark)
+        canvas.line(
+            [
+                (x + side * unit * 0.04, y - unit * 0.055),
+                (x + side * unit * 0.08, y - unit * 0.066),
+                (x + side * unit * 0.115, y - unit * 0.052),
+            ],
+            unit * 0.01,
+            inks.dark,
+        )
     canvas.disc(x - unit * 0.095, y + unit * 0.065, unit * 0.032, cheek, 0.55)
-    canvas.polygon(_eased([(x - unit * 0.045, y + unit * 0.118), (x - unit * 0.012, y + unit * 0.106), (x, y + unit * 0.112), (x + unit * 0.012, y + unit * 0.106), (x + unit * 0.045, y + unit * 0.118), (x, y + unit * 0.142)]), mix(cheek, inks.dark, 0.15))
+    canvas.polygon(
+        _eased(
+            [
+                (x - unit * 0.045, y + unit * 0.118),
+                (x - unit * 0.012, y + unit * 0.106),
+                (x, y + unit * 0.112),
+                (x + unit * 0.012, y + unit * 0.106),
+                (x + unit * 0.045, y + unit * 0.118),
+                (x, y + unit * 0.142),
+            ]
+        ),
+        mix(cheek, inks.dark, 0.15),
+    )
 
 
 def _bust(canvas: Canvas, x: float, y: float, unit: float, cloth: Colour, inks: Inks) -> None:
-    foot = canvas.height + unit * 0.02
+    foot = canvas.height + unit * 0.4
     top = y + unit * 0.27
-    shoulders = [(x - unit * 0.42, foot), (x - unit * 0.37, top + unit * 0.13), (x - unit * 0.16, top), (x + unit * 0.16, top), (x + unit * 0.37, top + unit * 0.13), (x + unit * 0.42, foot)]
+    shoulders = [
+        (x - unit * 0.42, foot),
+        (x - unit * 0.37, top + unit * 0.13),
+        (x - unit * 0.16, top),
+        (x + unit * 0.16, top),
+        (x + unit * 0.37, top + unit * 0.13),
+        (x + unit * 0.42, foot),
+    ]
     canvas.polygon([*_eased(shoulders)], cloth)
     for n in range(1, 4):
         wide = unit * (0.085 + 0.035 * n)
-        arc = [(x + wide * math.cos(a), top + unit * 0.02 + wide * 0.75 * math.sin(a)) for a in (math.pi * (0.04 + 0.92 * step / 30) for step in range(31))]
+        arc = [
+            (x + wide * math.cos(a), top + unit * 0.02 + wide * 0.75 * math.sin(a))
+            for a in (math.pi * (0.04 + 0.92 * step / 30) for step in range(31))
+        ]
         canvas.line(arc, unit * 0.009, inks.paper if abs(brightness(inks.paper) - brightness(cloth)) > 0.2 else inks.dark)

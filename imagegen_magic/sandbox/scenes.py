@@ -127,7 +127,13 @@ def _birds(canvas: Canvas, rng: random.Random, light: Light, horizon: float) -> 
     for _ in range(rng.randint(3, 6)):
         span = canvas.unit * rng.uniform(0.008, 0.016)
         a, b = x + canvas.unit * rng.uniform(-0.11, 0.11), y + canvas.unit * rng.uniform(-0.05, 0.05)
-        wing = [(a - span, b - span * 0.45), (a - span * 0.45, b - span * 0.5), (a, b), (a + span * 0.45, b - span * 0.5), (a + span, b - span * 0.45)]
+        wing = [
+            (a - span, b - span * 0.45),
+            (a - span * 0.45, b - span * 0.5),
+            (a, b),
+            (a + span * 0.45, b - span * 0.5),
+            (a + span, b - span * 0.45),
+        ]
         canvas.line(wing, max(1.0, canvas.unit * 0.0022), paint)
 
 
@@ -138,11 +144,23 @@ def castle(canvas: Canvas, rng: random.Random, light: Light, edge: list[Point], 
     foot = min(_height_at(edge, x + unit * step) for step in (-0.5, 0.0, 0.5)) + unit * 0.1
     hill = [(x - unit * 1.5, foot + unit * 0.75), (x - unit * 0.75, foot + unit * 0.1), (x - unit * 0.45, foot), (x + unit * 0.45, foot)]
     hill += [(x + unit * 0.8, foot + unit * 0.12), (x + unit * 1.6, foot + unit * 0.75)]
-    curtain = [(x - unit * 0.4, foot - unit * 0.3), (x + unit * 0.45, foot - unit * 0.3), (x + unit * 0.45, foot + unit * 0.2), (x - unit * 0.4, foot + unit * 0.2)]
+    curtain = [
+        (x - unit * 0.4, foot - unit * 0.3),
+        (x + unit * 0.45, foot - unit * 0.3),
+        (x + unit * 0.45, foot + unit * 0.2),
+        (x - unit * 0.4, foot + unit * 0.2),
+    ]
     walls: list[list[Point]] = [hill, curtain, *_battlements(x - unit * 0.4, x + unit * 0.45, foot - unit * 0.3, unit * 0.03)]
     roofs: list[list[Point]] = []
     windows: list[Point] = []
-    towers = ((-0.42, 0.15, 0.42, 1), (-0.2, 0.2, 0.62, 0), (0.03, 0.16, 0.92, 1), (0.24, 0.2, 0.55, 0), (0.43, 0.13, 0.5, 1), (-0.06, 0.1, 0.74, 1))
+    towers = (
+        (-0.42, 0.15, 0.42, 1),
+        (-0.2, 0.2, 0.62, 0),
+        (0.03, 0.16, 0.92, 1),
+        (0.24, 0.2, 0.55, 0),
+        (0.43, 0.13, 0.5, 1),
+        (-0.06, 0.1, 0.74, 1),
+    )
     for place, wide, tall, pointed in towers:
         left, right, top = x + unit * (place - wide / 2), x + unit * (place + wide / 2), foot - unit * tall * rng.uniform(0.9, 1.08)
         walls.append([(left, top), (right, top), (right, foot + unit * 0.2), (left, foot + unit * 0.2)])
@@ -162,7 +180,15 @@ def castle(canvas: Canvas, rng: random.Random, light: Light, edge: list[Point], 
 def _battlements(left: float, right: float, top: float, size: float) -> list[list[Point]]:
     count = max(2, round((right - left) / (2 * size)))
     step = (right - left) / (2 * count - 1)
-    return [[(left + 2 * n * step, top - size), (left + (2 * n + 1) * step, top - size), (left + (2 * n + 1) * step, top + 1), (left + 2 * n * step, top + 1)] for n in range(count)]
+    return [
+        [
+            (left + 2 * n * step, top - size),
+            (left + (2 * n + 1) * step, top - size),
+            (left + (2 * n + 1) * step, top + 1),
+            (left + 2 * n * step, top + 1),
+        ]
+        for n in range(count)
+    ]
 
 
 def _arch(canvas: Canvas, x: float, y: float, half: float, tall: float, paint: Colour) -> None:
@@ -191,11 +217,21 @@ def _blocks(canvas: Canvas, rng: random.Random, light: Light, water: float, tone
     blocks: list[list[Point]] = []
     lamps: list[list[Point]] = []
     while x < canvas.width:
-        wide, tall = unit * rng.uniform(0.05, 0.12), water * rng.uniform(0.16, 0.34 + 0.16 * (2 - depth)) * (1.25 if rng.random() < 0.14 else 1)
+        wide, tall = (
+            unit * rng.uniform(0.05, 0.12),
+            water * rng.uniform(0.16, 0.34 + 0.16 * (2 - depth)) * (1.25 if rng.random() < 0.14 else 1),
+        )
         top = water - tall
         blocks.append([(x, top), (x + wide, top), (x + wide, water + 2), (x, water + 2)])
         if rng.random() < 0.3:
-            blocks.append([(x + wide * 0.47, top - tall * 0.16), (x + wide * 0.53, top - tall * 0.16), (x + wide * 0.54, top + 2), (x + wide * 0.46, top + 2)])
+            blocks.append(
+                [
+                    (x + wide * 0.47, top - tall * 0.16),
+                    (x + wide * 0.53, top - tall * 0.16),
+                    (x + wide * 0.54, top + 2),
+                    (x + wide * 0.46, top + 2),
+                ]
+            )
         elif rng.random() < 0.35:
             blocks.append([(x, top + 2), (x + wide * 0.5, top - wide * 0.5), (x + wide, top + 2)])
         if depth:
@@ -205,7 +241,9 @@ def _blocks(canvas: Canvas, rng: random.Random, light: Light, water: float, tone
     canvas.polygons(lamps, light.lamp, 0.5 + 0.2 * depth)
 
 
-def _lamps(rng: random.Random, x: float, top: float, wide: float, water: float, unit: float, lit: float, detail: float) -> list[list[Point]]:
+def _lamps(
+    rng: random.Random, x: float, top: float, wide: float, water: float, unit: float, lit: float, detail: float
+) -> list[list[Point]]:
     size = unit * 0.0085
     columns = max(1, int((wide - size) / (size * 2)))
     pitch = wide / columns
@@ -264,8 +302,19 @@ def _boat(canvas: Canvas, rng: random.Random, light: Light, x: float, y: float) 
     sail = mix(light.sun, (255, 255, 255), 0.5)
     canvas.line([(x, y), (x, y - size * 1.05)], max(1.0, size * 0.018), dark)
     canvas.polygon([(x + size * 0.03, y - size), (x + size * 0.03, y - size * 0.14), (x + size * 0.46, y - size * 0.14)], sail)
-    canvas.polygon([(x - size * 0.03, y - size * 0.9), (x - size * 0.03, y - size * 0.14), (x - size * 0.3, y - size * 0.14)], mix(sail, light.far, 0.35))
-    canvas.polygon([(x - size * 0.42, y - size * 0.08), (x + size * 0.55, y - size * 0.08), (x + size * 0.38, y + size * 0.1), (x - size * 0.3, y + size * 0.1)], dark)
+    canvas.polygon(
+        [(x - size * 0.03, y - size * 0.9), (x - size * 0.03, y - size * 0.14), (x - size * 0.3, y - size * 0.14)],
+        mix(sail, light.far, 0.35),
+    )
+    canvas.polygon(
+        [
+            (x - size * 0.42, y - size * 0.08),
+            (x + size * 0.55, y - size * 0.08),
+            (x + size * 0.38, y + size * 0.1),
+            (x - size * 0.3, y + size * 0.1),
+        ],
+        dark,
+    )
 
 
 def dunes(canvas: Canvas, rng: random.Random, light: Light, detail: float) -> None:
@@ -276,25 +325,33 @@ def dunes(canvas: Canvas, rng: random.Random, light: Light, detail: float) -> No
     for index in range(count):
         part = index / (count - 1)
         base = horizon + (canvas.height - horizon) * (0.02 + 0.82 * part**1.2)
-        edge = swell(rng, canvas.width, base, canvas.height * (0.035 + 0.06 * part), (1.5 - 0.9 * part) * max(1.0, canvas.width / canvas.height))
+        edge = swell(
+            rng, canvas.width, base, canvas.height * (0.035 + 0.06 * part), (1.5 - 0.9 * part) * max(1.0, canvas.width / canvas.height)
+        )
         lit = mix(mix(light.far, light.sun, 0.42), light.near, 0.62 * part)
-        canvas.shadow([*edge, *((x, y + canvas.unit * 0.06) for x, y in reversed(edge))], canvas.unit * 0.02, (0, -canvas.unit * 0.008), 0.22, light.near)
+        canvas.shadow(
+            [*edge, *((x, y + canvas.unit * 0.06) for x, y in reversed(edge))],
+            canvas.unit * 0.02,
+            (0, -canvas.unit * 0.008),
+            0.22,
+            light.near,
+        )
         canvas.below(edge, (lit, mix(lit, light.far, 0.5), mix(lit, light.near, 0.4)))
         _lee(canvas, rng, edge, mix(lit, light.near, 0.36), mix(lit, light.near, 0.12))
 
 
 def _lee(canvas: Canvas, rng: random.Random, edge: list[Point], dark: Colour, pale: Colour) -> None:
-    """Shade the side of each crest that lies away from the light: from the crest down a winding spine."""
+    """Shade the side of each crest that lies away from the light, down to a bulging spine."""
     crests = [n for n in range(8, len(edge) - 8) if edge[n][1] == min(y for _, y in edge[n - 8 : n + 9])]
     for crest in crests:
         end = next((n for n in range(crest + 6, len(edge) - 1) if edge[n + 1][1] < edge[n][1]), len(edge) - 1)
-        across, depth = edge[end][0] - edge[crest][0], canvas.height * rng.uniform(0.1, 0.2)
+        slope = edge[crest : end + 1]
+        drop, sway = min(canvas.height * rng.uniform(0.07, 0.15), 0.42 * (slope[-1][0] - slope[0][0])), rng.uniform(0.1, 0.3)
         spine = []
-        for step in range(31):
-            part = step / 30
-            bend = math.sin(part * math.pi * 1.5) * 0.16 * across
-            spine.append((edge[crest][0] + across * 0.55 * part + bend * (1 - part * 0.4), edge[crest][1] + depth * part))
-        canvas.polygon([*edge[crest : end + 1], *reversed(spine)], (dark, mix(dark, pale, 0.6), pale))
+        for step, (x, y) in enumerate(slope):
+            part = step / (len(slope) - 1)
+            spine.append((x - (x - slope[0][0]) * (1 - part) * sway, y + drop * math.sin(math.pi * part) ** 1.4))
+        canvas.polygon([*slope, *reversed(spine)], (dark, mix(dark, pale, 0.6), pale))
 
 
 def paper_cut(canvas: Canvas, rng: random.Random, light: Light, detail: float) -> None:
@@ -348,7 +405,15 @@ def _frame(canvas: Canvas, hole: list[Point], tone: Colour, unit: float) -> None
     bounds = (0.0, 0.0, float(width), float(height))
     seam = min(range(len(hole)), key=lambda n: hole[n][0])
     turned = hole[seam:] + hole[: seam + 1]
-    around = [(-9.0, turned[0][1]), *turned, (-9.0, turned[0][1]), (-9.0, height + 9.0), (width + 9.0, height + 9.0), (width + 9.0, -9.0), (-9.0, -9.0)]
+    around = [
+        (-9.0, turned[0][1]),
+        *turned,
+        (-9.0, turned[0][1]),
+        (-9.0, height + 9.0),
+        (width + 9.0, height + 9.0),
+        (width + 9.0, -9.0),
+        (-9.0, -9.0),
+    ]
     canvas.shadow(around, unit * 0.02, (unit * 0.004, unit * 0.014), 0.42)
 
     def pen(pen: Pen) -> None:
@@ -386,8 +451,22 @@ def _face(canvas: Canvas, x: float, y: float, unit: float, light: Light) -> None
             ([(side * 0.2, -0.42), (side * 0.66, -1.06), (side * 0.86, -0.2)], deep if lit else mix(deep, dark, 0.25)),
             ([(side * 0.36, -0.42), (side * 0.63, -0.82), (side * 0.73, -0.28)], dark),
             ([(0, -0.5), (side * 0.34, -0.46), (side * 0.84, -0.18), (side * 0.5, 0.16), (0, -0.02)], bright if lit else red),
-            ([(side * 0.82, -0.2), (side * 1.08, 0.22), (side * 0.88, 0.24), (side * 0.92, 0.46), (side * 0.66, 0.44), (side * 0.24, 0.78), (side * 0.46, 0.1)], cream if lit else mix(cream, light.far, 0.3)),
-            ([(side * 0.82, -0.2), (side * 0.66, 0.44), (side * 0.46, 0.1)], mix(cream, red, 0.18) if lit else mix(mix(cream, light.far, 0.3), red, 0.22)),
+            (
+                [
+                    (side * 0.82, -0.2),
+                    (side * 1.08, 0.22),
+                    (side * 0.88, 0.24),
+                    (side * 0.92, 0.46),
+                    (side * 0.66, 0.44),
+                    (side * 0.24, 0.78),
+                    (side * 0.46, 0.1),
+                ],
+                cream if lit else mix(cream, light.far, 0.3),
+            ),
+            (
+                [(side * 0.82, -0.2), (side * 0.66, 0.44), (side * 0.46, 0.1)],
+                mix(cream, red, 0.18) if lit else mix(mix(cream, light.far, 0.3), red, 0.22),
+            ),
             ([(0, -0.06), (side * 0.5, 0.1), (side * 0.24, 0.78), (0, 0.92)], red if lit else deep),
             ([(0, 0.5), (side * 0.22, 0.66), (0, 0.98)], cream if lit else mix(cream, light.far, 0.22)),
             ([(0, -0.5), (side * 0.12, -0.48), (0, 0.3)], mix(bright, cream, 0.35) if lit else bright),

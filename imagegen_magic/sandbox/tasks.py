@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -64,6 +65,7 @@ class Store:
         self._tasks: dict[str, Task] = {}
         self._keys: dict[tuple[str, str], str] = {}
         self._read: dict[Path, int] = {}
+        self._reading = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -90,14 +92,18 @@ class Store:
 
     def refresh(self) -> None:
         """Read what this and other processes have appended since; old days are swept away."""
-        for path in self._files():
-            with path.open("rb") as file:
-                file.seek(self._read.get(path, 0))
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        break
-                    self._read[path] = self._read.get(path, 0) + len(line)
-                    self._take(line)
+        with self._reading:
+            for path in self._files():
+                self._read_on(path)
+
+    def _read_on(self, path: Path) -> None:
+        with path.open("rb") as file:
+            file.seek(self._read.get(path, 0))
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._read[path] = self._read.get(path, 0) + len(line)
+                self._take(line)
 
     def _files(self) -> Iterator[Path]:
         oldest = f"tasks-{time.strftime('%Y-%m-%d', time.gmtime(time.time() - _KEPT_DAYS * _DAY))}.jsonl"

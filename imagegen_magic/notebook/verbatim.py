@@ -1,0 +1,64 @@
+"""Keeps prompts from IPython's own readings of them: dedenting, stripping of `>>>`, and help for words that end in `?`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from IPython.core.inputtransformer2 import HelpEnd, TokenTransformBase
+
+NAME = "imagegen"
+
+
+def whole_cell(lines: list[str]) -> list[str]:
+    """Take the body of `%%imagegen` as it was typed, before anything else has cleaned it."""
+    start = next((number for number, line in enumerate(lines) if line.strip()), len(lines))
+    words = lines[start].rstrip() if start < len(lines) else ""
+    if words != f"%%{NAME}" and not words.startswith(f"%%{NAME} "):
+        return lines
+    body = "".join(lines[start + 1 :])
+    return [f"get_ipython().run_cell_magic({NAME!r}, {words[len(NAME) + 3 :]!r}, {body!r})\n"]
+
+
+whole_cell.has_side_effects = True  # type: ignore[attr-defined]  # left out where a terminal asks whether a cell is complete
+
+
+class Question(TokenTransformBase):
+    """Keeps `%imagegen is this a fox?` a prompt; IPython would read it as a question about the last word."""
+
+    priority = HelpEnd.priority - 1
+
+    @classmethod
+    def find(cls, tokens_by_line: Any) -> Any:
+        """Find the first such line; `%imagegen?` itself stays a question."""
+        for tokens in tokens_by_line:
+            first = next((token for token in tokens if token.string.strip()), None)
+            if first is not None and _is_question(first.line[first.start[1] :]):
+                return cls(first.start)
+        return None
+
+    def transform(self, lines: list[str]) -> list[str]:
+        """Call the magic with the rest of the line as it stands."""
+        line = lines[self.start_line]
+        prompt = line[self.start_col :].removeprefix(f"%{NAME}").strip()
+        call = f"{line[: self.start_col]}get_ipython().run_line_magic({NAME!r}, {prompt!r})\n"
+        return [*lines[: self.start_line], call, *lines[self.start_line + 1 :]]
+
+
+def _is_question(line: str) -> bool:
+    prompt = line.strip().removeprefix(f"%{NAME} ").strip()
+    return line.startswith(f"%{NAME} ") and prompt.endswith("?") and not prompt.startswith("?")
+
+
+def attach(shell: Any) -> None:
+    """Give a shell both."""
+    detach(shell)
+    manager = shell.input_transformer_manager
+    manager.cleanup_transforms.insert(0, whole_cell)
+    manager.token_transformers.append(Question)
+
+
+def detach(shell: Any) -> None:
+    """Take both away again."""
+    manager = shell.input_transformer_manager
+    manager.cleanup_transforms[:] = [one for one in manager.cleanup_transforms if one is not whole_cell]
+    manager.token_transformers[:] = [one for one in manager.token_transformers if one is not Question]

@@ -1,0 +1,329 @@
+"""The subcommands: what each shows, as an escaped table with a plain twin, and that none of them submits anything."""
+
+import asyncio
+import re
+import time
+
+import pytest
+from IPython.core.error import UsageError
+from shells import a_shell
+
+from imagegen_magic.engine import generation, loop
+from imagegen_magic.engine.ledger import NewJob, NewTask
+from imagegen_magic.errors import ImageGenError, UnknownProvider
+from imagegen_magic.notebook.tables import Cell, Code, Note, Page, Table, shortened
+from imagegen_magic.providers import registry
+from imagegen_magic.result import Cost
+
+
+@pytest.fixture
+def shell():
+    """A shell with the extension loaded."""
+    with a_shell() as shell:
+        yield shell
+
+
+def run(awaitable):
+    """Run something on the engine's loop."""
+    return loop.run(awaitable)
+
+
+def a_task_left_behind(state="submitted", prompt="a castle <i>left</i> behind"):
+    """Put a task into the ledger as a dead kernel leaves it; return its row."""
+    ledger = generation.ledger()
+    task = NewTask({"method": "POST", "path": "/v1/images/generations", "json": {}}, 1, "abcd-0")
+    asked = {"prompt": prompt}
+    job = NewJob(
+        "evolink", "evolink", "http://sandbox.invalid/evolink", True, "gpt-image-2", "low", "1k", asked, asked,
+        {"pixels": [], "mime_type": None, "alpha": None}, Cost(), "imagegen", None, [task],
+    )  # fmt: skip
+    ((_, (row,)),) = run(ledger.add([job]))
+    run(ledger.mark(row, state, task_id="task-1"))
+    run(ledger.release([row]))
+    return row
+
+
+def test_providers_lists_every_gateway(shell, monkeypatch):
+    """Each gateway with its models, whether a key is set and where to set it, its documents, what it can do."""
+    monkeypatch.setenv("EVOLINK_API_KEY", "some-key-nobody-sees")
+    shell.run("%imagegen providers")
+    text, html = shell.shown()[0], shell.shown("text/html")[0]
+    for provider in registry.all_providers():
+        for words in (provider.name, provider.docs_url, *(model.name for model in provider.models)):
+            assert words in text
+        assert f'href="{provider.docs_url}"' in html
+    assert "set (EVOLINK_API_KEY)" in text
+    assert "not set: APIMART_API_KEY, or %imagegen login apimart" in text
+    assert "some-key-nobody-sees" not in text + html
+    assert "retired 2026-10-23" in text
+
+
+def test_providers_lists_look_alikes(shell, own_world):
+    """A configured look-alike is a gateway like any other."""
+    (own_world / "pyproject.toml").write_text(
+        '[tool.imagegen.providers.zeta]\nlike = "apimart"\nbase_url = "https://zeta.example"\nkey_variable = "ZETA_API_KEY"\n'
+    )
+    shell.run("%imagegen providers")
+    assert "not set: ZETA_API_KEY, or %imagegen login zeta" in shell.shown()[0]
+
+
+@pytest.mark.parametrize("name", ["", *registry.provider_names(), "gpt-image-2-r"])
+def test_models_shows_every_size(shell, name):
+    """Ratio by tier in pixels, qualities, formats, limits and the date, of all, one gateway or one model."""
+    shell.run(f"%imagegen models {name}")
+    text = shell.shown()[0]
+    for provider in registry.all_providers():
+        for model in provider.models:
+            if name in ("", provider.name, model.name):
+                assert f"{provider.name} · {model.name}" in text
+                assert f"read {model.checked}" in text
+                for tiers in model.sizes.values():
+                    assert not [pair for pair in tiers.values() if f"{pair[0]}×{pair[1]}" not in text]
+
+
+def test_models_of_nobody(shell):
+    """An unknown name says which there are."""
+    with pytest.raises(UnknownProvider, match="apimart, evolink, gccai, xingchao"):
+        shell.run("%imagegen models nobody")
+
+
+def test_config_says_who_said_what(shell, own_world, monkeypatch):
+    """Every setting with its value and origin."""
+    monkeypatch.setenv("IMAGEGEN_SAVE_DIR", "/data/pictures")
+    (own_world / "pyproject.toml").write_text('[tool.imagegen]\nquality = "low"\n')
+    shell.run("%config ImageGenMagics.n = 2")
+    shell.run("%imagegen config")
+    text = shell.shown()[0]
+    for pattern in (
+        r"save_dir +/data/pictures +environment IMAGEGEN_SAVE_DIR",
+        r"quality +low +pyproject\.toml",
+        r"\bn +2 +%config",
+        r"timeout +600\.0 +built in",
+    ):
+        assert re.search(pattern, text)
+
+
+def test_nothing_is_there_yet(shell, capsys):
+    """In a new session history, jobs, wait, cancel, resume and error say that there is nothing."""
+    for command, words in {
+        "history": "No picture yet.",
+        "jobs": "Nothing is under way or waiting.",
+        "wait": "No job was started with --no-wait.",
+        "cancel": "Nothing is under way.",
+        "resume": "Nothing is waiting.",
+        "error": "No error yet.",
+    }.items():
+        shell.run(f"%imagegen {command}")
+        assert capsys.readouterr().out.strip() == words
+
+
+def test_history_and_show(shell, capsys):
+    """A picture is listed with thumbnail, prompt, pixels, cost and file, and shown again by its id."""
+    shell.run("%imagegen --sandbox -p gccai a red <b>fox</b>")
+    image = shell.variables["_imagegen"][0]
+    shell.run("%imagegen history")
+    text, html = shell.shown()[0], shell.shown("text/html")[0]
+    for words in (
+        str(image.id),
+        "a red <b>fox</b>",
+        "gccai gpt-image-2-official (sandbox)",
+        f"{image.width}×{image.height}",
+        str(image.path),
+    ):
+        assert words in text
+    assert "&lt;b&gt;fox" in html
+    assert "<b>fox" not in html
+    assert 'src="data:image/' in html
+    capsys.readouterr()
+    shell.run(f"%imagegen show {image.id}")
+    assert str(image.path.name) in capsys.readouterr().out + "".join(shell.shown())
+
+
+def test_history_outlives_its_files(shell):
+    """A picture that was moved is still listed, and showing it is no traceback."""
+    shell.run("%imagegen --sandbox a fox")
+    image = shell.variables["_imagegen"][0]
+    image.path.unlink()
+    shell.run("%imagegen history")
+    assert str(image.path) in shell.shown()[0]
+    shell.run(f"%imagegen show {image.id}")
+
+
+@pytest.mark.parametrize("code", ["%imagegen show", "%imagegen show 999", "%imagegen show fox"])
+def test_show_of_nothing(shell, code):
+    """Without an id, with an unknown one, or with a word, show says what it takes."""
+    with pytest.raises(UsageError, match="history"):
+        shell.run(code)
+
+
+def test_jobs_lists_what_was_left_behind(shell):
+    """A task that another kernel left at the gateway is listed with its state, escaped."""
+    row = a_task_left_behind()
+    shell.run("%imagegen jobs")
+    text, html = shell.shown()[0], shell.shown("text/html")[0]
+    for words in (f"task {row}", "evolink (sandbox)", "a castle <i>left</i> behind", "at the gateway (task-1)"):
+        assert words in text
+    assert "<i>left" not in html
+
+
+def test_an_unknown_submission_is_listed(shell):
+    """What nobody knows of is listed as that."""
+    a_task_left_behind(state="unknown")
+    shell.run("%imagegen jobs")
+    assert "nobody knows whether it was accepted" in shell.shown()[0]
+
+
+def test_waiting_pictures_are_told_once(shell):
+    """The first cell of a session says in one line that pictures are waiting; the second does not."""
+    a_task_left_behind()
+    shell.run("%imagegen --sandbox a fox")
+    assert "1 picture is waiting: %imagegen resume" in shell.shown()
+    shell.run("%imagegen --sandbox a fox")
+    assert not [words for words in shell.shown() if "waiting: %imagegen" in words]
+
+
+def test_nothing_waiting_is_no_line(shell):
+    """A session with nothing to collect is told nothing."""
+    shell.run("%imagegen --sandbox a fox")
+    assert not [words for words in shell.shown() if "waiting" in words]
+
+
+def test_jobs_wait_and_cancel(shell, capsys):
+    """A job started with --no-wait is listed, waited for, and can be cancelled by its id."""
+    shell.run("%imagegen --sandbox --no-wait -o foxes a fox")
+    job = shell.variables["foxes"]
+    shell.run("%imagegen jobs")
+    assert "a fox" in shell.shown()[0]
+    shell.run("%imagegen wait")
+    assert "1 jobs are done." in capsys.readouterr().out
+    assert job.done
+    assert shell.variables["_imagegen"][0].path.exists()
+    shell.run("%imagegen cancel")
+    assert "Nothing is under way." in capsys.readouterr().out
+    with pytest.raises(UsageError, match="No job 999 is under way"):
+        shell.run("%imagegen cancel 999")
+
+
+def test_cancel_stops_the_waiting(shell, capsys, monkeypatch):
+    """Cancelling ends the waiting, says that the gateway goes on, and resume collects without a new submission."""
+    monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "30")
+    shell.run("%imagegen --sandbox --no-wait -o foxes a fox")
+    job = shell.variables["foxes"]
+    until(lambda: run(generation.ledger().tasks(states=("submitted",))))
+    shell.run(f"%imagegen cancel {job.id}")
+    assert "Stopped waiting for 1 job. The gateways go on" in capsys.readouterr().out
+    until(lambda: job.done)
+    assert generation.ledger().waiting() == 1
+    monkeypatch.delenv("IMAGEGEN_POLL_SECONDS")
+    shell.run("%imagegen resume")
+    assert len(run(generation.ledger().tasks())) == 1
+    assert shell.variables["_imagegen"][0].path.exists()
+    assert generation.ledger().waiting() == 0
+
+
+def until(true):
+    """Wait for something to become true, for a bounded time."""
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_doctor_finds_nothing_wrong(shell, monkeypatch):
+    """Versions, front end, settings, ledger, folder, keys and addresses; no network and no key shown."""
+    monkeypatch.setenv("EVOLINK_API_KEY", "some-key-nobody-sees")
+    refuse_network(monkeypatch)
+    shell.run("%imagegen doctor")
+    text = shell.shown()[0]
+    assert text.startswith("Nothing needs mending.")
+    for words in (
+        "httpx",
+        "ipywidgets",
+        "ledger.sqlite",
+        "whole and writable",
+        "set (EVOLINK_API_KEY)",
+        "https://api.evolink.ai",
+        "waiting pictures",
+    ):
+        assert words in text
+    assert "some-key-nobody-sees" not in text
+
+
+def refuse_network(monkeypatch):
+    """Make any connection fail the test."""
+
+    async def connect(*_, **__):
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", connect)
+
+
+def test_doctor_says_how_to_mend(shell, own_world, monkeypatch):
+    """A key over http, an unwritable folder, waiting pictures: each with what to do."""
+    a_task_left_behind()
+    monkeypatch.setenv("EVOLINK_BASE_URL", "http://proxy.example")
+    (own_world / "imagegen").write_text("a file is in the way")
+    shell.run("%imagegen doctor")
+    text = shell.shown()[0]
+    assert re.match(r"\d things to mend", text)
+    assert "https:// keeps the key unseen" in text
+    assert "cannot be written" in text
+    assert "%imagegen resume collects them" in text
+
+
+def test_doctor_tells_of_a_broken_ledger(shell, own_world):
+    """A ledger that is no database is told, and the rest of the report still comes."""
+    home = own_world.parent / "home"
+    home.mkdir()
+    (home / "ledger.sqlite").write_text("this is not a database, but long enough to look like a file of one" * 20)
+    shell.run("%imagegen doctor")
+    text = shell.shown()[0]
+    assert re.search(r"ledger +The ledger .* cannot be|another program|damaged", text)
+    assert "address of evolink" in text
+
+
+def test_doctor_tells_of_a_broken_configuration(shell, own_world):
+    """A pyproject.toml that cannot be read, or a setting that does not exist, is named."""
+    (own_world / "pyproject.toml").write_text("[tool.imagegen]\nspeed = 3\n")
+    shell.run("%imagegen doctor")
+    assert "an option 'speed' that does not exist" in shell.shown()[0]
+
+
+def test_doctor_asks_the_network_only_when_told(shell, monkeypatch):
+    """`doctor --network` looks whether each gateway answers; here nobody does, and it says so."""
+    for name in registry.provider_names():
+        monkeypatch.setenv(f"{name.upper()}_BASE_URL", "http://127.0.0.1:9")
+    shell.run("%imagegen doctor --network")
+    assert len(re.findall(r"network to \w+ +no answer", shell.shown()[0])) == 4
+
+
+def test_a_page_is_escaped_and_has_a_plain_twin():
+    """Tables escape every cell, link only to the web, take pictures only inline, and line up wide characters as text."""
+    nasty = '<img src=x onerror="alert(1)">'
+    table = Table((nasty, "b"), [[nasty, Cell(nasty, address="javascript:alert(1)", picture="https://evil.example/x.png")]], title=nasty)
+    page = Page(table, Note(nasty), Code(nasty))
+    bundle = page._repr_mimebundle_()
+    assert "<img" not in bundle["text/html"]
+    assert "javascript" not in bundle["text/html"]
+    assert "var(--jp-" in bundle["text/html"]
+    assert bundle["text/plain"].count(nasty) == 6
+    lines = Table(("a", "b"), [["水墨", "x"], ["abcd", "x"]]).text().splitlines()
+    assert lines[2:] == ["水墨  x", "abcd  x"]
+    assert shortened("a\n b " * 40, 10) == "a b a b a…"
+
+
+def test_arguments_that_do_not_fit_are_refused(shell):
+    """A flag or word too many is one line with the right form."""
+    for code in ("%imagegen doctor --net", "%imagegen config x", "%imagegen cancel 1 2", "%imagegen resume now"):
+        with pytest.raises(UsageError, match="The subcommand is %imagegen"):
+            shell.run(code)
+
+
+def test_errors_of_commands_are_one_line(shell, own_world, monkeypatch):
+    """A ledger that cannot be used stops history with one line, and `error` has the trace."""
+    monkeypatch.setenv("IMAGEGEN_HOME", str(own_world / "a-file"))
+    (own_world / "a-file").write_text("")
+    with pytest.raises(ImageGenError) as caught:
+        shell.run("%imagegen history")
+    assert len(caught.value._render_traceback_()) == 1
+    assert "Traceback" in shell.magics.trace

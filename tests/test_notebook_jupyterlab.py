@@ -1,0 +1,174 @@
+"""What a person sees and does in a real JupyterLab in a real browser, with a gateway's dialect on a socket behind it."""
+
+import re
+
+import pytest
+from lab import Lab
+from servers import sandbox_server
+
+LOAD = "%load_ext imagegen_magic"
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    """A gateway whose tasks take a second and a half: long enough to be seen waiting."""
+    with sandbox_server(duration=1.5) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory, gateway):
+    """One JupyterLab and one browser for all tests here."""
+    folder = tmp_path_factory.mktemp("lab")
+    with Lab(folder, IMAGEGEN_POLL_SECONDS="0.1", IMAGEGEN_HOME=str(folder / "home"), **gateway.environ()) as running:
+        yield running
+
+
+def opened(lab, name, *cells, **options):
+    """Open a notebook whose first cell has loaded the extension."""
+    notebook = lab.open(f"{name}.ipynb", [LOAD, *cells], **options)
+    notebook.run(0)
+    return notebook
+
+
+def mimes(outputs):
+    """Return the MIME types of outputs."""
+    return [sorted(output.get("data", {output["output_type"]: 0})) for output in outputs]
+
+
+def drawn(notebook, cell):
+    """Return how many pictures of a cell the page has really drawn."""
+    return notebook.output_area(cell).locator("img").evaluate_all("all => all.filter(img => img.complete && img.naturalWidth > 0).length")
+
+
+PICTURE, LINE = ["image/jpeg", "text/plain"], ["text/html", "text/plain"]
+
+
+def test_cell_from_typing_to_picture(lab):
+    """Typed and run, a cell shows its progress with a Cancel button, and then the picture with its caption in its place."""
+    with opened(lab, "typing", " ") as notebook:
+        notebook.type("%%imagegen -p evolink -q low --size 3:2\nA red fox in the snow", cell=1)
+        notebook.page.keyboard.press("Shift+Enter")
+        area = notebook.output_area(1)
+        area.get_by_role("button", name="Cancel").wait_for()
+        area.get_by_text(re.compile(r"waiting \d+ s")).wait_for()
+        area.locator("img").wait_for()
+        assert drawn(notebook, 1) == 1
+        assert area.get_by_role("button", name="Cancel").count() == 0
+        assert mimes(notebook.outputs(1)) == [PICTURE, LINE]
+        link = area.get_by_role("link")
+        assert link.inner_text().startswith("imagegen/red-fox-snow-")
+        assert re.match(r"1536×1024 · evolink gpt-image-2 · \d s · ", area.inner_text().strip())
+
+
+def test_picture_is_not_gigantic(lab):
+    """A preview of 1024 pixels is drawn at most 640 wide and 480 high, so that it is sharp on a dense screen."""
+    with opened(lab, "size", "%%imagegen -p evolink -q low --size 1:1\nA round fox") as notebook:
+        notebook.run(1)
+        box = notebook.output_area(1).locator("img").bounding_box()
+        assert (round(box["width"]), round(box["height"])) == (480, 480)
+
+
+def test_cancel_while_the_cell_runs(lab, gateway):
+    """A click on Cancel ends the running cell with one line; the gateway goes on, and resume collects the picture."""
+    with opened(lab, "cancel", "%%imagegen -p evolink -q low -n 2\nCancelled in the page", "%imagegen resume") as notebook:
+        notebook.start(1)
+        button = notebook.output_area(1).get_by_role("button", name="Cancel")
+        button.wait_for()
+        notebook.until(lambda: gateway.accepted("Cancelled in the page"), "the submission")
+        button.click()
+        notebook.until(lambda: not notebook.busy(1), "the cell to end")
+        assert notebook.outputs(1)[-1]["ename"] == "WaitingStopped"
+        assert notebook.output_area(1).get_by_role("button").count() == 0
+        notebook.run(2)
+        assert drawn(notebook, 2) == 2
+        assert len(gateway.accepted("Cancelled in the page")) == 1
+
+
+def test_run_all(lab):
+    """Run All runs every cell, and each has its own pictures."""
+    cells = [f"%%imagegen -p evolink -q low -o r{n}\nRun all in the page {n}" for n in range(2)]
+    with lab.open("all.ipynb", [LOAD, *cells, "print(len(r0), len(r1))"]) as notebook:
+        notebook.command("notebook:run-all-cells")
+        notebook.until(lambda: notebook.outputs(3), "the last cell")
+        assert [mimes(notebook.outputs(cell)) for cell in (1, 2)] == [[PICTURE, LINE]] * 2
+        assert notebook.outputs(3)[0]["text"] == "1 1\n"
+
+
+def test_saved_picture_is_there_without_a_kernel(lab):
+    """Saved and reopened in a page that can start no kernel, the picture is drawn and no widget is missed."""
+    with opened(lab, "kept", "%%imagegen -p evolink -q low\nKept until tomorrow") as notebook:
+        notebook.run(1)
+        document = notebook.save()
+        assert "widgets" not in document["metadata"]
+        assert mimes(document["cells"][1]["outputs"]) == [PICTURE, LINE]
+        notebook.command("notebook:shutdown-kernel")
+        notebook.page.route("**/api/sessions*", lambda route: route.abort() if route.request.method == "POST" else route.continue_())
+        notebook.load(kernel=False)
+        notebook.output_area(1).locator("img").wait_for()
+        assert drawn(notebook, 1) == 1
+        assert "model not found" not in notebook.output_area(1).inner_text()
+
+
+def test_tab_completes_options_and_values(lab):
+    """TAB offers the options, and of a chosen gateway's model exactly what works there."""
+    with opened(lab, "tab", " ") as notebook:
+        notebook.type("%%imagegen -p xingchao --reso", cell=1)
+        notebook.page.keyboard.press("Tab")
+        editor = notebook.page.locator(".jp-Notebook .jp-Cell .cm-content").nth(1)
+        notebook.until(lambda: "--resolution" in editor.inner_text(), "the option")
+        notebook.page.keyboard.type(" " if not editor.inner_text().endswith(" ") else "")
+        notebook.page.keyboard.press("Tab")
+        notebook.page.locator(".jp-Completer-item").first.wait_for()
+        offered = notebook.page.locator(".jp-Completer-item .jp-Completer-match").all_inner_texts()
+        assert [word.strip() for word in offered] == ["1k", "2k", "4k"]
+
+
+def test_reload_while_it_runs_loses_nothing(lab, gateway):
+    """After a reload the page knows nothing of the running cell; the picture is saved all the same, and show brings it back."""
+    cells = ("%%imagegen -p evolink -q low -n 1 -o reloaded\nReloaded meanwhile", "%imagegen show {reloaded[0].id}")
+    with opened(lab, "reload", *cells) as notebook:
+        notebook.save()
+        notebook.start(1)
+        notebook.output_area(1).get_by_role("button", name="Cancel").wait_for()
+        notebook.load()
+        notebook.run(2)
+        assert drawn(notebook, 2) == 1
+        assert "imagegen/reloaded-meanwhile-" in notebook.output_area(2).inner_text()
+        assert len(gateway.accepted("Reloaded meanwhile")) == 1
+
+
+def test_no_wait_output_turns_into_pictures(lab):
+    """A cell that does not wait is free at once; its output shows progress and becomes the pictures by itself."""
+    with opened(lab, "nowait", "%%imagegen -p evolink -q low -n 2 --no-wait\nBehind the page", "print('free')") as notebook:
+        notebook.run(1)
+        notebook.run(2)
+        assert notebook.outputs(2)[0]["text"] == "free\n"
+        notebook.output_area(1).get_by_role("button", name="Cancel").wait_for()
+        notebook.until(lambda: mimes(notebook.outputs(1)) == [PICTURE, LINE] * 2, "the pictures")
+        assert drawn(notebook, 1) == 2
+
+
+CONTRAST = """element => {
+  const light = text => { const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return [r, g, b, a]; };
+  const ground = (() => { for (let node = element; node; node = node.parentElement) {
+    const color = light(getComputedStyle(node).backgroundColor); if (color[3] === 1) return color; } })();
+  const ink = light(getComputedStyle(element).color).map((v, i, all) => i < 3 ? v * all[3] + ground[i] * (1 - all[3]) : 1);
+  const luminance = color => color.slice(0, 3).map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const [a, b] = [luminance(ink), luminance(ground)].sort((x, y) => y - x);
+  return (a + 0.05) / (b + 0.05);
+}"""
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
+def test_words_are_readable_in_both_themes(lab, gateway, theme):
+    """The progress, the caption and what differs from what was asked have enough contrast, light and dark."""
+    gateway.arm("wrong-size", match="Readable")
+    with opened(lab, "theme", "%%imagegen -p evolink -q low -s 3:1\nReadable", theme=theme) as notebook:
+        notebook.start(1)
+        area = notebook.output_area(1)
+        assert area.locator(".imagegen-words").last.evaluate(CONTRAST) > 7
+        area.locator("img").wait_for()
+        assert area.locator("strong").evaluate(CONTRAST) > 4.5
+        assert area.get_by_role("link").locator("xpath=..").evaluate(CONTRAST) > 4.5

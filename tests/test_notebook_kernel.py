@@ -1,0 +1,239 @@
+"""A whole cell on a real kernel: a front end on the protocol level on one side, a gateway's dialect on a socket on the other."""
+
+import json
+from pathlib import Path
+
+import pytest
+from frontend import Frontend
+from PIL import Image
+from servers import sandbox_server
+
+KEY = "sk-test-0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    """A gateway whose tasks take a third of a second."""
+    with sandbox_server(duration=0.3) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def slow_gateway():
+    """A gateway whose tasks take longer than any test's patience needs."""
+    with sandbox_server(duration=3) as server:
+        yield server
+
+
+@pytest.fixture
+def begin(tmp_path):
+    """Start kernels with the extension loaded, that share one home and one folder."""
+    opened = []
+
+    def start(server=None, name="notebook", **more):
+        keys = server.environ(key=KEY) if server else {}
+        more = {"IMAGEGEN_HOME": str(tmp_path / "home"), "IMAGEGEN_POLL_SECONDS": "0.1", **keys, **more}
+        front = Frontend(tmp_path / name, **more).__enter__()
+        opened.append(front)
+        assert front.run("%load_ext imagegen_magic").status == "ok"
+        return front
+
+    yield start
+    for front in opened:
+        front.__exit__()
+
+
+def waiting(front, code):
+    """Start a cell and return it when its Cancel button is there."""
+    cell = front.send(code)
+    front.until(lambda: front.states("ButtonModel") or cell.done, "the Cancel button")
+    assert not cell.done, cell.text
+    return cell
+
+
+def saved(front):
+    """Return the pictures on disk beside the notebook."""
+    return sorted(path for path in (front.folder / "imagegen").glob("*") if path.suffix in (".png", ".jpg", ".jpeg", ".webp"))
+
+
+def test_cell_becomes_a_picture(begin, gateway):
+    """A prompt in a cell ends as one ordinary picture output and one caption, with the original untouched on disk."""
+    front = begin(gateway)
+    cell = front.run("%%imagegen -p evolink --size 16:9 -q low\nAn ancient castle beneath a starry sky")
+    assert cell.status == "ok"
+    assert [sorted(output["data"]) for output in cell.outputs] == [["image/jpeg", "text/plain"], ["text/html", "text/plain"]]
+    (path,) = saved(front)
+    with Image.open(path) as original:
+        assert original.size == (1824, 1024)
+    assert cell.text.endswith(f"imagegen/{path.name}")
+    assert front.models == {}
+
+
+def test_without_a_key_the_sandbox_draws_and_says_so(begin):
+    """No key and no gateway named: the sandbox in the kernel's own process makes the picture, and one line says so."""
+    front = begin(None)
+    cell = front.run("%%imagegen -q low\nA castle")
+    assert cell.status == "ok", cell.text
+    assert len(cell.images) == 1
+    assert "sandbox" in cell.text.splitlines()[0]
+    assert "(sandbox)" in cell.text.splitlines()[-1]
+
+
+@pytest.mark.parametrize("prompt", ["{x} {{y}} $HOME %time ? ! \\n 'a' \"b\"", "一只狐狸 🦊", "!ls", "%%time", "line one\n\n  line two\t"])
+def test_prompt_arrives_verbatim(begin, gateway, prompt):
+    """Nothing in a cell's body is expanded, evaluated or trimmed on its way to the gateway."""
+    front = begin(gateway)
+    front.run("x = y = 1")
+    assert front.run(f"%%imagegen -p evolink -q low\n{prompt}").status == "ok"
+    assert [entry["json"]["prompt"] for entry in gateway.accepted(prompt)] == [prompt]
+
+
+def test_run_all(begin, gateway):
+    """Cells queued at once all run, each output stays in its own cell, and each picture is paid for once."""
+    front = begin(gateway)
+    cells = front.run_all(
+        *[f"%%imagegen -p {name} -q low -o result{n}\nRun all {n}" for n, name in enumerate(("evolink", "apimart", "xingchao"))]
+    )
+    after = front.run("print([len(r) for r in (result0, result1, result2)], _imagegen is result2)")
+    assert [(cell.status, len(cell.images)) for cell in cells] == [("ok", 1)] * 3
+    assert after.text.strip() == "[1, 1, 1] True"
+    assert [len(gateway.accepted(f"Run all {n}")) for n in range(3)] == [1, 1, 1]
+
+
+def test_cancel_button_stops_the_waiting_and_resume_collects(begin, slow_gateway):
+    """A click ends the cell while the gateway goes on; resume brings the picture without another submission."""
+    front = begin(slow_gateway)
+    cell = waiting(front, "%%imagegen -p evolink -q low\nCancelled by a click")
+    front.until(lambda: slow_gateway.accepted("Cancelled by a click"), "the submission")
+    front.click(front.model("ButtonModel"), subshell=front.open_subshell())
+    front.wait(cell)
+    assert cell.outputs[-1]["ename"] == "WaitingStopped"
+    assert "%imagegen resume" in cell.outputs[-1]["evalue"]
+    assert len(cell.outputs[-1]["traceback"]) == 1
+    collected = front.run("%imagegen resume")
+    assert len(collected.images) == 1
+    assert len(slow_gateway.accepted("Cancelled by a click")) == 1
+
+
+def test_interrupt_stops_the_cell_and_run_all(begin, slow_gateway):
+    """The stop button ends the cell with one line, the queued cells do not run, and nothing paid for is lost."""
+    front = begin(slow_gateway)
+    cell = waiting(front, "%%imagegen -p evolink -q low\nInterrupted")
+    queued = front.send("print('never')")
+    front.until(lambda: slow_gateway.accepted("Interrupted"), "the submission")
+    front.interrupt()
+    front.wait(cell)
+    front.wait(queued)
+    assert (cell.status, queued.status) == ("error", "aborted")
+    assert len(cell.outputs[-1]["traceback"]) == 1
+    assert front.models == {}
+    assert len(front.run("%imagegen resume").images) == 1
+    assert len(slow_gateway.accepted("Interrupted")) == 1
+
+
+def test_no_wait_leaves_a_living_output(begin, gateway):
+    """The cell ends at once, others run, its output becomes the pictures, and the job can be waited for."""
+    front = begin(gateway)
+    cell = front.run("%%imagegen -p evolink -q low -n 2 --no-wait -o job\nIn the background")
+    assert (cell.status, cell.images) == ("ok", [])
+    assert front.run("print('meanwhile')").text.strip() == "meanwhile"
+    front.until(lambda: len(cell.images) == 2, "the pictures")
+    assert front.run("print(len(job.wait()))").text.strip() == "2"
+    front.until(lambda: not front.models, "the widgets to be closed")
+
+
+def test_two_jobs_at_once(begin, slow_gateway):
+    """A cell in the background and one in front run beside one another, each with its own progress and outputs."""
+    front = begin(slow_gateway)
+    behind = front.run("%%imagegen -p evolink -q low --no-wait\nBehind")
+    ahead = front.run("%%imagegen -p apimart -q low\nAhead")
+    front.until(lambda: behind.images, "the picture in the background")
+    assert "behind" in behind.text
+    assert "ahead" in ahead.text
+    assert len(ahead.images) == 1
+    front.until(lambda: not front.models, "the widgets to be closed")
+
+
+def test_two_kernels_share_one_ledger(begin, slow_gateway):
+    """While one kernel waits, another on the same ledger makes pictures of its own and takes nothing that is not its."""
+    first, second = begin(slow_gateway, "one"), begin(slow_gateway, "two")
+    cell = waiting(first, "%%imagegen -p evolink -q low\nKernel one")
+    other = second.run("%%imagegen -p evolink -q low\nKernel two")
+    collected = second.run("%imagegen resume")
+    first.wait(cell)
+    assert [len(c.images) for c in (cell, other, collected)] == [1, 1, 0]
+    assert [path.name[:10] for path in saved(first) + saved(second)] == ["kernel-one", "kernel-two"]
+
+
+def test_killed_kernel_loses_nothing(begin, slow_gateway):
+    """After a kill -9 in the middle, a new kernel tells that a picture waits, and resume brings it, paid for once."""
+    front = begin(slow_gateway)
+    waiting(front, "%%imagegen -p evolink -q low\nKilled")
+    front.until(lambda: slow_gateway.accepted("Killed"), "the submission")
+    front.pump(0.3)
+    front.kill()
+    front.restart()
+    front.run("%load_ext imagegen_magic")
+    collected = front.run("%imagegen resume")
+    assert len(collected.images) == 1, collected.text
+    assert len(slow_gateway.accepted("Killed")) == 1
+
+
+def test_error_is_one_line_without_a_traceback(begin, gateway):
+    """What a gateway cannot do is told in one line, before anything is sent."""
+    front = begin(gateway)
+    cell = front.run("%%imagegen -p apimart --size 1:1 --resolution 4k\nToo large")
+    assert cell.status == "error"
+    assert [output["output_type"] for output in cell.outputs] == ["error"]
+    assert len(cell.outputs[0]["traceback"]) == 1
+    assert gateway.submissions("Too large") == []
+
+
+def test_partial_failure_is_told_beside_the_pictures(begin, gateway):
+    """One of three tasks fails: two pictures, and one line in plain words for the third."""
+    front = begin(gateway)
+    gateway.arm("moderation", times=1, match="Partly")
+    cell = front.run("%%imagegen -p xingchao -q low -n 3\nPartly")
+    assert cell.status == "ok", cell.text
+    assert len(cell.images) == 2
+    assert "of 3: " in cell.text.splitlines()[-1]
+    assert "Moderation's decision" in cell.text.splitlines()[-1]
+
+
+def test_difference_from_what_was_asked_is_shown(begin, gateway):
+    """A picture of other pixels than promised is shown with the difference in its caption."""
+    front = begin(gateway)
+    gateway.arm("wrong-size", match="Differs")
+    cell = front.run("%%imagegen -p evolink --size 3:1 -q low\nDiffers")
+    assert cell.text.splitlines()[-1].startswith("asked ")
+    assert "<strong" in cell.of("text/html")[-1]
+
+
+def test_no_key_in_anything_that_is_kept(begin, gateway):
+    """The key stands in no output, no widget, no ledger, no file."""
+    front = begin(gateway)
+    gateway.arm("500-after-accept", match="Broken")
+    cells = [front.run(f"%%imagegen -p evolink -q low\n{prompt}") for prompt in ("Well", "Broken")]
+    cells += [front.run(f"%imagegen {command}") for command in ("jobs", "history", "providers", "error", "doctor", "config")]
+    shown = json.dumps([cell.outputs for cell in cells]) + json.dumps(front.models)
+    assert KEY not in shown
+    for path in front.folder.parent.rglob("*"):
+        if path.is_file():
+            assert KEY.encode() not in path.read_bytes(), path
+
+
+def test_front_end_that_ignores_updates_still_reads_the_path(begin, gateway):
+    """`jupyter console` ignores updates and widgets: among the outputs that are made anew is the caption with its path."""
+    front = begin(gateway)
+    front.obeys_updates = False
+    cell = front.run("%%imagegen -p evolink -q low\nIn a console")
+    assert cell.of("text/plain")[-1].endswith(f"imagegen/{saved(front)[0].name}")
+
+
+def test_show_brings_a_picture_back(begin, gateway):
+    """`%imagegen show ID` shows an earlier picture again, from its file."""
+    front = begin(gateway)
+    cell = front.run("%%imagegen -p evolink -q low\nAgain")
+    shown = front.run("%imagegen show 1")
+    assert shown.images[0]["data"]["image/jpeg"] == cell.images[0]["data"]["image/jpeg"]
+    assert Path(shown.text.rsplit(" · ", 1)[1]).name == saved(front)[0].name

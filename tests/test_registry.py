@@ -1,0 +1,280 @@
+"""Gateways are found by name: built in, configured as look-alikes, or registered by other packages."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagegen_magic.errors import UnknownProvider, UnsupportedOption
+from imagegen_magic.providers import registry
+from imagegen_magic.providers.base import Call, Model, Provider
+from imagegen_magic.request import ImageRequest
+from imagegen_magic.result import Cost
+
+RESELLER = {"like": "apimart", "base_url": "https://api.example.com/", "key_variable": "MYRESELLER_API_KEY"}
+HTTPS = "https://pictures.example.com/a.png"
+
+PLUGIN = """
+from imagegen_magic.providers.base import Model, Provider
+
+class Hello(Provider):
+    name, title = "hello", "Hello"
+    base_url, key_variable = "https://api.hello.example", "HELLO_API_KEY"
+    models = (Model(name="hello-1", sizes={"1:1": {"1k": (1024, 1024)}}, checked="2026-11-20", document="https://hello.example"),)
+
+ready = Hello()
+nothing = object()
+
+class Nameless(Provider):
+    pass
+
+class Homeless(Provider):
+    name = "homeless"
+"""
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a way to install a package with entry points, as pip would leave it on the path."""
+
+    def installer(**entries: str) -> None:
+        (tmp_path / "hello_gateway.py").write_text(PLUGIN, encoding="utf-8")
+        about = tmp_path / "hello_gateway-1.0.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: hello-gateway\nVersion: 1.0\n", encoding="utf-8")
+        lines = "".join(f"{name} = {value}\n" for name, value in entries.items())
+        (about / "entry_points.txt").write_text(f"[imagegen_magic.providers]\n{lines}", encoding="utf-8")
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "hello_gateway", raising=False)
+
+    return installer
+
+
+def plan(gateway: str, **said: Any) -> UnsupportedOption:
+    """Return the refusal of a request, with the other gateways that can do it."""
+    name, _, model = gateway.partition("/")
+    with pytest.raises(UnsupportedOption) as caught:
+        registry.plan(registry.get_provider(name), ImageRequest("a red fox", **{"model": model or None, **said}), registry.all_providers())
+    return caught.value
+
+
+def test_the_four_gateways_are_built_in() -> None:
+    """A file in the folder is a gateway of its name."""
+    assert registry.BUILT_IN == ("apimart", "evolink", "gccai", "xingchao")
+    assert registry.provider_names() == registry.BUILT_IN
+    assert tuple(provider.name for provider in registry.all_providers()) == registry.BUILT_IN
+
+
+def test_a_name_is_read_in_any_case() -> None:
+    """EvoLink is evolink."""
+    assert registry.get_provider(" EvoLink ").name == "evolink"
+
+
+def test_an_unknown_name_is_answered_with_the_closest() -> None:
+    """The error names what was probably meant, and all there are."""
+    with pytest.raises(UnknownProvider, match="did you mean evolink; there are apimart, evolink, gccai, xingchao, myreseller"):
+        registry.get_provider("evolnk", {"myreseller": RESELLER})
+    with pytest.raises(UnknownProvider, match=r"No gateway is called 'qqq'. Your move, nothing was charged: there are apimart"):
+        registry.get_provider("qqq")
+
+
+def test_a_look_alike_is_four_lines_of_configuration() -> None:
+    """A reseller of APIMart's dialect plans the same calls at its own address with its own key."""
+    found = registry.get_provider("MyReseller", {"myreseller": RESELLER})
+    assert (found.name, found.title, found.base_url) == ("myreseller", "myreseller", "https://api.example.com")
+    assert (found.key_variable, found.dialect, found.docs_url) == ("MYRESELLER_API_KEY", "apimart", "")
+    request = ImageRequest("a red fox", quality="high")
+    assert found.plan(request).calls == registry.get_provider("apimart").plan(request).calls
+    assert found.plan(request).provider == "myreseller"
+    assert found.read_submission({"data": [{"task_id": "t"}]}).task_id == "t"
+    assert "myreseller answered 400" in found.read_error(400, {}).what
+
+
+def test_a_look_alike_has_no_price_of_its_parent() -> None:
+    """What a reseller charges is its own affair, and unknown."""
+    assert registry.get_provider("myreseller", {"myreseller": RESELLER}).plan(ImageRequest("x", quality="high")).price == Cost()
+
+
+def test_a_look_alike_may_have_a_title_and_a_page() -> None:
+    """title and docs_url are optional; the key's variable follows from the name where none is given."""
+    table = {"like": "xingchao", "base_url": "http://127.0.0.1:8001/x", "title": "My House", "docs_url": "https://docs.example.com"}
+    found = registry.get_provider("my-house", {"my-house": table})
+    assert (found.title, found.docs_url, found.key_variable, found.dialect) == (
+        "My House",
+        "https://docs.example.com",
+        "MY_HOUSE_API_KEY",
+        "xingchao",
+    )
+    assert found.base_url == "http://127.0.0.1:8001/x"
+
+
+def test_look_alikes_are_listed_with_the_others() -> None:
+    """All names, and all gateways, include the configured ones."""
+    look_alikes = {"myreseller": RESELLER}
+    assert registry.provider_names(look_alikes) == (*registry.BUILT_IN, "myreseller")
+    assert registry.all_providers(look_alikes)[-1].name == "myreseller"
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "words"),
+    [
+        ("mine", {"base_url": "https://api.example.com"}, "does not say whose dialect"),
+        ("mine", {**RESELLER, "like": "apimrt"}, "is like 'apimrt', which is no gateway.*did you mean apimart"),
+        ("mine", {"like": "apimart"}, "has no base_url"),
+        ("mine", {**RESELLER, "base_url": " "}, "has no base_url"),
+        ("mine", {**RESELLER, "base_url": "http://api.example.com"}, "no plain https address"),
+        ("mine", {**RESELLER, "base_url": "api.example.com"}, "no plain https address"),
+        ("mine", {**RESELLER, "base_url": "https://u:p@api.example.com"}, "no plain https address"),
+        ("mine", {**RESELLER, "base_url": "https://api.example.com?x=1"}, "no plain https address"),
+        ("mine", {**RESELLER, "base_url": 5}, "has no text in base_url"),
+        ("mine", {**RESELLER, "key": "x", "colour": "red"}, "unknown keys colour, key.*it may have base_url, docs_url"),
+        ("mine", "apimart", "is no table"),
+        ("my house", RESELLER, "no plain word"),
+        ("apimart", RESELLER, "built in.*APIMART_BASE_URL"),
+    ],
+)
+def test_a_bad_look_alike_is_a_clear_error(name: str, table: Any, words: str) -> None:
+    """The error names the table, what is wrong with it and what to write; other gateways are not harmed."""
+    with pytest.raises(UnknownProvider, match=words) as caught:
+        registry.get_provider(name, {name: table})
+    assert f"[tool.imagegen.providers.{name}]" in str(caught.value)
+    with pytest.raises(UnknownProvider, match=words):
+        registry.all_providers({name: table})
+    assert registry.get_provider("evolink", {name: table}).name == "evolink"
+
+
+def test_a_key_in_place_of_its_variable_is_refused_and_not_shown() -> None:
+    """Whoever writes the key itself into the configuration is told so, without the key."""
+    with pytest.raises(UnknownProvider, match="never the key itself") as caught:
+        registry.get_provider("mine", {"mine": {**RESELLER, "key_variable": "sk-12345678"}})
+    assert "12345678" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["hello_gateway:Hello", "hello_gateway:ready"])
+def test_another_package_registers_a_gateway(install: Any, value: str) -> None:
+    """A class or an instance under the entry-point group is found by name and in the list."""
+    install(hello=value)
+    hello = registry.get_provider("hello")
+    assert hello.plan(ImageRequest("hi")).calls == (
+        Call("POST", "/v1/images/generations", {"model": "hello-1", "prompt": "hi", "size": "1:1", "n": 1}),
+    )
+    assert registry.provider_names() == (*registry.BUILT_IN, "hello")
+    assert registry.all_providers()[-1].title == "Hello"
+
+
+def test_a_look_alike_may_be_like_a_registered_gateway(install: Any) -> None:
+    """Whatever has a name can be resold."""
+    install(hello="hello_gateway:Hello")
+    found = registry.get_provider("hi", {"hi": {"like": "hello", "base_url": "https://hi.example"}})
+    assert (found.dialect, found.models[0].name) == ("hello", "hello-1")
+
+
+def test_what_is_nearer_keeps_its_name(install: Any) -> None:
+    """A package takes neither a built-in gateway's name nor a configured one's."""
+    install(evolink="hello_gateway:Hello", myreseller="hello_gateway:Hello")
+    assert registry.get_provider("evolink").title == "EvoLink"
+    assert [provider.title for provider in registry.all_providers({"myreseller": RESELLER})][-1] == "myreseller"
+    assert registry.provider_names({"myreseller": RESELLER}) == (*registry.BUILT_IN, "myreseller")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("gone", "no_such_module:Hello", "ModuleNotFoundError"),
+        ("gone", "hello_gateway:Goodbye", "AttributeError"),
+        ("gone", "hello_gateway:nothing", "no Provider with the name 'gone'"),
+        ("gone", "hello_gateway:Hello", "no Provider with the name 'gone'"),
+        ("gone", "hello_gateway:Nameless", "no Provider with the name 'gone'"),
+        ("homeless", "hello_gateway:Homeless", "does not say its title, base_url, key_variable, models"),
+    ],
+)
+def test_a_broken_package_is_told_and_does_not_break_the_others(install: Any, name: str, value: str, words: str) -> None:
+    """Asked for by name it is a clear error; in the list it is a warning, and all others are there."""
+    install(**{name: value, "hello": "hello_gateway:Hello"})
+    with pytest.raises(UnknownProvider, match=words):
+        registry.get_provider(name)
+    with pytest.warns(RuntimeWarning, match=words):
+        found = registry.all_providers()
+    assert [provider.name for provider in found] == [*registry.BUILT_IN, "hello"]
+
+
+def test_other_packages_are_not_asked_for_a_built_in_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scan costs milliseconds, and only those who name another gateway pay them."""
+
+    def scan(**_: Any) -> None:
+        raise AssertionError("scanned")
+
+    monkeypatch.setattr("importlib.metadata.entry_points", scan)
+    assert registry.get_provider("evolink").name == "evolink"
+    assert registry.get_provider("myreseller", {"myreseller": RESELLER}).name == "myreseller"
+    with pytest.raises(AssertionError, match="scanned"):
+        registry.provider_names()
+
+
+def test_a_plan_that_works_is_the_providers_own() -> None:
+    """The registry adds nothing to a plan."""
+    evolink, request = registry.get_provider("evolink"), ImageRequest("a red fox")
+    assert registry.plan(evolink, request, registry.all_providers()) == evolink.plan(request)
+
+
+@pytest.mark.parametrize(
+    ("gateway", "said", "able"),
+    [
+        ("apimart", {"size": "1:1", "resolution": "4k"}, ("evolink", "gccai")),
+        ("xingchao", {"size": "4:3", "resolution": "4k"}, ("evolink", "gccai")),
+        ("xingchao/gpt-image-2-r", {"resolution": "2k", "size": "1:1"}, ("xingchao (gpt-image-2)", "apimart", "evolink", "gccai")),
+        ("gccai/gpt-image-1.5-official", {"output_format": "webp"}, ("gccai (gpt-image-2-official)", "apimart")),
+        ("gccai/gpt-image-1.5-official", {"size": "16:9"}, ("gccai (gpt-image-2-official)", "apimart", "evolink", "xingchao")),
+        ("gccai", {"background": "transparent"}, ("gccai (gpt-image-1.5-official)",)),
+        ("apimart", {"background": "transparent"}, ("gccai (gpt-image-1.5-official)",)),
+        ("evolink", {"quality": "auto"}, ("apimart", "gccai")),
+        ("xingchao", {"references": (HTTPS,) * 7}, ("xingchao (gpt-image-2-r)", "apimart", "evolink", "gccai")),
+        ("xingchao", {"references": (HTTPS,) * 7, "quality": "high"}, ("apimart", "evolink", "gccai")),
+        ("evolink", {"background": "opaque"}, ("apimart", "gccai")),
+        ("apimart", {"callback_url": "https://hooks.example.com"}, ("evolink",)),
+        ("apimart", {"size": "1881x836"}, ("gccai",)),
+        ("apimart", {"n": 0}, ()),
+        ("apimart", {"size": "100x100"}, ()),
+    ],
+)
+def test_a_refusal_names_who_can_do_exactly_this(gateway: str, said: dict[str, Any], able: tuple[str, ...]) -> None:
+    """Other models here first, then other gateways, by model where it is not their first."""
+    refusal = plan(gateway, **said)
+    assert refusal.gateways == able
+    assert all(name in str(refusal) for name in able)
+
+
+def test_with_further_fields_nobody_else_is_named() -> None:
+    """What an unknown field means elsewhere nobody knows, so nobody is said to do exactly this."""
+    assert plan("apimart", size="1:1", resolution="4k", extra={"seed": 1}).gateways == ()
+
+
+def test_a_retired_model_is_named_only_where_no_other_can() -> None:
+    """Sending somebody to a model that is gone helps only if there is nothing else."""
+
+    class Old(Provider):
+        name, title, base_url, key_variable = "old", "Old", "https://old.example", "OLD_API_KEY"
+        models = (
+            Model(name="new-1", sizes={"1:1": {"1k": (1024, 1024)}}, checked="2026-11-20", document="x"),
+            Model(
+                name="old-1",
+                sizes={"9:1": {"1k": (900, 100)}},
+                default_size="9:1",
+                retired="2026-01-01",
+                checked="2026-11-20",
+                document="x",
+            ),
+        )
+
+    with pytest.raises(UnsupportedOption) as caught:
+        registry.plan(registry.get_provider("apimart"), ImageRequest("a red fox", size="9:1"), [Old()])
+    assert caught.value.gateways == ("old (old-1)",)
+
+
+def test_an_unknown_model_stays_an_unknown_model() -> None:
+    """The registry passes the model's error on."""
+    with pytest.raises(UnknownProvider, match="has no model"):
+        registry.plan(registry.get_provider("apimart"), ImageRequest("x", model="nope"), registry.all_providers())
