@@ -101,13 +101,13 @@ class Lab:
             self._playwright.stop()
             raise
 
-    def open(self, name: str, cells: Sequence[str] = (), *, kernel: bool = True, theme: str = "JupyterLab Light") -> Notebook:
-        """Open a notebook of that name in a page of its own; `cells` are written into it first."""
+    def open(self, name: str, cells: Sequence[str] = (), *, theme: str = "JupyterLab Light", density: int = 1) -> Notebook:
+        """Open a notebook of that name in a page of its own; `cells` are written into it first, `density` is pixels per CSS pixel."""
         if cells:
             write_notebook(self.folder / name, cells)
-        page = self._browser.new_page(viewport={"width": 1100, "height": 1700}, device_scale_factor=2)
+        page = self._browser.new_page(viewport={"width": 1100, "height": 1700}, device_scale_factor=density)
         notebook = Notebook(page, f"{self.url}/doc/tree/{name}?reset", self.folder / name)
-        notebook.load(theme=theme, kernel=kernel)
+        notebook.load(theme=theme)
         return notebook
 
 

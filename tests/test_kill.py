@@ -70,7 +70,7 @@ def _states(notebook):
     if not path.exists():
         return []
     with contextlib.closing(sqlite3.connect(path)) as connection, contextlib.suppress(sqlite3.OperationalError):
-        return [state for (state,) in connection.execute("SELECT state FROM tasks ORDER BY id")]
+        return [state for (state,) in connection.execute("SELECT state FROM tasks ORDER BY row")]
     return []
 
 

@@ -1130,7 +1130,7 @@ def test_a_new_file_that_stays_locked_is_told(home: Path) -> None:
 
 
 def test_a_reader_of_an_old_file_is_waited_for(old: Path) -> None:
-    """Changing to WAL needs the file for itself for a moment, and SQLite does not wait for that by itself."""
+    """Changing to WAL needs the file for itself for a moment; another program that is just reading it is no error."""
 
     async def work(ledger: Ledger) -> None:
         with closing(sqlite3.connect(old / "ledger.sqlite", isolation_level=None)) as other:

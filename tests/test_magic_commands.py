@@ -128,7 +128,7 @@ def test_history_and_show(shell, capsys):
         "a red <b>fox</b>",
         "gccai gpt-image-2-official (sandbox)",
         f"{image.width}×{image.height}",
-        str(image.path),
+        f"imagegen/{image.path.name}",
     ):
         assert words in text
     assert "&lt;b&gt;fox" in html
@@ -145,7 +145,7 @@ def test_history_outlives_its_files(shell):
     image = shell.variables["_imagegen"][0]
     image.path.unlink()
     shell.run("%imagegen history")
-    assert str(image.path) in shell.shown()[0]
+    assert f"imagegen/{image.path.name}" in shell.shown()[0]
     shell.run(f"%imagegen show {image.id}")
 
 
@@ -195,7 +195,7 @@ def test_jobs_wait_and_cancel(shell, capsys):
     shell.run("%imagegen jobs")
     assert "a fox" in shell.shown()[0]
     shell.run("%imagegen wait")
-    assert "1 jobs are done." in capsys.readouterr().out
+    assert "1 job is done." in capsys.readouterr().out
     assert job.done
     assert shell.variables["_imagegen"][0].path.exists()
     shell.run("%imagegen cancel")

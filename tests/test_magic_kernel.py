@@ -151,7 +151,7 @@ def test_no_wait_gives_a_job(kernel):
     assert kernel.run("%imagegen --no-wait -o later a later fox").status == "ok"
     assert value(kernel, "type(later).__name__, len(later.wait()), len(await later), later.done") == ("Job", 1, 1, True)
     kernel.until(lambda: value(kernel, "_imagegen.request.prompt") == "a later fox", "the Generation to be bound")
-    assert "1 jobs are done." in kernel.run("%imagegen wait").text
+    assert "1 job is done." in kernel.run("%imagegen wait").text
 
 
 _TICKER = """

@@ -1,6 +1,7 @@
 """A prompt arrives as it was typed; variables go in only where `--vars` asks for it, and nothing is ever evaluated."""
 
 import json
+import re
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -189,11 +190,19 @@ def test_dry_run_shows_the_plan_and_sends_nothing(shell, own_world):
         assert words in plan
     assert '"n": 10' in plan
     assert '"n": 2' in plan
-    assert "price unknown" in plan or "about" in plan
-    assert "smaller" in plan or "1K" in plan or "1k" in plan
+    assert re.search(r"price +unknown", plan)
+    assert "smaller than 1k" in plan
     assert "&quot;prompt&quot;: &quot;a castle&quot;" in shell.shown("text/html")[0]
     assert not (own_world / "imagegen").exists()
     assert not (own_world.parent / "home").exists()
+
+
+def test_dry_run_tells_the_price_with_its_source(shell):
+    """Where a price is known it comes with who says so and when."""
+    shell.run("%%imagegen --dry-run -p gccai -q low\na castle")
+    assert re.search(r"price +(about \$[\d.]+ \(.+, \d{4}-\d\d-\d\d\)|unknown)", shell.shown()[0])
+    shell.run("%%imagegen --dry-run -p apimart -q low\na castle")
+    assert re.search(r"price +about \$[\d.]+ \(.+, \d{4}-\d\d-\d\d\)", shell.shown()[0])
 
 
 def test_dry_run_escapes_the_prompt(shell):

@@ -46,7 +46,7 @@ PICTURE, LINE = ["image/jpeg", "text/plain"], ["text/html", "text/plain"]
 
 def test_cell_from_typing_to_picture(lab):
     """Typed and run, a cell shows its progress with a Cancel button, and then the picture with its caption in its place."""
-    with opened(lab, "typing", " ") as notebook:
+    with opened(lab, "typing", "") as notebook:
         notebook.type("%%imagegen -p evolink -q low --size 3:2\nA red fox in the snow", cell=1)
         notebook.page.keyboard.press("Shift+Enter")
         area = notebook.output_area(1)
@@ -112,7 +112,7 @@ def test_saved_picture_is_there_without_a_kernel(lab):
 
 def test_tab_completes_options_and_values(lab):
     """TAB offers the options, and of a chosen gateway's model exactly what works there."""
-    with opened(lab, "tab", " ") as notebook:
+    with opened(lab, "tab", "") as notebook:
         notebook.type("%%imagegen -p xingchao --reso", cell=1)
         notebook.page.keyboard.press("Tab")
         editor = notebook.page.locator(".jp-Notebook .jp-Cell .cm-content").nth(1)
@@ -126,7 +126,10 @@ def test_tab_completes_options_and_values(lab):
 
 def test_reload_while_it_runs_loses_nothing(lab, gateway):
     """After a reload the page knows nothing of the running cell; the picture is saved all the same, and show brings it back."""
-    cells = ("%%imagegen -p evolink -q low -n 1 -o reloaded\nReloaded meanwhile", "%imagegen show {reloaded[0].id}")
+    cells = (
+        "%%imagegen -p evolink -q low -n 1 -o reloaded\nReloaded meanwhile",
+        "get_ipython().run_line_magic('imagegen', f'show {reloaded[0].id}')",
+    )
     with opened(lab, "reload", *cells) as notebook:
         notebook.save()
         notebook.start(1)

@@ -8,9 +8,9 @@ import io
 import time
 
 import pytest
-from PIL import Image, ImageStat
+from PIL import Image, ImageChops, ImageStat
 
-from imagegen_magic.sandbox import drawing
+from imagegen_magic.sandbox import canvas, drawing
 from imagegen_magic.sandbox.drawing import draw
 from imagegen_magic.sandbox.gallery import Drawing, Gallery
 
@@ -104,11 +104,21 @@ def test_a_quiet_mark_says_that_it_is_a_sandbox(monkeypatch: pytest.MonkeyPatch)
     marked = opened(draw("x", seed=0, width=900, height=600))
     monkeypatch.setattr(drawing, "_mark", lambda canvas, inset: None)
     bare = opened(draw("x", seed=0, width=900, height=600))
-    from PIL import ImageChops
-
     box = ImageChops.difference(marked, bare).getbbox()
     assert box is not None
     assert (box[0] > 780, box[1] > 565, (box[2] - box[0]) * (box[3] - box[1]) < 0.004 * 900 * 600) == (True, True, True)
+
+
+@pytest.mark.parametrize("style", ["orbits", "city", "paper", "ribbons"])
+def test_a_large_drawing_in_tiles_is_the_same_as_in_one_piece(style: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thin strokes, cut-outs and full areas survive the tiling; only the smoothness of edges may differ."""
+    monkeypatch.setattr(drawing, "_style", lambda words, rng: style)
+    tiled = opened(draw("x", seed=5, width=1800, height=1200, quality="high"))
+    monkeypatch.setattr(canvas, "_tiles", lambda box, draw: [(box, False)])
+    whole = opened(draw("x", seed=5, width=1800, height=1200, quality="high"))
+    histogram = ImageChops.difference(tiled, whole).convert("L").histogram()
+    assert sum(histogram[128:]) == 0
+    assert sum(histogram[24:]) < 0.01 * 1800 * 1200
 
 
 def test_quality_decides_how_much_there_is_to_see() -> None:

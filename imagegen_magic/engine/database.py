@@ -6,7 +6,6 @@ import asyncio
 import os
 import sqlite3
 import threading
-import time
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
@@ -167,25 +166,12 @@ class Database:
                 connection.close()
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        self._into_wal(connection)
+        connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.row_factory = sqlite3.Row
         if self._version(connection) < len(self._migrations):
             self._migrate(connection)
-
-    def _into_wal(self, connection: sqlite3.Connection) -> None:
-        # changing the mode answers "locked" at once where another process is just creating the file: SQLite does not wait here by itself
-        deadline = time.monotonic() + self._patience
-        while True:
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                if not _name(error).startswith("SQLITE_BUSY") or time.monotonic() >= deadline:
-                    raise
-                time.sleep(0.01)
-            else:
-                return
 
     def _version(self, connection: sqlite3.Connection) -> int:
         """Return the file's version; raises LedgerError where it is not ours, or newer than we are."""

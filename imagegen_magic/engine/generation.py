@@ -336,6 +336,8 @@ async def _claim(settings: Settings, ids: Sequence[int] | None) -> tuple[list[Ta
 
 async def _take_up(job: Job, rows: Sequence[TaskRow], settings: Settings, preview: int | None) -> list[Delivery]:
     session, deliveries = session_of(settings), []
+    for folder in {Path(row.save_dir) for row in rows}:
+        await asyncio.to_thread(files.sweep, folder)
     for position, row in enumerate(rows):
         try:
             gateway = at(registry.get_provider(row.provider, settings.look_alikes), settings, sandbox=row.sandbox)
@@ -376,7 +378,7 @@ def _task_again(row: TaskRow, position: int) -> Task:
     return Task(
         row=row.row,
         position=position,
-        first=row.first,
+        first=row.first + 1,
         pictures=row.count,
         sent=row.sent,
         idempotency_key=row.idempotency_key,

@@ -62,10 +62,10 @@ def _one_line(text: str) -> str:
 
 
 def _refuse_keys(magics: ImageGenMagics, line: str, body: str | None) -> None:
-    where = ""
-    if redaction.looks_like_key(line) or redaction.holds_known_key(line, magics.keys()):
+    keys, where = magics.keys(), ""
+    if redaction.looks_like_key(line) or redaction.holds_known_key(line, keys):
         where = "line"
-    elif body is not None and redaction.holds_known_key(body, magics.keys()):
+    elif redaction.holds_known_key(body or "", keys):
         where = "prompt"
     if where:
         raise UnsupportedOption(

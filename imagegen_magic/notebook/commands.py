@@ -90,8 +90,8 @@ def _abilities(model: Model) -> str:
     facts = [
         f"{len(model.sizes)} ratios",
         "/".join(model.resolutions),
-        "any pixels in the rule" if model.pixel_rule else "",
-        f"n up to {model.max_n} a task",
+        "free pixels" if model.pixel_rule else "",
+        f"up to {model.max_n} pictures a task" if model.max_n > 1 else "one picture a task",
         f"{model.max_references} references" if model.max_references else "",
         "mask" if model.mask else "",
         "transparent" if "transparent" in model.backgrounds else "",
@@ -129,7 +129,7 @@ def _facts(model: Model) -> list[tuple[str, str]]:
         ("format", ", ".join(model.formats)),
         ("compression", f"0-100 for {', '.join(model.compressible)}" if model.compressible else ""),
         ("other sizes", ", ".join(filter(None, ["auto" if model.auto_size else "", str(model.pixel_rule or "")]))),
-        ("pictures", f"up to {model.max_n} a task; more become several tasks"),
+        ("pictures", (f"up to {model.max_n}" if model.max_n > 1 else "one") + " a task; more become several tasks"),
         ("references", f"up to {model.max_references}" + (", and a mask" if model.mask else "") if model.max_references else "none"),
         ("prompt", f"up to {model.max_prompt} characters" if model.max_prompt else ""),
         ("note", model.note),
@@ -178,7 +178,8 @@ def _wait(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None
             raise cells.Interrupted("the waiting stopped; the jobs go on, and so do the gateways.") from None
     if failures:
         raise failures[-1]
-    print(f"{len(jobs)} jobs are done." if jobs else "No job was started with --no-wait.")
+    done = "1 job is done." if len(jobs) == 1 else f"{len(jobs)} jobs are done."
+    print(done if jobs else "No job was started with --no-wait.")
 
 
 def _cancel(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
@@ -213,8 +214,12 @@ def _picture_row(image: GeneratedImage) -> list[str | Cell]:
         f"{image.provider} {image.model}" + (" (sandbox)" if image.sandbox else ""),
         f"{image.width}×{image.height}",
         str(image.cost),
-        str(image.path),
+        _near(image.path, Path.cwd()),
     ]
+
+
+def _near(path: Path, folder: Path) -> str:
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
 
 def _thumbnail(image: GeneratedImage) -> str:

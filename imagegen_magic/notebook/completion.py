@@ -62,28 +62,31 @@ def complete(typed: str, magics: ImageGenMagics, *, is_cell: bool) -> Found:
     """Return what fits at the end of what was typed after the magic's name."""
     words = typed.split()
     fragment = "" if not typed or typed[-1].isspace() else words[-1]
-    if words[:1] == ["--"] and words != [fragment]:
-        return Found()
-    if not is_cell and (command := options.command_for(words[0]) if len(words) > bool(fragment) else None):
-        return _begun(fragment, _command_words(command, words[1:], magics), "param")
-    if value := _VALUE.search(typed):
-        option = options.option_for(value[1])
-        if option is not None and option.metavar:
-            return _begun(value[2], _values(option, typed[: value.start()], magics), "value")
+    before = words[:-1] if fragment else words
+    if before[:1] == ["--"]:
+        return Found()  # all of it is a prompt
+    if not is_cell and before and (command := options.command_for(before[0])):
+        return _begun(fragment, _command_words(command, before[1:], magics))
+    if found := _value(typed, magics):
+        return found
     if fragment.startswith("-"):
-        return _begun(fragment, _flags(typed, fragment), "param")
-    if is_cell or not words or (len(words) == 1 and fragment):
-        commands = [] if is_cell else [command.name for command in options.COMMANDS]
-        return _begun(fragment, [*commands, *([] if fragment else _flags(typed, fragment))], "param")
-    return Found() if fragment or _has_prompt(typed) else _begun("", _flags(typed, ""), "param")
+        return _begun(fragment, _flags(typed, fragment))
+    if not is_cell and not before:
+        return _begun(fragment, [*(command.name for command in options.COMMANDS), *([] if fragment else _flags(typed, ""))])
+    return Found() if fragment or _read(typed).text else _begun("", _flags(typed, ""))
 
 
-def _begun(fragment: str, words: Iterable[str], kind: str) -> Found:
+def _value(typed: str, magics: ImageGenMagics) -> Found | None:
+    """Return what fits as the value of an option that was just typed; None where none was."""
+    match = _VALUE.search(typed)
+    option = options.option_for(match[1]) if match else None
+    if match is None or option is None or not option.metavar:
+        return None
+    return _begun(match[2], _values(option, typed[: match.start()], magics), "value")
+
+
+def _begun(fragment: str, words: Iterable[str], kind: str = "param") -> Found:
     return Found(fragment, tuple(word for word in words if word.lower().startswith(fragment.lower())), kind)
-
-
-def _has_prompt(typed: str) -> bool:
-    return bool(_read(typed).text)
 
 
 def _read(typed: str) -> reading.Line:
@@ -106,7 +109,7 @@ def _command_words(command: options.Command, typed: Sequence[str], magics: Image
         yield from _providers(magics)
     elif command.name == "cancel":
         yield from (str(job.id) for job in magics.jobs if not job.done)
-    yield from (flag for flag in command.flags if flag not in typed[:-1])
+    yield from (flag for flag in command.flags if flag not in typed)
 
 
 def _providers(magics: ImageGenMagics) -> Sequence[str]:

@@ -16,7 +16,7 @@ from imagegen_magic.result import GeneratedImage
 EDGE = 1024  # pixels of a preview's longer edge, unless told otherwise
 
 _QUIET = "font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);line-height:1.5;overflow-wrap:anywhere"
-_STANDS_OUT = "color:var(--jp-warn-color0,#c2570c);font-weight:600"
+_STANDS_OUT = "color:var(--jp-ui-font-color1,inherit);font-weight:600;border-left:3px solid var(--jp-warn-color1,#f57c00);padding-left:6px"
 _DIMMED = "color:var(--jp-ui-font-color2,inherit)"
 
 

@@ -25,9 +25,9 @@ Finding = tuple[str, str, str]
 
 def report(magics: ImageGenMagics, *, network: bool = False) -> Page:
     """Return what was found; asks the gateways' addresses only where `network`, and never sends a key."""
-    findings = list(_findings(magics, network))
+    findings = sorted(_findings(magics, network), key=lambda finding: not finding[2])
     wrong = sum(bool(mend) for _, _, mend in findings)
-    summary = "Nothing needs mending." if not wrong else f"{wrong} thing{'s' if wrong > 1 else ''} to mend, in the last column."
+    summary = "Nothing needs mending." if not wrong else f"{wrong} thing{'s' if wrong > 1 else ''} to mend, on top."
     return Page(Note(summary), Table(("", "found", "to mend"), findings))
 
 
@@ -138,7 +138,7 @@ async def _reach(settings: Settings, provider: Provider) -> Finding:
 
     name = f"network to {provider.name}"
     try:
-        async with session_of(settings).clients.looks.stream("GET", gateways.base_url(provider)) as response:
+        async with session_of(settings).clients.looks.stream("GET", gateways.base_url(provider), headers={}) as response:
             return name, f"answers (HTTP {response.status_code}); no key was sent", ""
     except (NotSent, Lost) as error:
         return name, f"no answer: {error}", "check the connection, the proxy and the address"

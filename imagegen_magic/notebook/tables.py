@@ -158,7 +158,7 @@ def price(plan: Plan) -> str:
     """Return the plan's price with its source and date, or that it is unknown."""
     cost = plan.price
     if cost.amount is None:
-        return "price unknown"
+        return "unknown"
     source = ", ".join(part for part in (cost.source, cost.checked) if part)
     return f"{cost}" + (f" ({source})" if source else "")
 

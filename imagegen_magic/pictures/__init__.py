@@ -1,1 +1,5 @@
-"""What is done to pixels, and nothing else: Pillow in, Pillow out."""
+"""What is done to pixels, and nothing else: bytes and Pillow pictures in, facts and small pictures out.
+
+`decoding` turns bytes into pixels and holds the limits, `verify` says what a picture is, `preview` makes the small one.
+Safe in threads; no setting of the process's own Pillow is obeyed, changed or warned about.
+"""

@@ -67,9 +67,9 @@ class Canvas:
         box = self._box(bounds)
         if box is None:
             return
-        for tile in _tiles(box, draw):
-            mask = _mask(tile, draw)
-            if opacity < 1:
+        for tile, full in _tiles(box, draw):
+            mask = None if full and opacity == 1 else _mask(tile, draw)
+            if mask is not None and opacity < 1:
                 mask = mask.point([round(value * opacity) for value in range(256)])
             self.image.paste(_fill(paint, box, tile), tile, mask)
 
@@ -169,10 +169,11 @@ class Canvas:
 
 
 class Pen:
-    """Draws shapes into an enlarged mask; coordinates are the sheet's."""
+    """Draws shapes into an enlarged mask; coordinates are the sheet's. `rim` is the value of every outline in a coarse mask."""
 
-    def __init__(self, mask: Image.Image, scale: float, left: int, top: int) -> None:
+    def __init__(self, mask: Image.Image, scale: float, left: int, top: int, rim: int | None = None) -> None:
         self._draw = ImageDraw.Draw(mask)
+        self._rim = {} if rim is None else {"outline": rim, "width": 2}
         self._scale = scale
         self._left = left
         self._top = top
@@ -182,17 +183,19 @@ class Pen:
 
     def polygon(self, points: Iterable[Point], value: int = 255) -> None:
         """Fill a polygon; value 0 cuts it out."""
-        self._draw.polygon(self._at(points), fill=value)
+        self._draw.polygon(self._at(points), fill=value, **self._rim)
 
     def disc(self, x: float, y: float, radius: float, value: int = 255) -> None:
         """Fill a disc."""
         if radius > 0:
-            self._draw.ellipse([*self._at([(x - radius, y - radius)])[0], *self._at([(x + radius, y + radius)])[0]], fill=value)
+            self._draw.ellipse(
+                [*self._at([(x - radius, y - radius)])[0], *self._at([(x + radius, y + radius)])[0]], fill=value, **self._rim
+            )
 
     def slice(self, x: float, y: float, radius: float, start: float, end: float, value: int = 255) -> None:
         """Fill a slice of a disc between two angles in degrees, clockwise from three o'clock."""
         corners = [*self._at([(x - radius, y - radius)])[0], *self._at([(x + radius, y + radius)])[0]]
-        self._draw.pieslice(corners, start, end, fill=value)
+        self._draw.pieslice(corners, start, end, fill=value, **self._rim)
 
     def rectangle(self, left: float, top: float, right: float, bottom: float, value: int = 255) -> None:
         """Fill a rectangle."""
@@ -206,19 +209,30 @@ class Pen:
             self._draw.ellipse([x - wide / 2, y - wide / 2, x + wide / 2, y + wide / 2], fill=value)
 
 
-def _tiles(box: Box, draw: Callable[[Pen], None]) -> Iterator[Box]:
-    """Cut a large box into tiles and leave out those that the shape does not touch."""
+def _tiles(box: Box, draw: Callable[[Pen], None]) -> Iterator[tuple[Box, bool]]:
+    """Cut a large box into tiles, leave out those that the shape does not touch, and say which it covers in full."""
     width, height = box[2] - box[0], box[3] - box[1]
     if width * height < _LARGE:
-        yield box
+        yield box, False
         return
-    coarse = Image.new("L", (-(-width // _COARSE), -(-height // _COARSE)))
-    draw(Pen(coarse, 1 / _COARSE, box[0], box[1]))
-    touched = coarse.filter(ImageFilter.MaxFilter(3))
+    touched = _coarse(box, draw, 255).filter(ImageFilter.MaxFilter(3))
+    covered = _coarse(box, draw, 0).filter(ImageFilter.MinFilter(3))
     for tile in _grid(box):
-        seen = (tile[0] - box[0], tile[1] - box[1], tile[2] - box[0] + _COARSE - 1, tile[3] - box[1] + _COARSE - 1)
-        if touched.crop((seen[0] // _COARSE, seen[1] // _COARSE, seen[2] // _COARSE, seen[3] // _COARSE)).getbbox():
-            yield tile
+        seen = (
+            (tile[0] - box[0]) // _COARSE,
+            (tile[1] - box[1]) // _COARSE,
+            -(-(tile[2] - box[0]) // _COARSE),
+            -(-(tile[3] - box[1]) // _COARSE),
+        )
+        if touched.crop(seen).getbbox():
+            yield tile, covered.crop(seen).getextrema()[0] == 255
+
+
+def _coarse(box: Box, draw: Callable[[Pen], None], rim: int) -> Image.Image:
+    """Draw small; outlines count as inside (rim 255) or outside (0), so that no thin stroke or cut is lost."""
+    mask = Image.new("L", (-(-(box[2] - box[0]) // _COARSE), -(-(box[3] - box[1]) // _COARSE)))
+    draw(Pen(mask, 1 / _COARSE, box[0], box[1], rim))
+    return mask
 
 
 def _grid(box: Box) -> Iterator[Box]:

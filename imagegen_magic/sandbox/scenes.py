@@ -401,20 +401,11 @@ def _grove(canvas: Canvas, rng: random.Random, hole: list[Point], tone: Colour, 
 
 
 def _frame(canvas: Canvas, hole: list[Point], tone: Colour, unit: float) -> None:
-    width, height = canvas.width, canvas.height
-    bounds = (0.0, 0.0, float(width), float(height))
-    seam = min(range(len(hole)), key=lambda n: hole[n][0])
-    turned = hole[seam:] + hole[: seam + 1]
-    around = [
-        (-9.0, turned[0][1]),
-        *turned,
-        (-9.0, turned[0][1]),
-        (-9.0, height + 9.0),
-        (width + 9.0, height + 9.0),
-        (width + 9.0, -9.0),
-        (-9.0, -9.0),
-    ]
-    canvas.shadow(around, unit * 0.02, (unit * 0.004, unit * 0.014), 0.42)
+    """Lay a sheet with a hole over the rest; the shadow is that of the hole's rim alone, for the sheet hides all other."""
+    bounds = (0.0, 0.0, float(canvas.width), float(canvas.height))
+    middle = canvas.width / 2, canvas.height / 2
+    rim = [(x + (x - middle[0]) * 0.16, y + (y - middle[1]) * 0.16) for x, y in hole]
+    canvas.shadow([*hole, hole[0], rim[0], *reversed(rim)], unit * 0.02, (unit * 0.004, unit * 0.014), 0.42)
 
     def pen(pen: Pen) -> None:
         pen.rectangle(*bounds)

@@ -1,0 +1,238 @@
+"""From bytes to pixels: what kind of picture it is, whether it is whole and of bearable size, and only then decoded.
+
+Pillow's plugins are called directly: `Image.open` would warn, or obey a limit that belongs to the user's own work.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+
+from imagegen_magic.errors import ImageInvalid
+
+MOST_BYTES = 64 * 2**20
+MOST_PIXELS = 50_000_000
+DECODERS = threading.BoundedSemaphore(2)  # pictures decoded at once: a 4K one takes 33 MB
+
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    struct.error,
+    zlib.error,
+    MemoryError,
+    Image.DecompressionBombError,
+)
+_STRIP = 1 << 18  # px converted at a time: a whole converted 4K copy would double the memory
+_PNG_NEEDED = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"eXIf"})
+
+
+class Kind(NamedTuple):
+    """A file format: what people call it, its MIME type and its usual suffix."""
+
+    name: str
+    mime_type: str
+    suffix: str
+
+
+PNG = Kind("PNG", "image/png", ".png")
+JPEG = Kind("JPEG", "image/jpeg", ".jpg")
+WEBP = Kind("WebP", "image/webp", ".webp")
+
+
+def kind_of(data: bytes) -> Kind:
+    """Return the format that the first bytes tell. Raises ImageInvalid, saying what else it looks like."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return PNG
+    if data.startswith(b"\xff\xd8\xff"):
+        return JPEG
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return WEBP
+    raise ImageInvalid(f"what came is not a PNG, JPEG or WebP picture but {_looks_like(data)}")
+
+
+def decoded(data: bytes) -> Image.Image:
+    """Return the whole picture, all its pixels decoded. Raises ImageInvalid where it is none, not whole, or too large."""
+    if len(data) > MOST_BYTES:
+        raise ImageInvalid(f"the picture has {len(data) / 2**20:.0f} MiB, more than the {MOST_BYTES / 2**20:.0f} MiB that are read")
+    kind = kind_of(data)
+    try:
+        return _decoded(kind, data)
+    except ImageInvalid:
+        raise
+    except _BROKEN as error:
+        raise ImageInvalid(f"the {kind.name} picture is corrupt or cut short ({_words(error)})") from error
+
+
+def orientation(image: Image.Image) -> int:
+    """Return the Exif orientation, 1 to 8; 1 where none can be read."""
+    exif: bytes = image.info.get("exif", b"")
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None:
+        return 1
+    try:
+        (start,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (count,) = struct.unpack_from(f"{order}H", tiff, start)
+        entries = [struct.unpack_from(f"{order}HHIH", tiff, start + 2 + 12 * number) for number in range(count)]
+    except struct.error:
+        return 1
+    return next((value for tag, _, _, value in entries if tag == 0x0112 and 1 <= value <= 8), 1)
+
+
+def strips(image: Image.Image, step: int = 1) -> Iterator[Image.Image]:
+    """Yield the picture from top to bottom in L, RGB or RGBA, whatever its mode, in strips whose heights (but the last) are multiples of `step`."""
+    rows = max(1, _STRIP // image.width // step) * step
+    for top in range(0, image.height, rows):
+        yield _ordinary(image.crop((0, top, image.width, min(image.height, top + rows))))
+
+
+def _ordinary(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits a pixel, which a plain convert would clip
+        return image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    return image.convert("L" if image.mode in ("1", "L", "F") else "RGB")
+
+
+def _decoded(kind: Kind, data: bytes) -> Image.Image:
+    image: Image.Image
+    exif = b""
+    if kind is PNG:
+        image = PngImagePlugin.PngImageFile(io.BytesIO(_whole_png(data)))
+    elif kind is JPEG:
+        data, exif = _whole_jpeg(data)
+        image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+    else:
+        _check_webp(data)
+        image = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
+    _check_pixels(*image.size)
+    image.load()
+    if exif:
+        image.info["exif"] = exif
+    return image
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        claim = f"{width}×{height} ({width * height / 1e6:.0f} megapixels)"
+        raise ImageInvalid(f"the picture claims to be {claim}, more than the {MOST_PIXELS / 1e6:.0f} megapixels that are decoded")
+    if not width * height:
+        raise ImageInvalid("the picture claims to have no pixels")
+
+
+def _whole_png(data: bytes) -> bytes:
+    """Return a PNG whose every chunk is there with a true checksum; without its animation, of which Pillow may warn."""
+    if data[12:16] == b"IHDR" and len(data) >= 24:
+        _check_pixels(*struct.unpack_from(">II", data, 16))
+    chunks = list(_png_chunks(data))
+    if not any(name == b"acTL" for name, _, _ in chunks):
+        return data
+    return data[:8] + b"".join(data[start:end] for name, start, end in chunks if name in _PNG_NEEDED)
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, start and end of every chunk up to IEND. Raises ImageInvalid where the file ends before it or a checksum is wrong."""
+    place, view = 8, memoryview(data)
+    while place + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, place)
+        end = place + 12 + length
+        if end > len(data):
+            break
+        if zlib.crc32(view[place + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
+            raise ImageInvalid(f"the PNG picture is corrupt: a checksum is wrong near byte {place}")
+        name = data[place + 4 : place + 8]
+        yield name, place, end
+        if name == b"IEND":
+            return
+        place = end
+    raise ImageInvalid(f"the PNG picture is cut short: {len(data)} bytes came, and its end is missing")
+
+
+def _whole_jpeg(data: bytes) -> tuple[bytes, bytes]:
+    """Return a JPEG without its Exif, and the Exif, of whose faults Pillow would warn. Raises ImageInvalid where the end is missing."""
+    place, exif, kept = 2, b"", [data[:2]]
+    while data[place : place + 1] == b"\xff" and place + 4 <= len(data):
+        marker = data[place + 1]
+        if marker == 0xFF:  # padding
+            place += 1
+            continue
+        end = place + 2 + struct.unpack_from(">H", data, place + 2)[0]
+        if marker == 0xDA:
+            break
+        if marker == 0xE1 and data[place + 4 : place + 8] == b"Exif":
+            exif = exif or data[place + 4 : end]
+        else:
+            kept.append(data[place:end])
+        place = end
+    if data.find(b"\xff\xd9", place) < 0:
+        raise ImageInvalid(f"the JPEG picture is cut short: {len(data)} bytes came, and its end is missing")
+    return (b"".join([*kept, data[place:]]), exif) if exif else (data, b"")
+
+
+def _check_webp(data: bytes) -> None:
+    """Hold length and canvas against the limits before libwebp makes room for it. Raises ImageInvalid."""
+    if struct.unpack_from("<I", data, 4)[0] + 8 > len(data):
+        raise ImageInvalid(f"the WebP picture is cut short: {len(data)} bytes came, and its end is missing")
+    match data[12:16]:
+        case b"VP8X":
+            width, height = (int.from_bytes(data[place : place + 3], "little") + 1 for place in (24, 27))
+        case b"VP8L":
+            bits = int.from_bytes(data[21:25], "little")
+            width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        case _:
+            width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
+    _check_pixels(width, height)
+
+
+def _words(error: BaseException) -> str:
+    return str(error).split("\n")[0][:100] or type(error).__name__
+
+
+_SIGNS: tuple[tuple[bytes, str], ...] = (
+    (b"GIF8", "a GIF"),
+    (b"BM", "a BMP"),
+    (b"II*\0", "a TIFF"),
+    (b"MM\0*", "a TIFF"),
+    (b"%PDF", "a PDF"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "gzip data"),
+)
+
+
+def _looks_like(data: bytes) -> str:
+    """Say what bytes that are no picture look like."""
+    if not data.strip():
+        return "empty" if not data else "blank"
+    for sign, words in _SIGNS:
+        if data.startswith(sign):
+            return words
+    if data[4:12] in (b"ftypavif", b"ftypavis", b"ftypheic"):
+        return f"{'a HEIC' if data[8:12] == b'heic' else 'an AVIF'} picture"
+    start = data[:400].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if start[:1] in (b"{", b"["):
+        return f"JSON: {_quoted(start)}"
+    if start[:1] == b"<":
+        return "an SVG drawing" if b"<svg" in start.lower() else f"HTML or XML: {_quoted(start)}"
+    text = start.decode("utf-8", "replace")
+    return (
+        f"text: {_quoted(start)}"
+        if text.replace("\ufffd", "\0").replace("\n", " ").isprintable()
+        else f"{len(data)} bytes of something else"
+    )
+
+
+def _quoted(start: bytes) -> str:
+    text = " ".join(start.decode("utf-8", "replace").split())
+    return repr(text[:80] + ("…" if len(text) > 80 else ""))

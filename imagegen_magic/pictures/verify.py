@@ -1,0 +1,57 @@
+"""Whether the bytes that came are a whole picture, and what it is: told from its pixels, never from its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from PIL import Image
+
+from imagegen_magic.pictures.decoding import DECODERS, MOST_BYTES, MOST_PIXELS, decoded, kind_of, strips
+from imagegen_magic.pictures.preview import Preview, fitted, small
+
+__all__ = ["MOST_BYTES", "MOST_PIXELS", "Facts", "verify"]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a picture is: `width` and `height` in pixels as stored, `suffix` with its dot.
+
+    `alpha`: it can say what is transparent; `transparent`: something in it is (None: not looked at).
+    """
+
+    width: int
+    height: int
+    mime_type: str
+    suffix: str
+    alpha: bool
+    transparent: bool | None
+
+
+def verify(data: bytes, *, preview_edge: int | None = None) -> tuple[Facts, Preview | None]:
+    """Return the facts of a whole picture and, with `preview_edge` in px, its preview, decoding once; at most two threads decode at a time.
+
+    Raises ImageInvalid: empty, no picture and what instead, cut short, corrupt, above `MOST_BYTES` or `MOST_PIXELS`.
+    """
+    with DECODERS:
+        image = decoded(data)
+        kind = kind_of(data)
+        alpha = image.has_transparency_data
+        facts = Facts(image.width, image.height, kind.mime_type, kind.suffix, alpha, _transparent(image) if alpha else False)
+        if preview_edge is None:
+            return facts, None
+        copy = small(image, preview_edge)
+        del image
+    return facts, fitted(copy)
+
+
+def _transparent(image: Image.Image) -> bool | None:
+    if image.mode.startswith("I"):
+        return None
+    if image.mode in ("RGBA", "LA"):
+        return _least_alpha(image) < 255
+    return any(_least_alpha(strip) < 255 for strip in strips(image))
+
+
+def _least_alpha(image: Image.Image) -> float:
+    return cast("tuple[float, float]", image.getchannel("A").getextrema())[0]
