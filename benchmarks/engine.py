@@ -67,11 +67,10 @@ async def ours(tasks: int, folder: Path) -> None:
 
 def without_decoding() -> None:
     """Leave the decoder out: what it costs is measured in preview.py."""
-    from imagegen_magic.engine import delivery
-    from imagegen_magic.pictures.verify import Facts
+    from imagegen_magic.pictures import verify
 
-    facts = Facts(1024, 1024, "image/png", ".png", False, None)
-    delivery.verify = lambda content, preview_edge=None: (facts, None)  # type: ignore[assignment]
+    facts = verify.Facts(1024, 1024, "image/png", ".png", False, None)
+    verify.verify = lambda content, preview_edge=None: (facts, None)  # type: ignore[assignment]
 
 
 def measured(side: str, tasks: int, base_url: str) -> dict[str, float]:
@@ -129,7 +128,9 @@ def compare(tasks: int, rounds: int) -> None:
             f"  {side}: wall {middle[side, 'wall']:7.3f} s   CPU {middle[side, 'cpu']:7.3f} s   "
             f"memory +{middle[side, 'memory']:5.1f} MB   looks {middle[side, 'looks']:.0f}"
         )
-    print(f"  ours / bare: wall {wall:.3f}   CPU {cpu:.3f}   looks {middle['ours', 'looks'] / middle['bare', 'looks']:.3f}   goal: {', '.join(goals)}")
+    print(
+        f"  ours / bare: wall {wall:.3f}   CPU {cpu:.3f}   looks {middle['ours', 'looks'] / middle['bare', 'looks']:.3f}   goal: {', '.join(goals)}"
+    )
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -184,7 +185,8 @@ class Notebook:
         return dict(json.loads(self.path.read_text(encoding="utf-8")))
 
     def picture(self, cell: int, path: Path) -> None:
-        """Take a screenshot of one cell, from its prompt to its last output."""
+        """Take a screenshot of one cell, from its prompt to its last output, while another is the active one."""
+        self.page.evaluate(f"() => {{{_select(0 if cell else 1)}}}")
         place = self.page.locator(".jp-Notebook .jp-Cell").nth(cell)
         place.scroll_into_view_if_needed()
         place.screenshot(path=path)
@@ -224,3 +226,37 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
         except OSError:
             time.sleep(0.1)
     raise RuntimeError(f"JupyterLab did not start:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+STORY = (
+    "%load_ext imagegen_magic",
+    "%%imagegen -p evolink --sandbox --size 16:9 --quality medium\nAn ancient castle beneath a starry sky",
+    "%%imagegen -p apimart --sandbox --size 3:2 --quality medium -n 6 -o foxes\nA red fox asleep in fresh snow, seen from above",
+)
+
+
+def take_pictures(folder: Path) -> list[Path]:
+    """Write `running-1-light.png`, `finished-2-dark.png`, … into `folder`: each of the story's cells, at work and done, in both themes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as place, Lab(Path(place), IMAGEGEN_HOME=f"{place}/home") as lab:
+        for theme in ("light", "dark"):
+            with lab.open(f"{theme}.ipynb", STORY, theme=f"JupyterLab {theme.title()}", density=2) as notebook:
+                notebook.run(0)
+                for cell in range(1, len(STORY)):
+                    _take_pair(notebook, cell, folder, theme)
+    return sorted(folder.glob("*.png"))
+
+
+def _take_pair(notebook: Notebook, cell: int, folder: Path, theme: str) -> None:
+    notebook.start(cell)
+    notebook.output_area(cell).get_by_role("button", name="Cancel").wait_for()
+    notebook.page.wait_for_timeout(1200)
+    notebook.picture(cell, folder / f"running-{cell}-{theme}.png")
+    notebook.until(lambda: not notebook.busy(cell), "the cell to end")
+    notebook.page.wait_for_timeout(500)
+    notebook.picture(cell, folder / f"finished-{cell}-{theme}.png")
+
+
+if __name__ == "__main__":
+    for taken in take_pictures(Path(sys.argv[1])):
+        print(taken)

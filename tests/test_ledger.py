@@ -425,6 +425,23 @@ def test_a_slip_in_the_work_reaches_its_caller_as_it_is(ledger: Ledger) -> None:
     run(ledger.check())
 
 
+def test_an_error_in_the_thread_never_leaves_anybody_waiting(ledger: Ledger, home: Path) -> None:
+    """A rollback that fails, a lock that comes between: everybody hears of it, and afterwards it works again."""
+
+    def broken(connection: sqlite3.Connection) -> None:
+        connection.close()
+        raise OSError("broken")
+
+    async def work() -> list[Any]:
+        orders = [ledger._database.run(broken), *(ledger.add([JOB]) for _ in range(3))]
+        return await asyncio.gather(*orders, return_exceptions=True)
+
+    for outcome in run(work()):
+        assert isinstance(outcome, LedgerError)
+        assert str(home) in outcome.what
+    run(ledger.check())
+
+
 def test_a_write_whose_caller_is_cancelled_is_still_done(ledger: Ledger, home: Path) -> None:
     """An interrupt right after the gateway's yes does not lose the task id."""
 
@@ -436,6 +453,7 @@ def test_a_write_whose_caller_is_cancelled_is_still_done(ledger: Ledger, home: P
             await asyncio.sleep(0.02)
             mark.cancel()
             other.execute("COMMIT")
+        await ledger.check()
         return row
 
     row = run(work())
@@ -494,10 +512,14 @@ def test_closing_finishes_what_waits(ledger: Ledger, home: Path) -> None:
         [(_, rows)] = await ledger.add([replace(JOB, tasks=list(JOB.tasks) * 5)])
         with closing(sqlite3.connect(home / "ledger.sqlite", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            marks = [asyncio.ensure_future(ledger.mark(row, "submitting")) for row in rows]
+            marks = [asyncio.ensure_future(ledger.mark(rows[0], "submitting"))]
             await asyncio.sleep(0.02)
+            marks += [asyncio.ensure_future(ledger.mark(row, "submitting")) for row in rows[1:]]
+            await asyncio.sleep(0)
             closer = threading.Thread(target=ledger.close)
             closer.start()
+            while ledger._database._thread is not None:
+                await asyncio.sleep(0.001)
             other.execute("COMMIT")
         await asyncio.gather(*marks)
         closer.join()
@@ -1023,6 +1045,7 @@ def test_another_programs_database_is_left_alone(home: Path) -> None:
     assert "another program's database" in told(home).what
     with closing(sqlite3.connect(home / "ledger.sqlite")) as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
 
 
 def test_a_corrupt_ledger_is_told_and_kept(home: Path) -> None:

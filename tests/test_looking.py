@@ -51,21 +51,21 @@ class TestGoals:
 
     def test_after_twenty_durations_looks_are_halved_and_pictures_seen_as_soon(self) -> None:
         """With 20 durations remembered: at most 1.65 s of lag at half of the requests of a look every 3 s, no class above 1.7 s."""
-        outcome = sim.simulate(sim.rule(20), tasks=3000)
+        outcome = sim.simulate(sim.rule(20), tasks=1200)
         assert outcome.lag <= 1.65
         assert outcome.requests <= 0.5
         assert max(outcome.lags) <= 1.7
 
     def test_the_goals_hold_where_a_page_asks_for_a_first_look_after_ten_seconds(self) -> None:
         """A later first look costs no goal."""
-        outcome = sim.simulate(sim.rule(20, first=10), tasks=3000)
+        outcome = sim.simulate(sim.rule(20, first=10), tasks=1200)
         assert outcome.lag <= 1.65
         assert outcome.requests <= 0.5
         assert max(outcome.lags) <= 1.7
 
     def test_with_nothing_remembered_never_worse_than_a_fixed_plan(self) -> None:
         """Without history neither more lag nor more requests than 15 s, then every 3 s."""
-        ours, fixed = sim.simulate(sim.rule(0), tasks=1500), sim.simulate(sim.every(3, 15), tasks=1500)
+        ours, fixed = sim.simulate(sim.rule(0), tasks=600), sim.simulate(sim.every(3, 15), tasks=600)
         assert ours.lag <= fixed.lag
         assert ours.requests <= fixed.requests
 
@@ -76,20 +76,20 @@ class TestGoals:
 
     def test_learning_from_its_own_looks_reaches_the_same(self) -> None:
         """Remembering only the middle of the last two looks, the first 20 tasks already need about half of the requests."""
-        outcome = sim.learning(20, 100)
+        outcome = sim.learning(20, 40)
         assert outcome.lag <= 1.7
         assert outcome.requests <= 0.55
 
     def test_two_seconds_where_the_page_allows_it(self) -> None:
         """A shorter least interval shortens the lag, without more requests than a fixed 3 s needs by far."""
-        outcome = sim.simulate(sim.rule(20, least=2, first=2), tasks=1500)
+        outcome = sim.simulate(sim.rule(20, least=2, first=2), tasks=600)
         assert outcome.lag <= 1.45
         assert outcome.requests <= 0.6
 
     @pytest.mark.parametrize(("median", "p95"), sim.CLASSES[2:])
     def test_a_hundred_tasks_share_their_looks(self, median: float, p95: float) -> None:
         """100 long tasks together need at most 2 % of the single looks every 3 s, at no more than 1.6 s of lag."""
-        many = sim.crowds(24, 100, median, p95)
+        many = sim.crowds(12, 100, median, p95)
         assert many.queries / many.fixed <= 0.02
         assert many.lag <= 1.6
 

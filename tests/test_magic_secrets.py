@@ -175,3 +175,16 @@ def test_the_trace_is_redacted(shell, monkeypatch, capsys):
     for text in (trace, shown[0], str(caught.value)):
         assert not [secret for secret in (SECRET, OPAQUE, "plain-looking-one") if secret in text]
         assert "[key]" in text
+
+
+def test_a_look_alikes_key_is_known_too(shell, own_world, monkeypatch):
+    """A configured gateway's key is watched for, whatever its variable is called, even while the configuration is being mended."""
+    look_alike = 'like = "apimart"\nbase_url = "https://zeta.example"\nkey_variable = "ZETA_SECRET_WORD"\n'
+    (own_world / "pyproject.toml").write_text(f"[tool.imagegen.providers.zeta]\n{look_alike}")
+    monkeypatch.setenv("ZETA_SECRET_WORD", "zeta-word")
+    monkeypatch.setenv("EVOLINK_API_KEY", "evolink-word")
+    with pytest.raises(UnsupportedOption, match="This line holds something like a key"):
+        shell.run("%imagegen --dry-run --name zeta-word a fox")
+    (own_world / "pyproject.toml").write_text("[tool.imagegen]\nspeed = 3\n")
+    with pytest.raises(UnsupportedOption, match="This line holds something like a key"):
+        shell.run("%imagegen --dry-run --name evolink-word a fox")

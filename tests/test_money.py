@@ -426,6 +426,19 @@ def test_what_a_model_cannot_do_is_refused_before_anything_is_sent(server):
     assert server.submissions("too large") == []
 
 
+def test_a_sandbox_that_hangs_is_left_after_a_while(monkeypatch):
+    """The sandbox in this process keeps no time of its own, so we do."""
+    monkeypatch.setenv("IMAGEGEN_SUBMIT_TIMEOUT", "0.3")
+    with pytest.raises(SubmissionUnknown):
+        _make("[[fault: hang-after-accept]] a fox", sandbox=True)
+
+
+def test_no_two_tasks_of_the_sandbox_draw_the_same(server):
+    """As with a real gateway, asking again gives another picture."""
+    made = _make("the same words", "xingchao", n=3)
+    assert len({image.data for image in made}) == 3
+
+
 def test_costs_are_the_gateways_own_and_never_zero_for_unknown(server):
     """Dollars from the answer, credits from the reservation, unknown where nobody says."""
     measured, reserved, unknown = (_make("money", name, size="1:1").cost for name in ("gccai", "evolink", "xingchao"))

@@ -78,10 +78,10 @@ def test_never_more_often_than_the_gateway_allows():
 
 def test_all_open_tasks_share_one_request_per_fifty():
     """120 tasks are three requests a round, and each task is in one of them once."""
-    gateway = Gateway(0.2)
+    gateway = Gateway(0.9)
 
     async def main():
-        lookout = _lookout(gateway, batch=50, least=0.05)
+        lookout = _lookout(gateway, batch=50, least=0.5)
         return await asyncio.gather(*(_watch(lookout, f"t{i}") for i in range(120)))
 
     done = asyncio.run(main())

@@ -110,7 +110,7 @@ class Database:
             try:
                 connection = self._connected()
                 connection.execute("BEGIN IMMEDIATE" if any(order.writes for order in batch) else "BEGIN")
-            except (sqlite3.Error, OSError, LedgerError) as error:
+            except Exception as error:  # whatever it is, those who wait must hear of it
                 self._disconnect()
                 return [_Failure(self._explained(error, order)) for order in batch]
             return self._commit(connection, batch)
@@ -120,8 +120,7 @@ class Database:
             outcomes = [order.work(connection) for order in batch]
             connection.execute("COMMIT")
         except Exception as error:  # every kind of it belongs to the one who gave the order, never to this thread
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            self._roll_back(connection)
             return [_Failure(self._explained(error, batch[0]))] if len(batch) == 1 else self._each_alone(connection, batch)
         self.transactions += any(order.writes for order in batch)
         return outcomes
@@ -132,11 +131,17 @@ class Database:
         for order in batch:
             try:
                 connection.execute("BEGIN IMMEDIATE")
-            except sqlite3.Error as error:
-                outcomes.append(_Failure(self._explained(error, order)))
-            else:
-                outcomes += self._commit(connection, [order])
+            except sqlite3.Error as error:  # not to be asked again for each: that may have taken all our patience
+                return outcomes + [_Failure(self._explained(error, each)) for each in batch[len(outcomes) :]]
+            outcomes += self._commit(connection, [order])
         return outcomes
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._disconnect()
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is not None and self._file == self._identity():
@@ -166,11 +171,12 @@ class Database:
                 connection.close()
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
+        version = self._version(connection)  # before anything is changed: the file may be another program's
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.row_factory = sqlite3.Row
-        if self._version(connection) < len(self._migrations):
+        if version < len(self._migrations):
             self._migrate(connection)
 
     def _version(self, connection: sqlite3.Connection) -> int:
@@ -197,8 +203,7 @@ class Database:
             connection.execute(f"PRAGMA user_version = {len(self._migrations)}")
             connection.execute("COMMIT")
         finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            self._roll_back(connection)
 
     def _explained(self, error: Exception, order: _Order) -> Exception:
         """Return the error in our words, with what is known of the charge; a programming error stays what it is."""
@@ -298,5 +303,5 @@ def _after_fork_in_child() -> None:
     _forking.release()
 
 
-if False:
+if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

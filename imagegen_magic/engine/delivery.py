@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
@@ -31,11 +32,13 @@ from imagegen_magic.errors import (
     SubmissionUnknown,
     TaskTimeout,
 )
-from imagegen_magic.pictures.preview import Preview
-from imagegen_magic.pictures.verify import Facts, verify
 from imagegen_magic.providers.base import Call, Done, Failed, Submission, Waiting
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost, GeneratedImage, Progress, Stage
+
+if TYPE_CHECKING:
+    from imagegen_magic.pictures.preview import Preview
+    from imagegen_magic.pictures.verify import Facts
 
 _KNOCKS = 5  # tries to reach a gateway that cannot be connected to
 _FETCHES = 4  # tries to download a picture over a bad network
@@ -261,6 +264,7 @@ class Delivery:
     async def _wait(self) -> None:
         task = self.task
         lookout = self._session.lookout(self._gateway)
+        asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "imagegen_magic.pictures.verify")
         try:
             state = await lookout.watch(
                 task.task_id, submitted=task.submitted, durations=self._history.durations, tell=self._heard, now=task.resumed
@@ -358,6 +362,8 @@ class Delivery:
         self._tell_it(self._image(picture, url, facts, preview, saved.path, unlike))
 
     def _verify_and_save(self, content: bytes, number: int) -> tuple[Facts, Preview | None, files.Saved, tuple[str, ...]]:
+        from imagegen_magic.pictures.verify import verify  # and with it Pillow, while or after the gateway works
+
         facts, preview = verify(content, preview_edge=self.order.preview_edge)
         unlike = differences(self.order.expected, self.order.size_asked, facts) + self._missing()
         saved = files.save(content, self.order.save_dir, self.order.stem, number, facts.suffix, self._sidecar(content, facts, unlike))

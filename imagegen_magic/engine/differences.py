@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from imagegen_magic.pictures.verify import Facts
 from imagegen_magic.request import Size
+
+if TYPE_CHECKING:
+    from imagegen_magic.pictures.verify import Facts
 
 _SAME_SHAPE = 0.03  # relative; tables round edges to multiples of 16
 

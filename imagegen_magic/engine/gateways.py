@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from imagegen_magic.engine import keys
@@ -39,9 +39,9 @@ class Gateway:
         return f"{self.provider.name} (sandbox)" if self.sandbox else self.provider.name
 
 
-def known(settings: Settings) -> Sequence[Provider]:
-    """Return every gateway there is: built in, configured, and plugged in."""
-    return registry.all_providers(settings.look_alikes)
+def known(settings: Settings) -> Iterator[Provider]:
+    """Yield every gateway there is: built in, configured, and plugged in; nothing is looked for before the first is wanted."""
+    yield from registry.all_providers(settings.look_alikes)
 
 
 def base_url(provider: Provider) -> str:

@@ -91,6 +91,7 @@ class Lane:
 
     def __init__(self, clients: Clients, *, size: int = LANE, timeout: float = 30.0) -> None:
         self._clients, self._size = clients, size
+        self._patience = timeout
         self._timeout = {"connect": 10.0, "read": timeout, "write": timeout, "pool": None}
         self._open: dict[Any, httpx.AsyncBaseTransport] = {}
         self._queue = asyncio.Semaphore(size)
@@ -124,7 +125,8 @@ class Lane:
                     method, url, headers={**_HEADERS, **headers}, content=content, extensions={"timeout": self._timeout}
                 )
                 transport = await self._transport(url, guarded)
-                response = await transport.handle_async_request(request)
+                async with asyncio.timeout(self._patience if _in_sandbox(url) else None):  # it keeps no time of its own
+                    response = await transport.handle_async_request(request)
                 try:
                     yield response
                 finally:

@@ -101,6 +101,8 @@ class _Engine:
         await self.loop.shutdown_default_executor()
 
 
+# before concurrent.futures shuts its threads, which what must be brought to its end still needs; atexit would come after
+_at_exit: Callable[[Callable[[], None]], Any] = getattr(threading, "_register_atexit", atexit.register)
 _current: _Engine | None = None
 _starting = threading.Lock()
 
@@ -110,7 +112,7 @@ def _engine() -> _Engine:
     with _starting:
         if _current is None or _current.pid != os.getpid() or _current.loop.is_closed():
             _current = _Engine()
-            atexit.register(_current.stop)
+            _at_exit(_current.stop)
         return _current
 
 
@@ -128,7 +130,6 @@ def stop() -> None:
     global _current
     engine, _current = _current, None
     if engine is not None:
-        atexit.unregister(engine.stop)
         engine.stop()
 
 

@@ -9,12 +9,13 @@ from imagegen_magic.notebook.board import Board, Row
 
 _BOX = (72, 48)  # CSS pixels that a frame fits into
 _PERIOD = 1.6  # seconds of one sweep
-_FRAMES = 4  # at most beside one another
+FRAMES = 4  # at most beside one another
+_GAP = 4  # CSS pixels between frames
 
 STYLE = """<style>
 .imagegen-row{display:flex;align-items:center;gap:12px;margin:4px 0;line-height:1.4;
  font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);color:var(--jp-ui-font-color1,inherit)}
-.imagegen-frames{display:flex;gap:4px;flex:none;min-width:72px}
+.imagegen-frames{display:flex;gap:4px;flex:none}
 .imagegen-frame{display:block;position:relative;overflow:hidden;box-sizing:border-box;border-radius:3px;
  border:1px solid var(--jp-border-color2,rgba(127,127,127,.4));background:var(--jp-layout-color2,rgba(127,127,127,.12))}
 .imagegen-frame>img{display:block;width:100%;height:100%;object-fit:cover}
@@ -23,7 +24,8 @@ STYLE = """<style>
  background-image:linear-gradient(100deg,transparent 30%,var(--jp-brand-color1,#1976d2) 50%,transparent 70%);
  background-size:300% 100%;opacity:.55;animation:imagegen-sweep 1.6s linear infinite}
 .imagegen-failed{border-color:var(--jp-error-color1,#d32f2f);border-style:dashed;background:none}
-.imagegen-quiet{color:var(--jp-ui-font-color2,inherit)}
+.imagegen-about{line-height:1.4;font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);
+ color:var(--jp-ui-font-color2,inherit)}
 .imagegen-words{overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
 @keyframes imagegen-sweep{from{background-position:100% 0}to{background-position:-50% 0}}
 @media (prefers-reduced-motion:reduce){.imagegen-sweep{animation:none;background:var(--jp-brand-color1,#1976d2);opacity:.2}}
@@ -36,26 +38,33 @@ def shape(width: int, height: int) -> tuple[int, int]:
     return max(14, round(width * scale)), max(14, round(height * scale))
 
 
-def row_html(row: Row, now: float, frame: tuple[int, int], pictures: int = 1, thumbnails: Sequence[str] = ()) -> str:
-    """Return one task: a frame for each of its pictures (a thumbnail's data address once it is there) and its stage in words."""
+def row_html(row: Row, now: float, frame: tuple[int, int], pictures: int = 1, thumbnails: Sequence[str] = (), columns: int = 1) -> str:
+    """Return one task: a frame for each of its pictures (a thumbnail's data address once it is there) and its stage in words.
+
+    `columns` is the most frames that a row of the job has, so that the words of all stand in one line.
+    """
     words = row.words(now)
-    frames = [_picture(address, frame, row) for address in thumbnails[:_FRAMES]]
-    for _ in range(min(pictures, _FRAMES) - len(frames)):
+    frames = [_picture(address, frame, row) for address in thumbnails[:FRAMES]]
+    for _ in range(min(pictures, FRAMES) - len(frames)):
         frames.append(_frame(row, words, now, frame))
-    return _row("".join(frames), words)
+    return _row("".join(frames), words, columns * (frame[0] + _GAP) - _GAP)
 
 
 def total_html(board: Board, now: float) -> str:
     """Return all tasks as one bar with their counts."""
     fill = f'<span class="imagegen-fill" style="width:{board.fraction:.1%}"></span>'
     words = board.words(now)
-    return _row(_box((240, 16), f'role="progressbar" aria-valuetext="{escape(words)}"', fill), words)
+    return _row(_box((240, 16), f'role="progressbar" aria-valuetext="{escape(words)}"', fill), words, 240)
 
 
-def _row(frames: str, words: str) -> str:
-    return (
-        f'<div class="imagegen-row"><span class="imagegen-frames">{frames}</span><span class="imagegen-words">{escape(words)}</span></div>'
-    )
+def about_html(lines: Sequence[str]) -> str:
+    """Return what is being made, and what should be known of it, as quiet lines."""
+    return "".join(f'<div class="imagegen-about">{escape(words)}</div>' for words in lines)
+
+
+def _row(frames: str, words: str, width: int) -> str:
+    place = f'<span class="imagegen-frames" style="min-width:{width}px">{frames}</span>'
+    return f'<div class="imagegen-row">{place}<span class="imagegen-words">{escape(words)}</span></div>'
 
 
 def _frame(row: Row, words: str, now: float, frame: tuple[int, int]) -> str:

@@ -141,10 +141,12 @@ def _resume(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> No
 
     settings = magics.settings()
     magics.greeted = True
-    if not generation.ledger(settings).waiting():
-        print("Nothing is waiting.")
+    job = generation.resume(settings)
+    if job.expecting:
+        cells.follow(magics, job)
         return
-    cells.follow(magics, generation.resume(settings))
+    cells.say(job.note)
+    print("Nothing is waiting.")
 
 
 def _jobs(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
@@ -253,6 +255,7 @@ def _login(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> Non
     provider = registry.get_provider(arguments[0], settings.look_alikes)
     secret = _ask(provider)
     keys.remember(provider.name, secret)
+    magics.signed_in.append(provider)
     print(f"The key of {provider.title} is remembered until this kernel ends. Nothing was sent; the next cell tries it.")
     if "--save" in flags:
         keys.save(provider.name, secret, settings.home)

@@ -15,9 +15,11 @@ from imagegen_magic.result import GeneratedImage
 
 EDGE = 1024  # pixels of a preview's longer edge, unless told otherwise
 
-_QUIET = "font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);line-height:1.5;overflow-wrap:anywhere"
-_STANDS_OUT = "color:var(--jp-ui-font-color1,inherit);font-weight:600;border-left:3px solid var(--jp-warn-color1,#f57c00);padding-left:6px"
-_DIMMED = "color:var(--jp-ui-font-color2,inherit)"
+_QUIET = (
+    "font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);line-height:1.5;"
+    "margin-bottom:6px;overflow-wrap:anywhere;color:var(--jp-ui-font-color2,inherit)"
+)
+_STANDS_OUT = "color:var(--jp-ui-font-color1,inherit);border-left:3px solid var(--jp-warn-color1,#f57c00);padding-left:6px"
 
 
 class Bundle(NamedTuple):
@@ -69,7 +71,7 @@ def bundle(image: GeneratedImage, *, edge: int = EDGE) -> Bundle:
 
     text = f"{image.path.name}, {image.width}×{image.height}"
     small = image.preview
-    if small is None or max(small.width, small.height) != min(edge, max(image.width, image.height)):
+    if small is None or max(small.width, small.height) > edge:
         try:
             small = preview(image.data, edge=edge)
         except (OSError, ImageInvalid) as error:
@@ -99,7 +101,7 @@ def caption(image: GeneratedImage, *, folder: Path | None = None) -> Caption:
 def _caption_html(differences: tuple[str, ...], facts: list[str], path: str, address: str) -> str:
     loud = [f'<strong style="{_STANDS_OUT}">{escape(words)}</strong>' for words in differences]
     link = f'<a href="{escape(address)}">{escape(path)}</a>' if address else escape(path)
-    return f'<div style="{_QUIET};{_DIMMED}">{" · ".join([*loud, *map(escape, facts), link])}</div>'
+    return f'<div style="{_QUIET}">{" · ".join([*loud, *map(escape, facts), link])}</div>'
 
 
 def _from(path: Path, folder: Path) -> tuple[str, str]:
@@ -118,8 +120,8 @@ def duration(seconds: float) -> str:
 
 def line(text: str, *, stands_out: bool = False) -> Bundle:
     """Return one line of words as an output."""
-    words = f'<span style="{_STANDS_OUT}">{escape(text)}</span>' if stands_out else escape(text)
-    return Caption(text, f'<div style="{_QUIET};{_DIMMED}">{words}</div>').bundle()
+    style = f"{_QUIET};{_STANDS_OUT}" if stands_out else _QUIET
+    return Caption(text, f'<div style="{style}">{escape(text)}</div>').bundle()
 
 
 def lines(captions: Mapping[int, Caption]) -> Bundle:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.notebook import bar
 from imagegen_magic.notebook.board import Board
-from imagegen_magic.notebook.display import Bundle, Canvas, line
+from imagegen_magic.notebook.display import Bundle, Canvas
 
 if TYPE_CHECKING:
     from imagegen_magic.result import GeneratedImage
@@ -120,10 +120,15 @@ class Widget(Plain):
     def _html(self, board: Board, now: float) -> list[str]:
         if board.many:
             return [bar.total_html(board, now)]
+        pictures = [max(self._expected(task), len(row.images)) for task, row in enumerate(board.rows)]
+        columns = min(max(pictures), bar.FRAMES)
         return [
-            bar.row_html(row, now, self._frame, self._pictures[task] if task < len(self._pictures) else 1, self._thumbnails.get(task, ()))
+            bar.row_html(row, now, self._frame, pictures[task], self._thumbnails.get(task, ()), columns)
             for task, row in enumerate(board.rows)
         ]
+
+    def _expected(self, task: int) -> int:
+        return self._pictures[task] if task < len(self._pictures) else 1
 
     async def open(self, board: Board, now: float) -> None:
         """Build the widgets in a thread (the import alone takes tens of milliseconds) and show them."""
@@ -142,9 +147,9 @@ class Widget(Plain):
         self._button = ipywidgets.Button(description="Cancel", tooltip=_STOP_HINT, layout=fixed)
         self._button.on_click(self._clicked)
         _answer_while_busy(self._button, self._cancel)
-        about = "".join(line(words).data["text/html"] for words in (self._title, *self._warnings))
+        about = bar.STYLE + bar.about_html([self._title, *self._warnings])
         self._foot = ipywidgets.HBox(
-            [self._button, ipywidgets.HTML(bar.STYLE + about, layout=self._layout)],
+            [self._button, ipywidgets.HTML(about, layout=self._layout)],
             layout=ipywidgets.Layout(align_items="center", margin="2px 0", grid_gap="12px"),
         )
         self._box = ipywidgets.VBox([self._foot], layout=ipywidgets.Layout(margin="0"))

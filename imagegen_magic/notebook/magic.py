@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from imagegen_magic.notebook import options, verbatim
 if TYPE_CHECKING:
     from imagegen_magic.engine.keys import Key
     from imagegen_magic.engine.settings import Settings
+    from imagegen_magic.providers.base import Provider
 
 _MATCHER = "imagegen_magic"
 
@@ -20,8 +22,8 @@ _MATCHER = "imagegen_magic"
 class ImageGenMagics(Magics):
     """`%imagegen`, `%%imagegen` and their defaults; an unset default leaves the word to pyproject.toml, the environment, the gateway.
 
-    `jobs` holds what this session started with --no-wait; `trace` the last error's, redacted; `greeted` says
-    that waiting pictures were told of.
+    `jobs` holds what this session started with --no-wait, `signed_in` the gateways it has a key of by login; `trace` is
+    the last error's, redacted; `greeted` says that waiting pictures were told of.
     """
 
     shell: Any  # never None once made
@@ -31,6 +33,7 @@ class ImageGenMagics(Magics):
         super().__init__(shell=shell)
         self.folder = Path.cwd()  # beside the notebook: a kernel starts there, and a later %cd does not move the pictures
         self.jobs: list[Any] = []
+        self.signed_in: list[Provider] = []
         self.trace = ""
         self.greeted = False
         _attach(self)
@@ -52,17 +55,19 @@ class ImageGenMagics(Magics):
         return settings.load(self.folder).replace("%config", **said)
 
     def keys(self) -> list[Key]:
-        """Return every key of this session, to be kept unseen."""
+        """Return the keys of this session's gateways, to be kept unseen.
+
+        Gateways of other packages count from their login on; looking for them costs a scan of everything installed.
+        """
         from imagegen_magic.engine import keys
         from imagegen_magic.errors import ImageGenError
         from imagegen_magic.providers import registry
 
-        try:
+        providers = [registry.get_provider(name) for name in registry.BUILT_IN]
+        with suppress(ImageGenError):  # a misconfigured gateway must not keep the others' keys from being blotted out
             look_alikes = self.settings().look_alikes
-            providers = registry.all_providers(look_alikes)
-        except ImageGenError:
-            providers = registry.all_providers({})  # a misconfigured gateway must not keep the others' keys from being blotted out
-        return [key for provider in providers if (key := keys.find(provider))]
+            providers += [registry.get_provider(name, look_alikes) for name in look_alikes]
+        return [key for provider in (*providers, *self.signed_in) if (key := keys.find(provider))]
 
 
 def _attach(magics: ImageGenMagics) -> None:

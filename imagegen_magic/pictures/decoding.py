@@ -10,7 +10,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
@@ -32,7 +32,7 @@ _BROKEN = (
     MemoryError,
     Image.DecompressionBombError,
 )
-_STRIP = 1 << 18  # px converted at a time: a whole converted 4K copy would double the memory
+_STRIP = 1 << 16  # px converted at a time: a whole converted 4K copy would double the memory
 _PNG_NEEDED = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"eXIf"})
 
 
@@ -90,10 +90,15 @@ def orientation(image: Image.Image) -> int:
 
 
 def strips(image: Image.Image, step: int = 1) -> Iterator[Image.Image]:
-    """Yield the picture from top to bottom in L, RGB or RGBA, whatever its mode, in strips whose heights (but the last) are multiples of `step`."""
+    """Yield the picture from top to bottom in L, RGB or RGBA, whatever its mode; each strip but the last has a multiple of `step` rows."""
     rows = max(1, _STRIP // image.width // step) * step
     for top in range(0, image.height, rows):
         yield _ordinary(image.crop((0, top, image.width, min(image.height, top + rows))))
+
+
+def least_alpha(image: Image.Image) -> float:
+    """Return the alpha, 0 to 255, of the most transparent pixel of an RGBA or LA picture."""
+    return cast("tuple[float, float]", image.getchannel("A").getextrema())[0]
 
 
 def _ordinary(image: Image.Image) -> Image.Image:

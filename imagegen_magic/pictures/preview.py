@@ -6,11 +6,10 @@ import base64
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
 
 from PIL import Image
 
-from imagegen_magic.pictures.decoding import DECODERS, decoded, orientation, strips
+from imagegen_magic.pictures.decoding import DECODERS, decoded, least_alpha, orientation, strips
 
 EDGE = 1024  # px
 LIMIT = 150_000  # bytes
@@ -71,7 +70,7 @@ def small(image: Image.Image, edge: int = EDGE) -> Image.Image:
 
 def fitted(image: Image.Image, limit: int = LIMIT) -> Preview:
     """Return the picture (L, RGB or RGBA) in at most `limit` bytes: by quality first, then by making it smaller."""
-    if image.mode == "RGBA" and _least_alpha(image) == 255:
+    if image.mode == "RGBA" and least_alpha(image) == 255:
         image = image.convert("RGB")
     mime_type, attempts = ("image/png", _pngs) if image.mode == "RGBA" else ("image/jpeg", _jpegs)
     while True:
@@ -84,12 +83,14 @@ def fitted(image: Image.Image, limit: int = LIMIT) -> Preview:
 def _converted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Return the picture at `size` in L, RGB or RGBA, from strips that are first made smaller by a whole factor."""
     factor = max(1, min(image.width // size[0], image.height // size[1]))
-    parts = [strip.reduce(factor) for strip in strips(image, factor)]
-    whole = Image.new(parts[0].mode, (parts[0].width, sum(part.height for part in parts)))
+    whole: Image.Image | None = None
     top = 0
-    for part in parts:
+    for strip in strips(image, factor):
+        part = strip.reduce(factor)
+        whole = whole or Image.new(part.mode, (part.width, -(-image.height // factor)))
         whole.paste(part, (0, top))
         top += part.height
+    assert whole is not None  # every picture has a row
     return whole.resize(size, Image.Resampling.LANCZOS, box=(0, 0, image.width / factor, image.height / factor))
 
 
@@ -107,7 +108,3 @@ def _saved(image: Image.Image, kind: str, **options: int) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, icc_profile=image.info.get("icc_profile"), **options)
     return file.getvalue()
-
-
-def _least_alpha(image: Image.Image) -> float:
-    return cast("tuple[float, float]", image.getchannel("A").getextrema())[0]

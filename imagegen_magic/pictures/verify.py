@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 from PIL import Image
 
-from imagegen_magic.pictures.decoding import DECODERS, MOST_BYTES, MOST_PIXELS, decoded, kind_of, strips
+from imagegen_magic.pictures.decoding import DECODERS, MOST_BYTES, MOST_PIXELS, decoded, kind_of, least_alpha, strips
 from imagegen_magic.pictures.preview import Preview, fitted, small
 
 __all__ = ["MOST_BYTES", "MOST_PIXELS", "Facts", "verify"]
@@ -48,10 +47,4 @@ def verify(data: bytes, *, preview_edge: int | None = None) -> tuple[Facts, Prev
 def _transparent(image: Image.Image) -> bool | None:
     if image.mode.startswith("I"):
         return None
-    if image.mode in ("RGBA", "LA"):
-        return _least_alpha(image) < 255
-    return any(_least_alpha(strip) < 255 for strip in strips(image))
-
-
-def _least_alpha(image: Image.Image) -> float:
-    return cast("tuple[float, float]", image.getchannel("A").getextrema())[0]
+    return any(least_alpha(strip) < 255 for strip in strips(image))

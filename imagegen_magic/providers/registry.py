@@ -7,6 +7,7 @@ import functools
 import importlib
 import pkgutil
 import re
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -156,9 +157,15 @@ def _unknown(name: str, names: Iterable[str]) -> UnknownProvider:
 
 def _entry_points() -> dict[str, EntryPoint]:
     """Return what other packages register, by name; the files of this folder keep theirs."""
-    from importlib.metadata import entry_points  # costs milliseconds, and only those who name another gateway
+    return dict(_scan(tuple(sys.path)))
 
-    return {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in BUILT_IN}
+
+@functools.lru_cache(maxsize=4)
+def _scan(path: tuple[str, ...]) -> tuple[tuple[str, EntryPoint], ...]:
+    """Look through all installed packages, which costs milliseconds, once for each search path."""
+    from importlib.metadata import entry_points
+
+    return tuple((entry.name, entry) for entry in entry_points(group=GROUP) if entry.name not in BUILT_IN)
 
 
 def _registered(taken: Iterable[str]) -> Iterator[Provider]:

@@ -117,6 +117,7 @@ class Sandbox:
             created=self.clock(),
             seconds=seconds if self.duration is None else self.duration,
             idempotency_key=entry.idempotency_key,
+            take=self.store.times(order.prompt),
             faults={name for name, _ in directives(order.prompt) if KINDS[name].phase == "task"},
         )
         self.store.add(task)

@@ -1,6 +1,6 @@
 """The gateways' wire formats from their own side: what they accept, what they refuse and in which words.
 
-Bodies are judged by the seed documents' pages, as the providers' tables hold them, with what each gateway does where a page
+Bodies are judged by the gateways' own pages, as the providers' tables hold them, with what each gateway does where a page
 says so: gccai turns `transparent` into auto and clamps n for gpt-image-1, evolink reads `×`, xingchao's `size` beats ratio.
 """
 
@@ -203,7 +203,7 @@ def _why(view: View) -> tuple[str, str]:
 
 
 class Apimart(Dialect):
-    """The dialect of apimart and gccai: an envelope of code and data (seed documents 000, 001 and 004)."""
+    """The dialect of apimart and gccai: an envelope of code and data (their pages for gpt-image-2-official and GPT-Image 1 and 1.5)."""
 
     words: ClassVar[Mapping[str, str]] = {"queued": "submitted", "running": "in_progress", "completed": "completed", "failed": "failed"}
 
@@ -300,7 +300,7 @@ def _duration(seconds: float) -> float | int:
 
 
 class Evolink(Dialect):
-    """Evolink's dialect: flat tasks (seed document 003)."""
+    """Evolink's dialect: flat tasks (its page for gpt-image-2)."""
 
     _AUTO: ClassVar[tuple[Pixels, ...]] = ((1024, 1024), (1536, 1024), (1024, 1536))
 
@@ -379,7 +379,7 @@ def _callback(url: str) -> None:
 
 
 class Xingchao(Dialect):
-    """Xingchao's dialect: one picture a task, and refusals inside the normal envelope (seed document 002)."""
+    """Xingchao's dialect: one picture a task, and refusals inside the normal envelope (its page for GPT Image 2)."""
 
     submit_path: ClassVar[str] = "/v1/image2/images"
     task_path: ClassVar[str] = "/v1/result/{task_id}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,7 +19,8 @@ _KEPT_DAYS = 8  # longer than any gateway keeps a picture
 class Task:
     """An accepted task: what is to be drawn, since when (epoch seconds), for how long (seconds), at what price.
 
-    `pixels` is what each of the `n` pictures will measure; `faults` are the names of those that cling to it.
+    `pixels` is what each of the `n` pictures will measure; `take` counts the tasks of the same prompt before it, as no gateway
+    draws the same twice; `faults` are the names of those that cling to it.
     """
 
     id: str
@@ -35,6 +37,7 @@ class Task:
     created: float
     seconds: float
     idempotency_key: str = ""
+    take: int = 0
     faults: set[str] = field(default_factory=set)
 
     @property
@@ -64,6 +67,7 @@ class Store:
         self.home = home
         self._tasks: dict[str, Task] = {}
         self._keys: dict[tuple[str, str], str] = {}
+        self._asked: Counter[str] = Counter()
         self._read: dict[Path, int] = {}
         self._reading = threading.Lock()
 
@@ -89,6 +93,10 @@ class Store:
     def by_key(self, provider: str, idempotency_key: str) -> Task | None:
         """Return the task that was submitted with that Idempotency-Key."""
         return self._tasks.get(self._keys.get((provider, idempotency_key), ""))
+
+    def times(self, prompt: str) -> int:
+        """Return how many tasks have asked for this prompt."""
+        return self._asked[prompt]
 
     def refresh(self) -> None:
         """Read what this and other processes have appended since; old days are swept away."""
@@ -126,6 +134,7 @@ class Store:
 
     def _remember(self, task: Task) -> None:
         self._tasks[task.id] = task
+        self._asked[task.prompt] += 1
         if task.idempotency_key:
             self._keys[task.provider, task.idempotency_key] = task.id
 

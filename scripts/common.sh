@@ -1,0 +1,85 @@
+# Shared by the scripts here: find a Python, make a virtual environment, find a browser. To be sourced.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# python_is PYTHON MINOR…: whether it runs and is 3.MINOR; without MINOR, whether it is 3.11 or newer.
+python_is() {
+    "$1" -c 'import sys; v, *minors = sys.version_info[:2], *map(int, sys.argv[1:])
+sys.exit(not (v[0] == 3 and v[1] in minors if minors else v >= (3, 11)))' "${@:2}" >/dev/null 2>&1
+}
+
+# find_python: the one that everything runs on; the variable PYTHON goes before the PATH.
+find_python() {
+    local name
+    for name in ${PYTHON:+"$PYTHON"} python3.13 python3.12 python3.11 python3; do
+        if python_is "$name"; then
+            command -v "$name"
+            return
+        fi
+    done
+    die "This needs Python 3.11 or newer, and the PATH has none: install one (on Debian: apt-get install python3 python3-pip)."
+}
+
+# find_minor MINOR: a Python 3.MINOR of the PATH, or of pyenv; fails where the machine has none.
+find_minor() {
+    local name
+    for name in "python3.$1" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3."$1".*/bin/python; do
+        if python_is "$name" "$1"; then
+            command -v "$name"
+            return
+        fi
+    done
+    return 1
+}
+
+# make_venv PYTHON FOLDER: a virtual environment with pip, also where Python comes without ensurepip, as Debian's does.
+make_venv() {
+    if python_is "$2/bin/python" && "$2/bin/python" -m pip --version >/dev/null 2>&1; then
+        return
+    fi
+    rm -rf "$2"
+    say "making $2 with $("$1" --version)"
+    if "$1" -m venv "$2" >/dev/null 2>&1; then
+        return
+    fi
+    rm -rf "$2"
+    "$1" -m venv --without-pip "$2"
+    "$1" -m pip --python "$2/bin/python" install -qq pip ||
+        die "$1 has neither ensurepip nor a pip of 22.3 or newer: install one (on Debian: apt-get install python3-venv)."
+}
+
+# install_into FOLDER WHAT…: install packages quietly.
+install_into() {
+    say "installing into $1 (a minute or two, the first time)"
+    "$1/bin/python" -m pip install -qq --disable-pip-version-check "${@:2}"
+}
+
+# has_browser VENV: whether there is a Chromium or Chrome on the PATH, or one that Playwright has downloaded.
+has_browser() {
+    local name
+    for name in chromium chromium-browser google-chrome chrome; do
+        if command -v "$name" >/dev/null; then
+            return
+        fi
+    done
+    "$1/bin/python" -c 'import os, sys
+from playwright.sync_api import sync_playwright
+with sync_playwright() as playwright:
+    sys.exit(not os.path.exists(playwright.chromium.executable_path))' >/dev/null 2>&1
+}
+
+# need_browser VENV: a browser for the tests; installed where that is possible without asking anybody.
+need_browser() {
+    if has_browser "$1"; then
+        return
+    fi
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "installing chromium"
+        apt-get update -qq >&2 && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null || true
+    fi
+    has_browser "$1" || die "The tests need a browser: install Chromium (on Debian: apt-get install chromium), or run $1/bin/python -m playwright install chromium."
+}

@@ -1,0 +1,76 @@
+"""Writes the README's tables anew from the package's own data: `python scripts/readme_tables.py`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from imagegen_magic.notebook import options
+from imagegen_magic.providers import registry
+from imagegen_magic.providers.base import Model, Provider
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+def gateways() -> str:
+    """Return the table of gateways, one row a model."""
+    heads = ("`-p`", "`-m`", "ratios", "resolution", "other sizes", "quality", "pictures a task", "references", "background", "format")
+    return _table(heads, [row for provider in registry.all_providers() for row in _rows(provider)])
+
+
+def _rows(provider: Provider) -> Iterator[Sequence[str]]:
+    for number, model in enumerate(provider.models):
+        name = f"[`{provider.name}`]({provider.docs_url})" if number == 0 else ""
+        yield name, _name(model), str(len(model.sizes)), _tiers(model), _other_sizes(model), *_fields(model)
+
+
+def _name(model: Model) -> str:
+    return f"`{model.name}`" + (f" (retired {model.retired})" if model.retired else "")
+
+
+def _tiers(model: Model) -> str:
+    def words(tier: str) -> str:
+        having = [ratio for ratio, tiers in model.sizes.items() if tier in tiers]
+        return tier if len(having) == len(model.sizes) else f"{tier} at {' '.join(having)}"
+
+    return ", ".join(words(tier) for tier in model.resolutions)
+
+
+def _other_sizes(model: Model) -> str:
+    kinds = ("auto" if model.auto_size else "", "pixels" if model.pixel_rule else "")
+    return ", ".join(filter(None, kinds))
+
+
+def _fields(model: Model) -> tuple[str, ...]:
+    qualities = " ".join(f"**{word}**" if word == model.default_quality else word for word in model.qualities)
+    references = f"{model.max_references}" + (", mask" if model.mask else "")
+    return qualities, str(model.max_n), references, " ".join(model.backgrounds), " ".join(model.formats)
+
+
+def settings() -> str:
+    """Return the table of settings that are no option of a cell."""
+    own = [option for option in options.settings() if not option.flags]
+    return _table(("setting", "meaning"), [(f"`{option.name}`", option.help) for option in own])
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *([cell or "–" if number else cell for number, cell in enumerate(row)] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+TABLES = {"gateways": gateways, "options": options.markdown_table, "commands": options.command_table, "settings": settings}
+
+
+def renewed(text: str) -> str:
+    """Return the README with each table between its two comments made anew."""
+    for name, table in TABLES.items():
+        between = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+        text, found = between.subn(lambda marks, table=table: f"{marks[1]}{table()}\n{marks[2]}", text)
+        if found != 1:
+            raise ValueError(f"the README must have one place for the table of {name}, not {found}")
+    return text
+
+
+if __name__ == "__main__":
+    README.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8")
