@@ -155,6 +155,7 @@ def test_no_wait_output_turns_into_pictures(lab):
 
 
 CONTRAST = """element => {
+  if (!element.isConnected) return 0;
   const light = text => { const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return [r, g, b, a]; };
   const ground = (() => { for (let node = element; node; node = node.parentElement) {
     const color = light(getComputedStyle(node).backgroundColor); if (color[3] === 1) return color; } })();
@@ -173,7 +174,8 @@ def test_words_are_readable_in_both_themes(lab, gateway, theme):
     with opened(lab, "theme", "%%imagegen -p evolink -q low -s 3:1\nReadable", theme=theme) as notebook:
         notebook.start(1)
         area = notebook.output_area(1)
-        assert area.locator(".imagegen-words").last.evaluate(CONTRAST) > 7
+        area.get_by_role("button", name="Cancel").wait_for()
+        notebook.until(lambda: area.locator(".imagegen-words").evaluate(CONTRAST) > 7, "readable words")
         area.locator("img").wait_for()
         assert area.locator("strong").evaluate(CONTRAST) > 4.5
         assert area.get_by_role("link").locator("xpath=..").evaluate(CONTRAST) > 4.5

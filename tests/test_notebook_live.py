@@ -143,6 +143,13 @@ def test_at_most_ten_updates_a_second(front):
     assert 0 < front.model_updates - before <= 10 * seconds + 4
 
 
+def test_row_is_sent_when_its_words_change(front):
+    """A row that sweeps is not sent ten times a second, but when there is something new to read."""
+    before = front.model_updates
+    front.run("follow(usual(2.5))")
+    assert front.model_updates - before <= 8
+
+
 @pytest.mark.parametrize("over_subshell", [False, True])
 def test_cancel_works_while_the_cell_runs(front, over_subshell):
     """A click ends the waiting long before the job's own end, with a subshell as JupyterLab sends it, and without as others do."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from imagegen_magic.engine.http import LANE, Answer, Lost, NotSent
-from imagegen_magic.engine.looking import Durations, next_look, together
+from imagegen_magic.engine.looking import Durations, beat, next_look, next_shared_look, together
 from imagegen_magic.errors import APIError, ImageGenError, NotFound
 from imagegen_magic.providers.base import Cadence, Call, Done, Failed, Provider, TaskState, Waiting
 
@@ -76,13 +76,20 @@ class Lookout:
         return self._provider.read_task(answer.content)
 
     def _schedule(self, item: _Open, due: float | None = None) -> None:
-        if due is None:
-            cadence = self._cadence
-            elapsed, last = time.time() - item.submitted, item.looked - item.submitted
-            due = item.submitted + next_look(elapsed, last, item.durations(), least=cadence.least, first=cadence.first)
-        item.due = due
+        item.due = due = self._due(item) if due is None else due
         heapq.heappush(self._queue, (due, next(self._order), item))
         self._wake.set()
+
+    def _due(self, item: _Open) -> float:
+        """Return when to look at a task next; where tasks can share a look, on beats common to all of them."""
+        now, durations, least, first = time.time(), item.durations(), self._cadence.least, self._cadence.first
+        if self._batch and self._queue:
+            return next_shared_look(now, item.submitted, item.looked, durations, least=least, first=first)
+        return item.submitted + next_look(now - item.submitted, item.looked - item.submitted, durations, least=least, first=first)
+
+    def _free_since(self, item: _Open) -> float:
+        """Return the last look, as far as taking a task along is concerned: not before its first look is allowed."""
+        return max(item.looked, item.submitted + self._cadence.first - self._cadence.least)
 
     async def _run(self) -> None:
         while self._queue or self._under_way:
@@ -109,7 +116,7 @@ class Lookout:
 
     def _lots(self, now: float) -> list[list[_Open]]:
         """Take what is due off the queue: alone, or with all that may come along in one batch query."""
-        window = 2.0 if self._batch else 0.0
+        window = 2 * beat(self._cadence.least) if self._batch else 0.0
         if not self._queue or self._queue[0][0] > now:
             return []
         near = []
@@ -119,7 +126,8 @@ class Lookout:
                 near.append(item)
         if not self._batch:
             return [[item] for item in near]
-        lots = together([(item, item.due, item.looked) for item in near], now, least=self._cadence.least, batch=self._batch, window=window)
+        due = [(item, item.due, self._free_since(item)) for item in near]
+        lots = together(due, now, least=self._cadence.least, batch=self._batch, window=window)
         taken = {id(item) for lot in lots for item in lot}
         for item in near:
             if id(item) not in taken:

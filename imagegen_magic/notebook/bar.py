@@ -9,6 +9,7 @@ from imagegen_magic.notebook.board import Board, Row
 
 _BOX = (72, 48)  # CSS pixels that a frame fits into
 _PERIOD = 1.6  # seconds of one sweep
+_FROM_START = "animation-delay:0s"
 FRAMES = 4  # at most beside one another
 _GAP = 4  # CSS pixels between frames
 
@@ -46,8 +47,13 @@ def row_html(row: Row, now: float, frame: tuple[int, int], pictures: int = 1, th
     words = row.words(now)
     frames = [_picture(address, frame, row) for address in thumbnails[:FRAMES]]
     for _ in range(min(pictures, FRAMES) - len(frames)):
-        frames.append(_frame(row, words, now, frame))
+        frames.append(_frame(row, words, frame))
     return _row("".join(frames), words, columns * (frame[0] + _GAP) - _GAP)
+
+
+def in_phase(html: str, now: float) -> str:
+    """Let the sweep go on where it was, although each redrawing makes new elements."""
+    return html.replace(_FROM_START, f"animation-delay:-{now % _PERIOD:.2f}s")
 
 
 def total_html(board: Board, now: float) -> str:
@@ -67,7 +73,7 @@ def _row(frames: str, words: str, width: int) -> str:
     return f'<div class="imagegen-row">{place}<span class="imagegen-words">{escape(words)}</span></div>'
 
 
-def _frame(row: Row, words: str, now: float, frame: tuple[int, int]) -> str:
+def _frame(row: Row, words: str, frame: tuple[int, int]) -> str:
     told = f'role="progressbar" aria-valuetext="{escape(words)}"'
     if row.stage == "failed":
         return _box(frame, told, "", "imagegen-failed")
@@ -76,8 +82,7 @@ def _frame(row: Row, words: str, now: float, frame: tuple[int, int]) -> str:
     if row.fraction is not None:
         told += f' aria-valuenow="{row.fraction:.2f}" aria-valuemin="0" aria-valuemax="1"'
         return _box(frame, told, f'<span class="imagegen-fill" style="width:{row.fraction:.1%}"></span>')
-    # the sweep goes on where it was, although each redrawing makes a new element
-    return _box(frame, told, f'<span class="imagegen-sweep" style="animation-delay:-{now % _PERIOD:.2f}s"></span>')
+    return _box(frame, told, f'<span class="imagegen-sweep" style="{_FROM_START}"></span>')
 
 
 def _picture(address: str, frame: tuple[int, int], row: Row) -> str:

@@ -111,6 +111,7 @@ class Widget(Plain):
         self._pictures = pictures
         self._thumbnails: dict[int, list[str]] = {}
         self._rows: list[Any] = []
+        self._drawn: dict[int, str] = {}
         self._box: Any = None
 
     def _first(self) -> Bundle:
@@ -162,9 +163,10 @@ class Widget(Plain):
         await self._draw_thumbnails(board)
         rows = self._html(board, now)
         self._fit(len(rows))
-        for widget, html in zip(self._rows, rows, strict=True):
-            if widget.value != html:
-                widget.value = html
+        for number, html in enumerate(rows):
+            if self._drawn.get(number) != html:
+                self._drawn[number] = html
+                self._rows[number].value = bar.in_phase(html, now)
         if board.stopping and not self._button.disabled:
             self._button.description, self._button.disabled = "Stopping", True
 

@@ -69,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words.error(str(error))
     try:
         listener = socket.create_server((host, port), backlog=2048)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it; else each answer's body waits 40 ms
     except OSError as error:
         print(f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}", file=sys.stderr)
         return 1

@@ -1,0 +1,73 @@
+"""One cheapest picture at each real gateway whose key is in the environment: `scripts/test -m live`. It costs money; CI never runs it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from imagegen_magic import ImageRequest, generate, run
+from imagegen_magic.providers import registry
+
+PROJECT = Path(__file__).resolve().parent.parent
+GATEWAYS = [registry.get_provider(name) for name in registry.BUILT_IN]
+# read while pytest collects, before the fixture that empties every test's environment
+KEYS = {one.name: os.environ.get(one.key_variable, "") for one in GATEWAYS}
+ADDRESSES = {one.name: os.environ.get(f"{one.name.upper()}_BASE_URL", "") for one in GATEWAYS}
+
+
+def cheapest(provider):
+    """Return the request for the cheapest picture of a gateway's first model: square, its least tier, low quality."""
+    model = provider.models[0]
+    quality = "low" if "low" in model.qualities else None
+    return ImageRequest(
+        "A small red circle on white", model=model.name, size="1:1", resolution=next(iter(model.resolutions), None), quality=quality
+    )
+
+
+@pytest.mark.parametrize("provider", GATEWAYS, ids=lambda one: one.name)
+def test_the_cheapest_request_is_one(provider):
+    """Each gateway can do it: one picture, in one task, of its least pixels, nothing but low quality."""
+    plan = provider.plan(cheapest(provider))
+    assert plan.count == len(plan.calls) == 1
+    assert plan.request.quality == "low"
+    assert plan.request.resolution == "1k"
+
+
+@pytest.mark.live
+@pytest.mark.timeout(660)
+@pytest.mark.parametrize("provider", GATEWAYS, ids=lambda one: one.name)
+def test_the_contract_still_holds(provider, monkeypatch):
+    """The gateway accepts, makes and hands over a picture of the pixels that its page promises."""
+    if not KEYS[provider.name]:
+        pytest.skip(f"{provider.key_variable} is not set")
+    monkeypatch.setenv(provider.key_variable, KEYS[provider.name])
+    if ADDRESSES[provider.name]:
+        monkeypatch.setenv(f"{provider.name.upper()}_BASE_URL", ADDRESSES[provider.name])
+    generation = run(generate(cheapest(provider), provider=provider.name, timeout=600))
+    (picture,) = generation
+    with Image.open(picture.path) as opened:
+        opened.load()
+        assert opened.size == (picture.width, picture.height)
+    assert picture.differences == ()
+    assert not picture.sandbox
+    print(f"{provider.name}: {picture.width}x{picture.height}, {generation.cost}, {generation.seconds:.0f} s, {picture.path}")
+
+
+def _collected(*arguments):
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", __file__, *arguments]
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False).stdout
+
+
+def test_live_tests_do_not_run_by_default():
+    """Whoever runs the tests pays nothing: what costs money must be asked for by name."""
+    assert "test_the_contract_still_holds" not in _collected()
+    assert "deselected" in _collected()
+    assert _collected("-m", "live").count("test_the_contract_still_holds") == len(GATEWAYS)
+
+
+def test_ci_does_not_ask_for_them():
+    """CI never selects the live tests."""
+    assert "live" not in (PROJECT / ".ci" / "run").read_text()

@@ -1,0 +1,192 @@
+"""The notebooks tell what is true: each runs from top to bottom in a real kernel, on the sandbox."""
+
+import base64
+import functools
+import io
+import json
+import re
+from pathlib import Path
+
+import nbclient
+import nbformat
+import pytest
+from frontend import environment
+from PIL import Image
+
+PROJECT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+MOST_BYTES = 1_000_000  # of an executed notebook: it is committed, mailed and opened in browsers
+PICTURES = ("image/png", "image/jpeg")
+
+
+def read(path):
+    """Return a notebook as nbformat reads it."""
+    return nbformat.read(path, as_version=4)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Run a notebook in a kernel of its own, without a key, once: gives the executed notebook and the folder where it ran."""
+
+    @functools.cache
+    def once(path):
+        folder, notebook = tmp_path_factory.mktemp(path.stem), read(path)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment(folder).items():
+                patch.setenv(name, value)
+            nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(folder)}}).execute()
+        return notebook, folder
+
+    return once
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def executed(request, run):
+    """Each notebook after its run, and its folder."""
+    return run(request.param)
+
+
+@pytest.fixture
+def story(run):
+    """The quickstart's executed cells by their ids, and its folder."""
+    notebook, folder = run(PROJECT / "notebooks" / "quickstart.ipynb")
+    return {cell.id: cell for cell in notebook.cells}, folder
+
+
+def pictures(cell):
+    """Return the MIME type and the Pillow picture of each picture in a cell's outputs."""
+    found = [(mime, output.data[mime]) for output in cell.get("outputs", []) for mime in PICTURES if mime in output.get("data", {})]
+    return [(mime, Image.open(io.BytesIO(base64.b64decode(content)))) for mime, content in found]
+
+
+def words(cell):
+    """Return all that a person can read in a cell's outputs."""
+    return "\n".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell.outputs)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_committed_notebooks_are_clean(path):
+    """A committed notebook is valid, has no outputs and no counts, and names no kernel but the usual one."""
+    notebook = read(path)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.outputs for cell in code if cell.outputs] == []
+    assert {cell.execution_count for cell in code} == {None}
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+
+
+def test_executed_notebooks_hold_pictures(executed):
+    """There are pictures in the outputs, all whole, none larger than a preview, and no widget is left behind."""
+    notebook, _ = executed
+    found = [picture for cell in notebook.cells for picture in pictures(cell)]
+    assert len(found) >= 1
+    for _, picture in found:
+        picture.load()
+        assert max(picture.size) <= 1024
+    assert "widgets" not in notebook.metadata
+    assert "widget-view" not in json.dumps(notebook)
+
+
+def test_executed_notebooks_stay_small(executed):
+    """With all its outputs the notebook is a file that nobody is afraid to commit."""
+    notebook, _ = executed
+    assert len(nbformat.writes(notebook).encode()) <= MOST_BYTES
+
+
+def test_executed_notebooks_leave_originals_on_disk(executed):
+    """Each caption's file is on disk, decodes to the pixels it names, and has its record beside it."""
+    notebook, folder = executed
+    captions = re.findall(
+        r"(\d+)×(\d+) · .* · (imagegen/\S+)", "\n".join(words(cell) for cell in notebook.cells if cell.cell_type == "code")
+    )
+    assert captions
+    for width, height, path in captions:
+        with Image.open(folder / path) as picture:
+            picture.load()
+            assert picture.size == (int(width), int(height))
+        record = json.loads((folder / path).with_suffix(".json").read_text(encoding="utf-8"))
+        assert record["sandbox"] is True
+        assert record["prompt"]
+
+
+def test_only_the_announced_errors_happen(executed):
+    """Only cells that say so end in an error, and each error is one line that says whose move it is."""
+    notebook, _ = executed
+    errors = [(cell, output) for cell in notebook.cells for output in cell.get("outputs", []) if output.output_type == "error"]
+    for cell, error in errors:
+        assert "raises-exception" in cell.metadata.tags
+        assert len(error.traceback) == 1
+        assert "\n" not in error.evalue
+
+
+def test_first_picture_says_that_it_is_the_sandbox(story):
+    """The first cell shows a picture and names the sandbox."""
+    cells, _ = story
+    ((mime, _),) = pictures(cells["first"])
+    assert mime == "image/jpeg"
+    assert "(sandbox)" in words(cells["first"])
+
+
+def test_options_give_what_they_ask_for(story):
+    """Two pictures of the pixels that 16:9 at 2k has there, and the variable that holds them."""
+    cells, _ = story
+    assert len(pictures(cells["options"])) == 2
+    assert words(cells["options"]).count("2048×1152 · evolink") == 2
+    assert words(cells["generation"]).count("2048x1152") == 2
+    assert "together: " in words(cells["generation"])
+    assert max(pictures(cells["pillow"])[0][1].size) == 320
+
+
+def test_plan_sends_nothing(story):
+    """The dry run shows the calls, the pixels and a price with its source; no such picture exists afterwards."""
+    cells, folder = story
+    shown = words(cells["plan"])
+    assert "3840×2160" in shown
+    assert shown.count("POST /v1/images/generations") == 2
+    assert re.search(r"about \$\d", shown)
+    assert list((folder / "imagegen").glob("*fox*")) == []
+
+
+def test_refusal_names_who_can(story):
+    """4k at 1:1 is refused at apimart, with the gateways that can."""
+    cells, _ = story
+    (error,) = cells["refusal"].outputs
+    assert error.ename == "UnsupportedOption"
+    assert "gccai" in error.evalue
+    assert "evolink" in error.evalue
+
+
+def test_patience_ends_and_resume_collects(story):
+    """The impatient cell ends without a picture, and resume brings it."""
+    cells, _ = story
+    assert [output.ename for output in cells["patience"].outputs if output.output_type == "error"] == ["TaskTimeout"]
+    assert pictures(cells["patience"]) == []
+    assert len(pictures(cells["resume"])) == 1
+    assert "lighthouse" in words(cells["resume"])
+
+
+def test_history_and_show(story):
+    """History lists all of it, newest first, and show brings back the first picture."""
+    cells, _ = story
+    listed = words(cells["history"])
+    assert listed.index("A lighthouse in a storm") < listed.index("An ancient castle beneath a starry sky")
+    assert len(pictures(cells["show"])) == 1
+    assert "castle-starry-sky" in words(cells["show"])
+
+
+def test_python_awaits_several_gateways(story):
+    """`await generate()` works in the notebook, on three gateways at once, and a picture shows itself."""
+    cells, folder = story
+    assert [line.split()[0] for line in words(cells["python"]).splitlines()] == ["apimart", "gccai", "xingchao"]
+    assert len(list((folder / "imagegen").glob("forest-autumn-*.png"))) == 3
+    assert len(pictures(cells["last"])) == 1
+
+
+def test_the_notebook_tells_the_readmes_story():
+    """What the README shows first is what the quickstart runs first."""
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    sources = [cell.source for cell in read(PROJECT / "notebooks" / "quickstart.ipynb").cells if cell.cell_type == "code"]
+    first = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)[:2]
+    assert first[0].strip() in sources[0]
+    assert first[1].strip() == sources[1]

@@ -1,0 +1,322 @@
+"""The README is true: its tables are the package's data, its commands exist, its examples run, its pictures are there."""
+
+import importlib.util
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from shells import a_shell
+
+from imagegen_magic import generate, run
+from imagegen_magic.engine import settings as engine_settings
+from imagegen_magic.notebook import options
+from imagegen_magic.providers import registry
+from imagegen_magic.providers.base import Provider
+from imagegen_magic.request import ImageRequest
+
+PROJECT = Path(__file__).resolve().parent.parent
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^( *)```(\w*)\n(.*?)^ *```", README, re.MULTILINE | re.DOTALL)
+
+
+def blocks(language, containing=""):
+    """Return the README's code blocks of a language, without the list's indentation."""
+    found = [re.sub(f"^{indent}", "", code, flags=re.MULTILINE) for indent, kind, code in BLOCKS if kind == language]
+    return [code for code in found if containing in code]
+
+
+def block(language, containing):
+    """Return the one block of a language that contains something."""
+    (found,) = blocks(language, containing)
+    return found
+
+
+@pytest.fixture
+def shell():
+    """A shell with the extension loaded."""
+    with a_shell() as shell:
+        yield shell
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """The script that writes the README's tables."""
+    spec = importlib.util.spec_from_file_location("readme_tables", PROJECT / "scripts" / "readme_tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tables_are_made_from_the_data(tables):
+    """Written anew from the package's data, the README stays as it is (else run scripts/readme_tables.py)."""
+    assert tables.renewed(README) == README
+
+
+def test_a_lost_table_is_noticed(tables):
+    """Without its two comments a table would silently stay away."""
+    with pytest.raises(ValueError, match="gateways"):
+        tables.renewed(README.replace("<!-- gateways -->", ""))
+
+
+def test_every_gateway_and_model_is_there(tables):
+    """The table names each gateway and model, with its ratios, tiers, largest n and references."""
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in tables.gateways().splitlines()[2:]]
+    models = [model for provider in registry.all_providers() for model in provider.models]
+    assert [row[1].split()[0] for row in rows] == [f"`{model.name}`" for model in models]
+    assert [(row[2], row[6], row[7].split(",")[0]) for row in rows] == [
+        (str(len(model.sizes)), str(model.max_n), str(model.max_references)) for model in models
+    ]
+    assert [row[0] for row in rows if row[0]] == [f"[`{one.name}`]({one.docs_url})" for one in registry.all_providers()]
+    by_model = {row[1]: row for row in rows}
+    assert by_model["`gpt-image-2-r`"][3] == "1k"
+    assert "transparent" in by_model["`gpt-image-1.5-official`"][8]
+
+
+def test_the_limits_of_4k_are_told(tables):
+    """Where a tier exists at some ratios only, the table says at which."""
+    (row,) = [line for line in tables.gateways().splitlines() if "`apimart`" in line]
+    assert "1k, 2k, 4k at 16:9 9:16 2:1 1:2 21:9 9:21" in row
+
+
+@pytest.mark.parametrize("option", [option for option in options.OPTIONS if option.flags], ids=lambda option: option.name)
+def test_every_option_is_in_readme_and_help(option):
+    """Whoever reads either finds every flag."""
+    assert [flag for flag in option.flags if f"`{flag}`" not in README] == []
+    assert [flag for flag in option.flags if not re.search(rf"(^|[ ,]){flag}\b", options.help_text(), re.MULTILINE)] == []
+
+
+@pytest.mark.parametrize("command", options.COMMANDS, ids=lambda command: command.name)
+def test_every_subcommand_is_in_readme_and_help(command):
+    """Whoever reads either finds every subcommand."""
+    assert f"`%imagegen {command.name}" in README
+    assert f"%imagegen {command.name}" in options.help_text()
+
+
+def test_every_setting_is_in_the_readme():
+    """What can be configured is an option in the table or in the list of the other settings."""
+    listed = {option.name for option in options.OPTIONS if option.setting and all(f"`{flag}`" in README for flag in option.flags)}
+    listed -= {option.name for option in options.OPTIONS if not option.flags and f"`{option.name}`" not in README}
+    assert listed == set(engine_settings.KNOWN)
+
+
+def test_every_key_variable_is_in_the_readme():
+    """The variables of the built-in gateways' keys are named."""
+    assert [one.key_variable for one in registry.all_providers() if f"`{one.key_variable}`" not in README] == []
+
+
+def test_first_picture_in_five_lines(shell):
+    """The README's first five lines, two of them in the shell, lead to a picture without a key, and a line says where it is from."""
+    lines, (load, first, *_) = blocks("")[0], blocks("python")
+    assert len((lines + load + first).splitlines()) == 5
+    shell.run(load)
+    shell.run(first.rstrip("\n"))
+    assert "sandbox" in shell.shown()[0]
+    (picture,) = shell.variables["_imagegen"]
+    assert picture.sandbox
+    assert picture.request.prompt == "An ancient castle beneath a starry sky"
+    assert picture.path.is_file()
+
+
+def test_the_cell_with_options(shell, monkeypatch):
+    """The second example does what the text below it says, and the preview is as small as promised."""
+    monkeypatch.setenv("IMAGEGEN_SANDBOX", "1")
+    shell.run(block("python", "-o castles").rstrip("\n"))
+    castles = shell.variables["castles"]
+    assert [(picture.width, picture.height) for picture in castles] == [(2048, 1152)] * 2
+    with castles[0].open() as picture:
+        assert picture.size == (2048, 1152)
+    assert castles[0].path.parent.name == "imagegen"
+    assert castles[0].path.with_suffix(".json").is_file()
+    assert max(castles[0].preview.width, castles[0].preview.height) <= 1024
+    assert len(castles[0].preview.data) <= 150_000
+
+
+def test_the_error_that_is_quoted(shell):
+    """The refusal in the README is the refusal that the package gives, word for word."""
+    with pytest.raises(ValueError, match="has no resolution") as caught:
+        shell.run("%%imagegen -p apimart --sandbox --size 1:1 -r 4k\nA fox")
+    assert f"UnsupportedOption: {caught.value}" in block("", "UnsupportedOption").strip()
+
+
+def test_the_python_example(monkeypatch, capsys):
+    """The script runs as it stands."""
+    monkeypatch.setenv("IMAGEGEN_SANDBOX", "1")
+    Path("example.py").write_text(block("python", "asyncio.gather"))
+    runpy.run_path("example.py")
+    words = capsys.readouterr().out
+    assert "red-fox-snow" in words
+    assert "ancient-castle" in words or "castle" in words
+
+
+def test_what_generate_takes_by_keyword():
+    """Every field of a request, and the five words of the README, go by keyword."""
+    made = run(
+        generate("a fox", provider="evolink", sandbox=True, timeout=60, save_dir="elsewhere", name="red", quality="low", size="3:2", n=1)
+    )
+    assert made[0].path.parent.name == "elsewhere"
+    assert made[0].path.name.startswith("red-")
+    assert (made[0].width, made[0].height) == (1536, 1024)
+    with pytest.raises(TypeError):
+        run(generate("a fox", sandbox=True, colour="red"))
+    assert "size" in ImageRequest.__dataclass_fields__
+
+
+def test_the_project_settings(own_world):
+    """The example of pyproject.toml is read as the README says."""
+    (own_world / "pyproject.toml").write_text(block("toml", "quality"))
+    settings = engine_settings.load(own_world)
+    assert (settings.get("provider"), settings.get("quality")) == ("evolink", "high")
+
+
+def test_a_gateway_in_four_lines(own_world):
+    """The look-alike of the README is a gateway with the parent's models, at its own address, with its own key."""
+    lines = block("toml", "like =")
+    assert len(lines.splitlines()) == 4
+    (own_world / "pyproject.toml").write_text(lines)
+    settings = engine_settings.load(own_world)
+    provider = registry.get_provider("myreseller", settings.look_alikes)
+    assert (provider.base_url, provider.key_variable) == ("https://api.example.com", "MYRESELLER_API_KEY")
+    assert provider.models == registry.get_provider("apimart").models
+
+
+def test_a_gateway_in_one_file():
+    """The class of the README is a whole gateway: it plans a request."""
+    namespace = {}
+    exec(block("python", "class Hello"), namespace)
+    hello = namespace["Hello"]()
+    assert isinstance(hello, Provider)
+    assert hello.plan(ImageRequest("a fox")).calls[0].json["model"] == "hello-1"
+
+
+def test_the_entry_point_group():
+    """The group named in the README is the one that is read."""
+    assert list(tomllib.loads(block("toml", "entry-points"))["project"]["entry-points"]) == [registry.GROUP]
+
+
+def test_pictures_are_there_and_light():
+    """Each picture of the README is a whole PNG of at most 250 kB, with a dark twin and words for who cannot see it."""
+    light, dark = re.findall(r'src="(docs/[^"]+)"', README), re.findall(r'srcset="(docs/[^"]+)"', README)
+    assert [name.replace("light", "dark") for name in light] == dark
+    assert len(re.findall(r'<img [^>]*alt="[^"]{20,}"', README)) == len(light) >= 1
+    for name in light + dark:
+        assert (PROJECT / name).stat().st_size <= 250_000
+        with Image.open(PROJECT / name) as picture:
+            picture.load()
+            assert picture.format == "PNG"
+
+
+def test_links_lead_somewhere():
+    """Every file that the README links to exists."""
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
+    assert [link for link in links if not (PROJECT / link).exists()] == []
+    assert links
+
+
+def test_the_commands_can_be_run():
+    """The two commands stand alone in a block each, and every script that is named can be executed."""
+    assert [code for code in blocks("") if code.startswith("scripts/")] == ["scripts/quickstart\n", "scripts/test\n"]
+    named = set(re.findall(r"`((?:scripts/|\.ci/)[\w./]+)", README)) | {"scripts/quickstart", "scripts/test"}
+    assert {name for name in named if not os.access(PROJECT / name, os.X_OK)} == set()
+
+
+def test_ci_runs_what_a_newcomer_can():
+    """Besides lint, types and coverage, .ci/run calls only what the README gives as well."""
+    text = (PROJECT / ".ci" / "run").read_text()
+    called = set(re.findall(r"^\s*(?:exec )?([\w./-]+/[\w./-]+)", text, re.MULTILINE))
+    assert called == {"scripts/test", ".venv-test/bin/ruff", ".venv-test/bin/mypy"}
+    assert "`scripts/test --other-pythons`" in README
+
+
+@pytest.mark.parametrize("script", [".ci/run", "scripts/common.sh", "scripts/quickstart", "scripts/test", "scripts/screenshots"])
+def test_scripts_are_bash(script):
+    """Bash can read each script."""
+    assert subprocess.run(["bash", "-n", PROJECT / script], check=False).returncode == 0
+
+
+def _script(path, code, **environment):
+    """Run a line of bash after sourcing the scripts' common part, with nothing but `path` on the PATH."""
+    line = f'source "{PROJECT}/scripts/common.sh"; {code}'
+    return subprocess.run(
+        ["/bin/bash", "-c", line], env={"PATH": str(path), "HOME": str(path)} | environment, capture_output=True, text=True, check=False
+    )
+
+
+def _tools(folder, *more):
+    """Make a folder with the few tools that the scripts need, and the programs that are given as text."""
+    for name in {"dirname", "rm", "id"} - {name for name, _ in more}:
+        folder.joinpath(name).symlink_to(shutil.which(name))
+    for name, text in more:
+        folder.joinpath(name).write_text(text)
+        folder.joinpath(name).chmod(0o755)
+    return folder
+
+
+def test_no_python_is_told_in_one_line(tmp_path):
+    """Without a Python that is new enough, the scripts say in one line what to install."""
+    done = _script(_tools(tmp_path, ("python3", "#!/bin/sh\nexit 1\n")), "find_python")
+    assert done.returncode == 1
+    assert done.stderr.startswith("This needs Python 3.11 or newer")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_newest_python_that_works_is_taken(tmp_path):
+    """A name on the PATH that does not run, as pyenv leaves them, is passed over."""
+    works = f'#!/bin/sh\nexec "{sys.executable}" "$@"\n'
+    folder = _tools(tmp_path, ("python3.13", "#!/bin/sh\nexit 127\n"), ("python3", works))
+    assert _script(folder, "find_python").stdout.strip() == str(folder / "python3")
+    assert _script(folder, "find_python", PYTHON=sys.executable).stdout.strip() == sys.executable
+
+
+def test_no_browser_is_told_in_one_line(tmp_path):
+    """Without any browser, and with nothing to install one, the tests fail with one line that says what to install."""
+    venv = tmp_path / "venv" / "bin"
+    venv.mkdir(parents=True)
+    _tools(venv, ("python", "#!/bin/sh\nexit 1\n"))
+    done = _script(_tools(tmp_path), f'need_browser "{tmp_path}/venv"')
+    assert done.returncode == 1
+    assert done.stderr.startswith("The tests need a browser: install Chromium")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_browser_on_the_path_is_enough(tmp_path):
+    """Chromium or Chrome on the PATH is taken, and nothing is installed."""
+    done = _script(_tools(tmp_path, ("google-chrome", "#!/bin/sh\n")), "need_browser nowhere")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_root_gets_a_browser_installed(tmp_path):
+    """As root on Debian, the browser is installed without asking."""
+    browser = tmp_path / "chromium"
+    apt = f'#!/bin/sh\necho "$1" >> "{tmp_path}/asked"\ncase "$*" in install*chromium) : > "{browser}"; /bin/chmod +x "{browser}";; esac\n'
+    done = _script(_tools(tmp_path, ("apt-get", apt), ("id", "#!/bin/sh\necho 0\n")), "need_browser nowhere")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "asked").read_text().split() == ["update", "install"]
+
+
+def test_a_python_without_ensurepip_gets_its_pip(tmp_path):
+    """Where `python -m venv` fails for want of ensurepip, as on Debian, pip comes from the Python's own pip."""
+    asked = tmp_path / "asked"
+    refusing = (
+        f'#!/bin/sh\necho "$@" >> "{asked}"\ncase "$*" in *--without-pip*|*pip\\ --python*) exit 0;; *venv*) exit 1;; esac\necho Python\n'
+    )
+    done = _script(_tools(tmp_path, ("python3.12", refusing)), f'make_venv "{tmp_path}/python3.12" "{tmp_path}/venv"')
+    assert done.returncode == 0, done.stderr
+    words = asked.read_text().splitlines()
+    assert f"-m venv --without-pip {tmp_path}/venv" in words
+    assert words[-1].startswith(f"-m pip --python {tmp_path}/venv/bin/python install")
+
+
+def test_changelog_has_this_version():
+    """The changelog is in keep-a-changelog form and tells of the version that the package says it is."""
+    text = (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8")
+    version = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
+    assert re.search(rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d$", text, re.MULTILINE)
+    assert "keepachangelog.com" in text
+    assert re.search(r"^### Added$", text, re.MULTILINE)
