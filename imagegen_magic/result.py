@@ -128,10 +128,12 @@ class GeneratedImage:
         return self.path.read_bytes()
 
     def open(self) -> Image:
-        """Open the picture with Pillow."""
+        """Return the picture, decoded, as a Pillow image."""
         from PIL import Image
 
-        return Image.open(self.path)
+        image = Image.open(self.path)
+        image.load()  # and with it the file is closed
+        return image
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         from imagegen_magic.pictures.preview import preview

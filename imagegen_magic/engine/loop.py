@@ -45,7 +45,7 @@ class Handle(concurrent.futures.Future[T], Generic[T]):
             self._task.cancel()
 
     def _start(self, awaitable: Awaitable[T]) -> None:
-        self._task = asyncio.ensure_future(_as_coroutine(awaitable))
+        self._task = _task(awaitable)
         self._task.add_done_callback(self._finish)
         if self._cancelled_once:
             self._task.cancel()
@@ -58,6 +58,11 @@ class Handle(concurrent.futures.Future[T], Generic[T]):
             self.set_exception(error)
         else:
             self.set_result(task.result())
+
+
+def _task(awaitable: Awaitable[T]) -> asyncio.Task[T]:
+    # a coroutine becomes the task itself: cancelled before its first step, a wrapped one would never be awaited
+    return asyncio.create_task(awaitable if asyncio.iscoroutine(awaitable) else _as_coroutine(awaitable))
 
 
 async def _as_coroutine(awaitable: Awaitable[T]) -> T:
@@ -194,7 +199,8 @@ async def bridge(awaitable: Awaitable[T]) -> T:
 
 async def to_the_end(awaitable: Awaitable[T]) -> T:
     """Await something that must not be torn in the middle: a cancellation waits for it, for a bounded time."""
-    inner = asyncio.create_task(_as_coroutine(awaitable), name=_TO_THE_END)
+    inner = _task(awaitable)
+    inner.set_name(_TO_THE_END)
     try:
         return await asyncio.shield(inner)
     except asyncio.CancelledError:

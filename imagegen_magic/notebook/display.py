@@ -59,7 +59,10 @@ class Canvas:
 
     def update(self, display_id: str, bundle: Bundle) -> None:
         """Replace the output of that id."""
-        contextvars.Context().run(self._publish, bundle, display_id, True)
+        try:
+            contextvars.Context().run(self._publish, bundle, display_id, True)
+        except LookupError:  # ipykernel 7.0 knows a message's parent in the cell's own context only
+            self._cell.copy().run(self._publish, bundle, display_id, True)
 
     def _publish(self, bundle: Bundle, display_id: str, update: bool) -> None:
         self._publisher.publish(bundle.data, bundle.metadata, transient={"display_id": display_id}, update=update)

@@ -1,0 +1,228 @@
+"""Asking for pictures from Python: one coroutine, one stream, one job, on any loop, with the same refusals as the magic."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from imagegen_magic import GeneratedImage, Generation, ImageRequest, generate, run, stream
+from imagegen_magic.engine import generation, loop
+from imagegen_magic.engine.settings import load
+from imagegen_magic.errors import ImageGenError, MissingKey, TaskTimeout, UnknownProvider, UnsupportedOption, WaitingStopped
+from imagegen_magic.result import Cost, Progress, total
+
+QUICK = {"size": "1:1", "sandbox": True}
+
+
+def test_generate_without_any_key_uses_the_sandbox():
+    """A first picture needs nothing."""
+    made = asyncio.run(generate("a red fox", size="1:1"))
+    assert isinstance(made, Generation)
+    assert made[0].sandbox
+    assert made[0].open().size == (1024, 1024)
+    assert made[0].data == made[0].path.read_bytes()
+    assert str(made[0].path) in repr(made)
+
+
+def test_run_waits_from_synchronous_code():
+    """`run(generate(…))` is the whole bridge."""
+    made = run(generate("a red fox", **QUICK, n=2))
+    assert [image.path.exists() for image in made] == [True, True]
+    assert (len(made), made[:1], made.request.n, made.cost.source) == (2, made.images[:1], 2, "sandbox")
+
+
+def test_a_request_can_be_given_whole():
+    """An ImageRequest is taken as it is, and options lie on top."""
+    request = ImageRequest("a red fox", size="16:9")
+    made = run(generate(request, sandbox=True, size="1:1"))
+    assert (made.request.size, made[0].width, made[0].height) == ("1:1", 1024, 1024)
+
+
+def test_the_request_that_comes_back_has_every_default_filled_in():
+    """What was really asked can be said later."""
+    made = run(generate("a red fox", **QUICK))
+    assert (made.request.model, made.request.quality, made.request.n) == ("gpt-image-2-official", "auto", 1)
+
+
+def test_configured_defaults_fill_what_is_not_said(monkeypatch):
+    """The environment's quality holds until the call says another."""
+    monkeypatch.setenv("IMAGEGEN_QUALITY", "high")
+    assert run(generate("a red fox", **QUICK)).request.quality == "high"
+    assert run(generate("a red fox", **QUICK, quality="low")).request.quality == "low"
+
+
+def test_a_stream_yields_progress_and_pictures():
+    """In order: submitting, waiting, fetching, the picture, saved."""
+
+    async def main():
+        return [event async for event in stream("a red fox", **QUICK)]
+
+    events = asyncio.run(main())
+    stages = [event.stage if isinstance(event, Progress) else "picture" for event in events]
+    assert list(dict.fromkeys(stages)) == ["submitting", "waiting", "fetching", "picture", "saved"]
+    assert sum(isinstance(event, GeneratedImage) for event in events) == 1
+
+
+def test_a_stream_raises_what_ended_it():
+    """After the last event, as `generate` would."""
+
+    async def main():
+        return [event async for event in stream("[[fault: failed]] a fox", **QUICK)]
+
+    with pytest.raises(ImageGenError):
+        asyncio.run(main())
+
+
+def test_a_timeout_of_the_users_own_stops_the_waiting_alone():
+    """`asyncio.timeout` around `generate`: the task stays in the ledger, and resume collects it."""
+
+    async def main():
+        async with asyncio.timeout(0.5):
+            await generate("[[fault: never-finishes]] a fox", **QUICK)
+
+    with pytest.raises(TimeoutError) as error:
+        asyncio.run(main())
+    assert not isinstance(error.value, TaskTimeout)
+    assert generation.ledger().waiting() == 1
+
+
+def test_refusals_come_before_anything_else():
+    """What cannot be done is said even where no key is set."""
+    with pytest.raises(UnsupportedOption, match="4k"):
+        run(generate("a fox", provider="apimart", size="1:1", resolution="4k"))
+    with pytest.raises(MissingKey):
+        run(generate("a fox", provider="apimart", size="1:1"))
+    with pytest.raises(UnknownProvider):
+        run(generate("a fox", provider="apimrt"))
+    with pytest.raises(TypeError):
+        run(generate("a fox", colour="red"))
+
+
+def test_a_plan_needs_no_key_and_sends_nothing():
+    """The JSON, the pixels and the price are known before a cent is spent."""
+    plan = generation.plan(ImageRequest("a fox", size="16:9", resolution="2k", n=6), provider="apimart")
+    assert [call.json["n"] for call in plan.calls] == [4, 2]
+    assert plan.pixels == ((2048, 1152),)
+    assert generation.plan(ImageRequest("a fox")).provider == "gccai"
+    assert not (load().home / "ledger.sqlite").exists()
+
+
+def test_a_job_is_at_once_and_can_be_waited_for():
+    """`start` returns before anything came; `wait`, `await`, and its state."""
+    job = generation.start(ImageRequest("a red fox", size="1:1"), sandbox=True)
+    assert job.generation is None
+    assert "under way" in repr(job)
+    with pytest.raises(TimeoutError):
+        job.wait(timeout=0.01)
+    made = job.wait()
+    assert (job.done, job.generation.images) == (True, made.images)
+    assert "done: 1 of 1" in repr(job).replace(",", "").replace("done:", "done:")
+
+    async def awaited():
+        return await job
+
+    assert asyncio.run(awaited()).images == made.images
+
+
+def test_a_job_cancelled_at_once_never_sent_anything():
+    """Cancelled before it began: told as such."""
+    job = generation.start(ImageRequest("a red fox", size="1:1"), sandbox=True)
+    job.cancel()
+    with pytest.raises(WaitingStopped):
+        job.wait()
+    assert job.done
+
+
+def test_an_interrupted_wait_leaves_the_job_going_on():
+    """Stopping to look is not stopping the job."""
+    job = generation.start(ImageRequest("a red fox", size="1:1"), sandbox=True)
+    with pytest.raises(TimeoutError):
+        job.wait(timeout=0.01)
+    assert len(job.wait()) == 1
+
+
+def test_resume_without_anything_waiting_is_empty():
+    """Nothing to do is no error."""
+    job = generation.resume()
+    assert (job.expecting, len(job.wait()), job.note) == (0, 0, "")
+
+
+def test_resume_tells_of_a_gateway_without_a_key(monkeypatch):
+    """What cannot be collected now stays collectable, and the reason is said."""
+    monkeypatch.setenv("EVOLINK_API_KEY", "k")
+    monkeypatch.setenv("EVOLINK_BASE_URL", "http://127.0.0.1:9")
+    book = generation.ledger()
+
+    async def leave_one():
+        from imagegen_magic.engine.ledger import NewJob, NewTask
+
+        sent = {"method": "POST", "path": "/v1/images/generations", "json": {}}
+        new = NewJob(
+            provider="evolink", dialect="evolink", base_url="http://127.0.0.1:9", sandbox=False, model="gpt-image-2", quality="low", tier="1k",
+            asked={"prompt": "x"}, resolved={"prompt": "x"}, expected={"pixels": [], "mime_type": None, "alpha": None}, price=Cost(),
+            save_dir=str(load().save_dir), name=None, tasks=[NewTask(sent=sent, pictures=1, idempotency_key="abcd-0")],
+        )  # fmt: skip
+        ((_, (row,)),) = await book.add([new])
+        await book.mark(row, "submitted", task_id="task-1")
+        await book.release([row])
+
+    loop.run(leave_one())
+    monkeypatch.delenv("EVOLINK_API_KEY")
+    with pytest.raises(MissingKey):
+        generation.resume().wait()
+    assert book.waiting() == 1
+
+
+def test_many_requests_share_one_process_and_end_with_it(own_world):
+    """A script that ends in the middle of its waiting ends quickly and quietly, and what was accepted is in the ledger."""
+    script = textwrap.dedent("""
+        from imagegen_magic import ImageRequest
+        from imagegen_magic.engine import generation
+        import time
+        job = generation.start(ImageRequest("[[fault: never-finishes]] a fox", size="1:1"), sandbox=True)
+        while not (job.latest and job.latest[0].stage == "waiting"):
+            time.sleep(0.01)
+    """)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=own_world)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert generation.ledger().waiting() == 1
+
+
+def test_a_script_that_ends_right_after_starting_loses_nothing(own_world):
+    """The submit is brought to its end and recorded, though the interpreter is leaving."""
+    script = "from imagegen_magic import ImageRequest\nfrom imagegen_magic.engine import generation\n"
+    script += 'generation.start(ImageRequest("a fox", size="1:1"), sandbox=True)\n'
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=own_world)
+    assert (done.returncode, done.stderr) == (0, "")
+    states = [task.state for task in loop.run(generation.ledger().tasks())]
+    assert states in ([], ["dropped"], ["submitted"])
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_generates_on_its_own():
+    """multiprocessing with fork: ledger, connections and loop are the child's own."""
+    run(generate("before the fork", **QUICK))
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(7 if len(run(generate("in the child", **QUICK))) == 1 else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert len(run(generate("after the fork", **QUICK))) == 1
+
+
+def test_costs_add_within_a_unit_and_never_across():
+    """Dollars and credits stay apart; unknown is counted, never 0."""
+    from decimal import Decimal
+
+    dollar, credit = Cost(Decimal("0.05"), "USD", "measured"), Cost(Decimal(3), "credits", "reserved")
+    assert [str(one) for one in total([dollar, dollar, credit, Cost()])] == ["$0.10 + 1 unknown", "reserved 3 credits"]
+    assert [str(one) for one in total([Cost(), Cost()])] == ["cost unknown"]
+    assert total([]) == (Cost(),)
+    assert str(Cost(Decimal("0.1"), "USD", "estimated", "the page")) == "about $0.1"
+    assert str(dollar.share(2)) == "$0.025"
+    assert Cost().share(3) == Cost()
