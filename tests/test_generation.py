@@ -49,8 +49,8 @@ def test_the_request_that_comes_back_has_every_default_filled_in():
 
 def test_configured_defaults_fill_what_is_not_said(monkeypatch):
     """The environment's quality holds until the call says another."""
-    monkeypatch.setenv("IMAGEGEN_QUALITY", "high")
-    assert run(generate("a red fox", **QUICK)).request.quality == "high"
+    monkeypatch.setenv("IMAGEGEN_QUALITY", "medium")
+    assert run(generate("a red fox", **QUICK)).request.quality == "medium"
     assert run(generate("a red fox", **QUICK, quality="low")).request.quality == "low"
 
 
@@ -213,6 +213,102 @@ def test_a_forked_child_generates_on_its_own():
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     assert len(run(generate("after the fork", **QUICK))) == 1
+
+
+def test_submissions_in_flight_are_bounded(monkeypatch):
+    """Eight at a time to one gateway, or as many as the settings say, however many tasks there are."""
+    import threading
+    import time
+
+    from webserver import web
+
+    flying, most, full, lock = [0], [0], [8], threading.Lock()
+
+    def answer(seen):
+        with lock:
+            flying[0] += 1
+            most[0] = max(most[0], flying[0])
+        deadline = time.monotonic() + 0.5
+        while flying[0] < full[0] and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(0.05)
+        with lock:
+            flying[0] -= 1
+        return 400, {}, b'{"error": {"message": "no"}}'
+
+    monkeypatch.setenv("XINGCHAO_API_KEY", "k")
+    with web(answer) as server:
+        monkeypatch.setenv("XINGCHAO_BASE_URL", server.origin)
+        with pytest.raises(ImageGenError):
+            run(generate("x", provider="xingchao", n=24))
+        assert most[0] == 8
+        most[0], full[0] = 0, 3
+        loop.stop()
+        monkeypatch.setenv("IMAGEGEN_SUBMITS_AT_ONCE", "3")
+        with pytest.raises(ImageGenError):
+            run(generate("x", provider="xingchao", n=12))
+        assert most[0] == 3
+
+
+def test_pictures_are_decoded_and_saved_beside_the_loop(monkeypatch):
+    """Pillow and the disk work in threads, never on the engine's loop."""
+    import threading
+
+    from imagegen_magic.engine import files
+    from imagegen_magic.pictures import verify
+
+    seen = []
+
+    def watched(module, name):
+        real = getattr(module, name)
+
+        def call(*given, **more):
+            seen.append((name, threading.current_thread().name))
+            return real(*given, **more)
+
+        monkeypatch.setattr(module, name, call)
+
+    watched(verify, "verify")
+    watched(files, "save")
+    run(generate("a red fox", **QUICK))
+    assert [name for name, _ in seen] == ["verify", "save"]
+    assert all(thread != "imagegen-engine" for _, thread in seen)
+
+
+def test_the_ledger_remembers_how_long_tasks_take():
+    """A new session says what is usual, and looks accordingly."""
+
+    async def usual():
+        return [event.usual async for event in stream("a red fox", **QUICK, quality="low") if isinstance(event, Progress)]
+
+    assert asyncio.run(usual())[0] is None
+    for _ in range(2):
+        run(generate("a red fox", **QUICK, quality="low"))
+    loop.stop()
+    low, high = asyncio.run(usual())[0]
+    assert 0 < low <= high
+
+
+def test_a_thousand_open_tasks_in_one_await(monkeypatch):
+    """Ordinary: every picture on disk, few looks, one transaction for many rows."""
+    from servers import sandbox_server
+
+    with sandbox_server(duration=1.0, plain=True) as server:
+        for name, value in server.environ("evolink").items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "0.5")
+
+        async def main():
+            asked = (generate(f"one of many {i}", provider="evolink", size="1024x640") for i in range(1000))
+            return await asyncio.gather(*asked)
+
+        made = asyncio.run(main())
+        log = server.log()
+    assert len({one[0].path for one in made}) == 1000
+    assert all(one[0].path.stat().st_size for one in made)
+    assert log["accepted"] == 1000
+    assert log["looks"] + log["batch_looks"] < 300
+    assert generation.ledger().transactions < 2500
 
 
 def test_costs_add_within_a_unit_and_never_across():

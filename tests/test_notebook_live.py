@@ -1,7 +1,11 @@
 """A cell's live progress and what stands in its place, on a real kernel, with a job that follows a script."""
 
+from types import SimpleNamespace
+
 import pytest
 from frontend import Frontend
+
+from imagegen_magic.notebook.live import _answer_while_busy
 
 _OPEN_MODELS = "import ipywidgets.widgets.widget as w; print(len(w._instances))"
 
@@ -104,11 +108,11 @@ def test_many_tasks_share_one_bar_with_counts(front):
 
 
 def test_more_pictures_than_a_page_bears_are_named_with_their_files(front):
-    """Of forty pictures 24 are shown, and the others are a numbered list with their files."""
+    """Of forty pictures 24 are shown, and the others are told by their captions, with their files."""
     cell = front.run("follow(usual(0.1, pictures=(1,) * 40))")
     assert len(cell.images) == 24
     assert kinds(cell)[-1] == LINE
-    assert cell.outputs[-1]["data"]["text/html"].count("<li value=") == 16
+    assert cell.outputs[-1]["data"]["text/html"].count("<a href=") == 16
     assert "a-red-fox-40-1.png" in cell.outputs[-1]["data"]["text/plain"]
 
 
@@ -226,6 +230,15 @@ def test_background_tells_its_failure_in_its_own_output(front):
     assert front.run("handle.result()").status == "ok"
 
 
+def test_background_shows_more_than_was_expected(front):
+    """Where a gateway makes more than was asked, the room of a background cell holds the rest as words, and nothing is lost."""
+    generous = "ScriptedJob([(0.1, lambda: picture(0, 0)), (0, lambda: picture(0, 1)), (0, progress('saved'))])"
+    cell = front.run(f"handle = follow({generous}, background=True)\nNone")
+    front.until(lambda: len(cell.images) == 1, "the first picture")
+    assert front.run("handle.result()").status == "ok"
+    assert "a-red-fox-1-2.png" in cell.text
+
+
 def test_failures_beside_pictures_are_one_line_each(front):
     """A failed task beside a good one is told in plain words below the pictures."""
     script = "[(0, lambda: picture(0)), (0, progress('saved', 0, 2)), (0.3, progress('failed', 1, 2, error=TaskFailed('out of <ink>')))]"
@@ -258,3 +271,22 @@ def test_closed_views_forget_their_job(front):
     for _ in range(3):
         front.run("follow(usual(0.3))")
     assert front.run(_OPEN_MODELS).text.strip() == "0"
+
+
+@pytest.mark.parametrize("message", [None, "click", {}, {"content": None}, {"content": {"event": "focus"}}])
+def test_only_a_click_cancels(message):
+    """On the thread where ipykernel 7.4 asks for the way of every message, anything but a click passes untouched."""
+    clicks = []
+    button = SimpleNamespace(comm=SimpleNamespace(_reply_subshell_for=None))
+    _answer_while_busy(button, lambda: clicks.append(1))
+    assert button.comm._reply_subshell_for(message, "default") == "default"
+    assert clicks == []
+    assert button.comm._reply_subshell_for({"content": {"event": "click"}}, None) is None
+    assert clicks == [1]
+
+
+def test_kernels_without_that_question_are_left_alone():
+    """Other kernels' comms are not touched."""
+    button = SimpleNamespace(comm=SimpleNamespace())
+    _answer_while_busy(button, lambda: None)
+    assert vars(button.comm) == {}

@@ -1,10 +1,12 @@
 """The words of the progress and of the captions, and how they meet HTML."""
 
 import base64
+import contextvars
 import html.parser
 import io
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -196,3 +198,25 @@ def test_picture_whose_file_is_gone_is_told():
     image.path.unlink()
     data, _ = display.bundle(image)
     assert data["text/plain"].startswith("a-red-fox-1-1.png, 1536×1024 is no longer readable: ")
+
+
+class StrictPublisher:
+    """A publisher that, as ipykernel 7.0's, knows the message it answers only in the cell's own context."""
+
+    def __init__(self):
+        self.parent = contextvars.ContextVar("parent")
+        self.sent = []
+
+    def publish(self, data, metadata, *, transient, update):
+        """Note what is published, and for which message."""
+        self.sent.append((self.parent.get(), update))
+
+
+def test_update_finds_its_cell_on_every_kernel():
+    """Where an update cannot go out without a cell's context, it goes out in the context of the cell that showed the output."""
+    publisher = StrictPublisher()
+    publisher.parent.set("the cell")
+    canvas = display.Canvas(SimpleNamespace(display_pub=publisher))
+    publisher.parent.set("a later cell")
+    canvas.update(canvas.show(display.line("words")), display.line("others"))
+    assert publisher.sent == [("the cell", False), ("the cell", True)]

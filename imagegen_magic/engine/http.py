@@ -124,9 +124,8 @@ class Lane:
         """
         async with self._queue:
             try:
-                request = httpx.Request(
-                    method, url, headers={**_HEADERS, **headers}, content=content, extensions={"timeout": self._timeout}
-                )
+                request = httpx.Request(method, url, headers=_HEADERS, content=content, extensions={"timeout": self._timeout})
+                request.headers.update(headers)
                 transport = await self._transport(url, guarded)
                 async with asyncio.timeout(self._patience if _in_sandbox(url) else None):  # it keeps no time of its own
                     response = await transport.handle_async_request(request)
@@ -205,7 +204,8 @@ class Clients:
         A redirect is an answer like any other: the key does not follow it.
         """
         url = base_url.rstrip("/") + call.path
-        sent = {**(headers or {}), **authorization(key, base_url, url)}
+        # not a dict: httpx's headers never show the key, not even in a traceback with local values
+        sent = httpx.Headers({**(headers or {}), **authorization(key, base_url, url)})
         content = None
         if call.json is not None:
             sent["Content-Type"] = "application/json"

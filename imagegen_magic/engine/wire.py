@@ -17,6 +17,7 @@ from typing import Any
 import httpcore
 
 _SMALL = 64 * 1024  # bytes that may wait for the rest of their request
+_ROOM = 2**20  # bytes that may come before somebody reads them; below a picture's size the system is asked to pause and go on
 
 
 class _Reader(asyncio.StreamReader):
@@ -115,7 +116,7 @@ class Backend(httpcore.AsyncNetworkBackend):
     async def _connect(self, host: str, addresses: list[str], port: int) -> Stream:
         loop, failure = asyncio.get_running_loop(), OSError(f"{host} has no address")
         for address in addresses:
-            reader = _Reader(loop=loop)
+            reader = _Reader(limit=_ROOM, loop=loop)
             protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
             try:
                 transport, _ = await loop.create_connection(lambda protocol=protocol: protocol, address, port)  # type: ignore[misc]

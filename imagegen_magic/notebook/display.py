@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -127,11 +127,11 @@ def line(text: str, *, stands_out: bool = False) -> Bundle:
     return Caption(text, f'<div style="{style}">{escape(text)}</div>').bundle()
 
 
-def lines(captions: Mapping[int, Caption]) -> Bundle:
-    """Return several numbered captions as one output, for pictures too many to be shown."""
-    text = "\n".join(f"{number}. {said.text}" for number, said in captions.items())
-    rows = "".join(f"<li value={number}>{said.html}</li>" for number, said in captions.items())
-    return Bundle({"text/plain": text, "text/html": f"<ol>{rows}</ol>"}, {})
+def joined(bundles: Iterable[Bundle]) -> Bundle:
+    """Return several outputs' words as one output, where there is no room for each; of a picture, its name."""
+    words = [(str(one.data["text/plain"]), str(one.data.get("text/html", ""))) for one in bundles]
+    html = "".join(markup or f"<div>{escape(text)}</div>" for text, markup in words)
+    return Bundle({"text/plain": "\n".join(text for text, _ in words), "text/html": html}, {})
 
 
 def show(image: GeneratedImage, shell: Any = None, *, edge: int = EDGE) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.notebook import bar
 from imagegen_magic.notebook.board import Board
-from imagegen_magic.notebook.display import Bundle, Canvas
+from imagegen_magic.notebook.display import Bundle, Canvas, joined
 
 if TYPE_CHECKING:
     from imagegen_magic.result import GeneratedImage
@@ -93,7 +93,9 @@ class Plain(Silent):
             self._canvas.update(self._slots[0], bundles[0])
             super().finish(bundles[1:])
             return
-        for slot, bundle in zip(self._slots, bundles, strict=False):
+        last = len(self._slots) - 1
+        fitting = bundles if len(bundles) <= last + 1 else [*bundles[:last], joined(bundles[last:])]
+        for slot, bundle in zip(self._slots, fitting, strict=False):
             self._canvas.update(slot, bundle)
 
 

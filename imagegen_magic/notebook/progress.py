@@ -61,9 +61,9 @@ class View:
         finally:
             listener.cancel()
             self._ended.set()
-            await asyncio.wait([ticker])
+            drawn, _ = await asyncio.wait([ticker], timeout=_BOUND)
             await self._finish()
-            ticker.result()
+            ticker.result() if drawn else ticker.cancel()
 
     def settle(self) -> bool:
         """Say whether the pictures stand in the output; where the job has ended, wait for that, for a bounded time."""
@@ -96,7 +96,7 @@ class View:
             yield await asyncio.to_thread(display.bundle, image, edge=self._edge)
             yield display.caption(image).bundle()
         if len(images) > SHOWN:
-            yield display.lines({number: display.caption(image) for number, image in enumerate(images[SHOWN:], SHOWN + 1)})
+            yield display.joined(display.caption(image).bundle() for image in images[SHOWN:])
         if images or self._background:
             for words in await self._errors():
                 yield display.line(words, stands_out=True)

@@ -1,0 +1,94 @@
+"""A key is in no output, ledger, file, traceback, repr or log, and leaves for its own gateway alone."""
+
+import asyncio
+import logging
+import sqlite3
+import traceback
+
+import pytest
+from servers import sandbox_server
+
+from imagegen_magic import generate
+from imagegen_magic.engine import generation, loop
+from imagegen_magic.engine.settings import load
+from imagegen_magic.errors import ImageGenError
+
+SECRET = "sk-live-4f9a1c77e2b84d0e"
+
+
+@pytest.fixture(scope="module")
+def server():
+    """One gateway process."""
+    with sandbox_server(duration=0.1) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def gateway(server, monkeypatch):
+    """The real thing's key, and everything logged."""
+    server.disarm()
+    for name, value in server.environ(key=SECRET).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "0.05")
+    return server
+
+
+def _everything_on_disk(folder):
+    for path in folder.rglob("*"):
+        if path.is_file():
+            yield path, path.read_bytes()
+
+
+@pytest.mark.parametrize("provider", ["apimart", "gccai", "evolink", "xingchao"])
+def test_a_whole_request_leaves_no_key_behind(provider, tmp_path, caplog, capfd, server):
+    """Not in the ledger, the pictures, the sidecars, the lock files, the log at its most talkative, or on the console."""
+    with caplog.at_level(logging.DEBUG):
+        made = asyncio.run(generate("a fox", provider=provider, size="1:1"))
+    loop.stop()
+    for path, content in _everything_on_disk(tmp_path):
+        assert SECRET.encode() not in content, path
+    assert SECRET not in caplog.text
+    assert SECRET not in "".join(capfd.readouterr())
+    assert SECRET not in repr(made)
+    assert SECRET not in repr(made[0])
+    assert server.log()["downloads_with_key"] == 0
+    assert all(entry["had_key"] for entry in server.submissions("a fox"))
+
+
+def _with_locals(error):
+    """Render a traceback as IPython's verbose mode does: with every frame's local values."""
+    lines, step = traceback.format_exception(error), error.__traceback__
+    while step is not None:
+        if step.tb_frame.f_code.co_filename != __file__:
+            lines += [repr(value) for value in step.tb_frame.f_locals.values()]
+        step = step.tb_next
+    return "".join(lines)
+
+
+@pytest.mark.parametrize("fault", ["unauthorized", "drop-after-accept", "500-after-accept", "moderation", "failed", "non-image"])
+def test_no_traceback_shows_a_key(fault, server, monkeypatch):
+    """Not even one that prints all local values."""
+    monkeypatch.setattr("imagegen_magic.engine.delivery._backoff", lambda state: 0.01)
+    server.arm(fault, times=None)
+    with pytest.raises(ImageGenError) as error:
+        asyncio.run(generate("a fox", provider="evolink", size="1:1"))
+    chain, shown = error.value, ""
+    while chain is not None:
+        shown, chain = shown + _with_locals(chain), chain.__cause__ or chain.__context__
+    assert SECRET not in shown
+
+
+def test_the_ledger_holds_no_headers(server):
+    """What was sent is kept as its JSON: there is no column a key could be in."""
+    asyncio.run(generate("a fox", provider="evolink", size="1:1"))
+    generation.ledger().close()
+    with sqlite3.connect(load().home / "ledger.sqlite") as connection:
+        columns = [row[1].lower() for table in ("jobs", "tasks", "pictures") for row in connection.execute(f"PRAGMA table_info({table})")]
+    connection.close()
+    assert not any(word in column for column in columns for word in ("authorization", "header", "secret", "api_key"))
+
+
+def test_prompts_and_errors_never_become_paths(server, own_world):
+    """A prompt that tries stays inside the folder."""
+    made = asyncio.run(generate("../../etc/passwd\x00 <b>&amp;", provider="evolink", size="1:1"))
+    assert made[0].path.parent == own_world / "imagegen"
