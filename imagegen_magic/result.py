@@ -38,7 +38,7 @@ class Cost:
     def __str__(self) -> str:
         if self.amount is None:
             return "cost unknown"
-        text = f"${self.amount:f}" if self.unit == "USD" else f"{self.amount:f} {self.unit}"
+        text = f"${_round(self.amount, 2)}" if self.unit == "USD" else f"{_round(self.amount, 0)} {self.unit}"
         mark = {"estimated": "about ", "reserved": "reserved "}.get(self.kind, "")
         money = f"{text} of play money" if self.source == "sandbox" else text
         return f"{mark}{money}" + (f" + {self.unknown} unknown" if self.unknown else "")
@@ -48,6 +48,15 @@ class Cost:
         if self.amount is None or parts < 2:
             return self
         return Cost(self.amount / parts, self.unit, self.kind, self.source, self.checked)
+
+
+def _round(amount: Decimal, least: int) -> str:
+    """Return an amount as a person reads it: four decimals at most, `least` of them always; tiny ones with two digits."""
+    if amount and abs(amount) < Decimal("0.0001"):
+        return f"{amount:.2g}"
+    whole, _, decimals = f"{amount:.4f}".partition(".")
+    decimals = decimals.rstrip("0").ljust(least, "0")
+    return f"{whole}.{decimals}" if decimals else whole
 
 
 def total(costs: Iterable[Cost]) -> tuple[Cost, ...]:
