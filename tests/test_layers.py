@@ -90,7 +90,7 @@ def test_every_module_and_public_name_says_what_it_is():
         nodes = [tree, *(node for node in ast.walk(tree) if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)))]
         silent += [
             f"{path.relative_to(ROOT)}: {getattr(node, 'name', 'module')}"
-            for node in tree.body + [tree]
+            for node in [*tree.body, tree]
             if node in nodes and not getattr(node, "name", "").startswith("_") and not ast.get_docstring(node)
         ]
     assert silent == []

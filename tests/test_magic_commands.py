@@ -117,6 +117,18 @@ def test_nothing_is_there_yet(shell, capsys):
         assert capsys.readouterr().out.strip() == words
 
 
+def test_show_without_an_id_shows_the_latest(shell, capsys):
+    """What a person wants after a page was reloaded in the middle."""
+    with pytest.raises(UsageError, match="There is no picture to show yet"):
+        shell.run("%imagegen show")
+    shell.run("%imagegen --sandbox --size 1:1 first")
+    shell.run("%imagegen --sandbox --size 1:1 second")
+    latest = shell.variables["_imagegen"][0]
+    capsys.readouterr()
+    shell.run("%imagegen show")
+    assert latest.path.name in capsys.readouterr().out + "".join(shell.shown())
+
+
 def test_history_and_show(shell, capsys):
     """A picture is listed with thumbnail, prompt, pixels, cost and file, and shown again by its id."""
     shell.run("%imagegen --sandbox -p gccai a red <b>fox</b>")

@@ -1,6 +1,7 @@
 """Looking after open tasks: many in one look, never too often, patient with a gateway in trouble, honest about one that will not say."""
 
 import asyncio
+import itertools
 import math
 import time
 
@@ -29,9 +30,11 @@ class Gateway:
         self.most_tasks = 0
 
     def state(self, task_id):
+        """Return how a task stands."""
         return _flat(task_id, "completed" if time.time() - self.began >= self.seconds else "processing", progress=40)
 
     async def __call__(self, call):
+        """Answer a look."""
         await asyncio.sleep(0)
         self.most_tasks = max(self.most_tasks, len(asyncio.all_tasks()))
         if call.json is not None:
@@ -73,7 +76,7 @@ def test_never_more_often_than_the_gateway_allows():
     gateway = Gateway(0.5)
     asyncio.run(_watch(_lookout(gateway, least=0.08)))
     moments = [gateway.began] + [moment for moment, _ in gateway.singles]
-    assert all(b - a >= 0.079 for a, b in zip(moments, moments[1:], strict=False))
+    assert all(b - a >= 0.079 for a, b in itertools.pairwise(moments))
 
 
 def test_all_open_tasks_share_one_request_per_fifty():

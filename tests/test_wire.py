@@ -89,7 +89,7 @@ def test_a_certificate_for_another_host_is_refused():
             finally:
                 await stream.aclose()
 
-    with pytest.raises(httpcore.ConnectError, match="example.com"):
+    with pytest.raises(httpcore.ConnectError, match=r"example\.com"):
         asyncio.run(main())
 
 

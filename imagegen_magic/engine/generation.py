@@ -183,7 +183,9 @@ class Job:
 
 def _stopped(going_on: int) -> WaitingStopped:
     if not going_on:
-        return WaitingStopped("The waiting was stopped before anything was sent", charged="no", next_step="run the cell again when you like")
+        return WaitingStopped(
+            "The waiting was stopped before anything was sent", charged="no", next_step="run the cell again when you like"
+        )
     return WaitingStopped(f"The waiting was stopped; {going_on} task{'s go' if going_on > 1 else ' goes'} on at the gateway")
 
 

@@ -204,7 +204,8 @@ def _history(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> N
         print("No picture yet.")
         return
     rows = [_picture_row(image) for image in images]
-    display(Page(Table(("id", "made", "prompt", "gateway and model", "pixels", "cost", "file"), rows), Note("%imagegen show ID")))
+    heads = ("id", "made", "prompt", "gateway and model", "pixels", "cost", "file")
+    display(Page(Table(heads, rows), Note("%imagegen show ID shows one again, %imagegen show the latest.")))
 
 
 def _picture_row(image: GeneratedImage) -> list[str | Cell]:
@@ -237,12 +238,20 @@ def _thumbnail(image: GeneratedImage) -> str:
 def _show(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
     from imagegen_magic.notebook import display as pictures
 
-    if not arguments or not arguments[0].isdigit():
-        raise UsageError("The subcommand is %imagegen show ID, with a number of %imagegen history; for a prompt, %imagegen -- show …")
-    image = picture(magics.settings(), int(arguments[0]))
-    if image is None:
-        raise UsageError(f"There is no picture {arguments[0]}: %imagegen history lists them.")
-    pictures.show(image, magics.shell)
+    pictures.show(_chosen(magics.settings(), arguments), magics.shell)
+
+
+def _chosen(settings: Settings, arguments: list[str]) -> GeneratedImage:
+    """Return the picture of the given id, the latest one where none is given."""
+    if not arguments:
+        if found := latest(settings, 1):
+            return found[0]
+        raise UsageError("There is no picture to show yet; %imagegen history lists them once there are.")
+    if not arguments[0].isdigit():
+        raise UsageError("The subcommand is %imagegen show [ID], with a number of %imagegen history; for a prompt, %imagegen -- show …")
+    if image := picture(settings, int(arguments[0])):
+        return image
+    raise UsageError(f"There is no picture {arguments[0]}: %imagegen history lists them.")
 
 
 def _login(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:

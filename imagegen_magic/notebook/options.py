@@ -176,7 +176,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("wait", "", "wait for the jobs this session started with --no-wait"),
     Command("cancel", "[ID]", "stop waiting for a job, or for all; the gateway goes on, and resume collects", 1),
     Command("history", "", "the latest pictures, with their prompts and costs"),
-    Command("show", "ID", "show a picture of the history again", 1),
+    Command("show", "[ID]", "show a picture of the history again; without an id, the latest", 1),
     Command("login", "NAME [--save]", "ask for a gateway's key, unseen; --save puts it into the system keyring", 1, ("--save",)),
     Command("doctor", "[--network]", "what is installed, configured and reachable, and how to mend what is not", 0, ("--network",)),
     Command("config", "", "every setting, its value and who said so"),

@@ -39,7 +39,9 @@ class Drawing:
     def of(cls, task: Task, index: int, seed: int) -> Drawing:
         """Return the picture of that index of a task."""
         width, height = task.pixels
-        return cls(task.prompt, (seed * 1000 + task.take) * 1000 + index, width, height, task.mime_type, task.alpha, task.quality, task.compression)
+        return cls(
+            task.prompt, (seed * 1000 + task.take) * 1000 + index, width, height, task.mime_type, task.alpha, task.quality, task.compression
+        )
 
     def reshaped(self) -> Drawing:
         """Return the same in an aspect ratio that was not asked for."""
