@@ -99,9 +99,9 @@ class UnsupportedOption(ImageGenError, ValueError):
     def _compose(self) -> str:
         parts = [self._advice] if self._advice else []
         if self.nearest:
-            parts.append(f"nearest here: {self.nearest}")
+            parts.append(f"the nearest here is {self.nearest}")
         if self.allowed:
-            parts.append(f"allowed: {', '.join(self.allowed)}")
+            parts.append(f"allowed here: {', '.join(self.allowed)}")
         if self.gateways:
             parts.append(f"exactly this can be done by {', '.join(self.gateways)}")
         return "; ".join(parts) or "leave this option out"

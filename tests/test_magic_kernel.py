@@ -76,7 +76,8 @@ def test_changing_folder_does_not_move_the_pictures(kernel):
 
 def test_an_error_is_one_line_and_stops_run_all(kernel):
     """A refusal is one line without a traceback, and queued cells behind it do not run."""
-    first, second = kernel.run_all("%%imagegen -p apimart -r 4k -s 1:1\na castle", "after = 'ran'")
+    slow_enough_to_queue = "import time; time.sleep(0.5)\n%imagegen -p apimart -r 4k -s 1:1 a castle"
+    first, second = kernel.run_all(slow_enough_to_queue, "after = 'ran'")
     assert (first.status, second.status) == ("error", "aborted")
     (error,) = first.outputs
     assert error["ename"] == "UnsupportedOption"
@@ -89,7 +90,8 @@ def test_an_error_is_one_line_and_stops_run_all(kernel):
 
 def test_a_wrong_line_is_one_line_and_stops_run_all(kernel):
     """A misspelt option is one line too."""
-    first, second = kernel.run_all("%%imagegen --qualty high\na castle", "after = 'ran'")
+    slow_enough_to_queue = "import time; time.sleep(0.5)\n%imagegen --qualty high a castle"
+    first, second = kernel.run_all(slow_enough_to_queue, "after = 'ran'")
     assert (first.status, second.status) == ("error", "aborted")
     assert first.text.strip().count("\n") == 0
     assert "did you mean --quality?" in first.text

@@ -118,7 +118,7 @@ def test_vars_is_never_the_default(shell):
 def test_an_unknown_variable_is_an_error(shell):
     """A name that the notebook does not have is refused before anything is sent, with the nearest one that it has."""
     shell.shell.user_ns["animal"] = "fox"
-    with pytest.raises(UnsupportedOption, match=r"'animel'.*nothing was charged.*nearest here: animal"):
+    with pytest.raises(UnsupportedOption, match=r"'animel'.*nothing was charged.*the nearest here is animal"):
         shell.run("%%imagegen --dry-run --vars\na {{animel}}")
     with pytest.raises(UnsupportedOption):
         with_variables("{{open}}", {})
@@ -142,7 +142,7 @@ def test_words_on_the_option_line_of_a_cell_are_refused(shell):
 
 def test_a_nearly_subcommand_is_not_a_paid_prompt(shell):
     """One misspelt word asks back; with -- or more words it is a prompt."""
-    for word in ("resum", "histroy", "Providers", "cancle", "panel", "logni"):
+    for word in ("resum", "histroy", "Providers", "cancle", "pannel", "logni"):
         with pytest.raises(UsageError, match="nothing was sent"):
             shell.run(f"%imagegen {word}")
     assert sent(shell, "%imagegen --dry-run -- resum") == "resum"

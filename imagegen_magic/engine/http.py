@@ -13,7 +13,7 @@ import json
 import os
 import ssl
 import urllib.request
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -175,6 +175,7 @@ class Clients:
     def __init__(self, *, sandbox_home: Path | None = None, submits_at_once: int = LANE, submit_timeout: float = 120.0) -> None:
         self._sandbox_home = sandbox_home
         self._sandbox: httpx.AsyncBaseTransport | None = None
+        self._closers: list[Callable[[], None]] = []
         self._tls: ssl.SSLContext | None = None
         self._tls_lock = asyncio.Lock()
         self.looks = Lane(self)
@@ -193,7 +194,9 @@ class Clients:
         if self._sandbox is None:
             from imagegen_magic.sandbox.app import create_app
 
-            self._sandbox = httpx.ASGITransport(create_app(home=self._sandbox_home))
+            app = create_app(home=self._sandbox_home)
+            self._sandbox = httpx.ASGITransport(app)
+            self._closers.append(app.state.sandbox.gallery.close)
         return self._sandbox
 
     async def call(
@@ -218,6 +221,8 @@ class Clients:
         """Close all lanes."""
         for lane in (self.looks, self.submits, self.downloads):
             await lane.close()
+        for close in self._closers:
+            await asyncio.to_thread(close)
 
     async def download(self, url: str, base_url: str) -> bytes:
         """Fetch a result address without any key, following at most five redirects.

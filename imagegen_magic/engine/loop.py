@@ -100,7 +100,7 @@ class _Engine:
                 task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=_GRACE)
-        for close in self.closers:
+        for close in reversed(self.closers):
             await close()
         await self.loop.shutdown_asyncgens()
         await self.loop.shutdown_default_executor()

@@ -94,10 +94,8 @@ class Session:
         return self._histories[kind]
 
     async def close(self) -> None:
-        """Close the connections and the ledger."""
+        """Close the connections."""
         await self.clients.close()
-        self.ledger.close()
-        _ledgers.clear()
         _sessions.clear()
 
 
@@ -106,7 +104,13 @@ def ledger_of(settings: Settings) -> Ledger:
     home = settings.home.absolute()
     if home not in _ledgers:
         _ledgers[home] = Ledger(home)
+        loop.at_stop(lambda: _close(home))
     return _ledgers[home]
+
+
+async def _close(home: Path) -> None:
+    if book := _ledgers.pop(home, None):
+        book.close()
 
 
 def session_of(settings: Settings) -> Session:

@@ -92,6 +92,12 @@ class Gallery:
             self._threads = ThreadPoolExecutor(2, thread_name_prefix="sandbox-drawing")
         return self._threads
 
+    def close(self) -> None:
+        """End the drawing threads; a later drawing starts them again."""
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown()
+
     def _recall(self, drawing: Drawing) -> bytes | None:
         with self._lock:
             if drawing in self._kept:
