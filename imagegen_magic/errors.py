@@ -13,6 +13,7 @@
     │   └── NotFound
     ├── ContentRejected         moderation said no
     ├── TaskFailed              the gateway accepted the task and failed at it
+    │   └── PictureMissing      it says that the task is completed, and names no picture
     ├── WaitingStopped          the person stopped waiting; the gateway goes on
     ├── TaskTimeout             our patience ended; the task goes on at the gateway
     ├── SubmissionUnknown       sent, and nobody knows whether it was accepted
@@ -216,6 +217,12 @@ class TaskFailed(ImageGenError):
     _default_next_step = "run the cell again, or look at the gateway's own page for the charge"
 
 
+class PictureMissing(TaskFailed):
+    """The gateway says that the task is completed, and names no picture; the task stays collectable."""
+
+    _default_next_step = "%imagegen resume looks again later, without paying again"
+
+
 class WaitingStopped(ImageGenError):
     """The person stopped waiting; what the gateway has accepted, it goes on making."""
 
@@ -252,7 +259,7 @@ class SaveError(ImageGenError, OSError):
 
     whose: Whose = "you"
     charged: Charged = "yes"
-    _default_next_step = "make room or choose another --save-dir, then %imagegen resume fetches it again, without paying again"
+    _default_next_step = "make room, then %imagegen resume, or %imagegen resume DIR for another folder; it fetches without paying again"
 
 
 class ImageInvalid(DownloadError):

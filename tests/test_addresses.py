@@ -11,7 +11,6 @@ from imagegen_magic.engine.http import Clients, Lost, NotSent, Refused, authoriz
 from imagegen_magic.engine.keys import Key
 from imagegen_magic.errors import DownloadError, ImageInvalid
 from imagegen_magic.providers.base import Call
-from imagegen_magic.providers.registry import get_provider
 
 SECRET = "sk-very-secret-key-123456"
 
@@ -32,7 +31,7 @@ def _download(url, base):
 
 
 def _call(origin, call, base=None):
-    return _with_clients(lambda c: c.call(c.submits, get_provider("evolink"), base or origin, Key(SECRET), call))
+    return _with_clients(lambda c: c.call(c.submits(origin), base or origin, Key(SECRET), call))
 
 
 def test_the_key_goes_to_the_gateway_and_not_to_the_result_address():

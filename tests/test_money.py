@@ -22,6 +22,7 @@ from imagegen_magic.errors import (
     ImageInvalid,
     InsufficientBalance,
     LedgerError,
+    PictureMissing,
     RateLimited,
     SaveError,
     SubmissionUnknown,
@@ -204,7 +205,18 @@ def test_after_a_refused_key_the_rest_is_not_even_sent(server):
     assert set(_states()) == {"failed", "dropped"}
 
 
-@pytest.mark.parametrize("fault", ["failed", "failed-by-moderation", "no-address"])
+@pytest.mark.parametrize("provider", GATEWAYS)
+def test_completed_without_an_address_stays_collectable(provider, server):
+    """Looked at a few times more, then told with the gateway's raw answer; the picture may still turn up."""
+    server.arm("no-address")
+    with pytest.raises(PictureMissing, match="names no picture: .*completed") as error:
+        _make(f"no-address {provider}", provider)
+    assert "it was charged" in str(error.value) or "may have been charged" in str(error.value)
+    assert _states() == ["submitted"]
+    assert generation.ledger(load()).waiting() == 1
+
+
+@pytest.mark.parametrize("fault", ["failed", "failed-by-moderation"])
 @pytest.mark.parametrize("provider", GATEWAYS)
 def test_a_task_that_fails_at_the_gateway_is_told(fault, provider, server):
     """Its own words, and no waiting for ever."""

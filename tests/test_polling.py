@@ -170,7 +170,7 @@ def test_a_task_the_gateway_does_not_know_yet_is_forgiven_a_few_times():
 def test_a_task_left_out_of_a_batch_answer_is_not_lost():
     """Unknown ids are left out of a batch answer; others go on."""
     gateway = Gateway(0)
-    gateway.trouble = [Answer(200, {"data": [_flat("a", "completed")]})] * 2
+    gateway.trouble = [Answer(200, {"data": [_flat("a", "completed")]})]
 
     async def main():
         lookout = _lookout(gateway, batch=50)
@@ -179,6 +179,62 @@ def test_a_task_left_out_of_a_batch_answer_is_not_lost():
     a, b = asyncio.run(main())
     assert isinstance(a, Done)
     assert b.pictures == ("https://cdn.example.com/b.png",)
+
+
+def test_a_batch_that_knows_nobody_is_given_up_for_single_looks():
+    """A gateway whose batch query takes another body answers 200 and nothing: the tasks are asked for one by one."""
+    gateway = Gateway(0.1)
+    gateway.trouble = [Answer(200, {"data": []})]
+
+    async def main():
+        lookout = _lookout(gateway, batch=50)
+        await asyncio.gather(*(_watch(lookout, f"t{i}") for i in range(3)))
+        await _watch(lookout, "later")
+
+    asyncio.run(main())
+    assert len(gateway.batches) == 1
+    assert {task for _, task in gateway.singles} == {"t0", "t1", "t2", "later"}
+
+
+@pytest.mark.parametrize(
+    ("provider", "answer"),
+    [
+        ("xingchao", Answer(200, {"status": "failed", "error": "too many requests"})),
+        ("xingchao", Answer(400, {"status": "failed", "error": "try later"})),
+        ("evolink", Answer(200, {"status": "failed", "error": {"message": "internal"}})),
+        ("evolink", Answer(200, {"id": "another", "status": "completed", "results": ["https://cdn.example.com/another.png"]})),
+    ],
+)
+def test_an_end_that_does_not_name_the_task_is_not_believed_at_once(provider, answer):
+    """A failed look is no failed task: what was paid for is looked at again."""
+    gateway = Gateway(0)
+    gateway.trouble = [answer, answer]
+    if provider == "xingchao":
+        gateway.state = lambda task: {"id": task, "status": "completed", "image_url": f"https://cdn.example.com/{task}.png"}
+    done = asyncio.run(_watch(_lookout(gateway, provider=provider)))
+    assert done.pictures == ("https://cdn.example.com/t1.png",)
+
+
+def test_a_gateway_that_never_names_its_tasks_is_believed_in_the_end():
+    """Patience with unclear answers ends."""
+    gateway = Gateway(0)
+    gateway.trouble = [Answer(200, {"status": "failed", "error": {"message": "really failed"}})] * 9
+    assert isinstance(asyncio.run(_watch(_lookout(gateway))), Failed)
+    assert len(gateway.singles) == 4
+
+
+def test_an_envelope_that_says_failed_at_401_is_about_the_key():
+    """Not about the task, which goes on."""
+    gateway = Gateway(0)
+    gateway.trouble = [Answer(401, {"status": "failed", "error": "invalid api key"})]
+    with pytest.raises(AuthenticationError):
+        asyncio.run(_watch(_lookout(gateway, provider="xingchao")))
+
+
+def test_a_clock_that_was_set_back_does_not_put_the_looks_off():
+    """A submission in the future is one of now."""
+    gateway = Gateway(0)
+    assert isinstance(asyncio.run(_watch(_lookout(gateway), submitted=time.time() + 5000)), Done)
 
 
 @pytest.mark.parametrize("batch", [0, 50])

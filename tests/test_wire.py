@@ -12,7 +12,6 @@ from imagegen_magic.engine.http import Clients, NotSent
 from imagegen_magic.engine.keys import Key
 from imagegen_magic.engine.wire import Backend
 from imagegen_magic.providers.base import Call
-from imagegen_magic.providers.registry import get_provider
 
 CERTIFICATE = Path(__file__).parent / "localhost.pem"  # self-signed, for localhost alone
 
@@ -44,9 +43,8 @@ async def _call(port, trusted):
     if trusted:
         clients._tls = ssl.create_default_context(cafile=CERTIFICATE)
     try:
-        return await clients.call(
-            clients.looks, get_provider("evolink"), f"https://localhost:{port}", Key("a-key"), Call("GET", "/v1/tasks/task-1")
-        )
+        base_url = f"https://localhost:{port}"
+        return await clients.call(clients.looks(base_url), base_url, Key("a-key"), Call("GET", "/v1/tasks/task-1"))
     finally:
         await clients.close()
 

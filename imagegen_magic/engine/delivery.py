@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import copy
 import hashlib
 import importlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
@@ -28,11 +30,13 @@ from imagegen_magic.errors import (
     ImageGenError,
     ImageInvalid,
     InsufficientBalance,
+    LedgerError,
     NotFound,
+    PictureMissing,
     SubmissionUnknown,
     TaskTimeout,
 )
-from imagegen_magic.providers.base import Call, Done, Failed, Submission, Waiting
+from imagegen_magic.providers.base import Call, Done, Failed, Submission, TaskState, Waiting
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost, GeneratedImage, Progress, Stage
 
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
 _KNOCKS = 5  # tries to reach a gateway that cannot be connected to
 _FETCHES = 4  # tries to download a picture over a bad network
 _FORGOTTEN = 3 * 86400  # seconds after which "no such task" is believed for good
+_Error = TypeVar("_Error", bound=ImageGenError)
 _backoff = wait_random_exponential(multiplier=0.5, max=20)
 
 
@@ -73,6 +78,7 @@ class Order:
     tasks: int
     timeout: float
     submits_at_once: int = 8
+    submit_timeout: float = 120.0
     preview_edge: int | None = None
 
 
@@ -121,6 +127,10 @@ class Delivery:
         self._asking_anew = asyncio.Lock()
         self.sent = bool(task.task_id)  # whether the gateway may know of this task
         self.over = False  # whether the ledger knows that nothing more will come of it
+        self.finished = False  # whether it has come to any end of its own: saved, failed, left
+        self.abandoned = False  # whether nobody waits for it any more, though its submission may be on the wire
+        self._recorded = True  # whether the ledger knows what the gateway said to the submission
+        self._error: ImageGenError | None = None
 
     def tell(self, stage: Stage, note: str = "", *, fraction: float | None = None, error: ImageGenError | None = None) -> None:
         """Say where this task stands."""
@@ -156,12 +166,30 @@ class Delivery:
         """Give up a task that was certainly never sent."""
         await self._ledger.mark(self.task.row, "dropped")
 
+    async def end(self, error: ImageGenError) -> None:
+        """Put a task that ended in an error where it belongs: collectable, never sent, or nobody knows."""
+        self.finished, self._error = True, error
+        with contextlib.suppress(LedgerError):  # the error that is told is the first one
+            if self.collectable:
+                await self.release(str(error))
+            elif not self.sent and not self.over:
+                await self.drop()
+            elif not self.over and not isinstance(error, SubmissionUnknown):
+                await self._ledger.mark(self.task.row, "unknown", error=str(error))
+
+    @property
+    def cost(self) -> Cost | None:
+        """What is known of this task's cost; None where it certainly cost nothing."""
+        if self.collectable:
+            return self.task.cost
+        return Cost() if self.sent and self._error is not None and self._error.charged != "no" else None
+
     async def _submit(self) -> None:
         room = self._session.room(self._gateway, self.order.submits_at_once)
         async with room:
             if error := self._hopeless():
                 raise error
-            self.task.submitted = time.time()
+            self._began = self.task.submitted = time.time()
             self.tell("submitting")
             retrying = AsyncRetrying(
                 retry=retry_if_exception_type(_NotAccepted), wait=self._pause, stop=self._enough, before_sleep=self._say_pause, reraise=True
@@ -175,7 +203,7 @@ class Delivery:
 
     def _enough(self, state: RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
-        waited = time.time() - self.task.submitted
+        waited = time.time() - self._began
         if isinstance(error, _NotAccepted) and isinstance(error.error, GatewayUnreachable):
             return state.attempt_number >= _KNOCKS
         pause = error.pause if isinstance(error, _NotAccepted) and error.pause else 0.0
@@ -184,7 +212,7 @@ class Delivery:
     def _pause(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         wish = error.pause if isinstance(error, _NotAccepted) else None
-        return wish if wish is not None else float(_backoff(state))
+        return max(wish or 0.0, float(_backoff(state)))  # a wish of 0 s is no leave to hammer
 
     def _say_pause(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -201,7 +229,9 @@ class Delivery:
         task.submitted = time.time()
         call = Call(task.sent["method"], task.sent["path"], task.sent["json"])
         try:
-            answer = await self._session.call(self._session.clients.submits, self._gateway, call, {"Idempotency-Key": task.idempotency_key})
+            answer = await self._session.submit(
+                self._gateway, call, task.idempotency_key, at_once=self.order.submits_at_once, timeout=self.order.submit_timeout
+            )
             submission = self._read(answer)
         except NotSent as error:
             await self._back_to_planned()
@@ -217,18 +247,34 @@ class Delivery:
             await ledger.mark(task.row, "unknown", error=str(error))
             raise
         except ImageGenError as error:
-            await ledger.mark(task.row, "failed", error=str(error))
+            await self._fail(error)
             raise
-        task.cost = self._money(submission.cost)
-        await ledger.mark(
-            task.row,
-            "submitted",
-            task_id=submission.task_id,
-            cost=task.cost,
-            estimated_seconds=submission.estimated_seconds,
-            answer=answer.content,
-        )
-        task.task_id = submission.task_id
+        task.task_id, task.cost = submission.task_id, self._money(submission.cost)
+        self._accepted = (submission, answer)
+        try:
+            await self._record_acceptance()
+        except LedgerError as error:  # the picture is paid for: go on with what is in memory, and try again when it is made
+            self._recorded = False
+            self.tell("waiting", f"{error.what}; the gateway's id of this task is {task.task_id}")
+        if self.abandoned:
+            await self.release("the waiting was stopped")
+
+    async def _record_acceptance(self) -> None:
+        task, (submission, answer) = self.task, self._accepted
+        try:
+            await self._ledger.mark(
+                task.row,
+                "submitted",
+                task_id=task.task_id,
+                cost=task.cost,
+                estimated_seconds=submission.estimated_seconds,
+                answer=answer.content,
+            )
+        except LedgerError as error:
+            raise LedgerError(
+                f"{error.what}; the gateway's id of this task is {task.task_id}", charged="yes", next_step=error.next_step
+            ) from error
+        self._recorded = True
 
     async def _back_to_planned(self) -> None:
         await self._ledger.mark(self.task.row, "planned")
@@ -242,7 +288,7 @@ class Delivery:
         """Read a submission's answer: accepted, certainly refused, to be repeated, or nobody knows."""
         provider = self._gateway.provider
         if answer.status < 300:
-            return provider.read_submission(answer.content)
+            return self._read_accepted(answer)
         if answer.status < 400:
             raise APIError(
                 f"{provider.title} answered with a redirect ({answer.status}); the key does not follow it",
@@ -254,9 +300,18 @@ class Delivery:
             error.request_id = error.request_id or answer.request_id
         if answer.status in (429, 503) and not isinstance(error, (InsufficientBalance, AuthenticationError, ContentRejected)):
             raise _NotAccepted(error, f"{provider.title} asks to wait ({answer.status})", answer.retry_after)
-        if isinstance(error, APIError) and not error.refused:
-            raise SubmissionUnknown(f"{error.what}; whether the task was accepted is not known", whose="gateway")
+        if isinstance(error, APIError) and (not error.refused or answer.status in (408, 409)):
+            raise self._unknown(error)
         raise error
+
+    def _read_accepted(self, answer: Answer) -> Submission:
+        try:
+            return self._gateway.provider.read_submission(answer.content)
+        except APIError as error:  # an outage can stand in a 200 too
+            raise error if error.refused else self._unknown(error) from None
+
+    def _unknown(self, error: APIError) -> SubmissionUnknown:
+        return SubmissionUnknown(f"{error.what}; whether the task was accepted is not known", whose="gateway")
 
     def _money(self, cost: Cost) -> Cost:
         return replace(cost, source="sandbox") if self._gateway.sandbox and cost.amount is not None else cost
@@ -269,12 +324,13 @@ class Delivery:
             state = await lookout.watch(
                 task.task_id, submitted=task.submitted, durations=self._history.durations, tell=self._heard, now=task.resumed
             )
-        except NotFound as error:
-            if time.time() - task.submitted > _FORGOTTEN:
+        except (APIError, PictureMissing) as error:
+            if isinstance(error, (NotFound, PictureMissing)) and time.time() - task.submitted > _FORGOTTEN:
                 await self._fail(error)
-            raise
+                raise
+            raise _after_acceptance(error) from None
         if isinstance(state, Failed):
-            await self._ledger.mark(task.row, "failed", error=str(state.error))
+            await self._fail(state.error)
             raise state.error
         if state.seconds is not None:
             self._history.learn(state.seconds)
@@ -290,6 +346,8 @@ class Delivery:
 
     async def _record_addresses(self, state: Done) -> None:
         task = self.task
+        if not self._recorded:
+            await self._record_acceptance()
         known = next((self._money(cost) for cost in (state.cost, task.cost, self.order.price) if cost.amount is not None), Cost())
         task.cost = known
         ids = await self._ledger.made(task.row, state.pictures, expires_at=state.expires_at, cost=known, seconds=state.seconds, answer=None)
@@ -314,7 +372,7 @@ class Delivery:
             raise DownloadError(f"The picture was made but could not be fetched ({error})") from None
 
     async def _fetch_once(self, picture: int) -> None:
-        url = self.task.addresses[picture]
+        url = self.task.addresses.get(picture, "")
         try:
             content = await self._session.clients.download(url, self._gateway.base_url)
         except Refused as error:
@@ -335,15 +393,21 @@ class Delivery:
     async def _ask_anew(self, picture: int, url: str, refusal: Refused) -> str:
         """Return a fresh address for a picture whose address is gone."""
         async with self._asking_anew:
-            if self.task.addresses[picture] == url:
+            if self.task.addresses.get(picture, url) == url:
                 self.tell("fetching", "the address had expired, asked anew")
-                state = await self._session.lookout(self._gateway).look_once(self.task.task_id)
+                state = await self._look_anew()
                 if isinstance(state, Done):
                     await self._record_addresses(state)
         fresh = self.task.addresses.get(picture, url)
         if fresh == url:
             raise DownloadError(f"The picture's address has expired ({refusal}), and the gateway gives no new one", whose="gateway")
         return fresh
+
+    async def _look_anew(self) -> TaskState:
+        try:
+            return await self._session.lookout(self._gateway).look_once(self.task.task_id)
+        except APIError as error:
+            raise _after_acceptance(error) from None
 
     async def _keep(self, picture: int, url: str, content: bytes) -> None:
         """Verify and save a picture's bytes, both in one thread, and then tell the ledger."""
@@ -422,6 +486,15 @@ class Delivery:
             differences=unlike,
             preview=preview,
         )
+
+
+def _after_acceptance(error: _Error) -> _Error:
+    """Say of an error that came after the task was accepted what a submission's error would not: charged, and collectable."""
+    told = copy.copy(error)
+    told.charged = "yes"
+    if "resume" not in told.next_step:
+        told.next_step = f"{told.next_step}; then %imagegen resume collects the picture, without paying again"
+    return told
 
 
 def _enough_fetches(state: RetryCallState) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from imagegen_magic.engine import keys
 from imagegen_magic.engine.http import SANDBOX_ORIGIN
@@ -46,7 +47,22 @@ def known(settings: Settings) -> Iterator[Provider]:
 
 def base_url(provider: Provider) -> str:
     """Return where the gateway is: `<NAME>_BASE_URL`, else its own address."""
-    return os.environ.get(f"{provider.name.upper().replace('-', '_')}_BASE_URL", "").strip().rstrip("/") or provider.base_url
+    variable = f"{provider.name.upper().replace('-', '_')}_BASE_URL"
+    told = os.environ.get(variable, "").strip().rstrip("/")
+    if told and not _is_address(told):
+        raise UnsupportedOption(
+            f"{variable} = {told!r} is no address", option=variable, value=told, next_step="give it like https://api.example.com"
+        )
+    return told or provider.base_url
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").rstrip(".")
+        return parts.scheme in ("http", "https") and bool(host) and parts.port != 0 and all(host.split(".")) and " " not in url
+    except ValueError:
+        return False
 
 
 def choose(settings: Settings, *, provider: str | None = None, sandbox: bool | None = None, model: str | None = None) -> Gateway:

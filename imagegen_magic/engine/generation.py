@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 import secrets
 import time
 import warnings
@@ -19,7 +20,7 @@ from imagegen_magic.engine.gateways import Gateway, at, choose, known
 from imagegen_magic.engine.ledger import Ledger, NewJob, NewTask, TaskRow
 from imagegen_magic.engine.session import Kind, ledger_of, session_of
 from imagegen_magic.engine.settings import REQUEST_OPTIONS, Settings, load
-from imagegen_magic.errors import AuthenticationError, ImageGenError, InsufficientBalance, WaitingStopped
+from imagegen_magic.errors import AuthenticationError, ImageGenError, InsufficientBalance, NotFound, WaitingStopped
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Plan
 from imagegen_magic.request import ImageRequest
@@ -45,6 +46,9 @@ class Job:
         self.images: list[GeneratedImage] = []
         self.errors: list[ImageGenError] = []
         self._deliveries: list[Delivery] = []
+        self._claimed: Sequence[int] = ()
+        self._settings: Settings | None = None
+        self._pid = os.getpid()
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
         self._handle: loop.Handle[Generation] | None = None
         self._ending: concurrent.futures.Future[None] = concurrent.futures.Future()
@@ -66,6 +70,7 @@ class Job:
 
     async def result(self) -> Generation:
         """Return the Generation; raises what ended it where nothing was made. Works on any loop; cancelling stops the waiting."""
+        self._only_here()
         try:
             await asyncio.shield(asyncio.wrap_future(self._ending))
         except asyncio.CancelledError:
@@ -76,8 +81,13 @@ class Job:
 
     def wait(self, timeout: float | None = None) -> Generation:
         """Wait from synchronous code; raises TimeoutError after `timeout` seconds. An interrupt leaves the job going on."""
+        self._only_here()
         loop.wait(self._ending, timeout)
         return self._outcome()
+
+    def _only_here(self) -> None:
+        if self._pid != os.getpid():
+            raise RuntimeError("this job belongs to the process that started it: a fork cannot wait for it")
 
     def __await__(self) -> Generator[Any, None, Generation]:
         return self.result().__await__()
@@ -124,7 +134,7 @@ class Job:
         self._queue.put_nowait(event)
 
     async def _deliver_all(self) -> None:
-        under_way = [asyncio.create_task(self._deliver(one)) for one in self._deliveries]
+        under_way = {asyncio.create_task(self._deliver(one)): one for one in self._deliveries}
         try:
             if under_way:
                 await asyncio.wait(under_way)
@@ -133,10 +143,14 @@ class Job:
                 task.cancel()
             await asyncio.wait(under_way, timeout=_LETTING_GO)
             raise
+        for task, delivery in under_way.items():
+            if defect := task.exception():
+                await self._ended(delivery, _told(defect, delivery))
 
     async def _deliver(self, delivery: Delivery) -> None:
         try:
             await delivery.carry()
+            delivery.finished = True
         except ImageGenError as error:
             await self._ended(delivery, error)
 
@@ -146,22 +160,28 @@ class Job:
 
     async def _ended(self, delivery: Delivery, error: ImageGenError) -> None:
         self.errors.append(error)
-        if delivery.collectable:
-            await delivery.release(str(error))
-        elif not (delivery.sent or delivery.over):
-            await delivery.drop()
+        await delivery.end(error)
         delivery.tell("left" if delivery.collectable else "failed", error=error)
 
     async def _let_go(self) -> None:
-        """Stop waiting: what was never sent is dropped, what the gateway has stays collectable."""
-        finished = {image.task for image in self.images} | {p.task for p in self.latest.values() if p.error}
-        remaining = [one for one in self._deliveries if one.task.position not in finished]
-        going_on = [one for one in remaining if one.sent]
-        await asyncio.gather(*(one.release("the waiting was stopped") if one.sent else one.drop() for one in remaining))
-        stopped = _stopped(len(going_on))
+        """Stop waiting: what was never sent is dropped, what the gateway has stays collectable, what is on the wire tells the ledger itself."""
+        remaining = [one for one in self._deliveries if not one.finished]
+        accepted = [one for one in remaining if one.collectable]
+        on_the_wire = [one for one in remaining if one.sent and not one.collectable]
+        for one in on_the_wire:
+            one.abandoned = True
+        stopped = _stopped(len(accepted), len(on_the_wire))
         self.errors.append(stopped)
         for one in remaining:
+            if one not in on_the_wire:
+                await one.end(stopped)
             one.tell("left", error=stopped)
+        carried = {one.task.row for one in self._deliveries}
+        await self._release([row for row in self._claimed if row not in carried])
+
+    async def _release(self, rows: Sequence[int]) -> None:
+        if rows and self._settings:
+            await ledger_of(self._settings).release(rows)
 
     def _finished(self) -> Generation:
         if not self.images and self.errors:
@@ -177,16 +197,37 @@ class Job:
             seconds=time.time() - self.started,
             tasks=tuple(one.task.task_id for one in self._deliveries if one.task.task_id),
             errors=tuple(self.errors),
-            costs=total(one.task.cost for one in self._deliveries if one.collectable),
+            costs=total(cost for one in self._deliveries if (cost := one.cost) is not None),
         )
 
 
-def _stopped(going_on: int) -> WaitingStopped:
-    if not going_on:
+def _stopped(accepted: int, on_the_wire: int = 0) -> WaitingStopped:
+    if on_the_wire:
+        words = f"{_counted(on_the_wire, 'submission')} on the wire without an answer yet" + (f", and {_counted(accepted, 'task')} at the gateway" if accepted else "")
+        return WaitingStopped(
+            f"The waiting was stopped with {words}", charged="unknown", next_step="%imagegen resume collects what was accepted; %imagegen jobs shows it"
+        )
+    if not accepted:
         return WaitingStopped(
             "The waiting was stopped before anything was sent", charged="no", next_step="run the cell again when you like"
         )
-    return WaitingStopped(f"The waiting was stopped; {going_on} task{'s go' if going_on > 1 else ' goes'} on at the gateway")
+    return WaitingStopped(f"The waiting was stopped; {_counted(accepted, 'task')} go{'es' if accepted == 1 else ''} on at the gateway")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _told(defect: BaseException, delivery: Delivery) -> ImageGenError:
+    """Dress an error that is none of ours, a defect here or in a plug-in, so that it is told and its task is put in order."""
+    error = ImageGenError(
+        f"Something went wrong that should not: {type(defect).__name__}: {defect}",
+        whose="you",
+        charged="unknown" if delivery.sent else "no",
+        next_step="%imagegen error shows the trace; %imagegen resume collects what the gateway has",
+    )
+    error.__cause__ = defect
+    return error
 
 
 def fill(request: ImageRequest, settings: Settings) -> ImageRequest:
@@ -250,6 +291,7 @@ async def _record(
 ) -> list[Delivery]:
     """Write the job and all its tasks into the ledger, durably, before anything is sent."""
     session = session_of(settings)
+    await session.check()
     short = secrets.token_hex(8)
     tasks = [
         NewTask(
@@ -269,7 +311,12 @@ async def _record(
         tier=the_plan.tier[1],
         asked=request.asked(),
         resolved=the_plan.request.asked(),
-        expected={"pixels": [list(pair) for pair in the_plan.pixels], "mime_type": the_plan.mime_type, "alpha": the_plan.alpha},
+        expected={
+            "pixels": [list(pair) for pair in the_plan.pixels],
+            "mime_type": the_plan.mime_type,
+            "alpha": the_plan.alpha,
+            "tasks": len(tasks),
+        },
         price=the_plan.price,
         save_dir=str(settings.save_dir),
         name=settings.get("name"),
@@ -301,6 +348,7 @@ def _order(new: NewJob, job: int, request: ImageRequest, settings: Settings, pre
         tasks=len(new.tasks),
         timeout=settings.get("timeout"),
         submits_at_once=settings.get("submits_at_once"),
+        submit_timeout=settings.get("submit_timeout"),
         preview_edge=preview,
     )
 
@@ -310,22 +358,28 @@ def _megapixels(expected: Any) -> float:
     return float(pixels[0][0] * pixels[0][1]) / 1e6 if pixels else 1.0
 
 
-def resume(settings: Settings | None = None, *, ids: Sequence[int] | None = None, preview: int | None = None) -> Job:
+def resume(
+    settings: Settings | None = None, *, ids: Sequence[int] | None = None, save_dir: str | Path | None = None, preview: int | None = None
+) -> Job:
     """Collect what was made and not fetched; submits nothing. From synchronous code; `ids` are the ledger's task rows.
 
-    The job's note tells of submissions that were cut off before an answer came.
+    Pictures go where they were asked to go, or to `save_dir`. The job's note tells of submissions that were cut off before
+    an answer came.
     """
     settings = settings or load()
-    rows, cut_off = loop.run(_claim(settings, ids))
+    rows, cut_off = loop.run(loop.to_the_end(_claim(settings, ids)))
     job = Job(None, None, ImageRequest("", n=None), sum(_unsaved(row) for row in rows))
+    job._claimed, job._settings = [row.row for row in rows], settings
     if cut_off:
         job.note = (
-            f"{len(cut_off)} submission{'s were' if len(cut_off) > 1 else ' was'} cut off before an answer came: nobody here knows whether "
-            "the gateway accepted, so nothing was sent again. Look at the gateway's own task list; %imagegen jobs shows which."
+            f"{_counted(len(cut_off), 'submission')} {'was' if len(cut_off) == 1 else 'were'} cut off before an answer came: nobody here "
+            "knows whether the gateway accepted, so nothing was sent again. Look at the gateway's own task list; "
+            "%imagegen jobs shows which."
         )
+    elsewhere = None if save_dir is None else settings.folder / Path(save_dir).expanduser()
 
     async def prepare(job: Job) -> None:
-        job._deliveries = await _take_up(job, rows, settings, preview)
+        job._deliveries = await _take_up(job, rows, settings, elsewhere, preview)
 
     return job._begin(prepare)
 
@@ -336,29 +390,42 @@ async def _claim(settings: Settings, ids: Sequence[int] | None) -> tuple[list[Ta
     return await book.claim(rows=ids), cut_off
 
 
-async def _take_up(job: Job, rows: Sequence[TaskRow], settings: Settings, preview: int | None) -> list[Delivery]:
+async def _take_up(job: Job, rows: Sequence[TaskRow], settings: Settings, elsewhere: Path | None, preview: int | None) -> list[Delivery]:
     session, deliveries = session_of(settings), []
     for folder in {Path(row.save_dir) for row in rows}:
         await asyncio.to_thread(files.sweep, folder)
     for position, row in enumerate(rows):
         try:
-            gateway = at(registry.get_provider(row.provider, settings.look_alikes), settings, sandbox=row.sandbox)
+            gateway = _same_gateway(row, settings)
         except ImageGenError as error:
             await session.ledger.release([row.row], str(error))
             job.errors.append(error)
             continue
         kind: Kind = (row.provider, row.sandbox, row.model, row.quality, row.tier)
         history = await session.history(kind, _megapixels(row.expected))
-        order = _order_again(row, len(rows), settings, preview)
+        order = _order_again(row, len(rows), settings, elsewhere or Path(row.save_dir), preview)
         deliveries.append(Delivery(session, gateway, order, _task_again(row, position), history, job._tell))
     return deliveries
+
+
+def _same_gateway(row: TaskRow, settings: Settings) -> Gateway:
+    """Return the gateway that a task was submitted to; another address of the same name does not know it."""
+    gateway = at(registry.get_provider(row.provider, settings.look_alikes), settings, sandbox=row.sandbox)
+    if not row.sandbox and gateway.base_url != row.base_url:
+        raise NotFound(
+            f"Task {row.task_id} was submitted to {row.base_url}, and {row.provider} is now at {gateway.base_url}",
+            whose="you",
+            charged="yes",
+            next_step=f"set {row.provider.upper().replace('-', '_')}_BASE_URL back, then %imagegen resume",
+        )
+    return gateway
 
 
 def _unsaved(row: TaskRow) -> int:
     return sum(not picture.path for picture in row.pictures) or row.count
 
 
-def _order_again(row: TaskRow, tasks: int, settings: Settings, preview: int | None) -> Order:
+def _order_again(row: TaskRow, tasks: int, settings: Settings, save_dir: Path, preview: int | None) -> Order:
     request = ImageRequest(**row.resolved)
     return Order(
         job=row.job,
@@ -367,8 +434,8 @@ def _order_again(row: TaskRow, tasks: int, settings: Settings, preview: int | No
         model=row.model,
         expected=row.expected,
         size_asked=request.size or "",
-        price=row.price,
-        save_dir=Path(row.save_dir),
+        price=row.price.share(row.expected.get("tasks", 1)),
+        save_dir=save_dir,
         stem=files.stem(request.prompt, row.idempotency_key[:4], row.name),
         tasks=tasks,
         timeout=settings.get("timeout"),

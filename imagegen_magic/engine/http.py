@@ -25,7 +25,7 @@ import httpx
 from imagegen_magic.engine.keys import Key
 from imagegen_magic.engine.wire import Backend
 from imagegen_magic.errors import DownloadError, ImageInvalid
-from imagegen_magic.providers.base import Call, Provider
+from imagegen_magic.providers.base import Call
 
 SANDBOX_ORIGIN = "http://sandbox.invalid"
 LANE = 8  # connections a lane; httpcore's pool turns quadratic when requests queue inside it, so they queue before it
@@ -34,7 +34,7 @@ _HOPS = 5
 _IDLE = 2.0  # seconds a connection is kept for the next request: an older one may be closing just as we submit on it
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _HEADERS = {"User-Agent": "imagegen_magic", "Accept": "*/*", "Accept-Encoding": "identity"}
-_SENT_NOTHING = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError, httpx.InvalidURL)
+_SENT_NOTHING = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError, httpx.InvalidURL, httpx.LocalProtocolError)
 
 
 class NotSent(Exception):
@@ -94,7 +94,7 @@ class Lane:
 
     def __init__(self, clients: Clients, *, size: int = LANE, timeout: float = 30.0) -> None:
         self._clients, self._size = clients, size
-        self._patience = timeout
+        self._patience = timeout  # for a whole call, once it is this lane's turn
         self._timeout = {"connect": 10.0, "read": timeout, "write": timeout, "pool": None}
         self._open: dict[Any, httpx.AsyncBaseTransport] = {}
         self._queue = asyncio.Semaphore(size)
@@ -116,23 +116,23 @@ class Lane:
 
     @contextlib.asynccontextmanager
     async def stream(
-        self, method: str, url: str, *, headers: Mapping[str, str], content: bytes | None = None, guarded: bool = False
+        self, method: str, url: str, *, headers: Mapping[str, str], content: bytes | None = None, guarded: bool = False, whole: bool = True
     ) -> AsyncIterator[httpx.Response]:
         """Send a request when the lane has room, and give its answer as a stream; `guarded` to public peers only.
 
-        Raises NotSent or Lost. Neither redirects nor cookies are followed.
+        `whole` bounds the time until all of the answer is read. Raises NotSent or Lost. Neither redirects nor cookies are followed.
         """
         async with self._queue:
             try:
-                request = httpx.Request(method, url, headers=_HEADERS, content=content, extensions={"timeout": self._timeout})
-                request.headers.update(headers)
-                transport = await self._transport(url, guarded)
-                async with asyncio.timeout(self._patience if _in_sandbox(url) else None):  # it keeps no time of its own
+                async with asyncio.timeout(self._patience if whole else None):
+                    request = httpx.Request(method, url, headers=_HEADERS, content=content, extensions={"timeout": self._timeout})
+                    request.headers.update(headers)
+                    transport = await self._transport(url, guarded)
                     response = await transport.handle_async_request(request)
-                try:
-                    yield response
-                finally:
-                    await response.aclose()
+                    try:
+                        yield response
+                    finally:
+                        await response.aclose()
             except _SENT_NOTHING as error:
                 raise NotSent(_words(error)) from None
             except (httpx.HTTPError, httpx.StreamError, OSError) as error:
@@ -146,6 +146,8 @@ class Lane:
 
 
 def _words(error: Exception) -> str:
+    if isinstance(error, httpx.LocalProtocolError):
+        return "the request cannot be formed"  # its own words would show the header that is wrong
     return str(error) or {"ReadTimeout": "no answer in time", "ConnectTimeout": "no connection in time"}.get(
         type(error).__name__, type(error).__name__
     )
@@ -170,17 +172,33 @@ def _no_tls() -> ssl.SSLContext:
 
 
 class Clients:
-    """The three lanes of one event loop: looks, submissions, downloads; short ones never wait behind long ones."""
+    """The connections of one event loop: a lane for looks and one for submissions to each gateway, and one for all downloads.
 
-    def __init__(self, *, sandbox_home: Path | None = None, submits_at_once: int = LANE, submit_timeout: float = 120.0) -> None:
+    So short requests never wait behind long ones, nor one gateway's behind another's.
+    """
+
+    def __init__(self, *, sandbox_home: Path | None = None) -> None:
         self._sandbox_home = sandbox_home
         self._sandbox: httpx.AsyncBaseTransport | None = None
         self._closers: list[Callable[[], None]] = []
         self._tls: ssl.SSLContext | None = None
         self._tls_lock = asyncio.Lock()
-        self.looks = Lane(self)
-        self.submits = Lane(self, size=submits_at_once, timeout=submit_timeout)
+        self._lanes: dict[Any, Lane] = {}
         self.downloads = Lane(self, timeout=60.0)
+
+    def looks(self, base_url: str) -> Lane:
+        """Return the lane for a gateway's looks."""
+        return self._lane("looks", base_url, LANE, 30.0)
+
+    def submits(self, base_url: str, *, at_once: int = LANE, timeout: float = 120.0) -> Lane:
+        """Return the lane for a gateway's submissions: so many at once, each with so many seconds."""
+        return self._lane("submits", base_url, at_once, timeout)
+
+    def _lane(self, kind: str, base_url: str, size: int, timeout: float) -> Lane:
+        name = (kind, base_url, size, timeout)
+        if name not in self._lanes:
+            self._lanes[name] = Lane(self, size=size, timeout=timeout)
+        return self._lanes[name]
 
     async def tls(self) -> ssl.SSLContext:
         """Return the one TLS context, made in a thread: reading the certificates takes 40 ms."""
@@ -199,9 +217,7 @@ class Clients:
             self._closers.append(app.state.sandbox.gallery.close)
         return self._sandbox
 
-    async def call(
-        self, lane: Lane, provider: Provider, base_url: str, key: Key, call: Call, *, headers: dict[str, str] | None = None
-    ) -> Answer:
+    async def call(self, lane: Lane, base_url: str, key: Key, call: Call, *, headers: dict[str, str] | None = None) -> Answer:
         """Make one call to a gateway and read its answer whole. Raises NotSent or Lost.
 
         A redirect is an answer like any other: the key does not follow it.
@@ -219,7 +235,7 @@ class Clients:
 
     async def close(self) -> None:
         """Close all lanes."""
-        for lane in (self.looks, self.submits, self.downloads):
+        for lane in (self.downloads, *self._lanes.values()):
             await lane.close()
         for close in self._closers:
             await asyncio.to_thread(close)
@@ -233,9 +249,9 @@ class Clients:
         for _ in range(_HOPS + 1):
             guarded = _check_address(url, base_url)
             try:
-                async with self.downloads.stream("GET", url, headers={}, guarded=guarded) as response:
+                async with self.downloads.stream("GET", url, headers={}, guarded=guarded, whole=_in_sandbox(url)) as response:
                     if response.is_redirect:
-                        url = urljoin(url, response.headers.get("Location", ""))
+                        url = _joined(url, response.headers.get("Location", ""))
                         continue
                     if response.status_code != 200:
                         raise Refused(response.status_code)
@@ -245,9 +261,19 @@ class Clients:
         raise DownloadError(f"The result address was redirected more than {_HOPS} times", whose="gateway")
 
 
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise DownloadError("The result address was redirected to something that is no address", whose="gateway") from None
+
+
 def _check_address(url: str, base_url: str) -> bool:
     """Refuse an address that is not to be trusted; say whether its peer must be guarded (it is not the gateway's own host)."""
-    scheme, host, _ = _origin(url)
+    try:
+        scheme, host, _ = _origin(url)
+    except ValueError:
+        raise DownloadError("The gateway's result address cannot be read", whose="gateway") from None
     base_scheme, base_host, _ = _origin(base_url)
     if scheme != "https" and not (scheme == "http" and base_scheme == "http"):
         raise DownloadError(f"The gateway's result address is {scheme or 'no'}:// and not https://", whose="gateway")

@@ -43,8 +43,18 @@ class Key:
 
 
 def remember(name: str, secret: str) -> None:
-    """Keep a key in memory for the rest of this session."""
-    _remembered[name] = Key(secret)
+    """Keep a key in memory for the rest of this session; raises MissingKey where it can be none."""
+    _remembered[name] = _checked(secret.strip(), f"what was typed for {name}")
+
+
+def _checked(secret: str, where: str) -> Key:
+    """Refuse what cannot be a key, without showing it: an HTTP header takes printable ASCII alone."""
+    if not (secret and secret.isascii() and secret.isprintable() and " " not in secret):
+        raise MissingKey(
+            f"The key in {where} has a character that no key has (a line break, a blank, a quote from a text editor?)",
+            next_step="copy the key again, alone and whole",
+        )
+    return Key(secret)
 
 
 def save(name: str, secret: str, home: Path) -> None:
@@ -78,10 +88,10 @@ def find(provider: Provider, home: Path | None = None) -> Key | None:
     if provider.name in _remembered:
         return _remembered[provider.name]
     if secret := os.environ.get(provider.key_variable, "").strip():
-        return Key(secret)
+        return _checked(secret, provider.key_variable)
     if home is not None and provider.name in _saved_names(home) and (keyring := _keyring()):
         stored = keyring.get_password(_SERVICE, provider.name)
-        return Key(stored) if stored else None
+        return _checked(stored, "the system keyring") if stored else None
     return None
 
 

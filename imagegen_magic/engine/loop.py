@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import concurrent.futures.thread
 import os
 import threading
 import time
@@ -204,7 +205,6 @@ async def to_the_end(awaitable: Awaitable[T]) -> T:
     try:
         return await asyncio.shield(inner)
     except asyncio.CancelledError:
+        inner.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody else will ask for it
         await asyncio.wait([inner], timeout=_GRACE - 1)
-        if inner.done() and not inner.cancelled():
-            inner.exception()
         raise

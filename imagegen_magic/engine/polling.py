@@ -13,10 +13,11 @@ from functools import partial
 
 from imagegen_magic.engine.http import LANE, Answer, Lost, NotSent
 from imagegen_magic.engine.looking import Durations, beat, next_look, next_shared_look, together
-from imagegen_magic.errors import APIError, ImageGenError, NotFound
+from imagegen_magic.errors import APIError, ImageGenError, NotFound, PictureMissing
 from imagegen_magic.providers.base import Cadence, Call, Done, Failed, Provider, TaskState, Waiting
 
 _WORST_PAUSE = 20.0  # seconds between looks while the gateway does not answer
+_DOUBTS = 3  # looks that an end which may not be this task's is taken up again
 _FORGIVEN = 5  # "no such task" answers in a row that may be a gateway not yet knowing its own task
 
 Tell = Callable[[Waiting | None, str], None]
@@ -33,8 +34,10 @@ class _Open:
     before: float  # of the look before that one
     due: float = 0.0
     late: bool = False  # taken up again long after: when it finished, nobody saw
+    alone: bool = False  # a batch answer left it out, so it is asked for by itself
     troubles: int = 0
     missing: int = 0
+    doubts: int = 0
 
 
 class Lookout:
@@ -61,6 +64,7 @@ class Lookout:
 
         Raises APIError where the gateway will not say (the key, the account, an unknown task); the task may still be alive.
         """
+        submitted = min(submitted, time.time())  # a clock that was set back must not put the first look off
         item = _Open(task_id, submitted, durations, tell, asyncio.get_running_loop().create_future(), submitted, submitted, late=now)
         self._schedule(item, time.time() if now else None)
         if self._runner is None or self._runner.done():
@@ -126,8 +130,9 @@ class Lookout:
                 near.append(item)
         if not self._batch:
             return [[item] for item in near]
-        due = [(item, item.due, self._free_since(item)) for item in near]
+        due = [(item, item.due, self._free_since(item)) for item in near if not item.alone]
         lots = together(due, now, least=self._cadence.least, batch=self._batch, window=window)
+        lots += [[item] for item in near if item.alone and item.due <= now]
         taken = {id(item) for lot in lots for item in lot}
         for item in near:
             if id(item) not in taken:
@@ -138,7 +143,7 @@ class Lookout:
         lot = [item for item in lot if not item.outcome.done()]
         if not lot:
             return None
-        call = self._provider.batch_call([item.task_id for item in lot]) if self._batch else None
+        call = self._provider.batch_call([item.task_id for item in lot]) if self._batch and not lot[0].alone else None
         for item in lot:
             item.before, item.looked = item.looked, time.time()
         try:
@@ -171,31 +176,43 @@ class Lookout:
             if state := states.get(item.task_id):
                 self._take(item, state)
             else:
-                self._missed(item, NotFound(f"{self._provider.title} does not know the task {item.task_id}", status=404))
+                item.alone = True
+                self._schedule(item, time.time() + self._cadence.least)
         return None
 
     def _take_single(self, item: _Open, answer: Answer) -> None:
+        if answer.status in (401, 402, 403):
+            return self._fail([item], self._provider.read_error(answer.status, answer.content))
         try:
             state = self._provider.read_task(answer.content)  # at 4xx too: xingchao tells a failure in its ordinary envelope
         except APIError as error:
             if answer.status < 400:
                 return self._trouble([item], f"the gateway's answer cannot be read ({error.what}), still looking")
             return self._refused(item, self._provider.read_error(answer.status, answer.content))
-        return self._take(item, state)
+        if item.alone:
+            self._batch = 0  # known when asked for alone, left out of the batch: its batch query is not for us
+        return self._take(item, state, named=item.task_id in str(answer.content))
 
     def _refused(self, item: _Open, error: ImageGenError) -> None:
         if isinstance(error, NotFound):
             return self._missed(item, error)
         return self._fail([item], error)
 
-    def _take(self, item: _Open, state: TaskState) -> None:
+    def _take(self, item: _Open, state: TaskState, *, named: bool = True) -> None:
+        """Take what a look says; an end that does not name this task, or a picture that is not there yet, is looked at again."""
+        missing = isinstance(state, Failed) and isinstance(state.error, PictureMissing)
+        if missing or not (named or isinstance(state, Waiting)):
+            item.doubts += 1
+            if item.doubts <= _DOUBTS:
+                return self._trouble([item], "the gateway's answer is not clear yet, looking again")
+        if isinstance(state, Failed) and missing:
+            return self._fail([item], state.error)
         item.troubles = item.missing = 0
         if not isinstance(state, Waiting):
-            self._settle(item, state)
-            return
+            return self._settle(item, state)
         if not item.outcome.done():
             item.tell(state, "")
-        self._schedule(item)
+        return self._schedule(item)
 
     def _settle(self, item: _Open, state: Done | Failed) -> None:
         if isinstance(state, Done) and state.seconds is None and not item.late:

@@ -10,7 +10,7 @@ from typing import Any
 
 from imagegen_magic.engine import loop
 from imagegen_magic.engine.gateways import SANDBOX_SCALE, Gateway
-from imagegen_magic.engine.http import Answer, Clients, Lane
+from imagegen_magic.engine.http import Answer, Clients
 from imagegen_magic.engine.ledger import Ledger
 from imagegen_magic.engine.looking import Durations, fit, typical_seconds, usual
 from imagegen_magic.engine.polling import Lookout
@@ -52,11 +52,8 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self.ledger = ledger_of(settings)
-        self.clients = Clients(
-            sandbox_home=settings.home / "sandbox",
-            submits_at_once=settings.get("submits_at_once"),
-            submit_timeout=settings.get("submit_timeout"),
-        )
+        self.clients = Clients(sandbox_home=settings.home / "sandbox")
+        self._checked = False
         self._lookouts: dict[Any, Lookout] = {}
         self._rooms: dict[Any, asyncio.Semaphore] = {}
         self._histories: dict[Kind, History] = {}
@@ -71,13 +68,20 @@ class Session:
 
     def _looker(self, gateway: Gateway) -> Callable[[Call], Any]:
         async def look(call: Call) -> Answer:
-            return await self.call(self.clients.looks, gateway, call)
+            return await self.clients.call(self.clients.looks(gateway.base_url), gateway.base_url, gateway.key, call)
 
         return look
 
-    async def call(self, lane: Lane, gateway: Gateway, call: Call, headers: dict[str, str] | None = None) -> Answer:
-        """Make a call to a gateway with its key. Raises NotSent or Lost."""
-        return await self.clients.call(lane, gateway.provider, gateway.base_url, gateway.key, call, headers=headers)
+    async def submit(self, gateway: Gateway, call: Call, idempotency_key: str, *, at_once: int, timeout: float) -> Answer:
+        """Make a submission. Raises NotSent or Lost."""
+        lane = self.clients.submits(gateway.base_url, at_once=at_once, timeout=timeout)
+        return await self.clients.call(lane, gateway.base_url, gateway.key, call, headers={"Idempotency-Key": idempotency_key})
+
+    async def check(self) -> None:
+        """Look once whether the ledger is sound; raises LedgerError before anything is sent."""
+        if not self._checked:
+            await self.ledger.check()
+            self._checked = True
 
     def room(self, gateway: Gateway, submits_at_once: int) -> asyncio.Semaphore:
         """Return the gateway's bound on submissions in flight."""

@@ -138,7 +138,7 @@ async def _reach(settings: Settings, provider: Provider) -> Finding:
 
     name = f"network to {provider.name}"
     try:
-        async with session_of(settings).clients.looks.stream("GET", gateways.base_url(provider), headers={}) as response:
+        async with session_of(settings).clients.looks(gateways.base_url(provider)).stream("GET", gateways.base_url(provider), headers={}) as response:
             return name, f"answers (HTTP {response.status_code}); no key was sent", ""
     except (NotSent, Lost) as error:
         return name, f"no answer: {error}", "check the connection, the proxy and the address"

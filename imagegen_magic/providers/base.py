@@ -26,6 +26,7 @@ from imagegen_magic.errors import (
     ImageGenError,
     InsufficientBalance,
     NotFound,
+    PictureMissing,
     RateLimited,
     SubmissionUnknown,
     TaskFailed,
@@ -281,7 +282,7 @@ class Provider:
         found = tuple(dict.fromkeys(answers.pictures(task)))
         if not found:
             said = answers.excerpt(answer)
-            return Failed(TaskFailed(f"{self.title} says completed and names no picture: {said}", charged="unknown"))
+            return Failed(PictureMissing(f"{self.title} says completed and names no picture: {said}"))
         expires_at = answers.earliest(task, "expires_at")
         return Done(found, expires_at, self.cost(task), answers.seconds(task.get("actual_time")))
 
