@@ -51,6 +51,8 @@ class Job:
         self._pid = os.getpid()
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
         self._handle: loop.Handle[Generation] | None = None
+        self._running: asyncio.Task[Any] | None = None
+        self._stopping = False
         self._ending: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     @property
@@ -94,8 +96,8 @@ class Job:
 
     def cancel(self) -> None:
         """Stop waiting, from any thread and as often as you like; what the gateway accepted, it goes on making."""
-        if self._handle is not None:
-            self._handle.cancel()
+        if not self.done:
+            loop.call(self._stop)
 
     def __repr__(self) -> str:
         state = "done" if self.done else "under way"
@@ -103,7 +105,7 @@ class Job:
 
     def _outcome(self) -> Generation:
         assert self._handle is not None
-        if self._handle.cancelled():  # before it even began
+        if self._handle.cancelled():  # with the engine, before it even began
             raise _stopped(0)
         return self._handle.result()
 
@@ -118,8 +120,17 @@ class Job:
         self._queue.put_nowait(None)
         self._ending.set_result(None)
 
+    def _stop(self) -> None:
+        """Cancel once: a second cancellation would abort the clean-up. Before the first step there is nothing to cancel yet."""
+        if not self._stopping and self._running is not None:
+            self._running.cancel()
+        self._stopping = True
+
     async def _run(self, prepare: Callable[[Job], Awaitable[None]]) -> Generation:
+        self._running = asyncio.current_task()
         try:
+            if self._stopping:
+                raise asyncio.CancelledError
             await loop.to_the_end(prepare(self))
             await self._deliver_all()
         except asyncio.CancelledError:
@@ -164,7 +175,10 @@ class Job:
         delivery.tell("left" if delivery.collectable else "failed", error=error)
 
     async def _let_go(self) -> None:
-        """Stop waiting: what was never sent is dropped, what the gateway has stays collectable, what is on the wire tells the ledger itself."""
+        """Stop waiting: what was never sent is dropped, what the gateway has stays collectable.
+
+        What is on the wire tells the ledger itself, when its answer comes.
+        """
         remaining = [one for one in self._deliveries if not one.finished]
         accepted = [one for one in remaining if one.collectable]
         on_the_wire = [one for one in remaining if one.sent and not one.collectable]
@@ -203,9 +217,11 @@ class Job:
 
 def _stopped(accepted: int, on_the_wire: int = 0) -> WaitingStopped:
     if on_the_wire:
-        words = f"{_counted(on_the_wire, 'submission')} on the wire without an answer yet" + (f", and {_counted(accepted, 'task')} at the gateway" if accepted else "")
+        beside = f", and {_counted(accepted, 'task')} at the gateway" if accepted else ""
         return WaitingStopped(
-            f"The waiting was stopped with {words}", charged="unknown", next_step="%imagegen resume collects what was accepted; %imagegen jobs shows it"
+            f"The waiting was stopped with {_counted(on_the_wire, 'submission')} on the wire without an answer yet{beside}",
+            charged="unknown",
+            next_step="%imagegen resume collects what was accepted; %imagegen jobs shows it",
         )
     if not accepted:
         return WaitingStopped(

@@ -149,6 +149,11 @@ def at_stop(close: Callable[[], Coroutine[Any, Any, None]]) -> None:
     _engine().closers.append(close)
 
 
+def call(function: Callable[[], None]) -> None:
+    """Call something on the engine's loop, soon."""
+    _engine().loop.call_soon_threadsafe(function)
+
+
 def submit(awaitable: Awaitable[T]) -> Handle[T]:
     """Start a coroutine on the engine's loop and return at once."""
     handle: Handle[T] = Handle()
