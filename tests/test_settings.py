@@ -40,6 +40,15 @@ def test_pyproject_is_found_upward(own_world):
     assert load(below).get("provider") == "evolink"
 
 
+def test_a_changed_project_file_is_read_again(own_world):
+    """What was edited holds for the next cell."""
+    file = own_world / "pyproject.toml"
+    file.write_text('[tool.imagegen]\nquality = "low"\n')
+    assert load().get("quality") == "low"
+    file.write_text('[tool.imagegen]\nquality = "medium"\n')
+    assert load().get("quality") == "medium"
+
+
 def test_look_alikes_are_read(own_world):
     """[tool.imagegen.providers.NAME] is a gateway, not an option."""
     (own_world / "pyproject.toml").write_text('[tool.imagegen.providers.mine]\nlike = "apimart"\nbase_url = "https://x.example"\n')

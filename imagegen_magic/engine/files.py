@@ -159,15 +159,15 @@ def _holds(path: Path, data: bytes) -> bool:
 
 
 def _publish(data: bytes, path: Path) -> bool:
-    """Let a file appear whole and durable under a name that is free; False where the name is taken, and nothing changes."""
-    if os.path.lexists(path):
-        return False
+    """Let a file appear whole under a name that is free; False where the name is taken, and nothing changes.
+
+    Its bytes are durable then; its name is once the folder has been synchronised.
+    """
     with _part(data, path) as part:
         try:
             _name(part, path)
         except FileExistsError:
             return False
-        _sync(path.parent)
         return True
 
 

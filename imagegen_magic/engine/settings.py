@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -120,16 +121,19 @@ def _project_table(folder: Path) -> tuple[dict[str, Any], str]:
     for place in (folder, *folder.resolve().parents):
         file = place / "pyproject.toml"
         try:
-            text = file.read_text(encoding="utf-8")
+            found = file.stat()
         except OSError:
             continue
-        if "imagegen" not in text:
-            return {}, ""
-        return _parse(text), file.name
+        return dict(_parse(file, found.st_mtime_ns, found.st_size)), file.name
     return {}, ""
 
 
-def _parse(text: str) -> dict[str, Any]:
+@functools.lru_cache(maxsize=16)
+def _parse(file: Path, changed: int, size: int) -> dict[str, Any]:
+    """Return the project's table; read again when the file has changed, as parsing takes milliseconds."""
+    text = file.read_text(encoding="utf-8")
+    if "imagegen" not in text:
+        return {}
     import tomllib
 
     try:
