@@ -17,6 +17,7 @@ from imagegen_magic.errors import (
     ImageGenError,
     InsufficientBalance,
     NotFound,
+    PictureMissing,
     RateLimited,
     SubmissionUnknown,
     TaskFailed,
@@ -440,7 +441,7 @@ def _failed(gateway: Provider, answer: Any) -> ImageGenError:
 def test_completed_without_an_address_keeps_the_raw_answer(gateway: Provider) -> None:
     """It is a failure that may have been charged, with what the gateway said."""
     error = _failed(gateway, {"id": "task-7", "status": "completed", "results": [], "result": {"images": []}, "image_url": None})
-    assert (type(error), error.charged, "task-7" in error.what) == (TaskFailed, "unknown", True)
+    assert (type(error), error.charged, "task-7" in error.what) == (PictureMissing, "unknown", True)
 
 
 @gateways
