@@ -84,8 +84,8 @@ def test_all_open_tasks_share_one_request_per_fifty():
     gateway = Gateway(0.9)
 
     async def main():
-        lookout = _lookout(gateway, batch=50, least=0.5)
-        return await asyncio.gather(*(_watch(lookout, f"t{i}") for i in range(120)))
+        lookout, submitted = _lookout(gateway, batch=50, least=0.5), time.time()
+        return await asyncio.gather(*(_watch(lookout, f"t{i}", submitted=submitted) for i in range(120)))
 
     done = asyncio.run(main())
     assert [one.pictures[0] for one in done] == [f"https://cdn.example.com/t{i}.png" for i in range(120)]
