@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from imagegen_magic.engine.generation import generate, stream
     from imagegen_magic.engine.loop import run
+    from imagegen_magic.notebook.panel import Panel
     from imagegen_magic.request import ImageRequest
     from imagegen_magic.result import GeneratedImage, Generation
 
 __version__ = "0.1.0"
-__all__ = ["GeneratedImage", "Generation", "ImageRequest", "generate", "run", "stream"]
+__all__ = ["GeneratedImage", "Generation", "ImageRequest", "Panel", "generate", "run", "stream"]
 
 _HOMES = {
     "generate": "engine.generation",
     "stream": "engine.generation",
     "run": "engine.loop",
+    "Panel": "notebook.panel",
     "ImageRequest": "request",
     "GeneratedImage": "result",
     "Generation": "result",

@@ -113,7 +113,7 @@ def test_what_is_offered_can_be_planned_and_nothing_else(name, flag):
     """The plan takes each offered value, and refuses every value of other models that is not offered."""
     option = options.option_for(flag)
     everything = {
-        value for other in registry.all_providers() for model in other.models for value in completion._listed(model, option.choices)
+        value for other in registry.all_providers() for model in other.models for value in completion.listed(model, option.choices)
     }
     provider = registry.get_provider(name)
     for model in provider.models:

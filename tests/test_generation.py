@@ -162,7 +162,8 @@ def test_resume_tells_of_a_gateway_without_a_key(monkeypatch):
         sent = {"method": "POST", "path": "/v1/images/generations", "json": {}}
         new = NewJob(
             provider="evolink", dialect="evolink", base_url="http://127.0.0.1:9", sandbox=False, model="gpt-image-2",
-            quality="low", tier="1k", asked={"prompt": "x"}, resolved={"prompt": "x"}, expected={"pixels": [], "mime_type": None, "alpha": None}, price=Cost(),
+            quality="low", tier="1k", asked={"prompt": "x"}, resolved={"prompt": "x"}, price=Cost(),
+            expected={"pixels": [], "mime_type": None, "alpha": None},
             save_dir=str(load().save_dir), name=None, tasks=[NewTask(sent=sent, pictures=1, idempotency_key="abcd-0")],
         )  # fmt: skip
         ((_, (row,)),) = await book.add([new])

@@ -17,7 +17,10 @@ EVERY_OPTION = [
     *("-o", "--out", "--save-dir", "--name", "--preview", "--timeout", "--no-wait", "--dry-run", "--sandbox", "--set", "--vars"),
     *("--keep-loop", "-h", "--help"),
 ]
-EVERY_COMMAND = ["providers", "models", "resume", "jobs", "wait", "cancel", "history", "show", "login", "doctor", "config", "error"]
+EVERY_COMMAND = [
+    *("providers", "models", "resume", "jobs", "wait", "cancel", "history"),
+    *("show", "login", "doctor", "config", "panel", "error"),
+]
 
 
 @pytest.fixture

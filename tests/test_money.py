@@ -209,7 +209,7 @@ def test_after_a_refused_key_the_rest_is_not_even_sent(server):
 def test_completed_without_an_address_stays_collectable(provider, server):
     """Looked at a few times more, then told with the gateway's raw answer; the picture may still turn up."""
     server.arm("no-address")
-    with pytest.raises(PictureMissing, match="names no picture: .*completed") as error:
+    with pytest.raises(PictureMissing, match=r"names no picture: .*completed") as error:
         _make(f"no-address {provider}", provider)
     assert "it was charged" in str(error.value) or "may have been charged" in str(error.value)
     assert _states() == ["submitted"]

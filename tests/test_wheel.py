@@ -92,10 +92,12 @@ def test_readme_is_the_description(wheel):
 
 
 def test_package_is_whole_and_alone(names):
-    """Every module and the marker of types are inside; tests, notebooks, benchmarks and caches are not."""
+    """The package's files and the marker of types are inside; tests, notebooks, benchmarks and caches are not."""
     inside = {name for name in names if ".dist-info/" not in name}
-    modules = {str(path.relative_to(PROJECT)) for path in (PROJECT / "imagegen_magic").rglob("*.py")}
-    assert inside == modules | {"imagegen_magic/py.typed"}
+    files = {str(path.relative_to(PROJECT)) for path in (PROJECT / "imagegen_magic").rglob("*") if path.is_file()}
+    assert inside == {name for name in files if "__pycache__" not in name}
+    assert "imagegen_magic/py.typed" in inside
+    assert not [name for name in inside if name.endswith(".ipynb") or "/test" in name]
 
 
 def test_source_archive_is_named_alike(built, wheel):

@@ -141,7 +141,7 @@ def _resume(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> No
 
     settings = magics.settings()
     magics.greeted = True
-    job = generation.resume(settings)
+    job = generation.resume(settings, save_dir=arguments[0] if arguments else None)
     if job.expecting:
         cells.follow(magics, job)
         return
@@ -167,13 +167,11 @@ def _state(job: Any) -> str:
 
 
 def _wait(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
-    from imagegen_magic.engine import loop
-
     failures = []
     jobs = list(magics.jobs)
     for job in jobs:
         try:
-            cells.bind(magics, loop.run(job.result()), None)
+            cells.bind(magics, job.wait(), None)
         except ImageGenError as error:
             failures.append(error)
         except KeyboardInterrupt:
@@ -305,6 +303,12 @@ def _value(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
+def _panel(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+    from imagegen_magic.notebook.panel import Panel
+
+    display(Panel(settings=magics.settings()))
+
+
 def _error(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
     print(magics.trace or "No error yet.")
 
@@ -324,7 +328,7 @@ def latest(settings: Settings, most: int) -> list[GeneratedImage]:
     """Return the latest pictures of the ledger, newest first."""
     from imagegen_magic.engine import generation, loop
 
-    return [_image(row) for row in loop.run(generation.ledger(settings).pictures(limit=most))]
+    return [generated(row) for row in loop.run(generation.ledger(settings).pictures(limit=most))]
 
 
 def picture(settings: Settings, number: int) -> GeneratedImage | None:
@@ -332,10 +336,11 @@ def picture(settings: Settings, number: int) -> GeneratedImage | None:
     from imagegen_magic.engine import generation, loop
 
     rows = loop.run(generation.ledger(settings).pictures(ids=[number]))
-    return _image(rows[0]) if rows else None
+    return generated(rows[0]) if rows else None
 
 
-def _image(row: PictureRow) -> GeneratedImage:
+def generated(row: PictureRow) -> GeneratedImage:
+    """Return a picture of the ledger as what a cell returned of it."""
     from imagegen_magic.request import ImageRequest
     from imagegen_magic.result import GeneratedImage
 
@@ -373,5 +378,6 @@ RUN: dict[str, Callable[[Any, list[str], set[str]], None]] = {
     "login": _login,
     "doctor": _doctor,
     "config": _config,
+    "panel": _panel,
     "error": _error,
 }

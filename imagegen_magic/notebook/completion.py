@@ -155,7 +155,7 @@ def values(provider: Provider, given: Mapping[str, Any], option: options.Option)
     alone = {name: value for name, value in said.items() if _plans(provider, {"model": model.name, name: value})}
     for beside in (said, alone):  # where something else on the line is wrong, that must not empty the menu
         fields = {"model": model.name, **beside}
-        if fitting := tuple(value for value in _listed(model, option.choices) if _fits(provider, model, {**fields, option.name: value})):
+        if fitting := tuple(value for value in listed(model, option.choices) if _fits(provider, model, {**fields, option.name: value})):
             return fitting
     return ()
 
@@ -166,7 +166,8 @@ def _fits(provider: Provider, model: Model, fields: Mapping[str, Any]) -> bool:
     return _plans(provider, fields)
 
 
-def _listed(model: Model, choices: str) -> tuple[str, ...]:
+def listed(model: Model, choices: str) -> tuple[str, ...]:
+    """Return every value that a model has for the options with these `choices`; of pixels, the odd ones alone."""
     if choices == "sizes":
         pixels = tuple(f"{width}x{height}" for width, height in model.odd_pixels)
         return (*(("auto",) if model.auto_size else ()), *model.sizes, *pixels)

@@ -137,8 +137,9 @@ async def _reach(settings: Settings, provider: Provider) -> Finding:
     from imagegen_magic.engine.session import session_of
 
     name = f"network to {provider.name}"
+    base_url = gateways.base_url(provider)
     try:
-        async with session_of(settings).clients.looks(gateways.base_url(provider)).stream("GET", gateways.base_url(provider), headers={}) as response:
+        async with session_of(settings).clients.looks(base_url).stream("GET", base_url, headers={}) as response:
             return name, f"answers (HTTP {response.status_code}); no key was sent", ""
     except (NotSent, Lost) as error:
         return name, f"no answer: {error}", "check the connection, the proxy and the address"

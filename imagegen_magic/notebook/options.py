@@ -171,7 +171,7 @@ class Command(NamedTuple):
 COMMANDS: tuple[Command, ...] = (
     Command("providers", "", "the gateways: models, whether a key is set, what each can do"),
     Command("models", "[NAME]", "the models of a gateway or of all: sizes in pixels, qualities, formats, limits", 1),
-    Command("resume", "", "collect the pictures that are waiting at the gateways; submits nothing"),
+    Command("resume", "[DIR]", "collect the pictures that are waiting at the gateways, into DIR if given; submits nothing", 1),
     Command("jobs", "", "what is under way or waiting"),
     Command("wait", "", "wait for the jobs this session started with --no-wait"),
     Command("cancel", "[ID]", "stop waiting for a job, or for all; the gateway goes on, and resume collects", 1),
@@ -180,6 +180,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("login", "NAME [--save]", "ask for a gateway's key, unseen; --save puts it into the system keyring", 1, ("--save",)),
     Command("doctor", "[--network]", "what is installed, configured and reachable, and how to mend what is not", 0, ("--network",)),
     Command("config", "", "every setting, its value and who said so"),
+    Command("panel", "", "explore by hand: every option as a knob, with what will happen before it costs anything"),
     Command("error", "", "the trace of the last error"),
 )
 
@@ -199,7 +200,7 @@ def command_for(word: str) -> Command | None:
 
 def misspelt(word: str) -> str | None:
     """Return the subcommand (or help) that a word is nearly; a picture would cost money, asking does not."""
-    near = difflib.get_close_matches(word.lower(), [*_BY_NAME, "help", "panel"], n=1, cutoff=0.7)
+    near = difflib.get_close_matches(word.lower(), [*_BY_NAME, "help"], n=1, cutoff=0.7)
     return near[0] if near else None
 
 

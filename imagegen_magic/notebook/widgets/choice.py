@@ -1,0 +1,18 @@
+"""One value out of a few, side by side; what cannot be had now is there, disabled, with its reason."""
+
+from __future__ import annotations
+
+import traitlets
+
+from imagegen_magic.notebook.widgets.instrument import FOLDER, Instrument
+
+
+class Choice(Instrument):
+    """Radio buttons drawn as one bar; `options` are {"value", "label", "disabled", "reason"}, `value` the chosen one's value."""
+
+    _esm = FOLDER / "choice.js"
+    _css = FOLDER / "choice.css"
+
+    label = traitlets.Unicode("").tag(sync=True)
+    options = traitlets.List(traitlets.Dict()).tag(sync=True)
+    value = traitlets.Unicode("").tag(sync=True)

@@ -1,0 +1,32 @@
+"""Comparing two pictures: one over the other with a slider or side by side, and what differs in what was asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from traitlets import Bool, Dict, Float, List, Tuple, Unicode, validate
+
+from imagegen_magic.notebook.widgets.instrument import FOLDER, Instrument, style
+
+
+class Compare(Instrument):
+    """Two pictures, `left` and `right`: mappings with `url` (a data address), `caption` and `alt`.
+
+    `differences` holds a mapping for each setting that differs: `name`, `left`, `right`. A prompt is a list of pieces
+    `(text, changed)`. `position` is where the slider stands, from 0 (all of the right picture) to 1 (all of the left one).
+    """
+
+    _esm = FOLDER / "compare.js"
+    _css = style("compare.css")
+
+    left = Dict().tag(sync=True)
+    right = Dict().tag(sync=True)
+    differences = List(Dict()).tag(sync=True)
+    prompt_left = List(Tuple(Unicode(), Bool())).tag(sync=True)
+    prompt_right = List(Tuple(Unicode(), Bool())).tag(sync=True)
+    position = Float(0.5).tag(sync=True)
+    side_by_side = Bool(False).tag(sync=True)
+
+    @validate("position")
+    def _within(self, proposal: Any) -> float:
+        return min(1.0, max(0.0, float(proposal["value"])))

@@ -1,0 +1,450 @@
+// Many pictures: one page of thumbnails, what can be done with each, a large view, and texts for the clipboard.
+
+const SVG = "http://www.w3.org/2000/svg";
+const SAID_FOR = 5000; // ms that a message stands
+const MOST_SELECTED = 2;
+const FULL = "Two are selected already: unselect one first";
+const BLOCKED = "This browser keeps the clipboard closed to the page. The text is selected: press Ctrl+C (⌘C on a Mac).";
+const ICONS = {
+  "use-settings": "M2 4.5h6M12 4.5h2M2 11.5h2M8 11.5h6M10 2.5v4M6 9.5v4",
+  "use-reference": "M9 3H3.5A1.5 1.5 0 0 0 2 4.5v8A1.5 1.5 0 0 0 3.5 14h8a1.5 1.5 0 0 0 1.5-1.5V8M2.5 12l3.5-3.5L10.5 13M12.5 1.5v5M10 4h5",
+  "copy-cell": "M5.5 5.5V3A1 1 0 0 1 6.5 2H13a1 1 0 0 1 1 1v6.5a1 1 0 0 1-1 1h-2.5M3 5.5h6.5a1 1 0 0 1 1 1V13a1 1 0 0 1-1 1H3a1 1 0 0 1-1-1V6.5a1 1 0 0 1 1-1z",
+  "open-file": "M9.5 2H14v4.5M14 2 7.5 8.5M11.5 9.5V13a1 1 0 0 1-1 1H3a1 1 0 0 1-1-1V5.5a1 1 0 0 1 1-1h3.5",
+  differences: "M3 6h10M3 10.5h10M10.5 2.5l-5 11",
+  remove: "M2.5 4.5h11M6 4.5V2.5h4v2M4 4.5l.6 9h6.8l.6-9M6.7 7v4M9.3 7v4",
+  star: "M8 1.8l1.9 4 4.4.6-3.2 3 .8 4.4L8 11.7l-3.9 2.1.8-4.4-3.2-3 4.4-.6z",
+  first: "M12.5 3.5 8 8l4.5 4.5M7.5 3.5 3 8l4.5 4.5",
+  previous: "M10 3.5 5.5 8l4.5 4.5",
+  next: "M6 3.5 10.5 8 6 12.5",
+  last: "M3.5 3.5 8 8l-4.5 4.5M8.5 3.5 13 8l-4.5 4.5",
+  close: "M3.5 3.5l9 9M12.5 3.5l-9 9",
+};
+const ACTIONS = [
+  ["use-settings", "Use these settings"],
+  ["use-reference", "Use as reference"],
+  ["copy-cell", "Copy as cell"],
+  ["open-file", "Open file"],
+  ["differences", "Differences from what was asked"],
+  ["remove", "Remove from view (the file stays)"],
+];
+
+function make(tag, attributes = {}, ...children) {
+  const node = tag === "svg" || tag === "path" ? document.createElementNS(SVG, tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+function iconButton(icon, label, pressed) {
+  const drawing = make("svg", { viewBox: "0 0 16 16", width: 16, height: 16, "aria-hidden": "true" }, make("path", { d: ICONS[icon] }));
+  const button = make("button", { type: "button", title: label, "aria-label": label }, drawing);
+  button.addEventListener("click", (event) => button.getAttribute("aria-disabled") === "true" || pressed(event));
+  return button;
+}
+
+function enable(button, on) {
+  button.setAttribute("aria-disabled", String(!on));
+}
+
+function write(node, attribute, value) {
+  if (node.getAttribute(attribute) !== value) node.setAttribute(attribute, value);
+}
+
+// One thumbnail with its controls; the view that owns it is asked for everything that concerns more than this picture.
+class Card {
+  constructor(view, picture) {
+    this.view = view;
+    this.id = picture.id;
+    this.image = make("img", { decoding: "async", draggable: "false" });
+    this.thumb = make("button", { type: "button", class: "imagegen-gallery-thumb" }, this.image);
+    this.thumb.addEventListener("click", () => view.large.open(this.id));
+    this.box = make("input", { type: "checkbox" });
+    this.box.addEventListener("click", (event) => view.toggle(this.id, event));
+    this.star = iconButton("star", "Star", () => view.act("star", this.id));
+    this.star.classList.add("imagegen-gallery-star");
+    this.badge = make("span", { class: "imagegen-gallery-badge" }, "≠ asked");
+    this.caption = make("p", { class: "imagegen-gallery-caption" });
+    this.actions = ACTIONS.map(([name, label]) => iconButton(name, label, () => view.act(name, this.id)));
+    const bar = make("div", { class: "imagegen-gallery-actions", role: "group", "aria-label": "What to do with this picture" }, ...this.actions);
+    const select = make("label", { class: "imagegen-gallery-select", title: "Select for comparing" }, this.box);
+    const about = make("div", { class: "imagegen-gallery-about" }, this.caption, bar);
+    this.differences = this.actions[ACTIONS.findIndex(([name]) => name === "differences")];
+    this.root = make("li", { class: "imagegen-gallery-card" }, this.thumb, this.badge, select, this.star, about);
+    this.root.addEventListener("focusin", () => view.rove(this));
+    this.update(picture);
+  }
+
+  update(picture) {
+    const words = picture.alt || picture.caption || "picture";
+    write(this.image, "src", picture.thumbnail);
+    write(this.image, "alt", words);
+    write(this.thumb, "aria-description", picture.caption);
+    write(this.box, "aria-label", `Select for comparing: ${words}`);
+    write(this.star, "aria-pressed", String(Boolean(picture.starred)));
+    this.star.title = picture.starred ? "Remove the star" : "Star";
+    this.thumb.title = picture.caption;
+    this.badge.hidden = !picture.different;
+    this.differences.classList.toggle("imagegen-gallery-differs", Boolean(picture.different));
+    this.caption.textContent = picture.caption;
+  }
+
+  mark(selected) {
+    const chosen = selected.includes(this.id);
+    this.box.checked = chosen;
+    write(this.box, "aria-disabled", String(!chosen && selected.length >= MOST_SELECTED));
+    this.box.parentNode.title = !chosen && selected.length >= MOST_SELECTED ? FULL : "Select for comparing";
+    this.root.classList.toggle("imagegen-gallery-chosen", chosen);
+  }
+
+  reach(on) {
+    for (const node of [this.thumb, this.box, this.star, ...this.actions]) node.tabIndex = on ? 0 : -1;
+  }
+}
+
+// The large view: a dialog that shows the thumbnail at once and the preview when it comes.
+class Large {
+  constructor(view) {
+    this.view = view;
+    this.id = null;
+    this.turning = 0;
+    this.image = make("img", {});
+    this.words = make("p");
+    this.previous = iconButton("previous", "Previous picture", () => this.step(-1));
+    this.next = iconButton("next", "Next picture", () => this.step(1));
+    const close = iconButton("close", "Close", () => this.root.close());
+    const caption = make("figcaption", {}, this.words, this.previous, this.next, close);
+    this.root = make("dialog", { class: "imagegen-gallery-large", "aria-label": "Picture, enlarged", tabindex: "-1" }, make("figure", {}, this.image, caption));
+    this.root.addEventListener("keydown", (event) => this.key(event));
+    this.root.addEventListener("click", (event) => event.target === this.root && this.root.close());
+    this.root.addEventListener("close", () => this.closed());
+  }
+
+  open(id) {
+    const picture = this.view.picture(id);
+    if (!picture) return;
+    this.id = id;
+    this.turning = 0;
+    this.words.textContent = picture.caption;
+    this.root.style.setProperty("--imagegen-shape", (picture.width || 1) / (picture.height || 1));
+    this.root.style.setProperty("--imagegen-wide", `${Math.max(picture.width || 0, 480)}px`);
+    this.image.src = picture.thumbnail;
+    this.image.alt = picture.alt || picture.caption || "picture";
+    this.root.setAttribute("aria-busy", "true");
+    this.limits();
+    if (!this.root.open) this.root.showModal();
+    if (!this.root.querySelector(":focus")?.matches('[aria-disabled="false"]')) this.root.focus();
+    if (this.view.model.get("enlarged").id === id) this.fill();
+    else this.view.act("enlarge", id);
+  }
+
+  fill() {
+    const enlarged = this.view.model.get("enlarged");
+    if (!this.root.open || !enlarged.url || enlarged.id !== this.id) return;
+    this.image.src = enlarged.url;
+    if (enlarged.caption) this.words.textContent = enlarged.caption;
+    this.root.removeAttribute("aria-busy");
+  }
+
+  limits() {
+    const [ids, page] = [this.view.ids(), this.view.page()];
+    const here = ids.indexOf(this.id);
+    enable(this.previous, here > 0 || page > 0);
+    enable(this.next, here < ids.length - 1 || page < this.view.pages() - 1);
+  }
+
+  step(by) {
+    const ids = this.view.ids();
+    const goal = ids.indexOf(this.id) + by;
+    if (goal >= 0 && goal < ids.length) this.open(ids[goal]);
+    else if (this.view.turn(this.view.page() + by)) this.turning = by;
+  }
+
+  // The page that was turned to has come: go on with its nearest picture.
+  turned() {
+    const ids = this.view.ids();
+    if (this.root.open && this.turning && ids.length) this.open(ids.at(this.turning > 0 ? 0 : -1));
+    else if (this.root.open) this.limits();
+  }
+
+  key(event) {
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    event.stopPropagation();
+    if (!by || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    this.step(by);
+  }
+
+  closed() {
+    this.turning = 0;
+    this.image.removeAttribute("src");
+    this.view.forget(this.id);
+    this.view.focus(this.id);
+  }
+}
+
+class View {
+  constructor(model, el) {
+    this.model = model;
+    this.key = Math.random().toString(36).slice(2);
+    this.cards = new Map();
+    this.current = null;
+    this.timer = 0;
+    this.large = new Large(this);
+    this.build();
+    el.append(this.root);
+    this.draw();
+    this.drawHead();
+  }
+
+  build() {
+    const source = (all, label) => {
+      const button = make("button", { type: "button" }, label);
+      button.addEventListener("click", () => all !== this.model.get("ledger") && this.act("ledger", all ? "all" : "session"));
+      return button;
+    };
+    this.sources = [source(false, "This session"), source(true, "All of the ledger")];
+    const sources = make("div", { class: "imagegen-segments", role: "group", "aria-label": "Which pictures" }, ...this.sources);
+    this.count = make("span");
+    const clear = make("button", { type: "button" }, "Clear");
+    clear.addEventListener("click", () => this.select([]));
+    this.picked = make("span", { class: "imagegen-gallery-picked" }, this.count, clear);
+    this.said = make("span", { class: "imagegen-gallery-said", role: "status" });
+    this.pagers = [this.pager("Pages"), this.pager("Pages, below")];
+    this.grid = make("ul", { class: "imagegen-gallery-grid", role: "list", "aria-label": "Pictures, newest first; arrow keys move among them" });
+    this.grid.addEventListener("keydown", (event) => this.move(event));
+    this.empty = make("div", { class: "imagegen-gallery-empty" });
+    const head = make("div", { class: "imagegen-gallery-head" }, sources, this.picked, this.said, this.pagers[0].root);
+    this.foot = make("div", { class: "imagegen-gallery-foot" }, this.pagers[1].root);
+    this.root = make("div", { class: "imagegen-instrument imagegen-gallery" }, head, this.grid, this.empty, this.foot, this.large.root);
+    this.root.addEventListener("keydown", keepToOneself);
+  }
+
+  pager(label) {
+    const to = (name, words, goal) => iconButton(name, words, () => this.turn(goal()));
+    const buttons = [
+      to("first", "First page", () => 0),
+      to("previous", "Previous page", () => this.page() - 1),
+      to("next", "Next page", () => this.page() + 1),
+      to("last", "Last page", () => this.pages() - 1),
+    ];
+    const count = make("span");
+    const root = make("nav", { class: "imagegen-gallery-pages", "aria-label": label }, ...buttons.slice(0, 2), count, ...buttons.slice(2));
+    return { root, count, buttons };
+  }
+
+  // What the model says
+
+  pictures() {
+    return this.model.get("pictures");
+  }
+
+  picture(id) {
+    return this.pictures().find((one) => one.id === id);
+  }
+
+  ids() {
+    return this.pictures().map((one) => one.id);
+  }
+
+  page() {
+    return this.model.get("page");
+  }
+
+  pages() {
+    return Math.max(1, Math.ceil(this.model.get("total") / this.model.get("page_size")));
+  }
+
+  // Drawing
+
+  draw() {
+    const index = [...this.grid.children].findIndex((child) => child.querySelector(":focus"));
+    const kept = new Map();
+    const ordered = this.pictures().map((picture) => {
+      const card = this.cards.get(picture.id) ?? new Card(this, picture);
+      card.update(picture);
+      kept.set(picture.id, card);
+      return card;
+    });
+    for (const [id, card] of this.cards) if (kept.get(id) !== card) card.root.remove();
+    ordered.forEach((card, place) => this.grid.children[place] !== card.root && this.grid.insertBefore(card.root, this.grid.children[place] ?? null));
+    this.cards = kept;
+    this.rove(kept.get(this.current) ?? ordered[Math.min(Math.max(index, 0), ordered.length - 1)]);
+    this.mark();
+    this.drawEmpty();
+    this.grid.removeAttribute("aria-busy");
+    if (index >= 0 && !this.grid.querySelector(":focus")) this.focus(this.current);
+    this.large.turned();
+  }
+
+  drawEmpty() {
+    const none = this.pictures().length === 0;
+    this.grid.hidden = none;
+    this.empty.hidden = !none || this.model.get("total") > 0;
+    this.empty.textContent = this.model.get("ledger") ? "The ledger holds no pictures yet." : "No pictures yet. What you generate appears here.";
+  }
+
+  drawHead() {
+    const [total, size, page] = [this.model.get("total"), this.model.get("page_size"), this.page()];
+    const [from, to] = [page * size + 1, Math.min(total, (page + 1) * size)];
+    for (const { root, count, buttons } of this.pagers) {
+      root.hidden = total === 0;
+      count.textContent = total <= size ? `${total} ${total === 1 ? "picture" : "pictures"}` : `${from}–${to} of ${total}`;
+      buttons.forEach((button, place) => {
+        button.hidden = total <= size;
+        enable(button, place < 2 ? page > 0 : page < this.pages() - 1);
+      });
+    }
+    this.foot.hidden = total <= size;
+    this.sources.forEach((button, place) => button.setAttribute("aria-pressed", String(Boolean(place) === this.model.get("ledger"))));
+    this.drawEmpty();
+  }
+
+  mark() {
+    const selected = this.model.get("selected");
+    for (const card of this.cards.values()) card.mark(selected);
+    this.picked.hidden = selected.length === 0;
+    this.count.textContent = selected.length === 1 ? "1 selected: one more to compare" : `${selected.length} selected`;
+  }
+
+  say(words) {
+    clearTimeout(this.timer);
+    this.said.textContent = words;
+    if (words) this.timer = setTimeout(() => this.say(""), SAID_FOR);
+  }
+
+  // Keyboard
+
+  rove(card) {
+    this.current = card?.id ?? null;
+    for (const one of this.cards.values()) one.reach(one === card);
+  }
+
+  focus(id) {
+    const card = this.cards.get(id) ?? this.cards.get(this.current);
+    if (card) card.thumb.focus({ preventScroll: false });
+  }
+
+  move(event) {
+    if (!event.target.classList.contains("imagegen-gallery-thumb") || event.ctrlKey || event.metaKey || event.altKey) return;
+    const columns = getComputedStyle(this.grid).gridTemplateColumns.split(" ").length;
+    const cards = [...this.cards.values()];
+    const here = cards.findIndex((card) => card.thumb === event.target);
+    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns };
+    const goal = { Home: 0, End: cards.length - 1 }[event.key] ?? (event.key in steps ? here + steps[event.key] : null);
+    const page = { PageUp: -1, PageDown: 1 }[event.key];
+    if (goal === null && !page) return;
+    event.preventDefault();
+    if (page) this.turn(this.page() + page);
+    else cards[goal]?.thumb.focus();
+  }
+
+  // What is done
+
+  act(action, id) {
+    this.model.send({ action, id, view: this.key });
+  }
+
+  turn(page) {
+    if (page < 0 || page >= this.pages() || page === this.page()) return false;
+    this.grid.setAttribute("aria-busy", "true");
+    this.model.set("page", page);
+    this.model.save_changes();
+    return true;
+  }
+
+  toggle(id, event) {
+    const selected = this.model.get("selected");
+    if (selected.includes(id)) this.select(selected.filter((one) => one !== id));
+    else if (selected.length < MOST_SELECTED) this.select([...selected, id]);
+    else {
+      event.preventDefault();
+      this.say(FULL);
+    }
+  }
+
+  select(ids) {
+    this.model.set("selected", ids);
+    this.model.save_changes();
+  }
+
+  forget(id) {
+    if (this.model.get("enlarged").id !== id) return;
+    this.model.set("enlarged", {});
+    this.model.save_changes();
+  }
+
+  // Texts for the clipboard
+
+  async heard(message) {
+    if (typeof message.copy !== "string" || (message.view && message.view !== this.key)) return;
+    const done = (await copied(message.copy)) || copiedByHand(message.copy, this.root);
+    this.model.send({ action: done ? "copied" : "copy-failed", number: message.number, view: this.key });
+    this.say(done ? "Copied" : "");
+    if (!done) this.offer(message.copy);
+  }
+
+  offer(text) {
+    const area = make("textarea", { readonly: "", "aria-label": "Text to copy" });
+    const close = make("button", { type: "button" }, "Close");
+    const dialog = make("dialog", { class: "imagegen-gallery-text", "aria-label": "Text to copy" }, make("p", {}, BLOCKED), area, close);
+    area.value = text;
+    close.addEventListener("click", () => dialog.close());
+    dialog.addEventListener("close", () => dialog.remove());
+    this.root.append(dialog);
+    dialog.showModal();
+    area.select();
+  }
+
+  remove() {
+    clearTimeout(this.timer);
+    this.root.remove();
+  }
+}
+
+async function copied(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false; // no secure context, no permission, or the page is not in front
+  }
+}
+
+function copiedByHand(text, place) {
+  const focused = place.querySelector(":focus");
+  const area = make("textarea", { class: "imagegen-gallery-hidden", readonly: "", "aria-hidden": "true", tabindex: "-1" });
+  area.value = text;
+  place.append(area);
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  focused?.focus();
+  return done;
+}
+
+// The notebook's own one-letter commands must not take what is meant for the gallery.
+function keepToOneself(event) {
+  if (!event.ctrlKey && !event.metaKey && !event.altKey && event.key !== "Escape") event.stopPropagation();
+}
+
+export default {
+  render({ model, el }) {
+    const view = new View(model, el);
+    const head = () => view.drawHead();
+    const heard = [
+      ["change:pictures", () => view.draw()],
+      ["change:total", head],
+      ["change:page", head],
+      ["change:page_size", head],
+      ["change:ledger", head],
+      ["change:selected", () => view.mark()],
+      ["change:enlarged", () => view.large.fill()],
+      ["msg:custom", (message) => view.heard(message)],
+    ];
+    for (const [name, callback] of heard) model.on(name, callback);
+    return () => {
+      for (const [name, callback] of heard) model.off(name, callback);
+      view.remove();
+    };
+  },
+};

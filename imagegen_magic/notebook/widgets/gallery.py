@@ -1,0 +1,100 @@
+"""Looking at many pictures: one page of thumbnails at a time, and what can be done with each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ipywidgets import CallbackDispatcher  # type: ignore[import-untyped]  # it ships no types
+from traitlets import Bool, Dict, Int, List, TraitError, Unicode, Union, observe, validate
+
+from imagegen_magic.notebook.widgets.instrument import FOLDER, Instrument, style
+
+ACTIONS = frozenset(
+    ("use-settings", "use-reference", "copy-cell", "open-file", "differences", "star", "remove", "enlarge", "ledger")
+)  # what a person does; `copied` and `copy-failed` are what became of a text for the clipboard
+
+_MOST_SELECTED = 2
+
+Action = Callable[[str, Any], None]
+
+
+class Gallery(Instrument):
+    """One page of pictures, newest first, with what a person does to them told to `on_action`.
+
+    `pictures` holds a mapping for each picture of the page that is shown: `id`, `thumbnail` (a data address, at most 20 kB),
+    `caption`, `alt`, `width` and `height` (pixels of the original), `starred`, `different` (from what was asked). `total`
+    counts the pictures of all pages; `page` counts from 0 and is turned in the front end: observe it, and fill `pictures`.
+    `selected` holds at most two ids. After the action `enlarge`, put `id`, `url` (a data address of the preview) and
+    `caption` into `enlarged`; the front end empties it again. `ledger` is whether all of the ledger is shown, not this session alone.
+    """
+
+    _esm = FOLDER / "gallery.js"
+    _css = style("gallery.css")
+
+    pictures = List(Dict()).tag(sync=True)
+    total = Int(0, min=0).tag(sync=True)
+    page = Int(0, min=0).tag(sync=True)
+    page_size = Int(48, min=1).tag(sync=True)
+    selected = List(Union([Int(), Unicode()])).tag(sync=True)
+    enlarged = Dict().tag(sync=True)
+    ledger = Bool(False).tag(sync=True)
+
+    def __init__(self, **values: Any) -> None:
+        self._callbacks = CallbackDispatcher()
+        self._copies: dict[int, Any] = {}
+        self._numbered = 0
+        self._asker: tuple[str, Any] = ("", None)
+        super().__init__(**values)
+        self.on_msg(self._take)
+
+    def on_action(self, callback: Action, remove: bool = False) -> None:
+        """Call `callback(action, id)` for each action; with `remove`, no longer.
+
+        The actions are those of `ACTIONS`, and `copied` or `copy-failed` for a text given to `copy`. The id of `ledger`
+        is "all" or "session", which `ledger` then says too.
+        """
+        self._callbacks.register_callback(callback, remove=remove)
+
+    def copy(self, text: str, id: Any = None) -> None:
+        """Ask the page that last asked for a cell to put the text on the clipboard; what became of it is told to `on_action`.
+
+        `id` is the picture's that the answer will name; default: the one whose cell was last asked for.
+        """
+        view, asked = self._asker
+        self._numbered += 1
+        self._copies[self._numbered] = asked if id is None else id
+        self.send({"copy": text, "number": self._numbered, "view": view})
+
+    def _take(self, _: Any, message: Any, buffers: Any) -> None:
+        action = message.get("action") if isinstance(message, dict) else None
+        if action in ("copied", "copy-failed"):
+            self._take_copied(action, message.get("number"))
+        elif action in ACTIONS:
+            self._take_action(action, message.get("id"), str(message.get("view", "")))
+
+    def _take_copied(self, action: str, number: Any) -> None:
+        """Tell the first answer only: several pages may show the gallery."""
+        if number in self._copies:
+            self._callbacks(action, self._copies.pop(number))
+
+    def _take_action(self, action: str, id: Any, view: str) -> None:
+        if action == "ledger":
+            self.ledger = id == "all"
+        elif action == "copy-cell":
+            self._asker = (view, id)
+        self._callbacks(action, id)
+
+    @validate("selected")
+    def _at_most_two(self, proposal: Any) -> list[Any]:
+        chosen = list(dict.fromkeys(proposal["value"]))
+        if len(chosen) > _MOST_SELECTED:
+            raise TraitError(f"at most {_MOST_SELECTED} pictures can be selected, not {len(chosen)}")
+        return chosen
+
+    @observe("total", "page_size")
+    def _stay_on_a_page(self, _: Any) -> None:
+        """Go back to the last page where there are no longer as many."""
+        last = max(0, -(-self.total // self.page_size) - 1)
+        if self.page > last:
+            self.page = last

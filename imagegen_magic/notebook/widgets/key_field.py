@@ -1,0 +1,19 @@
+"""A field for a gateway's key: what is typed leaves the page as a message, and is never anybody's state."""
+
+from __future__ import annotations
+
+import traitlets
+
+from imagegen_magic.notebook.widgets.instrument import FOLDER, Instrument
+
+
+class KeyField(Instrument):
+    """A password field with its button; pressing it empties the field and sends {"event": "key", "key": text}.
+
+    No trait ever holds the key, so no widget state, echo or saved notebook can. `about` says whose key is wanted.
+    """
+
+    _esm = FOLDER / "key_field.js"
+    _css = FOLDER / "key_field.css"
+
+    about = traitlets.Unicode("").tag(sync=True)

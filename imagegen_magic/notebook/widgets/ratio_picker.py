@@ -1,0 +1,25 @@
+"""Picking a picture's shape: little outlines drawn to shape, pixels typed by hand, or auto."""
+
+from __future__ import annotations
+
+from traitlets import Bool, Dict, List, Unicode
+
+from imagegen_magic.notebook.widgets.instrument import FOLDER, Instrument, style
+
+
+class RatioPicker(Instrument):
+    """One choice of shape in `value`: a ratio such as `16:9`, pixels such as `1536x1024`, or `auto`.
+
+    `options` holds a mapping for each ratio: `value`, `label`, `width` and `height` (the shape to draw), `disabled`, and the
+    `reason` for that. Pixels arrive in `value` as soon as they can be read; whether a model has them is said in `error`.
+    """
+
+    _esm = FOLDER / "ratio_picker.js"
+    _css = style("ratio_picker.css")
+
+    options = List(Dict()).tag(sync=True)
+    allow_pixels = Bool(False).tag(sync=True)
+    allow_auto = Bool(False).tag(sync=True)
+    pixel_hint = Unicode("").tag(sync=True)
+    value = Unicode("").tag(sync=True)
+    error = Unicode("").tag(sync=True)

@@ -1,0 +1,380 @@
+"""The panel in a real kernel: what is chosen is what is sent, runs go on beside cells, and nothing is left behind."""
+
+import json
+import re
+
+import nbclient
+import nbformat
+import pytest
+from frontend import Frontend, environment
+from panels import LOAD, PanelDriver
+from servers import sandbox_server
+
+KEY = "sk-very-secret-4f9a8b7c6d5e"
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    """Gateways on a socket, whose tasks take half a second."""
+    with sandbox_server(duration=0.5) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory, gateway):
+    """One kernel with the extension loaded; xingchao has no key."""
+    keys = {name: value for name, value in gateway.environ().items() if name != "XINGCHAO_API_KEY"}
+    with Frontend(tmp_path_factory.mktemp("panel"), IMAGEGEN_POLL_SECONDS="0.1", **keys) as running:
+        running.run(LOAD)
+        running.subshell = running.open_subshell()
+        yield running
+
+
+@pytest.fixture
+def opened(kernel):
+    """Open a panel with presets; it is closed after the test."""
+
+    def open_panel(presets=""):
+        cell = kernel.run(f"panel = Panel({presets})\npanel")
+        assert cell.status == "ok", cell.text
+        return PanelDriver(kernel, kernel.subshell)
+
+    yield open_panel
+    kernel.run("panel.close()")
+    kernel.until(lambda: not kernel.models, "the widgets to be closed")
+
+
+def value(kernel, expression):
+    """Return an expression's value in the kernel, by way of JSON."""
+    cell = kernel.run(f"import json; print(json.dumps({expression}))")
+    assert cell.status == "ok", cell.text
+    return json.loads(cell.text)
+
+
+def test_a_picture_from_knobs(kernel, opened, gateway):
+    """What is chosen by hand is sent exactly, becomes a picture in the gallery, and is in the ledger like every other."""
+    panel = opened("provider='evolink'")
+    panel.set(panel.instrument("RatioPicker"), value="16:9")
+    panel.choose("Resolution", "2k")
+    panel.choose("Quality", "low")
+    panel.generate("A fox by hand")
+    kernel.until(lambda: len(panel.tiles) == 1, "the picture")
+    (sent,) = gateway.accepted("A fox by hand")
+    assert sent["json"] == {
+        "model": "gpt-image-2",
+        "prompt": "A fox by hand",
+        "size": "16:9",
+        "resolution": "2K",
+        "quality": "low",
+        "n": 1,
+    }
+    kernel.until(lambda: value(kernel, "panel.value is not None"), "the Generation")
+    assert value(kernel, "[[image.width, image.height, image.path.exists()] for image in panel.images]") == [[2048, 1152, True]]
+    assert value(kernel, "panel.value[0].id == panel.images[0].id")
+    assert "A fox by hand" in kernel.run("%imagegen history").text
+    assert len(panel.tiles[0]["thumbnail"]) <= 20_000
+    assert panel.tiles[0]["caption"].startswith("A fox by hand\n2048×1152 · evolink")
+
+
+def test_presets_are_any_option_and_only_options(kernel, opened):
+    """Every field of a request can be preset, an unknown one is refused in one line, and `request` reads and sets what is chosen."""
+    opened("provider='gccai', prompt='Preset', size='3:1', n=3, output_format='jpeg', output_compression=40, background='opaque'")
+    assert value(kernel, "panel.request.asked()") == {
+        "prompt": "Preset",
+        "size": "3:1",
+        "n": 3,
+        "background": "opaque",
+        "output_format": "jpeg",
+        "output_compression": 40,
+    }
+    kernel.run("from dataclasses import replace\npanel.request = replace(panel.request, size='1:1', n=2)")
+    panel = PanelDriver(kernel, kernel.subshell)
+    kernel.until(lambda: panel.state(panel.instrument("RatioPicker"))["value"] == "1:1", "the picker to follow")
+    assert kernel.run("Panel(sizes='1:1')").reply["ename"] == "UnsupportedOption"
+
+
+def test_the_magic_opens_the_same_panel(kernel):
+    """`%imagegen panel` shows a panel with what is configured."""
+    kernel.run('%config ImageGenMagics.provider = "apimart"\n%config ImageGenMagics.quality = "high"')
+    cell = kernel.run("%imagegen panel")
+    assert [sorted(output["data"]) for output in cell.outputs] == [
+        ["application/vnd.jupyter.widget-view+json", "text/plain"],
+        ["text/html", "text/plain"],
+    ]
+    panel = PanelDriver(kernel, kernel.subshell)
+    assert panel.state(panel.instrument("Choice", label="Quality"))["value"] == "high"
+    kernel.run("%config ImageGenMagics.provider = None\n%config ImageGenMagics.quality = None")
+    kernel.run("import gc, ipywidgets\nfor w in list(ipywidgets.widgets.widget._instances.values()): w.close()")
+    kernel.until(lambda: not kernel.models, "the widgets to be closed")
+
+
+def test_preflight_tells_what_will_happen(kernel, opened):
+    """Pixels, megapixels, tasks, price and the gateway's own traps stand in one line before anything is sent, and follow every change."""
+    panel = opened("provider='apimart', size='16:9'")
+    kernel.until(lambda: panel.said("1536×864") and panel.said("1.33 MP") and panel.said("price unknown"), "the line")
+    panel.choose("Quality", "high")
+    panel.set(panel.field("Number"), value=6)
+    kernel.until(lambda: panel.said("6 pictures in 2 tasks"), "the tasks")
+    kernel.until(lambda: panel.said("about $"), "the price")
+    panel.set(panel.field("Gateway"), index=[name for name, _ in _options(panel)].index("evolink"))
+    panel.set(panel.instrument("RatioPicker"), value="1:3")
+    panel.choose("Resolution", "2k")
+    kernel.until(lambda: panel.said("2k at 1:3 is smaller than 1k here: 688x2048 against 1024x3072"), "evolink's smaller 2K")
+
+
+def _options(panel):
+    labels = panel.state(panel.field("Gateway"))["_options_labels"]
+    return [(label.lower(), label) for label in labels]
+
+
+def test_usual_time_comes_from_history(kernel, opened):
+    """After three pictures of a kind the line says what such a one usually takes."""
+    panel = opened("provider='gccai', size='3:2', quality='medium'")
+    kernel.until(lambda: panel.said("usual time not known yet"), "no history")
+    for number in range(3):
+        panel.generate(f"History {number}")
+    kernel.until(lambda: panel.said("usually "), "the usual time")
+
+
+def test_what_cannot_be_had_is_said_and_offered_never_switched(kernel, opened, gateway):
+    """Going to a model that lacks a choice keeps it, says so, sends nothing, and one press takes the nearest."""
+    panel = opened("provider='gccai', size='16:9', output_format='webp'")
+    panel.set(panel.field("Model"), index=2)
+    kernel.until(lambda: panel.said("gpt-image-1.5-official has no ratio 16:9"), "the problem")
+    assert value(kernel, "[panel.request.size, panel.request.output_format]") == ["16:9", "webp"]
+    assert not panel.state(panel.instrument("Prompt"))["ready"]
+    panel.generate("Not to be sent")
+    kernel.until(lambda: value(kernel, "panel.request.prompt") == "Not to be sent", "the press to be handled")
+    assert gateway.submissions("Not to be sent") == []
+    panel.click("Use 3:2, use png")
+    kernel.until(lambda: panel.state(panel.instrument("Prompt"))["ready"], "the mended request")
+    assert value(kernel, "[panel.request.size, panel.request.output_format]") == ["3:2", "png"]
+
+
+def test_two_runs_while_a_cell_sleeps(kernel, opened, gateway):
+    """Two runs are begun and finished while a cell keeps the kernel busy."""
+    panel = opened("provider='evolink', quality='low'")
+    cell = kernel.send("import time\nfor _ in range(80): time.sleep(0.1)")
+    kernel.until(lambda: cell.started, "the cell to begin")
+    panel.generate("While it sleeps 1")
+    panel.generate("While it sleeps 2")
+    kernel.until(lambda: len(panel.tiles) == 2, "both pictures")
+    assert not cell.done
+    kernel.interrupt()
+    kernel.wait(cell)
+
+
+def test_cancel_while_a_cell_sleeps(kernel, opened, gateway):
+    """Cancel is heard while a cell runs; the row says that the gateway goes on, and can be taken away."""
+    gateway.arm("never-finishes", match="Cancelled by hand")
+    panel = opened("provider='evolink', quality='low'")
+    cell = kernel.send("import time\nfor _ in range(80): time.sleep(0.1)")
+    panel.generate("Cancelled by hand")
+    kernel.until(lambda: gateway.accepted("Cancelled by hand"), "the submission")
+    panel.click("Cancel")
+    kernel.until(lambda: panel.said("goes on at the gateway"), "the row to say so")
+    assert not cell.done
+    panel.click("Dismiss")
+    kernel.until(lambda: not panel.said("goes on at the gateway"), "the row to go")
+    kernel.interrupt()
+    kernel.wait(cell)
+    gateway.disarm()
+
+
+def test_errors_stand_in_their_row_in_plain_words(kernel, opened, gateway):
+    """A run that fails says what happened, whose move it is and what was charged; the panel goes on."""
+    gateway.arm("no-balance", match="Too dear")
+    panel = opened("provider='apimart'")
+    panel.generate("Too dear <b>")
+    kernel.until(lambda: panel.said("Your move, nothing was charged"), "the error")
+    assert panel.said("Too dear &lt;b&gt;")
+    gateway.disarm()
+
+
+def test_fault_in_a_handler_is_shown(kernel, opened):
+    """A fault of ours reaches a person's eyes, though no cell would show it."""
+    panel = opened("provider='evolink'")
+    kernel.run("panel._desk.mend = lambda: 1 / 0\npanel.mended()")
+    kernel.until(lambda: panel.said("The panel itself failed: ZeroDivisionError"), "the fault")
+
+
+def test_key_is_kept_in_memory_and_in_no_state(kernel, opened, gateway):
+    """A typed key works at once, and no message that the kernel sends, no model and no output ever holds it."""
+    panel = opened("provider='xingchao', quality='low'")
+    field = panel.instrument("KeyField")
+    assert "XINGCHAO_API_KEY" in panel.state(field)["about"]
+    heard, take = [], kernel._take
+    kernel._take = lambda message: (heard.append(repr(message)), take(message))
+    try:
+        panel.tell(field, event="key", key=f" {KEY} ")
+        kernel.until(lambda: panel.said("is remembered until this kernel ends"), "the answer")
+        panel.generate("With a typed key")
+        kernel.until(lambda: len(panel.tiles) == 1, "the picture")
+    finally:
+        kernel._take = take
+    assert KEY not in repr(heard) + repr(kernel.models)
+    assert value(kernel, "panel._desk.missing_key") == ""
+    assert len(gateway.accepted("With a typed key")) == 1
+
+
+def test_sandbox_is_one_click_away(kernel, opened, gateway):
+    """A gateway without a key offers the sandbox; one click, and a picture is drawn without anything being sent."""
+    kernel.run("from imagegen_magic.engine import keys; keys._remembered.clear()")
+    panel = opened("provider='xingchao', quality='low'")
+    assert not panel.state(panel.instrument("Prompt"))["ready"]
+    panel.click("Use the sandbox")
+    panel.generate("Drawn here")
+    kernel.until(lambda: len(panel.tiles) == 1, "the picture")
+    assert panel.said("free: drawn by the sandbox")
+    assert gateway.submissions("Drawn here") == []
+
+
+def test_what_is_done_with_a_picture(kernel, opened):
+    """Use its settings, star it, reveal what differs, enlarge it, put it aside: each does what it says."""
+    panel = opened("provider='evolink', quality='low', size='3:2', sandbox=True")
+    panel.generate("Looked at")
+    kernel.until(lambda: len(panel.tiles) == 1, "the picture")
+    number = panel.tiles[0]["id"]
+    panel.set(panel.instrument("RatioPicker"), value="1:1")
+    panel.act("use-settings", number)
+    kernel.until(lambda: value(kernel, "panel.request == panel.images[0].request"), "the settings")
+    assert value(kernel, "panel.request.size") == "3:2"
+    panel.act("star", number)
+    kernel.until(lambda: panel.tiles[0]["starred"], "the star")
+    panel.act("differences", number)
+    kernel.until(lambda: panel.said("is exactly what was asked: 1536×1024"), "what differs")
+    panel.act("enlarge", number)
+    kernel.until(lambda: panel.state(panel.instrument("Gallery"))["enlarged"].get("id") == number, "the enlarged picture")
+    panel.act("open-file", number)
+    kernel.until(lambda: 'href="imagegen/' in json.dumps(kernel.states("OutputModel")).replace('\\"', '"'), "the link")
+    panel.act("remove", number)
+    kernel.until(lambda: panel.tiles == [], "the picture to go")
+    assert value(kernel, "len(panel.images)") == 0
+    panel.act("ledger", "all")
+    kernel.until(lambda: len(panel.tiles) > 0, "the ledger")
+    assert number not in {tile["id"] for tile in panel.tiles}
+
+
+def test_stars_outlive_the_panel(kernel, opened):
+    """A star is there again in another panel."""
+    panel = opened("sandbox=True, provider='gccai'")
+    panel.generate("Starred")
+    kernel.until(lambda: len(panel.tiles) == 1, "the picture")
+    number = panel.tiles[0]["id"]
+    panel.act("star", number)
+    kernel.until(lambda: panel.tiles[0]["starred"], "the star")
+    assert value(kernel, f"{number} in Panel()._album.starred")
+
+
+def test_picture_becomes_a_reference(kernel, opened, gateway):
+    """Use as reference puts the picture's address among the references, and the next run sends it."""
+    panel = opened("provider='evolink', quality='low'")
+    panel.generate("The first")
+    kernel.until(lambda: len(panel.tiles) == 1, "the picture")
+    panel.act("use-reference", panel.tiles[0]["id"])
+    kernel.until(lambda: value(kernel, "len(panel.request.references)") == 1, "the reference")
+    panel.generate("From the first")
+    kernel.until(lambda: len(panel.tiles) == 2, "the second picture")
+    (sent,) = gateway.accepted("From the first")
+    assert sent["json"]["image_urls"] == [value(kernel, "panel.images[1].url")]
+    panel.click("Remove")
+    kernel.until(lambda: value(kernel, "len(panel.request.references)") == 0, "the reference to go")
+
+
+def test_sandbox_picture_becomes_a_reference_in_the_sandbox(kernel, opened):
+    """Without any key, a drawn picture can be the reference of the next."""
+    panel = opened("provider='gccai', sandbox=True")
+    panel.generate("Drawn first")
+    kernel.until(lambda: len(panel.tiles) == 1, "the picture")
+    panel.act("use-reference", panel.tiles[0]["id"])
+    kernel.until(lambda: value(kernel, "len(panel.request.references)") == 1, "the reference")
+    panel.generate("Drawn after it")
+    kernel.until(lambda: len(panel.tiles) == 2, "the second picture")
+
+
+def test_two_selected_pictures_are_compared(kernel, opened):
+    """With two selected, both previews stand beside each other with what differs in their settings and words."""
+    panel = opened("provider='evolink', sandbox=True, size='1:1'")
+    panel.generate("A red fox in the snow")
+    kernel.until(lambda: len(panel.tiles) == 1, "the first")
+    panel.choose("Quality", "high")
+    panel.generate("A blue fox in the snow")
+    kernel.until(lambda: len(panel.tiles) == 2, "the second")
+    panel.set(panel.instrument("Gallery"), selected=[tile["id"] for tile in panel.tiles][::-1])
+    compare = panel.instrument("Compare")
+    kernel.until(lambda: panel.state(compare)["differences"], "the comparison")
+    state = panel.state(compare)
+    assert {"name": "quality", "left": "medium", "right": "high"} in state["differences"]
+    assert [words for words, changed in state["prompt_left"] if changed] == ["red"]
+    assert [words for words, changed in state["prompt_right"] if changed] == ["blue"]
+    assert value(kernel, "[image.request.quality for image in panel.selected]") == ["medium", "high"]
+
+
+def test_cell_of_a_picture_runs_to_the_same_request(kernel, opened, gateway):
+    """The cell that is copied asks for exactly the same again, whatever the prompt holds."""
+    prompt = "Quotes ' \" and {braces} $HOME\n  -n 9 on a line of its own, 中文 🦊"
+    opened(f"provider='gccai', prompt={prompt!r}, size='1:3', quality='low', output_format='jpeg', output_compression=7, n=2")
+    kernel.run("job = panel.generate(); _ = job.wait()")
+    kernel.until(lambda: value(kernel, "len(panel.images)") == 2, "the pictures")
+    text = value(kernel, "panel.cell()")
+    assert text.startswith("%%imagegen --provider gccai --model gpt-image-2-official --size 1:3")
+    assert kernel.run(text).status == "ok"
+    first, again = gateway.accepted(prompt)
+    assert first["json"] == again["json"]
+
+
+def test_closing_frees_every_widget_and_a_hundred_openings_leak_none(kernel):
+    """A closed panel leaves no model, on either side; a hundred leave none in the kernel (the wire could not carry so many at once)."""
+    kernel.run("panel = Panel(provider='gccai', sandbox=True)\npanel")
+    assert len(kernel.models) > 30
+    kernel.run("panel.close()")
+    kernel.until(lambda: not kernel.models, "the widgets to be closed")
+    code = """
+import gc, ipywidgets
+for number in range(100):
+    one = Panel(provider='gccai', sandbox=True)
+    one._open()
+    if number == 0:
+        most = len(ipywidgets.widgets.widget._instances)
+    one.close()
+print(most, len(ipywidgets.widgets.widget._instances))
+"""
+    most, left = map(int, kernel.run(code).text.split())
+    assert most > 30
+    assert left == 0
+    kernel.pump(1)
+    kernel.models.clear()
+
+
+def test_closed_panel_still_collects_its_runs(kernel, gateway):
+    """Closing frees the widgets and stops no run."""
+    kernel.run("panel = Panel(provider='evolink', prompt='Closed meanwhile', quality='low')\npanel")
+    kernel.run("job = panel.generate()\npanel.close()\n_ = job.wait()")
+    kernel.until(lambda: value(kernel, "len(panel.images)") == 1 and value(kernel, "panel.value is not None"), "the picture")
+    assert not kernel.models
+
+
+def test_contact_sheet_follows_beside_the_panel(kernel, opened):
+    """The static output beside the panel holds the pictures as they come, with words and alternative texts, nothing alive."""
+    cell = kernel.run("panel = Panel(provider='evolink', sandbox=True)\npanel")
+    panel = PanelDriver(kernel, kernel.subshell)
+    sheet = cell.outputs[1]["data"]
+    assert "no picture yet" in sheet["text/plain"]
+    panel.generate("On the <sheet>")
+    kernel.until(lambda: "1 picture" in cell.outputs[1]["data"]["text/plain"], "the sheet")
+    html = cell.outputs[1]["data"]["text/html"]
+    assert re.search(r'<img src="data:image/jpeg;base64,[^"]{500,20000}" alt="On the &lt;sheet&gt;"', html)
+    assert "<script" not in html
+
+
+def test_runner_without_a_front_end_gets_the_sheet_alone(tmp_path, monkeypatch):
+    """Under nbclient no widget is made: the panel is its contact sheet, and generating in code works."""
+    for name, each in environment(tmp_path).items():
+        monkeypatch.setenv(name, each)
+    cells = ["from imagegen_magic import Panel\npanel = Panel(prompt='By a runner', sandbox=True)\npanel", "len(panel.generate().wait())"]
+    cells.append("import time\nwhile panel.value is None: time.sleep(0.05)\npanel")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbclient.NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert "widgets" not in notebook.metadata
+    assert [sorted(output["data"]) for cell in notebook.cells[::2] for output in cell.outputs] == [["text/html", "text/plain"]] * 2
+    assert "By a runner" in notebook.cells[2].outputs[0]["data"]["text/plain"]
