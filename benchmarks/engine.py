@@ -131,9 +131,8 @@ def compare(tasks: int, rounds: int) -> None:
             f"  {side}: wall {middle[side, 'wall']:7.3f} s   CPU {middle[side, 'cpu']:7.3f} s   "
             f"memory +{middle[side, 'memory']:5.1f} MB   looks {middle[side, 'looks']:.0f}"
         )
-    print(
-        f"  ours / bare: wall {wall:.3f}   CPU {cpu:.3f}   looks {middle['ours', 'looks'] / middle['bare', 'looks']:.3f}   goal: {', '.join(goals)}"
-    )
+    looks = middle["ours", "looks"] / middle["bare", "looks"]
+    print(f"  ours / bare: wall {wall:.3f}   CPU {cpu:.3f}   looks {looks:.3f}   goal: {', '.join(goals)}")
 
 
 def main() -> None:
