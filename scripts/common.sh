@@ -77,6 +77,10 @@ need_browser() {
     if has_browser "$1"; then
         return
     fi
+    say "no browser on the PATH: asking Playwright for one"
+    if timeout 300 "$1/bin/python" -m playwright install chromium >/dev/null 2>&1 && has_browser "$1"; then
+        return
+    fi
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         say "installing chromium"
         apt-get update -qq >&2 && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null || true
