@@ -156,12 +156,42 @@ def test_every_control_of_every_model(opened, gateway, provider, model):
         group.get_by_role("radio", name=last, exact=True).check(force=True)
         chosen[FIELDS[name]] = last
         panel.holds(FIELDS[name], last)
+    for ratio in [*model.sizes, *(["auto"] if model.auto_size else [])]:
+        button = panel.root.locator(f'[role=radio][data-value="{ratio}"]')
+        able = plans(provider, model, {**chosen, "size": ratio})
+        panel.until(lambda button=button, able=able: (button.get_attribute("aria-disabled") is None) == able, f"{ratio} enabled: {able}")
+        if able:
+            button.click()
+            panel.holds("size", ratio)
+            chosen["size"] = ratio
+        else:
+            assert button.get_attribute("aria-description")
+    choose_number_and_compression(panel, model, chosen)
     prompt = f"Every control of {provider.name} {model.name}"
     panel.generate(prompt)
-    panel.until(lambda: panel.cards.count() == 1, "the picture")
-    sent = gateway.accepted(prompt)[0]["json"]
+    panel.until(lambda: panel.cards.count() == chosen["n"], "the pictures")
     plan = provider.plan(ImageRequest(prompt, model=model.name, **chosen))
-    assert sent == plan.calls[0].json
+    sent = [entry["json"] for entry in gateway.accepted(prompt)]
+    assert sorted(map(json.dumps, sent)) == sorted(json.dumps(dict(call.json)) for call in plan.calls)
+
+
+def choose_number_and_compression(panel, model, chosen):
+    """Ask for one picture more than a task may have, or two; and for a compression where this format has one."""
+    chosen["n"] = min(model.max_n + 1, 2)
+    number = panel.root.get_by_label("Number")
+    number.fill(str(chosen["n"]))
+    number.press("Tab")
+    panel.until(lambda: panel.python("panel.request.n") == chosen["n"], "the number")
+    compression = panel.root.get_by_label("Compression")
+    if not model.compressible:
+        assert compression.count() == 0 or not compression.is_visible()
+        return
+    panel.until(lambda: compression.is_enabled() == (chosen.get("output_format") in model.compressible), "compression by the format")
+    if compression.is_enabled():
+        compression.fill("55")
+        compression.press("Tab")
+        panel.until(lambda: panel.python("panel.request.output_compression") == 55, "the compression")
+        chosen["output_compression"] = 55
 
 
 def plans(provider, model, options):
