@@ -255,6 +255,46 @@ def test_what_is_done_with_a_picture(kernel, opened):
     assert number not in {tile["id"] for tile in panel.tiles}
 
 
+FIVE_HUNDRED = """
+from imagegen_magic import ImageRequest
+from imagegen_magic.engine import generation, loop
+from imagegen_magic.engine.ledger import NewJob, NewTask
+from imagegen_magic.engine.settings import load
+from imagegen_magic.result import Cost
+image = panel.images[0]
+asked = {"prompt": "One of five hundred", "size": "1:1"}
+tasks = [NewTask(sent={"method": "POST", "path": "/", "json": {}}, pictures=1, idempotency_key=f"many-{i}") for i in range(500)]
+many = NewJob(provider="evolink", dialect="evolink", base_url="", sandbox=True, model="gpt-image-2", quality="low", tier="1k", asked=asked,
+              resolved=asked, expected={}, price=Cost(), save_dir=".", name=None, tasks=tasks)
+async def fill():
+    book = generation.ledger(load())
+    ((_, rows),) = await book.add([many])
+    for row in rows:
+        (picture,) = await book.made(row, ["https://x.example/a.png"], expires_at=None, cost=Cost(), seconds=1.0, answer=None)
+        await book.saved(picture, path=str(image.path), sha256="0", size=1, width=1024, height=1024, mime_type="image/png", differences=[])
+loop.run(fill())
+"""
+
+
+def test_a_gallery_of_five_hundred_sends_a_page_at_a_time(kernel, opened):
+    """However many pictures the ledger has, the page gets as many as it shows, each small; turning the page brings the next."""
+    panel = opened("provider='evolink', quality='low', size='1:1', sandbox=True")
+    panel.generate("The first of many")
+    kernel.until(lambda: len(panel.tiles) == 1, "the picture")
+    cell = kernel.run(FIVE_HUNDRED)
+    assert cell.status == "ok", cell.text
+    gallery = panel.instrument("Gallery")
+    panel.act("ledger", "all")
+    kernel.until(lambda: panel.state(gallery)["total"] >= 500, "all of the ledger")
+    size = panel.state(gallery)["page_size"]
+    kernel.until(lambda: len(panel.tiles) == size, "a page of pictures")
+    first = {tile["id"] for tile in panel.tiles}
+    assert all(len(tile["thumbnail"]) <= 20_000 for tile in panel.tiles)
+    panel.set(gallery, page=5)
+    kernel.until(lambda: panel.tiles and not first & {tile["id"] for tile in panel.tiles}, "another page")
+    assert len(panel.tiles) <= size
+
+
 def test_stars_outlive_the_panel(kernel, opened):
     """A star is there again in another panel."""
     panel = opened("sandbox=True, provider='gccai'")
