@@ -77,7 +77,6 @@ need_browser() {
     if has_browser "$1"; then
         return
     fi
-    say "no browser on the PATH: asking Playwright for one"
     if timeout 300 "$1/bin/python" -m playwright install chromium >/dev/null 2>&1 && has_browser "$1"; then
         return
     fi

@@ -380,7 +380,7 @@ class Delivery:
                 raise Lost(f"the file host answered {error.status}") from None
             url = await self._ask_anew(picture, url, error)
             content = await self._download_renewed(url)
-        await self._keep(picture, url, content)
+        await loop.to_the_end(self._keep(picture, url, content))  # what is on disk is told, too
 
     async def _download_renewed(self, url: str) -> bytes:
         try:
