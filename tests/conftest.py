@@ -1,8 +1,11 @@
 """What every test starts from: no key, no configuration, no ledger but its own."""
 
 import os
+import signal
 
 import pytest
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts its background jobs with interrupts ignored
 
 
 @pytest.fixture(autouse=True)
