@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import re
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -157,10 +158,14 @@ def text(value: str) -> str:
     return line if len(line) <= MOST_WORDS else f"{line[: MOST_WORDS - 1]}…"
 
 
+_SHORT = reprlib.Repr()  # bounded in depth and width: whatever comes, a message needs its beginning alone
+_SHORT.maxlevel, _SHORT.maxdict, _SHORT.maxlist, _SHORT.maxstring, _SHORT.maxother = 6, 16, 8, 400, 400
+
+
 def excerpt(answer: Any) -> str:
     """Return the beginning of any answer in one line, for a message."""
     try:
-        return text(answer if isinstance(answer, str) else repr(answer))
+        return text(answer if isinstance(answer, str) else _SHORT.repr(answer))
     except (ValueError, RecursionError):  # a number of thousands of digits, a nesting of thousands of levels
         return f"<{type(answer).__name__}>"
 
