@@ -1095,7 +1095,7 @@ def test_an_owners_folder_that_cannot_be_made_is_told(home: Path) -> None:
 
 
 READ_ONLY = """
-    import asyncio, os, sys
+    import asyncio, os, sys, urllib.parse  # while the standard library can still be read
     from pathlib import Path
     from imagegen_magic.engine.ledger import Ledger
     from imagegen_magic.errors import LedgerError

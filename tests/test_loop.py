@@ -89,9 +89,10 @@ def test_a_second_interrupt_stops_waiting_for_the_clean_up():
 
 def test_cancelling_is_idempotent_and_thread_safe():
     """Many cancellations from many threads are one."""
-    cancellations = []
+    cancellations, begun = [], threading.Event()
 
     async def count():
+        begun.set()
         for _ in range(3):
             try:
                 await asyncio.sleep(0.2)
@@ -100,6 +101,7 @@ def test_cancelling_is_idempotent_and_thread_safe():
         return "ended"
 
     handle = loop.submit(count())
+    begun.wait(10)
     threads = [threading.Thread(target=handle.cancel) for _ in range(8)]
     for thread in threads:
         thread.start()
