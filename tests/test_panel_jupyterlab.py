@@ -41,7 +41,7 @@ class Page:
     def __init__(self, notebook):
         self.notebook, self.page = notebook, notebook.page
         self.complaints = []
-        self.page.set_default_timeout(15_000)
+        self.page.set_default_timeout(60_000)
         self.page.on("console", lambda message: self._note(message.text) if message.type == "error" else None)
         self.page.on("pageerror", lambda error: self._note(str(error)))
         self.root = self.page.locator(".imagegen-panel")
@@ -203,9 +203,10 @@ def plans(provider, model, options):
     return True
 
 
-def test_two_runs_while_a_cell_sleeps(opened):
+def test_two_runs_while_a_cell_sleeps(opened, gateway):
     """Two runs are started and finished while a cell sleeps, each with its own progress and Cancel."""
-    panel = opened("provider='evolink', quality='low'", "import time\nfor _ in range(150): time.sleep(0.1)")
+    gateway.arm("slow", times=2, match="While a cell sleeps")
+    panel = opened("provider='evolink', quality='low'", "import time\nwhile True: time.sleep(0.1)")
     panel.notebook.start(2)
     panel.until(lambda: panel.notebook.busy(2), "the cell to run")
     panel.generate("While a cell sleeps 1")
@@ -219,10 +220,10 @@ def test_two_runs_while_a_cell_sleeps(opened):
 def test_cancel_and_dismiss_while_a_cell_sleeps(opened, gateway):
     """Cancel is obeyed while a cell sleeps; the row then says what goes on, until it is taken away."""
     gateway.arm("never-finishes", match="Cancelled by hand")
-    panel = opened("provider='evolink', quality='low'", "import time\nfor _ in range(150): time.sleep(0.1)")
+    panel = opened("provider='evolink', quality='low'", "import time\nwhile True: time.sleep(0.1)")
     panel.notebook.start(2)
     panel.generate("Cancelled by hand")
-    panel.until(lambda: gateway.accepted("Cancelled by hand"), "the submission")
+    panel.root.get_by_text(re.compile(r"^waiting \d")).first.wait_for()  # the task's id is known: from here on it can be collected
     panel.root.get_by_role("button", name="Cancel").click()
     panel.root.get_by_text("goes on at the gateway").first.wait_for()
     assert panel.notebook.busy(2)

@@ -337,7 +337,7 @@ LOOKS: list[tuple[Provider, Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("gateway", "answer", "state"), LOOKS, ids=lambda value: repr(value)[:60])
+@pytest.mark.parametrize(("gateway", "answer", "state"), LOOKS, ids=lambda value: getattr(value, "name", None) or repr(value)[:60])
 def test_a_look_is_read_into_a_state(gateway: Provider, answer: Any, state: Any) -> None:
     """Status words in any case, progress as number or text, unknown words as still running."""
     assert gateway.read_task(answer) == state
