@@ -18,7 +18,8 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from imagegen_magic.engine.ledger import MIGRATIONS, Ledger, NewJob, NewTask
+from imagegen_magic.engine.ledger import Ledger, NewJob, NewTask
+from imagegen_magic.engine.schema import FUNCTIONS, MIGRATIONS
 from imagegen_magic.result import Cost
 
 TASKS = 1000
@@ -50,6 +51,8 @@ def bare_file(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    for name, function in FUNCTIONS.items():
+        connection.create_function(name, 1, function, deterministic=True)
     for statement in (statement for migration in MIGRATIONS for statement in migration):
         connection.execute(statement)
     return connection

@@ -43,11 +43,42 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalPicture:
+    """A picture on this machine, ready for the wire: `data` are the bytes that a gateway would get.
+
+    `name` is what a person calls it (`photo.jpg`, `fox[1]`, `@17`), `notes` what was done to its bytes, `picture` the ledger's id
+    where it is one of ours. `url` is an address where exactly these bytes live already, until `expires_at` (epoch seconds).
+    """
+
+    data: bytes = field(repr=False)
+    mime_type: str
+    width: int
+    height: int
+    name: str
+    notes: tuple[str, ...] = ()
+    picture: int = 0
+    url: str = ""
+    expires_at: float | None = None
+    sha256: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        import hashlib  # it loads OpenSSL, which a request without pictures need not wait for
+
+        object.__setattr__(self, "sha256", hashlib.sha256(self.data).hexdigest())
+
+    @property
+    def placeholder(self) -> str:
+        """What stands in a plan where the address will be, once there is one."""
+        return f"upload:{self.sha256}"
+
+
+@dataclass(frozen=True, slots=True)
 class ImageRequest:
     """What was asked; `None` means the default, which the plan fills in explicitly.
 
     `size` is a ratio, pixels or `auto` as text; `resolution` a tier (`1k`); `n` the number of pictures;
-    `output_compression` 0-100; `references` and `mask` are addresses; `extra` holds further fields for the wire.
+    `output_compression` 0-100; `references` and `mask` are addresses or pictures on this machine; `extra` holds further fields
+    for the wire.
     """
 
     prompt: str
@@ -61,22 +92,31 @@ class ImageRequest:
     moderation: str | None = None
     output_format: str | None = None
     output_compression: int | None = None
-    references: tuple[str, ...] = ()
-    mask: str | None = None
+    references: tuple[str | LocalPicture, ...] = ()
+    mask: str | LocalPicture | None = None
     callback_url: str | None = None
     extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
-        references = (self.references,) if isinstance(self.references, str) else tuple(self.references)
+        alone = isinstance(self.references, str | LocalPicture)
+        references = (self.references,) if alone else tuple(self.references)
         object.__setattr__(self, "references", references)
         object.__setattr__(self, "extra", MappingProxyType(dict(self.extra)))
 
     def asked(self) -> dict[str, Any]:
-        """Return only what was said, as plain JSON values."""
+        """Return only what was said, as plain JSON values; a picture on this machine by its name."""
         said: dict[str, Any] = {}
         for item in fields(self):
             value = getattr(self, item.name)
             if value is None or value == () or (item.name == "extra" and not value):
                 continue
-            said[item.name] = dict(value) if item.name == "extra" else list(value) if isinstance(value, tuple) else value
+            said[item.name] = _plain(value)
         return said
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, LocalPicture):
+        return value.name
+    if isinstance(value, Mapping):
+        return dict(value)
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value

@@ -25,7 +25,8 @@ from typing import Any
 import pytest
 
 from imagegen_magic.engine import owners
-from imagegen_magic.engine.ledger import ANSWER_BYTES, MIGRATIONS, STATES, Ledger, NewJob, NewTask, TaskRow
+from imagegen_magic.engine.ledger import ANSWER_BYTES, STATES, Ledger, NewJob, NewTask, TaskRow
+from imagegen_magic.engine.schema import MIGRATIONS
 from imagegen_magic.errors import LedgerError
 from imagegen_magic.result import Cost
 

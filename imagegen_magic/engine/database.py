@@ -7,11 +7,12 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 from imagegen_magic.errors import Charged, LedgerError
@@ -40,17 +41,27 @@ class _Failure:
 class Database:
     """A SQLite file in WAL mode with synchronous=FULL, written by one thread of its own, usable from any event loop and thread.
 
-    `migrations` are the statements that lead from each version of the file to the next; `application_id` marks the file as ours;
+    `migrations` are the statements that lead from each version of the file to the next, `functions` what they may call;
+    `application_id` marks the file as ours;
     `patience` is how many seconds to wait for another process's transaction; `transactions` counts the ones that wrote.
     After a fork the child starts anew, with a thread and a connection of its own.
     """
 
-    def __init__(self, path: Path, migrations: Sequence[Migration], *, application_id: int, patience: float = 10.0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        migrations: Sequence[Migration],
+        *,
+        application_id: int,
+        patience: float = 10.0,
+        functions: Mapping[str, Callable[[str], str]] = MappingProxyType({}),
+    ) -> None:
         self.path = Path(os.path.abspath(path))
         self.transactions = 0
         self._migrations = migrations
         self._application_id = application_id
         self._patience = patience
+        self._functions = functions
         self._file: tuple[int, int] | None = None
         self._connection: sqlite3.Connection | None = None
         self._start_anew()
@@ -176,6 +187,8 @@ class Database:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.row_factory = sqlite3.Row
+        for name, function in self._functions.items():
+            connection.create_function(name, 1, function, deterministic=True)
         if version < len(self._migrations):
             self._migrate(connection)
 

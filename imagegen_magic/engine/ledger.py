@@ -12,99 +12,22 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from imagegen_magic.engine import owners
-from imagegen_magic.engine.database import DAMAGED, Database
+from imagegen_magic.engine.database import DAMAGED, Database, T, Work
+from imagegen_magic.engine.schema import FUNCTIONS, MIGRATIONS, searchable
 from imagegen_magic.errors import LedgerError
 from imagegen_magic.result import Cost
 
 ANSWER_BYTES = 65_536
 _APPLICATION_ID = 0x494D4731  # "IMG1"
-
-_TABLES = (
-    "CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    """CREATE TABLE jobs (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        created TEXT NOT NULL,
-        provider TEXT NOT NULL,
-        dialect TEXT NOT NULL,
-        base_url TEXT NOT NULL,
-        sandbox INTEGER NOT NULL,
-        model TEXT NOT NULL,
-        quality TEXT NOT NULL,
-        tier TEXT NOT NULL,
-        prompt TEXT NOT NULL,
-        asked TEXT NOT NULL,
-        resolved TEXT NOT NULL,
-        expected TEXT NOT NULL,
-        price TEXT NOT NULL,
-        save_dir TEXT NOT NULL,
-        name TEXT
-    )""",
-    """CREATE TABLE tasks (
-        row INTEGER PRIMARY KEY AUTOINCREMENT,
-        job INTEGER NOT NULL REFERENCES jobs (id),
-        position INTEGER NOT NULL,
-        first INTEGER NOT NULL,
-        count INTEGER NOT NULL,
-        state TEXT NOT NULL
-            CHECK (state IN ('planned', 'submitting', 'submitted', 'made', 'saved', 'failed', 'unknown', 'dropped')),
-        owner TEXT,
-        task_id TEXT,
-        cost TEXT NOT NULL,
-        error TEXT,
-        note TEXT,
-        estimated_seconds REAL,
-        seconds REAL,
-        planned_at TEXT NOT NULL,
-        submitting_at TEXT,
-        submitted_at TEXT,
-        made_at TEXT,
-        saved_at TEXT,
-        failed_at TEXT,
-        unknown_at TEXT,
-        dropped_at TEXT,
-        idempotency_key TEXT NOT NULL,
-        sent TEXT NOT NULL,
-        answer TEXT
-    )""",
-    """CREATE TABLE pictures (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        task INTEGER NOT NULL REFERENCES tasks (row),
-        position INTEGER NOT NULL,
-        url TEXT NOT NULL,
-        expires_at TEXT,
-        path TEXT,
-        sha256 TEXT,
-        size INTEGER,
-        width INTEGER,
-        height INTEGER,
-        mime_type TEXT,
-        differences TEXT NOT NULL DEFAULT '[]',
-        saved_at TEXT,
-        UNIQUE (task, position)
-    )""",
-)
-_QUESTIONS = (
-    "CREATE INDEX open_tasks ON tasks (owner) WHERE state IN ('planned', 'submitting', 'submitted', 'made')",
-    "CREATE INDEX tasks_of_job ON tasks (job)",
-    "CREATE INDEX jobs_alike ON jobs (provider, model, quality, tier, sandbox)",
-    """CREATE VIEW overview AS
-        SELECT tasks.row AS task, jobs.created, jobs.provider, jobs.model, tasks.state, jobs.prompt, tasks.count AS pictures,
-            (SELECT count(*) FROM pictures WHERE pictures.task = tasks.row AND pictures.saved_at IS NOT NULL) AS saved,
-            (SELECT group_concat(pictures.path, ', ') FROM pictures WHERE pictures.task = tasks.row) AS files,
-            tasks.cost, tasks.seconds, tasks.task_id, tasks.error, tasks.note, jobs.sandbox, tasks.owner
-        FROM tasks JOIN jobs ON jobs.id = tasks.job ORDER BY tasks.row DESC""",
-)
-MIGRATIONS = (_TABLES, _QUESTIONS)
-"""What leads from each version of the file to the next; only ever added to."""
 
 STATES = ("planned", "submitting", "submitted", "made", "saved", "failed", "unknown", "dropped")
 COLLECTABLE = ("submitted", "made")
@@ -121,11 +44,25 @@ class NewTask:
 
 
 @dataclass(frozen=True, slots=True)
+class NewSource:
+    """A picture that a request is made with: its `role` (`reference` or `mask`), what a person calls it, and which picture it is.
+
+    `picture` is the ledger's id where it is one of ours, `sha256` of its bytes where they are on this machine.
+    """
+
+    role: str
+    name: str
+    picture: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NewJob:
     """One request.
 
     `asked` is in the user's words, `resolved` the same with defaults filled in, `expected` is {"pixels": [[w, h], …], "mime_type",
-    "alpha"}.
+    "alpha"}. `fingerprint` is the same for requests that send the same; `study` is the sweep that it belongs to, `place` its value
+    on each axis.
     """
 
     provider: str
@@ -142,6 +79,10 @@ class NewJob:
     save_dir: str
     name: str | None
     tasks: Sequence[NewTask]
+    fingerprint: str = ""
+    study: int | None = None
+    place: Mapping[str, str] = field(default_factory=dict)
+    sources: Sequence[NewSource] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +91,8 @@ class PictureRow:
 
     `position` counts from 0 within the task, `first` is the index of the task's first picture within the job, so
     `first + position` is the picture's index within the job. `path`, `sha256`, `size` (bytes), `width`, `height` (pixels),
-    `mime_type` and `saved_at` are None until it is saved. `cost` is the whole task's, which was to make `count` pictures. Times are
-    epoch seconds.
+    `mime_type` and `saved_at` are None until it is saved. `cost` is the whole task's, which was to make `count` pictures. `share`
+    and `mean` say how much of what a mask protects was changed, 0..1. Times are epoch seconds.
     """
 
     id: int
@@ -181,6 +122,10 @@ class PictureRow:
     cost: Cost
     seconds: float | None
     submitted_at: float | None
+    study: int | None
+    place: dict[str, str]
+    share: float | None
+    mean: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +176,9 @@ class TaskRow:
     price: Cost
     save_dir: str
     name: str | None
+    fingerprint: str
+    study: int | None
+    place: dict[str, str]
     pictures: tuple[PictureRow, ...]
 
 
@@ -242,7 +190,9 @@ class Ledger:
     """
 
     def __init__(self, home: Path, *, patience: float = 10.0) -> None:
-        self._database = Database(home / "ledger.sqlite", MIGRATIONS, application_id=_APPLICATION_ID, patience=patience)
+        self._database = Database(
+            home / "ledger.sqlite", MIGRATIONS, application_id=_APPLICATION_ID, patience=patience, functions=FUNCTIONS
+        )
         self.path = self._database.path
         self._whole = False
         self._owner = owners.Owner(self.path.parent / "owners")
@@ -266,10 +216,20 @@ class Ledger:
 
         await self._database.run(work, charged="no")
 
-    async def add(self, jobs: Sequence[NewJob]) -> list[tuple[int, list[int]]]:
-        """Record what is about to be submitted, all in one transaction; returns (job id, rows of its tasks) for each."""
+    async def run(self, work: Work[T], *, writes: bool = True) -> T:
+        """Return what `work`, given the connection, returns; one transaction with whatever else waits, for tables beside jobs and tasks."""
+        return await self._database.run(work, writes=writes, charged="no")
+
+    async def add(
+        self, jobs: Sequence[NewJob], allow: Callable[[sqlite3.Connection, str], None] = lambda connection, owner: None
+    ) -> list[tuple[int, list[int]]]:
+        """Record what is about to be submitted, all in one transaction; returns (job id, rows of its tasks) for each.
+
+        `allow` is asked first, in the same transaction, with our owner's name, and may raise: then nothing is recorded.
+        """
 
         def work(connection: sqlite3.Connection) -> list[tuple[int, list[int]]]:
+            allow(connection, self._owner.name)
             return [_add(connection, job, self._owner.name) for job in jobs]
 
         return await self._database.run(work, charged="no")
@@ -431,8 +391,10 @@ _WAITING = f"""SELECT owner, sum(CASE state WHEN 'submitted' THEN count
     FROM tasks WHERE {_OPEN} AND state IN ('submitted', 'made') GROUP BY owner"""
 _TASKS = "SELECT jobs.*, tasks.* FROM tasks JOIN jobs ON jobs.id = tasks.job"
 _PICTURES = """SELECT pictures.*, tasks.job, jobs.created, jobs.provider, jobs.sandbox, jobs.model, jobs.asked, jobs.resolved,
-        tasks.position AS task_position, tasks.first, tasks.count, tasks.task_id, tasks.cost, tasks.seconds, tasks.submitted_at
-    FROM pictures JOIN tasks ON tasks.row = pictures.task JOIN jobs ON jobs.id = tasks.job"""
+        tasks.position AS task_position, tasks.first, tasks.count, tasks.task_id, tasks.cost, tasks.seconds, tasks.submitted_at,
+        jobs.study, jobs.place, drifts.share, drifts.mean
+    FROM pictures JOIN tasks ON tasks.row = pictures.task JOIN jobs ON jobs.id = tasks.job
+        LEFT JOIN drifts ON drifts.picture = pictures.id"""
 
 
 def _add(connection: sqlite3.Connection, job: NewJob, owner: str) -> tuple[int, list[int]]:
@@ -445,8 +407,14 @@ def _add(connection: sqlite3.Connection, job: NewJob, owner: str) -> tuple[int, 
         "prompt": _text(str(job.asked.get("prompt", ""))),
         "price": _cost(job.price),
         "name": None if job.name is None else _text(job.name),
+        "fingerprint": job.fingerprint,
+        "study": job.study,
+        "place": _json(dict(job.place)),
     }
     number = _insert(connection, "jobs", columns)
+    words = searchable(f"{columns['prompt']} {columns['name'] or ''}")
+    connection.execute("INSERT INTO prompts (rowid, words) VALUES (?, ?)", (number, words))
+    _add_sources(connection, number, job.sources)
     rows, first = [], 0
     for position, task in enumerate(job.tasks):
         columns = {"job": number, "position": position, "first": first, "count": task.pictures, "state": "planned", "owner": owner}
@@ -454,6 +422,12 @@ def _add(connection: sqlite3.Connection, job: NewJob, owner: str) -> tuple[int, 
         rows.append(_insert(connection, "tasks", columns))
         first += task.pictures
     return number, rows
+
+
+def _add_sources(connection: sqlite3.Connection, job: int, sources: Sequence[NewSource]) -> None:
+    for position, source in enumerate(sources):
+        columns = {"job": job, "role": source.role, "position": position, "name": _text(source.name)}
+        _insert(connection, "sources", columns | {"picture": source.picture, "sha256": source.sha256})
 
 
 def _insert(connection: sqlite3.Connection, table: str, columns: Mapping[str, Any]) -> int:
@@ -599,7 +573,7 @@ def _read_differences(text: str) -> tuple[str, ...]:
 _TIMES = ("created", "expires_at", *(f"{state}_at" for state in STATES))
 _DECODERS: dict[str, Any] = {
     **dict.fromkeys(_TIMES, _seconds),
-    **dict.fromkeys(("asked", "resolved", "expected", "sent", "answer"), json.loads),
+    **dict.fromkeys(("asked", "resolved", "expected", "sent", "answer", "place"), json.loads),
     **dict.fromkeys(("price", "cost"), _read_cost),
     "differences": _read_differences,
     "sandbox": bool,

@@ -1,0 +1,139 @@
+"""The ledger's tables, as a list of what leads from each version of the file to the next."""
+
+from __future__ import annotations
+
+import re
+
+_WITHOUT_SPACES = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")  # scripts that put no space between words
+
+
+def searchable(text: str) -> str:
+    """Return a text as the full-text index takes it: each Chinese, Japanese or Korean character a word of its own."""
+    return _WITHOUT_SPACES.sub(lambda match: f" {match[0]} ", text)
+
+
+FUNCTIONS = {"searchable": searchable}
+"""What the statements below call, as SQL functions of one argument."""
+
+_TABLES = (
+    "CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    """CREATE TABLE jobs (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        created TEXT NOT NULL,
+        provider TEXT NOT NULL,
+        dialect TEXT NOT NULL,
+        base_url TEXT NOT NULL,
+        sandbox INTEGER NOT NULL,
+        model TEXT NOT NULL,
+        quality TEXT NOT NULL,
+        tier TEXT NOT NULL,
+        prompt TEXT NOT NULL,
+        asked TEXT NOT NULL,
+        resolved TEXT NOT NULL,
+        expected TEXT NOT NULL,
+        price TEXT NOT NULL,
+        save_dir TEXT NOT NULL,
+        name TEXT
+    )""",
+    """CREATE TABLE tasks (
+        row INTEGER PRIMARY KEY AUTOINCREMENT,
+        job INTEGER NOT NULL REFERENCES jobs (id),
+        position INTEGER NOT NULL,
+        first INTEGER NOT NULL,
+        count INTEGER NOT NULL,
+        state TEXT NOT NULL
+            CHECK (state IN ('planned', 'submitting', 'submitted', 'made', 'saved', 'failed', 'unknown', 'dropped')),
+        owner TEXT,
+        task_id TEXT,
+        cost TEXT NOT NULL,
+        error TEXT,
+        note TEXT,
+        estimated_seconds REAL,
+        seconds REAL,
+        planned_at TEXT NOT NULL,
+        submitting_at TEXT,
+        submitted_at TEXT,
+        made_at TEXT,
+        saved_at TEXT,
+        failed_at TEXT,
+        unknown_at TEXT,
+        dropped_at TEXT,
+        idempotency_key TEXT NOT NULL,
+        sent TEXT NOT NULL,
+        answer TEXT
+    )""",
+    """CREATE TABLE pictures (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        task INTEGER NOT NULL REFERENCES tasks (row),
+        position INTEGER NOT NULL,
+        url TEXT NOT NULL,
+        expires_at TEXT,
+        path TEXT,
+        sha256 TEXT,
+        size INTEGER,
+        width INTEGER,
+        height INTEGER,
+        mime_type TEXT,
+        differences TEXT NOT NULL DEFAULT '[]',
+        saved_at TEXT,
+        UNIQUE (task, position)
+    )""",
+)
+_QUESTIONS = (
+    "CREATE INDEX open_tasks ON tasks (owner) WHERE state IN ('planned', 'submitting', 'submitted', 'made')",
+    "CREATE INDEX tasks_of_job ON tasks (job)",
+    "CREATE INDEX jobs_alike ON jobs (provider, model, quality, tier, sandbox)",
+    """CREATE VIEW overview AS
+        SELECT tasks.row AS task, jobs.created, jobs.provider, jobs.model, tasks.state, jobs.prompt, tasks.count AS pictures,
+            (SELECT count(*) FROM pictures WHERE pictures.task = tasks.row AND pictures.saved_at IS NOT NULL) AS saved,
+            (SELECT group_concat(pictures.path, ', ') FROM pictures WHERE pictures.task = tasks.row) AS files,
+            tasks.cost, tasks.seconds, tasks.task_id, tasks.error, tasks.note, jobs.sandbox, tasks.owner
+        FROM tasks JOIN jobs ON jobs.id = tasks.job ORDER BY tasks.row DESC""",
+)
+_RESEARCH = (
+    "CREATE TABLE studies (id INTEGER PRIMARY KEY AUTOINCREMENT, created TEXT NOT NULL, prompt TEXT NOT NULL, axes TEXT NOT NULL)",
+    "ALTER TABLE jobs ADD COLUMN fingerprint TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE jobs ADD COLUMN study INTEGER REFERENCES studies (id)",
+    "ALTER TABLE jobs ADD COLUMN place TEXT NOT NULL DEFAULT '{}'",
+    "CREATE INDEX jobs_the_same ON jobs (fingerprint)",
+    "CREATE INDEX jobs_of_study ON jobs (study) WHERE study IS NOT NULL",
+    "CREATE INDEX jobs_by_time ON jobs (created)",
+    "CREATE INDEX pictures_by_content ON pictures (sha256)",
+    """CREATE TABLE sources (
+        job INTEGER NOT NULL REFERENCES jobs (id),
+        role TEXT NOT NULL CHECK (role IN ('reference', 'mask')),
+        position INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        picture INTEGER REFERENCES pictures (id),
+        sha256 TEXT,
+        PRIMARY KEY (job, role, position)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX sources_of_picture ON sources (picture) WHERE picture IS NOT NULL",
+    """CREATE TABLE uploads (
+        sha256 TEXT NOT NULL,
+        host TEXT NOT NULL,
+        url TEXT NOT NULL,
+        expires_at TEXT,
+        size INTEGER NOT NULL,
+        created TEXT NOT NULL,
+        PRIMARY KEY (sha256, host)
+    ) WITHOUT ROWID""",
+    "CREATE TABLE drifts (picture INTEGER PRIMARY KEY REFERENCES pictures (id), share REAL NOT NULL, mean REAL NOT NULL)",
+    "CREATE TABLE marks (picture INTEGER PRIMARY KEY REFERENCES pictures (id), stars INTEGER, note TEXT)",
+    "CREATE TABLE tags (picture INTEGER NOT NULL REFERENCES pictures (id), tag TEXT NOT NULL, PRIMARY KEY (picture, tag)) WITHOUT ROWID",
+    "CREATE INDEX tags_by_name ON tags (tag)",
+    """CREATE TABLE votes (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        created TEXT NOT NULL,
+        study INTEGER REFERENCES studies (id),
+        one INTEGER NOT NULL REFERENCES pictures (id),
+        other INTEGER NOT NULL REFERENCES pictures (id),
+        winner INTEGER REFERENCES pictures (id)
+    )""",
+    "CREATE TABLE budgets (per TEXT NOT NULL, unit TEXT NOT NULL, amount TEXT NOT NULL, session TEXT NOT NULL DEFAULT '', "
+    "set_at TEXT NOT NULL, PRIMARY KEY (per, unit, session)) WITHOUT ROWID",
+    "CREATE VIRTUAL TABLE prompts USING fts5 (words, content = '')",
+    "INSERT INTO prompts (rowid, words) SELECT id, searchable(prompt || ' ' || coalesce(name, '')) FROM jobs",
+)
+MIGRATIONS = (_TABLES, _QUESTIONS, _RESEARCH)
+"""What leads from each version of the file to the next; only ever added to."""
