@@ -4,13 +4,16 @@
     ├── UnsupportedOption       this model cannot do that; nothing was sent
     ├── MissingKey              no key for this gateway
     ├── UnknownProvider         no gateway, or no model, of that name
+    ├── BudgetExceeded          it would pass an amount that the person set; nothing was sent
     ├── LedgerError             the ledger cannot be read or written; nothing was sent
     ├── GatewayUnreachable      no connection to the gateway
     ├── APIError                the gateway answered with an error (status, code, request_id)
     │   ├── AuthenticationError
     │   ├── InsufficientBalance
     │   ├── RateLimited
-    │   └── NotFound
+    │   ├── NotFound
+    │   └── ReferenceUnreachable   it could not fetch the address of a reference or mask
+    ├── UploadFailed            a picture could not be brought to the gateway; nothing was submitted
     ├── ContentRejected         moderation said no
     ├── TaskFailed              the gateway accepted the task and failed at it
     │   └── PictureMissing      it says that the task is completed, and names no picture
@@ -26,8 +29,12 @@ Every message says what happened, whose move it is, whether it was charged, and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 Whose = Literal["you", "network", "gateway", "moderation"]
 Charged = Literal["no", "yes", "unknown"]
@@ -38,11 +45,20 @@ _WHOSE: dict[str, str] = {
     "gateway": "The gateway's doing",
     "moderation": "Moderation's decision",
 }
-_CHARGED: dict[str, str] = {
+_CHARGED: dict[Charged, str] = {
     "no": "nothing was charged",
     "yes": "it was charged",
     "unknown": "it may have been charged",
 }
+
+
+_SAID = re.compile(rf"\. (?:{'|'.join(map(re.escape, _WHOSE.values()))}), ({'|'.join(map(re.escape, _CHARGED.values()))}): ")
+
+
+def charge_in(message: str) -> Charged:
+    """Return what a message of ours says about the charge; unknown where it says nothing."""
+    said = _SAID.findall(message)  # the last: what comes before it may be anybody's words, what follows is ours
+    return next((charged for charged, words in _CHARGED.items() if said and said[-1] == words), "unknown")
 
 
 class ImageGenError(Exception):
@@ -141,6 +157,23 @@ class LedgerError(ImageGenError):
     charged: Charged = "no"
 
 
+class BudgetExceeded(ImageGenError):
+    """The request would pass a budget, or nobody can know whether it would, so nothing is sent.
+
+    `limit`, `spent`, `reserved` and `asked` are amounts in the budget's `unit`; `asked` is None where its price is not known.
+    """
+
+    whose: Whose = "you"
+    charged: Charged = "no"
+    _default_next_step = "%imagegen budget shows what is left and how to change it"
+
+    def __init__(
+        self, what: str, *, unit: str, limit: Decimal, spent: Decimal, reserved: Decimal, asked: Decimal | None, next_step: str = ""
+    ) -> None:
+        super().__init__(what, next_step=next_step)
+        self.unit, self.limit, self.spent, self.reserved, self.asked = unit, limit, spent, reserved, asked
+
+
 class GatewayUnreachable(ImageGenError):
     """No connection to the gateway could be made, so nothing arrived there."""
 
@@ -201,6 +234,20 @@ class RateLimited(APIError):
 
 class NotFound(APIError):
     """The gateway does not know this task, model or address."""
+
+
+class ReferenceUnreachable(APIError):
+    """The gateway could not fetch a reference or a mask from its address."""
+
+    whose: Whose = "you"
+    _default_next_step = "give an address that anybody can open, or the picture itself (a file or a variable), which is then uploaded"
+
+
+class UploadFailed(ImageGenError):
+    """A picture of this machine could not be brought to the gateway, so nothing was submitted."""
+
+    charged: Charged = "no"
+    _default_next_step = "run the cell again"
 
 
 class ContentRejected(ImageGenError):

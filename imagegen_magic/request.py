@@ -77,8 +77,8 @@ class ImageRequest:
     """What was asked; `None` means the default, which the plan fills in explicitly.
 
     `size` is a ratio, pixels or `auto` as text; `resolution` a tier (`1k`); `n` the number of pictures;
-    `output_compression` 0-100; `references` and `mask` are addresses or pictures on this machine; `extra` holds further fields
-    for the wire.
+    `output_compression` 0-100; `references` and `mask` are addresses or pictures on this machine (in a call also files, PIL images,
+    arrays, earlier results: the engine makes them ready); `extra` holds further fields for the wire.
     """
 
     prompt: str
@@ -98,8 +98,8 @@ class ImageRequest:
     extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
-        alone = isinstance(self.references, str | LocalPicture)
-        references = (self.references,) if alone else tuple(self.references)
+        given: Any = self.references
+        references = () if given is None else tuple(given) if isinstance(given, list | tuple) else (given,)
         object.__setattr__(self, "references", references)
         object.__setattr__(self, "extra", MappingProxyType(dict(self.extra)))
 

@@ -38,6 +38,8 @@ class Cost:
     def __str__(self) -> str:
         if self.amount is None:
             return "cost unknown"
+        if not self.unit:
+            return "nothing spent"
         text = f"${_round(self.amount, 2)}" if self.unit == "USD" else f"{_round(self.amount, 0)} {self.unit}"
         mark = {"estimated": "about ", "reserved": "reserved "}.get(self.kind, "")
         money = f"{text} of play money" if self.source == "sandbox" else text
@@ -109,7 +111,9 @@ class GeneratedImage:
     """One picture, whole and on disk.
 
     `width` and `height` in pixels, from its bytes; `seconds` from submit to finished; `created` epoch seconds; `id` is the ledger's.
-    `differences` says in words where it is not what was asked.
+    `differences` says in words where it is not what was asked. `reused` says that it was there already, and nothing was spent now;
+    `earlier` names the latest picture that was asked for in the very same way before, as (id, epoch seconds); `drift` says how much of
+    what a mask protects was changed, as (share of its pixels, mean absolute difference), both 0..1.
     """
 
     path: Path
@@ -129,6 +133,9 @@ class GeneratedImage:
     task: int = 0
     sandbox: bool = False
     differences: tuple[str, ...] = ()
+    reused: bool = False
+    earlier: tuple[int, float] | None = None
+    drift: tuple[float, float] | None = None
     preview: Preview | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -185,6 +192,23 @@ class Generation(Sequence[GeneratedImage]):
 
     def __iter__(self) -> Iterator[GeneratedImage]:
         return iter(self.images)
+
+    def contact_sheet(self, path: str | Path | None = None, *, columns: int | None = None, edge: int | None = None) -> Image | Path:
+        """Return all pictures on one sheet, `columns` in a row; or write it to `path` (.png or .pdf) and return that.
+
+        Each picture has its own pixels, or at most `edge`. Raises UnsupportedOption for another suffix, and where the sheet would be too
+        large, with the edge that fits.
+        """
+        from imagegen_magic.pictures import grid, paper
+
+        sheet = grid.contact_sheet([image.path for image in self.images], self._captions(), columns, title=self._title())
+        return paper.picture(sheet, edge) if path is None else paper.write(sheet, path, edge)
+
+    def _title(self) -> str:
+        return self.request.prompt
+
+    def _captions(self) -> tuple[str, ...]:
+        return tuple(image.path.name for image in self.images)
 
     def __repr__(self) -> str:
         paths = ", ".join(str(image.path) for image in self.images)

@@ -122,9 +122,9 @@ class Frontend:
         self.until(lambda: all(cell.done for cell in cells), "all cells to end")
         return cells
 
-    def wait(self, cell: Cell) -> Cell:
+    def wait(self, cell: Cell, patience: float = PATIENCE) -> Cell:
         """Wait for a cell's end."""
-        self.until(lambda: cell.done, f"the cell to end: {cell.code[:60]!r}")
+        self.until(lambda: cell.done, f"the cell to end: {cell.code[:60]!r}", patience)
         return cell
 
     def until(self, true: Callable[[], Any], what: str = "it", patience: float = PATIENCE) -> None:

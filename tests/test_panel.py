@@ -379,7 +379,7 @@ for number in range(100):
     one.close()
 print(most, len(ipywidgets.widgets.widget._instances))
 """
-    most, left = map(int, kernel.run(code).text.split())
+    most, left = map(int, kernel.wait(kernel.send(code), patience=240).text.split())
     assert most > 30
     assert left == 0
     kernel.pump(1)

@@ -419,10 +419,10 @@ def test_half_a_character_in_the_prompt_is_refused() -> None:
         7,
     ],
 )
-def test_only_addresses_are_possible_as_references_and_mask(address: Any) -> None:
-    """Files, data and anything that is no https address are refused, saying that addresses alone are possible today."""
+def test_what_is_no_https_address_is_refused_as_a_reference_and_as_a_mask(address: Any) -> None:
+    """Text of any other kind is refused, and what can be given instead is said."""
     refusal = refused("apimart", references=(address,))
-    assert (refusal.option, "addresses today" in refusal.what) == ("references", True)
+    assert (refusal.option, "upload" in refusal.next_step or "https" in refusal.next_step) == ("references", True)
     if address is not None:
         assert refused("apimart", references=(A,), mask=address).option == "mask"
 

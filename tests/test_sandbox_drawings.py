@@ -149,7 +149,7 @@ def test_two_are_drawn_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> N
     drawn: list[int] = []
     most: list[int] = []
 
-    def slow(self: Drawing) -> bytes:
+    def slow(self: Drawing, find: object) -> bytes:
         drawn.append(1)
         most.append(len(drawn))
         time.sleep(0.02)

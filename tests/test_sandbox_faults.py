@@ -12,7 +12,15 @@ import pytest
 from PIL import Image
 from test_sandbox import GATEWAYS, LOOK, SUBMIT, Box
 
-from imagegen_magic.errors import AuthenticationError, ContentRejected, ImageGenError, InsufficientBalance, RateLimited, TaskFailed
+from imagegen_magic.errors import (
+    AuthenticationError,
+    ContentRejected,
+    ImageGenError,
+    InsufficientBalance,
+    RateLimited,
+    ReferenceUnreachable,
+    TaskFailed,
+)
 from imagegen_magic.providers.base import Done, Failed, Waiting
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.sandbox.faults import KINDS
@@ -430,6 +438,44 @@ def test_wrong_format_lies_about_its_type(box: Box, asked: str, made: str) -> No
     """The header names what was asked, the bytes are another format."""
     response = struck(box, "wrong-format", output_format=asked)
     assert (response.headers["content-type"], Image.open(io.BytesIO(response.content)).format) == (f"image/{asked}", made)
+
+
+# upload, references and masks: more in test_sandbox_edits.py
+
+
+@pytest.mark.parametrize(("kind", "status", "wait"), [("upload-refused", 400, None), ("upload-500", 500, None), ("upload-429", 429, "1")])
+def test_an_upload_can_fail(box: Box, kind: str, status: int, wait: str | None) -> None:
+    """Refused, an outage, or too many; the next one is taken."""
+    arm(box, kind)
+    file = {"file": ("x.png", png(), "image/png")}
+    first, second = (box.ask("POST", "/gccai/v1/uploads/images", files=file) for _ in range(2))
+    assert (first.status_code, first.headers.get("retry-after"), second.status_code) == (status, wait, 200)
+
+
+@pytest.mark.parametrize("gateway", GATEWAYS)
+def test_reference_gone_is_refused_in_each_dialect(box: Box, gateway: str) -> None:
+    """Once, as the provider reads it: certainly not accepted, and the address is why."""
+    response = box.submit(gateway, prompt="a fox [[fault: reference-gone]]", image_urls=["https://x.example/a.png"])
+    assert isinstance(get_provider(gateway).read_error(response.status_code, response.json()), ReferenceUnreachable)
+    assert box.submit(gateway, prompt="a fox [[fault: reference-gone]]", image_urls=["https://x.example/a.png"]).status_code == 200
+
+
+def test_mask_ignored_clings_to_the_task(box: Box) -> None:
+    """Nothing that the mask protects stays as it was."""
+    fox, mask = (
+        box.ask("POST", "/gccai/v1/uploads/images", files={"file": ("x.png", content, "image/png")}).json()["url"]
+        for content in (png("navy"), png("#ffff"))
+    )
+    asked = {"image_urls": [fox], "mask_url": mask, "size": "1024x1024"}
+    assert box.picture("gccai", **asked).convert("RGB").getcolors() == [(1024 * 1024, (0, 0, 128))]
+    assert len(box.picture("gccai", prompt="x [[fault: mask-ignored]]", **asked).getcolors(2**20) or []) > 10
+
+
+def png(colour: str = "teal") -> bytes:
+    """Return a small PNG with alpha."""
+    out = io.BytesIO()
+    Image.new("RGBA", (64, 64), colour).save(out, "PNG")
+    return out.getvalue()
 
 
 def test_every_kind_of_fault_is_tested_here() -> None:

@@ -37,7 +37,7 @@ from imagegen_magic.errors import (
     TaskTimeout,
 )
 from imagegen_magic.providers.base import Call, Done, Failed, Submission, TaskState, Waiting
-from imagegen_magic.request import ImageRequest
+from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import Cost, GeneratedImage, Progress, Stage
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ class _NotAccepted(Exception):
 class Order:
     """What the tasks of one request have in common.
 
-    `expected` holds pixels, mime_type and alpha as the plan promised them; `price` is the estimate for one task.
+    `expected` holds pixels, mime_type and alpha as the plan promised them; `price` is the estimate for one task; `earlier` is the
+    latest picture (id, epoch seconds) that was asked for in the very same way; `protected` are the contents (SHA-256) of the picture
+    to be changed and of its mask, where both are known; `uploads` are the pictures that were brought to the gateway for it.
     """
 
     job: int
@@ -80,6 +82,9 @@ class Order:
     submits_at_once: int = 8
     submit_timeout: float = 120.0
     preview_edge: int | None = None
+    earlier: tuple[int, float] | None = None
+    protected: tuple[str, str] | None = None
+    uploads: tuple[LocalPicture, ...] = ()
 
 
 @dataclass(slots=True)
@@ -484,6 +489,7 @@ class Delivery:
             task=task.position,
             sandbox=self._gateway.sandbox,
             differences=unlike,
+            earlier=order.earlier,
             preview=preview,
         )
 

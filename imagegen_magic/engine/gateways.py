@@ -100,6 +100,13 @@ def at(provider: Provider, settings: Settings, *, sandbox: bool = False, note: s
     return Gateway(provider, base_url(provider), False, keys.need(provider, settings.home), cadence, note)
 
 
+def without_key(provider: Provider, settings: Settings, *, sandbox: bool | None = None) -> Gateway:
+    """Return the gateway of a provider for looking ahead only: nothing can be sent with it, so it needs no key."""
+    if settings.get("sandbox") if sandbox is None else sandbox:
+        return at(provider, settings, sandbox=True)
+    return Gateway(provider, base_url(provider), False, Key(""), provider.cadence)
+
+
 def _dialect(provider: Provider) -> str:
     dialect = provider.dialect or provider.name
     if dialect not in registry.BUILT_IN:

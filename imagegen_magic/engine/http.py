@@ -11,9 +11,10 @@ import functools
 import ipaddress
 import json
 import os
+import secrets
 import ssl
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -25,12 +26,16 @@ import httpx
 from imagegen_magic.engine.keys import Key
 from imagegen_magic.engine.wire import Backend
 from imagegen_magic.errors import DownloadError, ImageInvalid
-from imagegen_magic.providers.base import Call
+from imagegen_magic.providers.base import Call, UploadCall
 
 SANDBOX_ORIGIN = "http://sandbox.invalid"
 LANE = 8  # connections a lane; httpcore's pool turns quadratic when requests queue inside it, so they queue before it
 MOST_BYTES = 64 * 2**20
 _HOPS = 5
+_PIECE = 256 * 1024  # bytes of an upload that are handed on at once
+_UPLOADS = 4  # at once, to one gateway
+_UPLOAD_PATIENCE = 60.0  # seconds for an upload, beside its bytes
+_SLOWEST = 20_000  # bytes a second below which an upload is given up
 _IDLE = 2.0  # seconds a connection is kept for the next request: an older one may be closing just as we submit on it
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _HEADERS = {"User-Agent": "imagegen_magic", "Accept": "*/*", "Accept-Encoding": "identity"}
@@ -92,9 +97,13 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
-def authorization(key: Key, base_url: str, url: str) -> dict[str, str]:
-    """Return the header that carries the key: for the configured origin (scheme, host, port), and for no other."""
-    return {"Authorization": f"Bearer {key.reveal()}"} if _origin(url) == _origin(base_url) else {}
+def authorization(key: Key, base_url: str, url: str, key_hosts: Sequence[str] = ()) -> dict[str, str]:
+    """Return the header that carries the key: for the configured origin (scheme, host, port), and for no other.
+
+    `key_hosts` are further hosts, over https, that the gateway names as its own.
+    """
+    own = {_origin(base_url), *(("https", host.lower(), 443) for host in key_hosts)}
+    return {"Authorization": f"Bearer {key.reveal()}"} if _origin(url) in own else {}
 
 
 class Lane:
@@ -124,7 +133,14 @@ class Lane:
 
     @contextlib.asynccontextmanager
     async def stream(
-        self, method: str, url: str, *, headers: Mapping[str, str], content: bytes | None = None, guarded: bool = False, whole: bool = True
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        content: bytes | AsyncIterable[bytes] | None = None,
+        guarded: bool = False,
+        whole: bool = True,
     ) -> AsyncIterator[httpx.Response]:
         """Send a request when the lane has room, and give its answer as a stream; `guarded` to public peers only.
 
@@ -133,8 +149,9 @@ class Lane:
         async with self._queue:
             try:
                 async with asyncio.timeout(self._patience if whole else None):
-                    request = httpx.Request(method, url, headers=_HEADERS, content=content, extensions={"timeout": self._timeout})
-                    request.headers.update(headers)
+                    told = httpx.Headers(_HEADERS)  # not a dict: httpx's headers never show the key
+                    told.update(headers)
+                    request = httpx.Request(method, url, headers=told, content=content, extensions={"timeout": self._timeout})
                     transport = await self._transport(url, guarded)
                     response = await transport.handle_async_request(request)
                     try:
@@ -238,8 +255,31 @@ class Clients:
             sent["Content-Type"] = "application/json"
             content = json.dumps(dict(call.json), separators=(",", ":")).encode()
         async with lane.stream(call.method, url, headers=sent, content=content) as response:
-            text = key.redact((await _read(response, 8 * 2**20)).decode("utf-8", "replace"))
-            return Answer(response.status_code, _decode(text), _request_id(response), retry_after(response.headers.get("Retry-After")))
+            return await _answer(response, key)
+
+    async def upload(self, url: str, base_url: str, key: Key, call: UploadCall, content: bytes, *, key_hosts: Sequence[str] = ()) -> Answer:
+        """Send a picture as a form, in pieces, and read the answer whole. Raises NotSent or Lost.
+
+        The key goes to the gateway's own origin and to its `key_hosts`; to any other address nothing is sent at all. A redirect is an
+        answer like any other.
+        """
+        sent = httpx.Headers(authorization(key, base_url, url, key_hosts))
+        if "Authorization" not in sent:
+            raise NotSent(f"{urlsplit(url).hostname} is none of the gateway's own hosts")
+        before, after, boundary = _form(call)
+        sent["Content-Type"] = f"multipart/form-data; boundary={boundary}"
+        sent["Content-Length"] = str(len(before) + len(content) + len(after))
+        guarded = _origin(url) != _origin(base_url) and _proxy(url) is None
+        lane = self._lane("uploads", base_url, _UPLOADS, 60.0)
+        try:
+            async with asyncio.timeout(_UPLOAD_PATIENCE + len(content) / _SLOWEST):
+                body = _pieces(before, content, after)
+                async with lane.stream(call.method, url, headers=sent, content=body, guarded=guarded, whole=False) as response:
+                    return await _answer(response, key)
+        except _PrivatePeer as error:
+            raise NotSent(f"it leads into a private network ({error})") from None
+        except TimeoutError:
+            raise Lost("it took too long") from None
 
     async def close(self) -> None:
         """Close all lanes."""
@@ -303,6 +343,27 @@ def _is_private_host(host: str) -> bool:
 
 def _in_sandbox(url: str) -> bool:
     return url.startswith(SANDBOX_ORIGIN + "/")
+
+
+async def _answer(response: httpx.Response, key: Key) -> Answer:
+    text = key.redact((await _read(response, 8 * 2**20)).decode("utf-8", "replace"))
+    return Answer(response.status_code, _decode(text), _request_id(response), retry_after(response.headers.get("Retry-After")))
+
+
+def _form(call: UploadCall) -> tuple[bytes, bytes, str]:
+    """Return what stands before and after a file's bytes in a multipart form, and the boundary; names are ours, so they need no quoting."""
+    boundary = f"imagegen-{secrets.token_hex(16)}"
+    parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in call.form.items()]
+    file = f'name="{call.field_name}"; filename="{call.file_name}"\r\nContent-Type: {call.content_type}'
+    parts.append(f"--{boundary}\r\nContent-Disposition: form-data; {file}\r\n\r\n")
+    return "".join(parts).encode(), f"\r\n--{boundary}--\r\n".encode(), boundary
+
+
+async def _pieces(before: bytes, content: bytes, after: bytes) -> AsyncIterator[bytes]:
+    yield before
+    for start in range(0, len(content), _PIECE):
+        yield content[start : start + _PIECE]
+    yield after
 
 
 async def _read(response: httpx.Response, most: int) -> bytes:

@@ -107,6 +107,13 @@ def need(provider: Provider, home: Path | None = None) -> Key:
     return key
 
 
+def known() -> tuple[str, ...]:
+    """Return the keys of this session and of the environment, to be kept out of what leaves this machine."""
+    told = [key.reveal() for key in _remembered.values()]
+    told += [value.strip() for name, value in os.environ.items() if name.upper().endswith("_API_KEY")]
+    return tuple(secret for secret in dict.fromkeys(told) if len(secret) >= 8)  # shorter ones are words
+
+
 def where(provider: Provider, home: Path | None = None) -> str:
     """Say where the gateway's key comes from, never what it is."""
     if provider.name in _remembered:

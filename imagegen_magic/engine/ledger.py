@@ -14,7 +14,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -36,11 +36,15 @@ _ENDS = ("saved", "failed", "unknown", "dropped")
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """One submission to come: `sent` is {"method", "path", "json"} as it will go out, `pictures` how many it makes."""
+    """One submission to come: `sent` is {"method", "path", "json"} as it will go out, `pictures` how many it makes.
+
+    `fingerprint` is the same for submissions that ask for the same.
+    """
 
     sent: dict[str, Any]
     pictures: int
     idempotency_key: str
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +65,7 @@ class NewJob:
     """One request.
 
     `asked` is in the user's words, `resolved` the same with defaults filled in, `expected` is {"pixels": [[w, h], …], "mime_type",
-    "alpha"}. `fingerprint` is the same for requests that send the same; `study` is the sweep that it belongs to, `place` its value
-    on each axis.
+    "alpha"}.
     """
 
     provider: str
@@ -79,9 +82,6 @@ class NewJob:
     save_dir: str
     name: str | None
     tasks: Sequence[NewTask]
-    fingerprint: str = ""
-    study: int | None = None
-    place: Mapping[str, str] = field(default_factory=dict)
     sources: Sequence[NewSource] = ()
 
 
@@ -122,8 +122,6 @@ class PictureRow:
     cost: Cost
     seconds: float | None
     submitted_at: float | None
-    study: int | None
-    place: dict[str, str]
     share: float | None
     mean: float | None
 
@@ -177,8 +175,6 @@ class TaskRow:
     save_dir: str
     name: str | None
     fingerprint: str
-    study: int | None
-    place: dict[str, str]
     pictures: tuple[PictureRow, ...]
 
 
@@ -196,6 +192,11 @@ class Ledger:
         self.path = self._database.path
         self._whole = False
         self._owner = owners.Owner(self.path.parent / "owners")
+
+    @property
+    def owner(self) -> str:
+        """The name under which this ledger takes tasks: that of its session, which ends with `close` or with the process."""
+        return self._owner.name
 
     @property
     def transactions(self) -> int:
@@ -221,15 +222,15 @@ class Ledger:
         return await self._database.run(work, writes=writes, charged="no")
 
     async def add(
-        self, jobs: Sequence[NewJob], allow: Callable[[sqlite3.Connection, str], None] = lambda connection, owner: None
+        self, jobs: Sequence[NewJob], allow: Callable[[sqlite3.Connection], None] = lambda connection: None
     ) -> list[tuple[int, list[int]]]:
         """Record what is about to be submitted, all in one transaction; returns (job id, rows of its tasks) for each.
 
-        `allow` is asked first, in the same transaction, with our owner's name, and may raise: then nothing is recorded.
+        `allow` is asked first, in the same transaction, and may raise: then nothing is recorded.
         """
 
         def work(connection: sqlite3.Connection) -> list[tuple[int, list[int]]]:
-            allow(connection, self._owner.name)
+            allow(connection)
             return [_add(connection, job, self._owner.name) for job in jobs]
 
         return await self._database.run(work, charged="no")
@@ -237,7 +238,7 @@ class Ledger:
     async def mark(self, row: int, state: str, **columns: Any) -> None:
         """Record a task's state, and when it was first reached.
 
-        Columns: task_id, cost (Cost; unknown never replaces known), estimated_seconds, answer (any JSON, kept up to ANSWER_BYTES),
+        Columns: task_id, sent, cost (Cost; unknown never replaces known), estimated_seconds, answer (any JSON, kept up to ANSWER_BYTES),
         error, seconds. Raises ValueError for another state, TypeError for another column.
         """
         if state not in STATES:
@@ -326,13 +327,66 @@ class Ledger:
 
         return await self._database.run(work)
 
-    async def tasks(self, *, states: Sequence[str] | None = None, job: int | None = None, limit: int | None = None) -> list[TaskRow]:
-        """Return tasks, newest first: of these states, of this job, at most so many."""
+    async def tasks(
+        self,
+        *,
+        states: Sequence[str] | None = None,
+        job: int | None = None,
+        limit: int | None = None,
+        rows: Sequence[int] | None = None,
+    ) -> list[TaskRow]:
+        """Return tasks, newest first: of these states, of this job, at most so many; or those of these rows."""
 
         def work(connection: sqlite3.Connection) -> list[TaskRow]:
+            if rows is not None:
+                return _tasks(connection, rows)
             query = f"SELECT row FROM tasks WHERE (? OR state IN ({_marks(states or ())})) AND (? OR job = ?) ORDER BY row DESC LIMIT ?"
             found = connection.execute(query, (states is None, *(states or ()), job is None, job, _limit(limit)))
             return _tasks(connection, [each["row"] for each in found])
+
+        return await self._database.run(work, writes=False)
+
+    async def sources(self, job: int) -> list[NewSource]:
+        """Return what a request was made with: references in their order, then the mask."""
+        query = "SELECT role, name, picture, sha256 FROM sources WHERE job = ? ORDER BY position"
+
+        def work(connection: sqlite3.Connection) -> list[NewSource]:
+            return [NewSource(*row) for row in connection.execute(query, (job,))]
+
+        return await self._database.run(work, writes=False)
+
+    async def alike(self, fingerprints: Iterable[str]) -> dict[str, list[TaskRow]]:
+        """Return the tasks that asked for the same, newest first, by fingerprint; what certainly came to nothing is left out."""
+        wanted = sorted(set(fingerprints) - {""})
+
+        def work(connection: sqlite3.Connection) -> dict[str, list[TaskRow]]:
+            rows: list[int] = []
+            for start in range(0, len(wanted), 500):
+                some = wanted[start : start + 500]
+                query = f"SELECT row FROM tasks WHERE fingerprint IN ({_marks(some)}) AND state NOT IN ('failed', 'dropped')"
+                rows += [each["row"] for each in connection.execute(query, some)]
+            found: dict[str, list[TaskRow]] = {}
+            for task in _tasks(connection, rows):
+                found.setdefault(task.fingerprint, []).append(task)
+            return found
+
+        return await self._database.run(work, writes=False)
+
+    async def latest_alike(self, fingerprints: Iterable[str]) -> dict[str, tuple[int, float]]:
+        """Return the latest saved picture that asked for the same, as (id, epoch seconds), by fingerprint."""
+        wanted = sorted(set(fingerprints) - {""})
+
+        def work(connection: sqlite3.Connection) -> dict[str, tuple[int, float]]:
+            found = {}
+            for start in range(0, len(wanted), 500):
+                some = wanted[start : start + 500]
+                query = f"""SELECT fingerprint, max(pictures.id) AS picture, pictures.saved_at
+                    FROM tasks JOIN pictures ON pictures.task = tasks.row
+                    WHERE fingerprint IN ({_marks(some)}) AND pictures.saved_at IS NOT NULL GROUP BY fingerprint"""
+                found.update(
+                    {each["fingerprint"]: (each["picture"], _seconds(each["saved_at"])) for each in connection.execute(query, some)}
+                )
+            return found
 
         return await self._database.run(work, writes=False)
 
@@ -354,12 +408,17 @@ class Ledger:
         def work(connection: sqlite3.Connection) -> list[PictureRow]:
             wanted = words.casefold().split()
             connection.create_function("has_words", 2, lambda *texts: _has_words(wanted, texts), deterministic=True)
-            query = f"{_PICTURES} WHERE pictures.saved_at IS NOT NULL AND (? OR pictures.id IN ({_marks(ids or ())}))"
+            query = f"{_PICTURES} WHERE pictures.saved_at IS NOT NULL"
+            query += "" if ids is None else f" AND pictures.id IN ({_marks(ids)})"  # alone, so that it is looked up and not looked for
             query += " AND (? OR has_words(jobs.prompt, jobs.name)) ORDER BY pictures.id DESC LIMIT ?"
-            found = connection.execute(query, (ids is None, *(ids or ()), not wanted, _limit(limit)))
+            found = connection.execute(query, (*(ids or ()), not wanted, _limit(limit)))
             return [_picture(row) for row in found]
 
         return await self._database.run(work, writes=False)
+
+    def peek(self, query: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query at once, in the calling thread; none where there is no ledger that can be read."""
+        return self._database.peek(query)
 
     def waiting(self) -> int:
         """Count the pictures that could be collected and that nobody alive waits for, at once.
@@ -392,7 +451,7 @@ _WAITING = f"""SELECT owner, sum(CASE state WHEN 'submitted' THEN count
 _TASKS = "SELECT jobs.*, tasks.* FROM tasks JOIN jobs ON jobs.id = tasks.job"
 _PICTURES = """SELECT pictures.*, tasks.job, jobs.created, jobs.provider, jobs.sandbox, jobs.model, jobs.asked, jobs.resolved,
         tasks.position AS task_position, tasks.first, tasks.count, tasks.task_id, tasks.cost, tasks.seconds, tasks.submitted_at,
-        jobs.study, jobs.place, drifts.share, drifts.mean
+        drifts.share, drifts.mean
     FROM pictures JOIN tasks ON tasks.row = pictures.task JOIN jobs ON jobs.id = tasks.job
         LEFT JOIN drifts ON drifts.picture = pictures.id"""
 
@@ -407,9 +466,7 @@ def _add(connection: sqlite3.Connection, job: NewJob, owner: str) -> tuple[int, 
         "prompt": _text(str(job.asked.get("prompt", ""))),
         "price": _cost(job.price),
         "name": None if job.name is None else _text(job.name),
-        "fingerprint": job.fingerprint,
-        "study": job.study,
-        "place": _json(dict(job.place)),
+        "session": owner,
     }
     number = _insert(connection, "jobs", columns)
     words = searchable(f"{columns['prompt']} {columns['name'] or ''}")
@@ -419,6 +476,7 @@ def _add(connection: sqlite3.Connection, job: NewJob, owner: str) -> tuple[int, 
     for position, task in enumerate(job.tasks):
         columns = {"job": number, "position": position, "first": first, "count": task.pictures, "state": "planned", "owner": owner}
         columns |= {"cost": _cost(Cost()), "planned_at": now, "idempotency_key": task.idempotency_key, "sent": _json(task.sent)}
+        columns["fingerprint"] = task.fingerprint
         rows.append(_insert(connection, "tasks", columns))
         first += task.pictures
     return number, rows
@@ -451,7 +509,7 @@ def _address(connection: sqlite3.Connection, row: int, position: int, url: str, 
     """Record where a picture of a task can be fetched, unless it is saved already; returns its id."""
     query = """INSERT INTO pictures (task, position, url, expires_at) VALUES (?, ?, ?, ?)
         ON CONFLICT (task, position) DO UPDATE SET url = excluded.url, expires_at = excluded.expires_at WHERE saved_at IS NULL"""
-    connection.execute(query, (row, position, _text(url), None if expires_at is None else _iso(expires_at)))
+    connection.execute(query, (row, position, _text(url), None if expires_at is None else iso(expires_at)))
     found = connection.execute("SELECT id FROM pictures WHERE task = ? AND position = ?", (row, position)).fetchone()
     return int(found["id"])
 
@@ -473,7 +531,7 @@ def _tasks(connection: sqlite3.Connection, rows: Iterable[int]) -> list[TaskRow]
         for each in connection.execute(f"{_PICTURES} WHERE pictures.task IN ({_marks(some)}) ORDER BY pictures.position", some):
             pictures.setdefault(each["task"], []).append(_picture(each))
         for each in connection.execute(f"{_TASKS} WHERE tasks.row IN ({_marks(some)}) ORDER BY tasks.row DESC", some):
-            values = _decoded(each, but=("id",))
+            values = _decoded(each, but=("id", "session"))
             found.append(TaskRow(**values, pictures=tuple(pictures.get(each["row"], ()))))
     return found
 
@@ -496,10 +554,11 @@ def _limit(limit: int | None) -> int:
 
 
 def _now() -> str:
-    return _iso(time.time())
+    return iso(time.time())
 
 
-def _iso(seconds: float) -> str:
+def iso(seconds: float) -> str:
+    """Return epoch seconds as a column of times holds them; such texts are in order of time."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
@@ -535,7 +594,8 @@ def _cost(cost: Cost) -> str:
     return _json({name: value for name, value in said.items() if value})
 
 
-def _read_cost(text: str) -> Cost:
+def read_cost(text: str) -> Cost:
+    """Return a cost as a column of it holds it."""
     said = json.loads(text)
     amount = said.pop("amount", None)
     return Cost(None if amount is None else Decimal(amount), **said)
@@ -554,6 +614,7 @@ def _is_known(name: str, value: Any) -> bool:
 
 _ENCODERS: dict[str, Any] = {
     "task_id": _text,
+    "sent": _json,
     "cost": _cost,
     "estimated_seconds": float,
     "answer": _bounded,
@@ -573,8 +634,8 @@ def _read_differences(text: str) -> tuple[str, ...]:
 _TIMES = ("created", "expires_at", *(f"{state}_at" for state in STATES))
 _DECODERS: dict[str, Any] = {
     **dict.fromkeys(_TIMES, _seconds),
-    **dict.fromkeys(("asked", "resolved", "expected", "sent", "answer", "place"), json.loads),
-    **dict.fromkeys(("price", "cost"), _read_cost),
+    **dict.fromkeys(("asked", "resolved", "expected", "sent", "answer"), json.loads),
+    **dict.fromkeys(("price", "cost"), read_cost),
     "differences": _read_differences,
     "sandbox": bool,
 }

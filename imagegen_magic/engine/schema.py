@@ -92,11 +92,15 @@ _QUESTIONS = (
 )
 _RESEARCH = (
     "CREATE TABLE studies (id INTEGER PRIMARY KEY AUTOINCREMENT, created TEXT NOT NULL, prompt TEXT NOT NULL, axes TEXT NOT NULL)",
-    "ALTER TABLE jobs ADD COLUMN fingerprint TEXT NOT NULL DEFAULT ''",
-    "ALTER TABLE jobs ADD COLUMN study INTEGER REFERENCES studies (id)",
-    "ALTER TABLE jobs ADD COLUMN place TEXT NOT NULL DEFAULT '{}'",
-    "CREATE INDEX jobs_the_same ON jobs (fingerprint)",
-    "CREATE INDEX jobs_of_study ON jobs (study) WHERE study IS NOT NULL",
+    """CREATE TABLE members (
+        study INTEGER NOT NULL REFERENCES studies (id),
+        task INTEGER NOT NULL REFERENCES tasks (row),
+        place TEXT NOT NULL,
+        PRIMARY KEY (study, task)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX studies_of_task ON members (task)",
+    "ALTER TABLE tasks ADD COLUMN fingerprint TEXT NOT NULL DEFAULT ''",
+    "CREATE INDEX tasks_the_same ON tasks (fingerprint)",
     "CREATE INDEX jobs_by_time ON jobs (created)",
     "CREATE INDEX pictures_by_content ON pictures (sha256)",
     """CREATE TABLE sources (
@@ -135,5 +139,9 @@ _RESEARCH = (
     "CREATE VIRTUAL TABLE prompts USING fts5 (words, content = '')",
     "INSERT INTO prompts (rowid, words) SELECT id, searchable(prompt || ' ' || coalesce(name, '')) FROM jobs",
 )
-MIGRATIONS = (_TABLES, _QUESTIONS, _RESEARCH)
+_SESSIONS = (  # a budget of a session counts what that session asked for
+    "ALTER TABLE jobs ADD COLUMN session TEXT NOT NULL DEFAULT ''",
+    "CREATE INDEX jobs_of_session ON jobs (session)",
+)
+MIGRATIONS = (_TABLES, _QUESTIONS, _RESEARCH, _SESSIONS)
 """What leads from each version of the file to the next; only ever added to."""

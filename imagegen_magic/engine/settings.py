@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,23 @@ def _count(text: Any) -> int:
     return int(_positive(text))
 
 
+def _share(text: Any) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise ValueError("give a number from 0 to 1")
+    return number
+
+
+def _amount(text: Any) -> Decimal:
+    try:
+        amount = Decimal(str(text))
+    except InvalidOperation:
+        raise ValueError("give an amount like 5 or 0.20") from None
+    if not amount >= 0 or amount.is_infinite():
+        raise ValueError("give an amount, 0 or more")
+    return amount
+
+
 # name -> (how to read it, built-in value); the request's own options have no built-in value: the plan fills them in
 KNOWN: dict[str, tuple[Any, Any]] = {
     "provider": (str, None),
@@ -54,6 +72,12 @@ KNOWN: dict[str, tuple[Any, Any]] = {
     "submits_at_once": (_count, 8),
     "home": (str, None),
     "keep_loop": (_flag, False),
+    "reuse": (_flag, False),
+    "ask_above_pictures": (_count, 20),
+    "ask_above_cost": (_amount, Decimal(5)),
+    "unknown_price": (_amount, None),
+    "drift_above": (_share, 0.02),
+    "uploader": (str, None),
 }
 REQUEST_OPTIONS = ("model", "size", "resolution", "quality", "n", "background", "moderation", "output_format", "output_compression")
 

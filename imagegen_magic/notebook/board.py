@@ -65,10 +65,11 @@ def _waiting(progress: Progress, now: float) -> str:
     if progress.usual is None:
         return words
     longer = "longer than the usual " if elapsed > progress.usual[1] else "usually "
-    return f"{words}, {longer}{_span(*progress.usual)}"
+    return f"{words}, {longer}{span(*progress.usual)}"
 
 
-def _span(low: float, high: float) -> str:
+def span(low: float, high: float) -> str:
+    """Return a range of seconds as a person says it: `20–46 s`, `2–3 min`."""
     unit, size = ("s", 1) if high < 120 else ("min", 60)
     first, last = max(1, round(low / size)), max(1, round(high / size))
     return f"{last} {unit}" if first == last else f"{first}–{last} {unit}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -15,13 +16,13 @@ from imagegen_magic.errors import ImageGenError, UnsupportedOption
 from imagegen_magic.notebook import options, reading, redaction
 
 if TYPE_CHECKING:
-    from imagegen_magic.engine.generation import Job
+    from imagegen_magic.engine.job import Job
     from imagegen_magic.engine.settings import Settings
     from imagegen_magic.notebook.magic import ImageGenMagics
     from imagegen_magic.request import ImageRequest
 
 _VARIABLE = re.compile(r"\{\{(\w+)\}\}")
-_JOB_OPTIONS = ("provider", "sandbox", "timeout", "save_dir", "name", "preview")
+_JOB_OPTIONS = ("provider", "sandbox", "timeout", "save_dir", "name", "preview", "fit")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -93,7 +94,7 @@ def _run_line(magics: ImageGenMagics, line: str) -> None:
     if command := options.command_for(word):
         from imagegen_magic.notebook import commands
 
-        commands.run(magics, command, rest.split())
+        commands.run(magics, command, rest.strip())
         return
     asked = reading.read(line)
     if line in ("", "help") or asked.given.get("help"):
@@ -114,8 +115,14 @@ def _refuse_misspelt(asked: reading.Line) -> None:
 
 
 def _generate(magics: ImageGenMagics, given: Mapping[str, Any], prompt: str) -> None:
-    request = _request(given, prompt, magics.shell.user_ns)
-    settings = magics.settings()
+    _refuse_together(given)
+    if "sweep" in given or "repeat" in given:
+        from imagegen_magic.notebook import sweeping
+
+        sweeping.run(magics, given, prompt)
+        return
+    request = request_of(given, prompt, magics.shell.user_ns, magics.folder)
+    settings = magics.settings().replace("this cell", reuse=False if given.get("fresh") else given.get("reuse"))
     chosen = {name: given[name] for name in _JOB_OPTIONS if name in given}
     if given.get("dry_run"):
         _show_plan(request, chosen, settings)
@@ -131,6 +138,14 @@ def _generate(magics: ImageGenMagics, given: Mapping[str, Any], prompt: str) -> 
         follow(magics, job, given.get("out"), edge=edge, keep_loop=given.get("keep_loop") or settings.get("keep_loop"))
 
 
+def _refuse_together(given: Mapping[str, Any]) -> None:
+    if given.get("reuse") and given.get("fresh"):
+        raise UsageError("--reuse and --fresh say the opposite of one another.")
+    for name in ("skip_impossible", "yes"):
+        if given.get(name) and "sweep" not in given and "repeat" not in given:
+            raise UsageError(f"--{name.replace('_', '-')} is for a sweep: it needs --sweep or --repeat.")
+
+
 def _preview_edge(settings: Settings) -> int:
     edge = int(settings.get("preview"))
     if not options.LEAST_PREVIEW <= edge <= options.MOST_PREVIEW:
@@ -143,7 +158,8 @@ def _preview_edge(settings: Settings) -> int:
     return edge
 
 
-def _request(given: Mapping[str, Any], prompt: str, variables: Mapping[str, Any]) -> ImageRequest:
+def request_of(given: Mapping[str, Any], prompt: str, variables: Mapping[str, Any], folder: Path) -> ImageRequest:
+    """Return what a cell asks for; raises UnsupportedOption where it has no prompt, or names a picture that is not there."""
     from imagegen_magic.request import ImageRequest
 
     if given.get("vars"):
@@ -152,11 +168,20 @@ def _request(given: Mapping[str, Any], prompt: str, variables: Mapping[str, Any]
         raise UnsupportedOption(
             "There is no prompt", option="prompt", value=prompt, next_step="say in words what to draw, below %%imagegen or after %imagegen"
         )
-    for flag, sources in (("--ref", given.get("references", ())), ("--mask", (given["mask"],) if "mask" in given else ())):
-        for source in sources:
-            _refuse_local(flag, source, variables)
-    said = {item.name for item in fields(ImageRequest)} & set(given)
-    return ImageRequest(prompt, **{name: given[name] for name in said})
+    said = {name: given[name] for name in {item.name for item in fields(ImageRequest)} & set(given)}
+    if "references" in said or "mask" in said:
+        said |= _pictures(said, variables, folder)
+    return ImageRequest(prompt, **said)
+
+
+def _pictures(said: Mapping[str, Any], variables: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return what the words after --ref and --mask name."""
+    from imagegen_magic.notebook.sources import named
+
+    named_ones: dict[str, Any] = {"references": tuple(named(word, variables, folder) for word in said.get("references", ()))}
+    if "mask" in said:
+        named_ones["mask"] = named(said["mask"], variables, folder, option="mask")
+    return named_ones
 
 
 def with_variables(prompt: str, variables: Mapping[str, Any]) -> str:
@@ -166,14 +191,16 @@ def with_variables(prompt: str, variables: Mapping[str, Any]) -> str:
     """
 
     def value(match: re.Match[str]) -> str:
-        name = match[1]
-        if not name.isidentifier():
-            return match[0]
-        if name not in variables:
-            raise _no_variable(name, variables)
-        return str(variables[name])
+        return variable(match[1], variables) if match[1].isidentifier() else match[0]
 
     return _VARIABLE.sub(value, prompt)
+
+
+def variable(name: str, variables: Mapping[str, Any]) -> str:
+    """Return the text of a variable that a prompt names; raises UnsupportedOption where the notebook does not have it."""
+    if name not in variables:
+        raise _no_variable(name, variables)
+    return str(variables[name])
 
 
 def _no_variable(name: str, variables: Mapping[str, Any]) -> UnsupportedOption:
@@ -189,26 +216,15 @@ def _no_variable(name: str, variables: Mapping[str, Any]) -> UnsupportedOption:
     )
 
 
-def _refuse_local(flag: str, source: str, variables: Mapping[str, Any]) -> None:
-    if re.match(r"https?://", source, re.IGNORECASE):
-        return
-    kind = "a variable" if source in variables else "a file or variable"
-    raise UnsupportedOption(
-        f"{flag} {source} is {kind}, and only addresses are possible today",
-        option="mask" if flag == "--mask" else "references",
-        value=source,
-        next_step="put the picture where the gateway can fetch it, and give its https:// address",
-    )
-
-
 def _show_plan(request: ImageRequest, chosen: Mapping[str, Any], settings: Settings) -> None:
     from IPython.display import display
 
     from imagegen_magic.engine import generation
     from imagegen_magic.notebook import tables
 
-    plan = generation.plan(request, provider=chosen.get("provider"), sandbox=chosen.get("sandbox"), settings=settings)
-    display(tables.plan_page(plan))
+    said = {name: chosen[name] for name in ("provider", "sandbox", "fit") if name in chosen}
+    plan = generation.plan(request, settings=settings, **said)
+    display(tables.plan_page(plan, generation.outlook(plan, settings, sandbox=chosen.get("sandbox"))))
 
 
 def tell_of_waiting(magics: ImageGenMagics, settings: Settings) -> None:
@@ -233,13 +249,24 @@ def say(words: str) -> None:
         display(Page(Note(words)))
 
 
-def follow(magics: ImageGenMagics, job: Job, out: str | None = None, *, edge: int = options.MOST_PREVIEW, keep_loop: bool = False) -> None:
-    """Show a job's progress and pictures until it ends, and bind its Generation; raises Interrupted, or why nothing was made."""
+def follow(
+    magics: ImageGenMagics,
+    job: Job,
+    out: str | None = None,
+    *,
+    edge: int = options.MOST_PREVIEW,
+    keep_loop: bool = False,
+    looking: Callable[..., Any] | None = None,
+) -> None:
+    """Show a job's progress and pictures until it ends, and bind its Generation; raises Interrupted, or why nothing was made.
+
+    `looking` makes the view of it, where that is not the usual one.
+    """
     from imagegen_magic.engine import loop
     from imagegen_magic.notebook import progress
 
     say(job.note)
-    view = progress.view(job, magics.shell, edge=edge)
+    view = looking(job, magics.shell) if looking else progress.view(job, magics.shell, edge=edge)
     wait = _run_on_kernel_loop if keep_loop else loop.run
     try:
         wait(view.follow())
@@ -268,13 +295,20 @@ def _run_on_kernel_loop(coroutine: Any) -> Any:
     return kernel_loop.run_until_complete(loop.bridge(coroutine))
 
 
-def leave(magics: ImageGenMagics, job: Job, out: str | None = None, *, edge: int = options.MOST_PREVIEW) -> None:
+def leave(
+    magics: ImageGenMagics,
+    job: Job,
+    out: str | None = None,
+    *,
+    edge: int = options.MOST_PREVIEW,
+    looking: Callable[..., Any] | None = None,
+) -> None:
     """Let a job go on behind the cell, whose output shows it; bind the job, and its Generation when there is one."""
     from imagegen_magic.engine import loop
     from imagegen_magic.notebook import progress
 
     say(job.note)
-    view = progress.view(job, magics.shell, background=True, edge=edge)
+    view = looking(job, magics.shell, background=True) if looking else progress.view(job, magics.shell, background=True, edge=edge)
     magics.jobs = [*(one for one in magics.jobs if not one.done), job]
     if out:
         magics.shell.push({out: job})

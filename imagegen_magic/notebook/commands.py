@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.display import display
 
 from imagegen_magic.errors import ImageGenError, UnknownProvider
-from imagegen_magic.notebook import cells, options
+from imagegen_magic.notebook import cells, options, reading
 from imagegen_magic.notebook.tables import Cell, Note, Page, Table, pixels, shortened
 
 if TYPE_CHECKING:
-    from imagegen_magic.engine.ledger import PictureRow, TaskRow
+    from imagegen_magic.engine.ledger import TaskRow
     from imagegen_magic.engine.settings import Settings
     from imagegen_magic.notebook.magic import ImageGenMagics
     from imagegen_magic.providers.base import Model, Provider
     from imagegen_magic.result import GeneratedImage
 
-_LATEST = 20  # pictures in the history table
-_THUMBNAIL = 96  # pixels
 _OPEN = {
     "planned": "waiting for its turn",
     "submitting": "being submitted",
@@ -32,26 +29,29 @@ _OPEN = {
 }
 
 
-def run(magics: ImageGenMagics, command: options.Command, words: Sequence[str]) -> None:
-    """Run a subcommand with the words after its name; raises UsageError where they do not fit it."""
-    flags = [word for word in words if word.startswith("-")]
-    arguments = [word for word in words if not word.startswith("-")]
+def run(magics: ImageGenMagics, command: options.Command, rest: str) -> None:
+    """Run a subcommand with the text after its name; raises UsageError where that does not fit it."""
+    try:
+        arguments, flags = reading.command_words(rest, command)
+    except UsageError as error:
+        raise UsageError(_does_not_fit(command, rest, str(error))) from None
     if "--help" in flags or "-h" in flags:
-        print(f"%imagegen {command.name} {command.arguments}".rstrip() + f"\n    {command.help}")
+        print(f"{command.usage}\n    {command.help}")
         return
-    if len(arguments) > command.most or not set(flags) <= set(command.flags):
-        raise UsageError(_does_not_fit(command, words))
-    RUN[command.name](magics, arguments, set(flags))
+    home, name = _ELSEWHERE.get(command.name, ("", ""))
+    chosen = getattr(import_module(f"imagegen_magic.notebook.{home}"), name) if home else RUN[command.name]
+    chosen(magics, arguments, flags)
 
 
-def _does_not_fit(command: options.Command, words: Sequence[str]) -> str:
-    usage = f"%imagegen {command.name} {command.arguments}".rstrip()
-    if command.name == "login":
-        return f"{usage} takes nothing else: it asks for the key, unseen."  # what was typed may be the key: it is not repeated
-    return f"The subcommand is {usage}, and nothing was sent; for a picture of these words, %imagegen -- {command.name} {' '.join(words)}."
+def _does_not_fit(command: options.Command, rest: str, why: str) -> str:
+    if command.name == "login":  # what was typed may be the key: it is not repeated
+        return f"{command.usage} takes nothing else: it asks for the key, unseen."
+    return (
+        f"{why} The subcommand is {command.usage}, and nothing was sent; for a picture of these words, %imagegen -- {command.name} {rest}."
+    )
 
 
-def _providers(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+def _providers(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
     settings = magics.settings()
     rows = [row for provider in _all_providers(settings) for row in _provider_rows(provider, settings)]
     display(Page(Table(("gateway", "key", "model", "can do", "documents"), rows), Note("%imagegen models NAME shows sizes and limits.")))
@@ -100,7 +100,7 @@ def _abilities(model: Model) -> str:
     return ", ".join(fact for fact in facts if fact)
 
 
-def _models(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+def _models(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
     chosen = list(_matching(_all_providers(magics.settings()), arguments[0] if arguments else ""))
     if not chosen:
         names = sorted({provider.name for provider in _all_providers(magics.settings())})
@@ -136,7 +136,7 @@ def _facts(model: Model) -> list[tuple[str, str]]:
     ]
 
 
-def _resume(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+def _resume(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
     from imagegen_magic.engine import generation
 
     settings = magics.settings()
@@ -149,7 +149,7 @@ def _resume(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> No
     print("Nothing is waiting.")
 
 
-def _jobs(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+def _jobs(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
     rows = [[f"job {job.id}", job.gateway.label, shortened(job.plan.request.prompt), _state(job)] for job in magics.jobs]
     rows += [_task_row(task) for task in _open_tasks(magics.settings())]
     if rows:
@@ -166,7 +166,7 @@ def _state(job: Any) -> str:
     return f"done, {len(job.generation)} pictures" if job.generation is not None else "ended without a picture"
 
 
-def _wait(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+def _wait(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
     failures = []
     jobs = list(magics.jobs)
     for job in jobs:
@@ -182,7 +182,7 @@ def _wait(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None
     print(done if jobs else "No job was started with --no-wait.")
 
 
-def _cancel(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+def _cancel(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
     running = [job for job in magics.jobs if not job.done]
     chosen = [job for job in running if not arguments or str(job.id) == arguments[0]]
     if arguments and not chosen:
@@ -196,44 +196,7 @@ def _cancel(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> No
     print(stopped + (" The gateways go on with what they accepted, and charge for it: %imagegen resume collects it." if chosen else ""))
 
 
-def _history(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
-    images = latest(magics.settings(), _LATEST)
-    if not images:
-        print("No picture yet.")
-        return
-    rows = [_picture_row(image) for image in images]
-    heads = ("id", "made", "prompt", "gateway and model", "pixels", "cost", "file")
-    display(Page(Table(heads, rows), Note("%imagegen show ID shows one again, %imagegen show the latest.")))
-
-
-def _picture_row(image: GeneratedImage) -> list[str | Cell]:
-    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(image.created))
-    return [
-        Cell(str(image.id), picture=_thumbnail(image)),
-        made,
-        shortened(image.request.prompt),
-        f"{image.provider} {image.model}" + (" (sandbox)" if image.sandbox else ""),
-        f"{image.width}×{image.height}",
-        str(image.cost),
-        _near(image.path, Path.cwd()),
-    ]
-
-
-def _near(path: Path, folder: Path) -> str:
-    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
-
-
-def _thumbnail(image: GeneratedImage) -> str:
-    from imagegen_magic.pictures.preview import preview
-
-    try:
-        small = preview(image.data, edge=_THUMBNAIL)
-    except (OSError, ImageGenError):
-        return ""  # moved or changed since: the row says where it was
-    return f"data:{small.mime_type};base64,{small.base64}"
-
-
-def _show(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+def _show(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
     from imagegen_magic.notebook import display as pictures
 
     pictures.show(_chosen(magics.settings(), arguments), magics.shell)
@@ -252,7 +215,19 @@ def _chosen(settings: Settings, arguments: list[str]) -> GeneratedImage:
     raise UsageError(f"There is no picture {arguments[0]}: %imagegen history lists them.")
 
 
-def _login(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+def _forget(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+    from imagegen_magic.engine import generation, loop
+
+    number = int(arguments[0]) if arguments and arguments[0].isdigit() else -1
+    tasks = loop.run(generation.ledger(magics.settings()).tasks(states=("unknown",)))
+    if number not in [task.row for task in tasks]:
+        known = ", ".join(str(task.row) for task in tasks) or "none"
+        raise UsageError(f"No submission {arguments[0] if arguments else '?'} of unknown fate is there (there are: {known}).")
+    loop.run(generation.ledger(magics.settings()).mark(number, "dropped"))
+    print(f"Task {number} is given up: --reuse may send the same again. If the gateway had accepted it, that will be charged twice.")
+
+
+def _login(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
     from imagegen_magic.engine import keys
     from imagegen_magic.providers import registry
 
@@ -286,13 +261,13 @@ def _ask(provider: Provider) -> str:
     return secret
 
 
-def _doctor(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+def _doctor(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
     from imagegen_magic.notebook import doctor
 
     display(doctor.report(magics, network="--network" in flags))
 
 
-def _config(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+def _config(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
     settings = magics.settings()
     rows = [[option.name, _value(settings.get(option.name)), settings.origin(option.name)] for option in options.settings()]
     rows += [[f"providers.{name}", _value(dict(table)), "pyproject.toml"] for name, table in settings.look_alikes.items()]
@@ -303,13 +278,13 @@ def _value(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
-def _panel(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+def _panel(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
     from imagegen_magic.notebook.panel import Panel
 
     display(Panel(settings=magics.settings()))
 
 
-def _error(magics: ImageGenMagics, arguments: list[str], flags: set[str]) -> None:
+def _error(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
     print(magics.trace or "No error yet.")
 
 
@@ -327,6 +302,7 @@ def _task_row(task: TaskRow) -> list[str]:
 def latest(settings: Settings, most: int) -> list[GeneratedImage]:
     """Return the latest pictures of the ledger, newest first."""
     from imagegen_magic.engine import generation, loop
+    from imagegen_magic.engine.past import generated
 
     return [generated(row) for row in loop.run(generation.ledger(settings).pictures(limit=most))]
 
@@ -334,49 +310,39 @@ def latest(settings: Settings, most: int) -> list[GeneratedImage]:
 def picture(settings: Settings, number: int) -> GeneratedImage | None:
     """Return the picture of that id, or None where the ledger has none on disk."""
     from imagegen_magic.engine import generation, loop
+    from imagegen_magic.engine.past import generated
 
     rows = loop.run(generation.ledger(settings).pictures(ids=[number]))
     return generated(rows[0]) if rows else None
 
 
-def generated(row: PictureRow) -> GeneratedImage:
-    """Return a picture of the ledger as what a cell returned of it."""
-    from imagegen_magic.request import ImageRequest
-    from imagegen_magic.result import GeneratedImage
-
-    request = ImageRequest(**row.resolved)
-    return GeneratedImage(
-        path=Path(row.path or ""),
-        url=row.url,
-        width=row.width or 0,
-        height=row.height or 0,
-        mime_type=row.mime_type or "",
-        size_asked=request.size or "",
-        request=request,
-        provider=row.provider,
-        model=row.model,
-        task_id=row.task_id or "",
-        cost=row.cost.share(row.count),
-        created=row.saved_at or row.created,
-        seconds=row.seconds,
-        id=row.id,
-        task=row.task_position,
-        sandbox=row.sandbox,
-        differences=row.differences,
-    )
-
-
-RUN: dict[str, Callable[[Any, list[str], set[str]], None]] = {
+_ELSEWHERE: dict[str, tuple[str, str]] = {  # subcommands whose room is a module of its own: the module, and the function there
+    "history": ("historic", "history"),
+    "star": ("historic", "star"),
+    "tag": ("historic", "tag"),
+    "note": ("historic", "note"),
+    "recall": ("recalling", "recall"),
+    "tree": ("recalling", "tree"),
+    "compare": ("comparing", "compare"),
+    "vote": ("voting", "vote"),
+    "drift": ("drifting", "run"),
+    "mask": ("masking", "run"),
+    "cost": ("money", "cost"),
+    "budget": ("money", "budget"),
+    "export": ("sharing", "export"),
+    "slim": ("sharing", "slim"),
+}
+RUN: dict[str, Callable[[Any, list[str], dict[str, str]], None]] = {
     "providers": _providers,
     "models": _models,
     "resume": _resume,
     "jobs": _jobs,
     "wait": _wait,
     "cancel": _cancel,
-    "history": _history,
     "show": _show,
     "login": _login,
     "doctor": _doctor,
+    "forget": _forget,
     "config": _config,
     "panel": _panel,
     "error": _error,

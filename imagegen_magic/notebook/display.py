@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import os
+import time
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
@@ -95,7 +96,7 @@ def caption(image: GeneratedImage, *, folder: Path | None = None) -> Caption:
     facts = [f"{image.width}×{image.height}", gateway]
     if image.seconds is not None:
         facts.append(duration(image.seconds))
-    facts.append(str(image.cost))
+    facts += _money(image, time.time())
     path, address = _from(image.path, folder or Path.cwd())
     text = " · ".join([*image.differences, *facts, path])
     return Caption(text, _caption_html(image.differences, facts, path, address))
@@ -105,6 +106,21 @@ def _caption_html(differences: tuple[str, ...], facts: list[str], path: str, add
     loud = [f'<strong style="{_STANDS_OUT}">{escape(words)}</strong>' for words in differences]
     link = f'<a href="{escape(address)}">{escape(path)}</a>' if address else escape(path)
     return f'<div style="{_QUIET}">{" · ".join([*loud, *map(escape, facts), link])}</div>'
+
+
+def _money(image: GeneratedImage, now: float) -> list[str]:
+    """Return what a picture cost now: nothing where it was there already; and whether the very same was asked for before."""
+    if image.reused:
+        return [f"reused, nothing spent, made {ago(now - image.created)}"]
+    if image.earlier is None:
+        return [str(image.cost)]
+    number, made = image.earlier
+    return [str(image.cost), f"an identical request exists: picture {number}, made {ago(now - made)}"]
+
+
+def near(path: Path, folder: Path | None = None) -> str:
+    """Return a path as it is told from a folder, where the notebook is (default: the working folder)."""
+    return _from(path, folder or Path.cwd())[0]
 
 
 def _from(path: Path, folder: Path) -> tuple[str, str]:
@@ -119,6 +135,18 @@ def duration(seconds: float) -> str:
     """Return seconds as a person says them: `12 s`, `2 min 5 s`."""
     whole = max(0, round(seconds))
     return f"{whole} s" if whole < 120 else f"{whole // 60} min {whole % 60} s"
+
+
+_AGES = ((86_400 * 365, "year"), (86_400 * 30, "month"), (86_400, "day"), (3600, "hour"), (60, "minute"))
+
+
+def ago(seconds: float) -> str:
+    """Return how long ago something was, as a person says it: `just now`, `3 days ago`."""
+    for size, noun in _AGES:
+        if seconds >= size:
+            number = int(seconds // size)
+            return f"{number} {noun}{'' if number == 1 else 's'} ago"
+    return "just now"
 
 
 def line(text: str, *, stands_out: bool = False) -> Bundle:

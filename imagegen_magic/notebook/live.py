@@ -7,12 +7,12 @@ everything else on the engine's loop or in its threads.
 from __future__ import annotations
 
 import asyncio
-import base64
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.notebook import bar
 from imagegen_magic.notebook.board import Board
 from imagegen_magic.notebook.display import Bundle, Canvas, joined
@@ -188,7 +188,7 @@ class Widget(Plain):
         for task, row in enumerate(board.rows):
             known = self._thumbnails.setdefault(task, [])
             for image in row.images[len(known) :]:
-                known.append(await asyncio.to_thread(_thumbnail, image))
+                known.append(await asyncio.to_thread(thumbnail, image))
 
     def close(self) -> None:
         """Close every model of the tree: a box's own close leaves its children, layouts and styles."""
@@ -247,9 +247,13 @@ def _tree(widget: Any) -> Iterable[Any]:
             yield getattr(widget, name)
 
 
-def _thumbnail(image: GeneratedImage) -> str:
+def thumbnail(image: GeneratedImage | bytes, *, edge: int = _THUMBNAIL, limit: int = 150_000) -> str:
+    """Return a small picture as a data address, within `edge` px and `limit` bytes; empty where the file is gone."""
     from imagegen_magic.pictures.preview import preview
 
-    source = base64.b64decode(image.preview.base64) if image.preview else image.data
-    small = preview(source, edge=_THUMBNAIL)
+    try:
+        source = image if isinstance(image, bytes) else image.preview.data if image.preview else image.data
+        small = preview(source, edge, limit)
+    except (OSError, ImageInvalid):
+        return ""
     return f"data:{small.mime_type};base64,{small.base64}"

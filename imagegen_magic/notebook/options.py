@@ -38,6 +38,37 @@ def _preview(text: str) -> int:
     return edge
 
 
+def _times(text: str) -> int:
+    number = _whole(text)
+    if number < 1:
+        raise ValueError("a whole number, 1 or more")
+    return number
+
+
+def _amount(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise ValueError("an amount, 0 or more")
+    return number
+
+
+def _share(text: str) -> float:
+    number = _amount(text)
+    if number > 1:
+        raise ValueError("a number from 0 to 1")
+    return number
+
+
+def _axis(text: str) -> tuple[str, str]:
+    axis, equals, values = text.partition("=")
+    if not equals or not axis.strip() or not values.strip():
+        raise ValueError("AXIS=V1,V2,…")
+    return axis.strip(), values
+
+
 def _variable(text: str) -> str:
     import keyword
 
@@ -114,7 +145,7 @@ OPTIONS: tuple[Option, ...] = (
         "references",
         ("--ref",),
         "SOURCE",
-        "reference picture: an address (https://…); repeat it for several; files and variables are not possible yet",
+        "reference picture: an address, a file (globs too), a variable, a picture of the history (@17); repeatable",
         setting=False,
         repeat=True,
     ),
@@ -122,9 +153,24 @@ OPTIONS: tuple[Option, ...] = (
         "mask",
         ("--mask",),
         "SOURCE",
-        "mask for the first reference, transparent where to paint: an address; files and variables are not possible yet",
+        "mask for the first reference, transparent where to paint: an address, a file, a variable, @17",
         setting=False,
     ),
+    Option("fit", ("--fit",), None, "scale references down that are too large for the gateway, and say so", setting=False),
+    Option(
+        "sweep",
+        ("--sweep",),
+        "AXIS=V1,V2,…",
+        "all combinations: an option (quality=low,high) or a slot (style=oil|ink for {{style}}; style=@list); repeatable",
+        _axis,
+        setting=False,
+        repeat=True,
+    ),
+    Option("repeat", ("--repeat",), "COUNT", "so many pictures of each combination", _times, setting=False),
+    Option("skip_impossible", ("--skip-impossible",), None, "leave out what a gateway cannot do, and list it", setting=False),
+    Option("yes", ("--yes",), None, "do not ask before many pictures or much money", setting=False),
+    Option("reuse", ("--reuse",), None, "give what the very same request made before; only what is missing is paid for"),
+    Option("fresh", ("--fresh",), None, "make it anew, although reuse is configured", setting=False),
     Option("out", ("-o", "--out"), "NAME", "variable for the Generation; _imagegen always holds the last one", _variable, setting=False),
     Option("save_dir", ("--save-dir",), "DIR", "where originals go; default: imagegen/ beside the notebook"),
     Option("name", ("--name",), "STEM", "what originals are called; default: words of the prompt"),
@@ -154,19 +200,35 @@ OPTIONS: tuple[Option, ...] = (
     Option("poll_seconds", (), "SECONDS", "least interval between looks and before the first; default: the gateway's own", _seconds),
     Option("submits_at_once", (), "COUNT", "submissions on the way at the same time, per gateway; default 8", _whole),
     Option("submit_timeout", (), "SECONDS", "patience with the answer to one submission; default 120", _seconds),
+    Option("ask_above_pictures", (), "COUNT", "a sweep of more pictures asks first; default 20", _whole),
+    Option("ask_above_cost", (), "AMOUNT", "a sweep above this price asks first, in the gateway's unit; default 5", _amount),
+    Option("unknown_price", (), "AMOUNT", "what an unknown price counts in a budget; without it such a request is refused there", _amount),
+    Option("drift_above", (), "0-1", "share of a mask's protected pixels above which a caption tells of a change; default 0.02", _share),
+    Option("uploader", (), "PACKAGE:FUNCTION", "your own (path) -> address for gateways without an upload"),
     Option("home", (), "DIR", "folder of the ledger; default: the user's data folder"),
 )
 
 
 class Command(NamedTuple):
-    """One subcommand of `%imagegen`: its `name`, the `arguments` it takes as shown in help, what it does and its own `flags`."""
+    """One subcommand of `%imagegen`: its `name`, the `arguments` it takes as shown in help, what it does.
+
+    `most` is how many words it takes at most; of its own flags, `flags` are switches and `valued` take a value.
+    """
 
     name: str
     arguments: str
     help: str
     most: int = 0
     flags: tuple[str, ...] = ()
+    valued: tuple[str, ...] = ()
 
+    @property
+    def usage(self) -> str:
+        """How it is called."""
+        return f"%imagegen {self.name} {self.arguments}".rstrip()
+
+
+_MANY = 1_000  # words
 
 COMMANDS: tuple[Command, ...] = (
     Command("providers", "", "the gateways: models, whether a key is set, what each can do"),
@@ -175,8 +237,45 @@ COMMANDS: tuple[Command, ...] = (
     Command("jobs", "", "what is under way or waiting"),
     Command("wait", "", "wait for the jobs this session started with --no-wait"),
     Command("cancel", "[ID]", "stop waiting for a job, or for all; the gateway goes on, and resume collects", 1),
-    Command("history", "", "the latest pictures, with their prompts and costs"),
+    Command(
+        "history",
+        "[WORDS] [--model NAME] [--since 7d] [--stars N] [--tag TAG]",
+        "the latest pictures, or those whose prompt has the words",
+        _MANY,
+        valued=("--model", "--since", "--stars", "--tag"),
+    ),
     Command("show", "[ID]", "show a picture of the history again; without an id, the latest", 1),
+    Command("star", "ID N", "give a picture 0 to 5 stars", 2),
+    Command("tag", "ID [TAG …]", "tag a picture; -TAG takes one away; alone, show them", _MANY),
+    Command("note", "ID [WORDS]", "write a note to a picture; alone, show it", _MANY),
+    Command("recall", "ID|FILE", "write the cell that made a picture into the next cell", 1),
+    Command("tree", "ID", "which picture came from which", 1),
+    Command("compare", "A B", "two pictures (ids, variables, files): slider, what differs in prompt, settings and numbers", 2),
+    Command("vote", "[NAME]", "choose between blind pairs of a sweep, by keyboard; then the ranking", 1),
+    Command("drift", "ID", "what an edit changed that its mask protects, as a heat map", 1),
+    Command("mask", "NAME|FILE [-o NAME] [--from MASK]", "paint a mask on a picture", 1, valued=("-o", "--out", "--from")),
+    Command(
+        "cost",
+        "[--since 7d] [--by model]",
+        "what was spent: measured, reserved, estimated, unknown; each currency by itself",
+        valued=("--since", "--by"),
+    ),
+    Command(
+        "budget",
+        "[AMOUNT|off] [--per day|session|month] [--unit USD]",
+        "refuse what would pass an amount; alone, show what is left",
+        1,
+        valued=("--per", "--unit"),
+    ),
+    Command(
+        "export",
+        "DIR|ZIP [NAME|ID …] [--metadata full|minimal|none]",
+        "pictures with a page that shows them anywhere, and a table",
+        _MANY,
+        valued=("--metadata",),
+    ),
+    Command("slim", "NOTEBOOK.ipynb", "make the outputs of a notebook's cells small again", 1),
+    Command("forget", "ID", "give up a submission of unknown fate, so that --reuse may send it again", 1),
     Command("login", "NAME [--save]", "ask for a gateway's key, unseen; --save puts it into the system keyring", 1, ("--save",)),
     Command("doctor", "[--network]", "what is installed, configured and reachable, and how to mend what is not", 0, ("--network",)),
     Command("config", "", "every setting, its value and who said so"),
@@ -213,7 +312,7 @@ def traits() -> dict[str, Any]:
     """Return a trait for every setting; None means that it is not said here."""
     from traitlets import Bool, Float, Int, Unicode
 
-    kinds: dict[Any, Any] = {_text: Unicode, _whole: Int, _preview: Int, _seconds: Float}
+    kinds: dict[Any, Any] = {_text: Unicode, _whole: Int, _preview: Int, _seconds: Float, _amount: Float, _share: Float}
     return {
         option.name: (kinds[option.read] if option.metavar else Bool)(None, allow_none=True, help=option.help).tag(config=True)
         for option in settings()
@@ -223,7 +322,7 @@ def traits() -> dict[str, Any]:
 def help_text() -> str:
     """Return all that `%imagegen --help` and `%%imagegen?` show."""
     options = [(option.usage, option.help) for option in OPTIONS if option.flags]
-    commands = [(f"%imagegen {command.name} {command.arguments}".rstrip(), command.help) for command in COMMANDS]
+    commands = [(command.usage, command.help) for command in COMMANDS]
     return "\n".join(
         [
             "Ask for pictures in plain words.",
@@ -261,10 +360,14 @@ def markdown_table() -> str:
 
 def _markdown(option: Option) -> str:
     takes = f"`{option.metavar}`: " if option.metavar else ""
-    return takes + option.help.replace("|", "\\|")
+    return _escaped(takes + option.help)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def command_table() -> str:
     """Return the README's table of subcommands."""
-    rows = [f"| `{f'%imagegen {command.name} {command.arguments}'.rstrip()}` | {command.help} |" for command in COMMANDS]
+    rows = [f"| `{_escaped(command.usage)}` | {_escaped(command.help)} |" for command in COMMANDS]
     return "\n".join(["| command | does |", "|---|---|", *rows])

@@ -14,7 +14,7 @@ from imagegen_magic.engine import settings as engine_settings
 from imagegen_magic.engine.session import session_of
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageGenError
-from imagegen_magic.notebook import display, panel_recipe, panel_sheet
+from imagegen_magic.notebook import display, panel_sheet, recipe
 from imagegen_magic.notebook.display import Bundle, Canvas
 from imagegen_magic.notebook.panel_album import Album
 from imagegen_magic.notebook.panel_desk import Desk, read, request_of
@@ -24,7 +24,7 @@ from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import GeneratedImage, Generation
 
 if TYPE_CHECKING:
-    from imagegen_magic.engine.generation import Job
+    from imagegen_magic.engine.job import Job
     from imagegen_magic.notebook.panel_view import View
 
 _TICK = 0.2  # seconds between two drawings of the runs
@@ -45,7 +45,7 @@ class Panel:
     ) -> None:
         self._settings = settings or _settings()
         self._desk = Desk(self._settings, request_of(options), provider, sandbox)
-        self._album = Album(self._settings.home)
+        self._album = Album(generation.ledger(self._settings))
         self._runs: list[Run] = []
         self._view: View | None = None
         self._sheets: list[tuple[Canvas, str]] = []
@@ -97,7 +97,7 @@ class Panel:
             image = next(iter((*self.selected, *self.images)), None)
         if image is None:
             raise LookupError("the panel has no picture yet")
-        text = panel_recipe.cell(image.request, image.provider, sandbox=image.sandbox)
+        text = recipe.cell(image.request, image.provider, sandbox=image.sandbox)
         if shell := _shell():
             shell.set_next_input(text)
         return text
@@ -156,8 +156,7 @@ class Panel:
         self._later(self._turn(name))
 
     def dismissed(self, run: Run) -> None:
-        """Cancel a run, or take an ended one from view."""
-        run.cancel()
+        """Take an ended run from view."""
         self._later(self._dismiss(run))
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
@@ -314,7 +313,7 @@ class Panel:
 
     async def _copy_cell(self, image: GeneratedImage) -> None:
         if self._view is not None:
-            self._view.shelf.gallery.copy(panel_recipe.cell(image.request, image.provider, sandbox=image.sandbox))
+            self._view.shelf.gallery.copy(recipe.cell(image.request, image.provider, sandbox=image.sandbox))
 
     async def _copied(self, image: GeneratedImage) -> None:
         self._say("The cell is on the clipboard. panel.cell() in a cell opens it as a new one.")
@@ -330,7 +329,7 @@ class Panel:
         self._say("; ".join(image.differences) or f"{image.path.name} is exactly what was asked: {image.width}×{image.height}.")
 
     async def _star(self, image: GeneratedImage) -> None:
-        self._album.turn_star(image.id)
+        await self._album.turn_star(image.id)
         await self._draw_gallery()
 
     async def _put_aside(self, image: GeneratedImage) -> None:

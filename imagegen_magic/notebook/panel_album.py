@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
-import json
-import re
 import time
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
-from imagegen_magic.errors import ImageGenError
+from imagegen_magic.engine import loop
+from imagegen_magic.engine.ledger import Ledger
+from imagegen_magic.engine.past import generated
+from imagegen_magic.errors import ImageGenError, LedgerError
 from imagegen_magic.notebook import display
-from imagegen_magic.notebook.commands import generated
 from imagegen_magic.result import GeneratedImage
+from imagegen_magic.studies import marks
 
 THUMBNAIL, THUMBNAIL_BYTES = 320, 14_500  # pixels; bytes that are at most 20 kB as a data address
 _GONE = "data:image/svg+xml;base64,PHN2ZyB4bWxucz0naHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmcnIHdpZHRoPSc0JyBoZWlnaHQ9JzQnLz4="
-_PIECES = re.compile(r"\s+|\w+|[^\w\s]")
 
 
 class Album:
-    """Pictures by their ledger id, newest first; lives on the engine's loop. `home` is the ledger's folder."""
+    """Pictures by their ledger id, newest first; lives on the engine's loop. `starred` holds those with stars, as last read."""
 
-    def __init__(self, home: Path) -> None:
-        self._stars_file = home / "starred.json"
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
         self._known: dict[int, GeneratedImage] = {}
         self._session: list[int] = []
         self._all: list[int] = []
         self._aside: set[int] = set()
         self._thumbnails: dict[int, str] = {}
         self.whole_ledger = False
-        self.starred = self._read_stars()
+        self.starred: set[int] = set()
+        with suppress(LedgerError):  # what is wrong with it is told where something is to be kept
+            loop.run(self._read_stars())
 
     def add(self, image: GeneratedImage) -> None:
         """Take in a picture that was just made."""
@@ -61,20 +62,19 @@ class Album:
         """Take a picture from view; its file and its row in the ledger stay."""
         self._aside.add(number)
 
-    def turn_star(self, number: int) -> None:
-        """Star a picture, or take its star; kept beside the ledger. Raises OSError where that cannot be written."""
+    async def turn_star(self, number: int) -> None:
+        """Give a picture five stars, or take all it has; kept in the ledger. Raises LedgerError where that cannot be written."""
+        await marks.star(self._ledger, number, 0 if number in self.starred else marks.MOST_STARS)
         self.starred ^= {number}
-        self._stars_file.parent.mkdir(parents=True, exist_ok=True)
-        self._stars_file.write_text(json.dumps(sorted(self.starred)), encoding="utf-8")
 
-    def _read_stars(self) -> set[int]:
-        try:
-            return {int(number) for number in json.loads(self._stars_file.read_text(encoding="utf-8"))}
-        except (OSError, ValueError, TypeError):
-            return set()
+    async def _read_stars(self) -> None:
+        await marks.adopt_stars(self._ledger)
+        self.starred = await marks.starred(self._ledger)
 
     async def tiles(self, images: Iterable[GeneratedImage]) -> list[dict[str, Any]]:
-        """Return what the gallery draws of these pictures."""
+        """Return what the gallery draws of these pictures, with the stars they have by now, whoever gave them."""
+        with suppress(LedgerError):
+            self.starred = await marks.starred(self._ledger)
         return [await self.tile(image) for image in images]
 
     async def tile(self, image: GeneratedImage) -> dict[str, Any]:
@@ -116,34 +116,3 @@ def caption(image: GeneratedImage) -> str:
     """Return what a person wants to know of a picture: its prompt, and the line beneath it in a cell."""
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(image.created))
     return f"{image.request.prompt}\n{display.caption(image).text} · {made}"
-
-
-def differing(left: GeneratedImage, right: GeneratedImage) -> list[dict[str, str]]:
-    """Return the settings in which two pictures differ."""
-    one, other = _settings(left), _settings(right)
-    names = [name for name in dict.fromkeys((*one, *other)) if one.get(name) != other.get(name)]
-    return [{"name": name.replace("_", " "), "left": one.get(name, "–"), "right": other.get(name, "–")} for name in names]
-
-
-def _settings(image: GeneratedImage) -> dict[str, str]:
-    said = {name: value for name, value in image.request.asked().items() if name not in ("prompt", "model")}
-    words = {name: ", ".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in said.items()}
-    gateway = image.provider + (" (sandbox)" if image.sandbox else "")
-    return {"gateway": gateway, "model": image.model, **words, "pixels": f"{image.width}×{image.height}", "cost": str(image.cost)}
-
-
-def compared(left: str, right: str) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
-    """Return two prompts in pieces, each with whether it differs from the other's; the pieces joined are the prompts."""
-    one, other = _PIECES.findall(left), _PIECES.findall(right)
-    matcher = difflib.SequenceMatcher(None, one, other, autojunk=False)
-    blocks = matcher.get_opcodes()
-    return (
-        list(_pieces(one, ((tag, start, stop) for tag, start, stop, _, _ in blocks))),
-        list(_pieces(other, ((tag, start, stop) for tag, _, _, start, stop in blocks))),
-    )
-
-
-def _pieces(words: list[str], blocks: Iterable[tuple[str, int, int]]) -> Iterator[tuple[str, bool]]:
-    for tag, start, stop in blocks:
-        if start < stop:
-            yield "".join(words[start:stop]), tag != "equal"

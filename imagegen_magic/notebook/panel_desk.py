@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from imagegen_magic.engine import gateways, generation, keys
+from imagegen_magic.engine.job import Job
 from imagegen_magic.engine.settings import REQUEST_OPTIONS, Settings
 from imagegen_magic.errors import MissingKey, UnsupportedOption
 from imagegen_magic.notebook import panel_choices
@@ -116,7 +117,7 @@ class Desk:
             return self.judgement.problems[0].words
         return self.missing_key
 
-    def start(self) -> generation.Job:
+    def start(self) -> Job:
         """Begin what is chosen. Raises UnsupportedOption, MissingKey and LedgerError before anything is sent."""
         if not self.request.prompt.strip():
             raise UnsupportedOption("There is no prompt", option="prompt", value="", next_step="say what the picture shows")

@@ -1,48 +1,234 @@
-"""The panel's references: a line each, and a field for another address."""
+"""The panel's references and the mask of the first: addresses, files, variables, earlier pictures, and a painter."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import ipywidgets  # type: ignore[import-untyped]  # it ships no types
 
+from imagegen_magic.engine import loop
+from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook import panel_parts as parts
+from imagegen_magic.request import LocalPicture
+
+Source = str | LocalPicture
+_ADDRESS = ("https://", "http://")
+_PLACEHOLDER = "https://…, a file, a variable or @17, then Enter"
+_THUMBNAIL, _THUMBNAIL_BYTES = 108, 12_000  # pixels (of 36 CSS pixels, for dense screens), bytes
 
 
 class References:
-    """The pictures to start from; `changed` is told the new tuple of addresses, `thumbnails` maps an address to its picture."""
+    """The pictures to start from, and what of the first is to be repainted.
 
-    def __init__(self, changed: Callable[[tuple[str, ...]], None], thumbnails: Mapping[str, str]) -> None:
-        self._changed = changed
-        self._thumbnails = thumbnails
-        self._addresses: tuple[str, ...] = ()
-        self._rows = parts.box("stack")
-        self.field = parts.field(
-            ipywidgets.Text, "References", "grow", "references", self._add, placeholder="https://…, then Enter", continuous_update=False
-        )
-        self.widget = parts.box("stack", self.field, self._rows)
+    `changed` is told the new tuple of references, `masked` the new mask (None: no longer one); without it there are no masks.
+    `thumbnails` maps an address to its picture, `originals` an address to the file of the same bytes. Drawn on the engine's loop.
+    """
 
-    def draw(self, addresses: tuple[str, ...], most: int) -> None:
-        """Show these addresses; nothing where the model takes none and none is there."""
-        parts.shown(self.widget, bool(most or addresses))
-        words = f"References: {len(addresses)} of at most {most}" if addresses else f"References: at most {most}"
-        parts.put(self.field, description=words, disabled=len(addresses) >= most)
-        if addresses != self._addresses:
-            self._addresses = addresses
-            parts.fill(self._rows, [self._row(number, address) for number, address in enumerate(addresses)])
-            parts.put(self.field, value="")
+    def __init__(
+        self,
+        changed: Callable[[tuple[Source, ...]], None],
+        thumbnails: Mapping[str, str],
+        *,
+        masked: Callable[[Source | None], None] | None = None,
+        originals: Mapping[str, Path] | None = None,
+    ) -> None:
+        self._changed, self._masked = changed, masked or _deaf
+        self._thumbnails, self._originals = thumbnails, originals or {}
+        self._own: dict[str, str] = {}
+        self._references: tuple[Source, ...] = ()
+        self._mask: Source | None = None
+        self._drawn: Any = None
+        self._can_mask = False
+        self._painted_on: Source | None = None
+        self._rows, self._mask_row, self._easel = (parts.box("stack") for _ in range(3))
+        self._wrong = parts.html()
+        text = {"placeholder": _PLACEHOLDER, "continuous_update": False}
+        self.field = parts.field(ipywidgets.Text, "References", "grow", "references", self._add, **text)
+        self.mask_field = parts.field(ipywidgets.Text, "Mask", "grow", "mask", self._add_mask, **text)
+        self.widget = parts.box("stack", self.field, self._rows, self.mask_field, self._mask_row, self._wrong, self._easel)
+        parts.shown(self.mask_field, False)
 
-    def _add(self, _: str, address: str) -> None:
-        if address.strip():
-            self._changed((*self._addresses, address.strip()))
+    def draw(self, references: tuple[Source, ...], most: int, *, mask: Source | None = None, masks: bool = False) -> None:
+        """Show these references and this mask; nothing where the model takes none and none is there."""
+        parts.shown(self.widget, bool(most or references or mask))
+        words = f"References: {len(references)} of at most {most}" if references else f"References: at most {most}"
+        parts.put(self.field, description=words, disabled=len(references) >= most)
+        self._can_mask = masks and self._masked is not _deaf
+        parts.shown(self.mask_field, self._can_mask and bool(references) and mask is None)
+        if references != self._references or mask != self._mask:
+            self._complain("")
+        self._references, self._mask = references, mask
+        self._close_stale_painter()
+        self._draw_rows()
 
-    def _row(self, number: int, address: str) -> Any:
-        picture = self._thumbnails.get(address, "")
-        image = f'<img src="{escape(picture)}" alt="">' if picture else ""
-        words = f'<div class="imagegen-reference" title="{escape(address)}">{image}<span>{escape(address)}</span></div>'
-        rest = tuple(one for position, one in enumerate(self._addresses) if position != number)
-        return parts.box(
-            "line", parts.html(words), parts.button("Remove", lambda: self._changed(rest), tooltip=f"Remove reference {number + 1}")
-        )
+    def _draw_rows(self) -> None:
+        state = (self._references, self._mask, self._can_mask, tuple(self._own))
+        if state == self._drawn:
+            return
+        self._drawn = state
+        parts.fill(self._rows, [self._row(number, one) for number, one in enumerate(self._references)])
+        parts.fill(self._mask_row, [] if self._mask is None else [self._row_of_mask(self._mask)])
+        parts.put(self.field, value="")
+        parts.put(self.mask_field, value="")
+
+    def _row(self, number: int, one: Source) -> Any:
+        rest = tuple(other for position, other in enumerate(self._references) if position != number)
+        buttons = [parts.button("Remove", lambda: self._changed(rest), tooltip=f"Remove reference {number + 1}")]
+        if number == 0 and self._can_mask and self._mask is None and self._has_pixels(one):
+            tip = f"Mark on {_name(one)} what is to be repainted"
+            buttons.insert(0, parts.button("Paint a mask", lambda: self._later(self._paint()), tooltip=tip))
+        return parts.box("line", _words(_name(one), _about(one), self._thumbnail(one)), *buttons)
+
+    def _row_of_mask(self, mask: Source) -> Any:
+        buttons = [parts.button("Remove mask", lambda: self._masked(None), tooltip="Repaint all of the picture")]
+        if self._can_mask and self._references and self._has_pixels(self._references[0]) and isinstance(mask, LocalPicture):
+            again = parts.button("Go on painting", lambda: self._later(self._paint()), tooltip="Change what is to be repainted")
+            buttons.insert(0, again)
+        return parts.box("line", _words(f"Mask: {_name(mask)}", self._own.get(_said(mask), ""), self._thumbnail(mask)), *buttons)
+
+    # --- thumbnails: what is not there yet is made in a thread, and the rows are drawn again
+
+    def _thumbnail(self, one: Source) -> str:
+        if isinstance(one, str):
+            return self._thumbnails.get(one, "")
+        if (found := self._own.get(one.sha256)) is None:
+            self._later(self._look_at(one))
+        return found or ""
+
+    async def _look_at(self, one: LocalPicture) -> None:
+        mask, references = self._mask, self._references
+        under = references[0] if one is mask and references and isinstance(references[0], LocalPicture) else None
+        address, words = await asyncio.to_thread(_looked_at, one, under, one is mask)
+        self._own |= {one.sha256: address, _said(one): words}
+        self._draw_rows()
+
+    # --- what is typed: an address is taken as it is, all else is looked for on this machine
+
+    def _add(self, _: str, text: str) -> None:
+        self._take(text.strip(), lambda source: self._changed((*self._references, source)))
+
+    def _add_mask(self, _: str, text: str) -> None:
+        self._take(text.strip(), self._masked)
+
+    def _take(self, text: str, told: Callable[[Source], None]) -> None:
+        if text.lower().startswith(_ADDRESS):
+            told(text)
+        elif text:
+            self._later(self._resolve(text, told))
+
+    async def _resolve(self, text: str, told: Callable[[Source], None]) -> None:
+        from imagegen_magic.notebook import sources
+
+        namespace, folder = _surroundings()
+        told(await asyncio.to_thread(sources.resolve, text, namespace, folder))
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        loop.submit(self._told(work))
+
+    async def _told(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except ImageGenError as error:
+            self._complain(str(error))
+        except Exception as error:  # a fault of ours is told, too, for no cell would show it
+            self._complain(f"The panel itself failed: {type(error).__name__}: {error}")
+
+    def _complain(self, words: str) -> None:
+        parts.put(self._wrong, value=f'<div class="imagegen-problem" role="alert">{escape(words)}</div>' if words else "")
+
+    # --- the painter
+
+    def _has_pixels(self, one: Source) -> bool:
+        return isinstance(one, LocalPicture) or one in self._originals
+
+    async def _paint(self) -> None:
+        """Open the painter on the first reference, with the mask that is there."""
+        from imagegen_magic.notebook import masking
+
+        first = self._references[0]
+        picture = await asyncio.to_thread(_pixels, first, self._originals)
+        start = self._mask if isinstance(self._mask, LocalPicture) else None
+        if start is not None:
+            await asyncio.to_thread(masking.checked, start, picture)
+
+        def used(png: bytes) -> None:
+            loop.submit(masking.told(self._use(png, picture), painter))
+
+        painter = await asyncio.to_thread(masking.painter, picture, used, lambda: self._later(self._put_away()), start=start)
+        self._painted_on = first
+        parts.fill(self._easel, [painter])
+
+    async def _use(self, png: bytes, picture: LocalPicture) -> None:
+        from imagegen_magic.notebook import masking
+
+        mask = await asyncio.to_thread(masking.local_mask, png, picture)
+        await self._put_away()
+        self._masked(mask)
+
+    async def _put_away(self) -> None:
+        self._painted_on = None
+        parts.fill(self._easel, [])
+
+    def _close_stale_painter(self) -> None:
+        if self._painted_on is not None and self._references[:1] != (self._painted_on,):
+            self._painted_on = None
+            parts.fill(self._easel, [])
+
+
+def _deaf(_: Source | None) -> None:
+    """Stand for a panel that has no masks."""
+
+
+def _name(one: Source) -> str:
+    return one if isinstance(one, str) else one.name
+
+
+def _about(one: Source) -> str:
+    return "" if isinstance(one, str) else " · ".join((f"{one.width}×{one.height}", *one.notes))
+
+
+def _said(one: Source) -> str:
+    return f"{_name(one) if isinstance(one, str) else one.sha256} in words"
+
+
+def _words(name: str, about: str, picture: str) -> Any:
+    image = f'<img src="{escape(picture)}" alt="">' if picture else ""
+    more = f' <span class="imagegen-quiet">{escape(about)}</span>' if about else ""
+    return parts.html(f'<div class="imagegen-reference" title="{escape(name)}">{image}<span>{escape(name)}{more}</span></div>')
+
+
+def _looked_at(one: LocalPicture, under: LocalPicture | None, is_mask: bool) -> tuple[str, str]:
+    """Return a thumbnail's data address, and of a mask in words how much it lets be repainted."""
+    from imagegen_magic.pictures import decoding, overlay, preview
+
+    if not is_mask:
+        small = preview.preview(one.data, _THUMBNAIL, _THUMBNAIL_BYTES)
+        return f"data:{small.mime_type};base64,{small.base64}", ""
+    with decoding.DECODERS:
+        mask = decoding.decoded(one.data).convert("RGBA")
+    small = (
+        overlay.overlay(under.data, mask, _THUMBNAIL, _THUMBNAIL_BYTES) if under else preview.preview(mask, _THUMBNAIL, _THUMBNAIL_BYTES)
+    )
+    return f"data:{small.mime_type};base64,{small.base64}", overlay.words(overlay.share(mask))
+
+
+def _pixels(one: Source, originals: Mapping[str, Path]) -> LocalPicture:
+    if isinstance(one, LocalPicture):
+        return one
+    from imagegen_magic.pictures.references import prepare
+
+    path = originals[one]
+    return prepare(path.read_bytes(), name=path.name, most_bytes=64 * 2**20)
+
+
+def _surroundings() -> tuple[dict[str, Any], Path]:
+    """Return the notebook's variables, and the folder it is in."""
+    from IPython.core.getipython import get_ipython
+
+    shell: Any = get_ipython()
+    magics = shell.magics_manager.registry.get("ImageGenMagics") if shell else None
+    return (shell.user_ns if shell else {}), (magics.folder if magics else Path.cwd())

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from html import escape
 
-from imagegen_magic.engine.generation import Job
+from imagegen_magic.engine.job import Job
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook import bar
 from imagegen_magic.notebook.board import Board

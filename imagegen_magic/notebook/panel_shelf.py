@@ -10,6 +10,7 @@ from imagegen_magic.notebook import panel_parts as parts
 from imagegen_magic.notebook.panel_album import Album
 from imagegen_magic.notebook.widgets import Compare, Gallery
 from imagegen_magic.result import GeneratedImage
+from imagegen_magic.studies import comparison
 
 
 class Shelf:
@@ -47,11 +48,12 @@ class Shelf:
 
 
 async def _comparison(left: GeneratedImage, right: GeneratedImage) -> dict[str, Any]:
-    before, after = albums.compared(left.request.prompt, right.request.prompt)
+    before, after = comparison.words(left.request.prompt, right.request.prompt)
+    unlike = comparison.differing(comparison.settings(left), comparison.settings(right))
     return {
         "left": await _side(left),
         "right": await _side(right),
-        "differences": albums.differing(left, right),
+        "differences": [{"name": name, "left": one, "right": other} for name, one, other in unlike],
         "prompt_left": before,
         "prompt_right": after,
     }

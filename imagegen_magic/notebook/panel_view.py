@@ -125,18 +125,23 @@ class View:
 
     def _row(self, run: Run) -> tuple[Any, Any, Any]:
         words = parts.html()
-        button = parts.button("Cancel", lambda: self._dismissed(run), tooltip=f"Stop waiting for: {run.name}", now=run.cancel)
+        button = parts.button("Cancel", run.cancel, tooltip=f"Stop waiting for: {run.name}", now=run.cancel)
         return parts.box("line", words, button), words, button
 
+    def _dismissing(self, run: Run) -> Any:
+        """Return a button of its own: a click that was meant to cancel must not take away what the row then says."""
+        return parts.button("Dismiss", lambda: self._dismissed(run), tooltip=f"Take away: {run.name}")
+
     def _draw_row(self, run: Run, now: float) -> None:
-        _, words, button = self._rows[run]
+        row, words, button = self._rows[run]
         html = run.html(now)
         if self._drawn.get(run) != html:
             self._drawn[run] = html
             words.value = bar.in_phase(html, now)
-        if run.ended:
-            parts.put(button, description="Dismiss", tooltip=f"Take away: {run.name}", disabled=False)
-        elif run.board.stopping:
+        if run.ended and button.description != "Dismiss":
+            self._rows[run] = (row, words, button := self._dismissing(run))
+            parts.fill(row, [words, button])
+        elif not run.ended and run.board.stopping:
             parts.put(button, description="Stopping", disabled=True)
 
     def tell(self, words: str, *, wrong: bool = False) -> None:

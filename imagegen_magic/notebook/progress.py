@@ -6,7 +6,7 @@ import asyncio
 import importlib.util
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.errors import ImageGenError
@@ -17,7 +17,7 @@ from imagegen_magic.notebook.live import Line, Plain, Silent, Widget
 from imagegen_magic.request import Size
 
 if TYPE_CHECKING:
-    from imagegen_magic.engine.generation import Job
+    from imagegen_magic.engine.job import Job
 
 SHOWN = 24  # pictures of one cell; further ones are named with their files
 
@@ -37,7 +37,11 @@ class View:
         self._sent = asyncio.Event()
         self._ended = asyncio.Event()
         self._shown = threading.Event()
-        live.begin(2 * min(job.expecting, SHOWN + 1) if background else 1, self.cancel)
+        live.begin(self._slots(), self.cancel)
+
+    def _slots(self) -> int:
+        """Return how many outputs the cell must have from the beginning: in the background, as many as the end needs."""
+        return 2 * min(self._job.expecting, SHOWN + 1) if self._background else 1
 
     def cancel(self) -> None:
         """Stop waiting; from any thread, any number of times."""
@@ -133,13 +137,13 @@ def view(job: Job, shell: Any = None, *, background: bool = False, edge: int = E
     from IPython.core.getipython import get_ipython
 
     shell = shell or get_ipython()
-    looking = View(job, _choose(job, shell, background), background=background, edge=edge)
+    looking = View(job, choose(job, shell, background, lambda: _widget(job, shell)), background=background, edge=edge)
     if background and shell is not None:
-        _settle_after_cells(shell, looking)
+        settle_after_cells(shell, looking)
     return looking
 
 
-def _settle_after_cells(shell: Any, looking: View) -> None:
+def settle_after_cells(shell: Any, looking: View) -> None:
     """Let a cell that has waited for a background job end only when its pictures are shown: a runner may end the kernel then."""
 
     def settle(_: Any) -> None:
@@ -149,7 +153,8 @@ def _settle_after_cells(shell: Any, looking: View) -> None:
     shell.events.register("post_run_cell", settle)
 
 
-def _choose(job: Job, shell: Any, background: bool) -> Silent:
+def choose(job: Job, shell: Any, background: bool, widget: Callable[[], Silent]) -> Silent:
+    """Return what shows progress here: words where the cell is captured, in a terminal, or run by a program, else the `widget`."""
     from IPython.core.displaypub import CapturingDisplayPublisher
 
     if shell is not None and isinstance(shell.display_pub, CapturingDisplayPublisher):
@@ -159,6 +164,10 @@ def _choose(job: Job, shell: Any, background: bool) -> Silent:
     # nbclient and papermill forbid input, and would save every widget model that ever was
     if not getattr(shell.kernel, "_allow_stdin", True) or importlib.util.find_spec("ipywidgets") is None:
         return Plain(Canvas(shell), _title(job))
+    return widget()
+
+
+def _widget(job: Job, shell: Any) -> Widget:
     pictures = job.plan.pictures if job.plan else ()
     warnings = job.plan.warnings if job.plan else ()
     return Widget(Canvas(shell), _title(job), pixels=_pixels(job), pictures=pictures, warnings=warnings)
@@ -166,6 +175,8 @@ def _choose(job: Job, shell: Any, background: bool) -> Silent:
 
 def _title(job: Job) -> str:
     plan, gateway = job.plan, job.gateway
+    if title := getattr(job, "title", ""):
+        return str(title)
     if plan is None or gateway is None:
         return f"collecting {job.expecting} picture{'' if job.expecting == 1 else 's'}"
     words = f"{gateway.provider.name} {plan.model.name}" + (" (sandbox)" if gateway.sandbox else "")

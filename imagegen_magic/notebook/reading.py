@@ -12,7 +12,7 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
-from imagegen_magic.notebook.options import OPTIONS, Option, option_for
+from imagegen_magic.notebook.options import OPTIONS, Command, Option, option_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class Line:
 # a word as a shell reads it; without the backslash's meaning on Windows, where it belongs to paths
 _POSIX_WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:\\.|[^"\\])*"|'[^']*')+""", re.DOTALL)
 _PLAIN_WORD = re.compile(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""")
+_ALL_QUOTED = re.compile(r"""([^\s"'\\=]*=)?("(?:\\.|[^"\\])*"|'[^']*')""", re.DOTALL)
 _SPACES = re.compile(r"\s*")
 _OPTION_LIKE = re.compile(r"-{1,2}[A-Za-z]")
 _NEXT_OPTION = re.compile(r"\s(?=-{1,2}[A-Za-z])")
@@ -44,6 +45,7 @@ class _Reader:
         self.given: dict[str, Any] = {}
         self.pieces: list[str] = []
         self.forced = False
+        self.raw = ""  # the latest word with its quotes
 
     def read(self) -> Line:
         while self._skip_spaces():
@@ -69,6 +71,8 @@ class _Reader:
 
     def _option(self) -> None:
         option, value = self._split(self._word())
+        if option.name == "sweep" and value is not None:
+            value = _listed(self.raw.partition("=")[2], value)
         if option.metavar is None:
             if value is not None:
                 raise UsageError(f"{option.long} is a switch and takes no value.")
@@ -92,15 +96,15 @@ class _Reader:
         if not word or option_for(word.partition("=")[0]):
             self.at = start
             raise UsageError(f"{option.long} needs a value: {option.usage}.")
-        return word
+        return _listed(self.raw, word) if option.name == "sweep" else word
 
     def _word(self) -> str:
         match = (_POSIX_WORD if self.posix else _PLAIN_WORD).match(self.line, self.at)
         following = self.line[match.end() : match.end() + 1] if match else "?"
         if match is None or following.strip():
             raise UsageError("A quote is not closed in the option line; the prompt itself needs none.")
-        self.at = match.end()
-        return self._unquoted(match[0])
+        self.at, self.raw = match.end(), match[0]
+        return self._unquoted(self.raw)
 
     def _unquoted(self, word: str) -> str:
         if self.posix:
@@ -126,6 +130,11 @@ class _Reader:
         fields[key] = value
 
 
+def _listed(raw: str, word: str) -> str:
+    """Return a list of values with the quotes that keep one of them whole; quotes around all of them have done their work."""
+    return word if _ALL_QUOTED.fullmatch(raw) or not re.search("[\"']", raw) else raw
+
+
 def _unknown(flag: str) -> str:
     near = difflib.get_close_matches(flag, [one for option in OPTIONS for one in option.flags], n=1, cutoff=0.6)
     hint = f"did you mean {near[0]}?" if near else "%imagegen --help shows them all."
@@ -135,3 +144,36 @@ def _unknown(flag: str) -> str:
 def read(line: str, *, posix: bool = os.name != "nt") -> Line:
     """Read an option line; raises UsageError, in one sentence, for what is no option or no value of it."""
     return _Reader(line, posix).read()
+
+
+def command_words(rest: str, command: Command, *, posix: bool = os.name != "nt") -> tuple[list[str], dict[str, str]]:
+    """Return a subcommand's words and its flags with their values (a switch has none), as a shell would read them.
+
+    Raises UsageError for a flag that it does not have, a value that is missing, and too many words.
+    """
+    words: list[str] = []
+    flags: dict[str, str] = {}
+    waiting = iter(_shell_words(rest, posix))
+    for word in waiting:
+        flag, equals, value = word.partition("=")
+        if flag in command.valued:
+            given = value if equals else next(waiting, None)
+            if given is None:
+                raise UsageError(f"{flag} needs a value: {command.usage}.")
+            flags[flag] = given
+        elif word in (*command.flags, "-h", "--help"):
+            flags[word] = ""
+        elif _OPTION_LIKE.match(word) and command.name not in ("tag", "note"):
+            raise UsageError(f"{command.usage} has no {word}.")
+        else:
+            words.append(word)
+    if len(words) > command.most:
+        raise UsageError(f"Too many words for {command.usage}.")
+    return words, flags
+
+
+def _shell_words(text: str, posix: bool) -> list[str]:
+    try:
+        return shlex.split(text) if posix else [re.sub(r"""(["'])(.*?)\1""", r"\2", word) for word in _PLAIN_WORD.findall(text)]
+    except ValueError:  # an apostrophe in a note is no quote
+        return text.split()

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from imagegen_magic.providers.base import Plan
@@ -25,11 +25,15 @@ _CODE = (
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell of a table: its `text`, a link's `address`, or the `picture` (a data: address) that stands before it."""
+    """A cell of a table: its `text`, a link's `address`, or the `picture` (a data: address) that stands before it.
+
+    `alt` says in words what the picture shows; where nothing is said, the text stands for it.
+    """
 
     text: str
     address: str = ""
     picture: str = ""
+    alt: str = ""
 
     def html(self) -> str:
         """Return the cell's HTML, escaped; only http and https addresses become links."""
@@ -37,14 +41,25 @@ class Cell:
         if self.address.startswith(("https://", "http://")):
             words = f'<a href="{escape(self.address)}" target="_blank" rel="noopener">{words}</a>'
         if self.picture.startswith("data:image/"):
-            words = f'<img src="{escape(self.picture)}" alt="" style="max-width:96px;max-height:72px;display:block"> {words}'
+            alt = escape(shortened(self.alt or self.text, 300))
+            words = f'<img src="{escape(self.picture)}" alt="{alt}" style="max-width:96px;max-height:72px;display:block"> {words}'
         return words
+
+
+class Piece(Protocol):
+    """A part of a page."""
+
+    def html(self) -> str:
+        """Return it as HTML, escaped."""
+
+    def text(self) -> str:
+        """Return it as plain text."""
 
 
 class Page:
     """What a subcommand shows: pieces that have an HTML and a text of their own, one beneath the other."""
 
-    def __init__(self, *pieces: Table | Note | Code) -> None:
+    def __init__(self, *pieces: Piece) -> None:
         self.pieces = pieces
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
@@ -139,8 +154,8 @@ def pixels(sizes: Iterable[tuple[int, int]]) -> str:
     return " or ".join(f"{width}×{height} ({width * height / 1e6:.2f} MP)" for width, height in sizes)
 
 
-def plan_page(plan: Plan, *, sandbox: bool = False) -> Page:
-    """Return what would be sent, and what is known of it before: pixels, price, warnings."""
+def plan_page(plan: Plan, uploads: Sequence[str] = (), *, sandbox: bool = False) -> Page:
+    """Return what would be sent, and what is known of it before: pixels, price, warnings; `uploads` says what becomes of pictures."""
     tasks = len(plan.calls)
     facts = [
         ("gateway", plan.provider + (" (sandbox)" if sandbox else "")),
@@ -149,6 +164,7 @@ def plan_page(plan: Plan, *, sandbox: bool = False) -> Page:
         ("pixels", pixels(plan.pixels) or "the gateway decides"),
         ("format", plan.mime_type or "the gateway decides"),
         ("price", price(plan)),
+        *(("picture", words) for words in uploads),
         *(("note", warning) for warning in plan.warnings),
     ]
     return Page(Note("The plan; nothing was sent and nothing is charged."), Table((), facts), *_calls(plan))

@@ -10,9 +10,10 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, cast
 
-from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from imagegen_magic.errors import ImageInvalid
 
@@ -57,20 +58,35 @@ def kind_of(data: bytes) -> Kind:
         return JPEG
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return WEBP
-    raise ImageInvalid(f"what came is not a PNG, JPEG or WebP picture but {_looks_like(data)}")
+    raise ImageInvalid(f"what came is not a PNG, JPEG or WebP picture but {looks_like(data)}")
 
 
 def decoded(data: bytes) -> Image.Image:
     """Return the whole picture, all its pixels decoded. Raises ImageInvalid where it is none, not whole, or too large."""
     if len(data) > MOST_BYTES:
         raise ImageInvalid(f"the picture has {len(data) / 2**20:.0f} MiB, more than the {MOST_BYTES / 2**20:.0f} MiB that are read")
+    image = opened(data)
+    with told(kind_of(data).name):
+        image.load()
+    return image
+
+
+def opened(data: bytes, most_pixels: float = MOST_PIXELS) -> ImageFile.ImageFile:
+    """Return the picture with its header read and its pixels yet to `load()`, best within `told()`. Raises ImageInvalid."""
     kind = kind_of(data)
+    with told(kind.name):
+        return _opened(kind, data, most_pixels)
+
+
+@contextmanager
+def told(name: str) -> Iterator[None]:
+    """Turn what Pillow raises about a broken picture of that format into ImageInvalid."""
     try:
-        return _decoded(kind, data)
+        yield
     except ImageInvalid:
         raise
     except _BROKEN as error:
-        raise ImageInvalid(f"the {kind.name} picture is corrupt or cut short ({_words(error)})") from error
+        raise ImageInvalid(f"the {name} picture is corrupt or cut short ({_words(error)})") from error
 
 
 def orientation(image: Image.Image) -> int:
@@ -96,6 +112,19 @@ def strips(image: Image.Image, step: int = 1) -> Iterator[Image.Image]:
         yield _ordinary(image.crop((0, top, image.width, min(image.height, top + rows))))
 
 
+def ordinary(image: Image.Image) -> Image.Image:
+    """Return the picture in L, RGB or RGBA: itself where it is in one of them."""
+    if image.mode in ("L", "RGB", "RGBA") and "transparency" not in image.info:
+        return image
+    whole, top = None, 0
+    for strip in strips(image):
+        whole = whole or Image.new(strip.mode, image.size)
+        whole.paste(strip, (0, top))
+        top += strip.height
+    assert whole is not None  # every picture has a row
+    return whole
+
+
 def least_alpha(image: Image.Image) -> float:
     """Return the alpha, 0 to 255, of the most transparent pixel of an RGBA or LA picture."""
     return cast("tuple[float, float]", image.getchannel("A").getextrema())[0]
@@ -111,36 +140,37 @@ def _ordinary(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode in ("1", "L", "F") else "RGB")
 
 
-def _decoded(kind: Kind, data: bytes) -> Image.Image:
-    image: Image.Image
+def _opened(kind: Kind, data: bytes, most_pixels: float) -> ImageFile.ImageFile:
+    image: ImageFile.ImageFile
     exif = b""
     if kind is PNG:
-        image = PngImagePlugin.PngImageFile(io.BytesIO(_whole_png(data)))
+        image = PngImagePlugin.PngImageFile(io.BytesIO(_whole_png(data, most_pixels)))
     elif kind is JPEG:
         data, exif = _whole_jpeg(data)
         image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
     else:
-        _check_webp(data)
+        _check_webp(data, most_pixels)
         image = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
-    _check_pixels(*image.size)
-    image.load()
+    check_pixels(*image.size, most_pixels)
     if exif:
         image.info["exif"] = exif
     return image
 
 
-def _check_pixels(width: int, height: int) -> None:
-    if width * height > MOST_PIXELS:
+def check_pixels(width: int, height: int, most: float = MOST_PIXELS) -> None:
+    """Hold what a header claims against the limit. Raises ImageInvalid."""
+    if width * height > most:
         claim = f"{width}×{height} ({width * height / 1e6:.0f} megapixels)"
-        raise ImageInvalid(f"the picture claims to be {claim}, more than the {MOST_PIXELS / 1e6:.0f} megapixels that are decoded")
+        raise ImageInvalid(f"the picture claims to be {claim}, more than the {most / 1e6:.0f} megapixels that are decoded")
     if not width * height:
         raise ImageInvalid("the picture claims to have no pixels")
 
 
-def _whole_png(data: bytes) -> bytes:
+def _whole_png(data: bytes, most_pixels: float) -> bytes:
     """Return a PNG whose every chunk is there with a true checksum; without its animation, of which Pillow may warn."""
     if data[12:16] == b"IHDR" and len(data) >= 24:
-        _check_pixels(*struct.unpack_from(">II", data, 16))
+        width, height = struct.unpack_from(">II", data, 16)
+        check_pixels(width, height, most_pixels)
     chunks = list(_png_chunks(data))
     if not any(name == b"acTL" for name, _, _ in chunks):
         return data
@@ -186,7 +216,7 @@ def _whole_jpeg(data: bytes) -> tuple[bytes, bytes]:
     return (b"".join([*kept, data[place:]]), exif) if exif else (data, b"")
 
 
-def _check_webp(data: bytes) -> None:
+def _check_webp(data: bytes, most_pixels: float) -> None:
     """Hold length and canvas against the limits before libwebp makes room for it. Raises ImageInvalid."""
     if struct.unpack_from("<I", data, 4)[0] + 8 > len(data):
         raise ImageInvalid(f"the WebP picture is cut short: {len(data)} bytes came, and its end is missing")
@@ -198,7 +228,7 @@ def _check_webp(data: bytes) -> None:
             width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
         case _:
             width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
-    _check_pixels(width, height)
+    check_pixels(width, height, most_pixels)
 
 
 def _words(error: BaseException) -> str:
@@ -216,7 +246,7 @@ _SIGNS: tuple[tuple[bytes, str], ...] = (
 )
 
 
-def _looks_like(data: bytes) -> str:
+def looks_like(data: bytes) -> str:
     """Say what bytes that are no picture look like."""
     if not data.strip():
         return "empty" if not data else "blank"

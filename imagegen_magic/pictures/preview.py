@@ -15,7 +15,7 @@ EDGE = 1024  # px
 LIMIT = 150_000  # bytes
 _QUALITIES = (85, 75, 65, 55, 45, 35)
 _MOST_PROFILE = 16_384  # bytes of an ICC profile that a preview may carry
-_UPRIGHT = {
+UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -64,7 +64,7 @@ def small(image: Image.Image, edge: int = EDGE) -> Image.Image:
     profile = image.info.get("icc_profile") or b""
     fits = len(profile) <= _MOST_PROFILE and profile[16:20] == (b"GRAY" if copy.mode == "L" else b"RGB ")
     copy.info = {"icc_profile": profile} if fits else {}
-    turn = _UPRIGHT.get(orientation(image))
+    turn = UPRIGHT.get(orientation(image))
     return copy if turn is None else copy.transpose(turn)
 
 

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from urllib.parse import SplitResult, urlsplit
 
+SANDBOX_HOST = "sandbox.invalid"
 _PRIVATE_NAMES = ("localhost", "local", "internal", "intranet", "lan", "home", "corp", "test", "invalid", "onion", "arpa")
 
 
@@ -25,6 +26,11 @@ def is_loopback(host: str) -> bool:
     """Say whether a host is this machine itself."""
     address = _literal(host)
     return host.lower().rstrip(".") == "localhost" if address is None else address.is_loopback
+
+
+def is_sandbox(host: str) -> bool:
+    """Say whether a host is the sandbox within this process, which no network knows."""
+    return host.lower() == SANDBOX_HOST
 
 
 def is_public(host: str) -> bool:

@@ -52,6 +52,19 @@ _KEY = re.compile(
     re.IGNORECASE,
 )
 _TOO_MANY = re.compile(r"rate[ _]?limit|too many requests|请求过于频繁|频率", re.IGNORECASE)
+_UNREACHABLE = re.compile(
+    r"(?<!un)(fail(ed|ure|s)?|error|cannot|can't|can not|could not|couldn't|unable|not|impossible)\b.{0,20}"
+    r"\b(fetch|download|load|access|retriev|reach|read)(ing|ed|e|able|ible)?\b.{0,60}"
+    r"\b(image|picture|reference|mask|file|url)s?"
+    r"|\b(image|picture|reference|mask|file)s?([ _]?(url|address)s?)?\b.{0,60}\b(not|un|in)[ -]?(be )?"
+    r"(fetch|download|load|access|retriev|reach)(ed|able|ible)\b"
+    r"|\binvalid_image_url\b|\b(image|mask|reference)_(download|fetch)_(failed|error)\b"
+    r"|(无法|不能|未能).{0,6}(下载|获取|访问|读取|加载).{0,12}(图|遮罩|蒙版|文件)"
+    r"|(图片|图像|参考图|遮罩|蒙版|文件).{0,12}(无法|不能|未能).{0,6}(下载|获取|访问|读取|加载)"
+    r"|(下载|获取|访问|读取|加载).{0,12}(图片|图像|参考图|遮罩|蒙版|文件).{0,6}(失败|超时|错误|出错)"
+    r"|(图片|图像|参考图|遮罩|蒙版|文件).{0,12}(下载|获取|访问|读取|加载).{0,6}(失败|超时|错误|出错)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +94,10 @@ class Complaint:
     def is_rate(self) -> bool:
         """Say whether there were too many requests."""
         return self._says(_TOO_MANY)
+
+    def is_unreachable(self) -> bool:
+        """Say whether the gateway could not fetch a reference or a mask."""
+        return self._says(_UNREACHABLE)
 
 
 def complaint(answer: Any) -> Complaint:

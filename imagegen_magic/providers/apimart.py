@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from imagegen_magic.providers import answers
-from imagegen_magic.providers.base import Cadence, Model, PixelRule, Pixels, Provider, wire_fields
+from imagegen_magic.providers.base import Cadence, Model, PixelRule, Pixels, Provider, UploadRule, wire_fields
 from imagegen_magic.providers.model import table
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost
@@ -27,6 +27,15 @@ class APIMart(Provider):
     cadence = Cadence(least=3.0, first=10.0, batch=50)
     wire = wire_fields(*(field for field in Provider.wire if field != "callback_url"))
     refusals = ("build_request_failed",)
+    upload: ClassVar[UploadRule | None] = UploadRule(
+        address="/v1/uploads/images",
+        where="api.apimart.ai",
+        types=("image/jpeg", "image/png", "image/webp", "image/gif"),
+        most_bytes=20_000_000,
+        lifetime=72 * 3600,
+        checked="2026-11-20",
+        document="https://docs.apimart.ai: Upload Image",
+    )
     models: ClassVar[tuple[Model, ...]] = (
         Model(
             name="gpt-image-2-official",

@@ -28,13 +28,16 @@ from imagegen_magic.errors import (
     NotFound,
     PictureMissing,
     RateLimited,
+    ReferenceUnreachable,
     SubmissionUnknown,
     TaskFailed,
     UnknownProvider,
+    UnsupportedOption,
 )
-from imagegen_magic.providers import answers, options
+from imagegen_magic.providers import answers, options, uploading
 from imagegen_magic.providers.model import Model, PixelRule, Pixels, tier_by_area
-from imagegen_magic.request import ImageRequest, Size
+from imagegen_magic.providers.uploading import UploadCall, Uploaded, UploadRule
+from imagegen_magic.request import ImageRequest, LocalPicture, Size
 from imagegen_magic.result import Cost
 
 __all__ = [
@@ -49,6 +52,9 @@ __all__ = [
     "Provider",
     "Submission",
     "TaskState",
+    "UploadCall",
+    "UploadRule",
+    "Uploaded",
     "Waiting",
     "wire_fields",
 ]
@@ -93,7 +99,8 @@ class Plan:
     `request` is what was asked with every default filled in; `calls` are the submissions and `pictures` how many
     pictures each makes; `pixels` lists the (width, height) that count as what was asked, first the nominal, empty where
     nobody can know; `mime_type` and `alpha` what the bytes should be (None: nobody can know); `tier` is the class
-    whose durations are alike: (quality, pixels tier).
+    whose durations are alike: (quality, pixels tier). `uploads` are the pictures of this machine that the gateway must be brought
+    first; until then their placeholders stand in the calls.
     """
 
     provider: str
@@ -107,6 +114,7 @@ class Plan:
     tier: tuple[str, str]
     price: Cost
     warnings: tuple[str, ...] = ()
+    uploads: tuple[LocalPicture, ...] = ()
 
     @property
     def count(self) -> int:
@@ -182,6 +190,8 @@ class Provider:
     wire: ClassVar[Mapping[str, str]] = _WIRE
     wire_also: ClassVar[Mapping[str, str]] = {}  # further fields that the payload writes, and the option each stands for
     refusals: ClassVar[tuple[str, ...]] = ()  # words by which an HTTP 5xx is known to be a refusal, not an outage
+    upload: ClassVar[UploadRule | None] = None  # what it takes as a file, None where it reads addresses alone
+    key_hosts: ClassVar[tuple[str, ...]] = ()  # hosts beside its own that the gateway names as its own: its key may go there
 
     def model(self, name: str | None = None) -> Model:
         """Return the model of that name in any case, the first where None; raises UnknownProvider."""
@@ -200,7 +210,7 @@ class Provider:
         """Return all that will happen; raises UnsupportedOption where the model cannot do it."""
         model = self.model(request.model)
         who = f"{self.name} {model.name}"
-        resolved = options.resolve(who, model, request)
+        resolved = options.resolve(who, model, request, self.upload)
         pictures = _split(resolved.n or 1, model.max_n)
         bodies = [self.payload(resolved, n) for n in pictures]
         options.check_extra(who, request.extra.items(), self._taken(bodies[0]))
@@ -218,7 +228,28 @@ class Provider:
             tier=(resolved.quality or "", _tier(resolved)),
             price=price if price.amount is None else replace(price, amount=price.amount * sum(pictures)),
             warnings=(*_common_warnings(model, resolved), *self.warnings(model, resolved)),
+            uploads=uploading.unique((*request.references, request.mask)),
         )
+
+    def picture_limits(self, model: Model) -> tuple[tuple[str, ...], int | None]:
+        """Return the MIME types that a picture of this machine may have here, and its most bytes (None: nobody says)."""
+        return uploading.limits(model, self.upload)
+
+    def upload_call(self, picture: LocalPicture) -> UploadCall:
+        """Return the upload of a picture; raises UnsupportedOption where this gateway takes no files."""
+        if self.upload is None:
+            step = "give addresses that it can fetch"
+            raise UnsupportedOption(f"{self.name} takes no files", option="references", value=picture.name, next_step=step)
+        return UploadCall("POST", self.upload.address, "file", uploading.file_name(picture), picture.mime_type)
+
+    def read_upload(self, answer: Any) -> Uploaded:
+        """Read the answer to an upload; raises the gateway's refusal, or APIError where it names no address."""
+        if answers.complains(answer):
+            raise self.read_error(0, answer)
+        if found := uploading.read(answer):
+            return found
+        said = answers.excerpt(answer)
+        raise APIError(f"{self.title} took the picture and named no address for it: {said}", refused=False, whose="gateway")
 
     def _taken(self, body: Mapping[str, Any]) -> dict[str, str]:
         """Return the wire's fields that no `extra` may write, with the option that each stands for."""
@@ -333,8 +364,10 @@ class Provider:
         told = status < 500 or isinstance(answer, Mapping)  # a page of HTML in between knows nothing of the request
         if told and (refusal := self._refusal(complaint, status)):
             return refusal
-        kind = {401: AuthenticationError, 404: NotFound}.get(status, APIError)
         refused = self._is_refused(status, complaint)
+        kind = {401: AuthenticationError, 404: NotFound}.get(status, APIError)
+        if refused and status != 401 and complaint.is_unreachable():
+            kind = ReferenceUnreachable
         charged: Charged = "no" if refused else "unknown"
         return kind(
             self._what(status, complaint),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from imagegen_magic.providers import answers
-from imagegen_magic.providers.base import Cadence, Model, PixelRule, Provider, wire_fields
+from imagegen_magic.providers.base import Cadence, Model, PixelRule, Provider, UploadCall, UploadRule, wire_fields
 from imagegen_magic.providers.model import table
-from imagegen_magic.request import ImageRequest
+from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import Cost
 
 
@@ -22,6 +23,16 @@ class EvoLink(Provider):
     docs_url = "https://docs.evolink.ai"
     cadence = Cadence(least=3.0, first=3.0, batch=50)
     wire = wire_fields("model", "prompt", "size", "resolution", "quality", "n", "references", "callback_url")
+    upload = UploadRule(
+        address="https://files-api.evolink.ai/api/v1/files/upload/stream",
+        where="files-api.evolink.ai",
+        types=("image/jpeg", "image/png", "image/webp", "image/gif"),
+        most_bytes=100_000_000,
+        lifetime=72 * 3600,
+        checked="2026-11-20",
+        document="https://docs.evolink.ai: File Stream Upload",
+    )
+    key_hosts = ("files-api.evolink.ai",)
     models = (
         Model(
             name="gpt-image-2",
@@ -69,6 +80,11 @@ class EvoLink(Provider):
         if request.resolution:
             body["resolution"] = request.resolution.upper()
         return body
+
+    def upload_call(self, picture: LocalPicture) -> UploadCall:
+        """Return the upload of a picture, with the folder and the name that it shall have there."""
+        call = super().upload_call(picture)
+        return replace(call, form={"uploadPath": "references", "fileName": call.file_name})
 
     def cost(self, task: Mapping[str, Any]) -> Cost:
         """Return the credits that are reserved for a task."""

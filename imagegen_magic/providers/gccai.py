@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imagegen_magic.providers.apimart import APIMart
-from imagegen_magic.providers.base import Model, PixelRule, Pixels, Provider
+from imagegen_magic.providers.base import Model, PixelRule, Pixels, Provider, UploadRule
 from imagegen_magic.providers.model import table
 
 _FIRST_SIZES: dict[str, dict[str, Pixels]] = {"1:1": {"1k": (1024, 1024)}, "2:3": {"1k": (1024, 1536)}, "3:2": {"1k": (1536, 1024)}}
@@ -39,6 +39,15 @@ class GCCAI(APIMart):
     key_variable = "GCCAI_API_KEY"
     docs_url = "https://gccai.heqingsong.uk/llms.txt"
     price = Provider.price  # it publishes none
+    upload = UploadRule(
+        address="/v1/uploads/images",
+        where="gccai.heqingsong.uk",
+        types=("image/jpeg", "image/png", "image/webp", "image/gif"),
+        most_bytes=20_000_000,
+        lifetime=72 * 3600,
+        checked="2026-11-20",
+        document="https://docs.apimart.ai: Upload Image, as its own pages name none",
+    )
     models = (
         Model(
             name="gpt-image-2-official",

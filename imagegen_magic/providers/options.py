@@ -11,21 +11,23 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.providers import addresses
+from imagegen_magic.providers import addresses, uploading
 from imagegen_magic.providers.model import Model, Pixels, distance
-from imagegen_magic.request import ImageRequest, Size
+from imagegen_magic.request import ImageRequest, LocalPicture, Size
 
 MOST_PICTURES = 10_000  # in one request: a slip of the finger must cost neither the memory nor the account
 MOST_CALLBACK = 2048  # characters
+_GIVE_IT = "give an https address that anybody can open, or the picture itself (a file or a variable), which is then uploaded"
 _PICTURE_ENDINGS = {"avif", "bmp", "gif", "heic", "heif", "ico", "jpeg", "jpg", "png", "psd", "svg", "tif", "tiff", "webp"}
 
 
-def resolve(who: str, model: Model, request: ImageRequest) -> ImageRequest:
+def resolve(who: str, model: Model, request: ImageRequest, upload: uploading.UploadRule | None = None) -> ImageRequest:
     """Return the request with every default of this model filled in; raises UnsupportedOption where it cannot be honoured.
 
-    `who` names gateway and model in the refusals.
+    `who` names gateway and model in the refusals; `upload` is what the gateway takes as a file. In place of a picture of this machine
+    stands its placeholder, until it is uploaded.
     """
-    return Check(who, model, request).resolved()
+    return Check(who, model, request, upload).resolved()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Check:
     who: str
     model: Model
     request: ImageRequest
+    upload: uploading.UploadRule | None = None
 
     def resolved(self) -> ImageRequest:
         """Return the request with every option checked and every default filled in."""
@@ -226,10 +229,10 @@ class Check:
             what = f"takes at most {most} reference pictures, not {len(asked)}" if most else "takes no reference pictures"
             nearest = f"the first {most}" if most else None
             raise self.refusal(what, "references", asked, allowed=(f"0 to {most}",) if most else (), nearest=nearest)
-        return tuple(self._picture_address("references", each) for each in asked)
+        return tuple(self._picture("references", each) for each in asked)
 
     def mask(self) -> str | None:
-        """Check the mask: an address, beside at least one reference."""
+        """Check the mask: beside at least one reference; one of this machine is a PNG with the pixels of the first reference."""
         asked = self.request.mask
         if asked is None:
             return None
@@ -238,13 +241,45 @@ class Check:
         if not self.request.references:
             step = "give the picture to be changed as the first reference"
             raise self.refusal("takes a mask only beside a reference picture", "mask", asked, next_step=step)
-        return self._picture_address("mask", asked)
+        if isinstance(asked, LocalPicture):
+            self._check_mask(asked, self.request.references[0])
+        return self._picture("mask", asked)
+
+    def _check_mask(self, mask: LocalPicture, first: str | LocalPicture) -> None:
+        if mask.mime_type != "image/png":
+            step = "save it as a PNG with an alpha channel, transparent where to paint: mask_from(picture) makes one"
+            raise self.refusal(f"takes a mask as PNG only, and {mask.name} is {mask.mime_type}", "mask", mask.name, next_step=step)
+        if isinstance(first, LocalPicture) and (mask.width, mask.height) != (first.width, first.height):
+            one, other = f"{mask.name} has {mask.width}x{mask.height}", f"{first.name} has {first.width}x{first.height}"
+            step = "make the mask from that very picture: %imagegen mask, or mask_box(picture, …)"
+            raise self.refusal(f"takes a mask of the first reference's pixels: {one}, {other}", "mask", mask.name, next_step=step)
+
+    def _picture(self, option: str, said: object) -> str:
+        """Return a picture's address, or its placeholder where it is on this machine and within the limits."""
+        if not isinstance(said, LocalPicture):
+            return self._picture_address(option, said)
+        types, most = uploading.limits(self.model, self.upload)
+        if said.mime_type not in types:
+            named = [uploading.ENDINGS[kind] for kind in types]
+            what = f"takes no {said.mime_type} such as {said.name}"
+            raise self.refusal(what, option, said.name, allowed=named, nearest="png" if "png" in named else named[0])
+        if most is not None and len(said.data) > most:
+            what = f"takes pictures of at most {most / 1e6:.4g} MB, and {said.name} has {len(said.data) / 1e6:.4g} MB"
+            raise self.refusal(what, option, said.name, next_step="add --fit to have it scaled down, or give a smaller one")
+        return said.placeholder
 
     def _picture_address(self, option: str, address: object) -> str:
         parts = addresses.split(address)
-        if parts is None or not (parts.scheme == "https" or (parts.scheme == "http" and addresses.is_loopback(parts.hostname or ""))):
-            step = "put the picture where the gateway can fetch it and give its https address"
-            raise self.refusal(f"can only be given https addresses today, not {shown(address)}", option, address, next_step=step)
+        if parts is None or parts.scheme not in ("http", "https"):
+            raise self._no_address(option, address)
+        host = parts.hostname or ""
+        here = addresses.is_loopback(host) or addresses.is_sandbox(host)  # whether this gateway is there too, the engine knows
+        if not here and not addresses.is_public(host):
+            what = f"cannot fetch {shown(address)}: {host} is in a private network"
+            raise self.refusal(what, option, address, next_step=_GIVE_IT)
+        if not here and parts.scheme == "http":
+            what = f"is only given https addresses, and {shown(address)} is http"
+            raise self.refusal(what, option, address, next_step="give its https address, or the picture itself (a file or a variable)")
         ending = parts.path.rpartition(".")[2].lower()
         types = self.model.reference_types
         if types and ending in _PICTURE_ENDINGS and ending not in types:
@@ -252,6 +287,16 @@ class Check:
                 f"takes no {ending} as a reference", option, address, allowed=types, nearest="png" if "png" in types else types[0]
             )
         return str(address)
+
+    def _no_address(self, option: str, said: object) -> UnsupportedOption:
+        text = said.strip().lower() if isinstance(said, str) else ""
+        if text.startswith("file:"):
+            what, step = f"cannot fetch {shown(said)}: that is a file of this machine", "give its path without file://, then it is uploaded"
+        elif text.startswith("data:"):
+            what, step = "is given no data: addresses", "give the picture itself (bytes, a file or a variable), which is then uploaded"
+        else:
+            what, step = f"cannot fetch {shown(said)}: it is no address", _GIVE_IT
+        return self.refusal(what, option, said, next_step=step)
 
     def callback_url(self) -> str | None:
         """Check the callback: a public https address of at most 2048 characters."""

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, urlsplit
 
 from imagegen_magic import providers
 from imagegen_magic.errors import UnknownProvider, UnsupportedOption
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 GROUP = "imagegen_magic.providers"
 LookAlikes = Mapping[str, Mapping[str, Any]]
 
-_TOOLS = {"addresses", "answers", "base", "model", "options", "registry"}
-_SETTINGS = {"like", "base_url", "key_variable", "title", "docs_url"}
+_TOOLS = {"addresses", "answers", "base", "model", "options", "registry", "uploading"}
+_SETTINGS = {"like", "base_url", "key_variable", "title", "docs_url", "upload_url"}
 BUILT_IN: tuple[str, ...] = tuple(sorted({module.name for module in pkgutil.iter_modules(providers.__path__)} - _TOOLS))
 """The gateways with a file in this folder; the file's name is the gateway's."""
 
@@ -117,10 +118,26 @@ def _look_alike(name: str, settings: object) -> Provider:
         "docs_url": settings.get("docs_url", ""),
         "dialect": parent.dialect or parent.name,
         "price": Provider.price,
+        **_upload(where, settings, parent),
         "__doc__": f"{name}, which speaks {parent.title}'s dialect.",
     }
     made: type[Provider] = type(name, (type(parent),), about)
     return made()
+
+
+def _upload(where: str, settings: Mapping[str, str], parent: Provider) -> dict[str, Any]:
+    """Return where a look-alike takes files: at its own address, or where `upload_url` says; never at its parent's file host."""
+    rule, told = parent.upload, settings.get("upload_url", "").strip()
+    if told:
+        parts = _plain_address(told)
+        if rule is None:
+            raise _bad(where, f"has an upload_url, but {parent.title}'s dialect has no upload", "leave upload_url out")
+        if parts is None:
+            raise _bad(where, "has an upload_url that is no plain https address", "give it like https://files.example.com/upload")
+        return {"upload": replace(rule, address=told, where=parts.hostname or ""), "key_hosts": (parts.hostname,)}
+    if rule is None or not rule.address.startswith("/"):
+        return {"upload": None, "key_hosts": ()}
+    return {"upload": replace(rule, where=urlsplit(_base_url(where, settings)).hostname or ""), "key_hosts": ()}
 
 
 def _parent(where: str, settings: Mapping[str, str]) -> Provider:
@@ -137,11 +154,17 @@ def _base_url(where: str, settings: Mapping[str, str]) -> str:
     address = settings.get("base_url", "").strip().rstrip("/")
     if not address:
         raise _bad(where, "has no base_url", "give it the gateway's https address")
-    parts = addresses.split(address)
-    local = parts is not None and parts.scheme == "http" and addresses.is_loopback(parts.hostname or "")
-    if parts is None or not (parts.scheme == "https" or local) or parts.query or parts.fragment or parts.username:
+    if _plain_address(address) is None:
         raise _bad(where, "has a base_url that is no plain https address", "give it like https://api.example.com")
     return address
+
+
+def _plain_address(address: str) -> SplitResult | None:
+    """Return the parts of an https address (http on this machine) without query, fragment and user; None where it is none."""
+    parts = addresses.split(address)
+    local = parts is not None and parts.scheme == "http" and addresses.is_loopback(parts.hostname or "")
+    plain = parts is not None and (parts.scheme == "https" or local) and not (parts.query or parts.fragment or parts.username)
+    return parts if plain else None
 
 
 def _bad(where: str, what: str, step: str) -> UnknownProvider:

@@ -14,13 +14,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.sandbox import estimates, mishaps
-from imagegen_magic.sandbox.dialects import DIALECTS, Dialect, Order, Refusal, View
+from imagegen_magic.sandbox.dialects import DIALECTS, Dialect, File, Order, Refusal, View
 from imagegen_magic.sandbox.faults import KINDS, REFUSALS, Faults, UnknownFault, directives
-from imagegen_magic.sandbox.gallery import Drawing, Gallery, address, signed
+from imagegen_magic.sandbox.gallery import Drawing, Gallery, address, signed, signed_address
 from imagegen_magic.sandbox.journal import Entry, Journal
+from imagegen_magic.sandbox.originals import Originals
+from imagegen_magic.sandbox.shelf import Kept, Shelf, form, mime_type
 from imagegen_magic.sandbox.tasks import Store, Task
 
+_BESIDE = 64 * 1024  # bytes of a form beside its file
+_UPLOADS_LIVE = 3  # times as long as a result: 72 hours against 24
 _QUEUED = 0.1  # the part of its time a task waits in the queue
 
 
@@ -52,7 +57,9 @@ class Sandbox:
         self.store = Store(home)
         self.faults = Faults()
         self.journal = Journal()
-        self.gallery = Gallery(plain=plain)
+        self.shelf = Shelf(home)
+        self.gallery = Gallery(plain=plain, find=lambda name: self.originals.find(name))
+        self.originals = Originals(self.shelf, self.store, lambda task, index: self.gallery.make(Drawing.of(task, index, seed)), clock)
         self._revoked: dict[str, int] = {}
 
     # -- submit ------------------------------------------------------------------------------------------------------
@@ -82,7 +89,9 @@ class Sandbox:
         entry.fault = self._fault("submit", dialect, entry.prompt, entry.idempotency_key or entry.prompt)
         if entry.fault in REFUSALS:
             return mishaps.refuse(entry.fault, dialect, self.clock())
-        task = self._accept(dialect, dialect.order(body), entry)
+        order = dialect.order(body)
+        originals = await asyncio.to_thread(self.originals.of, order, request.headers.get("host", "")) if order.references else ((), "")
+        task = self._accept(dialect, order, entry, *originals)
         answer = self._accepted(dialect, task, as_object=entry.fault == "data-object")
         return mishaps.answer(entry.fault, answer) if entry.fault else JSONResponse(answer)
 
@@ -99,7 +108,7 @@ class Sandbox:
         except UnknownFault as error:
             raise Refusal(400, "unknown_fault", str(error)) from None
 
-    def _accept(self, dialect: Dialect, order: Order, entry: Entry) -> Task:
+    def _accept(self, dialect: Dialect, order: Order, entry: Entry, sources: tuple[str, ...] = (), mask: str = "") -> Task:
         task_id = dialect.new_id()
         seconds = estimates.seconds(order.quality, order.pixels, task_id) * self.scale
         task = Task(
@@ -119,6 +128,8 @@ class Sandbox:
             idempotency_key=entry.idempotency_key,
             take=self.store.times(order.prompt),
             faults={name for name, _ in directives(order.prompt) if KINDS[name].phase == "task"},
+            sources=sources,
+            mask=mask,
         )
         self.store.add(task)
         self.journal.accept(entry, task.id, repeated=False)
@@ -132,6 +143,55 @@ class Sandbox:
         status, answer = dialect.refused(refusal, self.clock(), body.get("model") if isinstance(body, dict) else None)
         headers = {"retry-after": str(refusal.retry_after)} if refusal.retry_after is not None else None
         return JSONResponse(answer, status_code=status, headers=headers)
+
+    # -- upload ------------------------------------------------------------------------------------------------------
+
+    async def upload(self, request: Request) -> Response:
+        """Answer an upload."""
+        dialect = _dialect(request)
+        self.journal.count(dialect.name, "uploads")
+        try:
+            return await self._uploaded(request, dialect)
+        except Refusal as refusal:
+            return self._refusal(dialect, refusal)
+
+    async def _uploaded(self, request: Request, dialect: Dialect) -> Response:
+        rule = get_provider(dialect.name).upload
+        assert rule is not None
+        body = await _whole(request, rule.most_bytes + _BESIDE)
+        _check_key(request)
+        if fault := self.faults.take("upload", dialect.name, "", ""):
+            return mishaps.upload(fault, dialect, self.clock())
+        file = form(body, request.headers.get("content-type", "")).get("file") if body is not None else None
+        if body is None or (file and len(file.content) > rule.most_bytes):
+            raise Refusal(413, "file_too_large", f"the file must not exceed {rule.most_bytes // 1_000_000} MB")
+        if file is None or not file.file_name:
+            raise Refusal(400, "invalid_request", "file is required, as multipart/form-data")
+        kept = await asyncio.to_thread(self.shelf.put, file.content)
+        if kept is None or kept.mime_type not in rule.types:
+            raise Refusal(415, "unsupported_file_type", f"only {', '.join(rule.types)} are supported")
+        return JSONResponse(dialect.uploaded(self._file(request, dialect, kept, file.file_name, len(file.content))))
+
+    def _file(self, request: Request, dialect: Dialect, kept: Kept, name: str, size: int) -> File:
+        now = self.clock()
+        expires = now + _UPLOADS_LIVE * self.lifetime
+        url = signed_address(_origin(request), f"/files/{dialect.name}/uploads/{kept.name}", serial=0, expires=expires)
+        return File(url, expires, name, kept.mime_type, size, now)
+
+    async def fetch_upload(self, request: Request) -> Response:
+        """Answer whoever fetches an uploaded file; a key has no business here."""
+        dialect = _dialect(request)
+        self.journal.count(dialect.name, "downloads")
+        if "authorization" in request.headers:
+            self.journal.count(dialect.name, "downloads_with_key")
+            return Response("a key was sent to a file's address", 400)
+        name = request.path_params["name"]
+        content = await asyncio.to_thread(self.shelf.get, name)
+        if content is None or not signed(request.url.path, request.query_params):
+            return Response("no such file", 404)
+        if float(request.query_params["expires"]) < self.clock():
+            return Response("this address has expired", 403)
+        return Response(content, media_type=mime_type(name))
 
     # -- look --------------------------------------------------------------------------------------------------------
 
@@ -291,6 +351,17 @@ def _decoded(body: bytes) -> Any:
         return body.decode("utf-8", "replace")
 
 
+async def _whole(request: Request, most: int) -> bytes | None:
+    """Read a body to its end; None where it is larger than may be."""
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size <= most:
+            pieces.append(piece)
+    return b"".join(pieces) if size <= most else None
+
+
 def _check_key(request: Request) -> None:
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip() or key.startswith("bad"):
@@ -334,6 +405,9 @@ def _gateway_routes(sandbox: Sandbox) -> list[Route]:
             routes.append(_route(f"/{name}{dialect.batch_path}", sandbox.look_together, "POST"))
         routes.append(_route(f"/{name}{dialect.task_path}", sandbox.look, "GET"))
         routes.append(_route(f"/{name}{dialect.submit_path}", sandbox.submit, "POST"))
+        if dialect.upload_path:
+            routes.append(_route(f"/{name}{dialect.upload_path}", sandbox.upload, "POST"))
+            routes.append(_route(f"/files/{name}/uploads/{{name}}", sandbox.fetch_upload, "GET"))
         routes.append(_route(f"/files/{name}/{{task_id}}/{{index:int}}.{{suffix}}", sandbox.download, "GET"))
     return routes
 

@@ -12,6 +12,7 @@ import uuid
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -53,6 +54,8 @@ class Order:
     alpha: bool = False
     compression: int | None = None
     cost: float | None = None
+    references: tuple[str, ...] = ()
+    mask: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,18 @@ class View:
     addresses: tuple[str, ...] = ()
     expires_at: float = 0.0
     shapes: frozenset[str] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that was uploaded: its address and its end (epoch seconds), how it was called, what it is."""
+
+    address: str
+    expires_at: float
+    name: str
+    mime_type: str
+    size: int
+    created: float
 
 
 def _absent(body: Json, name: str) -> bool:
@@ -114,9 +129,10 @@ def _references(body: Json, model: Model) -> tuple[str, ...]:
     return tuple(urls)
 
 
-def _mask(body: Json, references: Sequence[str]) -> None:
+def _mask(body: Json, references: Sequence[str]) -> str:
     if not _absent(body, "mask_url") and not references:
         raise Refusal(400, "invalid_request", "mask_url must be used together with image_urls")
+    return _text(body, "mask_url")
 
 
 def _explicit(size: str, model: Model) -> Pixels | None:
@@ -144,6 +160,7 @@ class Dialect:
     task_path: ClassVar[str] = "/v1/tasks/{task_id}"
     batch_path: ClassVar[str | None] = "/v1/tasks/batch"
     batch_limit: ClassVar[int] = 50
+    upload_path: ClassVar[str | None] = None
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -171,6 +188,10 @@ class Dialect:
 
     def seen(self, view: View) -> Json:
         """Return the answer to a look."""
+        raise NotImplementedError
+
+    def uploaded(self, file: File) -> Json:
+        """Return the answer to an upload."""
         raise NotImplementedError
 
     def seen_together(self, views: Sequence[View]) -> Json:
@@ -206,6 +227,7 @@ class Apimart(Dialect):
     """The dialect of apimart and gccai: an envelope of code and data (their pages for gpt-image-2-official and GPT-Image 1 and 1.5)."""
 
     words: ClassVar[Mapping[str, str]] = {"queued": "submitted", "running": "in_progress", "completed": "completed", "failed": "failed"}
+    upload_path: ClassVar[str | None] = "/v1/uploads/images"
 
     def new_id(self) -> str:
         """Return `task_` and 26 letters and digits."""
@@ -218,10 +240,12 @@ class Apimart(Dialect):
         quality = _choice(body, "quality", model.qualities, model.default_quality or "auto")
         pixels = self._pixels(body, model, prompt)
         _choice(body, "moderation", model.moderations, "auto")
-        _mask(body, _references(body, model))
+        references = _references(body, model)
+        mask = _mask(body, references)
         n = self._count(body, model)
         cost = estimates.dollars(model.name, quality, pixels, n)
-        return Order(model.name, prompt, quality, pixels, n, *self._file(body, model), cost=cost)
+        file = self._file(body, model)
+        return Order(model.name, prompt, quality, pixels, n, *file, cost=cost, references=references, mask=mask)
 
     def _file(self, body: Json, model: Model) -> tuple[str, bool, int | None]:
         """Return MIME type, alpha and compression; a background that the model cannot do becomes auto, silently, as page 000 says."""
@@ -283,6 +307,11 @@ class Apimart(Dialect):
         one = (lambda url: url) if "url-string" in view.shapes else (lambda url: [url])
         return [{"url": one(url), "expires_at": expires} for url in view.addresses]
 
+    def uploaded(self, file: File) -> Json:
+        """Return the flat answer of its page; it does not say when the address ends."""
+        named = {"url": file.address, "filename": file.name, "content_type": file.mime_type}
+        return {**named, "bytes": file.size, "created_at": int(file.created)}
+
     def refused(self, refusal: Refusal, now: float, model: str | None = None) -> tuple[int, Json]:
         """Return `{"error": …}`; what the upstream refused arrives as HTTP 500 `build_request_failed: …`."""
         status, answer = super().refused(refusal, now)
@@ -302,6 +331,7 @@ def _duration(seconds: float) -> float | int:
 class Evolink(Dialect):
     """Evolink's dialect: flat tasks (its page for gpt-image-2)."""
 
+    upload_path: ClassVar[str | None] = "/api/v1/files/upload/stream"
     _AUTO: ClassVar[tuple[Pixels, ...]] = ((1024, 1024), (1536, 1024), (1024, 1536))
 
     def new_id(self) -> str:
@@ -315,9 +345,9 @@ class Evolink(Dialect):
         quality = _choice(body, "quality", model.qualities, model.default_quality or "medium")
         pixels = self._pixels(body, model, prompt)
         n = _number(body, "n", 1, model.max_n, 1)
-        _references(body, model)
+        references = _references(body, model)
         _callback(_text(body, "callback_url"))
-        return Order(model.name, prompt, quality, pixels, n, cost=estimates.credits_for(quality, pixels, n))
+        return Order(model.name, prompt, quality, pixels, n, cost=estimates.credits_for(quality, pixels, n), references=references)
 
     def _pixels(self, body: Json, model: Model, prompt: str) -> Pixels:
         size = _text(body, "size", "auto").replace("×", "x")
@@ -334,6 +364,13 @@ class Evolink(Dialect):
         if size not in model.sizes:
             raise Refusal(400, "invalid_parameter", f"size '{size}' is neither a supported ratio, nor pixels, nor auto")
         return _drawn(model, size, tier, prompt)
+
+    def uploaded(self, file: File) -> Json:
+        """Return the envelope of its page: times are written out, in China's zone."""
+        told = {"file_id": f"file_{file.address[-12:]}", "file_name": file.name, "original_name": file.name, "file_size": file.size}
+        told |= {"mime_type": file.mime_type, "file_url": file.address, "download_url": file.address}
+        told |= {"upload_time": _written(file.created), "expires_at": _written(file.expires_at)}
+        return {"success": True, "code": 200, "msg": "File uploaded successfully", "data": told}
 
     def accepted(self, task: Task, *, usual: float, as_object: bool = False) -> Json:
         """Return the flat task with its estimate in seconds and the credits reserved."""
@@ -360,6 +397,10 @@ class Evolink(Dialect):
             code, message = _why(view)
             answer["error"] = {"code": code, "message": message, "type": "task_error"}
         return answer
+
+
+def _written(moment: float) -> str:
+    return datetime.fromtimestamp(moment, timezone(timedelta(hours=8))).isoformat(timespec="seconds")
 
 
 def _callback(url: str) -> None:
@@ -395,8 +436,8 @@ class Xingchao(Dialect):
         model = self.model(body)
         prompt = _prompt(body, model)
         quality = _choice(body, "quality", model.qualities, "low") if model.qualities else "low"
-        _references(body, model)
-        return Order(model.name, prompt, quality, self._pixels(body, model, prompt))
+        references = _references(body, model)
+        return Order(model.name, prompt, quality, self._pixels(body, model, prompt), references=references)
 
     def _pixels(self, body: Json, model: Model, prompt: str) -> Pixels:
         if not _absent(body, "size"):

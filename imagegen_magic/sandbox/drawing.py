@@ -72,11 +72,16 @@ def draw(
     With `alpha` the picture is a sticker on a transparent ground. `quality` decides how much there is to see,
     `compression` (0-100, 100 the best) is for JPEG and WebP. Raises ValueError for another MIME type.
     """
+    picture = paint(prompt, seed=seed, width=width, height=height, alpha=alpha and mime_type != "image/jpeg", quality=quality)
+    return encoded(picture, mime_type, compression)
+
+
+def paint(prompt: str, *, seed: int, width: int, height: int, alpha: bool = False, quality: str = "medium") -> Image.Image:
+    """Return the picture itself; arguments as `draw`."""
     digest = hashlib.sha256(f"{seed}\n{prompt}".encode("utf-8", "replace")).digest()
     canvas = _painted(prompt.lower(), random.Random(digest), width, height, _DETAIL.get(quality, 0.85))
     _mark(canvas, inset=0.16 if alpha else 0.0)
-    picture = _sticker(canvas) if alpha and mime_type != "image/jpeg" else canvas.image
-    return _encoded(picture, mime_type, compression)
+    return _sticker(canvas) if alpha else canvas.image
 
 
 def _painted(words: str, rng: random.Random, width: int, height: int, detail: float) -> Canvas:
@@ -144,7 +149,8 @@ def _sticker(canvas: Canvas) -> Image.Image:
     return stencil(canvas.image, pen)
 
 
-def _encoded(picture: Image.Image, mime_type: str, compression: int | None) -> bytes:
+def encoded(picture: Image.Image, mime_type: str, compression: int | None) -> bytes:
+    """Return a picture as a file; `compression` (0-100, 100 the best) is for JPEG and WebP. Raises ValueError for another MIME type."""
     out = io.BytesIO()
     if mime_type == "image/png":
         picture.save(out, "PNG", compress_level=1)

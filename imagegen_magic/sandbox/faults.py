@@ -1,7 +1,8 @@
 """What can go wrong on the way to a gateway and back, by name and on request.
 
 A fault is armed (`POST /_sandbox/faults`, `--fault KIND[:TIMES]`), or asked for in a prompt: `[[fault: KIND]]` or
-`[[fault: KIND:TIMES]]`. Its phase says when it strikes: at the submission, at a look, at a batch look or at a download.
+`[[fault: KIND:TIMES]]`. Its phase says when it strikes: at the submission, at a look, at a batch look, at a download, or (armed only,
+for there is no prompt yet) at an upload.
 A fault of phase `task` clings to the task that it struck; every other one strikes a single request.
 """
 
@@ -14,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
-Phase = Literal["submit", "task", "look", "batch", "download"]
+Phase = Literal["submit", "task", "look", "batch", "download", "upload"]
 
 _DIRECTIVE = re.compile(r"\[\[\s*fault\s*:\s*([\w-]+)\s*(?::\s*(\d+)\s*)?\]\]")
 
@@ -49,6 +50,8 @@ _ALL = (
     Kind("no-balance", "submit", "HTTP 402, not accepted"),
     Kind("moderation", "submit", "refused by moderation, in the gateway's own shape"),
     Kind("html-error-page", "submit", "HTTP 403 with a page of HTML from something in between, not accepted"),
+    Kind("reference-gone", "submit", "HTTP 400: the address of a reference cannot be fetched, not accepted", usual=1),
+    Kind("mask-ignored", "task", "the whole picture is painted anew, whatever the mask protects"),
     Kind("failed", "task", "the task fails"),
     Kind("failed-by-moderation", "task", "the task fails because moderation rejects the result"),
     Kind("unknown-word", "task", "the status is a word that no page mentions, until the task finishes"),
@@ -81,11 +84,14 @@ _ALL = (
     Kind("redirect-link-local", "download", "HTTP 302 to 169.254.169.254"),
     Kind("wrong-size", "download", "another aspect ratio than asked"),
     Kind("wrong-format", "download", "another format than asked"),
+    Kind("upload-refused", "upload", "HTTP 400: the file is not taken"),
+    Kind("upload-500", "upload", "the upload is answered HTTP 500", usual=1),
+    Kind("upload-429", "upload", "the upload is answered HTTP 429 with Retry-After", usual=1),
 )
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 
-REFUSALS = frozenset({"rate-limited", "unavailable", "unauthorized", "no-balance", "moderation", "html-error-page"})
+REFUSALS = frozenset({"rate-limited", "unavailable", "unauthorized", "no-balance", "moderation", "html-error-page", "reference-gone"})
 """The faults of a submission that leave no task behind."""
 
 

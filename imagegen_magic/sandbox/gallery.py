@@ -9,22 +9,32 @@ import struct
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from urllib.parse import urlencode
 
-from imagegen_magic.sandbox.drawing import draw
+from PIL import Image
+
+from imagegen_magic.sandbox import editing
+from imagegen_magic.sandbox.drawing import encoded, paint
 from imagegen_magic.sandbox.tasks import Task
 
 SUFFIX = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 _BOMB_EDGE = 10_000
 
 
+Find = Callable[[str], bytes | None]
+"""Returns the bytes of a picture of the sandbox's own by its name, None where there is none (any more)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """Everything a drawing depends on, so that it can be made again."""
+    """Everything a drawing depends on, so that it can be made again.
+
+    `sources` and `mask` name the pictures it starts from as `Task` does; `obeys` says that only the mask's inside is painted.
+    """
 
     prompt: str
     seed: int
@@ -34,13 +44,26 @@ class Drawing:
     alpha: bool
     quality: str
     compression: int | None
+    sources: tuple[str, ...] = ()
+    mask: str = ""
+    obeys: bool = True
 
     @classmethod
     def of(cls, task: Task, index: int, seed: int) -> Drawing:
         """Return the picture of that index of a task."""
         width, height = task.pixels
         return cls(
-            task.prompt, (seed * 1000 + task.take) * 1000 + index, width, height, task.mime_type, task.alpha, task.quality, task.compression
+            task.prompt,
+            (seed * 1000 + task.take) * 1000 + index,
+            width,
+            height,
+            task.mime_type,
+            task.alpha,
+            task.quality,
+            task.compression,
+            task.sources,
+            task.mask,
+            "mask-ignored" not in task.faults,
         )
 
     def reshaped(self) -> Drawing:
@@ -53,27 +76,36 @@ class Drawing:
 
     def plain(self) -> Drawing:
         """Return the one picture that stands for all of these pixels and format."""
-        return replace(self, prompt="a plain sheet", seed=0, quality="low")
+        return replace(self, prompt="a plain sheet", seed=0, quality="low", sources=(), mask="", obeys=True)
 
-    def bytes(self) -> bytes:
-        """Draw."""
-        return draw(
-            self.prompt,
-            seed=self.seed,
-            width=self.width,
-            height=self.height,
-            mime_type=self.mime_type,
-            alpha=self.alpha,
-            quality=self.quality,
-            compression=self.compression,
-        )
+    def bytes(self, find: Find = lambda name: None) -> bytes:
+        """Draw, on top of the pictures that `find` returns by name."""
+        return encoded(self._picture(find), self.mime_type, self.compression)
+
+    def _picture(self, find: Find) -> Image.Image:
+        first, *others = [editing.opened(content) if (content := find(name)) else None for name in self.sources] or [None]
+        mask = find(self.mask) if self.obeys and first else None
+        if first and mask:
+            picture = editing.inpainted(first, editing.opened(mask), (self.width, self.height), self._paint)
+            return picture.convert("RGBA") if self._transparent else picture
+        drawn = self._paint(self.width, self.height, alpha=self._transparent)
+        references = [each for each in (first, *others) if each]
+        return editing.blended(references, drawn) if references else drawn
+
+    @property
+    def _transparent(self) -> bool:
+        return self.alpha and self.mime_type != "image/jpeg"
+
+    def _paint(self, width: int, height: int, alpha: bool = False) -> Image.Image:
+        return paint(self.prompt, seed=self.seed, width=width, height=height, alpha=alpha, quality=self.quality)
 
 
 class Gallery:
     """Drawings with a memory of at most `room` bytes; two are drawn at once, and never in the event loop's thread."""
 
-    def __init__(self, *, plain: bool = False, room: int = 64 * 1024 * 1024) -> None:
+    def __init__(self, *, plain: bool = False, room: int = 64 * 1024 * 1024, find: Find = lambda name: None) -> None:
         self.plain = plain
+        self._find = find
         self.room = room
         self._kept: OrderedDict[Drawing, bytes] = OrderedDict()
         self._held = 0
@@ -84,7 +116,7 @@ class Gallery:
         """Return the drawing's bytes."""
         drawing = drawing.plain() if self.plain else drawing
         found = self._recall(drawing)
-        return found if found is not None else await asyncio.get_running_loop().run_in_executor(self._pool(), self._make, drawing)
+        return found if found is not None else await asyncio.get_running_loop().run_in_executor(self._pool(), self.make, drawing)
 
     def _pool(self) -> ThreadPoolExecutor:
         # a pool and not a semaphore: one app may serve several loops, one after the other
@@ -104,11 +136,12 @@ class Gallery:
                 self._kept.move_to_end(drawing)
             return self._kept.get(drawing)
 
-    def _make(self, drawing: Drawing) -> bytes:
+    def make(self, drawing: Drawing) -> bytes:
+        """Return the drawing's bytes, drawn in this very thread where they are not remembered."""
         found = self._recall(drawing)
         if found is not None:
             return found
-        made = drawing.bytes()
+        made = drawing.bytes(self._find)
         with self._lock:
             self._held += len(made) - len(self._kept.pop(drawing, b""))
             self._kept[drawing] = made
@@ -119,7 +152,11 @@ class Gallery:
 
 def address(origin: str, task: Task, index: int, *, serial: int, expires: float) -> str:
     """Return the absolute, signed address of a picture; `expires` in epoch seconds, `serial` counts its renewals."""
-    path = f"/files/{task.provider}/{task.id}/{index}.{SUFFIX[task.mime_type]}"
+    return signed_address(origin, f"/files/{task.provider}/{task.id}/{index}.{SUFFIX[task.mime_type]}", serial=serial, expires=expires)
+
+
+def signed_address(origin: str, path: str, *, serial: int, expires: float) -> str:
+    """Return a path of the sandbox's as an absolute, signed address."""
     query = {"expires": f"{expires:.3f}", "serial": str(serial)}
     return f"{origin}{path}?{urlencode(query)}&signature={_signature(path, **query)}"
 

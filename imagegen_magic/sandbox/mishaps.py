@@ -73,6 +73,7 @@ def refuse(fault: str, dialect: Dialect, now: float) -> Response:
         "unauthorized": Refusal(401, "invalid_api_key", "invalid or missing API key"),
         "no-balance": Refusal(402, "insufficient_balance", "the balance does not suffice for this request"),
         "moderation": dialect.moderated(),
+        "reference-gone": unreachable("its address answered 404"),
     }
     return _told(refusals[fault], dialect, now)
 
@@ -81,6 +82,21 @@ def _told(refusal: Refusal, dialect: Dialect, now: float) -> Response:
     status, answer = dialect.refused(refusal, now)
     headers = {"retry-after": str(refusal.retry_after)} if refusal.retry_after is not None else None
     return JSONResponse(answer, status_code=status, headers=headers)
+
+
+def unreachable(which: str) -> Refusal:
+    """Return the refusal of a submission whose reference or mask cannot be fetched."""
+    return Refusal(400, "invalid_image_url", f"cannot fetch the reference image: {which}")
+
+
+def upload(fault: str, dialect: Dialect, now: float) -> Response:
+    """Return what becomes of an upload."""
+    refusals = {
+        "upload-refused": Refusal(400, "invalid_file", "the file was rejected"),
+        "upload-500": Refusal(500, "internal_error", "the file storage is not available"),
+        "upload-429": Refusal(429, "rate_limit_exceeded", "too many uploads", retry_after=1),
+    }
+    return _told(refusals[fault], dialect, now)
 
 
 def answer(fault: str, accepted: dict[str, Any]) -> Response:

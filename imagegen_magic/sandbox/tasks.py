@@ -20,7 +20,8 @@ class Task:
     """An accepted task: what is to be drawn, since when (epoch seconds), for how long (seconds), at what price.
 
     `pixels` is what each of the `n` pictures will measure; `take` counts the tasks of the same prompt before it, as no gateway
-    draws the same twice; `faults` are the names of those that cling to it.
+    draws the same twice; `faults` are the names of those that cling to it. `sources` and `mask` say which pictures of the sandbox's own
+    it starts from: `upload/NAME` or `result/TASK/INDEX`, "" for one that lies elsewhere.
     """
 
     id: str
@@ -39,6 +40,8 @@ class Task:
     idempotency_key: str = ""
     take: int = 0
     faults: set[str] = field(default_factory=set)
+    sources: tuple[str, ...] = ()
+    mask: str = ""
 
     @property
     def finished(self) -> float:
@@ -53,6 +56,7 @@ class Task:
 def _task(values: dict[str, Any]) -> Task:
     values["pixels"] = tuple(values["pixels"])
     values["faults"] = set(values["faults"])
+    values["sources"] = tuple(values.get("sources", ()))
     return Task(**values)
 
 

@@ -1,4 +1,4 @@
-"""A picture's request as the `%%imagegen` cell that asks for the same again."""
+"""A request as the `%%imagegen` cell that asks for the same again."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from imagegen_magic.request import ImageRequest
 
 
 def cell(request: ImageRequest, provider: str, *, sandbox: bool = False) -> str:
-    """Return a complete cell: every option that was said, and the prompt verbatim."""
+    """Return a complete cell: every option that was said, quoted as the option line is read, and the prompt verbatim."""
     given = {"provider": provider, **request.asked()} | ({"sandbox": True} if sandbox else {})
     words = [word for option in OPTIONS if option.flags and option.name in given for word in _words(option, given[option.name])]
-    return f"%%imagegen {' '.join(words)}\n{request.prompt}"
+    end = "\n" if request.prompt.endswith("\n") else ""  # a cell's last line break is the front end's own, and not the prompt's
+    return f"%%imagegen {' '.join(words)}\n{request.prompt}{end}"
 
 
 def _words(option: Option, value: Any) -> Iterator[str]:

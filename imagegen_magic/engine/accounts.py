@@ -1,0 +1,88 @@
+"""What the tasks of the ledger cost, as far as anybody knows: the one reading of it, for budgets and for looking back."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from imagegen_magic.engine.ledger import iso, read_cost
+from imagegen_magic.errors import charge_in
+from imagegen_magic.result import Cost
+
+FREE = Cost(Decimal(0), "", "measured")
+_UNDER_WAY = ("planned", "submitting", "submitted")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Tasks that are alike: so many `tasks` of the same `key` (what they are told apart by), state, cost and price.
+
+    `cost` is what one of them is known to cost, unknown where nobody knows, `FREE` where it certainly cost nothing; `price` what one
+    was expected to cost; `pictures` how many pictures one was to make; `owner` who has it, where it was not sent yet.
+    """
+
+    key: str
+    sandbox: bool
+    state: str
+    cost: Cost
+    price: Cost
+    pictures: int
+    tasks: int
+    owner: str | None
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether what it costs is not settled yet."""
+        return self.state in _UNDER_WAY or (self.state == "made" and self.cost.kind != "measured")
+
+
+KEYS = {
+    "model": "jobs.model || ' (' || jobs.provider || ')'",
+    "provider": "jobs.provider",
+    "quality": "jobs.quality",
+    "prompt": "jobs.prompt",
+    "day": "strftime('%Y-%m-%d', jobs.created, 'localtime')",
+    "month": "strftime('%Y-%m', jobs.created, 'localtime')",
+}
+"""What accounts can be told apart by."""
+
+_QUERY = """
+    SELECT {key} AS key, jobs.sandbox, tasks.state, tasks.cost, jobs.price, tasks.count AS pictures,
+        (SELECT count(*) FROM tasks AS sister WHERE sister.job = jobs.id) AS sisters,
+        CASE tasks.state WHEN 'failed' THEN tasks.error END AS error, CASE tasks.state WHEN 'planned' THEN tasks.owner END AS owner,
+        count(*) AS tasks
+    FROM jobs JOIN tasks ON tasks.job = jobs.id
+    WHERE tasks.state != 'dropped' AND {which}
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"""
+
+
+def accounts(
+    connection: sqlite3.Connection, *, since: float | None = None, session: str | None = None, by: str = "", sandbox: bool = False
+) -> Iterator[Account]:
+    """Yield the tasks that were asked for since then (epoch seconds) or by that session, told apart by one of `KEYS`.
+
+    What was never sent is not among them, and play money only with `sandbox`.
+    """
+    which = ["(? OR NOT jobs.sandbox)"]
+    values: list[object] = [sandbox]
+    if since is not None:
+        which.append("jobs.created >= ?")
+        values.append(iso(since))
+    if session is not None:
+        which.append("jobs.session = ?")
+        values.append(session)
+    query = _QUERY.format(key=KEYS[by] if by else "''", which=" AND ".join(which))
+    return map(_account, connection.execute(query, values))
+
+
+def _account(row: sqlite3.Row) -> Account:
+    price = _share(read_cost(row["price"]), row["sisters"])
+    cost = FREE if row["state"] == "failed" and charge_in(row["error"] or "") == "no" else read_cost(row["cost"])
+    return Account(row["key"], bool(row["sandbox"]), row["state"], cost, price, row["pictures"], row["tasks"], row["owner"])
+
+
+def _share(price: Cost, tasks: int) -> Cost:
+    """Return what one of a request's tasks was expected to cost; what of it is unknown stays unknown."""
+    return replace(price.share(tasks), unknown=1 if price.unknown else 0)

@@ -1,0 +1,391 @@
+"""From a job's requests to the deliveries that carry them out: what is reused, what is taken up again, what is recorded and then sent."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from imagegen_magic.engine import budget, files
+from imagegen_magic.engine.accounts import FREE
+from imagegen_magic.engine.delivery import Delivery, Order, Task
+from imagegen_magic.engine.gateways import Gateway, at
+from imagegen_magic.engine.job import Job, Wish
+from imagegen_magic.engine.ledger import NewJob, NewSource, NewTask, TaskRow
+from imagegen_magic.engine.session import Kind, Session, session_of
+from imagegen_magic.engine.settings import Settings
+from imagegen_magic.errors import ImageGenError, NotFound, SubmissionUnknown
+from imagegen_magic.providers import registry
+from imagegen_magic.providers.base import Call
+from imagegen_magic.request import ImageRequest, LocalPicture
+from imagegen_magic.result import Cost, Progress
+
+if TYPE_CHECKING:
+    from imagegen_magic.engine.past import Found
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A sweep: its prompt as written, and the values of each axis."""
+
+    prompt: str
+    axes: Mapping[str, Sequence[str]]
+
+
+async def record(job: Job, settings: Settings, *, preview: int | None, reuse: bool, study: Study | None = None) -> None:
+    """Give a job its deliveries; all that is to be submitted stands in the ledger, durably, before anything is sent.
+
+    Raises LedgerError, or why a picture could not be brought to its gateway; then nothing was submitted.
+    """
+    session = session_of(settings)
+    await session.check()
+    marks = [fingerprint(wish, call) for wish in job.wishes for call in wish.plan.calls]
+    found = await _find(session, marks) if reuse else None
+    rows = await _take_up_found(job, found, session, settings, preview) if found else {}
+    recording = _Recording(job, session, settings, preview, marks, found)
+    rows |= await recording.add()
+    if study is not None:
+        job.study = await _remember_study(session, study, rows, job.places)
+
+
+async def _find(session: Session, marks: Sequence[str]) -> Found:
+    from imagegen_magic.engine import past
+
+    await session.ledger.abandoned()
+    return await past.find(session.ledger, marks)
+
+
+def fingerprint(wish: Wish, call: Call) -> str:
+    """Return what is the same for submissions that ask the same gateway for the same, down to the bytes of their references."""
+    told = [wish.gateway.provider.name, wish.gateway.sandbox, call.method, call.path, call.json]
+    return hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=True, default=str).encode()).hexdigest()
+
+
+async def _take_up_found(job: Job, found: Found, session: Session, settings: Settings, preview: int | None) -> dict[int, int]:
+    """Tell what is there already, and collect what waits; returns the ledger's row of each position that needs no submission."""
+    from imagegen_magic.engine.past import generated
+
+    for position, row in found.whole.items():
+        for picture in row.pictures:
+            job.tell(generated(picture, reused=True, task=position))
+        job.tell(_progress(job, position, "saved", row))
+    mine = {row.row: row for row in await session.ledger.claim(rows=[row.row for row in found.waiting.values()])} if found.waiting else {}
+    job.claimed += mine
+    for position, row in found.waiting.items():
+        if row.row not in mine:
+            _leave(job, position, row, _UNDER_WAY)
+        elif delivery := await taken_up(job, mine[row.row], position, session, settings, preview=preview):
+            job.deliveries.append(delivery)
+    for position, row in found.unknown.items():
+        _leave(job, position, row, _IN_DOUBT)
+    together = {**found.whole, **found.waiting, **found.unknown}
+    return {position: row.row for position, row in together.items()}
+
+
+_UNDER_WAY = "The same is under way already, so it was not sent again"
+_IN_DOUBT = "The same was sent before, and nobody knows whether it was accepted, so it was not sent again"
+
+
+def _leave(job: Job, position: int, row: TaskRow, what: str) -> None:
+    if what is _UNDER_WAY:
+        error: ImageGenError = ImageGenError(what, whose="you", charged="no", next_step="run the cell again when that is done")
+    else:
+        step = f"look at the gateway's own task list; %imagegen forget {row.row} lets it be sent again, or --fresh sends all anew"
+        error = SubmissionUnknown(what, whose="you", next_step=step)
+    job.errors.append(error)
+    job.tell(_progress(job, position, "left", row, error))
+
+
+def _progress(job: Job, position: int, stage: Any, row: TaskRow, error: ImageGenError | None = None) -> Progress:
+    return Progress(stage, position, job.tasks, row.row, row.submitted_at or row.created, error=error)
+
+
+async def _remember_study(session: Session, study: Study, rows: Mapping[int, int], places: Sequence[Mapping[str, str]]) -> int:
+    axes = json.dumps({axis: list(values) for axis, values in study.axes.items()}, ensure_ascii=False)
+    members = [(row, json.dumps(dict(places[position]), ensure_ascii=False)) for position, row in rows.items()]
+    now = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
+
+    def work(connection: Any) -> int:
+        known = connection.execute("SELECT id FROM studies WHERE prompt = ? AND axes = ?", (study.prompt, axes)).fetchone()
+        query = "INSERT INTO studies (created, prompt, axes) VALUES (?, ?, ?)"
+        number = int(known["id"] if known else connection.execute(query, (now, study.prompt, axes)).lastrowid)
+        query = "INSERT OR REPLACE INTO members (study, task, place) VALUES (?, ?, ?)"
+        connection.executemany(query, [(number, *member) for member in members])
+        return number
+
+    return await session.ledger.run(work)
+
+
+class _Recording:
+    """What of a job is new: brought to its gateways where it holds pictures of this machine, and written into the ledger."""
+
+    def __init__(
+        self, job: Job, session: Session, settings: Settings, preview: int | None, marks: Sequence[str], found: Found | None
+    ) -> None:
+        self.job, self.session, self.settings, self.preview, self.marks = job, session, settings, preview, marks
+        self.missing = [position for position in range(len(marks)) if not (found and found.has(position))]
+        self.reuses = found is not None
+
+    async def add(self) -> dict[int, int]:
+        """Record it and make its deliveries; returns the ledger's row of each new position."""
+        entries = [entry for entry in self._entries() if entry.positions]
+        if not entries:
+            return {}
+        allow = budget.guard(map(_priced, entries), self.session.ledger, self.settings.get("unknown_price"))
+        if any(entry.wish.plan.uploads for entry in entries):
+            await self.session.ledger.run(allow, writes=False)  # no picture leaves this machine for what is then refused
+        addresses = await self._bring(entries)
+        earlier = {} if self.reuses else await self.session.ledger.latest_alike(self.marks)
+        jobs = [self._new_job(entry, addresses) for entry in entries]
+        recorded = await self.session.ledger.add(jobs, allow=allow)
+        self.job.id = recorded[0][0]
+        rows: dict[int, int] = {}
+        for entry, new, (number, tasks) in zip(entries, jobs, recorded, strict=True):
+            self.job.deliveries += await self._deliveries(entry, new, number, tasks, earlier)
+            rows |= dict(zip(entry.positions, tasks, strict=True))
+        return rows
+
+    def _entries(self) -> Iterator[_Entry]:
+        missing, first = set(self.missing), 0
+        for wish in self.job.wishes:
+            count = len(wish.plan.calls)
+            yield _Entry(wish, first, tuple(position for position in range(first, first + count) if position in missing))
+            first += count
+
+    async def _bring(self, entries: Sequence[_Entry]) -> dict[tuple[str, str], str]:
+        """Return the address of each picture of this machine, by (gateway's address, placeholder)."""
+        wanted: dict[str, tuple[Gateway, dict[str, LocalPicture]]] = {}
+        for entry in entries:
+            gateway = entry.wish.gateway
+            pictures = wanted.setdefault(gateway.base_url, (gateway, {}))[1]
+            pictures |= {picture.placeholder: picture for picture in entry.wish.plan.uploads}
+        addresses: dict[tuple[str, str], str] = {}
+        for base_url, (gateway, pictures) in wanted.items():
+            if pictures:
+                from imagegen_magic.engine import uploads
+
+                brought = await uploads.bring(self.session, gateway, list(pictures.values()), self.settings)
+                addresses |= {(base_url, placeholder): address for placeholder, address in brought.items()}
+        return addresses
+
+    def _new_job(self, entry: _Entry, addresses: Mapping[tuple[str, str], str]) -> NewJob:
+        wish, plan = entry.wish, entry.wish.plan
+        known = {picture.placeholder: addresses[wish.gateway.base_url, picture.placeholder] for picture in plan.uploads}
+        return NewJob(
+            provider=plan.provider,
+            dialect=wish.gateway.provider.dialect or plan.provider,
+            base_url=wish.gateway.base_url,
+            sandbox=wish.gateway.sandbox,
+            model=plan.model.name,
+            quality=plan.tier[0],
+            tier=plan.tier[1],
+            asked=wish.request.asked(),
+            resolved=_with_addresses(plan.request, known).asked(),
+            expected={
+                "pixels": [list(pair) for pair in plan.pixels],
+                "mime_type": plan.mime_type,
+                "alpha": plan.alpha,
+                "tasks": len(entry.positions),
+            },
+            price=_part(plan.price, len(entry.positions), len(plan.calls)),
+            save_dir=str(self.settings.save_dir),
+            name=self.settings.get("name"),
+            tasks=[self._new_task(entry, position, known) for position in entry.positions],
+            sources=list(_sources(wish.request)),
+        )
+
+    def _new_task(self, entry: _Entry, position: int, addresses: Mapping[str, str]) -> NewTask:
+        plan = entry.wish.plan
+        call, pictures = plan.calls[position - entry.first], plan.pictures[position - entry.first]
+        sent = {"method": call.method, "path": call.path, "json": _addressed(dict(call.json or {}), addresses)}
+        return NewTask(sent, pictures, f"{entry.token}-{position - entry.first}", self.marks[position])
+
+    async def _deliveries(
+        self, entry: _Entry, new: NewJob, number: int, rows: Sequence[int], earlier: Mapping[str, tuple[int, float]]
+    ) -> list[Delivery]:
+        job, history = self.job, await self.session.history(_kind(new), _megapixels(new.expected))
+        request = ImageRequest(**new.resolved)
+        order = _order(new, number, request, self.settings, self.preview, entry.token)
+        deliveries, first = [], 1
+        for position, row, task in zip(entry.positions, rows, new.tasks, strict=True):
+            own = Task(row, position, first, task.pictures, task.sent, task.idempotency_key)
+            known = replace(order, tasks=job.tasks, earlier=earlier.get(task.fingerprint), uploads=entry.wish.plan.uploads)
+            deliveries.append(Delivery(self.session, entry.wish.gateway, known, own, history, job.tell, job.hopeless))
+            first += task.pictures
+        return deliveries
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One request with the positions of those of its tasks that are to be submitted; `first` is the position of its first task."""
+
+    wish: Wish
+    first: int
+    positions: tuple[int, ...]
+    token: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "token", secrets.token_hex(8))
+
+
+def _priced(entry: _Entry) -> tuple[Cost, int]:
+    """Return what a request counts as in a budget: its price, and its number of pictures."""
+    plan, tasks = entry.wish.plan, len(entry.positions)
+    price = FREE if entry.wish.gateway.sandbox else _part(plan.price, tasks, len(plan.calls))
+    return price, sum(plan.pictures[position - entry.first] for position in entry.positions)
+
+
+def _part(price: Cost, tasks: int, of: int) -> Cost:
+    return price if price.amount is None or tasks == of else replace(price, amount=price.amount * tasks / of)
+
+
+def _addressed(value: Any, addresses: Mapping[str, str]) -> Any:
+    """Return a call's JSON with an address for each placeholder."""
+    if isinstance(value, str):
+        return addresses.get(value, value)
+    if isinstance(value, Mapping):
+        return {name: _addressed(each, addresses) for name, each in value.items()}
+    return [_addressed(each, addresses) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _with_addresses(request: ImageRequest, addresses: Mapping[str, str]) -> ImageRequest:
+    return replace(request, references=tuple(_addressed(request.references, addresses)), mask=_addressed(request.mask, addresses))
+
+
+def _sources(request: ImageRequest) -> Iterator[NewSource]:
+    """Yield what a request is made with: its references in their order, then its mask."""
+    masks = () if request.mask is None else (request.mask,)
+    for role, pictures in (("reference", request.references), ("mask", masks)):
+        for picture in pictures:
+            if isinstance(picture, LocalPicture):
+                yield NewSource(role, picture.name, picture.picture or None, picture.sha256)
+            else:
+                yield NewSource(role, picture)
+
+
+def _kind(job: NewJob | TaskRow) -> Kind:
+    return job.provider, job.sandbox, job.model, job.quality, job.tier
+
+
+def _order(new: NewJob, job: int, request: ImageRequest, settings: Settings, preview: int | None, short: str) -> Order:
+    return Order(
+        job=job,
+        request=request,
+        asked=new.asked,
+        model=new.model,
+        expected=new.expected,
+        size_asked=request.size or "",
+        price=new.price.share(len(new.tasks)),
+        save_dir=Path(new.save_dir),
+        stem=files.stem(request.prompt, short[:4], new.name),
+        tasks=len(new.tasks),
+        timeout=settings.get("timeout"),
+        submits_at_once=settings.get("submits_at_once"),
+        submit_timeout=settings.get("submit_timeout"),
+        preview_edge=preview,
+        protected=_protected(new.sources),
+    )
+
+
+def _protected(sources: Sequence[NewSource]) -> tuple[str, str] | None:
+    """Return the contents (SHA-256) of the first reference and the mask, where both are on this machine."""
+    first = next((source.sha256 for source in sources if source.role == "reference"), None)
+    mask = next((source.sha256 for source in sources if source.role == "mask"), None)
+    return (first, mask) if first and mask else None
+
+
+def _megapixels(expected: Any) -> float:
+    pixels = expected.get("pixels")
+    return float(pixels[0][0] * pixels[0][1]) / 1e6 if pixels else 1.0
+
+
+async def take_up(
+    job: Job, rows: Sequence[TaskRow], settings: Settings, elsewhere: Path | None = None, *, preview: int | None = None
+) -> None:
+    """Give a job the deliveries of tasks that were submitted before; their pictures go where they were asked to go, or `elsewhere`."""
+    session = session_of(settings)
+    for folder in {Path(row.save_dir) for row in rows}:
+        await asyncio.to_thread(files.sweep, folder)
+    for position, row in enumerate(rows):
+        if delivery := await taken_up(job, row, position, session, settings, elsewhere, preview=preview, tasks=len(rows)):
+            job.deliveries.append(delivery)
+
+
+async def taken_up(
+    job: Job,
+    row: TaskRow,
+    position: int,
+    session: Session,
+    settings: Settings,
+    elsewhere: Path | None = None,
+    *,
+    preview: int | None = None,
+    tasks: int = 0,
+) -> Delivery | None:
+    """Return the delivery of a task of ours that was submitted before, None where its gateway cannot be asked: the job knows why."""
+    try:
+        gateway = _same_gateway(row, settings)
+    except ImageGenError as error:
+        await session.ledger.release([row.row], str(error))
+        job.errors.append(error)
+        return None
+    history = await session.history(_kind(row), _megapixels(row.expected))
+    order = _order_again(row, tasks or job.tasks, settings, elsewhere or Path(row.save_dir), preview)
+    order = replace(order, protected=_protected(await session.ledger.sources(row.job)))
+    return Delivery(session, gateway, order, _task_again(row, position), history, job.tell)
+
+
+def _same_gateway(row: TaskRow, settings: Settings) -> Gateway:
+    """Return the gateway that a task was submitted to; another address of the same name does not know it."""
+    gateway = at(registry.get_provider(row.provider, settings.look_alikes), settings, sandbox=row.sandbox)
+    if not row.sandbox and gateway.base_url != row.base_url:
+        raise NotFound(
+            f"Task {row.task_id} was submitted to {row.base_url}, and {row.provider} is now at {gateway.base_url}",
+            whose="you",
+            charged="yes",
+            next_step=f"set {row.provider.upper().replace('-', '_')}_BASE_URL back, then %imagegen resume",
+        )
+    return gateway
+
+
+def _order_again(row: TaskRow, tasks: int, settings: Settings, save_dir: Path, preview: int | None) -> Order:
+    request = ImageRequest(**row.resolved)
+    return Order(
+        job=row.job,
+        request=request,
+        asked=MappingProxyType(dict(row.asked)),
+        model=row.model,
+        expected=row.expected,
+        size_asked=request.size or "",
+        price=row.price.share(row.expected.get("tasks", 1)),
+        save_dir=save_dir,
+        stem=files.stem(request.prompt, row.idempotency_key[:4], row.name),
+        tasks=tasks,
+        timeout=settings.get("timeout"),
+        preview_edge=preview,
+    )
+
+
+def _task_again(row: TaskRow, position: int) -> Task:
+    return Task(
+        row=row.row,
+        position=position,
+        first=row.first + 1,
+        pictures=row.count,
+        sent=row.sent,
+        idempotency_key=row.idempotency_key,
+        task_id=row.task_id or "",
+        submitted=row.submitted_at or row.created,
+        cost=row.cost,
+        seconds=row.seconds,
+        addresses={picture.id: picture.url for picture in row.pictures if not picture.path},
+        numbers={picture.id: picture.position for picture in row.pictures},
+        resumed=True,
+    )

@@ -1,0 +1,243 @@
+"""Which way a picture of this machine has to a gateway, which addresses a gateway can fetch, and what to say where it cannot.
+
+A key goes where the gateway itself says that its own files go, and nothing is put on any other host unless the person named a function
+that does.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from calendar import timegm
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from imagegen_magic.engine import gateways
+from imagegen_magic.engine.gateways import Gateway
+from imagegen_magic.engine.session import ledger_of
+from imagegen_magic.engine.settings import Settings
+from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.providers import addresses
+from imagegen_magic.providers.base import Plan, UploadCall
+from imagegen_magic.providers.options import shown
+from imagegen_magic.request import LocalPicture
+
+MARGIN = 900.0  # seconds that an address must still live, so that a task that waits for its turn finds it
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a picture gets where a gateway can fetch it: by the gateway's own upload at `url`, or by a function of the person's.
+
+    `host` is what the ledger calls the place; `key_hosts` are set where the key goes to another host than the base URL's.
+    """
+
+    host: str
+    url: str = ""
+    call: UploadCall | None = None
+    key_hosts: tuple[str, ...] = ()
+    uploader: str = ""
+
+
+def check(plan: Plan, gateway: Gateway, settings: Settings) -> None:
+    """Refuse what can be known to fail: an address that this gateway cannot fetch, one that has expired, a picture with no way there.
+
+    Also a mask that does not fit its picture. Raises UnsupportedOption. Only the gateway's provider, address and `sandbox` are looked at.
+    """
+    said = [("references", each) for each in plan.request.references] + [("mask", plan.request.mask)]
+    for option, address in said:
+        if isinstance(address, str) and not address.startswith("upload:"):
+            _check_address(option, address, gateway, settings)
+    for picture in plan.uploads:
+        if not own_address(picture, gateway):
+            find_way(gateway, picture, settings)
+    _check_mask(plan)
+
+
+def outlook(plan: Plan, gateway: Gateway, settings: Settings) -> list[str]:
+    """Return a line for each picture of this machine: what it is, and where it will be for how long. Raises like `check`."""
+    check(plan, gateway, settings)
+    return [f"{_described(picture)}: {_future(picture, gateway, settings)}" for picture in plan.uploads]
+
+
+def find_way(gateway: Gateway, picture: LocalPicture, settings: Settings) -> Way:
+    """Return how this picture gets to the gateway; raises UnsupportedOption where there is no way."""
+    provider, uploader = gateway.provider, settings.get("uploader")
+    if provider.upload is not None:
+        call = provider.upload_call(picture)
+        if url := _door(gateway, call.address):
+            return Way(_host(url), url, call, () if _same_origin(url, gateway.base_url) else provider.key_hosts)
+    if uploader and not gateway.sandbox:
+        return Way(f"uploader {uploader}", uploader=uploader)
+    raise _no_way(gateway, picture, settings)
+
+
+def _door(gateway: Gateway, address: str) -> str:
+    """Return where an upload goes, "" where the key must not go there.
+
+    Another host than the base URL's gets the key only where the gateway names that host as its own, and the base URL is its own too:
+    whoever moved the base URL moved the key with it. On this machine and in the sandbox uploads go where everything else goes.
+    """
+    base = gateway.base_url.rstrip("/")
+    if address.startswith("/"):
+        return base + address
+    if _is_here(gateway):
+        return base + urlsplit(address).path
+    parts = addresses.split(address)
+    named = parts is not None and parts.scheme == "https" and (parts.hostname or "") in gateway.provider.key_hosts
+    return address if named and _same_origin(base, gateway.provider.base_url) else ""
+
+
+def _no_way(gateway: Gateway, picture: LocalPicture, settings: Settings) -> UnsupportedOption:
+    provider = gateway.provider
+    what = f"{provider.title} takes no files, only addresses that it can fetch, and {picture.name} is on this machine"
+    if provider.upload is not None:
+        what = (
+            f"{provider.title} takes files at {provider.upload.where}, and your key does not go there while its base URL is "
+            f"{gateway.base_url}"
+        )
+    if gateway.sandbox:
+        step = "nothing leaves this machine in the sandbox, so no uploader is called"
+    else:
+        config = '%config ImageGenMagics.uploader = "package:function"'
+        step = f"name a function of yours that puts a file where the gateway can fetch it, {config} with (path) -> address"
+    able = ", ".join(sorted(one.name for one in gateways.known(settings) if one.upload and one.name != provider.name))
+    step += f"; or give an https address, or an earlier result whose address still lives, or choose a gateway that takes files ({able})"
+    return UnsupportedOption(what, option="references", value=picture.name, next_step=step)
+
+
+def _is_here(gateway: Gateway) -> bool:
+    return gateway.sandbox or addresses.is_loopback(urlsplit(gateway.base_url).hostname or "")
+
+
+def _same_origin(one: str, other: str) -> bool:
+    return _origin(one) == _origin(other)
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def own_address(picture: LocalPicture, gateway: Gateway, gone: Iterable[str] = ()) -> str:
+    """Return the address that a picture came with, where it lives and this gateway can fetch it, else ""."""
+    lives = picture.expires_at is None or picture.expires_at > time.time() + MARGIN
+    return picture.url if picture.url and lives and picture.url not in gone and fetchable(picture.url, gateway) else ""
+
+
+def fetchable(url: str, gateway: Gateway) -> bool:
+    """Say whether this gateway can fetch an address: one on the public internet, or beside a gateway that is on this machine."""
+    parts = addresses.split(url)
+    if parts is None or parts.scheme not in ("http", "https"):
+        return False
+    if _is_here(gateway) and _same_origin(url, gateway.base_url):
+        return True
+    # the sandbox in this process fetches nothing from elsewhere
+    return not gateway.sandbox and parts.scheme == "https" and addresses.is_public(parts.hostname or "")
+
+
+def _check_address(option: str, address: str, gateway: Gateway, settings: Settings) -> None:
+    """Refuse an address on this machine that the gateway is not on, and one whose time is over."""
+    parts, title = urlsplit(address), gateway.provider.title
+    host, give = parts.hostname or "", "give the picture itself (a file, a variable, @17), which is then uploaded"
+    if addresses.is_sandbox(host) and not gateway.sandbox:
+        what = f"{title} cannot fetch {shown(address)}: that picture is in the sandbox, which no network knows"
+        raise UnsupportedOption(what, option=option, value=address, next_step=give)
+    if addresses.is_loopback(host) and not _is_here(gateway):
+        what = f"{title} cannot fetch {shown(address)}: {host} is this machine, which it cannot reach"
+        raise UnsupportedOption(what, option=option, value=address, next_step=give)
+    end = _end_in(address) or _end_in_ledger(address, settings)
+    if end is not None and end < time.time():
+        what = f"{title} cannot fetch {shown(address)}: it expired at {_clock(end)}"
+        raise UnsupportedOption(what, option=option, value=address, next_step=give)
+
+
+def _end_in(address: str) -> float | None:
+    """Return when a signed address says that it ends (epoch seconds), as the common storage services write it; None where it does not."""
+    said = {key.lower(): value for key, value in parse_qsl(urlsplit(address).query)}
+    if re.fullmatch(r"1\d{9}(\.\d+)?", told := said.get("expires", "")):
+        return float(told)
+    for maker in ("amz", "goog", "tos"):
+        begin, seconds = said.get(f"x-{maker}-date", ""), said.get(f"x-{maker}-expires", "")
+        if re.fullmatch(r"\d{8}T\d{6}Z", begin) and seconds.isascii() and seconds.isdigit():
+            try:
+                return timegm(time.strptime(begin, "%Y%m%dT%H%M%SZ")) + float(seconds[:9])
+            except ValueError:
+                return None
+    return None
+
+
+def _end_in_ledger(address: str, settings: Settings) -> float | None:
+    known = " UNION ALL ".join(f"SELECT expires_at FROM {table} WHERE url = {_quoted(address)}" for table in ("uploads", "pictures"))
+    ends = [end for (end,) in _peek(settings, known) if end]
+    return max(map(seconds_of, ends), default=None)
+
+
+def _check_mask(plan: Plan) -> None:
+    by_placeholder = {picture.placeholder: picture for picture in plan.uploads}
+    mask = by_placeholder.get(str(plan.request.mask))
+    if mask is None or not plan.request.references:
+        return
+    from imagegen_magic.pictures.masks import check_mask
+
+    first = by_placeholder.get(str(plan.request.references[0]))
+    check_mask(mask, first or mask)  # beside an address nothing is known of its pixels, but a mask must be one all the same
+
+
+def _described(picture: LocalPicture) -> str:
+    kind = {"image/jpeg": "JPEG", "image/webp": "WebP"}.get(picture.mime_type, picture.mime_type.rpartition("/")[2].upper())
+    facts = ", ".join((kind, f"{picture.width}×{picture.height}", weight(picture), *picture.notes))
+    return f"{picture.name} ({facts})"
+
+
+def weight(picture: LocalPicture) -> str:
+    """Return how many bytes a picture has, in words."""
+    size = len(picture.data)
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{max(1, round(size / 1e3))} kB"
+
+
+def _future(picture: LocalPicture, gateway: Gateway, settings: Settings) -> str:
+    if own := own_address(picture, gateway):
+        until = f" until {_clock(picture.expires_at)}" if picture.expires_at else ""
+        return f"at {_called(_host(own))} already{until}, not uploaded"
+    way = find_way(gateway, picture, settings)
+    row = _peek(settings, f"SELECT url, expires_at FROM uploads WHERE sha256 = {_quoted(picture.sha256)} AND host = {_quoted(way.host)}")
+    if row and lives(row[0][1]) and fetchable(row[0][0], gateway):
+        return f"at {_called(_host(row[0][0]))} already until {_clock(seconds_of(row[0][1]))}, not uploaded again"
+    if way.call is None:
+        return f"your uploader {way.uploader} will put it at an address"
+    lifetime = gateway.provider.upload.lifetime if gateway.provider.upload else 0.0
+    return f"will be uploaded to {_called(way.host)}, where it lives for {lifetime / 3600:.0f} hours"
+
+
+def _called(host: str) -> str:
+    return "the sandbox in this process" if addresses.is_sandbox(host) else host
+
+
+def _clock(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
+
+
+def _peek(settings: Settings, query: str) -> list[tuple[Any, ...]]:
+    return ledger_of(settings)._database.peek(query)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''").replace("\0", "") + "'"
+
+
+def lives(end: str | None) -> bool:
+    """Say whether an address of the ledger lives long enough to be used once more."""
+    return end is not None and seconds_of(end) > time.time() + MARGIN
+
+
+def seconds_of(text: str) -> float:
+    """Read a time as the ledger writes it, in epoch seconds."""
+    return datetime.fromisoformat(text).timestamp()

@@ -1,0 +1,184 @@
+"""Following a sweep in a cell: one bar with counts, a grid that fills, and at the end one labelled picture with a table."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imagegen_magic.engine.job import counted
+from imagegen_magic.notebook import bar, display, progress
+from imagegen_magic.notebook.board import Board
+from imagegen_magic.notebook.display import Bundle, Canvas
+from imagegen_magic.notebook.live import Plain, Silent, Widget, thumbnail
+from imagegen_magic.notebook.mosaic import STYLE, Mosaic
+from imagegen_magic.notebook.progress import View
+from imagegen_magic.notebook.tables import Cell, Table, shortened
+from imagegen_magic.result import GeneratedImage
+from imagegen_magic.studies.results import SweepResult, gathered
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from imagegen_magic.engine.job import Job
+
+_EDGES = ((24, 384), (100, 264), (400, 140))  # at most so many pictures -> px of the copies that the grid is drawn from
+_SMALLEST = 84
+_LIVE_EDGE, _LIVE_BYTES = 96, 2_000
+_AT_ONCE = 12  # thumbnails made between two drawings
+_TABLE_PICTURES = 40  # rows of the final table with a thumbnail
+_TABLE_ROWS = 100
+PREVIEW_WIDTH = 1600  # px of the final picture
+_WIDEST = 1000  # CSS pixels of the final picture
+_SLOTS = 4  # outputs that the end needs
+_ERRORS = 8  # groups of errors that are told
+_PROMPT = 160  # characters of a prompt in the final table
+
+
+def edge(pictures: int) -> int:
+    """Return the longest edge of the copies of so many pictures, in pixels, from which their grid is drawn."""
+    return next((edge for most, edge in _EDGES if pictures <= most), _SMALLEST)
+
+
+class SweepWidget(Widget):
+    """One bar for all, the grid beneath it, and a Cancel button."""
+
+    interval = 0.25
+
+    def __init__(self, canvas: Canvas, title: str, mosaic: Mosaic) -> None:
+        super().__init__(canvas, title, pixels=(1, 1), pictures=(1,) * mosaic.tasks)
+        self._mosaic = mosaic
+
+    def _html(self, board: Board, now: float) -> list[str]:
+        return [STYLE + bar.total_html(board, now), *self._mosaic.rows(board, self._thumbnails)]
+
+    async def _draw_thumbnails(self, board: Board) -> None:
+        """Make some of the thumbnails that are still to be made, so that the bar goes on."""
+        if not self._mosaic.pictures:
+            return
+        fresh = [row.images[0] for task, row in enumerate(board.rows) if row.images and task not in self._thumbnails]
+        for image in fresh[:_AT_ONCE]:
+            self._thumbnails[image.task] = [await asyncio.to_thread(_small, image)]
+
+
+def _small(image: GeneratedImage) -> str:
+    return thumbnail(image, edge=_LIVE_EDGE, limit=_LIVE_BYTES)
+
+
+class SweepView(View):
+    """What one cell shows of one sweep."""
+
+    def __init__(
+        self, job: Job, live: Silent, axes: Mapping[str, Sequence[str]], *, background: bool = False, width: int | None = None
+    ) -> None:
+        super().__init__(job, live, background=background)
+        self._width = width or PREVIEW_WIDTH
+        self._board = Board(job.tasks, time.time())
+        self._axes = axes
+
+    def _slots(self) -> int:
+        return _SLOTS if self._background else 1
+
+    async def _outputs(self) -> AsyncIterator[Bundle]:
+        result = self._job.generation
+        if not isinstance(result, SweepResult):
+            for words in await self._errors() if self._background else [self._nothing()]:
+                yield display.line(words, stands_out=self._background)
+            return
+        copies = {image.id: image.preview.data for image in self._board.images if image.preview}
+        yield await asyncio.to_thread(grid_bundle, result, copies, self._width)
+        yield await asyncio.to_thread(table_bundle, result, copies)
+        if errors := list(self._grouped(result)):
+            yield display.joined(display.line(words, stands_out=True) for words in errors)
+
+    def _grouped(self, result: SweepResult) -> Iterator[str]:
+        """Yield what went wrong, each thing once, with the combinations that it happened to."""
+        groups: dict[str, list[int]] = {}
+        for task, row in enumerate(self._board.rows):
+            if row.progress and row.progress.error:
+                groups.setdefault(str(row.progress.error), []).append(task)
+        for error in result.errors:
+            groups.setdefault(str(error), [])
+        for number, (words, tasks) in enumerate(groups.items()):
+            if number == _ERRORS:
+                yield f"and {len(groups) - _ERRORS} other errors: .errors of the result has them all"
+                return
+            where = gathered((result.places[task] for task in tasks), self._axes) if tasks and self._axes else ""
+            several = f"{len(tasks)} of {len(result.places)}" if tasks else ""
+            yield ": ".join(filter(None, [several, where, words]))
+
+
+def grid_bundle(result: SweepResult, copies: Mapping[int, bytes], width: int = PREVIEW_WIDTH) -> Bundle:
+    """Return the labelled grid as one static picture of at most 300 kB, drawn from smaller copies where there are."""
+    sheet = result.sheet(pictures=copies)
+    small = sheet.preview(width)
+    wide = min(small.width, _WIDEST)
+    size = {"width": wide, "height": round(small.height * wide / small.width)}
+    return Bundle({small.mime_type: small.base64, "text/plain": shortened(sheet.alt, 400)}, {small.mime_type: size})
+
+
+def table_bundle(result: SweepResult, copies: Mapping[int, bytes] | None = None, folder: Path | None = None) -> Bundle:
+    """Return what is known of all pictures: one line, and beneath it, to be opened, a row for each with its thumbnail."""
+    words = summary(result)
+    rows = [_row(result, image, copies or {}, number) for number, image in enumerate(result.images[:_TABLE_ROWS])]
+    heads = ("", *result.axes, "made by", "pixels", "took", "cost", "file")
+    table = Table(heads, rows)
+    more = f"<div>and {len(result) - _TABLE_ROWS} more: .rows() of the result has them all</div>" if len(result) > _TABLE_ROWS else ""
+    style = "font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);line-height:1.5"
+    inside = f'<div style="overflow-x:auto">{table.html()}{more}</div>'
+    html = f'<details style="{style}"><summary style="cursor:pointer">{escape(words)}</summary>{inside}</details>'
+    return Bundle({"text/plain": f"{words}\n{_paths(result, folder or Path.cwd())}", "text/html": html}, {})
+
+
+def summary(result: SweepResult) -> str:
+    """Return a sweep in one line: how many pictures, how many were there already, their cost and time."""
+    of = len(result.places)
+    reused = sum(image.reused for image in result.images)
+    facts = [
+        counted(len(result), "picture"),
+        f"{of - len({image.task for image in result.images})} missing" if any(result.words) else "",
+        f"{counted(len(result.impossible), 'combination')} left out" if result.impossible else "",
+        f"{reused} reused, nothing spent on {'it' if reused == 1 else 'them'}" if reused else "",
+        ", ".join(map(str, result.costs)) if reused < len(result) else "",
+        display.duration(result.seconds),
+    ]
+    return " · ".join(fact for fact in facts if fact)
+
+
+def _row(result: SweepResult, image: GeneratedImage, copies: Mapping[int, bytes], number: int) -> list[str | Cell]:
+    picture = _thumbnail_of(image, copies) if number < _TABLE_PICTURES else ""
+    gateway = f"{image.provider} {image.model}" + (" (sandbox)" if image.sandbox else "")
+    return [
+        Cell(str(image.id), picture=picture, alt=shortened(image.request.prompt, _PROMPT)),
+        *(result.place(image).get(axis, "") for axis in result.axes),
+        gateway,
+        f"{image.width}×{image.height}",
+        "" if image.seconds is None else display.duration(image.seconds),
+        "reused, nothing spent" if image.reused else str(image.cost),
+        display.near(image.path),
+    ]
+
+
+def _thumbnail_of(image: GeneratedImage, copies: Mapping[int, bytes]) -> str:
+    return thumbnail(copies.get(image.id, image), edge=_LIVE_EDGE, limit=_LIVE_BYTES)
+
+
+def _paths(result: SweepResult, folder: Path) -> str:
+    names = [display.near(image.path, folder) for image in result.images[: progress.SHOWN]]
+    more = [f"and {len(result) - len(names)} more in {display.near(result.images[-1].path.parent, folder)}"]
+    return "\n".join(names + (more if len(result) > len(names) else []))
+
+
+def view(job: Job, shell: Any, axes: Mapping[str, Sequence[str]], *, background: bool = False, width: int | None = None) -> SweepView:
+    """Make the outputs of this cell for a sweep; as `progress.view`. `width` bounds the final picture, in pixels."""
+
+    def widget() -> Plain:
+        return SweepWidget(Canvas(shell), job.title, Mosaic(axes, job.places))
+
+    looking = SweepView(job, progress.choose(job, shell, background, widget), axes, background=background, width=width)
+    if background and shell is not None:
+        progress.settle_after_cells(shell, looking)
+    return looking

@@ -1,0 +1,224 @@
+"""`--sweep` and `--repeat` in a cell: what will happen is shown first, then asked about where it is much, then followed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import StdinNotImplementedError, UsageError
+from IPython.display import display
+
+from imagegen_magic.engine import loop
+from imagegen_magic.engine.job import counted
+from imagegen_magic.errors import ImageGenError, UnsupportedOption
+from imagegen_magic.notebook import cells, sweep_view
+from imagegen_magic.notebook.board import span
+from imagegen_magic.notebook.sources import named
+from imagegen_magic.notebook.tables import Note, Page, Table, pixels, shortened
+from imagegen_magic.studies import axes as sides
+from imagegen_magic.studies import sweep
+from imagegen_magic.studies.axes import Axis
+from imagegen_magic.studies.results import axes_words
+from imagegen_magic.studies.sweep import Outlook, SweepPlan
+
+if TYPE_CHECKING:
+    from imagegen_magic.engine.job import Job
+    from imagegen_magic.engine.settings import Settings
+    from imagegen_magic.notebook.magic import ImageGenMagics
+
+_DRY_ROWS = 40  # combinations that a dry run lists
+_REASONS = 8  # reasons for leaving out combinations that are told
+_OF_ALL = ("timeout", "save_dir", "name", "sandbox")
+_YES = ("y", "yes")
+
+
+def run(magics: ImageGenMagics, given: Mapping[str, Any], prompt: str) -> None:
+    """Do what a cell with --sweep or --repeat asks for; raises why it cannot, before anything is sent."""
+    settings = _settings(magics, given)
+    planned = _planned(magics, given, prompt, settings)
+    outlook = loop.run(sweep.outlook(planned, settings))
+    if given.get("dry_run"):
+        display(_dry_page(planned, outlook))
+        return
+    cells.tell_of_waiting(magics, settings)
+    display(Page(*(Note(words) for words in [headline(planned, outlook), *_left_out(planned)])))
+    _ask(outlook, settings, given)
+    job = sweep.begin(planned, settings, preview=sweep_view.edge(planned.pictures), title=_title(planned))
+    values = planned.study.axes
+
+    def looking(job: Job, shell: Any, *, background: bool = False) -> Any:
+        return sweep_view.view(job, shell, values, background=background, width=given.get("preview"))
+
+    if given.get("no_wait"):
+        cells.leave(magics, job, given.get("out"), looking=looking)
+    else:
+        keep_loop = bool(given.get("keep_loop") or settings.get("keep_loop"))
+        cells.follow(magics, job, given.get("out"), keep_loop=keep_loop, looking=looking)
+
+
+def _settings(magics: ImageGenMagics, given: Mapping[str, Any]) -> Settings:
+    said = {name: given[name] for name in _OF_ALL if name in given}
+    return magics.settings().replace("this cell", **said, reuse=False if given.get("fresh") else given.get("reuse"))
+
+
+def _planned(magics: ImageGenMagics, given: Mapping[str, Any], prompt: str, settings: Settings) -> SweepPlan:
+    variables = magics.shell.user_ns
+    axes = [_axis(name, text, variables, magics.folder) for name, text in given.get("sweep", ())]
+    plain = {name: value for name, value in given.items() if name != "vars"}
+    return sweep.plan(
+        cells.request_of(plain, prompt, variables, magics.folder),
+        axes,
+        settings=settings,
+        repeat=given.get("repeat", 1),
+        skip_impossible=bool(given.get("skip_impossible")),
+        provider=given.get("provider"),
+        variables=(lambda name: cells.variable(name, variables)) if given.get("vars") else None,
+        keys=not given.get("dry_run"),
+        fit=bool(given.get("fit")),
+    )
+
+
+def _axis(name: str, text: str, variables: Mapping[str, Any], folder: Path) -> Axis:
+    """Return an axis from what stands behind --sweep: its values, or the name of a variable that has them."""
+    listed, option = text.strip(), sides.named(name)
+    values: Sequence[Any] = sides.split(text)
+    if listed.startswith("@") and listed[1:].isidentifier():
+        values = _listed(option, listed[1:], variables)
+    elif option in ("references", "mask"):
+        values = [named(value, variables, folder, option=option) for value in values]
+    return sides.axis(option, values)
+
+
+def _listed(axis: str, name: str, variables: Mapping[str, Any]) -> list[Any]:
+    if name not in variables:
+        near = difflib.get_close_matches(name, [other for other in variables if not other.startswith("_")], n=1)
+        what = f"The axis {axis} names the variable {name}, which the notebook does not have"
+        raise UnsupportedOption(what, option=axis, value=name, nearest=near[0] if near else None, next_step="define it first")
+    found = variables[name]
+    if isinstance(found, str | bytes | Mapping):
+        kind = type(found).__name__
+        step = f"make {name} a list of values, or write them into the cell"
+        raise UnsupportedOption(
+            f"The variable {name} is a {kind}, and the axis {axis} needs a list", option=axis, value=name, next_step=step
+        )
+    try:
+        return list(found)
+    except TypeError:
+        step = f"make {name} a list of values"
+        raise UnsupportedOption(f"The variable {name} is no list", option=axis, value=name, next_step=step) from None
+
+
+def headline(planned: SweepPlan, outlook: Outlook) -> str:
+    """Return the plan in one line: how many pictures of which axes, what of it is there, what it costs, and how long one takes."""
+    facts = [_counts(planned), *_there(outlook)]
+    if outlook.new:
+        facts.append(price_words(outlook))
+        facts.append(_usual(outlook))
+    return " · ".join(facts)
+
+
+def _counts(planned: SweepPlan) -> str:
+    axes = axes_words(planned.study.axes)
+    each = f", {planned.repeat} of each" if planned.repeat > 1 and axes else ""
+    return counted(planned.pictures, "picture") + (f": {axes}{each}" if axes else "")
+
+
+def _there(outlook: Outlook) -> Iterator[str]:
+    if outlook.there:
+        yield f"{outlook.there} there already"
+    if outlook.waiting:
+        yield f"{outlook.waiting} sent before and not sent again"
+    if outlook.there or outlook.waiting:
+        yield f"{outlook.new} to make"
+
+
+def price_words(outlook: Outlook) -> str:
+    """Return what the new pictures cost, each currency by itself; what is not known is said to be unknown."""
+    told = [str(cost) for cost in outlook.price]
+    told += [f"{outlook.unknown} of unknown price"] if outlook.unknown and told else []
+    told += ["cost unknown"] if outlook.unknown and not told else []
+    told += [f"{outlook.free} free in the sandbox" if told else "the sandbox, nothing is charged"] if outlook.free else []
+    return " + ".join(told)
+
+
+def _usual(outlook: Outlook) -> str:
+    if outlook.usual is None:
+        return "usual time not known yet"
+    return f"usually {span(*outlook.usual)} each"
+
+
+def _title(planned: SweepPlan) -> str:
+    axes = axes_words(planned.study.axes)
+    return f"{counted(planned.pictures, 'picture')}" + (f" of {axes}" if axes else f": {shortened(planned.request.prompt)}")
+
+
+def _left_out(planned: SweepPlan) -> Iterator[str]:
+    if not planned.impossible:
+        return
+    told = sweep.reasons(planned.impossible, planned.study.axes)
+    yield f"Left out, as it cannot be done ({len(planned.impossible)} of {planned.combinations} combinations):"
+    yield from told[:_REASONS]
+    if len(told) > _REASONS:
+        yield f"and for {len(told) - _REASONS} further reasons"
+
+
+def _dry_page(planned: SweepPlan, outlook: Outlook) -> Page:
+    """Return the plan of a dry run: its line, at most 40 combinations, and what should be known of them."""
+    names = list(planned.study.axes)
+    each = planned.wishes[:: planned.repeat]
+    rows = [
+        [
+            *(wish.place[name] for name in names),
+            shortened(wish.plan.request.prompt, 80),
+            f"{wish.plan.provider} {wish.plan.model.name}" + (" (sandbox)" if wish.gateway.sandbox else ""),
+            pixels(wish.plan.pixels) or "the gateway decides",
+            str(wish.plan.price),
+        ]
+        for wish in each[:_DRY_ROWS]
+    ]
+    warnings = list(dict.fromkeys(warning for wish in each for warning in wish.plan.warnings))
+    more = [Note(f"and {len(each) - _DRY_ROWS} further combinations")] if len(each) > _DRY_ROWS else []
+    notes = [Note(words) for words in [*_left_out(planned), *warnings[:_REASONS]]]
+    lead = Note(f"The plan; nothing was sent and nothing is charged. {headline(planned, outlook)}")
+    return Page(lead, Table((*names, "prompt", "made by", "pixels", "price"), rows), *more, *notes)
+
+
+def _ask(outlook: Outlook, settings: Settings, given: Mapping[str, Any]) -> None:
+    """Ask before many pictures or much money; raises where the answer is no, or where nobody can be asked."""
+    why = list(_much(outlook, settings))
+    if given.get("yes") or not why:
+        return
+    told = " and ".join(why)
+    try:
+        answer = input(f"This is {told}. Make {'it' if outlook.new == 1 else 'them'}? [y/N] ")
+    except (StdinNotImplementedError, EOFError, OSError):
+        raise ImageGenError(
+            f"This is {told}, and nobody can be asked here, so nothing was sent",
+            whose="you",
+            charged="no",
+            next_step="add --yes if it is meant, or raise ask_above_pictures or ask_above_cost (%imagegen config)",
+        ) from None
+    except KeyboardInterrupt:
+        raise _declined() from None
+    if answer.strip().lower() not in _YES:
+        raise _declined()
+
+
+def _declined() -> UsageError:
+    return UsageError("Nothing was sent and nothing is charged: the answer was not yes.")
+
+
+def _much(outlook: Outlook, settings: Settings) -> Iterator[str]:
+    """Yield why this is to be asked about: the number of pictures, an amount, a price that cannot be known."""
+    if outlook.new > settings.get("ask_above_pictures"):
+        yield counted(outlook.new, "picture")
+    limit = settings.get("ask_above_cost")
+    yield from (str(cost) for cost in outlook.price if cost.amount is not None and cost.amount > limit)
+    if outlook.unknown:
+        counts = settings.get("unknown_price")
+        if counts is None:
+            yield f"{counted(outlook.unknown, 'picture')} whose price cannot be known"
+        elif counts * outlook.unknown > limit:
+            yield f"{counted(outlook.unknown, 'picture')} of unknown price, counted as {counts * outlook.unknown}"

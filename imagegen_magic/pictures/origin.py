@@ -1,0 +1,129 @@
+"""How a picture was made, as a record that may leave this machine: without paths, keys and the queries of signed addresses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+TOOL = "imagegen_magic"
+_MOST_STRING = 4_000  # characters of one option: a picture as a data address is not repeated
+
+_SECRET_NAME = re.compile(
+    r"(?:^|[_-])(?:api[_-]?key|key|token|secret|password|passwd|authorization|callback[_-]?url|webhook\w*)$|(?-i:[a-z](?:Key|Token|Secret)$)",
+    re.IGNORECASE,
+)
+_KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|gsk)[-_][\w-]{12,}|\b(?:key|api|token)[-_](?=[\w-]*\d)[\w-]{16,}|\beyJ[\w-]{8,}\.[\w.-]{8,}")
+_BEARER = re.compile(r"\b(bearer|authorization:|x-api-key:)\s*\S{8,}", re.IGNORECASE)
+_OPAQUE = re.compile(r"(?<![\w/.%-])(?<!upload:)(?=\w*\d)(?=\w*[A-Za-z])[A-Za-z0-9]{32,}(?![\w/-]|\.\w)")
+_ADDRESS = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
+_DATA_ADDRESS = re.compile(r"data:[\w/+.-]*[;,]", re.IGNORECASE)
+_PATH_START = re.compile(r"(?:file:|~|/|\\|\.{1,2}[/\\]|[A-Za-z]:[\\/])")
+_PATH_INSIDE = re.compile(r"(?:file:/+|(?<![\w:.~/\\])(?:~|\.{1,2})?[/\\]|\b[A-Za-z]:[\\/])(?:[^\s\"'<>|,;/\\]+[/\\])*(?=[^\s/\\])")
+_FILES = ("reference", "mask", "image", "file", "path", "dir", "folder")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How a picture was made: what was asked and sent (plain JSON values), of whom, when (`created`, ISO 8601), and by which tool.
+
+    `sha256` is the original's, in hexadecimal. `shortened` names the fields that did not fit and were cut or left out.
+    """
+
+    prompt: str = ""
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    sent: Mapping[str, Any] = field(default_factory=dict)
+    gateway: str = ""
+    model: str = ""
+    task_id: str = ""
+    created: str = ""
+    tool: str = TOOL
+    sha256: str = ""
+    shortened: tuple[str, ...] = ()
+
+    @classmethod
+    def of_sidecar(cls, sidecar: Mapping[str, Any]) -> Origin:
+        """Return what the JSON beside a saved picture tells."""
+
+        def text(*names: str) -> str:
+            return next((str(sidecar[name]) for name in names if sidecar.get(name)), "")
+
+        return cls(
+            prompt=text("prompt"),
+            asked=dict(sidecar.get("asked") or {}),
+            sent=dict(sidecar.get("sent") or {}),
+            gateway=text("gateway"),
+            model=text("model"),
+            task_id=text("task_id"),
+            created=text("submitted", "saved"),
+            tool=text("made_with") or TOOL,
+            sha256=text("sha256"),
+        )
+
+
+def scrubbed(origin: Origin, secrets: Iterable[str] = ()) -> Origin:
+    """Return the same without paths, keys, callback addresses and the queries of addresses; of a file only its name is left."""
+    known = [secret for secret in secrets if secret]
+    names = ("gateway", "model", "task_id", "created", "tool", "sha256")
+    plain: dict[str, Any] = {name: _clean(getattr(origin, name), known) for name in names}
+    return replace(
+        origin,
+        prompt=_without_keys(origin.prompt, known),
+        asked=_options(origin.asked, origin.prompt, known),
+        sent=_options(origin.sent, origin.prompt, known),
+        **plain,
+    )
+
+
+def _options(options: Mapping[str, Any], prompt: str, secrets: Iterable[str]) -> dict[str, Any]:
+    shown = _scrub(options, "", secrets)
+    if prompt and options.get("prompt") == prompt:
+        shown["prompt"] = _without_keys(prompt, secrets)
+    return dict(shown)
+
+
+def _scrub(value: Any, name: str, secrets: Iterable[str]) -> Any:
+    if isinstance(value, Mapping):
+        named = {str(key): each for key, each in value.items() if not _SECRET_NAME.search(str(key))}
+        return {_without_keys(key, secrets): _scrub(each, key, secrets) for key, each in named.items()}
+    if isinstance(value, list | tuple):
+        return [_scrub(each, name, secrets) for each in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return _scrubbed_text(str(value), name, secrets)
+
+
+def _scrubbed_text(text: str, name: str, secrets: Iterable[str]) -> str:
+    if _DATA_ADDRESS.match(text):
+        return text[: text.index(",") + 1 if "," in text[:100] else 30] + "…"
+    if _ADDRESS.fullmatch(text):
+        return _without_keys(_bare(text), secrets)
+    if _PATH_START.match(text) or any(word in name.lower() for word in _FILES):
+        text = re.split(r"[/\\]", text.rstrip("/\\"))[-1]
+    parts = _ADDRESS.split(text)
+    cleaned = [_OPAQUE.sub("[key]", _PATH_INSIDE.sub("", _without_keys(part, secrets))) for part in parts]
+    addresses = [_without_keys(_bare(found), secrets) for found in _ADDRESS.findall(text)] + [""]
+    whole = "".join(part + address for part, address in zip(cleaned, addresses, strict=True))
+    return whole if len(whole) <= _MOST_STRING else whole[:_MOST_STRING] + "…"
+
+
+def _bare(address: str) -> str:
+    """Return an address without name, password, query and fragment: signed addresses open what they name."""
+    try:
+        parts = urlsplit(address)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    except ValueError:
+        return ""
+
+
+def _without_keys(text: str, secrets: Iterable[str]) -> str:
+    text = _clean(text, secrets)
+    return _BEARER.sub("[key]", _KEY_LIKE.sub("[key]", text))
+
+
+def _clean(text: str, secrets: Iterable[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "[key]")
+    return text

@@ -1,0 +1,48 @@
+"""What the sandbox makes of references and a mask: painted inside the mask alone, or a new picture through which the old ones show."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+
+from PIL import Image, ImageChops
+
+_SHOWN = 0.5  # how much of a reference shows through a new picture
+
+Painter = Callable[[int, int], Image.Image]
+"""Paints a new picture of so many pixels."""
+
+
+def opened(content: bytes) -> Image.Image:
+    """Return a picture's pixels in RGB, or in RGBA where something of it can be transparent."""
+    with Image.open(io.BytesIO(content)) as image:
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def inpainted(reference: Image.Image, mask: Image.Image, size: tuple[int, int], paint: Painter) -> Image.Image:
+    """Return the reference, stretched to `size`, newly painted where the mask is transparent; all else keeps its very pixels."""
+    base = _stretched(reference, size)
+    keep = _stretched(mask.convert("RGBA").getchannel("A"), size)
+    box = ImageChops.invert(keep).getbbox()
+    if box is None:
+        return base
+    fresh = base.copy()
+    fresh.paste(paint(box[2] - box[0], box[3] - box[1]).convert(base.mode), box)
+    return Image.composite(base, fresh, keep)
+
+
+def blended(references: Sequence[Image.Image], drawn: Image.Image) -> Image.Image:
+    """Return a new picture through which the references show, side by side."""
+    sheet, count = Image.new("RGB", drawn.size), len(references)
+    for number, reference in enumerate(references):
+        left, right = drawn.width * number // count, drawn.width * (number + 1) // count
+        if right > left:
+            sheet.paste(_stretched(reference.convert("RGB"), (right - left, drawn.height)), (left, 0))
+    mixed = Image.blend(drawn.convert("RGB"), sheet, _SHOWN)
+    if drawn.mode == "RGBA":
+        mixed.putalpha(drawn.getchannel("A"))
+    return mixed
+
+
+def _stretched(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)

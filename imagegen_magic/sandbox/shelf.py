@@ -1,0 +1,114 @@
+"""The files that people bring to the sandbox: the form they come in, where they stand, and what they are."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import time
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+_KEPT_DAYS = 8
+_NAME = re.compile(r"[0-9a-f]{64}\.(jpg|png|webp|gif)")
+_SUFFIX = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif"}
+_TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif"}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a multipart form: its file name, "" for a plain field, and its bytes."""
+
+    file_name: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An uploaded picture: the name it stands under, its MIME type, its pixels, and whether it can say what is transparent."""
+
+    name: str
+    mime_type: str
+    width: int
+    height: int
+    alpha: bool
+
+
+def form(body: bytes, content_type: str) -> dict[str, Part]:
+    """Return the parts of a multipart form by name; none where it is no such form."""
+    boundary = re.search(r'boundary="?([^";,]+)"?', content_type)
+    if boundary is None or not content_type.lower().startswith("multipart/form-data"):
+        return {}
+    pieces = (b"\r\n" + body).split(b"\r\n--" + boundary[1].encode())
+    return dict(named for piece in pieces[1:-1] if (named := _part(piece)))
+
+
+def _part(piece: bytes) -> tuple[str, Part] | None:
+    head, _, content = piece.removeprefix(b"\r\n").partition(b"\r\n\r\n")
+    said = dict(re.findall(r'\b(name|filename)="([^"]*)"', head.decode("utf-8", "replace")))
+    return (said["name"], Part(said.get("filename", ""), content)) if "name" in said else None
+
+
+def mime_type(name: str) -> str:
+    """Return the MIME type of a file by the name it stands under."""
+    return _TYPES[name.rpartition(".")[2]]
+
+
+class Shelf:
+    """Uploaded pictures by content, in memory, or in the folder `uploads` of a home, where they outlive the process."""
+
+    def __init__(self, home: Path | None = None) -> None:
+        self._folder = home / "uploads" if home is not None else None
+        self._held: dict[str, bytes] = {}
+
+    def put(self, content: bytes) -> Kept | None:
+        """Keep a picture; None where these bytes are none of a kind that people upload."""
+        facts = _facts(content)
+        if facts is None:
+            return None
+        kind, width, height, alpha = facts
+        name = f"{hashlib.sha256(content).hexdigest()}.{_SUFFIX[kind]}"
+        if self._folder is None:
+            self._held[name] = content
+        else:
+            self._write(self._folder, name, content)
+        return Kept(name, mime_type(name), width, height, alpha)
+
+    def get(self, name: str) -> bytes | None:
+        """Return the bytes that stand under a name, None where there are none."""
+        if not _NAME.fullmatch(name):
+            return None
+        if self._folder is None:
+            return self._held.get(name)
+        with suppress(FileNotFoundError):
+            return (self._folder / name).read_bytes()
+        return None
+
+    def facts(self, name: str) -> Kept | None:
+        """Return what stands under a name, None where there is nothing."""
+        content = self.get(name)
+        facts = _facts(content) if content is not None else None
+        return None if facts is None else Kept(name, mime_type(name), *facts[1:])
+
+    def _write(self, folder: Path, name: str, content: bytes) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f".{name}.{os.urandom(4).hex()}.part"
+        part.write_bytes(content)
+        os.replace(part, folder / name)
+        for path in folder.iterdir():
+            with suppress(OSError):  # another process was faster
+                if path.stat().st_mtime < time.time() - _KEPT_DAYS * 86_400:
+                    path.unlink()
+
+
+def _facts(content: bytes) -> tuple[str, int, int, bool] | None:
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content), formats=tuple(_SUFFIX)) as image:
+            return str(image.format), image.width, image.height, image.has_transparency_data
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None

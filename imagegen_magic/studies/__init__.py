@@ -1,0 +1,1 @@
+"""What a researcher does with many results: sweeps, comparing, voting, history, money, export; knows no notebook."""

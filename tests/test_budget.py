@@ -1,0 +1,395 @@
+"""A budget is kept: what would pass it is refused before anything is sent, also where several kernels ask at once."""
+
+import contextlib
+import json
+import multiprocessing
+import sqlite3
+import time
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from IPython.core.error import UsageError
+from servers import sandbox_server
+from shells import a_shell
+
+from imagegen_magic import ImageRequest, generate, run
+from imagegen_magic.engine import budget, generation, loop
+from imagegen_magic.engine.ledger import Ledger, NewJob, NewTask, iso
+from imagegen_magic.engine.settings import load
+from imagegen_magic.errors import BudgetExceeded, ContentRejected, ImageGenError, TaskFailed
+from imagegen_magic.result import Cost
+
+CENT = Decimal("0.01")
+
+
+def usd(amount, kind="estimated", **more):
+    """Return so many dollars."""
+    return Cost(Decimal(str(amount)), "USD", kind, **more)
+
+
+def new_job(price, tasks=1, *, sandbox=False, pictures=1):
+    """Return a request with that price as a whole."""
+    asked = {"prompt": "a fox"}
+    sent = {"method": "POST", "path": "/", "json": {}}
+    return NewJob(
+        "apimart", "apimart", "https://example.org", sandbox, "m", "low", "1k", asked, asked, {"tasks": tasks}, price, "imagegen", None,
+        [NewTask(sent, pictures, f"key-{number}") for number in range(tasks)],
+    )  # fmt: skip
+
+
+def ask(price, *, pictures=1, unknown=None, book=None, **more):
+    """Record a request as the engine does; returns its tasks' rows. Raises BudgetExceeded."""
+    book = book or generation.ledger()
+    allow = budget.guard([(price, pictures)], book, unknown)
+    ((_, rows),) = loop.run(book.add([new_job(price, pictures=pictures, **more)], allow=allow))
+    return rows
+
+
+def put(amount, **more):
+    """Set a budget."""
+    loop.run(budget.put(generation.ledger(), Decimal(str(amount)), **more))
+
+
+def standing(unknown=None):
+    """Return the one budget's standing as (spent, reserved, left, unknown)."""
+    (found,) = loop.run(budget.standings(generation.ledger(), unknown))
+    return found.spent, found.reserved, found.left, found.unknown
+
+
+def mark(row, state, **columns):
+    """Say what became of a task."""
+    loop.run(generation.ledger().mark(row, state, **columns))
+
+
+def test_without_a_budget_everything_goes():
+    """Nobody set one, so nothing is refused, of whatever price."""
+    assert ask(usd(1_000_000))
+    assert ask(Cost())
+
+
+def test_what_would_pass_is_refused_and_what_fits_exactly_is_not():
+    """An amount may be used up to the last cent; nothing of a refused request is recorded."""
+    put(1)
+    ask(usd("0.60"))
+    ask(usd("0.40"))
+    with pytest.raises(BudgetExceeded) as refusal:
+        ask(usd("0.01"))
+    assert (refusal.value.limit, refusal.value.spent, refusal.value.reserved, refusal.value.asked) == (1, 0, 1, CENT)
+    assert len(loop.run(generation.ledger().tasks())) == 2
+
+
+def test_the_refusal_says_everything_a_person_needs():
+    """The budget, what is spent and reserved, what this would cost, whose move it is, that nothing was charged, and what to do."""
+    put(1, per="day")
+    (row,) = ask(usd("0.25"))
+    mark(row, "saved", cost=usd("0.20", "measured"))
+    ask(usd("0.50"))
+    with pytest.raises(BudgetExceeded) as refusal:
+        ask(usd("0.42"))
+    assert str(refusal.value) == (
+        "The budget of $1.00 a day would be passed: $0.20 spent, $0.50 reserved for what is in flight, and this request is to cost $0.42. "
+        "Your move, nothing was charged: ask for less, wait for what is in flight, or change the budget "
+        "(%imagegen budget AMOUNT --per day; %imagegen budget off lifts it)."
+    )
+
+
+def test_an_estimate_is_reserved_until_the_cost_is_known():
+    """Planned, being submitted, submitted and made without a measured cost count with the request's price; then with the cost itself."""
+    put(5)
+    (row,) = ask(usd("0.50"))
+    for state in ("planned", "submitting", "submitted", "made"):
+        mark(row, state)
+        assert standing() == (0, Decimal("0.50"), Decimal("4.50"), 0), state
+    mark(row, "made", cost=usd("0.30", "measured"))
+    assert standing() == (Decimal("0.30"), 0, Decimal("4.70"), 0)
+    mark(row, "saved")
+    assert standing() == (Decimal("0.30"), 0, Decimal("4.70"), 0)
+
+
+def test_each_task_reserves_its_share():
+    """A request of four tasks of which one is done: its cost, and three quarters of the price."""
+    put(5)
+    rows = ask(usd("0.40"), tasks=4)
+    mark(rows[0], "saved", cost=usd("0.08", "measured"))
+    assert standing() == (Decimal("0.08"), Decimal("0.30"), Decimal("4.62"), 0)
+
+
+def test_an_estimate_stays_what_is_counted_where_the_gateway_tells_no_cost():
+    """A saved picture whose cost is an estimate has been spent, at the estimate."""
+    put(5)
+    (row,) = ask(usd("0.50"))
+    mark(row, "saved", cost=usd("0.50"))
+    assert standing() == (Decimal("0.50"), 0, Decimal("4.50"), 0)
+
+
+def test_what_failed_counts_only_where_it_may_have_been_charged():
+    """A failure that was free gives back its share; one that may have been charged does not, nor does a submission of unknown fate."""
+    put(5)
+    rows = ask(usd("0.40"), tasks=4)
+    mark(rows[0], "failed", error=str(ContentRejected("it said: , it was charged: no")))
+    mark(rows[1], "failed", error=str(TaskFailed("it could not make it")))
+    mark(rows[2], "unknown", error="the process ended while this was being submitted")
+    mark(rows[3], "dropped")
+    assert standing() == (Decimal("0.20"), 0, Decimal("4.80"), 0)
+
+
+def test_a_gateways_words_cannot_make_a_failure_free():
+    """Only our own words about the charge are believed, not what a gateway writes into its error."""
+    put(5)
+    (row,) = ask(usd("0.50"))
+    mark(row, "failed", error=str(TaskFailed("It said: oops. Your move, nothing was charged: never mind")))
+    assert standing()[0] == Decimal("0.50")
+
+
+def test_an_unknown_price_is_refused_in_words():
+    """Nobody can say whether it keeps the budget; nothing is sent, and what to do stands there."""
+    put(5)
+    with pytest.raises(
+        BudgetExceeded, match=r"price of this request is not \(wholly\) known.*nothing was charged.*unknown_price = 0.20"
+    ) as refusal:
+        ask(Cost())
+    assert refusal.value.asked is None
+    with pytest.raises(BudgetExceeded, match="wholly"):
+        ask(usd("0.10", unknown=1))
+
+
+def test_an_unknown_price_counts_as_the_setting_says_for_each_picture():
+    """With `unknown_price` such a request is allowed, reserved and refused like any other."""
+    put(1)
+    ask(Cost(), pictures=2, unknown=Decimal("0.30"))
+    assert standing(Decimal("0.30")) == (0, Decimal("0.60"), Decimal("0.40"), 0)
+    ask(usd("0.05", unknown=1), unknown=Decimal("0.30"))
+    with pytest.raises(BudgetExceeded, match=r"\$0.95 reserved.*to cost \$0.30"):
+        ask(Cost(), unknown=Decimal("0.30"))
+
+
+def test_what_was_spent_without_anybody_knowing_is_told_and_not_made_up():
+    """Pictures of unknown cost from before the budget are counted in number, where no setting says what each counts as."""
+    (row,) = ask(Cost())
+    mark(row, "saved")
+    put(1, per="day")
+    assert standing() == (0, 0, 1, 1)
+    assert standing(Decimal("0.25")) == (Decimal("0.25"), 0, Decimal("0.75"), 0)
+
+
+def test_a_budget_limits_its_own_unit_alone():
+    """Credits are no dollars: neither count in the other's budget, even where it is used up."""
+    put("0.10")
+    ask(Cost(Decimal(50), "credits", "estimated"))
+    ask(usd("0.10"))
+    ask(Cost(Decimal(50), "credits", "estimated"))
+    assert standing() == (0, Decimal("0.10"), 0, 0)
+    put(120, unit="Credits")
+    with pytest.raises(BudgetExceeded, match="budget of 120 Credits in all would be passed"):
+        ask(Cost(Decimal(121), "credits", "estimated"))
+
+
+def test_play_money_is_never_counted():
+    """The sandbox's pictures use up no budget, and none stops them."""
+    put("0.01")
+    book = generation.ledger()
+    loop.run(book.add([new_job(usd(3), sandbox=True)]))
+    assert standing() == (0, 0, CENT, 0)
+    assert len(run(generate("a red fox", provider="apimart", size="1:1", quality="high", sandbox=True))) == 1
+
+
+def test_a_budget_in_all_counts_from_when_it_was_set():
+    """What was spent before is not held against it; set anew it begins anew."""
+    ask(usd(3))
+    time.sleep(0.01)
+    put(2)
+    assert standing() == (0, 0, 2, 0)
+    ask(usd(2))
+    time.sleep(0.01)
+    put(1)
+    assert standing() == (0, 0, 1, 0)
+
+
+@pytest.mark.parametrize(("per", "before"), [("day", timedelta(days=1)), ("month", timedelta(days=32))])
+def test_a_day_and_a_month_are_those_of_the_calendar(per, before, own_world):
+    """What was asked for today (this month) counts whole; what is older than its first moment does not."""
+    (new,), (old,) = ask(usd(1)), ask(usd(2))
+    for row in (new, old):
+        mark(row, "submitted", task_id="t")
+    path = generation.ledger().path
+    loop.stop()
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        start = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+        earlier = iso(start - 0.001) if per == "day" else iso((datetime.now() - before).timestamp())
+        connection.execute("UPDATE jobs SET created = ? WHERE id = (SELECT job FROM tasks WHERE row = ?)", (earlier, old))
+    put(5, per=per)
+    assert standing()[2] == 4
+
+
+def test_a_session_is_one_kernels(own_world):
+    """A budget of this session counts what this session asked for, limits nobody else, and is gone with it."""
+    put(1, per="session")
+    ask(usd("0.70"))
+    other = Ledger(load().home)
+    try:
+        ask(usd(5), book=other)
+        assert loop.run(budget.standings(other)) == []
+        with pytest.raises(BudgetExceeded, match="of this session"):
+            ask(usd("0.70"))
+        assert standing() == (0, Decimal("0.70"), Decimal("0.30"), 0)
+    finally:
+        other.close()
+    loop.stop()
+    put(9)
+    assert [each.budget.per for each in loop.run(budget.standings(generation.ledger()))] == ["all"]
+    with contextlib.closing(sqlite3.connect(generation.ledger().path)) as connection:
+        assert connection.execute("SELECT count(*) FROM budgets").fetchone() == (1,)
+
+
+def test_what_a_dead_kernel_had_only_planned_is_not_reserved():
+    """It was never sent, and nobody sends it any more; what it had submitted stays reserved."""
+    put(5)
+    book = Ledger(load().home)
+    ask(usd(1), book=book)
+    (row,) = ask(usd(2), book=book)
+    loop.run(book.mark(row, "submitted", task_id="t"))
+    assert standing()[1] == 3
+    book.close()
+    assert standing()[1] == 2
+
+
+def test_every_budget_must_be_kept():
+    """Of several, the tightest refuses; lifted one by one or all together."""
+    put(10, per="month")
+    put(1, per="day")
+    put(50, unit="credits")
+    with pytest.raises(BudgetExceeded, match="a day"):
+        ask(usd(2))
+    assert [str(each) for each in loop.run(budget.lift(generation.ledger(), per="day"))] == ["$1.00 a day"]
+    ask(usd(2))
+    assert len(loop.run(budget.lift(generation.ledger()))) == 2
+    ask(usd(20))
+
+
+def _race(home, barrier, told, amount, tries):
+    """Ask as one of several processes, as quickly as it can."""
+
+    async def asking():
+        book = Ledger(Path(home), patience=60)
+        await book.check()
+        barrier.wait(60)
+        allowed = 0
+        for _ in range(tries):
+            with contextlib.suppress(BudgetExceeded):
+                await book.add([new_job(usd(amount))], allow=budget.guard([(usd(amount), 1)], book))
+                allowed += 1
+        told.put(allowed)
+        barrier.wait(60)  # nobody's plans are a dead one's before all have asked
+        book.close()
+
+    import asyncio
+
+    asyncio.run(asking())
+
+
+def test_processes_that_ask_at_once_cannot_together_pass_it():
+    """Four processes ask for ten cents each, twelve times, of a budget of two dollars: exactly twenty are allowed."""
+    put(2)
+    home = str(load().home)
+    loop.stop()
+    context = multiprocessing.get_context("spawn")
+    barrier, told = context.Barrier(4), context.Queue()
+    racers = [context.Process(target=_race, args=(home, barrier, told, "0.10", 12)) for _ in range(4)]
+    for racer in racers:
+        racer.start()
+    allowed = [told.get(timeout=90) for _ in racers]
+    for racer in racers:
+        racer.join(60)
+    told.close()
+    assert sum(allowed) == 20
+    with contextlib.closing(sqlite3.connect(Path(home) / "ledger.sqlite")) as connection:
+        assert connection.execute("SELECT count(*) FROM tasks").fetchone() == (20,)
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A gateway in a process of its own, so that money is not play money."""
+    with sandbox_server(duration=0.2) as running:
+        yield running
+
+
+@pytest.fixture
+def gateway(server, monkeypatch):
+    """The gateway with its key and address in the environment."""
+    for name, value in server.environ("apimart").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "0.05")
+    return server
+
+
+def test_a_refused_request_is_never_sent(gateway):
+    """The gateway hears nothing of it, whether it is asked for by `generate` or by a cell; what fits goes out and is counted."""
+    put("0.10", per="day")
+    asked = {"provider": "apimart", "size": "1:1", "quality": "medium"}
+    with pytest.raises(BudgetExceeded, match=r"to cost \$0"):
+        run(generate("a fox too many", n=6, **asked))
+    assert gateway.submissions("a fox too many") == []
+    made = run(generate("a fox that fits", **asked))
+    assert len(gateway.accepted("a fox that fits")) == 1
+    assert standing()[0] == made.cost.amount
+
+
+def test_no_picture_leaves_this_machine_for_a_request_that_is_refused(gateway, own_world):
+    """The budget is asked before a reference is uploaded."""
+    from scripted import draw
+
+    from imagegen_magic.request import LocalPicture
+
+    put("0.01")
+    fox = LocalPicture(draw("fox", (64, 64)), "image/png", 64, 64, "fox.png")
+    with pytest.raises(BudgetExceeded):
+        run(generate(ImageRequest("a fox with a hat", size="1:1", quality="low", references=(fox,)), provider="apimart"))
+    assert "uploads" not in json.dumps(gateway.log().get("uploads", ""))
+    with contextlib.closing(sqlite3.connect(generation.ledger().path)) as connection:
+        assert connection.execute("SELECT count(*) FROM uploads").fetchone() == (0,)
+
+
+@pytest.fixture
+def shell():
+    """A shell with the extension loaded."""
+    with a_shell() as shell:
+        yield shell
+
+
+def test_the_magic_sets_shows_and_lifts(shell):
+    """`budget 5 --per day` sets it, `budget` shows what is spent, reserved and left, `budget off` lifts it."""
+    shell.run("%imagegen budget")
+    assert "No budget" in shell.shown()[0]
+    shell.run("%imagegen budget 5 --per day")
+    assert "$5.00 a day" in shell.shown()[0]
+    (row,) = ask(usd("0.25"))
+    mark(row, "saved", cost=usd("0.25", "measured"))
+    ask(usd("0.50"))
+    shell.run("%imagegen budget 200 --unit credits")
+    shell.run("%imagegen budget")
+    text = shell.shown()[0]
+    assert [words for words in ("$5.00 a day", "$0.25", "$0.50", "$4.25", "200 credits in all") if words not in text] == []
+    shell.run("%imagegen budget off --per day")
+    assert "$5.00 a day" in shell.shown()[0]
+    shell.run("%imagegen budget off")
+    shell.run("%imagegen budget")
+    assert "No budget" in shell.shown()[0]
+
+
+def test_the_magic_shows_the_refusal_in_one_line(shell, gateway):
+    """A cell that would pass the budget ends in one line, and nothing was sent."""
+    shell.run("%imagegen budget 0.01")
+    with pytest.raises(BudgetExceeded) as refusal:
+        shell.run("%imagegen -p apimart --size 1:1 --quality high a fox of gold")
+    assert refusal.value._render_traceback_()[0].startswith("BudgetExceeded: The budget of $0.01 in all would be passed")
+    assert gateway.submissions("a fox of gold") == []
+
+
+@pytest.mark.parametrize("line", ["five", "-5", "nan", "inf", "5 --per week", "--per day", "off --per week", "5 --unit ''"])
+def test_the_magic_refuses_what_is_no_budget(shell, line):
+    """An amount that is none, a period that is none: one sentence, and no budget is changed."""
+    with pytest.raises((UsageError, ImageGenError)):
+        shell.run(f"%imagegen budget {line}")
+    assert loop.run(budget.standings(generation.ledger())) == []

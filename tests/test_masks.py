@@ -1,0 +1,285 @@
+"""A mask says where an edit may paint: made with one call, and checked before anything is sent."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from PIL import Image
+
+from imagegen_magic.errors import ImageInvalid, UnsupportedOption
+from imagegen_magic.pictures.masks import check_mask, invert, mask_box, mask_from
+from imagegen_magic.request import LocalPicture
+
+SIDES = arrays.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40)
+
+
+def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    """Return the picture as a file."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def alpha(mask: Image.Image) -> np.ndarray:
+    """Return the mask's alpha as an array, having seen that it is RGBA."""
+    assert mask.mode == "RGBA"
+    return np.asarray(mask)[:, :, 3]
+
+
+def local(image: Image.Image, name: str = "mask.png", kind: str = "PNG", notes: tuple[str, ...] = ()) -> LocalPicture:
+    """Return the picture as it would go out."""
+    mime_type = f"image/{kind.lower()}"
+    return LocalPicture(saved(image, kind), mime_type, image.width, image.height, name, notes)
+
+
+PHOTO = local(Image.new("RGB", (64, 48), "teal"), "photo.png")
+
+
+class TestMaskFrom:
+    """White, true and 1 are where to paint: there the mask is transparent."""
+
+    @given(arrays.arrays(np.bool_, SIDES))
+    @settings(deadline=None)
+    def test_booleans(self, array: np.ndarray) -> None:
+        """Of any shape: true becomes transparent, false opaque, pixel by pixel."""
+        assert np.array_equal(alpha(mask_from(array)), np.where(array, 0, 255))
+
+    @given(arrays.arrays(st.sampled_from([np.uint8, np.int16, np.int64, np.uint32]), SIDES, elements=st.integers(0, 255)))
+    @settings(deadline=None)
+    def test_integers(self, array: np.ndarray) -> None:
+        """From 0 to 255 they are a grey picture; where nothing is above 1, as in a segmentation, 1 is true."""
+        expected = 255 - array * (255 if array.max() <= 1 else 1)
+        assert np.array_equal(alpha(mask_from(array)), expected)
+
+    @given(arrays.arrays(st.sampled_from([np.float16, np.float32, np.float64]), SIDES, elements=st.floats(0, 1, width=16)))
+    @settings(deadline=None)
+    def test_floats(self, array: np.ndarray) -> None:
+        """From 0 to 1, rounded to the nearest step."""
+        assert np.abs(alpha(mask_from(array)) - (255 - array.astype("float64") * 255)).max() <= 0.51
+
+    @given(arrays.arrays(np.uint8, SIDES))
+    @settings(deadline=None)
+    def test_views_of_an_array(self, array: np.ndarray) -> None:
+        """Turned, flipped and strided views are read as numpy shows them."""
+        for view in (array.T, array[::-1, ::-1], np.asfortranarray(array), array[::2]):
+            expected = 255 - view.astype(int) * (255 if view.max() <= 1 else 1)
+            assert np.array_equal(alpha(mask_from(view)), expected)
+
+    @given(SIDES, st.sampled_from(["1", "L", "P", "RGB", "RGBA", "LA", "I;16", "CMYK"]))
+    @settings(deadline=None)
+    def test_a_black_and_white_picture_in_every_mode(self, shape: tuple[int, int], mode: str) -> None:
+        """The left part white, the rest black: the left part is transparent, whatever the mode."""
+        height, width = shape
+        image = Image.new("L", (width, height), 0)
+        image.paste(255, (0, 0, (width + 1) // 2, height))
+        if mode == "I;16":
+            picture = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
+            assert picture.mode == "I;16"
+        else:
+            picture = image.convert("RGB").convert(mode) if mode == "CMYK" else image.convert(mode)
+        assert np.array_equal(alpha(mask_from(picture)), 255 - np.asarray(image))
+
+    @pytest.mark.parametrize("channels", [3, 4])
+    def test_an_array_of_a_black_and_white_picture(self, channels: int) -> None:
+        """H×W×3 and an opaque H×W×4 are pictures like any other."""
+        array = np.zeros((20, 30, channels), np.uint8)
+        array[5:10] = 255
+        array[:, :, 3:] = 255
+        assert np.array_equal(np.unique(np.nonzero(alpha(mask_from(array)) == 0)[0]), np.arange(5, 10))
+
+    def test_a_grey_edge_is_a_soft_edge(self) -> None:
+        """Halfway between black and white is half transparent."""
+        assert alpha(mask_from(Image.new("L", (3, 3), 100)))[1, 1] == 155
+
+    def test_a_file_by_its_path_or_bytes(self, tmp_path: Path) -> None:
+        """The one call takes what the message names: a file, upright as its EXIF says."""
+        image = Image.new("L", (30, 20), 0)
+        image.paste(255, (0, 0, 10, 20))
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        (tmp_path / "bw.jpg").write_bytes(saved(image, "JPEG", quality=95, exif=exif))
+        for picture in (tmp_path / "bw.jpg", str(tmp_path / "bw.jpg"), (tmp_path / "bw.jpg").read_bytes()):
+            mask = mask_from(picture)
+            assert mask.size == (20, 30)
+            assert (mask.getpixel((10, 4))[3], mask.getpixel((10, 25))[3]) == (0, 255)  # type: ignore[index]
+
+    def test_an_image_that_ipython_shows(self) -> None:
+        """What carries a picture's bytes as its data is taken by them."""
+        from IPython.display import Image as Shown
+
+        assert alpha(mask_from(Shown(data=saved(Image.new("L", (4, 4), 255))))).max() == 0
+
+    def test_colour_is_refused(self) -> None:
+        """A photograph does not say where to paint."""
+        with pytest.raises(UnsupportedOption, match=r"in colour.*white = edit here"):
+            mask_from(Image.new("RGB", (8, 8), "red"))
+        with pytest.raises(UnsupportedOption, match="in colour"):
+            mask_from(np.full((8, 8, 3), (200, 10, 10), np.uint8))
+
+    def test_a_mask_is_refused(self) -> None:
+        """What is transparent already needs no making, and would turn round."""
+        with pytest.raises(UnsupportedOption, match=r"a mask already.*invert\(mask\)"):
+            mask_from(mask_box(Image.new("RGB", (8, 8)), 1, 1, 4, 4))
+
+    @pytest.mark.parametrize(
+        ("array", "words"),
+        [
+            (np.array([[0, 300]]), "from 0 to 300.*mask_from\\(array == 3\\)"),
+            (np.array([[-1, 1]]), "from -1 to 1"),
+            (np.array([[0.0, 1.5]]), "from 0 to 1.5"),
+            (np.array([[0.0, np.nan]]), "NaN"),
+            (np.zeros((0, 4), bool), "empty"),
+            (np.zeros((4,), bool), "height × width"),
+            (np.zeros((4, 4, 2), np.uint8), "height × width"),
+            (np.zeros((2, 2), complex), "complex128"),
+            (np.array([["a", "b"]]), "<U1"),
+        ],
+    )
+    def test_other_arrays_are_refused_in_words(self, array: np.ndarray, words: str) -> None:
+        """Values, shapes and types that say nothing certain: refused, with what is taken."""
+        with pytest.raises(UnsupportedOption, match=words) as caught:
+            mask_from(array)
+        assert "Your move, nothing was charged" in str(caught.value)
+
+    def test_what_is_no_picture_is_refused(self) -> None:
+        """A number, and a broken file."""
+        with pytest.raises(UnsupportedOption, match="of an object of type int"):
+            mask_from(3)
+        with pytest.raises(ImageInvalid, match="nothing was charged"):
+            mask_from(b"nonsense")
+
+
+class TestMaskBox:
+    """A rectangle to paint."""
+
+    @given(st.data(), st.integers(1, 60), st.integers(1, 60))
+    @settings(deadline=None)
+    def test_exactly_the_box_is_transparent(self, data: st.DataObject, width: int, height: int) -> None:
+        """As large as the picture, transparent from left and top up to before right and bottom, opaque elsewhere."""
+        left, top = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+        right, bottom = data.draw(st.integers(left + 1, width)), data.draw(st.integers(top + 1, height))
+        expected = np.full((height, width), 255)
+        expected[top:bottom, left:right] = 0
+        assert np.array_equal(alpha(mask_box(Image.new("RGB", (width, height)), left, top, right, bottom)), expected)
+
+    @pytest.mark.parametrize("box", [(0, 0, 0, 5), (5, 5, 5, 9), (9, 0, 4, 5), (0, 0, 65, 5), (-1, 0, 5, 5), (0, 0, 5, 49)])
+    def test_an_empty_box_or_one_beyond_is_refused(self, box: tuple[int, int, int, int]) -> None:
+        """Nothing is clipped silently: the message says what there is."""
+        with pytest.raises(UnsupportedOption, match="within 64×48 pixels"):
+            mask_box(PHOTO, *box)
+
+    def test_of_whatever_the_mask_is_for(self, tmp_path: Path) -> None:
+        """A PIL image, an array, bytes, a path, and what knows its width and height."""
+        image = Image.new("RGB", (64, 48))
+        (tmp_path / "photo.png").write_bytes(saved(image))
+        for source in (image, np.zeros((48, 64, 3), np.uint8), saved(image), tmp_path / "photo.png", str(tmp_path / "photo.png"), PHOTO):
+            assert mask_box(source, 1, 2, 3, 4).size == (64, 48)
+
+    def test_upright_as_the_exif_says(self) -> None:
+        """The box counts in the pixels that are sent."""
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        image = Image.open(io.BytesIO(saved(Image.new("RGB", (64, 48)), "JPEG", exif=exif)))
+        assert mask_box(image, 0, 0, 48, 64).size == (48, 64)
+
+
+class TestInvert:
+    """What is protected and what is painted change places."""
+
+    @given(arrays.arrays(np.uint8, SIDES))
+    @settings(deadline=None)
+    def test_alpha_turns_round_and_back(self, array: np.ndarray) -> None:
+        """Each alpha becomes 255 minus itself, and twice is nothing."""
+        mask = mask_from(array)
+        assert np.array_equal(alpha(invert(mask)), 255 - alpha(mask))
+        assert invert(invert(mask)).tobytes() == mask.tobytes()
+
+    @pytest.mark.parametrize("what", [Image.new("L", (3, 3)), Image.new("RGB", (3, 3)), "mask.png"])
+    def test_without_alpha_it_is_refused(self, what: Any) -> None:
+        """What has no alpha is no mask yet."""
+        with pytest.raises(UnsupportedOption, match=r"no alpha channel.*mask_from\(picture\).*white = edit here"):
+            invert(what)
+
+
+class TestCheckMask:
+    """What a mask has to be, known before a cent is spent."""
+
+    @given(arrays.arrays(np.bool_, (48, 64)))
+    @settings(deadline=None, max_examples=20)
+    def test_a_mask_of_ours_passes_where_it_says_something(self, array: np.ndarray) -> None:
+        """Whatever is made with `mask_from` is good, but for all and for nothing."""
+        mask = local(mask_from(array))
+        if array.all() or not array.any():
+            with pytest.raises(UnsupportedOption):
+                check_mask(mask, PHOTO)
+        else:
+            check_mask(mask, PHOTO)
+
+    def test_grey_with_alpha_passes(self) -> None:
+        """LA has an alpha channel too."""
+        check_mask(local(mask_box(PHOTO, 0, 0, 9, 9).convert("LA")), PHOTO)
+
+    @pytest.mark.parametrize("mode", ["1", "L", "RGB", "P"])
+    @pytest.mark.parametrize(
+        ("name", "call"), [("mask", "mask_from(mask)"), ("a b.png", "mask_from('a b.png')"), ("@17", "mask_from(picture)")]
+    )
+    def test_black_and_white_is_refused_with_the_one_call(self, mode: str, name: str, call: str) -> None:
+        """The call that turns it into alpha, as it would be typed, and the colour that means edit here."""
+        image = Image.new("L", (64, 48), 0)
+        image.paste(255, (0, 0, 20, 20))
+        with pytest.raises(UnsupportedOption) as caught:
+            check_mask(local(image.convert(mode), name), PHOTO)
+        assert "has no alpha channel" in str(caught.value)
+        assert call in str(caught.value)
+        assert "white = edit here" in str(caught.value)
+        assert caught.value.option == "mask"
+
+    @pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+    def test_another_format_is_refused(self, kind: str) -> None:
+        """Even a WebP with alpha: the gateways document PNG."""
+        with pytest.raises(UnsupportedOption, match=rf"is a {kind}, not a PNG with an alpha channel.*mask_from"):
+            check_mask(local(Image.new("RGB", (64, 48)), kind=kind), PHOTO)
+
+    def test_a_transparent_palette_is_refused(self) -> None:
+        """It is transparent, yet without an alpha channel."""
+        image = Image.new("P", (64, 48), 0)
+        image.paste(1, (0, 0, 9, 9))
+        mask = LocalPicture(saved(image, transparency=1), "image/png", 64, 48, "mask")
+        with pytest.raises(UnsupportedOption, match=r'without an alpha channel.*convert\("RGBA"\)'):
+            check_mask(mask, PHOTO)
+
+    def test_other_pixels_are_refused(self) -> None:
+        """Both sizes are said, and why the reference has its own."""
+        turned = local(Image.new("RGB", (48, 64)), "photo.jpg", notes=("turned as its EXIF says", "location removed"))
+        with pytest.raises(UnsupportedOption) as caught:
+            check_mask(local(mask_box(PHOTO, 0, 0, 9, 9)), turned)
+        assert "64×48 pixels, and the first reference photo.jpg 48×64 (turned as its EXIF says)" in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("levels", "words"),
+        [
+            ((255, 255), "nothing in the mask mask.png is fully transparent. "),
+            ((9, 255), r"nothing .* is fully transparent \(the least alpha is 9 of 255\)"),
+            ((0, 0), "nothing in the mask mask.png is fully opaque, so nothing is protected"),
+            ((0, 250), r"nothing .* is fully opaque \(the most alpha is 250 of 255\)"),
+        ],
+    )
+    def test_one_sided_masks_are_refused(self, levels: tuple[int, int], words: str) -> None:
+        """Something has to be transparent and something opaque."""
+        image = Image.new("RGBA", (64, 48), (0, 0, 0, levels[0]))
+        image.paste((0, 0, 0, levels[1]), (10, 10, 20, 20))
+        with pytest.raises(UnsupportedOption, match=words):
+            check_mask(local(image), PHOTO)
+
+    def test_a_broken_mask_is_ours_to_mend(self) -> None:
+        """It never reached a gateway, and the message says so."""
+        whole = local(mask_box(PHOTO, 0, 0, 9, 9))
+        with pytest.raises(ImageInvalid, match=r"the mask mask\.png: the PNG picture is cut short.*Your move, nothing was charged"):
+            check_mask(LocalPicture(whole.data[:-20], "image/png", 64, 48, "mask.png"), PHOTO)

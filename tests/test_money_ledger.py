@@ -1,0 +1,314 @@
+"""What was spent can be looked back at: by kind, by currency, by model and day, without anything made up or added across."""
+
+import base64
+import html.parser
+import io
+import itertools
+import re
+import time
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+from PIL import Image
+from shells import a_shell
+
+from imagegen_magic import generate, run
+from imagegen_magic.engine import generation, loop
+from imagegen_magic.engine.accounts import Account
+from imagegen_magic.engine.ledger import NewJob, NewTask
+from imagegen_magic.errors import ContentRejected, TaskFailed, UnsupportedOption, charge_in
+from imagegen_magic.pictures.course import course, ticks
+from imagegen_magic.result import Cost
+from imagegen_magic.studies import money
+from imagegen_magic.studies.money import Spent
+
+
+def cost(amount, unit="USD", kind="measured", **more):
+    """Return an amount."""
+    return Cost(Decimal(str(amount)), unit, kind, **more)
+
+
+def task(
+    state, known=Cost(), *, price=Cost(), provider="apimart", model="m", prompt="a fox", sandbox=False, pictures=1, error=None, day=None
+):
+    """Put a task into the ledger as it would be left in that state."""
+    asked = {"prompt": prompt}
+    sent = {"method": "POST", "path": "/", "json": {}}
+    job = NewJob(
+        provider, provider, "https://example.org", sandbox, model, "low", "1k", asked, asked, {"tasks": 1}, price, "imagegen", None,
+        [NewTask(sent, pictures, "key-0")],
+    )  # fmt: skip
+    book = generation.ledger()
+    ((number, (row,)),) = loop.run(book.add([job]))
+    loop.run(book.mark(row, state, cost=known, error=error))
+    if day:
+        moment = f"{day}T12:00:00.000+00:00"
+        loop.run(book.run(lambda connection: connection.execute("UPDATE jobs SET created = ? WHERE id = ?", (moment, number)).rowcount))
+
+
+def spent(**more):
+    """Return what was spent."""
+    return loop.run(money.spent(generation.ledger(), **more))
+
+
+def amounts(row):
+    """Return a row's measured, reserved and estimated amounts and its count of the unknown."""
+    return row.measured, row.reserved, row.estimated, row.unknown
+
+
+def test_nothing_was_spent_yet():
+    """A new ledger has no rows, not rows of 0."""
+    assert spent() == []
+
+
+def test_each_kind_stands_apart():
+    """What the gateway measured, what it set aside, what is only estimated, and what nobody knows."""
+    task("saved", cost("0.21"))
+    task("made", cost("0.10"))
+    task("submitted", cost("0.30", kind="reserved"))
+    task("saved", cost("0.05", kind="estimated"))
+    task("saved", Cost())
+    known, unknown = spent(by="provider")
+    assert amounts(known) == (Decimal("0.31"), Decimal("0.30"), Decimal("0.05"), 0)
+    assert (known.unit, known.amount, known.tasks, known.pictures) == ("USD", Decimal("0.66"), 4, 4)
+    assert (unknown.unit, unknown.unknown, unknown.amount) == ("", 1, 0)
+
+
+def test_an_accepted_task_counts_with_its_price_until_its_cost_is_told():
+    """It will be charged; what it was expected to cost is an estimate. Each task counts with its share."""
+    task("submitted", price=cost("0.40", kind="estimated"))
+    (row,) = spent()
+    assert amounts(row) == (0, 0, Decimal("0.40"), 0)
+
+
+def test_what_was_never_sent_costs_nothing():
+    """Planned and dropped tasks are no rows; a submission whose answer is not there yet is of unknown cost."""
+    task("planned", price=cost(1, kind="estimated"))
+    task("dropped", price=cost(1, kind="estimated"))
+    assert spent() == []
+    task("submitting", price=cost(1, kind="estimated"))
+    assert [amounts(row) for row in spent()] == [(0, 0, 0, 1)]
+
+
+def test_a_failure_is_free_only_where_the_gateway_said_so():
+    """Moderation's refusal cost nothing; a failed task may have been charged, and so may a submission of unknown fate."""
+    task("failed", error=str(ContentRejected("no")), price=cost(1, kind="estimated"))
+    assert spent() == []
+    task("failed", error=str(TaskFailed("it could not")), price=cost(1, kind="estimated"))
+    task("failed", cost("0.50", kind="reserved"), error=None)
+    task("unknown", price=cost(1, kind="estimated"))
+    (row,) = spent()
+    assert (row.unit, row.unknown, row.tasks, row.pictures) == ("", 3, 3, 0)
+
+
+@pytest.mark.parametrize(
+    ("message", "charge"),
+    [
+        (str(ContentRejected("words")), "no"),
+        (str(TaskFailed("words", charged="yes")), "yes"),
+        (str(TaskFailed("words. Your move, nothing was charged: believe me")), "unknown"),
+        ("anything else", "unknown"),
+        ("", "unknown"),
+    ],
+)
+def test_what_a_message_says_about_the_charge(message, charge):
+    """It is read from our own sentence, never from a gateway's words."""
+    assert charge_in(message) == charge
+
+
+def test_an_estimate_of_which_a_part_is_unknown_says_so():
+    """The amount is shown, and that it is not all."""
+    task("saved", cost("0.05", kind="estimated", unknown=1))
+    (row,) = spent()
+    assert amounts(row) == (0, 0, Decimal("0.05"), 1)
+
+
+def test_currencies_are_never_added():
+    """Dollars and credits of one key are two rows, and their sum cannot be asked for."""
+    task("saved", cost("0.21"))
+    task("saved", cost(50, "credits", "reserved"))
+    credits, dollars = sorted(spent(by="prompt"), key=lambda row: -row.amount)
+    assert (dollars.unit, dollars.amount, credits.unit, credits.amount) == ("USD", Decimal("0.21"), "credits", 50)
+    assert [(row.unit, row.amount) for row in money.totals([credits, dollars])] == [("credits", 50), ("USD", Decimal("0.21"))]
+    with pytest.raises(ValueError, match="cannot be added"):
+        dollars + credits
+
+
+def test_play_money_stands_apart():
+    """What the sandbox charges is marked, comes last, and can be left out."""
+    run(generate("a red fox", provider="apimart", size="1:1", quality="low", sandbox=True))
+    task("saved", cost("0.001"))
+    real, played = spent(by="provider")
+    assert (real.sandbox, played.sandbox, played.pictures) == (False, True, 1)
+    assert len(money.totals([real, played])) == 2
+    assert spent(sandbox=False, by="provider") == [real]
+    with pytest.raises(ValueError, match="cannot be added"):
+        real + played
+
+
+@pytest.mark.parametrize(
+    ("by", "keys"),
+    [
+        ("model", ["gpt-image-2 (evolink)", "gpt-image-2 (apimart)"]),
+        ("provider", ["evolink", "apimart"]),
+        ("prompt", ["a fox", "an owl"]),
+        ("quality", ["low"]),
+        ("day", ["2026-10-30", "2026-11-02"]),
+        ("month", ["2026-10", "2026-11"]),
+    ],
+)
+def test_costs_are_told_apart(by, keys):
+    """By model, gateway, prompt and quality with the greatest first, by day and month in their order."""
+    task("saved", cost("0.10"), provider="apimart", model="gpt-image-2", prompt="an owl", day="2026-11-02")
+    task("saved", cost("0.90"), provider="evolink", model="gpt-image-2", prompt="a fox", day="2026-10-30")
+    assert [row.key for row in spent(by=by)] == keys
+
+
+def test_only_what_was_asked_for_since_then():
+    """`7d` leaves out last month; a date is its first moment; nonsense is refused with what may be given."""
+    task("saved", cost("0.10"), day="2020-01-31")
+    task("saved", cost("0.20"))
+    assert [row.amount for row in spent(since="7d")] == [Decimal("0.20")]
+    assert [row.amount for row in spent(since="2020-02-01")] == [Decimal("0.20")]
+    assert [row.amount for row in spent(since="2020-01-31")] == [Decimal("0.30")]
+    assert spent(since=time.time() + 60) == []
+    with pytest.raises(UnsupportedOption, match=r"since yesterday is no moment.*7d"):
+        spent(since="yesterday")
+    with pytest.raises(UnsupportedOption, match="allowed here: model, provider"):
+        spent(by="colour")
+
+
+def test_the_course_grows_day_by_day():
+    """Each day's sum so far, for each currency, without play money and without what is unknown."""
+    for day, amount in (("2026-10-30", "0.10"), ("2026-11-02", "0.20"), ("2026-11-02", "0.05")):
+        task("saved", cost(amount), day=day)
+    task("saved", cost(7, "credits"), day="2026-11-02")
+    task("saved", Cost(), day="2026-11-02")
+    task("saved", cost(9), sandbox=True, day="2026-11-03")
+    found = money.courses(spent(by="day"))
+    assert {unit: [amount for _, amount in points] for unit, points in found.items()} == {
+        "USD": [Decimal("0.10"), Decimal("0.35")],
+        "credits": [7],
+    }
+    assert [time.strftime("%Y-%m-%d", time.localtime(moment)) for moment, _ in found["USD"]] == ["2026-10-30", "2026-11-02"]
+
+
+def test_an_account_is_in_flight_until_its_cost_is_settled():
+    """Accepted tasks, and made ones of which the gateway has not told the cost."""
+
+    def account(state, kind="unknown"):
+        return Account("", False, state, cost(1, kind=kind), Cost(), 1, 1, None)
+
+    flying = [("planned", "unknown"), ("submitting", "unknown"), ("submitted", "reserved"), ("made", "estimated")]
+    landed = [("made", "measured"), ("saved", "estimated"), ("failed", "unknown"), ("unknown", "unknown")]
+    assert [account(*each).in_flight for each in flying + landed] == [True] * 4 + [False] * 4
+
+
+@given(some.decimals(min_value=Decimal("0.000001"), max_value=10**9, allow_nan=False, allow_infinity=False))
+def test_a_scale_reaches_the_top_in_few_round_steps(top):
+    """From 0 to just above the greatest sum, in at most four steps of 1, 2 or 5 times a power of ten."""
+    scale = ticks(top)
+    steps = {after - before for before, after in itertools.pairwise(scale)}
+    assert (scale[0], scale[-1] >= top, 2 <= len(scale) <= 5) == (0, True, True)
+    assert len(steps) == 1
+    assert {f"{(scale[1]).normalize():E}"[0]} <= {"1", "2", "5"}
+
+
+def test_a_scale_of_nothing():
+    """Even a course that stays at 0 has a scale."""
+    assert ticks(Decimal(0)) == [0, 1]
+
+
+def test_the_courses_picture_is_small_and_light_by_itself():
+    """A bounded PNG on a card of its own, so that it can be read in a light and in a dark notebook."""
+    now = time.time()
+    drawn = course(
+        [(now - 86_400 * 9, Decimal(1)), (now, Decimal("4.2"))], title="Spent in 元", amount=lambda each: f"{each} 元", until=now
+    )
+    assert (drawn.mime_type, drawn.width, drawn.height) == ("image/png", 1280, 440)
+    assert len(drawn.data) < 60_000
+    picture = Image.open(io.BytesIO(drawn.data)).convert("RGBA")
+    assert picture.getpixel((0, 0))[3] == 0
+    card = picture.getpixel((20, 20)), picture.getpixel((20, 420))
+    assert all(sum(colour[:3]) > 700 and colour[3] == 255 for colour in card)
+    colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 20)}
+    assert any(blue > 150 and red < 60 for red, _, blue in colours)
+
+
+class Pictures(html.parser.HTMLParser):
+    """Collects the attributes of the pictures in a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        """Note a picture."""
+        if tag == "img":
+            self.found.append(dict(attrs))
+
+
+@pytest.fixture
+def shell():
+    """A shell with the extension loaded."""
+    with a_shell() as shell:
+        yield shell
+
+
+def test_the_magic_shows_tables_and_a_picture_for_each_currency(shell, capsys):
+    """Rows by model, the sum of each currency, the course as a picture whose words say the same, play money in a table of its own."""
+    shell.run("%imagegen cost")
+    assert capsys.readouterr().out.strip() == "Nothing was spent yet."
+    task("saved", cost("0.21"), model="gpt-image-2", day="2026-11-02")
+    task("saved", cost("0.30"), model="gpt-image-1", day="2026-11-03")
+    task("saved", cost(50, "credits", "reserved"), provider="evolink", model="gpt-image-2", day="2026-11-03")
+    task("unknown")
+    task("saved", cost(3), sandbox=True)
+    shell.run("%imagegen cost")
+    text, page = shell.shown()[0], shell.shown("text/html")[0]
+    for words in ("gpt-image-1 (apimart)", "$0.30", "all of it", "$0.51", "50 credits", "1 task", "play money", "$3.00"):
+        assert words in text
+        assert words in page
+    assert "$0.51 spent from 2026-11-02 to 2026-11-03, on 2 days." in text
+    assert "50 credits spent on 2026-11-03." in text
+    pictures = Pictures(page).found
+    assert [picture["alt"] for picture in pictures] == [
+        "$0.51 spent from 2026-11-02 to 2026-11-03, on 2 days.",
+        "50 credits spent on 2026-11-03.",
+    ]
+    for picture in pictures:
+        data = base64.b64decode(re.fullmatch("data:image/png;base64,(.*)", picture["src"])[1])
+        assert Image.open(io.BytesIO(data)).size == (2 * int(picture["width"]), 2 * int(picture["height"]))
+
+
+def test_the_magic_takes_since_and_by(shell, capsys):
+    """`--since` and `--by` choose; what a prompt says is escaped."""
+    task("saved", cost("0.21"), prompt="a <b>fox</b>")
+    task("saved", cost("0.30"), day="2020-01-01")
+    shell.run("%imagegen cost --by prompt --since 7d")
+    text, page = shell.shown()[0], shell.shown("text/html")[0]
+    assert "a <b>fox</b>" in text
+    assert "$0.30" not in text
+    assert "&lt;b&gt;fox" in page
+    assert "<b>fox" not in page
+    shell.run("%imagegen cost --since 2999-01-01")
+    assert capsys.readouterr().out.strip() == "Nothing was spent since 2999-01-01."
+
+
+def test_many_rows_are_bounded_and_all_are_in_the_sum(shell):
+    """A thousand prompts make no page of a thousand rows."""
+    for number in range(60):
+        task("saved", cost("0.01"), prompt=f"fox {number}")
+    shell.run("%imagegen cost --by prompt")
+    text = shell.shown()[0]
+    assert "and 10 more, in the sum below" in text
+    assert "$0.60" in text
+
+
+def test_rows_that_fit_add_up():
+    """Within a unit every kind and count is added."""
+    one = Spent("a", "USD", False, Decimal(1), Decimal(2), Decimal(3), 1, 2, 3)
+    assert one + one == Spent("a", "USD", False, Decimal(2), Decimal(4), Decimal(6), 2, 4, 6)

@@ -1,0 +1,439 @@
+"""Painting a mask in a real JupyterLab in a real browser: mouse, pen and keyboard, a 4K picture, saving, themes, accessibility."""
+
+import ast
+import json
+import math
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from lab import Lab
+
+from imagegen_magic.notebook.widgets.painter import Painter
+
+pytestmark = pytest.mark.timeout(300)
+SILENT = re.compile(r"favicon|ResizeObserver loop")
+PAINTER = """
+%load_ext imagegen_magic
+import io
+from PIL import Image, ImageDraw
+from imagegen_magic.notebook import masking
+image = Image.linear_gradient("L").resize(SIZE).convert("RGB")
+ImageDraw.Draw(image).ellipse([side // 3 for side in SIZE] + [side // 2 for side in SIZE], fill="#c84")
+image.save("NAME.png")
+mask = None
+painter = masking.open_painter("NAME.png");
+def alpha(x, y): return mask.getpixel((x, y))[3]
+def share(): return round(1 - sum(value * count for value, count in enumerate(mask.getchannel("A").histogram())) / 255 / mask.width / mask.height, 3)
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """One JupyterLab and one browser for all tests here."""
+    folder = tmp_path_factory.mktemp("lab")
+    with Lab(folder, IMAGEGEN_HOME=str(folder / "home")) as running:
+        yield running
+
+
+class Page:
+    """A notebook whose first cell opens a painter, and what the page complained of meanwhile."""
+
+    def __init__(self, notebook, width=1100):
+        self.notebook, self.page = notebook, notebook.page
+        self.complaints = []
+        self.page.set_viewport_size({"width": width, "height": 1200})
+        self.page.on("console", lambda message: self._note(message.text) if message.type == "error" else None)
+        self.page.on("pageerror", lambda error: self._note(str(error)))
+        self.root = self.page.locator(".imagegen-painter")
+        self.stage = self.page.locator(".imagegen-painter-stage")
+
+    def _note(self, words):
+        if not SILENT.search(words):
+            self.complaints.append(words)
+
+    def show(self):
+        """Run the first cell and wait for the painter."""
+        self.notebook.run(0)
+        self.stage.wait_for()
+        self.page.wait_for_function("() => document.querySelector('.imagegen-painter-percent').textContent")
+        return self
+
+    def at(self, x, y):
+        """Return where a part of the stage (0 to 1) lies on the page."""
+        box = self.stage.bounding_box()
+        return box["x"] + box["width"] * x, box["y"] + box["height"] * y
+
+    def drag(self, *points, steps=8):
+        """Drag the mouse over parts of the stage."""
+        self.page.mouse.move(*self.at(*points[0]))
+        self.page.mouse.down()
+        for point in points[1:]:
+            self.page.mouse.move(*self.at(*point), steps=steps)
+        self.page.mouse.up()
+
+    def press(self, *keys):
+        """Press keys one after the other."""
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    @property
+    def amount(self):
+        """What the painter says is marked, once the page has drawn it."""
+        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        return self.root.locator(".imagegen-painter-amount").inner_text()
+
+    def use(self):
+        """Press the button and wait until the mask is there."""
+        self.root.get_by_role("button", name="Use this mask").click()
+        self.notebook.until(lambda: self.root.count() == 0, "the painter to close")
+
+    def says(self, expression):
+        """Return what the kernel says of an expression, by way of the second cell."""
+        self.page.evaluate(
+            "code => jupyterapp.shell.currentWidget.content.widgets[1].model.sharedModel.setSource(code)", f"print(repr({expression}))"
+        )
+        self.notebook.run(1)
+        return ast.literal_eval(self.notebook.outputs(1)[0]["text"])
+
+
+@pytest.fixture
+def opened(lab, request):
+    """Open a painter on a picture of that size; fails where the page had something to complain of."""
+    pages = []
+
+    def opening(size=(1200, 800), *, width=1100, more="", **options):
+        name = re.sub(r"\W+", "-", request.node.name)
+        source = PAINTER.replace("SIZE", repr(size)).replace("NAME", name)
+        notebook = lab.open(f"{name}.ipynb", [source + more, "0"], **options)
+        pages.append(Page(notebook, width))
+        return pages[-1].show()
+
+    yield opening
+    complaints = [words for page in pages for words in page.complaints]
+    for page in pages:
+        page.page.close()
+    assert complaints == []
+
+
+def test_a_mask_by_mouse_with_undo_and_redo(opened):
+    """What is brushed is marked, told in per cent, undone and redone; the mask in Python is transparent there and nowhere else."""
+    page = opened()
+    assert page.amount == "Nothing marked yet: mark what is to be repainted"
+    use = page.root.get_by_role("button", name="Use this mask")
+    assert use.get_attribute("aria-disabled") == "true"
+    page.drag((0.2, 0.5), (0.8, 0.5))
+    once = page.amount
+    assert re.fullmatch(r"[4-6] % to be repainted", once)
+    page.drag((0.2, 0.8), (0.8, 0.8))
+    twice = page.amount
+    assert int(twice.split()[0]) > int(once.split()[0])
+    page.root.get_by_role("button", name="Undo").click()
+    assert page.amount == once
+    page.root.get_by_role("button", name="Redo").click()
+    assert page.amount == twice
+    page.press("Control+z")
+    page.press("Control+z")
+    assert page.amount.startswith("Nothing marked")
+    page.press("Control+y")
+    assert page.amount == once
+    page.use()
+    assert page.says("[mask.size, mask.mode, alpha(600, 400), alpha(240, 400), alpha(600, 640), alpha(5, 5)]") == [
+        (1200, 800),
+        "RGBA",
+        0,
+        0,
+        255,
+        255,
+    ]
+    assert f"{share_of(page)} %" == " ".join(once.split()[:2])
+
+
+def share_of(page):
+    """Return the mask's share in Python, in per cent."""
+    return round(page.says("share()") * 100)
+
+
+def test_rectangle_lasso_and_eraser(opened):
+    """A rectangle marks its very pixels, with Alt it unmarks; a lasso marks what it goes around; the eraser takes away."""
+    page = opened()
+    page.root.get_by_role("button", name="Rectangle").click()
+    page.drag((0.25, 0.25), (0.75, 0.5))
+    assert page.amount == "13 % to be repainted"
+    page.page.keyboard.down("Alt")
+    page.drag((0.25, 0.25), (0.5, 0.5))
+    page.page.keyboard.up("Alt")
+    assert page.amount == "6 % to be repainted"
+    page.root.get_by_role("button", name="Lasso").click()
+    page.drag((0.1, 0.6), (0.4, 0.6), (0.25, 0.9))
+    page.root.get_by_role("button", name="Eraser").click()
+    page.drag((0.7, 0.2), (0.7, 0.6))
+    page.use()
+    assert page.says("[alpha(650, 300), alpha(350, 300), alpha(300, 520), alpha(150, 700), alpha(840, 300), alpha(610, 405)]") == [
+        0,
+        255,
+        0,
+        255,
+        255,
+        255,
+    ]
+
+
+def test_all_of_it_by_keyboard(opened):
+    """Tools, zoom, a rectangle, a stroke, undo and the button, without a mouse; the notebook's own keys are not touched, the focus is seen."""
+    page = opened()
+    page.page.evaluate("() => document.querySelector('.imagegen-painter button').focus()")
+    names = []
+    for _ in range(40):
+        outlined, name = page.page.evaluate(
+            "() => [getComputedStyle(document.activeElement).outlineStyle !== 'none', document.activeElement.getAttribute('aria-label') "
+            "|| document.activeElement.closest('label')?.innerText || document.activeElement.innerText]"
+        )
+        names.append((name.split("\n")[0], outlined))
+        if "pixels: mark" in name:
+            break
+        page.press("Tab")
+    tools = ["Brush", "Eraser", "Rectangle", "Lasso", "Move the picture", "Size", "Softness", "Undo", "Redo"]
+    assert [name for name, _ in names[: len(tools)]] == tools
+    assert all(outlined for _, outlined in names[1:])
+    page.press("r", "Enter", *["ArrowRight"] * 2, *["ArrowDown"] * 2)
+    assert page.root.locator(".imagegen-painter-outline").get_attribute("d") != ""
+    page.press("Enter")
+    rectangle = page.amount
+    assert rectangle.endswith("% to be repainted")
+    page.press("b", "]", "]", "Enter", "ArrowLeft", "ArrowLeft", "Enter")
+    assert page.amount != rectangle
+    page.press("Control+z")
+    assert page.amount == rectangle
+    page.press("Enter", "ArrowUp", "Escape")
+    assert page.amount == rectangle
+    page.press("i")
+    assert page.amount != rectangle
+    page.press("i")
+    page.press("+", "+", "0", "-")
+    for _ in range(4):
+        page.press("Tab")
+        if page.page.evaluate("() => document.activeElement.textContent") == "Use this mask":
+            break
+    page.press("Enter")
+    page.notebook.until(lambda: page.root.count() == 0, "the painter to close")
+    assert page.says("[mask is not None, alpha(604, 404), alpha(590, 404)]") == [True, 0, 255]
+    assert page.page.evaluate("() => jupyterapp.shell.currentWidget.content.widgets.length") == 2
+
+
+def test_zoom_and_pan(opened):
+    """The wheel zooms where the pointer is, space and drag move the picture, and a click marks the pixel that is seen there."""
+    page = opened()
+    page.root.get_by_role("button", name="Brush").click()
+    page.root.get_by_label("Size").fill("0.3")
+    x, y = page.at(0.25, 0.25)
+    page.page.mouse.move(x, y)
+    page.page.keyboard.down("Control")
+    for _ in range(5):
+        page.page.mouse.wheel(0, -100)
+    page.page.keyboard.up("Control")
+    percent = page.root.locator(".imagegen-painter-percent")
+    page.notebook.until(lambda: int(percent.inner_text().split()[0]) > 300, "the zoom")
+    page.page.mouse.click(x, y)
+    page.stage.focus()
+    page.page.keyboard.down("Space")
+    page.page.mouse.move(*page.at(0.5, 0.5))
+    page.page.mouse.down()
+    page.page.mouse.move(*page.at(0.3, 0.5), steps=4)
+    page.page.mouse.up()
+    page.page.keyboard.up("Space")
+    page.root.get_by_role("button", name="Whole picture").click()
+    assert page.amount == "Under 1 % to be repainted"
+    page.use()
+    assert page.says("[alpha(300, 200), alpha(320, 200), share() < 0.001]") == [0, 255, True]
+
+
+def test_a_pen_draws_as_wide_as_it_is_pressed(opened):
+    """A pen that is pressed lightly draws a narrower line, and its other end erases."""
+    page = opened()
+    pen = """([points, pressure, buttons]) => { const stage = document.querySelector('.imagegen-painter-stage');
+      stage.setPointerCapture = () => {};
+      const tell = (name, [x, y], button) => stage.dispatchEvent(new PointerEvent(name, {pointerId: 7, pointerType: 'pen', clientX: x,
+        clientY: y, pressure, button, buttons, bubbles: true, cancelable: true}));
+      tell('pointerdown', points[0], buttons === 32 ? 5 : 0); for (const one of points) tell('pointermove', one, -1); tell('pointerup', points.at(-1), 0); }"""
+    light = [page.at(0.2, 0.25), page.at(0.8, 0.25)]
+    strong = [page.at(0.2, 0.75), page.at(0.8, 0.75)]
+    page.page.evaluate(pen, [light, 0.1, 1])
+    page.page.evaluate(pen, [strong, 1.0, 1])
+    page.page.evaluate(pen, [[page.at(0.5, 0.7), page.at(0.5, 0.8)], 1.0, 32])
+    page.use()
+    low, high = page.says("[sum(alpha(400, y) < 128 for y in rows) for rows in (range(0, 400), range(400, 800))]")
+    assert 10 < low < high / 2
+    assert page.says("alpha(600, 600)") == 255
+
+
+def test_a_4k_picture_keeps_up(opened, record_property):
+    """A long stroke over a 4K picture is drawn as it is made; the mask has the picture's own pixels."""
+    page = opened((3840, 2160))
+    page.page.evaluate(
+        "() => { window.frames_ = []; const next = at => { frames_.push(at); window.watching = requestAnimationFrame(next) };"
+        " window.watching = requestAnimationFrame(next) }"
+    )
+    points = [(0.1 + 0.8 * step / 240, 0.5 + 0.35 * math.sin(step / 12)) for step in range(241)]
+    page.drag(*points, steps=1)
+    frames = page.page.evaluate("() => { cancelAnimationFrame(window.watching); return frames_ }")
+    seconds = (frames[-1] - frames[0]) / 1000
+    gaps = sorted(after - before for before, after in zip(frames, frames[1:], strict=False))
+    print(f"\n4K stroke: {len(frames) / seconds:.0f} frames a second, longest gap {gaps[-1]:.0f} ms, median {gaps[len(gaps) // 2]:.1f} ms")
+    record_property("frames_per_second", len(frames) / seconds)
+    assert len(frames) / seconds > 15
+    amount = page.amount
+    page.use()
+    assert page.says("mask.size") == (3840, 2160)
+    assert f"{share_of(page)} % to be repainted" == amount
+
+
+def test_two_views_show_the_same_marks(opened):
+    """A second view of the painter, and one that was taken away and made anew, show what is marked."""
+    page = opened(more="\nfrom IPython.display import display\ndisplay(painter)")
+    amounts = page.root.locator(".imagegen-painter-amount")
+    page.notebook.until(lambda: amounts.count() == 2, "two views")
+    page.page.keyboard.press("Escape")
+    place = page.stage.first.bounding_box()
+    page.page.mouse.move(place["x"] + 100, place["y"] + 100)
+    page.page.mouse.down()
+    page.page.mouse.move(place["x"] + 300, place["y"] + 100, steps=5)
+    page.page.mouse.up()
+    page.notebook.until(lambda: len(set(amounts.all_inner_texts())) == 1 and "%" in amounts.first.inner_text(), "both to say the same")
+
+
+def test_a_refusal_is_said_and_nothing_is_lost(opened):
+    """What Python refuses is said in the painter, whose marks and button are still there."""
+    page = opened(more="\npainter._used = lambda png: painter.refuse('It does not fit. <b>Nothing</b> was charged.')")
+    page.drag((0.2, 0.5), (0.8, 0.5))
+    amount = page.amount
+    page.root.get_by_role("button", name="Use this mask").click()
+    page.root.get_by_role("alert").get_by_text("It does not fit. <b>Nothing</b> was charged.").wait_for()
+    assert page.amount == amount
+    assert page.root.get_by_role("button", name="Use this mask").get_attribute("aria-disabled") == "false"
+
+
+def test_going_on_from_a_mask(opened, lab):
+    """A painter that goes on from a mask shows it, and adds to it."""
+    page = opened(
+        more="""
+painter._give_up()
+start = Image.new("RGBA", SIZE, (0, 0, 0, 255)); start.paste((0, 0, 0, 0), (0, 0, 600, 800)); start.save("start.png")
+from imagegen_magic.pictures.references import prepare
+painter = masking.open_painter("NAME.png", start=prepare(open("start.png", "rb").read(), name="start.png", most_bytes=10**7));
+""".replace("SIZE", "(1200, 800)").replace("NAME", "test_going_on_from_a_mask")
+    )
+    page.notebook.until(lambda: page.root.count() == 1, "one painter")
+    page.notebook.until(lambda: "50 %" in page.amount, "the mask")
+    page.root.get_by_role("button", name="Rectangle").click()
+    page.drag((0.5, 0.0), (0.75, 1.0))
+    page.notebook.until(lambda: "75 %" in page.amount, "the rectangle")
+
+
+def reopened(page):
+    """Save the notebook, and load it again without a kernel."""
+    page.notebook.save()
+    page.notebook.command("notebook:shutdown-kernel")
+    page.page.route("**/api/sessions*", lambda route: route.abort() if route.request.method == "POST" else route.continue_())
+    page.notebook.load(kernel=False)
+    return page.notebook.output_area(0)
+
+
+def test_the_saved_notebook_shows_the_mask(opened):
+    """Saved and reopened without a kernel, the picture with its mask stands where the painter was; no widget is in the file."""
+    page = opened()
+    page.drag((0.2, 0.5), (0.8, 0.5))
+    page.use()
+    page.notebook.output_area(0).get_by_text("-mask.png").wait_for()
+    place = reopened(page)
+    picture = place.locator("img").first
+    picture.wait_for()
+    assert picture.evaluate("image => image.complete && image.naturalWidth > 600")
+    assert "% to be repainted" in place.inner_text()
+    text = page.notebook.path.read_text(encoding="utf-8")
+    assert "widget-view" not in text
+    assert "widget-state" not in text
+    assert len(text) < 250_000
+    page.complaints.clear()  # that the kernel cannot be started is what was asked for
+
+
+def test_a_notebook_saved_with_an_open_painter(opened):
+    """Saved while the painter is open and reopened without a kernel, the picture is shown in its place, and that no mask was made."""
+    page = opened()
+    sheet = page.notebook.output_area(0).locator(".imagegen-mask-sheet")
+    assert not sheet.is_visible()
+    place = reopened(page)
+    sheet = place.locator(".imagegen-mask-sheet")
+    sheet.locator("img").wait_for()
+    assert "no mask was finished" in sheet.inner_text()
+    page.page.wait_for_timeout(500)
+    missing = place.get_by_text("model not found")
+    assert missing.count() == 0 or not missing.is_visible()
+    assert len(page.notebook.path.read_text(encoding="utf-8")) < 250_000
+    page.complaints.clear()
+
+
+@pytest.mark.parametrize(("theme", "width"), [("JupyterLab Light", 1100), ("JupyterLab Dark", 640)])
+def test_looks_in_both_themes(opened, theme, width):
+    """In both themes, wide and narrow, nothing is wider than its place and axe-core has no serious finding."""
+    page = opened(theme=theme, width=width)
+    page.drag((0.2, 0.5), (0.8, 0.5))
+    page.root.locator("summary").click()
+    found = "all => all.map(one => one.scrollWidth - one.clientWidth)"
+    assert max(page.root.evaluate_all(found)) <= 0
+    assert page.root.evaluate("root => root.getBoundingClientRect().right <= innerWidth")
+    violations = Axe().run(page.page, context=".imagegen-painter").response["violations"]
+    serious = [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in violations if one["impact"] in ("serious", "critical")]
+    assert serious == []
+
+
+# --- the marks themselves, in a bare page
+
+MARKS = """source => { window.Marks = new Function(source.replace('export default', 'const front =') + ';return Marks')(); }"""
+
+
+@pytest.fixture
+def marks(lab):
+    """A bare page that knows the painter's marks."""
+    page = lab._browser.new_page()
+    page.evaluate(MARKS, Painter._esm.read_text() if hasattr(Painter._esm, "read_text") else str(Painter._esm))
+    yield page
+    page.close()
+
+
+def test_every_step_is_undone_and_redone_exactly(marks):
+    """After strokes, rectangles, polygons and swaps of chance, undo leads back through every state to nothing, and redo forward again."""
+    assert (
+        marks.evaluate(
+            """() => { let seed = 7; const chance = most => (seed = seed * 48271 % 2147483647) / 2147483647 * most;
+        const marks = new Marks(700, 500); const states = [marks.values.slice()];
+        for (let step = 0; step < 40; step++) {
+          const kind = step % 4, erase = chance(1) > 0.7;
+          if (kind === 3) marks.whole(old => 255 - old);
+          else { marks.begin();
+            if (kind === 0) marks.line(chance(700), chance(500), chance(60), chance(700), chance(500), chance(60), chance(1), erase);
+            if (kind === 1) marks.rectangle(chance(700), chance(500), chance(700), chance(500), erase);
+            if (kind === 2) marks.polygon([1, 2, 3, 4].map(() => [chance(700), chance(500)]), erase);
+            marks.end(); }
+          const changed = marks.values.some((value, at) => value !== states.at(-1)[at]);
+          if (changed) states.push(marks.values.slice()); }
+        const same = other => marks.values.every((value, at) => value === other[at]) && marks.sum === other.reduce((sum, value) => sum + value, 0);
+        if (marks.past.length !== states.length - 1) return [marks.past.length, states.length];
+        for (let at = states.length - 2; at >= 0; at--) { marks.undo(); if (!same(states[at])) return ['undo', at]; }
+        for (let at = 1; at < states.length; at++) { marks.redo(); if (!same(states[at])) return ['redo', at]; }
+        return 'all' }"""
+        )
+        == "all"
+    )
+
+
+def test_what_undo_remembers_is_bounded(marks):
+    """A hundred strokes all over a 4K picture remember at most 64 MiB, and the latest can always be undone."""
+    past, remembered = marks.evaluate(
+        """() => { const marks = new Marks(3840, 2160);
+        for (let step = 0; step < 30; step++) { marks.begin();
+          for (let row = 0; row < 20; row++) marks.line(0, row * 110, 50 + step, 3840, row * 110, 50 + step, 0.9, step % 2); marks.end(); }
+        return [marks.past.length, marks.remembered] }"""
+    )
+    assert 1 <= past < 30
+    assert remembered <= 64 * 2**20

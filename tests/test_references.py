@@ -1,0 +1,752 @@
+"""A picture that people have goes out upright, without its location, of a type and size that is taken; and it is said what was done."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import sys
+import types
+import warnings
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat, PngImagePlugin
+
+from imagegen_magic.errors import ImageGenError, ImageInvalid, UnsupportedOption
+from imagegen_magic.pictures import references
+from imagegen_magic.pictures.references import prepare
+from imagegen_magic.request import LocalPicture
+
+OWN = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+LIMIT = 20_000_000
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""'
+    b' xmlns:exif="http://ns.adobe.com/exif/1.0/" %s/></rdf:RDF></x:xmpmeta>'
+)
+PLACE = XMP % b'exif:GPSLatitude="52,31.2N"'
+NO_PLACE = XMP % b'exif:UserComment="a map with GPS on it"'
+
+
+def drawn(size: tuple[int, int] = (80, 48), mode: str = "RGB") -> Image.Image:
+    """Return a picture whose four quarters tell which side is up."""
+    image = Image.new("RGB", size, "white")
+    across, down = size[0] // 2, size[1] // 2
+    for box, colour in (((0, 0, across, down), "red"), ((across, 0, *size), "lime"), ((across, down, *size), "blue")):
+        image.paste(colour, box)
+    return image.convert(mode)
+
+
+def noise(width: int, height: int, mode: str = "RGB", seed: int = 3) -> Image.Image:
+    """Return the picture that compresses worst."""
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, len(mode)), np.uint8), mode=None).convert(mode)
+
+
+def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """Return the picture as a file."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def exif(turn: int = 1, place: bool = False, version: bool = False) -> Image.Exif:
+    """Return an Exif block with a camera, an orientation, and a place or the empty GPS block that many cameras write."""
+    block = Image.Exif()
+    block[0x0110] = "A camera"
+    if turn != 1:
+        block[0x0112] = turn
+    if place or version:
+        block.get_ifd(0x8825)[0] = b"\2\3\0\0"
+    if place:
+        block.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0)})
+    return block
+
+
+def ready(source: object, **options: Any) -> LocalPicture:
+    """Prepare a picture named `photo` for a gateway that takes 20 MB, and hold what it says of itself against its bytes."""
+    picture = prepare(source, name="photo", **{"most_bytes": LIMIT, **options})
+    image = opened(picture)
+    assert (image.width, image.height) == (picture.width, picture.height)
+    assert OWN[str(image.format)] == picture.mime_type
+    assert picture.name == "photo"
+    return picture
+
+
+def opened(picture: LocalPicture) -> Image.Image:
+    """Return the picture's pixels."""
+    image = Image.open(io.BytesIO(picture.data))
+    image.load()
+    return image
+
+
+def refusal(source: object, **options: Any) -> ImageGenError:
+    """Return the error, which is ours before anything was sent."""
+    with pytest.raises((ImageInvalid, UnsupportedOption)) as caught:
+        prepare(source, name="photo", **{"most_bytes": LIMIT, **options})
+    assert "Your move, nothing was charged: " in str(caught.value)
+    assert "photo" in caught.value.what
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def same_pixels(first: Image.Image, second: Image.Image, mode: str = "RGB") -> bool:
+    """Return whether two pictures show exactly the same."""
+    return first.size == second.size and not ImageChops.difference(first.convert(mode), second.convert(mode)).getbbox()
+
+
+def alike(first: Image.Image, second: Image.Image) -> bool:
+    """Return whether two pictures show the same to the eye."""
+    difference = ImageStat.Stat(ImageChops.difference(first.convert("RGB"), second.convert("RGB").resize(first.size))).mean
+    return max(difference) < 6
+
+
+class TestUntouched:
+    """What is right already goes out byte for byte."""
+
+    @pytest.mark.parametrize("kind", OWN)
+    @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P"])
+    def test_every_taken_format(self, kind: str, mode: str) -> None:
+        """A PNG, JPEG or WebP is passed on as it is, and nothing is noted."""
+        if kind == "JPEG" and mode in ("RGBA", "P"):
+            mode = "CMYK"
+        data = saved(drawn(mode=mode), kind)
+        picture = ready(data)
+        assert picture.data == data
+        assert (picture.mime_type, picture.notes) == (OWN[kind], ())
+
+    @pytest.mark.parametrize("kind", OWN)
+    @pytest.mark.parametrize("block", [exif(), exif(version=True), exif(turn=9)])
+    def test_with_metadata_that_tell_no_place(self, kind: str, block: Image.Exif) -> None:
+        """Camera, colour profile and XMP stay, also a GPS block that holds nothing but its version, and GPS as a word in a text."""
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        options = {"pnginfo": xmp_text(NO_PLACE)} if kind == "PNG" else {"xmp": NO_PLACE}
+        data = saved(drawn(), kind, exif=block, icc_profile=profile, **options)
+        assert ready(data).data == data
+
+    @pytest.mark.parametrize("wrapped", [bytearray, memoryview])
+    def test_other_bytes(self, wrapped: Callable[[bytes], object]) -> None:
+        """Bytes in their other clothes."""
+        data = saved(drawn(), "PNG")
+        assert ready(wrapped(data)).data == data
+
+    def test_an_image_that_ipython_shows(self) -> None:
+        """Its file is passed on."""
+        from IPython.display import Image as Shown
+
+        data = saved(drawn(), "PNG")
+        assert ready(Shown(data=data)).data == data
+
+    def test_gif_where_a_gateway_takes_it(self) -> None:
+        """A type beyond the usual three is passed on too where it is allowed."""
+        data = saved(drawn(), "GIF")
+        picture = prepare(data, name="photo", types=("image/png", "image/gif"), most_bytes=LIMIT)
+        assert (picture.data, picture.mime_type, picture.notes) == (data, "image/gif", ())
+
+    def test_exactly_the_limits(self) -> None:
+        """As many bytes and pixels as are taken, and no note."""
+        data = saved(noise(50, 40), "PNG")
+        assert ready(data, most_bytes=len(data), most_pixels=2000).data == data
+
+
+def xmp_text(xmp: bytes) -> PngImagePlugin.PngInfo:
+    """Return XMP as a PNG carries it."""
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    return info
+
+
+class TestOrientation:
+    """What the Exif turns is turned, since a gateway may not read it."""
+
+    @pytest.mark.parametrize("turn", range(2, 9))
+    @pytest.mark.parametrize("kind", OWN)
+    def test_as_pillow_itself_would(self, turn: int, kind: str) -> None:
+        """Each of the eight orientations, in each format; none is left to be read twice."""
+        data = saved(drawn(), kind, exif=exif(turn))
+        with Image.open(io.BytesIO(data)) as image:
+            expected = ImageOps.exif_transpose(image)
+        picture = ready(data)
+        assert picture.notes == ("turned as its EXIF says",)
+        assert picture.mime_type == OWN[kind]
+        assert opened(picture).size == expected.size
+        assert alike(opened(picture), expected)
+        assert opened(picture).getexif().get(0x0112, 1) == 1
+
+    @pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True})])
+    def test_without_loss_where_the_file_was(self, kind: str, options: dict[str, Any]) -> None:
+        """A lossless file turned is lossless still."""
+        image = noise(40, 30)
+        assert same_pixels(opened(ready(saved(image, kind, exif=exif(3), **options))), image.transpose(Image.Transpose.ROTATE_180))
+
+    def test_a_jpeg_stays_about_as_large_and_as_good(self) -> None:
+        """It is coded by its own tables, turned with it: neither blown up nor coarsened."""
+        image = Image.effect_noise((640, 480), 30).convert("RGB")
+        for quality in (60, 95):
+            data = saved(image, "JPEG", quality=quality, exif=exif(6))
+            picture = ready(data)
+            assert abs(len(picture.data) / len(data) - 1) < 0.1
+            turned = opened(picture).transpose(Image.Transpose.ROTATE_90)
+            assert max(ImageStat.Stat(ImageChops.difference(turned, Image.open(io.BytesIO(data)))).mean) < 0.3
+
+    def test_the_colour_profile_stays(self) -> None:
+        """Colours mean the same after turning."""
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        assert opened(ready(saved(drawn(), "JPEG", exif=exif(6), icc_profile=profile))).info["icc_profile"] == profile
+
+    @pytest.mark.parametrize("mode", ["CMYK", "L"])
+    def test_a_turned_jpeg_of_another_mode(self, mode: str) -> None:
+        """Print colours become RGB, grey stays grey."""
+        picture = ready(saved(drawn(mode=mode), "JPEG", exif=exif(8)))
+        assert opened(picture).mode == ("L" if mode == "L" else "RGB")
+        assert alike(opened(picture), drawn(mode=mode).transpose(Image.Transpose.ROTATE_90))
+
+    def test_a_pil_image_is_turned_too(self) -> None:
+        """One that was opened from a photograph, and is left as it is itself."""
+        image = Image.open(io.BytesIO(saved(drawn(), "JPEG", exif=exif(6, place=True))))
+        picture = ready(image)
+        assert picture.notes == ("turned as its EXIF says", "location removed")
+        assert (picture.width, picture.height) == (48, 80)
+        assert image.size == (80, 48)
+        assert image.getexif()[0x0112] == 6
+
+
+LOCATED: dict[str, Callable[[], bytes]] = {
+    "JPEG Exif": lambda: saved(drawn(), "JPEG", exif=exif(place=True)),
+    "PNG Exif": lambda: saved(drawn(), "PNG", exif=exif(place=True)),
+    "WebP Exif": lambda: saved(drawn(), "WEBP", exif=exif(place=True)),
+    "JPEG XMP": lambda: saved(drawn(), "JPEG", xmp=PLACE),
+    "PNG XMP": lambda: saved(drawn(), "PNG", pnginfo=xmp_text(PLACE)),
+    "WebP XMP": lambda: saved(drawn(), "WEBP", xmp=PLACE),
+    "XMP in UTF-16": lambda: saved(drawn(), "WEBP", xmp=PLACE.decode().encode("utf-16")),
+    "XMP as elements": lambda: saved(drawn(), "JPEG", xmp=XMP % b"/><exif:GPSLongitude>13,24.1E</exif:GPSLongitude><a"),
+    "XMP city": lambda: saved(drawn(), "JPEG", xmp=XMP % b'photoshop:City="Berlin"'),
+    "packed XMP": lambda: with_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(PLACE)),
+    "packed text": lambda: with_chunk(b"zTXt", b"XML:com.adobe.xmp\0\0" + zlib.compress(PLACE)),
+    "ImageMagick's Exif": lambda: with_chunk(b"tEXt", b"Raw profile type exif\0" + raw(b"Exif\0\0" + exif(place=True).tobytes()[6:])),
+    "ImageMagick's other": lambda: with_chunk(b"tEXt", b"Raw profile type xmp\0" + raw(PLACE)),
+    "an unreadable one of ImageMagick": lambda: with_chunk(b"tEXt", b"Raw profile type exif\0\nexif\n 4\nzzzz\n"),
+    "IPTC": lambda: with_segment(0xED, b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\x0b\x1c\x02\x5a\0\x06Berlin"),
+    "extended XMP": lambda: with_segment(0xE1, b"http://ns.adobe.com/xmp/extension/\0" + PLACE),
+    "unreadable Exif": lambda: with_segment(0xE1, b"Exif\0\0II*\0\xff\xff\xff\xff"),
+    "Exif that is none": lambda: with_segment(0xE1, b"Exif\0\0nonsense"),
+    "a second picture behind": lambda: saved(drawn(), "JPEG") + saved(drawn(), "JPEG", exif=exif(place=True)),
+    "a film behind": lambda: saved(drawn(), "JPEG") + b"\0\0\0\x18ftypmp42" + b"\xa9xyz\0\x12+52.5200+013.4050/",
+}
+
+
+def raw(block: bytes) -> bytes:
+    """Return a block as ImageMagick writes it into a PNG's text."""
+    return b"\nexif\n%8d\n%s\n" % (len(block), block.hex().encode())
+
+
+def with_chunk(name: bytes, content: bytes) -> bytes:
+    """Return a PNG with one more chunk."""
+    data = saved(drawn(), "PNG")
+    chunk = struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    return data[:33] + chunk + data[33:]
+
+
+def with_segment(marker: int, content: bytes) -> bytes:
+    """Return a JPEG with one more segment."""
+    data = saved(drawn(), "JPEG")
+    return data[:2] + bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content + data[2:]
+
+
+class TestLocation:
+    """Where a photo was taken is nobody's business."""
+
+    @pytest.mark.parametrize("where", LOCATED)
+    def test_it_is_cut_out_without_touching_a_pixel(self, where: str) -> None:
+        """In Exif, XMP, IPTC, ImageMagick's copies and what follows the picture; the compressed pixels stay as they were."""
+        data = LOCATED[where]()
+        picture = ready(data)
+        assert picture.notes == ("location removed",)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of the Exif that cannot be read
+            assert same_pixels(opened(picture), Image.open(io.BytesIO(data)))
+        for word in (b"GPSL", b"A camera", b"Berlin", b"\xa9xyz", b"exif", b"Exif"):
+            assert word not in picture.data.replace(b"\0", b"")
+        assert ready(picture.data).data == picture.data
+
+    @pytest.mark.parametrize("kind", OWN)
+    def test_the_colour_profile_stays(self, kind: str) -> None:
+        """What the colours mean is no place."""
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        picture = ready(saved(drawn(), kind, exif=exif(place=True), icc_profile=profile))
+        assert opened(picture).info["icc_profile"] == profile
+        assert not opened(picture).getexif()
+
+    @pytest.mark.parametrize("kind", OWN)
+    def test_turned_and_cut(self, kind: str) -> None:
+        """Both are done, and both are said."""
+        picture = ready(saved(drawn(), kind, exif=exif(6, place=True)))
+        assert set(picture.notes) == {"turned as its EXIF says", "location removed"}
+        assert not opened(picture).getexif()
+
+    def test_a_progressive_jpeg_with_more_behind(self) -> None:
+        """Its end is found behind several scans."""
+        data = saved(noise(64, 64), "JPEG", progressive=True, exif=exif(place=True))
+        picture = ready(data + b"trailing")
+        assert picture.data.endswith(b"\xff\xd9")
+        assert same_pixels(opened(picture), Image.open(io.BytesIO(data)))
+
+    def test_an_animated_webp_keeps_its_frames(self) -> None:
+        """Cutting leaves the animation."""
+        frames = [drawn(), noise(80, 48)]
+        data = saved(frames[0], "WEBP", save_all=True, append_images=frames[1:], exif=exif(place=True))
+        assert Image.open(io.BytesIO(ready(data).data)).n_frames == 2  # type: ignore[attr-defined]
+
+    def test_what_tells_no_place_is_left_behind_a_jpeg(self) -> None:
+        """A second picture without a place, as a phone's depth map, is passed on with the first."""
+        data = saved(drawn(), "JPEG") + saved(drawn(), "JPEG", exif=exif())
+        assert ready(data).data == data
+
+    @given(st.binary(max_size=200))
+    @settings(deadline=None)
+    def test_any_exif_is_survived(self, block: bytes) -> None:
+        """Whatever stands there: the same picture, or an error in words."""
+        picture = ready(with_segment(0xE1, b"Exif\0\0" + block))
+        assert opened(picture).size in ((80, 48), (48, 80))
+
+
+def with_place(tiff: bytes) -> bytes:
+    """Return a TIFF whose entry of the camera's model has become one of a place, which Pillow itself cannot write."""
+    data = bytearray(tiff)
+    (start,) = struct.unpack_from("<I", data, 4)
+    for place in range(start + 2, start + 2 + 12 * struct.unpack_from("<H", data, start)[0], 12):
+        if struct.unpack_from("<H", data, place)[0] == 0x0110:
+            struct.pack_into("<HHII", data, place, 0x8825, 4, 1, len(data))
+    return bytes(data) + struct.pack("<HHHI4sI", 1, 1, 2, 2, b"N\0\0\0", 0)
+
+
+class TestConversion:
+    """Other formats become PNG."""
+
+    @pytest.mark.parametrize(
+        ("kind", "options", "word"),
+        [
+            ("BMP", {}, "BMP"),
+            ("TIFF", {}, "TIFF"),
+            ("TIFF", {"compression": "tiff_lzw"}, "TIFF"),
+            ("TIFF", {"big_tiff": True}, "TIFF"),
+            ("JPEG2000", {"irreversible": False}, "JPEG 2000"),
+        ],
+    )
+    def test_without_loss(self, kind: str, options: dict[str, Any], word: str) -> None:
+        """The same pixels, now as PNG, and said so."""
+        picture = ready(saved(drawn(), kind, **options))
+        assert (picture.mime_type, picture.notes) == ("image/png", (f"converted from {word}",))
+        assert same_pixels(opened(picture), drawn())
+
+    @pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA", "LA", "CMYK", "I;16"])
+    def test_a_tiff_in_every_mode(self, mode: str) -> None:
+        """Grey, palette, alpha, print colours and 16 bits: the same to the eye."""
+        image = drawn(mode="L").convert("I;16").point(lambda value: value * 257) if mode == "I;16" else drawn(mode=mode)
+        picture = ready(saved(image, "TIFF"))
+        assert alike(opened(picture), drawn(mode="L" if mode == "I;16" else mode))
+
+    @pytest.mark.parametrize(("values", "grey"), [("F", 128), ("I", 128)])
+    def test_a_tiff_of_large_numbers(self, values: str, grey: int) -> None:
+        """Floats from 0 to 1 and whole numbers of 16 bits are grey."""
+        image = Image.new("F", (8, 8), 0.5) if values == "F" else Image.new("I", (8, 8), 32_896)
+        assert abs(int(opened(ready(saved(image, "TIFF"))).getpixel((3, 3))) - grey) <= 1  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(("mode", "value"), [("F", 300.0), ("F", float("nan")), ("I", 70_000), ("I", -3)])
+    def test_numbers_that_are_no_grey_are_refused(self, mode: str, value: float) -> None:
+        """A measurement does not say what is white."""
+        assert "do not say what is black and what is white" in str(refusal(saved(Image.new(mode, (8, 8), value), "TIFF")))
+
+    def test_gif_with_its_first_frame(self) -> None:
+        """The picture that a plain viewer shows first, with its transparency."""
+        frames = [drawn(mode="P"), noise(80, 48).convert("P")]
+        picture = ready(saved(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+        assert picture.notes == ("converted from GIF, the first of 2 frames",)
+        assert same_pixels(opened(picture), drawn())
+        clear = Image.new("P", (8, 8), 1)
+        clear.putpalette([255, 0, 0, 0, 255, 0])
+        clear.putpixel((2, 2), 0)
+        assert opened(ready(saved(clear, "GIF", transparency=0))).convert("RGBA").getpixel((2, 2))[3] == 0  # type: ignore[index]
+
+    def test_tiff_with_its_first_page(self) -> None:
+        """Of a scan with several pages the first."""
+        picture = ready(saved(drawn(), "TIFF", save_all=True, append_images=[noise(80, 48), noise(9, 9)]))
+        assert picture.notes == ("converted from TIFF, the first of 3 pages",)
+        assert same_pixels(opened(picture), drawn())
+
+    @pytest.mark.parametrize("turn", [3, 6])
+    def test_upright_and_without_its_place(self, turn: int) -> None:
+        """A TIFF's own orientation and place."""
+        picture = ready(with_place(saved(drawn(), "TIFF", exif=exif(turn))))
+        assert picture.notes == ("turned as its EXIF says", "location removed", "converted from TIFF")
+        expected = drawn().transpose(Image.Transpose.ROTATE_180 if turn == 3 else Image.Transpose.ROTATE_270)
+        assert same_pixels(opened(picture), expected)
+        assert not opened(picture).getexif()
+
+    def test_avif(self) -> None:
+        """Where this Pillow reads it; turned as it says."""
+        pytest.importorskip("PIL.AvifImagePlugin")
+        picture = ready(saved(drawn(), "AVIF", exif=exif(6)))
+        assert picture.notes == ("turned as its EXIF says", "converted from AVIF")
+        assert alike(opened(picture), drawn().transpose(Image.Transpose.ROTATE_270))
+
+    def test_heic_without_a_reader(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The words name the package that reads it."""
+        monkeypatch.setitem(sys.modules, "pillow_heif", None)
+        error = refusal(b"\0\0\0\x18ftypheic" + bytes(100))
+        assert isinstance(error, ImageInvalid)
+        assert "reads no HEIC" in str(error)
+        assert "%pip install pillow-heif, or save it as JPEG" in str(error)
+
+    def test_heic_with_its_reader(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where pillow-heif is installed it is read by it, without registering anything in the person's Pillow."""
+
+        class Reader(PngImagePlugin.PngImageFile):
+            def __init__(self, file: io.BytesIO) -> None:
+                super().__init__(io.BytesIO(saved(drawn(), "PNG")))
+
+        before = dict(Image.OPEN)
+        monkeypatch.setitem(sys.modules, "pillow_heif", types.SimpleNamespace(HeifImageFile=Reader))
+        picture = ready(b"\0\0\0\x18ftypmif1" + bytes(100))
+        assert picture.notes == ("converted from HEIC",)
+        assert same_pixels(opened(picture), drawn())
+        assert before == Image.OPEN
+
+    def test_heic_with_a_reader_that_its_owner_registered(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Another plugin for the same format serves as well."""
+        monkeypatch.setitem(sys.modules, "pillow_heif", None)
+        monkeypatch.setitem(Image.OPEN, "HEIF", (lambda file: PngImagePlugin.PngImageFile(io.BytesIO(saved(drawn(), "PNG"))), None))
+        assert ready(b"\0\0\0\x18ftypheic" + bytes(100)).notes == ("converted from HEIC",)
+
+    def test_a_taken_format_that_this_gateway_does_not_take(self) -> None:
+        """A WebP for a gateway of PNG alone."""
+        picture = ready(saved(drawn(), "WEBP", lossless=True), types=("image/png",))
+        assert (picture.mime_type, picture.notes) == ("image/png", ("converted from WebP",))
+
+    def test_where_png_is_not_taken(self) -> None:
+        """It becomes a JPEG, where nothing is transparent."""
+        assert ready(saved(drawn(mode="RGBA"), "PNG"), types=("image/jpeg",)).mime_type == "image/jpeg"
+        assert "transparent in places, which a JPEG cannot be" in str(refusal(Image.new("RGBA", (9, 9)), types=("image/jpeg",)))
+
+
+class TestImages:
+    """PIL images."""
+
+    @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr", "HSV", "LAB", "I;16", "I", "F"])
+    def test_every_mode_goes_out_as_png(self, mode: str) -> None:
+        """Whatever Pillow can hold, and the person's own picture stays as it was."""
+        image = Image.new(mode, (30, 20))
+        image.info["comment"] = "mine"
+        picture = ready(image)
+        assert (picture.mime_type, picture.width, picture.height) == ("image/png", 30, 20)
+        assert (image.mode, image.info) == (mode, {"comment": "mine"})
+
+    @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+    def test_pixel_for_pixel(self, mode: str) -> None:
+        """Nothing is lost, alpha included."""
+        image = noise(33, 21, "RGBA").convert(mode)
+        assert same_pixels(opened(ready(image)), image, mode)
+
+    def test_one_that_was_never_loaded_and_is_broken(self) -> None:
+        """A file that Pillow opened, and that ends in the middle."""
+        image = Image.open(io.BytesIO(saved(noise(60, 60), "JPEG")[:-900]))
+        assert "corrupt or cut short" in str(refusal(image))
+
+
+class TestArrays:
+    """Arrays of numbers."""
+
+    @given(arrays.arrays(np.uint8, arrays.array_shapes(min_dims=2, max_dims=2, max_side=30)))
+    @settings(deadline=None)
+    def test_grey(self, array: np.ndarray) -> None:
+        """H×W is a grey picture, pixel for pixel."""
+        picture = ready(array)
+        assert np.array_equal(np.asarray(opened(picture)), array)
+        assert picture.notes == (f"made from an array of {array.shape[0]}×{array.shape[1]} uint8",)
+
+    @given(
+        st.sampled_from([3, 4]).flatmap(
+            lambda depth: arrays.arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20), st.just(depth)))
+        ),
+        st.sampled_from(["C", "F", "turned", "strided"]),
+    )
+    @settings(deadline=None)
+    def test_colour(self, array: np.ndarray, layout: str) -> None:
+        """H×W×3 and H×W×4, however they lie in memory."""
+        array = {"C": array, "F": np.asfortranarray(array), "turned": array.swapaxes(0, 1)[:, ::-1], "strided": array[::2]}[layout]
+        assert np.array_equal(np.asarray(opened(ready(array))), array)
+
+    @given(
+        arrays.arrays(
+            st.sampled_from(["f2", "f4", "f8", ">f4"]),
+            st.tuples(st.integers(1, 12), st.integers(1, 12), st.sampled_from([3, 4])),
+            elements=st.floats(0, 1, width=16),
+        )
+    )
+    @settings(deadline=None)
+    def test_floats(self, array: np.ndarray) -> None:
+        """From 0 to 1, each rounded to the nearest of 256 steps; the ends exactly."""
+        came = np.asarray(opened(ready(array))).astype(float)
+        assert np.abs(came - array.astype(float) * 255).max() <= 0.51
+
+    def test_a_large_array_of_floats_in_strips(self) -> None:
+        """The strips meet."""
+        array = np.linspace(0, 1, 900 * 700, dtype=np.float32).reshape(700, 900)
+        assert np.array_equal(np.asarray(opened(ready(array))), (array * 255 + 0.5).astype(np.uint8))
+
+    @pytest.mark.parametrize(
+        ("array", "words"),
+        [
+            (np.zeros((4, 4), bool), "4×4 bool.*mask_from\\(array\\)"),
+            (np.zeros((4, 4), np.int64), "4×4 int64.*astype\\('uint8'\\)"),
+            (np.zeros((4, 4), np.uint16), "astype\\('uint8'\\)"),
+            (np.zeros((4, 4), complex), "complex128"),
+            (np.zeros((4, 4), object), "object"),
+            (np.zeros(4, np.uint8), "array of 4 uint8"),
+            (np.zeros((), np.uint8), "no shape"),
+            (np.zeros((4, 4, 2), np.uint8), "4×4×2 uint8"),
+            (np.zeros((4, 4, 1), np.uint8), "array\\[:, :, 0\\] is grey"),
+            (np.zeros((1, 5, 6), np.uint8), "array\\[0\\] is grey"),
+            (np.zeros((3, 4, 5), np.uint8), "transpose\\(1, 2, 0\\)"),
+            (np.zeros((2, 4, 4, 3), np.uint8), "one picture of them: array\\[0\\]"),
+            (np.zeros((0, 4), np.uint8), "it is empty"),
+            (np.full((4, 4), 2.0), "from 2 to 2.*divide it by 255"),
+            (np.full((4, 4), -0.5), "from -0.5 to -0.5.*floats from 0 to 1"),
+            (np.array([[0.5, np.nan]]), "holds NaN"),
+            (np.array([[0.5, np.inf]]), "from 0.5 to inf"),
+        ],
+    )
+    def test_others_are_refused_in_words(self, array: np.ndarray, words: str) -> None:
+        """Shape and type are said, and the call that makes it right."""
+        error = refusal(array)
+        assert isinstance(error, UnsupportedOption)
+        assert error.option == "references"
+        with pytest.raises(UnsupportedOption, match=words):
+            raise error
+
+    def test_numpy_is_not_needed(self) -> None:
+        """Neither for arrays nor for anything else here is it imported."""
+        import subprocess
+
+        code = "import sys, imagegen_magic.pictures.references, imagegen_magic.pictures.masks, imagegen_magic.pictures.drift; "
+        names = "[name for name in ('numpy', 'matplotlib', 'IPython', 'pillow_heif') if name in sys.modules]"
+        assert subprocess.check_output([sys.executable, "-c", f"{code}print({names})"], text=True).strip() == "[]"
+
+
+class TestOtherObjects:
+    """What else holds a picture."""
+
+    def test_a_figure_draws_itself(self) -> None:
+        """Anything that saves itself as matplotlib's figures do."""
+
+        class Figure:
+            def savefig(self, file: io.BytesIO, format: str) -> None:
+                drawn().save(file, format)
+
+        picture = ready(Figure())
+        assert picture.notes == ("drawn from a figure",)
+        assert same_pixels(opened(picture), drawn())
+
+    def test_an_image_that_only_knows_its_address(self) -> None:
+        """IPython's Image of an address holds no bytes; the address itself is what to give."""
+        from IPython.display import Image as Shown
+
+        assert "give that address itself" in str(refusal(Shown(url="https://example.com/a.png")))
+
+    @pytest.mark.parametrize("source", [None, 3, "photo.png", [1, 2], {"a": 1}, object()])
+    def test_anything_else_is_refused(self, source: object) -> None:
+        """Its type is said, and what is taken."""
+        error = refusal(source)
+        assert f"of type {type(source).__name__}, which holds no picture" in str(error)
+        assert "a PIL image, a numpy array" in str(error)
+
+
+class TestTooLarge:
+    """Above the limit: refused, or made to fit where that is wanted, and said so."""
+
+    def test_refused_with_the_option_that_helps(self) -> None:
+        """Both numbers, and `--fit`."""
+        data = saved(noise(400, 300), "PNG")
+        error = refusal(data, most_bytes=200_000)
+        assert isinstance(error, UnsupportedOption)
+        assert "photo has 361 kB, more than the 200 kB that are taken" in str(error)
+        assert "--fit" in str(error)
+
+    def test_two_numbers_that_are_nearly_the_same_are_told_apart(self) -> None:
+        """One byte too many is not said as 20 MB, more than 20 MB."""
+        data = saved(noise(100, 100), "PNG")
+        assert f"photo has {len(data) / 1000:.3f} kB, more than the {(len(data) - 1) / 1000:.3f} kB" in str(
+            refusal(data, most_bytes=len(data) - 1)
+        )
+
+    def test_too_many_pixels(self) -> None:
+        """The same for pixels, which are known before anything is decoded."""
+        error = refusal(saved(drawn((300, 200)), "PNG"), most_pixels=50_000)
+        assert isinstance(error, UnsupportedOption)
+        assert "300×200 pixels (0.1 megapixels)" in str(error)
+        assert "--fit" in str(error)
+
+    @pytest.mark.parametrize("kind", ["array", "image", "BMP"])
+    def test_what_would_be_too_large_as_png(self, kind: str) -> None:
+        """The message says that it is the PNG that has so many bytes."""
+        image = noise(400, 300)
+        source = {"array": lambda: np.asarray(image), "image": lambda: image, "BMP": lambda: saved(image, "BMP")}[kind]()
+        assert "photo has 361 kB as PNG, more than the 200 kB" in str(refusal(source, most_bytes=200_000))
+
+    def test_an_opaque_one_becomes_a_jpeg_first(self) -> None:
+        """Where a fine JPEG is small enough, no pixel is lost, so that a mask still fits."""
+        image = Image.effect_noise((400, 300), 20).convert("RGB")
+        data = saved(image, "PNG")
+        picture = ready(data, most_bytes=len(data) - 1, fit=True)
+        assert (picture.mime_type, picture.width, picture.height) == ("image/jpeg", 400, 300)
+        assert picture.notes == (f"made a JPEG of quality 92: {len(data) / 1e3:.3f} kB as PNG were too much",)
+        assert alike(opened(picture), image)
+
+    @pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGB"), ("JPEG", "RGB"), ("WEBP", "RGB"), ("PNG", "RGBA"), ("WEBP", "RGBA")])
+    @pytest.mark.parametrize("most", [3_000, 30_000])
+    def test_and_then_smaller(self, kind: str, mode: str, most: int) -> None:
+        """From what to what is said; the shape stays, alpha too."""
+        picture = ready(saved(noise(500, 250, mode), kind), most_bytes=most, fit=True)
+        assert len(picture.data) <= most
+        assert picture.notes[-1] == f"scaled down from 500×250 to {picture.width}×{picture.height}"
+        assert abs(picture.width / picture.height - 2) < 0.1
+        assert ("A" in opened(picture).mode) == (mode == "RGBA")
+        assert len(picture.data) > most / 3
+
+    @pytest.mark.parametrize("make", [lambda image: saved(image, "JPEG", quality=95), lambda image: image, np.asarray])
+    def test_fewer_pixels(self, make: Callable[[Image.Image], object]) -> None:
+        """Down to as many as are taken, in one step."""
+        picture = ready(make(drawn((300, 200))), most_pixels=15_000, fit=True)
+        assert (picture.width, picture.height) == (150, 100)
+        assert picture.notes[-1] == "scaled down from 300×200 to 150×100"
+        assert alike(opened(picture), drawn((300, 200)).resize((150, 100)))
+
+    def test_turned_first(self) -> None:
+        """The sizes that are said are those of the upright picture."""
+        picture = ready(saved(drawn((300, 200)), "JPEG", exif=exif(6)), most_pixels=15_000, fit=True)
+        assert picture.notes == ("turned as its EXIF says", "scaled down from 200×300 to 100×150")
+
+    @pytest.mark.parametrize("size", [(1, 3000), (3000, 1)])
+    def test_a_thin_one(self, size: tuple[int, int]) -> None:
+        """One pixel wide, and it still ends."""
+        assert len(ready(noise(*size), most_bytes=1_500, fit=True).data) <= 1_500
+
+    def test_a_limit_that_nothing_meets(self) -> None:
+        """Ten bytes hold no picture."""
+        assert "cannot be made as small as 10 bytes" in str(refusal(noise(40, 40), most_bytes=10, fit=True))
+
+    def test_fit_leaves_what_fits(self) -> None:
+        """With `fit`, a picture within the limits is untouched."""
+        data = saved(drawn(), "PNG")
+        assert ready(data, fit=True).data == data
+
+
+def claiming(width: int, height: int) -> dict[str, bytes]:
+    """Return files whose headers claim a size and which hold next to nothing."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n\0\0\0\x0d" + header + struct.pack(">I", zlib.crc32(header))
+    bmp = saved(drawn(), "BMP")
+    tiff = saved(drawn(), "TIFF")
+    gif = saved(drawn(), "GIF")
+    pages = {256: width, 257: height}
+    entries = bytearray(tiff)
+    (start,) = struct.unpack_from("<I", tiff, 4)
+    for number in range(struct.unpack_from("<H", tiff, start)[0]):
+        place = start + 2 + 12 * number
+        if (tag := struct.unpack_from("<H", tiff, place)[0]) in pages:
+            struct.pack_into("<HHII", entries, place, tag, 4, 1, pages[tag])
+    return {
+        "PNG": png + with_chunk(b"tEXt", b"a\0b")[33:],
+        "BMP": bmp[:18] + struct.pack("<ii", width, height) + bmp[26:],
+        "TIFF": bytes(entries),
+        "GIF": gif[:6] + struct.pack("<HH", width, height) + gif[10:],
+    }
+
+
+class TestNoPicture:
+    """What cannot go out, each with its own words."""
+
+    def test_empty(self) -> None:
+        """A file of no bytes."""
+        assert str(refusal(b"")).startswith("photo is empty. ")
+
+    @pytest.mark.parametrize(
+        ("data", "words"),
+        [
+            (b"%PDF-1.7", "a PDF"),
+            (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG"),
+            (b"%!PS-Adobe EPSF", "text"),
+            (b'{"a": 1}', "JSON"),
+            (bytes(range(256)), "256 bytes of something else"),
+            (b"\0\0\0\x18ftypmp42" + bytes(9), "21 bytes of something else"),
+        ],
+    )
+    def test_it_says_what_it_is_instead(self, data: bytes, words: str) -> None:
+        """A drawing, a document, a text, a film: what it looks like, and what is taken."""
+        error = refusal(data)
+        assert isinstance(error, ImageInvalid)
+        assert f"photo is not a picture that can be read here but {words}" in str(error)
+        assert "BMP, TIFF, GIF, AVIF or HEIC" in str(error)
+
+    @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "JPEG2000"])
+    @pytest.mark.parametrize("share", [0.3, 0.9])
+    def test_cut_short(self, kind: str, share: float) -> None:
+        """A file of which the end is missing is told, in every format."""
+        data = saved(noise(120, 90), kind)
+        error = refusal(data[: int(len(data) * share)])
+        assert isinstance(error, ImageInvalid)
+        assert "cut short" in str(error)
+        assert "save it anew" in str(error)
+
+    @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "GIF"])
+    def test_a_bomb(self, kind: str) -> None:
+        """A header that claims 1,600 megapixels is believed and refused, before room is made for them, even with `fit`."""
+        for fit in (False, True):
+            error = refusal(claiming(40_000, 40_000)[kind], fit=fit)
+            assert isinstance(error, ImageInvalid)
+            assert "claims to be 40000×40000 (1600 megapixels), more than the 120 megapixels that are decoded" in str(error)
+
+    def test_an_enormous_image_or_array(self) -> None:
+        """The same for what is in memory without being there."""
+        assert "megapixels" in str(refusal(np.broadcast_to(np.uint8(0), (40_000, 40_000))))
+
+    def test_an_enormous_file(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """More bytes than are read are not even looked at."""
+        monkeypatch.setattr(references, "_MOST_FILE", 100)
+        assert "MiB that are read" in str(refusal(saved(drawn(), "PNG")))
+
+    @given(
+        st.binary(max_size=300),
+        st.sampled_from(
+            [b"", b"BM", b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b"GIF89a", b"\xff\x4f\xff\x51", b"\0\0\0\x18ftypavif", b"\xff\xd8\xff"]
+        ),
+    )
+    @settings(deadline=None, max_examples=300)
+    def test_random_bytes_are_only_ever_refused(self, data: bytes, start: bytes) -> None:
+        """Whatever follows a known signature: a picture or our own error, never a warning or another."""
+        with contextlib.suppress(ImageInvalid, UnsupportedOption):
+            ready(start + data, fit=True)
+
+    def test_pillows_own_settings_are_not_obeyed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A process with a tiny limit of its own still gets its picture, without a warning, and keeps its limit."""
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+        for kind in ("PNG", "JPEG", "BMP"):
+            assert ready_facts(saved(drawn(), kind)) == (80, 48)
+        assert Image.MAX_IMAGE_PIXELS == 1000
+
+    def test_a_failure_gives_its_place_back(self) -> None:
+        """Broken pictures do not block the next whole one."""
+        for _ in range(3):
+            refusal(saved(noise(60, 60), "BMP")[:-500])
+        assert ready(saved(drawn(), "BMP")).width == 80
+
+
+def ready_facts(data: bytes) -> tuple[int, int]:
+    """Return the pixels of a prepared picture, without opening it by Pillow's own limits."""
+    picture = prepare(data, name="photo", most_bytes=LIMIT)
+    return picture.width, picture.height

@@ -1,0 +1,856 @@
+"""Pictures of this machine are brought to a gateway once, safely, and nowhere else: against a real server process."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import random
+import stat
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+from PIL import Image, ImageChops
+from servers import sandbox_server
+from webserver import web
+
+from imagegen_magic.engine import gateways, loop, sources, uploads, ways
+from imagegen_magic.engine.gateways import Gateway
+from imagegen_magic.engine.http import Clients, NotSent, authorization
+from imagegen_magic.engine.keys import Key
+from imagegen_magic.engine.session import ledger_of, session_of
+from imagegen_magic.engine.settings import load
+from imagegen_magic.errors import (
+    AuthenticationError,
+    ContentRejected,
+    InsufficientBalance,
+    ReferenceUnreachable,
+    SaveError,
+    UnsupportedOption,
+    UploadFailed,
+)
+from imagegen_magic.providers.base import Cadence, Call, Done, UploadCall
+from imagegen_magic.providers.registry import get_provider
+from imagegen_magic.request import ImageRequest, LocalPicture
+
+SECRET = "sk-live-4f9a1c77e2b84d0e"
+TAKING = ("apimart", "gccai", "evolink")
+
+
+@pytest.fixture(scope="module")
+def server():
+    """One gateway process for all tests of this file."""
+    with sandbox_server(duration=0.1) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def gateway(server, monkeypatch):
+    """Point every gateway at the server, with a clean slate and no waiting between tries."""
+    server.disarm()
+    for name, value in server.environ(key=SECRET).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(uploads, "_backoff", lambda state: 0.01)
+    return server
+
+
+def _png(seed=None, size=(64, 48)):
+    """Return a PNG that no other test has."""
+    noise = random.Random(seed) if seed is not None else random.SystemRandom()
+    out = io.BytesIO()
+    Image.frombytes("RGBA", size, noise.randbytes(size[0] * size[1] * 4)).save(out, "PNG")
+    return out.getvalue()
+
+
+def _picture(name="fox.png", size=(64, 48), **more):
+    return LocalPicture(_png(size=size), "image/png", *size, name, **more)
+
+
+def _at(name, **changes):
+    return replace(gateways.at(get_provider(name), load()), **changes)
+
+
+def _real(name, base_url=None, look_alikes=None):
+    """Return a gateway where it really is; nothing is sent to it in these tests."""
+    provider = get_provider(name, look_alikes or {})
+    return Gateway(provider, base_url or provider.base_url, False, Key(SECRET), Cadence())
+
+
+def _sandbox(name):
+    return gateways.at(get_provider(name), load(), sandbox=True)
+
+
+def _run(work):
+    """Run `work(session)` on the engine's loop."""
+
+    async def main():
+        return await work(session_of(load()))
+
+    return loop.run(main())
+
+
+def _bring(gateway, *pictures, settings=None, tell=None):
+    return _run(lambda session: uploads.bring(session, gateway, pictures, settings or load(), tell=tell))
+
+
+def _uploaded(server):
+    return server.log()["uploads"]
+
+
+def _rows():
+    query = "SELECT sha256, host, url, expires_at, size FROM uploads"
+    return [tuple(row) for row in loop.run(ledger_of(load()).run(lambda connection: connection.execute(query).fetchall(), writes=False))]
+
+
+def _fetched(url):
+    async def fetch(session):
+        return await session.clients.download(url, url)
+
+    return _run(fetch)
+
+
+# brought, and not twice
+
+
+@pytest.mark.parametrize("name", TAKING)
+def test_a_picture_is_brought_to_every_gateway_that_takes_files(name, server):
+    """Its address serves back these very bytes; the ledger knows content, host, end and size."""
+    fox, before = _picture(), _uploaded(server)
+    found = _bring(_at(name), fox)
+    (url,) = found.values()
+    assert list(found) == [fox.placeholder]
+    assert _fetched(url) == fox.data
+    ((sha256, host, known, end, size),) = _rows()
+    assert (sha256, host, known, size) == (fox.sha256, server.origin.removeprefix("http://"), url, len(fox.data))
+    assert ways.seconds_of(end) == pytest.approx(time.time() + 72 * 3600, abs=60)
+    assert _uploaded(server) == before + 1
+
+
+def test_a_large_picture_arrives_whole(server):
+    """Megabytes go out in pieces."""
+    large = LocalPicture(_png(size=(1200, 1000)), "image/png", 1200, 1000, "large.png")
+    assert len(large.data) > 4_000_000
+    assert _fetched(_bring(_at("evolink"), large)[large.placeholder]) == large.data
+
+
+def test_the_same_bytes_are_not_uploaded_twice(server):
+    """Neither in this session nor in the next one, whatever the file is called."""
+    fox, before = _picture(), _uploaded(server)
+    first = _bring(_at("gccai"), fox)
+    again = _bring(_at("gccai"), replace(fox, name="copy.png"))
+    loop.stop()
+    assert _bring(_at("gccai"), fox) == again == first
+    assert _uploaded(server) == before + 1
+
+
+def test_a_crowd_with_the_same_bytes_uploads_once(server):
+    """Eight requests at once, one upload."""
+    fox, before = _picture(), _uploaded(server)
+
+    async def crowd(session):
+        return await asyncio.gather(*(uploads.bring(session, _at("apimart"), [fox], load()) for _ in range(8)))
+
+    assert len({str(found) for found in _run(crowd)}) == 1
+    assert _uploaded(server) == before + 1
+
+
+def test_several_pictures_are_brought_together(server):
+    """Each gets its own address, by its placeholder."""
+    some = [_picture(f"{number}.png") for number in range(6)]
+    found = _bring(_at("evolink"), *some)
+    assert [_fetched(found[each.placeholder]) == each.data for each in some] == [True] * 6
+
+
+def test_an_address_that_is_about_to_end_is_not_used(monkeypatch):
+    """A task may wait for its turn, so what is left must be more than some minutes."""
+    with sandbox_server(duration=0.1, lifetime=200) as brief:
+        monkeypatch.setenv("EVOLINK_BASE_URL", brief.base_url("evolink"))
+        fox = _picture()
+        first, second = (_bring(_at("evolink"), fox) for _ in range(2))
+        assert (brief.log()["uploads"], first != second) == (2, True)
+        assert len(_rows()) == 1
+
+
+def test_an_address_that_a_picture_came_with_is_used_as_it_is(server):
+    """Nothing is uploaded while it lives; then it is."""
+    before, at = _uploaded(server), _at("gccai")
+    lives = _picture(url=f"{server.origin}/files/a.png", expires_at=time.time() + 3600)
+    endless = _picture(url="https://cdn.example.com/a.png")
+    over = _picture(url=f"{server.origin}/files/b.png", expires_at=time.time() + 60)
+    assert _bring(at, lives, endless) == {lives.placeholder: lives.url, endless.placeholder: endless.url}
+    assert _uploaded(server) == before
+    assert _bring(at, over)[over.placeholder] != over.url
+    assert _uploaded(server) == before + 1
+
+
+@pytest.mark.parametrize(
+    "url", ["http://sandbox.invalid/files/gccai/x/0.png", "http://127.0.0.1:9/a.png", "ftp://x.example/a.png", "a.png"]
+)
+def test_an_address_that_this_gateway_cannot_fetch_is_not_used(url, server):
+    """Another sandbox's, another port's, or none at all: the bytes are uploaded instead."""
+    fox = _picture(url=url)
+    assert _bring(_at("gccai"), fox)[fox.placeholder].startswith(server.origin)
+
+
+def test_the_sandbox_in_this_process_takes_files_too():
+    """It keeps them beside the ledger, and fetches nothing from elsewhere."""
+    fox = _picture(url="https://cdn.example.com/a.png")
+    (url,) = _bring(_sandbox("gccai"), fox).values()
+    assert url.startswith("http://sandbox.invalid/files/gccai/uploads/")
+    assert (load().home / "sandbox" / "uploads" / f"{fox.sha256}.png").read_bytes() == fox.data
+    loop.stop()
+    assert _fetched(url) == fox.data
+
+
+def test_only_the_fields_of_pictures_are_filled(server):
+    """A prompt that reads like a placeholder is a prompt."""
+    fox = _picture()
+    plan = get_provider("gccai").plan(ImageRequest(fox.placeholder, references=("https://a.example/1.png", fox), mask=fox))
+    filled = uploads.place(get_provider("gccai"), plan.calls[0].json or {}, {fox.placeholder: "https://b.example/f.png"})
+    assert (filled["image_urls"], filled["mask_url"]) == (["https://a.example/1.png", "https://b.example/f.png"], "https://b.example/f.png")
+    assert filled["prompt"] == fox.placeholder
+    assert (plan.calls[0].json or {})["mask_url"] == fox.placeholder  # the plan itself is left as it was
+
+
+# an edit, all the way
+
+
+async def _submit(session, at, sent):
+    answer = await session.submit(at, Call("POST", at.provider.submit_path, sent), os.urandom(8).hex(), at_once=8, timeout=20)
+    if answer.status >= 300:
+        raise at.provider.read_error(answer.status, answer.content)
+    return at.provider.read_submission(answer.content).task_id
+
+
+async def _picture_of(session, at, task_id):
+    while not isinstance(state := at.provider.read_task((await _look(session, at, task_id)).content), Done):
+        await asyncio.sleep(0.05)
+    return await session.clients.download(state.pictures[0], at.base_url)
+
+
+async def _look(session, at, task_id):
+    return await session.clients.call(session.clients.looks(at.base_url), at.base_url, at.key, at.provider.task_call(task_id))
+
+
+def _mask(size=(64, 48)):
+    image = Image.new("RGBA", size, "black")
+    image.paste((0, 0, 0, 0), (0, 0, size[0] // 2, size[1]))
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return LocalPicture(out.getvalue(), "image/png", *size, "mask.png")
+
+
+def test_an_edit_paints_inside_its_mask_alone(server):
+    """Plan, bring, submit, fetch: over the wire, with a picture and a mask of this machine."""
+    size = (1024, 1024)
+    fox, mask, at = _picture(size=size), _mask(size), _at("apimart")
+    plan = at.provider.plan(ImageRequest("a hat", size="1024x1024", references=(fox,), mask=mask))
+    uploads.check(plan, at, load())
+
+    async def edit(session):
+        found = await uploads.bring(session, at, plan.uploads, load())
+        return await _picture_of(session, at, await _submit(session, at, uploads.place(at.provider, plan.calls[0].json or {}, found)))
+
+    after = Image.open(io.BytesIO(_run(edit))).convert("RGB")
+    change = ImageChops.difference(Image.open(io.BytesIO(fox.data)).convert("RGB"), after)
+    assert change.crop((512, 0, 1024, 1024)).getbbox() is None
+    assert change.crop((0, 0, 512, 1024)).getbbox() is not None
+
+
+# gone by the time of the submit
+
+
+def _submission(at, *pictures):
+    """Bring pictures and return (session's JSON to send, what was found)."""
+    plan = at.provider.plan(ImageRequest("a red fox", references=("https://a.example/1.png", *pictures)))
+    return uploads.place(at.provider, plan.calls[0].json or {}, _bring(at, *pictures))
+
+
+@pytest.mark.parametrize("name", TAKING)
+def test_what_is_gone_is_uploaded_anew(name, monkeypatch):
+    """A server that has forgotten its files refuses, and takes the very submission with the new address."""
+    with sandbox_server(duration=0.1, port=0) as forgetful:
+        port = int(forgetful.origin.rpartition(":")[2])
+        monkeypatch.setenv(f"{name.upper()}_BASE_URL", forgetful.base_url(name))
+        at, fox = _at(name), _picture()
+        sent = _submission(at, fox)
+    with sandbox_server(duration=0.1, port=port) as forgetful:
+        with pytest.raises(ReferenceUnreachable):
+            _run(lambda session: _submit(session, at, sent))
+        renewed = _run(lambda session: uploads.anew(session, at, sent, [fox], load()))
+        assert _run(lambda session: _submit(session, at, renewed))
+        assert {**renewed, "image_urls": 0} == {**sent, "image_urls": 0}
+        assert renewed["image_urls"][0] == "https://a.example/1.png"
+        assert renewed["image_urls"][1] not in sent["image_urls"]
+        assert forgetful.log()["uploads"] == 1
+        assert [row[2] for row in _rows()] == renewed["image_urls"][1:]
+
+
+def test_several_submissions_that_miss_the_same_picture_upload_it_once(server):
+    """Whoever comes second takes the new address of the first."""
+    at, fox = _at("gccai"), _picture()
+    sent, before = _submission(at, fox), _uploaded(server)
+
+    async def both(session):
+        return await asyncio.gather(*(uploads.anew(session, at, sent, [fox], load()) for _ in range(3)))
+
+    first, *others = _run(both)
+    assert [first] * 2 == others
+    assert first != sent
+    assert _uploaded(server) == before + 1
+
+
+def test_an_address_that_a_picture_came_with_is_given_up_when_it_is_gone(server):
+    """Its bytes are uploaded, and the next request does not try the old address again."""
+    at, fox = _at("gccai"), _picture(url="https://cdn.example.com/a.png")
+    sent = _submission(at, fox)
+    assert fox.url in sent["image_urls"]
+    renewed = _run(lambda session: uploads.anew(session, at, sent, [fox], load()))
+    assert (fox.url in renewed["image_urls"], renewed["image_urls"][1].startswith(server.origin)) == (False, True)
+    assert _bring(at, fox)[fox.placeholder] == renewed["image_urls"][1]
+
+
+def test_there_is_nothing_to_renew_where_no_address_is_ours(server):
+    """An address that a person gave is theirs to mend."""
+    before, at, sent = _uploaded(server), _at("gccai"), {"prompt": "x", "image_urls": ["https://a.example/1.png"], "n": 1}
+    assert _run(lambda session: uploads.anew(session, at, sent, [_picture()], load())) == sent
+    assert _uploaded(server) == before
+
+
+# what fails on the way
+
+
+@pytest.mark.parametrize(("fault", "times"), [("upload-500", 3), ("upload-500", 1)])
+def test_an_outage_is_tried_again(fault, times, server):
+    """Uploading is free, so it is repeated without asking."""
+    server.arm(fault, times=times)
+    told, before = [], _uploaded(server)
+    assert _bring(_at("evolink"), _picture(), tell=told.append)
+    assert (_uploaded(server), len(told)) == (before + times + 1, times)
+    assert "fox.png is not uploaded yet, again in 0 s" in told
+
+
+def test_a_gateway_that_asks_to_wait_is_obeyed(server):
+    """Its Retry-After counts, though our own pause would be shorter."""
+    server.arm("upload-429")
+    told, began = [], time.monotonic()
+    assert _bring(_at("evolink"), _picture(), tell=told.append)
+    assert (told, time.monotonic() - began >= 1) == (["fox.png is not uploaded yet, again in 1 s"], True)
+
+
+def test_a_gateway_that_asks_to_wait_longer_than_our_patience_is_given_up(server):
+    """The person's own timeout holds for uploads too."""
+    server.arm("upload-429", times=None)
+    with pytest.raises(UploadFailed, match="answered 429") as caught:
+        _bring(_at("evolink"), _picture(), settings=load().replace("a test", timeout=0.5))
+    assert "wait a little" in caught.value.next_step
+
+
+@pytest.mark.parametrize("name", TAKING)
+def test_a_refused_upload_is_told_in_the_gateways_words_and_not_repeated(name, server):
+    """Nothing was submitted, nothing charged."""
+    server.arm("upload-refused", times=None)
+    before = server.log()
+    with pytest.raises(UploadFailed, match=r"answered 400: the file was rejected; fox\.png \(\d+ kB\) is not uploaded") as caught:
+        _bring(_at(name), _picture())
+    assert (caught.value.whose, caught.value.charged) == ("you", "no")
+    after = server.log()
+    assert (after["uploads"], after["accepted"]) == (before["uploads"] + 1, before["accepted"])
+    assert _rows() == []
+
+
+def test_an_outage_that_lasts_is_told_after_some_tries(server):
+    """Five of them, and the gateway is named."""
+    server.arm("upload-500", times=None)
+    before = _uploaded(server)
+    with pytest.raises(UploadFailed, match="answered 500") as caught:
+        _bring(_at("apimart"), _picture())
+    assert (_uploaded(server), caught.value.whose, caught.value.charged) == (before + 5, "gateway", "no")
+
+
+def test_a_gateway_that_cannot_be_reached(monkeypatch):
+    """The network is to blame, and nothing was charged."""
+    monkeypatch.setenv("APIMART_BASE_URL", "http://127.0.0.1:9")
+    with pytest.raises(UploadFailed, match=r"could not be uploaded to 127\.0\.0\.1:9") as caught:
+        _bring(_at("apimart"), _picture())
+    assert (caught.value.whose, caught.value.charged) == ("network", "no")
+
+
+def test_one_that_fails_takes_no_other_with_it(server):
+    """What arrived is remembered for the next time."""
+    good, bad = _picture("good.png"), LocalPicture(b"no picture", "image/png", 1, 1, "bad.png")
+    with pytest.raises(UploadFailed, match=r"bad\.png"):
+        _bring(_at("gccai"), bad, good)
+    assert [row[0] for row in _rows()] == [good.sha256]
+
+
+_ANSWERS = {
+    "too large": (413, b'{"error":{"message":"too large"}}', UploadFailed, "--fit"),
+    "wrong kind": (415, b"{}", UploadFailed, "PNG or JPEG"),
+    "redirect": (302, b"", UploadFailed, "key does not follow"),
+    "bad key": (401, b'{"error":{"message":"bad key"}}', AuthenticationError, "%imagegen login"),
+    "no balance": (402, b"{}", InsufficientBalance, "top up"),
+    "no balance at 429": (429, b'{"error":{"message":"insufficient_user_quota"}}', InsufficientBalance, "top up"),
+    "moderated": (400, b'{"error":{"code":"content_policy_violation","message":"x"}}', ContentRejected, "references"),
+    "html": (403, b"<html><title>Attention required</title></html>", UploadFailed, "run the cell again"),
+    "nonsense": (200, b"<html>", UploadFailed, "named no address"),
+    "no key in a 200": (200, b'{"error":{"code":"invalid_api_key","message":"x"}}', AuthenticationError, "%imagegen login"),
+    "private address": (200, b'{"url":"http://10.0.0.1/a.png"}', UploadFailed, "nobody can fetch"),
+    "plain http": (200, b'{"url":"http://cdn.example.com/a.png"}', UploadFailed, "nobody can fetch"),
+}
+
+
+@pytest.mark.parametrize("case", _ANSWERS)
+def test_each_answer_to_an_upload_has_its_words(case, monkeypatch):
+    """Said once, without repeating, and never charged."""
+    status, body, kind, words = _ANSWERS[case]
+    with web(lambda seen: (status, {"Location": "https://elsewhere.example/"} if status == 302 else {}, body)) as odd:
+        monkeypatch.setenv("APIMART_BASE_URL", odd.origin)
+        with pytest.raises(kind) as caught:
+            _bring(_at("apimart"), _picture())
+    assert (words in str(caught.value), caught.value.charged, len(odd.seen)) == (True, "no", 1), str(caught.value)
+
+
+def test_a_gateway_on_this_machine_may_name_a_public_address(monkeypatch):
+    """As one does that stands before a real gateway."""
+    with web(lambda seen: (200, {}, b'{"url":"https://cdn.example.com/a.png"}')) as relay:
+        monkeypatch.setenv("APIMART_BASE_URL", relay.origin)
+        first, second = (_bring(_at("apimart"), picture) for picture in [_picture()] * 2)
+    assert [*first.values(), *second.values()] == ["https://cdn.example.com/a.png"] * 2
+
+
+# the key, and where it goes
+
+
+def _form_of(seen):
+    return f"{seen.method} {seen.path}", seen.headers.get("authorization"), seen.headers["content-type"].partition(";")[0]
+
+
+def test_the_key_goes_to_the_gateways_own_origin(monkeypatch):
+    """With the file, as a form whose length is told."""
+    with web(lambda seen: (200, {}, b'{"url":"https://cdn.example.com/a.png"}')) as server:
+        monkeypatch.setenv("APIMART_BASE_URL", server.origin)
+        fox = _picture("/home/me/secret/anna.png")
+        _bring(_at("apimart"), fox)
+    (seen,) = server.seen
+    assert _form_of(seen) == ("POST /v1/uploads/images", f"Bearer {SECRET}", "multipart/form-data")
+    assert (int(seen.headers["content-length"]), "transfer-encoding" in seen.headers) == (len(seen.body), False)
+    assert (fox.data in seen.body, b"anna" in seen.body, b"secret" in seen.body) == (True, False, False)
+
+
+def test_evolinks_upload_goes_where_its_moved_base_url_is_on_this_machine(monkeypatch):
+    """The sandbox on a socket gets it, and evolink's own file host is never asked."""
+    with web(lambda seen: (200, {}, b'{"success":true,"data":{"file_url":"https://cdn.example.com/a.png"}}')) as server:
+        monkeypatch.setenv("EVOLINK_BASE_URL", server.origin + "/evolink")
+        _bring(_at("evolink"), _picture())
+    assert [_form_of(seen)[0] for seen in server.seen] == ["POST /evolink/api/v1/files/upload/stream"]
+
+
+def test_evolinks_own_file_host_gets_the_key_of_evolinks_own_base_url():
+    """It names the host as its own; the base URL may be written with a slash."""
+    for base in ("https://api.evolink.ai", "https://API.evolink.ai:443/"):
+        way = ways.find_way(_real("evolink", base), _picture(), load())
+        assert (way.url, way.key_hosts) == ("https://files-api.evolink.ai/api/v1/files/upload/stream", ("files-api.evolink.ai",))
+        assert way.host == "files-api.evolink.ai"
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "https://api.evolink.ai.evil.example",
+        "http://api.evolink.ai",
+        "https://api.evolink.ai:8443",
+        "https://proxy.example",
+        "http://10.0.0.5",
+    ],
+)
+def test_a_moved_base_url_keeps_its_key_from_evolinks_file_host(base):
+    """Whoever moved the base URL moved the key with it: refused in words, with the way out."""
+    with pytest.raises(UnsupportedOption, match=r"takes files at files-api\.evolink\.ai, and your key does not go there") as caught:
+        ways.find_way(_real("evolink", base), _picture(), load())
+    assert (base in caught.value.what, "uploader" in caught.value.next_step) == (True, True)
+
+
+def test_a_look_alike_has_no_way_unless_it_names_one():
+    """Evolink's dialect at another address takes no files, or takes them where `upload_url` says."""
+    table = {"like": "evolink", "base_url": "https://api.mine.example"}
+    with pytest.raises(UnsupportedOption, match="takes no files"):
+        ways.find_way(_real("mine", look_alikes={"mine": table}), _picture(), load())
+    way = ways.find_way(_real("mine", look_alikes={"mine": {**table, "upload_url": "https://up.mine.example/x"}}), _picture(), load())
+    assert (way.url, way.key_hosts) == ("https://up.mine.example/x", ("up.mine.example",))
+    alike = ways.find_way(_real("mine", look_alikes={"mine": {**table, "like": "apimart"}}), _picture(), load())
+    assert (alike.url, alike.key_hosts) == ("https://api.mine.example/v1/uploads/images", ())
+
+
+def test_a_host_that_the_gateway_does_not_name_gets_nothing(monkeypatch):
+    """A provider whose upload leads elsewhere without saying that the host is its own."""
+    monkeypatch.setattr(type(get_provider("evolink")), "key_hosts", ())
+    with pytest.raises(UnsupportedOption, match="your key does not go there"):
+        ways.find_way(_real("evolink"), _picture(), load())
+
+
+def test_the_header_is_for_the_gateways_own_hosts_alone():
+    """Over https, on the usual port, the very name."""
+    own = "https://files-api.evolink.ai"
+    for url, goes in {
+        f"{own}/x": True,
+        "https://FILES-api.evolink.ai:443/x": True,
+        "http://files-api.evolink.ai/x": False,
+        f"{own}:8443/x": False,
+        "https://files-api.evolink.ai.evil.example/x": False,
+        "https://evolink.ai/x": False,
+    }.items():
+        assert bool(authorization(Key(SECRET), "https://api.evolink.ai", url, ("files-api.evolink.ai",))) is goes, url
+        assert not authorization(Key(SECRET), "https://api.evolink.ai", url)
+
+
+def _upload(url, base_url, key_hosts=()):
+    async def main():
+        clients = Clients()
+        try:
+            return await clients.upload(
+                url, base_url, Key(SECRET), UploadCall("POST", url, "file", "x.png", "image/png"), b"x", key_hosts=key_hosts
+            )
+        finally:
+            await clients.close()
+
+    return asyncio.run(main())
+
+
+def test_nothing_at_all_is_sent_to_another_host():
+    """Neither the key nor the picture."""
+    with web(lambda seen: (200, {}, b"{}")) as other, pytest.raises(NotSent, match="none of the gateway's own hosts"):
+        _upload(other.origin + "/up", "https://api.evolink.ai", ("files-api.evolink.ai",))
+    assert other.seen == []
+
+
+def test_a_file_host_that_leads_into_a_private_network_gets_nothing(monkeypatch):
+    """What counts is the peer, not the name."""
+    asked = []
+
+    async def resolve(self, host, port, **options):
+        asked.append(host)
+        return [(2, 1, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolve)
+    with pytest.raises(NotSent, match="private network"):
+        _upload("https://files-api.evolink.ai/up", "https://api.evolink.ai", ("files-api.evolink.ai",))
+    assert asked == ["files-api.evolink.ai"]
+
+
+def test_a_redirect_takes_neither_key_nor_picture_along():
+    """The other origin is never asked."""
+    with web(lambda seen: (200, {}, b"{}")) as other, web(lambda seen: (307, {"Location": other.origin + "/steal"}, b"")) as gateway:
+        assert _upload(gateway.origin + "/up", gateway.origin).status == 307
+    assert (other.seen, len(gateway.seen)) == ([], 1)
+
+
+def test_an_upload_that_takes_for_ever_is_given_up(monkeypatch):
+    """A gateway that never answers costs a bounded time."""
+    monkeypatch.setattr("imagegen_magic.engine.http._UPLOAD_PATIENCE", 0.2)
+    released = threading.Event()
+    with web(lambda seen: (200 + 0 * released.wait(20), {}, b"{}")) as silent:
+        with pytest.raises(Exception, match="took too long"):
+            _upload(silent.origin + "/up", silent.origin)
+        released.set()
+
+
+def test_an_upload_leaves_no_key_behind(tmp_path, server):
+    """Not in the ledger, the copies or anywhere else on the disk."""
+    _bring(_at("apimart"), _picture())
+    loop.stop()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+
+
+# the person's own uploader
+
+
+@pytest.fixture
+def uploader(tmp_path, monkeypatch):
+    """Return a function that writes the module `myhost` and the settings that name its `put`."""
+
+    def make(body, name="myhost:put"):
+        (tmp_path / "lib").mkdir(exist_ok=True)
+        (tmp_path / "lib" / "myhost.py").write_text(body)
+        monkeypatch.syspath_prepend(tmp_path / "lib")
+        sys.modules.pop("myhost", None)
+        return load().replace("a test", uploader=name)
+
+    yield make
+    sys.modules.pop("myhost", None)
+
+
+_PUT = "seen = []\ndef put(path):\n    seen.append((path, path.read_bytes()))\n    return f'https://pictures.example.com/{path.name}'\n"
+
+
+def test_xingchao_uses_the_persons_own_uploader(uploader):
+    """Imported when it is needed, given a path, called in a thread, once for the same bytes."""
+    settings, fox = uploader(_PUT + "import threading\nwho = threading.current_thread().name\n"), _picture()
+    expected = {fox.placeholder: f"https://pictures.example.com/{fox.sha256}.png"}
+    assert "myhost" not in sys.modules
+    assert [_bring(_at("xingchao"), fox, settings=settings) for _ in range(2)] == [expected] * 2
+    import myhost
+
+    ((path, content),) = myhost.seen
+    assert (content, path.parent, path.name) == (fox.data, load().home / "sources", f"{fox.sha256}.png")
+    assert myhost.who != "imagegen-engine"
+    ((_, host, _, end, _),) = _rows()
+    assert (host, ways.seconds_of(end) < time.time() + 2 * 3600) == ("uploader myhost:put", True)
+
+
+def test_a_moved_evolink_uses_the_persons_own_uploader_too(uploader):
+    """Where the gateway's own upload must not be used, the named function may."""
+    way = ways.find_way(_real("evolink", "https://proxy.example"), _picture(), uploader(_PUT))
+    assert (way.call, way.uploader) == (None, "myhost:put")
+
+
+def test_a_gateway_that_takes_files_is_not_bypassed(uploader, server):
+    """The uploader is for those that take none."""
+    fox = _picture()
+    assert _bring(_at("gccai"), fox, settings=uploader(_PUT))[fox.placeholder].startswith(server.origin)
+
+
+def test_the_sandbox_never_calls_the_persons_uploader(uploader):
+    """Nothing leaves this machine there."""
+    with pytest.raises(UnsupportedOption, match="takes no files") as caught:
+        _bring(_sandbox("xingchao"), _picture(), settings=uploader(_PUT))
+    assert "nothing leaves this machine" in caught.value.next_step
+    assert "myhost" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("'http://pictures.example.com/a.png'", "http://pictures.example.com/a.png', which no gateway can fetch"),
+        ("'https://10.0.0.1/a.png'", "which no gateway can fetch"),
+        ("'https://localhost/a.png'", "which no gateway can fetch"),
+        ("None", "answered None"),
+        ("b'https://x.example/a.png'", "answered <bytes>"),
+        ("1 / 0", "failed: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_what_the_uploader_answers_is_checked(uploader, answer, words):
+    """A public https address, or it is told what came instead."""
+    with pytest.raises(UploadFailed) as caught:
+        _bring(_at("xingchao"), _picture(), settings=uploader(f"def put(path): return {answer}"))
+    assert (words in caught.value.what, caught.value.whose, caught.value.charged) == (True, "you", "no"), caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("myhost:missing", "AttributeError"),
+        ("nowhere_at_all:put", "ModuleNotFoundError"),
+        ("myhost", "cannot be used"),
+        (":put", "ValueError"),
+        ("myhost:seen", "is no function"),
+    ],
+)
+def test_an_uploader_that_cannot_be_found_is_a_clear_error(uploader, name, words):
+    """With how it is to be written."""
+    with pytest.raises(UnsupportedOption) as caught:
+        _bring(_at("xingchao"), _picture(), settings=uploader(_PUT, name))
+    assert (words in caught.value.what, caught.value.option, "package:function" in caught.value.next_step) == (True, "uploader", True)
+
+
+# no way there
+
+
+def test_xingchao_without_an_uploader_says_what_to_do():
+    """Own function, an address, an earlier result, or a gateway that takes files."""
+    with pytest.raises(UnsupportedOption, match=r"Xingchao takes no files.*fox\.png is on this machine") as caught:
+        _bring(_at("xingchao"), _picture())
+    step = caught.value.next_step
+    assert all(words in step for words in ("%config ImageGenMagics.uploader", "https address", "earlier result", "apimart, evolink, gccai"))
+
+
+def test_xingchao_takes_an_earlier_result_whose_address_lives(server):
+    """By that address, without any upload; once it is gone there is no way."""
+    at, fox = _at("xingchao"), _picture(url=f"{server.origin}/files/xingchao/x/0.png")
+    sent = _submission(at, fox)
+    assert sent["image_urls"][1] == fox.url
+    with pytest.raises(UnsupportedOption, match="takes no files"):
+        _run(lambda session: uploads.anew(session, at, sent, [fox], load()))
+
+
+# what can be known before
+
+
+def _plan(at, **said):
+    return at.provider.plan(ImageRequest("a red fox", **said))
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("http://127.0.0.1:8001/a.png", "127.0.0.1 is this machine"),
+        ("https://localhost/a.png", "localhost is this machine"),
+        ("http://sandbox.invalid/files/gccai/x/0.png", "that picture is in the sandbox"),
+        ("https://x.example/a.png?Expires=1700000000&Signature=x", "it expired at 2023-11-1"),
+        ("https://x.example/a.png?X-Amz-Date=20240101T000000Z&X-Amz-Expires=3600", "it expired at 2024-01-01"),
+        ("https://x.example/a.png?X-Tos-Date=20240101T000000Z&X-Tos-Expires=3600", "it expired at 2024-01-01"),
+    ],
+)
+@pytest.mark.parametrize("option", ["references", "mask"])
+def test_an_address_that_this_gateway_cannot_fetch_is_refused_before_anything_is_sent(address, words, option):
+    """This machine's own, the sandbox's, and one whose time is over; each with what to do instead."""
+    at = _real("gccai")
+    said = {"references": (address,)} if option == "references" else {"references": ("https://a.example/1.png",), "mask": address}
+    with pytest.raises(UnsupportedOption) as caught:
+        uploads.check(_plan(at, **said), at, load())
+    assert (words in caught.value.what, caught.value.option, "uploaded" in caught.value.next_step) == (True, option, True), (
+        caught.value.what
+    )
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://x.example/a.png",
+        "https://x.example/a.png?Expires=99",
+        "https://x.example/a.png?expires=1999999999",
+        "https://x.example/a.png?X-Amz-Date=20240199T000000Z&X-Amz-Expires=3600",
+        "https://x.example/a.png?X-Goog-Date=20240101T000000Z&X-Goog-Expires=999999999",
+    ],
+)
+def test_an_address_of_which_nothing_bad_is_known_passes(address):
+    """Odd parameters are nobody's expiry."""
+    uploads.check(_plan(_real("gccai"), references=(address,)), _real("gccai"), load())
+
+
+def test_a_gateway_on_this_machine_may_be_given_its_own_addresses(server):
+    """The sandbox on a socket, and the one in this process."""
+    for at, address in ((_at("gccai"), f"{server.origin}/files/x.png"), (_sandbox("gccai"), "http://sandbox.invalid/files/x.png")):
+        uploads.check(_plan(at, references=(address,)), at, load())
+
+
+def test_an_address_that_the_ledger_knows_to_be_over_is_refused(server):
+    """Ours alone can tell; an end that is yet to come is no obstacle."""
+    at = _real("gccai")
+    for end, words in (("2024-01-01T00:00:00+00:00", "expired at 202"), ("2099-01-01T00:00:00+00:00", None)):
+        values = ("a" * 64, end, "https://o'neill.example/a.png", end, 1, end)
+        query = "INSERT INTO uploads (sha256, host, url, expires_at, size, created) VALUES (?, ?, ?, ?, ?, ?)"
+        loop.run(ledger_of(load()).run(lambda connection, query=query, values=values: connection.execute(query, values) and None))
+        plan = _plan(at, references=("https://o'neill.example/a.png",))
+        if words:
+            with pytest.raises(UnsupportedOption, match=words):
+                uploads.check(plan, at, load())
+        else:
+            uploads.check(plan, at, load())
+
+
+def test_a_picture_with_no_way_there_is_refused_before_anything_is_sent():
+    """Without asking anybody."""
+    at = _real("xingchao")
+    with pytest.raises(UnsupportedOption, match="takes no files"):
+        uploads.check(_plan(at, references=(_picture(),)), at, load())
+    uploads.check(_plan(at, references=(_picture(url="https://x.example/a.png"),)), at, load())
+
+
+@pytest.mark.parametrize("first", ["picture", "address"])
+def test_a_mask_that_is_none_is_refused_before_anything_is_sent(first):
+    """Nothing transparent in it: beside a picture of this machine, and beside an address."""
+    opaque = io.BytesIO()
+    Image.new("RGB", (64, 48), "black").save(opaque, "PNG")
+    mask = LocalPicture(opaque.getvalue(), "image/png", 64, 48, "mask.png")
+    reference = _picture() if first == "picture" else "https://a.example/1.png"
+    with pytest.raises(UnsupportedOption):
+        uploads.check(_plan(_real("gccai"), references=(reference,), mask=mask), _real("gccai"), load())
+    uploads.check(_plan(_real("gccai"), references=(reference,), mask=_mask()), _real("gccai"), load())
+
+
+def test_the_outlook_says_what_will_be_uploaded_where_and_for_how_long():
+    """Kind, pixels, bytes, what was done to it, and the host."""
+    fox = LocalPicture(b"x" * 2_340_000, "image/jpeg", 3024, 4032, "photo.jpg", ("turned as its EXIF says", "location removed"))
+    facts = "photo.jpg (JPEG, 3024×4032, 2.3 MB, turned as its EXIF says, location removed)"
+    for name, host in (("apimart", "api.apimart.ai"), ("evolink", "files-api.evolink.ai")):
+        plan = _plan(_real(name), references=(fox,))
+        expected = f"{facts}: will be uploaded to {host}, where it lives for 72 hours"
+        assert uploads.outlook(plan, _real(name), load()) == [expected]
+
+
+def test_the_outlook_says_what_is_there_already(server, uploader):
+    """Uploaded before, at an address of its own, by the person's function, in the sandbox."""
+    at, fox = _at("gccai"), _picture()
+    _bring(at, fox)
+    (line,) = uploads.outlook(_plan(at, references=(fox,)), at, load())
+    assert line.startswith("fox.png (PNG, 64×48, 12 kB): at 127.0.0.1:")
+    assert line.endswith("not uploaded again")
+    result = replace(fox, url="https://cdn.example.com/a.png", expires_at=1_999_999_999)
+    clock = time.strftime("%Y-%m-%d %H:%M", time.localtime(1_999_999_999))
+    (line,) = uploads.outlook(_plan(_real("gccai"), references=(result,)), _real("gccai"), load())
+    assert line.endswith(f": at cdn.example.com already until {clock}, not uploaded")
+    plan = _plan(_real("xingchao"), references=(fox,))
+    assert uploads.outlook(plan, _real("xingchao"), uploader(_PUT))[0].endswith("your uploader myhost:put will put it at an address")
+    assert "to the sandbox in this process" in uploads.outlook(_plan(at, references=(fox,)), _sandbox("gccai"), load())[0]
+
+
+def test_the_outlook_refuses_like_the_check():
+    """A plan that cannot be carried out is not described."""
+    with pytest.raises(UnsupportedOption, match="takes no files"):
+        uploads.outlook(_plan(_real("xingchao"), references=(_picture(),)), _real("xingchao"), load())
+
+
+def test_the_outlook_needs_neither_a_ledger_nor_the_network():
+    """It only reads; nothing is created."""
+    uploads.outlook(_plan(_real("gccai"), references=(_picture(),)), _real("gccai"), load())
+    assert not (load().home / "ledger.sqlite").exists()
+
+
+# copies
+
+
+def test_a_copy_of_what_was_uploaded_is_kept(server):
+    """Beside the ledger, for its owner alone, under its content's name; also of what was there already."""
+    fox, known = _picture(), _picture(url="https://cdn.example.com/a.png")
+    _bring(_at("gccai"), fox, known)
+    home = load().home
+    for each in (fox, known):
+        path = uploads.kept(home, each.sha256)
+        assert path == home / "sources" / f"{each.sha256}.png"
+        assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (each.data, 0o600)
+    assert sorted(path.name for path in (home / "sources").iterdir()) == sorted(f"{each.sha256}.png" for each in (fox, known))
+
+
+def test_copies_go_after_a_month_unless_they_are_used(tmp_path):
+    """Using one anew keeps it for another month."""
+    old, used, fresh = _picture(), _picture(), _picture()
+    for each in (old, used):
+        os.utime(uploads.keep(tmp_path, each), (time.time() - 31 * 86_400,) * 2)
+    uploads.keep(tmp_path, used)
+    uploads.keep(tmp_path, fresh)
+    assert [uploads.kept(tmp_path, each.sha256) is not None for each in (old, used, fresh)] == [False, True, True]
+
+
+def test_a_copy_that_was_cut_short_is_written_again(tmp_path):
+    """A full disk once is no wrong picture for ever."""
+    fox = _picture()
+    path = uploads.keep(tmp_path, fox)
+    path.write_bytes(fox.data[:100])
+    assert uploads.keep(tmp_path, fox).read_bytes() == fox.data
+
+
+@pytest.mark.parametrize("name", ["", "*", "../ledger", "a" * 63, "A" * 64, "g" * 64, f"../sources/{'a' * 64}"])
+def test_only_a_hash_is_looked_for(name, tmp_path):
+    """No pattern and no path."""
+    uploads.keep(tmp_path, _picture())
+    assert uploads.kept(tmp_path, name) is None
+
+
+def test_a_copy_that_cannot_be_kept_is_told(tmp_path):
+    """Nothing was sent, nothing charged."""
+    (tmp_path / "sources").write_text("in the way")
+    with pytest.raises(SaveError, match=r"A copy of fox\.png could not be kept") as caught:
+        uploads.keep(tmp_path, _picture())
+    assert caught.value.charged == "no"
+
+
+def test_half_a_copy_is_never_seen(tmp_path, monkeypatch):
+    """A disk that fills up leaves neither a copy nor its beginning."""
+    monkeypatch.setattr(sources.os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(SaveError, match="No space left"):
+        uploads.keep(tmp_path, _picture())
+    assert list((tmp_path / "sources").iterdir()) == []
