@@ -9,17 +9,21 @@ if TYPE_CHECKING:
     from imagegen_magic.engine.generation import generate, stream
     from imagegen_magic.engine.loop import run
     from imagegen_magic.notebook.panel import Panel
+    from imagegen_magic.pictures.masks import invert, mask_box, mask_from
     from imagegen_magic.request import ImageRequest
     from imagegen_magic.result import GeneratedImage, Generation
 
 __version__ = "0.1.0"
-__all__ = ["GeneratedImage", "Generation", "ImageRequest", "Panel", "generate", "run", "stream"]
+__all__ = ["GeneratedImage", "Generation", "ImageRequest", "Panel", "generate", "invert", "mask_box", "mask_from", "run", "stream"]
 
 _HOMES = {
     "generate": "engine.generation",
     "stream": "engine.generation",
     "run": "engine.loop",
     "Panel": "notebook.panel",
+    "mask_from": "pictures.masks",
+    "mask_box": "pictures.masks",
+    "invert": "pictures.masks",
     "ImageRequest": "request",
     "GeneratedImage": "result",
     "Generation": "result",

@@ -491,3 +491,38 @@ def test_a_painter_goes_with_its_reference(kernel, references):
     painter = references.instrument("Painter")
     references.click("Remove")
     kernel.until(lambda: painter not in kernel.models, "the painter to close")
+
+
+# --- the command
+
+
+def test_the_command_paints_on_a_file_a_variable_and_a_picture_of_the_history(kernel, opened, edited):
+    """`%imagegen mask` takes what --ref takes; -o names the variable, --from a mask to go on from, which is bound at once."""
+    (kernel.folder / "old.png").write_bytes(mask_png())
+    kernel.run("from PIL import Image\nphoto = Image.open('photo.png')\nphoto.load()")
+    for source, name in (("photo.png", "photo.png"), ("photo", "photo"), (f"@{edited}", f"@{edited}")):
+        _, model = opened(f"%imagegen mask {source} -o sky")
+        assert kernel.models[model]["name"] == name
+        tell(kernel, model, {"event": "close"})
+        kernel.until(lambda model=model: model not in kernel.models, "the painter to close")
+    _, model = opened("%imagegen mask photo.png --from old.png --out sky")
+    assert value(kernel, "[sky.size, sky.getpixel((0, 0))[3]]") == [[300, 200], 0]
+    tell(kernel, model, {"event": "mask"}, mask_png(box=(0, 0, 300, 100)))
+    kernel.until(lambda: model not in kernel.models, "the painter to close")
+    assert value(kernel, "sky.getpixel((299, 0))[3]") == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("mask", "UsageError"),
+        ("mask photo.png -o 2nd", "UsageError"),
+        ("mask nothing.png", "UnsupportedOption"),
+        ("mask https://example.com/a.png", "UnsupportedOption"),
+    ],
+)
+def test_what_the_command_cannot_do_is_one_line(kernel, line, name):
+    """No picture, no variable's name, no such file: each is one line, and no painter opens."""
+    refused = kernel.run(f"%imagegen {line}")
+    assert refused.reply["ename"] == name
+    assert not kernel.models

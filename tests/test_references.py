@@ -21,6 +21,8 @@ from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat, PngImagePlugin
 
 from imagegen_magic.errors import ImageGenError, ImageInvalid, UnsupportedOption
 from imagegen_magic.pictures import references
+from imagegen_magic.pictures.decoding import PNG
+from imagegen_magic.pictures.location import without_location
 from imagegen_magic.pictures.references import prepare
 from imagegen_magic.request import LocalPicture
 
@@ -231,6 +233,9 @@ LOCATED: dict[str, Callable[[], bytes]] = {
     "ImageMagick's Exif": lambda: with_chunk(b"tEXt", b"Raw profile type exif\0" + raw(b"Exif\0\0" + exif(place=True).tobytes()[6:])),
     "ImageMagick's other": lambda: with_chunk(b"tEXt", b"Raw profile type xmp\0" + raw(PLACE)),
     "an unreadable one of ImageMagick": lambda: with_chunk(b"tEXt", b"Raw profile type exif\0\nexif\n 4\nzzzz\n"),
+    "a text that cannot be unpacked": lambda: with_chunk(b"zTXt", b"Comment\0\0nonsense"),
+    "a text behind another": lambda: with_chunk(b"tEXt", b"Raw profile type xmp\0" + raw(PLACE), before=(b"tEXt", b"Comment\0IEND")),
+    "fill bytes before it": lambda: saved(drawn(), "JPEG", exif=exif(place=True)).replace(b"\xff\xd8", b"\xff\xd8\xff\xff", 1),
     "IPTC": lambda: with_segment(0xED, b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\x0b\x1c\x02\x5a\0\x06Berlin"),
     "extended XMP": lambda: with_segment(0xE1, b"http://ns.adobe.com/xmp/extension/\0" + PLACE),
     "unreadable Exif": lambda: with_segment(0xE1, b"Exif\0\0II*\0\xff\xff\xff\xff"),
@@ -245,11 +250,12 @@ def raw(block: bytes) -> bytes:
     return b"\nexif\n%8d\n%s\n" % (len(block), block.hex().encode())
 
 
-def with_chunk(name: bytes, content: bytes) -> bytes:
-    """Return a PNG with one more chunk."""
-    data = saved(drawn(), "PNG")
+def with_chunk(name: bytes, content: bytes, before: tuple[bytes, bytes] | None = None) -> bytes:
+    """Return a PNG with one more chunk, and another before it."""
+    data = saved(drawn(), "PNG") if before is None else with_chunk(*before)
     chunk = struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-    return data[:33] + chunk + data[33:]
+    place = 33 if before is None else 33 + 12 + len(before[1])
+    return data[:place] + chunk + data[place:]
 
 
 def with_segment(marker: int, content: bytes) -> bytes:
@@ -273,6 +279,11 @@ class TestLocation:
         for word in (b"GPSL", b"A camera", b"Berlin", b"\xa9xyz", b"exif", b"Exif"):
             assert word not in picture.data.replace(b"\0", b"")
         assert ready(picture.data).data == picture.data
+
+    def test_a_text_too_long_to_be_read_might_tell(self) -> None:
+        """More text than is unpacked goes, unread."""
+        data = with_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(5 * 2**20)))
+        assert without_location(PNG, data) == saved(drawn(), "PNG")
 
     @pytest.mark.parametrize("kind", OWN)
     def test_the_colour_profile_stays(self, kind: str) -> None:
@@ -583,6 +594,12 @@ class TestTooLarge:
         assert f"photo has {len(data) / 1000:.3f} kB, more than the {(len(data) - 1) / 1000:.3f} kB" in str(
             refusal(data, most_bytes=len(data) - 1)
         )
+
+    def test_two_large_numbers_too(self) -> None:
+        """Where four digits say the same of both, the bytes themselves are said."""
+        size = len(data := saved(noise(700, 700), "PNG"))
+        assert size > 1e6
+        assert f"photo has {size} bytes, more than the {size - 1} bytes that are taken" in str(refusal(data, most_bytes=size - 1))
 
     def test_too_many_pixels(self) -> None:
         """The same for pixels, which are known before anything is decoded."""

@@ -17,6 +17,7 @@ from PIL import Image, ImageChops
 from servers import sandbox_server
 from webserver import web
 
+from imagegen_magic import generate
 from imagegen_magic.engine import gateways, loop, sources, uploads, ways
 from imagegen_magic.engine.gateways import Gateway
 from imagegen_magic.engine.http import Clients, NotSent, authorization
@@ -258,6 +259,53 @@ def test_an_edit_paints_inside_its_mask_alone(server):
     change = ImageChops.difference(Image.open(io.BytesIO(fox.data)).convert("RGB"), after)
     assert change.crop((512, 0, 1024, 1024)).getbbox() is None
     assert change.crop((0, 0, 512, 1024)).getbbox() is not None
+
+
+def _generate(prompt, provider="gccai", **options):
+    return asyncio.run(generate(prompt, provider=provider, size="1024x1024", **options))
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Look often, as the tasks here are short."""
+    monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "0.05")
+
+
+@pytest.mark.parametrize("name", TAKING)
+def test_a_request_with_a_picture_of_this_machine_brings_it_and_then_submits(name, server, quick):
+    """What is submitted has its address; the same picture again is not uploaded again."""
+    prompt, fox, before = f"a hat for {name}", _picture(), _uploaded(server)
+    for _ in range(2):
+        assert len(_generate(prompt, name, references=(fox,))) == 1
+    sent = [entry["json"]["image_urls"] for entry in server.accepted(prompt)]
+    assert (sent[0], _fetched(sent[0][0])) == (sent[1], fox.data)
+    assert _uploaded(server) == before + 1
+
+
+def test_a_request_whose_upload_was_gone_is_made_once_more(server, quick):
+    """Asked anew once: another address, another idempotency key, one task."""
+    prompt, fox, before = "a scarf [[fault: reference-gone]]", _picture(), _uploaded(server)
+    assert len(_generate(prompt, references=(fox,))) == 1
+    first, second = server.submissions(prompt)
+    assert (first["accepted"], second["accepted"]) == (False, True)
+    assert first["json"]["image_urls"] != second["json"]["image_urls"]
+    assert _uploaded(server) == before + 2
+
+
+def test_a_request_whose_upload_is_gone_again_is_refused(server, quick):
+    """Not for ever: the second refusal is told, and nothing was charged."""
+    prompt = "a glove [[fault: reference-gone:5]]"
+    with pytest.raises(ReferenceUnreachable) as caught:
+        _generate(prompt, references=(_picture(),))
+    assert (len(server.submissions(prompt)), server.accepted(prompt), caught.value.charged) == (2, [], "no")
+
+
+def test_a_request_whose_upload_fails_is_not_submitted(server, quick):
+    """All before a cent is spent."""
+    server.arm("upload-refused", times=None)
+    with pytest.raises(UploadFailed, match="the file was rejected"):
+        _generate("a shoe", references=(_picture(),))
+    assert server.submissions("a shoe") == []
 
 
 # gone by the time of the submit

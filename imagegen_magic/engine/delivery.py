@@ -21,6 +21,7 @@ from imagegen_magic.engine.differences import differences
 from imagegen_magic.engine.gateways import Gateway
 from imagegen_magic.engine.http import Answer, Lost, NotSent, Refused
 from imagegen_magic.engine.session import History, Session
+from imagegen_magic.engine.settings import Settings, load
 from imagegen_magic.errors import (
     APIError,
     AuthenticationError,
@@ -33,6 +34,7 @@ from imagegen_magic.errors import (
     LedgerError,
     NotFound,
     PictureMissing,
+    ReferenceUnreachable,
     SubmissionUnknown,
     TaskTimeout,
 )
@@ -85,6 +87,7 @@ class Order:
     earlier: tuple[int, float] | None = None
     protected: tuple[str, str] | None = None
     uploads: tuple[LocalPicture, ...] = ()
+    settings: Settings | None = None
 
 
 @dataclass(slots=True)
@@ -134,6 +137,7 @@ class Delivery:
         self.over = False  # whether the ledger knows that nothing more will come of it
         self.finished = False  # whether it has come to any end of its own: saved, failed, left
         self.abandoned = False  # whether nobody waits for it any more, though its submission may be on the wire
+        self._renewed = False  # whether its pictures were uploaded a second time
         self._recorded = True  # whether the ledger knows what the gateway said to the submission
         self._error: ImageGenError | None = None
 
@@ -251,6 +255,9 @@ class Delivery:
         except SubmissionUnknown as error:
             await ledger.mark(task.row, "unknown", error=str(error))
             raise
+        except ReferenceUnreachable as error:
+            await self._with_new_addresses(error)
+            return
         except ImageGenError as error:
             await self._fail(error)
             raise
@@ -263,6 +270,28 @@ class Delivery:
             self.tell("waiting", f"{error.what}; the gateway's id of this task is {task.task_id}")
         if self.abandoned:
             await self.release("the waiting was stopped")
+
+    async def _with_new_addresses(self, refusal: ReferenceUnreachable) -> None:
+        """Submit once more, after the pictures that the gateway could not fetch were uploaded anew; the refusal was certain."""
+        from imagegen_magic.engine import uploads
+
+        task, sent = self.task, {}
+        try:
+            if self.order.uploads and not self._renewed:
+                self._renewed = True
+                self.tell("submitting", "an uploaded picture was gone, uploaded anew")
+                sent = await uploads.anew(self._session, self._gateway, task.sent["json"], self.order.uploads, self.order.settings or load())
+        except ImageGenError as error:
+            await self._fail(error)
+            raise
+        if not sent or sent == task.sent["json"]:
+            await self._fail(refusal)
+            raise refusal
+        task.sent = {**task.sent, "json": sent}
+        task.idempotency_key += "-anew"  # another submission than the one that was refused
+        await self._ledger.mark(task.row, "planned", sent=task.sent)
+        self.sent = False
+        await self._post_and_record()
 
     async def _record_acceptance(self) -> None:
         task, (submission, answer) = self.task, self._accepted
@@ -428,7 +457,20 @@ class Delivery:
             mime_type=facts.mime_type,
             differences=unlike,
         )
-        self._tell_it(self._image(picture, url, facts, preview, saved.path, unlike))
+        image = self._image(picture, url, facts, preview, saved.path, unlike)
+        if self.order.protected is not None:
+            image = replace(image, drift=await self._drift(picture, content, *self.order.protected))
+        self._tell_it(image)
+
+    async def _drift(self, picture: int, content: bytes, before: str, mask: str) -> tuple[float, float] | None:
+        """Return how much of what the mask protects was changed, and keep it; None where the pictures it came from are gone."""
+        from imagegen_magic.engine.drifting import drift
+
+        found = await asyncio.to_thread(drift, self._session.home, content, before, mask)
+        if found is not None:
+            with contextlib.suppress(LedgerError):  # the picture is safe, and a figure can be computed again
+                await self._ledger.drifted(picture, *found)
+        return found
 
     def _verify_and_save(self, content: bytes, number: int) -> tuple[Facts, Preview | None, files.Saved, tuple[str, ...]]:
         from imagegen_magic.pictures.verify import verify  # and with it Pillow, while or after the gateway works

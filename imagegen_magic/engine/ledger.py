@@ -294,6 +294,14 @@ class Ledger:
 
         await self._database.run(work, charged="yes")
 
+    async def drifted(self, picture: int, share: float, mean: float) -> None:
+        """Record how much of what a mask protects a picture has changed: share of its pixels, mean absolute difference, both 0..1."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR REPLACE INTO drifts (picture, share, mean) VALUES (?, ?, ?)", (picture, share, mean))
+
+        await self._database.run(work, charged="yes")
+
     async def release(self, rows: Sequence[int], note: str = "") -> None:
         """Stop waiting for tasks of ours; they keep their state, and whoever wants can claim them."""
 

@@ -18,6 +18,7 @@ from imagegen_magic.providers.base import Cadence, Call, Done, Failed, Provider,
 
 _WORST_PAUSE = 20.0  # seconds between looks while the gateway does not answer
 _DOUBTS = 3  # looks that an end which may not be this task's is taken up again
+_CROWD = 0.15  # seconds between the looks at more tasks than one look can hold: fuller looks are fewer, and nobody waits for one of many
 _FORGIVEN = 5  # "no such task" answers in a row that may be a gateway not yet knowing its own task
 
 Tell = Callable[[Waiting | None, str], None]
@@ -112,8 +113,13 @@ class Lookout:
         if not look.cancelled() and (error := look.exception()):
             self._fail(lot, error)  # a defect in a provider's reader: whoever waits must hear of it
 
+    def _next(self) -> float:
+        """Return when to look next, in epoch seconds; something must be open."""
+        crowded = self._batch and len(self._queue) > self._batch
+        return self._queue[0][0] + (max(0.0, _CROWD - self._cadence.least) if crowded else 0.0)
+
     async def _sleep(self) -> None:
-        pause = self._queue[0][0] - time.time() if self._queue else None
+        pause = self._next() - time.time() if self._queue else None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None if pause is None else max(pause, 0.001)):
                 await self._wake.wait()
@@ -121,7 +127,7 @@ class Lookout:
     def _lots(self, now: float) -> list[list[_Open]]:
         """Take what is due off the queue: alone, or with all that may come along in one batch query."""
         window = 2 * beat(self._cadence.least) if self._batch else 0.0
-        if not self._queue or self._queue[0][0] > now:
+        if not self._queue or self._next() > now:
             return []
         near = []
         while self._queue and self._queue[0][0] <= now + window:

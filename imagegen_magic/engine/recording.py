@@ -291,6 +291,7 @@ def _order(new: NewJob, job: int, request: ImageRequest, settings: Settings, pre
         submit_timeout=settings.get("submit_timeout"),
         preview_edge=preview,
         protected=_protected(new.sources),
+        settings=settings,
     )
 
 

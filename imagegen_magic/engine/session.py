@@ -52,6 +52,7 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self.ledger = ledger_of(settings)
+        self.home = settings.home
         self.clients = Clients(sandbox_home=settings.home / "sandbox")
         self._checked = False
         self._lookouts: dict[Any, Lookout] = {}

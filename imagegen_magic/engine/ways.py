@@ -226,7 +226,7 @@ def _clock(moment: float) -> str:
 
 
 def _peek(settings: Settings, query: str) -> list[tuple[Any, ...]]:
-    return ledger_of(settings)._database.peek(query)
+    return ledger_of(settings).peek(query)
 
 
 def _quoted(text: str) -> str:

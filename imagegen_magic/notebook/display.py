@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from imagegen_magic.errors import ImageInvalid
+from imagegen_magic.errors import ImageGenError, ImageInvalid
 from imagegen_magic.result import GeneratedImage
 
 EDGE = 1024  # pixels of a preview's longer edge, unless told otherwise
@@ -98,8 +98,38 @@ def caption(image: GeneratedImage, *, folder: Path | None = None) -> Caption:
         facts.append(duration(image.seconds))
     facts += _money(image, time.time())
     path, address = _from(image.path, folder or Path.cwd())
-    text = " · ".join([*image.differences, *facts, path])
-    return Caption(text, _caption_html(image.differences, facts, path, address))
+    loud = (*image.differences, *_disobedience(image))
+    text = " · ".join([*loud, *facts, path])
+    return Caption(text, _caption_html(loud, facts, path, address))
+
+
+def changed(share: float) -> str:
+    """Return in words how much of what a mask protects was changed: a share of its pixels, 0 to 1."""
+    if not share:
+        return "nothing changed of what the mask protects"
+    return f"the gateway changed {'under 1' if share < 0.01 else f'{share * 100:.0f}'} % of what the mask protects"
+
+
+def _disobedience(image: GeneratedImage) -> tuple[str, ...]:
+    """Return what to say of an edit that changed more of what its mask protects than the person puts up with."""
+    if image.drift is None or image.drift[0] <= _drift_above():
+        return ()
+    return (changed(image.drift[0]) + (f" (%imagegen drift {image.id} shows where)" if image.id else ""),)
+
+
+def _drift_above() -> float:
+    """Return the share of protected pixels above which a change is told: the notebook's setting, else that of the environment."""
+    from IPython.core.getipython import get_ipython
+
+    from imagegen_magic.engine import settings
+
+    shell = get_ipython()
+    magics = shell.magics_manager.registry.get("ImageGenMagics") if shell else None
+    try:
+        found = magics.settings() if magics else settings.load()
+    except ImageGenError:  # a setting that cannot be read is told by the next cell; a picture is shown all the same
+        found = settings.Settings(Path.cwd())
+    return float(found.get("drift_above"))
 
 
 def _caption_html(differences: tuple[str, ...], facts: list[str], path: str, address: str) -> str:

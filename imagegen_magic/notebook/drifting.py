@@ -9,7 +9,7 @@ from IPython.core.error import UsageError
 
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook import slider
-from imagegen_magic.notebook.display import Bundle, Canvas, Caption, line, on_page
+from imagegen_magic.notebook.display import Bundle, Canvas, Caption, changed, line, on_page
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.ledger import NewSource, PictureRow
@@ -123,9 +123,7 @@ def show(before: bytes, after: bytes, mask: bytes, shell: Any = None, *, name: s
 
 def said(name: str, found: Drift) -> str:
     """Return a drift in words and figures."""
-    share = "under 1 %" if found.share < 0.01 else f"{found.share * 100:.0f} %"
-    what = f"the gateway changed {share} of what the mask protects" if found.share else "nothing changed of what the mask protects"
-    return " · ".join(filter(None, [f"{name}: {what}", _difference(found), _ALIGNED[found.alignment]]))
+    return " · ".join(filter(None, [f"{name}: {changed(found.share)}", _difference(found), _ALIGNED[found.alignment]]))
 
 
 def _difference(found: Drift) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from imagegen_magic.result import GeneratedImage
 
 _MOST = 20  # pictures in the table
-_THUMBNAIL, _THUMBNAIL_BYTES = 96, 12_000  # pixels, bytes
+_THUMBNAIL, _THUMBNAIL_BYTES = 96, 6_000  # pixels, bytes
 
 
 def history(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:

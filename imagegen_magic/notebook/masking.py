@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import importlib.util
+import keyword
 import os
 from collections.abc import Callable
 from html import escape
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 
 from imagegen_magic.engine import files, loop
-from imagegen_magic.errors import ImageGenError, ImageInvalid, SaveError
+from imagegen_magic.errors import ImageGenError, ImageInvalid, SaveError, UnsupportedOption
 from imagegen_magic.notebook.display import Bundle, Canvas, Caption, line, on_page
 from imagegen_magic.request import LocalPicture
 
@@ -37,17 +38,28 @@ _HIDE_BROKEN = (
 
 def run(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
     """Open a painter on the picture of that name; `-o` names the variable, `--from` a mask to go on from."""
-    from imagegen_magic.notebook import sources
-
     if not arguments:
         raise UsageError(f"The subcommand is {_USAGE}, with a file, a variable or a picture of the history (@17).")
     out = flags.get("-o") or flags.get("--out") or "mask"
-    if not out.isidentifier():
+    if not out.isidentifier() or keyword.iskeyword(out):
         raise UsageError(f"-o takes the name of a variable, not {out!r}.")
-    namespace, folder = magics.shell.user_ns, magics.folder
-    picture = sources.resolve(arguments[0], namespace, folder)
-    start = sources.resolve(flags["--from"], namespace, folder) if "--from" in flags else None
-    open_painter(picture, shell=magics.shell, folder=folder, out=out, start=start)
+    picture = _resolved(magics, arguments[0], "references")
+    start = _resolved(magics, flags["--from"], "mask") if "--from" in flags else None
+    open_painter(picture, shell=magics.shell, folder=magics.folder, out=out, start=start)
+
+
+def _resolved(magics: ImageGenMagics, text: str, option: str) -> LocalPicture:
+    from imagegen_magic.notebook import sources
+
+    found = sources.resolve(text, magics.shell.user_ns, magics.folder, magics.settings(), option=option)
+    if isinstance(found, str):
+        raise UnsupportedOption(
+            f"{found} is an address, and its picture is not on this machine",
+            option=option,
+            value=found,
+            next_step="fetch it into a file first, and name that",
+        )
+    return found
 
 
 def open_painter(

@@ -17,7 +17,7 @@ _IN_A_CELL = 4  # thumbnails of one combination
 STYLE = """<style>
 .imagegen-mosaic{display:flex;gap:6px;align-items:center;margin:0 0 4px;font-family:var(--jp-ui-font-family,sans-serif);
  font-size:var(--jp-ui-font-size1,13px);line-height:1.3;color:var(--jp-ui-font-color1,inherit)}
-.imagegen-mosaic b{flex:none;width:11em;font-weight:400;overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
+.imagegen-mosaic b{flex:none;font-weight:400;overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
 .imagegen-mosaic span{flex:none;min-width:64px;overflow:hidden;text-overflow:ellipsis;white-space:nowrap;
  color:var(--jp-ui-font-color2,inherit)}
 .imagegen-mosaic i{flex:none;position:relative;display:block;width:64px;height:64px;box-sizing:border-box;overflow:hidden;border-radius:3px;
@@ -52,6 +52,8 @@ class Mosaic:
             key = tuple(place[name] for name in down), place.get(self._across, "")
             self._cells.setdefault(key, []).append(task)
         self.tasks = len(places)
+        longest = max(min(_LABEL, len(" · ".join(row))) for row in self._rows)
+        self._beside = min(11.0, 0.6 * longest + 0.6) if longest else 0.0  # em
 
     def rows(self, board: Board, thumbnails: Mapping[int, Sequence[str]]) -> list[str]:
         """Return the rows as they are now; `thumbnails` are data addresses by task."""
@@ -66,7 +68,7 @@ class Mosaic:
             return []
         widths = {value: self._widest(value) * 66 - 2 for value in self._axes[self._across]}
         names = "".join(f'<span style="width:{widths[value]}px" title="{escape(value)}">{escape(value)}</span>' for value in widths)
-        return [_line("", names)]
+        return [self._line("", names)]
 
     def _widest(self, value: str) -> int:
         return max(min(_IN_A_CELL, len(self._cells.get((row, value), ()))) for row in self._rows) or 1
@@ -77,7 +79,7 @@ class Mosaic:
             tasks = self._cells.get((row, value), ())
             frames = "".join(_frame(task, board, thumbnails.get(task, ())) for task in tasks[:_IN_A_CELL])
             cells.append(f'<u style="width:{self._widest(value) * 66 - 2}px">{frames}</u>')
-        return _line(" · ".join(row), "".join(cells))
+        return self._line(" · ".join(row), "".join(cells))
 
     def _square_row(self, row: tuple[str, ...], board: Board) -> str:
         tasks = self._cells.get((row, ""), ())
@@ -85,18 +87,18 @@ class Mosaic:
         squares = "".join(f'<i class="{_CLASSES[stage]}"></i>' for stage in stages)
         failed = stages.count("failed") + stages.count("left")
         words = f"{stages.count('saved')} of {len(stages)}" + (f", {failed} failed" if failed else "")
-        return _line(" · ".join(row), f'<em>{words}</em><div class="imagegen-squares" aria-hidden="true">{squares}</div>')
+        return self._line(" · ".join(row), f'<em>{words}</em><div class="imagegen-squares" aria-hidden="true">{squares}</div>')
+
+    def _line(self, label: str, cells: str) -> str:
+        shown = label if len(label) <= _LABEL else f"{label[: _LABEL - 1].rstrip()}…"
+        width = f'style="width:{self._beside:.1f}em"'
+        return f'<div class="imagegen-mosaic"><b {width} title="{escape(label)}">{escape(shown)}</b>{cells}</div>'
 
 
 def _across(axes: Mapping[str, Sequence[str]]) -> str:
     """Return the axis across the top: the longest one that fits the page."""
     fitting = [name for name in axes if len(axes[name]) <= 10]
     return max(fitting, key=lambda name: len(axes[name]), default="")
-
-
-def _line(label: str, cells: str) -> str:
-    shown = label if len(label) <= _LABEL else f"{label[: _LABEL - 1].rstrip()}…"
-    return f'<div class="imagegen-mosaic"><b title="{escape(label)}">{escape(shown)}</b>{cells}</div>'
 
 
 def _frame(task: int, board: Board, thumbnails: Sequence[str]) -> str:

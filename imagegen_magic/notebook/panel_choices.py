@@ -15,7 +15,7 @@ from imagegen_magic.notebook.completion import listed
 from imagegen_magic.notebook.options import OPTIONS
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Model, Plan, Provider
-from imagegen_magic.request import ImageRequest
+from imagegen_magic.request import ImageRequest, LocalPicture
 
 STAND_IN = "a prompt"  # planned with while nothing is typed
 SANDBOX_ADDRESS = "https://sandbox.invalid/"
@@ -146,8 +146,8 @@ def _named(nearest: str, option: str, values: Iterable[str]) -> str | None:
     return next((value for value in (*pixels, *values) if re.search(rf"(?<![\w:]){re.escape(value)}(?![\w:])", nearest)), None)
 
 
-def _fitting_references(provider: Provider, request: ImageRequest) -> tuple[str, ...]:
-    kept: tuple[str, ...] = ()
+def _fitting_references(provider: Provider, request: ImageRequest) -> tuple[str | LocalPicture, ...]:
+    kept: tuple[str | LocalPicture, ...] = ()
     for address in request.references:
         if _refusal(provider, replace(request, references=(*kept, address), mask=None)) is None:
             kept = (*kept, address)
@@ -155,7 +155,7 @@ def _fitting_references(provider: Provider, request: ImageRequest) -> tuple[str,
 
 
 def _elsewhere(request: ImageRequest, sandbox: bool) -> list[Problem]:
-    kept = tuple(address for address in request.references if not address.startswith(SANDBOX_ADDRESS))
+    kept = tuple(address for address in request.references if not str(address).startswith(SANDBOX_ADDRESS))
     if sandbox or kept == request.references:
         return []
     words = "A picture of the sandbox has no address that a real gateway could fetch it from"

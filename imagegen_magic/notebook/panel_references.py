@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from imagegen_magic.request import LocalPicture
 Source = str | LocalPicture
 _ADDRESS = ("https://", "http://")
 _PLACEHOLDER = "https://…, a file, a variable or @17, then Enter"
+_MOST_NAME = 72  # characters of a name or an address that are shown; all of it is its title
 _THUMBNAIL, _THUMBNAIL_BYTES = 108, 12_000  # pixels (of 36 CSS pixels, for dense screens), bytes
 
 
@@ -39,6 +40,8 @@ class References:
         self._changed, self._masked = changed, masked or _deaf
         self._thumbnails, self._originals = thumbnails, originals or {}
         self._own: dict[str, str] = {}
+        self._own_words: dict[str, str] = {}
+        self._texts: list[tuple[Source, Any]] = []
         self._references: tuple[Source, ...] = ()
         self._mask: Source | None = None
         self._drawn: Any = None
@@ -66,10 +69,11 @@ class References:
         self._draw_rows()
 
     def _draw_rows(self) -> None:
-        state = (self._references, self._mask, self._can_mask, tuple(self._own))
+        state = (self._references, self._mask, self._can_mask)
         if state == self._drawn:
             return
         self._drawn = state
+        self._texts.clear()
         parts.fill(self._rows, [self._row(number, one) for number, one in enumerate(self._references)])
         parts.fill(self._mask_row, [] if self._mask is None else [self._row_of_mask(self._mask)])
         parts.put(self.field, value="")
@@ -81,16 +85,31 @@ class References:
         if number == 0 and self._can_mask and self._mask is None and self._has_pixels(one):
             tip = f"Mark on {_name(one)} what is to be repainted"
             buttons.insert(0, parts.button("Paint a mask", lambda: self._later(self._paint()), tooltip=tip))
-        return parts.box("line", _words(_name(one), _about(one), self._thumbnail(one)), *buttons)
+        return self._line(one, buttons)
 
     def _row_of_mask(self, mask: Source) -> Any:
         buttons = [parts.button("Remove mask", lambda: self._masked(None), tooltip="Repaint all of the picture")]
         if self._can_mask and self._references and self._has_pixels(self._references[0]) and isinstance(mask, LocalPicture):
             again = parts.button("Go on painting", lambda: self._later(self._paint()), tooltip="Change what is to be repainted")
             buttons.insert(0, again)
-        return parts.box("line", _words(f"Mask: {_name(mask)}", self._own.get(_said(mask), ""), self._thumbnail(mask)), *buttons)
+        return self._line(mask, buttons)
 
-    # --- thumbnails: what is not there yet is made in a thread, and the rows are drawn again
+    def _line(self, one: Source, buttons: Iterable[Any]) -> Any:
+        """Return what a source is and what can be done with it, on one line where there is room."""
+        text = parts.html(self._markup(one))
+        text.layout.flex, text.layout.min_width = "1 1 190px", "0"
+        self._texts.append((one, text))
+        line = parts.box("line", text, parts.box("line", *buttons))
+        line.layout.flex_flow = "row wrap"
+        return line
+
+    def _markup(self, one: Source) -> str:
+        picture = self._thumbnail(one)
+        if one is self._mask:
+            return _markup(f"Mask: {_name(one)}", self._own_words.get(_key(one), ""), picture)
+        return _markup(_name(one), _about(one), picture)
+
+    # --- thumbnails: what is not there yet is made in a thread, and then put where its name stands already
 
     def _thumbnail(self, one: Source) -> str:
         if isinstance(one, str):
@@ -103,28 +122,27 @@ class References:
         mask, references = self._mask, self._references
         under = references[0] if one is mask and references and isinstance(references[0], LocalPicture) else None
         address, words = await asyncio.to_thread(_looked_at, one, under, one is mask)
-        self._own |= {one.sha256: address, _said(one): words}
-        self._draw_rows()
+        self._own[one.sha256] = address
+        self._own_words[_key(one)] = words
+        for shown, text in self._texts:
+            parts.put(text, value=self._markup(shown))
 
     # --- what is typed: an address is taken as it is, all else is looked for on this machine
 
     def _add(self, _: str, text: str) -> None:
-        self._take(text.strip(), lambda source: self._changed((*self._references, source)))
+        self._take(text.strip(), "references", lambda source: self._changed((*self._references, source)))
 
     def _add_mask(self, _: str, text: str) -> None:
-        self._take(text.strip(), self._masked)
+        self._take(text.strip(), "mask", self._masked)
 
-    def _take(self, text: str, told: Callable[[Source], None]) -> None:
+    def _take(self, text: str, option: str, told: Callable[[Source], None]) -> None:
         if text.lower().startswith(_ADDRESS):
             told(text)
         elif text:
-            self._later(self._resolve(text, told))
+            self._later(self._resolve(text, option, told))
 
-    async def _resolve(self, text: str, told: Callable[[Source], None]) -> None:
-        from imagegen_magic.notebook import sources
-
-        namespace, folder = _surroundings()
-        told(await asyncio.to_thread(sources.resolve, text, namespace, folder))
+    async def _resolve(self, text: str, option: str, told: Callable[[Source], None]) -> None:
+        told(await asyncio.to_thread(_resolved, text, option))
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         loop.submit(self._told(work))
@@ -187,18 +205,20 @@ def _name(one: Source) -> str:
     return one if isinstance(one, str) else one.name
 
 
+def _key(one: Source) -> str:
+    return one if isinstance(one, str) else one.sha256
+
+
 def _about(one: Source) -> str:
     return "" if isinstance(one, str) else " · ".join((f"{one.width}×{one.height}", *one.notes))
 
 
-def _said(one: Source) -> str:
-    return f"{_name(one) if isinstance(one, str) else one.sha256} in words"
-
-
-def _words(name: str, about: str, picture: str) -> Any:
-    image = f'<img src="{escape(picture)}" alt="">' if picture else ""
-    more = f' <span class="imagegen-quiet">{escape(about)}</span>' if about else ""
-    return parts.html(f'<div class="imagegen-reference" title="{escape(name)}">{image}<span>{escape(name)}{more}</span></div>')
+def _markup(name: str, about: str, picture: str) -> str:
+    image = f'<img src="{escape(picture)}" alt="{escape(name)}">' if picture else ""
+    called = name if len(name) <= _MOST_NAME else f"{name[: _MOST_NAME // 2]}…{name[-_MOST_NAME // 2 :]}"
+    more = f'<br><span class="imagegen-quiet">{escape(about)}</span>' if about else ""
+    words = f'<span style="white-space:normal;overflow-wrap:anywhere">{escape(called)}{more}</span>'
+    return f'<div class="imagegen-reference" title="{escape(name)}">{image}{words}</div>'
 
 
 def _looked_at(one: LocalPicture, under: LocalPicture | None, is_mask: bool) -> tuple[str, str]:
@@ -225,10 +245,15 @@ def _pixels(one: Source, originals: Mapping[str, Path]) -> LocalPicture:
     return prepare(path.read_bytes(), name=path.name, most_bytes=64 * 2**20)
 
 
-def _surroundings() -> tuple[dict[str, Any], Path]:
-    """Return the notebook's variables, and the folder it is in."""
+def _resolved(text: str, option: str) -> Source:
+    """Return what a word names in the notebook: a file beside it, a variable, a picture of the history."""
     from IPython.core.getipython import get_ipython
+
+    from imagegen_magic.notebook import sources
 
     shell: Any = get_ipython()
     magics = shell.magics_manager.registry.get("ImageGenMagics") if shell else None
-    return (shell.user_ns if shell else {}), (magics.folder if magics else Path.cwd())
+    namespace = shell.user_ns if shell else {}
+    if magics is None:
+        return sources.resolve(text, namespace, Path.cwd(), option=option)
+    return sources.resolve(text, namespace, magics.folder, magics.settings(), option=option)

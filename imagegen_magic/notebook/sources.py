@@ -43,7 +43,7 @@ def _chosen(value: Any, name: str, index: str | None, option: str) -> Any:
     try:
         return value[int(index)]
     except (TypeError, LookupError):
-        count = f"it has {len(value)} pictures" if hasattr(value, "__len__") else f"it is a {type(value).__name__}"
+        count = f"it has {len(value)} pictures" if hasattr(value, "__len__") else f"it is of type {type(value).__name__}"
         raise UnsupportedOption(f"There is no {name}[{index}]: {count}", option=option, value=f"{name}[{index}]") from None
 
 

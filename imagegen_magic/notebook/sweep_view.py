@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from html import escape
@@ -35,6 +36,7 @@ PREVIEW_WIDTH = 1600  # px of the final picture
 _WIDEST = 1000  # CSS pixels of the final picture
 _SLOTS = 4  # outputs that the end needs
 _ERRORS = 8  # groups of errors that are told
+_FORGET = re.compile(r"forget (\d+)")
 _PROMPT = 160  # characters of a prompt in the final table
 
 
@@ -96,19 +98,26 @@ class SweepView(View):
 
     def _grouped(self, result: SweepResult) -> Iterator[str]:
         """Yield what went wrong, each thing once, with the combinations that it happened to."""
-        groups: dict[str, list[int]] = {}
-        for task, row in enumerate(self._board.rows):
-            if row.progress and row.progress.error:
-                groups.setdefault(str(row.progress.error), []).append(task)
-        for error in result.errors:
-            groups.setdefault(str(error), [])
-        for number, (words, tasks) in enumerate(groups.items()):
-            if number == _ERRORS:
-                yield f"and {len(groups) - _ERRORS} other errors: .errors of the result has them all"
-                return
+        told = [(str(row.progress.error), task) for task, row in enumerate(self._board.rows) if row.progress and row.progress.error]
+        known = {words for words, _ in told}
+        groups: dict[str, list[tuple[str, int]]] = {}
+        for words, task in [*told, *((str(error), -1) for error in result.errors if str(error) not in known)]:
+            groups.setdefault(_FORGET.sub("", words), []).append((words, task))
+        for group in list(groups.values())[:_ERRORS]:
+            tasks = [task for _, task in group if task >= 0]
             where = gathered((result.places[task] for task in tasks), self._axes) if tasks and self._axes else ""
             several = f"{len(tasks)} of {len(result.places)}" if tasks else ""
-            yield ": ".join(filter(None, [several, where, words]))
+            yield ": ".join(filter(None, [several, where, _together([words for words, _ in group])]))
+        if len(groups) > _ERRORS:
+            yield f"and {counted(len(groups) - _ERRORS, 'other error')}: .errors of the result has them all"
+
+
+def _together(words: Sequence[str]) -> str:
+    """Return what several errors say in one line: the same words, with each number by which a submission can be given up."""
+    numbers = [match[1] for each in words if (match := _FORGET.search(each))]
+    if len(numbers) < 2:
+        return words[0]
+    return words[0].replace(f"forget {numbers[0]}", f"forget {numbers[0]} (and so {', '.join(numbers[1:])})")
 
 
 def grid_bundle(result: SweepResult, copies: Mapping[int, bytes], width: int = PREVIEW_WIDTH) -> Bundle:

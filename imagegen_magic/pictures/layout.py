@@ -109,6 +109,7 @@ class Layout:
         self.small = max(10, round(self.text * 0.86))
         self.big = round(self.text * 1.3)
         self.gap = max(3, round(min(self.text * 0.75, self.edge * 0.14)))  # between cells
+        self.under = round(self.text * 0.38)  # between the labels of the columns and the first row
         self.aside = round(self.text * 1.1)  # between the labels of the rows and the first column
         self.hair = max(1, round(self.text / 18))
         self.inner = max(2 * self.hair + 1, round(self.text * 0.22))  # between the pictures of a cell
@@ -142,6 +143,12 @@ class Layout:
         """The height of the margins, the title and the note."""
         note = self.text + len(self.note) * self.fonts.height(self.small) if self.note else 0
         return 2 * self.margin + self.title_height() + note
+
+    def shown(self) -> Iterator[Tile]:
+        """Yield the tiles that stand on it."""
+        for band in self.bands:
+            cells = self.contents.blocks[band.block].cells
+            yield from (tile for row in band.rows for column in band.columns for tile in cells[row][column])
 
     def scaled(self, tile: Tile) -> tuple[int, int] | None:
         """Return the pixels that a picture takes; None where it is not there."""
@@ -198,7 +205,7 @@ class Layout:
         name = self.fonts.height(self.small) if self.contents.column_name and lines else 0
         corner = self.fonts.height(self.small) if self.contents.row_name and self.labels and not lines else 0
         height = lines * self.fonts.height(self.text) + name + corner
-        return height + (self.gap // 2 if height else 0)
+        return height + (self.under if height else 0)
 
     def heading(self, number: int) -> str:
         """Return the heading of a band, empty where it goes on a block that has one already."""

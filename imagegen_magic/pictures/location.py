@@ -27,10 +27,7 @@ def without_location(kind: Kind, data: bytes) -> bytes:
 
     Where something does, all Exif, XMP, IPTC and comments go, and what follows a JPEG's end; pixels and colour profile stay as they are.
     """
-    for each, cut in ((JPEG, _jpeg), (PNG, _png), (WEBP, _webp)):
-        if kind is each:
-            return cut(data)
-    return data
+    return _CUTS[kind](data)
 
 
 def in_exif(exif: bytes) -> bool:
@@ -124,11 +121,11 @@ def _png(data: bytes) -> bytes:
 
 def _png_chunks(data: bytes) -> Iterator[tuple[int, int]]:
     place = 8
-    while place + 12 <= len(data):
+    name = b""
+    while name != b"IEND":  # which is there: the file is a whole one
+        name = data[place + 4 : place + 8]
         end = place + 12 + int.from_bytes(data[place : place + 4])
         yield place, end
-        if data[place + 4 : place + 8] == b"IEND":
-            return
         place = end
 
 
@@ -139,21 +136,25 @@ def _chunk_tells(name: bytes, content: bytes) -> bool:
         return False
     keyword, _, rest = content.partition(b"\0")
     text = _text(name, rest)
+    if text is None:
+        return True
     if keyword.startswith(b"Raw profile type "):  # as ImageMagick writes them: a name, a length, and the block in hexadecimal
         return _raw_profile_tells(text)
     return in_xmp(text)
 
 
-def _text(name: bytes, rest: bytes) -> bytes:
-    """Return a text chunk's text, unpacked."""
+def _text(name: bytes, rest: bytes) -> bytes | None:
+    """Return a text chunk's text, unpacked; None where it cannot be, or is too long to be read."""
     packed = name == b"zTXt" or (name == b"iTXt" and rest[:1] == b"\1")
     text = rest[1:] if name == b"zTXt" else rest[2:].split(b"\0", 2)[-1] if name == b"iTXt" else rest
     if not packed:
         return text
+    unpacking = zlib.decompressobj()
     try:
-        return zlib.decompressobj().decompress(text, _MOST_TEXT)
+        text = unpacking.decompress(text, _MOST_TEXT)
     except zlib.error:
-        return b""
+        return None
+    return None if unpacking.unconsumed_tail else text
 
 
 def _raw_profile_tells(text: bytes) -> bool:
@@ -186,3 +187,6 @@ def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 def _flagged(header: bytes) -> bytes:
     """Return a VP8X chunk that announces neither Exif nor XMP."""
     return header[:8] + bytes([header[8] & ~0x0C & 0xFF]) + header[9:]
+
+
+_CUTS = {JPEG: _jpeg, PNG: _png, WEBP: _webp}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw
@@ -29,24 +30,33 @@ DARK = Palette((24, 24, 24), (236, 236, 236), (168, 168, 168), (64, 64, 64), (38
 
 
 class Loader:
-    """Fetches the pixels of tiles, one at a time; with `keep` each is decoded only once."""
+    """Fetches the pixels of tiles, one at a time; with `keep` each is decoded only once, two at a time where they are fetched ahead."""
 
     def __init__(self, *, keep: bool = False) -> None:
         self._kept: dict[int, Image.Image | str] = {}
         self._keep = keep
         self.pictures = 0
 
+    def ahead(self, layout: Layout) -> None:
+        """Decode all the pictures that a layout shows, on two threads."""
+        wanted = [(tile, max(size)) for tile in layout.shown() if id(tile) not in self._kept and (size := layout.scaled(tile))]
+        with ThreadPoolExecutor(2) as pool:
+            fetched = pool.map(lambda each: pixels(*each), wanted)
+            self._kept.update({id(tile): found for (tile, _), found in zip(wanted, fetched, strict=True)})
+
     def load(self, tile: Tile, edge: int) -> Image.Image | str:
         """Return a picture within `edge` px, or the word that stands for it."""
         found = self._kept.get(id(tile))
         if found is None:
             found = pixels(tile, edge)
-            self.pictures += not isinstance(found, str)
             if self._keep:
                 self._kept[id(tile)] = found
-        if isinstance(found, str) or max(found.size) <= edge:
+        if isinstance(found, str):
             return found
+        self.pictures += 1
         scale = edge / max(found.size)
+        if scale >= 1:
+            return found
         return found.resize((max(1, round(found.width * scale)), max(1, round(found.height * scale))), Image.Resampling.LANCZOS)
 
 
@@ -108,7 +118,7 @@ class _Pen:
         labels, bottom = layout.column_labels(band), y + layout.head_height(band)
         if bottom == y:
             return y
-        left, foot = x + layout.labels, bottom - layout.gap // 2
+        left, foot = x + layout.labels, bottom - layout.under
         if self.contents.column_name and any(labels):
             self._name(f"{self.contents.column_name} →", left, y, layout.band_width - layout.labels)
         if self.contents.row_name and layout.labels:

@@ -115,7 +115,7 @@ def _drafted(image: Image.Image, kind: Kind, data: bytes, limits: Limits, notes:
     notes += (_TURNED,) if turn != 1 and _TURNED not in notes else ()
     notes += () if wanted is kind or kind not in KINDS else (f"converted from {kind.name}",)
     options = _faithful(image, kind, data, turn) if wanted is kind else {}
-    return Draft(_turned(_plain(image, limits), turn), wanted, options, notes)
+    return Draft(_upright(image, turn, limits), wanted, options, notes)
 
 
 def _from_image(image: Image.Image, limits: Limits) -> Draft:
@@ -126,7 +126,7 @@ def _from_image(image: Image.Image, limits: Limits) -> Draft:
         with DECODERS, quiet(), told(image.format or "PIL"):
             image.load()
             notes, turn = _metadata_notes(image), _exif_orientation(image)
-            return Draft(_turned(_plain(image, limits), turn), target(limits), {}, notes)
+            return Draft(_upright(image, turn, limits), target(limits), {}, notes)
 
 
 def _from_numbers(array: Any, limits: Limits) -> Draft:
@@ -203,20 +203,13 @@ def _exif_orientation(image: Image.Image) -> int:
     return turn if turn in UPRIGHT else 1
 
 
-def _turned(image: Image.Image, turn: int) -> Image.Image:
-    """Return the picture upright, with its colour profile alone."""
-    profile = image.info.get("icc_profile")
-    turned = image if turn == 1 else image.transpose(UPRIGHT[turn])
-    turned.info = {"icc_profile": profile} if profile else {}
-    return turned
-
-
-def _plain(image: Image.Image, limits: Limits) -> Image.Image:
-    """Return a copy in L, RGB or RGBA, with a colour profile where it is of that kind."""
-    if image.mode in ("F", "I"):
-        image = _from_deep(image, limits)
-    plain = ordinary(image)
-    plain = plain.copy() if plain is image else plain
+def _upright(image: Image.Image, turn: int, limits: Limits) -> Image.Image:
+    """Return a copy in L, RGB or RGBA, turned, with its colour profile alone, where that is one of such pictures."""
+    plain = ordinary(_from_deep(image, limits) if image.mode in ("F", "I") else image)
+    if turn in UPRIGHT:
+        plain = plain.transpose(UPRIGHT[turn])
+    elif plain is image:
+        plain = image.copy()
     profile = image.info.get("icc_profile") or b""
     plain.info = {"icc_profile": profile} if profile[16:20] == (b"GRAY" if plain.mode == "L" else b"RGB ") else {}
     return plain

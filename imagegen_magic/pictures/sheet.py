@@ -23,12 +23,12 @@ PREVIEW_BYTES = 300_000
 _PREVIEW_HEIGHT = 2400  # px that a preview keeps to as long as its pictures stay recognisable
 _ATTEMPTS = 6
 _TALLEST = 6000  # px of a preview at all; what does not fit is not on it
-_EDGES = (384, 340, 300, 264, 232, 204, 180, 160, 140, 124, 108, 96, 84, 72, 64, 56, 48)
+_EDGES = (384, 340, 300, 264, 232, 204, 180, 160, 140, 124, 108, 96, 84, 72, 64, 56, 48, 42, 36)
 _LEGIBLE = (16, 22)  # px, text on a preview: it is shown at down to half its size
 _ONE_BAND = 96  # px: below that a wide grid is rather broken into bands
 _ONE_BAND_OF_ONE_ROW = 200
 _IN_A_ROW = 8  # pictures of a single row that are not broken into bands
-_QUALITIES = ((90, 0), (85, 0), (80, 2), (70, 2))  # JPEG quality, chroma subsampling
+_QUALITIES = ((90, 0), (85, 0), (80, 2), (70, 2), (60, 2))  # JPEG quality, chroma subsampling
 _A4_INCHES = 210 / 25.4
 _A4_RATIO = math.sqrt(2)
 _PDF_WIDTH = 4960  # px: A4 at 600 dpi
@@ -47,6 +47,7 @@ class Sheet:
         loader, fonts, edge, tallest = Loader(keep=True), Fonts(self.contents.fonts), _EDGES[0], _TALLEST
         for _ in range(_ATTEMPTS):
             layout = _beginning(_previewed(self.contents, fonts, width, edge), tallest)
+            loader.ahead(layout)
             canvas = drawn(layout, loader, self.palette)
             if found := _encoded(canvas, width, limit, photographs=loader.pictures > 0):
                 return found
@@ -93,9 +94,7 @@ class Sheet:
         return tuple(dict.fromkeys(each for text in self.contents.texts() for each in fonts.missing_glyphs(text)))
 
     def _whole(self, edge: int | None) -> Layout:
-        contents = self.contents
-        columns = _balanced(contents.columns, _IN_A_ROW) if contents.one_row else contents.columns
-        return Layout(contents, Fonts(contents.fonts), edge, _bands(contents, columns))
+        return Layout(self.contents, Fonts(self.contents.fonts), edge, _whole_bands(self.contents))
 
 
 def _too_large(layout: Layout) -> UnsupportedOption:
@@ -132,6 +131,11 @@ def _bands(contents: Contents, columns: int) -> tuple[Band, ...]:
     )
 
 
+def _whole_bands(contents: Contents) -> tuple[Band, ...]:
+    """Return each grid in one piece; a long single row as several of equal length."""
+    return _bands(contents, _balanced(contents.columns, _IN_A_ROW) if contents.one_row else contents.columns)
+
+
 def _previewed(contents: Contents, fonts: Fonts, width: int, most_edge: int) -> Layout:
     """Return the layout with the largest pictures that fits a preview: whole rows while they stay recognisable, else in bands."""
 
@@ -156,15 +160,11 @@ def _beginning(layout: Layout, tallest: int) -> Layout:
     if layout.height <= tallest:
         return layout
     bands = next(_pages(layout, tallest - 4 * layout.text)).bands
-    shown = sum(_pictures(layout.contents, band) for band in bands)
-    more = f"The beginning: {shown:,} of {sum(_pictures(layout.contents, band) for band in layout.bands):,} pictures."
+    beginning = Layout(layout.contents, layout.fonts, layout.asked_edge, bands, text=layout.text_bounds)
+    shown, whole = (sum(tile.source is not None for tile in each.shown()) for each in (beginning, layout))
+    more = f"The beginning: {shown:,} of {whole:,} pictures."
     contents = replace(layout.contents, note=f"{more} {layout.contents.note}".strip())
     return Layout(contents, layout.fonts, layout.asked_edge, bands, text=layout.text_bounds)
-
-
-def _pictures(contents: Contents, band: Band) -> int:
-    cells = contents.blocks[band.block].cells
-    return sum(tile.source is not None for row in band.rows for column in band.columns for tile in cells[row][column])
 
 
 def _abreast(layout: Layout, width: int) -> Layout:

@@ -85,7 +85,8 @@ def _near(data: bytes, edge: int) -> Image.Image:
     plain = data if exif is None else data[: exif.start] + data[exif.end :]  # of whose faults Pillow would warn
     try:
         image = JpegImagePlugin.JpegImageFile(io.BytesIO(plain))
-        image.draft(image.mode, (2 * edge, 2 * edge))
+        enough = 2 * edge / max(image.size)
+        image.draft(image.mode, (round(image.width * enough), round(image.height * enough)))
         image.load()
     except (OSError, SyntaxError, ValueError):
         return decoded(data)
@@ -103,4 +104,6 @@ def _srgb(image: Image.Image) -> Image.Image:
         there = ImageCms.profileToProfile(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"))
     except (ImageCms.PyCMSError, OSError, ImportError):
         return image
-    return there or image
+    there = there or image
+    there.info = {}
+    return there

@@ -26,12 +26,16 @@ class UnknownFault(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One fault: its name, when it strikes, what then happens, and how often a directive without a number means (None: always)."""
+    """One fault: its name, when it strikes, what then happens, and how often a directive without a number means (None: always).
+
+    `by_prompt`: a directive's times are counted for the prompt, whatever the Idempotency-Key.
+    """
 
     name: str
     phase: Phase
     meaning: str
     usual: int | None = None
+    by_prompt: bool = False
 
 
 _ALL = (
@@ -50,7 +54,7 @@ _ALL = (
     Kind("no-balance", "submit", "HTTP 402, not accepted"),
     Kind("moderation", "submit", "refused by moderation, in the gateway's own shape"),
     Kind("html-error-page", "submit", "HTTP 403 with a page of HTML from something in between, not accepted"),
-    Kind("reference-gone", "submit", "HTTP 400: the address of a reference cannot be fetched, not accepted", usual=1),
+    Kind("reference-gone", "submit", "HTTP 400: the address of a reference cannot be fetched, not accepted", usual=1, by_prompt=True),
     Kind("mask-ignored", "task", "the whole picture is painted anew, whatever the mask protects"),
     Kind("failed", "task", "the task fails"),
     Kind("failed-by-moderation", "task", "the task fails because moderation rejects the result"),
@@ -161,8 +165,9 @@ class Faults:
     def take(self, phase: Phase, provider: str, prompt: str, owner: str) -> str | None:
         """Return the fault that strikes here, if any, and use it up; `owner` is whose directives are counted."""
         for name, times in directives(prompt):
-            if KINDS[name].phase == phase and (times is None or self.struck[owner, name] < times):
-                self.struck[owner, name] += 1
+            whose = prompt if KINDS[name].by_prompt else owner
+            if KINDS[name].phase == phase and (times is None or self.struck[whose, name] < times):
+                self.struck[whose, name] += 1
                 return name
         return next((armed.strike() for armed in self.armed if armed.fits(phase, provider, prompt)), None)
 

@@ -15,7 +15,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from imagegen_magic import __version__
 from imagegen_magic.engine import files, keys
 from imagegen_magic.errors import ImageGenError, ImageInvalid, SaveError, UnsupportedOption
 from imagegen_magic.request import ImageRequest
@@ -25,7 +24,7 @@ from imagegen_magic.studies.results import SweepResult
 Level = Literal["full", "minimal", "none"]
 LEVELS: tuple[Level, ...] = ("full", "minimal", "none")
 
-PICTURES = "pictures"  # the folder of the copies
+PICTURES, PAGE, TABLE = "pictures", "index.html", "pictures.csv"
 _SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
 _THUMBNAIL = 480  # px
 _THUMBNAIL_BYTES, _ALL_THUMBNAILS = 24_000, 6_000_000  # bytes of one, and of all in the page
@@ -52,15 +51,17 @@ class Copy:
     tells: bool = False
 
 
-def export(images: Iterable[GeneratedImage], target: str | Path, *, metadata: str = "full") -> Path:
+def export(images: Iterable[GeneratedImage], target: str | Path, *, metadata: str = "full", secrets: Iterable[str] = ()) -> Path:
     """Write the pictures, `index.html` and `pictures.csv` into a new folder, or into a ZIP file where `target` ends so; returns which.
 
     `images` is a Generation, a sweep (its page shows the grid), or any pictures. The originals stay as they are; with `metadata` full
     the copies carry how they were made as XMP, with minimal that a model made them, with what and when, with none they are the very
-    bytes. No path of this machine, no key and no query of an address is in any of it. It appears whole or not at all, and never in the
-    place of something: then it is called -2, -3 and so on. Pictures whose files are gone are shown as such.
+    bytes. No path of this machine, no key (of this session, of the environment, or of `secrets`) and no query of an address is in any
+    of it. It appears whole or not at all. Where an earlier export has that name, this one is called -2, -3 and so on. Pictures whose
+    files are gone are shown as such.
 
-    Raises UnsupportedOption where there is nothing to export, or for another level; SaveError where the disk refuses.
+    Raises UnsupportedOption where there is nothing to export, for another level, and where the target is a folder that is no export;
+    SaveError where the disk refuses.
     """
     if metadata not in LEVELS:
         raise UnsupportedOption(f"there is no metadata level {metadata!r}", option="metadata", value=metadata, allowed=LEVELS)
@@ -69,9 +70,9 @@ def export(images: Iterable[GeneratedImage], target: str | Path, *, metadata: st
     if not any(image.path.is_file() for image in chosen):
         what = "None of the pictures' files is there any more" if chosen else "There is no picture to export"
         raise UnsupportedOption(what, option="selection", value=len(chosen), next_step="%imagegen history lists what there is")
-    place = Path(os.path.abspath(Path(target).expanduser()))
+    place = _free(Path(os.path.abspath(Path(target).expanduser())))
     try:
-        return _write(chosen, sweep, place, LEVELS[LEVELS.index(metadata)])
+        return _write(chosen, sweep, place, LEVELS[LEVELS.index(metadata)], (*keys.known(), *secrets))
     except OSError as error:
         if isinstance(error, ImageGenError):
             raise
@@ -79,15 +80,30 @@ def export(images: Iterable[GeneratedImage], target: str | Path, *, metadata: st
         raise SaveError(what, charged="no", next_step="make room or choose another place; nothing was changed") from error
 
 
-def _write(images: Sequence[GeneratedImage], sweep: SweepResult | None, place: Path, level: Level) -> Path:
+def _free(place: Path) -> Path:
+    """Return a target that may be made, or that an earlier export has; a folder of somebody's own is refused."""
+    if place.is_dir() and not (place / TABLE).is_file():
+        raise UnsupportedOption(
+            f"The folder {place.name or place} is there already, and it is no export",
+            option="target",
+            value=str(place),
+            next_step=f"give a new name, like {place.name or ''}/foxes",
+        )
+    return place
+
+
+def _write(images: Sequence[GeneratedImage], sweep: SweepResult | None, place: Path, level: Level, secrets: Sequence[str]) -> Path:
     from imagegen_magic.studies import export_page, export_table
 
     place.parent.mkdir(parents=True, exist_ok=True)
     zipped = place.suffix.lower() == ".zip"
     with _scaffold(place) as folder:
-        copies = _copies(images, sweep, folder, level)
-        (folder / "index.html").write_text(export_page.page(copies, sweep, _clean), encoding="utf-8", newline="\n")
-        (folder / "pictures.csv").write_text(export_table.table(copies), encoding="utf-8-sig", newline="")
+        shown = len(images) * (2 if sweep and sweep.axes else 1)  # in the grid too
+        limit = max(_LEAST_THUMBNAIL, min(_THUMBNAIL_BYTES, _ALL_THUMBNAILS // shown))
+        copyist = _Copyist(folder, level, limit, len(str(len(images))), tuple(secrets))
+        copies = _copies(images, sweep, copyist)
+        _put(folder / PAGE, export_page.page(copies, sweep, copyist.clean), "utf-8")
+        _put(folder / TABLE, export_table.table(copies), "utf-8-sig")  # the mark tells spreadsheets that it is UTF-8
         if not zipped:
             return _claim(folder, place, _take_folder)
         packed = folder.with_suffix(".zip.part")
@@ -96,6 +112,10 @@ def _write(images: Sequence[GeneratedImage], sweep: SweepResult | None, place: P
             return _claim(packed, place, _take_file)
         finally:
             packed.unlink(missing_ok=True)
+
+
+def _put(path: Path, text: str, encoding: str) -> None:
+    path.write_text(text, encoding=encoding, errors="backslashreplace", newline="")  # a prompt can hold half of a surrogate pair
 
 
 @contextmanager
@@ -109,10 +129,7 @@ def _scaffold(place: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _copies(images: Sequence[GeneratedImage], sweep: SweepResult | None, folder: Path, level: Level) -> list[Copy]:
-    shown = len(images) * (2 if sweep and sweep.axes else 1)  # in the grid too
-    limit = max(_LEAST_THUMBNAIL, min(_THUMBNAIL_BYTES, _ALL_THUMBNAILS // shown))
-    copyist = _Copyist(folder, level, limit, len(str(len(images))), keys.known())
+def _copies(images: Sequence[GeneratedImage], sweep: SweepResult | None, copyist: _Copyist) -> list[Copy]:
     places = [sweep.place(image) if sweep else {} for image in images]
     pool = ThreadPoolExecutor(2, "imagegen export")  # as many pictures as are decoded at once
     try:
@@ -136,7 +153,7 @@ class _Copyist:
         from imagegen_magic.pictures.metadata import Origin, scrubbed
 
         told = scrubbed(Origin(image.request.prompt, _options(image.request)), self.secrets)
-        facts = Copy(image, "", told.prompt, told.asked, {name: _clean(name, value) for name, value in place.items()})
+        facts = Copy(image, "", told.prompt, told.asked, {name: self.clean(name, value) for name, value in place.items()})
         try:
             data = image.path.read_bytes()
         except OSError:
@@ -149,6 +166,14 @@ class _Copyist:
             image, f"{PICTURES}/{name}", facts.prompt, facts.options, facts.place, sha256(data).hexdigest(), len(content), thumbnail, tells
         )
 
+    def clean(self, name: str, text: str) -> str:
+        """Return what of a text, which is the value of `name`, may leave this machine."""
+        from imagegen_magic.pictures.metadata import Origin, scrubbed
+
+        if name == "prompt":
+            return scrubbed(Origin(text), self.secrets).prompt
+        return str(scrubbed(Origin(asked={name: text}), self.secrets).asked.get(name, "[key]"))
+
     def _told(self, data: bytes, image: GeneratedImage) -> tuple[bytes, bool]:
         """Return the bytes of the copy, and whether they tell how it was made; a file that cannot carry it stays as it is."""
         from imagegen_magic.pictures.metadata import embed
@@ -158,15 +183,6 @@ class _Copyist:
         except (ImageInvalid, UnsupportedOption):
             return data, False
         return copy, copy != data
-
-
-def _clean(name: str, text: str) -> str:
-    """Return what of a text, which is the value of `name`, may leave this machine."""
-    from imagegen_magic.pictures.metadata import Origin, scrubbed
-
-    if name == "prompt":
-        return scrubbed(Origin(text), keys.known()).prompt
-    return str(scrubbed(Origin(asked={name: text}), keys.known()).asked.get(name, "[key]"))
 
 
 def _origin(image: GeneratedImage, data: bytes) -> Any:
@@ -184,7 +200,6 @@ def _origin(image: GeneratedImage, data: bytes) -> Any:
         model=image.model,
         task_id=image.task_id,
         created=datetime.fromtimestamp(image.created, UTC).isoformat(timespec="seconds"),
-        tool=f"imagegen_magic {__version__}",
         sha256=sha256(data).hexdigest(),
     )
 
@@ -236,10 +251,18 @@ def _take_folder(made: Path, free: Path) -> None:
     free.mkdir()
     if os.name == "nt":  # pragma: no cover - there a rename replaces not even an empty folder
         free.rmdir()
-    os.rename(made, free)
+    try:
+        os.rename(made, free)
+    except BaseException:
+        free.rmdir()
+        raise
 
 
 def _take_file(made: Path, free: Path) -> None:
     with free.open("xb"):
         pass
-    os.replace(made, free)
+    try:
+        os.replace(made, free)
+    except BaseException:
+        free.unlink()
+        raise

@@ -33,6 +33,8 @@ body { margin: 0 auto; max-width: 1180px; padding: 40px 24px 56px; background: v
 h1 { font-size: 24px; line-height: 1.3; margin: 0 0 8px; text-wrap: pretty; }
 h2 { font-size: 18px; margin: 40px 0 12px; }
 h3 { font-size: 15px; margin: 0 0 4px; }
+.layer { margin: 24px 0 8px; }
+h2 + .layer { margin-top: 0; }
 a { color: var(--link); text-underline-offset: 2px; }
 a:focus-visible, [tabindex]:focus-visible, summary:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
 img { display: block; max-width: 100%; height: auto; border-radius: 4px; }
@@ -41,10 +43,10 @@ img { display: block; max-width: 100%; height: auto; border-radius: 4px; }
 .facts strong { color: var(--ink); font-weight: 600; }
 .wide { overflow-x: auto; }
 table.grid { border-collapse: separate; border-spacing: 8px; margin: 0 -8px; }
-.grid th { font-weight: 600; text-align: left; vertical-align: bottom; padding: 0 0 2px; max-width: 240px; }
+.grid th { font-weight: 600; overflow-wrap: break-word; text-align: left; vertical-align: bottom; padding: 0 0 2px; max-width: 240px; }
 .grid tbody th { vertical-align: top; padding: 4px 8px 0 0; min-width: 72px; max-width: 180px; }
 .grid .axis { color: var(--quiet); font-weight: 400; }
-.grid td { vertical-align: top; padding: 0; }
+.grid td { vertical-align: top; padding: 0; min-width: 96px; }
 .cell { display: flex; flex-wrap: wrap; gap: 8px; }
 .cell img { width: 200px; }
 .none { display: flex; align-items: center; justify-content: center; width: 200px; min-height: 96px; padding: 8px; border-radius: 4px;
@@ -77,7 +79,9 @@ def page(copies: Sequence[Copy], sweep: SweepResult | None, clean: Clean) -> str
     `clean` returns what of a text, given with the name of what it is, may leave this machine.
     """
     title = _title(copies, sweep, clean)
-    body = [_head(title, copies), *(_grids(copies, sweep, clean) if sweep and sweep.axes else ()), _pictures(copies), _foot(copies)]
+    grids = _grids(copies, sweep, clean) if sweep and sweep.axes else ()
+    common = _common(copies)
+    body = [_head(title, copies, common), "<main>", *grids, _pictures(copies, common), "</main>", _foot(copies)]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
@@ -95,13 +99,26 @@ def _title(copies: Sequence[Copy], sweep: SweepResult | None, clean: Clean) -> s
     return prompts.pop() if len(prompts) == 1 else _counted(len(copies), "picture")
 
 
-def _head(title: str, copies: Sequence[Copy]) -> str:
+def _head(title: str, copies: Sequence[Copy], common: Mapping[str, str]) -> str:
     days = sorted({time.strftime("%Y-%m-%d", time.localtime(copy.image.created)) for copy in copies})
     made = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
     gateways = sorted({f"{copy.image.provider} {copy.image.model}" for copy in copies})
     facts = [_counted(len(copies), "picture"), ", ".join(gateways), f"made {made}"]
+    facts += [f"{name} {words}" for name, words in common.items()]
     items = [*(f"<li>{escape(fact)}</li>" for fact in facts), f"<li>cost <strong>{escape(costs(copies))}</strong></li>"]
     return f'<header>\n<h1 dir="auto">{escape(_short(title, 300))}</h1>\n<ul class="facts">{"".join(items)}</ul>\n</header>'
+
+
+def _common(copies: Sequence[Copy]) -> dict[str, str]:
+    """Return the options that all pictures were asked with alike."""
+    first, *others = [_options(copy) for copy in copies]
+    return {name: words for name, words in first.items() if all(other.get(name) == words for other in others)}
+
+
+def _options(copy: Copy) -> dict[str, str]:
+    """Return a picture's options in words, but for what stands elsewhere."""
+    told = {name: value for name, value in copy.options.items() if name not in ("model", "n", *copy.place)}
+    return {name.replace("_", " "): _words(value) for name, value in told.items()}
 
 
 def costs(copies: Iterable[Copy]) -> str:
@@ -121,7 +138,7 @@ def _grids(copies: Sequence[Copy], sweep: SweepResult, clean: Clean) -> Iterator
     for layer in itertools.product(*(sweep.axes[name] for name in names[2:])):
         further = dict(zip(names[2:], layer, strict=True))
         if further:
-            yield f"<h3>{escape(', '.join(f'{name}: {labels[name][value]}' for name, value in further.items()))}</h3>"
+            yield f"<h3 class='layer'>{escape(', '.join(f'{name}: {labels[name][value]}' for name, value in further.items()))}</h3>"
         yield _grid(sweep, down, across, further, cells, labels)
 
 
@@ -171,16 +188,16 @@ def _none(words: str) -> str:
     return f'<span class="none">{escape(words)}</span>'
 
 
-def _pictures(copies: Sequence[Copy]) -> str:
-    articles = "\n".join(_article(number, copy) for number, copy in enumerate(copies, 1))
+def _pictures(copies: Sequence[Copy], common: Mapping[str, str]) -> str:
+    articles = "\n".join(_article(number, copy, common) for number, copy in enumerate(copies, 1))
     return f'<h2>Pictures</h2>\n<div class="pictures">\n{articles}\n</div>'
 
 
-def _article(number: int, copy: Copy) -> str:
+def _article(number: int, copy: Copy, common: Mapping[str, str]) -> str:
     place = " · ".join(copy.place.values())
     heading = f'<h3 dir="auto">{number}{escape(f". {place}" if place else "")}</h3>'
     picture = _linked(copy, quote(copy.file)) if copy.file else _none("file is gone")
-    return f'<article id="picture-{number}">{picture}<div>{heading}{_prompt(copy.prompt)}{_facts(copy)}</div></article>'
+    return f'<article id="picture-{number}">{picture}<div>{heading}{_prompt(copy.prompt)}{_facts(copy, common)}</div></article>'
 
 
 def _prompt(prompt: str) -> str:
@@ -188,13 +205,13 @@ def _prompt(prompt: str) -> str:
     return words if len(prompt) <= _LONG else f"<details><summary>{escape(_short(prompt, 120))}</summary>{words}</details>"
 
 
-def _facts(copy: Copy) -> str:
+def _facts(copy: Copy, common: Mapping[str, str]) -> str:
     image = copy.image
     kind = _KINDS.get(image.mime_type, image.mime_type)
     file = f'<a href="{escape(quote(copy.file))}">{image.width}×{image.height} {escape(kind)}, {_bytes(copy.size)}</a>' if copy.file else ""
     facts = [
         ("gateway", f"{image.provider} {image.model}" + (" (sandbox)" if image.sandbox else "")),
-        *((name.replace("_", " "), _words(value)) for name, value in copy.options.items() if name not in ("model", *copy.place)),
+        *((name, words) for name, words in _options(copy).items() if name not in common),
         ("took", "" if image.seconds is None else f"{image.seconds:.1f} s"),
         ("cost", str(image.cost)),
     ]

@@ -121,7 +121,8 @@ def _sidecar(path: Path) -> dict[str, Any] | None:
         told = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return told if isinstance(told, dict) and isinstance(told.get("asked"), dict) and isinstance(told.get("gateway"), str) else None
+    whole = isinstance(told, dict) and isinstance(told.get("asked"), dict) and _is_sayable("gateway", told.get("gateway"))
+    return told if whole else None
 
 
 async def _of_sidecar(ledger: Ledger, told: Mapping[str, Any], name: str, note: str, folder: Path) -> Recollection:
@@ -162,7 +163,7 @@ def _is_sayable(name: str, value: Any) -> bool:
     if name == "references":
         return isinstance(value, list | tuple) and all(isinstance(each, str) and each.isprintable() for each in value)
     if name in ("n", "output_compression"):
-        return isinstance(value, int)
+        return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, str) and (name == "prompt" or value.isprintable())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -295,8 +296,8 @@ async def sweep(
     where = None if save_dir is None else str(save_dir)
     settings = load_settings().replace("this call", timeout=timeout, save_dir=where, name=name, sandbox=sandbox, reuse=reuse)
     request = replace(prompt, **options) if isinstance(prompt, ImageRequest) else ImageRequest(prompt, **options)
-    planned = plan(request, axes, settings=settings, repeat=repeat, skip_impossible=skip_impossible, provider=provider, fit=fit)
-    job = begin(planned, settings)
+    make = partial(plan, settings=settings, repeat=repeat, skip_impossible=skip_impossible, provider=provider, fit=fit)
+    job = begin(await asyncio.to_thread(make, request, axes), settings)  # the caller's loop goes on meanwhile
     result = await job.result()
     assert isinstance(result, SweepResult)
     if result.errors:

@@ -8,7 +8,10 @@ found by Newton's method; the intervals are those of the observed information, f
 
 from __future__ import annotations
 
+import asyncio
+import json
 import math
+import operator
 import random
 import sqlite3
 import time
@@ -16,14 +19,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from imagegen_magic.engine import generation
 from imagegen_magic.engine.ledger import Ledger
+from imagegen_magic.engine.settings import Settings, load
+from imagegen_magic.result import GeneratedImage
 
 MOST = 200  # pictures of one vote
 _SEEN = 7  # times each picture is seen, in the mean, until a vote is thought to be enough
 _PRIOR = 1 / 9  # the precision of the prior: a deviation of 3
 _NORMAL = 1.959964  # of a standard normal distribution, 95 % lie within so much
 _STEPS = 100
-_TOLERANCE = 1e-9
+_TOLERANCE = 1e-7
 
 Matrix = list[list[float]]
 
@@ -69,6 +75,15 @@ class Ranking:
     votes: int
 
 
+async def rank(images: Iterable[GeneratedImage], *, settings: Settings | None = None) -> Ranking:
+    """Return how pictures came out in all votes given between them so far, and the values of their sweep's axes."""
+    book = generation.ledger(settings or load())
+    pictures = list(dict.fromkeys(image.id for image in images if image.id))
+    given = await votes(book, pictures)
+    _, found = await places(book, pictures)
+    return await asyncio.to_thread(ranking, pictures, given, found)
+
+
 async def votes(ledger: Ledger, pictures: Iterable[int]) -> list[Vote]:
     """Return all votes ever given between these pictures, in their order."""
     wanted = set(pictures)
@@ -104,8 +119,6 @@ async def take_back(ledger: Ledger, vote: Vote) -> None:
 
 async def places(ledger: Ledger, pictures: Sequence[int], study: int = 0) -> tuple[int, dict[int, dict[str, str]]]:
     """Return the sweep that these pictures are of (the latest that has any, where none is said; 0 for none) and each one's place in it."""
-    import json
-
     wanted = set(pictures)
 
     def work(connection: sqlite3.Connection) -> tuple[int, dict[int, dict[str, str]]]:
@@ -124,21 +137,20 @@ def enough(pictures: int) -> int:
     return min(pictures * (pictures - 1) // 2, math.ceil(pictures * _SEEN / 2))
 
 
-def next_pair(pictures: Sequence[int], given: Sequence[Vote], chance: random.Random, skipped: Iterable[frozenset[int]] = ()) -> tuple[int, int]:
-    """Return the pair to be shown next, (left, right): the picture seen least, against the one it met least, that was seen least, that is closest.
+def next_pair(pictures: Sequence[int], given: Sequence[Vote], chance: random.Random) -> tuple[int, int]:
+    """Return the pair to be shown next, (left, right): the picture seen least, against the one it met least.
 
-    Of equals, and which side each is on, `chance` decides; `skipped` pairs come last. Needs two pictures at least.
+    Of those the one that was seen least, then the one closest by what both won so far; then, and which side each is on, `chance` decides.
+    So every pair is shown once before any is shown again. Needs two pictures at least.
     """
     seen = Counter(each for vote in given for each in (vote.one, vote.other))
     met = Counter(frozenset((vote.one, vote.other)) for vote in given)
-    later = Counter(skipped)
     luck = {picture: chance.random() for picture in pictures}
     score = _scores(pictures, given, seen)
     first = min(pictures, key=lambda each: (seen[each], luck[each]))
 
     def order(each: int) -> tuple[float, ...]:
-        pair = frozenset((first, each))
-        return later[pair], met[pair], seen[each], abs(score[each] - score[first]), luck[each]
+        return met[frozenset((first, each))], seen[each], abs(score[each] - score[first]), luck[each]
 
     second = min((each for each in pictures if each != first), key=order)
     return (first, second) if chance.random() < 0.5 else (second, first)
@@ -187,7 +199,11 @@ def _tally(given: Iterable[Vote], group: set[int]) -> tuple[int, int, int]:
 
 
 def _by_axis(
-    number: Mapping[int, int], given: Sequence[Vote], places: Mapping[int, Mapping[str, str]], strengths: Sequence[float], covariance: Matrix
+    number: Mapping[int, int],
+    given: Sequence[Vote],
+    places: Mapping[int, Mapping[str, str]],
+    strengths: Sequence[float],
+    covariance: Matrix,
 ) -> dict[str, tuple[Standing, ...]]:
     axes: dict[str, dict[str, set[int]]] = {}
     for picture in number:
@@ -258,9 +274,7 @@ def _plausibility(pairs: Iterable[tuple[int, int, float, float]], strengths: Seq
     return total
 
 
-def _derivatives(
-    count: int, pairs: Iterable[tuple[int, int, float, float]], strengths: Sequence[float]
-) -> tuple[list[float], Matrix]:
+def _derivatives(count: int, pairs: Iterable[tuple[int, int, float, float]], strengths: Sequence[float]) -> tuple[list[float], Matrix]:
     """Return the gradient of the log posterior and its information, the negative second derivative."""
     gradient = [-_PRIOR * each for each in strengths]
     information = [[0.0] * count for _ in range(count)]
@@ -293,7 +307,7 @@ def _cholesky(matrix: Matrix) -> Matrix:
         line: list[float] = []
         for column in range(row):
             above = lower[column]
-            line.append((values[column] - sum(map(float.__mul__, line, above))) / above[column])
+            line.append((values[column] - sum(map(operator.mul, line, above))) / above[column])
         line.append(math.sqrt(values[row] - sum(each * each for each in line)))
         lower.append(line)
     return lower
@@ -302,8 +316,8 @@ def _cholesky(matrix: Matrix) -> Matrix:
 def _solved(lower: Matrix, right: Sequence[float]) -> list[float]:
     """Return x where L Lᵀ x = right."""
     forward: list[float] = []
-    for row, value in zip(lower, right, strict=True):
-        forward.append((value - sum(map(float.__mul__, row, forward))) / row[-1])
+    for line, value in zip(lower, right, strict=True):
+        forward.append((value - sum(map(operator.mul, line, forward))) / line[-1])
     found = [0.0] * len(lower)
     for row in range(len(lower) - 1, -1, -1):
         found[row] = forward[row] / lower[row][row]

@@ -1,0 +1,89 @@
+"""Every picture in HTML of ours has words in its place: the prompt, or what it is called."""
+
+import html.parser
+import re
+from pathlib import Path
+
+import pytest
+from scripted import picture
+from shells import a_shell
+
+import imagegen_magic
+from imagegen_magic.notebook import bar, panel_sheet
+from imagegen_magic.notebook.board import Board
+from imagegen_magic.notebook.tables import Cell
+from imagegen_magic.result import Progress
+from imagegen_magic.studies.export import export
+
+ROOT = Path(imagegen_magic.__file__).parent
+SOURCES = [
+    path for path in sorted([*ROOT.rglob("*.py"), *ROOT.rglob("*.js")]) if re.search(r"<img|\"img\"", path.read_text(encoding="utf-8"))
+]
+DRAWN = re.compile(r"<img .{0,400}", re.DOTALL)
+MADE = re.compile(r"""make\("img"|createElement\("img"\)""")
+PROMPT = 'a "red" <fox> & 狐狸'
+
+
+class Pictures(html.parser.HTMLParser):
+    """Collects the words in the place of the pictures of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        """Note a picture's words."""
+        if tag == "img":
+            self.found.append(dict(attrs).get("alt"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_source_draws_a_picture_without_words(path):
+    """Wherever HTML is written, the tag has an alternative text that is not empty; a widget that makes a picture sets it."""
+    text = path.read_text(encoding="utf-8")
+    for tag in DRAWN.findall(text):
+        assert re.search(r"alt=[\"'](?![\"'])", tag[: tag.find(">") + 1 or None] if "{" not in tag else tag), tag[:120]
+    if MADE.search(text):
+        assert re.search(r"\.alt = |, \"alt\", |alt: ", text)
+
+
+def test_the_walk_finds_the_sources():
+    """The rule above is about something."""
+    assert {"tables.py", "panel_sheet.py", "bar.py", "export_page.py", "gallery.js"} <= {path.name for path in SOURCES}
+
+
+def test_the_history_says_the_prompt():
+    """A thumbnail in the table of the history stands for its prompt."""
+    with a_shell() as shell:
+        shell.run(f"%imagegen --sandbox --size 1:1 -- {PROMPT}")
+        shell.run("%imagegen history")
+        assert Pictures(shell.shown("text/html")[0]).found == [PROMPT]
+
+
+def test_the_panels_sheet_says_the_prompt():
+    """So does each picture of the contact sheet that a saved panel leaves."""
+    sheet = panel_sheet.bundle([(picture(prompt=PROMPT), "data:image/png;base64,AAAA")], 1)
+    assert Pictures(sheet.data["text/html"]).found == [PROMPT]
+
+
+def test_the_progress_says_the_prompt():
+    """So does a picture that has come while others are on their way."""
+    board = Board(1, 0.0)
+    for event in (Progress("waiting", 0, 1, 1, 0.0), picture(prompt=PROMPT)):
+        board.take(event)
+    row = bar.row_html(board.rows[0], 1.0, (96, 64), 1, ["data:image/png;base64,AAAA"], 1)
+    assert Pictures(row).found == [PROMPT]
+
+
+def test_an_export_says_the_prompt(own_world):
+    """So does each picture of an exported page."""
+    place = export([picture(prompt=PROMPT)], "foxes")
+    assert Pictures((place / "index.html").read_text(encoding="utf-8")).found == [PROMPT]
+
+
+def test_a_cell_of_a_table_says_its_text_where_nothing_else_is_said():
+    """A picture in a table is never without words, and they are bounded."""
+    assert Pictures(Cell("17", picture="data:image/png;base64,AAAA").html()).found == ["17"]
+    (words,) = Pictures(Cell("17", picture="data:image/png;base64,AAAA", alt="a fox " * 500).html()).found
+    assert 0 < len(words) <= 300

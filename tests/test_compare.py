@@ -1,0 +1,190 @@
+"""Two pictures against one another: words, settings and numbers, as outputs that survive saving; one room for magic and panel."""
+
+import base64
+import io
+import re
+
+import pytest
+from frontend import Frontend
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from IPython.core.error import UsageError
+from ledgers import a_png, saved
+from PIL import Image
+from shells import a_shell
+
+from imagegen_magic.notebook import comparing
+from imagegen_magic.studies import comparison
+from imagegen_magic.studies.comparison import changes, marked
+
+
+class TestWords:
+    """What differs in a prompt."""
+
+    @pytest.mark.parametrize(
+        ("left", "right", "expected"),
+        [
+            ("a red fox", "a red fox", "a red fox"),
+            ("a red fox in the snow", "a blue fox, in snow", "a [-red-]{+blue+} fox{+,+} in [-the -]snow"),
+            ("红色的狐狸", "蓝色的狐狸", "[-红-]{+蓝+}色的狐狸"),
+            ("赤い狐が雪の中", "青い狐が雪の中で", "[-赤-]{+青+}い狐が雪の中{+で+}"),
+            ("👩‍🎨 fox 👍🏽", "👩‍🚀 fox 👍", "[-👩‍🎨-]{+👩‍🚀+} fox [-👍🏽-]{+👍+}"),
+            ("re\u0301sume\u0301", "resume", "[-re\u0301sume\u0301-]{+resume+}"),
+            ("", "new", "{+new+}"),
+            ("snow", "snowy", "[-snow-]{+snowy+}"),
+        ],
+    )
+    def test_word_by_word(self, left, right, expected):
+        """Words are whole, characters of scripts without spaces stand alone, an emoji is one sign."""
+        assert marked(changes(left, right)) == expected
+
+    @given(st.text(max_size=60), st.text(max_size=60))
+    @settings(max_examples=150, deadline=None)
+    def test_nothing_is_lost(self, left, right):
+        """What is not new is the left text, what is not gone the right one; the panel's pieces joined are the prompts."""
+        found = changes(left, right)
+        assert "".join(text for kind, text in found if kind != "new") == left
+        assert "".join(text for kind, text in found if kind != "gone") == right
+        assert ["".join(text for text, _ in side) for side in comparison.words(left, right)] == [left, right]
+
+    def test_long_prompts_end(self):
+        """The longest prompts of any gateway, of a few characters only, are compared."""
+        left, right = "狐狸雪夜" * 4000, "狐狸夜雪" * 4000
+        found = changes(left, right)
+        assert "".join(text for kind, text in found if kind != "gone") == right
+
+
+def test_settings_that_differ():
+    """By name, with a dash where one side says nothing, and further fields spelt out."""
+    (left,), (right,) = saved(size="1:1", extra={"seed": 1}), saved(provider="apimart", size="16:9", references=["a", "b"])
+    assert comparison.differing(comparison.settings(left), comparison.settings(right)) == [
+        ("gateway", "evolink (sandbox)", "apimart (sandbox)"),
+        ("size", "1:1", "16:9"),
+        ("extra", "seed=1", "–"),
+        ("references", "–", "a, b"),
+    ]
+
+
+@pytest.fixture
+def shell(own_world):
+    """A shell with two pictures in variables and a file of its own."""
+    with a_shell() as shell:
+        names = shell.shell.user_ns
+        names["fox"], names["foxes"] = saved("a red <fox>", quality="low")[0], saved("a blue <fox>", count=2, quality="high")
+        (own_world / "photo.png").write_bytes(a_png(size=(30, 60)))
+        yield shell
+
+
+def said(shell, capsys, line):
+    """Return what compare prints in a terminal."""
+    capsys.readouterr()
+    shell.run(f"%imagegen compare {line}")
+    return capsys.readouterr().out
+
+
+class TestPicking:
+    """A and B are ids, variables or files."""
+
+    @pytest.mark.parametrize("line", ["1 2", "@1 @2", "fox foxes[0]", "1 foxes[-2]", "imagegen/picture-1.png imagegen/picture-2.png"])
+    def test_pictures_of_ours(self, shell, capsys, line):
+        """However they are named, prompt, settings and numbers are known."""
+        text = said(shell, capsys, line)
+        assert "a [-red-]{+blue+} <fox>" in text
+        assert re.search(r"quality +low +high", text)
+        assert re.search(r"pixels +48×32", text)
+        assert re.search(rf"bytes +{len(shell.variables['fox'].data)} ", text)
+
+    def test_a_file_of_others(self, shell, capsys):
+        """Only numbers are known of it, and that is said."""
+        text = said(shell, capsys, "photo.png 1")
+        assert "The prompt of A: photo.png is not known" in text
+        assert "Settings" not in text
+        assert re.search(r"pixels +30×60 .* 48×32", text)
+
+    def test_other_things_in_variables(self, shell, capsys):
+        """A PIL picture is taken as references are."""
+        shell.shell.user_ns["drawn"] = Image.new("RGB", (40, 20), "red")
+        assert re.search(r"pixels +40×20", said(shell, capsys, "drawn fox"))
+
+    def test_the_same(self, shell, capsys):
+        """Of the same request nothing differs."""
+        text = said(shell, capsys, "foxes[0] foxes[1]")
+        assert "Prompt, the same for both\na blue <fox>" in text
+        assert "No setting differs" in text
+
+    @pytest.mark.parametrize(
+        ("line", "words"),
+        [
+            ("1", "compare A B"),
+            ("1 99", "no picture 99"),
+            ("1 foxes", r"foxes holds 2 pictures: give one of them, as foxes\[0\]"),
+            ("1 foxes[2]", r"the last is foxes\[1\]"),
+            ("1 nofile.png", "no variable, and no file that can be read"),
+            ("1 words.txt", "words.txt cannot be shown"),
+        ],
+    )
+    def test_refusals(self, shell, own_world, line, words):
+        """One line that says what is wrong with which."""
+        (own_world / "words.txt").write_text("no picture")
+        with pytest.raises(UsageError, match=words):
+            shell.run(f"%imagegen compare {line}")
+
+    def test_a_moved_file(self, shell):
+        """Where the original is gone there is nothing to compare, and its old place is named."""
+        shell.variables["fox"].path.unlink()
+        with pytest.raises(UsageError, match="The file of @1 is not there any more"):
+            shell.run("%imagegen compare 1 2")
+
+    def test_a_name_for_two_things(self, shell, own_world):
+        """A word that is a variable and a file is asked back."""
+        (own_world / "fox").write_bytes(a_png())
+        with pytest.raises(UsageError, match=r"write \./fox"):
+            shell.run("%imagegen compare fox 2")
+
+
+class TestOutputs:
+    """What a notebook keeps."""
+
+    def sides(self, shell, *words):
+        """Return two sides as the command makes them."""
+        return [comparing._side(shell.magics, word) for word in words]
+
+    def test_slider_picture_and_words(self, shell):
+        """A slider without a script, one static picture with both, and what differs, escaped, with colours of both themes."""
+        slider, beside, words = comparing.bundles(*self.sides(shell, "1", "2"))
+        assert slider.data["text/html"].count('<img src="data:image/') == 2
+        assert "<script" not in slider.data["text/html"] + words.data["text/html"]
+        (kind,) = [mime for mime in beside.data if mime.startswith("image/")]
+        assert Image.open(io.BytesIO(base64.b64decode(beside.data[kind]))).width > 48
+        html = words.data["text/html"]
+        assert re.search(r"<del [^>]+>red</del><ins [^>]+>blue</ins> &lt;fox&gt;", html)
+        assert "<fox>" not in html
+        assert "color:inherit" in html
+
+    def test_different_shapes_have_no_slider(self, shell):
+        """Pictures of different shapes would be distorted over one another: they stand side by side."""
+        beside, words = comparing.bundles(*self.sides(shell, "photo.png", "1"))
+        assert "slider" not in beside.data.get("text/html", "")
+        assert "Numbers" in words.data["text/html"]
+
+    def test_large_pictures_stay_small(self, shell, own_world):
+        """Noise of two megapixels: no output is above what a notebook bears."""
+        for name in ("one.png", "other.png"):
+            Image.effect_noise((1920, 1080), 90).save(own_world / name)
+        slider, beside, words = comparing.bundles(*self.sides(shell, "one.png", "other.png"))
+        (kind,) = [mime for mime in beside.data if mime.startswith("image/")]
+        assert len(slider.data["text/html"]) < 2 * 100_000 * 4 / 3 + 8_000
+        assert len(beside.data[kind]) <= 150_000 * 4 / 3 + 4
+        assert len(words.data["text/html"]) < 10_000
+
+
+def test_in_a_kernel(tmp_path):
+    """The three outputs are ordinary ones: no widget is in them."""
+    with Frontend(tmp_path) as kernel:
+        kernel.run("%load_ext imagegen_magic\nfrom ledgers import saved\nfox, other = saved('a red fox')[0], saved('a blue fox')[0]")
+        cell = kernel.run("%imagegen compare fox other")
+        assert cell.status == "ok", cell.text
+        kinds = [sorted(output["data"]) for output in cell.outputs]
+        assert [kinds[0], kinds[2]] == [["text/html", "text/plain"]] * 2
+        assert [len(cell.images), len(cell.outputs), len(kernel.models)] == [1, 3, 0]
+        assert "a [-red-]{+blue+} fox" in cell.text

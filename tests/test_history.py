@@ -1,0 +1,379 @@
+"""The history: pictures found again by words, model, time, stars and tags, and what is marked at them."""
+
+import json
+import random
+import string
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from IPython.core.error import UsageError
+from ledgers import saved
+from shells import a_shell
+
+from imagegen_magic.engine import generation, loop
+from imagegen_magic.errors import ImageGenError
+from imagegen_magic.notebook.panel_album import Album
+from imagegen_magic.studies import history, marks
+from imagegen_magic.studies.marks import Mark
+
+
+def found(words="", **filters):
+    """Return the prompts that a search finds, newest first."""
+    return [entry.picture.asked["prompt"] for entry in loop.run(history.search(generation.ledger(), words, **filters))]
+
+
+@pytest.fixture
+def shell():
+    """A shell with the extension loaded."""
+    with a_shell() as shell:
+        yield shell
+
+
+class TestWords:
+    """What people type is words, never a language of its own."""
+
+    @pytest.fixture(autouse=True)
+    def pictures(self):
+        """Seven pictures with telling prompts."""
+        for prompt in (
+            "a red fox in the snow",
+            "a castle, painted in oil",
+            'the "old" fox NEAR(river) AND NOT a* castle',
+            "红色的狐狸在雪地里睡觉",
+            "雪の中の赤いキツネ",
+            "café at night 🦊",
+            "say !? loud",
+        ):
+            saved(prompt)
+        saved("without telling words", name="winter-postcard")
+
+    @pytest.mark.parametrize(
+        ("words", "expected"),
+        [
+            ("fox", 2),
+            ("FOX snow", 1),
+            ("snow fox", 1),
+            ("fox castle", 1),
+            ("fo", 2),  # the last word may be only begun
+            ("fo snow", 0),  # the others are whole
+            ('"fox in the"', 1),
+            ('"in fox the"', 0),
+            ('"red fo"', 0),  # a quoted phrase is whole
+            ("狐狸", 1),
+            ("雪", 2),
+            ("赤い", 1),
+            ("キツ", 1),
+            ("狐狸 雪地", 1),
+            ("cafe", 1),
+            ("café", 1),
+            ("🦊", 1),
+            ("!?", 1),
+            ("winter", 1),  # the name of the file counts
+            ("zeppelin", 0),
+            ("", 8),
+            ("   ", 8),
+        ],
+    )
+    def test_words_find(self, words, expected):
+        """All words, in any order and case; phrases in quotes; scripts without spaces; accents or none; signs as they stand."""
+        assert len(found(words, limit=None)) == expected
+
+    @pytest.mark.parametrize(
+        "words",
+        ["AND", "OR NOT", "NEAR(river)", "a*", "*", '"', '""', '"fox', 'fox"', "(", "fox)", "^fox", "words:fox", "-fox", "fox + snow",
+         "{fox}", "'", "fox'; DROP TABLE jobs; --", "\\", "fox\0snow", "\ud800", ":", "a b c d e f g " * 200],
+    )  # fmt: skip
+    def test_operators_are_only_signs(self, words):
+        """No operator of the full-text search, no quote and no broken text is an error."""
+        found(words)
+        assert len(found(limit=None)) == 8
+
+    @given(st.text(max_size=40) | st.text(alphabet="\"*()^:+-{}' ANDORNTE狐🦊\0\\", max_size=30))
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_any_text_is_a_search(self, words):
+        """Whatever is typed, a list comes back."""
+        assert len(found(words, limit=None)) <= 8
+
+    def test_operators_that_are_words_are_found_as_words(self):
+        """AND, NOT and NEAR stand in a prompt like any other word."""
+        assert found("NOT castle NEAR") == ['the "old" fox NEAR(river) AND NOT a* castle']
+
+
+class TestFilters:
+    """Model, gateway, time, stars and tags, alone and together."""
+
+    @pytest.fixture(autouse=True)
+    def pictures(self):
+        """Three pictures of two gateways, the first one ten days old."""
+        (self.old,), (self.middle,), (self.new,) = (
+            saved("an old fox"),
+            saved("a fox", provider="apimart", model="gpt-image-2-official"),
+            saved("a new fox"),
+        )
+        ten_days_ago = datetime.fromtimestamp(self.old.created - 10 * 86_400, UTC).isoformat(timespec="milliseconds")
+        change = "UPDATE pictures SET saved_at = ? WHERE id = ?"
+        loop.run(generation.ledger().run(lambda connection: connection.execute(change, (ten_days_ago, self.old.id))))
+
+    def test_newest_first_and_limited(self):
+        """The latest picture comes first, and there are no more than asked for."""
+        assert found() == ["a new fox", "a fox", "an old fox"]
+        assert found(limit=2) == ["a new fox", "a fox"]
+        assert found("fox", limit=1) == ["a new fox"]
+
+    @pytest.mark.parametrize("name", ["gpt-image-2-official", "GPT-Image-2-Official", "apimart"])
+    def test_model_or_gateway(self, name):
+        """By a model's name or a gateway's, in any case."""
+        assert found(model=name) == ["a fox"]
+        assert found("fox", model=name) == ["a fox"]
+
+    def test_unknown_model(self):
+        """A model that made nothing has nothing."""
+        assert found(model="none") == []
+
+    @pytest.mark.parametrize("since", ["7d", "24h", "1w"])
+    def test_since(self, since):
+        """What was made within the time."""
+        assert found(since=since) == ["a new fox", "a fox"]
+        assert found("old", since=since) == []
+
+    def test_since_longer_ago(self):
+        """Weeks and dates reach farther; epoch seconds are taken, too."""
+        assert len(found(since="2w")) == len(found(since="2001-01-01")) == len(found(since=0)) == 3
+
+    def test_no_time(self):
+        """What is no time is said in words."""
+        with pytest.raises(ImageGenError, match="give 12h, 7d"):
+            found(since="soon")
+
+    def test_stars_at_least(self):
+        """So many stars or more."""
+        book = generation.ledger()
+        loop.run(marks.star(book, self.old.id, 5))
+        loop.run(marks.star(book, self.new.id, 3))
+        assert found(stars=1) == ["a new fox", "an old fox"]
+        assert found(stars=4) == ["an old fox"]
+        assert found("new", stars=4) == []
+        assert len(found(stars=0)) == 3
+
+    def test_tag(self):
+        """By a tag in any spelling, together with words."""
+        loop.run(marks.tag(generation.ledger(), self.new.id, "#For Paper"))
+        assert found(tag="for paper") == ["a new fox"]
+        assert found("old", tag="for paper") == []
+
+
+def test_many_matches_are_newest_first_too():
+    """Where more requests match than are looked at one by one, the order is the same."""
+    (old,) = saved("a fox")
+    book = generation.ledger()
+
+    def copies(connection):
+        columns = "created, provider, dialect, base_url, sandbox, model, quality, tier, prompt, asked, resolved, expected, price, save_dir"
+        for _ in range(history._FEW + 10):
+            query = f"INSERT INTO jobs ({columns}) SELECT {columns} FROM jobs WHERE id = 1"
+            job = connection.execute(query).lastrowid
+            connection.execute("INSERT INTO prompts (rowid, words) VALUES (?, 'a fox')", (job,))
+            query = """INSERT INTO tasks (job, position, first, count, state, cost, planned_at, idempotency_key, sent)
+                SELECT ?, 0, 0, 1, 'saved', cost, planned_at, 'k', '{}' FROM tasks WHERE row = 1"""
+            task = connection.execute(query, (job,)).lastrowid
+            query = """INSERT INTO pictures (task, position, url, path, sha256, size, width, height, mime_type, saved_at)
+                SELECT ?, 0, url, path, sha256, size, width, height, mime_type, saved_at FROM pictures WHERE id = 1"""
+            connection.execute(query, (task,))
+
+    loop.run(book.run(copies))
+    ids = [entry.picture.id for entry in loop.run(history.search(book, "fox", limit=5))]
+    newest = old.id + history._FEW + 10
+    assert ids == list(range(newest, newest - 5, -1))
+    assert len(loop.run(history.search(book, "fox", limit=None))) == history._FEW + 11
+
+
+class TestMarks:
+    """Stars, tags and notes are kept beside the picture."""
+
+    @pytest.fixture
+    def number(self):
+        """The id of a saved picture."""
+        return saved()[0].id
+
+    def mark(self, number):
+        """Return a picture's mark."""
+        return loop.run(marks.of(generation.ledger(), [number])).get(number, Mark())
+
+    def test_all_of_them(self, number):
+        """Each is kept without disturbing the others, and taken away again."""
+        book = generation.ledger()
+        loop.run(marks.star(book, number, 4))
+        loop.run(marks.note(book, number, "  the calm one  "))
+        loop.run(marks.tag(book, number, "Paper", "#snow", "paper,"))
+        assert self.mark(number) == Mark(4, ("paper", "snow"), "the calm one")
+        loop.run(marks.star(book, number, 0))
+        loop.run(marks.untag(book, number, "SNOW", "never there"))
+        assert self.mark(number) == Mark(0, ("paper",), "the calm one")
+        loop.run(marks.note(book, number, ""))
+        loop.run(marks.untag(book, number, "paper"))
+        assert self.mark(number) == Mark()
+
+    @pytest.mark.parametrize("stars", [-1, 6])
+    def test_other_stars(self, number, stars):
+        """There are 0 to 5."""
+        with pytest.raises(ValueError, match="0 to 5 stars"):
+            loop.run(marks.star(generation.ledger(), number, stars))
+
+    @pytest.mark.parametrize("tag", ["", "#", " , ", "x" * 61])
+    def test_no_tag(self, number, tag):
+        """A tag is a word or a few."""
+        with pytest.raises(ValueError, match="is no tag"):
+            loop.run(marks.tag(generation.ledger(), number, tag))
+
+    def test_too_long_a_note(self, number):
+        """A note is no book."""
+        with pytest.raises(ValueError, match="at most 10,000"):
+            loop.run(marks.note(generation.ledger(), number, "x" * 10_001))
+
+    @pytest.mark.parametrize("change", [lambda b: marks.star(b, 99, 1), lambda b: marks.tag(b, 99, "x"), lambda b: marks.note(b, 99, "x")])
+    def test_no_picture(self, number, change):
+        """What is not there cannot be marked."""
+        with pytest.raises(LookupError, match="no picture 99"):
+            loop.run(change(generation.ledger()))
+
+    def test_broken_text_is_kept(self, number):
+        """Half of a surrogate pair is written as what it is, and stops nothing."""
+        loop.run(marks.note(generation.ledger(), number, "half \ud83e"))
+        assert self.mark(number).note == "half \\ud83e"
+
+    def test_more_pictures_than_one_question_takes(self, number):
+        """Marks of a thousand pictures are read."""
+        loop.run(marks.star(generation.ledger(), number, 1))
+        assert loop.run(marks.of(generation.ledger(), range(2000))) == {number: Mark(1)}
+
+
+class TestStarsOfThePanel:
+    """The panel's stars are the ledger's, and those of its own file from before are taken over once."""
+
+    def test_the_file_is_taken_over(self, own_world):
+        """Its stars become five each, those given since stay, what is no picture is left out, and the file goes."""
+        (first,), (second,) = saved(), saved()
+        book = generation.ledger()
+        file = book.path.parent / "starred.json"
+        file.write_text(json.dumps([first.id, second.id, 999]))
+        loop.run(marks.star(book, second.id, 2))
+        assert loop.run(marks.starred(book)) == {second.id}
+        assert [entry.mark.stars for entry in loop.run(history.search(book, stars=1))] == [2, 5]
+        assert not file.exists()
+
+    def test_a_broken_file_is_no_error(self):
+        """A file that says nothing is removed."""
+        saved()
+        file = generation.ledger().path.parent / "starred.json"
+        file.write_text("{no")
+        assert len(found()) == 1
+        assert not file.exists()
+
+    def test_the_album_reads_and_writes_the_ledger(self):
+        """A star of the panel is five stars, another press takes all away; stars given by the magic are seen."""
+        (image,) = saved()
+        book = generation.ledger()
+        album = Album(book)
+        loop.run(album.turn_star(image.id))
+        assert loop.run(marks.of(book, [image.id])) == {image.id: Mark(5)}
+        loop.run(marks.star(book, image.id, 2))
+        assert Album(book).starred == {image.id}
+        assert loop.run(album.tiles([image]))[0]["starred"]
+        loop.run(album.turn_star(image.id))
+        assert loop.run(marks.of(book, [image.id])) == {}
+        assert not loop.run(album.tiles([image]))[0]["starred"]
+
+
+class TestTheCommands:
+    """`%imagegen history`, `star`, `tag`, `note`."""
+
+    def test_history_shows_what_is_marked(self, shell, capsys):
+        """Stars, tags and note stand in the table, escaped, once any picture has them."""
+        (image,) = saved("a red fox")
+        shell.run("%imagegen history")
+        assert "marks" not in shell.shown()[0]
+        for command in (f"star {image.id} 3", f"tag {image.id} paper #Snow", f"note {image.id} it's <b>calm</b>"):
+            shell.run(f"%imagegen {command}")
+        assert capsys.readouterr().out.splitlines()[-1] == f"Picture {image.id}: ★★★☆☆ · #paper #snow · it's <b>calm</b>"
+        shell.run("%imagegen history fox --stars 3 --tag paper --since 1d --model evolink")
+        text, html = shell.shown()[0], shell.shown("text/html")[0]
+        assert "★★★☆☆, #paper #snow, it's <b>calm</b>" in text
+        assert "★★★☆☆<br>#paper #snow<br>it&#x27;s &lt;b&gt;calm&lt;/b&gt;" in html
+
+    def test_quotes_are_a_phrase(self, shell, capsys):
+        """`"red fox"` finds the words in this order alone."""
+        saved("a fox, red")
+        saved("a red fox")
+        shell.run('%imagegen history "red fox"')
+        assert ("a red fox" in shell.shown()[0], "a fox, red" in shell.shown()[0]) == (True, False)
+
+    def test_nothing_fits(self, shell, capsys):
+        """Nothing found is said."""
+        saved()
+        shell.run("%imagegen history zeppelin")
+        assert capsys.readouterr().out.strip() == "No picture fits."
+
+    def test_marks_alone_are_shown(self, shell, capsys):
+        """Without anything to set, what is there is told."""
+        (image,) = saved()
+        for command in ("star", "tag", "note"):
+            shell.run(f"%imagegen {command} {image.id}")
+        assert set(capsys.readouterr().out.splitlines()) == {f"Picture {image.id}: no stars, no tags, no note"}
+
+    def test_stars_as_signs(self, shell, capsys):
+        """Stars may be typed as they are shown."""
+        (image,) = saved()
+        shell.run(f"%imagegen star @{image.id} ★★☆☆☆")
+        assert "★★☆☆☆" in capsys.readouterr().out
+
+    def test_a_tag_is_taken_away_by_a_minus(self, shell, capsys):
+        """`-snow` takes a tag away."""
+        (image,) = saved()
+        shell.run(f"%imagegen tag {image.id} snow night")
+        shell.run(f"%imagegen tag {image.id} -snow")
+        assert capsys.readouterr().out.splitlines()[-1] == f"Picture {image.id}: #night"
+
+    @pytest.mark.parametrize(
+        ("command", "words"),
+        [
+            ("star", "star ID N"),
+            ("star fox 3", "with a number"),
+            ("star 1 6", "0 to 5 stars, not '6'"),
+            ("star 1 many", "0 to 5 stars"),
+            ("star 99 1", "no picture 99"),
+            ("note 99", "no picture 99"),
+            ("tag 1 #", "is no tag"),
+            ("tag 99 x", "no picture 99"),
+            ("history --stars x", "0 to 5 stars"),
+            ("history --tag ,", "is no tag"),
+        ],
+    )
+    def test_misuse(self, shell, command, words):
+        """One line that says what the subcommand takes."""
+        saved()
+        with pytest.raises(UsageError, match=words):
+            shell.run(f"%imagegen {command}")
+
+    def test_a_time_that_is_none(self, shell):
+        """`--since soon` says what a time is."""
+        with pytest.raises(ImageGenError, match="7d"):
+            shell.run("%imagegen history --since soon")
+
+    def test_twenty_and_more(self, shell):
+        """The table holds twenty, and says that there are others."""
+        saved(count=25)
+        shell.run("%imagegen history")
+        assert "The latest 20;" in shell.shown()[0]
+        assert len(shell.shown("text/html")[0]) < 400_000
+
+
+def test_a_phrase_is_only_text():
+    """Whatever is typed becomes quoted phrases and nothing else."""
+    chance = random.Random(1)
+    for _ in range(200):
+        words = "".join(chance.choice(string.printable + "狐🦊") for _ in range(20))
+        expression = history.match(words)
+        outside = expression.split('"')[0::2]
+        assert {piece.strip() for piece in outside} <= {"", "*"}, (words, expression)

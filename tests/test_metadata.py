@@ -1,0 +1,467 @@
+"""A copy says how it was made, in standard XMP, with not a pixel changed, and never tells a path or a key."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from imagegen_magic.errors import ImageInvalid, UnsupportedOption
+from imagegen_magic.pictures.containers import boxes, header
+from imagegen_magic.pictures.metadata import LEVELS, Origin, embed, has_credentials, read, scrubbed
+from imagegen_magic.pictures.verify import verify
+from imagegen_magic.pictures.xmp import NAMESPACE, SOURCE_TYPE
+
+KINDS = [("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "P"), ("JPEG", "RGB"), ("JPEG", "L"), ("WEBP", "RGB"), ("WEBP", "RGBA")]
+FORMATS = ["PNG", "JPEG", "WEBP"]
+PROMPT = 'A "fox" <in> & the snow 🦊👨‍👩‍👧,\r\n\t古老的城堡\x00\x07\x1b\ufffe   end '
+ORIGIN = Origin(
+    prompt=PROMPT,
+    asked={"prompt": PROMPT, "size": "16:9", "n": 2, "extra": {"seed": 7, "ratio": 0.5, "on": True, "none": None}},
+    sent={"prompt": PROMPT, "model": "gpt-image-2", "list": [1, "two"], "text": "tab\tbell\x07 \u2028"},
+    gateway="evolink",
+    model="gpt-image-2",
+    task_id="task-unified-1757156493-imcg5zqt",
+    created="2026-11-20T13:43:00Z",
+    tool="imagegen_magic 0.1.0",
+    sha256="ab" * 32,
+)
+THEIRS = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">
+<r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><r:Description r:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/"
+ xmlns:dc="http://purl.org/dc/elements/1.1/" xmp:CreatorTool="Their Tool 3"><dc:rights><r:Alt><r:li xml:lang="x-default">© they</r:li>
+</r:Alt></dc:rights><dc:description><r:Alt><r:li xml:lang="x-default">their words</r:li></r:Alt></dc:description></r:Description>
+</r:RDF></x:xmpmeta>    <?xpacket end="w"?>"""
+
+
+def picture(kind: str = "PNG", mode: str = "RGB", size: tuple[int, int] = (65, 33), **options: Any) -> bytes:
+    """Return a small noisy picture as a file."""
+    image = Image.effect_noise(size, 90).convert(mode)
+    if mode == "RGBA":
+        image.putalpha(Image.radial_gradient("L").resize(size))
+    if kind == "WEBP":
+        options = {"lossless": mode == "RGBA", **options}
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def reopened(data: bytes) -> Image.Image:
+    """Return a file decoded by Pillow."""
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image
+
+
+def description(data: bytes) -> dict[str, Any]:
+    """Return the properties of the one description that Pillow reads."""
+    found = reopened(data).getxmp()["xmpmeta"]["RDF"]["Description"]
+    assert isinstance(found, dict)
+    return found
+
+
+def without(data: bytes, *names: bytes) -> list[bytes]:
+    """Return the contents of a file's boxes but for some."""
+    return [data[box.content : box.content_end] for box in boxes(data) if box.name not in names]
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    """Return a PNG chunk."""
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+class TestPixels:
+    """What stays as it was."""
+
+    @pytest.mark.parametrize(("kind", "mode"), KINDS)
+    def test_no_pixel_changes_and_the_coded_picture_is_the_same_bytes(self, kind: str, mode: str) -> None:
+        """The boxes that hold the picture are byte for byte what they were; Pillow decodes the same pixels in the same mode."""
+        data = picture(kind, mode)
+        copy = embed(data, ORIGIN)
+        assert copy != data
+        before, after = reopened(data), reopened(copy)
+        assert (after.mode, after.size, after.tobytes()) == (before.mode, before.size, before.tobytes())
+        added = (b"iTXt", b"\xff\xe1", b"XMP ", b"VP8X")
+        assert without(copy, *added) == without(data, *added)
+        if kind == "JPEG":
+            assert copy[copy.index(b"\xff\xda") :] == data[data.index(b"\xff\xda") :]
+
+    @pytest.mark.parametrize("kind", FORMATS)
+    def test_none_changes_no_byte(self, kind: str) -> None:
+        """The level none gives the very bytes."""
+        data = picture(kind)
+        assert embed(data, ORIGIN, "none") == data
+
+    @pytest.mark.parametrize(("kind", "mode"), KINDS)
+    def test_the_copy_is_a_whole_picture(self, kind: str, mode: str) -> None:
+        """What we verify of an original, we verify of its copy: all checksums and lengths are right."""
+        data = picture(kind, mode)
+        assert verify(embed(data, ORIGIN))[0] == verify(data)[0]
+
+    def test_exif_and_colour_profile_stay(self) -> None:
+        """A JPEG keeps JFIF and Exif in front, and its profile."""
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        data = picture("JPEG", exif=exif, icc_profile=b"profile" * 20, dpi=(300, 300))
+        copy = embed(data, ORIGIN)
+        assert [data[box.start : box.start + 2] for box in boxes(data)][:2] == [copy[box.start : box.start + 2] for box in boxes(copy)][:2]
+        after = reopened(copy)
+        assert after.info["icc_profile"] == b"profile" * 20
+        assert after.getexif()[0x0112] == 6
+        assert read(copy) == ORIGIN
+
+    def test_a_plain_webp_becomes_an_extended_one_with_its_size_and_alpha(self) -> None:
+        """VP8X tells the canvas, and alpha where the lossless stream has it."""
+        for mode, alpha in (("RGB", 0), ("RGBA", 0x10)):
+            data = picture("WEBP", mode, (65, 33), exact=True)
+            first = next(boxes(embed(data, ORIGIN)))
+            copy = embed(data, ORIGIN)
+            assert first.name == b"VP8X"
+            assert copy[first.content] & 0x14 == 0x04 | alpha
+            assert (header(copy).width, header(copy).height) == (65, 33)
+
+    def test_what_follows_the_picture_stays(self) -> None:
+        """Bytes after the end of a file, which some programs leave there, are kept."""
+        for kind in FORMATS:
+            data = picture(kind) + b"trailer"
+            assert embed(data, ORIGIN).endswith(b"trailer")
+
+
+class TestStandard:
+    """What other programs read."""
+
+    @pytest.mark.parametrize("kind", FORMATS)
+    def test_pillow_reads_the_standard_properties(self, kind: str) -> None:
+        """The prompt as dc:description x-default, time, tool, IPTC's source type, model and prompt."""
+        copy = embed(
+            picture(kind), Origin(prompt="a red fox 🦊 古老", model="gpt-image-2", created="2026-11-20T13:43:00Z", tool="imagegen_magic 1")
+        )
+        found = description(copy)
+        assert found["description"]["Alt"]["li"] == {"lang": "x-default", "text": "a red fox 🦊 古老"}
+        assert found["CreateDate"] == "2026-11-20T13:43:00Z"
+        assert found["CreatorTool"] == "imagegen_magic 1"
+        assert found["DigitalSourceType"] == "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia" == SOURCE_TYPE
+        assert found["AISystemUsed"] == "gpt-image-2"
+        assert found["AIPromptInformation"] == "a red fox 🦊 古老"
+
+    def test_the_packet_lies_where_the_specification_puts_it(self) -> None:
+        """An uncompressed iTXt before the pixels; an APP1 segment before the frame; an `XMP ` chunk."""
+        png, jpeg, webp = (embed(picture(kind), ORIGIN) for kind in FORMATS)
+        names = [box.name for box in boxes(png)]
+        assert names.index(b"iTXt") < names.index(b"IDAT")
+        assert b"iTXtXML:com.adobe.xmp\0\0\0\0\0<?xpacket begin=" in png
+        assert b"\xff\xe1" in [box.name for box in boxes(jpeg)]
+        assert b"http://ns.adobe.com/xap/1.0/\0<?xpacket begin=" in jpeg
+        assert [box.name for box in boxes(webp)][-1] == b"XMP "
+
+
+class TestRoundTrip:
+    """What is read back."""
+
+    @pytest.mark.parametrize("kind", FORMATS)
+    def test_everything_comes_back(self, kind: str) -> None:
+        """Quotes, markup, line ends, emoji, Chinese and control characters among it."""
+        assert read(embed(picture(kind), ORIGIN)) == ORIGIN
+
+    @pytest.mark.parametrize("kind", FORMATS)
+    def test_a_second_time_replaces_the_first(self, kind: str) -> None:
+        """Written again, the copy tells the new facts only, and is no longer than if written once."""
+        once = embed(picture(kind), Origin(prompt="first"))
+        again = embed(once, ORIGIN)
+        assert read(again) == ORIGIN
+        assert again == embed(embed(again, Origin()), ORIGIN)
+        assert len([box for box in boxes(again) if box.name in (b"iTXt", b"\xff\xe1", b"XMP ")]) == 1
+        assert b"first" not in again
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        st.text(),
+        st.dictionaries(
+            st.sampled_from(["size", "style", "seed", "quality"]), st.none() | st.booleans() | st.integers() | st.text(max_size=5)
+        ),
+        st.sampled_from(FORMATS),
+    )
+    def test_any_prompt_comes_back(self, prompt: str, options: dict[str, Any], kind: str) -> None:
+        """Whatever a person writes; options are what is left of them without paths and keys."""
+        told = Origin(prompt=prompt, asked=options, sent={"prompt": prompt}, tool="imagegen_magic")
+        copy = embed(TINY[kind], told)
+        assert read(copy) == scrubbed(told)
+        assert reopened(copy).tobytes() == reopened(TINY[kind]).tobytes()
+
+    def test_half_a_surrogate_pair_comes_back(self) -> None:
+        """Which a prompt can hold and UTF-8 cannot."""
+        assert read(embed(picture(), Origin(prompt="cut \ud83d emoji"))) == Origin(prompt="cut \ud83d emoji")
+
+    @pytest.mark.parametrize(
+        "data", [b"", b"no picture", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\0\0\0\0WEBP", picture(), picture("JPEG")]
+    )
+    def test_what_tells_nothing_is_none(self, data: bytes) -> None:
+        """No picture, a broken one, or one without our XMP: None, never an error."""
+        assert read(data) is None
+
+    def test_another_tools_packet_is_not_ours(self) -> None:
+        """XMP of others tells nothing of our making."""
+        assert read(with_xmp("PNG", THEIRS.encode())) is None
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.data())
+    def test_a_damaged_copy_raises_nothing_when_read(self, data: st.DataObject) -> None:
+        """Bytes cut off or turned over anywhere: facts or None."""
+        copy = bytearray(embed(TINY[data.draw(st.sampled_from(FORMATS))], ORIGIN))
+        place = data.draw(st.integers(0, len(copy) - 1))
+        copy[place] ^= data.draw(st.integers(1, 255))
+        read(bytes(copy))
+        read(bytes(copy[:place]))
+
+    def test_the_sidecar_says_the_same(self) -> None:
+        """What stands in the JSON beside a saved picture becomes an origin."""
+        sidecar = {"prompt": "fox", "asked": {"n": 1}, "sent": {"n": 1}, "gateway": "evolink", "model": "m", "task_id": "t", "sha256": "00"}
+        told = Origin.of_sidecar({**sidecar, "submitted": "2026-01-01T00:00:00Z", "saved": None, "made_with": "imagegen_magic 0.1.0"})
+        assert told == Origin("fox", {"n": 1}, {"n": 1}, "evolink", "m", "t", "2026-01-01T00:00:00Z", "imagegen_magic 0.1.0", "00")
+        assert Origin.of_sidecar({}) == Origin()
+
+
+class TestLevels:
+    """How much is told."""
+
+    @pytest.mark.parametrize("kind", FORMATS)
+    def test_minimal_tells_source_type_tool_and_time_only(self, kind: str) -> None:
+        """And nothing of the request."""
+        copy = embed(picture(kind), ORIGIN, "minimal")
+        assert {name for name in description(copy) if name != "about"} == {"CreateDate", "CreatorTool", "DigitalSourceType"}
+        assert NAMESPACE.encode() + b'">\n<xmp' in copy  # declared, and nothing in it
+        for secret in ("fox", "evolink", "gpt-image", "task-unified", "16:9", "abab"):
+            assert secret.encode() not in copy
+        assert read(copy) == Origin(created=ORIGIN.created, tool=ORIGIN.tool)
+
+    def test_full_is_the_default(self) -> None:
+        """Without a level, all of it."""
+        data = picture()
+        assert embed(data, ORIGIN) == embed(data, ORIGIN, "full")
+
+    def test_another_level_is_refused(self) -> None:
+        """With the three that there are."""
+        with pytest.raises(UnsupportedOption) as refusal:
+            embed(picture(), ORIGIN, "some")  # type: ignore[arg-type]
+        assert refusal.value.allowed == LEVELS == ("full", "minimal", "none")
+
+    @pytest.mark.parametrize("data", [b"GIF89a", b"", picture()[:60], picture("JPEG")[:30], picture("WEBP")[:60], picture()[:-12]])
+    def test_what_is_no_whole_picture_is_refused(self, data: bytes) -> None:
+        """In words: your move, nothing charged."""
+        with pytest.raises(ImageInvalid) as refusal:
+            embed(data, ORIGIN)
+        assert (refusal.value.whose, refusal.value.charged) == ("you", "no")
+        assert "--metadata none" in str(refusal.value)
+
+
+class TestSecrets:
+    """What is never in it."""
+
+    def test_no_path_is_told(self) -> None:
+        """Of a file only its name; also inside a sentence, on Windows, and with spaces."""
+        told = scrubbed(
+            Origin(
+                asked={
+                    "references": ["/home/joe/My Pictures/fox.png", "C:\\Users\\Joe\\cat.jpg", "secret project/owl.png", "~/dog.webp"],
+                    "mask": "file:///Users/joe/mask.png",
+                    "extra": {"note": "see /home/joe/deep/x.png and D:\\stuff\\y.png", "size": "16:9", "style": "black/white"},
+                }
+            )
+        )
+        assert told.asked["references"] == ["fox.png", "cat.jpg", "owl.png", "dog.webp"]
+        assert told.asked["mask"] == "mask.png"
+        assert told.asked["extra"] == {"note": "see x.png and y.png", "size": "16:9", "style": "black/white"}
+
+    def test_no_key_is_told(self) -> None:
+        """By its field's name, by its look, and as it is known; also in the prompt."""
+        known = "hunter2hunter2"
+        told = Origin(
+            prompt=f"a sign with sk-abcdefgh12345678 and {known}",
+            asked={"api_key": "x", "accessToken": "y", "callback_url": "https://hooks.example/T/B", "style": f"like {known}"},
+            sent={"prompt": f"a sign with sk-abcdefgh12345678 and {known}", "nested": [{"secret": "z", "header": "Bearer abcdefgh123"}]},
+            task_id=known,
+        )
+        copy = embed(picture(), told, secrets=[known, ""])
+        for secret in (known, "sk-abcdefgh", "hooks.example", "abcdefgh123", "accessToken"):
+            assert secret.encode() not in copy
+        back = read(copy)
+        assert back is not None
+        assert back.prompt == "a sign with [key] and [key]" == back.sent["prompt"]
+        assert back.asked == {"style": "like [key]"}
+        assert back.sent["nested"] == [{"header": "[key]"}]
+
+    def test_an_address_loses_what_opens_it(self) -> None:
+        """Name, password, query and fragment; what it names stays."""
+        asked = {
+            "references": ["https://joe:pw@files.example/a/fox.png?X-Amz-Signature=abc#top"],
+            "text": "at https://e.example/x?token=1 .",
+        }
+        assert scrubbed(Origin(asked=asked)).asked == {
+            "references": ["https://files.example/a/fox.png"],
+            "text": "at https://e.example/x .",
+        }
+
+    def test_a_picture_as_data_address_is_not_repeated(self) -> None:
+        """Its kind is told, its bytes are not."""
+        asked = {"references": ["data:image/png;base64," + "A" * 100_000], "upload": "upload:" + "ab" * 32}
+        told = scrubbed(Origin(asked=asked)).asked
+        assert told == {"references": ["data:image/png;base64,…"], "upload": "upload:" + "ab" * 32}
+
+    def test_a_prompt_about_paths_stays(self) -> None:
+        """What a person wrote is verbatim but for keys."""
+        prompt = "a sign that reads /etc/passwd, and C:\\WINDOWS"
+        assert scrubbed(Origin(prompt=prompt, asked={"prompt": prompt})).asked["prompt"] == prompt
+
+
+def with_xmp(kind: str, packet: bytes, *, compressed: bool = False) -> bytes:
+    """Return a picture that carries a packet of somebody else's."""
+    if kind != "PNG":
+        return picture(kind, xmp=packet)
+    data = picture()
+    place = next(boxes(data)).end
+    text = b"\x01\0\0\0" + zlib.compress(packet) if compressed else b"\0\0\0\0" + packet
+    return data[:place] + chunk(b"iTXt", b"XML:com.adobe.xmp\0" + text) + data[place:]
+
+
+class TestOthers:
+    """What somebody else has written there already."""
+
+    @pytest.mark.parametrize("kind", FORMATS)
+    def test_their_packet_stays_and_ours_is_added(self, kind: str) -> None:
+        """Every byte of theirs is still there, in the same single packet; ours reads back in full."""
+        copy = embed(with_xmp(kind, THEIRS.encode()), ORIGIN)
+        theirs = THEIRS.partition("</r:RDF>")
+        assert theirs[0].encode() in copy
+        assert (theirs[1] + theirs[2]).encode() in copy
+        assert copy.count(b"W5M0MpCehiHzreSzNTczkc9d") == 1
+        assert read(copy) == ORIGIN
+
+    def test_a_property_of_theirs_keeps_its_value_and_is_not_set_twice(self) -> None:
+        """Their description and tool stay the only ones; what they do not say, we do."""
+        copy = embed(with_xmp("PNG", THEIRS.encode()), ORIGIN)
+        first, second = reopened(copy).getxmp()["xmpmeta"]["RDF"]["Description"]
+        assert first["description"]["Alt"]["li"]["text"] == "their words"
+        assert first["CreatorTool"] == "Their Tool 3"
+        assert second["DigitalSourceType"] == SOURCE_TYPE
+        assert "description" not in second
+        assert "CreatorTool" not in second
+        assert second["tool"] == ORIGIN.tool
+
+    def test_written_again_theirs_stays_once(self) -> None:
+        """Ours is replaced beside theirs."""
+        data = with_xmp("JPEG", THEIRS.encode())
+        assert embed(embed(data, Origin(prompt="first")), ORIGIN) == embed(data, ORIGIN)
+
+    def test_minimal_beside_theirs_takes_no_words_of_theirs_for_ours(self) -> None:
+        """Their description is not read as our prompt."""
+        assert read(embed(with_xmp("PNG", THEIRS.encode()), ORIGIN, "minimal")) == Origin(created=ORIGIN.created, tool=ORIGIN.tool)
+
+    def test_compressed_xmp_is_read_too(self) -> None:
+        """A PNG's iTXt may be deflated."""
+        copy = embed(with_xmp("PNG", THEIRS.encode(), compressed=True), ORIGIN)
+        assert "© they".encode() in copy
+        assert read(copy) == ORIGIN
+
+    def test_ours_rewritten_by_another_program_is_replaced(self) -> None:
+        """Where our properties stand in a description of theirs, the new facts are read all the same."""
+        ours = f'<x xmlns:i="{NAMESPACE}"'
+        moved = THEIRS.replace("<dc:rights>", f"<i:gateway {ours[3:]}>old</i:gateway><dc:rights>").replace(
+            'xmp:CreatorTool="', f'xmlns:j="{NAMESPACE}" j:model="old" xmp:CreatorTool="'
+        )
+        copy = embed(with_xmp("PNG", moved.encode()), ORIGIN)
+        assert read(copy) == ORIGIN
+        assert "© they".encode() in copy
+
+    @pytest.mark.parametrize(
+        "packet",
+        [
+            b"<broken",
+            b"",
+            b"\xff\xfe<\0x\0",
+            b"<x/>",
+            b'<!DOCTYPE x [<!ENTITY a "aaaa">]><x>&a;</x>',
+            b'<r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><r:Description/></r:RDF><!-- </r:RDF> -->',
+        ],
+    )
+    @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+    def test_a_packet_that_nobody_can_read_is_replaced(self, kind: str, packet: bytes) -> None:
+        """Broken, no text, no RDF, with entities, or such that nothing can be added: ours takes its place."""
+        if not packet and kind == "JPEG":
+            return
+        copy = embed(with_xmp(kind, packet), ORIGIN)
+        assert read(copy) == ORIGIN
+        assert len([box for box in boxes(copy) if box.name in (b"iTXt", b"\xff\xe1")]) == 1
+
+    def test_an_empty_rdf_can_be_added_to(self) -> None:
+        """`<rdf:RDF/>` is a packet, too."""
+        packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="kept"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/></x:xmpmeta>'
+        copy = embed(with_xmp("PNG", packet), ORIGIN)
+        assert b'x:xmptk="kept"' in copy
+        assert read(copy) == ORIGIN
+
+    def test_content_credentials_stay_and_are_told(self) -> None:
+        """A C2PA manifest is kept in the copy, and `has_credentials` says that it is there, in each format."""
+        png = picture()
+        place = next(boxes(png)).end
+        jpeg, webp = picture("JPEG"), embed(picture("WEBP"), ORIGIN)
+        manifest = b"....jumb....c2pa...."
+        signed = {
+            "PNG": png[:place] + chunk(b"caBX", manifest) + png[place:],
+            "JPEG": jpeg[:2] + b"\xff\xeb" + struct.pack(">H", 4 + len(manifest)) + b"JP" + manifest + jpeg[2:],
+            "WEBP": webp[:4]
+            + struct.pack("<I", len(webp) - 8 + 8 + len(manifest))
+            + webp[8:]
+            + b"C2PA"
+            + struct.pack("<I", len(manifest))
+            + manifest,
+        }
+        for kind, data in signed.items():
+            assert has_credentials(data), kind
+            copy = embed(data, ORIGIN)
+            assert manifest in copy
+            assert has_credentials(copy)
+            assert read(copy) == ORIGIN
+        assert not any(map(has_credentials, (png, jpeg, webp, b"", b"RIFF\0\0\0\0WEBP")))
+
+
+class TestBounds:
+    """What does not fit."""
+
+    def test_a_long_prompt_fits_a_jpeg_without_saying_it_twice(self) -> None:
+        """A prompt of 32,000 letters, also asked and sent, is whole."""
+        prompt = "fox & snow " * 2900
+        told = Origin(prompt=prompt, asked={"prompt": prompt, "n": 1}, sent={"prompt": prompt})
+        copy = embed(picture("JPEG"), told)
+        assert read(copy) == told
+        assert reopened(copy).size == (65, 33)
+
+    def test_what_does_not_fit_a_jpeg_is_cut_and_said(self) -> None:
+        """One segment holds 64 kB: first what was sent goes, then what was asked, then the prompt's end."""
+        sent = {str(number): "x" * 4000 for number in range(20)}
+        back = read(embed(picture("JPEG"), Origin(prompt="fox", asked={"n": 1}, sent=sent)))
+        assert back == Origin(prompt="fox", asked={"n": 1}, shortened=("sent",))
+        back = read(embed(picture("JPEG"), Origin(prompt="狐" * 32_000, asked={"n": 1}, sent=sent)))
+        assert back is not None
+        assert back.shortened == ("sent", "asked", "prompt")
+        assert 20_000 < len(back.prompt) < 22_000
+        assert back.prompt == "狐" * (len(back.prompt) - 1) + "…"
+
+    def test_a_png_and_a_webp_hold_it_whole(self) -> None:
+        """They have no such limit."""
+        told = Origin(prompt="狐" * 32_000, sent={"n": 1})
+        for kind in ("PNG", "WEBP"):
+            assert read(embed(picture(kind), told)) == told
+
+    def test_no_room_beside_theirs_is_refused_in_words(self) -> None:
+        """A JPEG whose segment is full already."""
+        full = THEIRS.replace("their words", "w" * 64_500)
+        with pytest.raises(UnsupportedOption, match="nothing can be added"):
+            embed(with_xmp("JPEG", full.encode()), ORIGIN)
+
+
+TINY = {kind: picture(kind, size=(8, 8)) for kind in FORMATS}

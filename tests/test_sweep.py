@@ -1,0 +1,529 @@
+"""A sweep: axes and slots, what is refused before anything is sent, one task for each combination, and what comes back."""
+
+import asyncio
+import sys
+from decimal import Decimal
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from servers import sandbox_server
+
+from imagegen_magic import ImageRequest, run
+from imagegen_magic.engine import loop
+from imagegen_magic.engine.settings import load as load_settings
+from imagegen_magic.errors import ContentRejected, MissingKey, UnknownProvider, UnsupportedOption
+from imagegen_magic.request import LocalPicture
+from imagegen_magic.result import Cost, Generation
+from imagegen_magic.studies import axes as sides
+from imagegen_magic.studies.results import Impossible, gathered
+from imagegen_magic.studies.sweep import load, outlook, plan, sweep
+
+KINDS = {"style": ["oil", "ink"], "quality": ["low", "high"]}
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    """A gateway whose tasks take a twentieth of a second, and that has one picture for all."""
+    with sandbox_server(duration=0.05, plain=True) as server:
+        yield server
+
+
+@pytest.fixture
+def at_gateway(gateway, monkeypatch):
+    """The gateway, and this process's environment pointing at it."""
+    gateway.disarm()
+    for name, value in {"IMAGEGEN_POLL_SECONDS": "0.05", "IMAGEGEN_SIZE": "1:1", **gateway.environ()}.items():
+        monkeypatch.setenv(name, value)
+    return gateway
+
+
+def planned(prompt="a {{style}} fox", axes=KINDS, **options):
+    """Return a plan in the sandbox."""
+    chosen = {name: options.pop(name) for name in ("repeat", "skip_impossible", "provider", "variables", "keys") if name in options}
+    sure = load_settings().replace("a test", sandbox=True, size="1:1")
+    return plan(ImageRequest(prompt, **options), axes, settings=sure, **{"provider": "evolink", **chosen})
+
+
+def prompts(planned):
+    """Return the prompts of a plan's wishes."""
+    return [wish.plan.request.prompt for wish in planned.wishes]
+
+
+# --- axes and slots
+
+
+def test_the_product_of_the_axes_in_their_order():
+    """Every combination, the last axis running fastest, each with its place, prompt and options."""
+    found = planned()
+    assert prompts(found) == ["a oil fox", "a oil fox", "a ink fox", "a ink fox"]
+    assert [wish.plan.request.quality for wish in found.wishes] == ["low", "high"] * 2
+    assert dict(found.wishes[1].place) == {"style": "oil", "quality": "high"}
+    assert (found.pictures, found.combinations) == (4, 4)
+
+
+def test_any_option_can_be_an_axis():
+    """Gateway, model, size, n, format: each changes the request, and nothing else does."""
+    axes = {"provider": ["apimart", "gccai"], "size": ["1:1", "16:9"], "n": [1, 2]}
+    found = planned("a fox", axes, provider=None, model="gpt-image-2-official", quality="low")
+    told = [(wish.plan.provider, wish.plan.request.size, wish.plan.request.n) for wish in found.wishes]
+    assert told == [(gateway, size, n) for gateway in axes["provider"] for size in axes["size"] for n in (1, 2)]
+    assert found.pictures == 12
+
+
+def test_a_model_can_be_an_axis():
+    """Without a gateway, each model finds its own."""
+    found = planned("a fox", {"model": ["gpt-image-2", "gpt-image-2-official"]}, provider=None)
+    assert [wish.plan.model.name for wish in found.wishes] == ["gpt-image-2", "gpt-image-2-official"]
+
+
+def test_an_option_fills_its_slot_too():
+    """What is an axis can be named in the prompt."""
+    assert prompts(planned("a fox, {{quality}}", {"quality": ["low", "high"]})) == ["a fox, low", "a fox, high"]
+
+
+def test_a_slot_is_replaced_wherever_it_stands_and_once():
+    """A value that looks like a slot is text."""
+    found = planned("{{a}} and {{b}}, {{a}}", {"a": ["{{b}}", "x"], "b": ["{{a}}"]})
+    assert prompts(found) == ["{{b}} and {{a}}, {{b}}", "x and {{a}}, x"]
+
+
+def test_variables_fill_the_other_slots_and_are_not_read_again():
+    """With variables, what no axis names is theirs; what they say is text even where it looks like a slot."""
+    found = planned("a {{style}} {{animal}}", {"style": ["oil"]}, variables={"animal": "{{style}} fox"}.__getitem__)
+    assert prompts(found) == ["a oil {{style}} fox"]
+
+
+def test_what_is_no_slot_stays():
+    """Numbers, spaces and single braces are verbatim."""
+    assert prompts(planned("{{1}} { x } {{ y }} {{style}}", {"style": ["oil"]})) == ["{{1}} { x } {{ y }} oil"]
+
+
+def test_without_axes_the_prompt_is_verbatim():
+    """Repeating alone reads nothing into braces."""
+    assert prompts(planned("a {{style}} fox", {}, repeat=2)) == ["a {{style}} fox"] * 2
+
+
+def test_an_axis_that_is_nothing_is_refused():
+    """No option and no slot: it says what it could be."""
+    with pytest.raises(UnsupportedOption, match=r"stile is no option, and the prompt has no \{\{stile\}\}"):
+        planned(axes={"style": ["oil"], "stile": ["ink"]})
+
+
+def test_a_slot_that_nothing_fills_is_refused():
+    """It would be sent as braces, and paid for."""
+    with pytest.raises(UnsupportedOption, match=r"Nothing fills \{\{mood\}\} in the prompt"):
+        planned("a {{style}} {{mood}} fox")
+
+
+@pytest.mark.parametrize("values", [["oil", "oil"], [1, "1"], [LocalPicture(b"x", "image/png", 1, 1, n) for n in "ab"]])
+def test_the_same_value_twice_is_refused(values):
+    """Two columns of the same are a slip; the same bytes under two names are the same."""
+    name = "references" if isinstance(values[0], LocalPicture) else "style"
+    with pytest.raises(UnsupportedOption, match=rf"The axis {name} has .* twice.*--repeat"):
+        planned(axes={name: values} if name == "style" else {**KINDS, name: values})
+
+
+@pytest.mark.parametrize(
+    ("axes", "words"),
+    [
+        ({"style": []}, "no value"),
+        ({"style": ["oil", ""]}, "empty value"),
+        ({"style": "oil"}, "no list"),
+        ({"style": {"a": 1}}, "no list"),
+        ({"style": 5}, "no list"),
+        ({"style": ["oil"], "n": ["two"]}, "no whole number"),
+        ({"style": ["oil"], "extra": ["seed"]}, "no further field"),
+        ({"style": ["oil"], "output-format": ["png"], "output_format": ["jpeg"]}, "given twice"),
+    ],
+)
+def test_axes_that_cannot_be_read_are_refused(axes, words):
+    """Each with its own words."""
+    with pytest.raises(UnsupportedOption, match=words):
+        planned(axes=axes)
+
+
+@pytest.mark.parametrize("options", [{"quality": "low"}, {"provider": "evolink"}])
+def test_an_option_is_not_an_axis_too(options):
+    """Neither silently wins."""
+    with pytest.raises(UnsupportedOption, match="both an axis and an option"):
+        planned("a fox", {next(iter(options)): ["low"]}, **{"provider": None, **options})
+
+
+@pytest.mark.parametrize("repeat", [0, -1, 1.5])
+def test_repeat_is_a_whole_number(repeat):
+    """Nothing is made none or half a time."""
+    with pytest.raises(UnsupportedOption, match="repeat"):
+        planned(repeat=repeat)
+
+
+def test_a_slip_of_a_million_is_refused():
+    """Before a hundred thousand plans are made."""
+    with pytest.raises(UnsupportedOption, match="1000000 tasks are more than the 100000"):
+        planned("{{a}} {{b}}", {"a": range(1000), "b": range(1000)})
+
+
+def test_references_and_further_fields_are_axes():
+    """A value may be one picture or several; a further field is a mapping, or KEY=VALUE as text."""
+    pictures = [LocalPicture(bytes([n]), "image/png", 8, 8, "same.png") for n in range(2)]
+    urls = ["https://example.org/a.png", ["https://example.org/a.png", "https://example.org/b.png"]]
+    axis = sides.axis("ref", [*pictures, *urls, None])
+    assert axis.name == "references"
+    assert axis.labels[:2] == ("same.png (1)", "same.png (2)")
+    assert axis.labels[2:] == (urls[0], " + ".join(urls[1]), "none")
+    assert sides.axis("set", ["seed=1", {"seed": 2}, "word=a b"]).values == ({"seed": 1}, {"seed": 2}, {"word": "a b"})
+    assert sides.axis("references", [object(), object()]).labels == ("picture 1", "picture 2")
+    found = planned("a fox", {"references": urls})
+    assert [wish.plan.request.references for wish in found.wishes] == [(urls[0],), tuple(urls[1])]
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("low,high", ["low", "high"]),
+        ("oil painting|ink, on paper", ["oil painting", "ink, on paper"]),
+        ("1:1, 16:9 ", ["1:1", "16:9"]),
+        ('"oil, on canvas",ink', ["oil, on canvas", "ink"]),
+        ("'a|b',c", ["a|b", "c"]),
+        ('"a \\" b",c', ['a " b', "c"]),
+        ("it's|they're", ["it's", "they're"]),
+        ('5" disk,6" disk', ['5" disk', '6" disk']),
+        ("水彩,油画🦊", ["水彩", "油画🦊"]),
+        ("one", ["one"]),
+    ],
+)
+def test_values_as_text(text, values):
+    """Between bars, or between commas where there is no bar; quotes around a value keep it whole, within one they are text."""
+    assert sides.split(text) == values
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text(st.characters(blacklist_characters="\"'\\,|", blacklist_categories=["Cs"]), min_size=1), min_size=1, max_size=6))
+def test_values_that_are_joined_come_apart_again(values):
+    """Whatever the values are, quotes bring them through."""
+    assert sides.split(",".join(f'"{value}"' for value in values)) == values
+
+
+# --- what a gateway cannot do
+
+
+def test_impossible_combinations_are_refused_all_at_once():
+    """Nothing is sent; each reason is told once, with the combinations it is true of."""
+    with pytest.raises(UnsupportedOption) as refusal:
+        planned(axes={**KINDS, "resolution": ["1k", "4k", "8k"]})
+    assert "4 of 12 combinations cannot be done" in str(refusal.value)
+    assert "resolution=8k: evolink gpt-image-2 has no resolution '8k'" in str(refusal.value)
+    assert "--skip-impossible" in str(refusal.value)
+
+
+def test_impossible_combinations_can_be_left_out():
+    """They are listed, each with its refusal."""
+    found = planned(axes={**KINDS, "resolution": ["1k", "8k"]}, skip_impossible=True)
+    assert len(found.wishes) == 4
+    assert {one.place["resolution"] for one in found.impossible} == {"8k"}
+    assert all(isinstance(one.error, UnsupportedOption) for one in found.impossible)
+    assert found.combinations == 8
+
+
+def test_nothing_possible_is_an_error_even_then():
+    """An empty sweep is none."""
+    with pytest.raises(UnsupportedOption, match="None of the combinations can be done: resolution=8k: evolink"):
+        planned(axes={**KINDS, "resolution": ["8k", "16k"]}, skip_impossible=True)
+
+
+def test_many_reasons_are_bounded():
+    """A refusal stays a line that can be read."""
+    with pytest.raises(UnsupportedOption, match="further reasons") as refusal:
+        planned("a fox", {"size": [f"{n}:1" for n in range(20, 60)]})
+    assert len(str(refusal.value)) < 3000
+
+
+def test_a_missing_key_and_an_unknown_gateway_are_no_combinations_to_skip(monkeypatch):
+    """They are told as they are, and only looking needs no key."""
+    with pytest.raises(UnknownProvider):
+        planned(axes={**KINDS, "provider": ["evolink", "nobody"]}, provider=None, skip_impossible=True)
+    request, sure = ImageRequest("a {{style}} fox", size="1:1"), load_settings()
+    with pytest.raises(MissingKey):
+        plan(request, KINDS, settings=sure, provider="evolink")
+    assert len(plan(request, KINDS, settings=sure, provider="evolink", keys=False).wishes) == 4
+
+
+def test_places_in_few_words():
+    """A whole product is told by its values, anything else by its places, bounded."""
+    axes = {"a": ["1", "2"], "b": ["x", "y"]}
+    places = [{"a": a, "b": b} for a in axes["a"] for b in axes["b"]]
+    assert gathered(places, axes) == ""
+    assert gathered(places[:2], axes) == "a=1"
+    assert gathered([places[0], places[3]], axes) == "1 · x, 2 · y"
+    assert gathered([places[0], places[3], places[1]], axes, most=1) == "1 · x and 2 more"
+
+
+# --- what is known before
+
+
+def test_the_outlook_adds_within_each_currency_and_counts_what_is_unknown(monkeypatch):
+    """Dollars and credits stay apart; a price that nobody publishes is unknown, never nothing."""
+    monkeypatch.setenv("EVOLINK_API_KEY", "sandbox")
+    monkeypatch.setenv("APIMART_API_KEY", "sandbox")
+    monkeypatch.setenv("GCCAI_API_KEY", "sandbox")
+    sure = load_settings().replace("a test", size="1:1", quality="low")
+    found = plan(ImageRequest("a fox"), {"provider": ["evolink", "apimart", "gccai"]}, settings=sure, repeat=2)
+    prices = [wish.plan.price for wish in found.wishes]
+    told = loop.run(outlook(found, sure))
+    units = {price.unit for price in prices if price.amount is not None}
+    assert {cost.unit for cost in told.price} == units
+    assert sum(cost.amount for cost in told.price) == sum(price.amount for price in prices if price.amount is not None)
+    assert (told.pictures, told.new, told.free) == (6, 6, 0)
+    assert told.unknown == sum(price.amount is None for price in prices)
+
+
+def test_the_sandbox_costs_nothing():
+    """Its play money is no price."""
+    found = planned()
+    told = loop.run(outlook(found, load_settings()))
+    assert (told.free, told.unknown, told.price, told.usual) == (4, 0, (), None)
+
+
+def test_the_outlook_knows_what_is_there_and_how_long_it_takes(at_gateway):
+    """With reuse, what is there is not to be made; what was made tells how long the rest will take."""
+    run(sweep("told {{style}}", {"style": list("abcdef")}, provider="evolink", quality="low"))
+    sure = load_settings().replace("a test", reuse=True)
+    further = plan(ImageRequest("told {{style}}", quality="low"), {"style": list("efgh")}, settings=sure, provider="evolink")
+    told = loop.run(outlook(further, sure))
+    assert (told.pictures, told.there, told.waiting, told.new) == (4, 2, 0, 2)
+    assert told.usual is not None
+
+
+# --- making it
+
+
+def test_each_combination_is_one_task(at_gateway):
+    """Each is submitted once, with its own prompt and options; the result is a sequence that knows their places."""
+    made = run(sweep("each {{style}}", KINDS, provider="evolink"))
+    assert isinstance(made, Generation)
+    sent = sorted((e["json"]["prompt"], e["json"]["quality"]) for e in at_gateway.accepted() if e["prompt"].startswith("each "))
+    assert sent == [("each ink", "high"), ("each ink", "low"), ("each oil", "high"), ("each oil", "low")]
+    assert [dict(made.place(image)) for image in made] == [{"style": s, "quality": q} for s in ("oil", "ink") for q in ("low", "high")]
+    assert [image.request.prompt for image in made.at(style="oil")] == ["each oil"] * 2
+    assert [image.request.quality for image in made.at(style="ink", quality="high")] == ["high"]
+    assert (len(made), made.errors, made.request.prompt, made.provider, len(made.tasks)) == (4, (), "each {{style}}", "evolink", 4)
+    assert made.cost.amount is not None
+    assert made.cost.unit == "credits"
+
+
+def test_at_refuses_what_the_sweep_does_not_have(at_gateway):
+    """A misspelt value is no empty result."""
+    made = run(sweep("at {{style}}", {"style": ["oil"]}, provider="evolink", quality="low"))
+    with pytest.raises(UnsupportedOption, match=r"style has no value oul.*nearest here is oil"):
+        made.at(style="oul")
+    with pytest.raises(UnsupportedOption, match="no axis colour"):
+        made.at(colour="red")
+
+
+def test_repeats_are_separate_tasks_and_more_of_them_pay_for_the_difference(at_gateway):
+    """Two of each, and later five of each: three are paid for."""
+    asked = {"provider": "evolink", "quality": "low"}
+    first = run(sweep("repeated {{style}}", {"style": ["oil", "ink"]}, repeat=2, **asked))
+    assert [len(first.at(style=style)) for style in ("oil", "ink")] == [2, 2]
+    more = run(sweep("repeated {{style}}", {"style": ["oil", "ink"]}, repeat=5, reuse=True, **asked))
+    assert len(more) == 10
+    assert sum(image.reused for image in more) == 4
+    assert {image.id for image in first} < {image.id for image in more}
+    assert len(at_gateway.accepted("repeated oil")) == len(at_gateway.accepted("repeated ink")) == 5
+
+
+def test_a_further_value_pays_only_for_what_is_missing(at_gateway):
+    """Extended by one value with reuse: what was there is given again for nothing."""
+    asked = {"provider": "evolink", "quality": "low", "reuse": True}
+    run(sweep("extended {{style}}", {"style": ["oil", "ink"]}, **asked))
+    more = run(sweep("extended {{style}}", {"style": ["oil", "chalk", "ink"]}, **asked))
+    assert [image.reused for image in more] == [True, False, True]
+    assert [image.request.prompt for image in more] == ["extended oil", "extended chalk", "extended ink"]
+    assert len([entry for entry in at_gateway.accepted() if entry["prompt"].startswith("extended")]) == 3
+    assert more.cost.amount == more[1].cost.amount
+
+
+def test_all_there_costs_nothing(at_gateway):
+    """The same again with reuse: nothing is sent."""
+    asked = {"provider": "evolink", "quality": "low", "reuse": True}
+    run(sweep("again {{style}}", {"style": ["oil"]}, **asked))
+    again = run(sweep("again {{style}}", {"style": ["oil"]}, **asked))
+    assert (again.cost.amount, again[0].reused) == (Decimal(0), True)
+    assert len(at_gateway.accepted("again oil")) == 1
+
+
+def test_failures_of_some_are_told_and_the_others_are_there(at_gateway):
+    """A warning, the errors, and a word in the grid; run again with reuse, only what failed is paid for anew."""
+    at_gateway.arm("failed", match="partly ink")
+    with pytest.warns(UserWarning, match="2 of 3 pictures were made"):
+        made = run(sweep("partly {{style}}", {"style": ["oil", "ink", "chalk"]}, provider="evolink", quality="low"))
+    assert (len(made), len(made.errors), made.words) == (2, 1, ("", "failed", ""))
+    assert [image.request.prompt for image in made] == ["partly oil", "partly chalk"]
+    assert made.at(style="ink") == ()
+    whole = run(sweep("partly {{style}}", {"style": ["oil", "ink", "chalk"]}, provider="evolink", quality="low", reuse=True))
+    assert [image.reused for image in whole] == [True, False, True]
+    assert load(whole.study).words == ("", "", "")
+
+
+def test_nothing_made_raises_what_ended_it(at_gateway):
+    """As one request does."""
+    at_gateway.arm("moderation", times=None)
+    with pytest.raises(ContentRejected):
+        run(sweep("refused {{style}}", {"style": ["oil", "ink"]}, provider="evolink", quality="low"))
+
+
+def test_sweeps_run_beside_one_another_on_any_loop(at_gateway):
+    """Several in one gather, each with its own places."""
+
+    async def main():
+        return await asyncio.gather(
+            *(sweep(f"beside {n} {{{{style}}}}", {"style": ["oil", "ink"]}, provider="evolink", quality="low") for n in range(3))
+        )
+
+    assert [[image.request.prompt for image in one] for one in asyncio.run(main())] == [
+        [f"beside {n} oil", f"beside {n} ink"] for n in range(3)
+    ]
+
+
+def test_several_gateways_in_one_sweep(at_gateway):
+    """Their costs stay in their own currencies."""
+    made = run(sweep("everywhere", {"provider": ["evolink", "apimart"]}, quality="low"))
+    assert [image.provider for image in made] == ["evolink", "apimart"]
+    assert made.provider == "evolink, apimart"
+    assert len({cost.unit for cost in made.costs if cost.amount is not None}) >= 1
+    assert [len(at_gateway.accepted("everywhere"))] == [2]
+
+
+def test_what_is_left_out_is_in_the_result(at_gateway):
+    """With its place and its refusal."""
+    axes = {"resolution": ["1k", "8k"]}
+    made = run(sweep("left out", axes, provider="evolink", quality="low", skip_impossible=True))
+    assert [dict(one.place) for one in made.impossible] == [{"resolution": "8k"}]
+    assert isinstance(made.impossible[0], Impossible)
+
+
+# --- what comes back
+
+
+@pytest.fixture
+def made(at_gateway):
+    """A sweep of two styles and two qualities, two of each, at a gateway."""
+    return run(sweep("a {{style}} fox 🦊 狐狸", KINDS, repeat=2, provider="evolink"))
+
+
+def test_the_grid_has_every_picture_at_its_place(made, tmp_path):
+    """Axes on the sides, repeats in one cell; sides can be chosen, and a picture's edge."""
+    drawn = made.grid(edge=64)
+    assert isinstance(drawn, Image.Image)
+    sheet = made.sheet().contents
+    assert {sheet.row_name, sheet.column_name} == {"style", "quality"}
+    assert all(len(cell) == 2 for row in sheet.blocks[0].cells for cell in row)
+    turned = made.sheet(rows="style", columns="quality").contents
+    assert (turned.row_name, turned.column_name, turned.blocks[0].rows) == ("style", "quality", ("oil", "ink"))
+    assert turned.blocks[0].cells[1][0][0].source == made.at(style="ink", quality="low")[0].path
+    assert made.grid(edge=96).width > drawn.width
+    assert "a {{style}} fox" in made.sheet().alt
+    with pytest.raises(UnsupportedOption, match="no axis colour"):
+        made.grid(rows="colour")
+    with pytest.raises(UnsupportedOption, match="rows and columns"):
+        made.grid(rows="style", columns="style")
+
+
+def test_a_third_axis_is_stacked():
+    """Each value of the third axis is a grid of its own, under its heading; more axes are told together."""
+    found = planned("a {{style}} fox", {**KINDS, "size": ["1:1", "16:9"], "n": [1, 2]}, skip_impossible=True)
+    from imagegen_magic.studies.results import SweepResult
+
+    places = tuple(wish.place for wish in found.wishes)
+    axes = {axis.name: axis.labels for axis in found.axes}
+    result = SweepResult((), found.request, "evolink", 1.0, (), axes=axes, places=places, words=("failed",) * len(places))
+    sheet = result.sheet(rows="style", columns="quality").contents
+    assert [block.heading for block in sheet.blocks] == ["1:1, 1", "1:1, 2", "16:9, 1", "16:9, 2"]
+    assert sheet.heading_name == "size, n"
+    assert sheet.blocks[0].cells[0][0][0].word == "failed"
+
+
+def test_long_axes_go_down():
+    """More values than fit beside one another are rows."""
+    from imagegen_magic.studies.results import SweepResult
+
+    axes = {"style": tuple(map(str, range(20))), "quality": ("low", "high", "medium")}
+    result = SweepResult((), ImageRequest("x"), "", 0.0, (), axes=axes)
+    sheet = result.sheet().contents
+    assert (sheet.row_name, sheet.column_name) == ("style", "quality")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pdf"])
+def test_the_contact_sheet_for_a_paper(made, tmp_path, suffix):
+    """Full resolution unless told otherwise, as PNG or PDF by the name; a plain Generation has it too."""
+    path = made.contact_sheet(tmp_path / f"sheet{suffix}", columns=4, edge=64)
+    assert path.read_bytes()[:4] == (b"\x89PNG" if suffix == ".png" else b"%PDF")
+    plain = Generation(made.images[:2], ImageRequest("two"), "evolink", 1.0, ())
+    assert plain.contact_sheet(columns=2).width > 2 * 1024
+    with pytest.raises(UnsupportedOption, match=r"\.png or \.pdf"):
+        made.contact_sheet(tmp_path / "sheet.docx")
+    with pytest.raises(UnsupportedOption, match="nearest here is"):
+        Generation(made.images * 20, ImageRequest("many"), "evolink", 1.0, ()).contact_sheet()
+
+
+def test_one_record_a_picture(made):
+    """Axes, options as sent, resolved prompt, pixels, seconds, cost with unit and kind, and the path."""
+    rows = made.rows()
+    assert len(rows) == 8
+    first = rows[0]
+    told = {name: first[name] for name in ("style", "quality", "prompt", "width", "height", "size", "cost_unit", "cost_kind", "provider")}
+    assert told == {
+        "style": "oil", "quality": "low", "prompt": "a oil fox 🦊 狐狸", "width": 1024, "height": 1024, "size": "1:1",
+        "cost_unit": "credits", "cost_kind": "reserved", "provider": "evolink",
+    }  # fmt: skip
+    assert first["path"] == str(made[0].path)
+    assert first["cost"] == float(made[0].cost.amount)
+    assert {tuple(row) for row in rows} == {tuple(first)}
+
+
+def test_a_frame_where_pandas_is_and_clear_words_where_it_is_not(made, monkeypatch):
+    """pandas is the user's own; without it the error says what to do."""
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install pandas"):
+        made.to_frame()
+    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=lambda records: ("frame", records)))
+    assert made.to_frame() == ("frame", made.rows())
+
+
+def test_a_sweep_can_be_loaded_again(made):
+    """By its number, and the latest without one: the same pictures at the same places, with their cost."""
+    again = load(made.study)
+    assert [image.id for image in again] == [image.id for image in made]
+    assert (again.axes, again.prompt, list(map(dict, again.places))) == (made.axes, made.prompt, list(map(dict, made.places)))
+    assert (again.costs[0].amount, again.provider, again.request.size) == (made.costs[0].amount, "evolink", "1:1")
+    assert load().study == made.study
+    assert "study" in repr(again)
+    with pytest.raises(UnsupportedOption, match="no sweep 999"):
+        load(999)
+
+
+def test_no_sweep_yet():
+    """An empty ledger says so."""
+    with pytest.raises(UnsupportedOption, match="no sweep yet"):
+        load()
+
+
+def test_a_loaded_sweep_tells_what_went_wrong(at_gateway):
+    """With the words of then: whose doing, charged or not, and what to do."""
+    at_gateway.arm("failed-by-moderation", match="told of ink")
+    with pytest.warns(UserWarning, match="1 of 2 pictures"):
+        made = run(sweep("told of {{style}}", {"style": ["oil", "ink"]}, provider="evolink", quality="low"))
+    (error,) = load(made.study).errors
+    assert str(error) == str(made.errors[0])
+    assert error.charged == made.errors[0].charged
+    assert load(made.study).words == ("", "failed")
+
+
+def test_unknown_costs_are_unknown_in_the_records(made):
+    """Never nothing."""
+    from dataclasses import replace
+
+    row = replace(made, images=(replace(made[0], cost=Cost()),)).rows()[0]
+    assert (row["cost"], row["cost_unit"], row["cost_kind"]) == (None, None, "unknown")

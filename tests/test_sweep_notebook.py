@@ -1,0 +1,454 @@
+"""A sweep in a cell: the plan first, a question where it is much, a grid that fills, and bounded static outputs in the end."""
+
+import base64
+import io
+import json
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import nbclient
+import nbformat
+import pytest
+from frontend import Frontend, environment
+from IPython.core.error import UsageError
+from lab import write_notebook
+from PIL import Image
+from scripted import draw
+from servers import sandbox_server
+from shells import a_shell
+from test_notebook_terminal import run as in_terminal
+from test_notebook_terminal import terminal
+
+from imagegen_magic.errors import ImageGenError, MissingKey, TaskFailed, UnsupportedOption
+from imagegen_magic.notebook import sweep_view
+from imagegen_magic.notebook.board import Board
+from imagegen_magic.notebook.mosaic import Mosaic
+from imagegen_magic.request import ImageRequest
+from imagegen_magic.result import Cost, GeneratedImage, Progress
+from imagegen_magic.studies.results import SweepResult
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    """A gateway whose tasks take a tenth of a second, and that has one picture for all."""
+    with sandbox_server(duration=0.1, plain=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def slow_gateway():
+    """A gateway whose tasks take two seconds."""
+    with sandbox_server(duration=2, plain=True) as server:
+        yield server
+
+
+@pytest.fixture
+def shell(gateway, monkeypatch):
+    """A shell in this process with the extension loaded, in front of the gateway."""
+    gateway.disarm()
+    settings = {"IMAGEGEN_POLL_SECONDS": "0.05", "IMAGEGEN_SIZE": "1:1", "IMAGEGEN_UNKNOWN_PRICE": "0.01"}
+    for name, value in {**settings, **gateway.environ()}.items():
+        monkeypatch.setenv(name, value)
+    with a_shell() as running:
+        yield running
+
+
+@pytest.fixture
+def begin(tmp_path):
+    """Start kernels with the extension loaded, that share one home."""
+    opened = []
+
+    def start(server, name="notebook", **more):
+        settings = {
+            "IMAGEGEN_HOME": str(tmp_path / "home"),
+            "IMAGEGEN_POLL_SECONDS": "0.05",
+            "IMAGEGEN_SIZE": "1:1",
+            "IMAGEGEN_UNKNOWN_PRICE": "0.01",
+        }
+        front = Frontend(tmp_path / name, **{**settings, **server.environ(), **more}).__enter__()
+        opened.append(front)
+        assert front.run("%load_ext imagegen_magic").status == "ok"
+        return front
+
+    yield start
+    for front in opened:
+        front.__exit__()
+
+
+def text(shell):
+    """Return all that the last cell showed as text."""
+    return "\n".join(shell.shown())
+
+
+# --- the plan, and what is refused before anything is sent
+
+
+def test_the_plan_comes_first_and_the_result_is_bound(shell, gateway):
+    """How many of what, the price or that it is unknown, the usual time; then the pictures, under the name and `_imagegen`."""
+    shell.run("%%imagegen -p evolink --sweep style=oil,ink --sweep quality=low,medium -o made\nplanned {{style}}")
+    lines = shell.shown()
+    assert lines[0] == "4 pictures: style (2) × quality (2) · cost unknown · usual time not known yet"
+    made = shell.variables["made"]
+    assert isinstance(made, SweepResult)
+    assert shell.variables["_imagegen"] is made
+    assert (
+        sorted(entry["prompt"] for entry in gateway.accepted() if entry["prompt"].startswith("planned"))
+        == ["planned ink"] * 2 + ["planned oil"] * 2
+    )
+    assert [sorted(output["data"]) for output in shell.shell.display_pub.outputs] == [
+        ["text/html", "text/plain"],
+        ["image/jpeg", "text/plain"],
+        ["text/html", "text/plain"],
+    ]
+
+
+def test_a_dry_run_sends_nothing_and_is_bounded(shell, gateway):
+    """A table of at most forty combinations, with prompts, pixels and price."""
+    before = len(gateway.submissions())
+    shell.shell.user_ns["many"] = [f"style {n}" for n in range(50)]
+    shell.run("%%imagegen -p evolink --sweep style=@many --sweep quality=low,high --dry-run\na {{style}} fox")
+    assert "100 pictures: style (50) × quality (2)" in text(shell)
+    assert "and 60 further combinations" in text(shell)
+    assert text(shell).count("a style ") == 40
+    assert "1024×1024" in text(shell)
+    assert len(gateway.submissions()) == before
+
+
+def test_a_dry_run_needs_no_key(monkeypatch):
+    """Looking is free."""
+    with a_shell() as shell:
+        shell.run("%%imagegen -p evolink --size 1:1 --sweep quality=low,high --dry-run\na fox")
+        assert "2 pictures: quality (2)" in text(shell)
+        with pytest.raises(MissingKey):
+            shell.run("%%imagegen -p evolink --size 1:1 --sweep quality=low,high\na fox")
+
+
+@pytest.mark.parametrize(
+    ("line", "prompt", "words"),
+    [
+        ("--sweep stile=oil", "a fox", "stile is no option"),
+        ("--sweep quality=low", "a {{style}} fox", "Nothing fills {{style}}"),
+        ("--sweep quality=low,low", "a fox", "twice"),
+        ("--sweep quality=low -q high", "a fox", "both an axis and an option"),
+        ("--sweep quality=@nothing", "a fox", "names the variable nothing, which the notebook does not have"),
+        ("--sweep quality=@word", "a fox", "needs a list"),
+        ("--sweep quality=@number", "a fox", "no list"),
+        ("--sweep resolution=1k,8k", "a fox", "1 of 2 combinations cannot be done: resolution=8k"),
+        ("--sweep style=oil --vars", "a {{style}} {{animal}}", "the variable 'animal'"),
+        ("--sweep quality=low", "  ", "There is no prompt"),
+    ],
+)
+def test_what_cannot_be_swept_is_refused_before_anything_is_sent(shell, gateway, line, prompt, words):
+    """Each slip in its own words."""
+    before = len(gateway.submissions())
+    shell.shell.user_ns |= {"word": "low", "number": 5}
+    with pytest.raises(UnsupportedOption, match=re.escape(words)):
+        shell.run(f"%%imagegen -p evolink {line}\n{prompt}")
+    assert len(gateway.submissions()) == before
+
+
+@pytest.mark.parametrize("flag", ["--skip-impossible", "--yes"])
+def test_a_sweeps_own_options_need_a_sweep(shell, flag):
+    """They are not silently dropped."""
+    with pytest.raises(UsageError, match=f"{flag} is for a sweep"):
+        shell.run(f"%%imagegen -p evolink {flag}\na fox")
+
+
+def test_combinations_left_out_are_listed(shell):
+    """With the reason, and in the grid as boxes."""
+    shell.run("%%imagegen -p evolink -q low --sweep resolution=1k,8k --skip-impossible -o made\na fox left out")
+    assert "Left out, as it cannot be done (1 of 2 combinations)" in text(shell)
+    assert "resolution=8k: evolink gpt-image-2 has no resolution '8k'" in text(shell)
+    assert len(shell.variables["made"].impossible) == 1
+
+
+def test_values_from_variables_and_in_quotes(shell, gateway):
+    """A list variable, values with commas and blanks, and notebook variables beside the slots."""
+    shell.shell.user_ns |= {"styles": ["oil, thick", "ink"], "animal": "fox"}
+    shell.run("%%imagegen -p evolink -q low --sweep style=@styles --vars\nlisted {{style}} {{animal}}")
+    shell.run('%%imagegen -p evolink -q low --sweep mood="calm, cold",wild\nquoted {{mood}}')
+    shell.run('%imagegen -p evolink -q low --sweep "mood=very calm|wild" barred {{mood}}')
+    sent = {entry["prompt"] for entry in gateway.accepted()}
+    assert {"listed oil, thick fox", "listed ink fox", "quoted calm, cold", "quoted wild", "barred very calm", "barred wild"} <= sent
+
+
+def test_repeat_alone_makes_so_many(shell, gateway):
+    """Separate tasks of the same, and braces stay as they are."""
+    shell.run("%%imagegen -p evolink -q low --repeat 3 -o made\nrepeated {{as}} it stands")
+    assert text(shell).startswith("3 pictures")
+    assert len(gateway.accepted("repeated {{as}} it stands")) == 3
+    assert len(shell.variables["made"]) == 3
+
+
+def test_reuse_is_told_in_the_plan_and_asked_for_only_what_is_new(shell, gateway):
+    """What is there already counts for nothing."""
+    shell.run("%%imagegen -p evolink -q low --sweep style=oil,ink\nthere {{style}}")
+    shell.run("%%imagegen -p evolink -q low --sweep style=oil,ink,chalk --reuse\nthere {{style}}")
+    assert "3 pictures: style (3) · 2 there already · 1 to make" in text(shell)
+    assert "2 reused, nothing spent on them" in text(shell)
+    shell.run("%%imagegen -p evolink -q low --sweep style=oil,ink,chalk --reuse\nthere {{style}}")
+    assert "3 there already · 0 to make" in text(shell)
+    assert len([entry for entry in gateway.accepted() if entry["prompt"].startswith("there")]) == 3
+
+
+def test_errors_are_grouped(shell, gateway):
+    """What went wrong with several stands there once, with the combinations that it happened to."""
+    gateway.arm("failed", times=2, match="grouped oil")
+    shell.run("%%imagegen -p evolink --sweep style=oil,ink --sweep quality=low,medium -o made\ngrouped {{style}}")
+    last = shell.shown()[-1]
+    assert last.startswith("2 of 4: style=oil: ")
+    assert len(last.splitlines()) == 1
+    assert len(shell.variables["made"].errors) == 2
+
+
+def test_nothing_made_raises(shell, gateway):
+    """As one cell does."""
+    gateway.arm("failed", times=2, match="hopeless")
+    with pytest.raises(TaskFailed):
+        shell.run("%%imagegen -p evolink --sweep quality=low,medium\nhopeless")
+
+
+# --- the question
+
+
+def test_without_anybody_to_ask_much_is_refused(shell, gateway):
+    """In words, before anything is sent; --yes says that it is meant, a higher bound that it is little."""
+    with pytest.raises(ImageGenError, match=r"This is 21 pictures, and nobody can be asked here, so nothing was sent.*--yes") as told:
+        shell.run("%%imagegen -p evolink -q low --repeat 21\nnobody to ask")
+    assert told.value.charged == "no"
+    assert gateway.submissions("nobody to ask") == []
+    shell.run("%config ImageGenMagics.ask_above_pictures = 30")
+    shell.run("%%imagegen -p evolink -q low --repeat 21\nnobody to ask")
+    assert len(gateway.accepted("nobody to ask")) == 21
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"), [("1", r"3 pictures of unknown price, counted as 3"), ("", r"3 pictures whose price cannot be known")]
+)
+def test_a_price_that_is_not_known_asks(shell, gateway, monkeypatch, setting, words):
+    """An unknown price is asked about, or counted as the person said."""
+    monkeypatch.setenv("IMAGEGEN_UNKNOWN_PRICE", setting)
+    monkeypatch.setenv("IMAGEGEN_ASK_ABOVE_COST", "2")
+    with pytest.raises(ImageGenError, match=words):
+        shell.run("%%imagegen -p evolink -q low --repeat 3\nunknown price")
+    assert gateway.submissions("unknown price") == []
+
+
+def test_a_known_price_asks_above_the_bound(gateway, shell, monkeypatch):
+    """In the gateway's own unit."""
+    from imagegen_magic.engine.settings import load
+    from imagegen_magic.notebook.sweeping import _much
+    from imagegen_magic.studies.sweep import Outlook
+
+    costs = (Cost(5, "USD", "estimated"), Cost(6, "credits", "estimated"))
+    told = list(_much(Outlook(2, 0, 0, 2, 0, 0, costs, None), load()))
+    assert told == ["about 6 credits"]
+
+
+def answered(front, code, answer):
+    """Run a cell that asks, and answer it; returns the question and the cell."""
+    cell = front.send(code)
+    question = front.client.get_stdin_msg(timeout=30)["content"]["prompt"]
+    front.client.input(answer)
+    return question, front.wait(cell)
+
+
+def test_the_question_and_its_answers(begin, gateway):
+    """Yes makes them; anything else sends nothing, and Run All stops."""
+    front = begin(gateway, IMAGEGEN_ASK_ABOVE_PICTURES="1")
+    code = "%%imagegen -p evolink -q low --sweep style=oil,ink\nasked {{style}}"
+    question, cell = answered(front, code, "no")
+    assert question.startswith("This is 2 pictures. Make them? [y/N]")
+    assert cell.status == "error"
+    assert "Nothing was sent and nothing is charged" in cell.text
+    assert gateway.submissions("asked oil") == []
+    _, cell = answered(front, code, "y")
+    assert (cell.status, len(cell.images)) == ("ok", 1)
+    assert front.run(code.replace("--sweep", "--yes --sweep")).status == "ok"
+
+
+# --- while it is made, and what stays
+
+
+def test_the_grid_fills_and_nothing_of_it_stays(begin, slow_gateway):
+    """One bar with counts, the grid beneath it, thumbnails of at most two kilobytes as pictures come; then static outputs alone."""
+    front = begin(slow_gateway)
+    cell = front.send("%%imagegen -p evolink -q low --sweep style=oil,ink --repeat 2 -o made\nfilled {{style}}")
+    front.until(lambda: any("imagegen-mosaic" in state.get("value", "") for state in front.states("HTMLModel")), "the grid")
+    shown = "".join(state.get("value", "") for state in front.states("HTMLModel"))
+    assert shown.count('role="progressbar"') == 1
+    assert "of 4 saved" in shown
+    front.until(lambda: cell.done or any("<img" in state.get("value", "") for state in front.states("HTMLModel")), "a thumbnail")
+    for state in front.states("HTMLModel"):
+        for address in state.get("value", "").split('src="')[1:]:
+            assert len(base64.b64decode(address.split('"')[0].split(",")[1])) <= 2_000
+    front.wait(cell)
+    assert cell.status == "ok", cell.text
+    assert front.models == {}
+    assert [sorted(output["data"]) for output in cell.outputs] == [
+        ["text/html", "text/plain"],
+        ["image/jpeg", "text/plain"],
+        ["text/html", "text/plain"],
+    ]
+    assert len(base64.b64decode(cell.images[0]["data"]["image/jpeg"])) <= 300_000
+
+
+def test_cancel_keeps_what_there_is(begin, slow_gateway):
+    """A click ends the waiting; resume brings the rest, and the sweep can be loaded whole."""
+    front = begin(slow_gateway)
+    cell = front.send("%%imagegen -p evolink -q low --sweep style=oil,ink\nstopped {{style}}")
+    front.until(lambda: front.states("ButtonModel"), "the Cancel button")
+    front.until(lambda: len(slow_gateway.accepted("stopped oil")) == len(slow_gateway.accepted("stopped ink")) == 1, "the submissions")
+    front.click(front.model("ButtonModel"), subshell=front.open_subshell())
+    front.wait(cell)
+    assert cell.status == "error"
+    assert len(front.run("%imagegen resume").images) == 2
+    told = front.run("from imagegen_magic.studies.sweep import load\nprint(len(load()), dict(load().place(load()[0])))")
+    assert told.text.strip() == "2 {'style': 'oil'}"
+    assert len(slow_gateway.accepted("stopped oil")) == 1
+
+
+def test_in_the_background(begin, gateway):
+    """The cell returns at once, its output becomes the grid, and the job's result is the sweep's."""
+    front = begin(gateway)
+    cell = front.run("%%imagegen -p evolink -q low --sweep style=oil,ink --no-wait -o job\nbehind {{style}}")
+    after = front.run("made = job.wait(); print(type(made).__name__, len(made), made.axes)")
+    assert after.text.strip() == "SweepResult 2 {'style': ('oil', 'ink')}"
+    front.until(lambda: cell.images, "the grid in the first cell")
+    front.until(lambda: front.run("print(_imagegen.study == made.study)").text.strip() == "True", "the bound result")
+    assert "2 pictures" in cell.text
+    assert front.models == {}
+
+
+def test_nbclient_holds_the_grid_and_refuses_much(tmp_path, gateway, monkeypatch):
+    """Run by a program: plain progress, the same static outputs, no widget; above the bound it is refused."""
+    settings = {"IMAGEGEN_POLL_SECONDS": "0.1", "IMAGEGEN_SIZE": "1:1", "IMAGEGEN_UNKNOWN_PRICE": "0.01"}
+    for name, value in environment(tmp_path, **settings, **gateway.environ()).items():
+        monkeypatch.setenv(name, value)
+    cells = (
+        "%load_ext imagegen_magic",
+        "%%imagegen -p evolink -q low --sweep style=oil,ink\nrun {{style}}",
+        "%%imagegen -p evolink --repeat 30\nmuch",
+    )
+    write_notebook(tmp_path / "story.ipynb", cells)
+    notebook = nbformat.read(tmp_path / "story.ipynb", as_version=4)
+    with pytest.raises(nbclient.exceptions.CellExecutionError, match="nobody can be asked here"):
+        nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    nbformat.validate(notebook)
+    assert [sorted(output["data"]) for output in notebook.cells[1].outputs] == [
+        ["text/html", "text/plain"],
+        ["image/jpeg", "text/plain"],
+        ["text/html", "text/plain"],
+    ]
+    assert "widget-view" not in json.dumps(notebook)
+    assert gateway.submissions("much") == []
+
+
+def test_a_terminal_tells_in_lines_and_asks(tmp_path, gateway):
+    """Plan, question, one line while it runs, then the files."""
+    gateway.disarm()
+    shell = terminal(tmp_path / "terminal", gateway)
+    try:
+        shell.expect(r"In \[1\]: ")
+        in_terminal(shell, "%load_ext imagegen_magic")
+        shell.sendline("%imagegen -p evolink -q low --size 1:1 --sweep style=oil,ink --repeat 11 terminal {{style}}")
+        shell.expect(r"Make them\? \[y/N\] ")
+        assert "22 pictures: style (2), 11 of each" in shell.before
+        shell.sendline("y")
+        shell.expect(r"In \[\d+\]: ")
+        assert "22 pictures · " in shell.before
+        assert "imagegen/" in shell.before
+    finally:
+        shell.close(force=True)
+
+
+# --- bounds
+
+
+def fake_result(folder, values=(10, 10, 10)):
+    """Return a sweep's result of that many pictures, all of them the same file."""
+    path = Path(folder) / "one.png"
+    path.write_bytes(draw("one", (64, 64)))
+    axes = {f"axis{n}": tuple(f"value {n}.{m}" for m in range(size)) for n, size in enumerate(values)}
+    import itertools
+
+    places = tuple(dict(zip(axes, place, strict=True)) for place in itertools.product(*axes.values()))
+    images = tuple(
+        GeneratedImage(
+            path, "https://example.org/p.png", 64, 64, "image/png", "1:1", ImageRequest("<b>a fox</b> " * 30), "evolink", "gpt-image-2",
+            f"t{n}", Cost(), time.time(), 1.0, id=n + 1, task=n,
+        )
+        for n in range(len(places))
+    )  # fmt: skip
+    return SweepResult(
+        images, ImageRequest("x"), "evolink", 1.0, (), prompt="a {{x}} fox <b>", axes=axes, places=places, words=("",) * len(places)
+    )
+
+
+def test_a_thousand_pictures_stay_bounded(tmp_path):
+    """One picture of at most 300 kB, a table of at most 400 kB, everything escaped, the prompt as the words for each picture."""
+    result = fake_result(tmp_path)
+    grid = sweep_view.grid_bundle(result, {})
+    (mime,) = (mime for mime in grid.data if mime.startswith("image/"))
+    content = base64.b64decode(grid.data[mime])
+    assert len(content) <= 300_000
+    with Image.open(io.BytesIO(content)) as picture:
+        assert picture.width <= 1600
+    table = sweep_view.table_bundle(result)
+    assert len(table.data["text/html"]) <= 400_000
+    assert "<b>" not in table.data["text/html"]
+    assert 'alt="&lt;b&gt;a fox' in table.data["text/html"]
+    assert "and 900 more" in table.data["text/html"]
+    assert table.data["text/plain"].count("\n") <= 26
+
+
+def test_a_file_that_is_gone_is_a_word_in_the_grid(tmp_path):
+    """The end of a sweep never fails for a file that was moved meanwhile."""
+    result = fake_result(tmp_path, (2, 2))
+    result[0].path.unlink()
+    assert sweep_view.grid_bundle(result, {}).data
+    assert "<img" not in sweep_view.table_bundle(result).data["text/html"]
+
+
+def states(number):
+    """Return a board whose tasks are in every state."""
+    board = Board(number, 0.0)
+    for task in range(number):
+        stage = ("planned", "submitting", "waiting", "fetching", "saved", "failed", "left")[task % 7]
+        board.take(Progress(stage, task, number, task, 0.0))
+    return board
+
+
+def test_the_live_grid_of_a_thousand_is_squares(tmp_path):
+    """A small square for each, counts beside them, a few kilobytes in all; a row changes alone."""
+    result = fake_result(tmp_path)
+    mosaic, board = Mosaic(result.axes, result.places), states(1000)
+    rows = mosaic.rows(board, {})
+    assert len(rows) == 10
+    assert sum(map(len, rows)) < 40_000
+    assert "".join(rows).count("<i class=") == 1000
+    board.take(Progress("saved", 0, 1000, 0, 0.0))
+    changed = [one != other for one, other in zip(rows, mosaic.rows(board, {}), strict=True)]
+    assert changed == [True] + [False] * 9
+
+
+def test_the_live_grid_of_very_many_is_a_bar(tmp_path):
+    """Beyond what squares can show, the counts alone; and many values stand in one row."""
+    places = [{"n": str(n)} for n in range(5000)]
+    assert Mosaic({"n": tuple(map(str, range(5000)))}, places).rows(states(5000), {}) == []
+    few = Mosaic({"n": tuple(map(str, range(100)))}, places[:100])
+    assert len(few.rows(states(100), {})) == 1
+
+
+def test_the_live_grid_is_escaped_and_says_what_a_picture_shows(tmp_path):
+    """Values and prompts are text."""
+    board = states(2)
+    image = replace(fake_result(tmp_path, (1,))[0], task=1)
+    board.take(image)
+    rows = Mosaic({"a": ("<i>x</i>", "y")}, [{"a": "<i>x</i>"}, {"a": "y"}]).rows(board, {1: ["data:image/jpeg;base64,AAAA"]})
+    html = "".join(rows)
+    assert "<i>x</i>" not in html
+    assert "&lt;i&gt;x" in html
+    assert 'alt="&lt;b&gt;a fox' in html

@@ -1,0 +1,260 @@
+"""Votes and what they say: every pair gets its turn, strengths are found again, intervals hold, and nothing given is lost."""
+
+import math
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from IPython.core.error import UsageError
+from ledgers import saved
+from shells import a_shell
+
+from imagegen_magic.engine import generation, loop
+from imagegen_magic.studies import voting
+from imagegen_magic.studies.voting import Vote
+
+
+def beats(truth, one, other, chance):
+    """Say by chance whether one wins, as strengths on the scale of log odds have it."""
+    return chance.random() < 1 / (1 + math.exp(truth[other] - truth[one]))
+
+
+def voted(truth, count, chance):
+    """Return that many votes between pictures of these true strengths, in the order in which pairs are shown."""
+    votes = []
+    for _ in range(count):
+        one, other = voting.next_pair(list(truth), votes, chance)
+        votes.append(Vote(one, other, one if beats(truth, one, other, chance) else other))
+    return votes
+
+
+class TestTheNextPair:
+    """Balanced, closest first, on either side."""
+
+    @pytest.mark.parametrize("pictures", [2, 3, 5, 8])
+    def test_every_pair_once_before_any_twice(self, pictures):
+        """As many votes as are enough for a few pictures are each pair once."""
+        votes = voted(dict.fromkeys(range(pictures), 0.0), voting.enough(pictures), random.Random(pictures))
+        assert set(Counter(frozenset((vote.one, vote.other)) for vote in votes).values()) == {1}
+        assert len(votes) == pictures * (pictures - 1) // 2
+
+    @given(st.integers(2, 40), st.integers(0, 100))
+    @settings(max_examples=30, deadline=None)
+    def test_each_picture_is_seen_as_often_as_the_others(self, pictures, seed):
+        """At any moment no picture was seen twice more often than another."""
+        votes = voted(dict.fromkeys(range(pictures), 0.0), voting.enough(pictures), random.Random(seed))
+        for end in range(1, len(votes)):
+            seen = Counter(each for vote in votes[:end] for each in (vote.one, vote.other))
+            assert max(seen.values()) - min(seen[number] for number in range(pictures)) <= 2
+
+    def test_the_side_is_chance(self):
+        """A picture stands left about as often as right."""
+        chance = random.Random(1)
+        left = sum(voting.next_pair([1, 2], [], chance)[0] == 1 for _ in range(1000))
+        assert 400 < left < 600
+
+    def test_closest_first(self):
+        """Of partners that are equally new, the one that won as much is shown."""
+        votes = [Vote(1, 2, 1), Vote(3, 4, 3), Vote(5, 6, 5)]
+        for seed in range(20):
+            pair = voting.next_pair([1, 2, 3, 4, 5, 6], votes, random.Random(seed))
+            assert set(pair) <= {1, 3, 5} or set(pair) <= {2, 4, 6}
+
+    def test_many_pictures_need_not_all_meet(self):
+        """Seven looks at each are enough."""
+        assert [voting.enough(pictures) for pictures in (2, 8, 9, 100)] == [1, 28, 32, 350]
+
+
+class TestTheRanking:
+    """Bradley-Terry, against what is known of it and against truth."""
+
+    def test_two_pictures(self):
+        """Three wins of four are nearly odds of three to one; the prior draws a little to the middle."""
+        votes = [Vote(1, 2, 1)] * 300 + [Vote(1, 2, 2)] * 100
+        first, second = voting.ranking([1, 2], votes).pictures
+        assert (first.picture, second.picture) == (1, 2)
+        assert first.strength - second.strength == pytest.approx(math.log(3), abs=0.01)
+        # the information of 400 games at odds of 3 to 1, for half the difference
+        assert first.high - first.strength == pytest.approx(1.96 * math.sqrt(1 / (400 * 0.75 * 0.25)) / 2, rel=0.01)
+
+    def test_known_strengths_are_found_again(self):
+        """With many votes the estimates come as near to truth as their intervals say."""
+        truth = {1: 1.2, 2: 0.4, 3: -0.1, 4: -0.5, 5: -1.0}
+        chance = random.Random(7)
+        pairs = [(one, other) for one in truth for other in truth if one < other] * 400
+        votes = [Vote(one, other, one if beats(truth, one, other, chance) else other) for one, other in pairs]
+        ranking = voting.ranking(list(truth), votes)
+        assert [one.picture for one in ranking.pictures] == [1, 2, 3, 4, 5]
+        for one in ranking.pictures:
+            assert one.strength == pytest.approx(truth[one.picture], abs=0.15)
+
+    def test_intervals_cover_what_they_promise(self):
+        """Of intervals over many simulated votes, 95 % hold the truth (here within what 1,200 of them can tell)."""
+        chance = random.Random(11)
+        held = []
+        for _ in range(200):
+            raw = [chance.gauss(0, 1) for _ in range(6)]
+            truth = {number: each - sum(raw) / 6 for number, each in enumerate(raw)}
+            ranking = voting.ranking(list(truth), voted(truth, 60, chance))
+            held += [one.low <= truth[one.picture] <= one.high for one in ranking.pictures]
+        assert 0.93 < sum(held) / len(held) < 0.98
+
+    def test_axis_intervals_cover_too(self):
+        """The mean of a value's pictures is held as often as promised."""
+        chance, held = random.Random(5), []
+        places = {number: {"style": "ab"[number % 2]} for number in range(6)}
+        for _ in range(150):
+            raw = [chance.gauss(0, 1) for _ in range(6)]
+            truth = {number: each - sum(raw) / 6 for number, each in enumerate(raw)}
+            ranking = voting.ranking(list(truth), voted(truth, 60, chance), places)
+            means = {value: sum(truth[number] for number in range(6) if places[number]["style"] == value) / 3 for value in "ab"}
+            held += [one.low <= means[one.name] <= one.high for one in ranking.axes["style"]]
+        assert 0.91 < sum(held) / len(held) < 0.99
+
+    def test_always_winning_is_finite(self):
+        """One that won every time has a strength and an interval; one that was never shown has the widest."""
+        first, middle, last = voting.ranking([1, 2, 3], [Vote(1, 2, 1)] * 50).pictures
+        assert [one.picture for one in (first, middle, last)] == [1, 3, 2]
+        assert all(math.isfinite(value) for one in (first, middle, last) for value in (one.strength, one.low, one.high))
+        assert middle.high - middle.low > first.high - first.low
+
+    def test_ties_are_half_for_each(self):
+        """Only ties: nobody is stronger, and the counts say why."""
+        one, other = voting.ranking([1, 2], [Vote(1, 2, None)] * 10).pictures
+        assert one.strength == pytest.approx(other.strength, abs=1e-9)
+        assert (one.won, one.tied, one.lost) == (0, 10, 0)
+
+    def test_values_of_an_axis_are_ranked(self):
+        """Each value by the mean of its pictures, with what it won against the other values; an axis of one value says nothing."""
+        places = {1: {"style": "oil", "quality": "low"}, 2: {"style": "oil", "quality": "low"}, 3: {"style": "ink", "quality": "low"}}
+        ranking = voting.ranking([1, 2, 3], [Vote(1, 3, 1), Vote(2, 3, 2), Vote(1, 2, 1)], places)
+        assert list(ranking.axes) == ["style"]
+        oil, ink = ranking.axes["style"]
+        assert (oil.name, oil.won, oil.lost, ink.name, ink.won, ink.lost) == ("oil", 2, 0, "ink", 0, 2)
+        mean = sum(one.strength for one in ranking.pictures if one.picture in (1, 2)) / 2
+        assert oil.strength == pytest.approx(mean)
+
+    def test_a_stranger_is_refused(self):
+        """A vote on a picture that is not ranked would be lost in silence."""
+        with pytest.raises(ValueError, match="between 1 and 9"):
+            voting.ranking([1, 2], [Vote(1, 9, 1)])
+
+    @given(
+        st.integers(2, 7).flatmap(
+            lambda count: st.tuples(
+                st.just(count),
+                st.lists(st.tuples(st.integers(0, count - 1), st.integers(0, count - 1), st.sampled_from("abt")), max_size=40),
+            )
+        )
+    )
+    @settings(max_examples=60, deadline=None)
+    def test_any_votes_give_a_ranking(self, drawn):
+        """Whatever was voted: finite, centred, within its interval, a maximum, and mirrored where every vote is turned round."""
+        count, raw = drawn
+        votes = [Vote(one, other, {"a": one, "b": other, "t": None}[who]) for one, other, who in raw if one != other]
+        ranking = voting.ranking(range(count), votes)
+        assert sum(one.strength for one in ranking.pictures) == pytest.approx(0, abs=1e-6)
+        for one in ranking.pictures:
+            assert one.low < one.strength < one.high
+            low, middle, high = (one.chance[1], one.chance[0], one.chance[2])
+            assert 0 < low < middle < high < 1
+        turned = [Vote(v.one, v.other, None if v.winner is None else v.one + v.other - v.winner) for v in votes]
+        mirrored = {one.picture: -one.strength for one in voting.ranking(range(count), turned).pictures}
+        assert {one.picture: one.strength for one in ranking.pictures} == pytest.approx(mirrored, abs=1e-5)
+
+
+@pytest.fixture
+def pictures():
+    """Four pictures in the ledger."""
+    return saved(count=4)
+
+
+def test_votes_are_kept_and_taken_back(pictures):
+    """A vote is there for the next sitting, with the others between these pictures alone; taken back, it is gone."""
+    book, ids = generation.ledger(), [image.id for image in pictures]
+    first = loop.run(voting.record(book, Vote(ids[0], ids[1], ids[1])))
+    tie = loop.run(voting.record(book, Vote(ids[2], ids[3], None)))
+    assert loop.run(voting.votes(book, ids)) == [first, tie]
+    assert loop.run(voting.votes(book, ids[:2])) == [first]
+    loop.run(voting.take_back(book, first))
+    assert loop.run(voting.votes(book, ids)) == [tie]
+
+
+@pytest.mark.parametrize("vote", [Vote(1, 1, 1), Vote(1, 2, 3)])
+def test_impossible_votes_are_refused(pictures, vote):
+    """Neither against itself, nor for a third."""
+    with pytest.raises(ValueError, match="cannot win"):
+        loop.run(voting.record(generation.ledger(), vote))
+
+
+def test_ranking_from_python(pictures):
+    """`rank` gives the ranking of pictures from all votes between them."""
+    book, ids = generation.ledger(), [image.id for image in pictures]
+    for loser in ids[1:]:
+        loop.run(voting.record(book, Vote(ids[0], loser, ids[0])))
+    ranking = loop.run(voting.rank(pictures))
+    assert (ranking.pictures[0].picture, ranking.votes, ranking.axes) == (ids[0], 3, {})
+
+
+def test_places_of_a_sweep(pictures):
+    """The sweep that pictures are of, and the value of each axis, come from the ledger."""
+    book, ids = generation.ledger(), [image.id for image in pictures]
+
+    def a_study(connection):
+        study = connection.execute("INSERT INTO studies (created, prompt, axes) VALUES ('', '', '{}')").lastrowid
+        for number in ids:
+            task = connection.execute("SELECT task FROM pictures WHERE id = ?", (number,)).fetchone()["task"]
+            place = '{"style": "%s"}' % ("oil" if number == ids[0] else "ink")
+            connection.execute("INSERT OR REPLACE INTO members VALUES (?, ?, ?)", (study, task, place))
+        return study
+
+    study = loop.run(book.run(a_study))
+    found, places = loop.run(voting.places(book, ids))
+    assert found == study
+    assert {value for place in places.values() for value in place.values()} <= {"oil", "ink"}
+    assert set(places) == set(ids)
+
+
+class TestTheCommand:
+    """`%imagegen vote` where there is no page to vote on."""
+
+    @pytest.fixture
+    def shell(self):
+        """A shell whose `foxes` are four pictures."""
+        with a_shell() as shell:
+            shell.shell.user_ns["foxes"] = shell.shell.user_ns["_imagegen"] = saved("a red fox <i>here</i>", count=4)
+            yield shell
+
+    def test_without_votes_it_says_how(self, shell, capsys):
+        """In a terminal: what to do, and no traceback."""
+        capsys.readouterr()
+        shell.run("%imagegen vote foxes")
+        assert (
+            "No vote was given on foxes yet. To vote, open the notebook in Jupyter and run %imagegen vote foxes" in capsys.readouterr().out
+        )
+
+    def test_with_votes_it_shows_the_ranking(self, shell, capsys):
+        """The table, in text, with intervals and how many votes it stands on."""
+        ids = [image.id for image in shell.variables["foxes"]]
+        loop.run(voting.record(generation.ledger(), Vote(ids[0], ids[1], ids[1])))
+        capsys.readouterr()
+        shell.run("%imagegen vote")
+        said = capsys.readouterr().out
+        assert "Ranking of 4 pictures by 1 vote" in said
+        assert f"@{ids[1]}" in said
+        assert "1 of the 6 votes" in said
+
+    @pytest.mark.parametrize(
+        ("code", "words"), [("nothing", "no variable nothing"), ("one", "takes two at least"), ("many", "at most 200")]
+    )
+    def test_refusals(self, shell, code, words):
+        """A name that is none, one picture, too many."""
+        from dataclasses import replace
+
+        foxes = shell.variables["foxes"]
+        shell.shell.user_ns["one"] = foxes[0]
+        shell.shell.user_ns["many"] = [replace(foxes[0], id=number) for number in range(1, 202)]
+        with pytest.raises(UsageError, match=words):
+            shell.run(f"%imagegen vote {code}")
