@@ -3,9 +3,7 @@
 import base64
 import io
 import json
-import sqlite3
 import sys
-import time
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +16,11 @@ from servers import sandbox_server
 from shells import a_shell
 
 from imagegen_magic import generate, mask_box, mask_from, run
-from imagegen_magic.engine import generation, loop, uploads
+from imagegen_magic.engine import drifting, generation, loop, uploads
+from imagegen_magic.engine.gathering import Gathering
 from imagegen_magic.engine.settings import load
-from imagegen_magic.errors import ImageInvalid, ReferenceUnreachable, UnsupportedOption
+from imagegen_magic.engine.sources import keep
+from imagegen_magic.errors import ImageGenError, ImageInvalid, ReferenceUnreachable, UnsupportedOption, UploadFailed
 from imagegen_magic.notebook import display
 from imagegen_magic.request import ImageRequest, LocalPicture
 
@@ -375,6 +375,14 @@ def test_the_plan_of_the_sandbox_and_of_a_real_gateway(notebook, photo, monkeypa
     assert "will be uploaded to the sandbox in this process" in _planned(notebook, "-p evolink --sandbox --ref photo.png")[0][0]
 
 
+def test_the_plan_without_any_key_tells_of_the_sandbox(notebook, photo):
+    """Where a cell without a key goes, which nobody named, is where its picture goes."""
+    told, text = _planned(notebook, "--ref photo.png")
+    assert "will be uploaded to the sandbox in this process" in told[0]
+    assert "gccai (sandbox)" in text
+    assert "(sandbox)" not in _planned(notebook, "-p gccai --ref photo.png")[1]
+
+
 def test_the_plan_tells_what_was_done_to_a_picture(gateway, notebook, photo):
     """Turned, converted, cleaned: each thing is said before anything is sent."""
     exif = Image.Exif()
@@ -476,14 +484,16 @@ def test_what_is_too_large_is_refused_and_scaled_only_when_asked(gateway, notebo
 
 def test_more_pixels_than_are_taken_are_scaled_down(gateway, notebook, own_world):
     """From what to what is said."""
-    Image.new("RGB", (9000, 6000), "navy").save("wide.png")
+    Image.new("L", (9000, 6000), 70).save("wide.png")
     with pytest.raises(UnsupportedOption, match="--fit scales it down"):
         notebook.run(f"{ANSWER} --ref wide.png\ntoo wide")
     told, _ = _planned(notebook, "-p gccai --ref wide.png --fit")
     assert "scaled down from 9000×6000 to 8660×5773" in told[0]
 
 
-@pytest.mark.parametrize(("model", "most"), [("-p xingchao -m gpt-image-2", 6), ("-p gccai -m gpt-image-1.5-official", 15), ("-p gccai", 16)])
+@pytest.mark.parametrize(
+    ("model", "most"), [("-p xingchao -m gpt-image-2", 6), ("-p gccai -m gpt-image-1.5-official", 15), ("-p gccai", 16)]
+)
 def test_too_many_references_are_refused_by_the_model_s_own_limit(model, most, gateway, notebook, own_world, bucket):
     """Six, fifteen, sixteen; of a glob all files count, and nothing is sent."""
     notebook.run('%config ImageGenMagics.uploader = "bucket:put"')
@@ -574,3 +584,468 @@ def test_a_gateway_without_masks_says_so(gateway, notebook, photo):
     with pytest.raises(UnsupportedOption, match=r"takes no mask.*exactly this can be done by apimart, gccai"):
         notebook.run("%%imagegen -p evolink --ref photo.png --mask here\nmasked")
     assert counted.nothing
+
+
+# --- chains
+
+
+def _expire(image):
+    _change("UPDATE pictures SET expires_at = ? WHERE id = ?", "2020-01-01T00:00:00.000+00:00", image.id)
+
+
+def test_the_last_result_goes_by_its_address_while_that_lives(gateway, notebook):
+    """`--ref _imagegen`: nothing is uploaded, and the ledger knows which picture came from which."""
+    notebook.run(f"{ANSWER}\na fox")
+    (first,) = notebook.variables["_imagegen"]
+    counted = Counted(gateway)
+    notebook.run(f"{ANSWER} --ref _imagegen\nthe fox, older")
+    assert counted.submissions[-1]["json"]["image_urls"] == [first.url]
+    assert counted.uploads == 0
+    (second,) = notebook.variables["_imagegen"]
+    notebook.run(f"{ANSWER} --ref _imagegen\nthe fox, older still")
+    assert [row[1:5] for row in _sources()] == [("reference", 0, "_imagegen", image.id) for image in (first, second)]
+
+
+def test_the_last_result_goes_as_its_file_when_the_address_is_over(gateway, notebook):
+    """Then its very bytes are uploaded, and it is still known whose child it is."""
+    notebook.run(f"{ANSWER}\na fox")
+    (first,) = notebook.variables["_imagegen"]
+    _expire(first)
+    counted = Counted(gateway)
+    notebook.run(f"{ANSWER} --ref _imagegen\nthe fox, older")
+    assert counted.submissions[-1]["json"]["image_urls"] != [first.url]
+    assert _references(counted) == [first.data]
+    assert counted.uploads == 1
+    assert [row[4] for row in _sources()] == [first.id]
+
+
+def test_an_address_without_an_end_is_trusted_for_a_day(gateway):
+    """Where the gateway did not say how long it lives."""
+    (fox,) = _edit()
+    _change("UPDATE pictures SET expires_at = NULL WHERE id = ?", fox.id)
+    counted = Counted(gateway)
+    _edit("soon", references=[fox])
+    assert counted.uploads == 0
+    _change("UPDATE pictures SET saved_at = ? WHERE id = ?", "2020-01-01T00:00:00.000+00:00", fox.id)
+    _edit("late", references=[fox])
+    assert counted.uploads == 1
+
+
+def test_a_result_whose_file_is_gone_goes_by_its_address(gateway, notebook):
+    """While that lives; without either, the words say so, and nothing is sent."""
+    notebook.run(f"{ANSWER}\na fox")
+    (first,) = notebook.variables["_imagegen"]
+    first.path.unlink()
+    counted = Counted(gateway)
+    notebook.run(f"{ANSWER} --ref @{first.id}\nthe fox, older")
+    assert counted.submissions[-1]["json"]["image_urls"] == [first.url]
+    _expire(first)
+    with pytest.raises(ImageInvalid, match=rf"The file of @{first.id} is gone \(.*\), and so is its address at the gateway"):
+        notebook.run(f"{ANSWER} --ref @{first.id}\nthe fox, older still")
+    assert len(counted.submissions) == 1
+
+
+def test_an_address_of_ours_that_is_over_is_refused(gateway, notebook):
+    """Typed as an address: it says when it ended, and to give the picture itself."""
+    (first,) = _edit("a fox")
+    _change("UPDATE pictures SET url = 'https://files.example.com/fox.png' WHERE id = ?", first.id)
+    _expire(first)
+    counted = Counted(gateway)
+    with pytest.raises(UnsupportedOption, match=r"it expired at 2020-01-01.*give the picture itself"):
+        notebook.run(f"{ANSWER} --ref https://files.example.com/fox.png\nthe fox, older")
+    assert counted.nothing
+
+
+def test_another_gateways_result_is_uploaded_where_its_address_cannot_be_fetched(notebook, gateway):
+    """What the sandbox drew lives in the sandbox alone; elsewhere its bytes go up."""
+    notebook.run("%%imagegen -p gccai --sandbox -q low\na fox")
+    (drawn,) = notebook.variables["_imagegen"]
+    counted = Counted(gateway)
+    notebook.run(f"{ANSWER} --ref _imagegen\nthe fox, for real")
+    assert _references(counted) == [drawn.data]
+    assert counted.uploads == 1
+
+
+def test_the_lineage_of_an_edit_names_picture_and_mask(gateway, notebook):
+    """The tree of the history shows where a picture comes from, and with what mask."""
+    notebook.run(f"{ANSWER}\na fox")
+    (first,) = notebook.variables["_imagegen"]
+    notebook.shell.push({"hat": mask_box(first, 300, 0, 700, 300)})
+    notebook.run(f"{ANSWER} --ref _imagegen --mask hat\na hat")
+    (second,) = notebook.variables["_imagegen"]
+    assert [row[1:5] for row in _sources()] == [("reference", 0, "_imagegen", first.id), ("mask", 1, "hat", None)]
+    notebook.run(f"%imagegen tree {second.id}")
+    (text,) = notebook.shown()
+    assert f"@{first.id}" in text
+    assert "hat" in text
+
+
+def test_the_same_bytes_are_uploaded_once_whatever_they_are_called(gateway, notebook, photo):
+    """A file, its copy, bytes of it, in several cells and at once."""
+    Path("copy.png").write_bytes(Path("photo.png").read_bytes())
+    notebook.shell.push({"data": Path("photo.png").read_bytes()})
+    counted = Counted(gateway)
+    notebook.run(f"{ANSWER} --ref photo.png --ref copy.png\ntwice")
+    notebook.run(f"{ANSWER} --ref data -n 8\nand again")
+    assert counted.uploads == 1
+    urls = {url for entry in counted.accepted for url in entry["json"]["image_urls"]}
+    assert (len(counted.accepted), len(urls)) == (3, 1)
+
+
+def test_an_upload_that_was_gone_by_the_submit_is_made_anew_once(gateway, notebook, photo):
+    """The refusal was certain, so one task is paid for; the picture has another address."""
+    counted = Counted(gateway)
+    notebook.run(f"{ANSWER} --ref photo.png\ngone in between [[fault: reference-gone]]")
+    first, second = counted.submissions
+    assert (first["accepted"], second["accepted"]) == (False, True)
+    assert first["json"]["image_urls"] != second["json"]["image_urls"]
+    assert (counted.uploads, len(counted.accepted)) == (2, 1)
+    assert len(notebook.variables["_imagegen"]) == 1
+    notebook.run(f"{ANSWER} --ref photo.png\nafterwards")
+    assert counted.accepted[-1]["json"]["image_urls"] == second["json"]["image_urls"]
+    assert counted.uploads == 2
+
+
+def test_a_result_that_was_gone_by_the_submit_is_uploaded(gateway, notebook):
+    """Its address was believed to live; its file is there."""
+    notebook.run(f"{ANSWER}\na fox")
+    (first,) = notebook.variables["_imagegen"]
+    counted = Counted(gateway)
+    notebook.run(f"{ANSWER} --ref _imagegen\nthe fox, older [[fault: reference-gone]]")
+    assert counted.submissions[0]["json"]["image_urls"] == [first.url]
+    assert _references(counted) == [first.data]
+    assert (counted.uploads, len(counted.accepted)) == (1, 1)
+
+
+def test_a_picture_that_is_gone_again_is_told_and_costs_nothing(gateway, notebook, photo):
+    """Once anew, not for ever."""
+    counted = Counted(gateway)
+    with pytest.raises(ReferenceUnreachable, match="nothing was charged"):
+        notebook.run(f"{ANSWER} --ref photo.png\ngone for good [[fault: reference-gone:9]]")
+    assert (len(counted.submissions), counted.accepted) == (2, [])
+    with pytest.raises(ReferenceUnreachable):
+        notebook.run(f"{ANSWER} --ref https://pictures.example.com/a.png\nanybody's [[fault: reference-gone]]")
+    assert len(counted.submissions) == 3
+    assert {row["state"] for row in _tasks()} == {"failed"}
+
+
+def _tasks():
+    return loop.run(generation.ledger().run(lambda connection: connection.execute("SELECT * FROM tasks").fetchall()))
+
+
+def test_an_upload_and_its_pauses_are_seen_in_the_progress(gateway, photo, monkeypatch):
+    """What is waited for is said, before the first submission."""
+    gateway.arm("upload-500")
+
+    async def watched():
+        job = generation.start(ImageRequest("with pauses", size="1024x640", references=("photo.png",)), provider="gccai")
+        return [event async for event in job.events()]
+
+    told = [event.note for event in loop.run(watched()) if getattr(event, "note", "")]
+    assert told[:2] == ["uploading photo.png", "photo.png is not uploaded yet, again in 0 s"]
+
+
+def test_an_upload_that_is_refused_is_told_and_nothing_was_submitted(gateway, notebook, photo):
+    """In the gateway's words; nothing was charged, and the ledger has no task of it."""
+    gateway.arm("upload-refused", times=None)
+    counted = Counted(gateway)
+    with pytest.raises(UploadFailed, match=r"photo.png.* is not uploaded.*nothing was charged"):
+        notebook.run(f"{ANSWER} --ref photo.png\nrefused")
+    assert counted.submissions == []
+    assert _tasks() == []
+
+
+# --- reuse
+
+
+def test_reuse_looks_at_the_bytes_of_references_and_mask(gateway, notebook, photo):
+    """The same bytes by another name are the same request; another picture or another mask is another one."""
+    Path("copy.png").write_bytes(Path("photo.png").read_bytes())
+    _photo(Path("other.png"), 7)
+    notebook.shell.push({"here": mask_box(photo, 0, 0, 9, 9), "there": mask_box(photo, 9, 9, 20, 20)})
+    counted = Counted(gateway)
+
+    def again(line):
+        notebook.run(f"{ANSWER} --reuse {line}\nonce only")
+        return notebook.variables["_imagegen"][0].reused
+
+    assert [again("--ref photo.png"), again("--ref copy.png"), again("--ref other.png")] == [False, True, False]
+    assert [again(f"--ref photo.png --mask {name}") for name in ("here", "here", "there")] == [False, True, False]
+    assert again("--ref photo.png --ref other.png") is False
+    assert again("--ref other.png --ref photo.png") is False
+    assert len(counted.accepted) == 6
+    assert again("--ref photo.png --ref other.png") is True
+
+
+def test_a_reused_result_uploads_nothing(gateway, notebook, photo):
+    """What is there already needs no picture at the gateway; nor does one whose upload is over."""
+    notebook.run(f"{ANSWER} --ref photo.png\nonce")
+    _change("DELETE FROM uploads")
+    counted = Counted(gateway)
+    notebook.run(f"{ANSWER} --reuse --ref photo.png\nonce")
+    assert counted.nothing
+    assert "reused, nothing spent" in notebook.shown()[-1]
+
+
+# --- did it obey
+
+
+@pytest.fixture
+def canvas(own_world):
+    """A picture of the pixels that are asked for, and a mask for its middle, both beside the notebook."""
+    image = _photo(own_world / "scene.png", 3, (1024, 640))
+    mask_box(image, 300, 200, 700, 500).save(own_world / "middle.png")
+    return image
+
+
+EDIT = f"{ANSWER} --output-format png --ref scene.png --mask middle.png"
+
+
+def _drifts():
+    rows = loop.run(generation.ledger().run(lambda connection: connection.execute("SELECT * FROM drifts").fetchall()))
+    return {row["picture"]: (row["share"], row["mean"]) for row in rows}
+
+
+def _truth(before, after):
+    """Return the share of pixels outside the middle that differ visibly, and the mean difference there, counted by numpy."""
+    first, second = (numpy.asarray(image.convert("RGB"), "int16") for image in (before, after))
+    outside = numpy.ones(first.shape[:2], bool)
+    outside[200:500, 300:700] = False
+    difference = abs(first - second)[outside]
+    return (difference.max(axis=1) > 16).mean(), difference.mean() / 255
+
+
+def test_an_obedient_edit_says_nothing_of_drift(painting, notebook, canvas):
+    """Painted inside the mask alone: the figure is nought, in the result and in the ledger, and the caption is quiet."""
+    notebook.run(f"{EDIT}\na hat for the ball")
+    (image,) = notebook.variables["_imagegen"]
+    assert image.drift == (0.0, 0.0)
+    assert _drifts() == {image.id: (0.0, 0.0)}
+    assert "protects" not in "".join(notebook.shown())
+    assert _truth(canvas, image.open()) == (0.0, 0.0)
+
+
+def test_a_disobedient_edit_is_told_as_it_is(painting, notebook, canvas, capsys):
+    """Everything painted anew: the share and the mean are those of the bytes, and the caption says so aloud, with where to look."""
+    notebook.run(f"{EDIT}\na hat for the ball [[fault: mask-ignored]]")
+    (image,) = notebook.variables["_imagegen"]
+    share, mean = _truth(canvas, image.open())
+    assert share > 0.3
+    assert image.drift == pytest.approx((share, mean), abs=1e-6)
+    assert _drifts() == {image.id: pytest.approx((share, mean), abs=1e-6)}
+    words = f"the gateway changed {share * 100:.0f} % of what the mask protects (%imagegen drift {image.id} shows where)"
+    assert notebook.shown()[-1].startswith(words)
+    assert "<strong" in notebook.shown("text/html")[-1]
+    assert words in notebook.shown("text/html")[-1]
+    notebook.run(f"%imagegen show {image.id}")
+    assert words in capsys.readouterr().out
+
+
+def test_each_picture_of_an_edit_has_its_own_figure(painting, notebook, canvas):
+    """Two tasks, one of which disobeys."""
+    painting.arm("mask-ignored", match="two of them")
+    notebook.run(f"{EDIT} -n 5\ntwo of them")
+    images = notebook.variables["_imagegen"]
+    assert sorted({image.drift[0] > 0.3 for image in images}) == [False, True]
+    assert _drifts() == {image.id: image.drift for image in images}
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.02, ""), (0.021, "changed 2 %"), (0.52, "changed 52 %"), (1.0, "changed 100 %")])
+def test_only_above_the_threshold_it_is_said(share, said, painting, canvas):
+    """Two per cent, where nothing else was said."""
+    (image,) = _edit(references=["scene.png"], mask="middle.png")
+    words = display.caption(replace(image, drift=(share, 0.1))).text
+    assert ("the gateway changed" in words, said in words) == (bool(said), True)
+
+
+def test_the_threshold_is_a_setting(painting, notebook, canvas, monkeypatch):
+    """From `%config`, the environment, pyproject.toml; what cannot be read hides no picture."""
+    (image,) = _edit(references=["scene.png"], mask="middle.png")
+    drifted = replace(image, drift=(0.3, 0.1))
+    notebook.run("%config ImageGenMagics.drift_above = 0.4")
+    assert "protects" not in display.caption(drifted).text
+    notebook.run("%config ImageGenMagics.drift_above = 0")
+    assert "the gateway changed under 1 %" in display.caption(replace(image, drift=(0.004, 0.1))).text
+    assert "protects" not in display.caption(replace(image, drift=(0.0, 0.0))).text
+    notebook.run("%config ImageGenMagics.drift_above = None")
+    monkeypatch.setenv("IMAGEGEN_DRIFT_ABOVE", "0.25")
+    assert "changed 30 %" in display.caption(drifted).text
+    monkeypatch.setenv("IMAGEGEN_DRIFT_ABOVE", "0.35")
+    assert "protects" not in display.caption(drifted).text
+    monkeypatch.setenv("IMAGEGEN_DRIFT_ABOVE", "much")
+    assert "changed 30 %" in display.caption(drifted).text
+
+
+def test_an_edit_of_an_earlier_result_is_looked_at_too(painting, notebook, canvas):
+    """Though its picture was never uploaded: a copy of its bytes is kept all the same."""
+    notebook.run(f"{ANSWER} --output-format png\na scene")
+    notebook.run(f"{ANSWER} --output-format png --ref _imagegen --mask middle.png\nobedient")
+    assert notebook.variables["_imagegen"][0].drift == (0.0, 0.0)
+    notebook.run(f"{ANSWER} --output-format png --ref _imagegen --mask middle.png\nnot so [[fault: mask-ignored]]")
+    assert notebook.variables["_imagegen"][0].drift[0] > 0.3
+
+
+def test_a_picture_of_another_size_is_compared_all_the_same(painting, notebook, canvas):
+    """The mask has the reference's pixels, the result others: they are aligned."""
+    notebook.run("%%imagegen -p gccai --size 1280x800 -q low --ref scene.png --mask middle.png\nlarger")
+    assert notebook.variables["_imagegen"][0].drift[0] < 0.02
+    notebook.run("%%imagegen -p gccai --size 1280x800 -q low --ref scene.png --mask middle.png\nlarger [[fault: mask-ignored]]")
+    assert notebook.variables["_imagegen"][0].drift[0] > 0.3
+
+
+def test_without_a_mask_there_is_nothing_to_say(painting, notebook, canvas):
+    """Nothing was protected."""
+    notebook.run(f"{ANSWER} --ref scene.png\nno mask")
+    (image,) = notebook.variables["_imagegen"]
+    assert image.drift is None
+    assert _drifts() == {}
+    with pytest.raises(ImageGenError, match="was made without a mask, so nothing of it was protected"):
+        notebook.run(f"%imagegen drift {image.id}")
+
+
+def test_beside_an_address_nothing_is_known(painting, notebook, canvas):
+    """What nobody here has the bytes of cannot be compared, and that is said."""
+    notebook.run(f"{ANSWER} --ref https://pictures.example.com/scene.png --mask middle.png\nsomebody else's")
+    (image,) = notebook.variables["_imagegen"]
+    assert image.drift is None
+    with pytest.raises(
+        ImageGenError, match=r"reference https://pictures.example.com/scene.png, .* is an address, and was never on this machine"
+    ):
+        notebook.run(f"%imagegen drift {image.id}")
+
+
+def test_drift_of_the_history_is_told_in_words(painting, notebook, canvas, capsys):
+    """By id, from the copies that were kept, even where the person's own files are gone or changed."""
+    notebook.run(f"{EDIT}\na hat [[fault: mask-ignored]]")
+    (image,) = notebook.variables["_imagegen"]
+    for name in ("scene.png", "middle.png"):
+        Path(name).write_bytes(b"something else by now")
+    notebook.run(f"%imagegen drift {image.id}")
+    share, mean = image.drift
+    assert f"picture {image.id}: the gateway changed {share * 100:.0f} % of what the mask protects" in capsys.readouterr().out
+    for path in (load().home / "sources").iterdir():
+        path.unlink()
+    with pytest.raises(ImageGenError, match=r"reference scene.png, which picture \d+ was made with, is no longer on this machine"):
+        notebook.run(f"%imagegen drift {image.id}")
+    with pytest.raises(UsageError, match="There is no picture 99"):
+        notebook.run("%imagegen drift 99")
+
+
+def test_copies_that_are_gone_when_the_picture_comes_hide_nothing(painting, canvas, monkeypatch):
+    """The picture is there, whole; only the figure is missing."""
+    monkeypatch.setattr("imagegen_magic.engine.drifting.kept", lambda home, sha256: None)
+    (image,) = _edit(references=["scene.png"], mask="middle.png")
+    assert (image.drift, image.path.is_file(), _drifts()) == (None, True, {})
+
+
+def test_what_was_not_looked_at_in_time_is_told_and_kept_later(painting, notebook, canvas, capsys):
+    """A session may end between the saving and the looking."""
+    notebook.run(f"{EDIT}\na hat [[fault: mask-ignored]]")
+    (image,) = notebook.variables["_imagegen"]
+    known = _drifts()
+    _change("DELETE FROM drifts")
+    notebook.run(f"%imagegen drift @{image.id}")
+    assert "the gateway changed" in capsys.readouterr().out
+    assert _drifts() == known
+
+
+def test_reuse_and_history_still_know_the_figure(painting, notebook, canvas):
+    """What was computed once is not computed again."""
+    notebook.run(f"{EDIT}\na hat [[fault: mask-ignored]]")
+    (image,) = notebook.variables["_imagegen"]
+    for path in (load().home / "sources").iterdir():
+        path.unlink()
+    notebook.run(f"{EDIT} --reuse\na hat [[fault: mask-ignored]]")
+    (again,) = notebook.variables["_imagegen"]
+    assert (again.reused, again.drift) == (True, image.drift)
+    assert "of what the mask protects" in notebook.shown()[-1]
+
+
+# --- what is made ready already
+
+
+def test_a_picture_that_is_ready_is_taken_as_it_is(gateway, photo):
+    """A LocalPicture goes out with its very bytes; one that the gateway does not take is made ready anew, and keeps its notes."""
+    data, small = Path("photo.png").read_bytes(), _bytes(photo, "BMP")
+    ready = LocalPicture(data, "image/png", *SIZE, "ready", ("looked at",))
+    counted = Counted(gateway)
+    _edit(references=[ready])
+    assert _references(counted) == [data]
+    found = Gathering(load()).picture(LocalPicture(small, "image/bmp", *SIZE, "old", ("looked at",), 3))
+    assert isinstance(found, LocalPicture)
+    assert (found.mime_type, found.notes, found.picture) == ("image/png", ("looked at", "converted from BMP"), 3)
+    assert Gathering(load(), most_bytes=len(data)).picture(ready) is ready
+
+
+def test_a_picture_is_made_ready_once_for_several_requests(own_world):
+    """A file is known by its time and size, a variable by itself; what has changed is made ready anew."""
+    image, known = _photo(own_world / "photo.png"), {}
+    first = Gathering(load(), known=known).picture("photo.png")
+    assert Gathering(load(), known=known).picture("photo.png") is first
+    assert Gathering(load(), known=known).picture(image) is Gathering(load(), known=known).picture(image)
+    _photo(own_world / "photo.png", 1, (80, 60))
+    assert Gathering(load(), known=known).picture("photo.png") is not first
+
+
+def test_a_result_that_no_ledger_knows_goes_as_its_file(gateway):
+    """Of another home, or made by hand: its address is believed for a day from its making."""
+    (fox,) = _edit()
+    stranger = replace(fox, id=0)
+    found = Gathering(load()).picture(stranger)
+    assert isinstance(found, LocalPicture)
+    assert (found.name, found.url, found.picture) == (fox.path.name, fox.url, 0)
+    assert found.expires_at == pytest.approx(fox.created + 86_400, abs=1)
+    old = Gathering(load()).picture(replace(stranger, created=1.0))
+    assert isinstance(old, LocalPicture)
+    assert old.expires_at == pytest.approx(86_401.0)
+
+
+def test_a_file_that_fails_while_it_is_read_is_told_so(own_world, monkeypatch):
+    """A disk, a share that went away."""
+    _photo(own_world / "photo.png")
+
+    def broken(path):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_bytes", broken)
+    with pytest.raises(UnsupportedOption, match="photo.png cannot be read: Input/output error"):
+        Gathering(load()).picture("photo.png")
+
+
+@pytest.mark.parametrize("broken", ["before", "mask", "gone"])
+def test_no_figure_where_a_copy_cannot_be_used(broken, tmp_path, photo):
+    """Damaged or gone: nothing is said rather than something wrong."""
+    before, mask = Path("photo.png").read_bytes(), _bytes(mask_box(photo, 0, 0, 9, 9))
+    pictures = [LocalPicture(data, "image/png", *SIZE, "one") for data in (before, mask)]
+    places = [keep(tmp_path, each) for each in pictures]
+    assert drifting.drift(tmp_path, before, *(each.sha256 for each in pictures)) == (0.0, 0.0)
+    if broken == "gone":
+        for path in places:
+            path.unlink()
+            path.mkdir()
+    else:
+        places[broken == "mask"].write_bytes(b"damaged")
+    assert drifting.drift(tmp_path, before, *(each.sha256 for each in pictures)) is None
+
+
+# --- making masks
+
+
+def test_masks_are_made_by_public_names(photo):
+    """`mask_from`, `mask_box` and `invert` come with the package, and what they make is a mask by its own rules."""
+    import imagegen_magic
+
+    box = imagegen_magic.mask_box(photo, 10, 10, 40, 40)
+    painted = imagegen_magic.mask_from(_array(box)[:, :, 3] == 0)
+    assert painted.tobytes() == box.tobytes()
+    assert imagegen_magic.invert(imagegen_magic.invert(box)).tobytes() == box.tobytes()
+    assert {"mask_from", "mask_box", "invert"} <= set(imagegen_magic.__all__)
+
+
+@pytest.mark.parametrize("thing", ["a PIL image", "an array of uint8", "an earlier result", "a path"])
+def test_a_box_takes_its_size_from_whatever_is_to_be_edited(thing, gateway, photo):
+    """So that one need not look the pixels up."""
+    things = {"a PIL image": photo, "an array of uint8": _array(photo), "a path": Path("photo.png")}
+    picture = _edit()[0] if thing == "an earlier result" else things[thing]
+    size = (1024, 640) if thing == "an earlier result" else SIZE
+    assert mask_box(picture, 0, 0, 9, 9).size == size

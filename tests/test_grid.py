@@ -436,6 +436,16 @@ class TestPreview:
         assert [line for line in lines if line.isdigit()] == [str(each) for each in range(40)]
         assert lines.count("low") == lines.count("seed →") > 1
 
+    def test_a_tall_grid_is_broken_into_columns_of_rows(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A hundred prompts: each is there once, in order, and the picture is no ribbon."""
+        axis = Axis("prompt", tuple(f"prompt {number:02} about a castle" for number in range(100)))
+        sheet = grid({(prompt, ""): flat(size=(96, 64)) for prompt in axis.values}, axis)
+        lines = texts(monkeypatch, sheet, "preview")
+        assert re.findall(r"prompt (\d\d)", " ".join(lines)) == [f"{number:02}" for number in range(100)]
+        small = sheet.preview()
+        assert small.width > 800
+        assert small.height <= 2400
+
     def test_more_than_a_preview_can_hold_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A contact sheet of thousands begins, and says how many there are."""
         data = flat(BLUE, (64, 64), "JPEG")

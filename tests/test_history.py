@@ -187,6 +187,12 @@ def test_many_matches_are_newest_first_too():
     newest = old.id + history._FEW + 10
     assert ids == list(range(newest, newest - 5, -1))
     assert len(loop.run(history.search(book, "fox", limit=None))) == history._FEW + 11
+    # a picture of the oldest request, saved since, is the newest all the same
+    query = "INSERT INTO pictures (task, position, url, path, saved_at) SELECT 1, 1, url, path, saved_at FROM pictures WHERE id = 1"
+    loop.run(book.run(lambda connection: connection.execute(query)))
+    ids = [entry.picture.id for entry in loop.run(history.search(book, "fox", limit=3))]
+    assert ids == [newest + 1, newest, newest - 1]
+    assert [entry.picture.id for entry in loop.run(history.search(book, "fox", stars=1, limit=3))] == []
 
 
 class TestMarks:

@@ -390,7 +390,7 @@ def test_what_an_edit_started_from_is_found(kernel, edited):
         "(row,) = loop.run(ledger.pictures(ids=[_imagegen[0].id]))\n"
         "mask_data = png(Image.new('RGBA', (8, 8)))\nkept = hashlib.sha256(mask_data).hexdigest()\n"
         "copy = settings.home / 'sources' / f'{kept}.png'\ncopy.parent.mkdir(parents=True, exist_ok=True)\ncopy.write_bytes(mask_data)\n"
-        "one, other = NewSource('reference', '@17', row.id, None), NewSource('mask', 'sky.png', None, kept)\n"
+        "one, other = NewSource('reference', '@17', row.id, '0' * 64), NewSource('mask', 'sky.png', None, kept)\n"
     )
     assert value(
         kernel, "[drifting._source(settings, one, row) == _imagegen[0].data, drifting._source(settings, other, row) == mask_data]"

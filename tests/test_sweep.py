@@ -173,7 +173,7 @@ def test_references_and_further_fields_are_axes():
     assert axis.name == "references"
     assert axis.labels[:2] == ("same.png (1)", "same.png (2)")
     assert axis.labels[2:] == (urls[0], " + ".join(urls[1]), "none")
-    assert sides.axis("set", ["seed=1", {"seed": 2}, "word=a b"]).values == ({"seed": 1}, {"seed": 2}, {"word": "a b"})
+    assert sides.axis("extra", ["seed=1", {"seed": 2}, "word=a b"]).values == ({"seed": 1}, {"seed": 2}, {"word": "a b"})
     assert sides.axis("references", [object(), object()]).labels == ("picture 1", "picture 2")
     found = planned("a fox", {"references": urls})
     assert [wish.plan.request.references for wish in found.wishes] == [(urls[0],), tuple(urls[1])]

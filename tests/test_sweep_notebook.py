@@ -193,6 +193,14 @@ def test_reuse_is_told_in_the_plan_and_asked_for_only_what_is_new(shell, gateway
     assert len([entry for entry in gateway.accepted() if entry["prompt"].startswith("there")]) == 3
 
 
+def test_the_picture_can_be_made_smaller(shell):
+    """`--preview` bounds the grid's picture, as it bounds one picture."""
+    shell.run("%%imagegen -p evolink -q low --sweep style=oil,ink --preview 300\nsmaller {{style}}")
+    (content,) = shell.shown("image/jpeg")
+    with Image.open(io.BytesIO(base64.b64decode(content))) as picture:
+        assert picture.width <= 300
+
+
 def test_errors_are_grouped(shell, gateway):
     """What went wrong with several stands there once, with the combinations that it happened to."""
     gateway.arm("failed", times=2, match="grouped oil")

@@ -377,7 +377,7 @@ def test_an_outage_is_tried_again(fault, times, server):
     server.arm(fault, times=times)
     told, before = [], _uploaded(server)
     assert _bring(_at("evolink"), _picture(), tell=told.append)
-    assert (_uploaded(server), len(told)) == (before + times + 1, times)
+    assert (_uploaded(server), told[0], len(told)) == (before + times + 1, "uploading fox.png", times + 1)
     assert "fox.png is not uploaded yet, again in 0 s" in told
 
 
@@ -386,7 +386,7 @@ def test_a_gateway_that_asks_to_wait_is_obeyed(server):
     server.arm("upload-429")
     told, began = [], time.monotonic()
     assert _bring(_at("evolink"), _picture(), tell=told.append)
-    assert (told, time.monotonic() - began >= 1) == (["fox.png is not uploaded yet, again in 1 s"], True)
+    assert (told[1:], time.monotonic() - began >= 1) == (["fox.png is not uploaded yet, again in 1 s"], True)
 
 
 def test_a_gateway_that_asks_to_wait_longer_than_our_patience_is_given_up(server):

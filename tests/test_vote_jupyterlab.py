@@ -109,7 +109,7 @@ def test_by_keyboard_alone(opened, tmp_path):
         counted(notebook, f"{given} of 6")
     page.get_by_role("paragraph").get_by_text("6 votes: enough for a ranking.").wait_for()
     assert page.locator(".imagegen-vote-pair").is_hidden()
-    page.keyboard.press("Escape")
+    page.keyboard.press("Enter")
     page.locator(".imagegen-ranking").wait_for()
     given = votes(notebook, of=pictures)
     assert [len(given), [one[2] for one in given][-1], all(one[2] == one[0] for one in given[:-1])] == [6, None, True]

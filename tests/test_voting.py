@@ -198,6 +198,20 @@ def test_ranking_from_python(pictures):
     assert (ranking.pictures[0].picture, ranking.votes, ranking.axes) == (ids[0], 3, {})
 
 
+def test_a_vote_on_a_sweep_ranks_its_axes(capsys):
+    """The pictures are called by their places, and each value of each axis has its own row."""
+    with a_shell() as shell:
+        shell.run("%%imagegen --sandbox -p evolink --size 1:1 -q low --sweep style=oil|ink --yes -o sweep\na {{style}} fox")
+        one, other = [image.id for image in shell.variables["sweep"]]
+        loop.run(voting.record(generation.ledger(), Vote(one, other, other), shell.variables["sweep"].study))
+        capsys.readouterr()
+        shell.run("%imagegen vote sweep")
+    said = capsys.readouterr().out.splitlines()
+    places = [line.split("style=")[1].split()[0] for line in said if "style=" in line]
+    values = [line.split()[0] for line in said if line.split()[:1] in (["oil"], ["ink"])]
+    assert places == values == ["ink", "oil"]
+
+
 def test_places_of_a_sweep(pictures):
     """The sweep that pictures are of, and the value of each axis, come from the ledger."""
     book, ids = generation.ledger(), [image.id for image in pictures]
@@ -244,7 +258,7 @@ class TestTheCommand:
         said = capsys.readouterr().out
         assert "Ranking of 4 pictures by 1 vote" in said
         assert f"@{ids[1]}" in said
-        assert "1 of the 6 votes" in said
+        assert "1 of the 6 votes that make a good one. To vote, open the notebook" in said
 
     @pytest.mark.parametrize(
         ("code", "words"), [("nothing", "no variable nothing"), ("one", "takes two at least"), ("many", "at most 200")]

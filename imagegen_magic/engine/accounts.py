@@ -20,7 +20,8 @@ class Account:
     """Tasks that are alike: so many `tasks` of the same `key` (what they are told apart by), state, cost and price.
 
     `cost` is what one of them is known to cost, unknown where nobody knows, `FREE` where it certainly cost nothing; `price` what one
-    was expected to cost; `pictures` how many pictures one was to make; `owner` who has it, where it was not sent yet.
+    was expected to cost, told where nothing else is known; `pictures` how many pictures one was to make; `owner` who has it, where it
+    was not sent yet.
     """
 
     key: str
@@ -49,8 +50,9 @@ KEYS = {
 """What accounts can be told apart by."""
 
 _QUERY = """
-    SELECT {key} AS key, jobs.sandbox, tasks.state, tasks.cost, jobs.price, tasks.count AS pictures,
-        (SELECT count(*) FROM tasks AS sister WHERE sister.job = jobs.id) AS sisters,
+    SELECT {key} AS key, jobs.sandbox, tasks.state, tasks.cost, tasks.count AS pictures,
+        CASE instr(tasks.cost, '"amount"') WHEN 0 THEN jobs.price ELSE '{{}}' END AS price,
+        CASE instr(tasks.cost, '"amount"') WHEN 0 THEN (SELECT count(*) FROM tasks AS sister WHERE sister.job = jobs.id) END AS sisters,
         CASE tasks.state WHEN 'failed' THEN tasks.error END AS error, CASE tasks.state WHEN 'planned' THEN tasks.owner END AS owner,
         count(*) AS tasks
     FROM jobs JOIN tasks ON tasks.job = jobs.id
@@ -78,7 +80,7 @@ def accounts(
 
 
 def _account(row: sqlite3.Row) -> Account:
-    price = _share(read_cost(row["price"]), row["sisters"])
+    price = _share(read_cost(row["price"]), row["sisters"] or 1)
     cost = FREE if row["state"] == "failed" and charge_in(row["error"] or "") == "no" else read_cost(row["cost"])
     return Account(row["key"], bool(row["sandbox"]), row["state"], cost, price, row["pictures"], row["tasks"], row["owner"])
 

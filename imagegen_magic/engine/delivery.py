@@ -280,7 +280,9 @@ class Delivery:
             if self.order.uploads and not self._renewed:
                 self._renewed = True
                 self.tell("submitting", "an uploaded picture was gone, uploaded anew")
-                sent = await uploads.anew(self._session, self._gateway, task.sent["json"], self.order.uploads, self.order.settings or load())
+                sent = await uploads.anew(
+                    self._session, self._gateway, task.sent["json"], self.order.uploads, self.order.settings or load()
+                )
         except ImageGenError as error:
             await self._fail(error)
             raise

@@ -56,17 +56,19 @@ def plan(
     return registry.plan(chosen, gathered(request, chosen, settings, fit=fit), known(settings))
 
 
-def outlook(plan: Plan, settings: Settings, *, sandbox: bool | None = None) -> list[str]:
+def foreseen(plan: Plan, settings: Settings, *, provider: str | None = None, sandbox: bool | None = None) -> gateways.Gateway:
+    """Return the gateway that a planned request would go to, where `provider` and `sandbox` are as asked; a named one needs no key."""
+    if provider or settings.get("provider"):
+        return gateways.without_key(registry.get_provider(plan.provider, settings.look_alikes), settings, sandbox=sandbox)
+    return choose(settings, sandbox=sandbox, model=plan.model.name)
+
+
+def outlook(plan: Plan, gateway: gateways.Gateway, settings: Settings) -> list[str]:
     """Return a line for each picture of this machine that a plan would bring to its gateway: what it is, where it goes, how long it lives.
 
-    Raises UnsupportedOption where it cannot be brought there. Needs no key.
+    Raises UnsupportedOption where it cannot be brought there.
     """
-    if not plan.request.references:
-        return []
-    from imagegen_magic.engine import ways
-
-    gateway = gateways.without_key(registry.get_provider(plan.provider, settings.look_alikes), settings, sandbox=sandbox)
-    return ways.outlook(plan, gateway, settings)
+    return ways.outlook(plan, gateway, settings) if plan.request.references else []
 
 
 def start(

@@ -7,7 +7,7 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -161,19 +161,24 @@ class _Recording:
 
     async def _bring(self, entries: Sequence[_Entry]) -> dict[tuple[str, str], str]:
         """Return the address of each picture of this machine, by (gateway's address, placeholder)."""
-        wanted: dict[str, tuple[Gateway, dict[str, LocalPicture]]] = {}
+        wanted: dict[str, tuple[_Entry, dict[str, LocalPicture]]] = {}
         for entry in entries:
-            gateway = entry.wish.gateway
-            pictures = wanted.setdefault(gateway.base_url, (gateway, {}))[1]
+            pictures = wanted.setdefault(entry.wish.gateway.base_url, (entry, {}))[1]
             pictures |= {picture.placeholder: picture for picture in entry.wish.plan.uploads}
         addresses: dict[tuple[str, str], str] = {}
-        for base_url, (gateway, pictures) in wanted.items():
+        for base_url, (first, pictures) in wanted.items():
             if pictures:
                 from imagegen_magic.engine import uploads
 
-                brought = await uploads.bring(self.session, gateway, list(pictures.values()), self.settings)
+                told = list(pictures.values()), self.settings
+                brought = await uploads.bring(self.session, first.wish.gateway, *told, tell=self._teller(first.positions[0]))
                 addresses |= {(base_url, placeholder): address for placeholder, address in brought.items()}
         return addresses
+
+    def _teller(self, position: int) -> Callable[[str], None]:
+        """Return what tells of an upload, where the first task waits for it; the ledger has no row of that task yet."""
+        job = self.job
+        return lambda words: job.tell(Progress("planned", position, job.tasks, 0, job.started, note=words))
 
     def _new_job(self, entry: _Entry, addresses: Mapping[tuple[str, str], str]) -> NewJob:
         wish, plan = entry.wish, entry.wish.plan

@@ -85,7 +85,7 @@ def place(provider: Provider, sent: Mapping[str, Any], found: Mapping[str, str])
 async def bring(
     session: Session, gateway: Gateway, pictures: Sequence[LocalPicture], settings: Settings, *, tell: Tell | None = None
 ) -> dict[str, str]:
-    """Bring pictures to the gateway, several at once, and return their addresses by placeholder; `tell` hears of pauses.
+    """Bring pictures to the gateway, several at once, and return their addresses by placeholder; `tell` hears how it goes.
 
     What lives there already is not sent again. Raises UploadFailed, UnsupportedOption where there is no way, AuthenticationError,
     InsufficientBalance, ContentRejected, SaveError; nothing was submitted then.
@@ -140,6 +140,8 @@ async def _recorded(session: Session, picture: LocalPicture, way: Way, gateway: 
 async def _sent(
     session: Session, gateway: Gateway, way: Way, picture: LocalPicture, copy: Path, settings: Settings, tell: Tell | None
 ) -> str:
+    if tell:
+        tell(f"uploading {picture.name}")
     if way.call is None:
         found = await asyncio.to_thread(_by_uploader, way.uploader, copy)
     else:

@@ -54,6 +54,8 @@ class Row:
             return f"{self.stage}: {self.progress.error.what}"
         if self.stage == "waiting":
             return _waiting(self.progress, now) + note
+        if self.stage == "planned" and note:
+            return self.progress.note
         return _WORDS[self.stage] + note
 
 

@@ -222,9 +222,10 @@ def _show_plan(request: ImageRequest, chosen: Mapping[str, Any], settings: Setti
     from imagegen_magic.engine import generation
     from imagegen_magic.notebook import tables
 
-    said = {name: chosen[name] for name in ("provider", "sandbox", "fit") if name in chosen}
-    plan = generation.plan(request, settings=settings, **said)
-    display(tables.plan_page(plan, generation.outlook(plan, settings, sandbox=chosen.get("sandbox"))))
+    where = {name: chosen[name] for name in ("provider", "sandbox") if name in chosen}
+    plan = generation.plan(request, settings=settings, fit=bool(chosen.get("fit")), **where)
+    gateway = generation.foreseen(plan, settings, **where)
+    display(tables.plan_page(plan, generation.outlook(plan, gateway, settings), sandbox=gateway.sandbox))
 
 
 def tell_of_waiting(magics: ImageGenMagics, settings: Settings) -> None:

@@ -51,8 +51,10 @@ def run(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str], *, 
     if not rows or not rows[0].path:
         raise UsageError(f"There is no picture {number}: %imagegen history lists them.")
     found = (originals or recorded)(settings, rows[0])
-    threshold = float(settings.get("drift_above") or 0)
-    show(found.before, _read(rows[0]), found.mask, magics.shell, name=f"picture {number}", threshold=threshold)
+    threshold = float(settings.get("drift_above"))
+    seen = show(found.before, _read(rows[0]), found.mask, magics.shell, name=f"picture {number}", threshold=threshold)
+    if rows[0].share is None:  # the session ended between saving the picture and looking at it
+        loop.run(generation.ledger(settings).drifted(number, seen.share, seen.mean))
 
 
 def recorded(settings: Settings, row: PictureRow) -> Originals:
@@ -75,7 +77,12 @@ def _source(settings: Settings, source: NewSource, row: PictureRow) -> bytes:
     from imagegen_magic.engine import generation, loop
     from imagegen_magic.engine.sources import kept
 
-    path = kept(settings.home, source.sha256) if source.sha256 else None
+    if source.sha256 is None:
+        raise _refused(
+            f"The {source.role} {source.name}, which picture {row.id} was made with, is an address, and was never on this machine",
+            "give the picture itself next time (a file, a variable, @17), so that it can be compared",
+        )
+    path = kept(settings.home, source.sha256)
     if path is not None:
         return path.read_bytes()
     rows = loop.run(generation.ledger(settings).pictures(ids=[source.picture])) if source.picture else []
@@ -83,7 +90,7 @@ def _source(settings: Settings, source: NewSource, row: PictureRow) -> bytes:
         return _read(rows[0])
     raise _refused(
         f"The {source.role} {source.name}, which picture {row.id} was made with, is no longer on this machine",
-        "copies are kept for 30 days; of an address there is none",
+        "copies are kept for 30 days",
     )
 
 
@@ -100,10 +107,11 @@ def _refused(what: str, step: str) -> ImageGenError:
     return ImageGenError(what, whose="you", charged="no", next_step=step)
 
 
-def show(before: bytes, after: bytes, mask: bytes, shell: Any = None, *, name: str = "the edit", threshold: float = 0.0) -> None:
+def show(before: bytes, after: bytes, mask: bytes, shell: Any = None, *, name: str = "the edit", threshold: float = 0.0) -> Drift:
     """Show the heat map, what it says in words and figures, and before and after as a slider; in a terminal, the words alone.
 
-    More than `threshold` (0 to 1) of what the mask protects stands out. Raises ImageInvalid where one of the three is no whole picture.
+    Returns the figures; more than `threshold` (0 to 1) of what the mask protects stands out. Raises ImageInvalid where one of the three
+    is no whole picture.
     """
     from IPython.core.getipython import get_ipython
 
@@ -114,11 +122,12 @@ def show(before: bytes, after: bytes, mask: bytes, shell: Any = None, *, name: s
     words = said(name, found)
     if shell is None or not hasattr(shell, "kernel"):
         print(words)
-        return
+        return found
     canvas = Canvas(shell)
     canvas.show(_heat(before, after, mask, words))
     canvas.show(_caption(words, stands_out=found.share > threshold).bundle())
     canvas.show(_slider(before, after))
+    return found
 
 
 def said(name: str, found: Drift) -> str:

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import time
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.engine import generation, keys, loop
@@ -50,6 +51,7 @@ class Panel:
         self._view: View | None = None
         self._sheets: list[tuple[Canvas, str]] = []
         self._thumbnails: dict[str, str] = {}
+        self._originals: dict[str, Path] = {}
         self._usual: Usual = None
         self._ticking: asyncio.Task[None] | None = None
         self.value: Generation | None = None
@@ -126,7 +128,7 @@ class Panel:
         if self._view is None:
             from imagegen_magic.notebook.panel_view import View
 
-            self._view = View(self, self._thumbnails)
+            self._view = View(self, self._thumbnails, self._originals)
             loop.run(self._draw_all())
 
     # --- what the widgets tell, in the kernel's threads: handed over, and nothing else
@@ -307,6 +309,7 @@ class Panel:
         (row,) = await generation.ledger(self._settings).pictures(ids=[image.id]) or (None,)
         address = self._desk.refer_to(image)
         self._thumbnails[address] = await self._album.thumbnail(image)
+        self._originals[address] = image.path
         late = row is not None and row.expires_at is not None and row.expires_at < time.time()
         self._say("The gateway's address of this picture has expired: another gateway may not be able to fetch it." if late else "")
         await self._draw()

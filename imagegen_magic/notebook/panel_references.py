@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -184,8 +185,9 @@ class References:
         from imagegen_magic.notebook import masking
 
         mask = await asyncio.to_thread(masking.local_mask, png, picture)
+        path = await asyncio.to_thread(masking.save, png, _folder(), picture.name)
         await self._put_away()
-        self._masked(mask)
+        self._masked(replace(mask, name=path.name))  # by which a copied cell finds it
 
     async def _put_away(self) -> None:
         self._painted_on = None
@@ -245,15 +247,25 @@ def _pixels(one: Source, originals: Mapping[str, Path]) -> LocalPicture:
     return prepare(path.read_bytes(), name=path.name, most_bytes=64 * 2**20)
 
 
-def _resolved(text: str, option: str) -> Source:
-    """Return what a word names in the notebook: a file beside it, a variable, a picture of the history."""
+def _magics() -> Any:
+    """Return the magics that this notebook has loaded, None where it has not."""
     from IPython.core.getipython import get_ipython
 
+    shell: Any = get_ipython()
+    return shell.magics_manager.registry.get("ImageGenMagics") if shell else None
+
+
+def _folder() -> Path:
+    """Return where the notebook is, as far as it is known."""
+    magics = _magics()
+    return magics.folder if magics is not None else Path.cwd()
+
+
+def _resolved(text: str, option: str) -> Source:
+    """Return what a word names in the notebook: a file beside it, a variable, a picture of the history."""
     from imagegen_magic.notebook import sources
 
-    shell: Any = get_ipython()
-    magics = shell.magics_manager.registry.get("ImageGenMagics") if shell else None
-    namespace = shell.user_ns if shell else {}
+    magics = _magics()
     if magics is None:
-        return sources.resolve(text, namespace, Path.cwd(), option=option)
-    return sources.resolve(text, namespace, magics.folder, magics.settings(), option=option)
+        return sources.resolve(text, {}, Path.cwd(), option=option)
+    return sources.resolve(text, magics.shell.user_ns, magics.folder, magics.settings(), option=option)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any, Protocol
 
 import ipywidgets  # type: ignore[import-untyped]  # it ships no types
@@ -52,7 +53,7 @@ class Ears(Protocol):
 class View:
     """All widgets of one panel; `root` is the one to be displayed."""
 
-    def __init__(self, ears: Ears, thumbnails: dict[str, str]) -> None:
+    def __init__(self, ears: Ears, thumbnails: dict[str, str], originals: Mapping[str, Path] | None = None) -> None:
         self.form = Form(ears.heard)
         self.prompt = parts.listening(Prompt(), "prompt", ears.heard)
         self.prompt.on_msg(lambda _, message, __: _tell(message, "generate", "prompt", ears.pressed))
@@ -65,7 +66,12 @@ class View:
         self.key.on_msg(lambda _, message, __: _tell(message, "key", "key", ears.typed_key))
         self.to_sandbox = parts.button("Use the sandbox", lambda: ears.heard("sandbox", True), tooltip="Drawn here: no key, no cost")
         self._keyless = parts.box("stack", self.key, self.to_sandbox)
-        self.references = References(lambda addresses: ears.heard("references", addresses), thumbnails)
+        self.references = References(
+            lambda references: ears.heard("references", references),
+            thumbnails,
+            masked=lambda mask: ears.heard("mask", mask),
+            originals=originals,
+        )
         self.message = parts.html()
         self.file = ipywidgets.Output()
         self.shelf = Shelf(ears.acted, ears.turned)
@@ -93,7 +99,8 @@ class View:
         """Show how the desk stands, and what would happen."""
         judgement = desk.judgement
         self.form.draw(desk)
-        self.references.draw(desk.request.references, judgement.model.max_references)
+        model, request = judgement.model, desk.request
+        self.references.draw(request.references, model.max_references, mask=request.mask, masks=model.mask)
         idle = desk.idle_because
         parts.put(self.prompt, value=desk.request.prompt, limit=judgement.model.max_prompt or 0, ready=not idle, why=idle)
         parts.put(self.preflight, value="" if judgement.problems else panel_preflight.html(judgement.likely, usual, sandbox=desk.sandbox))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.engine.job import counted
+from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.notebook import bar, display, progress
 from imagegen_magic.notebook.board import Board
 from imagegen_magic.notebook.display import Bundle, Canvas
@@ -90,7 +91,7 @@ class SweepView(View):
             for words in await self._errors() if self._background else [self._nothing()]:
                 yield display.line(words, stands_out=self._background)
             return
-        copies = {image.id: image.preview.data for image in self._board.images if image.preview}
+        copies = await _copies(self._board.images)
         yield await asyncio.to_thread(grid_bundle, result, copies, self._width)
         yield await asyncio.to_thread(table_bundle, result, copies)
         if errors := list(self._grouped(result)):
@@ -118,6 +119,22 @@ def _together(words: Sequence[str]) -> str:
     if len(numbers) < 2:
         return words[0]
     return words[0].replace(f"forget {numbers[0]}", f"forget {numbers[0]} (and so {', '.join(numbers[1:])})")
+
+
+async def _copies(images: Sequence[GeneratedImage]) -> dict[int, bytes]:
+    """Return a small copy of each picture whose file is there; those that were reused have none yet, and two threads make them."""
+    longest = edge(len(images))
+    made = await asyncio.gather(*(asyncio.to_thread(_copy, image, longest) for image in images))
+    return {image.id: copy for image, copy in zip(images, made, strict=True) if copy}
+
+
+def _copy(image: GeneratedImage, longest: int) -> bytes:
+    from imagegen_magic.pictures.preview import preview
+
+    try:
+        return (image.preview or preview(image.data, longest)).data
+    except (OSError, ImageInvalid):
+        return b""
 
 
 def grid_bundle(result: SweepResult, copies: Mapping[int, bytes], width: int = PREVIEW_WIDTH) -> Bundle:

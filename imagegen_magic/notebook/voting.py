@@ -203,7 +203,7 @@ class Booth:
         found = voting.ranking(self._ids, self._given, self._places)
         goal = voting.enough(len(self._ids))
         more = (
-            "" if self.enough else f" {len(self._given)} of the {goal} votes that make a good one; {how or 'run the cell again to go on.'}"
+            "" if self.enough else f" {len(self._given)} of the {goal} votes that make a good one. {how or 'Run the cell again to go on.'}"
         )
         return [Bundle({"text/plain": text(found, self._label), "text/html": self._html(found)}, {}), line(_EXPLAINED + more)]
 
@@ -285,5 +285,5 @@ def _bar(one: Standing) -> str:
     middle, low, high = (round(100 * value, 1) for value in one.chance)
     band = f'<div style="margin-left:{low}%;width:{max(0.5, round(high - low, 1))}%;height:12px;background:#1976d255"></div>'
     mark = f'<div style="margin:-14px 0 0 {max(0.0, middle - 1)}%;width:4px;height:16px;background:#1976d2"></div>'
-    halves = '<div style="margin-top:-14px;height:12px;width:50%;border-right:1px dashed var(--jp-border-color0,#888)"></div>'
+    halves = '<div style="margin-top:-14px;height:12px;width:50%;border-right:1px dashed #888"></div>'
     return f'<div style="width:200px;height:12px;padding:2px 0;background:#8882;overflow:hidden">{band}{mark}{halves}</div>'

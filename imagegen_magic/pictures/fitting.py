@@ -20,13 +20,14 @@ _EFFORT = 4  # of zlib's 9: of a 4K photograph a third of the time of the usual 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is taken, and what a person calls the picture."""
+    """What is taken, what a person calls the picture, and the option that it was given with."""
 
     name: str
     types: tuple[str, ...]
     most_bytes: int
     most_pixels: float
     fit: bool
+    option: str = "references"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def _amounts(many: int, few: int) -> tuple[str, str]:
 
 def refused(limits: Limits, words: str, step: str) -> UnsupportedOption:
     """Return the refusal of this picture."""
-    return UnsupportedOption(words, option="references", value=limits.name, next_step=step)
+    return UnsupportedOption(words, option=limits.option, value=limits.name, next_step=step)
 
 
 def fits(data: bytes, image: Image.Image, limits: Limits) -> bool:

@@ -30,11 +30,10 @@ DARK = Palette((24, 24, 24), (236, 236, 236), (168, 168, 168), (64, 64, 64), (38
 
 
 class Loader:
-    """Fetches the pixels of tiles, one at a time; with `keep` each is decoded only once, two at a time where they are fetched ahead."""
+    """Fetches the pixels of tiles, one at a time as they are drawn; or ahead, two at a time, and then keeps them."""
 
-    def __init__(self, *, keep: bool = False) -> None:
+    def __init__(self) -> None:
         self._kept: dict[int, Image.Image | str] = {}
-        self._keep = keep
         self.pictures = 0
 
     def ahead(self, layout: Layout) -> None:
@@ -49,8 +48,6 @@ class Loader:
         found = self._kept.get(id(tile))
         if found is None:
             found = pixels(tile, edge)
-            if self._keep:
-                self._kept[id(tile)] = found
         if isinstance(found, str):
             return found
         self.pictures += 1

@@ -46,6 +46,7 @@ def prepare(
     most_bytes: int,
     most_pixels: float = MOST_PIXELS,
     fit: bool = False,
+    option: str = "references",
 ) -> LocalPicture:
     """Return a picture ready for upload, with `notes` of each thing that was done to it.
 
@@ -55,10 +56,10 @@ def prepare(
     cut out, without touching a pixel where nothing else is to do; other formats become PNG, of several pictures the first.
     Above `most_bytes` or `most_pixels` it is refused; with `fit` an opaque one becomes a JPEG, and, where that is not enough, smaller.
 
-    Raises ImageInvalid (empty, no picture, corrupt, more pixels than are decoded) and UnsupportedOption (not taken, too large): both
-    before anything is sent.
+    Raises ImageInvalid (empty, no picture, corrupt, more pixels than are decoded) and UnsupportedOption (not taken, too large; its
+    `option` is this one): both before anything is sent.
     """
-    limits = Limits(name, tuple(types), most_bytes, most_pixels, fit)
+    limits = Limits(name, tuple(types), most_bytes, most_pixels, fit, option)
     if isinstance(source, bytes | bytearray | memoryview):
         return _from_file(bytes(source), limits)
     if isinstance(source, Image.Image):
@@ -135,7 +136,9 @@ def _from_numbers(array: Any, limits: Limits) -> Draft:
         with _dressed(limits.name):
             check_pixels(array.shape[1], array.shape[0], MOST_READ) if 0 not in array.shape[:2] else None
         check_size((array.shape[1], array.shape[0]), limits)
-    return Draft(from_array(array, name=limits.name), target(limits), {}, (f"made from an array of {described(array)}",))
+    return Draft(
+        from_array(array, name=limits.name, option=limits.option), target(limits), {}, (f"made from an array of {described(array)}",)
+    )
 
 
 def _from_figure(draw: Callable[..., object], limits: Limits) -> LocalPicture:
@@ -160,8 +163,13 @@ def _kind(data: bytes, name: str) -> Kind:
         raise ImageInvalid(words, whose="you", charged="no", next_step="make it smaller with another program")
     if kind := format_of(data):
         return kind
-    words = f"{name} is empty" if not data else f"{name} is not a picture that can be read here but {looks_like(data)}"
+    words = f"{name} is empty" if not data else f"{name} is not a picture that can be read here but {_kind_of(data)}"
     raise ImageInvalid(words, whose="you", charged="no", next_step="give a PNG, JPEG or WebP, or a BMP, TIFF, GIF, AVIF or HEIC to convert")
+
+
+def _kind_of(data: bytes) -> str:
+    """Say what a file looks like without a word of what it holds: it may be where somebody keeps keys, and a notebook is saved."""
+    return looks_like(data).partition(":")[0]
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -44,7 +44,7 @@ class Sheet:
 
     def preview(self, width: int = PREVIEW_WIDTH, limit: int = PREVIEW_BYTES) -> Preview:
         """Return the sheet at most `width` px wide and `limit` bytes large, as JPEG; as PNG where no picture is on it."""
-        loader, fonts, edge, tallest = Loader(keep=True), Fonts(self.contents.fonts), _EDGES[0], _TALLEST
+        loader, fonts, edge, tallest = Loader(), Fonts(self.contents.fonts), _EDGES[0], _TALLEST
         for _ in range(_ATTEMPTS):
             layout = _beginning(_previewed(self.contents, fonts, width, edge), tallest)
             loader.ahead(layout)
@@ -160,20 +160,26 @@ def _beginning(layout: Layout, tallest: int) -> Layout:
     if layout.height <= tallest:
         return layout
     bands = next(_pages(layout, tallest - 4 * layout.text)).bands
-    beginning = Layout(layout.contents, layout.fonts, layout.asked_edge, bands, text=layout.text_bounds)
-    shown, whole = (sum(tile.source is not None for tile in each.shown()) for each in (beginning, layout))
+    shown, whole = (sum(tile.source is not None for tile in each.shown()) for each in (_of(layout, bands), layout))
     more = f"The beginning: {shown:,} of {whole:,} pictures."
     contents = replace(layout.contents, note=f"{more} {layout.contents.note}".strip())
     return Layout(contents, layout.fonts, layout.asked_edge, bands, text=layout.text_bounds)
 
 
 def _abreast(layout: Layout, width: int) -> Layout:
-    """Return the same with its grids beside one another, where one above the other they would be too high and there is room."""
-    blocks = len(layout.contents.blocks)
+    """Return the same with its grids, or the rows of its only one, beside one another, where it is too tall and there is room."""
     room = (width - 2 * layout.margin + layout.spread) // (layout.band_width + layout.spread)
-    if layout.height <= _PREVIEW_HEIGHT or len(layout.bands) > blocks or min(room, blocks) < 2:
+    bands, blocks = layout.bands, len(layout.contents.blocks)
+    if layout.height <= _PREVIEW_HEIGHT or room < 2:
         return layout
-    return Layout(layout.contents, layout.fonts, layout.asked_edge, layout.bands, text=_LEGIBLE, abreast=_balanced(blocks, room))
+    if len(bands) == blocks > 1:
+        return _of(layout, bands, _balanced(blocks, room))
+    if len(bands) == 1 and layout.labels:
+        rows = bands[0].rows
+        run = math.ceil(len(rows) / room)
+        parts = [Band(0, rows[first : first + run], bands[0].columns) for first in range(0, len(rows), run)]
+        return _of(layout, parts, len(parts))
+    return layout
 
 
 def _fitting(contents: Contents, fonts: Fonts, width: int, edge: int) -> int:
@@ -206,8 +212,8 @@ def _pages(layout: Layout, longest: int) -> Iterator[Layout]:
     yield _of(layout, page)
 
 
-def _of(layout: Layout, bands: list[Band]) -> Layout:
-    return Layout(layout.contents, layout.fonts, layout.asked_edge, bands, text=layout.text_bounds)
+def _of(layout: Layout, bands: Sequence[Band], abreast: int = 1) -> Layout:
+    return Layout(layout.contents, layout.fonts, layout.asked_edge, bands, text=layout.text_bounds, abreast=abreast)
 
 
 def _joined(page: list[Band], row: Band) -> list[Band]:

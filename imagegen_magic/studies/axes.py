@@ -18,7 +18,7 @@ from imagegen_magic.result import GeneratedImage
 OPTIONS = ("provider", *(field.name for field in fields(ImageRequest) if field.name not in ("prompt", "_")))
 """The options that can be an axis: the gateway, and every field of a request but its prompt."""
 
-_OTHER_NAMES = {"ref": "references", "reference": "references", "set": "extra", "p": "provider", "m": "model"}
+_OTHER_NAMES = {"ref": "references"}
 _WHOLE_NUMBERS = ("n", "output_compression")
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
 _QUOTED = re.compile(r"""\s*(?:"((?:\\.|[^"\\])*)"|'([^']*)')\s*""")
@@ -113,7 +113,7 @@ def _read(name: str, value: Any) -> Any:
 def _further(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise _refused("extra", text, f"{text!r} is no further field", "give KEY=VALUE, as in --sweep 'set=seed=1|seed=2'")
+        raise _refused("extra", text, f"{text!r} is no further field", "give KEY=VALUE, as in --sweep 'extra=seed=1|seed=2'")
     try:
         return {key.strip(): json.loads(value)}
     except ValueError:

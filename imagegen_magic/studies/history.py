@@ -89,12 +89,18 @@ class _Sought:
     def find(self, connection: sqlite3.Connection) -> list[int]:
         """Return the ids of the pictures, newest first."""
         conditions, values = self._conditions(connection)
-        begin = _BY_TIME
-        if expression := match(self.words):
-            conditions.append("tasks.job IN (SELECT rowid FROM prompts WHERE prompts MATCH ?)")
-            values.append(expression)
-            few = connection.execute(_COUNT, (expression, _FEW)).fetchone()[0] < _FEW
-            begin = _BY_JOB if few else _BY_TIME
+        expression = match(self.words)
+        if not expression:
+            return self._ids(connection, _BY_TIME, conditions, values)
+        floor = connection.execute(_FLOOR, (expression, _FEW - 1)).fetchone()
+        if floor is not None:
+            found = self._ids(connection, _BY_TIME, [*conditions, f"{_FITS} AND rowid >= ?)"], [*values, expression, floor["rowid"]])
+            if len(found) == self.limit and not connection.execute(_LATE, (found[-1], floor["rowid"])).fetchone():
+                return found
+        begin = _BY_JOB if floor is None else _BY_TIME
+        return self._ids(connection, begin, [*conditions, f"{_FITS})"], [*values, expression])
+
+    def _ids(self, connection: sqlite3.Connection, begin: str, conditions: list[str], values: list[object]) -> list[int]:
         query = f"SELECT pictures.id FROM {begin} WHERE {' AND '.join(conditions)} ORDER BY pictures.id DESC LIMIT ?"
         return [row["id"] for row in connection.execute(query, (*values, -1 if self.limit is None else self.limit))]
 
@@ -110,7 +116,7 @@ class _Sought:
             conditions.append("pictures.id IN (SELECT picture FROM tags WHERE tag = ?)")
             values.append(self.tag)
         if self.model is not None:
-            pairs = connection.execute(_MODELS, (self.model, self.model)).fetchall()
+            pairs = _models(connection, self.model)
             conditions.append(f"tasks.job IN ({' UNION ALL '.join([_OF_MODEL] * len(pairs)) or 'NULL'})")
             values += [name for pair in pairs for name in pair]
         for sign in self._signs():
@@ -133,8 +139,20 @@ def _iso(seconds: float) -> str:
         return "0001-01-01T00:00:00.000+00:00"
 
 
-_COUNT = "SELECT count(*) FROM (SELECT 1 FROM prompts WHERE prompts MATCH ? LIMIT ?)"
+def _models(connection: sqlite3.Connection, name: str) -> list[tuple[str, str]]:
+    """Return the (gateway, model) pairs that a name means, in any case."""
+    pair, found = ("", ""), []
+    while row := connection.execute(_NEXT_MODEL, pair).fetchone():  # from one to the next in the index: there are but a few
+        pair = (row["provider"], row["model"])
+        found += [pair] if name.casefold() in (pair[0].casefold(), pair[1].casefold()) else []
+    return found
+
+
 _BY_TIME = "pictures CROSS JOIN tasks ON tasks.row = pictures.task"  # in this order: SQLite keeps to that of a CROSS JOIN
 _BY_JOB = "tasks CROSS JOIN pictures ON pictures.task = tasks.row"
-_MODELS = "SELECT DISTINCT provider, model FROM jobs WHERE model = ? COLLATE NOCASE OR provider = ? COLLATE NOCASE"
+_FITS = "tasks.job IN (SELECT rowid FROM prompts WHERE prompts MATCH ?"
+# many requests fit: the latest of them hold the latest pictures, unless an older one's were saved since
+_FLOOR = "SELECT rowid FROM prompts WHERE prompts MATCH ? ORDER BY rowid DESC LIMIT 1 OFFSET ?"
+_LATE = "SELECT 1 FROM pictures CROSS JOIN tasks ON tasks.row = pictures.task WHERE pictures.id > ? AND tasks.job < ? LIMIT 1"
+_NEXT_MODEL = "SELECT provider, model FROM jobs WHERE (provider, model) > (?, ?) ORDER BY provider, model LIMIT 1"
 _OF_MODEL = "SELECT id FROM jobs WHERE provider = ? AND model = ?"

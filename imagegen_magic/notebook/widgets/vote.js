@@ -59,7 +59,8 @@ class View {
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     event.stopPropagation();
-    const meant = KEYS[event.key];
+    const over = event.key === "Enter" && event.target === this.root && this.model.get("enough");
+    const meant = over ? "done" : KEYS[event.key];
     if (!meant || event.repeat) return;
     event.preventDefault();
     this.tell(meant);
