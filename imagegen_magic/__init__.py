@@ -12,14 +12,34 @@ if TYPE_CHECKING:
     from imagegen_magic.pictures.masks import invert, mask_box, mask_from
     from imagegen_magic.request import ImageRequest
     from imagegen_magic.result import GeneratedImage, Generation
+    from imagegen_magic.studies.export import export
+    from imagegen_magic.studies.results import SweepResult
+    from imagegen_magic.studies.sweep import sweep
 
 __version__ = "0.1.0"
-__all__ = ["GeneratedImage", "Generation", "ImageRequest", "Panel", "generate", "invert", "mask_box", "mask_from", "run", "stream"]
+__all__ = [
+    "GeneratedImage",
+    "Generation",
+    "ImageRequest",
+    "Panel",
+    "SweepResult",
+    "export",
+    "generate",
+    "invert",
+    "mask_box",
+    "mask_from",
+    "run",
+    "stream",
+    "sweep",
+]
 
 _HOMES = {
     "generate": "engine.generation",
     "stream": "engine.generation",
     "run": "engine.loop",
+    "sweep": "studies.sweep",
+    "SweepResult": "studies.results",
+    "export": "studies.export",
     "Panel": "notebook.panel",
     "mask_from": "pictures.masks",
     "mask_box": "pictures.masks",

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 
 import pytest
@@ -13,6 +14,7 @@ from ledgers import a_png, saved
 from PIL import Image
 from shells import a_shell
 
+from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook import comparing
 from imagegen_magic.studies import comparison
 from imagegen_magic.studies.comparison import changes, marked
@@ -105,6 +107,20 @@ class TestPicking:
         """A PIL picture is taken as references are."""
         shell.shell.user_ns["drawn"] = Image.new("RGB", (40, 20), "red")
         assert re.search(r"pixels +40×20", said(shell, capsys, "drawn fox"))
+
+    def test_a_copy_of_a_picture_of_ours(self, shell, capsys, own_world, monkeypatch):
+        """A file that the ledger does not know, but its sidecar, has prompt and settings."""
+        sidecar = {"prompt": "a red <fox>", "asked": {"quality": "low"}, "gateway": "evolink", "sandbox": True}
+        (own_world / "photo.json").write_text(json.dumps(sidecar))
+        text = said(shell, capsys, "photo.png foxes[0]")
+        assert "a [-red-]{+blue+} <fox>" in text
+        assert re.search(r"quality +low +high", text)
+
+    def test_an_address(self, shell):
+        """An address is not fetched for this: what to do is said."""
+        shell.shell.user_ns["far"] = "https://cdn.example/x.png"
+        with pytest.raises((UsageError, ImageGenError)):
+            shell.run("%imagegen compare far 1")
 
     def test_the_same(self, shell, capsys):
         """Of the same request nothing differs."""

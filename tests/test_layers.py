@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "studies": WORDS | {"providers", "pictures", "engine"},
     "notebook": WORDS | {"providers", "pictures", "engine", "studies", "__init__"},
     "sandbox": WORDS | {"providers"},
-    "__init__": WORDS | {"pictures", "engine", "notebook"},
+    "__init__": WORDS | {"pictures", "engine", "studies", "notebook"},
 }
 MODULES = sorted(ROOT.rglob("*.py"))
 

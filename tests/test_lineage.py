@@ -75,6 +75,12 @@ def test_known_by_its_address(made, named):
     assert names(of(parent.id).offspring) == [(f"@{child.id}", "reference", [])]
 
 
+def test_a_name_that_is_no_address():
+    """What was neither ours nor an address, and whose bytes nobody knows, has its name, too."""
+    child = made_from(NewSource("reference", "a variable"))
+    assert names(of(child.id).origins) == [("a variable", "reference", [])]
+
+
 def test_an_address_of_others_stays_one():
     """What is no picture of ours has its name."""
     child = made_from(NewSource("reference", "https://elsewhere.example/y.png"))

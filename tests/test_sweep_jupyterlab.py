@@ -1,6 +1,7 @@
 """A sweep in a real JupyterLab: the grid that fills, the grid that stays, in both themes."""
 
 import json
+import os
 import re
 
 import pytest
@@ -28,8 +29,9 @@ def lab(tmp_path_factory, gateway):
 
 
 @pytest.mark.parametrize("theme", ["Light", "Dark"])
-def test_a_sweep_from_the_first_picture_to_the_saved_grid(lab, theme, request):
+def test_a_sweep_from_the_first_picture_to_the_saved_grid(lab, gateway, theme):
     """The grid is there from the beginning and fills; at the end one picture and a table stay, and no widget, without any error."""
+    gateway.arm("slow")  # one picture trickles in, so that the others are seen beside it
     cell = SWEEP.format(gateway="evolink")
     with lab.open(f"sweep-{theme}.ipynb", [LOAD, cell], theme=f"JupyterLab {theme}") as notebook:
         complaints = []
@@ -42,14 +44,14 @@ def test_a_sweep_from_the_first_picture_to_the_saved_grid(lab, theme, request):
         area.get_by_role("button", name="Cancel").wait_for()
         assert area.locator(".imagegen-mosaic i").count() == 6
         area.locator(".imagegen-mosaic i img").first.wait_for()
-        _keep(request, notebook, f"sweep-running-{theme}.png")
+        _keep(notebook, f"sweep-running-{theme}.png")
         notebook.until(lambda: not notebook.busy(1), "the sweep's end")
         area.locator("img").first.wait_for()
         assert area.locator(".imagegen-mosaic").count() == 0
         area.locator("summary").click()
         assert area.locator("details img").count() == 6
         assert area.locator("details img").first.get_attribute("alt") == "a oil fox in snow"
-        _keep(request, notebook, f"sweep-finished-{theme}.png")
+        _keep(notebook, f"sweep-finished-{theme}.png")
         saved = notebook.save()
         assert "widgets" not in saved["metadata"]
         assert "widget-view" not in json.dumps(saved)
@@ -91,9 +93,7 @@ def test_asking_before_many_pictures(lab, gateway):
         assert len(gateway.accepted("asked about")) == 21
 
 
-def _keep(request, notebook, name):
-    """Take a screenshot into the folder that IMAGEGEN_SCREENSHOTS of the test's own options names, where one is given."""
-    import os
-
+def _keep(notebook, name):
+    """Take a screenshot into the folder that the variable SCREENSHOTS names, for a person to look at."""
     if folder := os.environ.get("SCREENSHOTS"):
         notebook.picture(1, f"{folder}/{name}")

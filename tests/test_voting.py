@@ -5,6 +5,7 @@ import random
 from collections import Counter
 
 import pytest
+from frontend import Frontend
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
@@ -272,3 +273,119 @@ class TestTheCommand:
         shell.shell.user_ns["many"] = [replace(foxes[0], id=number) for number in range(1, 202)]
         with pytest.raises(UsageError, match=words):
             shell.run(f"%imagegen vote {code}")
+
+
+class Driver:
+    """A ballot in a real kernel, driven as a page drives it."""
+
+    def __init__(self, kernel):
+        self.kernel = kernel
+        self.cell = kernel.run("%imagegen vote foxes")
+        assert self.cell.status == "ok", self.cell.text
+        (self.model,) = [key for key, state in kernel.models.items() if str(state.get("_anywidget_id", "")).endswith(".Ballot")]
+
+    def __getattr__(self, name):
+        return self.kernel.models[self.model][name]
+
+    def tell(self, event, pair=None):
+        """Say something of a pair (default: the one that is shown)."""
+        content = {"event": event, "pair": self.pair if pair is None else pair}
+        self.kernel._send(
+            "comm_msg", {"comm_id": self.model, "data": {"method": "custom", "content": content}}, subshell=self.kernel.subshell
+        )
+
+    def becomes(self, given, what):
+        """Wait until so many votes are given."""
+        self.kernel.until(lambda: self.given == given, what)
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory):
+    """One kernel with the extension loaded."""
+    with Frontend(tmp_path_factory.mktemp("vote")) as running:
+        running.run("%load_ext imagegen_magic\nimport os, sqlite3\nfrom ledgers import saved")
+        running.subshell = running.open_subshell()
+        yield running
+
+
+@pytest.fixture
+def ballot(kernel):
+    """A ballot on three new pictures."""
+    kernel.run("foxes = saved('a red fox', count=3)")
+    yield Driver(kernel)
+    kernel.run("import ipywidgets\nipywidgets.Widget.close_all()")
+    kernel.until(lambda: not kernel.models, "the widgets to be closed")
+
+
+class TestTheBallot:
+    """What a page says is kept; what it says twice, too late or wrongly is not."""
+
+    def test_votes_undo_and_the_end(self, kernel, ballot):
+        """Each pair is shown once; the last step shows the ranking in the same cell, and no widget is left."""
+        assert (ballot.given, ballot.goal, ballot.enough, ballot.undoable) == (0, 3, False, False)
+        assert ballot.left.startswith("data:image/")
+        assert ballot.left != ballot.right
+        ballot.tell("left")
+        ballot.becomes(1, "the vote")
+        assert ballot.undoable
+        shown = (ballot.left, ballot.right)
+        ballot.tell("tie")
+        ballot.becomes(2, "the tie")
+        ballot.tell("undo")
+        ballot.becomes(1, "the step back")
+        assert (ballot.left, ballot.right) == shown
+        for count in (2, 3):
+            ballot.tell("right")
+            ballot.becomes(count, "the vote")
+        assert ballot.enough
+        ballot.tell("left")  # there is nothing to choose any more
+        ballot.tell("done")
+        kernel.until(lambda: not kernel.models, "the widget to be closed")
+        assert "Ranking of 3 pictures by 3 votes" in ballot.cell.text
+        assert "imagegen-ranking" in ballot.cell.of("text/html")[0]
+        again = kernel.run("%imagegen vote foxes")
+        assert "Ranking of 3 pictures by 3 votes" in again.text
+        assert not kernel.models
+
+    def test_a_pair_is_voted_once(self, kernel, ballot):
+        """A key pressed twice, or in a second page, counts once; nonsense counts nothing."""
+        pair = ballot.pair
+        for event in ("left", "left", "right"):
+            ballot.tell(event, pair)
+        ballot.tell("nonsense")
+        ballot.tell("left", "one")
+        ballot.becomes(1, "the vote")
+        ballot.tell("undo")
+        ballot.becomes(0, "the step back")
+        ballot.tell("undo")
+        kernel.run("pass")
+        assert (ballot.given, ballot.undoable) == (0, False)
+
+    def test_done_without_a_vote(self, kernel, ballot):
+        """Nothing was chosen, and that is said."""
+        ballot.tell("done")
+        kernel.until(lambda: not kernel.models, "the widget to be closed")
+        assert "No vote was given on foxes yet. Run the cell to vote." in ballot.cell.text
+        assert "Each choice is kept" not in ballot.cell.text
+
+    def test_what_goes_wrong_is_told_on_the_page(self, kernel, ballot):
+        """A ledger that takes no vote: the words stand in the ballot, the pair stays, and the next press may work."""
+        kernel.run(
+            "ledger = sqlite3.connect(os.environ['IMAGEGEN_HOME'] + '/ledger.sqlite')\n"
+            "ledger.execute(\"CREATE TRIGGER no BEFORE INSERT ON votes BEGIN SELECT raise(ABORT, 'the disk is full'); END\")"
+        )
+        pair = ballot.pair
+        ballot.tell("left")
+        kernel.until(lambda: "the disk is full" in ballot.said, "the words")
+        assert (ballot.pair, ballot.given) == (pair, 0)
+        kernel.run("ledger.execute('DROP TRIGGER no'); ledger.close()")
+        ballot.tell("left")
+        ballot.becomes(1, "the vote")
+        assert ballot.said == ""
+
+    def test_a_fault_of_ours_is_told_too(self, kernel, ballot):
+        """An exception in the background would reach nobody."""
+        kernel.run("from imagegen_magic.studies import voting\nkept = voting.next_pair\nvoting.next_pair = None")
+        ballot.tell("left")
+        kernel.until(lambda: "The vote itself failed: TypeError" in ballot.said, "the words")
+        kernel.run("voting.next_pair = kept")

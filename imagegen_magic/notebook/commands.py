@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.display import display
@@ -38,9 +38,15 @@ def run(magics: ImageGenMagics, command: options.Command, rest: str) -> None:
     if "--help" in flags or "-h" in flags:
         print(f"{command.usage}\n    {command.help}")
         return
-    home, name = _ELSEWHERE.get(command.name, ("", ""))
-    chosen = getattr(import_module(f"imagegen_magic.notebook.{home}"), name) if home else RUN[command.name]
-    chosen(magics, arguments, flags)
+    room(command.name)(magics, arguments, flags)
+
+
+def room(name: str) -> Callable[[Any, list[str], dict[str, str]], None]:
+    """Return the function of a subcommand, imported when it is first used."""
+    if name in RUN:
+        return RUN[name]
+    home, function = _ELSEWHERE[name]
+    return cast(Callable[..., None], getattr(import_module(f"imagegen_magic.notebook.{home}"), function))
 
 
 def _does_not_fit(command: options.Command, rest: str, why: str) -> str:

@@ -202,7 +202,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("submit_timeout", (), "SECONDS", "patience with the answer to one submission; default 120", _seconds),
     Option("ask_above_pictures", (), "COUNT", "a sweep of more pictures asks first; default 20", _whole),
     Option("ask_above_cost", (), "AMOUNT", "a sweep above this price asks first, in the gateway's unit; default 5", _amount),
-    Option("unknown_price", (), "AMOUNT", "what an unknown price counts in a budget; without it such a request is refused there", _amount),
+    Option(
+        "unknown_price", (), "AMOUNT", "what a picture of unknown price counts in a budget; without it such a request is refused", _amount
+    ),
     Option("drift_above", (), "0-1", "share of a mask's protected pixels above which a caption tells of a change; default 0.02", _share),
     Option("uploader", (), "PACKAGE:FUNCTION", "your own (path) -> address for gateways without an upload"),
     Option("home", (), "DIR", "folder of the ledger; default: the user's data folder"),
@@ -252,7 +254,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("tree", "ID", "which picture came from which", 1),
     Command("compare", "A B", "two pictures (ids, variables, files): slider, what differs in prompt, settings and numbers", 2),
     Command("vote", "[NAME]", "choose between blind pairs of a sweep, by keyboard; then the ranking", 1),
-    Command("drift", "ID", "what an edit changed that its mask protects, as a heat map", 1),
+    Command("drift", "ID|NAME", "what an edit changed that its mask protects, as a heat map", 1),
     Command("mask", "NAME|FILE [-o NAME] [--from MASK]", "paint a mask on a picture", 1, valued=("-o", "--out", "--from")),
     Command(
         "cost",

@@ -117,7 +117,7 @@ class _Sought:
             values.append(self.tag)
         if self.model is not None:
             pairs = _models(connection, self.model)
-            conditions.append(f"tasks.job IN ({' UNION ALL '.join([_OF_MODEL] * len(pairs)) or 'NULL'})")
+            conditions.append(f"tasks.job IN ({' UNION ALL '.join([_OF_MODEL] * len(pairs))})" if pairs else "0")
             values += [name for pair in pairs for name in pair]
         for sign in self._signs():
             conditions.append("instr((SELECT prompt FROM jobs WHERE jobs.id = tasks.job), ?)")
