@@ -109,7 +109,7 @@ def test_the_copies_tell_how_they_were_made(own_world):
     )
     told = metadata.read(full)
     sidecar = json.loads(made[0].path.with_suffix(".json").read_text())
-    assert (told.prompt, told.gateway, told.model) == ("a red fox, 狐狸", "apimart", "gpt-image-2-official")
+    assert (told.prompt, told.gateway, told.model) == ("a red fox, 狐狸", "apimart (sandbox)", "gpt-image-2-official")
     assert (told.asked, told.sent, told.task_id) == (sidecar["asked"], sidecar["sent"], sidecar["task_id"])
     assert told.sha256 == hashlib.sha256(made[0].data).hexdigest()
     few = metadata.read(minimal)

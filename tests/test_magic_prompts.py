@@ -151,22 +151,13 @@ def test_a_nearly_subcommand_is_not_a_paid_prompt(shell):
     assert sent(shell, "%imagegen --dry-run -- show me a castle") == "show me a castle"
 
 
-def test_a_subcommand_with_a_prompts_words_is_refused(shell):
-    """`%imagegen show me a castle` says how to draw that instead of guessing."""
+def test_a_subcommand_with_a_prompts_words_is_refused(shell, capsys):
+    """`%imagegen show me a castle` says how to draw that instead of guessing; `history` searches for its words, and says it too."""
     with pytest.raises(UsageError, match="%imagegen -- show me a castle"):
         shell.run("%imagegen show me a castle")
-    with pytest.raises(UsageError, match="%imagegen -- history of Rome"):
-        shell.run("%imagegen history of Rome")
-
-
-@pytest.mark.parametrize(("flag", "option"), [("--ref", "references"), ("--mask", "mask")])
-def test_local_pictures_say_what_is_possible(shell, flag, option):
-    """A file or a variable for --ref and --mask says that only addresses are possible today."""
-    shell.shell.user_ns["photo"] = object()
-    for source, kind in (("photo", "a variable"), ("photo.png", "a file or variable"), ("C:/a.png", "a file or variable")):
-        with pytest.raises(UnsupportedOption, match=f"is {kind}, and only addresses are possible today") as caught:
-            shell.run(f"%%imagegen --dry-run {flag} {source}\na fox")
-        assert caught.value.option == option
+    capsys.readouterr()
+    shell.run("%imagegen history of Rome")
+    assert "To draw these words: %imagegen -- history of Rome" in capsys.readouterr().out
 
 
 def test_references_and_further_fields_reach_the_wire(shell):

@@ -11,7 +11,7 @@ import nbclient
 import nbformat
 import pytest
 from frontend import environment
-from PIL import Image
+from PIL import Image, ImageChops
 
 PROJECT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
@@ -190,3 +190,58 @@ def test_the_notebook_tells_the_readmes_story():
     first = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)[:2]
     assert first[0].strip() in sources[0]
     assert first[1].strip() == sources[1]
+
+
+@pytest.fixture
+def editing(run):
+    """The editing notebook's executed cells by their ids, and its folder."""
+    notebook, folder = run(PROJECT / "notebooks" / "editing.ipynb")
+    return {cell.id: cell for cell in notebook.cells}, folder
+
+
+def test_editing_plans_the_upload(editing):
+    """Photograph and mask, their kinds and pixels, and where they will live; nothing was sent by looking."""
+    cells, _ = editing
+    told = [line.split(maxsplit=1)[1] for line in words(cells["plan"]).splitlines() if line.startswith("picture ")]
+    assert [line.partition(", ")[0] for line in told] == ["lake.jpg (JPEG", "mask (PNG"]
+    assert all("1536×1024" in line and "will be uploaded to" in line and "72 hours" in line for line in told)
+
+
+def test_editing_paints_inside_the_mask_alone(editing):
+    """The photograph is drawn, the edit obeys, and drift shows it: a heat map, words, before and after."""
+    cells, folder = editing
+    assert max(pictures(cells["photo"])[0][1].size) == 480
+    assert "protects" not in words(cells["edit"])
+    assert "nothing changed of what the mask protects" in words(cells["drift"])
+    assert len(pictures(cells["drift"])) == 1
+    assert "imagegen-slider" in "".join(output.data.get("text/html", "") for output in cells["drift"].outputs)
+    (path,) = re.findall(r"imagegen/\S+", words(cells["edit"]))
+    with Image.open(folder / "lake.jpg") as before, Image.open(folder / path) as after:
+        left, top, right, bottom = ImageChops.difference(before.convert("RGB"), after.convert("RGB")).getbbox()
+    assert min(left - 330, top - 40) >= 0
+    assert max(right - 691, bottom - 401) <= 0
+
+
+def test_editing_tells_of_a_gateway_that_does_not_obey(editing):
+    """The caption says how much was changed that the mask protects, and so does Python."""
+    cells, _ = editing
+    (share,) = re.findall(r"the gateway changed (\d+) % of what the mask protects", words(cells["disobey"]))
+    assert int(share) > 2
+    assert f"{share}% of the protected pixels were changed" in words(cells["figures"])
+    assert "by the first edit 0%" in words(cells["figures"])
+
+
+def test_editing_fuses_two_references_and_goes_on(editing):
+    """Both show in the result's record; the last one was made from an address, not from an upload."""
+    cells, folder = editing
+    records = {cell: _record(cells[cell], folder) for cell in ("fusion", "chain")}
+    assert records["fusion"]["asked"]["references"] == ["lake.jpg", "toy"]
+    assert [len(records[cell]["sent"]["image_urls"]) for cell in ("fusion", "chain")] == [2, 1]
+    assert all("/uploads/" in url for url in records["fusion"]["sent"]["image_urls"])
+    assert "/uploads/" not in records["chain"]["sent"]["image_urls"][0]
+
+
+def _record(cell, folder):
+    """Return the record beside the picture that a cell made."""
+    (path,) = re.findall(r"imagegen/\S+", words(cell))
+    return json.loads((folder / path).with_suffix(".json").read_text(encoding="utf-8"))

@@ -148,15 +148,14 @@ class TestFiles:
         copy = self.exported(image, own_world / "copy.png")
         self.on_another_machine(monkeypatch, own_world)
         said = recalled(shell, capsys, copy)
-        assert said.startswith(self.CELL.replace(" --sandbox", ""))
-        assert "does not say whether it was made in the sandbox" in said
+        assert said.startswith(self.CELL)
 
     def test_a_copy_with_references(self, shell, capsys, image, own_world, monkeypatch):
         """Files that it was made with must be here, too, and that is said."""
         copy = self.exported(image, own_world / "copy.png", asked={"references": ["photo.jpg"], "nonsense": 1, "n": "2"})
         self.on_another_machine(monkeypatch, own_world)
         said = recalled(shell, capsys, copy)
-        assert said.startswith("%%imagegen --provider evolink --ref photo.jpg\nA red fox")
+        assert said.startswith("%%imagegen --provider evolink --ref photo.jpg --sandbox\nA red fox")
         assert "made with photo.jpg, which must be here" in said
 
     def test_a_copy_that_says_little(self, shell, image, own_world, monkeypatch):
@@ -244,7 +243,7 @@ class TestReferences:
 
 
 @pytest.mark.parametrize(
-    ("what", "words"), [("", "recall ID|FILE"), ("99", "no picture 99"), ("@99", "no picture 99"), ("nofile.png", "cannot be read")]
+    ("what", "words"), [("", "recall ID|NAME|FILE"), ("99", "no picture 99"), ("@99", "no picture 99"), ("nofile.png", "cannot be read")]
 )
 def test_misuse(shell, what, words):
     """What is not there is said in one line."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from imagegen_magic.notebook.magic import ImageGenMagics
     from imagegen_magic.pictures.drift import Drift
 
+_USAGE = "The subcommand is %imagegen drift ID|NAME, with a number of %imagegen history or a variable."
 _SIDE_BYTES = 100_000  # of each picture of the slider, whose addresses are a third longer
 _LEGEND = (
     ("allowed", "free to be repainted"),
@@ -43,8 +44,9 @@ Find = Callable[["Settings", "PictureRow"], Originals]
 def run(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str], *, originals: Find | None = None) -> None:
     """Show what became of the picture with that id of the history, or of a variable's; `originals` finds what it was made from."""
     from imagegen_magic.engine import generation, loop
+    from imagegen_magic.notebook import picking
 
-    number, settings = _number(magics, arguments[0] if arguments else ""), magics.settings()
+    number, settings = picking.number(magics, arguments[0] if arguments else "", _USAGE), magics.settings()
     rows = loop.run(generation.ledger(settings).pictures(ids=[number]))
     if not rows or not rows[0].path:
         raise UsageError(f"There is no picture {number}: %imagegen history lists them.")
@@ -53,25 +55,6 @@ def run(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str], *, 
     seen = show(found.before, _read(rows[0]), found.mask, magics.shell, name=f"picture {number}", threshold=threshold)
     if rows[0].share is None:  # the session ended between saving the picture and looking at it
         loop.run(generation.ledger(settings).drifted(number, seen.share, seen.mean))
-
-
-def _number(magics: ImageGenMagics, word: str) -> int:
-    """Return the id that a word means: `17`, `@17`, or a variable's picture (`fox`, `foxes[2]`)."""
-    from imagegen_magic.notebook import picking
-    from imagegen_magic.notebook.historic import is_id
-
-    if is_id(word):
-        return int(word.removeprefix("@"))
-    name, bracket, index = word.removesuffix("]").partition("[")
-    if not name.isidentifier() or (bracket and not index.removeprefix("-").isdigit()):
-        raise UsageError("The subcommand is %imagegen drift ID|NAME, with a number of %imagegen history or a variable.")
-    found = picking.images(magics, name)[1]
-    if not bracket and len(found) > 1:
-        raise UsageError(f"{name} holds {len(found)} pictures: give one of them, as {name}[0].")
-    try:
-        return found[int(index or 0)].id
-    except IndexError:
-        raise UsageError(f"{name} holds {len(found)} pictures: the last is {name}[{len(found) - 1}].") from None
 
 
 def recorded(settings: Settings, row: PictureRow) -> Originals:

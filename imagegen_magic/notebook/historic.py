@@ -43,7 +43,8 @@ def history(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str])
     if entries:
         display(_page(entries))
     else:
-        print("No picture fits." if arguments or flags else "No picture yet.")
+        drawn = f" To draw these words: %imagegen -- history {' '.join(arguments)}" if arguments else ""
+        print(f"No picture fits.{drawn}" if arguments or flags else "No picture yet.")
 
 
 def _page(entries: Sequence[Entry]) -> Page:

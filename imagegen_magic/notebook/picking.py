@@ -47,6 +47,22 @@ def pick(magics: ImageGenMagics, word: str) -> Picked:
     return _of_file(settings, word)
 
 
+def number(magics: ImageGenMagics, word: str, usage: str) -> int:
+    """Return the id that a word means: `17`, `@17`, or a variable's picture (`fox`, `foxes[2]`); raises UsageError, with `usage` if it is none."""
+    if is_id(word):
+        return int(word.removeprefix("@"))
+    found = _VARIABLE.fullmatch(word)
+    if not found:
+        raise UsageError(usage)
+    several = images(magics, found[1])[1]
+    if found[2] is None and len(several) > 1:
+        raise UsageError(f"{found[1]} holds {len(several)} pictures: give one of them, as {found[1]}[0].")
+    try:
+        return several[int(found[2] or 0)].id
+    except IndexError:
+        raise UsageError(f"{found[1]} holds {len(several)} pictures: the last is {found[1]}[{len(several) - 1}].") from None
+
+
 def image_of(settings: Settings, number: int) -> GeneratedImage:
     """Return the picture of that id; raises UsageError where the ledger has none on disk."""
     rows = loop.run(generation.ledger(settings).pictures(ids=[number]))

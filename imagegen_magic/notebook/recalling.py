@@ -13,7 +13,7 @@ from IPython.display import display
 
 from imagegen_magic.engine import generation, loop
 from imagegen_magic.engine.past import generated
-from imagegen_magic.notebook import recipe
+from imagegen_magic.notebook import picking, recipe
 from imagegen_magic.notebook.cells import say
 from imagegen_magic.notebook.historic import is_id, no_picture, thumbnail
 from imagegen_magic.notebook.tables import shortened
@@ -32,10 +32,14 @@ _QUIET = "color:var(--jp-ui-font-color2,inherit)"
 _BRANCH = "list-style:none;margin:0 0 0 14px;padding:0 0 0 14px;border-left:1px solid var(--jp-border-color1,#8888)"
 
 
+_RECALL = "The subcommand is %imagegen recall ID|NAME|FILE, with a number of %imagegen history, a variable, or a picture's file."
+_TREE = "The subcommand is %imagegen tree ID|NAME, with a number of %imagegen history or a variable."
+
+
 def recall(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
     """Write the cell that made a picture into the next cell; where no front end can, print it."""
     if not arguments:
-        raise UsageError("The subcommand is %imagegen recall ID|FILE, with a number of %imagegen history or a picture's file.")
+        raise UsageError(_RECALL)
     found = _recollect(magics, arguments[0])
     text = recipe.cell(found.request, found.provider, sandbox=found.sandbox)
     if takes_cells(magics.shell):
@@ -48,6 +52,8 @@ def recall(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) 
 def _recollect(magics: ImageGenMagics, word: str) -> Recollection:
     settings = magics.settings()
     book, path = generation.ledger(settings), Path(word).expanduser()
+    if not path.is_file() and word.partition("[")[0] in magics.shell.user_ns:
+        word = str(picking.number(magics, word, _RECALL))
     try:
         if is_id(word):
             return loop.run(recollection.of_picture(book, int(word.removeprefix("@")), settings.folder))
@@ -55,7 +61,7 @@ def _recollect(magics: ImageGenMagics, word: str) -> Recollection:
     except LookupError as error:
         raise (no_picture(int(word.removeprefix("@"))) if is_id(word) else UsageError(f"Nothing to recall: {error.args[0]}.")) from None
     except OSError as error:
-        raise UsageError(f"{word} cannot be read: {error.strerror or error}. %imagegen recall takes an ID or a picture's file.") from None
+        raise UsageError(f"{word} cannot be read: {error.strerror or error}. %imagegen recall takes an ID, a variable or a picture's file.") from None
 
 
 def takes_cells(shell: Any) -> bool:
@@ -66,9 +72,7 @@ def takes_cells(shell: Any) -> bool:
 
 def tree(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
     """Draw what a picture was made from, and what was made from it."""
-    if not arguments or not is_id(arguments[0]):
-        raise UsageError("The subcommand is %imagegen tree ID, with a number of %imagegen history.")
-    number = int(arguments[0].removeprefix("@"))
+    number = picking.number(magics, arguments[0] if arguments else "", _TREE)
     try:
         found = loop.run(lineage.lineage(generation.ledger(magics.settings()), number))
     except LookupError:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 TOOL = "imagegen_magic"
+SANDBOX = " (sandbox)"  # behind a gateway's name where the sandbox spoke for it
 _MOST_STRING = 4_000  # characters of one option: a picture as a data address is not repeated
 
 _SECRET_NAME = re.compile(
@@ -54,7 +55,7 @@ class Origin:
             prompt=text("prompt"),
             asked=dict(sidecar.get("asked") or {}),
             sent=dict(sidecar.get("sent") or {}),
-            gateway=text("gateway"),
+            gateway=text("gateway") + (SANDBOX if sidecar.get("sandbox") else ""),
             model=text("model"),
             task_id=text("task_id"),
             created=text("submitted", "saved"),

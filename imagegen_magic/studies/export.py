@@ -187,7 +187,7 @@ class _Copyist:
 
 def _origin(image: GeneratedImage, data: bytes) -> Any:
     """Return how a picture was made: from the file beside it where that speaks of these very bytes, else as far as it is known."""
-    from imagegen_magic.pictures.metadata import Origin
+    from imagegen_magic.pictures.origin import SANDBOX, Origin
 
     with suppress(OSError, ValueError, TypeError, AttributeError):
         beside = json.loads(image.path.with_suffix(".json").read_text(encoding="utf-8"))
@@ -196,7 +196,7 @@ def _origin(image: GeneratedImage, data: bytes) -> Any:
     return Origin(
         prompt=image.request.prompt,
         asked=image.request.asked(),
-        gateway=image.provider,
+        gateway=image.provider + (SANDBOX if image.sandbox else ""),
         model=image.model,
         task_id=image.task_id,
         created=datetime.fromtimestamp(image.created, UTC).isoformat(timespec="seconds"),

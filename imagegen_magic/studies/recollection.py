@@ -137,6 +137,7 @@ async def _of_sidecar(ledger: Ledger, told: Mapping[str, Any], name: str, note: 
 
 async def _of_copy(ledger: Ledger, data: bytes, name: str, folder: Path) -> Recollection:
     from imagegen_magic.pictures import metadata
+    from imagegen_magic.pictures.origin import SANDBOX
 
     origin = metadata.read(data)
     if origin is None:
@@ -147,8 +148,8 @@ async def _of_copy(ledger: Ledger, data: bytes, name: str, folder: Path) -> Reco
     if request is None or not origin.gateway:
         raise LookupError(f"{name} says that a model made it, and not with what: it was exported with little metadata")
     cut = (f"{', '.join(origin.shortened)} did not fit into {name} whole.",) if origin.shortened else ()
-    where = f"{name} does not say whether it was made in the sandbox: this asks the gateway itself."
-    return Recollection(request, origin.gateway, False, f"what {name} says of itself", (where, *cut, *_foreign(request)))
+    gateway = origin.gateway.removesuffix(SANDBOX)
+    return Recollection(request, gateway, gateway != origin.gateway, f"what {name} says of itself", (*cut, *_foreign(request)))
 
 
 def asked(told: Mapping[str, Any]) -> ImageRequest | None:

@@ -16,7 +16,7 @@ import random
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from imagegen_magic.engine import generation
@@ -81,6 +81,28 @@ async def rank(images: Iterable[GeneratedImage], *, settings: Settings | None = 
     pictures = list(dict.fromkeys(image.id for image in images if image.id))
     given = await votes(book, pictures)
     _, found = await places(book, pictures)
+    return await asyncio.to_thread(ranking, pictures, given, found)
+
+
+async def judged(
+    images: Iterable[GeneratedImage],
+    judge: Callable[[GeneratedImage, GeneratedImage], GeneratedImage | None],
+    *,
+    settings: Settings | None = None,
+) -> Ranking:
+    """Let a function choose between pairs until there are votes enough, going on from those already given, and return the ranking.
+
+    `judge` gets the left picture and the right one and returns the better one, or None for a tie; it runs in a thread of its own. What
+    it chooses is kept as what a person chooses. Raises ValueError where it returns something else.
+    """
+    book, known = generation.ledger(settings or load()), {image.id: image for image in images if image.id}
+    pictures, chance = list(known), random.Random()
+    given = await votes(book, pictures)
+    study, found = await places(book, pictures)
+    while len(given) < enough(len(pictures)):
+        left, right = next_pair(pictures, given, chance)
+        better = await asyncio.to_thread(judge, known[left], known[right])
+        given.append(await record(book, Vote(left, right, None if better is None else better.id), study))
     return await asyncio.to_thread(ranking, pictures, given, found)
 
 
