@@ -1,50 +1,155 @@
-"""Takes the README's pictures of real cells: `scripts/screenshots`."""
+"""Takes the README's pictures of real cells: `scripts/screenshots [NAME…]`."""
 
 from __future__ import annotations
 
+import io
+import json
+import math
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from lab import Lab, Notebook
 from PIL import Image
 
-MOST_BYTES = 240_000
+WIDEST, MOST_BYTES = 1400, 240_000  # px, bytes of a picture on the README
+COLOURS = 256
+EDITING = Path(__file__).resolve().parent.parent / "notebooks" / "editing.ipynb"
 LOAD = "%load_ext imagegen_magic"
 FINISHED = "%%imagegen -p evolink --sandbox --size 16:9 --quality medium\nAn ancient castle beneath a starry sky"
 RUNNING = "%%imagegen -p apimart --sandbox --size 3:2 --quality high -n 6 -o foxes\nA red fox asleep in fresh snow, seen from above"
+SWEEP = (
+    '%%imagegen --sandbox --sweep "style=oil painting|watercolour|ukiyo-e" --sweep quality=low,high -o study\n'
+    "A lighthouse before a storm, {{style}}"
+)
+PANEL = """
+from imagegen_magic import Panel
+panel = Panel(sandbox=True, provider="apimart", size="16:9", quality="low", resolution="1k")
+def made(*prompts):
+    for prompt in prompts:
+        panel.request = panel.request.__class__(prompt, size="16:9", quality="low", resolution="1k")
+        panel.generate().wait()
+made("A castle beneath the stars", "A red fox in the evening", "Dunes at dawn", "A city in the mist", "A sailing boat on the sea",
+     "A forest lake in autumn", "A lighthouse by night", "A castle in the fog")
+panel.request = panel.request.__class__("A lighthouse in a summer storm, far out at sea", size="16:9", quality="high", resolution="4k")
+panel
+"""
 
 
-def main(folder: Path) -> None:
-    """Write `finished-light.png`, `running-dark.png` and so on into a folder."""
+def finished(notebook: Notebook) -> bytes:
+    """One finished cell."""
+    ran(notebook, FINISHED)
+    return of_cell(notebook)
+
+
+def running(notebook: Notebook) -> bytes:
+    """A cell that waits for six pictures."""
+    put(notebook, RUNNING)
+    notebook.start(1)
+    notebook.output_area(1).get_by_role("button", name="Cancel").wait_for()
+    notebook.page.wait_for_timeout(2500)
+    taken = of_cell(notebook)
+    notebook.until(lambda: not notebook.busy(1), "the cell to end")
+    return taken
+
+
+def sweep(notebook: Notebook) -> bytes:
+    """A finished sweep, its table open."""
+    widened(notebook, 960)
+    ran(notebook, SWEEP)
+    notebook.output_area(1).locator("summary").click()
+    return of_cell(notebook)
+
+
+def panel(notebook: Notebook) -> bytes:
+    """The panel with a run under way and a gallery."""
+    widened(notebook, 1160)
+    ran(notebook, PANEL)
+    place = notebook.page.locator(".imagegen-panel")
+    place.get_by_role("button", name="Generate").click()
+    place.get_by_role("button", name="Cancel").wait_for()
+    notebook.page.wait_for_timeout(2500)
+    notebook.page.mouse.move(0, 0)
+    return bytes(place.screenshot())
+
+
+def painter(notebook: Notebook) -> bytes:
+    """A mask that is being painted on the editing notebook's photograph."""
+    widened(notebook, 900)
+    (photograph,) = [cell for cell in json.loads(EDITING.read_text(encoding="utf-8"))["cells"] if cell["id"] == "photo"]
+    ran(notebook, "".join(photograph["source"]))
+    ran(notebook, "%imagegen mask lake.jpg -o mask")
+    place = notebook.page.locator(".imagegen-painter")
+    stage = place.locator(".imagegen-painter-stage")
+    stage.wait_for()
+    box = stage.bounding_box()
+    turns = [(0.332 + 0.085 * math.cos(step / 4) * part, 0.215 + 0.13 * math.sin(step / 4) * part) for part in (1, 0.5) for step in range(27)]
+    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in [*turns, (0.332, 0.215), (0.332, 0.4)]]
+    notebook.page.mouse.move(*points[0])
+    notebook.page.mouse.down()
+    for point in points[1:]:
+        notebook.page.mouse.move(*point)
+    notebook.page.mouse.up()
+    notebook.page.wait_for_timeout(500)
+    return bytes(place.screenshot())
+
+
+PICTURES: dict[str, Callable[[Notebook], bytes]] = {
+    each.__name__: each for each in (finished, running, sweep, panel, painter)
+}
+
+
+def main(folder: Path, *names: str) -> None:
+    """Write `finished-light.png`, `running-dark.png` and so on into a folder: all of them, or those that are named."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as place, Lab(Path(place), IMAGEGEN_HOME=f"{place}/ledger") as lab:
+    for name in names or PICTURES:
         for theme in ("light", "dark"):
-            with lab.open(f"{theme}.ipynb", [LOAD, FINISHED, RUNNING], theme=f"JupyterLab {theme.title()}", density=2) as notebook:
-                notebook.run(0)
-                notebook.run(1)
-                notebook.page.wait_for_timeout(500)
-                take(notebook, 1, folder / f"finished-{theme}.png")
-                notebook.start(2)
-                notebook.output_area(2).get_by_role("button", name="Cancel").wait_for()
-                notebook.page.wait_for_timeout(2500)
-                take(notebook, 2, folder / f"running-{theme}.png")
-                notebook.until(lambda notebook=notebook: not notebook.busy(2), "the cell to end")
+            with tempfile.TemporaryDirectory() as place, Lab(Path(place), IMAGEGEN_HOME=f"{place}/ledger") as lab:
+                with lab.open(f"{theme}.ipynb", [LOAD, ""], theme=f"JupyterLab {theme.title()}", density=2) as notebook:
+                    notebook.run(0)
+                    keep(PICTURES[name](notebook), folder / f"{name}-{theme}.png")
 
 
-def take(notebook: Notebook, cell: int, path: Path) -> None:
-    """Write a cell's picture, made smaller until the README loads quickly."""
-    notebook.picture(cell, path)
-    with Image.open(path) as taken:
-        picture = taken.convert("RGB")
-    width = min(picture.width, 1400)
+def put(notebook: Notebook, code: str) -> None:
+    """Write code into the second cell."""
+    script = "code => jupyterapp.shell.currentWidget.content.widgets[1].model.sharedModel.setSource(code)"
+    notebook.page.evaluate(script, code.strip("\n"))
+
+
+def ran(notebook: Notebook, code: str) -> None:
+    """Run code in the second cell, and let the page draw what came of it."""
+    put(notebook, code)
+    notebook.run(1)
+    notebook.page.wait_for_timeout(500)
+
+
+def widened(notebook: Notebook, width: int) -> None:
+    """Make the page so many CSS pixels wide."""
+    notebook.page.set_viewport_size({"width": width, "height": 1700})
+
+
+def of_cell(notebook: Notebook) -> bytes:
+    """Return the second cell's picture."""
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "cell.png"
+        notebook.picture(1, path)
+        return path.read_bytes()
+
+
+def keep(taken: bytes, path: Path) -> None:
+    """Write a picture, with fewer colours or smaller where it would not load quickly."""
+    picture = Image.open(io.BytesIO(taken)).convert("RGB")
+    width = min(picture.width, WIDEST)
     while True:
-        picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS).save(path, optimize=True)
-        if path.stat().st_size <= MOST_BYTES:
-            print(path, path.stat().st_size)
-            return
+        small = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
+        for each in (small, small.quantize(COLOURS, Image.Quantize.MAXCOVERAGE)):
+            each.save(path, optimize=True)
+            if path.stat().st_size <= MOST_BYTES:
+                print(path, *each.size, each.mode, path.stat().st_size)
+                return
         width -= 50
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -395,6 +395,37 @@ def test_the_plan_tells_what_was_done_to_a_picture(gateway, notebook, photo):
     assert "converted from BMP" in told[1]
 
 
+def test_the_plan_of_a_sweep_tells_it_once_for_each_gateway(gateway, notebook, photo):
+    """Whatever the number of combinations; with pictures as an axis, each of them."""
+    _photo(Path("other.png"), 5)
+    place = gateway.origin.removeprefix("http://")
+    sizes = [f"{Path(name).stat().st_size / 1e3:.0f} kB" for name in ("photo.png", "other.png")]
+    where = f"will be uploaded to {place}, where it lives for 72 hours"
+    notebook.run("%%imagegen --ref photo.png --sweep provider=gccai,apimart --sweep style=oil,ink --dry-run\na {{style}} fox")
+    assert notebook.shown()[0].count(f"photo.png (PNG, 96×64, {sizes[0]}): {where}") == 1
+    notebook.run("%%imagegen -p gccai --sweep references=photo.png,other.png --sweep style=oil,ink --dry-run\na {{style}} fox")
+    for name, size in zip(("photo.png", "other.png"), sizes, strict=True):
+        assert notebook.shown()[0].count(f"{name} (PNG, 96×64, {size}): {where}") == 1
+    many = ",".join(f"{number}.png" for number in range(45))
+    for number in range(45):
+        _photo(Path(f"{number}.png"), number)
+    notebook.run(f"%%imagegen -p gccai --sweep references={many} --dry-run\na fox")
+    assert (notebook.shown()[0].count(where), "and 5 further pictures" in notebook.shown()[0]) == (40, True)
+
+
+def test_a_sweep_looks_at_its_mask_once(gateway, photo, monkeypatch):
+    """Decoding a large one for each combination would take longer than the pictures."""
+    from imagegen_magic.pictures import masks
+    from imagegen_magic.studies import sweep
+
+    looked, check = [], masks.check_mask
+    monkeypatch.setattr(masks, "check_mask", lambda *pair: looked.append(pair) or check(*pair))
+    mask_box(photo, 3, 3, 31, 17).save("mask.png")
+    request = ImageRequest("a {{style}} fox", references=("photo.png",), mask="mask.png")
+    planned = sweep.plan(request, {"style": list("abcdefgh")}, settings=load(), provider="gccai")
+    assert (len(planned.wishes), len(looked)) == (8, 1)
+
+
 def test_the_plan_knows_what_is_there_already(gateway, notebook, photo):
     """An upload that lives is not repeated, a result whose address lives is not uploaded at all."""
     notebook.run(f"{ANSWER} --ref photo.png -o fox\nbrought")
@@ -907,9 +938,7 @@ def test_beside_an_address_nothing_is_known(painting, notebook, canvas):
     notebook.run(f"{ANSWER} --ref https://pictures.example.com/scene.png --mask middle.png\nsomebody else's")
     (image,) = notebook.variables["_imagegen"]
     assert image.drift is None
-    with pytest.raises(
-        ImageGenError, match=r"reference https://\S+/scene.png, .* is an address, and was never on this machine"
-    ):
+    with pytest.raises(ImageGenError, match=r"reference https://\S+/scene.png, .* is an address, and was never on this machine"):
         notebook.run(f"%imagegen drift {image.id}")
 
 

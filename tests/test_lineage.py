@@ -152,7 +152,9 @@ class TestTheCommand:
         assert shell.shown("text/html")[0].count("<img") == 40
         assert len(shell.shown("text/html")[0]) < 400_000
 
-    @pytest.mark.parametrize(("what", "words"), [("", "tree ID"), ("fox", "tree ID"), ("99", "no picture 99")])
+    @pytest.mark.parametrize(
+        ("what", "words"), [("", "tree ID"), ("fox.png", "tree ID"), ("fox", "no variable fox"), ("99", "no picture 99")]
+    )
     def test_misuse(self, shell, what, words):
         """What it takes is said in one line."""
         with pytest.raises(UsageError, match=words):

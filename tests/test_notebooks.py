@@ -95,16 +95,16 @@ def test_executed_notebooks_stay_small(executed):
 
 
 def test_executed_notebooks_leave_originals_on_disk(executed):
-    """Each caption's file is on disk, decodes to the pixels it names, and has its record beside it."""
+    """Each file that a caption or a sweep names is on disk, decodes to the pixels that are told, and has its record beside it."""
     notebook, folder = executed
-    captions = re.findall(
-        r"(\d+)×(\d+) · .* · (imagegen/\S+)", "\n".join(words(cell) for cell in notebook.cells if cell.cell_type == "code")
-    )
-    assert captions
-    for width, height, path in captions:
+    told = "\n".join(words(cell) for cell in notebook.cells if cell.cell_type == "code")
+    captions = re.findall(r"(\d+)×(\d+) · .* · (imagegen/\S+)", told)
+    listed = re.findall(r"^()()(imagegen/\S+)$", told, re.MULTILINE)
+    assert captions or listed
+    for width, height, path in captions + listed:
         with Image.open(folder / path) as picture:
             picture.load()
-            assert picture.size == (int(width), int(height))
+            assert not width or picture.size == (int(width), int(height))
         record = json.loads((folder / path).with_suffix(".json").read_text(encoding="utf-8"))
         assert record["sandbox"] is True
         assert record["prompt"]
@@ -245,3 +245,44 @@ def _record(cell, folder):
     """Return the record beside the picture that a cell made."""
     (path,) = re.findall(r"imagegen/\S+", words(cell))
     return json.loads((folder / path).with_suffix(".json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def iteration(run):
+    """The iteration notebook's executed cells by their ids, and its folder."""
+    notebook, folder = run(PROJECT / "notebooks" / "iteration.ipynb")
+    return {cell.id: cell for cell in notebook.cells}, folder
+
+
+def test_iteration_sweeps_styles_and_qualities_on_two_gateways(iteration):
+    """Twelve pictures are announced and made, and stand in one grid and one table; Python finds each by its place."""
+    cells, _ = iteration
+    announced, made = re.findall(r"^\d+ pictures.*", words(cells["sweep"]), re.MULTILINE)
+    assert announced.startswith("12 pictures: style (3) × quality (2) × provider (2) · the sandbox, nothing is charged")
+    assert re.match(r"12 pictures · reserved [\d.]+ credits of play money, \$[\d.]+ of play money", made)
+    assert len(pictures(cells["sweep"])) == 1
+    assert [line.split()[:2] for line in words(cells["result"]).splitlines()] == [["evolink", "1536x1024"], ["apimart", "1536x1024"]]
+
+
+def test_iteration_pays_for_what_is_new_alone(iteration):
+    """With a fourth style four pictures are made; on disk there are sixteen, each combination once."""
+    cells, folder = iteration
+    announced, made = re.findall(r"^\d+ pictures.*", words(cells["further"]), re.MULTILINE)
+    assert "16 pictures: style (4) × quality (2) × provider (2) · 12 there already · 4 to make" in announced
+    assert "16 pictures · 12 reused, nothing spent on them" in made
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in (folder / "imagegen").glob("*.json")]
+    assert len(records) == len({(each["prompt"], each["asked"]["quality"], each["gateway"]) for each in records}) == 16
+
+
+def test_iteration_votes_recalls_and_counts(iteration):
+    """The vote is offered, a rule gives it, the first of the ranking is the one recalled, and each currency is counted by itself."""
+    cells, _ = iteration
+    assert "No vote was given on study yet. To vote, open the notebook in Jupyter" in words(cells["vote"])
+    assert "Ranking of 16 pictures by 56 votes" in words(cells["ranking"])
+    (first,) = re.findall(r"^1\..*style=(.*) · quality=(\w+) · provider=(\w+) ", words(cells["ranking"]), re.MULTILINE)
+    style, quality, provider = first
+    assert f"%%imagegen --provider {provider} --size 3:2 --quality {quality} --sandbox" in words(cells["recall"])
+    assert f"A castle above a lake, {style}" in words(cells["recall"])
+    assert "A: winner" in words(cells["compare"])
+    counted = [line for line in words(cells["cost"]).splitlines() if line.startswith("gpt-image-2")]
+    assert [(line.split()[-1], "$" in line, "credits" in line) for line in counted] == [("8", True, False), ("8", False, True)]

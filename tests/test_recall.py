@@ -251,6 +251,16 @@ def test_misuse(shell, what, words):
         shell.run(f"%imagegen recall {what}")
 
 
+def test_a_variable(shell, capsys):
+    """A variable's picture is recalled by its name, one of several by its number; which one is not guessed."""
+    shell.run("%imagegen -p gccai --sandbox -n 2 -o foxes two foxes")
+    shell.shell.user_ns["second"] = shell.variables["foxes"][1]
+    for word in ("foxes[0]", "foxes[-1]", "second"):
+        assert recalled(shell, capsys, word) == "%%imagegen --provider gccai --n 2 --sandbox\ntwo foxes"
+    with pytest.raises(UsageError, match="foxes holds 2 pictures: give one of them, as foxes"):
+        shell.run("%imagegen recall foxes")
+
+
 def test_a_front_end_gets_the_cell_below(tmp_path):
     """In a kernel the cell is put below the one that runs, and a line says which picture's it is."""
     with Frontend(tmp_path) as kernel:

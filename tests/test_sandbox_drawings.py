@@ -84,14 +84,15 @@ def test_every_prompt_and_every_seed_draw_another_picture() -> None:
 
 
 def test_words_of_the_prompt_nudge_the_subject() -> None:
-    """Night is dark, and a castle, a fox or a portrait are drawn as such."""
+    """Night is dark, and a castle, a lighthouse, a fox or a portrait are drawn as such."""
     dark, bright = (
         ImageStat.Stat(opened(draw(f"mountains {words}", seed=0, width=96, height=64)).convert("L")).mean[0]
         for words in ("at night", "in mist")
     )
     assert dark + 40 < bright
-    assert [drawing._style(f"x {word} y", drawing.random.Random(0)) for word in ("castle", "fox", "portrait", "城市")] == [
+    assert [drawing._style(f"x {word} y", drawing.random.Random(0)) for word in ("castle", "lighthouse", "fox", "portrait", "城市")] == [
         "castle",
+        "lighthouse",
         "fox",
         "portrait",
         "city",

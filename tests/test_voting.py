@@ -199,6 +199,35 @@ def test_ranking_from_python(pictures):
     assert (ranking.pictures[0].picture, ranking.votes, ranking.axes) == (ids[0], 3, {})
 
 
+def test_a_function_votes_what_is_left(pictures):
+    """From Python a function chooses the pairs that are still wanted, each choice is kept, and what was chosen before stands."""
+    book, ids = generation.ledger(), [image.id for image in pictures]
+    before = loop.run(voting.record(book, Vote(ids[0], ids[1], ids[0])))
+    seen = []
+
+    def later(left, right):
+        seen.append((left.id, right.id))
+        return None if {left.id, right.id} == set(ids[:2]) else max(left, right, key=lambda image: image.id)
+
+    ranking = loop.run(voting.judged(pictures, later))
+    assert [one.picture for one in ranking.pictures][:2] == [ids[3], ids[2]]
+    kept = loop.run(voting.votes(book, ids))
+    assert kept[0] == before
+    assert [(vote.one, vote.other) for vote in kept[1:]] == seen
+    assert ranking.votes == len(kept) == voting.enough(4)
+    assert loop.run(voting.judged(pictures, later)) == ranking
+    assert len(seen) == voting.enough(4) - 1
+
+
+def test_a_function_may_find_both_equal_and_must_choose_one_of_them(pictures):
+    """None is a tie; a picture that was not shown is refused, and not kept."""
+    tied = loop.run(voting.judged(pictures[:2], lambda left, right: None))
+    assert [(one.won, one.tied) for one in tied.pictures] == [(0, 1), (0, 1)]
+    with pytest.raises(ValueError, match="cannot win"):
+        loop.run(voting.judged(pictures[1:], lambda left, right: pictures[0]))
+    assert loop.run(voting.votes(generation.ledger(), [image.id for image in pictures[1:]])) == []
+
+
 def test_a_vote_on_a_sweep_ranks_its_axes(capsys):
     """The pictures are called by their places, and each value of each axis has its own row."""
     with a_shell() as shell:

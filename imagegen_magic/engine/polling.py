@@ -18,7 +18,8 @@ from imagegen_magic.providers.base import Cadence, Call, Done, Failed, Provider,
 
 _WORST_PAUSE = 20.0  # seconds between looks while the gateway does not answer
 _DOUBTS = 3  # looks that an end which may not be this task's is taken up again
-_CROWD = 0.15  # seconds between the looks at more tasks than one look can hold: fuller looks are fewer, and nobody waits for one of many
+_CROWD = 8  # open tasks from which on looks are shared by waiting for one another
+_CROWD_BEAT = 0.15  # seconds that such looks are apart at least, so that each tells of more; nobody waits for one of many
 _FORGIVEN = 5  # "no such task" answers in a row that may be a gateway not yet knowing its own task
 
 Tell = Callable[[Waiting | None, str], None]
@@ -49,6 +50,7 @@ class Lookout:
 
     def __init__(self, provider: Provider, cadence: Cadence, call: Callable[[Call], Awaitable[Answer]]) -> None:
         self.looks = 0
+        self._open = 0
         self._provider, self._cadence, self._call = provider, cadence, call
         self._batch = cadence.batch
         self._queue: list[tuple[float, int, _Open]] = []
@@ -70,7 +72,11 @@ class Lookout:
         self._schedule(item, time.time() if now else None)
         if self._runner is None or self._runner.done():
             self._runner = asyncio.create_task(self._run(), name=f"lookout-{self._provider.name}")
-        return await item.outcome
+        self._open += 1
+        try:
+            return await item.outcome
+        finally:
+            self._open -= 1
 
     async def look_once(self, task_id: str) -> TaskState:
         """Look at one task now, out of turn. Raises NotSent, Lost or the gateway's error."""
@@ -115,8 +121,8 @@ class Lookout:
 
     def _next(self) -> float:
         """Return when to look next, in epoch seconds; something must be open."""
-        crowded = self._batch and len(self._queue) > self._batch
-        return self._queue[0][0] + (max(0.0, _CROWD - self._cadence.least) if crowded else 0.0)
+        crowded = self._batch and self._open >= _CROWD
+        return self._queue[0][0] + (max(0.0, _CROWD_BEAT - self._cadence.least) if crowded else 0.0)
 
     async def _sleep(self) -> None:
         pause = self._next() - time.time() if self._queue else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from calendar import timegm
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +27,8 @@ from imagegen_magic.providers.options import shown
 from imagegen_magic.request import LocalPicture
 
 MARGIN = 900.0  # seconds that an address must still live, so that a task that waits for its turn finds it
+# masks that were looked at, for pictures of these pixels: a sweep says the same ones a thousand times
+_sound: deque[tuple[str, int, int]] = deque(maxlen=64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +190,11 @@ def _check_mask(plan: Plan) -> None:
         return
     from imagegen_magic.pictures.masks import check_mask
 
-    first = by_placeholder.get(str(plan.request.references[0]))
-    check_mask(mask, first or mask)  # beside an address nothing is known of its pixels, but a mask must be one all the same
+    first = by_placeholder.get(str(plan.request.references[0])) or mask  # of an address's pixels nothing is known, but a mask must be one
+    pair = mask.sha256, first.width, first.height
+    if pair not in _sound:
+        check_mask(mask, first)
+        _sound.append(pair)
 
 
 def _described(picture: LocalPicture) -> str:

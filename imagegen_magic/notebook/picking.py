@@ -48,7 +48,10 @@ def pick(magics: ImageGenMagics, word: str) -> Picked:
 
 
 def number(magics: ImageGenMagics, word: str, usage: str) -> int:
-    """Return the id that a word means: `17`, `@17`, or a variable's picture (`fox`, `foxes[2]`); raises UsageError, with `usage` if it is none."""
+    """Return the id that a word means: `17`, `@17`, or a variable's picture (`fox`, `foxes[2]`).
+
+    Raises UsageError, with `usage` where the word is none of these.
+    """
     if is_id(word):
         return int(word.removeprefix("@"))
     found = _VARIABLE.fullmatch(word)

@@ -61,7 +61,8 @@ def _recollect(magics: ImageGenMagics, word: str) -> Recollection:
     except LookupError as error:
         raise (no_picture(int(word.removeprefix("@"))) if is_id(word) else UsageError(f"Nothing to recall: {error.args[0]}.")) from None
     except OSError as error:
-        raise UsageError(f"{word} cannot be read: {error.strerror or error}. %imagegen recall takes an ID, a variable or a picture's file.") from None
+        takes = "%imagegen recall takes an ID, a variable or a picture's file"
+        raise UsageError(f"{word} cannot be read: {error.strerror or error}. {takes}.") from None
 
 
 def takes_cells(shell: Any) -> bool:

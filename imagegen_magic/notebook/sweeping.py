@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.display import display
 
-from imagegen_magic.engine import loop
+from imagegen_magic.engine import generation, loop
 from imagegen_magic.engine.job import counted
 from imagegen_magic.errors import ImageGenError, UnsupportedOption
 from imagegen_magic.notebook import cells, sweep_view
@@ -24,7 +24,7 @@ from imagegen_magic.studies.results import axes_words
 from imagegen_magic.studies.sweep import Outlook, SweepPlan
 
 if TYPE_CHECKING:
-    from imagegen_magic.engine.job import Job
+    from imagegen_magic.engine.job import Job, Wish
     from imagegen_magic.engine.settings import Settings
     from imagegen_magic.notebook.magic import ImageGenMagics
 
@@ -40,7 +40,7 @@ def run(magics: ImageGenMagics, given: Mapping[str, Any], prompt: str) -> None:
     planned = _planned(magics, given, prompt, settings)
     outlook = loop.run(sweep.outlook(planned, settings))
     if given.get("dry_run"):
-        display(_dry_page(planned, outlook))
+        display(_dry_page(planned, outlook, settings))
         return
     cells.tell_of_waiting(magics, settings)
     display(Page(*(Note(words) for words in [headline(planned, outlook), *_left_out(planned)])))
@@ -164,7 +164,7 @@ def _left_out(planned: SweepPlan) -> Iterator[str]:
         yield f"and for {len(told) - _REASONS} further reasons"
 
 
-def _dry_page(planned: SweepPlan, outlook: Outlook) -> Page:
+def _dry_page(planned: SweepPlan, outlook: Outlook, settings: Settings) -> Page:
     """Return the plan of a dry run: its line, at most 40 combinations, and what should be known of them."""
     names = list(planned.study.axes)
     each = planned.wishes[:: planned.repeat]
@@ -180,9 +180,18 @@ def _dry_page(planned: SweepPlan, outlook: Outlook) -> Page:
     ]
     warnings = list(dict.fromkeys(warning for wish in each for warning in wish.plan.warnings))
     more = [Note(f"and {len(each) - _DRY_ROWS} further combinations")] if len(each) > _DRY_ROWS else []
-    notes = [Note(words) for words in [*_left_out(planned), *warnings[:_REASONS]]]
+    notes = [Note(words) for words in [*_left_out(planned), *_uploads(each, settings), *warnings[:_REASONS]]]
     lead = Note(f"The plan; nothing was sent and nothing is charged. {headline(planned, outlook)}")
     return Page(lead, Table((*names, "prompt", "made by", "pixels", "price"), rows), *more, *notes)
+
+
+def _uploads(wishes: Sequence[Wish], settings: Settings) -> Iterator[str]:
+    """Yield a line for each picture of this machine: what it is, at which gateway it will be, for how long."""
+    different = {(one.gateway.base_url, *(picture.sha256 for picture in one.plan.uploads)): one for one in wishes if one.plan.uploads}
+    told = dict.fromkeys(words for one in different.values() for words in generation.outlook(one.plan, one.gateway, settings))
+    yield from list(told)[:_DRY_ROWS]
+    if len(told) > _DRY_ROWS:
+        yield f"and {len(told) - _DRY_ROWS} further pictures"
 
 
 def _ask(outlook: Outlook, settings: Settings, given: Mapping[str, Any]) -> None:

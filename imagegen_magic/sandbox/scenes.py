@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from imagegen_magic.sandbox.canvas import Canvas, Colour, Pen, Point, closed, mix, ridge, swell
+from imagegen_magic.sandbox.canvas import Canvas, Colour, Paint, Pen, Point, closed, mix, ridge, swell
 from imagegen_magic.sandbox.palettes import Light
 
 
@@ -268,8 +268,8 @@ def _glitter(canvas: Canvas, rng: random.Random, light: Light, x: float, spread:
         canvas.line([(a - half, y), (a + half, y)], max(1.0, canvas.unit * 0.0022 * (0.6 + part)), light.sun, rng.uniform(0.15, 0.55))
 
 
-def sea(canvas: Canvas, rng: random.Random, light: Light, detail: float) -> None:
-    """Paint a sea in layered swells under sun or moon, with a sailing boat."""
+def sea(canvas: Canvas, rng: random.Random, light: Light, detail: float, tower: bool = False) -> None:
+    """Paint a sea in layered swells under sun or moon, with a sailing boat, or with a lighthouse."""
     horizon = canvas.height * rng.uniform(0.5, 0.58)
     x, _ = sky(canvas, rng, light, horizon, detail)
     top = mix(light.far, light.sky[-1], 0.35)
@@ -282,8 +282,10 @@ def sea(canvas: Canvas, rng: random.Random, light: Light, detail: float) -> None
         base = horizon + (canvas.height - horizon) * (0.22 + 0.72 * part**1.15)
         edge = swell(rng, canvas.width, base, canvas.unit * 0.016 * (0.6 + part), 1.4 + canvas.width / canvas.unit * (1.6 - part))
         tone = mix(mix(light.far, light.sky[0], 0.3), light.near, 0.2 + 0.8 * part)
-        if index == 1:
+        if index == 1 and not tower:
             _boat(canvas, rng, light, canvas.width * rng.uniform(0.3, 0.7), base - canvas.unit * 0.005)
+        if index == 2 and tower:
+            _lighthouse(canvas, light, canvas.width * (0.3 if x > canvas.width / 2 else 0.7), base, rng.uniform(0.5, 0.58))
         canvas.below(edge, (mix(tone, light.sky[-1], 0.3 * (1 - part) + 0.1), tone, mix(tone, light.near, 0.3)))
         crest = mix(tone, light.sun, 0.4)
         canvas.line(edge, max(1.0, canvas.unit * 0.0026), crest, 0.5)
@@ -315,6 +317,30 @@ def _boat(canvas: Canvas, rng: random.Random, light: Light, x: float, y: float) 
         ],
         dark,
     )
+
+
+def _lighthouse(canvas: Canvas, light: Light, x: float, foot: float, tall: float) -> None:
+    """Put a banded tower on a rock, its lamp lit; `tall` is its height in the canvas's shorter side."""
+    size, dark = canvas.unit * tall, mix(light.near, (0, 0, 0), 0.2)
+
+    def shape(points: Sequence[Point], paint: Paint) -> None:
+        canvas.polygon([(x + across * size, foot - up * size) for across, up in points], paint)
+
+    def band(low: float, high: float, paint: Colour, left: float = -1.0) -> None:
+        narrow, wide = (0.128 - 0.07 * height for height in (high, low))
+        shape([(left * wide, low), (left * narrow, high), (narrow, high), (wide, low)], paint)
+
+    canvas.glow(x, foot - 0.84 * size, size * 0.5, light.lamp, 0.75)
+    rock = [(-0.62, -0.16), (-0.5, -0.02), (-0.3, 0.05), (-0.16, 0.16), (0.13, 0.18), (0.24, 0.06), (0.46, 0.0), (0.66, -0.16)]
+    shape(rock, (mix(light.far, light.near, 0.75), dark))
+    walls = mix((250, 246, 238), light.far, 0.16), mix((196, 62, 46), light.near, 0.18)
+    for step in range(5):
+        low, high = 0.16 + 0.124 * step, 0.16 + 0.124 * (step + 1)
+        band(low, high, walls[step % 2])
+        band(low, high, mix(walls[step % 2], light.near, 0.3), left=0.35)
+    shape([(-0.085, 0.77), (-0.085, 0.8), (0.085, 0.8), (0.085, 0.77)], dark)
+    shape([(-0.045, 0.8), (-0.045, 0.88), (0.045, 0.88), (0.045, 0.8)], mix(light.lamp, (255, 255, 255), 0.3))
+    shape([(-0.065, 0.88), (0, 0.96), (0.065, 0.88)], walls[1])
 
 
 def dunes(canvas: Canvas, rng: random.Random, light: Light, detail: float) -> None:
