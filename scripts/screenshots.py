@@ -9,12 +9,14 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lab import Lab, Notebook
 from PIL import Image
 
-WIDEST, MOST_BYTES = 1400, 240_000  # px, bytes of a picture on the README
-COLOURS = 256
+WIDEST, MOST_BYTES = 1400, 245_000  # px, bytes of a picture on the README
+MARGIN = 10  # CSS px around what is not a cell
+ROWS = 3  # of the sweep's table
 EDITING = Path(__file__).resolve().parent.parent / "notebooks" / "editing.ipynb"
 LOAD = "%load_ext imagegen_magic"
 FINISHED = "%%imagegen -p evolink --sandbox --size 16:9 --quality medium\nAn ancient castle beneath a starry sky"
@@ -55,10 +57,12 @@ def running(notebook: Notebook) -> bytes:
 
 
 def sweep(notebook: Notebook) -> bytes:
-    """A finished sweep, its table open."""
-    widened(notebook, 960)
+    """A finished sweep, its table open as far as some rows."""
+    widened(notebook, 1060)
     ran(notebook, SWEEP)
-    notebook.output_area(1).locator("summary").click()
+    area = notebook.output_area(1)
+    area.locator("summary").click()
+    area.locator("tbody tr").nth(ROWS).evaluate("row => { while (row.nextSibling) row.nextSibling.remove(); row.remove() }")
     return of_cell(notebook)
 
 
@@ -71,12 +75,12 @@ def panel(notebook: Notebook) -> bytes:
     place.get_by_role("button", name="Cancel").wait_for()
     notebook.page.wait_for_timeout(2500)
     notebook.page.mouse.move(0, 0)
-    return bytes(place.screenshot())
+    return framed(notebook, place)
 
 
 def painter(notebook: Notebook) -> bytes:
     """A mask that is being painted on the editing notebook's photograph."""
-    widened(notebook, 900)
+    widened(notebook, 1000)
     (photograph,) = [cell for cell in json.loads(EDITING.read_text(encoding="utf-8"))["cells"] if cell["id"] == "photo"]
     ran(notebook, "".join(photograph["source"]))
     ran(notebook, "%imagegen mask lake.jpg -o mask")
@@ -84,20 +88,19 @@ def painter(notebook: Notebook) -> bytes:
     stage = place.locator(".imagegen-painter-stage")
     stage.wait_for()
     box = stage.bounding_box()
-    turns = [(0.332 + 0.085 * math.cos(step / 4) * part, 0.215 + 0.13 * math.sin(step / 4) * part) for part in (1, 0.5) for step in range(27)]
-    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in [*turns, (0.332, 0.215), (0.332, 0.4)]]
+    turns = [(part, step / 5) for part in (1, 0.75, 0.5, 0.25) for step in range(33)]
+    marks = [(0.332 + 0.09 * part * math.sin(turn), 0.2 - 0.135 * part * math.cos(turn)) for part, turn in turns] + [(0.332, 0.39)]
+    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in marks]
     notebook.page.mouse.move(*points[0])
     notebook.page.mouse.down()
     for point in points[1:]:
         notebook.page.mouse.move(*point)
     notebook.page.mouse.up()
     notebook.page.wait_for_timeout(500)
-    return bytes(place.screenshot())
+    return framed(notebook, place)
 
 
-PICTURES: dict[str, Callable[[Notebook], bytes]] = {
-    each.__name__: each for each in (finished, running, sweep, panel, painter)
-}
+PICTURES: dict[str, Callable[[Notebook], bytes]] = {each.__name__: each for each in (finished, running, sweep, panel, painter)}
 
 
 def main(folder: Path, *names: str) -> None:
@@ -129,6 +132,13 @@ def widened(notebook: Notebook, width: int) -> None:
     notebook.page.set_viewport_size({"width": width, "height": 1700})
 
 
+def framed(notebook: Notebook, place: Any) -> bytes:
+    """Return the picture of a part of the page, with a margin."""
+    box = place.bounding_box()
+    clip = {side: box[side] - MARGIN for side in "xy"} | {side: box[side] + 2 * MARGIN for side in ("width", "height")}
+    return bytes(notebook.page.screenshot(clip=clip))
+
+
 def of_cell(notebook: Notebook) -> bytes:
     """Return the second cell's picture."""
     with tempfile.TemporaryDirectory() as place:
@@ -138,16 +148,14 @@ def of_cell(notebook: Notebook) -> bytes:
 
 
 def keep(taken: bytes, path: Path) -> None:
-    """Write a picture, with fewer colours or smaller where it would not load quickly."""
+    """Write a picture, made smaller until the README loads quickly."""
     picture = Image.open(io.BytesIO(taken)).convert("RGB")
     width = min(picture.width, WIDEST)
     while True:
-        small = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
-        for each in (small, small.quantize(COLOURS, Image.Quantize.MAXCOVERAGE)):
-            each.save(path, optimize=True)
-            if path.stat().st_size <= MOST_BYTES:
-                print(path, *each.size, each.mode, path.stat().st_size)
-                return
+        picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS).save(path, optimize=True)
+        if path.stat().st_size <= MOST_BYTES:
+            print(path, width, path.stat().st_size)
+            return
         width -= 50
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import sys
 from decimal import Decimal
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -488,8 +487,12 @@ def test_a_frame_where_pandas_is_and_clear_words_where_it_is_not(made, monkeypat
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ModuleNotFoundError, match="pip install pandas"):
         made.to_frame()
-    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=lambda records: ("frame", records)))
-    assert made.to_frame() == ("frame", made.rows())
+    monkeypatch.undo()
+    frame = made.to_frame()
+    assert len(frame) == len(made)
+    assert list(frame.columns) == list(made.rows()[0])
+    assert frame["cost"].sum() == pytest.approx(float(sum(image.cost.amount for image in made)))
+    assert list(frame["path"]) == [str(image.path) for image in made]
 
 
 def test_a_sweep_can_be_loaded_again(made):

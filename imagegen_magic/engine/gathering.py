@@ -108,7 +108,7 @@ class Gathering:
             if not path.is_file():
                 raise _no_such(str(source), self._settings.folder, option)
             return path, str(source)
-        if isinstance(source, Generation) or (not hasattr(source, "shape") and hasattr(source, "images")):
+        if isinstance(source, Generation):
             if not len(source):
                 raise UnsupportedOption("That result holds no picture", option=option, value="an empty result")
             source = source[0]

@@ -128,7 +128,9 @@ class Table:
 
 
 def _row_html(row: Sequence[str | Cell]) -> str:
-    return "".join(f'<td style="{_CELL}">{_cell(one).html()}</td>' for one in row)
+    cells = [_cell(one) for one in row]
+    style = _CELL.replace("top", "middle") if any(cell.picture for cell in cells) else _CELL
+    return "".join(f'<td style="{style}">{cell.html()}</td>' for cell in cells)
 
 
 def _cell(one: str | Cell) -> Cell:
