@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from lab import Lab, Notebook
-from PIL import Image
+from PIL import Image, ImageChops
 
 WIDEST, MOST_BYTES = 1400, 245_000  # px, bytes of a picture on the README
-MARGIN = 10  # CSS px around what is not a cell
+MARGIN = 6  # CSS px around what is not a cell
 ROWS = 3  # of the sweep's table
 EDITING = Path(__file__).resolve().parent.parent / "notebooks" / "editing.ipynb"
 LOAD = "%load_ext imagegen_magic"
@@ -51,9 +51,9 @@ def running(notebook: Notebook) -> bytes:
     notebook.start(1)
     notebook.output_area(1).get_by_role("button", name="Cancel").wait_for()
     notebook.page.wait_for_timeout(2500)
-    taken = of_cell(notebook)
+    seen = of_cell(notebook)
     notebook.until(lambda: not notebook.busy(1), "the cell to end")
-    return taken
+    return seen
 
 
 def sweep(notebook: Notebook) -> bytes:
@@ -108,10 +108,18 @@ def main(folder: Path, *names: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names or PICTURES:
         for theme in ("light", "dark"):
-            with tempfile.TemporaryDirectory() as place, Lab(Path(place), IMAGEGEN_HOME=f"{place}/ledger") as lab:
-                with lab.open(f"{theme}.ipynb", [LOAD, ""], theme=f"JupyterLab {theme.title()}", density=2) as notebook:
-                    notebook.run(0)
-                    keep(PICTURES[name](notebook), folder / f"{name}-{theme}.png")
+            keep(taken(PICTURES[name], theme), folder / f"{name}-{theme}.png")
+
+
+def taken(picture: Callable[[Notebook], bytes], theme: str) -> bytes:
+    """Take a picture in a JupyterLab with a ledger of its own."""
+    with (
+        tempfile.TemporaryDirectory() as place,
+        Lab(Path(place), IMAGEGEN_HOME=f"{place}/ledger") as lab,
+        lab.open(f"{theme}.ipynb", [LOAD, ""], theme=f"JupyterLab {theme.title()}", density=2) as notebook,
+    ):
+        notebook.run(0)
+        return picture(notebook)
 
 
 def put(notebook: Notebook, code: str) -> None:
@@ -147,16 +155,26 @@ def of_cell(notebook: Notebook) -> bytes:
         return path.read_bytes()
 
 
-def keep(taken: bytes, path: Path) -> None:
-    """Write a picture, made smaller until the README loads quickly."""
-    picture = Image.open(io.BytesIO(taken)).convert("RGB")
+def keep(seen: bytes, path: Path) -> None:
+    """Write a picture in 256 colours, made smaller until the README loads quickly."""
+    picture = Image.open(io.BytesIO(seen)).convert("RGB")
     width = min(picture.width, WIDEST)
     while True:
-        picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS).save(path, optimize=True)
+        small = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
+        painted(small).save(path, optimize=True)
         if path.stat().st_size <= MOST_BYTES:
             print(path, width, path.stat().st_size)
             return
         width -= 50
+
+
+def painted(picture: Image.Image) -> Image.Image:
+    """Return a picture in 256 colours: what one of them hits is flat, the rest is dithered."""
+    flat = picture.quantize(256, Image.Quantize.MEDIANCUT, kmeans=2)
+    dithered = picture.quantize(palette=flat, dither=Image.Dither.FLOYDSTEINBERG)
+    missed = ImageChops.difference(flat.convert("RGB"), picture).convert("L").point(lambda value: 255 if value else 0)
+    flat.paste(dithered, mask=missed)
+    return flat
 
 
 if __name__ == "__main__":

@@ -1100,3 +1100,14 @@ def test_a_box_takes_its_size_from_whatever_is_to_be_edited(thing, gateway, phot
     picture = _edit()[0] if thing == "an earlier result" else things[thing]
     size = (1024, 640) if thing == "an earlier result" else SIZE
     assert mask_box(picture, 0, 0, 9, 9).size == size
+
+
+def test_a_folders_name_is_no_pattern(tmp_path, monkeypatch):
+    """A notebook in `work [1]` finds its own files, and none of `work 1`."""
+    for folder in ("work [1]", "work 1"):
+        (tmp_path / folder).mkdir()
+    Image.new("RGB", SIZE, "red").save(tmp_path / "work [1]" / "mine.png")
+    Image.new("RGB", SIZE, "blue").save(tmp_path / "work 1" / "private.png")
+    monkeypatch.chdir(tmp_path / "work [1]")
+    plan = generation.plan(ImageRequest("a fox", references=("*.png",)), provider="apimart")
+    assert [picture.name for picture in plan.uploads] == ["mine.png"]

@@ -72,7 +72,11 @@ def _paint(notebook):
 
 
 def _shown(notebook, cell):
-    return notebook.output_area(cell).inner_text()
+    """Return a cell's output as it reads, once the page has drawn it."""
+    area = notebook.output_area(cell)
+    area.scroll_into_view_if_needed()
+    notebook.until(lambda: area.inner_text().strip(), f"the output of cell {cell}")
+    return area.inner_text()
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])

@@ -261,7 +261,7 @@ def test_cancelling_while_a_submission_hangs_says_that_its_fate_is_open(monkeypa
         return 200, {}, b'{"id": "task-late", "status": "pending"}'
 
     monkeypatch.setattr(loop, "_GRACE", 1.2)
-    monkeypatch.setattr(generation, "_LETTING_GO", 0.4)
+    monkeypatch.setattr("imagegen_magic.engine.job._LETTING_GO", 0.4)
     with web(late) as slow:
         monkeypatch.setenv("EVOLINK_BASE_URL", slow.origin)
         job = generation.start(ImageRequest("hanging", size="1024x1024"), provider="evolink")

@@ -902,3 +902,16 @@ def test_half_a_copy_is_never_seen(tmp_path, monkeypatch):
     with pytest.raises(SaveError, match="No space left"):
         uploads.keep(tmp_path, _picture())
     assert list((tmp_path / "sources").iterdir()) == []
+
+
+def test_a_persons_own_files_are_never_pruned(tmp_path):
+    """The folder of copies may be one that holds other things, too."""
+    own = tmp_path / "sources" / "my-only-photo.raw"
+    own.parent.mkdir()
+    own.write_bytes(b"irreplaceable")
+    copy = sources.keep(tmp_path, LocalPicture(b"an old copy", "image/png", 1, 1, "old.png"))
+    for path in (own, copy):
+        os.utime(path, (1, 1))
+    sources.keep(tmp_path, LocalPicture(b"a new copy", "image/png", 1, 1, "new.png"))
+    assert own.exists()
+    assert not copy.exists()

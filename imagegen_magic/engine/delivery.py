@@ -130,7 +130,7 @@ class Delivery:
     ) -> None:
         self.task, self.order = task, order
         self._hopeless = hopeless
-        self._session, self._gateway, self._history, self._tell_it = session, gateway, history, tell
+        self._session, self.gateway, self._history, self._tell_it = session, gateway, history, tell
         self._ledger = session.ledger
         self._asking_anew = asyncio.Lock()
         self.sent = bool(task.task_id)  # whether the gateway may know of this task
@@ -160,7 +160,7 @@ class Delivery:
         except TimeoutError as error:
             if isinstance(error, ImageGenError):
                 raise
-            raise TaskTimeout(f"{self._gateway.provider.title} was not finished after {self.order.timeout:.0f} s") from None
+            raise TaskTimeout(f"{self.gateway.provider.title} was not finished after {self.order.timeout:.0f} s") from None
 
     @property
     def collectable(self) -> bool:
@@ -194,7 +194,7 @@ class Delivery:
         return Cost() if self.sent and self._error is not None and self._error.charged != "no" else None
 
     async def _submit(self) -> None:
-        room = self._session.room(self._gateway, self.order.submits_at_once)
+        room = self._session.room(self.gateway, self.order.submits_at_once)
         async with room:
             if error := self._hopeless():
                 raise error
@@ -239,7 +239,7 @@ class Delivery:
         call = Call(task.sent["method"], task.sent["path"], task.sent["json"])
         try:
             answer = await self._session.submit(
-                self._gateway, call, task.idempotency_key, at_once=self.order.submits_at_once, timeout=self.order.submit_timeout
+                self.gateway, call, task.idempotency_key, at_once=self.order.submits_at_once, timeout=self.order.submit_timeout
             )
             submission = self._read(answer)
         except NotSent as error:
@@ -249,7 +249,7 @@ class Delivery:
             await self._back_to_planned()
             raise
         except Lost as error:
-            unknown = SubmissionUnknown(f"The connection to {self._gateway.provider.title} broke after sending ({error})")
+            unknown = SubmissionUnknown(f"The connection to {self.gateway.provider.title} broke after sending ({error})")
             await ledger.mark(task.row, "unknown", error=str(unknown))
             raise unknown from None
         except SubmissionUnknown as error:
@@ -280,9 +280,7 @@ class Delivery:
             if self.order.uploads and not self._renewed:
                 self._renewed = True
                 self.tell("submitting", "an uploaded picture was gone, uploaded anew")
-                sent = await uploads.anew(
-                    self._session, self._gateway, task.sent["json"], self.order.uploads, self.order.settings or load()
-                )
+                sent = await uploads.anew(self._session, self.gateway, task.sent["json"], self.order.uploads, self.order.settings or load())
         except ImageGenError as error:
             await self._fail(error)
             raise
@@ -317,12 +315,12 @@ class Delivery:
         self.sent = False
 
     def _unreachable(self, error: NotSent) -> _NotAccepted:
-        title = self._gateway.provider.title
+        title = self.gateway.provider.title
         return _NotAccepted(GatewayUnreachable(f"{title} cannot be reached ({error})"), f"no connection to {title}")
 
     def _read(self, answer: Answer) -> Submission:
         """Read a submission's answer: accepted, certainly refused, to be repeated, or nobody knows."""
-        provider = self._gateway.provider
+        provider = self.gateway.provider
         if answer.status < 300:
             return self._read_accepted(answer)
         if answer.status < 400:
@@ -342,7 +340,7 @@ class Delivery:
 
     def _read_accepted(self, answer: Answer) -> Submission:
         try:
-            return self._gateway.provider.read_submission(answer.content)
+            return self.gateway.provider.read_submission(answer.content)
         except APIError as error:  # an outage can stand in a 200 too
             raise error if error.refused else self._unknown(error) from None
 
@@ -350,11 +348,11 @@ class Delivery:
         return SubmissionUnknown(f"{error.what}; whether the task was accepted is not known", whose="gateway")
 
     def _money(self, cost: Cost) -> Cost:
-        return replace(cost, source="sandbox") if self._gateway.sandbox and cost.amount is not None else cost
+        return replace(cost, source="sandbox") if self.gateway.sandbox and cost.amount is not None else cost
 
     async def _wait(self) -> None:
         task = self.task
-        lookout = self._session.lookout(self._gateway)
+        lookout = self._session.lookout(self.gateway)
         asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "imagegen_magic.pictures.verify")
         try:
             state = await lookout.watch(
@@ -410,7 +408,7 @@ class Delivery:
     async def _fetch_once(self, picture: int) -> None:
         url = self.task.addresses.get(picture, "")
         try:
-            content = await self._session.clients.download(url, self._gateway.base_url)
+            content = await self._session.clients.download(url, self.gateway.base_url)
         except Refused as error:
             if error.status >= 500 or error.status == 429:
                 raise Lost(f"the file host answered {error.status}") from None
@@ -420,7 +418,7 @@ class Delivery:
 
     async def _download_renewed(self, url: str) -> bytes:
         try:
-            return await self._session.clients.download(url, self._gateway.base_url)
+            return await self._session.clients.download(url, self.gateway.base_url)
         except Refused as error:
             raise DownloadError(
                 f"The picture's address has expired, and so has the one asked for anew ({error})", whose="gateway"
@@ -441,7 +439,7 @@ class Delivery:
 
     async def _look_anew(self) -> TaskState:
         try:
-            return await self._session.lookout(self._gateway).look_once(self.task.task_id)
+            return await self._session.lookout(self.gateway).look_once(self.task.task_id)
         except APIError as error:
             raise _after_acceptance(error) from None
 
@@ -492,8 +490,8 @@ class Delivery:
             "prompt": self.order.request.prompt,
             "asked": dict(self.order.asked),
             "sent": dict(task.sent["json"] or {}),
-            "gateway": self._gateway.provider.name,
-            "sandbox": self._gateway.sandbox,
+            "gateway": self.gateway.provider.name,
+            "sandbox": self.gateway.sandbox,
             "model": self.order.model,
             "task_id": task.task_id,
             "width": facts.width,
@@ -523,7 +521,7 @@ class Delivery:
             mime_type=facts.mime_type,
             size_asked=order.size_asked,
             request=order.request,
-            provider=self._gateway.provider.name,
+            provider=self.gateway.provider.name,
             model=order.model,
             task_id=task.task_id,
             cost=task.cost.share(len(task.numbers)),
@@ -531,7 +529,7 @@ class Delivery:
             seconds=task.seconds,
             id=picture,
             task=task.position,
-            sandbox=self._gateway.sandbox,
+            sandbox=self.gateway.sandbox,
             differences=unlike,
             earlier=order.earlier,
             preview=preview,

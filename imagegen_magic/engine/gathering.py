@@ -66,10 +66,11 @@ class Gathering:
     def each(self, source: Any) -> list[Any]:
         """Return what a source stands for: of a glob, its files in order."""
         if isinstance(source, str) and _GLOB.search(source) and not _ADDRESS.match(source) and not self._path(source).exists():
-            found = sorted(glob.glob(str(self._path(source)), recursive=True), key=_natural)
+            folder = self._settings.folder  # never part of the pattern: its name may hold brackets
+            found = sorted(glob.glob(os.path.expanduser(source), root_dir=folder, recursive=True), key=_natural)
             if not found:
-                raise _no_such(source, self._settings.folder)
-            return [Named(Path(one), _near(Path(one), self._settings.folder)) for one in found]
+                raise _no_such(source, folder)
+            return [Named(folder / one, _near(folder / one, folder)) for one in found]
         return [source]
 
     def mask(self, source: Any) -> str | LocalPicture:
@@ -120,7 +121,7 @@ class Gathering:
         return self._settings.folder / Path(source).expanduser()
 
     def _of_ledger(self, number: int) -> _Row:
-        query = f"SELECT id, path, url, expires_at, saved_at FROM pictures WHERE id = {number} AND saved_at IS NOT NULL"
+        query = f"SELECT id, path, url, sha256, expires_at, saved_at FROM pictures WHERE id = {number} AND saved_at IS NOT NULL"
         rows = ledger_of(self._settings).peek(query)
         if not rows:
             raise UnsupportedOption(
@@ -145,9 +146,10 @@ class Gathering:
         return prepare(source, name=named.name, types=types, most_bytes=self._most, fit=self._fit)
 
     def _row(self, image: GeneratedImage) -> _Row:
-        rows = ledger_of(self._settings).peek(f"SELECT expires_at, saved_at FROM pictures WHERE id = {image.id}") if image.id else []
-        expires, saved = rows[0] if rows else (None, None)
-        return _Row(image.id, str(image.path), image.url, expires, saved or _iso(image.created))
+        query = f"SELECT sha256, expires_at, saved_at FROM pictures WHERE id = {image.id}"
+        rows = ledger_of(self._settings).peek(query) if image.id else []
+        content, expires, saved = rows[0] if rows else ("", None, None)
+        return _Row(image.id, str(image.path), image.url, content, expires, saved or _iso(image.created))
 
     def _of_ours(self, row: _Row, name: str, types: tuple[str, ...]) -> str | LocalPicture:
         """Return a picture of the ledger: its file's bytes, with the address where they live where they are sent as they are."""
@@ -165,7 +167,7 @@ class Gathering:
                 next_step="give another picture, or put the file back",
             ) from error
         ready = prepare(data, name=name, types=types, most_bytes=self._most, fit=self._fit)
-        same = ready.data == data
+        same = ready.sha256 == row.sha256  # as the gateway has it; a file that was painted over is another picture
         return replace(ready, picture=row.id, url=row.url if same else "", expires_at=row.ends if same else None)
 
 
@@ -177,10 +179,10 @@ class Named:
 
 
 class _Row:
-    """A picture of the ledger: its id, file and address, and until when (epoch seconds) that lives."""
+    """A picture of the ledger: its id, file, address and content, and until when (epoch seconds) the address lives."""
 
-    def __init__(self, number: int, path: str, url: str, expires_at: str | None, saved_at: str) -> None:
-        self.id, self.path, self.url = number, path, url
+    def __init__(self, number: int, path: str, url: str, sha256: str, expires_at: str | None, saved_at: str) -> None:
+        self.id, self.path, self.url, self.sha256 = number, path, url, sha256
         self.ends = _seconds(expires_at) if expires_at else _seconds(saved_at) + _LIFE
 
 

@@ -134,6 +134,7 @@ def begin(
 ) -> Job:
     """Begin several requests as one job, and return at once; `preview` is the longest edge of pictures in the notebook, in pixels."""
     job = Job(wishes, sum(wish.plan.count for wish in wishes), title=title, dress=dress)
+    job.settings = settings
 
     async def prepare(job: Job) -> None:
         await record(job, settings, preview=preview, reuse=settings.get("reuse"), study=study)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
@@ -16,7 +17,7 @@ from imagegen_magic.engine.delivery import Delivery
 from imagegen_magic.engine.gateways import Gateway
 from imagegen_magic.engine.session import ledger_of
 from imagegen_magic.engine.settings import Settings
-from imagegen_magic.errors import AuthenticationError, ImageGenError, InsufficientBalance, WaitingStopped
+from imagegen_magic.errors import AuthenticationError, ImageGenError, InsufficientBalance, LedgerError, WaitingStopped
 from imagegen_magic.providers.base import Plan
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost, GeneratedImage, Generation, Progress, total
@@ -59,7 +60,9 @@ class Job:
         self.errors: list[ImageGenError] = []
         self.deliveries: list[Delivery] = []
         self.claimed: list[int] = []  # rows that are ours without having a delivery yet
+        self.planned: list[int] = []  # rows that were recorded for it
         self.settings: Settings | None = None
+        self._refusals: dict[tuple[str, str], ImageGenError] = {}  # of the key or the account, by gateway
         self._pid = os.getpid()
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
         self._handle: loop.Handle[Generation] | None = None
@@ -164,11 +167,30 @@ class Job:
         try:
             if self._stopping:
                 raise asyncio.CancelledError
-            await loop.to_the_end(prepare(self))
+            await loop.to_the_end(self._prepared(prepare))
             await self._deliver_all()
         except asyncio.CancelledError:
             await self._let_go()
         return self._finished()
+
+    async def _prepared(self, prepare: Callable[[Job], Awaitable[None]]) -> None:
+        try:
+            await prepare(self)
+        except Exception as error:
+            await self._put_back(error)
+            raise
+
+    async def _put_back(self, error: Exception) -> None:
+        """Let go of all that was recorded or taken up, where nothing will be sent: it must not seem to be under way."""
+        told = error if isinstance(error, ImageGenError) else ImageGenError(f"Nothing was sent: {error}", whose="you", charged="no")
+        for one in self.deliveries:
+            await one.end(told)
+        carried = {one.task.row for one in self.deliveries}
+        with contextlib.suppress(LedgerError):  # the error that is told is the first one
+            await self._release([row for row in self.claimed if row not in carried])
+            for row in self.planned:
+                if row not in carried and self.settings:
+                    await ledger_of(self.settings).mark(row, "dropped")
 
     def tell(self, event: Event) -> None:
         """Take note of an event, and pass it on to the listener."""
@@ -199,12 +221,14 @@ class Job:
         except ImageGenError as error:
             await self._ended(delivery, error)
 
-    def hopeless(self) -> ImageGenError | None:
-        """Return the error that the next submission would meet as well."""
-        return next((error for error in self.errors if isinstance(error, (AuthenticationError, InsufficientBalance))), None)
+    def hopeless(self, gateway: Gateway) -> ImageGenError | None:
+        """Return the error that the next submission to this gateway would meet as well."""
+        return self._refusals.get((gateway.provider.name, gateway.base_url))
 
     async def _ended(self, delivery: Delivery, error: ImageGenError) -> None:
         self.errors.append(error)
+        if isinstance(error, (AuthenticationError, InsufficientBalance)):
+            self._refusals[delivery.gateway.provider.name, delivery.gateway.base_url] = error
         await delivery.end(error)
         delivery.tell("left" if delivery.collectable else "failed", error=error)
 

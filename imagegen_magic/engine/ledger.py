@@ -354,6 +354,26 @@ class Ledger:
 
         return await self._database.run(work, writes=False)
 
+    async def newest(self) -> int:
+        """Return the latest task's row, 0 where there is none."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            return int(connection.execute("SELECT coalesce(max(row), 0) FROM tasks").fetchone()[0])
+
+        return await self._database.run(work, writes=False)
+
+    async def reopen(self, pictures: Sequence[int]) -> None:
+        """Make pictures whose files are gone collectable again, with their tasks."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            for start in range(0, len(pictures), 500):
+                some = pictures[start : start + 500]
+                query = f"UPDATE pictures SET saved_at = NULL, path = NULL WHERE id IN ({_marks(some)}) RETURNING task"
+                rows = {each["task"] for each in connection.execute(query, some)}
+                connection.executemany("UPDATE tasks SET state = 'made', owner = NULL WHERE row = ?", [(row,) for row in rows])
+
+        await self._database.run(work, charged="yes")
+
     async def sources(self, job: int) -> list[NewSource]:
         """Return what a request was made with: references in their order, then the mask."""
         query = "SELECT role, name, picture, sha256 FROM sources WHERE job = ? ORDER BY position"

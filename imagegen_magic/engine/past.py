@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from imagegen_magic.engine.ledger import COLLECTABLE, Ledger, PictureRow, TaskRo
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import GeneratedImage
 
-_DOUBT = 86_400.0  # seconds for which a submission of unknown fate may still have made a picture that can be fetched
+_LIFE = 86_400.0  # seconds that gateways keep a picture
 
 
 def generated(row: PictureRow, *, reused: bool = False, task: int | None = None) -> GeneratedImage:
@@ -43,45 +43,60 @@ def generated(row: PictureRow, *, reused: bool = False, task: int | None = None)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is there already for some submissions, by their position: saved whole, waiting to be collected, under way, of unknown fate."""
+    """What is there already for some submissions, by their position.
+
+    Saved whole; saved, with files that are gone but may still be fetched; waiting to be collected or under way; of unknown fate.
+    """
 
     whole: dict[int, TaskRow] = field(default_factory=dict)
+    gone: dict[int, TaskRow] = field(default_factory=dict)
     waiting: dict[int, TaskRow] = field(default_factory=dict)
     unknown: dict[int, TaskRow] = field(default_factory=dict)
 
-    def has(self, position: int) -> bool:
-        """Whether nothing needs to be submitted there, or nothing may."""
-        return position in self.whole or position in self.waiting or position in self.unknown
+    def all(self) -> dict[int, TaskRow]:
+        """Return every position where nothing needs to be submitted, or nothing may."""
+        return {**self.whole, **self.gone, **self.waiting, **self.unknown}
 
 
-async def find(ledger: Ledger, fingerprints: Sequence[str]) -> Found:
-    """Return what earlier submissions that asked for the same have brought; each serves once, the newest first.
+async def find(ledger: Ledger, fingerprints: Sequence[str], but: Collection[int] = ()) -> Found:
+    """Return what earlier submissions that asked for the same have brought; each row serves once, none of those in `but`.
 
-    What failed is never among it, and neither is a picture whose file is gone.
+    Of several the newest serve, in the order in which they were made. What failed is never among it, and neither is a picture
+    whose file is gone for longer than gateways keep pictures.
     """
     alike = await ledger.alike(fingerprints)
-    return await asyncio.to_thread(_assigned, alike, fingerprints, time.time())
+    known = {name: [task for task in tasks if task.row not in but] for name, tasks in alike.items()}
+    return await asyncio.to_thread(_assigned, known, fingerprints, time.time())
 
 
 def _assigned(alike: dict[str, list[TaskRow]], fingerprints: Sequence[str], now: float) -> Found:
     found = Found()
-    for taken, fits in ((found.whole, _is_whole), (found.waiting, _is_waiting), (found.unknown, _is_in_doubt)):
-        fitting = {name: [task for task in tasks if fits(task, now)] for name, tasks in alike.items()}
-        for position, name in enumerate(fingerprints):
-            if not found.has(position) and fitting.get(name):
-                taken[position] = fitting[name].pop(0)
+    asking: dict[str, list[int]] = {}
+    for position, name in enumerate(fingerprints):
+        asking.setdefault(name, []).append(position)
+    kinds = ((found.whole, _is_whole), (found.gone, _may_be_fetched), (found.waiting, _is_waiting), (found.unknown, _is_in_doubt))
+    for name, positions in asking.items():
+        for taken, fits in kinds:
+            newest = [task for task in alike.get(name, ()) if fits(task, now)][: len(positions)]
+            taken |= dict(zip(positions, reversed(newest), strict=False))
+            positions = positions[len(newest) :]
     return found
 
 
 def _is_whole(task: TaskRow, now: float) -> bool:
-    return task.state == "saved" and all(_is_there(picture) for picture in task.pictures)
+    return task.state == "saved" and all(is_there(picture) for picture in task.pictures)
 
 
-def _is_there(picture: PictureRow) -> bool:
+def is_there(picture: PictureRow) -> bool:
+    """Say whether a picture's file is where the ledger says, with as many bytes."""
     try:
         return picture.path is not None and Path(picture.path).stat().st_size == picture.size
     except OSError:
         return False
+
+
+def _may_be_fetched(task: TaskRow, now: float) -> bool:
+    return task.state == "saved" and not _is_whole(task, now) and now - (task.made_at or task.created) < _LIFE
 
 
 def _is_waiting(task: TaskRow, now: float) -> bool:
@@ -89,4 +104,4 @@ def _is_waiting(task: TaskRow, now: float) -> bool:
 
 
 def _is_in_doubt(task: TaskRow, now: float) -> bool:
-    return task.state == "unknown" and now - (task.submitting_at or task.created) < _DOUBT
+    return task.state == "unknown"

@@ -7,8 +7,9 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ class Study:
 
     prompt: str
     axes: Mapping[str, Sequence[str]]
+    fixed: str = ""
 
 
 async def record(job: Job, settings: Settings, *, preview: int | None, reuse: bool, study: Study | None = None) -> None:
@@ -47,46 +49,67 @@ async def record(job: Job, settings: Settings, *, preview: int | None, reuse: bo
     session = session_of(settings)
     await session.check()
     marks = [fingerprint(wish, call) for wish in job.wishes for call in wish.plan.calls]
-    found = await _find(session, marks) if reuse else None
-    rows = await _take_up_found(job, found, session, settings, preview) if found else {}
-    recording = _Recording(job, session, settings, preview, marks, found)
-    rows |= await recording.add()
+    rows: dict[int, int] = {}
+    recorded = False
+    while not recorded:
+        seen = await session.ledger.newest()
+        if reuse:
+            rows |= await _take_up_earlier(job, marks, rows, session, settings, preview)
+        try:
+            rows |= await _Recording(job, session, settings, preview, marks, rows, seen if reuse else None).add()
+            recorded = True
+        except _Overtaken:  # somebody else has just asked for the same: look again before anything is paid for
+            continue
     if study is not None:
         job.study = await _remember_study(session, study, rows, job.places)
 
 
-async def _find(session: Session, marks: Sequence[str]) -> Found:
+class _Overtaken(Exception):
+    """Since we looked, somebody has recorded the very same."""
+
+
+async def _take_up_earlier(
+    job: Job, marks: Sequence[str], settled: Mapping[int, int], session: Session, settings: Settings, preview: int | None
+) -> dict[int, int]:
+    """Tell what is there already of what is not settled yet, and collect what waits; returns their rows by position."""
     from imagegen_magic.engine import past
 
     await session.ledger.abandoned()
-    return await past.find(session.ledger, marks)
+    asked = ["" if position in settled else mark for position, mark in enumerate(marks)]
+    found = await past.find(session.ledger, asked, settled.values())
+    await session.ledger.reopen([picture.id for row in found.gone.values() for picture in row.pictures if not past.is_there(picture)])
+    return await _take_up_found(job, found, session, settings, preview)
 
 
 def fingerprint(wish: Wish, call: Call) -> str:
     """Return what is the same for submissions that ask the same gateway for the same, down to the bytes of their references."""
-    told = [wish.gateway.provider.name, wish.gateway.sandbox, call.method, call.path, call.json]
+    told = [wish.gateway.provider.name, wish.gateway.base_url, wish.gateway.sandbox, call.method, call.path, call.json]
     return hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=True, default=str).encode()).hexdigest()
 
 
 async def _take_up_found(job: Job, found: Found, session: Session, settings: Settings, preview: int | None) -> dict[int, int]:
     """Tell what is there already, and collect what waits; returns the ledger's row of each position that needs no submission."""
-    from imagegen_magic.engine.past import generated
+    from imagegen_magic.engine.past import generated, is_there
 
     for position, row in found.whole.items():
         for picture in row.pictures:
             job.tell(generated(picture, reused=True, task=position))
         job.tell(_progress(job, position, "saved", row))
-    mine = {row.row: row for row in await session.ledger.claim(rows=[row.row for row in found.waiting.values()])} if found.waiting else {}
+    wanted = {**found.gone, **found.waiting}
+    mine = {row.row: row for row in await session.ledger.claim(rows=[row.row for row in wanted.values()])} if wanted else {}
     job.claimed += mine
-    for position, row in found.waiting.items():
+    for position, row in wanted.items():
         if row.row not in mine:
             _leave(job, position, row, _UNDER_WAY)
-        elif delivery := await taken_up(job, mine[row.row], position, session, settings, preview=preview):
+            continue
+        for picture in mine[row.row].pictures:
+            if picture.saved_at is not None and is_there(picture):
+                job.tell(generated(picture, reused=True, task=position))
+        if delivery := await taken_up(job, mine[row.row], position, session, settings, preview=preview):
             job.deliveries.append(delivery)
     for position, row in found.unknown.items():
         _leave(job, position, row, _IN_DOUBT)
-    together = {**found.whole, **found.waiting, **found.unknown}
-    return {position: row.row for position, row in together.items()}
+    return {position: row.row for position, row in found.all().items()}
 
 
 _UNDER_WAY = "The same is under way already, so it was not sent again"
@@ -113,9 +136,10 @@ async def _remember_study(session: Session, study: Study, rows: Mapping[int, int
     now = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
 
     def work(connection: Any) -> int:
-        known = connection.execute("SELECT id FROM studies WHERE prompt = ? AND axes = ?", (study.prompt, axes)).fetchone()
-        query = "INSERT INTO studies (created, prompt, axes) VALUES (?, ?, ?)"
-        number = int(known["id"] if known else connection.execute(query, (now, study.prompt, axes)).lastrowid)
+        told = study.prompt, axes, study.fixed
+        known = connection.execute("SELECT id FROM studies WHERE prompt = ? AND axes = ? AND fixed = ?", told).fetchone()
+        query = "INSERT INTO studies (created, prompt, axes, fixed) VALUES (?, ?, ?, ?)"
+        number = int(known["id"] if known else connection.execute(query, (now, *told)).lastrowid)
         query = "INSERT OR REPLACE INTO members (study, task, place) VALUES (?, ?, ?)"
         connection.executemany(query, [(number, *member) for member in members])
         return number
@@ -127,14 +151,24 @@ class _Recording:
     """What of a job is new: brought to its gateways where it holds pictures of this machine, and written into the ledger."""
 
     def __init__(
-        self, job: Job, session: Session, settings: Settings, preview: int | None, marks: Sequence[str], found: Found | None
+        self,
+        job: Job,
+        session: Session,
+        settings: Settings,
+        preview: int | None,
+        marks: Sequence[str],
+        settled: Collection[int],
+        seen: int | None,
     ) -> None:
         self.job, self.session, self.settings, self.preview, self.marks = job, session, settings, preview, marks
-        self.missing = [position for position in range(len(marks)) if not (found and found.has(position))]
-        self.reuses = found is not None
+        self.missing = [position for position in range(len(marks)) if position not in settled]
+        self.seen = seen  # the latest row when we looked for earlier ones; None where they are not to be reused
 
     async def add(self) -> dict[int, int]:
-        """Record it and make its deliveries; returns the ledger's row of each new position."""
+        """Record it and make its deliveries; returns the ledger's row of each new position.
+
+        Raises _Overtaken where the same was recorded by somebody else meanwhile; nothing is recorded then.
+        """
         entries = [entry for entry in self._entries() if entry.positions]
         if not entries:
             return {}
@@ -142,15 +176,29 @@ class _Recording:
         if any(entry.wish.plan.uploads for entry in entries):
             await self.session.ledger.run(allow, writes=False)  # no picture leaves this machine for what is then refused
         addresses = await self._bring(entries)
-        earlier = {} if self.reuses else await self.session.ledger.latest_alike(self.marks)
+        earlier = {} if self.seen is not None else await self.session.ledger.latest_alike(self.marks)
         jobs = [self._new_job(entry, addresses) for entry in entries]
-        recorded = await self.session.ledger.add(jobs, allow=allow)
+
+        def allowed(connection: Any) -> None:
+            self._check_not_overtaken(connection)
+            allow(connection)
+
+        recorded = await self.session.ledger.add(jobs, allow=allowed)
         self.job.id = recorded[0][0]
+        self.job.planned += [row for _, tasks in recorded for row in tasks]
         rows: dict[int, int] = {}
         for entry, new, (number, tasks) in zip(entries, jobs, recorded, strict=True):
             self.job.deliveries += await self._deliveries(entry, new, number, tasks, earlier)
             rows |= dict(zip(entry.positions, tasks, strict=True))
         return rows
+
+    def _check_not_overtaken(self, connection: Any) -> None:
+        if self.seen is None:
+            return
+        query = "SELECT fingerprint FROM tasks WHERE row > ? AND state NOT IN ('failed', 'dropped')"
+        wanted = {self.marks[position] for position in self.missing}
+        if any(row[0] in wanted for row in connection.execute(query, (self.seen,))):
+            raise _Overtaken
 
     def _entries(self) -> Iterator[_Entry]:
         missing, first = set(self.missing), 0
@@ -222,7 +270,8 @@ class _Recording:
         for position, row, task in zip(entry.positions, rows, new.tasks, strict=True):
             own = Task(row, position, first, task.pictures, task.sent, task.idempotency_key)
             known = replace(order, tasks=job.tasks, earlier=earlier.get(task.fingerprint), uploads=entry.wish.plan.uploads)
-            deliveries.append(Delivery(self.session, entry.wish.gateway, known, own, history, job.tell, job.hopeless))
+            gateway = entry.wish.gateway
+            deliveries.append(Delivery(self.session, gateway, known, own, history, job.tell, partial(job.hopeless, gateway)))
             first += task.pictures
         return deliveries
 

@@ -91,7 +91,8 @@ _QUESTIONS = (
         FROM tasks JOIN jobs ON jobs.id = tasks.job ORDER BY tasks.row DESC""",
 )
 _RESEARCH = (
-    "CREATE TABLE studies (id INTEGER PRIMARY KEY AUTOINCREMENT, created TEXT NOT NULL, prompt TEXT NOT NULL, axes TEXT NOT NULL)",
+    "CREATE TABLE studies (id INTEGER PRIMARY KEY AUTOINCREMENT, created TEXT NOT NULL, prompt TEXT NOT NULL, axes TEXT NOT NULL,"
+    " fixed TEXT NOT NULL DEFAULT '')",
     """CREATE TABLE members (
         study INTEGER NOT NULL REFERENCES studies (id),
         task INTEGER NOT NULL REFERENCES tasks (row),

@@ -14,6 +14,7 @@ from imagegen_magic.request import LocalPicture
 
 KEPT = 30 * 86_400.0  # seconds since a copy was last wanted
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_OURS = re.compile(r"[0-9a-f]{64}\.\w+|\.[0-9a-f]{16}\.part")  # the folder may hold a person's own files, too
 
 
 def keep(home: Path, picture: LocalPicture) -> Path:
@@ -61,5 +62,5 @@ def _prune(folder: Path) -> None:
     oldest = time.time() - KEPT
     for path in folder.iterdir():
         with suppress(OSError):  # another process was faster
-            if path.stat().st_mtime < oldest:
+            if _OURS.fullmatch(path.name) and path.stat().st_mtime < oldest:
                 path.unlink()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -69,13 +69,38 @@ def _refuse_keys(magics: ImageGenMagics, line: str, body: str | None) -> None:
     elif redaction.holds_known_key(body or "", keys):
         where = "prompt"
     if where:
-        raise UnsupportedOption(
-            f"This {where} holds something like a key, so nothing was run",
-            option=where,
-            value="[key]",
-            next_step="take it out of the cell, which is saved with the notebook, and give it by %imagegen login NAME or in the "
-            "environment; if others could see it, make a new one at the gateway",
-        )
+        raise _holds_key(where)
+
+
+def _holds_key(where: str) -> UnsupportedOption:
+    return UnsupportedOption(
+        f"This {where} holds something like a key, so nothing was run",
+        option=where,
+        value="[key]",
+        next_step="take it out of the cell, which is saved with the notebook, and give it by %imagegen login NAME or in the "
+        "environment; if others could see it, make a new one at the gateway",
+    )
+
+
+def refuse_keys_in(magics: ImageGenMagics, prompts: Iterable[str], others: Iterable[Any]) -> None:
+    """Raise UnsupportedOption where variables put a known key into what is to be asked: its prompts, and all other values of it."""
+    keys = magics.keys()
+    for where, values in (("prompt", prompts), ("line", others)):
+        texts = {text for value in values for text in _texts(value)}
+        if redaction.holds_known_key("\n".join(texts), keys):  # which has no line break itself
+            raise _holds_key(where)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield all texts within a value."""
+    if isinstance(value, str | Path):
+        yield str(value)
+    elif isinstance(value, Mapping):
+        yield from (text for pair in value.items() for each in pair for text in _texts(each))
+    elif isinstance(value, list | tuple):
+        yield from (text for each in value for text in _texts(each))
+    elif hasattr(value, "thing"):  # of a variable, by its name
+        yield from _texts(value.thing)
 
 
 def _run_cell(magics: ImageGenMagics, line: str, body: str) -> None:
@@ -122,6 +147,7 @@ def _generate(magics: ImageGenMagics, given: Mapping[str, Any], prompt: str) -> 
         sweeping.run(magics, given, prompt)
         return
     request = request_of(given, prompt, magics.shell.user_ns, magics.folder)
+    refuse_keys_in(magics, [request.prompt], [request.asked()])
     settings = magics.settings().replace("this cell", reuse=False if given.get("fresh") else given.get("reuse"))
     chosen = {name: given[name] for name in _JOB_OPTIONS if name in given}
     if given.get("dry_run"):

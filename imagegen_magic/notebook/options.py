@@ -276,7 +276,7 @@ COMMANDS: tuple[Command, ...] = (
         _MANY,
         valued=("--metadata",),
     ),
-    Command("slim", "NOTEBOOK.ipynb", "make the outputs of a notebook's cells small again", 1),
+    Command("slim", "NOTEBOOK.ipynb [--all]", "make our pictures in a notebook's outputs small again; --all: other people's, too", 1, ("--all",)),
     Command("forget", "ID", "give up a submission of unknown fate, so that --reuse may send it again", 1),
     Command("login", "NAME [--save]", "ask for a gateway's key, unseen; --save puts it into the system keyring", 1, ("--save",)),
     Command("doctor", "[--network]", "what is installed, configured and reachable, and how to mend what is not", 0, ("--network",)),

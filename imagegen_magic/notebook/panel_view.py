@@ -78,7 +78,7 @@ class View:
         self._dismissed = ears.dismissed
         self._runs = parts.box("stack")
         parts.shown(self._runs, False)
-        self._rows: dict[Run, tuple[Any, Any, Any]] = {}
+        self._rows: dict[Run, tuple[Any, Any, Any, Any]] = {}
         self._drawn: dict[Run, str] = {}
         self.root = self._put_together()
 
@@ -130,26 +130,24 @@ class View:
         parts.shown(self._runs, bool(runs))
         self._fold()
 
-    def _row(self, run: Run) -> tuple[Any, Any, Any]:
+    def _row(self, run: Run) -> tuple[Any, Any, Any, Any]:
         words = parts.html()
-        button = parts.button("Cancel", run.cancel, tooltip=f"Stop waiting for: {run.name}", now=run.cancel)
-        return parts.box("line", words, button), words, button
-
-    def _dismissing(self, run: Run) -> Any:
-        """Return a button of its own: a click that was meant to cancel must not take away what the row then says."""
-        return parts.button("Dismiss", lambda: self._dismissed(run), tooltip=f"Take away: {run.name}")
+        cancel = parts.button("Cancel", run.cancel, tooltip=f"Stop waiting for: {run.name}", now=run.cancel)
+        # a button of its own: a click that was meant to cancel must not take away what the row then says
+        dismiss = parts.button("Dismiss", lambda: self._dismissed(run), tooltip=f"Take away: {run.name}")
+        parts.shown(dismiss, False)
+        return parts.box("line", words, cancel, dismiss), words, cancel, dismiss
 
     def _draw_row(self, run: Run, now: float) -> None:
-        row, words, button = self._rows[run]
+        _, words, cancel, dismiss = self._rows[run]
         html = run.html(now)
         if self._drawn.get(run) != html:
             self._drawn[run] = html
             words.value = bar.in_phase(html, now)
-        if run.ended and button.description != "Dismiss":
-            self._rows[run] = (row, words, button := self._dismissing(run))
-            parts.fill(row, [words, button])
-        elif not run.ended and run.board.stopping:
-            parts.put(button, description="Stopping", disabled=True)
+        parts.shown(dismiss, bool(run.ended))
+        parts.shown(cancel, not run.ended)
+        if run.board.stopping:
+            parts.put(cancel, description="Stopping", disabled=True)
 
     def tell(self, words: str, *, wrong: bool = False) -> None:
         """Say something about what was done; an empty text says nothing."""

@@ -24,7 +24,8 @@ def _words(option: Option, value: Any) -> Iterator[str]:
         yield option.long
         return
     for each in _each(option, value):
-        yield f"{option.long} {shlex.quote(each)}"
+        between = "=" if each.startswith("-") else " "  # what looks like an option is none behind the sign
+        yield f"{option.long}{between}{shlex.quote(each)}"
 
 
 def _each(option: Option, value: Any) -> Iterator[str]:

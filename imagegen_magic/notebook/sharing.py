@@ -111,7 +111,7 @@ def _walked(value: Any) -> Iterator[GeneratedImage]:
 def _exported(place: Path, images: Sequence[GeneratedImage], folder: Path) -> str:
     gone = sum(not image.path.is_file() for image in images)
     near = place.relative_to(folder) if place.is_relative_to(folder) else place
-    start = "index.html shows them anywhere" if place.is_dir() else "its index.html, once unpacked, shows them anywhere"
+    start = "index.html shows them anywhere" if place.is_dir() else "Its index.html, once unpacked, shows them anywhere"
     missing = f"; of {gone} the file is gone" if gone else ""
     return f"{len(images)} picture{'' if len(images) == 1 else 's'}{missing}: {near}. {start}, pictures.csv is a table of them."
 
@@ -121,16 +121,26 @@ def slim(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) ->
     from imagegen_magic.notebook.slimming import slim as make_small
 
     if not arguments:
-        raise UsageError("The subcommand is %imagegen slim NOTEBOOK.ipynb.")
+        raise UsageError("The subcommand is %imagegen slim NOTEBOOK.ipynb [--all].")
     path = magics.settings().folder / Path(arguments[0]).expanduser()
-    done = make_small(path)
+    done = make_small(path, everything="--all" in flags)
+    left = _left(done.others)
     if done.before == done.after:
-        display(Page(Note(f"{path.name} has nothing to make small: {_size(done.before)}, and it was not touched.")))
+        display(Page(Note(f"{path.name} has nothing to make small: {_size(done.before)}, and it was not touched.{left}")))
         return
     what = [f"{done.pictures} pictures became previews" if done.pictures > 1 else "1 picture became a preview"] if done.pictures else []
     what += [f"{done.models} saved widgets that nothing shows went"] if done.models else []
     advice = "Where it is open, reload it from disk before saving."
-    display(Page(Note(f"{path.name}: {_size(done.before)} → {_size(done.after)} ({', '.join(what)}). {advice}")))
+    display(Page(Note(f"{path.name}: {_size(done.before)} → {_size(done.after)} ({', '.join(what)}). {advice}{left}")))
+
+
+def _left(others: int) -> str:
+    """Say which large pictures stayed as they are."""
+    if not others:
+        return ""
+    one = others == 1
+    words = "1 large picture is not ours and stays as it is" if one else f"{others} large pictures are not ours and stay as they are"
+    return f" {words}: --all makes {'it a preview' if one else 'them previews'}, too, and nobody else may have the original."
 
 
 def _size(size: int) -> str:

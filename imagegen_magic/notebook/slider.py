@@ -11,9 +11,12 @@ _LETTER = (
     "font-size:11px;line-height:20px;white-space:nowrap"
 )
 _PICTURE = "display:block;max-width:none;max-height:none;margin:0"
-# where a page keeps style sheets, the corner to drag says what it does
-_GRIP = (
-    "<style>.imagegen-slider-over::-webkit-resizer{background:#fff url(\"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' "
+# where a page keeps style sheets, the slider gets narrower with the page, and the corner to drag says what it does
+_STYLE = (
+    "<style>.imagegen-slider{container-type:inline-size;max-width:100%}"
+    ".imagegen-slider img{width:100cqw!important;height:auto!important;aspect-ratio:var(--imagegen-shape)}"
+    ".imagegen-slider-over{max-width:100%!important;height:auto!important}"
+    ".imagegen-slider-over::-webkit-resizer{background:#fff url(\"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' "
     "viewBox='0 0 30 30' fill='none' stroke='%23333' stroke-width='3' stroke-linecap='round' stroke-linejoin='round'%3E"
     "%3Cpath d='M11 9l-6 6 6 6M19 9l6 6-6 6'/%3E%3C/svg%3E\") center/contain no-repeat}"
     ".imagegen-slider summary:focus-visible{outline:2px solid var(--jp-brand-color1,#1976d2);outline-offset:2px}</style>"
@@ -24,7 +27,8 @@ def html(before: str, after: str, *, width: int, height: int, before_words: str 
     """Return a slider of two pictures, given as data addresses of at most 150 kB each; `width` and `height` in CSS pixels.
 
     The left picture lies in a box over the right one, and its lower right corner is dragged (CSS `resize`); a line of words beneath,
-    for the keyboard too, takes the left picture away and brings it back. Both are stretched to width by height.
+    for the keyboard too, takes the left picture away and brings it back. Both are stretched to width by height, less
+    on a narrower page.
     """
     left, right = escape(before_words), escape(after_words)
     size = f"width:{width}px;height:{height}px"
@@ -36,8 +40,9 @@ def html(before: str, after: str, *, width: int, height: int, before_words: str 
         f'<img src="{escape(before)}" alt="{left}" width="{width}" height="{height}" style="{_PICTURE};{size}"></div>'
     )
     words = f"Drag the line by its lower end; press here to take “{left}” away and back"
+    box = f"{_FONT};position:relative;width:{width}px;margin-bottom:6px;overflow:hidden;--imagegen-shape:{width}/{height}"
     return (
-        f'{_GRIP}<div class="imagegen-slider" style="{_FONT};position:relative;width:{width}px;margin-bottom:6px;overflow:hidden">{under}'
+        f'{_STYLE}<div class="imagegen-slider" style="{box}">{under}'
         f'<span style="{_LETTER};right:8px">{right}</span>'
         f'<details open="open"><summary style="{_QUIET};padding:4px;cursor:pointer">{words}</summary>{over}</details></div>'
     )

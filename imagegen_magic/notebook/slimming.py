@@ -1,4 +1,4 @@
-"""Notebooks made small again: large pictures in their outputs become previews, and the state of widgets that nothing shows goes."""
+"""Notebooks made small again: our large pictures in their outputs become previews, and the state of widgets that nothing shows goes."""
 
 from __future__ import annotations
 
@@ -15,44 +15,53 @@ from typing import Any
 
 from imagegen_magic.errors import ImageInvalid, SaveError, UnsupportedOption
 
-LIMIT = 150_000  # bytes of a picture in a notebook
+LIMIT = 300_000  # bytes of a picture in a notebook: what a grid of ours may have, whose previews are smaller
 _RASTER = ("image/png", "image/jpeg")
 _EMBEDDED = re.compile(r"data:(image/(?:png|jpeg));base64,([A-Za-z0-9+/=]{100,})")
 _VIEW = "application/vnd.jupyter.widget-view+json"
 _STATE = "application/vnd.jupyter.widget-state+json"
 _MODEL = re.compile(r"IPY_MODEL_([0-9a-fA-F-]+)")
 _INDENT = re.compile(r"\{\r?\n([ \t]+)\"")
+_LONE = re.compile("[\ud800-\udfff]")  # half a character, which JSON can say and UTF-8 cannot
+_OUR_CELL = re.compile(r"%imagegen\b|\bPanel\(")
+_OUR_PICTURE = re.compile(r".+\.(?:png|jpe?g|webp)(?:, \d+×\d+)?", re.IGNORECASE)  # the words beside a picture of ours: its file
+_OUR_CLASS = "imagegen-"
 
 
 @dataclass(frozen=True, slots=True)
 class Slimmed:
-    """What was done to a notebook: its bytes `before` and `after`, how many `pictures` became previews, how many widget `models` went."""
+    """What was done to a notebook: its bytes `before` and `after`, how many `pictures` became previews, how many widget `models` went.
+
+    `others` is how many large pictures stayed because they are not ours.
+    """
 
     before: int
     after: int
     pictures: int
     models: int
+    others: int = 0
 
 
-def slim(path: Path) -> Slimmed:
+def slim(path: Path, *, everything: bool = False) -> Slimmed:
     """Make a notebook's outputs small, in its own file, at once and whole; nothing is written where nothing is too large.
 
-    Pictures of more than `LIMIT` bytes (PNG and JPEG, also within HTML) become previews of at most 1024 pixels; of saved widgets only
-    those stay that an output still shows. Everything else, and how the file is written, stays as it is. Raises UnsupportedOption where
-    it is no notebook, SaveError where the disk refuses.
+    Pictures of ours of more than `LIMIT` bytes (PNG and JPEG, also within HTML), whose originals are on disk, become previews of at most
+    1024 pixels; with `everything`, other people's, too, which may be nowhere else. Of saved widgets only those stay that an output still
+    shows, and what is linked with them. Everything else, and how the file is written, stays as it is. Raises UnsupportedOption where it
+    is no notebook, SaveError where the disk refuses.
     """
     raw = _read(path)
     text = _decoded(raw, path)
     notebook = _notebook(text, path)
-    slimmer = _Slimmer()
-    for outputs in _outputs(notebook):
-        outputs[:] = [slimmer.output(output) for output in outputs]
+    slimmer = _Slimmer(everything)
+    for cell in _cells(notebook):
+        cell["outputs"][:] = [slimmer.output(output, _is_ours(cell, output)) for output in cell["outputs"]]
     models = _drop_models(notebook)
     if not slimmer.pictures and not models:
-        return Slimmed(len(raw), len(raw), 0, 0)
-    small = _written(notebook, text).encode("utf-8", "surrogatepass")
+        return Slimmed(len(raw), len(raw), 0, 0, slimmer.others)
+    small = _encoded(_written(notebook, text), notebook, path)
     _replace(path, small)
-    return Slimmed(len(raw), len(small), slimmer.pictures, models)
+    return Slimmed(len(raw), len(small), slimmer.pictures, models, slimmer.others)
 
 
 def _read(path: Path) -> bytes:
@@ -85,20 +94,38 @@ def _notebook(text: str, path: Path) -> dict[str, Any]:
     return notebook
 
 
-def _outputs(notebook: Mapping[str, Any]) -> Iterator[list[Any]]:
-    for cell in notebook["cells"]:
-        if isinstance(cell, dict) and isinstance(cell.get("outputs"), list):
-            yield cell["outputs"]
+def _cells(notebook: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the cells that have outputs."""
+    return (cell for cell in notebook["cells"] if isinstance(cell, dict) and isinstance(cell.get("outputs"), list))
+
+
+def _is_ours(cell: Mapping[str, Any], output: Any) -> bool:
+    """Return whether an output is of this package: by its cell, by its own classes, or by the file that its picture is named after."""
+    if _OUR_CELL.search(_text(cell.get("source"))):
+        return True
+    data = output.get("data") if isinstance(output, dict) else None
+    if not isinstance(data, dict):
+        return False
+    return _OUR_CLASS in _text(data.get("text/html")) or bool(_OUR_PICTURE.fullmatch(_text(data.get("text/plain"))))
+
+
+def _text(content: Any) -> str:
+    """Return a notebook's text, which may stand there in lines; nothing where it is none."""
+    if isinstance(content, list) and all(isinstance(line, str) for line in content):
+        return "".join(content)
+    return content if isinstance(content, str) else ""
 
 
 class _Slimmer:
-    """Makes outputs small and counts what it made small."""
+    """Makes outputs small and counts what it made small, and what it left because it is not ours."""
 
-    def __init__(self) -> None:
-        self.pictures = 0
+    def __init__(self, everything: bool) -> None:
+        self._everything, self._ours = everything, False
+        self.pictures = self.others = 0
 
-    def output(self, output: Any) -> Any:
+    def output(self, output: Any, ours: bool) -> Any:
         """Return an output with previews in the place of its large pictures."""
+        self._ours = ours
         if not isinstance(output, dict) or not isinstance(output.get("data"), dict):
             return output
         data: dict[str, Any] = {}
@@ -111,9 +138,7 @@ class _Slimmer:
         return {**output, "data": data, **({"metadata": metadata} if "metadata" in output else {})}
 
     def _content(self, mime_type: str, content: Any) -> tuple[str, Any]:
-        text = "".join(content) if isinstance(content, list) and all(isinstance(line, str) for line in content) else content
-        if not isinstance(text, str):
-            return mime_type, content
+        text = _text(content)
         if mime_type in _RASTER:
             kind, small = self._preview(mime_type, text)
             return (kind, small) if small != text else (mime_type, content)
@@ -134,7 +159,9 @@ class _Slimmer:
             return mime_type, text
         with suppress(ImageInvalid, binascii.Error, ValueError):
             data = base64.b64decode(text)
-            if len(data) > LIMIT:
+            if len(data) > LIMIT and not (self._ours or self._everything):
+                self.others += 1
+            elif len(data) > LIMIT:
                 small = preview(data)
                 self.pictures += 1
                 return small.mime_type, small.base64
@@ -142,7 +169,7 @@ class _Slimmer:
 
 
 def _drop_models(notebook: dict[str, Any]) -> int:
-    """Take away the saved models of widgets that no output shows, directly or within another; return how many."""
+    """Take away the saved models of widgets that no output shows, directly, within another or linked with one; return how many."""
     metadata = notebook.get("metadata")
     widgets = metadata.get("widgets") if isinstance(metadata, dict) else None
     saved = widgets.get(_STATE) if isinstance(widgets, dict) else None
@@ -160,14 +187,21 @@ def _drop_models(notebook: dict[str, Any]) -> int:
 
 
 def _shown(notebook: Mapping[str, Any], state: Mapping[str, Any]) -> set[str]:
-    views = (output["data"].get(_VIEW) for outputs in _outputs(notebook) for output in outputs if isinstance(output.get("data"), dict))
+    """Return the models that outputs show, what these refer to, and what refers to one of these, as a link between two sliders does."""
+    found = [output for cell in _cells(notebook) for output in cell["outputs"] if isinstance(output, dict)]
+    views = [output["data"].get(_VIEW) for output in found if isinstance(output.get("data"), dict)]
     waiting = [str(view.get("model_id")) for view in views if isinstance(view, dict)]
+    linked: dict[str, set[str]] = {model: set() for model in state}
+    for model, content in state.items():
+        for other in linked.keys() & set(_MODEL.findall(json.dumps(content))):
+            linked[model].add(other)
+            linked[other].add(model)
     shown: set[str] = set()
     while waiting:
         model = waiting.pop()
         if model in state and model not in shown:
             shown.add(model)
-            waiting += _MODEL.findall(json.dumps(state[model]))
+            waiting += linked[model]
     return shown
 
 
@@ -178,6 +212,14 @@ def _written(notebook: Mapping[str, Any], text: str) -> str:
     written = json.dumps(notebook, indent=found[1] if found else None, ensure_ascii=text.isascii(), separators=separators)
     end = text[len(text.rstrip()) :]
     return written.replace("\n", "\r\n") + end if "\r\n" in text[:1000] else written + end
+
+
+def _encoded(written: str, notebook: Mapping[str, Any], path: Path) -> bytes:
+    """Return a notebook's JSON as UTF-8, half a character as its escape; raises SaveError where it would not read as the same."""
+    content = _LONE.sub(lambda half: f"\\u{ord(half[0]):04x}", written).encode("utf-8")
+    if json.dumps(json.loads(content)) != json.dumps(notebook):
+        raise SaveError(f"{path.name} would not read as it did", charged="no", next_step="it is as it was: please tell us what is odd in it")
+    return content
 
 
 def _replace(path: Path, content: bytes) -> None:

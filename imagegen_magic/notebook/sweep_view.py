@@ -155,7 +155,7 @@ def table_bundle(result: SweepResult, copies: Mapping[int, bytes] | None = None,
     more = f"<div>and {len(result) - _TABLE_ROWS} more: .rows() of the result has them all</div>" if len(result) > _TABLE_ROWS else ""
     style = "font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);line-height:1.5"
     inside = f'<div style="overflow-x:auto">{table.html()}{more}</div>'
-    html = f'<details style="{style}"><summary style="cursor:pointer">{escape(words)}</summary>{inside}</details>'
+    html = f'<details style="{style};margin:6px 0 0"><summary style="cursor:pointer">{escape(words)}</summary>{inside}</details>'
     return Bundle({"text/plain": f"{words}\n{_paths(result, folder or Path.cwd())}", "text/html": html}, {})
 
 

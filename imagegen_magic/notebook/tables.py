@@ -16,6 +16,7 @@ _FONT = "font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-f
 _RULE = "1px solid var(--jp-border-color2,#8884)"
 _CELL = f"text-align:left;vertical-align:top;padding:3px 12px 3px 0;border:0;border-bottom:{_RULE}"
 _HEAD = f"{_CELL};font-weight:600;color:var(--jp-ui-font-color2,inherit)"
+_SHORT = 22  # signs of a cell that are not broken into lines
 _QUIET = "color:var(--jp-ui-font-color2,inherit);margin:4px 0"
 _CODE = (
     "font-family:var(--jp-code-font-family,monospace);font-size:var(--jp-code-font-size,13px);"
@@ -130,7 +131,12 @@ class Table:
 def _row_html(row: Sequence[str | Cell]) -> str:
     cells = [_cell(one) for one in row]
     style = _CELL.replace("top", "middle") if any(cell.picture for cell in cells) else _CELL
-    return "".join(f'<td style="{style}">{cell.html()}</td>' for cell in cells)
+    return "".join(f'<td style="{style};{_width(cell.text)}">{cell.html()}</td>' for cell in cells)
+
+
+def _width(text: str) -> str:
+    """Return how narrow a cell may get: what is short stays in one line, what is long keeps some words in each."""
+    return "white-space:nowrap" if len(text) <= _SHORT else "min-width:12em"
 
 
 def _cell(one: str | Cell) -> Cell:

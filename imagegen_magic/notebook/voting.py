@@ -249,7 +249,7 @@ def html(found: Ranking, pictures: Sequence[tuple[Standing, str, GeneratedImage]
     more = f'<p style="{_QUIET};margin:4px 0">… and {rest} more</p>' if rest > 0 else ""
     axes = "".join(_table(axis, "".join(_value_row(one) for one in standings)) for axis, standings in found.axes.items())
     title = f'<div style="font-weight:600;margin:4px 0 6px">{_title(found)}</div>'
-    return f'<div class="imagegen-ranking" style="{_FONT}">{title}{_table("picture", rows, first=2)}{more}{axes}</div>'
+    return f'<div class="imagegen-ranking" style="{_FONT};overflow-x:auto">{title}{_table("picture", rows, first=2)}{more}{axes}</div>'
 
 
 def _table(name: str, rows: str, first: int = 0) -> str:
@@ -261,13 +261,11 @@ def _table(name: str, rows: str, first: int = 0) -> str:
 
 def _picture_row(rank: int, one: Standing, label: str, image: GeneratedImage) -> str:
     source = thumbnail(image, _SMALL_EDGE, _SMALL_BYTES)
-    style = "width:56px;height:56px;object-fit:contain;display:block;margin:0"
+    style = "width:56px;min-width:56px;height:56px;object-fit:contain;display:block;margin:0"
     picture = f'<img src="{source}" alt="{escape(image.request.prompt)}" style="{style}">' if source else ""
     words = f'{escape(label)} <span style="{_QUIET}">{one.name}</span>'
-    return (
-        f'<tr><td style="{_NUMBER}">{rank}</td><td style="{_CELL}">{picture}</td><td style="{_CELL};max-width:340px">{words}</td>'
-        f"{_bar_cells(one)}</tr>"
-    )
+    about = f'<td style="{_CELL};min-width:12em;max-width:340px">{words}</td>'
+    return f'<tr><td style="{_NUMBER}">{rank}</td><td style="{_CELL}">{picture}</td>{about}{_bar_cells(one)}</tr>'
 
 
 def _value_row(one: Standing) -> str:

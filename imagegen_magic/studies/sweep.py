@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -49,7 +50,16 @@ class SweepPlan:
     @property
     def study(self) -> Study:
         """The sweep as the ledger remembers it."""
-        return Study(self.request.prompt, {axis.name: axis.labels for axis in self.axes})
+        return Study(self.request.prompt, {axis.name: axis.labels for axis in self.axes}, self._fixed)
+
+    @property
+    def _fixed(self) -> str:
+        """What does not vary, as text: the same prompt and axes with other options are another sweep."""
+        varied = {"prompt", *(axis.name for axis in self.axes)}
+        options = {name: value for name, value in self.wishes[0].request.asked().items() if name not in varied} if self.wishes else {}
+        gateways = sorted({(wish.gateway.base_url, wish.gateway.sandbox) for wish in self.wishes}) if "provider" not in varied else []
+        contents = [picture.sha256 for picture in self.wishes[0].plan.uploads] if self.wishes else []
+        return json.dumps([options, gateways, contents], sort_keys=True, default=str)
 
     @property
     def pictures(self) -> int:
@@ -213,7 +223,7 @@ async def _found(plan: SweepPlan, session: Session) -> tuple[set[int], set[int]]
     await session.ledger.abandoned()
     marks = [fingerprint(wish, call) for wish in plan.wishes for call in wish.plan.calls]
     found = await past.find(session.ledger, marks)
-    return set(found.whole), set(found.waiting) | set(found.unknown)
+    return set(found.whole), set(found.gone) | set(found.waiting) | set(found.unknown)
 
 
 async def _usual(wishes: Sequence[Wish], session: Session) -> tuple[float, float] | None:
