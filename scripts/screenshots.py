@@ -169,12 +169,23 @@ def keep(seen: bytes, path: Path) -> None:
 
 
 def painted(picture: Image.Image) -> Image.Image:
-    """Return a picture in 256 colours: what one of them hits is flat, the rest is dithered."""
-    flat = picture.quantize(256, Image.Quantize.MEDIANCUT, kmeans=2)
-    dithered = picture.quantize(palette=flat, dither=Image.Dither.FLOYDSTEINBERG)
-    missed = ImageChops.difference(flat.convert("RGB"), picture).convert("L").point(lambda value: 255 if value else 0)
-    flat.paste(dithered, mask=missed)
-    return flat
+    """Return a picture in 256 colours: the eight most frequent stay as they are, the rest is dithered."""
+    counts = picture.getcolors(picture.width * picture.height) or []
+    common = [colour for _, colour in sorted(counts, reverse=True)[:8]]
+    palette = [*sum(common, ()), *few(picture, 40, Image.Quantize.MAXCOVERAGE), *few(picture, 208, Image.Quantize.MEDIANCUT)]
+    colours = Image.new("P", (1, 1))
+    colours.putpalette(palette)
+    small = picture.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG)
+    for number, colour in enumerate(common):
+        apart = ImageChops.difference(picture, Image.new("RGB", picture.size, colour)).split()
+        same = ImageChops.lighter(ImageChops.lighter(*apart[:2]), apart[2]).point(lambda value: 0 if value else 255)
+        small.paste(number, mask=same)
+    return small
+
+
+def few(picture: Image.Image, count: int, method: Image.Quantize) -> list[int]:
+    """Return the palette of some colours: those of thin text by their distance, those of areas by their size."""
+    return picture.quantize(count, method, kmeans=2 if method == Image.Quantize.MEDIANCUT else 0).getpalette()[: 3 * count]
 
 
 if __name__ == "__main__":

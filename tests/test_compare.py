@@ -103,6 +103,17 @@ class TestPicking:
         assert "Settings" not in text
         assert re.search(r"pixels +30×60 .* 48×32", text)
 
+    @pytest.mark.parametrize("content", ["EVOLINK_API_KEY=sk-secret-1a2b3c", '{"key": "sk-secret-1a2b3c"}', "<key>sk-secret-1a2b3c</key>"])
+    @pytest.mark.parametrize("command", ["compare .env 1", "compare 1 .env", "mask .env", "mask photo.png --from .env", "recall .env"])
+    def test_a_file_that_is_no_picture_is_not_quoted(self, shell, own_world, capsys, command, content):
+        """It may be where somebody keeps keys, and what a cell says is saved with the notebook."""
+        (own_world / ".env").write_text(content)
+        with pytest.raises((UsageError, ImageGenError)) as refused:
+            shell.run(f"%imagegen {command}")
+        told = str(refused.value) + shell.magics.trace + "".join(capsys.readouterr())
+        assert ".env" in str(refused.value)
+        assert "secret" not in told
+
     def test_other_things_in_variables(self, shell, capsys):
         """A PIL picture is taken as references are."""
         shell.shell.user_ns["drawn"] = Image.new("RGB", (40, 20), "red")

@@ -232,6 +232,16 @@ def test_the_table_has_the_axes_and_every_option(own_world):
     assert (first["style"], first["quality"], first["background"]) == ("oil", "low", "opaque")
 
 
+def test_an_axis_that_is_called_like_a_column_has_one_of_its_own(own_world):
+    """A slot may be called cost or file: the table has both, and the axis says that it is one."""
+    names = ("cost", "format", "file", "prompt", "width", "seconds", "picture")
+    first = rows(export(a_sweep({name: (f"my {name}",) for name in names}), "foxes"))[0]
+    assert [first[f"axis {name}"] for name in names] == [f"my {name}" for name in names]
+    assert (first["cost"], first["format"], first["width"], first["picture"]) == ("0.05", "image/png", "300", "1")
+    assert first["file"].startswith("pictures/")
+    assert len(first) == len(set(first))
+
+
 def test_a_sweeps_page_has_its_grid(own_world):
     """Axes on the sides, every cell its pictures, a third axis as tables of their own; what is missing says why."""
     gone = {"style": "ink", "size": "1:1", "quality": "high"}
@@ -495,7 +505,9 @@ def test_the_magic_exports_a_sweep_with_its_grid(shell, own_world):
     sweep.images[0].path.unlink()
     shell.shell.user_ns["sweep"] = sweep
     shell.run("%imagegen export foxes sweep")
-    assert "2 pictures; of 1 the file is gone: foxes." in shell.shown()[0]
+    assert "2 pictures; of 1 the file is gone: foxes. index.html shows them anywhere" in shell.shown()[0]
+    shell.run("%imagegen export foxes.zip sweep")
+    assert "foxes.zip. Its index.html, once unpacked, shows them anywhere" in shell.shown()[0]
     assert '<table class="grid">' in Path("foxes/index.html").read_text(encoding="utf-8")
     shell.shell.user_ns["_imagegen"] = Generation((), ImageRequest(""), "evolink", 0.0, ())
     with pytest.raises(UsageError, match="No cell has made"):

@@ -344,8 +344,8 @@ class TestTheCommands:
     @pytest.mark.parametrize(
         ("command", "words"),
         [
-            ("star", "star ID N"),
-            ("star fox 3", "with a number"),
+            ("star", "star ID\\|NAME N"),
+            ("star fox 3", "fox"),
             ("star 1 6", "0 to 5 stars, not '6'"),
             ("star 1 many", "0 to 5 stars"),
             ("star 99 1", "no picture 99"),
@@ -361,6 +361,13 @@ class TestTheCommands:
         saved()
         with pytest.raises(UsageError, match=words):
             shell.run(f"%imagegen {command}")
+
+    def test_a_variable_is_marked_as_well(self, shell, capsys):
+        """`star fox 4` marks the picture that the variable holds."""
+        (image,) = saved()
+        shell.shell.user_ns["fox"] = image
+        shell.run("%imagegen star fox 4")
+        assert f"Picture {image.id}: ★★★★☆" in capsys.readouterr().out
 
     def test_a_time_that_is_none(self, shell):
         """`--since soon` says what a time is."""

@@ -188,3 +188,33 @@ def test_a_look_alikes_key_is_known_too(shell, own_world, monkeypatch):
     (own_world / "pyproject.toml").write_text("[tool.imagegen]\nspeed = 3\n")
     with pytest.raises(UnsupportedOption, match="This line holds something like a key"):
         shell.run("%imagegen --dry-run --name evolink-word a fox")
+
+
+@pytest.mark.parametrize("option", ["", " --dry-run"])
+@pytest.mark.parametrize(
+    ("line", "body", "where"),
+    [
+        ("--vars", "fox {{key}}", "prompt"),
+        ("--vars", "fox short-but-{{rest}}", "prompt"),
+        ("--sweep s=@keys", "fox {{s}}", "prompt"),
+        ("--sweep s=@ends", "fox short-but-{{s}}", "prompt"),
+        ("--sweep quality=low,high --vars", "fox {{key}}", "prompt"),
+        ("--sweep extra=@fields", "fox", "line"),
+        ("--ref address", "fox", "line"),
+        ("--ref address --sweep quality=low,high", "fox", "line"),
+        ("--sweep references=@addresses", "fox", "line"),
+    ],
+)
+def test_a_known_key_in_a_variable_is_refused(shell, own_world, monkeypatch, line, body, where, option):
+    """What variables put into a prompt or an option is looked at before anything is sent, kept or written; it is not said again."""
+    monkeypatch.setenv("EVOLINK_API_KEY", "short-but-real-one")
+    address = "https://example.org/short-but-real-one.png"
+    shell.shell.user_ns.update(
+        key="short-but-real-one", rest="real-one", keys=["plain", "short-but-real-one"], ends=["plain", "real-one"],
+        fields=[{"seed": 1}, {"token": "short-but-real-one"}], address=address, addresses=["https://example.org/a.png", [address]],
+    )  # fmt: skip
+    with pytest.raises(UnsupportedOption, match=f"This {where} holds something like a key, so nothing was run") as caught:
+        shell.run(f"%%imagegen -p evolink --sandbox -s 1:1{option} {line}\n{body}")
+    assert "short-but-real-one" not in str(caught.value) + shell.magics.trace + json.dumps(shell.shell.display_pub.outputs)
+    assert not (own_world / "imagegen").exists()
+    shell.run("%%imagegen -p evolink --sandbox -s 1:1 --dry-run --vars --sweep s=oil,ink\nfox {{s}} {{rest}}")

@@ -461,6 +461,20 @@ def test_the_slider_lives_on_in_a_saved_notebook(lab, trusted):
         assert [one["id"] for one in violations if one["impact"] in ("serious", "critical")] == []
 
 
+def test_the_slider_fits_a_narrow_page(lab):
+    """On a page narrower than its pictures both shrink alike, lie over one another exactly, and the line still halves them."""
+    with lab.open("slider-narrow.ipynb", [SLIDER, "0"]) as notebook:
+        notebook.page.set_viewport_size({"width": 500, "height": 900})
+        notebook.run(0)
+        slider = notebook.page.locator(".imagegen-slider")
+        slider.wait_for()
+        boxes = [image.bounding_box() for image in slider.locator("img").all()]
+        assert boxes[0] == boxes[1]
+        assert boxes[0]["x"] + boxes[0]["width"] <= 500
+        assert boxes[0]["width"] / boxes[0]["height"] == pytest.approx(640 / 360, rel=0.01)
+        assert slider.locator(".imagegen-slider-over").bounding_box()["width"] == pytest.approx(boxes[0]["width"] / 2, abs=1)
+
+
 # --- the marks themselves, in a bare page
 
 MARKS = """source => { window.Marks = new Function(source.replace('export default', 'const front =') + ';return Marks')(); }"""

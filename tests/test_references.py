@@ -314,6 +314,18 @@ class TestLocation:
         data = saved(frames[0], "WEBP", save_all=True, append_images=frames[1:], exif=exif(place=True))
         assert Image.open(io.BytesIO(ready(data).data)).n_frames == 2  # type: ignore[attr-defined]
 
+    @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+    def test_what_follows_the_end_stays_here(self, kind: str) -> None:
+        """The rest of a picture that was cropped in place, or a photo with its place: cut off, told, and not a pixel touched."""
+        whole = saved(drawn(), kind)
+        for tail in (saved(drawn(), "JPEG", exif=exif(place=True)), b"\0", whole):
+            picture = ready(whole + tail)
+            assert picture.data == whole
+            assert picture.notes == ("what followed the picture's end removed",)
+        both = ready(saved(drawn(), kind, exif=exif(place=True)) + b"more")
+        assert both.notes == ("what followed the picture's end removed", "location removed")
+        assert same_pixels(opened(both), opened(ready(whole)))
+
     def test_what_tells_no_place_is_left_behind_a_jpeg(self) -> None:
         """A second picture without a place, as a phone's depth map, is passed on with the first."""
         data = saved(drawn(), "JPEG") + saved(drawn(), "JPEG", exif=exif())

@@ -77,7 +77,12 @@ def test_flags_in_the_environment(monkeypatch, said, meant):
     assert load().get("sandbox") is meant
 
 
-@pytest.mark.parametrize(("name", "value"), [("SANDBOX", "maybe"), ("POLL_SECONDS", "0"), ("POLL_SECONDS", "-3"), ("PREVIEW", "big")])
+NO_NUMBERS = [("UNKNOWN_PRICE", word) for word in ("nan", "snan", "-nan", "inf", "-1", "much")] + [("PREVIEW", "inf"), ("PREVIEW", "nan")]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("SANDBOX", "maybe"), ("POLL_SECONDS", "0"), ("POLL_SECONDS", "-3"), ("PREVIEW", "big"), *NO_NUMBERS]
+)
 def test_a_wrong_environment_is_said(monkeypatch, name, value):
     """A value that cannot be read names its variable."""
     monkeypatch.setenv(f"IMAGEGEN_{name}", value)

@@ -44,15 +44,15 @@ def display(data, metadata=None):
     return {"data": data, "metadata": metadata or {}, "output_type": "display_data"}
 
 
-def notebook(*outputs, metadata=None):
-    """Return a notebook of one cell with these outputs."""
+def notebook(*outputs, metadata=None, source=("%%imagegen -p evolink\n", "狐狸 🦊")):
+    """Return a notebook of one cell, by default one of ours, with these outputs."""
     cell = {
         "cell_type": "code",
         "execution_count": 1,
         "id": "a",
         "metadata": {},
         "outputs": list(outputs),
-        "source": ["1 + 1\n", "# 狐狸 🦊"],
+        "source": source,
     }
     words = {"cell_type": "markdown", "id": "b", "metadata": {}, "source": ["data:image/png;base64," + "A" * 300_000]}
     return {
@@ -283,6 +283,7 @@ def test_the_magic_says_from_what_to_what(file):
         assert "work.ipynb: " in shell.shown()[0]
         assert "MB → " in shell.shown()[0]
         assert "1 picture became previews" not in shell.shown()[0]
+        assert "not ours" not in shell.shown()[0]
         assert "reload it" in shell.shown()[0]
         shell.run("%imagegen slim work.ipynb")
         assert "nothing to make small" in shell.shown()[0]
@@ -290,3 +291,111 @@ def test_the_magic_says_from_what_to_what(file):
             shell.run("%imagegen slim")
         with pytest.raises(UnsupportedOption, match="cannot be read"):
             shell.run("%imagegen slim other.ipynb")
+
+
+def test_half_a_character_stays_and_the_file_is_utf_8(file):
+    """A lone surrogate, which JSON can say and UTF-8 cannot, is written as its escape beside text of any script."""
+    odd = {"name": "stdout", "output_type": "stream", "text": ["HALF and \\ud83d, which is text"]}
+    content = notebook(odd, display({"image/png": text_of(noise())}))
+    text = json.dumps(content, indent=1, ensure_ascii=False).replace("HALF", "\\ud83d")
+    file.write_text(text, encoding="utf-8")
+    assert slim(file).pictures == 1
+    after = file.read_bytes().decode("utf-8")
+    assert '"\\ud83d and \\\\ud83d, which is text"' in after
+    assert "狐狸 🦊" in after
+    assert outputs(file)[0]["text"] == ["\ud83d and \\ud83d, which is text"]
+
+
+def test_what_would_not_read_the_same_is_not_written(file, monkeypatch):
+    """The new file is read before it takes the old one's place."""
+    from imagegen_magic.notebook import slimming
+
+    write(file, notebook(display({"image/png": text_of(noise())})))
+    before = file.read_bytes()
+    monkeypatch.setattr(slimming, "_written", lambda notebook, text: '{"cells": []}')
+    with pytest.raises(SaveError, match="would not read as it did"):
+        slim(file)
+    assert (file.read_bytes(), os.listdir(file.parent)) == (before, [file.name])
+
+
+FIGURE = {"text/plain": "<Figure size 2000x600 with 1 Axes>"}
+
+
+def test_pictures_of_others_stay_unless_everything_is_asked_for(file):
+    """A figure of matplotlib, or a picture within somebody's HTML, has no original on disk: it is not touched, and that is told."""
+    figure = display({"image/png": text_of(noise()), **FIGURE}, {"image/png": {"width": 2000, "height": 600}})
+    table = display({"text/html": f'<img src="data:image/png;base64,{text_of(noise(seed=2))}">', "text/plain": "<Table>"})
+    write(file, notebook(figure, table, source="plt.plot(x)"))
+    before = file.read_bytes()
+    assert slim(file) == Slimmed(len(before), len(before), 0, 0, 2)
+    assert file.read_bytes() == before
+    assert slim(file, everything=True).pictures == 2
+    assert "image/jpeg" in outputs(file)[0]["data"]
+    assert "data:image/jpeg" in outputs(file)[1]["data"]["text/html"]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("%%imagegen --sandbox\na fox", FIGURE),
+        (["x = 1\n", "%imagegen a fox"], FIGURE),
+        ("Panel()", FIGURE),
+        ("made = await generate('a fox')\nmade[0]", {"text/plain": "/home/me/work/imagegen/a-red-fox-1a2b-1.png"}),
+        ("show(made)", {"text/plain": ["a-red-fox-1a2b-1.webp, 3840×2160"]}),
+        ("show(made)", {"text/plain": "a vote", "text/html": '<div class="imagegen-ranking">1.</div>'}),
+    ],
+)
+def test_pictures_of_ours_are_known(file, source, words):
+    """By the cell, by the file that a picture is named after, or by the classes of our HTML."""
+    write(file, notebook(display({"image/png": text_of(noise()), **words}), source=source))
+    assert slim(file).pictures == 1
+
+
+def test_a_grid_of_ours_stays(file):
+    """What a sweep shows may have 300 kB: no picture that this package made for a notebook loses anything."""
+    for quality in range(5, 100):
+        memory = io.BytesIO()
+        Image.open(io.BytesIO(noise(size=(1600, 500)))).save(memory, "JPEG", quality=quality)
+        if len(memory.getvalue()) > 250_000:
+            break
+    assert 150_000 < len(memory.getvalue()) <= 300_000
+    write(file, notebook(display({"image/jpeg": text_of(memory.getvalue()), "text/plain": "a fox. Grid of 16 pictures"})))
+    before = file.read_bytes()
+    assert slim(file).pictures == 0
+    assert file.read_bytes() == before
+
+
+def test_widgets_that_are_linked_with_a_shown_one_stay(file):
+    """A link is shown by nothing and holds two sliders together; a link between two that nobody sees goes with them."""
+    ids = {name: f"{number:032x}" for number, name in enumerate(("slider", "other", "link", "gone", "lost"))}
+
+    def link(source, target):
+        return {
+            "model_name": "LinkModel",
+            "state": {"source": [f"IPY_MODEL_{source}", "value"], "target": [f"IPY_MODEL_{target}", "value"]},
+        }
+
+    slider = {"model_name": "IntSliderModel", "state": {}}
+    state = {ids[name]: slider for name in ("slider", "other", "gone")}
+    state |= {ids["link"]: link(ids["other"], ids["slider"]), ids["lost"]: link(ids["gone"], ids["gone"])}
+    saved = {"widgets": {STATE: {"state": state, "version_major": 2, "version_minor": 0}}}
+    write(file, notebook(display({VIEW: {"model_id": ids["slider"]}}), metadata=saved))
+    assert slim(file).models == 2
+    left = json.loads(file.read_text(encoding="utf-8"))["metadata"]["widgets"][STATE]["state"]
+    assert left == {ids[name]: state[ids[name]] for name in ("slider", "other", "link")}
+
+
+def test_the_magic_tells_of_pictures_of_others(file):
+    """How many stay, and the switch that makes them small too."""
+    figures = [display({"image/png": text_of(noise(seed=seed)), **FIGURE}) for seed in (1, 2)]
+    with a_shell() as shell:
+        write(file, notebook(*figures, source="plt.plot(x)"))
+        shell.run("%imagegen slim work.ipynb")
+        assert "2 large pictures are not ours and stay as they are: --all makes them previews, too" in shell.shown()[0]
+        shell.run("%imagegen slim work.ipynb --all")
+        assert "2 pictures became previews" in shell.shown()[0]
+        ours = display({"image/png": text_of(noise()), "text/plain": "fox.png, 600×500"})
+        write(file, notebook(ours, figures[0], source="plt.plot(x)"))
+        shell.run("%imagegen slim work.ipynb")
+        assert "1 picture became a preview" in shell.shown()[0]
+        assert "1 large picture is not ours and stays as it is: --all makes it a preview, too" in shell.shown()[0]

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -171,6 +172,8 @@ def test_references_and_further_fields_are_axes():
     axis = sides.axis("ref", [*pictures, *urls, None])
     assert axis.name == "references"
     assert axis.labels[:2] == ("same.png (1)", "same.png (2)")
+    named = [LocalPicture(bytes([n]), "image/png", 8, 8, name) for n, name in enumerate(("a", "a (1)", "a", "b"))]
+    assert sides.axis("ref", named).labels == ("a (2)", "a (1)", "a (3)", "b")
     assert axis.labels[2:] == (urls[0], " + ".join(urls[1]), "none")
     assert sides.axis("extra", ["seed=1", {"seed": 2}, "word=a b"]).values == ({"seed": 1}, {"seed": 2}, {"word": "a b"})
     assert sides.axis("references", [object(), object()]).labels == ("picture 1", "picture 2")
@@ -526,7 +529,24 @@ def test_a_loaded_sweep_tells_what_went_wrong(at_gateway):
 
 def test_unknown_costs_are_unknown_in_the_records(made):
     """Never nothing."""
-    from dataclasses import replace
-
     row = replace(made, images=(replace(made[0], cost=Cost()),)).rows()[0]
     assert (row["cost"], row["cost_unit"], row["cost_kind"]) == (None, None, "unknown")
+
+
+def test_a_slot_that_is_called_like_a_column_has_one_of_its_own(made):
+    """No axis hides what a picture cost, nor the other way round: the axis says that it is one."""
+    axes = {"cost": ("cheap", "dear"), "prompt": ("a", "b"), "quality": ("low", "medium")}
+    places = tuple({"cost": "dear", "prompt": "b", "quality": "low"} for _ in made.places)
+    row = replace(made, axes=axes, places=places).rows()[0]
+    assert (row["axis cost"], row["axis prompt"], row["quality"]) == ("dear", "b", "low")
+    assert (row["cost"], row["prompt"]) == (float(made[0].cost.amount), made[0].request.prompt)
+    assert "axis quality" not in row
+
+
+def test_long_values_are_short_in_messages():
+    """A value of a page's length does not make a message of one."""
+    axes = {"style": ("word " * 5000, "oil", "ink")}
+    assert len(gathered([{"style": axes["style"][0]}], axes)) < 100
+    assert len(gathered([{"style": value, "size": "1"} for value in axes["style"][:2]], {**axes, "size": ("1", "2")})) < 200
+    uneven = [{"style": axes["style"][0], "size": "1"}, {"style": "oil", "size": "2"}]
+    assert len(gathered(uneven, {**axes, "size": ("1", "2")})) < 200

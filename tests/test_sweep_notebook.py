@@ -244,6 +244,21 @@ def test_a_price_that_is_not_known_asks(shell, gateway, monkeypatch, setting, wo
     assert gateway.submissions("unknown price") == []
 
 
+def test_what_ends_the_asking_is_named(shell, monkeypatch):
+    """Where nobody can be asked, the settings that would help are named, and no other: no bound helps against an unknown price."""
+    monkeypatch.setenv("IMAGEGEN_UNKNOWN_PRICE", "")
+    monkeypatch.setenv("IMAGEGEN_ASK_ABOVE_PICTURES", "1000000")
+    monkeypatch.setenv("IMAGEGEN_ASK_ABOVE_COST", "1000000")
+    with pytest.raises(ImageGenError, match="or say in unknown_price what such a picture counts") as told:
+        shell.run("%%imagegen -p evolink -q low --repeat 3\nunknown price")
+    assert "ask_above" not in str(told.value)
+    monkeypatch.setenv("IMAGEGEN_UNKNOWN_PRICE", "0")
+    monkeypatch.setenv("IMAGEGEN_ASK_ABOVE_PICTURES", "2")
+    with pytest.raises(ImageGenError, match="or raise ask_above_pictures") as told:
+        shell.run("%%imagegen -p evolink -q low --repeat 3\nunknown price")
+    assert "unknown_price" not in str(told.value)
+
+
 def test_a_known_price_asks_above_the_bound(gateway, shell, monkeypatch):
     """In the gateway's own unit."""
     from imagegen_magic.engine.settings import load
@@ -252,7 +267,7 @@ def test_a_known_price_asks_above_the_bound(gateway, shell, monkeypatch):
 
     costs = (Cost(5, "USD", "estimated"), Cost(6, "credits", "estimated"))
     told = list(_much(Outlook(2, 0, 0, 2, 0, 0, costs, None), load()))
-    assert told == ["about 6 credits"]
+    assert told == [("about 6 credits", "raise ask_above_cost")]
 
 
 def answered(front, code, answer):
@@ -461,3 +476,43 @@ def test_the_live_grid_is_escaped_and_says_what_a_picture_shows(tmp_path):
     assert "<i>x</i>" not in html
     assert "&lt;i&gt;x" in html
     assert 'alt="&lt;b&gt;a fox' in html
+
+
+def test_long_values_do_not_swell_the_notebook(shell):
+    """Values of tens of thousands of characters stand in tables, in the live grid and beside the pictures with their first words."""
+    shell.shell.user_ns["long"] = [f"{number} " + "lorem ipsum " * 2400 for number in range(6)]
+    line = "%%imagegen -p gccai --sandbox -q low --yes --sweep s=@long -o made"
+    shell.run(f"{line} --dry-run\nfox {{{{s}}}}")
+    assert sum(map(len, shell.shown() + shell.shown("text/html"))) < 20_000
+    assert text(shell).count("lorem ipsum lorem") > 0
+    shell.run(f"{line}\nfox {{{{s}}}}")
+    assert sum(map(len, shell.shown() + shell.shown("text/html"))) < 40_000
+    made = shell.variables["made"]
+    assert made.place(made[0])["s"] == shell.shell.user_ns["long"][0]
+    for axes in (made.axes, {"n": ("1", "2"), **made.axes}):
+        places = [{"n": "1", **place} for place in made.places]
+        assert sum(map(len, Mosaic(axes, places).rows(states(6), {}))) < 10_000
+    assert len(made.sheet().alt) < 30_000
+    assert max(map(len, made.sheet().contents.blocks[0].columns)) <= 80
+
+
+def test_long_values_do_not_swell_a_ranking_and_a_tree(shell, capsys):
+    """As in the sweep's own table."""
+    from imagegen_magic.engine import generation, loop
+    from imagegen_magic.notebook import recalling, voting
+    from imagegen_magic.studies import lineage
+    from imagegen_magic.studies.voting import Vote, record
+
+    shell.shell.user_ns["long"] = [f"{number} " + "lorem ipsum " * 2400 for number in range(2)]
+    shell.run("%%imagegen -p gccai --sandbox -q low --yes --sweep s=@long -o made\nfox {{s}}")
+    images = shell.variables["made"].images
+    one, other = [image.id for image in images]
+    book = generation.ledger()
+    loop.run(record(book, Vote(one, other, one)))
+    booth = voting.Booth(shell.shell, book, "made", images, shell.variables["made"].study)
+    loop.run(booth.load())
+    ranking = booth._result()[0].data
+    assert "lorem ipsum" in ranking["text/html"]
+    assert len(ranking["text/html"]) + len(ranking["text/plain"]) < 30_000
+    tree = recalling.Tree(loop.run(lineage.lineage(book, one)))
+    assert len(tree._repr_mimebundle_()["text/html"]) < 15_000

@@ -418,3 +418,18 @@ class TestTheBallot:
         ballot.tell("left")
         kernel.until(lambda: "The vote itself failed: TypeError" in ballot.said, "the words")
         kernel.run("voting.next_pair = kept")
+
+    def test_a_vote_counts_once_where_the_next_pair_fails(self, kernel, ballot):
+        """The same pair stays on the page: pressing again, whatever, shows the next pair and counts nothing a second time."""
+        kernel.run("from imagegen_magic.studies import voting\nkept = voting.next_pair\nvoting.next_pair = None")
+        pair, shown = ballot.pair, {ballot.left, ballot.right}
+        for _ in range(2):
+            ballot.tell("left", pair)
+            kernel.until(lambda: "The vote itself failed" in ballot.said, "the words")
+        kernel.run("voting.next_pair = kept")
+        ballot.tell("right", pair)
+        kernel.until(lambda: ballot.pair != pair, "the next pair")
+        assert ({ballot.left, ballot.right} != shown, ballot.given, ballot.said) == (True, 1, "")
+        ballot.tell("undo")
+        ballot.becomes(0, "the step back")
+        assert {ballot.left, ballot.right} == shown

@@ -261,7 +261,7 @@ class Delivery:
         except ImageGenError as error:
             await self._fail(error)
             raise
-        task.task_id, task.cost = submission.task_id, self._money(submission.cost)
+        task.task_id, task.cost = submission.task_id, self.gateway.money(submission.cost)
         self._accepted = (submission, answer)
         try:
             await self._record_acceptance()
@@ -347,9 +347,6 @@ class Delivery:
     def _unknown(self, error: APIError) -> SubmissionUnknown:
         return SubmissionUnknown(f"{error.what}; whether the task was accepted is not known", whose="gateway")
 
-    def _money(self, cost: Cost) -> Cost:
-        return replace(cost, source="sandbox") if self.gateway.sandbox and cost.amount is not None else cost
-
     async def _wait(self) -> None:
         task = self.task
         lookout = self._session.lookout(self.gateway)
@@ -382,7 +379,7 @@ class Delivery:
         task = self.task
         if not self._recorded:
             await self._record_acceptance()
-        known = next((self._money(cost) for cost in (state.cost, task.cost, self.order.price) if cost.amount is not None), Cost())
+        known = next((self.gateway.money(cost) for cost in (state.cost, task.cost, self.order.price) if cost.amount is not None), Cost())
         task.cost = known
         ids = await self._ledger.made(task.row, state.pictures, expires_at=state.expires_at, cost=known, seconds=state.seconds, answer=None)
         task.numbers = {picture: number for number, picture in enumerate(ids)}

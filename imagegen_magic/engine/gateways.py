@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from imagegen_magic.engine import keys
@@ -14,6 +14,7 @@ from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import UnknownProvider, UnsupportedOption
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Cadence, Provider
+from imagegen_magic.result import Cost
 
 SANDBOX_SCALE = 0.05  # the sandbox's waiting times, as a share of the real ones
 _SANDBOX_LOOKS = 0.25  # seconds between looks there
@@ -33,6 +34,10 @@ class Gateway:
     key: Key
     cadence: Cadence
     note: str = ""
+
+    def money(self, cost: Cost) -> Cost:
+        """Return a cost as this gateway's: the sandbox's is play money."""
+        return replace(cost, source="sandbox") if self.sandbox and cost.amount is not None else cost
 
     @property
     def label(self) -> str:

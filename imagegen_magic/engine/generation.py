@@ -8,20 +8,22 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from imagegen_magic.engine import gateways, loop, ways
+from imagegen_magic.engine import gateways, loop
 from imagegen_magic.engine.gateways import choose, known
-from imagegen_magic.engine.gathering import Known, gathered
 from imagegen_magic.engine.job import Dress, Event, Job, Wish, counted
 from imagegen_magic.engine.ledger import Ledger, TaskRow
 from imagegen_magic.engine.recording import Study, record, take_up
 from imagegen_magic.engine.session import ledger_of
 from imagegen_magic.engine.settings import REQUEST_OPTIONS, Settings, load
 from imagegen_magic.providers import registry
-from imagegen_magic.providers.base import Plan
+from imagegen_magic.providers.base import Plan, Provider
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Generation
+
+if TYPE_CHECKING:
+    from imagegen_magic.engine.gathering import Known
 
 _NOWHERE: Mapping[str, str] = MappingProxyType({})
 
@@ -53,7 +55,7 @@ def plan(
     request = fill(request, settings)
     name = provider or settings.get("provider") or choose(settings, sandbox=sandbox, model=request.model).provider.name
     chosen = registry.get_provider(name, settings.look_alikes)
-    return registry.plan(chosen, gathered(request, chosen, settings, fit=fit), known(settings))
+    return registry.plan(chosen, _gathered(request, chosen, settings, fit), known(settings))
 
 
 def foreseen(plan: Plan, settings: Settings, *, provider: str | None = None, sandbox: bool | None = None) -> gateways.Gateway:
@@ -68,7 +70,11 @@ def outlook(plan: Plan, gateway: gateways.Gateway, settings: Settings) -> list[s
 
     Raises UnsupportedOption where it cannot be brought there.
     """
-    return ways.outlook(plan, gateway, settings) if plan.request.references else []
+    if not plan.request.references:
+        return []
+    from imagegen_magic.engine import ways
+
+    return ways.outlook(plan, gateway, settings)
 
 
 def start(
@@ -113,14 +119,24 @@ def wish(
     named = provider or settings.get("provider")
     first = registry.get_provider(named, settings.look_alikes) if named else None
     if first is not None:
-        request = gathered(request, first, settings, fit=fit, known=pictures)
+        request = _gathered(request, first, settings, fit, pictures)
         registry.plan(first, request, known(settings))  # what it cannot do is said before a missing key is
     gateway = choose(settings, provider=provider, model=request.model)
-    request = gathered(request, gateway.provider, settings, fit=fit, known=pictures)
+    request = _gathered(request, gateway.provider, settings, fit, pictures)
     plan = registry.plan(gateway.provider, request, known(settings))
     if request.references:
+        from imagegen_magic.engine import ways
+
         ways.check(plan, gateway, settings)
     return Wish(gateway, plan, request, place)
+
+
+def _gathered(request: ImageRequest, provider: Provider, settings: Settings, fit: bool, known: Known | None = None) -> ImageRequest:
+    if not request.references and request.mask is None:
+        return request  # most requests: nothing is to be imported for it
+    from imagegen_magic.engine.gathering import gathered
+
+    return gathered(request, provider, settings, fit=fit, known=known)
 
 
 def begin(

@@ -45,7 +45,7 @@ def _amount(text: Any) -> Decimal:
         amount = Decimal(str(text))
     except InvalidOperation:
         raise ValueError("give an amount like 5 or 0.20") from None
-    if not amount >= 0 or amount.is_infinite():
+    if not amount.is_finite() or amount < 0:
         raise ValueError("give an amount, 0 or more")
     return amount
 
@@ -123,7 +123,7 @@ def _read(name: str, value: Any, origin: str) -> tuple[Any, str]:
         raise UnsupportedOption(f"{origin} has an option {name!r} that does not exist", option=name, value=value, allowed=sorted(KNOWN))
     try:
         return KNOWN[name][0](value), origin
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UnsupportedOption(f"{name} = {value!r} in {origin} cannot be read ({error})", option=name, value=value) from None
 
 

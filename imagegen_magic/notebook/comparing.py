@@ -59,11 +59,13 @@ def compare(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str])
 
 
 def _side(magics: ImageGenMagics, word: str) -> Side:
+    from imagegen_magic.pictures.decoding import kind_of
     from imagegen_magic.pictures.preview import preview
     from imagegen_magic.pictures.verify import verify
 
     picked = picking.pick(magics, word)
     try:
+        kind_of(picked.data)  # a file of this machine is not quoted, as what a gateway sent would be
         facts, _ = verify(picked.data)
         return Side(picked, facts, preview(picked.data, limit=_SLIDER_BYTES))
     except ImageInvalid as error:

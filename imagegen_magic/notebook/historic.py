@@ -94,7 +94,7 @@ def thumbnail(image: GeneratedImage, edge: int = _THUMBNAIL, limit: int = _THUMB
 
 def star(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
     """Give a picture its stars; without a number, show its marks."""
-    number = _id("star ID N", arguments)
+    number = _id(magics, "star ID|NAME N", arguments)
     if len(arguments) > 1:
         _mark(marks.star(_ledger(magics), number, _stars(arguments[1])), number)
     _tell(magics, number)
@@ -102,7 +102,7 @@ def star(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) ->
 
 def tag(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
     """Tag a picture, take away what is named with a minus before it, and show its marks."""
-    number, book = _id("tag ID [TAG …]", arguments), _ledger(magics)
+    number, book = _id(magics, "tag ID|NAME [TAG …]", arguments), _ledger(magics)
     given = [each for each in arguments[1:] if not each.startswith("-")]
     taken = [each[1:] for each in arguments[1:] if each.startswith("-")]
     if given:
@@ -114,7 +114,7 @@ def tag(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> 
 
 def note(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
     """Write a note to a picture, take it away where it is empty (""), and show its marks."""
-    number = _id("note ID [WORDS]", arguments)
+    number = _id(magics, "note ID|NAME [WORDS]", arguments)
     if len(arguments) > 1:
         _mark(marks.note(_ledger(magics), number, " ".join(arguments[1:])), number)
     _tell(magics, number)
@@ -124,10 +124,13 @@ def _ledger(magics: ImageGenMagics) -> Ledger:
     return generation.ledger(magics.settings())
 
 
-def _id(usage: str, arguments: list[str]) -> int:
-    if not arguments or not is_id(arguments[0]):
-        raise UsageError(f"The subcommand is %imagegen {usage}, with a number of %imagegen history.")
-    return int(arguments[0].removeprefix("@"))
+def _id(magics: ImageGenMagics, usage: str, arguments: list[str]) -> int:
+    from imagegen_magic.notebook import picking
+
+    words = f"The subcommand is %imagegen {usage}, with a number of %imagegen history or a variable that holds a picture."
+    if not arguments:
+        raise UsageError(words)
+    return picking.number(magics, arguments[0], words)
 
 
 def is_id(word: str) -> bool:

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from imagegen_magic.notebook.board import Board, Row
+from imagegen_magic.studies.results import short
 
 MOST_PICTURES = 60  # cells with thumbnails; above, squares
 MOST_SQUARES = 4_000  # above, counts alone
 _MOST_ROWS = 60  # rows of squares, before they all stand in one
-_LABEL = 28  # characters of a label beside the cells; the whole of it is in its title
+_LABEL = 28  # characters of a label beside the cells; more of it is in its title
 _IN_A_CELL = 4  # thumbnails of one combination
 
 STYLE = """<style>
@@ -67,7 +68,8 @@ class Mosaic:
         if not self._across:
             return []
         widths = {value: self._widest(value) * 66 - 2 for value in self._axes[self._across]}
-        names = "".join(f'<span style="width:{widths[value]}px" title="{escape(value)}">{escape(value)}</span>' for value in widths)
+        words = {value: escape(short(value)) for value in widths}
+        names = "".join(f'<span style="width:{widths[value]}px" title="{words[value]}">{words[value]}</span>' for value in widths)
         return [self._line("", names)]
 
     def _widest(self, value: str) -> int:
@@ -92,7 +94,7 @@ class Mosaic:
     def _line(self, label: str, cells: str) -> str:
         shown = label if len(label) <= _LABEL else f"{label[: _LABEL - 1].rstrip()}…"
         width = f'style="width:{self._beside:.1f}em"'
-        return f'<div class="imagegen-mosaic"><b {width} title="{escape(label)}">{escape(shown)}</b>{cells}</div>'
+        return f'<div class="imagegen-mosaic"><b {width} title="{escape(short(label))}">{escape(shown)}</b>{cells}</div>'
 
 
 def _across(axes: Mapping[str, Sequence[str]]) -> str:

@@ -181,7 +181,7 @@ def _title(job: Job) -> str:
         return f"collecting {job.expecting} picture{'' if job.expecting == 1 else 's'}"
     words = f"{gateway.provider.name} {plan.model.name}" + (" (sandbox)" if gateway.sandbox else "")
     pixels = [f"{plan.pixels[0][0]}×{plan.pixels[0][1]}"] if plan.pixels else []
-    return " · ".join([words, *pixels, str(plan.price)])
+    return " · ".join([words, *pixels, str(gateway.money(plan.price))])
 
 
 def _pixels(job: Job) -> tuple[int, int]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _EDGE, _BYTES = 96, 6_000  # of a thumbnail: pixels, bytes
 _MOST_THUMBNAILS = 40
+_ALT = 300  # characters of a prompt that say what a picture shows
 _FONT = "font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);line-height:1.4"
 _QUIET = "color:var(--jp-ui-font-color2,inherit)"
 _BRANCH = "list-style:none;margin:0 0 0 14px;padding:0 0 0 14px;border-left:1px solid var(--jp-border-color1,#8888)"
@@ -137,7 +138,7 @@ class Tree:
         if self._thumbnails > 0:
             self._thumbnails -= 1
             source = thumbnail(image, _EDGE, _BYTES)
-        drawn = f'<img src="{source}" alt="{escape(image.request.prompt)}" style="{_SMALL}">' if source else ""
+        drawn = f'<img src="{source}" alt="{escape(shortened(image.request.prompt, _ALT))}" style="{_SMALL}">' if source else ""
         facts = " · ".join(filter(None, [role, f"{image.provider} {image.model}", f"{image.width}×{image.height}"]))
         words = f'<div><b>@{image.id}</b> {escape(shortened(image.request.prompt))}</div><div style="{_QUIET}">{escape(facts)}</div>'
         return f'<div style="display:flex;gap:10px;align-items:center;padding:4px 0">{drawn}<div>{words}</div></div>'

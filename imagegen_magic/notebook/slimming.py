@@ -218,7 +218,8 @@ def _encoded(written: str, notebook: Mapping[str, Any], path: Path) -> bytes:
     """Return a notebook's JSON as UTF-8, half a character as its escape; raises SaveError where it would not read as the same."""
     content = _LONE.sub(lambda half: f"\\u{ord(half[0]):04x}", written).encode("utf-8")
     if json.dumps(json.loads(content)) != json.dumps(notebook):
-        raise SaveError(f"{path.name} would not read as it did", charged="no", next_step="it is as it was: please tell us what is odd in it")
+        step = "it is as it was: please tell us what is odd in it"
+        raise SaveError(f"{path.name} would not read as it did", charged="no", next_step=step)
     return content
 
 

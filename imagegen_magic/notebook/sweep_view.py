@@ -20,7 +20,7 @@ from imagegen_magic.notebook.mosaic import STYLE, Mosaic
 from imagegen_magic.notebook.progress import View
 from imagegen_magic.notebook.tables import Cell, Table, shortened
 from imagegen_magic.result import GeneratedImage
-from imagegen_magic.studies.results import SweepResult, gathered
+from imagegen_magic.studies.results import SweepResult, gathered, short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -179,7 +179,7 @@ def _row(result: SweepResult, image: GeneratedImage, copies: Mapping[int, bytes]
     gateway = f"{image.provider} {image.model}" + (" (sandbox)" if image.sandbox else "")
     return [
         Cell(str(image.id), picture=picture, alt=shortened(image.request.prompt, _PROMPT)),
-        *(result.place(image).get(axis, "") for axis in result.axes),
+        *(short(result.place(image).get(axis, "")) for axis in result.axes),
         gateway,
         f"{image.width}×{image.height}",
         "" if image.seconds is None else display.duration(image.seconds),

@@ -20,7 +20,7 @@ from imagegen_magic.notebook.tables import Note, Page, Table, pixels, shortened
 from imagegen_magic.studies import axes as sides
 from imagegen_magic.studies import sweep
 from imagegen_magic.studies.axes import Axis
-from imagegen_magic.studies.results import axes_words
+from imagegen_magic.studies.results import axes_words, short
 from imagegen_magic.studies.sweep import Outlook, SweepPlan
 
 if TYPE_CHECKING:
@@ -49,9 +49,10 @@ def run(magics: ImageGenMagics, given: Mapping[str, Any], prompt: str) -> None:
     _ask(outlook, settings, given)
     job = sweep.begin(planned, settings, preview=sweep_view.edge(planned.pictures), title=_title(planned))
     values = planned.study.axes
+    said = settings.get("preview") if settings.origin("preview") != "built in" else None
 
     def looking(job: Job, shell: Any, *, background: bool = False) -> Any:
-        return sweep_view.view(job, shell, values, background=background, width=given.get("preview"))
+        return sweep_view.view(job, shell, values, background=background, width=given.get("preview", said))
 
     if given.get("no_wait"):
         cells.leave(magics, job, given.get("out"), looking=looking)
@@ -172,7 +173,7 @@ def _dry_page(planned: SweepPlan, outlook: Outlook, settings: Settings) -> Page:
     each = planned.wishes[:: planned.repeat]
     rows = [
         [
-            *(wish.place[name] for name in names),
+            *(short(wish.place[name]) for name in names),
             shortened(wish.plan.request.prompt, 80),
             f"{wish.plan.provider} {wish.plan.model.name}" + (" (sandbox)" if wish.gateway.sandbox else ""),
             pixels(wish.plan.pixels) or "the gateway decides",
@@ -201,7 +202,8 @@ def _ask(outlook: Outlook, settings: Settings, given: Mapping[str, Any]) -> None
     why = list(_much(outlook, settings))
     if given.get("yes") or not why:
         return
-    told = " and ".join(why)
+    told = " and ".join(words for words, _ in why)
+    ways = ", ".join(dict.fromkeys(way for _, way in why))
     try:
         answer = input(f"This is {told}. Make {'it' if outlook.new == 1 else 'them'}? [y/N] ")
     except (StdinNotImplementedError, EOFError, OSError):
@@ -209,7 +211,7 @@ def _ask(outlook: Outlook, settings: Settings, given: Mapping[str, Any]) -> None
             f"This is {told}, and nobody can be asked here, so nothing was sent",
             whose="you",
             charged="no",
-            next_step="add --yes if it is meant, or raise ask_above_pictures or ask_above_cost (%imagegen config)",
+            next_step=f"add --yes if it is meant, or {ways} (%imagegen config)",
         ) from None
     except KeyboardInterrupt:
         raise _declined() from None
@@ -221,15 +223,15 @@ def _declined() -> UsageError:
     return UsageError("Nothing was sent and nothing is charged: the answer was not yes.")
 
 
-def _much(outlook: Outlook, settings: Settings) -> Iterator[str]:
-    """Yield why this is to be asked about: the number of pictures, an amount, a price that cannot be known."""
+def _much(outlook: Outlook, settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield why this is to be asked about (the number of pictures, an amount, a price that cannot be known), and what ends the asking."""
     if outlook.new > settings.get("ask_above_pictures"):
-        yield counted(outlook.new, "picture")
-    limit = settings.get("ask_above_cost")
-    yield from (str(cost) for cost in outlook.price if cost.amount is not None and cost.amount > limit)
+        yield counted(outlook.new, "picture"), "raise ask_above_pictures"
+    limit, higher = settings.get("ask_above_cost"), "raise ask_above_cost"
+    yield from ((str(cost), higher) for cost in outlook.price if cost.amount is not None and cost.amount > limit)
     if outlook.unknown:
         counts = settings.get("unknown_price")
         if counts is None:
-            yield f"{counted(outlook.unknown, 'picture')} whose price cannot be known"
+            yield f"{counted(outlook.unknown, 'picture')} whose price cannot be known", "say in unknown_price what such a picture counts"
         elif counts * outlook.unknown > limit:
-            yield f"{counted(outlook.unknown, 'picture')} of unknown price, counted as {counts * outlook.unknown}"
+            yield f"{counted(outlook.unknown, 'picture')} of unknown price, counted as {counts * outlook.unknown}", higher

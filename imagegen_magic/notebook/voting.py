@@ -18,6 +18,7 @@ from imagegen_magic.notebook.historic import thumbnail
 from imagegen_magic.notebook.masking import has_page
 from imagegen_magic.notebook.tables import Table, shortened
 from imagegen_magic.studies import voting
+from imagegen_magic.studies.results import short
 from imagegen_magic.studies.voting import Ranking, Standing, Vote
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _VIEW = "application/vnd.jupyter.widget-view+json"
 _EDGE, _BYTES = 900, 120_000  # of a picture that is voted on: pixels, bytes
 _SMALL_EDGE, _SMALL_BYTES = 112, 5_000  # of one in the ranking
+_ALT = 300  # characters of a prompt that say what a picture shows
 _MOST_ROWS = 40  # pictures of the ranking that are drawn
 _FONT = "font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);line-height:1.4"
 _QUIET = "color:var(--jp-ui-font-color2,inherit)"
@@ -68,7 +70,8 @@ class Booth:
         self._places: Mapping[int, Mapping[str, str]] = {}
         self._previews: dict[int, str] = {}
         self._pair: tuple[int, int] = (0, 0)
-        self._number = 0
+        self._number = 0  # of the pair that the page shows
+        self._kept = -1  # of the last pair whose vote is kept
         self._chance = random.Random()
         self._outputs: list[str] = []
         self._ballot: Ballot | None = None
@@ -130,6 +133,8 @@ class Booth:
             return
         if event == "undo":
             await self._undo()
+        elif self._kept == self._number:
+            await self._ask()  # this pair's vote counts already: what went wrong was to show the next
         elif not self.enough:
             await self._choose(event)
             await self._ask()
@@ -138,6 +143,7 @@ class Booth:
         left, right = self._pair
         winner = {"left": left, "right": right}.get(event)
         given = await voting.record(self._ledger, Vote(left, right, winner), self._study)
+        self._kept = self._number
         self._given.append(given)
         self._sitting.append(given)
 
@@ -209,7 +215,7 @@ class Booth:
 
     def _label(self, standing: Standing) -> str:
         place = self._places.get(standing.picture) or {}
-        words = " · ".join(f"{axis}={value}" for axis, value in place.items())
+        words = " · ".join(f"{axis}={short(value)}" for axis, value in place.items())
         return words or shortened(self._images[standing.picture].request.prompt, 50)
 
     def _html(self, found: Ranking) -> str:
@@ -228,7 +234,8 @@ def text(found: Ranking, label: Any) -> str:
     rows = [[f"{rank}.", one.name, label(one), *_figures(one)] for rank, one in enumerate(found.pictures, 1)]
     tables = [Table(("", "id", "picture", "chance", "95 %", "won", "tied", "lost"), rows, title=_title(found))]
     for axis, standings in found.axes.items():
-        tables.append(Table(("", axis, "chance", "95 %", "won", "tied", "lost"), [["", one.name, *_figures(one)] for one in standings]))
+        rows = [["", short(one.name), *_figures(one)] for one in standings]
+        tables.append(Table(("", axis, "chance", "95 %", "won", "tied", "lost"), rows))
     return "\n\n".join(table.text() for table in tables)
 
 
@@ -262,14 +269,14 @@ def _table(name: str, rows: str, first: int = 0) -> str:
 def _picture_row(rank: int, one: Standing, label: str, image: GeneratedImage) -> str:
     source = thumbnail(image, _SMALL_EDGE, _SMALL_BYTES)
     style = "width:56px;min-width:56px;height:56px;object-fit:contain;display:block;margin:0"
-    picture = f'<img src="{source}" alt="{escape(image.request.prompt)}" style="{style}">' if source else ""
+    picture = f'<img src="{source}" alt="{escape(shortened(image.request.prompt, _ALT))}" style="{style}">' if source else ""
     words = f'{escape(label)} <span style="{_QUIET}">{one.name}</span>'
     about = f'<td style="{_CELL};min-width:12em;max-width:340px">{words}</td>'
     return f'<tr><td style="{_NUMBER}">{rank}</td><td style="{_CELL}">{picture}</td>{about}{_bar_cells(one)}</tr>'
 
 
 def _value_row(one: Standing) -> str:
-    return f'<tr><td style="{_CELL};max-width:340px">{escape(one.name)}</td>{_bar_cells(one)}</tr>'
+    return f'<tr><td style="{_CELL};max-width:340px">{escape(short(one.name))}</td>{_bar_cells(one)}</tr>'
 
 
 def _bar_cells(one: Standing) -> str:

@@ -50,15 +50,15 @@ JPEG = Kind("JPEG", "image/jpeg", ".jpg")
 WEBP = Kind("WebP", "image/webp", ".webp")
 
 
-def kind_of(data: bytes) -> Kind:
-    """Return the format that the first bytes tell. Raises ImageInvalid, saying what else it looks like."""
+def kind_of(data: bytes, *, quoted: bool = False) -> Kind:
+    """Return the format that the first bytes tell. Raises ImageInvalid, saying what else it looks like; `quoted` as in `looks_like`."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return PNG
     if data.startswith(b"\xff\xd8\xff"):
         return JPEG
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return WEBP
-    raise ImageInvalid(f"what came is not a PNG, JPEG or WebP picture but {looks_like(data)}")
+    raise ImageInvalid(f"what came is not a PNG, JPEG or WebP picture but {looks_like(data, quoted=quoted)}")
 
 
 def decoded(data: bytes) -> Image.Image:
@@ -246,8 +246,17 @@ _SIGNS: tuple[tuple[bytes, str], ...] = (
 )
 
 
-def looks_like(data: bytes) -> str:
-    """Say what bytes that are no picture look like."""
+def looks_like(data: bytes, *, quoted: bool = False) -> str:
+    """Say what bytes that are no picture look like.
+
+    Their first words are `quoted` only where a gateway sent them: a file of this machine may be where somebody keeps keys, and what is
+    said of it is saved with the notebook.
+    """
+    kind, _, words = _likeness(data).partition(": ")
+    return f"{kind}: {words}" if quoted and words else kind
+
+
+def _likeness(data: bytes) -> str:
     if not data.strip():
         return "empty" if not data else "blank"
     for sign, words in _SIGNS:

@@ -30,6 +30,20 @@ def without_location(kind: Kind, data: bytes) -> bytes:
     return _CUTS[kind](data)
 
 
+def ended(kind: Kind, data: bytes) -> bytes:
+    """Return a whole PNG or WebP file up to its picture's end, `data` itself where nothing follows; other formats as they are.
+
+    What an editor left there, as the rest of a larger picture that was cropped in place, is not what a person means to send.
+    """
+    end = len(data)
+    if kind is PNG:
+        end = max(stop for _, stop in _png_chunks(data))
+    elif kind is WEBP:
+        size = int.from_bytes(data[4:8], "little")
+        end = 8 + size + size % 2
+    return data if end >= len(data) else data[:end]
+
+
 def in_exif(exif: bytes) -> bool:
     """Return whether an Exif block says where, or cannot be read and so might. A GPS block of its version alone says nothing."""
     tiff = exif.removeprefix(b"Exif\0\0")

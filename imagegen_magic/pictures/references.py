@@ -26,7 +26,7 @@ from imagegen_magic.pictures.decoding import (
 )
 from imagegen_magic.pictures.fitting import KINDS, Draft, Limits, check_bytes, check_size, finished, fits, refused, target
 from imagegen_magic.pictures.formats import GIF, TIFF, format_of, open_foreign, quiet
-from imagegen_magic.pictures.location import in_xmp, without_location
+from imagegen_magic.pictures.location import ended, in_xmp, without_location
 from imagegen_magic.pictures.preview import UPRIGHT
 from imagegen_magic.request import LocalPicture
 
@@ -36,6 +36,7 @@ _MOST_FILE = 512 * 2**20  # bytes
 _TAKEN = "give a path, an address, bytes, a PIL image, a numpy array, an IPython Image, a matplotlib figure, or an earlier result"
 _TURNED = "turned as its EXIF says"
 _CLEANED = "location removed"
+_CUT = "what followed the picture's end removed"
 
 
 def prepare(
@@ -53,7 +54,8 @@ def prepare(
     `source`: bytes of a file, a PIL image, an array (H×W, H×W×3, H×W×4; uint8, or floats from 0 to 1), an IPython Image, a
     matplotlib figure, or anything with bytes as its `data`. Bytes of one of the `types` (MIME) that are upright, say nothing of a
     place and keep to the limits come back as they are, byte for byte. What its Exif turns is turned; what says where it was taken is
-    cut out, without touching a pixel where nothing else is to do; other formats become PNG, of several pictures the first.
+    cut out, without touching a pixel where nothing else is to do, and so is what follows a PNG's or WebP's end;
+    other formats become PNG, of several pictures the first.
     Above `most_bytes` or `most_pixels` it is refused; with `fit` an opaque one becomes a JPEG, and, where that is not enough, smaller.
 
     Raises ImageInvalid (empty, no picture, corrupt, more pixels than are decoded) and UnsupportedOption (not taken, too large; its
@@ -77,7 +79,8 @@ def _from_file(data: bytes, limits: Limits, notes: tuple[str, ...] = ()) -> Loca
     with _dressed(limits.name), quiet():
         image = opened(data, MOST_READ) if own else open_foreign(kind, data, MOST_READ)
     check_size(image.size, limits)
-    clean = without_location(kind, data) if own else data
+    whole = ended(kind, data) if own else data
+    clean = without_location(kind, whole) if own else data
     if kind.mime_type in limits.types:
         check_bytes(clean, "", limits)
     with DECODERS, _dressed(limits.name):
@@ -85,7 +88,7 @@ def _from_file(data: bytes, limits: Limits, notes: tuple[str, ...] = ()) -> Loca
             return _from_foreign(image, kind, data, limits, notes)
         with told(kind.name):
             image.load()
-        notes += () if clean is data else (_CLEANED,)
+        notes += ((_CUT,) if whole is not data else ()) + ((_CLEANED,) if clean is not whole else ())
         if orientation(image) == 1 and kind.mime_type in limits.types and fits(clean, image, limits):
             return LocalPicture(clean, kind.mime_type, *image.size, limits.name, notes)
         return finished(_drafted(image, kind, data, limits, notes), limits)
@@ -163,13 +166,8 @@ def _kind(data: bytes, name: str) -> Kind:
         raise ImageInvalid(words, whose="you", charged="no", next_step="make it smaller with another program")
     if kind := format_of(data):
         return kind
-    words = f"{name} is empty" if not data else f"{name} is not a picture that can be read here but {_kind_of(data)}"
+    words = f"{name} is empty" if not data else f"{name} is not a picture that can be read here but {looks_like(data)}"
     raise ImageInvalid(words, whose="you", charged="no", next_step="give a PNG, JPEG or WebP, or a BMP, TIFF, GIF, AVIF or HEIC to convert")
-
-
-def _kind_of(data: bytes) -> str:
-    """Say what a file looks like without a word of what it holds: it may be where somebody keeps keys, and a notebook is saved."""
-    return looks_like(data).partition(":")[0]
 
 
 @contextmanager

@@ -32,9 +32,9 @@ def verify(data: bytes, *, preview_edge: int | None = None) -> tuple[Facts, Prev
 
     Raises ImageInvalid: empty, no picture and what instead, cut short, corrupt, above `MOST_BYTES` or `MOST_PIXELS`.
     """
+    kind = kind_of(data, quoted=True)
     with DECODERS:
         image = decoded(data)
-        kind = kind_of(data)
         alpha = image.has_transparency_data
         facts = Facts(image.width, image.height, kind.mime_type, kind.suffix, alpha, _transparent(image) if alpha else False)
         if preview_edge is None:

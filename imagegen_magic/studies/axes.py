@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -148,8 +149,14 @@ def label(value: Any, number: int = 1) -> str:
 
 
 def _told_apart(labels: Sequence[str]) -> tuple[str, ...]:
-    """Number the labels of pictures that have the same name and are not the same."""
-    return tuple(each if labels.count(each) == 1 else f"{each} ({labels[: number + 1].count(each)})" for number, each in enumerate(labels))
+    """Number the labels of pictures that have the same name and are not the same, past those that are another's name."""
+    used, told = set(labels), []
+    for each in labels:
+        if labels.count(each) > 1:
+            each = next(name for name in (f"{each} ({number})" for number in itertools.count(1)) if name not in used)
+            used.add(each)
+        told.append(each)
+    return tuple(told)
 
 
 @dataclass(frozen=True, slots=True)

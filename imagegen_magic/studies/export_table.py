@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from imagegen_magic.studies.results import columns
+
 if TYPE_CHECKING:
     from imagegen_magic.studies.export import Copy
 
@@ -30,10 +32,14 @@ def table(copies: Sequence[Copy]) -> str:
 
 
 def _record(copy: Copy) -> dict[str, object]:
+    facts = _facts(copy)
+    return {"file": facts["file"], **columns(copy.place, facts), **facts}
+
+
+def _facts(copy: Copy) -> dict[str, object]:
     image, cost = copy.image, copy.image.cost
     return {
         "file": copy.file or "(gone)",
-        **copy.place,
         "prompt": copy.prompt,
         "gateway": image.provider,
         "model": image.model,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.result import GeneratedImage, Generation
+from imagegen_magic.studies.axes import OPTIONS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,6 +22,7 @@ Place = Mapping[str, str]
 """Where a picture stands: the value of each axis."""
 
 _EDGE = 512  # px of a grid's pictures, unless told otherwise
+_LABEL = 80  # characters of a value in a table or message
 _ACROSS = 8  # values that a grid has side by side, before the longer axis goes down
 _NOT_POSSIBLE = "not possible here"
 
@@ -93,9 +95,9 @@ class SweepResult(Generation):
         layers = list(itertools.product(*(self.axes[name] for name in others)))
         return grid(
             self._cells(down, across, others, pictures or {}),
-            Axis(down, self.axes[down]) if down else NO_AXIS,
-            Axis(across, self.axes[across]) if across else NO_AXIS,
-            Axis(", ".join(others), tuple(layers), tuple(", ".join(layer) for layer in layers)) if others else NO_AXIS,
+            Axis(down, self.axes[down], tuple(map(short, self.axes[down]))) if down else NO_AXIS,
+            Axis(across, self.axes[across], tuple(map(short, self.axes[across]))) if across else NO_AXIS,
+            Axis(", ".join(others), tuple(layers), tuple(", ".join(map(short, layer)) for layer in layers)) if others else NO_AXIS,
             title=self.prompt,
             note=self._note(),
         )
@@ -135,7 +137,11 @@ class SweepResult(Generation):
     def _note(self) -> str:
         """Return what all pictures have in common."""
         told = [[image.provider + (" (sandbox)" if image.sandbox else ""), image.model] for image in self.images]
-        told = [[*facts, image.request.quality or "", image.size_asked] for facts, image in zip(told, self.images, strict=True)]
+        options = [(image.request.quality, image.size_asked) for image in self.images]
+        told = [
+            [*facts, f"quality {quality}" if quality else "", f"size {size}" if size else ""]
+            for facts, (quality, size) in zip(told, options, strict=True)
+        ]
         return " · ".join(facts[0] for facts in zip(*told, strict=True) if len(set(facts)) == 1 and facts[0])
 
     def _title(self) -> str:
@@ -182,12 +188,24 @@ class SweepResult(Generation):
             "task_id": image.task_id,
             "path": str(image.path),
         }
-        place = self.place(image)
+        place = columns(self.place(image), facts)
         return {**place, **options, **facts, **place}
 
     def __repr__(self) -> str:
         study = f", study {self.study}" if self.study else ""
         return f"<SweepResult of {len(self)} by {self.provider}: {axes_words(self.axes) or 'no axis'}{study}>"
+
+
+def columns(place: Place, others: Iterable[str]) -> dict[str, str]:
+    """Return a place as columns of a table; a slot that is called like one of the `others` is `axis NAME` there."""
+    taken = set(others) - set(OPTIONS)  # an option's own column says the same
+    return {f"axis {name}" if name in taken else name: value for name, value in place.items()}
+
+
+def short(value: str) -> str:
+    """Return an axis's value as a table or a message shows it: one line of at most 80 characters."""
+    line = " ".join(value.split())
+    return line if len(line) <= _LABEL else f"{line[: _LABEL - 1].rstrip()}…"
 
 
 def axes_words(axes: Mapping[str, Sequence[str]]) -> str:
@@ -208,9 +226,9 @@ def gathered(places: Iterable[Place], axes: Mapping[str, Sequence[str]], most: i
     listed = list(places)
     values = {name: [value for value in axes[name] if any(place[name] == value for place in listed)] for name in axes}
     if len(listed) == math.prod(map(len, values.values())):
-        told = [f"{name}={','.join(some)}" for name, some in values.items() if len(some) < len(axes[name])]
+        told = [f"{name}={','.join(map(short, some))}" for name, some in values.items() if len(some) < len(axes[name])]
         return " ".join(told)
-    shown = [place_words(place) for place in listed[:most]]
+    shown = [" · ".join(map(short, place.values())) for place in listed[:most]]
     return ", ".join(shown) + (f" and {len(listed) - most} more" if len(listed) > most else "")
 
 
