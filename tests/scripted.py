@@ -9,13 +9,15 @@ import io
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from PIL import Image
 
+from imagegen_magic.engine.gateways import Gateway
+from imagegen_magic.engine.keys import Key
 from imagegen_magic.errors import ImageGenError, WaitingStopped
-from imagegen_magic.providers.base import Call, Model, Plan
+from imagegen_magic.providers.base import Cadence, Call, Model, Plan
+from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost, GeneratedImage, Progress
 
@@ -37,7 +39,7 @@ class ScriptedJob:
         self.plan = the_plan or plan()
         self.request = self.plan.request
         self.expecting = self.plan.count
-        self.gateway = SimpleNamespace(provider=SimpleNamespace(name="evolink"), base_url="https://example.org", sandbox=sandbox, note="")
+        self.gateway = Gateway(get_provider("evolink"), "https://example.org", sandbox, Key("unused"), Cadence())
         self.cancels = 0
         self._script = list(script)
         self._loop: asyncio.AbstractEventLoop | None = None

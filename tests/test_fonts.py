@@ -205,6 +205,11 @@ class TestWrapping:
         assert "".join(lines) == "👨‍👩‍👧" * 9
         assert all(re.fullmatch("(👨‍👩‍👧)+", line) for line in lines)
 
+    def test_a_character_wider_than_the_line_is_alone_on_it(self) -> None:
+        """What follows such a character goes on the next line."""
+        lines = Fonts().wrap("\u0301\u200d」aa", 16, 30, 2)
+        assert lines == ["\u0301\u200d」", "aa"]
+
     @settings(max_examples=80, deadline=None)
     @given(st.text(alphabet="ab de,.- 城の，「」🦊\u0301\u200d\ufe0f\n", max_size=60), st.integers(30, 200), st.integers(1, 4))
     def test_any_text_keeps_to_its_room_or_to_one_character(self, text: str, width: int, lines: int) -> None:

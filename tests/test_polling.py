@@ -8,7 +8,7 @@ import time
 import pytest
 
 from imagegen_magic.engine.http import Answer, Lost
-from imagegen_magic.engine.looking import Durations
+from imagegen_magic.engine.looking import Durations, beat
 from imagegen_magic.engine.polling import Lookout
 from imagegen_magic.errors import AuthenticationError, NotFound, TaskFailed
 from imagegen_magic.providers.base import Cadence, Done, Failed, Provider, Waiting
@@ -84,6 +84,7 @@ def test_all_open_tasks_share_one_request_per_fifty():
     gateway = Gateway(0.9)
 
     async def main():
+        await asyncio.sleep(beat(0.5) - time.time() % beat(0.5))  # just after a beat: none falls between the first task and the last
         lookout, submitted = _lookout(gateway, batch=50, least=0.5), time.time()
         return await asyncio.gather(*(_watch(lookout, f"t{i}", submitted=submitted) for i in range(120)))
 

@@ -106,6 +106,7 @@ class Fonts:
                 line, pieces[0] = line + head, tail
                 if not tail:
                     pieces.pop(0)
+                    taken += self.width(head, size, bold=bold)
                     continue
                 break
         return line
