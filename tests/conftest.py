@@ -1,6 +1,8 @@
 """What every test starts from: no key, no configuration, no ledger but its own."""
 
+import functools
 import os
+import re
 import signal
 
 import pytest
@@ -8,9 +10,16 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts its background jobs with interrupts ignored
 
 
+@functools.cache
+def _haste(path):
+    """Return how early a file of tests is to begin: those that start a browser first, then those that start kernels and environments."""
+    imported = re.findall(r"^(?:from|import) (\w+)", path.read_text(), re.MULTILINE)
+    return next((haste for haste, module in enumerate(("lab", "venv", "frontend", "nbclient", "papermill")) if module in imported), 9)
+
+
 def pytest_collection_modifyitems(items):
     """Begin with the files that take longest, so that no process is left alone with one of them at the end."""
-    items.sort(key=lambda item: "jupyterlab" not in item.path.name)
+    items.sort(key=lambda item: _haste(item.path))
 
 
 @pytest.fixture(autouse=True)
