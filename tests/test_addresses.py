@@ -7,9 +7,11 @@ import pytest
 from webserver import web
 
 from imagegen_magic.engine import http
-from imagegen_magic.engine.http import Clients, Lost, NotSent, Refused, authorization, is_public, retry_after
+from imagegen_magic.engine.http import Clients, Refused, authorization, retry_after
 from imagegen_magic.engine.keys import Key
+from imagegen_magic.engine.lane import Lost, NotSent
 from imagegen_magic.errors import DownloadError, ImageInvalid
+from imagegen_magic.providers.addresses import is_public
 from imagegen_magic.providers.base import Call
 
 SECRET = "sk-very-secret-key-123456"

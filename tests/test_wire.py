@@ -8,8 +8,9 @@ from pathlib import Path
 import httpcore
 import pytest
 
-from imagegen_magic.engine.http import Clients, NotSent
+from imagegen_magic.engine.http import Clients
 from imagegen_magic.engine.keys import Key
+from imagegen_magic.engine.lane import Lost, NotSent
 from imagegen_magic.engine.wire import Backend
 from imagegen_magic.providers.base import Call
 
@@ -201,3 +202,58 @@ def test_the_next_address_is_tried_where_the_first_does_not_answer(monkeypatch):
         return ["127.0.0.9", "127.0.0.1"]
 
     asyncio.run(main())
+
+
+ESCAPED = [
+    rb'{"error": {"message": "bad key pl4t\/Ab9+xyz\/0123"}}',
+    rb'{"error": ["bad key pl4t\u002fAb9+xyz\u002f0123"]}',
+    rb'{"pl4t\/Ab9+xyz\/0123": "is bad"}',
+    b"bad key pl4t/Ab9+xyz/0123",
+]
+
+
+@pytest.mark.parametrize("body", ESCAPED)
+def test_a_key_that_comes_back_escaped_is_blotted_out(body):
+    """What the gateway says is searched as it reads once decoded: JSON has many ways to write one key."""
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 401 No\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body)
+        await writer.drain()
+        writer.close()
+
+    async def main():
+        async with _server(serve) as port:
+            clients, base_url = Clients(), f"http://127.0.0.1:{port}"
+            try:
+                return await clients.call(clients.looks(base_url), base_url, Key("pl4t/Ab9+xyz/0123"), Call("GET", "/"))
+            finally:
+                await clients.close()
+
+    told = str(asyncio.run(main()).content)
+    assert "[key]" in told
+    assert "xyz" not in told
+
+
+def test_a_gateway_that_says_nothing_in_time_is_told_so():
+    """The error of a call that took too long has words, and no class name."""
+
+    over = []
+
+    async def serve(reader, writer):
+        await reader.read()
+        writer.close()
+        over.append(True)
+
+    async def main():
+        async with _server(serve) as port:
+            clients, base_url = Clients(), f"http://127.0.0.1:{port}"
+            try:
+                await clients.call(clients.submits(base_url, timeout=0.2), base_url, Key("a-key"), Call("GET", "/"))
+            finally:
+                await clients.close()
+                while not over:
+                    await asyncio.sleep(0.01)
+
+    with pytest.raises(Lost, match="no answer in time"):
+        asyncio.run(main())

@@ -1,0 +1,210 @@
+"""A lane: its own small pool, addresses as they are, packed answers, and the one thing a submitter must know of a failure."""
+
+import asyncio
+import contextlib
+import gzip
+import zlib
+
+import pytest
+from webserver import web
+
+from imagegen_magic.engine.http import Clients, Refused
+from imagegen_magic.engine.keys import Key
+from imagegen_magic.engine.lane import Headers, Lost, NotSent
+from imagegen_magic.errors import ImageInvalid
+from imagegen_magic.providers.base import Call
+
+BODY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@contextlib.asynccontextmanager
+async def _host(answer=BODY, seen=None):
+    """A server that answers every request of a connection alike; `seen` gets a list of request heads for each connection."""
+    seen = [] if seen is None else seen
+    over = []
+
+    async def serve(reader, writer):
+        heads = []
+        seen.append(heads)
+        over.append(asyncio.current_task())
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+                writer.write(answer)
+                await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    await asyncio.wait_for(asyncio.gather(*over), 5)
+
+
+def _with_clients(work, **host):
+    async def main():
+        async with _host(**host) as origin:
+            clients = Clients()
+            try:
+                return await work(clients, origin)
+            finally:
+                await clients.close()
+
+    return asyncio.run(main())
+
+
+def _download(url, base):
+    async def work():
+        clients = Clients()
+        try:
+            return await clients.download(url, base)
+        finally:
+            await clients.close()
+
+    return asyncio.run(work())
+
+
+def test_connections_are_kept_and_no_more_are_open_than_a_lane_is_wide():
+    """Forty requests at once share eight connections."""
+    seen = []
+
+    async def work(clients, origin):
+        return await asyncio.gather(*(clients.download(f"{origin}/{number}", origin) for number in range(40)))
+
+    assert _with_clients(work, seen=seen) == [b"ok"] * 40
+    assert len(seen) <= 8
+    assert sum(map(len, seen)) == 40
+
+
+def test_a_connection_that_was_idle_for_long_is_not_submitted_on(monkeypatch):
+    """The other side may be closing it just then; a new one is opened instead."""
+    monkeypatch.setattr("imagegen_magic.engine.lane._IDLE", 0.0)
+    seen = []
+
+    async def work(clients, origin):
+        for _ in range(2):
+            await clients.download(origin, origin)
+            await asyncio.sleep(0.01)
+
+    _with_clients(work, seen=seen)
+    assert [len(heads) for heads in seen] == [1, 1]
+
+
+def test_a_connection_that_the_other_side_closed_is_not_used_again():
+    """An answer and a farewell; the next request goes out on a connection that is alive."""
+    closing = BODY.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+
+    async def work(clients, origin):
+        return [await clients.download(origin, origin) for _ in range(3)]
+
+    assert _with_clients(work, answer=closing) == [b"ok"] * 3
+
+
+def test_a_cancelled_request_leaves_its_place_and_no_half_read_connection():
+    """The next one in the queue goes on, on a connection where no old answer is waiting."""
+    slow = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"
+
+    async def work(clients, origin):
+        waiting = [asyncio.create_task(clients.download(origin, origin)) for _ in range(8)]
+        await asyncio.sleep(0.1)
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(clients.download(origin, origin), 0.2)
+        return clients.downloads._idle
+
+    seen = []
+    assert _with_clients(work, answer=slow, seen=seen) == []
+    assert len(seen) == 9
+
+
+@pytest.mark.parametrize("packed", [gzip.compress(b"a picture" * 999), zlib.compress(b"a picture" * 999)], ids=["gzip", "deflate"])
+def test_an_answer_that_was_packed_unasked_is_unpacked(packed):
+    """Some hosts compress whatever the request says."""
+    kind = "gzip" if packed[:2] == b"\x1f\x8b" else "deflate"
+    with web(lambda seen: (200, {"Content-Encoding": kind}, packed)) as server:
+        assert _download(server.origin, server.origin) == b"a picture" * 999
+        assert server.seen[0].headers["accept-encoding"] == "identity"
+
+
+def test_a_packed_bomb_is_given_up_before_it_is_large(monkeypatch):
+    """What counts is what it unpacks to."""
+    monkeypatch.setattr("imagegen_magic.engine.http.MOST_BYTES", 2**20)
+    with web(lambda seen: (200, {"Content-Encoding": "gzip"}, gzip.compress(bytes(2**26)))) as server, pytest.raises(ImageInvalid):
+        _download(server.origin, server.origin)
+
+
+def test_broken_packing_is_a_lost_answer():
+    """Told as what it is, and asked for again by whoever may."""
+    with web(lambda seen: (200, {"Content-Encoding": "gzip"}, b"no gzip")) as server, pytest.raises(Lost, match="compression"):
+        _download(server.origin, server.origin)
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ("/a.png?sig=a%2Fb;c=1&d", "/a.png?sig=a%2Fb;c=1&d"),
+        ("/a;b=1/c.png", "/a;b=1/c.png"),
+        ("/im Bild ü.png?q=ü", "/im%20Bild%20%C3%BC.png?q=%C3%BC"),
+        ("?only=query", "/?only=query"),
+        ("/a.png#part", "/a.png"),
+        ("/already%20quoted%C3%BC", "/already%20quoted%C3%BC"),
+    ],
+)
+def test_an_address_is_asked_for_as_it_came(asked, sent):
+    """A signature in an address must arrive letter by letter; only what HTTP cannot carry is quoted."""
+    with web(lambda seen: (200, {}, b"ok")) as server:
+        _download(server.origin + asked, server.origin)
+    assert [seen.path for seen in server.seen] == [sent]
+
+
+@pytest.mark.parametrize("url", ["http://[::1/a", "ftp://x/a", "http://x:99999/", "http://exa mple\r\n/"])
+def test_what_is_no_address_was_certainly_not_sent(url):
+    """Told in words, without a traceback of a parser."""
+
+    async def work(clients, origin):
+        async with clients.looks(origin).stream("GET", url, headers={}):
+            pass
+
+    with pytest.raises(NotSent):
+        _with_clients(work)
+
+
+def test_time_that_runs_out_before_the_connection_is_there_means_not_sent(monkeypatch):
+    """Nothing can have been accepted by a host that was never reached."""
+
+    async def nowhere(*args, **options):
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr("imagegen_magic.engine.wire.Backend.connect_tcp", nowhere)
+
+    async def work(clients, origin):
+        lane = clients.submits(origin, timeout=0.1)
+        await clients.call(lane, origin, Key("a-key-of-some-length"), Call("POST", "/v1", {"prompt": "x"}))
+
+    with pytest.raises(NotSent, match="no connection in time"):
+        _with_clients(work)
+
+
+def test_headers_show_everything_but_the_key():
+    """In a traceback with local values, too."""
+    headers = Headers({"Authorization": "Bearer a-key-of-some-length", "Host": "example.com"})
+    assert "a-key" not in repr(headers)
+    assert "example.com" in repr(headers)
+    assert headers["Authorization"] == "Bearer a-key-of-some-length"
+
+
+def test_a_proxy_with_a_password_is_spoken_to(monkeypatch):
+    """User and password of the proxy's address are its own credentials, and stay out of the request line."""
+    with web(lambda seen: (404, {}, b"")) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.origin.replace("http://", "http://me:p%40ss@"))
+        with pytest.raises(Refused):
+            _download("http://cdn.example.com:8080/a.png?b=1", "http://api.example.com")
+    assert proxy.seen[0].path == "http://cdn.example.com:8080/a.png?b=1"
+    assert proxy.seen[0].headers["proxy-authorization"] == "Basic bWU6cEBzcw=="
+
+
+def test_a_proxy_named_without_a_scheme_is_one_of_http(monkeypatch):
+    """As curl understands it."""
+    with web(lambda seen: (200, {}, b"ok")) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.origin.removeprefix("http://"))
+        assert _download("http://cdn.example.com/a.png", "http://api.example.com") == b"ok"
