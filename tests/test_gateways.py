@@ -1,11 +1,16 @@
 """Which gateway a request goes to."""
 
-import pytest
+import io
+from dataclasses import replace
 
-from imagegen_magic.engine import keys
+import pytest
+from PIL import Image
+
+from imagegen_magic import ImageRequest
+from imagegen_magic.engine import generation, keys
 from imagegen_magic.engine.gateways import choose
 from imagegen_magic.engine.settings import load
-from imagegen_magic.errors import UnknownProvider, UnsupportedOption
+from imagegen_magic.errors import MissingKey, UnknownProvider, UnsupportedOption
 
 
 def test_without_any_key_the_sandbox_draws_and_says_so():
@@ -40,9 +45,86 @@ def test_a_model_narrows_the_choice(monkeypatch):
     monkeypatch.setenv("APIMART_API_KEY", "k")
     monkeypatch.setenv("GCCAI_API_KEY", "k")
     assert choose(load(), model="gpt-image-1.5-official").provider.name == "gccai"
-    assert choose(load(), model="gpt-image-2-r").sandbox
     with pytest.raises(UnknownProvider, match="gpt-image-9"):
         choose(load(), model="gpt-image-9")
+
+
+def test_whoever_has_a_key_never_gets_the_sandbox_unasked(monkeypatch):
+    """A model that only gateways without a key have is an error that names the variables and --sandbox; with no key at all it is drawn."""
+    assert choose(load(), model="gpt-image-2-r").note
+    monkeypatch.setenv("APIMART_API_KEY", "k")
+    with pytest.raises(MissingKey, match=r"gpt-image-2-r \(Xingchao\).*XINGCHAO_API_KEY.*login xingchao.*--sandbox"):
+        choose(load(), model="gpt-image-2-r")
+    with pytest.raises(MissingKey, match="EVOLINK_API_KEY or XINGCHAO_API_KEY"):
+        choose(load(), model="gpt-image-2")
+    assert choose(load(), model="gpt-image-2-r", sandbox=True).label == "xingchao (sandbox)"
+    monkeypatch.setenv("XINGCHAO_API_KEY", "k")
+    assert choose(load(), model="gpt-image-2-r").label == "xingchao"
+
+
+def test_looking_ahead_needs_no_key(monkeypatch):
+    """A dry run of a model whose gateway has no key is planned there, and not in the sandbox."""
+    monkeypatch.setenv("APIMART_API_KEY", "k")
+    assert choose(load(), model="gpt-image-2-r", ahead=True).label == "xingchao"
+    assert choose(load(), provider="evolink", ahead=True).label == "evolink"
+    plan = generation.plan(ImageRequest("a fox", model="gpt-image-2-r"))
+    assert (plan.provider, generation.foreseen(plan, load()).label) == ("xingchao", "xingchao")
+    with pytest.raises(MissingKey, match="XINGCHAO_API_KEY"):
+        generation.wish(ImageRequest("a fox", model="gpt-image-2-r"), load())
+    with pytest.raises(UnsupportedOption, match="has no option quality"):  # said before the missing key is
+        generation.wish(ImageRequest("a fox", model="gpt-image-2-r", quality="high"), load())
+
+
+def test_a_models_name_is_read_in_any_case(monkeypatch):
+    """Also where no gateway is named."""
+    assert choose(load(), model=" GPT-Image-2 ").label == "evolink (sandbox)"
+    assert generation.plan(ImageRequest("a fox", model="GPT-IMAGE-2")).model.name == "gpt-image-2"
+    monkeypatch.setenv("XINGCHAO_API_KEY", "k")
+    assert choose(load(), model="GPT-Image-2-R").label == "xingchao"
+
+
+@pytest.mark.parametrize(
+    ("keys_set", "sandbox", "able"),
+    [
+        (["apimart", "gccai"], False, ("gccai",)),
+        (["apimart"], False, ("evolink (no key)", "gccai (no key)")),
+        (["apimart"], True, ("evolink", "gccai")),
+    ],
+)
+def test_a_refusal_names_the_gateways_that_could_be_used_now(monkeypatch, keys_set, sandbox, able):
+    """Those with a key alone; where none has one each is marked; in the sandbox none is needed."""
+    for name in keys_set:
+        monkeypatch.setenv(f"{name.upper()}_API_KEY", "k")
+    request = ImageRequest("a fox", size="1:1", resolution="4k")
+    with pytest.raises(UnsupportedOption) as planned:
+        generation.plan(request, provider="apimart", sandbox=sandbox)
+    with pytest.raises(UnsupportedOption) as wished:
+        generation.wish(request, load().replace("the test", sandbox=sandbox), "apimart")
+    assert planned.value.gateways == wished.value.gateways == able
+    assert ", ".join(able) in str(planned.value)
+
+
+def test_a_reference_too_large_names_the_gateway_that_takes_it():
+    """21 MB are too many for APIMart and GCCAI, EvoLink takes 50; Xingchao takes no files at all."""
+    heavy = io.BytesIO()
+    Image.new("RGB", (2700, 2700)).save(heavy, "PNG", compress_level=0)
+    request = ImageRequest("a fox", references=(heavy.getvalue(),))
+    with pytest.raises(UnsupportedOption, match="more than the 20 MB") as caught:
+        generation.plan(request, provider="apimart")
+    assert caught.value.gateways == ("evolink (no key)",)
+    with pytest.raises(UnsupportedOption) as caught:
+        generation.plan(replace(request, references=("nowhere.png",)), provider="apimart")
+    assert caught.value.gateways == ()
+
+
+def test_a_gateway_configured_wrongly_hides_no_refusal_of_another(own_world):
+    """It is left out of those that can do this; asked for by name, or by naming none at all, it is a clear error."""
+    (own_world / "pyproject.toml").write_text('[tool.imagegen.providers.broken]\nlike = "apimart"\n')
+    with pytest.raises(UnsupportedOption, match="evolink"):
+        generation.plan(ImageRequest("a fox", size="1:1", resolution="4k"), provider="apimart")
+    for provider in ("broken", None):
+        with pytest.raises(UnknownProvider, match=r"\[tool.imagegen.providers.broken\].*has no base_url"):
+            generation.plan(ImageRequest("a fox"), provider=provider)
 
 
 def test_the_sandbox_on_request_needs_no_key_and_no_note(monkeypatch):

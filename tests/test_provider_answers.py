@@ -61,6 +61,91 @@ def test_a_submissions_id_is_found_wherever_it_is(gateway: Provider, answer: Any
     assert gateway.read_submission(answer).task_id == task_id
 
 
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"error": {"code": "", "message": "", "type": ""}},
+        {"error": {"code": 0, "message": None}},
+        {"error": {}, "errors": []},
+        {"detail": "accepted"},
+        {"detail": [{"msg": "accepted"}]},
+        {"error": {"message": "slow today"}},
+        {"code": "created"},
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize(("gateway", "answer", "task_id"), SUBMISSIONS[:6])
+def test_a_paid_task_is_never_thrown_away(gateway: Provider, answer: Any, task_id: str, beside: dict[str, Any]) -> None:
+    """Where a task is named and nothing says that it failed, an empty error or a friendly detail beside it is no refusal."""
+    assert gateway.read_submission({**answer, **beside}).task_id == task_id
+
+
+@gateways
+@pytest.mark.parametrize("refusing", [{"success": False}, {"code": 402}, {"status": "failed"}, {"error": {"code": 429, "message": "slow"}}])
+def test_a_named_task_that_is_refused_all_the_same(gateway: Provider, refusing: dict[str, Any]) -> None:
+    """A failed status, a refusing code and `success: false` refuse also beside an id."""
+    assert isinstance(submission_error(gateway, {"task_id": "task_1", **refusing}), ImageGenError)
+
+
+@gateways
+def test_an_empty_error_alone_refuses_nothing(gateway: Provider) -> None:
+    """Without an id and without a word, nobody knows whether it was accepted."""
+    for answer in ({"code": 200, "error": {"code": "", "message": ""}}, {"error": {"code": 200}}, {"errors": [""]}, {"errors": [{}]}):
+        assert type(submission_error(gateway, answer)) is SubmissionUnknown
+    assert type(submission_error(gateway, {"error": {"type": "server_error"}})) is APIError
+
+
+def test_further_tasks_of_one_submission_are_named() -> None:
+    """A gateway that makes two tasks of one submission may charge for both: the ids of the others are kept."""
+    answer = {"code": 200, "data": [{"task_id": "a"}, {"task_id": "b"}, {}, {"task_id": "a"}, {"id": "c"}]}
+    assert APIMART.read_submission(answer) == Submission("a", others=("b", "c"))
+    assert APIMART.read_submission({"code": 200, "data": [{"task_id": "a"}]}).others == ()
+
+
+OPENAI = [
+    {"id": "t", "status": "completed", "data": [{"url": URL}]},
+    {"id": "t", "status": "completed", "data": [{"url": URL, "revised_prompt": "a fox"}, {"url": URL}]},
+    {"id": "t", "status": "completed", "data": {"url": URL}},
+    {"id": "t", "status": "completed", "result": {"data": [{"url": URL}]}},
+    {"id": "t", "status": "completed", "result": {"image": {"url": URL}}},
+    {"id": "t", "status": "completed", "result": {"image": URL}},
+    {"id": "t", "status": "completed", "result_url": URL},
+    {"code": 200, "data": {"id": "t", "status": "completed", "result": {"data": [{"url": URL}]}}},
+    {"code": 200, "data": [{"id": "t", "status": "completed", "result_url": URL}]},
+]
+
+
+@gateways
+@pytest.mark.parametrize("answer", OPENAI, ids=repr)
+def test_pictures_in_openais_own_shape_are_found(gateway: Provider, answer: Any) -> None:
+    """`data` holds the pictures where the answer itself is the task, and `image` and `result_url` name one too."""
+    assert gateway.read_task(answer) == Done((URL,))
+    if gateway.cadence.batch and "code" not in answer:
+        assert gateway.read_batch({"data": [answer]}) == {"t": Done((URL,))}
+
+
+def test_the_picture_that_was_sent_is_no_result() -> None:
+    """A task that repeats its `image` beside its status has not made that one."""
+    state = EVOLINK.read_task({"id": "t", "status": "completed", "image": URL, "results": ["https://files.example.com/1.png"]})
+    assert state == Done(("https://files.example.com/1.png",))
+
+
+def test_an_envelope_with_an_id_of_its_own_still_holds_the_task() -> None:
+    """The id and status of a request around it are not the task's."""
+    answer = {"id": "req_1", "status": "success", "data": {"task_id": "task_1"}}
+    assert APIMART.read_submission(answer).task_id == "task_1"
+
+
+def test_a_batch_beside_an_empty_error_is_read() -> None:
+    """An empty list with an empty error is an empty list, and tasks beside an error are tasks."""
+    empty, words = {"code": "", "message": ""}, {"message": "slow today"}
+    assert APIMART.read_batch({"code": 200, "data": [], "error": empty}) == {}
+    running = [{"id": "t", "status": "in_progress"}]
+    assert APIMART.read_batch({"code": 200, "data": running, "error": words}) == {"t": Waiting("in_progress")}
+    with pytest.raises(APIError):
+        APIMART.read_batch({"code": 200, "data": [], "error": words})
+
+
 def test_evolinks_submission_tells_credits_and_duration() -> None:
     """Reserved credits and the estimated time come with the id."""
     answer = {"id": "task-1", "status": "pending", "task_info": {"estimated_time": 45}, "usage": {"credits_reserved": 1.6}}

@@ -276,9 +276,26 @@ REFUSALS: list[tuple[str, dict[str, Any], str, tuple[str, ...], str | None]] = [
     ("gccai/gpt-image-1.5-official", {"output_format": "webp"}, "output_format", ("png", "jpeg"), "png"),
     ("gccai/gpt-image-1.5-official", {"size": "16:9"}, "size", ("1:1", "2:3", "3:2"), "size 3:2 (1536x1024)"),
     ("gccai/gpt-image-1.5-official", {"size": "1536x1024"}, "size", ("1:1", "2:3", "3:2"), "size 3:2 (1536x1024)"),
-    ("gccai/gpt-image-1.5-official", {"resolution": "1k"}, "resolution", (), "size 1:1 (1024x1024)"),
+    ("gccai/gpt-image-1.5-official", {"resolution": "1k"}, "resolution", (), "size 1:1 without resolution"),
     ("gccai/gpt-image-1.5-official", {"background": "transparent", "output_format": "jpeg"}, "output_format", ("png",), "png"),
-    ("gccai/gpt-image-1.5-official", {"size": "auto"}, "size", ("1:1", "2:3", "3:2"), "size 1:1"),
+    ("gccai/gpt-image-1.5-official", {"size": "auto"}, "size", ("1:1", "2:3", "3:2"), "size 1:1 (1024x1024)"),
+    (
+        "gccai/gpt-image-1.5-official",
+        {"background": "transparent", "output_compression": 50},
+        "output_compression",
+        (),
+        "png without output_compression",
+    ),
+    ("gccai/gpt-image-1.5-official", {"output_compression": 50}, "output_compression", ("output_format jpeg",), "output_format jpeg"),
+    (
+        "apimart",
+        {"output_compression": 500},
+        "output_compression",
+        ("output_format jpeg", "output_format webp"),
+        "png without output_compression",
+    ),
+    ("gccai", {"size": "1880x836"}, "size", (str(PixelRule()),), "size 1881x836"),
+    ("apimart", {"size": "1880x836"}, "size", (str(PixelRule()),), "size 1872x832"),
     ("gccai", {"background": "transparent"}, "background", ("auto", "opaque"), "auto"),
     ("apimart", {"background": "transparent"}, "background", ("auto", "opaque"), "auto"),
     ("evolink", {"quality": "auto"}, "quality", ("low", "medium", "high"), "medium"),
@@ -352,6 +369,13 @@ def test_a_ratio_the_table_lacks_is_answered_with_the_nearest_shape() -> None:
     refusal = refused("apimart", size="3:1", resolution="2k")
     assert (refusal.option, refusal.nearest) == ("size", "size 21:9 at resolution 2k (2688x1152)")
     assert refusal.allowed[-1] == "pixels like 1024x1024"
+
+
+@pytest.mark.parametrize(("gateway", "pixels"), [("apimart", " (3840x2160)"), ("xingchao", "")])
+def test_auto_where_there_is_none_proposes_a_ratio_that_has_the_tier(gateway: str, pixels: str) -> None:
+    """With 4k, 1:1 would only be refused again: the proposal is the ratio nearest to it that has 4k."""
+    assert refused(gateway, size="auto", resolution="4k").nearest == f"size 16:9 at resolution 4k{pixels}"
+    assert refused(gateway, size="auto", resolution="2k").nearest == (f"size 1:1 at resolution 2k{' (2048x2048)' if pixels else ''}")
 
 
 def test_a_ratio_in_other_terms_is_refused_and_its_own_name_proposed() -> None:
@@ -454,6 +478,12 @@ def test_a_reference_on_this_machine_may_be_plain_http(address: str) -> None:
         "https://[fe80::1]/x",
         "https://[fd00::1]/x",
         "https://[::ffff:127.0.0.1]/x",
+        "https://[64:ff9b::7f00:1]/x",
+        "https://[64:ff9b::a00:8]/x",
+        "https://[2002:7f00:1::]/x",
+        "https://[2002:a00:8::1]/x",
+        "https://localhost.localdomain/x",
+        "https://hooks.example.com:0/x",
         "https://server/x",
         "https://printer.local/x",
         "https://hooks..example.com/x",
@@ -470,7 +500,15 @@ def test_a_callback_that_is_not_public_https_is_refused(address: Any) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["https://hooks.example.com/x", "https://8.8.8.8/x", "https://[2606:4700::1111]/x", "https://a.example." + "com/" + "x" * 2000],
+    [
+        "https://hooks.example.com/x",
+        "https://hooks.example.com:8443/x",
+        "https://8.8.8.8/x",
+        "https://[2606:4700::1111]/x",
+        "https://[64:ff9b::808:808]/x",
+        "https://[2002:808:808::1]/x",
+        "https://a.example." + "com/" + "x" * 2000,
+    ],
 )
 def test_a_public_callback_is_taken(address: str) -> None:
     """Public names and numbers pass."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -202,6 +204,57 @@ def test_the_nearest_size_and_tier_that_a_refusal_names_do_work(page: Page, size
         if refusal.nearest is not None:
             said = _typed(refusal.nearest)
             assert provider.plan(ImageRequest("a red fox", model=page.model, **said))
+
+
+_slips = st.builds(
+    replace,
+    _requests,
+    prompt=st.just("a red fox"),
+    size=_sizes | st.sampled_from(["1:4", "1920x1080", "1880x836", "4096x4096", "16/9", "wide"]),
+    references=st.lists(_https | st.just("https://pictures.example.com/d.gif"), max_size=18).map(tuple),
+)
+
+
+@pages
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(request=_slips)
+@example(request=ImageRequest("a red fox", background="transparent", output_compression=50))
+@example(request=ImageRequest("a red fox", background="transparent", output_format="jpeg", output_compression=50))
+@example(request=ImageRequest("a red fox", output_format="png", output_compression=101))
+@example(request=ImageRequest("a red fox", size="auto", resolution="4k"))
+@example(request=ImageRequest("a red fox", size="1880x836"))
+def test_whoever_follows_the_nearest_comes_to_a_plan(page: Page, request: ImageRequest) -> None:
+    """The nearest of a refusal, with the rest as asked, is never refused for the same option, and never leads round in a circle."""
+    request, refused = replace(request, model=page.model), []
+    while (refusal := _refusal(page, request)) is not None:
+        step = f"references: {refusal.nearest}" if refusal.option == "references" else refusal.option  # too many, and of a wrong kind
+        assert step not in refused
+        refused.append(step)
+        request = _followed(request, refusal)
+
+
+def _refusal(page: Page, request: ImageRequest) -> UnsupportedOption | None:
+    try:
+        get_provider(page.provider).plan(request)
+    except UnsupportedOption as refusal:
+        return refusal
+    return None
+
+
+def _followed(request: ImageRequest, refusal: UnsupportedOption) -> ImageRequest:
+    """Change just what the refusal proposes; where it proposes nothing, leave the option out."""
+    option, nearest = refusal.option, refusal.nearest
+    if nearest is None:
+        return replace(request, **{option: () if option == "references" else None})
+    if left_out := re.search(r" without (\w+)$", nearest):
+        return replace(request, **{left_out[1]: None})
+    if option == "references" and nearest == "png":
+        return replace(request, references=tuple(each.replace(".gif", ".png") for each in request.references))
+    if option == "references":
+        return replace(request, references=request.references[: int(nearest.removeprefix("the first "))])
+    first, _, rest = nearest.partition(" ")
+    name, value = (first, rest.split()[0]) if rest else (option, first)
+    return replace(request, **{name: int(value) if name in ("n", "output_compression") else value})
 
 
 def _typed(nearest: str) -> dict[str, str]:

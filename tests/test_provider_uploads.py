@@ -269,6 +269,15 @@ def test_an_upload_without_an_address_is_a_plain_error(answer: Any) -> None:
     assert (caught.value.whose, caught.value.charged) == ("gateway", "no")
 
 
+@pytest.mark.parametrize("beside", [{"error": {"code": "", "message": ""}}, {"detail": "stored"}, {"code": "created"}], ids=repr)
+def test_an_address_beside_an_empty_error_is_taken(beside: dict[str, Any]) -> None:
+    """Where the address is, an error that says nothing is none; `success: false` and a refusing code stay refusals."""
+    assert get_provider("apimart").read_upload({"url": A, **beside}) == Uploaded(A)
+    for refusing in ({"success": False}, {"code": 413, "message": "too large"}):
+        with pytest.raises(APIError):
+            get_provider("apimart").read_upload({"url": A, **beside, **refusing})
+
+
 def test_a_refusal_inside_a_200_is_the_gateways() -> None:
     """`success: false` and an error in the envelope are refusals in the gateway's words."""
     with pytest.raises(APIError, match="the quota of files is used up"):

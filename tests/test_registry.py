@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from imagegen_magic.errors import UnknownProvider, UnsupportedOption
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Call, Model, Provider
-from imagegen_magic.request import ImageRequest
+from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import Cost
 
 RESELLER = {"like": "apimart", "base_url": "https://api.example.com/", "key_variable": "MYRESELLER_API_KEY"}
@@ -250,6 +251,62 @@ def test_a_refusal_names_who_can_do_exactly_this(gateway: str, said: dict[str, A
 def test_with_further_fields_nobody_else_is_named() -> None:
     """What an unknown field means elsewhere nobody knows, so nobody is said to do exactly this."""
     assert plan("apimart", size="1:1", resolution="4k", extra={"seed": 1}).gateways == ()
+
+
+def _able(gateway: str, keyed: set[str], **said: Any) -> tuple[str, ...]:
+    with pytest.raises(UnsupportedOption) as caught:
+        registry.plan(
+            registry.get_provider(gateway), ImageRequest("a fox", **said), registry.all_providers(), ready=lambda one: one.name in keyed
+        )
+    return caught.value.gateways
+
+
+def test_gateways_with_a_key_are_named_alone() -> None:
+    """A gateway without a key helps nobody while another has one; where none has, each is marked. Other models here are always named."""
+    square = {"size": "1:1", "resolution": "4k"}
+    assert _able("apimart", {"apimart", "gccai"}, **square) == ("gccai",)
+    assert _able("apimart", {"apimart", "gccai", "evolink"}, **square) == ("evolink", "gccai")
+    assert _able("apimart", {"apimart"}, **square) == ("evolink (no key)", "gccai (no key)")
+    assert _able("apimart", set(), background="transparent") == ("gccai (gpt-image-1.5-official, no key)",)
+    assert _able("gccai", set(), background="transparent") == ("gccai (gpt-image-1.5-official)",)
+
+
+def test_a_gateway_that_takes_no_files_is_not_named_for_a_picture_of_this_machine() -> None:
+    """Xingchao reads addresses alone: for seven files its model that takes sixteen references is no way out, for addresses it is."""
+    files = tuple(LocalPicture(bytes([n]), "image/png", 8, 8, f"{n}.png") for n in range(7))
+    assert plan("xingchao", references=files).gateways == ("apimart", "evolink", "gccai")
+    lying = tuple(replace(picture, url=f"https://files.example.com/{picture.name}") for picture in files)
+    assert plan("xingchao", references=lying).gateways == ("xingchao (gpt-image-2-r)", "apimart", "evolink", "gccai")
+
+
+def test_a_broken_gateway_does_not_hide_the_refusal_of_another() -> None:
+    """Whatever a stranger's gateway raises while it is asked, it is left out, and the person reads what was refused."""
+
+    class Broken(Provider):
+        name, title, base_url, key_variable = "broken", "Broken", "https://broken.example", "BROKEN_API_KEY"
+        models = (
+            Model(name="b", sizes={"1:1": {"1k": (1024, 1024), "4k": (2880, 2880)}}, resolutions=("1k", "4k"), checked="x", document="x"),
+        )
+
+        def price(self, request: ImageRequest, pixels: Any) -> Cost:
+            raise KeyError("no such price")
+
+    request = ImageRequest("a fox", size="1:1", resolution="4k")
+    with pytest.raises(UnsupportedOption) as caught:
+        registry.plan(registry.get_provider("apimart"), request, [*registry.all_providers(), Broken()])
+    assert caught.value.gateways == ("evolink", "gccai")
+    with pytest.raises(KeyError):
+        registry.plan(Broken(), request, ())
+
+
+def test_sound_providers_leave_out_what_is_configured_wrongly() -> None:
+    """A table without a base_url is left out; whoever asks for it by name, or for all, hears what is wrong."""
+    look_alikes = {"broken": {"like": "apimart"}, "myreseller": RESELLER}
+    names = [provider.name for provider in registry.sound_providers(look_alikes)]
+    assert names == [*registry.BUILT_IN, "myreseller"]
+    for asking in (lambda: registry.get_provider("broken", look_alikes), lambda: registry.all_providers(look_alikes)):
+        with pytest.raises(UnknownProvider, match="has no base_url"):
+            asking()
 
 
 def test_a_retired_model_is_named_only_where_no_other_can() -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from imagegen_magic.providers.registry import get_provider
@@ -245,6 +247,20 @@ def test_an_unknown_task_is_404(box: Box, gateway: str) -> None:
         ("evolink", {"callback_url": "https://127.0.0.1/hook"}, 400, "private"),
         ("evolink", {"callback_url": "https://localhost/hook"}, 400, "https"),
         ("evolink", {"callback_url": "https://x.example/" + "h" * 2048}, 400, "2048"),
+        ("evolink", {"callback_url": "https://localhost./hook"}, 400, "private"),
+        ("evolink", {"callback_url": "https://127.1/hook"}, 400, "private"),
+        ("evolink", {"callback_url": "https://server/hook"}, 400, "private"),
+        ("evolink", {"callback_url": "https://printer.local/hook"}, 400, "private"),
+        ("evolink", {"callback_url": "https://[64:ff9b::a00:1]/hook"}, 400, "private"),
+        ("evolink", {"callback_url": "https://x.example:0/hook"}, 400, "callback_url"),
+        ("evolink", {"callback_url": "https://[::1/hook"}, 400, "callback_url"),
+        ("evolink", {"image_urls": ["https://x.example/r.GIF?v=1"]}, 400, "jpeg, jpg, png, webp"),
+        ("evolink", {"image_urls": ["https://x.example/r.png"], "mask_url": "https://x.example/m.png"}, 400, "unknown parameter mask_url"),
+        ("evolink", {"image_urls": ["https://[::1/r.png"]}, 400, "cannot fetch"),
+        ("apimart", {"image_urls": ["https://[::1/r.png"]}, 400, "cannot fetch"),
+        ("apimart", {"image_urls": ["http://sandbox.invalid/r.png?signature=\u00e9"]}, 400, "cannot fetch"),
+        ("apimart", {"image_urls": ["https://x.example/r.gif"], "mask_url": "https://[::1/m.png"}, 400, "cannot fetch"),
+        ("apimart", {"prompt": f"[[fault: failed:{'9' * 5000}]]"}, 400, "at most 9 digits"),
     ],
 )
 def test_a_body_against_the_page_is_refused_in_the_gateways_shape(
@@ -340,6 +356,47 @@ def test_gpt_image_1_clamps_n(box: Box, asked: int, made: int) -> None:
     assert len(box.finished("gccai", box.accepted("gccai", model="gpt-image-1-official", n=asked))) == made
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"prompt": "half \\ud83e"}',
+        b'{"prompt": "x", "size": "\\ud83e"}',
+        b'{"prompt": "x", "model": "\\ud83e"}',
+        b'{"prompt": "x", "\\ud83e": 1}',
+        b'{"prompt": "x", "n": NaN}',
+        b'{"prompt": "x", "n": [1e999, -Infinity]}',
+        b"[" * 100_000,
+        b'{"prompt": "x", "n": ' + b"9" * 5000 + b"}",
+        b"\xff\xfe\x00",
+    ],
+    ids=lambda body: repr(body[:30]),
+)
+@pytest.mark.parametrize("gateway", GATEWAYS)
+def test_a_body_that_cannot_be_told_again_is_refused_and_breaks_no_log(box: Box, gateway: str, body: bytes) -> None:
+    """Half characters, numbers that are none and endless nesting are 400, and the journal shows the text that came."""
+    assert box.ask("POST", SUBMIT[gateway], content=body).status_code == 400
+    assert box.log()["submissions"][0]["json"] == body.decode("utf-8", "replace")
+
+
+_wild = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.sampled_from(["1:1", "https://[", "auto"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+_shaping = st.sampled_from(["model", "prompt", "size", "ratio", "resolution", "quality", "n", "background", "moderation"])
+_fields = _shaping | st.sampled_from(["output_format", "output_compression", "image_urls", "mask_url", "callback_url", "seed"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(gateway=st.sampled_from(GATEWAYS), body=st.dictionaries(_fields, _wild, max_size=4))
+def test_no_body_breaks_the_sandbox(gateway: str, body: dict[str, Any]) -> None:
+    """Whatever is submitted is accepted or refused in the gateway's own shape, and the log can be read afterwards."""
+    box = Box()
+    response = box.ask("POST", SUBMIT[gateway], content=json.dumps({"prompt": "a red fox", **body}).encode())
+    assert response.status_code < 500 or response.json()["error"]["code"] == "build_request_failed"
+    assert len(box.log()["submissions"]) == 1
+
+
 def test_a_body_that_is_no_object_is_refused(box: Box) -> None:
     """A list and broken JSON are 400, and the journal keeps what came."""
     assert box.ask("POST", SUBMIT["evolink"], content=b"[1]").status_code == 400
@@ -419,12 +476,21 @@ def test_an_address_expires_and_a_new_look_renews_it() -> None:
     assert box.download(new["url"][0]).status_code == 200
 
 
+@pytest.mark.parametrize("wrong", [{"lifetime": 0}, {"lifetime": float("nan")}, {"scale": -1}, {"duration": float("inf")}])
+def test_times_that_cannot_be_are_refused_at_the_start(wrong: dict[str, float]) -> None:
+    """An address lives for some time, and nothing takes less than none."""
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        create_app(**wrong)  # type: ignore[arg-type]  # the one wrong number
+
+
 def test_a_changed_address_is_no_address(box: Box) -> None:
     """The signature covers path and expiry; a picture beyond n does not exist."""
     url = box.finished("evolink", box.accepted("evolink"))[0]
     assert box.download(url.replace("serial=0", "serial=1")).status_code == 404
     assert box.download(url.replace("/0.png", "/1.png")).status_code == 404
     assert box.download(url[:-1]).status_code == 404
+    assert box.download(url.replace("/0.png", f"/{'9' * 5000}.png")).status_code == 404
+    assert box.download(url[:-1] + "é").status_code == 404
 
 
 def test_result_addresses_stand_on_the_origin_that_was_asked(box: Box) -> None:

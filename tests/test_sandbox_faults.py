@@ -108,6 +108,17 @@ def test_an_unknown_fault_is_refused_with_the_names(box: Box) -> None:
     assert (response.status_code, "drop-after-accept" in response.text) == (400, True)
 
 
+@pytest.mark.parametrize(
+    "wish",
+    [{"times": "2"}, {"times": 1.5}, {"times": True}, {"times": -1}, {"match": 5}, {"provider": ["evolink"]}, {"kind": None}],
+    ids=repr,
+)
+def test_a_fault_of_wrong_types_is_refused_when_it_is_armed(box: Box, wish: dict[str, Any]) -> None:
+    """And not when it would strike: the next submission and its look are as ever."""
+    assert box.ask("POST", "/_sandbox/faults", json={"kind": "failed", **wish}).status_code == 400
+    assert box.look("evolink", box.accepted("evolink"))["status"] == "pending"
+
+
 def test_the_armed_faults_and_all_kinds_are_shown(box: Box) -> None:
     """GET tells what is armed, and of each kind its phase and meaning."""
     arm(box, "failed", times=3, match="fox")

@@ -162,6 +162,22 @@ def test_an_unknown_fault_on_the_command_line_is_one_line() -> None:
     assert (done.returncode, "no fault is called 'nope'" in done.stderr, "Traceback" in done.stderr) == (2, True, False)
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--port", "99999", "'99999' is no port"),
+        ("--port", "-1", "'-1' is no port"),
+        ("--lifetime", "0", "lifetime must be at least"),
+        ("--scale", "nan", "must be numbers of 0 and more"),
+        ("--fault", "failed:" + "9" * 5000, "digits"),
+    ],
+)
+def test_a_number_that_cannot_be_is_one_line(option: str, value: str, words: str) -> None:
+    """It says what can be, and ends without a traceback."""
+    done = run(f"{option}={value}")
+    assert (done.returncode, words in done.stderr.splitlines()[-1], "Traceback" in done.stderr) == (2, True, False)
+
+
 def test_a_busy_port_is_one_line(server: SandboxServer) -> None:
     """It says which, and ends."""
     port = server.origin.rsplit(":", 1)[1]

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from imagegen_magic.engine import keys
-from imagegen_magic.engine.http import SANDBOX_ORIGIN
 from imagegen_magic.engine.keys import Key
 from imagegen_magic.engine.settings import Settings
-from imagegen_magic.errors import UnknownProvider, UnsupportedOption
+from imagegen_magic.errors import MissingKey, UnknownProvider, UnsupportedOption
 from imagegen_magic.providers import registry
-from imagegen_magic.providers.base import Cadence, Provider
+from imagegen_magic.providers.addresses import SANDBOX_HOST
+from imagegen_magic.providers.base import Cadence, Plan, Provider
+from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost
 
+SANDBOX_ORIGIN = f"http://{SANDBOX_HOST}"  # of the sandbox in this process
 SANDBOX_SCALE = 0.05  # the sandbox's waiting times, as a share of the real ones
 _SANDBOX_LOOKS = 0.25  # seconds between looks there
 _SANDBOX_DEFAULT = "gccai"  # the dialect that can do most
@@ -50,6 +52,33 @@ def known(settings: Settings) -> Iterator[Provider]:
     yield from registry.all_providers(settings.look_alikes)
 
 
+def others(settings: Settings) -> Iterator[Provider]:
+    """Yield every gateway that could be used in the place of one that refused; those that are configured wrongly are left out."""
+    yield from registry.sound_providers(settings.look_alikes)
+
+
+def has_key(provider: Provider, settings: Settings) -> bool:
+    """Say whether a key is set for this gateway."""
+    return keys.where(provider, settings.home) != "not set"
+
+
+def plan(provider: Provider, request: ImageRequest, settings: Settings, *, sandbox: bool) -> Plan:
+    """Return a gateway's plan; its refusal names the gateways that can do exactly this, in the sandbox also those without a key."""
+    return registry.plan(provider, request, others(settings), ready=ready(settings, sandbox))
+
+
+def able(
+    provider: Provider, request: ImageRequest, settings: Settings, make: Callable[[Provider, ImageRequest], Plan], *, sandbox: bool
+) -> list[str]:
+    """Return the gateways that can do what this one refused, where `make` makes each gateway's plan; else as `plan`."""
+    return registry.able(provider, request, others(settings), ready=ready(settings, sandbox), make=make)
+
+
+def ready(settings: Settings, sandbox: bool) -> Callable[[Provider], bool]:
+    """Return what says of a gateway whether a request could go there now: it has a key, or the sandbox speaks for it."""
+    return lambda provider: sandbox or has_key(provider, settings)
+
+
 def base_url(provider: Provider) -> str:
     """Return where the gateway is: `<NAME>_BASE_URL`, else its own address."""
     variable = f"{provider.name.upper().replace('-', '_')}_BASE_URL"
@@ -70,19 +99,27 @@ def _is_address(url: str) -> bool:
         return False
 
 
-def choose(settings: Settings, *, provider: str | None = None, sandbox: bool | None = None, model: str | None = None) -> Gateway:
-    """Choose the gateway for a request. Raises UnknownProvider, or MissingKey where the chosen one has no key."""
+def choose(
+    settings: Settings, *, provider: str | None = None, sandbox: bool | None = None, model: str | None = None, ahead: bool = False
+) -> Gateway:
+    """Choose the gateway for a request; with `ahead`, for looking ahead only, so that it needs no key.
+
+    Raises UnknownProvider, or MissingKey where the chosen one has no key, or no gateway that has a key has the model.
+    """
     sandbox = settings.get("sandbox") if sandbox is None else sandbox
+    found = without_key if ahead else at
     name = provider or settings.get("provider")
     if name:
-        return at(registry.get_provider(name, settings.look_alikes), settings, sandbox=sandbox)
-    able = [one for one in known(settings) if model is None or any(model == other.name for other in one.models)]
+        return found(registry.get_provider(name, settings.look_alikes), settings, sandbox=bool(sandbox))
+    everyone = list(known(settings))
+    able = [one for one in everyone if model is None or _has(one, model)]
     if not able:
         raise UnknownProvider(f"No gateway has a model {model!r}", next_step="%imagegen models shows all of them")
-    if not sandbox:
-        for one in able:
-            if keys.find(one, settings.home):
-                return at(one, settings)
+    keyed = None if sandbox else next((one for one in (*able, *everyone) if has_key(one, settings)), None)
+    if keyed and keyed not in able and not ahead:
+        raise _no_key(str(model), able)
+    if keyed:
+        return found(keyed if keyed in able else able[0], settings)
     default = next((one for one in able if one.name == _SANDBOX_DEFAULT), able[0])
     note = (
         ""
@@ -93,6 +130,18 @@ def choose(settings: Settings, *, provider: str | None = None, sandbox: bool | N
         )
     )
     return at(default, settings, sandbox=True, note=note)
+
+
+def _has(provider: Provider, model: str) -> bool:
+    return str(model).strip().lower() in {one.name.lower() for one in provider.models}
+
+
+def _no_key(model: str, able: Sequence[Provider]) -> MissingKey:
+    variables = " or ".join(one.key_variable for one in able)
+    return MissingKey(
+        f"No key is set for a gateway that has {model} ({', '.join(one.title for one in able)})",
+        next_step=f"set {variables} in the environment, or %imagegen login {able[0].name}, or add --sandbox to try it without a key",
+    )
 
 
 def at(provider: Provider, settings: Settings, *, sandbox: bool = False, note: str = "") -> Gateway:

@@ -22,7 +22,8 @@ _MOST_READ = 8_000  # characters of a text that are looked at
 _DEEPEST = 8
 _ACCEPTED_CODES = ("", "0", "200", "201", "202")
 _WORD_KEYS = ("message", "msg", "detail", "error_message", "fail_reason", "error", "reason", "description", "title", "errors")
-_ADDRESS_KEYS = ("url", "urls", "image_url", "images", "results", "result", "output")
+_ADDRESS_KEYS = ("url", "urls", "image_url", "result_url", "images", "results", "result", "output", "data")
+_INNER_KEYS = (*_ADDRESS_KEYS, "image")  # beside the task itself, "image" may be the picture that was sent
 _ID_KEYS = ("task_id", "id", "taskId")
 
 _MARKUP = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<!--.*?-->|</?[a-z!][^<>]*>", re.IGNORECASE | re.DOTALL)
@@ -137,17 +138,27 @@ def words_of(value: Any, depth: int = 0) -> str:
     return ""
 
 
-def complains(answer: Any) -> bool:
-    """Say whether an answer of HTTP 200 is really an error: by its status, its `success`, its code or its error."""
+def complains(answer: Any, given: object = None) -> bool:
+    """Say whether an answer of HTTP 200 is really an error: by its status, its `success` or its code.
+
+    What stands in its `error` or `detail` beside the thing that was asked for (`given`, a task's id where None) is no refusal.
+    """
     if not isinstance(answer, Mapping):
         return False
     inner = record(answer)
-    status = word_of(inner.get("status"))
-    if status in FAILED or (status in WRONG and not task_id(inner)) or answer.get("success") is False or http_code(answer):
+    status, given = word_of(inner.get("status")), given or task_id(inner)
+    if status in FAILED or (status in WRONG and not given) or answer.get("success") is False or http_code(answer):
         return True
     strange = code_of(answer.get("code")).lower() not in (*_ACCEPTED_CODES, "success", "ok")
-    unwell = any(place.get(key) for place in (answer, inner) for key in ("error", "errors", "detail"))
-    return (unwell and not status) or (strange and not task_id(inner))
+    unwell = any(_is_error(place.get(key)) for place in (answer, inner) for key in ("error", "errors", "detail"))
+    return not given and ((unwell and not status) or strange)
+
+
+def _is_error(value: Any) -> bool:
+    """Say whether an error says anything: some answers carry an empty one when all is well."""
+    if not isinstance(value, Mapping):
+        return bool(words_of(value) if isinstance(value, list) else value)
+    return bool(words_of(value)) or bool(_first_code((value,), ("code", "type")))
 
 
 def code_of(value: Any) -> str:
@@ -188,13 +199,19 @@ def excerpt(answer: Any) -> str:
 
 
 def record(answer: Any) -> Mapping[str, Any]:
-    """Return the task inside an answer: `data`, or the first object in it, else the answer itself; empty where there is none."""
+    """Return the task inside an answer: `data`, or the first object in it, else the answer itself; empty where there is none.
+
+    Where the answer itself is a task, its `data` is what the task made.
+    """
     if not isinstance(answer, Mapping):
         return {}
     inner = answer.get("data")
     if isinstance(inner, list):
         inner = next((each for each in inner if isinstance(each, Mapping)), None)
-    return inner if isinstance(inner, Mapping) and inner else answer
+    if not isinstance(inner, Mapping) or not inner:
+        return answer
+    made = task_id(answer) and word_of(answer.get("status")) and not (task_id(inner) or word_of(inner.get("status")))
+    return answer if made else inner
 
 
 def records(answer: Any) -> list[Mapping[str, Any]] | None:
@@ -231,7 +248,7 @@ def pictures(value: Any, depth: int = 0) -> Iterator[str]:
         for each in value:
             yield from pictures(each, depth + 1)
     elif isinstance(value, Mapping) and depth <= _DEEPEST:
-        for key in _ADDRESS_KEYS:
+        for key in _INNER_KEYS if depth else _ADDRESS_KEYS:
             yield from pictures(value.get(key), depth + 1)
 
 

@@ -124,11 +124,15 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """An accepted task: its id, what the gateway says of the cost, and its estimate of the duration in seconds."""
+    """An accepted task: its id, what the gateway says of the cost, and its estimate of the duration in seconds.
+
+    `others` are the ids of further tasks that the gateway made of the same submission; nobody looks after them.
+    """
 
     task_id: str
     cost: Cost = Cost()
     estimated_seconds: float | None = None
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +248,10 @@ class Provider:
 
     def read_upload(self, answer: Any) -> Uploaded:
         """Read the answer to an upload; raises the gateway's refusal, or APIError where it names no address."""
-        if answers.complains(answer):
+        found = uploading.read(answer)
+        if answers.complains(answer, found):
             raise self.read_error(0, answer)
-        if found := uploading.read(answer):
+        if found:
             return found
         said = answers.excerpt(answer)
         raise APIError(f"{self.title} took the picture and named no address for it: {said}", refused=False, whose="gateway")
@@ -285,7 +290,9 @@ class Provider:
         task_id = answers.task_id(task)
         if not task_id:
             raise self._without_id(answer)
-        return Submission(task_id, self.cost(task), self.estimated_seconds(task))
+        named = map(answers.task_id, answers.records(answer) or ())
+        others = tuple(dict.fromkeys(name for name in named if name not in ("", task_id)))
+        return Submission(task_id, self.cost(task), self.estimated_seconds(task), others)
 
     def _without_id(self, answer: Any) -> ImageGenError:
         """Return the refusal that an answer's words alone make certain, else SubmissionUnknown."""

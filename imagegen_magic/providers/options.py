@@ -58,7 +58,7 @@ class Check:
             callback_url=self.callback_url(),
         )
         self.transparency(checked)
-        return replace(checked, output_compression=self.compression(checked.output_format))
+        return replace(checked, output_compression=self.compression(checked))
 
     def refusal(self, what: str, option: str, value: object, **advice: Any) -> UnsupportedOption:
         """Return the refusal of one option's value."""
@@ -106,7 +106,7 @@ class Check:
             what = "cannot write a transparent background as jpeg"
             raise self.refusal(what, "output_format", self.request.output_format, allowed=fitting, nearest=fitting[0] if fitting else None)
 
-    def compression(self, output_format: str | None) -> int | None:
+    def compression(self, checked: ImageRequest) -> int | None:
         """Check the compression: 0 to 100, and only in a format that has one."""
         asked, fitting = self.request.output_compression, self.model.compressible
         if asked is None:
@@ -114,12 +114,14 @@ class Check:
         if not fitting:
             what = "has no option output_compression"
             raise self.refusal(what, "output_compression", asked, next_step="leave output_compression out")
-        if output_format not in fitting:
-            what, nearest = f"cannot compress {output_format}", f"output_format {fitting[0]}"
+        level, written = whole(asked), checked.output_format
+        legal = level is not None and 0 <= level <= 100
+        if written not in fitting:
+            fitting = tuple(name for name in fitting if name != "jpeg" or checked.background != "transparent")
+            nearest = f"output_format {fitting[0]}" if fitting and legal else f"{written} without output_compression"
             allowed = tuple(f"output_format {name}" for name in fitting)
-            raise self.refusal(what, "output_compression", asked, allowed=allowed, nearest=nearest)
-        level = whole(asked)
-        if level is None or not 0 <= level <= 100:
+            raise self.refusal(f"cannot compress {written}", "output_compression", asked, allowed=allowed, nearest=nearest)
+        if not legal:
             nearest_level = None if level is None else str(min(max(level, 0), 100))
             what = f"has no output_compression {shown(asked)}"
             raise self.refusal(what, "output_compression", asked, allowed=("0 to 100",), nearest=nearest_level)
@@ -140,7 +142,8 @@ class Check:
 
     def _check_auto(self, size: Size) -> None:
         if not self.model.auto_size:
-            nearest = f"size {self.model.default_size}"
+            usual = Size.parse(self.model.default_size)
+            nearest = self._nearest_size((usual.width, usual.height), shape_only=True)
             raise self.refusal("has no size auto", "size", self.request.size, allowed=self._sizes(), nearest=nearest)
 
     def _check_ratio(self, size: Size) -> None:
@@ -156,8 +159,9 @@ class Check:
             what, nearest = f"takes no pixels such as {size}, only ratios", self._nearest_size(pixels)
             raise self.refusal(what, "size", self.request.size, allowed=self._sizes(), nearest=nearest)
         if broken := rule.broken(pixels):
-            legal = rule.nearest(pixels)
-            near = f"size {legal[0]}x{legal[1]}" if legal else None
+            legal = [pair for pair in (rule.nearest(pixels), *self.model.odd_pixels) if pair]
+            width, height = min(legal, key=lambda pair: distance(pair, pixels), default=(0, 0))
+            near = f"size {width}x{height}" if legal else None
             raise self.refusal(f"cannot make {size}: {', '.join(broken)}", "size", self.request.size, allowed=(str(rule),), nearest=near)
 
     def resolution(self, size: Size) -> str | None:
@@ -183,7 +187,7 @@ class Check:
 
     def _no_tier(self, size: Size, asked: object) -> UnsupportedOption:
         if not self.model.resolutions:
-            step, nearest = "leave resolution out", self._words(str(size), "1k") if str(size) in self.model.sizes else None
+            step, nearest = "leave resolution out", f"size {size} without resolution"
             return self.refusal("has no option resolution", "resolution", asked, next_step=step, nearest=nearest)
         what = f"has no resolution beside size {size}"
         nearest = f"size {size} without resolution"
@@ -280,9 +284,8 @@ class Check:
         if not here and parts.scheme == "http":
             what = f"is only given https addresses, and {shown(address)} is http"
             raise self.refusal(what, option, address, next_step="give its https address, or the picture itself (a file or a variable)")
-        ending = parts.path.rpartition(".")[2].lower()
         types = self.model.reference_types
-        if types and ending in _PICTURE_ENDINGS and ending not in types:
+        if ending := wrong_kind(self.model, parts.path):
             raise self.refusal(
                 f"takes no {ending} as a reference", option, address, allowed=types, nearest="png" if "png" in types else types[0]
             )
@@ -312,6 +315,12 @@ class Check:
         return asked
 
 
+def wrong_kind(model: Model, path: str) -> str:
+    """Return the ending by which an address is a picture that this model does not take as a reference, "" where it may take it."""
+    ending, types = path.rpartition(".")[2].lower(), model.reference_types
+    return ending if types and ending in _PICTURE_ENDINGS and ending not in types else ""
+
+
 def check_extra(who: str, extra: Iterable[tuple[object, Any]], taken: Mapping[str, str]) -> None:
     """Refuse a further field that is no JSON, or that stands for an option: `taken` maps such fields to their options."""
     for key, value in extra:
@@ -322,7 +331,7 @@ def check_extra(who: str, extra: Iterable[tuple[object, Any]], taken: Mapping[st
         if key in taken:
             step = f"use the option {taken[key]}"
             raise UnsupportedOption(f"{who} has its own field {key}", option="extra", value=key, next_step=step)
-        if not _is_json(value):
+        if not is_json(value):
             step = "give text, numbers, true, false, null, lists or objects"
             raise UnsupportedOption(f"{who} cannot be sent {key}={shown(value)}", option="extra", value=key, next_step=step)
 
@@ -353,7 +362,8 @@ def _encodable(text: str) -> bool:
     return not any("\ud800" <= mark <= "\udfff" for mark in text)
 
 
-def _is_json(value: Any) -> bool:
+def is_json(value: Any) -> bool:
+    """Say whether a value can be written as UTF-8 JSON: no half a character, no number that is none."""
     try:
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError):

@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
         description="The gateways in a box: every dialect on one socket, no key, no cost, drawn pictures.",
         epilog="faults: " + ", ".join(KINDS),
     )
-    words.add_argument("--port", type=int, default=8001, help="port, 0 for a free one (default 8001)")
+    words.add_argument("--port", type=_port, default=8001, help="port, 0 for a free one (default 8001)")
     words.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     words.add_argument("--scale", type=float, default=0.05, help="factor on realistic waiting times (default 0.05)")
     words.add_argument("--seed", type=int, default=0, help="other pictures for the same prompts")
@@ -42,6 +42,12 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--lifetime", type=float, default=86_400.0, metavar="SECONDS", help="life of a result address (default 24 h)")
     words.add_argument("--plain", action="store_true", help="one drawing for all pictures of the same pixels: for measuring")
     return words
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or len(text) > 5 or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is no port, which is a number from 0 to 65535")
+    return int(text)
 
 
 def greeting(origin: str) -> str:

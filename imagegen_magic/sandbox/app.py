@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from imagegen_magic.providers.options import is_json
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.sandbox import estimates, mishaps
 from imagegen_magic.sandbox.dialects import DIALECTS, Dialect, File, Order, Refusal, View
@@ -26,6 +28,7 @@ from imagegen_magic.sandbox.tasks import Store, Task
 
 _BESIDE = 64 * 1024  # bytes of a form beside its file
 _UPLOADS_LIVE = 3  # times as long as a result: 72 hours against 24
+_SHORTEST = 0.001  # seconds that an address lives
 _QUEUED = 0.1  # the part of its time a task waits in the queue
 
 
@@ -82,7 +85,7 @@ class Sandbox:
         entry.prompt = str(body.get("prompt", "")) if isinstance(body, dict) else ""
         _check_key(request)
         if not isinstance(body, dict):
-            raise Refusal(400, "invalid_json", "the body must be a JSON object")
+            raise Refusal(400, "invalid_json", "the body must be a JSON object, in UTF-8 and with finite numbers")
         if entry.idempotency_key and (task := await self._known(dialect.name, entry.idempotency_key)):
             self.journal.accept(entry, task.id, repeated=True)
             return JSONResponse(self._accepted(dialect, task))
@@ -287,9 +290,10 @@ class Sandbox:
         if "authorization" in request.headers:
             self.journal.count(dialect.name, "downloads_with_key")
             return Response("a key was sent to a result address", 400)
-        task, index = await self._task(request.path_params["task_id"], dialect), request.path_params["index"]
-        if task is None or index >= task.n or not signed(request.url.path, request.query_params):
+        task, number = await self._task(request.path_params["task_id"], dialect), request.path_params["index"]
+        if task is None or number not in map(str, range(task.n)) or not signed(request.url.path, request.query_params):
             return Response("no such picture", 404)
+        index = int(number)
         fault = self.faults.take("download", dialect.name, task.prompt, f"{task.id}/{index}")
         if fault in ("expired", "expired-403"):
             self._revoked[task.id] = int(request.query_params["serial"]) + 1
@@ -345,10 +349,12 @@ def _dialect(request: Request) -> Dialect:
 
 
 def _decoded(body: bytes) -> Any:
+    """Return a body's JSON; its text where it is none, or none that could be told again."""
     try:
-        return json.loads(body)
-    except ValueError:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
         return body.decode("utf-8", "replace")
+    return said if is_json(said) else body.decode("utf-8", "replace")
 
 
 async def _whole(request: Request, most: int) -> bytes | None:
@@ -388,8 +394,12 @@ def create_app(
 ) -> Starlette:
     """Return the app; `faults` are armed from the start (`KIND` or `KIND:TIMES`), the rest is said at `Sandbox`.
 
-    Raises UnknownFault.
+    Raises UnknownFault, and ValueError for seconds that cannot be.
     """
+    if not all(0 <= number < math.inf for number in (scale, duration or 0.0, latency)):
+        raise ValueError("scale, duration and latency must be numbers of 0 and more")
+    if not _SHORTEST <= lifetime < math.inf:
+        raise ValueError(f"lifetime must be at least {_SHORTEST} seconds")
     sandbox = Sandbox(scale=scale, seed=seed, home=home, clock=clock, duration=duration, latency=latency, lifetime=lifetime, plain=plain)
     for fault in faults:
         sandbox.faults.arm_text(fault)
@@ -408,7 +418,7 @@ def _gateway_routes(sandbox: Sandbox) -> list[Route]:
         if dialect.upload_path:
             routes.append(_route(f"/{name}{dialect.upload_path}", sandbox.upload, "POST"))
             routes.append(_route(f"/files/{name}/uploads/{{name}}", sandbox.fetch_upload, "GET"))
-        routes.append(_route(f"/files/{name}/{{task_id}}/{{index:int}}.{{suffix}}", sandbox.download, "GET"))
+        routes.append(_route(f"/files/{name}/{{task_id}}/{{index}}.{{suffix}}", sandbox.download, "GET"))
     return routes
 
 

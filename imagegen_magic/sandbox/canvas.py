@@ -71,7 +71,7 @@ class Canvas:
             mask = None if full and opacity == 1 else _mask(tile, draw)
             if mask is not None and opacity < 1:
                 mask = mask.point([round(value * opacity) for value in range(256)])
-            self.image.paste(_fill(paint, box, tile), tile, mask)
+            self._paste(_fill(paint, box, tile), tile, mask)
 
     def polygons(self, shapes: Iterable[Sequence[Point]], paint: Paint, opacity: float = 1.0) -> None:
         """Paint polygons, one paint over their common box."""
@@ -141,7 +141,7 @@ class Canvas:
         )
         edge = (max(0.0, source[0]), max(0.0, source[1]), min(256.0, source[2]), min(256.0, source[3]))
         mask = fade.resize((box[2] - box[0], box[3] - box[1]), Image.Resampling.BICUBIC, box=edge)
-        self.image.paste(paint, box, mask)
+        self._paste(paint, box, mask)
 
     def shadow(self, points: Sequence[Point], blur: float, shift: Point, opacity: float, paint: Colour = (0, 0, 0)) -> None:
         """Paint the soft shadow of a polygon, `shift` away from it."""
@@ -160,7 +160,13 @@ class Canvas:
             part = (left, top, left + (tile[2] - tile[0]) * scale, top + (tile[3] - tile[1]) * scale)
             if small.crop((math.floor(part[0]), math.floor(part[1]), math.ceil(part[2]), math.ceil(part[3]))).getbbox():
                 size = (tile[2] - tile[0], tile[3] - tile[1])
-                self.image.paste(paint, tile, small.resize(size, Image.Resampling.BILINEAR, box=part))
+                self._paste(paint, tile, small.resize(size, Image.Resampling.BILINEAR, box=part))
+
+    def _paste(self, paint: Image.Image | Colour, box: Box, mask: Image.Image | None) -> None:
+        """Paste through a mask; Pillow blends an image more than twice as fast as a colour."""
+        if mask is not None and isinstance(paint, tuple):
+            paint = Image.new("RGB", mask.size, paint)
+        self.image.paste(paint, box, mask)
 
     def _box(self, bounds: tuple[float, float, float, float]) -> Box | None:
         left, top = max(0, math.floor(bounds[0]) - 1), max(0, math.floor(bounds[1]) - 1)
@@ -254,9 +260,9 @@ def _fill(paint: Paint, box: Box, tile: Box) -> Image.Image | Colour:
     if isinstance(paint[0], int):
         return cast(Colour, paint)
     scale = 256 / (box[3] - box[1])
-    strip = _strip(tuple(paint))
     rows = (0, (tile[1] - box[1]) * scale, 1, (tile[3] - box[1]) * scale)
-    return strip.resize((tile[2] - tile[0], tile[3] - tile[1]), Image.Resampling.BILINEAR, box=rows)
+    column = _strip(tuple(paint)).resize((1, tile[3] - tile[1]), Image.Resampling.BILINEAR, box=rows)
+    return column.resize((tile[2] - tile[0], tile[3] - tile[1]), Image.Resampling.NEAREST)  # a tenth of what one step would cost
 
 
 @lru_cache(maxsize=64)

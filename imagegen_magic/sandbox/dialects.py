@@ -6,7 +6,6 @@ says so: gccai turns `transparent` into auto and clamps n for gpt-image-1, evoli
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import uuid
 import zlib
@@ -16,6 +15,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+from imagegen_magic.providers import addresses, options
 from imagegen_magic.providers.base import Model, Pixels
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.sandbox import estimates
@@ -124,15 +124,26 @@ def _references(body: Json, model: Model) -> tuple[str, ...]:
         raise Refusal(400, "invalid_request", "image_urls must be an array of strings")
     if len(urls) > model.max_references:
         raise Refusal(400, "too_many_images", f"image_urls holds {len(urls)} images, at most {model.max_references} are allowed")
-    if bad := [url for url in urls if not url.startswith(("https://", "http://", "data:image/"))]:
-        raise Refusal(400, "invalid_image_url", f"cannot fetch the reference image {bad[0][:80]}")
+    for url in urls:
+        _fetchable(url)
+        if ending := options.wrong_kind(model, urlsplit(url).path):
+            raise Refusal(400, "invalid_image_url", f"unsupported image type {ending}: {', '.join(model.reference_types)} are supported")
     return tuple(urls)
+
+
+def _fetchable(url: str) -> None:
+    parts = addresses.split(url)
+    if not url.startswith("data:image/") and (parts is None or parts.scheme not in ("http", "https")):
+        raise Refusal(400, "invalid_image_url", f"cannot fetch the reference image {url[:80]}")
 
 
 def _mask(body: Json, references: Sequence[str]) -> str:
     if not _absent(body, "mask_url") and not references:
         raise Refusal(400, "invalid_request", "mask_url must be used together with image_urls")
-    return _text(body, "mask_url")
+    mask = _text(body, "mask_url")
+    if mask:
+        _fetchable(mask)
+    return mask
 
 
 def _explicit(size: str, model: Model) -> Pixels | None:
@@ -347,6 +358,8 @@ class Evolink(Dialect):
         n = _number(body, "n", 1, model.max_n, 1)
         references = _references(body, model)
         _callback(_text(body, "callback_url"))
+        if not _absent(body, "mask_url"):  # a model that takes no mask would paint the whole picture anew, and charge for it
+            raise Refusal(400, "invalid_request", "unknown parameter mask_url")
         return Order(model.name, prompt, quality, pixels, n, cost=estimates.credits_for(quality, pixels, n), references=references)
 
     def _pixels(self, body: Json, model: Model, prompt: str) -> Pixels:
@@ -405,18 +418,10 @@ def _written(moment: float) -> str:
 
 def _callback(url: str) -> None:
     """Refuse a callback that is not public https within 2048 characters (page 003)."""
-    if not url:
-        return
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme != "https" or len(url) > 2048 or not host or host == "localhost" or host.endswith(".local"):
-        raise Refusal(400, "invalid_callback_url", "callback_url must be public https of at most 2048 characters")
-    try:
-        private = not ipaddress.ip_address(host).is_global
-    except ValueError:
-        private = False
-    if private:
-        raise Refusal(400, "invalid_callback_url", "callback_url must not be a private address")
+    parts = addresses.split(url)
+    if url and (parts is None or parts.scheme != "https" or len(url) > 2048 or not addresses.is_public(parts.hostname or "")):
+        words = "callback_url must be public https of at most 2048 characters, and no private address"
+        raise Refusal(400, "invalid_callback_url", words)
 
 
 class Xingchao(Dialect):

@@ -18,10 +18,11 @@ from typing import Any, Literal
 Phase = Literal["submit", "task", "look", "batch", "download", "upload"]
 
 _DIRECTIVE = re.compile(r"\[\[\s*fault\s*:\s*([\w-]+)\s*(?::\s*(\d+)\s*)?\]\]")
+_MOST_DIGITS = 9
 
 
 class UnknownFault(ValueError):
-    """No fault has that name."""
+    """No fault has that name, or strikes in that way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,13 @@ class Armed:
 def directives(prompt: str) -> tuple[tuple[str, int | None], ...]:
     """Return the (kind, times) that a prompt asks for; raises UnknownFault."""
     found = _DIRECTIVE.findall(prompt) if "[[" in prompt else ()
-    return tuple((name, int(times) if times else known(name).usual) for name, times in found if known(name))
+    return tuple((name, _number(times) if times else known(name).usual) for name, times in found if known(name))
+
+
+def _number(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise UnknownFault(f"no fault strikes {digits[:_MOST_DIGITS]}… times, give at most {_MOST_DIGITS} digits")
+    return int(digits)
 
 
 def known(name: str) -> Kind:
@@ -146,7 +153,11 @@ class Faults:
     struck: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def arm(self, kind: str, times: int | None = 1, provider: str | None = None, match: str | None = None) -> None:
-        """Arm a fault; raises UnknownFault."""
+        """Arm a fault; raises UnknownFault, also for values of another type than these."""
+        if times is not None and (isinstance(times, bool) or not isinstance(times, int) or times < 0):
+            raise UnknownFault("times must be a whole number, or null for always")
+        if not all(words is None or isinstance(words, str) for words in (provider, match)):
+            raise UnknownFault("provider and match must be text, or null for any")
         self.armed.append(Armed(known(kind).name, times, provider, match))
 
     def arm_text(self, text: str) -> None:

@@ -164,7 +164,7 @@ def signed_address(origin: str, path: str, *, serial: int, expires: float) -> st
 def signed(path: str, query: Mapping[str, str]) -> bool:
     """Say whether an address is one of ours."""
     expected = _signature(path, query.get("expires", ""), query.get("serial", ""))
-    return hmac.compare_digest(expected, query.get("signature", ""))
+    return hmac.compare_digest(expected.encode(), query.get("signature", "").encode("utf-8", "replace"))
 
 
 def _signature(path: str, expires: str, serial: str) -> str:
