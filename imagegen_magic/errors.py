@@ -151,7 +151,7 @@ class UnknownProvider(ImageGenError, LookupError):
 
 
 class LedgerError(ImageGenError):
-    """The ledger cannot be read or written, so nothing is sent."""
+    """The ledger cannot be read or written: before a submission nothing is sent, and after one it catches up as soon as it can."""
 
     whose: Whose = "you"
     charged: Charged = "no"

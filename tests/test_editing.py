@@ -772,7 +772,7 @@ def test_an_upload_and_its_pauses_are_seen_in_the_progress(gateway, photo, monke
         return [event async for event in job.events()]
 
     told = [event.note for event in loop.run(watched()) if getattr(event, "note", "")]
-    assert told[:2] == ["uploading photo.png", "photo.png is not uploaded yet, again in 0 s"]
+    assert told[:2] == ["uploading photo.png", "photo.png is not uploaded yet, again in 1 s"]
 
 
 def test_an_upload_that_is_refused_is_told_and_nothing_was_submitted(gateway, notebook, photo):

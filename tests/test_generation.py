@@ -1,15 +1,21 @@
 """Asking for pictures from Python: one coroutine, one stream, one job, on any loop, with the same refusals as the magic."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
 import textwrap
+import time
+from dataclasses import replace
 
 import pytest
+from ledgers import a_png
+from webserver import web
 
 from imagegen_magic import GeneratedImage, Generation, ImageRequest, generate, run, stream
 from imagegen_magic.engine import generation, loop
+from imagegen_magic.engine.ledger import Ledger
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import ImageGenError, MissingKey, TaskTimeout, UnknownProvider, UnsupportedOption, WaitingStopped
 from imagegen_magic.result import Cost, Progress, total
@@ -326,3 +332,94 @@ def test_costs_add_within_a_unit_and_never_across():
     assert str(Cost(Decimal("4.0"), "credits", "reserved")) == "reserved 4 credits"
     assert str(dollar.share(2)) == "$0.025"
     assert Cost().share(3) == Cost()
+
+
+class Unequal:
+    """apimart's dialect, whose answers say nothing of the cost: five pictures are a task of four and one of one."""
+
+    def __init__(self):
+        self.made, self.origin, self.expired, self.looks = {}, "", set(), []
+
+    def __call__(self, seen):
+        """Answer a request."""
+        if seen.path.endswith("/images/generations"):
+            task = f"t{len(self.made) + 1}"
+            self.made[task] = json.loads(seen.body)["n"]
+            return 200, {}, json.dumps({"code": 200, "data": [{"status": "submitted", "task_id": task}]}).encode()
+        if seen.path.endswith(".png"):
+            return (403, {}, b"") if seen.path in self.expired else (200, {}, a_png(size=(1024, 1024)))
+        self.looks.append(time.time())
+        many = seen.method == "POST"
+        tasks = json.loads(seen.body)["task_ids"] if many else [seen.path.split("/")[-1].split("?")[0]]
+        answers = [self._done(task) for task in tasks]
+        return 200, {}, json.dumps({"code": 200, "data": answers if many else answers[0]}).encode()
+
+    def _done(self, task):
+        pictures = [{"url": [f"{self.origin}/{task}-{place}-{len(self.looks)}.png"]} for place in range(self.made[task])]
+        return {"id": task, "status": "completed", "result": {"images": pictures}}
+
+
+@pytest.fixture
+def unequal(monkeypatch):
+    """Such a gateway, reached as apimart."""
+    answers = Unequal()
+    with web(answers) as server:
+        answers.origin = server.origin
+        monkeypatch.setenv("APIMART_API_KEY", "k")
+        monkeypatch.setenv("APIMART_BASE_URL", server.origin)
+        monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "0.05")
+        yield answers
+
+
+def test_an_estimate_is_shared_by_pictures_and_not_by_tasks(unequal):
+    """Of five pictures each is told to cost a fifth, in the caption, beside the file, in the ledger and when they are resumed."""
+    asked = {"size": "1:1", "quality": "low"}
+    price = generation.plan(ImageRequest("fox", n=5, **asked), provider="apimart").price
+    made = run(generate("fox", provider="apimart", n=5, **asked))
+    assert {image.cost.amount for image in made} == {price.amount / 5}
+    assert {json.loads(image.path.with_suffix(".json").read_text())["cost"]["amount"] for image in made} == {str(price.amount / 5)}
+    rows = loop.run(generation.ledger().tasks())
+    assert [row.cost.amount for row in rows] == [price.amount / 5, price.amount / 5 * 4]
+    assert generation_again(rows[1], price) == price.amount / 5 * 4
+
+
+def generation_again(row, price):
+    """Return what a resumed task is expected to cost, where nothing of its cost is known."""
+    from imagegen_magic.engine.recording import _price_again
+
+    assert _price_again(replace(row, expected={"tasks": 2})).amount == price.amount / 2  # as earlier versions wrote it
+    return _price_again(row).amount
+
+
+def test_what_is_under_way_is_counted_by_pictures_too(unequal, monkeypatch):
+    """A budget sees a fifth reserved for the task of one picture."""
+    from imagegen_magic.engine import accounts
+
+    rows = []
+    counted_now = asyncio.Event()
+    real = Ledger.mark
+
+    async def mark(self, row, *given, **more):
+        rows.append(row)
+        await counted_now.wait()
+        await real(self, row, *given, **more)
+
+    monkeypatch.setattr(Ledger, "mark", mark)
+    job = generation.start(ImageRequest("fox", n=5, size="1:1", quality="low"), provider="apimart")
+    while len(rows) < 2:
+        time.sleep(0.01)
+    counted = loop.run(generation.ledger().run(lambda connection: list(accounts.accounts(connection)), writes=False))
+    shares = {account.pictures: account.price.amount for account in counted}
+    assert shares[4] == 4 * shares[1]
+    loop.call(counted_now.set)
+    assert len(job.wait()) == 5
+
+
+def test_an_expired_address_is_asked_for_anew_no_sooner_than_the_gateway_allows(unequal, monkeypatch):
+    """The look that brought the address was just now."""
+    monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "0.4")
+    unequal.expired = {"/t1-0-1.png"}
+    (image,) = run(generate("fox", provider="apimart", size="1:1"))
+    assert image.data
+    first, second = unequal.looks
+    assert second - first >= 0.39

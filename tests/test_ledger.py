@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import shutil
@@ -24,7 +25,8 @@ from typing import Any
 
 import pytest
 
-from imagegen_magic.engine import owners
+from imagegen_magic.engine import database, owners
+from imagegen_magic.engine.holding import Hold
 from imagegen_magic.engine.ledger import ANSWER_BYTES, STATES, Ledger, NewJob, NewTask, TaskRow
 from imagegen_magic.engine.schema import MIGRATIONS
 from imagegen_magic.errors import LedgerError
@@ -83,9 +85,9 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run(coroutine)
 
 
-async def submitted(ledger: Ledger, job: NewJob = JOB, **columns: Any) -> list[int]:
+async def submitted(ledger: Ledger, job: NewJob = JOB, *, hold: Hold | None = None, **columns: Any) -> list[int]:
     """Add a job and bring its tasks to `submitted`."""
-    [(_, rows)] = await ledger.add([job])
+    [(_, rows)] = await ledger.add([job], hold=hold)
     for row in rows:
         await ledger.mark(row, "submitting")
         await ledger.mark(row, "submitted", task_id=f"task_{row}", **columns)
@@ -219,9 +221,9 @@ def test_a_state_keeps_the_time_it_was_first_reached(ledger: Ledger, monkeypatch
     """Noting something on a submitted task does not make it younger."""
 
     async def work() -> TaskRow:
-        monkeypatch.setattr("imagegen_magic.engine.ledger.time.time", lambda: 1000.0)
+        monkeypatch.setattr("imagegen_magic.engine.rows.time.time", lambda: 1000.0)
         [row] = await submitted(ledger)
-        monkeypatch.setattr("imagegen_magic.engine.ledger.time.time", lambda: 2000.0)
+        monkeypatch.setattr("imagegen_magic.engine.rows.time.time", lambda: 2000.0)
         await ledger.mark(row, "submitted", error="no connection")
         return await one(ledger, row)
 
@@ -559,6 +561,52 @@ def test_released_tasks_can_be_claimed(ledger: Ledger, home: Path) -> None:
         assert (task.row, task.state, task.note) == (row, "submitted", "interrupted")
         run(second.release([row]))
         assert run(one(ledger, row)).note == "interrupted"
+
+
+def test_what_no_job_of_this_process_carries_can_be_collected_by_it(ledger: Ledger, home: Path) -> None:
+    """Though nothing of it could be written: in its hands it is left alone, let go it waits, and the next one has it alone."""
+    first, second = Hold(), Hold()
+    [row, other] = run(submitted(ledger, replace(JOB, tasks=list(JOB.tasks) * 2), hold=first))
+    assert (ledger.waiting(), run(ledger.claim(hold=second)), run(ledger.abandoned())) == (0, [], [])
+    first.let_go(row)
+    assert ledger.waiting() == 2
+    assert [task.row for task in run(ledger.claim(hold=second))] == [row]
+    first.end()
+    assert [task.row for task in run(ledger.claim(hold=second))] == [other]
+    assert (ledger.waiting(), run(ledger.claim(hold=Hold()))) == (0, [])
+    with another(home) as elsewhere:
+        assert (elsewhere.waiting(), run(elsewhere.claim())) == (0, [])
+
+
+def test_what_a_job_that_is_gone_had_only_planned_is_dropped(ledger: Ledger) -> None:
+    """And what it was submitting is in doubt; a job that vanished without an end counts as gone."""
+    hold: Hold | None = Hold()
+    [(_, [planned, submitting])] = run(ledger.add([replace(JOB, tasks=list(JOB.tasks) * 2)], hold=hold))
+    run(ledger.mark(submitting, "submitting"))
+    assert run(ledger.abandoned()) == []
+    hold = None
+    gc.collect()
+    assert [task.row for task in run(ledger.abandoned())] == [submitting]
+    assert run(one(ledger, planned)).state == "dropped"
+
+
+def test_a_claim_that_comes_too_late_takes_nothing(ledger: Ledger) -> None:
+    """Nobody is there to carry it; one that came just before is nobody's either, and what is on the wire stays in its hands."""
+    hold = Hold()
+    [row, wire] = run(submitted(ledger, replace(JOB, tasks=list(JOB.tasks) * 2), hold=hold))
+    hold.end(but=[wire])
+    assert run(ledger.claim(hold=hold)) == []
+    assert [task.row for task in run(ledger.claim(hold=Hold()))] == [row]
+    hold.let_go(wire)
+    assert sorted(task.row for task in run(ledger.claim(hold=Hold()))) == [row, wire]
+
+
+def test_what_is_released_before_it_was_sent_is_dropped(ledger: Ledger) -> None:
+    """It is neither under way nor waiting."""
+    [(_, rows)] = run(ledger.add([JOB]))
+    run(ledger.release(rows, "stopped"))
+    dropped = run(one(ledger, rows[0]))
+    assert (dropped.state, dropped.owner, dropped.note, dropped.dropped_at is None) == ("dropped", None, "stopped", False)
 
 
 def test_only_the_chosen_rows_are_claimed(ledger: Ledger) -> None:
@@ -1143,6 +1191,148 @@ def test_a_ledger_that_is_locked_for_too_long_is_told(home: Path) -> None:
             with pytest.raises(LedgerError, match="locked"):
                 run(ledger.add([JOB]))
         run(ledger.add([JOB]))
+
+
+@contextmanager
+def held(home: Path) -> Iterator[None]:
+    """Have another program hold the file."""
+    with closing(sqlite3.connect(home / "ledger.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
+def test_what_must_not_be_lost_is_written_later_and_first(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its order, before anything newer, each once; what may be asked again is not kept."""
+    monkeypatch.setattr("imagegen_magic.engine.database._AGAIN", 600.0)
+    with another(home, patience=0.05) as ledger:
+        [row, other] = run(submitted(ledger, replace(JOB, tasks=list(JOB.tasks) * 2)))
+        with held(home):
+            for write in (
+                ledger.mark(row, "unknown", error="first"),
+                ledger.mark(row, "failed", error="second"),
+                ledger.release([other], "third"),
+                ledger.mark(other, "submitting"),
+            ):
+                with pytest.raises(LedgerError, match="locked"):
+                    run(write)
+            assert [task.state for task in run(ledger.tasks())] == ["submitted", "submitted"]  # reading goes on meanwhile
+        assert [task.row for task in run(ledger.claim())] == [other]
+        assert [(task.state, task.error, task.note) for task in run(ledger.tasks())] == [
+            ("submitted", None, "third"),
+            ("failed", "second", None),
+        ]
+
+
+def test_it_is_written_as_soon_as_it_can_be_though_nobody_asks(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger tries again by itself, and whoever asks meanwhile need not wait for its patience with the other program."""
+    monkeypatch.setattr("imagegen_magic.engine.database._AGAIN", 0.02)
+    patience: list[int] = []
+    real = database.Database._begin
+
+    def begin(self: Any, connection: sqlite3.Connection, *more: Any) -> None:
+        connection.set_trace_callback(lambda told: patience.append(int(told.split()[-1])) if "busy_timeout" in told else None)
+        real(self, connection, *more)
+
+    monkeypatch.setattr(database.Database, "_begin", begin)
+    with another(home, patience=0.05) as ledger:
+        [row] = run(submitted(ledger))
+        assert patience == []
+        with held(home):
+            with pytest.raises(LedgerError):
+                run(ledger.mark(row, "unknown"))
+            deadline = time.monotonic() + 20
+            while len(patience) < 6 and time.monotonic() < deadline:
+                time.sleep(0.01)
+        assert patience[:6] == [0, 50] * 3
+        while ledger._database._kept and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert ledger.peek("SELECT state FROM tasks") == [("unknown",)]
+
+
+def test_it_is_written_at_the_end_at_the_latest(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing tries once more."""
+    monkeypatch.setattr("imagegen_magic.engine.database._AGAIN", 600.0)
+    with another(home, patience=0.05) as ledger:
+        [row] = run(submitted(ledger))
+        with held(home), pytest.raises(LedgerError):
+            run(ledger.mark(row, "unknown"))
+    with another(home) as later:
+        assert run(one(later, row)).state == "unknown"
+
+
+def test_what_is_kept_for_one_file_is_never_written_into_another(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moved away and begun anew, the same number is another task's."""
+    monkeypatch.setattr("imagegen_magic.engine.database._AGAIN", 600.0)
+    with another(home, patience=0.05) as ledger:
+        [row] = run(submitted(ledger))
+        with held(home), pytest.raises(LedgerError):
+            run(ledger.mark(row, "failed"))
+        for path in home.glob("ledger.sqlite*"):
+            path.rename(home / f"old-{path.name}")
+        with another(home) as second:
+            assert run(submitted(second)) == [row]
+            run(ledger.check())
+            assert run(one(second, row)).state == "submitted"
+
+
+def test_nothing_newer_is_written_while_something_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only the older cannot be written, the newer waits as well: no state is ever put back by a late one. Questions are answered."""
+    monkeypatch.setattr("imagegen_magic.engine.database._AGAIN", 600.0)
+
+    async def work(ledger: Ledger) -> list[Any]:
+        [row] = await submitted(ledger)
+        full = [True]
+
+        def older(connection: sqlite3.Connection) -> None:
+            if full[0]:
+                raise sqlite3.OperationalError("database or disk is full")
+            connection.execute("UPDATE tasks SET state = 'unknown' WHERE row = ?", (row,))
+
+        with pytest.raises(LedgerError, match="full"):
+            await ledger._database.run(older, kept=True)
+        outcomes = await asyncio.gather(ledger.mark(row, "failed"), ledger.tasks(), ledger.add([JOB]), return_exceptions=True)
+        full[0] = False
+        await ledger.check()
+        return [*outcomes, (await one(ledger, row)).state]
+
+    with another(home) as ledger:
+        marked, read, added, state = run(work(ledger))
+    assert isinstance(marked, LedgerError)
+    assert isinstance(added, LedgerError)
+    assert [task.state for task in read] == ["submitted"]
+    assert state == "failed"
+
+
+def test_what_can_never_be_written_is_not_kept(home: Path) -> None:
+    """A slip of ours holds up nothing."""
+    with another(home) as ledger:
+        run(ledger.check())
+        with pytest.raises(LedgerError, match="no task 7"):
+            run(ledger.mark(7, "unknown"))
+        assert ledger._database._kept == []
+        assert len(run(ledger.add([JOB]))) == 1
+
+
+@pytest.mark.parametrize(("charged", "step"), [("no", "then run the cell again"), ("yes", "then %imagegen resume"), ("unknown", "resume")])
+@pytest.mark.parametrize("name", ["SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_CORRUPT"])
+def test_once_something_may_be_charged_no_step_leads_to_paying_again(name: str, charged: Any, step: str) -> None:
+    """Nor to another ledger, which would not know of it."""
+    told = database._next_step(name, charged)
+    assert step in told or (name, charged) == ("SQLITE_CANTOPEN", "no") or name == "SQLITE_CORRUPT"
+    if charged != "no":
+        assert "run the cell" not in told
+        assert "IMAGEGEN_HOME" not in told or name == "SQLITE_CORRUPT"
+
+
+def test_a_question_or_a_claim_says_that_nothing_was_charged(home: Path) -> None:
+    """They send nothing."""
+    home.parent.mkdir()
+    home.write_text("a file")
+    with another(home) as ledger:
+        for ask in (ledger.tasks(), ledger.claim(), ledger.abandoned(), ledger.pictures(), ledger.newest()):
+            with pytest.raises(LedgerError) as caught:
+                run(ask)
+            assert caught.value.charged == "no"
 
 
 def test_a_new_file_that_stays_locked_is_told(home: Path) -> None:

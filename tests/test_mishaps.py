@@ -1,31 +1,40 @@
 """What goes wrong beside the gateway, here on this machine: nothing vanishes, nothing is told wrongly, nothing waits for ever."""
 
 import asyncio
+import json
 import os
+import signal
 import sqlite3
 import threading
 import time
+from contextlib import closing
 from decimal import Decimal
+from functools import partial
 
 import pytest
+from ledgers import a_png
 from servers import sandbox_server
 from webserver import web
 
 from imagegen_magic import ImageRequest, generate, run
 from imagegen_magic.engine import delivery, generation, loop
-from imagegen_magic.engine.ledger import Ledger
+from imagegen_magic.engine.job import Job
+from imagegen_magic.engine.ledger import Ledger, NewJob, NewTask
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import (
     APIError,
     AuthenticationError,
     ImageGenError,
+    InsufficientBalance,
     LedgerError,
     MissingKey,
     NotFound,
+    PictureMissing,
     RateLimited,
     SaveError,
     SubmissionUnknown,
     TaskFailed,
+    TaskTimeout,
     UnsupportedOption,
     WaitingStopped,
 )
@@ -153,34 +162,185 @@ def test_one_gateways_silence_holds_up_no_other(monkeypatch, server):
             job.wait()
 
 
-def test_a_ledger_that_fails_just_after_acceptance_loses_no_task(monkeypatch, server):
+@pytest.fixture
+def other_program(monkeypatch):
+    """Another program that can hold the ledger; ours loses patience with it quickly."""
+    monkeypatch.setattr("imagegen_magic.engine.session.Ledger", partial(Ledger, patience=0.2))
+    monkeypatch.setattr("imagegen_magic.engine.database._AGAIN", 0.3)
+    loop.run(generation.ledger(load()).check())
+    with closing(sqlite3.connect(load().home / "ledger.sqlite", isolation_level=None, check_same_thread=False)) as other:
+        yield other
+
+
+def _holding(monkeypatch, program, at):
+    """Let the program take the ledger when a submission is answered, or a task is looked at."""
+    reader = "read_submission" if at == "submit" else "read_batch"
+    real = getattr(EvoLink, reader)
+
+    def read(self, answer):
+        if not program.in_transaction:
+            program.execute("BEGIN IMMEDIATE")
+        return real(self, answer)
+
+    monkeypatch.setattr(EvoLink, reader, read)
+
+    def let_go():
+        monkeypatch.setattr(EvoLink, reader, real)
+        program.execute("ROLLBACK")
+
+    return let_go
+
+
+def test_a_ledger_that_is_held_just_after_acceptance_loses_no_task(monkeypatch, server, other_program):
     """The task goes on from memory, and the ledger learns of it as soon as it can."""
-    real, failing = Ledger.mark, [True]
+    let_go = _holding(monkeypatch, other_program, "submit")
 
-    async def mark(self, row, state, **columns):
-        if state == "submitted" and failing.pop() if failing else False:
-            raise LedgerError("The ledger is locked")
-        return await real(self, row, state, **columns)
+    async def main():
+        job = generation.start(ImageRequest("locked", size="1024x1024"), provider="evolink")
+        async for event in job.events():
+            if isinstance(event, Progress) and "id of this task is task-" in event.note:
+                let_go()
+        return await job.result()
 
-    monkeypatch.setattr(Ledger, "mark", mark)
-    (image,) = run(generate("locked", **SIZE))
+    (image,) = loop.run(main())
     assert image.path.exists()
     assert (_states(), _tasks()[0].task_id) == (["saved"], image.task_id)
 
 
-def test_a_ledger_that_stays_broken_after_acceptance_names_the_task(monkeypatch, server):
-    """Then the id is in the message: it is what the gateway's support asks for."""
-    real = Ledger.mark
+@pytest.mark.parametrize("at", ["submit", "look"])
+def test_a_ledger_that_stays_held_after_acceptance_names_the_task(at, monkeypatch, server, other_program):
+    """Then the id is in the message: it is what the gateway's support asks for; and it never says to pay again."""
+    let_go = _holding(monkeypatch, other_program, at)
+    with pytest.raises(LedgerError, match="id of this task is task-") as error:
+        run(generate("locked for long", **SIZE))
+    assert "it was charged: another program holds it: close that, then %imagegen resume" in str(error.value)
+    assert "run the cell again" not in str(error.value)
+    let_go()
+    assert len(generation.resume().wait()) == 1
+    assert _states() == ["saved"]
+
+
+def test_a_cell_that_is_stopped_while_the_ledger_is_held_asks_for_nothing_later(monkeypatch, server):
+    """The row is not written when the ledger is free again, and the same is not taken for being under way."""
+    monkeypatch.setattr(loop, "_GRACE", 1.2)
+    loop.run(generation.ledger(load()).check())
+    with closing(sqlite3.connect(load().home / "ledger.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        job = generation.start(ImageRequest("held", size="1024x1024"), provider="evolink")
+        time.sleep(0.2)
+        job.cancel()
+        with pytest.raises(WaitingStopped, match="before anything was sent"):
+            job.wait()
+        other.execute("ROLLBACK")
+    assert len(run(generate("held", **SIZE, reuse=True))) == 1
+    assert _states() == ["saved"]
+    assert len(server.submissions("held")) == 1
+
+
+def test_what_was_told_as_not_sent_is_not_sent_later(monkeypatch, server):
+    """It was stopped while the ledger was slow to write that it is about to be sent."""
+    monkeypatch.setattr(loop, "_GRACE", 1.2)
+    monkeypatch.setattr("imagegen_magic.engine.job._LETTING_GO", 0.4)
+    real, writing, written = Ledger.mark, threading.Event(), asyncio.Event()
 
     async def mark(self, row, state, **columns):
-        if state in ("submitted", "unknown"):
-            raise LedgerError("The ledger is locked")
-        return await real(self, row, state, **columns)
+        await real(self, row, state, **columns)
+        if state == "submitting":
+            writing.set()
+            await written.wait()
 
     monkeypatch.setattr(Ledger, "mark", mark)
-    with pytest.raises(LedgerError, match="id of this task is task-") as error:
-        run(generate("locked for good", **SIZE))
-    assert error.value.charged == "yes"
+    job = generation.start(ImageRequest("slowly written", size="1024x1024"), provider="evolink")
+    assert writing.wait(20)
+    job.cancel()
+    with pytest.raises(WaitingStopped, match="before anything was sent"):
+        job.wait()
+    loop.call(written.set)
+    deadline = time.monotonic() + 20
+    while _states() != ["dropped"] and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert _states() == ["dropped"]
+    assert server.submissions("slowly written") == []
+
+
+def test_a_job_that_was_left_before_it_was_ready_gives_back_what_it_took(monkeypatch, server):
+    """Its rows were written too late for anybody to send them: dropped, and what it had claimed can be collected."""
+    monkeypatch.setattr(loop, "_GRACE", 1.1)
+    server.arm("never-finishes")
+    with pytest.raises(TaskTimeout):
+        run(generate("taken", **SIZE, timeout=0.3))
+    (waiting,) = _tasks()
+    job = Job((), 1)
+    job.settings = settings = load()
+
+    async def prepare(job):
+        await asyncio.sleep(0.5)
+        book = generation.ledger(settings)
+        assert await book.claim(hold=job.hold) == []
+        new = NewJob(*waiting_job(waiting), tasks=[NewTask(waiting.sent, 1, "late")])
+        await book.add([new], hold=job.hold)
+
+    job.begin(prepare)
+    time.sleep(0.1)
+    job.cancel()
+    with pytest.raises(WaitingStopped):
+        job.wait()
+    deadline = time.monotonic() + 20
+    while _states() != ["dropped", "submitted"] and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert _states() == ["dropped", "submitted"]
+    assert [task.owner for task in _tasks()] == [None, None]
+
+
+def waiting_job(task):
+    """Return what a new request like a task's would be, but for its tasks."""
+    where = task.provider, task.dialect, task.base_url, task.sandbox, task.model, task.quality, task.tier
+    return *where, task.asked, task.resolved, task.expected, task.price, task.save_dir, task.name
+
+
+def _interrupted_after(seconds):
+    timer = threading.Timer(seconds, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+    timer.start()
+
+
+def test_an_interrupted_resume_strands_nothing(server):
+    """It waits for another program and is interrupted: what it might have claimed later, the next one collects."""
+    server.arm("never-finishes")
+    with pytest.raises(TaskTimeout):
+        run(generate("stranded", **SIZE, timeout=0.3))
+    server.disarm()
+    with closing(sqlite3.connect(load().home / "ledger.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        _interrupted_after(0.5)
+        with pytest.raises(KeyboardInterrupt):
+            generation.resume()
+        other.execute("ROLLBACK")
+    assert len(_tasks()) == 1  # and with it whatever was asked before
+    assert generation.ledger(load()).waiting() == 1
+    with closing(Ledger(load().home)) as another:
+        assert len(loop.run(another.claim())) == 1
+
+
+def test_a_resume_that_is_interrupted_right_after_its_claim_strands_nothing(server, monkeypatch):
+    """The claim is in the ledger, and nobody was told."""
+    server.arm("never-finishes")
+    with pytest.raises(TaskTimeout):
+        run(generate("claimed", **SIZE, timeout=0.3))
+    real = loop.run
+
+    def run_and_be_interrupted(awaitable):
+        real(awaitable)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "run", run_and_be_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        generation.resume()
+    monkeypatch.setattr(loop, "run", real)
+    deadline = time.monotonic() + 20
+    while _tasks()[0].owner and time.monotonic() < deadline:
+        time.sleep(0.02)
+    with closing(Ledger(load().home)) as another:
+        assert len(loop.run(another.claim())) == 1
 
 
 def test_a_damaged_ledger_is_found_before_anything_is_paid(server):
@@ -201,9 +361,18 @@ def test_a_damaged_ledger_is_found_before_anything_is_paid(server):
     assert server.submissions("damaged") == []
 
 
-@pytest.mark.parametrize(("status", "kind"), [(401, AuthenticationError), (404, NotFound), (400, APIError)])
-def test_a_look_that_is_refused_says_charged_and_collectable(status, kind, monkeypatch):
-    """After acceptance no message says that nothing was charged."""
+@pytest.mark.parametrize(
+    ("status", "kind", "step"),
+    [
+        (401, AuthenticationError, "check the key (%imagegen login NAME), then %imagegen resume collects the picture"),
+        (402, InsufficientBalance, "top up the account at the gateway, then %imagegen resume collects the picture"),
+        (403, APIError, "%imagegen resume"),
+        (404, NotFound, "%imagegen resume looks again"),
+        (400, APIError, "%imagegen resume looks again"),
+    ],
+)
+def test_a_look_that_is_refused_says_charged_and_collectable(status, kind, step, monkeypatch):
+    """After acceptance no message says that nothing was charged, nor what to do about a submission: to send it again pays twice."""
 
     def answer(seen):
         if seen.path.endswith("generations"):
@@ -215,8 +384,122 @@ def test_a_look_that_is_refused_says_charged_and_collectable(status, kind, monke
         with pytest.raises(kind) as error:
             run(generate("refused look", **SIZE))
     assert "it was charged" in str(error.value)
-    assert "%imagegen resume" in str(error.value)
+    assert step in str(error.value)
+    assert "run the cell again" not in str(error.value)
+    assert "change the request" not in str(error.value)
     assert _states() == ["submitted"]
+
+
+def test_a_task_without_a_picture_leaves_the_charge_to_the_gateway(monkeypatch):
+    """It says completed and names no picture: it may have been charged, and can be looked at again."""
+
+    def answer(seen):
+        done = b'{"id": "task-1", "status": "completed", "results": []}'
+        return 200, {}, b'{"id": "task-1", "status": "pending"}' if seen.path.endswith("generations") else done
+
+    with web(answer) as empty:
+        monkeypatch.setenv("EVOLINK_BASE_URL", empty.origin)
+        with pytest.raises(PictureMissing, match="it may have been charged: %imagegen resume looks again"):
+            run(generate("no picture", **SIZE))
+    assert _states() == ["submitted"]
+
+
+def test_a_task_that_a_gateway_has_forgotten_is_given_up_and_not_told_as_free(monkeypatch):
+    """After days nobody can collect it: the charge is for the gateway's support to say, and nothing leads to asking again unpaid."""
+
+    def answer(seen):
+        if seen.path.endswith("generations"):
+            return 200, {}, b'{"id": "task-1", "status": "pending"}'
+        return 404, {}, b'{"error": {"message": "no such task"}}'
+
+    monkeypatch.setattr(delivery, "_FORGOTTEN", -1)
+    with web(answer) as forgetful:
+        monkeypatch.setenv("EVOLINK_BASE_URL", forgetful.origin)
+        with pytest.raises(NotFound, match=r"it may have been charged: .*support"):
+            run(generate("forgotten", **SIZE))
+    assert _states() == ["failed"]
+
+
+def test_a_resume_without_a_usable_folder_charges_nothing(monkeypatch, own_world):
+    """It submits nothing."""
+    (own_world / "a file").write_text("in the way")
+    monkeypatch.setenv("IMAGEGEN_HOME", str(own_world / "a file"))
+    with pytest.raises(LedgerError, match="nothing was charged"):
+        generation.resume()
+
+
+def test_a_pause_is_never_told_as_none(monkeypatch):
+    """Less than a second is a second, in words."""
+    monkeypatch.setattr(delivery, "_backoff", lambda state: 0.01)
+    answers = [(429, {"Retry-After": "0"}, b"{}"), (400, {}, b'{"error": {"message": "no"}}')]
+    notes = []
+
+    async def main():
+        job = generation.start(ImageRequest("pause", size="1024x1024"), provider="evolink")
+        async for event in job.events():
+            notes.append(event.note)
+
+    with web(lambda seen: answers.pop(0)) as busy:
+        monkeypatch.setenv("EVOLINK_BASE_URL", busy.origin)
+        loop.run(main())
+    assert [note for note in notes if "again in" in note] == ["EvoLink asks to wait (429), again in 1 s"]
+
+
+def test_more_tasks_than_were_asked_for_are_told_and_kept(monkeypatch):
+    """Two tasks of one submission may both be charged: the second is in the message and in the ledger's answer."""
+    png = a_png(size=(1024, 1024))
+
+    def answer(seen):
+        if seen.path.endswith("generations"):
+            return 200, {}, b'{"code": 200, "data": [{"status": "submitted", "task_id": "t1"}, {"status": "submitted", "task_id": "t2"}]}'
+        if seen.path.endswith(".png"):
+            return 200, {}, png
+        done = {"id": "t1", "status": "completed", "result": {"images": [{"url": [f"{gateway.origin}/p.png"]}]}}
+        return 200, {}, json.dumps({"code": 200, "data": [done] if seen.method == "POST" else done}).encode()
+
+    with web(answer) as gateway:
+        monkeypatch.setenv("APIMART_BASE_URL", gateway.origin)
+        with pytest.warns(UserWarning, match="2 tasks of one submission"):
+            made = run(generate("twice", provider="apimart", size="1:1"))
+    (error,) = made.errors
+    assert (error.charged, "t1 is waited for, and not t2" in error.what) == ("unknown", True)
+    assert "t2" in str(_tasks()[0].answer)
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        (429, {"Retry-After": "0"}, b"{}"),
+        (400, {}, b'{"error": {"message": "no"}}'),
+        (500, {}, b"oops"),
+    ],
+    ids=["asked to wait", "refused", "open"],
+)
+def test_a_submission_that_nobody_waits_for_any_more_ends_where_it_belongs(late, monkeypatch):
+    """Its answer comes after the job's end: what was not accepted is not sent again and does not seem to be under way."""
+    answered = threading.Event()
+
+    def slow(seen):
+        answered.wait(20)
+        return late
+
+    monkeypatch.setattr(loop, "_GRACE", 1.2)
+    monkeypatch.setattr("imagegen_magic.engine.job._LETTING_GO", 0.4)
+    with web(slow) as gateway:
+        monkeypatch.setenv("EVOLINK_BASE_URL", gateway.origin)
+        job = generation.start(ImageRequest("left alone", size="1024x1024"), provider="evolink")
+        while not gateway.seen:
+            time.sleep(0.01)
+        job.cancel()
+        with pytest.raises(WaitingStopped, match="without an answer"):
+            job.wait()
+        assert loop.run(generation.ledger(load()).abandoned()) == []  # it is still on the wire
+        answered.set()
+        deadline = time.monotonic() + 20
+        while _tasks()[0].owner and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert len(gateway.seen) == 1
+    assert _states() == [{429: "dropped", 400: "failed", 500: "unknown"}[late[0]]]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from imagegen_magic.engine.http import Answer, Lost
+from imagegen_magic.engine.http import Answer
+from imagegen_magic.engine.lane import Lost
 from imagegen_magic.engine.looking import Durations, beat
 from imagegen_magic.engine.polling import Lookout
 from imagegen_magic.errors import AuthenticationError, NotFound, TaskFailed
@@ -113,7 +114,15 @@ def test_a_thousand_open_tasks_are_not_a_thousand_looks_at_once():
 
 @pytest.mark.parametrize(
     "answer",
-    [Answer(400, {"error": {"message": "no such endpoint"}}), Answer(404, "not found"), Answer(200, "<html>"), Answer(200, {"data": 7})],
+    [
+        Answer(400, {"error": {"message": "no such endpoint"}}),
+        Answer(401, {"error": {"message": "no key for this endpoint"}}),
+        Answer(402, {"error": {"message": "not in your plan"}}),
+        Answer(403, {"error": {"message": "batch query is not enabled for this account"}}),
+        Answer(404, "not found"),
+        Answer(200, "<html>"),
+        Answer(200, {"data": 7}),
+    ],
 )
 def test_a_batch_query_that_is_not_what_its_page_says_is_given_up_for_the_session(answer):
     """4xx or unreadable: single looks from there on, also for later tasks."""
@@ -242,9 +251,10 @@ def test_a_clock_that_was_set_back_does_not_put_the_looks_off():
 def test_a_key_that_is_not_accepted_ends_the_watching(batch):
     """401 is the user's move: no look can mend it; the task may still be alive."""
     gateway = Gateway(0)
-    gateway.trouble = [Answer(401, {"error": {"message": "bad key"}})]
+    gateway.trouble = [Answer(401, {"error": {"message": "bad key"}})] * (2 if batch else 1)
     with pytest.raises(AuthenticationError):
         asyncio.run(_watch(_lookout(gateway, batch=batch)))
+    assert len(gateway.singles) == 1
 
 
 def test_a_failed_task_is_an_outcome():
@@ -304,9 +314,21 @@ def test_a_defect_in_a_readers_code_reaches_who_waits():
 
 
 def test_looking_once_out_of_turn():
-    """An address that expired is asked for anew, at once."""
+    """An address that expired is asked for anew, at once where it was not just looked at."""
     gateway = Gateway(0)
     assert isinstance(asyncio.run(_lookout(gateway).look_once("t1")), Done)
     gateway.trouble = [Answer(404, {"error": {"message": "gone"}})]
     with pytest.raises(NotFound):
         asyncio.run(_lookout(gateway).look_once("t1"))
+
+
+def test_looking_out_of_turn_keeps_the_gateways_interval():
+    """Right after a look the next one waits its time, whatever it is for; a clock that was set back puts it off no longer than that."""
+    gateway = Gateway(0)
+    lookout = _lookout(gateway, least=0.3)
+    looked = time.time()
+    asyncio.run(lookout.look_once("t1", looked=looked))
+    assert gateway.singles[0][0] - looked >= 0.29
+    began = time.monotonic()
+    asyncio.run(asyncio.wait_for(lookout.look_once("t1", looked=looked + 5000), 20))
+    assert time.monotonic() - began >= 0.29

@@ -20,8 +20,9 @@ from webserver import web
 from imagegen_magic import generate
 from imagegen_magic.engine import gateways, loop, sources, uploads, ways
 from imagegen_magic.engine.gateways import Gateway
-from imagegen_magic.engine.http import Clients, NotSent, authorization
+from imagegen_magic.engine.http import Clients, authorization
 from imagegen_magic.engine.keys import Key
+from imagegen_magic.engine.lane import NotSent
 from imagegen_magic.engine.session import ledger_of, session_of
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import (
@@ -378,7 +379,7 @@ def test_an_outage_is_tried_again(fault, times, server):
     told, before = [], _uploaded(server)
     assert _bring(_at("evolink"), _picture(), tell=told.append)
     assert (_uploaded(server), told[0], len(told)) == (before + times + 1, "uploading fox.png", times + 1)
-    assert "fox.png is not uploaded yet, again in 0 s" in told
+    assert "fox.png is not uploaded yet, again in 1 s" in told
 
 
 def test_a_gateway_that_asks_to_wait_is_obeyed(server):

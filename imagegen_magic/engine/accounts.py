@@ -52,7 +52,7 @@ KEYS = {
 _QUERY = """
     SELECT {key} AS key, jobs.sandbox, tasks.state, tasks.cost, tasks.count AS pictures,
         CASE instr(tasks.cost, '"amount"') WHEN 0 THEN jobs.price ELSE '{{}}' END AS price,
-        CASE instr(tasks.cost, '"amount"') WHEN 0 THEN (SELECT count(*) FROM tasks AS sister WHERE sister.job = jobs.id) END AS sisters,
+        CASE instr(tasks.cost, '"amount"') WHEN 0 THEN (SELECT sum(count) FROM tasks AS sister WHERE sister.job = jobs.id) END AS whole,
         CASE tasks.state WHEN 'failed' THEN tasks.error END AS error, CASE tasks.state WHEN 'planned' THEN tasks.owner END AS owner,
         count(*) AS tasks
     FROM jobs JOIN tasks ON tasks.job = jobs.id
@@ -80,11 +80,16 @@ def accounts(
 
 
 def _account(row: sqlite3.Row) -> Account:
-    price = _share(read_cost(row["price"]), row["sisters"] or 1)
+    price = _share(read_cost(row["price"]), row["pictures"], row["whole"] or 1)
     cost = FREE if row["state"] == "failed" and charge_in(row["error"] or "") == "no" else read_cost(row["cost"])
     return Account(row["key"], bool(row["sandbox"]), row["state"], cost, price, row["pictures"], row["tasks"], row["owner"])
 
 
-def _share(price: Cost, tasks: int) -> Cost:
+def _share(price: Cost, pictures: int, of: int) -> Cost:
     """Return what one of a request's tasks was expected to cost; what of it is unknown stays unknown."""
-    return replace(price.share(tasks), unknown=1 if price.unknown else 0)
+    return replace(part(price, pictures, of), unknown=1 if price.unknown else 0)
+
+
+def part(price: Cost, pictures: int, of: int) -> Cost:
+    """Return what so many of a request's pictures are expected to cost, where all `of` them cost `price`."""
+    return price if price.amount is None or pictures == of else replace(price, amount=price.amount * pictures / of)

@@ -1,4 +1,7 @@
-"""One SQLite file and the one thread that writes it: all that waits goes into one transaction, is made durable, and is then answered."""
+"""One SQLite file and the one thread that writes it: all that waits goes into one transaction, is made durable, and is then answered.
+
+What must not be lost is kept where it cannot be written: it is written before anything else is, as soon as that is possible.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ Work = Callable[[sqlite3.Connection], T]
 Migration = tuple[str, ...]
 
 _MOST = 2_000  # in one transaction, so that the first of a flood need not wait for the last
+_AGAIN = 2.0  # seconds after which what was kept is tried again, where nothing else is written meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class _Order:
     work: Work[Any]
     writes: bool
     charged: Charged
+    kept: bool
     loop: asyncio.AbstractEventLoop
     answer: asyncio.Future[Any]
 
@@ -36,6 +41,7 @@ class _Order:
 @dataclass(frozen=True, slots=True)
 class _Failure:
     error: Exception
+    may_pass: bool  # the disk's doing, or another program's: not this order's fault
 
 
 class Database:
@@ -74,15 +80,17 @@ class Database:
         self._peeking = threading.Lock()
         self._thread: threading.Thread | None = None
         self._orders: SimpleQueue[_Order | None] = SimpleQueue()
+        self._kept: list[_Order] = []
 
-    async def run(self, work: Work[T], *, writes: bool = True, charged: Charged = "unknown") -> T:
+    async def run(self, work: Work[T], *, writes: bool = True, charged: Charged = "no", kept: bool = False) -> T:
         """Return what `work` returns once its transaction is on the disk; it is done even if the caller is cancelled meanwhile.
 
-        `work` may be called a second time after a rollback. Raises LedgerError (carrying `charged`), and whatever `work` raises.
+        `work` may be called again after a rollback. Raises LedgerError (carrying `charged`), and whatever `work` raises. With `kept` it
+        is not over then: where the disk or another program was in the way, it is done as soon as possible, before anything newer.
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
-        order = _Order(work, writes, charged, loop, answer)
+        order = _Order(work, writes, charged, kept, loop, answer)
         with self._starting:
             if self._thread is None:
                 self._orders = SimpleQueue()
@@ -109,22 +117,43 @@ class Database:
             thread.join()
 
     def _serve(self, orders: SimpleQueue[_Order | None]) -> None:
-        batch = _take(orders)
-        while batch:
-            _answer(batch, self._perform(batch))
-            batch = _take(orders)
+        while (batch := _take(orders, _AGAIN if self._kept else None)) is not None:
+            self._serve_batch(batch)
+        if self._kept:
+            self._serve_batch([])
+            self._kept = []  # closed, its tasks are anybody's: what is not written by now might undo what others wrote
         with self._working:
             self._disconnect()
 
-    def _perform(self, batch: Sequence[_Order]) -> list[Any]:
+    def _serve_batch(self, batch: Sequence[_Order]) -> None:
+        """Perform and answer orders; before anything is written, what was kept."""
+        if batch and not any(order.writes for order in batch):
+            return _answer(batch, self._perform(batch))
+        if self._kept and self._is_another():
+            self._kept = []  # its tasks are others
+        whole = [*self._kept, *batch]
+        outcomes = self._perform(whole, patient=bool(batch))
+        self._kept = [order for order, outcome in zip(whole, outcomes, strict=True) if order.kept and _may_pass(outcome)]
+        return _answer(whole, outcomes)
+
+    def _perform(self, batch: Sequence[_Order], *, patient: bool = True) -> list[Any]:
         with self._working:
             try:
                 connection = self._connected()
-                connection.execute("BEGIN IMMEDIATE" if any(order.writes for order in batch) else "BEGIN")
+                self._begin(connection, batch, patient)
             except Exception as error:  # whatever it is, those who wait must hear of it
                 self._disconnect()
-                return [_Failure(self._explained(error, order)) for order in batch]
+                return [self._failed(error, order) for order in batch]
             return self._commit(connection, batch)
+
+    def _begin(self, connection: sqlite3.Connection, batch: Sequence[_Order], patient: bool) -> None:
+        if not patient:  # nobody waits for this, and those who come meanwhile shall not wait for it
+            connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            connection.execute("BEGIN IMMEDIATE" if any(order.writes for order in batch) else "BEGIN")
+        finally:
+            if not patient:
+                connection.execute(f"PRAGMA busy_timeout = {round(1000 * self._patience)}")
 
     def _commit(self, connection: sqlite3.Connection, batch: Sequence[_Order]) -> list[Any]:
         try:
@@ -132,19 +161,25 @@ class Database:
             connection.execute("COMMIT")
         except Exception as error:  # every kind of it belongs to the one who gave the order, never to this thread
             self._roll_back(connection)
-            return [_Failure(self._explained(error, batch[0]))] if len(batch) == 1 else self._each_alone(connection, batch)
+            return [self._failed(error, batch[0])] if len(batch) == 1 else self._each_alone(connection, batch)
         self.transactions += any(order.writes for order in batch)
         return outcomes
 
     def _each_alone(self, connection: sqlite3.Connection, batch: Sequence[_Order]) -> list[Any]:
-        """Perform orders one by one, so that one that fails takes no other with it."""
+        """Perform orders one by one, so that one that fails takes no other with it; but nothing is written before what is kept."""
         outcomes: list[Any] = []
+        obstacle: Exception | None = None
         for order in batch:
+            if obstacle and order.writes:
+                outcomes.append(self._failed(obstacle, order))
+                continue
             try:
                 connection.execute("BEGIN IMMEDIATE")
             except sqlite3.Error as error:  # not to be asked again for each: that may have taken all our patience
-                return outcomes + [_Failure(self._explained(error, each)) for each in batch[len(outcomes) :]]
+                return outcomes + [self._failed(error, each) for each in batch[len(outcomes) :]]
             outcomes += self._commit(connection, [order])
+            if order.kept and _may_pass(outcomes[-1]):
+                obstacle = outcomes[-1].error.__cause__
         return outcomes
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
@@ -174,6 +209,12 @@ class Database:
             status = os.stat(self.path)
             return status.st_dev, status.st_ino
         return None
+
+    def _is_another(self) -> bool:
+        """Say whether another file is there now than the one that was written to."""
+        with suppress(OSError):
+            return self._identity() not in (self._file, None)
+        return False
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -218,16 +259,18 @@ class Database:
         finally:
             self._roll_back(connection)
 
+    def _failed(self, error: Exception, order: _Order) -> _Failure:
+        return _Failure(self._explained(error, order), isinstance(error, (sqlite3.OperationalError, OSError)))
+
     def _explained(self, error: Exception, order: _Order) -> Exception:
         """Return the error in our words, with what is known of the charge; a programming error stays what it is."""
-        what, next_step = f"The ledger {self.path} {_VERB[order.writes]}: ", _WRITABLE
+        what = f"The ledger {self.path} {_VERB[order.writes]}: "
         if isinstance(error, LedgerError):
             what, next_step = error.what, error.next_step
         elif isinstance(error, sqlite3.Error):
-            what += str(error)
-            next_step = next((step for start, step in _NEXT_STEPS.items() if _name(error).startswith(start)), _WRITABLE)
+            what, next_step = what + str(error), _next_step(getattr(error, "sqlite_errorname", ""), order.charged)
         elif isinstance(error, OSError):
-            what += error.strerror or str(error)
+            what, next_step = what + (error.strerror or str(error)), _next_step("", order.charged)
         else:
             return error
         explained = LedgerError(what, charged=order.charged, next_step=next_step)
@@ -237,34 +280,44 @@ class Database:
 
 _VERB = {True: "cannot be written", False: "cannot be read"}
 _ELSEWHERE = "set IMAGEGEN_HOME to another folder"
-_WRITABLE = f"make the folder writable, or {_ELSEWHERE}"
-_ROOM = f"make room on that disk, or {_ELSEWHERE}, then run the cell again"
 DAMAGED = f"move the file away (a new ledger starts by itself; the old one keeps its task ids), or {_ELSEWHERE}"
-_NEXT_STEPS = {
-    "SQLITE_BUSY": "another program holds it: close that, then run the cell again",
-    "SQLITE_FULL": _ROOM,
-    "SQLITE_IOERR": _ROOM,
-    "SQLITE_CORRUPT": DAMAGED,
-    "SQLITE_NOTADB": DAMAGED,
+_AGAIN_LATER = "then run the cell again"
+_COLLECT_LATER = "then %imagegen resume collects what is missing, without paying again"
+_MENDS = {
+    "SQLITE_BUSY": ("another program holds it: close that", ""),
+    "SQLITE_FULL": ("make room on that disk", f", or {_ELSEWHERE}"),
+    "SQLITE_IOERR": ("make room on that disk", f", or {_ELSEWHERE}"),
 }
 
 
-def _name(error: sqlite3.Error) -> str:
-    return getattr(error, "sqlite_errorname", "")
+def _next_step(name: str, charged: Charged) -> str:
+    """Return what to do about an error of SQLite, by its name; once something may have been charged never to run the cell again."""
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return DAMAGED
+    found = next((mend for start, mend in _MENDS.items() if name.startswith(start)), None)
+    mend, otherwise = found or ("make the folder writable", f", or {_ELSEWHERE}")
+    if charged != "no":
+        return f"{mend}, {_COLLECT_LATER}"  # here: another ledger does not know of it
+    return f"{mend}{otherwise}, {_AGAIN_LATER}" if found else mend + otherwise
 
 
-def _take(orders: SimpleQueue[_Order | None]) -> list[_Order]:
-    """Wait for an order and return it with all that wait behind it; none where the end was ordered."""
+def _may_pass(outcome: Any) -> bool:
+    return isinstance(outcome, _Failure) and outcome.may_pass
+
+
+def _take(orders: SimpleQueue[_Order | None], patience: float | None) -> list[_Order] | None:
+    """Wait for an order and return it with all that wait behind it; none after so many seconds, None where the end was ordered."""
     batch: list[_Order] = []
-    order = orders.get()
     with suppress(Empty):
+        order = orders.get(timeout=patience)
         while order is not None:
             batch.append(order)
             if len(batch) == _MOST:
                 return batch
             order = orders.get_nowait()
-        if batch:
-            orders.put(None)  # the end, seen while looking for more: meet it again after this batch
+        if not batch:
+            return None
+        orders.put(None)  # the end, seen while looking for more: meet it again after this batch
     return batch
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import hashlib
 import importlib
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
@@ -19,26 +19,27 @@ from imagegen_magic import __version__
 from imagegen_magic.engine import files, loop
 from imagegen_magic.engine.differences import differences
 from imagegen_magic.engine.gateways import Gateway
-from imagegen_magic.engine.http import Answer, Lost, NotSent, Refused
+from imagegen_magic.engine.holding import Hold
+from imagegen_magic.engine.http import Refused
+from imagegen_magic.engine.lane import Lost, NotSent
 from imagegen_magic.engine.session import History, Session
 from imagegen_magic.engine.settings import Settings, load
+from imagegen_magic.engine.verdicts import NotAccepted, after_acceptance, forgotten, read_submission, several
 from imagegen_magic.errors import (
     APIError,
-    AuthenticationError,
-    ContentRejected,
     DownloadError,
     GatewayUnreachable,
     ImageGenError,
     ImageInvalid,
-    InsufficientBalance,
     LedgerError,
     NotFound,
     PictureMissing,
     ReferenceUnreachable,
     SubmissionUnknown,
     TaskTimeout,
+    WaitingStopped,
 )
-from imagegen_magic.providers.base import Call, Done, Failed, Submission, TaskState, Waiting
+from imagegen_magic.providers.base import Call, Done, Failed, TaskState, Waiting
 from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import Cost, GeneratedImage, Progress, Stage
 
@@ -49,16 +50,7 @@ if TYPE_CHECKING:
 _KNOCKS = 5  # tries to reach a gateway that cannot be connected to
 _FETCHES = 4  # tries to download a picture over a bad network
 _FORGOTTEN = 3 * 86400  # seconds after which "no such task" is believed for good
-_Error = TypeVar("_Error", bound=ImageGenError)
 _backoff = wait_random_exponential(multiplier=0.5, max=20)
-
-
-class _NotAccepted(Exception):
-    """Certainly not accepted and worth repeating; `error` is what to say if it stays so."""
-
-    def __init__(self, error: ImageGenError, note: str, pause: float | None = None) -> None:
-        super().__init__(note)
-        self.error, self.note, self.pause = error, note, pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +107,8 @@ class Task:
 class Delivery:
     """Carries one task home; the owner calls `carry()` once.
 
-    `tell` hears of every step; `hopeless` returns the error that makes submitting pointless, if there is one by now.
+    `tell` hears of every step; `hold` has the task until it has come to an end here; `hopeless` returns the error that makes submitting
+    pointless, if there is one by now.
     """
 
     def __init__(
@@ -126,10 +119,11 @@ class Delivery:
         task: Task,
         history: History,
         tell: Callable[[Progress | GeneratedImage], None],
+        hold: Hold,
         hopeless: Callable[[], ImageGenError | None] = lambda: None,
     ) -> None:
         self.task, self.order = task, order
-        self._hopeless = hopeless
+        self._hold, self._hopeless = hold, hopeless
         self._session, self.gateway, self._history, self._tell_it = session, gateway, history, tell
         self._ledger = session.ledger
         self._asking_anew = asyncio.Lock()
@@ -138,7 +132,9 @@ class Delivery:
         self.finished = False  # whether it has come to any end of its own: saved, failed, left
         self.abandoned = False  # whether nobody waits for it any more, though its submission may be on the wire
         self._renewed = False  # whether its pictures were uploaded a second time
-        self._recorded = True  # whether the ledger knows what the gateway said to the submission
+        self._looked = 0.0  # when the gateway was last asked about it, in epoch seconds
+        self._trouble = ""  # what is to be told of its submission
+        self.beside: list[ImageGenError] = []  # what went wrong and held nothing up
         self._error: ImageGenError | None = None
 
     def tell(self, stage: Stage, note: str = "", *, fraction: float | None = None, error: ImageGenError | None = None) -> None:
@@ -161,30 +157,37 @@ class Delivery:
             if isinstance(error, ImageGenError):
                 raise
             raise TaskTimeout(f"{self.gateway.provider.title} was not finished after {self.order.timeout:.0f} s") from None
+        self.finished = True
+        self._hold.let_go(self.task.row)
 
     @property
     def collectable(self) -> bool:
         """Whether the gateway has, or may yet make, a picture that can be fetched later."""
         return bool(self.task.task_id) and not self.over
 
-    async def release(self, why: str) -> None:
-        """Stop waiting; the task stays collectable."""
-        await self._ledger.release([self.task.row], why)
-
-    async def drop(self) -> None:
-        """Give up a task that was certainly never sent."""
-        await self._ledger.mark(self.task.row, "dropped")
-
     async def end(self, error: ImageGenError) -> None:
         """Put a task that ended in an error where it belongs: collectable, never sent, or nobody knows."""
+        self.left(error)
+        if self.collectable:
+            await self._give_back(str(error))
+        elif not self.sent and not self.over:
+            await self._note("dropped")
+        elif not self.over and not isinstance(error, SubmissionUnknown):
+            await self._note("unknown", error=str(error))
+        self._hold.let_go(self.task.row)
+
+    def left(self, error: ImageGenError) -> None:
+        """Take note of what ended it here."""
         self.finished, self._error = True, error
-        with contextlib.suppress(LedgerError):  # the error that is told is the first one
-            if self.collectable:
-                await self.release(str(error))
-            elif not self.sent and not self.over:
-                await self.drop()
-            elif not self.over and not isinstance(error, SubmissionUnknown):
-                await self._ledger.mark(self.task.row, "unknown", error=str(error))
+
+    async def _note(self, state: str, **columns: Any) -> None:
+        """Record what became of the submission; what cannot be written now the ledger writes later, and the first error is told."""
+        with contextlib.suppress(LedgerError):
+            await self._ledger.mark(self.task.row, state, **columns)
+
+    async def _give_back(self, why: str) -> None:
+        with contextlib.suppress(LedgerError):
+            await self._ledger.release([self.task.row], why)
 
     @property
     def cost(self) -> Cost | None:
@@ -201,39 +204,51 @@ class Delivery:
             self._began = self.task.submitted = time.time()
             self.tell("submitting")
             retrying = AsyncRetrying(
-                retry=retry_if_exception_type(_NotAccepted), wait=self._pause, stop=self._enough, before_sleep=self._say_pause, reraise=True
+                retry=retry_if_exception_type(NotAccepted), wait=self._pause, stop=self._enough, before_sleep=self._say_pause, reraise=True
             )
             try:
                 await retrying(self._post_whole)
-            except _NotAccepted as refusal:
+            except NotAccepted as refusal:
                 await self._fail(refusal.error)
                 raise refusal.error from None
-        self.tell("waiting")
+        self.tell("waiting", self._trouble)
 
     def _enough(self, state: RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
         waited = time.time() - self._began
-        if isinstance(error, _NotAccepted) and isinstance(error.error, GatewayUnreachable):
+        if isinstance(error, NotAccepted) and isinstance(error.error, GatewayUnreachable):
             return state.attempt_number >= _KNOCKS
-        pause = error.pause if isinstance(error, _NotAccepted) and error.pause else 0.0
+        pause = error.pause if isinstance(error, NotAccepted) and error.pause else 0.0
         return waited + pause > self.order.timeout
 
     def _pause(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        wish = error.pause if isinstance(error, _NotAccepted) else None
+        wish = error.pause if isinstance(error, NotAccepted) else None
         return max(wish or 0.0, float(_backoff(state)))  # a wish of 0 s is no leave to hammer
 
     def _say_pause(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         pause = state.next_action.sleep if state.next_action else 0.0
-        self.tell("submitting", f"{getattr(error, 'note', '')}, again in {pause:.0f} s")
+        self.tell("submitting", f"{getattr(error, 'note', '')}, again in {math.ceil(pause) or 1} s")
 
     async def _post_whole(self) -> None:
-        await loop.to_the_end(self._post_and_record())
+        await loop.to_the_end(self._post_even_if_left())
+
+    async def _post_even_if_left(self) -> None:
+        try:
+            await self._post_and_record()
+        finally:
+            if self.abandoned:  # whoever waited has gone while it was on the wire
+                await self._give_back("the waiting was stopped")
+                self.finished = True
+                self._hold.let_go(self.task.row)
 
     async def _post_and_record(self) -> None:
-        task, ledger = self.task, self._ledger
-        await ledger.mark(task.row, "submitting")
+        task = self.task
+        await self._ledger.mark(task.row, "submitting")
+        if self.finished or self.abandoned:  # while that was written, which may take long; and it was told already what was sent
+            await self._note("dropped")
+            raise WaitingStopped("It was left before it was sent", charged="no")
         self.sent = True
         task.submitted = time.time()
         call = Call(task.sent["method"], task.sent["path"], task.sent["json"])
@@ -241,19 +256,19 @@ class Delivery:
             answer = await self._session.submit(
                 self.gateway, call, task.idempotency_key, at_once=self.order.submits_at_once, timeout=self.order.submit_timeout
             )
-            submission = self._read(answer)
+            submission = read_submission(self.gateway.provider, answer)
         except NotSent as error:
             await self._back_to_planned()
             raise self._unreachable(error) from None
-        except _NotAccepted:
+        except NotAccepted:
             await self._back_to_planned()
             raise
         except Lost as error:
             unknown = SubmissionUnknown(f"The connection to {self.gateway.provider.title} broke after sending ({error})")
-            await ledger.mark(task.row, "unknown", error=str(unknown))
+            await self._note("unknown", error=str(unknown))
             raise unknown from None
         except SubmissionUnknown as error:
-            await ledger.mark(task.row, "unknown", error=str(error))
+            await self._note("unknown", error=str(error))
             raise
         except ReferenceUnreachable as error:
             await self._with_new_addresses(error)
@@ -262,14 +277,14 @@ class Delivery:
             await self._fail(error)
             raise
         task.task_id, task.cost = submission.task_id, self.gateway.money(submission.cost)
-        self._accepted = (submission, answer)
+        if submission.others:
+            self.beside.append(several(self.gateway.provider, task.task_id, submission.others))
+            self._trouble = self.beside[-1].what
+        told = {"estimated_seconds": submission.estimated_seconds, "answer": answer.content}
         try:
-            await self._record_acceptance()
-        except LedgerError as error:  # the picture is paid for: go on with what is in memory, and try again when it is made
-            self._recorded = False
-            self.tell("waiting", f"{error.what}; the gateway's id of this task is {task.task_id}")
-        if self.abandoned:
-            await self.release("the waiting was stopped")
+            await self._ledger.mark(task.row, "submitted", task_id=task.task_id, cost=task.cost, **told)
+        except LedgerError as error:  # the picture is paid for: go on with what is in memory; the ledger writes it as soon as it can
+            self._trouble = self._named(error)
 
     async def _with_new_addresses(self, refusal: ReferenceUnreachable) -> None:
         """Submit once more, after the pictures that the gateway could not fetch were uploaded anew; the refusal was certain."""
@@ -289,63 +304,20 @@ class Delivery:
             raise refusal
         task.sent = {**task.sent, "json": sent}
         task.idempotency_key += "-anew"  # another submission than the one that was refused
-        await self._ledger.mark(task.row, "planned", sent=task.sent)
-        self.sent = False
+        await self._back_to_planned(sent=task.sent)
         await self._post_and_record()
 
-    async def _record_acceptance(self) -> None:
-        task, (submission, answer) = self.task, self._accepted
-        try:
-            await self._ledger.mark(
-                task.row,
-                "submitted",
-                task_id=task.task_id,
-                cost=task.cost,
-                estimated_seconds=submission.estimated_seconds,
-                answer=answer.content,
-            )
-        except LedgerError as error:
-            raise LedgerError(
-                f"{error.what}; the gateway's id of this task is {task.task_id}", charged="yes", next_step=error.next_step
-            ) from error
-        self._recorded = True
-
-    async def _back_to_planned(self) -> None:
-        await self._ledger.mark(self.task.row, "planned")
+    async def _back_to_planned(self, **columns: Any) -> None:
         self.sent = False
+        await self._ledger.mark(self.task.row, "planned", **columns)
 
-    def _unreachable(self, error: NotSent) -> _NotAccepted:
+    def _named(self, error: LedgerError) -> str:
+        """Return what is wrong with the ledger, with what it does not know: the gateway's support asks for the task's id."""
+        return f"{error.what}; the gateway's id of this task is {self.task.task_id}"
+
+    def _unreachable(self, error: NotSent) -> NotAccepted:
         title = self.gateway.provider.title
-        return _NotAccepted(GatewayUnreachable(f"{title} cannot be reached ({error})"), f"no connection to {title}")
-
-    def _read(self, answer: Answer) -> Submission:
-        """Read a submission's answer: accepted, certainly refused, to be repeated, or nobody knows."""
-        provider = self.gateway.provider
-        if answer.status < 300:
-            return self._read_accepted(answer)
-        if answer.status < 400:
-            raise APIError(
-                f"{provider.title} answered with a redirect ({answer.status}); the key does not follow it",
-                status=answer.status,
-                next_step="check the base URL (%imagegen doctor)",
-            )
-        error = provider.read_error(answer.status, answer.content)
-        if isinstance(error, APIError):
-            error.request_id = error.request_id or answer.request_id
-        if answer.status in (429, 503) and not isinstance(error, (InsufficientBalance, AuthenticationError, ContentRejected)):
-            raise _NotAccepted(error, f"{provider.title} asks to wait ({answer.status})", answer.retry_after)
-        if isinstance(error, APIError) and (not error.refused or answer.status in (408, 409)):
-            raise self._unknown(error)
-        raise error
-
-    def _read_accepted(self, answer: Answer) -> Submission:
-        try:
-            return self.gateway.provider.read_submission(answer.content)
-        except APIError as error:  # an outage can stand in a 200 too
-            raise error if error.refused else self._unknown(error) from None
-
-    def _unknown(self, error: APIError) -> SubmissionUnknown:
-        return SubmissionUnknown(f"{error.what}; whether the task was accepted is not known", whose="gateway")
+        return NotAccepted(GatewayUnreachable(f"{title} cannot be reached ({error})"), f"no connection to {title}")
 
     async def _wait(self) -> None:
         task = self.task
@@ -357,9 +329,11 @@ class Delivery:
             )
         except (APIError, PictureMissing) as error:
             if isinstance(error, (NotFound, PictureMissing)) and time.time() - task.submitted > _FORGOTTEN:
-                await self._fail(error)
-                raise
-            raise _after_acceptance(error) from None
+                told = forgotten(error)
+                await self._fail(told)
+                raise told from None
+            raise after_acceptance(error) from None
+        self._looked = time.time()
         if isinstance(state, Failed):
             await self._fail(state.error)
             raise state.error
@@ -370,18 +344,21 @@ class Delivery:
 
     async def _fail(self, error: ImageGenError) -> None:
         self.over = True
-        await self._ledger.mark(self.task.row, "failed", error=str(error))
+        await self._note("failed", error=str(error))
 
     def _heard(self, state: Waiting | None, note: str) -> None:
         self.tell("waiting", note, fraction=state.fraction if state else None)
 
     async def _record_addresses(self, state: Done) -> None:
         task = self.task
-        if not self._recorded:
-            await self._record_acceptance()
         known = next((self.gateway.money(cost) for cost in (state.cost, task.cost, self.order.price) if cost.amount is not None), Cost())
         task.cost = known
-        ids = await self._ledger.made(task.row, state.pictures, expires_at=state.expires_at, cost=known, seconds=state.seconds, answer=None)
+        try:
+            ids = await self._ledger.made(
+                task.row, state.pictures, expires_at=state.expires_at, cost=known, seconds=state.seconds, answer=None
+            )
+        except LedgerError as error:
+            raise LedgerError(self._named(error), charged="yes", next_step=error.next_step) from error
         task.numbers = {picture: number for number, picture in enumerate(ids)}
         task.addresses = dict(zip(ids, state.pictures, strict=False))
 
@@ -436,28 +413,37 @@ class Delivery:
 
     async def _look_anew(self) -> TaskState:
         try:
-            return await self._session.lookout(self.gateway).look_once(self.task.task_id)
+            return await self._session.lookout(self.gateway).look_once(self.task.task_id, looked=self._looked)
         except APIError as error:
-            raise _after_acceptance(error) from None
+            raise after_acceptance(error) from None
+        finally:
+            self._looked = time.time()
 
     async def _keep(self, picture: int, url: str, content: bytes) -> None:
         """Verify and save a picture's bytes, both in one thread, and then tell the ledger."""
         number = self.task.first + self.task.numbers[picture]
         facts, preview, saved, unlike = await asyncio.to_thread(self._verify_and_save, content, number)
-        await self._ledger.saved(
-            picture,
-            path=str(saved.path),
-            sha256=saved.sha256,
-            size=saved.size,
-            width=facts.width,
-            height=facts.height,
-            mime_type=facts.mime_type,
-            differences=unlike,
-        )
+        await self._record_saved(picture, facts, saved, unlike)
         image = self._image(picture, url, facts, preview, saved.path, unlike)
         if self.order.protected is not None:
             image = replace(image, drift=await self._drift(picture, content, *self.order.protected))
         self._tell_it(image)
+
+    async def _record_saved(self, picture: int, facts: Facts, saved: files.Saved, unlike: tuple[str, ...]) -> None:
+        try:
+            await self._ledger.saved(
+                picture,
+                path=saved.path,
+                sha256=saved.sha256,
+                size=saved.size,
+                width=facts.width,
+                height=facts.height,
+                mime_type=facts.mime_type,
+                differences=unlike,
+            )
+        except LedgerError as error:  # the picture is on the disk, and the ledger writes it down as soon as it can
+            if not any(isinstance(each, LedgerError) for each in self.beside):
+                self.beside.append(error)
 
     async def _drift(self, picture: int, content: bytes, before: str, mask: str) -> tuple[float, float] | None:
         """Return how much of what the mask protects was changed, and keep it; None where the pictures it came from are gone."""
@@ -531,15 +517,6 @@ class Delivery:
             earlier=order.earlier,
             preview=preview,
         )
-
-
-def _after_acceptance(error: _Error) -> _Error:
-    """Say of an error that came after the task was accepted what a submission's error would not: charged, and collectable."""
-    told = copy.copy(error)
-    told.charged = "yes"
-    if "resume" not in told.next_step:
-        told.next_step = f"{told.next_step}; then %imagegen resume collects the picture, without paying again"
-    return told
 
 
 def _enough_fetches(state: RetryCallState) -> bool:

@@ -10,14 +10,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from imagegen_magic.engine import gateways, loop
-from imagegen_magic.engine.gateways import choose, known
+from imagegen_magic.engine import gateways, keys, loop
+from imagegen_magic.engine.gateways import Gateway, choose
 from imagegen_magic.engine.job import Dress, Event, Job, Wish, counted
 from imagegen_magic.engine.ledger import Ledger, TaskRow
 from imagegen_magic.engine.recording import Study, record, take_up
 from imagegen_magic.engine.session import ledger_of
 from imagegen_magic.engine.settings import REQUEST_OPTIONS, Settings, load
-from imagegen_magic.providers import registry
+from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.providers.base import Plan, Provider
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Generation
@@ -53,19 +53,18 @@ def plan(
     """
     settings = settings or load()
     request = fill(request, settings)
-    name = provider or settings.get("provider") or choose(settings, sandbox=sandbox, model=request.model).provider.name
-    chosen = registry.get_provider(name, settings.look_alikes)
-    return registry.plan(chosen, _gathered(request, chosen, settings, fit), known(settings))
+    gateway = choose(settings, provider=provider, sandbox=sandbox, model=request.model, ahead=True)
+    request = _gathered(request, gateway, settings, fit)
+    return gateways.plan(gateway.provider, request, settings, sandbox=gateway.sandbox)
 
 
-def foreseen(plan: Plan, settings: Settings, *, provider: str | None = None, sandbox: bool | None = None) -> gateways.Gateway:
-    """Return the gateway that a planned request would go to, where `provider` and `sandbox` are as asked; a named one needs no key."""
-    if provider or settings.get("provider"):
-        return gateways.without_key(registry.get_provider(plan.provider, settings.look_alikes), settings, sandbox=sandbox)
-    return choose(settings, sandbox=sandbox, model=plan.model.name)
+def foreseen(plan: Plan, settings: Settings, *, provider: str | None = None, sandbox: bool | None = None) -> Gateway:
+    """Return the gateway that a planned request would go to, where `provider` and `sandbox` are as asked; it needs no key."""
+    named = plan.provider if provider or settings.get("provider") else None
+    return choose(settings, provider=named, sandbox=sandbox, model=plan.model.name, ahead=True)
 
 
-def outlook(plan: Plan, gateway: gateways.Gateway, settings: Settings) -> list[str]:
+def outlook(plan: Plan, gateway: Gateway, settings: Settings) -> list[str]:
     """Return a line for each picture of this machine that a plan would bring to its gateway: what it is, where it goes, how long it lives.
 
     Raises UnsupportedOption where it cannot be brought there.
@@ -116,14 +115,10 @@ def wish(
     what is too large is scaled down. Raises UnsupportedOption, ImageInvalid, UnknownProvider or MissingKey.
     """
     request = fill(request, settings)
-    named = provider or settings.get("provider")
-    first = registry.get_provider(named, settings.look_alikes) if named else None
-    if first is not None:
-        request = _gathered(request, first, settings, fit, pictures)
-        registry.plan(first, request, known(settings))  # what it cannot do is said before a missing key is
+    ahead = choose(settings, provider=provider, model=request.model, ahead=True)  # what it cannot do is said before a missing key is
+    request = _gathered(request, ahead, settings, fit, pictures)
+    plan = gateways.plan(ahead.provider, request, settings, sandbox=ahead.sandbox)
     gateway = choose(settings, provider=provider, model=request.model)
-    request = _gathered(request, gateway.provider, settings, fit, pictures)
-    plan = registry.plan(gateway.provider, request, known(settings))
     if request.references:
         from imagegen_magic.engine import ways
 
@@ -131,12 +126,20 @@ def wish(
     return Wish(gateway, plan, request, place)
 
 
-def _gathered(request: ImageRequest, provider: Provider, settings: Settings, fit: bool, known: Known | None = None) -> ImageRequest:
+def _gathered(request: ImageRequest, gateway: Gateway, settings: Settings, fit: bool, known: Known | None = None) -> ImageRequest:
+    """Return a request with its pictures made ready; where one cannot be, the refusal names the gateways that it can be made ready for."""
     if not request.references and request.mask is None:
         return request  # most requests: nothing is to be imported for it
     from imagegen_magic.engine.gathering import gathered
 
-    return gathered(request, provider, settings, fit=fit, known=known)
+    def make(provider: Provider, request: ImageRequest) -> Plan:
+        return provider.plan(gathered(request, provider, settings, fit=fit, known=known))
+
+    provider = gateway.provider
+    try:
+        return gathered(request, provider, settings, fit=fit, known=known)
+    except UnsupportedOption as refusal:
+        raise refusal.at(gateways.able(provider, request, settings, make, sandbox=gateway.sandbox)) from None
 
 
 def begin(
@@ -148,7 +151,11 @@ def begin(
     title: str = "",
     dress: Dress | None = None,
 ) -> Job:
-    """Begin several requests as one job, and return at once; `preview` is the longest edge of pictures in the notebook, in pixels."""
+    """Begin several requests as one job, and return at once; `preview` is the longest edge of pictures in the notebook, in pixels.
+
+    Raises UnsupportedOption where a request holds a key: it would stand in the ledger and in the sidecar.
+    """
+    keys.refuse_in((wish.request for wish in wishes), [wish.place for wish in wishes], settings)
     job = Job(wishes, sum(wish.plan.count for wish in wishes), title=title, dress=dress)
     job.settings = settings
 
@@ -166,10 +173,14 @@ def resume(
     Pictures go where they were asked to go, or to `save_dir`. The job's note tells of submissions that were cut off before
     an answer came.
     """
-    settings = settings or load()
-    rows, cut_off = loop.run(loop.to_the_end(_claim(settings, ids)))
-    job = Job((), sum(_unsaved(row) for row in rows))
-    job.claimed, job.settings = [row.row for row in rows], settings
+    job = Job((), 0)
+    job.settings = settings = settings or load()
+    try:
+        rows, cut_off = loop.run(_claim(settings, ids, job))
+    except BaseException:  # an interrupt above all: what may be claimed already, nobody would collect
+        job.give_up()
+        raise
+    job.expecting = sum(_unsaved(row) for row in rows)
     if cut_off:
         job.note = (
             f"{counted(len(cut_off), 'submission')} {'was' if len(cut_off) == 1 else 'were'} cut off before an answer came: nobody here "
@@ -184,10 +195,10 @@ def resume(
     return job.begin(prepare)
 
 
-async def _claim(settings: Settings, ids: Sequence[int] | None) -> tuple[list[TaskRow], list[TaskRow]]:
+async def _claim(settings: Settings, ids: Sequence[int] | None, job: Job) -> tuple[list[TaskRow], list[TaskRow]]:
     book = ledger_of(settings)
     cut_off = await book.abandoned()
-    return await book.claim(rows=ids), cut_off
+    return await book.claim(rows=ids, hold=job.hold), cut_off
 
 
 def _unsaved(row: TaskRow) -> int:

@@ -7,7 +7,7 @@ import concurrent.futures
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from imagegen_magic.engine import loop
 from imagegen_magic.engine.delivery import Delivery
 from imagegen_magic.engine.gateways import Gateway
+from imagegen_magic.engine.holding import Hold
 from imagegen_magic.engine.session import ledger_of
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import AuthenticationError, ImageGenError, InsufficientBalance, LedgerError, WaitingStopped
@@ -59,8 +60,7 @@ class Job:
         self.images: list[GeneratedImage] = []
         self.errors: list[ImageGenError] = []
         self.deliveries: list[Delivery] = []
-        self.claimed: list[int] = []  # rows that are ours without having a delivery yet
-        self.planned: list[int] = []  # rows that were recorded for it
+        self.hold = Hold()  # what it has in its hands; nobody else in this process touches it
         self.settings: Settings | None = None
         self._refusals: dict[tuple[str, str], ImageGenError] = {}  # of the key or the account, by gateway
         self._pid = os.getpid()
@@ -153,6 +153,7 @@ class Job:
     # from here on, on the engine's loop
 
     def _end(self, handle: Any) -> None:
+        self.hold.end(but=[one.task.row for one in self.deliveries if one.abandoned])
         self._queue.put_nowait(None)
         self._ending.set_result(None)
 
@@ -170,27 +171,38 @@ class Job:
             await loop.to_the_end(self._prepared(prepare))
             await self._deliver_all()
         except asyncio.CancelledError:
+            self._stopping = True
             await self._let_go()
+        self.errors += [error for one in self.deliveries for error in one.beside]
         return self._finished()
 
     async def _prepared(self, prepare: Callable[[Job], Awaitable[None]]) -> None:
         try:
             await prepare(self)
-        except Exception as error:
-            await self._put_back(error)
+            if self.done:  # it took longer than anybody waited
+                raise _stopped(0)
+        except Exception as error:  # nothing will be sent: what was recorded or taken up must not seem to be under way
+            await self._give_back(str(error))
             raise
 
-    async def _put_back(self, error: Exception) -> None:
-        """Let go of all that was recorded or taken up, where nothing will be sent: it must not seem to be under way."""
-        told = error if isinstance(error, ImageGenError) else ImageGenError(f"Nothing was sent: {error}", whose="you", charged="no")
-        for one in self.deliveries:
-            await one.end(told)
-        carried = {one.task.row for one in self.deliveries}
-        with contextlib.suppress(LedgerError):  # the error that is told is the first one
-            await self._release([row for row in self.claimed if row not in carried])
-            for row in self.planned:
-                if row not in carried and self.settings:
-                    await ledger_of(self.settings).mark(row, "dropped")
+    async def _give_back(self, why: str, but: Collection[int] = ()) -> None:
+        """Give back what it still has in its hands: what was never sent is dropped, what the gateway has anybody may collect."""
+        rows = [row for row in self.hold.rows if row not in but]
+        if rows and self.settings:
+            with contextlib.suppress(LedgerError):  # it is written as soon as it can be
+                await ledger_of(self.settings).release(rows, why)
+        for row in rows:
+            self.hold.let_go(row)
+
+    def give_up(self) -> None:
+        """End it before it began, from any thread: what it has taken others may take."""
+        self.hold.end()
+        loop.submit(self._give_back("the waiting was stopped"))
+
+    def check_wanted(self) -> None:
+        """Raise WaitingStopped where nobody waits for it any more; from any thread."""
+        if self._stopping or self.done:
+            raise _stopped(0)
 
     def tell(self, event: Event) -> None:
         """Take note of an event, and pass it on to the listener."""
@@ -217,7 +229,6 @@ class Job:
     async def _deliver(self, delivery: Delivery) -> None:
         try:
             await delivery.carry()
-            delivery.finished = True
         except ImageGenError as error:
             await self._ended(delivery, error)
 
@@ -239,21 +250,16 @@ class Job:
         """
         remaining = [one for one in self.deliveries if not one.finished]
         accepted = [one for one in remaining if one.collectable]
-        on_the_wire = [one for one in remaining if one.sent and not one.collectable]
-        for one in on_the_wire:
+        on_the_wire = {one.task.row: one for one in remaining if one.sent and not one.collectable}
+        for one in on_the_wire.values():
             one.abandoned = True
         stopped = _stopped(len(accepted), len(on_the_wire))
         self.errors.append(stopped)
         for one in remaining:
-            if one not in on_the_wire:
-                await one.end(stopped)
+            if not one.abandoned:
+                one.left(stopped)
             one.tell("left", error=stopped)
-        carried = {one.task.row for one in self.deliveries}
-        await self._release([row for row in self.claimed if row not in carried])
-
-    async def _release(self, rows: Sequence[int]) -> None:
-        if rows and self.settings:
-            await ledger_of(self.settings).release(rows)
+        await self._give_back(str(stopped), but=on_the_wire)
 
     def _finished(self) -> Generation:
         if not self.images and self.errors:

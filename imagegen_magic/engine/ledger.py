@@ -5,177 +5,65 @@
                    +-> unknown   +-> failed-+          planned -> dropped
 
 `submitted` and `made` are collectable: the gateway has the task, and whoever claims it can bring its pictures home without paying again.
+A task is left alone while a living process has it, and within that process while a job has it in its hands (a Hold). An end that cannot
+be written is written later, before anything newer.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
-import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from imagegen_magic.engine import owners
 from imagegen_magic.engine.database import DAMAGED, Database, T, Work
-from imagegen_magic.engine.schema import FUNCTIONS, MIGRATIONS, searchable
+from imagegen_magic.engine.holding import Hold
+from imagegen_magic.engine.rows import (
+    ANSWER_BYTES,
+    PICTURES,
+    STATES,
+    NewJob,
+    NewSource,
+    NewTask,
+    PictureRow,
+    TaskRow,
+    encoded,
+    insert_job,
+    iso,
+    json_of,
+    marks,
+    now,
+    read_cost,
+    read_picture,
+    read_tasks,
+    seconds_of,
+    text_of,
+)
+from imagegen_magic.engine.schema import FUNCTIONS, MIGRATIONS
 from imagegen_magic.errors import LedgerError
 from imagegen_magic.result import Cost
 
-ANSWER_BYTES = 65_536
+__all__ = [
+    "ANSWER_BYTES",
+    "COLLECTABLE",
+    "STATES",
+    "Ledger",
+    "NewJob",
+    "NewSource",
+    "NewTask",
+    "PictureRow",
+    "TaskRow",
+    "iso",
+    "read_cost",
+]
+
 _APPLICATION_ID = 0x494D4731  # "IMG1"
 
-STATES = ("planned", "submitting", "submitted", "made", "saved", "failed", "unknown", "dropped")
 COLLECTABLE = ("submitted", "made")
 _ENDS = ("saved", "failed", "unknown", "dropped")
-
-
-@dataclass(frozen=True, slots=True)
-class NewTask:
-    """One submission to come: `sent` is {"method", "path", "json"} as it will go out, `pictures` how many it makes.
-
-    `fingerprint` is the same for submissions that ask for the same.
-    """
-
-    sent: dict[str, Any]
-    pictures: int
-    idempotency_key: str
-    fingerprint: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class NewSource:
-    """A picture that a request is made with: its `role` (`reference` or `mask`), what a person calls it, and which picture it is.
-
-    `picture` is the ledger's id where it is one of ours, `sha256` of its bytes where they are on this machine.
-    """
-
-    role: str
-    name: str
-    picture: int | None = None
-    sha256: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NewJob:
-    """One request.
-
-    `asked` is in the user's words, `resolved` the same with defaults filled in, `expected` is {"pixels": [[w, h], …], "mime_type",
-    "alpha"}.
-    """
-
-    provider: str
-    dialect: str
-    base_url: str
-    sandbox: bool
-    model: str
-    quality: str
-    tier: str
-    asked: dict[str, Any]
-    resolved: dict[str, Any]
-    expected: dict[str, Any]
-    price: Cost
-    save_dir: str
-    name: str | None
-    tasks: Sequence[NewTask]
-    sources: Sequence[NewSource] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PictureRow:
-    """One picture with what is known of its task.
-
-    `position` counts from 0 within the task, `first` is the index of the task's first picture within the job, so
-    `first + position` is the picture's index within the job. `path`, `sha256`, `size` (bytes), `width`, `height` (pixels),
-    `mime_type` and `saved_at` are None until it is saved. `cost` is the whole task's, which was to make `count` pictures. `share`
-    and `mean` say how much of what a mask protects was changed, 0..1. Times are epoch seconds.
-    """
-
-    id: int
-    task: int
-    position: int
-    url: str
-    expires_at: float | None
-    path: str | None
-    sha256: str | None
-    size: int | None
-    width: int | None
-    height: int | None
-    mime_type: str | None
-    differences: tuple[str, ...]
-    saved_at: float | None
-    job: int
-    created: float
-    provider: str
-    sandbox: bool
-    model: str
-    asked: dict[str, Any]
-    resolved: dict[str, Any]
-    task_position: int
-    first: int
-    count: int
-    task_id: str | None
-    cost: Cost
-    seconds: float | None
-    submitted_at: float | None
-    share: float | None
-    mean: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class TaskRow:
-    """One task with its job and its pictures: all that is needed to go on with it.
-
-    `row` is the ledger's id, `position` counts the job's tasks from 0, `first` is the index of its first picture within the job
-    and `count` how many it makes; `pictures` are those whose addresses are known. Times are epoch seconds, the first time each state
-    was reached.
-    """
-
-    row: int
-    job: int
-    position: int
-    first: int
-    count: int
-    state: str
-    owner: str | None
-    task_id: str | None
-    cost: Cost
-    error: str | None
-    note: str | None
-    estimated_seconds: float | None
-    seconds: float | None
-    planned_at: float
-    submitting_at: float | None
-    submitted_at: float | None
-    made_at: float | None
-    saved_at: float | None
-    failed_at: float | None
-    unknown_at: float | None
-    dropped_at: float | None
-    idempotency_key: str
-    sent: dict[str, Any]
-    answer: Any
-    created: float
-    provider: str
-    dialect: str
-    base_url: str
-    sandbox: bool
-    model: str
-    quality: str
-    tier: str
-    prompt: str
-    asked: dict[str, Any]
-    resolved: dict[str, Any]
-    expected: dict[str, Any]
-    price: Cost
-    save_dir: str
-    name: str | None
-    fingerprint: str
-    pictures: tuple[PictureRow, ...]
 
 
 class Ledger:
@@ -192,6 +80,8 @@ class Ledger:
         self.path = self._database.path
         self._whole = False
         self._owner = owners.Owner(self.path.parent / "owners")
+        self._own_hold = Hold()  # of what is taken for no job: as long as this ledger is there
+        self._holds: weakref.WeakValueDictionary[int, Hold] = weakref.WeakValueDictionary()
 
     @property
     def owner(self) -> str:
@@ -212,7 +102,7 @@ class Ledger:
                 if found != "ok":
                     raise LedgerError(f"The ledger {self.path} is damaged: {found}", next_step=DAMAGED)
                 self._whole = True
-            connection.execute("INSERT OR REPLACE INTO about VALUES ('last checked', ?)", (_now(),))
+            connection.execute("INSERT OR REPLACE INTO about VALUES ('last checked', ?)", (now(),))
             self._owner.name  # noqa: B018 - its first use takes the lock, which must be possible too
 
         await self._database.run(work, charged="no")
@@ -222,33 +112,48 @@ class Ledger:
         return await self._database.run(work, writes=writes, charged="no")
 
     async def add(
-        self, jobs: Sequence[NewJob], allow: Callable[[sqlite3.Connection], None] = lambda connection: None
+        self,
+        jobs: Sequence[NewJob],
+        allow: Callable[[sqlite3.Connection], None] = lambda connection: None,
+        *,
+        hold: Hold | None = None,
     ) -> list[tuple[int, list[int]]]:
         """Record what is about to be submitted, all in one transaction; returns (job id, rows of its tasks) for each.
 
-        `allow` is asked first, in the same transaction, and may raise: then nothing is recorded.
+        `allow` is asked first, in the same transaction, and may raise: then nothing is recorded. The tasks are in `hold`, else in this
+        ledger's own as long as it is open.
         """
 
         def work(connection: sqlite3.Connection) -> list[tuple[int, list[int]]]:
             allow(connection)
-            return [_add(connection, job, self._owner.name) for job in jobs]
+            added = [insert_job(connection, job, self._owner.name) for job in jobs]
+            self._take((row for _, rows in added for row in rows), hold)
+            return added
 
-        return await self._database.run(work, charged="no")
+        return await self._database.run(work)
+
+    def _take(self, rows: Iterable[int], hold: Hold | None) -> None:
+        hold, taken = hold or self._own_hold, list(rows)
+        hold.take(taken)
+        for row in taken:
+            self._holds[row] = hold
 
     async def mark(self, row: int, state: str, **columns: Any) -> None:
         """Record a task's state, and when it was first reached.
 
         Columns: task_id, sent, cost (Cost; unknown never replaces known), estimated_seconds, answer (any JSON, kept up to ANSWER_BYTES),
-        error, seconds. Raises ValueError for another state, TypeError for another column.
+        error, seconds. Raises ValueError for another state, TypeError for another column; and LedgerError where it cannot be written now:
+        what became of a submission is written later then, before anything newer.
         """
         if state not in STATES:
             raise ValueError(f"{state!r} is not one of {', '.join(STATES)}")
-        changes = {"state": state, **_encoded(columns)}
+        changes = {"state": state, **encoded(columns)}
 
         def work(connection: sqlite3.Connection) -> None:
             _change(connection, row, changes)
 
-        await self._database.run(work, charged="no" if state in ("planned", "submitting", "dropped") else "unknown")
+        before = state in ("planned", "submitting")
+        await self._database.run(work, charged="no" if before or state == "dropped" else "unknown", kept=not before)
 
     async def made(
         self, row: int, urls: Sequence[str], *, expires_at: float | None, cost: Cost, seconds: float | None, answer: Any
@@ -257,7 +162,7 @@ class Ledger:
 
         Asked anew, the addresses of pictures that are not saved yet are replaced under the same ids.
         """
-        changes = _encoded({"cost": cost, "seconds": seconds, "answer": answer})
+        changes = encoded({"cost": cost, "seconds": seconds, "answer": answer})
 
         def work(connection: sqlite3.Connection) -> list[int]:
             _change(connection, row, {"state": "made", **changes})
@@ -279,20 +184,20 @@ class Ledger:
         mime_type: str,
         differences: Sequence[str] = (),
     ) -> None:
-        """Record where a picture is; with its last one the task is saved."""
-        values = (_text(str(path)), sha256, size, width, height, mime_type, _json(list(differences)))
+        """Record where a picture is; with its last one the task is saved. What cannot be written now is written later, too."""
+        values = (text_of(str(path)), sha256, size, width, height, mime_type, json_of(list(differences)))
 
         def work(connection: sqlite3.Connection) -> None:
             query = (
                 "UPDATE pictures SET path = ?, sha256 = ?, size = ?, width = ?, height = ?, mime_type = ?, differences = ?, saved_at = ?"
                 " WHERE id = ? RETURNING task"
             )
-            found = connection.execute(query, (*values, _now(), picture)).fetchall()
+            found = connection.execute(query, (*values, now(), picture)).fetchall()
             if not found:
                 raise LedgerError(f"The ledger has no picture {picture}", next_step="look with %imagegen jobs")
             _end_if_saved(connection, found[0]["task"])
 
-        await self._database.run(work, charged="yes")
+        await self._database.run(work, charged="yes", kept=True)
 
     async def drifted(self, picture: int, share: float, mean: float) -> None:
         """Record how much of what a mask protects a picture has changed: share of its pixels, mean absolute difference, both 0..1."""
@@ -303,35 +208,46 @@ class Ledger:
         await self._database.run(work, charged="yes")
 
     async def release(self, rows: Sequence[int], note: str = "") -> None:
-        """Stop waiting for tasks of ours; they keep their state, and whoever wants can claim them."""
+        """Stop waiting for tasks of ours: they keep their state, and whoever wants can claim them; what was only planned is dropped.
+
+        What cannot be written now is written later.
+        """
 
         def work(connection: sqlite3.Connection) -> None:
+            query = "UPDATE tasks SET state = 'dropped', dropped_at = ? WHERE row = ? AND owner = ? AND state = 'planned'"
+            connection.executemany(query, [(now(), row, self._owner.name) for row in rows])
             query = "UPDATE tasks SET owner = NULL, note = coalesce(nullif(?, ''), note) WHERE row = ? AND owner = ?"
-            connection.executemany(query, [(_text(note), row, self._owner.name) for row in rows])
+            connection.executemany(query, [(text_of(note), row, self._owner.name) for row in rows])
 
-        await self._database.run(work)
+        await self._database.run(work, charged="unknown", kept=True)
 
-    async def claim(self, *, rows: Sequence[int] | None = None) -> list[TaskRow]:
-        """Take over the collectable tasks (of these rows) that nobody alive waits for; no two claimers get the same one. Newest first."""
+    async def claim(self, *, rows: Sequence[int] | None = None, hold: Hold | None = None) -> list[TaskRow]:
+        """Take over the collectable tasks (of these rows) that nobody alive carries; no two claimers get the same one. Newest first.
+
+        They are in `hold`, else in this ledger's own; none is taken for one that has ended meanwhile.
+        """
 
         def work(connection: sqlite3.Connection) -> list[TaskRow]:
+            if hold is not None and hold.ended:
+                return []
             left = self._left(connection, COLLECTABLE)
             mine = left if rows is None else left & set(rows)
             connection.executemany("UPDATE tasks SET owner = ? WHERE row = ?", [(self._owner.name, row) for row in mine])
-            return _tasks(connection, mine)
+            self._take(mine, hold)
+            return read_tasks(connection, mine)
 
         return await self._database.run(work)
 
     async def abandoned(self) -> list[TaskRow]:
-        """Turn what dead processes were submitting into `unknown` and return it; what they had only planned is dropped."""
+        """Turn what was being submitted by whoever is gone into `unknown` and return it; what they had only planned is dropped."""
 
         def work(connection: sqlite3.Connection) -> list[TaskRow]:
             for row in self._left(connection, ("planned",)):
                 _change(connection, row, {"state": "dropped"})
             unknown = self._left(connection, ("submitting",))
             for row in unknown:
-                _change(connection, row, {"state": "unknown", "error": "the process ended while this was being submitted"})
-            return _tasks(connection, unknown)
+                _change(connection, row, {"state": "unknown", "error": "the process ended, or was stopped, while this was being submitted"})
+            return read_tasks(connection, unknown)
 
         return await self._database.run(work)
 
@@ -347,10 +263,10 @@ class Ledger:
 
         def work(connection: sqlite3.Connection) -> list[TaskRow]:
             if rows is not None:
-                return _tasks(connection, rows)
-            query = f"SELECT row FROM tasks WHERE (? OR state IN ({_marks(states or ())})) AND (? OR job = ?) ORDER BY row DESC LIMIT ?"
+                return read_tasks(connection, rows)
+            query = f"SELECT row FROM tasks WHERE (? OR state IN ({marks(states or ())})) AND (? OR job = ?) ORDER BY row DESC LIMIT ?"
             found = connection.execute(query, (states is None, *(states or ()), job is None, job, _limit(limit)))
-            return _tasks(connection, [each["row"] for each in found])
+            return read_tasks(connection, [each["row"] for each in found])
 
         return await self._database.run(work, writes=False)
 
@@ -368,11 +284,11 @@ class Ledger:
         def work(connection: sqlite3.Connection) -> None:
             for start in range(0, len(pictures), 500):
                 some = pictures[start : start + 500]
-                query = f"UPDATE pictures SET saved_at = NULL, path = NULL WHERE id IN ({_marks(some)}) RETURNING task"
+                query = f"UPDATE pictures SET saved_at = NULL, path = NULL WHERE id IN ({marks(some)}) RETURNING task"
                 rows = {each["task"] for each in connection.execute(query, some)}
                 connection.executemany("UPDATE tasks SET state = 'made', owner = NULL WHERE row = ?", [(row,) for row in rows])
 
-        await self._database.run(work, charged="yes")
+        await self._database.run(work)
 
     async def sources(self, job: int) -> list[NewSource]:
         """Return what a request was made with: references in their order, then the mask."""
@@ -391,10 +307,10 @@ class Ledger:
             rows: list[int] = []
             for start in range(0, len(wanted), 500):
                 some = wanted[start : start + 500]
-                query = f"SELECT row FROM tasks WHERE fingerprint IN ({_marks(some)}) AND state NOT IN ('failed', 'dropped')"
+                query = f"SELECT row FROM tasks WHERE fingerprint IN ({marks(some)}) AND state NOT IN ('failed', 'dropped')"
                 rows += [each["row"] for each in connection.execute(query, some)]
             found: dict[str, list[TaskRow]] = {}
-            for task in _tasks(connection, rows):
+            for task in read_tasks(connection, rows):
                 found.setdefault(task.fingerprint, []).append(task)
             return found
 
@@ -410,9 +326,9 @@ class Ledger:
                 some = wanted[start : start + 500]
                 query = f"""SELECT fingerprint, max(pictures.id) AS picture, pictures.saved_at
                     FROM tasks JOIN pictures ON pictures.task = tasks.row
-                    WHERE fingerprint IN ({_marks(some)}) AND pictures.saved_at IS NOT NULL GROUP BY fingerprint"""
+                    WHERE fingerprint IN ({marks(some)}) AND pictures.saved_at IS NOT NULL GROUP BY fingerprint"""
                 found.update(
-                    {each["fingerprint"]: (each["picture"], _seconds(each["saved_at"])) for each in connection.execute(query, some)}
+                    {each["fingerprint"]: (each["picture"], seconds_of(each["saved_at"])) for each in connection.execute(query, some)}
                 )
             return found
 
@@ -436,11 +352,11 @@ class Ledger:
         def work(connection: sqlite3.Connection) -> list[PictureRow]:
             wanted = words.casefold().split()
             connection.create_function("has_words", 2, lambda *texts: _has_words(wanted, texts), deterministic=True)
-            query = f"{_PICTURES} WHERE pictures.saved_at IS NOT NULL"
-            query += "" if ids is None else f" AND pictures.id IN ({_marks(ids)})"  # alone, so that it is looked up and not looked for
+            query = f"{PICTURES} WHERE pictures.saved_at IS NOT NULL"
+            query += "" if ids is None else f" AND pictures.id IN ({marks(ids)})"  # alone, so that it is looked up and not looked for
             query += " AND (? OR has_words(jobs.prompt, jobs.name)) ORDER BY pictures.id DESC LIMIT ?"
             found = connection.execute(query, (*(ids or ()), not wanted, _limit(limit)))
-            return [_picture(row) for row in found]
+            return [read_picture(row) for row in found]
 
         return await self._database.run(work, writes=False)
 
@@ -449,12 +365,14 @@ class Ledger:
         return self._database.peek(query)
 
     def waiting(self) -> int:
-        """Count the pictures that could be collected and that nobody alive waits for, at once.
+        """Count the pictures that could be collected and that nobody alive carries, at once.
 
         0 too where there is no ledger that can be read: `check` says why.
         """
         with suppress(OSError):
-            return sum(pictures for owner, pictures in self._database.peek(_WAITING) if not self._alive(owner))
+            found = {row: (owner, pictures) for owner, row, pictures in self._database.peek(_WAITING)}
+            left = self._uncarried((owner, row) for row, (owner, _) in found.items())
+            return sum(found[row][1] for row in left)
         return 0
 
     def close(self) -> None:
@@ -466,59 +384,26 @@ class Ledger:
         return owners.alive(self._owner.folder, owner)
 
     def _left(self, connection: sqlite3.Connection, states: Sequence[str]) -> set[int]:
-        """Return the tasks of these states that nobody alive waits for."""
-        found = connection.execute(f"SELECT owner, row FROM tasks WHERE {_OPEN} AND state IN ({_marks(states)})", states).fetchall()
-        dead = {owner for owner in {each["owner"] for each in found} if not self._alive(owner)}
-        return {each["row"] for each in found if each["owner"] in dead}
+        """Return the tasks of these states that nobody alive carries."""
+        found = connection.execute(f"SELECT owner, row FROM tasks WHERE {_OPEN} AND state IN ({marks(states)})", states)
+        return self._uncarried((each["owner"], each["row"]) for each in found)
+
+    def _uncarried(self, tasks: Iterable[tuple[str | None, int]]) -> set[int]:
+        """Return which of these tasks (owner, row) nobody alive carries: their process is gone, or no job of this one has them."""
+        alive: dict[str | None, bool] = {}
+        left = set()
+        for owner, row in tasks:
+            if owner not in alive:
+                alive[owner] = self._alive(owner)
+            if not alive[owner] or (owner == self._owner.known and row not in self._holds.get(row, ())):
+                left.add(row)
+        return left
 
 
 _OPEN = "state IN ('planned', 'submitting', 'submitted', 'made')"  # literally as in the index, or SQLite does not use it
-_WAITING = f"""SELECT owner, sum(CASE state WHEN 'submitted' THEN count
-        ELSE (SELECT count(*) FROM pictures WHERE pictures.task = tasks.row AND pictures.saved_at IS NULL) END)
-    FROM tasks WHERE {_OPEN} AND state IN ('submitted', 'made') GROUP BY owner"""
-_TASKS = "SELECT jobs.*, tasks.* FROM tasks JOIN jobs ON jobs.id = tasks.job"
-_PICTURES = """SELECT pictures.*, tasks.job, jobs.created, jobs.provider, jobs.sandbox, jobs.model, jobs.asked, jobs.resolved,
-        tasks.position AS task_position, tasks.first, tasks.count, tasks.task_id, tasks.cost, tasks.seconds, tasks.submitted_at,
-        drifts.share, drifts.mean
-    FROM pictures JOIN tasks ON tasks.row = pictures.task JOIN jobs ON jobs.id = tasks.job
-        LEFT JOIN drifts ON drifts.picture = pictures.id"""
-
-
-def _add(connection: sqlite3.Connection, job: NewJob, owner: str) -> tuple[int, list[int]]:
-    now = _now()
-    columns: dict[str, Any] = {
-        "created": now,
-        **{name: _text(getattr(job, name)) for name in ("provider", "dialect", "base_url", "model", "quality", "tier", "save_dir")},
-        **{name: _json(getattr(job, name)) for name in ("asked", "resolved", "expected")},
-        "sandbox": job.sandbox,
-        "prompt": _text(str(job.asked.get("prompt", ""))),
-        "price": _cost(job.price),
-        "name": None if job.name is None else _text(job.name),
-        "session": owner,
-    }
-    number = _insert(connection, "jobs", columns)
-    words = searchable(f"{columns['prompt']} {columns['name'] or ''}")
-    connection.execute("INSERT INTO prompts (rowid, words) VALUES (?, ?)", (number, words))
-    _add_sources(connection, number, job.sources)
-    rows, first = [], 0
-    for position, task in enumerate(job.tasks):
-        columns = {"job": number, "position": position, "first": first, "count": task.pictures, "state": "planned", "owner": owner}
-        columns |= {"cost": _cost(Cost()), "planned_at": now, "idempotency_key": task.idempotency_key, "sent": _json(task.sent)}
-        columns["fingerprint"] = task.fingerprint
-        rows.append(_insert(connection, "tasks", columns))
-        first += task.pictures
-    return number, rows
-
-
-def _add_sources(connection: sqlite3.Connection, job: int, sources: Sequence[NewSource]) -> None:
-    for position, source in enumerate(sources):
-        columns = {"job": job, "role": source.role, "position": position, "name": _text(source.name)}
-        _insert(connection, "sources", columns | {"picture": source.picture, "sha256": source.sha256})
-
-
-def _insert(connection: sqlite3.Connection, table: str, columns: Mapping[str, Any]) -> int:
-    query = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({_marks(columns)})"
-    return connection.execute(query, tuple(columns.values())).lastrowid or 0
+_WAITING = f"""SELECT owner, row, CASE state WHEN 'submitted' THEN count
+        ELSE (SELECT count(*) FROM pictures WHERE pictures.task = tasks.row AND pictures.saved_at IS NULL) END
+    FROM tasks WHERE {_OPEN} AND state IN ('submitted', 'made')"""
 
 
 def _change(connection: sqlite3.Connection, row: int, changes: Mapping[str, Any]) -> None:
@@ -528,7 +413,7 @@ def _change(connection: sqlite3.Connection, row: int, changes: Mapping[str, Any]
     settings.append(f"{state}_at = coalesce({state}_at, ?)")
     if state in _ENDS:
         settings.append("owner = NULL")
-    done = connection.execute(f"UPDATE tasks SET {', '.join(settings)} WHERE row = ?", (*changes.values(), _now(), row))
+    done = connection.execute(f"UPDATE tasks SET {', '.join(settings)} WHERE row = ?", (*changes.values(), now(), row))
     if not done.rowcount:
         raise LedgerError(f"The ledger has no task {row}", next_step="look with %imagegen jobs")
 
@@ -537,7 +422,7 @@ def _address(connection: sqlite3.Connection, row: int, position: int, url: str, 
     """Record where a picture of a task can be fetched, unless it is saved already; returns its id."""
     query = """INSERT INTO pictures (task, position, url, expires_at) VALUES (?, ?, ?, ?)
         ON CONFLICT (task, position) DO UPDATE SET url = excluded.url, expires_at = excluded.expires_at WHERE saved_at IS NULL"""
-    connection.execute(query, (row, position, _text(url), None if expires_at is None else iso(expires_at)))
+    connection.execute(query, (row, position, text_of(url), None if expires_at is None else iso(expires_at)))
     found = connection.execute("SELECT id FROM pictures WHERE task = ? AND position = ?", (row, position)).fetchone()
     return int(found["id"])
 
@@ -549,129 +434,10 @@ def _end_if_saved(connection: sqlite3.Connection, row: int) -> None:
         _change(connection, row, {"state": "saved", "error": None})
 
 
-def _tasks(connection: sqlite3.Connection, rows: Iterable[int]) -> list[TaskRow]:
-    """Return these tasks with their jobs and pictures, newest first."""
-    ordered = sorted(rows, reverse=True)
-    found: list[TaskRow] = []
-    for start in range(0, len(ordered), 500):  # older SQLite takes at most 999 values in one question
-        some = ordered[start : start + 500]
-        pictures: dict[int, list[PictureRow]] = {}
-        for each in connection.execute(f"{_PICTURES} WHERE pictures.task IN ({_marks(some)}) ORDER BY pictures.position", some):
-            pictures.setdefault(each["task"], []).append(_picture(each))
-        for each in connection.execute(f"{_TASKS} WHERE tasks.row IN ({_marks(some)}) ORDER BY tasks.row DESC", some):
-            values = _decoded(each, but=("id", "session"))
-            found.append(TaskRow(**values, pictures=tuple(pictures.get(each["row"], ()))))
-    return found
-
-
-def _picture(row: sqlite3.Row) -> PictureRow:
-    return PictureRow(**_decoded(row))
-
-
 def _has_words(wanted: Sequence[str], texts: Iterable[str | None]) -> bool:
     text = " ".join(each for each in texts if each).casefold()
     return all(word in text for word in wanted)
 
 
-def _marks(values: Iterable[Any]) -> str:
-    return ", ".join("?" for _ in values)
-
-
 def _limit(limit: int | None) -> int:
     return -1 if limit is None else limit
-
-
-def _now() -> str:
-    return iso(time.time())
-
-
-def iso(seconds: float) -> str:
-    """Return epoch seconds as a column of times holds them; such texts are in order of time."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-
-
-def _text(value: str) -> str:
-    # half of a surrogate pair is no text to SQLite; everything else goes in as given
-    return value.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _json(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if text.isascii() or text == _text(text) else json.dumps(value, default=str)
-
-
-def _bounded(answer: Any) -> str:
-    """Return an answer as JSON of at most ANSWER_BYTES bytes; of a longer one the beginning, as {"cut": its bytes, "start": its text}."""
-    text = _json(answer)
-    raw = text.encode()
-    if len(raw) <= ANSWER_BYTES:
-        return text
-    start = raw[: ANSWER_BYTES // 2 - 100].decode("utf-8", "ignore")  # quotes and backslashes of the text take two bytes within a string
-    return json.dumps({"cut": len(raw), "start": start}, ensure_ascii=False)
-
-
-def _cost(cost: Cost) -> str:
-    said = {
-        "amount": None if cost.amount is None else str(cost.amount),
-        "unit": cost.unit,
-        "kind": cost.kind,
-        "source": cost.source,
-        "checked": cost.checked,
-        "unknown": cost.unknown,
-    }
-    return _json({name: value for name, value in said.items() if value})
-
-
-def read_cost(text: str) -> Cost:
-    """Return a cost as a column of it holds it."""
-    said = json.loads(text)
-    amount = said.pop("amount", None)
-    return Cost(None if amount is None else Decimal(amount), **said)
-
-
-def _encoded(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the columns as the table keeps them; what is not known is left as it was. Raises TypeError for a column that is not there."""
-    return {name: _ENCODERS[name](value) for name, value in columns.items() if _is_known(name, value)}
-
-
-def _is_known(name: str, value: Any) -> bool:
-    if name not in _ENCODERS:
-        raise TypeError(f"{name!r} is not one of {', '.join(_ENCODERS)}")
-    return value is not None and not (isinstance(value, Cost) and value.amount is None)
-
-
-_ENCODERS: dict[str, Any] = {
-    "task_id": _text,
-    "sent": _json,
-    "cost": _cost,
-    "estimated_seconds": float,
-    "answer": _bounded,
-    "error": _text,
-    "seconds": float,
-}
-
-
-def _seconds(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
-
-
-def _read_differences(text: str) -> tuple[str, ...]:
-    return tuple(json.loads(text))
-
-
-_TIMES = ("created", "expires_at", *(f"{state}_at" for state in STATES))
-_DECODERS: dict[str, Any] = {
-    **dict.fromkeys(_TIMES, _seconds),
-    **dict.fromkeys(("asked", "resolved", "expected", "sent", "answer"), json.loads),
-    **dict.fromkeys(("price", "cost"), read_cost),
-    "differences": _read_differences,
-    "sandbox": bool,
-}
-
-
-def _decoded(row: sqlite3.Row, but: Sequence[str] = ()) -> dict[str, Any]:
-    return {
-        name: _DECODERS[name](row[name]) if name in _DECODERS and row[name] is not None else row[name]
-        for name in row.keys()  # noqa: SIM118 - a Row iterates over its values
-        if name not in but
-    }

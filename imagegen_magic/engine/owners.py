@@ -92,6 +92,11 @@ class Owner:
         return self._name
 
     @property
+    def known(self) -> str:
+        """The name, where it was used already; else nothing, and nothing is taken."""
+        return "" if self._descriptor is None else self._name
+
+    @property
     def _path(self) -> Path:
         return self.folder / f"{self._name}.lock"
 

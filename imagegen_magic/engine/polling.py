@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from imagegen_magic.engine.http import LANE, Answer, Lost, NotSent
+from imagegen_magic.engine.http import Answer
+from imagegen_magic.engine.lane import LANE, Lost, NotSent
 from imagegen_magic.engine.looking import Durations, beat, next_look, next_shared_look, together
 from imagegen_magic.errors import APIError, ImageGenError, NotFound, PictureMissing
 from imagegen_magic.providers.base import Cadence, Call, Done, Failed, Provider, TaskState, Waiting
@@ -78,8 +79,12 @@ class Lookout:
         finally:
             self._open -= 1
 
-    async def look_once(self, task_id: str) -> TaskState:
-        """Look at one task now, out of turn. Raises NotSent, Lost or the gateway's error."""
+    async def look_once(self, task_id: str, *, looked: float = 0.0) -> TaskState:
+        """Look at one task out of turn: at once, or as soon as its last look (epoch seconds) is long enough ago.
+
+        Raises NotSent, Lost or the gateway's error.
+        """
+        await asyncio.sleep(min(self._cadence.least, looked + self._cadence.least - time.time()))
         self.looks += 1
         answer = await self._call(self._provider.task_call(task_id))
         if answer.status >= 400:
@@ -173,24 +178,21 @@ class Lookout:
         return None
 
     def _take_batch(self, lot: Iterable[_Open], answer: Answer) -> None:
-        if answer.status in (401, 402, 403):
-            return self._fail(lot, self._provider.read_error(answer.status, answer.content))
         try:
-            if answer.status >= 400:
+            if answer.status >= 400:  # of whatever kind: what is true of the tasks, looks at each of them say
                 raise self._provider.read_error(answer.status, answer.content)
             states = self._provider.read_batch(answer.content)
         except ImageGenError:
             self._batch = 0  # this gateway's batch query is not what its page says: one by one from here on
             for item in lot:
                 self._schedule(item, max(time.time(), item.looked + self._cadence.least))
-            return None
+            return
         for item in lot:
             if state := states.get(item.task_id):
                 self._take(item, state)
             else:
                 item.alone = True
                 self._schedule(item, time.time() + self._cadence.least)
-        return None
 
     def _take_single(self, item: _Open, answer: Answer) -> None:
         if answer.status in (401, 402, 403):

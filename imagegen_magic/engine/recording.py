@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import secrets
@@ -15,14 +16,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.engine import budget, files
-from imagegen_magic.engine.accounts import FREE
+from imagegen_magic.engine.accounts import FREE, part
 from imagegen_magic.engine.delivery import Delivery, Order, Task
 from imagegen_magic.engine.gateways import Gateway, at
 from imagegen_magic.engine.job import Job, Wish
 from imagegen_magic.engine.ledger import NewJob, NewSource, NewTask, TaskRow
 from imagegen_magic.engine.session import Kind, Session, session_of
 from imagegen_magic.engine.settings import Settings
-from imagegen_magic.errors import ImageGenError, NotFound, SubmissionUnknown
+from imagegen_magic.errors import ImageGenError, LedgerError, NotFound, SubmissionUnknown
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Call
 from imagegen_magic.request import ImageRequest, LocalPicture
@@ -96,8 +97,7 @@ async def _take_up_found(job: Job, found: Found, session: Session, settings: Set
             job.tell(generated(picture, reused=True, task=position))
         job.tell(_progress(job, position, "saved", row))
     wanted = {**found.gone, **found.waiting}
-    mine = {row.row: row for row in await session.ledger.claim(rows=[row.row for row in wanted.values()])} if wanted else {}
-    job.claimed += mine
+    mine = {row.row: row for row in await session.ledger.claim(rows=[row.row for row in wanted.values()], hold=job.hold)} if wanted else {}
     for position, row in wanted.items():
         if row.row not in mine:
             _leave(job, position, row, _UNDER_WAY)
@@ -180,12 +180,12 @@ class _Recording:
         jobs = [self._new_job(entry, addresses) for entry in entries]
 
         def allowed(connection: Any) -> None:
+            self.job.check_wanted()
             self._check_not_overtaken(connection)
             allow(connection)
 
-        recorded = await self.session.ledger.add(jobs, allow=allowed)
+        recorded = await self.session.ledger.add(jobs, allow=allowed, hold=self.job.hold)
         self.job.id = recorded[0][0]
-        self.job.planned += [row for _, tasks in recorded for row in tasks]
         rows: dict[int, int] = {}
         for entry, new, (number, tasks) in zip(entries, jobs, recorded, strict=True):
             self.job.deliveries += await self._deliveries(entry, new, number, tasks, earlier)
@@ -245,9 +245,9 @@ class _Recording:
                 "pixels": [list(pair) for pair in plan.pixels],
                 "mime_type": plan.mime_type,
                 "alpha": plan.alpha,
-                "tasks": len(entry.positions),
+                "pictures": entry.pictures,
             },
-            price=_part(plan.price, len(entry.positions), len(plan.calls)),
+            price=entry.price,
             save_dir=str(self.settings.save_dir),
             name=self.settings.get("name"),
             tasks=[self._new_task(entry, position, known) for position in entry.positions],
@@ -269,9 +269,10 @@ class _Recording:
         deliveries, first = [], 1
         for position, row, task in zip(entry.positions, rows, new.tasks, strict=True):
             own = Task(row, position, first, task.pictures, task.sent, task.idempotency_key)
-            known = replace(order, tasks=job.tasks, earlier=earlier.get(task.fingerprint), uploads=entry.wish.plan.uploads)
+            price = part(new.price, task.pictures, entry.pictures)
+            known = replace(order, price=price, tasks=job.tasks, earlier=earlier.get(task.fingerprint), uploads=entry.wish.plan.uploads)
             gateway = entry.wish.gateway
-            deliveries.append(Delivery(self.session, gateway, known, own, history, job.tell, partial(job.hopeless, gateway)))
+            deliveries.append(Delivery(self.session, gateway, known, own, history, job.tell, job.hold, partial(job.hopeless, gateway)))
             first += task.pictures
         return deliveries
 
@@ -288,16 +289,20 @@ class _Entry:
     def __post_init__(self) -> None:
         object.__setattr__(self, "token", secrets.token_hex(8))
 
+    @property
+    def pictures(self) -> int:
+        """How many pictures those tasks are to make."""
+        return sum(self.wish.plan.pictures[position - self.first] for position in self.positions)
+
+    @property
+    def price(self) -> Cost:
+        """What they are expected to cost."""
+        return part(self.wish.plan.price, self.pictures, self.wish.plan.count)
+
 
 def _priced(entry: _Entry) -> tuple[Cost, int]:
     """Return what a request counts as in a budget: its price, and its number of pictures."""
-    plan, tasks = entry.wish.plan, len(entry.positions)
-    price = FREE if entry.wish.gateway.sandbox else _part(plan.price, tasks, len(plan.calls))
-    return price, sum(plan.pictures[position - entry.first] for position in entry.positions)
-
-
-def _part(price: Cost, tasks: int, of: int) -> Cost:
-    return price if price.amount is None or tasks == of else replace(price, amount=price.amount * tasks / of)
+    return FREE if entry.wish.gateway.sandbox else entry.price, entry.pictures
 
 
 def _addressed(value: Any, addresses: Mapping[str, str]) -> Any:
@@ -336,7 +341,7 @@ def _order(new: NewJob, job: int, request: ImageRequest, settings: Settings, pre
         model=new.model,
         expected=new.expected,
         size_asked=request.size or "",
-        price=new.price.share(len(new.tasks)),
+        price=new.price,
         save_dir=Path(new.save_dir),
         stem=files.stem(request.prompt, short[:4], new.name),
         tasks=len(new.tasks),
@@ -388,13 +393,14 @@ async def taken_up(
     try:
         gateway = _same_gateway(row, settings)
     except ImageGenError as error:
-        await session.ledger.release([row.row], str(error))
+        with contextlib.suppress(LedgerError):  # it is written as soon as it can be
+            await session.ledger.release([row.row], str(error))
         job.errors.append(error)
         return None
     history = await session.history(_kind(row), _megapixels(row.expected))
     order = _order_again(row, tasks or job.tasks, settings, elsewhere or Path(row.save_dir), preview)
     order = replace(order, protected=_protected(await session.ledger.sources(row.job)))
-    return Delivery(session, gateway, order, _task_again(row, position), history, job.tell)
+    return Delivery(session, gateway, order, _task_again(row, position), history, job.tell, job.hold)
 
 
 def _same_gateway(row: TaskRow, settings: Settings) -> Gateway:
@@ -419,13 +425,19 @@ def _order_again(row: TaskRow, tasks: int, settings: Settings, save_dir: Path, p
         model=row.model,
         expected=row.expected,
         size_asked=request.size or "",
-        price=row.price.share(row.expected.get("tasks", 1)),
+        price=_price_again(row),
         save_dir=save_dir,
         stem=files.stem(request.prompt, row.idempotency_key[:4], row.name),
         tasks=tasks,
         timeout=settings.get("timeout"),
         preview_edge=preview,
     )
+
+
+def _price_again(row: TaskRow) -> Cost:
+    """Return what a task was expected to cost; a ledger of earlier versions knows of its request's tasks only how many they were."""
+    pictures = row.expected.get("pictures")
+    return part(row.price, row.count, pictures) if pictures else row.price.share(row.expected.get("tasks", 1))
 
 
 def _task_again(row: TaskRow, position: int) -> Task:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import math
 import operator
 import sqlite3
 import time
@@ -21,7 +22,8 @@ from typing import Any
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from imagegen_magic.engine.gateways import Gateway
-from imagegen_magic.engine.http import Answer, Lost, NotSent
+from imagegen_magic.engine.http import Answer
+from imagegen_magic.engine.lane import Lost, NotSent
 from imagegen_magic.engine.session import Session
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.sources import keep, kept
@@ -159,7 +161,7 @@ async def _uploaded(session: Session, gateway: Gateway, way: Way, picture: Local
     def say(state: RetryCallState) -> None:
         if tell:
             pause = state.next_action.sleep if state.next_action else 0.0
-            tell(f"{picture.name} is not uploaded yet, again in {pause:.0f} s")
+            tell(f"{picture.name} is not uploaded yet, again in {math.ceil(pause) or 1} s")
 
     retrying = AsyncRetrying(retry=retry_if_exception_type(_Again), wait=_pause, stop=enough, before_sleep=say, reraise=True)
     try:

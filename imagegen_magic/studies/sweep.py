@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from imagegen_magic.engine import generation
+from imagegen_magic.engine.accounts import part
 from imagegen_magic.engine.gateways import without_key
 from imagegen_magic.engine.gathering import Known
 from imagegen_magic.engine.job import Job, Wish, counted
@@ -202,7 +203,7 @@ async def outlook(plan: SweepPlan, settings: Settings) -> Outlook:
     there, waiting = await _found(plan, session) if settings.get("reuse") else (set(), set())
     tasks = [(wish, count) for wish in plan.wishes for count in wish.plan.pictures]
     new = [task for number, task in enumerate(tasks) if number not in there | waiting]
-    paid = [(wish.plan.price.share(len(wish.plan.calls)), count) for wish, count in new if not wish.gateway.sandbox]
+    paid = [(part(wish.plan.price, count, wish.plan.count), count) for wish, count in new if not wish.gateway.sandbox]
     known = [price for price, _ in paid if price.amount is not None]
     return Outlook(
         pictures=plan.pictures,
