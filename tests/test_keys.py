@@ -9,36 +9,20 @@ import traceback
 
 import keyring
 import pytest
-from keyring.backend import KeyringBackend
 from keyring.backends.fail import Keyring as Nothing
+from keyring.errors import KeyringLocked
+from rings import Memory
 
 from imagegen_magic.engine import keys
 from imagegen_magic.engine.gateways import choose
 from imagegen_magic.engine.keys import Key
 from imagegen_magic.engine.settings import load
-from imagegen_magic.errors import ImageGenError, MissingKey
+from imagegen_magic.errors import ImageGenError, MissingKey, UnsupportedOption
 from imagegen_magic.providers.registry import get_provider
+from imagegen_magic.request import ImageRequest
 
 SECRET = "sk-very-secret-key-123456"
 EVOLINK = get_provider("evolink")
-
-
-class Memory(KeyringBackend):
-    """A system keyring that forgets."""
-
-    priority = 1
-
-    def __init__(self):
-        super().__init__()
-        self.kept = {}
-
-    def get_password(self, service, name):
-        """Return what was kept."""
-        return self.kept.get((service, name))
-
-    def set_password(self, service, name, secret):
-        """Keep it."""
-        self.kept[service, name] = secret
 
 
 def test_a_key_comes_from_the_environment(monkeypatch):
@@ -113,3 +97,135 @@ def test_a_key_blots_itself_out_of_a_text():
     """Whatever repeats it."""
     assert Key(SECRET).redact(f"a {SECRET} b {SECRET}") == "a [key] b [key]"
     assert Key("abcdefg").redact("abcdefgh") == "abcdefgh"
+
+
+@pytest.fixture
+def ring(monkeypatch):
+    """The system keyring of the test."""
+    memory = Memory()
+    monkeypatch.setattr(keyring.core, "_keyring_backend", memory)
+    return memory
+
+
+def test_the_known_keys_are_one_list(ring, own_world, monkeypatch):
+    """Session, environment, a look-alike's variable and the keyring, the longest first so that none leaves a part of another."""
+    (own_world / "pyproject.toml").write_text('[tool.imagegen.providers.zeta]\nlike = "apimart"\nkey_variable = "ZETA_WORD"\n')
+    monkeypatch.setenv("apimart_api_key", "of-the-environment")
+    monkeypatch.setenv("ZETA_WORD", "of-a-look-alike")
+    monkeypatch.setenv("SHORT_API_KEY", "a-word")
+    keys.remember("gccai", "of-this-session")
+    keys.save("evolink", SECRET, load().home)
+    assert keys.known(load()) == (SECRET, "of-the-environment", "of-a-look-alike", "of-this-session")
+    assert keys.known() == keys.known(load())
+
+
+def test_a_wrong_configuration_hides_no_key(ring, own_world, monkeypatch):
+    """Where the project's settings cannot be read, the keys are known all the same."""
+    keys.save("evolink", SECRET, load().home)
+    monkeypatch.setenv("APIMART_API_KEY", "of-the-environment")
+    (own_world / "pyproject.toml").write_text("[tool.imagegen]\nspeed = 3\n")
+    assert set(keys.known()) == {SECRET, "of-the-environment"}
+
+
+def test_the_keyring_is_asked_once(ring, tmp_path):
+    """Each question may open a dialogue: what was answered is remembered, until another key is saved."""
+    keys.save("evolink", SECRET, load().home)
+    for _ in range(3):
+        assert keys.known(load()) == (SECRET,)
+        assert keys.need(EVOLINK, load().home).reveal() == SECRET
+        assert keys.where(EVOLINK, load().home) == "system keyring"
+    assert ring.asked == 1
+    keys.save("evolink", "another-secret-key", load().home)
+    assert keys.known(load()) == ("another-secret-key",)
+    assert ring.asked == 2
+
+
+def test_the_known_keys_import_no_keyring_where_none_was_used(tmp_path):
+    """Only whoever has saved a key there pays for it."""
+    code = (
+        "import sys; from imagegen_magic.engine import keys; from imagegen_magic.engine.settings import load;"
+        "assert keys.known(load()) == keys.known() == (); assert 'keyring' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("trouble", [KeyringLocked("Failed to unlock the collection!"), RuntimeError("a broken backend")])
+def test_a_keyring_that_cannot_be_opened_is_told(ring, trouble, monkeypatch):
+    """Locked or broken: an error that says what to do where its key is needed, nothing where it is not, and few questions."""
+    keys.save("evolink", SECRET, load().home)
+    ring.trouble = trouble
+    assert keys.known(load()) == ()
+    for provider in ("evolink", None):
+        with pytest.raises(MissingKey) as error:
+            choose(load(), provider=provider)
+        words = ("EvoLink", "system keyring", type(trouble).__name__, "unlock", "EVOLINK_API_KEY", "nothing was charged")
+        assert [word for word in words if word not in str(error.value)] == []
+    assert keys.where(EVOLINK, load().home) == "system keyring"
+    assert choose(load(), sandbox=True).sandbox
+    assert ring.asked == 1
+    ring.trouble = None
+    monkeypatch.setattr(keys, "_ASK_AGAIN", 0.0)
+    assert keys.need(EVOLINK, load().home).reveal() == SECRET
+    assert keys.known(load()) == (SECRET,)
+
+
+def test_a_keyring_that_lost_its_key_has_none(ring, monkeypatch):
+    """A key that was deleted by other means, or an uninstalled keyring, is a missing key like any other."""
+    keys.save("evolink", SECRET, load().home)
+    ring.kept.clear()
+    assert keys.where(EVOLINK, load().home) == "not set"
+    with pytest.raises(MissingKey, match="No key is set"):
+        keys.need(EVOLINK, load().home)
+    keys.save("evolink", SECRET, load().home)
+    monkeypatch.setattr(keys, "_keyring", lambda: None)
+    assert keys.find(EVOLINK, load().home) is None
+
+
+BLANK = "pl4tform Ab9xyz0123"
+
+
+def _by_environment(monkeypatch, ring):
+    monkeypatch.setenv("EVOLINK_API_KEY", BLANK)
+    choose(load(), provider="evolink")
+
+
+def _by_keyring(monkeypatch, ring):
+    keys.save("evolink", BLANK, load().home)
+    choose(load(), provider="evolink")
+
+
+def _by_login(monkeypatch, ring):
+    keys.remember("evolink", BLANK)
+
+
+def _unsaved(monkeypatch, ring):
+    monkeypatch.setattr(ring, "set_password", None)
+    keys.save("evolink", BLANK, load().home)
+
+
+@pytest.mark.parametrize("way", [_by_environment, _by_keyring, _by_login, _unsaved])
+def test_no_variable_of_a_traceback_holds_a_key(way, monkeypatch, ring):
+    """A traceback that shows variables, as after `%xmode Verbose`, shows no key of a function of ours."""
+    with pytest.raises(ImageGenError) as caught:
+        way(monkeypatch, ring)
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    assert any(frame.f_globals["__name__"] == keys.__name__ for frame in frames)
+    ours = [frame for frame in frames if frame.f_globals["__name__"].startswith("imagegen_magic")]
+    assert "Ab9xyz0123" not in repr([frame.f_locals for frame in ours])
+
+
+def test_a_key_in_a_request_is_refused(monkeypatch):
+    """In the prompt, in an option, in the name of the file, or in what else is kept of it; any other request passes."""
+    monkeypatch.setenv("EVOLINK_API_KEY", SECRET)
+    for request, others, settings, place in (
+        (ImageRequest(f"write {SECRET}"), (), load(), "prompt"),
+        (ImageRequest("fox", extra={"user": [SECRET]}), (), load(), "line"),
+        (ImageRequest("fox", references=(f"https://x.example/{SECRET}.png",)), (), load(), "line"),
+        (ImageRequest("fox"), ({"style": SECRET},), load(), "line"),
+        (ImageRequest("fox"), (), load().replace("this call", name=SECRET), "line"),
+        (ImageRequest("fox"), (), load().replace("this call", save_dir=f"pictures/{SECRET}"), "line"),
+    ):
+        with pytest.raises(UnsupportedOption, match=f"This {place} holds something like a key") as caught:
+            keys.refuse_in([request], others, settings)
+        assert SECRET not in str(caught.value)
+    keys.refuse_in([ImageRequest("a very secret fox")])

@@ -216,6 +216,28 @@ def test_jobs_wait_and_cancel(shell, capsys):
         shell.run("%imagegen cancel 999")
 
 
+def test_jobs_lists_sweeps_and_what_was_collected(shell):
+    """A job of several requests, at one gateway or at two, is listed with its gateways, its prompt and its pictures."""
+    shell.run("%%imagegen --sandbox -p evolink --sweep quality=low,high --no-wait -o both\na striped fox")
+    shell.run("%imagegen jobs")
+    assert re.search(r"evolink \(sandbox\) .*a striped fox", shell.shown()[0])
+    shell.run("%imagegen wait")
+    shell.run("%imagegen jobs")
+    assert "done, 2 pictures" in shell.shown()[0]
+    shell.run("%%imagegen --sandbox --sweep provider=evolink,apimart --no-wait -q low\na fox")
+    shell.run("%imagegen jobs")
+    assert "evolink (sandbox), apimart (sandbox)" in shell.shown()[0]
+    shell.run("%imagegen wait")
+
+
+def test_jobs_counts_one_picture(shell):
+    """One picture is one picture."""
+    shell.run("%imagegen --sandbox --no-wait a fox")
+    shell.run("%imagegen wait")
+    shell.run("%imagegen jobs")
+    assert re.search(r"done, 1 picture$", shell.shown()[0], re.MULTILINE)
+
+
 def test_cancel_stops_the_waiting(shell, capsys, monkeypatch):
     """Cancelling ends the waiting, says that the gateway goes on, and resume collects without a new submission."""
     monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "30")

@@ -51,6 +51,13 @@ def test_a_cell_takes_its_body_verbatim(shell, prompt):
     assert sent(shell, f"%%imagegen --dry-run\n{prompt}\n") == prompt
 
 
+def test_a_tab_after_the_name_is_a_blank(shell):
+    """`%%imagegen` and `%imagegen` take a tab before what follows as they take a space."""
+    assert sent(shell, "%%imagegen\t--dry-run\n  is this a fox?\n") == "  is this a fox?"
+    assert sent(shell, "%imagegen\t--dry-run a fox") == "a fox"
+    assert sent(shell, "%imagegen\t--dry-run is this a fox?") == "is this a fox?"
+
+
 def test_an_indented_body_and_blank_lines_stay(shell):
     """Blank lines with spaces in them, and blank lines above the magic, change nothing."""
     assert sent(shell, "\n\n%%imagegen --dry-run\n  a\n   \n  b  \n \n") == "  a\n   \n  b  \n "

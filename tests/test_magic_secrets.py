@@ -2,13 +2,19 @@
 
 import getpass
 import json
+import traceback
 
+import keyring
 import pytest
 from frontend import Frontend
+from keyring.errors import KeyringLocked
+from rings import Memory
 from shells import a_shell
 
-from imagegen_magic.errors import ImageGenError, UnsupportedOption
-from imagegen_magic.notebook import redaction
+from imagegen_magic.engine import keys
+from imagegen_magic.engine.settings import load
+from imagegen_magic.errors import ImageGenError, MissingKey, UnsupportedOption
+from imagegen_magic.notebook import cells, redaction
 
 SECRET = "sk-evo-Zq81mNf02LxT77yQ"
 OPAQUE = "9f8e7d6c5b4a39281706f5e4d3c2b1a0ff"
@@ -93,7 +99,6 @@ def test_login_asks_unseen_and_remembers(shell, monkeypatch, capsys):
 
 def test_login_can_save_to_the_keyring(shell, monkeypatch, capsys):
     """`--save` puts the key into the system keyring; without one that is an error and the key is still remembered."""
-    import keyring
     from keyring.backends.fail import Keyring as NoKeyring
 
     class Memory(NoKeyring):
@@ -218,3 +223,76 @@ def test_a_known_key_in_a_variable_is_refused(shell, own_world, monkeypatch, lin
     assert "short-but-real-one" not in str(caught.value) + shell.magics.trace + json.dumps(shell.shell.display_pub.outputs)
     assert not (own_world / "imagegen").exists()
     shell.run("%%imagegen -p evolink --sandbox -s 1:1 --dry-run --vars --sweep s=oil,ink\nfox {{s}} {{rest}}")
+
+
+SAVED = "evolinkSecretKey77"
+
+
+@pytest.fixture
+def ring(monkeypatch):
+    """A system keyring that holds the key of one gateway."""
+    memory = Memory()
+    monkeypatch.setattr(keyring.core, "_keyring_backend", memory)
+    keys.save("evolink", SAVED, load().home)
+    return memory
+
+
+def test_a_saved_key_is_refused_and_blotted_out(shell, ring):
+    """A key of the system keyring is watched for in prompt, line and variables, and kept out of errors, like any other."""
+    shell.shell.user_ns["key"] = SAVED
+    for code, where in (
+        (f"%%imagegen -p evolink --dry-run\nmy key is {SAVED} please", "prompt"),
+        (f"%imagegen -p evolink --dry-run --name {SAVED} fox", "line"),
+        ("%%imagegen -p evolink --dry-run --vars\nwrite {{key}}", "prompt"),
+    ):
+        with pytest.raises(UnsupportedOption, match=f"This {where} holds something like a key") as caught:
+            shell.run(code)
+        assert SAVED not in str(caught.value) + shell.magics.trace
+    assert ring.asked == 1
+    with pytest.raises(ImageGenError) as caught, cells.one_line_errors(shell.magics):
+        raise ImageGenError(f"The gateway said: {SAVED}")
+    assert "The gateway said: [key]" in str(caught.value)
+    assert SAVED not in shell.magics.trace
+
+
+def test_a_locked_keyring_is_one_line(shell, ring, capsys):
+    """A cell that would need its key says so in a line; every other cell and command works, and doctor says how to mend it."""
+    ring.trouble = KeyringLocked("Failed to unlock the collection!")
+    shell.run("%%imagegen --sandbox --dry-run\na fox")
+    for code in ("%%imagegen\na fox", "%%imagegen -p evolink\na fox"):
+        with pytest.raises(MissingKey, match=r"The key of EvoLink is in the system keyring, which could not be opened \(KeyringLocked\)"):
+            shell.run(code)
+    shell.run("%imagegen providers")
+    assert "set (system keyring), and cannot be used: The key of EvoLink" in shell.shown()[0]
+    shell.run("%imagegen doctor")
+    (row,) = [line for line in shell.shown()[0].splitlines() if line.startswith("key of evolink")]
+    assert "could not be opened (KeyringLocked)" in row
+    assert "unlock the keyring, or set EVOLINK_API_KEY" in row
+    assert "to mend, on top." in shell.shown()[0]
+
+
+def test_config_shows_no_key_put_there_by_mistake(shell, own_world):
+    """Of a configured gateway only what belongs there is shown, and only where it looks as it should."""
+    shell.magics.folder = own_world
+    (own_world / "pyproject.toml").write_text(
+        "[tool.imagegen]\nname = 'sk-evo-Zq81mNf02LxT77yQ'\nproviders.odd = 'secretvalue0'\n"
+        "[tool.imagegen.providers.my]\nlike = 'apimart'\nbase_url = 'https://api.example.com'\nkey = 'secretvalue1'\n"
+        "[tool.imagegen.providers.your]\nkey_variable = 'secretvalue2'\nbase_url = 'https://me:secretvalue3@api.example.com'\n"
+        "docs_url = 'https://api.example.com/?key=secretvalue4'\n"
+    )
+    shell.run("%imagegen config")
+    text = shell.shown()[0] + shell.shown("text/html")[0]
+    assert "secretvalue" not in text
+    assert "Zq81mNf02LxT77yQ" not in text
+    assert "like = apimart, base_url = https://api.example.com, key = (not shown)" in text
+
+
+def test_login_leaves_no_key_in_a_traceback(shell, monkeypatch):
+    """What was typed is in no variable of a function of ours when it is refused."""
+    monkeypatch.setattr(getpass, "getpass", lambda prompt="": "pl4tform Ab9xyz0123")
+    with pytest.raises(MissingKey) as caught:
+        shell.run("%imagegen login evolink")
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    ours = [frame for frame in frames if frame.f_globals["__name__"].startswith("imagegen_magic")]
+    assert ours
+    assert "Ab9xyz0123" not in repr([frame.f_locals for frame in ours])

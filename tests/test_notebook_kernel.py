@@ -1,6 +1,10 @@
 """A whole cell on a real kernel: a front end on the protocol level on one side, a gateway's dialect on a socket on the other."""
 
+import contextlib
 import json
+import re
+import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -129,6 +133,71 @@ def test_interrupt_stops_the_cell_and_run_all(begin, slow_gateway):
     assert front.models == {}
     assert len(front.run("%imagegen resume").images) == 1
     assert len(slow_gateway.accepted("Interrupted")) == 1
+
+
+def test_interrupt_binds_what_there_is(begin, gateway):
+    """After an interrupt `-o` and `_imagegen` hold the pictures that stand in the output, as after Cancel, with why the others are not."""
+    front = begin(gateway)
+    gateway.arm("never-finishes", times=1, match="Partial")
+    cell = front.send("%%imagegen -p apimart -s 1:1 -q low -n 8 -o part\nPartial")
+    front.until(lambda: any("saved" in state.get("value", "") for state in front.states("HTMLModel")) or cell.done, "one task to be saved")
+    front.interrupt()
+    front.wait(cell)
+    assert cell.status == "error"
+    assert len(cell.images) == 4
+    assert "resume collects it without paying again" in cell.outputs[-1]["traceback"][0]
+    told = front.run("print(len(part), part is _imagegen, [type(error).__name__ for error in part.errors])").text.strip()
+    assert told == "4 True ['WaitingStopped']"
+
+
+def test_interrupt_before_anything_is_sent_says_so(begin, gateway):
+    """While another program holds the ledger nothing goes out, and the line of the interrupt does not speak of a gateway."""
+    front = begin(gateway)
+    assert front.run("%%imagegen -p evolink -q low\nFirst").status == "ok"
+    home = front.folder.parent / "home" / "ledger.sqlite"
+    with contextlib.closing(sqlite3.connect(home, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for code, words in (
+            ("%%imagegen -p evolink -q low\nHeld up", "Nothing was sent, and nothing is charged"),
+            ("%imagegen resume", "nothing was collected yet"),
+        ):
+            cell = front.send(code)
+            front.until(lambda cell=cell: cell.started, "the cell to begin")
+            later = time.monotonic() + 0.7
+            front.until(lambda later=later: time.monotonic() > later)
+            front.interrupt()
+            front.wait(cell)
+            assert cell.status == "error"
+            assert words in cell.outputs[-1]["traceback"][0]
+        other.execute("ROLLBACK")
+    assert gateway.submissions("Held up") == []
+
+
+def test_captions_link_from_the_notebook(begin, gateway):
+    """Wherever the notebook has gone since, a caption's link leads from the notebook's folder to the picture beside it."""
+    front = begin(gateway)
+    for folder in (".", "sub", "../.."):
+        front.run(f"import os; os.makedirs({folder!r}, exist_ok=True); os.chdir({folder!r})")
+        cell = front.run("%%imagegen -p evolink -q low\nMoved fox")
+        links = re.findall(r'href="([^"]+)"', cell.of("text/html")[-1])
+        assert [link.rpartition("/")[0] for link in links] == ["imagegen"]
+        assert (front.folder / links[0]).is_file()
+    (shown,) = [html for html in front.run("%imagegen show").of("text/html") if "href" in html]
+    assert 'href="imagegen/moved-fox' in shown
+    history = front.run("%imagegen history").text
+    assert "imagegen/moved-fox" in history
+    assert str(front.folder) not in history
+
+
+@pytest.mark.parametrize(("notebook", "folder"), [("story.ipynb", ""), ("../other/story.ipynb", "sub")])
+def test_the_notebooks_folder_is_where_its_kernel_started(begin, gateway, tmp_path, notebook, folder):
+    """Jupyter tells a kernel its notebook: loaded after a chdir, the extension keeps to its folder; another notebook's name is not ours."""
+    front = begin(gateway, JPY_SESSION_NAME=str(tmp_path / "notebook" / notebook))
+    front.run("import os; os.makedirs('sub'); os.chdir('sub')")
+    front.run("%reload_ext imagegen_magic")
+    cell = front.run("%%imagegen -p evolink -q low\nLate fox")
+    (link,) = re.findall(r'href="([^"]+)"', cell.of("text/html")[-1])
+    assert (front.folder / folder / link).is_file()
 
 
 def test_no_wait_leaves_a_living_output(begin, gateway):

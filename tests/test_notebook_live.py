@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 from frontend import Frontend
 
-from imagegen_magic.notebook.live import _answer_while_busy
+from imagegen_magic.notebook.display import Bundle
+from imagegen_magic.notebook.live import Plain, _answer_while_busy
 
 _OPEN_MODELS = "import ipywidgets.widgets.widget as w; print(len(w._instances))"
 
@@ -226,7 +227,7 @@ def test_background_tells_its_failure_in_its_own_output(front):
     broken = "ScriptedJob([(0.1, TaskFailed('the <gateway> broke'))])"
     cell = front.run(f"from imagegen_magic.errors import TaskFailed\nhandle = follow({broken}, background=True)\nNone")
     front.until(lambda: "broke" in cell.text, "the failure")
-    assert "the &lt;gateway&gt; broke" in cell.of("text/html")[0]
+    assert "the &lt;gateway&gt; broke" in cell.of("text/html")[-1]
     assert front.run("handle.result()").status == "ok"
 
 
@@ -290,3 +291,30 @@ def test_kernels_without_that_question_are_left_alone():
     button = SimpleNamespace(comm=SimpleNamespace())
     _answer_while_busy(button, lambda: None)
     assert vars(button.comm) == {}
+
+
+def test_what_a_runner_missed_is_said_again():
+    """nbclient drops an update that comes between two cells: the first cell to end afterwards says the end once more, and only once."""
+    held, listening = {}, [True]
+
+    class Page:
+        def show(self, bundle):
+            held[str(len(held))] = bundle
+            return str(len(held) - 1)
+
+        def update(self, display_id, bundle):
+            if listening[0]:
+                held[display_id] = bundle
+
+    plain = Plain(Page(), "evolink")
+    plain.begin(2, lambda: None)
+    ends = [Bundle({"text/plain": words}, {}) for words in ("fox.png", "the caption")]
+    listening[0] = False
+    plain.finish(ends)
+    assert list(held.values()) != ends
+    listening[0] = True
+    plain.confirm()
+    assert list(held.values()) == ends
+    held.clear()
+    plain.confirm()
+    assert held == {}

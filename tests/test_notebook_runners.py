@@ -57,6 +57,37 @@ def test_nbclient_holds_pictures_and_no_widget(world):
     assert "widget-view" not in json.dumps(notebook)
 
 
+def test_nothing_blank_stays_where_pictures_did_not_come(world, monkeypatch):
+    """Behind a cell, every output that was kept free for a picture says in the end what became of it; no output is blank."""
+    with sandbox_server(duration=0.1) as server:
+        for name, value in server.environ().items():
+            monkeypatch.setenv(name, value)
+        server.arm("failed", times=1, match="half fails")
+        server.arm("failed", times=None, match="all fail")
+        cells = (
+            "%load_ext imagegen_magic",
+            "%%imagegen -p apimart -s 1:1 -q low -n 8 --no-wait\nhalf fails",
+            "%%imagegen -p evolink -q low --no-wait\nall fail",
+            "%%imagegen -p evolink -q low --sweep style=oil,ink --yes --no-wait\na fox in {{style}}",
+            "%%imagegen -p evolink -q low --sweep style=oil,ink --yes --no-wait\nall fail in {{style}}",
+            "%%imagegen -p evolink -q low -n 26 --no-wait\nmany foxes",
+            "%imagegen wait",
+        )
+        write_notebook(world / "story.ipynb", cells)
+        notebook = nbformat.read(world / "story.ipynb", as_version=4)
+        nbclient.NotebookClient(notebook, allow_errors=True, resources={"metadata": {"path": str(world)}}).execute()
+    words = [[output.data["text/plain"].strip() for output in cell.outputs] for cell in notebook.cells[1:-1]]
+    assert [cell for cell in words if not all(cell)] == []
+    assert outputs(notebook, 1) == [PICTURE, LINE] * 4 + [LINE, LINE] * 4
+    assert words[0][8] == "picture 5 of 8 did not come"
+    assert "charged" in words[0][9]
+    assert words[0][10:12] == ["picture 6 of 8 did not come", "for the same reason as picture 5"]
+    assert [len(cell) for cell in words] == [16, 2, 3, 3, 49]
+    assert all(line.startswith("no picture") for line in (words[1][0], words[3][1]))
+    assert "charged" in words[1][1]
+    assert "charged" in words[3][2]
+
+
 def test_nbconvert_keeps_picture_caption_and_path(world):
     """The pages that nbconvert makes hold the picture, its caption and its path, with the prompt never as markup."""
     notebook = executed(world)

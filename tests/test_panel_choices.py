@@ -143,3 +143,11 @@ def test_an_empty_prompt_is_no_complaint_and_no_plan():
         judgement = judge(provider, ImageRequest(prompt, model=model.name))
         assert (judgement.problems, judgement.plan) == ((), None)
         assert judgement.likely.pictures == (1,)
+
+
+def test_only_gateways_with_a_key_are_named_beside_a_problem():
+    """In the sandbox and where nobody said who has one, all are named; where none has a key, each is marked."""
+    apimart, request = registry.get_provider("apimart"), ImageRequest("a fox", size="1:1", resolution="4k")
+    for ready, named in ((lambda one: one.name == "gccai", "by gccai"), (lambda one: False, "by evolink (no key), gccai (no key)")):
+        (problem,) = judge(apimart, request, PROVIDERS, ready=ready).problems
+        assert problem.words.endswith(f"exactly this can be done {named}")

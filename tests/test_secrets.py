@@ -8,10 +8,10 @@ import traceback
 import pytest
 from servers import sandbox_server
 
-from imagegen_magic import generate
+from imagegen_magic import generate, run, stream, sweep
 from imagegen_magic.engine import generation, loop
 from imagegen_magic.engine.settings import load
-from imagegen_magic.errors import ImageGenError
+from imagegen_magic.errors import ImageGenError, UnsupportedOption
 
 SECRET = "sk-live-4f9a1c77e2b84d0e"
 
@@ -76,6 +76,43 @@ def test_no_traceback_shows_a_key(fault, server, monkeypatch):
     while chain is not None:
         shown, chain = shown + _with_locals(chain), chain.__cause__ or chain.__context__
     assert SECRET not in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        (f"my key is {SECRET}", {}),
+        ("a fox", {"name": SECRET}),
+        ("a fox", {"extra": {"user": SECRET}}),
+        ("a fox", {"references": [f"https://pictures.example/{SECRET}.png"]}),
+    ],
+)
+def test_a_key_in_a_call_is_refused(words, options, server, tmp_path):
+    """generate, stream, sweep and run look for keys as cells do: nothing is sent, and nothing is kept of it."""
+
+    async def streamed():
+        return [event async for event in stream(words, provider="evolink", size="1:1", **options)]
+
+    calls = (
+        lambda: run(generate(words, provider="evolink", size="1:1", **options)),
+        lambda: asyncio.run(streamed()),
+        lambda: run(sweep(words, {"quality": ["low", "high"]}, provider="evolink", size="1:1", **options)),
+    )
+    before = len(server.submissions())
+    for call in calls:
+        with pytest.raises(UnsupportedOption, match="holds something like a key, so nothing was run") as error:
+            call()
+        assert SECRET not in str(error.value)
+    assert len(server.submissions()) == before
+    loop.stop()
+    assert [path for path, content in _everything_on_disk(tmp_path) if SECRET.encode() in content] == []
+
+
+def test_a_key_among_the_values_of_a_sweep_is_refused(server):
+    """A prompt that only an axis makes one with a key is not sent either."""
+    with pytest.raises(UnsupportedOption, match="holds something like a key"):
+        run(sweep("a painted fox in {{style}}", {"style": ["oil", SECRET]}, provider="evolink", size="1:1"))
+    assert [one for one in server.submissions() if "a painted fox" in one["prompt"]] == []
 
 
 def test_the_ledger_holds_no_headers(server):

@@ -70,6 +70,40 @@ def test_a_wrong_configuration_is_said(own_world, text, word):
         load()
 
 
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b'tool = "imagegen"\n', "tool is no table"),
+        (b"[tool]\nimagegen = 3\n", "imagegen is no table"),
+        (b'[tool.imagegen]\nproviders = "x"\n', "providers is no table"),
+        (b"[project]\n# caf\xe9\n[tool.imagegen]\n", "line 2 is not in UTF-8"),
+        (b"imagegen = " + b"[" * 5000, "cannot be read"),
+    ],
+)
+def test_a_project_file_of_an_odd_shape_is_said(own_world, content, why):
+    """Whatever is wrong with a file that is found upward, one line names it."""
+    file = own_world / "pyproject.toml"
+    file.write_bytes(content)
+    (own_world / "notebooks").mkdir()
+    with pytest.raises(UnsupportedOption, match=why) as caught:
+        load(own_world / "notebooks")
+    assert str(file) in str(caught.value)
+    assert "mend the file" in str(caught.value)
+
+
+def test_a_folder_in_the_project_files_place_is_said(own_world):
+    """It cannot be read, and that is told with its name."""
+    (own_world / "pyproject.toml").mkdir()
+    with pytest.raises(UnsupportedOption, match=r"pyproject\.toml cannot be read: Is a directory"):
+        load()
+
+
+def test_a_project_file_that_is_not_about_us_may_be_anything(own_world):
+    """A file without a word for us is nobody's business here, in whatever encoding."""
+    (own_world / "pyproject.toml").write_bytes(b"# caf\xe9\n[project\n")
+    assert load().get("quality") is None
+
+
 @pytest.mark.parametrize(("said", "meant"), [("1", True), ("true", True), ("0", False), ("no", False)])
 def test_flags_in_the_environment(monkeypatch, said, meant):
     """IMAGEGEN_SANDBOX=1 is a yes."""

@@ -75,8 +75,20 @@ def save(data: bytes, directory: Path, filename_stem: str, index: int, suffix: s
         _publish(described, path.with_suffix(".json"))
         _sync(directory)
     except OSError as error:
-        raise SaveError(f"The picture could not be written to {directory / (base + suffix)}: {error.strerror or error}") from error
+        raise _refused(error, directory / (base + suffix)) from error
     return Saved(path, hashlib.sha256(data).hexdigest(), len(data), path.with_suffix(".json"))
+
+
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+def _refused(error: OSError, path: Path) -> SaveError:
+    """Return what a person is told: room is to be made where there is none, and else another folder helps."""
+    why = error.strerror or str(error)
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        why = f"{error.filename or path.parent} is there and is no folder"
+    step = None if error.errno in _FULL else "%imagegen resume DIR saves it in another folder; it fetches without paying again"
+    return SaveError(f"The picture could not be written to {path}: {why}", next_step=step)
 
 
 def sweep(directory: Path) -> None:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from imagegen_magic.errors import ImageGenError, MissingKey
+from imagegen_magic.errors import ImageGenError, MissingKey, UnsupportedOption
 from imagegen_magic.providers.base import Provider
 
+if TYPE_CHECKING:
+    from imagegen_magic.engine.settings import Settings
+    from imagegen_magic.request import ImageRequest
+
+SHORTEST = 8  # characters; what is shorter may be a word of any text
+
 _SERVICE = "imagegen_magic"
+_ASK_AGAIN = 10.0  # seconds until a keyring that could not be opened is asked again: each asking may open a dialogue
 _remembered: dict[str, Key] = {}
+_answers: dict[tuple[str, str, int], _Answer] = {}  # of the keyring, by home, gateway, and when a key was last saved
 
 
 class Key:
@@ -27,7 +38,11 @@ class Key:
 
     def redact(self, text: str) -> str:
         """Return the text with every appearance of the key blotted out."""
-        return text.replace(self._secret, "[key]") if len(self._secret) >= 8 else text  # shorter ones are words
+        return text.replace(self._secret, "[key]") if len(self._secret) >= SHORTEST else text
+
+    def sound(self) -> bool:
+        """Say whether it can be a key at all: an HTTP header takes printable ASCII alone."""
+        return bool(self._secret) and self._secret.isascii() and self._secret.isprintable() and " " not in self._secret
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Key) and self._secret == other._secret
@@ -42,57 +57,82 @@ class Key:
         raise TypeError("a key is not to be stored")
 
 
-def remember(name: str, secret: str) -> None:
+class _Answer(NamedTuple):
+    """What the keyring said at a time (`time.monotonic()`): a key, or why it could not be asked, or neither."""
+
+    key: Key | None
+    refusal: str
+    at: float
+
+
+# No variable here holds the text of a key where something may be raised: some tracebacks show variables.
+
+
+def remember(name: str, secret: str | Key) -> None:
     """Keep a key in memory for the rest of this session; raises MissingKey where it can be none."""
-    _remembered[name] = _checked(secret.strip(), f"what was typed for {name}")
+    key = secret if isinstance(secret, Key) else Key(secret)
+    del secret
+    _remembered[name] = _checked(key, f"what was typed for {name}")
 
 
-def _checked(secret: str, where: str) -> Key:
-    """Refuse what cannot be a key, without showing it: an HTTP header takes printable ASCII alone."""
-    if not (secret and secret.isascii() and secret.isprintable() and " " not in secret):
+def _checked(key: Key, where: str) -> Key:
+    """Refuse what cannot be a key, without showing it."""
+    if not key.sound():
         raise MissingKey(
             f"The key in {where} has a character that no key has (a line break, a blank, a quote from a text editor?)",
             next_step="copy the key again, alone and whole",
         )
-    return Key(secret)
+    return key
 
 
-def save(name: str, secret: str, home: Path) -> None:
+def save(name: str, secret: str | Key, home: Path) -> None:
     """Put a key into the system keyring; raises ImageGenError where there is none."""
+    key = secret if isinstance(secret, Key) else Key(secret)
+    del secret
     keyring = _keyring()
     if keyring is None:
-        raise ImageGenError(
-            "There is no system keyring to save a key in",
-            whose="you",
-            charged="no",
-            next_step="pip install 'imagegen_magic[keyring]', or set the key in the environment; for this session it is remembered",
-        )
-    from keyring.errors import KeyringError
-
-    try:
-        keyring.set_password(_SERVICE, name, secret.strip())
-    except KeyringError as error:
-        raise ImageGenError(
-            f"The system keyring took no key: {type(error).__name__}",
-            whose="you",
-            charged="no",
-            next_step="unlock or install one, or set the key in the environment; for this session it is remembered",
-        ) from None
+        raise _not_saved("There is no system keyring to save a key in", "pip install 'imagegen_magic[keyring]'")
+    if refusal := _put(keyring, name, key):
+        raise _not_saved(f"The system keyring took no key: {refusal}", "unlock or install one")
     home.mkdir(parents=True, exist_ok=True)
     names = {*_saved_names(home), name}
     _names_file(home).write_text("\n".join(sorted(names)) + "\n", encoding="utf-8")
+    _answers.clear()
+
+
+def _put(keyring: ModuleType, name: str, key: Key) -> str:
+    """Return why the keyring took no key; empty where it did."""
+    try:
+        keyring.set_password(_SERVICE, name, key.reveal())
+    except Exception as error:  # the keyring of somebody's system, which may raise anything
+        return type(error).__name__
+    return ""
+
+
+def _not_saved(what: str, step: str) -> ImageGenError:
+    step += ", or set the key in the environment; for this session it is remembered"
+    return ImageGenError(what, whose="you", charged="no", next_step=step)
 
 
 def find(provider: Provider, home: Path | None = None) -> Key | None:
-    """Return the gateway's key, or None where none is set."""
+    """Return the gateway's key, or None where none is set.
+
+    Raises MissingKey where it can be none, and where it is in a keyring that cannot be opened.
+    """
     if provider.name in _remembered:
         return _remembered[provider.name]
-    if secret := os.environ.get(provider.key_variable, "").strip():
-        return _checked(secret, provider.key_variable)
-    if home is not None and provider.name in _saved_names(home) and (keyring := _keyring()):
-        stored = keyring.get_password(_SERVICE, provider.name)
-        return _checked(stored, "the system keyring") if stored else None
-    return None
+    told = _in_environment(provider.key_variable)
+    if told is not None:
+        return _checked(told, provider.key_variable)
+    if home is None or provider.name not in _saved_names(home):
+        return None
+    answer = _of_keyring(provider.name, home, again=True)
+    if answer.refusal:
+        raise MissingKey(
+            f"The key of {provider.title} is in the system keyring, which could not be opened ({answer.refusal})",
+            next_step=f"unlock the keyring, or set {provider.key_variable} in the environment, or %imagegen login {provider.name}",
+        )
+    return _checked(answer.key, "the system keyring") if answer.key else None
 
 
 def need(provider: Provider, home: Path | None = None) -> Key:
@@ -107,20 +147,102 @@ def need(provider: Provider, home: Path | None = None) -> Key:
     return key
 
 
-def known() -> tuple[str, ...]:
-    """Return the keys of this session and of the environment, to be kept out of what leaves this machine."""
-    told = [key.reveal() for key in _remembered.values()]
-    told += [value.strip() for name, value in os.environ.items() if name.upper().endswith("_API_KEY")]
-    return tuple(secret for secret in dict.fromkeys(told) if len(secret) >= 8)  # shorter ones are words
-
-
 def where(provider: Provider, home: Path | None = None) -> str:
-    """Say where the gateway's key comes from, never what it is."""
+    """Say where the gateway's key comes from, never what it is; a keyring that cannot be opened has it all the same."""
     if provider.name in _remembered:
         return "this session"
-    if os.environ.get(provider.key_variable, "").strip():
+    if _in_environment(provider.key_variable):
         return provider.key_variable
-    return "system keyring" if find(provider, home) else "not set"
+    try:
+        return "system keyring" if find(provider, home) else "not set"
+    except MissingKey:
+        return "system keyring"
+
+
+def known(settings: Settings | None = None) -> tuple[str, ...]:
+    """Return the keys of this session, the environment and the system keyring, longest first: the one list of what is to be kept unseen.
+
+    Each key in the keyring is asked for once, and none where no key was ever saved; what cannot be opened is not known.
+    """
+    settings = settings or _settings()
+    told = [*_remembered.values(), *_of_environment(settings), *_saved(settings.home)]
+    secrets = {key.reveal() for key in told}
+    return tuple(sorted((secret for secret in secrets if len(secret) >= SHORTEST), key=lambda secret: (-len(secret), secret)))
+
+
+def refuse_in(requests: Iterable[ImageRequest], others: Iterable[Any] = (), settings: Settings | None = None) -> None:
+    """Raise UnsupportedOption where a known key stands in what is asked: a prompt, an option, a name, or `others`, whatever they hold."""
+    asked = list({id(request): request for request in requests}.values())
+    secrets = known(settings)
+    if not secrets:
+        return
+    options = [settings.get(name) for name in ("name", "save_dir")] if settings else []
+    for place, values in (("prompt", [each.prompt for each in asked]), ("line", [*options, *others, *(each.asked() for each in asked)])):
+        texts = "\n".join({text for value in values for text in _texts(value)})  # a key has no line break itself
+        if any(secret in texts for secret in secrets):
+            del secrets, texts
+            raise holds_key(place)
+
+
+def holds_key(place: str) -> UnsupportedOption:
+    """Return the refusal of a prompt or a line that holds a key, without repeating it."""
+    return UnsupportedOption(
+        f"This {place} holds something like a key, so nothing was run",
+        option=place,
+        value="[key]",
+        next_step="take it out of the cell, which is saved with the notebook, and give it by %imagegen login NAME or in the "
+        "environment; if others could see it, make a new one at the gateway",
+    )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield all texts within a value."""
+    if isinstance(value, str | Path):
+        yield str(value)
+    elif isinstance(value, Mapping):
+        yield from (text for pair in value.items() for each in pair for text in _texts(each))
+    elif isinstance(value, list | tuple):
+        yield from (text for each in value for text in _texts(each))
+    elif hasattr(value, "thing"):  # of a variable, by its name
+        yield from _texts(value.thing)
+
+
+def _in_environment(variable: str) -> Key | None:
+    return Key(os.environ[variable]) if os.environ.get(variable, "").strip() else None
+
+
+def _of_environment(settings: Settings) -> Iterator[Key]:
+    """Yield the values of every `…_API_KEY`, and of the variables that look-alikes name."""
+    tables = [table for table in settings.look_alikes.values() if isinstance(table, Mapping)]
+    named = {str(table["key_variable"]) for table in tables if "key_variable" in table}
+    for variable in os.environ:
+        if variable.upper().endswith("_API_KEY") or variable in named:
+            yield Key(os.environ[variable])
+
+
+def _saved(home: Path) -> Iterator[Key]:
+    answers = (_of_keyring(name, home) for name in _saved_names(home))
+    yield from (answer.key for answer in answers if answer.key)
+
+
+def _of_keyring(name: str, home: Path, *, again: bool = False) -> _Answer:
+    """Return what the keyring says, asked once; with `again`, once more after a while where it could not be opened."""
+    place = (str(home), name, _changed(home))
+    answer = _answers.get(place)
+    if answer is None or (again and answer.refusal and time.monotonic() - answer.at > _ASK_AGAIN):
+        answer = _answers[place] = _asked(name)
+    return answer
+
+
+def _asked(name: str) -> _Answer:
+    keyring = _keyring()
+    if keyring is None:
+        return _Answer(None, "", time.monotonic())
+    try:
+        key = Key(keyring.get_password(_SERVICE, name) or "")
+    except Exception as error:  # the keyring of somebody's system, which may raise anything
+        return _Answer(None, type(error).__name__, time.monotonic())
+    return _Answer(key if key.reveal() else None, "", time.monotonic())
 
 
 def _keyring() -> ModuleType | None:
@@ -131,9 +253,26 @@ def _keyring() -> ModuleType | None:
     return keyring
 
 
+def _settings() -> Settings:
+    """Return the settings of the working folder; where they cannot be read, the environment's home alone, so that keys stay known."""
+    from imagegen_magic.engine import settings
+
+    try:
+        return settings.load()
+    except ImageGenError:
+        return settings.Settings(Path.cwd(), {"home": (os.environ.get("IMAGEGEN_HOME"), "environment")})
+
+
 def _names_file(home: Path) -> Path:
     # the names alone, so that a keyring is opened only for gateways that have a key in it
     return home / "keyring-names.txt"
+
+
+def _changed(home: Path) -> int:
+    try:
+        return _names_file(home).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _saved_names(home: Path) -> list[str]:

@@ -155,15 +155,33 @@ def _project_table(folder: Path) -> tuple[dict[str, Any], str]:
 @functools.lru_cache(maxsize=16)
 def _parse(file: Path, changed: int, size: int) -> dict[str, Any]:
     """Return the project's table; read again when the file has changed, as parsing takes milliseconds."""
-    text = file.read_text(encoding="utf-8")
-    if "imagegen" not in text:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise _unreadable(file, error.strerror or str(error)) from None
+    if b"imagegen" not in content:
         return {}
     import tomllib
 
     try:
-        table = tomllib.loads(text).get("tool", {}).get("imagegen", {})
-    except tomllib.TOMLDecodeError as error:
-        raise UnsupportedOption(
-            f"pyproject.toml cannot be read: {error}", option="pyproject.toml", value="", next_step="mend the file"
-        ) from None
-    return dict(table)
+        table: Any = tomllib.loads(content.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise _unreadable(file, str(error)) from None
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _unreadable(file, f"line {line} is not in UTF-8") from None
+    return _within(_within(table, "tool", file), "imagegen", file, "providers")
+
+
+def _within(table: dict[str, Any], name: str, file: Path, *inner: str) -> dict[str, Any]:
+    """Return a table within a table, empty where it is not there; raises UnsupportedOption where it, or one `inner`, is something else."""
+    found = table.get(name, {})
+    if not isinstance(found, dict):
+        raise _unreadable(file, f"{name} is no table")
+    for each in inner:
+        _within(found, each, file)
+    return dict(found)
+
+
+def _unreadable(file: Path, why: str) -> UnsupportedOption:
+    return UnsupportedOption(f"{file} cannot be read: {why}", option="pyproject.toml", value="", next_step="mend the file, or rename it")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -69,38 +69,9 @@ def _refuse_keys(magics: ImageGenMagics, line: str, body: str | None) -> None:
     elif redaction.holds_known_key(body or "", keys):
         where = "prompt"
     if where:
-        raise _holds_key(where)
+        from imagegen_magic.engine.keys import holds_key
 
-
-def _holds_key(where: str) -> UnsupportedOption:
-    return UnsupportedOption(
-        f"This {where} holds something like a key, so nothing was run",
-        option=where,
-        value="[key]",
-        next_step="take it out of the cell, which is saved with the notebook, and give it by %imagegen login NAME or in the "
-        "environment; if others could see it, make a new one at the gateway",
-    )
-
-
-def refuse_keys_in(magics: ImageGenMagics, prompts: Iterable[str], others: Iterable[Any]) -> None:
-    """Raise UnsupportedOption where variables put a known key into what is to be asked: its prompts, and all other values of it."""
-    keys = magics.keys()
-    for where, values in (("prompt", prompts), ("line", others)):
-        texts = {text for value in values for text in _texts(value)}
-        if redaction.holds_known_key("\n".join(texts), keys):  # which has no line break itself
-            raise _holds_key(where)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Yield all texts within a value."""
-    if isinstance(value, str | Path):
-        yield str(value)
-    elif isinstance(value, Mapping):
-        yield from (text for pair in value.items() for each in pair for text in _texts(each))
-    elif isinstance(value, list | tuple):
-        yield from (text for each in value for text in _texts(each))
-    elif hasattr(value, "thing"):  # of a variable, by its name
-        yield from _texts(value.thing)
+        raise holds_key(where)
 
 
 def _run_cell(magics: ImageGenMagics, line: str, body: str) -> None:
@@ -147,8 +118,8 @@ def _generate(magics: ImageGenMagics, given: Mapping[str, Any], prompt: str) -> 
         sweeping.run(magics, given, prompt)
         return
     request = request_of(given, prompt, magics.shell.user_ns, magics.folder)
-    refuse_keys_in(magics, [request.prompt], [request.asked()])
     settings = magics.settings().replace("this cell", reuse=False if given.get("fresh") else given.get("reuse"))
+    refuse_keys_in([request], settings)
     chosen = {name: given[name] for name in _JOB_OPTIONS if name in given}
     if given.get("dry_run"):
         _show_plan(request, chosen, settings)
@@ -162,6 +133,13 @@ def _generate(magics: ImageGenMagics, given: Mapping[str, Any], prompt: str) -> 
         leave(magics, job, given.get("out"), edge=edge)
     else:
         follow(magics, job, given.get("out"), edge=edge, keep_loop=given.get("keep_loop") or settings.get("keep_loop"))
+
+
+def refuse_keys_in(requests: Sequence[ImageRequest], settings: Settings, others: Sequence[Any] = ()) -> None:
+    """Raise UnsupportedOption where variables put a known key into what is asked: a plan would show it, and a ledger keep it."""
+    from imagegen_magic.engine import keys
+
+    keys.refuse_in(requests, others, settings)
 
 
 def _refuse_together(given: Mapping[str, Any]) -> None:
@@ -292,19 +270,27 @@ def follow(
     from imagegen_magic.engine import loop
     from imagegen_magic.notebook import progress
 
-    say(job.note)
-    view = looking(job, magics.shell) if looking else progress.view(job, magics.shell, edge=edge)
     wait = _run_on_kernel_loop if keep_loop else loop.run
     try:
+        say(job.note)
+        view = looking(job, magics.shell) if looking else progress.view(job, magics.shell, edge=edge)
         wait(view.follow())
         generation = wait(job.result())
     except KeyboardInterrupt:
         job.cancel()
-        raise Interrupted(
-            "the waiting stopped. Your move: the gateway goes on with what it accepted, and charges for it; "
-            "%imagegen resume collects it without paying again."
-        ) from None
+        if job.generation is not None:  # what stands in the output can be named, as after Cancel
+            bind(magics, job.generation, out)
+        raise Interrupted(_stopped(job)) from None
     bind(magics, generation, out)
+
+
+def _stopped(job: Job) -> str:
+    if not any(one.sent for one in job.deliveries):
+        return "the waiting stopped. Nothing was sent, and nothing is charged."
+    return (
+        "the waiting stopped. Your move: the gateway goes on with what it accepted, and charges for it; "
+        "%imagegen resume collects it without paying again."
+    )
 
 
 def _run_on_kernel_loop(coroutine: Any) -> Any:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.display import display
 
-from imagegen_magic.errors import ImageGenError, UnknownProvider
-from imagegen_magic.notebook import cells, options, reading
+from imagegen_magic.errors import ImageGenError, MissingKey, UnknownProvider
+from imagegen_magic.notebook import cells, options, reading, redaction
 from imagegen_magic.notebook.tables import Cell, Note, Page, Table, pixels, shortened
 
 if TYPE_CHECKING:
+    from imagegen_magic.engine.job import Job
+    from imagegen_magic.engine.keys import Key
     from imagegen_magic.engine.ledger import TaskRow
     from imagegen_magic.engine.settings import Settings
     from imagegen_magic.notebook.magic import ImageGenMagics
@@ -85,7 +88,19 @@ def key_words(provider: Provider, settings: Settings) -> str:
     where = keys.where(provider, settings.home)
     if where == "not set":
         return f"not set: {provider.key_variable}, or %imagegen login {provider.name}"
-    return f"set ({where})"
+    trouble, _ = key_trouble(provider, settings)
+    return f"set ({where})" + (f", and cannot be used: {trouble}" if trouble else "")
+
+
+def key_trouble(provider: Provider, settings: Settings) -> tuple[str, str]:
+    """Return why a key that is set cannot be used and how to mend that, as where its keyring is locked; empty where nothing is wrong."""
+    from imagegen_magic.engine import keys
+
+    try:
+        keys.find(provider, settings.home)
+    except MissingKey as error:
+        return error.what, error.next_step
+    return "", ""
 
 
 def _model_name(model: Model) -> str:
@@ -147,7 +162,12 @@ def _resume(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str])
 
     settings = magics.settings()
     magics.greeted = True
-    job = generation.resume(settings, save_dir=arguments[0] if arguments else None)
+    try:
+        job = generation.resume(settings, save_dir=arguments[0] if arguments else None)
+    except KeyboardInterrupt:
+        raise cells.Interrupted(
+            "nothing was collected yet. What the gateways made stays there: %imagegen resume collects it without paying again."
+        ) from None
     if job.expecting:
         cells.follow(magics, job)
         return
@@ -156,7 +176,7 @@ def _resume(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str])
 
 
 def _jobs(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
-    rows = [[f"job {job.id}", job.gateway.label, shortened(job.plan.request.prompt), _state(job)] for job in magics.jobs]
+    rows = [[f"job {job.id}", _gateways(job), shortened(job.request.prompt), _state(job)] for job in magics.jobs]
     rows += [_task_row(task) for task in _open_tasks(magics.settings())]
     if rows:
         display(
@@ -166,10 +186,17 @@ def _jobs(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -
         print("Nothing is under way or waiting.")
 
 
-def _state(job: Any) -> str:
+def _gateways(job: Job) -> str:
+    """Return where a job's requests went, each gateway once; a sweep may be at several."""
+    return ", ".join(dict.fromkeys(wish.gateway.label for wish in job.wishes))
+
+
+def _state(job: Job) -> str:
+    from imagegen_magic.engine.job import counted
+
     if not job.done:
         return "under way"
-    return f"done, {len(job.generation)} pictures" if job.generation is not None else "ended without a picture"
+    return f"done, {counted(len(job.images), 'picture')}" if job.images else "ended without a picture"
 
 
 def _wait(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
@@ -241,20 +268,21 @@ def _login(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) 
     if not arguments:
         raise UsageError(f"The subcommand is %imagegen login NAME, with one of {', '.join(registry.provider_names(settings.look_alikes))}.")
     provider = registry.get_provider(arguments[0], settings.look_alikes)
-    secret = _ask(provider)
-    keys.remember(provider.name, secret)
-    magics.signed_in.append(provider)
+    key = _ask(provider)
+    keys.remember(provider.name, key)
     print(f"The key of {provider.title} is remembered until this kernel ends. Nothing was sent; the next cell tries it.")
     if "--save" in flags:
-        keys.save(provider.name, secret, settings.home)
+        keys.save(provider.name, key, settings.home)
         print("It is in the system keyring, too.")
 
 
-def _ask(provider: Provider) -> str:
+def _ask(provider: Provider) -> Key:
     import getpass
 
+    from imagegen_magic.engine.keys import Key
+
     try:
-        secret = getpass.getpass(f"Key of {provider.title}: ").strip()
+        key = Key(getpass.getpass(f"Key of {provider.title}: "))
     except (StdinNotImplementedError, EOFError):
         raise ImageGenError(
             "Nobody can be asked for a key here",
@@ -262,9 +290,9 @@ def _ask(provider: Provider) -> str:
             charged="no",
             next_step=f"set {provider.key_variable} in the environment before the kernel starts",
         ) from None
-    if not secret:
+    if not key.reveal():
         raise ImageGenError("No key was typed", whose="you", charged="no", next_step=f"run %imagegen login {provider.name} again")
-    return secret
+    return key
 
 
 def _doctor(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
@@ -274,14 +302,38 @@ def _doctor(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str])
 
 
 def _config(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
-    settings = magics.settings()
+    settings, keys = magics.settings(), magics.keys()
     rows = [[option.name, _value(settings.get(option.name)), settings.origin(option.name)] for option in options.settings()]
-    rows += [[f"providers.{name}", _value(dict(table)), "pyproject.toml"] for name, table in settings.look_alikes.items()]
+    rows += [[f"providers.{name}", _look_alike(table), "pyproject.toml"] for name, table in settings.look_alikes.items()]
+    rows = [[name, redaction.redacted(value, keys), origin] for name, value, origin in rows]
     display(Page(Table(("setting", "value", "said by"), rows), Note('%config ImageGenMagics.NAME = "value" changes one for this session.')))
 
 
 def _value(value: Any) -> str:
     return "–" if value is None else str(value)
+
+
+def _look_alike(table: Any) -> str:
+    """Return a configured gateway in words: the values of what belongs there, as anything else may be a key by mistake."""
+    if not isinstance(table, Mapping):
+        return "no table, so not shown"
+    told = ((str(name), value if _may_show(str(name), str(value)) else "(not shown)") for name, value in table.items())
+    return ", ".join(f"{name} = {value}" for name, value in told) or "empty"
+
+
+_ADDRESS = re.compile(r"https?://[^\s?#@]+")
+_SHOWN = {  # what belongs into a gateway's table, and how it looks
+    "like": re.compile(r"[A-Za-z][\w-]{0,39}"),
+    "base_url": _ADDRESS,
+    "upload_url": _ADDRESS,
+    "docs_url": _ADDRESS,
+    "key_variable": re.compile(r"[A-Z][A-Z0-9_]*"),
+    "title": re.compile(r".{1,80}"),
+}
+
+
+def _may_show(name: str, value: str) -> bool:
+    return name in _SHOWN and _SHOWN[name].fullmatch(value) is not None
 
 
 def _panel(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:

@@ -69,7 +69,7 @@ def _side(magics: ImageGenMagics, word: str) -> Side:
         facts, _ = verify(picked.data)
         return Side(picked, facts, preview(picked.data, limit=_SLIDER_BYTES))
     except ImageInvalid as error:
-        raise UsageError(f"{word} cannot be shown: {error.what}.") from None
+        raise UsageError(f"{word} cannot be shown: {error.what[:1].lower()}{error.what[1:]}.") from None
 
 
 def bundles(left: Side, right: Side) -> list[Bundle]:

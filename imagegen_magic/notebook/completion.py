@@ -145,7 +145,7 @@ def _provider(given: Mapping[str, Any], settings: Settings) -> Provider:
         return registry.get_provider(name, settings.look_alikes)
     from imagegen_magic.engine import gateways
 
-    return gateways.choose(settings, sandbox=given.get("sandbox"), model=given.get("model")).provider
+    return gateways.choose(settings, sandbox=given.get("sandbox"), model=given.get("model"), ahead=True).provider
 
 
 def values(provider: Provider, given: Mapping[str, Any], option: options.Option) -> tuple[str, ...]:

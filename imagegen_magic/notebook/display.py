@@ -91,13 +91,13 @@ def on_page(width: int, height: int, edge: int = EDGE) -> tuple[int, int]:
 
 
 def caption(image: GeneratedImage, *, folder: Path | None = None) -> Caption:
-    """Return the line about a picture; the path is told from `folder`, where the notebook is (default: the working folder)."""
+    """Return the line about a picture; the path is told from `folder` (default: where the notebook is)."""
     gateway = f"{image.provider} {image.model}" + (" (sandbox)" if image.sandbox else "")
     facts = [f"{image.width}×{image.height}", gateway]
     if image.seconds is not None:
         facts.append(duration(image.seconds))
     facts += _money(image, time.time())
-    path, address = _from(image.path, folder or Path.cwd())
+    path, address = _from(image.path, folder or notebook_folder())
     loud = (*image.differences, *_disobedience(image))
     text = " · ".join([*loud, *facts, path])
     return Caption(text, _caption_html(loud, facts, path, address))
@@ -119,17 +119,28 @@ def _disobedience(image: GeneratedImage) -> tuple[str, ...]:
 
 def _drift_above() -> float:
     """Return the share of protected pixels above which a change is told: the notebook's setting, else that of the environment."""
-    from IPython.core.getipython import get_ipython
-
     from imagegen_magic.engine import settings
 
-    shell = get_ipython()
-    magics = shell.magics_manager.registry.get("ImageGenMagics") if shell else None
+    magics = _magics()
     try:
         found = magics.settings() if magics else settings.load()
     except ImageGenError:  # a setting that cannot be read is told by the next cell; a picture is shown all the same
         found = settings.Settings(Path.cwd())
     return float(found.get("drift_above"))
+
+
+def _magics() -> Any:
+    """Return the magics that this notebook has loaded, None where it has not."""
+    from IPython.core.getipython import get_ipython
+
+    shell: Any = get_ipython()
+    return shell.magics_manager.registry.get("ImageGenMagics") if shell else None
+
+
+def notebook_folder() -> Path:
+    """Return where the notebook is, from which a page follows links: known since the extension was loaded, else the working folder."""
+    magics = _magics()
+    return magics.folder if magics else Path.cwd()
 
 
 def _caption_html(differences: tuple[str, ...], facts: list[str], path: str, address: str) -> str:
@@ -149,8 +160,8 @@ def _money(image: GeneratedImage, now: float) -> list[str]:
 
 
 def near(path: Path, folder: Path | None = None) -> str:
-    """Return a path as it is told from a folder, where the notebook is (default: the working folder)."""
-    return _from(path, folder or Path.cwd())[0]
+    """Return a path as it is told from a folder (default: where the notebook is)."""
+    return _from(path, folder or notebook_folder())[0]
 
 
 def _from(path: Path, folder: Path) -> tuple[str, str]:

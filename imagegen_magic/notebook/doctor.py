@@ -90,12 +90,12 @@ def _save_dir(settings: Settings) -> Finding:
 
 def _gateways(settings: Settings, network: bool) -> Iterator[Finding]:
     from imagegen_magic.engine import gateways
-    from imagegen_magic.notebook.commands import key_words
+    from imagegen_magic.notebook.commands import key_trouble, key_words
 
     providers = list(gateways.known(settings))
     yield _chosen(settings)
     for provider in providers:
-        yield f"key of {provider.name}", key_words(provider, settings), ""
+        yield f"key of {provider.name}", key_words(provider, settings), key_trouble(provider, settings)[1]
         yield _address(provider)
     if network:
         yield from _reached(settings, providers)
@@ -133,13 +133,13 @@ async def _reach_all(settings: Settings, providers: list[Provider]) -> list[Find
 
 async def _reach(settings: Settings, provider: Provider) -> Finding:
     from imagegen_magic.engine import gateways
-    from imagegen_magic.engine.http import Lost, NotSent
+    from imagegen_magic.engine.lane import Lost, NotSent
     from imagegen_magic.engine.session import session_of
 
     name = f"network to {provider.name}"
     base_url = gateways.base_url(provider)
     try:
         async with session_of(settings).clients.looks(base_url).stream("GET", base_url, headers={}) as response:
-            return name, f"answers (HTTP {response.status_code}); no key was sent", ""
+            return name, f"answers (HTTP {response.status}); no key was sent", ""
     except (NotSent, Lost) as error:
         return name, f"no answer: {error}", "check the connection, the proxy and the address"

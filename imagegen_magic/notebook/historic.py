@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -13,6 +12,7 @@ from IPython.display import display
 from imagegen_magic.engine import generation, loop
 from imagegen_magic.engine.past import generated
 from imagegen_magic.errors import ImageGenError
+from imagegen_magic.notebook.display import near
 from imagegen_magic.notebook.tables import Cell, Note, Page, Table, shortened
 from imagegen_magic.studies import history as past
 from imagegen_magic.studies import marks
@@ -66,7 +66,7 @@ def _row(entry: Entry, marked: bool) -> list[str | Cell]:
         f"{image.provider} {image.model}" + (" (sandbox)" if image.sandbox else ""),
         f"{image.width}×{image.height}",
         str(image.cost),
-        near(image.path, Path.cwd()),
+        near(image.path),
     ]
 
 
@@ -74,11 +74,6 @@ def words_of(mark: marks.Mark) -> str:
     """Return a mark as a person reads it: stars, #tags and the note, one below the other."""
     stars = "★" * mark.stars + "☆" * (marks.MOST_STARS - mark.stars) if mark.stars else ""
     return "\n".join(filter(None, [stars, " ".join(f"#{tag}" for tag in mark.tags), shortened(mark.note)]))
-
-
-def near(path: Path, folder: Path) -> str:
-    """Return a path as it is told from a folder."""
-    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
 
 def thumbnail(image: GeneratedImage, edge: int = _THUMBNAIL, limit: int = _THUMBNAIL_BYTES) -> str:

@@ -48,6 +48,9 @@ class Silent:
         for bundle in bundles:
             self._canvas.show(bundle)
 
+    def confirm(self) -> None:
+        """Say the end once more within a later cell, where the front end may have missed it."""
+
     def close(self) -> None:
         """Leave nothing behind."""
 
@@ -61,6 +64,7 @@ class Plain(Silent):
         super().__init__(canvas)
         self._title = title
         self._slots: list[str] = []
+        self._ends: list[tuple[str, Bundle]] = []
         self._shown = ""
 
     def begin(self, slots: int, cancel: Callable[[], None]) -> None:
@@ -95,8 +99,15 @@ class Plain(Silent):
             return
         last = len(self._slots) - 1
         fitting = bundles if len(bundles) <= last + 1 else [*bundles[:last], joined(bundles[last:])]
-        for slot, bundle in zip(self._slots, fitting, strict=False):
+        self._ends = list(zip(self._slots, fitting, strict=False))
+        for slot, bundle in self._ends:
             self._canvas.update(slot, bundle)
+
+    def confirm(self) -> None:
+        """Replace the outputs once more: nbclient drops what is said between two cells."""
+        for slot, bundle in self._ends:
+            self._canvas.update(slot, bundle)
+        self._ends = []
 
 
 class Widget(Plain):
@@ -189,6 +200,10 @@ class Widget(Plain):
             known = self._thumbnails.setdefault(task, [])
             for image in row.images[len(known) :]:
                 known.append(await asyncio.to_thread(thumbnail, image))
+
+    def confirm(self) -> None:
+        """Leave it at that: a page misses nothing."""
+        self._ends = []
 
     def close(self) -> None:
         """Close every model of the tree: a box's own close leaves its children, layouts and styles."""

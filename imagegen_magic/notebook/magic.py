@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 from imagegen_magic.notebook import options, verbatim
 
 if TYPE_CHECKING:
-    from imagegen_magic.engine.keys import Key
     from imagegen_magic.engine.settings import Settings
-    from imagegen_magic.providers.base import Provider
 
 _MATCHER = "imagegen_magic"
 
@@ -22,8 +20,8 @@ _MATCHER = "imagegen_magic"
 class ImageGenMagics(Magics):
     """`%imagegen`, `%%imagegen` and their defaults; an unset default leaves the word to pyproject.toml, the environment, the gateway.
 
-    `jobs` holds what this session started with --no-wait, `signed_in` the gateways it has a key of by login; `trace` is
-    the last error's, redacted; `greeted` says that waiting pictures were told of.
+    `folder` is where the notebook is; `jobs` holds what this session started with --no-wait; `trace` is the last error's,
+    redacted; `greeted` says that waiting pictures were told of.
     """
 
     shell: Any  # never None once made
@@ -31,9 +29,8 @@ class ImageGenMagics(Magics):
 
     def __init__(self, shell: Any) -> None:
         super().__init__(shell=shell)
-        self.folder = Path.cwd()  # beside the notebook: a kernel starts there, and a later %cd does not move the pictures
+        self.folder = _beside(shell)
         self.jobs: list[Any] = []
-        self.signed_in: list[Provider] = []
         self.trace = ""
         self.greeted = False
         _attach(self)
@@ -54,20 +51,27 @@ class ImageGenMagics(Magics):
         said = {option.name: getattr(self, option.name) for option in options.settings()}
         return settings.load(self.folder).replace("%config", **said)
 
-    def keys(self) -> list[Key]:
-        """Return the keys of this session's gateways, to be kept unseen.
-
-        Gateways of other packages count from their login on; looking for them costs a scan of everything installed.
-        """
+    def keys(self) -> tuple[str, ...]:
+        """Return all known keys, to be kept unseen; a wrong configuration does not keep them from being known."""
         from imagegen_magic.engine import keys
         from imagegen_magic.errors import ImageGenError
-        from imagegen_magic.providers import registry
 
-        providers = [registry.get_provider(name) for name in registry.BUILT_IN]
-        with suppress(ImageGenError):  # a misconfigured gateway must not keep the others' keys from being blotted out
-            look_alikes = self.settings().look_alikes
-            providers += [registry.get_provider(name, look_alikes) for name in look_alikes]
-        return [key for provider in (*providers, *self.signed_in) if (key := keys.find(provider))]
+        try:
+            return keys.known(self.settings())
+        except ImageGenError:
+            return keys.known()
+
+
+def _beside(shell: Any) -> Path:
+    """Return where the notebook is: a kernel starts there, and no %cd moves the pictures.
+
+    Jupyter tells a kernel the path of its notebook; where the kernel started elsewhere, that is another one's, inherited, and the
+    working folder is all that is known, as it is in a terminal.
+    """
+    told, started = os.path.dirname(os.environ.get("JPY_SESSION_NAME", "")), getattr(shell, "starting_dir", "")
+    if told and started and os.path.realpath(told) == os.path.realpath(started):
+        return Path(started)
+    return Path.cwd()
 
 
 def _attach(magics: ImageGenMagics) -> None:

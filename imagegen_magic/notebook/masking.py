@@ -16,7 +16,7 @@ from IPython.core.error import UsageError
 
 from imagegen_magic.engine import files, loop
 from imagegen_magic.errors import ImageGenError, ImageInvalid, SaveError, UnsupportedOption
-from imagegen_magic.notebook.display import Bundle, Canvas, Caption, line, on_page
+from imagegen_magic.notebook.display import Bundle, Canvas, Caption, line, notebook_folder, on_page
 from imagegen_magic.request import LocalPicture
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def open_painter(
     """
     from IPython.core.getipython import get_ipython
 
-    easel = Easel(_local(picture), shell or get_ipython(), folder or Path.cwd(), out)
+    easel = Easel(_local(picture), shell or get_ipython(), folder or notebook_folder(), out)
     return easel.begin(start)
 
 

@@ -147,7 +147,7 @@ class Panel:
 
     def typed_key(self, secret: str) -> None:
         """Keep a key for this session, in memory alone."""
-        self._later(self._sign_in(secret))
+        self._later(self._sign_in(keys.Key(secret)))
 
     def acted(self, action: str, picture: Any) -> None:
         """Do something with a picture."""
@@ -187,8 +187,8 @@ class Panel:
         self._desk.mend()
         await self._draw()
 
-    async def _sign_in(self, secret: str) -> None:
-        keys.remember(self._desk.provider.name, secret)
+    async def _sign_in(self, key: keys.Key) -> None:
+        keys.remember(self._desk.provider.name, key)
         title = self._desk.provider.title
         await self._draw()
         self._say(f"The key of {title} is remembered until this kernel ends. Nothing was sent; the next picture tries it.")

@@ -6,7 +6,7 @@ Pure: no widgets, no network. Whatever the panel offers was planned here first, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,14 +77,21 @@ class Judgement:
         return "" if value is None else str(value)
 
 
-def judge(provider: Provider, request: ImageRequest, others: Iterable[Provider] = (), *, sandbox: bool = False) -> Judgement:
+def judge(
+    provider: Provider,
+    request: ImageRequest,
+    others: Iterable[Provider] = (),
+    *,
+    sandbox: bool = False,
+    ready: Callable[[Provider], bool] = lambda other: True,
+) -> Judgement:
     """Hold a request against its model. Raises UnknownProvider where the gateway has no such model.
 
     An empty prompt is no problem: whoever sends asks for one.
     """
     model = provider.model(request.model)
     asked = replace(request, prompt=request.prompt if request.prompt.strip() else STAND_IN)
-    problems, sound = _sound(provider, asked, tuple(others))
+    problems, sound = _sound(provider, asked, tuple(others), ready)
     problems += _elsewhere(sound, sandbox)
     likely = provider.plan(sound)
     values = {option: _values(provider, model, sound, option) for option in _LISTS}
@@ -97,12 +104,14 @@ def mended(request: ImageRequest, problems: Iterable[Problem]) -> ImageRequest:
     return replace(request, **{problem.option: problem.remedy for problem in problems if problem.option != "prompt"})
 
 
-def _sound(provider: Provider, request: ImageRequest, others: tuple[Provider, ...]) -> tuple[list[Problem], ImageRequest]:
+def _sound(
+    provider: Provider, request: ImageRequest, others: tuple[Provider, ...], ready: Callable[[Provider], bool]
+) -> tuple[list[Problem], ImageRequest]:
     """Return what is wrong, option by option, and the request without it."""
     problems: list[Problem] = []
     while True:
         try:
-            registry.plan(provider, request, others)
+            registry.plan(provider, request, others, ready=ready)
         except UnsupportedOption as refusal:
             option = _blamed(refusal, request)
             if option is None:

@@ -38,12 +38,13 @@ class Desk:
         wanted = self.settings.get("sandbox") if sandbox is None else sandbox
         if name := provider or self.settings.get("provider"):
             return registry.get_provider(name, self.settings.look_alikes), bool(wanted)
-        chosen = gateways.choose(self.settings, sandbox=wanted, model=self.request.model)
+        chosen = gateways.choose(self.settings, sandbox=wanted, model=self.request.model, ahead=True)
         return chosen.provider, chosen.sandbox
 
     def _judge(self) -> Judgement:
         self.provider.model(self.request.model)  # raises UnknownProvider for a model of another gateway
-        return panel_choices.judge(self.provider, self.request, tuple(self.providers.values()), sandbox=self.sandbox)
+        others, ready = tuple(self.providers.values()), gateways.ready(self.settings, self.sandbox)
+        return panel_choices.judge(self.provider, self.request, others, sandbox=self.sandbox, ready=ready)
 
     def choose(self, option: str, value: Any) -> bool:
         """Set one option; `provider`, `sandbox` and every field of ImageRequest. Returns whether anything changed."""

@@ -23,6 +23,7 @@ SHOWN = 24  # pictures of one cell; further ones are named with their files
 
 _PATIENCE = 0.15  # seconds before widgets are built, so that the request is on its way first
 _BOUND = 4.0  # seconds for a stopped job to say how it stands
+_FEWER = "the gateway gave fewer pictures than it was asked for"
 
 
 class View:
@@ -40,8 +41,12 @@ class View:
         live.begin(self._slots(), self.cancel)
 
     def _slots(self) -> int:
-        """Return how many outputs the cell must have from the beginning: in the background, as many as the end needs."""
-        return 2 * min(self._job.expecting, SHOWN + 1) if self._background else 1
+        """Return how many outputs the cell must have from the beginning: in the background, as many as the end needs.
+
+        No output can be taken away later, so each of them is filled whatever becomes of the pictures.
+        """
+        of = self._job.expecting
+        return 2 * min(of, SHOWN) + (of > SHOWN) if self._background else 1
 
     def cancel(self) -> None:
         """Stop waiting; from any thread, any number of times."""
@@ -73,6 +78,10 @@ class View:
         """Say whether the pictures stand in the output; where the job has ended, wait for that, for a bounded time."""
         return self._shown.is_set() or (self._job.done and self._shown.wait(_BOUND))
 
+    def confirm(self) -> None:
+        """Say the end once more, in the cell that runs now."""
+        self._live.confirm()
+
     async def _listen(self) -> None:
         async for event in self._job.events():
             self._board.take(event)
@@ -101,11 +110,35 @@ class View:
             yield display.caption(image).bundle()
         if len(images) > SHOWN:
             yield display.joined(display.caption(image).bundle() for image in images[SHOWN:])
-        if images or self._background:
+        if self._background and len(images) < self._job.expecting:
+            for words in await self._gaps(len(images)):
+                yield display.line(words, stands_out=True)
+        elif images:
             for words in await self._errors():
                 yield display.line(words, stands_out=True)
         else:
             yield display.line(self._nothing())
+
+    async def _gaps(self, made: int) -> list[str]:
+        """Return in words what stands in the outputs of pictures that did not come: for each that there is none, and why."""
+        of = self._job.expecting
+        reasons, told, lines = await self._reasons(of - made), dict[str, int](), list[str]()
+        for number, why in enumerate(reasons[: max(0, SHOWN - made)], made + 1):
+            same = told.setdefault(why, number)
+            lines.append(f"picture {number} of {of} did not come" if of > 1 else self._nothing())
+            lines.append(why if same == number else f"for the same reason as picture {same}")
+        further = [why for why in dict.fromkeys(reasons[max(0, SHOWN - made) :]) if why not in told]
+        if of > SHOWN:
+            lines.append("; ".join([f"{min(of - made, of - SHOWN)} further pictures did not come", *further]))
+        return lines
+
+    async def _reasons(self, missing: int) -> list[str]:
+        """Return for each picture that did not come why: its task's error, or what ended the whole job."""
+        expected = self._job.plan.pictures if self._job.plan else ()
+        rows = [(row.progress, count - len(row.images)) for row, count in zip(self._board.rows, expected, strict=False)]
+        told = [str(progress.error) for progress, short in rows if progress and progress.error for _ in range(short)]
+        others = [] if told else await self._errors()
+        return [*told, *[others[0] if others else _FEWER] * missing][:missing]
 
     def _nothing(self) -> str:
         waited = time.time() - self._board.started
@@ -144,10 +177,14 @@ def view(job: Job, shell: Any = None, *, background: bool = False, edge: int = E
 
 
 def settle_after_cells(shell: Any, looking: View) -> None:
-    """Let a cell that has waited for a background job end only when its pictures are shown: a runner may end the kernel then."""
+    """Let a cell that has waited for a background job end only when its pictures are shown: a runner may end the kernel then.
+
+    The first cell to end after the job says its end once more, as a runner listens to the cell alone that it is at.
+    """
 
     def settle(_: Any) -> None:
         if looking.settle():
+            looking.confirm()
             shell.events.unregister("post_run_cell", settle)
 
     shell.events.register("post_run_cell", settle)

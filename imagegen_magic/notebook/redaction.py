@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from imagegen_magic.engine.keys import Key
+from collections.abc import Iterable
 
 _PREFIXED = re.compile(r"\b(?:sk|pk|rk|gsk)[-_][\w-]{12,}|\b(?:key|api|token)[-_](?=[\w-]*\d)[\w-]{16,}|\beyJ[\w-]{8,}\.[\w.-]{8,}")
 _BEARER = re.compile(r"\b(bearer|authorization:|x-api-key:)\s*\S{8,}", re.IGNORECASE)
@@ -17,16 +12,11 @@ _ADDRESS = re.compile(r"\bhttps?://\S+")  # signed addresses are long and opaque
 _KEY_OPTION = re.compile(
     r"(?:^|\s)--?(?:\w+[-_])*(?:key|token|secret|password)\b|--set[\s=]+['\"]?[\w-]*(?:key|token|secret|authorization)=", re.IGNORECASE
 )
-_SHORTEST = 8
 
 
-def _of_environment() -> Iterator[str]:
-    return (value.strip() for name, value in os.environ.items() if name.endswith("_API_KEY") and len(value.strip()) >= _SHORTEST)
-
-
-def holds_known_key(text: str, keys: Iterable[Key] = ()) -> bool:
-    """Say whether a key of this session or environment stands in the text."""
-    return any(secret in text for secret in _of_environment()) or any(key.redact(text) != text for key in keys)
+def holds_known_key(text: str, keys: Iterable[str]) -> bool:
+    """Say whether one of the known keys stands in the text."""
+    return any(secret in text for secret in keys)
 
 
 def looks_like_key(line: str) -> bool:
@@ -36,12 +26,10 @@ def looks_like_key(line: str) -> bool:
     return bool(_OPAQUE.search(_ADDRESS.sub(" ", line)))
 
 
-def redacted(text: str, keys: Iterable[Key] = ()) -> str:
-    """Return the text with everything that is or looks like a key blotted out."""
-    for secret in _of_environment():
+def redacted(text: str, keys: Iterable[str]) -> str:
+    """Return the text with everything that is (one of `keys`) or looks like a key blotted out."""
+    for secret in keys:
         text = text.replace(secret, "[key]")
-    for key in keys:
-        text = key.redact(text)
     for pattern in (_PREFIXED, _BEARER, _OPAQUE):
         text = pattern.sub("[key]", text)
     return text

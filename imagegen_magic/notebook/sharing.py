@@ -34,8 +34,7 @@ def export(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) 
     settings, namespace = magics.settings(), magics.shell.user_ns
     target, words = _target(arguments, namespace), arguments[1:]
     images = _selected(words, namespace, settings) if words else _last(namespace)
-    known = magics.keys()
-    place = write(images, settings.folder / target, metadata=level, secrets=[key.reveal() for key in known])
+    place = write(images, settings.folder / target, metadata=level, secrets=magics.keys())
     display(Page(Note(_exported(place, images, settings.folder))))
 
 

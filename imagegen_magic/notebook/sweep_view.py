@@ -35,7 +35,7 @@ _TABLE_PICTURES = 40  # rows of the final table with a thumbnail
 _TABLE_ROWS = 100
 PREVIEW_WIDTH = 1600  # px of the final picture
 _WIDEST = 1000  # CSS pixels of the final picture
-_SLOTS = 4  # outputs that the end needs
+_SLOTS = 2  # outputs that every end fills: the grid and the table, or that there is nothing and why
 _ERRORS = 8  # groups of errors that are told
 _FORGET = re.compile(r"forget (\d+)")
 _PROMPT = 160  # characters of a prompt in the final table
@@ -88,8 +88,9 @@ class SweepView(View):
     async def _outputs(self) -> AsyncIterator[Bundle]:
         result = self._job.generation
         if not isinstance(result, SweepResult):
-            for words in await self._errors() if self._background else [self._nothing()]:
-                yield display.line(words, stands_out=self._background)
+            yield display.line(self._nothing())
+            for words in await self._errors() if self._background else ():
+                yield display.line(words, stands_out=True)
             return
         copies = await _copies(self._board.images)
         yield await asyncio.to_thread(grid_bundle, result, copies, self._width)
@@ -156,7 +157,7 @@ def table_bundle(result: SweepResult, copies: Mapping[int, bytes] | None = None,
     style = "font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);line-height:1.5"
     inside = f'<div style="overflow-x:auto">{table.html()}{more}</div>'
     html = f'<details style="{style};margin:6px 0 0"><summary style="cursor:pointer">{escape(words)}</summary>{inside}</details>'
-    return Bundle({"text/plain": f"{words}\n{_paths(result, folder or Path.cwd())}", "text/html": html}, {})
+    return Bundle({"text/plain": f"{words}\n{_paths(result, folder)}", "text/html": html}, {})
 
 
 def summary(result: SweepResult) -> str:
@@ -192,7 +193,7 @@ def _thumbnail_of(image: GeneratedImage, copies: Mapping[int, bytes]) -> str:
     return thumbnail(copies.get(image.id, image), edge=_LIVE_EDGE, limit=_LIVE_BYTES)
 
 
-def _paths(result: SweepResult, folder: Path) -> str:
+def _paths(result: SweepResult, folder: Path | None) -> str:
     names = [display.near(image.path, folder) for image in result.images[: progress.SHOWN]]
     more = [f"and {len(result) - len(names)} more in {display.near(result.images[-1].path.parent, folder)}"]
     return "\n".join(names + (more if len(result) > len(names) else []))

@@ -39,7 +39,7 @@ def run(magics: ImageGenMagics, given: Mapping[str, Any], prompt: str) -> None:
     settings = _settings(magics, given)
     planned = _planned(magics, given, prompt, settings)
     asked = [wish.request for wish in planned.wishes[:: planned.repeat]]
-    cells.refuse_keys_in(magics, (each.prompt for each in asked), [planned.study.axes, *(each.asked() for each in asked)])
+    cells.refuse_keys_in(asked, settings, [planned.study.axes])
     outlook = loop.run(sweep.outlook(planned, settings))
     if given.get("dry_run"):
         display(_dry_page(planned, outlook, settings))

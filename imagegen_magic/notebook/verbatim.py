@@ -13,7 +13,7 @@ def whole_cell(lines: list[str]) -> list[str]:
     """Take the body of `%%imagegen` as it was typed, before anything else has cleaned it."""
     start = next((number for number, line in enumerate(lines) if line.strip()), len(lines))
     words = lines[start].rstrip() if start < len(lines) else ""
-    if words != f"%%{NAME}" and not words.startswith(f"%%{NAME} "):
+    if words != f"%%{NAME}" and not words.startswith((f"%%{NAME} ", f"%%{NAME}\t")):
         return lines
     body = "".join(lines[start + 1 :])
     return [f"get_ipython().run_cell_magic({NAME!r}, {words[len(NAME) + 3 :]!r}, {body!r})\n"]
@@ -23,7 +23,7 @@ whole_cell.has_side_effects = True  # type: ignore[attr-defined]  # left out whe
 
 
 class Question(TokenTransformBase):
-    """Keeps `%imagegen is this a fox?` a prompt; IPython would read it as a question about the last word."""
+    """Keeps `%imagegen is this a fox?` a prompt, which IPython would read as a question; and a tab after the name is a blank to us."""
 
     priority = HelpEnd.priority - 1
 
@@ -32,7 +32,7 @@ class Question(TokenTransformBase):
         """Find the first such line; `%imagegen?` itself stays a question."""
         for tokens in tokens_by_line:
             first = next((token for token in tokens if token.string.strip()), None)
-            if first is not None and _is_question(first.line[first.start[1] :]):
+            if first is not None and _is_misread(first.line[first.start[1] :]):
                 return cls(first.start)
         return None
 
@@ -44,9 +44,10 @@ class Question(TokenTransformBase):
         return [*lines[: self.start_line], call, *lines[self.start_line + 1 :]]
 
 
-def _is_question(line: str) -> bool:
+def _is_misread(line: str) -> bool:
     prompt = line.strip().removeprefix(f"%{NAME} ").strip()
-    return line.startswith(f"%{NAME} ") and prompt.endswith("?") and not prompt.startswith("?")
+    asks = line.startswith(f"%{NAME} ") and prompt.endswith("?") and not prompt.startswith("?")
+    return asks or line.startswith(f"%{NAME}\t")
 
 
 def attach(shell: Any) -> None:

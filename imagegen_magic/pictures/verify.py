@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.pictures.decoding import DECODERS, MOST_BYTES, MOST_PIXELS, decoded, kind_of, least_alpha, strips
 from imagegen_magic.pictures.preview import Preview, fitted, small
 
@@ -32,6 +33,14 @@ def verify(data: bytes, *, preview_edge: int | None = None) -> tuple[Facts, Prev
 
     Raises ImageInvalid: empty, no picture and what instead, cut short, corrupt, above `MOST_BYTES` or `MOST_PIXELS`.
     """
+    try:
+        return _verified(data, preview_edge)
+    except ImageInvalid as error:
+        error.what = error.what[:1].upper() + error.what[1:]  # a sentence of its own: elsewhere a file's name comes before it
+        raise
+
+
+def _verified(data: bytes, preview_edge: int | None) -> tuple[Facts, Preview | None]:
     kind = kind_of(data, quoted=True)
     with DECODERS:
         image = decoded(data)
