@@ -41,40 +41,39 @@ async def swept(tasks: int, folder: Path, *, reuse: bool = False, more: int = 0)
     return len(made)
 
 
-def measured(tasks: int, base_url: str) -> dict[str, float]:
+def measured(tasks: int, base_url: str, home: Path) -> dict[str, float]:
     """Run the sweep in this process, then again with reuse and one value more; returns seconds and MB."""
-    with tempfile.TemporaryDirectory() as place:
-        os.environ |= {
-            "EVOLINK_BASE_URL": base_url,
-            "EVOLINK_API_KEY": "sandbox",
-            "IMAGEGEN_HOME": place,
-            "IMAGEGEN_POLL_SECONDS": str(engine.LOOK),
-            "IMAGEGEN_TIMEOUT": "300",
-        }
-        import imagegen_magic.studies.sweep  # noqa: F401  # both sides have their modules loaded
+    os.environ |= {
+        "EVOLINK_BASE_URL": base_url,
+        "EVOLINK_API_KEY": "sandbox",
+        "IMAGEGEN_HOME": str(home),
+        "IMAGEGEN_POLL_SECONDS": str(engine.LOOK),
+        "IMAGEGEN_TIMEOUT": "300",
+    }
+    import imagegen_magic.studies.sweep  # noqa: F401  # both sides have their modules loaded
 
-        engine.without_decoding()
-        folder = Path(place) / "pictures"
-        idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        began, cpu = time.perf_counter(), time.process_time()
-        made = asyncio.run(swept(tasks, folder))
-        wall, cpu = time.perf_counter() - began, time.process_time() - cpu
-        assert made == tasks, f"{made} of {tasks} pictures"
-        memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle) / 1024
-        began = time.perf_counter()
-        extended = asyncio.run(swept(tasks, folder, reuse=True, more=1))
-        assert extended == tasks + ACROSS, f"{extended} of {tasks + ACROSS} pictures"
-        return {"wall": wall, "cpu": cpu, "memory": memory, "extended": time.perf_counter() - began}
+    engine.without_decoding()
+    folder = home / "pictures"
+    idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began, cpu = time.perf_counter(), time.process_time()
+    made = asyncio.run(swept(tasks, folder))
+    wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+    assert made == tasks, f"{made} of {tasks} pictures"
+    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle) / 1024
+    began = time.perf_counter()
+    extended = asyncio.run(swept(tasks, folder, reuse=True, more=1))
+    assert extended == tasks + ACROSS, f"{extended} of {tasks + ACROSS} pictures"
+    return {"wall": wall, "cpu": cpu, "memory": memory, "extended": time.perf_counter() - began}
 
 
-def in_fresh_process(tasks: int) -> dict[str, float]:
+def in_fresh_process(tasks: int, place: Path) -> dict[str, float]:
     """Run our side against a fresh server; add how many submissions the server saw."""
     from servers import sandbox_server
 
     with sandbox_server(duration=engine.DURATION, latency=engine.LATENCY, plain=True) as server:
-        with tempfile.TemporaryDirectory() as place:
-            asyncio.run(engine.bare(server.base_url("evolink"), 1, Path(place)))  # the server draws its one picture
-        command = [sys.executable, __file__, "--base-url", server.base_url("evolink"), "--tasks", str(tasks)]
+        home = Path(tempfile.mkdtemp(dir=place))
+        asyncio.run(engine.bare(server.base_url("evolink"), 1, home))  # the server draws its one picture
+        command = [sys.executable, __file__, "--base-url", server.base_url("evolink"), "--tasks", str(tasks), "--home", str(home)]
         answer: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         answer["sent"] = len(server.accepted()) - 1
         return answer
@@ -82,7 +81,9 @@ def in_fresh_process(tasks: int) -> dict[str, float]:
 
 def compare(tasks: int, rounds: int) -> None:
     """Print both sides and their ratio."""
-    pairs = [(engine.in_fresh_process("bare", tasks), in_fresh_process(tasks)) for _ in range(rounds)]
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        pairs = [(engine.in_fresh_process("bare", tasks, place), in_fresh_process(tasks, place)) for _ in range(rounds)]
 
     def middle(at: int, figure: str) -> float:
         return statistics.median(pair[at][figure] for pair in pairs)
@@ -101,9 +102,10 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=1000, help=f"a multiple of {ACROSS}")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--base-url", help=argparse.SUPPRESS)
+    parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.base_url:
-        print(json.dumps(measured(given.tasks, given.base_url)))
+        print(json.dumps(measured(given.tasks, given.base_url, given.home)))
         return
     compare(given.tasks, given.rounds)
 

@@ -53,6 +53,7 @@ class Lab:
 
     def __init__(self, folder: Path, **more_environment: str) -> None:
         self.folder = folder
+        self._spare: Page | None = None  # one that has JupyterLab loaded and no notebook open
         homes = {name: str(folder / ".lab" / name.lower()) for name in ("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")}
         self.environment = environment(folder / ".lab", **homes, **more_environment)
 
@@ -69,6 +70,7 @@ class Lab:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._spare = None
         self._browser.close()
         self._playwright.stop()
         self._stop_server()
@@ -103,35 +105,84 @@ class Lab:
             raise
 
     def open(self, name: str, cells: Sequence[str] = (), *, theme: str = "JupyterLab Light", density: int = 1) -> Notebook:
-        """Open a notebook of that name in a page of its own; `cells` are written into it first, `density` is pixels per CSS pixel."""
+        """Open a notebook of that name, alone in its page; `cells` are written into it first, `density` is pixels per CSS pixel.
+
+        The page may be one that a former notebook left: loading JupyterLab takes four times as long as opening a notebook in it.
+        """
         if cells:
             write_notebook(self.folder / name, cells)
-        page = self._browser.new_page(viewport={"width": 1100, "height": 1700}, device_scale_factor=density)
-        notebook = Notebook(page, f"{self.url}/doc/tree/{name}?reset", self.folder / name)
-        notebook.load(theme=theme)
+        spare, self._spare = (self._spare, None) if density == 1 else (None, self._spare)
+        page = spare or self._browser.new_page(viewport=_VIEWPORT, device_scale_factor=density)
+        notebook = Notebook(self, page, f"{self.url}/doc/tree/{name}?reset", self.folder / name)
+        if spare:
+            page.evaluate("path => jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook'})", name)
+        else:
+            page.goto(notebook.url)
+        notebook.wait(theme=theme)
+        notebook.keeps_page = density == 1
         return notebook
+
+    def take_back(self, page: Page) -> None:
+        """Close what is open in a page, end its kernels, and keep the page for the next notebook."""
+        page.unroute_all()
+        page.mouse.move(0, 0)
+        page.set_viewport_size(_VIEWPORT)
+        page.evaluate(_CLEAR)
+        if self._spare or page.locator(".jp-Dialog").count():
+            page.close()
+        else:
+            self._spare = page
+
+
+_VIEWPORT: Any = {"width": 1100, "height": 1700}
+_CLEAR = """async () => {
+    for (const widget of Array.from(jupyterapp.shell.widgets('main'))) {
+        await widget.sessionContext?.shutdown();
+        widget.dispose();
+    }
+}"""
 
 
 class Notebook:
-    """One notebook in one page."""
+    """One notebook in one page; a test that changes the page itself says `keeps_page = False`, and the next one gets another."""
 
-    def __init__(self, page: Page, url: str, path: Path) -> None:
+    def __init__(self, lab: Lab, page: Page, url: str, path: Path) -> None:
         self.page = page
         self.path = path
-        self._url = url
+        self.url = url
+        self.keeps_page = False
+        self._lab = lab
 
     def __enter__(self) -> Notebook:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.page.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.keeps_page = self.keeps_page and kind is None
+        self.close()
+
+    def close(self) -> None:
+        """Close the notebook, and its page if that cannot serve another."""
+        if self.keeps_page:
+            self._lab.take_back(self.page)
+        else:
+            self.page.close()
 
     def load(self, *, theme: str = "", kernel: bool = True) -> None:
-        """Load the page, and wait for the notebook and its kernel."""
-        self.page.goto(self._url)
-        self.page.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.content?.widgets?.length", timeout=PATIENCE * 1000)
+        """Load the page anew, and wait for the notebook and its kernel."""
+        self.page.goto(self.url)
+        self.wait(theme=theme, kernel=kernel)
+
+    def wait(self, *, theme: str = "", kernel: bool = True) -> None:
+        """Wait for the notebook and its kernel."""
+        there = """name => {
+            const shown = window.jupyterapp?.shell?.currentWidget;
+            return shown?.context?.path === name && shown.isRevealed && shown.content.widgets.length;
+        }"""
+        name = self.path.relative_to(self._lab.folder).as_posix()
+        self.page.wait_for_function(there, arg=name, timeout=PATIENCE * 1000)
         if theme:
             self.page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
+            self.page.locator("#jupyterlab-splash").wait_for(state="detached")  # it covers the page while the theme changes
         if kernel:
             self.page.wait_for_function(
                 "() => jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'", timeout=PATIENCE * 1000

@@ -114,7 +114,7 @@ def opened(lab, request):
     yield opening
     complaints = [words for page in pages for words in page.complaints]
     for page in pages:
-        page.page.close()
+        page.notebook.close()
     assert complaints == []
 
 

@@ -112,7 +112,7 @@ def opened(lab, request):
     yield open_panel
     complaints = [words for page in pages for words in page.complaints]
     for page in pages:
-        page.page.close()
+        page.notebook.close()
     assert complaints == []
 
 

@@ -39,9 +39,9 @@ def opened(lab, request):
         return notebook
 
     yield opening
-    complaints = [notebook.complaints for notebook in pages]
+    complaints = [list(notebook.complaints) for notebook in pages]
     for notebook in pages:
-        notebook.page.close()
+        notebook.close()
     assert complaints == [[] for _ in pages]
 
 

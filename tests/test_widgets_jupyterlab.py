@@ -82,9 +82,9 @@ def opened(lab, request):
         return notebook
 
     yield opening
-    complaints = [notebook.complaints for notebook in pages]
+    complaints = [list(notebook.complaints) for notebook in pages]
     for notebook in pages:
-        notebook.page.close()
+        notebook.close()
     assert complaints == [[] for _ in pages]
 
 
@@ -297,6 +297,7 @@ def test_copied_cell(opened):
     page.get_by_text("Copied", exact=True).wait_for()
     assert page.evaluate("() => navigator.clipboard.readText()") == "%%imagegen\nnumber 2"
     becomes(notebook, [("copy-cell", 2), ("copied", 2)])
+    notebook.keeps_page = False
     page.evaluate("() => { navigator.clipboard.writeText = async () => { throw new Error('no') }; document.execCommand = () => false }")
     card.hover()
     card.get_by_role("button", name="Copy as cell").click()
@@ -312,6 +313,7 @@ def test_motion_is_reduced(opened):
     notebook = opened(GALLERY, "0")
     about = notebook.page.locator(".imagegen-gallery-about").first
     assert about.evaluate("one => getComputedStyle(one).transitionDuration") == "0.12s"
+    notebook.keeps_page = False
     notebook.page.emulate_media(reduced_motion="reduce")
     assert about.evaluate("one => getComputedStyle(one).transitionProperty") == "none"
 
