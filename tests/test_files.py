@@ -33,6 +33,7 @@ SIDECAR = {
     "task_id": "task_1",
     "cost": {"amount": "0.04", "unit": "USD"},
     "submitted": "2025-01-01T10:00:00.000+00:00",
+    "sha256": hashlib.sha256(PICTURE).hexdigest(),
 }
 
 
@@ -156,7 +157,7 @@ def test_the_sidecar_is_readable_and_as_given(folder: Path) -> None:
 def test_half_a_surrogate_pair_in_the_prompt_does_not_lose_the_picture(folder: Path) -> None:
     """A prompt may hold what UTF-8 cannot; the sidecar says it in escapes."""
     saved = files.save(PICTURE, folder, "castle-7f3a", 1, "png", {"prompt": "\ud83d 星"})
-    assert json.loads(saved.sidecar.read_text()) == {"prompt": "\ud83d 星"}
+    assert json.loads(saved.sidecar.read_text())["prompt"] == "\ud83d 星"
 
 
 def test_what_is_no_json_is_refused_before_anything_is_written(folder: Path) -> None:
@@ -199,9 +200,9 @@ def test_another_format_of_that_name_keeps_its_sidecar(folder: Path) -> None:
     """The sidecar's name belongs to one picture only."""
     png = files.save(PICTURE, folder, "castle-7f3a", 1, ".png", {"format": "png"})
     jpeg = files.save(b"jpeg", folder, "castle-7f3a", 1, ".jpg", {"format": "jpg"})
-    assert json.loads(png.sidecar.read_text()) == {"format": "png"}
+    assert json.loads(png.sidecar.read_text())["format"] == "png"
     assert jpeg.path.name == "castle-7f3a-1-2.jpg"
-    assert json.loads(jpeg.sidecar.read_text()) == {"format": "jpg"}
+    assert json.loads(jpeg.sidecar.read_text())["format"] == "jpg"
 
 
 def test_what_a_person_has_there_is_left_alone(folder: Path) -> None:

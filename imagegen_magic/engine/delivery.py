@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
+import functools
 import importlib
 import math
 import time
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+from tenacity import RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from imagegen_magic import __version__
 from imagegen_magic.engine import files, loop
@@ -22,6 +22,7 @@ from imagegen_magic.engine.gateways import Gateway
 from imagegen_magic.engine.holding import Hold
 from imagegen_magic.engine.http import Refused
 from imagegen_magic.engine.lane import Lost, NotSent
+from imagegen_magic.engine.repeating import repeat
 from imagegen_magic.engine.session import History, Session
 from imagegen_magic.engine.settings import Settings, load
 from imagegen_magic.engine.verdicts import NotAccepted, after_acceptance, forgotten, read_submission, several
@@ -203,11 +204,9 @@ class Delivery:
                 raise error
             self._began = self.task.submitted = time.time()
             self.tell("submitting")
-            retrying = AsyncRetrying(
-                retry=retry_if_exception_type(NotAccepted), wait=self._pause, stop=self._enough, before_sleep=self._say_pause, reraise=True
-            )
+            refused = retry_if_exception_type(NotAccepted)
             try:
-                await retrying(self._post_whole)
+                await repeat(self._post_whole, retry=refused, wait=self._pause, stop=self._enough, before_sleep=self._say_pause)
             except NotAccepted as refusal:
                 await self._fail(refusal.error)
                 raise refusal.error from None
@@ -322,7 +321,7 @@ class Delivery:
     async def _wait(self) -> None:
         task = self.task
         lookout = self._session.lookout(self.gateway)
-        asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "imagegen_magic.pictures.verify")
+        _load_decoders()
         try:
             state = await lookout.watch(
                 task.task_id, submitted=task.submitted, durations=self._history.durations, tell=self._heard, now=task.resumed
@@ -371,11 +370,9 @@ class Delivery:
         self.tell("saved")
 
     async def _fetch(self, picture: int) -> None:
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type((Lost, NotSent, ImageInvalid)), wait=_backoff, stop=_enough_fetches, reraise=True
-        )
+        failed = retry_if_exception_type((Lost, NotSent, ImageInvalid))
         try:
-            await retrying(self._fetch_once, picture)
+            await repeat(lambda: self._fetch_once(picture), retry=failed, wait=_backoff, stop=_enough_fetches)
         except (Lost, NotSent) as error:
             raise DownloadError(f"The picture was made but could not be fetched ({error})") from None
 
@@ -460,14 +457,14 @@ class Delivery:
 
         facts, preview = verify(content, preview_edge=self.order.preview_edge)
         unlike = differences(self.order.expected, self.order.size_asked, facts) + self._missing()
-        saved = files.save(content, self.order.save_dir, self.order.stem, number, facts.suffix, self._sidecar(content, facts, unlike))
+        saved = files.save(content, self.order.save_dir, self.order.stem, number, facts.suffix, self._sidecar(facts, unlike))
         return facts, preview, saved, unlike
 
     def _missing(self) -> tuple[str, ...]:
         came = len(self.task.numbers)
         return () if came == self.task.pictures else (f"asked {self.task.pictures} pictures, got {came}",)
 
-    def _sidecar(self, content: bytes, facts: Facts, unlike: tuple[str, ...]) -> dict[str, Any]:
+    def _sidecar(self, facts: Facts, unlike: tuple[str, ...]) -> dict[str, Any]:
         task, cost = self.task, self.task.cost.share(len(self.task.numbers))
         return {
             "prompt": self.order.request.prompt,
@@ -480,7 +477,6 @@ class Delivery:
             "width": facts.width,
             "height": facts.height,
             "mime_type": facts.mime_type,
-            "sha256": hashlib.sha256(content).hexdigest(),
             "differences": list(unlike),
             "cost": {
                 "amount": None if cost.amount is None else str(cost.amount),
@@ -522,6 +518,12 @@ class Delivery:
 def _enough_fetches(state: RetryCallState) -> bool:
     error = state.outcome.exception() if state.outcome else None
     return state.attempt_number >= (2 if isinstance(error, ImageInvalid) else _FETCHES)
+
+
+@functools.cache
+def _load_decoders() -> None:
+    """Import Pillow beside the first waiting, once."""
+    asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "imagegen_magic.pictures.verify")
 
 
 def _iso(moment: float) -> str:

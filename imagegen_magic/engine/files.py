@@ -62,10 +62,13 @@ def stem(prompt: str, short_id: str, name: str | None = None) -> str:
 def save(data: bytes, directory: Path, filename_stem: str, index: int, suffix: str, sidecar: Mapping[str, Any]) -> Saved:
     """Write a picture and, under the same name with `.json`, its sidecar, durably; a kill at any moment leaves whole files or none.
 
+    The sidecar gets the picture's `sha256`.
+
     Called again with the same bytes and name it returns the same path; where that name is taken by another file, `-2` and so on is added.
     Raises SaveError where the disk refuses, TypeError where the sidecar is no JSON, ValueError where the name would leave the folder.
     """
-    described = _pretty(sidecar)
+    sha256 = hashlib.sha256(data).hexdigest()
+    described = _pretty({**sidecar, "sha256": sha256})
     base, suffix = f"{filename_stem}-{index}", "." + suffix.lstrip(".")
     if Path(base + suffix).name != base + suffix or "\\" in base + suffix or "\0" in base + suffix:
         raise ValueError(f"{base + suffix!r} is not a file name")
@@ -76,7 +79,7 @@ def save(data: bytes, directory: Path, filename_stem: str, index: int, suffix: s
         _sync(directory)
     except OSError as error:
         raise _refused(error, directory / (base + suffix)) from error
-    return Saved(path, hashlib.sha256(data).hexdigest(), len(data), path.with_suffix(".json"))
+    return Saved(path, sha256, len(data), path.with_suffix(".json"))
 
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}

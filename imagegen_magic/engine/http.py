@@ -241,12 +241,13 @@ def _in_sandbox(url: str) -> bool:
 
 
 async def _answer(response: Reply, key: Key) -> Answer:
-    content = _decode((await _read(response, 8 * 2**20)).decode("utf-8", "replace"))
-    return Answer(response.status, _redacted(content, key), _request_id(response), retry_after(response.headers.get("retry-after")))
+    text = (await _read(response, 8 * 2**20)).decode("utf-8", "replace")
+    content = _redacted(_decode(text), key) if "\\" in text else _decode(key.redact(text))
+    return Answer(response.status, content, _request_id(response), retry_after(response.headers.get("retry-after")))
 
 
 def _redacted(content: Any, key: Key) -> Any:
-    """Return decoded JSON without the key; before decoding, an escaped character could hide it."""
+    """Return decoded JSON without the key, which escaped characters hide before it is decoded."""
     match content:
         case str():
             return key.redact(content)

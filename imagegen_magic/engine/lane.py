@@ -100,7 +100,7 @@ class Lane:
         self._tls, self._inside, self._size, self._patience = tls, inside, size, timeout
         self._backends = {True: Backend(check), False: Backend()}
         self._timeout = {"connect": _CONNECT, "read": timeout, "write": timeout, "pool": None}
-        self._idle: list[tuple[object, httpcore.AsyncHTTP11Connection]] = []
+        self._idle: list[tuple[bool, httpcore.AsyncHTTP11Connection]] = []  # each with whether its peer was checked
         self._proxies: dict[object, httpcore.AsyncConnectionPool] = {}
         self._queue = asyncio.Semaphore(size)
 
@@ -124,13 +124,16 @@ class Lane:
             try:
                 async with asyncio.timeout(self._patience if whole else None):
                     request = self._request(method, url, headers, content)
-                    async with self._connection(url, request.url.origin, guarded) as connection:
-                        sent = True
+                    connection = await self._connection(url, request.url.origin, guarded)
+                    sent = True
+                    try:
                         response = await connection.handle_async_request(request)
                         try:
                             yield _reply(response)
                         finally:
                             await response.aclose()
+                    finally:
+                        await self._put_back(connection, guarded)
             except _SENT_NOTHING as error:
                 raise NotSent(_words(error)) from None
             except _BROKEN as error:
@@ -154,31 +157,28 @@ class Lane:
             told["Content-Length"] = str(len(content))
         return httpcore.Request(method, address, headers=list(told.items()), content=content, extensions={"timeout": self._timeout})
 
-    @contextlib.asynccontextmanager
-    async def _connection(self, url: str, origin: httpcore.Origin, guarded: bool) -> AsyncIterator[Connection]:
+    async def _connection(self, url: str, origin: httpcore.Origin, guarded: bool) -> Connection:
         if inside := await self._inside(url):
-            yield inside
-            return
+            return inside
         if proxy := proxy_of(url):
-            yield await self._through(proxy, origin.scheme == b"https")
-            return
-        kind = (str(origin), guarded)
-        connection = await self._taken(kind) or await self._opened(origin, guarded)
-        try:
-            yield connection
-        finally:
-            if connection.is_idle():
-                self._idle.append((kind, connection))
-            else:
-                await connection.aclose()
+            return await self._through(proxy, origin.scheme == b"https")
+        return await self._taken(origin, guarded) or await self._opened(origin, guarded)
 
-    async def _taken(self, kind: object) -> httpcore.AsyncHTTP11Connection | None:
+    async def _put_back(self, connection: Connection, guarded: bool) -> None:
+        if not isinstance(connection, httpcore.AsyncHTTP11Connection):
+            return
+        if connection.is_idle():
+            self._idle.append((guarded, connection))
+        else:
+            await connection.aclose()
+
+    async def _taken(self, origin: httpcore.Origin, guarded: bool) -> httpcore.AsyncHTTP11Connection | None:
         """Return an idle connection of this kind; close what has been idle for too long."""
         old, self._idle = [each for _, each in self._idle if each.has_expired()], [one for one in self._idle if not one[1].has_expired()]
         for each in old:
             await each.aclose()
         for at in range(len(self._idle) - 1, -1, -1):
-            if self._idle[at][0] == kind:
+            if self._idle[at][0] == guarded and self._idle[at][1].can_handle_request(origin):
                 return self._idle.pop(at)[1]
         return None
 

@@ -166,9 +166,10 @@ class Ledger:
 
         def work(connection: sqlite3.Connection) -> list[int]:
             _change(connection, row, {"state": "made", **changes})
-            ids = [_address(connection, row, position, url, expires_at) for position, url in enumerate(urls)]
-            _end_if_saved(connection, row)
-            return ids
+            addressed = [_address(connection, row, position, url, expires_at) for position, url in enumerate(urls)]
+            if all(saved for _, saved in addressed):
+                _end_if_saved(connection, row)
+            return [picture for picture, _ in addressed]
 
         return await self._database.run(work, charged="yes")
 
@@ -316,24 +317,6 @@ class Ledger:
 
         return await self._database.run(work, writes=False)
 
-    async def latest_alike(self, fingerprints: Iterable[str]) -> dict[str, tuple[int, float]]:
-        """Return the latest saved picture that asked for the same, as (id, epoch seconds), by fingerprint."""
-        wanted = sorted(set(fingerprints) - {""})
-
-        def work(connection: sqlite3.Connection) -> dict[str, tuple[int, float]]:
-            found = {}
-            for start in range(0, len(wanted), 500):
-                some = wanted[start : start + 500]
-                query = f"""SELECT fingerprint, max(pictures.id) AS picture, pictures.saved_at
-                    FROM tasks JOIN pictures ON pictures.task = tasks.row
-                    WHERE fingerprint IN ({marks(some)}) AND pictures.saved_at IS NOT NULL GROUP BY fingerprint"""
-                found.update(
-                    {each["fingerprint"]: (each["picture"], seconds_of(each["saved_at"])) for each in connection.execute(query, some)}
-                )
-            return found
-
-        return await self._database.run(work, writes=False)
-
     async def durations(self, provider: str, model: str, quality: str, tier: str, limit: int = 60, *, sandbox: bool = False) -> list[float]:
         """Return how many seconds the tasks of this class took, newest first."""
         query = (
@@ -418,13 +401,29 @@ def _change(connection: sqlite3.Connection, row: int, changes: Mapping[str, Any]
         raise LedgerError(f"The ledger has no task {row}", next_step="look with %imagegen jobs")
 
 
-def _address(connection: sqlite3.Connection, row: int, position: int, url: str, expires_at: float | None) -> int:
-    """Record where a picture of a task can be fetched, unless it is saved already; returns its id."""
+def latest_alike(connection: sqlite3.Connection, fingerprints: Iterable[str]) -> dict[str, tuple[int, float]]:
+    """Return the latest saved picture that asked for the same, as (id, epoch seconds), by fingerprint."""
+    wanted = sorted(set(fingerprints) - {""})
+    found = {}
+    for start in range(0, len(wanted), 500):
+        some = wanted[start : start + 500]
+        query = f"""SELECT fingerprint, max(pictures.id) AS picture, pictures.saved_at
+            FROM tasks JOIN pictures ON pictures.task = tasks.row
+            WHERE fingerprint IN ({marks(some)}) AND pictures.saved_at IS NOT NULL GROUP BY fingerprint"""
+        found.update({each["fingerprint"]: (each["picture"], seconds_of(each["saved_at"])) for each in connection.execute(query, some)})
+    return found
+
+
+def _address(connection: sqlite3.Connection, row: int, position: int, url: str, expires_at: float | None) -> tuple[int, bool]:
+    """Record where a picture of a task can be fetched, unless it is saved already; returns its id, and whether it is."""
     query = """INSERT INTO pictures (task, position, url, expires_at) VALUES (?, ?, ?, ?)
-        ON CONFLICT (task, position) DO UPDATE SET url = excluded.url, expires_at = excluded.expires_at WHERE saved_at IS NULL"""
-    connection.execute(query, (row, position, text_of(url), None if expires_at is None else iso(expires_at)))
-    found = connection.execute("SELECT id FROM pictures WHERE task = ? AND position = ?", (row, position)).fetchone()
-    return int(found["id"])
+        ON CONFLICT (task, position) DO UPDATE SET url = excluded.url, expires_at = excluded.expires_at WHERE saved_at IS NULL
+        RETURNING id"""
+    found = connection.execute(query, (row, position, text_of(url), None if expires_at is None else iso(expires_at))).fetchall()
+    if found:
+        return int(found[0]["id"]), False
+    known = connection.execute("SELECT id FROM pictures WHERE task = ? AND position = ?", (row, position)).fetchone()
+    return int(known["id"]), True
 
 
 def _end_if_saved(connection: sqlite3.Connection, row: int) -> None:

@@ -20,7 +20,7 @@ from imagegen_magic.engine.accounts import FREE, part
 from imagegen_magic.engine.delivery import Delivery, Order, Task
 from imagegen_magic.engine.gateways import Gateway, at
 from imagegen_magic.engine.job import Job, Wish
-from imagegen_magic.engine.ledger import NewJob, NewSource, NewTask, TaskRow
+from imagegen_magic.engine.ledger import NewJob, NewSource, NewTask, TaskRow, latest_alike
 from imagegen_magic.engine.session import Kind, Session, session_of
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageGenError, LedgerError, NotFound, SubmissionUnknown
@@ -53,11 +53,11 @@ async def record(job: Job, settings: Settings, *, preview: int | None, reuse: bo
     rows: dict[int, int] = {}
     recorded = False
     while not recorded:
-        seen = await session.ledger.newest()
+        seen = await session.ledger.newest() if reuse else None
         if reuse:
             rows |= await _take_up_earlier(job, marks, rows, session, settings, preview)
         try:
-            rows |= await _Recording(job, session, settings, preview, marks, rows, seen if reuse else None).add()
+            rows |= await _Recording(job, session, settings, preview, marks, rows, seen).add()
             recorded = True
         except _Overtaken:  # somebody else has just asked for the same: look again before anything is paid for
             continue
@@ -176,13 +176,15 @@ class _Recording:
         if any(entry.wish.plan.uploads for entry in entries):
             await self.session.ledger.run(allow, writes=False)  # no picture leaves this machine for what is then refused
         addresses = await self._bring(entries)
-        earlier = {} if self.seen is not None else await self.session.ledger.latest_alike(self.marks)
+        earlier: dict[str, tuple[int, float]] = {}
         jobs = [self._new_job(entry, addresses) for entry in entries]
 
         def allowed(connection: Any) -> None:
             self.job.check_wanted()
             self._check_not_overtaken(connection)
             allow(connection)
+            if self.seen is None:  # what was made before is only told
+                earlier.update(latest_alike(connection, self.marks))
 
         recorded = await self.session.ledger.add(jobs, allow=allowed, hold=self.job.hold)
         self.job.id = recorded[0][0]

@@ -30,11 +30,12 @@ class History:
     def __init__(self, seconds: list[float], prior: float) -> None:
         self._seconds, self._prior = seconds, prior
         self._fitted: Durations | None = None
+        self._usual = usual(seconds)
 
     def learn(self, seconds: float) -> None:
         """Remember one more duration, at once for all who wait."""
         self._seconds = [*self._seconds, seconds][-_LEARNT:]
-        self._fitted = None
+        self._fitted, self._usual = None, usual(self._seconds)
 
     def durations(self) -> Durations:
         """Return the expectation for the next task of this kind."""
@@ -44,7 +45,7 @@ class History:
 
     def usual(self) -> tuple[float, float] | None:
         """Return what such a task usually takes, in seconds; None without enough history."""
-        return usual(self._seconds)
+        return self._usual
 
 
 class Session:

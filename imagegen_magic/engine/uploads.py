@@ -19,11 +19,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+from tenacity import RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from imagegen_magic.engine.gateways import Gateway
 from imagegen_magic.engine.http import Answer
 from imagegen_magic.engine.lane import Lost, NotSent
+from imagegen_magic.engine.repeating import repeat
 from imagegen_magic.engine.session import Session
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.sources import keep, kept
@@ -163,9 +164,10 @@ async def _uploaded(session: Session, gateway: Gateway, way: Way, picture: Local
             pause = state.next_action.sleep if state.next_action else 0.0
             tell(f"{picture.name} is not uploaded yet, again in {math.ceil(pause) or 1} s")
 
-    retrying = AsyncRetrying(retry=retry_if_exception_type(_Again), wait=_pause, stop=enough, before_sleep=say, reraise=True)
     try:
-        found: Uploaded = await retrying(_post, session, gateway, way, picture)
+        found: Uploaded = await repeat(
+            lambda: _post(session, gateway, way, picture), retry=retry_if_exception_type(_Again), wait=_pause, stop=enough, before_sleep=say
+        )
     except _Again as failure:
         raise failure.error from None
     lifetime = gateway.provider.upload.lifetime if gateway.provider.upload else _STRANGERS

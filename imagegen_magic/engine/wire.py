@@ -46,6 +46,8 @@ class Stream(httpcore.AsyncNetworkStream):
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Send what is held back, then wait for bytes. Raises httpcore.ReadTimeout or ReadError."""
         with _told_as(httpcore.ReadTimeout, httpcore.ReadError):
+            if self._reader.unread and not self._held:
+                return await self._reader.take(max_bytes)  # at once, so without a clock
             async with asyncio.timeout(timeout):
                 await self._flush()
                 return await self._reader.take(max_bytes)
