@@ -19,13 +19,19 @@ from pathlib import Path
 from PIL import Image
 
 from imagegen_magic.pictures.verify import verify
+from imagegen_magic.sandbox.drawing import draw
 
 EDGE = 1024
 SIZE = (3840, 2160)
 
 
-def picture(mode: str = "RGB") -> bytes:
-    """Return a 4K PNG that compresses as a photograph does."""
+def drawn() -> bytes:
+    """Return a 4K PNG with smooth areas, as drawings have."""
+    return draw("an ancient castle beneath a starry sky", seed=0, width=SIZE[0], height=SIZE[1], quality="high")
+
+
+def photograph(mode: str = "RGB") -> bytes:
+    """Return a 4K PNG that compresses as a photograph does: it takes three times as long to decode as a drawing."""
     grain = [Image.effect_noise((SIZE[0] // 2, SIZE[1] // 2), 8).resize(SIZE, Image.Resampling.BICUBIC) for _ in range(3)]
     light = Image.radial_gradient("L").resize(SIZE, Image.Resampling.BICUBIC)
     image = Image.merge("RGB", [Image.blend(channel, light, share) for channel, share in zip(grain, (0.7, 0.6, 0.5), strict=True)])
@@ -116,10 +122,9 @@ def _status(name: str) -> float:
 
 def main() -> None:
     """Print all figures."""
-    for mode in ("RGB", "RGBA"):
-        data = picture(mode)
-        print(f"a 3840 × 2160 {mode} PNG of {len(data) / 1e6:.1f} MB -> preview of {len(ours(data)) / 1e3:.0f} kB   goal: <= 150 kB")
-        if mode == "RGB":
+    for name, data, timed in (("drawn RGB", drawn(), True), ("grainy RGB", photograph(), True), ("grainy RGBA", photograph("RGBA"), False)):
+        print(f"a {name} PNG, 3840 × 2160, of {len(data) / 1e6:.1f} MB -> preview of {len(ours(data)) / 1e3:.0f} kB   goal: <= 150 kB")
+        if timed:
             compare(data)
             asyncio.run(beside(data))
         with tempfile.TemporaryDirectory() as folder:

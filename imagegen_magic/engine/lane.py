@@ -11,7 +11,7 @@ import contextlib
 import functools
 import os
 import ssl
-import urllib.request
+import sys
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -250,14 +250,18 @@ def _words(error: Exception) -> str:
 
 
 def proxy_of(url: str) -> str | None:
-    """Return the proxy that the environment names for an address."""
+    """Return the proxy that the environment, or elsewhere than on Linux the system, names for an address."""
+    environment = tuple(os.environ.get(name, "") for name in _PROXY_VARIABLES)
+    if sys.platform == "linux" and not any(environment):
+        return None
     parts = urlsplit(url)
-    return _proxy_of(parts.scheme, parts.hostname or "", tuple(os.environ.get(name, "") for name in _PROXY_VARIABLES))
+    return _proxy_of(parts.scheme, parts.hostname or "", environment)
 
 
 @functools.lru_cache(maxsize=256)
 def _proxy_of(scheme: str, host: str, environment: tuple[str, ...]) -> str | None:
-    # asking the environment takes half a millisecond
+    import urllib.request  # where a proxy may be: importing it takes as long as ten requests, and asking it half a millisecond
+
     proxies = urllib.request.getproxies()
     if not proxies or urllib.request.proxy_bypass(host):
         return None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-_WITHOUT_SPACES = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")  # scripts that put no space between words
+_WITHOUT_SPACES = "[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]"  # scripts that put no space between words
 
 
 def searchable(text: str) -> str:
     """Return a text as the full-text index takes it: each Chinese, Japanese or Korean character a word of its own."""
-    return _WITHOUT_SPACES.sub(lambda match: f" {match[0]} ", text)
+    return text if text.isascii() else re.sub(_WITHOUT_SPACES, lambda match: f" {match[0]} ", text)
 
 
 FUNCTIONS = {"searchable": searchable}

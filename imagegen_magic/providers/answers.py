@@ -26,35 +26,33 @@ _ADDRESS_KEYS = ("url", "urls", "image_url", "result_url", "images", "results", 
 _INNER_KEYS = (*_ADDRESS_KEYS, "image")  # beside the task itself, "image" may be the picture that was sent
 _ID_KEYS = ("task_id", "id", "taskId")
 
-_MARKUP = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<!--.*?-->|</?[a-z!][^<>]*>", re.IGNORECASE | re.DOTALL)
-_TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
-_SECRET = re.compile(r"\bsk-[\w*.-]{6,}|(?<=Bearer )[\w*.~+/-]{6,}=*", re.IGNORECASE)
-_REQUEST_ID = re.compile(r"request[ _]?id[:= ]+([\w-]{6,80})", re.IGNORECASE)
+# patterns are compiled by `re` when something is first complained of: together they take longer than a small request
+_MARKUP = r"(?is)<(script|style|head)\b.*?</\1\s*>|<!--.*?-->|</?[a-z!][^<>]*>"
+_TITLE = r"(?i)<title[^<>]*>([^<]*)"
+_SECRET = r"(?i)\bsk-[\w*.-]{6,}|(?<=Bearer )[\w*.~+/-]{6,}=*"
+_REQUEST_ID = r"(?i)request[ _]?id[:= ]+([\w-]{6,80})"
 
-_MODERATION = re.compile(
-    r"content[ _-]?(polic|filter|moderation|violation|rejected|safety)|moderation[ _]?(blocked|fail|reject|refus|violation|error|flag)"
+_MODERATION = (
+    r"(?i)content[ _-]?(polic|filter|moderation|violation|rejected|safety)|moderation[ _]?(blocked|fail|reject|refus|violation|error|flag)"
     r"|(blocked|rejected|refused|flagged|stopped|failed|violat\w*)\b.{0,40}\b(moderation|(usage|our|openai) polic(y|ies)|guidelines)"
     r"|safety|(?<!case[ -])\bsensitive[ _](word|content|info|material|image|text)|policy[ _]violation|prompt_blocked|image_unsafe|nsfw"
     r"|(prohibited|inappropriate|unsafe|harmful|disallowed)[ _](content|prompt|image)"
     r"|敏感|违规|违禁|违法|不合规|涉黄|涉政|色情|内容安全|内容策略|内容政策|违反.{0,12}政策|安全(审核|检查|策略|系统)"
-    r"|审核(未|不)?能?(通过|失败|拒绝)|(未|没有?)能?通过.{0,8}审核",
-    re.IGNORECASE,
+    r"|审核(未|不)?能?(通过|失败|拒绝)|(未|没有?)能?通过.{0,8}审核"
 )
-_BALANCE = re.compile(
-    r"insufficient[ _](user[ _]|account[ _])?(balance|credit|fund|quota|amount)|payment[ _]required|out of credits?|arrears"
+_BALANCE = (
+    r"(?i)insufficient[ _](user[ _]|account[ _])?(balance|credit|fund|quota|amount)|payment[ _]required|out of credits?|arrears"
     r"|(balance|credits?|quota|funds?)[ _](is |are )?(insufficient|not[ _]enough|too low|exhausted)"
     r"|not[ _]enough[ _](balance|credit|quota|fund|money)|exceeded your current quota"
-    r"|余额不足|额度不足|积分不足|额度已用尽|额度失败|欠费|充值",
-    re.IGNORECASE,
+    r"|余额不足|额度不足|积分不足|额度已用尽|额度失败|欠费|充值"
 )
-_KEY = re.compile(
-    r"(invalid|incorrect|missing|expired|wrong)[ _](api[ _-]?key|token)|unauthori[sz]ed|unauthenticated|authentication[ _](fail|error)"
-    r"|无效的?(令牌|密钥)",
-    re.IGNORECASE,
+_KEY = (
+    r"(?i)(invalid|incorrect|missing|expired|wrong)[ _](api[ _-]?key|token)|unauthori[sz]ed|unauthenticated|authentication[ _](fail|error)"
+    r"|无效的?(令牌|密钥)"
 )
-_TOO_MANY = re.compile(r"rate[ _]?limit|too many requests|请求过于频繁|频率", re.IGNORECASE)
-_UNREACHABLE = re.compile(
-    r"(?<!un)(fail(ed|ure|s)?|error|cannot|can't|can not|could not|couldn't|unable|not|impossible)\b.{0,20}"
+_TOO_MANY = r"(?i)rate[ _]?limit|too many requests|请求过于频繁|频率"
+_UNREACHABLE = (
+    r"(?i)(?<!un)(fail(ed|ure|s)?|error|cannot|can't|can not|could not|couldn't|unable|not|impossible)\b.{0,20}"
     r"\b(fetch|download|load|access|retriev|reach|read)(ing|ed|e|able|ible)?\b.{0,60}"
     r"\b(image|picture|reference|mask|file|url)s?"
     r"|\b(image|picture|reference|mask|file)s?([ _]?(url|address)s?)?\b.{0,60}\b(not|un|in)[ -]?(be )?"
@@ -63,8 +61,7 @@ _UNREACHABLE = re.compile(
     r"|(无法|不能|未能).{0,6}(下载|获取|访问|读取|加载).{0,12}(图|遮罩|蒙版|文件)"
     r"|(图片|图像|参考图|遮罩|蒙版|文件).{0,12}(无法|不能|未能).{0,6}(下载|获取|访问|读取|加载)"
     r"|(下载|获取|访问|读取|加载).{0,12}(图片|图像|参考图|遮罩|蒙版|文件).{0,6}(失败|超时|错误|出错)"
-    r"|(图片|图像|参考图|遮罩|蒙版|文件).{0,12}(下载|获取|访问|读取|加载).{0,6}(失败|超时|错误|出错)",
-    re.IGNORECASE,
+    r"|(图片|图像|参考图|遮罩|蒙版|文件).{0,12}(下载|获取|访问|读取|加载).{0,6}(失败|超时|错误|出错)"
 )
 
 
@@ -77,8 +74,8 @@ class Complaint:
     kind: str = ""
     request_id: str = ""
 
-    def _says(self, pattern: re.Pattern[str]) -> bool:
-        return bool(pattern.search(f"{self.code} {self.kind} {self.words}"))
+    def _says(self, pattern: str) -> bool:
+        return bool(re.search(pattern, f"{self.code} {self.kind} {self.words}"))
 
     def is_moderation(self) -> bool:
         """Say whether moderation refused."""
@@ -111,7 +108,7 @@ def complaint(answer: Any) -> Complaint:
     kind = code_of(error.get("type")) if isinstance(error, Mapping) else ""
     code = _first_code(places, ("code",)) or kind
     request_id = _first_code(places, ("request_id", "requestId", "trace_id"))
-    if not request_id and (found := _REQUEST_ID.search(words)):
+    if not request_id and (found := re.search(_REQUEST_ID, words)):
         request_id = found[1]
     return Complaint(words, code, kind, request_id)
 
@@ -178,11 +175,11 @@ def http_code(answer: Any) -> int:
 def text(value: str) -> str:
     """Return a text in one line without markup, control characters and keys, of at most `MOST_WORDS` characters."""
     raw = value[:_MOST_READ]
-    bare = html.unescape(_MARKUP.sub(" ", raw)) if "<" in raw else raw
-    if not bare.strip() and (title := _TITLE.search(raw)):
+    bare = html.unescape(re.sub(_MARKUP, " ", raw)) if "<" in raw else raw
+    if not bare.strip() and (title := re.search(_TITLE, raw)):
         bare = html.unescape(title[1])
     line = " ".join("".join(mark if mark.isprintable() else " " for mark in bare).split())
-    line = _SECRET.sub("[key]", line)
+    line = re.sub(_SECRET, "[key]", line)
     return line if len(line) <= MOST_WORDS else f"{line[: MOST_WORDS - 1]}…"
 
 
