@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image, ImageChops, ImageOps
-from preview import SIZE, _status, picture
+from preview import SIZE, _status, photograph
 
 from imagegen_magic.pictures.drift import drift, heatmap
 from imagegen_magic.pictures.masks import mask_box
@@ -28,7 +28,7 @@ MOST_BYTES = 50_000_000
 
 def references() -> dict[str, bytes]:
     """Return the photographs that are prepared: two that lie on their side, one with a place, and one that is right already."""
-    image = Image.open(io.BytesIO(picture()))
+    image = Image.open(io.BytesIO(photograph()))
     turned, placed = Image.Exif(), Image.Exif()
     turned[0x0112] = 6
     placed.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0)})
@@ -70,7 +70,7 @@ def plain_drift(before: bytes, after: bytes, mask: bytes) -> float:
 
 def edit(kind: str = "PNG") -> tuple[bytes, bytes, bytes]:
     """Return a 4K reference, a result that kept to its mask, and that mask."""
-    before = Image.open(io.BytesIO(picture()))
+    before = Image.open(io.BytesIO(photograph()))
     box = (SIZE[0] // 4, SIZE[1] // 4, SIZE[0] // 2, SIZE[1] // 2)
     after = before.copy()
     after.paste("magenta", box)

@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -187,7 +186,7 @@ def test_a_task_goes_its_way(ledger: Ledger) -> None:
 
     async def work() -> tuple[TaskRow, TaskRow, TaskRow]:
         begun = time.time() - 0.001
-        job = replace(JOB, tasks=[NewTask({"a": 1}, 4, "k1"), NewTask({"a": 2}, 1, "k2")], sandbox=True, name="fox")
+        job = JOB._replace(tasks=[NewTask({"a": 1}, 4, "k1"), NewTask({"a": 2}, 1, "k2")], sandbox=True, name="fox")
         [(number, rows)] = await ledger.add([job])
         first, second = await one(ledger, rows[0]), await one(ledger, rows[1])
         assert [(task.job, task.position, task.first, task.count) for task in (first, second)] == [(number, 0, 0, 4), (number, 1, 4, 1)]
@@ -294,8 +293,8 @@ def test_text_goes_in_as_given(ledger: Ledger, text: str) -> None:
     """Whatever the words, they come back letter by letter, and nothing is added to them."""
 
     async def work() -> None:
-        job = replace(
-            JOB, asked={"prompt": text}, resolved={"prompt": text}, name=text, save_dir=text, tasks=[NewTask({"json": text}, 1, "k")]
+        job = JOB._replace(
+            asked={"prompt": text}, resolved={"prompt": text}, name=text, save_dir=text, tasks=[NewTask({"json": text}, 1, "k")]
         )
         [row] = await submitted(ledger, job)
         await ledger.mark(row, "submitted", task_id=text, error=text, answer={"text": text})
@@ -310,7 +309,7 @@ def test_half_a_surrogate_pair_does_not_stop_the_ledger(ledger: Ledger) -> None:
     """SQLite cannot keep it as text; JSON keeps it exactly, plain columns in escapes."""
 
     async def work() -> None:
-        [row] = await submitted(ledger, replace(JOB, asked={"prompt": "\ud83d!"}))
+        [row] = await submitted(ledger, JOB._replace(asked={"prompt": "\ud83d!"}))
         task = await one(ledger, row)
         assert (task.asked, task.prompt) == ({"prompt": "\ud83d!"}, "\\ud83d!")
 
@@ -368,7 +367,7 @@ def test_what_waits_goes_into_one_transaction(ledger: Ledger, home: Path) -> Non
     """While another program writes, 200 marks gather; then they need at most two transactions."""
 
     async def work() -> int:
-        [(_, rows)] = await ledger.add([replace(JOB, tasks=list(JOB.tasks) * 200)])
+        [(_, rows)] = await ledger.add([JOB._replace(tasks=list(JOB.tasks) * 200)])
         before = ledger.transactions
         with closing(sqlite3.connect(home / "ledger.sqlite", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -388,7 +387,7 @@ def test_a_flood_is_cut_into_transactions_of_bounded_size(ledger: Ledger, monkey
     monkeypatch.setattr("imagegen_magic.engine.database._MOST", 10)
 
     async def work() -> int:
-        [(_, rows)] = await ledger.add([replace(JOB, tasks=list(JOB.tasks) * 30)])
+        [(_, rows)] = await ledger.add([JOB._replace(tasks=list(JOB.tasks) * 30)])
         before = ledger.transactions
         await asyncio.gather(*(ledger.mark(row, "submitting") for row in rows))
         return ledger.transactions - before
@@ -400,7 +399,7 @@ def test_many_jobs_are_added_in_one_transaction(ledger: Ledger) -> None:
     """A thousand requests cost one commit, and come back in their order."""
     run(ledger.check())
     before = ledger.transactions
-    added = run(ledger.add([replace(JOB, name=str(number)) for number in range(1000)]))
+    added = run(ledger.add([JOB._replace(name=str(number)) for number in range(1000)]))
     assert ledger.transactions - before == 1
     tasks = run(ledger.tasks())
     assert [(task.job, [task.row], task.name) for task in reversed(tasks)] == [(*each, str(number)) for number, each in enumerate(added)]
@@ -410,7 +409,7 @@ def test_one_that_fails_takes_no_other_with_it(ledger: Ledger) -> None:
     """In one transaction with a mark of no task, the other marks hold."""
 
     async def work() -> list[Any]:
-        [(_, rows)] = await ledger.add([replace(JOB, tasks=list(JOB.tasks) * 3)])
+        [(_, rows)] = await ledger.add([JOB._replace(tasks=list(JOB.tasks) * 3)])
         return await asyncio.gather(*(ledger.mark(row, "submitting") for row in [rows[0], 99, *rows[1:]]), return_exceptions=True)
 
     first, failed, *others = run(work())
@@ -484,7 +483,7 @@ def test_many_loops_in_many_threads_share_it(ledger: Ledger) -> None:
 
     def serve(name: str) -> None:
         async def work() -> None:
-            added = await asyncio.gather(*(ledger.add([replace(JOB, name=name)]) for _ in range(40)))
+            added = await asyncio.gather(*(ledger.add([JOB._replace(name=name)]) for _ in range(40)))
             answers[name] = [row for [(_, [row])] in added]
 
         run(work())
@@ -512,7 +511,7 @@ def test_closing_finishes_what_waits(ledger: Ledger, home: Path) -> None:
     """Orders given before the end are carried out, in one batch with it."""
 
     async def work() -> None:
-        [(_, rows)] = await ledger.add([replace(JOB, tasks=list(JOB.tasks) * 5)])
+        [(_, rows)] = await ledger.add([JOB._replace(tasks=list(JOB.tasks) * 5)])
         with closing(sqlite3.connect(home / "ledger.sqlite", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             marks = [asyncio.ensure_future(ledger.mark(rows[0], "submitting"))]
@@ -551,7 +550,7 @@ def test_two_ledgers_on_one_file_leave_each_others_tasks_alone(ledger: Ledger, h
 
 def test_released_tasks_can_be_claimed(ledger: Ledger, home: Path) -> None:
     """We stop waiting: the state stays, the note stays, and only our own are released."""
-    [row, other] = run(submitted(ledger, replace(JOB, tasks=list(JOB.tasks) * 2)))
+    [row, other] = run(submitted(ledger, JOB._replace(tasks=list(JOB.tasks) * 2)))
     with another(home) as second:
         run(second.release([row, other], "not yours"))
         assert run(second.claim()) == []
@@ -566,7 +565,7 @@ def test_released_tasks_can_be_claimed(ledger: Ledger, home: Path) -> None:
 def test_what_no_job_of_this_process_carries_can_be_collected_by_it(ledger: Ledger, home: Path) -> None:
     """Though nothing of it could be written: in its hands it is left alone, let go it waits, and the next one has it alone."""
     first, second = Hold(), Hold()
-    [row, other] = run(submitted(ledger, replace(JOB, tasks=list(JOB.tasks) * 2), hold=first))
+    [row, other] = run(submitted(ledger, JOB._replace(tasks=list(JOB.tasks) * 2), hold=first))
     assert (ledger.waiting(), run(ledger.claim(hold=second)), run(ledger.abandoned())) == (0, [], [])
     first.let_go(row)
     assert ledger.waiting() == 2
@@ -581,7 +580,7 @@ def test_what_no_job_of_this_process_carries_can_be_collected_by_it(ledger: Ledg
 def test_what_a_job_that_is_gone_had_only_planned_is_dropped(ledger: Ledger) -> None:
     """And what it was submitting is in doubt; a job that vanished without an end counts as gone."""
     hold: Hold | None = Hold()
-    [(_, [planned, submitting])] = run(ledger.add([replace(JOB, tasks=list(JOB.tasks) * 2)], hold=hold))
+    [(_, [planned, submitting])] = run(ledger.add([JOB._replace(tasks=list(JOB.tasks) * 2)], hold=hold))
     run(ledger.mark(submitting, "submitting"))
     assert run(ledger.abandoned()) == []
     hold = None
@@ -593,7 +592,7 @@ def test_what_a_job_that_is_gone_had_only_planned_is_dropped(ledger: Ledger) -> 
 def test_a_claim_that_comes_too_late_takes_nothing(ledger: Ledger) -> None:
     """Nobody is there to carry it; one that came just before is nobody's either, and what is on the wire stays in its hands."""
     hold = Hold()
-    [row, wire] = run(submitted(ledger, replace(JOB, tasks=list(JOB.tasks) * 2), hold=hold))
+    [row, wire] = run(submitted(ledger, JOB._replace(tasks=list(JOB.tasks) * 2), hold=hold))
     hold.end(but=[wire])
     assert run(ledger.claim(hold=hold)) == []
     assert [task.row for task in run(ledger.claim(hold=Hold()))] == [row]
@@ -611,7 +610,7 @@ def test_what_is_released_before_it_was_sent_is_dropped(ledger: Ledger) -> None:
 
 def test_only_the_chosen_rows_are_claimed(ledger: Ledger) -> None:
     """`resume` of one task leaves the others."""
-    rows = run(submitted(ledger, replace(JOB, tasks=list(JOB.tasks) * 3)))
+    rows = run(submitted(ledger, JOB._replace(tasks=list(JOB.tasks) * 3)))
     run(ledger.release(rows))
     assert [task.row for task in run(ledger.claim(rows=[rows[1]]))] == [rows[1]]
     assert [task.row for task in run(ledger.claim())] == [rows[2], rows[0]]
@@ -621,7 +620,7 @@ def test_only_what_the_gateway_has_is_collectable(ledger: Ledger) -> None:
     """Submitted and made, and nothing else, whatever the state."""
 
     async def work() -> list[str]:
-        [(_, rows)] = await ledger.add([replace(JOB, tasks=list(JOB.tasks) * len(STATES))])
+        [(_, rows)] = await ledger.add([JOB._replace(tasks=list(JOB.tasks) * len(STATES))])
         for row, state in zip(rows, STATES, strict=True):
             await ledger.mark(row, state)
         await ledger.release(rows)
@@ -634,7 +633,7 @@ def test_waiting_counts_pictures_not_tasks(ledger: Ledger) -> None:
     """A submitted task has all of its pictures to come, a made one those that are not saved."""
 
     async def work() -> None:
-        [row, other] = await submitted(ledger, replace(JOB, tasks=[NewTask({}, 4, "a"), NewTask({}, 3, "b")]))
+        [row, other] = await submitted(ledger, JOB._replace(tasks=[NewTask({}, 4, "a"), NewTask({}, 3, "b")]))
         first, *_ = await ledger.made(row, ["1", "2", "3", "4"], expires_at=None, cost=Cost(), seconds=1, answer={})
         await ledger.saved(first, **FILE)
         assert ledger.waiting() == 0
@@ -769,7 +768,7 @@ def test_killed_between_states_nothing_is_forgotten(home: Path) -> None:
 
 def test_what_a_living_process_submits_is_not_abandoned(ledger: Ledger, home: Path) -> None:
     """Only once it let go is a submission uncertain, and a plan dropped."""
-    [(_, [planned, submitting])] = run(ledger.add([replace(JOB, tasks=list(JOB.tasks) * 2)]))
+    [(_, [planned, submitting])] = run(ledger.add([JOB._replace(tasks=list(JOB.tasks) * 2)]))
     run(ledger.mark(submitting, "submitting"))
     with another(home) as second:
         assert run(second.abandoned()) == []
@@ -844,7 +843,7 @@ def test_a_fork_waits_for_a_transaction_and_the_parent_goes_on(ledger: Ledger) -
     from imagegen_magic.engine import database
 
     async def work() -> None:
-        [(_, rows)] = await ledger.add([replace(JOB, tasks=list(JOB.tasks) * 50)])
+        [(_, rows)] = await ledger.add([JOB._replace(tasks=list(JOB.tasks) * 50)])
         marks = [asyncio.ensure_future(ledger.mark(row, "submitting")) for row in rows]
         await asyncio.sleep(0)
         database._before_fork()
@@ -915,7 +914,7 @@ def test_tasks_are_found_by_state_and_job_newest_first(ledger: Ledger) -> None:
     """More than a thousand of them, too."""
 
     async def work() -> None:
-        [(first, rows)] = await ledger.add([replace(JOB, tasks=list(JOB.tasks) * 1200)])
+        [(first, rows)] = await ledger.add([JOB._replace(tasks=list(JOB.tasks) * 1200)])
         [(second, [last])] = await ledger.add([JOB])
         await ledger.mark(rows[7], "submitted", task_id="seven")
         assert [task.row for task in await ledger.tasks()] == [last, *reversed(rows)]
@@ -934,8 +933,8 @@ def test_durations_are_learnt_by_class(ledger: Ledger) -> None:
     async def work() -> None:
         for seconds in (40.0, None, 50.0):
             await finished(ledger, seconds=seconds)
-        await finished(ledger, replace(JOB, quality="low"), seconds=10)
-        await finished(ledger, replace(JOB, sandbox=True), seconds=0.1)
+        await finished(ledger, JOB._replace(quality="low"), seconds=10)
+        await finished(ledger, JOB._replace(sandbox=True), seconds=0.1)
         [row] = await submitted(ledger)
         await ledger.mark(row, "failed", seconds=99)
         assert await ledger.durations("evolink", "gpt-image-2", "high", "2k") == [50.0, 40.0]
@@ -951,8 +950,8 @@ def test_pictures_are_found_newest_first_by_id_and_words(ledger: Ledger) -> None
     """Only saved ones; words in any case and script, in prompt or name."""
 
     async def work() -> None:
-        foxes = await finished(ledger, replace(JOB, asked={"prompt": "A red fox, 100% wild"}))
-        owls = await finished(ledger, replace(JOB, asked={"prompt": "Eine Eule im ÄTHER 星空"}, name="Night_Owl"))
+        foxes = await finished(ledger, JOB._replace(asked={"prompt": "A red fox, 100% wild"}))
+        owls = await finished(ledger, JOB._replace(asked={"prompt": "Eine Eule im ÄTHER 星空"}, name="Night_Owl"))
         [row] = await submitted(ledger)
         unsaved = await ledger.made(row, ["u"], expires_at=None, cost=Cost(), seconds=1, answer={})
 
@@ -975,7 +974,7 @@ def test_pictures_are_found_newest_first_by_id_and_words(ledger: Ledger) -> None
 
 def test_a_picture_has_what_its_caption_needs(ledger: Ledger) -> None:
     """Gateway, model, request, task, cost, times and where it is."""
-    job = replace(JOB, tasks=[NewTask({}, 3, "a")])
+    job = JOB._replace(tasks=[NewTask({}, 3, "a")])
     [*_, last] = run(finished(ledger, job, differences=["asked 3:1, got 2:1"]))
     [picture] = run(ledger.pictures(ids=[last]))
     assert (picture.provider, picture.model, picture.sandbox, picture.task_id) == ("evolink", "gpt-image-2", False, "task_1")
@@ -1110,7 +1109,7 @@ def test_a_corrupt_ledger_is_told_and_kept(home: Path) -> None:
 def test_a_damaged_page_is_told_before_anything_is_sent(home: Path) -> None:
     """Damage in the middle is found by the check, not by the submission."""
     with another(home) as ledger:
-        run(ledger.add([replace(JOB, tasks=list(JOB.tasks) * 500)]))
+        run(ledger.add([JOB._replace(tasks=list(JOB.tasks) * 500)]))
     path = home / "ledger.sqlite"
     content = bytearray(path.read_bytes())
     content[20 * 4096 : 24 * 4096] = b"\xa5" * (4 * 4096)
@@ -1205,7 +1204,7 @@ def test_what_must_not_be_lost_is_written_later_and_first(home: Path, monkeypatc
     """In its order, before anything newer, each once; what may be asked again is not kept."""
     monkeypatch.setattr("imagegen_magic.engine.database._AGAIN", 600.0)
     with another(home, patience=0.05) as ledger:
-        [row, other] = run(submitted(ledger, replace(JOB, tasks=list(JOB.tasks) * 2)))
+        [row, other] = run(submitted(ledger, JOB._replace(tasks=list(JOB.tasks) * 2)))
         with held(home):
             for write in (
                 ledger.mark(row, "unknown", error="first"),

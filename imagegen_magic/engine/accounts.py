@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
+from typing import NamedTuple
 
 from imagegen_magic.engine.ledger import iso, read_cost
 from imagegen_magic.errors import charge_in
@@ -15,8 +16,7 @@ FREE = Cost(Decimal(0), "", "measured")
 _UNDER_WAY = ("planned", "submitting", "submitted")
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(NamedTuple):
     """Tasks that are alike: so many `tasks` of the same `key` (what they are told apart by), state, cost and price.
 
     `cost` is what one of them is known to cost, unknown where nobody knows, `FREE` where it certainly cost nothing; `price` what one

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 from imagegen_magic.engine import owners
 from imagegen_magic.engine.accounts import Account, accounts
@@ -19,8 +19,7 @@ PERIODS = ("all", "day", "session", "month")
 _WORDS = {"all": "in all", "day": "a day", "session": "of this session", "month": "a month"}
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(NamedTuple):
     """An amount that is not to be passed: `per` day or month of this machine's calendar, `session`, or in `all` since it was set.
 
     A session is an open ledger, which is a kernel's (or script's) life; what counts is when a request was made, not when its picture
@@ -36,8 +35,7 @@ class Budget:
         return f"{_money(self.amount, self.unit)} {_WORDS[self.per]}"
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """A budget with what counts against it: `spent`, and `reserved` for what is in flight, here or in other kernels.
 
     `unknown` counts the tasks of unknown cost that nothing could be counted for.

@@ -12,11 +12,10 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import MappingProxyType
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from imagegen_magic.errors import Charged, LedgerError
 
@@ -28,8 +27,7 @@ _MOST = 2_000  # in one transaction, so that the first of a flood need not wait 
 _AGAIN = 2.0  # seconds after which what was kept is tried again, where nothing else is written meanwhile
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
+class _Order(NamedTuple):
     work: Work[Any]
     writes: bool
     charged: Charged
@@ -38,8 +36,7 @@ class _Order:
     answer: asyncio.Future[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
+class _Failure(NamedTuple):
     error: Exception
     may_pass: bool  # the disk's doing, or another program's: not this order's fault
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tenacity import RetryCallState, retry_if_exception_type, wait_random_exponential
 
@@ -54,8 +54,7 @@ _FORGOTTEN = 3 * 86400  # seconds after which "no such task" is believed for goo
 _backoff = wait_random_exponential(multiplier=0.5, max=20)
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """What the tasks of one request have in common.
 
     `expected` holds pixels, mime_type and alpha as the plan promised them; `price` is the estimate for one task; `earlier` is the

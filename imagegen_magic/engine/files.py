@@ -12,9 +12,8 @@ import time
 import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from imagegen_magic.engine import owners
 from imagegen_magic.errors import SaveError
@@ -38,8 +37,7 @@ _COMMON = """
 _STOP_WORDS = frozenset(_COMMON.split())
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
+class Saved(NamedTuple):
     """A picture that is on the disk: its SHA-256 in hexadecimal, its size in bytes, and where its sidecar is."""
 
     path: Path

@@ -14,8 +14,7 @@ import ssl
 import sys
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 import httpcore
@@ -65,8 +64,7 @@ class Headers(dict[str, str]):
         return repr({name: "[hidden]" if name == "Authorization" else value for name, value in self.items()})
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """An answer as it comes: its headers under their names in small letters, and its body in pieces."""
 
     status: int

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from operator import itemgetter
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 LONGEST = 20.0  # seconds between two looks, however sure we are: a refusal in the first seconds must not stay unseen for a minute
 PRIOR_WEIGHT = 1 / 3  # of an observation: the published median
@@ -25,8 +24,7 @@ _SQRT2 = math.sqrt(2)
 Task = TypeVar("Task")
 
 
-@dataclass(frozen=True, slots=True)
-class Durations:
+class Durations(NamedTuple):
     """How long tasks of one class take: a log-normal (`mu`, `sigma` of ln seconds), and how many were `seen`."""
 
     mu: float

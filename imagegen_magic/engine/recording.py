@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagegen_magic.engine import budget, files
 from imagegen_magic.engine.accounts import FREE, part
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from imagegen_magic.engine.past import Found
 
 
-@dataclass(frozen=True, slots=True)
-class Study:
+class Study(NamedTuple):
     """A sweep: its prompt as written, and the values of each axis."""
 
     prompt: str
@@ -272,7 +271,7 @@ class _Recording:
         for position, row, task in zip(entry.positions, rows, new.tasks, strict=True):
             own = Task(row, position, first, task.pictures, task.sent, task.idempotency_key)
             price = part(new.price, task.pictures, entry.pictures)
-            known = replace(order, price=price, tasks=job.tasks, earlier=earlier.get(task.fingerprint), uploads=entry.wish.plan.uploads)
+            known = order._replace(price=price, tasks=job.tasks, earlier=earlier.get(task.fingerprint), uploads=entry.wish.plan.uploads)
             gateway = entry.wish.gateway
             deliveries.append(Delivery(self.session, gateway, known, own, history, job.tell, job.hold, partial(job.hopeless, gateway)))
             first += task.pictures
@@ -401,7 +400,7 @@ async def taken_up(
         return None
     history = await session.history(_kind(row), _megapixels(row.expected))
     order = _order_again(row, tasks or job.tasks, settings, elsewhere or Path(row.save_dir), preview)
-    order = replace(order, protected=_protected(await session.ledger.sources(row.job)))
+    order = order._replace(protected=_protected(await session.ledger.sources(row.job)))
     return Delivery(session, gateway, order, _task_again(row, position), history, job.tell, job.hold)
 
 

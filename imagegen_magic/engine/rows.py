@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from imagegen_magic.engine.schema import searchable
 from imagegen_magic.result import Cost
@@ -18,8 +18,7 @@ ANSWER_BYTES = 65_536
 STATES = ("planned", "submitting", "submitted", "made", "saved", "failed", "unknown", "dropped")
 
 
-@dataclass(frozen=True, slots=True)
-class NewTask:
+class NewTask(NamedTuple):
     """One submission to come: `sent` is {"method", "path", "json"} as it will go out, `pictures` how many it makes.
 
     `fingerprint` is the same for submissions that ask for the same.
@@ -31,8 +30,7 @@ class NewTask:
     fingerprint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class NewSource:
+class NewSource(NamedTuple):
     """A picture that a request is made with: its `role` (`reference` or `mask`), what a person calls it, and which picture it is.
 
     `picture` is the ledger's id where it is one of ours, `sha256` of its bytes where they are on this machine.
@@ -44,8 +42,7 @@ class NewSource:
     sha256: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
+class NewJob(NamedTuple):
     """One request.
 
     `asked` is in the user's words, `resolved` the same with defaults filled in, `expected` is {"pixels": [[w, h], …], "mime_type",

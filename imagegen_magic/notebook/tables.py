@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from imagegen_magic.providers.base import Plan
@@ -24,8 +23,7 @@ _CODE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """A cell of a table: its `text`, a link's `address`, or the `picture` (a data: address) that stands before it.
 
     `alt` says in words what the picture shows; where nothing is said, the text stands for it.
@@ -71,8 +69,7 @@ class Page:
         return "\n\n".join(piece.text() for piece in self.pieces)
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """A line of words."""
 
     words: str
@@ -86,8 +83,7 @@ class Note:
         return self.words
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
+class Code(NamedTuple):
     """Text to be read letter by letter."""
 
     words: str
@@ -101,8 +97,7 @@ class Code:
         return self.words
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """Rows beneath heads (there may be none); a cell is text or a `Cell`."""
 
     heads: Sequence[str]

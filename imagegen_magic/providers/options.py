@@ -7,8 +7,8 @@ import json
 import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.providers import addresses, uploading
@@ -30,8 +30,7 @@ def resolve(who: str, model: Model, request: ImageRequest, upload: uploading.Upl
     return Check(who, model, request, upload).resolved()
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """One request held against one model: each method returns one option's resolved value or raises UnsupportedOption."""
 
     who: str

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from imagegen_magic.providers import addresses, answers
 from imagegen_magic.providers.model import Model
@@ -49,8 +49,7 @@ class UploadCall:
     form: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Uploaded:
+class Uploaded(NamedTuple):
     """Where an uploaded picture lives, and until when (epoch seconds; None: the answer does not say)."""
 
     url: str
