@@ -262,7 +262,7 @@ class Delivery:
             await self._back_to_planned()
             raise
         except Lost as error:
-            unknown = SubmissionUnknown(f"The connection to {self.gateway.provider.title} broke after sending ({error})")
+            unknown = SubmissionUnknown(f"The request went out to {self.gateway.provider.title}, and no whole answer came back ({error})")
             await self._note("unknown", error=str(unknown))
             raise unknown from None
         except SubmissionUnknown as error:

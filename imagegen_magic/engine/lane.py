@@ -236,9 +236,11 @@ async def _unpacked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             while piece:
                 yield unpacking.decompress(piece, 2**18)
                 piece = unpacking.unconsumed_tail
+        yield unpacking.flush()
     except zlib.error:
         raise httpcore.RemoteProtocolError("its compression is broken") from None
-    yield unpacking.flush()
+    if not unpacking.eof:
+        raise httpcore.RemoteProtocolError("its compressed content was cut off")
 
 
 def _words(error: Exception) -> str:
