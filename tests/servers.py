@@ -40,6 +40,13 @@ class SandboxServer:
         chosen = gateways or GATEWAYS
         return {f"{name.upper()}_BASE_URL": self.base_url(name) for name in chosen} | {f"{name.upper()}_API_KEY": key for name in chosen}
 
+    def be_every_gateway(self, monkeypatch: Any, key: str = "sandbox") -> None:
+        """Make every gateway of a test this server, with no fault armed and little waiting between looks."""
+        self.disarm()
+        for name, value in self.environ(key=key).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "0.05")
+
     def log(self) -> dict[str, Any]:
         """Return everything the server was asked: `submissions`, `providers` (counts) and totals."""
         answer: dict[str, Any] = self._ask("GET", "/_sandbox/log")

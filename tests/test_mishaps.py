@@ -54,10 +54,7 @@ def server():
 @pytest.fixture(autouse=True)
 def gateway(server, monkeypatch):
     """Every gateway is the server."""
-    server.disarm()
-    for name, value in server.environ().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "0.05")
+    server.be_every_gateway(monkeypatch)
     return server
 
 

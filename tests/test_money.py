@@ -46,10 +46,7 @@ def server():
 @pytest.fixture(autouse=True)
 def gateway(server, monkeypatch):
     """Point every gateway at the server, and start each test with a clean slate."""
-    server.disarm()
-    for name, value in server.environ().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "0.05")
+    server.be_every_gateway(monkeypatch)
     return server
 
 

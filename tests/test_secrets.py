@@ -26,10 +26,7 @@ def server():
 @pytest.fixture(autouse=True)
 def gateway(server, monkeypatch):
     """The real thing's key, and everything logged."""
-    server.disarm()
-    for name, value in server.environ(key=SECRET).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "0.05")
+    server.be_every_gateway(monkeypatch, key=SECRET)
     return server
 
 

@@ -52,9 +52,7 @@ def server():
 @pytest.fixture(autouse=True)
 def gateway(server, monkeypatch):
     """Point every gateway at the server, with a clean slate and no waiting between tries."""
-    server.disarm()
-    for name, value in server.environ(key=SECRET).items():
-        monkeypatch.setenv(name, value)
+    server.be_every_gateway(monkeypatch, key=SECRET)
     monkeypatch.setattr(uploads, "_backoff", lambda state: 0.01)
     return server
 
