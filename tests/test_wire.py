@@ -60,6 +60,48 @@ def test_an_encrypted_gateway_is_spoken_to():
     assert asyncio.run(main()).content == {"id": "task-1"}
 
 
+@contextlib.asynccontextmanager
+async def _tunnel(asked):
+    """A proxy that opens tunnels; `asked` gets the head of each request for one."""
+    over = []
+
+    async def pipe(reader, writer):
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def serve(reader, writer):
+        over.append(asyncio.current_task())
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        asked.append(head)
+        host, _, port = head.split()[1].rpartition(":")
+        there, onwards = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+        await asyncio.gather(pipe(reader, onwards), pipe(there, writer))
+
+    async with _server(serve) as port:
+        yield f"http://me:secret@127.0.0.1:{port}"
+    await asyncio.wait_for(asyncio.gather(*over), 5)
+
+
+def test_an_encrypted_gateway_is_spoken_to_through_a_proxy(monkeypatch):
+    """The proxy sees host, port and its own password, never the key: the gateway's certificate is checked through the tunnel."""
+    asked = []
+
+    async def main():
+        async with _server(_answer_once, _tls_server()) as port, _tunnel(asked) as proxy:
+            monkeypatch.setenv("https_proxy", proxy)
+            return port, await _call(port, trusted=True)
+
+    port, answer = asyncio.run(main())
+    assert answer.content == {"id": "task-1"}
+    assert asked[0].startswith(f"CONNECT localhost:{port} HTTP/1.1")
+    assert "authorization: basic" in asked[0].lower()
+    assert "a-key" not in asked[0]
+
+
 def test_a_certificate_that_nobody_vouches_for_gets_no_key():
     """An impostor sees neither the request nor the key, and it was certainly not sent."""
     seen = []

@@ -46,7 +46,7 @@ class NewJob(NamedTuple):
     """One request.
 
     `asked` is in the user's words, `resolved` the same with defaults filled in, `expected` is {"pixels": [[w, h], …], "mime_type",
-    "alpha"}.
+    "alpha", "pictures"}.
     """
 
     provider: str
