@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import gzip
+import subprocess
+import sys
 import zlib
 
 import pytest
@@ -213,3 +215,31 @@ def test_a_proxy_named_without_a_scheme_is_one_of_http(monkeypatch):
     with web(lambda seen: (200, {}, b"ok")) as proxy:
         monkeypatch.setenv("http_proxy", proxy.origin.removeprefix("http://"))
         assert _download("http://cdn.example.com/a.png", "http://api.example.com") == b"ok"
+
+
+WHERE = """
+import asyncio, sys, threading
+from imagegen_magic.engine.http import Clients
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("anyio._backends._asyncio", "imagegen_magic.sandbox.app"):
+            print(name, threading.current_thread() is threading.main_thread())
+
+async def main(url):
+    clients = Clients()
+    async with clients.looks(url).stream("GET", url, headers={}) as reply:
+        print(reply.status)
+    await clients.close()
+
+sys.meta_path.insert(0, Watch())
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+def test_what_takes_long_to_import_is_not_imported_on_the_loop():
+    """The first request of a process loads its locks in a thread, and the sandbox too."""
+    with web(lambda seen: (200, {}, b"ok")) as server:
+        urls = server.origin, "http://sandbox.invalid/nothing"
+        said = [subprocess.run([sys.executable, "-c", WHERE, url], check=True, capture_output=True, text=True).stdout for url in urls]
+    assert said == ["anyio._backends._asyncio False\n200\n", "imagegen_magic.sandbox.app False\n404\n"]

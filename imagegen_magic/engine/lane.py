@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import importlib
 import os
 import ssl
 import sys
@@ -42,6 +43,7 @@ _WORDS = {
     "WriteTimeout": "not sent in time",
     "ConnectTimeout": "no connection in time",
 }
+_LOCKS = "anyio._backends._asyncio"  # which httpcore's connections lock with
 _VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
 
 
@@ -181,6 +183,8 @@ class Lane:
         return None
 
     async def _opened(self, origin: httpcore.Origin, guarded: bool) -> httpcore.AsyncHTTP11Connection:
+        if _LOCKS not in sys.modules:
+            await asyncio.to_thread(_load_locks)
         tls = await self._tls() if origin.scheme == b"https" else None
         host = origin.host.decode()
         stream: httpcore.AsyncNetworkStream = await self._backends[guarded].connect_tcp(host, origin.port, timeout=_CONNECT)
@@ -206,6 +210,12 @@ class Lane:
                 network_backend=self._backends[False],
             )
         return self._proxies[proxy, encrypted]
+
+
+def _load_locks() -> None:
+    # in a thread: on the loop, at the first lock, it would hold everything up for 40 ms
+    with contextlib.suppress(ImportError):
+        importlib.import_module(_LOCKS)
 
 
 def _address(url: str) -> tuple[httpcore.URL, str]:
