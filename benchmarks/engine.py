@@ -110,7 +110,7 @@ def in_fresh_process(side: str, tasks: int, place: Path) -> dict[str, float]:
         before = server.log()
         command = [sys.executable, __file__, "--side", side, "--tasks", str(tasks), "--base-url", server.base_url("evolink")]
         command += ["--home", str(home)]
-        answer: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        answer: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
         log = server.log()
         answer["looks"] = sum(log[kind] - before[kind] for kind in ("looks", "batch_looks"))
         return answer
@@ -145,6 +145,7 @@ def main() -> None:
     parser.add_argument("--base-url", help=argparse.SUPPRESS)
     parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # it would have every import compiled anew
     if given.side:
         print(json.dumps(measured(given.side, given.tasks[0], given.base_url, given.home)))
         return
