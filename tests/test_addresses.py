@@ -7,9 +7,9 @@ import pytest
 from webserver import web
 
 from imagegen_magic.engine import http
+from imagegen_magic.engine.exchange import Lost, NotSent
 from imagegen_magic.engine.http import Clients, Refused, authorization, retry_after
 from imagegen_magic.engine.keys import Key
-from imagegen_magic.engine.lane import Lost, NotSent
 from imagegen_magic.errors import DownloadError, ImageInvalid
 from imagegen_magic.providers.addresses import is_public
 from imagegen_magic.providers.base import Call

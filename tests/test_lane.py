@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gzip
+import os
 import subprocess
 import sys
 import zlib
@@ -10,9 +11,9 @@ import zlib
 import pytest
 from webserver import web
 
+from imagegen_magic.engine.exchange import Headers, Lost, NotSent
 from imagegen_magic.engine.http import Clients, Refused
 from imagegen_magic.engine.keys import Key
-from imagegen_magic.engine.lane import Headers, Lost, NotSent
 from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.providers.base import Call
 
@@ -37,8 +38,11 @@ async def _host(answer=BODY, seen=None):
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    await asyncio.wait_for(asyncio.gather(*over), 5)
+        try:
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        finally:
+            await asyncio.sleep(0.02)  # a connection that only just came is let in
+            await asyncio.wait_for(asyncio.gather(*over), 5)
 
 
 def _with_clients(work, **host):
@@ -78,7 +82,7 @@ def test_connections_are_kept_and_no_more_are_open_than_a_lane_is_wide():
 
 def test_a_connection_that_was_idle_for_long_is_not_submitted_on(monkeypatch):
     """The other side may be closing it just then; a new one is opened instead."""
-    monkeypatch.setattr("imagegen_magic.engine.lane._IDLE", 0.0)
+    monkeypatch.setattr("imagegen_magic.engine.wire.IDLE_SECONDS", 0.0)
     seen = []
 
     async def work(clients, origin):
@@ -182,7 +186,7 @@ def test_time_that_runs_out_before_the_connection_is_there_means_not_sent(monkey
     async def nowhere(*args, **options):
         await asyncio.sleep(60)
 
-    monkeypatch.setattr("imagegen_magic.engine.wire.Backend.connect_tcp", nowhere)
+    monkeypatch.setattr("imagegen_magic.engine.lane.connect", nowhere)
 
     async def work(clients, origin):
         lane = clients.submits(origin, timeout=0.1)
@@ -217,13 +221,105 @@ def test_a_proxy_named_without_a_scheme_is_one_of_http(monkeypatch):
         assert _download("http://cdn.example.com/a.png", "http://api.example.com") == b"ok"
 
 
+def _behind_a_proxy(monkeypatch, answer, requests=1):
+    """Return what became of requests to a public host, one beside the other, through a proxy that writes `answer` to each."""
+    seen = []
+
+    async def work(clients, origin):
+        monkeypatch.setenv("http_proxy", origin)
+        monkeypatch.setenv("https_proxy", origin)
+        asked = (_asked(clients) for _ in range(requests))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    async def _asked(clients):
+        async with clients.looks("").stream("GET", "http://api.example.com/", headers={}) as reply:
+            return reply.status, b"".join([piece async for piece in reply.pieces])
+
+    return _with_clients(work, answer=answer, seen=seen), seen
+
+
+def test_requests_beside_one_another_share_the_connections_of_one_proxy(monkeypatch):
+    """Whoever came first made the way; the others go along."""
+    ended, seen = _behind_a_proxy(monkeypatch, BODY, requests=20)
+    assert ended == [(200, b"ok")] * 20
+    assert len(seen) <= 8
+
+
+def test_an_answer_that_breaks_behind_a_proxy_is_lost(monkeypatch):
+    """The gateway may have accepted by then."""
+    [ended], _ = _behind_a_proxy(monkeypatch, b"no HTTP at all\r\n\r\n")
+    assert isinstance(ended, Lost)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "url"),
+    [
+        ("http://127.0.0.1:9", "http://api.example.com/"),
+        ("http://127.0.0.1:9", "https://api.example.com/"),
+        ("", "https://api.example.com/"),
+    ],
+    ids=["not there", "not there for a tunnel", "refuses a tunnel"],
+)
+def test_a_proxy_that_is_not_there_or_refuses_a_tunnel_sent_nothing(monkeypatch, proxy, url):
+    """Nothing can have been accepted."""
+
+    async def work(clients, origin):
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, proxy or origin)
+        async with clients.looks(url).stream("POST", url, headers={}, content=b"{}"):
+            pass
+
+    with pytest.raises(NotSent, match=r"403|connect"):
+        _with_clients(work, answer=b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
+
+
+SOCKS = """
+import asyncio, sys
+sys.modules["socksio"] = None
+from imagegen_magic.engine.exchange import NotSent
+from imagegen_magic.engine.http import Clients
+
+async def main():
+    try:
+        async with Clients().looks("").stream("GET", "http://api.example.com/", headers={}):
+            pass
+    except NotSent as error:
+        print(error)
+
+asyncio.run(main())
+"""
+
+
+def test_a_proxy_of_a_kind_that_needs_another_library_says_which():
+    """In words, and nothing was sent."""
+    environment = {**os.environ, "http_proxy": "socks5://127.0.0.1:9"}
+    said = subprocess.run([sys.executable, "-c", SOCKS], env=environment, check=True, capture_output=True, text=True).stdout
+    assert said == "the proxy 127.0.0.1 speaks SOCKS, which needs: pip install socksio\n"
+
+
+@pytest.mark.parametrize("proxied", [False, True])
+@pytest.mark.parametrize("value", ["a\r\nb", "ключ"], ids=["two lines", "no ASCII"])
+def test_a_header_that_cannot_be_sent_is_not_shown(monkeypatch, proxied, value):
+    """It may be the key; and nothing was sent."""
+
+    async def work(clients, origin):
+        if proxied:
+            monkeypatch.setenv("http_proxy", origin)
+        async with clients.looks(origin).stream("GET", "http://api.example.com/" if proxied else origin, headers={"Authorization": value}):
+            pass
+
+    with pytest.raises(NotSent, match=r"^the request cannot be formed$") as refused:
+        _with_clients(work)
+    assert value not in str(refused.value)
+
+
 WHERE = """
 import asyncio, sys, threading
 from imagegen_magic.engine.http import Clients
 
 class Watch:
     def find_spec(self, name, path=None, target=None):
-        if name in ("anyio._backends._asyncio", "imagegen_magic.sandbox.app"):
+        if name in ("httpcore", "anyio._backends._asyncio", "imagegen_magic.sandbox.app"):
             print(name, threading.current_thread() is threading.main_thread())
 
 async def main(url):
@@ -238,8 +334,13 @@ asyncio.run(main(sys.argv[1]))
 
 
 def test_what_takes_long_to_import_is_not_imported_on_the_loop():
-    """The first request of a process loads its locks in a thread, and the sandbox too."""
+    """A plain request needs none of it; a proxy's connections and the sandbox are imported in a thread."""
+
+    def said(url, **environment):
+        command = [sys.executable, "-c", WHERE, url]
+        return subprocess.run(command, env={**os.environ, **environment}, check=True, capture_output=True, text=True).stdout
+
     with web(lambda seen: (200, {}, b"ok")) as server:
-        urls = server.origin, "http://sandbox.invalid/nothing"
-        said = [subprocess.run([sys.executable, "-c", WHERE, url], check=True, capture_output=True, text=True).stdout for url in urls]
-    assert said == ["anyio._backends._asyncio False\n200\n", "imagegen_magic.sandbox.app False\n404\n"]
+        assert said(server.origin) == "200\n"
+        assert said("http://api.example.com", http_proxy=server.origin) == "httpcore False\nanyio._backends._asyncio False\n200\n"
+    assert said("http://sandbox.invalid/nothing") == "imagegen_magic.sandbox.app False\n404\n"

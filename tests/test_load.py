@@ -8,6 +8,7 @@ from frontend import Frontend
 MOST_MODULES = 12
 HEAVY = {
     "httpx",
+    "h11",
     "httpcore",
     "PIL",
     "ipywidgets",

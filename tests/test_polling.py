@@ -7,8 +7,8 @@ import time
 
 import pytest
 
+from imagegen_magic.engine.exchange import Lost
 from imagegen_magic.engine.http import Answer
-from imagegen_magic.engine.lane import Lost
 from imagegen_magic.engine.looking import Durations, beat
 from imagegen_magic.engine.polling import Lookout
 from imagegen_magic.errors import AuthenticationError, NotFound, TaskFailed

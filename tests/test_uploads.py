@@ -19,10 +19,10 @@ from webserver import web
 
 from imagegen_magic import generate
 from imagegen_magic.engine import gateways, loop, sources, uploads, ways
+from imagegen_magic.engine.exchange import NotSent
 from imagegen_magic.engine.gateways import Gateway
 from imagegen_magic.engine.http import Clients, authorization
 from imagegen_magic.engine.keys import Key
-from imagegen_magic.engine.lane import NotSent
 from imagegen_magic.engine.session import ledger_of, session_of
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import (

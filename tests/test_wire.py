@@ -1,17 +1,20 @@
-"""The connections themselves: encrypted ones checked, pieces sent together, trouble told as httpx knows it."""
+"""The connections themselves: encrypted ones checked, pieces sent together, answers read to their end and no further."""
 
 import asyncio
 import contextlib
+import re
+import socket
 import ssl
+import struct
 from pathlib import Path
 
-import httpcore
+import h11
 import pytest
 
+from imagegen_magic.engine.exchange import Lost, NotSent, Origin, formed
 from imagegen_magic.engine.http import Clients
 from imagegen_magic.engine.keys import Key
-from imagegen_magic.engine.lane import Lost, NotSent
-from imagegen_magic.engine.wire import Backend
+from imagegen_magic.engine.wire import connect
 from imagegen_magic.providers.base import Call
 
 CERTIFICATE = Path(__file__).parent / "localhost.pem"  # self-signed, for localhost alone
@@ -119,19 +122,75 @@ def test_a_certificate_that_nobody_vouches_for_gets_no_key():
     assert not any(seen)
 
 
-def test_a_certificate_for_another_host_is_refused():
+def test_a_certificate_for_another_host_is_refused(monkeypatch):
     """The name in the address must be the name in the certificate."""
+    monkeypatch.setattr("imagegen_magic.engine.wire._addresses", _leading_to("127.0.0.1"))
+
+    async def spy(reader, writer):
+        await reader.read()
+        writer.close()
 
     async def main():
-        async with _server(_answer_once, _tls_server()) as port:
-            stream = await Backend().connect_tcp("127.0.0.1", port)
-            try:
-                await stream.start_tls(ssl.create_default_context(cafile=CERTIFICATE), "example.com", timeout=5)
-            finally:
-                await stream.aclose()
+        async with _server(spy, _tls_server()) as port:
+            with pytest.raises(ssl.SSLCertVerificationError, match=r"api\.example\.com"):
+                await connect(Origin("https", "api.example.com", port), ssl.create_default_context(cafile=CERTIFICATE))
 
-    with pytest.raises(httpcore.ConnectError, match=r"example\.com"):
-        asyncio.run(main())
+    asyncio.run(main())
+
+
+def _leading_to(*addresses):
+    async def found(host, port, check):
+        return addresses
+
+    return found
+
+
+def _with_connection(serve, work):
+    """Run `work(connection, request)` with a connection to a server that runs `serve(reader, writer)`."""
+    over = []
+
+    async def served(reader, writer):
+        over.append(asyncio.current_task())
+        with contextlib.suppress(ConnectionError):
+            await serve(reader, writer)
+        writer.close()
+
+    async def main():
+        async with _server(served) as port:
+            connection = await connect(Origin("http", "127.0.0.1", port))
+
+            def request(method="GET", content=None, **headers):
+                return formed(method, f"http://127.0.0.1:{port}/", headers, content)
+
+            try:
+                return await work(connection, request)
+            finally:
+                connection.close()
+                await asyncio.wait_for(asyncio.gather(*over), 5)
+
+    return asyncio.run(main())
+
+
+async def _body(reply):
+    return b"".join([piece async for piece in reply.pieces])
+
+
+async def _ask(connection, request):
+    """Return status and body of the answer to one request, or what went wrong."""
+    try:
+        reply = await connection.ask(request(), 5)
+        return reply.status, await _body(reply)
+    except (OSError, h11.RemoteProtocolError) as error:
+        return error
+
+
+def _saying(answer):
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+
+    return serve
 
 
 def test_a_small_request_leaves_in_one_piece():
@@ -140,110 +199,193 @@ def test_a_small_request_leaves_in_one_piece():
 
     async def serve(reader, writer):
         pieces.append(await reader.read(1000))
-        writer.write(b"ok")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         await writer.drain()
-        writer.close()
 
-    async def main():
-        async with _server(serve) as port:
-            stream = await Backend().connect_tcp("127.0.0.1", port)
-            await stream.write(b"head ")
-            await stream.write(b"body")
-            answer = await stream.read(10, timeout=5)
-            await stream.aclose()
-            return answer
+    async def work(connection, request):
+        return await _body(await connection.ask(request("POST", b"the body")))
 
-    assert asyncio.run(main()) == b"ok"
-    assert pieces == [b"head body"]
+    assert _with_connection(serve, work) == b"ok"
+    assert pieces[0].startswith(b"POST / HTTP/1.1\r\n")
+    assert pieces[0].endswith(b"\r\n\r\nthe body")
 
 
-def test_a_large_body_is_not_held_back():
-    """What does not fit into one piece goes out at once, in order."""
-    got = bytearray()
+async def _upload(pieces, size):
+    for number in range(pieces):
+        yield bytes([number]) * size
+
+
+def test_a_large_body_goes_out_no_faster_than_it_is_taken():
+    """In order, and without all of it waiting in memory."""
+    size, got, made = 2**18, bytearray(), []
 
     async def serve(reader, writer):
-        while len(got) < 300_000:
-            got.extend(await reader.read(65536))
-        writer.write(b"ok")
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.3)
+        before.append(len(made))
+        got.extend(await reader.readexactly(40 * size))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         await writer.drain()
-        writer.close()
 
-    async def main():
-        async with _server(serve) as port:
-            stream = await Backend().connect_tcp("127.0.0.1", port)
-            for start in range(0, 300_000, 50_000):
-                await stream.write(bytes([start // 50_000]) * 50_000, timeout=5)
-            answer = await stream.read(10, timeout=5)
-            await stream.aclose()
-            return answer
+    before = []
 
-    assert asyncio.run(main()) == b"ok"
-    assert [got[start] for start in range(0, 300_000, 50_000)] == [0, 1, 2, 3, 4, 5]
+    async def counted():
+        async for piece in _upload(40, size):
+            made.append(piece[0])
+            yield piece
+
+    async def work(connection, request):
+        return await _body(await connection.ask(request("POST", counted(), **{"Content-Length": str(40 * size)}), 5))
+
+    assert _with_connection(serve, work) == b"ok"
+    assert [got[at * size] for at in range(40)] == list(range(40))
+    assert before[0] < 40
 
 
-def test_an_idle_connection_knows_whether_something_came():
-    """A peer that closed, or spoke out of turn, is not used for the next request."""
+def test_an_answer_that_comes_before_everything_was_sent_is_read():
+    """A gateway that will not have the upload says why and stops listening."""
 
     async def serve(reader, writer):
-        if await reader.read(1) == b"x":
-            writer.write(b"out of turn")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 No\r\nContent-Length: 9\r\nConnection: close\r\n\r\ntoo large")
+        writer.write_eof()
+        while await reader.read(65536):
+            pass
+
+    async def work(connection, request):
+        upload = request("POST", _upload(200, 2**18), **{"Content-Length": str(200 * 2**18)})
+        reply = await connection.ask(upload, 5)
+        return reply.status, await _body(reply), connection.rest()
+
+    assert _with_connection(serve, work) == (413, b"too large", False)
+
+
+def test_a_large_answer_waits_outside_until_somebody_reads_it():
+    """No more than a little of it is in memory before."""
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % 2**25)
+        for _ in range(2**5):
+            writer.write(bytes(2**20))
             await writer.drain()
-        writer.close()
 
-    async def main(word):
-        async with _server(serve) as port:
-            stream = await Backend().connect_tcp("127.0.0.1", port)
-            before = stream.get_extra_info("is_readable")
-            stream._writer.write(word)
-            while not stream.get_extra_info("is_readable"):
-                await asyncio.sleep(0.005)
-            assert stream.get_extra_info("server_addr") == ("127.0.0.1", port)
-            await stream.aclose()
-            return before
+    async def work(connection, request):
+        reply = await connection.ask(request(), 5)
+        await asyncio.sleep(0.3)
+        return connection._unread, len(await _body(reply)), connection.rest()
 
-    assert asyncio.run(main(b"x")) is False
-    assert asyncio.run(main(b"y")) is False
+    waiting, size, usable = _with_connection(serve, work)
+    assert waiting < 2**22
+    assert (size, usable) == (2**25, True)
+
+
+def test_news_on_the_way_is_no_answer():
+    """103 and its like say that an answer will come."""
+    early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    assert _with_connection(_saying(early), _ask) == (200, b"ok")
+
+
+def test_an_answer_without_a_length_ends_with_its_connection():
+    """As HTTP/1.0 had it; a chunked one ends where it says so."""
+    assert _with_connection(_saying(b"HTTP/1.0 200 OK\r\n\r\nall of it"), _ask) == (200, b"all of it")
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nall\r\n6\r\n of it\r\n0\r\n\r\n"
+    assert _with_connection(_saying(chunked), _ask) == (200, b"all of it")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"", "closed without an answer"),
+        (b"HTTP/1.1 200 O", "closed without an answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", "received 4 bytes, expected 9"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nall\r\n", "closed"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", "illegal status line"),
+        (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n", "switch|SWITCH|proposal"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000, "too large|too long|closed"),
+    ],
+    ids=["nothing", "half a line", "half a body", "half a chunk", "no HTTP", "another protocol", "an endless head"],
+)
+def test_what_is_no_whole_answer_is_an_error(answer, words):
+    """And never something shorter that looks whole."""
+    error = _with_connection(_saying(answer), _ask)
+    assert isinstance(error, Exception)
+    assert re.search(words, str(error))
+
+
+def test_a_connection_that_breaks_within_an_answer_without_a_length_is_an_error():
+    """Only a connection that was closed in good order ends an answer."""
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\nhalf")
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    assert isinstance(_with_connection(serve, _ask), ConnectionResetError)
+
+
+@pytest.mark.parametrize(
+    ("after", "usable"),
+    [(b"", True), (b"out of turn", False), (None, False)],
+    ids=["silence", "something nobody asked for", "a farewell"],
+)
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_resting_connection_knows_whether_it_may_be_used(after, usable, at_once):
+    """A peer that closed, or spoke out of turn, is not given the next request."""
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" + (after or b"" if at_once else b""))
+        if not at_once:
+            await asyncio.sleep(0.1)
+            writer.write(after or b"")
+        if after is not None:
+            await reader.read()
+
+    async def work(connection, request):
+        assert await _ask(connection, request) == (200, b"ok")
+        if at_once:
+            await asyncio.sleep(0.1)
+        rested = connection.rest()
+        await asyncio.sleep(0.2)
+        usable = rested and connection.usable()
+        connection._transport.abort()
+        return usable
+
+    assert _with_connection(serve, work) is usable
 
 
 def test_silence_is_a_timeout_and_a_refusal_an_error():
-    """Each in httpcore's own words, which the engine sorts into certainly-not-sent and lost."""
+    """Both are told as Python tells them."""
 
     async def silent(reader, writer):
-        await reader.read(1)
-        writer.close()
+        await reader.read()
 
-    async def main():
-        async with _server(silent) as port:
-            stream = await Backend().connect_tcp("127.0.0.1", port)
-            with pytest.raises(httpcore.ReadTimeout):
-                await stream.read(1, timeout=0.05)
-            await stream.aclose()
-        with pytest.raises(httpcore.ConnectError):
-            await Backend().connect_tcp("127.0.0.1", 9)
-        with pytest.raises(httpcore.ConnectError):
-            await Backend().connect_tcp("no-such-host.invalid", 80)
+    async def work(connection, request):
+        with pytest.raises(TimeoutError):
+            await connection.ask(request(), 0.05)
+        assert not connection.rest()
 
-    asyncio.run(main())
+    _with_connection(silent, work)
+    for origin in (Origin("http", "127.0.0.1", 9), Origin("http", "no-such-host.invalid", 80)):
+        with pytest.raises(OSError, match=r"9|known|resolution|address"):
+            asyncio.run(connect(origin))
 
 
 def test_the_next_address_is_tried_where_the_first_does_not_answer(monkeypatch):
     """A name with several addresses is as good as its best one."""
-
-    async def serve(reader, writer):
-        writer.close()
+    monkeypatch.setattr("imagegen_magic.engine.wire._addresses", _leading_to("127.0.0.9", "127.0.0.1"))
 
     async def main():
-        async with _server(serve) as port:
-            backend = Backend()
-            monkeypatch.setattr(Backend, "_resolve", lambda self, host, port: _both())
-            stream = await backend.connect_tcp("both.example", port)
-            await stream.aclose()
-            await backend.sleep(0)
+        async with _server(_answer_once) as port:
+            connection = await connect(Origin("http", "both.example", port))
+            reply = await connection.ask(formed("GET", "http://both.example/", {"Authorization": "Bearer a-key"}), 5)
+            return await _body(reply)
 
-    async def _both():
-        return ["127.0.0.9", "127.0.0.1"]
-
-    asyncio.run(main())
+    assert asyncio.run(main()) == b'{"id": "task-1"}'
 
 
 ESCAPED = [

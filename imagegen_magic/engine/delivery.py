@@ -18,10 +18,10 @@ from tenacity import RetryCallState, retry_if_exception_type, wait_random_expone
 from imagegen_magic import __version__
 from imagegen_magic.engine import files, loop
 from imagegen_magic.engine.differences import differences
+from imagegen_magic.engine.exchange import Lost, NotSent
 from imagegen_magic.engine.gateways import Gateway
 from imagegen_magic.engine.holding import Hold
 from imagegen_magic.engine.http import Refused
-from imagegen_magic.engine.lane import Lost, NotSent
 from imagegen_magic.engine.repeating import repeat
 from imagegen_magic.engine.session import History, Session
 from imagegen_magic.engine.settings import Settings, load

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
-import httpcore
-
+from imagegen_magic.engine.exchange import Headers, Lost, NotSent, Reply, Request
 from imagegen_magic.engine.gateways import SANDBOX_ORIGIN
 from imagegen_magic.engine.keys import Key
-from imagegen_magic.engine.lane import LANE, Connection, Headers, Lane, Lost, NotSent, PrivatePeer, Reply, proxy_of
+from imagegen_magic.engine.lane import LANE, Lane, Way
+from imagegen_magic.engine.proxies import proxy_of
 from imagegen_magic.errors import DownloadError, ImageInvalid
 from imagegen_magic.providers.addresses import is_public
 from imagegen_magic.providers.base import Call, UploadCall
@@ -32,6 +32,10 @@ _PIECE = 256 * 1024  # bytes of an upload that are handed on at once
 _UPLOADS = 4  # at once, to one gateway
 _UPLOAD_PATIENCE = 60.0  # seconds for an upload, beside its bytes
 _SLOWEST = 20_000  # bytes a second below which an upload is given up
+
+
+class PrivatePeer(Exception):
+    """A public name leads to a private address."""
 
 
 class Refused(Exception):
@@ -71,24 +75,19 @@ def authorization(key: Key, base_url: str, url: str, key_hosts: Sequence[str] = 
 
 
 class _InProcess:
-    """The sandbox in this process, spoken to like a connection."""
+    """The sandbox in this process."""
 
     def __init__(self, app: Any) -> None:
         import httpx  # which knows how to speak to an app; the network needs less
 
         self._transport, self._request = httpx.ASGITransport(app), httpx.Request
 
-    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
-        """Hand a request to the app and return its answer."""
-        url, content = bytes(request.url).decode(), _pieces_of(request.stream)
-        asked = self._request(request.method.decode(), url, headers=request.headers, content=content)
+    @contextlib.asynccontextmanager
+    async def ask(self, request: Request) -> AsyncIterator[Reply]:
+        """Hand a request to the app and give its answer."""
+        asked = self._request(request.method, request.url, headers=request.headers, content=request.content)
         answer = await self._transport.handle_async_request(asked)
-        return httpcore.Response(answer.status_code, headers=answer.headers.raw, content=answer.stream)
-
-
-async def _pieces_of(stream: Any) -> AsyncIterator[bytes]:
-    async for piece in stream:
-        yield piece
+        yield Reply(answer.status_code, answer.headers, answer.aiter_raw())
 
 
 class Clients:
@@ -99,7 +98,7 @@ class Clients:
 
     def __init__(self, *, sandbox_home: Path | None = None) -> None:
         self._sandbox_home = sandbox_home
-        self._sandbox: Connection | None = None
+        self._sandbox: Way | None = None
         self._closers: list[Callable[[], None]] = []
         self._tls: ssl.SSLContext | None = None
         self._building = asyncio.Lock()
@@ -124,10 +123,10 @@ class Clients:
         """Return the one TLS context, made in a thread: reading the certificates takes 40 ms."""
         async with self._building:
             if self._tls is None:
-                self._tls = await asyncio.to_thread(httpcore.default_ssl_context)
+                self._tls = await asyncio.to_thread(_tls_context)
         return self._tls
 
-    async def _inside(self, url: str) -> Connection | None:
+    async def _inside(self, url: str) -> Way | None:
         """Return the way into the sandbox in this process for its addresses; made in a thread: importing it takes 100 ms."""
         if not _in_sandbox(url):
             return None
@@ -136,7 +135,7 @@ class Clients:
                 self._sandbox = await asyncio.to_thread(self._open_sandbox)
         return self._sandbox
 
-    def _open_sandbox(self) -> Connection:
+    def _open_sandbox(self) -> Way:
         from imagegen_magic.sandbox.app import create_app
 
         app = create_app(home=self._sandbox_home)
@@ -232,6 +231,14 @@ def _check_address(url: str, base_url: str) -> bool:
     if not is_public(host):
         raise DownloadError(f"The gateway's result address leads into a private network ({host})", whose="gateway")
     return proxy_of(url) is None  # a proxy resolves the name itself
+
+
+def _tls_context() -> ssl.SSLContext:
+    import certifi
+
+    context = ssl.create_default_context()  # what the system or SSL_CERT_FILE trusts, and what browsers trust
+    context.load_verify_locations(certifi.where())
+    return context
 
 
 def _in_sandbox(url: str) -> bool:

@@ -1,107 +1,61 @@
-"""A lane: connections for one kind of request with a queue before them, and the two ways in which a request can fail.
+"""A lane: connections for one kind of request, and a queue before them.
 
-A lane is its own pool. httpcore's walks every connection and every waiter at each request's start and end, behind locks; here a
-request that has its turn takes an idle connection of its place, or opens one.
+A lane is its own pool: a request that has its turn takes an idle connection of its place, or opens one, and nothing else is looked
+at. Pools made for every use walk all connections and all waiters at each request's start and end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import importlib
-import os
 import ssl
-import sys
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
-from urllib.parse import quote, unquote, urlsplit
 
-import httpcore
+import h11
 
-from imagegen_magic.engine.wire import Backend
+from imagegen_magic.engine.exchange import Lost, NotSent, Origin, Reply, Request, formed
+from imagegen_magic.engine.proxies import Proxy, proxy_of, through
+from imagegen_magic.engine.wire import Connection, connect
 
 LANE = 8  # connections a lane
-_IDLE = 2.0  # seconds a connection is kept for the next request: an older one may be closing just as we submit on it
-_CONNECT = 10.0  # seconds to reach a host
-_PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-_HEADERS = {"User-Agent": "imagegen_magic", "Accept": "*/*", "Accept-Encoding": "identity"}
-_SENT_NOTHING = (
-    httpcore.ConnectError,
-    httpcore.ConnectTimeout,
-    httpcore.PoolTimeout,
-    httpcore.UnsupportedProtocol,
-    httpcore.ProxyError,
-    httpcore.LocalProtocolError,
-    httpcore.ConnectionNotAvailable,
-)
-_BROKEN = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError)
-_WORDS = {
-    "ReadTimeout": "no answer in time",
-    "TimeoutError": "no answer in time",
-    "WriteTimeout": "not sent in time",
-    "ConnectTimeout": "no connection in time",
-}
-_LOCKS = "anyio._backends._asyncio"  # which httpcore's connections lock with
-_VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
 
 
-class NotSent(Exception):
-    """No connection was made, so nothing arrived."""
+class _Place(NamedTuple):
+    """What a connection leads to, and whether its peer was checked."""
+
+    origin: Origin
+    guarded: bool
 
 
-class Lost(Exception):
-    """The request went out and no whole answer came back."""
+class Way(Protocol):
+    """Whatever carries requests other than over connections of the lane's own."""
 
-
-class PrivatePeer(Exception):
-    """A public name leads to a private address."""
-
-
-class Headers(dict[str, str]):
-    """A request's headers, whose key no traceback with local values shows."""
-
-    def __repr__(self) -> str:
-        return repr({name: "[hidden]" if name == "Authorization" else value for name, value in self.items()})
-
-
-class Reply(NamedTuple):
-    """An answer as it comes: its headers under their names in small letters, and its body in pieces."""
-
-    status: int
-    headers: Mapping[str, str]
-    pieces: AsyncIterator[bytes]
-
-
-class Connection(Protocol):
-    """Whatever takes one request at a time."""
-
-    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
-        """Send a request and return its answer, the body still to come."""
+    def ask(self, request: Request) -> AbstractAsyncContextManager[Reply]:
+        """Send a request and give its answer as a stream."""
 
 
 class Lane:
     """At most `size` requests at once, the others in a queue; `timeout` seconds for each once it is its turn.
 
-    `tls` is asked for the TLS context, `inside` for a connection to what is in this process and needs no network, if the address is
+    `tls` is asked for the TLS context, `inside` for the way to what is in this process and needs no network, if the address is
     of that kind; `check(host, address)` raises for a peer that a guarded request must not talk to.
     """
 
     def __init__(
         self,
         tls: Callable[[], Awaitable[ssl.SSLContext]],
-        inside: Callable[[str], Awaitable[Connection | None]],
+        inside: Callable[[str], Awaitable[Way | None]],
         check: Callable[[str, str], None],
         *,
         size: int = LANE,
         timeout: float = 30.0,
     ) -> None:
-        self._tls, self._inside, self._size, self._patience = tls, inside, size, timeout
-        self._backends = {True: Backend(check), False: Backend()}
-        self._timeout = {"connect": _CONNECT, "read": timeout, "write": timeout, "pool": None}
-        self._idle: list[tuple[bool, httpcore.AsyncHTTP11Connection]] = []  # each with whether its peer was checked
-        self._proxies: dict[object, httpcore.AsyncConnectionPool] = {}
+        self._tls, self._inside, self._check, self._size, self._patience = tls, inside, check, size, timeout
+        self._idle: list[tuple[_Place, Connection]] = []
+        self._proxies: dict[tuple[str, bool], Proxy] = {}
         self._queue = asyncio.Semaphore(size)
 
     @contextlib.asynccontextmanager
@@ -117,128 +71,76 @@ class Lane:
     ) -> AsyncIterator[Reply]:
         """Send a request when the lane has room, and give its answer as a stream; `guarded` to public peers only.
 
-        `whole` bounds the time until all of the answer is read. Raises NotSent or Lost. Neither redirects nor cookies are followed.
+        `whole` bounds the time until all of the answer is read, else each wait for a part of it. Raises NotSent or Lost. Neither
+        redirects nor cookies are followed.
         """
+        request = formed(method, url, headers, content)
         async with self._queue:
             sent = False
             try:
                 async with asyncio.timeout(self._patience if whole else None):
-                    request = self._request(method, url, headers, content)
-                    connection = await self._connection(url, request.url.origin, guarded)
+                    if way := await self._way(request):
+                        sent = True
+                        async with way.ask(request) as reply:
+                            yield _unpacked(reply)
+                        return
+                    place = _Place(request.origin, guarded)
+                    connection = self._taken(place) or await self._opened(place)
                     sent = True
                     try:
-                        response = await connection.handle_async_request(request)
-                        try:
-                            yield _reply(response)
-                        finally:
-                            await response.aclose()
+                        yield _unpacked(await connection.ask(request, None if whole else self._patience))
                     finally:
-                        await self._put_back(connection, guarded)
-            except _SENT_NOTHING as error:
-                raise NotSent(_words(error)) from None
-            except _BROKEN as error:
+                        if connection.rest():
+                            self._idle.append((place, connection))
+            except (OSError, h11.ProtocolError) as error:
                 if sent:
-                    raise Lost(_words(error)) from None
-                raise NotSent("no connection in time" if isinstance(error, TimeoutError) else _words(error)) from None
+                    raise Lost(_words(error, "no answer in time")) from None
+                raise NotSent(_words(error, "no connection in time")) from None
 
     async def close(self) -> None:
         """Close every connection."""
         for _, connection in self._idle:
-            await connection.aclose()
+            connection.close()
         for proxy in self._proxies.values():
-            await proxy.aclose()
+            await proxy.close()
         self._idle.clear()
         self._proxies.clear()
 
-    def _request(self, method: str, url: str, headers: Mapping[str, str], content: bytes | AsyncIterable[bytes] | None) -> httpcore.Request:
-        address, host = _address(url)
-        told = Headers({"Host": host, **_HEADERS, **headers})
-        if isinstance(content, bytes):
-            told["Content-Length"] = str(len(content))
-        return httpcore.Request(method, address, headers=list(told.items()), content=content, extensions={"timeout": self._timeout})
-
-    async def _connection(self, url: str, origin: httpcore.Origin, guarded: bool) -> Connection:
-        if inside := await self._inside(url):
+    async def _way(self, request: Request) -> Way | None:
+        if inside := await self._inside(request.url):
             return inside
-        if proxy := proxy_of(url):
-            return await self._through(proxy, origin.scheme == b"https")
-        return await self._taken(origin, guarded) or await self._opened(origin, guarded)
+        if not (address := proxy_of(request.url)):
+            return None
+        name = address, request.origin.scheme == "https"
+        if name not in self._proxies:
+            tls = await self._tls() if name[1] else None
+            proxy = await through(address, tls=tls, connections=self._size, patience=self._patience)
+            return self._proxies.setdefault(name, proxy)  # somebody may have been faster
+        return self._proxies[name]
 
-    async def _put_back(self, connection: Connection, guarded: bool) -> None:
-        if not isinstance(connection, httpcore.AsyncHTTP11Connection):
-            return
-        if connection.is_idle():
-            self._idle.append((guarded, connection))
-        else:
-            await connection.aclose()
+    def _taken(self, place: _Place) -> Connection | None:
+        """Return an idle connection to this place; close those that are of no use any more."""
+        usable = []
+        for each in self._idle:
+            if each[1].usable():
+                usable.append(each)
+            else:
+                each[1].close()
+        self._idle = usable
+        at = next((at for at in reversed(range(len(usable))) if usable[at][0] == place), None)
+        return None if at is None else usable.pop(at)[1]
 
-    async def _taken(self, origin: httpcore.Origin, guarded: bool) -> httpcore.AsyncHTTP11Connection | None:
-        """Return an idle connection of this kind; close what has been idle for too long."""
-        old, self._idle = [each for _, each in self._idle if each.has_expired()], [one for one in self._idle if not one[1].has_expired()]
-        for each in old:
-            await each.aclose()
-        for at in range(len(self._idle) - 1, -1, -1):
-            if self._idle[at][0] == guarded and self._idle[at][1].can_handle_request(origin):
-                return self._idle.pop(at)[1]
-        return None
-
-    async def _opened(self, origin: httpcore.Origin, guarded: bool) -> httpcore.AsyncHTTP11Connection:
-        if _LOCKS not in sys.modules:
-            await asyncio.to_thread(_load_locks)
-        tls = await self._tls() if origin.scheme == b"https" else None
-        host = origin.host.decode()
-        stream: httpcore.AsyncNetworkStream = await self._backends[guarded].connect_tcp(host, origin.port, timeout=_CONNECT)
-        if tls is not None:
-            try:
-                stream = await stream.start_tls(tls, host, timeout=_CONNECT)
-            except BaseException:
-                await stream.aclose()
-                raise
-        return httpcore.AsyncHTTP11Connection(origin, stream, keepalive_expiry=_IDLE)
-
-    async def _through(self, proxy: str, encrypted: bool) -> Connection:
-        if (proxy, encrypted) not in self._proxies:
-            parts = urlsplit(proxy)
-            tls = await self._tls() if encrypted else None
-            pool = httpcore.AsyncSOCKSProxy if parts.scheme.startswith("socks") else httpcore.AsyncHTTPProxy
-            self._proxies[proxy, encrypted] = pool(
-                parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
-                proxy_auth=(unquote(parts.username), unquote(parts.password or "")) if parts.username else None,
-                ssl_context=tls,
-                max_connections=self._size,
-                keepalive_expiry=_IDLE,
-                network_backend=self._backends[False],
-            )
-        return self._proxies[proxy, encrypted]
+    async def _opened(self, place: _Place) -> Connection:
+        tls = await self._tls() if place.origin.scheme == "https" else None
+        return await connect(place.origin, tls, self._check if place.guarded else None)
 
 
-def _load_locks() -> None:
-    # in a thread: on the loop, at the first lock, it would hold everything up for 40 ms
-    with contextlib.suppress(ImportError):
-        importlib.import_module(_LOCKS)
+def _unpacked(reply: Reply) -> Reply:
+    packed = reply.headers.get("content-encoding", "").strip().lower() in ("gzip", "deflate")
+    return reply._replace(pieces=_unpacking(reply.pieces)) if packed else reply
 
 
-def _address(url: str) -> tuple[httpcore.URL, str]:
-    """Take an address apart into its URL, what is not visible ASCII quoted, and its Host header. Raises LocalProtocolError."""
-    try:
-        parts = urlsplit(url)
-        host, usual = (parts.hostname or "").encode("idna").decode(), {"http": 80, "https": 443}[parts.scheme]
-        port = None if parts.port == usual else parts.port
-    except (ValueError, KeyError):
-        raise httpcore.LocalProtocolError("not an address of HTTP") from None
-    told = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
-    target = quote(parts.path or "/", safe=_VISIBLE) + (f"?{quote(parts.query, safe=_VISIBLE)}" if parts.query else "")
-    return httpcore.URL(scheme=parts.scheme, host=host, port=port, target=target), told
-
-
-def _reply(response: httpcore.Response) -> Reply:
-    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-    pieces = response.aiter_stream()
-    packed = headers.get("content-encoding", "").strip().lower() in ("gzip", "deflate")
-    return Reply(response.status, headers, _unpacked(pieces) if packed else pieces)
-
-
-async def _unpacked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _unpacking(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Yield the body of an answer that was compressed without our asking, little at a time: it may be a bomb."""
     unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
     try:
@@ -248,32 +150,10 @@ async def _unpacked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
                 piece = unpacking.unconsumed_tail
         yield unpacking.flush()
     except zlib.error:
-        raise httpcore.RemoteProtocolError("its compression is broken") from None
+        raise Lost("its compression is broken") from None
     if not unpacking.eof:
-        raise httpcore.RemoteProtocolError("its compressed content was cut off")
+        raise Lost("its compressed content was cut off")
 
 
-def _words(error: Exception) -> str:
-    if isinstance(error, httpcore.LocalProtocolError):
-        return "the request cannot be formed"  # its own words would show the header that is wrong
-    return str(error) or _WORDS.get(type(error).__name__, type(error).__name__)
-
-
-def proxy_of(url: str) -> str | None:
-    """Return the proxy that the environment, or elsewhere than on Linux the system, names for an address."""
-    environment = tuple(os.environ.get(name, "") for name in _PROXY_VARIABLES)
-    if sys.platform == "linux" and not any(environment):
-        return None
-    parts = urlsplit(url)
-    return _proxy_of(parts.scheme, parts.hostname or "", environment)
-
-
-@functools.lru_cache(maxsize=256)
-def _proxy_of(scheme: str, host: str, environment: tuple[str, ...]) -> str | None:
-    import urllib.request  # where a proxy may be: importing it takes as long as ten requests, and asking it half a millisecond
-
-    proxies = urllib.request.getproxies()
-    if not proxies or urllib.request.proxy_bypass(host):
-        return None
-    proxy = proxies.get(scheme) or proxies.get("all")
-    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+def _words(error: Exception, late: str) -> str:
+    return late if isinstance(error, TimeoutError) else str(error) or type(error).__name__

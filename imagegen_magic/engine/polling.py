@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from imagegen_magic.engine.exchange import Lost, NotSent
 from imagegen_magic.engine.http import Answer
-from imagegen_magic.engine.lane import LANE, Lost, NotSent
+from imagegen_magic.engine.lane import LANE
 from imagegen_magic.engine.looking import Durations, beat, next_look, next_shared_look, together
 from imagegen_magic.errors import APIError, ImageGenError, NotFound, PictureMissing
 from imagegen_magic.providers.base import Cadence, Call, Done, Failed, Provider, TaskState, Waiting

@@ -21,9 +21,9 @@ from typing import Any
 
 from tenacity import RetryCallState, retry_if_exception_type, wait_random_exponential
 
+from imagegen_magic.engine.exchange import Lost, NotSent
 from imagegen_magic.engine.gateways import Gateway
 from imagegen_magic.engine.http import Answer
-from imagegen_magic.engine.lane import Lost, NotSent
 from imagegen_magic.engine.repeating import repeat
 from imagegen_magic.engine.session import Session
 from imagegen_magic.engine.settings import Settings

@@ -1,143 +1,185 @@
-"""TCP and TLS for httpcore on plain asyncio streams: few system calls a request, and a choice of which peers are allowed.
+"""One connection that speaks HTTP/1.1: asyncio moves the bytes, h11 knows the protocol.
 
-httpcore's own backend asks the operating system about every idle connection at each request and sends a request's head and
-body apart; with thousands of short requests that is most of their cost. Here an idle connection knows whether something came,
-and a small request leaves in one piece.
+Small on purpose: with thousands of short requests an HTTP client's own layers are most of what a request costs, and importing
+them most of what a first cell waits for. A request's head and body leave in one piece, and an idle connection knows by itself
+whether something came that nobody asked for.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+import time
+from collections.abc import AsyncIterator, Callable
 
-import httpcore
+import h11
 
-_SMALL = 64 * 1024  # bytes that may wait for the rest of their request
+from imagegen_magic.engine.exchange import Origin, Reply, Request, Unformed
+
+CONNECT_SECONDS = 10.0  # seconds to reach a host
+IDLE_SECONDS = 2.0  # seconds a connection is kept for the next request: an older one may be closing just as we submit on it
+_HEAD = 100 * 1024  # bytes that an answer's head may have
 _ROOM = 2**20  # bytes that may come before somebody reads them; below a picture's size the system is asked to pause and go on
+_NO_ANSWER = "the connection was closed without an answer"
 
 
-class _Reader(asyncio.StreamReader):
-    """A stream reader that can say whether something unread is there."""
+async def connect(origin: Origin, tls: ssl.SSLContext | None = None, check: Callable[[str, str], None] | None = None) -> Connection:
+    """Open a connection to a host's first address that answers; `check(host, address)` raises for a peer that must not be talked to.
 
-    unread = 0
-
-    def feed_data(self, data: Any) -> None:
-        """Take what came."""
-        self.unread += len(data)
-        super().feed_data(data)
-
-    async def take(self, most: int) -> bytes:
-        """Return at most so many bytes, empty at the end."""
-        content = await self.read(most)
-        self.unread -= len(content)
-        return content
-
-
-class Stream(httpcore.AsyncNetworkStream):
-    """One connection."""
-
-    def __init__(self, reader: _Reader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer, self._held = reader, writer, b""
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Send what is held back, then wait for bytes. Raises httpcore.ReadTimeout or ReadError."""
-        with _told_as(httpcore.ReadTimeout, httpcore.ReadError):
-            if self._reader.unread and not self._held:
-                return await self._reader.take(max_bytes)  # at once, so without a clock
-            async with asyncio.timeout(timeout):
-                await self._flush()
-                return await self._reader.take(max_bytes)
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Send bytes, small ones together with those that follow. Raises httpcore.WriteTimeout or WriteError."""
-        self._held += buffer
-        if len(self._held) > _SMALL:
-            with _told_as(httpcore.WriteTimeout, httpcore.WriteError):
-                async with asyncio.timeout(timeout):
-                    await self._flush()
-
-    async def _flush(self) -> None:
-        if self._held:
-            self._writer.write(self._held)
-            self._held = b""
-            await self._writer.drain()
-
-    async def aclose(self) -> None:
-        """Close the connection, without waiting for the peer."""
-        self._writer.close()
-
-    async def start_tls(self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None) -> Stream:
-        """Go on encrypted, the certificate checked against `server_hostname`. Raises httpcore.ConnectTimeout or ConnectError."""
-        with _told_as(httpcore.ConnectTimeout, httpcore.ConnectError):
-            async with asyncio.timeout(timeout):
-                await self._flush()
-                await self._writer.start_tls(ssl_context, server_hostname=server_hostname)
-        return self
-
-    def get_extra_info(self, info: str) -> Any:
-        """Answer httpcore's questions about this connection without asking the operating system."""
-        if info == "is_readable":
-            return self._reader.unread > 0 or self._reader.at_eof() or self._writer.is_closing()
-        return self._writer.get_extra_info({"server_addr": "peername", "client_addr": "sockname"}.get(info, info))
-
-
-class Backend(httpcore.AsyncNetworkBackend):
-    """Opens connections; `check(host, address)` raises for a peer that must not be talked to.
-
-    A name is resolved once, and the very addresses that were checked are connected to.
+    A name is resolved once, and the very addresses that were checked are connected to; with `tls` the certificate must be the
+    host's. Raises OSError or TimeoutError.
     """
-
-    def __init__(self, check: Callable[[str, str], None] | None = None) -> None:
-        self._check = check
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> Stream:
-        """Connect to a host's first address that answers. Raises httpcore.ConnectTimeout or ConnectError."""
-        with _told_as(httpcore.ConnectTimeout, httpcore.ConnectError):
-            async with asyncio.timeout(timeout):
-                return await self._connect(host, await self._resolve(host, port), port)
-
-    async def _resolve(self, host: str, port: int) -> list[str]:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        for address in addresses:
-            if self._check:
-                self._check(host, address)
-        return addresses
-
-    async def _connect(self, host: str, addresses: list[str], port: int) -> Stream:
-        loop, failure = asyncio.get_running_loop(), OSError(f"{host} has no address")
-        for address in addresses:
-            reader = _Reader(limit=_ROOM, loop=loop)
-            protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+    loop, host = asyncio.get_running_loop(), origin.host
+    name = host if tls else None
+    failure: OSError = OSError(f"{host} has no address")
+    async with asyncio.timeout(CONNECT_SECONDS):
+        for address in await _addresses(host, origin.port, check):
             try:
-                transport, _ = await loop.create_connection(lambda protocol=protocol: protocol, address, port)  # type: ignore[misc]
+                _, connection = await loop.create_connection(Connection, address, origin.port, ssl=tls, server_hostname=name)
             except OSError as error:
                 failure = error
-                continue
-            return Stream(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
-        raise failure
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait between httpcore's own retries."""
-        await asyncio.sleep(seconds)
+            else:
+                return connection
+    raise failure
 
 
-@contextlib.contextmanager
-def _told_as(late: type[Exception], broken: type[Exception]) -> Iterator[None]:
-    try:
-        yield
-    except TimeoutError as error:
-        raise late(str(error)) from error
-    except OSError as error:
-        raise broken(str(error)) from error
+async def _addresses(host: str, port: int, check: Callable[[str, str], None] | None) -> list[str]:
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    for address in addresses:
+        if check:
+            check(host, address)
+    return addresses
+
+
+class Connection(asyncio.Protocol):
+    """One connection, for one request after another."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD)
+        self._waiting: asyncio.Future[None] | None = None
+        self._unread, self._full, self._ended = 0, False, False
+        self._failure: Exception | None = None
+        self._idle_since = 0.0
+
+    async def ask(self, request: Request, patience: float | None = None) -> Reply:
+        """Send a request and return its answer, the body still to come; `patience` is how many seconds each wait may take.
+
+        An answer is read even where the other side stopped listening first. Raises Unformed, OSError, TimeoutError or
+        h11.RemoteProtocolError.
+        """
+        await self._send(request, patience)
+        while isinstance(came := await self._next(patience), h11.InformationalResponse):
+            pass
+        if not isinstance(came, h11.Response):
+            raise ConnectionError(_NO_ANSWER)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in came.headers}
+        return Reply(came.status_code, headers, self._pieces(patience))
+
+    def rest(self) -> bool:
+        """Say, once nobody reads the last answer any more, whether another request may follow; if not, the connection is closed."""
+        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE and not self._http.trailing_data[0]:
+            self._http.start_next_cycle()
+            self._transport.resume_reading()
+            self._unread, self._idle_since = 0, time.monotonic()
+            return True
+        self._transport.abort()
+        return False
+
+    def usable(self) -> bool:
+        """Say whether a resting connection may carry a request: it is open, silent, and was in use a moment ago."""
+        return not (self._over() or self._unread) and time.monotonic() - self._idle_since <= IDLE_SECONDS
+
+    def close(self) -> None:
+        """Close a resting connection, without waiting for the peer."""
+        self._transport.close()
+
+    async def _send(self, request: Request, patience: float | None) -> None:
+        content = request.content
+        if content is None or isinstance(content, bytes):
+            self._transport.write(
+                self._head(request) + (self._bytes(h11.Data(content)) if content else b"") + self._bytes(h11.EndOfMessage())
+            )
+            return
+        self._transport.write(self._head(request))
+        async for piece in content:
+            self._transport.write(self._bytes(h11.Data(piece)))
+            while self._full and not self._over():
+                await self._wait(patience)
+            if self._over():
+                return
+        self._transport.write(self._bytes(h11.EndOfMessage()))
+
+    def _head(self, request: Request) -> bytes:
+        try:
+            return self._bytes(h11.Request(method=request.method, target=request.target, headers=list(request.headers.items())))
+        except (h11.LocalProtocolError, UnicodeEncodeError):
+            raise Unformed from None
+
+    def _bytes(self, event: h11.Event) -> bytes:
+        return self._http.send(event) or b""
+
+    async def _pieces(self, patience: float | None) -> AsyncIterator[bytes]:
+        while isinstance(came := await self._next(patience), h11.Data):
+            yield bytes(came.data)
+
+    async def _next(self, patience: float | None) -> h11.Event | type[h11.PAUSED]:
+        while (came := self._http.next_event()) is h11.NEED_DATA:
+            if self._ended and self._http.their_state is not h11.SEND_RESPONSE:
+                self._http.receive_data(b"")  # the end of the connection may be the end of an answer
+            elif self._over():
+                raise self._failure or ConnectionError(_NO_ANSWER)
+            else:
+                self._unread = 0
+                self._transport.resume_reading()
+                await self._wait(patience)
+        return came  # type: ignore[return-value]
+
+    async def _wait(self, patience: float | None) -> None:
+        self._waiting = asyncio.get_running_loop().create_future()
+        if patience is None:
+            await self._waiting
+            return
+        async with asyncio.timeout(patience):
+            await self._waiting
+
+    def _wake(self) -> None:
+        if self._waiting and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def _over(self) -> bool:
+        return self._ended or self._failure is not None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; if nobody reads it for long, let no more in."""
+        self._http.receive_data(data)
+        self._unread += len(data)
+        if self._unread > _ROOM:
+            self._transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> None:
+        """The other side has said everything."""
+        self._ended = True
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._failure = exc or ConnectionError(_NO_ANSWER)
+        self._wake()
+
+    def pause_writing(self) -> None:
+        """No more fits into the system's buffers for now."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """There is room again."""
+        self._full = False
+        self._wake()

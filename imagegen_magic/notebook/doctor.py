@@ -133,7 +133,7 @@ async def _reach_all(settings: Settings, providers: list[Provider]) -> list[Find
 
 async def _reach(settings: Settings, provider: Provider) -> Finding:
     from imagegen_magic.engine import gateways
-    from imagegen_magic.engine.lane import Lost, NotSent
+    from imagegen_magic.engine.exchange import Lost, NotSent
     from imagegen_magic.engine.session import session_of
 
     name = f"network to {provider.name}"

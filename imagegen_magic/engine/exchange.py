@@ -1,0 +1,80 @@
+"""What goes out over HTTP and what comes back, whoever carries it, and the two ways in which that can fail."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
+
+_PORTS = {"http": 80, "https": 443}
+_VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
+_HEADERS = {"User-Agent": "imagegen_magic", "Accept": "*/*", "Accept-Encoding": "identity"}
+
+
+class NotSent(Exception):
+    """No connection was made, so nothing arrived."""
+
+
+class Lost(Exception):
+    """The request went out and no whole answer came back."""
+
+
+class Unformed(NotSent):
+    """HTTP cannot carry the request. Its words do not show the header that is wrong."""
+
+    def __init__(self) -> None:
+        super().__init__("the request cannot be formed")
+
+
+class Headers(dict[str, str]):
+    """A request's headers, whose key no traceback with local values shows."""
+
+    def __repr__(self) -> str:
+        return repr({name: "[hidden]" if name == "Authorization" else value for name, value in self.items()})
+
+
+class Origin(NamedTuple):
+    """Where a request goes."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+class Request(NamedTuple):
+    """A request as it goes out: `target` is path and query, in visible ASCII."""
+
+    method: str
+    origin: Origin
+    target: str
+    headers: Headers
+    content: bytes | AsyncIterable[bytes] | None
+
+    @property
+    def url(self) -> str:
+        """The whole address."""
+        return f"{self.origin.scheme}://{self.headers['Host']}{self.target}"
+
+
+class Reply(NamedTuple):
+    """An answer as it comes: its headers under their names in small letters, and its body in pieces."""
+
+    status: int
+    headers: Mapping[str, str]
+    pieces: AsyncIterator[bytes]
+
+
+def formed(method: str, url: str, headers: Mapping[str, str], content: bytes | AsyncIterable[bytes] | None = None) -> Request:
+    """Form a request: the address taken apart, what is not visible ASCII in it quoted. Raises Unformed for what is no address."""
+    try:
+        parts = urlsplit(url)
+        host, usual = (parts.hostname or "").encode("idna").decode(), _PORTS[parts.scheme]
+        origin = Origin(parts.scheme, host, parts.port or usual)
+    except (ValueError, KeyError):
+        raise Unformed from None
+    target = quote(parts.path or "/", safe=_VISIBLE) + (f"?{quote(parts.query, safe=_VISIBLE)}" if parts.query else "")
+    named = f"[{host}]" if ":" in host else host
+    told = Headers({"Host": named if origin.port == usual else f"{named}:{origin.port}", **_HEADERS, **headers})
+    if isinstance(content, bytes):
+        told["Content-Length"] = str(len(content))
+    return Request(method, origin, target, told, content)
