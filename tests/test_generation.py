@@ -15,6 +15,7 @@ from webserver import web
 
 from imagegen_magic import GeneratedImage, Generation, ImageRequest, generate, run, stream
 from imagegen_magic.engine import generation, loop
+from imagegen_magic.engine.job import Job
 from imagegen_magic.engine.ledger import Ledger
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import ImageGenError, MissingKey, TaskTimeout, UnknownProvider, UnsupportedOption, WaitingStopped
@@ -131,6 +132,20 @@ def test_a_job_is_at_once_and_can_be_waited_for():
         return await job
 
     assert asyncio.run(awaited()).images == made.images
+
+
+def test_whoever_draws_gives_way_to_the_first_submission():
+    """As long as it takes, but no longer than was said, and not at all for a job that has ended."""
+    job = generation.start(ImageRequest("a red fox", size="1:1"), sandbox=True)
+    job.give_way(60.0)
+    assert any(one.sent for one in job.deliveries)
+    job.wait()
+    job.deliveries.clear()
+    job.give_way(60.0)
+    waiting = Job((), 0)
+    began = time.monotonic()
+    waiting.give_way(0.05)
+    assert 0.05 <= time.monotonic() - began < 30
 
 
 def test_a_job_cancelled_at_once_never_sent_anything():

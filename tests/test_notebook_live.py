@@ -4,7 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 from frontend import Frontend
+from shells import a_shell
 
+from imagegen_magic.notebook import progress
 from imagegen_magic.notebook.display import Bundle
 from imagegen_magic.notebook.live import Plain, _answer_while_busy
 
@@ -318,3 +320,18 @@ def test_what_a_runner_missed_is_said_again():
     held.clear()
     plain.confirm()
     assert held == {}
+
+
+def test_the_request_goes_out_before_the_progress_is_drawn(monkeypatch):
+    """Nobody sees a bar so early, and drawing it would hold the request up."""
+    monkeypatch.setattr("imagegen_magic.notebook.cells._HEAD_START", 60.0)
+    view, sent = progress.view, []
+
+    def watched(job, *args, **options):
+        sent.append(any(one.sent for one in job.deliveries))
+        return view(job, *args, **options)
+
+    monkeypatch.setattr(progress, "view", watched)
+    with a_shell() as shell:
+        shell.run("%imagegen --sandbox a red fox")
+    assert sent == [True]

@@ -23,6 +23,7 @@ from imagegen_magic.providers.base import Plan
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost, GeneratedImage, Generation, Progress, total
 
+_GLANCE = 0.0005  # seconds between two looks at whether a task is on its way
 _LETTING_GO = 4.0  # seconds that tasks get to put their affairs in order when the waiting is stopped
 
 Event = Progress | GeneratedImage
@@ -121,6 +122,12 @@ class Job:
         self._only_here()
         loop.wait(self._ending, timeout)
         return self._outcome()
+
+    def give_way(self, seconds: float) -> None:
+        """Hold still until the first task is on its way, for at most so many seconds: whoever works beside the engine holds it up."""
+        until = time.monotonic() + seconds
+        while not self.done and not any(one.sent for one in self.deliveries) and time.monotonic() < until:
+            time.sleep(_GLANCE)
 
     def _only_here(self) -> None:
         if self._pid != os.getpid():

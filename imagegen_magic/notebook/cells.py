@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from imagegen_magic.request import ImageRequest
 
 _VARIABLE = re.compile(r"\{\{(\w+)\}\}")
+_HEAD_START = 0.01  # seconds the engine has for itself before the progress is drawn, which nobody would see any earlier
 _JOB_OPTIONS = ("provider", "sandbox", "timeout", "save_dir", "name", "preview", "fit")
 
 
@@ -273,6 +274,7 @@ def follow(
     wait = _run_on_kernel_loop if keep_loop else loop.run
     try:
         say(job.note)
+        job.give_way(_HEAD_START)
         view = looking(job, magics.shell) if looking else progress.view(job, magics.shell, edge=edge)
         wait(view.follow())
         generation = wait(job.result())
