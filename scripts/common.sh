@@ -1,6 +1,7 @@
 # Shared by the scripts here: find a Python, make a virtual environment, find a browser. To be sourced.
 
 set -euo pipefail
+unset PYTHONDONTWRITEBYTECODE # with it every kernel would compile everything anew
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 say() { printf '%s\n' "$*" >&2; }
