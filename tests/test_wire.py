@@ -6,6 +6,7 @@ import re
 import socket
 import ssl
 import struct
+import time
 from pathlib import Path
 
 import h11
@@ -14,7 +15,7 @@ import pytest
 from imagegen_magic.engine.exchange import Lost, NotSent, Origin, formed
 from imagegen_magic.engine.http import Clients
 from imagegen_magic.engine.keys import Key
-from imagegen_magic.engine.wire import connect
+from imagegen_magic.engine.wire import CONNECT_SECONDS, connect
 from imagegen_magic.providers.base import Call
 
 CERTIFICATE = Path(__file__).parent / "localhost.pem"  # self-signed, for localhost alone
@@ -375,17 +376,55 @@ def test_silence_is_a_timeout_and_a_refusal_an_error():
             asyncio.run(connect(origin))
 
 
-def test_the_next_address_is_tried_where_the_first_does_not_answer(monkeypatch):
-    """A name with several addresses is as good as its best one."""
-    monkeypatch.setattr("imagegen_magic.engine.wire._addresses", _leading_to("127.0.0.9", "127.0.0.1"))
+@contextlib.contextmanager
+def _deaf(host, port):
+    """A host that neither answers nor refuses: its queue is full."""
+    with socket.create_server((host, port), backlog=0) as deaf, contextlib.ExitStack() as waiting:
+        for _ in range(4):
+            caller = waiting.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(deaf.getsockname())
+        yield
+
+
+def _asked_at(monkeypatch, addresses, deaf=()):
+    """Ask a gateway with several addresses, of which 127.0.0.1 answers."""
+    monkeypatch.setattr("imagegen_magic.engine.wire._addresses", _leading_to(*addresses))
 
     async def main():
         async with _server(_answer_once) as port:
-            connection = await connect(Origin("http", "both.example", port))
-            reply = await connection.ask(formed("GET", "http://both.example/", {"Authorization": "Bearer a-key"}), 5)
-            return await _body(reply)
+            with contextlib.ExitStack() as stack:
+                for host in deaf:
+                    stack.enter_context(_deaf(host, port))
+                connection = await connect(Origin("http", "many.example", port))
+                reply = await connection.ask(formed("GET", "http://many.example/", {"Authorization": "Bearer a-key"}), 5)
+                return await _body(reply)
 
-    assert asyncio.run(main()) == b'{"id": "task-1"}'
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("addresses", [("127.0.0.9", "127.0.0.1"), ("127.0.0.1", "127.0.0.9"), ("127.0.0.1",)])
+def test_the_next_address_is_tried_where_one_refuses(monkeypatch, addresses):
+    """A name with several addresses is as good as its best one."""
+    assert _asked_at(monkeypatch, addresses) == b'{"id": "task-1"}'
+
+
+def test_an_address_that_says_nothing_holds_nothing_up(monkeypatch):
+    """As where a network's IPv6 leads nowhere: the next ones are tried beside it."""
+    began = time.monotonic()
+    assert _asked_at(monkeypatch, ("127.0.0.2", "127.0.0.3", "127.0.0.1"), deaf=("127.0.0.2", "127.0.0.3")) == b'{"id": "task-1"}'
+    assert time.monotonic() - began < CONNECT_SECONDS / 2
+
+
+def test_where_no_address_answers_it_is_told_as_the_last_one_said(monkeypatch):
+    """And within the time for all of them together."""
+    monkeypatch.setattr("imagegen_magic.engine.wire.CONNECT_SECONDS", 0.5)
+    with pytest.raises(TimeoutError):
+        _asked_at(monkeypatch, ("127.0.0.2", "127.0.0.9"), deaf=("127.0.0.2",))
+    with pytest.raises(ConnectionRefusedError):
+        _asked_at(monkeypatch, ("127.0.0.8", "127.0.0.9"))
+    with pytest.raises(OSError, match="no address"):
+        _asked_at(monkeypatch, ())
 
 
 ESCAPED = [

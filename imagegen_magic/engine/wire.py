@@ -11,13 +11,15 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any
 
 import h11
 
 from imagegen_magic.engine.exchange import Origin, Reply, Request, Unformed
 
 CONNECT_SECONDS = 10.0  # seconds to reach a host
+_NEXT = 0.25  # seconds until the next address is tried beside the one before: where IPv6 leads nowhere, nothing ever says so
 IDLE_SECONDS = 2.0  # seconds a connection is kept for the next request: an older one may be closing just as we submit on it
 _HEAD = 100 * 1024  # bytes that an answer's head may have
 _ROOM = 2**20  # bytes that may come before somebody reads them; below a picture's size the system is asked to pause and go on
@@ -25,22 +27,39 @@ _NO_ANSWER = "the connection was closed without an answer"
 
 
 async def connect(origin: Origin, tls: ssl.SSLContext | None = None, check: Callable[[str, str], None] | None = None) -> Connection:
-    """Open a connection to a host's first address that answers; `check(host, address)` raises for a peer that must not be talked to.
+    """Open a connection to that address of a host which answers first; `check(host, address)` raises for one that must not be talked to.
 
     A name is resolved once, and the very addresses that were checked are connected to; with `tls` the certificate must be the
     host's. Raises OSError or TimeoutError.
     """
     loop, host = asyncio.get_running_loop(), origin.host
-    name = host if tls else None
-    failure: OSError = OSError(f"{host} has no address")
+
+    async def opened(address: str) -> Connection:
+        return (await loop.create_connection(Connection, address, origin.port, ssl=tls, server_hostname=host if tls else None))[1]
+
     async with asyncio.timeout(CONNECT_SECONDS):
-        for address in await _addresses(host, origin.port, check):
-            try:
-                _, connection = await loop.create_connection(Connection, address, origin.port, ssl=tls, server_hostname=name)
-            except OSError as error:
-                failure = error
-            else:
-                return connection
+        addresses = await _addresses(host, origin.port, check)
+        return await (opened(addresses[0]) if len(addresses) == 1 else _first(opened, addresses))
+
+
+async def _first(opened: Callable[[str], Coroutine[Any, Any, Connection]], addresses: Sequence[str]) -> Connection:
+    """Return the first connection that is made: the next address is tried as soon as one fails, or says nothing for a while."""
+    failure: BaseException = OSError("it has no address")
+    left, trying = list(addresses), set[asyncio.Task[Connection]]()
+    try:
+        while left or trying:
+            if left:
+                trying.add(asyncio.create_task(opened(left.pop(0))))
+            ended, trying = await asyncio.wait(trying, timeout=_NEXT if left else None, return_when=asyncio.FIRST_COMPLETED)
+            made = [task.result() for task in ended if not task.exception()]
+            for other in made[1:]:
+                other.close()
+            if made:
+                return made[0]
+            failure = next((error for task in ended if (error := task.exception())), failure)
+    finally:
+        for task in trying:
+            task.cancel()
     raise failure
 
 
