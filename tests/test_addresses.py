@@ -216,7 +216,10 @@ def test_text_that_is_no_json_comes_back_as_text():
     assert (answer.status, answer.content, answer.request_id, answer.retry_after) == (502, "<html>Bad gateway</html>", "r-1", 7.0)
 
 
-@pytest.mark.parametrize(("header", "seconds"), [(None, None), ("", None), ("12", 12), ("1.5", 1.5), ("-3", 0), ("soon", None)])
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [(None, None), ("", None), ("12", 12), ("1.5", 1.5), ("-3", 0), ("soon", None), ("Wed, 21 Oct 2015 07:28:00 +999999999999", None)],
+)
 def test_retry_after(header, seconds):
     """Seconds are read, nonsense says nothing."""
     assert retry_after(header) == seconds
@@ -241,8 +244,9 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch):
     with web(lambda seen: (200, {}, b"picture")) as proxy:
         monkeypatch.setenv("http_proxy", proxy.origin)
         assert _download("http://cdn.example.com/a.png", "http://api.example.com") == b"picture"
-        with pytest.raises(DownloadError):
-            _download("http://10.0.0.1/a.png", "http://api.example.com")
+        for host in ("10.0.0.1", "10.0.0.①", "169.254.169。254", "localhost。"):
+            with pytest.raises(DownloadError):
+                _download(f"http://{host}/a.png", "http://api.example.com")
     assert [seen.path for seen in proxy.seen] == ["http://cdn.example.com/a.png"]
 
 

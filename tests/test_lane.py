@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import gzip
 import os
 import subprocess
@@ -150,6 +151,35 @@ def test_broken_packing_is_a_lost_answer(packed, words):
         _download(server.origin, server.origin)
 
 
+def test_packed_parts_one_after_another_are_one_answer():
+    """As gzip has it; and an answer without a body has nothing to unpack."""
+    with web(lambda seen: (200, {"Content-Encoding": "gzip"}, gzip.compress(b"one" * 99_999) + gzip.compress(b"other"))) as server:
+        assert _download(server.origin, server.origin) == b"one" * 99_999 + b"other"
+    with web(lambda seen: (200, {"Content-Encoding": "gzip"}, b"")) as server:
+        assert _download(server.origin, server.origin) == b""
+
+
+def test_what_an_answer_says_of_its_length_is_read_as_http_has_it():
+    """Chunks go before a length that stands beside them."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+
+    async def work(clients, origin):
+        return await clients.download(origin, origin)
+
+    assert _with_clients(work, answer=answer) == b"ok"
+
+
+def test_a_redirect_to_an_address_in_raw_letters_is_followed():
+    """Some hosts do not quote what they send."""
+
+    def answer(seen):
+        return (302, {"Location": "/ü.png".encode().decode("latin-1")}, b"") if seen.path == "/" else (200, {}, b"ok")
+
+    with web(answer) as server:
+        assert _download(server.origin, server.origin) == b"ok"
+    assert server.seen[-1].path == "/%C3%BC.png"
+
+
 @pytest.mark.parametrize(
     ("asked", "sent"),
     [
@@ -168,7 +198,9 @@ def test_an_address_is_asked_for_as_it_came(asked, sent):
     assert [seen.path for seen in server.seen] == [sent]
 
 
-@pytest.mark.parametrize("url", ["http://[::1/a", "ftp://x/a", "http://x:99999/", "http://exa mple\r\n/"])
+@pytest.mark.parametrize(
+    "url", ["http://[::1/a", "ftp://x/a", "http://x:99999/", "http://exa mple\r\n/", "http://x/\ud800", "http://a..b/"]
+)
 def test_what_is_no_address_was_certainly_not_sent(url):
     """Told in words, without a traceback of a parser."""
 
@@ -271,6 +303,116 @@ def test_a_proxy_that_is_not_there_or_refuses_a_tunnel_sent_nothing(monkeypatch,
 
     with pytest.raises(NotSent, match=r"403|connect"):
         _with_clients(work, answer=b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
+
+
+@contextlib.asynccontextmanager
+async def _raw(say):
+    """A server that reads something, says `say` and closes; None: says nothing for long."""
+    over = []
+
+    async def serve(reader, writer):
+        over.append(asyncio.current_task())
+        with contextlib.suppress(ConnectionError):
+            await reader.read(10_000)
+            if say is None:
+                await reader.read()
+            writer.write(say or b"")
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        try:
+            yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        finally:
+            await asyncio.sleep(0.02)
+            for task in over:
+                task.cancel()
+            await asyncio.gather(*over, return_exceptions=True)
+
+
+# httpcore leaves a connection to a SOCKS proxy that failed to greet to the garbage collector
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("kind", ["http", "socks5", "socks"])
+@pytest.mark.parametrize("say", [b"", b"what?\r\n\r\n", None], ids=["nothing", "nonsense", "silence"])
+def test_a_proxy_that_opens_no_way_sent_nothing(monkeypatch, kind, say):
+    """Neither the request nor the key ever left this machine."""
+
+    async def main():
+        async with _raw(say) as place:
+            monkeypatch.setenv("https_proxy", f"{kind}://me:pässword@{place}")
+            clients = Clients()
+            try:
+                lane = clients.submits("https://api.example.com", timeout=0.3)
+                async with lane.stream("POST", "https://api.example.com/", headers={}, content=b"{}"):
+                    pass
+            finally:
+                await clients.close()
+
+    with pytest.raises(NotSent):
+        asyncio.run(main())
+    gc.collect()
+
+
+@pytest.mark.parametrize(
+    ("proxy", "words"),
+    [
+        ("socks4://127.0.0.1:9", r"socks4:// is not known"),
+        ("ftp://127.0.0.1:9", r"ftp:// is not known"),
+        ("http://me:secret@[bad:9", r"cannot be read"),
+        ("http://me:secret@127.0.0.1:99999", r"cannot be (read|used)"),
+        ("http://me:secret@127.0.0.1:x", r"cannot be read"),
+    ],
+)
+def test_a_proxy_that_is_none_is_told_without_its_password(monkeypatch, proxy, words):
+    """In words, and nothing was sent."""
+    monkeypatch.setenv("http_proxy", proxy)
+
+    async def work(clients, origin):
+        async with clients.looks("").stream("GET", "http://api.example.com/", headers={}):
+            pass
+
+    with pytest.raises(NotSent, match=words) as refused:
+        _with_clients(work)
+    assert "secret" not in str(refused.value)
+
+
+def test_what_needs_no_proxy_may_name_its_port(monkeypatch):
+    """As curl and Python's own libraries understand it."""
+    with web(lambda seen: (200, {}, b"ok")) as server:
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+        monkeypatch.setenv("no_proxy", server.origin.removeprefix("http://"))
+        assert _download(server.origin, server.origin) == b"ok"
+
+
+def test_a_request_goes_through_a_socks_proxy(monkeypatch):
+    """The proxy gets the name, and resolves it itself."""
+    asked = []
+
+    async def serve(reader, writer):
+        await reader.readexactly((await reader.readexactly(2))[1])
+        writer.write(b"\x05\x00")
+        kind = (await reader.readexactly(4))[3]
+        assert kind == 3
+        name = await reader.readexactly((await reader.readexactly(1))[0])
+        asked.append((name, int.from_bytes(await reader.readexactly(2), "big")))
+        writer.write(b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(BODY)
+        await reader.read()
+        writer.close()
+
+    async def main():
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            monkeypatch.setenv("http_proxy", f"socks5://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            clients = Clients()
+            try:
+                return await clients.download("http://cdn.example.com/a.png", "http://api.example.com")
+            finally:
+                await clients.close()
+                await asyncio.sleep(0.05)
+
+    assert asyncio.run(main()) == b"ok"
+    assert asked == [(b"cdn.example.com", 80)]
 
 
 SOCKS = """

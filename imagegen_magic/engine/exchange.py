@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -34,7 +34,7 @@ class Headers(dict[str, str]):
 
 
 class Origin(NamedTuple):
-    """Where a request goes."""
+    """Where a request goes: the host as it is looked up, the port 0 where the scheme has none of its own."""
 
     scheme: str
     host: str
@@ -64,17 +64,35 @@ class Reply(NamedTuple):
     pieces: AsyncIterator[bytes]
 
 
+def origin_of(url: str) -> Origin:
+    """Return where an address leads, its host as a resolver is asked for it. Raises ValueError for what is no address."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").encode("idna").decode()
+    return Origin(parts.scheme, host, parts.port or _PORTS.get(parts.scheme, 0))
+
+
 def formed(method: str, url: str, headers: Mapping[str, str], content: bytes | AsyncIterable[bytes] | None = None) -> Request:
     """Form a request: the address taken apart, what is not visible ASCII in it quoted. Raises Unformed for what is no address."""
     try:
-        parts = urlsplit(url)
-        host, usual = (parts.hostname or "").encode("idna").decode(), _PORTS[parts.scheme]
-        origin = Origin(parts.scheme, host, parts.port or usual)
+        origin, parts = origin_of(url), urlsplit(url)
+        usual = _PORTS[origin.scheme]
+        target = quote(parts.path or "/", safe=_VISIBLE) + (f"?{quote(parts.query, safe=_VISIBLE)}" if parts.query else "")
     except (ValueError, KeyError):
         raise Unformed from None
-    target = quote(parts.path or "/", safe=_VISIBLE) + (f"?{quote(parts.query, safe=_VISIBLE)}" if parts.query else "")
-    named = f"[{host}]" if ":" in host else host
+    named = f"[{origin.host}]" if ":" in origin.host else origin.host
     told = Headers({"Host": named if origin.port == usual else f"{named}:{origin.port}", **_HEADERS, **headers})
     if isinstance(content, bytes):
         told["Content-Length"] = str(len(content))
     return Request(method, origin, target, told, content)
+
+
+def told(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return an answer's headers as text, under their names in small letters; what is not UTF-8 is read as HTTP once had it."""
+    return {name.decode("latin-1").lower(): _text(value) for name, value in headers}
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")

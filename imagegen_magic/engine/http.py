@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
-from imagegen_magic.engine.exchange import Headers, Lost, NotSent, Reply, Request
+from imagegen_magic.engine.exchange import Headers, Lost, NotSent, Origin, Reply, Request, origin_of
 from imagegen_magic.engine.gateways import SANDBOX_ORIGIN
 from imagegen_magic.engine.keys import Key
 from imagegen_magic.engine.lane import LANE, Lane, Way
@@ -60,18 +60,13 @@ def _public_only(host: str, address: str) -> None:
         raise PrivatePeer(f"{host} is {address}")
 
 
-def _origin(url: str) -> tuple[str, str, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-
 def authorization(key: Key, base_url: str, url: str, key_hosts: Sequence[str] = ()) -> dict[str, str]:
     """Return the header that carries the key: for the configured origin (scheme, host, port), and for no other.
 
     `key_hosts` are further hosts, over https, that the gateway names as its own.
     """
-    own = {_origin(base_url), *(("https", host.lower(), 443) for host in key_hosts)}
-    return {"Authorization": f"Bearer {key.reveal()}"} if _origin(url) in own else {}
+    own = {origin_of(base_url), *(Origin("https", host.lower(), 443) for host in key_hosts)}
+    return {"Authorization": f"Bearer {key.reveal()}"} if origin_of(url) in own else {}
 
 
 class _InProcess:
@@ -83,8 +78,9 @@ class _InProcess:
         self._transport, self._request = httpx.ASGITransport(app), httpx.Request
 
     @contextlib.asynccontextmanager
-    async def ask(self, request: Request) -> AsyncIterator[Reply]:
+    async def ask(self, request: Request, out: Callable[[], None]) -> AsyncIterator[Reply]:
         """Hand a request to the app and give its answer."""
+        out()
         asked = self._request(request.method, request.url, headers=request.headers, content=request.content)
         answer = await self._transport.handle_async_request(asked)
         yield Reply(answer.status_code, answer.headers, answer.aiter_raw())
@@ -168,7 +164,7 @@ class Clients:
         before, after, boundary = _form(call)
         sent["Content-Type"] = f"multipart/form-data; boundary={boundary}"
         sent["Content-Length"] = str(len(before) + len(content) + len(after))
-        guarded = _origin(url) != _origin(base_url) and proxy_of(url) is None
+        guarded = origin_of(url) != origin_of(base_url) and proxy_of(url) is None
         lane = self._lane("uploads", base_url, _UPLOADS, 60.0)
         try:
             async with asyncio.timeout(_UPLOAD_PATIENCE + len(content) / _SLOWEST):
@@ -218,10 +214,10 @@ def _joined(url: str, location: str) -> str:
 def _check_address(url: str, base_url: str) -> bool:
     """Refuse an address that is not to be trusted; say whether its peer must be guarded (it is not the gateway's own host)."""
     try:
-        scheme, host, _ = _origin(url)
+        scheme, host, _ = origin_of(url)
     except ValueError:
         raise DownloadError("The gateway's result address cannot be read", whose="gateway") from None
-    base_scheme, base_host, _ = _origin(base_url)
+    base_scheme, base_host, _ = origin_of(base_url)
     if scheme != "https" and not (scheme == "http" and base_scheme == "http"):
         raise DownloadError(f"The gateway's result address is {scheme or 'no'}:// and not https://", whose="gateway")
     if not host:
@@ -246,9 +242,19 @@ def _in_sandbox(url: str) -> bool:
 
 
 async def _answer(response: Reply, key: Key) -> Answer:
-    text = (await _read(response, 8 * 2**20)).decode("utf-8", "replace")
-    content = _redacted(_decode(text), key) if "\\" in text else _decode(key.redact(text))
+    content = _understood(key.redact((await _read(response, 8 * 2**20)).decode("utf-8", "replace")), key)
     return Answer(response.status, content, _request_id(response), retry_after(response.headers.get("retry-after")))
+
+
+def _understood(text: str, key: Key) -> Any:
+    """Return decoded JSON, or the text where it is none, without the key: before decoding, and after it where escapes may hide it."""
+    try:
+        content = json.loads(text)
+        return _redacted(content, key) if "\\" in text else content
+    except ValueError:
+        return text
+    except RecursionError:
+        return "(an answer that is nested too deeply to be read)"
 
 
 def _redacted(content: Any, key: Key) -> Any:
@@ -289,16 +295,7 @@ async def _read(response: Reply, most: int) -> bytes:
         if size > most:
             raise ImageInvalid(f"The answer is more than the {most / 2**20:.0f} MiB that are read")
         pieces.append(piece)
-    if told.isdigit() and size < int(told) and "content-encoding" not in response.headers:
-        raise Lost(f"only {size} of {told} bytes came")
     return b"".join(pieces)
-
-
-def _decode(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _request_id(response: Reply) -> str:
@@ -311,7 +308,7 @@ def retry_after(header: str | None) -> float | None:
         return None
     with contextlib.suppress(ValueError):
         return max(0.0, float(header))
-    with contextlib.suppress(ValueError, TypeError):
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
         import time
 
         return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())

@@ -12,7 +12,7 @@ import ssl
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import h11
 
@@ -21,6 +21,7 @@ from imagegen_magic.engine.proxies import Proxy, proxy_of, through
 from imagegen_magic.engine.wire import Connection, connect
 
 LANE = 8  # connections a lane
+_LITTLE = 2**18  # bytes that are unpacked at once
 
 
 class _Place(NamedTuple):
@@ -33,8 +34,8 @@ class _Place(NamedTuple):
 class Way(Protocol):
     """Whatever carries requests other than over connections of the lane's own."""
 
-    def ask(self, request: Request) -> AbstractAsyncContextManager[Reply]:
-        """Send a request and give its answer as a stream."""
+    def ask(self, request: Request, out: Callable[[], None]) -> AbstractAsyncContextManager[Reply]:
+        """Send a request and give its answer as a stream; `out` is called before the first of it leaves. Raises OSError, or Unformed."""
 
 
 class Lane:
@@ -75,18 +76,22 @@ class Lane:
         redirects nor cookies are followed.
         """
         request = formed(method, url, headers, content)
+        sent = False
+
+        def out() -> None:
+            nonlocal sent
+            sent = True
+
         async with self._queue:
-            sent = False
             try:
                 async with asyncio.timeout(self._patience if whole else None):
                     if way := await self._way(request):
-                        sent = True
-                        async with way.ask(request) as reply:
+                        async with way.ask(request, out) as reply:
                             yield _unpacked(reply)
                         return
                     place = _Place(request.origin, guarded)
                     connection = self._taken(place) or await self._opened(place)
-                    sent = True
+                    out()
                     try:
                         yield _unpacked(await connection.ask(request, None if whole else self._patience))
                     finally:
@@ -100,7 +105,7 @@ class Lane:
     async def close(self) -> None:
         """Close every connection."""
         for _, connection in self._idle:
-            connection.close()
+            connection.drop()
         for proxy in self._proxies.values():
             await proxy.close()
         self._idle.clear()
@@ -120,15 +125,16 @@ class Lane:
 
     def _taken(self, place: _Place) -> Connection | None:
         """Return an idle connection to this place; close those that are of no use any more."""
-        usable = []
-        for each in self._idle:
-            if each[1].usable():
-                usable.append(each)
-            else:
-                each[1].close()
-        self._idle = usable
-        at = next((at for at in reversed(range(len(usable))) if usable[at][0] == place), None)
-        return None if at is None else usable.pop(at)[1]
+        for connection in [each for _, each in self._idle if each.stale()]:
+            connection.drop()
+        self._idle = [each for each in self._idle if not each[1].stale()]
+        for at in reversed(range(len(self._idle))):
+            if self._idle[at][0] == place:
+                connection = self._idle.pop(at)[1]
+                if connection.usable():
+                    return connection
+                connection.drop()
+        return None
 
     async def _opened(self, place: _Place) -> Connection:
         tls = await self._tls() if place.origin.scheme == "https" else None
@@ -142,17 +148,24 @@ def _unpacked(reply: Reply) -> Reply:
 
 async def _unpacking(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Yield the body of an answer that was compressed without our asking, little at a time: it may be a bomb."""
-    unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    unpacking, some = _unpacker(), False
     try:
         async for piece in pieces:
+            some = True
             while piece:
-                yield unpacking.decompress(piece, 2**18)
-                piece = unpacking.unconsumed_tail
+                if unpacking.eof:  # one packed part may follow another
+                    unpacking = _unpacker()
+                yield unpacking.decompress(piece, _LITTLE)
+                piece = unpacking.unconsumed_tail or unpacking.unused_data
         yield unpacking.flush()
     except zlib.error:
         raise Lost("its compression is broken") from None
-    if not unpacking.eof:
+    if some and not unpacking.eof:
         raise Lost("its compressed content was cut off")
+
+
+def _unpacker() -> Any:
+    return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
 
 
 def _words(error: Exception, late: str) -> str:

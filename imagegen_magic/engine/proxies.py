@@ -9,15 +9,14 @@ import importlib
 import os
 import ssl
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
-from imagegen_magic.engine.exchange import Lost, NotSent, Reply, Request, Unformed
+from imagegen_magic.engine.exchange import NotSent, Reply, Request, Unformed, told
 from imagegen_magic.engine.wire import CONNECT_SECONDS, IDLE_SECONDS
 
 _VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-_WORDS = {"ReadTimeout": "no answer in time", "WriteTimeout": "not sent in time", "ConnectTimeout": "no connection in time"}
 
 
 def proxy_of(url: str) -> str | None:
@@ -26,7 +25,7 @@ def proxy_of(url: str) -> str | None:
     if sys.platform == "linux" and not any(environment):
         return None
     parts = urlsplit(url)
-    return _proxy_of(parts.scheme, parts.hostname or "", environment)
+    return _proxy_of(parts.scheme, parts.netloc.rpartition("@")[2], environment)
 
 
 @functools.lru_cache(maxsize=256)
@@ -43,23 +42,29 @@ def _proxy_of(scheme: str, host: str, environment: tuple[str, ...]) -> str | Non
 async def through(address: str, *, tls: ssl.SSLContext | None, connections: int, patience: float) -> Proxy:
     """Return the way through a proxy: so many connections at once, `tls` for what is beyond it, `patience` seconds for each wait.
 
-    Raises NotSent where the proxy is of a kind that needs another library.
+    Raises NotSent where the address is no proxy's, or one of a kind that needs another library.
     """
     await asyncio.to_thread(_load)
     import httpcore
 
-    parts = urlsplit(address)
-    socks = parts.scheme.startswith("socks")
+    host = address.rpartition("@")[2]
+    scheme = address.partition("://")[0].lower()
+    kind = {"socks": "socks5", "socks5h": "socks5"}.get(scheme, scheme)
+    if kind not in ("http", "https", "socks5"):
+        raise NotSent(f"a proxy of the kind {scheme}:// is not known: http, https and socks5 are")
     try:
-        pool = (httpcore.AsyncSOCKSProxy if socks else httpcore.AsyncHTTPProxy)(
-            parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
-            proxy_auth=(unquote(parts.username), unquote(parts.password or "")) if parts.username else None,
+        parts = urlsplit(address)
+        pool = (httpcore.AsyncSOCKSProxy if kind == "socks5" else httpcore.AsyncHTTPProxy)(
+            f"{kind}://{host.removeprefix(f'{scheme}://')}",
+            proxy_auth=(unquote_to_bytes(parts.username), unquote_to_bytes(parts.password or "")) if parts.username else None,
             ssl_context=tls,
             max_connections=connections,
             keepalive_expiry=IDLE_SECONDS,
         )
     except RuntimeError:
         raise NotSent(f"the proxy {parts.hostname} speaks SOCKS, which needs: pip install socksio") from None
+    except (ValueError, TypeError):
+        raise NotSent("the proxy's address cannot be read") from None  # without showing it: it may hold a password
     return Proxy(pool, patience)
 
 
@@ -77,49 +82,46 @@ class Proxy:
         self._timeout = {"connect": CONNECT_SECONDS, "read": patience, "write": patience, "pool": None}
 
     @contextlib.asynccontextmanager
-    async def ask(self, request: Request) -> AsyncIterator[Reply]:
-        """Send a request and give its answer as a stream. Raises NotSent or Lost."""
+    async def ask(self, request: Request, out: Callable[[], None]) -> AsyncIterator[Reply]:
+        """Send a request and give its answer as a stream; `out` is called before the first of it leaves. Raises OSError or Unformed."""
         import httpcore
 
-        sent_nothing = (
-            httpcore.ConnectError,
-            httpcore.ConnectTimeout,
-            httpcore.PoolTimeout,
-            httpcore.UnsupportedProtocol,
-            httpcore.ProxyError,
-            httpcore.ConnectionNotAvailable,
-        )
+        left = False
+
+        async def traced(event: str, about: dict[str, Any]) -> None:
+            nonlocal left
+            if event == "http11.send_request_headers.started" and about["request"].method != b"CONNECT":
+                left = True
+                out()
+
         try:
-            response = await self._pool.handle_async_request(self._translated(request))
+            response = await self._pool.handle_async_request(self._translated(request, traced))
             try:
-                headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-                yield Reply(response.status, headers, response.aiter_stream())
+                yield Reply(response.status, told(response.headers), response.aiter_stream())
             finally:
                 await response.aclose()
         except httpcore.LocalProtocolError:
             raise Unformed from None
-        except sent_nothing as error:
-            raise NotSent(_words(error)) from None
-        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
-            raise Lost(_words(error)) from None
+        except httpcore.TimeoutException:
+            raise TimeoutError from None
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError) as error:
+            raise ConnectionError(str(error) or type(error).__name__) from None
+        except Exception as error:
+            if left or isinstance(error, NotSent):
+                raise
+            raise ConnectionError(f"the proxy cannot be used ({type(error).__name__})") from None
 
-    def _translated(self, request: Request) -> Any:
+    def _translated(self, request: Request, traced: Any) -> Any:
         import httpcore
 
         scheme, host, _ = request.origin
         url = httpcore.URL(scheme=scheme, host=host, port=urlsplit(request.url).port, target=request.target)
-        extensions = {"timeout": self._timeout}
+        headers, more = list(request.headers.items()), {"timeout": self._timeout, "trace": traced}
         try:
-            return httpcore.Request(
-                request.method, url, headers=list(request.headers.items()), content=request.content, extensions=extensions
-            )
+            return httpcore.Request(request.method, url, headers=headers, content=request.content, extensions=more)
         except TypeError:  # a header that is not ASCII
             raise Unformed from None
 
     async def close(self) -> None:
         """Close every connection."""
         await self._pool.aclose()
-
-
-def _words(error: Exception) -> str:
-    return str(error) or _WORDS.get(type(error).__name__, type(error).__name__)

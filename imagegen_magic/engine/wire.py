@@ -8,21 +8,24 @@ whether something came that nobody asked for.
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, cast
 
 import h11
 
-from imagegen_magic.engine.exchange import Origin, Reply, Request, Unformed
+from imagegen_magic.engine.exchange import NotSent, Origin, Reply, Request, Unformed, told
 
 CONNECT_SECONDS = 10.0  # seconds to reach a host
 _NEXT = 0.25  # seconds until the next address is tried beside the one before: where IPv6 leads nowhere, nothing ever says so
 IDLE_SECONDS = 2.0  # seconds a connection is kept for the next request: an older one may be closing just as we submit on it
 _HEAD = 100 * 1024  # bytes that an answer's head may have
 _ROOM = 2**20  # bytes that may come before somebody reads them; below a picture's size the system is asked to pause and go on
+_MOMENT = 5.0  # seconds for which an upload goes on waiting to be taken once an answer has come
+_SMALL = 64 * 1024  # bytes of a request that are certainly out when its answer comes
 _NO_ANSWER = "the connection was closed without an answer"
 
 
@@ -45,31 +48,38 @@ async def connect(origin: Origin, tls: ssl.SSLContext | None = None, check: Call
 async def _first(opened: Callable[[str], Coroutine[Any, Any, Connection]], addresses: Sequence[str]) -> Connection:
     """Return the first connection that is made: the next address is tried as soon as one fails, or says nothing for a while."""
     failure: BaseException = OSError("it has no address")
+    name = cast("asyncio.Task[Any]", asyncio.current_task()).get_name()  # what must not be torn in the middle is known by its name
     left, trying = list(addresses), set[asyncio.Task[Connection]]()
     try:
         while left or trying:
             if left:
-                trying.add(asyncio.create_task(opened(left.pop(0))))
+                trying.add(asyncio.create_task(opened(left.pop(0)), name=name))
             ended, trying = await asyncio.wait(trying, timeout=_NEXT if left else None, return_when=asyncio.FIRST_COMPLETED)
-            made = [task.result() for task in ended if not task.exception()]
+            made = [each.result() for each in ended if not each.exception()]
             for other in made[1:]:
-                other.close()
+                other.drop()
             if made:
                 return made[0]
-            failure = next((error for task in ended if (error := task.exception())), failure)
+            failure = next((error for each in ended if (error := each.exception())), failure)
     finally:
-        for task in trying:
-            task.cancel()
+        for each in trying:
+            if not each.cancel() and not each.cancelled() and not each.exception():
+                each.result().drop()
     raise failure
 
 
 async def _addresses(host: str, port: int, check: Callable[[str, str], None] | None) -> list[str]:
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    addresses = list(dict.fromkeys(_address(entry[4]) for entry in found))
     for address in addresses:
         if check:
             check(host, address)
     return addresses
+
+
+def _address(found: tuple[Any, ...]) -> str:
+    scope = found[3] if len(found) > 3 else 0
+    return f"{found[0]}%{scope}" if scope and "%" not in found[0] else str(found[0])
 
 
 class Connection(asyncio.Protocol):
@@ -82,55 +92,75 @@ class Connection(asyncio.Protocol):
         self._waiting: asyncio.Future[None] | None = None
         self._unread, self._full, self._ended = 0, False, False
         self._failure: Exception | None = None
-        self._idle_since = 0.0
+        self._clear, self._idle_since = True, 0.0
 
     async def ask(self, request: Request, patience: float | None = None) -> Reply:
         """Send a request and return its answer, the body still to come; `patience` is how many seconds each wait may take.
 
-        An answer is read even where the other side stopped listening first. Raises Unformed, OSError, TimeoutError or
-        h11.RemoteProtocolError.
+        An answer is read even where the other side stopped listening first. Raises NotSent where the connection was gone before the
+        first byte, OSError, TimeoutError or h11.RemoteProtocolError.
         """
         await self._send(request, patience)
         while isinstance(came := await self._next(patience), h11.InformationalResponse):
             pass
         if not isinstance(came, h11.Response):
             raise ConnectionError(_NO_ANSWER)
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in came.headers}
-        return Reply(came.status_code, headers, self._pieces(patience))
+        # what is refused may be refused before all of it is out, and the rest would go before the next request
+        self._clear = came.status_code < 400 or _is_small(request.content)
+        return Reply(came.status_code, told(came.headers), self._pieces(patience))
 
     def rest(self) -> bool:
         """Say, once nobody reads the last answer any more, whether another request may follow; if not, the connection is closed."""
-        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE and not self._http.trailing_data[0]:
+        ended = self._http.our_state is h11.DONE and self._http.their_state is h11.DONE and not self._http.trailing_data[0]
+        if ended and self._clear and not self._over() and not self._transport.get_write_buffer_size():
             self._http.start_next_cycle()
             self._transport.resume_reading()
             self._unread, self._idle_since = 0, time.monotonic()
             return True
-        self._transport.abort()
+        self.drop()
         return False
 
-    def usable(self) -> bool:
-        """Say whether a resting connection may carry a request: it is open, silent, and was in use a moment ago."""
-        return not (self._over() or self._unread) and time.monotonic() - self._idle_since <= IDLE_SECONDS
+    def stale(self) -> bool:
+        """Say whether a resting connection is of no more use: closed, spoken on out of turn, or not in use for too long."""
+        return self._over() or self._unread > 0 or time.monotonic() - self._idle_since > IDLE_SECONDS
 
-    def close(self) -> None:
-        """Close a resting connection, without waiting for the peer."""
-        self._transport.close()
+    def usable(self) -> bool:
+        """Say whether a resting connection may carry a request: it is not stale, and nothing has come that the loop has not seen yet."""
+        return not self.stale() and not _readable(self._transport.get_extra_info("socket"))
+
+    def drop(self) -> None:
+        """Close the connection at once."""
+        if self._failure is None:  # else asyncio has closed it already
+            self._transport.abort()
 
     async def _send(self, request: Request, patience: float | None) -> None:
         content = request.content
         if content is None or isinstance(content, bytes):
-            self._transport.write(
-                self._head(request) + (self._bytes(h11.Data(content)) if content else b"") + self._bytes(h11.EndOfMessage())
-            )
+            body = h11.Data(content) if content else None
+            self._begin(self._head(request) + (self._bytes(body) if body else b"") + self._bytes(h11.EndOfMessage()))
             return
-        self._transport.write(self._head(request))
+        self._begin(self._head(request))
         async for piece in content:
             self._transport.write(self._bytes(h11.Data(piece)))
-            while self._full and not self._over():
-                await self._wait(patience)
-            if self._over():
+            if not await self._room(patience):
                 return
         self._transport.write(self._bytes(h11.EndOfMessage()))
+
+    def _begin(self, data: bytes) -> None:
+        self._transport.write(data)
+        if self._transport.is_closing():  # then nothing was handed over
+            raise NotSent("the connection was closed before anything was sent")
+
+    async def _room(self, patience: float | None) -> bool:
+        """Wait until more can be sent; False where the other side takes no more, or has answered and takes nothing."""
+        while self._full and not self._over():
+            try:
+                await self._wait(_MOMENT if self._unread else patience)
+            except TimeoutError:
+                if self._unread:
+                    return False
+                raise
+        return not self._over()
 
     def _head(self, request: Request) -> bytes:
         try:
@@ -202,3 +232,16 @@ class Connection(asyncio.Protocol):
         """There is room again."""
         self._full = False
         self._wake()
+
+
+def _is_small(content: Any) -> bool:
+    return content is None or (isinstance(content, bytes) and len(content) <= _SMALL)
+
+
+def _readable(sock: Any) -> bool:
+    """Ask the system whether something came: bytes, or the end."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        return bool(poll.poll(0))
+    return bool(select.select([sock], [], [], 0)[0])
