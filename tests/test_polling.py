@@ -34,14 +34,17 @@ class Gateway:
         """Return how a task stands."""
         return _flat(task_id, "completed" if time.time() - self.began >= self.seconds else "processing", progress=40)
 
-    async def __call__(self, call):
-        """Answer a look."""
+    def __call__(self, call):
+        """Take a look, and answer it when the loop comes to it."""
+        return self._answer(call, time.time())
+
+    async def _answer(self, call, asked):
         await asyncio.sleep(0)
         self.most_tasks = max(self.most_tasks, len(asyncio.all_tasks()))
         if call.json is not None:
-            self.batches.append((time.time(), list(call.json["task_ids"])))
+            self.batches.append((asked, list(call.json["task_ids"])))
         else:
-            self.singles.append((time.time(), call.path.rsplit("/", 1)[1]))
+            self.singles.append((asked, call.path.rsplit("/", 1)[1]))
         if self.trouble and (answer := self.trouble.pop(0)) is not None:
             if isinstance(answer, Exception):
                 raise answer
