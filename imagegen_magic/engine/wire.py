@@ -147,8 +147,9 @@ class Connection(asyncio.Protocol):
         self._transport.write(self._bytes(h11.EndOfMessage()))
 
     def _begin(self, data: bytes) -> None:
-        self._transport.write(data)
-        if self._transport.is_closing():  # then nothing was handed over
+        if not self._transport.is_closing():
+            self._transport.write(data)
+        if self._transport.is_closing():  # before, or as the very first bytes could not be handed over
             raise NotSent("the connection was closed before anything was sent")
 
     async def _room(self, patience: float | None) -> bool:
