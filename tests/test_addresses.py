@@ -218,7 +218,17 @@ def test_text_that_is_no_json_comes_back_as_text():
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [(None, None), ("", None), ("12", 12), ("1.5", 1.5), ("-3", 0), ("soon", None), ("Wed, 21 Oct 2015 07:28:00 +999999999999", None)],
+    [
+        (None, None),
+        ("", None),
+        ("12", 12),
+        ("1.5", 1.5),
+        ("-3", 0),
+        ("soon", None),
+        ("inf", None),
+        ("nan", None),
+        ("Wed, 21 Oct 2015 07:28:00 +999999999999", None),
+    ],
 )
 def test_retry_after(header, seconds):
     """Seconds are read, nonsense says nothing."""

@@ -229,6 +229,17 @@ def test_time_that_runs_out_before_the_connection_is_there_means_not_sent(monkey
         _with_clients(work)
 
 
+def test_a_gateways_address_that_is_none_was_certainly_not_sent_to():
+    """A host name may be too long for any resolver."""
+
+    async def work(clients, origin):
+        base_url = f"https://{'ü' * 80}.example"
+        await clients.call(clients.looks(base_url), base_url, Key("a-key-of-some-length"), Call("GET", "/v1"))
+
+    with pytest.raises(NotSent):
+        _with_clients(work)
+
+
 def test_headers_show_everything_but_the_key():
     """In a traceback with local values, too."""
     headers = Headers({"Authorization": "Bearer a-key-of-some-length", "Host": "example.com"})
@@ -247,10 +258,11 @@ def test_a_proxy_with_a_password_is_spoken_to(monkeypatch):
     assert proxy.seen[0].headers["proxy-authorization"] == "Basic bWU6cEBzcw=="
 
 
-def test_a_proxy_named_without_a_scheme_is_one_of_http(monkeypatch):
-    """As curl understands it."""
+@pytest.mark.parametrize("scheme", ["", "HTTP://"])
+def test_a_proxy_named_without_a_scheme_is_one_of_http(monkeypatch, scheme):
+    """As curl understands it, which takes it in any case too."""
     with web(lambda seen: (200, {}, b"ok")) as proxy:
-        monkeypatch.setenv("http_proxy", proxy.origin.removeprefix("http://"))
+        monkeypatch.setenv("http_proxy", scheme + proxy.origin.removeprefix("http://"))
         assert _download("http://cdn.example.com/a.png", "http://api.example.com") == b"ok"
 
 

@@ -412,6 +412,70 @@ def test_a_connection_that_was_gone_before_the_first_byte_sent_nothing():
     _with_connection(serve, work)
 
 
+def _with_tls_connection(serve, work):
+    """Run `work(connection, port)` with an encrypted connection to a server that runs `serve(reader, writer)`."""
+    over = []
+
+    async def served(reader, writer):
+        over.append(asyncio.current_task())
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            await serve(reader, writer)
+
+    async def main():
+        async with _server(served, _tls_server()) as port:
+            connection = await connect(Origin("https", "localhost", port), ssl.create_default_context(cafile=CERTIFICATE))
+            try:
+                return await work(connection, port)
+            finally:
+                connection.drop()
+                await asyncio.wait_for(asyncio.gather(*over), 5)
+
+    return asyncio.run(main())
+
+
+def test_a_resting_encrypted_connection_that_breaks_is_of_no_use_at_any_step_of_it():
+    """asyncio closes the socket one step before it says so."""
+    resting, broken = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await resting.wait()
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+        broken.set()
+
+    async def work(connection, port):
+        await _body(await connection.ask(formed("GET", f"https://localhost:{port}/", {}), 5))
+        found = [connection.rest() and connection.usable()]
+        resting.set()
+        await broken.wait()
+        while not connection._over():
+            found.append(connection.usable())
+            await asyncio.sleep(0)
+        return found, connection.usable()
+
+    found, at_last = _with_tls_connection(serve, work)
+    assert found == sorted(found, reverse=True)
+    assert found[0] is True
+    assert at_last is False
+
+
+def test_an_encrypted_connection_that_has_ended_sends_nothing():
+    """Whatever asyncio still does to close it in good order."""
+
+    async def serve(reader, writer):
+        writer.close()
+
+    async def work(connection, port):
+        while not connection._over():
+            await asyncio.sleep(0)
+        with pytest.raises(NotSent, match=r"before anything was sent"):
+            await connection.ask(formed("POST", f"https://localhost:{port}/", {}, b"{}"), 5)
+
+    _with_tls_connection(serve, work)
+
+
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 401 No\r\nConnection: close\r\n\r\n{}"], ids=["nothing", "a refusal"])
 def test_an_end_that_comes_while_a_large_request_goes_out_is_told(answer):
     """The host says that it has no more to say, and goes on listening: asyncio closes the connection under us."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import secrets
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
-from imagegen_magic.engine.exchange import Headers, Lost, NotSent, Origin, Reply, Request, origin_of
+from imagegen_magic.engine.exchange import Headers, Lost, NotSent, Origin, Reply, Request, Unformed, origin_of
 from imagegen_magic.engine.gateways import SANDBOX_ORIGIN
 from imagegen_magic.engine.keys import Key
 from imagegen_magic.engine.lane import LANE, Lane, Way
@@ -65,8 +66,11 @@ def authorization(key: Key, base_url: str, url: str, key_hosts: Sequence[str] = 
 
     `key_hosts` are further hosts, over https, that the gateway names as its own.
     """
-    own = {origin_of(base_url), *(Origin("https", host.lower(), 443) for host in key_hosts)}
-    return {"Authorization": f"Bearer {key.reveal()}"} if origin_of(url) in own else {}
+    try:
+        own = {origin_of(base_url), *(Origin("https", host.lower(), 443) for host in key_hosts)}
+        return {"Authorization": f"Bearer {key.reveal()}"} if origin_of(url) in own else {}
+    except ValueError:
+        raise Unformed from None
 
 
 class _InProcess:
@@ -307,7 +311,8 @@ def retry_after(header: str | None) -> float | None:
     if not header:
         return None
     with contextlib.suppress(ValueError):
-        return max(0.0, float(header))
+        seconds = float(header)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     with contextlib.suppress(ValueError, TypeError, OverflowError):
         import time
 

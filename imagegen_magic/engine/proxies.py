@@ -47,15 +47,15 @@ async def through(address: str, *, tls: ssl.SSLContext | None, connections: int,
     await asyncio.to_thread(_load)
     import httpcore
 
-    host = address.rpartition("@")[2]
-    scheme = address.partition("://")[0].lower()
+    scheme, _, rest = address.partition("://")
+    scheme, host = scheme.lower(), rest.rpartition("@")[2]
     kind = {"socks": "socks5", "socks5h": "socks5"}.get(scheme, scheme)
     if kind not in ("http", "https", "socks5"):
         raise NotSent(f"a proxy of the kind {scheme}:// is not known: http, https and socks5 are")
     try:
         parts = urlsplit(address)
         pool = (httpcore.AsyncSOCKSProxy if kind == "socks5" else httpcore.AsyncHTTPProxy)(
-            f"{kind}://{host.removeprefix(f'{scheme}://')}",
+            f"{kind}://{host}",
             proxy_auth=(unquote_to_bytes(parts.username), unquote_to_bytes(parts.password or "")) if parts.username else None,
             ssl_context=tls,
             max_connections=connections,

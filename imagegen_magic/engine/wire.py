@@ -122,7 +122,7 @@ class Connection(asyncio.Protocol):
 
     def stale(self) -> bool:
         """Say whether a resting connection is of no more use: closed, spoken on out of turn, or not in use for too long."""
-        return self._over() or self._unread > 0 or time.monotonic() - self._idle_since > IDLE_SECONDS
+        return self._gone() or self._unread > 0 or time.monotonic() - self._idle_since > IDLE_SECONDS
 
     def usable(self) -> bool:
         """Say whether a resting connection may carry a request: it is not stale, and nothing has come that the loop has not seen yet."""
@@ -147,9 +147,9 @@ class Connection(asyncio.Protocol):
         self._transport.write(self._bytes(h11.EndOfMessage()))
 
     def _begin(self, data: bytes) -> None:
-        if not self._transport.is_closing():
+        if not (gone := self._gone()):
             self._transport.write(data)
-        if self._transport.is_closing():  # before, or as the very first bytes could not be handed over
+        if gone or self._transport.is_closing():  # or the very first bytes could not be handed over
             raise NotSent("the connection was closed before anything was sent")
 
     async def _room(self, patience: float | None) -> bool:
@@ -161,7 +161,7 @@ class Connection(asyncio.Protocol):
                 if self._unread:
                     return False
                 raise
-        return not self._over()
+        return not self._gone()
 
     def _head(self, request: Request) -> bytes:
         try:
@@ -202,6 +202,9 @@ class Connection(asyncio.Protocol):
 
     def _over(self) -> bool:
         return self._ended or self._failure is not None
+
+    def _gone(self) -> bool:
+        return self._over() or self._transport.is_closing()  # over TLS asyncio tells of one a step before the other
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
