@@ -9,7 +9,7 @@ import time
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as some
 from PIL import Image
 from shells import a_shell
@@ -207,6 +207,7 @@ def test_an_account_is_in_flight_until_its_cost_is_settled():
 
 
 @given(some.decimals(min_value=Decimal("0.000001"), max_value=10**9, allow_nan=False, allow_infinity=False))
+@example(Decimal("0.000015000000000000000000000000000631138350711880533187289582793995"))
 def test_a_scale_reaches_the_top_in_few_round_steps(top):
     """From 0 to just above the greatest sum, in at most four steps of 1, 2 or 5 times a power of ten."""
     scale = ticks(top)

@@ -36,10 +36,9 @@ def ticks(top: Decimal, most: int = 4) -> list[Decimal]:
     """Return the round numbers of a scale from 0 to just above `top`: at most so many steps."""
     if top <= 0:
         return [Decimal(0), Decimal(1)]
-    rough = top / most
-    power = Decimal(10) ** rough.adjusted()
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
-    count = int((top / step).to_integral_value(rounding="ROUND_CEILING"))
+    power = Decimal(10) ** (top / most).adjusted()
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor * most >= top)
+    count = next(number for number in range(1, most + 1) if step * number >= top)  # dividing would round a sum of many digits
     return [step * number for number in range(count + 1)]
 
 
