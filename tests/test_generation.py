@@ -1,11 +1,13 @@
 """Asking for pictures from Python: one coroutine, one stream, one job, on any loop, with the same refusals as the magic."""
 
 import asyncio
+import importlib.metadata
 import json
 import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from dataclasses import replace
 
@@ -19,6 +21,7 @@ from imagegen_magic.engine.job import Job
 from imagegen_magic.engine.ledger import Ledger
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import ImageGenError, MissingKey, TaskTimeout, UnknownProvider, UnsupportedOption, WaitingStopped
+from imagegen_magic.providers import registry
 from imagegen_magic.result import Cost, Progress, total
 
 QUICK = {"size": "1:1", "sandbox": True}
@@ -81,6 +84,46 @@ def test_a_stream_raises_what_ended_it():
 
     with pytest.raises(ImageGenError):
         asyncio.run(main())
+
+
+def test_a_request_that_is_stopped_before_it_began_sends_nothing(monkeypatch, tmp_path):
+    """Its pictures are being made ready in a thread, which nobody can stop; what it begins then is stopped at once."""
+    picture = tmp_path / "a.png"
+    picture.write_bytes(a_png())
+    begin, jobs, going, on = generation.begin, [], threading.Event(), threading.Event()
+
+    def slowly(*args, **options):
+        going.set()
+        on.wait(30)
+        jobs.append(begin(*args, **options))
+        return jobs[-1]
+
+    monkeypatch.setattr(generation, "begin", slowly)
+
+    async def main():
+        waiting = asyncio.create_task(generate("a red fox", sandbox=True, provider="evolink", references=(picture,)))
+        await asyncio.to_thread(going.wait, 30)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        on.set()
+        while not (jobs and jobs[0].done):
+            await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    with pytest.raises(WaitingStopped):
+        jobs[0].wait()
+    assert not any(one.sent for one in jobs[0].deliveries)
+
+
+def test_installed_packages_are_not_looked_through_on_the_callers_loop(monkeypatch):
+    """Which takes milliseconds for each hundred of them."""
+    scan, where = importlib.metadata.entry_points, []
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **what: where.append(threading.current_thread()) or scan(**what))
+    registry._scan.cache_clear()
+    asyncio.run(generate("a red fox", **QUICK))
+    assert len(where) == 1
+    assert where[0] is not threading.main_thread()
 
 
 def test_a_timeout_of_the_users_own_stops_the_waiting_alone():

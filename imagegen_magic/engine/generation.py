@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import warnings
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from imagegen_magic.engine.recording import Study, record, take_up
 from imagegen_magic.engine.session import ledger_of
 from imagegen_magic.engine.settings import REQUEST_OPTIONS, Settings, load
 from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Plan, Provider
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Generation
@@ -260,10 +262,30 @@ async def stream(
 
 
 async def _started(request: ImageRequest, told: dict[str, Any]) -> Job:
-    """Begin a request; in a thread where pictures must be made ready, so that the caller's loop goes on meanwhile."""
+    """Begin a request, so that the caller's loop goes on meanwhile: in a thread where pictures must be made ready.
+
+    Stopped before it began, it is cancelled as soon as it does.
+    """
+    if not registry.scanned():
+        await asyncio.to_thread(registry.provider_names)  # which looks through all installed packages, once
     if all(isinstance(each, str) for each in (*request.references, request.mask or "")):
         return start(request, **told)
-    return await asyncio.to_thread(start, request, **told)
+    begun: list[Job] = []
+    stopped = threading.Event()
+
+    def begin_unless_stopped() -> Job:
+        begun.append(start(request, **told))
+        if stopped.is_set():
+            begun[0].cancel()
+        return begun[0]
+
+    try:
+        return await asyncio.to_thread(begin_unless_stopped)
+    except asyncio.CancelledError:
+        stopped.set()
+        for job in begun:
+            job.cancel()
+        raise
 
 
 def _request(prompt: str | ImageRequest, options: dict[str, Any]) -> ImageRequest:

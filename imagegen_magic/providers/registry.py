@@ -37,6 +37,11 @@ def provider_names(look_alikes: LookAlikes = {}) -> tuple[str, ...]:  # noqa: B0
     return tuple(dict.fromkeys((*BUILT_IN, *look_alikes, *_entry_points())))
 
 
+def scanned() -> bool:
+    """Say whether the installed packages were looked through already."""
+    return _scan.cache_info().currsize > 0
+
+
 def get_provider(name: str, look_alikes: LookAlikes = {}) -> Provider:  # noqa: B006  # never written to
     """Return the gateway of that name in any case; raises UnknownProvider, also where its configuration or package is broken."""
     wanted = str(name).strip().lower()
