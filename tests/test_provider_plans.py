@@ -133,7 +133,8 @@ def test_more_pictures_than_a_task_has_become_several_tasks(gateway: str, n: int
 
 def test_a_number_from_numpy_is_a_number() -> None:
     """A notebook's integers are often numpy's; they go out as plain ones."""
-    numpy = pytest.importorskip("numpy")
+    import numpy
+
     made = plan("apimart", n=numpy.int64(2), output_format="jpeg", output_compression=numpy.int32(80))
     body = made.calls[0].json or {}
     assert (type(body["n"]), type(body["output_compression"]), body["output_compression"]) == (int, int, 80)

@@ -413,8 +413,7 @@ class TestConversion:
         assert not opened(picture).getexif()
 
     def test_avif(self) -> None:
-        """Where this Pillow reads it; turned as it says."""
-        pytest.importorskip("PIL.AvifImagePlugin")
+        """Turned as it says."""
         picture = ready(saved(drawn(), "AVIF", exif=exif(6)))
         assert picture.notes == ("turned as its EXIF says", "converted from AVIF")
         assert alike(opened(picture), drawn().transpose(Image.Transpose.ROTATE_270))

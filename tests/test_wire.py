@@ -147,7 +147,7 @@ def _leading_to(*addresses):
     return found
 
 
-def _with_connection(serve, work):
+def _with_connection(serve, work, *, tls=False):
     """Run `work(connection, request)` with a connection to a server that runs `serve(reader, writer)`."""
     over = []
 
@@ -158,11 +158,12 @@ def _with_connection(serve, work):
         writer.close()
 
     async def main():
-        async with _server(served) as port:
-            connection = await connect(Origin("http", "127.0.0.1", port))
+        async with _server(served, _tls_server() if tls else None) as port:
+            origin = Origin("https" if tls else "http", "localhost" if tls else "127.0.0.1", port)
+            connection = await connect(origin, ssl.create_default_context(cafile=CERTIFICATE) if tls else None)
 
             def request(method="GET", content=None, **headers):
-                return formed(method, f"http://127.0.0.1:{port}/", headers, content)
+                return formed(method, f"{origin.scheme}://{origin.host}:{port}/", headers, content)
 
             try:
                 return await work(connection, request)
@@ -412,27 +413,6 @@ def test_a_connection_that_was_gone_before_the_first_byte_sent_nothing():
     _with_connection(serve, work)
 
 
-def _with_tls_connection(serve, work):
-    """Run `work(connection, port)` with an encrypted connection to a server that runs `serve(reader, writer)`."""
-    over = []
-
-    async def served(reader, writer):
-        over.append(asyncio.current_task())
-        with contextlib.suppress(ConnectionError, ssl.SSLError):
-            await serve(reader, writer)
-
-    async def main():
-        async with _server(served, _tls_server()) as port:
-            connection = await connect(Origin("https", "localhost", port), ssl.create_default_context(cafile=CERTIFICATE))
-            try:
-                return await work(connection, port)
-            finally:
-                connection.drop()
-                await asyncio.wait_for(asyncio.gather(*over), 5)
-
-    return asyncio.run(main())
-
-
 def test_a_resting_encrypted_connection_that_breaks_is_of_no_use_at_any_step_of_it():
     """asyncio closes the socket one step before it says so."""
     resting, broken = asyncio.Event(), asyncio.Event()
@@ -445,8 +425,8 @@ def test_a_resting_encrypted_connection_that_breaks_is_of_no_use_at_any_step_of_
         writer.transport.abort()
         broken.set()
 
-    async def work(connection, port):
-        await _body(await connection.ask(formed("GET", f"https://localhost:{port}/", {}), 5))
+    async def work(connection, request):
+        await _body(await connection.ask(request(), 5))
         found = [connection.rest() and connection.usable()]
         resting.set()
         await broken.wait()
@@ -455,7 +435,7 @@ def test_a_resting_encrypted_connection_that_breaks_is_of_no_use_at_any_step_of_
             await asyncio.sleep(0)
         return found, connection.usable()
 
-    found, at_last = _with_tls_connection(serve, work)
+    found, at_last = _with_connection(serve, work, tls=True)
     assert found == sorted(found, reverse=True)
     assert found[0] is True
     assert at_last is False
@@ -467,13 +447,13 @@ def test_an_encrypted_connection_that_has_ended_sends_nothing():
     async def serve(reader, writer):
         writer.close()
 
-    async def work(connection, port):
+    async def work(connection, request):
         while not connection._over():
             await asyncio.sleep(0)
         with pytest.raises(NotSent, match=r"before anything was sent"):
-            await connection.ask(formed("POST", f"https://localhost:{port}/", {}, b"{}"), 5)
+            await connection.ask(request("POST", b"{}"), 5)
 
-    _with_tls_connection(serve, work)
+    _with_connection(serve, work, tls=True)
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 401 No\r\nConnection: close\r\n\r\n{}"], ids=["nothing", "a refusal"])

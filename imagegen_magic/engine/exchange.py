@@ -12,7 +12,7 @@ _HEADERS = {"User-Agent": "imagegen_magic", "Accept": "*/*", "Accept-Encoding": 
 
 
 class NotSent(Exception):
-    """No connection was made, so nothing arrived."""
+    """Nothing arrived, for certain: there was no connection, or it had ended before the first byte."""
 
 
 class Lost(Exception):

@@ -1,8 +1,8 @@
-"""One connection that speaks HTTP/1.1: asyncio moves the bytes, h11 knows the protocol.
+"""One connection that speaks HTTP/1.1, opened and used: asyncio moves the bytes, h11 knows the protocol.
 
 Small on purpose: with thousands of short requests an HTTP client's own layers are most of what a request costs, and importing
-them most of what a first cell waits for. A request's head and body leave in one piece, and an idle connection knows by itself
-whether something came that nobody asked for.
+them most of what a first cell waits for. A request's head and body leave in one piece, and only the connection that is about to be
+used asks the system whether its peer has gone.
 """
 
 from __future__ import annotations
@@ -149,6 +149,7 @@ class Connection(asyncio.Protocol):
     def _begin(self, data: bytes) -> None:
         if not (gone := self._gone()):
             self._transport.write(data)
+        del data  # it holds the key, and an error's frames may be shown with their values
         if gone or self._transport.is_closing():  # or the very first bytes could not be handed over
             raise NotSent("the connection was closed before anything was sent")
 
