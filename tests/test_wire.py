@@ -8,6 +8,7 @@ import ssl
 import struct
 import threading
 import time
+import traceback
 from pathlib import Path
 
 import h11
@@ -407,10 +408,12 @@ def test_a_connection_that_was_gone_before_the_first_byte_sent_nothing():
     async def work(connection, request):
         while not connection._over():
             await asyncio.sleep(0.01)
-        with pytest.raises(NotSent, match=r"before anything was sent"):
-            await connection.ask(request("POST", b"{}"), 5)
+        with pytest.raises(NotSent, match=r"before anything was sent") as refused:
+            await connection.ask(request("POST", b"{}", Authorization="Bearer a-key-of-some-length"), 5)
+        return [repr(values) for frame, _ in traceback.walk_tb(refused.tb) for values in frame.f_locals.values() if values is not refused]
 
-    _with_connection(serve, work)
+    frames = _with_connection(serve, work)
+    assert not [values for values in frames if "a-key" in values]  # a verbose traceback shows them
 
 
 def test_a_resting_encrypted_connection_that_breaks_is_of_no_use_at_any_step_of_it():
