@@ -62,7 +62,8 @@ async def put(ledger: Ledger, amount: Decimal, *, unit: str = "USD", per: str = 
 
     def work(connection: sqlite3.Connection) -> None:
         _forget_the_dead(connection, ledger)
-        query = "INSERT OR REPLACE INTO budgets (per, unit, amount, session, set_at) VALUES (?, ?, ?, ?, ?)"
+        query = """INSERT INTO budgets (per, unit, amount, session, set_at) VALUES (?, ?, ?, ?, ?)
+            ON CONFLICT (per, unit, session) DO UPDATE SET amount = excluded.amount, set_at = excluded.set_at"""
         connection.execute(query, (per, unit_of(unit), str(amount), ledger.owner if per == "session" else "", iso(time.time())))
 
     await ledger.run(work)

@@ -44,8 +44,8 @@ class _Failure(NamedTuple):
 class Database:
     """A SQLite file in WAL mode with synchronous=FULL, written by one thread of its own, usable from any event loop and thread.
 
-    `migrations` are the statements that lead from each version of the file to the next, `functions` what they may call;
-    `application_id` marks the file as ours;
+    `migrations` are the statements that lead from each format of the file to the next, `functions` what they may call; `min_reader` is
+    the oldest format whose programs can use a file of the newest one (default: that one). `application_id` marks the file as ours;
     `patience` is how many seconds to wait for another process's transaction; `transactions` counts the ones that wrote.
     After a fork the child starts anew, with a thread and a connection of its own.
     """
@@ -56,12 +56,14 @@ class Database:
         migrations: Sequence[Migration],
         *,
         application_id: int,
+        min_reader: int | None = None,
         patience: float = 10.0,
         functions: Mapping[str, Callable[[str], str]] = MappingProxyType({}),
     ) -> None:
         self.path = Path(os.path.abspath(path))
         self.transactions = 0
         self._migrations = migrations
+        self._min_reader = len(migrations) if min_reader is None else min_reader
         self._application_id = application_id
         self._patience = patience
         self._functions = functions
@@ -231,16 +233,16 @@ class Database:
             self._migrate(connection)
 
     def _version(self, connection: sqlite3.Connection) -> int:
-        """Return the file's version; raises LedgerError where it is not ours, or newer than we are."""
-        version = cast(int, connection.execute("PRAGMA user_version").fetchone()[0])
+        """Return the file's format, which may be newer than ours; raises LedgerError where it is not ours, or not for us to use."""
+        marked = cast(int, connection.execute("PRAGMA user_version").fetchone()[0])
         ours = connection.execute("PRAGMA application_id").fetchone()[0] == self._application_id
         tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if not ours and (version or tables):
+        if not ours and (marked or tables):
             raise LedgerError(f"{self.path} is another program's database, not a ledger", next_step=f"move it away, or {_ELSEWHERE}")
-        if version > len(self._migrations):
-            what = (
-                f"The ledger {self.path} was written by a newer imagegen_magic (format {version}; this one knows {len(self._migrations)})"
-            )
+        version, min_reader = (max(marked, told) for told in _told(connection)) if tables else (marked, marked)
+        if min_reader > len(self._migrations):
+            known = f"this one knows format {len(self._migrations)}"
+            what = f"The ledger {self.path} was written by a newer imagegen_magic (format {version}; {known})"
             raise LedgerError(what, next_step=f"update with pip install -U imagegen_magic, or {_ELSEWHERE}")
         return version
 
@@ -248,13 +250,22 @@ class Database:
         connection.execute("BEGIN IMMEDIATE")
         try:
             # asked again: another process may have done it while we waited
-            for statement in (statement for migration in self._migrations[self._version(connection) :] for statement in migration):
+            version = self._version(connection)
+            for statement in (statement for migration in self._migrations[version:] for statement in migration):
                 connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {self._application_id}")
-            connection.execute(f"PRAGMA user_version = {len(self._migrations)}")
+            if version < len(self._migrations):
+                self._mark(connection)
             connection.execute("COMMIT")
         finally:
             self._roll_back(connection)
+
+    def _mark(self, connection: sqlite3.Connection) -> None:
+        """Write which format the file has now, and which programs can use it; version 0.1.0 reads the `user_version` only."""
+        connection.execute(f"PRAGMA application_id = {self._application_id}")
+        connection.execute(f"PRAGMA user_version = {self._min_reader}")
+        marks = (("format", len(self._migrations)), ("min_reader", self._min_reader))
+        query = "INSERT INTO about (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+        connection.executemany(query, [(key, str(value)) for key, value in marks])
 
     def _failed(self, error: Exception, order: _Order) -> _Failure:
         return _Failure(self._explained(error, order), isinstance(error, (sqlite3.OperationalError, OSError)))
@@ -285,6 +296,15 @@ _MENDS = {
     "SQLITE_FULL": ("make room on that disk", f", or {_ELSEWHERE}"),
     "SQLITE_IOERR": ("make room on that disk", f", or {_ELSEWHERE}"),
 }
+
+
+def _told(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Return the format that the file says it has, and the oldest one whose programs can use it; 0 where it says nothing, as of 0.1.0."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'about'").fetchone():
+        return 0, 0
+    query = "SELECT key, CAST(value AS INTEGER) FROM about WHERE key IN ('format', 'min_reader')"
+    told: dict[str, int] = dict(connection.execute(query).fetchall())
+    return told.get("format", 0), told.get("min_reader", 0)
 
 
 def _next_step(name: str, charged: Charged) -> str:

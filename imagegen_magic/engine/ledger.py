@@ -42,7 +42,7 @@ from imagegen_magic.engine.rows import (
     seconds_of,
     text_of,
 )
-from imagegen_magic.engine.schema import FUNCTIONS, MIGRATIONS
+from imagegen_magic.engine.schema import FUNCTIONS, MIGRATIONS, MIN_READER
 from imagegen_magic.errors import LedgerError
 from imagegen_magic.result import Cost
 
@@ -75,7 +75,12 @@ class Ledger:
 
     def __init__(self, home: Path, *, patience: float = 10.0) -> None:
         self._database = Database(
-            home / "ledger.sqlite", MIGRATIONS, application_id=_APPLICATION_ID, patience=patience, functions=FUNCTIONS
+            home / "ledger.sqlite",
+            MIGRATIONS,
+            application_id=_APPLICATION_ID,
+            min_reader=MIN_READER,
+            patience=patience,
+            functions=FUNCTIONS,
         )
         self.path = self._database.path
         self._whole = False
@@ -102,7 +107,8 @@ class Ledger:
                 if found != "ok":
                     raise LedgerError(f"The ledger {self.path} is damaged: {found}", next_step=DAMAGED)
                 self._whole = True
-            connection.execute("INSERT OR REPLACE INTO about VALUES ('last checked', ?)", (now(),))
+            query = "INSERT INTO about (key, value) VALUES ('last checked', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+            connection.execute(query, (now(),))
             self._owner.name  # noqa: B018 - its first use takes the lock, which must be possible too
 
         await self._database.run(work, charged="no")
@@ -204,7 +210,9 @@ class Ledger:
         """Record how much of what a mask protects a picture has changed: share of its pixels, mean absolute difference, both 0..1."""
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR REPLACE INTO drifts (picture, share, mean) VALUES (?, ?, ?)", (picture, share, mean))
+            query = """INSERT INTO drifts (picture, share, mean) VALUES (?, ?, ?)
+                ON CONFLICT (picture) DO UPDATE SET share = excluded.share, mean = excluded.mean"""
+            connection.execute(query, (picture, share, mean))
 
         await self._database.run(work, charged="yes")
 

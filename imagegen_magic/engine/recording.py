@@ -139,7 +139,8 @@ async def _remember_study(session: Session, study: Study, rows: Mapping[int, int
         known = connection.execute("SELECT id FROM studies WHERE prompt = ? AND axes = ? AND fixed = ?", told).fetchone()
         query = "INSERT INTO studies (created, prompt, axes, fixed) VALUES (?, ?, ?, ?)"
         number = int(known["id"] if known else connection.execute(query, (now, *told)).lastrowid)
-        query = "INSERT OR REPLACE INTO members (study, task, place) VALUES (?, ?, ?)"
+        query = """INSERT INTO members (study, task, place) VALUES (?, ?, ?)
+            ON CONFLICT (study, task) DO UPDATE SET place = excluded.place"""
         connection.executemany(query, [(number, *member) for member in members])
         return number
 

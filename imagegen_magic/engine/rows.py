@@ -159,8 +159,16 @@ class TaskRow:
     pictures: tuple[PictureRow, ...]
 
 
-_TASKS = "SELECT jobs.*, tasks.* FROM tasks JOIN jobs ON jobs.id = tasks.job"
-PICTURES = """SELECT pictures.*, tasks.job, jobs.created, jobs.provider, jobs.sandbox, jobs.model, jobs.asked, jobs.resolved,
+# every column by its name: a newer version may have added some, and two tables may have them of one name
+_TASKS = """SELECT tasks.row, tasks.job, tasks.position, tasks.first, tasks.count, tasks.state, tasks.owner, tasks.task_id, tasks.cost,
+        tasks.error, tasks.note, tasks.estimated_seconds, tasks.seconds, tasks.planned_at, tasks.submitting_at, tasks.submitted_at,
+        tasks.made_at, tasks.saved_at, tasks.failed_at, tasks.unknown_at, tasks.dropped_at, tasks.idempotency_key, tasks.sent,
+        tasks.answer, tasks.fingerprint, jobs.created, jobs.provider, jobs.dialect, jobs.base_url, jobs.sandbox, jobs.model, jobs.quality,
+        jobs.tier, jobs.prompt, jobs.asked, jobs.resolved, jobs.expected, jobs.price, jobs.save_dir, jobs.name
+    FROM tasks JOIN jobs ON jobs.id = tasks.job"""
+PICTURES = """SELECT pictures.id, pictures.task, pictures.position, pictures.url, pictures.expires_at, pictures.path, pictures.sha256,
+        pictures.size, pictures.width, pictures.height, pictures.mime_type, pictures.differences, pictures.saved_at,
+        tasks.job, jobs.created, jobs.provider, jobs.sandbox, jobs.model, jobs.asked, jobs.resolved,
         tasks.position AS task_position, tasks.first, tasks.count, tasks.task_id, tasks.cost, tasks.seconds, tasks.submitted_at,
         drifts.share, drifts.mean
     FROM pictures JOIN tasks ON tasks.row = pictures.task JOIN jobs ON jobs.id = tasks.job
@@ -216,8 +224,7 @@ def read_tasks(connection: sqlite3.Connection, rows: Iterable[int]) -> list[Task
         for each in connection.execute(f"{PICTURES} WHERE pictures.task IN ({marks(some)}) ORDER BY pictures.position", some):
             pictures.setdefault(each["task"], []).append(read_picture(each))
         for each in connection.execute(f"{_TASKS} WHERE tasks.row IN ({marks(some)}) ORDER BY tasks.row DESC", some):
-            values = _decoded(each, but=("id", "session"))
-            found.append(TaskRow(**values, pictures=tuple(pictures.get(each["row"], ()))))
+            found.append(TaskRow(**_decoded(each), pictures=tuple(pictures.get(each["row"], ()))))
     return found
 
 
@@ -323,9 +330,8 @@ _DECODERS: dict[str, Any] = {
 }
 
 
-def _decoded(row: sqlite3.Row, but: Sequence[str] = ()) -> dict[str, Any]:
+def _decoded(row: sqlite3.Row) -> dict[str, Any]:
     return {
         name: _DECODERS[name](row[name]) if name in _DECODERS and row[name] is not None else row[name]
         for name in row.keys()  # noqa: SIM118 - a Row iterates over its values
-        if name not in but
     }

@@ -1,4 +1,15 @@
-"""The ledger's tables, as a list of what leads from each version of the file to the next."""
+"""The ledger's tables, as a list of what leads from each format of the file to the next.
+
+A format differs from the one before it by additions alone, so that a program of another version can go on using the file beside this one:
+
+- a new table, index or view of its own: nothing else to do. Version 0.1.0 uses such a file too;
+- a column of `jobs`, `tasks` or `pictures`, nullable or with a default: `MIN_READER` becomes 5, since version 0.1.0 takes every
+  column of these three for its own. Prefer a table beside them, keyed by the task's row or the picture's id;
+- anything else (a column dropped or renamed, a new state, another meaning): `MIN_READER` becomes the new format, and older programs refuse
+  the file with the command that updates them.
+
+Append the statements to `_ADDITIONS` as one more tuple; what was released is never changed.
+"""
 
 from __future__ import annotations
 
@@ -144,5 +155,8 @@ _SESSIONS = (  # a budget of a session counts what that session asked for
     "ALTER TABLE jobs ADD COLUMN session TEXT NOT NULL DEFAULT ''",
     "CREATE INDEX jobs_of_session ON jobs (session)",
 )
-MIGRATIONS = (_TABLES, _QUESTIONS, _RESEARCH, _SESSIONS)
-"""What leads from each version of the file to the next; only ever added to."""
+_ADDITIONS: tuple[tuple[str, ...], ...] = ()  # since version 0.1.0, which knows format 4
+MIGRATIONS = (_TABLES, _QUESTIONS, _RESEARCH, _SESSIONS, *_ADDITIONS)
+"""What leads from each format of the file to the next; only ever added to."""
+MIN_READER = 4
+"""The oldest format whose programs can use a file of the newest one: they know less, and lose nothing."""

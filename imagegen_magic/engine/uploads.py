@@ -279,7 +279,9 @@ def _forget(connection: sqlite3.Connection, sha256: str, host: str) -> None:
 def _record(connection: sqlite3.Connection, picture: LocalPicture, host: str, found: Uploaded) -> None:
     end = None if found.expires_at is None else _iso(found.expires_at)
     values = (picture.sha256, host, found.url, end, len(picture.data), _iso(time.time()))
-    connection.execute("INSERT OR REPLACE INTO uploads (sha256, host, url, expires_at, size, created) VALUES (?, ?, ?, ?, ?, ?)", values)
+    query = """INSERT INTO uploads (sha256, host, url, expires_at, size, created) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (sha256, host)
+        DO UPDATE SET url = excluded.url, expires_at = excluded.expires_at, size = excluded.size, created = excluded.created"""
+    connection.execute(query, values)
 
 
 def _iso(seconds: float) -> str:
