@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import concurrent.futures
 import importlib.util
 import keyword
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,8 +94,9 @@ class Easel:
 
     def __init__(self, picture: LocalPicture, shell: Any, folder: Path, out: str) -> None:
         self._picture, self._shell, self._folder, self._out = picture, shell, folder, out
-        self._outputs: list[str] = []
+        self._shown: concurrent.futures.Future[list[str]] = concurrent.futures.Future()  # the display ids, once both outputs are there
         self._painter: Painter | None = None
+        self._turn = asyncio.Lock()
 
     def begin(self, start: LocalPicture | None) -> Painter | None:
         """Show the painter, where there is a page for it; in the main thread, inside the cell."""
@@ -119,7 +121,8 @@ class Easel:
         self._painter = painter(self._picture, self._take, self._give_up, start=start)
         view = {"version_major": 2, "version_minor": 0, "model_id": self._painter.model_id}
         text = f"a painter for the mask of {self._picture.name}"
-        self._outputs = [self._canvas.show(Bundle({_VIEW: view, "text/plain": text}, {})), self._canvas.show(self._sheet())]
+        bundles = [Bundle({_VIEW: view, "text/plain": text}, {}), self._sheet()]
+        self._shown.set_result([self._canvas.show(bundle) for bundle in bundles])
         return self._painter
 
     def _sheet(self) -> Bundle:
@@ -134,16 +137,21 @@ class Easel:
         return Bundle({"text/plain": words, "text/html": html}, {})
 
     def _take(self, png: bytes) -> None:
-        loop.submit(told(self._use(png), self._painter))
+        loop.submit(self._in_turn(lambda: self._use(png)))
 
     def _give_up(self) -> None:
-        loop.submit(told(self._leave(), self._painter))
+        loop.submit(self._in_turn(self._leave))
 
     # --- from here on, on the engine's loop
 
+    async def _in_turn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do what the page says, after the cell has shown both outputs: the painter can be pressed before that."""
+        await asyncio.wrap_future(self._shown)
+        async with self._turn:
+            if self._painter is not None:  # else there are two pages, and the other was quicker
+                await told(work(), self._painter)
+
     async def _use(self, png: bytes) -> None:
-        if self._painter is None:
-            return  # two pages, and the other was quicker
         mask = await asyncio.to_thread(_read, png, self._picture)
         path = await asyncio.to_thread(save, png, self._folder, self._picture.name)
         static = await asyncio.to_thread(_overlay, self._picture, mask)
@@ -161,7 +169,7 @@ class Easel:
     def _update(self, *bundles: Bundle) -> None:
         open_painter, self._painter = self._painter, None
         if open_painter is not None:
-            for display_id, bundle in zip(self._outputs, bundles, strict=True):
+            for display_id, bundle in zip(self._shown.result(), bundles, strict=True):
                 self._canvas.update(display_id, bundle)
             open_painter.close()
 

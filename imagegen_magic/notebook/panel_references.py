@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets  # type: ignore[import-untyped]  # it ships no types
 
@@ -15,6 +15,9 @@ from imagegen_magic.engine import loop
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook import panel_parts as parts
 from imagegen_magic.request import LocalPicture
+
+if TYPE_CHECKING:
+    from imagegen_magic.notebook.widgets.painter import Painter
 
 Source = str | LocalPicture
 _ADDRESS = ("https://", "http://")
@@ -168,18 +171,30 @@ class References:
         """Open the painter on the first reference, with the mask that is there."""
         from imagegen_magic.notebook import masking
 
-        first = self._references[0]
+        first = next(iter(self._references), None)
+        if first is None:
+            return  # it was removed meanwhile
         picture = await asyncio.to_thread(_pixels, first, self._originals)
         start = self._mask if isinstance(self._mask, LocalPicture) else None
         if start is not None:
             await asyncio.to_thread(masking.checked, start, picture)
+        shown: asyncio.Future[Painter] = asyncio.get_running_loop().create_future()
+
+        async def use(png: bytes) -> None:
+            await masking.told(self._use(png, picture), await shown)
+
+        async def leave() -> None:
+            await shown
+            await self._put_away()
 
         def used(png: bytes) -> None:
-            loop.submit(masking.told(self._use(png, picture), painter))
+            loop.submit(use(png))
 
-        painter = await asyncio.to_thread(masking.painter, picture, used, lambda: self._later(self._put_away()), start=start)
+        painter = await asyncio.to_thread(masking.painter, picture, used, lambda: self._later(leave()), start=start)
         self._painted_on = first
         parts.fill(self._easel, [painter])
+        self._close_stale_painter()
+        shown.set_result(painter)
 
     async def _use(self, png: bytes, picture: LocalPicture) -> None:
         from imagegen_magic.notebook import masking

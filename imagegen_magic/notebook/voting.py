@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import random
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -73,7 +74,7 @@ class Booth:
         self._number = 0  # of the pair that the page shows
         self._kept = -1  # of the last pair whose vote is kept
         self._chance = random.Random()
-        self._outputs: list[str] = []
+        self._shown: concurrent.futures.Future[list[str]] = concurrent.futures.Future()  # the display ids, once both outputs are there
         self._ballot: Ballot | None = None
         self._turn = asyncio.Lock()
 
@@ -96,7 +97,8 @@ class Booth:
         self._ballot = Ballot(self._heard, goal=voting.enough(len(self._ids)))
         loop.run(self._ask())
         view = {"version_major": 2, "version_minor": 0, "model_id": self._ballot.model_id}
-        self._outputs = [canvas.show(Bundle({_VIEW: view, "text/plain": f"a vote on {self._name}"}, {})), canvas.show(self._under_way())]
+        bundles = [Bundle({_VIEW: view, "text/plain": f"a vote on {self._name}"}, {}), self._under_way()]
+        self._shown.set_result([canvas.show(bundle) for bundle in bundles])
 
     def _under_way(self) -> Bundle:
         words = (
@@ -112,6 +114,7 @@ class Booth:
 
     async def _told(self, event: str, pair: int) -> None:
         """Do what the page says and show there what went wrong: an exception here would reach nobody."""
+        await asyncio.wrap_future(self._shown)  # the ballot can be pressed before the cell has shown both outputs
         try:
             async with self._turn:
                 await self._do(event, pair)
@@ -185,7 +188,7 @@ class Booth:
     async def _close(self) -> None:
         """Put the ranking where the ballot was, and leave no widget."""
         ballot, self._ballot = self._ballot, None
-        for display_id, bundle in zip(self._outputs, await asyncio.to_thread(self._result), strict=True):
+        for display_id, bundle in zip(self._shown.result(), await asyncio.to_thread(self._result), strict=True):
             self._canvas.update(display_id, bundle)
         if ballot is not None:
             ballot.close()

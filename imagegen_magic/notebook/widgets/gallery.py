@@ -42,6 +42,7 @@ class Gallery(Instrument):
 
     def __init__(self, **values: Any) -> None:
         self._callbacks = CallbackDispatcher()
+        self._untold: list[tuple[str, Any]] = []
         self._copies: dict[int, Any] = {}
         self._numbered = 0
         self._asker: tuple[str, Any] = ("", None)
@@ -49,12 +50,15 @@ class Gallery(Instrument):
         self.on_msg(self._take)
 
     def on_action(self, callback: Action, remove: bool = False) -> None:
-        """Call `callback(action, id)` for each action; with `remove`, no longer.
+        """Call `callback(action, id)` for each action, also for those that came before the first callback; with `remove`, no longer.
 
         The actions are those of `ACTIONS`, and `copied` or `copy-failed` for a text given to `copy`. The id of `ledger`
         is "all" or "session", which `ledger` then says too.
         """
         self._callbacks.register_callback(callback, remove=remove)
+        untold, self._untold = ([], self._untold) if remove else (self._untold, [])
+        for action, id in untold:
+            self._callbacks(action, id)
 
     def copy(self, text: str, id: Any = None) -> None:
         """Ask the page that last asked for a cell to put the text on the clipboard; what became of it is told to `on_action`.
@@ -76,14 +80,20 @@ class Gallery(Instrument):
     def _take_copied(self, action: str, number: Any) -> None:
         """Tell the first answer only: several pages may show the gallery."""
         if number in self._copies:
-            self._callbacks(action, self._copies.pop(number))
+            self._tell(action, self._copies.pop(number))
 
     def _take_action(self, action: str, id: Any, view: str) -> None:
         if action == "ledger":
             self.ledger = id == "all"
         elif action == "copy-cell":
             self._asker = (view, id)
-        self._callbacks(action, id)
+        self._tell(action, id)
+
+    def _tell(self, action: str, id: Any) -> None:
+        if self._callbacks.callbacks:
+            self._callbacks(action, id)
+        else:
+            self._untold.append((action, id))
 
     @validate("selected")
     def _at_most_two(self, proposal: Any) -> list[Any]:
