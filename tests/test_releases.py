@@ -1,0 +1,198 @@
+"""What 0.1.0 left behind works with this version: every request is found again without paying, and nothing of its ledger is lost."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import released
+from released import GATEWAYS, Released, request_of
+from shells import Shell, a_shell
+from webserver import Web, web
+
+from imagegen_magic import run
+from imagegen_magic.engine import generation, loop
+from imagegen_magic.engine.recording import fingerprint
+from imagegen_magic.engine.settings import Settings
+from imagegen_magic.engine.settings import load as load_settings
+from imagegen_magic.studies import marks, voting
+from imagegen_magic.studies.past_sweeps import load as load_sweep
+from imagegen_magic.studies.sweep import sweep
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Web]:
+    """The only way out, which counts who takes it."""
+    with web(lambda request: (502, {}, b"")) as running:
+        yield running
+
+
+@pytest.fixture
+def data(tmp_path: Path, network: Web, monkeypatch: pytest.MonkeyPatch) -> Iterator[Released]:
+    """A user's folders as 0.1.0 left them; whatever happens, no gateway is asked for anything."""
+    unpacked = released.unpack("0.1.0", tmp_path / "released")
+    monkeypatch.setenv("IMAGEGEN_HOME", str(unpacked.home))
+    monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "0.05")
+    for name in GATEWAYS:
+        monkeypatch.setenv(f"{name.upper()}_API_KEY", "a-key-of-the-tests")
+    for scheme in ("HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(scheme, network.origin)
+    monkeypatch.chdir(unpacked.work)
+    network.seen.clear()
+    accepted = unpacked.sandbox_tasks()
+    assert accepted
+    yield unpacked
+    assert network.seen == []
+    assert unpacked.sandbox_tasks() == accepted
+
+
+@pytest.fixture
+def shell(data: Released) -> Iterator[Shell]:
+    """A shell of that user."""
+    with a_shell() as opened:
+        yield opened
+
+
+def settings(spec: dict[str, Any], **said: Any) -> Settings:
+    """Return the settings of a call."""
+    return load_settings().replace("this call", sandbox=spec.get("sandbox", False), **said)
+
+
+def wish_of(spec: dict[str, Any]) -> Any:
+    """Return what would be sent for a stored request."""
+    return generation.wish(request_of(spec), settings(spec), spec["provider"])
+
+
+def test_fingerprints_do_not_move(data: Released) -> None:
+    """What `--reuse` compares is for every stored request what it was, down to each call."""
+    moved = []
+    for each in data.made["requests"]:
+        wish = wish_of(each["request"])
+        if [fingerprint(wish, call) for call in wish.plan.calls] != each["fingerprints"]:
+            moved.append({"request": each["request"], "was": each["calls"], "is": [dict(call.json or {}) for call in wish.plan.calls]})
+    assert moved == []
+
+
+def test_every_request_is_found_again(data: Released) -> None:
+    """All of them as one job: each picture is given again, nothing is sent, and nothing is spent."""
+    book = generation.ledger()
+    newest = run(book.newest())
+    wishes = [wish_of(each["request"]) for each in data.made["requests"]]
+    result = generation.begin(wishes, settings({}, reuse=True)).wait()
+    known = sorted(number for each in data.made["requests"] for number in each["pictures"])
+    assert sorted(image.id for image in result) == known
+    assert [image.id for image in result if not image.reused] == []
+    assert all(image.path.is_relative_to(data.work) for image in result)
+    assert (str(result.cost), result.errors) == ("nothing spent", ())
+    assert run(book.newest()) == newest
+
+
+def test_sweeps_are_found_again(data: Released) -> None:
+    """Under the same number where the record is one run's alone; `load` shows each with its pictures."""
+    for told in data.made["sweeps"]:
+        said = {name: value for name, value in told.items() if name not in ("study", "pictures", "places")}
+        again = run(sweep(said.pop("prompt"), said.pop("axes"), reuse=True, **said))
+        assert sorted(image.id for image in again) == sorted(told["pictures"])
+        assert all(image.reused for image in again)
+        assert [dict(place) for place in again.places] == told["places"]
+        if told["prompt"] != "A fox for both":
+            assert again.study == told["study"]
+            assert sorted(image.id for image in load_sweep(told["study"])) == sorted(told["pictures"])
+
+
+def test_what_waits_is_collected(data: Released) -> None:
+    """Submitted and not collected, made and not fetched: five pictures come home, and nothing is submitted."""
+    assert generation.ledger().waiting() == 5
+    result = generation.resume(settings({})).wait()
+    assert (len(result), result.errors) == (5, ())
+    assert {image.request.prompt for image in result} == {"submitted and left", "submitted and left, two", "made and left"}
+    assert all(image.path.parent == data.work / "imagegen" for image in result)
+    assert generation.ledger().waiting() == 0
+
+
+def test_what_became_of_the_others_is_known(data: Released) -> None:
+    """Every state is there as it was."""
+    rows = {task.row: task.state for task in run(generation.ledger().tasks()) if task.state != "saved"}
+    assert rows == {row: state for state, rows in data.made["states"].items() for row in rows}
+
+
+def test_marks_votes_and_budgets_are_there(data: Released) -> None:
+    """Stars, tags, notes, the ranking, and what may be spent."""
+    from imagegen_magic.engine import budget
+
+    book = generation.ledger()
+    found = run(marks.of(book, [1, 2, 3]))
+    assert (found[1].stars, set(found[1].tags), found[2].stars, found[2].note) == (5, {"fox", "雪"}, 3, "the better one; größer")
+    voted = next(told for told in data.made["sweeps"] if told["prompt"] == "A fox to vote on")
+    assert len(run(voting.votes(book, voted["pictures"]))) == 3
+    best = run(voting.rank(load_sweep(voted["study"]))).pictures[0].picture
+    assert best == voted["pictures"][2]
+    assert {(str(one.budget.amount), one.budget.unit, one.budget.per) for one in run(budget.standings(book))} == {
+        ("1000", "USD", "month"),
+        ("500", "credits", "all"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("history 星空", "星空下的古堡"),
+        ("history --stars 5", "#fox"),
+        ("show 1", ""),
+        ("jobs", "nobody knows"),
+        ("tree 1", ""),
+        ("cost", "credits"),
+        ("cost --by provider", "apimart"),
+        ("budget", "1000"),
+        ("compare 1 2", ""),
+        ("export out 1 2", ""),
+        ("doctor", "whole and writable"),
+    ],
+)
+def test_commands_work_on_it(shell: Shell, capsys: pytest.CaptureFixture[str], line: str, words: str) -> None:
+    """Looking back says what 0.1.0 wrote."""
+    shell.run(f"%imagegen {line}")
+    said = "\n".join([*shell.shown("text/plain"), *shell.shown("text/html"), capsys.readouterr().out])
+    assert said.strip()
+    assert words in said
+
+
+@pytest.mark.parametrize("name", ["1", "exported/pictures/1-*.png", "imagegen/*.json"])
+def test_recall_writes_the_cell_again(shell: Shell, data: Released, name: str) -> None:
+    """From a number of the ledger, from an exported copy, and from a sidecar."""
+    from imagegen_magic.engine.ledger import Ledger
+    from imagegen_magic.studies import recollection
+
+    file = name if name.isdigit() else str(sorted(data.work.glob(name))[0])
+    shell.run(f"%imagegen recall {file}")
+    with closing(Ledger(data.home.parent / "nobody's")) as stranger:  # who has the files alone
+        if not name.isdigit():
+            told = run(recollection.of_file(stranger, Path(file), data.work))
+            assert (told.provider in GATEWAYS, bool(told.request.prompt)) == (True, True)
+
+
+def test_the_notebook_opens(shell: Shell, data: Released) -> None:
+    """Its outputs are pictures, and making them small again changes nothing else."""
+    file = data.work / "notebook.ipynb"
+    before = json.loads(file.read_text())
+    shell.run("%imagegen slim notebook.ipynb")
+    after = json.loads(file.read_text())
+    assert [cell["source"] for cell in before["cells"]] == [cell["source"] for cell in after["cells"]]
+    assert any("image/png" in output.get("data", {}) for cell in after["cells"] for output in cell["outputs"]) or any(
+        "image/jpeg" in output.get("data", {}) for cell in after["cells"] for output in cell["outputs"]
+    )
+
+
+def test_the_ledger_is_still_one_that_0_1_0_reads(data: Released) -> None:
+    """Opened by this version it keeps the mark that 0.1.0 compares, as long as there are additions alone."""
+    run(generation.ledger().check())
+    loop.stop()
+    with closing(sqlite3.connect(data.home / "ledger.sqlite")) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == 4
