@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
-from collections.abc import Coroutine
+import textwrap
+import time
+from collections.abc import Coroutine, Iterator
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+import released
+from shells import a_shell
 
-from imagegen_magic.engine import schema
+from imagegen_magic import generate
+from imagegen_magic.engine import generation, schema
+from imagegen_magic.engine import loop as engine_loop
 from imagegen_magic.engine.ledger import Ledger, NewJob, NewTask
-from imagegen_magic.errors import LedgerError
-from imagegen_magic.result import Cost
+from imagegen_magic.errors import LedgerError, TaskTimeout
+from imagegen_magic.result import Cost, GeneratedImage
+from imagegen_magic.sandbox.tasks import Store, Task
+from imagegen_magic.studies import recollection
+from imagegen_magic.studies.past_sweeps import load as load_sweep
 
 JOB = NewJob(
     provider="evolink",
@@ -35,21 +45,25 @@ JOB = NewJob(
 )
 FILE: dict[str, Any] = {"path": "/x/fox.png", "sha256": "ab", "size": 9, "width": 4, "height": 3, "mime_type": "image/png"}
 LATER = ("CREATE TABLE later (picture INTEGER PRIMARY KEY REFERENCES pictures (id), depth REAL NOT NULL DEFAULT 0)",)
-COLUMNS = tuple(
-    f"ALTER TABLE {table} ADD COLUMN {column} TEXT NOT NULL DEFAULT 'kept'"
-    # of a new name, and of names that another table has already
-    for table, column in (
-        *(
-            (table, "mood")
-            for table in ("jobs", "tasks", "pictures", "sources", "members", "studies", "uploads", "drifts", "budgets", "votes")
-        ),
-        ("jobs", "state"),
-        ("jobs", "count"),
-        ("pictures", "cost"),
-        ("pictures", "job"),
-        ("about", "who"),
+OURS = ("jobs", "tasks", "pictures")  # of which 0.1.0 takes every column for its own
+COLUMNS = tuple(f"ALTER TABLE {table} ADD COLUMN mood TEXT NOT NULL DEFAULT 'kept'" for table in OURS)
+
+
+def every_column_everywhere() -> tuple[str, ...]:
+    """Return statements that give each table a column of every name that another has, so that none is told by its name alone."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.create_function("searchable", 1, schema.searchable, deterministic=True)
+        for statement in (statement for migration in schema.MIGRATIONS for statement in migration):
+            connection.execute(statement)
+        query = "SELECT name FROM pragma_table_list WHERE type = 'table' AND schema = 'main' AND name NOT LIKE 'sqlite_%'"
+        tables = [name for (name,) in connection.execute(query) if name != "prompts"]
+        columns = {table: [row[1] for row in connection.execute(f"PRAGMA table_info({table})")] for table in tables}
+    names = {name for each in columns.values() for name in each} | {"mood"}
+    return tuple(
+        f"ALTER TABLE {table} ADD COLUMN {name} TEXT NOT NULL DEFAULT 'kept'"
+        for table in tables
+        for name in sorted(names - set(columns[table]))
     )
-)
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -87,7 +101,7 @@ def test_a_format_of_additions_says_who_can_use_it(tmp_path: Path, monkeypatch: 
     assert marks(tmp_path) == (schema.MIN_READER, {"format": str(newer), "min_reader": str(schema.MIN_READER)})
 
 
-@pytest.mark.parametrize("statements", [LATER, COLUMNS], ids=["tables", "columns"])
+@pytest.mark.parametrize("statements", [LATER, COLUMNS, every_column_everywhere()], ids=["tables", "columns", "same names"])
 def test_a_newer_format_of_additions_is_used_by_this_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statements: tuple[str, ...]
 ) -> None:
@@ -111,7 +125,7 @@ def test_a_newer_format_of_additions_is_used_by_this_version(
 
 def test_what_a_newer_version_wrote_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row that this version writes again keeps the columns that it does not know."""
-    becomes_newer(monkeypatch, *COLUMNS)
+    becomes_newer(monkeypatch, *every_column_everywhere())
     with closing(Ledger(tmp_path)) as newer:
         picture = run(made(newer))
         run(newer.drifted(picture, 0.5, 0.5))
@@ -153,3 +167,269 @@ def test_the_row_alone_is_enough_to_be_refused(tmp_path: Path) -> None:
         connection.execute("INSERT OR REPLACE INTO about (key, value) VALUES ('format', '99'), ('min_reader', '98')")
     with closing(Ledger(tmp_path)) as ledger, pytest.raises(LedgerError, match=r"\(format 99"):
         run(ledger.check())
+
+
+# what a newer version stored, within the columns that this one knows
+
+
+MOOD = (
+    "json_set(asked, '$.mood', 'blue', '$.strength', 0.5)",
+    "json_set(resolved, '$.mood', 'blue', '$.size', json('{\"ratio\": \"1:1\"}'))",
+)
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> released.Released:
+    """A user's folders, in whose ledger a newer version has stored options that this one does not know."""
+    unpacked = released.unpack("0.1.0", tmp_path / "released")
+    with closing(sqlite3.connect(unpacked.home / "ledger.sqlite")) as connection, connection:
+        for statement in every_column_everywhere():
+            connection.execute(statement)
+        connection.execute(f"UPDATE jobs SET asked = {MOOD[0]}, resolved = {MOOD[1]}")
+        connection.execute("UPDATE jobs SET price = json_set(price, '$.kind', 'counted', '$.currency_of', 'x')")
+        connection.execute("UPDATE tasks SET cost = json_set(cost, '$.kind', 'counted', '$.more', 1) WHERE state = 'saved'")
+        connection.execute("UPDATE members SET place = json_set(place, '$.mood', 'blue')")
+        connection.execute("INSERT INTO budgets (per, unit, amount, set_at) VALUES ('week', 'USD', '900', '2026-01-01T00:00:00.000+00:00')")
+    monkeypatch.setenv("IMAGEGEN_HOME", str(unpacked.home))
+    monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "0.05")
+    monkeypatch.chdir(unpacked.work)
+    return unpacked
+
+
+def asked(data: released.Released) -> set[str]:
+    """Return what the ledger holds of every request's mood."""
+    with closing(sqlite3.connect(data.home / "ledger.sqlite")) as connection:
+        return {mood for (mood,) in connection.execute("SELECT json_extract(asked, '$.mood') FROM jobs")}
+
+
+def test_options_of_a_newer_version_do_not_keep_a_picture_away(data: released.Released) -> None:
+    """What waits is collected, its sidecar has what was stored, and one line says what this version does not know."""
+    job = generation.resume()
+    result = job.wait()
+    assert (len(result), result.errors) == (5, ())
+    assert job.note == (
+        "A newer imagegen_magic stored mood, strength, which this version does not know: "
+        "it is kept, and not used here. pip install -U imagegen_magic"
+    )
+    assert json.loads(result[0].path.with_suffix(".json").read_text())["asked"]["mood"] == "blue"
+    assert asked(data) == {"blue"}
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("history", "fox"),
+        ("show 1", ""),
+        ("jobs", "nobody knows"),
+        ("cost", "credits"),
+        ("budget", "a week"),
+        ("tree 1", ""),
+        ("doctor", "whole"),
+    ],
+)
+def test_looking_back_works_on_it(data: released.Released, capsys: pytest.CaptureFixture[str], line: str, words: str) -> None:
+    """Costs that are known in a way of a newer version count as estimated; its periods count since they were set."""
+    with a_shell() as shell:
+        shell.run(f"%imagegen {line}")
+        said = "\n".join([*shell.shown("text/plain"), *shell.shown("text/html"), capsys.readouterr().out])
+    assert words in said
+    assert said.strip()
+
+
+def test_recall_says_what_it_leaves_out(data: released.Released) -> None:
+    """From the ledger and from the sidecar of another machine."""
+    note = "Left out, as this version does not know it in this form: mood, strength (pip install -U imagegen_magic)."
+    told = engine_loop.run(recollection.of_picture(generation.ledger(), 1, data.work))
+    assert (told.request.prompt, note in told.notes) == ("bare of apimart gpt-image-2-official", True)
+    sidecar = next(data.work.glob("imagegen/*.json"))
+    stranger = json.loads(sidecar.read_text())
+    stranger["asked"] |= {"mood": "blue", "strength": 0.5}
+    data.work.joinpath("other.json").write_text(json.dumps({**stranger, "sha256": "00"}))
+    told = engine_loop.run(recollection.of_file(generation.ledger(), data.work / "other.json", data.work))
+    assert note in told.notes
+
+
+def test_a_sweep_of_a_newer_version_is_shown(data: released.Released) -> None:
+    """With its pictures, in the order of the axes that are known."""
+    first = data.made["sweeps"][0]
+    assert [image.id for image in load_sweep(first["study"])] == first["pictures"]
+
+
+def test_a_sandbox_of_a_newer_version_is_read(tmp_path: Path) -> None:
+    """Tasks that it kept with a further field are known to this one."""
+    task = Task("t1", "evolink", "m", "p", "low", (64, 64), 1, "image/png", False, None, None, 1.0, 1.0)
+    line = json.dumps({**json.loads(task.line()), "mood": "blue"})
+    tmp_path.joinpath(time.strftime("tasks-%Y-%m-%d.jsonl", time.gmtime())).write_text(line + "\n")
+    store = Store(tmp_path)
+    store.refresh()
+    assert store.get("t1") == task
+
+
+def test_doctor_says_that_the_ledger_is_newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, with the command that updates."""
+    monkeypatch.setenv("IMAGEGEN_HOME", str(tmp_path))
+    becomes_newer(monkeypatch, *LATER)
+    run(generation.ledger().check())
+    engine_loop.stop()
+    monkeypatch.undo()
+    monkeypatch.setenv("IMAGEGEN_HOME", str(tmp_path))
+    with a_shell() as shell:
+        shell.run("%imagegen doctor")
+        said = "\n".join(shell.shown("text/plain"))
+    assert "a newer imagegen_magic added to it what this version keeps and does not show" in said
+    assert "pip install -U imagegen_magic" in said
+
+
+# 0.1.0 itself, in a process of its own, on the same ledger at the same time
+
+
+OLD = """
+    import asyncio, json, sys, warnings
+    import imagegen_magic
+    from imagegen_magic import generate, run
+    from imagegen_magic.engine import generation
+    warnings.simplefilter("ignore")
+
+    async def many(prompt, number):
+        made = await asyncio.gather(*(generate(f"{prompt} {each}", size="1:1", quality="low", sandbox=True) for each in range(number)))
+        return sum(len(one) for one in made)
+
+    def answer(command, *rest):
+        if command == "draw":
+            return run(many(rest[0], int(rest[1])))
+        if command == "resume":
+            return len(generation.resume().wait())
+        if command == "reuse":
+            return run(generate(rest[0], size="1:1", quality="low", sandbox=True, reuse=True))[0].reused
+        return [row.asked["prompt"] for row in run(generation.ledger().pictures(limit=None))]
+
+    assert "site-packages" not in imagegen_magic.__file__, imagegen_magic.__file__
+    for line in sys.stdin:
+        try:
+            said = answer(*json.loads(line))
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+        print(json.dumps(said), flush=True)
+"""
+
+
+class Old:
+    """A process of 0.1.0 that does what it is told, with its ledger open all the time."""
+
+    def __init__(self, package: Path, home: Path, folder: Path) -> None:
+        folder.mkdir()
+        self.process = released.python_of(package, f"import os\nos.chdir({str(folder)!r})\n" + textwrap.dedent(OLD), home=home)
+
+    def begin(self, *command: object) -> None:
+        """Give a command and go on."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+
+    def end(self) -> Any:
+        """Return what came of the command."""
+        assert self.process.stdout is not None
+        return json.loads(self.process.stdout.readline())
+
+    def does(self, *command: object) -> Any:
+        """Return what comes of a command."""
+        self.begin(*command)
+        return self.end()
+
+    def close(self) -> None:
+        """End the process in good order."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait(60)
+        self.process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package of 0.1.0."""
+    return released.unpack_package("0.1.0", tmp_path_factory.mktemp("package"))
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home of a ledger that two versions use."""
+    monkeypatch.setenv("IMAGEGEN_HOME", str(tmp_path / "both"))
+    monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "0.05")
+    return tmp_path / "both"
+
+
+@pytest.fixture
+def old(package: Path, home: Path, tmp_path: Path) -> Iterator[Old]:
+    """0.1.0 in a process of its own."""
+    with closing(Old(package, home, tmp_path / "old")) as started:
+        yield started
+
+
+def draw(prompt: str, **more: Any) -> GeneratedImage:
+    """Make a picture with this version, in the sandbox."""
+    return engine_loop.run(generate(prompt, size="1:1", quality="low", sandbox=True, **more))[0]
+
+
+def states(home: Path) -> dict[str, int]:
+    """Return how many tasks are in each state."""
+    with closing(sqlite3.connect(home / "ledger.sqlite")) as connection:
+        return dict(connection.execute("SELECT state, count(*) FROM tasks GROUP BY state").fetchall())
+
+
+def test_0_1_0_goes_on_while_a_newer_version_adds_tables(old: Old, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was there first and is writing when the newer one comes: each does all that it can, and sees what the other made."""
+    becomes_newer(monkeypatch, *LATER)
+    assert old.does("draw", "before", 1) == 1
+    old.begin("draw", "meanwhile", 8)
+    assert draw("ours").path.exists()
+    assert old.end() == 8
+    assert marks(home) == (4, {"format": str(len(schema.MIGRATIONS) + 1), "min_reader": "4"})
+    assert old.does("draw", "after", 1) == 1
+    assert old.does("reuse", "ours") is True
+    assert draw("after 0", reuse=True).reused
+    assert len(old.does("history")) == len(engine_loop.run(generation.ledger().pictures(limit=None))) == 11
+    assert old.does("resume") == 0
+    assert states(home) == {"saved": 11}
+
+
+def test_0_1_0_comes_to_a_newer_ledger(old: Old, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newer one was there first: 0.1.0 uses the same file beside it, as there are additions alone."""
+    becomes_newer(monkeypatch, *LATER)
+    assert draw("ours").path.exists()
+    old.begin("draw", "theirs", 4)
+    assert draw("ours, too").path.exists()
+    assert old.end() == 4
+    assert old.does("reuse", "ours") is True
+    assert draw("theirs 3", reuse=True).reused
+    assert marks(home)[0] == 4
+    assert states(home) == {"saved": 6}
+
+
+def test_each_collects_what_the_other_left(old: Old, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that one submitted and left comes home with the other, once."""
+    becomes_newer(monkeypatch, *LATER)
+    with pytest.raises(TaskTimeout):
+        draw("left by us [[fault: expired]]", timeout=0.01)
+    assert old.does("resume") == 1
+    assert generation.ledger().waiting() == 0
+    assert states(home) == {"saved": 1}
+
+
+def test_0_1_0_loses_nothing_where_a_newer_version_adds_columns(
+    old: Old, package: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot read such a file: what it was at work on is saved, and where it opens the file anew it says how to update."""
+    assert old.does("draw", "before", 1) == 1
+    becomes_newer(monkeypatch, *COLUMNS, min_reader=5)
+    old.begin("draw", "meanwhile", 8)
+    assert draw("ours").path.exists()
+    assert old.end() == 8
+    assert old.does("draw", "after", 1) == 1
+    assert states(home) == {"saved": 11}
+    assert len(engine_loop.run(generation.ledger().pictures(limit=None))) == 11
+    with closing(Old(package, home, tmp_path / "another")) as another:
+        said = another.does("history")
+    assert said.startswith("LedgerError: ")
+    assert "was written by a newer imagegen_magic (format 5; this one knows 4)" in said
+    assert "pip install -U imagegen_magic" in said

@@ -32,7 +32,7 @@ class Budget(NamedTuple):
     set_at: float = 0.0
 
     def __str__(self) -> str:
-        return f"{_money(self.amount, self.unit)} {_WORDS[self.per]}"
+        return f"{_money(self.amount, self.unit)} {_WORDS.get(self.per, f'a {self.per}')}"
 
 
 class Standing(NamedTuple):
@@ -148,7 +148,7 @@ def _counted(found: Iterable[Account], ledger: Ledger) -> Iterator[Account]:
 def _since(budget: Budget) -> float | None:
     if budget.per == "session":
         return None
-    if budget.per == "all":
+    if budget.per not in ("day", "month"):  # a period of a newer version: counted since it was set, which is never too little
         return budget.set_at
     today = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
     start = today.replace(day=1) if budget.per == "month" else today

@@ -46,7 +46,8 @@ class Database:
 
     `migrations` are the statements that lead from each format of the file to the next, `functions` what they may call; `min_reader` is
     the oldest format whose programs can use a file of the newest one (default: that one). `application_id` marks the file as ours;
-    `patience` is how many seconds to wait for another process's transaction; `transactions` counts the ones that wrote.
+    `patience` is how many seconds to wait for another process's transaction; `transactions` counts the ones that wrote;
+    `newer` says, once the file was opened, that its format is newer than ours.
     After a fork the child starts anew, with a thread and a connection of its own.
     """
 
@@ -62,6 +63,7 @@ class Database:
     ) -> None:
         self.path = Path(os.path.abspath(path))
         self.transactions = 0
+        self.newer = False
         self._migrations = migrations
         self._min_reader = len(migrations) if min_reader is None else min_reader
         self._application_id = application_id
@@ -240,6 +242,7 @@ class Database:
         if not ours and (marked or tables):
             raise LedgerError(f"{self.path} is another program's database, not a ledger", next_step=f"move it away, or {_ELSEWHERE}")
         version, min_reader = (max(marked, told) for told in _told(connection)) if tables else (marked, marked)
+        self.newer = version > len(self._migrations)
         if min_reader > len(self._migrations):
             known = f"this one knows format {len(self._migrations)}"
             what = f"The ledger {self.path} was written by a newer imagegen_magic (format {version}; {known})"

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from imagegen_magic.engine import gateways, keys, loop
+from imagegen_magic.engine import gateways, keys, loop, stored
 from imagegen_magic.engine.gateways import Gateway, choose
 from imagegen_magic.engine.job import Dress, Event, Job, Wish, counted
 from imagegen_magic.engine.ledger import Ledger, TaskRow
@@ -183,12 +183,13 @@ def resume(
         job.give_up()
         raise
     job.expecting = sum(_unsaved(row) for row in rows)
+    job.note = stored.remark(row.asked for row in rows)
     if cut_off:
         job.note = (
             f"{counted(len(cut_off), 'submission')} {'was' if len(cut_off) == 1 else 'were'} cut off before an answer came: nobody here "
             "knows whether the gateway accepted, so nothing was sent again. Look at the gateway's own task list; "
             "%imagegen jobs shows which."
-        )
+        ) + (f" {job.note}" if job.note else "")
     elsewhere = None if save_dir is None else settings.folder / Path(save_dir).expanduser()
 
     async def prepare(job: Job) -> None:

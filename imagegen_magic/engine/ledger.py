@@ -98,6 +98,11 @@ class Ledger:
         """How many transactions wrote so far."""
         return self._database.transactions
 
+    @property
+    def newer(self) -> bool:
+        """Whether a newer version has added to the file what this one does not know; told once it was opened."""
+        return self._database.newer
+
     async def check(self) -> None:
         """Open the ledger, look whether it is whole, and write to it durably, so that what is wrong is known before anything is sent."""
 
@@ -328,8 +333,9 @@ class Ledger:
     async def durations(self, provider: str, model: str, quality: str, tier: str, limit: int = 60, *, sandbox: bool = False) -> list[float]:
         """Return how many seconds the tasks of this class took, newest first."""
         query = (
-            "SELECT seconds FROM tasks JOIN jobs ON jobs.id = tasks.job WHERE provider = ? AND model = ? AND quality = ? AND tier = ?"
-            " AND sandbox = ? AND state IN ('made', 'saved') AND seconds IS NOT NULL ORDER BY made_at DESC, row DESC LIMIT ?"
+            "SELECT tasks.seconds FROM tasks JOIN jobs ON jobs.id = tasks.job WHERE jobs.provider = ? AND jobs.model = ?"
+            " AND jobs.quality = ? AND jobs.tier = ? AND jobs.sandbox = ? AND tasks.state IN ('made', 'saved')"
+            " AND tasks.seconds IS NOT NULL ORDER BY tasks.made_at DESC, tasks.row DESC LIMIT ?"
         )
 
         def work(connection: sqlite3.Connection) -> list[float]:
@@ -415,9 +421,9 @@ def latest_alike(connection: sqlite3.Connection, fingerprints: Iterable[str]) ->
     found = {}
     for start in range(0, len(wanted), 500):
         some = wanted[start : start + 500]
-        query = f"""SELECT fingerprint, max(pictures.id) AS picture, pictures.saved_at
+        query = f"""SELECT tasks.fingerprint, max(pictures.id) AS picture, pictures.saved_at
             FROM tasks JOIN pictures ON pictures.task = tasks.row
-            WHERE fingerprint IN ({marks(some)}) AND pictures.saved_at IS NOT NULL GROUP BY fingerprint"""
+            WHERE tasks.fingerprint IN ({marks(some)}) AND pictures.saved_at IS NOT NULL GROUP BY tasks.fingerprint"""
         found.update({each["fingerprint"]: (each["picture"], seconds_of(each["saved_at"])) for each in connection.execute(query, some)})
     return found
 

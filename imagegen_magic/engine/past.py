@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from imagegen_magic.engine import stored
 from imagegen_magic.engine.ledger import COLLECTABLE, Ledger, PictureRow, TaskRow
-from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import GeneratedImage
 
 _LIFE = 86_400.0  # seconds that gateways keep a picture
@@ -17,7 +17,7 @@ _LIFE = 86_400.0  # seconds that gateways keep a picture
 
 def generated(row: PictureRow, *, reused: bool = False, task: int | None = None) -> GeneratedImage:
     """Return a picture of the ledger as what a cell returned of it; `task` is its place in the job that shows it now."""
-    request = ImageRequest(**row.resolved)
+    request = stored.request(row.resolved)
     return GeneratedImage(
         path=Path(row.path or ""),
         url=row.url,

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from imagegen_magic.engine import budget, files
+from imagegen_magic.engine import budget, files, stored
 from imagegen_magic.engine.accounts import FREE, part
 from imagegen_magic.engine.delivery import Delivery, Order, Task
 from imagegen_magic.engine.gateways import Gateway, at
@@ -419,7 +419,7 @@ def _same_gateway(row: TaskRow, settings: Settings) -> Gateway:
 
 
 def _order_again(row: TaskRow, tasks: int, settings: Settings, save_dir: Path, preview: int | None) -> Order:
-    request = ImageRequest(**row.resolved)
+    request = stored.request(row.resolved)
     return Order(
         job=row.job,
         request=request,

@@ -6,13 +6,13 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from imagegen_magic.engine.schema import searchable
-from imagegen_magic.result import Cost
+from imagegen_magic.result import Cost, Kind
 
 ANSWER_BYTES = 65_536
 STATES = ("planned", "submitting", "submitted", "made", "saved", "failed", "unknown", "dropped")
@@ -283,10 +283,15 @@ def _cost(cost: Cost) -> str:
 
 
 def read_cost(text: str) -> Cost:
-    """Return a cost as a column of it holds it."""
-    said = json.loads(text)
+    """Return a cost as a column of it holds it; what this version does not know of it is left out."""
+    said = {name: value for name, value in json.loads(text).items() if name in _COST}
     amount = said.pop("amount", None)
+    if "kind" in said and said["kind"] not in get_args(Kind):
+        said["kind"] = "unknown" if amount is None else "estimated"  # known in a way that this version has no word for
     return Cost(None if amount is None else Decimal(amount), **said)
+
+
+_COST = {each.name for each in fields(Cost)}
 
 
 def encoded(columns: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def _front_end(shell: Any) -> Finding:
 
 
 def _ledger(settings: Settings) -> Iterator[Finding]:
-    from imagegen_magic.engine import generation, loop
+    from imagegen_magic.engine import generation, loop, stored
 
     ledger = generation.ledger(settings)
     try:
@@ -75,7 +75,8 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
     except ImageGenError as error:
         yield "ledger", error.what, error.next_step
         return
-    yield "ledger", f"{ledger.path}, {ledger.path.stat().st_size / 1024:.0f} kB, whole and writable", ""
+    newer = "; a newer imagegen_magic added to it what this version keeps and does not show" if ledger.newer else ""
+    yield "ledger", f"{ledger.path}, {ledger.path.stat().st_size / 1024:.0f} kB, whole and writable{newer}", stored.UPDATE if newer else ""
     waiting = ledger.waiting()
     yield "waiting pictures", str(waiting), "%imagegen resume collects them, without paying again" if waiting else ""
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +53,14 @@ class Task:
         return json.dumps({**asdict(self), "faults": sorted(self.faults)})
 
 
+_FIELDS = {each.name for each in fields(Task)}
+
+
 def _task(values: dict[str, Any]) -> Task:
     values["pixels"] = tuple(values["pixels"])
     values["faults"] = set(values["faults"])
     values["sources"] = tuple(values.get("sources", ()))
-    return Task(**values)
+    return Task(**{name: value for name, value in values.items() if name in _FIELDS})  # a newer version may have written more
 
 
 class Store:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from imagegen_magic.engine import loop
+from imagegen_magic.engine import loop, stored
 from imagegen_magic.engine.ledger import Ledger, TaskRow
 from imagegen_magic.engine.past import generated
 from imagegen_magic.engine.session import ledger_of
@@ -65,7 +65,7 @@ def _result(found: _Found, tasks: Sequence[TaskRow]) -> SweepResult:
     order = {name: {value: number for number, value in enumerate(values)} for name, values in found.axes.items()}
 
     def at(task: TaskRow) -> list[int]:
-        return [order[name].get(value, 0) for name, value in found.places[task.row].items()]
+        return [order.get(name, {}).get(value, 0) for name, value in found.places[task.row].items()]
 
     ordered = sorted(_without_spent(tasks, found), key=at)
     images = [generated(each, task=number) for number, task in enumerate(ordered) for each in task.pictures if each.saved_at]
@@ -97,8 +97,8 @@ def _request(found: _Found, tasks: Sequence[TaskRow]) -> ImageRequest:
     """Return what all tasks were asked with, but for what varied."""
     if not tasks:
         return ImageRequest(found.prompt)
-    asked: Mapping[str, Any] = tasks[0].asked
-    return ImageRequest(found.prompt, **{name: value for name, value in asked.items() if name not in ("prompt", *found.axes)})
+    fixed = {name: value for name, value in tasks[0].asked.items() if name not in found.axes}
+    return stored.request({**fixed, "prompt": found.prompt})
 
 
 _WHOSE: dict[str, Whose] = {"Your": "you", "A": "network", "The": "gateway", "Moderation's": "moderation"}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from imagegen_magic.engine import sources
+from imagegen_magic.engine import sources, stored
 from imagegen_magic.engine.ledger import Ledger, NewSource, PictureRow
 from imagegen_magic.request import ImageRequest
 
@@ -83,7 +83,7 @@ async def _of_row(ledger: Ledger, row: PictureRow, folder: Path) -> Recollection
     references = tuple(name for source, name in zip(used, named, strict=True) if source.role == "reference")
     mask = next((name for source, name in zip(used, named, strict=True) if source.role == "mask"), request.mask)
     request = replace(request, references=references or request.references, mask=mask)
-    return Recollection(request, row.provider, row.sandbox, f"picture {row.id}", tuple(notes))
+    return Recollection(request, row.provider, row.sandbox, f"picture {row.id}", (*notes, *_left_out(row.asked)))
 
 
 def _named(used: Sequence[NewSource], home: Path, folder: Path) -> tuple[list[str], list[str]]:
@@ -132,7 +132,13 @@ async def _of_sidecar(ledger: Ledger, told: Mapping[str, Any], name: str, note: 
     request = asked({"prompt": told.get("prompt"), **told["asked"]})
     if request is None:
         raise LookupError(f"{name} does not tell what was asked")
-    return Recollection(request, told["gateway"], bool(told.get("sandbox")), name, tuple(filter(None, [note, *_foreign(request)])))
+    return Recollection(
+        request,
+        told["gateway"],
+        bool(told.get("sandbox")),
+        name,
+        tuple(filter(None, [note, *_foreign(request), *_left_out(told["asked"])])),
+    )
 
 
 async def _of_copy(ledger: Ledger, data: bytes, name: str, folder: Path) -> Recollection:
@@ -149,7 +155,9 @@ async def _of_copy(ledger: Ledger, data: bytes, name: str, folder: Path) -> Reco
         raise LookupError(f"{name} says that a model made it, and not with what: it was exported with little metadata")
     cut = (f"{', '.join(origin.shortened)} did not fit into {name} whole.",) if origin.shortened else ()
     gateway = origin.gateway.removesuffix(SANDBOX)
-    return Recollection(request, gateway, gateway != origin.gateway, f"what {name} says of itself", (*cut, *_foreign(request)))
+    return Recollection(
+        request, gateway, gateway != origin.gateway, f"what {name} says of itself", (*cut, *_foreign(request), *_left_out(origin.asked))
+    )
 
 
 def asked(told: Mapping[str, Any]) -> ImageRequest | None:
@@ -166,6 +174,12 @@ def _is_sayable(name: str, value: Any) -> bool:
     if name in ("n", "output_compression"):
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, str) and (name == "prompt" or value.isprintable())
+
+
+def _left_out(told: Mapping[str, Any]) -> Iterator[str]:
+    """Say which options of a newer version are not in the request."""
+    if names := sorted(stored.unknown(told)):
+        yield f"Left out, as this version does not know it in this form: {', '.join(names)} ({stored.UPDATE})."
 
 
 def _foreign(request: ImageRequest) -> Iterator[str]:
