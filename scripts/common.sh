@@ -1,4 +1,4 @@
-# Shared by the scripts here: find a Python, make a virtual environment, find a browser. To be sourced.
+# Shared by the scripts here: find a Python, make a virtual environment, see that the tests' tools can start. To be sourced.
 
 set -euo pipefail
 unset PYTHONDONTWRITEBYTECODE # with it every kernel would compile everything anew
@@ -59,31 +59,29 @@ install_into() {
     "$1/bin/python" -m pip install -qq --disable-pip-version-check "${@:2}"
 }
 
-# has_browser VENV: whether there is a Chromium or Chrome on the PATH, or one that Playwright has downloaded.
-has_browser() {
-    local name
-    for name in chromium chromium-browser google-chrome chrome; do
-        if command -v "$name" >/dev/null; then
-            return
-        fi
-    done
-    "$1/bin/python" -c 'import os, sys
-from playwright.sync_api import sync_playwright
-with sync_playwright() as playwright:
-    sys.exit(not os.path.exists(playwright.chromium.executable_path))' >/dev/null 2>&1
-}
+# lacking VENV [--light]: what the tests' tools need beyond Python and do not find: a line for each, Debian's package and what it is.
+lacking() { "$1/bin/python" scripts/needs.py "${@:2}"; }
 
-# need_browser VENV: a browser for the tests; installed where that is possible without asking anybody.
-need_browser() {
-    if has_browser "$1"; then
-        return
+# need_tools VENV [--light]: see that all of that is there before a test begins: installed as root on Debian, else told in one line.
+need_tools() {
+    local found package what packages=() words=
+    found=$(lacking "$@")
+    if [[ $found == *chromium* ]] && timeout 300 "$1/bin/python" -m playwright install chromium >/dev/null 2>&1; then
+        found=$(lacking "$@")
     fi
-    if timeout 300 "$1/bin/python" -m playwright install chromium >/dev/null 2>&1 && has_browser "$1"; then
-        return
+    while read -r package what; do
+        [ "$package" = - ] || packages+=("$package")
+    done <<<"$found"
+    if [ -n "${packages[*]}" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "installing ${packages[*]}"
+        apt-get update -qq >&2 && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${packages[@]}" >/dev/null || true
+        found=$(lacking "$@")
     fi
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        say "installing chromium"
-        apt-get update -qq >&2 && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null || true
-    fi
-    has_browser "$1" || die "The tests need a browser: install Chromium (on Debian: apt-get install chromium), or run $1/bin/python -m playwright install chromium."
+    [ -n "$found" ] || return 0
+    packages=()
+    while read -r package what; do
+        [ "$package" = - ] || packages+=("$package")
+        words+="${words:+; }$what"
+    done <<<"$found"
+    die "The tests need what this machine lacks: $words.${packages[*]:+ As root on Debian: apt-get install ${packages[*]}}"
 }

@@ -274,30 +274,108 @@ def test_the_newest_python_that_works_is_taken(tmp_path):
     assert _script(folder, "find_python", PYTHON=sys.executable).stdout.strip() == sys.executable
 
 
-def test_no_browser_is_told_in_one_line(tmp_path):
-    """Without any browser, and with nothing to install one, the tests fail with one line that says what to install."""
-    venv = tmp_path / "venv" / "bin"
+LACKING = "libatomic1 libatomic.so.1, which Playwright's Node loads\nchromium Chromium or Chrome\n"
+
+
+def _venv(folder, found):
+    """Make an environment whose Python says what is lacking: `found` until there is a file `installed`, then nothing."""
+    (folder / "found").write_text(found)
+    python = f'#!/bin/sh\ncase "$*" in *playwright*) exit 1;; esac\n[ -e "{folder}/installed" ] || exec /bin/cat "{folder}/found"\n'
+    venv = folder / "venv" / "bin"
     venv.mkdir(parents=True)
-    _tools(venv, ("python", "#!/bin/sh\nexit 1\n"))
-    done = _script(_tools(tmp_path), f'need_browser "{tmp_path}/venv"')
-    assert done.returncode == 1
-    assert done.stderr.startswith("The tests need a browser: install Chromium")
-    assert done.stderr.count("\n") == 1
+    _tools(venv, ("python", python))
+    return folder / "venv"
 
 
-def test_a_browser_on_the_path_is_enough(tmp_path):
-    """Chromium or Chrome on the PATH is taken, and nothing is installed."""
-    done = _script(_tools(tmp_path, ("google-chrome", "#!/bin/sh\n")), "need_browser nowhere")
+def _apt(folder):
+    """Return an apt-get that notes what it is asked, and installs it."""
+    return "apt-get", f'#!/bin/sh\necho "$@" >> "{folder}/asked"\ncase "$*" in *install*) : > "{folder}/installed";; esac\n'
+
+
+@pytest.mark.parametrize("who", ["a user on Debian", "root elsewhere"])
+def test_what_the_tools_lack_is_told_in_one_line(tmp_path, who):
+    """Where nothing can be installed, the tests do not begin: one line says what is lacking and what to install, all of it."""
+    tools = [_apt(tmp_path), ("id", "#!/bin/sh\necho 1000\n")] if who == "a user on Debian" else [("id", "#!/bin/sh\necho 0\n")]
+    done = _script(
+        _tools(tmp_path, ("timeout", '#!/bin/sh\nshift\nexec "$@"\n'), *tools), f'need_tools "{_venv(tmp_path, LACKING)}"; echo on'
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "The tests need what this machine lacks: libatomic.so.1, which Playwright's Node loads; Chromium or Chrome. "
+        "As root on Debian: apt-get install libatomic1 chromium\n"
+    )
+    assert not (tmp_path / "asked").exists()
+
+
+def test_what_no_package_is_known_for_is_told_as_well(tmp_path):
+    """A library of another name is named, and nothing is installed for it."""
+    tools = _tools(tmp_path, _apt(tmp_path), ("id", "#!/bin/sh\necho 0\n"))
+    done = _script(tools, f'need_tools "{_venv(tmp_path, "- libodd.so.3, which it loads")}"')
+    assert (done.returncode, done.stderr) == (1, "The tests need what this machine lacks: libodd.so.3, which it loads.\n")
+    assert not (tmp_path / "asked").exists()
+
+
+def test_nothing_is_done_where_nothing_lacks(tmp_path):
+    """No word, no installation."""
+    done = _script(_tools(tmp_path, _apt(tmp_path), ("id", "#!/bin/sh\necho 0\n")), f'need_tools "{_venv(tmp_path, "")}"')
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not (tmp_path / "asked").exists()
 
 
-def test_root_gets_a_browser_installed(tmp_path):
-    """As root on Debian, the browser is installed without asking."""
-    browser = tmp_path / "chromium"
-    apt = f'#!/bin/sh\necho "$1" >> "{tmp_path}/asked"\ncase "$*" in install*chromium) : > "{browser}"; /bin/chmod +x "{browser}";; esac\n'
-    done = _script(_tools(tmp_path, ("apt-get", apt), ("id", "#!/bin/sh\necho 0\n")), "need_browser nowhere")
+def test_root_gets_installed_what_lacks(tmp_path):
+    """As root on Debian, all of it is installed without asking, and looked for again."""
+    tools = _tools(tmp_path, _apt(tmp_path), ("id", "#!/bin/sh\necho 0\n"), ("timeout", '#!/bin/sh\nshift\nexec "$@"\n'))
+    done = _script(tools, f'need_tools "{_venv(tmp_path, LACKING)}"')
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "asked").read_text().split() == ["update", "install"]
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert [words.split()[0] for words in asked] == ["update", "install"]
+    assert asked[1].endswith("libatomic1 chromium")
+
+
+@pytest.fixture
+def needs(monkeypatch):
+    """The script that looks for what the tests' tools need."""
+    spec = importlib.util.spec_from_file_location("needs", PROJECT / "scripts" / "needs.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_node_that_does_not_start_is_told_by_its_libraries(needs, monkeypatch, tmp_path):
+    """Its libraries are asked of the loader; Debian's packages are told for those that a small system lacks."""
+    node = tmp_path / "node"
+    node.write_text("#!/bin/sh\nexit 127\n")
+    node.chmod(0o755)
+    ldd = tmp_path / "ldd"
+    ldd.write_text(
+        "#!/bin/sh\nprintf '\\tlibatomic.so.1 => not found\\n\\tlibc.so.6 => /lib/libc.so.6 (0x0)\\n\\tlibodd.so.3 => not found\\n'\n"
+    )
+    ldd.chmod(0o755)
+    monkeypatch.setenv("PLAYWRIGHT_NODEJS_PATH", str(node))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert list(needs.lacking_for_node()) == [
+        ("libatomic1", "libatomic.so.1, which Playwright's Node loads"),
+        ("-", "libodd.so.3, which Playwright's Node loads"),
+    ]
+    ldd.write_text("#!/bin/sh\nexit 1\n")
+    assert [package for package, _ in needs.lacking_for_node()] == ["-"]
+
+
+def test_a_browser_that_does_not_start_is_none(needs, monkeypatch, tmp_path):
+    """A name on the PATH is not enough."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(needs, "_own_browser", lambda: False)
+    chromium = tmp_path / "chromium"
+    for text, lacking in (("exit 127", [("chromium", "Chromium or Chrome")]), ("echo Chromium 156", [])):
+        chromium.write_text(f"#!/bin/sh\n{text}\n")
+        chromium.chmod(0o755)
+        assert list(needs.lacking_for_pages()) == lacking
+
+
+def test_the_tests_look_for_the_browsers_that_the_script_looks_for(needs):
+    """One list in two places."""
+    text = (PROJECT / "tests" / "lab.py").read_text(encoding="utf-8")
+    assert str(needs.BROWSERS).replace("'", '"') in text
 
 
 def test_a_python_without_ensurepip_gets_its_pip(tmp_path):

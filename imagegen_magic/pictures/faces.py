@@ -229,7 +229,10 @@ def emoji_tile(face: Face, cluster: str) -> Image.Image:
     empty = Image.new("RGBA", (1, 1))
     if font is None:
         return empty
-    left, top, right, bottom = font.getbbox(cluster)
+    try:
+        left, top, right, bottom = font.getbbox(cluster)
+    except ValueError:  # of an invisible character, shaping leaves no glyph where the font has no space
+        return empty
     if right <= left or bottom <= top:
         return empty
     tile = Image.new("RGBA", (int(right - left) + 4, int(bottom - top) + 4))
