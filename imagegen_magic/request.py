@@ -47,7 +47,10 @@ class LocalPicture:
     """A picture on this machine, ready for the wire: `data` are the bytes that a gateway would get.
 
     `name` is what a person calls it (`photo.jpg`, `fox[1]`, `@17`), `notes` what was done to its bytes, `picture` the ledger's id
-    where it is one of ours. `url` is an address where exactly these bytes live already, until `expires_at` (epoch seconds).
+    where it is one of ours. `url` is an address where this picture lives already, until `expires_at` (epoch seconds).
+
+    `sha256` is that of `data`. `identity` is the SHA-256 that stands for the picture in requests and in the ledger: where something was
+    left out of a file, that of the bytes which version 0.1.0 would have sent, so that the same file is the same request in every version.
     """
 
     data: bytes = field(repr=False)
@@ -59,17 +62,19 @@ class LocalPicture:
     picture: int = 0
     url: str = ""
     expires_at: float | None = None
+    identity: str = field(default="", repr=False)
     sha256: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         import hashlib  # it loads OpenSSL, which a request without pictures need not wait for
 
         object.__setattr__(self, "sha256", hashlib.sha256(self.data).hexdigest())
+        object.__setattr__(self, "identity", self.identity or self.sha256)
 
     @property
     def placeholder(self) -> str:
         """What stands in a plan where the address will be, once there is one."""
-        return f"upload:{self.sha256}"
+        return f"upload:{self.identity}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,12 +144,10 @@ class GeneratedImage:
         return self.path.read_bytes()
 
     def open(self) -> Image:
-        """Return the picture, decoded, as a Pillow image."""
-        from PIL import Image
+        """Return the picture, decoded, as a Pillow image. Raises FileNotFoundError, and ImageInvalid where the file was broken since."""
+        from imagegen_magic.pictures.decoding import reopened
 
-        image = Image.open(self.path)
-        image.load()  # and with it the file is closed
-        return image
+        return reopened(self.data)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         from imagegen_magic.pictures.preview import preview

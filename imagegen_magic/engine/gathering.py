@@ -137,7 +137,9 @@ class Gathering:
             if thing.mime_type in types and len(thing.data) <= self._most:
                 return thing
             again = prepare(thing.data, name=thing.name, types=types, most_bytes=self._most, fit=self._fit)
-            return replace(again, notes=(*thing.notes, *again.notes), picture=thing.picture)
+            same = again.data == thing.data
+            identity = thing.identity if same else again.identity
+            return replace(again, notes=(*thing.notes, *again.notes), picture=thing.picture, identity=identity)
         if isinstance(thing, GeneratedImage):
             thing = self._row(thing)
         if isinstance(thing, _Row):
@@ -167,7 +169,7 @@ class Gathering:
                 next_step="give another picture, or put the file back",
             ) from error
         ready = prepare(data, name=name, types=types, most_bytes=self._most, fit=self._fit)
-        same = ready.sha256 == row.sha256  # as the gateway has it; a file that was painted over is another picture
+        same = ready.identity == row.sha256  # as the gateway has it; a file that was painted over is another picture
         return replace(ready, picture=row.id, url=row.url if same else "", expires_at=row.ends if same else None)
 
 

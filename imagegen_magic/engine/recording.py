@@ -326,7 +326,7 @@ def _sources(request: ImageRequest) -> Iterator[NewSource]:
     for role, pictures in (("reference", request.references), ("mask", masks)):
         for picture in pictures:
             if isinstance(picture, LocalPicture):
-                yield NewSource(role, picture.name, picture.picture or None, picture.sha256)
+                yield NewSource(role, picture.name, picture.picture or None, picture.identity)
             else:
                 yield NewSource(role, picture)
 

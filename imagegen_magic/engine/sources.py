@@ -18,11 +18,11 @@ _OURS = re.compile(r"[0-9a-f]{64}\.\w+|\.[0-9a-f]{16}\.part")  # the folder may 
 
 
 def keep(home: Path, picture: LocalPicture) -> Path:
-    """Keep a copy of a picture under its SHA-256, readable by its owner alone, and return where; old copies go.
+    """Keep a copy of a picture under its identity, readable by its owner alone, and return where; old copies go.
 
     Raises SaveError where the disk refuses.
     """
-    path = home / "sources" / f"{picture.sha256}.{ENDINGS.get(picture.mime_type, 'bin')}"
+    path = home / "sources" / f"{picture.identity}.{ENDINGS.get(picture.mime_type, 'bin')}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if path.is_file() and path.stat().st_size == len(picture.data):
@@ -37,7 +37,7 @@ def keep(home: Path, picture: LocalPicture) -> Path:
 
 
 def kept(home: Path, sha256: str) -> Path | None:
-    """Return where the copy of a picture is, None where there is none (any more)."""
+    """Return where the copy of the picture of that identity is, None where there is none (any more)."""
     if not _SHA256.fullmatch(sha256):
         return None
     return next((home / "sources").glob(f"{sha256}.*"), None)

@@ -190,7 +190,7 @@ def _dry_page(planned: SweepPlan, outlook: Outlook, settings: Settings) -> Page:
 
 def _uploads(wishes: Sequence[Wish], settings: Settings) -> Iterator[str]:
     """Yield a line for each picture of this machine: what it is, at which gateway it will be, for how long."""
-    different = {(one.gateway.base_url, *(picture.sha256 for picture in one.plan.uploads)): one for one in wishes if one.plan.uploads}
+    different = {(one.gateway.base_url, *(picture.identity for picture in one.plan.uploads)): one for one in wishes if one.plan.uploads}
     told = dict.fromkeys(words for one in different.values() for words in generation.outlook(one.plan, one.gateway, settings))
     yield from list(told)[:_DRY_ROWS]
     if len(told) > _DRY_ROWS:

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from PIL import Image
 
 from imagegen_magic.errors import ImageInvalid
-from imagegen_magic.pictures.decoding import JPEG, PNG, Kind, kind_of, orientation
+from imagegen_magic.pictures.decoding import opened, orientation
+from imagegen_magic.pictures.formats import JPEG, PNG, WEBP, Kind, kind_of
 
 Octets = bytes | mmap
 
@@ -46,12 +47,18 @@ def boxes(data: Octets) -> Iterator[Box]:
 
     Raises ImageInvalid where it is none of the three.
     """
-    return _walker(kind_of(data[:512]))(data)
+    kind = kind_of(data)
+    if kind not in (PNG, JPEG, WEBP):
+        raise ImageInvalid(f"the parts of a {kind.name} file are not read here")
+    return _walker(kind)(data)
 
 
 def header(data: Octets) -> Header:
-    """Return format and size, read from a few hundred bytes. Raises ImageInvalid where the file does not tell them."""
-    kind = kind_of(data[:512])
+    """Return format and size, of PNG, JPEG and WebP from a few hundred bytes. Raises ImageInvalid where the file does not tell them."""
+    kind = kind_of(data)
+    if kind not in (PNG, JPEG, WEBP):
+        image = opened(bytes(data), float("inf"))
+        return Header(kind, *(image.size[::-1] if orientation(image) >= 5 else image.size))
     try:
         width, height, exif = (_png_size if kind is PNG else _jpeg_size if kind is JPEG else _webp_size)(data)
     except (struct.error, IndexError) as error:

@@ -1,68 +1,52 @@
 """From bytes to pixels: what kind of picture it is, whether it is whole and of bearable size, and only then decoded.
 
-Pillow's plugins are called directly: `Image.open` would warn, or obey a limit that belongs to the user's own work.
+Pillow's plugins are called directly: `Image.open` would warn, try every plugin that somebody registered, or obey a limit that belongs to
+the user's own work.
 """
 
 from __future__ import annotations
 
+import importlib
 import io
+import math
 import struct
 import threading
-import zlib
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, cast
+from typing import cast
 
-from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import Image, ImageFile
 
-from imagegen_magic.errors import ImageInvalid
+from imagegen_magic.errors import ImageGenError, ImageInvalid
+from imagegen_magic.pictures.essentials import Essentials, essentials
+from imagegen_magic.pictures.formats import AVIF, BMP, GIF, HEIC, JPEG, JPEG2000, PNG, TIFF, WEBP, Kind, kind_of, looks_like
+from imagegen_magic.pictures.wholeness import white_of_samples
+
+__all__ = ["DECODERS", "JPEG", "MOST_BYTES", "MOST_PIXELS", "PNG", "WEBP", "Kind", "kind_of", "looks_like"]
 
 MOST_BYTES = 64 * 2**20
 MOST_PIXELS = 50_000_000
 DECODERS = threading.BoundedSemaphore(2)  # pictures decoded at once: a 4K one takes 33 MB
 
-_BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    LookupError,
-    TypeError,
-    struct.error,
-    zlib.error,
-    MemoryError,
-    Image.DecompressionBombError,
-)
 _STRIP = 1 << 16  # px converted at a time: a whole converted 4K copy would double the memory
-_PNG_NEEDED = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"eXIf"})
-
-
-class Kind(NamedTuple):
-    """A file format: what people call it, its MIME type and its usual suffix."""
-
-    name: str
-    mime_type: str
-    suffix: str
-
-
-PNG = Kind("PNG", "image/png", ".png")
-JPEG = Kind("JPEG", "image/jpeg", ".jpg")
-WEBP = Kind("WebP", "image/webp", ".webp")
-
-
-def kind_of(data: bytes, *, quoted: bool = False) -> Kind:
-    """Return the format that the first bytes tell. Raises ImageInvalid, saying what else it looks like; `quoted` as in `looks_like`."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return PNG
-    if data.startswith(b"\xff\xd8\xff"):
-        return JPEG
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return WEBP
-    raise ImageInvalid(f"what came is not a PNG, JPEG or WebP picture but {looks_like(data, quoted=quoted)}")
+_PLUGINS = {
+    PNG: ("PIL.PngImagePlugin", "PngImageFile"),
+    JPEG: ("PIL.JpegImagePlugin", "JpegImageFile"),
+    WEBP: ("PIL.WebPImagePlugin", "WebPImageFile"),
+    GIF: ("PIL.GifImagePlugin", "GifImageFile"),
+    BMP: ("PIL.BmpImagePlugin", "BmpImageFile"),
+    TIFF: ("PIL.TiffImagePlugin", "TiffImageFile"),
+    AVIF: ("PIL.AvifImagePlugin", "AvifImageFile"),
+    JPEG2000: ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
+    HEIC: ("pillow_heif", "HeifImageFile"),
+}
+_WHITE = "imagegen_magic white"  # in a decoded picture's `info`
+_QUIET = threading.RLock()
 
 
 def decoded(data: bytes) -> Image.Image:
-    """Return the whole picture, all its pixels decoded. Raises ImageInvalid where it is none, not whole, or too large."""
+    """Return the whole picture, of several the first, all its pixels decoded. Raises ImageInvalid: none, not whole, or too large."""
     if len(data) > MOST_BYTES:
         raise ImageInvalid(f"the picture has {len(data) / 2**20:.0f} MiB, more than the {MOST_BYTES / 2**20:.0f} MiB that are read")
     image = opened(data)
@@ -71,22 +55,72 @@ def decoded(data: bytes) -> Image.Image:
     return image
 
 
+def reopened(data: bytes) -> Image.Image:
+    """Return a picture decoded with all that Pillow reads of its file, texts and metadata too; where those are broken, without them.
+
+    Raises ImageInvalid where the pixels themselves cannot be decoded.
+    """
+    kind = kind_of(data)
+    try:
+        with told(kind.name):
+            image = _plugin(kind)(io.BytesIO(data))
+            image.load()
+            return image
+    except ImageInvalid:
+        return decoded(data)
+
+
 def opened(data: bytes, most_pixels: float = MOST_PIXELS) -> ImageFile.ImageFile:
     """Return the picture with its header read and its pixels yet to `load()`, best within `told()`. Raises ImageInvalid."""
-    kind = kind_of(data)
-    with told(kind.name):
-        return _opened(kind, data, most_pixels)
+    return examined(kind_of(data), data, most_pixels)[1]
+
+
+def examined(kind: Kind, data: bytes, most_pixels: float = MOST_PIXELS) -> tuple[Essentials, ImageFile.ImageFile]:
+    """Return what of a file is its picture, and that picture with its header read. Raises ImageInvalid."""
+    found = essentials(kind, data)
+    if found.width or found.height:
+        check_pixels(found.width, found.height, most_pixels)
+    make = _plugin(kind)
+    with told(kind.name), quiet():
+        image = make(io.BytesIO(found.data))
+        check_pixels(*image.size, most_pixels)
+    if found.exif:
+        image.info["exif"] = found.exif
+    image.info[_WHITE] = found.white
+    return found, image
 
 
 @contextmanager
 def told(name: str) -> Iterator[None]:
-    """Turn what Pillow raises about a broken picture of that format into ImageInvalid."""
+    """Turn whatever a decoder raises about a picture of that format into ImageInvalid."""
     try:
         yield
-    except ImageInvalid:
+    except ImageGenError:
         raise
-    except _BROKEN as error:
+    except MemoryError as error:
+        raise ImageInvalid(f"the {name} picture takes more memory than there is") from error
+    except Exception as error:  # decoders raise anything: RuntimeError, AssertionError, SystemError, struct.error, …
         raise ImageInvalid(f"the {name} picture is corrupt or cut short ({_words(error)})") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Pillow's warnings about odd tags to itself: the filters are the process's, so one at a time."""
+    with _QUIET, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _plugin(kind: Kind) -> Callable[..., ImageFile.ImageFile]:
+    module, name = _PLUGINS[kind]
+    try:
+        found: Callable[..., ImageFile.ImageFile] = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        if kind is HEIC and "HEIF" in Image.OPEN:  # another plugin, which its owner has registered
+            return Image.OPEN["HEIF"][0]
+        step = "%pip install pillow-heif, or save it as JPEG" if kind is HEIC else "%pip install --upgrade Pillow, or save it as PNG"
+        raise ImageInvalid(f"the Pillow of this kernel reads no {kind.name}", whose="you", next_step=step) from error
+    return found
 
 
 def orientation(image: Image.Image) -> int:
@@ -107,9 +141,24 @@ def orientation(image: Image.Image) -> int:
 
 def strips(image: Image.Image, step: int = 1) -> Iterator[Image.Image]:
     """Yield the picture from top to bottom in L, RGB or RGBA, whatever its mode; each strip but the last has a multiple of `step` rows."""
-    rows = max(1, _STRIP // image.width // step) * step
+    rows, scale = max(1, _STRIP // image.width // step) * step, _scale(image)
     for top in range(0, image.height, rows):
-        yield _ordinary(image.crop((0, top, image.width, min(image.height, top + rows))))
+        yield _ordinary(image.crop((0, top, image.width, min(image.height, top + rows))), scale)
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Return whether a pixel is one number of more than 8 bits."""
+    return image.mode == "F" or image.mode.startswith("I")
+
+
+def white_of(image: Image.Image) -> int:
+    """Return the number that the file of a picture of more than 8 bits says is white; 0 where there is no such file, or it does not."""
+    if isinstance(said := image.info.get(_WHITE), int):
+        return said
+    if image.format == "PNG" or (image.format == "JPEG2000" and image.mode.startswith("I;16")):
+        return 0xFFFF
+    tags = getattr(image, "tag_v2", {})
+    return white_of_samples(tags.get(258, (1,)), tags.get(339, (1,)), _numbers(tags.get(281) or tags.get(341)))
 
 
 def ordinary(image: Image.Image) -> Image.Image:
@@ -125,36 +174,57 @@ def ordinary(image: Image.Image) -> Image.Image:
     return whole
 
 
+def number_range(image: Image.Image) -> tuple[float, float]:
+    """Return the least and the largest number of a picture of more than 8 bits a pixel; NaN or infinity where one of them is such."""
+    numbers = image if image.mode == "F" else image.convert("I")
+    least, most = cast("tuple[float, float]", numbers.getextrema())
+    if image.mode == "F" and not math.isfinite(mean := cast("float", image.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0)))):
+        return mean, mean  # the extremes pass over NaN, which a mean does not
+    return least, most
+
+
+def is_far_below_white(image: Image.Image, most: float) -> bool:
+    """Return whether a TIFF of 16 bits uses no more than 12 of them, and does not say so: it would be nearly black."""
+    return image.format == "TIFF" and white_of(image) == 0xFFFF and most < 1 << 12
+
+
+def load(image: Image.Image) -> None:
+    """Decode a person's own Pillow picture. Raises ImageInvalid where its file is broken, or was closed before it was read."""
+    try:
+        with told(image.format or "PIL"):
+            image.load()
+    except ImageInvalid as error:
+        file = getattr(image, "fp", None)
+        if (isinstance(image, ImageFile.ImageFile) and (file is None or file.closed)) or "closed" in str(error.__cause__):
+            step = "open it again and give it while it is open, or give its path"
+            raise ImageInvalid("the image is closed, so its pixels cannot be read", whose="you", next_step=step) from error
+        raise
+
+
 def least_alpha(image: Image.Image) -> float:
     """Return the alpha, 0 to 255, of the most transparent pixel of an RGBA or LA picture."""
     return cast("tuple[float, float]", image.getchannel("A").getextrema())[0]
 
 
-def _ordinary(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits a pixel, which a plain convert would clip
-        return image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+def _scale(image: Image.Image) -> float:
+    """Return what a number of a picture of more than 8 bits is multiplied by for grey: by what its file says is white, else by its most."""
+    if not is_deep(image):
+        return 1.0
+    if white := white_of(image):
+        return 1 / 256 if white == 0xFFFF else 255.5 / white
+    _, most = cast("tuple[float, float]", (image if image.mode == "F" else image.convert("I")).getextrema())
+    return 255 / most if 1 < most < float("inf") else 255.0
+
+
+def _ordinary(image: Image.Image, scale: float) -> Image.Image:
+    if is_deep(image):
+        numbers = image if image.mode == "F" else image.convert("I")
+        return numbers.point(lambda value: value * scale).convert("L")
     if image.mode == "La":
         image = image.convert("LA")
     if image.has_transparency_data:
         return image.convert("RGBA")
-    return image.convert("L" if image.mode in ("1", "L", "F") else "RGB")
-
-
-def _opened(kind: Kind, data: bytes, most_pixels: float) -> ImageFile.ImageFile:
-    image: ImageFile.ImageFile
-    exif = b""
-    if kind is PNG:
-        image = PngImagePlugin.PngImageFile(io.BytesIO(_whole_png(data, most_pixels)))
-    elif kind is JPEG:
-        data, exif = _whole_jpeg(data)
-        image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
-    else:
-        _check_webp(data, most_pixels)
-        image = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
-    check_pixels(*image.size, most_pixels)
-    if exif:
-        image.info["exif"] = exif
-    return image
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
 def check_pixels(width: int, height: int, most: float = MOST_PIXELS) -> None:
@@ -166,117 +236,9 @@ def check_pixels(width: int, height: int, most: float = MOST_PIXELS) -> None:
         raise ImageInvalid("the picture claims to have no pixels")
 
 
-def _whole_png(data: bytes, most_pixels: float) -> bytes:
-    """Return a PNG whose every chunk is there with a true checksum; without its animation, of which Pillow may warn."""
-    if data[12:16] == b"IHDR" and len(data) >= 24:
-        width, height = struct.unpack_from(">II", data, 16)
-        check_pixels(width, height, most_pixels)
-    chunks = list(_png_chunks(data))
-    if not any(name == b"acTL" for name, _, _ in chunks):
-        return data
-    return data[:8] + b"".join(data[start:end] for name, start, end in chunks if name in _PNG_NEEDED)
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield name, start and end of every chunk up to IEND. Raises ImageInvalid where the file ends before it or a checksum is wrong."""
-    place, view = 8, memoryview(data)
-    while place + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, place)
-        end = place + 12 + length
-        if end > len(data):
-            break
-        if zlib.crc32(view[place + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise ImageInvalid(f"the PNG picture is corrupt: a checksum is wrong near byte {place}")
-        name = data[place + 4 : place + 8]
-        yield name, place, end
-        if name == b"IEND":
-            return
-        place = end
-    raise ImageInvalid(f"the PNG picture is cut short: {len(data)} bytes came, and its end is missing")
-
-
-def _whole_jpeg(data: bytes) -> tuple[bytes, bytes]:
-    """Return a JPEG without its Exif, and the Exif, of whose faults Pillow would warn. Raises ImageInvalid where the end is missing."""
-    place, exif, kept = 2, b"", [data[:2]]
-    while data[place : place + 1] == b"\xff" and place + 4 <= len(data):
-        marker = data[place + 1]
-        if marker == 0xFF:  # padding
-            place += 1
-            continue
-        end = place + 2 + struct.unpack_from(">H", data, place + 2)[0]
-        if marker == 0xDA:
-            break
-        if marker == 0xE1 and data[place + 4 : place + 8] == b"Exif":
-            exif = exif or data[place + 4 : end]
-        else:
-            kept.append(data[place:end])
-        place = end
-    if data.find(b"\xff\xd9", place) < 0:
-        raise ImageInvalid(f"the JPEG picture is cut short: {len(data)} bytes came, and its end is missing")
-    return (b"".join([*kept, data[place:]]), exif) if exif else (data, b"")
-
-
-def _check_webp(data: bytes, most_pixels: float) -> None:
-    """Hold length and canvas against the limits before libwebp makes room for it. Raises ImageInvalid."""
-    if struct.unpack_from("<I", data, 4)[0] + 8 > len(data):
-        raise ImageInvalid(f"the WebP picture is cut short: {len(data)} bytes came, and its end is missing")
-    match data[12:16]:
-        case b"VP8X":
-            width, height = (int.from_bytes(data[place : place + 3], "little") + 1 for place in (24, 27))
-        case b"VP8L":
-            bits = int.from_bytes(data[21:25], "little")
-            width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-        case _:
-            width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
-    check_pixels(width, height, most_pixels)
+def _numbers(value: object) -> tuple[int, ...]:
+    return tuple(value) if isinstance(value, tuple) else (value,) if isinstance(value, int) else ()
 
 
 def _words(error: BaseException) -> str:
     return str(error).split("\n")[0][:100] or type(error).__name__
-
-
-_SIGNS: tuple[tuple[bytes, str], ...] = (
-    (b"GIF8", "a GIF"),
-    (b"BM", "a BMP"),
-    (b"II*\0", "a TIFF"),
-    (b"MM\0*", "a TIFF"),
-    (b"%PDF", "a PDF"),
-    (b"PK\x03\x04", "a ZIP archive"),
-    (b"\x1f\x8b", "gzip data"),
-)
-
-
-def looks_like(data: bytes, *, quoted: bool = False) -> str:
-    """Say what bytes that are no picture look like.
-
-    Their first words are `quoted` only where a gateway sent them: a file of this machine may be where somebody keeps keys, and what is
-    said of it is saved with the notebook.
-    """
-    kind, _, words = _likeness(data).partition(": ")
-    return f"{kind}: {words}" if quoted and words else kind
-
-
-def _likeness(data: bytes) -> str:
-    if not data.strip():
-        return "empty" if not data else "blank"
-    for sign, words in _SIGNS:
-        if data.startswith(sign):
-            return words
-    if data[4:12] in (b"ftypavif", b"ftypavis", b"ftypheic"):
-        return f"{'a HEIC' if data[8:12] == b'heic' else 'an AVIF'} picture"
-    start = data[:400].lstrip(b"\xef\xbb\xbf \t\r\n")
-    if start[:1] in (b"{", b"["):
-        return f"JSON: {_quoted(start)}"
-    if start[:1] == b"<":
-        return "an SVG drawing" if b"<svg" in start.lower() else f"HTML or XML: {_quoted(start)}"
-    text = start.decode("utf-8", "replace")
-    return (
-        f"text: {_quoted(start)}"
-        if text.replace("\ufffd", "\0").replace("\n", " ").isprintable()
-        else f"{len(data)} bytes of something else"
-    )
-
-
-def _quoted(start: bytes) -> str:
-    text = " ".join(start.decode("utf-8", "replace").split())
-    return repr(text[:80] + ("…" if len(text) > 80 else ""))

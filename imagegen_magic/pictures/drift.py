@@ -15,7 +15,8 @@ from typing import Literal
 
 from PIL import Image, ImageChops, ImageFile
 
-from imagegen_magic.pictures.decoding import DECODERS, JPEG, WEBP, kind_of, opened, ordinary, told
+from imagegen_magic.pictures.decoding import DECODERS, opened, ordinary, told
+from imagegen_magic.pictures.formats import AVIF, HEIC, JPEG, JPEG2000, WEBP, kind_of
 from imagegen_magic.pictures.preview import EDGE
 
 TOLERANCE = 16  # of 255
@@ -88,7 +89,8 @@ def heatmap(before: bytes, after: bytes, mask: bytes, edge: int = EDGE) -> Image
 def _compared(before: bytes, after: bytes, mask: bytes) -> _Comparison:
     first, second = opened(before), opened(after)
     size, alignment = _grid(first.size, second.size)
-    lossy = kind_of(after) is JPEG or (kind_of(after) is WEBP and b"VP8L" not in after[:65_536])
+    kind = kind_of(after)
+    lossy = kind in (JPEG, AVIF, HEIC, JPEG2000) or (kind is WEBP and b"VP8L" not in after[:65_536])
     alpha = _alpha(mask, size)
     counted = alpha.point([0] * 255 + [255])
     if block := _block(lossy, alignment):

@@ -10,7 +10,8 @@ from typing import Any
 from PIL import Image
 
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.pictures.decoding import JPEG, PNG, WEBP, Kind, least_alpha
+from imagegen_magic.pictures.decoding import least_alpha
+from imagegen_magic.pictures.formats import JPEG, PNG, WEBP, Kind
 from imagegen_magic.request import LocalPicture
 
 KINDS = (PNG, JPEG, WEBP)

@@ -1,27 +1,35 @@
-"""The formats that people have and gateways do not take: told from their bytes, and opened by the Pillow plugin that reads them."""
+"""The one table of formats that are read here, and how each is told from its bytes: by its signature, never by a file's name."""
 
 from __future__ import annotations
 
-import importlib
-import io
-import threading
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
-from PIL import Image, ImageFile
+from collections.abc import Iterator
+from mmap import mmap
+from typing import NamedTuple
 
 from imagegen_magic.errors import ImageInvalid
-from imagegen_magic.pictures.decoding import JPEG, PNG, WEBP, Kind, check_pixels, told
 
+
+class Kind(NamedTuple):
+    """A file format: what people call it, its MIME type and its usual suffix."""
+
+    name: str
+    mime_type: str
+    suffix: str
+
+
+PNG = Kind("PNG", "image/png", ".png")
+JPEG = Kind("JPEG", "image/jpeg", ".jpg")
+WEBP = Kind("WebP", "image/webp", ".webp")
 GIF = Kind("GIF", "image/gif", ".gif")
 BMP = Kind("BMP", "image/bmp", ".bmp")
 TIFF = Kind("TIFF", "image/tiff", ".tiff")
 AVIF = Kind("AVIF", "image/avif", ".avif")
-HEIC = Kind("HEIC", "image/heic", ".heic")
 JPEG2000 = Kind("JPEG 2000", "image/jp2", ".jp2")
+HEIC = Kind("HEIC", "image/heic", ".heic")
 
-_SIGNS = (
+FORMATS = (PNG, JPEG, WEBP, GIF, BMP, TIFF, AVIF, JPEG2000, HEIC)
+
+_SIGNATURES = (
     (PNG, (b"\x89PNG\r\n\x1a\n",)),
     (JPEG, (b"\xff\xd8\xff",)),
     (GIF, (b"GIF87a", b"GIF89a")),
@@ -29,51 +37,77 @@ _SIGNS = (
     (TIFF, (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
     (JPEG2000, (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")),
 )
-_BRANDS = {b"avif": AVIF, b"avis": AVIF} | dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), HEIC)
-_PLUGINS = {
-    GIF: ("PIL.GifImagePlugin", "GifImageFile"),
-    BMP: ("PIL.BmpImagePlugin", "BmpImageFile"),
-    TIFF: ("PIL.TiffImagePlugin", "TiffImageFile"),
-    AVIF: ("PIL.AvifImagePlugin", "AvifImageFile"),
-    HEIC: ("pillow_heif", "HeifImageFile"),
-    JPEG2000: ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
-}
-_QUIET = threading.RLock()
+_BRANDS = dict.fromkeys((b"avif", b"avis"), AVIF) | dict.fromkeys(
+    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), HEIC
+)
+_STRUCTURE = (b"mif1", b"msf1")  # brands of the container alone (ISO 23008-12), which do not say how the picture is coded
+_MOST_BRANDS = 64
 
 
-def format_of(data: bytes) -> Kind | None:
-    """Return the format that the first bytes tell, or None for one that nobody here reads."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+def format_of(data: bytes | mmap) -> Kind | None:
+    """Return the format that the first bytes name, or None for one that is not read here."""
+    start = data[:16]
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return WEBP
-    if data[4:8] == b"ftyp":
-        return _BRANDS.get(data[8:12])
-    return next((kind for kind, signs in _SIGNS if data.startswith(signs)), None)
+    if start[4:8] == b"ftyp":
+        return _of_brands(list(_brands(data)))
+    return next((kind for kind, signatures in _SIGNATURES if start.startswith(signatures)), None)
 
 
-def open_foreign(kind: Kind, data: bytes, most_pixels: float) -> ImageFile.ImageFile:
-    """Return the picture, or the first of several, with its header read. Raises ImageInvalid: broken, too large, or nothing reads it."""
-    make = _plugin(kind)
-    with quiet(), told(kind.name):
-        image = make(io.BytesIO(data))
-        check_pixels(*image.size, most_pixels)
-        return image
+def kind_of(data: bytes | mmap, *, quoted: bool = False) -> Kind:
+    """Return the format that the first bytes name. Raises ImageInvalid, saying what else it looks like; `quoted` as in `looks_like`."""
+    if kind := format_of(data):
+        return kind
+    raise ImageInvalid(f"what came is not a picture that can be read here but {looks_like(bytes(data[:512]), len(data), quoted=quoted)}")
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep Pillow's warnings about odd tags to itself: the filters are the process's, so one at a time."""
-    with _QUIET, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def _brands(data: bytes | mmap) -> Iterator[bytes]:
+    """Yield the major brand of an ISO base media file, and then the compatible ones."""
+    yield bytes(data[8:12])
+    end = min(int.from_bytes(data[:4]), len(data), 16 + 4 * _MOST_BRANDS)
+    for place in range(16, end - 3, 4):
+        yield bytes(data[place : place + 4])
 
 
-def _plugin(kind: Kind) -> Callable[..., ImageFile.ImageFile]:
-    module, name = _PLUGINS[kind]
-    try:
-        found: Callable[..., ImageFile.ImageFile] = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        if kind is HEIC and "HEIF" in Image.OPEN:  # another plugin, which its owner has registered
-            return Image.OPEN["HEIF"][0]
-        step = "%pip install pillow-heif, or save it as JPEG" if kind is HEIC else "save it as PNG or JPEG"
-        raise ImageInvalid(f"the Pillow of this kernel reads no {kind.name}", whose="you", charged="no", next_step=step) from error
-    return found
+def _of_brands(brands: list[bytes]) -> Kind | None:
+    coding = next((_BRANDS[brand] for brand in brands if brand in _BRANDS), None)
+    return coding or (HEIC if any(brand in _STRUCTURE for brand in brands) else None)
+
+
+_OTHERS: tuple[tuple[bytes, str], ...] = (
+    (b"%PDF", "a PDF"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "gzip data"),
+)
+
+
+def looks_like(data: bytes, size: int | None = None, *, quoted: bool = False) -> str:
+    """Say what bytes that are no picture look like; `size` is how many there are where `data` is only their beginning.
+
+    Their first words are `quoted` only where a gateway sent them: a file of this machine may be where somebody keeps keys, and what is
+    said of it is saved with the notebook.
+    """
+    kind, _, words = _likeness(data, len(data) if size is None else size).partition(": ")
+    return f"{kind}: {words}" if quoted and words else kind
+
+
+def _likeness(data: bytes, size: int) -> str:
+    if not data.strip():
+        return "empty" if not data else "blank"
+    for sign, words in _OTHERS:
+        if data.startswith(sign):
+            return words
+    start = data[:400].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if start[:1] in (b"{", b"["):
+        return f"JSON: {_quoted(start)}"
+    if start[:1] == b"<":
+        return "an SVG drawing" if b"<svg" in start.lower() else f"HTML or XML: {_quoted(start)}"
+    text = start.decode("utf-8", "replace")
+    if text.replace("\ufffd", "\0").replace("\n", " ").isprintable():
+        return f"text: {_quoted(start)}"
+    return f"{size} bytes of something else"
+
+
+def _quoted(start: bytes) -> str:
+    text = " ".join(start.decode("utf-8", "replace").split())
+    return repr(text[:80] + ("…" if len(text) > 80 else ""))

@@ -1,6 +1,8 @@
-"""Where a photo was taken: found in its Exif, XMP and IPTC, and cut out of the file without touching a pixel.
+"""Where a picture was taken: whether the extras of its file say so, in Exif, XMP, IPTC or what follows the picture.
 
 Exif 2.32 (CIPA DC-008) 4.6.6, XMP part 3 (storage in files), IPTC-IIM 4.2, the PNG and WebP container specifications.
+
+`former` is kept as version 0.1.0 had it, to the byte: of what it returned the fingerprints of requests were made.
 """
 
 from __future__ import annotations
@@ -8,33 +10,98 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
-from imagegen_magic.pictures.decoding import JPEG, PNG, WEBP, Kind
+from imagegen_magic.pictures.essentials import COMMENT, EXIF, IPTC, PLACE, TEXT, XMP, Part
+from imagegen_magic.pictures.formats import JPEG, PNG, WEBP, Kind
 
 _GPS = 0x8825
+_DIRECTORIES = (0x8769, 0x014A)  # Exif's own, and further pictures'
+TIMES = (0, 7, 29)  # tags of a GPS block that say its version and when, not where
+_MOST_DIRECTORIES = 32
 _XMP_NAMES = rb"(?:GPS\w+|Location(?:Created|Shown)?|Sublocation|City|State|Country(?:Name|Code)?)"
 _XMP = re.compile(rb"<\w+:" + _XMP_NAMES + rb"[\s/>]|\s\w+:" + _XMP_NAMES + rb"\s*=")
 _IPTC = re.compile(rb"\x1c\x02[\x1a\x1b\x5a\x5c\x5f\x64\x65]")  # content location, city, sublocation, state, country
+_TIFF = re.compile(rb"II\*\0|MM\0\*")
+_FILM = re.compile(rb"\xa9xyz|....loci\0\0\0\0|com\.apple\.quicktime\.location", re.DOTALL)  # where a film was taken
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _MOST_TEXT = 4 * 2**20  # bytes of a compressed text chunk that are read
 _KEPT_SEGMENTS = (0xE0, 0xE2, 0xEE)  # JFIF, ICC profile, Adobe's colour transform
 _NEEDED_WEBP = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP"})
 
 
-def without_location(kind: Kind, data: bytes) -> bytes:
-    """Return a whole PNG, JPEG or WebP file without anything that says where it was taken: `data` itself where nothing does.
+def is_told(kind: Kind, data: bytes, rest: Iterable[Part]) -> bool:
+    """Return whether one of a file's extras says where the picture was taken; what cannot be read says nothing."""
+    return any(_part_says(kind, part.what, data[part.start : part.end]) for part in rest)
 
-    Where something does, all Exif, XMP, IPTC and comments go, and what follows a JPEG's end; pixels and colour profile stay as they are.
-    """
-    return _CUTS[kind](data)
+
+def _part_says(kind: Kind, what: str, content: bytes) -> bool:
+    if what == PLACE:
+        return True
+    if kind is PNG and content[4:8] in (b"iTXt", b"tEXt", b"zTXt"):
+        return _chunk_says(content[4:8], content[8:-4])
+    if what == EXIF:
+        return exif_says(content)
+    if what == IPTC:
+        return bool(_IPTC.search(content))
+    if what in (XMP, TEXT, COMMENT):
+        return in_xmp(content)
+    return _anything_says(content)
+
+
+def exif_says(exif: bytes) -> bool:
+    """Return whether an Exif block, in one of its directories, says where: more than the version and the time of its GPS block."""
+    start = _TIFF.search(exif, 0, 64)
+    return start is not None and _tiff_says(exif[start.start() :])
+
+
+def _tiff_says(tiff: bytes) -> bool:
+    order = {b"II": "<", b"MM": ">"}[tiff[:2]]
+    waiting, seen = [int.from_bytes(tiff[4:8], "little" if order == "<" else "big")], set[int]()
+    while waiting and len(seen) < _MOST_DIRECTORIES:
+        start = waiting.pop()
+        if start in seen:
+            continue
+        seen.add(start)
+        with suppress(struct.error):
+            entries = list(_entries(tiff, order, start))
+            waiting += [value for tag, value in entries if tag in _DIRECTORIES]
+            waiting += struct.unpack_from(f"{order}I", tiff, start + 2 + 12 * len(entries))
+        with suppress(struct.error):
+            places = [value for tag, value in _entries(tiff, order, start) if tag == _GPS]
+            if any(tag not in TIMES for place in places for tag, _ in _entries(tiff, order, place)):
+                return True
+    return False
+
+
+def _chunk_says(name: bytes, content: bytes) -> bool:
+    keyword, _, rest = content.partition(b"\0")
+    text = _text(name, rest) or b""
+    if not keyword.startswith(b"Raw profile type "):
+        return in_xmp(text)
+    with suppress(ValueError):
+        block = bytes.fromhex(b"".join(text.split()[2:]).decode("ascii"))
+        return exif_says(block) or in_xmp(block) or bool(_IPTC.search(block))
+    return False
+
+
+def _anything_says(content: bytes) -> bool:
+    """Return whether something that is not read further, as a second picture or a film, says where."""
+    starts = (match.start() for match in _TIFF.finditer(content))
+    return bool(_FILM.search(content)) or in_xmp(content) or any(_tiff_says(content[start : start + 65_536]) for start in starts)
+
+
+def former(kind: Kind, data: bytes) -> bytes:
+    """Return what version 0.1.0 made of a whole PNG, JPEG or WebP file that was upright and small enough: the bytes that it sent."""
+    try:
+        return _CUTS[kind](ended(kind, data))
+    except (KeyError, IndexError, ValueError, struct.error):
+        return data
 
 
 def ended(kind: Kind, data: bytes) -> bytes:
-    """Return a whole PNG or WebP file up to its picture's end, `data` itself where nothing follows; other formats as they are.
-
-    What an editor left there, as the rest of a larger picture that was cropped in place, is not what a person means to send.
-    """
+    """Return a whole PNG or WebP file up to its picture's end, `data` itself where nothing follows; other formats as they are."""
     end = len(data)
     if kind is PNG:
         end = max(stop for _, stop in _png_chunks(data))

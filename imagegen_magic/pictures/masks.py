@@ -13,7 +13,8 @@ from PIL import Image, ImageChops, ImageDraw
 
 from imagegen_magic.errors import ImageInvalid, UnsupportedOption
 from imagegen_magic.pictures.arrays import described, from_array, is_array
-from imagegen_magic.pictures.decoding import DECODERS, PNG, decoded, orientation, strips
+from imagegen_magic.pictures.decoding import DECODERS, decoded, orientation, strips
+from imagegen_magic.pictures.formats import PNG
 from imagegen_magic.pictures.preview import UPRIGHT
 from imagegen_magic.request import LocalPicture
 

@@ -18,7 +18,7 @@ from typing import Literal
 from imagegen_magic.errors import ImageInvalid, UnsupportedOption
 from imagegen_magic.pictures import xmp
 from imagegen_magic.pictures.containers import Box, boxes, vp8_size
-from imagegen_magic.pictures.decoding import JPEG, PNG, kind_of
+from imagegen_magic.pictures.formats import JPEG, PNG, WEBP, kind_of
 from imagegen_magic.pictures.origin import Origin, scrubbed
 
 __all__ = ["LEVELS", "Level", "Origin", "embed", "has_credentials", "read", "scrubbed"]
@@ -46,6 +46,8 @@ def embed(data: bytes, origin: Origin, level: Level = "full", *, secrets: Iterab
         return data
     try:
         kind = kind_of(data)
+        if kind not in (PNG, JPEG, WEBP):
+            raise ImageInvalid(f"a {kind.name} file carries no metadata that are written here")
         write: Callable[[bytes, bytes], bytes] = _into_png if kind is PNG else _into_jpeg if kind is JPEG else _into_webp
         told = scrubbed(origin, secrets)
         told = told if level == "full" else Origin(created=told.created, tool=told.tool)

@@ -15,7 +15,7 @@ SUFFIXES = (".png", ".pdf")
 
 def picture(sheet: Sheet, edge: int | None = None) -> Image.Image:
     """Return a sheet as a picture; raises UnsupportedOption where it would be too large, with the edge that fits."""
-    drawn = Image.open(io.BytesIO(sheet.png(edge)))
+    drawn = Image.open(io.BytesIO(sheet.png(edge)), formats=("PNG",))
     drawn.load()
     return drawn
 

@@ -2,41 +2,49 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
-from PIL import Image, JpegImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin
 
 from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.pictures.arrays import described, from_array, is_array
 from imagegen_magic.pictures.decoding import (
     DECODERS,
     MOST_PIXELS,
-    WEBP,
-    Kind,
     check_pixels,
-    looks_like,
-    opened,
+    examined,
+    is_deep,
+    is_far_below_white,
+    load,
+    number_range,
     ordinary,
     orientation,
+    quiet,
     told,
+    white_of,
 )
+from imagegen_magic.pictures.essentials import EXIF, Essentials
 from imagegen_magic.pictures.fitting import KINDS, Draft, Limits, check_bytes, check_size, finished, fits, refused, target
-from imagegen_magic.pictures.formats import GIF, TIFF, format_of, open_foreign, quiet
-from imagegen_magic.pictures.location import ended, in_xmp, without_location
+from imagegen_magic.pictures.formats import TIFF, WEBP, Kind, format_of, looks_like
+from imagegen_magic.pictures.location import TIMES, exif_says, former, in_xmp, is_told
 from imagegen_magic.pictures.preview import UPRIGHT
 from imagegen_magic.request import LocalPicture
+
+_T = TypeVar("_T")
 
 TYPES = ("image/jpeg", "image/png", "image/webp")
 MOST_READ = 120_000_000  # px that are decoded where `fit` is to make them fewer: 480 MB; the largest cameras have 102
 _MOST_FILE = 512 * 2**20  # bytes
 _TAKEN = "give a path, an address, bytes, a PIL image, a numpy array, an IPython Image, a matplotlib figure, or an earlier result"
 _TURNED = "turned as its EXIF says"
-_CLEANED = "location removed"
-_CUT = "what followed the picture's end removed"
+_LOCATED = "location removed"
+_DRAWN = "drawn from a figure"
 
 
 def prepare(
@@ -52,10 +60,10 @@ def prepare(
     """Return a picture ready for upload, with `notes` of each thing that was done to it.
 
     `source`: bytes of a file, a PIL image, an array (H×W, H×W×3, H×W×4; uint8, or floats from 0 to 1), an IPython Image, a
-    matplotlib figure, or anything with bytes as its `data`. Bytes of one of the `types` (MIME) that are upright, say nothing of a
-    place and keep to the limits come back as they are, byte for byte. What its Exif turns is turned; what says where it was taken is
-    cut out, without touching a pixel where nothing else is to do, and so is what follows a PNG's or WebP's end;
-    other formats become PNG, of several pictures the first.
+    matplotlib figure, or anything with bytes as its `data`. A file of one of the `types` (MIME) that is upright and keeps to the limits
+    goes out as its picture alone: the coded pixels as they are, the colour profile, and nothing else; byte for byte where it holds
+    nothing else. What its Exif turns is turned, and other formats become PNG; of several pictures the first is taken. The notes say what
+    was left out.
     Above `most_bytes` or `most_pixels` it is refused; with `fit` an opaque one becomes a JPEG, and, where that is not enough, smaller.
 
     Raises ImageInvalid (empty, no picture, corrupt, more pixels than are decoded) and UnsupportedOption (not taken, too large; its
@@ -75,35 +83,50 @@ def prepare(
 
 def _from_file(data: bytes, limits: Limits, notes: tuple[str, ...] = ()) -> LocalPicture:
     kind = _kind(data, limits.name)
-    own = kind in KINDS
-    with _dressed(limits.name), quiet():
-        image = opened(data, MOST_READ) if own else open_foreign(kind, data, MOST_READ)
+    with _dressed(limits.name):
+        found, image = examined(kind, data, MOST_READ)
     check_size(image.size, limits)
-    whole = ended(kind, data) if own else data
-    clean = without_location(kind, whole) if own else data
-    if kind.mime_type in limits.types:
-        check_bytes(clean, "", limits)
+    taken = kind.mime_type in limits.types
+    if taken and found.still:
+        check_bytes(found.data, "", limits)
     with DECODERS, _dressed(limits.name):
-        if not own:
-            return _from_foreign(image, kind, data, limits, notes)
+        turned, located = _loaded(image, kind)
+        located |= is_told(kind, data, found.rest)
+        notes += ((_TURNED,) if turned else ()) + _left_out(found, turned, notes) * taken + ((_LOCATED,) if located else ())
+        sent = data if found.data is data else former(kind, data)
+        upright = taken and not turned and fits(sent if limits.fit else found.data, image, limits)
+        if upright and found.still:
+            picture = LocalPicture(found.data, kind.mime_type, *image.size, limits.name, notes + _first_of(image, kind, found))
+        else:
+            draft = _drafted(image, kind, data, limits, notes)
+            picture = finished(replace(draft, notes=draft.notes + _first_of(image, kind, found, draft.kind is not kind)), limits)
+    return replace(picture, identity=hashlib.sha256(sent).hexdigest()) if upright and sent is not picture.data else picture
+
+
+def _loaded(image: ImageFile.ImageFile, kind: Kind) -> tuple[bool, bool]:
+    """Decode the picture, and return whether it is to be turned, and whether its decoder knows where it was taken."""
+    if kind in KINDS:
         with told(kind.name):
             image.load()
-        notes += ((_CUT,) if whole is not data else ()) + ((_CLEANED,) if clean is not whole else ())
-        if orientation(image) == 1 and kind.mime_type in limits.types and fits(clean, image, limits):
-            return LocalPicture(clean, kind.mime_type, *image.size, limits.name, notes)
-        return finished(_drafted(image, kind, data, limits, notes), limits)
-
-
-def _from_foreign(image: Image.Image, kind: Kind, data: bytes, limits: Limits, notes: tuple[str, ...]) -> LocalPicture:
-    """Return a picture of another format as it is where that format is taken, else converted."""
+        return orientation(image) != 1, False
     with quiet(), told(kind.name):
-        notes += _metadata_notes(image)
-        frames = getattr(image, "n_frames", 1) if kind in (GIF, TIFF) else 1
+        turned = _readable(_exif_orientation, image, 1) != 1  # before a TIFF turns itself
+        located = _readable(_is_located, image, False)
         image.load()
-    if kind.mime_type in limits.types and not notes and fits(data, image, limits):
-        return LocalPicture(data, kind.mime_type, *image.size, limits.name)
-    draft = _drafted(image, kind, data, limits, notes)
-    return finished(replace(draft, notes=(*draft.notes, _conversion(kind, frames))), limits)
+        return turned, located
+
+
+def _left_out(found: Essentials, turned: bool, notes: tuple[str, ...]) -> tuple[str, ...]:
+    """Say what of a file does not go out; of a figure, which was drawn for this, nothing is missed."""
+    words = dict.fromkeys(part.what for part in found.rest if part.what and not (turned and part.what == EXIF))
+    return () if not words or _DRAWN in notes else (f"left out: {', '.join(words)}",)
+
+
+def _first_of(image: Image.Image, kind: Kind, found: Essentials, converted: bool = False) -> tuple[str, ...]:
+    frames = max(found.frames, getattr(image, "n_frames", 1) if kind not in KINDS else 1)
+    if converted:
+        return (_conversion(kind, frames),)
+    return () if frames == 1 else (f"the first of {frames} frames",)
 
 
 def _conversion(kind: Kind, frames: int) -> str:
@@ -117,7 +140,6 @@ def _drafted(image: Image.Image, kind: Kind, data: bytes, limits: Limits, notes:
     wanted = kind if kind in KINDS and kind.mime_type in limits.types else target(limits)
     turn = orientation(image) if kind in KINDS else _exif_orientation(image)
     notes += (_TURNED,) if turn != 1 and _TURNED not in notes else ()
-    notes += () if wanted is kind or kind not in KINDS else (f"converted from {kind.name}",)
     options = _faithful(image, kind, data, turn) if wanted is kind else {}
     return Draft(_upright(image, turn, limits), wanted, options, notes)
 
@@ -127,10 +149,20 @@ def _from_image(image: Image.Image, limits: Limits) -> Draft:
     with _dressed(limits.name):
         check_pixels(*image.size, most=MOST_READ)
         check_size(image.size, limits)
-        with DECODERS, quiet(), told(image.format or "PIL"):
-            image.load()
-            notes, turn = _metadata_notes(image), _exif_orientation(image)
-            return Draft(_upright(image, turn, limits), target(limits), {}, notes)
+        with DECODERS, quiet():
+            load(image)
+            with told(image.format or "PIL"):
+                turn, located = _readable(_exif_orientation, image, 1), _readable(_is_located, image, False)
+                notes = ((_TURNED,) if turn != 1 else ()) + ((_LOCATED,) if located else ())
+                return Draft(_upright(image, turn, limits), target(limits), {}, notes)
+
+
+def _readable(read: Callable[[Image.Image], _T], image: Image.Image, otherwise: _T) -> _T:
+    """Return what is read of a picture's metadata, `otherwise` where they are broken: no reason to refuse the picture."""
+    try:
+        return read(image)
+    except Exception:  # Pillow's readers raise whatever the bytes make of them
+        return otherwise
 
 
 def _from_numbers(array: Any, limits: Limits) -> Draft:
@@ -147,7 +179,7 @@ def _from_numbers(array: Any, limits: Limits) -> Draft:
 def _from_figure(draw: Callable[..., object], limits: Limits) -> LocalPicture:
     file = io.BytesIO()
     draw(file, format="png")
-    return _from_file(file.getvalue(), limits, ("drawn from a figure",))
+    return _from_file(file.getvalue(), limits, (_DRAWN,))
 
 
 def _bytes_in(source: object, limits: Limits) -> bytes:
@@ -196,12 +228,11 @@ def _flipped(table: list[int]) -> list[int]:
     return [table[8 * (place % 8) + place // 8] for place in range(64)]
 
 
-def _metadata_notes(image: Image.Image) -> tuple[str, ...]:
-    """Say what is done to a picture whose metadata stay behind."""
-    places = image.getexif().get_ifd(0x8825)
+def _is_located(image: Image.Image) -> bool:
+    """Return whether the metadata that Pillow has read say where a picture was taken."""
     xmp = image.info.get("xmp") or b""
-    located = any(tag != 0 for tag in places) or (isinstance(xmp, bytes) and in_xmp(xmp))
-    return ((_TURNED,) if _exif_orientation(image) != 1 else ()) + ((_CLEANED,) if located else ())
+    exif = image.info.get("exif") or b""
+    return any(tag not in TIMES for tag in image.getexif().get_ifd(0x8825)) or exif_says(exif) or (isinstance(xmp, bytes) and in_xmp(xmp))
 
 
 def _exif_orientation(image: Image.Image) -> int:
@@ -211,7 +242,7 @@ def _exif_orientation(image: Image.Image) -> int:
 
 def _upright(image: Image.Image, turn: int, limits: Limits) -> Image.Image:
     """Return a copy in L, RGB or RGBA, turned, with its colour profile alone, where that is one of such pictures."""
-    plain = ordinary(_from_deep(image, limits) if image.mode in ("F", "I") else image)
+    plain = ordinary(_from_deep(image, limits) if is_deep(image) else image)
     if turn in UPRIGHT:
         plain = plain.transpose(UPRIGHT[turn])
     elif plain is image:
@@ -222,10 +253,15 @@ def _upright(image: Image.Image, turn: int, limits: Limits) -> Image.Image:
 
 
 def _from_deep(image: Image.Image, limits: Limits) -> Image.Image:
-    """Return a picture of 32 bits a pixel as grey: floats from 0 to 1, or whole numbers from 0 to 65,535."""
-    least, most = image.getextrema()
-    highest = 1 if image.mode == "F" else 65_535
-    if not (0 <= least <= most <= highest):  # type: ignore[operator]  # one band, so two numbers
-        words = f"{limits.name} holds numbers from {least:g} to {most:g}, which do not say what is black and what is white"
-        raise refused(limits, words, "scale them to an array of floats from 0 to 1, and give that")
-    return image.point(lambda value: value * (255 / highest)).convert("L")
+    """Return a picture of more than 8 bits a pixel, as it is where its file says what is white, and of floats from 0 to 1 a grey one."""
+    least, most = number_range(image)
+    if image.mode != "F" and white_of(image) and not is_far_below_white(image, most):
+        return image
+    if image.mode == "F" and 0 <= least <= most <= 1:
+        return image.point(lambda value: value * 255).convert("L")
+    numbers = f"numpy.asarray({limits.name if limits.name.isidentifier() else 'image'})"
+    if not math.isfinite(least + most):
+        raise refused(limits, f"{limits.name} holds NaN or infinite numbers", f"fill them, then give floats from 0 to 1: {numbers}")
+    words = f"{limits.name} holds numbers from {least:g} to {most:g}, which do not say what is black and what is white"
+    scaled = f"({numbers} - {least:g}) / {most - least or 1:g}" if least < 0 else f"{numbers} / {max(1, most):g}"
+    raise refused(limits, words, f"give floats from 0 to 1: {scaled}, where {most:g} is white")

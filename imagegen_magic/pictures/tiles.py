@@ -7,11 +7,12 @@ import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageCms, JpegImagePlugin
+from PIL import Image, ImageCms
 
 from imagegen_magic.errors import ImageInvalid
-from imagegen_magic.pictures.containers import boxes, header
-from imagegen_magic.pictures.decoding import DECODERS, JPEG, MOST_PIXELS, decoded, kind_of, orientation
+from imagegen_magic.pictures.containers import header
+from imagegen_magic.pictures.decoding import DECODERS, MOST_PIXELS, decoded, opened, orientation, told
+from imagegen_magic.pictures.formats import JPEG, kind_of
 from imagegen_magic.pictures.preview import small
 
 Source = Path | bytes | Image.Image
@@ -19,7 +20,6 @@ Source = Path | bytes | Image.Image
 GONE = "file not found"
 UNREADABLE = "not readable"
 _LIES = (5, 6, 7, 8)
-_EXIF = b"Exif"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,28 +70,22 @@ def pixels(tile: Tile, edge: int) -> Image.Image | str:
 
 
 def _told(data: bytes | mmap.mmap) -> tuple[int, int] | str:
-    told = header(data)
-    return (told.width, told.height) if told.width * told.height <= MOST_PIXELS else UNREADABLE
+    found = header(data)
+    return (found.width, found.height) if found.width * found.height <= MOST_PIXELS else UNREADABLE
 
 
 def _near(data: bytes, edge: int) -> Image.Image:
     """Decode a picture; a JPEG to no more than twice the pixels that are needed, where its format can."""
     if kind_of(data) is not JPEG:
         return decoded(data)
-    told = header(data)
-    if max(told.width, told.height) < 4 * edge:
+    found = header(data)
+    if max(found.width, found.height) < 4 * edge:
         return decoded(data)
-    exif = next((box for box in boxes(data) if box.name == b"\xff\xe1" and data[box.content : box.content + 4] == _EXIF), None)
-    plain = data if exif is None else data[: exif.start] + data[exif.end :]  # of whose faults Pillow would warn
-    try:
-        image = JpegImagePlugin.JpegImageFile(io.BytesIO(plain))
+    image = opened(data)
+    with told(JPEG.name):
         enough = 2 * edge / max(image.size)
         image.draft(image.mode, (round(image.width * enough), round(image.height * enough)))
         image.load()
-    except (OSError, SyntaxError, ValueError):
-        return decoded(data)
-    if exif:
-        image.info["exif"] = data[exif.content : exif.end]
     return image
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from PIL import Image
 
 from imagegen_magic.errors import ImageInvalid
-from imagegen_magic.pictures.decoding import DECODERS, MOST_BYTES, MOST_PIXELS, decoded, kind_of, least_alpha, strips
+from imagegen_magic.pictures.decoding import DECODERS, MOST_BYTES, MOST_PIXELS, decoded, least_alpha, strips, told
+from imagegen_magic.pictures.formats import kind_of
 from imagegen_magic.pictures.preview import Preview, fitted, small
 
 __all__ = ["MOST_BYTES", "MOST_PIXELS", "Facts", "verify"]
@@ -31,7 +32,8 @@ class Facts:
 def verify(data: bytes, *, preview_edge: int | None = None) -> tuple[Facts, Preview | None]:
     """Return the facts of a whole picture and, with `preview_edge` in px, its preview, decoding once; at most two threads decode at a time.
 
-    Raises ImageInvalid: empty, no picture and what instead, cut short, corrupt, above `MOST_BYTES` or `MOST_PIXELS`.
+    Any format of the table in `formats` is a picture, of several in one file the first. Raises ImageInvalid: empty, no picture and what
+    instead, cut short, corrupt, above `MOST_BYTES` or `MOST_PIXELS`.
     """
     try:
         return _verified(data, preview_edge)
@@ -42,15 +44,14 @@ def verify(data: bytes, *, preview_edge: int | None = None) -> tuple[Facts, Prev
 
 def _verified(data: bytes, preview_edge: int | None) -> tuple[Facts, Preview | None]:
     kind = kind_of(data, quoted=True)
-    with DECODERS:
+    with DECODERS, told(kind.name):
         image = decoded(data)
         alpha = image.has_transparency_data
         facts = Facts(image.width, image.height, kind.mime_type, kind.suffix, alpha, _transparent(image) if alpha else False)
-        if preview_edge is None:
-            return facts, None
-        copy = small(image, preview_edge)
+        copy = small(image, preview_edge) if preview_edge is not None else None
         del image
-    return facts, fitted(copy)
+    with told(kind.name):
+        return facts, fitted(copy) if copy else None
 
 
 def _transparent(image: Image.Image) -> bool | None:

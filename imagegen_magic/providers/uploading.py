@@ -70,8 +70,8 @@ def limits(model: Model, rule: UploadRule | None) -> tuple[tuple[str, ...], int 
 
 
 def unique(pictures: Iterable[Any]) -> tuple[LocalPicture, ...]:
-    """Return the pictures of this machine among references and mask, each content once, in order."""
-    return tuple({each.sha256: each for each in reversed(list(pictures)) if isinstance(each, LocalPicture)}.values())[::-1]
+    """Return the pictures of this machine among references and mask, each once, in order."""
+    return tuple({each.identity: each for each in reversed(list(pictures)) if isinstance(each, LocalPicture)}.values())[::-1]
 
 
 def read(answer: Any) -> Uploaded | None:

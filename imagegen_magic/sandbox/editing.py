@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from PIL import Image, ImageChops
 
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 _SHOWN = 0.5  # how much of a reference shows through a new picture
 
 Painter = Callable[[int, int], Image.Image]
@@ -15,7 +16,7 @@ Painter = Callable[[int, int], Image.Image]
 
 def opened(content: bytes) -> Image.Image:
     """Return a picture's pixels in RGB, or in RGBA where something of it can be transparent."""
-    with Image.open(io.BytesIO(content)) as image:
+    with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
         return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 

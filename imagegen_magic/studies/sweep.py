@@ -59,7 +59,7 @@ class SweepPlan:
         varied = {"prompt", *(axis.name for axis in self.axes)}
         options = {name: value for name, value in self.wishes[0].request.asked().items() if name not in varied} if self.wishes else {}
         gateways = sorted({(wish.gateway.base_url, wish.gateway.sandbox) for wish in self.wishes}) if "provider" not in varied else []
-        contents = [picture.sha256 for picture in self.wishes[0].plan.uploads] if self.wishes else []
+        contents = [picture.identity for picture in self.wishes[0].plan.uploads] if self.wishes else []
         return json.dumps([options, gateways, contents], sort_keys=True, default=str)
 
     @property
