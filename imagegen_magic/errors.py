@@ -21,7 +21,7 @@
     ├── TaskTimeout             our patience ended; the task goes on at the gateway
     ├── SubmissionUnknown       sent, and nobody knows whether it was accepted
     ├── DownloadError           made, but the picture could not be fetched
-    ├── SaveError               fetched, but it could not be written to disk
+    ├── SaveError               it cannot be written to disk; found before anything is sent, or after it was fetched
     └── ImageInvalid            what came back is not the picture it claims to be
 
 Every message says what happened, whose move it is, whether it was charged, and the next step.
@@ -302,7 +302,7 @@ class DownloadError(ImageGenError):
 
 
 class SaveError(ImageGenError, OSError):
-    """The picture was fetched but could not be written; the task stays collectable."""
+    """A picture cannot be written: nothing was sent where that shows before, else it was fetched and stays collectable."""
 
     whose: Whose = "you"
     charged: Charged = "yes"

@@ -301,7 +301,7 @@ def test_doctor_says_how_to_mend(shell, own_world, monkeypatch):
     text = shell.shown()[0]
     assert re.match(r"\d things to mend", text)
     assert "https:// keeps the key unseen" in text
-    assert "cannot be written" in text
+    assert "Pictures cannot be saved in" in text
     assert "%imagegen resume collects them" in text
 
 

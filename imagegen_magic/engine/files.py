@@ -71,7 +71,7 @@ def save(data: bytes, directory: Path, filename_stem: str, index: int, suffix: s
     if Path(base + suffix).name != base + suffix or "\\" in base + suffix or "\0" in base + suffix:
         raise ValueError(f"{base + suffix!r} is not a file name")
     try:
-        _make(directory)
+        make(directory)
         path = _place(data, directory, base, suffix)
         _publish(described, path.with_suffix(".json"))
         _sync(directory)
@@ -80,7 +80,7 @@ def save(data: bytes, directory: Path, filename_stem: str, index: int, suffix: s
     return Saved(path, sha256, len(data), path.with_suffix(".json"))
 
 
-_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def _refused(error: OSError, path: Path) -> SaveError:
@@ -88,7 +88,7 @@ def _refused(error: OSError, path: Path) -> SaveError:
     why = error.strerror or str(error)
     if isinstance(error, (FileExistsError, NotADirectoryError)):
         why = f"{error.filename or path.parent} is there and is no folder"
-    step = None if error.errno in _FULL else "%imagegen resume DIR saves it in another folder; it fetches without paying again"
+    step = None if error.errno in FULL else "%imagegen resume DIR saves it in another folder; it fetches without paying again"
     return SaveError(f"The picture could not be written to {path}: {why}", next_step=step)
 
 
@@ -142,12 +142,43 @@ def _pretty(sidecar: Mapping[str, Any]) -> bytes:
         return (json.dumps(sidecar, indent=2) + "\n").encode()
 
 
-def _make(directory: Path) -> None:
-    """Create a folder with its parents, durably."""
-    if not directory.is_dir():
-        _make(directory.parent)
-        directory.mkdir(exist_ok=True)
-        _sync(directory.parent)
+def make(directory: Path, made: list[Path] | None = None) -> None:
+    """Create a folder with its parents, durably, and add those that were created to `made`. Raises OSError, and ValueError for a NUL."""
+    if directory.is_dir():
+        return
+    make(directory.parent, made)
+    try:
+        directory.mkdir()
+    except FileExistsError:  # by another process, between the two lines, or by what is no folder
+        if not directory.is_dir():
+            raise
+        return
+    if made is not None:
+        made.append(directory)
+    _sync(directory.parent)
+
+
+def write_a_byte(directory: Path, filename_stem: str) -> None:
+    """Write one byte to a hidden file, as `save` would for a picture, and remove it. Raises OSError where the byte cannot be written."""
+    part, descriptor = _open_part(directory / f"{filename_stem}-100.jpeg")
+    try:
+        if sys.platform != "win32":  # an open file keeps its name there
+            _unlink(part)  # before the byte is written, so that a kill leaves nothing behind
+        os.write(descriptor, b"\0")
+        os.fsync(descriptor)  # a network disk says only now that it is full
+    finally:
+        os.close(descriptor)
+        _unlink(part)
+
+
+def _unlink(part: Path) -> None:
+    with suppress(OSError):
+        part.unlink()
+
+
+def shown(path: Path) -> str:
+    """Return a path as a message shows it, in one line."""
+    return "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in str(path))
 
 
 def _place(data: bytes, directory: Path, base: str, suffix: str) -> Path:
@@ -200,8 +231,7 @@ def _part(data: bytes, path: Path) -> Iterator[Path]:
     finally:
         if descriptor >= 0:
             os.close(descriptor)
-        with suppress(OSError):
-            part.unlink()
+        _unlink(part)
 
 
 def _open_part(path: Path) -> tuple[Path, int]:

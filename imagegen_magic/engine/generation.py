@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from imagegen_magic.engine import gateways, keys, loop, stored
+from imagegen_magic.engine import folders, gateways, keys, loop, stored
 from imagegen_magic.engine.gateways import Gateway, choose
 from imagegen_magic.engine.job import Dress, Event, Job, Wish, counted
 from imagegen_magic.engine.ledger import Ledger, TaskRow
@@ -172,13 +172,16 @@ def resume(
 ) -> Job:
     """Collect what was made and not fetched; submits nothing. From synchronous code; `ids` are the ledger's task rows.
 
-    Pictures go where they were asked to go, or to `save_dir`. The job's note tells of submissions that were cut off before
-    an answer came.
+    Pictures go where they were asked to go, or to `save_dir`; raises SaveError where that folder cannot be written. The job's note
+    tells of submissions that were cut off before an answer came.
     """
     job = Job((), 0)
     job.settings = settings = settings or load()
+    elsewhere = None if save_dir is None else settings.beside(save_dir)
     try:
         rows, cut_off = loop.run(_claim(settings, ids, job))
+        if rows and elsewhere is not None:
+            job.made_folders = loop.run(asyncio.to_thread(folders.make_ready, settings, elsewhere))
     except BaseException:  # an interrupt above all: what may be claimed already, nobody would collect
         job.give_up()
         raise
@@ -190,7 +193,6 @@ def resume(
             "knows whether the gateway accepted, so nothing was sent again. Look at the gateway's own task list; "
             "%imagegen jobs shows which."
         ) + (f" {job.note}" if job.note else "")
-    elsewhere = None if save_dir is None else settings.folder / Path(save_dir).expanduser()
 
     async def prepare(job: Job) -> None:
         await take_up(job, rows, settings, elsewhere, preview=preview)

@@ -10,9 +10,10 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
-from imagegen_magic.engine import loop
+from imagegen_magic.engine import folders, loop
 from imagegen_magic.engine.delivery import Delivery
 from imagegen_magic.engine.gateways import Gateway
 from imagegen_magic.engine.holding import Hold
@@ -63,6 +64,7 @@ class Job:
         self.deliveries: list[Delivery] = []
         self.hold = Hold()  # what it has in its hands; nobody else in this process touches it
         self.settings: Settings | None = None
+        self.made_folders: tuple[Path, ...] = ()  # made for its pictures, and removed where none comes
         self._refusals: dict[tuple[str, str], ImageGenError] = {}  # of the key or the account, by gateway
         self._pid = os.getpid()
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -161,6 +163,7 @@ class Job:
 
     def _end(self, handle: Any) -> None:
         self.hold.end(but=[one.task.row for one in self.deliveries if one.abandoned])
+        folders.remove_empty(self.made_folders)
         self._queue.put_nowait(None)
         self._ending.set_result(None)
 

@@ -255,12 +255,12 @@ def _keyring() -> ModuleType | None:
 
 def _settings() -> Settings:
     """Return the settings of the working folder; where they cannot be read, the environment's home alone, so that keys stay known."""
-    from imagegen_magic.engine import settings
+    from imagegen_magic.engine import settings, whereabouts
 
     try:
         return settings.load()
     except ImageGenError:
-        return settings.Settings(Path.cwd(), {"home": (os.environ.get("IMAGEGEN_HOME"), "environment")})
+        return settings.Settings(whereabouts.working(), {"home": (os.environ.get("IMAGEGEN_HOME"), "environment")})
 
 
 def _names_file(home: Path) -> Path:

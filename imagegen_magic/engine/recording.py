@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import os
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from imagegen_magic.engine import budget, files, stored
+from imagegen_magic.engine import budget, files, folders, stored
 from imagegen_magic.engine.accounts import FREE, part
 from imagegen_magic.engine.delivery import Delivery, Order, Task
 from imagegen_magic.engine.gateways import Gateway, at
@@ -44,7 +45,8 @@ class Study(NamedTuple):
 async def record(job: Job, settings: Settings, *, preview: int | None, reuse: bool, study: Study | None = None) -> None:
     """Give a job its deliveries; all that is to be submitted stands in the ledger, durably, before anything is sent.
 
-    Raises LedgerError, or why a picture could not be brought to its gateway; then nothing was submitted.
+    Raises LedgerError, SaveError where the pictures could not be saved, or why a picture could not be brought to its gateway; then
+    nothing was submitted.
     """
     session = session_of(settings)
     await session.check()
@@ -175,6 +177,7 @@ class _Recording:
         allow = budget.guard(map(_priced, entries), self.session.ledger, self.settings.get("unknown_price"))
         if any(entry.wish.plan.uploads for entry in entries):
             await self.session.ledger.run(allow, writes=False)  # no picture leaves this machine for what is then refused
+        self.job.made_folders += await asyncio.to_thread(folders.make_ready, self.settings, name=self._longest_name(entries))
         addresses = await self._bring(entries)
         earlier: dict[str, tuple[int, float]] = {}
         jobs = [self._new_job(entry, addresses) for entry in entries]
@@ -193,6 +196,10 @@ class _Recording:
             self.job.deliveries += await self._deliveries(entry, new, number, tasks, earlier)
             rows |= dict(zip(entry.positions, tasks, strict=True))
         return rows
+
+    def _longest_name(self, entries: Sequence[_Entry]) -> str:
+        prompts = {entry.wish.plan.request.prompt for entry in entries}
+        return max((files.stem(prompt, "0000", self.settings.get("name")) for prompt in prompts), key=lambda stem: len(os.fsencode(stem)))
 
     def _check_not_overtaken(self, connection: Any) -> None:
         if self.seen is None:

@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+from imagegen_magic.engine import whereabouts
 from imagegen_magic.errors import UnsupportedOption
 
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
@@ -107,15 +108,27 @@ class Settings:
     def home(self) -> Path:
         """The folder of the ledger: `IMAGEGEN_HOME`, else platformdirs' user data folder."""
         if told := self.get("home"):
-            return Path(told).expanduser()
+            return _expanded(told)
         import platformdirs
 
         return Path(platformdirs.user_data_dir("imagegen_magic", appauthor=False))
 
     @property
     def save_dir(self) -> Path:
-        """The folder of the originals, beside the notebook unless it is absolute."""
-        return self.folder / Path(self.get("save_dir")).expanduser()
+        """The folder of the originals, beside the notebook unless it is absolute. Raises UnsupportedOption as `beside` does."""
+        return self.beside(self.get("save_dir"))
+
+    def beside(self, path: str | Path) -> Path:
+        """Return a path as the notebook means it. Raises UnsupportedOption where it names the home of an unknown user."""
+        return self.folder / _expanded(path)
+
+
+def _expanded(path: str | Path) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        what = f"{str(path)!r} names the home of a user that this system does not know"
+        raise UnsupportedOption(what, option="save_dir", value=path, next_step="write the path out") from None
 
 
 def _read(name: str, value: Any, origin: str) -> tuple[Any, str]:
@@ -129,7 +142,7 @@ def _read(name: str, value: Any, origin: str) -> tuple[Any, str]:
 
 def load(start: Path | str | None = None) -> Settings:
     """Read the environment and the nearest pyproject.toml upward from `start` (default: the working folder)."""
-    folder = Path(start) if start is not None else Path.cwd()
+    folder = Path(start) if start is not None else whereabouts.working()
     settings = Settings(folder)
     for name in KNOWN:
         variable = f"IMAGEGEN_{name.upper()}"

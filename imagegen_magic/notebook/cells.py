@@ -224,13 +224,14 @@ def _no_variable(name: str, variables: Mapping[str, Any]) -> UnsupportedOption:
 def _show_plan(request: ImageRequest, chosen: Mapping[str, Any], settings: Settings) -> None:
     from IPython.display import display
 
-    from imagegen_magic.engine import generation
+    from imagegen_magic.engine import folders, generation
     from imagegen_magic.notebook import tables
 
     where = {name: chosen[name] for name in ("provider", "sandbox") if name in chosen}
     plan = generation.plan(request, settings=settings, fit=bool(chosen.get("fit")), **where)
     gateway = generation.foreseen(plan, settings, **where)
-    display(tables.plan_page(plan, generation.outlook(plan, gateway, settings), sandbox=gateway.sandbox))
+    uploads = generation.outlook(plan, gateway, settings)
+    display(tables.plan_page(plan, uploads, sandbox=gateway.sandbox, wrong=folders.troubles(settings)))
 
 
 def tell_of_waiting(magics: ImageGenMagics, settings: Settings) -> None:

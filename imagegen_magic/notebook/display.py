@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from imagegen_magic.engine import whereabouts
 from imagegen_magic.errors import ImageGenError, ImageInvalid
 from imagegen_magic.result import GeneratedImage
 
@@ -125,7 +126,7 @@ def _drift_above() -> float:
     try:
         found = magics.settings() if magics else settings.load()
     except ImageGenError:  # a setting that cannot be read is told by the next cell; a picture is shown all the same
-        found = settings.Settings(Path.cwd())
+        found = settings.Settings(notebook_folder())
     return float(found.get("drift_above"))
 
 
@@ -140,7 +141,7 @@ def _magics() -> Any:
 def notebook_folder() -> Path:
     """Return where the notebook is, from which a page follows links: known since the extension was loaded, else the working folder."""
     magics = _magics()
-    return magics.folder if magics else Path.cwd()
+    return magics.folder if magics else whereabouts.working()
 
 
 def _caption_html(differences: tuple[str, ...], facts: list[str], path: str, address: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -82,11 +81,13 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
 
 
 def _save_dir(settings: Settings) -> Finding:
-    folder = settings.save_dir
-    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if nearest.is_dir() and os.access(nearest, os.W_OK):
-        return "originals", str(folder), ""
-    return "originals", f"{folder} cannot be written", "choose another with --save-dir or save_dir"
+    from imagegen_magic.engine import folders
+
+    try:
+        folders.check(settings)
+    except ImageGenError as error:
+        return "originals", error.what, error.next_step
+    return "originals", str(settings.save_dir), ""
 
 
 def _gateways(settings: Settings, network: bool) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 
+from imagegen_magic.engine.whereabouts import NotebookFolder, working
 from imagegen_magic.notebook import options, verbatim
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _MATCHER = "imagegen_magic"
 class ImageGenMagics(Magics):
     """`%imagegen`, `%%imagegen` and their defaults; an unset default leaves the word to pyproject.toml, the environment, the gateway.
 
-    `folder` is where the notebook is; `jobs` holds what this session started with --no-wait; `trace` is the last error's,
+    `jobs` holds what this session started with --no-wait; `trace` is the last error's,
     redacted; `greeted` says that waiting pictures were told of.
     """
 
@@ -29,7 +30,7 @@ class ImageGenMagics(Magics):
 
     def __init__(self, shell: Any) -> None:
         super().__init__(shell=shell)
-        self.folder = _beside(shell)
+        self._place = NotebookFolder(_beside(shell))
         self.jobs: list[Any] = []
         self.trace = ""
         self.greeted = False
@@ -43,6 +44,11 @@ class ImageGenMagics(Magics):
         cells.run(self, line, cell)
 
     imagegen.__doc__ = options.help_text()
+
+    @property
+    def folder(self) -> Path:
+        """Where the notebook is now; its last known path where that cannot be known."""
+        return self._place.path
 
     def settings(self) -> Settings:
         """Return the settings in force for a cell without options."""
@@ -69,9 +75,9 @@ def _beside(shell: Any) -> Path:
     working folder is all that is known, as it is in a terminal.
     """
     told, started = os.path.dirname(os.environ.get("JPY_SESSION_NAME", "")), getattr(shell, "starting_dir", "")
-    if told and started and os.path.realpath(told) == os.path.realpath(started):
+    if told and os.path.isdir(started) and os.path.realpath(told) == os.path.realpath(started):
         return Path(started)
-    return Path.cwd()
+    return working()
 
 
 def _attach(magics: ImageGenMagics) -> None:

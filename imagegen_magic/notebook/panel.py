@@ -14,6 +14,7 @@ from imagegen_magic.engine import generation, keys, loop
 from imagegen_magic.engine import settings as engine_settings
 from imagegen_magic.engine.session import session_of
 from imagegen_magic.engine.settings import Settings
+from imagegen_magic.engine.whereabouts import NotebookFolder
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook import display, panel_sheet, recipe
 from imagegen_magic.notebook.display import Bundle, Canvas
@@ -45,6 +46,7 @@ class Panel:
         self, *, provider: str | None = None, sandbox: bool | None = None, settings: Settings | None = None, **options: Any
     ) -> None:
         self._settings = settings or _settings()
+        self._place = NotebookFolder(self._settings.folder)
         self._desk = Desk(self._settings, request_of(options), provider, sandbox)
         self._album = Album(generation.ledger(self._settings))
         self._runs: list[Run] = []
@@ -86,7 +88,7 @@ class Panel:
 
     def generate(self) -> Job:
         """Begin what is chosen, as the button does, and return at once. Raises what keeps it from that, before anything is sent."""
-        job = self._desk.start()
+        job = self._desk.start(self._place.path)
         loop.submit(self._follow(job))
         return job
 
@@ -200,7 +202,7 @@ class Panel:
             self._say(problems[0].words, wrong=True)
             return
         self._say("")
-        job = await asyncio.to_thread(self._desk.start)
+        job = await asyncio.to_thread(self._desk.start, self._place.path)
         loop.submit(self._follow(job))
 
     async def _follow(self, job: Job) -> None:

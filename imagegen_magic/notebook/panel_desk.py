@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from imagegen_magic.engine import gateways, generation, keys
@@ -118,11 +119,13 @@ class Desk:
             return self.judgement.problems[0].words
         return self.missing_key
 
-    def start(self) -> Job:
-        """Begin what is chosen. Raises UnsupportedOption, MissingKey and LedgerError before anything is sent."""
+    def start(self, folder: Path) -> Job:
+        """Begin what is chosen, for a notebook in `folder`. Raises UnsupportedOption or MissingKey before anything is sent."""
         if not self.request.prompt.strip():
             raise UnsupportedOption("There is no prompt", option="prompt", value="", next_step="say what the picture shows")
-        return generation.start(self.request, provider=self.provider.name, sandbox=self.sandbox, settings=self._bare)
+        return generation.start(
+            self.request, provider=self.provider.name, sandbox=self.sandbox, settings=replace(self._bare, folder=folder)
+        )
 
 
 def request_of(options: Mapping[str, Any]) -> ImageRequest:

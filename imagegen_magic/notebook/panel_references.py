@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets  # type: ignore[import-untyped]  # it ships no types
 
-from imagegen_magic.engine import loop
+from imagegen_magic.engine import loop, whereabouts
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook import panel_parts as parts
 from imagegen_magic.request import LocalPicture
@@ -273,7 +273,7 @@ def _magics() -> Any:
 def _folder() -> Path:
     """Return where the notebook is, as far as it is known."""
     magics = _magics()
-    return magics.folder if magics is not None else Path.cwd()
+    return magics.folder if magics is not None else whereabouts.working()
 
 
 def _resolved(text: str, option: str) -> Source:
@@ -282,5 +282,5 @@ def _resolved(text: str, option: str) -> Source:
 
     magics = _magics()
     if magics is None:
-        return sources.resolve(text, {}, Path.cwd(), option=option)
+        return sources.resolve(text, {}, _folder(), option=option)
     return sources.resolve(text, magics.shell.user_ns, magics.folder, magics.settings(), option=option)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.display import display
 
-from imagegen_magic.engine import generation, loop
+from imagegen_magic.engine import folders, generation, loop
 from imagegen_magic.engine.job import counted
 from imagegen_magic.errors import ImageGenError, UnsupportedOption
 from imagegen_magic.notebook import cells, sweep_view
 from imagegen_magic.notebook.board import span
 from imagegen_magic.notebook.sources import named
-from imagegen_magic.notebook.tables import Note, Page, Table, pixels, shortened
+from imagegen_magic.notebook.tables import Note, Page, Table, pixels, refused, shortened
 from imagegen_magic.studies import axes as sides
 from imagegen_magic.studies import sweep
 from imagegen_magic.studies.axes import Axis
@@ -46,6 +46,7 @@ def run(magics: ImageGenMagics, given: Mapping[str, Any], prompt: str) -> None:
         return
     cells.tell_of_waiting(magics, settings)
     display(Page(*(Note(words) for words in [headline(planned, outlook), *_left_out(planned)])))
+    folders.check(settings)
     _ask(outlook, settings, given)
     job = sweep.begin(planned, settings, preview=sweep_view.edge(planned.pictures), title=_title(planned))
     values = planned.study.axes
@@ -185,7 +186,8 @@ def _dry_page(planned: SweepPlan, outlook: Outlook, settings: Settings) -> Page:
     more = [Note(f"and {len(each) - _DRY_ROWS} further combinations")] if len(each) > _DRY_ROWS else []
     notes = [Note(words) for words in [*_left_out(planned), *_uploads(each, settings), *warnings[:_REASONS]]]
     lead = Note(f"The plan; nothing was sent and nothing is charged. {headline(planned, outlook)}")
-    return Page(lead, Table((*names, "prompt", "made by", "pixels", "price"), rows), *more, *notes)
+    wrong = [Note(refused(why)) for why in folders.troubles(settings)]
+    return Page(lead, *wrong, Table((*names, "prompt", "made by", "pixels", "price"), rows), *more, *notes)
 
 
 def _uploads(wishes: Sequence[Wish], settings: Settings) -> Iterator[str]:

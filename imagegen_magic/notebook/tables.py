@@ -157,8 +157,11 @@ def pixels(sizes: Iterable[tuple[int, int]]) -> str:
     return " or ".join(f"{width}×{height} ({width * height / 1e6:.2f} MP)" for width, height in sizes)
 
 
-def plan_page(plan: Plan, uploads: Sequence[str] = (), *, sandbox: bool = False) -> Page:
-    """Return what would be sent, and what is known of it before: pixels, price, warnings; `uploads` says what becomes of pictures."""
+def plan_page(plan: Plan, uploads: Sequence[str] = (), *, sandbox: bool = False, wrong: Sequence[str] = ()) -> Page:
+    """Return what would be sent, and what is known of it before: pixels, price, warnings.
+
+    `uploads` says what becomes of pictures, `wrong` why it would be refused as things are.
+    """
     tasks = len(plan.calls)
     facts = [
         ("gateway", plan.provider + (" (sandbox)" if sandbox else "")),
@@ -170,7 +173,14 @@ def plan_page(plan: Plan, uploads: Sequence[str] = (), *, sandbox: bool = False)
         *(("picture", words) for words in uploads),
         *(("note", warning) for warning in plan.warnings),
     ]
-    return Page(Note("The plan; nothing was sent and nothing is charged."), Table((), facts), *_calls(plan))
+    return Page(
+        Note("The plan; nothing was sent and nothing is charged."), *map(Note, map(refused, wrong)), Table((), facts), *_calls(plan)
+    )
+
+
+def refused(why: str) -> str:
+    """Return what a plan says of something that keeps its request from being sent."""
+    return f"As it stands, this request would be refused: {why}"
 
 
 def price(plan: Plan) -> str:
