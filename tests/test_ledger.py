@@ -1106,18 +1106,77 @@ def test_a_corrupt_ledger_is_told_and_kept(home: Path) -> None:
     assert (home / "ledger.sqlite").read_bytes() == b"not a database at all" * 500
 
 
-def test_a_damaged_page_is_told_before_anything_is_sent(home: Path) -> None:
-    """Damage in the middle is found by the check, not by the submission."""
+def damage(home: Path) -> None:
+    """Make a ledger of 500 tasks with some damaged pages in the middle."""
     with another(home) as ledger:
         run(ledger.add([JOB._replace(tasks=list(JOB.tasks) * 500)]))
     path = home / "ledger.sqlite"
     content = bytearray(path.read_bytes())
     content[20 * 4096 : 24 * 4096] = b"\xa5" * (4 * 4096)
     path.write_bytes(content)
-    with another(home) as ledger, pytest.raises(LedgerError, match=r"damaged|malformed") as caught:
+
+
+def test_a_damaged_page_is_found_where_the_whole_file_is_read(home: Path) -> None:
+    """Opening it looks at the tables alone; once damage was found, each check says so before anything is sent."""
+    damage(home)
+    with another(home) as ledger:
         run(ledger.check())
+        found = ledger.inspect()
+        assert found is not None
+        assert "is damaged: " in found.what
+        with pytest.raises(LedgerError, match="damaged") as caught:
+            run(ledger.check())
     assert caught.value.charged == "no"
     assert "move the file away" in caught.value.next_step
+
+
+def test_a_damaged_ledger_that_was_moved_away_is_forgotten(home: Path) -> None:
+    """A new one starts in its place, as the message says."""
+    damage(home)
+    with another(home) as ledger:
+        assert ledger.inspect() is not None
+        for path in home.glob("ledger.sqlite*"):
+            path.rename(home / f"old-{path.name}")
+        run(ledger.check())
+        assert ledger.damage is None
+
+
+@pytest.mark.parametrize("statement", ["DROP TABLE pictures", "ALTER TABLE tasks RENAME COLUMN note TO remark"])
+def test_a_table_or_column_that_is_gone_is_told_at_once(ledger: Ledger, home: Path, statement: str) -> None:
+    """The first check looks whether all that is asked for is there."""
+    run(ledger.check())
+    ledger.close()
+    with closing(sqlite3.connect(home / "ledger.sqlite")) as connection:
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute("DROP VIEW overview")
+        connection.execute(statement)
+    with pytest.raises(LedgerError, match="is damaged: no such"):
+        run(ledger.check())
+
+
+def test_reading_the_whole_file_holds_up_neither_work_nor_a_fork_nor_the_end(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has a thread and a connection of its own, and is broken off where the file must be let go."""
+    run(ledger.add([JOB]))
+    at_work, real = threading.Event(), sqlite3.connect
+
+    def slow(*args: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = real(*args, **options)
+        if "mode=ro" in str(args[0]):
+            connection.set_progress_handler(lambda: at_work.set() or (not time.sleep(0.001) and 0), 1)
+        return connection
+
+    monkeypatch.setattr("imagegen_magic.engine.database.sqlite3.connect", slow)
+    ledger.inspect_beside()
+    assert at_work.wait(20)
+    assert len(run(ledger.tasks())) == 1
+    run(ledger.add([JOB]))
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    ledger.inspect_beside()
+    ledger.close()
+    assert ledger.damage is None
 
 
 def test_a_file_where_the_folder_should_be_is_told(home: Path) -> None:

@@ -14,12 +14,14 @@ from functools import partial
 import pytest
 from ledgers import a_png
 from servers import sandbox_server
+from shells import a_shell
 from webserver import web
 
 from imagegen_magic import ImageRequest, generate, run
 from imagegen_magic.engine import delivery, generation, loop
 from imagegen_magic.engine.job import Job
 from imagegen_magic.engine.ledger import Ledger, NewJob, NewTask
+from imagegen_magic.engine.session import Session
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import (
     APIError,
@@ -356,6 +358,47 @@ def test_a_damaged_ledger_is_found_before_anything_is_paid(server):
     with pytest.raises(LedgerError, match="nothing was charged"):
         run(generate("damaged", **SIZE))
     assert server.submissions("damaged") == []
+
+
+def test_the_whole_ledger_is_read_after_the_first_request_left(server, monkeypatch):
+    """A session's first cell waits for no reading of the file, which takes longer the larger it is."""
+    said, connect, submit = [], sqlite3.connect, Session.submit
+
+    def traced(*args, **options):
+        connection = connect(*args, **options)
+        connection.set_trace_callback(said.append)
+        return connection
+
+    async def submitted(self, *args, **options):
+        said.append("it leaves")
+        return await submit(self, *args, **options)
+
+    monkeypatch.setattr("imagegen_magic.engine.database.sqlite3.connect", traced)
+    monkeypatch.setattr(Session, "submit", submitted)
+    run(generate("first", **SIZE))
+    loop.stop()  # which waits for the reading
+    reading = [number for number, words in enumerate(said) if "_check" in words]
+    assert len(reading) == 1
+    assert said.index("it leaves") < reading[0]
+
+
+def test_damage_found_beside_the_work_is_one_line(server, monkeypatch):
+    """What is on its way is saved, and the line says so, in Python and in a cell."""
+    run(generate("sound", **SIZE))
+    loop.stop()
+    monkeypatch.setattr(
+        "imagegen_magic.engine.database.Database.inspect", lambda self: "Tree 5 page 7: btreeInitPage() returns error code 11"
+    )
+    monkeypatch.setattr("imagegen_magic.engine.ledger.Ledger.inspect_beside", Ledger.inspect)
+    with pytest.warns(UserWarning, match="1 of 1 pictures were made. The ledger .* is damaged: Tree 5 page 7") as told:
+        (image,) = run(generate("while it is found", **SIZE))
+    assert len(told) == 1
+    assert "the pictures above are saved. Your move, it was charged: move the file away" in str(told[0].message)
+    assert image.path.exists()
+    assert [task.state for task in _tasks()] == ["saved", "saved"]
+    with a_shell() as shell:
+        shell.run("%%imagegen -p evolink -s 1024x1024\nin a cell")
+        assert [words for words in shell.shown() if "is damaged: Tree 5 page 7" in words]
 
 
 @pytest.mark.parametrize(

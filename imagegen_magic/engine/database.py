@@ -79,6 +79,8 @@ class Database:
         self._starting = threading.Lock()
         self._working = threading.Lock()
         self._peeking = threading.Lock()
+        self._inspecting = threading.Lock()
+        self._inspected: sqlite3.Connection | None = None
         self._thread: threading.Thread | None = None
         self._orders: SimpleQueue[_Order | None] = SimpleQueue()
         self._kept: list[_Order] = []
@@ -109,8 +111,34 @@ class Database:
             return connection.execute(query).fetchall()
         return []
 
+    def inspect(self) -> str:
+        """Read the whole file in the calling thread, on a connection of its own, and return what is damaged in it.
+
+        Empty where it is whole, where there is none, and where a fork or `close` came in between.
+        """
+        if not self.path.exists():
+            return ""
+        address = f"{self.path.as_uri()}?mode=ro"
+        with self._inspecting:
+            try:
+                with closing(sqlite3.connect(address, uri=True, timeout=self._patience, check_same_thread=False)) as connection:
+                    self._inspected = connection
+                    found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+            except sqlite3.OperationalError:  # interrupted, locked, or gone by now: nothing is known of damage
+                return ""
+            except sqlite3.DatabaseError as error:
+                return str(error)
+            finally:
+                self._inspected = None
+        return "" if found == "ok" else found
+
+    def _stop_inspecting(self) -> None:
+        with suppress(sqlite3.Error, AttributeError):  # it has just ended
+            self._inspected.interrupt()  # type: ignore[union-attr]  # None where nobody reads it
+
     def close(self) -> None:
         """Finish what is waiting and end the thread; a later `run` starts it again."""
+        self._stop_inspecting()
         with self._starting:
             thread, self._thread = self._thread, None
             self._orders.put(None)
@@ -372,11 +400,14 @@ def _before_fork() -> None:
         database._starting.acquire()
         database._working.acquire()
         database._peeking.acquire()
+        database._stop_inspecting()
+        database._inspecting.acquire()
         database._disconnect()
 
 
 def _after_fork_in_parent() -> None:
     for database in _databases:
+        database._inspecting.release()
         database._peeking.release()
         database._working.release()
         database._starting.release()

@@ -8,7 +8,7 @@ import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -184,7 +184,17 @@ class Job:
             self._stopping = True
             await self._let_go()
         self.errors += [error for one in self.deliveries for error in one.beside]
+        self._tell_damage()
         return self._finished()
+
+    def _tell_damage(self) -> None:
+        """Say that the ledger was found damaged while this was made; what was made is saved."""
+        damage = ledger_of(self.settings).damage if self.settings and self.deliveries else None
+        if damage is not None and self.images:
+            damage = LedgerError(f"{damage.what}; the pictures above are saved", charged="yes", next_step=damage.next_step)
+            self.errors.append(damage)
+            for task in list(self.latest)[:1]:
+                self.tell(replace(self.latest[task], error=damage))
 
     async def _prepared(self, prepare: Callable[[Job], Awaitable[None]]) -> None:
         try:

@@ -12,6 +12,7 @@ be written is written later, before anything newer.
 from __future__ import annotations
 
 import sqlite3
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -35,6 +36,7 @@ from imagegen_magic.engine.rows import (
     iso,
     json_of,
     marks,
+    missing_in,
     now,
     read_cost,
     read_picture,
@@ -83,7 +85,8 @@ class Ledger:
             functions=FUNCTIONS,
         )
         self.path = self._database.path
-        self._whole = False
+        self._damage = ""  # what the reading of the whole file found
+        self._inspector: threading.Thread | None = None
         self._owner = owners.Owner(self.path.parent / "owners")
         self._own_hold = Hold()  # of what is taken for no job: as long as this ledger is there
         self._holds: weakref.WeakValueDictionary[int, Hold] = weakref.WeakValueDictionary()
@@ -104,19 +107,43 @@ class Ledger:
         return self._database.newer
 
     async def check(self) -> None:
-        """Open the ledger, look whether it is whole, and write to it durably, so that what is wrong is known before anything is sent."""
+        """Open the ledger, look at its tables, and write to it durably, so that what is wrong is known before anything is sent.
+
+        The whole of it is read by `inspect` or `inspect_beside`; what that found is said from then on, as long as it is so.
+        """
 
         def work(connection: sqlite3.Connection) -> None:
-            if not self._whole:
-                found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-                if found != "ok":
-                    raise LedgerError(f"The ledger {self.path} is damaged: {found}", next_step=DAMAGED)
-                self._whole = True
+            if missing := missing_in(connection):
+                raise self._damaged(missing)
+            if self._damage:
+                found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+                self._damage = "" if found == "ok" else found  # it may be another file by now
+            if self._damage:
+                raise self._damaged(self._damage)
             query = "INSERT INTO about (key, value) VALUES ('last checked', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
             connection.execute(query, (now(),))
             self._owner.name  # noqa: B018 - its first use takes the lock, which must be possible too
 
         await self._database.run(work, charged="no")
+
+    def _damaged(self, what: str) -> LedgerError:
+        return LedgerError(f"The ledger {self.path} is damaged: {what}", next_step=DAMAGED)
+
+    def inspect(self) -> LedgerError | None:
+        """Read the whole file, in the calling thread, and return what is wrong with it; reading takes 2.5 ms a megabyte."""
+        self._damage = self._database.inspect()
+        return self._damaged(self._damage) if self._damage else None
+
+    def inspect_beside(self) -> None:
+        """Read the whole file once, in a thread of its own beside the work; `check` says from then on what was found."""
+        if self._inspector is None:
+            self._inspector = threading.Thread(target=self.inspect, name="imagegen ledger check", daemon=True)
+            self._inspector.start()
+
+    @property
+    def damage(self) -> LedgerError | None:
+        """What is known to be wrong with the file, as far as it was read."""
+        return self._damaged(self._damage) if self._damage else None
 
     async def run(self, work: Work[T], *, writes: bool = True) -> T:
         """Return what `work`, given the connection, returns; one transaction with whatever else waits, for tables beside jobs and tasks."""
@@ -375,6 +402,9 @@ class Ledger:
     def close(self) -> None:
         """Finish what is being written, end the thread, and let go what is ours; a later call opens the ledger again."""
         self._database.close()
+        if self._inspector is not None:
+            self._inspector.join()
+            self._inspector = None
         self._owner.release()
 
     def _alive(self, owner: str | None) -> bool:

@@ -62,6 +62,8 @@ async def record(job: Job, settings: Settings, *, preview: int | None, reuse: bo
             recorded = True
         except _Overtaken:  # somebody else has just asked for the same: look again before anything is paid for
             continue
+    if not job.deliveries:  # nothing will be sent, after which the ledger would be read
+        session.ledger.inspect_beside()
     if study is not None:
         job.study = await _remember_study(session, study, rows, job.places)
 

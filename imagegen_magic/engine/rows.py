@@ -176,6 +176,16 @@ PICTURES = """SELECT pictures.id, pictures.task, pictures.position, pictures.url
 """Asks for pictures with what is known of their tasks; conditions follow."""
 
 
+def missing_in(connection: sqlite3.Connection) -> str:
+    """Return what of these tables or their columns is not in the file; empty where all of it is."""
+    try:
+        for question in (_TASKS, PICTURES):
+            connection.execute(f"{question} LIMIT 0")
+    except sqlite3.OperationalError as error:
+        return str(error)
+    return ""
+
+
 def insert_job(connection: sqlite3.Connection, job: NewJob, owner: str) -> tuple[int, list[int]]:
     """Write a request with its tasks, all of them planned; returns its id and the rows of its tasks."""
     moment = now()

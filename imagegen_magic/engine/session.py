@@ -75,13 +75,16 @@ class Session:
         return look
 
     async def submit(self, gateway: Gateway, call: Call, idempotency_key: str, *, at_once: int, timeout: float) -> Answer:
-        """Make a submission. Raises NotSent or Lost."""
+        """Make a submission. Raises NotSent or Lost. With the first one the whole ledger is read, beside the work."""
         lane = self.clients.submits(gateway.base_url, at_once=at_once, timeout=timeout)
-        return await self.clients.call(lane, gateway.base_url, gateway.key, call, headers={"Idempotency-Key": idempotency_key})
+        try:
+            return await self.clients.call(lane, gateway.base_url, gateway.key, call, headers={"Idempotency-Key": idempotency_key})
+        finally:
+            self.ledger.inspect_beside()
 
     async def check(self) -> None:
-        """Look once whether the ledger is sound; raises LedgerError before anything is sent."""
-        if not self._checked:
+        """Look once whether the ledger can be used, and again where damage was found; raises LedgerError before anything is sent."""
+        if not self._checked or self.ledger.damage:
             await self.ledger.check()
             self._checked = True
 

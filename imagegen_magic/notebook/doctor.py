@@ -70,6 +70,7 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
 
     ledger = generation.ledger(settings)
     try:
+        ledger.inspect()
         loop.run(ledger.check())
     except ImageGenError as error:
         yield "ledger", error.what, error.next_step
