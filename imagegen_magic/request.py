@@ -12,6 +12,23 @@ _RATIO = re.compile(r"(\d{1,4}):(\d{1,4})")
 _PIXELS = re.compile(r"(\d{1,6})[x×X](\d{1,6})")
 
 
+_NOTHING = {"Cc", "Cf", "Mn", "Mc", "Me", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "Zl", "Zp", "Zs"}  # Unicode categories
+_BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols that show nothing
+
+
+def is_blank(prompt: str) -> bool:
+    """Return whether a prompt has nothing to draw: only spaces, invisible characters, punctuation and quotes."""
+    return not any(_is_drawable(mark) for mark in prompt)
+
+
+def _is_drawable(mark: str) -> bool:
+    if mark.isascii():
+        return mark.isalnum()
+    import unicodedata  # a prompt in English need not wait for it
+
+    return unicodedata.category(mark) not in _NOTHING and mark not in _BLANK_LETTERS
+
+
 @dataclass(frozen=True, slots=True)
 class Size:
     """A size as a person says it: a ratio `16:9`, pixels `1536x1024`, or `auto`.

@@ -15,11 +15,27 @@ EVERY_OPTION = [
     *("-p", "--provider", "-m", "--model", "-s", "--size", "-r", "--resolution", "-q", "--quality", "-n", "--n"),
     *("--background", "--moderation", "--output-format", "--output-compression", "--callback-url", "--ref", "--mask"),
     *("-o", "--out", "--save-dir", "--name", "--preview", "--timeout", "--no-wait", "--dry-run", "--sandbox", "--set", "--vars"),
-    *("--fit", "--sweep", "--repeat", "--skip-impossible", "--yes", "--reuse", "--fresh", "--keep-loop", "-h", "--help"),
+    *("--fit", "--sweep", "--repeat", "--skip-impossible", "--yes", "--reuse", "--fresh", "--keep-loop", "-h", "--help", "--version"),
 ]
 EVERY_COMMAND = [
     *("providers", "models", "resume", "jobs", "wait", "cancel", "history", "show", "star", "tag", "note", "recall", "tree"),
-    *("compare", "vote", "drift", "mask", "cost", "budget", "export", "slim", "forget", "login", "doctor", "config", "panel", "error"),
+    *(
+        "compare",
+        "vote",
+        "drift",
+        "mask",
+        "cost",
+        "budget",
+        "export",
+        "slim",
+        "forget",
+        "login",
+        "doctor",
+        "config",
+        "panel",
+        "error",
+        "version",
+    ),
 ]
 
 

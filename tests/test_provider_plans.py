@@ -335,7 +335,7 @@ REFUSALS: list[tuple[str, dict[str, Any], str, tuple[str, ...], str | None]] = [
     ("apimart", {"size": "1024x1024", "resolution": "1k"}, "resolution", (), "size 1024x1024 without resolution"),
     ("gccai", {"size": "auto", "resolution": "8k"}, "resolution", ("1k", "2k", "4k"), "resolution 4k at auto"),
     ("apimart", {"resolution": "hd"}, "resolution", ("1k", "2k"), "resolution 1k at 1:1 (1024x1024)"),
-    ("apimart", {"resolution": 2}, "resolution", ("1k", "2k"), "resolution 1k at 1:1 (1024x1024)"),
+    ("apimart", {"resolution": 2}, "resolution", ("1k", "2k"), "resolution 2k at 1:1 (2048x2048)"),
     ("apimart", {"size": "4096x2048"}, "size", (str(PixelRule()),), "size 3840x1920"),
     ("apimart", {"size": "1000x1000"}, "size", (str(PixelRule()),), "size 1008x1008"),
     ("apimart", {"size": "512x512"}, "size", (str(PixelRule()),), "size 816x816"),
@@ -386,13 +386,79 @@ def test_a_ratio_in_other_terms_is_refused_and_its_own_name_proposed() -> None:
 
 @pytest.mark.parametrize(
     ("size", "nearest"),
-    [("16/9", "16:9"), ("1920*1080", "16:9"), ("wide", None), ("", None), ("0x0", None), ("1024", None), ((1024, 1024), "1:1")],
+    [
+        ("16/9", "16:9"),
+        ("1920*1080", "1936x1088"),
+        ("1024 x 1024", "1024x1024"),
+        ("wide", "16:9"),
+        ("square", "1:1"),
+        ("1.91:1", "1136x592"),
+        ("", None),
+        ("0x0", None),
+        ("1024", "1024x1024"),
+        (1024, "1024x1024"),
+        ((1024, 1024), "1024x1024"),
+        ([16, 9], "16:9"),
+        ("huge", None),
+    ],
 )
 def test_a_size_that_is_none_is_refused_as_an_option(size: Any, nearest: str | None) -> None:
-    """Text that is no size is UnsupportedOption too, with the nearest where two numbers can be read in it."""
+    """Text that is no size is UnsupportedOption too, with the nearest where numbers or a shape can be read in it."""
     refusal = refused("apimart", size=size)
     assert (refusal.option, refusal.value) == ("size", size)
     assert (refusal.nearest or "").split(" ")[1:2] == ([nearest] if nearest else [])
+
+
+@pytest.mark.parametrize("size", ["16x9", "9x16", "1x1", "3×2"])
+def test_a_ratio_with_an_x_is_offered_with_its_colon(size: str) -> None:
+    """`16x9` is no picture of 16 by 9 pixels; with a tier it stays beside that."""
+    ratio = size.replace("x", ":").replace("×", ":")
+    refusal = refused("gccai", size=size)
+    assert f"write a ratio with a colon, --size {ratio}" in str(refusal)
+    assert (refusal.nearest or "").startswith(f"size {ratio} at resolution 1k (")
+    assert (refused("gccai", size=size, resolution="2k").nearest or "").startswith(f"size {ratio} at resolution 2k (")
+
+
+def test_pixels_with_a_colon_are_offered_with_an_x() -> None:
+    """Where they are pixels that can be had; else the ratio."""
+    refusal = refused("gccai", size="1536:1024")
+    assert "write pixels with an x between them; the nearest here is size 1536x1024" in str(refusal)
+    assert (refused("gccai", size="1920:1080").nearest or "").startswith("size 16:9 at")
+
+
+def test_a_tier_as_a_size_names_its_option() -> None:
+    """`--size 4k`."""
+    assert "give a tier as resolution 4k" in str(refused("gccai", size="4K"))
+
+
+@pytest.mark.parametrize(("resolution", "tier"), [(2, "2k"), ("2048", "2k"), ("4096", "4k"), ("2 K", "2k")])
+def test_a_tier_in_pixels_is_understood(resolution: Any, tier: str) -> None:
+    """In the proposal, never in silence."""
+    assert (refused("gccai", size="1:1", resolution=resolution).nearest or "").startswith(f"resolution {tier} at 1:1")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"n": 2.5}, "n as a whole number from 1 to 10000, not 2.5."),
+        ({"n": "2"}, "not '2'."),
+        ({"n": 10**30}, "not a number of 31 digits."),
+        ({"n": 20_000}, "not 20000."),
+        ({"n": Decimal("2")}, "not Decimal('2')."),
+        ({"n": [2]}, "not [2]."),
+        ({"size": (1024,)}, "knows no size (1024,)."),
+        ({"size": {"width": 1024}}, "knows no size {'width': 1024}."),
+        ({"quality": ["low", "high"]}, "has no quality ['low', 'high']."),
+        ({"quality": list(range(20))}, "has no quality [0, 1, 2, 3, 4, 5, 6, 7, …]."),
+        ({"background": [["a"], "x" * 100]}, f"has no background […, '{'x' * 40}']."),
+        ({"output_format": b"png"}, "has no output_format 3 bytes."),
+        ({"moderation": object()}, "has no moderation an object of type object."),
+        ({"output_compression": 79.5, "output_format": "jpeg"}, "has no output_compression 79.5."),
+    ],
+)
+def test_a_value_is_named_and_not_its_type(fields: dict[str, Any], words: str) -> None:
+    """What was given stands in the refusal, in one line of bounded length."""
+    assert words in str(refused("gccai", **fields))
 
 
 def test_every_broken_part_of_the_rule_for_pixels_is_named() -> None:

@@ -188,8 +188,8 @@ def test_the_nearest_pixels_that_a_refusal_names_do_work(size: str) -> None:
     try:
         provider.plan(ImageRequest("a red fox", size=size))
     except UnsupportedOption as refusal:
-        nearest = (refusal.nearest or "").removeprefix("size ")
-        assert provider.plan(ImageRequest("a red fox", size=nearest)).request.size == nearest
+        said = _typed(refusal.nearest or "")
+        assert provider.plan(ImageRequest("a red fox", **said)).request.size == said["size"]
 
 
 @pages

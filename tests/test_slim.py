@@ -211,7 +211,7 @@ def test_widgets_that_no_output_shows_go(file):
         (b"\xff\xfe\x00", "no JSON|no notebook|text"),
         (b"[1, 2]", "no notebook"),
         (b'{"cells": []}', "no notebook"),
-        (b'{"nbformat": 3, "worksheets": []}', "old format 3.*JupyterLab"),
+        (b'{"nbformat": 3, "worksheets": []}', "of format 3, and only format 4 .*nothing was charged: open it in JupyterLab and save it"),
         (b"[" * 100_000, "no JSON"),
     ],
 )

@@ -675,7 +675,7 @@ def test_the_sandbox_never_calls_the_persons_uploader(uploader):
         ("'https://10.0.0.1/a.png'", "which no gateway can fetch"),
         ("'https://localhost/a.png'", "which no gateway can fetch"),
         ("None", "answered None"),
-        ("b'https://x.example/a.png'", "answered <bytes>"),
+        ("b'https://x.example/a.png'", "answered 23 bytes"),
         ("1 / 0", "failed: ZeroDivisionError: division by zero"),
     ],
 )

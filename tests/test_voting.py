@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 from collections import Counter
 
 import pytest
@@ -13,6 +14,7 @@ from ledgers import saved
 from shells import a_shell
 
 from imagegen_magic.engine import generation, loop
+from imagegen_magic.notebook import voting as booth
 from imagegen_magic.studies import voting
 from imagegen_magic.studies.voting import Vote
 
@@ -240,6 +242,18 @@ def test_a_vote_on_a_sweep_ranks_its_axes(capsys):
     places = [line.split("style=")[1].split()[0] for line in said if "style=" in line]
     values = [line.split()[0] for line in said if line.split()[:1] in (["oil"], ["ink"])]
     assert places == values == ["ink", "oil"]
+
+
+def test_values_of_an_axis_have_no_interval():
+    """Their means are of these very pictures, and the heading says so; an interval would read as an answer about the change."""
+    found = voting.ranking([1, 2], [Vote(1, 2, 1)], {1: {"style": "oil"}, 2: {"style": "ink"}})
+    text, html = booth.text(found, lambda one: one.name), booth.html(found, [])
+    assert text.count("style in these pictures") == html.count("style in these pictures") == 1
+    for page in (text, html):
+        of_pictures, of_values = page.split("style in these pictures")
+        assert "95 %" in of_pictures
+        assert "oil" in of_values
+        assert not re.search("95 %|–|#1976d2", of_values)  # neither bounds nor the bar between them
 
 
 def test_places_of_a_sweep(pictures):

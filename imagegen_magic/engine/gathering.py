@@ -6,7 +6,7 @@ import glob
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,8 @@ class Gathering:
             source = source[0]
         if isinstance(source, GeneratedImage):
             return source, f"@{source.id}" if source.id else source.path.name
-        return source, "the mask" if option == "mask" else f"the {type(source).__name__}"
+        plain = source is None or isinstance(source, int | float | tuple | list | Mapping)
+        return source, "the mask" if option == "mask" else shown(source) if plain else f"the {type(source).__name__}"
 
     def _path(self, source: Any) -> Path:
         return self._settings.folder / Path(source).expanduser()

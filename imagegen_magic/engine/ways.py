@@ -11,7 +11,7 @@ import time
 from calendar import timegm
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -193,8 +193,13 @@ def _check_mask(plan: Plan) -> None:
     first = by_placeholder.get(str(plan.request.references[0])) or mask  # of an address's pixels nothing is known, but a mask must be one
     pair = mask.sha256, first.width, first.height
     if pair not in _sound:
-        check_mask(mask, first)
+        check_mask(replace(mask, name=_mask_name(plan, mask)), first)
         _sound.append(pair)
+
+
+def _mask_name(plan: Plan, mask: LocalPicture) -> str:
+    """Return what a message calls the mask: a plan knows the same bytes by one name, that of the reference."""
+    return f"(the same picture as {mask.name})" if plan.request.mask in plan.request.references else mask.name
 
 
 def _described(picture: LocalPicture) -> str:

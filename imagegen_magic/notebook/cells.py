@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _VARIABLE = re.compile(r"\{\{(\w+)\}\}")
 _HEAD_START = 0.01  # seconds the engine has for itself before the progress is drawn, which nobody would see any earlier
 _JOB_OPTIONS = ("provider", "sandbox", "timeout", "save_dir", "name", "preview", "fit")
+_OF_THE_JOB = ("sandbox", "timeout", "save_dir", "name")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -76,19 +77,26 @@ def _refuse_keys(magics: ImageGenMagics, line: str, body: str | None) -> None:
 
 
 def _run_cell(magics: ImageGenMagics, line: str, body: str) -> None:
-    asked = reading.read(line)
+    from imagegen_magic.notebook import mistakes
+
+    if words := mistakes.continued(line, body):
+        raise UsageError(words)
+    asked = reading.read(line, prompt=False)
     if asked.given.get("help"):
         print(options.help_text())
         return
-    if asked.text:
-        raise UsageError("The line of %%imagegen takes options only: the prompt goes into the lines below, a subcommand with %imagegen.")
+    if asked.given.get("version"):
+        show_version()
+        return
+    if asked.strays:
+        raise UsageError(mistakes.on_line(asked, body, magics.folder))
     prompt = body[:-1] if body.endswith("\n") else body  # the front end's own
-    _generate(magics, asked.given, prompt)
+    _generate(magics, asked, prompt, mistakes.in_prompt(prompt))
 
 
 def _run_line(magics: ImageGenMagics, line: str) -> None:
     word, _, rest = line.partition(" ")
-    if command := options.command_for(word):
+    if (command := options.command_for(word)) and reading.fits(command, rest):
         from imagegen_magic.notebook import commands
 
         commands.run(magics, command, rest.strip())
@@ -97,8 +105,24 @@ def _run_line(magics: ImageGenMagics, line: str) -> None:
     if line in ("", "help") or asked.given.get("help"):
         print(options.help_text())
         return
+    if asked.given.get("version"):
+        show_version()
+        return
     _refuse_misspelt(asked)
-    _generate(magics, asked.given, asked.text)
+    if asked.ambiguous:
+        written, flag = next(each for each in asked.respelt if not each[0].isascii())
+        raise UsageError(
+            f"{written} may be the option {flag} or words of the prompt, so nothing was sent. "
+            f"For the option write `%imagegen {asked.plain}`; for the words put -- before the prompt, behind all options."
+        )
+    _generate(magics, asked, asked.text)
+
+
+def show_version() -> None:
+    """Print the version of this package."""
+    from imagegen_magic import __version__
+
+    print(f"imagegen_magic {__version__}")
 
 
 def _refuse_misspelt(asked: reading.Line) -> None:
@@ -111,8 +135,21 @@ def _refuse_misspelt(asked: reading.Line) -> None:
         )
 
 
-def _generate(magics: ImageGenMagics, given: Mapping[str, Any], prompt: str) -> None:
-    _refuse_together(given)
+def _generate(magics: ImageGenMagics, asked: reading.Line, prompt: str, warning: str = "") -> None:
+    """Make pictures, or show the plan; what was read otherwise than it was written is said before anything is sent."""
+    _refuse_together(asked.given)
+    notes = (asked.note, warning)
+    if asked.given.get("dry_run"):
+        _make(magics, asked.given, prompt)
+        for words in notes:
+            say(words)
+        return
+    for words in notes:
+        say(words)
+    _make(magics, asked.given, prompt)
+
+
+def _make(magics: ImageGenMagics, given: Mapping[str, Any], prompt: str) -> None:
     if "sweep" in given or "repeat" in given:
         from imagegen_magic.notebook import sweeping
 
@@ -128,8 +165,15 @@ def _generate(magics: ImageGenMagics, given: Mapping[str, Any], prompt: str) -> 
     tell_of_waiting(magics, settings)
     from imagegen_magic.engine import generation
 
-    edge = chosen.setdefault("preview", _preview_edge(settings))
-    job = generation.start(request, **chosen, settings=settings)
+    edge = chosen.get("preview", _preview_edge(settings))
+    said = {name: chosen[name] for name in _OF_THE_JOB if name in chosen}
+    settings = settings.replace("this cell", **said)
+    wish = generation.wish(request, settings, chosen.get("provider"), fit=bool(chosen.get("fit")))
+    if not given.get("yes"):
+        from imagegen_magic.notebook import asking
+
+        asking.before(wish, settings, magics.shell)
+    job = generation.begin([wish], settings, preview=edge)
     if given.get("no_wait"):
         leave(magics, job, given.get("out"), edge=edge)
     else:
@@ -146,9 +190,8 @@ def refuse_keys_in(requests: Sequence[ImageRequest], settings: Settings, others:
 def _refuse_together(given: Mapping[str, Any]) -> None:
     if given.get("reuse") and given.get("fresh"):
         raise UsageError("--reuse and --fresh say the opposite of one another.")
-    for name in ("skip_impossible", "yes"):
-        if given.get(name) and "sweep" not in given and "repeat" not in given:
-            raise UsageError(f"--{name.replace('_', '-')} is for a sweep: it needs --sweep or --repeat.")
+    if given.get("skip_impossible") and "sweep" not in given and "repeat" not in given:
+        raise UsageError("--skip-impossible is for a sweep: it needs --sweep or --repeat.")
 
 
 def _preview_edge(settings: Settings) -> int:
@@ -165,14 +208,16 @@ def _preview_edge(settings: Settings) -> int:
 
 def request_of(given: Mapping[str, Any], prompt: str, variables: Mapping[str, Any], folder: Path) -> ImageRequest:
     """Return what a cell asks for; raises UnsupportedOption where it has no prompt, or names a picture that is not there."""
-    from imagegen_magic.request import ImageRequest
+    from imagegen_magic.providers.options import shown
+    from imagegen_magic.request import ImageRequest, is_blank
 
     if given.get("vars"):
         prompt = with_variables(prompt, variables)
-    if not prompt.strip():
-        raise UnsupportedOption(
-            "There is no prompt", option="prompt", value=prompt, next_step="say in words what to draw, below %%imagegen or after %imagegen"
-        )
+    if is_blank(prompt):
+        seen = any(mark.isprintable() and not mark.isspace() for mark in prompt)
+        what = f"There is no prompt in {shown(prompt)}" if seen else "There is no prompt"
+        step = "say in words what to draw, below %%imagegen or after %imagegen; %imagegen --help shows how"
+        raise UnsupportedOption(what, option="prompt", value=prompt, next_step=step)
     said = {name: given[name] for name in {item.name for item in fields(ImageRequest)} & set(given)}
     if "references" in said or "mask" in said:
         said |= _pictures(said, variables, folder)

@@ -342,6 +342,10 @@ def _panel(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) 
     display(Panel(settings=magics.settings()))
 
 
+def _version(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+    cells.show_version()
+
+
 def _error(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
     print(magics.trace or "No error yet.")
 
@@ -404,4 +408,5 @@ RUN: dict[str, Callable[[Any, list[str], dict[str, str]], None]] = {
     "config": _config,
     "panel": _panel,
     "error": _error,
+    "version": _version,
 }

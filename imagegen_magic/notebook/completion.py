@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 
 from imagegen_magic.errors import ImageGenError, UnsupportedOption
-from imagegen_magic.notebook import options, reading
+from imagegen_magic.notebook import options, reading, verbatim
 from imagegen_magic.request import ImageRequest
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def match(magics: ImageGenMagics, context: Any) -> Any:
 def typed_line(text: str, line: int, before: str) -> tuple[str, bool] | None:
     """Return what stands between the magic's name and the cursor, and whether it is a cell's; None in a prompt and elsewhere."""
     lines = text.split("\n")
-    first = next((number for number, words in enumerate(lines) if words.strip()), 0)
+    first = verbatim.first_line(lines) % len(lines)
     if lines[first].lstrip().startswith("%%"):
         matched = _CELL.fullmatch(before) if line == first else None
         return (matched[1], True) if matched else None

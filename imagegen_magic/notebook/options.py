@@ -197,11 +197,12 @@ OPTIONS: tuple[Option, ...] = (
     Option("vars", ("--vars",), None, "replace {{name}} in the prompt by the variable of that name; anything else stays", setting=False),
     Option("keep_loop", ("--keep-loop",), None, "keep the kernel's own asyncio tasks running while this cell waits"),
     Option("help", ("-h", "--help"), None, "show this", setting=False),
+    Option("version", ("--version",), None, "show the version; nothing is sent", setting=False),
     Option("poll_seconds", (), "SECONDS", "least interval between looks and before the first; default: the gateway's own", _seconds),
     Option("submits_at_once", (), "COUNT", "submissions on the way at the same time, per gateway; default 8", _whole),
     Option("submit_timeout", (), "SECONDS", "patience with the answer to one submission; default 120", _seconds),
-    Option("ask_above_pictures", (), "COUNT", "a sweep of more pictures asks first; default 20", _whole),
-    Option("ask_above_cost", (), "AMOUNT", "a sweep above this price asks first, in the gateway's unit; default 5", _amount),
+    Option("ask_above_pictures", (), "COUNT", "a cell or sweep of more pictures asks first; default 20", _whole),
+    Option("ask_above_cost", (), "AMOUNT", "a cell or sweep above this price asks first, in the gateway's unit; default 5", _amount),
     Option(
         "unknown_price", (), "AMOUNT", "what a picture of unknown price counts in a budget; without it such a request is refused", _amount
     ),
@@ -214,7 +215,8 @@ OPTIONS: tuple[Option, ...] = (
 class Command(NamedTuple):
     """One subcommand of `%imagegen`: its `name`, the `arguments` it takes as shown in help, what it does.
 
-    `most` is how many words it takes at most; of its own flags, `flags` are switches and `valued` take a value.
+    `most` is how many words it takes at most; of its own flags, `flags` are switches and `valued` take a value. `may_be_prompt` marks a
+    name that may begin a prompt: it is the subcommand only with words that it takes.
     """
 
     name: str
@@ -223,6 +225,7 @@ class Command(NamedTuple):
     most: int = 0
     flags: tuple[str, ...] = ()
     valued: tuple[str, ...] = ()
+    may_be_prompt: bool = False
 
     @property
     def usage(self) -> str:
@@ -253,7 +256,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("recall", "ID|NAME|FILE", "write the cell that made a picture into the next cell", 1),
     Command("tree", "ID|NAME", "which picture came from which", 1),
     Command("compare", "A B", "two pictures (ids, variables, files): slider, what differs in prompt, settings and numbers", 2),
-    Command("vote", "[NAME]", "choose between blind pairs of a sweep, by keyboard; then the ranking", 1),
+    Command(
+        "vote", "[NAME]", "choose between blind pairs of a sweep, by keyboard; then the ranking, and each value's mean in these pictures", 1
+    ),
     Command("drift", "ID|NAME", "what an edit changed that its mask protects, as a heat map", 1),
     Command("mask", "NAME|FILE [-o NAME] [--from MASK]", "paint a mask on a picture", 1, valued=("-o", "--out", "--from")),
     Command(
@@ -283,6 +288,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("config", "", "every setting, its value and who said so"),
     Command("panel", "", "explore by hand: every option as a knob, with what will happen before it costs anything"),
     Command("error", "", "the trace of the last error"),
+    Command("version", "", "the version of this package", may_be_prompt=True),
 )
 
 _BY_FLAG: dict[str, Option] = {flag: option for option in OPTIONS for flag in option.flags}
@@ -301,7 +307,9 @@ def command_for(word: str) -> Command | None:
 
 def misspelt(word: str) -> str | None:
     """Return the subcommand (or help) that a word is nearly; a picture would cost money, asking does not."""
-    near = difflib.get_close_matches(word.lower(), [*_BY_NAME, "help"], n=1, cutoff=0.7)
+    names = [name for name, command in _BY_NAME.items() if not command.may_be_prompt]
+    near = difflib.get_close_matches(word.lower(), [*names, "help"], n=1, cutoff=0.7)
+    near = near or difflib.get_close_matches(word.lower(), list(_BY_NAME), n=1, cutoff=0.85)
     return near[0] if near else None
 
 

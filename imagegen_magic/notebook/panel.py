@@ -16,7 +16,7 @@ from imagegen_magic.engine.session import session_of
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.whereabouts import NotebookFolder
 from imagegen_magic.errors import ImageGenError
-from imagegen_magic.notebook import display, panel_sheet, recipe
+from imagegen_magic.notebook import asking, display, panel_sheet, recipe
 from imagegen_magic.notebook.display import Bundle, Canvas
 from imagegen_magic.notebook.panel_album import Album
 from imagegen_magic.notebook.panel_desk import Desk, read, request_of
@@ -56,6 +56,7 @@ class Panel:
         self._originals: dict[str, Path] = {}
         self._usual: Usual = None
         self._ticking: asyncio.Task[None] | None = None
+        self._asked: tuple[str, bool, ImageRequest] | None = None  # what was asked about and not confirmed yet
         self.value: Generation | None = None
 
     # --- what Python sees
@@ -201,9 +202,23 @@ class Panel:
         if problems := self._desk.judgement.problems:
             self._say(problems[0].words, wrong=True)
             return
+        if question := self._question():
+            self._say(question)
+            return
         self._say("")
         job = await asyncio.to_thread(self._desk.start, self._place.path)
         loop.submit(self._follow(job))
+
+    def _question(self) -> str:
+        """Return what is to be confirmed by a second press before much is made; empty where nothing is, or it just was."""
+        chosen = (self.provider, self._desk.sandbox, self.request)
+        confirmed, self._asked = self._asked == chosen, None
+        plan = self._desk.judgement.plan
+        words = "" if confirmed or plan is None else asking.much_of(plan, self._settings, sandbox=self._desk.sandbox)
+        if not words:
+            return ""
+        self._asked = chosen
+        return f"This is {words}. Nothing was sent: press Generate again to make {'it' if plan and plan.count == 1 else 'them'}."
 
     async def _follow(self, job: Job) -> None:
         """See a run through: its row, its pictures, its Generation."""

@@ -15,7 +15,7 @@ from imagegen_magic.notebook.completion import listed
 from imagegen_magic.notebook.options import OPTIONS
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Model, Plan, Provider
-from imagegen_magic.request import ImageRequest, LocalPicture
+from imagegen_magic.request import ImageRequest, LocalPicture, is_blank
 
 STAND_IN = "a prompt"  # planned with while nothing is typed
 SANDBOX_ADDRESS = "https://sandbox.invalid/"
@@ -90,12 +90,12 @@ def judge(
     An empty prompt is no problem: whoever sends asks for one.
     """
     model = provider.model(request.model)
-    asked = replace(request, prompt=request.prompt if request.prompt.strip() else STAND_IN)
+    asked = replace(request, prompt=STAND_IN if is_blank(request.prompt) else request.prompt)
     problems, sound = _sound(provider, asked, tuple(others), ready)
     problems += _elsewhere(sound, sandbox)
     likely = provider.plan(sound)
     values = {option: _values(provider, model, sound, option) for option in _LISTS}
-    plan = None if problems or not request.prompt.strip() else likely
+    plan = None if problems or is_blank(request.prompt) else likely
     return Judgement(model, plan, likely, tuple(problems), values, _no_compression(provider, sound))
 
 

@@ -15,7 +15,7 @@ from imagegen_magic.notebook import panel_choices
 from imagegen_magic.notebook.panel_choices import SANDBOX_ADDRESS, Judgement
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Provider
-from imagegen_magic.request import ImageRequest
+from imagegen_magic.request import ImageRequest, is_blank
 from imagegen_magic.result import GeneratedImage
 
 _FIELDS = {field.name for field in fields(ImageRequest)}
@@ -113,7 +113,7 @@ class Desk:
     @property
     def idle_because(self) -> str:
         """Why pressing Generate would do nothing; empty where it would."""
-        if not self.request.prompt.strip():
+        if is_blank(self.request.prompt):
             return "Say what the picture shows"
         if self.judgement.problems:
             return self.judgement.problems[0].words
@@ -121,7 +121,7 @@ class Desk:
 
     def start(self, folder: Path) -> Job:
         """Begin what is chosen, for a notebook in `folder`. Raises UnsupportedOption or MissingKey before anything is sent."""
-        if not self.request.prompt.strip():
+        if is_blank(self.request.prompt):
             raise UnsupportedOption("There is no prompt", option="prompt", value="", next_step="say what the picture shows")
         return generation.start(
             self.request, provider=self.provider.name, sandbox=self.sandbox, settings=replace(self._bare, folder=folder)

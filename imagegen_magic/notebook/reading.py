@@ -12,19 +12,41 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
+from imagegen_magic.notebook import dashes
 from imagegen_magic.notebook.options import OPTIONS, Command, Option, option_for
+from imagegen_magic.notebook.other_tools import replacement
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """Text on an option line that is no option: `text` verbatim, and the `option` and its `value` directly before it, if any."""
+
+    text: str
+    option: Option | None = None
+    value: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
     """An option line, read: the options that were `given`, and the `text` beside them, verbatim.
 
-    `forced` says that a `--` stood before the text.
+    `forced` says that a `--` stood before the text. `strays` are the parts of the text. `respelt` holds each option that was written with
+    other dashes, as written and as it was read, and `plain` the whole line with plain dashes. `ambiguous` says that an option with
+    typographic dashes has text on both sides, so that it may be meant as text.
     """
 
     given: Mapping[str, Any] = field(default_factory=dict)
     text: str = ""
     forced: bool = False
+    strays: tuple[Stray, ...] = ()
+    respelt: tuple[tuple[str, str], ...] = ()
+    plain: str = ""
+    ambiguous: bool = False
+
+    @property
+    def note(self) -> str:
+        """One sentence that names the options read from other dashes; empty where there are none."""
+        return f"Read {', '.join(f'{written} as {flag}' for written, flag in self.respelt)}." if self.respelt else ""
 
 
 # a word as a shell reads it; without the backslash's meaning on Windows, where it belongs to paths
@@ -33,7 +55,7 @@ _PLAIN_WORD = re.compile(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""")
 _ALL_QUOTED = re.compile(r"""([^\s"'\\=]*=)?("(?:\\.|[^"\\])*"|'[^']*')""", re.DOTALL)
 _SPACES = re.compile(r"\s*")
 _OPTION_LIKE = re.compile(r"-{1,2}[A-Za-z]")
-_NEXT_OPTION = re.compile(r"\s(?=-{1,2}[A-Za-z])")
+_CURLY = re.compile(r"[“”„‟«»‘‚‹]")
 _DASHES = re.compile(r"--(?=\s|$)")
 
 
@@ -44,30 +66,52 @@ class _Reader:
         self.line, self.posix, self.at = line, posix, 0
         self.given: dict[str, Any] = {}
         self.pieces: list[str] = []
+        self.strays: list[Stray] = []
         self.forced = False
         self.raw = ""  # the latest word with its quotes
+        self.latest: tuple[Option | None, str] = None, ""  # the option just read, with its value
+        self.respelt: list[tuple[str, str]] = []
+        self.doubtful = 0  # how much text stands before the first option with typographic dashes that has any before it
 
     def read(self) -> Line:
         while self._skip_spaces():
             if not self.pieces and _DASHES.match(self.line, self.at):
                 self.pieces.append(self.line[self.at + 2 :])
+                self.strays.append(Stray(self.line[self.at :]))
                 self.forced = True
                 break
+            self._respell()
             if _OPTION_LIKE.match(self.line, self.at):
                 self._option()
             else:
                 self._piece()
-        return Line(self.given, " ".join(piece.strip() for piece in self.pieces), self.forced)
+        text = " ".join(piece.strip() for piece in self.pieces)
+        ambiguous = 0 < self.doubtful < len(self.pieces)
+        return Line(self.given, text, self.forced, tuple(self.strays), tuple(self.respelt), self.line, ambiguous)
 
     def _skip_spaces(self) -> bool:
         self.at = _SPACES.match(self.line, self.at).end()  # type: ignore[union-attr]  # it matches nothing at least
         return self.at < len(self.line)
 
+    def _respell(self) -> None:
+        """Write the option that begins here with plain dashes."""
+        if found := dashes.option_at(self.line, self.at):
+            written, flag = found
+            self.line = self.line[: self.at] + flag + self.line[self.at + len(written) :]
+            self.respelt.append((written, flag))
+            if not written.isascii():
+                self.doubtful = self.doubtful or len(self.pieces)
+
     def _piece(self) -> None:
-        end = _NEXT_OPTION.search(self.line, self.at)
-        stop = end.start() if end else len(self.line)
-        self.pieces.append(self.line[self.at : stop])
+        stop = next((at for at in dashes.starts(self.line, self.at + 1) if self._is_option(at)), len(self.line))
+        piece = self.line[self.at : stop]
+        self.pieces.append(piece.rstrip())
+        self.strays.append(Stray(piece.rstrip(), *self.latest))
+        self.latest = None, ""
         self.at = stop
+
+    def _is_option(self, at: int) -> bool:
+        return bool(_OPTION_LIKE.match(self.line, at) or dashes.option_at(self.line, at))
 
     def _option(self) -> None:
         option, value = self._split(self._word())
@@ -77,10 +121,12 @@ class _Reader:
             if value is not None:
                 raise UsageError(f"{option.long} is a switch and takes no value.")
             self.given[option.name] = True
+            self.latest = option, ""
             return
         if value is None:
             value = self._value_of(option)
         self._keep(option, value)
+        self.latest = option, value
 
     def _split(self, word: str) -> tuple[Option, str | None]:
         flag, equals, value = word.partition("=")
@@ -88,14 +134,17 @@ class _Reader:
             return option, value if equals else None
         if not word.startswith("--") and (option := option_for(word[:2])) and option.metavar:
             return option, word[2:]
-        raise UsageError(_unknown(flag))
+        raise dashes.UnknownOption(_unknown(flag, value or _following(self.line, self.at)))
 
     def _value_of(self, option: Option) -> str:
-        start = self.at
-        word = self._word() if self._skip_spaces() else ""
-        if not word or option_for(word.partition("=")[0]):
-            self.at = start
+        found = self._skip_spaces()
+        self._respell()
+        word = self._word() if found else ""
+        if not self.raw or not found or option_for(word.partition("=")[0]):
             raise UsageError(f"{option.long} needs a value: {option.usage}.")
+        if word == "=":
+            value = _following(self.line, self.at) or option.metavar
+            raise UsageError(f"{option.long} takes its value without spaces around the =: {option.long} {value}.")
         return _listed(self.raw, word) if option.name == "sweep" else word
 
     def _word(self) -> str:
@@ -103,6 +152,8 @@ class _Reader:
         following = self.line[match.end() : match.end() + 1] if match else "?"
         if match is None or following.strip():
             raise UsageError("A quote is not closed in the option line; the prompt itself needs none.")
+        if _CURLY.match(match[0].rpartition("=")[2]):
+            raise UsageError(f"{match[0]} begins with a typographic quote: write plain quotes, \" or '.")
         self.at, self.raw = match.end(), match[0]
         return self._unquoted(self.raw)
 
@@ -135,15 +186,27 @@ def _listed(raw: str, word: str) -> str:
     return word if _ALL_QUOTED.fullmatch(raw) or not re.search("[\"']", raw) else raw
 
 
-def _unknown(flag: str) -> str:
-    near = difflib.get_close_matches(flag, [one for option in OPTIONS for one in option.flags], n=1, cutoff=0.6)
+def _following(line: str, at: int) -> str:
+    """Return the word after a place of the line."""
+    return next(iter(line[at:].split()), "")
+
+
+def _unknown(flag: str, value: str) -> str:
+    """Return the refusal of an option that does not exist, with what is probably meant; `value` is the word after it."""
+    if advice := replacement(flag, value):
+        return f"There is no option {flag}: {advice}"
+    near = difflib.get_close_matches(flag.lower(), [one for option in OPTIONS for one in option.flags], n=1, cutoff=0.6)
     hint = f"did you mean {near[0]}?" if near else "%imagegen --help shows them all."
-    return f"There is no option {flag}: {hint} Text that begins like an option goes after --."
+    return f"There is no option {flag}: {hint}"
 
 
-def read(line: str, *, posix: bool = os.name != "nt") -> Line:
-    """Read an option line; raises UsageError, in one sentence, for what is no option or no value of it."""
-    return _Reader(line, posix).read()
+def read(line: str, *, posix: bool = os.name != "nt", prompt: bool = True) -> Line:
+    """Read an option line; raises UsageError, in one line, for what is no option or no value of it. `prompt`: it may hold the prompt."""
+    try:
+        return _Reader(line, posix).read()
+    except dashes.UnknownOption as error:
+        after = " A prompt that contains it goes after --." if prompt else ""
+        raise UsageError(f"{error}{after}") from None
 
 
 def command_words(rest: str, command: Command, *, posix: bool = os.name != "nt") -> tuple[list[str], dict[str, str]]:
@@ -154,7 +217,8 @@ def command_words(rest: str, command: Command, *, posix: bool = os.name != "nt")
     words: list[str] = []
     flags: dict[str, str] = {}
     waiting = iter(_shell_words(rest, posix))
-    for word in waiting:
+    for typed in waiting:
+        word = dashes.flag_of(typed, (*command.valued, *command.flags, "-h", "--help"))
         flag, equals, value = word.partition("=")
         if flag in command.valued:
             given = value if equals else next(waiting, None)
@@ -170,6 +234,17 @@ def command_words(rest: str, command: Command, *, posix: bool = os.name != "nt")
     if len(words) > command.most:
         raise UsageError(f"Too many words for {command.usage}.")
     return words, flags
+
+
+def fits(command: Command, rest: str) -> bool:
+    """Return whether the words after a subcommand's name can be its own; only asked where its name may begin a prompt."""
+    if not command.may_be_prompt:
+        return True
+    try:
+        command_words(rest, command)
+    except UsageError:
+        return False
+    return True
 
 
 def _shell_words(text: str, posix: bool) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from imagegen_magic.errors import ImageInvalid, SaveError, UnsupportedOption
+from imagegen_magic.providers.options import shown
 
 LIMIT = 300_000  # bytes of a picture in a notebook: what a grid of ours may have, whose previews are smaller
 _RASTER = ("image/png", "image/jpeg")
@@ -78,8 +79,8 @@ def _decoded(raw: bytes, path: Path) -> str:
         raise _refusal(path, "is no notebook: it is no text") from None
 
 
-def _refusal(path: Path, why: str) -> UnsupportedOption:
-    return UnsupportedOption(f"{path.name} {why}", option="notebook", value=path.name, next_step="give the path of an .ipynb file")
+def _refusal(path: Path, why: str, step: str = "give the path of an .ipynb file") -> UnsupportedOption:
+    return UnsupportedOption(f"{path.name} {why}", option="notebook", value=path.name, next_step=step)
 
 
 def _notebook(text: str, path: Path) -> dict[str, Any]:
@@ -90,7 +91,8 @@ def _notebook(text: str, path: Path) -> dict[str, Any]:
     if not isinstance(notebook, dict) or "nbformat" not in notebook:
         raise _refusal(path, "is no notebook")
     if not isinstance(notebook.get("cells"), list):
-        raise _refusal(path, f"is a notebook of the old format {notebook['nbformat']}: open and save it in JupyterLab first")
+        step = "open it in JupyterLab and save it, which converts it to format 4, then run this again"
+        raise _refusal(path, f"is a notebook of format {shown(notebook['nbformat'])}, and only format 4 can be made small", step)
     return notebook
 
 

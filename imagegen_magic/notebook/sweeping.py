@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.display import display
 
 from imagegen_magic.engine import folders, generation, loop
 from imagegen_magic.engine.job import counted
 from imagegen_magic.errors import ImageGenError, UnsupportedOption
-from imagegen_magic.notebook import cells, sweep_view
+from imagegen_magic.notebook import asking, cells, sweep_view
 from imagegen_magic.notebook.board import span
 from imagegen_magic.notebook.sources import named
 from imagegen_magic.notebook.tables import Note, Page, Table, pixels, refused, shortened
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 _DRY_ROWS = 40  # combinations that a dry run lists
 _REASONS = 8  # reasons for leaving out combinations that are told
 _OF_ALL = ("timeout", "save_dir", "name", "sandbox")
-_YES = ("y", "yes")
 
 
 def run(magics: ImageGenMagics, given: Mapping[str, Any], prompt: str) -> None:
@@ -206,34 +204,18 @@ def _ask(outlook: Outlook, settings: Settings, given: Mapping[str, Any]) -> None
         return
     told = " and ".join(words for words, _ in why)
     ways = ", ".join(dict.fromkeys(way for _, way in why))
-    try:
-        answer = input(f"This is {told}. Make {'it' if outlook.new == 1 else 'them'}? [y/N] ")
-    except (StdinNotImplementedError, EOFError, OSError):
+    answer = asking.agreed(f"This is {told}. Make {'it' if outlook.new == 1 else 'them'}?")
+    if answer is None:
         raise ImageGenError(
             f"This is {told}, and nobody can be asked here, so nothing was sent",
             whose="you",
             charged="no",
             next_step=f"add --yes if it is meant, or {ways} (%imagegen config)",
-        ) from None
-    except KeyboardInterrupt:
-        raise _declined() from None
-    if answer.strip().lower() not in _YES:
-        raise _declined()
-
-
-def _declined() -> UsageError:
-    return UsageError("Nothing was sent and nothing is charged: the answer was not yes.")
+        )
+    if not answer:
+        raise asking.declined()
 
 
 def _much(outlook: Outlook, settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield why this is to be asked about (the number of pictures, an amount, a price that cannot be known), and what ends the asking."""
-    if outlook.new > settings.get("ask_above_pictures"):
-        yield counted(outlook.new, "picture"), "raise ask_above_pictures"
-    limit, higher = settings.get("ask_above_cost"), "raise ask_above_cost"
-    yield from ((str(cost), higher) for cost in outlook.price if cost.amount is not None and cost.amount > limit)
-    if outlook.unknown:
-        counts = settings.get("unknown_price")
-        if counts is None:
-            yield f"{counted(outlook.unknown, 'picture')} whose price cannot be known", "say in unknown_price what such a picture counts"
-        elif counts * outlook.unknown > limit:
-            yield f"{counted(outlook.unknown, 'picture')} of unknown price, counted as {counts * outlook.unknown}", higher
+    yield from asking.much(outlook.new, outlook.price, outlook.unknown, settings)

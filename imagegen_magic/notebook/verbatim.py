@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from IPython.core.inputtransformer2 import HelpEnd, TokenTransformBase
@@ -9,9 +10,14 @@ from IPython.core.inputtransformer2 import HelpEnd, TokenTransformBase
 NAME = "imagegen"
 
 
+def first_line(lines: Sequence[str]) -> int:
+    """Return the number of the first line that is neither blank nor a comment; the number of lines where there is none."""
+    return next((number for number, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), len(lines))
+
+
 def whole_cell(lines: list[str]) -> list[str]:
-    """Take the body of `%%imagegen` as it was typed, before anything else has cleaned it."""
-    start = next((number for number, line in enumerate(lines) if line.strip()), len(lines))
+    """Take the body of `%%imagegen` as it was typed, before anything else has cleaned it; comments may stand above it."""
+    start = first_line(lines)
     words = lines[start].rstrip() if start < len(lines) else ""
     if words != f"%%{NAME}" and not words.startswith((f"%%{NAME} ", f"%%{NAME}\t")):
         return lines

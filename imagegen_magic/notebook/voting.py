@@ -214,7 +214,10 @@ class Booth:
         more = (
             "" if self.enough else f" {len(self._given)} of the {goal} votes that make a good one. {how or 'Run the cell again to go on.'}"
         )
-        return [Bundle({"text/plain": text(found, self._label), "text/html": self._html(found)}, {}), line(_EXPLAINED + more)]
+        return [
+            Bundle({"text/plain": text(found, self._label), "text/html": self._html(found)}, {}),
+            line(_EXPLAINED + (_OF_AXES if found.axes else "") + more),
+        ]
 
     def _label(self, standing: Standing) -> str:
         place = self._places.get(standing.picture) or {}
@@ -230,15 +233,19 @@ _EXPLAINED = (
     "How likely each is chosen over one of mean strength, with its 95 % interval (Bradley-Terry; a tie counts half for each). "
     "Intervals that overlap much: more votes are needed to tell those apart."
 )
+_OF_AXES = " The values of an axis are the means of these pictures: what a value does to other pictures, these votes cannot say."
 
 
 def text(found: Ranking, label: Any) -> str:
     """Return a ranking as plain tables; `label` says what a picture is called."""
-    rows = [[f"{rank}.", one.name, label(one), *_figures(one)] for rank, one in enumerate(found.pictures, 1)]
+    rows = [
+        [f"{rank}.", one.name, label(one), _percent(one.chance[0]), _between(one), *_counts(one)]
+        for rank, one in enumerate(found.pictures, 1)
+    ]
     tables = [Table(("", "id", "picture", "chance", "95 %", "won", "tied", "lost"), rows, title=_title(found))]
     for axis, standings in found.axes.items():
-        rows = [["", short(one.name), *_figures(one)] for one in standings]
-        tables.append(Table(("", axis, "chance", "95 %", "won", "tied", "lost"), rows))
+        rows = [["", short(one.name), _percent(one.chance[0]), *_counts(one)] for one in standings]
+        tables.append(Table(("", axis, "chance", "won", "tied", "lost"), rows, title=_axis_title(axis)))
     return "\n\n".join(table.text() for table in tables)
 
 
@@ -247,26 +254,46 @@ def _title(found: Ranking) -> str:
     return f"Ranking of {len(found.pictures)} pictures by {votes}"
 
 
-def _figures(one: Standing) -> list[str]:
-    chance, low, high = (f"{100 * value:.0f}" for value in one.chance)
-    return [f"{chance} %", f"{low}–{high} %", str(one.won), str(one.tied), str(one.lost)]
+def _axis_title(axis: str) -> str:
+    """Return the heading of an axis's table: its means are of these very pictures, so no interval is shown beside them."""
+    return f"{axis} in these pictures"
+
+
+def _percent(chance: float) -> str:
+    return f"{100 * chance:.0f} %"
+
+
+def _between(one: Standing) -> str:
+    _, low, high = (f"{100 * value:.0f}" for value in one.chance)
+    return f"{low}–{high} %"
+
+
+def _counts(one: Standing) -> tuple[str, str, str]:
+    return str(one.won), str(one.tied), str(one.lost)
 
 
 def html(found: Ranking, pictures: Sequence[tuple[Standing, str, GeneratedImage]]) -> str:
-    """Return a ranking as HTML without a script: a row with a bar for each picture, then for each value of each axis."""
+    """Return a ranking as HTML without a script: a row with a bar for each picture, then one without for each value of each axis."""
     rows = "".join(_picture_row(rank, *each) for rank, each in enumerate(pictures[:_MOST_ROWS], 1))
     rest = len(pictures) - _MOST_ROWS
     more = f'<p style="{_QUIET};margin:4px 0">… and {rest} more</p>' if rest > 0 else ""
-    axes = "".join(_table(axis, "".join(_value_row(one) for one in standings)) for axis, standings in found.axes.items())
+    table = _table(("", "", "picture", "chance, 95 %", "", *_COUNTS), rows)
+    axes = "".join(_axis_table(axis, standings) for axis, standings in found.axes.items())
     title = f'<div style="font-weight:600;margin:4px 0 6px">{_title(found)}</div>'
-    return f'<div class="imagegen-ranking" style="{_FONT};overflow-x:auto">{title}{_table("picture", rows, first=2)}{more}{axes}</div>'
+    return f'<div class="imagegen-ranking" style="{_FONT};overflow-x:auto">{title}{table}{more}{axes}</div>'
 
 
-def _table(name: str, rows: str, first: int = 0) -> str:
-    empty = f'<th style="{_HEAD}"></th>' * first
-    heads = "".join(f'<th style="{_HEAD}">{words}</th>' for words in ("chance, 95 %", "", "won", "tied", "lost"))
-    head = f'<thead><tr>{empty}<th style="{_HEAD}">{escape(name)}</th>{heads}</tr></thead>'
-    return f'<table style="border-collapse:collapse;margin:0 0 14px">{head}<tbody>{rows}</tbody></table>'
+_COUNTS = ("won", "tied", "lost")
+
+
+def _table(heads: Sequence[str], rows: str) -> str:
+    head = "".join(f'<th style="{_HEAD}">{escape(words)}</th>' for words in heads)
+    return f'<table style="border-collapse:collapse;margin:0 0 14px"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+
+
+def _axis_table(axis: str, standings: Sequence[Standing]) -> str:
+    rows = "".join(_value_row(one) for one in standings)
+    return _table((_axis_title(axis), "chance", *_COUNTS), rows)
 
 
 def _picture_row(rank: int, one: Standing, label: str, image: GeneratedImage) -> str:
@@ -279,13 +306,14 @@ def _picture_row(rank: int, one: Standing, label: str, image: GeneratedImage) ->
 
 
 def _value_row(one: Standing) -> str:
-    return f'<tr><td style="{_CELL};max-width:340px">{escape(short(one.name))}</td>{_bar_cells(one)}</tr>'
+    cells = "".join(f'<td style="{_NUMBER}">{figure}</td>' for figure in (_percent(one.chance[0]), *_counts(one)))
+    return f'<tr><td style="{_CELL};max-width:340px">{escape(short(one.name))}</td>{cells}</tr>'
 
 
 def _bar_cells(one: Standing) -> str:
-    chance, between, *counts = _figures(one)
-    cells = "".join(f'<td style="{_NUMBER}">{figure}</td>' for figure in counts)
-    return f'<td style="{_CELL}">{_bar(one)}</td><td style="{_NUMBER}">{chance} <span style="{_QUIET}">({between})</span></td>{cells}'
+    cells = "".join(f'<td style="{_NUMBER}">{figure}</td>' for figure in _counts(one))
+    chance = f'{_percent(one.chance[0])} <span style="{_QUIET}">({_between(one)})</span>'
+    return f'<td style="{_CELL}">{_bar(one)}</td><td style="{_NUMBER}">{chance}</td>{cells}'
 
 
 def _bar(one: Standing) -> str:

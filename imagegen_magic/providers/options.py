@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
+import math
 import operator
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.providers import addresses, uploading
 from imagegen_magic.providers.model import Model, Pixels, distance
-from imagegen_magic.request import ImageRequest, LocalPicture, Size
+from imagegen_magic.request import ImageRequest, LocalPicture, Size, is_blank
 
 MOST_PICTURES = 10_000  # in one request: a slip of the finger must cost neither the memory nor the account
 MOST_CALLBACK = 2048  # characters
@@ -66,8 +71,12 @@ class Check(NamedTuple):
     def prompt(self) -> str:
         """Check the prompt: there is one, it can be written as UTF-8, and it is not too long (in code points)."""
         prompt, most = self.request.prompt, self.model.max_prompt
-        if not isinstance(prompt, str) or not prompt.strip():
-            raise self.refusal("needs a prompt", "prompt", prompt, next_step="say what the picture shows")
+        if not isinstance(prompt, str):
+            step = "give it as text, and of several prompts each to a call of its own"
+            raise self.refusal(f"needs a prompt in words, not {shown(prompt)}", "prompt", prompt, next_step=step)
+        if is_blank(prompt):
+            found = f", and {shown(prompt)} has no word" if prompt.strip() else ""
+            raise self.refusal(f"needs a prompt{found}", "prompt", prompt, next_step="say what the picture shows")
         if not _encodable(prompt):
             raise self.refusal("cannot be sent half a character (a lone surrogate) in the prompt", "prompt", prompt, next_step="remove it")
         if most is not None and len(prompt) > most:
@@ -76,12 +85,13 @@ class Check(NamedTuple):
         return prompt
 
     def n(self) -> int:
-        """Check the number of pictures: a whole number from 1; above the gateway's limit it becomes several tasks."""
+        """Check the number of pictures: a whole number from 1 on; above the gateway's limit it becomes several tasks."""
         asked = self.request.n
         count = 1 if asked is None else whole(asked)
         if count is None or not 1 <= count <= MOST_PICTURES:
             nearest = None if count is None else str(min(max(count, 1), MOST_PICTURES))
-            raise self.refusal(f"cannot make n={shown(asked)} pictures", "n", asked, allowed=(f"1 to {MOST_PICTURES}",), nearest=nearest)
+            what = f"takes n as a whole number from 1 to {MOST_PICTURES}, not {shown(asked)}"
+            raise self.refusal(what, "n", asked, allowed=(f"1 to {MOST_PICTURES}",), nearest=nearest)
         return count
 
     def choice(self, option: str, allowed: tuple[str, ...], default: str | None = None) -> str | None:
@@ -134,10 +144,28 @@ class Check(NamedTuple):
         try:
             size = Size.parse(str(asked))
         except ValueError:
-            nearest = self._nearest_size(_two_numbers(str(asked)))
-            raise self.refusal(f"knows no size {shown(asked)}", "size", asked, allowed=self._sizes(), nearest=nearest) from None
+            raise self._no_size(asked) from None
         {"auto": self._check_auto, "ratio": self._check_ratio, "pixels": self._check_pixels}[size.kind](size)
         return size
+
+    def _no_size(self, asked: object) -> UnsupportedOption:
+        """Return the refusal of what is no size at all, with the size that it probably means."""
+        text = str(asked).strip().lower()
+        if text in self.model.resolutions:
+            step = f"give a tier as resolution {text}, and the shape as size"
+            return self.refusal(f"knows no size {shown(asked)}", "size", asked, allowed=self._sizes(), next_step=step)
+        numbers = _two_numbers(text) or _SHAPES.get(text)
+        nearest = None if numbers is None else self._nearest_pixels(numbers) or self._nearest_size(numbers, shape_only=_is_ratio(numbers))
+        return self.refusal(f"knows no size {shown(asked)}", "size", asked, allowed=self._sizes(), nearest=nearest)
+
+    def _nearest_pixels(self, wanted: Pixels) -> str | None:
+        """Return the nearest pixels within the rule; None where the model has none, for the terms of a ratio, and beside a resolution."""
+        rule = self.model.pixel_rule
+        if rule is None or _is_ratio(wanted) or self.request.resolution is not None:
+            return None
+        legal = [pair for pair in (rule.nearest(wanted), *self.model.odd_pixels) if pair]
+        width, height = min(legal, key=lambda pair: distance(pair, wanted), default=(0, 0))
+        return f"size {width}x{height}" if legal else None
 
     def _check_auto(self, size: Size) -> None:
         if not self.model.auto_size:
@@ -147,8 +175,12 @@ class Check(NamedTuple):
 
     def _check_ratio(self, size: Size) -> None:
         if str(size) not in self.model.sizes:
-            nearest = self._nearest_size((size.width, size.height), shape_only=True)
-            raise self.refusal(f"has no ratio {size}", "size", self.request.size, allowed=self._sizes(), nearest=nearest)
+            pixels = size.width, size.height
+            nearest = self._nearest_size(pixels, shape_only=True)
+            step = None
+            if (exact := self._nearest_pixels(pixels)) == f"size {size.width}x{size.height}":
+                step, nearest = "write pixels with an x between them", exact
+            raise self.refusal(f"has no ratio {size}", "size", self.request.size, allowed=self._sizes(), nearest=nearest, next_step=step)
 
     def _check_pixels(self, size: Size) -> None:
         rule, pixels = self.model.pixel_rule, (size.width, size.height)
@@ -158,10 +190,13 @@ class Check(NamedTuple):
             what, nearest = f"takes no pixels such as {size}, only ratios", self._nearest_size(pixels)
             raise self.refusal(what, "size", self.request.size, allowed=self._sizes(), nearest=nearest)
         if broken := rule.broken(pixels):
-            legal = [pair for pair in (rule.nearest(pixels), *self.model.odd_pixels) if pair]
-            width, height = min(legal, key=lambda pair: distance(pair, pixels), default=(0, 0))
-            near = f"size {width}x{height}" if legal else None
-            raise self.refusal(f"cannot make {size}: {', '.join(broken)}", "size", self.request.size, allowed=(str(rule),), nearest=near)
+            near, step = self._nearest_pixels(pixels) or self._nearest_size(pixels), None
+            if _is_ratio(pixels):
+                ratio = f"{size.width}:{size.height}"
+                near = self._nearest_size(pixels, shape_only=True)
+                step = f"write a ratio with a colon, --size {ratio}" if ratio in self.model.sizes else "write a ratio with a colon"
+            what = f"cannot make {size}: {', '.join(broken)}"
+            raise self.refusal(what, "size", self.request.size, allowed=(str(rule),), nearest=near, next_step=step)
 
     def resolution(self, size: Size) -> str | None:
         """Check the resolution tier against the size; None where no tier applies."""
@@ -172,6 +207,7 @@ class Check(NamedTuple):
             raise self._no_tier(size, asked)
         tier = asked.strip().lower() if isinstance(asked, str) else ""
         if tier not in tiers:
+            tier = tier or shown(asked)
             near = _nearest_tier(tier, tiers)
             nearest = self._words(str(size), near, first="resolution") if size.kind == "ratio" else f"resolution {near} at {size}"
             what = f"has no resolution {shown(asked)} at {size}"
@@ -342,9 +378,34 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:78]}…"
 
 
+_MOST_DIGITS = 20  # of a number that is shown in full
+_MOST_ELEMENTS = 8  # of a list that are shown
+
+
 def _plain(value: object) -> str:
-    simple = isinstance(value, float | bool | None) or (isinstance(value, int) and abs(value) < 10**20)
-    return str(value) if simple else f"<{type(value).__name__}>"
+    if value is None or isinstance(value, bool | float | PurePath):
+        return str(value)
+    if isinstance(value, Decimal | Fraction):
+        return repr(value)
+    if (number := whole(value)) is not None:
+        return str(number) if abs(number) < 10**_MOST_DIGITS else f"a number of {math.ceil(number.bit_length() * 0.30103)} digits"
+    if isinstance(value, bytes | bytearray):
+        return f"{len(value)} bytes"
+    if isinstance(value, list | tuple | Mapping):
+        brackets = ("[", "]") if isinstance(value, list) else ("(", ")") if isinstance(value, tuple) else ("{", "}")
+        more = ", …" if len(value) > _MOST_ELEMENTS else "," if isinstance(value, tuple) and len(value) == 1 else ""
+        return brackets[0] + ", ".join(_elements(value)) + more + brackets[1]
+    return f"an object of type {type(value).__name__}"
+
+
+def _elements(value: list[Any] | tuple[Any, ...] | Mapping[Any, Any]) -> Iterator[str]:
+    """Yield the first elements of a list; what is in a list within it is left out."""
+    for each in itertools.islice(value, _MOST_ELEMENTS):
+        yield f"{_element(each)}: {_element(value[each])}" if isinstance(value, Mapping) else _element(each)
+
+
+def _element(value: object) -> str:
+    return "…" if isinstance(value, list | tuple | Mapping) else f"'{value[:40]}'" if isinstance(value, str) else _plain(value)
 
 
 def whole(value: object) -> int | None:
@@ -370,9 +431,24 @@ def is_json(value: Any) -> bool:
     return True
 
 
+_MOST_TERM = 64  # of a ratio: an edge in pixels is longer
+_SHAPES: dict[str, Pixels] = {"square": (1, 1), "landscape": (3, 2), "portrait": (2, 3), "wide": (16, 9), "tall": (9, 16)}
+
+
+def _is_ratio(pixels: Pixels) -> bool:
+    """Return whether two numbers are terms of a ratio rather than pixels."""
+    return max(pixels) <= _MOST_TERM
+
+
 def _two_numbers(text: str) -> Pixels | None:
-    found = [int(each) for each in re.findall(r"[0-9]{1,6}", text)][:2]
-    return (found[0], found[1]) if len(found) == 2 and all(found) else None
+    """Return the two numbers that a text names, 191 and 100 for 1.91:1, and a lone edge twice; None where there are no such numbers."""
+    found = re.findall(r"[0-9]{1,6}(?:\.[0-9]{1,2})?", text)
+    if len(found) == 1 and float(found[0]) > _MOST_TERM:
+        found *= 2
+    if len(found) != 2 or not all(map(float, found)):
+        return None
+    scale = 100 if "." in "".join(found) else 1
+    return round(float(found[0]) * scale), round(float(found[1]) * scale)
 
 
 def _ratio_distance(ratio: str, pixels: Pixels, wanted: Pixels) -> tuple[float, float]:
@@ -385,5 +461,7 @@ def _nearest_tier(tier: str, tiers: Sequence[str]) -> str:
 
 
 def _number(text: str) -> float:
+    """Return the tier that a text names: 2 of `2k`, and of 2048 pixels."""
     found = re.search(r"\d{1,6}(\.\d{1,6})?", text)
-    return float(found[0]) if found else 0.0
+    number = float(found[0]) if found else 0.0
+    return number if number < 256 else number / 1024

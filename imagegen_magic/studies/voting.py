@@ -48,7 +48,8 @@ class Vote:
 class Standing:
     """How a picture, or all pictures of one value of an axis, came out.
 
-    `strength` is on the scale of log odds, 0 for the mean; `low` and `high` bound the 95 % interval. `won`, `tied` and `lost` count.
+    `strength` is on the scale of log odds, 0 for the mean; `low` and `high` bound the 95 % interval. `won`, `tied` and `lost` count. Of an
+    axis's value all of it is about these very pictures: as an interval for what the value does to other pictures it is much too narrow.
     """
 
     name: str
