@@ -22,17 +22,16 @@ EM, EN, MINUS, BAR, FIGURE, HYPHEN, HARD = "\u2014", "\u2013", "\u2212", "\u2015
 FULL_WIDTH, SMALL, SMALL_EM = "\uff0d", "\ufe63", "\ufe58"
 
 
-@pytest.fixture(scope="module")
-def shell():
+@pytest.fixture
+def shell(own_world):
     """A shell with the extension loaded."""
     with a_shell() as shell:
         yield shell
 
 
 @pytest.fixture
-def pictures(own_world, shell, monkeypatch):
+def pictures(own_world):
     """Pictures beside the notebook, one with a space in its name."""
-    monkeypatch.setattr(shell.magics, "folder", Path.cwd())
     for name in ("photo.png", "my photo.png"):
         Image.new("RGB", (64, 64)).save(name)
 
@@ -235,7 +234,7 @@ class TestNoPrompt:
         assert desk.idle_because == "Say what the picture shows"
         assert desk.judgement.problems == ()
         with pytest.raises(UnsupportedOption, match="There is no prompt"):
-            desk.start()
+            desk.start(Path.cwd())
 
     @pytest.mark.parametrize("prompt", ["a", "7", "狐", "🦊", "♥", "∞", "?!x", "\U0001fae8", "é"])
     def test_a_single_sign_can_be_a_prompt(self, prompt):
