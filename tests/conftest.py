@@ -39,3 +39,5 @@ def own_world(tmp_path, monkeypatch):
         loop.stop()
     if keys := sys.modules.get("imagegen_magic.engine.keys"):
         keys._remembered.clear()
+    if peers := sys.modules.get("imagegen_magic.engine.peers"):
+        peers._resolved.clear()

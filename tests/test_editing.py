@@ -324,8 +324,8 @@ def test_a_sweeps_result_is_a_reference(gateway, notebook):
         ("hollow.png", "hollow.png is empty"),
         ("file:///etc/hosts", "that is a file of this machine"),
         ("data:image/png;base64,AAAA", "is given no data: addresses"),
-        ("http://192.168.1.7/fox.png", "is in a private network"),
-        ("https://10.1.2.3/fox.png", "is in a private network"),
+        ("http://169.254.1.7/fox.png", "is a link-local, metadata or reserved address"),
+        ("https://me:secret@10.1.2.3/fox.png", "no address with a user name or a password, as 'https://[hidden]@10.1.2.3/fox.png' is"),
     ],
 )
 def test_what_is_no_picture_is_told_before_anything_is_sent(written, words, gateway, notebook, photo, own_world):

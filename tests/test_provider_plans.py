@@ -498,7 +498,6 @@ def test_half_a_character_in_the_prompt_is_refused() -> None:
         "/home/me/fox.png",
         "data:image/png;base64,AAAA",
         "file:///fox.png",
-        "http://pictures.example.com/a.png",
         "ftp://example.com/a.png",
         "https://",
         "https://exa mple.com/a.png",

@@ -152,27 +152,33 @@ def test_a_mask_has_the_pixels_of_the_first_reference() -> None:
     [
         ("file:///home/me/fox.png", "a file of this machine", "without file://"),
         ("data:image/png;base64,AAAA", "no data: addresses", "bytes, a file or a variable"),
-        ("http://pictures.example.com/a.png", "is http", "https address"),
-        ("https://10.1.2.3/a.png", "10.1.2.3 is in a private network", "uploaded"),
-        ("https://192.168.0.9:8443/a.png", "private network", "uploaded"),
-        ("https://[fe80::1]/a.png", "private network", "uploaded"),
-        ("http://172.16.0.1/a.png", "private network", "uploaded"),
-        ("https://nas.local/a.png", "nas.local is in a private network", "uploaded"),
-        ("https://files.corp/a.png", "private network", "uploaded"),
+        ("https://[fe80::1]/a.png", "fe80::1 is a link-local, metadata or reserved address", "uploaded"),
+        ("http://169.254.169.254/latest/meta-data", "link-local, metadata or reserved", "uploaded"),
+        ("https://me:secret@pictures.example.com/a.png", "'https://[hidden]@pictures.example.com/a.png'", "uploaded"),
+        ("https://token@pictures.example.com/a.png", "no address with a user name or a password", "uploaded"),
         ("fox.png", "is no address", "uploaded"),
         (7, "is no address", "uploaded"),
     ],
 )
 def test_an_address_that_no_gateway_can_fetch_has_its_own_words(option: str, address: Any, what: str, step: str) -> None:
-    """Private, file, data, plain http and no address at all, each with what to do."""
+    """Link-local, with a password, file, data and no address at all, each with what to do."""
     said = {"references": (address,)} if option == "references" else {"references": (A,), "mask": address}
     refusal = refused("gccai", **said)
     assert (refusal.option, what in refusal.what, step in refusal.next_step) == (option, True, True), str(refusal)
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:8001/a.png", "https://localhost/a.png", "http://sandbox.invalid/files/x/y/0.png"])
-def test_whether_a_gateway_is_on_this_machine_is_not_the_plans_to_say(address: str) -> None:
-    """The sandbox, here or on a socket, may be given its own pictures; the engine knows where the gateway is."""
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1:8001/a.png",
+        "https://localhost/a.png",
+        "http://sandbox.invalid/files/x/y/0.png",
+        "http://10.1.2.3/a.png",
+        "http://files.lab.example/a.png",
+    ],
+)
+def test_whether_a_gateway_is_in_the_network_of_an_address_is_not_the_plans_to_say(address: str) -> None:
+    """The sandbox, here or on a socket, and a gateway in a private network may be given addresses of it; the engine knows where it is."""
     assert plan("gccai", references=(address,)).request.references == (address,)
 
 

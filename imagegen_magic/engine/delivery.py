@@ -21,7 +21,7 @@ from imagegen_magic.engine.differences import differences
 from imagegen_magic.engine.exchange import Lost, NotSent
 from imagegen_magic.engine.gateways import Gateway
 from imagegen_magic.engine.holding import Hold
-from imagegen_magic.engine.http import Refused
+from imagegen_magic.engine.http import NotTrusted, Refused
 from imagegen_magic.engine.repeating import repeat
 from imagegen_magic.engine.session import History, Session
 from imagegen_magic.engine.settings import Settings, load
@@ -382,7 +382,13 @@ class Delivery:
         except Refused as error:
             if error.status >= 500 or error.status == 429:
                 raise Lost(f"the file host answered {error.status}") from None
-            url = await self._ask_anew(picture, url, error)
+            gone = DownloadError(f"The picture's address has expired ({error}), and the gateway gives no new one", whose="gateway")
+            url = await self._ask_anew(picture, url, gone, "the address had expired, asked anew")
+            content = await self._download_renewed(url)
+        except NotTrusted as error:
+            if not self.task.resumed:  # the gateway named it just now
+                raise
+            url = await self._ask_anew(picture, url, error, "the address is not allowed, asked anew")
             content = await self._download_renewed(url)
         await loop.to_the_end(self._keep(picture, url, content))  # what is on disk is told, too
 
@@ -394,17 +400,17 @@ class Delivery:
                 f"The picture's address has expired, and so has the one asked for anew ({error})", whose="gateway"
             ) from None
 
-    async def _ask_anew(self, picture: int, url: str, refusal: Refused) -> str:
-        """Return a fresh address for a picture whose address is gone."""
+    async def _ask_anew(self, picture: int, url: str, failure: DownloadError, note: str) -> str:
+        """Return a fresh address for a picture whose address is of no use; raises `failure` where the gateway gives the same again."""
         async with self._asking_anew:
             if self.task.addresses.get(picture, url) == url:
-                self.tell("fetching", "the address had expired, asked anew")
+                self.tell("fetching", note)
                 state = await self._look_anew()
                 if isinstance(state, Done):
                     await self._record_addresses(state)
         fresh = self.task.addresses.get(picture, url)
         if fresh == url:
-            raise DownloadError(f"The picture's address has expired ({refusal}), and the gateway gives no new one", whose="gateway")
+            raise failure
         return fresh
 
     async def _look_anew(self) -> TaskState:

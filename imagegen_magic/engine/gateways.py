@@ -11,7 +11,7 @@ from imagegen_magic.engine import keys
 from imagegen_magic.engine.keys import Key
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import MissingKey, UnknownProvider, UnsupportedOption
-from imagegen_magic.providers import registry
+from imagegen_magic.providers import addresses, registry
 from imagegen_magic.providers.addresses import SANDBOX_HOST
 from imagegen_magic.providers.base import Cadence, Plan, Provider
 from imagegen_magic.request import ImageRequest
@@ -83,20 +83,28 @@ def base_url(provider: Provider) -> str:
     """Return where the gateway is: `<NAME>_BASE_URL`, else its own address."""
     variable = f"{provider.name.upper().replace('-', '_')}_BASE_URL"
     told = os.environ.get(variable, "").strip().rstrip("/")
-    if told and not _is_address(told):
+    if told and (wrong := _wrong_address(told)):
+        shown = f"[hidden]@{told.rpartition('@')[2]}" if "@" in told else told
         raise UnsupportedOption(
-            f"{variable} = {told!r} is no address", option=variable, value=told, next_step="give it like https://api.example.com"
+            f"{variable} = {shown!r} {wrong}", option=variable, value=shown, next_step="give it like https://api.example.com"
         )
     return told or provider.base_url
 
 
-def _is_address(url: str) -> bool:
+def _wrong_address(url: str) -> str:
+    """Return why a gateway cannot be at an address, "" where it can."""
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").rstrip(".")
-        return parts.scheme in ("http", "https") and bool(host) and parts.port != 0 and all(host.split(".")) and " " not in url
+        sound = parts.scheme in ("http", "https") and bool(host) and parts.port != 0 and all(host.split(".")) and not set(" \\") & set(url)
     except ValueError:
-        return False
+        sound = False
+    if not sound:
+        return "is no address"
+    if "@" in parts.netloc:
+        return "holds a user name or a password, which no gateway is sent"
+    refused = addresses.zone_of(host) is addresses.Zone.REFUSED
+    return "is a link-local, metadata or reserved address, from which no picture is fetched" if refused else ""
 
 
 def choose(

@@ -57,7 +57,12 @@ def plan(
     request = fill(request, settings)
     gateway = choose(settings, provider=provider, sandbox=sandbox, model=request.model, ahead=True)
     request = _gathered(request, gateway, settings, fit)
-    return gateways.plan(gateway.provider, request, settings, sandbox=gateway.sandbox)
+    made = gateways.plan(gateway.provider, request, settings, sandbox=gateway.sandbox)
+    if request.references:
+        from imagegen_magic.engine import ways
+
+        ways.check_hosts(made, gateway)
+    return made
 
 
 def foreseen(plan: Plan, settings: Settings, *, provider: str | None = None, sandbox: bool | None = None) -> Gateway:

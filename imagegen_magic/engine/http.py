@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
-from imagegen_magic.engine.exchange import Headers, Lost, NotSent, Origin, Reply, Request, Unformed, origin_of
+from imagegen_magic.engine.exchange import Headers, Lost, NotSent, Reply, Request, Unformed, origin_of
 from imagegen_magic.engine.gateways import SANDBOX_ORIGIN
 from imagegen_magic.engine.keys import Key
 from imagegen_magic.engine.lane import LANE, Lane, Way
+from imagegen_magic.engine.peers import Guard, Own, RefusedPeer, check, zone_of_gateway
 from imagegen_magic.engine.proxies import proxy_of
 from imagegen_magic.errors import DownloadError, ImageInvalid
-from imagegen_magic.providers.addresses import is_public
+from imagegen_magic.providers.addresses import Zone, zone_of
 from imagegen_magic.providers.base import Call, UploadCall
 
 MOST_BYTES = 64 * 2**20
@@ -35,8 +36,14 @@ _UPLOAD_PATIENCE = 60.0  # seconds for an upload, beside its bytes
 _SLOWEST = 20_000  # bytes a second below which an upload is given up
 
 
-class PrivatePeer(Exception):
-    """A public name leads to a private address."""
+class NotTrusted(DownloadError):
+    """A result address leads where this gateway may not lead to, so nothing was sent there."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what, whose="gateway")
+
+    def __reduce__(self) -> tuple[type[NotTrusted], tuple[str]]:
+        return NotTrusted, (self.what,)
 
 
 class Refused(Exception):
@@ -56,18 +63,13 @@ class Answer(NamedTuple):
     retry_after: float | None = None
 
 
-def _public_only(host: str, address: str) -> None:
-    if not is_public(address):
-        raise PrivatePeer(f"{host} is {address}")
-
-
 def authorization(key: Key, base_url: str, url: str, key_hosts: Sequence[str] = ()) -> dict[str, str]:
     """Return the header that carries the key: for the configured origin (scheme, host, port), and for no other.
 
-    `key_hosts` are further hosts, over https, that the gateway names as its own.
+    `key_hosts` are further hosts, over https, or origins such as `http://10.0.0.5:9000`, that the gateway names as its own.
     """
     try:
-        own = {origin_of(base_url), *(Origin("https", host.lower(), 443) for host in key_hosts)}
+        own = {origin_of(base_url), *(origin_of(host if "://" in host else f"https://{host}") for host in key_hosts)}
         return {"Authorization": f"Bearer {key.reveal()}"} if origin_of(url) in own else {}
     except ValueError:
         raise Unformed from None
@@ -116,7 +118,7 @@ class Clients:
     def _lane(self, kind: str, base_url: str, size: int, timeout: float) -> Lane:
         name = (kind, base_url, size, timeout)
         if name not in self._lanes:
-            self._lanes[name] = Lane(self.tls, self._inside, _public_only, size=size, timeout=timeout)
+            self._lanes[name] = Lane(self.tls, self._inside, Own(), size=size, timeout=timeout)
         return self._lanes[name]
 
     async def tls(self) -> ssl.SSLContext:
@@ -168,15 +170,15 @@ class Clients:
         before, after, boundary = _form(call)
         sent["Content-Type"] = f"multipart/form-data; boundary={boundary}"
         sent["Content-Length"] = str(len(before) + len(content) + len(after))
-        guarded = origin_of(url) != origin_of(base_url) and proxy_of(url) is None
+        guard = None if origin_of(url) == origin_of(base_url) else Guard(base_url)
         lane = self._lane("uploads", base_url, _UPLOADS, 60.0)
         try:
             async with asyncio.timeout(_UPLOAD_PATIENCE + len(content) / _SLOWEST):
                 body = _pieces(before, content, after)
-                async with lane.stream(call.method, url, headers=sent, content=body, guarded=guarded, whole=False) as response:
+                async with lane.stream(call.method, url, headers=sent, content=body, guard=guard, whole=False) as response:
                     return await _answer(response, key)
-        except PrivatePeer as error:
-            raise NotSent(f"it leads into a private network ({error})") from None
+        except RefusedPeer as error:
+            raise NotSent(f"it {error}") from None
         except TimeoutError:
             raise Lost("it took too long") from None
 
@@ -190,21 +192,21 @@ class Clients:
     async def download(self, url: str, base_url: str) -> bytes:
         """Fetch a result address without any key, following at most five redirects.
 
-        Raises Refused where it is gone, Lost or NotSent where the network failed, DownloadError where the address itself
-        is not to be trusted, ImageInvalid where it is too large.
+        Raises Refused where it is gone, Lost or NotSent where the network failed, NotTrusted where the address leads where this
+        gateway may not lead to, ImageInvalid where it is too large.
         """
         for _ in range(_HOPS + 1):
-            guarded = _check_address(url, base_url)
             try:
-                async with self.downloads.stream("GET", url, headers={}, guarded=guarded, whole=_in_sandbox(url)) as response:
+                guard = await _guard(url, base_url)
+                async with self.downloads.stream("GET", url, headers={}, guard=guard, whole=_in_sandbox(url)) as response:
                     if response.status in _REDIRECTS and "location" in response.headers:
                         url = _joined(url, response.headers["location"])
                         continue
                     if response.status != 200:
                         raise Refused(response.status)
                     return await _read(response, MOST_BYTES)
-            except PrivatePeer as error:
-                raise DownloadError(f"The gateway's result address leads into a private network ({error})", whose="gateway") from None
+            except RefusedPeer as error:
+                raise NotTrusted(f"The gateway's result address {error}") from None
         raise DownloadError(f"The result address was redirected more than {_HOPS} times", whose="gateway")
 
 
@@ -215,22 +217,24 @@ def _joined(url: str, location: str) -> str:
         raise DownloadError("The result address was redirected to something that is no address", whose="gateway") from None
 
 
-def _check_address(url: str, base_url: str) -> bool:
-    """Refuse an address that is not to be trusted; say whether its peer must be guarded (it is not the gateway's own host)."""
+async def _guard(url: str, base_url: str) -> Guard:
+    """Return the guard of a result address's connections; raises RefusedPeer where the address itself shows that it is not allowed."""
     try:
         scheme, host, _ = origin_of(url)
     except ValueError:
-        raise DownloadError("The gateway's result address cannot be read", whose="gateway") from None
+        raise RefusedPeer("cannot be read") from None
     base_scheme, base_host, _ = origin_of(base_url)
-    if scheme != "https" and not (scheme == "http" and base_scheme == "http"):
-        raise DownloadError(f"The gateway's result address is {scheme or 'no'}:// and not https://", whose="gateway")
+    if scheme not in ("http", "https"):
+        raise RefusedPeer(f"is {scheme or 'no'}:// and not https://")
     if not host:
-        raise DownloadError("The gateway's result address names no host", whose="gateway")
-    if host == base_host:
-        return False
-    if not is_public(host):
-        raise DownloadError(f"The gateway's result address leads into a private network ({host})", whose="gateway")
-    return proxy_of(url) is None  # a proxy resolves the name itself
+        raise RefusedPeer("names no host")
+    zone, inside = zone_of(host), scheme == "http" and base_scheme != "http"
+    base = await zone_of_gateway(base_url) if inside or (zone is not Zone.PUBLIC and host != base_host) else Zone.PUBLIC
+    if inside and (base < Zone.PRIVATE or (zone < Zone.PRIVATE and proxy_of(url))):  # a proxy resolves the name itself
+        raise RefusedPeer("is http:// and not https://")
+    if host != base_host:
+        check(host, zone, base)
+    return Guard(base_url, inside)
 
 
 def _tls_context() -> ssl.SSLContext:

@@ -18,17 +18,17 @@ import h11
 
 from imagegen_magic.engine.exchange import Lost, NotSent, Origin, Reply, Request, formed
 from imagegen_magic.engine.proxies import Proxy, proxy_of, through
-from imagegen_magic.engine.wire import Connection, connect
+from imagegen_magic.engine.wire import Connection, Guard, connect
 
 LANE = 8  # connections a lane
 _LITTLE = 2**18  # bytes that are unpacked at once
 
 
 class _Place(NamedTuple):
-    """What a connection leads to, and whether its peer was checked."""
+    """What a connection leads to, and by which guard its peer was checked."""
 
     origin: Origin
-    guarded: bool
+    guard: Guard
 
 
 class Way(Protocol):
@@ -42,19 +42,19 @@ class Lane:
     """At most `size` requests at once, the others in a queue; `timeout` seconds for each once it is its turn.
 
     `tls` is asked for the TLS context, `inside` for the way to what is in this process and needs no network, if the address is
-    of that kind; `check(host, address)` raises for a peer that a guarded request must not talk to.
+    of that kind; `guard` says which addresses of a host a request may be sent to that brings no guard of its own.
     """
 
     def __init__(
         self,
         tls: Callable[[], Awaitable[ssl.SSLContext]],
         inside: Callable[[str], Awaitable[Way | None]],
-        check: Callable[[str, str], None],
+        guard: Guard,
         *,
         size: int = LANE,
         timeout: float = 30.0,
     ) -> None:
-        self._tls, self._inside, self._check, self._size, self._patience = tls, inside, check, size, timeout
+        self._tls, self._inside, self._guard, self._size, self._patience = tls, inside, guard, size, timeout
         self._idle: list[tuple[_Place, Connection]] = []
         self._proxies: dict[tuple[str, bool], Proxy] = {}
         self._queue = asyncio.Semaphore(size)
@@ -67,10 +67,10 @@ class Lane:
         *,
         headers: Mapping[str, str],
         content: bytes | AsyncIterable[bytes] | None = None,
-        guarded: bool = False,
+        guard: Guard | None = None,
         whole: bool = True,
     ) -> AsyncIterator[Reply]:
-        """Send a request when the lane has room, and give its answer as a stream; `guarded` to public peers only.
+        """Send a request when the lane has room, and give its answer as a stream; to the addresses alone that `guard` allows.
 
         `whole` bounds the time until all of the answer is read, else each wait for a part of it. Raises NotSent or Lost. Neither
         redirects nor cookies are followed.
@@ -89,7 +89,7 @@ class Lane:
                         async with way.ask(request, out) as reply:
                             yield _unpacked(reply)
                         return
-                    place = _Place(request.origin, guarded)
+                    place = _Place(request.origin, guard or self._guard)
                     connection = self._taken(place) or await self._opened(place)
                     out()
                     try:
@@ -138,7 +138,7 @@ class Lane:
 
     async def _opened(self, place: _Place) -> Connection:
         tls = await self._tls() if place.origin.scheme == "https" else None
-        return await connect(place.origin, tls, self._check if place.guarded else None)
+        return await connect(place.origin, tls, place.guard)
 
 
 def _unpacked(reply: Reply) -> Reply:

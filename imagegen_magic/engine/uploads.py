@@ -120,9 +120,9 @@ async def anew(
 async def _bring(session: Session, gateway: Gateway, picture: LocalPicture, settings: Settings, tell: Tell | None) -> str:
     desk = _desk(session)
     copy = await asyncio.to_thread(keep, settings.home, picture)
-    address = own_address(picture, gateway, desk.gone)
+    address = await asyncio.to_thread(own_address, picture, gateway, desk.gone)
     if not address:
-        way = find_way(gateway, picture, settings)
+        way = await asyncio.to_thread(find_way, gateway, picture, settings)
         async with desk.locks.setdefault((picture.sha256, way.host), asyncio.Lock()):
             address = await _recorded(session, picture, way, gateway) or await _sent(session, gateway, way, picture, copy, settings, tell)
     desk.brought[address] = picture.sha256
@@ -137,7 +137,7 @@ async def _recorded(session: Session, picture: LocalPicture, way: Way, gateway: 
     if row["url"] in _desk(session).gone:
         await session.ledger.run(lambda connection: _forget(connection, picture.sha256, way.host))
         return ""
-    return str(row["url"]) if lives(row["expires_at"]) and fetchable(row["url"], gateway) else ""
+    return str(row["url"]) if lives(row["expires_at"]) and await asyncio.to_thread(fetchable, row["url"], gateway) else ""
 
 
 async def _sent(

@@ -14,14 +14,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from imagegen_magic.engine import gateways
+from imagegen_magic.engine import gateways, peers
 from imagegen_magic.engine.gateways import Gateway
 from imagegen_magic.engine.session import ledger_of
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.providers import addresses
+from imagegen_magic.providers.addresses import Zone
 from imagegen_magic.providers.base import Plan, UploadCall
 from imagegen_magic.providers.options import shown
 from imagegen_magic.request import LocalPicture
@@ -50,14 +51,27 @@ def check(plan: Plan, gateway: Gateway, settings: Settings) -> None:
 
     Also a mask that does not fit its picture. Raises UnsupportedOption. Only the gateway's provider, address and `sandbox` are looked at.
     """
-    said = [("references", each) for each in plan.request.references] + [("mask", plan.request.mask)]
-    for option, address in said:
-        if isinstance(address, str) and not address.startswith("upload:"):
-            _check_address(option, address, gateway, settings)
+    check_hosts(plan, gateway)
+    for option, address in _addresses(plan):
+        _check_end(option, address, gateway, settings)
     for picture in plan.uploads:
         if not own_address(picture, gateway):
             find_way(gateway, picture, settings)
     _check_mask(plan)
+
+
+def check_hosts(plan: Plan, gateway: Gateway) -> None:
+    """Refuse the address of a reference or mask whose host this gateway cannot reach. Raises UnsupportedOption.
+
+    May wait for a resolver, where the gateway has a name and the address is one of a private network.
+    """
+    for option, address in _addresses(plan):
+        _check_host(option, address, gateway)
+
+
+def _addresses(plan: Plan) -> list[tuple[str, str]]:
+    said = [("references", each) for each in plan.request.references] + [("mask", plan.request.mask)]
+    return [(option, each) for option, each in said if isinstance(each, str) and not each.startswith("upload:")]
 
 
 def outlook(plan: Plan, gateway: Gateway, settings: Settings) -> list[str]:
@@ -71,27 +85,38 @@ def find_way(gateway: Gateway, picture: LocalPicture, settings: Settings) -> Way
     provider, uploader = gateway.provider, settings.get("uploader")
     if provider.upload is not None:
         call = provider.upload_call(picture)
-        if url := _door(gateway, call.address):
+        if url := _door(gateway, call.address, moved=not uploader):
             return Way(_host(url), url, call, () if _same_origin(url, gateway.base_url) else provider.key_hosts)
     if uploader and not gateway.sandbox:
         return Way(f"uploader {uploader}", uploader=uploader)
     raise _no_way(gateway, picture, settings)
 
 
-def _door(gateway: Gateway, address: str) -> str:
+def _door(gateway: Gateway, address: str, *, moved: bool) -> str:
     """Return where an upload goes, "" where the key must not go there.
 
     Another host than the base URL's gets the key only where the gateway names that host as its own, and the base URL is its own too:
-    whoever moved the base URL moved the key with it. On this machine and in the sandbox uploads go where everything else goes.
+    whoever moved the base URL moved the key with it. On this machine and in the sandbox uploads go where everything else goes; in
+    a private network too, where uploads `moved` with the base URL.
     """
     base = gateway.base_url.rstrip("/")
     if address.startswith("/"):
         return base + address
-    if _is_here(gateway):
-        return base + urlsplit(address).path
+    if _same_origin(base, gateway.provider.base_url) and _is_named(address, gateway.provider.key_hosts):
+        return address
+    zone = zone_of(gateway)
+    return base + urlsplit(address).path if gateway.sandbox or zone is Zone.LOOPBACK or (moved and zone is Zone.PRIVATE) else ""
+
+
+def _is_named(address: str, key_hosts: Iterable[str]) -> bool:
     parts = addresses.split(address)
-    named = parts is not None and parts.scheme == "https" and (parts.hostname or "") in gateway.provider.key_hosts
-    return address if named and _same_origin(base, gateway.provider.base_url) else ""
+    named = parts is not None and parts.scheme == "https" and (parts.hostname or "") in key_hosts
+    return named or any("://" in host and _same_origin(address, host) for host in key_hosts)
+
+
+def zone_of(gateway: Gateway) -> Zone:
+    """Return the zone of a gateway's base URL; may wait for a resolver where that is a name and nothing was sent there yet."""
+    return Zone.PUBLIC if gateway.sandbox else peers.zone_now(gateway.base_url)
 
 
 def _no_way(gateway: Gateway, picture: LocalPicture, settings: Settings) -> UnsupportedOption:
@@ -112,10 +137,6 @@ def _no_way(gateway: Gateway, picture: LocalPicture, settings: Settings) -> Unsu
     return UnsupportedOption(what, option="references", value=picture.name, next_step=step)
 
 
-def _is_here(gateway: Gateway) -> bool:
-    return gateway.sandbox or addresses.is_loopback(urlsplit(gateway.base_url).hostname or "")
-
-
 def _same_origin(one: str, other: str) -> bool:
     return _origin(one) == _origin(other)
 
@@ -132,33 +153,65 @@ def _host(url: str) -> str:
 def own_address(picture: LocalPicture, gateway: Gateway, gone: Iterable[str] = ()) -> str:
     """Return the address that a picture came with, where it lives and this gateway can fetch it, else ""."""
     lives = picture.expires_at is None or picture.expires_at > time.time() + MARGIN
-    return picture.url if picture.url and lives and picture.url not in gone and fetchable(picture.url, gateway) else ""
+    return picture.url if picture.url and lives and picture.url not in gone and _surely_fetchable(picture.url, gateway) else ""
+
+
+def _surely_fetchable(url: str, gateway: Gateway) -> bool:
+    """Say whether a gateway can fetch an address that no user gave: of its network's hosts it knows itself, for certain."""
+    return fetchable(url, gateway) and (_same_origin(url, gateway.base_url) or addresses.is_public(urlsplit(url).hostname or ""))
 
 
 def fetchable(url: str, gateway: Gateway) -> bool:
-    """Say whether this gateway can fetch an address: one on the public internet, or beside a gateway that is on this machine."""
+    """Say whether this gateway can fetch an address: a public one, or one of the private network that the gateway is in."""
     parts = addresses.split(url)
     if parts is None or parts.scheme not in ("http", "https"):
         return False
-    if _is_here(gateway) and _same_origin(url, gateway.base_url):
+    if gateway.sandbox or addresses.is_sandbox(parts.hostname or ""):
+        return gateway.sandbox and _same_origin(url, gateway.base_url)  # neither fetches anything from the other
+    if parts.scheme == "https" and addresses.is_public(parts.hostname or ""):
         return True
-    # the sandbox in this process fetches nothing from elsewhere
-    return not gateway.sandbox and parts.scheme == "https" and addresses.is_public(parts.hostname or "")
+    return _inside(parts, gateway)
 
 
-def _check_address(option: str, address: str, gateway: Gateway, settings: Settings) -> None:
-    """Refuse an address on this machine that the gateway is not on, and one whose time is over."""
+def _inside(parts: SplitResult, gateway: Gateway) -> bool:
+    """Say whether an address is of the private network, or the machine, that a gateway is in; there http is as good as https."""
+    base = zone_of(gateway)
+    if base < Zone.PRIVATE:
+        return False
+    host = parts.hostname or ""
+    zone = addresses.zone_of(host)
+    if zone is Zone.PUBLIC and parts.scheme == "http" and not addresses.is_number(host):
+        zone = peers.zone_now(parts.geturl())  # over http a name must be one of the network's own
+        return Zone.PRIVATE <= zone <= base
+    return zone <= base and (parts.scheme == "https" or zone >= Zone.PRIVATE)
+
+
+def _check_host(option: str, address: str, gateway: Gateway) -> None:
+    """Refuse an address on this machine, or in a private network, that the gateway is not in."""
+    if fetchable(address, gateway) or (gateway.sandbox and addresses.is_loopback(urlsplit(address).hostname or "")):
+        return
     parts, title = urlsplit(address), gateway.provider.title
     host, give = parts.hostname or "", "give the picture itself (a file, a variable, @17), which is then uploaded"
+    zone = addresses.zone_of(host)
     if addresses.is_sandbox(host) and not gateway.sandbox:
-        what = f"{title} cannot fetch {shown(address)}: that picture is in the sandbox, which no network knows"
-        raise UnsupportedOption(what, option=option, value=address, next_step=give)
-    if addresses.is_loopback(host) and not _is_here(gateway):
-        what = f"{title} cannot fetch {shown(address)}: {host} is this machine, which it cannot reach"
-        raise UnsupportedOption(what, option=option, value=address, next_step=give)
+        why = "that picture is in the sandbox, which no network knows"
+    elif zone is Zone.LOOPBACK:
+        why = f"{host} is this machine, which it cannot reach"
+    elif zone is not Zone.PUBLIC:
+        why = f"{host} is in a private network"
+    elif parts.scheme != "https":
+        why, give = "it is http, and only https addresses are given to it", f"give its https address; or {give}"
+    else:
+        return  # the sandbox draws from an address alone
+    raise UnsupportedOption(f"{title} cannot fetch {shown(address)}: {why}", option=option, value=address, next_step=give)
+
+
+def _check_end(option: str, address: str, gateway: Gateway, settings: Settings) -> None:
+    """Refuse an address whose time is over."""
     end = _end_in(address) or _end_in_ledger(address, settings)
     if end is not None and end < time.time():
-        what = f"{title} cannot fetch {shown(address)}: it expired at {_clock(end)}"
+        what = f"{gateway.provider.title} cannot fetch {shown(address)}: it expired at {_clock(end)}"
+        give = "give the picture itself (a file, a variable, @17), which is then uploaded"
         raise UnsupportedOption(what, option=option, value=address, next_step=give)
 
 

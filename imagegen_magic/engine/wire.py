@@ -12,7 +12,7 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, cast
 
 import h11
@@ -29,11 +29,15 @@ _SMALL = 64 * 1024  # bytes of a request that are certainly out when its answer 
 _NO_ANSWER = "the connection was closed without an answer"
 
 
-async def connect(origin: Origin, tls: ssl.SSLContext | None = None, check: Callable[[str, str], None] | None = None) -> Connection:
-    """Open a connection to that address of a host which answers first; `check(host, address)` raises for one that must not be talked to.
+Guard = Callable[[str, Sequence[str]], Awaitable[Sequence[str]]]
+"""Returns those addresses of a host that may be connected to; raises where there is one that the host should not have."""
+
+
+async def connect(origin: Origin, tls: ssl.SSLContext | None = None, guard: Guard | None = None) -> Connection:
+    """Open a connection to that address of a host which answers first, of those that `guard(host, addresses)` allows.
 
     A name is resolved once, and the very addresses that were checked are connected to; with `tls` the certificate must be the
-    host's. Raises OSError or TimeoutError.
+    host's. Raises OSError or TimeoutError, and what `guard` raises.
     """
     loop, host = asyncio.get_running_loop(), origin.host
 
@@ -41,7 +45,7 @@ async def connect(origin: Origin, tls: ssl.SSLContext | None = None, check: Call
         return (await loop.create_connection(Connection, address, origin.port, ssl=tls, server_hostname=host if tls else None))[1]
 
     async with asyncio.timeout(CONNECT_SECONDS):
-        addresses = await _addresses(host, origin.port, check)
+        addresses = await _addresses(host, origin.port, guard)
         return await (opened(addresses[0]) if len(addresses) == 1 else _first(opened, addresses))
 
 
@@ -68,13 +72,10 @@ async def _first(opened: Callable[[str], Coroutine[Any, Any, Connection]], addre
     raise failure
 
 
-async def _addresses(host: str, port: int, check: Callable[[str, str], None] | None) -> list[str]:
+async def _addresses(host: str, port: int, guard: Guard | None) -> Sequence[str]:
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = list(dict.fromkeys(_address(entry[4]) for entry in found))
-    for address in addresses:
-        if check:
-            check(host, address)
-    return addresses
+    return await guard(host, addresses) if guard else addresses
 
 
 def _address(found: tuple[Any, ...]) -> str:

@@ -308,17 +308,18 @@ class Check(NamedTuple):
         return said.placeholder
 
     def _picture_address(self, option: str, address: object) -> str:
+        """Return an address that some gateway could fetch; whether this one is in the address's network, the engine knows."""
         parts = addresses.split(address)
         if parts is None or parts.scheme not in ("http", "https"):
             raise self._no_address(option, address)
+        if addresses.has_user(address):
+            what = f"is given no address with a user name or a password, as {shown(address)} is"
+            step = "give the picture itself (a file or a variable), which is then uploaded, and change that password if others saw it"
+            raise self.refusal(what, option, addresses.without_user(str(address)), next_step=step)
         host = parts.hostname or ""
-        here = addresses.is_loopback(host) or addresses.is_sandbox(host)  # whether this gateway is there too, the engine knows
-        if not here and not addresses.is_public(host):
-            what = f"cannot fetch {shown(address)}: {host} is in a private network"
+        if addresses.zone_of(host) is addresses.Zone.REFUSED:
+            what = f"cannot fetch {shown(address)}: {host} is a link-local, metadata or reserved address"
             raise self.refusal(what, option, address, next_step=_GIVE_IT)
-        if not here and parts.scheme == "http":
-            what = f"is only given https addresses, and {shown(address)} is http"
-            raise self.refusal(what, option, address, next_step="give its https address, or the picture itself (a file or a variable)")
         types = self.model.reference_types
         if ending := wrong_kind(self.model, parts.path):
             raise self.refusal(
@@ -343,6 +344,9 @@ class Check(NamedTuple):
             return None
         if not self.model.callback:
             raise self.refusal("has no option callback_url", "callback_url", asked, next_step="leave callback_url out")
+        if addresses.has_user(asked):
+            what, step = f"cannot call back {shown(asked)}: it holds a user name or a password", "give an address without them"
+            raise self.refusal(what, "callback_url", addresses.without_user(asked), next_step=step)
         parts = addresses.split(asked)
         if parts is None or parts.scheme != "https" or not addresses.is_public(parts.hostname or "") or len(asked) > MOST_CALLBACK:
             step = f"give a public https address of at most {MOST_CALLBACK} characters, not one in a private network"
@@ -372,8 +376,8 @@ def check_extra(who: str, extra: Iterable[tuple[object, Any]], taken: Mapping[st
 
 
 def shown(value: object) -> str:
-    """Return a value as a message shows it: one line of at most 80 characters."""
-    text = f"'{value[:81]}'" if isinstance(value, str) else _plain(value)
+    """Return a value as a message shows it: one line of at most 80 characters, an address without its user name and password."""
+    text = f"'{addresses.without_user(value)[:81]}'" if isinstance(value, str) else _plain(value)
     text = "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in text)
     return text if len(text) <= 80 else f"{text[:78]}…"
 

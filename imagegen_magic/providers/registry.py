@@ -175,7 +175,9 @@ def _upload(where: str, settings: Mapping[str, str], parent: Provider) -> dict[s
             raise _bad(where, f"has an upload_url, but {parent.title}'s dialect has no upload", "leave upload_url out")
         if parts is None:
             raise _bad(where, "has an upload_url that is no plain https address", "give it like https://files.example.com/upload")
-        return {"upload": replace(rule, address=told, where=parts.hostname or ""), "key_hosts": (parts.hostname,)}
+        usual = parts.scheme == "https" and parts.port in (None, 443)
+        named = parts.hostname if usual else f"{parts.scheme}://{parts.netloc}"
+        return {"upload": replace(rule, address=told, where=parts.hostname or ""), "key_hosts": (named,)}
     if rule is None or not rule.address.startswith("/"):
         return {"upload": None, "key_hosts": ()}
     return {"upload": replace(rule, where=urlsplit(_base_url(where, settings)).hostname or ""), "key_hosts": ()}
@@ -201,11 +203,13 @@ def _base_url(where: str, settings: Mapping[str, str]) -> str:
 
 
 def _plain_address(address: str) -> SplitResult | None:
-    """Return the parts of an https address (http on this machine) without query, fragment and user; None where it is none."""
+    """Return the parts of an https address (http in a private network) without query, fragment and user; None where it is none."""
     parts = addresses.split(address)
-    local = parts is not None and parts.scheme == "http" and addresses.is_loopback(parts.hostname or "")
-    plain = parts is not None and (parts.scheme == "https" or local) and not (parts.query or parts.fragment or parts.username)
-    return parts if plain else None
+    if parts is None or parts.query or parts.fragment or addresses.has_user(address):
+        return None
+    zone = addresses.zone_of(parts.hostname or "")
+    local = parts.scheme == "http" and zone in (addresses.Zone.PRIVATE, addresses.Zone.LOOPBACK)
+    return parts if (parts.scheme == "https" or local) and zone is not addresses.Zone.REFUSED else None
 
 
 def _bad(where: str, what: str, step: str) -> UnknownProvider:

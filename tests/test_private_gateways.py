@@ -1,0 +1,505 @@
+"""A gateway leads as far as its own network: a public one to public addresses, a private one into its network, never to link-local ones."""
+
+import asyncio
+import json
+import socket
+
+import pytest
+from ledgers import a_png
+from webserver import web
+
+from imagegen_magic import generate, run
+from imagegen_magic.engine import gateways, generation, uploads, ways
+from imagegen_magic.engine.exchange import NotSent
+from imagegen_magic.engine.gateways import Gateway
+from imagegen_magic.engine.http import Clients, NotTrusted
+from imagegen_magic.engine.keys import Key
+from imagegen_magic.engine.settings import load
+from imagegen_magic.errors import DownloadError, UnknownProvider, UnsupportedOption
+from imagegen_magic.providers.addresses import Zone, has_user, is_public, split, without_user, zone_of
+from imagegen_magic.providers.base import Cadence
+from imagegen_magic.providers.registry import get_provider
+from imagegen_magic.request import ImageRequest
+
+SECRET = "sk-very-secret-key-123456"
+
+ZONES = {
+    Zone.PUBLIC: ["93.184.215.14", "2606:2800::1", "010.0.0.1", "api.example.com", "münchen.example", "1e1.com", "64:ff9b::5db8:d70e"],
+    Zone.FAKE_IP: ["198.18.0.7", "198.19.255.255"],
+    Zone.PRIVATE: [
+        *("10.99.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.7", "fd12::1", "fc00::1"),
+        *("100.64.0.1", "100.127.9.9"),  # carriers and Tailscale
+        *("::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "10.0.0.1."),
+        *("imagegen", "gpu.local", "gpu.lan", "files.internal", "nas.home.arpa", "NAS.Local."),
+        *("10.0.0.①", "１０.0.0.1", "10。0。0。1", "167772161", "0xa.1", "012.0.0.1"),
+    ],
+    Zone.LOOPBACK: [
+        *("127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "0.0.0.0", "::", "localhost", "LOCALHOST.", "a.localhost", "localhost。"),
+        *("127.1", "0177.0.0.1", "0x7f000001", "2130706433", "2002:7f00:1::", "0"),
+    ],
+    Zone.REFUSED: [
+        *("169.254.0.1", "169.254.169.254", "fe80::1", "fe80::1%eth0", "febf::1", "::ffff:169.254.169.254", "0xa9fea9fe"),  # link-local
+        *("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "192.0.0.192", "168.63.129.16", "metadata.google.internal"),  # metadata
+        *("192.0.2.1", "198.51.100.1", "203.0.113.1", "2001:db8::1", "3fff::1"),  # documentation
+        *("224.0.0.1", "ff02::1", "239.255.255.250", "240.0.0.1", "255.255.255.255", "0.1.2.3"),
+        *("::127.0.0.1", "::ffff:0:127.0.0.1", "64:ff9b:1::1", "fec0::1", "2001::1", "5f00::1", "100::1"),
+        *("256.1.1.1", "08.1.1.1", "1.2.3.4.5", "a..b", "1.2.3.0x"),
+    ],
+}
+
+
+@pytest.mark.parametrize(("zone", "host"), [(zone, host) for zone, hosts in ZONES.items() for host in hosts])
+def test_each_host_has_its_zone(zone, host):
+    """Every way to write a number is read as resolvers read it, and what only stands for another address is taken as that one."""
+    assert zone_of(host) is zone
+    assert is_public(host) is (zone is Zone.PUBLIC)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("https://a b.example/", "https://a\tb.example/", "https://good.example\\@10.0.0.1/", "https://x:99999/", "https://x:0/"),
+        *("https:///a.png", "//x.example/", "https://[::1/", "https://x\n.example/", "https://x:port/", ""),
+    ],
+)
+def test_what_can_be_read_in_two_ways_is_no_address(address):
+    """Blanks, backslashes, ports that are none."""
+    found = split(address)
+    assert found is None or found.scheme == ""
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://me:secret@x.example/a", "https://[hidden]@x.example/a"),
+        ("https://secret@x.example", "https://[hidden]@x.example"),
+        ("https://:secret@x.example/", "https://[hidden]@x.example/"),
+        ("https://me:sec@secret@x.example/", "https://[hidden]@x.example/"),
+        ("https://me:a secret'@x.example/", "https://[hidden]@x.example/"),
+        ("https://x.example/a@b?c=@d", "https://x.example/a@b?c=@d"),
+    ],
+)
+def test_a_password_in_an_address_is_not_shown(address, shown):
+    """Whatever it is made of; what stands behind the host is no password."""
+    assert without_user(address) == shown
+    assert " " in address or has_user(address) is (address != shown)
+
+
+# results
+
+NAMES = {
+    "api.public.example": ["93.184.215.14"],
+    "imagegen": ["10.99.0.1"],  # a container
+    "gpu.lab.example": ["10.99.0.1"],  # a name that only this network resolves so
+    "here.example": ["127.0.0.3"],  # of a hosts file
+    "behind.vpn.example": ["198.18.0.7"],
+    "dual.example": ["93.184.215.14", "10.99.0.1"],
+    "public.cdn.example": ["93.184.215.15"],
+    "private.cdn.example": ["10.99.0.9"],
+    "loop.cdn.example": ["127.0.0.9"],
+    "link.cdn.example": ["169.254.169.254"],
+    "mixed.cdn.example": ["93.184.215.15", "10.99.0.9"],
+    "fake.cdn.example": ["198.18.0.9"],
+    "files": ["10.99.0.9"],
+    "nas.local": ["fe80::9%1", "10.99.0.9"],
+    "hostname": ["127.0.1.1"],
+    "localhost": ["127.0.0.1"],
+    "0xa.1": ["10.0.0.1"],
+    "127.1": ["127.0.0.1"],
+}
+
+
+@pytest.fixture
+def network(monkeypatch):
+    """A network of names whose hosts refuse every connection: returned is the list of addresses that were connected to."""
+    connected = []
+
+    async def resolve(self, host, port, **options):
+        found = NAMES.get(host) or ([host] if ":" in host or host.replace(".", "").isdigit() else [])
+        if not found:
+            raise socket.gaierror(-2, "Name or service not known")
+        return [(socket.AF_INET6 if ":" in one else socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in found]
+
+    async def connect(self, protocol, host, port, **options):
+        connected.append(host)
+        raise ConnectionRefusedError("nobody is there")
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolve)
+    monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, port, **options: asyncio.run(resolve(None, host, port)))
+    return connected
+
+
+def _download(url, base):
+    async def main():
+        clients = Clients()
+        try:
+            return await clients.download(url, base)
+        finally:
+            await clients.close()
+
+    return asyncio.run(main())
+
+
+PUBLIC = ["http://93.184.215.14", "http://api.public.example", "http://[2606:2800::1]", "http://dual.example", "http://unknown.example"]
+PRIVATE = ["http://10.99.0.1:8000", "http://imagegen:8000", "http://gpu.lab.example:8000", "http://[fd12::1]:8000", "http://100.64.0.5"]
+LOOPBACK = ["http://127.0.0.3:8000", "http://localhost:8000", "http://here.example:8000", "http://[::1]:8000", "http://0.0.0.0:8000"]
+
+TO_PUBLIC = ["93.184.215.15", "public.cdn.example", "[2606:2800::9]", "[::ffff:93.184.215.15]"]
+TO_PRIVATE = ["10.99.0.9:9000", "files:9000", "private.cdn.example", "nas.local", "[fd12::9]", "[::ffff:10.99.0.9]", "100.64.0.9", "0xa.1"]
+TO_MIXED = ["mixed.cdn.example"]
+TO_LOOPBACK = ["127.0.0.9:8000", "localhost:8000", "loop.cdn.example", "[::1]", "[::ffff:127.0.0.9]", "0.0.0.0:8000", "hostname", "127.1"]
+NEVER = ["169.254.1.1", "169.254.169.254", "[fe80::1]", "[fd00:ec2::254]", "100.100.100.200", "link.cdn.example", "[::ffff:169.254.1.1]"]
+NEVER += ["224.0.0.1", "192.0.0.192", "203.0.113.1", "[2001:db8::1]", "[::127.0.0.1]", "255.255.255.255", "metadata.google.internal"]
+LEADS = [
+    *((base, host, base in PRIVATE + LOOPBACK) for base in PUBLIC + PRIVATE + LOOPBACK for host in TO_PRIVATE + TO_MIXED),
+    *((base, host, base in LOOPBACK) for base in PUBLIC + PRIVATE + LOOPBACK for host in TO_LOOPBACK),
+    *((base, host, True) for base in PUBLIC + PRIVATE + LOOPBACK for host in TO_PUBLIC),
+    *((base, host, False) for base in PUBLIC + PRIVATE + LOOPBACK for host in NEVER),
+]
+
+
+@pytest.mark.parametrize("base", PUBLIC + PRIVATE + LOOPBACK)
+def test_a_gateway_leads_as_far_as_its_own_network(base, network):
+    """Base public, private and loopback, by number and by name, with results in every zone, over http and https."""
+    wrong = []
+    for host, allowed in [(host, allowed) for at, host, allowed in LEADS if at == base]:
+        for address in (f"http://{host}/a.png", f"https://{host}/a.png"):
+            network.clear()
+            with pytest.raises((NotTrusted, NotSent)) as refused:
+                _download(address, base)
+            if allowed is isinstance(refused.value, NotTrusted) or allowed is not bool(network):
+                wrong.append((address, refused.value, list(network)))
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("base", "url", "allowed"),
+    [
+        ("https://api.public.example", "http://public.cdn.example/a.png", False),
+        ("https://api.public.example", "http://10.99.0.9/a.png", False),
+        ("https://10.99.0.1", "http://10.99.0.9/a.png", True),
+        ("https://gpu.lab.example", "http://private.cdn.example/a.png", True),
+        ("https://gpu.lab.example", "http://public.cdn.example/a.png", False),
+        ("https://gpu.lab.example", "http://mixed.cdn.example/a.png", False),
+        ("https://gpu.lab.example", "https://public.cdn.example/a.png", True),
+        ("https://here.example", "http://127.0.0.9/a.png", True),
+        ("http://api.public.example", "http://public.cdn.example/a.png", True),
+    ],
+)
+def test_plain_http_stays_in_the_gateways_network(base, url, allowed, network):
+    """A gateway on https may name http addresses of its private network alone; one on http may name any, as ever."""
+    with pytest.raises((NotTrusted, NotSent)) as refused:
+        _download(url, base)
+    assert (isinstance(refused.value, NotSent), bool(network)) == (allowed, allowed), refused.value
+
+
+@pytest.mark.parametrize(
+    ("base", "result", "words"),
+    [
+        ("http://10.99.0.1", "http://localhost:8000", "the server names itself localhost: set its public address there"),
+        ("http://imagegen:8000", "http://127.0.0.1:8000", "the server names itself 127.0.0.1: set its public address there"),
+        ("http://imagegen:8000", "http://0.0.0.0:8000", "the server names itself 0.0.0.0: set its public address there"),
+        ("http://imagegen:8000", "http://hostname:8000", "the server names itself hostname: set its public address there"),
+        ("https://api.public.example", "https://localhost", r"leads into a private network \(localhost\)"),
+        ("https://api.public.example", "https://private.cdn.example", r"private network \(private.cdn.example is 10.99.0.9\)"),
+        ("http://imagegen:8000", "http://link.cdn.example", "link.cdn.example is 169.254.169.254: link-local"),
+    ],
+)
+def test_what_is_refused_says_who_has_to_act(base, result, words, network):
+    """One line: where it leads, that it was charged, and that resume fetches it."""
+    with pytest.raises(NotTrusted, match=words) as refused:
+        _download(f"{result}/a.png", base)
+    assert (refused.value.charged, "resume" in refused.value.next_step, network) == ("yes", True, [])
+
+
+def test_a_name_with_a_link_local_address_beside_its_own_leads_to_its_own(network):
+    """As names of a local network often have one."""
+    with pytest.raises(NotSent):
+        _download("http://nas.local/a.png", "http://imagegen:8000")
+    assert network == ["10.99.0.9"]
+
+
+def test_behind_a_vpn_that_answers_for_names_pictures_are_fetched(network):
+    """Where the gateway's own name resolves into 198.18.0.0/15, so may its pictures' names; elsewhere that is no public address."""
+    with pytest.raises(NotSent):
+        _download("https://fake.cdn.example/a.png", "https://behind.vpn.example")
+    for url in ("https://private.cdn.example/a.png", "https://10.99.0.9/a.png"):
+        with pytest.raises(NotTrusted):
+            _download(url, "https://behind.vpn.example")
+    with pytest.raises(NotTrusted):
+        _download("https://fake.cdn.example/a.png", "https://api.public.example")
+    assert network == ["198.18.0.9"]
+
+
+def test_a_gateway_does_not_become_private_by_resolving_to_something_else(network, monkeypatch):
+    """What it was when it was asked counts: its name leads into this network afterwards, and so may none of its addresses."""
+
+    async def main():
+        clients = Clients()
+        try:
+            with pytest.raises(NotSent):
+                async with clients.looks("https://rebind.example").stream("GET", "https://rebind.example/", headers={}):
+                    pass
+            monkeypatch.setitem(NAMES, "rebind.example", ["10.99.0.1"])
+            for url in ("https://10.99.0.9/a.png", "https://rebind.example/a.png", "https://private.cdn.example/a.png"):
+                with pytest.raises(NotTrusted):
+                    await clients.download(url, "https://rebind.example")
+        finally:
+            await clients.close()
+
+    monkeypatch.setitem(NAMES, "rebind.example", ["93.184.215.14"])
+    asyncio.run(main())
+    assert network == ["93.184.215.14"]
+
+
+def test_a_gateway_with_a_public_and_a_private_address_leads_to_itself(network):
+    """Its own name is allowed as it was resolved for the gateway, other private hosts are not."""
+    with pytest.raises(NotSent):
+        _download("http://dual.example/a.png", "http://dual.example")
+    assert set(network) == {"93.184.215.14", "10.99.0.1"}
+
+
+def test_behind_a_proxy_names_are_judged_as_they_read(network, monkeypatch):
+    """The proxy resolves by itself: what is refused is not even asked of it."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    for base, url, allowed in (
+        ("https://api.public.example", "https://public.cdn.example/a.png", True),
+        ("https://api.public.example", "https://private.cdn.example/a.png", True),  # what the proxy makes of it is its own affair
+        ("https://api.public.example", "https://files/a.png", False),
+        ("https://api.public.example", "https://10.0.0.①/a.png", False),
+        ("https://gpu.lab.example", "https://10.99.0.9/a.png", False),  # nothing but its name is known, which is a public one
+        ("http://imagegen:8000", "http://10.99.0.9/a.png", True),
+        ("http://imagegen:8000", "http://files/a.png", True),
+        ("http://imagegen:8000", "http://localhost/a.png", False),
+        ("http://imagegen:8000", "http://169.254.169.254/a.png", False),
+        ("http://imagegen:8000", "http://metadata.google.internal/a.png", False),
+        ("https://imagegen:8000", "http://public.cdn.example/a.png", False),
+    ):
+        with pytest.raises((NotSent, NotTrusted)) as refused:
+            _download(url, base)
+        assert isinstance(refused.value, NotSent) is allowed, (base, url, refused.value)
+
+
+def test_every_hop_of_a_redirect_is_judged():
+    """From the gateway's network to another host of it, and no further."""
+    with (
+        web(lambda seen: (200, {}, b"picture"), "127.0.0.9") as files,
+        web(lambda seen: (302, {"Location": files.origin + "/a.png"}, b""), "127.0.0.3") as gateway,
+        web(lambda seen: (302, {"Location": "http://169.254.169.254/latest"}, b""), "127.0.0.3") as metadata,
+    ):
+        assert _download(gateway.origin + "/a.png", gateway.origin) == b"picture"
+        with pytest.raises(NotTrusted, match="link-local"):
+            _download(metadata.origin + "/a.png", metadata.origin)
+
+
+def test_a_redirect_from_a_public_host_into_a_network_is_refused(monkeypatch):
+    """The first hop is allowed and answers; the second is not asked."""
+    connected, connect = [], asyncio.BaseEventLoop.create_connection
+
+    with web(lambda seen: (302, {"Location": f"http://{seen.headers['host'].replace('cdn', 'private')}/"}, b"")) as server:
+        port = int(server.origin.rpartition(":")[2])
+
+        async def resolve(self, host, port, **options):
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.99.0.9" if "private" in host else "93.184.215.14", port))]
+
+        async def far(self, protocol, host, port, **options):
+            connected.append(host)
+            return await connect(self, protocol, "127.0.0.1", port, **options)
+
+        monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolve)
+        monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", far)
+        with pytest.raises(NotTrusted, match=r"private\.example is 10\.99\.0\.9"):
+            _download(f"http://cdn.example:{port}/a.png", "http://api.example")
+    assert (connected, len(server.seen)) == (["93.184.215.14"], 1)
+
+
+# whole requests
+
+
+def _gateway(pictures, png=b""):
+    """Return what answers as APIMart, whose pictures are at the address that `pictures()` returns."""
+
+    def answer(seen):
+        if seen.path.endswith("/uploads/images"):
+            return 200, {}, json.dumps({"url": pictures() + "/up.png"}).encode()
+        if seen.path.endswith("generations"):
+            return 200, {}, b'{"code": 200, "data": [{"status": "submitted", "task_id": "t1"}]}'
+        if seen.path.endswith(".png"):
+            return 200, {}, png
+        done = {"id": "t1", "status": "completed", "result": {"images": [{"url": [pictures() + "/p.png"]}]}}
+        return 200, {}, json.dumps({"code": 200, "data": [done] if seen.method == "POST" else done}).encode()
+
+    return answer
+
+
+@pytest.fixture
+def lab(monkeypatch):
+    """A gateway at 127.0.0.3 whose pictures are at 127.0.0.9."""
+    png = a_png(size=(1024, 1024))
+    with web(lambda seen: (200, {}, png), "127.0.0.9") as files, web(_gateway(lambda: files.origin), "127.0.0.3") as gateway:
+        monkeypatch.setenv("APIMART_BASE_URL", gateway.origin)
+        monkeypatch.setenv("APIMART_API_KEY", SECRET)
+        monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "0.05")
+        yield gateway, files
+
+
+def test_a_gateway_whose_pictures_are_on_another_host_of_its_network(lab):
+    """The picture is fetched, an upload's address is used, and the key goes to the gateway alone."""
+    gateway, files = lab
+    made = run(generate("a fox", provider="apimart", size="1:1", references=[a_png()]))
+    assert (len(made), made.errors) == (1, ())
+    assert {seen.headers.get("authorization") for seen in gateway.seen} == {f"Bearer {SECRET}"}
+    assert [("authorization" in seen.headers, seen.path) for seen in files.seen] == [(False, "/p.png")]
+    (submitted,) = [json.loads(seen.body) for seen in gateway.seen if seen.path.endswith("generations")]
+    assert submitted["image_urls"] == [files.origin + "/up.png"]
+
+
+def test_a_server_that_names_itself_localhost_is_resumed_once_it_names_its_address(lab, monkeypatch):
+    """The picture is paid for: the address that was refused is asked for anew, without submitting again."""
+    _, files = lab
+    at = ["http://169.254.1.1"]
+    with web(_gateway(lambda: at[0]), "127.0.0.3") as wrong:
+        monkeypatch.setenv("APIMART_BASE_URL", wrong.origin)
+        with pytest.raises(DownloadError, match="link-local"):
+            run(generate("a fox", provider="apimart", size="1:1"))
+        at[0] = files.origin
+        (made,) = generation.resume().wait()
+    assert made.path.exists()
+    assert [seen.path for seen in wrong.seen if seen.method == "POST" and seen.path.endswith("generations")] == ["/v1/images/generations"]
+
+
+# references by address
+
+
+def _at(base, look_alikes=None):
+    provider = get_provider("apimart", look_alikes or {})
+    return Gateway(provider, base, False, Key(SECRET), Cadence())
+
+
+@pytest.mark.parametrize(
+    ("base", "address", "words"),
+    [
+        ("https://api.public.example", "https://public.cdn.example/a.png", None),
+        ("https://api.public.example", "http://public.cdn.example/a.png", "it is http"),
+        ("https://api.public.example", "http://10.99.0.9/a.png", "10.99.0.9 is in a private network"),
+        ("https://api.public.example", "https://192.168.0.9:8443/a.png", "is in a private network"),
+        ("https://api.public.example", "https://nas.local/a.png", "nas.local is in a private network"),
+        ("https://api.public.example", "https://files/a.png", "files is in a private network"),
+        ("https://api.public.example", "http://localhost/a.png", "localhost is this machine"),
+        ("http://imagegen:8000", "http://10.99.0.9/a.png", None),
+        ("http://imagegen:8000", "http://files:9000/a.png", None),
+        ("http://10.99.0.1", "https://nas.local/a.png", None),
+        ("http://gpu.lab.example", "http://private.cdn.example/a.png", None),
+        ("http://gpu.lab.example", "http://public.cdn.example/a.png", "it is http"),
+        ("http://gpu.lab.example", "https://public.cdn.example/a.png", None),
+        ("http://imagegen:8000", "http://127.0.0.1/a.png", "127.0.0.1 is this machine"),
+        ("http://localhost:8000", "http://127.0.0.9:9000/a.png", None),
+        ("http://localhost:8000", "http://10.99.0.9/a.png", None),
+    ],
+)
+@pytest.mark.parametrize("option", ["references", "mask"])
+def test_a_reference_may_be_in_the_gateways_network(base, address, words, option, network):
+    """A private address for a gateway in a private network, over http too; else it is refused before anything is sent."""
+    at = _at(base)
+    said = {"references": (address,)} if option == "references" else {"references": ("https://public.cdn.example/1.png",), "mask": address}
+    planned = at.provider.plan(ImageRequest("a fox", **said))
+    if words is None:
+        uploads.check(planned, at, load())
+        return
+    with pytest.raises(UnsupportedOption) as refused:
+        uploads.check(planned, at, load())
+    assert (words in refused.value.what, refused.value.option, "uploaded" in refused.value.next_step) == (True, option, True)
+
+
+@pytest.mark.parametrize(("base", "fails"), [("http://10.99.0.1:8000", False), ("", True)])
+def test_a_plan_already_says_whether_a_reference_can_be_fetched(base, fails, network, monkeypatch):
+    """`plan()` and --dry-run need no key for it."""
+    if base:
+        monkeypatch.setenv("EVOLINK_BASE_URL", base)
+    request = ImageRequest("a fox", references=("http://10.99.0.9/a.png",))
+    if fails:
+        with pytest.raises(UnsupportedOption, match=r"10\.99\.0\.9 is in a private network"):
+            generation.plan(request, provider="evolink")
+    else:
+        assert generation.plan(request, provider="evolink").calls[0].json["image_urls"] == ["http://10.99.0.9/a.png"]
+
+
+def test_the_sandbox_in_this_process_leads_into_no_network():
+    """It speaks for a public gateway."""
+    at = gateways.at(get_provider("apimart"), load(), sandbox=True)
+    planned = at.provider.plan(ImageRequest("a fox", references=("http://10.99.0.9/a.png",)))
+    with pytest.raises(UnsupportedOption, match="is in a private network"):
+        uploads.check(planned, at, load())
+    with pytest.raises(NotTrusted):
+        _download("http://10.99.0.9/a.png", at.base_url)
+
+
+# where a gateway may be
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("https://me:secret@api.example.com", "'[hidden]@api.example.com' holds a user name or a password"),
+        ("https://secret@api.example.com/v1", "holds a user name or a password"),
+        ("me:secret@api.example.com", "is no address"),
+        ("ftp://me:secret@api.example.com", "is no address"),
+        ("http://169.254.1.1:8000", "link-local"),
+        ("http://[fe80::1]:8000", "link-local"),
+        ("https://api.example.com\\@10.0.0.1", "is no address"),
+    ],
+)
+def test_a_base_url_that_cannot_be_meant_is_refused_before_anything_is_sent(address, words, monkeypatch):
+    """Its password is not shown; one that is no address for pictures would be paid for and never fetched."""
+    monkeypatch.setenv("EVOLINK_BASE_URL", address)
+    monkeypatch.setenv("EVOLINK_API_KEY", SECRET)
+    with pytest.raises(UnsupportedOption) as refused:
+        run(generate("a fox", provider="evolink", size="1024x1024"))
+    assert (words in refused.value.what, refused.value.charged) == (True, "no"), refused.value.what
+    assert "secret" not in f"{refused.value} {refused.value.value} {refused.value.args}"
+
+
+@pytest.mark.parametrize(
+    "address", ["http://10.0.0.5:8000", "http://imagegen:8000", "http://gpu.lan", "http://[fd12::1]:8000", "http://localhost:8000"]
+)
+def test_a_look_alike_may_be_in_a_private_network_over_http(address):
+    """A lab's server is configured as any other gateway."""
+    tables = {"mine": {"like": "apimart", "base_url": address}}
+    assert get_provider("mine", tables).base_url == address
+    at = Gateway(get_provider("mine", tables), address, False, Key(SECRET), Cadence())
+    assert ways._door(at, "/v1/uploads/images", moved=True) == f"{address}/v1/uploads/images"
+
+
+@pytest.mark.parametrize(
+    "address", ["http://api.example.com", "http://169.254.1.1", "https://:secret@api.example.com", "https://me@api.example.com"]
+)
+def test_a_look_alike_elsewhere_needs_https_and_no_password(address):
+    """As before."""
+    with pytest.raises(UnknownProvider, match="no plain https address") as refused:
+        get_provider("mine", {"mine": {"like": "apimart", "base_url": address}})
+    assert "secret" not in str(refused.value)
+
+
+def test_a_look_alike_takes_files_where_its_upload_url_says():
+    """On another port, over http in a private network: the key goes to that very origin, which the configuration names."""
+    from imagegen_magic.engine.http import authorization
+
+    table = {"like": "evolink", "base_url": "http://10.0.0.5:8000", "upload_url": "http://10.0.0.5:9000/up"}
+    provider = get_provider("mine", {"mine": table})
+    at = Gateway(provider, provider.base_url, False, Key(SECRET), Cadence())
+    assert ways._door(at, provider.upload.address, moved=True) == "http://10.0.0.5:9000/up"
+    for url, goes in {"http://10.0.0.5:9000/up": True, "http://10.0.0.5:9001/up": False, "https://10.0.0.5:9000/up": False}.items():
+        assert bool(authorization(Key(SECRET), provider.base_url, url, provider.key_hosts)) is goes
+
+
+def test_uploads_move_with_a_base_url_into_a_private_network(network):
+    """As they do on this machine; the gateway's own file host is not asked, and a public base URL keeps the key from it."""
+    provider = get_provider("evolink")
+    for base, door in {
+        "http://10.99.0.1:8000": "http://10.99.0.1:8000/api/v1/files/upload/stream",
+        "http://gpu.lab.example": "http://gpu.lab.example/api/v1/files/upload/stream",
+        "https://api.public.example": "",
+    }.items():
+        assert ways._door(Gateway(provider, base, False, Key(SECRET), Cadence()), provider.upload.address, moved=True) == door
