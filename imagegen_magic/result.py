@@ -197,9 +197,10 @@ class Generation(Sequence[GeneratedImage]):
         Each picture has its own pixels, or at most `edge`. Raises UnsupportedOption for another suffix, and where the sheet would be too
         large, with the edge that fits.
         """
-        from imagegen_magic.pictures import grid, paper
+        from imagegen_magic.pictures import grid, missing_fonts, paper
 
         sheet = grid.contact_sheet([image.path for image in self.images], self._captions(), columns, title=self._title())
+        missing_fonts.warn(sheet)
         return paper.picture(sheet, edge) if path is None else paper.write(sheet, path, edge)
 
     def _title(self) -> str:

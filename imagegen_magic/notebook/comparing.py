@@ -15,7 +15,7 @@ from IPython.core.error import UsageError
 
 from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.notebook import picking
-from imagegen_magic.notebook.display import Bundle, Canvas, on_page
+from imagegen_magic.notebook.display import Bundle, Canvas, line, on_page
 from imagegen_magic.notebook.picking import Picked
 from imagegen_magic.notebook.tables import Table
 from imagegen_magic.studies import comparison
@@ -75,7 +75,7 @@ def _side(magics: ImageGenMagics, word: str) -> Side:
 def bundles(left: Side, right: Side) -> list[Bundle]:
     """Return the outputs: the slider where both have one shape, the two side by side, and what differs."""
     slider = [_slider(left, right)] if _same_shape(left, right) else []
-    return [*slider, _beside(left, right), Bundle({"text/plain": text(left, right), "text/html": html(left, right)}, {})]
+    return [*slider, *_beside(left, right), Bundle({"text/plain": text(left, right), "text/html": html(left, right)}, {})]
 
 
 def _same_shape(left: Side, right: Side) -> bool:
@@ -93,7 +93,9 @@ def _slider(left: Side, right: Side) -> Bundle:
     return Bundle({"text/plain": f"{names[0]} over {names[1]}, with a line to drag", "text/html": markup}, {})
 
 
-def _beside(left: Side, right: Side) -> Bundle:
+def _beside(left: Side, right: Side) -> list[Bundle]:
+    """Return the two side by side, and a line where no font of this machine draws their names."""
+    from imagegen_magic.pictures import missing_fonts
     from imagegen_magic.pictures.grid import contact_sheet
 
     names = _names(left, right)
@@ -101,7 +103,9 @@ def _beside(left: Side, right: Side) -> Bundle:
     small = sheet.preview(limit=_BESIDE_BYTES)
     data = {small.mime_type: small.base64, "text/plain": f"{names[0]} beside {names[1]}"}
     width, height = on_page(small.width, small.height)
-    return Bundle(data, {small.mime_type: {"width": width, "height": height}})
+    beside = Bundle(data, {small.mime_type: {"width": width, "height": height}})
+    lacking = missing_fonts.words(sheet.missing_scripts())
+    return [beside, line(lacking, stands_out=True)] if lacking else [beside]
 
 
 def _names(left: Side, right: Side) -> list[str]:

@@ -41,6 +41,7 @@ def _findings(magics: ImageGenMagics, network: bool) -> Iterator[Finding]:
     yield "settings", f"read from {settings.folder}; %imagegen config shows them", ""
     yield from _ledger(settings)
     yield _save_dir(settings)
+    yield _fonts()
     try:
         yield from _gateways(settings, network)
     except ImageGenError as error:
@@ -89,6 +90,16 @@ def _save_dir(settings: Settings) -> Finding:
     except ImageGenError as error:
         return "originals", error.what, error.next_step
     return "originals", str(settings.save_dir), ""
+
+
+def _fonts() -> Finding:
+    """Say which scripts cannot be drawn; that is nothing wrong for somebody who writes in another."""
+    from imagegen_magic.pictures import missing_fonts
+
+    lacking = missing_fonts.unsupported()
+    if not lacking:
+        return "fonts of grids", ", ".join(missing_fonts.USUAL), ""
+    return "fonts of grids", f"none for {', '.join(lacking)}. {missing_fonts.remedy(lacking)}", ""
 
 
 def _gateways(settings: Settings, network: bool) -> Iterator[Finding]:

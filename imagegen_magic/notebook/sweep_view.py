@@ -15,7 +15,7 @@ from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.notebook import bar, display, progress
 from imagegen_magic.notebook.board import Board
 from imagegen_magic.notebook.display import Bundle, Canvas
-from imagegen_magic.notebook.live import Plain, Silent, Widget, thumbnail
+from imagegen_magic.notebook.live import Line, Plain, Silent, Widget, thumbnail
 from imagegen_magic.notebook.mosaic import STYLE, Mosaic
 from imagegen_magic.notebook.progress import View
 from imagegen_magic.notebook.tables import Cell, Table, shortened
@@ -95,8 +95,9 @@ class SweepView(View):
         copies = await _copies(self._board.images)
         yield await asyncio.to_thread(grid_bundle, result, copies, self._width)
         yield await asyncio.to_thread(table_bundle, result, copies)
-        if errors := list(self._grouped(result)):
-            yield display.joined(display.line(words, stands_out=True) for words in errors)
+        fonts = "" if isinstance(self._live, Line) else await asyncio.to_thread(missing_font, result)
+        if lines := [*filter(None, [fonts]), *self._grouped(result)]:
+            yield display.joined(display.line(words, stands_out=True) for words in lines)
 
     def _grouped(self, result: SweepResult) -> Iterator[str]:
         """Yield what went wrong, each thing once, with the combinations that it happened to."""
@@ -145,6 +146,13 @@ def grid_bundle(result: SweepResult, copies: Mapping[int, bytes], width: int = P
     wide = min(small.width, _WIDEST)
     size = {"width": wide, "height": round(small.height * wide / small.width)}
     return Bundle({small.mime_type: small.base64, "text/plain": shortened(sheet.alt, 400)}, {small.mime_type: size})
+
+
+def missing_font(result: SweepResult) -> str:
+    """Return the line about scripts of the grid that no font of this machine draws; empty where there are none."""
+    from imagegen_magic.pictures import missing_fonts
+
+    return missing_fonts.words(result.sheet().missing_scripts())
 
 
 def table_bundle(result: SweepResult, copies: Mapping[int, bytes] | None = None, folder: Path | None = None) -> Bundle:

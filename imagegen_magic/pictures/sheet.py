@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.pictures import missing_fonts
 from imagegen_magic.pictures.fonts import Fonts
 from imagegen_magic.pictures.layout import MOST_CANVAS, Band, Contents, Layout
 from imagegen_magic.pictures.pen import LIGHT, Loader, Palette, drawn
@@ -45,8 +46,9 @@ class Sheet:
     def preview(self, width: int = PREVIEW_WIDTH, limit: int = PREVIEW_BYTES) -> Preview:
         """Return the sheet at most `width` px wide and `limit` bytes large, as JPEG; as PNG where no picture is on it."""
         loader, fonts, edge, tallest = Loader(), Fonts(self.contents.fonts), _EDGES[0], _TALLEST
+        contents = self._drawn_contents()
         for _ in range(_ATTEMPTS):
-            layout = _beginning(_previewed(self.contents, fonts, width, edge), tallest)
+            layout = _beginning(_previewed(contents, fonts, width, edge), tallest)
             loader.ahead(layout)
             canvas = drawn(layout, loader, self.palette)
             if found := _encoded(canvas, width, limit, photographs=loader.pictures > 0):
@@ -93,8 +95,18 @@ class Sheet:
         fonts = Fonts(self.contents.fonts)
         return tuple(dict.fromkeys(each for text in self.contents.texts() for each in fonts.missing_glyphs(text)))
 
+    def missing_scripts(self) -> tuple[str, ...]:
+        """Return the scripts of those characters that a font could draw: Chinese, emoji, Arabic."""
+        return missing_fonts.scripts(self.contents.texts(), Fonts(self.contents.fonts))
+
+    def _drawn_contents(self) -> Contents:
+        """Return what is drawn: with a note, once, where a font is missing."""
+        note = " ".join(filter(None, [self.contents.note, missing_fonts.note(self.missing_scripts())]))
+        return self.contents if note == self.contents.note else replace(self.contents, note=note)
+
     def _whole(self, edge: int | None) -> Layout:
-        return Layout(self.contents, Fonts(self.contents.fonts), edge, _whole_bands(self.contents))
+        contents = self._drawn_contents()
+        return Layout(contents, Fonts(contents.fonts), edge, _whole_bands(contents))
 
 
 def _too_large(layout: Layout) -> UnsupportedOption:

@@ -82,9 +82,11 @@ class SweepResult(Generation):
         `edge` bounds each picture, in pixels; None keeps its own. Raises UnsupportedOption for an axis that the sweep does not have, and
         where the grid would be too large, with the edge that fits.
         """
-        from imagegen_magic.pictures import paper
+        from imagegen_magic.pictures import missing_fonts, paper
 
-        return paper.picture(self.sheet(rows, columns), edge)
+        sheet = self.sheet(rows, columns)
+        missing_fonts.warn(sheet)
+        return paper.picture(sheet, edge)
 
     def sheet(self, rows: str | None = None, columns: str | None = None, pictures: Mapping[int, bytes] | None = None) -> Sheet:
         """Return the grid to be drawn in any size; `pictures` are smaller copies to draw it from, by the ledger's id."""
