@@ -62,22 +62,27 @@ def _round(amount: Decimal, least: int) -> str:
 
 
 def total(costs: Iterable[Cost]) -> tuple[Cost, ...]:
-    """Add costs within each unit, never across; what is unknown is counted in the first sum, or stands alone."""
-    sums: dict[str, Cost] = {}
+    """Add costs within each unit, never across, and never play money to money, which stands first.
+
+    What is unknown is counted in the first sum, or stands alone.
+    """
+    sums: dict[tuple[bool, str], Cost] = {}
     unknown = 0
     for cost in costs:
         if cost.amount is None:
             unknown += 1
             continue
-        before = sums.get(cost.unit)
+        kind_of_money = (cost.source == "sandbox", cost.unit)
+        before = sums.get(kind_of_money)
         if before is None or before.amount is None:
-            sums[cost.unit] = cost
+            sums[kind_of_money] = cost
             continue
         kind = max(before.kind, cost.kind, key=_CERTAINTY.index)
-        sums[cost.unit] = Cost(before.amount + cost.amount, cost.unit, kind, cost.source, cost.checked, before.unknown + cost.unknown)
+        amount, parts = before.amount + cost.amount, before.unknown + cost.unknown
+        sums[kind_of_money] = Cost(amount, cost.unit, kind, cost.source, cost.checked, parts)
     if not sums:
         return (Cost(),)
-    first, *others = sums.values()
+    first, *others = (sums[name] for name in sorted(sums, key=lambda name: name[0]))
     counted = Cost(first.amount, first.unit, first.kind, first.source, first.checked, first.unknown + unknown)
     return (counted, *others)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy
 import pytest
 from IPython.core.error import UsageError
+from ledgers import saved
 from PIL import Image, ImageDraw
 from servers import sandbox_server
 from shells import a_shell
@@ -19,7 +20,7 @@ from imagegen_magic.engine import drifting, generation, loop, uploads
 from imagegen_magic.engine.gathering import Gathering
 from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.sources import keep
-from imagegen_magic.errors import ImageGenError, ImageInvalid, ReferenceUnreachable, UnsupportedOption, UploadFailed
+from imagegen_magic.errors import ImageGenError, ImageInvalid, LedgerError, ReferenceUnreachable, UnsupportedOption, UploadFailed
 from imagegen_magic.notebook import display
 from imagegen_magic.request import ImageRequest, LocalPicture
 
@@ -304,6 +305,20 @@ def test_a_sweeps_result_is_a_reference(gateway, notebook):
     counted = Counted(gateway)
     notebook.run(f"{ANSWER} --ref styles --ref styles[1]\nmore of it")
     assert _references(counted) == [image.data for image in notebook.variables["styles"]]
+
+
+def test_a_number_is_not_said_to_be_unknown_where_the_ledger_is_damaged(own_world):
+    """That is another error, with another remedy."""
+    saved()
+    home = load().home
+    loop.stop()
+    (home / "ledger.sqlite").write_bytes(b"not a database at all" * 500)
+    for path in home.glob("ledger.sqlite-*"):
+        path.unlink()
+    with pytest.raises(LedgerError, match="cannot be read: file is not a database") as caught:
+        generation.plan(ImageRequest("more", references=("@1",)), provider="gccai", sandbox=True)
+    assert caught.value.charged == "no"
+    assert "move the file away" in caught.value.next_step
 
 
 @pytest.mark.parametrize(

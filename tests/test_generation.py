@@ -384,6 +384,8 @@ def test_costs_add_within_a_unit_and_never_across():
     assert [str(one) for one in total([dollar, dollar, credit, Cost()])] == ["$0.10 + 1 unknown", "reserved 3 credits"]
     assert [str(one) for one in total([Cost(), Cost()])] == ["cost unknown"]
     assert total([]) == (Cost(),)
+    play = Cost(Decimal("0.05"), "USD", "measured", "sandbox")
+    assert [str(one) for one in total([play, Cost(), dollar, play, dollar])] == ["$0.10 + 1 unknown", "$0.10 of play money"]
     assert str(Cost(Decimal("0.1"), "USD", "estimated", "the page")) == "about $0.10"
     assert str(Cost(Decimal("0.790272"), "USD", "measured")) == "$0.7903"
     assert str(Cost(Decimal("0.00001234"), "USD", "measured")) == "$0.000012"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from shells import a_shell
 
+from imagegen_magic import providers
 from imagegen_magic.errors import UnknownProvider, UnsupportedOption
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Call, Model, Provider
@@ -67,6 +70,53 @@ def test_the_four_gateways_are_built_in() -> None:
     assert registry.BUILT_IN == ("apimart", "evolink", "gccai", "xingchao")
     assert registry.provider_names() == registry.BUILT_IN
     assert tuple(provider.name for provider in registry.all_providers()) == registry.BUILT_IN
+
+
+HELPERS = {
+    "sundries": "def help(): ...\n",
+    "_hidden": "X = 1\n",
+    "several": "from imagegen_magic.providers.evolink import EvoLink\n\nclass Another(EvoLink):\n    name = 'another'\n",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder whose files lie beside the gateways' own."""
+    monkeypatch.setattr("imagegen_magic.providers.__path__", [*providers.__path__, str(tmp_path)])
+    registry._built_in.cache_clear()
+    yield tmp_path
+    for file in tmp_path.glob("*.py"):
+        sys.modules.pop(f"imagegen_magic.providers.{file.stem}", None)
+    registry._built_in.cache_clear()
+
+
+def test_a_helpers_file_beside_the_gateways_is_no_gateway(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is not listed, and what lists the gateways works; a file with a gateway of its name is one."""
+    for name, content in HELPERS.items():
+        folder.joinpath(f"{name}.py").write_text(content)
+    assert registry.BUILT_IN == ("apimart", "evolink", "gccai", "xingchao")
+    assert [provider.name for provider in registry.all_providers()] == list(registry.BUILT_IN)
+    with pytest.raises(UnknownProvider, match="No gateway is called 'sundries'"):
+        registry.get_provider("sundries")
+    with a_shell() as shell:
+        for command in ("providers", "models", "doctor"):
+            shell.run(f"%imagegen {command}")
+            assert "sundries" not in "".join(shell.shown())
+            assert "xingchao" in "".join(shell.shown())
+
+
+def test_a_gateways_file_is_found_wherever_the_package_lies(folder: Path) -> None:
+    """One file is all that a new gateway takes."""
+    lines = ("from imagegen_magic.providers.evolink import EvoLink", "class Mine(EvoLink):", "    name = 'mine'")
+    folder.joinpath("mine.py").write_text("\n".join(lines))
+    assert registry.get_provider("mine").name == "mine"
+
+
+def test_a_file_beside_the_gateways_that_is_broken_is_warned_of(folder: Path) -> None:
+    """The gateways work without it."""
+    folder.joinpath("broken.py").write_text("raise ValueError('half done')\n")
+    with pytest.warns(RuntimeWarning, match="broken.py beside the gateways cannot be imported .ValueError: half done"):
+        assert registry.provider_names() == ("apimart", "evolink", "gccai", "xingchao")
 
 
 def test_a_name_is_read_in_any_case() -> None:

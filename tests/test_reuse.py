@@ -7,7 +7,7 @@ from PIL import Image
 from servers import sandbox_server
 from shells import a_shell
 
-from imagegen_magic import generate, run
+from imagegen_magic import ImageRequest, generate, run
 from imagegen_magic.engine import generation, loop
 from imagegen_magic.engine.settings import load as load_settings
 from imagegen_magic.errors import ImageGenError, SubmissionUnknown, TaskFailed, TaskTimeout
@@ -60,6 +60,27 @@ def test_the_same_again_is_given_for_nothing(gateway):
     assert str(again.cost) == "nothing spent"
     assert len(gateway.accepted("the same")) == 1
     assert "reused, nothing spent, made just now" in display.caption(again[0]).text
+
+
+def test_a_job_that_reuse_alone_satisfies_has_the_number_of_what_it_gives(gateway):
+    """It is listed and cancelled by that; so has one that only collects."""
+    asked("numbered before")
+    asked("numbered")
+    settings = load_settings().replace("a test", reuse=True)
+    request = ImageRequest("numbered", size="1:1", quality="low")
+    job = generation.start(request, provider="evolink", settings=settings)
+    assert job.wait()[0].reused
+    assert job.id == loop.run(generation.ledger().tasks())[0].job == 2
+    assert "<Job 2, done" in repr(job)
+
+
+def test_a_job_that_only_collects_has_the_number_of_what_it_collects(slow_gateway):
+    """The latest one's, where it is several."""
+    with pytest.raises(TaskTimeout):
+        asked("left behind", timeout=0.5)
+    job = generation.resume(load_settings())
+    assert len(job.wait()) == 1
+    assert job.id == 1
 
 
 def test_without_reuse_the_caption_names_the_identical_one(gateway):

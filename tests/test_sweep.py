@@ -13,7 +13,7 @@ from PIL import Image
 from servers import sandbox_server
 
 from imagegen_magic import ImageRequest, run
-from imagegen_magic.engine import loop
+from imagegen_magic.engine import generation, loop
 from imagegen_magic.engine.settings import load as load_settings
 from imagegen_magic.errors import ContentRejected, MissingKey, UnknownProvider, UnsupportedOption
 from imagegen_magic.request import LocalPicture
@@ -397,6 +397,35 @@ def test_several_gateways_in_one_sweep(at_gateway):
     assert made.provider == "evolink, apimart"
     assert len({cost.unit for cost in made.costs if cost.amount is not None}) >= 1
     assert [len(at_gateway.accepted("everywhere"))] == [2]
+
+
+def test_the_sandbox_and_real_gateways_have_a_record_each(at_gateway):
+    """Where the gateway is an axis, too: neither is shown among the other's pictures, and play money is not added to money."""
+    axes = {"provider": ["evolink", "apimart"]}
+    played = run(sweep("for play and for real", axes, quality="low", sandbox=True))
+    paid = run(sweep("for play and for real", axes, quality="low"))
+    again = run(sweep("for play and for real", axes, quality="low", sandbox=True, reuse=True))
+    assert played.study != paid.study
+    assert again.study == played.study
+    assert [image.id for image in load(played.study)] == [image.id for image in played]
+    assert [image.id for image in load(paid.study)] == [image.id for image in paid]
+    assert all(" of play money" in str(cost) for cost in load(played.study).costs)
+    assert not any(" of play money" in str(cost) for cost in load(paid.study).costs)
+
+
+def test_a_record_that_both_share_keeps_its_money_apart(at_gateway):
+    """As an earlier version wrote it: money comes first, play money stands by itself."""
+    axes = {"provider": ["apimart"]}
+    played = run(sweep("shared", axes, quality="low", sandbox=True))
+    paid = run(sweep("shared", axes, quality="low"))
+
+    def shared(connection):
+        connection.execute("UPDATE members SET study = ? WHERE study = ?", (played.study, paid.study))
+
+    loop.run(generation.ledger().run(shared))
+    both = load(played.study)
+    assert len(both) == 2
+    assert [("play money" in str(cost), cost.amount) for cost in both.costs] == [(False, paid.cost.amount), (True, played.cost.amount)]
 
 
 def test_what_is_left_out_is_in_the_result(at_gateway):

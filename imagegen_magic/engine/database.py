@@ -106,10 +106,30 @@ class Database:
         """Return the rows of a query at once, in the calling thread, neither creating nor waiting; none where there is no readable file."""
         if not self.path.exists():
             return []
-        address = f"{self.path.as_uri()}?mode=ro"
-        with self._peeking, suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True, timeout=0)) as connection:
+        with self._peeking, suppress(sqlite3.Error), closing(self._reader(patience=0)) as connection:
             return connection.execute(query).fetchall()
         return []
+
+    def ask(self, query: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query, in the calling thread; none where there is no such file or table yet.
+
+        Raises LedgerError where the file cannot be read.
+        """
+        if not self.path.exists():
+            return []
+        try:
+            with self._peeking, closing(self._reader()) as connection:
+                return connection.execute(query).fetchall()
+        except sqlite3.Error as error:
+            if str(error).startswith("no such "):  # it was not brought up to date yet
+                return []
+            what = f"The ledger {self.path} {_VERB[False]}: {error}"
+            raise LedgerError(what, next_step=_next_step(getattr(error, "sqlite_errorname", ""), "no")) from error
+
+    def _reader(self, patience: float | None = None) -> sqlite3.Connection:
+        """Return a connection that only reads; it is the caller's to close."""
+        address, patience = f"{self.path.as_uri()}?mode=ro", self._patience if patience is None else patience
+        return sqlite3.connect(address, uri=True, timeout=patience, check_same_thread=False)
 
     def inspect(self) -> str:
         """Read the whole file in the calling thread, on a connection of its own, and return what is damaged in it.
@@ -118,10 +138,9 @@ class Database:
         """
         if not self.path.exists():
             return ""
-        address = f"{self.path.as_uri()}?mode=ro"
         with self._inspecting:
             try:
-                with closing(sqlite3.connect(address, uri=True, timeout=self._patience, check_same_thread=False)) as connection:
+                with closing(self._reader()) as connection:
                     self._inspected = connection
                     found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
             except sqlite3.OperationalError:  # interrupted, locked, or gone by now: nothing is known of damage

@@ -123,7 +123,7 @@ class Gathering:
 
     def _of_ledger(self, number: int) -> _Row:
         query = f"SELECT id, path, url, sha256, expires_at, saved_at FROM pictures WHERE id = {number} AND saved_at IS NOT NULL"
-        rows = ledger_of(self._settings).peek(query)
+        rows = ledger_of(self._settings).ask(query)
         if not rows:
             raise UnsupportedOption(
                 f"The history has no picture @{number}", option="references", value=f"@{number}", next_step="%imagegen history lists them"

@@ -388,6 +388,10 @@ class Ledger:
         """Return the rows of a query at once, in the calling thread; none where there is no ledger that can be read."""
         return self._database.peek(query)
 
+    def ask(self, query: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query, in the calling thread; none where there is no ledger yet. Raises LedgerError where it is damaged."""
+        return self._database.ask(query)
+
     def waiting(self) -> int:
         """Count the pictures that could be collected and that nobody alive carries, at once.
 

@@ -65,7 +65,7 @@ async def record(job: Job, settings: Settings, *, preview: int | None, reuse: bo
     if not job.deliveries:  # nothing will be sent, after which the ledger would be read
         session.ledger.inspect_beside()
     if study is not None:
-        job.study = await _remember_study(session, study, rows, job.places)
+        job.study = await _remember_study(session, study, rows, job.places, job.wishes)
 
 
 class _Overtaken(Exception):
@@ -81,6 +81,8 @@ async def _take_up_earlier(
     await session.ledger.abandoned()
     asked = ["" if position in settled else mark for position, mark in enumerate(marks)]
     found = await past.find(session.ledger, asked, settled.values())
+    if earlier := found.all():
+        job.id = job.id or earlier[min(earlier)].job  # what is there already keeps the number under which it was recorded
     await session.ledger.reopen([picture.id for row in found.gone.values() for picture in row.pictures if not past.is_there(picture)])
     return await _take_up_found(job, found, session, settings, preview)
 
@@ -133,14 +135,23 @@ def _progress(job: Job, position: int, stage: Any, row: TaskRow, error: ImageGen
     return Progress(stage, position, job.tasks, row.row, row.submitted_at or row.created, error=error)
 
 
-async def _remember_study(session: Session, study: Study, rows: Mapping[int, int], places: Sequence[Mapping[str, str]]) -> int:
+# where the gateway is an axis, its record says nothing of the sandbox: play money and money have one each all the same
+_SAME_STUDY = """SELECT id FROM studies WHERE prompt = ? AND axes = ? AND fixed = ? AND NOT EXISTS (
+    SELECT 1 FROM members JOIN tasks ON tasks.row = members.task JOIN jobs ON jobs.id = tasks.job
+    WHERE members.study = studies.id AND jobs.sandbox NOT IN (?, ?)) ORDER BY id"""
+
+
+async def _remember_study(
+    session: Session, study: Study, rows: Mapping[int, int], places: Sequence[Mapping[str, str]], wishes: Sequence[Wish]
+) -> int:
     axes = json.dumps({axis: list(values) for axis, values in study.axes.items()}, ensure_ascii=False)
+    sandbox = [wish.gateway.sandbox for wish in wishes]
     members = [(row, json.dumps(dict(places[position]), ensure_ascii=False)) for position, row in rows.items()]
     now = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
 
     def work(connection: Any) -> int:
         told = study.prompt, axes, study.fixed
-        known = connection.execute("SELECT id FROM studies WHERE prompt = ? AND axes = ? AND fixed = ?", told).fetchone()
+        known = connection.execute(_SAME_STUDY, (*told, any(sandbox), all(sandbox))).fetchone()
         query = "INSERT INTO studies (created, prompt, axes, fixed) VALUES (?, ?, ?, ?)"
         number = int(known["id"] if known else connection.execute(query, (now, *told)).lastrowid)
         query = """INSERT INTO members (study, task, place) VALUES (?, ?, ?)
@@ -382,6 +393,7 @@ async def take_up(
 ) -> None:
     """Give a job the deliveries of tasks that were submitted before; their pictures go where they were asked to go, or `elsewhere`."""
     session = session_of(settings)
+    job.id = rows[0].job if rows else 0
     for folder in {Path(row.save_dir) for row in rows}:
         await asyncio.to_thread(files.sweep, folder)
     for position, row in enumerate(rows):

@@ -176,7 +176,7 @@ def _dry_page(planned: SweepPlan, outlook: Outlook, settings: Settings) -> Page:
             shortened(wish.plan.request.prompt, 80),
             f"{wish.plan.provider} {wish.plan.model.name}" + (" (sandbox)" if wish.gateway.sandbox else ""),
             pixels(wish.plan.pixels) or "the gateway decides",
-            str(wish.plan.price),
+            str(wish.gateway.money(wish.plan.price)),
         ]
         for wish in each[:_DRY_ROWS]
     ]

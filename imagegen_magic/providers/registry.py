@@ -26,15 +26,37 @@ if TYPE_CHECKING:
 GROUP = "imagegen_magic.providers"
 LookAlikes = Mapping[str, Mapping[str, Any]]
 
-_TOOLS = {"addresses", "answers", "base", "model", "options", "registry", "uploading"}
 _SETTINGS = {"like", "base_url", "key_variable", "title", "docs_url", "upload_url"}
-BUILT_IN: tuple[str, ...] = tuple(sorted({module.name for module in pkgutil.iter_modules(providers.__path__)} - _TOOLS))
-"""The gateways with a file in this folder; the file's name is the gateway's."""
+
+
+def __getattr__(name: str) -> tuple[str, ...]:
+    """Return `BUILT_IN`: the gateways with a file in this folder; the file's name is the gateway's."""
+    if name != "BUILT_IN":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return tuple(_built_in())
+
+
+@functools.cache
+def _built_in() -> dict[str, Provider]:
+    """Return the gateways with a file of their own in this folder, by name; a file that holds no gateway of its name is a helper's."""
+    found = (_gateway_in(module.name) for module in pkgutil.iter_modules(providers.__path__))
+    return {provider.name: provider for provider in sorted(filter(None, found), key=lambda provider: provider.name)}
+
+
+def _gateway_in(name: str) -> Provider | None:
+    """Return the gateway of a file of this folder, None where it holds none; a file that cannot be imported is warned of."""
+    try:
+        module = importlib.import_module(f"{providers.__name__}.{name}")
+    except Exception as error:  # of a file that was put here by a person: the other gateways work without it
+        warnings.warn(f"{name}.py beside the gateways cannot be imported ({type(error).__name__}: {error})", RuntimeWarning, stacklevel=3)
+        return None
+    found = (each for each in vars(module).values() if isinstance(each, type) and issubclass(each, Provider))
+    return next((each() for each in found if vars(each).get("name") == name), None)
 
 
 def provider_names(look_alikes: LookAlikes = {}) -> tuple[str, ...]:  # noqa: B006  # never written to
     """Return the names of all gateways: built in, configured, registered by other packages."""
-    return tuple(dict.fromkeys((*BUILT_IN, *look_alikes, *_entry_points())))
+    return tuple(dict.fromkeys((*_built_in(), *look_alikes, *_entry_points())))
 
 
 def scanned() -> bool:
@@ -48,23 +70,23 @@ def get_provider(name: str, look_alikes: LookAlikes = {}) -> Provider:  # noqa: 
     configured = {key.lower(): key for key in look_alikes}
     if wanted in configured:
         return _look_alike(configured[wanted], look_alikes[configured[wanted]])
-    if wanted in BUILT_IN:
-        return _built_in(wanted)
+    if wanted in _built_in():
+        return _built_in()[wanted]
     entries = {key.lower(): entry for key, entry in _entry_points().items()}
     if wanted in entries:
         return _load(entries[wanted])
-    raise _unknown(wanted, (*BUILT_IN, *look_alikes, *_entry_points()))
+    raise _unknown(wanted, (*_built_in(), *look_alikes, *_entry_points()))
 
 
 def all_providers(look_alikes: LookAlikes = {}) -> tuple[Provider, ...]:  # noqa: B006  # never written to
     """Return every gateway; a registered package that is broken is warned of and left out. Raises UnknownProvider for a bad look-alike."""
-    own = [get_provider(name, look_alikes) for name in dict.fromkeys((*BUILT_IN, *look_alikes))]
+    own = [get_provider(name, look_alikes) for name in dict.fromkeys((*_built_in(), *look_alikes))]
     return (*own, *_registered({provider.name for provider in own}))
 
 
 def sound_providers(look_alikes: LookAlikes = {}) -> tuple[Provider, ...]:  # noqa: B006  # never written to
     """Return every gateway that can be used: a bad look-alike is left out, for whoever asks about another gateway need not hear of it."""
-    own = list(filter(None, (_if_sound(name, look_alikes) for name in dict.fromkeys((*BUILT_IN, *look_alikes)))))
+    own = list(filter(None, (_if_sound(name, look_alikes) for name in dict.fromkeys((*_built_in(), *look_alikes)))))
     return (*own, *_registered({provider.name for provider in own}))
 
 
@@ -126,17 +148,10 @@ def _can(provider: Provider, request: ImageRequest, make: Callable[[Provider, Im
     return provider.upload is not None or all(picture.url for picture in planned.uploads)
 
 
-@functools.cache
-def _built_in(name: str) -> Provider:
-    module = importlib.import_module(f"{providers.__name__}.{name}")
-    found = (each for each in vars(module).values() if isinstance(each, type) and issubclass(each, Provider))
-    return next(each for each in found if vars(each).get("name") == name)()
-
-
 def _look_alike(name: str, settings: object) -> Provider:
     """Return a gateway that speaks a known dialect at its own address; its prices are nobody's, so unknown."""
     where = f"[tool.imagegen.providers.{name}]"
-    if name.lower() in BUILT_IN:
+    if name.lower() in _built_in():
         step = f"choose another name, or set {name.upper()}_BASE_URL to move {name}"
         raise _bad(where, "has the name of a gateway that is built in", step)
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
@@ -186,7 +201,7 @@ def _upload(where: str, settings: Mapping[str, str], parent: Provider) -> dict[s
 def _parent(where: str, settings: Mapping[str, str]) -> Provider:
     like = settings.get("like")
     if like is None:
-        raise _bad(where, "does not say whose dialect it speaks", f"give it like, one of {', '.join(BUILT_IN)}")
+        raise _bad(where, "does not say whose dialect it speaks", f"give it like, one of {', '.join(_built_in())}")
     try:
         return get_provider(like)
     except UnknownProvider as error:
@@ -233,7 +248,7 @@ def _scan(path: tuple[str, ...]) -> tuple[tuple[str, EntryPoint], ...]:
     """Look through all installed packages, which costs milliseconds, once for each search path."""
     from importlib.metadata import entry_points
 
-    return tuple((entry.name, entry) for entry in entry_points(group=GROUP) if entry.name not in BUILT_IN)
+    return tuple((entry.name, entry) for entry in entry_points(group=GROUP) if entry.name not in _built_in())
 
 
 def _registered(taken: Iterable[str]) -> Iterator[Provider]:
