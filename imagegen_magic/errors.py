@@ -33,6 +33,9 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from imagegen_magic.records import PortableError
+from imagegen_magic.secret_patterns import without_queries
+
 if TYPE_CHECKING:
     from decimal import Decimal
 
@@ -61,10 +64,11 @@ def charge_in(message: str) -> Charged:
     return next((charged for charged, words in _CHARGED.items() if said and said[-1] == words), "unknown")
 
 
-class ImageGenError(Exception):
+class ImageGenError(PortableError):
     """Something went wrong; `str()` gives one line that a person can act on.
 
-    `what` is the fact, without a full stop. `whose`, `charged` and `next_step` default to the class's own.
+    `what` is the fact, without a full stop. `whose`, `charged` and `next_step` default to the class's own. The queries of addresses are
+    left out of both texts: a gateway's words may hold signed ones.
     """
 
     whose: Whose = "gateway"
@@ -74,11 +78,12 @@ class ImageGenError(Exception):
     _default_next_step: ClassVar[str] = "see %imagegen jobs"
 
     def __init__(self, what: str, *, whose: Whose | None = None, charged: Charged | None = None, next_step: str | None = None) -> None:
+        what = without_queries(what)
         super().__init__(what)
         self.what = what.rstrip(". ")
         self.whose = whose or type(self).whose
         self.charged = charged or type(self).charged
-        self.next_step = (next_step or type(self)._default_next_step).rstrip(". ")
+        self.next_step = without_queries(next_step or type(self)._default_next_step).rstrip(". ")
 
     def __str__(self) -> str:
         return f"{self.what}. {_WHOSE[self.whose]}, {_CHARGED[self.charged]}: {self.next_step}."

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields
-from types import MappingProxyType
 from typing import Any, Literal
+
+from imagegen_magic.records import FrozenDict, Record, hash_of_fields
 
 _RATIO = re.compile(r"(\d{1,4}):(\d{1,4})")
 _PIXELS = re.compile(r"(\d{1,6})[x×X](\d{1,6})")
@@ -30,7 +31,7 @@ def _is_drawable(mark: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class Size(Record):
     """A size as a person says it: a ratio `16:9`, pixels `1536x1024`, or `auto`.
 
     `width` and `height` are the ratio's terms or the pixels, and 0 for `auto`.
@@ -59,8 +60,8 @@ class Size:
         return f"{self.width}{':' if self.kind == 'ratio' else 'x'}{self.height}"
 
 
-@dataclass(frozen=True, slots=True)
-class LocalPicture:
+@dataclass(frozen=True, slots=True, repr=False)
+class LocalPicture(Record):
     """A picture on this machine, ready for the wire: `data` are the bytes that a gateway would get.
 
     `name` is what a person calls it (`photo.jpg`, `fox[1]`, `@17`), `notes` what was done to its bytes, `picture` the ledger's id
@@ -94,8 +95,8 @@ class LocalPicture:
         return f"upload:{self.identity}"
 
 
-@dataclass(frozen=True, slots=True)
-class ImageRequest:
+@dataclass(frozen=True, slots=True, repr=False)
+class ImageRequest(Record):
     """What was asked; `None` means the default, which the plan fills in explicitly.
 
     `size` is a ratio, pixels or `auto` as text; `resolution` a tier (`1k`); `n` the number of pictures;
@@ -117,13 +118,15 @@ class ImageRequest:
     references: tuple[str | LocalPicture, ...] = ()
     mask: str | LocalPicture | None = None
     callback_url: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    extra: Mapping[str, Any] = field(default_factory=FrozenDict)
 
     def __post_init__(self) -> None:
         given: Any = self.references
         references = () if given is None else tuple(given) if isinstance(given, list | tuple) else (given,)
         object.__setattr__(self, "references", references)
-        object.__setattr__(self, "extra", MappingProxyType(dict(self.extra)))
+        object.__setattr__(self, "extra", FrozenDict(self.extra))
+
+    __hash__ = hash_of_fields  # references may be arrays or images before they are made ready
 
     def asked(self) -> dict[str, Any]:
         """Return only what was said, as plain JSON values; a picture on this machine by its name."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from imagegen_magic.errors import ImageGenError
+from imagegen_magic.records import Record
 from imagegen_magic.request import ImageRequest
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _CERTAINTY: tuple[Kind, ...] = ("measured", "reserved", "estimated", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(Record):
     """An amount in the gateway's own unit (`USD`, `credits`, …), or unknown; never 0 for unknown.
 
     `kind` says how it is known, `source` by whom and `checked` on which date (ISO). `unknown` counts the parts of a
@@ -90,8 +91,8 @@ def total(costs: Iterable[Cost]) -> tuple[Cost, ...]:
 Stage = Literal["planned", "submitting", "waiting", "fetching", "saved", "failed", "left"]
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+@dataclass(frozen=True, slots=True, repr=False)
+class Progress(Record):
     """Where one task stands.
 
     `task` of `tasks` counts from 0; `row` is the ledger's id of the task; `since` the epoch seconds at which it was
@@ -111,8 +112,8 @@ class Progress:
     error: ImageGenError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GeneratedImage:
+@dataclass(frozen=True, slots=True, repr=False)
+class GeneratedImage(Record):
     """One picture, whole and on disk.
 
     `width` and `height` in pixels, from its bytes; `seconds` from submit to finished; `created` epoch seconds; `id` is the ledger's.
@@ -148,6 +149,11 @@ class GeneratedImage:
         """The gateway's bytes, untouched. Raises FileNotFoundError where the file was moved."""
         return self.path.read_bytes()
 
+    def __repr__(self) -> str:
+        play = " (sandbox)" if self.sandbox else ""
+        name = f" @{self.id}" if self.id else ""
+        return f"<GeneratedImage{name} {self.path}, {self.width}×{self.height}, by {self.provider} {self.model}{play}>"
+
     def open(self) -> Image:
         """Return the picture, decoded, as a Pillow image. Raises FileNotFoundError, and ImageInvalid where the file was broken since."""
         from imagegen_magic.pictures.decoding import reopened
@@ -163,7 +169,7 @@ class GeneratedImage:
 
 
 @dataclass(frozen=True, slots=True)
-class Generation(Sequence[GeneratedImage]):
+class Generation(Record, Sequence[GeneratedImage]):
     """What a cell returns: a sequence of pictures, with what was asked, by whom, its cost and duration.
 
     `seconds` is the wall time of the whole; `tasks` the gateway's task ids; `errors` what went wrong beside the

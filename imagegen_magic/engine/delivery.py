@@ -41,6 +41,7 @@ from imagegen_magic.errors import (
     WaitingStopped,
 )
 from imagegen_magic.providers.base import Call, Done, Failed, TaskState, Waiting
+from imagegen_magic.records import ProcessBound
 from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import Cost, GeneratedImage, Progress, Stage
 
@@ -104,7 +105,7 @@ class Task:
     resumed: bool = False
 
 
-class Delivery:
+class Delivery(ProcessBound):
     """Carries one task home; the owner calls `carry()` once.
 
     `tell` hears of every step; `hold` has the task until it has come to an end here; `hopeless` returns the error that makes submitting

@@ -6,16 +6,18 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
+from imagegen_magic.records import PortableError
+
 _PORTS = {"http": 80, "https": 443}
 _VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
 _HEADERS = {"User-Agent": "imagegen_magic", "Accept": "*/*", "Accept-Encoding": "identity"}
 
 
-class NotSent(Exception):
+class NotSent(PortableError):
     """Nothing arrived, for certain: there was no connection, or it had ended before the first byte."""
 
 
-class Lost(Exception):
+class Lost(PortableError):
     """The request went out and no whole answer came back."""
 
 

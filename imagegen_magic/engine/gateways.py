@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import urlsplit
 
 from imagegen_magic.engine import keys
@@ -14,6 +15,7 @@ from imagegen_magic.errors import MissingKey, UnknownProvider, UnsupportedOption
 from imagegen_magic.providers import addresses, registry
 from imagegen_magic.providers.addresses import SANDBOX_HOST
 from imagegen_magic.providers.base import Cadence, Plan, Provider
+from imagegen_magic.records import Record, restored
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost
 
@@ -23,11 +25,11 @@ _SANDBOX_LOOKS = 0.25  # seconds between looks there
 _SANDBOX_DEFAULT = "gccai"  # the dialect that can do most
 
 
-@dataclass(frozen=True, slots=True)
-class Gateway:
+@dataclass(frozen=True, slots=True, repr=False)
+class Gateway(Record):
     """A provider at an address, with its key: where a request really goes.
 
-    `note` is one line for a person, empty where there is nothing to say.
+    `note` is one line for a person, empty where there is nothing to say. A pickle leaves the key out.
     """
 
     provider: Provider
@@ -37,6 +39,9 @@ class Gateway:
     cadence: Cadence
     note: str = ""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return without_its_key, ({name: value for name, value in self._state().items() if name != "key"},)
+
     def money(self, cost: Cost) -> Cost:
         """Return a cost as this gateway's: the sandbox's is play money."""
         return replace(cost, source="sandbox") if self.sandbox and cost.amount is not None else cost
@@ -45,6 +50,11 @@ class Gateway:
     def label(self) -> str:
         """The gateway's name as captions say it."""
         return f"{self.provider.name} (sandbox)" if self.sandbox else self.provider.name
+
+
+def without_its_key(state: Mapping[str, Any]) -> Gateway:
+    """Return a gateway from a pickle, which holds its fields by name and no key: nothing but the sandbox can be asked with it."""
+    return restored(Gateway, {**state, "key": Key("sandbox" if state.get("sandbox") else "")})
 
 
 def known(settings: Settings) -> Iterator[Provider]:

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.engine import folders, gateways, keys, loop, stored
@@ -18,16 +17,17 @@ from imagegen_magic.engine.ledger import Ledger, TaskRow
 from imagegen_magic.engine.recording import Study, record, take_up
 from imagegen_magic.engine.session import ledger_of
 from imagegen_magic.engine.settings import REQUEST_OPTIONS, Settings, load
-from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.errors import MissingKey, UnsupportedOption
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Plan, Provider
+from imagegen_magic.records import FrozenDict
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Generation
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.gathering import Known
 
-_NOWHERE: Mapping[str, str] = MappingProxyType({})
+_NOWHERE: Mapping[str, str] = FrozenDict()
 
 
 def fill(request: ImageRequest, settings: Settings) -> ImageRequest:
@@ -160,8 +160,10 @@ def begin(
 ) -> Job:
     """Begin several requests as one job, and return at once; `preview` is the longest edge of pictures in the notebook, in pixels.
 
-    Raises UnsupportedOption where a request holds a key: it would stand in the ledger and in the sidecar.
+    Raises UnsupportedOption where a request holds a key: it would stand in the ledger and in the sidecar; MissingKey where a plan has none
+    because it was made to be looked at, or in another process.
     """
+    _check_keys(wishes)
     keys.refuse_in((wish.request for wish in wishes), [wish.place for wish in wishes], settings)
     job = Job(wishes, sum(wish.plan.count for wish in wishes), title=title, dress=dress)
     job.settings = settings
@@ -170,6 +172,13 @@ def begin(
         await record(job, settings, preview=preview, reuse=settings.get("reuse"), study=study)
 
     return job.begin(prepare)
+
+
+def _check_keys(wishes: Sequence[Wish]) -> None:
+    bare = next((wish.gateway for wish in wishes if not wish.gateway.sandbox and not wish.gateway.key.sound()), None)
+    if bare is not None:
+        what = f"This plan has no key for {bare.provider.title}: it came out of a pickle, or was made to be looked at"
+        raise MissingKey(what, next_step="make the plan anew in this process, which finds the key")
 
 
 def resume(

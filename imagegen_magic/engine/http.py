@@ -26,6 +26,7 @@ from imagegen_magic.engine.proxies import proxy_of
 from imagegen_magic.errors import DownloadError, ImageInvalid
 from imagegen_magic.providers.addresses import Zone, zone_of
 from imagegen_magic.providers.base import Call, UploadCall
+from imagegen_magic.records import PortableError
 
 MOST_BYTES = 64 * 2**20
 _HOPS = 5
@@ -42,11 +43,8 @@ class NotTrusted(DownloadError):
     def __init__(self, what: str) -> None:
         super().__init__(what, whose="gateway")
 
-    def __reduce__(self) -> tuple[type[NotTrusted], tuple[str]]:
-        return NotTrusted, (self.what,)
 
-
-class Refused(Exception):
+class Refused(PortableError):
     """A result address answered with a status that says: not (any more) here."""
 
     def __init__(self, status: int) -> None:

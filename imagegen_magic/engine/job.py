@@ -21,6 +21,7 @@ from imagegen_magic.engine.session import ledger_of
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import AuthenticationError, ImageGenError, InsufficientBalance, LedgerError, WaitingStopped
 from imagegen_magic.providers.base import Plan
+from imagegen_magic.records import FrozenDict, ProcessBound, Record, frozen
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost, GeneratedImage, Generation, Progress, total
 
@@ -32,22 +33,27 @@ Dress = Callable[["Job", Generation], Generation]
 """Makes of a job's Generation one that knows more, as a sweep's result does."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+@dataclass(frozen=True, slots=True, repr=False)
+class Wish(Record):
     """One request of a job, ready to go: at which gateway, what will happen, and its place in a sweep (axis -> value)."""
 
     gateway: Gateway
     plan: Plan
     request: ImageRequest
-    place: Mapping[str, str] = field(default_factory=dict)
+    place: Mapping[str, str] = field(default_factory=FrozenDict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "place", frozen(self.place))
 
 
-class Job:
+class Job(ProcessBound):
     """Pictures on their way: `events()` to watch, `wait()` or `await` for the Generation, `cancel()` to stop waiting.
 
     Made by `start()`, `start_all()` and `resume()`; lives on the engine's loop, whoever holds it. `wishes` are its requests, none
     where it collects; `places` is each task's place in the sweep, whose number in the ledger is `study`.
     """
+
+    _instead = "pickle its Generation, which wait() returns"
 
     def __init__(self, wishes: Sequence[Wish], expecting: int, *, title: str = "", dress: Dress | None = None) -> None:
         self.wishes = tuple(wishes)

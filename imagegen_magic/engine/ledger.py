@@ -46,6 +46,7 @@ from imagegen_magic.engine.rows import (
 )
 from imagegen_magic.engine.schema import FUNCTIONS, MIGRATIONS, MIN_READER
 from imagegen_magic.errors import LedgerError
+from imagegen_magic.records import ProcessBound
 from imagegen_magic.result import Cost
 
 __all__ = [
@@ -68,7 +69,7 @@ COLLECTABLE = ("submitted", "made")
 _ENDS = ("saved", "failed", "unknown", "dropped")
 
 
-class Ledger:
+class Ledger(ProcessBound):
     """The tasks and pictures of one home folder, shared by all processes that use it.
 
     Nothing touches the disk before the first question. An open ledger is an owner: what it added or claimed is left alone by others

@@ -16,6 +16,8 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
+from imagegen_magic.records import ProcessBound
+
 T = TypeVar("T")
 
 _STEP = 0.2  # seconds; an interrupt is seen at once on POSIX, and at the next step elsewhere
@@ -23,7 +25,7 @@ _GRACE = 5.0  # seconds that a cancelled coroutine gets for its clean-up
 _TO_THE_END = "imagegen-to-the-end"
 
 
-class Handle(concurrent.futures.Future[T], Generic[T]):
+class Handle(ProcessBound, concurrent.futures.Future[T], Generic[T]):
     """A coroutine under way on the engine's loop; it is done only when its clean-up is."""
 
     def __init__(self) -> None:

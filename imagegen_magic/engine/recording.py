@@ -27,6 +27,7 @@ from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageGenError, LedgerError, NotFound, SubmissionUnknown
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Call
+from imagegen_magic.records import PortableError
 from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import Cost, Progress
 
@@ -68,7 +69,7 @@ async def record(job: Job, settings: Settings, *, preview: int | None, reuse: bo
         job.study = await _remember_study(session, study, rows, job.places, job.wishes)
 
 
-class _Overtaken(Exception):
+class _Overtaken(PortableError):
     """Since we looked, somebody has recorded the very same."""
 
 

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple, get_args
 
 from imagegen_magic.engine.schema import searchable
+from imagegen_magic.records import Record, hash_of_fields
 from imagegen_magic.result import Cost, Kind
 
 ANSWER_BYTES = 65_536
@@ -66,8 +67,8 @@ class NewJob(NamedTuple):
     sources: Sequence[NewSource] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PictureRow:
+@dataclass(frozen=True, slots=True, repr=False)
+class PictureRow(Record):
     """One picture with what is known of its task.
 
     `position` counts from 0 within the task, `first` is the index of the task's first picture within the job, so
@@ -106,9 +107,11 @@ class PictureRow:
     share: float | None
     mean: float | None
 
+    __hash__ = hash_of_fields
 
-@dataclass(frozen=True, slots=True)
-class TaskRow:
+
+@dataclass(frozen=True, slots=True, repr=False)
+class TaskRow(Record):
     """One task with its job and its pictures: all that is needed to go on with it.
 
     `row` is the ledger's id, `position` counts the job's tasks from 0, `first` is the index of its first picture within the job
@@ -157,6 +160,8 @@ class TaskRow:
     name: str | None
     fingerprint: str
     pictures: tuple[PictureRow, ...]
+
+    __hash__ = hash_of_fields
 
 
 # every column by its name: a newer version may have added some, and two tables may have them of one name

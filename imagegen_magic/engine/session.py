@@ -16,6 +16,7 @@ from imagegen_magic.engine.looking import Durations, fit, typical_seconds, usual
 from imagegen_magic.engine.polling import Lookout
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.providers.base import Call
+from imagegen_magic.records import ProcessBound
 
 Kind = tuple[str, bool, str, str, str]  # provider, sandbox, model, quality, pixel tier: tasks whose durations are alike
 _LEARNT = 60  # durations of a kind that are remembered; older ones tell about another year's gateway
@@ -48,7 +49,7 @@ class History:
         return self._usual
 
 
-class Session:
+class Session(ProcessBound):
     """The engine's shared parts on one event loop with one ledger."""
 
     def __init__(self, settings: Settings) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from imagegen_magic.engine import whereabouts
 from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.records import Record, hash_of_fields
 
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 
@@ -83,13 +84,15 @@ KNOWN: dict[str, tuple[Any, Any]] = {
 REQUEST_OPTIONS = ("model", "size", "resolution", "quality", "n", "background", "moderation", "output_format", "output_compression")
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+@dataclass(frozen=True, slots=True, repr=False)
+class Settings(Record):
     """The options in force, each with its origin; `folder` is where the notebook (or script) is."""
 
     folder: Path
     values: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
     look_alikes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    __hash__ = hash_of_fields
 
     def get(self, name: str) -> Any:
         """Return the value in force; None where nobody said one. Raises KeyError for an unknown name."""

@@ -42,6 +42,7 @@ from imagegen_magic.errors import (
 from imagegen_magic.providers import addresses
 from imagegen_magic.providers.base import Provider, Uploaded
 from imagegen_magic.providers.options import shown
+from imagegen_magic.records import PortableError
 from imagegen_magic.request import LocalPicture
 
 __all__ = ["anew", "bring", "check", "keep", "kept", "outlook", "place"]
@@ -68,7 +69,7 @@ class _Desk:
     gone: set[str] = field(default_factory=set)
 
 
-class _Again(Exception):
+class _Again(PortableError):
     """Worth another try; `error` is what to say if it stays so, `pause` the gateway's wish in seconds."""
 
     def __init__(self, error: ImageGenError, pause: float | None = None) -> None:

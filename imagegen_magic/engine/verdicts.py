@@ -16,6 +16,7 @@ from imagegen_magic.errors import (
     SubmissionUnknown,
 )
 from imagegen_magic.providers.base import Provider, Submission
+from imagegen_magic.records import PortableError
 
 _Error = TypeVar("_Error", bound=ImageGenError)
 
@@ -29,7 +30,7 @@ _STEPS: tuple[tuple[type[ImageGenError], str], ...] = (
 _FORGOTTEN = "it is not looked for any more: ask the gateway's support whether it was charged"
 
 
-class NotAccepted(Exception):
+class NotAccepted(PortableError):
     """Certainly not accepted and worth repeating; `error` is what to say if it stays so, `pause` the gateway's wish in seconds."""
 
     def __init__(self, error: ImageGenError, note: str, pause: float | None = None) -> None:

@@ -22,6 +22,7 @@ from imagegen_magic.notebook.panel_album import Album
 from imagegen_magic.notebook.panel_desk import Desk, read, request_of
 from imagegen_magic.notebook.panel_preflight import Usual
 from imagegen_magic.notebook.panel_runs import Run
+from imagegen_magic.records import ProcessBound
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import GeneratedImage, Generation
 
@@ -33,7 +34,7 @@ _TICK = 0.2  # seconds between two drawings of the runs
 _VIEW = "application/vnd.jupyter.widget-view+json"
 
 
-class Panel:
+class Panel(ProcessBound):
     """Knobs instead of options: `Panel()` as a cell's last line, or `%imagegen panel`; presets by keyword.
 
     Takes `provider`, `sandbox`, `prompt` and every other field of ImageRequest. `request` is what is chosen now (an
@@ -41,6 +42,8 @@ class Panel:
     `value` the last Generation. What a front end tells is handed to the engine's loop at once; everything happens there.
     Raises UnsupportedOption for a preset that does not exist, UnknownProvider for a gateway or model that does not.
     """
+
+    _instead = "pickle its value, which is a Generation, or its request"
 
     def __init__(
         self, *, provider: str | None = None, sandbox: bool | None = None, settings: Settings | None = None, **options: Any

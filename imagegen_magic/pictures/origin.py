@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from imagegen_magic.records import Record, hash_of_fields
+
 TOOL = "imagegen_magic"
 SANDBOX = " (sandbox)"  # behind a gateway's name where the sandbox spoke for it
 _MOST_STRING = 4_000  # characters of one option: a picture as a data address is not repeated
@@ -26,8 +28,8 @@ _PATH_INSIDE = re.compile(r"(?:file:/+|(?<![\w:.~/\\])(?:~|\.{1,2})?[/\\]|\b[A-Z
 _FILES = ("reference", "mask", "image", "file", "path", "dir", "folder")
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+@dataclass(frozen=True, slots=True, repr=False)
+class Origin(Record):
     """How a picture was made: what was asked and sent (plain JSON values), of whom, when (`created`, ISO 8601), and by which tool.
 
     `sha256` is the original's, in hexadecimal. `shortened` names the fields that did not fit and were cut or left out.
@@ -43,6 +45,8 @@ class Origin:
     tool: str = TOOL
     sha256: str = ""
     shortened: tuple[str, ...] = ()
+
+    __hash__ = hash_of_fields
 
     @classmethod
     def of_sidecar(cls, sidecar: Mapping[str, Any]) -> Origin:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from imagegen_magic.pictures.decoding import DECODERS, decoded, least_alpha, orientation, strips
+from imagegen_magic.records import Record
 
 EDGE = 1024  # px
 LIMIT = 150_000  # bytes
@@ -27,7 +28,7 @@ UPRIGHT = {
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
+class Preview(Record):
     """A JPEG, or a PNG where something is transparent; `width` and `height` in pixels."""
 
     data: bytes

@@ -10,12 +10,13 @@ from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.pictures.decoding import DECODERS, MOST_BYTES, MOST_PIXELS, decoded, least_alpha, strips, told
 from imagegen_magic.pictures.formats import kind_of
 from imagegen_magic.pictures.preview import Preview, fitted, small
+from imagegen_magic.records import Record
 
 __all__ = ["MOST_BYTES", "MOST_PIXELS", "Facts", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Record):
     """What a picture is: `width` and `height` in pixels as stored, `suffix` with its dot.
 
     `alpha`: it can say what is transparent; `transparent`: something in it is (None: not looked at).

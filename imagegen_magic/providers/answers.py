@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from imagegen_magic.providers import addresses
+from imagegen_magic.records import Record
 
 FINISHED = frozenset({"completed", "succeeded", "success"})
 FAILED = frozenset({"failed", "cancelled", "canceled"})
@@ -65,8 +66,8 @@ _UNREACHABLE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Complaint:
+@dataclass(frozen=True, slots=True, repr=False)
+class Complaint(Record):
     """What a gateway complains of: its own words in one line, its code, its type and its id for support, each "" where it has none."""
 
     words: str = ""

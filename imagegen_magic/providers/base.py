@@ -37,6 +37,7 @@ from imagegen_magic.errors import (
 from imagegen_magic.providers import answers, options, uploading
 from imagegen_magic.providers.model import Model, PixelRule, Pixels, tier_by_area
 from imagegen_magic.providers.uploading import UploadCall, Uploaded, UploadRule
+from imagegen_magic.records import Record, frozen
 from imagegen_magic.request import ImageRequest, LocalPicture, Size
 from imagegen_magic.result import Cost
 
@@ -83,17 +84,21 @@ def wire_fields(*names: str) -> dict[str, str]:
     return {name: _WIRE[name] for name in names}
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+@dataclass(frozen=True, slots=True, repr=False)
+class Call(Record):
     """One HTTP request to make: `path` is joined to the base URL, `json` is its body."""
 
     method: str
     path: str
     json: Mapping[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        if self.json is not None:
+            object.__setattr__(self, "json", frozen(self.json))
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Plan(Record):
     """What will happen, before a cent is spent.
 
     `request` is what was asked with every default filled in; `calls` are the submissions and `pictures` how many
@@ -123,7 +128,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(Record):
     """An accepted task: its id, what the gateway says of the cost, and its estimate of the duration in seconds.
 
     `others` are the ids of further tasks that the gateway made of the same submission; nobody looks after them.
@@ -135,16 +140,16 @@ class Submission:
     others: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+@dataclass(frozen=True, slots=True, repr=False)
+class Waiting(Record):
     """Not finished: the gateway's own word, and how far it is (0..1) where it tells."""
 
     word: str
     fraction: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+@dataclass(frozen=True, slots=True, repr=False)
+class Done(Record):
     """Finished: the pictures' addresses, when they expire (epoch seconds), the cost, and the gateway's own duration in seconds."""
 
     pictures: tuple[str, ...]
@@ -154,7 +159,7 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Record):
     """Finished without a picture, and why."""
 
     error: ImageGenError
@@ -164,7 +169,7 @@ TaskState = Waiting | Done | Failed
 
 
 @dataclass(frozen=True, slots=True)
-class Cadence:
+class Cadence(Record):
     """How often this gateway's page allows to look: seconds between looks, seconds before the first, tasks per batch (0: none)."""
 
     least: float = 3.0

@@ -6,11 +6,13 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from imagegen_magic.records import FrozenDict, Record, frozen
+
 Pixels = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class PixelRule:
+class PixelRule(Record):
     """What explicit pixels must obey: edges in multiples of `step` up to `longest`, long:short at most `ratio`, an area within bounds."""
 
     step: int = 16
@@ -52,7 +54,7 @@ class PixelRule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class Model(Record):
     """One model's abilities as dated data.
 
     `sizes` maps ratio -> tier (lower case) -> (width, height) in pixels; a pair that is missing cannot be had, and with
@@ -67,7 +69,7 @@ class Model:
 
     name: str
     sizes: Mapping[str, Mapping[str, Pixels]]
-    also: Mapping[tuple[str, str], tuple[Pixels, ...]] = field(default_factory=dict)
+    also: Mapping[tuple[str, str], tuple[Pixels, ...]] = field(default_factory=FrozenDict)
     pixels_promised: bool = True
     auto_size: bool = False
     auto_resolution: bool = False
@@ -92,6 +94,10 @@ class Model:
     checked: str
     document: str
     note: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sizes", frozen(self.sizes))
+        object.__setattr__(self, "also", frozen(self.also))
 
 
 def table(tiers: tuple[str, ...], rows: Mapping[str, str]) -> dict[str, dict[str, Pixels]]:

@@ -175,6 +175,7 @@ def _look_alike(name: str, settings: object) -> Provider:
         "dialect": parent.dialect or parent.name,
         "price": Provider.price,
         **_upload(where, settings, parent),
+        "__reduce__": lambda self: (get_provider, (name, {name: dict(settings)})),  # its class has no place of its own
         "__doc__": f"{name}, which speaks {parent.title}'s dialect.",
     }
     made: type[Provider] = type(name, (type(parent),), about)

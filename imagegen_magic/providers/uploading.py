@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from imagegen_magic.providers import addresses, answers
 from imagegen_magic.providers.model import Model
+from imagegen_magic.records import FrozenDict, Record, frozen
 from imagegen_magic.request import LocalPicture
 
 ENDINGS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "image/gif": "gif"}
@@ -20,7 +21,7 @@ _DEEPEST = 4
 
 
 @dataclass(frozen=True, slots=True)
-class UploadRule:
+class UploadRule(Record):
     """What a gateway takes for an upload, as dated data.
 
     `address` is a path, joined to the base URL, or an https address on one of the gateway's `key_hosts`; `where` is the host that
@@ -37,8 +38,8 @@ class UploadRule:
     document: str
 
 
-@dataclass(frozen=True, slots=True)
-class UploadCall:
+@dataclass(frozen=True, slots=True, repr=False)
+class UploadCall(Record):
     """One multipart upload to make: the picture goes into the form's field `field_name` as a file, `form` holds the fields beside it."""
 
     method: str
@@ -46,7 +47,10 @@ class UploadCall:
     field_name: str
     file_name: str
     content_type: str
-    form: Mapping[str, str] = field(default_factory=dict)
+    form: Mapping[str, str] = field(default_factory=FrozenDict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "form", frozen(self.form))
 
 
 class Uploaded(NamedTuple):

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from imagegen_magic.providers import addresses, options
 from imagegen_magic.providers.base import Model, Pixels
 from imagegen_magic.providers.registry import get_provider
+from imagegen_magic.records import PortableError
 from imagegen_magic.sandbox import estimates
 from imagegen_magic.sandbox.tasks import Task
 
@@ -30,7 +31,7 @@ _CLAMPING = frozenset({"gpt-image-1-official", "gpt-image-1.5-official"})
 _SAFETY = "Your request was rejected by the safety system"
 
 
-class Refusal(Exception):
+class Refusal(PortableError):
     """A submission that is not accepted: HTTP status, the gateway's code, its message, and seconds for Retry-After."""
 
     def __init__(self, status: int, code: str, message: str, retry_after: int | None = None) -> None:

@@ -15,13 +15,15 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
+from imagegen_magic.records import PortableError
+
 Phase = Literal["submit", "task", "look", "batch", "download", "upload"]
 
 _DIRECTIVE = re.compile(r"\[\[\s*fault\s*:\s*([\w-]+)\s*(?::\s*(\d+)\s*)?\]\]")
 _MOST_DIGITS = 9
 
 
-class UnknownFault(ValueError):
+class UnknownFault(PortableError, ValueError):
     """No fault has that name, or strikes in that way."""
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from imagegen_magic.engine.gathering import Named
 from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.records import Record, frozen, hash_of_fields
 from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import GeneratedImage
 
@@ -25,13 +26,15 @@ _SLOT = re.compile(r"\{\{(\w+)\}\}")
 _QUOTED = re.compile(r"""\s*(?:"((?:\\.|[^"\\])*)"|'([^']*)')\s*""")
 
 
-@dataclass(frozen=True, slots=True)
-class Axis:
+@dataclass(frozen=True, slots=True, repr=False)
+class Axis(Record):
     """One axis: its `name`, its `values` as a request takes them, and the `labels` by which they are told apart."""
 
     name: str
     values: tuple[Any, ...]
     labels: tuple[str, ...]
+
+    __hash__ = hash_of_fields  # values may be arrays or images
 
     @property
     def is_option(self) -> bool:
@@ -105,9 +108,11 @@ def _read(name: str, value: Any) -> Any:
         except ValueError:
             raise _refused(name, value, f"{name} = {value!r} is no whole number", "give numbers") from None
     if name == "extra" and isinstance(value, str):
-        return _further(value)
+        return frozen(_further(value))
     if name not in OPTIONS and not isinstance(value, str):
         return str(value)
+    if isinstance(value, Mapping):
+        return frozen(value)
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -160,7 +165,7 @@ def _told_apart(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class Template(Record):
     """A prompt with slots: its `parts` are text and, at every second place, the name of a slot."""
 
     parts: tuple[str, ...]

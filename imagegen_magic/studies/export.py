@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from imagegen_magic.engine import files, keys
 from imagegen_magic.errors import ImageGenError, ImageInvalid, SaveError, UnsupportedOption
+from imagegen_magic.records import Record, hash_of_fields
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import GeneratedImage
 from imagegen_magic.studies.results import SweepResult
@@ -31,8 +32,8 @@ _THUMBNAIL_BYTES, _ALL_THUMBNAILS = 24_000, 6_000_000  # bytes of one, and of al
 _LEAST_THUMBNAIL = 2_500
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+@dataclass(frozen=True, slots=True, repr=False)
+class Copy(Record):
     """One picture of an export.
 
     `file` is its copy's path within the export, with slashes; empty where the original is gone. `prompt` and `options` are what may
@@ -49,6 +50,8 @@ class Copy:
     size: int = 0
     thumbnail: str = ""
     tells: bool = False
+
+    __hash__ = hash_of_fields
 
 
 def export(images: Iterable[GeneratedImage], target: str | Path, *, metadata: str = "full", secrets: Iterable[str] = ()) -> Path:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from imagegen_magic.engine.ledger import Ledger, PictureRow
 from imagegen_magic.engine.schema import searchable
+from imagegen_magic.records import Record
 from imagegen_magic.studies import marks, moments
 from imagegen_magic.studies.marks import Mark
 
@@ -20,7 +21,7 @@ _FEW = 3_000  # jobs, from which on it is quicker to look at the newest pictures
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Record):
     """One picture of the history with what is marked at it."""
 
     picture: PictureRow

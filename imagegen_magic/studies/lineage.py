@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from imagegen_magic.engine.ledger import Ledger, PictureRow
+from imagegen_magic.records import Record
 
 MOST = 60  # pictures and files in both trees
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+@dataclass(frozen=True, slots=True, repr=False)
+class Node(Record):
     """A picture or, where the ledger has none, the `name` of a file, variable or address; `role` is how the other was used.
 
     `again` says that it stands elsewhere in the tree already, with all that belongs beneath it.
@@ -27,7 +28,7 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Lineage:
+class Lineage(Record):
     """A picture, what it was made from and what was made from it; `left_out` counts what there was no room for."""
 
     picture: PictureRow

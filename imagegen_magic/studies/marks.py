@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from imagegen_magic.engine.ledger import Ledger
+from imagegen_magic.records import Record
 
 MOST_STARS = 5
 _TAG_CHARACTERS = 60
@@ -18,7 +19,7 @@ _AT_ONCE = 500  # values in one question: older SQLite takes at most 999
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Record):
     """What is marked at one picture: 0 to 5 stars, tags in their order, a note."""
 
     stars: int = 0

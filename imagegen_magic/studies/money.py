@@ -11,6 +11,7 @@ from decimal import Decimal
 from imagegen_magic.engine.accounts import FREE, KEYS, Account, accounts
 from imagegen_magic.engine.ledger import Ledger
 from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.records import Record
 from imagegen_magic.result import Cost
 from imagegen_magic.studies import moments
 
@@ -19,7 +20,7 @@ _ACCEPTED = ("submitted", "made", "saved")
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class Spent(Record):
     """What the tasks of one `key` cost in one `unit`; without a unit, those whose cost nobody knows.
 
     `measured` was told by the gateway, `reserved` set aside by it and not settled, `estimated` from a price list; they are shown apart

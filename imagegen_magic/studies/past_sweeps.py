@@ -6,7 +6,6 @@ import json
 import re
 import sqlite3
 from collections.abc import Sequence
-from types import MappingProxyType
 from typing import NamedTuple
 
 from imagegen_magic.engine import loop, stored
@@ -16,6 +15,7 @@ from imagegen_magic.engine.session import ledger_of
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.settings import load as load_settings
 from imagegen_magic.errors import Charged, ImageGenError, UnsupportedOption, Whose
+from imagegen_magic.records import FrozenDict
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import total
 from imagegen_magic.studies.results import SweepResult
@@ -80,8 +80,8 @@ def _result(found: _Found, tasks: Sequence[TaskRow]) -> SweepResult:
         errors=tuple(_error(task.error) for task in ordered if task.error and task.state in ("failed", "unknown")),
         costs=total(task.cost for task in ordered if task.task_id),
         prompt=found.prompt,
-        axes=MappingProxyType({name: tuple(values) for name, values in found.axes.items()}),
-        places=tuple(MappingProxyType(found.places[task.row]) for task in ordered),
+        axes=FrozenDict({name: tuple(values) for name, values in found.axes.items()}),
+        places=tuple(FrozenDict(found.places[task.row]) for task in ordered),
         words=tuple("" if task.pictures else _WORDS.get(task.state, "waiting") for task in ordered),
         study=found.number,
     )

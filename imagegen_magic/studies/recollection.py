@@ -12,6 +12,7 @@ from typing import Any
 
 from imagegen_magic.engine import sources, stored
 from imagegen_magic.engine.ledger import Ledger, NewSource, PictureRow
+from imagegen_magic.records import Record
 from imagegen_magic.request import ImageRequest
 
 _FIELDS = {field.name for field in fields(ImageRequest)}
@@ -19,7 +20,7 @@ _MOST_SIDECAR = 4_000_000  # bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Recollection:
+class Recollection(Record):
     """A request as it was asked, of which gateway, who told (`source`), and what a person should know before asking it again."""
 
     request: ImageRequest

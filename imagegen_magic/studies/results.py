@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.records import FrozenDict, Record, frozen
 from imagegen_magic.result import GeneratedImage, Generation
 from imagegen_magic.studies.axes import OPTIONS
 
@@ -27,12 +28,15 @@ _ACROSS = 8  # values that a grid has side by side, before the longer axis goes 
 _NOT_POSSIBLE = "not possible here"
 
 
-@dataclass(frozen=True, slots=True)
-class Impossible:
+@dataclass(frozen=True, slots=True, repr=False)
+class Impossible(Record):
     """A combination that was left out, and why its gateway cannot do it."""
 
     place: Place
     error: UnsupportedOption
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "place", frozen(self.place))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -45,11 +49,15 @@ class SweepResult(Generation):
     """
 
     prompt: str = ""
-    axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    axes: Mapping[str, tuple[str, ...]] = field(default_factory=FrozenDict)
     places: tuple[Place, ...] = ()
     words: tuple[str, ...] = ()
     impossible: tuple[Impossible, ...] = ()
     study: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "axes", frozen(self.axes))
+        object.__setattr__(self, "places", tuple(map(frozen, self.places)))
 
     def place(self, image: GeneratedImage) -> Place:
         """Return the value of each axis that a picture was made with."""

@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from imagegen_magic.engine import generation
@@ -25,6 +24,7 @@ from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.settings import load as load_settings
 from imagegen_magic.errors import MissingKey, UnsupportedOption
 from imagegen_magic.providers import registry
+from imagegen_magic.records import FrozenDict, Record
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost, Generation, total
 from imagegen_magic.studies import axes as sides
@@ -38,8 +38,8 @@ MOST = 100_000  # tasks of one sweep: beyond that it is a slip of the keyboard
 _GROUPS = 8  # reasons that a refusal names
 
 
-@dataclass(frozen=True, slots=True)
-class SweepPlan:
+@dataclass(frozen=True, slots=True, repr=False)
+class SweepPlan(Record):
     """What a sweep will do: `wishes` in the order of its axes (each repeat one of its own), and what its gateways cannot do."""
 
     request: ImageRequest
@@ -51,7 +51,7 @@ class SweepPlan:
     @property
     def study(self) -> Study:
         """The sweep as the ledger remembers it."""
-        return Study(self.request.prompt, {axis.name: axis.labels for axis in self.axes}, self._fixed)
+        return Study(self.request.prompt, FrozenDict({axis.name: axis.labels for axis in self.axes}), self._fixed)
 
     @property
     def _fixed(self) -> str:
@@ -74,7 +74,7 @@ class SweepPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class Outlook(Record):
     """What is known before anything is sent.
 
     Of `pictures`, `there` are there already, `waiting` are at a gateway or of unknown fate and not sent again, `new` ones are to be made.
@@ -149,7 +149,7 @@ def _wishes(
 ) -> tuple[list[Wish], list[Impossible]]:
     wishes, impossible = [], []
     for chosen in itertools.product(*(range(len(axis.values)) for axis in lines)):
-        place = MappingProxyType({axis.name: axis.labels[number] for axis, number in zip(lines, chosen, strict=True)})
+        place = FrozenDict({axis.name: axis.labels[number] for axis, number in zip(lines, chosen, strict=True)})
         said = {axis.name: axis.values[number] for axis, number in zip(lines, chosen, strict=True) if axis.is_option}
         gateway = said.pop("provider", provider)
         try:
@@ -266,7 +266,7 @@ def _result(plan: SweepPlan, job: Job, made: Generation) -> SweepResult:
         errors=made.errors,
         costs=made.costs,
         prompt=plan.request.prompt,
-        axes=MappingProxyType({axis.name: axis.labels for axis in plan.axes}),
+        axes=FrozenDict({axis.name: axis.labels for axis in plan.axes}),
         places=tuple(job.places),
         words=tuple("" if task in saved else _word(job, task) for task in range(len(job.places))),
         impossible=plan.impossible,

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from imagegen_magic.engine import generation
 from imagegen_magic.engine.ledger import Ledger
 from imagegen_magic.engine.settings import Settings, load
+from imagegen_magic.records import Record, frozen
 from imagegen_magic.result import GeneratedImage
 
 MOST = 200  # pictures of one vote
@@ -35,7 +36,7 @@ Matrix = list[list[float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Vote:
+class Vote(Record):
     """One choice between two pictures, by their ids; no `winner` is a tie. `id` is the ledger's."""
 
     one: int
@@ -45,7 +46,7 @@ class Vote:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Record):
     """How a picture, or all pictures of one value of an axis, came out.
 
     `strength` is on the scale of log odds, 0 for the mean; `low` and `high` bound the 95 % interval. `won`, `tied` and `lost` count. Of an
@@ -68,12 +69,15 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
+class Ranking(Record):
     """Pictures from the strongest to the weakest, the values of each axis likewise, and how many votes that stands on."""
 
     pictures: tuple[Standing, ...]
     axes: Mapping[str, tuple[Standing, ...]]
     votes: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "axes", frozen(self.axes))
 
 
 async def rank(images: Iterable[GeneratedImage], *, settings: Settings | None = None) -> Ranking:

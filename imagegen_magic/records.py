@@ -1,0 +1,206 @@
+"""What the records and errors of this package have in common: they survive pickling and copying, and they show no secret.
+
+A pickle holds a record's fields by name. So a version that has one field more or less reads it. `restored` and `restored_error` are named
+in pickles; they stay where they are.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, Field, fields
+from pathlib import PurePath
+from typing import Any, ClassVar, NoReturn, Self, TypeVar
+
+from imagegen_magic.secret_patterns import without_queries
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_PLAIN = (str, int, float, bool, bytes, type(None))
+_OS_FIELDS = ("errno", "strerror", "filename", "filename2")
+
+
+class Record:
+    """Base of the frozen dataclasses: a pickle holds the fields by name, and a repr has no query of an address.
+
+    Hashing is the dataclass's own. A class whose fields may hold unhashable values hashes with `hash_of_fields`.
+    """
+
+    __slots__ = ()
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return restored, (type(self), self._state())
+
+    def _state(self) -> dict[str, Any]:
+        """Return what a pickle holds: field name -> value."""
+        return _fields_of(self)
+
+    def __copy__(self) -> Self:
+        return self  # it never changes
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return restored(type(self), copy.deepcopy(_fields_of(self), memo))
+
+    def __repr__(self) -> str:
+        shown = (f"{item.name}={getattr(self, item.name)!r}" for item in fields(self) if item.repr and not _is_default(self, item))
+        return without_queries(f"{type(self).__qualname__}({', '.join(shown)})")
+
+
+R = TypeVar("R", bound=Record)
+
+
+def restored(kind: type[R], state: Mapping[str, Any]) -> R:
+    """Return a record from its fields by name: a missing field gets its default, an unknown one is left out with a warning."""
+    made: R = object.__new__(kind)
+    known = kind.__dataclass_fields__
+    for item in fields(kind):
+        object.__setattr__(made, item.name, state[item.name] if item.name in state else _default(item))
+    if unknown := [name for name in state if name not in known]:
+        what = f"Another version of imagegen_magic pickled this {kind.__name__}; unknown fields are left out: {', '.join(unknown)}"
+        warnings.warn(what, stacklevel=2)
+    return made
+
+
+def _fields_of(record: Record) -> dict[str, Any]:
+    return {item.name: getattr(record, item.name) for item in fields(record)}
+
+
+def _default(item: Field[Any]) -> Any:
+    if item.default_factory is not MISSING:
+        return item.default_factory()
+    return None if item.default is MISSING else item.default
+
+
+def _is_default(record: Record, item: Field[Any]) -> bool:
+    value, usual = getattr(record, item.name), _default(item)
+    if item.default is MISSING and item.default_factory is MISSING:
+        return False
+    return value is usual or (isinstance(usual, Record | Mapping | _PLAIN | tuple) and type(value) is type(usual) and value == usual)
+
+
+def hash_of_fields(record: Record) -> int:
+    """Return a hash that is equal for equal records, also where a field holds a list, a dict, an array or an image."""
+    return hash(tuple(hash_of(getattr(record, item.name)) for item in fields(record) if item.compare))
+
+
+def hash_of(value: Any) -> int:
+    """Return a hash that is equal for equal values: a list's and a dict's by what they hold, of other unhashable ones by their type."""
+    match value:
+        case Mapping():
+            return hash(frozenset((key, hash_of(each)) for key, each in value.items()))
+        case tuple() | list():
+            return hash(tuple(map(hash_of, value)))
+        case set() | frozenset():
+            return hash(frozenset(value))
+        case bytearray():
+            return hash(bytes(value))
+    try:
+        return hash(value)
+    except TypeError:
+        return hash(type(value).__qualname__)
+
+
+class FrozenDict(dict[K, V]):
+    """A dict that does not change, so it hashes; equal to a dict with the same items."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:  # type: ignore[override]  # a dict's own says that it has none
+        return hash_of(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(self),)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return type(self)(copy.deepcopy(dict(self), memo))
+
+    def _refuse(self, *arguments: Any, **named: Any) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} does not change: dict(…) makes a copy that does")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+
+def frozen(value: Mapping[K, V]) -> FrozenDict[K, V]:
+    """Return a mapping as one that does not change, and the mappings in it likewise."""
+    if type(value) is FrozenDict:
+        return value
+    return FrozenDict({key: frozen(each) if isinstance(each, Mapping) else each for key, each in value.items()})  # type: ignore[misc]
+
+
+class PortableError(Exception):
+    """Base of the errors: it survives pickling and copying with its fields, whatever its constructor takes.
+
+    A pickle leaves out functions, and has only the name of the type of a value that cannot be pickled.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return restored_error, (type(self), self.args, {name: _portable(value) for name, value in _state_of(self, _travels)})
+
+    def __copy__(self) -> Self:
+        return restored_error(type(self), self.args, dict(_state_of(self)))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return restored_error(type(self), self.args, {name: _copied(value, memo) for name, value in _state_of(self)})
+
+
+E = TypeVar("E", bound=PortableError)
+
+
+def restored_error(kind: type[E], args: tuple[Any, ...], state: Mapping[str, Any]) -> E:
+    """Return an error from its arguments and its fields by name, without calling its constructor."""
+    made = kind.__new__(kind, *args)
+    made.args = args
+    for name, value in state.items():
+        setattr(made, name, value)
+    return made
+
+
+def _state_of(error: PortableError, keeps: Callable[[Any], bool] = lambda value: True) -> Iterable[tuple[str, Any]]:
+    yield from ((name, value) for name, value in vars(error).items() if keeps(value))
+    if isinstance(error, OSError):  # whose fields are not among its variables
+        yield from ((name, value) for name in _OS_FIELDS if (value := getattr(error, name, None)) is not None)
+
+
+def _travels(value: Any) -> bool:
+    return not callable(value) or isinstance(value, type)
+
+
+def _portable(value: Any) -> Any:
+    """Return a value as it can be pickled: itself, or the name of its type where it cannot."""
+    if type(value) in _PLAIN or isinstance(value, PurePath):
+        return value
+    import pickle  # which only those who pickle need
+
+    try:
+        pickle.loads(pickle.dumps(value))
+    except Exception:  # a value of a caller's own, whose pickling may raise anything
+        return f"<{type(value).__name__}>"
+    return value
+
+
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    try:
+        return copy.deepcopy(value, memo)
+    except Exception:  # likewise: the copy of the error then shares it
+        return value
+
+
+class ProcessBound:
+    """Base of what cannot leave its process: pickling and copying raise a TypeError of one line.
+
+    `_instead` says what to pickle in its place.
+    """
+
+    __slots__ = ()
+    _instead: ClassVar[str] = ""
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        instead = f": {self._instead}" if self._instead else ""
+        raise TypeError(f"a {type(self).__name__} belongs to the process that made it and cannot be pickled or copied{instead}")
