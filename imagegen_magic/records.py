@@ -68,6 +68,9 @@ def _fields_of(record: Record) -> dict[str, Any]:
     return {item.name: getattr(record, item.name) for item in fields(record)}
 
 
+_COMPARABLE = (Record, Mapping, tuple, *_PLAIN)
+
+
 def _default(item: Field[Any]) -> Any:
     if item.default_factory is not MISSING:
         return item.default_factory()
@@ -75,10 +78,10 @@ def _default(item: Field[Any]) -> Any:
 
 
 def _is_default(record: Record, item: Field[Any]) -> bool:
-    value, usual = getattr(record, item.name), _default(item)
     if item.default is MISSING and item.default_factory is MISSING:
         return False
-    return value is usual or (isinstance(usual, Record | Mapping | _PLAIN | tuple) and type(value) is type(usual) and value == usual)
+    value, usual = getattr(record, item.name), _default(item)
+    return value is usual or (type(value) is type(usual) and isinstance(usual, _COMPARABLE) and value == usual)
 
 
 def hash_of_fields(record: Record) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _MARK = "?…"
@@ -25,6 +25,27 @@ def without_queries(text: str) -> str:
 def _shown(found: re.Match[str]) -> str:
     scheme, _, place, query = found.groups()
     return f"{scheme}{place}{_MARK if query and query != '?' else query or ''}"
+
+
+def bare(value: Any) -> Any:
+    """Return JSON values in which each text that is an address has no user, password or query left."""
+    return _addresses_in(value, without_queries)
+
+
+def marked(value: Any) -> Any:
+    """Return JSON values in which each text that is an address is an `Address`."""
+    return _addresses_in(value, Address)
+
+
+def _addresses_in(value: Any, change: Callable[[str], str]) -> Any:
+    match value:
+        case str():
+            return change(value) if _ADDRESS.fullmatch(value) else value
+        case list() | tuple():
+            return [_addresses_in(each, change) for each in value]
+        case dict():
+            return {name: _addresses_in(each, change) for name, each in value.items()}
+    return value
 
 
 class Address(str):

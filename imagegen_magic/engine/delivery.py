@@ -44,6 +44,7 @@ from imagegen_magic.providers.base import Call, Done, Failed, TaskState, Waiting
 from imagegen_magic.records import ProcessBound
 from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import Cost, GeneratedImage, Progress, Stage
+from imagegen_magic.secret_patterns import bare
 
 if TYPE_CHECKING:
     from imagegen_magic.pictures.preview import Preview
@@ -475,7 +476,7 @@ class Delivery(ProcessBound):
         return {
             "prompt": self.order.request.prompt,
             "asked": dict(self.order.asked),
-            "sent": dict(task.sent["json"] or {}),
+            "sent": bare(dict(task.sent["json"] or {})),  # the ledger has it whole; this file lies beside the picture
             "gateway": self.gateway.provider.name,
             "sandbox": self.gateway.sandbox,
             "model": self.order.model,

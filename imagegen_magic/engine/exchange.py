@@ -7,6 +7,7 @@ from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from imagegen_magic.records import PortableError
+from imagegen_magic.secret_patterns import without_queries
 
 _PORTS = {"http": 80, "https": 443}
 _VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
@@ -51,6 +52,9 @@ class Request(NamedTuple):
     target: str
     headers: Headers
     content: bytes | AsyncIterable[bytes] | None
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {without_queries(self.url)}>"
 
     @property
     def url(self) -> str:

@@ -18,6 +18,7 @@ from imagegen_magic.providers.base import Provider
 from imagegen_magic.providers.options import shown
 from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import GeneratedImage, Generation
+from imagegen_magic.secret_patterns import Address
 
 MOST_BYTES = 50_000_000  # where no gateway is asked yet, and where it says nothing itself
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: C:\ is a disk
@@ -185,7 +186,7 @@ class _Row:
     """A picture of the ledger: its id, file, address and content, and until when (epoch seconds) the address lives."""
 
     def __init__(self, number: int, path: str, url: str, sha256: str, expires_at: str | None, saved_at: str) -> None:
-        self.id, self.path, self.url, self.sha256 = number, path, url, sha256
+        self.id, self.path, self.url, self.sha256 = number, path, Address(url), sha256
         self.ends = _seconds(expires_at) if expires_at else _seconds(saved_at) + _LIFE
 
 

@@ -27,6 +27,7 @@ from imagegen_magic.errors import DownloadError, ImageInvalid
 from imagegen_magic.providers.addresses import Zone, zone_of
 from imagegen_magic.providers.base import Call, UploadCall
 from imagegen_magic.records import PortableError
+from imagegen_magic.secret_patterns import Address, marked
 
 MOST_BYTES = 64 * 2**20
 _HOPS = 5
@@ -210,7 +211,7 @@ class Clients:
 
 def _joined(url: str, location: str) -> str:
     try:
-        return urljoin(url, location)
+        return Address(urljoin(url, location))
     except ValueError:
         raise DownloadError("The result address was redirected to something that is no address", whose="gateway") from None
 
@@ -256,7 +257,7 @@ def _understood(text: str, key: Key) -> Any:
     """Return decoded JSON, or the text where it is none, without the key: before decoding, and after it where escapes may hide it."""
     try:
         content = json.loads(text)
-        return _redacted(content, key) if "\\" in text else content
+        return marked(_redacted(content, key) if "\\" in text else content)
     except ValueError:
         return text
     except RecursionError:

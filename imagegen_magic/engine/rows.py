@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, get_args
 from imagegen_magic.engine.schema import searchable
 from imagegen_magic.records import Record, hash_of_fields
 from imagegen_magic.result import Cost, Kind
+from imagegen_magic.secret_patterns import Address
 
 ANSWER_BYTES = 65_536
 STATES = ("planned", "submitting", "submitted", "made", "saved", "failed", "unknown", "dropped")
@@ -346,6 +347,7 @@ _DECODERS: dict[str, Any] = {
     **dict.fromkeys(("asked", "resolved", "expected", "sent", "answer"), json.loads),
     **dict.fromkeys(("price", "cost"), read_cost),
     "differences": _read_differences,
+    "url": Address,
     "sandbox": bool,
 }
 

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from imagegen_magic.engine import whereabouts
 from imagegen_magic.errors import ImageGenError, ImageInvalid
 from imagegen_magic.result import GeneratedImage
+from imagegen_magic.secret_patterns import without_queries
 
 EDGE = 1024  # pixels of a preview's longer edge, unless told otherwise
 
@@ -39,7 +40,7 @@ class Caption(NamedTuple):
 
     def bundle(self) -> Bundle:
         """Return the line as an output."""
-        return Bundle({"text/plain": self.text, "text/html": self.html}, {})
+        return Bundle({"text/plain": without_queries(self.text), "text/html": without_queries(self.html)}, {})
 
 
 class Canvas:

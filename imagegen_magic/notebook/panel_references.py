@@ -15,6 +15,7 @@ from imagegen_magic.engine import loop, whereabouts
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook import panel_parts as parts
 from imagegen_magic.request import LocalPicture
+from imagegen_magic.secret_patterns import without_queries
 
 if TYPE_CHECKING:
     from imagegen_magic.notebook.widgets.painter import Painter
@@ -219,7 +220,7 @@ def _deaf(_: Source | None) -> None:
 
 
 def _name(one: Source) -> str:
-    return one if isinstance(one, str) else one.name
+    return without_queries(one if isinstance(one, str) else one.name)
 
 
 def _key(one: Source) -> str:

@@ -17,6 +17,7 @@ from imagegen_magic.notebook import picking, recipe
 from imagegen_magic.notebook.cells import say
 from imagegen_magic.notebook.historic import is_id, no_picture, thumbnail
 from imagegen_magic.notebook.tables import shortened
+from imagegen_magic.secret_patterns import without_queries
 from imagegen_magic.studies import lineage, recollection
 from imagegen_magic.studies.lineage import Lineage, Node
 from imagegen_magic.studies.recollection import Recollection
@@ -101,7 +102,7 @@ class Tree:
         if what is None:
             return f"@{self._found.picture.id} {_words(self._found.picture)}"
         about = f" {_words(what.picture)}" if what.picture else ""
-        return f"{what.name}{about} ({what.role}{', see above' if what.again else ''})"
+        return f"{without_queries(what.name)}{about} ({what.role}{', see above' if what.again else ''})"
 
     def _remarks(self) -> Iterator[str]:
         found = self._found
@@ -128,7 +129,8 @@ class Tree:
     def _item(self, node: Node) -> str:
         role = f"{node.role}, see above" if node.again else node.role
         if node.picture is None:
-            about = f'<div style="padding:4px 0;overflow-wrap:anywhere">{escape(node.name)} <span style="{_QUIET}">{role}</span></div>'
+            name = escape(without_queries(node.name))
+            about = f'<div style="padding:4px 0;overflow-wrap:anywhere">{name} <span style="{_QUIET}">{role}</span></div>'
         else:
             about = self._picture(node.picture, role)
         return f'<li style="margin:0">{about}{self._branch(node.children)}</li>'

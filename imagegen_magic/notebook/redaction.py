@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from imagegen_magic.secret_patterns import without_queries
+
 _PREFIXED = re.compile(r"\b(?:sk|pk|rk|gsk)[-_][\w-]{12,}|\b(?:key|api|token)[-_](?=[\w-]*\d)[\w-]{16,}|\beyJ[\w-]{8,}\.[\w.-]{8,}")
 _BEARER = re.compile(r"\b(bearer|authorization:|x-api-key:)\s*\S{8,}", re.IGNORECASE)
 _OPAQUE = re.compile(r"(?<![\w/.%-])(?=\w*\d)(?=\w*[A-Za-z])[A-Za-z0-9]{32,}(?![\w/-]|\.\w)")
@@ -27,9 +29,10 @@ def looks_like_key(line: str) -> bool:
 
 
 def redacted(text: str, keys: Iterable[str]) -> str:
-    """Return the text with everything that is (one of `keys`) or looks like a key blotted out."""
+    """Return the text with everything that is (one of `keys`) or looks like a key blotted out, and addresses without their queries."""
     for secret in keys:
         text = text.replace(secret, "[key]")
+    text = without_queries(text)
     for pattern in (_PREFIXED, _BEARER, _OPAQUE):
         text = pattern.sub("[key]", text)
     return text

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from imagegen_magic.secret_patterns import without_queries
+
 if TYPE_CHECKING:
     from imagegen_magic.providers.base import Plan
 
@@ -56,17 +58,20 @@ class Piece(Protocol):
 
 
 class Page:
-    """What a subcommand shows: pieces that have an HTML and a text of their own, one beneath the other."""
+    """What a subcommand shows: pieces that have an HTML and a text of their own, one beneath the other.
+
+    Addresses are shown without their queries.
+    """
 
     def __init__(self, *pieces: Piece) -> None:
         self.pieces = pieces
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        html = "".join(piece.html() for piece in self.pieces)
+        html = without_queries("".join(piece.html() for piece in self.pieces))
         return {"text/html": f'<div style="{_FONT};overflow-x:auto">{html}</div>', "text/plain": str(self)}
 
     def __str__(self) -> str:
-        return "\n\n".join(piece.text() for piece in self.pieces)
+        return without_queries("\n\n".join(piece.text() for piece in self.pieces))
 
 
 class Note(NamedTuple):

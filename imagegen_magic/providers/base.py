@@ -40,6 +40,7 @@ from imagegen_magic.providers.uploading import UploadCall, Uploaded, UploadRule
 from imagegen_magic.records import Record, frozen
 from imagegen_magic.request import ImageRequest, LocalPicture, Size
 from imagegen_magic.result import Cost
+from imagegen_magic.secret_patterns import Address
 
 __all__ = [
     "Cadence",
@@ -322,7 +323,7 @@ class Provider:
         return Waiting(word, answers.fraction(task.get("progress")))
 
     def _finished(self, answer: Any, task: Mapping[str, Any]) -> TaskState:
-        found = tuple(dict.fromkeys(answers.pictures(task)))
+        found = tuple(dict.fromkeys(map(Address, answers.pictures(task))))
         if not found:
             said = answers.excerpt(answer)
             return Failed(PictureMissing(f"{self.title} says completed and names no picture: {said}"))

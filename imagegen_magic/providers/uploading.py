@@ -12,6 +12,7 @@ from imagegen_magic.providers import addresses, answers
 from imagegen_magic.providers.model import Model
 from imagegen_magic.records import FrozenDict, Record, frozen
 from imagegen_magic.request import LocalPicture
+from imagegen_magic.secret_patterns import Address
 
 ENDINGS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "image/gif": "gif"}
 _USUAL = ("image/jpeg", "image/png", "image/webp")
@@ -81,7 +82,7 @@ def unique(pictures: Iterable[Any]) -> tuple[LocalPicture, ...]:
 def read(answer: Any) -> Uploaded | None:
     """Return where an answer says that the file lives; None where it names no address."""
     url = next(_named(answer), "")
-    return Uploaded(url, _end(answer)) if url else None
+    return Uploaded(Address(url), _end(answer)) if url else None
 
 
 def _named(value: Any, depth: int = 0) -> Iterator[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from imagegen_magic.result import GeneratedImage
+from imagegen_magic.secret_patterns import without_queries
 
 _ALONE = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"  # scripts without spaces: each character a word
 _ACCENT = "[\u0300-\u036f]*"
@@ -74,8 +75,8 @@ def in_words(said: Mapping[str, Any]) -> dict[str, str]:
 
 def _in_words(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}={one}" for key, one in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        return without_queries(", ".join(f"{key}={one}" for key, one in value.items()))
+    return without_queries(", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
 
 
 def differing(left: Mapping[str, str], right: Mapping[str, str]) -> list[tuple[str, str, str]]:

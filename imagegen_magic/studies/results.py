@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.records import FrozenDict, Record, frozen
 from imagegen_magic.result import GeneratedImage, Generation
+from imagegen_magic.secret_patterns import bare, without_queries
 from imagegen_magic.studies.axes import OPTIONS
 
 if TYPE_CHECKING:
@@ -174,7 +175,10 @@ class SweepResult(Generation):
         return pandas.DataFrame(self.rows())
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one record a picture: the axes, the options as sent, prompt, pixels, seconds, cost (None: unknown), and path."""
+        """Return one record a picture: the axes, the options as sent, prompt, pixels, seconds, cost (None: unknown), and path.
+
+        Addresses have no query: it may be signed.
+        """
         records = [self._record(image) for image in self.images]
         names = dict.fromkeys(name for record in records for name in record)
         return [{name: record.get(name) for name in names} for record in records]
@@ -199,7 +203,7 @@ class SweepResult(Generation):
             "path": str(image.path),
         }
         place = columns(self.place(image), facts)
-        return {**place, **options, **facts, **place}
+        return {name: bare(value) for name, value in {**place, **options, **facts, **place}.items()}
 
     def __repr__(self) -> str:
         study = f", study {self.study}" if self.study else ""
@@ -214,7 +218,7 @@ def columns(place: Place, others: Iterable[str]) -> dict[str, str]:
 
 def short(value: str) -> str:
     """Return an axis's value as a table or a message shows it: one line of at most 80 characters."""
-    line = " ".join(value.split())
+    line = without_queries(" ".join(value.split()))
     return line if len(line) <= _LABEL else f"{line[: _LABEL - 1].rstrip()}…"
 
 
