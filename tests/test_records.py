@@ -395,12 +395,12 @@ class TestKeys:
         assert len(sweeps.begin(plan, settings).wait(30)) == 2
 
     def test_a_key_itself_is_refused(self, monkeypatch):
-        """In one line; a copy in this process is the key."""
+        """In one line; a copy of a gateway shares it."""
         monkeypatch.setenv("EVOLINK_API_KEY", SECRET)
-        key = at(get_provider("evolink"), load()).key
+        gateway = at(get_provider("evolink"), load())
         with pytest.raises(TypeError, match=r"^a key is not to be stored$"):
-            pickle.dumps(key)
-        assert copy.deepcopy(key) is key
+            pickle.dumps(gateway.key)
+        assert copy.deepcopy(gateway).key is gateway.key
 
     def test_a_configured_gateway(self, monkeypatch):
         """Its class is made while the program runs; it is found again by what was configured."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -40,7 +41,13 @@ class Gateway(Record):
     note: str = ""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return without_its_key, ({name: value for name, value in self._state().items() if name != "key"},)
+        return without_its_key, (self._state(),)
+
+    def _state(self) -> dict[str, Any]:
+        return {name: value for name, value in Record._state(self).items() if name != "key"}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Gateway:
+        return restored(Gateway, {**copy.deepcopy(self._state(), memo), "key": self.key})
 
     def money(self, cost: Cost) -> Cost:
         """Return a cost as this gateway's: the sandbox's is play money."""

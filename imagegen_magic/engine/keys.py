@@ -53,12 +53,6 @@ class Key:
     def __repr__(self) -> str:
         return "<Key>"
 
-    def __copy__(self) -> Key:
-        return self
-
-    def __deepcopy__(self, memo: Any) -> Key:
-        return self
-
     def __reduce__(self) -> str:
         raise TypeError("a key is not to be stored")
 
