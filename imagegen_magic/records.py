@@ -53,12 +53,15 @@ R = TypeVar("R", bound=Record)
 
 
 def restored(kind: type[R], state: Mapping[str, Any]) -> R:
-    """Return a record from its fields by name: a missing field gets its default, an unknown one is left out with a warning."""
+    """Return a record from its fields by name: missing ones get their default or are derived, unknown ones are left out with a warning."""
     made: R = object.__new__(kind)
-    known = kind.__dataclass_fields__
-    for item in fields(kind):
+    known = fields(kind)
+    for item in known:
         object.__setattr__(made, item.name, state[item.name] if item.name in state else _default(item))
-    if unknown := [name for name in state if name not in known]:
+    derive = getattr(made, "__post_init__", None)
+    if derive and any(item.name not in state for item in known):
+        derive()
+    if unknown := [name for name in state if name not in {item.name for item in known}]:
         what = f"Another version of imagegen_magic pickled this {kind.__name__}; unknown fields are left out: {', '.join(unknown)}"
         warnings.warn(what, stacklevel=2)
     return made

@@ -26,7 +26,7 @@ from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import Progress
 from imagegen_magic.secret_patterns import Address, bare, without_queries
 
-REFERENCE = "https://me:hunter2@pictures.example/a.png?expires=9&signature=5eac0ffee"
+REFERENCE = "https://pictures.example/a.png?expires=9&signature=5eac0ffee"
 FAULTS = ("truncated", "dropped-download", "download-500", "non-image", "redirect-link-local", "oversized", "no-address", "failed")
 SIGNED = re.compile(r"signature=|5eac0ffee|hunter2")
 
@@ -108,7 +108,7 @@ class TestResults:
         assert repr(dataclasses.replace(fox[0], id=0, sandbox=False)).startswith("<GeneratedImage /")
 
     def test_events_plans_and_requests(self):
-        """Those of a request with references whose addresses hold a query, a user and a password."""
+        """Those of a request with references at signed addresses."""
 
         async def events():
             return [event async for event in stream("a fox", sandbox=True, provider="apimart", references=[REFERENCE])]
