@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from imagegen_magic.errors import ImageGenError
+from imagegen_magic.paths import text_of
 from imagegen_magic.records import Record
 from imagegen_magic.request import ImageRequest
 
@@ -164,7 +165,7 @@ class GeneratedImage(Record):
         from imagegen_magic.pictures.preview import preview
 
         small = self.preview or preview(self.data)
-        bundle = {small.mime_type: small.base64, "text/plain": str(self.path)}
+        bundle = {small.mime_type: small.base64, "text/plain": text_of(self.path)}
         return bundle, {small.mime_type: {"width": small.width, "height": small.height}}
 
 

@@ -9,13 +9,14 @@ import pytest
 import imagegen_magic
 
 ROOT = Path(imagegen_magic.__file__).parent
-WORDS = {"secret_patterns", "records", "errors", "request", "result"}
+WORDS = {"secret_patterns", "records", "errors", "paths", "request", "result"}
 MAY_IMPORT = {
     "secret_patterns": set(),
+    "paths": set(),
     "records": {"secret_patterns"},
     "errors": {"secret_patterns", "records"},
     "request": {"secret_patterns", "records", "errors"},
-    "result": {"secret_patterns", "records", "errors", "request", "pictures"},  # a picture shows itself; imported when it does
+    "result": {"secret_patterns", "records", "errors", "paths", "request", "pictures"},  # a picture shows itself; imported when it does
     "pictures": WORDS,
     "providers": WORDS,
     "engine": WORDS | {"providers", "pictures", "__init__"},

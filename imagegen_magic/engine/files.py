@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from imagegen_magic.engine import owners
 from imagegen_magic.errors import SaveError
+from imagegen_magic.paths import carried, text_of
 
 _WORDS = 4
 _WORDS_BYTES = 80
@@ -49,7 +50,8 @@ class Saved(NamedTuple):
 def stem(prompt: str, short_id: str, name: str | None = None) -> str:
     """Return how a picture's file is called, without index and suffix: a few telling words of the prompt, or `name`, and the id.
 
-    Only letters, digits, their accents and `-` (and `_` in `name`) are ever in it, whatever the prompt says; at most 140 bytes in UTF-8.
+    Only letters, digits, their accents and `-` (and `_` in `name`) are ever in it, whatever the prompt says, and only those that the
+    file system's encoding can carry; at most 140 bytes in UTF-8.
     """
     words = _shortened(_telling(prompt), _WORDS_BYTES) if name is None else _shortened("-".join(_runs(name, also="_")), _NAME_BYTES)
     identity = _shortened("".join(_runs(short_id)), _ID_BYTES)
@@ -89,7 +91,7 @@ def _refused(error: OSError, path: Path) -> SaveError:
     if isinstance(error, (FileExistsError, NotADirectoryError)):
         why = f"{error.filename or path.parent} is there and is no folder"
     step = None if error.errno in FULL else "%imagegen resume DIR saves it in another folder; it fetches without paying again"
-    return SaveError(f"The picture could not be written to {path}: {why}", next_step=step)
+    return SaveError(f"The picture could not be written to {shown(path)}: {why}", next_step=step)
 
 
 def sweep(directory: Path) -> None:
@@ -110,7 +112,7 @@ def _telling(prompt: str) -> str:
 def _runs(text: str, also: str = "") -> list[str]:
     """Return the runs of letters, digits and their accents in a text, in Unicode's composed form."""
     kept = [" "]
-    for each in unicodedata.normalize("NFC", text[:_LOOKED_AT]).replace("'", "").replace("’", ""):
+    for each in carried(unicodedata.normalize("NFC", text[:_LOOKED_AT])).replace("'", "").replace("’", ""):
         fits = _is_letter(each) or each in also or (_is_accent(each) and kept[-1] != " ")
         kept.append(each if fits else " ")
     return [run for run in "".join(kept).split() if any(map(_is_letter, run))]
@@ -178,7 +180,7 @@ def _unlink(part: Path) -> None:
 
 def shown(path: Path) -> str:
     """Return a path as a message shows it, in one line."""
-    return "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in str(path))
+    return "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in text_of(path))
 
 
 def _place(data: bytes, directory: Path, base: str, suffix: str) -> Path:

@@ -14,6 +14,7 @@ from typing import Any
 from imagegen_magic.engine.session import ledger_of
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageInvalid, UnsupportedOption
+from imagegen_magic.paths import path_of, text_of
 from imagegen_magic.providers.base import Provider
 from imagegen_magic.providers.options import shown
 from imagegen_magic.request import ImageRequest, LocalPicture
@@ -120,7 +121,7 @@ class Gathering:
         return source, "the mask" if option == "mask" else shown(source) if plain else f"the {type(source).__name__}"
 
     def _path(self, source: Any) -> Path:
-        return self._settings.folder / Path(source).expanduser()
+        return self._settings.beside(source)
 
     def _of_ledger(self, number: int) -> _Row:
         query = f"SELECT id, path, url, sha256, expires_at, saved_at FROM pictures WHERE id = {number} AND saved_at IS NOT NULL"
@@ -153,14 +154,14 @@ class Gathering:
         query = f"SELECT sha256, expires_at, saved_at FROM pictures WHERE id = {image.id}"
         rows = ledger_of(self._settings).peek(query) if image.id else []
         content, expires, saved = rows[0] if rows else ("", None, None)
-        return _Row(image.id, str(image.path), image.url, content, expires, saved or _iso(image.created))
+        return _Row(image.id, text_of(image.path), image.url, content, expires, saved or _iso(image.created))
 
     def _of_ours(self, row: _Row, name: str, types: tuple[str, ...]) -> str | LocalPicture:
         """Return a picture of the ledger: its file's bytes, with the address where they live where they are sent as they are."""
         from imagegen_magic.pictures.references import prepare
 
         try:
-            data = Path(row.path).read_bytes()
+            data = path_of(row.path).read_bytes()
         except OSError as error:
             if row.url and row.ends > time.time():
                 return row.url

@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from imagegen_magic import paths
 from imagegen_magic.engine import owners
 from imagegen_magic.engine.database import DAMAGED, Database, T, Work
 from imagegen_magic.engine.holding import Hold
@@ -225,7 +226,7 @@ class Ledger(ProcessBound):
         differences: Sequence[str] = (),
     ) -> None:
         """Record where a picture is; with its last one the task is saved. What cannot be written now is written later, too."""
-        values = (text_of(str(path)), sha256, size, width, height, mime_type, json_of(list(differences)))
+        values = (paths.text_of(path), sha256, size, width, height, mime_type, json_of(list(differences)))
 
         def work(connection: sqlite3.Connection) -> None:
             query = (

@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from imagegen_magic.engine import stored
 from imagegen_magic.engine.ledger import COLLECTABLE, Ledger, PictureRow, TaskRow
+from imagegen_magic.paths import path_of
 from imagegen_magic.result import GeneratedImage
 
 _LIFE = 86_400.0  # seconds that gateways keep a picture
@@ -19,7 +19,7 @@ def generated(row: PictureRow, *, reused: bool = False, task: int | None = None)
     """Return a picture of the ledger as what a cell returned of it; `task` is its place in the job that shows it now."""
     request = stored.request(row.resolved)
     return GeneratedImage(
-        path=Path(row.path or ""),
+        path=path_of(row.path or ""),
         url=row.url,
         width=row.width or 0,
         height=row.height or 0,
@@ -90,7 +90,7 @@ def _is_whole(task: TaskRow, now: float) -> bool:
 def is_there(picture: PictureRow) -> bool:
     """Say whether a picture's file is where the ledger says, with as many bytes."""
     try:
-        return picture.path is not None and Path(picture.path).stat().st_size == picture.size
+        return picture.path is not None and path_of(picture.path).stat().st_size == picture.size
     except OSError:
         return False
 

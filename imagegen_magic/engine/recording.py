@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import os
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from imagegen_magic.engine.ledger import NewJob, NewSource, NewTask, TaskRow, la
 from imagegen_magic.engine.session import Kind, Session, session_of
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageGenError, LedgerError, NotFound, SubmissionUnknown
+from imagegen_magic.paths import path_of, text_of
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Call
 from imagegen_magic.records import PortableError
@@ -213,7 +213,7 @@ class _Recording:
 
     def _longest_name(self, entries: Sequence[_Entry]) -> str:
         prompts = {entry.wish.plan.request.prompt for entry in entries}
-        return max((files.stem(prompt, "0000", self.settings.get("name")) for prompt in prompts), key=lambda stem: len(os.fsencode(stem)))
+        return max((files.stem(prompt, "0000", self.settings.get("name")) for prompt in prompts), key=lambda stem: len(stem.encode()))
 
     def _check_not_overtaken(self, connection: Any) -> None:
         if self.seen is None:
@@ -271,7 +271,7 @@ class _Recording:
                 "pictures": entry.pictures,
             },
             price=entry.price,
-            save_dir=str(self.settings.save_dir),
+            save_dir=text_of(self.settings.save_dir),
             name=self.settings.get("name"),
             tasks=[self._new_task(entry, position, known) for position in entry.positions],
             sources=list(_sources(wish.request)),
@@ -365,7 +365,7 @@ def _order(new: NewJob, job: int, request: ImageRequest, settings: Settings, pre
         expected=new.expected,
         size_asked=request.size or "",
         price=new.price,
-        save_dir=Path(new.save_dir),
+        save_dir=path_of(new.save_dir),
         stem=files.stem(request.prompt, short[:4], new.name),
         tasks=len(new.tasks),
         timeout=settings.get("timeout"),
@@ -395,7 +395,7 @@ async def take_up(
     """Give a job the deliveries of tasks that were submitted before; their pictures go where they were asked to go, or `elsewhere`."""
     session = session_of(settings)
     job.id = rows[0].job if rows else 0
-    for folder in {Path(row.save_dir) for row in rows}:
+    for folder in {path_of(row.save_dir) for row in rows}:
         await asyncio.to_thread(files.sweep, folder)
     for position, row in enumerate(rows):
         if delivery := await taken_up(job, row, position, session, settings, elsewhere, preview=preview, tasks=len(rows)):
@@ -422,7 +422,7 @@ async def taken_up(
         job.errors.append(error)
         return None
     history = await session.history(_kind(row), _megapixels(row.expected))
-    order = _order_again(row, tasks or job.tasks, settings, elsewhere or Path(row.save_dir), preview)
+    order = _order_again(row, tasks or job.tasks, settings, elsewhere or path_of(row.save_dir), preview)
     order = order._replace(protected=_protected(await session.ledger.sources(row.job)))
     return Delivery(session, gateway, order, _task_again(row, position), history, job.tell, job.hold)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from imagegen_magic.engine import whereabouts
 from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.paths import path_of
 from imagegen_magic.records import Record, hash_of_fields
 
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
@@ -128,7 +129,7 @@ class Settings(Record):
 
 def _expanded(path: str | Path) -> Path:
     try:
-        return Path(path).expanduser()
+        return path_of(path).expanduser()
     except RuntimeError:
         what = f"{str(path)!r} names the home of a user that this system does not know"
         raise UnsupportedOption(what, option="save_dir", value=path, next_step="write the path out") from None

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from imagegen_magic.engine import whereabouts
 from imagegen_magic.errors import ImageGenError, ImageInvalid
+from imagegen_magic.paths import text_of
 from imagegen_magic.result import GeneratedImage
 from imagegen_magic.secret_patterns import without_queries
 
@@ -75,7 +76,7 @@ def bundle(image: GeneratedImage, *, edge: int = EDGE) -> Bundle:
     """Return a picture as an output: a preview of at most `edge` pixels and 150 kB; its name alone where the file is gone."""
     from imagegen_magic.pictures.preview import preview
 
-    text = f"{image.path.name}, {image.width}×{image.height}"
+    text = f"{text_of(image.path.name)}, {image.width}×{image.height}"
     small = image.preview
     if small is None or max(small.width, small.height) > edge:
         try:
@@ -170,8 +171,8 @@ def _from(path: Path, folder: Path) -> tuple[str, str]:
     try:
         near = path.resolve().relative_to(folder.resolve())
     except ValueError:
-        return str(path), ""
-    return str(near), quote(near.as_posix())
+        return text_of(path), ""
+    return text_of(near), quote(os.fsencode(near.as_posix()))
 
 
 def duration(seconds: float) -> str:

@@ -95,10 +95,10 @@ def _source(settings: Settings, source: NewSource, row: PictureRow) -> bytes:
 
 
 def _read(row: PictureRow) -> bytes:
-    from pathlib import Path
+    from imagegen_magic.paths import path_of
 
     try:
-        return Path(row.path or "").read_bytes()
+        return path_of(row.path or "").read_bytes()
     except OSError as error:
         raise _refused(f"The file of picture {row.id} cannot be read ({error.strerror})", f"put it back to {row.path}") from None
 

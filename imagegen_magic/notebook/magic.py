@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 
 from imagegen_magic.engine.whereabouts import NotebookFolder, working
-from imagegen_magic.notebook import options, verbatim
+from imagegen_magic.notebook import options, terminal, verbatim
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.settings import Settings
@@ -35,6 +35,7 @@ class ImageGenMagics(Magics):
         self.trace = ""
         self.greeted = False
         _attach(self)
+        terminal.tolerate()
 
     @no_var_expand
     @line_cell_magic

@@ -18,6 +18,7 @@ from IPython.core.error import UsageError
 from imagegen_magic.engine import files, loop
 from imagegen_magic.errors import ImageGenError, ImageInvalid, SaveError, UnsupportedOption
 from imagegen_magic.notebook.display import Bundle, Canvas, Caption, line, notebook_folder, on_page
+from imagegen_magic.paths import path_of
 from imagegen_magic.request import LocalPicture
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _local(picture: Any) -> LocalPicture:
     from imagegen_magic.pictures.references import prepare
 
     if isinstance(picture, str | os.PathLike):
-        path = Path(picture).expanduser()
+        path = path_of(os.path.expanduser(picture))
         return prepare(path.read_bytes(), name=path.name, most_bytes=_MOST_BYTES)
     return prepare(picture, name="picture", most_bytes=_MOST_BYTES)
 

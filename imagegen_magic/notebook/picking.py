@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -14,6 +14,7 @@ from IPython.core.error import UsageError
 from imagegen_magic.engine import generation, loop
 from imagegen_magic.engine.past import generated
 from imagegen_magic.notebook.historic import is_id, no_picture
+from imagegen_magic.paths import path_of
 from imagegen_magic.result import GeneratedImage
 from imagegen_magic.studies import comparison, recollection
 
@@ -41,7 +42,7 @@ def pick(magics: ImageGenMagics, word: str) -> Picked:
         return _of_image(image_of(settings, int(word.removeprefix("@"))), "")
     found = _VARIABLE.fullmatch(word)
     if found and found[1] in magics.shell.user_ns:
-        if Path(word).is_file():
+        if path_of(word).is_file():
             raise UsageError(f"{word} is a file and a variable at once: write ./{word} for the file.")
         return _of_variable(magics, word, found[1], found[2])
     return _of_file(settings, word)
@@ -108,7 +109,7 @@ def _one(values: Sequence[Any], name: str, index: str | None) -> Any:
 
 
 def _of_file(settings: Settings, word: str) -> Picked:
-    path = Path(word).expanduser()
+    path = path_of(os.path.expanduser(word))
     try:
         data = path.read_bytes()
     except (OSError, ValueError) as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -17,6 +16,7 @@ from imagegen_magic.notebook import picking, recipe
 from imagegen_magic.notebook.cells import say
 from imagegen_magic.notebook.historic import is_id, no_picture, thumbnail
 from imagegen_magic.notebook.tables import shortened
+from imagegen_magic.paths import path_of
 from imagegen_magic.secret_patterns import without_queries
 from imagegen_magic.studies import lineage, recollection
 from imagegen_magic.studies.lineage import Lineage, Node
@@ -53,7 +53,7 @@ def recall(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) 
 
 def _recollect(magics: ImageGenMagics, word: str) -> Recollection:
     settings = magics.settings()
-    book, path = generation.ledger(settings), Path(word).expanduser()
+    book, path = generation.ledger(settings), path_of(os.path.expanduser(word))
     if not path.is_file() and word.partition("[")[0] in magics.shell.user_ns:
         word = str(picking.number(magics, word, _RECALL))
     try:

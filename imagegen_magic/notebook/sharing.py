@@ -13,6 +13,7 @@ from IPython.display import display
 from imagegen_magic.engine import generation, loop
 from imagegen_magic.engine.past import generated
 from imagegen_magic.notebook.tables import Note, Page
+from imagegen_magic.paths import path_of
 from imagegen_magic.result import GeneratedImage, Generation
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def _target(arguments: Sequence[str], namespace: Mapping[str, Any]) -> Path:
     first = arguments[0]
     if _IDS.fullmatch(first) or (len(arguments) == 1 and _pictures(namespace.get(first))):
         raise UsageError(f"Where to comes first: {usage}, so %imagegen export pictures.zip {' '.join(arguments)}.")
-    return Path(first).expanduser()
+    return path_of(first).expanduser()
 
 
 def _last(namespace: Mapping[str, Any]) -> Sequence[GeneratedImage]:
@@ -121,7 +122,7 @@ def slim(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) ->
 
     if not arguments:
         raise UsageError("The subcommand is %imagegen slim NOTEBOOK.ipynb [--all].")
-    path = magics.settings().folder / Path(arguments[0]).expanduser()
+    path = magics.settings().beside(arguments[0])
     done = make_small(path, everything="--all" in flags)
     left = _left(done.others)
     if done.before == done.after:

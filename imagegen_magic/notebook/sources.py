@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.paths import path_of
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.settings import Settings
@@ -25,7 +27,7 @@ def named(text: str, namespace: Mapping[str, Any], folder: Path, *, option: str 
     match = _VARIABLE.fullmatch(text)
     if _ADDRESS.match(text) or match is None or match[1] not in namespace:
         return text
-    if (folder / Path(text).expanduser()).is_file():
+    if (folder / path_of(os.path.expanduser(text))).is_file():
         raise UnsupportedOption(
             f"{text} is a file and a variable at once",
             option=option,

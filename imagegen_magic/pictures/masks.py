@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image, ImageChops, ImageDraw
 
 from imagegen_magic.errors import ImageInvalid, UnsupportedOption
+from imagegen_magic.paths import path_of
 from imagegen_magic.pictures.arrays import described, from_array, is_array
 from imagegen_magic.pictures.decoding import DECODERS, decoded, orientation, strips
 from imagegen_magic.pictures.formats import PNG
@@ -136,7 +137,7 @@ def _image_of(picture: Any) -> Image.Image:
 
 def _file_of(picture: Any) -> tuple[str, bytes]:
     if isinstance(picture, str | Path):
-        return str(picture), Path(picture).expanduser().read_bytes()
+        return str(picture), path_of(picture).expanduser().read_bytes()
     data = picture if isinstance(picture, bytes) else getattr(picture, "data", None)
     if isinstance(data, bytes):
         return "the picture", data

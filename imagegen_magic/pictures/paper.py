@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.paths import path_of
 from imagegen_magic.pictures.sheet import Sheet
 
 SUFFIXES = (".png", ".pdf")
@@ -25,7 +26,7 @@ def write(sheet: Sheet, path: str | Path, edge: int | None = None) -> Path:
 
     Raises UnsupportedOption for another suffix and where the sheet would be too large, OSError where the disk refuses.
     """
-    target = Path(path).expanduser()
+    target = path_of(path).expanduser()
     suffix = target.suffix.lower()
     if suffix not in SUFFIXES:
         what = f"A sheet is written as {' or '.join(SUFFIXES)}, not as {suffix or 'a file without a suffix'}"

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from imagegen_magic.engine import files, keys
 from imagegen_magic.errors import ImageGenError, ImageInvalid, SaveError, UnsupportedOption
+from imagegen_magic.paths import path_of, text_of
 from imagegen_magic.records import Record, hash_of_fields
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import GeneratedImage
@@ -73,7 +74,7 @@ def export(images: Iterable[GeneratedImage], target: str | Path, *, metadata: st
     if not any(image.path.is_file() for image in chosen):
         what = "None of the pictures' files is there any more" if chosen else "There is no picture to export"
         raise UnsupportedOption(what, option="selection", value=len(chosen), next_step="%imagegen history lists what there is")
-    place = _free(Path(os.path.abspath(Path(target).expanduser())))
+    place = _free(Path(os.path.abspath(path_of(target).expanduser())))
     try:
         return _write(chosen, sweep, place, LEVELS[LEVELS.index(metadata)], (*keys.known(), *secrets))
     except OSError as error:
@@ -212,7 +213,7 @@ def _options(request: ImageRequest) -> dict[str, object]:
 
 
 def _stem(image: GeneratedImage) -> str:
-    return files.stem(image.request.prompt, "", image.path.stem)
+    return files.stem(image.request.prompt, "", text_of(image.path.stem))
 
 
 def _suffix(image: GeneratedImage) -> str:
