@@ -15,8 +15,9 @@ from imagegen_magic import __version__
 from imagegen_magic.engine import generation
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.notebook import dashes, mistakes, options, reading
-from imagegen_magic.notebook.panel_desk import Desk
+from imagegen_magic.notebook.panel_desk import Desk, request_of
 from imagegen_magic.request import ImageRequest, is_blank
+from imagegen_magic.studies import sweep
 
 EM, EN, MINUS, BAR, FIGURE, HYPHEN, HARD = "\u2014", "\u2013", "\u2212", "\u2015", "\u2012", "\u2010", "\u2011"
 FULL_WIDTH, SMALL, SMALL_EM = "\uff0d", "\ufe63", "\ufe58"
@@ -350,3 +351,56 @@ class TestAbove:
         """A comment and the magic are not a whole cell."""
         check = shell.shell.input_transformer_manager.check_complete
         assert check("# a fox\n%%imagegen -n 2\na fox\n\n")[0] != "incomplete"
+
+
+class TestRefusals:
+    """Each names what was written, and what it says to do works."""
+
+    @pytest.mark.parametrize(
+        ("code", "words"),
+        [
+            ("%%imagegen --provider= -n 2\nfox", "--provider needs a value, and it is empty"),
+            ('%imagegen --name "" a fox', "--name needs a value, and it is empty"),
+            ("%%imagegen --sweep style=oil,\na {{style}} fox", "leave it out; a comma or | stands at the end, or twice"),
+            ("%%imagegen --sweep qualty=low,high\na fox", "qualty is no axis: .*; the nearest here is quality"),
+            ("%%imagegen --sweep preview=16,32\na fox", "preview is no axis: it is no option that can vary"),
+            ("%%imagegen --sweep styel=oil,ink\na {{style}} fox", r"--sweep style=… \(the axis is called styel\)"),
+            ("%%imagegen --sweep quality=styles\na fox", "has no quality 'styles'.*allowed here: auto, low, medium, high"),
+            ("%%imagegen --ref styles[5]\na fox", r"There is no styles\[5\]: styles has 2 elements.*: the last is styles\[1\]"),
+            ("%%imagegen --ref number[0]\na fox", "number is of type int, and has none"),
+            ("%%imagegen --ref 99\na fox", "for the picture of that number in %imagegen history write @99"),
+            ("%%imagegen --ref folder\na fox", "'folder' is a folder.*: give a picture in it, or all of them: folder/"),
+            (
+                "%imagegen doctor network",
+                "'network' is one word too many for %imagegen doctor .*; did you mean --network.* Nothing was sent",
+            ),
+            ("%imagegen doctor --netwerk", "has no --netwerk; did you mean --network"),
+            ("%imagegen cost 7d", "'7d' is one word too many for %imagegen cost"),
+            ("%imagegen vote 17", "17 is no variable: %imagegen vote NAME takes"),
+            ("%imagegen show @99", "There is no picture @99"),
+        ],
+    )
+    def test_what_was_written_is_named(self, shell, code, words):
+        """With the nearest that works, where there is one."""
+        Path("folder").mkdir()
+        shell.shell.user_ns.update(styles=["oil", "ink"], number=3)
+        assert re.search(words, refused(shell, code))
+
+    @pytest.mark.parametrize(
+        ("references", "words"), [(3, "3 is of type int"), ([None], "None is of type NoneType"), ([[1, 2]], r"\[1, 2\] is of type list")]
+    )
+    def test_a_reference_that_is_none_is_named(self, references, words):
+        """And not called the int."""
+        with pytest.raises(UnsupportedOption, match=f"^{words}, which holds no picture"):
+            generation.plan(ImageRequest("a fox", references=references), provider="gccai")
+
+    @pytest.mark.parametrize("axes", [["quality"], None, 3, "quality"])
+    def test_axes_that_are_none_are_named(self, axes):
+        """A list of names, for one."""
+        with pytest.raises(UnsupportedOption, match=r'^The axes cannot be read from .*as in \{"quality": \["low", "high"\]\}'):
+            sweep.plan(ImageRequest("a fox"), axes, settings=generation.load(), keys=False)
+
+    def test_a_panels_prompt_is_text(self):
+        """Also as a preset."""
+        with pytest.raises(UnsupportedOption, match="takes a prompt in words, not 3"):
+            request_of({"prompt": 3})

@@ -109,7 +109,7 @@ def test_without_axes_the_prompt_is_verbatim():
 
 def test_an_axis_that_is_nothing_is_refused():
     """No option and no slot: it says what it could be."""
-    with pytest.raises(UnsupportedOption, match=r"stile is no option, and the prompt has no \{\{stile\}\}"):
+    with pytest.raises(UnsupportedOption, match=r"stile is no axis: it is no option that can vary, and the prompt has no \{\{stile\}\}"):
         planned(axes={"style": ["oil"], "stile": ["ink"]})
 
 

@@ -128,7 +128,7 @@ def test_a_dry_run_needs_no_key(monkeypatch):
 @pytest.mark.parametrize(
     ("line", "prompt", "words"),
     [
-        ("--sweep stile=oil", "a fox", "stile is no option"),
+        ("--sweep stile=oil", "a fox", "stile is no axis"),
         ("--sweep quality=low", "a {{style}} fox", "Nothing fills {{style}}"),
         ("--sweep quality=low,low", "a fox", "twice"),
         ("--sweep quality=low -q high", "a fox", "both an axis and an option"),

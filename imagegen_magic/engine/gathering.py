@@ -208,12 +208,13 @@ def _read(path: Path, name: str, option: str) -> bytes:
 
 
 def _no_such(text: str, folder: Path, option: str = "references") -> UnsupportedOption:
-    return UnsupportedOption(
-        f"There is no file {shown(text)} in {folder}",
-        option=option,
-        value=text,
-        next_step="give a path from there, an https:// address, the name of a variable, or @ID of %imagegen history",
-    )
+    what = f"There is no file {shown(text)} in {folder}"
+    step = "give a path from there, an https:// address, the name of a variable, or @ID of %imagegen history"
+    if text.isdecimal():
+        step = f"for the picture of that number in %imagegen history write @{text}"
+    elif (folder / Path(text).expanduser()).is_dir():
+        what, step = f"{shown(text)} is a folder", f"give a picture in it, or all of them: {text.rstrip('/')}/*.png"
+    return UnsupportedOption(what, option=option, value=text, next_step=step)
 
 
 def _near(path: Path, folder: Path) -> str:

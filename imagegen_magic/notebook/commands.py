@@ -55,9 +55,7 @@ def room(name: str) -> Callable[[Any, list[str], dict[str, str]], None]:
 def _does_not_fit(command: options.Command, rest: str, why: str) -> str:
     if command.name == "login":  # what was typed may be the key: it is not repeated
         return f"{command.usage} takes nothing else: it asks for the key, unseen."
-    return (
-        f"{why} The subcommand is {command.usage}, and nothing was sent; for a picture of these words, %imagegen -- {command.name} {rest}."
-    )
+    return f"{why} Nothing was sent. For a picture of these words: %imagegen -- {command.name} {rest}."
 
 
 def _providers(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
@@ -241,9 +239,10 @@ def _chosen(settings: Settings, arguments: list[str]) -> GeneratedImage:
         if found := latest(settings, 1):
             return found[0]
         raise UsageError("There is no picture to show yet; %imagegen history lists them once there are.")
-    if not arguments[0].isdigit():
+    number = arguments[0].removeprefix("@")
+    if not number.isdecimal():
         raise UsageError("The subcommand is %imagegen show [ID], with a number of %imagegen history; for a prompt, %imagegen -- show …")
-    if image := picture(settings, int(arguments[0])):
+    if image := picture(settings, int(number)):
         return image
     raise UsageError(f"There is no picture {arguments[0]}: %imagegen history lists them.")
 

@@ -15,6 +15,7 @@ from imagegen_magic.notebook import panel_choices
 from imagegen_magic.notebook.panel_choices import SANDBOX_ADDRESS, Judgement
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Provider
+from imagegen_magic.providers.options import shown
 from imagegen_magic.request import ImageRequest, is_blank
 from imagegen_magic.result import GeneratedImage
 
@@ -133,6 +134,9 @@ def request_of(options: Mapping[str, Any]) -> ImageRequest:
     for name in options:
         if name not in _FIELDS:
             raise UnsupportedOption(f"The panel has no option {name!r}", option=name, value=options[name], allowed=sorted(_FIELDS))
+    prompt = options.get("prompt", "")
+    if not isinstance(prompt, str):
+        raise UnsupportedOption(f"The panel takes a prompt in words, not {shown(prompt)}", option="prompt", value=prompt)
     return ImageRequest(**{"prompt": "", **options})
 
 

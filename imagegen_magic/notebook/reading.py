@@ -163,6 +163,8 @@ class _Reader:
         return re.sub(r"""(["'])(.*?)\1""", r"\2", word)
 
     def _keep(self, option: Option, text: str) -> None:
+        if not text.strip():
+            raise UsageError(f"{option.long} needs a value, and it is empty: {option.usage}.")
         try:
             value = option.read(text)
         except ValueError as error:
@@ -228,11 +230,14 @@ def command_words(rest: str, command: Command, *, posix: bool = os.name != "nt")
         elif word in (*command.flags, "-h", "--help"):
             flags[word] = ""
         elif _OPTION_LIKE.match(word) and command.name not in ("tag", "note"):
-            raise UsageError(f"{command.usage} has no {word}.")
+            near = difflib.get_close_matches(word, (*command.valued, *command.flags), n=1)
+            raise UsageError(f"{command.usage} has no {word}{f'; did you mean {near[0]}?' if near else '.'}")
         else:
             words.append(word)
     if len(words) > command.most:
-        raise UsageError(f"Too many words for {command.usage}.")
+        extra = words[command.most]
+        flag = f"--{extra}" if f"--{extra}" in (*command.valued, *command.flags) else ""
+        raise UsageError(f"{extra!r} is one word too many for {command.usage}{f'; did you mean {flag}?' if flag else '.'}")
     return words, flags
 
 

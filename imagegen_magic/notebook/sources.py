@@ -45,8 +45,11 @@ def _chosen(value: Any, name: str, index: str | None, option: str) -> Any:
     try:
         return value[int(index)]
     except (TypeError, LookupError):
-        count = f"it has {len(value)} pictures" if hasattr(value, "__len__") else f"it is of type {type(value).__name__}"
-        raise UnsupportedOption(f"There is no {name}[{index}]: {count}", option=option, value=f"{name}[{index}]") from None
+        long = len(value) if hasattr(value, "__len__") else 0
+        count = f"{name} has {long} elements" if long else f"{name} is of type {type(value).__name__}, and has none"
+        step = f"the last is {name}[{long - 1}]" if long else f"write {name} alone if it is a picture, else give a list of pictures"
+        what = f"There is no {name}[{index}]: {count}"
+        raise UnsupportedOption(what, option=option, value=f"{name}[{index}]", next_step=step) from None
 
 
 def resolve(

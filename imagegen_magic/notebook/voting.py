@@ -44,6 +44,8 @@ _HIDE_BROKEN = "<style>.jp-OutputArea-child:not(:has(.imagegen-vote)):has(+.jp-O
 
 def vote(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
     """Ask which of two pictures is better until there is a ranking, and show that; where nobody can be asked, show what there is."""
+    if arguments and not arguments[0].isidentifier():
+        raise UsageError(f"{arguments[0]} is no variable: %imagegen vote NAME takes the variable of a sweep or of a list of pictures.")
     name, images, value = picking.images(magics, arguments[0] if arguments else "_imagegen")
     if len(images) < 2:
         raise UsageError(f"{name} holds one picture: a vote takes two at least.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import json
 import re
@@ -13,6 +14,7 @@ from typing import Any
 
 from imagegen_magic.engine.gathering import Named
 from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.providers.options import shown
 from imagegen_magic.records import Record, frozen, hash_of_fields
 from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import GeneratedImage
@@ -86,12 +88,23 @@ def axis(name: str, values: Iterable[Any]) -> Axis:
         raise _refused(name, values, f"The values of the axis {name} are no list", f"give several, as in {name}=[…]")
     read = tuple(_read(name, value) for value in values)
     if not read or any(isinstance(value, str) and not value for value in read):
-        raise _refused(name, "", f"The axis {name} has no value" if not read else f"The axis {name} has an empty value", "name its values")
+        step = "leave it out; a comma or | stands at the end, or twice" if read else "name its values"
+        raise _refused(name, "", f"The axis {name} has {'an empty' if read else 'no'} value", step)
     labels, known = tuple(label(value, number) for number, value in enumerate(read, 1)), [_identity(value) for value in read]
     if twice := next((each for number, each in enumerate(labels) if known[number] in known[:number]), None):
         step = f"name each value once; for several pictures of each combination, {_REPEAT}"
         raise _refused(name, twice, f"The axis {name} has {twice} twice", step)
     return Axis(name, read, _told_apart(labels))
+
+
+def all_of(axes: Any) -> tuple[Axis, ...]:
+    """Return axes that are given as name -> values, or as axes; raises UnsupportedOption for anything else."""
+    if isinstance(axes, Mapping):
+        return tuple(axis(name, values) for name, values in axes.items())
+    if isinstance(axes, Sequence) and all(isinstance(each, Axis) for each in axes):
+        return tuple(axes)
+    step = 'give the values of each axis by its name, as in {"quality": ["low", "high"]}'
+    raise UnsupportedOption(f"The axes cannot be read from {shown(axes)}", option="sweep", value=axes, next_step=step)
 
 
 _REPEAT = "--repeat COUNT (repeat=… in Python)"
@@ -186,7 +199,7 @@ class Template(Record):
                 parts[-1] += f"{{{{{part}}}}}" if number % 2 else part
                 empty += [part] if number % 2 and part.isidentifier() else []
         if axes and empty:
-            raise _nothing_fills(empty)
+            raise _nothing_fills(empty, axes)
         return cls(tuple(parts))
 
     @property
@@ -204,9 +217,11 @@ class Template(Record):
         return "".join(place[part] if number % 2 else part for number, part in enumerate(self.parts))
 
 
-def _nothing_fills(names: Sequence[str]) -> UnsupportedOption:
+def _nothing_fills(names: Sequence[str], axes: Sequence[Axis]) -> UnsupportedOption:
     what = f"Nothing fills {', '.join(f'{{{{{name}}}}}' for name in dict.fromkeys(names))} in the prompt"
-    step = f"give its values with --sweep {names[0]}=…, or take a variable of that name with --vars"
+    near = difflib.get_close_matches(names[0], [axis.name for axis in axes if not axis.is_option], n=1)
+    step = f"give its values with --sweep {names[0]}=…" + (f" (the axis is called {near[0]})" if near else "")
+    step += ", or take a variable of that name with --vars"
     return UnsupportedOption(what, option="sweep", value=names[0], next_step=step)
 
 
@@ -217,5 +232,7 @@ def check(axes: Sequence[Axis], template: Template) -> None:
         raise _refused(twice, "", f"The axis {twice} is given twice", "put all its values into one")
     for each in axes:
         if not each.is_option and each.name not in template.names:
-            step = f"write {{{{{each.name}}}}} where its value goes, or name an option: {', '.join(OPTIONS)}"
-            raise _refused(each.name, "", f"{each.name} is no option, and the prompt has no {{{{{each.name}}}}}", step)
+            near = difflib.get_close_matches(each.name, OPTIONS, n=1)
+            what = f"{each.name} is no axis: it is no option that can vary, and the prompt has no {{{{{each.name}}}}}"
+            step = f"write {{{{{each.name}}}}} where its value goes, or name one of the options"
+            raise UnsupportedOption(what, option=each.name, value="", allowed=OPTIONS, nearest=near[0] if near else None, next_step=step)

@@ -111,7 +111,7 @@ def plan(
     Raises UnsupportedOption for axes that do not fit, and, naming them, for combinations that cannot be done, unless they are to be left
     out; UnknownProvider, MissingKey.
     """
-    lines = tuple(sides.axis(name, values) for name, values in axes.items()) if isinstance(axes, Mapping) else tuple(axes)
+    lines = sides.all_of(axes)
     template = Template.read(request.prompt, lines, variables)
     sides.check(lines, template)
     _check_twice(request, provider, lines)
@@ -185,7 +185,9 @@ def _refused(lines: Sequence[Axis], wishes: Sequence[Wish], impossible: Sequence
         if "provider" in values
         else [name for name in impossible[0].error.gateways if all(name in one.error.gateways for one in impossible)]
     )
-    return UnsupportedOption(f"{which}: {shown}", option="sweep", value=number, gateways=able, next_step=step)
+    values_here = {one.error.allowed for one in impossible}
+    allowed = values_here.pop() if len(values_here) == 1 else ()
+    return UnsupportedOption(f"{which}: {shown}", option="sweep", value=number, allowed=allowed, gateways=able, next_step=step)
 
 
 def reasons(impossible: Sequence[Impossible], axes: Mapping[str, Sequence[str]]) -> list[str]:
