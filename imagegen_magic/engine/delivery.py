@@ -18,7 +18,7 @@ from tenacity import RetryCallState, retry_if_exception_type, wait_random_expone
 from imagegen_magic import __version__
 from imagegen_magic.engine import files, loop
 from imagegen_magic.engine.differences import differences
-from imagegen_magic.engine.exchange import Lost, NotSent
+from imagegen_magic.engine.exchange import Lost, NotSent, ProxyFailed
 from imagegen_magic.engine.gateways import Gateway
 from imagegen_magic.engine.holding import Hold
 from imagegen_magic.engine.http import NotTrusted, Refused
@@ -317,7 +317,8 @@ class Delivery(ProcessBound):
 
     def _unreachable(self, error: NotSent) -> NotAccepted:
         title = self.gateway.provider.title
-        return NotAccepted(GatewayUnreachable(f"{title} cannot be reached ({error})"), f"no connection to {title}")
+        step = error.next_step if isinstance(error, ProxyFailed) else None
+        return NotAccepted(GatewayUnreachable(f"{title} cannot be reached ({error})", next_step=step), f"no connection to {title}")
 
     async def _wait(self) -> None:
         task = self.task

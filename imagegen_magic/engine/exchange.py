@@ -18,6 +18,14 @@ class NotSent(PortableError):
     """Nothing arrived, for certain: there was no connection, or it had ended before the first byte."""
 
 
+class ProxyFailed(NotSent):
+    """The proxy opened no way to the host, so nothing arrived there; `next_step` says what to check."""
+
+    def __init__(self, what: str, next_step: str) -> None:
+        super().__init__(what)
+        self.next_step = next_step
+
+
 class Lost(PortableError):
     """The request went out and no whole answer came back."""
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import h11
 
 from imagegen_magic.engine.exchange import Lost, NotSent, Origin, Reply, Request, formed
-from imagegen_magic.engine.proxies import Proxy, proxy_of, through
+from imagegen_magic.engine.proxies import Named, Proxy, proxy_of, through
 from imagegen_magic.engine.wire import Connection, Guard, connect
 
 LANE = 8  # connections a lane
@@ -56,7 +56,7 @@ class Lane:
     ) -> None:
         self._tls, self._inside, self._guard, self._size, self._patience = tls, inside, guard, size, timeout
         self._idle: list[tuple[_Place, Connection]] = []
-        self._proxies: dict[tuple[str, bool], Proxy] = {}
+        self._proxies: dict[tuple[Named, bool], Proxy] = {}
         self._queue = asyncio.Semaphore(size)
 
     @contextlib.asynccontextmanager
@@ -98,9 +98,10 @@ class Lane:
                         if connection.rest():
                             self._idle.append((place, connection))
             except (OSError, h11.ProtocolError) as error:
+                beyond = f", through {proxy}" if (proxy := proxy_of(request.url)) else ""
                 if sent:
-                    raise Lost(_words(error, "no answer in time")) from None
-                raise NotSent(_words(error, "no connection in time")) from None
+                    raise Lost(_words(error, "no answer in time") + beyond) from None
+                raise NotSent(_words(error, "no connection in time") + beyond) from None
 
     async def close(self) -> None:
         """Close every connection."""
@@ -114,12 +115,12 @@ class Lane:
     async def _way(self, request: Request) -> Way | None:
         if inside := await self._inside(request.url):
             return inside
-        if not (address := proxy_of(request.url)):
+        if not (named := proxy_of(request.url)):
             return None
-        name = address, request.origin.scheme == "https"
+        name = named, request.origin.scheme == "https"
         if name not in self._proxies:
             tls = await self._tls() if name[1] else None
-            proxy = await through(address, tls=tls, connections=self._size, patience=self._patience)
+            proxy = await through(named, tls=tls, connections=self._size, patience=self._patience)
             return self._proxies.setdefault(name, proxy)  # somebody may have been faster
         return self._proxies[name]
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from tenacity import RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from imagegen_magic.engine.exchange import Lost, NotSent
+from imagegen_magic.engine.exchange import Lost, NotSent, ProxyFailed
 from imagegen_magic.engine.gateways import Gateway
 from imagegen_magic.engine.http import Answer
 from imagegen_magic.engine.repeating import repeat
@@ -180,7 +180,9 @@ async def _post(session: Session, gateway: Gateway, way: Way, picture: LocalPict
     try:
         answer = await session.clients.upload(way.url, gateway.base_url, gateway.key, way.call, picture.data, key_hosts=way.key_hosts)
     except (NotSent, Lost) as error:
-        raise _Again(UploadFailed(f"{picture.name} could not be uploaded to {way.host} ({error})", whose="network")) from None
+        step = error.next_step if isinstance(error, ProxyFailed) else None
+        what = f"{picture.name} could not be uploaded to {way.host} ({error})"
+        raise _Again(UploadFailed(what, whose="network", next_step=step)) from None
     if answer.status >= 300:
         refusal = _refusal(gateway.provider, answer, picture)
         if isinstance(refusal, UploadFailed) and (answer.status in (408, 425, 429) or answer.status >= 500):

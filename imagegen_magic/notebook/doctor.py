@@ -111,8 +111,10 @@ def _gateways(settings: Settings, network: bool) -> Iterator[Finding]:
     for provider in providers:
         yield f"key of {provider.name}", key_words(provider, settings), key_trouble(provider, settings)[1]
         yield _address(provider)
+    found = [provider for provider in providers if not _address_trouble(provider)]
+    yield from _proxies(found)
     if network:
-        yield from _reached(settings, providers)
+        yield from _reached(settings, found)
 
 
 def _chosen(settings: Settings) -> Finding:
@@ -128,9 +130,34 @@ def _chosen(settings: Settings) -> Finding:
 def _address(provider: Provider) -> Finding:
     from imagegen_magic.engine import gateways
 
+    name = f"address of {provider.name}"
+    if trouble := _address_trouble(provider):
+        return name, trouble.what, trouble.next_step
     address = gateways.base_url(provider)
-    mend = "" if address.startswith("https://") else "https:// keeps the key unseen on its way"
-    return f"address of {provider.name}", address, mend
+    return name, address, "" if address.startswith("https://") else "https:// keeps the key unseen on its way"
+
+
+def _address_trouble(provider: Provider) -> ImageGenError | None:
+    from imagegen_magic.engine import gateways
+
+    try:
+        gateways.base_url(provider)
+    except ImageGenError as error:
+        return error
+    return None
+
+
+def _proxies(providers: list[Provider]) -> Iterator[Finding]:
+    """Yield the proxy on the way to each gateway; one line where there is none at all."""
+    from imagegen_magic.engine import gateways
+    from imagegen_magic.engine.proxies import proxy_of
+
+    found = [(provider.name, proxy_of(gateways.base_url(provider))) for provider in providers]
+    if not any(proxy for _, proxy in found):
+        yield "proxy", "none", ""
+        return
+    for name, proxy in found:
+        yield f"proxy to {name}", f"{proxy.place} ({proxy.origin})" if proxy else "none", ""
 
 
 def _reached(settings: Settings, providers: list[Provider]) -> list[Finding]:
@@ -147,7 +174,7 @@ async def _reach_all(settings: Settings, providers: list[Provider]) -> list[Find
 
 async def _reach(settings: Settings, provider: Provider) -> Finding:
     from imagegen_magic.engine import gateways
-    from imagegen_magic.engine.exchange import Lost, NotSent
+    from imagegen_magic.engine.exchange import Lost, NotSent, ProxyFailed
     from imagegen_magic.engine.session import session_of
 
     name = f"network to {provider.name}"
@@ -155,5 +182,7 @@ async def _reach(settings: Settings, provider: Provider) -> Finding:
     try:
         async with session_of(settings).clients.looks(base_url).stream("GET", base_url, headers={}) as response:
             return name, f"answers (HTTP {response.status}); no key was sent", ""
+    except ProxyFailed as error:
+        return name, f"not reached: {error}", error.next_step.removesuffix(", then run the cell again")
     except (NotSent, Lost) as error:
         return name, f"no answer: {error}", "check the connection, the proxy and the address"
