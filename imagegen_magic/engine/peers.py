@@ -16,11 +16,12 @@ from typing import Any
 from imagegen_magic.engine.exchange import origin_of
 from imagegen_magic.engine.proxies import proxy_of
 from imagegen_magic.providers.addresses import Zone, is_number, is_sandbox, zone_of
+from imagegen_magic.records import PortableError
 
 _resolved: dict[str, set[Zone]] = {}  # by host: the zones of all addresses that it has resolved to
 
 
-class RefusedPeer(Exception):
+class RefusedPeer(PortableError):
     """An address leads where the gateway may not lead to; its words say where."""
 
 
