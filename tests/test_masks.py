@@ -39,6 +39,13 @@ def local(image: Image.Image, name: str = "mask.png", kind: str = "PNG", notes: 
     return LocalPicture(saved(image, kind), mime_type, image.width, image.height, name, notes)
 
 
+def expected_alpha(array: np.ndarray) -> np.ndarray:
+    """Return the alpha of the mask of a grey array: of two values the larger is transparent, of more each is its own shade."""
+    if len(np.unique(array)) == 2:
+        return np.where(array == array.max(), 0, 255)
+    return 255 - (array * (255 if array.max() <= 1 else 1)).astype(int)
+
+
 PHOTO = local(Image.new("RGB", (64, 48), "teal"), "photo.png")
 
 
@@ -54,23 +61,26 @@ class TestMaskFrom:
     @given(arrays.arrays(st.sampled_from([np.uint8, np.int16, np.int64, np.uint32]), SIDES, elements=st.integers(0, 255)))
     @settings(deadline=None)
     def test_integers(self, array: np.ndarray) -> None:
-        """From 0 to 255 they are a grey picture; where nothing is above 1, as in a segmentation, 1 is true."""
-        expected = 255 - array * (255 if array.max() <= 1 else 1)
-        assert np.array_equal(alpha(mask_from(array)), expected)
+        """From 0 to 255 they are a grey picture; where there are two values, as in a segmentation, the larger is true."""
+        array = np.vstack([array, np.resize(np.array([0, 255], array.dtype), array.shape[1])])
+        if array.min() < array.max():
+            assert np.array_equal(alpha(mask_from(array)), expected_alpha(array))
 
     @given(arrays.arrays(st.sampled_from([np.float16, np.float32, np.float64]), SIDES, elements=st.floats(0, 1, width=16)))
     @settings(deadline=None)
     def test_floats(self, array: np.ndarray) -> None:
         """From 0 to 1, rounded to the nearest step."""
-        assert np.abs(alpha(mask_from(array)) - (255 - array.astype("float64") * 255)).max() <= 0.51
+        if len(np.unique(array)) > 2:
+            assert np.abs(alpha(mask_from(array)) - (255 - array.astype("float64") * 255)).max() <= 0.51
 
     @given(arrays.arrays(np.uint8, SIDES))
     @settings(deadline=None)
     def test_views_of_an_array(self, array: np.ndarray) -> None:
         """Turned, flipped and strided views are read as numpy shows them."""
-        for view in (array.T, array[::-1, ::-1], np.asfortranarray(array), array[::2]):
-            expected = 255 - view.astype(int) * (255 if view.max() <= 1 else 1)
-            assert np.array_equal(alpha(mask_from(view)), expected)
+        array = np.vstack([array, np.resize(np.array([0, 1, 255], np.uint8), array.shape[1])])
+        for view in (array.T, array[::-1, ::-1], np.asfortranarray(array), array[1:] if len(array) > 2 else array):
+            if view.min() < view.max():
+                assert np.array_equal(alpha(mask_from(view)), expected_alpha(view))
 
     @given(SIDES, st.sampled_from(["1", "L", "P", "RGB", "RGBA", "LA", "I;16", "CMYK"]))
     @settings(deadline=None)
@@ -96,7 +106,10 @@ class TestMaskFrom:
 
     def test_a_grey_edge_is_a_soft_edge(self) -> None:
         """Halfway between black and white is half transparent."""
-        assert alpha(mask_from(Image.new("L", (3, 3), 100)))[1, 1] == 155
+        image = Image.new("L", (3, 3), 100)
+        image.putpixel((0, 0), 0)
+        image.putpixel((2, 2), 255)
+        assert [alpha(mask_from(image))[place, place] for place in range(3)] == [255, 155, 0]
 
     def test_a_file_by_its_path_or_bytes(self, tmp_path: Path) -> None:
         """The one call takes what the message names: a file, upright as its EXIF says."""
@@ -131,10 +144,13 @@ class TestMaskFrom:
     @pytest.mark.parametrize(
         ("array", "words"),
         [
-            (np.array([[0, 300]]), "from 0 to 300.*mask_from\\(array == 3\\)"),
-            (np.array([[-1, 1]]), "from -1 to 1"),
-            (np.array([[0.0, 1.5]]), "from 0 to 1.5"),
+            (np.array([[0, 7, 300]]), "from 0 to 300.*mask_from\\(array == 3\\)"),
+            (np.array([[-1, 0, 1]]), "from -1 to 1"),
+            (np.array([[0.0, 1.0, 1.5]]), "from 0 to 1.5"),
             (np.array([[0.0, np.nan]]), "NaN"),
+            (np.array([[0.0, np.inf]]), "inf"),
+            (np.full((4, 4), 100), "one value alone, 100"),
+            (np.full((4, 4), 0.5), "one value alone, 0.5"),
             (np.zeros((0, 4), bool), "empty"),
             (np.zeros((4,), bool), "height × width"),
             (np.zeros((4, 4, 2), np.uint8), "height × width"),
@@ -154,6 +170,113 @@ class TestMaskFrom:
             mask_from(3)
         with pytest.raises(ImageInvalid, match="nothing was charged"):
             mask_from(b"nonsense")
+
+
+HALF = np.zeros((20, 30), bool)
+HALF[:, :12] = True
+
+
+def in_every_way(low: int, high: int) -> dict[str, Any]:
+    """Return one mask of two values in every container and mode that holds them."""
+    array = np.where(HALF, high, low)
+    grey = Image.fromarray(array.astype("uint8"))
+    deep, real = Image.fromarray(array.astype("int32")), Image.fromarray(array.astype("float32"))
+    words = Image.fromarray(array.astype("uint16"))
+    palette = Image.new("P", grey.size)
+    palette.putpalette([low] * 3 + [high] * 3)
+    palette.paste(1, (0, 0, 12, 20))
+    ways: dict[str, Any] = {
+        f"array of {name}": array.astype(name) for name in ("uint8", "int16", "uint16", "int32", "int64", "float32", "float64")
+    }
+    ways |= {"array of bool": HALF, "array in colour": np.dstack([array.astype("uint8")] * 3)}
+    ways |= {f"image in {image.mode}": image for image in (grey, deep, real, words, palette, grey.convert("RGB"), grey.convert("LA"))}
+    ways |= {"image in 1": Image.fromarray(HALF)}
+    ways |= {
+        f"{kind} of {image.mode}": saved(image, kind)
+        for kind in ("PNG", "BMP", "TIFF", "GIF", "JPEG2000")
+        for image in (grey, grey.convert("RGB"))
+    }
+    ways |= {f"PNG of {image.mode}": saved(image, "PNG") for image in (palette, words)}
+    ways |= {f"TIFF of {image.mode}": saved(image, "TIFF") for image in (palette, words, deep, real)}
+    ways |= {"WebP": saved(grey.convert("RGB"), "WEBP", lossless=True)}
+    return ways | {f"{kind} of 1": saved(Image.fromarray(HALF), kind) for kind in ("PNG", "BMP", "TIFF", "GIF")}
+
+
+class TestTwoValues:
+    """A picture of exactly two values is black and white, whichever they are and whatever holds them."""
+
+    @pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 255), (3, 4), (100, 200)])
+    def test_the_same_mask_whatever_the_container(self, low: int, high: int) -> None:
+        """The smaller value is protected, the larger painted."""
+        expected = np.where(HALF, 0, 255)
+        for way, picture in in_every_way(low, high).items():
+            assert np.array_equal(alpha(mask_from(picture)), expected), way
+
+    @pytest.mark.parametrize(("low", "high"), [(-3, 900), (0, 65_535), (4095, 4096)])
+    def test_large_numbers(self, low: int, high: int) -> None:
+        """Also where no grey could be told from them."""
+        array = np.where(HALF, high, low)
+        for picture in (array, array.astype("float64"), Image.fromarray(array.astype("int32")), Image.fromarray(array.astype("float32"))):
+            assert np.array_equal(alpha(mask_from(picture)), np.where(HALF, 0, 255))
+
+    @pytest.mark.parametrize(("value", "painted"), [(0, 255), (1, 0), (255, 0)])
+    def test_one_value(self, value: int, painted: int) -> None:
+        """0 is nowhere, 1 and white are everywhere, in every mode."""
+        array = np.full((4, 6), value)
+        for picture in (
+            array,
+            array.astype("uint8"),
+            array.astype(float),
+            *(Image.fromarray(array.astype(name)) for name in ("uint8", "int32", "float32")),
+        ):
+            assert np.all(alpha(mask_from(picture)) == painted)
+
+    @pytest.mark.parametrize("mode", ["L", "I", "F"])
+    def test_one_grey_is_refused(self, mode: str) -> None:
+        """One shade alone says neither."""
+        with pytest.raises(UnsupportedOption, match=r"one value alone, 77, which is neither black nor white.*255 where to paint"):
+            mask_from(Image.new(mode, (4, 4), 77))
+
+    def test_a_soft_edge_is_the_same_whatever_the_container(self) -> None:
+        """Shades from 0 to 255, as floats from 0 to 1, and in 16 bits where a file says what is white."""
+        shades = np.linspace(0, 255, 52).astype("uint8")[None].repeat(8, 0)
+        words = Image.fromarray(shades.astype("uint16") * 257)
+        pictures = [
+            shades,
+            shades.astype("int32"),
+            shades / 255,
+            (shades / 255).astype("float32"),
+            Image.fromarray(shades),
+            Image.fromarray(shades.astype("int32")),
+            Image.fromarray((shades / 255).astype("float32")),
+            *(saved(Image.fromarray(shades), kind) for kind in ("PNG", "BMP", "TIFF")),
+            *(saved(words, kind) for kind in ("PNG", "TIFF")),
+            saved(Image.fromarray((shades / 255).astype("float32")), "TIFF"),
+        ]
+        for picture in pictures:
+            assert np.array_equal(alpha(mask_from(picture)), 255 - shades)
+
+    def test_numbers_that_say_no_white_are_refused(self) -> None:
+        """More than two values above 255, and no file that says what is white."""
+        for picture in (Image.fromarray(np.arange(900, dtype="int32").reshape(30, 30)), np.arange(900).reshape(30, 30)):
+            with pytest.raises(UnsupportedOption, match=r"from 0 to 899, of which a mask cannot be told.*mask_from\(array == 3\)"):
+                mask_from(picture)
+        hole = np.linspace(0, 1, 9, dtype="float32").reshape(3, 3)
+        hole[1, 1] = np.nan
+        with pytest.raises(UnsupportedOption, match="NaN"):
+            mask_from(Image.fromarray(hole))
+
+    def test_a_closed_image(self, tmp_path: Path) -> None:
+        """Said in one line, with what to do."""
+        Image.fromarray(HALF).save(tmp_path / "mask.png")
+        with Image.open(tmp_path / "mask.png") as mask:
+            pass
+        with pytest.raises(
+            ImageInvalid, match=r"the image is closed.*open it again and give it while it is open, or give its path"
+        ) as caught:
+            mask_from(mask)
+        assert "nothing was charged" in str(caught.value)
+        assert np.array_equal(alpha(mask_from(tmp_path / "mask.png")), np.where(HALF, 0, 255))
 
 
 class TestMaskBox:
@@ -197,7 +320,7 @@ class TestInvert:
     @settings(deadline=None)
     def test_alpha_turns_round_and_back(self, array: np.ndarray) -> None:
         """Each alpha becomes 255 minus itself, and twice is nothing."""
-        mask = mask_from(array)
+        mask = mask_from(np.vstack([array, np.full(array.shape[1], array.max() ^ 1, np.uint8)]))
         assert np.array_equal(alpha(invert(mask)), 255 - alpha(mask))
         assert invert(invert(mask)).tobytes() == mask.tobytes()
 

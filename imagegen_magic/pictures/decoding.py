@@ -197,7 +197,7 @@ def load(image: Image.Image) -> None:
         file = getattr(image, "fp", None)
         if (isinstance(image, ImageFile.ImageFile) and (file is None or file.closed)) or "closed" in str(error.__cause__):
             step = "open it again and give it while it is open, or give its path"
-            raise ImageInvalid("the image is closed, so its pixels cannot be read", whose="you", next_step=step) from error
+            raise ImageInvalid("the image is closed, so its pixels cannot be read", whose="you", charged="no", next_step=step) from error
         raise
 
 

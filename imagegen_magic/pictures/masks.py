@@ -6,6 +6,8 @@ mask say where to edit. The colours under it repeat this for the eye: white wher
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +16,42 @@ from PIL import Image, ImageChops, ImageDraw
 from imagegen_magic.errors import ImageInvalid, UnsupportedOption
 from imagegen_magic.paths import path_of
 from imagegen_magic.pictures.arrays import described, from_array, is_array
-from imagegen_magic.pictures.decoding import DECODERS, decoded, orientation, strips
+from imagegen_magic.pictures.decoding import (
+    DECODERS,
+    decoded,
+    is_deep,
+    is_far_below_white,
+    load,
+    number_range,
+    orientation,
+    quiet,
+    strips,
+    white_of,
+)
 from imagegen_magic.pictures.formats import PNG
 from imagegen_magic.pictures.preview import UPRIGHT
 from imagegen_magic.request import LocalPicture
 
 _MOST_COLOUR = 48  # of 255: how far the channels of a grey may lie apart, as a JPEG of black and white has it
 _TRANSPARENT, _OPAQUE = 0, 255
+_CONDITION = "give a condition, as in mask_from(array == 3): true = edit here"
 
 
 def mask_from(picture: Any) -> Image.Image:
     """Return a mask of a black-and-white picture or an array: white, true and 1 are where to paint; greys paint half, for soft edges.
 
     `picture`: a PIL image in any mode; a file of one, as path or bytes; an array of booleans, of integers 0 and 1 or 0 to 255, or of
-    floats 0 to 1, H×W; or in colour, × 3 or × 4, as `pictures.references` takes them. Returns H×W RGBA, transparent where to paint.
+    floats 0 to 1, H×W; or in colour, × 3 or × 4, as `pictures.references` takes them. Where it holds exactly two values, whichever they
+    are, the larger is where to paint; where it holds one, 0 is nowhere, and 1 and white are everywhere. Returns H×W RGBA, transparent
+    where to paint.
 
-    Raises UnsupportedOption for a picture in colour, one that is a mask already, and for other arrays; ImageInvalid for a broken file.
+    Raises UnsupportedOption for a picture in colour, one that is a mask already, and for numbers that do not say what is white;
+    ImageInvalid for a broken file or a closed image.
     """
     if is_array(picture):
         return _mask(_grey_of_array(picture))
-    return _mask(_grey(_image_of(picture)))
+    image = _image_of(picture)
+    return _mask(_grey_of_numbers(image) if is_deep(image) else _grey(image))
 
 
 def mask_box(image: Any, left: int, top: int, right: int, bottom: int) -> Image.Image:
@@ -84,13 +102,40 @@ def _mask(grey: Image.Image) -> Image.Image:
 
 
 def _grey(image: Image.Image) -> Image.Image:
-    """Return a black-and-white picture in L. Raises UnsupportedOption where it is none."""
+    """Return a black-and-white picture in L, two values as black and white. Raises UnsupportedOption where it is none."""
     grey = Image.new("L", image.size)
     top = 0
     for strip in strips(image):
         grey.paste(_grey_strip(strip), (0, top))
         top += strip.height
-    return grey
+    values = [value for value, count in enumerate(grey.histogram()) if count]
+    if len(values) == 1:
+        return Image.new("L", image.size, _everywhere(values[0]))
+    return grey.point([255 * (value == values[1]) for value in range(256)]) if len(values) == 2 else grey
+
+
+def _everywhere(value: float, white: int = 255) -> int:
+    """Return black or white for a mask of one value. Raises UnsupportedOption where it says neither."""
+    if value in (0, 1, 255, white):
+        return 255 if value else 0
+    step = "give 0 where to protect and 255 where to paint; of an array a condition, as in mask_from(array == 3)"
+    raise _refused(f"the picture holds one value alone, {value:g}, which is neither black nor white", "mask", step)
+
+
+def _grey_of_numbers(image: Image.Image) -> Image.Image:
+    """Return a picture of more than 8 bits a pixel in L, by what it says itself of black and white."""
+    numbers, white = image if image.mode == "F" else image.convert("I"), white_of(image)
+    least, most = number_range(image)
+    if not math.isfinite(least + most):
+        raise _refused("the picture holds NaN or infinite numbers", "mask", _CONDITION)
+    if least == most:
+        return Image.new("L", image.size, _everywhere(most, white))
+    if numbers.getcolors(2):
+        return numbers.point(lambda value: value * (255.5 / (most - least)) - least * 255.5 / (most - least)).convert("L")
+    top = 1 if image.mode == "F" else 255 if not white or is_far_below_white(image, most) else white
+    if least < 0 or most > top:
+        raise _refused(f"the picture holds values from {least:g} to {most:g}, of which a mask cannot be told", "mask", _CONDITION)
+    return numbers.point(lambda value: value * (255 / top) + 0.5).convert("L")
 
 
 def _grey_strip(strip: Image.Image) -> Image.Image:
@@ -111,28 +156,49 @@ def _grey_strip(strip: Image.Image) -> Image.Image:
 
 def _grey_of_array(array: Any) -> Image.Image:
     """Return an array as L, white where to paint."""
-    if len(array.shape) == 2 and array.dtype.kind in "biu" and 0 not in array.shape:
-        array = _whole_numbers(array)
+    if len(array.shape) == 2 and array.dtype.kind in "biuf" and 0 not in array.shape:
+        array = _plain_numbers(array)
     return _grey(from_array(array, name="the array", option="mask"))
 
 
-def _whole_numbers(array: Any) -> Any:
-    """Return booleans and integers as uint8 from 0 to 255; where nothing is above 1, 1 means true."""
-    least, most = int(array.min()), int(array.max())
+def _plain_numbers(array: Any) -> Any:
+    """Return booleans, integers, and floats of one or two values as uint8 from 0 to 255; other floats as they are."""
+    least, most = array.min(), array.max()
+    if not math.isfinite(float(least) + float(most)):
+        return array
+    if least == most:
+        return (array == array).astype("uint8") * array.astype("uint8").dtype.type(_everywhere(float(most)))
+    if not ((array != least) & (array != most)).any():
+        return (array == most).astype("uint8") * array.astype("uint8").dtype.type(255)
+    if array.dtype.kind == "f":
+        return array
     if least < 0 or most > 255:
-        step = "give a condition, as in mask_from(array == 3): true = edit here"
-        raise _refused(f"the array {described(array)} holds values from {least} to {most}, of which a mask cannot be told", "mask", step)
-    return array.astype("uint8") * array.astype("uint8").dtype.type(255 if most <= 1 else 1)
+        raise _refused(
+            f"the array {described(array)} holds values from {least} to {most}, of which a mask cannot be told", "mask", _CONDITION
+        )
+    return array.astype("uint8")
 
 
 def _image_of(picture: Any) -> Image.Image:
     """Return a PIL picture, upright, of one or of a file of one."""
     if isinstance(picture, Image.Image):
-        return _upright(picture, picture.getexif().get(0x0112, 1))
+        with DECODERS, quiet():
+            _load(picture)
+            with suppress(Exception):  # a picture whose Exif cannot be read lies as it lies
+                return _upright(picture, picture.getexif().get(0x0112, 1))
+        return picture
     name, data = _file_of(picture)
     with DECODERS:
         image = _decoded(data, name)
     return _upright(image, orientation(image))
+
+
+def _load(picture: Image.Image) -> None:
+    try:
+        load(picture)
+    except ImageInvalid as error:
+        step = error.next_step if error.whose == "you" else "give another picture"
+        raise ImageInvalid(f"no mask can be made: {error.what}", whose="you", charged="no", next_step=step) from error
 
 
 def _file_of(picture: Any) -> tuple[str, bytes]:
