@@ -116,7 +116,7 @@ def _grey(image: Image.Image) -> Image.Image:
 
 def _everywhere(value: float, white: int = 255) -> int:
     """Return black or white for a mask of one value. Raises UnsupportedOption where it says neither."""
-    if value in (0, 1, 255, white):
+    if value in (0, 1, 255, 65_535, white):
         return 255 if value else 0
     step = "give 0 where to protect and 255 where to paint; of an array a condition, as in mask_from(array == 3)"
     raise _refused(f"the picture holds one value alone, {value:g}, which is neither black nor white", "mask", step)
