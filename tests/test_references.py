@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import io
+import json
 import re
 import struct
 import sys
 import types
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +26,7 @@ from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat, PngImagePlugin
 from imagegen_magic.errors import ImageGenError, ImageInvalid, UnsupportedOption
 from imagegen_magic.pictures import references
 from imagegen_magic.pictures.references import prepare
+from imagegen_magic.providers.uploading import unique
 from imagegen_magic.request import LocalPicture
 
 OWN = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
@@ -470,6 +475,378 @@ class TestConversion:
         """It becomes a JPEG, where nothing is transparent."""
         assert ready(saved(drawn(mode="RGBA"), "PNG"), types=("image/jpeg",)).mime_type == "image/jpeg"
         assert "transparent in places, which a JPEG cannot be" in str(refusal(Image.new("RGBA", (9, 9)), types=("image/jpeg",)))
+
+
+FILES = json.loads((Path(__file__).parent / "data" / "0.1.0" / "reference_files.json").read_text(encoding="utf-8"))
+
+
+class TestIdentity:
+    """What is left out of a file changes neither the request that it stands in nor what `--reuse` finds."""
+
+    @pytest.mark.parametrize("name", FILES)
+    def test_it_is_what_the_first_release_sent(self, name: str) -> None:
+        """The same file has the same identity as in 0.1.0, whose values these are, and its pixels are the same."""
+        data = base64.b64decode(FILES[name]["file"])
+        picture = ready(data)
+        assert picture.identity == FILES[name]["identity"]
+        assert picture.placeholder == f"upload:{picture.identity}"
+        assert picture.sha256 == hashlib.sha256(picture.data).hexdigest()
+        if name != "png unreadable text":
+            assert same_pixels(opened(picture), Image.open(io.BytesIO(data)), "RGBA")
+
+    def test_two_files_of_one_picture(self) -> None:
+        """They are two requests, as they were, and one upload: what is sent of them is the same."""
+        first, second = (ready(with_segment(0xFE, comment)) for comment in (b"one", b"two"))
+        assert first.sha256 == second.sha256
+        assert first.placeholder != second.placeholder
+        assert unique([first, second]) == (first, second)
+
+    def test_a_made_picture_is_its_bytes(self) -> None:
+        """What is coded here has no other identity."""
+        for source in (drawn(), np.zeros((4, 4), np.uint8), saved(drawn(), "BMP")):
+            picture = ready(source)
+            assert picture.identity == picture.sha256
+
+
+def allowed(data: bytes) -> bool:
+    """Return whether a file consists of nothing but the parts that a picture needs, walked here once more and by other means."""
+    if data.startswith(b"\x89PNG"):
+        names, place = [], 8
+        while place < len(data):
+            names.append(data[place + 4 : place + 8])
+            place += 12 + int.from_bytes(data[place : place + 4])
+        needed = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"mDCV", b"cLLI"}
+        return place == len(data) and names[-1] == b"IEND" and set(names) <= needed
+    if data.startswith(b"RIFF"):
+        names, place = [], 12
+        while place < len(data):
+            names.append(data[place : place + 4])
+            place += 8 + -(-int.from_bytes(data[place + 4 : place + 8], "little") // 2) * 2
+        whole = place == len(data) == 8 + int.from_bytes(data[4:8], "little")
+        return whole and set(names) <= {b"VP8X", b"ICCP", b"ALPH", b"VP8 ", b"VP8L"}
+    if data.startswith(b"GIF8"):
+        return data.endswith(b";") and b"!\xfe" not in data and b"!\xff" not in data
+    markers = set(
+        re.findall(
+            rb"\xff([\xc0-\xcf\xda-\xdf\xe0-\xef\xfe])", re.sub(rb"\xff\xda.*?(?=\xff[\xc4\xda\xd9])", b"\xff\xda", data, flags=re.S)
+        )
+    )
+    return data.endswith(b"\xff\xd9") and not markers & {bytes([each]) for each in (0xE1, *range(0xE3, 0xEE), 0xEF, 0xFE)}
+
+
+def cluttered(kind: str, image: Image.Image, **options: Any) -> bytes:
+    """Return the picture as a file with everything that a file can hold besides."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    if image.mode == "RGB":
+        options["icc_profile"] = profile
+    data = saved(image, kind, **options)
+    if kind == "PNG":
+        extras = [(b"gAMA", b"\0\0\xb1\x8f"), (b"cHRM", bytes(32)), (b"cICP", b"\1\x0d\0\1"), (b"eXIf", exif(place=True).tobytes()[6:])]
+        extras += [(b"tEXt", b"Comment\0secret words"), (b"zTXt", b"a\0\0" + zlib.compress(b"secret words")), (b"tIME", bytes(7))]
+        extras += [
+            (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + PLACE),
+            (b"sPLT", b"a\0\x08"),
+            (b"prVt", b"secret words"),
+            (b"sBIT", b"\x08\x08\x08"),
+        ]
+        packed = [struct.pack(">I", len(text)) + name + text + struct.pack(">I", zlib.crc32(name + text)) for name, text in extras]
+        return data[:33] + b"".join(packed) + data[33:] + b"secret words"
+    if kind == "JPEG":
+        thumbnail = b"JFIF\0\1\2\0\0\1\0\1\1\1" + b"sec"
+        extras = [
+            (0xE1, b"Exif\0\0" + exif(place=True).tobytes()),
+            (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + PLACE),
+            (0xFE, b"secret words"),
+        ]
+        extras += [
+            (0xE2, b"MPF\0II*\0\x08\0\0\0\0\0"),
+            (0xED, b"Photoshop 3.0\0secret words"),
+            (0xE7, b"secret words"),
+            (0xE0, b"JFXX\0\x10secret"),
+        ]
+        packed = [bytes([0xFF, each]) + struct.pack(">H", len(text) + 2) + text for each, text in extras]
+        has_head = data[3] == 0xE0
+        head = data[:2] + (b"\xff\xe0" + struct.pack(">H", len(thumbnail) + 2) + thumbnail if has_head else b"")
+        rest = data[20:] if has_head else data[2:]
+        return head + b"".join(packed) + rest + film(b"secret words") + data
+    chunks = [(b"EXIF", exif(place=True).tobytes()), (b"XMP ", PLACE), (b"junk", b"secret words")]
+    if data[12:16] != b"VP8X":
+        width, height = ((side - 1).to_bytes(3, "little") for side in image.size)
+        data = data[:12] + b"VP8X" + struct.pack("<I", 10) + b"\x0c\0\0\0" + width + height + data[12:]
+    body = data[8:] + b"".join(name + struct.pack("<I", len(text)) + text + b"\0" * (len(text) % 2) for name, text in chunks)
+    return b"RIFF" + struct.pack("<I", len(body)) + body + b"secret words"
+
+
+PLENTY: list[tuple[str, str, dict[str, Any]]] = [
+    *(("PNG", mode, {}) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")),
+    ("PNG", "P", {"transparency": 0}),
+    ("PNG", "RGB", {"transparency": (255, 0, 0)}),
+    ("PNG", "RGB", {"save_all": True, "append_images": [Image.new("RGB", (80, 48), "teal")]}),
+    *(("JPEG", mode, {}) for mode in ("L", "RGB", "CMYK")),
+    ("JPEG", "RGB", {"progressive": True}),
+    ("JPEG", "CMYK", {"progressive": True}),
+    ("JPEG", "RGB", {"keep_rgb": True}),
+    ("JPEG", "RGB", {"subsampling": 0, "quality": 99, "optimize": True}),
+    ("JPEG", "RGB", {"restart_marker_rows": 1}),
+    ("WEBP", "RGB", {}),
+    ("WEBP", "RGBA", {}),
+    ("WEBP", "RGBA", {"lossless": True, "exact": True}),
+]
+
+
+class TestNothingButThePicture:
+    """The file that goes out is built of allowed parts."""
+
+    @pytest.mark.parametrize(("kind", "mode", "options"), PLENTY)
+    def test_pixels_and_colours_stay_and_all_else_goes(self, kind: str, mode: str, options: dict[str, Any]) -> None:
+        """Whatever a file holds: not a word of it is sent, and what it looks like is the same."""
+        image = noise(80, 48, "RGBA" if mode in ("RGBA", "LA") else "RGB").convert("L" if mode == "I;16" else mode)
+        image = Image.fromarray(np.asarray(image).astype("uint16") * 250) if mode == "I;16" else image
+        data = cluttered(kind, image, **options)
+        picture = ready(data)
+        assert allowed(picture.data)
+        for word in (b"secret", b"GPS", b"A camera", b"adobe", b"Exif", b"JFXX", b"MPF"):
+            assert word not in picture.data.replace(b"Adobe\0d", b"")
+        plain, came = Image.open(io.BytesIO(saved(image, kind, **options))), opened(picture)
+        assert (came.mode, came.size) == (plain.mode, plain.size)
+        assert np.array_equal(np.asarray(came), np.asarray(plain))
+        assert came.info.get("transparency") == plain.info.get("transparency")
+        assert bool(came.info.get("icc_profile")) is (mode == "RGB")
+        assert "location removed" in picture.notes
+        assert ready(picture.data).data == picture.data
+
+    @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+    def test_what_the_colours_mean_stays(self, kind: str) -> None:
+        """Gamma, primaries and transfer of a PNG, and a profile that takes several segments of a JPEG."""
+        if kind == "PNG":
+            data = ready(cluttered("PNG", drawn())).data
+            assert all(name in data for name in (b"gAMA", b"cHRM", b"cICP", b"iCCP"))
+            return
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        large = struct.pack(">I", len(profile) + 150_000) + profile[4:] + bytes(150_000)
+        data = saved(drawn(), "JPEG", icc_profile=large, exif=exif())
+        assert data.count(b"ICC_PROFILE\0") == 3
+        assert opened(ready(data)).info["icc_profile"] == large
+
+    def test_a_gif_where_a_gateway_takes_it(self) -> None:
+        """Its comment, its place and its other frames stay here, its transparent colour does not."""
+        clear = Image.new("P", (8, 8), 1)
+        clear.putpalette([255, 0, 0, 0, 255, 0])
+        clear.putpixel((2, 2), 0)
+        data = saved(clear, "GIF", transparency=0, comment=b"from my garden")
+        trailer = b"!\xff\x0bXMP DataXMP" + PLACE + b"\x01" + bytes(range(255, -1, -1)) + b"\0;more"
+        picture = prepare(data[:-1] + trailer, name="photo", types=("image/png", "image/gif"), most_bytes=LIMIT)
+        assert picture.notes == ("left out: comment, XMP, what followed its end", "location removed")
+        assert b"garden" not in picture.data
+        assert b"GPS" not in picture.data
+        assert picture.data.endswith(b";")
+        assert opened(picture).convert("RGBA").getpixel((2, 2))[3] == 0  # type: ignore[index]
+
+    @pytest.mark.parametrize("kind", ["TIFF", "AVIF", "JPEG2000", "BMP"])
+    def test_other_formats_are_coded_anew(self, kind: str) -> None:
+        """Nothing of their files is left."""
+        options = {} if kind in ("JPEG2000", "BMP") else {"exif": exif(place=kind == "AVIF")}
+        picture = ready(saved(drawn(), kind, **options))
+        assert allowed(picture.data)
+        assert b"A camera" not in picture.data
+
+    def test_what_is_turned_holds_nothing_else(self) -> None:
+        """A picture that is coded anew because it lies on its side."""
+        data = saved(drawn(), "JPEG", exif=exif(6, place=True), comment=b"from my garden")
+        picture = ready(data)
+        assert picture.notes == ("turned as its EXIF says", "left out: comment", "location removed")
+        assert allowed(picture.data)
+
+    @pytest.mark.parametrize("twice", ["header", "block"])
+    def test_an_exif_that_stands_twice_still_turns(self, twice: str) -> None:
+        """The header before the header, or a second block behind the first."""
+        block = exif(6).tobytes()
+        data = with_segment(0xE1, b"Exif\0\0" + block)
+        if twice == "block":
+            data = saved(drawn(), "JPEG", exif=exif(6))
+            end = 4 + int.from_bytes(data[data.index(b"\xff\xe1") + 2 :][:2]) + data.index(b"\xff\xe1") - 2
+            data = data[:end] + data[data.index(b"\xff\xe1") : end] + data[end:]
+        picture = ready(data)
+        assert (picture.width, picture.height) == (48, 80)
+        assert picture.notes == ("turned as its EXIF says",)
+
+    @given(st.data())
+    @settings(deadline=None, max_examples=150)
+    def test_no_byte_of_an_extra_is_sent(self, data: st.DataObject) -> None:
+        """Whatever extra of whatever name stands in a file, and wherever: what goes out is the file without it."""
+        kind = data.draw(st.sampled_from(["PNG", "JPEG", "WEBP"]))
+        plain, extra = saved(drawn(), kind), data.draw(st.binary(min_size=12, max_size=60))
+        if kind == "PNG":
+            name = data.draw(st.sampled_from([b"tEXt", b"iTXt", b"zTXt", b"eXIf", b"pHYs", b"abCd", b"ABCd", b"iCCP", b"acTL", b"fcTL"]))
+            chunk = struct.pack(">I", len(extra)) + name + extra + struct.pack(">I", zlib.crc32(name + extra))
+            place = data.draw(st.sampled_from([33, len(plain) - 12, len(plain)]))
+        elif kind == "JPEG":
+            marker = data.draw(st.sampled_from([*range(0xE1, 0xF0), 0xFE, 0xF0, 0xFD]))
+            chunk = bytes([0xFF, marker]) + struct.pack(">H", len(extra) + 2) + extra
+            place = data.draw(st.sampled_from([2, 20, len(plain) - 2, len(plain)]))
+        else:
+            chunk = (
+                data.draw(st.sampled_from([b"XMP ", b"EXIF", b"abcd", b"ICCP"]))
+                + struct.pack("<I", len(extra))
+                + extra
+                + b"\0" * (len(extra) % 2)
+            )
+            place = len(plain)
+        made = plain[:place] + chunk + plain[place:]
+        if kind == "WEBP":
+            made = made[:4] + struct.pack("<I", len(made) - 8) + made[8:]
+        assert ready(made).data == plain
+
+
+class TestAnimations:
+    """Of several pictures the first is sent, and that is said."""
+
+    @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+    def test_its_first_frame_as_it_is(self, kind: str) -> None:
+        """Without a pixel coded anew where the frame is a whole picture."""
+        data = saved(drawn(), kind, save_all=True, append_images=[noise(80, 48), noise(80, 48, seed=4)], lossless=True)
+        picture = ready(data)
+        assert picture.notes == ("the first of 3 frames",)
+        assert same_pixels(opened(picture), drawn())
+        assert getattr(opened(picture), "n_frames", 1) == 1
+        assert len(picture.data) < len(data) / 2
+
+    def test_a_first_frame_that_does_not_fill_the_canvas(self) -> None:
+        """It is coded anew, without loss where it was."""
+        part = saved(Image.new("RGB", (20, 10), "red"), "WEBP", lossless=True)[12:]
+        frame = (
+            (4).to_bytes(3, "little")
+            + (2).to_bytes(3, "little")
+            + (19).to_bytes(3, "little")
+            + (9).to_bytes(3, "little")
+            + b"\x64\0\0\0"
+            + part
+        )
+        chunks = [
+            (b"VP8X", b"\x12\0\0\0" + (39).to_bytes(3, "little") + (29).to_bytes(3, "little")),
+            (b"ANIM", bytes(6)),
+            (b"ANMF", frame),
+            (b"ANMF", frame),
+        ]
+        body = b"WEBP" + b"".join(name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2) for name, content in chunks)
+        picture = ready(b"RIFF" + struct.pack("<I", len(body)) + body)
+        assert picture.notes == ("the first of 2 frames",)
+        image = opened(picture).convert("RGBA")
+        assert (image.getpixel((8, 4)), image.getpixel((9, 5)), image.getpixel((30, 20))[3]) == ((255, 0, 0, 255), (255, 0, 0, 255), 0)  # type: ignore[index]
+        assert allowed(picture.data)
+
+    def test_of_an_avif(self) -> None:
+        """It is converted, and said to be the first."""
+        picture = ready(saved(drawn(), "AVIF", save_all=True, append_images=[noise(80, 48)]))
+        assert picture.notes == ("converted from AVIF, the first of 2 frames",)
+        assert alike(opened(picture), drawn())
+
+
+def grey_tiff(values: np.ndarray, bits: int, form: int = 1, largest: int | None = None) -> bytes:
+    """Return a grey TIFF of so many bits a pixel, which Pillow cannot write."""
+    height, width = values.shape
+    if bits == 12:
+        pairs = values.reshape(-1, 2).astype(int)
+        pixels = b"".join(bytes([a >> 4, (a & 15) << 4 | b >> 8, b & 255]) for a, b in pairs)
+    else:
+        pixels = values.astype({16: "<u2", 32: "<u4"}[bits]).tobytes()
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: len(pixels), 339: form}
+    tags |= {} if largest is None else {281: largest}
+    entries = b"".join(struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, value) for tag, value in sorted(tags.items()))
+    return b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+RAMP = np.linspace(0, 255, 64)[None].repeat(48, 0)
+
+
+class TestDeepNumbers:
+    """Numbers above 8 bits are grey only where their file says what is white."""
+
+    def shades(self, source: object) -> np.ndarray:
+        """Return what goes out, as numbers from 0 to 255."""
+        return np.asarray(opened(ready(source)).convert("L")).astype(int)
+
+    def test_twelve_bits(self) -> None:
+        """A TIFF of 12 bits says so: 4095 is white."""
+        assert np.abs(self.shades(grey_tiff(np.round(RAMP * 4095 / 255), 12)) - RAMP).max() <= 1
+
+    def test_twelve_bits_in_the_room_of_sixteen(self) -> None:
+        """Where a tag says what is white, that is it; where none does, nobody knows, and it is not sent nearly black."""
+        values = np.round(RAMP * 4095 / 255)
+        assert np.abs(self.shades(grey_tiff(values, 16, largest=4095)) - RAMP).max() <= 1
+        error = refusal(grey_tiff(values, 16))
+        assert "photo holds numbers from 0 to 4095, which do not say what is black and what is white" in str(error)
+
+    @pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG2000"])
+    def test_sixteen_bits(self, kind: str) -> None:
+        """Each of these formats says that 65,535 is white, of a file and of an image that was opened from it."""
+        data = saved(Image.fromarray((RAMP * 257).astype("uint16")), kind)
+        image = Image.open(io.BytesIO(data))
+        assert np.abs(self.shades(image) - RAMP).max() <= 1
+        if kind != "PNG":  # which goes out as it is
+            assert np.abs(self.shades(data) - RAMP).max() <= 1
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: Image.fromarray(np.linspace(0, 255, 640)[None].repeat(480, 0).astype("int32")),
+            lambda: Image.fromarray((RAMP * 16).astype("uint16")),
+            lambda: Image.new("I;16", (8, 8)),
+            lambda: Image.fromarray((RAMP - 20).astype("int32")),
+            lambda: Image.fromarray(RAMP.astype("float32")),
+            lambda: saved(Image.fromarray(RAMP.astype("int32")), "TIFF"),
+            lambda: grey_tiff(RAMP, 32),
+            lambda: saved(Image.fromarray(RAMP.astype("float32")), "TIFF"),
+        ],
+    )
+    def test_others_are_refused_and_the_advice_works(self, make: Callable[[], Any]) -> None:
+        """One line says what to give instead, and giving that is taken."""
+        photo = make()
+        error = refusal(photo)
+        assert "do not say what is black and what is white" in str(error)
+        advice = str(error).partition("give floats from 0 to 1: ")[2].partition(", where ")[0]
+        image = photo if isinstance(photo, Image.Image) else Image.open(io.BytesIO(photo))
+        shades = self.shades(eval(advice, {"numpy": np, "photo": image, "image": image}))
+        assert shades.max() == 255 or not np.asarray(image).any()
+
+    @pytest.mark.parametrize("hole", [np.nan, np.inf, -np.inf])
+    def test_nan_is_refused_wherever_it_stands(self, hole: float) -> None:
+        """Also one number in the middle."""
+        values = (RAMP / 255).astype("float32")
+        values[20, 30] = hole
+        for source in (Image.fromarray(values), saved(Image.fromarray(values), "TIFF")):
+            assert "photo holds NaN or infinite numbers" in str(refusal(source))
+        assert self.shades(np.nan_to_num(values, posinf=1, neginf=0)).max() == 255
+
+
+class TestClosed:
+    """An image whose file was closed before it was read."""
+
+    @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "BMP"])
+    def test_it_says_so(self, kind: str, tmp_path: Path) -> None:
+        """One line, with what to do; and doing it works."""
+        path = tmp_path / "photo"
+        path.write_bytes(saved(drawn(), kind))
+        with Image.open(path) as photo:
+            pass
+        error = refusal(photo)
+        assert "photo: the image is closed, so its pixels cannot be read" in str(error)
+        assert "open it again and give it while it is open, or give its path" in str(error)
+        with Image.open(path) as again:
+            assert ready(again).width == 80
+
+    def test_one_that_was_closed_by_its_own_method(self) -> None:
+        """And one that was never a file."""
+        image = drawn()
+        image.close()
+        assert "the image is closed" in str(refusal(image))
+
+    def test_one_that_was_read_before(self, tmp_path: Path) -> None:
+        """Its pixels are there, so it goes out."""
+        (tmp_path / "photo.png").write_bytes(saved(drawn(), "PNG"))
+        with Image.open(tmp_path / "photo.png") as photo:
+            photo.load()
+        assert same_pixels(opened(ready(photo)), drawn())
 
 
 class TestImages:

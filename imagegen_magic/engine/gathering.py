@@ -6,6 +6,7 @@ import glob
 import os
 import re
 import time
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ _NUMBER = re.compile(r"@(\d{1,18})")
 _GLOB = re.compile(r"[*?\[]")
 _LIFE = 86_400.0  # seconds that a result's address lives where its gateway did not say
 _MASKS = ("image/png",)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Known = dict[Any, "str | LocalPicture"]
 
@@ -69,7 +71,7 @@ class Gathering:
         """Return what a source stands for: of a glob, its files in order."""
         if isinstance(source, str) and _GLOB.search(source) and not _ADDRESS.match(source) and not self._path(source).exists():
             folder = self._settings.folder  # never part of the pattern: its name may hold brackets
-            found = sorted(glob.glob(os.path.expanduser(source), root_dir=folder, recursive=True), key=_natural)
+            found = next((files for form in _forms(source) if (files := _files(form, folder))), [])
             if not found:
                 raise _no_such(source, folder)
             return [Named(folder / one, _near(folder / one, folder)) for one in found]
@@ -121,7 +123,7 @@ class Gathering:
         return source, "the mask" if option == "mask" else shown(source) if plain else f"the {type(source).__name__}"
 
     def _path(self, source: Any) -> Path:
-        return self._settings.beside(source)
+        return _as_stored(self._settings.beside(source))
 
     def _of_ledger(self, number: int) -> _Row:
         query = f"SELECT id, path, url, sha256, expires_at, saved_at FROM pictures WHERE id = {number} AND saved_at IS NOT NULL"
@@ -148,7 +150,12 @@ class Gathering:
         if isinstance(thing, _Row):
             return self._of_ours(thing, named.name, types)
         source = _read(thing, named.name, option) if isinstance(thing, Path) else thing
-        return prepare(source, name=named.name, types=types, most_bytes=self._most, fit=self._fit)
+        ready = prepare(source, name=named.name, types=types, most_bytes=self._most, fit=self._fit, option=option)
+        return replace(ready, identity=thing.stem) if self._is_kept(thing) and ready.data == source else ready
+
+    def _is_kept(self, thing: Any) -> bool:
+        """Return whether a file is a copy that was kept of an earlier reference, which has the identity that its name says."""
+        return isinstance(thing, Path) and thing.parent == self._settings.home / "sources" and bool(_SHA256.fullmatch(thing.stem))
 
     def _row(self, image: GeneratedImage) -> _Row:
         query = f"SELECT sha256, expires_at, saved_at FROM pictures WHERE id = {image.id}"
@@ -174,6 +181,28 @@ class Gathering:
         ready = prepare(data, name=name, types=types, most_bytes=self._most, fit=self._fit)
         same = ready.identity == row.sha256  # as the gateway has it; a file that was painted over is another picture
         return replace(ready, picture=row.id, url=row.url if same else "", expires_at=row.ends if same else None)
+
+
+def _files(pattern: str, folder: Path) -> list[str]:
+    return sorted(glob.glob(os.path.expanduser(pattern), root_dir=folder, recursive=True), key=_natural)
+
+
+def _forms(text: str) -> tuple[str, ...]:
+    """Return a name as it is given, and then in Unicode's composed and decomposed forms, of which a file system may have the other."""
+    return text, unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)
+
+
+def _as_stored(path: Path) -> Path:
+    """Return a path whose file or folders are there in the other Unicode form of their names alone; the exact name wins."""
+    if path.exists():
+        return path
+    found = Path(path.anchor)
+    for part in path.relative_to(found).parts:
+        there = next((form for form in _forms(part) if (found / form).exists()), None)
+        if there is None:
+            return path
+        found /= there
+    return found
 
 
 class Named:

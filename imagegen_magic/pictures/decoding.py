@@ -126,7 +126,9 @@ def _plugin(kind: Kind) -> Callable[..., ImageFile.ImageFile]:
 def orientation(image: Image.Image) -> int:
     """Return the Exif orientation, 1 to 8; 1 where none can be read."""
     exif: bytes = image.info.get("exif", b"")
-    tiff = exif.removeprefix(b"Exif\0\0")
+    tiff = exif
+    while tiff.startswith(b"Exif\0\0"):  # some writers put it twice
+        tiff = tiff[6:]
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:
         return 1
