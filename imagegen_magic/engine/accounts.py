@@ -21,7 +21,7 @@ class Account(NamedTuple):
 
     `cost` is what one of them is known to cost, unknown where nobody knows, `FREE` where it certainly cost nothing; `price` what one
     was expected to cost, told where nothing else is known; `pictures` how many pictures one was to make; `owner` who has it, where it
-    was not sent yet.
+    was not sent yet; `charged` whether it came to nothing here and was certainly charged all the same.
     """
 
     key: str
@@ -32,6 +32,7 @@ class Account(NamedTuple):
     pictures: int
     tasks: int
     owner: str | None
+    charged: bool = False
 
     @property
     def in_flight(self) -> bool:
@@ -81,8 +82,10 @@ def accounts(
 
 def _account(row: sqlite3.Row) -> Account:
     price = _share(read_cost(row["price"]), row["pictures"], row["whole"] or 1)
-    cost = FREE if row["state"] == "failed" and charge_in(row["error"] or "") == "no" else read_cost(row["cost"])
-    return Account(row["key"], bool(row["sandbox"]), row["state"], cost, price, row["pictures"], row["tasks"], row["owner"])
+    charge = charge_in(row["error"] or "") if row["state"] == "failed" else ""
+    cost = FREE if charge == "no" else read_cost(row["cost"])
+    alike = row["key"], bool(row["sandbox"]), row["state"], cost, price, row["pictures"], row["tasks"], row["owner"]
+    return Account(*alike, charged=charge == "yes")
 
 
 def _share(price: Cost, pictures: int, of: int) -> Cost:

@@ -5,26 +5,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import hashlib
 import importlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from tenacity import RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from imagegen_magic import __version__
-from imagegen_magic.engine import files, loop
+from imagegen_magic.engine import files, loop, threads
 from imagegen_magic.engine.differences import differences
+from imagegen_magic.engine.downloads import Download
 from imagegen_magic.engine.exchange import Lost, NotSent, ProxyFailed
 from imagegen_magic.engine.gateways import Gateway
 from imagegen_magic.engine.holding import Hold
-from imagegen_magic.engine.http import NotTrusted, Refused
+from imagegen_magic.engine.http import MOST_BYTES, NotTrusted, Refused
 from imagegen_magic.engine.repeating import repeat
 from imagegen_magic.engine.session import History, Session
 from imagegen_magic.engine.settings import Settings, load
+from imagegen_magic.engine.unreadable import is_answer, suffix_of
 from imagegen_magic.engine.verdicts import NotAccepted, after_acceptance, forgotten, read_submission, several
 from imagegen_magic.errors import (
     APIError,
@@ -50,8 +54,13 @@ if TYPE_CHECKING:
     from imagegen_magic.pictures.preview import Preview
     from imagegen_magic.pictures.verify import Facts
 
+T = TypeVar("T")
+
 _KNOCKS = 5  # tries to reach a gateway that cannot be connected to
 _FETCHES = 4  # tries to download a picture over a bad network
+_ASKED_TO_WAIT = 8  # tries where a file host says that it cannot just now
+_AGAIN = 0.5  # seconds until what cannot be read is fetched again
+_COPIES = 3  # times that what cannot be read is fetched: the same bytes twice are the gateway's own
 _FORGOTTEN = 3 * 86400  # seconds after which "no such task" is believed for good
 _backoff = wait_random_exponential(multiplier=0.5, max=20)
 
@@ -82,6 +91,7 @@ class Order(NamedTuple):
     protected: tuple[str, str] | None = None
     uploads: tuple[LocalPicture, ...] = ()
     settings: Settings | None = None
+    elsewhere: tuple[Path, ...] = ()  # folders where its pictures may be already, saved by a process that was killed
 
 
 @dataclass(slots=True)
@@ -104,6 +114,35 @@ class Task:
     addresses: dict[int, str] = field(default_factory=dict)  # ledger's picture id -> address, not yet saved
     numbers: dict[int, int] = field(default_factory=dict)  # ledger's picture id -> number within the task, from 0
     resumed: bool = False
+
+
+class Verified(NamedTuple):
+    """A picture that is verified and on the disk."""
+
+    facts: Facts
+    preview: Preview | None
+    saved: files.Saved
+    unlike: tuple[str, ...]
+
+
+class Unread(NamedTuple):
+    """What came and is no picture that can be read: why, where it is kept (None: nothing came), and whether it is `settled`.
+
+    An `answer` is a page or message in the picture's place, and is never settled.
+    """
+
+    reason: str
+    path: Path | None
+    answer: bool
+    settled: bool
+
+
+class _NotNow(Exception):
+    """Not there at the moment: to be asked for again; `pause` is the host's wish in seconds."""
+
+    def __init__(self, what: str, pause: float | None = None) -> None:
+        super().__init__(what)
+        self.pause = pause
 
 
 class Delivery(ProcessBound):
@@ -138,6 +177,15 @@ class Delivery(ProcessBound):
         self._trouble = ""  # what is to be told of its submission
         self.beside: list[ImageGenError] = []  # what went wrong and held nothing up
         self._error: ImageGenError | None = None
+        self._patience = math.inf  # when our patience ends, by the loop's clock
+        self._saved: set[int] = set()  # the ledger's pictures that are on the disk, and were told
+        self._unread: dict[int, Unread] = {}  # those that came as files which cannot be read
+        self._saving = 0  # how many are being verified and saved just now
+
+    @property
+    def saving(self) -> bool:
+        """Whether something of it is being written to disk."""
+        return self._saving > 0
 
     def tell(self, stage: Stage, note: str = "", *, fraction: float | None = None, error: ImageGenError | None = None) -> None:
         """Say where this task stands."""
@@ -150,17 +198,32 @@ class Delivery(ProcessBound):
         """Bring the task's pictures to disk. Raises the error that ended it; the ledger already knows."""
         if not self.task.task_id:
             await self._submit()
+        self._patience = asyncio.get_running_loop().time() + self.order.timeout
         try:
-            async with asyncio.timeout(self.order.timeout):
-                if not self.task.addresses:
+            if not self.task.addresses:
+                async with asyncio.timeout_at(self._patience):
                     await self._wait()
-                await self._fetch_all()
+            await self._fetch_all()
         except TimeoutError as error:
             if isinstance(error, ImageGenError):
                 raise
             raise TaskTimeout(f"{self.gateway.provider.title} was not finished after {self.order.timeout:.0f} s") from None
+        except asyncio.CancelledError:
+            if self._is_home():  # it was stopped while the last of it was saved, which nothing stops
+                self._come_home()
+            raise
+        self._come_home()
+
+    def _is_home(self) -> bool:
+        return bool(self.task.numbers) and not self._missing_pictures()
+
+    def _missing_pictures(self) -> list[int]:
+        return [picture for picture in self.task.addresses if picture not in self._saved]
+
+    def _come_home(self) -> None:
         self.finished = True
         self._hold.let_go(self.task.row)
+        self.tell("saved")
 
     @property
     def collectable(self) -> bool:
@@ -194,7 +257,7 @@ class Delivery(ProcessBound):
     @property
     def cost(self) -> Cost | None:
         """What is known of this task's cost; None where it certainly cost nothing."""
-        if self.collectable:
+        if self.collectable or self._unread:
             return self.task.cost
         return Cost() if self.sent and self._error is not None and self._error.charged != "no" else None
 
@@ -365,43 +428,141 @@ class Delivery(ProcessBound):
 
     async def _fetch_all(self) -> None:
         self.tell("fetching")
-        fetched = await asyncio.gather(*map(self._fetch, list(self.task.addresses)), return_exceptions=True)
-        for outcome in fetched:
-            if outcome is not None:
-                raise outcome
-        self.tell("saved")
+        outcomes = await asyncio.gather(*map(self._fetch, list(self.task.addresses)), return_exceptions=True)
+        errors = [outcome for outcome in outcomes if outcome is not None]
+        unread = self._unread_error()
+        if errors:
+            self.beside += [unread] if unread else []
+            raise errors[0]
+        if unread:
+            self.over = True
+            raise unread
+
+    def _unread_error(self) -> ImageInvalid | None:
+        """Return what to say of all that came and cannot be read, each with its file and the reason."""
+        if not self._unread:
+            return None
+        files_and_reasons = "; ".join(f"{each.path} ({each.reason})" for each in self._unread.values())
+        one = len(self._unread) == 1
+        return ImageInvalid(
+            f"{'The picture' if one else f'{len(self._unread)} pictures'} came and cannot be read here: kept as {files_and_reasons}",
+            next_step=f"open {'it' if one else 'them'} with another program; %imagegen resume {self.task.row} fetches once more",
+        )
 
     async def _fetch(self, picture: int) -> None:
-        failed = retry_if_exception_type((Lost, NotSent, ImageInvalid))
+        """Bring one picture home. What cannot be read is fetched again, until the same bytes have come twice: those are the gateway's."""
+        if self.task.resumed and await loop.to_the_end(self._found(picture)):
+            return
+        doubt: ImageInvalid | None = None
+        for copy in range(1, _COPIES + 1):
+            try:
+                url, download = await self._download(picture, pause=0.0 if doubt is None else _AGAIN)
+            except (ImageGenError, TimeoutError):
+                if doubt is not None:
+                    raise doubt from None
+                raise
+            unread = await self._in_one_go(self._keep(picture, url, download))
+            if unread is None:
+                return
+            doubt = self._doubt(unread)
+            if unread.answer and copy > 1:
+                break
+        if doubt is not None:
+            raise doubt
+
+    def _doubt(self, unread: Unread) -> ImageInvalid:
+        """Return what to say of what came, where that may not be what the gateway has."""
+        kept = f"; the {'answer' if unread.answer else 'file'} is kept as {unread.path}" if unread.path else ""
+        step = f"%imagegen resume asks again, without paying again; %imagegen forget {self.task.row} gives it up"
+        return ImageInvalid(f"What came is no picture that can be read here ({unread.reason}){kept}", next_step=step)
+
+    async def _in_one_go(self, saving: Awaitable[T]) -> T:
+        """Save what has come: no end of our patience tears that, and when it is stopped it is brought to its end."""
+
+        async def whole() -> T:
+            self._saving += 1
+            try:
+                return await saving
+            finally:
+                self._saving -= 1
+                if self.abandoned and not self._saving:  # whoever waited has gone
+                    await self._give_back("the waiting was stopped")
+                    self._hold.let_go(self.task.row)
+
+        return await loop.to_the_end(whole())
+
+    async def _download(self, picture: int, *, pause: float = 0.0) -> tuple[str, Download]:
+        """Return a picture's bytes and where they were, as long as our patience lasts. Raises DownloadError or TimeoutError."""
+        obstacles: list[_NotNow] = []
+        rules = {"retry": retry_if_exception_type((Lost, NotSent, _NotNow)), "wait": _pause_for, "stop": self._enough_fetches}
         try:
-            await repeat(lambda: self._fetch_once(picture), retry=failed, wait=_backoff, stop=_enough_fetches)
+            async with asyncio.timeout_at(self._patience):
+                await asyncio.sleep(pause)
+                return await repeat(lambda: self._download_once(picture), before_sleep=partial(self._say_not_now, obstacles), **rules)
         except (Lost, NotSent) as error:
             raise DownloadError(f"The picture was made but could not be fetched ({error})") from None
+        except (_NotNow, TimeoutError) as error:
+            if isinstance(error, TimeoutError) and not obstacles:
+                raise
+            what = error if isinstance(error, _NotNow) else obstacles[-1]
+            told = f"The picture was made, and its file host does not give it out just now ({what})"
+            raise DownloadError(told, whose="gateway") from None
 
-    async def _fetch_once(self, picture: int) -> None:
+    def _enough_fetches(self, state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        if not isinstance(error, _NotNow):
+            return state.attempt_number >= _FETCHES
+        late = asyncio.get_running_loop().time() + (error.pause or 0.0) > self._patience
+        return late or state.attempt_number >= _ASKED_TO_WAIT
+
+    def _say_not_now(self, obstacles: list[_NotNow], state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        pause = state.next_action.sleep if state.next_action else 0.0
+        if isinstance(error, _NotNow):
+            obstacles.append(error)
+            self.tell("fetching", f"{error}, again in {math.ceil(pause) or 1} s")
+
+    async def _download_once(self, picture: int) -> tuple[str, Download]:
+        """Return a picture's bytes and where they were; an address that is gone, or answers with something else, is asked for anew."""
         url = self.task.addresses.get(picture, "")
         try:
-            content = await self._session.clients.download(url, self.gateway.base_url)
+            download = await self._from(url)
         except Refused as error:
-            if error.status >= 500 or error.status == 429:
-                raise Lost(f"the file host answered {error.status}") from None
             gone = DownloadError(f"The picture's address has expired ({error}), and the gateway gives no new one", whose="gateway")
-            url = await self._ask_anew(picture, url, gone, "the address had expired, asked anew")
-            content = await self._download_renewed(url)
+            return await self._from_renewed(await self._ask_anew(picture, url, gone, "the address had expired, asked anew"))
         except NotTrusted as error:
             if not self.task.resumed:  # the gateway named it just now
                 raise
-            url = await self._ask_anew(picture, url, error, "the address is not allowed, asked anew")
-            content = await self._download_renewed(url)
-        await loop.to_the_end(self._keep(picture, url, content))  # what is on disk is told, too
-
-    async def _download_renewed(self, url: str) -> bytes:
+            return await self._from_renewed(await self._ask_anew(picture, url, error, "the address is not allowed, asked anew"))
+        if not is_answer(download.part.head):
+            return url, download
         try:
-            return await self._session.clients.download(url, self.gateway.base_url)
+            same = DownloadError("The picture's address answers with a page or a message", whose="gateway")
+            fresh = await self._ask_anew(picture, url, same, "the address answers with a page or a message, asked anew")
+        except DownloadError:
+            return url, download
+        except BaseException:
+            download.close()
+            raise
+        download.close()
+        return await self._from_renewed(fresh)
+
+    async def _from_renewed(self, url: str) -> tuple[str, Download]:
+        try:
+            return url, await self._from(url)
         except Refused as error:
             raise DownloadError(
                 f"The picture's address has expired, and so has the one asked for anew ({error})", whose="gateway"
             ) from None
+
+    async def _from(self, url: str) -> Download:
+        """Return what an address gives. Raises Refused where it is gone, _NotNow where it may give it later."""
+        try:
+            return await self._session.downloads.fetch(url, self.gateway.base_url, self.order.save_dir)
+        except Refused as error:
+            if error.temporary:
+                raise _NotNow(f"the file host answered {error.status}", error.retry_after) from None
+            raise
 
     async def _ask_anew(self, picture: int, url: str, failure: DownloadError, note: str) -> str:
         """Return a fresh address for a picture whose address is of no use; raises `failure` where the gateway gives the same again."""
@@ -420,18 +581,63 @@ class Delivery(ProcessBound):
         try:
             return await self._session.lookout(self.gateway).look_once(self.task.task_id, looked=self._looked)
         except APIError as error:
+            if error.status >= 500 or error.status == 429:
+                raise _NotNow(f"{self.gateway.provider.title} answers {error.status}") from None
             raise after_acceptance(error) from None
         finally:
             self._looked = time.time()
 
-    async def _keep(self, picture: int, url: str, content: bytes) -> None:
-        """Verify and save a picture's bytes, both in one thread, and then tell the ledger."""
+    async def _keep(self, picture: int, url: str, download: Download) -> Unread | None:
+        """Verify and save what came, both in one thread, and then tell the ledger; returns what is to be fetched again, if it is."""
+        try:
+            number = self.task.first + self.task.numbers[picture]
+            outcome = await threads.saving(self._verify_and_save, download, number)
+        finally:
+            download.close()
+        if isinstance(outcome, Verified):
+            await self._tell_saved(picture, url, outcome)
+            return None
+        if not outcome.settled:
+            return outcome
+        await self._settle(picture, outcome)
+        return None
+
+    async def _settle(self, picture: int, unread: Unread) -> None:
+        """Write down that a picture came as a file which cannot be read; it is not fetched again by itself."""
+        self._unread[picture] = unread
+        self._saved.add(picture)
+        try:
+            await self._ledger.unread(picture, path=str(unread.path), error=str(self._unread_error()))
+        except LedgerError as error:  # the file is on the disk, and the ledger writes it down as soon as it can
+            self._say_beside(error)
+
+    async def _found(self, picture: int) -> bool:
+        """Take a picture that was saved by a process which was killed before the ledger knew; False where there is none."""
         number = self.task.first + self.task.numbers[picture]
-        facts, preview, saved, unlike = await asyncio.to_thread(self._verify_and_save, content, number)
+        folders = [self.order.save_dir, *self.order.elsewhere, *await self._ledger.folders(self.task.row)]
+        outcome = await threads.saving(self._verify_found, list(dict.fromkeys(folders)), number)
+        if outcome is None:
+            return False
+        await self._tell_saved(picture, self.task.addresses.get(picture, ""), outcome)
+        return True
+
+    def _verify_found(self, folders: Sequence[Path], number: int) -> Verified | None:
+        for folder in folders:
+            if path := files.saved_before(folder, self.order.stem, number, self.task.task_id):
+                with contextlib.suppress(OSError, ImageInvalid):
+                    data = path.read_bytes()
+                    facts, preview = _verified(data, self.order.preview_edge)
+                    saved = files.Saved(path, hashlib.sha256(data).hexdigest(), len(data), path.with_suffix(".json"))
+                    return Verified(facts, preview, saved, self._unlike(facts))
+        return None
+
+    async def _tell_saved(self, picture: int, url: str, outcome: Verified) -> None:
+        facts, preview, saved, unlike = outcome
         await self._record_saved(picture, facts, saved, unlike)
+        self._saved.add(picture)
         image = self._image(picture, url, facts, preview, saved.path, unlike)
         if self.order.protected is not None:
-            image = replace(image, drift=await self._drift(picture, content, *self.order.protected))
+            image = replace(image, drift=await self._drift(picture, saved.path, *self.order.protected))
         self._tell_it(image)
 
     async def _record_saved(self, picture: int, facts: Facts, saved: files.Saved, unlike: tuple[str, ...]) -> None:
@@ -447,33 +653,55 @@ class Delivery(ProcessBound):
                 differences=unlike,
             )
         except LedgerError as error:  # the picture is on the disk, and the ledger writes it down as soon as it can
-            if not any(isinstance(each, LedgerError) for each in self.beside):
-                self.beside.append(error)
+            self._say_beside(error)
 
-    async def _drift(self, picture: int, content: bytes, before: str, mask: str) -> tuple[float, float] | None:
+    def _say_beside(self, error: LedgerError) -> None:
+        if not any(isinstance(each, LedgerError) for each in self.beside):
+            self.beside.append(error)
+
+    async def _drift(self, picture: int, path: Path, before: str, mask: str) -> tuple[float, float] | None:
         """Return how much of what the mask protects was changed, and keep it; None where the pictures it came from are gone."""
         from imagegen_magic.engine.drifting import drift
 
-        found = await asyncio.to_thread(drift, self._session.home, content, before, mask)
+        found = await threads.saving(lambda: drift(self._session.home, path.read_bytes(), before, mask))
         if found is not None:
             with contextlib.suppress(LedgerError):  # the picture is safe, and a figure can be computed again
                 await self._ledger.drifted(picture, *found)
         return found
 
-    def _verify_and_save(self, content: bytes, number: int) -> tuple[Facts, Preview | None, files.Saved, tuple[str, ...]]:
-        from imagegen_magic.pictures.verify import verify  # and with it Pillow, while or after the gateway works
+    def _verify_and_save(self, download: Download, number: int) -> Verified | Unread:
+        part, order = download.part, self.order
+        if part.size > MOST_BYTES:
+            reason = f"it has {part.size / 2**20:.0f} MiB, more than the {MOST_BYTES // 2**20} MiB that are read"
+            return self._unreadable(download, number, reason, certain=True)
+        try:
+            facts, preview = _verified(part.content(), order.preview_edge)
+        except ImageInvalid as error:
+            return self._unreadable(download, number, error.what[:1].lower() + error.what[1:])
+        unlike = self._unlike(facts)
+        saved = files.save(part, order.save_dir, order.stem, number, facts.suffix, self._sidecar(facts, unlike, number))
+        files.drop_doubts(order.save_dir, order.stem, number, self.task.task_id)
+        return Verified(facts, preview, saved, unlike)
 
-        facts, preview = verify(content, preview_edge=self.order.preview_edge)
-        unlike = differences(self.order.expected, self.order.size_asked, facts) + self._missing()
-        saved = files.save(content, self.order.save_dir, self.order.stem, number, facts.suffix, self._sidecar(facts, unlike))
-        return facts, preview, saved, unlike
+    def _unreadable(self, download: Download, number: int, reason: str, *, certain: bool = False) -> Unread:
+        part, order = download.part, self.order
+        if not part.size:
+            return Unread(reason, None, answer=True, settled=False)
+        suffix, answer = suffix_of(part.head, download.content_type), is_answer(part.head)
+        sidecar = self._sidecar(None, (), number) | {"reason": reason, "size": part.size, "content_type": download.content_type}
+        kept = files.keep(part, order.save_dir, order.stem, number, suffix, sidecar, certain=certain, answer=answer)
+        return Unread(reason, kept.path, answer=answer, settled=kept.settled)
+
+    def _unlike(self, facts: Facts) -> tuple[str, ...]:
+        return differences(self.order.expected, self.order.size_asked, facts) + self._missing()
 
     def _missing(self) -> tuple[str, ...]:
         came = len(self.task.numbers)
         return () if came == self.task.pictures else (f"asked {self.task.pictures} pictures, got {came}",)
 
-    def _sidecar(self, facts: Facts, unlike: tuple[str, ...]) -> dict[str, Any]:
+    def _sidecar(self, facts: Facts | None, unlike: tuple[str, ...], number: int) -> dict[str, Any]:
         task, cost = self.task, self.task.cost.share(len(self.task.numbers))
+        seen = {} if facts is None else {"width": facts.width, "height": facts.height, "mime_type": facts.mime_type}
         return {
             "prompt": self.order.request.prompt,
             "asked": dict(self.order.asked),
@@ -482,9 +710,8 @@ class Delivery(ProcessBound):
             "sandbox": self.gateway.sandbox,
             "model": self.order.model,
             "task_id": task.task_id,
-            "width": facts.width,
-            "height": facts.height,
-            "mime_type": facts.mime_type,
+            "number": number,
+            **seen,
             "differences": list(unlike),
             "cost": {
                 "amount": None if cost.amount is None else str(cost.amount),
@@ -523,9 +750,21 @@ class Delivery(ProcessBound):
         )
 
 
-def _enough_fetches(state: RetryCallState) -> bool:
+def _verified(content: bytes, preview_edge: int | None) -> tuple[Facts, Preview | None]:
+    """Return the facts of a picture and its preview. Raises ImageInvalid for what is none, whatever a decoder makes of it."""
+    from imagegen_magic.pictures.verify import verify  # and with it Pillow, while or after the gateway works
+
+    try:
+        return verify(content, preview_edge=preview_edge)
+    except ImageInvalid:
+        raise
+    except Exception as error:  # anybody's bytes, in any decoder: what came is kept, whatever that stumbles over
+        raise ImageInvalid(f"The decoder fails at it ({type(error).__name__}: {str(error)[:100]})") from error
+
+
+def _pause_for(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
-    return state.attempt_number >= (2 if isinstance(error, ImageInvalid) else _FETCHES)
+    return max(float(_backoff(state)), (error.pause or 0.0) if isinstance(error, _NotNow) else 0.0)
 
 
 @functools.cache

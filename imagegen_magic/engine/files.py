@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
 import re
+import shutil
 import sys
+import threading
 import time
 import unicodedata
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +28,10 @@ _NAME_BYTES = 120
 _ID_BYTES = 16
 _LOOKED_AT = 2_000  # characters of a prompt: whoever writes more has said by then what it is about
 _DAY = 86_400.0
+UNREADABLE = "unreadable"
+_DOUBTS = 2  # files of one picture that are kept while it is not known which of them the gateway delivers, beside the latest
+_PLACES = 10  # files of one name that are looked at
+_HEAD = 4096  # bytes of a file that tell what it is
 _PART = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])", re.IGNORECASE)
 _COMMON = """
@@ -47,6 +54,15 @@ class Saved(NamedTuple):
     sidecar: Path
 
 
+class Kept(NamedTuple):
+    """A file that came and is no picture; `settled`: it certainly is what the gateway delivers."""
+
+    path: Path
+    sha256: str
+    size: int
+    settled: bool
+
+
 def stem(prompt: str, short_id: str, name: str | None = None) -> str:
     """Return how a picture's file is called, without index and suffix: a few telling words of the prompt, or `name`, and the id.
 
@@ -59,30 +75,208 @@ def stem(prompt: str, short_id: str, name: str | None = None) -> str:
     return f"picture-{called}" if _RESERVED.fullmatch(called) else called
 
 
-def save(data: bytes, directory: Path, filename_stem: str, index: int, suffix: str, sidecar: Mapping[str, Any]) -> Saved:
+class Part:
+    """A picture as it arrives: in memory while it is small, then in a hidden file of the folder that it is for.
+
+    `head` is its beginning, for telling what it is. What is written is written in a thread; `discard` may be called at any time.
+    """
+
+    def __init__(self, directory: Path, name: str = "picture") -> None:
+        self._path = directory / name
+        self._held: list[bytes] = []
+        self._file: tuple[Path, int] | None = None
+        self._hash = hashlib.sha256()
+        self._lock = threading.Lock()
+        self._over = False
+        self.size, self.head = 0, b""
+
+    @classmethod
+    def of(cls, data: bytes, directory: Path) -> Part:
+        """Return a part that holds these bytes."""
+        part = cls(directory)
+        part.hold(data)
+        return part
+
+    def hold(self, data: bytes) -> None:
+        """Take a few bytes into memory; they are written with the next ones, or when the picture gets its name."""
+        self.size += len(data)
+        self.head = self.head if len(self.head) >= _HEAD else self.head + data[: _HEAD - len(self.head)]
+        self._held.append(data)
+
+    def write(self, data: bytes) -> None:
+        """Write bytes to the hidden file, after what is held. Raises SaveError where the disk refuses, or is nearly full."""
+        self.hold(data)
+        with self._lock, _told(self._path):
+            if not self._over:
+                self._flush(self._path)
+
+    def make_room(self, size: int, spare: int = 0) -> None:
+        """Raise SaveError unless so many bytes fit on the folder's disk, and as many again as are to `spare`."""
+        folder = self._path.parent
+        with _told(self._path):
+            make(folder)
+            free = shutil.disk_usage(folder).free
+        if free < size + spare:
+            raise SaveError(f"The picture has {size / 2**20:.0f} MiB, and the disk of {folder} has {free / 2**20:.0f} MiB free")
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of all bytes so far, in hexadecimal."""
+        known = self._hash.copy()
+        for data in self._held:
+            known.update(data)
+        return known.hexdigest()
+
+    def content(self) -> bytes:
+        """Return all its bytes. Raises SaveError where they cannot be read."""
+        if self._file is None:
+            return b"".join(self._held)
+        with self._lock, _told(self._path):
+            self._flush(self._path)
+            return self._file[0].read_bytes()
+
+    def durable(self, path: Path) -> Path:
+        """Return the hidden file with all its bytes, safe on the disk; made beside `path` where there is none yet. Raises OSError."""
+        with self._lock:
+            self._flush(path)
+            assert self._file is not None
+            part, descriptor = self._file
+            if descriptor >= 0:
+                os.fsync(descriptor)
+                if sys.platform == "win32":  # pragma: no cover - an open file cannot be renamed there
+                    os.close(descriptor)
+                    self._file = part, -1
+            return part
+
+    def is_in(self, path: Path) -> bool:
+        """Say whether a file holds these very bytes."""
+        return _holds(path, self.size, self.sha256)
+
+    def discard(self) -> None:
+        """Remove the hidden file, if there is one; nothing more is written."""
+        with self._lock:
+            self._over = True
+            file, self._file, self._held = self._file, None, []
+            if file is not None:
+                if file[1] >= 0:
+                    os.close(file[1])
+                with suppress(OSError):
+                    file[0].unlink()
+
+    def _flush(self, path: Path) -> None:
+        if self._file is None:
+            make(path.parent)
+            self._file = _open_part(path)
+        for data in self._held:
+            self._hash.update(data)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(self._file[1], rest) :]
+        self._held = []
+
+
+def save(data: bytes | Part, directory: Path, filename_stem: str, index: int, suffix: str, sidecar: Mapping[str, Any]) -> Saved:
     """Write a picture and, under the same name with `.json`, its sidecar, durably; a kill at any moment leaves whole files or none.
 
-    The sidecar gets the picture's `sha256`.
+    The sidecar gets the picture's `sha256`, and is there before the picture is: whoever finds a picture of ours can tell whose it is.
 
     Called again with the same bytes and name it returns the same path; where that name is taken by another file, `-2` and so on is added.
     Raises SaveError where the disk refuses, TypeError where the sidecar is no JSON, ValueError where the name would leave the folder.
     """
-    sha256 = hashlib.sha256(data).hexdigest()
-    described = _pretty({**sidecar, "sha256": sha256})
+    base, suffix = _checked(filename_stem, index, suffix)
+    part = data if isinstance(data, Part) else Part.of(data, directory)
+    try:
+        described = _pretty({**sidecar, "sha256": part.sha256})
+        with _told(directory / (base + suffix)):
+            make(directory)
+            path = _place(part, directory, base, suffix, described)
+            _sync(directory)
+        return Saved(path, part.sha256, part.size, path.with_suffix(".json"))
+    finally:
+        if part is not data:
+            part.discard()
+
+
+def keep(
+    part: Part, directory: Path, filename_stem: str, index: int, suffix: str, sidecar: Mapping[str, Any], *, certain: bool, answer: bool
+) -> Kept:
+    """Keep what came and is no picture that can be read, durably, in the folder `unreadable` beside the pictures.
+
+    What is `certain` to be what the gateway delivers is settled at once, else as soon as the same bytes came twice. An `answer`, as a page
+    that says no, is never settled; the latest one is kept. The sidecar says `settled`. Raises SaveError.
+    """
+    folder, whose = directory / UNREADABLE, (sidecar["task_id"], index)
+    base, _ = _checked(filename_stem, index, suffix)
+    with _told(folder / base):
+        earlier = list(_ours(folder, base, *whose))
+        known = next((path for path, _ in earlier if part.is_in(path)), None)
+        settled = not answer and (certain or known is not None)
+        said = {**sidecar, "number": index, "answer": answer, "settled": settled}
+        if known is None:
+            known = save(part, folder, filename_stem, index, suffix, said).path
+        else:
+            _replace(_pretty({**said, "sha256": part.sha256}), known.with_suffix(".json"))
+        unsettled = [(path, was) for path, was in earlier if path != known and not was.get("settled")]
+        spent = [path for path, was in unsettled if settled or bool(was.get("answer")) == answer]
+        for path in spent if settled or answer else spent[: max(0, len(spent) - _DOUBTS)]:
+            _remove(path)
+        _sync(folder)
+    return Kept(known, part.sha256, part.size, settled)
+
+
+def drop_doubts(directory: Path, filename_stem: str, index: int, task_id: str) -> None:
+    """Remove what was kept of a picture unsettled, once the picture itself is there."""
+    folder = directory / UNREADABLE
+    with suppress(OSError, ValueError):
+        for path, said in list(_ours(folder, f"{filename_stem}-{index}", task_id, index)) if folder.is_dir() else ():
+            if said.get("settled") is False:
+                _remove(path)
+
+
+def saved_before(directory: Path, filename_stem: str, index: int, task_id: str) -> Path | None:
+    """Return the file of a picture that was saved already, though the ledger does not know: its bytes are those that its sidecar notes."""
+    with suppress(OSError, ValueError):
+        for path, said in _ours(directory, f"{filename_stem}-{index}", task_id, index):
+            if _holds(path, path.stat().st_size, str(said.get("sha256"))):
+                return path
+    return None
+
+
+def _ours(folder: Path, base: str, task_id: str, number: int) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the files of a task's picture in a folder, oldest first, with what their sidecars say."""
+    for place in range(1, _PLACES):
+        note = folder / f"{base}{'' if place == 1 else f'-{place}'}.json"
+        said = read_sidecar(note) if note.exists() else {}
+        if said.get("task_id") == task_id and said.get("number", number) == number:
+            yield from ((path, said) for path in folder.glob(f"{glob.escape(note.stem)}.*") if path != note)
+
+
+def _remove(path: Path) -> None:
+    for each in (path, path.with_suffix(".json")):
+        each.unlink(missing_ok=True)
+
+
+def _checked(filename_stem: str, index: int, suffix: str) -> tuple[str, str]:
     base, suffix = f"{filename_stem}-{index}", "." + suffix.lstrip(".")
     if Path(base + suffix).name != base + suffix or "\\" in base + suffix or "\0" in base + suffix:
         raise ValueError(f"{base + suffix!r} is not a file name")
-    try:
-        make(directory)
-        path = _place(data, directory, base, suffix)
-        _publish(described, path.with_suffix(".json"))
-        _sync(directory)
-    except OSError as error:
-        raise _refused(error, directory / (base + suffix)) from error
-    return Saved(path, sha256, len(data), path.with_suffix(".json"))
+    return base, suffix
 
 
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn what the system says of a file that cannot be written, or of a name that no file can have, into SaveError."""
+    try:
+        yield
+    except SaveError:
+        raise
+    except OSError as error:
+        raise _refused(error, path) from error
+    except ValueError as error:  # a NUL, or half of a surrogate pair
+        raise _refused(OSError(errno.EINVAL, f"no file can be there ({error})"), path) from error
 
 
 def _refused(error: OSError, path: Path) -> SaveError:
@@ -96,7 +290,7 @@ def _refused(error: OSError, path: Path) -> SaveError:
 
 def sweep(directory: Path) -> None:
     """Remove the half-written files that dead processes left in a folder; those of living ones stay."""
-    with suppress(OSError):
+    with suppress(OSError, ValueError):  # a path that no folder can have holds nothing to remove
         for path in directory.iterdir():
             if _PART.fullmatch(path.name) and _is_left(path):
                 with suppress(OSError):
@@ -183,24 +377,62 @@ def shown(path: Path) -> str:
     return "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in text_of(path))
 
 
-def _place(data: bytes, directory: Path, base: str, suffix: str) -> Path:
-    """Write the picture under the first name that is free or already holds these very bytes."""
+def _place(part: Part, directory: Path, base: str, suffix: str, described: bytes) -> Path:
+    """Let the picture appear under the first name that is free or already holds these very bytes, with its sidecar beside it."""
     number, path = 1, directory / (base + suffix)
-    while not (_holds(path, data) or _takes(path, data)):
+    while not _takes(path, part, described):
         number += 1
         path = directory / f"{base}-{number}{suffix}"
     return path
 
 
-def _takes(path: Path, data: bytes) -> bool:
-    # a sidecar without its picture belongs to another picture of that name: ours is written after the picture
-    taken = os.path.lexists(path) or os.path.lexists(path.with_suffix(".json"))
-    return not taken and (_publish(data, path) or _holds(path, data))
+def _takes(path: Path, part: Part, described: bytes) -> bool:
+    """Give the picture this name, its sidecar first; False where another has it."""
+    note = path.with_suffix(".json")
+    if not os.path.lexists(path):
+        hidden = part.durable(path)
+        if not (_publish(described, note) or _takes_over(note, described)):
+            return False
+        try:
+            _name(hidden, path)
+        except BaseException as error:
+            note.unlink()
+            if not isinstance(error, FileExistsError):
+                raise
+        else:
+            return True
+    if not part.is_in(path):
+        return False
+    _publish(described, note)
+    return True
 
 
-def _holds(path: Path, data: bytes) -> bool:
+def _takes_over(note: Path, described: bytes) -> bool:
+    """Replace a sidecar of this very picture that was left without it by a process that was killed between the two."""
+    ours, theirs = json.loads(described), read_sidecar(note)
+    whose = [(one.get("task_id"), one.get("number")) for one in (ours, theirs)]
+    alone = not any(other != note for other in note.parent.glob(f"{glob.escape(note.stem)}.*"))
+    if not (whose[0][0] and whose[0] == whose[1] and alone):
+        return False
+    _replace(described, note)
+    return True
+
+
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """Return what a sidecar says, nothing where it cannot be read."""
+    try:
+        said = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _holds(path: Path, size: int, sha256: str) -> bool:
+    """Say whether a file is there with these bytes."""
     with suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        return path.stat().st_size == len(data) and path.read_bytes() == data
+        if path.stat().st_size == size:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == sha256
     return False
 
 
@@ -209,31 +441,29 @@ def _publish(data: bytes, path: Path) -> bool:
 
     Its bytes are durable then; its name is once the folder has been synchronised.
     """
-    with _part(data, path) as part:
+    if os.path.lexists(path):
+        return False
+    with closing(_Brief(data, path)) as part:
         try:
-            _name(part, path)
+            _name(part.durable(path), path)
         except FileExistsError:
             return False
         return True
 
 
-@contextmanager
-def _part(data: bytes, path: Path) -> Iterator[Path]:
-    """A hidden file beside `path` with these bytes, durable, locked for as long as we live, gone at the end."""
-    part, descriptor = _open_part(path)
-    try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-        os.fsync(descriptor)
-        if sys.platform == "win32":  # pragma: no cover - an open file cannot be renamed there
-            os.close(descriptor)
-            descriptor = -1
-        yield part
-    finally:
-        if descriptor >= 0:
-            os.close(descriptor)
-        _unlink(part)
+def _replace(data: bytes, path: Path) -> None:
+    """Let a file hold other bytes, the old ones or the new ones at any moment."""
+    with closing(_Brief(data, path)) as part:
+        os.replace(part.durable(path), path)
+
+
+class _Brief(Part):
+    """A part that is there only until its file has its name."""
+
+    def __init__(self, data: bytes, path: Path) -> None:
+        super().__init__(path.parent, path.name)
+        self.hold(data)
+        self.close = self.discard
 
 
 def _open_part(path: Path) -> tuple[Path, int]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import warnings
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagegen_magic.engine import folders, gateways, keys, loop, stored
+from imagegen_magic.engine import folders, gateways, keys, loop, stored, threads
 from imagegen_magic.engine.gateways import Gateway, choose
 from imagegen_magic.engine.job import Dress, Event, Job, Wish, counted
 from imagegen_magic.engine.ledger import Ledger, TaskRow
@@ -189,17 +189,47 @@ def resume(
     Pictures go where they were asked to go, or to `save_dir`; raises SaveError where that folder cannot be written. The job's note
     tells of submissions that were cut off before an answer came.
     """
+    return _collected(settings or load(), save_dir, preview, lambda book, job: book.claim(rows=ids, hold=job.hold))
+
+
+def resume_task(row: int, settings: Settings | None = None, *, save_dir: str | Path | None = None, preview: int | None = None) -> Job:
+    """Collect one task once more, also one that was given up, has failed, or came as a file that cannot be read; submits nothing.
+
+    From synchronous code; `row` is the ledger's. Raises UnsupportedOption where there is nothing to collect.
+    """
+    settings = settings or load()
+    job = _collected(settings, save_dir, preview, lambda book, job: book.claim_again(row, hold=job.hold), again=True)
+    if not job.expecting:
+        raise UnsupportedOption(loop.run(_why_not(settings, row)), option="resume", value=row, next_step="%imagegen jobs shows what waits")
+    return job
+
+
+async def _why_not(settings: Settings, row: int) -> str:
+    tasks = await ledger_of(settings).tasks(rows=[row])
+    if not tasks:
+        return f"There is no task {row}"
+    if tasks[0].task_id is None:
+        return f"Task {row} has no id at its gateway, so nothing can be collected"
+    if tasks[0].state == "saved":
+        return f"All pictures of task {row} are saved"
+    return f"Task {row} is under way: somebody waits for it, here or in another kernel"
+
+
+Claim = Callable[[Ledger, Job], Awaitable[list[TaskRow]]]
+
+
+def _collected(settings: Settings, save_dir: str | Path | None, preview: int | None, claim: Claim, *, again: bool = False) -> Job:
     job = Job((), 0)
-    job.settings = settings = settings or load()
+    job.settings = settings
     elsewhere = None if save_dir is None else settings.beside(save_dir)
     try:
-        rows, cut_off = loop.run(_claim(settings, ids, job))
+        rows, cut_off = loop.run(_claim(settings, claim, job))
         if rows and elsewhere is not None:
-            job.made_folders = loop.run(asyncio.to_thread(folders.make_ready, settings, elsewhere))
+            job.made_folders = loop.run(threads.writing(folders.make_ready, settings, elsewhere))
     except BaseException:  # an interrupt above all: what may be claimed already, nobody would collect
         job.give_up()
         raise
-    job.expecting = sum(_unsaved(row) for row in rows)
+    job.expecting = sum(_unsaved(row, again) for row in rows)
     job.note = stored.remark(row.asked for row in rows)
     if cut_off:
         job.note = (
@@ -209,19 +239,19 @@ def resume(
         ) + (f" {job.note}" if job.note else "")
 
     async def prepare(job: Job) -> None:
-        await take_up(job, rows, settings, elsewhere, preview=preview)
+        await take_up(job, rows, settings, elsewhere, preview=preview, again=again)
 
     return job.begin(prepare)
 
 
-async def _claim(settings: Settings, ids: Sequence[int] | None, job: Job) -> tuple[list[TaskRow], list[TaskRow]]:
+async def _claim(settings: Settings, claim: Claim, job: Job) -> tuple[list[TaskRow], list[TaskRow]]:
     book = ledger_of(settings)
     cut_off = await book.abandoned()
-    return await book.claim(rows=ids, hold=job.hold), cut_off
+    return await claim(book, job), cut_off
 
 
-def _unsaved(row: TaskRow) -> int:
-    return sum(not picture.path for picture in row.pictures) or row.count
+def _unsaved(row: TaskRow, again: bool) -> int:
+    return sum(picture.saved_at is None if again else not picture.path for picture in row.pictures) or row.count
 
 
 async def generate(

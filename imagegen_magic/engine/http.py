@@ -11,10 +11,10 @@ import json
 import math
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from imagegen_magic.engine.exchange import Headers, Lost, NotSent, Reply, Request, Unformed, origin_of
@@ -29,8 +29,11 @@ from imagegen_magic.providers.base import Call, UploadCall
 from imagegen_magic.records import PortableError
 from imagegen_magic.secret_patterns import Address, marked
 
+T = TypeVar("T")
+
 MOST_BYTES = 64 * 2**20
 _HOPS = 5
+_NOT_NOW = (408, 425, 429)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PIECE = 256 * 1024  # bytes of an upload that are handed on at once
 _UPLOADS = 4  # at once, to one gateway
@@ -46,11 +49,16 @@ class NotTrusted(DownloadError):
 
 
 class Refused(PortableError):
-    """A result address answered with a status that says: not (any more) here."""
+    """A result address answered with a status that says: not (any more) here, or not now; `retry_after` in seconds."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, retry_after: float | None = None) -> None:
         super().__init__(f"HTTP {status}")
-        self.status = status
+        self.status, self.retry_after = status, retry_after
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the same address may answer later."""
+        return self.status >= 500 or self.status in _NOT_NOW
 
 
 class Answer(NamedTuple):
@@ -94,7 +102,7 @@ class _InProcess:
 class Clients:
     """The connections of one event loop: a lane for looks and one for submissions to each gateway, and one for all downloads.
 
-    So short requests never wait behind long ones, nor one gateway's behind another's.
+    So short requests never wait behind long ones, nor one gateway's behind another's. Of downloads each host has places of its own.
     """
 
     def __init__(self, *, sandbox_home: Path | None = None) -> None:
@@ -104,7 +112,7 @@ class Clients:
         self._tls: ssl.SSLContext | None = None
         self._building = asyncio.Lock()
         self._lanes: dict[Any, Lane] = {}
-        self.downloads = self._lane("downloads", "", LANE, 60.0)
+        self.downloads = Lane(self.tls, self._inside, Own(), size=LANE, timeout=60.0, by_host=True)
 
     def looks(self, base_url: str) -> Lane:
         """Return the lane for a gateway's looks."""
@@ -183,16 +191,20 @@ class Clients:
 
     async def close(self) -> None:
         """Close all lanes."""
-        for lane in self._lanes.values():
+        for lane in (self.downloads, *self._lanes.values()):
             await lane.close()
         for close in self._closers:
             await asyncio.to_thread(close)
 
     async def download(self, url: str, base_url: str) -> bytes:
-        """Fetch a result address without any key, following at most five redirects.
+        """Fetch a result address as `fetch` does, and return all its bytes. Raises ImageInvalid where it is too large."""
+        return await self.fetch(url, base_url, lambda response: _read(response, MOST_BYTES))
+
+    async def fetch(self, url: str, base_url: str, read: Callable[[Reply], Awaitable[T]]) -> T:
+        """Fetch a result address without any key, following at most five redirects, and return what `read` makes of the answer.
 
         Raises Refused where it is gone, Lost or NotSent where the network failed, NotTrusted where the address leads where this
-        gateway may not lead to, ImageInvalid where it is too large.
+        gateway may not lead to.
         """
         for _ in range(_HOPS + 1):
             try:
@@ -202,8 +214,8 @@ class Clients:
                         url = _joined(url, response.headers["location"])
                         continue
                     if response.status != 200:
-                        raise Refused(response.status)
-                    return await _read(response, MOST_BYTES)
+                        raise Refused(response.status, retry_after(response.headers.get("retry-after")))
+                    return await read(response)
             except RefusedPeer as error:
                 raise NotTrusted(f"The gateway's result address {error}") from None
         raise DownloadError(f"The result address was redirected more than {_HOPS} times", whose="gateway")

@@ -76,7 +76,7 @@ class Job(ProcessBound):
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
         self._handle: loop.Handle[Generation] | None = None
         self._running: asyncio.Task[Any] | None = None
-        self._stopping = False
+        self._stopping = self._closed = False
         self._ending: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     @property
@@ -191,6 +191,7 @@ class Job(ProcessBound):
             await self._let_go()
         self.errors += [error for one in self.deliveries for error in one.beside]
         self._tell_damage()
+        self._closed = True
         return self._finished()
 
     def _tell_damage(self) -> None:
@@ -231,7 +232,9 @@ class Job(ProcessBound):
             raise _stopped(0)
 
     def tell(self, event: Event) -> None:
-        """Take note of an event, and pass it on to the listener."""
+        """Take note of an event, and pass it on to the listener; what comes after the end stands in the ledger alone."""
+        if self._closed:
+            return
         if isinstance(event, GeneratedImage):
             self.images.append(event)
         else:
@@ -272,20 +275,23 @@ class Job(ProcessBound):
     async def _let_go(self) -> None:
         """Stop waiting: what was never sent is dropped, what the gateway has stays collectable.
 
-        What is on the wire tells the ledger itself, when its answer comes.
+        What is on the wire tells the ledger itself, when its answer comes; so does what is still being saved.
         """
         remaining = [one for one in self.deliveries if not one.finished]
         accepted = [one for one in remaining if one.collectable]
         on_the_wire = {one.task.row: one for one in remaining if one.sent and not one.collectable}
-        for one in on_the_wire.values():
+        in_hand = {one.task.row: one for one in remaining if one.saving}
+        for one in (*on_the_wire.values(), *in_hand.values()):
             one.abandoned = True
+        if self.deliveries and not remaining:  # the last of it came home while it was stopped
+            return
         stopped = _stopped(len(accepted), len(on_the_wire))
         self.errors.append(stopped)
         for one in remaining:
             if not one.abandoned:
                 one.left(stopped)
             one.tell("left", error=stopped)
-        await self._give_back(str(stopped), but=on_the_wire)
+        await self._give_back(str(stopped), but={**on_the_wire, **in_hand})
 
     def _finished(self) -> Generation:
         if not self.images and self.errors:

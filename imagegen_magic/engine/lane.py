@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import weakref
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -19,6 +20,7 @@ import h11
 from imagegen_magic.engine.exchange import Lost, NotSent, Origin, Reply, Request, formed
 from imagegen_magic.engine.proxies import Named, Proxy, proxy_of, through
 from imagegen_magic.engine.wire import Connection, Guard, connect
+from imagegen_magic.errors import ImageGenError
 
 LANE = 8  # connections a lane
 _LITTLE = 2**18  # bytes that are unpacked at once
@@ -41,6 +43,8 @@ class Way(Protocol):
 class Lane:
     """At most `size` requests at once, the others in a queue; `timeout` seconds for each once it is its turn.
 
+    With `by_host` so many to each host, whose queues do not wait for one another.
+
     `tls` is asked for the TLS context, `inside` for the way to what is in this process and needs no network, if the address is
     of that kind; `guard` says which addresses of a host a request may be sent to that brings no guard of its own.
     """
@@ -53,11 +57,13 @@ class Lane:
         *,
         size: int = LANE,
         timeout: float = 30.0,
+        by_host: bool = False,
     ) -> None:
         self._tls, self._inside, self._guard, self._size, self._patience = tls, inside, guard, size, timeout
         self._idle: list[tuple[_Place, Connection]] = []
         self._proxies: dict[tuple[Named, bool], Proxy] = {}
-        self._queue = asyncio.Semaphore(size)
+        self._by_host = by_host
+        self._queues: weakref.WeakValueDictionary[str, asyncio.Semaphore] = weakref.WeakValueDictionary()
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -82,7 +88,7 @@ class Lane:
             nonlocal sent
             sent = True
 
-        async with self._queue:
+        async with self._queue(request.origin.host if self._by_host else ""):
             try:
                 async with asyncio.timeout(self._patience if whole else None):
                     if way := await self._way(request):
@@ -97,11 +103,19 @@ class Lane:
                     finally:
                         if connection.rest():
                             self._idle.append((place, connection))
+            except ImageGenError:  # of whoever reads the answer: a full disk, above all
+                raise
             except (OSError, h11.ProtocolError) as error:
                 beyond = f", through {proxy}" if (proxy := proxy_of(request.url)) else ""
                 if sent:
                     raise Lost(_words(error, "no answer in time") + beyond) from None
                 raise NotSent(_words(error, "no connection in time") + beyond) from None
+
+    @contextlib.asynccontextmanager
+    async def _queue(self, name: str) -> AsyncIterator[None]:
+        queue = self._queues.get(name) or self._queues.setdefault(name, asyncio.Semaphore(self._size))  # as long as somebody is in it
+        async with queue:
+            yield
 
     async def close(self) -> None:
         """Close every connection."""
@@ -120,7 +134,7 @@ class Lane:
         name = named, request.origin.scheme == "https"
         if name not in self._proxies:
             tls = await self._tls() if name[1] else None
-            proxy = await through(named, tls=tls, connections=self._size, patience=self._patience)
+            proxy = await through(named, tls=tls, connections=self._size * (LANE if self._by_host else 1), patience=self._patience)
             return self._proxies.setdefault(name, proxy)  # somebody may have been faster
         return self._proxies[name]
 

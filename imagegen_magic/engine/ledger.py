@@ -240,6 +240,20 @@ class Ledger(ProcessBound):
 
         await self._database.run(work, charged="yes", kept=True)
 
+    async def unread(self, picture: int, *, path: str | Path, error: str) -> None:
+        """Record where the file is that came as a picture and is none that can be read; with its last one the task is saved, with `error`.
+
+        Such a picture has a path and no `saved_at`. What cannot be written now is written later.
+        """
+
+        def work(connection: sqlite3.Connection) -> None:
+            query = "UPDATE pictures SET path = ?, saved_at = NULL WHERE id = ? RETURNING task"
+            for row in [each["task"] for each in connection.execute(query, (paths.text_of(path), picture)).fetchall()]:
+                connection.execute("UPDATE tasks SET error = ? WHERE row = ?", (text_of(error), row))
+                _end_if_saved(connection, row)
+
+        await self._database.run(work, charged="yes", kept=True)
+
     async def drifted(self, picture: int, share: float, mean: float) -> None:
         """Record how much of what a mask protects a picture has changed: share of its pixels, mean absolute difference, both 0..1."""
 
@@ -261,6 +275,8 @@ class Ledger(ProcessBound):
             connection.executemany(query, [(now(), row, self._owner.name) for row in rows])
             query = "UPDATE tasks SET owner = NULL, note = coalesce(nullif(?, ''), note) WHERE row = ? AND owner = ?"
             connection.executemany(query, [(text_of(note), row, self._owner.name) for row in rows])
+            for each in _of_state(connection, rows, "made"):
+                _end_if_saved(connection, each)  # it was taken up once more, and what came of it before is still there
 
         await self._database.run(work, charged="unknown", kept=True)
 
@@ -280,6 +296,67 @@ class Ledger(ProcessBound):
             return read_tasks(connection, mine)
 
         return await self._database.run(work)
+
+    async def claim_again(self, row: int, *, hold: Hold | None = None) -> list[TaskRow]:
+        """Take over a task that the gateway has, also one that was given up or came to nothing; none where somebody alive carries it.
+
+        None too where it was never accepted, or where all its pictures are saved.
+        """
+
+        def work(connection: sqlite3.Connection) -> list[TaskRow]:
+            if hold is not None and hold.ended:
+                return []
+            query = """SELECT state, owner, (SELECT count(*) FROM pictures WHERE task = tasks.row) AS known,
+                (SELECT count(saved_at) FROM pictures WHERE task = tasks.row) AS saved FROM tasks WHERE row = ? AND task_id IS NOT NULL"""
+            found = connection.execute(query, (row,)).fetchone()
+            if not found or found["state"] in ("planned", "submitting") or (found["known"] and found["known"] == found["saved"]):
+                return []
+            if found["state"] in COLLECTABLE and not self._uncarried([(found["owner"], row)]):
+                return []
+            _change(connection, row, {"state": "made" if found["known"] else "submitted", "owner": self._owner.name})
+            self._take([row], hold)
+            return read_tasks(connection, [row])
+
+        return await self._database.run(work)
+
+    async def forget(self, row: int, error: str) -> TaskRow | None:
+        """Give a task up, and return it as it was: nobody collects it any more by itself, and the same may be sent again.
+
+        Its id, addresses and cost stay. None where somebody alive carries it, and where there is nothing to give up: it was never sent,
+        has failed, or has all its pictures.
+        """
+
+        def work(connection: sqlite3.Connection) -> TaskRow | None:
+            found = read_tasks(connection, [row])
+            if not found or not self._may_be_given_up(found[0]):
+                return None
+            _change(connection, row, {"state": "failed", "error": text_of(error)})
+            return found[0]
+
+        return await self._database.run(work, charged="no")
+
+    def _may_be_given_up(self, task: TaskRow) -> bool:
+        """Say whether a person may give this task up: nobody carries it, and it has no picture, or not all."""
+        if task.state in COLLECTABLE:
+            return bool(self._uncarried([(task.owner, task.row)]))
+        return task.state == "unknown" or (task.state == "saved" and any(each.saved_at is None for each in task.pictures))
+
+    async def save_elsewhere(self, rows: Sequence[int], folder: str | Path) -> None:
+        """Record a folder that the pictures of tasks go to from now on, beside the one that they were asked to go to."""
+        query = "INSERT INTO folders (task, folder) VALUES (?, ?) ON CONFLICT DO NOTHING"
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany(query, [(row, paths.text_of(folder)) for row in rows])
+
+        await self._database.run(work, charged="yes")
+
+    async def folders(self, row: int) -> list[Path]:
+        """Return the other folders that a task's pictures were to go to, each as `save_elsewhere` was told."""
+
+        def work(connection: sqlite3.Connection) -> list[Path]:
+            return [paths.path_of(each["folder"]) for each in connection.execute("SELECT folder FROM folders WHERE task = ?", (row,))]
+
+        return await self._database.run(work, writes=False)
 
     async def abandoned(self) -> list[TaskRow]:
         """Turn what was being submitted by whoever is gone into `unknown` and return it; what they had only planned is dropped."""
@@ -435,7 +512,7 @@ class Ledger(ProcessBound):
 
 _OPEN = "state IN ('planned', 'submitting', 'submitted', 'made')"  # literally as in the index, or SQLite does not use it
 _WAITING = f"""SELECT owner, row, CASE state WHEN 'submitted' THEN count
-        ELSE (SELECT count(*) FROM pictures WHERE pictures.task = tasks.row AND pictures.saved_at IS NULL) END
+        ELSE (SELECT count(*) FROM pictures WHERE pictures.task = tasks.row AND pictures.path IS NULL) END
     FROM tasks WHERE {_OPEN} AND state IN ('submitted', 'made')"""
 
 
@@ -477,10 +554,20 @@ def _address(connection: sqlite3.Connection, row: int, position: int, url: str, 
 
 
 def _end_if_saved(connection: sqlite3.Connection, row: int) -> None:
-    query = "SELECT count(*), count(saved_at) FROM pictures WHERE task = ?"
-    known, saved = connection.execute(query, (row,)).fetchone()
-    if known and known == saved:
-        _change(connection, row, {"state": "saved", "error": None})
+    """End a task all of whose pictures are on the disk; what is wrong with one that cannot be read stays said."""
+    query = "SELECT count(*), count(path), count(saved_at) FROM pictures WHERE task = ?"
+    known, kept, saved = connection.execute(query, (row,)).fetchone()
+    if known and known == kept:
+        _change(connection, row, {"state": "saved"} | ({"error": None} if known == saved else {}))
+
+
+def _of_state(connection: sqlite3.Connection, rows: Sequence[int], state: str) -> list[int]:
+    found: list[int] = []
+    for start in range(0, len(rows), 500):
+        some = rows[start : start + 500]
+        query = f"SELECT row FROM tasks WHERE row IN ({marks(some)}) AND state = ?"
+        found += [each["row"] for each in connection.execute(query, (*some, state))]
+    return found
 
 
 def _has_words(wanted: Sequence[str], texts: Iterable[str | None]) -> bool:

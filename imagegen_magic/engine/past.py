@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from imagegen_magic.engine import stored
+from imagegen_magic.engine import stored, threads
 from imagegen_magic.engine.ledger import COLLECTABLE, Ledger, PictureRow, TaskRow
 from imagegen_magic.paths import path_of
 from imagegen_magic.result import GeneratedImage
@@ -45,17 +44,19 @@ def generated(row: PictureRow, *, reused: bool = False, task: int | None = None)
 class Found:
     """What is there already for some submissions, by their position.
 
-    Saved whole; saved, with files that are gone but may still be fetched; waiting to be collected or under way; of unknown fate.
+    Saved whole; saved, with files that are gone but may still be fetched; waiting to be collected or under way; come as files that
+    cannot be read; of unknown fate.
     """
 
     whole: dict[int, TaskRow] = field(default_factory=dict)
     gone: dict[int, TaskRow] = field(default_factory=dict)
     waiting: dict[int, TaskRow] = field(default_factory=dict)
+    unread: dict[int, TaskRow] = field(default_factory=dict)
     unknown: dict[int, TaskRow] = field(default_factory=dict)
 
     def all(self) -> dict[int, TaskRow]:
         """Return every position where nothing needs to be submitted, or nothing may."""
-        return {**self.whole, **self.gone, **self.waiting, **self.unknown}
+        return {**self.whole, **self.gone, **self.waiting, **self.unread, **self.unknown}
 
 
 async def find(ledger: Ledger, fingerprints: Sequence[str], but: Collection[int] = ()) -> Found:
@@ -66,7 +67,7 @@ async def find(ledger: Ledger, fingerprints: Sequence[str], but: Collection[int]
     """
     alike = await ledger.alike(fingerprints)
     known = {name: [task for task in tasks if task.row not in but] for name, tasks in alike.items()}
-    return await asyncio.to_thread(_assigned, known, fingerprints, time.time())
+    return await threads.writing(_assigned, known, fingerprints, time.time())
 
 
 def _assigned(alike: dict[str, list[TaskRow]], fingerprints: Sequence[str], now: float) -> Found:
@@ -74,7 +75,13 @@ def _assigned(alike: dict[str, list[TaskRow]], fingerprints: Sequence[str], now:
     asking: dict[str, list[int]] = {}
     for position, name in enumerate(fingerprints):
         asking.setdefault(name, []).append(position)
-    kinds = ((found.whole, _is_whole), (found.gone, _may_be_fetched), (found.waiting, _is_waiting), (found.unknown, _is_in_doubt))
+    kinds = (
+        (found.whole, _is_whole),
+        (found.gone, _may_be_fetched),
+        (found.waiting, _is_waiting),
+        (found.unread, _is_unread),
+        (found.unknown, _is_in_doubt),
+    )
     for name, positions in asking.items():
         for taken, fits in kinds:
             newest = [task for task in alike.get(name, ()) if fits(task, now)][: len(positions)]
@@ -84,7 +91,21 @@ def _assigned(alike: dict[str, list[TaskRow]], fingerprints: Sequence[str], now:
 
 
 def _is_whole(task: TaskRow, now: float) -> bool:
-    return task.state == "saved" and all(is_there(picture) for picture in task.pictures)
+    return task.state == "saved" and not _is_unread(task, now) and not any(is_gone(picture) for picture in task.pictures)
+
+
+def _is_unread(task: TaskRow, now: float) -> bool:
+    return task.state == "saved" and bool(task.pictures) and all(is_unread(picture) for picture in task.pictures)
+
+
+def is_unread(picture: PictureRow) -> bool:
+    """Say whether it came as a file that cannot be read, and is kept."""
+    return picture.path is not None and picture.saved_at is None
+
+
+def is_gone(picture: PictureRow) -> bool:
+    """Say whether it was saved and its file is not there any more."""
+    return not is_unread(picture) and not is_there(picture)
 
 
 def is_there(picture: PictureRow) -> bool:
@@ -96,7 +117,7 @@ def is_there(picture: PictureRow) -> bool:
 
 
 def _may_be_fetched(task: TaskRow, now: float) -> bool:
-    return task.state == "saved" and not _is_whole(task, now) and now - (task.made_at or task.created) < _LIFE
+    return task.state == "saved" and any(is_gone(picture) for picture in task.pictures) and now - (task.made_at or task.created) < _LIFE
 
 
 def _is_waiting(task: TaskRow, now: float) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import json
@@ -15,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from imagegen_magic.engine import budget, files, folders, stored
+from imagegen_magic.engine import budget, files, folders, stored, threads
 from imagegen_magic.engine.accounts import FREE, part
 from imagegen_magic.engine.delivery import Delivery, Order, Task
 from imagegen_magic.engine.gateways import Gateway, at
@@ -23,7 +22,7 @@ from imagegen_magic.engine.job import Job, Wish
 from imagegen_magic.engine.ledger import NewJob, NewSource, NewTask, TaskRow, latest_alike
 from imagegen_magic.engine.session import Kind, Session, session_of
 from imagegen_magic.engine.settings import Settings
-from imagegen_magic.errors import ImageGenError, LedgerError, NotFound, SubmissionUnknown
+from imagegen_magic.errors import ImageGenError, ImageInvalid, LedgerError, NotFound, SubmissionUnknown
 from imagegen_magic.paths import path_of, text_of
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Call
@@ -84,7 +83,7 @@ async def _take_up_earlier(
     found = await past.find(session.ledger, asked, settled.values())
     if earlier := found.all():
         job.id = job.id or earlier[min(earlier)].job  # what is there already keeps the number under which it was recorded
-    await session.ledger.reopen([picture.id for row in found.gone.values() for picture in row.pictures if not past.is_there(picture)])
+    await session.ledger.reopen([picture.id for row in found.gone.values() for picture in row.pictures if past.is_gone(picture)])
     return await _take_up_found(job, found, session, settings, preview)
 
 
@@ -96,11 +95,14 @@ def fingerprint(wish: Wish, call: Call) -> str:
 
 async def _take_up_found(job: Job, found: Found, session: Session, settings: Settings, preview: int | None) -> dict[int, int]:
     """Tell what is there already, and collect what waits; returns the ledger's row of each position that needs no submission."""
-    from imagegen_magic.engine.past import generated, is_there
+    from imagegen_magic.engine.past import generated, is_there, is_unread
 
     for position, row in found.whole.items():
         for picture in row.pictures:
-            job.tell(generated(picture, reused=True, task=position))
+            if not is_unread(picture):
+                job.tell(generated(picture, reused=True, task=position))
+        if any(map(is_unread, row.pictures)):
+            job.errors.append(_unread_before(row))
         job.tell(_progress(job, position, "saved", row))
     wanted = {**found.gone, **found.waiting}
     mine = {row.row: row for row in await session.ledger.claim(rows=[row.row for row in wanted.values()], hold=job.hold)} if wanted else {}
@@ -113,6 +115,9 @@ async def _take_up_found(job: Job, found: Found, session: Session, settings: Set
                 job.tell(generated(picture, reused=True, task=position))
         if delivery := await taken_up(job, mine[row.row], position, session, settings, preview=preview):
             job.deliveries.append(delivery)
+    for position, row in found.unread.items():
+        job.errors.append(_unread_before(row))
+        job.tell(_progress(job, position, "failed", row, job.errors[-1]))
     for position, row in found.unknown.items():
         _leave(job, position, row, _IN_DOUBT)
     return {position: row.row for position, row in found.all().items()}
@@ -130,6 +135,16 @@ def _leave(job: Job, position: int, row: TaskRow, what: str) -> None:
         error = SubmissionUnknown(what, whose="you", next_step=step)
     job.errors.append(error)
     job.tell(_progress(job, position, "left", row, error))
+
+
+def _unread_before(row: TaskRow) -> ImageInvalid:
+    """Return what to say of a task that was paid for and came, or some of it, as files that cannot be read."""
+    from imagegen_magic.engine.past import is_unread
+
+    paths = ", ".join(str(picture.path) for picture in row.pictures if is_unread(picture))
+    what = f"The same was made before and came as a file that cannot be read here ({paths}), so it was not sent again"
+    step = f"open it with another program; %imagegen forget {row.row} lets it be sent again, or --fresh sends all anew"
+    return ImageInvalid(what, charged="no", next_step=step)
 
 
 def _progress(job: Job, position: int, stage: Any, row: TaskRow, error: ImageGenError | None = None) -> Progress:
@@ -191,7 +206,7 @@ class _Recording:
         allow = budget.guard(map(_priced, entries), self.session.ledger, self.settings.get("unknown_price"))
         if any(entry.wish.plan.uploads for entry in entries):
             await self.session.ledger.run(allow, writes=False)  # no picture leaves this machine for what is then refused
-        self.job.made_folders += await asyncio.to_thread(folders.make_ready, self.settings, name=self._longest_name(entries))
+        self.job.made_folders += await threads.writing(folders.make_ready, self.settings, name=self._longest_name(entries))
         addresses = await self._bring(entries)
         earlier: dict[str, tuple[int, float]] = {}
         jobs = [self._new_job(entry, addresses) for entry in entries]
@@ -390,15 +405,28 @@ def _megapixels(expected: Any) -> float:
 
 
 async def take_up(
-    job: Job, rows: Sequence[TaskRow], settings: Settings, elsewhere: Path | None = None, *, preview: int | None = None
+    job: Job,
+    rows: Sequence[TaskRow],
+    settings: Settings,
+    elsewhere: Path | None = None,
+    *,
+    preview: int | None = None,
+    again: bool = False,
 ) -> None:
-    """Give a job the deliveries of tasks that were submitted before; their pictures go where they were asked to go, or `elsewhere`."""
+    """Give a job the deliveries of tasks that were submitted before; their pictures go where they were asked to go, or `elsewhere`.
+
+    With `again` also those that came as files which cannot be read are fetched.
+    """
     session = session_of(settings)
     job.id = rows[0].job if rows else 0
-    for folder in {path_of(row.save_dir) for row in rows}:
-        await asyncio.to_thread(files.sweep, folder)
+    for folder in {path_of(row.save_dir) for row in rows} | ({elsewhere} if elsewhere else set()):
+        await threads.writing(files.sweep, folder)
+        await threads.writing(files.sweep, folder / files.UNREADABLE)
+    if elsewhere is not None:
+        with contextlib.suppress(LedgerError):  # it says only where else to look
+            await session.ledger.save_elsewhere([row.row for row in rows], elsewhere.absolute())
     for position, row in enumerate(rows):
-        if delivery := await taken_up(job, row, position, session, settings, elsewhere, preview=preview, tasks=len(rows)):
+        if delivery := await taken_up(job, row, position, session, settings, elsewhere, preview=preview, tasks=len(rows), again=again):
             job.deliveries.append(delivery)
 
 
@@ -412,6 +440,7 @@ async def taken_up(
     *,
     preview: int | None = None,
     tasks: int = 0,
+    again: bool = False,
 ) -> Delivery | None:
     """Return the delivery of a task of ours that was submitted before, None where its gateway cannot be asked: the job knows why."""
     try:
@@ -423,8 +452,8 @@ async def taken_up(
         return None
     history = await session.history(_kind(row), _megapixels(row.expected))
     order = _order_again(row, tasks or job.tasks, settings, elsewhere or path_of(row.save_dir), preview)
-    order = order._replace(protected=_protected(await session.ledger.sources(row.job)))
-    return Delivery(session, gateway, order, _task_again(row, position), history, job.tell, job.hold)
+    order = order._replace(protected=_protected(await session.ledger.sources(row.job)), elsewhere=(path_of(row.save_dir),))
+    return Delivery(session, gateway, order, _task_again(row, position, again), history, job.tell, job.hold)
 
 
 def _same_gateway(row: TaskRow, settings: Settings) -> Gateway:
@@ -464,7 +493,7 @@ def _price_again(row: TaskRow) -> Cost:
     return part(row.price, row.count, pictures) if pictures else row.price.share(row.expected.get("tasks", 1))
 
 
-def _task_again(row: TaskRow, position: int) -> Task:
+def _task_again(row: TaskRow, position: int, again: bool) -> Task:
     return Task(
         row=row.row,
         position=position,
@@ -476,7 +505,7 @@ def _task_again(row: TaskRow, position: int) -> Task:
         submitted=row.submitted_at or row.created,
         cost=row.cost,
         seconds=row.seconds,
-        addresses={picture.id: picture.url for picture in row.pictures if not picture.path},
+        addresses={picture.id: picture.url for picture in row.pictures if picture.saved_at is None and (again or not picture.path)},
         numbers={picture.id: picture.position for picture in row.pictures},
         resumed=True,
     )

@@ -155,7 +155,14 @@ _SESSIONS = (  # a budget of a session counts what that session asked for
     "ALTER TABLE jobs ADD COLUMN session TEXT NOT NULL DEFAULT ''",
     "CREATE INDEX jobs_of_session ON jobs (session)",
 )
-_ADDITIONS: tuple[tuple[str, ...], ...] = ()  # since version 0.1.0, which knows format 4
+_FOLDERS = (  # where `resume DIR` saves: a picture that was saved there just before a kill is found again
+    """CREATE TABLE folders (
+        task INTEGER NOT NULL REFERENCES tasks (row),
+        folder TEXT NOT NULL,
+        PRIMARY KEY (task, folder)
+    ) WITHOUT ROWID""",
+)
+_ADDITIONS: tuple[tuple[str, ...], ...] = (_FOLDERS,)  # since version 0.1.0, which knows format 4
 MIGRATIONS = (_TABLES, _QUESTIONS, _RESEARCH, _SESSIONS, *_ADDITIONS)
 """What leads from each format of the file to the next; only ever added to."""
 MIN_READER = 4

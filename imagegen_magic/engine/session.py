@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imagegen_magic.engine import loop
+from imagegen_magic.engine.downloads import Downloads
 from imagegen_magic.engine.gateways import SANDBOX_SCALE, Gateway
 from imagegen_magic.engine.http import Answer, Clients
 from imagegen_magic.engine.ledger import Ledger
@@ -56,6 +57,7 @@ class Session(ProcessBound):
         self.ledger = ledger_of(settings)
         self.home = settings.home
         self.clients = Clients(sandbox_home=settings.home / "sandbox")
+        self.downloads = Downloads(self.clients)
         self._checked = False
         self._lookouts: dict[Any, Lookout] = {}
         self._rooms: dict[Any, asyncio.Semaphore] = {}

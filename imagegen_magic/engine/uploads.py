@@ -21,6 +21,7 @@ from typing import Any
 
 from tenacity import RetryCallState, retry_if_exception_type, wait_random_exponential
 
+from imagegen_magic.engine import threads
 from imagegen_magic.engine.exchange import Lost, NotSent, ProxyFailed
 from imagegen_magic.engine.gateways import Gateway
 from imagegen_magic.engine.http import Answer
@@ -120,7 +121,7 @@ async def anew(
 
 async def _bring(session: Session, gateway: Gateway, picture: LocalPicture, settings: Settings, tell: Tell | None) -> str:
     desk = _desk(session)
-    copy = await asyncio.to_thread(keep, settings.home, picture)
+    copy = await threads.writing(keep, settings.home, picture)
     address = await asyncio.to_thread(own_address, picture, gateway, desk.gone)
     if not address:
         way = await asyncio.to_thread(find_way, gateway, picture, settings)
@@ -147,7 +148,7 @@ async def _sent(
     if tell:
         tell(f"uploading {picture.name}")
     if way.call is None:
-        found = await asyncio.to_thread(_by_uploader, way.uploader, copy)
+        found = await threads.calling(_by_uploader, way.uploader, copy)
     else:
         found = await _uploaded(session, gateway, way, picture, settings.get("timeout"), tell)
     await session.ledger.run(lambda connection: _record(connection, picture, way.host, found))

@@ -159,9 +159,10 @@ def _resume(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str])
     from imagegen_magic.engine import generation
 
     settings = magics.settings()
+    row, folder = _what_to_resume(arguments, settings)
     magics.greeted = True
     try:
-        job = generation.resume(settings, save_dir=arguments[0] if arguments else None)
+        job = generation.resume(settings, save_dir=folder) if row is None else generation.resume_task(row, settings, save_dir=folder)
     except KeyboardInterrupt:
         raise cells.Interrupted(
             "nothing was collected yet. What the gateways made stays there: %imagegen resume collects it without paying again."
@@ -171,6 +172,21 @@ def _resume(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str])
         return
     cells.say(job.note)
     print("Nothing is waiting.")
+
+
+def _what_to_resume(arguments: list[str], settings: Settings) -> tuple[int | None, str | None]:
+    """Return which task is meant, all where none is, and into which folder; a number alone is a task unless a folder is called so."""
+    if not arguments or not re.fullmatch(r"\d{1,18}", arguments[0]):
+        if len(arguments) > 1:
+            raise UsageError(f"The subcommand is %imagegen resume [ID] [DIR], and {arguments[0]} is no task's number.")
+        return None, arguments[0] if arguments else None
+    number = arguments[0]
+    if len(arguments) == 1 and (settings.folder / number).is_dir():
+        raise UsageError(
+            f"There is a folder {number} here: %imagegen resume ./{number} saves into it, "
+            f"%imagegen resume {number} {settings.get('save_dir')} collects task {number}."
+        )
+    return int(number), arguments[1] if len(arguments) > 1 else None
 
 
 def _jobs(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
@@ -250,13 +266,39 @@ def _chosen(settings: Settings, arguments: list[str]) -> GeneratedImage:
 def _forget(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
     from imagegen_magic.engine import generation, loop
 
-    number = int(arguments[0]) if arguments and arguments[0].isdigit() else -1
-    tasks = loop.run(generation.ledger(magics.settings()).tasks(states=("unknown",)))
-    if number not in [task.row for task in tasks]:
-        known = ", ".join(str(task.row) for task in tasks) or "none"
-        raise UsageError(f"No submission {arguments[0] if arguments else '?'} of unknown fate is there (there are: {known}).")
-    loop.run(generation.ledger(magics.settings()).mark(number, "dropped"))
-    print(f"Task {number} is given up: --reuse may send the same again. If the gateway had accepted it, that will be charged twice.")
+    ledger, named = generation.ledger(magics.settings()), arguments[0] if arguments else "?"
+    loop.run(ledger.abandoned())
+    tasks = loop.run(ledger.tasks(rows=[int(named)])) if re.fullmatch(r"\d{1,18}", named) else []
+    if not tasks:
+        known = ", ".join(str(task.row) for task in loop.run(ledger.tasks(states=tuple(_OPEN)))) or "none"
+        raise UsageError(f"There is no task {named} that could be given up (there are: {known}).")
+    (task,) = tasks
+    if loop.run(ledger.forget(task.row, str(_given_up(task)))) is None:
+        raise UsageError(_not_to_forget(task))
+    print(_what_is_given_up(task))
+
+
+def _given_up(task: TaskRow) -> ImageGenError:
+    """Return what the ledger is to say of a task that a person gave up."""
+    step = f"%imagegen resume {task.row} still collects it, without paying again" if task.task_id else "look at the gateway's own task list"
+    return ImageGenError("Given up with %imagegen forget", whose="you", charged="yes" if task.task_id else "unknown", next_step=step)
+
+
+def _not_to_forget(task: TaskRow) -> str:
+    if task.state in _OPEN:
+        return f"Task {task.row} is under way, here or in another kernel: %imagegen cancel stops the waiting, then it can be given up."
+    ends = {"saved": "all its pictures are saved", "failed": "it has ended already", "dropped": "it was never sent"}
+    return f"There is nothing to give up of task {task.row}: {ends.get(task.state, task.state)}."
+
+
+def _what_is_given_up(task: TaskRow) -> str:
+    """Say what a person gave up: the gateway's id, the gateway, the prompt, what it cost, and what may follow."""
+    gateway = task.provider + (" (sandbox)" if task.sandbox else "")
+    cost = task.cost if task.cost.amount is not None else task.price
+    told = f"Task {task.row} is given up: {task.task_id or 'no id'} at {gateway}, {shortened(task.prompt)!r}, {cost}."
+    if task.task_id:
+        return f"{told} It was charged, and %imagegen resume {task.row} still collects it. --reuse may send the same again."
+    return f"{told} --reuse may send the same again. If the gateway had accepted it, that will be charged twice."
 
 
 def _login(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.tables import Note, Page, Table
+from imagegen_magic.paths import path_of
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.settings import Settings
@@ -42,6 +44,7 @@ def _findings(magics: ImageGenMagics, network: bool) -> Iterator[Finding]:
     yield from _ledger(settings)
     yield _save_dir(settings)
     yield _fonts()
+    yield from _unreadable(settings)
     try:
         yield from _gateways(settings, network)
     except ImageGenError as error:
@@ -100,6 +103,28 @@ def _fonts() -> Finding:
     if not lacking:
         return "fonts of grids", ", ".join(missing_fonts.USUAL), ""
     return "fonts of grids", f"none for {', '.join(lacking)}. {missing_fonts.remedy(lacking)}", ""
+
+
+def _unreadable(settings: Settings) -> Iterator[Finding]:
+    """Yield each folder that holds what came as pictures and could not be read, with the number of its files and their size."""
+    from imagegen_magic.engine import files, generation
+
+    rows = generation.ledger(settings).peek("SELECT path FROM pictures WHERE path IS NOT NULL AND saved_at IS NULL")
+    folders = dict.fromkeys([settings.save_dir.absolute() / files.UNREADABLE, *(path_of(path).parent for (path,) in rows)])
+    for folder in folders:
+        sizes = list(_sizes(folder))
+        if sizes:
+            found = f"{len(sizes)} file{'s' if len(sizes) > 1 else ''} that came and cannot be read here, {sum(sizes) / 2**20:.1f} MiB"
+            yield "unreadable", f"{found}, in {folder}; the reasons stand beside them", ""
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    try:
+        for path in folder.iterdir():
+            if path.suffix != ".json" and not path.name.startswith(".") and path.is_file():
+                yield path.stat().st_size
+    except OSError:
+        return
 
 
 def _gateways(settings: Settings, network: bool) -> Iterator[Finding]:

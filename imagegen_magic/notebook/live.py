@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from imagegen_magic.engine import threads
 from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.notebook import bar
 from imagegen_magic.notebook.board import Board
@@ -199,7 +200,7 @@ class Widget(Plain):
         for task, row in enumerate(board.rows):
             known = self._thumbnails.setdefault(task, [])
             for image in row.images[len(known) :]:
-                known.append(await asyncio.to_thread(thumbnail, image))
+                known.append(await threads.drawing(thumbnail, image))
 
     def confirm(self) -> None:
         """Leave it at that: a page misses nothing."""

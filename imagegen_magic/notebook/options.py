@@ -238,7 +238,12 @@ _MANY = 1_000  # words
 COMMANDS: tuple[Command, ...] = (
     Command("providers", "", "the gateways: models, whether a key is set, what each can do"),
     Command("models", "[NAME]", "the models of a gateway or of all: sizes in pixels, qualities, formats, limits", 1),
-    Command("resume", "[DIR]", "collect the pictures that are waiting at the gateways, into DIR if given; submits nothing", 1),
+    Command(
+        "resume",
+        "[ID] [DIR]",
+        "collect the pictures that are waiting at the gateways, or task ID once more, into DIR if given; submits nothing",
+        2,
+    ),
     Command("jobs", "", "what is under way or waiting"),
     Command("wait", "", "wait for the jobs this session started with --no-wait"),
     Command("cancel", "[ID]", "stop waiting for a job, or for all; the gateway goes on, and resume collects", 1),
@@ -282,7 +287,9 @@ COMMANDS: tuple[Command, ...] = (
         valued=("--metadata",),
     ),
     Command("slim", "NOTEBOOK.ipynb [--all]", "make our pictures in a notebook's outputs small again; --all: every picture", 1, ("--all",)),
-    Command("forget", "ID", "give up a submission of unknown fate, so that --reuse may send it again", 1),
+    Command(
+        "forget", "ID", "give up a task that has no picture: nothing collects it any more but resume ID, and --reuse may send it again", 1
+    ),
     Command("login", "NAME [--save]", "ask for a gateway's key, unseen; --save puts it into the system keyring", 1, ("--save",)),
     Command("doctor", "[--network]", "what is installed, configured and reachable, and how to mend what is not", 0, ("--network",)),
     Command("config", "", "every setting, its value and who said so"),

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
+from imagegen_magic.engine import threads
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook import display
 from imagegen_magic.notebook.board import Board
@@ -106,7 +107,7 @@ class View:
     async def _outputs(self) -> AsyncIterator[Bundle]:
         images = self._board.images
         for image in images[:SHOWN]:
-            yield await asyncio.to_thread(display.bundle, image, edge=self._edge)
+            yield await threads.drawing(display.bundle, image, edge=self._edge)
             yield display.caption(image).bundle()
         if len(images) > SHOWN:
             yield display.joined(display.caption(image).bundle() for image in images[SHOWN:])
@@ -118,6 +119,8 @@ class View:
                 yield display.line(words, stands_out=True)
         else:
             yield display.line(self._nothing())
+            for words in await self._others():
+                yield display.line(words, stands_out=True)
 
     async def _gaps(self, made: int) -> list[str]:
         """Return in words what stands in the outputs of pictures that did not come: for each that there is none, and why."""
@@ -147,12 +150,23 @@ class View:
     async def _errors(self) -> list[str]:
         """Return what went wrong, a line each, and once where it is the same for all."""
         told = list(self._board.errors())
-        if not self._board.images:
-            try:
-                await self._job.result()
-            except ImageGenError as error:
-                told = told or [str(error)]
-        return told
+        for error in getattr(self._job, "errors", ()):  # what belongs to no task alone
+            if not any(words.endswith(str(error)) for words in told):
+                told.append(str(error))
+        return told or [words for words in [await self._end()] if words and not self._board.images]
+
+    async def _others(self) -> list[str]:
+        """Return what went wrong beside what the cell itself raises in the end."""
+        end = "" if self._background else await self._end()
+        return [words for words in await self._errors() if end and not words.endswith(end)]
+
+    async def _end(self) -> str:
+        """Return what the job raises in the end, nothing where it returns."""
+        try:
+            await self._job.result()
+        except ImageGenError as error:
+            return str(error)
+        return ""
 
 
 async def _first_of(*events: asyncio.Event, timeout: float) -> None:

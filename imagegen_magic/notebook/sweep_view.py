@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imagegen_magic.engine import threads
 from imagegen_magic.engine.job import counted
 from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.notebook import bar, display, progress
@@ -64,7 +65,7 @@ class SweepWidget(Widget):
             return
         fresh = [row.images[0] for task, row in enumerate(board.rows) if row.images and task not in self._thumbnails]
         for image in fresh[:_AT_ONCE]:
-            self._thumbnails[image.task] = [await asyncio.to_thread(_small, image)]
+            self._thumbnails[image.task] = [await threads.drawing(_small, image)]
 
 
 def _small(image: GeneratedImage) -> str:
@@ -93,9 +94,9 @@ class SweepView(View):
                 yield display.line(words, stands_out=True)
             return
         copies = await _copies(self._board.images)
-        yield await asyncio.to_thread(grid_bundle, result, copies, self._width)
-        yield await asyncio.to_thread(table_bundle, result, copies)
-        fonts = "" if isinstance(self._live, Line) else await asyncio.to_thread(missing_font, result)
+        yield await threads.drawing(grid_bundle, result, copies, self._width)
+        yield await threads.drawing(table_bundle, result, copies)
+        fonts = "" if isinstance(self._live, Line) else await threads.drawing(missing_font, result)
         if lines := [*filter(None, [fonts]), *self._grouped(result)]:
             yield display.joined(display.line(words, stands_out=True) for words in lines)
 
@@ -126,7 +127,7 @@ def _together(words: Sequence[str]) -> str:
 async def _copies(images: Sequence[GeneratedImage]) -> dict[int, bytes]:
     """Return a small copy of each picture whose file is there; those that were reused have none yet, and two threads make them."""
     longest = edge(len(images))
-    made = await asyncio.gather(*(asyncio.to_thread(_copy, image, longest) for image in images))
+    made = await asyncio.gather(*(threads.drawing(_copy, image, longest) for image in images))
     return {image.id: copy for image, copy in zip(images, made, strict=True) if copy}
 
 

@@ -105,7 +105,7 @@ def _spent(account: Account) -> Spent:
 
 def _known(account: Account) -> Cost:
     """Return what a task cost as far as anybody knows; of an accepted one that tells nothing, what it was expected to."""
-    if account.state not in _ACCEPTED:
+    if account.state not in _ACCEPTED and not account.charged:
         return Cost()
     return account.price if account.cost.amount is None else account.cost
 

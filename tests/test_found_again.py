@@ -1,0 +1,160 @@
+"""A picture whose file is there, though a kill came before the ledger knew, is taken as it is: not fetched again under another name."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from filehost import PNG, file_host
+
+from imagegen_magic.engine import generation, loop
+from imagegen_magic.engine.settings import load
+
+# a process that is killed with SIGKILL in the middle of saving its nth picture
+DIE = """
+import os, signal, sys
+from imagegen_magic import generate, run
+from imagegen_magic.engine import files, generation, ledger, loop
+from imagegen_magic.engine.settings import load
+
+at, nth, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+calls = 0
+
+def dying(real, when):
+    def die(*arguments, **options):
+        global calls
+        calls += 1
+        result = real(*arguments, **options) if calls != nth or when == "after" else None
+        if calls == nth:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    return die
+
+if at == "ledger":
+    ledger.Ledger.saved = dying(ledger.Ledger.saved, "before")
+else:
+    files._name = dying(files._name, at)
+if folder:
+    generation.resume(load(), save_dir=folder).wait()
+else:
+    run(generate("three foxes", provider="apimart", size="1:1", n=3))
+"""
+
+
+@pytest.fixture
+def host(monkeypatch):
+    """A gateway that draws anew for each download, as one that encodes on the way does: no two have the same bytes."""
+    with file_host(monkeypatch) as running:
+        running.pictures = 3
+        running.file = lambda number, path: PNG + number.to_bytes(4, "big")
+        yield running
+
+
+def killed(at, nth, folder=""):
+    """Ask for three pictures, or collect them into a folder, in a process that is killed."""
+    done = subprocess.run([sys.executable, "-c", DIE, at, str(nth), folder], env=os.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def pictures(folder="imagegen"):
+    """Return the pictures in a folder, by name."""
+    return {path.name: path.read_bytes() for path in sorted(Path(folder).glob("*.png"))}
+
+
+def states():
+    """Return the states of the ledger's tasks."""
+    return [task.state for task in loop.run(generation.ledger(load()).tasks())]
+
+
+def check_sidecars(folder="imagegen"):
+    """Each picture has one sidecar, and no sidecar is alone."""
+    paths = list(Path(folder).glob("*.*"))
+    assert sorted(path.stem for path in paths if path.suffix == ".json") == sorted(path.stem for path in paths if path.suffix == ".png")
+
+
+@pytest.mark.parametrize("nth", [1, 3])
+def test_what_was_saved_before_the_ledger_knew_is_not_fetched_again(nth, host):
+    """Killed between the name and the ledger: three files for three pictures, and the one that was there is the one."""
+    killed("ledger", nth)
+    there = pictures()
+    fetched = host.downloads
+    made = generation.resume(load()).wait()
+    assert there.items() <= pictures().items()
+    assert len(pictures()) == 3
+    assert host.downloads == fetched + 3 - len(there)
+    assert {image.path.name for image in made} | set(there) == set(pictures())
+    assert (states(), host.submissions, generation.ledger(load()).waiting()) == (["saved"], 1, 0)
+    check_sidecars()
+
+
+@pytest.mark.parametrize("at", ["before", "after"])
+@pytest.mark.parametrize("nth", [1, 2, 6])
+def test_killed_at_any_name_there_is_one_file_for_each_picture(at, nth, host):
+    """Sidecar and picture get their names one after the other: whichever was the last, nothing is twice, nothing is alone."""
+    killed(at, nth)
+    there = pictures()
+    generation.resume(load()).wait()
+    assert there.items() <= pictures().items()
+    assert len(pictures()) == 3
+    assert states() == ["saved"]
+    check_sidecars()
+
+
+def test_the_row_is_as_if_the_ledger_had_known(host):
+    """Path, size, pixels, content: of the file that is there."""
+    killed("ledger", 1)
+    generation.resume(load()).wait()
+    for picture in loop.run(generation.ledger(load()).pictures()):
+        said = json.loads(Path(picture.path).with_suffix(".json").read_text())
+        assert (picture.sha256, picture.size, picture.width) == (said["sha256"], Path(picture.path).stat().st_size, 1024)
+        assert said["number"] == picture.position + 1
+
+
+def test_a_file_that_was_changed_since_is_not_taken_for_it(host):
+    """Somebody painted over it: the picture is fetched again beside it, and what was painted stays."""
+    killed("ledger", 1)
+    (painted,) = (path for path in Path("imagegen").glob("*.png") if path.name in list(pictures())[:1])
+    painted.write_bytes(PNG + b"painted over")
+    generation.resume(load()).wait()
+    assert pictures()[painted.name] == PNG + b"painted over"
+    rows = loop.run(generation.ledger(load()).pictures())
+    assert len({row.path for row in rows}) == 3
+    assert str(painted.absolute()) not in {row.path for row in rows}
+
+
+@pytest.mark.parametrize("then", ["elsewhere", ""])
+def test_what_a_killed_resume_saved_in_its_folder_is_found_there(then, host):
+    """With the folder given again, and without it: the ledger remembers where resume was to save."""
+    killed("ledger", 1)
+    for path in Path("imagegen").glob("*"):
+        path.unlink()
+    killed("ledger", 2, "elsewhere")
+    there = pictures("elsewhere")
+    assert there
+    generation.resume(load(), save_dir=then or None).wait()
+    assert there.items() <= pictures("elsewhere").items()
+    assert len(pictures("elsewhere")) + len(pictures()) == 3
+    assert states() == ["saved"]
+
+
+def test_resume_into_a_folder_takes_what_is_in_the_first_one(host):
+    """Nothing is fetched twice for having been asked to go elsewhere."""
+    killed("ledger", 1)
+    there = pictures()
+    generation.resume(load(), save_dir="elsewhere").wait()
+    assert pictures() == there
+    assert len(pictures("elsewhere")) + len(there) == 3
+
+
+def test_reuse_takes_it_too(host):
+    """The same cell again instead of resume."""
+    killed("ledger", 1)
+    there = pictures()
+    from imagegen_magic import generate, run
+
+    made = run(generate("three foxes", provider="apimart", size="1:1", n=3, reuse=True))
+    assert (len(made), len(pictures()), host.submissions) == (3, 3, 1)
+    assert there.items() <= pictures().items()

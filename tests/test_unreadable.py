@@ -1,0 +1,575 @@
+"""What was paid for is kept, whatever it is: bytes that are no picture which can be read here go to a folder of their own, and are told."""
+
+import contextlib
+import hashlib
+import json
+import os
+import struct
+from pathlib import Path
+
+import pytest
+from filehost import PAGE, PNG, STRANGE, chunk, file_host
+from ledgers import a_png
+from shells import a_shell
+
+from imagegen_magic import ImageRequest, generate, run
+from imagegen_magic.engine import budget, downloads, files, generation, loop
+from imagegen_magic.engine.ledger import Ledger
+from imagegen_magic.engine.settings import load
+from imagegen_magic.engine.unreadable import is_answer, suffix_of
+from imagegen_magic.errors import DownloadError, ImageInvalid, SaveError, UnsupportedOption
+from imagegen_magic.studies import money
+
+UNREADABLE = Path("imagegen/unreadable")
+
+
+@pytest.fixture
+def host(monkeypatch):
+    """A gateway whose files are the test's."""
+    with file_host(monkeypatch) as running:
+        yield running
+
+
+def make(prompt="a red fox", **options):
+    """Ask for a picture and wait for it."""
+    return run(generate(prompt, **{"provider": "apimart", "size": "1:1", **options}))
+
+
+def refused(prompt="a red fox", **options):
+    """Ask for a picture that cannot be read; returns the error."""
+    with pytest.raises(ImageInvalid) as caught:
+        make(prompt, **options)
+    return caught.value
+
+
+def tasks():
+    """Return the ledger's tasks, oldest first."""
+    return loop.run(generation.ledger(load()).tasks())[::-1]
+
+
+def waiting():
+    """Return how many pictures wait to be collected."""
+    return generation.ledger(load()).waiting()
+
+
+def kept(suffix="*"):
+    """Return the files that are kept unread, by name."""
+    return sorted(path for path in UNREADABLE.glob(f"*.{suffix}") if path.suffix != ".json")
+
+
+def note(path):
+    """Return what a file's sidecar says."""
+    return json.loads(path.with_suffix(".json").read_text())
+
+
+# --- what certainly is the gateway's
+
+
+def test_a_file_that_nobody_here_reads_is_kept_told_and_settled(host):
+    """Its bytes are on the disk with the reason beside them, one line says where, and nothing waits any more."""
+    host.file = lambda number, path: STRANGE
+    error = refused()
+    (path,) = kept()
+    assert path.read_bytes() == STRANGE
+    assert (str(path.absolute()) in str(error), error.charged, "\n" in str(error)) == (True, "yes", False)
+    assert (tasks()[0].state, waiting()) == ("saved", 0)
+    assert str(path.absolute()) in tasks()[0].error
+    assert generation.resume(load()).expecting == 0
+    assert (host.submissions, host.downloads) == (1, 2)  # twice the same bytes are the gateway's own
+
+
+def test_its_sidecar_says_what_is_known_and_no_address(host):
+    """Reason, task, number, gateway, content; the address may be signed, so it stays in the ledger."""
+    host.file = lambda number, path: (200, {"Content-Type": "image/x-odd"}, STRANGE)
+    refused()
+    (path,) = kept("odd")
+    said = note(path)
+    told = said["task_id"], said["number"], said["gateway"], said["sha256"], said["size"], said["settled"], said["content_type"]
+    assert told == ("task-1", 1, "apimart", hashlib.sha256(STRANGE).hexdigest(), len(STRANGE), True, "image/x-odd")
+    assert "is not a" in said["reason"]
+    assert host.server.origin not in path.with_suffix(".json").read_text()
+
+
+@pytest.mark.parametrize("defect", [RuntimeError("no"), RecursionError(), MemoryError(), struct.error("x"), AssertionError()])
+def test_whatever_a_decoder_raises_the_bytes_are_kept(defect, host, monkeypatch):
+    """A decoder is somebody's code over somebody's bytes."""
+
+    def fail(data, **_):
+        raise defect
+
+    monkeypatch.setattr("imagegen_magic.pictures.verify.verify", fail)
+    assert type(defect).__name__ in str(refused())
+    assert [path.read_bytes() for path in kept()] == [PNG]
+    assert waiting() == 0
+
+
+def test_more_pixels_than_are_decoded_are_kept(host):
+    """A PNG that claims too many: nothing of it is decoded."""
+    head = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    bomb = PNG[:8] + chunk(b"IHDR", head) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    host.file = lambda number, path: bomb
+    assert "megapixels" in str(refused())
+    assert [path.read_bytes() for path in kept("png")] == [bomb]
+
+
+def test_more_bytes_than_are_read_are_kept_without_decoding_them(host, monkeypatch):
+    """From the socket to the disk; the announced length, too, is no reason to let it lie."""
+    _small_limits(monkeypatch)
+    host.file = lambda number, path: STRANGE * 3
+    error = refused()
+    assert "more than the" in str(error)
+    assert [path.read_bytes() for path in kept()] == [STRANGE * 3]
+    assert (waiting(), host.downloads) == (0, 2)  # the second time with a place among the large ones
+
+
+def test_without_a_length_more_bytes_than_are_read_are_kept(host, monkeypatch):
+    """It grows too large while it comes."""
+    _small_limits(monkeypatch)
+    data = STRANGE * 3
+    pieces = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (data[at : at + 5000] for at in range(0, len(data), 5000)))
+    host.file = lambda number, path: (200, {"Transfer-Encoding": "chunked"}, pieces + b"0\r\n\r\n")
+    refused()
+    assert [path.read_bytes() for path in kept()] == [data]
+
+
+def _small_limits(monkeypatch):
+    for module in ("imagegen_magic.engine.downloads", "imagegen_magic.engine.delivery"):
+        monkeypatch.setattr(f"{module}.MOST_BYTES", len(STRANGE) * 2)
+    monkeypatch.setattr(downloads, "LARGEST", len(STRANGE) * 4)
+    monkeypatch.setattr(downloads, "_PIECE", 4096)
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_above_the_largest_nothing_is_kept_and_the_task_stays(declared, host, monkeypatch):
+    """One line; nothing half on the disk; forget gives it up."""
+    _small_limits(monkeypatch)
+    data = STRANGE * 5
+    chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)
+    host.file = lambda number, path: data if declared else (200, {"Transfer-Encoding": "chunked"}, chunked)
+    assert "forget" in str(refused())
+    assert list(Path("imagegen").rglob("*")) == []
+    assert waiting() == 1
+
+
+def test_a_disk_with_too_little_room_is_said_before_anything_is_written(host, monkeypatch):
+    """What is too large to be a picture leaves some of the disk free; the task stays collectable, nothing half stays."""
+    _small_limits(monkeypatch)
+    real = files.shutil.disk_usage
+
+    def little(path):
+        return real(path)._replace(free=len(STRANGE) * 3 + 100)
+
+    monkeypatch.setattr(files.shutil, "disk_usage", little)
+    host.file = lambda number, path: STRANGE * 3
+    with pytest.raises(SaveError, match="free") as caught:
+        make()
+    assert (caught.value.charged, list(Path("imagegen").rglob("*")), waiting()) == ("yes", [], 1)
+    monkeypatch.setattr(downloads, "SPARE", 50)
+    with pytest.raises(ImageInvalid):
+        generation.resume(load()).wait()
+    assert [path.read_bytes() for path in kept()] == [STRANGE * 3]
+
+
+def test_a_disk_that_fills_while_it_is_written_leaves_nothing_half(host, monkeypatch):
+    """One line, collectable, no rubbish; with room it comes."""
+    monkeypatch.setattr(downloads, "_PIECE", 4096)
+    real, written = os.write, []
+
+    def write(descriptor, data):
+        written.append(len(data))
+        if sum(written) > 9000:
+            raise OSError(28, "No space left on device")
+        return real(descriptor, data)
+
+    host.file = lambda number, path: STRANGE
+    with monkeypatch.context() as full:
+        full.setattr(files.os, "write", write)
+        with pytest.raises(SaveError, match="No space left"):
+            make()
+    assert list(Path("imagegen").rglob("*")) == []
+    assert waiting() == 1
+
+
+# --- what may be damage, and what is no file at all
+
+
+def test_damage_on_the_way_is_fetched_once_more(host):
+    """The second copy is the picture: it is saved, and the damaged one goes."""
+    host.file = lambda number, path: PNG[:-40] + bytes(40) if number == 1 else PNG
+    assert make()[0].data == PNG
+    assert kept() == []
+    assert list(UNREADABLE.glob("*")) == []
+
+
+def test_two_different_copies_settle_nothing_and_a_repeated_one_does(host):
+    """Nobody knows which is the gateway's until one comes again; the others go then."""
+    host.file = lambda number, path: STRANGE + bytes([number])
+    assert "kept as" in str(refused())
+    assert len(kept()) == 3
+    assert (tasks()[0].state, waiting()) == ("made", 1)
+    host.file = lambda number, path: STRANGE + bytes([3])
+    with pytest.raises(ImageInvalid):
+        generation.resume(load()).wait()
+    assert [path.read_bytes() for path in kept()] == [STRANGE + bytes([3])]
+    assert waiting() == 0
+
+
+def test_copies_that_always_differ_do_not_fill_the_disk(host):
+    """The latest few stay."""
+    host.file = lambda number, path: STRANGE + number.to_bytes(4, "big")
+    refused()
+    for _ in range(3):
+        with pytest.raises(ImageInvalid):
+            generation.resume(load()).wait()
+    assert len(kept()) <= 3
+    assert waiting() == 1
+
+
+def test_a_second_copy_that_does_not_come_loses_nothing_of_the_first(host):
+    """The first is on the disk and named; the task stays collectable."""
+    host.file = lambda number, path: STRANGE if number == 1 else (404, {}, b"")
+    error = refused()
+    assert [str(path.absolute()) in str(error) for path in kept()] == [True]
+    assert waiting() == 1
+
+
+@pytest.mark.parametrize("body", [PAGE, b'{"error": "expired"}', b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", b"no"])
+def test_a_page_in_a_pictures_place_is_kept_but_is_not_the_picture(body, host):
+    """The address was asked for anew first; the task stays collectable, and the next resume brings the picture."""
+    host.renews = True
+    host.file = lambda number, path: body
+    error = refused()
+    (path,) = kept("txt")
+    assert (path.read_bytes(), str(path.absolute()) in str(error), error.charged) == (body, True, "yes")
+    assert "%imagegen resume" in str(error)
+    assert "%imagegen forget 1" in str(error)
+    assert (tasks()[0].state, waiting()) == ("made", 1)
+    host.file = lambda number, path: PNG
+    (image,) = generation.resume(load()).wait()
+    assert image.data == PNG
+    assert list(UNREADABLE.glob("*")) == []
+    assert host.submissions == 1
+
+
+def test_an_expired_address_that_answers_with_a_page_is_renewed(host):
+    """HTTP 200 and a page: as gone as a 403."""
+    host.renews = True
+    host.file = lambda number, path: PAGE if number == 1 else PNG if path.endswith("look=2") else (410, {}, b"")
+    assert make()[0].data == PNG
+    assert not UNREADABLE.exists()
+
+
+def test_pages_that_always_differ_are_one_file(host):
+    """The latest is kept."""
+    host.file = lambda number, path: PAGE + b"<!-- request %d -->" % number
+    refused()
+    with pytest.raises(ImageInvalid):
+        generation.resume(load()).wait()
+    assert len(kept()) == 1
+
+
+def test_an_empty_answer_leaves_no_file(host):
+    """Nothing came, so nothing is kept; it stays collectable."""
+    host.file = lambda number, path: b""
+    assert "empty" in str(refused())
+    assert kept() == []
+    assert waiting() == 1
+
+
+@pytest.mark.parametrize(
+    ("head", "told", "answer", "suffix"),
+    [
+        (b"", "", True, ".txt"),
+        (b"  \n", "image/png", True, ".txt"),
+        (PAGE, "image/png", True, ".txt"),
+        (b'{"a": 1}', "application/json", True, ".txt"),
+        ("一座城堡".encode(), "", True, ".txt"),
+        (("一" * 1366).encode()[:4096], "", True, ".txt"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "", False, ".svg"),
+        (b"<?xml version='1.0'?>\n<SVG >", "", False, ".svg"),
+        (STRANGE, "application/x-sh", False, ".bin"),
+        (STRANGE, "image/../../x", False, ".bin"),
+        (STRANGE, "image/x-odd; a=b", False, ".odd"),
+        (PNG[:4096], "text/html", False, ".png"),
+        (b"\0\0\0\x20ftypheic\0\0\0\0", "", False, ".heic"),
+        (b"\0\0\0\x20ftypisom\0\0\0\0", "", False, ".mp4"),
+        (b"MZ\x90\0", "application/octet-stream", False, ".bin"),
+        (b"RIFF\0\0\0\0WEBP", "", False, ".webp"),
+    ],
+)
+def test_words_are_told_from_files_and_suffixes_are_harmless(head, told, answer, suffix):
+    """Words are never settled as a picture; a suffix is one that no desktop runs."""
+    assert (is_answer(head), suffix_of(head, told)) == (answer, suffix)
+
+
+# --- several of them, and beside pictures
+
+
+def test_a_task_with_one_that_cannot_be_read_keeps_the_others(host):
+    """Two pictures are shown, the third is named; it is all settled, and its cost is counted."""
+    host.pictures = 3
+    host.file = lambda number, path: STRANGE if path.endswith("/1.png") else PNG + bytes([int(path[-5])])
+    with pytest.warns(UserWarning, match="2 of 3 pictures"):
+        made = make(n=3)
+    (error,) = made.errors
+    assert [str(path.absolute()) in str(error) for path in kept()] == [True]
+    assert (tasks()[0].state, waiting(), len(made)) == ("saved", 0, 2)
+
+
+def test_a_resume_that_meets_several_names_each(host):
+    """In the cell's output, one line each, though no picture came."""
+    host.file = lambda number, path: (503, {}, b"")
+    for prompt in ("fox", "owl", "cat"):
+        with pytest.raises(DownloadError):
+            make(prompt)
+    host.file = lambda number, path: STRANGE + path.encode()
+    with a_shell() as shell:
+        with pytest.raises(ImageInvalid) as caught:
+            shell.run("%imagegen resume")
+        shown = "\n".join(shell.shown())
+    assert len(kept()) == 3
+    assert [path.name for path in kept() if str(path.absolute()) not in shown + str(caught.value)] == []
+    assert waiting() == 0
+
+
+def test_several_of_one_task_are_named_in_one_line(host):
+    """Each with its file."""
+    host.pictures = 2
+    host.file = lambda number, path: STRANGE + path.encode()
+    error = refused(n=2)
+    assert [str(path.absolute()) in str(error) for path in kept()] == [True, True]
+    assert all(str(path.absolute()) in tasks()[0].error for path in kept())
+
+
+def test_what_an_earlier_version_left_stuck_is_collected(host):
+    """A row of 0.1.0, made and refused at every resume: one more resume keeps its file, and it waits no more."""
+    host.file = lambda number, path: (503, {}, b"")
+    with pytest.raises(DownloadError):
+        make()
+    book = generation.ledger(load())
+    stuck = "The PNG picture is corrupt or cut short (x). The gateway's doing, it was charged: %imagegen resume fetches it again."
+    loop.run(book.run(lambda connection: connection.execute("UPDATE tasks SET note = ?, error = ?", (stuck, stuck)).rowcount))
+    host.file = lambda number, path: STRANGE
+    with pytest.raises(ImageInvalid):
+        generation.resume(load()).wait()
+    assert (len(kept()), waiting(), generation.resume(load()).expecting) == (1, 0, 0)
+
+
+def test_it_is_paid_and_counted(host, monkeypatch):
+    """By what was spent, and by a budget; it is in no history, for it is no picture."""
+    monkeypatch.setattr("imagegen_magic.providers.apimart.APIMart.cost", lambda self, task: _dollars("0.25"))
+    host.file = lambda number, path: STRANGE
+    refused()
+    book = generation.ledger(load())
+    loop.run(budget.put(book, _dollars("1").amount))
+    (row,) = loop.run(money.spent(book))
+    assert (str(row.amount), row.unknown, row.tasks) == ("0.25", 0, 1)
+    loop.run(book.run(lambda connection: connection.execute("UPDATE budgets SET set_at = '2000-01-01T00:00:00+00:00'").rowcount))
+    (standing,) = loop.run(budget.standings(book))
+    assert str(standing.spent) == "0.25"
+    assert loop.run(book.pictures()) == []
+
+
+def _dollars(amount):
+    from decimal import Decimal
+
+    from imagegen_magic.result import Cost
+
+    return Cost(Decimal(amount), "USD", "measured")
+
+
+def test_reuse_does_not_pay_again_for_it(host):
+    """The same asked for again: where it is is said, and how to have it sent again."""
+    host.file = lambda number, path: STRANGE
+    refused()
+    error = refused(reuse=True)
+    assert "was not sent again" in str(error)
+    assert "%imagegen forget 1" in str(error)
+    with a_shell() as shell:
+        shell.run("%imagegen forget 1")
+    host.file = lambda number, path: PNG
+    assert make(reuse=True)[0].data == PNG
+    assert host.submissions == 2
+
+
+def test_reuse_of_a_task_that_came_in_part_shows_its_pictures(host):
+    """And names the file that is none."""
+    host.pictures = 2
+    host.file = lambda number, path: STRANGE if path.endswith("/0.png") else PNG
+    with pytest.warns(UserWarning, match="1 of 2 pictures"):
+        make(n=2)
+    with pytest.warns(UserWarning, match="cannot be read"):
+        again = make(n=2, reuse=True)
+    assert [image.reused for image in again] == [True]
+    assert host.submissions == 1
+
+
+# --- giving up, and collecting all the same
+
+
+def test_forget_gives_up_a_task_after_saying_what_it_is(host, capsys):
+    """Id, gateway, prompt and price; then it waits no more, and its id and addresses stay."""
+    host.file = lambda number, path: PAGE
+    refused("a red fox in snow")
+    with a_shell() as shell:
+        shell.run("%imagegen forget 1")
+        said = capsys.readouterr().out
+        assert all(word in said for word in ("Task 1", "task-1", "apimart", "a red fox in snow", "%imagegen resume 1"))
+        assert "unknown" in said or "$" in said
+        assert waiting() == 0
+        shell.run("%imagegen resume")
+        assert "Nothing is waiting" in capsys.readouterr().out
+    (task,) = tasks()
+    assert (task.state, task.task_id, bool(task.pictures[0].url)) == ("failed", "task-1", True)
+
+
+def test_what_was_given_up_was_paid_all_the_same(host, monkeypatch):
+    """Its cost is counted."""
+    monkeypatch.setattr("imagegen_magic.providers.apimart.APIMart.cost", lambda self, task: _dollars("0.25"))
+    host.file = lambda number, path: PAGE
+    refused()
+    with a_shell() as shell:
+        shell.run("%imagegen forget 1")
+    (row,) = loop.run(money.spent(generation.ledger(load())))
+    assert (str(row.amount), row.unknown) == ("0.25", 0)
+
+
+def test_resume_with_an_id_still_collects_what_was_given_up(host):
+    """Without paying again."""
+    host.file = lambda number, path: PAGE
+    refused()
+    host.file = lambda number, path: PNG
+    with a_shell() as shell:
+        shell.run("%imagegen forget 1")
+        shell.run("%imagegen resume 1")
+        assert shell.variables["_imagegen"][0].data == PNG
+    assert (tasks()[0].state, host.submissions) == ("saved", 1)
+
+
+def test_resume_with_an_id_fetches_an_unreadable_one_once_more(host):
+    """The gateway may have mended it; where it has not, all is as before."""
+    host.file = lambda number, path: STRANGE
+    refused()
+    with pytest.raises(ImageInvalid):
+        generation.resume_task(1, load()).wait()
+    assert (tasks()[0].state, len(kept()), waiting()) == ("saved", 1, 0)
+    host.file = lambda number, path: (404, {}, b"")
+    with pytest.raises(DownloadError):
+        generation.resume_task(1, load()).wait()
+    assert (tasks()[0].state, len(kept()), waiting()) == ("saved", 1, 0)
+    host.file = lambda number, path: PNG
+    assert generation.resume_task(1, load()).wait()[0].data == PNG
+    assert tasks()[0].error is None
+
+
+def test_resume_with_an_id_into_a_folder(host, own_world):
+    """Both can be said."""
+    host.file = lambda number, path: PAGE
+    refused()
+    host.file = lambda number, path: PNG
+    with a_shell() as shell:
+        shell.run("%imagegen resume 1 other")
+        assert shell.variables["_imagegen"][0].path.parent == own_world / "other"
+
+
+def test_a_folder_that_is_called_like_a_task_is_asked_about(host, own_world):
+    """Nothing is guessed: the line says how to say either."""
+    host.file = lambda number, path: PAGE
+    refused()
+    (own_world / "1").mkdir()
+    with a_shell() as shell:
+        with pytest.raises(Exception, match=r"resume \./1 .*resume 1 imagegen"):
+            shell.run("%imagegen resume 1")
+        host.file = lambda number, path: PNG
+        shell.run("%imagegen resume ./1")
+        assert shell.variables["_imagegen"][0].path.parent == own_world / "1"
+
+
+@pytest.mark.parametrize(("row", "why"), [(7, "There is no task 7"), (1, "All pictures of task 1 are saved")])
+def test_resume_with_an_id_that_has_nothing_to_collect_is_refused(row, why, host):
+    """In one line, and nothing is sent."""
+    make()
+    with pytest.raises(UnsupportedOption, match=why):
+        generation.resume_task(row, load())
+    assert host.submissions == 1
+
+
+def test_a_running_jobs_task_is_not_given_up(host):
+    """One line; the job goes on."""
+    host.at_look = lambda: (200, {}, json.dumps({"code": 200, "data": [{"id": "task-1", "status": "processing"}]}).encode())
+    job = generation.start(ImageRequest("a fox", size="1:1"), provider="apimart")
+    while not host.looks:
+        pass
+    with a_shell() as shell, pytest.raises(Exception, match="Task 1 is under way"):
+        shell.run("%imagegen forget 1")
+    with pytest.raises(UnsupportedOption, match="under way"):
+        generation.resume_task(1, load())
+    host.at_look = lambda: None
+    assert len(job.wait()) == 1
+
+
+@pytest.mark.parametrize(("argument", "why"), [("", "There is no task"), ("9", "There is no task 9"), ("fox", "There is no task fox")])
+def test_forget_without_a_task_says_which_there_are(argument, why, host):
+    """The numbers that can be given up."""
+    host.file = lambda number, path: PAGE
+    refused()
+    with a_shell() as shell, pytest.raises(Exception, match=rf"{why}.*there are: 1"):
+        shell.run(f"%imagegen forget {argument}")
+
+
+def test_forget_of_what_is_saved_is_refused(host):
+    """There is nothing to give up."""
+    make()
+    with a_shell() as shell, pytest.raises(Exception, match="all its pictures are saved"):
+        shell.run("%imagegen forget 1")
+
+
+def test_doctor_shows_the_folder(host):
+    """How many files, how large, and where."""
+    host.file = lambda number, path: STRANGE * 200
+    refused()
+    with a_shell() as shell:
+        shell.run("%imagegen doctor")
+        shown = "\n".join(shell.shown())
+    assert "1 file that came and cannot be read here, 2.0 MiB" in shown
+    assert str(UNREADABLE.absolute()) in shown
+
+
+def test_another_process_takes_over_what_a_resume_with_an_id_left(host):
+    """Killed in the middle of it, the task is nobody's, and its file is still there."""
+    host.file = lambda number, path: STRANGE
+    refused()
+    with contextlib.closing(Ledger(load().home)) as another:
+        assert len(loop.run(another.claim_again(1))) == 1
+    assert waiting() == 0
+    with pytest.raises(ImageInvalid):
+        generation.resume_task(1, load()).wait()
+    assert (tasks()[0].state, len(kept())) == ("saved", 1)
+
+
+def test_a_row_that_nobody_can_save_holds_up_no_other(host, own_world):
+    """An impossible path in the ledger: its task says so in one line, and the others come home."""
+    host.file = lambda number, path: (503, {}, b"")
+    for prompt in ("fox", "owl", "cat"):
+        with pytest.raises(DownloadError):
+            make(prompt)
+    book = generation.ledger(load())
+    for row, folder in ((1, "nul\0in it"), (3, "/proc/nowhere/at/all")):
+        loop.run(
+            book.run(lambda connection, one=(folder, row): connection.execute("UPDATE jobs SET save_dir = ? WHERE id = ?", one).rowcount)
+        )
+    host.file = lambda number, path: PNG + path.encode()
+    job = generation.resume(load())
+    made = job.wait()
+    assert [image.request.prompt for image in made] == ["owl"]
+    assert [type(error) for error in made.errors] == [SaveError, SaveError]
+    assert (host.submissions, waiting()) == (3, 2)
+    assert len(generation.resume(load(), save_dir="elsewhere").wait()) == 2
+
+
+def test_a_picture_with_an_odd_chunk_among_others_is_not_touched(host):
+    """A picture is a picture: nothing in `unreadable`."""
+    picture = a_png(size=(640, 480))
+    host.file = lambda number, path: picture[:-12] + chunk(b"teXt", b"x") + picture[-12:]
+    assert len(make()) == 1
+    assert not UNREADABLE.exists()
