@@ -149,7 +149,7 @@ def test_what_cannot_be_swept_is_refused_before_anything_is_sent(shell, gateway,
     assert len(gateway.submissions()) == before
 
 
-@pytest.mark.parametrize("flag", ["--skip-impossible", "--yes"])
+@pytest.mark.parametrize("flag", ["--skip-impossible"])
 def test_a_sweeps_own_options_need_a_sweep(shell, flag):
     """They are not silently dropped."""
     with pytest.raises(UsageError, match=f"{flag} is for a sweep"):
