@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any, Literal
 
+from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.records import FrozenDict, Record, hash_of_fields
 
 _RATIO = re.compile(r"(\d{1,4}):(\d{1,4})")
@@ -124,7 +125,7 @@ class ImageRequest(Record):
         given: Any = self.references
         references = () if given is None else tuple(given) if isinstance(given, list | tuple) else (given,)
         object.__setattr__(self, "references", references)
-        object.__setattr__(self, "extra", FrozenDict(self.extra))
+        object.__setattr__(self, "extra", _by_name(self.extra))
 
     __hash__ = hash_of_fields  # references may be arrays or images before they are made ready
 
@@ -137,6 +138,15 @@ class ImageRequest(Record):
                 continue
             said[item.name] = _plain(value)
         return said
+
+
+def _by_name(extra: Any) -> FrozenDict[str, Any]:
+    """Return further fields by their names; raises UnsupportedOption for what has none."""
+    try:
+        return FrozenDict(extra)
+    except (TypeError, ValueError):
+        step = 'give them by name, as in extra={"seed": 7}'
+        raise UnsupportedOption(f"Further fields cannot be read from {extra!r:.60}", option="extra", value=extra, next_step=step) from None
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ from shells import a_shell
 
 from imagegen_magic.engine import keys
 from imagegen_magic.engine.settings import load
+from imagegen_magic.engine.whereabouts import NotebookFolder
 from imagegen_magic.errors import ImageGenError, MissingKey, UnsupportedOption
 from imagegen_magic.notebook import cells, redaction
 
@@ -273,7 +274,7 @@ def test_a_locked_keyring_is_one_line(shell, ring, capsys):
 
 def test_config_shows_no_key_put_there_by_mistake(shell, own_world):
     """Of a configured gateway only what belongs there is shown, and only where it looks as it should."""
-    shell.magics.folder = own_world
+    shell.magics._place = NotebookFolder(own_world)
     (own_world / "pyproject.toml").write_text(
         "[tool.imagegen]\nname = 'sk-evo-Zq81mNf02LxT77yQ'\nproviders.odd = 'secretvalue0'\n"
         "[tool.imagegen.providers.my]\nlike = 'apimart'\nbase_url = 'https://api.example.com'\nkey = 'secretvalue1'\n"

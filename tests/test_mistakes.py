@@ -14,7 +14,7 @@ from shells import a_shell
 from imagegen_magic import __version__
 from imagegen_magic.engine import generation
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.notebook import dashes, mistakes, options, reading
+from imagegen_magic.notebook import dashes, mistakes, options, reading, recipe
 from imagegen_magic.notebook.panel_desk import Desk, request_of
 from imagegen_magic.request import ImageRequest, is_blank
 from imagegen_magic.studies import sweep
@@ -141,6 +141,14 @@ class TestDashes:
     def test_a_cell_is_not_told_of_the_double_dash(self, shell):
         """Its line takes no prompt."""
         assert refused(shell, "%%imagegen --zzz\na fox") == "There is no option --zzz: %imagegen --help shows them all."
+
+    def test_a_recalled_cell_is_read_as_it_was(self):
+        """Values that begin with a dash are quoted, so they are no options."""
+        request = ImageRequest("a fox", references=(f"{EM}quality.png", f"{MINUS}n"), extra={"note": f"{EM}size 16:9 “wide”"})
+        line, body = recipe.cell(request, "gccai").removeprefix("%%imagegen ").split("\n", 1)
+        found = reading.read(line)
+        assert (found.respelt, found.text, body) == ((), "", "a fox")
+        assert (found.given["references"], found.given["extra"]) == (request.references, dict(request.extra))
 
     def test_subcommands_too(self, shell, capsys):
         """`history —stars 4` does not search for the words."""
@@ -404,3 +412,9 @@ class TestRefusals:
         """Also as a preset."""
         with pytest.raises(UnsupportedOption, match="takes a prompt in words, not 3"):
             request_of({"prompt": 3})
+
+    @pytest.mark.parametrize("extra", [3, "seed=1", None, ["seed"]])
+    def test_further_fields_without_names_are_named(self, extra):
+        """Not "'int' object is not iterable"."""
+        with pytest.raises(UnsupportedOption, match=r'^Further fields cannot be read from .*as in extra=\{"seed": 7\}'):
+            ImageRequest("a fox", extra=extra)
