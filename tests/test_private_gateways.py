@@ -1,25 +1,30 @@
 """A gateway leads as far as its own network: a public one to public addresses, a private one into its network, never to link-local ones."""
 
 import asyncio
+import contextlib
 import json
 import socket
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from IPython.core.error import UsageError
 from ledgers import a_png
+from shells import a_shell
 from webserver import web
 
-from imagegen_magic import generate, run
-from imagegen_magic.engine import gateways, generation, uploads, ways
-from imagegen_magic.engine.exchange import NotSent
+from imagegen_magic import generate, run, sweep
+from imagegen_magic.engine import gateways, generation, loop, uploads, ways
+from imagegen_magic.engine.exchange import NotSent, origin_of
 from imagegen_magic.engine.gateways import Gateway
-from imagegen_magic.engine.http import Clients, NotTrusted
+from imagegen_magic.engine.http import Answer, Clients, NotTrusted
 from imagegen_magic.engine.keys import Key
 from imagegen_magic.engine.settings import load
-from imagegen_magic.errors import DownloadError, UnknownProvider, UnsupportedOption
+from imagegen_magic.errors import DownloadError, UnknownProvider, UnsupportedOption, UploadFailed
 from imagegen_magic.providers.addresses import Zone, has_user, is_public, split, without_user, zone_of
 from imagegen_magic.providers.base import Cadence
 from imagegen_magic.providers.registry import get_provider
-from imagegen_magic.request import ImageRequest
+from imagegen_magic.request import ImageRequest, LocalPicture
 
 SECRET = "sk-very-secret-key-123456"
 
@@ -83,6 +88,26 @@ def test_a_password_in_an_address_is_not_shown(address, shown):
     """Whatever it is made of; what stands behind the host is no password."""
     assert without_user(address) == shown
     assert " " in address or has_user(address) is (address != shown)
+
+
+_PARTS = st.one_of(
+    st.sampled_from(["0", "1", "10", "127", "0177", "0x7f", "0XA", "169", "254", "256", "08", "2130706433", "4294967296", ""]),
+    st.text("0123456789xabf①１٣。．\u00ad-%:", max_size=4),
+)
+_HOSTS = st.lists(_PARTS, min_size=1, max_size=5).map(".".join) | st.text("abo.0-:%[]@\\/?#①。 lcht", min_size=1, max_size=12)
+
+
+@given(_HOSTS)
+@settings(max_examples=400, deadline=None)
+def test_a_host_is_judged_as_it_is_connected_to(host):
+    """However it is written: by the resolver's own reading of numbers, and as the address that is sent to."""
+    with contextlib.suppress(OSError, ValueError):
+        found = socket.getaddrinfo(host.encode("idna").decode(), 80, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        assert zone_of(host) in {Zone.REFUSED, *(zone_of(entry[4][0]) for entry in found)}
+    for address in (f"https://{host}/a.png", f"https://x.example:80@{host}", f"https://{host}\\@x.example/", f"http://[{host}]:80/"):
+        parts = split(address)
+        with contextlib.suppress(ValueError):
+            assert parts is None or zone_of(parts.hostname) is zone_of(origin_of(address).host)
 
 
 # results
@@ -373,6 +398,24 @@ def test_a_server_that_names_itself_localhost_is_resumed_once_it_names_its_addre
 # references by address
 
 
+def test_a_task_of_a_base_url_with_a_password_is_still_collected(lab, monkeypatch):
+    """An earlier version took such an address and sent the password nowhere: what was paid for is fetched with the address without it."""
+    at = ["http://169.254.1.1"]
+    with web(_gateway(lambda: at[0]), "127.0.0.3") as older:
+        monkeypatch.setenv("APIMART_BASE_URL", older.origin)
+        with pytest.raises(DownloadError):
+            run(generate("a fox", provider="apimart", size="1:1"))
+        written = older.origin.replace("http://", "http://me:secret@")
+        loop.run(generation.ledger().run(lambda connection: connection.execute("UPDATE jobs SET base_url = ?", (written,))))
+        monkeypatch.setenv("APIMART_BASE_URL", written)
+        with pytest.raises(UnsupportedOption, match="a user name or a password"):
+            generation.resume().wait()
+        monkeypatch.setenv("APIMART_BASE_URL", older.origin)
+        at[0] = lab[1].origin
+        (made,) = generation.resume().wait()
+    assert made.path.exists()
+
+
 def _at(base, look_alikes=None):
     provider = get_provider("apimart", look_alikes or {})
     return Gateway(provider, base, False, Key(SECRET), Cadence())
@@ -503,3 +546,55 @@ def test_uploads_move_with_a_base_url_into_a_private_network(network):
         "https://api.public.example": "",
     }.items():
         assert ways._door(Gateway(provider, base, False, Key(SECRET), Cadence()), provider.upload.address, moved=True) == door
+
+
+@pytest.mark.parametrize("given", ["--ref {0}/a.png", "--mask {0}/a.png --ref https://x.example/a.png", "--callback-url {0}/hook"])
+@pytest.mark.parametrize("cell", ["%%imagegen -p evolink {0}\na fox", "%%imagegen -p evolink --dry-run {0}\na fox"])
+def test_a_password_in_an_address_of_a_cell_is_refused_and_kept_nowhere(cell, given, tmp_path, monkeypatch):
+    """In one line, which does not show it; nothing of it comes into the ledger or any other file."""
+    _refused_in(cell.format(given.format("https://me:S3CR3T@x.example")), tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "--set hook=https://me:S3CR3T@x.example/",
+        '--set \'hook={"at": ["https://S3CR3T@x.example/"]}\'',
+        "https://me:S3CR3T@x.example/a.png",
+    ],
+)
+def test_a_password_in_a_further_field_or_a_stray_word_is_refused_too(given, tmp_path, monkeypatch):
+    """Also deep within JSON; a line that cannot be understood does not show it either."""
+    _refused_in(f"%%imagegen -p evolink {given}\na fox", tmp_path, monkeypatch)
+
+
+def _refused_in(cell, folder, monkeypatch):
+    monkeypatch.setenv("EVOLINK_API_KEY", SECRET)
+    with a_shell() as shell:
+        with pytest.raises((UnsupportedOption, UsageError)) as refused:
+            shell.run(cell)
+        assert "S3CR3T" not in f"{refused.value} {shell.shown()} {shell.shown('text/html')}"
+    loop.stop()
+    assert [path for path in folder.rglob("*") if path.is_file() and b"S3CR3T" in path.read_bytes()] == []
+
+
+def test_a_password_in_an_address_of_a_call_is_refused(monkeypatch):
+    """Python is told as a cell is, before anything is sent."""
+    monkeypatch.setenv("EVOLINK_API_KEY", SECRET)
+    address = "https://me:S3CR3T@x.example/a.png"
+    for said in ({"references": [address]}, {"callback_url": address}, {"extra": {"hook": address}}):
+        with pytest.raises(UnsupportedOption, match="a user name or a password") as refused:
+            run(generate("a fox", provider="evolink", size="1:1", **said))
+        assert "S3CR3T" not in f"{refused.value} {refused.value.value}"
+    with pytest.raises(UnsupportedOption, match="a user name or a password"):
+        run(sweep("a fox", {"references": [[address], []]}, provider="evolink", size="1:1"))
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8000/up.png", "http://localhost/up.png"])
+def test_a_private_server_whose_upload_names_localhost_is_told(address, network):
+    """As for results: who has to act, and where."""
+    from imagegen_magic.engine.uploads import _read
+
+    picture = LocalPicture(a_png(), "image/png", 48, 32, "fox.png")
+    with pytest.raises(UploadFailed, match=r"the server names itself .*: set its public address there"):
+        _read(_at("http://imagegen:8000"), Answer(200, {"url": address}), picture)

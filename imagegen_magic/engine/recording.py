@@ -25,6 +25,7 @@ from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageGenError, ImageInvalid, LedgerError, NotFound, SubmissionUnknown
 from imagegen_magic.paths import path_of, text_of
 from imagegen_magic.providers import registry
+from imagegen_magic.providers.addresses import without_user
 from imagegen_magic.providers.base import Call
 from imagegen_magic.records import PortableError
 from imagegen_magic.request import ImageRequest, LocalPicture
@@ -459,7 +460,7 @@ async def taken_up(
 def _same_gateway(row: TaskRow, settings: Settings) -> Gateway:
     """Return the gateway that a task was submitted to; another address of the same name does not know it."""
     gateway = at(registry.get_provider(row.provider, settings.look_alikes), settings, sandbox=row.sandbox)
-    if not row.sandbox and gateway.base_url != row.base_url:
+    if not row.sandbox and gateway.base_url != without_user(row.base_url, ""):  # which version 0.1 took, and sent to no gateway
         raise NotFound(
             f"Task {row.task_id} was submitted to {row.base_url}, and {row.provider} is now at {gateway.base_url}",
             whose="you",

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tenacity import RetryCallState, retry_if_exception_type, wait_random_exponential
 
@@ -29,7 +30,7 @@ from imagegen_magic.engine.repeating import repeat
 from imagegen_magic.engine.session import Session
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.sources import keep, kept
-from imagegen_magic.engine.ways import Way, check, fetchable, find_way, lives, outlook, own_address, weight
+from imagegen_magic.engine.ways import Way, check, fetchable, find_way, lives, outlook, own_address, weight, zone_of
 from imagegen_magic.errors import (
     APIError,
     AuthenticationError,
@@ -189,7 +190,7 @@ async def _post(session: Session, gateway: Gateway, way: Way, picture: LocalPict
         if isinstance(refusal, UploadFailed) and (answer.status in (408, 425, 429) or answer.status >= 500):
             raise _Again(refusal, answer.retry_after)
         raise refusal
-    return _read(gateway, answer, picture)
+    return await asyncio.to_thread(_read, gateway, answer, picture)  # which may wait for a resolver
 
 
 def _read(gateway: Gateway, answer: Answer, picture: LocalPicture) -> Uploaded:
@@ -200,8 +201,15 @@ def _read(gateway: Gateway, answer: Answer, picture: LocalPicture) -> Uploaded:
     except APIError as error:
         raise UploadFailed(f"{error.what}; {picture.name} is not uploaded") from None
     if not fetchable(found.url, gateway):
-        raise UploadFailed(f"{gateway.provider.title} answered the upload of {picture.name} with an address that nobody can fetch")
+        what = f"{gateway.provider.title} answered the upload of {picture.name} with an address that nobody can fetch"
+        raise UploadFailed(what + _why_not(found.url, gateway))
     return found
+
+
+def _why_not(url: str, gateway: Gateway) -> str:
+    host = urlsplit(url).hostname or ""
+    itself = addresses.is_loopback(host) and zone_of(gateway) is addresses.Zone.PRIVATE
+    return f": the server names itself {host}: set its public address there" if itself else ""
 
 
 def _refusal(provider: Provider, answer: Answer, picture: LocalPicture) -> ImageGenError:

@@ -14,6 +14,7 @@ from IPython.core.error import UsageError
 
 from imagegen_magic.errors import ImageGenError, UnsupportedOption
 from imagegen_magic.notebook import options, reading, redaction
+from imagegen_magic.secret_patterns import without_queries
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.job import Job
@@ -89,7 +90,7 @@ def _run_cell(magics: ImageGenMagics, line: str, body: str) -> None:
         show_version()
         return
     if asked.strays:
-        raise UsageError(mistakes.on_line(asked, body, magics.folder))
+        raise UsageError(without_queries(mistakes.on_line(asked, body, magics.folder)))
     prompt = body[:-1] if body.endswith("\n") else body  # the front end's own
     _generate(magics, asked, prompt, mistakes.in_prompt(prompt))
 

@@ -68,9 +68,9 @@ def has_user(address: object) -> bool:
     return parts is not None and "@" in parts.netloc
 
 
-def without_user(text: str) -> str:
+def without_user(text: str, instead: str = "[hidden]@") -> str:
     """Return a text with the user names and passwords of its addresses blotted out."""
-    return _USER.sub("[hidden]@", text)
+    return _USER.sub(instead, text)
 
 
 def zone_of(host: str) -> Zone:

@@ -373,6 +373,19 @@ def check_extra(who: str, extra: Iterable[tuple[object, Any]], taken: Mapping[st
         if not is_json(value):
             step = "give text, numbers, true, false, null, lists or objects"
             raise UnsupportedOption(f"{who} cannot be sent {key}={shown(value)}", option="extra", value=key, next_step=step)
+        if any(map(addresses.has_user, _texts(value))):
+            step = "give an address without them"
+            what = f"{who} is sent no address with a user name or a password, as {key} holds"
+            raise UnsupportedOption(what, option="extra", value=key, next_step=step)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield all texts within JSON values."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(each)
 
 
 def shown(value: object) -> str:
