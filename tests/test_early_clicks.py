@@ -164,8 +164,30 @@ def test_a_painter_in_the_panel_that_is_closed_while_it_opens(hasty: Hasty) -> N
     panel_parts.close(references.widget)
 
 
-async def _drawn(references: References) -> None:
-    references.draw((PICTURE,), 4, masks=True)
+def test_two_references_that_are_given_in_a_row_both_count() -> None:
+    """The second comes before the first is drawn; so does a second removal."""
+    asked: list[Any] = []
+    references = References(asked.append, {})
+    loop.run(_drawn(references))
+    for address in ("https://example.com/a.png", "https://example.com/b.png"):
+        references._add("references", address)
+    chosen: tuple[Any, ...] = (PICTURE,)
+    for edit in asked:
+        chosen = edit(chosen)
+    assert chosen == (PICTURE, "https://example.com/a.png", "https://example.com/b.png")
+    asked.clear()
+    loop.run(_drawn(references, chosen))
+    buttons = [row.children[1].children[-1] for row in references._rows.children]
+    for button in (buttons[0], buttons[1], buttons[1]):
+        button.click()
+    for edit in asked:
+        chosen = edit(chosen)
+    assert chosen == ("https://example.com/b.png",)
+    panel_parts.close(references.widget)
+
+
+async def _drawn(references: References, shown: tuple[Any, ...] = (PICTURE,)) -> None:
+    references.draw(shown, 4, masks=True)
 
 
 @pytest.mark.parametrize(("message", "buffers", "end"), [({"event": "mask"}, [MASK], "with its mask"), ({"event": "close"}, [], "no mask")])

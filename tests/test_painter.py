@@ -420,9 +420,9 @@ from IPython.display import display
 told = []
 class Desk:
     references, mask = (), None
-    def refer(self, references):
-        told.append(["references", [getattr(one, "name", one) for one in references]])
-        self.references = references
+    def refer(self, edit):
+        self.references = edit(self.references)
+        told.append(["references", [getattr(one, "name", one) for one in self.references]])
         self.draw()
     def cover(self, mask):
         told.append(["mask", getattr(mask, "name", mask)])

@@ -140,7 +140,7 @@ class Panel(ProcessBound):
     # --- what the widgets tell, in the kernel's threads: handed over, and nothing else
 
     def heard(self, option: str, value: Any) -> None:
-        """Set an option."""
+        """Set an option; a function as the value is given the one that is chosen then, and returns the new one."""
         self._later(self._choose(option, value))
 
     def pressed(self, prompt: str) -> None:
@@ -186,7 +186,8 @@ class Panel(ProcessBound):
             self._view.tell(words, wrong=wrong)
 
     async def _choose(self, option: str, value: Any) -> None:
-        if self._desk.choose(option, read(option, value)):
+        chosen = value(getattr(self._desk.request, option)) if callable(value) else read(option, value)
+        if self._desk.choose(option, chosen):
             await self._draw()
 
     async def _mend(self) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from imagegen_magic.notebook.widgets.painter import Painter
 
 Source = str | LocalPicture
+Edit = Callable[[tuple[Source, ...]], tuple[Source, ...]]
 _ADDRESS = ("https://", "http://")
 _PLACEHOLDER = "https://…, a file, a variable or @17, then Enter"
 _MOST_NAME = 72  # characters of a name or an address that are shown; all of it is its title
@@ -30,13 +31,14 @@ _THUMBNAIL, _THUMBNAIL_BYTES = 108, 12_000  # pixels (of 36 CSS pixels, for dens
 class References:
     """The pictures to start from, and what of the first is to be repainted.
 
-    `changed` is told the new tuple of references, `masked` the new mask (None: no longer one); without it there are no masks.
+    `changed` is told what to make of the references that there are then, so that two clicks in a row both count; `masked` the new
+    mask (None: no longer one). Without it there are no masks.
     `thumbnails` maps an address to its picture, `originals` an address to the file of the same bytes. Drawn on the engine's loop.
     """
 
     def __init__(
         self,
-        changed: Callable[[tuple[Source, ...]], None],
+        changed: Callable[[Edit], None],
         thumbnails: Mapping[str, str],
         *,
         masked: Callable[[Source | None], None] | None = None,
@@ -85,8 +87,7 @@ class References:
         parts.put(self.mask_field, value="")
 
     def _row(self, number: int, one: Source) -> Any:
-        rest = tuple(other for position, other in enumerate(self._references) if position != number)
-        buttons = [parts.button("Remove", lambda: self._changed(rest), tooltip=f"Remove reference {number + 1}")]
+        buttons = [parts.button("Remove", lambda: self._changed(_without(one)), tooltip=f"Remove reference {number + 1}")]
         if number == 0 and self._can_mask and self._mask is None and self._has_pixels(one):
             tip = f"Mark on {_name(one)} what is to be repainted"
             buttons.insert(0, parts.button("Paint a mask", lambda: self._later(self._paint()), tooltip=tip))
@@ -135,7 +136,7 @@ class References:
     # --- what is typed: an address is taken as it is, all else is looked for on this machine
 
     def _add(self, _: str, text: str) -> None:
-        self._take(text.strip(), "references", lambda source: self._changed((*self._references, source)))
+        self._take(text.strip(), "references", lambda source: self._changed(_with(source)))
 
     def _add_mask(self, _: str, text: str) -> None:
         self._take(text.strip(), "mask", self._masked)
@@ -213,6 +214,20 @@ class References:
         if self._painted_on is not None and self._references[:1] != (self._painted_on,):
             self._painted_on = None
             parts.fill(self._easel, [])
+
+
+def _with(source: Source) -> Edit:
+    return lambda references: (*references, source)
+
+
+def _without(source: Source) -> Edit:
+    """Take one out; nothing where it is gone already."""
+
+    def edit(references: tuple[Source, ...]) -> tuple[Source, ...]:
+        place = references.index(source) if source in references else len(references)
+        return (*references[:place], *references[place + 1 :])
+
+    return edit
 
 
 def _deaf(_: Source | None) -> None:

@@ -29,7 +29,7 @@ class Ears(Protocol):
     """What the view tells; each returns at once, for it is called by the kernel's own threads."""
 
     def heard(self, option: str, value: Any) -> None:
-        """A control has a new value."""
+        """A control has a new value, or a function of the one that is chosen when it is its turn."""
 
     def pressed(self, prompt: str) -> None:
         """Generate was pressed with this prompt."""
@@ -67,7 +67,7 @@ class View:
         self.to_sandbox = parts.button("Use the sandbox", lambda: ears.heard("sandbox", True), tooltip="Drawn here: no key, no cost")
         self._keyless = parts.box("stack", self.key, self.to_sandbox)
         self.references = References(
-            lambda references: ears.heard("references", references),
+            lambda edit: ears.heard("references", edit),
             thumbnails,
             masked=lambda mask: ears.heard("mask", mask),
             originals=originals,
