@@ -469,6 +469,15 @@ def test_a_plan_already_says_whether_a_reference_can_be_fetched(base, fails, net
         assert generation.plan(request, provider="evolink").calls[0].json["image_urls"] == ["http://10.99.0.9/a.png"]
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_sandbox_in_this_process_knows_its_own_pictures_by_both_schemes(scheme, monkeypatch):
+    """The panel gives them as https, which every gateway's rules take; no other gateway can fetch one."""
+    monkeypatch.setenv("GCCAI_API_KEY", "key-0123456789")
+    address = f"{scheme}://sandbox.invalid/files/gccai/x/0.png"
+    assert ways.fetchable(address, gateways.at(get_provider("gccai"), load(), sandbox=True))
+    assert not ways.fetchable(address, gateways.at(get_provider("gccai"), load(), sandbox=False))
+
+
 def test_the_sandbox_in_this_process_leads_into_no_network():
     """It speaks for a public gateway."""
     at = gateways.at(get_provider("apimart"), load(), sandbox=True)

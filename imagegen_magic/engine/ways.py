@@ -167,7 +167,9 @@ def fetchable(url: str, gateway: Gateway) -> bool:
     if parts is None or parts.scheme not in ("http", "https"):
         return False
     if gateway.sandbox or addresses.is_sandbox(parts.hostname or ""):
-        return gateway.sandbox and _same_origin(url, gateway.base_url)  # neither fetches anything from the other
+        base = addresses.split(gateway.base_url)
+        known_by_both = addresses.is_sandbox(parts.hostname or "") and base is not None and base.hostname == parts.hostname  # http, https
+        return gateway.sandbox and (known_by_both or _same_origin(url, gateway.base_url))  # neither fetches anything from the other
     if parts.scheme == "https" and addresses.is_public(parts.hostname or ""):
         return True
     return _inside(parts, gateway)
