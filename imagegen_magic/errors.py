@@ -22,6 +22,8 @@
     ├── SubmissionUnknown       sent, and nobody knows whether it was accepted
     ├── DownloadError           made, but the picture could not be fetched
     ├── SaveError               it cannot be written to disk; found before anything is sent, or after it was fetched
+    ├── ReadError               a picture's file cannot be read
+    │   └── PictureGone         there is no such file, or no longer
     └── ImageInvalid            what came back is not the picture it claims to be
 
 Every message says what happened, whose move it is, whether it was charged, and the next step.
@@ -312,6 +314,30 @@ class SaveError(ImageGenError, OSError):
     whose: Whose = "you"
     charged: Charged = "yes"
     _default_next_step = "make room, then %imagegen resume, or %imagegen resume DIR for another folder; it fetches without paying again"
+
+
+class ReadError(ImageGenError, OSError):
+    """A picture's file cannot be read."""
+
+    whose: Whose = "you"
+    charged: Charged = "no"
+    _default_next_step = "check the path and who may read it, or give another picture"
+
+    @classmethod
+    def of(cls, name: str, error: OSError | ValueError | RuntimeError) -> ReadError:
+        """Return what to say of a file that could not be read, with the system's own number; a PictureGone where there is none."""
+        if isinstance(error, FileNotFoundError):
+            found: ReadError = PictureGone(f"There is no file {name}")
+        else:
+            found = ReadError(f"{name or 'A file without a name'} cannot be read: {getattr(error, 'strerror', None) or error}")
+        found.errno, found.strerror = getattr(error, "errno", None), getattr(error, "strerror", None)
+        return found
+
+
+class PictureGone(ReadError, FileNotFoundError):
+    """There is no such file, or no longer."""
+
+    _default_next_step = "give the path of a picture that is there; %imagegen history lists those that were made"
 
 
 class ImageInvalid(DownloadError):

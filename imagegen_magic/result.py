@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from imagegen_magic.errors import ImageGenError
+from imagegen_magic.errors import ImageGenError, ImageInvalid, ReadError, UnsupportedOption
 from imagegen_magic.paths import text_of
 from imagegen_magic.records import Record
 from imagegen_magic.request import ImageRequest
@@ -147,16 +147,19 @@ class GeneratedImage(Record):
 
     @property
     def data(self) -> bytes:
-        """The gateway's bytes, untouched. Raises FileNotFoundError where the file was moved."""
-        return self.path.read_bytes()
+        """The gateway's bytes, untouched. Raises PictureGone (a FileNotFoundError) where the file was moved, ReadError (an OSError)."""
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            raise ReadError.of(text_of(self.path), error) from None
 
     def __repr__(self) -> str:
         play = " (sandbox)" if self.sandbox else ""
         name = f" @{self.id}" if self.id else ""
-        return f"<GeneratedImage{name} {self.path}, {self.width}×{self.height}, by {self.provider} {self.model}{play}>"
+        return f"<GeneratedImage{name} {text_of(self.path)}, {self.width}×{self.height}, by {self.provider} {self.model}{play}>"
 
     def open(self) -> Image:
-        """Return the picture, decoded, as a Pillow image. Raises FileNotFoundError, and ImageInvalid where the file was broken since."""
+        """Return the picture, decoded, as a Pillow image. Raises as `data`, and ImageInvalid where the file was broken since."""
         from imagegen_magic.pictures.decoding import reopened
 
         return reopened(self.data)
@@ -164,7 +167,10 @@ class GeneratedImage(Record):
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         from imagegen_magic.pictures.preview import preview
 
-        small = self.preview or preview(self.data)
+        try:
+            small = self.preview or preview(self.data)
+        except (ReadError, ImageInvalid) as error:
+            return {"text/plain": f"{self!r}: {error.what}"}, {}
         bundle = {small.mime_type: small.base64, "text/plain": text_of(self.path)}
         return bundle, {small.mime_type: {"width": small.width, "height": small.height}}
 
@@ -207,7 +213,7 @@ class Generation(Record, Sequence[GeneratedImage]):
         """Return all pictures on one sheet, `columns` in a row; or write it to `path` (.png or .pdf) and return that.
 
         Each picture has its own pixels, or at most `edge`. Raises UnsupportedOption for another suffix, and where the sheet would be too
-        large, with the edge that fits.
+        large, with the edge that fits; SaveError where the disk refuses.
         """
         from imagegen_magic.pictures import grid, missing_fonts, paper
 
@@ -224,3 +230,22 @@ class Generation(Record, Sequence[GeneratedImage]):
     def __repr__(self) -> str:
         paths = ", ".join(str(image.path) for image in self.images)
         return f"<Generation of {len(self)} by {self.provider}: {paths}>"
+
+
+def pictures_in(value: object, option: str = "images") -> list[GeneratedImage]:
+    """Return the pictures that a value is or holds: a picture, a Generation, or any iterable of those.
+
+    Raises UnsupportedOption for anything else.
+    """
+    if isinstance(value, GeneratedImage):
+        return [value]
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
+        return [image for each in value for image in ([each] if isinstance(each, GeneratedImage) else _within(each, option))]
+    what = f"A value of type {type(value).__name__} holds no pictures that were made"
+    raise UnsupportedOption(what, option=option, value=value, next_step="give a Generation, one of its pictures, or a list of pictures")
+
+
+def _within(value: object, option: str) -> list[GeneratedImage]:
+    if isinstance(value, Iterator):  # of itself, perhaps without an end
+        value = type(value).__name__
+    return pictures_in(value, option)

@@ -47,10 +47,10 @@ class SmallDisk:
         self._filling.unlink(missing_ok=True)
 
 
-def _mount(folder: Path) -> bool:
+def _mount(folder: Path, flags: int = 0) -> bool:
     if sys.platform != "linux" or os.geteuid() != 0:
         return False
-    arguments = b"tmpfs", os.fsencode(folder), b"tmpfs", 0, f"size={_SIZE}".encode()
+    arguments = b"tmpfs", os.fsencode(folder), b"tmpfs", flags, f"size={_SIZE}".encode()
     return ctypes.CDLL(None, use_errno=True).mount(*arguments) == 0
 
 
@@ -69,3 +69,20 @@ def full_disk(kind: str, folder: Path) -> Iterator[LimitedFiles | SmallDisk]:
         yield disk
     finally:
         disk.make_room()
+
+
+@contextlib.contextmanager
+def read_only(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes nothing: a disk of its own where this user may mount one, else by its rights."""
+    folder.mkdir()
+    if _mount(folder, 1):  # MS_RDONLY
+        try:
+            yield folder
+        finally:
+            ctypes.CDLL(None).umount2(os.fsencode(folder), 2)
+        return
+    folder.chmod(0o555)
+    try:
+        yield folder
+    finally:
+        folder.chmod(0o755)

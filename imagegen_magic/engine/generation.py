@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import threading
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from imagegen_magic.result import Generation
 if TYPE_CHECKING:
     from imagegen_magic.engine.gathering import Known
 
+_FIELDS = tuple(item.name for item in fields(ImageRequest) if item.name != "prompt")
 _NOWHERE: Mapping[str, str] = FrozenDict()
 
 
@@ -272,7 +274,7 @@ async def generate(
     warning says so. Cancelling it stops the waiting, and `%imagegen resume` collects the rest.
     """
     told = {"provider": provider, "sandbox": sandbox, "timeout": timeout, "save_dir": save_dir, "name": name, "reuse": reuse, "fit": fit}
-    job = await _started(_request(prompt, options), told)
+    job = await _started(request_of(prompt, options), told)
     generation = await job.result()
     if generation.errors:
         made, asked = len(generation), job.expecting
@@ -297,7 +299,7 @@ async def stream(
     Raises like `generate`, after the last event.
     """
     told = {"provider": provider, "sandbox": sandbox, "timeout": timeout, "save_dir": save_dir, "name": name, "reuse": reuse, "fit": fit}
-    job = await _started(_request(prompt, options), told)
+    job = await _started(request_of(prompt, options), told)
     events = job.events()
     try:
         while (event := await loop.bridge(anext(events, None))) is not None:
@@ -335,5 +337,12 @@ async def _started(request: ImageRequest, told: dict[str, Any]) -> Job:
         raise
 
 
-def _request(prompt: str | ImageRequest, options: dict[str, Any]) -> ImageRequest:
+def request_of(prompt: str | ImageRequest, options: Mapping[str, Any]) -> ImageRequest:
+    """Return a prompt, or a request, with these fields; raises UnsupportedOption for a field that there is not."""
+    for name in options:
+        if name not in _FIELDS:
+            near = difflib.get_close_matches(name, _FIELDS, n=1)
+            step = "" if near else 'a further field of the gateway goes into extra={"name": value}'
+            told = {"option": name, "value": options[name], "allowed": _FIELDS, "nearest": near[0] if near else None, "next_step": step}
+            raise UnsupportedOption(f"There is no option {name}", **told)
     return replace(prompt, **options) if isinstance(prompt, ImageRequest) else ImageRequest(prompt, **options)

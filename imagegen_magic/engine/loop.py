@@ -10,12 +10,14 @@ import asyncio
 import atexit
 import concurrent.futures
 import concurrent.futures.thread
+import inspect
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
+from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.records import ProcessBound
 
 T = TypeVar("T")
@@ -167,8 +169,10 @@ def run(awaitable: Awaitable[T]) -> T:
     """Wait from synchronous code for a coroutine on the engine's loop, and return its result.
 
     An interrupt cancels it once, waits a bounded time for its clean-up, and then is raised as it came.
-    Raises RuntimeError on the engine's own thread.
+    Raises RuntimeError on the engine's own thread, UnsupportedOption for what cannot be awaited.
     """
+    if not inspect.isawaitable(awaitable):
+        raise _not_awaitable(awaitable)
     if here():
         raise RuntimeError("run() would wait for itself on the engine's thread: use await")
     handle = submit(awaitable)
@@ -179,6 +183,13 @@ def run(awaitable: Awaitable[T]) -> T:
         concurrent.futures.wait([handle], timeout=_GRACE)
         raise
     return handle.result()
+
+
+def _not_awaitable(value: object) -> UnsupportedOption:
+    step = "give it what generate() or sweep() returns"
+    if isinstance(value, AsyncIterator):
+        step = "go through stream() with async for, in a coroutine, and give that to run()"
+    return UnsupportedOption(f"run() cannot wait for a value of type {type(value).__name__}", option="run", value=value, next_step=step)
 
 
 def wait(future: concurrent.futures.Future[Any], timeout: float | None = None) -> None:

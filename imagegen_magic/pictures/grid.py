@@ -77,12 +77,15 @@ def contact_sheet(
 ) -> Sheet:
     """Return pictures in reading order, `columns` in a row (default: nearly square), each with its caption.
 
-    Raises UnsupportedOption where there is no picture, and ValueError where captions are given for some only.
+    Raises UnsupportedOption where there is no picture, for other `columns`, and ValueError where captions are given for some only.
     """
     if not pictures:
         raise UnsupportedOption("there is no picture to lay out", option="pictures", value=0, next_step="select at least one")
     if captions and len(captions) != len(pictures):
         raise ValueError(f"{len(captions)} captions for {len(pictures)} pictures")
+    if columns is not None and (isinstance(columns, bool) or not isinstance(columns, int) or columns < 1):
+        what = f"columns = {columns!r} is no number of columns"
+        raise UnsupportedOption(what, option="columns", value=columns, allowed=("1 or more",))
     tiles = [_tile(each, captions[number] if captions else "") for number, each in enumerate(pictures)]
     across = min(len(tiles), columns or min(14, math.ceil(math.sqrt(len(tiles) * 1.3))))
     cells: list[tuple[Tile, ...]] = [(tile,) for tile in tiles] + [()] * (-len(tiles) % across)

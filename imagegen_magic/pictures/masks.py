@@ -7,13 +7,14 @@ mask say where to edit. The colours under it repeat this for the eye: white wher
 from __future__ import annotations
 
 import math
+import os
 from contextlib import suppress
-from pathlib import Path
+from numbers import Real
 from typing import Any
 
 from PIL import Image, ImageChops, ImageDraw
 
-from imagegen_magic.errors import ImageInvalid, UnsupportedOption
+from imagegen_magic.errors import ImageInvalid, ReadError, UnsupportedOption
 from imagegen_magic.paths import path_of
 from imagegen_magic.pictures.arrays import described, from_array, is_array
 from imagegen_magic.pictures.decoding import (
@@ -31,6 +32,7 @@ from imagegen_magic.pictures.decoding import (
 from imagegen_magic.pictures.formats import PNG
 from imagegen_magic.pictures.preview import UPRIGHT
 from imagegen_magic.request import LocalPicture
+from imagegen_magic.result import Generation
 
 _MOST_COLOUR = 48  # of 255: how far the channels of a grey may lie apart, as a JPEG of black and white has it
 _TRANSPARENT, _OPAQUE = 0, 255
@@ -46,8 +48,9 @@ def mask_from(picture: Any) -> Image.Image:
     where to paint.
 
     Raises UnsupportedOption for a picture in colour, one that is a mask already, and for numbers that do not say what is white;
-    ImageInvalid for a broken file or a closed image.
+    ImageInvalid for a broken file or a closed image, ReadError for a file that is not there.
     """
+    picture = _one(picture)
     if is_array(picture):
         return _mask(_grey_of_array(picture))
     image = _image_of(picture)
@@ -57,10 +60,13 @@ def mask_from(picture: Any) -> Image.Image:
 def mask_box(image: Any, left: int, top: int, right: int, bottom: int) -> Image.Image:
     """Return a mask as large as `image` that lets the box be painted: from pixel `left` to before `right`, from `top` to before `bottom`.
 
-    `image`: whatever the mask is for: a PIL image, an array, a path, bytes, or anything with `width` and `height`; upright, as its Exif
-    says. Raises UnsupportedOption where the box is empty or leaves the picture.
+    `image`: whatever the mask is for: a PIL image, an array, a path, bytes, a result (its first picture), or anything with `width` and
+    `height`; upright, as its Exif says. Raises UnsupportedOption where the box is empty or leaves the picture, and for what is no
+    picture; ReadError, ImageInvalid.
     """
-    width, height = _size_of(image)
+    width, height = _size_of(_one(image))
+    if not all(isinstance(edge, Real) for edge in (left, top, right, bottom)):
+        raise _refused("the edges of the box are numbers of pixels", (left, top, right, bottom), "give left, top, right, bottom")
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
         box = f"from ({left}, {top}) to ({right}, {bottom})"
         step = f"left < right within 0 to {width}, top < bottom within 0 to {height}"
@@ -202,13 +208,31 @@ def _load(picture: Image.Image) -> None:
 
 
 def _file_of(picture: Any) -> tuple[str, bytes]:
-    if isinstance(picture, str | Path):
-        return str(picture), path_of(picture).expanduser().read_bytes()
-    data = picture if isinstance(picture, bytes) else getattr(picture, "data", None)
-    if isinstance(data, bytes):
-        return "the picture", data
+    if isinstance(picture, str | os.PathLike):
+        return str(picture), _read(picture)
+    data = picture if isinstance(picture, bytes | bytearray | memoryview) else getattr(picture, "data", None)
+    if isinstance(data, bytes | bytearray | memoryview):
+        return "the picture", bytes(data)
     what = f"no mask can be made of an object of type {type(picture).__name__}"
     raise _refused(what, "mask", "give a black-and-white PIL image, a path, or an array: white, true = edit here")
+
+
+def _read(path: Any) -> bytes:
+    if isinstance(path, str) and "://" in path:
+        raise _refused(f"{path} is an address", path, "give the picture itself: a file, or a variable that holds it")
+    try:
+        return path_of(path).expanduser().read_bytes()
+    except (OSError, ValueError, RuntimeError) as error:  # a name with NUL, a user that does not exist
+        raise ReadError.of(str(path).replace("\0", "\\0"), error) from None
+
+
+def _one(source: Any) -> Any:
+    """Return the first picture of a Generation, which is what a reference takes of one; anything else as it is."""
+    if not isinstance(source, Generation):
+        return source
+    if not len(source):
+        raise _refused("that result holds no picture", "an empty result", "give a picture")
+    return source[0]
 
 
 def _upright(image: Image.Image, turn: int) -> Image.Image:
@@ -218,8 +242,11 @@ def _upright(image: Image.Image, turn: int) -> Image.Image:
 def _size_of(image: Any) -> tuple[int, int]:
     """Return width and height of whatever a mask is to be for."""
     if is_array(image):
+        if len(image.shape) < 2:
+            raise _refused(f"the array {described(image)} is no picture", "an array", "give height × width, × 3 or × 4 where in colour")
         return image.shape[1], image.shape[0]
-    if not isinstance(image, Image.Image) and hasattr(image, "width") and hasattr(image, "height"):
+    sides = getattr(image, "width", None), getattr(image, "height", None)
+    if not isinstance(image, Image.Image) and all(isinstance(side, int) for side in sides):  # an IPython Image has them, as None
         return image.width, image.height
     return _image_of(image).size
 

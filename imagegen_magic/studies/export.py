@@ -20,7 +20,7 @@ from imagegen_magic.errors import ImageGenError, ImageInvalid, SaveError, Unsupp
 from imagegen_magic.paths import path_of, text_of
 from imagegen_magic.records import Record, hash_of_fields
 from imagegen_magic.request import ImageRequest
-from imagegen_magic.result import GeneratedImage
+from imagegen_magic.result import GeneratedImage, pictures_in
 from imagegen_magic.studies.results import SweepResult
 
 Level = Literal["full", "minimal", "none"]
@@ -55,33 +55,55 @@ class Copy(Record):
     __hash__ = hash_of_fields
 
 
-def export(images: Iterable[GeneratedImage], target: str | Path, *, metadata: str = "full", secrets: Iterable[str] = ()) -> Path:
+def export(
+    images: GeneratedImage | Iterable[GeneratedImage], target: str | Path, *, metadata: str = "full", secrets: Iterable[str] = ()
+) -> Path:
     """Write the pictures, `index.html` and `pictures.csv` into a new folder, or into a ZIP file where `target` ends so; returns which.
 
-    `images` is a Generation, a sweep (its page shows the grid), or any pictures. The originals stay as they are; with `metadata` full
-    the copies carry how they were made as XMP, with minimal that a model made them, with what and when, with none they are the very
-    bytes. No path of this machine, no key (of this session, of the environment, or of `secrets`) and no query of an address is in any
-    of it. It appears whole or not at all. Where an earlier export has that name, this one is called -2, -3 and so on. Pictures whose
-    files are gone are shown as such.
+    `images` is a Generation, a sweep (its page shows the grid), one picture, or any list of those. The originals stay as they are. With
+    `metadata` full the copies carry how they were made as XMP, with minimal that a model made them, with what and when, with none they
+    are the very bytes. No path of this machine, no key (of this session, of the environment, or of `secrets`) and no query of an address
+    is in any of it. It appears whole or not at all. Where an earlier export has that name, this one is called -2, -3 and so on. Pictures
+    whose files are gone are shown as such.
 
-    Raises UnsupportedOption where there is nothing to export, for another level, and where the target is a folder that is no export;
-    SaveError where the disk refuses.
+    Raises UnsupportedOption where there is nothing to export, for what holds no pictures, for another level, and where the target is a
+    folder that is no export; SaveError where the disk refuses.
     """
-    if metadata not in LEVELS:
+    if not isinstance(metadata, str) or metadata not in LEVELS:
         raise UnsupportedOption(f"there is no metadata level {metadata!r}", option="metadata", value=metadata, allowed=LEVELS)
     sweep = images if isinstance(images, SweepResult) else None
-    chosen = list(images)
+    chosen = pictures_in(images)
+    hidden = _texts(secrets)
     if not any(image.path.is_file() for image in chosen):
         what = "None of the pictures' files is there any more" if chosen else "There is no picture to export"
         raise UnsupportedOption(what, option="selection", value=len(chosen), next_step="%imagegen history lists what there is")
-    place = _free(Path(os.path.abspath(path_of(target).expanduser())))
+    place = _place(target)
     try:
-        return _write(chosen, sweep, place, LEVELS[LEVELS.index(metadata)], (*keys.known(), *secrets))
+        return _write(chosen, sweep, _free(place), LEVELS[LEVELS.index(metadata)], (*keys.known(), *hidden))
     except OSError as error:
         if isinstance(error, ImageGenError):
             raise
         what = f"The export could not be written to {place}: {error.strerror or error}"
         raise SaveError(what, charged="no", next_step="make room or choose another place; nothing was changed") from error
+
+
+def _texts(secrets: object) -> tuple[str, ...]:
+    """Return texts to be left out; one alone is one, not its letters."""
+    listed = (secrets,) if isinstance(secrets, str) else tuple(secrets) if isinstance(secrets, Iterable) else (None,)
+    if not all(isinstance(each, str) for each in listed):
+        raise UnsupportedOption(
+            "The secrets to be left out are texts", option="secrets", value="[hidden]", next_step="give a list of texts"
+        )
+    return tuple(each for each in listed if isinstance(each, str))
+
+
+def _place(target: object) -> Path:
+    if isinstance(target, str | os.PathLike):
+        with suppress(RuntimeError, TypeError):  # a user that does not exist, a path of bytes
+            if "\0" not in str(place := path_of(target).expanduser()):
+                return Path(os.path.abspath(place))
+    what = f"An export cannot go to {target!r}" if isinstance(target, str) else f"An export cannot go to a {type(target).__name__}"
+    raise UnsupportedOption(what, option="target", value=target, next_step="give the path of a new folder, or of a .zip file")
 
 
 def _free(place: Path) -> Path:

@@ -61,8 +61,11 @@ class SweepResult(Generation):
         object.__setattr__(self, "places", tuple(map(frozen, self.places)))
 
     def place(self, image: GeneratedImage) -> Place:
-        """Return the value of each axis that a picture was made with."""
-        return self.places[image.task]
+        """Return the value of each axis that a picture was made with. Raises UnsupportedOption for one of another sweep."""
+        for each in self.images:
+            if image is each or (isinstance(image, GeneratedImage) and (image.id == each.id if image.id else image == each)):
+                return self.places[each.task]
+        raise UnsupportedOption(f"{image!r} is no picture of this sweep", option="image", value=image, next_step="give one of its own")
 
     def at(self, **place: Any) -> tuple[GeneratedImage, ...]:
         """Return the pictures with these values, of all combinations that have them: `at(style="oil", quality="low")`.
@@ -70,11 +73,11 @@ class SweepResult(Generation):
         Raises UnsupportedOption for an axis or a value that the sweep does not have.
         """
         wanted = {self._axis(name): self._value(self._axis(name), value) for name, value in place.items()}
-        return tuple(image for image in self.images if wanted.items() <= self.place(image).items())
+        return tuple(image for image in self.images if wanted.items() <= self.places[image.task].items())
 
     def _axis(self, name: str) -> str:
-        if name not in self.axes:
-            near = difflib.get_close_matches(name, self.axes, n=1)
+        if not isinstance(name, str) or name not in self.axes:
+            near = difflib.get_close_matches(str(name), self.axes, n=1)
             raise UnsupportedOption(f"The sweep has no axis {name}", option="axis", value=name, allowed=list(self.axes), nearest=_one(near))
         return name
 
@@ -159,7 +162,7 @@ class SweepResult(Generation):
         return self.prompt
 
     def _captions(self) -> tuple[str, ...]:
-        return tuple(place_words(self.place(image)) or image.path.name for image in self.images)
+        return tuple(place_words(self.places[image.task]) or image.path.name for image in self.images)
 
     def to_frame(self) -> Any:
         """Return a pandas DataFrame with one row a picture: its place, options, prompt, pixels, seconds, cost, and path.
@@ -202,7 +205,7 @@ class SweepResult(Generation):
             "task_id": image.task_id,
             "path": str(image.path),
         }
-        place = columns(self.place(image), facts)
+        place = columns(self.places[image.task], facts)
         return {name: bare(value) for name, value in {**place, **options, **facts, **place}.items()}
 
     def __repr__(self) -> str:

@@ -111,6 +111,7 @@ def plan(
     Raises UnsupportedOption for axes that do not fit, and, naming them, for combinations that cannot be done, unless they are to be left
     out; UnknownProvider, MissingKey.
     """
+    _check_prompt(request)
     lines = sides.all_of(axes)
     template = Template.read(request.prompt, lines, variables)
     sides.check(lines, template)
@@ -125,6 +126,12 @@ def plan(
     return SweepPlan(request, lines, repeat, each, tuple(impossible))
 
 
+def _check_prompt(request: ImageRequest) -> None:
+    if not isinstance(request.prompt, str):
+        what = f"The prompt is a text, not of type {type(request.prompt).__name__}"
+        raise UnsupportedOption(what, option="prompt", value=request.prompt, next_step="say what the picture shows")
+
+
 def _check_twice(request: ImageRequest, provider: str | None, lines: Sequence[Axis]) -> None:
     said = {**request.asked(), **({"provider": provider} if provider else {})}
     for axis in lines:
@@ -134,7 +141,7 @@ def _check_twice(request: ImageRequest, provider: str | None, lines: Sequence[Ax
 
 
 def _check_number(lines: Sequence[Axis], repeat: int) -> None:
-    if not isinstance(repeat, int) or repeat < 1:
+    if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
         raise UnsupportedOption(f"repeat = {repeat!r} is no number of pictures", option="repeat", value=repeat, next_step="give 1 or more")
     number = repeat
     for axis in lines:
@@ -308,7 +315,7 @@ async def sweep(
     """
     where = None if save_dir is None else str(save_dir)
     settings = load_settings().replace("this call", timeout=timeout, save_dir=where, name=name, sandbox=sandbox, reuse=reuse)
-    request = replace(prompt, **options) if isinstance(prompt, ImageRequest) else ImageRequest(prompt, **options)
+    request = generation.request_of(prompt, options)
     make = partial(plan, settings=settings, repeat=repeat, skip_impossible=skip_impossible, provider=provider, fit=fit)
     job = begin(await asyncio.to_thread(make, request, axes), settings)  # the caller's loop goes on meanwhile
     result = await job.result()

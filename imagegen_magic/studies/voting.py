@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from imagegen_magic.engine import generation
 from imagegen_magic.engine.ledger import Ledger
 from imagegen_magic.engine.settings import Settings, load
+from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.records import Record, frozen
-from imagegen_magic.result import GeneratedImage
+from imagegen_magic.result import GeneratedImage, pictures_in
 
 MOST = 200  # pictures of one vote
 _SEEN = 7  # times each picture is seen, in the mean, until a vote is thought to be enough
@@ -83,7 +84,7 @@ class Ranking(Record):
 async def rank(images: Iterable[GeneratedImage], *, settings: Settings | None = None) -> Ranking:
     """Return how pictures came out in all votes given between them so far, and the values of their sweep's axes."""
     book = generation.ledger(settings or load())
-    pictures = list(dict.fromkeys(image.id for image in images if image.id))
+    pictures = list(dict.fromkeys(image.id for image in pictures_in(images) if image.id))
     given = await votes(book, pictures)
     _, found = await places(book, pictures)
     return await asyncio.to_thread(ranking, pictures, given, found)
@@ -100,15 +101,22 @@ async def judged(
     `judge` gets the left picture and the right one and returns the better one, or None for a tie; it runs in a thread of its own. What
     it chooses is kept as what a person chooses. Raises ValueError where it returns something else.
     """
-    book, known = generation.ledger(settings or load()), {image.id: image for image in images if image.id}
+    book, known = generation.ledger(settings or load()), {image.id: image for image in pictures_in(images) if image.id}
     pictures, chance = list(known), random.Random()
     given = await votes(book, pictures)
     study, found = await places(book, pictures)
     while len(given) < enough(len(pictures)):
         left, right = next_pair(pictures, given, chance)
         better = await asyncio.to_thread(judge, known[left], known[right])
+        if better is not None and not isinstance(better, GeneratedImage):
+            raise _no_choice(better)
         given.append(await record(book, Vote(left, right, None if better is None else better.id), study))
     return await asyncio.to_thread(ranking, pictures, given, found)
+
+
+def _no_choice(value: object) -> UnsupportedOption:
+    what = f"The judge returned a value of type {type(value).__name__}, which is neither of the two pictures"
+    return UnsupportedOption(what, option="judge", value=value, next_step="return the better picture, or None for a tie")
 
 
 async def votes(ledger: Ledger, pictures: Iterable[int]) -> list[Vote]:
