@@ -99,7 +99,7 @@ def axis(name: str, values: Iterable[Any]) -> Axis:
 
 def all_of(axes: Any) -> tuple[Axis, ...]:
     """Return axes that are given as name -> values, or as axes; raises UnsupportedOption for anything else."""
-    if isinstance(axes, Mapping):
+    if isinstance(axes, Mapping) and all(isinstance(name, str) for name in axes):
         return tuple(axis(name, values) for name, values in axes.items())
     if isinstance(axes, Sequence) and all(isinstance(each, Axis) for each in axes):
         return tuple(axes)
