@@ -255,6 +255,21 @@ def test_what_is_done_with_a_picture(kernel, opened):
     assert number not in {tile["id"] for tile in panel.tiles}
 
 
+def test_what_a_newer_version_stored_is_said_where_settings_are_used(kernel, opened):
+    """Its options cannot be on the knobs of this one, and are not left out silently."""
+    panel = opened("provider='evolink', quality='low', size='3:2', sandbox=True")
+    panel.generate("Stored anew")
+    kernel.until(lambda: len(panel.tiles) == 1, "the picture")
+    kernel.run(
+        "from imagegen_magic.engine import generation, loop\n"
+        "def newer(connection):\n"
+        "    connection.execute(\"UPDATE jobs SET asked = json_set(asked, '$.mood', 'blue') WHERE prompt = 'Stored anew'\")\n"
+        "loop.run(generation.ledger().run(newer))"
+    )
+    panel.act("use-settings", panel.tiles[0]["id"])
+    kernel.until(lambda: panel.said("A newer imagegen_magic stored mood, which this version does not know"), "the line")
+
+
 FIVE_HUNDRED = """
 from imagegen_magic import ImageRequest
 from imagegen_magic.engine import generation, loop

@@ -20,7 +20,7 @@ from imagegen_magic.engine import generation, loop
 from imagegen_magic.engine.recording import fingerprint
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.settings import load as load_settings
-from imagegen_magic.studies import marks, voting
+from imagegen_magic.studies import marks, money, voting
 from imagegen_magic.studies.past_sweeps import load as load_sweep
 from imagegen_magic.studies.sweep import sweep
 
@@ -122,6 +122,28 @@ def test_what_became_of_the_others_is_known(data: Released) -> None:
     assert rows == {row: state for state, rows in data.made["states"].items() for row in rows}
 
 
+SPENT = [  # as 0.1.0 counted it
+    ("gccai", "USD", False, "2.31311", "0", 0, 216, 243),
+    ("apimart", "USD", False, "0.74320", "0", 0, 110, 119),
+    ("evolink", "credits", False, "0", "505.59", 0, 105, 126),
+    ("evolink", "", False, "0", "0", 2, 2, 0),
+    ("xingchao", "", False, "0", "0", 105, 105, 105),
+    ("gccai", "USD", True, "0.25956", "0", 0, 10, 11),
+    ("apimart", "USD", True, "0.01986", "0", 0, 4, 5),
+    ("evolink", "credits", True, "0", "16.22", 0, 6, 7),
+    ("evolink", "", True, "0", "0", 2, 2, 0),
+    ("gccai", "", True, "0", "0", 3, 3, 5),
+    ("xingchao", "", True, "0", "0", 5, 5, 5),
+]
+
+
+def test_what_was_spent_is_what_it_was(data: Released) -> None:
+    """Also where it is told from the words in which 0.1.0 stored an error."""
+    rows = run(money.spent(generation.ledger(), by="provider"))
+    told = [(row.key, row.unit, row.sandbox, str(row.measured), str(row.reserved), row.unknown, row.tasks, row.pictures) for row in rows]
+    assert sorted(told) == sorted(SPENT)
+
+
 def test_marks_votes_and_budgets_are_there(data: Released) -> None:
     """Stars, tags, notes, the ranking, and what may be spent."""
     from imagegen_magic.engine import budget
@@ -163,14 +185,17 @@ def test_commands_work_on_it(shell: Shell, capsys: pytest.CaptureFixture[str], l
     assert words in said
 
 
-@pytest.mark.parametrize("name", ["1", "exported/pictures/1-*.png", "imagegen/*.json"])
-def test_recall_writes_the_cell_again(shell: Shell, data: Released, name: str) -> None:
-    """From a number of the ledger, from an exported copy, and from a sidecar."""
+@pytest.mark.parametrize("name", ["1", "exported/pictures/2-*.png", "imagegen/*.json"])
+def test_recall_writes_the_cell_again(shell: Shell, data: Released, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """From a number of the ledger, from an exported copy, and from a sidecar; the latter two also where the ledger is another's."""
     from imagegen_magic.engine.ledger import Ledger
     from imagegen_magic.studies import recollection
 
     file = name if name.isdigit() else str(sorted(data.work.glob(name))[0])
     shell.run(f"%imagegen recall {file}")
+    said = capsys.readouterr().out
+    assert said.startswith("%%imagegen ")
+    assert name.endswith("json") or "\nbare of apimart gpt-image-2-official" in said
     with closing(Ledger(data.home.parent / "nobody's")) as stranger:  # who has the files alone
         if not name.isdigit():
             told = run(recollection.of_file(stranger, Path(file), data.work))

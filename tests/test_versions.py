@@ -6,8 +6,10 @@ import asyncio
 import json
 import sqlite3
 import textwrap
+import threading
 import time
 from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
@@ -17,11 +19,13 @@ import pytest
 import released
 from shells import a_shell
 
-from imagegen_magic import generate
+from imagegen_magic import export, generate
 from imagegen_magic.engine import generation, schema
 from imagegen_magic.engine import loop as engine_loop
 from imagegen_magic.engine.ledger import Ledger, NewJob, NewTask
+from imagegen_magic.engine.past import generated
 from imagegen_magic.errors import LedgerError, TaskTimeout
+from imagegen_magic.pictures import metadata
 from imagegen_magic.result import Cost, GeneratedImage
 from imagegen_magic.sandbox.tasks import Store, Task
 from imagegen_magic.studies import recollection
@@ -143,6 +147,23 @@ def test_what_a_newer_version_wrote_is_not_lost(tmp_path: Path, monkeypatch: pyt
         assert connection.execute("SELECT share FROM drifts").fetchall() == [(0.1,)]
 
 
+def test_several_programs_bring_a_ledger_up_to_date_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each waits for the one that does it, and none does it twice."""
+    home = released.unpack("0.1.0", tmp_path / "released").home
+    becomes_newer(monkeypatch, *LATER, "INSERT INTO later (picture) SELECT id FROM pictures")
+    start = threading.Barrier(6)
+
+    def opened(number: int) -> int:
+        with closing(Ledger(home)) as ledger:
+            start.wait()
+            run(ledger.check())
+            return len(run(ledger.pictures(limit=None)))
+
+    with ThreadPoolExecutor(6) as pool:
+        assert len(set(pool.map(opened, range(6)))) == 1
+    assert marks(home) == (4, {"format": str(len(schema.MIGRATIONS) + 1), "min_reader": "4"})
+
+
 def test_a_format_that_is_not_for_us_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where its `min_reader` is above ours, nothing is touched, and the refusal has the command that updates this program."""
     needs = len(schema.MIGRATIONS) + 1
@@ -247,6 +268,25 @@ def test_recall_says_what_it_leaves_out(data: released.Released) -> None:
     data.work.joinpath("other.json").write_text(json.dumps({**stranger, "sha256": "00"}))
     told = engine_loop.run(recollection.of_file(generation.ledger(), data.work / "other.json", data.work))
     assert note in told.notes
+
+
+def test_an_exported_copy_keeps_what_this_version_does_not_know(data: released.Released) -> None:
+    """The copy says of itself all that the sidecar says, and recalling it says what is left out."""
+    [row] = engine_loop.run(generation.ledger().pictures(ids=[2]))
+    image = generated(row)
+    sidecar = image.path.with_suffix(".json")
+    told = json.loads(sidecar.read_text())
+    told["asked"]["mood"] = "blue"
+    sidecar.unlink()  # which is the same file in other tests
+    sidecar.write_text(json.dumps(told))
+    folder = export([image], data.work / "copies")
+    [copy] = folder.glob("pictures/*.png")
+    origin = metadata.read(copy.read_bytes())
+    assert origin is not None
+    assert origin.asked["mood"] == "blue"
+    with closing(Ledger(data.home.parent / "nobody's")) as stranger:
+        recalled = engine_loop.run(recollection.of_file(stranger, copy, data.work))
+    assert "Left out, as this version does not know it in this form: mood (pip install -U imagegen_magic)." in recalled.notes
 
 
 def test_a_sweep_of_a_newer_version_is_shown(data: released.Released) -> None:
@@ -431,5 +471,5 @@ def test_0_1_0_loses_nothing_where_a_newer_version_adds_columns(
     with closing(Old(package, home, tmp_path / "another")) as another:
         said = another.does("history")
     assert said.startswith("LedgerError: ")
-    assert "was written by a newer imagegen_magic (format 5; this one knows 4)" in said
+    assert "was written by a newer imagegen_magic (format 5; this one knows 4)" in said  # 0.1.0 is told the oldest format that can read it
     assert "pip install -U imagegen_magic" in said

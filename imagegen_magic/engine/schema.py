@@ -6,7 +6,7 @@ A format differs from the one before it by additions alone, so that a program of
 - a column of `jobs`, `tasks` or `pictures`, nullable or with a default: `MIN_READER` becomes 5, since version 0.1.0 takes every
   column of these three for its own. Prefer a table beside them, keyed by the task's row or the picture's id;
 - anything else (a column dropped or renamed, a new state, another meaning): `MIN_READER` becomes the new format, and older programs refuse
-  the file with the command that updates them.
+  the file with the command that updates them. Such a step waits until no session of an older program is alive.
 
 Append the statements to `_ADDITIONS` as one more tuple; what was released is never changed.
 """

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagegen_magic.engine import generation, keys, loop
+from imagegen_magic.engine import generation, keys, loop, stored
 from imagegen_magic.engine import settings as engine_settings
 from imagegen_magic.engine.session import session_of
 from imagegen_magic.engine.settings import Settings
@@ -323,8 +323,13 @@ class Panel(ProcessBound):
 
     async def _use_settings(self, image: GeneratedImage) -> None:
         self._desk.use_settings_of(image)
-        self._say("")
+        self._say(await self._left_out(image))
         await self._draw()
+
+    async def _left_out(self, image: GeneratedImage) -> str:
+        """Return the line about what a newer version stored of a picture's request and this one does not know; mostly empty."""
+        rows = await generation.ledger(self._settings).pictures(ids=[image.id])
+        return stored.remark(row.asked for row in rows)
 
     async def _use_reference(self, image: GeneratedImage) -> None:
         (row,) = await generation.ledger(self._settings).pictures(ids=[image.id]) or (None,)
@@ -340,7 +345,8 @@ class Panel(ProcessBound):
             self._view.shelf.gallery.copy(recipe.cell(image.request, image.provider, sandbox=image.sandbox))
 
     async def _copied(self, image: GeneratedImage) -> None:
-        self._say("The cell is on the clipboard. panel.cell() in a cell opens it as a new one.")
+        words = "The cell is on the clipboard. panel.cell() in a cell opens it as a new one."
+        self._say(" ".join(filter(None, [words, await self._left_out(image)])))
 
     async def _copy_failed(self, image: GeneratedImage) -> None:
         self._say("The page may not use the clipboard: panel.cell() in a cell opens it as a new one.")
