@@ -167,7 +167,7 @@ def test_several_programs_bring_a_ledger_up_to_date_at_once(tmp_path: Path, monk
 def test_a_format_that_is_not_for_us_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where its `min_reader` is above ours, nothing is touched, and the refusal has the command that updates this program."""
     needs = len(schema.MIGRATIONS) + 1
-    becomes_newer(monkeypatch, "ALTER TABLE tasks RENAME COLUMN note TO remark", min_reader=needs)
+    becomes_newer(monkeypatch, "ALTER TABLE studies RENAME COLUMN fixed TO rest", min_reader=needs)
     with closing(Ledger(tmp_path)) as newer:
         run(newer.check())
     before = marks(tmp_path)
@@ -203,6 +203,8 @@ MOOD = (
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> released.Released:
     """A user's folders, in whose ledger a newer version has stored options that this one does not know."""
     unpacked = released.unpack("0.1.0", tmp_path / "released")
+    with closing(Ledger(unpacked.home)) as ledger:
+        run(ledger.check())  # and with it of the newest format
     with closing(sqlite3.connect(unpacked.home / "ledger.sqlite")) as connection, connection:
         for statement in every_column_everywhere():
             connection.execute(statement)
