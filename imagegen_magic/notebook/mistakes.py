@@ -28,6 +28,7 @@ _NUMBERS = ("n", "repeat", "preview", "timeout", "output_compression")
 _TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _NO_AXIS = ("repeat", "preview", "timeout")
 _MOST_SHOWN = 60  # characters of a word or prompt that a message repeats
+_MOST_STRAY = 2  # words behind a value that may belong to it, rather than be a prompt
 _MOST_FLAGS = 3  # of a prompt, that a warning names
 
 
@@ -55,6 +56,8 @@ class _Explained:
         self.line, self.body, self.folder = line, body, folder
         self.text, self.option, self.value = stray.text, stray.option, stray.value
         self.quoted = f"`{_shortened(stray.text)}`"
+        comment = next((f" {each.text}" for each in line.strays if each.text.startswith("#") and each is not stray), "")
+        self.plain = line.plain.split(comment)[0] if comment else line.plain
 
     def sentence(self) -> str:
         guesses = (self._comment, self._size, self._several_pictures, self._unquoted, self._switch, self._second_value)
@@ -63,15 +66,14 @@ class _Explained:
     def _mended(self, replacement: str, instead_of: str = "") -> str:
         """Return the whole line with other words in the place of these (by default the text), spaces aside."""
         pattern = r"(?<!\S)" + r"\s+".join(map(re.escape, (instead_of or self.text).split()))
-        line = re.sub(pattern, lambda _: replacement, self.line.plain, count=1)
+        line = re.sub(pattern, lambda _: replacement, self.plain, count=1)
         return f"`{' '.join(f'%%imagegen {line}'.split())}`"
 
     def _joined(self, words: int) -> tuple[str, str]:
         """Return the value before the text with its first words: as they are written, and as one value."""
         first = " ".join(self.text.split()[:words])
-        written = next(
-            (one for one in (self.value, _quoted(self.value)) if f"{one} {first}" in " ".join(self.line.plain.split())), self.value
-        )
+        line = " ".join(self.plain.split())
+        written = next((one for one in (self.value, _quoted(self.value)) if f"{one} {first}" in line), self.value)
         return f"{written} {first}", f"{self.value} {first}"
 
     def _comment(self) -> str:
@@ -80,6 +82,12 @@ class _Explained:
         return f"{self.quoted} is not an option. Write the comment in a line above: {self._mended('')}."
 
     def _size(self) -> str:
+        """Explain a size or tier that is written in several words: `1024 x 1024`, `2 k`."""
+        if self.option is not None and self.option.name == "resolution":
+            written, joined = self._joined(1)
+            tier = re.sub(r"\s", "", joined)
+            mended = f"{self.quoted} is not an option. A resolution has no spaces: {self._mended(tier, written)}."
+            return mended if tier.lower() in _VALUES["resolution"] else ""
         if self.option is None or self.option.name != "size":
             return ""
         for count in range(len(self.text.split()), 0, -1):
@@ -96,11 +104,11 @@ class _Explained:
         if not all(self._is_picture(each) for each in (self.value, *(word.strip('"') for word in words))):
             return ""
         written, _ = self._joined(len(self.text.split()))
-        several = " --ref ".join([self.value, *words])
+        several = " --ref ".join([_quoted(self.value) if " " in self.value else self.value, *words])
         return f"{self.quoted} is not an option. Each picture takes its own --ref: {self._mended(several, written)}."
 
     def _unquoted(self) -> str:
-        """Explain a value with spaces and without quotes: of a path as many words as name a file that exists."""
+        """Explain a value with blanks and without quotes: of a path as many words as name a file that exists."""
         if self.option is None or self.option.name not in _QUOTABLE:
             return ""
         count = len(self.text.split())
@@ -161,9 +169,12 @@ class _Explained:
         return f"{self.quoted} is not an option. A reference picture takes --ref: {self._mended(f'--ref {self.text}')}."
 
     def _prompt(self) -> str:
-        given = self.line.plain
+        given = self.plain
         for stray in self.line.strays:
             given = given.replace(stray.text, " ", 1)
+        if self.option is not None and self.option.metavar is not None and len(self.text.split()) <= _MOST_STRAY:
+            step = f"Write {self._mended('')}, and a prompt in the lines below."
+            return f"{self.quoted} is not an option, and {self.option.long} takes one word. {step}"
         one_line = _shortened(f"%imagegen {given} {'-- ' if self.line.forced else ''}{self.line.text}", 2 * _MOST_SHOWN)
         return (
             f"{self.quoted} is not an option, and the line of %%imagegen takes options only. "
