@@ -26,6 +26,8 @@ from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost, GeneratedImage, Generation, Progress, total
 
 _GLANCE = 0.0005  # seconds between two looks at whether a task is on its way
+_PREVIEWS = 64  # of one job that are kept in memory, more where they are small
+_SMALL = 16_384  # bytes of a preview
 _LETTING_GO = 4.0  # seconds that tasks get to put their affairs in order when the waiting is stopped
 
 Event = Progress | GeneratedImage
@@ -236,6 +238,8 @@ class Job(ProcessBound):
         if self._closed:
             return
         if isinstance(event, GeneratedImage):
+            if event.preview and len(self.images) >= _PREVIEWS and len(event.preview.data) > _SMALL:
+                event = replace(event, preview=None)  # it can be made again from the file
             self.images.append(event)
         else:
             self.latest[event.task] = event

@@ -1,0 +1,393 @@
+"""The bounded way from an address to a file: how much is in memory and on its way, who waits for whom, and what ends amid a saving."""
+
+import asyncio
+import socket
+import threading
+import time
+import weakref
+
+import pytest
+from filehost import PNG, FileHost, file_host
+from ledgers import a_png
+from webserver import web
+
+from imagegen_magic import ImageRequest, generate, run
+from imagegen_magic.engine import downloads, files, generation, loop, threads
+from imagegen_magic.engine.settings import load
+from imagegen_magic.errors import DownloadError, TaskTimeout, WaitingStopped
+from imagegen_magic.pictures import verify as verifying
+from imagegen_magic.pictures.decoding import DECODERS
+from imagegen_magic.result import Progress
+
+ONE = {"provider": "apimart", "size": "1:1"}
+LARGE = PNG + bytes(600_000)  # of more than one piece: it goes over the disk
+
+
+@pytest.fixture
+def host(monkeypatch):
+    """A gateway whose files are the test's."""
+    with file_host(monkeypatch) as running:
+        yield running
+
+
+@pytest.fixture
+def other(monkeypatch):
+    """Another gateway, on a host of its own."""
+    second = FileHost()
+    with web(second, host="127.0.0.2") as server:
+        second.server = server
+        for name, value in {"GCCAI_BASE_URL": server.origin, "GCCAI_API_KEY": "k"}.items():
+            monkeypatch.setenv(name, value)
+        yield second
+
+
+def start(prompt="a fox", provider="apimart", **options):
+    """Begin a request for pictures."""
+    settings = load().replace("a test", timeout=options.pop("timeout", 600.0))
+    return generation.start(ImageRequest(prompt, size="1:1", **options), provider=provider, timeout=settings.get("timeout"))
+
+
+def until(true):
+    """Wait for something that must come."""
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def states():
+    """Return the states of the ledger's tasks, newest first."""
+    return [task.state for task in loop.run(generation.ledger(load()).tasks())]
+
+
+class Count:
+    """How many are within at once, and the most there ever were."""
+
+    def __init__(self):
+        self.now = self.most = self.all = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self):
+        with self._lock:
+            self.now += 1
+            self.all += 1
+            self.most = max(self.most, self.now)
+
+    def __exit__(self, *_):
+        with self._lock:
+            self.now -= 1
+
+
+# --- what is bounded
+
+
+def test_what_is_in_memory_and_on_its_way_is_bounded(host, monkeypatch):
+    """Of sixty pictures at most four are in memory, two dozen are on their way or wait on the disk, the others are not asked for yet."""
+    parts, within, open_, held = weakref.WeakSet(), Count(), [], []
+    real_verify, real_close, real_init = verifying.verify, downloads.Download.close, files.Part.__init__
+
+    def verify(data, **options):
+        with within:
+            held.append(sum(sum(map(len, part._held)) for part in list(parts)))
+            return real_verify(data, **options)
+
+    def init(part, *given):
+        real_init(part, *given)
+        parts.add(part)
+
+    def close(download):
+        real_close(download)
+        host.closed += 1
+
+    def file(number, path):
+        open_.append(number - host.closed)
+        return LARGE
+
+    host.closed, host.pictures, host.file = 0, 4, file
+    monkeypatch.setattr(verifying, "verify", verify)
+    monkeypatch.setattr(downloads.Download, "close", close)
+    monkeypatch.setattr(files.Part, "__init__", init)
+    made = start(n=60).wait()
+    assert (len(made), within.all) == (60, 60)
+    assert within.most <= threads.IN_MEMORY == 4
+    assert max(open_) <= downloads._READY + 8 + threads.IN_MEMORY
+    assert max(held) <= (downloads._READY + 8) * downloads._PIECE  # what has come waits on the disk
+    assert all(image.data == LARGE for image in made)
+
+
+def test_a_large_body_is_written_as_it_comes(host, monkeypatch):
+    """Little of it is in memory at once."""
+    written = []
+    real = files.Part.write
+
+    def write(part, data):
+        written.append(len(data))
+        real(part, data)
+
+    monkeypatch.setattr(files.Part, "write", write)
+    host.file = lambda number, path: PNG + bytes(8 * 2**20)
+    made = run(generate("a fox", **ONE))
+    assert made[0].path.stat().st_size == len(PNG) + 8 * 2**20
+    assert max(written) < 2 * 2**20  # a piece, and what a connection lets in before it is read
+    assert sum(written) > 7 * 2**20
+
+
+def test_a_small_body_touches_the_disk_only_when_it_is_saved(host, monkeypatch):
+    """Thousands of small pictures cost one visit each."""
+    monkeypatch.setattr(files.Part, "write", lambda part, data: pytest.fail("written as it came"))
+    assert run(generate("a fox", **ONE))[0].data == PNG
+
+
+def test_what_is_too_large_is_fetched_a_few_at_once(host, monkeypatch):
+    """Four of them, each with a place taken before it is asked for."""
+    within, parts = Count(), []
+    monkeypatch.setattr(downloads, "MOST_BYTES", len(LARGE) - 1)
+    monkeypatch.setattr("imagegen_magic.engine.delivery.MOST_BYTES", len(LARGE) - 1)
+    monkeypatch.setattr(downloads, "SPARE", 0)
+    real_close, real_read = downloads.Download.close, downloads._read
+
+    async def read(reply, part, most):
+        if most == downloads.LARGEST:
+            within.__enter__()
+            parts.append(part)
+        await real_read(reply, part, most)
+
+    def close(download):
+        if download.part in parts:
+            within.__exit__()
+        real_close(download)
+
+    monkeypatch.setattr(downloads, "_read", read)
+    monkeypatch.setattr(downloads.Download, "close", close)
+    host.pictures, host.file = 4, lambda number, path: LARGE + path.encode()
+    with pytest.raises(Exception, match="more than the"):
+        start(n=12).wait()
+    assert (within.all, within.most <= 4) == (12, True)
+
+
+# --- who waits for whom
+
+
+def test_a_look_does_not_wait_for_decoders(host, other, monkeypatch):
+    """Name resolution has threads of its own: while no picture can be decoded, another gateway is resolved, looked at and fetched from."""
+    origin = other.server.origin.replace("127.0.0.2", "localhost")
+    monkeypatch.setenv("GCCAI_BASE_URL", origin)
+    resolved = []
+    real = socket.getaddrinfo
+
+    def getaddrinfo(name, port, *more, **options):
+        resolved.append(name)
+        return real("127.0.0.2" if name == "localhost" else name, port, *more, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    DECODERS.acquire()
+    DECODERS.acquire()
+    try:
+        host.pictures = 4
+        job = start(n=40)
+        until(lambda: host.downloads >= 20)
+        second = start("an owl", "gccai")
+        until(lambda: other.downloads == 1)
+        assert "localhost" in resolved
+        assert not job.images
+    finally:
+        DECODERS.release()
+        DECODERS.release()
+    assert (len(job.wait()), len(second.wait())) == (40, 1)
+
+
+def test_hanging_downloads_of_one_host_hold_up_no_other(host, other):
+    """Eight of one gateway hang: another's pictures come home, and so do looks and submissions of the first."""
+    hanging = threading.Event()
+
+    def hang(number, path):
+        hanging.wait(60)
+        return PNG
+
+    host.pictures, host.file = 4, hang
+    job = start(n=12)
+    until(lambda: host.downloads == 8)
+    assert len(start("an owl", "gccai").wait()) == 1
+    third = start("a cat")
+    until(lambda: states()[0] == "made")
+    assert host.downloads == 8
+    hanging.set()
+    assert (len(job.wait()), len(third.wait())) == (12, 4)
+
+
+def test_hosts_of_one_gateway_have_their_places_apart(host, other):
+    """Two file hosts: what hangs at one leaves the way to the other free."""
+    hanging = threading.Event()
+    host.pictures, host.file = 4, lambda number, path: hanging.wait(60) and PNG
+    job = start(n=8)
+    until(lambda: host.downloads == 8)
+    host.host, host.pictures = other.server.origin, 1
+    assert len(start("an owl").wait()) == 1
+    assert (other.downloads, other.submissions) == (1, 0)
+    hanging.set()
+    assert len(job.wait()) == 8
+
+
+# --- what is temporary
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 408])
+def test_a_renewed_address_that_cannot_just_now_is_asked_again(status, host):
+    """Expired, renewed, and the file host is busy: no address has expired, and with patience the picture comes."""
+    host.renews = True
+    answers = {1: (410, {}, b""), 2: (status, {}, b""), 3: (status, {}, b"")}
+    host.file = lambda number, path: answers.get(number, PNG)
+    notes = []
+
+    async def main():
+        job = start()
+        async for event in job.events():
+            if isinstance(event, Progress):
+                notes.append(event.note)
+        return await job.result()
+
+    assert loop.run(main())[0].data == PNG
+    assert f"the file host answered {status}, again in 1 s" in notes
+    assert (host.submissions, host.downloads) == (1, 4)
+
+
+@pytest.mark.parametrize("status", [429, 502, 503])
+def test_a_renewed_address_that_stays_busy_is_not_told_as_expired(status, host):
+    """The file host cannot just now: said so, and collectable."""
+    host.renews = True
+    host.file = lambda number, path: (410, {}, b"") if number == 1 else (status, {}, b"")
+    with pytest.raises(DownloadError, match=rf"just now \(the file host answered {status}\).*it was charged: %imagegen resume") as error:
+        run(generate("a fox", **ONE))
+    assert "expired" not in str(error.value)
+    assert (states(), generation.ledger(load()).waiting()) == (["made"], 1)
+    host.file = lambda number, path: PNG
+    assert len(generation.resume(load()).wait()) == 1
+
+
+def test_a_gateway_that_cannot_renew_just_now_is_asked_again(host):
+    """The look for a new address is answered 503: as temporary as the file host's own."""
+    host.renews = True
+    host.file = lambda number, path: PNG if path.endswith("look=4") else (410, {}, b"")
+    host.at_look = lambda: (503, {}, b"{}") if host.looks in (2, 3) else None
+    assert run(generate("a fox", **ONE))[0].data == PNG
+
+
+def test_a_wait_that_is_longer_than_our_patience_is_not_begun(host):
+    """Retry-After: an hour, and ten minutes of patience: told at once."""
+    host.file = lambda number, path: (503, {"Retry-After": "3600"}, b"")
+    with pytest.raises(DownloadError, match="answered 503"):
+        run(generate("a fox", **ONE))
+    assert (host.downloads, generation.ledger(load()).waiting()) == (1, 1)
+
+
+def test_a_wait_that_our_patience_ends_is_told_as_what_it_was(host):
+    """Not that the gateway was not finished: its file host did not give the picture out."""
+    host.file = lambda number, path: (503, {"Retry-After": "1"}, b"")
+    with pytest.raises(DownloadError, match="answered 503"):
+        run(generate("a fox", **ONE, timeout=1.5))
+    assert states() == ["made"]
+
+
+# --- what ends in the middle of a saving
+
+
+@pytest.fixture
+def slow_save(monkeypatch):
+    """Saving begins, and goes on when it is told to."""
+    monkeypatch.setattr(loop, "_GRACE", 1.2)
+    monkeypatch.setattr("imagegen_magic.engine.job._LETTING_GO", 0.4)
+    began, go_on, real = threading.Event(), threading.Event(), files.save
+
+    def save(*given, **more):
+        began.set()
+        assert go_on.wait(60)
+        return real(*given, **more)
+
+    monkeypatch.setattr(files, "save", save)
+    return began, go_on
+
+
+def test_the_end_of_our_patience_does_not_tear_a_saving(host, slow_save):
+    """What has come is saved and is in the Generation, however long that takes; no error says that it did not come."""
+    began, go_on = slow_save
+    job = start(timeout=0.5)
+    assert began.wait(60)
+    until(lambda: time.time() > job.started + 2.5)  # long after its patience, and after what a clean-up is given
+    assert not job.done
+    go_on.set()
+    made = job.wait()
+    assert (len(made), made.errors, states()) == (1, (), ["saved"])
+
+
+def test_patience_ends_for_what_has_not_come_and_keeps_what_has(host, slow_save):
+    """Of two pictures one is being saved and the other hangs at its host."""
+    began, go_on = slow_save
+    hanging = threading.Event()
+    host.pictures = 2
+    host.file = lambda number, path: PNG if path.endswith("/0.png") else (hanging.wait(60) and PNG)
+    job = start(n=2, timeout=0.5)
+    assert began.wait(60)
+    until(lambda: time.time() > job.started + 1)
+    go_on.set()
+    made = job.wait()
+    assert ([type(error) for error in made.errors], len(made)) == ([TaskTimeout], 1)
+    assert generation.ledger(load()).waiting() == 1
+    hanging.set()
+
+
+def test_cancel_waits_for_a_saving_that_ends_soon(host, slow_save, monkeypatch):
+    """The picture is in the Generation, and nothing is said to go on at the gateway."""
+    monkeypatch.setattr(loop, "_GRACE", 30.0)
+    monkeypatch.setattr("imagegen_magic.engine.job._LETTING_GO", 30.0)
+    began, go_on = slow_save
+    job = start()
+    assert began.wait(60)
+    job.cancel()
+    until(lambda: job._stopping)
+    go_on.set()
+    made = job.wait()
+    assert (len(made), made.errors, states()) == (1, (), ["saved"])
+
+
+def test_what_is_saved_after_a_cancelled_jobs_end_is_in_the_ledger_alone(host, slow_save):
+    """The job has ended without it and says so; meanwhile nobody else takes the task; then the ledger has the picture."""
+    began, go_on = slow_save
+    job = start()
+    assert began.wait(60)
+    job.cancel()
+    with pytest.raises(WaitingStopped, match="%imagegen resume"):
+        job.wait()
+    assert generation.resume(load()).expecting == 0  # it is still being saved
+    go_on.set()
+    until(lambda: states() == ["saved"])
+    until(lambda: loop.run(generation.ledger(load()).tasks())[0].owner is None)
+    assert (job.images, job.generation) == ([], None)
+    assert len(loop.run(generation.ledger(load()).pictures())) == 1
+    assert host.downloads == 1
+
+
+def test_interrupting_a_wait_does_not_lose_what_is_being_saved(host, slow_save):
+    """The caller's task is cancelled: the picture is in the ledger all the same."""
+    began, go_on = slow_save
+
+    async def main():
+        task = asyncio.create_task(generate("a fox", **ONE))
+        while not began.is_set():
+            await asyncio.sleep(0.01)
+        task.cancel()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    until(lambda: states() == ["saved"])
+
+
+def test_a_part_that_is_dropped_while_it_is_written_is_not_written_to(tmp_path):
+    """Its descriptor may be another file's by then."""
+    part = files.Part(tmp_path / "here")
+    part.write(a_png())
+    (hidden,) = (tmp_path / "here").iterdir()
+    part.discard()
+    part.write(b"more")
+    assert (hidden.exists(), list((tmp_path / "here").iterdir())) == (False, [])
