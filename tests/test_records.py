@@ -106,7 +106,7 @@ def everything(tmp_path_factory):
 def _plain(value):
     """Return a value so that equal ones are equal, though errors are equal to themselves alone."""
     if isinstance(value, BaseException):
-        return type(value), str(value), value.args, {name: _plain(each) for name, each in vars(value).items()}
+        return type(value), str(value), _plain(value.args), {name: _plain(each) for name, each in vars(value).items()}
     if isinstance(value, Gateway):
         return _plain((value.provider.name, value.base_url, value.sandbox, value.cadence, value.note))
     if isinstance(value, Record):

@@ -45,7 +45,7 @@ from imagegen_magic.errors import (
     WaitingStopped,
 )
 from imagegen_magic.providers.base import Call, Done, Failed, TaskState, Waiting
-from imagegen_magic.records import ProcessBound
+from imagegen_magic.records import PortableError, ProcessBound
 from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import Cost, GeneratedImage, Progress, Stage
 from imagegen_magic.secret_patterns import bare
@@ -137,7 +137,7 @@ class Unread(NamedTuple):
     settled: bool
 
 
-class _NotNow(Exception):
+class _NotNow(PortableError):
     """Not there at the moment: to be asked for again; `pause` is the host's wish in seconds."""
 
     def __init__(self, what: str, pause: float | None = None) -> None:
