@@ -158,11 +158,12 @@ def test_free_values_are_left_to_the_person(shell):
 
 
 def test_errors_stay_out_of_the_menu(shell, own_world):
-    """An unknown gateway, model or broken configuration offers nothing and raises nothing."""
+    """An unknown gateway or model offers nothing and raises nothing; a bad setting takes nothing from the menu."""
     assert shell.tab("%%imagegen -p nowhere -s ") == []
     assert shell.tab("%%imagegen -p evolink -m nothing -s ") == []
-    (own_world / "pyproject.toml").write_text("[tool.imagegen]\nspeed = 3\n")
-    assert shell.tab("%%imagegen -p ") == []
+    gateways = shell.tab("%%imagegen -p ")
+    (own_world / "pyproject.toml").write_text("[tool.imagegen]\nspeed = 3\nn = 2.7\n")
+    assert shell.tab("%%imagegen -p ") == gateways != []
 
 
 def test_unloading_takes_tab_away(shell):

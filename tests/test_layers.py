@@ -9,10 +9,11 @@ import pytest
 import imagegen_magic
 
 ROOT = Path(imagegen_magic.__file__).parent
-WORDS = {"secret_patterns", "records", "errors", "paths", "request", "result"}
+WORDS = {"secret_patterns", "records", "errors", "paths", "readers", "request", "result"}
 MAY_IMPORT = {
     "secret_patterns": set(),
     "paths": set(),
+    "readers": set(),
     "records": {"secret_patterns"},
     "errors": {"secret_patterns", "records"},
     "request": {"secret_patterns", "records", "errors"},

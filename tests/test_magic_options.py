@@ -152,7 +152,7 @@ def test_windows_paths_keep_their_backslashes():
         ("--qualty high", "There is no option --qualty: did you mean --quality?"),
         ("--zzz", "%imagegen --help shows them all"),
         ("-x", "There is no option -x"),
-        ("-n two", "--n takes a whole number, not 'two'"),
+        ("-n two", "--n takes a whole number, 1 or more, not 'two'"),
         ("-n", "--n needs a value: -n, --n COUNT"),
         ("-o --size 16:9", "--out needs a value"),
         ("-o 1x", "--out takes the name of a variable, not '1x'"),
@@ -234,7 +234,7 @@ def test_a_wrong_default_names_its_place(shell, monkeypatch, capsys):
         shell.run("%imagegen --sandbox a fox")
     monkeypatch.delenv("IMAGEGEN_TIMEOUT")
     monkeypatch.setenv("IMAGEGEN_PREVIEW", "5000")
-    with pytest.raises(ValueError, match="preview = 5000 in environment IMAGEGEN_PREVIEW"):
+    with pytest.raises(ValueError, match="preview = '5000' in environment IMAGEGEN_PREVIEW"):
         shell.run("%imagegen --sandbox a fox")
 
 

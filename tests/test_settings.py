@@ -64,10 +64,10 @@ def test_look_alikes_are_read(own_world):
     ],
 )
 def test_a_wrong_configuration_is_said(own_world, text, word):
-    """A misspelt option, an unreadable value or a broken file is an error, never dropped."""
+    """A misspelt option, an unreadable value or a broken file is an error of what needs it, never dropped."""
     (own_world / "pyproject.toml").write_text(text)
     with pytest.raises(UnsupportedOption, match=word):
-        load()
+        load().check("timeout")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_project_file_of_an_odd_shape_is_said(own_world, content, why):
     file.write_bytes(content)
     (own_world / "notebooks").mkdir()
     with pytest.raises(UnsupportedOption, match=why) as caught:
-        load(own_world / "notebooks")
+        load(own_world / "notebooks").check()
     assert str(file) in str(caught.value)
     assert "mend the file" in str(caught.value)
 
@@ -95,7 +95,7 @@ def test_a_folder_in_the_project_files_place_is_said(own_world):
     """It cannot be read, and that is told with its name."""
     (own_world / "pyproject.toml").mkdir()
     with pytest.raises(UnsupportedOption, match=r"pyproject\.toml cannot be read: Is a directory"):
-        load()
+        load().check()
 
 
 def test_a_project_file_that_is_not_about_us_may_be_anything(own_world):
@@ -121,7 +121,7 @@ def test_a_wrong_environment_is_said(monkeypatch, name, value):
     """A value that cannot be read names its variable."""
     monkeypatch.setenv(f"IMAGEGEN_{name}", value)
     with pytest.raises(UnsupportedOption, match=f"IMAGEGEN_{name}"):
-        load()
+        load().get(name.lower())
 
 
 def test_home(monkeypatch, tmp_path):

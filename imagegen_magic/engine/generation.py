@@ -17,7 +17,7 @@ from imagegen_magic.engine.job import Dress, Event, Job, Wish, counted
 from imagegen_magic.engine.ledger import Ledger, TaskRow
 from imagegen_magic.engine.recording import Study, record, take_up
 from imagegen_magic.engine.session import ledger_of
-from imagegen_magic.engine.settings import REQUEST_OPTIONS, Settings, load
+from imagegen_magic.engine.settings import ENGINE_OPTIONS, REQUEST_OPTIONS, Settings, load
 from imagegen_magic.errors import MissingKey, UnsupportedOption
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Plan, Provider
@@ -56,6 +56,7 @@ def plan(
     Raises UnsupportedOption, which names the gateways that can do exactly this.
     """
     settings = settings or load()
+    settings.check(*ENGINE_OPTIONS)
     request = fill(request, settings)
     gateway = choose(settings, provider=provider, sandbox=sandbox, model=request.model, ahead=True)
     request = _gathered(request, gateway, settings, fit)
@@ -103,9 +104,7 @@ def start(
     With `reuse`, what was made before by the very same request is given again, and nothing is spent on it; with `fit`, pictures
     that are too large for the gateway are scaled down.
     """
-    settings = (settings or load()).replace(
-        "this call", timeout=timeout, save_dir=None if save_dir is None else str(save_dir), name=name, sandbox=sandbox, reuse=reuse
-    )
+    settings = (settings or load()).replace("this call", timeout=timeout, save_dir=save_dir, name=name, sandbox=sandbox, reuse=reuse)
     return begin([wish(request, settings, provider, fit=fit)], settings, preview=preview)
 
 
@@ -123,6 +122,7 @@ def wish(
     References and mask are made ready, which takes a while for large ones: `pictures` remembers them for the next wish; with `fit`
     what is too large is scaled down. Raises UnsupportedOption, ImageInvalid, UnknownProvider or MissingKey.
     """
+    settings.check(*ENGINE_OPTIONS)
     request = fill(request, settings)
     ahead = choose(settings, provider=provider, model=request.model, ahead=True)  # what it cannot do is said before a missing key is
     request = _gathered(request, ahead, settings, fit, pictures)
@@ -166,6 +166,7 @@ def begin(
     because it was made to be looked at, or in another process.
     """
     _check_keys(wishes)
+    settings.check(*ENGINE_OPTIONS)
     keys.refuse_in((wish.request for wish in wishes), [wish.place for wish in wishes], settings)
     job = Job(wishes, sum(wish.plan.count for wish in wishes), title=title, dress=dress)
     job.settings = settings
@@ -189,7 +190,7 @@ def resume(
     """Collect what was made and not fetched; submits nothing. From synchronous code; `ids` are the ledger's task rows.
 
     Pictures go where they were asked to go, or to `save_dir`; raises SaveError where that folder cannot be written. The job's note
-    tells of submissions that were cut off before an answer came.
+    tells of submissions that were cut off before an answer came. A setting that cannot be read is left out: what was paid for is collected.
     """
     return _collected(settings or load(), save_dir, preview, lambda book, job: book.claim(rows=ids, hold=job.hold))
 
@@ -222,8 +223,9 @@ Claim = Callable[[Ledger, Job], Awaitable[list[TaskRow]]]
 
 def _collected(settings: Settings, save_dir: str | Path | None, preview: int | None, claim: Claim, *, again: bool = False) -> Job:
     job = Job((), 0)
+    told, settings = settings, settings.sound
     job.settings = settings
-    elsewhere = None if save_dir is None else settings.beside(save_dir)
+    elsewhere = None if save_dir is None else settings.replace("this call", save_dir=save_dir).save_dir
     try:
         rows, cut_off = loop.run(_claim(settings, claim, job))
         if rows and elsewhere is not None:
@@ -232,7 +234,8 @@ def _collected(settings: Settings, save_dir: str | Path | None, preview: int | N
         job.give_up()
         raise
     job.expecting = sum(_unsaved(row, again) for row in rows)
-    job.note = stored.remark(row.asked for row in rows)
+    unread = [f"{trouble.what}, so it was left out here." for trouble in told.troubles.values()]
+    job.note = " ".join(filter(None, [*unread, stored.remark(row.asked for row in rows)]))
     if cut_off:
         job.note = (
             f"{counted(len(cut_off), 'submission')} {'was' if len(cut_off) == 1 else 'were'} cut off before an answer came: nobody here "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -165,7 +166,9 @@ def known(settings: Settings | None = None) -> tuple[str, ...]:
     Each key in the keyring is asked for once, and none where no key was ever saved; what cannot be opened is not known.
     """
     settings = settings or _settings()
-    told = [*_remembered.values(), *_of_environment(settings), *_saved(settings.home)]
+    told = [*_remembered.values(), *_of_environment(settings)]
+    with suppress(UnsupportedOption):  # a home that cannot be read refuses whatever needs it, and keeps no other key from being known
+        told += _saved(settings.home)
     secrets = {key.reveal() for key in told}
     return tuple(sorted((secret for secret in secrets if len(secret) >= SHORTEST), key=lambda secret: (-len(secret), secret)))
 
@@ -254,13 +257,10 @@ def _keyring() -> ModuleType | None:
 
 
 def _settings() -> Settings:
-    """Return the settings of the working folder; where they cannot be read, the environment's home alone, so that keys stay known."""
-    from imagegen_magic.engine import settings, whereabouts
+    """Return the settings of the working folder."""
+    from imagegen_magic.engine import settings
 
-    try:
-        return settings.load()
-    except ImageGenError:
-        return settings.Settings(whereabouts.working(), {"home": (os.environ.get("IMAGEGEN_HOME"), "environment")})
+    return settings.load()
 
 
 def _names_file(home: Path) -> Path:

@@ -2,111 +2,118 @@
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from imagegen_magic import readers
 from imagegen_magic.engine import whereabouts
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.paths import path_of
+from imagegen_magic.paths import path_of, text_of
 from imagegen_magic.records import Record, hash_of_fields
-
-_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
-
-
-def _flag(text: Any) -> bool:
-    word = str(text).strip().lower()
-    if word not in _TRUE | _FALSE:
-        raise ValueError("give 1 or 0")
-    return word in _TRUE
-
-
-def _positive(text: Any) -> float:
-    number = float(text)
-    if not number > 0:
-        raise ValueError("give a number above 0")
-    return number
-
-
-def _count(text: Any) -> int:
-    return int(_positive(text))
-
-
-def _share(text: Any) -> float:
-    number = float(text)
-    if not 0 <= number <= 1:
-        raise ValueError("give a number from 0 to 1")
-    return number
-
-
-def _amount(text: Any) -> Decimal:
-    try:
-        amount = Decimal(str(text))
-    except InvalidOperation:
-        raise ValueError("give an amount like 5 or 0.20") from None
-    if not amount.is_finite() or amount < 0:
-        raise ValueError("give an amount, 0 or more")
-    return amount
-
 
 # name -> (how to read it, built-in value); the request's own options have no built-in value: the plan fills them in
 KNOWN: dict[str, tuple[Any, Any]] = {
-    "provider": (str, None),
-    "model": (str, None),
-    "size": (str, None),
-    "resolution": (str, None),
-    "quality": (str, None),
-    "n": (int, None),
-    "background": (str, None),
-    "moderation": (str, None),
-    "output_format": (str, None),
-    "output_compression": (int, None),
-    "timeout": (_positive, 600.0),
-    "submit_timeout": (_positive, 120.0),
-    "save_dir": (str, "imagegen"),
-    "name": (str, None),
-    "preview": (_count, 1024),
-    "sandbox": (_flag, False),
-    "poll_seconds": (_positive, None),
-    "submits_at_once": (_count, 8),
-    "home": (str, None),
-    "keep_loop": (_flag, False),
-    "reuse": (_flag, False),
-    "ask_above_pictures": (_count, 20),
-    "ask_above_cost": (_amount, Decimal(5)),
-    "unknown_price": (_amount, None),
-    "drift_above": (_share, 0.02),
-    "uploader": (str, None),
+    "provider": (readers.text, None),
+    "model": (readers.text, None),
+    "size": (readers.text, None),
+    "resolution": (readers.text, None),
+    "quality": (readers.text, None),
+    "n": (readers.count, None),
+    "background": (readers.text, None),
+    "moderation": (readers.text, None),
+    "output_format": (readers.text, None),
+    "output_compression": (readers.compression, None),
+    "timeout": (readers.seconds, 600.0),
+    "submit_timeout": (readers.seconds, 120.0),
+    "save_dir": (readers.folder, "imagegen"),
+    "name": (readers.text, None),
+    "preview": (readers.preview, 1024),
+    "sandbox": (readers.flag, False),
+    "poll_seconds": (readers.seconds, None),
+    "submits_at_once": (readers.count, 8),
+    "home": (readers.folder, None),
+    "keep_loop": (readers.flag, False),
+    "reuse": (readers.flag, False),
+    "ask_above_pictures": (readers.count, 20),
+    "ask_above_cost": (readers.amount, Decimal(5)),
+    "unknown_price": (readers.amount, None),
+    "drift_above": (readers.share, 0.02),
+    "uploader": (readers.text, None),
 }
+ENGINE_OPTIONS = (
+    *("timeout", "submit_timeout", "save_dir", "name", "sandbox", "poll_seconds"),
+    *("submits_at_once", "home", "reuse", "unknown_price", "uploader"),
+)
+"""What every request needs, beside its own options and its gateway."""
 REQUEST_OPTIONS = ("model", "size", "resolution", "quality", "n", "background", "moderation", "output_format", "output_compression")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Settings(Record):
-    """The options in force, each with its origin; `folder` is where the notebook (or script) is."""
+    """The options in force, each with its origin; `folder` is where the notebook (or script) is.
+
+    `troubles` says what cannot be read, by the name of its option, and `pyproject.toml` where that is the whole file. It is raised when
+    it is asked for, so that one bad setting refuses the requests that need it and nothing else.
+    """
 
     folder: Path
     values: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
     look_alikes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    troubles: Mapping[str, UnsupportedOption] = field(default_factory=dict)
 
     __hash__ = hash_of_fields
 
     def get(self, name: str) -> Any:
-        """Return the value in force; None where nobody said one. Raises KeyError for an unknown name."""
+        """Return the value in force; None where nobody said one. Raises KeyError for an unknown name, UnsupportedOption for a bad value."""
+        if name in self.troubles:
+            raise self.troubles[name].at(())  # a copy, as it may be raised again
         return self.values[name][0] if name in self.values else KNOWN[name][1]
 
     def origin(self, name: str) -> str:
         """Return who said so."""
         return self.values[name][1] if name in self.values else "built in"
 
+    def check(self, *names: str) -> None:
+        """Raise UnsupportedOption where one of these options cannot be read, or an option that does not exist, or the project's file."""
+        for name, trouble in self.troubles.items():
+            if name in names or name not in KNOWN:
+                raise trouble.at(())
+
+    @property
+    def sound(self) -> Settings:
+        """The settings without what cannot be read: in its place stands what was said farther away, or is built in.
+
+        It is for what must go on, as collecting what was paid for. A ledger's folder that cannot be read stays one: another folder would
+        be another ledger.
+        """
+        return dataclasses.replace(self, troubles={name: each for name, each in self.troubles.items() if name == "home"})
+
     def replace(self, origin: str, **nearer: Any) -> Settings:
         """Lay nearer values over these; None says nothing. Raises UnsupportedOption for what cannot be read."""
-        said = {name: _read(name, value, origin) for name, value in nearer.items() if value is not None}
-        return Settings(self.folder, {**self.values, **said}, self.look_alikes)
+        laid = self.overlaid(origin, nearer)
+        for name in nearer:
+            if name in laid.troubles and laid.troubles[name] is not self.troubles.get(name):
+                raise laid.troubles[name]
+        return laid
+
+    def overlaid(self, origin: str, nearer: Mapping[str, Any], where: str = "") -> Settings:
+        """Lay nearer values over these, and what cannot be read into `troubles`, which name its place (`where`, else the origin)."""
+        values, troubles = dict(self.values), dict(self.troubles)
+        for name, value in nearer.items():
+            if value is not None:
+                troubles.pop(name, None)
+                try:
+                    values[name] = _read(name, value, where or origin), origin
+                except UnsupportedOption as error:
+                    troubles[name] = error
+        return dataclasses.replace(self, values=values, troubles=troubles)
 
     @property
     def home(self) -> Path:
@@ -135,27 +142,49 @@ def _expanded(path: str | Path) -> Path:
         raise UnsupportedOption(what, option="save_dir", value=path, next_step="write the path out") from None
 
 
-def _read(name: str, value: Any, origin: str) -> tuple[Any, str]:
+def _read(name: str, value: Any, place: str) -> Any:
     if name not in KNOWN:
-        raise UnsupportedOption(f"{origin} has an option {name!r} that does not exist", option=name, value=value, allowed=sorted(KNOWN))
+        step = difflib.get_close_matches(name, KNOWN, n=1)
+        raise UnsupportedOption(
+            f"{place} has an option {name!r} that does not exist",
+            option=name,
+            value=value,
+            allowed=sorted(KNOWN),
+            nearest=step[0] if step else None,
+        )
     try:
-        return KNOWN[name][0](value), origin
-    except (TypeError, ValueError, OverflowError) as error:
-        raise UnsupportedOption(f"{name} = {value!r} in {origin} cannot be read ({error})", option=name, value=value) from None
+        return KNOWN[name][0](value)
+    except ValueError as error:
+        what = f"{name} = {_shown(value)} in {place} cannot be used"
+        raise UnsupportedOption(what, option=name, value=value, next_step=f"{name} takes {error}") from None
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # an int of more digits than Python writes
+        text = f"a number of {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def load(start: Path | str | None = None) -> Settings:
-    """Read the environment and the nearest pyproject.toml upward from `start` (default: the working folder)."""
+    """Read the environment and the nearest pyproject.toml upward from `start` (default: the working folder).
+
+    What cannot be read is among the `troubles` of the settings, and is raised by what needs it.
+    """
     folder = Path(start) if start is not None else whereabouts.working()
     settings = Settings(folder)
     for name in KNOWN:
         variable = f"IMAGEGEN_{name.upper()}"
         if os.environ.get(variable):
-            settings = settings.replace(f"environment {variable}", **{name: os.environ[variable]})
-    table, origin = _project_table(folder)
+            settings = settings.overlaid(f"environment {variable}", {name: os.environ[variable]})
+    try:
+        table, file = _project_table(folder)
+    except UnsupportedOption as error:
+        return dataclasses.replace(settings, troubles={**settings.troubles, "pyproject.toml": error})
     look_alikes = table.pop("providers", {})
-    settings = settings.replace(origin, **{name.replace("-", "_"): value for name, value in table.items()})
-    return Settings(settings.folder, settings.values, look_alikes)
+    said = {name.replace("-", "_"): value for name, value in table.items()}
+    return dataclasses.replace(settings.overlaid("pyproject.toml", said, where=file), look_alikes=look_alikes)
 
 
 def _project_table(folder: Path) -> tuple[dict[str, Any], str]:
@@ -165,7 +194,7 @@ def _project_table(folder: Path) -> tuple[dict[str, Any], str]:
             found = file.stat()
         except OSError:
             continue
-        return dict(_parse(file, found.st_mtime_ns, found.st_size)), file.name
+        return dict(_parse(file, found.st_mtime_ns, found.st_size)), text_of(file)
     return {}, ""
 
 

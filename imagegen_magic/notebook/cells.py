@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
+from imagegen_magic import readers
 from imagegen_magic.errors import ImageGenError, UnsupportedOption
 from imagegen_magic.notebook import options, reading, redaction
 from imagegen_magic.secret_patterns import without_queries
@@ -164,12 +165,14 @@ def _make(magics: ImageGenMagics, given: Mapping[str, Any], prompt: str) -> None
         _show_plan(request, chosen, settings)
         return
     tell_of_waiting(magics, settings)
-    from imagegen_magic.engine import generation
+    from imagegen_magic.engine import folders, generation
 
-    edge = chosen.get("preview", _preview_edge(settings))
+    settings.check("keep_loop", "drift_above")  # which are needed when it is paid for
+    edge = chosen.get("preview") or settings.get("preview")
     said = {name: chosen[name] for name in _OF_THE_JOB if name in chosen}
     settings = settings.replace("this cell", **said)
     wish = generation.wish(request, settings, chosen.get("provider"), fit=bool(chosen.get("fit")))
+    folders.check(settings)
     if not given.get("yes"):
         from imagegen_magic.notebook import asking
 
@@ -193,18 +196,6 @@ def _refuse_together(given: Mapping[str, Any]) -> None:
         raise UsageError("--reuse and --fresh say the opposite of one another.")
     if given.get("skip_impossible") and "sweep" not in given and "repeat" not in given:
         raise UsageError("--skip-impossible is for a sweep: it needs --sweep or --repeat.")
-
-
-def _preview_edge(settings: Settings) -> int:
-    edge = int(settings.get("preview"))
-    if not options.LEAST_PREVIEW <= edge <= options.MOST_PREVIEW:
-        raise UnsupportedOption(
-            f"preview = {edge} in {settings.origin('preview')} is no size for a preview",
-            option="preview",
-            value=edge,
-            allowed=(f"{options.LEAST_PREVIEW} to {options.MOST_PREVIEW}",),
-        )
-    return edge
 
 
 def request_of(given: Mapping[str, Any], prompt: str, variables: Mapping[str, Any], folder: Path) -> ImageRequest:
@@ -307,7 +298,7 @@ def follow(
     job: Job,
     out: str | None = None,
     *,
-    edge: int = options.MOST_PREVIEW,
+    edge: int = readers.MOST_PREVIEW,
     keep_loop: bool = False,
     looking: Callable[..., Any] | None = None,
 ) -> None:
@@ -362,7 +353,7 @@ def leave(
     job: Job,
     out: str | None = None,
     *,
-    edge: int = options.MOST_PREVIEW,
+    edge: int = readers.MOST_PREVIEW,
     looking: Callable[..., Any] | None = None,
 ) -> None:
     """Let a job go on behind the cell, whose output shows it; bind the job, and its Generation when there is one."""

@@ -343,11 +343,22 @@ def _doctor(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str])
 
 
 def _config(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+    from imagegen_magic.engine.settings import KNOWN
+
     settings, keys = magics.settings(), magics.keys()
-    rows = [[option.name, _value(settings.get(option.name)), settings.origin(option.name)] for option in options.settings()]
+    rows = [_setting_row(option.name, settings) for option in options.settings()]
+    rows += [[name, "not used", str(trouble)] for name, trouble in settings.troubles.items() if name not in KNOWN]
     rows += [[f"providers.{name}", _look_alike(table), "pyproject.toml"] for name, table in settings.look_alikes.items()]
     rows = [[name, redaction.redacted(value, keys), origin] for name, value, origin in rows]
     display(Page(Table(("setting", "value", "said by"), rows), Note('%config ImageGenMagics.NAME = "value" changes one for this session.')))
+
+
+def _setting_row(name: str, settings: Settings) -> list[str]:
+    from imagegen_magic.engine.settings import KNOWN
+
+    trouble = settings.troubles.get(name)
+    value = _value(settings.sound.values.get(name, (KNOWN[name][1], ""))[0])
+    return [name, value if trouble is None else "not used", settings.origin(name) if trouble is None else str(trouble)]
 
 
 def _value(value: Any) -> str:

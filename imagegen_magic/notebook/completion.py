@@ -125,7 +125,7 @@ def _values(option: options.Option, before: str, magics: ImageGenMagics) -> Sequ
             return _providers(magics)
         if not option.choices:
             return ()
-        settings = magics.settings()
+        settings = magics.settings().sound
         provider = _provider(given, settings)
         if option.choices == "models":
             return tuple(model.name for model in provider.models)

@@ -129,7 +129,7 @@ def _drift_above() -> float:
         found = magics.settings() if magics else settings.load()
     except ImageGenError:  # a setting that cannot be read is told by the next cell; a picture is shown all the same
         found = settings.Settings(notebook_folder())
-    return float(found.get("drift_above"))
+    return float(found.sound.get("drift_above"))
 
 
 def _magics() -> Any:

@@ -35,12 +35,11 @@ def report(magics: ImageGenMagics, *, network: bool = False) -> Page:
 def _findings(magics: ImageGenMagics, network: bool) -> Iterator[Finding]:
     yield from _versions()
     yield _front_end(magics.shell)
-    try:
-        settings = magics.settings()
-    except ImageGenError as error:
-        yield "settings", error.what, error.next_step
-        return
+    settings = magics.settings()
+    for trouble in settings.troubles.values():
+        yield "settings", trouble.what, trouble.next_step
     yield "settings", f"read from {settings.folder}; %imagegen config shows them", ""
+    settings = settings.sound
     yield from _ledger(settings)
     yield _save_dir(settings)
     yield _fonts()
@@ -72,8 +71,8 @@ def _front_end(shell: Any) -> Finding:
 def _ledger(settings: Settings) -> Iterator[Finding]:
     from imagegen_magic.engine import generation, loop, stored
 
-    ledger = generation.ledger(settings)
     try:
+        ledger = generation.ledger(settings)
         ledger.inspect()
         loop.run(ledger.check())
     except ImageGenError as error:

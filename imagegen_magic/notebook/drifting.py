@@ -51,7 +51,7 @@ def run(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str], *, 
     if not rows or not rows[0].path:
         raise UsageError(f"There is no picture {number}: %imagegen history lists them.")
     found = (originals or recorded)(settings, rows[0])
-    threshold = float(settings.get("drift_above"))
+    threshold = float(settings.sound.get("drift_above"))
     seen = show(found.before, _read(rows[0]), found.mask, magics.shell, name=f"picture {number}", threshold=threshold)
     if rows[0].share is None:  # the session ended between saving the picture and looking at it
         loop.run(generation.ledger(settings).drifted(number, seen.share, seen.mean))

@@ -22,7 +22,7 @@ class ImageGenMagics(Magics):
     """`%imagegen`, `%%imagegen` and their defaults; an unset default leaves the word to pyproject.toml, the environment, the gateway.
 
     `jobs` holds what this session started with --no-wait; `trace` is the last error's,
-    redacted; `greeted` says that waiting pictures were told of.
+    redacted; `loaded` says that a wrong setting is refused at once; `greeted` says that waiting pictures were told of.
     """
 
     shell: Any  # never None once made
@@ -36,6 +36,7 @@ class ImageGenMagics(Magics):
         self.greeted = False
         _attach(self)
         terminal.tolerate()
+        self.loaded = True
 
     @no_var_expand
     @line_cell_magic
@@ -56,7 +57,7 @@ class ImageGenMagics(Magics):
         from imagegen_magic.engine import settings
 
         said = {option.name: getattr(self, option.name) for option in options.settings()}
-        return settings.load(self.folder).replace("%config", **said)
+        return settings.load(self.folder).overlaid("%config", said)
 
     def keys(self) -> tuple[str, ...]:
         """Return all known keys, to be kept unseen; a wrong configuration does not keep them from being known."""

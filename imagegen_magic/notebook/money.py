@@ -103,7 +103,7 @@ def _day(moment: float) -> str:
 def budget(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
     """Set a budget, lift those that are named, or show each with what is left."""
     settings = magics.settings()
-    book, unknown_price = generation.ledger(settings), settings.get("unknown_price")
+    book, unknown_price = generation.ledger(settings), settings.sound.get("unknown_price")
     if not arguments and flags:
         raise UsageError("The subcommand is %imagegen budget AMOUNT [--per day|session|month] [--unit USD]; alone, it shows what is left.")
     per, unit = _per(flags.get("--per")), _unit(flags.get("--unit"))

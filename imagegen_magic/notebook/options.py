@@ -7,59 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-LEAST_PREVIEW, MOST_PREVIEW = 16, 1024  # pixels; a larger picture would swell the notebook
-
-
-def _text(text: str) -> str:
-    return text
-
-
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError("a whole number") from None
-
-
-def _seconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise ValueError("seconds, a number above 0")
-    return number
-
-
-def _preview(text: str) -> int:
-    edge = _whole(text)
-    if not LEAST_PREVIEW <= edge <= MOST_PREVIEW:
-        raise ValueError(f"pixels from {LEAST_PREVIEW} to {MOST_PREVIEW} (the original on disk keeps its own size)")
-    return edge
-
-
-def _times(text: str) -> int:
-    number = _whole(text)
-    if number < 1:
-        raise ValueError("a whole number, 1 or more")
-    return number
-
-
-def _amount(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise ValueError("an amount, 0 or more")
-    return number
-
-
-def _share(text: str) -> float:
-    number = _amount(text)
-    if number > 1:
-        raise ValueError("a number from 0 to 1")
-    return number
+from imagegen_magic import readers
 
 
 def _axis(text: str) -> tuple[str, str]:
@@ -107,7 +55,7 @@ class Option(NamedTuple):
     flags: tuple[str, ...]
     metavar: str | None
     help: str
-    read: Callable[[str], Any] = _text
+    read: Callable[[Any], Any] = readers.text
     setting: bool = True
     repeat: bool = False
     choices: str = ""
@@ -135,11 +83,11 @@ OPTIONS: tuple[Option, ...] = (
     Option("size", ("-s", "--size"), "SIZE", "ratio 16:9, pixels 1536x1024 (or ×), or auto", choices="sizes"),
     Option("resolution", ("-r", "--resolution"), "TIER", "1k, 2k or 4k, any case; not together with pixels", choices="resolutions"),
     Option("quality", ("-q", "--quality"), "QUALITY", "auto, low, medium or high", choices="qualities"),
-    Option("n", ("-n", "--n"), "COUNT", "how many pictures; more than the gateway's limit becomes several tasks", _whole),
+    Option("n", ("-n", "--n"), "COUNT", "how many pictures; more than the gateway's limit becomes several tasks", readers.count),
     Option("background", ("--background",), "KIND", "auto, opaque or transparent", choices="backgrounds"),
     Option("moderation", ("--moderation",), "STRENGTH", "auto or low", choices="moderations"),
     Option("output_format", ("--output-format",), "FORMAT", "png, jpeg or webp", choices="formats"),
-    Option("output_compression", ("--output-compression",), "0-100", "for jpeg and webp", _whole),
+    Option("output_compression", ("--output-compression",), "0-100", "for jpeg and webp", readers.compression),
     Option("callback_url", ("--callback-url",), "ADDRESS", "public https address the gateway calls when a task ends", setting=False),
     Option(
         "references",
@@ -166,16 +114,22 @@ OPTIONS: tuple[Option, ...] = (
         setting=False,
         repeat=True,
     ),
-    Option("repeat", ("--repeat",), "COUNT", "so many pictures of each combination", _times, setting=False),
+    Option("repeat", ("--repeat",), "COUNT", "so many pictures of each combination", readers.count, setting=False),
     Option("skip_impossible", ("--skip-impossible",), None, "leave out what a gateway cannot do, and list it", setting=False),
     Option("yes", ("--yes",), None, "do not ask before many pictures or much money", setting=False),
     Option("reuse", ("--reuse",), None, "give what the very same request made before; only what is missing is paid for"),
     Option("fresh", ("--fresh",), None, "make it anew, although reuse is configured", setting=False),
     Option("out", ("-o", "--out"), "NAME", "variable for the Generation; _imagegen always holds the last one", _variable, setting=False),
-    Option("save_dir", ("--save-dir",), "DIR", "where originals go; default: imagegen/ beside the notebook"),
+    Option("save_dir", ("--save-dir",), "DIR", "where originals go; default: imagegen/ beside the notebook", readers.folder),
     Option("name", ("--name",), "STEM", "what originals are called; default: words of the prompt"),
-    Option("preview", ("--preview",), "PX", "longest edge of the picture in the notebook; default and most: 1024", _preview),
-    Option("timeout", ("--timeout",), "SECONDS", "patience; default 600; then the task stays in the ledger for %imagegen resume", _seconds),
+    Option("preview", ("--preview",), "PX", "longest edge of the picture in the notebook; default and most: 1024", readers.preview),
+    Option(
+        "timeout",
+        ("--timeout",),
+        "SECONDS",
+        "patience; default 600; then the task stays in the ledger for %imagegen resume",
+        readers.seconds,
+    ),
     Option(
         "no_wait",
         ("--no-wait",),
@@ -198,17 +152,23 @@ OPTIONS: tuple[Option, ...] = (
     Option("keep_loop", ("--keep-loop",), None, "keep the kernel's own asyncio tasks running while this cell waits"),
     Option("help", ("-h", "--help"), None, "show this", setting=False),
     Option("version", ("--version",), None, "show the version; nothing is sent", setting=False),
-    Option("poll_seconds", (), "SECONDS", "least interval between looks and before the first; default: the gateway's own", _seconds),
-    Option("submits_at_once", (), "COUNT", "submissions on the way at the same time, per gateway; default 8", _whole),
-    Option("submit_timeout", (), "SECONDS", "patience with the answer to one submission; default 120", _seconds),
-    Option("ask_above_pictures", (), "COUNT", "a cell or sweep of more pictures asks first; default 20", _whole),
-    Option("ask_above_cost", (), "AMOUNT", "a cell or sweep above this price asks first, in the gateway's unit; default 5", _amount),
+    Option("poll_seconds", (), "SECONDS", "least interval between looks and before the first; default: the gateway's own", readers.seconds),
+    Option("submits_at_once", (), "COUNT", "submissions on the way at the same time, per gateway; default 8", readers.count),
+    Option("submit_timeout", (), "SECONDS", "patience with the answer to one submission; default 120", readers.seconds),
+    Option("ask_above_pictures", (), "COUNT", "a cell or sweep of more pictures asks first; default 20", readers.count),
+    Option("ask_above_cost", (), "AMOUNT", "a cell or sweep above this price asks first, in the gateway's unit; default 5", readers.amount),
     Option(
-        "unknown_price", (), "AMOUNT", "what a picture of unknown price counts in a budget; without it such a request is refused", _amount
+        "unknown_price",
+        (),
+        "AMOUNT",
+        "what a picture of unknown price counts in a budget; without it such a request is refused",
+        readers.amount,
     ),
-    Option("drift_above", (), "0-1", "share of a mask's protected pixels above which a caption tells of a change; default 0.02", _share),
+    Option(
+        "drift_above", (), "0-1", "share of a mask's protected pixels above which a caption tells of a change; default 0.02", readers.share
+    ),
     Option("uploader", (), "PACKAGE:FUNCTION", "your own (path) -> address for gateways without an upload"),
-    Option("home", (), "DIR", "folder of the ledger; default: the user's data folder"),
+    Option("home", (), "DIR", "folder of the ledger; default: the user's data folder", readers.folder),
 )
 
 
@@ -327,13 +287,30 @@ def settings() -> Iterator[Option]:
 
 def traits() -> dict[str, Any]:
     """Return a trait for every setting; None means that it is not said here."""
-    from traitlets import Bool, Float, Int, Unicode
+    return {option.name: _trait(option) for option in settings()}
 
-    kinds: dict[Any, Any] = {_text: Unicode, _whole: Int, _preview: Int, _seconds: Float, _amount: Float, _share: Float}
-    return {
-        option.name: (kinds[option.read] if option.metavar else Bool)(None, allow_none=True, help=option.help).tag(config=True)
-        for option in settings()
-    }
+
+def _trait(option: Option) -> Any:
+    """Return a trait that refuses what the option's reader refuses, and keeps the value as it was given.
+
+    A value of a configuration file is kept whatever it is, until a cell needs it: the extension must load, or nothing could be collected.
+    """
+    from traitlets import Bool, Float, Int, TraitError, Unicode
+
+    kinds: dict[Any, Any] = {readers.text: Unicode, readers.folder: Unicode, readers.seconds: Float, readers.amount: Float}
+    kind = kinds.get(option.read, Float if option.read is readers.share else Int) if option.metavar else Bool
+    read = option.read if option.metavar else readers.flag
+
+    def validate(trait: Any, magics: Any, value: Any) -> Any:
+        try:
+            read(value)
+        except ValueError as error:
+            if getattr(magics, "loaded", False):
+                raise TraitError(f"{option.name} takes {error}, not {value!r}") from None
+        return value
+
+    made = type(kind.__name__, (kind,), {"validate": validate})
+    return made(None, allow_none=True, help=option.help).tag(config=True)
 
 
 def help_text() -> str:

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from imagegen_magic import readers
 from imagegen_magic.engine import gateways, generation, keys
 from imagegen_magic.engine.job import Job
 from imagegen_magic.engine.settings import REQUEST_OPTIONS, Settings
@@ -28,8 +29,10 @@ class Desk:
     def __init__(self, settings: Settings, request: ImageRequest, provider: str | None, sandbox: bool | None) -> None:
         self.settings = settings
         self.providers = {one.name: one for one in gateways.known(settings)}
-        self._bare = Settings(
-            settings.folder, {name: one for name, one in settings.values.items() if name not in REQUEST_OPTIONS}, settings.look_alikes
+        self._bare = replace(
+            settings,
+            values={name: one for name, one in settings.values.items() if name not in REQUEST_OPTIONS},
+            troubles={name: one for name, one in settings.troubles.items() if name not in REQUEST_OPTIONS},
         )
         self.request = generation.fill(request, settings)
         self.provider, self.sandbox = self._begin(provider, sandbox)
@@ -143,5 +146,8 @@ def request_of(options: Mapping[str, Any]) -> ImageRequest:
 def read(option: str, value: Any) -> Any:
     """Return what a control's value means in a request; empty is the model's default."""
     if option in ("n", "output_compression") and isinstance(value, str):
-        return int(value) if value.strip().isdecimal() else (value.strip() or None)
+        try:
+            return readers.whole(value)
+        except ValueError:
+            return value.strip() or None
     return None if value == "" and option != "prompt" else value

@@ -35,6 +35,7 @@ _OF_ALL = ("timeout", "save_dir", "name", "sandbox")
 def run(magics: ImageGenMagics, given: Mapping[str, Any], prompt: str) -> None:
     """Do what a cell with --sweep or --repeat asks for; raises why it cannot, before anything is sent."""
     settings = _settings(magics, given)
+    settings.check("keep_loop", "drift_above", *([] if "preview" in given else ["preview"]))  # which are needed when it is paid for
     planned = _planned(magics, given, prompt, settings)
     asked = [wish.request for wish in planned.wishes[:: planned.repeat]]
     cells.refuse_keys_in(asked, settings, [planned.study.axes])
@@ -48,10 +49,10 @@ def run(magics: ImageGenMagics, given: Mapping[str, Any], prompt: str) -> None:
     _ask(outlook, settings, given)
     job = sweep.begin(planned, settings, preview=sweep_view.edge(planned.pictures), title=_title(planned))
     values = planned.study.axes
-    said = settings.get("preview") if settings.origin("preview") != "built in" else None
+    said = given.get("preview") or (settings.get("preview") if settings.origin("preview") != "built in" else None)
 
     def looking(job: Job, shell: Any, *, background: bool = False) -> Any:
-        return sweep_view.view(job, shell, values, background=background, width=given.get("preview", said))
+        return sweep_view.view(job, shell, values, background=background, width=said)
 
     if given.get("no_wait"):
         cells.leave(magics, job, given.get("out"), looking=looking)

@@ -6,7 +6,6 @@ import difflib
 import itertools
 import json
 import math
-import operator
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from fractions import Fraction
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
+from imagegen_magic import readers
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.providers import addresses, uploading
 from imagegen_magic.providers.model import Model, Pixels, distance
@@ -426,12 +426,10 @@ def _element(value: object) -> str:
 
 
 def whole(value: object) -> int | None:
-    """Return a whole number (numpy's too), or None where it is none; True and False are none."""
-    if isinstance(value, bool):
-        return None
+    """Return a whole number (numpy's too, and 2.0), or None where it is none; text, True and False are none."""
     try:
-        return operator.index(value)  # type: ignore[arg-type]  # whatever a notebook holds may come
-    except TypeError:
+        return None if isinstance(value, str) else readers.whole(value)
+    except ValueError:
         return None
 
 

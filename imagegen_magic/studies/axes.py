@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from imagegen_magic import readers
 from imagegen_magic.engine.gathering import Named
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.providers.options import shown
@@ -115,10 +116,12 @@ def _refused(name: str, value: Any, what: str, step: str) -> UnsupportedOption:
 
 
 def _read(name: str, value: Any) -> Any:
-    if name in _WHOLE_NUMBERS and isinstance(value, str):
+    if name in _WHOLE_NUMBERS:
         try:
-            return int(value)
+            return readers.whole(value)
         except ValueError:
+            if not isinstance(value, str):
+                return value  # of any kind: the plan says why it cannot be
             raise _refused(name, value, f"{name} = {value!r} is no whole number", "give numbers") from None
     if name == "extra" and isinstance(value, str):
         return frozen(_further(value))

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from imagegen_magic import readers
 from imagegen_magic.engine import generation
 from imagegen_magic.engine.accounts import part
 from imagegen_magic.engine.gateways import without_key
@@ -20,7 +21,7 @@ from imagegen_magic.engine.gathering import Known
 from imagegen_magic.engine.job import Job, Wish, counted
 from imagegen_magic.engine.recording import Study, fingerprint
 from imagegen_magic.engine.session import Kind, Session, session_of
-from imagegen_magic.engine.settings import Settings
+from imagegen_magic.engine.settings import ENGINE_OPTIONS, REQUEST_OPTIONS, Settings
 from imagegen_magic.engine.settings import load as load_settings
 from imagegen_magic.errors import MissingKey, UnsupportedOption
 from imagegen_magic.providers import registry
@@ -111,10 +112,14 @@ def plan(
     Raises UnsupportedOption for axes that do not fit, and, naming them, for combinations that cannot be done, unless they are to be left
     out; UnknownProvider, MissingKey.
     """
+    repeat = _number_of("repeat", repeat)
+    settings.check(*ENGINE_OPTIONS)
     _check_prompt(request)
     lines = sides.all_of(axes)
     template = Template.read(request.prompt, lines, variables)
     sides.check(lines, template)
+    varied = {line.name for line in lines}
+    settings.check(*(name for name in REQUEST_OPTIONS if name not in varied and getattr(request, name) is None))
     _check_twice(request, provider, lines)
     _check_number(lines, repeat)
     request = replace(request, prompt=template.text)
@@ -140,9 +145,15 @@ def _check_twice(request: ImageRequest, provider: str | None, lines: Sequence[Ax
             raise UnsupportedOption(f"{axis.name} is both an axis and an option", option=axis.name, value=said[axis.name], next_step=step)
 
 
+def _number_of(option: str, value: Any) -> int:
+    try:
+        return readers.count(value)
+    except ValueError as error:
+        what = f"{option} = {value!r} is no number of pictures"
+        raise UnsupportedOption(what, option=option, value=value, next_step=f"{option} takes {error}") from None
+
+
 def _check_number(lines: Sequence[Axis], repeat: int) -> None:
-    if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
-        raise UnsupportedOption(f"repeat = {repeat!r} is no number of pictures", option="repeat", value=repeat, next_step="give 1 or more")
     number = repeat
     for axis in lines:
         number *= len(axis.values)
@@ -313,9 +324,8 @@ async def sweep(
     ImageRequest that do not vary. Raises UnsupportedOption before anything is sent, and what ended it where no picture was made; where
     only some were, `errors` says why, and a warning says so.
     """
-    where = None if save_dir is None else str(save_dir)
-    settings = load_settings().replace("this call", timeout=timeout, save_dir=where, name=name, sandbox=sandbox, reuse=reuse)
-    request = generation.request_of(prompt, options)
+    settings = load_settings().replace("this call", timeout=timeout, save_dir=save_dir, name=name, sandbox=sandbox, reuse=reuse)
+    request = replace(prompt, **options) if isinstance(prompt, ImageRequest) else ImageRequest(prompt, **options)
     make = partial(plan, settings=settings, repeat=repeat, skip_impossible=skip_impossible, provider=provider, fit=fit)
     job = begin(await asyncio.to_thread(make, request, axes), settings)  # the caller's loop goes on meanwhile
     result = await job.result()

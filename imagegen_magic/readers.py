@@ -1,0 +1,133 @@
+"""One reader for each kind of value that a person sets, in an option, a setting or a call: it changes no value, or says what it takes."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+LEAST_PREVIEW, MOST_PREVIEW = 16, 1024  # pixels; a larger picture would swell the notebook
+_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
+_WHOLE = re.compile(r"([+-]?[0-9]{1,20})\.0*")
+
+
+def text(value: Any) -> str:
+    """Return a text. Raises ValueError, with what is expected, as every reader does."""
+    if not isinstance(value, str):
+        raise ValueError("text")
+    return value
+
+
+def folder(value: Any) -> str:
+    """Return the path of a folder as text."""
+    said = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(said, str):
+        raise ValueError("the path of a folder, as text")
+    return said
+
+
+def flag(value: Any) -> bool:
+    """Return yes or no: a truth value, 1 or 0, or such a word."""
+    word = str(value).strip().lower()
+    if word not in _TRUE | _FALSE:
+        raise ValueError("1 or 0")
+    return word in _TRUE
+
+
+def whole(value: Any) -> int:
+    """Return a whole number; `2`, `"2"`, `2.0` and numpy's are one, `True` and 2.7 are none."""
+    number = None if _is_truth(value) else _whole(value)
+    if number is None:
+        raise ValueError("a whole number")
+    return number
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, str):
+        match = _WHOLE.fullmatch(value.strip())
+        try:
+            return int(match[1] if match else value)
+        except ValueError:
+            return None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def count(value: Any) -> int:
+    """Return a number of things, 1 or more."""
+    return _within(value, 1, None, "a whole number, 1 or more")
+
+
+def compression(value: Any) -> int:
+    """Return a compression, 0 to 100."""
+    return _within(value, 0, 100, "a whole number from 0 to 100")
+
+
+def preview(value: Any) -> int:
+    """Return the longest edge of a picture in the notebook, in pixels."""
+    told = f"pixels from {LEAST_PREVIEW} to {MOST_PREVIEW} (the original on disk keeps its own size)"
+    return _within(value, LEAST_PREVIEW, MOST_PREVIEW, told)
+
+
+def _within(value: Any, least: int, most: int | None, told: str) -> int:
+    try:
+        number = whole(value)
+    except ValueError:
+        raise ValueError(told) from None
+    if number < least or (most is not None and number > most):
+        raise ValueError(told)
+    return number
+
+
+def seconds(value: Any) -> float:
+    """Return a time in seconds, finite and above 0."""
+    number = _real(value)
+    if number is None or not 0 < number < math.inf:
+        raise ValueError("seconds, a number above 0")
+    return number
+
+
+def share(value: Any) -> float:
+    """Return a number from 0 to 1."""
+    number = _real(value)
+    if number is None or not 0 <= number <= 1:
+        raise ValueError("a number from 0 to 1")
+    return number
+
+
+def amount(value: Any) -> Decimal:
+    """Return an amount of money, exactly as it is written."""
+    from decimal import Decimal, InvalidOperation
+
+    number = _real(value)
+    if number is None or not 0 <= number < math.inf:
+        raise ValueError("an amount, 0 or more")
+    try:
+        return Decimal(str(value).strip())
+    except InvalidOperation:  # a number that only Python's own float reads
+        raise ValueError("an amount, 0 or more") from None
+
+
+def _real(value: Any) -> float | None:
+    from decimal import Decimal
+
+    if _is_truth(value) or not isinstance(value, str | Decimal | numbers.Real):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, bool) or type(value).__name__ == "bool_"  # numpy's, which is no bool and has an index
