@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,11 +44,11 @@ def _findings(magics: ImageGenMagics, network: bool) -> Iterator[Finding]:
     yield from _ledger(settings)
     yield _save_dir(settings)
     yield _fonts()
-    yield from _unreadable(settings)
-    try:
-        yield from _gateways(settings, network)
-    except ImageGenError as error:
-        yield "gateways", error.what, error.next_step
+    for name, find in (("unreadable files", _unreadable), ("gateways", partial(_gateways, network=network))):
+        try:
+            yield from find(settings)
+        except ImageGenError as error:
+            yield name, error.what, error.next_step
 
 
 def _versions() -> Iterator[Finding]:
