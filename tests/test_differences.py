@@ -51,6 +51,14 @@ def test_auto_promises_nothing():
 def test_format_and_background():
     """webp asked and png got; transparent asked and opaque got; and the other way round."""
     assert differences(_expected(mime_type="image/webp"), "auto", _facts()) == ("asked webp, got png",)
+    for came, name in (
+        ("image/gif", "gif"),
+        ("image/avif", "avif"),
+        ("image/tiff", "tiff"),
+        ("image/jp2", "jpeg 2000"),
+        ("image/heic", "heic"),
+    ):
+        assert differences(_expected(mime_type="image/png"), "auto", _facts(mime_type=came)) == (f"asked png, got {name}",)
     assert differences(_expected(alpha=True), "auto", _facts()) == ("asked a transparent background, got an opaque one",)
     assert differences(_expected(alpha=False), "auto", _facts(transparent=True)) == ("asked an opaque background, got transparent places",)
 

@@ -25,6 +25,7 @@ from shells import a_shell
 from imagegen_magic import generate, run
 from imagegen_magic.errors import SaveError, UnsupportedOption
 from imagegen_magic.pictures import metadata
+from imagegen_magic.pictures.origin import Origin
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost, Generation
 from imagegen_magic.studies import export_table
@@ -128,13 +129,28 @@ def test_a_sidecar_of_other_bytes_is_not_believed(own_world):
 
 
 def test_a_picture_that_cannot_carry_it_is_copied_as_it_is(own_world):
-    """A format without room for it is exported all the same."""
+    """A format without room for it is exported all the same, and a JSON file beside it tells how it was made."""
     (image,) = pictures(1)
-    path = own_world / "fox.gif"
-    Image.new("P", (8, 8)).save(path)
-    place = export([replace(image, path=path, mime_type="image/gif"), image], "foxes")
-    assert [Path(row["file"]).suffix for row in rows(place)] == [".gif", ".png"]
-    assert (place / rows(place)[0]["file"]).read_bytes() == path.read_bytes()
+    for suffix, mime_type in (
+        (".gif", "image/gif"),
+        (".avif", "image/avif"),
+        (".tiff", "image/tiff"),
+        (".jp2", "image/jp2"),
+        (".bmp", "image/bmp"),
+    ):
+        path = own_world / f"fox{suffix}"
+        Image.new("L", (8, 8)).save(path)
+        place = export([replace(image, path=path, mime_type=mime_type), image], f"foxes{suffix[1:]}")
+        copy = place / rows(place)[0]["file"]
+        assert [Path(row["file"]).suffix for row in rows(place)] == [suffix, ".png"]
+        assert copy.read_bytes() == path.read_bytes()
+        told = Origin.of_sidecar(json.loads(copy.with_suffix(".json").read_text(encoding="utf-8")))
+        assert (told.prompt, told.sha256) == ("a red fox", hashlib.sha256(path.read_bytes()).hexdigest())
+        assert "data:image/jpeg;base64," in (place / "index.html").read_text(encoding="utf-8").split("picture-2")[0]
+    few = export([replace(image, path=path, mime_type=mime_type)], "few", metadata="minimal")
+    assert set(json.loads((few / rows(few)[0]["file"]).with_suffix(".json").read_text(encoding="utf-8"))) == {"submitted", "made_with"}
+    bare = export([replace(image, path=path, mime_type=mime_type)], "bare", metadata="none")
+    assert not list(bare.rglob("*.json"))
 
 
 def test_nothing_of_this_machine_is_in_it(own_world, monkeypatch):

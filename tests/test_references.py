@@ -26,6 +26,7 @@ from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat, PngImagePlugin
 from imagegen_magic.errors import ImageGenError, ImageInvalid, UnsupportedOption
 from imagegen_magic.pictures import references
 from imagegen_magic.pictures.references import prepare
+from imagegen_magic.pictures.verify import verify
 from imagegen_magic.providers.uploading import unique
 from imagegen_magic.request import LocalPicture
 
@@ -445,6 +446,23 @@ class TestConversion:
         assert isinstance(error, ImageInvalid)
         assert "reads no HEIC" in str(error)
         assert "%pip install pillow-heif, or save it as JPEG" in str(error)
+
+    def test_heic_as_the_advice_says(self) -> None:
+        """With pillow-heif installed, as the message advises: decoded, upright, without its place, and cut short it is told so."""
+        import pillow_heif
+
+        file = io.BytesIO()
+        pillow_heif.from_pillow(drawn((96, 64))).save(file, quality=100, exif=exif(place=True).tobytes())
+        assert "HEIF" not in Image.OPEN  # nothing was registered in the person's Pillow
+        picture = ready(file.getvalue())
+        assert picture.notes == ("location removed", "converted from HEIC")
+        assert alike(opened(picture), drawn((96, 64)))
+        facts, small = verify(file.getvalue(), preview_edge=48)
+        assert (facts.mime_type, facts.suffix, facts.width, facts.height) == ("image/heic", ".heic", 96, 64)
+        assert small is not None
+        for place in (20, 60, len(file.getvalue()) // 2, len(file.getvalue()) - 1):
+            with pytest.raises(ImageInvalid):
+                verify(file.getvalue()[:place])
 
     def test_heic_with_its_reader(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where pillow-heif is installed it is read by it, without registering anything in the person's Pillow."""

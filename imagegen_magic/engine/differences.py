@@ -50,4 +50,4 @@ def shape(width: int, height: int) -> str:
 
 
 def _kind(mime_type: str) -> str:
-    return mime_type.removeprefix("image/")
+    return {"image/jp2": "jpeg 2000"}.get(mime_type, mime_type.removeprefix("image/"))

@@ -258,8 +258,10 @@ def _mask_name(plan: Plan, mask: LocalPicture) -> str:
 
 
 def _described(picture: LocalPicture) -> str:
-    kind = {"image/jpeg": "JPEG", "image/webp": "WebP"}.get(picture.mime_type, picture.mime_type.rpartition("/")[2].upper())
-    facts = ", ".join((kind, f"{picture.width}×{picture.height}", weight(picture), *picture.notes))
+    from imagegen_magic.pictures.formats import BY_TYPE
+
+    kind = BY_TYPE.get(picture.mime_type)
+    facts = ", ".join((kind.name if kind else picture.mime_type, f"{picture.width}×{picture.height}", weight(picture), *picture.notes))
     return f"{picture.name} ({facts})"
 
 

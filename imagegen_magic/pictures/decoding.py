@@ -125,7 +125,7 @@ def _plugin(kind: Kind) -> Callable[..., ImageFile.ImageFile]:
 
 def orientation(image: Image.Image) -> int:
     """Return the Exif orientation, 1 to 8; 1 where none can be read."""
-    exif: bytes = image.info.get("exif", b"")
+    exif: bytes = image.info.get("exif") or b""
     tiff = exif
     while tiff.startswith(b"Exif\0\0"):  # some writers put it twice
         tiff = tiff[6:]

@@ -29,6 +29,8 @@ HEIC = Kind("HEIC", "image/heic", ".heic")
 
 FORMATS = (PNG, JPEG, WEBP, GIF, BMP, TIFF, AVIF, JPEG2000, HEIC)
 
+BY_TYPE = {kind.mime_type: kind for kind in FORMATS}
+
 _SIGNATURES = (
     (PNG, (b"\x89PNG\r\n\x1a\n",)),
     (JPEG, (b"\xff\xd8\xff",)),

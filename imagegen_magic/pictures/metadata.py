@@ -21,7 +21,7 @@ from imagegen_magic.pictures.containers import Box, boxes, vp8_size
 from imagegen_magic.pictures.formats import JPEG, PNG, WEBP, kind_of
 from imagegen_magic.pictures.origin import Origin, scrubbed
 
-__all__ = ["LEVELS", "Level", "Origin", "embed", "has_credentials", "read", "scrubbed"]
+__all__ = ["LEVELS", "Level", "Origin", "embed", "has_credentials", "read", "scrubbed", "told"]
 
 Level = Literal["full", "minimal", "none"]
 LEVELS: tuple[Level, ...] = ("full", "minimal", "none")
@@ -49,13 +49,18 @@ def embed(data: bytes, origin: Origin, level: Level = "full", *, secrets: Iterab
         if kind not in (PNG, JPEG, WEBP):
             raise ImageInvalid(f"a {kind.name} file carries no metadata that are written here")
         write: Callable[[bytes, bytes], bytes] = _into_png if kind is PNG else _into_jpeg if kind is JPEG else _into_webp
-        told = scrubbed(origin, secrets)
-        told = told if level == "full" else Origin(created=told.created, tool=told.tool)
-        return write(data, xmp.packet(told, _existing(data), _JPEG_MOST if kind is JPEG else xmp.MOST))
+        packet = xmp.packet(told(origin, level, secrets=secrets), _existing(data), _JPEG_MOST if kind is JPEG else xmp.MOST)
+        return write(data, packet)
     except (struct.error, IndexError) as error:
         raise _unreadable("the picture is cut short or corrupt") from error
     except ImageInvalid as error:
         raise _unreadable(error.what) from error
+
+
+def told(origin: Origin, level: Level, *, secrets: Iterable[str] = ()) -> Origin:
+    """Return what of an origin is told at a level: all that may leave this machine, or with `minimal` the tool and the time."""
+    whole = scrubbed(origin, secrets)
+    return whole if level == "full" else Origin(created=whole.created, tool=whole.tool)
 
 
 def read(data: bytes) -> Origin | None:

@@ -67,6 +67,22 @@ class Origin(Record):
             sha256=text("sha256"),
         )
 
+    def sidecar(self) -> dict[str, Any]:
+        """Return it as the JSON beside a picture, which `of_sidecar` reads; without what is not known."""
+        told = {
+            "prompt": self.prompt,
+            "asked": dict(self.asked),
+            "sent": dict(self.sent),
+            "gateway": self.gateway.removesuffix(SANDBOX),
+            "sandbox": self.gateway.endswith(SANDBOX),
+            "model": self.model,
+            "task_id": self.task_id,
+            "submitted": self.created,
+            "made_with": self.tool,
+            "sha256": self.sha256,
+        }
+        return {name: value for name, value in told.items() if value}
+
 
 def scrubbed(origin: Origin, secrets: Iterable[str] = ()) -> Origin:
     """Return the same without paths, keys, callback addresses and the queries of addresses; of a file only its name is left."""

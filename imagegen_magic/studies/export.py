@@ -27,7 +27,6 @@ Level = Literal["full", "minimal", "none"]
 LEVELS: tuple[Level, ...] = ("full", "minimal", "none")
 
 PICTURES, PAGE, TABLE = "pictures", "index.html", "pictures.csv"
-_SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
 _THUMBNAIL = 480  # px
 _THUMBNAIL_BYTES, _ALL_THUMBNAILS = 24_000, 6_000_000  # bytes of one, and of all in the page
 _LEAST_THUMBNAIL = 2_500
@@ -62,9 +61,9 @@ def export(
 
     `images` is a Generation, a sweep (its page shows the grid), one picture, or any list of those. The originals stay as they are. With
     `metadata` full the copies carry how they were made as XMP, with minimal that a model made them, with what and when, with none they
-    are the very bytes. No path of this machine, no key (of this session, of the environment, or of `secrets`) and no query of an address
-    is in any of it. It appears whole or not at all. Where an earlier export has that name, this one is called -2, -3 and so on. Pictures
-    whose files are gone are shown as such.
+    are the very bytes; what a format here has no room for stands in a JSON file beside the copy. No path of this machine, no key (of
+    this session, of the environment, or of `secrets`) and no query of an address is in any of it. It appears whole or not at all. Where
+    an earlier export has that name, this one is called -2, -3 and so on. Pictures whose files are gone are shown as such.
 
     Raises UnsupportedOption where there is nothing to export, for what holds no pictures, for another level, and where the target is a
     folder that is no export; SaveError where the disk refuses.
@@ -187,6 +186,8 @@ class _Copyist:
         content, tells = self._told(data, image)
         name = f"{number:0{self.digits}d}-{_stem(image)}{_suffix(image)}"
         (self.folder / PICTURES / name).write_bytes(content)
+        if not tells and self.level != "none":
+            tells = self._tell_beside(self.folder / PICTURES / name, data, image)
         thumbnail = _thumbnail(image, data, self.limit)
         return Copy(
             image, f"{PICTURES}/{name}", facts.prompt, facts.options, facts.place, sha256(data).hexdigest(), len(content), thumbnail, tells
@@ -201,7 +202,7 @@ class _Copyist:
         return str(scrubbed(Origin(asked={name: text}), self.secrets).asked.get(name, "[key]"))
 
     def _told(self, data: bytes, image: GeneratedImage) -> tuple[bytes, bool]:
-        """Return the bytes of the copy, and whether they tell how it was made; a file that cannot carry it stays as it is."""
+        """Return the bytes of the copy, and whether they hold how it was made; a file that cannot hold it stays as it is."""
         from imagegen_magic.pictures.metadata import embed
 
         try:
@@ -209,6 +210,14 @@ class _Copyist:
         except (ImageInvalid, UnsupportedOption):
             return data, False
         return copy, copy != data
+
+    def _tell_beside(self, path: Path, data: bytes, image: GeneratedImage) -> bool:
+        """Write how a picture was made into a JSON file beside its copy, whose format has no room for it here."""
+        from imagegen_magic.pictures.metadata import told
+
+        sidecar = told(_origin(image, data), self.level, secrets=self.secrets).sidecar()
+        _put(path.with_suffix(".json"), json.dumps(sidecar, ensure_ascii=False, indent=1), "utf-8")
+        return True
 
 
 def _origin(image: GeneratedImage, data: bytes) -> Any:
@@ -239,7 +248,10 @@ def _stem(image: GeneratedImage) -> str:
 
 
 def _suffix(image: GeneratedImage) -> str:
-    return _SUFFIXES.get(image.mime_type) or image.path.suffix.lower()
+    from imagegen_magic.pictures.formats import BY_TYPE
+
+    kind = BY_TYPE.get(image.mime_type)
+    return kind.suffix if kind else image.path.suffix.lower()
 
 
 def _thumbnail(image: GeneratedImage, data: bytes, limit: int) -> str:

@@ -10,6 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from imagegen_magic.pictures.formats import BY_TYPE
 from imagegen_magic.result import total
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ Clean = Callable[[str, str], str]
 
 _ALT = 300  # characters of a prompt that say what a picture shows
 _LONG = 500  # characters from which a prompt is folded
-_KINDS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WebP"}
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'"
 _STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1c1c1e; --quiet: #5c5f66; --line: #dedee3; --card: #f6f6f8; --link: #1a5fb4;
@@ -207,7 +207,7 @@ def _prompt(prompt: str) -> str:
 
 def _facts(copy: Copy, common: Mapping[str, str]) -> str:
     image = copy.image
-    kind = _KINDS.get(image.mime_type, image.mime_type)
+    kind = BY_TYPE[image.mime_type].name if image.mime_type in BY_TYPE else image.mime_type
     file = f'<a href="{escape(quote(copy.file))}">{image.width}×{image.height} {escape(kind)}, {_bytes(copy.size)}</a>' if copy.file else ""
     facts = [
         ("gateway", f"{image.provider} {image.model}" + (" (sandbox)" if image.sandbox else "")),
