@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -14,7 +15,9 @@ from imagegen_magic.studies.results import columns
 if TYPE_CHECKING:
     from imagegen_magic.studies.export import Copy
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # what spreadsheets take for the beginning of one
+_FORMULA = re.compile(
+    r"\s*[=+\-@\t\r\n＝＋－＠]"
+)  # what spreadsheets take for the beginning of one, behind blanks and control characters too
 
 
 def table(copies: Sequence[Copy]) -> str:
@@ -74,4 +77,4 @@ def _safe(value: object) -> str:
     if value is None:
         return ""
     text = str(value).replace("\0", "")
-    return f"'{text}" if isinstance(value, str) and text.lstrip(" ").startswith(_FORMULA) else text
+    return f"'{text}" if isinstance(value, str) and _FORMULA.match(text) else text
