@@ -340,7 +340,7 @@ def test_a_number_is_not_said_to_be_unknown_where_the_ledger_is_damaged(own_worl
         ("file:///etc/hosts", "that is a file of this machine"),
         ("data:image/png;base64,AAAA", "is given no data: addresses"),
         ("http://169.254.1.7/fox.png", "is a link-local, metadata or reserved address"),
-        ("https://me:secret@10.1.2.3/fox.png", "no address with a user name or a password, as 'https://[hidden]@10.1.2.3/fox.png' is"),
+        ("https://me:secret@10.1.2.3/fox.png", "no address with a user name or a password, as 'https://10.1.2.3/fox.png' is"),
     ],
 )
 def test_what_is_no_picture_is_told_before_anything_is_sent(written, words, gateway, notebook, photo, own_world):
