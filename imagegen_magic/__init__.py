@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from imagegen_magic.studies.results import SweepResult
     from imagegen_magic.studies.sweep import sweep
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "GeneratedImage",
     "Generation",
