@@ -44,21 +44,23 @@ def drawn(notebook, cell):
 PICTURE, LINE = ["image/jpeg", "text/plain"], ["text/html", "text/plain"]
 
 
-def test_cell_from_typing_to_picture(lab):
+def test_cell_from_typing_to_picture(lab, gateway):
     """Typed and run, a cell shows its progress with a Cancel button, and then the picture with its caption in its place."""
     with opened(lab, "typing", "") as notebook:
+        gateway.arm("held", match="A red fox in the snow")  # until the page has shown its progress, however busy the machine
         notebook.type("%%imagegen -p evolink -q low --size 3:2\nA red fox in the snow", cell=1)
         notebook.page.keyboard.press("Shift+Enter")
         area = notebook.output_area(1)
         area.get_by_role("button", name="Cancel").wait_for()
         area.get_by_text(re.compile(r"waiting \d+ s")).wait_for()
+        gateway.disarm()
         area.locator("img").wait_for()
         assert drawn(notebook, 1) == 1
         assert area.get_by_role("button", name="Cancel").count() == 0
         assert mimes(notebook.outputs(1)) == [PICTURE, LINE]
         link = area.get_by_role("link")
         assert link.inner_text().startswith("imagegen/red-fox-snow-")
-        assert re.match(r"1536×1024 · evolink gpt-image-2 · \d s · ", area.inner_text().strip())
+        assert re.match(r"1536×1024 · evolink gpt-image-2 · (\d+ min )?\d+ s · ", area.inner_text().strip())
 
 
 def test_picture_is_not_gigantic(lab):
@@ -71,6 +73,7 @@ def test_picture_is_not_gigantic(lab):
 
 def test_cancel_while_the_cell_runs(lab, gateway):
     """A click on Cancel ends the running cell with one line; the gateway goes on, and resume collects the picture."""
+    gateway.arm("held", match="Cancelled in the page")
     with opened(lab, "cancel", "%%imagegen -p evolink -q low -n 2\nCancelled in the page", "%imagegen resume") as notebook:
         notebook.start(1)
         button = notebook.output_area(1).get_by_role("button", name="Cancel")
@@ -80,6 +83,7 @@ def test_cancel_while_the_cell_runs(lab, gateway):
         notebook.until(lambda: not notebook.busy(1), "the cell to end")
         assert notebook.outputs(1)[-1]["ename"] == "WaitingStopped"
         assert notebook.output_area(1).get_by_role("button").count() == 0
+        gateway.disarm()
         notebook.run(2)
         assert drawn(notebook, 2) == 2
         assert len(gateway.accepted("Cancelled in the page")) == 1
@@ -134,22 +138,26 @@ def test_reload_while_it_runs_loses_nothing(lab, gateway):
     )
     with opened(lab, "reload", *cells) as notebook:
         notebook.save()
+        gateway.arm("held", match="Reloaded meanwhile")
         notebook.start(1)
         notebook.output_area(1).get_by_role("button", name="Cancel").wait_for()
         notebook.load()
+        gateway.disarm()
         notebook.run(2)
         assert drawn(notebook, 2) == 1
         assert "imagegen/reloaded-meanwhile-" in notebook.output_area(2).inner_text()
         assert len(gateway.accepted("Reloaded meanwhile")) == 1
 
 
-def test_no_wait_output_turns_into_pictures(lab):
+def test_no_wait_output_turns_into_pictures(lab, gateway):
     """A cell that does not wait is free at once; its output shows progress and becomes the pictures by itself."""
+    gateway.arm("held", match="Behind the page")
     with opened(lab, "nowait", "%%imagegen -p evolink -q low -n 2 --no-wait\nBehind the page", "print('free')") as notebook:
         notebook.run(1)
         notebook.run(2)
         assert notebook.outputs(2)[0]["text"] == "free\n"
         notebook.output_area(1).get_by_role("button", name="Cancel").wait_for()
+        gateway.disarm()
         notebook.until(lambda: mimes(notebook.outputs(1)) == [PICTURE, LINE] * 2, "the pictures")
         assert drawn(notebook, 1) == 2
 
@@ -170,12 +178,14 @@ CONTRAST = """element => {
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
 def test_words_are_readable_in_both_themes(lab, gateway, theme):
     """The progress, the caption and what differs from what was asked have enough contrast, light and dark."""
-    gateway.arm("wrong-size", match="Readable")
-    with opened(lab, "theme", "%%imagegen -p evolink -q low -s 3:1\nReadable", theme=theme) as notebook:
+    gateway.arm("held", match="Readable")
+    cell = "%%imagegen -p evolink -q low -s 3:1\nReadable [[fault: wrong-size]]"
+    with opened(lab, "theme", cell, theme=theme) as notebook:
         notebook.start(1)
         area = notebook.output_area(1)
         area.get_by_role("button", name="Cancel").wait_for()
         notebook.until(lambda: area.locator(".imagegen-words").evaluate(CONTRAST) > 7, "readable words")
+        gateway.disarm()
         area.locator("img").wait_for()
         assert area.locator("strong").evaluate(CONTRAST) > 4.5
         assert area.get_by_role("link").locator("xpath=..").evaluate(CONTRAST) > 4.5

@@ -305,6 +305,18 @@ def test_a_task_that_never_finishes_stays_below_one(box: Box) -> None:
     assert state(box, "evolink", task) == Waiting("processing", 0.99)
 
 
+def test_a_held_task_finishes_once_the_faults_are_disarmed(box: Box) -> None:
+    """However long it was held; one that is made later is not held."""
+    task = box.accepted("evolink")
+    arm(box, "held")
+    box.clock.now += 1_000_000
+    assert state(box, "evolink", task) == Waiting("processing", 0.99)
+    box.clock.now += 1
+    box.ask("DELETE", "/_sandbox/faults", key=None)
+    assert len(box.finished("evolink", task)) == 1
+    assert box.accepted("evolink") != task
+
+
 def test_fewer_pictures_than_asked(box: Box) -> None:
     """One is missing."""
     task = box.accepted("evolink", n=3)

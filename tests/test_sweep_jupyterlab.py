@@ -31,7 +31,7 @@ def lab(tmp_path_factory, gateway):
 @pytest.mark.parametrize("theme", ["Light", "Dark"])
 def test_a_sweep_from_the_first_picture_to_the_saved_grid(lab, gateway, theme):
     """The grid is there from the beginning and fills; at the end one picture and a table stay, and no widget, without any error."""
-    gateway.arm("slow")  # one picture trickles in, so that the others are seen beside it
+    gateway.arm("held")  # one picture waits until the others were seen beside it
     cell = SWEEP.format(gateway="evolink")
     with lab.open(f"sweep-{theme}.ipynb", [LOAD, cell], theme=f"JupyterLab {theme}") as notebook:
         complaints = []
@@ -45,6 +45,7 @@ def test_a_sweep_from_the_first_picture_to_the_saved_grid(lab, gateway, theme):
         assert area.locator(".imagegen-mosaic i").count() == 6
         area.locator(".imagegen-mosaic i img").first.wait_for()
         _keep(notebook, f"sweep-running-{theme}.png")
+        gateway.disarm()
         notebook.until(lambda: not notebook.busy(1), "the sweep's end")
         area.locator("img").first.wait_for()
         assert area.locator(".imagegen-mosaic").count() == 0

@@ -64,6 +64,7 @@ class Sandbox:
         self.gallery = Gallery(plain=plain, find=lambda name: self.originals.find(name))
         self.originals = Originals(self.shelf, self.store, lambda task, index: self.gallery.make(Drawing.of(task, index, seed)), clock)
         self._revoked: dict[str, int] = {}
+        self._released = -math.inf  # when the faults were last disarmed
 
     # -- submit ------------------------------------------------------------------------------------------------------
 
@@ -259,7 +260,8 @@ class Sandbox:
     def _view(self, task: Task, origin: str) -> View:
         now = self.clock()
         shapes = frozenset(task.faults)
-        if now < task.finished or "never-finishes" in shapes:
+        held = "held" in shapes and task.created >= self._released
+        if now < task.finished or held or "never-finishes" in shapes:
             fraction = min(0.99, (now - task.created) / max(task.seconds, 1e-9))
             return View(task, "queued" if fraction < _QUEUED else "running", max(0.0, fraction), shapes=shapes)
         if shapes & {"failed", "failed-by-moderation"}:
@@ -330,6 +332,7 @@ class Sandbox:
     async def disarm(self, request: Request) -> Response:
         """Disarm every fault."""
         self.faults.clear()
+        self._released = self.clock()
         return JSONResponse([])
 
     async def armed(self, request: Request) -> Response:

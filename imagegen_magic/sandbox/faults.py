@@ -69,6 +69,7 @@ _ALL = (
     Kind("fewer-pictures", "task", "one picture fewer than asked"),
     Kind("task-forgotten", "task", "the gateway answers 404 for the task"),
     Kind("never-finishes", "task", "the task stays on its way for ever"),
+    Kind("held", "task", "the task stays on its way until the faults are disarmed"),
     Kind("look-500", "look", "the look is answered HTTP 500", usual=1),
     Kind("look-rate-limited", "look", "the look is answered HTTP 429 with Retry-After", usual=1),
     Kind("look-garbage", "look", "the look is answered with HTML", usual=1),
