@@ -7,10 +7,12 @@ import contextlib
 import hashlib
 import io
 import json
+import random
 import re
 import struct
 import sys
 import types
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -659,6 +661,7 @@ class TestNothingButThePicture:
         assert b"GPS" not in picture.data
         assert picture.data.endswith(b";")
         assert opened(picture).convert("RGBA").getpixel((2, 2))[3] == 0  # type: ignore[index]
+        assert ready(data[:-1] + trailer).notes == ("location removed", "converted from GIF")
 
     @pytest.mark.parametrize("kind", ["TIFF", "AVIF", "JPEG2000", "BMP"])
     def test_other_formats_are_coded_anew(self, kind: str) -> None:
@@ -752,6 +755,22 @@ class TestAnimations:
         image = opened(picture).convert("RGBA")
         assert (image.getpixel((8, 4)), image.getpixel((9, 5)), image.getpixel((30, 20))[3]) == ((255, 0, 0, 255), (255, 0, 0, 255), 0)  # type: ignore[index]
         assert allowed(picture.data)
+
+    @pytest.mark.parametrize(
+        ("kind", "word"), [("GIF", "frames"), ("PNG", "frames"), ("WEBP", "frames"), ("TIFF", "pages"), ("AVIF", "frames")]
+    )
+    def test_of_an_image_that_is_open(self, kind: str, word: str) -> None:
+        """The frame that it stands at, which stays where it is."""
+        frames = [drawn(), Image.new("RGB", (80, 48), "teal")]
+        image = Image.open(io.BytesIO(saved(frames[0], kind, save_all=True, append_images=frames[1:])))
+        picture = ready(image)
+        assert picture.notes == (f"the first of 2 {word}",)
+        assert alike(opened(picture), drawn())
+        image.seek(1)
+        picture = ready(image)
+        assert picture.notes == (f"number 2 of 2 {word}",)
+        assert alike(opened(picture), frames[1])
+        assert image.tell() == 1
 
     def test_of_an_avif(self) -> None:
         """It is converted, and said to be the first."""
@@ -1177,6 +1196,27 @@ class TestNoPicture:
         """Whatever follows a known signature: a picture or our own error, never a warning or another."""
         with contextlib.suppress(ImageInvalid, UnsupportedOption):
             ready(start + data, fit=True)
+
+    @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000"])
+    def test_changed_bytes_are_sent_or_refused(self, kind: str) -> None:
+        """Flipped, cut out, put in, with metadata to break: a reference that is whole, or one line of ours; no warning."""
+        options = {} if kind in ("BMP", "GIF", "JPEG2000") else {"exif": exif(6, place=kind != "TIFF")}
+        data, chance = saved(drawn(), kind, **options), random.Random(11)
+        for _ in range(120):
+            broken = bytearray(data)
+            for _ in range(chance.choice((1, 1, 3, 12))):
+                place = chance.randrange(len(broken)) if chance.random() < 0.5 else chance.randrange(min(250, len(broken)))
+                if chance.random() < 0.5:
+                    broken[place] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, broken[place] ^ 1 << chance.randrange(8)))
+                elif chance.random() < 0.5:
+                    del broken[place : place + chance.choice((1, 2, 4, 30))]
+                else:
+                    broken[place:place] = chance.randbytes(chance.choice((1, 2, 4, 30)))
+            with warnings.catch_warnings(), contextlib.suppress(ImageInvalid, UnsupportedOption):
+                warnings.simplefilter("error")
+                picture = prepare(bytes(broken), name="photo", most_bytes=LIMIT, fit=True)
+                assert allowed(picture.data)
+                assert b"A camera" not in picture.data
 
     def test_pillows_own_settings_are_not_obeyed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A process with a tiny limit of its own still gets its picture, without a warning, and keeps its limit."""

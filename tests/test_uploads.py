@@ -129,6 +129,17 @@ def test_a_picture_is_brought_to_every_gateway_that_takes_files(name, server):
     assert _uploaded(server) == before + 1
 
 
+def test_two_files_of_one_picture_are_one_upload(server):
+    """What was left out of them makes them two requests; the bytes that go out are the same, and go out once."""
+    first = _picture()
+    second, before = replace(first, identity="f" * 64), _uploaded(server)
+    found = _bring(_at("apimart"), first, second)
+    assert set(found) == {first.placeholder, second.placeholder}
+    assert len(set(found.values())) == 1
+    assert _uploaded(server) == before + 1
+    assert [row[0] for row in _rows()] == [first.sha256]
+
+
 def test_a_large_picture_arrives_whole(server):
     """Megabytes go out in pieces."""
     large = LocalPicture(_png(size=(1200, 1000)), "image/png", 1200, 1000, "large.png")

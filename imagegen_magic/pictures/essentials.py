@@ -210,7 +210,7 @@ def _png_word(name: bytes, content: memoryview) -> str:
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _TABLES = _FRAME_HEADERS | {0xC4, 0xCC, 0xDB, 0xDC, 0xDD}  # Huffman and arithmetic codes, quantization, lines, restart interval
-_EXTRAS = frozenset({*range(0xE0, 0xF0), 0xFE})
+_EXTRAS = frozenset(range(0xE0, 0xFF))  # applications, reserved ones, and comments
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without content
 _SCAN, _END = 0xDA, 0xD9
 _JFIF, _ADOBE = "JFIF", "Adobe"

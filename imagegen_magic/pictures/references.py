@@ -45,6 +45,7 @@ _TAKEN = "give a path, an address, bytes, a PIL image, a numpy array, an IPython
 _TURNED = "turned as its EXIF says"
 _LOCATED = "location removed"
 _DRAWN = "drawn from a figure"
+_OF_SEVERAL = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # Pillow's names; a photo's second picture (MPO) is no frame
 
 
 def prepare(
@@ -153,8 +154,18 @@ def _from_image(image: Image.Image, limits: Limits) -> Draft:
             load(image)
             with told(image.format or "PIL"):
                 turn, located = _readable(_exif_orientation, image, 1), _readable(_is_located, image, False)
-                notes = ((_TURNED,) if turn != 1 else ()) + ((_LOCATED,) if located else ())
+                notes = ((_TURNED,) if turn != 1 else ()) + ((_LOCATED,) if located else ()) + tuple(_readable(_frame, image, list[str]()))
                 return Draft(_upright(image, turn, limits), target(limits), {}, notes)
+
+
+def _frame(image: Image.Image) -> list[str]:
+    """Say which frame of an animation, or page of a scan, goes out: the one that the person has come to."""
+    many = getattr(image, "n_frames", 1) if image.format in _OF_SEVERAL else 1
+    if many == 1:
+        return []
+    place = image.tell()
+    number = f"number {place + 1}" if place else "the first"
+    return [f"{number} of {many} {'pages' if image.format == 'TIFF' else 'frames'}"]
 
 
 def _readable(read: Callable[[Image.Image], _T], image: Image.Image, otherwise: _T) -> _T:
