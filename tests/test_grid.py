@@ -6,11 +6,13 @@ import io
 import itertools
 import random
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy
 import pytest
+import typefaces
 from PIL import Image, ImageChops, ImageCms, ImageStat
 
 from imagegen_magic.errors import UnsupportedOption
@@ -94,6 +96,13 @@ def texts(monkeypatch: pytest.MonkeyPatch, sheet: Sheet, form: str = "png") -> l
     monkeypatch.setattr(Fonts, "draw", noted)
     getattr(sheet, form)()
     return lines
+
+
+@pytest.fixture(autouse=True, scope="module")
+def brought() -> Iterator[None]:
+    """Have the same fonts on every machine: those that these tests bring."""
+    with typefaces.only(typefaces.LATIN, typefaces.BOLD, typefaces.CJK, typefaces.emoji()):
+        yield
 
 
 class TestGrid:

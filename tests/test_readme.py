@@ -16,6 +16,7 @@ from shells import a_shell
 
 from imagegen_magic import generate, run
 from imagegen_magic.engine import settings as engine_settings
+from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.notebook import options
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Provider
@@ -163,7 +164,7 @@ def test_what_generate_takes_by_keyword():
     assert made[0].path.parent.name == "elsewhere"
     assert made[0].path.name.startswith("red-")
     assert (made[0].width, made[0].height) == (1536, 1024)
-    with pytest.raises(TypeError):
+    with pytest.raises(UnsupportedOption, match="no option colour"):
         run(generate("a fox", sandbox=True, colour="red"))
     assert "size" in ImageRequest.__dataclass_fields__
 
