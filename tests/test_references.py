@@ -23,7 +23,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat, PngImagePlugin
+from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat, PngImagePlugin, features
 
 from imagegen_magic.errors import ImageGenError, ImageInvalid, UnsupportedOption
 from imagegen_magic.pictures import references
@@ -447,7 +447,17 @@ class TestConversion:
         error = refusal(b"\0\0\0\x18ftypheic" + bytes(100))
         assert isinstance(error, ImageInvalid)
         assert "reads no HEIC" in str(error)
-        assert "%pip install pillow-heif, or save it as JPEG" in str(error)
+        assert "%pip install pillow-heif, or save it as PNG or JPEG" in str(error)
+
+    @pytest.mark.parametrize(("kind", "name"), [("AVIF", "AVIF"), ("JPEG2000", "JPEG 2000"), ("WEBP", "WebP")])
+    def test_a_pillow_that_was_built_without_a_format(self, kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is not called a broken file."""
+        data = saved(drawn(), kind)
+        monkeypatch.setattr(features, "check", lambda feature: False)
+        words = (
+            f"photo: the Pillow of this kernel reads no {name}. Your move, nothing was charged: %pip install --upgrade Pillow and restart"
+        )
+        assert str(refusal(data)).startswith(words)
 
     def test_heic_as_the_advice_says(self) -> None:
         """With pillow-heif installed, as the message advises: decoded, upright, without its place, and cut short it is told so."""

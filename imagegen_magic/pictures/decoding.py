@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import cast
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, features
 
 from imagegen_magic.errors import ImageGenError, ImageInvalid
 from imagegen_magic.pictures.essentials import Essentials, essentials
@@ -41,6 +41,7 @@ _PLUGINS = {
     JPEG2000: ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
     HEIC: ("pillow_heif", "HeifImageFile"),
 }
+_FEATURES = {WEBP: "webp", AVIF: "avif", JPEG2000: "jpg_2000"}  # that a Pillow may have been built without
 _WHITE = "imagegen_magic white"  # in a decoded picture's `info`
 _QUIET = threading.RLock()
 
@@ -112,15 +113,18 @@ def quiet() -> Iterator[None]:
 
 
 def _plugin(kind: Kind) -> Callable[..., ImageFile.ImageFile]:
+    """Return what reads a format. Raises ImageInvalid where this kernel has nothing that does."""
     module, name = _PLUGINS[kind]
+    importlib.invalidate_caches() if kind is HEIC else None  # it may have been installed a moment ago
     try:
         found: Callable[..., ImageFile.ImageFile] = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+        if kind not in _FEATURES or features.check(_FEATURES[kind]):
+            return found
+    except (ImportError, AttributeError):
         if kind is HEIC and "HEIF" in Image.OPEN:  # another plugin, which its owner has registered
             return Image.OPEN["HEIF"][0]
-        step = "%pip install pillow-heif, or save it as JPEG" if kind is HEIC else "%pip install --upgrade Pillow, or save it as PNG"
-        raise ImageInvalid(f"the Pillow of this kernel reads no {kind.name}", whose="you", next_step=step) from error
-    return found
+    step = "%pip install pillow-heif" if kind is HEIC else "%pip install --upgrade Pillow and restart the kernel"
+    raise ImageInvalid(f"the Pillow of this kernel reads no {kind.name}", whose="you", next_step=f"{step}, or save it as PNG or JPEG")
 
 
 def orientation(image: Image.Image) -> int:
