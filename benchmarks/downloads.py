@@ -4,7 +4,7 @@
 
 Each picture is a grainy PNG of 17 MiB from a server process on this machine, with a preview, as a cell asks for it. It is removed as
 soon as it is told, so that a small disk is enough. Beside it: the same bytes fetched by eight threads and thrown away, and the same
-previews on two threads from memory. Goal: at most 300 MiB above idle, at the speed of the slower of the two.
+previews on two threads from memory, alone and both at once. Goal: at most 300 MiB above idle, at the speed of the slower of the two.
 """
 
 from __future__ import annotations
@@ -156,16 +156,18 @@ def main() -> int:
         Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
         seconds = timed(lambda: ours(pictures))
         peak = memory("VmHWM") - idle
-        few = max(8, pictures // 10)
-        network = timed(lambda: over_the_network(port, few)) * pictures / few
+        few = max(8, pictures // 4)
         content = file.read_bytes()
+        network = timed(lambda: over_the_network(port, few)) * pictures / few
         decoders = timed(lambda: decoded(content, few)) * pictures / few
+        with ThreadPoolExecutor(2) as beside:  # on the same cores at the same time, as in earnest
+            both = [beside.submit(over_the_network, port, few), beside.submit(decoded, content, few)]
+            slower = timed(lambda: [each.result() for each in both]) * pictures / few
         server.terminate()
-    slower = max(network, decoders)
     print(f"{pictures} pictures of {size / 2**20:.1f} MiB: {peak:.0f} MiB above idle, {seconds:.1f} s ({pictures / seconds:.1f} a second)")
-    print(f"network alone {network:.1f} s, two decoders alone {decoders:.1f} s; ratio to the slower one {seconds / slower:.2f}")
+    print(f"network alone {network:.1f} s, two decoders alone {decoders:.1f} s, both at once {slower:.1f} s; ratio {seconds / slower:.2f}")
     reached = peak <= GOAL_MIB and seconds <= GOAL_RATIO * slower
-    print(f"goal: at most {GOAL_MIB:.0f} MiB and {GOAL_RATIO} of the slower one: {'reached' if reached else 'missed'}")
+    print(f"goal: at most {GOAL_MIB:.0f} MiB and {GOAL_RATIO} of both at once: {'reached' if reached else 'missed'}")
     return not reached
 
 

@@ -26,6 +26,7 @@ from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import (
     APIError,
     AuthenticationError,
+    DownloadError,
     ImageGenError,
     InsufficientBalance,
     LedgerError,
@@ -601,11 +602,16 @@ def test_cancelling_while_a_submission_hangs_says_that_its_fate_is_open(monkeypa
     assert generation.ledger(load()).waiting() == 1
 
 
-def test_resume_can_save_elsewhere(server, own_world):
+def test_resume_can_save_elsewhere(server, own_world, monkeypatch):
     """Where the first folder cannot be written, another is named, and the picture comes home."""
+    monkeypatch.setattr(delivery, "_backoff", lambda state: 0.01)
+    server.arm("download-500", times=None)
+    with pytest.raises(DownloadError):
+        run(generate("elsewhere", **SIZE, save_dir="pics"))
+    server.disarm()
     (own_world / "pics").write_text("in the way")
     with pytest.raises(SaveError, match="resume DIR"):
-        run(generate("elsewhere", **SIZE, save_dir="pics"))
+        generation.resume(load()).wait()
     (image,) = generation.resume(load(), save_dir="other").wait()
     assert image.path.parent == own_world / "other"
 

@@ -178,7 +178,7 @@ def _what_to_resume(arguments: list[str], settings: Settings) -> tuple[int | Non
     """Return which task is meant, all where none is, and into which folder; a number alone is a task unless a folder is called so."""
     if not arguments or not re.fullmatch(r"\d{1,18}", arguments[0]):
         if len(arguments) > 1:
-            raise UsageError(f"The subcommand is %imagegen resume [ID] [DIR], and {arguments[0]} is no task's number.")
+            raise UsageError(f"The subcommand is %imagegen resume [ID] [DIR], and {arguments[0]} is no task's number. Nothing was sent.")
         return None, arguments[0] if arguments else None
     number = arguments[0]
     if len(arguments) == 1 and (settings.folder / number).is_dir():
