@@ -7,14 +7,14 @@ import time
 import weakref
 
 import pytest
-from filehost import PNG, FileHost, file_host
+from filehost import PNG, STRANGE, FileHost, file_host
 from ledgers import a_png
 from webserver import web
 
 from imagegen_magic import ImageRequest, generate, run
 from imagegen_magic.engine import downloads, files, generation, loop, threads
 from imagegen_magic.engine.settings import load
-from imagegen_magic.errors import DownloadError, TaskTimeout, WaitingStopped
+from imagegen_magic.errors import DownloadError, ImageInvalid, TaskTimeout, WaitingStopped
 from imagegen_magic.pictures import verify as verifying
 from imagegen_magic.pictures.decoding import DECODERS
 from imagegen_magic.result import Progress
@@ -347,6 +347,25 @@ def test_cancel_waits_for_a_saving_that_ends_soon(host, slow_save, monkeypatch):
     go_on.set()
     made = job.wait()
     assert (len(made), made.errors, states()) == (1, (), ["saved"])
+
+
+def test_cancel_while_an_unreadable_file_is_settled_names_it(host, monkeypatch):
+    """It came for the second time just when the job was stopped: settled, and told beside what was stopped."""
+    real, jobs = files.keep, []
+
+    def keep(*given, **more):
+        kept = real(*given, **more)
+        if kept.settled:
+            jobs[0].cancel()
+            until(lambda: jobs[0]._stopping)
+        return kept
+
+    monkeypatch.setattr(files, "keep", keep)
+    host.file = lambda number, path: STRANGE
+    jobs.append(start())
+    with pytest.raises(ImageInvalid, match="kept as"):
+        jobs[0].wait()
+    assert (states(), generation.ledger(load()).waiting()) == (["saved"], 0)
 
 
 def test_what_is_saved_after_a_cancelled_jobs_end_is_in_the_ledger_alone(host, slow_save):

@@ -210,6 +210,7 @@ class Delivery(ProcessBound):
             raise TaskTimeout(f"{self.gateway.provider.title} was not finished after {self.order.timeout:.0f} s") from None
         except asyncio.CancelledError:
             if self._is_home():  # it was stopped while the last of it was saved, which nothing stops
+                self.beside += [unread] if (unread := self._unread_error()) else []
                 self._come_home()
             raise
         self._come_home()

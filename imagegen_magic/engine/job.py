@@ -288,6 +288,7 @@ class Job(ProcessBound):
         for one in (*on_the_wire.values(), *in_hand.values()):
             one.abandoned = True
         if self.deliveries and not remaining:  # the last of it came home while it was stopped
+            await self._give_back("the waiting was stopped")
             return
         stopped = _stopped(len(accepted), len(on_the_wire))
         self.errors.append(stopped)
