@@ -325,7 +325,7 @@ async def sweep(
     only some were, `errors` says why, and a warning says so.
     """
     settings = load_settings().replace("this call", timeout=timeout, save_dir=save_dir, name=name, sandbox=sandbox, reuse=reuse)
-    request = replace(prompt, **options) if isinstance(prompt, ImageRequest) else ImageRequest(prompt, **options)
+    request = generation.request_of(prompt, options)
     make = partial(plan, settings=settings, repeat=repeat, skip_impossible=skip_impossible, provider=provider, fit=fit)
     job = begin(await asyncio.to_thread(make, request, axes), settings)  # the caller's loop goes on meanwhile
     result = await job.result()
