@@ -1,10 +1,12 @@
 """The bounded way from an address to a file: how much is in memory and on its way, who waits for whom, and what ends amid a saving."""
 
 import asyncio
+import contextlib
 import socket
 import threading
 import time
 import weakref
+from pathlib import Path
 
 import pytest
 from filehost import PNG, STRANGE, FileHost, file_host
@@ -13,6 +15,8 @@ from webserver import web
 
 from imagegen_magic import ImageRequest, generate, run
 from imagegen_magic.engine import downloads, files, generation, loop, threads
+from imagegen_magic.engine import session as session_module
+from imagegen_magic.engine.lane import Lane
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import DownloadError, ImageInvalid, TaskTimeout, WaitingStopped
 from imagegen_magic.pictures import verify as verifying
@@ -288,6 +292,27 @@ def test_a_wait_that_our_patience_ends_is_told_as_what_it_was(host):
     assert states() == ["made"]
 
 
+def test_a_new_look_that_names_fewer_pictures_loses_none_that_is_on_its_way(host):
+    """One address has expired; what the gateway says then has no other picture any more, and the other comes all the same."""
+    renewed = threading.Event()
+    host.pictures, host.renews = 2, True
+
+    def file(number, path):
+        if "/1.png" in path:
+            assert renewed.wait(60)
+            return PNG + b"second"
+        if path.endswith("?look=1"):
+            host.pictures = 1
+            return 404, {}, b""
+        renewed.set()
+        return PNG + b"first"
+
+    host.file = file
+    made = start(n=2).wait()
+    assert [image.data for image in made] == [PNG + b"first", PNG + b"second"]
+    assert (made.errors, [image.differences for image in made], states()) == ((), [(), ()], ["saved"])
+
+
 # --- what ends in the middle of a saving
 
 
@@ -410,3 +435,28 @@ def test_a_part_that_is_dropped_while_it_is_written_is_not_written_to(tmp_path):
     part.discard()
     part.write(b"more")
     assert (hidden.exists(), list((tmp_path / "here").iterdir())) == (False, [])
+
+
+def test_what_has_come_whole_gives_its_place_back_when_it_is_stopped_on_its_way_out(host, monkeypatch):
+    """As where a proxy's connection is put away: neither its place nor its hidden file is left behind."""
+    real = Lane.stream
+
+    @contextlib.asynccontextmanager
+    async def slow_to_end(self, method, url, **more):
+        async with real(self, method, url, **more) as reply:
+            yield reply
+        if "/files/" in url:
+            ending.set()
+            await asyncio.sleep(60)
+
+    ending = threading.Event()
+    monkeypatch.setattr(Lane, "stream", slow_to_end)
+    host.file = lambda number, path: LARGE
+    job = start()
+    assert ending.wait(60)
+    job.cancel()
+    with pytest.raises(WaitingStopped):
+        job.wait()
+    (session,) = session_module._sessions.values()
+    assert session.downloads._ready._value == downloads._READY
+    assert list(Path("imagegen").glob(".*.part")) == []

@@ -319,6 +319,28 @@ def test_looks_of_several_processes_at_once(own_world):
     assert list((own_world / "a" / "b" / "pictures").iterdir()) == []
 
 
+@pytest.mark.parametrize("seam", range(1, 5))
+def test_a_folder_that_another_job_removes_meanwhile_is_made_again(own_world, monkeypatch, seam):
+    """A job that brought nothing removes the empty folders that it made, at any moment of a second one's look or saving."""
+    settings = load().replace("x", save_dir="a/b/pictures")
+    made = [own_world / "a", own_world / "a" / "b", own_world / "a" / "b" / "pictures"]
+    seams, sync, opened = [0], files._sync, files._open_part
+
+    def removing(real, where):
+        seams[0] += 1
+        if seams[0] == seam:
+            folders.remove_empty(made)
+        return real(where)
+
+    monkeypatch.setattr(files, "_sync", lambda folder: removing(sync, folder))
+    monkeypatch.setattr(files, "_open_part", lambda path: removing(opened, path))
+    folders.remove_empty(folders.make_ready(settings))
+    assert list(own_world.iterdir()) == []
+    seams[0] = 0
+    saved = files.save(PNG, made[-1], "fox", 1, ".png", {"task_id": "t", "number": 1})
+    assert (saved.path.read_bytes(), seams[0] >= seam) == (PNG, True)
+
+
 def test_one_look_for_a_whole_sweep(own_world, gateway, monkeypatch):
     """Not one for each of its tasks."""
     looks, look = [], files.write_a_byte

@@ -11,7 +11,9 @@ import pytest
 from filehost import PNG, file_host
 
 from imagegen_magic.engine import generation, loop
+from imagegen_magic.engine.ledger import Ledger
 from imagegen_magic.engine.settings import load
+from imagegen_magic.errors import LedgerError
 
 # a process that is killed with SIGKILL in the middle of saving its nth picture
 DIE = """
@@ -33,7 +35,9 @@ def dying(real, when):
         return result
     return die
 
-if at == "ledger":
+if at == "doubts":
+    files.drop_doubts = dying(files.drop_doubts, "before")
+elif at == "ledger":
     ledger.Ledger.saved = dying(ledger.Ledger.saved, "before")
 else:
     files._name = dying(files._name, at)
@@ -158,3 +162,24 @@ def test_reuse_takes_it_too(host):
     made = run(generate("three foxes", provider="apimart", size="1:1", n=3, reuse=True))
     assert (len(made), len(pictures()), host.submissions) == (3, 3, 1)
     assert there.items() <= pictures().items()
+
+
+def test_what_else_was_kept_of_it_goes_when_it_is_taken(host):
+    """A damaged copy that came before it is in doubt no longer."""
+    host.file = lambda number, path: PNG[:-20] + number.to_bytes(4, "big") if number <= 3 else PNG + number.to_bytes(4, "big")
+    killed("doubts", 1)
+    assert list(Path("imagegen/unreadable").iterdir())
+    generation.resume(load()).wait()
+    assert list(Path("imagegen/unreadable").iterdir()) == []
+
+
+def test_a_ledger_that_cannot_say_where_else_to_look_keeps_no_picture_away(host, monkeypatch):
+    """It is fetched then."""
+    killed("before", 1)
+
+    async def refuse(self, row):
+        raise LedgerError("The ledger cannot be read: busy")
+
+    monkeypatch.setattr(Ledger, "folders", refuse)
+    assert len(generation.resume(load()).wait()) == 3
+    assert states() == ["saved"]

@@ -547,6 +547,24 @@ def test_another_process_takes_over_what_a_resume_with_an_id_left(host):
     assert (tasks()[0].state, len(kept())) == ("saved", 1)
 
 
+@pytest.mark.parametrize("then", ["resume", "reuse"])
+def test_a_gateway_that_forgot_it_undoes_nothing_of_what_a_killed_resume_had_taken_up(then, host, monkeypatch):
+    """It is settled as before: not failed, not asked for, and not paid for again."""
+    monkeypatch.setattr("imagegen_magic.engine.delivery._FORGOTTEN", 0.0)
+    host.file = lambda number, path: STRANGE
+    refused()
+    with contextlib.closing(Ledger(load().home)) as another:
+        assert len(loop.run(another.claim_again(1))) == 1
+    host.at_look = lambda: (404, {}, b'{"error": {"code": 404, "message": "no such task"}}')
+    looks = host.looks
+    if then == "resume":
+        assert generation.resume(load()).expecting == 0
+    else:
+        assert "made before" in str(refused(reuse=True))
+    assert ([task.state for task in tasks()], host.submissions, host.looks, waiting()) == (["saved"], 1, looks, 0)
+    assert tasks()[0].error
+
+
 def test_a_row_that_nobody_can_save_holds_up_no_other(host, own_world):
     """An impossible path in the ledger: its task says so in one line, and the others come home."""
     host.file = lambda number, path: (503, {}, b"")

@@ -424,8 +424,10 @@ class Delivery(ProcessBound):
             )
         except LedgerError as error:
             raise LedgerError(self._named(error), charged="yes", next_step=error.next_step) from error
-        task.numbers = {picture: number for number, picture in enumerate(ids)}
-        task.addresses = dict(zip(ids, state.pictures, strict=False))
+        # a later look may name fewer than are on their way, and some that were saved before
+        wanted = {picture for picture in ids if picture in task.addresses or picture not in task.numbers}
+        task.numbers |= {picture: number for number, picture in enumerate(ids)}
+        task.addresses |= {picture: url for picture, url in zip(ids, state.pictures, strict=False) if picture in wanted}
 
     async def _fetch_all(self) -> None:
         self.tell("fetching")
@@ -452,7 +454,7 @@ class Delivery(ProcessBound):
 
     async def _fetch(self, picture: int) -> None:
         """Bring one picture home. What cannot be read is fetched again, until the same bytes have come twice: those are the gateway's."""
-        if self.task.resumed and await loop.to_the_end(self._found(picture)):
+        if self.task.resumed and await self._in_one_go(self._found(picture)):
             return
         doubt: ImageInvalid | None = None
         for copy in range(1, _COPIES + 1):
@@ -615,7 +617,9 @@ class Delivery(ProcessBound):
     async def _found(self, picture: int) -> bool:
         """Take a picture that was saved by a process which was killed before the ledger knew; False where there is none."""
         number = self.task.first + self.task.numbers[picture]
-        folders = [self.order.save_dir, *self.order.elsewhere, *await self._ledger.folders(self.task.row)]
+        folders = [self.order.save_dir, *self.order.elsewhere]
+        with contextlib.suppress(LedgerError):  # it says only where else to look
+            folders += await self._ledger.folders(self.task.row)
         outcome = await threads.saving(self._verify_found, list(dict.fromkeys(folders)), number)
         if outcome is None:
             return False
@@ -629,6 +633,8 @@ class Delivery(ProcessBound):
                     data = path.read_bytes()
                     facts, preview = _verified(data, self.order.preview_edge)
                     saved = files.Saved(path, hashlib.sha256(data).hexdigest(), len(data), path.with_suffix(".json"))
+                    for each in folders:
+                        files.drop_doubts(each, self.order.stem, number, self.task.task_id)
                     return Verified(facts, preview, saved, self._unlike(facts))
         return None
 

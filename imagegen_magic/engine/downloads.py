@@ -64,7 +64,9 @@ class Downloads:
             return await self._fetched(url, base_url, directory, LARGEST, free)
 
     async def _fetched(self, url: str, base_url: str, directory: Path, most: int, *free: Callable[[], None]) -> Download:
-        async def read(reply: Reply) -> Download:
+        come: list[Download] = []
+
+        async def read(reply: Reply) -> None:
             part = Part(directory)
             try:
                 await _read(reply, part, most)
@@ -72,9 +74,15 @@ class Downloads:
             except BaseException:
                 part.discard()
                 raise
-            return Download(part, reply.headers.get("content-type", ""), (self._ready.release, *free))
+            come.append(Download(part, reply.headers.get("content-type", ""), (self._ready.release,)))
 
-        return await self._clients.fetch(url, base_url, read)
+        try:
+            await self._clients.fetch(url, base_url, read)
+        except BaseException:  # stopped while its connection was put away
+            for each in come:
+                each.close()
+            raise
+        return Download(come[0].part, come[0].content_type, (self._ready.release, *free))
 
 
 class _TooLarge(Exception):

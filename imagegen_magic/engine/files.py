@@ -13,14 +13,16 @@ import sys
 import threading
 import time
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from imagegen_magic.engine import owners
 from imagegen_magic.errors import SaveError
 from imagegen_magic.paths import carried, text_of
+
+T = TypeVar("T")
 
 _WORDS = 4
 _WORDS_BYTES = 80
@@ -31,6 +33,7 @@ _DAY = 86_400.0
 UNREADABLE = "unreadable"
 _DOUBTS = 2  # files of one picture that are kept while it is not known which of them the gateway delivers, beside the latest
 _PLACES = 10  # files of one name that are looked at
+_TRIES = 20  # to be in a folder that others remove while it is empty
 _HEAD = 4096  # bytes of a file that tell what it is
 _PART = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])", re.IGNORECASE)
@@ -114,8 +117,7 @@ class Part:
         """Raise SaveError unless so many bytes fit on the folder's disk, and as many again as are to `spare`."""
         folder = self._path.parent
         with _told(self._path):
-            make(folder)
-            free = shutil.disk_usage(folder).free
+            free = in_folder(folder, lambda: shutil.disk_usage(folder).free)
         if free < size + spare:
             raise SaveError(f"The picture has {size / 2**20:.0f} MiB, and the disk of {folder} has {free / 2**20:.0f} MiB free")
 
@@ -165,8 +167,7 @@ class Part:
 
     def _flush(self, path: Path) -> None:
         if self._file is None:
-            make(path.parent)
-            self._file = _open_part(path)
+            self._file = in_folder(path.parent, lambda: _open_part(path))
         for data in self._held:
             self._hash.update(data)
             rest = memoryview(data)
@@ -188,7 +189,7 @@ def save(data: bytes | Part, directory: Path, filename_stem: str, index: int, su
     try:
         described = _pretty({**sidecar, "sha256": part.sha256})
         with _told(directory / (base + suffix)):
-            make(directory)
+            in_folder(directory, lambda: None)
             path = _place(part, directory, base, suffix, described)
             _sync(directory)
         return Saved(path, part.sha256, part.size, path.with_suffix(".json"))
@@ -349,9 +350,21 @@ def make(directory: Path, made: list[Path] | None = None) -> None:
         if not directory.is_dir():
             raise
         return
-    if made is not None:
+    if made is not None and directory not in made:
         made.append(directory)
     _sync(directory.parent)
+
+
+def in_folder(directory: Path, work: Callable[[], T], made: list[Path] | None = None) -> T:
+    """Return what `work` does in a folder, which is made first, and made again where another job removes it, empty, in between."""
+    for left in reversed(range(_TRIES)):
+        try:
+            make(directory, made)
+            return work()
+        except FileNotFoundError:
+            if not left:
+                raise
+    raise AssertionError
 
 
 def write_a_byte(directory: Path, filename_stem: str) -> None:

@@ -74,8 +74,7 @@ def make_ready(settings: Settings, folder: Path | None = None, *, name: str = "p
     made: list[Path] = []
     with _one_line(settings, folder):
         try:
-            files.make(folder, made)
-            files.write_a_byte(folder, name)
+            files.in_folder(folder, lambda: files.write_a_byte(folder, name), made)
         except BaseException:
             remove_empty(made)
             raise

@@ -359,11 +359,17 @@ class Ledger(ProcessBound):
         return await self._database.run(work, writes=False)
 
     async def abandoned(self) -> list[TaskRow]:
-        """Turn what was being submitted by whoever is gone into `unknown` and return it; what they had only planned is dropped."""
+        """Turn what was being submitted by whoever is gone into `unknown` and return it; what they had only planned is dropped.
+
+        What they had taken up once more, though all of it is on the disk, is as it was before.
+        """
 
         def work(connection: sqlite3.Connection) -> list[TaskRow]:
             for row in self._left(connection, ("planned",)):
                 _change(connection, row, {"state": "dropped"})
+            whole = {each["task"] for each in connection.execute(_WHOLE)}
+            for row in whole and self._left(connection, ("made",)) & whole:
+                _end_if_saved(connection, row)
             unknown = self._left(connection, ("submitting",))
             for row in unknown:
                 _change(connection, row, {"state": "unknown", "error": "the process ended, or was stopped, while this was being submitted"})
@@ -511,6 +517,8 @@ class Ledger(ProcessBound):
 
 
 _OPEN = "state IN ('planned', 'submitting', 'submitted', 'made')"  # literally as in the index, or SQLite does not use it
+_WHOLE = f"""SELECT task FROM pictures WHERE task IN (SELECT row FROM tasks WHERE {_OPEN} AND state = 'made')
+    GROUP BY task HAVING count(path) = count(*)"""
 _WAITING = f"""SELECT owner, row, CASE state WHEN 'submitted' THEN count
         ELSE (SELECT count(*) FROM pictures WHERE pictures.task = tasks.row AND pictures.path IS NULL) END
     FROM tasks WHERE {_OPEN} AND state IN ('submitted', 'made')"""
