@@ -8,11 +8,13 @@ import pytest
 from IPython.core.error import UsageError
 from shells import a_shell
 
-from imagegen_magic.engine import generation, loop
+from imagegen_magic.engine import gateways, generation, loop
 from imagegen_magic.engine.ledger import NewJob, NewTask
 from imagegen_magic.errors import ImageGenError, UnknownProvider
+from imagegen_magic.notebook.panel_desk import Desk
 from imagegen_magic.notebook.tables import Cell, Code, Note, Page, Table, shortened
 from imagegen_magic.providers import registry
+from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost
 
 
@@ -65,6 +67,69 @@ def test_providers_lists_look_alikes(shell, own_world):
     )
     shell.run("%imagegen providers")
     assert "not set: ZETA_API_KEY, or %imagegen login zeta" in shell.shown()[0]
+
+
+class TestABadLookAlike:
+    """A gateway that is configured wrongly is named in one line, and hides no other."""
+
+    @pytest.fixture(autouse=True)
+    def configured(self, own_world, monkeypatch):
+        """One that is broken before one that is whole."""
+        (own_world / "pyproject.toml").write_text(
+            '[tool.imagegen.providers.broken]\nlike = "apimart"\nbase_uri = "x"\n'
+            '[tool.imagegen.providers.zeta]\nlike = "apimart"\nbase_url = "https://zeta.example"\nkey_variable = "ZETA_API_KEY"\n'
+        )
+
+    WRONG = "[tool.imagegen.providers.broken] in pyproject.toml has unknown keys base_uri"
+
+    @pytest.mark.parametrize("command", ["providers", "models", "doctor"])
+    def test_the_others_are_listed(self, shell, command):
+        """With what is wrong with this one."""
+        shell.run(f"%imagegen {command}")
+        (text,) = shell.shown()
+        assert text.count(self.WRONG) == 1
+        for name in ("zeta", *registry.BUILT_IN):
+            assert name in text
+
+    def test_by_its_name(self, shell):
+        """What is wrong is the answer; of another gateway nothing is said of it."""
+        with pytest.raises(UnknownProvider, match="has unknown keys base_uri"):
+            shell.run("%imagegen models broken")
+        shell.run("%imagegen models zeta")
+        assert "broken" not in shell.shown()[0]
+
+    def test_no_gateway_is_chosen_in_its_place(self, shell, monkeypatch):
+        """One of this package comes before it; one behind it, or the sandbox, is not taken instead."""
+        settings = shell.magics.settings()
+        monkeypatch.setenv("ZETA_API_KEY", "a-key-that-nobody-sees")
+        with pytest.raises(UnknownProvider, match="has unknown keys base_uri"):
+            gateways.choose(settings)
+        assert gateways.choose(settings, provider="zeta").provider.name == "zeta"
+        monkeypatch.setenv("EVOLINK_API_KEY", "a-key-that-nobody-sees")
+        assert gateways.choose(settings).provider.name == "evolink"
+        assert gateways.choose(settings, sandbox=True).sandbox
+
+    def test_the_panel_opens(self, shell, monkeypatch):
+        """With the gateways that can be used."""
+        monkeypatch.setenv("EVOLINK_API_KEY", "a-key-that-nobody-sees")
+        desk = Desk(shell.magics.settings(), ImageRequest(""), None, None)
+        assert list(desk.providers) == [*registry.BUILT_IN, "zeta"]
+
+
+def test_a_variable_that_sets_nothing_is_named(shell, monkeypatch):
+    """By config and doctor, with the one that may be meant; never its value, which may be a key."""
+    monkeypatch.setenv("IMAGEGEN_QUALTY", "high-and-secret")
+    monkeypatch.setenv("IMAGEGEN_XYZZY", "also-secret")
+    shell.run("%imagegen config")
+    text = shell.shown()[0]
+    assert re.search(r"IMAGEGEN_QUALTY +not used +environment; no setting has this name: did you mean IMAGEGEN_QUALITY\?", text)
+    assert re.search(r"IMAGEGEN_XYZZY +not used +environment; no setting has this name", text)
+    assert "secret" not in text
+    shell.run("%imagegen doctor")
+    text = shell.shown()[0]
+    assert re.search(r"IMAGEGEN_QUALTY is in the environment and sets nothing +rename it to IMAGEGEN_QUALITY", text)
+    assert re.search(r"IMAGEGEN_XYZZY is in the environment and sets nothing +remove it", text)
+    assert "secret" not in text
 
 
 @pytest.mark.parametrize("name", ["", *registry.provider_names(), "gpt-image-2-r"])

@@ -257,6 +257,69 @@ class TestNoPrompt:
             generation.plan(ImageRequest(prompt), provider="gccai")
 
 
+class TestTwice:
+    """An option that holds one value is written once."""
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ("-n 2 -n 3", "--n is given twice, as 2 and as 3: write it once."),
+            ("-n2 --n=3", "--n is given twice, as 2 and as 3: write it once."),
+            ("--size 1:1 —size 16:9", "--size is given twice, as 1:1 and as 16:9: write it once."),
+            ("--mask photo.png --mask @3", "--mask is given twice, as photo.png and as @3: write it once."),
+            ("--save-dir one --save-dir two", "--save-dir is given twice, as one and as two: write it once."),
+        ],
+    )
+    def test_in_a_cell_and_in_a_line(self, shell, options, words):
+        """None of the two is taken silently."""
+        assert refused(shell, f"%%imagegen --dry-run {options}\na fox") == words
+        assert refused(shell, f"%imagegen --dry-run a fox {options}") == words
+
+    def test_the_same_value_is_no_mistake(self, shell):
+        """Nor are options that may be repeated, and switches."""
+        assert planned(shell, "%%imagegen --dry-run -p gccai -n 2 -n 2 --dry-run\na fox")[0]["n"] == 2
+
+    def test_of_a_subcommand(self, shell):
+        """Its flags too."""
+        assert "--since is given twice, as 7d and as 3d" in refused(shell, "%imagegen history --since 7d --since 3d")
+
+
+class TestAComment:
+    """`# …` behind the prompt of a line, where Python has comments and this magic has none."""
+
+    @pytest.mark.parametrize(
+        ("line", "prompt", "quoted"),
+        [
+            ("a fox  # the third try", "a fox  # the third try", "# the third try"),
+            ("a fox # --quality high", "a fox #", "#"),
+            ("--quality high # a fox", "# a fox", "# a fox"),
+        ],
+    )
+    def test_it_is_sent_and_said(self, shell, line, prompt, quoted):
+        """The prompt stays verbatim."""
+        body, notes = planned(shell, f"%imagegen --dry-run -p gccai {line}")
+        assert body["prompt"] == prompt
+        assert notes == [f"The prompt contains `{quoted}`, which is sent as words. A comment goes in a line above."]
+
+    @pytest.mark.parametrize("line", ["a fox in #ff8800", "player #7", "C# code", "-- a fox # as words"])
+    def test_other_number_signs_are_not(self, shell, line):
+        """Colours, numbers, names, and what stands behind --."""
+        assert planned(shell, f"%imagegen --dry-run -p gccai {line}")[1] == []
+
+
+class TestASpaceOfAWebPage:
+    """A no-break space, which looks like a space."""
+
+    @pytest.mark.parametrize("space", ["\u00a0", "\u202f", "\u3000", " \u00a0"])
+    def test_behind_the_name(self, shell, capsys, space):
+        """In a line, a subcommand and a cell, whose body stays as it is."""
+        assert planned(shell, f"%imagegen{space}--dry-run -p gccai a fox")[0]["prompt"] == "a fox"
+        body, _ = planned(shell, f"# a comment\n%%imagegen{space}-p{space}gccai --dry-run\na{space}fox?")
+        assert body["prompt"] == f"a{space}fox?"
+        shell.run(f"%imagegen{space}version")
+        assert capsys.readouterr().out == f"imagegen_magic {__version__}\n"
+
+
 class TestVersion:
     """`%imagegen version` and `--version`."""
 

@@ -322,7 +322,7 @@ def test_stars_outlive_the_panel(kernel, opened):
 
 
 def test_picture_becomes_a_reference(kernel, opened, gateway):
-    """Use as reference puts the picture's address among the references, and the next run sends it."""
+    """Use as reference takes the picture as `--ref @1` does: its address is sent while it lives, and stands in no cell."""
     panel = opened("provider='evolink', quality='low'")
     panel.generate("The first")
     kernel.until(lambda: len(panel.tiles) == 1, "the picture")
@@ -331,7 +331,16 @@ def test_picture_becomes_a_reference(kernel, opened, gateway):
     panel.generate("From the first")
     kernel.until(lambda: len(panel.tiles) == 2, "the second picture")
     (sent,) = gateway.accepted("From the first")
-    assert sent["json"]["image_urls"] == [value(kernel, "panel.images[1].url")]
+    address = value(kernel, "panel.images[1].url")
+    assert sent["json"]["image_urls"] == [address]
+    number = value(kernel, "panel.images[1].id")
+    assert value(kernel, "[one.name for one in panel.request.references]") == [f"@{number}"]
+    text = value(kernel, "panel.cell()")
+    assert f"--ref @{number}" in text
+    assert address not in text
+    assert kernel.run(text).status == "ok"
+    first, again = gateway.accepted("From the first")
+    assert first["json"] == again["json"]
     panel.click("Remove")
     kernel.until(lambda: value(kernel, "len(panel.request.references)") == 0, "the reference to go")
 

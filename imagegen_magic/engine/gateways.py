@@ -65,12 +65,10 @@ def without_its_key(state: Mapping[str, Any]) -> Gateway:
 
 
 def known(settings: Settings) -> Iterator[Provider]:
-    """Yield every gateway there is: built in, configured, and plugged in; nothing is looked for before the first is wanted."""
-    yield from registry.all_providers(settings.look_alikes)
+    """Yield every gateway that can be used: built in, configured, and plugged in; those that are configured wrongly are left out.
 
-
-def others(settings: Settings) -> Iterator[Provider]:
-    """Yield every gateway that could be used in the place of one that refused; those that are configured wrongly are left out."""
+    Nothing is looked for before the first is wanted.
+    """
     yield from registry.sound_providers(settings.look_alikes)
 
 
@@ -81,14 +79,14 @@ def has_key(provider: Provider, settings: Settings) -> bool:
 
 def plan(provider: Provider, request: ImageRequest, settings: Settings, *, sandbox: bool) -> Plan:
     """Return a gateway's plan; its refusal names the gateways that can do exactly this, in the sandbox also those without a key."""
-    return registry.plan(provider, request, others(settings), ready=ready(settings, sandbox))
+    return registry.plan(provider, request, known(settings), ready=ready(settings, sandbox))
 
 
 def able(
     provider: Provider, request: ImageRequest, settings: Settings, make: Callable[[Provider, ImageRequest], Plan], *, sandbox: bool
 ) -> list[str]:
     """Return the gateways that can do what this one refused, where `make` makes each gateway's plan; else as `plan`."""
-    return registry.able(provider, request, others(settings), ready=ready(settings, sandbox), make=make)
+    return registry.able(provider, request, known(settings), ready=ready(settings, sandbox), make=make)
 
 
 def ready(settings: Settings, sandbox: bool) -> Callable[[Provider], bool]:
@@ -129,7 +127,8 @@ def choose(
 ) -> Gateway:
     """Choose the gateway for a request; with `ahead`, for looking ahead only, so that it needs no key.
 
-    Raises UnknownProvider, or MissingKey where the chosen one has no key, or no gateway that has a key has the model.
+    Raises UnknownProvider, also where a gateway that is configured wrongly could be the default. Raises MissingKey where the chosen one
+    has no key, or no gateway that has a key has the model.
     """
     sandbox = settings.get("sandbox") if sandbox is None else sandbox
     found = without_key if ahead else at
@@ -139,8 +138,11 @@ def choose(
     everyone = list(known(settings))
     able = [one for one in everyone if model is None or _has(one, model)]
     if not able:
+        _refuse_unsound(settings)
         raise UnknownProvider(f"No gateway has a model {model!r}", next_step="%imagegen models shows all of them")
     keyed = None if sandbox else next((one for one in (*able, *everyone) if has_key(one, settings)), None)
+    if not sandbox and (keyed is None or keyed.name not in registry.BUILT_IN):
+        _refuse_unsound(settings)
     if keyed and keyed not in able and not ahead:
         raise _no_key(str(model), able)
     if keyed:
@@ -155,6 +157,12 @@ def choose(
         )
     )
     return at(default, settings, sandbox=True, note=note)
+
+
+def _refuse_unsound(settings: Settings) -> None:
+    """Raise UnknownProvider where a gateway that could be the default is configured wrongly: none is chosen in its place."""
+    for trouble in registry.unsound(settings.look_alikes).values():
+        raise trouble
 
 
 def _has(provider: Provider, model: str) -> bool:

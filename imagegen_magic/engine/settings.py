@@ -47,6 +47,7 @@ KNOWN: dict[str, tuple[Any, Any]] = {
     "drift_above": (readers.share, 0.02),
     "uploader": (readers.text, None),
 }
+_PREFIX = "IMAGEGEN_"
 ENGINE_OPTIONS = (
     *("timeout", "submit_timeout", "save_dir", "name", "sandbox", "poll_seconds"),
     *("submits_at_once", "home", "reuse", "unknown_price", "uploader"),
@@ -175,7 +176,7 @@ def load(start: Path | str | None = None) -> Settings:
     folder = Path(start) if start is not None else whereabouts.working()
     settings = Settings(folder)
     for name in KNOWN:
-        variable = f"IMAGEGEN_{name.upper()}"
+        variable = f"{_PREFIX}{name.upper()}"
         if os.environ.get(variable):
             settings = settings.overlaid(f"environment {variable}", {name: os.environ[variable]})
     try:
@@ -185,6 +186,14 @@ def load(start: Path | str | None = None) -> Settings:
     look_alikes = table.pop("providers", {})
     said = {name.replace("-", "_"): value for name, value in table.items()}
     return dataclasses.replace(settings.overlaid("pyproject.toml", said, where=file), look_alikes=look_alikes)
+
+
+def unknown_variables() -> dict[str, str]:
+    """Return the environment's `IMAGEGEN_…` variables that set nothing, each with the nearest one that does (empty: none is near)."""
+    known = {f"{_PREFIX}{name.upper()}" for name in KNOWN}
+    strange = sorted(name for name, value in os.environ.items() if name.upper().startswith(_PREFIX) and value and name not in known)
+    near = ((name, difflib.get_close_matches(name.upper().removeprefix(_PREFIX).lower(), KNOWN, n=1)) for name in strange)
+    return {name: f"{_PREFIX}{found[0].upper()}" if found else "" for name, found in near}
 
 
 def _project_table(folder: Path) -> tuple[dict[str, Any], str]:

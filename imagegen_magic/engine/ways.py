@@ -132,7 +132,7 @@ def _no_way(gateway: Gateway, picture: LocalPicture, settings: Settings) -> Unsu
     else:
         config = '%config ImageGenMagics.uploader = "package:function"'
         step = f"name a function of yours that puts a file where the gateway can fetch it, {config} with (path) -> address"
-    able = ", ".join(sorted(one.name for one in gateways.others(settings) if one.upload and one.name != provider.name))
+    able = ", ".join(sorted(one.name for one in gateways.known(settings) if one.upload and one.name != provider.name))
     step += f"; or give an https address, or an earlier result whose address still lives, or choose a gateway that takes files ({able})"
     return UnsupportedOption(what, option="references", value=picture.name, next_step=step)
 

@@ -117,7 +117,9 @@ def _run_line(magics: ImageGenMagics, line: str) -> None:
             f"{written} may be the option {flag} or words of the prompt, so nothing was sent. "
             f"For the option write `%imagegen {asked.plain}`; for the words put -- before the prompt, behind all options."
         )
-    _generate(magics, asked, asked.text)
+    from imagegen_magic.notebook import mistakes
+
+    _generate(magics, asked, asked.text, "" if asked.forced else mistakes.comment_in(asked.text))
 
 
 def show_version() -> None:
@@ -139,6 +141,8 @@ def _refuse_misspelt(asked: reading.Line) -> None:
 
 def _generate(magics: ImageGenMagics, asked: reading.Line, prompt: str, warning: str = "") -> None:
     """Make pictures, or show the plan; what was read otherwise than it was written is said before anything is sent."""
+    if asked.twice:
+        raise UsageError(asked.twice)
     _refuse_together(asked.given)
     notes = (asked.note, warning)
     if asked.given.get("dry_run"):

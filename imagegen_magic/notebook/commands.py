@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
@@ -59,15 +59,13 @@ def _does_not_fit(command: options.Command, rest: str, why: str) -> str:
 
 
 def _providers(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
-    settings = magics.settings()
-    rows = [row for provider in _all_providers(settings) for row in _provider_rows(provider, settings)]
-    display(Page(Table(("gateway", "key", "model", "can do", "documents"), rows), Note("%imagegen models NAME shows sizes and limits.")))
-
-
-def _all_providers(settings: Settings) -> Sequence[Provider]:
+    from imagegen_magic.engine import gateways
     from imagegen_magic.providers import registry
 
-    return tuple(registry.all_providers(settings.look_alikes))
+    settings = magics.settings()
+    rows = [row for provider in gateways.known(settings) for row in _provider_rows(provider, settings)]
+    rows += [[name, "not used", "", str(trouble), ""] for name, trouble in registry.unsound(settings.look_alikes).items()]
+    display(Page(Table(("gateway", "key", "model", "can do", "documents"), rows), Note("%imagegen models NAME shows sizes and limits.")))
 
 
 def _provider_rows(provider: Provider, settings: Settings) -> Iterator[list[str | Cell]]:
@@ -120,11 +118,19 @@ def _abilities(model: Model) -> str:
 
 
 def _models(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
-    chosen = list(_matching(_all_providers(magics.settings()), arguments[0] if arguments else ""))
+    from imagegen_magic.engine import gateways
+    from imagegen_magic.providers import registry
+
+    settings, name = magics.settings(), arguments[0] if arguments else ""
+    troubles = registry.unsound(settings.look_alikes)
+    if name in troubles:
+        raise troubles[name]
+    chosen = list(_matching(gateways.known(settings), name))
     if not chosen:
-        names = sorted({provider.name for provider in _all_providers(magics.settings())})
-        raise UnknownProvider(f"No gateway and no model is called {arguments[0]}", next_step=f"the gateways are {', '.join(names)}")
-    display(Page(*(piece for provider, model in chosen for piece in _model_pieces(provider, model))))
+        names = sorted({provider.name for provider in gateways.known(settings)})
+        raise UnknownProvider(f"No gateway and no model is called {name}", next_step=f"the gateways are {', '.join(names)}")
+    pieces = [piece for provider, model in chosen for piece in _model_pieces(provider, model)]
+    display(Page(*pieces, *(Note(str(trouble)) for trouble in troubles.values() if not name)))
 
 
 def _matching(providers: Iterable[Provider], name: str) -> Iterator[tuple[Provider, Model]]:
@@ -343,14 +349,20 @@ def _doctor(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str])
 
 
 def _config(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
-    from imagegen_magic.engine.settings import KNOWN
+    from imagegen_magic.engine.settings import KNOWN, unknown_variables
 
     settings, keys = magics.settings(), magics.keys()
     rows = [_setting_row(option.name, settings) for option in options.settings()]
     rows += [[name, "not used", str(trouble)] for name, trouble in settings.troubles.items() if name not in KNOWN]
+    rows += [[name, "not used", variable_trouble(near)] for name, near in unknown_variables().items()]
     rows += [[f"providers.{name}", _look_alike(table), "pyproject.toml"] for name, table in settings.look_alikes.items()]
     rows = [[name, redaction.redacted(value, keys), origin] for name, value, origin in rows]
     display(Page(Table(("setting", "value", "said by"), rows), Note('%config ImageGenMagics.NAME = "value" changes one for this session.')))
+
+
+def variable_trouble(near: str) -> str:
+    """Return what is wrong with a variable of the environment that sets nothing; `near` is the one that may be meant."""
+    return f"environment; no setting has this name{f': did you mean {near}?' if near else ''}"
 
 
 def _setting_row(name: str, settings: Settings) -> list[str]:

@@ -34,11 +34,15 @@ def report(magics: ImageGenMagics, *, network: bool = False) -> Page:
 
 
 def _findings(magics: ImageGenMagics, network: bool) -> Iterator[Finding]:
+    from imagegen_magic.engine.settings import unknown_variables
+
     yield from _versions()
     yield _front_end(magics.shell)
     settings = magics.settings()
     for trouble in settings.troubles.values():
         yield "settings", trouble.what, trouble.next_step
+    for name, near in unknown_variables().items():
+        yield "settings", f"{name} is in the environment and sets nothing", f"rename it to {near}" if near else "remove it"
     yield "settings", f"read from {settings.folder}; %imagegen config shows them", ""
     settings = settings.sound
     yield from _ledger(settings)
@@ -130,9 +134,12 @@ def _sizes(folder: Path) -> Iterator[int]:
 def _gateways(settings: Settings, network: bool) -> Iterator[Finding]:
     from imagegen_magic.engine import gateways
     from imagegen_magic.notebook.commands import key_trouble, key_words
+    from imagegen_magic.providers import registry
 
     providers = list(gateways.known(settings))
-    yield _chosen(settings)
+    chosen = _chosen(settings)
+    yield chosen
+    yield from (("gateways", one.what, one.next_step) for one in registry.unsound(settings.look_alikes).values() if one.what != chosen[1])
     for provider in providers:
         yield f"key of {provider.name}", key_words(provider, settings), key_trouble(provider, settings)[1]
         yield _address(provider)

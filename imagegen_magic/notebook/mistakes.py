@@ -207,6 +207,15 @@ def _shortened(text: str, most: int = _MOST_SHOWN) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+_COMMENT = re.compile(r"(?:^|\s)(#(?:\s.*)?)$", re.DOTALL)
+
+
+def comment_in(text: str) -> str:
+    """Return a warning about what looks like a comment behind the prompt of `%imagegen`; empty where nothing does."""
+    found = _COMMENT.search(text)
+    return f"The prompt contains `{_shortened(found[1])}`, which is sent as words. A comment goes in a line above." if found else ""
+
+
 _FLAG = re.compile(rf"(?<!\S)([-{dashes.DASHES}]{{1,3}})([A-Za-z][\w-]*)(?:[ \t=]+(\S+))?")
 _MAGIC_LINE = re.compile(r"(?m)^[ \t]*(%{1,2}imagegen\b.*)$")
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import os
 import time
 from collections.abc import Callable, Coroutine
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.engine import generation, keys, loop, stored
@@ -25,6 +26,7 @@ from imagegen_magic.notebook.panel_runs import Run
 from imagegen_magic.records import ProcessBound
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import GeneratedImage, Generation
+from imagegen_magic.studies import recollection
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.job import Job
@@ -56,7 +58,6 @@ class Panel(ProcessBound):
         self._view: View | None = None
         self._sheets: list[tuple[Canvas, str]] = []
         self._thumbnails: dict[str, str] = {}
-        self._originals: dict[str, Path] = {}
         self._usual: Usual = None
         self._ticking: asyncio.Task[None] | None = None
         self._asked: tuple[str, bool, ImageRequest] | None = None  # what was asked about and not confirmed yet
@@ -105,7 +106,7 @@ class Panel(ProcessBound):
             image = next(iter((*self.selected, *self.images)), None)
         if image is None:
             raise LookupError("the panel has no picture yet")
-        text = recipe.cell(image.request, image.provider, sandbox=image.sandbox)
+        text = loop.run(self._cell_of(image))
         if shell := _shell():
             shell.set_next_input(text)
         return text
@@ -134,7 +135,7 @@ class Panel(ProcessBound):
         if self._view is None:
             from imagegen_magic.notebook.panel_view import View
 
-            self._view = View(self, self._thumbnails, self._originals)
+            self._view = View(self, self._thumbnails)
             loop.run(self._draw_all())
 
     # --- what the widgets tell, in the kernel's threads: handed over, and nothing else
@@ -332,17 +333,27 @@ class Panel(ProcessBound):
         return stored.remark(row.asked for row in rows)
 
     async def _use_reference(self, image: GeneratedImage) -> None:
-        (row,) = await generation.ledger(self._settings).pictures(ids=[image.id]) or (None,)
-        address = self._desk.refer_to(image)
-        self._thumbnails[address] = await self._album.thumbnail(image)
-        self._originals[address] = image.path
-        late = row is not None and row.expires_at is not None and row.expires_at < time.time()
-        self._say("The gateway's address of this picture has expired: another gateway may not be able to fetch it." if late else "")
+        from imagegen_magic.engine.gathering import Gathering
+
+        source = await asyncio.to_thread(Gathering(self._settings).picture, image)
+        self._desk.refer_to(source)
+        if isinstance(source, str):  # its file is gone, and its address lives
+            self._thumbnails[source] = await self._album.thumbnail(image)
+        self._say("")
         await self._draw()
 
     async def _copy_cell(self, image: GeneratedImage) -> None:
         if self._view is not None:
-            self._view.shelf.gallery.copy(recipe.cell(image.request, image.provider, sandbox=image.sandbox))
+            self._view.shelf.gallery.copy(await self._cell_of(image))
+
+    async def _cell_of(self, image: GeneratedImage) -> str:
+        """Return the cell that asks for a picture again, its references named as `recall` names them: as `@17`, by file, by address."""
+        request = image.request
+        if request.references or request.mask is not None:
+            with contextlib.suppress(LookupError):  # a picture that the ledger has no more is asked for by the addresses that were sent
+                found = await recollection.of_picture(generation.ledger(self._settings), image.id, self._place.path)
+                request = replace(request, references=found.request.references, mask=found.request.mask)
+        return recipe.cell(request, image.provider, sandbox=image.sandbox)
 
     async def _copied(self, image: GeneratedImage) -> None:
         words = "The cell is on the clipboard. panel.cell() in a cell opens it as a new one."

@@ -13,11 +13,11 @@ from imagegen_magic.engine.job import Job
 from imagegen_magic.engine.settings import REQUEST_OPTIONS, Settings
 from imagegen_magic.errors import MissingKey, UnsupportedOption
 from imagegen_magic.notebook import panel_choices
-from imagegen_magic.notebook.panel_choices import SANDBOX_ADDRESS, Judgement
+from imagegen_magic.notebook.panel_choices import Judgement
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Provider
 from imagegen_magic.providers.options import shown
-from imagegen_magic.request import ImageRequest, is_blank
+from imagegen_magic.request import ImageRequest, LocalPicture, is_blank
 from imagegen_magic.result import GeneratedImage
 
 _FIELDS = {field.name for field in fields(ImageRequest)}
@@ -93,15 +93,11 @@ class Desk:
         self.provider, self.sandbox, self.request = provider, image.sandbox, image.request
         self.judgement = self._judge()
 
-    def refer_to(self, image: GeneratedImage) -> str:
-        """Add a picture to the references by its address at the gateway; returns that."""
-        address = image.url
-        if image.sandbox and address.startswith("http://sandbox.invalid/"):
-            address = SANDBOX_ADDRESS + address.removeprefix("http://sandbox.invalid/")  # the sandbox in this process knows it by both
-        if address not in self.request.references:
-            self.request = replace(self.request, references=(*self.request.references, address))
+    def refer_to(self, source: str | LocalPicture) -> None:
+        """Add a picture to the references where it is not among them."""
+        if source not in self.request.references:
+            self.request = replace(self.request, references=(*self.request.references, source))
             self.judgement = self._judge()
-        return address
 
     @property
     def missing_key(self) -> str:

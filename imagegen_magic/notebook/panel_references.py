@@ -33,7 +33,7 @@ class References:
 
     `changed` is told what to make of the references that there are then, so that two clicks in a row both count; `masked` the new
     mask (None: no longer one). Without it there are no masks.
-    `thumbnails` maps an address to its picture, `originals` an address to the file of the same bytes. Drawn on the engine's loop.
+    `thumbnails` maps an address to its picture. Drawn on the engine's loop.
     """
 
     def __init__(
@@ -42,10 +42,9 @@ class References:
         thumbnails: Mapping[str, str],
         *,
         masked: Callable[[Source | None], None] | None = None,
-        originals: Mapping[str, Path] | None = None,
     ) -> None:
         self._changed, self._masked = changed, masked or _deaf
-        self._thumbnails, self._originals = thumbnails, originals or {}
+        self._thumbnails = thumbnails
         self._own: dict[str, str] = {}
         self._own_words: dict[str, str] = {}
         self._texts: list[tuple[Source, Any]] = []
@@ -88,14 +87,14 @@ class References:
 
     def _row(self, number: int, one: Source) -> Any:
         buttons = [parts.button("Remove", lambda: self._changed(_without(one)), tooltip=f"Remove reference {number + 1}")]
-        if number == 0 and self._can_mask and self._mask is None and self._has_pixels(one):
+        if number == 0 and self._can_mask and self._mask is None and isinstance(one, LocalPicture):
             tip = f"Mark on {_name(one)} what is to be repainted"
             buttons.insert(0, parts.button("Paint a mask", lambda: self._later(self._paint()), tooltip=tip))
         return self._line(one, buttons)
 
     def _row_of_mask(self, mask: Source) -> Any:
         buttons = [parts.button("Remove mask", lambda: self._masked(None), tooltip="Repaint all of the picture")]
-        if self._can_mask and self._references and self._has_pixels(self._references[0]) and isinstance(mask, LocalPicture):
+        if self._can_mask and self._references and isinstance(self._references[0], LocalPicture) and isinstance(mask, LocalPicture):
             again = parts.button("Go on painting", lambda: self._later(self._paint()), tooltip="Change what is to be repainted")
             buttons.insert(0, again)
         return self._line(mask, buttons)
@@ -166,24 +165,20 @@ class References:
 
     # --- the painter
 
-    def _has_pixels(self, one: Source) -> bool:
-        return isinstance(one, LocalPicture) or one in self._originals
-
     async def _paint(self) -> None:
         """Open the painter on the first reference, with the mask that is there."""
         from imagegen_magic.notebook import masking
 
         first = next(iter(self._references), None)
-        if first is None:
+        if not isinstance(first, LocalPicture):
             return  # it was removed meanwhile
-        picture = await asyncio.to_thread(_pixels, first, self._originals)
         start = self._mask if isinstance(self._mask, LocalPicture) else None
         if start is not None:
-            await asyncio.to_thread(masking.checked, start, picture)
+            await asyncio.to_thread(masking.checked, start, first)
         shown: asyncio.Future[Painter] = asyncio.get_running_loop().create_future()
 
         async def use(png: bytes) -> None:
-            await masking.told(self._use(png, picture), await shown)
+            await masking.told(self._use(png, first), await shown)
 
         async def leave() -> None:
             await shown
@@ -192,7 +187,7 @@ class References:
         def used(png: bytes) -> None:
             loop.submit(use(png))
 
-        painter = await asyncio.to_thread(masking.painter, picture, used, lambda: self._later(leave()), start=start)
+        painter = await asyncio.to_thread(masking.painter, first, used, lambda: self._later(leave()), start=start)
         self._painted_on = first
         parts.fill(self._easel, [painter])
         self._close_stale_painter()
@@ -267,15 +262,6 @@ def _looked_at(one: LocalPicture, under: LocalPicture | None, is_mask: bool) -> 
         overlay.overlay(under.data, mask, _THUMBNAIL, _THUMBNAIL_BYTES) if under else preview.preview(mask, _THUMBNAIL, _THUMBNAIL_BYTES)
     )
     return f"data:{small.mime_type};base64,{small.base64}", overlay.words(overlay.share(mask))
-
-
-def _pixels(one: Source, originals: Mapping[str, Path]) -> LocalPicture:
-    if isinstance(one, LocalPicture):
-        return one
-    from imagegen_magic.pictures.references import prepare
-
-    path = originals[one]
-    return prepare(path.read_bytes(), name=path.name, most_bytes=64 * 2**20)
 
 
 def _magics() -> Any:

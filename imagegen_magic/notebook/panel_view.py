@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any, Protocol
 
 import ipywidgets  # type: ignore[import-untyped]  # it ships no types
@@ -53,7 +52,7 @@ class Ears(Protocol):
 class View:
     """All widgets of one panel; `root` is the one to be displayed."""
 
-    def __init__(self, ears: Ears, thumbnails: dict[str, str], originals: Mapping[str, Path] | None = None) -> None:
+    def __init__(self, ears: Ears, thumbnails: dict[str, str]) -> None:
         self.form = Form(ears.heard)
         self.prompt = parts.listening(Prompt(), "prompt", ears.heard)
         self.prompt.on_msg(lambda _, message, __: _tell(message, "generate", "prompt", ears.pressed))
@@ -70,7 +69,6 @@ class View:
             lambda edit: ears.heard("references", edit),
             thumbnails,
             masked=lambda mask: ears.heard("mask", mask),
-            originals=originals,
         )
         self.message = parts.html()
         self.file = ipywidgets.Output()

@@ -32,7 +32,8 @@ class Line:
 
     `forced` says that a `--` stood before the text. `strays` are the parts of the text. `respelt` holds each option that was written with
     other dashes, as written and as it was read, and `plain` the whole line with plain dashes. `ambiguous` says that an option with
-    typographic dashes has text on both sides, so that it may be meant as text.
+    typographic dashes has text on both sides, so that it may be meant as text. `twice` says which option has two values; empty where none
+    has.
     """
 
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -42,6 +43,7 @@ class Line:
     respelt: tuple[tuple[str, str], ...] = ()
     plain: str = ""
     ambiguous: bool = False
+    twice: str = ""
 
     @property
     def note(self) -> str:
@@ -71,6 +73,7 @@ class _Reader:
         self.raw = ""  # the latest word with its quotes
         self.latest: tuple[Option | None, str] = None, ""  # the option just read, with its value
         self.respelt: list[tuple[str, str]] = []
+        self.twice = ""
         self.doubtful = 0  # how much text stands before the first option with typographic dashes that has any before it
 
     def read(self) -> Line:
@@ -87,7 +90,7 @@ class _Reader:
                 self._piece()
         text = " ".join(piece.strip() for piece in self.pieces)
         ambiguous = 0 < self.doubtful < len(self.pieces)
-        return Line(self.given, text, self.forced, tuple(self.strays), tuple(self.respelt), self.line, ambiguous)
+        return Line(self.given, text, self.forced, tuple(self.strays), tuple(self.respelt), self.line, ambiguous, self.twice)
 
     def _skip_spaces(self) -> bool:
         self.at = _SPACES.match(self.line, self.at).end()  # type: ignore[union-attr]  # it matches nothing at least
@@ -174,6 +177,9 @@ class _Reader:
         elif option.repeat:
             self.given[option.name] = (*self.given.get(option.name, ()), value)
         else:
+            before = self.given.get(option.name, value)
+            if before != value:
+                self.twice = self.twice or f"{option.long} is given twice, as {before} and as {value}: write it once."
             self.given[option.name] = value
 
     def _further(self, key: str, value: Any) -> None:
@@ -226,7 +232,8 @@ def command_words(rest: str, command: Command, *, posix: bool = os.name != "nt")
             given = value if equals else next(waiting, None)
             if given is None:
                 raise UsageError(f"{flag} needs a value: {command.usage}.")
-            flags[flag] = given
+            if flags.setdefault(flag, given) != given:
+                raise UsageError(f"{flag} is given twice, as {flags[flag]} and as {given}: {command.usage}.")
         elif word in (*command.flags, "-h", "--help"):
             flags[word] = ""
         elif _OPTION_LIKE.match(word) and command.name not in ("tag", "note"):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from IPython.core.inputtransformer2 import HelpEnd, TokenTransformBase
 
 NAME = "imagegen"
+_PASTED = re.compile(rf"(\s*%{NAME})[^\S \t\r\n\f\v]+")  # with a space of a web page behind the name, as a no-break space
+_WHOLE = re.compile(rf"%%{NAME}(?:\s(.*))?", re.DOTALL)
 
 
 def first_line(lines: Sequence[str]) -> int:
@@ -18,11 +21,14 @@ def first_line(lines: Sequence[str]) -> int:
 def whole_cell(lines: list[str]) -> list[str]:
     """Take the body of `%%imagegen` as it was typed, before anything else has cleaned it; comments may stand above it."""
     start = first_line(lines)
-    words = lines[start].rstrip() if start < len(lines) else ""
-    if words != f"%%{NAME}" and not words.startswith((f"%%{NAME} ", f"%%{NAME}\t")):
+    if start == len(lines):
+        return lines
+    if pasted := _PASTED.match(lines[start]):
+        return [*lines[:start], f"{pasted[1]} {lines[start][pasted.end() :]}", *lines[start + 1 :]]
+    if (words := _WHOLE.fullmatch(lines[start].rstrip())) is None:
         return lines
     body = "".join(lines[start + 1 :])
-    return [f"get_ipython().run_cell_magic({NAME!r}, {words[len(NAME) + 3 :]!r}, {body!r})\n"]
+    return [f"get_ipython().run_cell_magic({NAME!r}, {words[1] or ''!r}, {body!r})\n"]
 
 
 whole_cell.has_side_effects = True  # type: ignore[attr-defined]  # left out where a terminal asks whether a cell is complete

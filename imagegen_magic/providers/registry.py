@@ -90,6 +90,17 @@ def sound_providers(look_alikes: LookAlikes = {}) -> tuple[Provider, ...]:  # no
     return (*own, *_registered({provider.name for provider in own}))
 
 
+def unsound(look_alikes: LookAlikes) -> dict[str, UnknownProvider]:
+    """Return what is wrong with each look-alike that is configured wrongly, by its name."""
+    found: dict[str, UnknownProvider] = {}
+    for name in look_alikes:
+        try:
+            get_provider(name, look_alikes)
+        except UnknownProvider as error:
+            found[name] = error
+    return found
+
+
 def _if_sound(name: str, look_alikes: LookAlikes) -> Provider | None:
     try:
         return get_provider(name, look_alikes)
