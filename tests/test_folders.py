@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,13 +19,14 @@ from ledgers import a_png
 from shells import a_shell
 from webserver import web
 
-from imagegen_magic import Panel, generate, run, stream, sweep
+from imagegen_magic import ImageRequest, Panel, generate, run, stream, sweep
 from imagegen_magic.engine import files, folders, generation, loop
 from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.whereabouts import NotebookFolder
-from imagegen_magic.errors import AuthenticationError, BudgetExceeded, SaveError, TaskTimeout
+from imagegen_magic.errors import AuthenticationError, BudgetExceeded, ImageInvalid, SaveError, TaskTimeout
 
 PNG = a_png(size=(1024, 1024))
+LARGE = PNG + bytes(600_000)  # of more than one piece: it goes over the disk
 ONE = {"provider": "evolink", "size": "1024x1024"}
 
 
@@ -33,11 +36,12 @@ class Gateway:
     def __init__(self):
         self.submissions, self.uploads, self.origin, self.status = 0, 0, "", 200
         self.finished = True
+        self.data = PNG
 
     def __call__(self, seen):
         """Answer a request."""
         if seen.path.endswith(".png"):
-            return 200, {}, PNG
+            return 200, {}, self.data
         if seen.path.startswith("/v1/images"):
             self.submissions += 1
             return self.status, {}, b'{"id": "task-1", "status": "pending"}'
@@ -408,6 +412,82 @@ def test_the_panel_follows_it_too(own_world, gateway):
     (image,) = panel.generate().wait()
     assert image.path.parent == now / "imagegen"
     assert not own_world.exists()
+
+
+@pytest.mark.parametrize("into", ["imagegen", "pictures/of/foxes"])
+def test_a_folder_that_is_renamed_while_a_task_is_under_way_is_followed(own_world, gateway, into):
+    """The picture is saved where the notebook is by then, and no ghost of the old folder appears."""
+    gateway.finished = False
+    job = generation.start(ImageRequest("fox", size="1024x1024"), provider="evolink", save_dir=into)
+    _until(lambda: any(progress.stage == "waiting" for progress in job.latest.values()))
+    now = _renamed(own_world)
+    gateway.finished = True
+    (image,) = job.wait()
+    assert (image.path.parent, image.data, own_world.exists()) == (now / into, PNG, False)
+    assert generation.resume().expecting == 0
+
+
+@pytest.mark.parametrize("kind", ["a picture", "a file that cannot be read"])
+def test_a_folder_that_is_renamed_while_a_picture_comes_is_followed(own_world, gateway, monkeypatch, kind):
+    """Its hidden file went with the folder: it is read, named and removed there."""
+    coming, go_on, real = threading.Event(), threading.Event(), files.Part.write
+
+    def write(part, data):
+        real(part, data)
+        coming.set()
+        assert go_on.wait(60)
+
+    monkeypatch.setattr(files.Part, "write", write)
+    gateway.data = LARGE if kind == "a picture" else b"\x0bSTRANGE" + LARGE[8:]
+    job = generation.start(ImageRequest("fox", size="1024x1024"), provider="evolink")
+    assert coming.wait(60)
+    assert list(own_world.glob("imagegen/.*.part"))
+    now = _renamed(own_world)
+    go_on.set()
+    if kind == "a picture":
+        assert job.wait()[0].path.parent == now / "imagegen"
+    else:
+        with pytest.raises(ImageInvalid, match=str(now / "imagegen" / "unreadable")):
+            job.wait()
+    assert (own_world.exists(), list(now.rglob("*.part")), len(list(now.rglob("*.json")))) == (False, [], 1)
+
+
+def test_resume_in_the_same_kernel_follows_it_too(own_world, gateway):
+    """And takes what is there already."""
+    _left_waiting(gateway)
+    now = _renamed(own_world)
+    (image,) = generation.resume().wait()
+    assert (image.path.parent, own_world.exists()) == (now / "imagegen", False)
+
+
+def test_a_folder_that_was_given_whole_is_not_followed(own_world, gateway):
+    """It is where it was asked to be, also within the notebook's folder."""
+    gateway.finished = False
+    job = generation.start(ImageRequest("fox", size="1024x1024"), provider="evolink", save_dir=own_world / "here")
+    _until(lambda: any(progress.stage == "waiting" for progress in job.latest.values()))
+    _renamed(own_world)
+    gateway.finished = True
+    assert job.wait()[0].path.parent == own_world / "here"
+
+
+def test_what_cannot_be_followed_is_saved_where_it_was_asked_to_go(own_world, gateway, tmp_path):
+    """Renamed while the kernel works elsewhere: its new name cannot be known, and the picture is not lost for that."""
+    gateway.finished = False
+    job = generation.start(ImageRequest("fox", size="1024x1024"), provider="evolink")
+    _until(lambda: any(progress.stage == "waiting" for progress in job.latest.values()))
+    os.chdir(tmp_path)
+    _renamed(own_world)
+    gateway.finished = True
+    (image,) = job.wait()
+    assert (image.path.parent, image.data) == (own_world / "imagegen", PNG)
+
+
+def _until(true):
+    """Wait for something that must come."""
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def test_a_folder_that_is_gone_is_said_before_anything_is_sent(own_world, gateway, notebook, tmp_path):

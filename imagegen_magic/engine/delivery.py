@@ -30,6 +30,7 @@ from imagegen_magic.engine.session import History, Session
 from imagegen_magic.engine.settings import Settings, load
 from imagegen_magic.engine.unreadable import is_answer, suffix_of
 from imagegen_magic.engine.verdicts import NotAccepted, after_acceptance, forgotten, read_submission, several
+from imagegen_magic.engine.whereabouts import followed
 from imagegen_magic.errors import (
     APIError,
     DownloadError,
@@ -617,16 +618,17 @@ class Delivery(ProcessBound):
     async def _found(self, picture: int) -> bool:
         """Take a picture that was saved by a process which was killed before the ledger knew; False where there is none."""
         number = self.task.first + self.task.numbers[picture]
-        folders = [self.order.save_dir, *self.order.elsewhere]
+        folders = [self.order.save_dir, *self.order.elsewhere]  # which are followed in the thread
         with contextlib.suppress(LedgerError):  # it says only where else to look
             folders += await self._ledger.folders(self.task.row)
-        outcome = await threads.saving(self._verify_found, list(dict.fromkeys(folders)), number)
+        outcome = await threads.saving(self._verify_found, folders, number)
         if outcome is None:
             return False
         await self._tell_saved(picture, self.task.addresses.get(picture, ""), outcome)
         return True
 
     def _verify_found(self, folders: Sequence[Path], number: int) -> Verified | None:
+        folders = list(dict.fromkeys(map(followed, folders)))
         for folder in folders:
             if path := files.saved_before(folder, self.order.stem, number, self.task.task_id):
                 with contextlib.suppress(OSError, ImageInvalid):
@@ -686,8 +688,9 @@ class Delivery(ProcessBound):
         except ImageInvalid as error:
             return self._unreadable(download, number, error.what[:1].lower() + error.what[1:])
         unlike = self._unlike(facts)
-        saved = files.save(part, order.save_dir, order.stem, number, facts.suffix, self._sidecar(facts, unlike, number))
-        files.drop_doubts(order.save_dir, order.stem, number, self.task.task_id)
+        folder = followed(order.save_dir)
+        saved = files.save(part, folder, order.stem, number, facts.suffix, self._sidecar(facts, unlike, number))
+        files.drop_doubts(folder, order.stem, number, self.task.task_id)
         return Verified(facts, preview, saved, unlike)
 
     def _unreadable(self, download: Download, number: int, reason: str, *, certain: bool = False) -> Unread:
@@ -696,7 +699,7 @@ class Delivery(ProcessBound):
             return Unread(reason, None, answer=True, settled=False)
         suffix, answer = suffix_of(part.head, download.content_type), is_answer(part.head)
         sidecar = self._sidecar(None, (), number) | {"reason": reason, "size": part.size, "content_type": download.content_type}
-        kept = files.keep(part, order.save_dir, order.stem, number, suffix, sidecar, certain=certain, answer=answer)
+        kept = files.keep(part, followed(order.save_dir), order.stem, number, suffix, sidecar, certain=certain, answer=answer)
         return Unread(reason, kept.path, answer=answer, settled=kept.settled)
 
     def _unlike(self, facts: Facts) -> tuple[str, ...]:

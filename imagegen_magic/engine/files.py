@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from imagegen_magic.engine import owners
+from imagegen_magic.engine.whereabouts import followed
 from imagegen_magic.errors import SaveError
 from imagegen_magic.paths import carried, text_of
 
@@ -85,13 +86,22 @@ class Part:
     """
 
     def __init__(self, directory: Path, name: str = "picture") -> None:
-        self._path = directory / name
+        self._directory, self._name = directory, name
         self._held: list[bytes] = []
         self._file: tuple[Path, int] | None = None
         self._hash = hashlib.sha256()
         self._lock = threading.Lock()
         self._over = False
         self.size, self.head = 0, b""
+
+    @property
+    def _path(self) -> Path:
+        return followed(self._directory) / self._name
+
+    def _hidden(self) -> Path:
+        """Return where the hidden file is, which goes with its folder where that is renamed."""
+        assert self._file is not None
+        return followed(self._file[0].parent) / self._file[0].name
 
     @classmethod
     def of(cls, data: bytes, directory: Path) -> Part:
@@ -135,7 +145,7 @@ class Part:
             return b"".join(self._held)
         with self._lock, _told(self._path):
             self._flush(self._path)
-            return self._file[0].read_bytes()
+            return self._hidden().read_bytes()
 
     def durable(self, path: Path) -> Path:
         """Return the hidden file with all its bytes, safe on the disk; made beside `path` where there is none yet. Raises OSError."""
@@ -148,7 +158,7 @@ class Part:
                 if sys.platform == "win32":  # pragma: no cover - an open file cannot be renamed there
                     os.close(descriptor)
                     self._file = part, -1
-            return part
+            return self._hidden()
 
     def is_in(self, path: Path) -> bool:
         """Say whether a file holds these very bytes."""
@@ -158,12 +168,14 @@ class Part:
         """Remove the hidden file, if there is one; nothing more is written."""
         with self._lock:
             self._over = True
-            file, self._file, self._held = self._file, None, []
-            if file is not None:
-                if file[1] >= 0:
-                    os.close(file[1])
+            self._held = []
+            if self._file is not None:
+                hidden, descriptor = self._hidden(), self._file[1]
+                self._file = None
+                if descriptor >= 0:
+                    os.close(descriptor)
                 with suppress(OSError):
-                    file[0].unlink()
+                    hidden.unlink()
 
     def _flush(self, path: Path) -> None:
         if self._file is None:

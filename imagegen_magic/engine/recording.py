@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from imagegen_magic.engine import budget, files, folders, stored, threads
+from imagegen_magic.engine import budget, files, folders, stored, threads, whereabouts
 from imagegen_magic.engine.accounts import FREE, part
 from imagegen_magic.engine.delivery import Delivery, Order, Task
 from imagegen_magic.engine.gateways import Gateway, at
@@ -208,6 +208,8 @@ class _Recording:
         if any(entry.wish.plan.uploads for entry in entries):
             await self.session.ledger.run(allow, writes=False)  # no picture leaves this machine for what is then refused
         self.job.made_folders += await threads.writing(folders.make_ready, self.settings, name=self._longest_name(entries))
+        if (within := self.settings.save_dir_within) is not None:
+            await threads.writing(whereabouts.remember, self.settings.folder, within)
         addresses = await self._bring(entries)
         earlier: dict[str, tuple[int, float]] = {}
         jobs = [self._new_job(entry, addresses) for entry in entries]
@@ -421,14 +423,19 @@ async def take_up(
     session = session_of(settings)
     job.id = rows[0].job if rows else 0
     for folder in {path_of(row.save_dir) for row in rows} | ({elsewhere} if elsewhere else set()):
-        await threads.writing(files.sweep, folder)
-        await threads.writing(files.sweep, folder / files.UNREADABLE)
+        await threads.writing(_sweep, folder)
     if elsewhere is not None:
         with contextlib.suppress(LedgerError):  # it says only where else to look
             await session.ledger.save_elsewhere([row.row for row in rows], elsewhere.absolute())
     for position, row in enumerate(rows):
         if delivery := await taken_up(job, row, position, session, settings, elsewhere, preview=preview, tasks=len(rows), again=again):
             job.deliveries.append(delivery)
+
+
+def _sweep(folder: Path) -> None:
+    now = whereabouts.followed(folder)
+    files.sweep(now)
+    files.sweep(now / files.UNREADABLE)
 
 
 async def taken_up(

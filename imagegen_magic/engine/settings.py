@@ -130,6 +130,12 @@ class Settings(Record):
         """The folder of the originals, beside the notebook unless it is absolute. Raises UnsupportedOption as `beside` does."""
         return self.beside(self.get("save_dir"))
 
+    @property
+    def save_dir_within(self) -> Path | None:
+        """Where in the notebook's folder the originals go; None where their folder is given whole."""
+        said = _expanded(self.get("save_dir"))
+        return None if said.is_absolute() else said
+
     def beside(self, path: str | Path) -> Path:
         """Return a path as the notebook means it. Raises UnsupportedOption where it names the home of an unknown user."""
         return self.folder / _expanded(path)

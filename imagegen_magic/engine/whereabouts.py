@@ -22,6 +22,25 @@ class NotebookFolder:
         return self._path
 
 
+_asked: dict[Path, tuple[NotebookFolder, Path]] = {}  # folders of pictures that were given relative to a notebook's folder
+
+
+def remember(base: Path, within: Path) -> None:
+    """Take note that pictures go to the folder `within` of a notebook's folder, wherever that is when they come."""
+    _asked[base / within] = NotebookFolder(base), within
+
+
+def followed(folder: Path) -> Path:
+    """Return where a folder of pictures is now: elsewhere where it is remembered and its notebook's folder was renamed meanwhile.
+
+    It asks the disk: from a thread.
+    """
+    if folder not in _asked:
+        return folder
+    base, within = _asked[folder]
+    return base.path / within
+
+
 def _identity(folder: Path) -> tuple[int, int] | None:
     """Return what a folder keeps when it is renamed; None where there is none."""
     try:
