@@ -345,6 +345,25 @@ def test_picture_becomes_a_reference(kernel, opened, gateway):
     kernel.until(lambda: value(kernel, "len(panel.request.references)") == 0, "the reference to go")
 
 
+def test_settings_and_cell_of_a_picture_name_its_references(kernel, opened, gateway):
+    """A file is the reference again, not the address that it was uploaded to, which expires; a file that was changed is not."""
+    kernel.run("from PIL import Image; Image.new('RGB', (640, 480), 'navy').save('lake.png')")
+    kernel.run("%imagegen -p evolink -q low --ref lake.png -o lake From a lake")
+    panel = opened("provider='evolink'")
+    panel.act("ledger", "all")
+    kernel.until(lambda: any(tile["id"] == value(kernel, "lake[0].id") for tile in panel.tiles), "the picture")
+    number = value(kernel, "lake[0].id")
+    panel.act("use-settings", number)
+    kernel.until(lambda: value(kernel, "getattr(next(iter(panel.request.references), ''), 'name', '')") == "lake.png", "the file")
+    text = value(kernel, "panel.cell(lake[0])")
+    assert "--ref lake.png" in text
+    assert "http" not in text
+    kernel.run("Image.new('RGB', (640, 480), 'red').save('lake.png')")
+    panel.act("use-settings", number)
+    kernel.until(lambda: "sources" in value(kernel, "str(getattr(panel.request.references[0], 'name', ''))"), "the copy that was kept")
+    assert "sources" in value(kernel, "panel.cell(lake[0])")
+
+
 def test_sandbox_picture_becomes_a_reference_in_the_sandbox(kernel, opened):
     """Without any key, a drawn picture can be the reference of the next."""
     panel = opened("provider='gccai', sandbox=True")

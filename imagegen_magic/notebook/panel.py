@@ -7,7 +7,7 @@ import contextlib
 import importlib.util
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +24,10 @@ from imagegen_magic.notebook.panel_desk import Desk, read, request_of
 from imagegen_magic.notebook.panel_preflight import Usual
 from imagegen_magic.notebook.panel_runs import Run
 from imagegen_magic.records import ProcessBound
-from imagegen_magic.request import ImageRequest
+from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import GeneratedImage, Generation
 from imagegen_magic.studies import recollection
+from imagegen_magic.studies.recollection import Recollection
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.job import Job
@@ -323,7 +324,7 @@ class Panel(ProcessBound):
         await self._show_new()
 
     async def _use_settings(self, image: GeneratedImage) -> None:
-        self._desk.use_settings_of(image)
+        self._desk.use_settings_of(image, await self._with_its_pictures(image))
         self._say(await self._left_out(image))
         await self._draw()
 
@@ -347,17 +348,28 @@ class Panel(ProcessBound):
             self._view.shelf.gallery.copy(await self._cell_of(image))
 
     async def _cell_of(self, image: GeneratedImage) -> str:
-        """Return the cell that asks for a picture again, its references named as `recall` names them: as `@17`, by file, by address."""
+        return recipe.cell(_named(image, await self._recalled(image)), image.provider, sandbox=image.sandbox)
+
+    async def _recalled(self, image: GeneratedImage) -> Recollection | None:
+        """Return what the ledger tells of a picture's request, None where it has it no more."""
+        with contextlib.suppress(LookupError):
+            return await recollection.of_picture(generation.ledger(self._settings), image.id, self._place.path)
+        return None
+
+    async def _with_its_pictures(self, image: GeneratedImage) -> ImageRequest:
+        """Return a picture's request with its references and mask from this machine, where the same pictures are still there."""
         request = image.request
-        if request.references or request.mask is not None:
-            with contextlib.suppress(LookupError):  # a picture that the ledger has no more is asked for by the addresses that were sent
-                found = await recollection.of_picture(generation.ledger(self._settings), image.id, self._place.path)
-                request = replace(request, references=found.request.references, mask=found.request.mask)
-        return recipe.cell(request, image.provider, sandbox=image.sandbox)
+        if not request.references and request.mask is None:
+            return request
+        book = generation.ledger(self._settings)
+        used = [source for row in await book.pictures(ids=[image.id]) for source in await book.sources(row.job)]
+        named, settings = _named(image, await self._recalled(image)), replace(self._settings, folder=self._place.path)
+        return await asyncio.to_thread(_gathered, named, request, {source.sha256 for source in used if source.sha256}, settings)
 
     async def _copied(self, image: GeneratedImage) -> None:
         words = "The cell is on the clipboard. panel.cell() in a cell opens it as a new one."
-        self._say(" ".join(filter(None, [words, await self._left_out(image)])))
+        found = await self._recalled(image)
+        self._say(" ".join([words, *(found.notes if found else ())]))
 
     async def _copy_failed(self, image: GeneratedImage) -> None:
         self._say("The page may not use the clipboard: panel.cell() in a cell opens it as a new one.")
@@ -401,6 +413,31 @@ def _shell() -> Any:
     from IPython.core.getipython import get_ipython
 
     return get_ipython()
+
+
+def _named(image: GeneratedImage, found: Recollection | None) -> ImageRequest:
+    """Return a picture's request with its references and mask named as `recall` names them: as `@17`, by file, by address."""
+    return image.request if found is None else replace(image.request, references=found.request.references, mask=found.request.mask)
+
+
+def _gathered(named: ImageRequest, sent: ImageRequest, identities: Collection[str], settings: Settings) -> ImageRequest:
+    """Return a request with its pictures ready; one that is gone, or was changed, stays the address that was sent."""
+    from imagegen_magic.engine.gathering import Gathering
+
+    gathering = Gathering(settings)
+
+    def ready(gather: Callable[[Any], str | LocalPicture], name: Any, address: Any) -> Any:
+        try:
+            found = gather(name)
+        except ImageGenError:
+            return address
+        return found if isinstance(found, str) or found.identity in identities else address
+
+    if len(named.references) != len(sent.references):
+        return sent
+    pairs = zip(named.references, sent.references, strict=True)
+    mask = None if named.mask is None else ready(gathering.mask, named.mask, sent.mask)
+    return replace(sent, references=tuple(ready(gathering.picture, *pair) for pair in pairs), mask=mask)
 
 
 def _settings() -> Settings:

@@ -86,11 +86,11 @@ class Desk:
             self.request = before
             raise
 
-    def use_settings_of(self, image: GeneratedImage) -> None:
-        """Take all that a picture was made with. Raises UnknownProvider where its gateway is no more."""
+    def use_settings_of(self, image: GeneratedImage, request: ImageRequest) -> None:
+        """Take all that a picture was made with, by its request. Raises UnknownProvider where its gateway is no more."""
         provider = registry.get_provider(image.provider, self.settings.look_alikes)
         provider.model(image.request.model)
-        self.provider, self.sandbox, self.request = provider, image.sandbox, image.request
+        self.provider, self.sandbox, self.request = provider, image.sandbox, request
         self.judgement = self._judge()
 
     def refer_to(self, source: str | LocalPicture) -> None:
