@@ -360,6 +360,16 @@ def test_patience_ends_for_what_has_not_come_and_keeps_what_has(host, slow_save)
     hanging.set()
 
 
+def test_a_picture_that_was_made_is_not_called_unfinished(host):
+    """Our patience ended while it was fetched."""
+    hanging = threading.Event()
+    host.file = lambda number, path: hanging.wait(60) and PNG
+    with pytest.raises(TaskTimeout, match="was made, and was not fetched within 1 s") as caught:
+        start(timeout=1).wait()
+    assert (caught.value.charged, generation.ledger(load()).waiting()) == ("yes", 1)
+    hanging.set()
+
+
 def test_cancel_waits_for_a_saving_that_ends_soon(host, slow_save, monkeypatch):
     """The picture is in the Generation, and nothing is said to go on at the gateway."""
     monkeypatch.setattr(loop, "_GRACE", 30.0)

@@ -208,7 +208,10 @@ class Delivery(ProcessBound):
         except TimeoutError as error:
             if isinstance(error, ImageGenError):
                 raise
-            raise TaskTimeout(f"{self.gateway.provider.title} was not finished after {self.order.timeout:.0f} s") from None
+            what = f"{self.gateway.provider.title} was not finished after {self.order.timeout:.0f} s"
+            if self.task.addresses:
+                what = f"The picture was made, and was not fetched within {self.order.timeout:.0f} s"
+            raise TaskTimeout(what) from None
         except asyncio.CancelledError:
             if self._is_home():  # it was stopped while the last of it was saved, which nothing stops
                 self.beside += [unread] if (unread := self._unread_error()) else []
