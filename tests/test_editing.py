@@ -868,6 +868,19 @@ def _truth(before, after):
     return (difference.max(axis=1) > 16).mean(), difference.mean() / 255
 
 
+@pytest.mark.parametrize("trouble", [RuntimeError("a decoder's own"), MemoryError(), FileNotFoundError("moved meanwhile")])
+def test_a_drift_that_cannot_be_computed_keeps_no_picture_away(painting, notebook, canvas, monkeypatch, trouble):
+    """It is saved and paid for by then, and is shown; a figure can be computed again."""
+
+    def fail(*_):
+        raise trouble
+
+    monkeypatch.setattr(drifting, "drift", fail)
+    notebook.run(f"{EDIT} -o edited\na hat for the ball")
+    (image,) = notebook.variables["edited"]
+    assert (image.drift, image.path.is_file(), notebook.variables["edited"].errors) == (None, True, ())
+
+
 def test_an_obedient_edit_says_nothing_of_drift(painting, notebook, canvas):
     """Painted inside the mask alone: the figure is nought, in the result and in the ledger, and the caption is quiet."""
     notebook.run(f"{EDIT}\na hat for the ball")

@@ -672,10 +672,13 @@ class Delivery(ProcessBound):
             self.beside.append(error)
 
     async def _drift(self, picture: int, path: Path, before: str, mask: str) -> tuple[float, float] | None:
-        """Return how much of what the mask protects was changed, and keep it; None where the pictures it came from are gone."""
-        from imagegen_magic.engine.drifting import drift
+        """Return how much of what the mask protects was changed, and keep it; None where that cannot be found out."""
+        from imagegen_magic.engine import drifting
 
-        found = await threads.saving(lambda: drift(self._session.home, path.read_bytes(), before, mask))
+        try:
+            found = await threads.saving(lambda: drifting.drift(self._session.home, path.read_bytes(), before, mask))
+        except Exception:  # the picture is safe and is to be shown, whatever a decoder or the disk makes of the figure
+            return None
         if found is not None:
             with contextlib.suppress(LedgerError):  # the picture is safe, and a figure can be computed again
                 await self._ledger.drifted(picture, *found)
