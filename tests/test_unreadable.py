@@ -585,6 +585,45 @@ def test_a_row_that_nobody_can_save_holds_up_no_other(host, own_world):
     assert len(generation.resume(load(), save_dir="elsewhere").wait()) == 2
 
 
+@pytest.mark.parametrize(
+    "expected",
+    [
+        {"pixels": 5, "mime_type": "image/png"},
+        {"pixels": [5], "mime_type": ["image/png", "image/jxl"]},
+        {"pixels": {"least": [1024, 1024]}, "alpha": "some"},
+        {"pixels": [[1024, 1024, 16]], "pictures": "1"},
+        {"pixels": [["many", "few"]], "pictures": [1]},
+        {"pixels": [[]], "tasks": "several"},
+        {"pixels": [[0, 0]], "pictures": 0, "tasks": 0},
+        [],
+    ],
+)
+def test_what_a_newer_version_expected_keeps_no_picture_away(expected, host):
+    """As nobody knows in which form it will say that: what is known of it is compared, and the rest is not."""
+    host.file = lambda number, path: (503, {}, b"")
+    for prompt in ("fox", "owl"):
+        with pytest.raises(DownloadError):
+            make(prompt)
+    query, told = "UPDATE jobs SET expected = ? WHERE id = 1", (json.dumps(expected),)
+    loop.run(generation.ledger(load()).run(lambda connection: connection.execute(query, told).rowcount))
+    host.file = lambda number, path: PNG
+    made = generation.resume(load()).wait()
+    assert (sorted(image.request.prompt for image in made), made.errors, waiting()) == (["fox", "owl"], (), 0)
+
+
+@pytest.mark.parametrize("sent", [{"method": "POST", "path": "/x", "form": {"prompt": "fox"}}, {"json": ["fox"]}, {}])
+def test_what_a_newer_version_sent_keeps_no_picture_away(sent, host):
+    """As another dialect may take a form: it was sent long ago, and stands in the ledger."""
+    host.file = lambda number, path: (503, {}, b"")
+    with pytest.raises(DownloadError):
+        make("fox")
+    query = "UPDATE tasks SET sent = ?"
+    loop.run(generation.ledger(load()).run(lambda connection: connection.execute(query, (json.dumps(sent),)).rowcount))
+    host.file = lambda number, path: PNG
+    (image,) = generation.resume(load()).wait()
+    assert note(image.path)["sent"] == {}
+
+
 def test_a_picture_with_an_odd_chunk_among_others_is_not_touched(host):
     """A picture is a picture: nothing in `unreadable`."""
     picture = a_png(size=(640, 480))

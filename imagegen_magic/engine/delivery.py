@@ -717,11 +717,12 @@ class Delivery(ProcessBound):
 
     def _sidecar(self, facts: Facts | None, unlike: tuple[str, ...], number: int) -> dict[str, Any]:
         task, cost = self.task, self.task.cost.share(len(self.task.numbers))
+        sent = task.sent.get("json")  # a newer version may have sent something else
         seen = {} if facts is None else {"width": facts.width, "height": facts.height, "mime_type": facts.mime_type}
         return {
             "prompt": self.order.request.prompt,
             "asked": dict(self.order.asked),
-            "sent": bare(dict(task.sent["json"] or {})),  # the ledger has it whole; this file lies beside the picture
+            "sent": bare(dict(sent) if isinstance(sent, Mapping) else {}),  # the ledger has it whole; this file lies beside the picture
             "gateway": self.gateway.provider.name,
             "sandbox": self.gateway.sandbox,
             "model": self.order.model,

@@ -458,7 +458,7 @@ async def taken_up(
             await session.ledger.release([row.row], str(error))
         job.errors.append(error)
         return None
-    history = await session.history(_kind(row), _megapixels(row.expected))
+    history = await session.history(_kind(row), _megapixels(stored.expected(row.expected)))
     order = _order_again(row, tasks or job.tasks, settings, elsewhere or path_of(row.save_dir), preview)
     order = order._replace(protected=_protected(await session.ledger.sources(row.job)), elsewhere=(path_of(row.save_dir),))
     return Delivery(session, gateway, order, _task_again(row, position, again), history, job.tell, job.hold)
@@ -484,7 +484,7 @@ def _order_again(row: TaskRow, tasks: int, settings: Settings, save_dir: Path, p
         request=request,
         asked=MappingProxyType(dict(row.asked)),
         model=row.model,
-        expected=row.expected,
+        expected=stored.expected(row.expected),
         size_asked=request.size or "",
         price=_price_again(row),
         save_dir=save_dir,
@@ -497,8 +497,9 @@ def _order_again(row: TaskRow, tasks: int, settings: Settings, save_dir: Path, p
 
 def _price_again(row: TaskRow) -> Cost:
     """Return what a task was expected to cost; a ledger of earlier versions knows of its request's tasks only how many they were."""
-    pictures = row.expected.get("pictures")
-    return part(row.price, row.count, pictures) if pictures else row.price.share(row.expected.get("tasks", 1))
+    expected = stored.expected(row.expected)
+    pictures = expected.get("pictures")
+    return part(row.price, row.count, pictures) if pictures else row.price.share(expected.get("tasks", 1))
 
 
 def _task_again(row: TaskRow, position: int, again: bool) -> Task:

@@ -23,6 +23,22 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
 
 
+def _is_positive(value: Any) -> bool:
+    return _is_number(value) and bool(value) and value > 0
+
+
+def _are_pixels(value: Any) -> bool:
+    pairs = value if isinstance(value, list | tuple) else ((),)
+    return all(isinstance(pair, list | tuple) and len(pair) == 2 and all(map(_is_positive, pair)) for pair in pairs)
+
+
+_EXPECTED: dict[str, Callable[[Any], bool]] = {
+    "pixels": _are_pixels,
+    "mime_type": _is_text,
+    "alpha": lambda value: value is None or isinstance(value, bool),
+    "pictures": _is_positive,
+    "tasks": _is_positive,
+}
 _KINDS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys((field.name for field in fields(ImageRequest)), _is_text),
     **dict.fromkeys(("n", "output_compression"), _is_number),
@@ -35,6 +51,12 @@ def request(told: Mapping[str, Any]) -> ImageRequest:
     """Return a stored request as far as this version knows its options; `unknown` names the others, which stay where they are stored."""
     known = {name: value for name, value in told.items() if _is_known(name, value)}
     return ImageRequest(**{"prompt": "", **known})
+
+
+def expected(told: Any) -> dict[str, Any]:
+    """Return what a stored plan expected, as far as this version knows its form; the rest is not compared."""
+    found = told if isinstance(told, Mapping) else {}
+    return {name: value for name, value in found.items() if name in _EXPECTED and _EXPECTED[name](value)}
 
 
 def unknown(told: Mapping[str, Any]) -> tuple[str, ...]:
