@@ -4,7 +4,10 @@ import contextlib
 import hashlib
 import json
 import os
+import signal
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -563,6 +566,42 @@ def test_a_gateway_that_forgot_it_undoes_nothing_of_what_a_killed_resume_had_tak
         assert "made before" in str(refused(reuse=True))
     assert ([task.state for task in tasks()], host.submissions, host.looks, waiting()) == (["saved"], 1, looks, 0)
     assert tasks()[0].error
+
+
+DIE = """
+import os, signal, sys
+from imagegen_magic import generate, run
+from imagegen_magic.engine import files, ledger
+
+at, nth, calls = sys.argv[1], int(sys.argv[2]), 0
+place = ledger.Ledger if at == "unread" else files
+real = getattr(place, at)
+
+def dying(*arguments, **options):
+    global calls
+    calls += 1
+    if calls == nth:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*arguments, **options)
+
+setattr(place, at, dying)
+run(generate("a red fox", provider="apimart", size="1:1"))
+"""
+
+
+@pytest.mark.parametrize(("at", "nth"), [("_name", 1), ("_name", 2), ("_replace", 1), ("unread", 1)])
+def test_killed_while_it_is_kept_it_is_one_file_and_settled_by_the_next_resume(at, nth, host):
+    """Sidecar, file, the sidecar once more, the ledger: whatever was the last."""
+    host.file = lambda number, path: STRANGE
+    done = subprocess.run([sys.executable, "-c", DIE, at, str(nth)], env=os.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert waiting() == 1
+    with pytest.raises(ImageInvalid, match="kept as"):
+        generation.resume(load()).wait()
+    assert ([task.state for task in tasks()], waiting(), host.submissions) == (["saved"], 0, 1)
+    (path,) = kept()
+    assert (path.read_bytes(), note(path)["settled"]) == (STRANGE, True)
+    assert sorted(each.name for each in UNREADABLE.iterdir()) == sorted([path.name, path.with_suffix(".json").name])
 
 
 def test_a_row_that_nobody_can_save_holds_up_no_other(host, own_world):
