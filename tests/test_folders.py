@@ -20,7 +20,7 @@ from shells import a_shell
 from webserver import web
 
 from imagegen_magic import ImageRequest, Panel, generate, run, stream, sweep
-from imagegen_magic.engine import files, folders, generation, loop
+from imagegen_magic.engine import files, folders, generation, loop, whereabouts
 from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.whereabouts import NotebookFolder
 from imagegen_magic.errors import AuthenticationError, BudgetExceeded, ImageInvalid, SaveError, TaskTimeout
@@ -458,6 +458,17 @@ def test_resume_in_the_same_kernel_follows_it_too(own_world, gateway):
     now = _renamed(own_world)
     (image,) = generation.resume().wait()
     assert (image.path.parent, own_world.exists()) == (now / "imagegen", False)
+
+
+def test_another_kernel_finds_the_pictures_of_a_renamed_folder(own_world, gateway, monkeypatch):
+    """The ledger knows their old place alone: by its sidecar a picture beside the notebook is known, not fetched into a ghost."""
+    run(generate("fox", **ONE))
+    now = _renamed(own_world)
+    monkeypatch.setattr(whereabouts, "_asked", {})
+    for _ in range(2):
+        (image,) = run(generate("fox", reuse=True, **ONE))
+        assert (image.path.parent, gateway.submissions, own_world.exists()) == (now / "imagegen", 1, False)
+    assert len(list((now / "imagegen").glob("*.png"))) == 1
 
 
 def test_a_folder_that_was_given_whole_is_not_followed(own_world, gateway):

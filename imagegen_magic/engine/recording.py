@@ -460,7 +460,10 @@ async def taken_up(
         return None
     history = await session.history(_kind(row), _megapixels(stored.expected(row.expected)))
     order = _order_again(row, tasks or job.tasks, settings, elsewhere or path_of(row.save_dir), preview)
-    order = order._replace(protected=_protected(await session.ledger.sources(row.job)), elsewhere=(path_of(row.save_dir),))
+    places = [path_of(row.save_dir)]
+    with contextlib.suppress(ImageGenError):  # beside the notebook, whose folder may have been renamed since
+        places.append(settings.save_dir)
+    order = order._replace(protected=_protected(await session.ledger.sources(row.job)), elsewhere=tuple(places))
     return Delivery(session, gateway, order, _task_again(row, position, again), history, job.tell, job.hold)
 
 
