@@ -141,8 +141,9 @@ def test_reload_while_it_runs_loses_nothing(lab, gateway):
         gateway.arm("held", match="Reloaded meanwhile")
         notebook.start(1)
         notebook.output_area(1).get_by_role("button", name="Cancel").wait_for()
-        notebook.load()
+        notebook.load(kernel=False)  # it is busy until the task is no longer held
         gateway.disarm()
+        notebook.wait()
         notebook.run(2)
         assert drawn(notebook, 2) == 1
         assert "imagegen/reloaded-meanwhile-" in notebook.output_area(2).inner_text()
