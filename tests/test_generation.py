@@ -147,7 +147,7 @@ def test_refusals_come_before_anything_else():
         run(generate("a fox", provider="apimart", size="1:1"))
     with pytest.raises(UnknownProvider):
         run(generate("a fox", provider="apimrt"))
-    with pytest.raises(TypeError):
+    with pytest.raises(UnsupportedOption, match="no option colour"):
         run(generate("a fox", colour="red"))
 
 
