@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 from full_disks import full_disk
 from ledgers import a_png
-from webserver import web
+from webserver import evolink_gateway
 
 from imagegen_magic import generate, run
 from imagegen_magic.engine import database, files, generation, loop
@@ -56,11 +56,7 @@ class Gateway:
 @pytest.fixture
 def gateway(monkeypatch):
     """The far end of the wire."""
-    answers = Gateway()
-    with web(answers) as server:
-        answers.origin = server.origin
-        for name, value in {"EVOLINK_BASE_URL": server.origin, "EVOLINK_API_KEY": "k", "IMAGEGEN_POLL_SECONDS": "0.05"}.items():
-            monkeypatch.setenv(name, value)
+    with evolink_gateway(Gateway(), monkeypatch) as answers:
         yield answers
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ledgers import a_png
-from webserver import web
+from webserver import evolink_gateway
 
 from imagegen_magic import generate, paths, run
 from imagegen_magic.engine import files, generation
@@ -164,11 +164,7 @@ class Gateway:
 @pytest.fixture
 def gateway(monkeypatch):
     """The far end of the wire."""
-    answers = Gateway()
-    with web(answers) as server:
-        answers.origin = server.origin
-        for name, value in {"EVOLINK_BASE_URL": server.origin, "EVOLINK_API_KEY": "k", "IMAGEGEN_POLL_SECONDS": "0.05"}.items():
-            monkeypatch.setenv(name, value)
+    with evolink_gateway(Gateway(), monkeypatch) as answers:
         yield answers
 
 

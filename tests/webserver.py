@@ -71,3 +71,13 @@ def web(answer: Callable[[Seen], tuple[int, dict[str, str], bytes]], host: str =
         real.shutdown()
         real.server_close()
         thread.join()
+
+
+@contextlib.contextmanager
+def evolink_gateway(answers: Any, monkeypatch: Any) -> Iterator[Any]:
+    """Serve `answers` as EvoLink's address, with a key and quick polls; `answers.origin` becomes the server's own."""
+    with web(answers) as server:
+        answers.origin = server.origin
+        for name, value in {"EVOLINK_BASE_URL": server.origin, "EVOLINK_API_KEY": "k", "IMAGEGEN_POLL_SECONDS": "0.05"}.items():
+            monkeypatch.setenv(name, value)
+        yield answers
