@@ -73,6 +73,12 @@ class TestMaskFrom:
         if len(np.unique(array)) > 2:
             assert np.abs(alpha(mask_from(array)) - (255 - array.astype("float64") * 255)).max() <= 0.51
 
+    def test_shades_that_round_to_two_values(self) -> None:
+        """Three shades stay shades, although 8 bits have two values for them: half grey is not black or white."""
+        shades = np.array([[0.5, 2**-9, 0.0]], "float16")
+        for array in (shades, np.repeat(shades[:, :, None], 3, axis=2)):
+            assert alpha(mask_from(array)).tolist() in ([[127, 255, 255]], [[128, 255, 255]])
+
     @given(arrays.arrays(np.uint8, SIDES))
     @settings(deadline=None)
     def test_views_of_an_array(self, array: np.ndarray) -> None:

@@ -107,7 +107,7 @@ def _mask(grey: Image.Image) -> Image.Image:
     return Image.merge("RGBA", (grey, grey, grey, ImageChops.invert(grey)))
 
 
-def _grey(image: Image.Image) -> Image.Image:
+def _grey(image: Image.Image, *, two_as_black_and_white: bool = True) -> Image.Image:
     """Return a black-and-white picture in L, two values as black and white. Raises UnsupportedOption where it is none."""
     grey = Image.new("L", image.size)
     top = 0
@@ -117,7 +117,9 @@ def _grey(image: Image.Image) -> Image.Image:
     values = [value for value, count in enumerate(grey.histogram()) if count]
     if len(values) == 1:
         return Image.new("L", image.size, _everywhere(values[0]))
-    return grey.point([255 * (value == values[1]) for value in range(256)]) if len(values) == 2 else grey
+    if len(values) == 2 and two_as_black_and_white:
+        return grey.point([255 * (value == values[1]) for value in range(256)])
+    return grey
 
 
 def _everywhere(value: float, white: int = 255) -> int:
@@ -164,7 +166,13 @@ def _grey_of_array(array: Any) -> Image.Image:
     """Return an array as L, white where to paint."""
     if len(array.shape) == 2 and array.dtype.kind in "biuf" and 0 not in array.shape:
         array = _plain_numbers(array)
-    return _grey(from_array(array, name="the array", option="mask"))
+    shades = array.dtype.kind == "f" and _has_shades(array)
+    return _grey(from_array(array, name="the array", option="mask"), two_as_black_and_white=not shades)
+
+
+def _has_shades(array: Any) -> bool:
+    """Return whether an array holds more than two values: rounded to 8 bits, they may seem to be two."""
+    return 0 not in array.shape and bool(((array != array.min()) & (array != array.max())).any())
 
 
 def _plain_numbers(array: Any) -> Any:
