@@ -107,7 +107,7 @@ def over_the_network(port: int, pictures: int) -> None:
 
 def decoded(content: bytes, pictures: int) -> None:
     """Verify so many pictures and make their previews, two at a time."""
-    from imagegen_magic.pictures.verify import verify
+    from imagegen_magic.imaging.verify import verify
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda _: verify(content, preview_edge=1024), range(pictures)))
@@ -115,12 +115,12 @@ def decoded(content: bytes, pictures: int) -> None:
 
 def ours(pictures: int) -> int:
     """Ask for so many pictures as a cell does, remove each as it comes, and return how many came."""
-    from imagegen_magic.engine import generation, loop
+    from imagegen_magic.engine import api, loop
     from imagegen_magic.request import ImageRequest
     from imagegen_magic.result import GeneratedImage
 
     async def main() -> int:
-        job = generation.start(ImageRequest("grain", size="1:1", n=pictures), provider="apimart", preview=1024)
+        job = api.start(ImageRequest("grain", size="1:1", n=pictures), provider="apimart", preview=1024)
         came = 0
         async for event in job.events():
             if isinstance(event, GeneratedImage):

@@ -68,7 +68,7 @@ async def ours(tasks: int, folder: Path) -> None:
 
 def without_decoding() -> None:
     """Leave the decoder out: what it costs is measured in preview.py."""
-    from imagegen_magic.pictures import verify
+    from imagegen_magic.imaging import verify
 
     facts = verify.Facts(1024, 1024, "image/png", ".png", False, None)
     verify.verify = lambda content, preview_edge=None: (facts, None)  # type: ignore[assignment]
@@ -86,7 +86,7 @@ def measured(side: str, tasks: int, base_url: str, home: Path) -> dict[str, floa
     folder = home / "pictures"
     folder.mkdir()
     if side == "ours":
-        import imagegen_magic.engine.generation  # noqa: F401  # both sides have their modules loaded
+        import imagegen_magic.engine.api  # noqa: F401  # both sides have their modules loaded
 
         without_decoding()
     else:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from imagegen_magic.pictures.grid import Axis, Sheet, grid
+from imagegen_magic.imaging.sheet.grid import Axis, Sheet, grid
 
 SIDE = 10
 SIZE = (3840, 2160)

@@ -20,9 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from imagegen_magic.engine.ledger import Ledger
-from imagegen_magic.engine.schema import searchable
-from imagegen_magic.studies import history
+from imagegen_magic.engine.ledger.ledger import Ledger
+from imagegen_magic.engine.ledger.schema import searchable
+from imagegen_magic.studies.history import search
 
 PICTURES = 100_000
 ROUNDS = 15
@@ -73,18 +73,18 @@ async def bare(ledger: Ledger) -> None:
 def questions(ledger: Ledger) -> dict[str, Callable[[], Coroutine[Any, Any, Any]]]:
     """Return what is asked, by what it is called."""
     return {
-        "no words": lambda: history.search(ledger),
-        "a word in most prompts": lambda: history.search(ledger, "fox0"),
-        "a rare word": lambda: history.search(ledger, "copper150"),
-        "two words, the last only begun": lambda: history.search(ledger, "fox0 cop"),
-        "a phrase": lambda: history.search(ledger, '"fox0 fox1"'),
-        "Chinese": lambda: history.search(ledger, "狐狸在雪"),
-        "a word that is nowhere": lambda: history.search(ledger, "zeppelin"),
-        "a word, since 7 days": lambda: history.search(ledger, "fox1", since="7d"),
-        "a word, of one gateway": lambda: history.search(ledger, "fox2", model="xingchao"),
-        "a word, 5 stars": lambda: history.search(ledger, "fox0", stars=5),
-        "a tag": lambda: history.search(ledger, tag="chosen"),
-        "a model that is nowhere": lambda: history.search(ledger, model="none"),
+        "no words": lambda: search.search(ledger),
+        "a word in most prompts": lambda: search.search(ledger, "fox0"),
+        "a rare word": lambda: search.search(ledger, "copper150"),
+        "two words, the last only begun": lambda: search.search(ledger, "fox0 cop"),
+        "a phrase": lambda: search.search(ledger, '"fox0 fox1"'),
+        "Chinese": lambda: search.search(ledger, "狐狸在雪"),
+        "a word that is nowhere": lambda: search.search(ledger, "zeppelin"),
+        "a word, since 7 days": lambda: search.search(ledger, "fox1", since="7d"),
+        "a word, of one gateway": lambda: search.search(ledger, "fox2", model="xingchao"),
+        "a word, 5 stars": lambda: search.search(ledger, "fox0", stars=5),
+        "a tag": lambda: search.search(ledger, tag="chosen"),
+        "a model that is nowhere": lambda: search.search(ledger, model="none"),
     }
 
 

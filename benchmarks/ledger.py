@@ -18,8 +18,8 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from imagegen_magic.engine.ledger import Ledger, NewJob, NewTask
-from imagegen_magic.engine.schema import FUNCTIONS, MIGRATIONS
+from imagegen_magic.engine.ledger.ledger import Ledger, NewJob, NewTask
+from imagegen_magic.engine.ledger.schema import FUNCTIONS, MIGRATIONS
 from imagegen_magic.result import Cost
 
 TASKS = 1000

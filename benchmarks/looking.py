@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from imagegen_magic.engine.looking import Durations, beat, fit, next_look, next_shared_look, together
+from imagegen_magic.engine.polling.schedule import Durations, beat, fit, next_look, next_shared_look, together
 
 CLASSES = ((20.0, 45.0), (46.0, 90.0), (115.0, 160.0), (195.0, 280.0))  # seconds: median, 95th percentile
 

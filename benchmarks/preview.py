@@ -18,7 +18,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from imagegen_magic.pictures.verify import verify
+from imagegen_magic.imaging.verify import verify
 from imagegen_magic.sandbox.drawing import draw
 
 EDGE = 1024

@@ -19,9 +19,9 @@ from pathlib import Path
 from PIL import Image, ImageChops, ImageOps
 from preview import SIZE, _status, drawn, photograph
 
-from imagegen_magic.pictures.drift import drift, heatmap
-from imagegen_magic.pictures.masks import mask_box
-from imagegen_magic.pictures.references import prepare
+from imagegen_magic.imaging.mask_drift import drift, heatmap
+from imagegen_magic.imaging.masks import mask_box
+from imagegen_magic.imaging.reference import prepare
 
 MOST_BYTES = 50_000_000
 

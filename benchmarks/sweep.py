@@ -32,7 +32,7 @@ ACROSS = 25
 
 async def swept(tasks: int, folder: Path, *, reuse: bool = False, more: int = 0) -> int:
     """Sweep that many combinations of two slots (and `more` values of the first); returns how many pictures came."""
-    from imagegen_magic.studies.sweep import sweep
+    from imagegen_magic.studies.sweeps.plan import sweep
 
     axes = {"a": range(tasks // ACROSS + more), "b": range(ACROSS)}
     made = await sweep(
@@ -50,7 +50,7 @@ def measured(tasks: int, base_url: str, home: Path) -> dict[str, float]:
         "IMAGEGEN_POLL_SECONDS": str(engine.LOOK),
         "IMAGEGEN_TIMEOUT": "300",
     }
-    import imagegen_magic.studies.sweep  # noqa: F401  # both sides have their modules loaded
+    import imagegen_magic.studies.sweeps.plan  # noqa: F401  # both sides have their modules loaded
 
     engine.without_decoding()
     folder = home / "pictures"

@@ -5,16 +5,18 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from imagegen_magic import old_modules
+
 if TYPE_CHECKING:
-    from imagegen_magic.engine.generation import generate, stream
+    from imagegen_magic.engine.api import generate, stream
     from imagegen_magic.engine.loop import run
-    from imagegen_magic.notebook.panel import Panel
-    from imagegen_magic.pictures.masks import invert, mask_box, mask_from
+    from imagegen_magic.imaging.masks import invert, mask_box, mask_from
+    from imagegen_magic.notebook.panel.panel import Panel
     from imagegen_magic.request import ImageRequest
     from imagegen_magic.result import GeneratedImage, Generation
-    from imagegen_magic.studies.export import export
-    from imagegen_magic.studies.results import SweepResult
-    from imagegen_magic.studies.sweep import sweep
+    from imagegen_magic.studies.export.archive import export
+    from imagegen_magic.studies.sweeps.plan import sweep
+    from imagegen_magic.studies.sweeps.result import SweepResult
 
 __version__ = "0.2.0"
 __all__ = [
@@ -34,20 +36,22 @@ __all__ = [
 ]
 
 _HOMES = {
-    "generate": "engine.generation",
-    "stream": "engine.generation",
+    "generate": "engine.api",
+    "stream": "engine.api",
     "run": "engine.loop",
-    "sweep": "studies.sweep",
-    "SweepResult": "studies.results",
-    "export": "studies.export",
-    "Panel": "notebook.panel",
-    "mask_from": "pictures.masks",
-    "mask_box": "pictures.masks",
-    "invert": "pictures.masks",
+    "sweep": "studies.sweeps.plan",
+    "SweepResult": "studies.sweeps.result",
+    "export": "studies.export.archive",
+    "Panel": "notebook.panel.panel",
+    "mask_from": "imaging.masks",
+    "mask_box": "imaging.masks",
+    "invert": "imaging.masks",
     "ImageRequest": "request",
     "GeneratedImage": "result",
     "Generation": "result",
 }
+
+old_modules.install()
 
 
 def __getattr__(name: str) -> Any:
@@ -59,13 +63,13 @@ def __getattr__(name: str) -> Any:
 
 def load_ipython_extension(shell: Any) -> None:
     """Register `%imagegen` and `%%imagegen` with an IPython shell."""
-    from imagegen_magic.notebook.magic import ImageGenMagics
+    from imagegen_magic.notebook.magic.magics import ImageGenMagics
 
     shell.register_magics(ImageGenMagics(shell))
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """Take the magics away again."""
-    from imagegen_magic.notebook.magic import unload
+    from imagegen_magic.notebook.magic.magics import unload
 
     unload(shell)

@@ -16,7 +16,7 @@ from imagegen_magic.request import ImageRequest
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from imagegen_magic.pictures.preview import Preview
+    from imagegen_magic.imaging.preview import Preview
 
 Kind = Literal["measured", "reserved", "estimated", "unknown"]
 _CERTAINTY: tuple[Kind, ...] = ("measured", "reserved", "estimated", "unknown")
@@ -160,12 +160,12 @@ class GeneratedImage(Record):
 
     def open(self) -> Image:
         """Return the picture, decoded, as a Pillow image. Raises as `data`, and ImageInvalid where the file was broken since."""
-        from imagegen_magic.pictures.decoding import reopened
+        from imagegen_magic.imaging.decode import reopened
 
         return reopened(self.data)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        from imagegen_magic.pictures.preview import preview
+        from imagegen_magic.imaging.preview import preview
 
         try:
             small = self.preview or preview(self.data)
@@ -215,11 +215,12 @@ class Generation(Record, Sequence[GeneratedImage]):
         Each picture has its own pixels, or at most `edge`. Raises UnsupportedOption for another suffix, and where the sheet would be too
         large, with the edge that fits; SaveError where the disk refuses.
         """
-        from imagegen_magic.pictures import grid, missing_fonts, paper
+        from imagegen_magic.imaging.sheet import grid, save
+        from imagegen_magic.imaging.text import missing_fonts
 
         sheet = grid.contact_sheet([image.path for image in self.images], self._captions(), columns, title=self._title())
         missing_fonts.warn(sheet)
-        return paper.picture(sheet, edge) if path is None else paper.write(sheet, path, edge)
+        return save.picture(sheet, edge) if path is None else save.write(sheet, path, edge)
 
     def _title(self) -> str:
         return self.request.prompt

@@ -37,7 +37,7 @@ def own_world(tmp_path, monkeypatch):
 
     if loop := sys.modules.get("imagegen_magic.engine.loop"):
         loop.stop()
-    if keys := sys.modules.get("imagegen_magic.engine.keys"):
+    if keys := sys.modules.get("imagegen_magic.engine.credentials"):
         keys._remembered.clear()
-    if peers := sys.modules.get("imagegen_magic.engine.peers"):
+    if peers := sys.modules.get("imagegen_magic.engine.net.peers"):
         peers._resolved.clear()

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from imagegen_magic.engine import generation, loop
-from imagegen_magic.engine.ledger import NewJob, NewSource, NewTask
-from imagegen_magic.engine.past import generated
+from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.jobs.reuse import generated
+from imagegen_magic.engine.ledger.ledger import NewJob, NewSource, NewTask
 from imagegen_magic.result import Cost, GeneratedImage
 
 
@@ -36,7 +36,7 @@ def saved(
     **asked: Any,
 ) -> list[GeneratedImage]:
     """Put a finished request of `count` pictures into this test's ledger, their files in `imagegen/`; returns the pictures."""
-    book, folder = generation.ledger(), Path("imagegen").absolute()
+    book, folder = api.ledger(), Path("imagegen").absolute()
     folder.mkdir(exist_ok=True)
     request = {"prompt": prompt, **asked}
     task = NewTask({"method": "POST", "path": "/", "json": {}}, count, "key")

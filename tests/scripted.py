@@ -13,8 +13,8 @@ from typing import Any
 
 from PIL import Image
 
-from imagegen_magic.engine.gateways import Gateway
-from imagegen_magic.engine.keys import Key
+from imagegen_magic.engine.credentials import Key
+from imagegen_magic.engine.endpoints import Gateway
 from imagegen_magic.errors import ImageGenError, WaitingStopped
 from imagegen_magic.providers.base import Cadence, Call, Model, Plan
 from imagegen_magic.providers.registry import get_provider
@@ -93,7 +93,7 @@ class ScriptedJob:
 def follow(job: Any, *, background: bool = False) -> Any:
     """Do what the magic does with a job, in a real kernel's cell."""
     from imagegen_magic.engine import loop
-    from imagegen_magic.notebook.progress import view
+    from imagegen_magic.notebook.progress.view import view
 
     looking = view(job, background=background)
     if background:

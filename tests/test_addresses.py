@@ -6,13 +6,13 @@ import socket
 import pytest
 from webserver import web
 
-from imagegen_magic.engine import http
-from imagegen_magic.engine.exchange import Lost, NotSent
-from imagegen_magic.engine.http import Clients, Refused, authorization, retry_after
-from imagegen_magic.engine.keys import Key
+from imagegen_magic.engine.credentials import Key
+from imagegen_magic.engine.net import client
+from imagegen_magic.engine.net.client import Clients, Refused, authorization, retry_after
+from imagegen_magic.engine.net.exchange import Lost, NotSent
 from imagegen_magic.errors import DownloadError, ImageInvalid
-from imagegen_magic.providers.addresses import is_public
 from imagegen_magic.providers.base import Call
+from imagegen_magic.providers.urls import is_public
 
 SECRET = "sk-very-secret-key-123456"
 
@@ -168,7 +168,7 @@ def test_an_answer_that_says_it_is_too_large_is_not_read():
 
 def test_an_answer_that_grows_too_large_is_stopped(monkeypatch):
     """Without a length, the bytes are counted as they come."""
-    monkeypatch.setattr(http, "MOST_BYTES", 1000)
+    monkeypatch.setattr(client, "MOST_BYTES", 1000)
 
     def chunked(seen):
         pieces = b"".join(b"190\r\n" + b"x" * 400 + b"\r\n" for _ in range(9))

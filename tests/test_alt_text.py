@@ -9,11 +9,12 @@ from scripted import picture
 from shells import a_shell
 
 import imagegen_magic
-from imagegen_magic.notebook import bar, panel_sheet
-from imagegen_magic.notebook.board import Board
-from imagegen_magic.notebook.tables import Cell
+from imagegen_magic.notebook.output.tables import Cell
+from imagegen_magic.notebook.panel import static_sheet
+from imagegen_magic.notebook.progress import html as progress_html
+from imagegen_magic.notebook.progress.state import Board
 from imagegen_magic.result import Progress
-from imagegen_magic.studies.export import export
+from imagegen_magic.studies.export.archive import export
 
 ROOT = Path(imagegen_magic.__file__).parent
 SOURCES = [
@@ -63,7 +64,7 @@ def test_the_history_says_the_prompt():
 
 def test_the_panels_sheet_says_the_prompt():
     """So does each picture of the contact sheet that a saved panel leaves."""
-    sheet = panel_sheet.bundle([(picture(prompt=PROMPT), "data:image/png;base64,AAAA")], 1)
+    sheet = static_sheet.bundle([(picture(prompt=PROMPT), "data:image/png;base64,AAAA")], 1)
     assert Pictures(sheet.data["text/html"]).found == [PROMPT]
 
 
@@ -72,7 +73,7 @@ def test_the_progress_says_the_prompt():
     board = Board(1, 0.0)
     for event in (Progress("waiting", 0, 1, 1, 0.0), picture(prompt=PROMPT)):
         board.take(event)
-    row = bar.row_html(board.rows[0], 1.0, (96, 64), 1, ["data:image/png;base64,AAAA"], 1)
+    row = progress_html.row_html(board.rows[0], 1.0, (96, 64), 1, ["data:image/png;base64,AAAA"], 1)
     assert Pictures(row).found == [PROMPT]
 
 

@@ -14,9 +14,9 @@ from test_notebook_terminal import run as in_terminal
 from test_notebook_terminal import terminal
 
 import imagegen_magic
-from imagegen_magic.engine import generation
+from imagegen_magic.engine import api
 from imagegen_magic.engine.settings import load
-from imagegen_magic.notebook import asking
+from imagegen_magic.notebook.magic import confirmation
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost
 
@@ -99,7 +99,7 @@ def test_a_script_and_generate_send_them(gateway, monkeypatch):
     with a_shell() as shell:
         shell.run("%imagegen -p evolink -q low --size 1:1 -n 21 in a script")
         assert len(shell.variables["_imagegen"]) == 21
-    monkeypatch.setattr(asking, "can_answer", lambda shell: pytest.fail("asked"))
+    monkeypatch.setattr(confirmation, "can_answer", lambda shell: pytest.fail("asked"))
     assert len(imagegen_magic.run(imagegen_magic.generate("in python", provider="evolink", quality="low", size="1:1", n=21))) == 21
 
 
@@ -129,24 +129,24 @@ class TestWhatIsMuch:
     def test_a_price_above_the_bound(self):
         """In the gateway's own unit; the sandbox costs nothing."""
         dear = self.plan(Cost(6, "USD", "estimated"))
-        assert asking.much_of(dear, load(), sandbox=False) == "about $6.00"
-        assert asking.much_of(dear, load(), sandbox=True) == ""
-        assert asking.much_of(self.plan(Cost(5, "USD", "estimated")), load(), sandbox=False) == ""
+        assert confirmation.much_of(dear, load(), sandbox=False) == "about $6.00"
+        assert confirmation.much_of(dear, load(), sandbox=True) == ""
+        assert confirmation.much_of(self.plan(Cost(5, "USD", "estimated")), load(), sandbox=False) == ""
 
     def test_an_unknown_price(self, monkeypatch):
         """It alone is no reason, else every cell of some gateways would ask; counted by the user it may be one."""
-        assert asking.much_of(self.plan(Cost(), 4), load(), sandbox=False) == ""
+        assert confirmation.much_of(self.plan(Cost(), 4), load(), sandbox=False) == ""
         monkeypatch.setenv("IMAGEGEN_UNKNOWN_PRICE", "2")
-        assert asking.much_of(self.plan(Cost(), 4), load(), sandbox=False) == "4 pictures of unknown price, counted as 8"
+        assert confirmation.much_of(self.plan(Cost(), 4), load(), sandbox=False) == "4 pictures of unknown price, counted as 8"
 
     def test_real_plans(self):
         """Twenty are not many, twenty-one are."""
         for count, words in ((20, ""), (21, "21 pictures")):
-            plan = generation.plan(ImageRequest("a fox", n=count), provider="gccai")
-            assert asking.much_of(plan, load(), sandbox=False) == words
+            plan = api.plan(ImageRequest("a fox", n=count), provider="gccai")
+            assert confirmation.much_of(plan, load(), sandbox=False) == words
 
     def test_who_can_answer(self):
         """A front end that takes input, and no other."""
-        assert asking.can_answer(SimpleNamespace(kernel=SimpleNamespace(_allow_stdin=True)))
-        assert not asking.can_answer(SimpleNamespace(kernel=SimpleNamespace(_allow_stdin=False)))
-        assert not asking.can_answer(SimpleNamespace())
+        assert confirmation.can_answer(SimpleNamespace(kernel=SimpleNamespace(_allow_stdin=True)))
+        assert not confirmation.can_answer(SimpleNamespace(kernel=SimpleNamespace(_allow_stdin=False)))
+        assert not confirmation.can_answer(SimpleNamespace())

@@ -14,8 +14,9 @@ from servers import sandbox_server
 from shells import a_shell
 
 from imagegen_magic import ImageRequest, generate, run
-from imagegen_magic.engine import budget, generation, loop
-from imagegen_magic.engine.ledger import Ledger, NewJob, NewTask, iso
+from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.ledger import budget
+from imagegen_magic.engine.ledger.ledger import Ledger, NewJob, NewTask, iso
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import BudgetExceeded, ContentRejected, ImageGenError, TaskFailed
 from imagegen_magic.result import Cost
@@ -40,7 +41,7 @@ def new_job(price, tasks=1, *, sandbox=False, pictures=1):
 
 def ask(price, *, pictures=1, unknown=None, book=None, **more):
     """Record a request as the engine does; returns its tasks' rows. Raises BudgetExceeded."""
-    book = book or generation.ledger()
+    book = book or api.ledger()
     allow = budget.guard([(price, pictures)], book, unknown)
     ((_, rows),) = loop.run(book.add([new_job(price, pictures=pictures, **more)], allow=allow))
     return rows
@@ -48,18 +49,18 @@ def ask(price, *, pictures=1, unknown=None, book=None, **more):
 
 def put(amount, **more):
     """Set a budget."""
-    loop.run(budget.put(generation.ledger(), Decimal(str(amount)), **more))
+    loop.run(budget.put(api.ledger(), Decimal(str(amount)), **more))
 
 
 def standing(unknown=None):
     """Return the one budget's standing as (spent, reserved, left, unknown)."""
-    (found,) = loop.run(budget.standings(generation.ledger(), unknown))
+    (found,) = loop.run(budget.standings(api.ledger(), unknown))
     return found.spent, found.reserved, found.left, found.unknown
 
 
 def mark(row, state, **columns):
     """Say what became of a task."""
-    loop.run(generation.ledger().mark(row, state, **columns))
+    loop.run(api.ledger().mark(row, state, **columns))
 
 
 def test_without_a_budget_everything_goes():
@@ -76,7 +77,7 @@ def test_what_would_pass_is_refused_and_what_fits_exactly_is_not():
     with pytest.raises(BudgetExceeded) as refusal:
         ask(usd("0.01"))
     assert (refusal.value.limit, refusal.value.spent, refusal.value.reserved, refusal.value.asked) == (1, 0, 1, CENT)
-    assert len(loop.run(generation.ledger().tasks())) == 2
+    assert len(loop.run(api.ledger().tasks())) == 2
 
 
 def test_the_refusal_says_everything_a_person_needs():
@@ -188,7 +189,7 @@ def test_a_budget_limits_its_own_unit_alone():
 def test_play_money_is_never_counted():
     """The sandbox's pictures use up no budget, and none stops them."""
     put("0.01")
-    book = generation.ledger()
+    book = api.ledger()
     loop.run(book.add([new_job(usd(3), sandbox=True)]))
     assert standing() == (0, 0, CENT, 0)
     assert len(run(generate("a red fox", provider="apimart", size="1:1", quality="high", sandbox=True))) == 1
@@ -212,7 +213,7 @@ def test_a_day_and_a_month_are_those_of_the_calendar(per, before, own_world):
     (new,), (old,) = ask(usd(1)), ask(usd(2))
     for row in (new, old):
         mark(row, "submitted", task_id="t")
-    path = generation.ledger().path
+    path = api.ledger().path
     loop.stop()
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         start = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
@@ -237,8 +238,8 @@ def test_a_session_is_one_kernels(own_world):
         other.close()
     loop.stop()
     put(9)
-    assert [each.budget.per for each in loop.run(budget.standings(generation.ledger()))] == ["all"]
-    with contextlib.closing(sqlite3.connect(generation.ledger().path)) as connection:
+    assert [each.budget.per for each in loop.run(budget.standings(api.ledger()))] == ["all"]
+    with contextlib.closing(sqlite3.connect(api.ledger().path)) as connection:
         assert connection.execute("SELECT count(*) FROM budgets").fetchone() == (1,)
 
 
@@ -261,9 +262,9 @@ def test_every_budget_must_be_kept():
     put(50, unit="credits")
     with pytest.raises(BudgetExceeded, match="a day"):
         ask(usd(2))
-    assert [str(each) for each in loop.run(budget.lift(generation.ledger(), per="day"))] == ["$1.00 a day"]
+    assert [str(each) for each in loop.run(budget.lift(api.ledger(), per="day"))] == ["$1.00 a day"]
     ask(usd(2))
-    assert len(loop.run(budget.lift(generation.ledger()))) == 2
+    assert len(loop.run(budget.lift(api.ledger()))) == 2
     ask(usd(20))
 
 
@@ -346,7 +347,7 @@ def test_no_picture_leaves_this_machine_for_a_request_that_is_refused(gateway, o
     with pytest.raises(BudgetExceeded):
         run(generate(ImageRequest("a fox with a hat", size="1:1", quality="low", references=(fox,)), provider="apimart"))
     assert gateway.log()["uploads"] == 0
-    with contextlib.closing(sqlite3.connect(generation.ledger().path)) as connection:
+    with contextlib.closing(sqlite3.connect(api.ledger().path)) as connection:
         assert connection.execute("SELECT count(*) FROM uploads").fetchone() == (0,)
 
 
@@ -391,4 +392,4 @@ def test_the_magic_refuses_what_is_no_budget(shell, line):
     """An amount that is none, a period that is none: one sentence, and no budget is changed."""
     with pytest.raises((UsageError, ImageGenError)):
         shell.run(f"%imagegen budget {line}")
-    assert loop.run(budget.standings(generation.ledger())) == []
+    assert loop.run(budget.standings(api.ledger())) == []

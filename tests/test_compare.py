@@ -15,7 +15,7 @@ from PIL import Image
 from shells import a_shell
 
 from imagegen_magic.errors import ImageGenError
-from imagegen_magic.notebook import comparing
+from imagegen_magic.notebook.commands import compare
 from imagegen_magic.studies import comparison
 from imagegen_magic.studies.comparison import changes, marked
 
@@ -174,11 +174,11 @@ class TestOutputs:
 
     def sides(self, shell, *words):
         """Return two sides as the command makes them."""
-        return [comparing._side(shell.magics, word) for word in words]
+        return [compare._side(shell.magics, word) for word in words]
 
     def test_slider_picture_and_words(self, shell):
         """A slider without a script, one static picture with both, and what differs, escaped, with colours of both themes."""
-        slider, beside, words = comparing.bundles(*self.sides(shell, "1", "2"))
+        slider, beside, words = compare.bundles(*self.sides(shell, "1", "2"))
         assert slider.data["text/html"].count('<img src="data:image/') == 2
         assert "<script" not in slider.data["text/html"] + words.data["text/html"]
         (kind,) = [mime for mime in beside.data if mime.startswith("image/")]
@@ -190,7 +190,7 @@ class TestOutputs:
 
     def test_different_shapes_have_no_slider(self, shell):
         """Pictures of different shapes would be distorted over one another: they stand side by side."""
-        beside, words = comparing.bundles(*self.sides(shell, "photo.png", "1"))
+        beside, words = compare.bundles(*self.sides(shell, "photo.png", "1"))
         assert "slider" not in beside.data.get("text/html", "")
         assert "Numbers" in words.data["text/html"]
 
@@ -198,7 +198,7 @@ class TestOutputs:
         """Noise of two megapixels: no output is above what a notebook bears."""
         for name in ("one.png", "other.png"):
             Image.effect_noise((1920, 1080), 90).save(own_world / name)
-        slider, beside, words = comparing.bundles(*self.sides(shell, "one.png", "other.png"))
+        slider, beside, words = compare.bundles(*self.sides(shell, "one.png", "other.png"))
         (kind,) = [mime for mime in beside.data if mime.startswith("image/")]
         assert len(slider.data["text/html"]) < 2 * 100_000 * 4 / 3 + 8_000
         assert len(beside.data[kind]) <= 150_000 * 4 / 3 + 4

@@ -4,7 +4,8 @@ import pytest
 from shells import a_shell
 
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.notebook import completion, options
+from imagegen_magic.notebook.arguments import options
+from imagegen_magic.notebook.magic import completion
 from imagegen_magic.providers import registry
 from imagegen_magic.request import ImageRequest
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from imagegen_magic.engine.differences import differences, shape
-from imagegen_magic.pictures.verify import Facts
+from imagegen_magic.engine.conformance import differences, shape
+from imagegen_magic.imaging.verify import Facts
 
 
 def _facts(width=1024, height=1024, mime_type="image/png", transparent=False):

@@ -14,13 +14,15 @@ from ledgers import a_png
 from webserver import web
 
 from imagegen_magic import ImageRequest, generate, run
-from imagegen_magic.engine import downloads, files, generation, loop, threads
-from imagegen_magic.engine import session as session_module
-from imagegen_magic.engine.lane import Lane
+from imagegen_magic.engine import api, loop, threads
+from imagegen_magic.engine import context as session_module
+from imagegen_magic.engine.jobs import download as downloads
+from imagegen_magic.engine.net.lane import Lane
 from imagegen_magic.engine.settings import load
+from imagegen_magic.engine.storage import images
 from imagegen_magic.errors import DownloadError, ImageInvalid, TaskTimeout, WaitingStopped
-from imagegen_magic.pictures import verify as verifying
-from imagegen_magic.pictures.decoding import DECODERS
+from imagegen_magic.imaging import verify as verifying
+from imagegen_magic.imaging.decode import DECODERS
 from imagegen_magic.result import Progress
 
 ONE = {"provider": "apimart", "size": "1:1"}
@@ -48,7 +50,7 @@ def other(monkeypatch):
 def start(prompt="a fox", provider="apimart", **options):
     """Begin a request for pictures."""
     settings = load().replace("a test", timeout=options.pop("timeout", 600.0))
-    return generation.start(ImageRequest(prompt, size="1:1", **options), provider=provider, timeout=settings.get("timeout"))
+    return api.start(ImageRequest(prompt, size="1:1", **options), provider=provider, timeout=settings.get("timeout"))
 
 
 def until(true):
@@ -61,7 +63,7 @@ def until(true):
 
 def states():
     """Return the states of the ledger's tasks, newest first."""
-    return [task.state for task in loop.run(generation.ledger(load()).tasks())]
+    return [task.state for task in loop.run(api.ledger(load()).tasks())]
 
 
 class Count:
@@ -88,7 +90,7 @@ class Count:
 def test_what_is_in_memory_and_on_its_way_is_bounded(host, monkeypatch):
     """Of sixty pictures at most four are in memory, two dozen are on their way or wait on the disk, the others are not asked for yet."""
     parts, within, open_, held = weakref.WeakSet(), Count(), [], []
-    real_verify, real_close, real_init = verifying.verify, downloads.Download.close, files.Part.__init__
+    real_verify, real_close, real_init = verifying.verify, downloads.Download.close, images.Part.__init__
 
     def verify(data, **options):
         with within:
@@ -110,7 +112,7 @@ def test_what_is_in_memory_and_on_its_way_is_bounded(host, monkeypatch):
     host.closed, host.pictures, host.file = 0, 4, file
     monkeypatch.setattr(verifying, "verify", verify)
     monkeypatch.setattr(downloads.Download, "close", close)
-    monkeypatch.setattr(files.Part, "__init__", init)
+    monkeypatch.setattr(images.Part, "__init__", init)
     made = start(n=60).wait()
     assert (len(made), within.all) == (60, 60)
     assert within.most <= threads.IN_MEMORY == 4
@@ -122,13 +124,13 @@ def test_what_is_in_memory_and_on_its_way_is_bounded(host, monkeypatch):
 def test_a_large_body_is_written_as_it_comes(host, monkeypatch):
     """Little of it is in memory at once."""
     written = []
-    real = files.Part.write
+    real = images.Part.write
 
     def write(part, data):
         written.append(len(data))
         real(part, data)
 
-    monkeypatch.setattr(files.Part, "write", write)
+    monkeypatch.setattr(images.Part, "write", write)
     host.file = lambda number, path: PNG + bytes(8 * 2**20)
     made = run(generate("a fox", **ONE))
     assert made[0].path.stat().st_size == len(PNG) + 8 * 2**20
@@ -138,7 +140,7 @@ def test_a_large_body_is_written_as_it_comes(host, monkeypatch):
 
 def test_a_small_body_touches_the_disk_only_when_it_is_saved(host, monkeypatch):
     """Thousands of small pictures cost one visit each."""
-    monkeypatch.setattr(files.Part, "write", lambda part, data: pytest.fail("written as it came"))
+    monkeypatch.setattr(images.Part, "write", lambda part, data: pytest.fail("written as it came"))
     assert run(generate("a fox", **ONE))[0].data == PNG
 
 
@@ -146,7 +148,7 @@ def test_what_is_too_large_is_fetched_a_few_at_once(host, monkeypatch):
     """Four of them, each with a place taken before it is asked for."""
     within, parts = Count(), []
     monkeypatch.setattr(downloads, "MOST_BYTES", len(LARGE) - 1)
-    monkeypatch.setattr("imagegen_magic.engine.delivery.MOST_BYTES", len(LARGE) - 1)
+    monkeypatch.setattr("imagegen_magic.engine.jobs.runner.MOST_BYTES", len(LARGE) - 1)
     monkeypatch.setattr(downloads, "SPARE", 0)
     real_close, real_read = downloads.Download.close, downloads._read
 
@@ -263,9 +265,9 @@ def test_a_renewed_address_that_stays_busy_is_not_told_as_expired(status, host):
     with pytest.raises(DownloadError, match=rf"just now \(the file host answered {status}\).*it was charged: %imagegen resume") as error:
         run(generate("a fox", **ONE))
     assert "expired" not in str(error.value)
-    assert (states(), generation.ledger(load()).waiting()) == (["made"], 1)
+    assert (states(), api.ledger(load()).waiting()) == (["made"], 1)
     host.file = lambda number, path: PNG
-    assert len(generation.resume(load()).wait()) == 1
+    assert len(api.resume(load()).wait()) == 1
 
 
 def test_a_gateway_that_cannot_renew_just_now_is_asked_again(host):
@@ -281,7 +283,7 @@ def test_a_wait_that_is_longer_than_our_patience_is_not_begun(host):
     host.file = lambda number, path: (503, {"Retry-After": "3600"}, b"")
     with pytest.raises(DownloadError, match="answered 503"):
         run(generate("a fox", **ONE))
-    assert (host.downloads, generation.ledger(load()).waiting()) == (1, 1)
+    assert (host.downloads, api.ledger(load()).waiting()) == (1, 1)
 
 
 def test_a_wait_that_our_patience_ends_is_told_as_what_it_was(host):
@@ -320,15 +322,15 @@ def test_a_new_look_that_names_fewer_pictures_loses_none_that_is_on_its_way(host
 def slow_save(monkeypatch):
     """Saving begins, and goes on when it is told to."""
     monkeypatch.setattr(loop, "_GRACE", 1.2)
-    monkeypatch.setattr("imagegen_magic.engine.job._LETTING_GO", 0.4)
-    began, go_on, real = threading.Event(), threading.Event(), files.save
+    monkeypatch.setattr("imagegen_magic.engine.jobs.job._LETTING_GO", 0.4)
+    began, go_on, real = threading.Event(), threading.Event(), images.save
 
     def save(*given, **more):
         began.set()
         assert go_on.wait(60)
         return real(*given, **more)
 
-    monkeypatch.setattr(files, "save", save)
+    monkeypatch.setattr(images, "save", save)
     return began, go_on
 
 
@@ -356,7 +358,7 @@ def test_patience_ends_for_what_has_not_come_and_keeps_what_has(host, slow_save)
     go_on.set()
     made = job.wait()
     assert ([type(error) for error in made.errors], len(made)) == ([TaskTimeout], 1)
-    assert generation.ledger(load()).waiting() == 1
+    assert api.ledger(load()).waiting() == 1
     hanging.set()
 
 
@@ -366,14 +368,14 @@ def test_a_picture_that_was_made_is_not_called_unfinished(host):
     host.file = lambda number, path: hanging.wait(60) and PNG
     with pytest.raises(TaskTimeout, match="was made, and was not fetched within 1 s") as caught:
         start(timeout=1).wait()
-    assert (caught.value.charged, generation.ledger(load()).waiting()) == ("yes", 1)
+    assert (caught.value.charged, api.ledger(load()).waiting()) == ("yes", 1)
     hanging.set()
 
 
 def test_cancel_waits_for_a_saving_that_ends_soon(host, slow_save, monkeypatch):
     """The picture is in the Generation, and nothing is said to go on at the gateway."""
     monkeypatch.setattr(loop, "_GRACE", 30.0)
-    monkeypatch.setattr("imagegen_magic.engine.job._LETTING_GO", 30.0)
+    monkeypatch.setattr("imagegen_magic.engine.jobs.job._LETTING_GO", 30.0)
     began, go_on = slow_save
     job = start()
     assert began.wait(60)
@@ -386,7 +388,7 @@ def test_cancel_waits_for_a_saving_that_ends_soon(host, slow_save, monkeypatch):
 
 def test_cancel_while_an_unreadable_file_is_settled_names_it(host, monkeypatch):
     """It came for the second time just when the job was stopped: settled, and told beside what was stopped."""
-    real, jobs = files.keep, []
+    real, jobs = images.keep, []
 
     def keep(*given, **more):
         kept = real(*given, **more)
@@ -395,12 +397,12 @@ def test_cancel_while_an_unreadable_file_is_settled_names_it(host, monkeypatch):
             until(lambda: jobs[0]._stopping)
         return kept
 
-    monkeypatch.setattr(files, "keep", keep)
+    monkeypatch.setattr(images, "keep", keep)
     host.file = lambda number, path: STRANGE
     jobs.append(start())
     with pytest.raises(ImageInvalid, match="kept as"):
         jobs[0].wait()
-    assert (states(), generation.ledger(load()).waiting()) == (["saved"], 0)
+    assert (states(), api.ledger(load()).waiting()) == (["saved"], 0)
 
 
 def test_what_is_saved_after_a_cancelled_jobs_end_is_in_the_ledger_alone(host, slow_save):
@@ -411,12 +413,12 @@ def test_what_is_saved_after_a_cancelled_jobs_end_is_in_the_ledger_alone(host, s
     job.cancel()
     with pytest.raises(WaitingStopped, match="%imagegen resume"):
         job.wait()
-    assert generation.resume(load()).expecting == 0  # it is still being saved
+    assert api.resume(load()).expecting == 0  # it is still being saved
     go_on.set()
     until(lambda: states() == ["saved"])
-    until(lambda: loop.run(generation.ledger(load()).tasks())[0].owner is None)
+    until(lambda: loop.run(api.ledger(load()).tasks())[0].owner is None)
     assert (job.images, job.generation) == ([], None)
-    assert len(loop.run(generation.ledger(load()).pictures())) == 1
+    assert len(loop.run(api.ledger(load()).pictures())) == 1
     assert host.downloads == 1
 
 
@@ -439,7 +441,7 @@ def test_interrupting_a_wait_does_not_lose_what_is_being_saved(host, slow_save):
 
 def test_a_part_that_is_dropped_while_it_is_written_is_not_written_to(tmp_path):
     """Its descriptor may be another file's by then."""
-    part = files.Part(tmp_path / "here")
+    part = images.Part(tmp_path / "here")
     part.write(a_png())
     (hidden,) = (tmp_path / "here").iterdir()
     part.discard()

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter
 
 from imagegen_magic.errors import ImageInvalid
-from imagegen_magic.pictures.decoding import DECODERS
-from imagegen_magic.pictures.drift import COARSE_TOLERANCE, COLOURS, TOLERANCE, Drift, drift, heatmap
-from imagegen_magic.pictures.masks import invert, mask_box, mask_from
+from imagegen_magic.imaging.decode import DECODERS
+from imagegen_magic.imaging.mask_drift import COARSE_TOLERANCE, COLOURS, TOLERANCE, Drift, drift, heatmap
+from imagegen_magic.imaging.masks import invert, mask_box, mask_from
 
 SIZE = (384, 256)
 BOX = (96, 64, 224, 192)  # 1/6 of the picture

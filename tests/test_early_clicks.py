@@ -14,9 +14,10 @@ from comm.base_comm import BaseComm
 from PIL import Image
 
 from imagegen_magic.engine import loop
-from imagegen_magic.notebook import masking, panel_parts
-from imagegen_magic.notebook.panel_references import References
-from imagegen_magic.notebook.voting import Booth
+from imagegen_magic.notebook.commands import mask as masking
+from imagegen_magic.notebook.commands.vote import Booth
+from imagegen_magic.notebook.panel import controls
+from imagegen_magic.notebook.panel.references import References
 from imagegen_magic.notebook.widgets import Compare, Gallery, RatioPicker
 from imagegen_magic.notebook.widgets.choice import Choice
 from imagegen_magic.notebook.widgets.key_field import KeyField
@@ -150,7 +151,7 @@ def test_a_mask_in_the_panel_that_comes_while_the_painter_opens(hasty: Hasty) ->
     at_rest()
     assert [mask.data for mask in told] == [MASK]
     assert references._easel.children == ()
-    panel_parts.close(references.widget)
+    controls.close(references.widget)
 
 
 def test_a_painter_in_the_panel_that_is_closed_while_it_opens(hasty: Hasty) -> None:
@@ -161,7 +162,7 @@ def test_a_painter_in_the_panel_that_is_closed_while_it_opens(hasty: Hasty) -> N
     loop.run(references._paint())
     at_rest()
     assert references._easel.children == ()
-    panel_parts.close(references.widget)
+    controls.close(references.widget)
 
 
 def test_two_references_that_are_given_in_a_row_both_count() -> None:
@@ -183,7 +184,7 @@ def test_two_references_that_are_given_in_a_row_both_count() -> None:
     for edit in asked:
         chosen = edit(chosen)
     assert chosen == ("https://example.com/b.png",)
-    panel_parts.close(references.widget)
+    controls.close(references.widget)
 
 
 async def _drawn(references: References, shown: tuple[Any, ...] = (PICTURE,)) -> None:

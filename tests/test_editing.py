@@ -16,12 +16,14 @@ from servers import sandbox_server
 from shells import a_shell
 
 from imagegen_magic import generate, mask_box, mask_from, run
-from imagegen_magic.engine import drifting, generation, loop, uploads
-from imagegen_magic.engine.gathering import Gathering
+from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.references import Gathering
 from imagegen_magic.engine.settings import load
-from imagegen_magic.engine.sources import keep
+from imagegen_magic.engine.storage import drift
+from imagegen_magic.engine.storage.source_copies import keep
+from imagegen_magic.engine.uploads import uploader as uploads
 from imagegen_magic.errors import ImageGenError, ImageInvalid, LedgerError, ReferenceUnreachable, UnsupportedOption, UploadFailed
-from imagegen_magic.notebook import display
+from imagegen_magic.notebook.output import display
 from imagegen_magic.request import ImageRequest, LocalPicture
 
 SIZE = (96, 64)
@@ -129,11 +131,11 @@ def _pixels(data):
 def _sources():
     """Return the ledger's account of what each job was made with."""
     query = "SELECT job, role, position, name, picture, sha256 FROM sources ORDER BY job, position"
-    return [tuple(row) for row in loop.run(generation.ledger().run(lambda connection: connection.execute(query).fetchall()))]
+    return [tuple(row) for row in loop.run(api.ledger().run(lambda connection: connection.execute(query).fetchall()))]
 
 
 def _change(query, *values):
-    loop.run(generation.ledger().run(lambda connection: connection.execute(query, values).rowcount))
+    loop.run(api.ledger().run(lambda connection: connection.execute(query, values).rowcount))
 
 
 def _edit(prompt="an edit", **options):
@@ -286,7 +288,7 @@ def test_an_earlier_result_is_a_reference(written, gateway, notebook):
     assert _references(counted) == [meant.data]
     ((_, _, _, name, picture, sha256),) = _sources()
     assert (name, picture) == (written, None if written.endswith(".png") else meant.id)
-    assert sha256 == loop.run(generation.ledger().pictures(ids=[meant.id]))[0].sha256
+    assert sha256 == loop.run(api.ledger().pictures(ids=[meant.id]))[0].sha256
 
 
 def test_python_takes_earlier_results(gateway):
@@ -316,7 +318,7 @@ def test_a_number_is_not_said_to_be_unknown_where_the_ledger_is_damaged(own_worl
     for path in home.glob("ledger.sqlite-*"):
         path.unlink()
     with pytest.raises(LedgerError, match="cannot be read: file is not a database") as caught:
-        generation.plan(ImageRequest("more", references=("@1",)), provider="gccai", sandbox=True)
+        api.plan(ImageRequest("more", references=("@1",)), provider="gccai", sandbox=True)
     assert caught.value.charged == "no"
     assert "move the file away" in caught.value.next_step
 
@@ -430,8 +432,8 @@ def test_the_plan_of_a_sweep_tells_it_once_for_each_gateway(gateway, notebook, p
 
 def test_a_sweep_looks_at_its_mask_once(gateway, photo, monkeypatch):
     """Decoding a large one for each combination would take longer than the pictures."""
-    from imagegen_magic.pictures import masks
-    from imagegen_magic.studies import sweep
+    from imagegen_magic.imaging import masks
+    from imagegen_magic.studies.sweeps import plan as sweep
 
     looked, check = [], masks.check_mask
     monkeypatch.setattr(masks, "check_mask", lambda *pair: looked.append(pair) or check(*pair))
@@ -783,7 +785,7 @@ def test_a_picture_that_is_gone_again_is_told_and_costs_nothing(gateway, noteboo
 
 
 def _tasks():
-    return loop.run(generation.ledger().run(lambda connection: connection.execute("SELECT * FROM tasks").fetchall()))
+    return loop.run(api.ledger().run(lambda connection: connection.execute("SELECT * FROM tasks").fetchall()))
 
 
 def test_an_upload_and_its_pauses_are_seen_in_the_progress(gateway, photo, monkeypatch):
@@ -791,7 +793,7 @@ def test_an_upload_and_its_pauses_are_seen_in_the_progress(gateway, photo, monke
     gateway.arm("upload-500")
 
     async def watched():
-        job = generation.start(ImageRequest("with pauses", size="1024x640", references=("photo.png",)), provider="gccai")
+        job = api.start(ImageRequest("with pauses", size="1024x640", references=("photo.png",)), provider="gccai")
         return [event async for event in job.events()]
 
     told = [event.note for event in loop.run(watched()) if getattr(event, "note", "")]
@@ -855,7 +857,7 @@ EDIT = f"{ANSWER} --output-format png --ref scene.png --mask middle.png"
 
 
 def _drifts():
-    rows = loop.run(generation.ledger().run(lambda connection: connection.execute("SELECT * FROM drifts").fetchall()))
+    rows = loop.run(api.ledger().run(lambda connection: connection.execute("SELECT * FROM drifts").fetchall()))
     return {row["picture"]: (row["share"], row["mean"]) for row in rows}
 
 
@@ -875,7 +877,7 @@ def test_a_drift_that_cannot_be_computed_keeps_no_picture_away(painting, noteboo
     def fail(*_):
         raise trouble
 
-    monkeypatch.setattr(drifting, "drift", fail)
+    monkeypatch.setattr(drift, "drift", fail)
     notebook.run(f"{EDIT} -o edited\na hat for the ball")
     (image,) = notebook.variables["edited"]
     assert (image.drift, image.path.is_file(), notebook.variables["edited"].errors) == (None, True, ())
@@ -997,7 +999,7 @@ def test_drift_of_the_history_is_told_in_words(painting, notebook, canvas, capsy
 
 def test_copies_that_are_gone_when_the_picture_comes_hide_nothing(painting, canvas, monkeypatch):
     """The picture is there, whole; only the figure is missing."""
-    monkeypatch.setattr("imagegen_magic.engine.drifting.kept", lambda home, sha256: None)
+    monkeypatch.setattr("imagegen_magic.engine.storage.drift.kept", lambda home, sha256: None)
     (image,) = _edit(references=["scene.png"], mask="middle.png")
     assert (image.drift, image.path.is_file(), _drifts()) == (None, True, {})
 
@@ -1100,14 +1102,14 @@ def test_no_figure_where_a_copy_cannot_be_used(broken, tmp_path, photo):
     before, mask = Path("photo.png").read_bytes(), _bytes(mask_box(photo, 0, 0, 9, 9))
     pictures = [LocalPicture(data, "image/png", *SIZE, "one") for data in (before, mask)]
     places = [keep(tmp_path, each) for each in pictures]
-    assert drifting.drift(tmp_path, before, *(each.sha256 for each in pictures)) == (0.0, 0.0)
+    assert drift.drift(tmp_path, before, *(each.sha256 for each in pictures)) == (0.0, 0.0)
     if broken == "gone":
         for path in places:
             path.unlink()
             path.mkdir()
     else:
         places[broken == "mask"].write_bytes(b"damaged")
-    assert drifting.drift(tmp_path, before, *(each.sha256 for each in pictures)) is None
+    assert drift.drift(tmp_path, before, *(each.sha256 for each in pictures)) is None
 
 
 # --- making masks
@@ -1140,5 +1142,5 @@ def test_a_folders_name_is_no_pattern(tmp_path, monkeypatch):
     Image.new("RGB", SIZE, "red").save(tmp_path / "work [1]" / "mine.png")
     Image.new("RGB", SIZE, "blue").save(tmp_path / "work 1" / "private.png")
     monkeypatch.chdir(tmp_path / "work [1]")
-    plan = generation.plan(ImageRequest("a fox", references=("*.png",)), provider="apimart")
+    plan = api.plan(ImageRequest("a fox", references=("*.png",)), provider="apimart")
     assert [picture.name for picture in plan.uploads] == ["mine.png"]

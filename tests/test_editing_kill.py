@@ -13,7 +13,7 @@ SIZE = (1024, 640)
 EDIT = "%%imagegen -p gccai --size 1024x640 -q low --output-format png --ref scene.png --mask middle.png"
 DIE_BEFORE_SAVING = """
 import os
-from imagegen_magic.engine import files
+from imagegen_magic.engine.storage import images as files
 files.save = lambda *_, **__: os.kill(os.getpid(), 9)
 """
 

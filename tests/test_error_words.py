@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from imagegen_magic.engine import files
+from imagegen_magic.engine.storage import images
 from imagegen_magic.errors import ImageInvalid, SaveError
-from imagegen_magic.pictures.verify import verify
+from imagegen_magic.imaging.verify import verify
 
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a", b"{}", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"RIFF\0\0\0\x10WEBPVP8X"])
@@ -23,7 +23,7 @@ def test_a_folder_that_cannot_be_is_not_a_full_disk(tmp_path):
     (tmp_path / "taken").write_text("a file")
     for folder in (tmp_path / "taken", tmp_path / "taken" / "below"):
         with pytest.raises(SaveError) as caught:
-            files.save(b"bytes", folder, "fox", 1, ".png", {})
+            images.save(b"bytes", folder, "fox", 1, ".png", {})
         assert f"{tmp_path / 'taken'} is there and is no folder" in str(caught.value)
         assert "%imagegen resume DIR saves it in another folder" in str(caught.value)
         assert "room" not in str(caught.value)
@@ -38,7 +38,7 @@ def test_room_is_asked_for_where_there_is_none(tmp_path, monkeypatch, code, room
 
     monkeypatch.setattr(os, "write", refuse)
     with pytest.raises(SaveError) as caught:
-        files.save(b"bytes", tmp_path, "fox", 1, ".png", {})
+        images.save(b"bytes", tmp_path, "fox", 1, ".png", {})
     monkeypatch.undo()
     assert ("make room" in str(caught.value)) is room
     assert "%imagegen resume" in str(caught.value)

@@ -24,13 +24,13 @@ from shells import a_shell
 
 from imagegen_magic import generate, run
 from imagegen_magic.errors import SaveError, UnsupportedOption
-from imagegen_magic.pictures import metadata
-from imagegen_magic.pictures.origin import Origin
+from imagegen_magic.imaging.metadata import embed
+from imagegen_magic.imaging.metadata.provenance import Origin
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost, Generation
-from imagegen_magic.studies import export_table
-from imagegen_magic.studies.export import export
-from imagegen_magic.studies.results import Impossible, SweepResult
+from imagegen_magic.studies.export import table as export_table
+from imagegen_magic.studies.export.archive import export
+from imagegen_magic.studies.sweeps.result import Impossible, SweepResult
 
 KEY = "sk-abcdef0123456789abcdef0123456789"
 NASTY = "<script>alert(1)</script> & \"quotes\" 'more' 狐狸 🦊\n=1+1"
@@ -108,12 +108,12 @@ def test_the_copies_tell_how_they_were_made(own_world):
         (place / rows(place)[0]["file"]).read_bytes()
         for place in (export(made, level, metadata=level) for level in ("full", "minimal", "none"))
     )
-    told = metadata.read(full)
+    told = embed.read(full)
     sidecar = json.loads(made[0].path.with_suffix(".json").read_text())
     assert (told.prompt, told.gateway, told.model) == ("a red fox, 狐狸", "apimart (sandbox)", "gpt-image-2-official")
     assert (told.asked, told.sent, told.task_id) == (sidecar["asked"], sidecar["sent"], sidecar["task_id"])
     assert told.sha256 == hashlib.sha256(made[0].data).hexdigest()
-    few = metadata.read(minimal)
+    few = embed.read(minimal)
     assert (few.prompt, few.sent, bool(few.created)) == ("", {}, True)
     assert none == made[0].data
     with pytest.raises(UnsupportedOption, match="full, minimal, none"):
@@ -125,7 +125,7 @@ def test_a_sidecar_of_other_bytes_is_not_believed(own_world):
     (image,) = pictures(1)
     image.path.with_suffix(".json").write_text(json.dumps({"sha256": "0" * 64, "prompt": "an owl"}))
     place = export([image], "foxes")
-    assert metadata.read((place / rows(place)[0]["file"]).read_bytes()).prompt == "a red fox"
+    assert embed.read((place / rows(place)[0]["file"]).read_bytes()).prompt == "a red fox"
 
 
 def test_a_picture_that_cannot_carry_it_is_copied_as_it_is(own_world):
@@ -360,8 +360,8 @@ def test_two_at_once_get_two_names(own_world):
     [
         ("foxes", "os.rename"),
         ("foxes.zip", "os.replace"),
-        ("foxes", "imagegen_magic.studies.export_page.page"),
-        ("foxes.zip", "imagegen_magic.studies.export_page.page"),
+        ("foxes", "imagegen_magic.studies.export.page.page"),
+        ("foxes.zip", "imagegen_magic.studies.export.page.page"),
         ("foxes.zip", "zipfile.ZipFile.write"),
     ],
 )

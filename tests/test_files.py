@@ -20,7 +20,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from imagegen_magic.engine import files
+from imagegen_magic.engine.storage import images
 from imagegen_magic.errors import ImageGenError, SaveError
 
 PICTURE = bytes(range(256)) * 400
@@ -65,49 +65,49 @@ def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_a_name_is_the_telling_words_of_the_prompt_and_the_id() -> None:
     """Stop words are left out, at most four words stay."""
-    assert files.stem("An ancient castle beneath a starry sky", "7f3a") == "castle-starry-sky-7f3a"
-    assert files.stem("Generate an image of a red fox, a blue owl and a green cat", "7f3a") == "red-fox-blue-owl-7f3a"
+    assert images.stem("An ancient castle beneath a starry sky", "7f3a") == "castle-starry-sky-7f3a"
+    assert images.stem("Generate an image of a red fox, a blue owl and a green cat", "7f3a") == "red-fox-blue-owl-7f3a"
 
 
 def test_a_prompt_of_stop_words_alone_is_still_called_by_them() -> None:
     """Nothing telling is better than nothing."""
-    assert files.stem("The Who", "7f3a") == "the-who-7f3a"
+    assert images.stem("The Who", "7f3a") == "the-who-7f3a"
 
 
 def test_other_scripts_stay_as_they_are_in_composed_form() -> None:
     """Chinese, Hindi and accents keep their letters; a decomposed accent is composed."""
-    assert files.stem("一座城堡，在星空下", "7f3a") == "一座城堡-在星空下-7f3a"
-    assert files.stem("नमस्ते दुनिया", "7f3a") == "नमस्ते-दुनिया-7f3a"
-    assert files.stem("cafe\u0301", "7f3a") == "caf\u00e9-7f3a"
+    assert images.stem("一座城堡，在星空下", "7f3a") == "一座城堡-在星空下-7f3a"
+    assert images.stem("नमस्ते दुनिया", "7f3a") == "नमस्ते-दुनिया-7f3a"
+    assert images.stem("cafe\u0301", "7f3a") == "caf\u00e9-7f3a"
 
 
 def test_a_given_name_replaces_the_words() -> None:
     """Its letters keep their case, its underscores stay, whatever else is in it goes."""
-    assert files.stem("a red fox", "7f3a", "My_Castle v2") == "My_Castle-v2-7f3a"
-    assert files.stem("a red fox", "7f3a", "../../etc/passwd") == "etc-passwd-7f3a"
+    assert images.stem("a red fox", "7f3a", "My_Castle v2") == "My_Castle-v2-7f3a"
+    assert images.stem("a red fox", "7f3a", "../../etc/passwd") == "etc-passwd-7f3a"
 
 
 @pytest.mark.parametrize("prompt", ["", "🦊🦊", "...", "/", "\u202e\u200d", "\u0301"])
 def test_a_prompt_without_letters_has_a_name(prompt: str) -> None:
     """An emoji-only prompt is a picture too."""
-    assert files.stem(prompt, "7f3a") == "picture-7f3a"
+    assert images.stem(prompt, "7f3a") == "picture-7f3a"
 
 
 @pytest.mark.parametrize("name", ["con", "NUL", "aux", "COM1", "lpt9", "com²"])
 def test_a_reserved_windows_name_is_never_a_name(name: str) -> None:
     """Not even without an id."""
-    assert files.stem(name, "") == f"picture-{name.lower()}"
-    assert files.stem("a red fox", "", name) == f"picture-{name}"
+    assert images.stem(name, "") == f"picture-{name.lower()}"
+    assert images.stem("a red fox", "", name) == f"picture-{name}"
 
 
 def test_a_long_word_is_cut_between_letters() -> None:
     """Bounded in bytes, never within a letter and its accents."""
-    assert files.stem("ж" * 300, "7f3a") == "ж" * 40 + "-7f3a"
-    cut = files.stem("e\u0323\u0302\u0331" * 300, "7f3a")
+    assert images.stem("ж" * 300, "7f3a") == "ж" * 40 + "-7f3a"
+    cut = images.stem("e\u0323\u0302\u0331" * 300, "7f3a")
     assert len(cut.encode()) <= 140
     assert unicodedata.is_normalized("NFC", cut)
     assert re.fullmatch(r"(?:\u1ec7\u0331)+-7f3a", cut)
-    assert files.stem("e" + "\u0331" * 300, "7f3a") == "picture-7f3a"
+    assert images.stem("e" + "\u0331" * 300, "7f3a") == "picture-7f3a"
 
 
 texts = st.text(max_size=400) | st.text(alphabet='/\\.:*?"<>|\0\n\r\t\u202e\u2066 aé星~$%-_', max_size=60)
@@ -121,7 +121,7 @@ texts = st.text(max_size=400) | st.text(alphabet='/\\.:*?"<>|\0\n\r\t\u202e\u206
 @example(prompt="\ud83d", name="\udc00", short_id="7f3a")
 def test_no_prompt_becomes_a_path(prompt: str, name: str | None, short_id: str) -> None:
     """Whatever the words, the name is one visible entry of the folder that every file system takes."""
-    called = files.stem(prompt, short_id, name)
+    called = images.stem(prompt, short_id, name)
     assert called
     assert all(unicodedata.category(each)[0] in "LNM" or each in "-_" for each in called)
     assert called[0] not in "-."
@@ -136,7 +136,7 @@ def test_no_prompt_becomes_a_path(prompt: str, name: str | None, short_id: str) 
 
 def test_the_bytes_are_untouched_and_described(folder: Path) -> None:
     """What came is what is there, and what is told of it is true."""
-    saved = files.save(PICTURE, folder / "new" / "imagegen", "castle-7f3a", 1, ".png", SIDECAR)
+    saved = images.save(PICTURE, folder / "new" / "imagegen", "castle-7f3a", 1, ".png", SIDECAR)
     assert saved.path == folder / "new" / "imagegen" / "castle-7f3a-1.png"
     assert saved.sha256 == hashlib.sha256(saved.path.read_bytes()).hexdigest() == hashlib.sha256(PICTURE).hexdigest()
     assert saved.size == len(PICTURE)
@@ -145,7 +145,7 @@ def test_the_bytes_are_untouched_and_described(folder: Path) -> None:
 
 def test_the_sidecar_is_readable_and_as_given(folder: Path) -> None:
     """Pretty UTF-8 in the caller's order, nothing added: no absolute path gets in."""
-    saved = files.save(PICTURE, folder, "castle-7f3a", 1, "png", SIDECAR)
+    saved = images.save(PICTURE, folder, "castle-7f3a", 1, "png", SIDECAR)
     text = saved.sidecar.read_text(encoding="utf-8")
     assert saved.sidecar == folder / "castle-7f3a-1.json"
     assert list(json.loads(text).items()) == list(SIDECAR.items())
@@ -156,14 +156,14 @@ def test_the_sidecar_is_readable_and_as_given(folder: Path) -> None:
 
 def test_half_a_surrogate_pair_in_the_prompt_does_not_lose_the_picture(folder: Path) -> None:
     """A prompt may hold what UTF-8 cannot; the sidecar says it in escapes."""
-    saved = files.save(PICTURE, folder, "castle-7f3a", 1, "png", {"prompt": "\ud83d 星"})
+    saved = images.save(PICTURE, folder, "castle-7f3a", 1, "png", {"prompt": "\ud83d 星"})
     assert json.loads(saved.sidecar.read_text())["prompt"] == "\ud83d 星"
 
 
 def test_what_is_no_json_is_refused_before_anything_is_written(folder: Path) -> None:
     """A sidecar that cannot be written leaves no picture without one."""
     with pytest.raises(TypeError):
-        files.save(PICTURE, folder, "castle-7f3a", 1, ".png", {"path": folder})
+        images.save(PICTURE, folder, "castle-7f3a", 1, ".png", {"path": folder})
     assert list(folder.iterdir()) == []
 
 
@@ -171,15 +171,15 @@ def test_what_is_no_json_is_refused_before_anything_is_written(folder: Path) -> 
 def test_a_name_that_leaves_the_folder_is_refused(folder: Path, stem: str) -> None:
     """Even from a caller who did not ask for a clean one."""
     with pytest.raises(ValueError, match="not a file name"):
-        files.save(PICTURE, folder, stem, 1, ".png", {})
+        images.save(PICTURE, folder, stem, 1, ".png", {})
     assert list(folder.iterdir()) == []
 
 
 def test_the_same_picture_again_is_the_same_path(folder: Path) -> None:
     """Resume may save once more: nothing is written twice, and the first sidecar stays."""
-    first = files.save(PICTURE, folder, "castle-7f3a", 1, ".png", SIDECAR)
+    first = images.save(PICTURE, folder, "castle-7f3a", 1, ".png", SIDECAR)
     inode = first.path.stat().st_ino
-    assert files.save(PICTURE, folder, "castle-7f3a", 1, ".png", {"other": 1}) == first
+    assert images.save(PICTURE, folder, "castle-7f3a", 1, ".png", {"other": 1}) == first
     assert first.path.stat().st_ino == inode
     assert json.loads(first.sidecar.read_text()) == SIDECAR
     assert visible(folder) == ["castle-7f3a-1.json", "castle-7f3a-1.png"]
@@ -187,19 +187,19 @@ def test_the_same_picture_again_is_the_same_path(folder: Path) -> None:
 
 def test_another_picture_of_that_name_is_not_overwritten(folder: Path) -> None:
     """It goes to -2, -3 with sidecars of their own, and finds them again."""
-    first = files.save(PICTURE, folder, "castle-7f3a", 1, ".png", {"n": 1})
-    second = files.save(b"other", folder, "castle-7f3a", 1, ".png", {"n": 2})
-    third = files.save(b"a third one", folder, "castle-7f3a", 1, ".png", {"n": 3})
+    first = images.save(PICTURE, folder, "castle-7f3a", 1, ".png", {"n": 1})
+    second = images.save(b"other", folder, "castle-7f3a", 1, ".png", {"n": 2})
+    third = images.save(b"a third one", folder, "castle-7f3a", 1, ".png", {"n": 3})
     assert [each.path.name for each in (first, second, third)] == ["castle-7f3a-1.png", "castle-7f3a-1-2.png", "castle-7f3a-1-3.png"]
     assert [json.loads(each.sidecar.read_text())["n"] for each in (first, second, third)] == [1, 2, 3]
-    assert files.save(b"other", folder, "castle-7f3a", 1, ".png", {"n": 2}) == second
+    assert images.save(b"other", folder, "castle-7f3a", 1, ".png", {"n": 2}) == second
     assert first.path.read_bytes() == PICTURE
 
 
 def test_another_format_of_that_name_keeps_its_sidecar(folder: Path) -> None:
     """The sidecar's name belongs to one picture only."""
-    png = files.save(PICTURE, folder, "castle-7f3a", 1, ".png", {"format": "png"})
-    jpeg = files.save(b"jpeg", folder, "castle-7f3a", 1, ".jpg", {"format": "jpg"})
+    png = images.save(PICTURE, folder, "castle-7f3a", 1, ".png", {"format": "png"})
+    jpeg = images.save(b"jpeg", folder, "castle-7f3a", 1, ".jpg", {"format": "jpg"})
     assert json.loads(png.sidecar.read_text())["format"] == "png"
     assert jpeg.path.name == "castle-7f3a-1-2.jpg"
     assert json.loads(jpeg.sidecar.read_text())["format"] == "jpg"
@@ -210,7 +210,7 @@ def test_what_a_person_has_there_is_left_alone(folder: Path) -> None:
     (folder / "castle-7f3a-1.png").touch()
     (folder / "castle-7f3a-1-2.png").mkdir()
     (folder / "castle-7f3a-1-3.png").symlink_to(folder / "nowhere" / "at all")
-    saved = files.save(PICTURE, folder, "castle-7f3a", 1, ".png", {})
+    saved = images.save(PICTURE, folder, "castle-7f3a", 1, ".png", {})
     assert saved.path.name == "castle-7f3a-1-4.png"
     assert (folder / "castle-7f3a-1.png").read_bytes() == b""
     assert (folder / "castle-7f3a-1-3.png").is_symlink()
@@ -226,7 +226,7 @@ def test_a_name_taken_in_the_last_moment_is_not_overwritten(folder: Path, monkey
         link(source, target)
 
     monkeypatch.setattr(os, "link", late)
-    saved = files.save(PICTURE, folder, "castle-7f3a", 1, ".png", {})
+    saved = images.save(PICTURE, folder, "castle-7f3a", 1, ".png", {})
     assert saved.path.name == "castle-7f3a-1-2.png"
     assert (folder / "castle-7f3a-1.png").read_bytes() == b"theirs"
     assert hidden(folder) == []
@@ -235,7 +235,7 @@ def test_a_name_taken_in_the_last_moment_is_not_overwritten(folder: Path, monkey
 WRITERS = """
     import sys
     from pathlib import Path
-    from imagegen_magic.engine import files
+    from imagegen_magic.engine.storage import images as files
     for number in range(10):
         for who in (sys.argv[2], "all"):
             print(files.save(f"{who} {number}".encode() * 999, Path(sys.argv[1]), "fox-7f3a", 1, ".png", {}).path.name)
@@ -269,17 +269,17 @@ def linkless(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("linkless")
 def test_without_links_it_is_the_same(folder: Path) -> None:
     """Whole, idempotent, never overwriting."""
-    first = files.save(PICTURE, folder, "castle-7f3a", 1, ".png", SIDECAR)
+    first = images.save(PICTURE, folder, "castle-7f3a", 1, ".png", SIDECAR)
     assert first.path.read_bytes() == PICTURE
-    assert files.save(PICTURE, folder, "castle-7f3a", 1, ".png", SIDECAR) == first
-    assert files.save(b"other", folder, "castle-7f3a", 1, ".png", SIDECAR).path.name == "castle-7f3a-1-2.png"
+    assert images.save(PICTURE, folder, "castle-7f3a", 1, ".png", SIDECAR) == first
+    assert images.save(b"other", folder, "castle-7f3a", 1, ".png", SIDECAR).path.name == "castle-7f3a-1-2.png"
     assert hidden(folder) == []
 
 
 @pytest.mark.usefixtures("linkless")
 def test_without_links_a_name_taken_in_the_last_moment_is_not_overwritten(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The look and the naming happen under the folder's lock, so whoever was first keeps the name."""
-    lock = files.owners.lock
+    lock = images.owners.lock
 
     def late(descriptor: int) -> None:
         lock(descriptor)
@@ -287,8 +287,8 @@ def test_without_links_a_name_taken_in_the_last_moment_is_not_overwritten(folder
         if stat.S_ISDIR(os.fstat(descriptor).st_mode) and not target.exists():
             target.write_bytes(b"theirs")
 
-    monkeypatch.setattr(files.owners, "lock", late)
-    saved = files.save(PICTURE, folder, "castle-7f3a", 1, ".png", {})
+    monkeypatch.setattr(images.owners, "lock", late)
+    saved = images.save(PICTURE, folder, "castle-7f3a", 1, ".png", {})
     assert saved.path.name == "castle-7f3a-1-2.png"
     assert (folder / "castle-7f3a-1.png").read_bytes() == b"theirs"
 
@@ -301,7 +301,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(folder: Path) -> None:
     script = """
         import resource, sys
         from pathlib import Path
-        from imagegen_magic.engine import files
+        from imagegen_magic.engine.storage import images as files
         from imagegen_magic.errors import SaveError
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
         try:
@@ -329,7 +329,7 @@ def test_an_error_of_the_disk_at_any_step_is_told(folder: Path, monkeypatch: pyt
 
     monkeypatch.setattr(os, function, full)
     with pytest.raises(SaveError, match="No space left on device") as caught:
-        files.save(PICTURE, folder, "fox-7f3a", 1, ".png", {})
+        images.save(PICTURE, folder, "fox-7f3a", 1, ".png", {})
     monkeypatch.undo()
     assert isinstance(caught.value, ImageGenError)
     assert caught.value.charged == "yes"
@@ -340,7 +340,7 @@ def test_a_file_where_the_folder_should_be_is_told(folder: Path) -> None:
     """A folder that cannot be made is a SaveError too."""
     (folder / "imagegen").write_text("a file")
     with pytest.raises(SaveError, match=r"fox-7f3a-1\.png"):
-        files.save(PICTURE, folder / "imagegen", "fox-7f3a", 1, ".png", {})
+        images.save(PICTURE, folder / "imagegen", "fox-7f3a", 1, ".png", {})
 
 
 def test_a_folder_that_cannot_be_synced_by_its_file_system_is_fine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,10 +356,10 @@ def test_a_folder_that_cannot_be_synced_by_its_file_system_is_fine(folder: Path,
         return call
 
     monkeypatch.setattr(os, "fsync", on_folders(errno.EINVAL))
-    assert files.save(PICTURE, folder, "fox-7f3a", 1, ".png", {}).path.read_bytes() == PICTURE
+    assert images.save(PICTURE, folder, "fox-7f3a", 1, ".png", {}).path.read_bytes() == PICTURE
     monkeypatch.setattr(os, "fsync", on_folders(errno.EIO))
     with pytest.raises(SaveError, match="Input/output error"):
-        files.save(PICTURE, folder, "fox-7f3a", 2, ".png", {})
+        images.save(PICTURE, folder, "fox-7f3a", 2, ".png", {})
 
 
 # killed
@@ -368,7 +368,7 @@ def test_a_folder_that_cannot_be_synced_by_its_file_system_is_fine(folder: Path,
 KILLED = """
     import json, os, signal, sys
     from pathlib import Path
-    from imagegen_magic.engine import files
+    from imagegen_magic.engine.storage import images as files
 
     folder, function, nth, when = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
     real, calls = getattr(os, function), 0
@@ -413,8 +413,8 @@ def check_after_kill(folder: Path) -> None:
     for name in visible(folder):
         content = (folder / name).read_bytes()
         assert content == PICTURE if name == "fox-7f3a-1.png" else json.loads(content) == SIDECAR
-    saved = files.save(PICTURE, folder, "fox-7f3a", 1, ".png", SIDECAR)
-    files.sweep(folder)
+    saved = images.save(PICTURE, folder, "fox-7f3a", 1, ".png", SIDECAR)
+    images.sweep(folder)
     assert saved.path.name == "fox-7f3a-1.png"
     assert visible(folder) == ["fox-7f3a-1.json", "fox-7f3a-1.png"]
     assert json.loads(saved.sidecar.read_text()) == SIDECAR
@@ -441,7 +441,7 @@ def test_half_a_picture_is_hidden_until_swept(folder: Path) -> None:
     assert visible(folder) == []
     [half] = hidden(folder)
     assert 0 < (folder / half).stat().st_size < len(PICTURE)
-    files.sweep(folder)
+    images.sweep(folder)
     assert list(folder.iterdir()) == []
 
 
@@ -456,30 +456,30 @@ def test_sweeping_leaves_the_living_and_the_foreign_alone(folder: Path, monkeypa
     link = os.link
 
     def sweeping(source: Path, target: Path) -> None:
-        files.sweep(folder)
+        images.sweep(folder)
         seen.append(hidden(folder))
         link(source, target)
 
     monkeypatch.setattr(os, "link", sweeping)
-    files.save(PICTURE, folder, "fox-7f3a", 1, ".png", {})
+    images.save(PICTURE, folder, "fox-7f3a", 1, ".png", {})
     assert [len(names) for names in seen] == [3, 2]  # the sidecar gets its name first, when the picture's bytes are durable already
-    files.sweep(folder)
+    images.sweep(folder)
     assert hidden(folder) == [".mine.part"]
     assert "visible.12345678.part" in visible(folder)
 
 
 def test_a_file_swept_in_its_first_moment_is_made_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between creating and locking another process may take it for a dead one's."""
-    lock, swept = files.owners.lock, []
+    lock, swept = images.owners.lock, []
 
     def late(descriptor: int) -> None:
         if not swept:
-            files.sweep(folder)
+            images.sweep(folder)
             swept.append(list(folder.iterdir()))
         lock(descriptor)
 
-    monkeypatch.setattr(files.owners, "lock", late)
-    saved = files.save(PICTURE, folder, "fox-7f3a", 1, ".png", {})
+    monkeypatch.setattr(images.owners, "lock", late)
+    saved = images.save(PICTURE, folder, "fox-7f3a", 1, ".png", {})
     assert swept == [[]]
     assert saved.path.read_bytes() == PICTURE
 
@@ -490,17 +490,17 @@ def test_without_locks_sweeping_goes_by_age(folder: Path, monkeypatch: pytest.Mo
     def refuse(*arguments: object) -> bool:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(files.owners, "lock", refuse)
-    monkeypatch.setattr(files.owners, "held", refuse)
+    monkeypatch.setattr(images.owners, "lock", refuse)
+    monkeypatch.setattr(images.owners, "held", refuse)
     old, young = folder / ".fox-7f3a-1.png.00000000.part", folder / ".fox-7f3a-1.png.00000001.part"
     old.touch()
     young.touch()
     os.utime(old, (time.time() - 100_000,) * 2)
-    files.sweep(folder)
+    images.sweep(folder)
     assert hidden(folder) == [young.name]
-    assert files.save(PICTURE, folder, "fox-7f3a", 1, ".png", {}).path.read_bytes() == PICTURE
+    assert images.save(PICTURE, folder, "fox-7f3a", 1, ".png", {}).path.read_bytes() == PICTURE
 
 
 def test_sweeping_a_folder_that_is_not_there_is_nothing(folder: Path) -> None:
     """The folder may never have been made."""
-    files.sweep(folder / "nowhere")
+    images.sweep(folder / "nowhere")

@@ -20,9 +20,10 @@ from shells import a_shell
 from webserver import evolink_gateway
 
 from imagegen_magic import ImageRequest, Panel, generate, run, stream, sweep
-from imagegen_magic.engine import files, folders, generation, loop, whereabouts
+from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.settings import load
-from imagegen_magic.engine.whereabouts import NotebookFolder
+from imagegen_magic.engine.storage import folders, images, notebook_folder
+from imagegen_magic.engine.storage.notebook_folder import NotebookFolder
 from imagegen_magic.errors import AuthenticationError, BudgetExceeded, ImageInvalid, SaveError, TaskTimeout
 
 PNG = a_png(size=(1024, 1024))
@@ -195,7 +196,7 @@ def test_a_full_disk_is_found_before_paying(tmp_path, gateway):
 WITHOUT_RIGHTS = """
     import os, sys
     from pathlib import Path
-    from imagegen_magic.engine import folders
+    from imagegen_magic.engine.storage import folders
     from imagegen_magic.engine.settings import load
     from imagegen_magic.errors import SaveError
 
@@ -247,7 +248,7 @@ def test_a_folder_of_a_picture_that_is_yet_to_come_is_made_again(own_world, gate
         run(generate("fox", timeout=0.3, **ONE))
     assert list(own_world.iterdir()) == []
     gateway.finished = True
-    (image,) = generation.resume().wait()
+    (image,) = api.resume().wait()
     assert (image.path.parent, gateway.submissions) == (own_world / "imagegen", 1)
 
 
@@ -270,7 +271,7 @@ def test_a_look_that_fails_or_is_interrupted_leaves_nothing(own_world, monkeypat
         raise failure
 
     with monkeypatch.context() as patched:
-        patched.setattr(files.os, step, fails)
+        patched.setattr(images.os, step, fails)
         with pytest.raises((SaveError, KeyboardInterrupt)):
             folders.make_ready(load().replace("x", save_dir="new/pictures"))
     assert list(own_world.iterdir()) == []
@@ -279,7 +280,7 @@ def test_a_look_that_fails_or_is_interrupted_leaves_nothing(own_world, monkeypat
 KILLED = """
     import os, signal, sys
     from pathlib import Path
-    from imagegen_magic.engine import folders
+    from imagegen_magic.engine.storage import folders
     from imagegen_magic.engine.settings import load
 
     def deadly(*arguments):
@@ -300,7 +301,7 @@ def test_a_look_that_is_killed_leaves_no_file(own_world):
 MANY = """
     import sys
     from pathlib import Path
-    from imagegen_magic.engine import folders
+    from imagegen_magic.engine.storage import folders
     from imagegen_magic.engine.settings import load
 
     settings = load(Path(sys.argv[1])).replace("x", save_dir="a/b/pictures")
@@ -324,7 +325,7 @@ def test_a_folder_that_another_job_removes_meanwhile_is_made_again(own_world, mo
     """A job that brought nothing removes the empty folders that it made, at any moment of a second one's look or saving."""
     settings = load().replace("x", save_dir="a/b/pictures")
     made = [own_world / "a", own_world / "a" / "b", own_world / "a" / "b" / "pictures"]
-    seams, sync, opened = [0], files._sync, files._open_part
+    seams, sync, opened = [0], images._sync, images._open_part
 
     def removing(real, where):
         seams[0] += 1
@@ -332,19 +333,19 @@ def test_a_folder_that_another_job_removes_meanwhile_is_made_again(own_world, mo
             folders.remove_empty(made)
         return real(where)
 
-    monkeypatch.setattr(files, "_sync", lambda folder: removing(sync, folder))
-    monkeypatch.setattr(files, "_open_part", lambda path: removing(opened, path))
+    monkeypatch.setattr(images, "_sync", lambda folder: removing(sync, folder))
+    monkeypatch.setattr(images, "_open_part", lambda path: removing(opened, path))
     folders.remove_empty(folders.make_ready(settings))
     assert list(own_world.iterdir()) == []
     seams[0] = 0
-    saved = files.save(PNG, made[-1], "fox", 1, ".png", {"task_id": "t", "number": 1})
+    saved = images.save(PNG, made[-1], "fox", 1, ".png", {"task_id": "t", "number": 1})
     assert (saved.path.read_bytes(), seams[0] >= seam) == (PNG, True)
 
 
 def test_one_look_for_a_whole_sweep(own_world, gateway, monkeypatch):
     """Not one for each of its tasks."""
-    looks, look = [], files.write_a_byte
-    monkeypatch.setattr(files, "write_a_byte", lambda folder, name: (looks.append(folder), look(folder, name)))
+    looks, look = [], images.write_a_byte
+    monkeypatch.setattr(images, "write_a_byte", lambda folder, name: (looks.append(folder), look(folder, name)))
     run(sweep("fox", {"quality": ["low"]}, repeat=3, sandbox=True, provider="evolink", size="1:1"))
     assert looks == [own_world / "imagegen"]
 
@@ -363,16 +364,16 @@ def test_resume_into_a_folder_that_cannot_be_written_says_so_and_loses_nothing(o
     """Nothing is taken up; another folder works at once."""
     _left_waiting(gateway)
     with pytest.raises(SaveError, match="afile is a file") as caught:
-        generation.resume(save_dir=_a_file(own_world))
+        api.resume(save_dir=_a_file(own_world))
     assert caught.value.charged == "no"
-    loop.run(generation.ledger().tasks())
-    (image,) = generation.resume(save_dir="elsewhere").wait()
+    loop.run(api.ledger().tasks())
+    (image,) = api.resume(save_dir="elsewhere").wait()
     assert (image.path.parent, gateway.submissions) == (own_world / "elsewhere", 1)
 
 
 def test_resume_with_nothing_to_collect_makes_no_folder(own_world):
     """As nothing will be in it."""
-    generation.resume(save_dir="elsewhere")
+    api.resume(save_dir="elsewhere")
     assert list(own_world.iterdir()) == []
 
 
@@ -414,28 +415,28 @@ def test_the_panel_follows_it_too(own_world, gateway):
 def test_a_folder_that_is_renamed_while_a_task_is_under_way_is_followed(own_world, gateway, into):
     """The picture is saved where the notebook is by then, and no ghost of the old folder appears."""
     gateway.finished = False
-    job = generation.start(ImageRequest("fox", size="1024x1024"), provider="evolink", save_dir=into)
+    job = api.start(ImageRequest("fox", size="1024x1024"), provider="evolink", save_dir=into)
     _until(lambda: any(progress.stage == "waiting" for progress in job.latest.values()))
     now = _renamed(own_world)
     gateway.finished = True
     (image,) = job.wait()
     assert (image.path.parent, image.data, own_world.exists()) == (now / into, PNG, False)
-    assert generation.resume().expecting == 0
+    assert api.resume().expecting == 0
 
 
 @pytest.mark.parametrize("kind", ["a picture", "a file that cannot be read"])
 def test_a_folder_that_is_renamed_while_a_picture_comes_is_followed(own_world, gateway, monkeypatch, kind):
     """Its hidden file went with the folder: it is read, named and removed there."""
-    coming, go_on, real = threading.Event(), threading.Event(), files.Part.write
+    coming, go_on, real = threading.Event(), threading.Event(), images.Part.write
 
     def write(part, data):
         real(part, data)
         coming.set()
         assert go_on.wait(60)
 
-    monkeypatch.setattr(files.Part, "write", write)
+    monkeypatch.setattr(images.Part, "write", write)
     gateway.data = LARGE if kind == "a picture" else b"\x0bSTRANGE" + LARGE[8:]
-    job = generation.start(ImageRequest("fox", size="1024x1024"), provider="evolink")
+    job = api.start(ImageRequest("fox", size="1024x1024"), provider="evolink")
     assert coming.wait(60)
     assert list(own_world.glob("imagegen/.*.part"))
     now = _renamed(own_world)
@@ -452,7 +453,7 @@ def test_resume_in_the_same_kernel_follows_it_too(own_world, gateway):
     """And takes what is there already."""
     _left_waiting(gateway)
     now = _renamed(own_world)
-    (image,) = generation.resume().wait()
+    (image,) = api.resume().wait()
     assert (image.path.parent, own_world.exists()) == (now / "imagegen", False)
 
 
@@ -460,7 +461,7 @@ def test_another_kernel_finds_the_pictures_of_a_renamed_folder(own_world, gatewa
     """The ledger knows their old place alone: by its sidecar a picture beside the notebook is known, not fetched into a ghost."""
     run(generate("fox", **ONE))
     now = _renamed(own_world)
-    monkeypatch.setattr(whereabouts, "_asked", {})
+    monkeypatch.setattr(notebook_folder, "_asked", {})
     for _ in range(2):
         (image,) = run(generate("fox", reuse=True, **ONE))
         assert (image.path.parent, gateway.submissions, own_world.exists()) == (now / "imagegen", 1, False)
@@ -470,7 +471,7 @@ def test_another_kernel_finds_the_pictures_of_a_renamed_folder(own_world, gatewa
 def test_a_folder_that_was_given_whole_is_not_followed(own_world, gateway):
     """It is where it was asked to be, also within the notebook's folder."""
     gateway.finished = False
-    job = generation.start(ImageRequest("fox", size="1024x1024"), provider="evolink", save_dir=own_world / "here")
+    job = api.start(ImageRequest("fox", size="1024x1024"), provider="evolink", save_dir=own_world / "here")
     _until(lambda: any(progress.stage == "waiting" for progress in job.latest.values()))
     _renamed(own_world)
     gateway.finished = True
@@ -480,7 +481,7 @@ def test_a_folder_that_was_given_whole_is_not_followed(own_world, gateway):
 def test_what_cannot_be_followed_is_saved_where_it_was_asked_to_go(own_world, gateway, tmp_path):
     """Renamed while the kernel works elsewhere: its new name cannot be known, and the picture is not lost for that."""
     gateway.finished = False
-    job = generation.start(ImageRequest("fox", size="1024x1024"), provider="evolink")
+    job = api.start(ImageRequest("fox", size="1024x1024"), provider="evolink")
     _until(lambda: any(progress.stage == "waiting" for progress in job.latest.values()))
     os.chdir(tmp_path)
     _renamed(own_world)

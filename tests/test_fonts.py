@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
-from imagegen_magic.pictures import faces
-from imagegen_magic.pictures.clusters import clusters, escaped
-from imagegen_magic.pictures.faces import Face
-from imagegen_magic.pictures.fonts import ELLIPSIS, Fonts, missing_glyphs
+from imagegen_magic.imaging.text import font_files
+from imagegen_magic.imaging.text.font_files import Face
+from imagegen_magic.imaging.text.fonts import ELLIPSIS, Fonts, missing_glyphs
+from imagegen_magic.imaging.text.graphemes import clusters, escaped
 
 INK = (0, 0, 0)
 PAPER = (255, 255, 255)
@@ -148,7 +148,7 @@ class TestMissing:
 
     def test_a_font_of_ones_own_comes_first(self) -> None:
         """`first` wins over the system's."""
-        path = faces.system_faces("zh", False)[0].path
+        path = font_files.system_faces("zh", False)[0].path
         assert Fonts([path])._runs("fox", "zh", False)[0].face == Face(path)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from filehost import PNG, file_host
 
-from imagegen_magic.engine import generation, loop
-from imagegen_magic.engine.ledger import Ledger
+from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import LedgerError
 
@@ -19,7 +19,9 @@ from imagegen_magic.errors import LedgerError
 DIE = """
 import os, signal, sys
 from imagegen_magic import generate, run
-from imagegen_magic.engine import files, generation, ledger, loop
+from imagegen_magic.engine import api as generation, loop
+from imagegen_magic.engine.ledger import ledger
+from imagegen_magic.engine.storage import images as files
 from imagegen_magic.engine.settings import load
 
 at, nth, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
@@ -70,7 +72,7 @@ def pictures(folder="imagegen"):
 
 def states():
     """Return the states of the ledger's tasks."""
-    return [task.state for task in loop.run(generation.ledger(load()).tasks())]
+    return [task.state for task in loop.run(api.ledger(load()).tasks())]
 
 
 def check_sidecars(folder="imagegen"):
@@ -85,12 +87,12 @@ def test_what_was_saved_before_the_ledger_knew_is_not_fetched_again(nth, host):
     killed("ledger", nth)
     there = pictures()
     fetched = host.downloads
-    made = generation.resume(load()).wait()
+    made = api.resume(load()).wait()
     assert there.items() <= pictures().items()
     assert len(pictures()) == 3
     assert host.downloads == fetched + 3 - len(there)
     assert {image.path.name for image in made} | set(there) == set(pictures())
-    assert (states(), host.submissions, generation.ledger(load()).waiting()) == (["saved"], 1, 0)
+    assert (states(), host.submissions, api.ledger(load()).waiting()) == (["saved"], 1, 0)
     check_sidecars()
 
 
@@ -100,7 +102,7 @@ def test_killed_at_any_name_there_is_one_file_for_each_picture(at, nth, host):
     """Sidecar and picture get their names one after the other: whichever was the last, nothing is twice, nothing is alone."""
     killed(at, nth)
     there = pictures()
-    generation.resume(load()).wait()
+    api.resume(load()).wait()
     assert there.items() <= pictures().items()
     assert len(pictures()) == 3
     assert states() == ["saved"]
@@ -110,8 +112,8 @@ def test_killed_at_any_name_there_is_one_file_for_each_picture(at, nth, host):
 def test_the_row_is_as_if_the_ledger_had_known(host):
     """Path, size, pixels, content: of the file that is there."""
     killed("ledger", 1)
-    generation.resume(load()).wait()
-    for picture in loop.run(generation.ledger(load()).pictures()):
+    api.resume(load()).wait()
+    for picture in loop.run(api.ledger(load()).pictures()):
         said = json.loads(Path(picture.path).with_suffix(".json").read_text())
         assert (picture.sha256, picture.size, picture.width) == (said["sha256"], Path(picture.path).stat().st_size, 1024)
         assert said["number"] == picture.position + 1
@@ -122,9 +124,9 @@ def test_a_file_that_was_changed_since_is_not_taken_for_it(host):
     killed("ledger", 1)
     (painted,) = (path for path in Path("imagegen").glob("*.png") if path.name in list(pictures())[:1])
     painted.write_bytes(PNG + b"painted over")
-    generation.resume(load()).wait()
+    api.resume(load()).wait()
     assert pictures()[painted.name] == PNG + b"painted over"
-    rows = loop.run(generation.ledger(load()).pictures())
+    rows = loop.run(api.ledger(load()).pictures())
     assert len({row.path for row in rows}) == 3
     assert str(painted.absolute()) not in {row.path for row in rows}
 
@@ -138,7 +140,7 @@ def test_what_a_killed_resume_saved_in_its_folder_is_found_there(then, host):
     killed("ledger", 2, "elsewhere")
     there = pictures("elsewhere")
     assert there
-    generation.resume(load(), save_dir=then or None).wait()
+    api.resume(load(), save_dir=then or None).wait()
     assert there.items() <= pictures("elsewhere").items()
     assert len(pictures("elsewhere")) + len(pictures()) == 3
     assert states() == ["saved"]
@@ -148,7 +150,7 @@ def test_resume_into_a_folder_takes_what_is_in_the_first_one(host):
     """Nothing is fetched twice for having been asked to go elsewhere."""
     killed("ledger", 1)
     there = pictures()
-    generation.resume(load(), save_dir="elsewhere").wait()
+    api.resume(load(), save_dir="elsewhere").wait()
     assert pictures() == there
     assert len(pictures("elsewhere")) + len(there) == 3
 
@@ -169,7 +171,7 @@ def test_what_else_was_kept_of_it_goes_when_it_is_taken(host):
     host.file = lambda number, path: PNG[:-20] + number.to_bytes(4, "big") if number <= 3 else PNG + number.to_bytes(4, "big")
     killed("doubts", 1)
     assert list(Path("imagegen/unreadable").iterdir())
-    generation.resume(load()).wait()
+    api.resume(load()).wait()
     assert list(Path("imagegen/unreadable").iterdir()) == []
 
 
@@ -181,5 +183,5 @@ def test_a_ledger_that_cannot_say_where_else_to_look_keeps_no_picture_away(host,
         raise LedgerError("The ledger cannot be read: busy")
 
     monkeypatch.setattr(Ledger, "folders", refuse)
-    assert len(generation.resume(load()).wait()) == 3
+    assert len(api.resume(load()).wait()) == 3
     assert states() == ["saved"]

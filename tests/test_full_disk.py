@@ -11,9 +11,11 @@ from ledgers import a_png
 from webserver import evolink_gateway
 
 from imagegen_magic import generate, run
-from imagegen_magic.engine import database, files, generation, loop
-from imagegen_magic.engine.ledger import Ledger
+from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.ledger import database
+from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.settings import load
+from imagegen_magic.engine.storage import images
 from imagegen_magic.errors import APIError, LedgerError, SaveError, SubmissionUnknown
 
 ONE = {"provider": "evolink", "size": "1024x1024"}
@@ -27,7 +29,7 @@ def disk(request, tmp_path, monkeypatch):
         monkeypatch.setenv("IMAGEGEN_HOME", str(made.folder / "home"))
         monkeypatch.setenv("IMAGEGEN_SAVE_DIR", str(made.folder / "pictures"))
         monkeypatch.setattr(database, "_AGAIN", 0.3)
-        loop.run(generation.ledger(load()).check())
+        loop.run(api.ledger(load()).check())
         yield made
         made.make_room()
         loop.stop()
@@ -61,7 +63,7 @@ def gateway(monkeypatch):
 
 
 def _row():
-    (task,) = loop.run(generation.ledger(load()).tasks())
+    (task,) = loop.run(api.ledger(load()).tasks())
     return task
 
 
@@ -79,11 +81,11 @@ def _until(state):
 
 def _collected(gateway):
     """Resume in this very process: the picture is on the disk, whole, and was paid once."""
-    assert generation.ledger(load()).waiting() == 1
-    (image,) = generation.resume().wait()
+    assert api.ledger(load()).waiting() == 1
+    (image,) = api.resume().wait()
     assert image.data == PNG
     assert (_row().state, gateway.submissions) == ("saved", 1)
-    assert generation.ledger(load()).waiting() == 0
+    assert api.ledger(load()).waiting() == 0
 
 
 def _leads_to_no_second_payment(error):
@@ -139,7 +141,7 @@ def test_resume_itself_writes_what_could_not_be_written(disk, gateway):
         run(generate("fox", **ONE))
     gateway.at.clear()
     disk.make_room()
-    (image,) = generation.resume().wait()
+    (image,) = api.resume().wait()
     assert (image.data, gateway.submissions) == (PNG, 1)
 
 
@@ -149,11 +151,11 @@ def test_resume_on_a_disk_that_is_still_full_says_so_and_loses_nothing(disk, gat
     with pytest.raises(LedgerError):
         run(generate("fox", **ONE))
     with pytest.raises(LedgerError, match="make room") as error:
-        generation.resume()
+        api.resume()
     assert error.value.charged == "no"
     gateway.at.clear()
     disk.make_room()
-    assert len(generation.resume().wait()) == 1
+    assert len(api.resume().wait()) == 1
 
 
 def test_an_answer_that_leaves_it_open_stays_an_open_question(disk, gateway):
@@ -190,14 +192,14 @@ def test_what_was_certainly_not_accepted_is_neither_in_doubt_nor_under_way(disk,
 
 def test_a_picture_that_only_the_ledger_does_not_know_of_is_shown(disk, gateway, monkeypatch):
     """It is on the disk, so it is returned, with what is wrong beside it; the ledger learns of it, and nothing is fetched again."""
-    save = files.save
+    save = images.save
 
     def save_the_last(*given, **more):
         saved = save(*given, **more)
         disk.fill()
         return saved
 
-    monkeypatch.setattr(files, "save", save_the_last)
+    monkeypatch.setattr(images, "save", save_the_last)
     with pytest.warns(UserWarning, match="make room"):
         made = run(generate("fox", **ONE))
     assert made[0].data == PNG
@@ -206,5 +208,5 @@ def test_a_picture_that_only_the_ledger_does_not_know_of_is_shown(disk, gateway,
     _leads_to_no_second_payment(error)
     disk.make_room()
     _until("saved")
-    assert generation.ledger(load()).waiting() == 0
+    assert api.ledger(load()).waiting() == 0
     assert (gateway.submissions, gateway.downloads) == (1, 1)

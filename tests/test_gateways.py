@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from imagegen_magic import ImageRequest
-from imagegen_magic.engine import generation, keys
-from imagegen_magic.engine.gateways import choose
+from imagegen_magic.engine import api, credentials
+from imagegen_magic.engine.endpoints import choose
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import MissingKey, UnknownProvider, UnsupportedOption
 
@@ -67,18 +67,18 @@ def test_looking_ahead_needs_no_key(monkeypatch):
     monkeypatch.setenv("APIMART_API_KEY", "k")
     assert choose(load(), model="gpt-image-2-r", ahead=True).label == "xingchao"
     assert choose(load(), provider="evolink", ahead=True).label == "evolink"
-    plan = generation.plan(ImageRequest("a fox", model="gpt-image-2-r"))
-    assert (plan.provider, generation.foreseen(plan, load()).label) == ("xingchao", "xingchao")
+    plan = api.plan(ImageRequest("a fox", model="gpt-image-2-r"))
+    assert (plan.provider, api.foreseen(plan, load()).label) == ("xingchao", "xingchao")
     with pytest.raises(MissingKey, match="XINGCHAO_API_KEY"):
-        generation.wish(ImageRequest("a fox", model="gpt-image-2-r"), load())
+        api.wish(ImageRequest("a fox", model="gpt-image-2-r"), load())
     with pytest.raises(UnsupportedOption, match="has no option quality"):  # said before the missing key is
-        generation.wish(ImageRequest("a fox", model="gpt-image-2-r", quality="high"), load())
+        api.wish(ImageRequest("a fox", model="gpt-image-2-r", quality="high"), load())
 
 
 def test_a_models_name_is_read_in_any_case(monkeypatch):
     """Also where no gateway is named."""
     assert choose(load(), model=" GPT-Image-2 ").label == "evolink (sandbox)"
-    assert generation.plan(ImageRequest("a fox", model="GPT-IMAGE-2")).model.name == "gpt-image-2"
+    assert api.plan(ImageRequest("a fox", model="GPT-IMAGE-2")).model.name == "gpt-image-2"
     monkeypatch.setenv("XINGCHAO_API_KEY", "k")
     assert choose(load(), model="GPT-Image-2-R").label == "xingchao"
 
@@ -97,9 +97,9 @@ def test_a_refusal_names_the_gateways_that_could_be_used_now(monkeypatch, keys_s
         monkeypatch.setenv(f"{name.upper()}_API_KEY", "k")
     request = ImageRequest("a fox", size="1:1", resolution="4k")
     with pytest.raises(UnsupportedOption) as planned:
-        generation.plan(request, provider="apimart", sandbox=sandbox)
+        api.plan(request, provider="apimart", sandbox=sandbox)
     with pytest.raises(UnsupportedOption) as wished:
-        generation.wish(request, load().replace("the test", sandbox=sandbox), "apimart")
+        api.wish(request, load().replace("the test", sandbox=sandbox), "apimart")
     assert planned.value.gateways == wished.value.gateways == able
     assert ", ".join(able) in str(planned.value)
 
@@ -110,10 +110,10 @@ def test_a_reference_too_large_names_the_gateway_that_takes_it():
     Image.new("RGB", (2700, 2700)).save(heavy, "PNG", compress_level=0)
     request = ImageRequest("a fox", references=(heavy.getvalue(),))
     with pytest.raises(UnsupportedOption, match="more than the 20 MB") as caught:
-        generation.plan(request, provider="apimart")
+        api.plan(request, provider="apimart")
     assert caught.value.gateways == ("evolink (no key)",)
     with pytest.raises(UnsupportedOption) as caught:
-        generation.plan(replace(request, references=("nowhere.png",)), provider="apimart")
+        api.plan(replace(request, references=("nowhere.png",)), provider="apimart")
     assert caught.value.gateways == ()
 
 
@@ -121,16 +121,16 @@ def test_a_gateway_configured_wrongly_hides_no_refusal_of_another(own_world):
     """It is left out of those that can do this; asked for by name, or by naming none at all, it is a clear error."""
     (own_world / "pyproject.toml").write_text('[tool.imagegen.providers.broken]\nlike = "apimart"\n')
     with pytest.raises(UnsupportedOption, match="evolink"):
-        generation.plan(ImageRequest("a fox", size="1:1", resolution="4k"), provider="apimart")
+        api.plan(ImageRequest("a fox", size="1:1", resolution="4k"), provider="apimart")
     for provider in ("broken", None):
         with pytest.raises(UnknownProvider, match=r"\[tool.imagegen.providers.broken\].*has no base_url"):
-            generation.plan(ImageRequest("a fox"), provider=provider)
+            api.plan(ImageRequest("a fox"), provider=provider)
 
 
 def test_the_sandbox_on_request_needs_no_key_and_no_note(monkeypatch):
     """`--sandbox` and IMAGEGEN_SANDBOX=1 speak the chosen gateway's dialect; no real key goes there."""
     monkeypatch.setenv("EVOLINK_API_KEY", "real")
-    keys.remember("evolink", "real")
+    credentials.remember("evolink", "real")
     gateway = choose(load(), provider="evolink", sandbox=True)
     assert (gateway.base_url, gateway.note, gateway.key.reveal()) == ("http://sandbox.invalid/evolink", "", "sandbox")
     monkeypatch.setenv("IMAGEGEN_SANDBOX", "1")

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from imagegen_magic.engine.gathering import Gathering
+from imagegen_magic.engine.references import Gathering
 from imagegen_magic.engine.settings import load
-from imagegen_magic.engine.sources import keep, kept
+from imagegen_magic.engine.storage.source_copies import keep, kept
 from imagegen_magic.errors import ImageInvalid, UnsupportedOption
 from imagegen_magic.request import LocalPicture
 

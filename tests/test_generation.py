@@ -16,9 +16,9 @@ from ledgers import a_png
 from webserver import web
 
 from imagegen_magic import GeneratedImage, Generation, ImageRequest, generate, run, stream
-from imagegen_magic.engine import generation, loop
-from imagegen_magic.engine.job import Job
-from imagegen_magic.engine.ledger import Ledger
+from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.jobs.job import Job
+from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import ImageGenError, MissingKey, TaskTimeout, UnknownProvider, UnsupportedOption, WaitingStopped
 from imagegen_magic.providers import registry
@@ -90,7 +90,7 @@ def test_a_request_that_is_stopped_before_it_began_sends_nothing(monkeypatch, tm
     """Its pictures are being made ready in a thread, which nobody can stop; what it begins then is stopped at once."""
     picture = tmp_path / "a.png"
     picture.write_bytes(a_png())
-    begin, jobs, going, on = generation.begin, [], threading.Event(), threading.Event()
+    begin, jobs, going, on = api.begin, [], threading.Event(), threading.Event()
 
     def slowly(*args, **options):
         going.set()
@@ -98,7 +98,7 @@ def test_a_request_that_is_stopped_before_it_began_sends_nothing(monkeypatch, tm
         jobs.append(begin(*args, **options))
         return jobs[-1]
 
-    monkeypatch.setattr(generation, "begin", slowly)
+    monkeypatch.setattr(api, "begin", slowly)
 
     async def main():
         waiting = asyncio.create_task(generate("a red fox", sandbox=True, provider="evolink", references=(picture,)))
@@ -136,7 +136,7 @@ def test_a_timeout_of_the_users_own_stops_the_waiting_alone():
     with pytest.raises(TimeoutError) as error:
         asyncio.run(main())
     assert not isinstance(error.value, TaskTimeout)
-    assert generation.ledger().waiting() == 1
+    assert api.ledger().waiting() == 1
 
 
 def test_refusals_come_before_anything_else():
@@ -153,16 +153,16 @@ def test_refusals_come_before_anything_else():
 
 def test_a_plan_needs_no_key_and_sends_nothing():
     """The JSON, the pixels and the price are known before a cent is spent."""
-    plan = generation.plan(ImageRequest("a fox", size="16:9", resolution="2k", n=6), provider="apimart")
+    plan = api.plan(ImageRequest("a fox", size="16:9", resolution="2k", n=6), provider="apimart")
     assert [call.json["n"] for call in plan.calls] == [4, 2]
     assert plan.pixels == ((2048, 1152),)
-    assert generation.plan(ImageRequest("a fox")).provider == "gccai"
+    assert api.plan(ImageRequest("a fox")).provider == "gccai"
     assert not (load().home / "ledger.sqlite").exists()
 
 
 def test_a_job_is_at_once_and_can_be_waited_for():
     """`start` returns before anything came; `wait`, `await`, and its state."""
-    job = generation.start(ImageRequest("a red fox", size="1:1"), sandbox=True)
+    job = api.start(ImageRequest("a red fox", size="1:1"), sandbox=True)
     assert job.generation is None
     assert "under way" in repr(job)
     with pytest.raises(TimeoutError):
@@ -179,7 +179,7 @@ def test_a_job_is_at_once_and_can_be_waited_for():
 
 def test_whoever_draws_gives_way_to_the_first_submission():
     """As long as it takes, but no longer than was said, and not at all for a job that has ended."""
-    job = generation.start(ImageRequest("a red fox", size="1:1"), sandbox=True)
+    job = api.start(ImageRequest("a red fox", size="1:1"), sandbox=True)
     job.give_way(60.0)
     assert any(one.sent for one in job.deliveries)
     job.wait()
@@ -193,7 +193,7 @@ def test_whoever_draws_gives_way_to_the_first_submission():
 
 def test_a_job_cancelled_at_once_never_sent_anything():
     """Cancelled before it began: told as such."""
-    job = generation.start(ImageRequest("a red fox", size="1:1"), sandbox=True)
+    job = api.start(ImageRequest("a red fox", size="1:1"), sandbox=True)
     job.cancel()
     with pytest.raises(WaitingStopped):
         job.wait()
@@ -202,7 +202,7 @@ def test_a_job_cancelled_at_once_never_sent_anything():
 
 def test_an_interrupted_wait_leaves_the_job_going_on():
     """Stopping to look is not stopping the job."""
-    job = generation.start(ImageRequest("a red fox", size="1:1"), sandbox=True)
+    job = api.start(ImageRequest("a red fox", size="1:1"), sandbox=True)
     with pytest.raises(TimeoutError):
         job.wait(timeout=0.01)
     assert len(job.wait()) == 1
@@ -210,7 +210,7 @@ def test_an_interrupted_wait_leaves_the_job_going_on():
 
 def test_resume_without_anything_waiting_is_empty():
     """Nothing to do is no error."""
-    job = generation.resume()
+    job = api.resume()
     assert (job.expecting, len(job.wait()), job.note) == (0, 0, "")
 
 
@@ -218,10 +218,10 @@ def test_resume_tells_of_a_gateway_without_a_key(monkeypatch):
     """What cannot be collected now stays collectable, and the reason is said."""
     monkeypatch.setenv("EVOLINK_API_KEY", "k")
     monkeypatch.setenv("EVOLINK_BASE_URL", "http://127.0.0.1:9")
-    book = generation.ledger()
+    book = api.ledger()
 
     async def leave_one():
-        from imagegen_magic.engine.ledger import NewJob, NewTask
+        from imagegen_magic.engine.ledger.ledger import NewJob, NewTask
 
         sent = {"method": "POST", "path": "/v1/images/generations", "json": {}}
         new = NewJob(
@@ -237,7 +237,7 @@ def test_resume_tells_of_a_gateway_without_a_key(monkeypatch):
     loop.run(leave_one())
     monkeypatch.delenv("EVOLINK_API_KEY")
     with pytest.raises(MissingKey):
-        generation.resume().wait()
+        api.resume().wait()
     assert book.waiting() == 1
 
 
@@ -245,7 +245,7 @@ def test_many_requests_share_one_process_and_end_with_it(own_world):
     """A script that ends in the middle of its waiting ends quickly and quietly, and what was accepted is in the ledger."""
     script = textwrap.dedent("""
         from imagegen_magic import ImageRequest
-        from imagegen_magic.engine import generation
+        from imagegen_magic.engine import api as generation
         import time
         job = generation.start(ImageRequest("[[fault: never-finishes]] a fox", size="1:1"), sandbox=True)
         while not (job.latest and job.latest[0].stage == "waiting"):
@@ -253,16 +253,16 @@ def test_many_requests_share_one_process_and_end_with_it(own_world):
     """)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=own_world)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert generation.ledger().waiting() == 1
+    assert api.ledger().waiting() == 1
 
 
 def test_a_script_that_ends_right_after_starting_loses_nothing(own_world):
     """The submit is brought to its end and recorded, though the interpreter is leaving."""
-    script = "from imagegen_magic import ImageRequest\nfrom imagegen_magic.engine import generation\n"
+    script = "from imagegen_magic import ImageRequest\nfrom imagegen_magic.engine import api as generation\n"
     script += 'generation.start(ImageRequest("a fox", size="1:1"), sandbox=True)\n'
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=own_world)
     assert (done.returncode, done.stderr) == (0, "")
-    states = [task.state for task in loop.run(generation.ledger().tasks())]
+    states = [task.state for task in loop.run(api.ledger().tasks())]
     assert states in ([], ["dropped"], ["submitted"])
 
 
@@ -319,8 +319,8 @@ def test_pictures_are_decoded_and_saved_beside_the_loop(monkeypatch):
     """Pillow and the disk work in threads, never on the engine's loop."""
     import threading
 
-    from imagegen_magic.engine import files
-    from imagegen_magic.pictures import verify
+    from imagegen_magic.engine.storage import images
+    from imagegen_magic.imaging import verify
 
     seen = []
 
@@ -334,7 +334,7 @@ def test_pictures_are_decoded_and_saved_beside_the_loop(monkeypatch):
         monkeypatch.setattr(module, name, call)
 
     watched(verify, "verify")
-    watched(files, "save")
+    watched(images, "save")
     run(generate("a red fox", **QUICK))
     assert [name for name, _ in seen] == ["verify", "save"]
     assert all(thread != "imagegen-engine" for _, thread in seen)
@@ -373,7 +373,7 @@ def test_a_thousand_open_tasks_in_one_await(monkeypatch):
     assert all(one[0].path.stat().st_size for one in made)
     assert log["accepted"] == 1000
     assert log["looks"] + log["batch_looks"] < 300
-    assert generation.ledger().transactions < 2500
+    assert api.ledger().transactions < 2500
 
 
 def test_costs_add_within_a_unit_and_never_across():
@@ -434,18 +434,18 @@ def unequal(monkeypatch):
 def test_an_estimate_is_shared_by_pictures_and_not_by_tasks(unequal):
     """Of five pictures each is told to cost a fifth, in the caption, beside the file, in the ledger and when they are resumed."""
     asked = {"size": "1:1", "quality": "low"}
-    price = generation.plan(ImageRequest("fox", n=5, **asked), provider="apimart").price
+    price = api.plan(ImageRequest("fox", n=5, **asked), provider="apimart").price
     made = run(generate("fox", provider="apimart", n=5, **asked))
     assert {image.cost.amount for image in made} == {price.amount / 5}
     assert {json.loads(image.path.with_suffix(".json").read_text())["cost"]["amount"] for image in made} == {str(price.amount / 5)}
-    rows = loop.run(generation.ledger().tasks())
+    rows = loop.run(api.ledger().tasks())
     assert [row.cost.amount for row in rows] == [price.amount / 5, price.amount / 5 * 4]
     assert generation_again(rows[1], price) == price.amount / 5 * 4
 
 
 def generation_again(row, price):
     """Return what a resumed task is expected to cost, where nothing of its cost is known."""
-    from imagegen_magic.engine.recording import _price_again
+    from imagegen_magic.engine.jobs.builder import _price_again
 
     assert _price_again(replace(row, expected={"tasks": 2})).amount == price.amount / 2  # as earlier versions wrote it
     return _price_again(row).amount
@@ -453,7 +453,7 @@ def generation_again(row, price):
 
 def test_what_is_under_way_is_counted_by_pictures_too(unequal, monkeypatch):
     """A budget sees a fifth reserved for the task of one picture."""
-    from imagegen_magic.engine import accounts
+    from imagegen_magic.engine.ledger import spending
 
     rows = []
     counted_now = asyncio.Event()
@@ -465,10 +465,10 @@ def test_what_is_under_way_is_counted_by_pictures_too(unequal, monkeypatch):
         await real(self, row, *given, **more)
 
     monkeypatch.setattr(Ledger, "mark", mark)
-    job = generation.start(ImageRequest("fox", n=5, size="1:1", quality="low"), provider="apimart")
+    job = api.start(ImageRequest("fox", n=5, size="1:1", quality="low"), provider="apimart")
     while len(rows) < 2:
         time.sleep(0.01)
-    counted = loop.run(generation.ledger().run(lambda connection: list(accounts.accounts(connection)), writes=False))
+    counted = loop.run(api.ledger().run(lambda connection: list(spending.accounts(connection)), writes=False))
     shares = {account.pictures: account.price.amount for account in counted}
     assert shares[4] == 4 * shares[1]
     loop.call(counted_now.set)

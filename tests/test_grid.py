@@ -16,14 +16,14 @@ import typefaces
 from PIL import Image, ImageChops, ImageCms, ImageStat
 
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.pictures import layout as layouts
-from imagegen_magic.pictures import pen, tiles
-from imagegen_magic.pictures import sheet as sheets
-from imagegen_magic.pictures.fonts import Fonts
-from imagegen_magic.pictures.grid import NO_AXIS, Axis, Sheet, Tile, contact_sheet, grid
-from imagegen_magic.pictures.layout import MOST_CANVAS, Layout
-from imagegen_magic.pictures.preview import Preview
-from imagegen_magic.pictures.sheet import _pages, _whole_bands
+from imagegen_magic.imaging.preview import Preview
+from imagegen_magic.imaging.sheet import layout as layouts
+from imagegen_magic.imaging.sheet import renderer, tiles
+from imagegen_magic.imaging.sheet import sheet as sheets
+from imagegen_magic.imaging.sheet.grid import NO_AXIS, Axis, Sheet, Tile, contact_sheet, grid
+from imagegen_magic.imaging.sheet.layout import MOST_CANVAS, Layout
+from imagegen_magic.imaging.sheet.sheet import _pages, _whole_bands
+from imagegen_magic.imaging.text.fonts import Fonts
 
 RED, GREEN, BLUE = (220, 30, 30), (30, 200, 60), (40, 60, 230)
 STYLE = Axis("style", ("oil", "ink", "chalk"))
@@ -214,7 +214,7 @@ class TestAbsent:
         assert "missing" in lines
         assert " ".join(lines).count("moderation said no") == 1
         image = opened(sheet.png())
-        box = pen.LIGHT.box
+        box = renderer.LIGHT.box
         assert len([each for each in boxes_of(image, box) if each[2] - each[0] == 256]) >= 2
         assert max(box) - min(box) == 0
         assert 235 < box[0] < 250
@@ -318,7 +318,7 @@ class TestPictures:
     def test_what_is_transparent_lies_on_checks(self) -> None:
         """Not on white, where white would not be told from nothing."""
         image = opened(grid({("", ""): flat((0, 0, 0, 0), (100, 100))}).png())
-        light, dark = pen.LIGHT.checks
+        light, dark = renderer.LIGHT.checks
         assert near(image, dark) > 3000
         assert near(image, light) > 3000
 
@@ -400,8 +400,8 @@ class TestText:
         assert strokes.any()
         assert (shades_of_dark[strokes] > shades_of_dark[0, 0] + 60).all()
 
-    @pytest.mark.parametrize("palette", [pen.LIGHT, pen.DARK])
-    def test_text_has_contrast(self, palette: pen.Palette) -> None:
+    @pytest.mark.parametrize("palette", [renderer.LIGHT, renderer.DARK])
+    def test_text_has_contrast(self, palette: renderer.Palette) -> None:
         """At least 4.5 to 1 on paper and on boxes (WCAG 2.2, 1.4.3)."""
 
         def luminance(colour: tuple[int, int, int]) -> float:
@@ -494,8 +494,8 @@ class TestPreview:
     def test_each_picture_is_decoded_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Also where the sheet is drawn again, smaller, to keep to its bytes."""
         calls: list[int] = []
-        load = pen.pixels
-        monkeypatch.setattr(pen, "pixels", lambda tile, edge: (calls.append(id(tile)), load(tile, edge))[1])
+        load = renderer.pixels
+        monkeypatch.setattr(renderer, "pixels", lambda tile, edge: (calls.append(id(tile)), load(tile, edge))[1])
         pictures = [noise(seed=seed) for seed in range(4)]
         contact_sheet(pictures).preview(limit=60_000)
         assert len(calls) == len(set(calls)) == 4

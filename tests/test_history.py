@@ -12,16 +12,16 @@ from IPython.core.error import UsageError
 from ledgers import saved
 from shells import a_shell
 
-from imagegen_magic.engine import generation, loop
+from imagegen_magic.engine import api, loop
 from imagegen_magic.errors import ImageGenError
-from imagegen_magic.notebook.panel_album import Album
-from imagegen_magic.studies import history, marks
-from imagegen_magic.studies.marks import Mark
+from imagegen_magic.notebook.panel.gallery import Album
+from imagegen_magic.studies.history import annotations, search
+from imagegen_magic.studies.history.annotations import Mark
 
 
 def found(words="", **filters):
     """Return the prompts that a search finds, newest first."""
-    return [entry.picture.asked["prompt"] for entry in loop.run(history.search(generation.ledger(), words, **filters))]
+    return [entry.picture.asked["prompt"] for entry in loop.run(search.search(api.ledger(), words, **filters))]
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ class TestFilters:
         )
         ten_days_ago = datetime.fromtimestamp(self.old.created - 10 * 86_400, UTC).isoformat(timespec="milliseconds")
         change = "UPDATE pictures SET saved_at = ? WHERE id = ?"
-        loop.run(generation.ledger().run(lambda connection: connection.execute(change, (ten_days_ago, self.old.id))))
+        loop.run(api.ledger().run(lambda connection: connection.execute(change, (ten_days_ago, self.old.id))))
 
     def test_newest_first_and_limited(self):
         """The latest picture comes first, and there are no more than asked for."""
@@ -149,9 +149,9 @@ class TestFilters:
 
     def test_stars_at_least(self):
         """So many stars or more."""
-        book = generation.ledger()
-        loop.run(marks.star(book, self.old.id, 5))
-        loop.run(marks.star(book, self.new.id, 3))
+        book = api.ledger()
+        loop.run(annotations.star(book, self.old.id, 5))
+        loop.run(annotations.star(book, self.new.id, 3))
         assert found(stars=1) == ["a new fox", "an old fox"]
         assert found(stars=4) == ["an old fox"]
         assert found("new", stars=4) == []
@@ -159,7 +159,7 @@ class TestFilters:
 
     def test_tag(self):
         """By a tag in any spelling, together with words."""
-        loop.run(marks.tag(generation.ledger(), self.new.id, "#For Paper"))
+        loop.run(annotations.tag(api.ledger(), self.new.id, "#For Paper"))
         assert found(tag="for paper") == ["a new fox"]
         assert found("old", tag="for paper") == []
 
@@ -167,11 +167,11 @@ class TestFilters:
 def test_many_matches_are_newest_first_too():
     """Where more requests match than are looked at one by one, the order is the same."""
     (old,) = saved("a fox")
-    book = generation.ledger()
+    book = api.ledger()
 
     def copies(connection):
         columns = "created, provider, dialect, base_url, sandbox, model, quality, tier, prompt, asked, resolved, expected, price, save_dir"
-        for _ in range(history._FEW + 10):
+        for _ in range(search._FEW + 10):
             query = f"INSERT INTO jobs ({columns}) SELECT {columns} FROM jobs WHERE id = 1"
             job = connection.execute(query).lastrowid
             connection.execute("INSERT INTO prompts (rowid, words) VALUES (?, 'a fox')", (job,))
@@ -183,16 +183,16 @@ def test_many_matches_are_newest_first_too():
             connection.execute(query, (task,))
 
     loop.run(book.run(copies))
-    ids = [entry.picture.id for entry in loop.run(history.search(book, "fox", limit=5))]
-    newest = old.id + history._FEW + 10
+    ids = [entry.picture.id for entry in loop.run(search.search(book, "fox", limit=5))]
+    newest = old.id + search._FEW + 10
     assert ids == list(range(newest, newest - 5, -1))
-    assert len(loop.run(history.search(book, "fox", limit=None))) == history._FEW + 11
+    assert len(loop.run(search.search(book, "fox", limit=None))) == search._FEW + 11
     # a picture of the oldest request, saved since, is the newest all the same
     query = "INSERT INTO pictures (task, position, url, path, saved_at) SELECT 1, 1, url, path, saved_at FROM pictures WHERE id = 1"
     loop.run(book.run(lambda connection: connection.execute(query)))
-    ids = [entry.picture.id for entry in loop.run(history.search(book, "fox", limit=3))]
+    ids = [entry.picture.id for entry in loop.run(search.search(book, "fox", limit=3))]
     assert ids == [newest + 1, newest, newest - 1]
-    assert [entry.picture.id for entry in loop.run(history.search(book, "fox", stars=1, limit=3))] == []
+    assert [entry.picture.id for entry in loop.run(search.search(book, "fox", stars=1, limit=3))] == []
 
 
 class TestMarks:
@@ -205,54 +205,56 @@ class TestMarks:
 
     def mark(self, number):
         """Return a picture's mark."""
-        return loop.run(marks.of(generation.ledger(), [number])).get(number, Mark())
+        return loop.run(annotations.of(api.ledger(), [number])).get(number, Mark())
 
     def test_all_of_them(self, number):
         """Each is kept without disturbing the others, and taken away again."""
-        book = generation.ledger()
-        loop.run(marks.star(book, number, 4))
-        loop.run(marks.note(book, number, "  the calm one  "))
-        loop.run(marks.tag(book, number, "Paper", "#snow", "paper,"))
+        book = api.ledger()
+        loop.run(annotations.star(book, number, 4))
+        loop.run(annotations.note(book, number, "  the calm one  "))
+        loop.run(annotations.tag(book, number, "Paper", "#snow", "paper,"))
         assert self.mark(number) == Mark(4, ("paper", "snow"), "the calm one")
-        loop.run(marks.star(book, number, 0))
-        loop.run(marks.untag(book, number, "SNOW", "never there"))
+        loop.run(annotations.star(book, number, 0))
+        loop.run(annotations.untag(book, number, "SNOW", "never there"))
         assert self.mark(number) == Mark(0, ("paper",), "the calm one")
-        loop.run(marks.note(book, number, ""))
-        loop.run(marks.untag(book, number, "paper"))
+        loop.run(annotations.note(book, number, ""))
+        loop.run(annotations.untag(book, number, "paper"))
         assert self.mark(number) == Mark()
 
     @pytest.mark.parametrize("stars", [-1, 6])
     def test_other_stars(self, number, stars):
         """There are 0 to 5."""
         with pytest.raises(ValueError, match="0 to 5 stars"):
-            loop.run(marks.star(generation.ledger(), number, stars))
+            loop.run(annotations.star(api.ledger(), number, stars))
 
     @pytest.mark.parametrize("tag", ["", "#", " , ", "x" * 61])
     def test_no_tag(self, number, tag):
         """A tag is a word or a few."""
         with pytest.raises(ValueError, match="is no tag"):
-            loop.run(marks.tag(generation.ledger(), number, tag))
+            loop.run(annotations.tag(api.ledger(), number, tag))
 
     def test_too_long_a_note(self, number):
         """A note is no book."""
         with pytest.raises(ValueError, match="at most 10,000"):
-            loop.run(marks.note(generation.ledger(), number, "x" * 10_001))
+            loop.run(annotations.note(api.ledger(), number, "x" * 10_001))
 
-    @pytest.mark.parametrize("change", [lambda b: marks.star(b, 99, 1), lambda b: marks.tag(b, 99, "x"), lambda b: marks.note(b, 99, "x")])
+    @pytest.mark.parametrize(
+        "change", [lambda b: annotations.star(b, 99, 1), lambda b: annotations.tag(b, 99, "x"), lambda b: annotations.note(b, 99, "x")]
+    )
     def test_no_picture(self, number, change):
         """What is not there cannot be marked."""
         with pytest.raises(LookupError, match="no picture 99"):
-            loop.run(change(generation.ledger()))
+            loop.run(change(api.ledger()))
 
     def test_broken_text_is_kept(self, number):
         """Half of a surrogate pair is written as what it is, and stops nothing."""
-        loop.run(marks.note(generation.ledger(), number, "half \ud83e"))
+        loop.run(annotations.note(api.ledger(), number, "half \ud83e"))
         assert self.mark(number).note == "half \\ud83e"
 
     def test_more_pictures_than_one_question_takes(self, number):
         """Marks of a thousand pictures are read."""
-        loop.run(marks.star(generation.ledger(), number, 1))
-        assert loop.run(marks.of(generation.ledger(), range(2000))) == {number: Mark(1)}
+        loop.run(annotations.star(api.ledger(), number, 1))
+        assert loop.run(annotations.of(api.ledger(), range(2000))) == {number: Mark(1)}
 
 
 class TestStarsOfThePanel:
@@ -261,18 +263,18 @@ class TestStarsOfThePanel:
     def test_the_file_is_taken_over(self, own_world):
         """Its stars become five each, those given since stay, what is no picture is left out, and the file goes."""
         (first,), (second,) = saved(), saved()
-        book = generation.ledger()
+        book = api.ledger()
         file = book.path.parent / "starred.json"
         file.write_text(json.dumps([first.id, second.id, 999]))
-        loop.run(marks.star(book, second.id, 2))
-        assert loop.run(marks.starred(book)) == {second.id}
-        assert [entry.mark.stars for entry in loop.run(history.search(book, stars=1))] == [2, 5]
+        loop.run(annotations.star(book, second.id, 2))
+        assert loop.run(annotations.starred(book)) == {second.id}
+        assert [entry.mark.stars for entry in loop.run(search.search(book, stars=1))] == [2, 5]
         assert not file.exists()
 
     def test_a_broken_file_is_no_error(self):
         """A file that says nothing is removed."""
         saved()
-        file = generation.ledger().path.parent / "starred.json"
+        file = api.ledger().path.parent / "starred.json"
         file.write_text("{no")
         assert len(found()) == 1
         assert not file.exists()
@@ -280,15 +282,15 @@ class TestStarsOfThePanel:
     def test_the_album_reads_and_writes_the_ledger(self):
         """A star of the panel is five stars, another press takes all away; stars given by the magic are seen."""
         (image,) = saved()
-        book = generation.ledger()
+        book = api.ledger()
         album = Album(book)
         loop.run(album.turn_star(image.id))
-        assert loop.run(marks.of(book, [image.id])) == {image.id: Mark(5)}
-        loop.run(marks.star(book, image.id, 2))
+        assert loop.run(annotations.of(book, [image.id])) == {image.id: Mark(5)}
+        loop.run(annotations.star(book, image.id, 2))
         assert Album(book).starred == {image.id}
         assert loop.run(album.tiles([image]))[0]["starred"]
         loop.run(album.turn_star(image.id))
-        assert loop.run(marks.of(book, [image.id])) == {}
+        assert loop.run(annotations.of(book, [image.id])) == {}
         assert not loop.run(album.tiles([image]))[0]["starred"]
 
 
@@ -387,6 +389,6 @@ def test_a_phrase_is_only_text():
     chance = random.Random(1)
     for _ in range(200):
         words = "".join(chance.choice(string.printable + "狐🦊") for _ in range(20))
-        expression = history.match(words)
+        expression = search.match(words)
         outside = expression.split('"')[0::2]
         assert {piece.strip() for piece in outside} <= {"", "*"}, (words, expression)

@@ -13,9 +13,9 @@ from keyring.backends.fail import Keyring as Nothing
 from keyring.errors import KeyringLocked
 from rings import Memory
 
-from imagegen_magic.engine import keys
-from imagegen_magic.engine.gateways import choose
-from imagegen_magic.engine.keys import Key
+from imagegen_magic.engine import credentials
+from imagegen_magic.engine.credentials import Key
+from imagegen_magic.engine.endpoints import choose
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import ImageGenError, MissingKey, UnsupportedOption
 from imagegen_magic.providers.registry import get_provider
@@ -27,48 +27,48 @@ EVOLINK = get_provider("evolink")
 
 def test_a_key_comes_from_the_environment(monkeypatch):
     """`<NAME>_API_KEY`, white space around it ignored."""
-    assert keys.find(EVOLINK) is None
-    assert keys.where(EVOLINK) == "not set"
+    assert credentials.find(EVOLINK) is None
+    assert credentials.where(EVOLINK) == "not set"
     monkeypatch.setenv("EVOLINK_API_KEY", f" {SECRET}\n")
-    assert keys.find(EVOLINK).reveal() == SECRET
-    assert keys.where(EVOLINK) == "EVOLINK_API_KEY"
+    assert credentials.find(EVOLINK).reveal() == SECRET
+    assert credentials.where(EVOLINK) == "EVOLINK_API_KEY"
 
 
 def test_a_login_is_nearer_than_the_environment(monkeypatch):
     """What was typed in this session holds for this session, in memory alone."""
     monkeypatch.setenv("EVOLINK_API_KEY", "other")
-    keys.remember("evolink", SECRET)
-    assert keys.find(EVOLINK).reveal() == SECRET
-    assert keys.where(EVOLINK) == "this session"
+    credentials.remember("evolink", SECRET)
+    assert credentials.find(EVOLINK).reveal() == SECRET
+    assert credentials.where(EVOLINK) == "this session"
     assert SECRET not in os.environ.values()
 
 
 def test_a_saved_key_comes_from_the_system_keyring(tmp_path, monkeypatch):
     """`login --save` puts the key into the keyring; on disk beside the ledger is only the gateway's name."""
     monkeypatch.setattr(keyring.core, "_keyring_backend", Memory())
-    keys.save("evolink", SECRET, tmp_path / "home")
-    assert keys.find(EVOLINK, tmp_path / "home").reveal() == SECRET
-    assert keys.where(EVOLINK, tmp_path / "home") == "system keyring"
-    assert keys.find(get_provider("apimart"), tmp_path / "home") is None
+    credentials.save("evolink", SECRET, tmp_path / "home")
+    assert credentials.find(EVOLINK, tmp_path / "home").reveal() == SECRET
+    assert credentials.where(EVOLINK, tmp_path / "home") == "system keyring"
+    assert credentials.find(get_provider("apimart"), tmp_path / "home") is None
     assert [file.read_text() for file in (tmp_path / "home").rglob("*") if file.is_file()] == ["evolink\n"]
 
 
 def test_saving_without_a_keyring_says_what_to_do(tmp_path, monkeypatch):
     """No keyring package, or none that works: told, and the key stays out of every file."""
-    monkeypatch.setattr(keys, "_keyring", lambda: None)
+    monkeypatch.setattr(credentials, "_keyring", lambda: None)
     with pytest.raises(ImageGenError, match=r"imagegen_magic\[keyring\]"):
-        keys.save("evolink", SECRET, tmp_path)
+        credentials.save("evolink", SECRET, tmp_path)
     monkeypatch.undo()
     monkeypatch.setattr(keyring.core, "_keyring_backend", Nothing())
     with pytest.raises(ImageGenError, match="keyring took no key") as error:
-        keys.save("evolink", SECRET, tmp_path)
+        credentials.save("evolink", SECRET, tmp_path)
     assert SECRET not in "".join(traceback.format_exception(error.value))
 
 
 def test_the_keyring_is_not_even_imported_for_gateways_without_a_key_in_it(tmp_path):
     """Choosing a gateway must not open a password dialogue."""
     code = (
-        "import sys; from imagegen_magic.engine.settings import load; from imagegen_magic.engine.gateways import choose;"
+        "import sys; from imagegen_magic.engine.settings import load; from imagegen_magic.engine.endpoints import choose;"
         "assert choose(load()).sandbox; assert 'keyring' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -113,37 +113,37 @@ def test_the_known_keys_are_one_list(ring, own_world, monkeypatch):
     monkeypatch.setenv("apimart_api_key", "of-the-environment")
     monkeypatch.setenv("ZETA_WORD", "of-a-look-alike")
     monkeypatch.setenv("SHORT_API_KEY", "a-word")
-    keys.remember("gccai", "of-this-session")
-    keys.save("evolink", SECRET, load().home)
-    assert keys.known(load()) == (SECRET, "of-the-environment", "of-a-look-alike", "of-this-session")
-    assert keys.known() == keys.known(load())
+    credentials.remember("gccai", "of-this-session")
+    credentials.save("evolink", SECRET, load().home)
+    assert credentials.known(load()) == (SECRET, "of-the-environment", "of-a-look-alike", "of-this-session")
+    assert credentials.known() == credentials.known(load())
 
 
 def test_a_wrong_configuration_hides_no_key(ring, own_world, monkeypatch):
     """Where the project's settings cannot be read, the keys are known all the same."""
-    keys.save("evolink", SECRET, load().home)
+    credentials.save("evolink", SECRET, load().home)
     monkeypatch.setenv("APIMART_API_KEY", "of-the-environment")
     (own_world / "pyproject.toml").write_text("[tool.imagegen]\nspeed = 3\n")
-    assert set(keys.known()) == {SECRET, "of-the-environment"}
+    assert set(credentials.known()) == {SECRET, "of-the-environment"}
 
 
 def test_the_keyring_is_asked_once(ring, tmp_path):
     """Each question may open a dialogue: what was answered is remembered, until another key is saved."""
-    keys.save("evolink", SECRET, load().home)
+    credentials.save("evolink", SECRET, load().home)
     for _ in range(3):
-        assert keys.known(load()) == (SECRET,)
-        assert keys.need(EVOLINK, load().home).reveal() == SECRET
-        assert keys.where(EVOLINK, load().home) == "system keyring"
+        assert credentials.known(load()) == (SECRET,)
+        assert credentials.need(EVOLINK, load().home).reveal() == SECRET
+        assert credentials.where(EVOLINK, load().home) == "system keyring"
     assert ring.asked == 1
-    keys.save("evolink", "another-secret-key", load().home)
-    assert keys.known(load()) == ("another-secret-key",)
+    credentials.save("evolink", "another-secret-key", load().home)
+    assert credentials.known(load()) == ("another-secret-key",)
     assert ring.asked == 2
 
 
 def test_the_known_keys_import_no_keyring_where_none_was_used(tmp_path):
     """Only whoever has saved a key there pays for it."""
     code = (
-        "import sys; from imagegen_magic.engine import keys; from imagegen_magic.engine.settings import load;"
+        "import sys; from imagegen_magic.engine import credentials as keys; from imagegen_magic.engine.settings import load;"
         "assert keys.known(load()) == keys.known() == (); assert 'keyring' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -152,33 +152,33 @@ def test_the_known_keys_import_no_keyring_where_none_was_used(tmp_path):
 @pytest.mark.parametrize("trouble", [KeyringLocked("Failed to unlock the collection!"), RuntimeError("a broken backend")])
 def test_a_keyring_that_cannot_be_opened_is_told(ring, trouble, monkeypatch):
     """Locked or broken: an error that says what to do where its key is needed, nothing where it is not, and few questions."""
-    keys.save("evolink", SECRET, load().home)
+    credentials.save("evolink", SECRET, load().home)
     ring.trouble = trouble
-    assert keys.known(load()) == ()
+    assert credentials.known(load()) == ()
     for provider in ("evolink", None):
         with pytest.raises(MissingKey) as error:
             choose(load(), provider=provider)
         words = ("EvoLink", "system keyring", type(trouble).__name__, "unlock", "EVOLINK_API_KEY", "nothing was charged")
         assert [word for word in words if word not in str(error.value)] == []
-    assert keys.where(EVOLINK, load().home) == "system keyring"
+    assert credentials.where(EVOLINK, load().home) == "system keyring"
     assert choose(load(), sandbox=True).sandbox
     assert ring.asked == 1
     ring.trouble = None
-    monkeypatch.setattr(keys, "_ASK_AGAIN", 0.0)
-    assert keys.need(EVOLINK, load().home).reveal() == SECRET
-    assert keys.known(load()) == (SECRET,)
+    monkeypatch.setattr(credentials, "_ASK_AGAIN", 0.0)
+    assert credentials.need(EVOLINK, load().home).reveal() == SECRET
+    assert credentials.known(load()) == (SECRET,)
 
 
 def test_a_keyring_that_lost_its_key_has_none(ring, monkeypatch):
     """A key that was deleted by other means, or an uninstalled keyring, is a missing key like any other."""
-    keys.save("evolink", SECRET, load().home)
+    credentials.save("evolink", SECRET, load().home)
     ring.kept.clear()
-    assert keys.where(EVOLINK, load().home) == "not set"
+    assert credentials.where(EVOLINK, load().home) == "not set"
     with pytest.raises(MissingKey, match="No key is set"):
-        keys.need(EVOLINK, load().home)
-    keys.save("evolink", SECRET, load().home)
-    monkeypatch.setattr(keys, "_keyring", lambda: None)
-    assert keys.find(EVOLINK, load().home) is None
+        credentials.need(EVOLINK, load().home)
+    credentials.save("evolink", SECRET, load().home)
+    monkeypatch.setattr(credentials, "_keyring", lambda: None)
+    assert credentials.find(EVOLINK, load().home) is None
 
 
 BLANK = "pl4tform Ab9xyz0123"
@@ -190,17 +190,17 @@ def _by_environment(monkeypatch, ring):
 
 
 def _by_keyring(monkeypatch, ring):
-    keys.save("evolink", BLANK, load().home)
+    credentials.save("evolink", BLANK, load().home)
     choose(load(), provider="evolink")
 
 
 def _by_login(monkeypatch, ring):
-    keys.remember("evolink", BLANK)
+    credentials.remember("evolink", BLANK)
 
 
 def _unsaved(monkeypatch, ring):
     monkeypatch.setattr(ring, "set_password", None)
-    keys.save("evolink", BLANK, load().home)
+    credentials.save("evolink", BLANK, load().home)
 
 
 @pytest.mark.parametrize("way", [_by_environment, _by_keyring, _by_login, _unsaved])
@@ -209,7 +209,7 @@ def test_no_variable_of_a_traceback_holds_a_key(way, monkeypatch, ring):
     with pytest.raises(ImageGenError) as caught:
         way(monkeypatch, ring)
     frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
-    assert any(frame.f_globals["__name__"] == keys.__name__ for frame in frames)
+    assert any(frame.f_globals["__name__"] == credentials.__name__ for frame in frames)
     ours = [frame for frame in frames if frame.f_globals["__name__"].startswith("imagegen_magic")]
     assert "Ab9xyz0123" not in repr([frame.f_locals for frame in ours])
 
@@ -226,6 +226,6 @@ def test_a_key_in_a_request_is_refused(monkeypatch):
         (ImageRequest("fox"), (), load().replace("this call", save_dir=f"pictures/{SECRET}"), "line"),
     ):
         with pytest.raises(UnsupportedOption, match=f"This {place} holds something like a key") as caught:
-            keys.refuse_in([request], others, settings)
+            credentials.refuse_in([request], others, settings)
         assert SECRET not in str(caught.value)
-    keys.refuse_in([ImageRequest("a very secret fox")])
+    credentials.refuse_in([ImageRequest("a very secret fox")])

@@ -26,7 +26,7 @@ os.write = write
 """
 DIE_BEFORE = """
 import os
-from imagegen_magic.engine import files
+from imagegen_magic.engine.storage import images as files
 _save, _real = files.save, os.{call}
 def die(*_, **__):
     os.kill(os.getpid(), 9)
@@ -40,7 +40,7 @@ files.save = save
 """
 DIE_AFTER_SAVING = """
 import os
-from imagegen_magic.engine import files
+from imagegen_magic.engine.storage import images as files
 _save = files.save
 def save(*given, **more):
     _save(*given, **more)

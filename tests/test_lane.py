@@ -13,9 +13,9 @@ import zlib
 import pytest
 from webserver import web
 
-from imagegen_magic.engine.exchange import Headers, Lost, NotSent, ProxyFailed
-from imagegen_magic.engine.http import Clients, Refused
-from imagegen_magic.engine.keys import Key
+from imagegen_magic.engine.credentials import Key
+from imagegen_magic.engine.net.client import Clients, Refused
+from imagegen_magic.engine.net.exchange import Headers, Lost, NotSent, ProxyFailed
 from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.providers.base import Call
 
@@ -84,7 +84,7 @@ def test_connections_are_kept_and_no_more_are_open_than_a_lane_is_wide():
 
 def test_a_connection_that_was_idle_for_long_is_not_submitted_on(monkeypatch):
     """The other side may be closing it just then; a new one is opened instead."""
-    monkeypatch.setattr("imagegen_magic.engine.wire.IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("imagegen_magic.engine.net.wire.IDLE_SECONDS", 0.0)
     seen = []
 
     async def work(clients, origin):
@@ -136,7 +136,7 @@ def test_an_answer_that_was_packed_unasked_is_unpacked(packed):
 
 def test_a_packed_bomb_is_given_up_before_it_is_large(monkeypatch):
     """What counts is what it unpacks to."""
-    monkeypatch.setattr("imagegen_magic.engine.http.MOST_BYTES", 2**20)
+    monkeypatch.setattr("imagegen_magic.engine.net.client.MOST_BYTES", 2**20)
     with web(lambda seen: (200, {"Content-Encoding": "gzip"}, gzip.compress(bytes(2**26)))) as server, pytest.raises(ImageInvalid):
         _download(server.origin, server.origin)
 
@@ -219,7 +219,7 @@ def test_time_that_runs_out_before_the_connection_is_there_means_not_sent(monkey
     async def nowhere(*args, **options):
         await asyncio.sleep(60)
 
-    monkeypatch.setattr("imagegen_magic.engine.lane.connect", nowhere)
+    monkeypatch.setattr("imagegen_magic.engine.net.lane.connect", nowhere)
 
     async def work(clients, origin):
         lane = clients.submits(origin, timeout=0.1)
@@ -320,8 +320,8 @@ def test_a_proxy_that_is_not_there_or_refuses_a_tunnel_sent_nothing(monkeypatch,
 
 ASKED = """
 import asyncio, sys
-from imagegen_magic.engine.exchange import NotSent
-from imagegen_magic.engine.http import Clients
+from imagegen_magic.engine.net.exchange import NotSent
+from imagegen_magic.engine.net.client import Clients
 
 async def main():
     try:
@@ -452,7 +452,7 @@ def test_a_header_that_cannot_be_sent_is_not_shown(monkeypatch, proxied, value):
 
 WHERE = """
 import asyncio, sys, threading
-from imagegen_magic.engine.http import Clients
+from imagegen_magic.engine.net.client import Clients
 
 class Watch:
     def find_spec(self, name, path=None, target=None):

@@ -24,10 +24,10 @@ from typing import Any
 
 import pytest
 
-from imagegen_magic.engine import database, owners
-from imagegen_magic.engine.holding import Hold
-from imagegen_magic.engine.ledger import ANSWER_BYTES, STATES, Ledger, NewJob, NewTask, TaskRow
-from imagegen_magic.engine.schema import MIGRATIONS, MIN_READER
+from imagegen_magic.engine.ledger import database, process_locks
+from imagegen_magic.engine.ledger.claims import Hold
+from imagegen_magic.engine.ledger.ledger import ANSWER_BYTES, STATES, Ledger, NewJob, NewTask, TaskRow
+from imagegen_magic.engine.ledger.schema import MIGRATIONS, MIN_READER
 from imagegen_magic.errors import LedgerError
 from imagegen_magic.result import Cost
 
@@ -220,9 +220,9 @@ def test_a_state_keeps_the_time_it_was_first_reached(ledger: Ledger, monkeypatch
     """Noting something on a submitted task does not make it younger."""
 
     async def work() -> TaskRow:
-        monkeypatch.setattr("imagegen_magic.engine.rows.time.time", lambda: 1000.0)
+        monkeypatch.setattr("imagegen_magic.engine.ledger.records.time.time", lambda: 1000.0)
         [row] = await submitted(ledger)
-        monkeypatch.setattr("imagegen_magic.engine.rows.time.time", lambda: 2000.0)
+        monkeypatch.setattr("imagegen_magic.engine.ledger.records.time.time", lambda: 2000.0)
         await ledger.mark(row, "submitted", error="no connection")
         return await one(ledger, row)
 
@@ -384,7 +384,7 @@ def test_what_waits_goes_into_one_transaction(ledger: Ledger, home: Path) -> Non
 
 def test_a_flood_is_cut_into_transactions_of_bounded_size(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first of a flood need not wait for the last."""
-    monkeypatch.setattr("imagegen_magic.engine.database._MOST", 10)
+    monkeypatch.setattr("imagegen_magic.engine.ledger.database._MOST", 10)
 
     async def work() -> int:
         [(_, rows)] = await ledger.add([JOB._replace(tasks=list(JOB.tasks) * 30)])
@@ -646,7 +646,7 @@ def test_waiting_counts_pictures_not_tasks(ledger: Ledger) -> None:
 CLAIMER = """
     import asyncio, sys
     from pathlib import Path
-    from imagegen_magic.engine.ledger import Ledger, NewJob, NewTask
+    from imagegen_magic.engine.ledger.ledger import Ledger, NewJob, NewTask
     from imagegen_magic.result import Cost
 
     async def main():
@@ -700,7 +700,7 @@ def test_several_processes_may_create_it_at_once(home: Path) -> None:
     script = """
         import asyncio, sys
         from pathlib import Path
-        from imagegen_magic.engine.ledger import Ledger
+        from imagegen_magic.engine.ledger.ledger import Ledger
         ledger = Ledger(Path(sys.argv[1]))
         sys.stdin.readline()
         asyncio.run(ledger.check())
@@ -718,7 +718,7 @@ def test_several_processes_may_create_it_at_once(home: Path) -> None:
 KILLED = """
     import asyncio, sys, time
     from pathlib import Path
-    from imagegen_magic.engine.ledger import Ledger, NewJob, NewTask
+    from imagegen_magic.engine.ledger.ledger import Ledger, NewJob, NewTask
     from imagegen_magic.result import Cost
 
     async def main():
@@ -780,7 +780,7 @@ def test_what_a_living_process_submits_is_not_abandoned(ledger: Ledger, home: Pa
 FORKED = """
     import asyncio, os, signal, sys, time
     from pathlib import Path
-    from imagegen_magic.engine.ledger import Ledger, NewJob, NewTask
+    from imagegen_magic.engine.ledger.ledger import Ledger, NewJob, NewTask
     from imagegen_magic.result import Cost
 
     ledger = Ledger(Path(sys.argv[1]))
@@ -840,7 +840,7 @@ def test_after_a_fork_the_child_is_an_owner_of_its_own(home: Path, parent: str) 
 
 def test_a_fork_waits_for_a_transaction_and_the_parent_goes_on(ledger: Ledger) -> None:
     """The parent's ledger works as before, whatever was in the queue at the fork."""
-    from imagegen_magic.engine import database
+    from imagegen_magic.engine.ledger import database
 
     async def work() -> None:
         [(_, rows)] = await ledger.add([JOB._replace(tasks=list(JOB.tasks) * 50)])
@@ -860,15 +860,15 @@ def test_a_fork_waits_for_a_transaction_and_the_parent_goes_on(ledger: Ledger) -
 
 def test_an_owner_lives_until_it_lets_go(tmp_path: Path) -> None:
     """Its lock file says so to others, and is gone afterwards."""
-    owner = owners.Owner(tmp_path / "owners")
+    owner = process_locks.Owner(tmp_path / "owners")
     name = owner.name
     assert owner.name == name
     assert name.startswith(f"{os.getpid()}-")
-    assert owners.alive(tmp_path / "owners", name)
+    assert process_locks.alive(tmp_path / "owners", name)
     owner.release()
     owner.release()
-    assert not owners.alive(tmp_path / "owners", name)
-    assert not owners.alive(tmp_path / "owners", None)
+    assert not process_locks.alive(tmp_path / "owners", name)
+    assert not process_locks.alive(tmp_path / "owners", None)
     assert list((tmp_path / "owners").iterdir()) == []
     assert owner.name != name
     owner.release()
@@ -891,18 +891,18 @@ def test_the_lock_files_of_the_dead_are_removed(ledger: Ledger, home: Path) -> N
 
 def test_a_lock_file_swept_in_its_first_moment_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between creating and locking, another process may take it for a dead one's."""
-    lock, swept = owners.lock, []
+    lock, swept = process_locks.lock, []
 
     def late(descriptor: int) -> None:
         if not swept:
-            owners.sweep(tmp_path)
+            process_locks.sweep(tmp_path)
             swept.append(list(tmp_path.iterdir()))
         lock(descriptor)
 
     (tmp_path / "work").rmdir()
-    monkeypatch.setattr(owners, "lock", late)
-    owner = owners.Owner(tmp_path)
-    assert owners.alive(tmp_path, owner.name)
+    monkeypatch.setattr(process_locks, "lock", late)
+    owner = process_locks.Owner(tmp_path)
+    assert process_locks.alive(tmp_path, owner.name)
     assert swept == [[]]
     owner.release()
 
@@ -1054,7 +1054,7 @@ def test_an_old_ledger_and_a_new_one_have_the_same_tables(old: Path, tmp_path: P
 
 def test_a_migration_that_fails_changes_nothing(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it or none of it."""
-    monkeypatch.setattr("imagegen_magic.engine.ledger.MIGRATIONS", (*MIGRATIONS, ("CREATE TABLE more (x)", "nonsense")))
+    monkeypatch.setattr("imagegen_magic.engine.ledger.ledger.MIGRATIONS", (*MIGRATIONS, ("CREATE TABLE more (x)", "nonsense")))
     with another(old) as ledger, pytest.raises(LedgerError, match="syntax error"):
         run(ledger.check())
     assert version(old) == 1
@@ -1165,7 +1165,7 @@ def test_reading_the_whole_file_holds_up_neither_work_nor_a_fork_nor_the_end(led
             connection.set_progress_handler(lambda: at_work.set() or (not time.sleep(0.001) and 0), 1)
         return connection
 
-    monkeypatch.setattr("imagegen_magic.engine.database.sqlite3.connect", slow)
+    monkeypatch.setattr("imagegen_magic.engine.ledger.database.sqlite3.connect", slow)
     ledger.inspect_beside()
     assert at_work.wait(20)
     assert len(run(ledger.tasks())) == 1
@@ -1204,7 +1204,7 @@ def test_an_owners_folder_that_cannot_be_made_is_told(home: Path) -> None:
 READ_ONLY = """
     import asyncio, os, sys, urllib.parse  # while the standard library can still be read
     from pathlib import Path
-    from imagegen_magic.engine.ledger import Ledger
+    from imagegen_magic.engine.ledger.ledger import Ledger
     from imagegen_magic.errors import LedgerError
     if os.geteuid() == 0:
         os.seteuid(65534)
@@ -1261,7 +1261,7 @@ def held(home: Path) -> Iterator[None]:
 
 def test_what_must_not_be_lost_is_written_later_and_first(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In its order, before anything newer, each once; what may be asked again is not kept."""
-    monkeypatch.setattr("imagegen_magic.engine.database._AGAIN", 600.0)
+    monkeypatch.setattr("imagegen_magic.engine.ledger.database._AGAIN", 600.0)
     with another(home, patience=0.05) as ledger:
         [row, other] = run(submitted(ledger, JOB._replace(tasks=list(JOB.tasks) * 2)))
         with held(home):
@@ -1283,7 +1283,7 @@ def test_what_must_not_be_lost_is_written_later_and_first(home: Path, monkeypatc
 
 def test_it_is_written_as_soon_as_it_can_be_though_nobody_asks(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ledger tries again by itself, and whoever asks meanwhile need not wait for its patience with the other program."""
-    monkeypatch.setattr("imagegen_magic.engine.database._AGAIN", 0.02)
+    monkeypatch.setattr("imagegen_magic.engine.ledger.database._AGAIN", 0.02)
     patience: list[int] = []
     real = database.Database._begin
 
@@ -1309,7 +1309,7 @@ def test_it_is_written_as_soon_as_it_can_be_though_nobody_asks(home: Path, monke
 
 def test_it_is_written_at_the_end_at_the_latest(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Closing tries once more."""
-    monkeypatch.setattr("imagegen_magic.engine.database._AGAIN", 600.0)
+    monkeypatch.setattr("imagegen_magic.engine.ledger.database._AGAIN", 600.0)
     with another(home, patience=0.05) as ledger:
         [row] = run(submitted(ledger))
         with held(home), pytest.raises(LedgerError):
@@ -1320,7 +1320,7 @@ def test_it_is_written_at_the_end_at_the_latest(home: Path, monkeypatch: pytest.
 
 def test_what_is_kept_for_one_file_is_never_written_into_another(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Moved away and begun anew, the same number is another task's."""
-    monkeypatch.setattr("imagegen_magic.engine.database._AGAIN", 600.0)
+    monkeypatch.setattr("imagegen_magic.engine.ledger.database._AGAIN", 600.0)
     with another(home, patience=0.05) as ledger:
         [row] = run(submitted(ledger))
         with held(home), pytest.raises(LedgerError):
@@ -1335,7 +1335,7 @@ def test_what_is_kept_for_one_file_is_never_written_into_another(home: Path, mon
 
 def test_nothing_newer_is_written_while_something_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where only the older cannot be written, the newer waits as well: no state is ever put back by a late one. Questions are answered."""
-    monkeypatch.setattr("imagegen_magic.engine.database._AGAIN", 600.0)
+    monkeypatch.setattr("imagegen_magic.engine.ledger.database._AGAIN", 600.0)
 
     async def work(ledger: Ledger) -> list[Any]:
         [row] = await submitted(ledger)
@@ -1421,7 +1421,7 @@ def test_a_reader_of_an_old_file_is_waited_for(old: Path) -> None:
 FULL = """
     import asyncio, resource, sys
     from pathlib import Path
-    from imagegen_magic.engine.ledger import Ledger, NewJob, NewTask
+    from imagegen_magic.engine.ledger.ledger import Ledger, NewJob, NewTask
     from imagegen_magic.errors import LedgerError
     from imagegen_magic.result import Cost
 
@@ -1475,7 +1475,7 @@ def test_it_imports_little() -> None:
     """Asking what waits at the first cell costs no httpx, Pillow, widgets or sandbox."""
     script = """
         import sys
-        from imagegen_magic.engine.ledger import Ledger
+        from imagegen_magic.engine.ledger.ledger import Ledger
         print(*sorted({"httpx", "PIL", "ipywidgets", "starlette", "tomllib", "platformdirs", "IPython", "hashlib"} & set(sys.modules)))
     """
     assert output(python(script)) == "\n"

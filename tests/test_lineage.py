@@ -5,14 +5,14 @@ from IPython.core.error import UsageError
 from ledgers import a_png, saved
 from shells import a_shell
 
-from imagegen_magic.engine import generation, loop
-from imagegen_magic.engine.ledger import NewSource
-from imagegen_magic.studies import lineage
+from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.ledger.ledger import NewSource
+from imagegen_magic.studies.history import lineage
 
 
 def of(number, **options):
     """Return a picture's lineage."""
-    return loop.run(lineage.lineage(generation.ledger(), number, **options))
+    return loop.run(lineage.lineage(api.ledger(), number, **options))
 
 
 def names(nodes):
@@ -57,7 +57,7 @@ def test_known_by_its_bytes():
     """A file that holds one of our pictures is that picture; of several with the same bytes the latest from before."""
     first = saved(data=a_png())[0]
     again = saved(data=a_png())[0]
-    child = made_from(NewSource("reference", "copy.png", None, loop.run(generation.ledger().pictures(ids=[first.id]))[0].sha256))
+    child = made_from(NewSource("reference", "copy.png", None, loop.run(api.ledger().pictures(ids=[first.id]))[0].sha256))
     saved(data=a_png())
     assert names(of(child.id).origins) == [(f"@{again.id}", "reference", [])]
     assert [node.name for node in of(first.id).offspring] == [f"@{child.id}"]

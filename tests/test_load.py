@@ -51,7 +51,10 @@ def test_loading_brings_nothing_heavy(loaded):
     """No HTTP client, picture library, widgets, server, TOML, database or keyring is imported yet; of the engine where the notebook is."""
     assert {name.partition(".")[0] for name in loaded[0]} & HEAVY == set()
     house = ("imagegen_magic.engine", "imagegen_magic.providers", "imagegen_magic.sandbox")
-    assert {name for name in loaded[0] if name.startswith(house)} <= {"imagegen_magic.engine", "imagegen_magic.engine.whereabouts"}
+    assert {name for name in loaded[0] if name.startswith(house)} <= {
+        "imagegen_magic.engine",
+        "imagegen_magic.engine.storage.notebook_folder",
+    }
 
 
 def test_loading_scans_no_entry_points(loaded):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagegen_magic.engine.looking import (
+from imagegen_magic.engine.polling.schedule import (
     LONGEST,
     Durations,
     beat,

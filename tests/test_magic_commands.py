@@ -8,11 +8,11 @@ import pytest
 from IPython.core.error import UsageError
 from shells import a_shell
 
-from imagegen_magic.engine import gateways, generation, loop
-from imagegen_magic.engine.ledger import NewJob, NewTask
+from imagegen_magic.engine import api, endpoints, loop
+from imagegen_magic.engine.ledger.ledger import NewJob, NewTask
 from imagegen_magic.errors import ImageGenError, UnknownProvider
-from imagegen_magic.notebook.panel_desk import Desk
-from imagegen_magic.notebook.tables import Cell, Code, Note, Page, Table, shortened
+from imagegen_magic.notebook.output.tables import Cell, Code, Note, Page, Table, shortened
+from imagegen_magic.notebook.panel.state import Desk
 from imagegen_magic.providers import registry
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost
@@ -32,7 +32,7 @@ def run(awaitable):
 
 def a_task_left_behind(state="submitted", prompt="a castle <i>left</i> behind"):
     """Put a task into the ledger as a dead kernel leaves it; return its row."""
-    ledger = generation.ledger()
+    ledger = api.ledger()
     task = NewTask({"method": "POST", "path": "/v1/images/generations", "json": {}}, 1, "abcd-0")
     asked = {"prompt": prompt}
     job = NewJob(
@@ -103,11 +103,11 @@ class TestABadLookAlike:
         settings = shell.magics.settings()
         monkeypatch.setenv("ZETA_API_KEY", "a-key-that-nobody-sees")
         with pytest.raises(UnknownProvider, match="has unknown keys base_uri"):
-            gateways.choose(settings)
-        assert gateways.choose(settings, provider="zeta").provider.name == "zeta"
+            endpoints.choose(settings)
+        assert endpoints.choose(settings, provider="zeta").provider.name == "zeta"
         monkeypatch.setenv("EVOLINK_API_KEY", "a-key-that-nobody-sees")
-        assert gateways.choose(settings).provider.name == "evolink"
-        assert gateways.choose(settings, sandbox=True).sandbox
+        assert endpoints.choose(settings).provider.name == "evolink"
+        assert endpoints.choose(settings, sandbox=True).sandbox
 
     def test_the_panel_opens(self, shell, monkeypatch):
         """With the gateways that can be used."""
@@ -308,16 +308,16 @@ def test_cancel_stops_the_waiting(shell, capsys, monkeypatch):
     monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "30")
     shell.run("%imagegen --sandbox --no-wait -o foxes a fox")
     job = shell.variables["foxes"]
-    until(lambda: run(generation.ledger().tasks(states=("submitted",))))
+    until(lambda: run(api.ledger().tasks(states=("submitted",))))
     shell.run(f"%imagegen cancel {job.id}")
     assert "Stopped waiting for 1 job. The gateways go on" in capsys.readouterr().out
     until(lambda: job.done)
-    assert generation.ledger().waiting() == 1
+    assert api.ledger().waiting() == 1
     monkeypatch.delenv("IMAGEGEN_POLL_SECONDS")
     shell.run("%imagegen resume")
-    assert len(run(generation.ledger().tasks())) == 1
+    assert len(run(api.ledger().tasks())) == 1
     assert shell.variables["_imagegen"][0].path.exists()
-    assert generation.ledger().waiting() == 0
+    assert api.ledger().waiting() == 0
 
 
 def until(true):

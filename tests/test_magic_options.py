@@ -8,7 +8,8 @@ from IPython.core.error import UsageError
 from shells import a_shell
 
 from imagegen_magic.engine import settings as engine_settings
-from imagegen_magic.notebook import commands, options, reading
+from imagegen_magic.notebook.arguments import options, parser
+from imagegen_magic.notebook.commands import dispatch
 from imagegen_magic.request import ImageRequest
 
 EVERY_OPTION = [
@@ -56,7 +57,7 @@ def test_every_option_of_the_design_is_there():
 def test_every_subcommand_of_the_design_is_there():
     """All subcommands are listed, and each can be run."""
     assert sorted(command.name for command in options.COMMANDS) == sorted(EVERY_COMMAND)
-    assert all(callable(commands.room(name)) for name in EVERY_COMMAND)
+    assert all(callable(dispatch.room(name)) for name in EVERY_COMMAND)
 
 
 def test_every_field_of_a_request_has_an_option():
@@ -103,14 +104,14 @@ def test_settings_and_engine_know_the_same_names():
 )
 def test_a_line_is_options_and_verbatim_text(line, given, text):
     """Options may stand anywhere; what is no option is kept as it stands."""
-    read = reading.read(line, posix=True)
+    read = parser.read(line, posix=True)
     assert (read.given, read.text) == (given, text)
 
 
 def test_double_dash_forces_text():
     """`--` before the text says that it is text."""
-    assert reading.read("-- resume").forced
-    assert not reading.read("resume").forced
+    assert parser.read("-- resume").forced
+    assert not parser.read("resume").forced
 
 
 @pytest.mark.parametrize(
@@ -130,20 +131,20 @@ def test_double_dash_forces_text():
 )
 def test_set_reads_json_else_text(line, value):
     """`--set KEY=VALUE` is JSON where it can be, and text where not."""
-    assert reading.read(line, posix=True).given == {"extra": {"seed": value}}
+    assert parser.read(line, posix=True).given == {"extra": {"seed": value}}
 
 
 def test_set_is_repeatable():
     """Several `--set` make several fields, and the same twice is refused rather than one dropped."""
-    assert reading.read("--set a=1 --set b=2").given == {"extra": {"a": 1, "b": 2}}
+    assert parser.read("--set a=1 --set b=2").given == {"extra": {"a": 1, "b": 2}}
     with pytest.raises(UsageError, match="--set gives a twice"):
-        reading.read("--set a=1 --set a=2")
+        parser.read("--set a=1 --set a=2")
 
 
 def test_windows_paths_keep_their_backslashes():
     """Where the backslash belongs to paths it is no escape."""
-    assert reading.read(r"--save-dir C:\art\new -o x", posix=False).given == {"save_dir": r"C:\art\new", "out": "x"}
-    assert reading.read(r'--save-dir "C:\my art" -o x', posix=False).given == {"save_dir": r"C:\my art", "out": "x"}
+    assert parser.read(r"--save-dir C:\art\new -o x", posix=False).given == {"save_dir": r"C:\art\new", "out": "x"}
+    assert parser.read(r'--save-dir "C:\my art" -o x', posix=False).given == {"save_dir": r"C:\my art", "out": "x"}
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_windows_paths_keep_their_backslashes():
 def test_what_cannot_be_read_is_one_sentence(line, words):
     """A wrong option line says what is wrong and what would be right, in one line."""
     with pytest.raises(UsageError) as caught:
-        reading.read(line)
+        parser.read(line)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 

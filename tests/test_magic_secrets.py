@@ -11,11 +11,12 @@ from keyring.errors import KeyringLocked
 from rings import Memory
 from shells import a_shell
 
-from imagegen_magic.engine import keys
+from imagegen_magic.engine import credentials
 from imagegen_magic.engine.settings import load
-from imagegen_magic.engine.whereabouts import NotebookFolder
+from imagegen_magic.engine.storage.notebook_folder import NotebookFolder
 from imagegen_magic.errors import ImageGenError, MissingKey, UnsupportedOption
-from imagegen_magic.notebook import cells, redaction
+from imagegen_magic.notebook.arguments import redaction
+from imagegen_magic.notebook.magic import cell as cell_runner
 
 SECRET = "sk-evo-Zq81mNf02LxT77yQ"
 OPAQUE = "9f8e7d6c5b4a39281706f5e4d3c2b1a0ff"
@@ -160,14 +161,14 @@ def test_login_where_nobody_can_be_asked(tmp_path):
 
 def test_the_trace_is_redacted(shell, monkeypatch, capsys):
     """`%imagegen error` shows the trace, with anything like a key blotted out, and the shown line is clean too."""
-    from imagegen_magic.notebook import commands
+    from imagegen_magic.notebook.commands import dispatch
 
     monkeypatch.setenv("GCCAI_API_KEY", "plain-looking-one")
 
     def fail(*_):
         raise ImageGenError(f"the gateway said\n Bearer {SECRET} is bad, plain-looking-one too", next_step=f"not {OPAQUE}")
 
-    monkeypatch.setitem(commands.RUN, "jobs", fail)
+    monkeypatch.setitem(dispatch.RUN, "jobs", fail)
     with pytest.raises(ImageGenError) as caught:
         shell.run("%imagegen jobs")
     shown = caught.value._render_traceback_()
@@ -234,7 +235,7 @@ def ring(monkeypatch):
     """A system keyring that holds the key of one gateway."""
     memory = Memory()
     monkeypatch.setattr(keyring.core, "_keyring_backend", memory)
-    keys.save("evolink", SAVED, load().home)
+    credentials.save("evolink", SAVED, load().home)
     return memory
 
 
@@ -250,7 +251,7 @@ def test_a_saved_key_is_refused_and_blotted_out(shell, ring):
             shell.run(code)
         assert SAVED not in str(caught.value) + shell.magics.trace
     assert ring.asked == 1
-    with pytest.raises(ImageGenError) as caught, cells.one_line_errors(shell.magics):
+    with pytest.raises(ImageGenError) as caught, cell_runner.one_line_errors(shell.magics):
         raise ImageGenError(f"The gateway said: {SAVED}")
     assert "The gateway said: [key]" in str(caught.value)
     assert SAVED not in shell.magics.trace

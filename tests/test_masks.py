@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from imagegen_magic.errors import ImageInvalid, UnsupportedOption
-from imagegen_magic.pictures.masks import check_mask, invert, mask_box, mask_from
+from imagegen_magic.imaging.masks import check_mask, invert, mask_box, mask_from
 from imagegen_magic.request import LocalPicture
 
 SIDES = arrays.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from imagegen_magic.errors import ImageInvalid, UnsupportedOption
-from imagegen_magic.pictures.containers import boxes, header
-from imagegen_magic.pictures.metadata import LEVELS, Origin, embed, has_credentials, read, scrubbed
-from imagegen_magic.pictures.verify import verify
-from imagegen_magic.pictures.xmp import NAMESPACE, SOURCE_TYPE
+from imagegen_magic.imaging.containers import boxes, header
+from imagegen_magic.imaging.metadata.embed import LEVELS, Origin, embed, has_credentials, read, scrubbed
+from imagegen_magic.imaging.metadata.xmp import NAMESPACE, SOURCE_TYPE
+from imagegen_magic.imaging.verify import verify
 
 KINDS = [("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "P"), ("JPEG", "RGB"), ("JPEG", "L"), ("WEBP", "RGB"), ("WEBP", "RGBA")]
 FORMATS = ["PNG", "JPEG", "WEBP"]

@@ -18,10 +18,11 @@ from shells import a_shell
 from webserver import web
 
 from imagegen_magic import ImageRequest, generate, run
-from imagegen_magic.engine import delivery, generation, loop
-from imagegen_magic.engine.job import Job
-from imagegen_magic.engine.ledger import Ledger, NewJob, NewTask
-from imagegen_magic.engine.session import Session
+from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.context import Session
+from imagegen_magic.engine.jobs import runner
+from imagegen_magic.engine.jobs.job import Job
+from imagegen_magic.engine.ledger.ledger import Ledger, NewJob, NewTask
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import (
     APIError,
@@ -41,7 +42,7 @@ from imagegen_magic.errors import (
     UnsupportedOption,
     WaitingStopped,
 )
-from imagegen_magic.providers.evolink import EvoLink
+from imagegen_magic.providers.gateways.evolink import EvoLink
 from imagegen_magic.result import GeneratedImage, Progress
 
 SIZE = {"provider": "evolink", "size": "1024x1024"}
@@ -62,7 +63,7 @@ def gateway(server, monkeypatch):
 
 
 def _tasks():
-    return loop.run(generation.ledger(load()).tasks())
+    return loop.run(api.ledger(load()).tasks())
 
 
 def _states():
@@ -152,7 +153,7 @@ def test_one_gateways_silence_holds_up_no_other(monkeypatch, server):
 
     with web(hang) as silent:
         monkeypatch.setenv("XINGCHAO_BASE_URL", silent.origin)
-        job = generation.start(ImageRequest("silence", n=12), provider="xingchao")
+        job = api.start(ImageRequest("silence", n=12), provider="xingchao")
         while len(silent.seen) < 8:
             time.sleep(0.01)
         assert len(run(generate("not held up", **SIZE))) == 1
@@ -165,9 +166,9 @@ def test_one_gateways_silence_holds_up_no_other(monkeypatch, server):
 @pytest.fixture
 def other_program(monkeypatch):
     """Another program that can hold the ledger; ours loses patience with it quickly."""
-    monkeypatch.setattr("imagegen_magic.engine.session.Ledger", partial(Ledger, patience=0.2))
-    monkeypatch.setattr("imagegen_magic.engine.database._AGAIN", 0.3)
-    loop.run(generation.ledger(load()).check())
+    monkeypatch.setattr("imagegen_magic.engine.context.Ledger", partial(Ledger, patience=0.2))
+    monkeypatch.setattr("imagegen_magic.engine.ledger.database._AGAIN", 0.3)
+    loop.run(api.ledger(load()).check())
     with closing(sqlite3.connect(load().home / "ledger.sqlite", isolation_level=None, check_same_thread=False)) as other:
         yield other
 
@@ -196,7 +197,7 @@ def test_a_ledger_that_is_held_just_after_acceptance_loses_no_task(monkeypatch, 
     let_go = _holding(monkeypatch, other_program, "submit")
 
     async def main():
-        job = generation.start(ImageRequest("locked", size="1024x1024"), provider="evolink")
+        job = api.start(ImageRequest("locked", size="1024x1024"), provider="evolink")
         async for event in job.events():
             if isinstance(event, Progress) and "id of this task is task-" in event.note:
                 let_go()
@@ -216,17 +217,17 @@ def test_a_ledger_that_stays_held_after_acceptance_names_the_task(at, monkeypatc
     assert "it was charged: another program holds it: close that, then %imagegen resume" in str(error.value)
     assert "run the cell again" not in str(error.value)
     let_go()
-    assert len(generation.resume().wait()) == 1
+    assert len(api.resume().wait()) == 1
     assert _states() == ["saved"]
 
 
 def test_a_cell_that_is_stopped_while_the_ledger_is_held_asks_for_nothing_later(monkeypatch, server):
     """The row is not written when the ledger is free again, and the same is not taken for being under way."""
     monkeypatch.setattr(loop, "_GRACE", 1.2)
-    loop.run(generation.ledger(load()).check())
+    loop.run(api.ledger(load()).check())
     with closing(sqlite3.connect(load().home / "ledger.sqlite", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        job = generation.start(ImageRequest("held", size="1024x1024"), provider="evolink")
+        job = api.start(ImageRequest("held", size="1024x1024"), provider="evolink")
         time.sleep(0.2)
         job.cancel()
         with pytest.raises(WaitingStopped, match="before anything was sent"):
@@ -240,7 +241,7 @@ def test_a_cell_that_is_stopped_while_the_ledger_is_held_asks_for_nothing_later(
 def test_what_was_told_as_not_sent_is_not_sent_later(monkeypatch, server):
     """It was stopped while the ledger was slow to write that it is about to be sent."""
     monkeypatch.setattr(loop, "_GRACE", 1.2)
-    monkeypatch.setattr("imagegen_magic.engine.job._LETTING_GO", 0.4)
+    monkeypatch.setattr("imagegen_magic.engine.jobs.job._LETTING_GO", 0.4)
     real, writing, written = Ledger.mark, threading.Event(), asyncio.Event()
 
     async def mark(self, row, state, **columns):
@@ -250,7 +251,7 @@ def test_what_was_told_as_not_sent_is_not_sent_later(monkeypatch, server):
             await written.wait()
 
     monkeypatch.setattr(Ledger, "mark", mark)
-    job = generation.start(ImageRequest("slowly written", size="1024x1024"), provider="evolink")
+    job = api.start(ImageRequest("slowly written", size="1024x1024"), provider="evolink")
     assert writing.wait(20)
     job.cancel()
     with pytest.raises(WaitingStopped, match="before anything was sent"):
@@ -275,7 +276,7 @@ def test_a_job_that_was_left_before_it_was_ready_gives_back_what_it_took(monkeyp
 
     async def prepare(job):
         await asyncio.sleep(0.5)
-        book = generation.ledger(settings)
+        book = api.ledger(settings)
         assert await book.claim(hold=job.hold) == []
         new = NewJob(*waiting_job(waiting), tasks=[NewTask(waiting.sent, 1, "late")])
         await book.add([new], hold=job.hold)
@@ -313,10 +314,10 @@ def test_an_interrupted_resume_strands_nothing(server):
         other.execute("BEGIN IMMEDIATE")
         _interrupted_after(0.5)
         with pytest.raises(KeyboardInterrupt):
-            generation.resume()
+            api.resume()
         other.execute("ROLLBACK")
     assert len(_tasks()) == 1  # and with it whatever was asked before
-    assert generation.ledger(load()).waiting() == 1
+    assert api.ledger(load()).waiting() == 1
     with closing(Ledger(load().home)) as another:
         assert len(loop.run(another.claim())) == 1
 
@@ -334,7 +335,7 @@ def test_a_resume_that_is_interrupted_right_after_its_claim_strands_nothing(serv
 
     monkeypatch.setattr(loop, "run", run_and_be_interrupted)
     with pytest.raises(KeyboardInterrupt):
-        generation.resume()
+        api.resume()
     monkeypatch.setattr(loop, "run", real)
     deadline = time.monotonic() + 20
     while _tasks()[0].owner and time.monotonic() < deadline:
@@ -374,7 +375,7 @@ def test_the_whole_ledger_is_read_after_the_first_request_left(server, monkeypat
         said.append("it leaves")
         return await submit(self, *args, **options)
 
-    monkeypatch.setattr("imagegen_magic.engine.database.sqlite3.connect", traced)
+    monkeypatch.setattr("imagegen_magic.engine.ledger.database.sqlite3.connect", traced)
     monkeypatch.setattr(Session, "submit", submitted)
     run(generate("first", **SIZE))
     loop.stop()  # which waits for the reading
@@ -388,9 +389,9 @@ def test_damage_found_beside_the_work_is_one_line(server, monkeypatch):
     run(generate("sound", **SIZE))
     loop.stop()
     monkeypatch.setattr(
-        "imagegen_magic.engine.database.Database.inspect", lambda self: "Tree 5 page 7: btreeInitPage() returns error code 11"
+        "imagegen_magic.engine.ledger.database.Database.inspect", lambda self: "Tree 5 page 7: btreeInitPage() returns error code 11"
     )
-    monkeypatch.setattr("imagegen_magic.engine.ledger.Ledger.inspect_beside", Ledger.inspect)
+    monkeypatch.setattr("imagegen_magic.engine.ledger.ledger.Ledger.inspect_beside", Ledger.inspect)
     with pytest.warns(UserWarning, match="1 of 1 pictures were made. The ledger .* is damaged: Tree 5 page 7") as told:
         (image,) = run(generate("while it is found", **SIZE))
     assert len(told) == 1
@@ -453,7 +454,7 @@ def test_a_task_that_a_gateway_has_forgotten_is_given_up_and_not_told_as_free(mo
             return 200, {}, b'{"id": "task-1", "status": "pending"}'
         return 404, {}, b'{"error": {"message": "no such task"}}'
 
-    monkeypatch.setattr(delivery, "_FORGOTTEN", -1)
+    monkeypatch.setattr(runner, "_FORGOTTEN", -1)
     with web(answer) as forgetful:
         monkeypatch.setenv("EVOLINK_BASE_URL", forgetful.origin)
         with pytest.raises(NotFound, match=r"it may have been charged: .*support"):
@@ -466,17 +467,17 @@ def test_a_resume_without_a_usable_folder_charges_nothing(monkeypatch, own_world
     (own_world / "a file").write_text("in the way")
     monkeypatch.setenv("IMAGEGEN_HOME", str(own_world / "a file"))
     with pytest.raises(LedgerError, match="nothing was charged"):
-        generation.resume()
+        api.resume()
 
 
 def test_a_pause_is_never_told_as_none(monkeypatch):
     """Less than a second is a second, in words."""
-    monkeypatch.setattr(delivery, "_backoff", lambda state: 0.01)
+    monkeypatch.setattr(runner, "_backoff", lambda state: 0.01)
     answers = [(429, {"Retry-After": "0"}, b"{}"), (400, {}, b'{"error": {"message": "no"}}')]
     notes = []
 
     async def main():
-        job = generation.start(ImageRequest("pause", size="1024x1024"), provider="evolink")
+        job = api.start(ImageRequest("pause", size="1024x1024"), provider="evolink")
         async for event in job.events():
             notes.append(event.note)
 
@@ -525,16 +526,16 @@ def test_a_submission_that_nobody_waits_for_any_more_ends_where_it_belongs(late,
         return late
 
     monkeypatch.setattr(loop, "_GRACE", 1.2)
-    monkeypatch.setattr("imagegen_magic.engine.job._LETTING_GO", 0.4)
+    monkeypatch.setattr("imagegen_magic.engine.jobs.job._LETTING_GO", 0.4)
     with web(slow) as gateway:
         monkeypatch.setenv("EVOLINK_BASE_URL", gateway.origin)
-        job = generation.start(ImageRequest("left alone", size="1024x1024"), provider="evolink")
+        job = api.start(ImageRequest("left alone", size="1024x1024"), provider="evolink")
         while not gateway.seen:
             time.sleep(0.01)
         job.cancel()
         with pytest.raises(WaitingStopped, match="without an answer"):
             job.wait()
-        assert loop.run(generation.ledger(load()).abandoned()) == []  # it is still on the wire
+        assert loop.run(api.ledger(load()).abandoned()) == []  # it is still on the wire
         answered.set()
         deadline = time.monotonic() + 20
         while _tasks()[0].owner and time.monotonic() < deadline:
@@ -561,7 +562,7 @@ def test_cancelling_with_some_pictures_saved_keeps_the_rest_collectable(monkeypa
     server.arm("slow", times=1)
 
     async def main():
-        job = generation.start(ImageRequest("partly", size="1024x1024", n=3), provider="evolink")
+        job = api.start(ImageRequest("partly", size="1024x1024", n=3), provider="evolink")
         events = job.events()
         while not isinstance(await loop.bridge(anext(events)), GeneratedImage):
             pass
@@ -572,7 +573,7 @@ def test_cancelling_with_some_pictures_saved_keeps_the_rest_collectable(monkeypa
     assert 1 <= len(made) < 3
     (stopped,) = [error for error in made.errors if isinstance(error, WaitingStopped)]
     assert stopped.charged == "yes"
-    assert len(generation.resume(load()).wait()) == 3 - len(made)
+    assert len(api.resume(load()).wait()) == 3 - len(made)
     assert _states() == ["saved"]
 
 
@@ -585,10 +586,10 @@ def test_cancelling_while_a_submission_hangs_says_that_its_fate_is_open(monkeypa
         return 200, {}, b'{"id": "task-late", "status": "pending"}'
 
     monkeypatch.setattr(loop, "_GRACE", 1.2)
-    monkeypatch.setattr("imagegen_magic.engine.job._LETTING_GO", 0.4)
+    monkeypatch.setattr("imagegen_magic.engine.jobs.job._LETTING_GO", 0.4)
     with web(late) as slow:
         monkeypatch.setenv("EVOLINK_BASE_URL", slow.origin)
-        job = generation.start(ImageRequest("hanging", size="1024x1024"), provider="evolink")
+        job = api.start(ImageRequest("hanging", size="1024x1024"), provider="evolink")
         while not slow.seen:
             time.sleep(0.01)
         job.cancel()
@@ -599,20 +600,20 @@ def test_cancelling_while_a_submission_hangs_says_that_its_fate_is_open(monkeypa
         answered.set()
         while _states() != ["submitted"]:
             time.sleep(0.02)
-    assert generation.ledger(load()).waiting() == 1
+    assert api.ledger(load()).waiting() == 1
 
 
 def test_resume_can_save_elsewhere(server, own_world, monkeypatch):
     """Where the first folder cannot be written, another is named, and the picture comes home."""
-    monkeypatch.setattr(delivery, "_backoff", lambda state: 0.01)
+    monkeypatch.setattr(runner, "_backoff", lambda state: 0.01)
     server.arm("download-500", times=None)
     with pytest.raises(DownloadError):
         run(generate("elsewhere", **SIZE, save_dir="pics"))
     server.disarm()
     (own_world / "pics").write_text("in the way")
     with pytest.raises(SaveError, match="resume DIR"):
-        generation.resume(load()).wait()
-    (image,) = generation.resume(load(), save_dir="other").wait()
+        api.resume(load()).wait()
+    (image,) = api.resume(load(), save_dir="other").wait()
     assert image.path.parent == own_world / "other"
 
 
@@ -623,8 +624,8 @@ def test_resume_does_not_ask_another_gateway_of_the_same_name(monkeypatch, serve
         run(generate("moved", **SIZE, timeout=0.3))
     monkeypatch.setenv("EVOLINK_BASE_URL", "http://127.0.0.1:9/evolink")
     with pytest.raises(NotFound, match="EVOLINK_BASE_URL"):
-        generation.resume(load()).wait()
-    assert generation.ledger(load()).waiting() == 1
+        api.resume(load()).wait()
+    assert api.ledger(load()).waiting() == 1
 
 
 def test_a_resume_that_is_cancelled_at_once_gives_back_what_it_took(server):
@@ -634,25 +635,25 @@ def test_a_resume_that_is_cancelled_at_once_gives_back_what_it_took(server):
         with pytest.raises(ImageGenError):
             run(generate("back", **SIZE, timeout=0.3))
         for _ in range(4):
-            job = generation.resume(load())
+            job = api.resume(load())
             job.cancel()
             with pytest.raises(WaitingStopped):
                 job.wait()
-            assert generation.ledger(load()).waiting() > 0
+            assert api.ledger(load()).waiting() > 0
 
 
 def test_an_estimate_is_not_counted_twice_when_resumed(monkeypatch, server):
     """Two tasks of one request, resumed: the price is that of the request, not twice that."""
-    estimate = generation.plan(ImageRequest("estimate", size="1:1", quality="high", n=8), provider="apimart").price
-    monkeypatch.setattr("imagegen_magic.providers.apimart.APIMart.cost", lambda self, task: delivery.Cost())
+    estimate = api.plan(ImageRequest("estimate", size="1:1", quality="high", n=8), provider="apimart").price
+    monkeypatch.setattr("imagegen_magic.providers.gateways.apimart.APIMart.cost", lambda self, task: runner.Cost())
     server.arm("never-finishes", times=0)
-    job = generation.start(ImageRequest("estimate", size="1:1", quality="high", n=8), provider="apimart")
+    job = api.start(ImageRequest("estimate", size="1:1", quality="high", n=8), provider="apimart")
     while _states() != ["submitted", "submitted"]:
         time.sleep(0.01)
     job.cancel()
     with pytest.raises(WaitingStopped):
         job.wait()
-    assert generation.resume(load()).wait().cost.amount == estimate.amount
+    assert api.resume(load()).wait().cost.amount == estimate.amount
 
 
 def test_what_a_failure_may_have_cost_is_counted_as_unknown(server):
@@ -669,7 +670,7 @@ def test_a_failed_task_is_told_as_failed_and_not_as_left(server):
     server.arm("failed")
 
     async def main():
-        job = generation.start(ImageRequest("failed", size="1024x1024"), provider="evolink")
+        job = api.start(ImageRequest("failed", size="1024x1024"), provider="evolink")
         events, seen = job.events(), []
         while (event := await loop.bridge(anext(events, None))) is not None:
             seen.append(event)
@@ -683,7 +684,7 @@ def test_a_failed_task_is_told_as_failed_and_not_as_left(server):
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_child_does_not_wait_for_the_parents_job(server):
     """The job lives in the parent; the child is told instead of waiting for ever."""
-    job = generation.start(ImageRequest("parent", size="1024x1024"), provider="evolink")
+    job = api.start(ImageRequest("parent", size="1024x1024"), provider="evolink")
     child = os.fork()
     if child == 0:
         try:

@@ -19,11 +19,11 @@ from shells import a_shell
 from test_grid import texts
 
 from imagegen_magic import generate, run, sweep
-from imagegen_magic.notebook import comparing
-from imagegen_magic.pictures import missing_fonts
-from imagegen_magic.pictures.fonts import Fonts
-from imagegen_magic.pictures.grid import Axis, contact_sheet, grid
-from imagegen_magic.pictures.missing_fonts import MissingFontWarning
+from imagegen_magic.imaging.sheet.grid import Axis, contact_sheet, grid
+from imagegen_magic.imaging.text import missing_fonts
+from imagegen_magic.imaging.text.fonts import Fonts
+from imagegen_magic.imaging.text.missing_fonts import MissingFontWarning
+from imagegen_magic.notebook.commands import compare
 
 CHINESE = "古老的城堡，星空之下"
 NO_CHINESE = "No font on this machine draws Chinese: escapes such as \\u4e2d stand for the characters."
@@ -195,8 +195,8 @@ class TestCell:
         """`%imagegen compare` writes their names under them."""
         Path("城.png").write_bytes(picture())
         Path("fox.png").write_bytes(picture())
-        sides = [comparing._side(shell.magics, name) for name in ("城.png", "fox.png")]
-        said = [bundle.data["text/plain"] for bundle in comparing.bundles(*sides)]
+        sides = [compare._side(shell.magics, name) for name in ("城.png", "fox.png")]
+        said = [bundle.data["text/plain"] for bundle in compare.bundles(*sides)]
         assert sum(words.startswith(NO_CHINESE) for words in said) == 1
 
     def test_doctor_tells_it_and_finds_nothing_wrong(self, shell: Any, bare: None, debian: None) -> None:

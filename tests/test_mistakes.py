@@ -12,12 +12,12 @@ from PIL import Image
 from shells import a_shell
 
 from imagegen_magic import __version__
-from imagegen_magic.engine import generation
+from imagegen_magic.engine import api
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.notebook import dashes, mistakes, options, reading, recipe
-from imagegen_magic.notebook.panel_desk import Desk, request_of
+from imagegen_magic.notebook.arguments import cell_text, dashes, mistakes, options, parser
+from imagegen_magic.notebook.panel.state import Desk, request_of
 from imagegen_magic.request import ImageRequest, is_blank
-from imagegen_magic.studies import sweep
+from imagegen_magic.studies.sweeps import plan as sweep
 
 EM, EN, MINUS, BAR, FIGURE, HYPHEN, HARD = "\u2014", "\u2013", "\u2212", "\u2015", "\u2012", "\u2010", "\u2011"
 FULL_WIDTH, SMALL, SMALL_EM = "\uff0d", "\ufe63", "\ufe58"
@@ -79,7 +79,7 @@ class TestDashes:
     )
     def test_a_value_may_be_attached(self, word, given):
         """As in -n2."""
-        assert reading.read(f"a fox {MINUS}{word}").given == reading.read(f"a fox -{word}").given == given
+        assert parser.read(f"a fox {MINUS}{word}").given == parser.read(f"a fox -{word}").given == given
 
     def test_one_dash_before_a_long_name(self, shell):
         """`-quality high` was the option -q with the value `uality`."""
@@ -145,8 +145,8 @@ class TestDashes:
     def test_a_recalled_cell_is_read_as_it_was(self):
         """Values that begin with a dash are quoted, so they are no options."""
         request = ImageRequest("a fox", references=(f"{EM}quality.png", f"{MINUS}n"), extra={"note": f"{EM}size 16:9 “wide”"})
-        line, body = recipe.cell(request, "gccai").removeprefix("%%imagegen ").split("\n", 1)
-        found = reading.read(line)
+        line, body = cell_text.cell(request, "gccai").removeprefix("%%imagegen ").split("\n", 1)
+        found = parser.read(line)
         assert (found.respelt, found.text, body) == ((), "", "a fox")
         assert (found.given["references"], found.given["extra"]) == (request.references, dict(request.extra))
 
@@ -155,18 +155,18 @@ class TestDashes:
         shell.run(f"%imagegen budget 5 {EM}per day")
         shell.run("%imagegen budget off")
         capsys.readouterr()
-        assert reading.command_words(f"fox {EM}stars 4", options.command_for("history")) == (["fox"], {"--stars": "4"})
-        assert reading.command_words(f"17 {EM}old", options.command_for("tag"))[0] == ["17", f"{EM}old"]
+        assert parser.command_words(f"fox {EM}stars 4", options.command_for("history")) == (["fox"], {"--stars": "4"})
+        assert parser.command_words(f"17 {EM}old", options.command_for("tag"))[0] == ["17", f"{EM}old"]
 
     @settings(deadline=None)
     @given(st.text(alphabet=f"abn qs=-{EM}{EN}{MINUS}\u200b ", max_size=30))
     def test_ascii_has_the_same_meaning(self, text):
         """A line that is read with other dashes is read alike once it is written with plain ones."""
         try:
-            found = reading.read(text, posix=True)
+            found = parser.read(text, posix=True)
         except UsageError:
             return
-        again = reading.read(found.plain, posix=True)
+        again = parser.read(found.plain, posix=True)
         assert (again.given, again.respelt) == (found.given, ())
 
     def test_every_dash_is_one_to_the_eye(self):
@@ -238,8 +238,8 @@ class TestNoPrompt:
     def test_in_python_and_on_the_panel(self, prompt):
         """The plan refuses it, and the panel waits for one."""
         with pytest.raises(UnsupportedOption, match="needs a prompt"):
-            generation.plan(ImageRequest(prompt), provider="gccai")
-        desk = Desk(generation.load(), ImageRequest(prompt, size="1:1"), "gccai", True)
+            api.plan(ImageRequest(prompt), provider="gccai")
+        desk = Desk(api.load(), ImageRequest(prompt, size="1:1"), "gccai", True)
         assert desk.idle_because == "Say what the picture shows"
         assert desk.judgement.problems == ()
         with pytest.raises(UnsupportedOption, match="There is no prompt"):
@@ -254,7 +254,7 @@ class TestNoPrompt:
     def test_what_is_no_text_is_named(self, prompt):
         """A list of prompts, for one."""
         with pytest.raises(UnsupportedOption, match="needs a prompt in words, not "):
-            generation.plan(ImageRequest(prompt), provider="gccai")
+            api.plan(ImageRequest(prompt), provider="gccai")
 
 
 class TestTwice:
@@ -382,7 +382,7 @@ class TestTheLineOfACell:
         said = refused(shell, f"%%imagegen {line}\na fox")
         assert words in said
         assert f"`%%imagegen {mended}`" in said
-        assert reading.read(mended).text == ""
+        assert parser.read(mended).text == ""
 
     def test_several_values_offer_a_sweep(self, shell):
         """As that may be what is meant."""
@@ -468,13 +468,13 @@ class TestRefusals:
     def test_a_reference_that_is_none_is_named(self, references, words):
         """And not called the int."""
         with pytest.raises(UnsupportedOption, match=f"^{words}, which holds no picture"):
-            generation.plan(ImageRequest("a fox", references=references), provider="gccai")
+            api.plan(ImageRequest("a fox", references=references), provider="gccai")
 
     @pytest.mark.parametrize("axes", [["quality"], None, 3, "quality"])
     def test_axes_that_are_none_are_named(self, axes):
         """A list of names, for one."""
         with pytest.raises(UnsupportedOption, match=r'^The axes cannot be read from .*as in \{"quality": \["low", "high"\]\}'):
-            sweep.plan(ImageRequest("a fox"), axes, settings=generation.load(), keys=False)
+            sweep.plan(ImageRequest("a fox"), axes, settings=api.load(), keys=False)
 
     def test_a_panels_prompt_is_text(self):
         """Also as a preset."""

@@ -10,7 +10,7 @@ from PIL import Image
 from servers import sandbox_server
 
 from imagegen_magic import ImageRequest, generate, stream
-from imagegen_magic.engine import generation, loop
+from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import (
     APIError,
@@ -56,11 +56,11 @@ def _make(prompt, provider="evolink", **options):
 
 
 def _states():
-    return [task.state for task in loop.run(generation.ledger(load()).tasks())]
+    return [task.state for task in loop.run(api.ledger(load()).tasks())]
 
 
 def _resume(**options):
-    return generation.resume(load(), **options).wait()
+    return api.resume(load(), **options).wait()
 
 
 def _whole(image):
@@ -166,7 +166,7 @@ def test_patience_with_a_rate_limit_ends(server):
 def test_nobody_listening_is_not_charged(monkeypatch):
     """No connection at all: tried a few times, then told; nothing arrived anywhere."""
     monkeypatch.setenv("EVOLINK_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr("imagegen_magic.engine.delivery._backoff", lambda state: 0.01)
+    monkeypatch.setattr("imagegen_magic.engine.jobs.runner._backoff", lambda state: 0.01)
     with pytest.raises(GatewayUnreachable) as error:
         _make("nobody there")
     assert "nothing was charged" in str(error.value)
@@ -210,7 +210,7 @@ def test_completed_without_an_address_stays_collectable(provider, server):
         _make(f"no-address {provider}", provider)
     assert "it was charged" in str(error.value) or "may have been charged" in str(error.value)
     assert _states() == ["submitted"]
-    assert generation.ledger(load()).waiting() == 1
+    assert api.ledger(load()).waiting() == 1
 
 
 @pytest.mark.parametrize("fault", ["failed", "failed-by-moderation"])
@@ -270,7 +270,7 @@ def test_a_download_that_breaks_once_is_repeated(fault, server):
 )
 def test_a_download_that_stays_bad_leaves_the_task_collectable(fault, kind, server, monkeypatch):
     """A clear error; nothing half on disk; and when the gateway has mended it, resume collects without submitting."""
-    monkeypatch.setattr("imagegen_magic.engine.delivery._backoff", lambda state: 0.01)
+    monkeypatch.setattr("imagegen_magic.engine.jobs.runner._backoff", lambda state: 0.01)
     server.arm(fault, times=None)
     prompt = f"{fault} for ever"
     with pytest.raises(kind) as error:
@@ -278,7 +278,7 @@ def test_a_download_that_stays_bad_leaves_the_task_collectable(fault, kind, serv
     assert "it was charged" in str(error.value)
     assert "%imagegen resume" in str(error.value)
     assert list(Path("imagegen").glob("*.*")) == []
-    assert generation.ledger(load()).waiting() == 1
+    assert api.ledger(load()).waiting() == 1
     server.disarm()
     (image,) = _resume()
     assert _whole(image)
@@ -290,16 +290,16 @@ def test_a_download_that_stays_bad_leaves_the_task_collectable(fault, kind, serv
 @pytest.mark.parametrize("fault", ["truncated-jpeg", "corrupt", "oversized", "oversized-undeclared", "bomb"])
 def test_a_file_that_stays_bad_is_kept_and_settled(fault, server, monkeypatch):
     """It came whole, and twice the same: it is on the disk, told, and fetched again only where its task is named."""
-    monkeypatch.setattr("imagegen_magic.engine.delivery._AGAIN", 0.01)
+    monkeypatch.setattr("imagegen_magic.engine.jobs.runner._AGAIN", 0.01)
     server.arm(fault, times=None)
     prompt = f"{fault} for ever"
     with pytest.raises(ImageInvalid, match="it was charged") as error:
         _make(prompt, "gccai", size="1:1", output_format="jpeg" if fault == "truncated-jpeg" else "png")
     (path,) = (each for each in Path("imagegen/unreadable").absolute().iterdir() if each.suffix != ".json")
     assert (str(path) in str(error.value), path.stat().st_size > 100) == (True, True)
-    assert generation.ledger(load()).waiting() == 0
+    assert api.ledger(load()).waiting() == 0
     server.disarm()
-    (image,) = generation.resume_task(1, load()).wait()
+    (image,) = api.resume_task(1, load()).wait()
     assert _whole(image)
     assert len(server.submissions(prompt)) == 1
     assert _states() == ["saved"]
@@ -335,14 +335,14 @@ def test_our_patience_ends_and_the_task_does_not(server):
     with pytest.raises(TaskTimeout, match="resume"):
         _make("slow one", timeout=0.4)
     assert _states() == ["submitted"]
-    assert generation.ledger(load()).waiting() == 1
+    assert api.ledger(load()).waiting() == 1
 
 
 def test_cancelling_stops_the_waiting_not_the_gateway(server):
     """Cancelled while waiting: told as stopped, and resume collects what was made, without submitting."""
 
     async def main():
-        job = generation.start(ImageRequest("cancel me", size="1024x1024"), provider="evolink")
+        job = api.start(ImageRequest("cancel me", size="1024x1024"), provider="evolink")
         async for event in stream_of(job):
             if isinstance(event, Progress) and event.stage == "waiting":
                 job.cancel()
@@ -365,7 +365,7 @@ def test_cancelling_stops_the_waiting_not_the_gateway(server):
 
 def test_cancelling_in_the_middle_of_a_submit_waits_for_its_answer(server, monkeypatch):
     """A submit on the wire is brought to its end, so that its task id is in the ledger."""
-    job = generation.start(ImageRequest("cancel early", size="1024x1024"), provider="evolink")
+    job = api.start(ImageRequest("cancel early", size="1024x1024"), provider="evolink")
     while not server.submissions("cancel early"):
         pass
     job.cancel()
@@ -379,14 +379,14 @@ def test_cancelling_in_the_middle_of_a_submit_waits_for_its_answer(server, monke
 def test_cancelling_before_anything_was_sent_says_so(server):
     """What never left is dropped, uncharged, and nobody waits for it."""
     server.arm("rate-limited", times=None)
-    job = generation.start(ImageRequest("cancel while told to wait", size="1024x1024"), provider="evolink")
+    job = api.start(ImageRequest("cancel while told to wait", size="1024x1024"), provider="evolink")
     while not server.submissions("cancel while told to wait"):
         pass
     job.cancel()
     with pytest.raises(WaitingStopped, match="nothing was charged"):
         job.wait()
     assert _states() == ["dropped"]
-    assert generation.ledger(load()).waiting() == 0
+    assert api.ledger(load()).waiting() == 0
 
 
 def test_leaving_a_stream_early_stops_the_waiting(server):
@@ -400,7 +400,7 @@ def test_leaving_a_stream_early_stops_the_waiting(server):
         await events.aclose()
 
     asyncio.run(first())
-    while generation.ledger(load()).waiting() != 1:
+    while api.ledger(load()).waiting() != 1:
         pass
     assert len(_resume()) == 1
 
@@ -418,9 +418,9 @@ def test_a_full_disk_is_told_and_the_task_stays_collectable(server, monkeypatch)
     """The picture was fetched and could not be kept: room made, resume brings it home without paying again."""
     import errno
 
-    from imagegen_magic.engine import files
+    from imagegen_magic.engine.storage import images
 
-    real = files.os.write
+    real = images.os.write
 
     def full(descriptor, data):
         if len(data) > 1:  # the byte that is tried before anything is sent still fits
@@ -428,10 +428,10 @@ def test_a_full_disk_is_told_and_the_task_stays_collectable(server, monkeypatch)
         return real(descriptor, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(files.os, "write", full)
+        patch.setattr(images.os, "write", full)
         with pytest.raises(SaveError, match="resume"):
             _make("no room")
-    assert generation.ledger(load()).waiting() == 1
+    assert api.ledger(load()).waiting() == 1
     assert len(_resume()) == 1
     assert len(server.submissions("no room")) == 1
 

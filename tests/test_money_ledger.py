@@ -15,14 +15,14 @@ from PIL import Image
 from shells import a_shell
 
 from imagegen_magic import generate, run
-from imagegen_magic.engine import generation, loop
-from imagegen_magic.engine.accounts import Account
-from imagegen_magic.engine.ledger import NewJob, NewTask
+from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.ledger.ledger import NewJob, NewTask
+from imagegen_magic.engine.ledger.spending import Account
 from imagegen_magic.errors import ContentRejected, TaskFailed, UnsupportedOption, charge_in
-from imagegen_magic.pictures.course import course, ticks
+from imagegen_magic.imaging.chart import course, ticks
 from imagegen_magic.result import Cost
-from imagegen_magic.studies import money
-from imagegen_magic.studies.money import Spent
+from imagegen_magic.studies.history import spending
+from imagegen_magic.studies.history.spending import Spent
 
 
 def cost(amount, unit="USD", kind="measured", **more):
@@ -40,7 +40,7 @@ def task(
         provider, provider, "https://example.org", sandbox, model, "low", "1k", asked, asked, {"tasks": 1}, price, "imagegen", None,
         [NewTask(sent, pictures, "key-0")],
     )  # fmt: skip
-    book = generation.ledger()
+    book = api.ledger()
     ((number, (row,)),) = loop.run(book.add([job]))
     loop.run(book.mark(row, state, cost=known, error=error))
     if day:
@@ -50,7 +50,7 @@ def task(
 
 def spent(**more):
     """Return what was spent."""
-    return loop.run(money.spent(generation.ledger(), **more))
+    return loop.run(spending.spent(api.ledger(), **more))
 
 
 def amounts(row):
@@ -131,7 +131,7 @@ def test_currencies_are_never_added():
     task("saved", cost(50, "credits", "reserved"))
     credits, dollars = sorted(spent(by="prompt"), key=lambda row: -row.amount)
     assert (dollars.unit, dollars.amount, credits.unit, credits.amount) == ("USD", Decimal("0.21"), "credits", 50)
-    assert [(row.unit, row.amount) for row in money.totals([credits, dollars])] == [("credits", 50), ("USD", Decimal("0.21"))]
+    assert [(row.unit, row.amount) for row in spending.totals([credits, dollars])] == [("credits", 50), ("USD", Decimal("0.21"))]
     with pytest.raises(ValueError, match="cannot be added"):
         dollars + credits
 
@@ -142,7 +142,7 @@ def test_play_money_stands_apart():
     task("saved", cost("0.001"))
     real, played = spent(by="provider")
     assert (real.sandbox, played.sandbox, played.pictures) == (False, True, 1)
-    assert len(money.totals([real, played])) == 2
+    assert len(spending.totals([real, played])) == 2
     assert spent(sandbox=False, by="provider") == [real]
     with pytest.raises(ValueError, match="cannot be added"):
         real + played
@@ -187,7 +187,7 @@ def test_the_course_grows_day_by_day():
     task("saved", cost(7, "credits"), day="2026-11-02")
     task("saved", Cost(), day="2026-11-02")
     task("saved", cost(9), sandbox=True, day="2026-11-03")
-    found = money.courses(spent(by="day"))
+    found = spending.courses(spent(by="day"))
     assert {unit: [amount for _, amount in points] for unit, points in found.items()} == {
         "USD": [Decimal("0.10"), Decimal("0.35")],
         "credits": [7],

@@ -6,9 +6,9 @@ import pytest
 from frontend import Frontend
 from shells import a_shell
 
-from imagegen_magic.notebook import progress
-from imagegen_magic.notebook.display import Bundle
-from imagegen_magic.notebook.live import Plain, _answer_while_busy
+from imagegen_magic.notebook.output.display import Bundle
+from imagegen_magic.notebook.progress import view as progress_view
+from imagegen_magic.notebook.progress.renderers import Plain, _answer_while_busy
 
 _OPEN_MODELS = "import ipywidgets.widgets.widget as w; print(len(w._instances))"
 
@@ -324,14 +324,14 @@ def test_what_a_runner_missed_is_said_again():
 
 def test_the_request_goes_out_before_the_progress_is_drawn(monkeypatch):
     """Nobody sees a bar so early, and drawing it would hold the request up."""
-    monkeypatch.setattr("imagegen_magic.notebook.cells._HEAD_START", 60.0)
-    view, sent = progress.view, []
+    monkeypatch.setattr("imagegen_magic.notebook.magic.cell._HEAD_START", 60.0)
+    view, sent = progress_view.view, []
 
     def watched(job, *args, **options):
         sent.append(any(one.sent for one in job.deliveries))
         return view(job, *args, **options)
 
-    monkeypatch.setattr(progress, "view", watched)
+    monkeypatch.setattr(progress_view, "view", watched)
     with a_shell() as shell:
         shell.run("%imagegen --sandbox a red fox")
     assert sent == [True]

@@ -13,8 +13,9 @@ from PIL import Image
 from scripted import picture, progress
 
 from imagegen_magic.errors import TaskFailed, WaitingStopped
-from imagegen_magic.notebook import bar, display
-from imagegen_magic.notebook.board import Board
+from imagegen_magic.notebook.output import display
+from imagegen_magic.notebook.progress import html as progress_html
+from imagegen_magic.notebook.progress.state import Board
 from imagegen_magic.result import Cost
 
 NASTY = "<script>alert(1)</script> & \"quotes\" 'more' 狐狸 🦊"
@@ -98,14 +99,14 @@ def test_same_error_of_several_tasks_is_told_once():
 )
 def test_frame_has_the_shape_of_the_picture(pixels, frame):
     """The frame of the progress fits a thumbnail's box in the picture's own shape."""
-    assert bar.shape(*pixels) == frame
+    assert progress_html.shape(*pixels) == frame
 
 
 def test_row_escapes_what_a_gateway_says():
     """A gateway's words in the progress are text and never elements."""
     board = Board(1, 0.0)
     board.take(progress("failed", error=TaskFailed(NASTY)))
-    told = Tags(bar.row_html(board.rows[0], 0.0, (72, 48)))
+    told = Tags(progress_html.row_html(board.rows[0], 0.0, (72, 48)))
     assert set(told.tags) <= {"div", "span"}
     assert f"failed: {NASTY}" in told.texts
 

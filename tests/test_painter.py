@@ -12,15 +12,17 @@ from panels import PanelDriver
 from PIL import Image, ImageDraw
 
 from imagegen_magic.errors import SaveError
-from imagegen_magic.notebook import drifting, masking, slider
+from imagegen_magic.imaging import mask_overlay
+from imagegen_magic.notebook.commands import drift
+from imagegen_magic.notebook.commands import mask as masking
+from imagegen_magic.notebook.output import slider
 from imagegen_magic.notebook.widgets.painter import Painter
-from imagegen_magic.pictures import overlay
 from imagegen_magic.request import LocalPicture
 
-START = """from imagegen_magic.pictures.references import prepare
+START = """from imagegen_magic.imaging.reference import prepare
 old = prepare(Path({!r}).read_bytes(), name="old", most_bytes=10**6)
 """
-LOAD = "%load_ext imagegen_magic\nfrom imagegen_magic.notebook import masking\nfrom pathlib import Path"
+LOAD = "%load_ext imagegen_magic\nfrom imagegen_magic.notebook.commands import mask as masking\nfrom pathlib import Path"
 
 
 def png(image):
@@ -278,7 +280,7 @@ def test_only_what_is_transparent_is_tinted():
     grey = Image.new("RGB", (2400, 1600), "#808080")
     mask = Image.new("RGBA", grey.size, (0, 0, 0, 255))
     mask.paste((0, 0, 0, 0), (0, 0, 1200, 1600))
-    small = overlay.overlay(png(grey), mask)
+    small = mask_overlay.overlay(png(grey), mask)
     assert (small.width, small.height) == (1024, 683)
     assert len(small.data) <= 150_000
     shown = Image.open(io.BytesIO(small.data)).convert("RGB")
@@ -294,12 +296,12 @@ def test_only_what_is_transparent_is_tinted():
 )
 def test_how_much_is_to_be_repainted_in_words(part, words):
     """A little is never told as nothing, nor nearly all as all."""
-    assert overlay.words(part) == f"{words} to be repainted"
+    assert mask_overlay.words(part) == f"{words} to be repainted"
 
 
 def test_half_transparent_counts_half():
     """The share weighs soft edges."""
-    assert overlay.share(Image.new("RGBA", (10, 10), (0, 0, 0, 127))) == pytest.approx(128 / 255)
+    assert mask_overlay.share(Image.new("RGBA", (10, 10), (0, 0, 0, 127))) == pytest.approx(128 / 255)
 
 
 # --- before and after
@@ -325,7 +327,7 @@ def test_the_slider_needs_no_script():
 
 DRIFT = """
 import io
-from imagegen_magic.notebook import drifting
+from imagegen_magic.notebook.commands import drift as drifting
 from PIL import Image
 magics = get_ipython().magics_manager.registry["ImageGenMagics"]
 def png(image):
@@ -385,7 +387,7 @@ def test_drift_without_a_mask_is_refused(kernel, edited):
 def test_what_an_edit_started_from_is_found(kernel, edited):
     """Reference and mask come from the copies that were kept; where they are gone, that is said."""
     kernel.run(
-        "from imagegen_magic.engine import generation, loop\nfrom imagegen_magic.engine.ledger import NewSource\n"
+        "from imagegen_magic.engine import api as generation, loop\nfrom imagegen_magic.engine.ledger.ledger import NewSource\n"
         "import hashlib\nsettings = magics.settings()\nledger = generation.ledger(settings)\n"
         "(row,) = loop.run(ledger.pictures(ids=[_imagegen[0].id]))\n"
         "mask_data = png(Image.new('RGBA', (8, 8)))\nkept = hashlib.sha256(mask_data).hexdigest()\n"
@@ -407,14 +409,14 @@ def test_what_an_edit_started_from_is_found(kernel, edited):
 def test_drift_in_a_terminal_is_words(capsys):
     """Where nothing can be shown, the words are printed."""
     before, after, mask = png(photograph()), png(Image.new("RGB", (300, 200), "white")), mask_png()
-    drifting.show(before, after, mask, name="picture 3")
+    drift.show(before, after, mask, name="picture 3")
     assert re.match(r"picture 3: the gateway changed \d+ % of what the mask protects · mean", capsys.readouterr().out)
 
 
 # --- the panel's references
 
 REFERENCES = """
-from imagegen_magic.notebook.panel_references import References
+from imagegen_magic.notebook.panel.references import References
 from imagegen_magic.engine import loop
 from IPython.display import display
 told = []
@@ -442,7 +444,7 @@ def references(kernel):
     """The panel's references by themselves, driven as a person does."""
     assert kernel.run(REFERENCES).status == "ok"
     yield PanelDriver(kernel, kernel.subshell)
-    kernel.run("from imagegen_magic.notebook import panel_parts\npanel_parts.close(shown.widget)")
+    kernel.run("from imagegen_magic.notebook.panel import controls as panel_parts\npanel_parts.close(shown.widget)")
     kernel.until(lambda: not kernel.models, "the widgets to be closed")
 
 

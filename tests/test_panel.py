@@ -219,7 +219,7 @@ def test_key_is_kept_in_memory_and_in_no_state(kernel, opened, gateway):
 
 def test_sandbox_is_one_click_away(kernel, opened, gateway):
     """A gateway without a key offers the sandbox; one click, and a picture is drawn without anything being sent."""
-    kernel.run("from imagegen_magic.engine import keys; keys._remembered.clear()")
+    kernel.run("from imagegen_magic.engine import credentials as keys; keys._remembered.clear()")
     panel = opened("provider='xingchao', quality='low'")
     assert not panel.state(panel.instrument("Prompt"))["ready"]
     panel.click("Use the sandbox")
@@ -261,7 +261,7 @@ def test_what_a_newer_version_stored_is_said_where_settings_are_used(kernel, ope
     panel.generate("Stored anew")
     kernel.until(lambda: len(panel.tiles) == 1, "the picture")
     kernel.run(
-        "from imagegen_magic.engine import generation, loop\n"
+        "from imagegen_magic.engine import loop; from imagegen_magic.engine import api as generation\n"
         "def newer(connection):\n"
         "    connection.execute(\"UPDATE jobs SET asked = json_set(asked, '$.mood', 'blue') WHERE prompt = 'Stored anew'\")\n"
         "loop.run(generation.ledger().run(newer))"
@@ -272,8 +272,8 @@ def test_what_a_newer_version_stored_is_said_where_settings_are_used(kernel, ope
 
 FIVE_HUNDRED = """
 from imagegen_magic import ImageRequest
-from imagegen_magic.engine import generation, loop
-from imagegen_magic.engine.ledger import NewJob, NewTask
+from imagegen_magic.engine import loop; from imagegen_magic.engine import api as generation
+from imagegen_magic.engine.ledger.ledger import NewJob, NewTask
 from imagegen_magic.engine.settings import load
 from imagegen_magic.result import Cost
 image = panel.images[0]

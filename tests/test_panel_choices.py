@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.notebook.panel_choices import CHOICES, judge, mended
+from imagegen_magic.notebook.panel.choices import CHOICES, judge, mended
 from imagegen_magic.providers import registry
 from imagegen_magic.request import ImageRequest
 

@@ -16,7 +16,8 @@ from ledgers import a_png
 from webserver import evolink_gateway
 
 from imagegen_magic import generate, paths, run
-from imagegen_magic.engine import files, generation
+from imagegen_magic.engine import api
+from imagegen_magic.engine.storage import images
 from imagegen_magic.errors import TaskTimeout
 from imagegen_magic.paths import path_of, text_of
 
@@ -59,8 +60,8 @@ def names(folder):
 def test_a_name_has_only_what_the_file_system_carries(monkeypatch, encoding, prompt, name, expected):
     """Letters that it has stay, accents go where it has none, and nothing is better than half a name."""
     monkeypatch.setattr(paths.sys, "getfilesystemencoding", lambda: encoding)
-    assert files.stem(prompt, "7f3a", name) == expected
-    files.stem(prompt, "7f3a", name).encode(encoding)
+    assert images.stem(prompt, "7f3a", name) == expected
+    images.stem(prompt, "7f3a", name).encode(encoding)
 
 
 @given(text=st.text(max_size=60))
@@ -169,7 +170,7 @@ def gateway(monkeypatch):
 
 
 RESUME = """
-    from imagegen_magic.engine import generation
+    from imagegen_magic.engine import api as generation
     (image,) = generation.resume().wait()
     print(image.path)
 """
@@ -202,7 +203,7 @@ def test_resume_of_what_was_asked_for_in_ascii(own_world, gateway):
     """
     assert plainly(script, own_world / "图") == b"left\n"
     gateway.finished = True
-    (image,) = generation.resume().wait()
+    (image,) = api.resume().wait()
     assert image.path.parent == own_world / "图" / "imagegen"
     assert names(own_world) == ["图"]
 
@@ -214,7 +215,7 @@ def test_a_folder_whose_name_is_no_utf8(own_world, gateway):
     with pytest.raises(TaskTimeout):
         run(generate("fox", save_dir=folder, timeout=0.3, **ONE))
     gateway.finished = True
-    (image,) = generation.resume().wait()
+    (image,) = api.resume().wait()
     assert image.path.parent == folder
     assert os.listdir(os.fsencode(own_world)) == [b"caf\xe9"]
     (again,) = run(generate("fox", save_dir=folder, reuse=True, **ONE))

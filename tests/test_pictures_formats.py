@@ -20,11 +20,11 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 import imagegen_magic
 from imagegen_magic.errors import ImageInvalid
-from imagegen_magic.pictures.decoding import decoded, reopened
-from imagegen_magic.pictures.formats import AVIF, FORMATS, HEIC, format_of
-from imagegen_magic.pictures.preview import preview
-from imagegen_magic.pictures.tiles import Tile, size_of
-from imagegen_magic.pictures.verify import MOST_PIXELS, verify
+from imagegen_magic.formats import AVIF, FORMATS, HEIC, format_of
+from imagegen_magic.imaging.decode import decoded, reopened
+from imagegen_magic.imaging.preview import preview
+from imagegen_magic.imaging.sheet.tiles import Tile, size_of
+from imagegen_magic.imaging.verify import MOST_PIXELS, verify
 
 TABLE = {
     "PNG": ("image/png", ".png"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageCms, ImageStat
 
 from imagegen_magic.errors import ImageInvalid
-from imagegen_magic.pictures.preview import Preview, preview
+from imagegen_magic.imaging.preview import Preview, preview
 
 
 @cache

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile, PngImagePlugin
 
 from imagegen_magic.errors import ImageInvalid
-from imagegen_magic.pictures import decoding
-from imagegen_magic.pictures.verify import MOST_BYTES, MOST_PIXELS, Facts, verify
+from imagegen_magic.imaging import decode
+from imagegen_magic.imaging.verify import MOST_BYTES, MOST_PIXELS, Facts, verify
 
 KINDS = ["PNG", "JPEG", "WEBP"]
 
@@ -384,7 +384,7 @@ class TestThreads:
         for _ in range(3):
             with pytest.raises(ImageInvalid):
                 verify(drawn("PNG")[:100])
-        assert decoding.DECODERS.acquire(blocking=False)
-        assert decoding.DECODERS.acquire(blocking=False)
-        decoding.DECODERS.release()
-        decoding.DECODERS.release()
+        assert decode.DECODERS.acquire(blocking=False)
+        assert decode.DECODERS.acquire(blocking=False)
+        decode.DECODERS.release()
+        decode.DECODERS.release()

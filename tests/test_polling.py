@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from imagegen_magic.engine.exchange import Lost
-from imagegen_magic.engine.http import Answer
-from imagegen_magic.engine.looking import Durations, beat
-from imagegen_magic.engine.polling import Lookout
+from imagegen_magic.engine.net.client import Answer
+from imagegen_magic.engine.net.exchange import Lost
+from imagegen_magic.engine.polling.poller import Lookout
+from imagegen_magic.engine.polling.schedule import Durations, beat
 from imagegen_magic.errors import AuthenticationError, NotFound, TaskFailed
 from imagegen_magic.providers.base import Cadence, Done, Failed, Provider, Waiting
 from imagegen_magic.providers.registry import get_provider

@@ -14,16 +14,17 @@ from shells import a_shell
 from webserver import web
 
 from imagegen_magic import generate, run, sweep
-from imagegen_magic.engine import gateways, generation, loop, uploads, ways
-from imagegen_magic.engine.exchange import NotSent, origin_of
-from imagegen_magic.engine.gateways import Gateway
-from imagegen_magic.engine.http import Answer, Clients, NotTrusted
-from imagegen_magic.engine.keys import Key
+from imagegen_magic.engine import api, endpoints, loop
+from imagegen_magic.engine.credentials import Key
+from imagegen_magic.engine.endpoints import Gateway
+from imagegen_magic.engine.net.client import Answer, Clients, NotTrusted
+from imagegen_magic.engine.net.exchange import NotSent, origin_of
 from imagegen_magic.engine.settings import load
+from imagegen_magic.engine.uploads import routes, uploader
 from imagegen_magic.errors import DownloadError, UnknownProvider, UnsupportedOption, UploadFailed
-from imagegen_magic.providers.addresses import Zone, has_user, is_public, split, without_user, zone_of
 from imagegen_magic.providers.base import Cadence
 from imagegen_magic.providers.registry import get_provider
+from imagegen_magic.providers.urls import Zone, has_user, is_public, split, without_user, zone_of
 from imagegen_magic.request import ImageRequest, LocalPicture
 
 SECRET = "sk-very-secret-key-123456"
@@ -390,7 +391,7 @@ def test_a_server_that_names_itself_localhost_is_resumed_once_it_names_its_addre
         with pytest.raises(DownloadError, match="link-local"):
             run(generate("a fox", provider="apimart", size="1:1"))
         at[0] = files.origin
-        (made,) = generation.resume().wait()
+        (made,) = api.resume().wait()
     assert made.path.exists()
     assert [seen.path for seen in wrong.seen if seen.method == "POST" and seen.path.endswith("generations")] == ["/v1/images/generations"]
 
@@ -406,13 +407,13 @@ def test_a_task_of_a_base_url_with_a_password_is_still_collected(lab, monkeypatc
         with pytest.raises(DownloadError):
             run(generate("a fox", provider="apimart", size="1:1"))
         written = older.origin.replace("http://", "http://me:secret@")
-        loop.run(generation.ledger().run(lambda connection: connection.execute("UPDATE jobs SET base_url = ?", (written,))))
+        loop.run(api.ledger().run(lambda connection: connection.execute("UPDATE jobs SET base_url = ?", (written,))))
         monkeypatch.setenv("APIMART_BASE_URL", written)
         with pytest.raises(UnsupportedOption, match="a user name or a password"):
-            generation.resume().wait()
+            api.resume().wait()
         monkeypatch.setenv("APIMART_BASE_URL", older.origin)
         at[0] = lab[1].origin
-        (made,) = generation.resume().wait()
+        (made,) = api.resume().wait()
     assert made.path.exists()
 
 
@@ -449,10 +450,10 @@ def test_a_reference_may_be_in_the_gateways_network(base, address, words, option
     said = {"references": (address,)} if option == "references" else {"references": ("https://public.cdn.example/1.png",), "mask": address}
     planned = at.provider.plan(ImageRequest("a fox", **said))
     if words is None:
-        uploads.check(planned, at, load())
+        uploader.check(planned, at, load())
         return
     with pytest.raises(UnsupportedOption) as refused:
-        uploads.check(planned, at, load())
+        uploader.check(planned, at, load())
     assert (words in refused.value.what, refused.value.option, "uploaded" in refused.value.next_step) == (True, option, True)
 
 
@@ -464,9 +465,9 @@ def test_a_plan_already_says_whether_a_reference_can_be_fetched(base, fails, net
     request = ImageRequest("a fox", references=("http://10.99.0.9/a.png",))
     if fails:
         with pytest.raises(UnsupportedOption, match=r"10\.99\.0\.9 is in a private network"):
-            generation.plan(request, provider="evolink")
+            api.plan(request, provider="evolink")
     else:
-        assert generation.plan(request, provider="evolink").calls[0].json["image_urls"] == ["http://10.99.0.9/a.png"]
+        assert api.plan(request, provider="evolink").calls[0].json["image_urls"] == ["http://10.99.0.9/a.png"]
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -474,16 +475,16 @@ def test_the_sandbox_in_this_process_knows_its_own_pictures_by_both_schemes(sche
     """The panel gives them as https, which every gateway's rules take; no other gateway can fetch one."""
     monkeypatch.setenv("GCCAI_API_KEY", "key-0123456789")
     address = f"{scheme}://sandbox.invalid/files/gccai/x/0.png"
-    assert ways.fetchable(address, gateways.at(get_provider("gccai"), load(), sandbox=True))
-    assert not ways.fetchable(address, gateways.at(get_provider("gccai"), load(), sandbox=False))
+    assert routes.fetchable(address, endpoints.at(get_provider("gccai"), load(), sandbox=True))
+    assert not routes.fetchable(address, endpoints.at(get_provider("gccai"), load(), sandbox=False))
 
 
 def test_the_sandbox_in_this_process_leads_into_no_network():
     """It speaks for a public gateway."""
-    at = gateways.at(get_provider("apimart"), load(), sandbox=True)
+    at = endpoints.at(get_provider("apimart"), load(), sandbox=True)
     planned = at.provider.plan(ImageRequest("a fox", references=("http://10.99.0.9/a.png",)))
     with pytest.raises(UnsupportedOption, match="is in a private network"):
-        uploads.check(planned, at, load())
+        uploader.check(planned, at, load())
     with pytest.raises(NotTrusted):
         _download("http://10.99.0.9/a.png", at.base_url)
 
@@ -521,7 +522,7 @@ def test_a_look_alike_may_be_in_a_private_network_over_http(address):
     tables = {"mine": {"like": "apimart", "base_url": address}}
     assert get_provider("mine", tables).base_url == address
     at = Gateway(get_provider("mine", tables), address, False, Key(SECRET), Cadence())
-    assert ways._door(at, "/v1/uploads/images", moved=True) == f"{address}/v1/uploads/images"
+    assert routes._door(at, "/v1/uploads/images", moved=True) == f"{address}/v1/uploads/images"
 
 
 @pytest.mark.parametrize(
@@ -536,12 +537,12 @@ def test_a_look_alike_elsewhere_needs_https_and_no_password(address):
 
 def test_a_look_alike_takes_files_where_its_upload_url_says():
     """On another port, over http in a private network: the key goes to that very origin, which the configuration names."""
-    from imagegen_magic.engine.http import authorization
+    from imagegen_magic.engine.net.client import authorization
 
     table = {"like": "evolink", "base_url": "http://10.0.0.5:8000", "upload_url": "http://10.0.0.5:9000/up"}
     provider = get_provider("mine", {"mine": table})
     at = Gateway(provider, provider.base_url, False, Key(SECRET), Cadence())
-    assert ways._door(at, provider.upload.address, moved=True) == "http://10.0.0.5:9000/up"
+    assert routes._door(at, provider.upload.address, moved=True) == "http://10.0.0.5:9000/up"
     for url, goes in {"http://10.0.0.5:9000/up": True, "http://10.0.0.5:9001/up": False, "https://10.0.0.5:9000/up": False}.items():
         assert bool(authorization(Key(SECRET), provider.base_url, url, provider.key_hosts)) is goes
 
@@ -554,7 +555,7 @@ def test_uploads_move_with_a_base_url_into_a_private_network(network):
         "http://gpu.lab.example": "http://gpu.lab.example/api/v1/files/upload/stream",
         "https://api.public.example": "",
     }.items():
-        assert ways._door(Gateway(provider, base, False, Key(SECRET), Cadence()), provider.upload.address, moved=True) == door
+        assert routes._door(Gateway(provider, base, False, Key(SECRET), Cadence()), provider.upload.address, moved=True) == door
 
 
 @pytest.mark.parametrize("given", ["--ref {0}/a.png", "--mask {0}/a.png --ref https://x.example/a.png", "--callback-url {0}/hook"])
@@ -602,7 +603,7 @@ def test_a_password_in_an_address_of_a_call_is_refused(monkeypatch):
 @pytest.mark.parametrize("address", ["http://127.0.0.1:8000/up.png", "http://localhost/up.png"])
 def test_a_private_server_whose_upload_names_localhost_is_told(address, network):
     """As for results: who has to act, and where."""
-    from imagegen_magic.engine.uploads import _read
+    from imagegen_magic.engine.uploads.uploader import _read
 
     picture = LocalPicture(a_png(), "image/png", 48, 32, "fox.png")
     with pytest.raises(UploadFailed, match=r"the server names itself .*: set its public address there"):

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from imagegen_magic.errors import UnknownProvider, UnsupportedOption
-from imagegen_magic.providers.apimart import output_tokens
 from imagegen_magic.providers.base import Call, Model, PixelRule, Plan, Provider
-from imagegen_magic.providers.options import MOST_PICTURES
+from imagegen_magic.providers.gateways.apimart import output_tokens
 from imagegen_magic.providers.registry import get_provider
+from imagegen_magic.providers.validation import MOST_PICTURES
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost
 

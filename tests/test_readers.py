@@ -16,10 +16,10 @@ from traitlets.config import Config
 from webserver import web
 
 from imagegen_magic import ImageRequest, Panel, generate, readers, run, stream, sweep
-from imagegen_magic.engine import generation
+from imagegen_magic.engine import api
 from imagegen_magic.engine.settings import KNOWN, load
 from imagegen_magic.errors import TaskTimeout, UnsupportedOption
-from imagegen_magic.notebook import options
+from imagegen_magic.notebook.arguments import options
 
 PNG = a_png(size=(1024, 1024))
 ONE = {"provider": "evolink", "size": "1024x1024"}
@@ -131,7 +131,7 @@ def test_python_is_refused_alike(own_world, said):
         with pytest.raises(UnsupportedOption) as caught:
             run(way())
         assert caught.value.charged == "no"
-    assert generation.ledger(load()).waiting() == 0
+    assert api.ledger(load()).waiting() == 0
     assert list(own_world.iterdir()) == []
 
 
@@ -145,10 +145,8 @@ def test_repeat_is_a_whole_number(repeat):
 @pytest.mark.parametrize("n", [2, 2.0, numpy.int64(2)])
 def test_the_same_number_is_the_same_request(n):
     """On the wire and in its fingerprint: `--reuse` finds it."""
-    call = generation.plan(ImageRequest("fox", n=n), provider="evolink", sandbox=True).calls[0]
-    assert json.dumps(call.json["n"]) == json.dumps(
-        generation.plan(ImageRequest("fox", n=2), provider="evolink", sandbox=True).calls[0].json["n"]
-    )
+    call = api.plan(ImageRequest("fox", n=n), provider="evolink", sandbox=True).calls[0]
+    assert json.dumps(call.json["n"]) == json.dumps(api.plan(ImageRequest("fox", n=2), provider="evolink", sandbox=True).calls[0].json["n"])
 
 
 def test_an_axis_and_a_preset_of_the_panel_are_read_alike():
@@ -165,7 +163,7 @@ def test_an_axis_and_a_preset_of_the_panel_are_read_alike():
 
 
 def _control(option, value):
-    from imagegen_magic.notebook.panel_desk import read
+    from imagegen_magic.notebook.panel.state import read
 
     return read(option, value)
 
@@ -209,7 +207,7 @@ def test_config_takes_what_a_cell_takes(notebook):
 
 def test_a_configuration_file_with_a_bad_value_does_not_keep_the_extension_from_loading():
     """Else nothing could be collected; the next cell says what is wrong."""
-    from imagegen_magic.notebook.magic import ImageGenMagics
+    from imagegen_magic.notebook.magic.magics import ImageGenMagics
 
     with a_shell() as shell:
         magics = ImageGenMagics(shell.shell)

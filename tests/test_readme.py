@@ -17,7 +17,7 @@ from shells import a_shell
 from imagegen_magic import generate, run
 from imagegen_magic.engine import settings as engine_settings
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.notebook import options
+from imagegen_magic.notebook.arguments import options
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Provider
 from imagegen_magic.request import ImageRequest

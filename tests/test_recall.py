@@ -13,10 +13,11 @@ from IPython.core.error import UsageError
 from ledgers import a_png, saved
 from shells import a_shell
 
-from imagegen_magic.engine import generation, loop, sources
-from imagegen_magic.engine.ledger import NewSource
-from imagegen_magic.notebook import reading, recipe
-from imagegen_magic.pictures.metadata import Origin, embed
+from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.ledger.ledger import NewSource
+from imagegen_magic.engine.storage import source_copies
+from imagegen_magic.imaging.metadata.embed import Origin, embed
+from imagegen_magic.notebook.arguments import cell_text, parser
 from imagegen_magic.request import ImageRequest, LocalPicture
 
 HARD = (
@@ -45,7 +46,7 @@ def recalled(shell, capsys, what):
 
 def told(shell):
     """Return what the ledger knows of the latest request: gateway, sandbox, as asked, as sent."""
-    (task,) = loop.run(generation.ledger().tasks(limit=1))
+    (task,) = loop.run(api.ledger().tasks(limit=1))
     return task.provider, task.sandbox, task.asked, task.sent["json"]
 
 
@@ -94,8 +95,8 @@ def test_any_request_survives_being_written_as_a_cell(prompt, references, extra,
     if not posix and any("'" in text or '"' in text for text in (*references, model or "", json.dumps(extra) if extra else "")):
         return
     request = ImageRequest(prompt, model=model, n=count, references=tuple(references), extra=extra)
-    line, _, body = recipe.cell(request, "evolink", sandbox=sandbox).partition("\n")
-    read = dict(reading.read(line.removeprefix("%%imagegen "), posix=posix).given)
+    line, _, body = cell_text.cell(request, "evolink", sandbox=sandbox).partition("\n")
+    read = dict(parser.read(line.removeprefix("%%imagegen "), posix=posix).given)
     assert (read.pop("provider"), read.pop("sandbox", False), body) == ("evolink", sandbox, prompt)
     assert ImageRequest(prompt, **read) == request
 
@@ -207,13 +208,13 @@ class TestReferences:
         del shell.shell.user_ns["fox"]
         shell.run(cell)
         assert told(shell)[3]["prompt"] == first[3]["prompt"]
-        assert loop.run(generation.ledger().sources(3))[0].picture == 1
+        assert loop.run(api.ledger().sources(3))[0].picture == 1
 
     def a_picture_with(self, name, data, *, kept=True, role="reference"):
         """Put a picture into the ledger that was made with these bytes; return its id."""
         local = LocalPicture(data, "image/png", 48, 32, name)
         if kept:
-            sources.keep(generation.ledger().path.parent, local)
+            source_copies.keep(api.ledger().path.parent, local)
         asked = {"references": [name]} if role == "reference" else {"references": ["https://x.example/a.png"], "mask": name}
         used = [NewSource(role, name, None, local.sha256)]
         used = [NewSource("reference", "https://x.example/a.png"), *used] if role == "mask" else used
@@ -231,7 +232,7 @@ class TestReferences:
         (own_world / "photo.png").write_bytes(a_png((1, 2, 3)))
         number = self.a_picture_with("photo.png", a_png(), role=role)
         said = recalled(shell, capsys, number)
-        assert f"{'--mask' if role == 'mask' else '--ref'} {generation.ledger().path.parent / 'sources'}" in said.splitlines()[0]
+        assert f"{'--mask' if role == 'mask' else '--ref'} {api.ledger().path.parent / 'sources'}" in said.splitlines()[0]
         assert "photo.png is taken from the copy that was kept" in said
 
     def test_nothing_is_left_of_it(self, shell, capsys):

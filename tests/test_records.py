@@ -20,21 +20,22 @@ from shells import a_shell
 
 import imagegen_magic
 from imagegen_magic import Panel, generate, records, run, stream, sweep
-from imagegen_magic.engine import generation, loop
-from imagegen_magic.engine.gateways import Gateway, at
-from imagegen_magic.engine.job import Wish
-from imagegen_magic.engine.session import ledger_of, session_of
+from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.context import ledger_of, session_of
+from imagegen_magic.engine.endpoints import Gateway, at
+from imagegen_magic.engine.jobs.job import Wish
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import APIError, BudgetExceeded, MissingKey, SaveError, TaskFailed, UnsupportedOption
-from imagegen_magic.pictures.preview import Preview
+from imagegen_magic.imaging.preview import Preview
 from imagegen_magic.providers.base import Cadence, Call, Done, Failed, Plan, Submission, UploadCall, UploadRule, Waiting
 from imagegen_magic.providers.registry import all_providers, get_provider
 from imagegen_magic.records import FrozenDict, PortableError, ProcessBound, Record
 from imagegen_magic.request import ImageRequest, LocalPicture, Size
 from imagegen_magic.result import Cost, GeneratedImage, Generation, Progress
-from imagegen_magic.studies import history, lineage, marks, money, recollection, voting
-from imagegen_magic.studies import sweep as sweeps
-from imagegen_magic.studies.results import Impossible, SweepResult
+from imagegen_magic.studies import ranking as voting
+from imagegen_magic.studies.history import annotations, lineage, provenance, search, spending
+from imagegen_magic.studies.sweeps import plan as sweeps
+from imagegen_magic.studies.sweeps.result import Impossible, SweepResult
 
 PROTOCOLS = range(2, pickle.HIGHEST_PROTOCOL + 1)
 SECRET = "sk-live-4f9a1c77e2b84d0e"
@@ -60,12 +61,12 @@ def _made_records():
     settings = load().replace("here", sandbox=True)
     axes = {"quality": ["low", "high"], "extra": [{"user": "a"}, {"user": "b"}]}
     outlined = sweeps.plan(ImageRequest("a fox"), axes, settings=settings)
-    book, pictures = generation.ledger(), [image.id for image in study]
-    loop.run(marks.star(book, pictures[0], 4))
+    book, pictures = api.ledger(), [image.id for image in study]
+    loop.run(annotations.star(book, pictures[0], 4))
     cost = Cost(Decimal("0.04"), "USD", "estimated", "the page", "2026-11-20")
     error = TaskFailed("it could not be made", next_step="try again")
     yield from (request, Size.parse("16:9"), _picture(b"x"), Preview(b"x", "image/png", 1, 1), cost, fox, *fox, *events, study, *study)
-    yield from (generation.plan(request, sandbox=True), *generation.plan(ImageRequest("a fox", n=3), sandbox=True).calls)
+    yield from (api.plan(request, sandbox=True), *api.plan(ImageRequest("a fox", n=3), sandbox=True).calls)
     yield from (outlined, *outlined.wishes, *outlined.axes, outlined.study, run(sweeps.outlook(outlined, settings)))
     yield from (model for provider in all_providers() for model in (*provider.models, provider.upload, provider.cadence) if model)
     yield from (UploadCall("POST", "/x", "file", "a.png", "image/png", {"purpose": "x"}), Call("GET", "/x"), Cadence())
@@ -81,9 +82,9 @@ def _made_records():
         UploadRule("/x", "x", (), 1, 1.0, "", ""),
     )
     ranking = run(voting.judged(study, lambda left, right: left))
-    yield from (ranking, *ranking.pictures, voting.Vote(1, 2, None), *loop.run(history.search(book, "fox")), *loop.run(money.spent(book)))
-    yield from (loop.run(lineage.lineage(book, pictures[0])), loop.run(recollection.of_picture(book, pictures[0], Path.cwd())))
-    yield loop.run(marks.of(book, pictures))[pictures[0]]
+    yield from (ranking, *ranking.pictures, voting.Vote(1, 2, None), *loop.run(search.search(book, "fox")), *loop.run(spending.spent(book)))
+    yield from (loop.run(lineage.lineage(book, pictures[0])), loop.run(provenance.of_picture(book, pictures[0], Path.cwd())))
+    yield loop.run(annotations.of(book, pictures))[pictures[0]]
 
 
 def _picture(data):
@@ -156,7 +157,7 @@ class TestRecords:
 
     def test_a_rule_for_records_to_come(self):
         """A frozen dataclass that others can see is a Record, so that a pickle holds its fields by name."""
-        internal = ("imagegen_magic.notebook", "imagegen_magic.sandbox", "imagegen_magic.pictures", "imagegen_magic.engine")
+        internal = ("imagegen_magic.notebook", "imagegen_magic.sandbox", "imagegen_magic.imaging", "imagegen_magic.engine")
         strange = {
             kind.__qualname__
             for module in map(importlib.import_module, MODULES)
@@ -358,7 +359,7 @@ class TestOtherProcesses:
 
     def test_a_job_says_that_it_belongs_here(self):
         """In one line, as the session, the ledger, the panel and a handle do."""
-        job = generation.start(ImageRequest("a fox"), sandbox=True)
+        job = api.start(ImageRequest("a fox"), sandbox=True)
         panel = Panel(sandbox=True)
         bound = [job, job._handle, panel, session_of(load()) if loop.here() else ledger_of(load())]
         for each in bound:
@@ -428,6 +429,7 @@ class TestVersions:
         with pytest.warns(UserWarning, match=r"pickled this ImageRequest; .* are left out: seed$"):
             assert records.restored(ImageRequest, {**state, "seed": 7}) == request
 
+    @pytest.mark.filterwarnings("ignore:.* is now imagegen_magic:DeprecationWarning")
     def test_what_the_first_version_wrote(self):
         """The file holds a result with one picture, a sweep, a plan and a refusal."""
         made, study, plan, refusal = pickle.loads(base64.b85decode(STORED.read_bytes()))

@@ -26,10 +26,10 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat, PngImagePlugin, features
 
 from imagegen_magic.errors import ImageGenError, ImageInvalid, UnsupportedOption
-from imagegen_magic.pictures import references
-from imagegen_magic.pictures.references import prepare
-from imagegen_magic.pictures.verify import verify
-from imagegen_magic.providers.uploading import unique
+from imagegen_magic.imaging import reference
+from imagegen_magic.imaging.reference import prepare
+from imagegen_magic.imaging.verify import verify
+from imagegen_magic.providers.uploads import unique
 from imagegen_magic.request import LocalPicture
 
 OWN = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
@@ -995,7 +995,7 @@ class TestArrays:
         """Neither for arrays nor for anything else here is it imported."""
         import subprocess
 
-        code = "import sys, imagegen_magic.pictures.references, imagegen_magic.pictures.masks, imagegen_magic.pictures.drift; "
+        code = "import sys, imagegen_magic.imaging.reference, imagegen_magic.imaging.masks, imagegen_magic.imaging.mask_drift; "
         names = "[name for name in ('numpy', 'matplotlib', 'IPython', 'pillow_heif') if name in sys.modules]"
         assert subprocess.check_output([sys.executable, "-c", f"{code}print({names})"], text=True).strip() == "[]"
 
@@ -1192,7 +1192,7 @@ class TestNoPicture:
 
     def test_an_enormous_file(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """More bytes than are read are not even looked at."""
-        monkeypatch.setattr(references, "_MOST_FILE", 100)
+        monkeypatch.setattr(reference, "_MOST_FILE", 100)
         assert "MiB that are read" in str(refusal(saved(drawn(), "PNG")))
 
     @given(

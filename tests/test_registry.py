@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from shells import a_shell
 
-from imagegen_magic import providers
 from imagegen_magic.errors import UnknownProvider, UnsupportedOption
-from imagegen_magic.providers import registry
+from imagegen_magic.providers import gateways, registry
 from imagegen_magic.providers.base import Call, Model, Provider
 from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import Cost
@@ -75,18 +74,18 @@ def test_the_four_gateways_are_built_in() -> None:
 HELPERS = {
     "sundries": "def help(): ...\n",
     "_hidden": "X = 1\n",
-    "several": "from imagegen_magic.providers.evolink import EvoLink\n\nclass Another(EvoLink):\n    name = 'another'\n",
+    "several": "from imagegen_magic.providers.gateways.evolink import EvoLink\n\nclass Another(EvoLink):\n    name = 'another'\n",
 }
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder whose files lie beside the gateways' own."""
-    monkeypatch.setattr("imagegen_magic.providers.__path__", [*providers.__path__, str(tmp_path)])
+    monkeypatch.setattr("imagegen_magic.providers.gateways.__path__", [*gateways.__path__, str(tmp_path)])
     registry._built_in.cache_clear()
     yield tmp_path
     for file in tmp_path.glob("*.py"):
-        sys.modules.pop(f"imagegen_magic.providers.{file.stem}", None)
+        sys.modules.pop(f"imagegen_magic.providers.gateways.{file.stem}", None)
     registry._built_in.cache_clear()
 
 
@@ -107,7 +106,7 @@ def test_a_helpers_file_beside_the_gateways_is_no_gateway(folder: Path, capsys: 
 
 def test_a_gateways_file_is_found_wherever_the_package_lies(folder: Path) -> None:
     """One file is all that a new gateway takes."""
-    lines = ("from imagegen_magic.providers.evolink import EvoLink", "class Mine(EvoLink):", "    name = 'mine'")
+    lines = ("from imagegen_magic.providers.gateways.evolink import EvoLink", "class Mine(EvoLink):", "    name = 'mine'")
     folder.joinpath("mine.py").write_text("\n".join(lines))
     assert registry.get_provider("mine").name == "mine"
 

@@ -16,13 +16,15 @@ from shells import Shell, a_shell
 from webserver import Web, web
 
 from imagegen_magic import run
-from imagegen_magic.engine import generation, loop
-from imagegen_magic.engine.recording import fingerprint
+from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.jobs.builder import fingerprint
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.settings import load as load_settings
-from imagegen_magic.studies import marks, money, voting
-from imagegen_magic.studies.past_sweeps import load as load_sweep
-from imagegen_magic.studies.sweep import sweep
+from imagegen_magic.studies import ranking
+from imagegen_magic.studies.history import annotations as marks
+from imagegen_magic.studies.history import spending
+from imagegen_magic.studies.sweeps.load import load as load_sweep
+from imagegen_magic.studies.sweeps.plan import sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
 
@@ -67,7 +69,7 @@ def settings(spec: dict[str, Any], **said: Any) -> Settings:
 
 def wish_of(spec: dict[str, Any]) -> Any:
     """Return what would be sent for a stored request."""
-    return generation.wish(request_of(spec), settings(spec), spec["provider"])
+    return api.wish(request_of(spec), settings(spec), spec["provider"])
 
 
 def test_fingerprints_do_not_move(data: Released) -> None:
@@ -82,10 +84,10 @@ def test_fingerprints_do_not_move(data: Released) -> None:
 
 def test_every_request_is_found_again(data: Released) -> None:
     """All of them as one job: each picture is given again, nothing is sent, and nothing is spent."""
-    book = generation.ledger()
+    book = api.ledger()
     newest = run(book.newest())
     wishes = [wish_of(each["request"]) for each in data.made["requests"]]
-    result = generation.begin(wishes, settings({}, reuse=True)).wait()
+    result = api.begin(wishes, settings({}, reuse=True)).wait()
     known = sorted(number for each in data.made["requests"] for number in each["pictures"])
     assert sorted(image.id for image in result) == known
     assert [image.id for image in result if not image.reused] == []
@@ -108,17 +110,17 @@ def test_sweeps_are_found_again(data: Released) -> None:
 
 def test_what_waits_is_collected(data: Released) -> None:
     """Submitted and not collected, made and not fetched: five pictures come home, and nothing is submitted."""
-    assert generation.ledger().waiting() == 5
-    result = generation.resume(settings({})).wait()
+    assert api.ledger().waiting() == 5
+    result = api.resume(settings({})).wait()
     assert (len(result), result.errors) == (5, ())
     assert {image.request.prompt for image in result} == {"submitted and left", "submitted and left, two", "made and left"}
     assert all(image.path.parent == data.work / "imagegen" for image in result)
-    assert generation.ledger().waiting() == 0
+    assert api.ledger().waiting() == 0
 
 
 def test_what_became_of_the_others_is_known(data: Released) -> None:
     """Every state is there as it was."""
-    rows = {task.row: task.state for task in run(generation.ledger().tasks()) if task.state != "saved"}
+    rows = {task.row: task.state for task in run(api.ledger().tasks()) if task.state != "saved"}
     assert rows == {row: state for state, rows in data.made["states"].items() for row in rows}
 
 
@@ -139,21 +141,21 @@ SPENT = [  # as 0.1.0 counted it
 
 def test_what_was_spent_is_what_it_was(data: Released) -> None:
     """Also where it is told from the words in which 0.1.0 stored an error."""
-    rows = run(money.spent(generation.ledger(), by="provider"))
+    rows = run(spending.spent(api.ledger(), by="provider"))
     told = [(row.key, row.unit, row.sandbox, str(row.measured), str(row.reserved), row.unknown, row.tasks, row.pictures) for row in rows]
     assert sorted(told) == sorted(SPENT)
 
 
 def test_marks_votes_and_budgets_are_there(data: Released) -> None:
     """Stars, tags, notes, the ranking, and what may be spent."""
-    from imagegen_magic.engine import budget
+    from imagegen_magic.engine.ledger import budget
 
-    book = generation.ledger()
+    book = api.ledger()
     found = run(marks.of(book, [1, 2, 3]))
     assert (found[1].stars, set(found[1].tags), found[2].stars, found[2].note) == (5, {"fox", "雪"}, 3, "the better one; größer")
     voted = next(told for told in data.made["sweeps"] if told["prompt"] == "A fox to vote on")
-    assert len(run(voting.votes(book, voted["pictures"]))) == 3
-    best = run(voting.rank(load_sweep(voted["study"]))).pictures[0].picture
+    assert len(run(ranking.votes(book, voted["pictures"]))) == 3
+    best = run(ranking.rank(load_sweep(voted["study"]))).pictures[0].picture
     assert best == voted["pictures"][2]
     assert {(str(one.budget.amount), one.budget.unit, one.budget.per) for one in run(budget.standings(book))} == {
         ("1000", "USD", "month"),
@@ -188,8 +190,8 @@ def test_commands_work_on_it(shell: Shell, capsys: pytest.CaptureFixture[str], l
 @pytest.mark.parametrize("name", ["1", "exported/pictures/2-*.png", "imagegen/*.json"])
 def test_recall_writes_the_cell_again(shell: Shell, data: Released, capsys: pytest.CaptureFixture[str], name: str) -> None:
     """From a number of the ledger, from an exported copy, and from a sidecar; the latter two also where the ledger is another's."""
-    from imagegen_magic.engine.ledger import Ledger
-    from imagegen_magic.studies import recollection
+    from imagegen_magic.engine.ledger.ledger import Ledger
+    from imagegen_magic.studies.history import provenance
 
     file = name if name.isdigit() else str(sorted(data.work.glob(name))[0])
     shell.run(f"%imagegen recall {file}")
@@ -198,7 +200,7 @@ def test_recall_writes_the_cell_again(shell: Shell, data: Released, capsys: pyte
     assert name.endswith("json") or "\nbare of apimart gpt-image-2-official" in said
     with closing(Ledger(data.home.parent / "nobody's")) as stranger:  # who has the files alone
         if not name.isdigit():
-            told = run(recollection.of_file(stranger, Path(file), data.work))
+            told = run(provenance.of_file(stranger, Path(file), data.work))
             assert (told.provider in GATEWAYS, bool(told.request.prompt)) == (True, True)
 
 
@@ -216,7 +218,7 @@ def test_the_notebook_opens(shell: Shell, data: Released) -> None:
 
 def test_the_ledger_is_still_one_that_0_1_0_reads(data: Released) -> None:
     """Opened by this version it keeps the mark that 0.1.0 compares, as long as there are additions alone."""
-    run(generation.ledger().check())
+    run(api.ledger().check())
     loop.stop()
     with closing(sqlite3.connect(data.home / "ledger.sqlite")) as connection:
         assert connection.execute("PRAGMA user_version").fetchone()[0] == 4

@@ -8,10 +8,10 @@ from servers import sandbox_server
 from shells import a_shell
 
 from imagegen_magic import ImageRequest, generate, run
-from imagegen_magic.engine import generation, loop
+from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.settings import load as load_settings
 from imagegen_magic.errors import ImageGenError, SubmissionUnknown, TaskFailed, TaskTimeout
-from imagegen_magic.notebook import display
+from imagegen_magic.notebook.output import display
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +68,9 @@ def test_a_job_that_reuse_alone_satisfies_has_the_number_of_what_it_gives(gatewa
     asked("numbered")
     settings = load_settings().replace("a test", reuse=True)
     request = ImageRequest("numbered", size="1:1", quality="low")
-    job = generation.start(request, provider="evolink", settings=settings)
+    job = api.start(request, provider="evolink", settings=settings)
     assert job.wait()[0].reused
-    assert job.id == loop.run(generation.ledger().tasks())[0].job == 2
+    assert job.id == loop.run(api.ledger().tasks())[0].job == 2
     assert "<Job 2, done" in repr(job)
 
 
@@ -78,7 +78,7 @@ def test_a_job_that_only_collects_has_the_number_of_what_it_collects(slow_gatewa
     """The latest one's, where it is several."""
     with pytest.raises(TaskTimeout):
         asked("left behind", timeout=0.5)
-    job = generation.resume(load_settings())
+    job = api.resume(load_settings())
     assert len(job.wait()) == 1
     assert job.id == 1
 
@@ -139,7 +139,7 @@ def test_each_earlier_picture_serves_once(gateway):
 
 
 async def _two_of_the_same():
-    from imagegen_magic.studies.sweep import sweep
+    from imagegen_magic.studies.sweeps.plan import sweep
 
     return await sweep("served once", {}, repeat=2, provider="evolink", size="1:1", quality="low", reuse=True)
 
@@ -174,7 +174,7 @@ def test_what_waits_is_collected_instead_of_sent_again(slow_gateway):
 
 def test_what_is_under_way_is_not_sent_again(slow_gateway):
     """Another job has it: this one says so, whose move it is and that nothing was charged."""
-    first = generation.start(_request("under way"), provider="evolink")
+    first = api.start(_request("under way"), provider="evolink")
     _until(lambda: slow_gateway.accepted("under way"))
     with pytest.raises(ImageGenError, match="The same is under way already") as told:
         asked("under way", reuse=True)
@@ -212,7 +212,7 @@ def test_given_up_it_may_be_sent_again(gateway):
     gateway.arm("drop-after-accept", match="given up")
     with pytest.raises(SubmissionUnknown):
         asked("given up")
-    (task,) = loop.run(generation.ledger(load_settings()).tasks(states=("unknown",)))
+    (task,) = loop.run(api.ledger(load_settings()).tasks(states=("unknown",)))
     with a_shell() as shell:
         shell.run(f"%imagegen forget {task.row}")
     assert asked("given up", reuse=True)[0].reused is False

@@ -12,10 +12,11 @@ import pytest
 from servers import sandbox_server
 
 from imagegen_magic import generate, run, sweep
-from imagegen_magic.engine import budget, generation, loop
+from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.ledger import budget
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import BudgetExceeded, ImageGenError, InsufficientBalance, LedgerError, SubmissionUnknown, TaskTimeout
-from imagegen_magic.studies.sweep import load as load_sweep
+from imagegen_magic.studies.sweeps.plan import load as load_sweep
 
 ONE = {"provider": "evolink", "size": "1:1", "quality": "low"}
 
@@ -56,7 +57,7 @@ def ledger(*statements):
 
 def states():
     """Return every task's state and whether it has an owner, newest first."""
-    return [(task.state, task.owner is not None) for task in loop.run(generation.ledger(load()).tasks())]
+    return [(task.state, task.owner is not None) for task in loop.run(api.ledger(load()).tasks())]
 
 
 def test_two_kernels_that_ask_for_the_same_at_once_pay_once(gateway, own_world):
@@ -97,12 +98,12 @@ def test_a_refusal_lets_go_of_what_was_taken_up(gateway):
     gateway.arm("never-finishes", times=2, match="stranded")
     with pytest.raises(TaskTimeout):
         run(sweep("stranded {{s}}", {"s": ["a", "b"]}, timeout=0.5, **ONE))
-    assert generation.ledger(load()).waiting() == 2
+    assert api.ledger(load()).waiting() == 2
 
-    loop.run(budget.put(generation.ledger(load()), Decimal(1)))  # which an unknown price may pass
+    loop.run(budget.put(api.ledger(load()), Decimal(1)))  # which an unknown price may pass
     with pytest.raises(BudgetExceeded):
         run(sweep("stranded {{s}}", {"s": ["a", "b", "c"]}, reuse=True, **ONE))
-    assert generation.ledger(load()).waiting() == 2
+    assert api.ledger(load()).waiting() == 2
     assert times(gateway, "stranded") == 2
 
 
@@ -113,7 +114,7 @@ def test_an_error_after_recording_leaves_nothing_that_seems_under_way(gateway, m
         raise LedgerError("no history today")
 
     with monkeypatch.context() as breaking:
-        breaking.setattr("imagegen_magic.engine.session.Session.history", broken)
+        breaking.setattr("imagegen_magic.engine.context.Session.history", broken)
         with pytest.raises(LedgerError, match="no history"):
             asked("recorded only")
     assert states() == [("dropped", False)]
@@ -124,7 +125,7 @@ def test_an_error_after_recording_leaves_nothing_that_seems_under_way(gateway, m
         raise LedgerError("no study today")
 
     with monkeypatch.context() as breaking:
-        breaking.setattr("imagegen_magic.engine.recording._remember_study", forgetful)
+        breaking.setattr("imagegen_magic.engine.jobs.builder._remember_study", forgetful)
         with pytest.raises(LedgerError, match="no study"):
             run(sweep("not studied {{s}}", {"s": ["a", "b"]}, **ONE))
     assert states()[:2] == [("dropped", False)] * 2

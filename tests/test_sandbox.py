@@ -18,7 +18,7 @@ from PIL import Image
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost
-from imagegen_magic.sandbox import estimates
+from imagegen_magic.sandbox import timing
 from imagegen_magic.sandbox.app import create_app
 from imagegen_magic.sandbox.tasks import Store
 
@@ -577,20 +577,20 @@ def test_without_a_home_nothing_is_written_and_the_dead_are_forgotten() -> None:
 
 def test_waiting_times_are_realistic_scaled_and_the_same_for_the_same_task() -> None:
     """Medians grow with quality and pixels as published; the same id takes the same time."""
-    seconds = {quality: estimates.median_seconds(quality, (1024, 1024)) for quality in ("low", "medium", "high")}
+    seconds = {quality: timing.median_seconds(quality, (1024, 1024)) for quality in ("low", "medium", "high")}
     assert seconds == {"low": 20.0, "medium": 46.0, "high": 115.0}
-    assert 185 < estimates.median_seconds("high", (3840, 2160)) < 205
-    drawn = sorted(estimates.seconds("medium", (1024, 1024), f"task_{n}") for n in range(400))
+    assert 185 < timing.median_seconds("high", (3840, 2160)) < 205
+    drawn = sorted(timing.seconds("medium", (1024, 1024), f"task_{n}") for n in range(400))
     assert 42 < drawn[200] < 50
     assert 75 < drawn[380] < 100
-    assert estimates.seconds("auto", (1024, 1024), "x") == estimates.seconds("low", (1024, 1024), "x")
+    assert timing.seconds("auto", (1024, 1024), "x") == timing.seconds("low", (1024, 1024), "x")
 
 
 def test_scale_multiplies_the_waiting_and_duration_replaces_it() -> None:
     """`scale` is a factor on the model, `duration` fixed seconds."""
     task = (scaled := Box(scale=0.1, duration=None)).accepted("apimart", quality="high")
     took = scaled.app.state.sandbox.store.get(task).seconds
-    assert took == pytest.approx(0.1 * estimates.seconds("high", (1024, 1024), task))
+    assert took == pytest.approx(0.1 * timing.seconds("high", (1024, 1024), task))
     assert (fixed := Box(duration=3.0)).app.state.sandbox.store.get(fixed.accepted("apimart")).seconds == 3.0
 
 
@@ -621,7 +621,7 @@ def test_latency_delays_each_look_in_the_loops_own_time(box: Box, monkeypatch: p
 )
 def test_dollars_follow_tokens(model: str, quality: str, pixels: tuple[int, int], price: int) -> None:
     """Output tokens times the price of a million, for each picture."""
-    assert estimates.dollars(model, quality, pixels, 2) == pytest.approx(2 * price / 1_000_000, abs=1e-5)
+    assert timing.dollars(model, quality, pixels, 2) == pytest.approx(2 * price / 1_000_000, abs=1e-5)
 
 
 REQUESTS = [

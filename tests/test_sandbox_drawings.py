@@ -14,7 +14,7 @@ from PIL import Image, ImageChops, ImageStat
 
 from imagegen_magic.sandbox import canvas, drawing
 from imagegen_magic.sandbox.drawing import draw
-from imagegen_magic.sandbox.gallery import Drawing, Gallery
+from imagegen_magic.sandbox.images import Drawing, Gallery
 
 STYLES = (*drawing._LAND, *drawing._SHEET)
 

@@ -16,8 +16,8 @@ from imagegen_magic.errors import APIError, AuthenticationError, ReferenceUnreac
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.request import LocalPicture
 from imagegen_magic.sandbox import editing
-from imagegen_magic.sandbox.shelf import form
 from imagegen_magic.sandbox.tasks import Store
+from imagegen_magic.sandbox.uploads import form
 
 UPLOAD = {
     "apimart": "/apimart/v1/uploads/images",

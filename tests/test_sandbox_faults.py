@@ -431,7 +431,7 @@ def test_slow_trickles_and_is_whole(box: Box, monkeypatch: pytest.MonkeyPatch) -
     url = box.finished("evolink", box.accepted("evolink"))[0]
     arm(box, "slow")
     with monkeypatch.context() as patched:
-        patched.setattr("imagegen_magic.sandbox.mishaps.asyncio.sleep", sleep)
+        patched.setattr("imagegen_magic.sandbox.fault_responses.asyncio.sleep", sleep)
         response = box.download(url)
     assert (len(pauses), sum(pauses) > 2) == (20, True)
     Image.open(io.BytesIO(response.content)).load()

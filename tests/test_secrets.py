@@ -9,7 +9,7 @@ import pytest
 from servers import sandbox_server
 
 from imagegen_magic import generate, run, stream, sweep
-from imagegen_magic.engine import generation, loop
+from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import ImageGenError, UnsupportedOption
 
@@ -65,7 +65,7 @@ def _with_locals(error):
 @pytest.mark.parametrize("fault", ["unauthorized", "drop-after-accept", "500-after-accept", "moderation", "failed", "non-image"])
 def test_no_traceback_shows_a_key(fault, server, monkeypatch):
     """Not even one that prints all local values."""
-    monkeypatch.setattr("imagegen_magic.engine.delivery._backoff", lambda state: 0.01)
+    monkeypatch.setattr("imagegen_magic.engine.jobs.runner._backoff", lambda state: 0.01)
     server.arm(fault, times=None)
     with pytest.raises(ImageGenError) as error:
         asyncio.run(generate("a fox", provider="evolink", size="1:1"))
@@ -115,7 +115,7 @@ def test_a_key_among_the_values_of_a_sweep_is_refused(server):
 def test_the_ledger_holds_no_headers(server):
     """What was sent is kept as its JSON: there is no column a key could be in."""
     asyncio.run(generate("a fox", provider="evolink", size="1:1"))
-    generation.ledger().close()
+    api.ledger().close()
     with sqlite3.connect(load().home / "ledger.sqlite") as connection:
         columns = [row[1].lower() for table in ("jobs", "tasks", "pictures") for row in connection.execute(f"PRAGMA table_info({table})")]
     connection.close()

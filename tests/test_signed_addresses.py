@@ -15,11 +15,11 @@ from servers import sandbox_server
 from shells import a_shell
 
 from imagegen_magic import generate, run, stream, sweep
-from imagegen_magic.engine import generation
-from imagegen_magic.engine.exchange import formed
-from imagegen_magic.engine.ledger import NewSource
+from imagegen_magic.engine import api
+from imagegen_magic.engine.ledger.ledger import NewSource
+from imagegen_magic.engine.net.exchange import formed
 from imagegen_magic.errors import ImageGenError, TaskFailed, UnsupportedOption
-from imagegen_magic.notebook.tables import Code, Note, Page, Table
+from imagegen_magic.notebook.output.tables import Code, Note, Page, Table
 from imagegen_magic.providers.base import Call, Done
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.request import ImageRequest, LocalPicture
@@ -113,7 +113,7 @@ class TestResults:
         async def events():
             return [event async for event in stream("a fox", sandbox=True, provider="apimart", references=[REFERENCE])]
 
-        plan = generation.plan(ImageRequest("a fox", references=[REFERENCE], mask=REFERENCE), provider="apimart", sandbox=True)
+        plan = api.plan(ImageRequest("a fox", references=[REFERENCE], mask=REFERENCE), provider="apimart", sandbox=True)
         assert plan.calls[0].json["image_urls"] == [REFERENCE]
         picture = LocalPicture(b"x", "image/png", 1, 1, REFERENCE, url=REFERENCE)
         done = get_provider("apimart").read_task({"data": {"status": "completed", "result": {"images": [{"url": [REFERENCE]}]}}})
@@ -185,7 +185,7 @@ class TestErrors:
     def test_no_frame_shows_one(self, fault, server, monkeypatch):
         """Not even a traceback that prints all local values, as IPython's verbose one and rich's do."""
         server.be_every_gateway(monkeypatch)
-        monkeypatch.setattr("imagegen_magic.engine.delivery._backoff", lambda state: 0.01)
+        monkeypatch.setattr("imagegen_magic.engine.jobs.runner._backoff", lambda state: 0.01)
         server.arm(fault, times=None)
         with pytest.raises(ImageGenError) as error:
             asyncio.run(generate("a fox", provider="evolink", size="1:1"))

@@ -16,7 +16,7 @@ from PIL import Image
 from shells import a_shell
 
 from imagegen_magic.errors import SaveError, UnsupportedOption
-from imagegen_magic.notebook.slimming import LIMIT, Slimmed, slim
+from imagegen_magic.notebook.commands.slim import LIMIT, Slimmed, slim
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 STATE = "application/vnd.jupyter.widget-state+json"
@@ -308,7 +308,7 @@ def test_half_a_character_stays_and_the_file_is_utf_8(file):
 
 def test_what_would_not_read_the_same_is_not_written(file, monkeypatch):
     """The new file is read before it takes the old one's place."""
-    from imagegen_magic.notebook import slimming
+    from imagegen_magic.notebook.commands import slim as slimming
 
     write(file, notebook(display({"image/png": text_of(noise())})))
     before = file.read_bytes()

@@ -13,14 +13,14 @@ from PIL import Image
 from servers import sandbox_server
 
 from imagegen_magic import ImageRequest, run
-from imagegen_magic.engine import generation, loop
+from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.settings import load as load_settings
 from imagegen_magic.errors import ContentRejected, MissingKey, UnknownProvider, UnsupportedOption
 from imagegen_magic.request import LocalPicture
 from imagegen_magic.result import Cost, Generation
-from imagegen_magic.studies import axes as sides
-from imagegen_magic.studies.results import Impossible, gathered
-from imagegen_magic.studies.sweep import load, outlook, plan, sweep
+from imagegen_magic.studies.sweeps import axes as sides
+from imagegen_magic.studies.sweeps.plan import load, outlook, plan, sweep
+from imagegen_magic.studies.sweeps.result import Impossible, gathered
 
 KINDS = {"style": ["oil", "ink"], "quality": ["low", "high"]}
 
@@ -422,7 +422,7 @@ def test_a_record_that_both_share_keeps_its_money_apart(at_gateway):
     def shared(connection):
         connection.execute("UPDATE members SET study = ? WHERE study = ?", (played.study, paid.study))
 
-    loop.run(generation.ledger().run(shared))
+    loop.run(api.ledger().run(shared))
     both = load(played.study)
     assert len(both) == 2
     assert [("play money" in str(cost), cost.amount) for cost in both.costs] == [(False, paid.cost.amount), (True, played.cost.amount)]
@@ -467,7 +467,7 @@ def test_the_grid_has_every_picture_at_its_place(made, tmp_path):
 def test_a_third_axis_is_stacked():
     """Each value of the third axis is a grid of its own, under its heading; more axes are told together."""
     found = planned("a {{style}} fox", {**KINDS, "size": ["1:1", "16:9"], "n": [1, 2]}, skip_impossible=True)
-    from imagegen_magic.studies.results import SweepResult
+    from imagegen_magic.studies.sweeps.result import SweepResult
 
     places = tuple(wish.place for wish in found.wishes)
     axes = {axis.name: axis.labels for axis in found.axes}
@@ -480,7 +480,7 @@ def test_a_third_axis_is_stacked():
 
 def test_long_axes_go_down():
     """More values than fit beside one another are rows."""
-    from imagegen_magic.studies.results import SweepResult
+    from imagegen_magic.studies.sweeps.result import SweepResult
 
     axes = {"style": tuple(map(str, range(20))), "quality": ("low", "high", "medium")}
     result = SweepResult((), ImageRequest("x"), "", 0.0, (), axes=axes)

@@ -75,7 +75,7 @@ def _combinations(name):
 def _whole(notebook):
     """Return the sweep of the ledger: how many pictures, at how many places, of how many files, and what is missing."""
     code = (
-        "import json\nfrom imagegen_magic.studies.sweep import load\nfound = load()\n"
+        "import json\nfrom imagegen_magic.studies.sweeps.plan import load\nfound = load()\n"
         "print(json.dumps([len(found), len({tuple(found.place(image).items()) for image in found}), "
         "len({image.path for image in found if image.path.exists()}), [word for word in found.words if word]]))"
     )

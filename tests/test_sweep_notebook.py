@@ -22,12 +22,12 @@ from test_notebook_terminal import run as in_terminal
 from test_notebook_terminal import terminal
 
 from imagegen_magic.errors import ImageGenError, MissingKey, TaskFailed, UnsupportedOption
-from imagegen_magic.notebook import sweep_view
-from imagegen_magic.notebook.board import Board
-from imagegen_magic.notebook.mosaic import Mosaic
+from imagegen_magic.notebook.progress import sweep_view
+from imagegen_magic.notebook.progress.state import Board
+from imagegen_magic.notebook.progress.sweep_grid import Mosaic
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost, GeneratedImage, Progress
-from imagegen_magic.studies.results import SweepResult
+from imagegen_magic.studies.sweeps.result import SweepResult
 
 
 @pytest.fixture(scope="module")
@@ -262,8 +262,8 @@ def test_what_ends_the_asking_is_named(shell, monkeypatch):
 def test_a_known_price_asks_above_the_bound(gateway, shell, monkeypatch):
     """In the gateway's own unit."""
     from imagegen_magic.engine.settings import load
-    from imagegen_magic.notebook.sweeping import _much
-    from imagegen_magic.studies.sweep import Outlook
+    from imagegen_magic.notebook.magic.sweep_cell import _much
+    from imagegen_magic.studies.sweeps.plan import Outlook
 
     costs = (Cost(5, "USD", "estimated"), Cost(6, "credits", "estimated"))
     told = list(_much(Outlook(2, 0, 0, 2, 0, 0, costs, None), load()))
@@ -329,7 +329,7 @@ def test_cancel_keeps_what_there_is(begin, slow_gateway):
     front.wait(cell)
     assert cell.status == "error"
     assert len(front.run("%imagegen resume").images) == 2
-    told = front.run("from imagegen_magic.studies.sweep import load\nprint(len(load()), dict(load().place(load()[0])))")
+    told = front.run("from imagegen_magic.studies.sweeps.plan import load\nprint(len(load()), dict(load().place(load()[0])))")
     assert told.text.strip() == "2 {'style': 'oil'}"
     assert len(slow_gateway.accepted("stopped oil")) == 1
 
@@ -498,21 +498,21 @@ def test_long_values_do_not_swell_the_notebook(shell):
 
 def test_long_values_do_not_swell_a_ranking_and_a_tree(shell, capsys):
     """As in the sweep's own table."""
-    from imagegen_magic.engine import generation, loop
-    from imagegen_magic.notebook import recalling, voting
-    from imagegen_magic.studies import lineage
-    from imagegen_magic.studies.voting import Vote, record
+    from imagegen_magic.engine import api, loop
+    from imagegen_magic.notebook.commands import recall, vote
+    from imagegen_magic.studies.history import lineage
+    from imagegen_magic.studies.ranking import Vote, record
 
     shell.shell.user_ns["long"] = [f"{number} " + "lorem ipsum " * 2400 for number in range(2)]
     shell.run("%%imagegen -p gccai --sandbox -q low --yes --sweep s=@long -o made\nfox {{s}}")
     images = shell.variables["made"].images
     one, other = [image.id for image in images]
-    book = generation.ledger()
+    book = api.ledger()
     loop.run(record(book, Vote(one, other, one)))
-    booth = voting.Booth(shell.shell, book, "made", images, shell.variables["made"].study)
+    booth = vote.Booth(shell.shell, book, "made", images, shell.variables["made"].study)
     loop.run(booth.load())
     ranking = booth._result()[0].data
     assert "lorem ipsum" in ranking["text/html"]
     assert len(ranking["text/html"]) + len(ranking["text/plain"]) < 30_000
-    tree = recalling.Tree(loop.run(lineage.lineage(book, one)))
+    tree = recall.Tree(loop.run(lineage.lineage(book, one)))
     assert len(tree._repr_mimebundle_()["text/html"]) < 15_000

@@ -16,12 +16,15 @@ from ledgers import a_png
 from shells import a_shell
 
 from imagegen_magic import ImageRequest, generate, run
-from imagegen_magic.engine import budget, downloads, files, generation, loop
-from imagegen_magic.engine.ledger import Ledger
+from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.jobs import download
+from imagegen_magic.engine.ledger import budget
+from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.settings import load
-from imagegen_magic.engine.unreadable import is_answer, suffix_of
+from imagegen_magic.engine.storage import images
+from imagegen_magic.engine.storage.unreadable import is_answer, suffix_of
 from imagegen_magic.errors import DownloadError, ImageInvalid, SaveError, UnsupportedOption
-from imagegen_magic.studies import money
+from imagegen_magic.studies.history import spending
 
 UNREADABLE = Path("imagegen/unreadable")
 
@@ -47,12 +50,12 @@ def refused(prompt="a red fox", **options):
 
 def tasks():
     """Return the ledger's tasks, oldest first."""
-    return loop.run(generation.ledger(load()).tasks())[::-1]
+    return loop.run(api.ledger(load()).tasks())[::-1]
 
 
 def waiting():
     """Return how many pictures wait to be collected."""
-    return generation.ledger(load()).waiting()
+    return api.ledger(load()).waiting()
 
 
 def kept(suffix="*"):
@@ -77,7 +80,7 @@ def test_a_file_that_nobody_here_reads_is_kept_told_and_settled(host):
     assert (str(path.absolute()) in str(error), error.charged, "\n" in str(error)) == (True, "yes", False)
     assert (tasks()[0].state, waiting()) == ("saved", 0)
     assert str(path.absolute()) in tasks()[0].error
-    assert generation.resume(load()).expecting == 0
+    assert api.resume(load()).expecting == 0
     assert (host.submissions, host.downloads) == (1, 2)  # twice the same bytes are the gateway's own
 
 
@@ -100,7 +103,7 @@ def test_whatever_a_decoder_raises_the_bytes_are_kept(defect, host, monkeypatch)
     def fail(data, **_):
         raise defect
 
-    monkeypatch.setattr("imagegen_magic.pictures.verify.verify", fail)
+    monkeypatch.setattr("imagegen_magic.imaging.verify.verify", fail)
     assert type(defect).__name__ in str(refused())
     assert [path.read_bytes() for path in kept()] == [PNG]
     assert waiting() == 0
@@ -136,10 +139,10 @@ def test_without_a_length_more_bytes_than_are_read_are_kept(host, monkeypatch):
 
 
 def _small_limits(monkeypatch):
-    for module in ("imagegen_magic.engine.downloads", "imagegen_magic.engine.delivery"):
+    for module in ("imagegen_magic.engine.jobs.download", "imagegen_magic.engine.jobs.runner"):
         monkeypatch.setattr(f"{module}.MOST_BYTES", len(STRANGE) * 2)
-    monkeypatch.setattr(downloads, "LARGEST", len(STRANGE) * 4)
-    monkeypatch.setattr(downloads, "_PIECE", 4096)
+    monkeypatch.setattr(download, "LARGEST", len(STRANGE) * 4)
+    monkeypatch.setattr(download, "_PIECE", 4096)
 
 
 @pytest.mark.parametrize("declared", [True, False])
@@ -157,25 +160,25 @@ def test_above_the_largest_nothing_is_kept_and_the_task_stays(declared, host, mo
 def test_a_disk_with_too_little_room_is_said_before_anything_is_written(host, monkeypatch):
     """What is too large to be a picture leaves some of the disk free; the task stays collectable, nothing half stays."""
     _small_limits(monkeypatch)
-    real = files.shutil.disk_usage
+    real = images.shutil.disk_usage
 
     def little(path):
         return real(path)._replace(free=len(STRANGE) * 3 + 100)
 
-    monkeypatch.setattr(files.shutil, "disk_usage", little)
+    monkeypatch.setattr(images.shutil, "disk_usage", little)
     host.file = lambda number, path: STRANGE * 3
     with pytest.raises(SaveError, match="free") as caught:
         make()
     assert (caught.value.charged, list(Path("imagegen").rglob("*")), waiting()) == ("yes", [], 1)
-    monkeypatch.setattr(downloads, "SPARE", 50)
+    monkeypatch.setattr(download, "SPARE", 50)
     with pytest.raises(ImageInvalid):
-        generation.resume(load()).wait()
+        api.resume(load()).wait()
     assert [path.read_bytes() for path in kept()] == [STRANGE * 3]
 
 
 def test_a_disk_that_fills_while_it_is_written_leaves_nothing_half(host, monkeypatch):
     """One line, collectable, no rubbish; with room it comes."""
-    monkeypatch.setattr(downloads, "_PIECE", 4096)
+    monkeypatch.setattr(download, "_PIECE", 4096)
     real, written = os.write, []
 
     def write(descriptor, data):
@@ -186,7 +189,7 @@ def test_a_disk_that_fills_while_it_is_written_leaves_nothing_half(host, monkeyp
 
     host.file = lambda number, path: STRANGE
     with monkeypatch.context() as full:
-        full.setattr(files.os, "write", write)
+        full.setattr(images.os, "write", write)
         with pytest.raises(SaveError, match="No space left"):
             make()
     assert list(Path("imagegen").rglob("*")) == []
@@ -212,7 +215,7 @@ def test_two_different_copies_settle_nothing_and_a_repeated_one_does(host):
     assert (tasks()[0].state, waiting()) == ("made", 1)
     host.file = lambda number, path: STRANGE + bytes([3])
     with pytest.raises(ImageInvalid):
-        generation.resume(load()).wait()
+        api.resume(load()).wait()
     assert [path.read_bytes() for path in kept()] == [STRANGE + bytes([3])]
     assert waiting() == 0
 
@@ -223,7 +226,7 @@ def test_copies_that_always_differ_do_not_fill_the_disk(host):
     refused()
     for _ in range(3):
         with pytest.raises(ImageInvalid):
-            generation.resume(load()).wait()
+            api.resume(load()).wait()
     assert len(kept()) <= 3
     assert waiting() == 1
 
@@ -248,7 +251,7 @@ def test_a_page_in_a_pictures_place_is_kept_but_is_not_the_picture(body, host):
     assert "%imagegen forget 1" in str(error)
     assert (tasks()[0].state, waiting()) == ("made", 1)
     host.file = lambda number, path: PNG
-    (image,) = generation.resume(load()).wait()
+    (image,) = api.resume(load()).wait()
     assert image.data == PNG
     assert list(UNREADABLE.glob("*")) == []
     assert host.submissions == 1
@@ -267,7 +270,7 @@ def test_pages_that_always_differ_are_one_file(host):
     host.file = lambda number, path: PAGE + b"<!-- request %d -->" % number
     refused()
     with pytest.raises(ImageInvalid):
-        generation.resume(load()).wait()
+        api.resume(load()).wait()
     assert len(kept()) == 1
 
 
@@ -349,23 +352,23 @@ def test_what_an_earlier_version_left_stuck_is_collected(host):
     host.file = lambda number, path: (503, {}, b"")
     with pytest.raises(DownloadError):
         make()
-    book = generation.ledger(load())
+    book = api.ledger(load())
     stuck = "The PNG picture is corrupt or cut short (x). The gateway's doing, it was charged: %imagegen resume fetches it again."
     loop.run(book.run(lambda connection: connection.execute("UPDATE tasks SET note = ?, error = ?", (stuck, stuck)).rowcount))
     host.file = lambda number, path: STRANGE
     with pytest.raises(ImageInvalid):
-        generation.resume(load()).wait()
-    assert (len(kept()), waiting(), generation.resume(load()).expecting) == (1, 0, 0)
+        api.resume(load()).wait()
+    assert (len(kept()), waiting(), api.resume(load()).expecting) == (1, 0, 0)
 
 
 def test_it_is_paid_and_counted(host, monkeypatch):
     """By what was spent, and by a budget; it is in no history, for it is no picture."""
-    monkeypatch.setattr("imagegen_magic.providers.apimart.APIMart.cost", lambda self, task: _dollars("0.25"))
+    monkeypatch.setattr("imagegen_magic.providers.gateways.apimart.APIMart.cost", lambda self, task: _dollars("0.25"))
     host.file = lambda number, path: STRANGE
     refused()
-    book = generation.ledger(load())
+    book = api.ledger(load())
     loop.run(budget.put(book, _dollars("1").amount))
-    (row,) = loop.run(money.spent(book))
+    (row,) = loop.run(spending.spent(book))
     assert (str(row.amount), row.unknown, row.tasks) == ("0.25", 0, 1)
     loop.run(book.run(lambda connection: connection.execute("UPDATE budgets SET set_at = '2000-01-01T00:00:00+00:00'").rowcount))
     (standing,) = loop.run(budget.standings(book))
@@ -428,12 +431,12 @@ def test_forget_gives_up_a_task_after_saying_what_it_is(host, capsys):
 
 def test_what_was_given_up_was_paid_all_the_same(host, monkeypatch):
     """Its cost is counted."""
-    monkeypatch.setattr("imagegen_magic.providers.apimart.APIMart.cost", lambda self, task: _dollars("0.25"))
+    monkeypatch.setattr("imagegen_magic.providers.gateways.apimart.APIMart.cost", lambda self, task: _dollars("0.25"))
     host.file = lambda number, path: PAGE
     refused()
     with a_shell() as shell:
         shell.run("%imagegen forget 1")
-    (row,) = loop.run(money.spent(generation.ledger(load())))
+    (row,) = loop.run(spending.spent(api.ledger(load())))
     assert (str(row.amount), row.unknown) == ("0.25", 0)
 
 
@@ -454,14 +457,14 @@ def test_resume_with_an_id_fetches_an_unreadable_one_once_more(host):
     host.file = lambda number, path: STRANGE
     refused()
     with pytest.raises(ImageInvalid):
-        generation.resume_task(1, load()).wait()
+        api.resume_task(1, load()).wait()
     assert (tasks()[0].state, len(kept()), waiting()) == ("saved", 1, 0)
     host.file = lambda number, path: (404, {}, b"")
     with pytest.raises(DownloadError):
-        generation.resume_task(1, load()).wait()
+        api.resume_task(1, load()).wait()
     assert (tasks()[0].state, len(kept()), waiting()) == ("saved", 1, 0)
     host.file = lambda number, path: PNG
-    assert generation.resume_task(1, load()).wait()[0].data == PNG
+    assert api.resume_task(1, load()).wait()[0].data == PNG
     assert tasks()[0].error is None
 
 
@@ -493,20 +496,20 @@ def test_resume_with_an_id_that_has_nothing_to_collect_is_refused(row, why, host
     """In one line, and nothing is sent."""
     make()
     with pytest.raises(UnsupportedOption, match=why):
-        generation.resume_task(row, load())
+        api.resume_task(row, load())
     assert host.submissions == 1
 
 
 def test_a_running_jobs_task_is_not_given_up(host):
     """One line; the job goes on."""
     host.at_look = lambda: (200, {}, json.dumps({"code": 200, "data": [{"id": "task-1", "status": "processing"}]}).encode())
-    job = generation.start(ImageRequest("a fox", size="1:1"), provider="apimart")
+    job = api.start(ImageRequest("a fox", size="1:1"), provider="apimart")
     while not host.looks:
         pass
     with a_shell() as shell, pytest.raises(Exception, match="Task 1 is under way"):
         shell.run("%imagegen forget 1")
     with pytest.raises(UnsupportedOption, match="under way"):
-        generation.resume_task(1, load())
+        api.resume_task(1, load())
     host.at_look = lambda: None
     assert len(job.wait()) == 1
 
@@ -546,14 +549,14 @@ def test_another_process_takes_over_what_a_resume_with_an_id_left(host):
         assert len(loop.run(another.claim_again(1))) == 1
     assert waiting() == 0
     with pytest.raises(ImageInvalid):
-        generation.resume_task(1, load()).wait()
+        api.resume_task(1, load()).wait()
     assert (tasks()[0].state, len(kept())) == ("saved", 1)
 
 
 @pytest.mark.parametrize("then", ["resume", "reuse"])
 def test_a_gateway_that_forgot_it_undoes_nothing_of_what_a_killed_resume_had_taken_up(then, host, monkeypatch):
     """It is settled as before: not failed, not asked for, and not paid for again."""
-    monkeypatch.setattr("imagegen_magic.engine.delivery._FORGOTTEN", 0.0)
+    monkeypatch.setattr("imagegen_magic.engine.jobs.runner._FORGOTTEN", 0.0)
     host.file = lambda number, path: STRANGE
     refused()
     with contextlib.closing(Ledger(load().home)) as another:
@@ -561,7 +564,7 @@ def test_a_gateway_that_forgot_it_undoes_nothing_of_what_a_killed_resume_had_tak
     host.at_look = lambda: (404, {}, b'{"error": {"code": 404, "message": "no such task"}}')
     looks = host.looks
     if then == "resume":
-        assert generation.resume(load()).expecting == 0
+        assert api.resume(load()).expecting == 0
     else:
         assert "made before" in str(refused(reuse=True))
     assert ([task.state for task in tasks()], host.submissions, host.looks, waiting()) == (["saved"], 1, looks, 0)
@@ -571,7 +574,7 @@ def test_a_gateway_that_forgot_it_undoes_nothing_of_what_a_killed_resume_had_tak
 DIE = """
 import os, signal, sys
 from imagegen_magic import generate, run
-from imagegen_magic.engine import files, ledger
+from imagegen_magic.engine.storage import images as files; from imagegen_magic.engine.ledger import ledger
 
 at, nth, calls = sys.argv[1], int(sys.argv[2]), 0
 place = ledger.Ledger if at == "unread" else files
@@ -597,7 +600,7 @@ def test_killed_while_it_is_kept_it_is_one_file_and_settled_by_the_next_resume(a
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert waiting() == 1
     with pytest.raises(ImageInvalid, match="kept as"):
-        generation.resume(load()).wait()
+        api.resume(load()).wait()
     assert ([task.state for task in tasks()], waiting(), host.submissions) == (["saved"], 0, 1)
     (path,) = kept()
     assert (path.read_bytes(), note(path)["settled"]) == (STRANGE, True)
@@ -610,18 +613,18 @@ def test_a_row_that_nobody_can_save_holds_up_no_other(host, own_world):
     for prompt in ("fox", "owl", "cat"):
         with pytest.raises(DownloadError):
             make(prompt)
-    book = generation.ledger(load())
+    book = api.ledger(load())
     for row, folder in ((1, "nul\0in it"), (3, "/proc/nowhere/at/all")):
         loop.run(
             book.run(lambda connection, one=(folder, row): connection.execute("UPDATE jobs SET save_dir = ? WHERE id = ?", one).rowcount)
         )
     host.file = lambda number, path: PNG + path.encode()
-    job = generation.resume(load())
+    job = api.resume(load())
     made = job.wait()
     assert [image.request.prompt for image in made] == ["owl"]
     assert [type(error) for error in made.errors] == [SaveError, SaveError]
     assert (host.submissions, waiting()) == (3, 2)
-    assert len(generation.resume(load(), save_dir="elsewhere").wait()) == 2
+    assert len(api.resume(load(), save_dir="elsewhere").wait()) == 2
 
 
 @pytest.mark.parametrize(
@@ -644,9 +647,9 @@ def test_what_a_newer_version_expected_keeps_no_picture_away(expected, host):
         with pytest.raises(DownloadError):
             make(prompt)
     query, told = "UPDATE jobs SET expected = ? WHERE id = 1", (json.dumps(expected),)
-    loop.run(generation.ledger(load()).run(lambda connection: connection.execute(query, told).rowcount))
+    loop.run(api.ledger(load()).run(lambda connection: connection.execute(query, told).rowcount))
     host.file = lambda number, path: PNG
-    made = generation.resume(load()).wait()
+    made = api.resume(load()).wait()
     assert (sorted(image.request.prompt for image in made), made.errors, waiting()) == (["fox", "owl"], (), 0)
 
 
@@ -657,9 +660,9 @@ def test_what_a_newer_version_sent_keeps_no_picture_away(sent, host):
     with pytest.raises(DownloadError):
         make("fox")
     query = "UPDATE tasks SET sent = ?"
-    loop.run(generation.ledger(load()).run(lambda connection: connection.execute(query, (json.dumps(sent),)).rowcount))
+    loop.run(api.ledger(load()).run(lambda connection: connection.execute(query, (json.dumps(sent),)).rowcount))
     host.file = lambda number, path: PNG
-    (image,) = generation.resume(load()).wait()
+    (image,) = api.resume(load()).wait()
     assert note(image.path)["sent"] == {}
 
 

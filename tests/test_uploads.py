@@ -18,13 +18,16 @@ from servers import sandbox_server
 from webserver import web
 
 from imagegen_magic import generate
-from imagegen_magic.engine import gateways, loop, sources, uploads, ways
-from imagegen_magic.engine.exchange import NotSent
-from imagegen_magic.engine.gateways import Gateway
-from imagegen_magic.engine.http import Clients, authorization
-from imagegen_magic.engine.keys import Key
-from imagegen_magic.engine.session import ledger_of, session_of
+from imagegen_magic.engine import endpoints, loop
+from imagegen_magic.engine.context import ledger_of, session_of
+from imagegen_magic.engine.credentials import Key
+from imagegen_magic.engine.endpoints import Gateway
+from imagegen_magic.engine.net.client import Clients, authorization
+from imagegen_magic.engine.net.exchange import NotSent
 from imagegen_magic.engine.settings import load
+from imagegen_magic.engine.storage import source_copies
+from imagegen_magic.engine.uploads import routes
+from imagegen_magic.engine.uploads import uploader as uploads
 from imagegen_magic.errors import (
     AuthenticationError,
     ContentRejected,
@@ -70,7 +73,7 @@ def _picture(name="fox.png", size=(64, 48), **more):
 
 
 def _at(name, **changes):
-    return replace(gateways.at(get_provider(name), load()), **changes)
+    return replace(endpoints.at(get_provider(name), load()), **changes)
 
 
 def _real(name, base_url=None, look_alikes=None):
@@ -80,7 +83,7 @@ def _real(name, base_url=None, look_alikes=None):
 
 
 def _sandbox(name):
-    return gateways.at(get_provider(name), load(), sandbox=True)
+    return endpoints.at(get_provider(name), load(), sandbox=True)
 
 
 def _run(work):
@@ -125,7 +128,7 @@ def test_a_picture_is_brought_to_every_gateway_that_takes_files(name, server):
     assert _fetched(url) == fox.data
     ((sha256, host, known, end, size),) = _rows()
     assert (sha256, host, known, size) == (fox.sha256, server.origin.removeprefix("http://"), url, len(fox.data))
-    assert ways.seconds_of(end) == pytest.approx(time.time() + 72 * 3600, abs=60)
+    assert routes.seconds_of(end) == pytest.approx(time.time() + 72 * 3600, abs=60)
     assert _uploaded(server) == before + 1
 
 
@@ -510,7 +513,7 @@ def test_evolinks_upload_goes_where_its_moved_base_url_is_on_this_machine(monkey
 def test_evolinks_own_file_host_gets_the_key_of_evolinks_own_base_url():
     """It names the host as its own; the base URL may be written with a slash."""
     for base in ("https://api.evolink.ai", "https://API.evolink.ai:443/"):
-        way = ways.find_way(_real("evolink", base), _picture(), load())
+        way = routes.find_way(_real("evolink", base), _picture(), load())
         assert (way.url, way.key_hosts) == ("https://files-api.evolink.ai/api/v1/files/upload/stream", ("files-api.evolink.ai",))
         assert way.host == "files-api.evolink.ai"
 
@@ -527,7 +530,7 @@ def test_evolinks_own_file_host_gets_the_key_of_evolinks_own_base_url():
 def test_a_moved_base_url_keeps_its_key_from_evolinks_file_host(base):
     """Whoever moved the base URL moved the key with it: refused in words, with the way out."""
     with pytest.raises(UnsupportedOption, match=r"takes files at files-api\.evolink\.ai, and your key does not go there") as caught:
-        ways.find_way(_real("evolink", base), _picture(), load())
+        routes.find_way(_real("evolink", base), _picture(), load())
     assert (base in caught.value.what, "uploader" in caught.value.next_step) == (True, True)
 
 
@@ -535,10 +538,10 @@ def test_a_look_alike_has_no_way_unless_it_names_one():
     """Evolink's dialect at another address takes no files, or takes them where `upload_url` says."""
     table = {"like": "evolink", "base_url": "https://api.mine.example"}
     with pytest.raises(UnsupportedOption, match="takes no files"):
-        ways.find_way(_real("mine", look_alikes={"mine": table}), _picture(), load())
-    way = ways.find_way(_real("mine", look_alikes={"mine": {**table, "upload_url": "https://up.mine.example/x"}}), _picture(), load())
+        routes.find_way(_real("mine", look_alikes={"mine": table}), _picture(), load())
+    way = routes.find_way(_real("mine", look_alikes={"mine": {**table, "upload_url": "https://up.mine.example/x"}}), _picture(), load())
     assert (way.url, way.key_hosts) == ("https://up.mine.example/x", ("up.mine.example",))
-    alike = ways.find_way(_real("mine", look_alikes={"mine": {**table, "like": "apimart"}}), _picture(), load())
+    alike = routes.find_way(_real("mine", look_alikes={"mine": {**table, "like": "apimart"}}), _picture(), load())
     assert (alike.url, alike.key_hosts) == ("https://api.mine.example/v1/uploads/images", ())
 
 
@@ -546,7 +549,7 @@ def test_a_host_that_the_gateway_does_not_name_gets_nothing(monkeypatch):
     """A provider whose upload leads elsewhere without saying that the host is its own."""
     monkeypatch.setattr(type(get_provider("evolink")), "key_hosts", ())
     with pytest.raises(UnsupportedOption, match="your key does not go there"):
-        ways.find_way(_real("evolink"), _picture(), load())
+        routes.find_way(_real("evolink"), _picture(), load())
 
 
 def test_the_header_is_for_the_gateways_own_hosts_alone():
@@ -607,7 +610,7 @@ def test_a_redirect_takes_neither_key_nor_picture_along():
 
 def test_an_upload_that_takes_for_ever_is_given_up(monkeypatch):
     """A gateway that never answers costs a bounded time."""
-    monkeypatch.setattr("imagegen_magic.engine.http._UPLOAD_PATIENCE", 0.2)
+    monkeypatch.setattr("imagegen_magic.engine.net.client._UPLOAD_PATIENCE", 0.2)
     released = threading.Event()
     with web(lambda seen: (200 + 0 * released.wait(20), {}, b"{}")) as silent:
         with pytest.raises(Exception, match="took too long"):
@@ -655,12 +658,12 @@ def test_xingchao_uses_the_persons_own_uploader(uploader):
     assert (content, path.parent, path.name) == (fox.data, load().home / "sources", f"{fox.sha256}.png")
     assert myhost.who != "imagegen-engine"
     ((_, host, _, end, _),) = _rows()
-    assert (host, ways.seconds_of(end) < time.time() + 2 * 3600) == ("uploader myhost:put", True)
+    assert (host, routes.seconds_of(end) < time.time() + 2 * 3600) == ("uploader myhost:put", True)
 
 
 def test_a_moved_evolink_uses_the_persons_own_uploader_too(uploader):
     """Where the gateway's own upload must not be used, the named function may."""
-    way = ways.find_way(_real("evolink", "https://proxy.example"), _picture(), uploader(_PUT))
+    way = routes.find_way(_real("evolink", "https://proxy.example"), _picture(), uploader(_PUT))
     assert (way.call, way.uploader) == (None, "myhost:put")
 
 
@@ -907,7 +910,7 @@ def test_a_copy_that_cannot_be_kept_is_told(tmp_path):
 
 def test_half_a_copy_is_never_seen(tmp_path, monkeypatch):
     """A disk that fills up leaves neither a copy nor its beginning."""
-    monkeypatch.setattr(sources.os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(source_copies.os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(SaveError, match="No space left"):
         uploads.keep(tmp_path, _picture())
     assert list((tmp_path / "sources").iterdir()) == []
@@ -918,9 +921,9 @@ def test_a_persons_own_files_are_never_pruned(tmp_path):
     own = tmp_path / "sources" / "my-only-photo.raw"
     own.parent.mkdir()
     own.write_bytes(b"irreplaceable")
-    copy = sources.keep(tmp_path, LocalPicture(b"an old copy", "image/png", 1, 1, "old.png"))
+    copy = source_copies.keep(tmp_path, LocalPicture(b"an old copy", "image/png", 1, 1, "old.png"))
     for path in (own, copy):
         os.utime(path, (1, 1))
-    sources.keep(tmp_path, LocalPicture(b"a new copy", "image/png", 1, 1, "new.png"))
+    source_copies.keep(tmp_path, LocalPicture(b"a new copy", "image/png", 1, 1, "new.png"))
     assert own.exists()
     assert not copy.exists()

@@ -20,16 +20,17 @@ import released
 from shells import a_shell
 
 from imagegen_magic import export, generate
-from imagegen_magic.engine import generation, schema
+from imagegen_magic.engine import api
 from imagegen_magic.engine import loop as engine_loop
-from imagegen_magic.engine.ledger import Ledger, NewJob, NewTask
-from imagegen_magic.engine.past import generated
+from imagegen_magic.engine.jobs.reuse import generated
+from imagegen_magic.engine.ledger import schema
+from imagegen_magic.engine.ledger.ledger import Ledger, NewJob, NewTask
 from imagegen_magic.errors import LedgerError, TaskTimeout
-from imagegen_magic.pictures import metadata
+from imagegen_magic.imaging.metadata import embed
 from imagegen_magic.result import Cost, GeneratedImage
 from imagegen_magic.sandbox.tasks import Store, Task
-from imagegen_magic.studies import recollection
-from imagegen_magic.studies.past_sweeps import load as load_sweep
+from imagegen_magic.studies.history import provenance
+from imagegen_magic.studies.sweeps.load import load as load_sweep
 
 JOB = NewJob(
     provider="evolink",
@@ -85,8 +86,8 @@ async def made(ledger: Ledger, job: NewJob = JOB) -> int:
 
 def becomes_newer(monkeypatch: pytest.MonkeyPatch, *statements: str, min_reader: int = schema.MIN_READER) -> None:
     """Make this process a newer version, whose format has one step more."""
-    monkeypatch.setattr("imagegen_magic.engine.ledger.MIGRATIONS", (*schema.MIGRATIONS, statements))
-    monkeypatch.setattr("imagegen_magic.engine.ledger.MIN_READER", min_reader)
+    monkeypatch.setattr("imagegen_magic.engine.ledger.ledger.MIGRATIONS", (*schema.MIGRATIONS, statements))
+    monkeypatch.setattr("imagegen_magic.engine.ledger.ledger.MIN_READER", min_reader)
 
 
 def marks(home: Path) -> tuple[int, dict[str, str]]:
@@ -227,7 +228,7 @@ def asked(data: released.Released) -> set[str]:
 
 def test_options_of_a_newer_version_do_not_keep_a_picture_away(data: released.Released) -> None:
     """What waits is collected, its sidecar has what was stored, and one line says what this version does not know."""
-    job = generation.resume()
+    job = api.resume()
     result = job.wait()
     assert (len(result), result.errors) == (5, ())
     assert job.note == (
@@ -262,19 +263,19 @@ def test_looking_back_works_on_it(data: released.Released, capsys: pytest.Captur
 def test_recall_says_what_it_leaves_out(data: released.Released) -> None:
     """From the ledger and from the sidecar of another machine."""
     note = "Left out, as this version does not know it in this form: mood, strength (pip install -U imagegen_magic)."
-    told = engine_loop.run(recollection.of_picture(generation.ledger(), 1, data.work))
+    told = engine_loop.run(provenance.of_picture(api.ledger(), 1, data.work))
     assert (told.request.prompt, note in told.notes) == ("bare of apimart gpt-image-2-official", True)
     sidecar = next(data.work.glob("imagegen/*.json"))
     stranger = json.loads(sidecar.read_text())
     stranger["asked"] |= {"mood": "blue", "strength": 0.5}
     data.work.joinpath("other.json").write_text(json.dumps({**stranger, "sha256": "00"}))
-    told = engine_loop.run(recollection.of_file(generation.ledger(), data.work / "other.json", data.work))
+    told = engine_loop.run(provenance.of_file(api.ledger(), data.work / "other.json", data.work))
     assert note in told.notes
 
 
 def test_an_exported_copy_keeps_what_this_version_does_not_know(data: released.Released) -> None:
     """The copy says of itself all that the sidecar says, and recalling it says what is left out."""
-    [row] = engine_loop.run(generation.ledger().pictures(ids=[2]))
+    [row] = engine_loop.run(api.ledger().pictures(ids=[2]))
     image = generated(row)
     sidecar = image.path.with_suffix(".json")
     told = json.loads(sidecar.read_text())
@@ -283,11 +284,11 @@ def test_an_exported_copy_keeps_what_this_version_does_not_know(data: released.R
     sidecar.write_text(json.dumps(told))
     folder = export([image], data.work / "copies")
     [copy] = folder.glob("pictures/*.png")
-    origin = metadata.read(copy.read_bytes())
+    origin = embed.read(copy.read_bytes())
     assert origin is not None
     assert origin.asked["mood"] == "blue"
     with closing(Ledger(data.home.parent / "nobody's")) as stranger:
-        recalled = engine_loop.run(recollection.of_file(stranger, copy, data.work))
+        recalled = engine_loop.run(provenance.of_file(stranger, copy, data.work))
     assert "Left out, as this version does not know it in this form: mood (pip install -U imagegen_magic)." in recalled.notes
 
 
@@ -311,7 +312,7 @@ def test_doctor_says_that_the_ledger_is_newer(tmp_path: Path, monkeypatch: pytes
     """One line, with the command that updates."""
     monkeypatch.setenv("IMAGEGEN_HOME", str(tmp_path))
     becomes_newer(monkeypatch, *LATER)
-    run(generation.ledger().check())
+    run(api.ledger().check())
     engine_loop.stop()
     monkeypatch.undo()
     monkeypatch.setenv("IMAGEGEN_HOME", str(tmp_path))
@@ -430,7 +431,7 @@ def test_0_1_0_goes_on_while_a_newer_version_adds_tables(old: Old, home: Path, m
     assert old.does("draw", "after", 1) == 1
     assert old.does("reuse", "ours") is True
     assert draw("after 0", reuse=True).reused
-    assert len(old.does("history")) == len(engine_loop.run(generation.ledger().pictures(limit=None))) == 11
+    assert len(old.does("history")) == len(engine_loop.run(api.ledger().pictures(limit=None))) == 11
     assert old.does("resume") == 0
     assert states(home) == {"saved": 11}
 
@@ -454,7 +455,7 @@ def test_each_collects_what_the_other_left(old: Old, home: Path, monkeypatch: py
     with pytest.raises(TaskTimeout):
         draw("left by us [[fault: expired]]", timeout=0.01)
     assert old.does("resume") == 1
-    assert generation.ledger().waiting() == 0
+    assert api.ledger().waiting() == 0
     assert states(home) == {"saved": 1}
 
 
@@ -469,7 +470,7 @@ def test_0_1_0_loses_nothing_where_a_newer_version_adds_columns(
     assert old.end() == 8
     assert old.does("draw", "after", 1) == 1
     assert states(home) == {"saved": 11}
-    assert len(engine_loop.run(generation.ledger().pictures(limit=None))) == 11
+    assert len(engine_loop.run(api.ledger().pictures(limit=None))) == 11
     with closing(Old(package, home, tmp_path / "another")) as another:
         said = another.does("history")
     assert said.startswith("LedgerError: ")

@@ -13,10 +13,10 @@ from IPython.core.error import UsageError
 from ledgers import saved
 from shells import a_shell
 
-from imagegen_magic.engine import generation, loop
-from imagegen_magic.notebook import voting as booth
-from imagegen_magic.studies import voting
-from imagegen_magic.studies.voting import Vote
+from imagegen_magic.engine import api, loop
+from imagegen_magic.notebook.commands import vote as booth
+from imagegen_magic.studies import ranking as voting
+from imagegen_magic.studies.ranking import Vote
 
 
 def beats(truth, one, other, chance):
@@ -176,7 +176,7 @@ def pictures():
 
 def test_votes_are_kept_and_taken_back(pictures):
     """A vote is there for the next sitting, with the others between these pictures alone; taken back, it is gone."""
-    book, ids = generation.ledger(), [image.id for image in pictures]
+    book, ids = api.ledger(), [image.id for image in pictures]
     first = loop.run(voting.record(book, Vote(ids[0], ids[1], ids[1])))
     tie = loop.run(voting.record(book, Vote(ids[2], ids[3], None)))
     assert loop.run(voting.votes(book, ids)) == [first, tie]
@@ -189,12 +189,12 @@ def test_votes_are_kept_and_taken_back(pictures):
 def test_impossible_votes_are_refused(pictures, vote):
     """Neither against itself, nor for a third."""
     with pytest.raises(ValueError, match="cannot win"):
-        loop.run(voting.record(generation.ledger(), vote))
+        loop.run(voting.record(api.ledger(), vote))
 
 
 def test_ranking_from_python(pictures):
     """`rank` gives the ranking of pictures from all votes between them."""
-    book, ids = generation.ledger(), [image.id for image in pictures]
+    book, ids = api.ledger(), [image.id for image in pictures]
     for loser in ids[1:]:
         loop.run(voting.record(book, Vote(ids[0], loser, ids[0])))
     ranking = loop.run(voting.rank(pictures))
@@ -203,7 +203,7 @@ def test_ranking_from_python(pictures):
 
 def test_a_function_votes_what_is_left(pictures):
     """From Python a function chooses the pairs that are still wanted, each choice is kept, and what was chosen before stands."""
-    book, ids = generation.ledger(), [image.id for image in pictures]
+    book, ids = api.ledger(), [image.id for image in pictures]
     before = loop.run(voting.record(book, Vote(ids[0], ids[1], ids[0])))
     seen = []
 
@@ -227,7 +227,7 @@ def test_a_function_may_find_both_equal_and_must_choose_one_of_them(pictures):
     assert [(one.won, one.tied) for one in tied.pictures] == [(0, 1), (0, 1)]
     with pytest.raises(ValueError, match="cannot win"):
         loop.run(voting.judged(pictures[1:], lambda left, right: pictures[0]))
-    assert loop.run(voting.votes(generation.ledger(), [image.id for image in pictures[1:]])) == []
+    assert loop.run(voting.votes(api.ledger(), [image.id for image in pictures[1:]])) == []
 
 
 def test_a_vote_on_a_sweep_ranks_its_axes(capsys):
@@ -235,7 +235,7 @@ def test_a_vote_on_a_sweep_ranks_its_axes(capsys):
     with a_shell() as shell:
         shell.run("%%imagegen --sandbox -p evolink --size 1:1 -q low --sweep style=oil|ink --yes -o sweep\na {{style}} fox")
         one, other = [image.id for image in shell.variables["sweep"]]
-        loop.run(voting.record(generation.ledger(), Vote(one, other, other), shell.variables["sweep"].study))
+        loop.run(voting.record(api.ledger(), Vote(one, other, other), shell.variables["sweep"].study))
         capsys.readouterr()
         shell.run("%imagegen vote sweep")
     said = capsys.readouterr().out.splitlines()
@@ -258,7 +258,7 @@ def test_values_of_an_axis_have_no_interval():
 
 def test_places_of_a_sweep(pictures):
     """The sweep that pictures are of, and the value of each axis, come from the ledger."""
-    book, ids = generation.ledger(), [image.id for image in pictures]
+    book, ids = api.ledger(), [image.id for image in pictures]
 
     def a_study(connection):
         study = connection.execute("INSERT INTO studies (created, prompt, axes) VALUES ('', '', '{}')").lastrowid
@@ -296,7 +296,7 @@ class TestTheCommand:
     def test_with_votes_it_shows_the_ranking(self, shell, capsys):
         """The table, in text, with intervals and how many votes it stands on."""
         ids = [image.id for image in shell.variables["foxes"]]
-        loop.run(voting.record(generation.ledger(), Vote(ids[0], ids[1], ids[1])))
+        loop.run(voting.record(api.ledger(), Vote(ids[0], ids[1], ids[1])))
         capsys.readouterr()
         shell.run("%imagegen vote")
         said = capsys.readouterr().out
@@ -428,14 +428,14 @@ class TestTheBallot:
 
     def test_a_fault_of_ours_is_told_too(self, kernel, ballot):
         """An exception in the background would reach nobody."""
-        kernel.run("from imagegen_magic.studies import voting\nkept = voting.next_pair\nvoting.next_pair = None")
+        kernel.run("from imagegen_magic.studies import ranking as voting\nkept = voting.next_pair\nvoting.next_pair = None")
         ballot.tell("left")
         kernel.until(lambda: "The vote itself failed: TypeError" in ballot.said, "the words")
         kernel.run("voting.next_pair = kept")
 
     def test_a_vote_counts_once_where_the_next_pair_fails(self, kernel, ballot):
         """The same pair stays on the page: pressing again, whatever, shows the next pair and counts nothing a second time."""
-        kernel.run("from imagegen_magic.studies import voting\nkept = voting.next_pair\nvoting.next_pair = None")
+        kernel.run("from imagegen_magic.studies import ranking as voting\nkept = voting.next_pair\nvoting.next_pair = None")
         pair, shown = ballot.pair, {ballot.left, ballot.right}
         for _ in range(2):
             ballot.tell("left", pair)

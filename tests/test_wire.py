@@ -14,10 +14,10 @@ from pathlib import Path
 import h11
 import pytest
 
-from imagegen_magic.engine.exchange import Lost, NotSent, Origin, formed
-from imagegen_magic.engine.http import Clients
-from imagegen_magic.engine.keys import Key
-from imagegen_magic.engine.wire import CONNECT_SECONDS, _address, _first, connect
+from imagegen_magic.engine.credentials import Key
+from imagegen_magic.engine.net.client import Clients
+from imagegen_magic.engine.net.exchange import Lost, NotSent, Origin, formed
+from imagegen_magic.engine.net.wire import CONNECT_SECONDS, _address, _first, connect
 from imagegen_magic.providers.base import Call
 
 CERTIFICATE = Path(__file__).parent / "localhost.pem"  # self-signed, for localhost alone
@@ -127,7 +127,7 @@ def test_a_certificate_that_nobody_vouches_for_gets_no_key():
 
 def test_a_certificate_for_another_host_is_refused(monkeypatch):
     """The name in the address must be the name in the certificate."""
-    monkeypatch.setattr("imagegen_magic.engine.wire._addresses", _leading_to("127.0.0.1"))
+    monkeypatch.setattr("imagegen_magic.engine.net.wire._addresses", _leading_to("127.0.0.1"))
 
     async def spy(reader, writer):
         await reader.read()
@@ -339,7 +339,7 @@ def test_a_connection_that_breaks_within_an_answer_without_a_length_is_an_error(
 @pytest.mark.parametrize("at_once", [True, False])
 def test_a_resting_connection_knows_whether_it_may_be_used(monkeypatch, after, usable, at_once):
     """A peer that closed, or spoke out of turn, is not given the next request."""
-    monkeypatch.setattr("imagegen_magic.engine.wire.IDLE_SECONDS", 600.0)
+    monkeypatch.setattr("imagegen_magic.engine.net.wire.IDLE_SECONDS", 600.0)
     resting = asyncio.Event()
 
     async def serve(reader, writer):
@@ -512,7 +512,7 @@ def test_a_refusal_of_a_large_request_ends_its_connection():
 
 def test_an_answer_to_an_upload_that_nobody_takes_any_more_is_read(monkeypatch):
     """The host has answered, keeps the connection open, and reads no further."""
-    monkeypatch.setattr("imagegen_magic.engine.wire._MOMENT", 0.1)
+    monkeypatch.setattr("imagegen_magic.engine.net.wire._MOMENT", 0.1)
     enough = asyncio.Event()
 
     async def serve(reader, writer):
@@ -632,7 +632,7 @@ def _deaf(host, port):
 
 def _asked_at(monkeypatch, addresses, deaf=()):
     """Ask a gateway with several addresses, of which 127.0.0.1 answers."""
-    monkeypatch.setattr("imagegen_magic.engine.wire._addresses", _leading_to(*addresses))
+    monkeypatch.setattr("imagegen_magic.engine.net.wire._addresses", _leading_to(*addresses))
 
     async def main():
         async with _server(_answer_once) as port:
@@ -661,7 +661,7 @@ def test_an_address_that_says_nothing_holds_nothing_up(monkeypatch):
 
 def test_where_no_address_answers_it_is_told_as_the_last_one_said(monkeypatch):
     """And within the time for all of them together."""
-    monkeypatch.setattr("imagegen_magic.engine.wire.CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("imagegen_magic.engine.net.wire.CONNECT_SECONDS", 0.5)
     with pytest.raises(TimeoutError):
         _asked_at(monkeypatch, ("127.0.0.2", "127.0.0.9"), deaf=("127.0.0.2",))
     with pytest.raises(ConnectionRefusedError):

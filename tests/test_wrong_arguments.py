@@ -18,8 +18,8 @@ from imagegen_magic import Panel, export, generate, invert, mask_box, mask_from,
 from imagegen_magic.errors import ImageGenError, PictureGone, ReadError, SaveError, UnsupportedOption
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Generation
-from imagegen_magic.studies import voting
-from imagegen_magic.studies.results import SweepResult
+from imagegen_magic.studies import ranking
+from imagegen_magic.studies.sweeps.result import SweepResult
 
 WHITE = Image.new("RGB", (64, 48), "white")
 
@@ -150,7 +150,7 @@ class TestKinds:
         """Generations, pictures, and lists of those are taken."""
         _refused(lambda: export(images, "foxes"))
         if not isinstance(images, type(iter([]))):
-            _refused(lambda: run(voting.rank(images)))
+            _refused(lambda: run(ranking.rank(images)))
 
     def test_of_a_target(self, files):
         """Of an export and of a sheet."""
@@ -200,7 +200,7 @@ class TestKinds:
         fox = _fox()
         for better in (3, "left", True):
             with pytest.raises(UnsupportedOption, match="neither of the two pictures"):
-                run(voting.judged(fox, lambda left, right, better=better: better))
+                run(ranking.judged(fox, lambda left, right, better=better: better))
 
     @pytest.mark.parametrize("value", [*KINDS, "nofile.png", "adir", "text.png", "cut.png", "", "a\0b", "https://x.example/a.png"], ids=_id)
     def test_of_masks(self, value, files):

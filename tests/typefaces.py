@@ -25,7 +25,7 @@ from fontTools.ttLib.tables.sbixGlyph import Glyph
 from fontTools.ttLib.tables.sbixStrike import Strike
 from PIL import Image, ImageDraw
 
-from imagegen_magic.pictures import faces
+from imagegen_magic.imaging.text import font_files
 
 LATIN = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 BOLD = LATIN.with_name("DejaVuSans-Bold.ttf")
@@ -84,8 +84,8 @@ def emoji() -> bytes:
 @contextlib.contextmanager
 def only(*fonts: Path | bytes) -> Iterator[Path]:
     """Have the package find these fonts and no others; bytes are a font of emoji. Yields the folder that they are in."""
-    caches = (faces._files, faces.system_faces, faces.others)
-    before = faces._folders
+    caches = (font_files._files, font_files.system_faces, font_files.others)
+    before = font_files._folders
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for font in fonts:
@@ -93,12 +93,12 @@ def only(*fonts: Path | bytes) -> Iterator[Path]:
                 (folder / "NotoColorEmoji.ttf").write_bytes(font)
             else:
                 (folder / font.name).symlink_to(font)
-        faces._folders = lambda: [name]
+        font_files._folders = lambda: [name]
         for each in caches:
             each.cache_clear()
         try:
             yield folder
         finally:
-            faces._folders = before
+            font_files._folders = before
             for each in caches:
                 each.cache_clear()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from imagegen_magic import readers
-from imagegen_magic.engine import whereabouts
+from imagegen_magic.engine.storage import notebook_folder
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.paths import path_of, text_of
 from imagegen_magic.records import Record, hash_of_fields
@@ -179,7 +179,7 @@ def load(start: Path | str | None = None) -> Settings:
 
     What cannot be read is among the `troubles` of the settings, and is raised by what needs it.
     """
-    folder = Path(start) if start is not None else whereabouts.working()
+    folder = Path(start) if start is not None else notebook_folder.working()
     settings = Settings(folder)
     for name in KNOWN:
         variable = f"{_PREFIX}{name.upper()}"

@@ -34,9 +34,10 @@ from imagegen_magic.errors import (
     UnknownProvider,
     UnsupportedOption,
 )
-from imagegen_magic.providers import answers, options, uploading
+from imagegen_magic.providers import responses, validation
+from imagegen_magic.providers import uploads as uploading
 from imagegen_magic.providers.model import Model, PixelRule, Pixels, tier_by_area
-from imagegen_magic.providers.uploading import UploadCall, Uploaded, UploadRule
+from imagegen_magic.providers.uploads import UploadCall, Uploaded, UploadRule
 from imagegen_magic.records import Record, frozen
 from imagegen_magic.request import ImageRequest, LocalPicture, Size
 from imagegen_magic.result import Cost
@@ -214,16 +215,16 @@ class Provider:
         names = [model.name for model in self.models]
         close = difflib.get_close_matches(wanted, names, 1)
         hint = f"did you mean {close[0]}; " if close and len(names) > 1 else ""
-        raise UnknownProvider(f"{self.name} has no model {options.shown(name)}", next_step=f"{hint}it has {', '.join(names)}")
+        raise UnknownProvider(f"{self.name} has no model {validation.shown(name)}", next_step=f"{hint}it has {', '.join(names)}")
 
     def plan(self, request: ImageRequest) -> Plan:
         """Return all that will happen; raises UnsupportedOption where the model cannot do it."""
         model = self.model(request.model)
         who = f"{self.name} {model.name}"
-        resolved = options.resolve(who, model, request, self.upload)
+        resolved = validation.resolve(who, model, request, self.upload)
         pictures = _split(resolved.n or 1, model.max_n)
         bodies = [self.payload(resolved, n) for n in pictures]
-        options.check_extra(who, request.extra.items(), self._taken(bodies[0]))
+        validation.check_extra(who, request.extra.items(), self._taken(bodies[0]))
         pixels = _pixels(model, resolved)
         price = self.price(resolved, pixels[0] if pixels else None)
         return Plan(
@@ -255,11 +256,11 @@ class Provider:
     def read_upload(self, answer: Any) -> Uploaded:
         """Read the answer to an upload; raises the gateway's refusal, or APIError where it names no address."""
         found = uploading.read(answer)
-        if answers.complains(answer, found):
+        if responses.complains(answer, found):
             raise self.read_error(0, answer)
         if found:
             return found
-        said = answers.excerpt(answer)
+        said = responses.excerpt(answer)
         raise APIError(f"{self.title} took the picture and named no address for it: {said}", refused=False, whose="gateway")
 
     def _taken(self, body: Mapping[str, Any]) -> dict[str, str]:
@@ -290,21 +291,21 @@ class Provider:
 
     def read_submission(self, answer: Any) -> Submission:
         """Read the answer to a submission; raises the gateway's refusal, or SubmissionUnknown where no id can be found."""
-        task = answers.record(answer)
-        if answers.complains(answer):
+        task = responses.record(answer)
+        if responses.complains(answer):
             raise self.read_error(0, answer)
-        task_id = answers.task_id(task)
+        task_id = responses.task_id(task)
         if not task_id:
             raise self._without_id(answer)
-        named = map(answers.task_id, answers.records(answer) or ())
+        named = map(responses.task_id, responses.records(answer) or ())
         others = tuple(dict.fromkeys(name for name in named if name not in ("", task_id)))
         return Submission(task_id, self.cost(task), self.estimated_seconds(task), others)
 
     def _without_id(self, answer: Any) -> ImageGenError:
         """Return the refusal that an answer's words alone make certain, else SubmissionUnknown."""
-        if isinstance(answer, Mapping) and (refusal := self._refusal(answers.complaint(answer), 0)):
+        if isinstance(answer, Mapping) and (refusal := self._refusal(responses.complaint(answer), 0)):
             return refusal
-        return SubmissionUnknown(f"{self.title} answered without a task id: {answers.excerpt(answer)}", whose="gateway")
+        return SubmissionUnknown(f"{self.title} answered without a task id: {responses.excerpt(answer)}", whose="gateway")
 
     def task_call(self, task_id: str) -> Call:
         """Return the look at one task."""
@@ -312,38 +313,38 @@ class Provider:
 
     def read_task(self, answer: Any) -> TaskState:
         """Read a look's answer; raises APIError where it says nothing of the task."""
-        task = answers.record(answer)
-        word = answers.word_of(task.get("status"))
-        if word in answers.FINISHED:
+        task = responses.record(answer)
+        word = responses.word_of(task.get("status"))
+        if word in responses.FINISHED:
             return self._finished(answer, task)
-        if word in answers.FAILED:
+        if word in responses.FAILED:
             return Failed(self._failure(answer, word))
-        if not word or (answers.complains(answer) and not answers.task_id(task)):
+        if not word or (responses.complains(answer) and not responses.task_id(task)):
             raise self._unreadable(answer)
-        return Waiting(word, answers.fraction(task.get("progress")))
+        return Waiting(word, responses.fraction(task.get("progress")))
 
     def _finished(self, answer: Any, task: Mapping[str, Any]) -> TaskState:
-        found = tuple(dict.fromkeys(map(Address, answers.pictures(task))))
+        found = tuple(dict.fromkeys(map(Address, responses.pictures(task))))
         if not found:
-            said = answers.excerpt(answer)
+            said = responses.excerpt(answer)
             return Failed(PictureMissing(f"{self.title} says completed and names no picture: {said}"))
-        expires_at = answers.earliest(task, "expires_at")
-        return Done(found, expires_at, self.cost(task), answers.seconds(task.get("actual_time")))
+        expires_at = responses.earliest(task, "expires_at")
+        return Done(found, expires_at, self.cost(task), responses.seconds(task.get("actual_time")))
 
     def _failure(self, answer: Any, word: str) -> ImageGenError:
-        complaint = answers.complaint(answer)
+        complaint = responses.complaint(answer)
         if complaint.is_moderation():
             return ContentRejected(f"{self.title} refused the content: {complaint.words or complaint.code}")
         if complaint.is_balance():
             return InsufficientBalance(f"{self.title} says: {complaint.words or complaint.code}", code=complaint.code)
-        return TaskFailed(f"{self.title} could not make it ({word}): {complaint.words or complaint.code or answers.excerpt(answer)}")
+        return TaskFailed(f"{self.title} could not make it ({word}): {complaint.words or complaint.code or responses.excerpt(answer)}")
 
     def _unreadable(self, answer: Any) -> ImageGenError:
-        if answers.complains(answer):
+        if responses.complains(answer):
             error = self.read_error(0, answer)
             if isinstance(error, APIError):
                 return error
-        said = answers.excerpt(answer)
+        said = responses.excerpt(answer)
         return APIError(f"{self.title}'s answer says nothing of the task: {said}", refused=False, charged="unknown", whose="gateway")
 
     def batch_call(self, task_ids: Sequence[str]) -> Call | None:
@@ -356,15 +357,15 @@ class Provider:
 
     def read_batch(self, answer: Any) -> dict[str, TaskState]:
         """Read a batch look; ids that the gateway left out are missing. Raises APIError where it is unreadable."""
-        tasks = answers.records(answer)
-        if tasks is None or (not tasks and answers.complains(answer)):
+        tasks = responses.records(answer)
+        if tasks is None or (not tasks and responses.complains(answer)):
             raise self._unreadable(answer)
         return dict(self._states(tasks))
 
     def _states(self, tasks: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, TaskState]]:
         for task in tasks:
-            name = answers.task_id(task)
-            if name and answers.word_of(task.get("status")):
+            name = responses.task_id(task)
+            if name and responses.word_of(task.get("status")):
                 yield name, self.read_task(task)
 
     def read_error(self, status: int, answer: Any) -> ImageGenError:
@@ -372,8 +373,8 @@ class Provider:
 
         Its `refused` (APIError) says whether the request certainly was not accepted.
         """
-        complaint = answers.complaint(answer)
-        status = status if status >= 400 else answers.http_code(answer)
+        complaint = responses.complaint(answer)
+        status = status if status >= 400 else responses.http_code(answer)
         told = status < 500 or isinstance(answer, Mapping)  # a page of HTML in between knows nothing of the request
         if told and (refusal := self._refusal(complaint, status)):
             return refusal
@@ -391,7 +392,7 @@ class Provider:
             charged=charged,
         )
 
-    def _refusal(self, complaint: answers.Complaint, status: int) -> ImageGenError | None:
+    def _refusal(self, complaint: responses.Complaint, status: int) -> ImageGenError | None:
         """Return the error where the gateway's words or the status make it a certain refusal of a known kind, else None."""
         kind: type[APIError] | None = None
         if status != 401 and (status == 402 or complaint.is_balance()):
@@ -406,11 +407,11 @@ class Provider:
             return None
         return kind(self._what(status, complaint), status=status, code=complaint.code, request_id=complaint.request_id)
 
-    def _is_refused(self, status: int, complaint: answers.Complaint) -> bool:
+    def _is_refused(self, status: int, complaint: responses.Complaint) -> bool:
         known = any(word in f"{complaint.code} {complaint.words}".lower() for word in self.refusals)
         return status < 500 or status == 503 or known
 
-    def _what(self, status: int, complaint: answers.Complaint) -> str:
+    def _what(self, status: int, complaint: responses.Complaint) -> str:
         answered = f"{self.title} answered {status}" if status else f"{self.title} refused"
         return f"{answered}: {complaint.words or complaint.code or 'no reason given'}"
 

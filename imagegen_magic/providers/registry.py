@@ -14,9 +14,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
-from imagegen_magic import providers
 from imagegen_magic.errors import UnknownProvider, UnsupportedOption
-from imagegen_magic.providers import addresses
+from imagegen_magic.providers import gateways, urls
 from imagegen_magic.providers.base import Model, Plan, Provider
 from imagegen_magic.request import ImageRequest
 
@@ -39,14 +38,14 @@ def __getattr__(name: str) -> tuple[str, ...]:
 @functools.cache
 def _built_in() -> dict[str, Provider]:
     """Return the gateways with a file of their own in this folder, by name; a file that holds no gateway of its name is a helper's."""
-    found = (_gateway_in(module.name) for module in pkgutil.iter_modules(providers.__path__))
+    found = (_gateway_in(module.name) for module in pkgutil.iter_modules(gateways.__path__))
     return {provider.name: provider for provider in sorted(filter(None, found), key=lambda provider: provider.name)}
 
 
 def _gateway_in(name: str) -> Provider | None:
     """Return the gateway of a file of this folder, None where it holds none; a file that cannot be imported is warned of."""
     try:
-        module = importlib.import_module(f"{providers.__name__}.{name}")
+        module = importlib.import_module(f"{gateways.__name__}.{name}")
     except Exception as error:  # of a file that was put here by a person: the other gateways work without it
         warnings.warn(f"{name}.py beside the gateways cannot be imported ({type(error).__name__}: {error})", RuntimeWarning, stacklevel=3)
         return None
@@ -231,12 +230,12 @@ def _base_url(where: str, settings: Mapping[str, str]) -> str:
 
 def _plain_address(address: str) -> SplitResult | None:
     """Return the parts of an https address (http in a private network) without query, fragment and user; None where it is none."""
-    parts = addresses.split(address)
-    if parts is None or parts.query or parts.fragment or addresses.has_user(address):
+    parts = urls.split(address)
+    if parts is None or parts.query or parts.fragment or urls.has_user(address):
         return None
-    zone = addresses.zone_of(parts.hostname or "")
-    local = parts.scheme == "http" and zone in (addresses.Zone.PRIVATE, addresses.Zone.LOOPBACK)
-    return parts if (parts.scheme == "https" or local) and zone is not addresses.Zone.REFUSED else None
+    zone = urls.zone_of(parts.hostname or "")
+    local = parts.scheme == "http" and zone in (urls.Zone.PRIVATE, urls.Zone.LOOPBACK)
+    return parts if (parts.scheme == "https" or local) and zone is not urls.Zone.REFUSED else None
 
 
 def _bad(where: str, what: str, step: str) -> UnknownProvider:

@@ -15,16 +15,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from imagegen_magic.providers.options import is_json
 from imagegen_magic.providers.registry import get_provider
-from imagegen_magic.sandbox import estimates, mishaps
+from imagegen_magic.providers.validation import is_json
+from imagegen_magic.sandbox import fault_responses, timing
 from imagegen_magic.sandbox.dialects import DIALECTS, Dialect, File, Order, Refusal, View
 from imagegen_magic.sandbox.faults import KINDS, REFUSALS, Faults, UnknownFault, directives
-from imagegen_magic.sandbox.gallery import Drawing, Gallery, address, signed, signed_address
-from imagegen_magic.sandbox.journal import Entry, Journal
-from imagegen_magic.sandbox.originals import Originals
-from imagegen_magic.sandbox.shelf import Kept, Shelf, form, mime_type
+from imagegen_magic.sandbox.images import Drawing, Gallery, address, signed, signed_address
+from imagegen_magic.sandbox.references import Originals
+from imagegen_magic.sandbox.request_log import Entry, Journal
 from imagegen_magic.sandbox.tasks import Store, Task
+from imagegen_magic.sandbox.uploads import Kept, Shelf, form, mime_type
 
 _BESIDE = 64 * 1024  # bytes of a form beside its file
 _UPLOADS_LIVE = 3  # times as long as a result: 72 hours against 24
@@ -92,12 +92,12 @@ class Sandbox:
             return JSONResponse(self._accepted(dialect, task))
         entry.fault = self._fault("submit", dialect, entry.prompt, entry.idempotency_key or entry.prompt)
         if entry.fault in REFUSALS:
-            return mishaps.refuse(entry.fault, dialect, self.clock())
+            return fault_responses.refuse(entry.fault, dialect, self.clock())
         order = dialect.order(body)
         originals = await asyncio.to_thread(self.originals.of, order, request.headers.get("host", "")) if order.references else ((), "")
         task = self._accept(dialect, order, entry, *originals)
         answer = self._accepted(dialect, task, as_object=entry.fault == "data-object")
-        return mishaps.answer(entry.fault, answer) if entry.fault else JSONResponse(answer)
+        return fault_responses.answer(entry.fault, answer) if entry.fault else JSONResponse(answer)
 
     async def _known(self, provider: str, idempotency_key: str) -> Task | None:
         if task := self.store.by_key(provider, idempotency_key):
@@ -114,7 +114,7 @@ class Sandbox:
 
     def _accept(self, dialect: Dialect, order: Order, entry: Entry, sources: tuple[str, ...] = (), mask: str = "") -> Task:
         task_id = dialect.new_id()
-        seconds = estimates.seconds(order.quality, order.pixels, task_id) * self.scale
+        seconds = timing.seconds(order.quality, order.pixels, task_id) * self.scale
         task = Task(
             id=task_id,
             provider=dialect.name,
@@ -140,7 +140,7 @@ class Sandbox:
         return task
 
     def _accepted(self, dialect: Dialect, task: Task, *, as_object: bool = False) -> dict[str, Any]:
-        usual = estimates.median_seconds(task.quality, task.pixels) * self.scale if self.duration is None else self.duration
+        usual = timing.median_seconds(task.quality, task.pixels) * self.scale if self.duration is None else self.duration
         return dialect.accepted(task, usual=usual, as_object=as_object)
 
     def _refusal(self, dialect: Dialect, refusal: Refusal, body: Any = None) -> Response:
@@ -165,7 +165,7 @@ class Sandbox:
         body = await _whole(request, rule.most_bytes + _BESIDE)
         _check_key(request)
         if fault := self.faults.take("upload", dialect.name, "", ""):
-            return mishaps.upload(fault, dialect, self.clock())
+            return fault_responses.upload(fault, dialect, self.clock())
         file = form(body, request.headers.get("content-type", "")).get("file") if body is not None else None
         if body is None or (file and len(file.content) > rule.most_bytes):
             raise Refusal(413, "file_too_large", f"the file must not exceed {rule.most_bytes // 1_000_000} MB")
@@ -215,7 +215,7 @@ class Sandbox:
         if task is None:
             raise Refusal(404, "task_not_found", "task not found")
         if fault := self._fault("look", dialect, task.prompt, task.id):
-            return mishaps.look(fault, dialect, self.clock())
+            return fault_responses.look(fault, dialect, self.clock())
         return JSONResponse(dialect.seen(self._view(task, _origin(request))))
 
     async def look_together(self, request: Request) -> Response:
@@ -237,7 +237,7 @@ class Sandbox:
         tasks = [task for one in ids if (task := await self._task(str(one), dialect))]
         for task in tasks:
             if fault := self._fault("batch", dialect, task.prompt, task.id):
-                return mishaps.look(fault, dialect, self.clock())
+                return fault_responses.look(fault, dialect, self.clock())
         origin = _origin(request)
         return JSONResponse(dialect.seen_together([self._view(task, origin) for task in tasks]))
 
@@ -311,7 +311,7 @@ class Sandbox:
     async def _delivered(self, request: Request, task: Task, index: int, fault: str | None) -> Response:
         drawing = Drawing.of(task, index, self.seed)
         if fault:
-            return await mishaps.delivery(fault, drawing, self.gallery, f"{_origin(request)}{request.url.path}?{request.url.query}")
+            return await fault_responses.delivery(fault, drawing, self.gallery, f"{_origin(request)}{request.url.path}?{request.url.query}")
         return Response(await self.gallery.fetch(drawing), media_type=drawing.mime_type)
 
     # -- controls ----------------------------------------------------------------------------------------------------

@@ -15,11 +15,12 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from imagegen_magic.providers import addresses, options
+from imagegen_magic.providers import urls as addresses
+from imagegen_magic.providers import validation
 from imagegen_magic.providers.base import Model, Pixels
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.records import PortableError
-from imagegen_magic.sandbox import estimates
+from imagegen_magic.sandbox import timing
 from imagegen_magic.sandbox.tasks import Task
 
 Json = dict[str, Any]
@@ -127,7 +128,7 @@ def _references(body: Json, model: Model) -> tuple[str, ...]:
         raise Refusal(400, "too_many_images", f"image_urls holds {len(urls)} images, at most {model.max_references} are allowed")
     for url in urls:
         _fetchable(url)
-        if ending := options.wrong_kind(model, urlsplit(url).path):
+        if ending := validation.wrong_kind(model, urlsplit(url).path):
             raise Refusal(400, "invalid_image_url", f"unsupported image type {ending}: {', '.join(model.reference_types)} are supported")
     return tuple(urls)
 
@@ -255,7 +256,7 @@ class Apimart(Dialect):
         references = _references(body, model)
         mask = _mask(body, references)
         n = self._count(body, model)
-        cost = estimates.dollars(model.name, quality, pixels, n)
+        cost = timing.dollars(model.name, quality, pixels, n)
         file = self._file(body, model)
         return Order(model.name, prompt, quality, pixels, n, *file, cost=cost, references=references, mask=mask)
 
@@ -361,7 +362,7 @@ class Evolink(Dialect):
         _callback(_text(body, "callback_url"))
         if not _absent(body, "mask_url"):  # a model that takes no mask would paint the whole picture anew, and charge for it
             raise Refusal(400, "invalid_request", "unknown parameter mask_url")
-        return Order(model.name, prompt, quality, pixels, n, cost=estimates.credits_for(quality, pixels, n), references=references)
+        return Order(model.name, prompt, quality, pixels, n, cost=timing.credits_for(quality, pixels, n), references=references)
 
     def _pixels(self, body: Json, model: Model, prompt: str) -> Pixels:
         size = _text(body, "size", "auto").replace("×", "x")

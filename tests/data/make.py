@@ -82,10 +82,11 @@ def be_the_far_end() -> None:
     """Let the sandbox answer for every gateway, with small pictures and at once."""
     import httpx
 
-    from imagegen_magic.engine import http
-    from imagegen_magic.sandbox import app, gallery
+    from imagegen_magic.engine.net import client
+    from imagegen_magic.sandbox import app
+    from imagegen_magic.sandbox import images as gallery
 
-    class AtHome(http._InProcess):
+    class AtHome(client._InProcess):
         def __init__(self, made: Any) -> None:
             super().__init__(made)
             ask = self._request
@@ -99,8 +100,8 @@ def be_the_far_end() -> None:
 
             self._request = asked
 
-    http._InProcess = AtHome
-    http._in_sandbox = lambda url: urlsplit(url).hostname in (*HOSTS, "sandbox.invalid")
+    client._InProcess = AtHome
+    client._in_sandbox = lambda url: urlsplit(url).hostname in (*HOSTS, "sandbox.invalid")
     app.create_app = partial(app.create_app, duration=0.01)
     gallery.Drawing.bytes = small_picture
 
@@ -255,15 +256,15 @@ def settings(**said: Any) -> Any:
 
 def make_requests() -> list[dict[str, Any]]:
     """Make the pictures of every request; returns each with its calls and fingerprints."""
-    from imagegen_magic.engine import generation
-    from imagegen_magic.engine.recording import fingerprint
+    from imagegen_magic.engine import api
+    from imagegen_magic.engine.jobs.builder import fingerprint
 
     made: list[dict[str, Any]] = []
     for spec in specs():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            wish = generation.wish(request_of(spec), settings(sandbox=spec.get("sandbox", False)), spec["provider"])
-        job = generation.begin([wish], settings(sandbox=spec.get("sandbox", False), reuse=False))
+            wish = api.wish(request_of(spec), settings(sandbox=spec.get("sandbox", False)), spec["provider"])
+        job = api.begin([wish], settings(sandbox=spec.get("sandbox", False), reuse=False))
         images = job.wait()
         assert len(images) == wish.plan.count, (spec, images.errors)
         marks = [fingerprint(wish, call) for call in wish.plan.calls]
@@ -282,7 +283,7 @@ def make_requests() -> list[dict[str, Any]]:
 def make_sweeps() -> list[dict[str, Any]]:
     """Make sweeps: an option, a slot, gateways, in the sandbox and not; returns each with its number and the record's key."""
     from imagegen_magic.engine import loop
-    from imagegen_magic.studies.sweep import sweep
+    from imagegen_magic.studies.sweeps.plan import sweep
 
     told = [
         {"prompt": "A red fox", "axes": {"quality": ["low", "high"]}, "provider": "evolink", "size": "1:1"},
@@ -312,7 +313,7 @@ def make_sweeps() -> list[dict[str, Any]]:
 def make_states() -> dict[str, Any]:
     """Bring tasks to every other state: failed, unknown, given up, submitted and not collected, made and not fetched."""
     from imagegen_magic import generate
-    from imagegen_magic.engine import generation, loop
+    from imagegen_magic.engine import api, loop
     from imagegen_magic.errors import ImageGenError
 
     def ask(prompt: str, **more: Any) -> None:
@@ -326,7 +327,7 @@ def make_states() -> dict[str, Any]:
     ask("nobody knows [[fault: drop-after-accept]]")
     ask("nobody knows, for money [[fault: drop-after-accept]]", sandbox=False)
     ask("given up [[fault: drop-after-accept]]")
-    book = generation.ledger()
+    book = api.ledger()
     unknown = loop.run(book.tasks(states=("unknown",)))
     loop.run(book.mark(next(task.row for task in unknown if task.prompt.startswith("given up")), "dropped"))
     # accepted, and not collected: the sandbox's tasks are kept beside the ledger, so that they can be
@@ -343,17 +344,17 @@ def make_states() -> dict[str, Any]:
 def leave(prompt: str, n: int, *, made: bool) -> None:
     """Submit a request and stop there, as a killed kernel does; with `made`, where the addresses are known."""
     from imagegen_magic import ImageRequest
-    from imagegen_magic.engine import generation, loop
-    from imagegen_magic.engine.ledger import NewJob, NewTask
-    from imagegen_magic.engine.recording import fingerprint
-    from imagegen_magic.engine.session import session_of
+    from imagegen_magic.engine import api, loop
+    from imagegen_magic.engine.context import session_of
+    from imagegen_magic.engine.jobs.builder import fingerprint
+    from imagegen_magic.engine.ledger.ledger import NewJob, NewTask
     from imagegen_magic.result import Cost
 
     told = settings(sandbox=True)
-    wish = generation.wish(ImageRequest(prompt, size="1:1", quality="low", n=n), told, "gccai")
+    wish = api.wish(ImageRequest(prompt, size="1:1", quality="low", n=n), told, "gccai")
     plan, gateway = wish.plan, wish.gateway
     call = plan.calls[0]
-    book = generation.ledger()
+    book = api.ledger()
     sent = {"method": call.method, "path": call.path, "json": dict(call.json)}
     new = NewJob(
         plan.provider, plan.provider, gateway.base_url, True, plan.model.name, *plan.tier, wish.request.asked(), plan.request.asked(),
@@ -382,19 +383,21 @@ def make_notes(made: dict[str, Any]) -> None:
     """Give stars, tags, notes, votes, a budget."""
     from decimal import Decimal
 
-    from imagegen_magic.engine import budget, generation, loop
-    from imagegen_magic.studies import marks, voting
+    from imagegen_magic.engine import api, loop
+    from imagegen_magic.engine.ledger import budget
+    from imagegen_magic.studies import ranking
+    from imagegen_magic.studies.history import annotations as marks
 
-    book = generation.ledger()
+    book = api.ledger()
     loop.run(marks.star(book, 1, 5))
     loop.run(marks.star(book, 2, 3))
     loop.run(marks.tag(book, 1, "fox", "雪"))
     loop.run(marks.note(book, 2, "the better one; größer"))
     voted = next(one for one in made["sweeps"] if one["prompt"] == "A fox to vote on")
     one, two, three = voted["pictures"]
-    loop.run(voting.record(book, voting.Vote(one, two, two), voted["study"]))
-    loop.run(voting.record(book, voting.Vote(two, three, three), voted["study"]))
-    loop.run(voting.record(book, voting.Vote(one, three, None), voted["study"]))
+    loop.run(ranking.record(book, ranking.Vote(one, two, two), voted["study"]))
+    loop.run(ranking.record(book, ranking.Vote(two, three, three), voted["study"]))
+    loop.run(ranking.record(book, ranking.Vote(one, three, None), voted["study"]))
     loop.run(budget.put(book, Decimal("1000"), unit="USD", per="month"))
     loop.run(budget.put(book, Decimal("500"), unit="credits"))
 
@@ -402,10 +405,10 @@ def make_notes(made: dict[str, Any]) -> None:
 def export_some() -> None:
     """Write copies that say of themselves how they were made."""
     from imagegen_magic import export
-    from imagegen_magic.engine import generation, loop
-    from imagegen_magic.engine.past import generated
+    from imagegen_magic.engine import api, loop
+    from imagegen_magic.engine.jobs.reuse import generated
 
-    rows = loop.run(generation.ledger().pictures(ids=[1, 2], limit=None))
+    rows = loop.run(api.ledger().pictures(ids=[1, 2], limit=None))
     export([generated(row) for row in rows], WORK / "exported")
 
 

@@ -11,7 +11,7 @@ import anywidget
 import comm
 from ipywidgets.widgets.widget import __protocol_version__, _remove_buffers  # type: ignore[import-untyped]  # it ships no types
 
-from imagegen_magic.notebook import live
+from imagegen_magic.notebook.progress import renderers
 
 FOLDER = Path(__file__).parent
 
@@ -40,7 +40,7 @@ class Instrument(anywidget.AnyWidget):
         state, buffer_paths, buffers = _remove_buffers(self.get_state())
         made = comm.create_comm(target_name="jupyter.widget", comm_id=self._model_id or uuid.uuid4().hex, primary=False)
         self.comm = made  # from here on it listens
-        live._answer_while_busy(self, _nothing)
+        renderers._answer_while_busy(self, _nothing)
         made.open(data={"state": state, "buffer_paths": buffer_paths}, metadata={"version": __protocol_version__}, buffers=buffers)
 
     def on_msg(self, callback: Any, remove: bool = False) -> None:

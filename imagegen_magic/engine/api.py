@@ -1,0 +1,353 @@
+"""Asking for pictures: `generate()` and `stream()`, and what they are made of: `wish()`, `begin()`, `start()`, `resume()`."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import threading
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imagegen_magic.engine import credentials, endpoints, loop, threads
+from imagegen_magic.engine.context import ledger_of
+from imagegen_magic.engine.endpoints import Gateway, choose
+from imagegen_magic.engine.jobs.builder import Study, record, take_up
+from imagegen_magic.engine.jobs.job import Dress, Event, Job, Wish, counted
+from imagegen_magic.engine.ledger import stored_requests
+from imagegen_magic.engine.ledger.ledger import Ledger, TaskRow
+from imagegen_magic.engine.settings import ENGINE_OPTIONS, REQUEST_OPTIONS, Settings, load
+from imagegen_magic.engine.storage import folders
+from imagegen_magic.errors import MissingKey, UnsupportedOption
+from imagegen_magic.providers import registry
+from imagegen_magic.providers.base import Plan, Provider
+from imagegen_magic.records import FrozenDict
+from imagegen_magic.request import ImageRequest
+from imagegen_magic.result import Generation
+
+if TYPE_CHECKING:
+    from imagegen_magic.engine.references import Known
+
+_FIELDS = tuple(item.name for item in fields(ImageRequest) if item.name != "prompt")
+_NOWHERE: Mapping[str, str] = FrozenDict()
+
+
+def fill(request: ImageRequest, settings: Settings) -> ImageRequest:
+    """Return the request with the configured defaults where it says nothing."""
+    said = {name: settings.get(name) for name in REQUEST_OPTIONS if getattr(request, name) is None and settings.get(name) is not None}
+    return replace(request, **said)
+
+
+def ledger(settings: Settings | None = None) -> Ledger:
+    """Return this process's ledger."""
+    return ledger_of(settings or load())
+
+
+def plan(
+    request: ImageRequest,
+    *,
+    provider: str | None = None,
+    sandbox: bool | None = None,
+    fit: bool = False,
+    settings: Settings | None = None,
+) -> Plan:
+    """Return what would happen, without sending anything and without needing a key.
+
+    Raises UnsupportedOption, which names the gateways that can do exactly this.
+    """
+    settings = settings or load()
+    settings.check(*ENGINE_OPTIONS)
+    request = fill(request, settings)
+    gateway = choose(settings, provider=provider, sandbox=sandbox, model=request.model, ahead=True)
+    request = _gathered(request, gateway, settings, fit)
+    made = endpoints.plan(gateway.provider, request, settings, sandbox=gateway.sandbox)
+    if request.references:
+        from imagegen_magic.engine.uploads import routes
+
+        routes.check_hosts(made, gateway)
+    return made
+
+
+def foreseen(plan: Plan, settings: Settings, *, provider: str | None = None, sandbox: bool | None = None) -> Gateway:
+    """Return the gateway that a planned request would go to, where `provider` and `sandbox` are as asked; it needs no key."""
+    named = plan.provider if provider or settings.get("provider") else None
+    return choose(settings, provider=named, sandbox=sandbox, model=plan.model.name, ahead=True)
+
+
+def outlook(plan: Plan, gateway: Gateway, settings: Settings) -> list[str]:
+    """Return a line for each picture of this machine that a plan would bring to its gateway: what it is, where it goes, how long it lives.
+
+    Raises UnsupportedOption where it cannot be brought there.
+    """
+    if not plan.request.references:
+        return []
+    from imagegen_magic.engine.uploads import routes
+
+    return routes.outlook(plan, gateway, settings)
+
+
+def start(
+    request: ImageRequest,
+    *,
+    provider: str | None = None,
+    sandbox: bool | None = None,
+    timeout: float | None = None,
+    save_dir: str | Path | None = None,
+    name: str | None = None,
+    preview: int | None = None,
+    reuse: bool | None = None,
+    fit: bool = False,
+    settings: Settings | None = None,
+) -> Job:
+    """Begin a request and return at once. Raises UnsupportedOption, UnknownProvider or MissingKey before anything is sent.
+
+    With `reuse`, what was made before by the very same request is given again, and nothing is spent on it; with `fit`, pictures
+    that are too large for the gateway are scaled down.
+    """
+    settings = (settings or load()).replace("this call", timeout=timeout, save_dir=save_dir, name=name, sandbox=sandbox, reuse=reuse)
+    return begin([wish(request, settings, provider, fit=fit)], settings, preview=preview)
+
+
+def wish(
+    request: ImageRequest,
+    settings: Settings,
+    provider: str | None = None,
+    place: Mapping[str, str] = _NOWHERE,
+    *,
+    fit: bool = False,
+    pictures: Known | None = None,
+) -> Wish:
+    """Return what `begin` takes: the request with the configured defaults, its gateway and plan, and its place in a sweep.
+
+    References and mask are made ready, which takes a while for large ones: `pictures` remembers them for the next wish; with `fit`
+    what is too large is scaled down. Raises UnsupportedOption, ImageInvalid, UnknownProvider or MissingKey.
+    """
+    settings.check(*ENGINE_OPTIONS)
+    request = fill(request, settings)
+    ahead = choose(settings, provider=provider, model=request.model, ahead=True)  # what it cannot do is said before a missing key is
+    request = _gathered(request, ahead, settings, fit, pictures)
+    plan = endpoints.plan(ahead.provider, request, settings, sandbox=ahead.sandbox)
+    gateway = choose(settings, provider=provider, model=request.model)
+    if request.references:
+        from imagegen_magic.engine.uploads import routes
+
+        routes.check(plan, gateway, settings)
+    return Wish(gateway, plan, request, place)
+
+
+def _gathered(request: ImageRequest, gateway: Gateway, settings: Settings, fit: bool, known: Known | None = None) -> ImageRequest:
+    """Return a request with its pictures made ready; where one cannot be, the refusal names the gateways that it can be made ready for."""
+    if not request.references and request.mask is None:
+        return request  # most requests: nothing is to be imported for it
+    from imagegen_magic.engine.references import gathered
+
+    def make(provider: Provider, request: ImageRequest) -> Plan:
+        return provider.plan(gathered(request, provider, settings, fit=fit, known=known))
+
+    provider = gateway.provider
+    try:
+        return gathered(request, provider, settings, fit=fit, known=known)
+    except UnsupportedOption as refusal:
+        raise refusal.at(endpoints.able(provider, request, settings, make, sandbox=gateway.sandbox)) from None
+
+
+def begin(
+    wishes: Sequence[Wish],
+    settings: Settings,
+    *,
+    preview: int | None = None,
+    study: Study | None = None,
+    title: str = "",
+    dress: Dress | None = None,
+) -> Job:
+    """Begin several requests as one job, and return at once; `preview` is the longest edge of pictures in the notebook, in pixels.
+
+    Raises UnsupportedOption where a request holds a key: it would stand in the ledger and in the sidecar; MissingKey where a plan has none
+    because it was made to be looked at, or in another process.
+    """
+    _check_keys(wishes)
+    settings.check(*ENGINE_OPTIONS)
+    credentials.refuse_in((wish.request for wish in wishes), [wish.place for wish in wishes], settings)
+    job = Job(wishes, sum(wish.plan.count for wish in wishes), title=title, dress=dress)
+    job.settings = settings
+
+    async def prepare(job: Job) -> None:
+        await record(job, settings, preview=preview, reuse=settings.get("reuse"), study=study)
+
+    return job.begin(prepare)
+
+
+def _check_keys(wishes: Sequence[Wish]) -> None:
+    bare = next((wish.gateway for wish in wishes if not wish.gateway.sandbox and not wish.gateway.key.sound()), None)
+    if bare is not None:
+        what = f"This plan has no key for {bare.provider.title}: it came out of a pickle, or was made to be looked at"
+        raise MissingKey(what, next_step="make the plan anew in this process, which finds the key")
+
+
+def resume(
+    settings: Settings | None = None, *, ids: Sequence[int] | None = None, save_dir: str | Path | None = None, preview: int | None = None
+) -> Job:
+    """Collect what was made and not fetched; submits nothing. From synchronous code; `ids` are the ledger's task rows.
+
+    Pictures go where they were asked to go, or to `save_dir`; raises SaveError where that folder cannot be written. The job's note
+    tells of submissions that were cut off before an answer came. A setting that cannot be read is left out: what was paid for is collected.
+    """
+    return _collected(settings or load(), save_dir, preview, lambda book, job: book.claim(rows=ids, hold=job.hold))
+
+
+def resume_task(row: int, settings: Settings | None = None, *, save_dir: str | Path | None = None, preview: int | None = None) -> Job:
+    """Collect one task once more, also one that was given up, has failed, or came as a file that cannot be read; submits nothing.
+
+    From synchronous code; `row` is the ledger's. Raises UnsupportedOption where there is nothing to collect.
+    """
+    settings = settings or load()
+    job = _collected(settings, save_dir, preview, lambda book, job: book.claim_again(row, hold=job.hold), again=True)
+    if not job.expecting:
+        raise UnsupportedOption(loop.run(_why_not(settings, row)), option="resume", value=row, next_step="%imagegen jobs shows what waits")
+    return job
+
+
+async def _why_not(settings: Settings, row: int) -> str:
+    tasks = await ledger_of(settings).tasks(rows=[row])
+    if not tasks:
+        return f"There is no task {row}"
+    if tasks[0].task_id is None:
+        return f"Task {row} has no id at its gateway, so nothing can be collected"
+    if tasks[0].state == "saved":
+        return f"All pictures of task {row} are saved"
+    return f"Task {row} is under way: somebody waits for it, here or in another kernel"
+
+
+Claim = Callable[[Ledger, Job], Awaitable[list[TaskRow]]]
+
+
+def _collected(settings: Settings, save_dir: str | Path | None, preview: int | None, claim: Claim, *, again: bool = False) -> Job:
+    job = Job((), 0)
+    told, settings = settings, settings.sound
+    job.settings = settings
+    elsewhere = None if save_dir is None else settings.replace("this call", save_dir=save_dir).save_dir
+    try:
+        rows, cut_off = loop.run(_claim(settings, claim, job))
+        if rows and elsewhere is not None:
+            job.made_folders = loop.run(threads.writing(folders.make_ready, settings, elsewhere))
+    except BaseException:  # an interrupt above all: what may be claimed already, nobody would collect
+        job.give_up()
+        raise
+    job.expecting = sum(_unsaved(row, again) for row in rows)
+    unread = [f"{trouble.what}, so it was left out here." for trouble in told.troubles.values()]
+    job.note = " ".join(filter(None, [*unread, stored_requests.remark(row.asked for row in rows)]))
+    if cut_off:
+        job.note = (
+            f"{counted(len(cut_off), 'submission')} {'was' if len(cut_off) == 1 else 'were'} cut off before an answer came: nobody here "
+            "knows whether the gateway accepted, so nothing was sent again. Look at the gateway's own task list; "
+            "%imagegen jobs shows which."
+        ) + (f" {job.note}" if job.note else "")
+
+    async def prepare(job: Job) -> None:
+        await take_up(job, rows, settings, elsewhere, preview=preview, again=again)
+
+    return job.begin(prepare)
+
+
+async def _claim(settings: Settings, claim: Claim, job: Job) -> tuple[list[TaskRow], list[TaskRow]]:
+    book = ledger_of(settings)
+    cut_off = await book.abandoned()
+    return await claim(book, job), cut_off
+
+
+def _unsaved(row: TaskRow, again: bool) -> int:
+    return sum(picture.saved_at is None if again else not picture.path for picture in row.pictures) or row.count
+
+
+async def generate(
+    prompt: str | ImageRequest,
+    *,
+    provider: str | None = None,
+    sandbox: bool | None = None,
+    timeout: float | None = None,
+    save_dir: str | Path | None = None,
+    name: str | None = None,
+    reuse: bool | None = None,
+    fit: bool = False,
+    **options: Any,
+) -> Generation:
+    """Make pictures and return them, on any running event loop; `options` are the fields of ImageRequest.
+
+    Raises what ended it where no picture was made; where only some were, `errors` of the Generation says why, and a
+    warning says so. Cancelling it stops the waiting, and `%imagegen resume` collects the rest.
+    """
+    told = {"provider": provider, "sandbox": sandbox, "timeout": timeout, "save_dir": save_dir, "name": name, "reuse": reuse, "fit": fit}
+    job = await _started(request_of(prompt, options), told)
+    generation = await job.result()
+    if generation.errors:
+        made, asked = len(generation), job.expecting
+        warnings.warn(f"{made} of {asked} pictures were made. {generation.errors[0]}", stacklevel=2)
+    return generation
+
+
+async def stream(
+    prompt: str | ImageRequest,
+    *,
+    provider: str | None = None,
+    sandbox: bool | None = None,
+    timeout: float | None = None,
+    save_dir: str | Path | None = None,
+    name: str | None = None,
+    reuse: bool | None = None,
+    fit: bool = False,
+    **options: Any,
+) -> AsyncIterator[Event]:
+    """Yield Progress and GeneratedImage as they come, on any running event loop; leaving the loop early stops the waiting.
+
+    Raises like `generate`, after the last event.
+    """
+    told = {"provider": provider, "sandbox": sandbox, "timeout": timeout, "save_dir": save_dir, "name": name, "reuse": reuse, "fit": fit}
+    job = await _started(request_of(prompt, options), told)
+    events = job.events()
+    try:
+        while (event := await loop.bridge(anext(events, None))) is not None:
+            yield event
+    finally:
+        if not job.done:
+            job.cancel()
+    await job.result()
+
+
+async def _started(request: ImageRequest, told: dict[str, Any]) -> Job:
+    """Begin a request, so that the caller's loop goes on meanwhile: in a thread where pictures must be made ready.
+
+    Stopped before it began, it is cancelled as soon as it does.
+    """
+    if not registry.scanned():
+        await asyncio.to_thread(registry.provider_names)  # which looks through all installed packages, once
+    if all(isinstance(each, str) for each in (*request.references, request.mask or "")):
+        return start(request, **told)
+    begun: list[Job] = []
+    stopped = threading.Event()
+
+    def begin_unless_stopped() -> Job:
+        begun.append(start(request, **told))
+        if stopped.is_set():
+            begun[0].cancel()
+        return begun[0]
+
+    try:
+        return await asyncio.to_thread(begin_unless_stopped)
+    except asyncio.CancelledError:
+        stopped.set()
+        for job in begun:
+            job.cancel()
+        raise
+
+
+def request_of(prompt: str | ImageRequest, options: Mapping[str, Any]) -> ImageRequest:
+    """Return a prompt, or a request, with these fields; raises UnsupportedOption for a field that there is not."""
+    for name in options:
+        if name not in _FIELDS:
+            near = difflib.get_close_matches(name, _FIELDS, n=1)
+            step = "" if near else 'a further field of the gateway goes into extra={"name": value}'
+            told = {"option": name, "value": options[name], "allowed": _FIELDS, "nearest": near[0] if near else None, "next_step": step}
+            raise UnsupportedOption(f"There is no option {name}", **told)
+    return replace(prompt, **options) if isinstance(prompt, ImageRequest) else ImageRequest(prompt, **options)

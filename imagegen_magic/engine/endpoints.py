@@ -1,0 +1,207 @@
+"""Which gateway a request goes to: chosen, configured, the first with a key, or the sandbox with a line that says so."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from imagegen_magic.engine import credentials
+from imagegen_magic.engine.credentials import Key
+from imagegen_magic.engine.settings import Settings
+from imagegen_magic.errors import MissingKey, UnknownProvider, UnsupportedOption
+from imagegen_magic.providers import registry, urls
+from imagegen_magic.providers.base import Cadence, Plan, Provider
+from imagegen_magic.providers.urls import SANDBOX_HOST
+from imagegen_magic.records import Record, restored
+from imagegen_magic.request import ImageRequest
+from imagegen_magic.result import Cost
+
+SANDBOX_ORIGIN = f"http://{SANDBOX_HOST}"  # of the sandbox in this process
+SANDBOX_SCALE = 0.05  # the sandbox's waiting times, as a share of the real ones
+_SANDBOX_LOOKS = 0.25  # seconds between looks there
+_SANDBOX_DEFAULT = "gccai"  # the dialect that can do most
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Gateway(Record):
+    """A provider at an address, with its key: where a request really goes.
+
+    `note` is one line for a person, empty where there is nothing to say. A pickle leaves the key out.
+    """
+
+    provider: Provider
+    base_url: str
+    sandbox: bool
+    key: Key
+    cadence: Cadence
+    note: str = ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return without_its_key, (self._state(),)
+
+    def _state(self) -> dict[str, Any]:
+        return {name: value for name, value in Record._state(self).items() if name != "key"}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Gateway:
+        return restored(Gateway, {**copy.deepcopy(self._state(), memo), "key": self.key})
+
+    def money(self, cost: Cost) -> Cost:
+        """Return a cost as this gateway's: the sandbox's is play money."""
+        return replace(cost, source="sandbox") if self.sandbox and cost.amount is not None else cost
+
+    @property
+    def label(self) -> str:
+        """The gateway's name as captions say it."""
+        return f"{self.provider.name} (sandbox)" if self.sandbox else self.provider.name
+
+
+def without_its_key(state: Mapping[str, Any]) -> Gateway:
+    """Return a gateway from a pickle, which holds its fields by name and no key: nothing but the sandbox can be asked with it."""
+    return restored(Gateway, {**state, "key": Key("sandbox" if state.get("sandbox") else "")})
+
+
+def known(settings: Settings) -> Iterator[Provider]:
+    """Yield every gateway that can be used: built in, configured, and plugged in; those that are configured wrongly are left out.
+
+    Nothing is looked for before the first is wanted.
+    """
+    yield from registry.sound_providers(settings.look_alikes)
+
+
+def has_key(provider: Provider, settings: Settings) -> bool:
+    """Say whether a key is set for this gateway."""
+    return credentials.where(provider, settings.home) != "not set"
+
+
+def plan(provider: Provider, request: ImageRequest, settings: Settings, *, sandbox: bool) -> Plan:
+    """Return a gateway's plan; its refusal names the gateways that can do exactly this, in the sandbox also those without a key."""
+    return registry.plan(provider, request, known(settings), ready=ready(settings, sandbox))
+
+
+def able(
+    provider: Provider, request: ImageRequest, settings: Settings, make: Callable[[Provider, ImageRequest], Plan], *, sandbox: bool
+) -> list[str]:
+    """Return the gateways that can do what this one refused, where `make` makes each gateway's plan; else as `plan`."""
+    return registry.able(provider, request, known(settings), ready=ready(settings, sandbox), make=make)
+
+
+def ready(settings: Settings, sandbox: bool) -> Callable[[Provider], bool]:
+    """Return what says of a gateway whether a request could go there now: it has a key, or the sandbox speaks for it."""
+    return lambda provider: sandbox or has_key(provider, settings)
+
+
+def base_url(provider: Provider) -> str:
+    """Return where the gateway is: `<NAME>_BASE_URL`, else its own address."""
+    variable = f"{provider.name.upper().replace('-', '_')}_BASE_URL"
+    told = os.environ.get(variable, "").strip().rstrip("/")
+    if told and (wrong := _wrong_address(told)):
+        shown = f"[hidden]@{told.rpartition('@')[2]}" if "@" in told else told
+        raise UnsupportedOption(
+            f"{variable} = {shown!r} {wrong}", option=variable, value=shown, next_step="give it like https://api.example.com"
+        )
+    return told or provider.base_url
+
+
+def _wrong_address(url: str) -> str:
+    """Return why a gateway cannot be at an address, "" where it can."""
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").rstrip(".")
+        sound = parts.scheme in ("http", "https") and bool(host) and parts.port != 0 and all(host.split(".")) and not set(" \\") & set(url)
+    except ValueError:
+        sound = False
+    if not sound:
+        return "is no address"
+    if "@" in parts.netloc:
+        return "holds a user name or a password, which no gateway is sent"
+    refused = urls.zone_of(host) is urls.Zone.REFUSED
+    return "is a link-local, metadata or reserved address, from which no picture is fetched" if refused else ""
+
+
+def choose(
+    settings: Settings, *, provider: str | None = None, sandbox: bool | None = None, model: str | None = None, ahead: bool = False
+) -> Gateway:
+    """Choose the gateway for a request; with `ahead`, for looking ahead only, so that it needs no key.
+
+    Raises UnknownProvider, also where a gateway that is configured wrongly could be the default. Raises MissingKey where the chosen one
+    has no key, or no gateway that has a key has the model.
+    """
+    sandbox = settings.get("sandbox") if sandbox is None else sandbox
+    found = without_key if ahead else at
+    name = provider or settings.get("provider")
+    if name:
+        return found(registry.get_provider(name, settings.look_alikes), settings, sandbox=bool(sandbox))
+    everyone = list(known(settings))
+    able = [one for one in everyone if model is None or _has(one, model)]
+    if not able:
+        _refuse_unsound(settings)
+        raise UnknownProvider(f"No gateway has a model {model!r}", next_step="%imagegen models shows all of them")
+    keyed = None if sandbox else next((one for one in (*able, *everyone) if has_key(one, settings)), None)
+    if not sandbox and (keyed is None or keyed.name not in registry.BUILT_IN):
+        _refuse_unsound(settings)
+    if keyed and keyed not in able and not ahead:
+        raise _no_key(str(model), able)
+    if keyed:
+        return found(keyed if keyed in able else able[0], settings)
+    default = next((one for one in able if one.name == _SANDBOX_DEFAULT), able[0])
+    note = (
+        ""
+        if sandbox
+        else (
+            f"No gateway has a key yet, so the sandbox drew this, speaking as {default.name}: nothing is sent and nothing is charged. "
+            f"For real pictures set {able[0].key_variable}, or %imagegen login NAME; %imagegen providers lists them."
+        )
+    )
+    return at(default, settings, sandbox=True, note=note)
+
+
+def _refuse_unsound(settings: Settings) -> None:
+    """Raise UnknownProvider where a gateway that could be the default is configured wrongly: none is chosen in its place."""
+    for trouble in registry.unsound(settings.look_alikes).values():
+        raise trouble
+
+
+def _has(provider: Provider, model: str) -> bool:
+    return str(model).strip().lower() in {one.name.lower() for one in provider.models}
+
+
+def _no_key(model: str, able: Sequence[Provider]) -> MissingKey:
+    variables = " or ".join(one.key_variable for one in able)
+    return MissingKey(
+        f"No key is set for a gateway that has {model} ({', '.join(one.title for one in able)})",
+        next_step=f"set {variables} in the environment, or %imagegen login {able[0].name}, or add --sandbox to try it without a key",
+    )
+
+
+def at(provider: Provider, settings: Settings, *, sandbox: bool = False, note: str = "") -> Gateway:
+    """Return the gateway of a provider. Raises MissingKey where it has none and is not the sandbox's."""
+    least = settings.get("poll_seconds")
+    if sandbox:
+        cadence = Cadence(least or _SANDBOX_LOOKS, least or _SANDBOX_LOOKS, provider.cadence.batch)
+        return Gateway(provider, f"{SANDBOX_ORIGIN}/{_dialect(provider)}", True, Key("sandbox"), cadence, note)
+    cadence = Cadence(least or provider.cadence.least, least or provider.cadence.first, provider.cadence.batch)
+    return Gateway(provider, base_url(provider), False, credentials.need(provider, settings.home), cadence, note)
+
+
+def without_key(provider: Provider, settings: Settings, *, sandbox: bool | None = None) -> Gateway:
+    """Return the gateway of a provider for looking ahead only: nothing can be sent with it, so it needs no key."""
+    if settings.get("sandbox") if sandbox is None else sandbox:
+        return at(provider, settings, sandbox=True)
+    return Gateway(provider, base_url(provider), False, Key(""), provider.cadence)
+
+
+def _dialect(provider: Provider) -> str:
+    dialect = provider.dialect or provider.name
+    if dialect not in registry.BUILT_IN:
+        raise UnsupportedOption(
+            f"The sandbox does not speak {provider.title}'s dialect",
+            option="sandbox",
+            value=provider.name,
+            allowed=sorted(registry.BUILT_IN),
+            next_step="leave --sandbox out, or choose another gateway",
+        )
+    return dialect

@@ -1,0 +1,93 @@
+"""What a gateway's answers mean for the money: accepted, certainly refused, to be repeated, or nobody knows; and what to say afterwards."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+from imagegen_magic.engine.net.client import Answer
+from imagegen_magic.errors import (
+    APIError,
+    AuthenticationError,
+    ContentRejected,
+    ImageGenError,
+    InsufficientBalance,
+    PictureMissing,
+    SubmissionUnknown,
+)
+from imagegen_magic.providers.base import Provider, Submission
+from imagegen_magic.records import PortableError
+
+_Error = TypeVar("_Error", bound=ImageGenError)
+
+_COLLECT = "then %imagegen resume collects the picture, without paying again"
+_STEPS: tuple[tuple[type[ImageGenError], str], ...] = (
+    (AuthenticationError, f"check the key (%imagegen login NAME), {_COLLECT}"),
+    (InsufficientBalance, f"top up the account at the gateway, {_COLLECT}"),
+    (PictureMissing, "%imagegen resume looks again later, without paying again"),
+    (ImageGenError, "%imagegen resume looks again, without paying again; if this stays so, ask the gateway's support"),
+)
+_FORGOTTEN = "it is not looked for any more: ask the gateway's support whether it was charged"
+
+
+class NotAccepted(PortableError):
+    """Certainly not accepted and worth repeating; `error` is what to say if it stays so, `pause` the gateway's wish in seconds."""
+
+    def __init__(self, error: ImageGenError, note: str, pause: float | None = None) -> None:
+        super().__init__(note)
+        self.error, self.note, self.pause = error, note, pause
+
+
+def read_submission(provider: Provider, answer: Answer) -> Submission:
+    """Read a submission's answer. Raises NotAccepted, SubmissionUnknown, or the gateway's refusal."""
+    if answer.status < 300:
+        return _accepted(provider, answer)
+    if answer.status < 400:
+        raise APIError(
+            f"{provider.title} answered with a redirect ({answer.status}); the key does not follow it",
+            status=answer.status,
+            next_step="check the base URL (%imagegen doctor)",
+        )
+    error = provider.read_error(answer.status, answer.content)
+    if isinstance(error, APIError):
+        error.request_id = error.request_id or answer.request_id
+    if answer.status in (429, 503) and not isinstance(error, (InsufficientBalance, AuthenticationError, ContentRejected)):
+        raise NotAccepted(error, f"{provider.title} asks to wait ({answer.status})", answer.retry_after)
+    if isinstance(error, APIError) and (not error.refused or answer.status in (408, 409)):
+        raise _unknown(error)
+    raise error
+
+
+def _accepted(provider: Provider, answer: Answer) -> Submission:
+    try:
+        return provider.read_submission(answer.content)
+    except APIError as error:  # an outage can stand in a 200 too
+        raise error if error.refused else _unknown(error) from None
+
+
+def _unknown(error: APIError) -> SubmissionUnknown:
+    return SubmissionUnknown(f"{error.what}; whether the task was accepted is not known", whose="gateway")
+
+
+def after_acceptance(error: _Error) -> _Error:
+    """Say of an error that came after the task was accepted what a submission's would not: its charge, and how to collect it unpaid."""
+    told = copy.copy(error)
+    told.charged = "unknown" if isinstance(error, PictureMissing) else "yes"
+    told.next_step = next(step for kind, step in _STEPS if isinstance(error, kind))
+    return told
+
+
+def forgotten(error: _Error) -> _Error:
+    """Say of an error that it ends a task which was accepted long ago, and that the gateway knows no more of."""
+    told = copy.copy(error)
+    told.charged, told.next_step = "unknown", _FORGOTTEN
+    return told
+
+
+def several(provider: Provider, task_id: str, others: tuple[str, ...]) -> ImageGenError:
+    """Return what to say where a gateway made further tasks of one submission: they may be charged, and nobody looks after them."""
+    return ImageGenError(
+        f"{provider.title} made {1 + len(others)} tasks of one submission; {task_id} is waited for, and not {', '.join(others)}",
+        charged="unknown",
+        next_step="look at the gateway's own task list, or ask its support; the whole answer is in the ledger",
+    )

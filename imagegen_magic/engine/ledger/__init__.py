@@ -1,0 +1,1 @@
+"""The SQLite ledger: its schema, and every SQL statement of the package. Knows no jobs and no HTTP."""

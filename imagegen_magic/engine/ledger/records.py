@@ -1,0 +1,359 @@
+"""The records of the ledger, and how they stand in its tables: what goes in, and what is read out."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, NamedTuple, get_args
+
+from imagegen_magic.engine.ledger.schema import searchable
+from imagegen_magic.records import Record, hash_of_fields
+from imagegen_magic.result import Cost, Kind
+from imagegen_magic.secret_patterns import Address
+
+ANSWER_BYTES = 65_536
+STATES = ("planned", "submitting", "submitted", "made", "saved", "failed", "unknown", "dropped")
+
+
+class NewTask(NamedTuple):
+    """One submission to come: `sent` is {"method", "path", "json"} as it will go out, `pictures` how many it makes.
+
+    `fingerprint` is the same for submissions that ask for the same.
+    """
+
+    sent: dict[str, Any]
+    pictures: int
+    idempotency_key: str
+    fingerprint: str = ""
+
+
+class NewSource(NamedTuple):
+    """A picture that a request is made with: its `role` (`reference` or `mask`), what a person calls it, and which picture it is.
+
+    `picture` is the ledger's id where it is one of ours, `sha256` of its bytes where they are on this machine.
+    """
+
+    role: str
+    name: str
+    picture: int | None = None
+    sha256: str | None = None
+
+
+class NewJob(NamedTuple):
+    """One request.
+
+    `asked` is in the user's words, `resolved` the same with defaults filled in, `expected` is {"pixels": [[w, h], …], "mime_type",
+    "alpha", "pictures"}.
+    """
+
+    provider: str
+    dialect: str
+    base_url: str
+    sandbox: bool
+    model: str
+    quality: str
+    tier: str
+    asked: dict[str, Any]
+    resolved: dict[str, Any]
+    expected: dict[str, Any]
+    price: Cost
+    save_dir: str
+    name: str | None
+    tasks: Sequence[NewTask]
+    sources: Sequence[NewSource] = ()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class PictureRow(Record):
+    """One picture with what is known of its task.
+
+    `position` counts from 0 within the task, `first` is the index of the task's first picture within the job, so
+    `first + position` is the picture's index within the job. `path`, `sha256`, `size` (bytes), `width`, `height` (pixels),
+    `mime_type` and `saved_at` are None until it is saved. `cost` is the whole task's, which was to make `count` pictures. `share`
+    and `mean` say how much of what a mask protects was changed, 0..1. Times are epoch seconds.
+    """
+
+    id: int
+    task: int
+    position: int
+    url: str
+    expires_at: float | None
+    path: str | None
+    sha256: str | None
+    size: int | None
+    width: int | None
+    height: int | None
+    mime_type: str | None
+    differences: tuple[str, ...]
+    saved_at: float | None
+    job: int
+    created: float
+    provider: str
+    sandbox: bool
+    model: str
+    asked: dict[str, Any]
+    resolved: dict[str, Any]
+    task_position: int
+    first: int
+    count: int
+    task_id: str | None
+    cost: Cost
+    seconds: float | None
+    submitted_at: float | None
+    share: float | None
+    mean: float | None
+
+    __hash__ = hash_of_fields
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class TaskRow(Record):
+    """One task with its job and its pictures: all that is needed to go on with it.
+
+    `row` is the ledger's id, `position` counts the job's tasks from 0, `first` is the index of its first picture within the job
+    and `count` how many it makes; `pictures` are those whose addresses are known. Times are epoch seconds, the first time each state
+    was reached.
+    """
+
+    row: int
+    job: int
+    position: int
+    first: int
+    count: int
+    state: str
+    owner: str | None
+    task_id: str | None
+    cost: Cost
+    error: str | None
+    note: str | None
+    estimated_seconds: float | None
+    seconds: float | None
+    planned_at: float
+    submitting_at: float | None
+    submitted_at: float | None
+    made_at: float | None
+    saved_at: float | None
+    failed_at: float | None
+    unknown_at: float | None
+    dropped_at: float | None
+    idempotency_key: str
+    sent: dict[str, Any]
+    answer: Any
+    created: float
+    provider: str
+    dialect: str
+    base_url: str
+    sandbox: bool
+    model: str
+    quality: str
+    tier: str
+    prompt: str
+    asked: dict[str, Any]
+    resolved: dict[str, Any]
+    expected: dict[str, Any]
+    price: Cost
+    save_dir: str
+    name: str | None
+    fingerprint: str
+    pictures: tuple[PictureRow, ...]
+
+    __hash__ = hash_of_fields
+
+
+# every column by its name: a newer version may have added some, and two tables may have them of one name
+_TASKS = """SELECT tasks.row, tasks.job, tasks.position, tasks.first, tasks.count, tasks.state, tasks.owner, tasks.task_id, tasks.cost,
+        tasks.error, tasks.note, tasks.estimated_seconds, tasks.seconds, tasks.planned_at, tasks.submitting_at, tasks.submitted_at,
+        tasks.made_at, tasks.saved_at, tasks.failed_at, tasks.unknown_at, tasks.dropped_at, tasks.idempotency_key, tasks.sent,
+        tasks.answer, tasks.fingerprint, jobs.created, jobs.provider, jobs.dialect, jobs.base_url, jobs.sandbox, jobs.model, jobs.quality,
+        jobs.tier, jobs.prompt, jobs.asked, jobs.resolved, jobs.expected, jobs.price, jobs.save_dir, jobs.name
+    FROM tasks JOIN jobs ON jobs.id = tasks.job"""
+PICTURES = """SELECT pictures.id, pictures.task, pictures.position, pictures.url, pictures.expires_at, pictures.path, pictures.sha256,
+        pictures.size, pictures.width, pictures.height, pictures.mime_type, pictures.differences, pictures.saved_at,
+        tasks.job, jobs.created, jobs.provider, jobs.sandbox, jobs.model, jobs.asked, jobs.resolved,
+        tasks.position AS task_position, tasks.first, tasks.count, tasks.task_id, tasks.cost, tasks.seconds, tasks.submitted_at,
+        drifts.share, drifts.mean
+    FROM pictures JOIN tasks ON tasks.row = pictures.task JOIN jobs ON jobs.id = tasks.job
+        LEFT JOIN drifts ON drifts.picture = pictures.id"""
+"""Asks for pictures with what is known of their tasks; conditions follow."""
+
+
+def missing_in(connection: sqlite3.Connection) -> str:
+    """Return what of these tables or their columns is not in the file; empty where all of it is."""
+    try:
+        for question in (_TASKS, PICTURES):
+            connection.execute(f"{question} LIMIT 0")
+    except sqlite3.OperationalError as error:
+        return str(error)
+    return ""
+
+
+def insert_job(connection: sqlite3.Connection, job: NewJob, owner: str) -> tuple[int, list[int]]:
+    """Write a request with its tasks, all of them planned; returns its id and the rows of its tasks."""
+    moment = now()
+    columns: dict[str, Any] = {
+        "created": moment,
+        **{name: text_of(getattr(job, name)) for name in ("provider", "dialect", "base_url", "model", "quality", "tier", "save_dir")},
+        **{name: json_of(getattr(job, name)) for name in ("asked", "resolved", "expected")},
+        "sandbox": job.sandbox,
+        "prompt": text_of(str(job.asked.get("prompt", ""))),
+        "price": _cost(job.price),
+        "name": None if job.name is None else text_of(job.name),
+        "session": owner,
+    }
+    number = _insert(connection, "jobs", columns)
+    words = searchable(f"{columns['prompt']} {columns['name'] or ''}")
+    connection.execute("INSERT INTO prompts (rowid, words) VALUES (?, ?)", (number, words))
+    _add_sources(connection, number, job.sources)
+    rows, first = [], 0
+    for position, task in enumerate(job.tasks):
+        columns = {"job": number, "position": position, "first": first, "count": task.pictures, "state": "planned", "owner": owner}
+        columns |= {"cost": _cost(Cost()), "planned_at": moment, "idempotency_key": task.idempotency_key, "sent": json_of(task.sent)}
+        columns["fingerprint"] = task.fingerprint
+        rows.append(_insert(connection, "tasks", columns))
+        first += task.pictures
+    return number, rows
+
+
+def _add_sources(connection: sqlite3.Connection, job: int, sources: Sequence[NewSource]) -> None:
+    for position, source in enumerate(sources):
+        columns = {"job": job, "role": source.role, "position": position, "name": text_of(source.name)}
+        _insert(connection, "sources", columns | {"picture": source.picture, "sha256": source.sha256})
+
+
+def _insert(connection: sqlite3.Connection, table: str, columns: Mapping[str, Any]) -> int:
+    query = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks(columns)})"
+    return connection.execute(query, tuple(columns.values())).lastrowid or 0
+
+
+def read_tasks(connection: sqlite3.Connection, rows: Iterable[int]) -> list[TaskRow]:
+    """Return these tasks with their jobs and pictures, newest first."""
+    ordered = sorted(rows, reverse=True)
+    found: list[TaskRow] = []
+    for start in range(0, len(ordered), 500):  # older SQLite takes at most 999 values in one question
+        some = ordered[start : start + 500]
+        pictures: dict[int, list[PictureRow]] = {}
+        for each in connection.execute(f"{PICTURES} WHERE pictures.task IN ({marks(some)}) ORDER BY pictures.position", some):
+            pictures.setdefault(each["task"], []).append(read_picture(each))
+        for each in connection.execute(f"{_TASKS} WHERE tasks.row IN ({marks(some)}) ORDER BY tasks.row DESC", some):
+            found.append(TaskRow(**_decoded(each), pictures=tuple(pictures.get(each["row"], ()))))
+    return found
+
+
+def read_picture(row: sqlite3.Row) -> PictureRow:
+    """Return a picture of the question `PICTURES`."""
+    return PictureRow(**_decoded(row))
+
+
+def marks(values: Iterable[Any]) -> str:
+    """Return as many question marks as there are values, for a statement that takes them."""
+    return ", ".join("?" for _ in values)
+
+
+def now() -> str:
+    """Return the time as a column of times holds it."""
+    return iso(time.time())
+
+
+def iso(seconds: float) -> str:
+    """Return epoch seconds as a column of times holds them; such texts are in order of time."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def text_of(value: str) -> str:
+    """Return a text as a column can hold it."""
+    # half of a surrogate pair is no text to SQLite; everything else goes in as given
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def json_of(value: Any) -> str:
+    """Return a value as a column of JSON holds it."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if text.isascii() or text == text_of(text) else json.dumps(value, default=str)
+
+
+def _bounded(answer: Any) -> str:
+    """Return an answer as JSON of at most ANSWER_BYTES bytes; of a longer one the beginning, as {"cut": its bytes, "start": its text}."""
+    text = json_of(answer)
+    raw = text.encode()
+    if len(raw) <= ANSWER_BYTES:
+        return text
+    start = raw[: ANSWER_BYTES // 2 - 100].decode("utf-8", "ignore")  # quotes and backslashes of the text take two bytes within a string
+    return json.dumps({"cut": len(raw), "start": start}, ensure_ascii=False)
+
+
+def _cost(cost: Cost) -> str:
+    said = {
+        "amount": None if cost.amount is None else str(cost.amount),
+        "unit": cost.unit,
+        "kind": cost.kind,
+        "source": cost.source,
+        "checked": cost.checked,
+        "unknown": cost.unknown,
+    }
+    return json_of({name: value for name, value in said.items() if value})
+
+
+def read_cost(text: str) -> Cost:
+    """Return a cost as a column of it holds it; what this version does not know of it is left out."""
+    said = {name: value for name, value in json.loads(text).items() if name in _COST}
+    amount = said.pop("amount", None)
+    if "kind" in said and said["kind"] not in get_args(Kind):
+        said["kind"] = "unknown" if amount is None else "estimated"  # known in a way that this version has no word for
+    return Cost(None if amount is None else Decimal(amount), **said)
+
+
+_COST = {each.name for each in fields(Cost)}
+
+
+def encoded(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns as the table keeps them; what is not known is left as it was. Raises TypeError for a column that is not there."""
+    return {name: _ENCODERS[name](value) for name, value in columns.items() if _is_known(name, value)}
+
+
+def _is_known(name: str, value: Any) -> bool:
+    if name not in _ENCODERS:
+        raise TypeError(f"{name!r} is not one of {', '.join(_ENCODERS)}")
+    return value is not None and not (isinstance(value, Cost) and value.amount is None)
+
+
+_ENCODERS: dict[str, Any] = {
+    "task_id": text_of,
+    "sent": json_of,
+    "cost": _cost,
+    "estimated_seconds": float,
+    "answer": _bounded,
+    "error": text_of,
+    "seconds": float,
+}
+
+
+def seconds_of(text: str) -> float:
+    """Return a column of times as epoch seconds."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+def _read_differences(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
+
+
+_TIMES = ("created", "expires_at", *(f"{state}_at" for state in STATES))
+_DECODERS: dict[str, Any] = {
+    **dict.fromkeys(_TIMES, seconds_of),
+    **dict.fromkeys(("asked", "resolved", "expected", "sent", "answer"), json.loads),
+    **dict.fromkeys(("price", "cost"), read_cost),
+    "differences": _read_differences,
+    "url": Address,
+    "sandbox": bool,
+}
+
+
+def _decoded(row: sqlite3.Row) -> dict[str, Any]:
+    return {
+        name: _DECODERS[name](row[name]) if name in _DECODERS and row[name] is not None else row[name]
+        for name in row.keys()  # noqa: SIM118 - a Row iterates over its values
+    }

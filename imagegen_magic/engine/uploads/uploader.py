@@ -1,0 +1,300 @@
+"""Bringing pictures of this machine to a gateway: each content once while its address lives, and anew when that is gone.
+
+Uploading is free and may be repeated, so whatever fails on the way is tried again. The key goes where the gateway itself says that
+its own files go, and nothing is put on any other host unless the person named a function that does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import math
+import operator
+import sqlite3
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tenacity import RetryCallState, retry_if_exception_type, wait_random_exponential
+
+from imagegen_magic.engine import threads
+from imagegen_magic.engine.context import Session
+from imagegen_magic.engine.endpoints import Gateway
+from imagegen_magic.engine.net.client import Answer
+from imagegen_magic.engine.net.exchange import Lost, NotSent, ProxyFailed
+from imagegen_magic.engine.net.retry import repeat
+from imagegen_magic.engine.settings import Settings
+from imagegen_magic.engine.storage.source_copies import keep, kept
+from imagegen_magic.engine.uploads.routes import Way, check, fetchable, find_way, lives, outlook, own_address, weight, zone_of
+from imagegen_magic.errors import (
+    APIError,
+    AuthenticationError,
+    ContentRejected,
+    ImageGenError,
+    InsufficientBalance,
+    UnsupportedOption,
+    UploadFailed,
+    Whose,
+)
+from imagegen_magic.providers import urls
+from imagegen_magic.providers.base import Provider, Uploaded
+from imagegen_magic.providers.validation import shown
+from imagegen_magic.records import PortableError
+from imagegen_magic.request import LocalPicture
+
+__all__ = ["anew", "bring", "check", "keep", "kept", "outlook", "place"]
+
+_STRANGERS = 3600.0  # seconds that an address of the person's own uploader is trusted: nobody says how long it lives
+_TRIES = 5
+_STEPS = {
+    400: "read the gateway's words, and try another picture",
+    413: "add --fit to have it scaled down, or give a smaller picture",
+    415: "save it as a PNG or JPEG",
+    429: "wait a little, then run the cell again",
+}
+_backoff = wait_random_exponential(multiplier=0.5, max=20)
+
+Tell = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class _Desk:
+    """What a session knows of its uploads: who is at work on what, whose an address is, which ones are gone."""
+
+    locks: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict)
+    brought: dict[str, str] = field(default_factory=dict)  # address -> SHA-256
+    gone: set[str] = field(default_factory=set)
+
+
+class _Again(PortableError):
+    """Worth another try; `error` is what to say if it stays so, `pause` the gateway's wish in seconds."""
+
+    def __init__(self, error: ImageGenError, pause: float | None = None) -> None:
+        super().__init__(error.what)
+        self.error, self.pause = error, pause
+
+
+_desks: weakref.WeakKeyDictionary[Session, _Desk] = weakref.WeakKeyDictionary()
+
+
+def place(provider: Provider, sent: Mapping[str, Any], found: Mapping[str, str]) -> dict[str, Any]:
+    """Return a submission's JSON with the addresses in place of the placeholders, in the fields of references and mask alone."""
+    fields = {provider.wire.get(name) for name in ("references", "mask")}
+    return {key: _replaced(value, found) if key in fields else value for key, value in sent.items()}
+
+
+async def bring(
+    session: Session, gateway: Gateway, pictures: Sequence[LocalPicture], settings: Settings, *, tell: Tell | None = None
+) -> dict[str, str]:
+    """Bring pictures to the gateway, several at once, and return their addresses by placeholder; `tell` hears how it goes.
+
+    What lives there already is not sent again. Raises UploadFailed, UnsupportedOption where there is no way, AuthenticationError,
+    InsufficientBalance, ContentRejected, SaveError; nothing was submitted then.
+    """
+    found = await asyncio.gather(*(_bring(session, gateway, each, settings, tell) for each in pictures), return_exceptions=True)
+    for outcome in found:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return {picture.placeholder: str(address) for picture, address in zip(pictures, found, strict=True)}
+
+
+async def anew(
+    session: Session, gateway: Gateway, sent_json: Mapping[str, Any], pictures: Sequence[LocalPicture], settings: Settings
+) -> dict[str, Any]:
+    """Upload the pictures of a submission once more and return its JSON with their new addresses; the old ones are forgotten.
+
+    Equal to `sent_json` where none of its addresses is one of ours: then there is nothing to renew. Raises like `bring`.
+    """
+    there = set(_texts(list(sent_json.values())))
+    brought = _desk(session).brought
+    renewed: dict[str, str] = {}
+    for picture in pictures:
+        for old in [url for url, sha256 in brought.items() if sha256 == picture.sha256 and url in there]:
+            _desk(session).gone.add(old)
+            renewed[old] = await _bring(session, gateway, picture, settings, None)
+    return place(gateway.provider, sent_json, renewed)
+
+
+async def _bring(session: Session, gateway: Gateway, picture: LocalPicture, settings: Settings, tell: Tell | None) -> str:
+    desk = _desk(session)
+    copy = await threads.writing(keep, settings.home, picture)
+    address = await asyncio.to_thread(own_address, picture, gateway, desk.gone)
+    if not address:
+        way = await asyncio.to_thread(find_way, gateway, picture, settings)
+        async with desk.locks.setdefault((picture.sha256, way.host), asyncio.Lock()):
+            address = await _recorded(session, picture, way, gateway) or await _sent(session, gateway, way, picture, copy, settings, tell)
+    desk.brought[address] = picture.sha256
+    return address
+
+
+async def _recorded(session: Session, picture: LocalPicture, way: Way, gateway: Gateway) -> str:
+    """Return the address that the ledger knows to live, "" where there is none; one that is gone is forgotten."""
+    row = await session.ledger.run(lambda connection: _row(connection, picture.sha256, way.host), writes=False)
+    if row is None:
+        return ""
+    if row["url"] in _desk(session).gone:
+        await session.ledger.run(lambda connection: _forget(connection, picture.sha256, way.host))
+        return ""
+    return str(row["url"]) if lives(row["expires_at"]) and await asyncio.to_thread(fetchable, row["url"], gateway) else ""
+
+
+async def _sent(
+    session: Session, gateway: Gateway, way: Way, picture: LocalPicture, copy: Path, settings: Settings, tell: Tell | None
+) -> str:
+    if tell:
+        tell(f"uploading {picture.name}")
+    if way.call is None:
+        found = await threads.calling(_by_uploader, way.uploader, copy)
+    else:
+        found = await _uploaded(session, gateway, way, picture, settings.get("timeout"), tell)
+    await session.ledger.run(lambda connection: _record(connection, picture, way.host, found))
+    return found.url
+
+
+async def _uploaded(session: Session, gateway: Gateway, way: Way, picture: LocalPicture, patience: float, tell: Tell | None) -> Uploaded:
+    began = time.monotonic()
+
+    def enough(state: RetryCallState) -> bool:
+        return state.attempt_number >= _TRIES or time.monotonic() - began + (_wish(state) or 0.0) > patience
+
+    def say(state: RetryCallState) -> None:
+        if tell:
+            pause = state.next_action.sleep if state.next_action else 0.0
+            tell(f"{picture.name} is not uploaded yet, again in {math.ceil(pause) or 1} s")
+
+    try:
+        found: Uploaded = await repeat(
+            lambda: _post(session, gateway, way, picture), retry=retry_if_exception_type(_Again), wait=_pause, stop=enough, before_sleep=say
+        )
+    except _Again as failure:
+        raise failure.error from None
+    lifetime = gateway.provider.upload.lifetime if gateway.provider.upload else _STRANGERS
+    return found if found.expires_at is not None else Uploaded(found.url, time.time() + lifetime)
+
+
+async def _post(session: Session, gateway: Gateway, way: Way, picture: LocalPicture) -> Uploaded:
+    assert way.call is not None
+    try:
+        answer = await session.clients.upload(way.url, gateway.base_url, gateway.key, way.call, picture.data, key_hosts=way.key_hosts)
+    except (NotSent, Lost) as error:
+        step = error.next_step if isinstance(error, ProxyFailed) else None
+        what = f"{picture.name} could not be uploaded to {way.host} ({error})"
+        raise _Again(UploadFailed(what, whose="network", next_step=step)) from None
+    if answer.status >= 300:
+        refusal = _refusal(gateway.provider, answer, picture)
+        if isinstance(refusal, UploadFailed) and (answer.status in (408, 425, 429) or answer.status >= 500):
+            raise _Again(refusal, answer.retry_after)
+        raise refusal
+    return await asyncio.to_thread(_read, gateway, answer, picture)  # which may wait for a resolver
+
+
+def _read(gateway: Gateway, answer: Answer, picture: LocalPicture) -> Uploaded:
+    try:
+        found = gateway.provider.read_upload(answer.content)
+    except (AuthenticationError, InsufficientBalance):
+        raise
+    except APIError as error:
+        raise UploadFailed(f"{error.what}; {picture.name} is not uploaded") from None
+    if not fetchable(found.url, gateway):
+        what = f"{gateway.provider.title} answered the upload of {picture.name} with an address that nobody can fetch"
+        raise UploadFailed(what + _why_not(found.url, gateway))
+    return found
+
+
+def _why_not(url: str, gateway: Gateway) -> str:
+    host = urlsplit(url).hostname or ""
+    itself = urls.is_loopback(host) and zone_of(gateway) is urls.Zone.PRIVATE
+    return f": the server names itself {host}: set its public address there" if itself else ""
+
+
+def _refusal(provider: Provider, answer: Answer, picture: LocalPicture) -> ImageGenError:
+    """Return what a refused upload means: an error of the account or of moderation as it is, else UploadFailed with the gateway's words."""
+    if answer.status < 400:
+        step = "check the base URL (%imagegen doctor)"
+        what = f"{provider.title} answered the upload of {picture.name} with a redirect ({answer.status}); the key does not follow it"
+        return UploadFailed(what, next_step=step)
+    error = provider.read_error(answer.status, answer.content)
+    if isinstance(error, (AuthenticationError, InsufficientBalance, ContentRejected)):
+        return error
+    whose: Whose = "you" if answer.status in (400, 413, 415, 422) else "gateway"
+    what = f"{error.what}; {picture.name} ({weight(picture)}) is not uploaded"
+    return UploadFailed(what, whose=whose, next_step=_STEPS.get(answer.status, _STEPS[400] if whose == "you" else None))
+
+
+def _wish(state: RetryCallState) -> float | None:
+    error = state.outcome.exception() if state.outcome else None
+    return error.pause if isinstance(error, _Again) else None
+
+
+def _pause(state: RetryCallState) -> float:
+    return max(_wish(state) or 0.0, float(_backoff(state)))
+
+
+def _by_uploader(name: str, path: Path) -> Uploaded:
+    """Have the person's own function bring a file to an address. Raises UnsupportedOption where it is none, UploadFailed where it fails."""
+    function = _function(name)
+    try:
+        url = function(path)
+    except Exception as error:  # a stranger's function may raise anything
+        raise UploadFailed(f"Your uploader {name} failed: {type(error).__name__}: {error}", whose="you", next_step="mend it") from error
+    parts = urls.split(url)
+    if parts is None or parts.scheme != "https" or not urls.is_public(parts.hostname or ""):
+        step = "let it return a public https address"
+        raise UploadFailed(f"Your uploader {name} answered {shown(url)}, which no gateway can fetch", whose="you", next_step=step)
+    return Uploaded(str(url), time.time() + _STRANGERS)
+
+
+def _function(name: str) -> Callable[[Path], Any]:
+    module, _, attribute = name.partition(":")
+    step = 'give it as "package:function", where function(path) returns an https address'
+    try:
+        found = operator.attrgetter(attribute)(importlib.import_module(module))
+    except Exception as error:  # a stranger's module may raise anything while it is imported
+        what = f"uploader = {name!r} cannot be used: {type(error).__name__}: {error}"
+        raise UnsupportedOption(what, option="uploader", value=name, next_step=step) from error
+    if not callable(found):
+        raise UnsupportedOption(f"uploader = {name!r} is no function", option="uploader", value=name, next_step=step)
+    return found  # type: ignore[no-any-return]  # whatever it is, it is called and its answer is checked
+
+
+def _replaced(value: Any, found: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return found.get(value, value)
+    return [_replaced(each, found) for each in value] if isinstance(value, list) else value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+
+
+def _desk(session: Session) -> _Desk:
+    return _desks.setdefault(session, _Desk())
+
+
+def _row(connection: sqlite3.Connection, sha256: str, host: str) -> Any:
+    return connection.execute("SELECT url, expires_at FROM uploads WHERE sha256 = ? AND host = ?", (sha256, host)).fetchone()
+
+
+def _forget(connection: sqlite3.Connection, sha256: str, host: str) -> None:
+    connection.execute("DELETE FROM uploads WHERE sha256 = ? AND host = ?", (sha256, host))
+
+
+def _record(connection: sqlite3.Connection, picture: LocalPicture, host: str, found: Uploaded) -> None:
+    end = None if found.expires_at is None else _iso(found.expires_at)
+    values = (picture.sha256, host, found.url, end, len(picture.data), _iso(time.time()))
+    query = """INSERT INTO uploads (sha256, host, url, expires_at, size, created) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (sha256, host)
+        DO UPDATE SET url = excluded.url, expires_at = excluded.expires_at, size = excluded.size, created = excluded.created"""
+    connection.execute(query, values)
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

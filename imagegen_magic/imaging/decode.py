@@ -1,0 +1,250 @@
+"""From bytes to pixels: what kind of picture it is, whether it is whole and of bearable size, and only then decoded.
+
+Pillow's plugins are called directly: `Image.open` would warn, try every plugin that somebody registered, or obey a limit that belongs to
+the user's own work.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import math
+import struct
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import cast
+
+from PIL import Image, ImageFile, features
+
+from imagegen_magic.errors import ImageGenError, ImageInvalid
+from imagegen_magic.formats import AVIF, BMP, GIF, HEIC, JPEG, JPEG2000, PNG, TIFF, WEBP, Kind, kind_of, looks_like
+from imagegen_magic.imaging.essentials import Essentials, essentials
+from imagegen_magic.imaging.wholeness import white_of_samples
+
+__all__ = ["DECODERS", "JPEG", "MOST_BYTES", "MOST_PIXELS", "PNG", "WEBP", "Kind", "kind_of", "looks_like"]
+
+MOST_BYTES = 64 * 2**20
+MOST_PIXELS = 50_000_000
+DECODERS = threading.BoundedSemaphore(2)  # pictures decoded at once: a 4K one takes 33 MB
+
+_STRIP = 1 << 16  # px converted at a time: a whole converted 4K copy would double the memory
+_PLUGINS = {
+    PNG: ("PIL.PngImagePlugin", "PngImageFile"),
+    JPEG: ("PIL.JpegImagePlugin", "JpegImageFile"),
+    WEBP: ("PIL.WebPImagePlugin", "WebPImageFile"),
+    GIF: ("PIL.GifImagePlugin", "GifImageFile"),
+    BMP: ("PIL.BmpImagePlugin", "BmpImageFile"),
+    TIFF: ("PIL.TiffImagePlugin", "TiffImageFile"),
+    AVIF: ("PIL.AvifImagePlugin", "AvifImageFile"),
+    JPEG2000: ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
+    HEIC: ("pillow_heif", "HeifImageFile"),
+}
+_FEATURES = {WEBP: "webp", AVIF: "avif", JPEG2000: "jpg_2000"}  # that a Pillow may have been built without
+_WHITE = "imagegen_magic white"  # in a decoded picture's `info`
+_QUIET = threading.RLock()
+
+
+def decoded(data: bytes) -> Image.Image:
+    """Return the whole picture, of several the first, all its pixels decoded. Raises ImageInvalid: none, not whole, or too large."""
+    if len(data) > MOST_BYTES:
+        raise ImageInvalid(f"the picture has {len(data) / 2**20:.0f} MiB, more than the {MOST_BYTES / 2**20:.0f} MiB that are read")
+    image = opened(data)
+    with told(kind_of(data).name):
+        image.load()
+    return image
+
+
+def reopened(data: bytes) -> Image.Image:
+    """Return a picture decoded with all that Pillow reads of its file, texts and metadata too; where those are broken, without them.
+
+    Raises ImageInvalid where the pixels themselves cannot be decoded.
+    """
+    kind = kind_of(data)
+    try:
+        with told(kind.name):
+            image = _plugin(kind)(io.BytesIO(data))
+            image.load()
+            return image
+    except ImageInvalid:
+        return decoded(data)
+
+
+def opened(data: bytes, most_pixels: float = MOST_PIXELS) -> ImageFile.ImageFile:
+    """Return the picture with its header read and its pixels yet to `load()`, best within `told()`. Raises ImageInvalid."""
+    return examined(kind_of(data), data, most_pixels)[1]
+
+
+def examined(kind: Kind, data: bytes, most_pixels: float = MOST_PIXELS) -> tuple[Essentials, ImageFile.ImageFile]:
+    """Return what of a file is its picture, and that picture with its header read. Raises ImageInvalid."""
+    found = essentials(kind, data)
+    if found.width or found.height:
+        check_pixels(found.width, found.height, most_pixels)
+    make = _plugin(kind)
+    with told(kind.name), quiet():
+        image = make(io.BytesIO(found.data))
+        check_pixels(*image.size, most_pixels)
+    if found.exif:
+        image.info["exif"] = found.exif
+    image.info[_WHITE] = found.white
+    return found, image
+
+
+@contextmanager
+def told(name: str) -> Iterator[None]:
+    """Turn whatever a decoder raises about a picture of that format into ImageInvalid."""
+    try:
+        yield
+    except ImageGenError:
+        raise
+    except MemoryError as error:
+        raise ImageInvalid(f"the {name} picture takes more memory than there is") from error
+    except Exception as error:  # decoders raise anything: RuntimeError, AssertionError, SystemError, struct.error, …
+        raise ImageInvalid(f"the {name} picture is corrupt or cut short ({_words(error)})") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Pillow's warnings about odd tags to itself: the filters are the process's, so one at a time."""
+    with _QUIET, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _plugin(kind: Kind) -> Callable[..., ImageFile.ImageFile]:
+    """Return what reads a format. Raises ImageInvalid where this kernel has nothing that does."""
+    module, name = _PLUGINS[kind]
+    importlib.invalidate_caches() if kind is HEIC else None  # it may have been installed a moment ago
+    try:
+        found: Callable[..., ImageFile.ImageFile] = getattr(importlib.import_module(module), name)
+        if kind not in _FEATURES or features.check(_FEATURES[kind]):
+            return found
+    except (ImportError, AttributeError):
+        if kind is HEIC and "HEIF" in Image.OPEN:  # another plugin, which its owner has registered
+            return Image.OPEN["HEIF"][0]
+    step = "%pip install pillow-heif" if kind is HEIC else "%pip install --upgrade Pillow and restart the kernel"
+    raise ImageInvalid(f"the Pillow of this kernel reads no {kind.name}", whose="you", next_step=f"{step}, or save it as PNG or JPEG")
+
+
+def orientation(image: Image.Image) -> int:
+    """Return the Exif orientation, 1 to 8; 1 where none can be read."""
+    exif: bytes = image.info.get("exif") or b""
+    tiff = exif
+    while tiff.startswith(b"Exif\0\0"):  # some writers put it twice
+        tiff = tiff[6:]
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None:
+        return 1
+    try:
+        (start,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (count,) = struct.unpack_from(f"{order}H", tiff, start)
+        entries = [struct.unpack_from(f"{order}HHIH", tiff, start + 2 + 12 * number) for number in range(count)]
+    except struct.error:
+        return 1
+    return next((value for tag, _, _, value in entries if tag == 0x0112 and 1 <= value <= 8), 1)
+
+
+def strips(image: Image.Image, step: int = 1) -> Iterator[Image.Image]:
+    """Yield the picture from top to bottom in L, RGB or RGBA, whatever its mode; each strip but the last has a multiple of `step` rows."""
+    rows, scale = max(1, _STRIP // image.width // step) * step, _scale(image)
+    for top in range(0, image.height, rows):
+        yield _ordinary(image.crop((0, top, image.width, min(image.height, top + rows))), scale)
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Return whether a pixel is one number of more than 8 bits."""
+    return image.mode == "F" or image.mode.startswith("I")
+
+
+def white_of(image: Image.Image) -> int:
+    """Return the number that the file of a picture of more than 8 bits says is white; 0 where there is no such file, or it does not."""
+    if isinstance(said := image.info.get(_WHITE), int):
+        return said
+    if image.format == "PNG" or (image.format == "JPEG2000" and image.mode.startswith("I;16")):
+        return 0xFFFF
+    tags = getattr(image, "tag_v2", {})
+    return white_of_samples(tags.get(258, (1,)), tags.get(339, (1,)), _numbers(tags.get(281) or tags.get(341)))
+
+
+def ordinary(image: Image.Image) -> Image.Image:
+    """Return the picture in L, RGB or RGBA: itself where it is in one of them."""
+    if image.mode in ("L", "RGB", "RGBA") and "transparency" not in image.info:
+        return image
+    whole, top = None, 0
+    for strip in strips(image):
+        whole = whole or Image.new(strip.mode, image.size)
+        whole.paste(strip, (0, top))
+        top += strip.height
+    assert whole is not None  # every picture has a row
+    return whole
+
+
+def number_range(image: Image.Image) -> tuple[float, float]:
+    """Return the least and the largest number of a picture of more than 8 bits a pixel; NaN or infinity where one of them is such."""
+    numbers = image if image.mode == "F" else image.convert("I")
+    least, most = cast("tuple[float, float]", numbers.getextrema())
+    if image.mode == "F" and not math.isfinite(mean := cast("float", image.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0)))):
+        return mean, mean  # the extremes pass over NaN, which a mean does not
+    return least, most
+
+
+def is_far_below_white(image: Image.Image, most: float) -> bool:
+    """Return whether a TIFF of 16 bits uses no more than 12 of them, and does not say so: it would be nearly black."""
+    return image.format == "TIFF" and white_of(image) == 0xFFFF and most < 1 << 12
+
+
+def load(image: Image.Image) -> None:
+    """Decode a person's own Pillow picture. Raises ImageInvalid where its file is broken, or was closed before it was read."""
+    try:
+        with told(image.format or "PIL"):
+            image.load()
+    except ImageInvalid as error:
+        file = getattr(image, "fp", None)
+        if (isinstance(image, ImageFile.ImageFile) and (file is None or file.closed)) or "closed" in str(error.__cause__):
+            step = "open it again and give it while it is open, or give its path"
+            raise ImageInvalid("the image is closed, so its pixels cannot be read", whose="you", charged="no", next_step=step) from error
+        raise
+
+
+def least_alpha(image: Image.Image) -> float:
+    """Return the alpha, 0 to 255, of the most transparent pixel of an RGBA or LA picture."""
+    return cast("tuple[float, float]", image.getchannel("A").getextrema())[0]
+
+
+def _scale(image: Image.Image) -> float:
+    """Return what a number of a picture of more than 8 bits is multiplied by for grey: by what its file says is white, else by its most."""
+    if not is_deep(image):
+        return 1.0
+    if white := white_of(image):
+        return 1 / 256 if white == 0xFFFF else 255.5 / white
+    _, most = cast("tuple[float, float]", (image if image.mode == "F" else image.convert("I")).getextrema())
+    return 255 / most if 1 < most < float("inf") else 255.0
+
+
+def _ordinary(image: Image.Image, scale: float) -> Image.Image:
+    if is_deep(image):
+        numbers = image if image.mode == "F" else image.convert("I")
+        return numbers.point(lambda value: value * scale).convert("L")
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
+def check_pixels(width: int, height: int, most: float = MOST_PIXELS) -> None:
+    """Hold what a header claims against the limit. Raises ImageInvalid."""
+    if width * height > most:
+        claim = f"{width}×{height} ({width * height / 1e6:.0f} megapixels)"
+        raise ImageInvalid(f"the picture claims to be {claim}, more than the {most / 1e6:.0f} megapixels that are decoded")
+    if not width * height:
+        raise ImageInvalid("the picture claims to have no pixels")
+
+
+def _numbers(value: object) -> tuple[int, ...]:
+    return tuple(value) if isinstance(value, tuple) else (value,) if isinstance(value, int) else ()
+
+
+def _words(error: BaseException) -> str:
+    return str(error).split("\n")[0][:100] or type(error).__name__

@@ -1,0 +1,474 @@
+"""The parts of a PNG, JPEG, WebP or GIF file that its picture consists of: checked to be whole, and copied without everything else.
+
+Pillow decodes this copy, so that no text, metadata or broken extra can refuse a picture; a reference is sent as this copy, so that it
+holds nothing but its pixels and what they mean as colours. Of an animation the first frame is kept. No pixel is coded anew.
+
+PNG: ISO/IEC 15948. JPEG: ITU-T T.81, JFIF, ICC.1 annex B.4. WebP: RFC 9649. GIF: GIF89a.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from imagegen_magic.errors import ImageInvalid
+from imagegen_magic.formats import GIF, JPEG, PNG, WEBP, Kind
+
+EXIF, XMP, TEXT, COMMENT, TAIL = "Exif", "XMP", "text", "comment", "what followed its end"
+IPTC, CREDENTIALS, OTHER, PROFILE, PLACE = "IPTC", "content credentials", "other data", "a broken colour profile", "place"
+_MOST_PROFILE = 16 * 2**20  # bytes of an unpacked colour profile; the largest in use have 3 MB
+
+
+class Part(NamedTuple):
+    """Something that a file holds beside its picture: what it is in words, "" for a frame, and where it lies."""
+
+    what: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Essentials:
+    """A file reduced to its picture: `data` is that file, the source's own bytes where they hold nothing else.
+
+    `width` and `height` in pixels as stored (0 where only a decoder knows), `exif` the first Exif block or b"", `frames` how many
+    pictures the source holds, `rest` what was left out. `still`: `data` holds nothing but one picture, fit to be sent; False where it
+    is only fit to be decoded. `white`: of more than 8 bits of grey, the number that the file says is white, or 0.
+    """
+
+    data: bytes
+    width: int
+    height: int
+    exif: bytes
+    frames: int
+    rest: tuple[Part, ...]
+    still: bool = True
+    white: int = 0
+
+
+def essentials(kind: Kind, data: bytes) -> Essentials:
+    """Return the picture of a file of any format of the table. Raises ImageInvalid where it is cut short or corrupt."""
+    from imagegen_magic.imaging import wholeness
+
+    reader = _READERS.get(kind) or wholeness.READERS.get(kind) or _as_it_is
+    try:
+        return reader(data)
+    except (struct.error, IndexError) as error:
+        raise cut_short(kind, data) from error
+
+
+def _as_it_is(data: bytes) -> Essentials:
+    return Essentials(data, 0, 0, b"", 1, (), still=False)
+
+
+def profile_is_sound(profile: bytes) -> bool:
+    """Return whether bytes are an ICC colour profile, told from its signature (ICC.1:2022, 7.2.9)."""
+    return len(profile) >= 128 and profile[36:40] == b"acsp"
+
+
+def cut_short(kind: Kind, data: bytes) -> ImageInvalid:
+    """Return the error of a file whose end is missing."""
+    return ImageInvalid(f"the {kind.name} picture is cut short: {len(data)} bytes came, and its end is missing")
+
+
+def corrupt(kind: Kind, why: str) -> ImageInvalid:
+    """Return the error of a file that contradicts itself."""
+    return ImageInvalid(f"the {kind.name} picture is corrupt: {why}")
+
+
+class _Copy:
+    """The spans of a file that are kept, in order, and what is left out."""
+
+    def __init__(self, data: bytes) -> None:
+        self.rest: list[Part] = []
+        self._data, self._changed, self._place = data, False, 0
+        self._spans: list[bytes | tuple[int, int]] = []
+
+    def keep(self, start: int, end: int) -> None:
+        self._changed |= start != self._place
+        self._place = end
+        if self._spans and isinstance(last := self._spans[-1], tuple) and last[1] == start:
+            self._spans[-1] = (last[0], end)
+        else:
+            self._spans.append((start, end))
+
+    def put(self, content: bytes, start: int, end: int) -> None:
+        """Keep `content` in the place of what lies there."""
+        if self._data[start:end] == content:
+            self.keep(start, end)
+        else:
+            self._changed, self._place = True, end
+            self._spans.append(content)
+
+    def drop(self, what: str, start: int, end: int) -> None:
+        if start < end:
+            self.rest.append(Part(what, start, end))
+
+    def joined(self) -> bytes:
+        if not self._changed and self._place == len(self._data):
+            return self._data
+        view = memoryview(self._data)
+        return b"".join(view[span[0] : span[1]] if isinstance(span, tuple) else span for span in self._spans)
+
+
+_CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
+_COLOUR = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"cICP": 4, b"mDCV": 24, b"cLLI": 8}  # bytes that each has
+_CHUNK_NAME = re.compile(rb"[A-Za-z]{4}")
+_CHUNK_WORDS = {
+    b"tEXt": TEXT,
+    b"zTXt": TEXT,
+    b"iTXt": TEXT,
+    b"eXIf": EXIF,
+    b"caBX": CREDENTIALS,
+    b"tIME": "date",
+    b"pHYs": "dots per inch",
+    b"iCCP": PROFILE,
+    b"acTL": "",
+    b"fcTL": "",
+    b"fdAT": "",
+}
+_XMP_KEYWORD = b"XML:com.adobe.xmp\0"
+
+
+def _png(data: bytes) -> Essentials:
+    if len(data) < 33:
+        raise cut_short(PNG, data)
+    if data[8:16] != b"\0\0\0\x0dIHDR":
+        raise corrupt(PNG, "its header is missing")
+    width, height, depth, colours = struct.unpack_from(">IIBB", data, 16)
+    copy, exif, frames, end, seen = _Copy(data), b"", 0, 8, set[bytes]()
+    copy.keep(0, end)
+    for name, start, end, sound in _png_chunks(data):
+        content = memoryview(data)[start + 8 : end - 4]
+        if name in _CRITICAL or (name not in seen and sound and _png_stays(name, content, colours)):
+            copy.keep(start, end)
+            seen.add(name)
+            continue
+        copy.drop(_png_word(name, content), start, end)
+        frames += name == b"fcTL"
+        exif = exif or (bytes(content) if name == b"eXIf" else b"")
+    if b"IDAT" not in seen:
+        raise corrupt(PNG, "it holds no pixels")
+    copy.drop(TAIL, end, len(data))
+    exif = b"Exif\0\0" + exif if exif else b""
+    return Essentials(copy.joined(), width, height, exif, max(1, frames), tuple(copy.rest), white=0xFFFF if depth == 16 else 0)
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int, bool]]:
+    """Yield name, start and end of every chunk up to IEND, and whether its checksum is true.
+
+    Raises ImageInvalid where the file ends before IEND, or where a checksum that the picture depends on is wrong.
+    """
+    place, view = 8, memoryview(data)
+    while place + 12 <= len(data):
+        end = place + 12 + struct.unpack_from(">I", data, place)[0]
+        if end > len(data):
+            break
+        name = data[place + 4 : place + 8]
+        sound = zlib.crc32(view[place + 4 : end - 4]) == struct.unpack_from(">I", data, end - 4)[0]
+        if not sound and (not name[0] & 0x20 or name.upper() in _CRITICAL or not _CHUNK_NAME.fullmatch(name)):
+            raise corrupt(PNG, f"a checksum is wrong near byte {place}")
+        yield name, place, end, sound
+        if name == b"IEND":
+            return
+        place = end
+    raise cut_short(PNG, data)
+
+
+def _png_stays(name: bytes, content: memoryview, colours: int) -> bool:
+    """Return whether a chunk beside the critical ones says what is transparent or what the colours mean."""
+    if name == b"tRNS":
+        return len(content) == {0: 2, 2: 6}.get(colours, -1) or (colours == 3 and 1 <= len(content) <= 256)
+    if name == b"iCCP":
+        return profile_is_sound(_unpacked_profile(bytes(content)))
+    return len(content) == _COLOUR.get(name, -1)
+
+
+def _unpacked_profile(content: bytes) -> bytes:
+    """Return the colour profile in an iCCP chunk; b"" where it is broken, too large, or followed by something else."""
+    name, _, packed = content.partition(b"\0")
+    if not 1 <= len(name) < 80 or packed[:1] != b"\0":
+        return b""
+    unpacking = zlib.decompressobj()
+    try:
+        profile = unpacking.decompress(packed[1:], _MOST_PROFILE)
+    except zlib.error:
+        return b""
+    return profile if unpacking.eof and not unpacking.unused_data else b""
+
+
+def _png_word(name: bytes, content: memoryview) -> str:
+    if name == b"iTXt" and content[: len(_XMP_KEYWORD)] == _XMP_KEYWORD:
+        return XMP
+    return _CHUNK_WORDS.get(name, OTHER)
+
+
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_TABLES = _FRAME_HEADERS | {0xC4, 0xCC, 0xDB, 0xDC, 0xDD}  # Huffman and arithmetic codes, quantization, lines, restart interval
+_EXTRAS = frozenset(range(0xE0, 0xFF))  # applications, reserved ones, and comments
+_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without content
+_SCAN, _END = 0xDA, 0xD9
+_JFIF, _ADOBE = "JFIF", "Adobe"
+
+
+def _jpeg(data: bytes) -> Essentials:
+    copy, exif, size = _Copy(data), b"", None
+    copy.keep(0, 2)
+    segments = [(_jpeg_role(data, *each), *each) for each in _jpeg_segments(data)]
+    last = {role: start for role, _, start, _ in segments}
+    coloured = _profile_is_whole(data, [(start, end) for role, _, start, end in segments if role == PROFILE])
+    for role, marker, start, end in segments:
+        if marker in _FRAME_HEADERS and size is None:
+            height, width = struct.unpack_from(">HH", data, start + 5)
+            size = width, height
+        if role in (_JFIF, _ADOBE):  # each decides what the colours are, and the last of its kind holds
+            if last[role] == start:
+                copy.put(_without_thumbnail(data[start:end]) if role == _JFIF else _transform_alone(data[start:end]), start, end)
+        elif marker in _TABLES or marker in (_SCAN, _END) or (role == PROFILE and coloured):
+            copy.keep(start, end)
+        else:
+            copy.drop(role, start, end)
+            exif = exif or (data[start + 4 : end] if role == EXIF else b"")
+    if size is None:
+        raise corrupt(JPEG, "it does not say its size")
+    copy.drop(TAIL, segments[-1][3], len(data))
+    return Essentials(copy.joined(), *size, exif, 1, tuple(copy.rest))
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield marker, start and end of every segment up to the picture's end; a scan's with the pixels that follow it.
+
+    Raises ImageInvalid where that end is missing.
+    """
+    place, scanned = 2, False
+    while place + 2 <= len(data):
+        marker = data[place + 1]
+        if data[place] != 0xFF or marker in (0x00, 0xFF):  # padding, and what decoders pass over
+            place = _next_marker(data, place)
+        elif marker == _END and scanned:
+            yield marker, place, place + 2
+            return
+        elif marker in _ALONE or marker == _END:
+            place += 2
+        else:
+            end = place + 2 + struct.unpack_from(">H", data, place + 2)[0]
+            if end > len(data) or end < place + 4:
+                break
+            if marker == _SCAN:
+                scanned, end = True, _scan_end(data, end)
+            yield marker, place, end
+            place = end
+    raise cut_short(JPEG, data)
+
+
+def _next_marker(data: bytes, place: int) -> int:
+    found = _MARKER.search(data, place)
+    if found is None:
+        raise cut_short(JPEG, data)
+    return found.start()
+
+
+def _scan_end(data: bytes, place: int) -> int:
+    """Return where a scan's coded pixels end: at the first marker that can follow them."""
+    while found := _MARKER.search(data, place):
+        marker = data[found.start() + 1]
+        if marker in _TABLES or marker in _EXTRAS or marker in (_SCAN, _END):
+            return found.start()
+        place = found.end()
+    raise cut_short(JPEG, data)
+
+
+def _jpeg_role(data: bytes, marker: int, start: int, end: int) -> str:
+    """Return what a segment is in words."""
+    content, size = data[start + 4 : min(end, start + 40)], end - start - 4
+    match marker:
+        case 0xE0 if content.startswith(b"JFIF\0") and size >= 14:
+            return _JFIF
+        case 0xEE if content.startswith(b"Adobe") and size >= 12:
+            return _ADOBE
+        case 0xE1 if content.startswith(b"Exif\0"):
+            return EXIF
+        case 0xE1 if content.startswith(b"http://ns.adobe.com/x"):
+            return XMP
+        case 0xE2 if content.startswith(b"ICC_PROFILE\0"):
+            return PROFILE
+        case 0xE0 if content.startswith(b"JFXX\0"):
+            return "thumbnail"
+        case 0xED:
+            return IPTC
+        case 0xEB if b"c2pa" in data[start:end]:
+            return CREDENTIALS
+        case 0xFE:
+            return COMMENT
+    return OTHER
+
+
+def _without_thumbnail(segment: bytes) -> bytes:
+    """Return a JFIF segment that says its version and the shape of a pixel alone."""
+    return segment if segment[2:4] == b"\0\x10" and segment[16:18] == b"\0\0" else b"\xff\xe0\0\x10" + segment[4:16] + b"\0\0"
+
+
+def _transform_alone(segment: bytes) -> bytes:
+    """Return an Adobe segment that says how its colours are coded, and nothing after it."""
+    return b"\xff\xee\0\x0e" + segment[4:16]
+
+
+def _profile_is_whole(data: bytes, spans: list[tuple[int, int]]) -> bool:
+    """Return whether ICC segments are one profile, each of its parts there once."""
+    parts = sorted(data[start + 16 : end] for start, end in spans)
+    numbers = [part[0] for part in parts if len(part) > 2 and part[1] == len(parts)]
+    return bool(parts) and numbers == list(range(1, len(parts) + 1)) and profile_is_sound(b"".join(part[2:] for part in parts))
+
+
+_RIFF_WORDS = {b"EXIF": EXIF, b"XMP ": XMP, b"C2PA": CREDENTIALS, b"ICCP": PROFILE, b"ANIM": "", b"ANMF": ""}
+_RIFF_PIXELS = (b"VP8X", b"VP8 ", b"VP8L", b"ALPH")
+_HAS_PROFILE, _HAS_ALPHA, _IS_ANIMATION = 0x20, 0x10, 0x02
+
+
+def _webp(data: bytes) -> Essentials:
+    stop = 8 + int.from_bytes(data[4:8], "little")
+    if stop > len(data):
+        raise cut_short(WEBP, data)
+    chunks = list(_riff_chunks(data, 12, stop))
+    found = {name: data[start + 8 : end] for name, start, end in reversed(chunks)}  # of each the first
+    frames = [data[start + 8 : end] for name, start, end in chunks if name == b"ANMF"]
+    if not profile_is_sound(found.get(b"ICCP", b"")):
+        found.pop(b"ICCP", None)
+    still = True
+    if frames and not (b"VP8 " in found or b"VP8L" in found):
+        made, still = _first_frame(frames[0], found)
+    else:
+        made, frames = _still(found), []
+    kept = _RIFF_PIXELS + ((b"ICCP",) if b"ICCP" in found else ())
+    rest = [Part(_RIFF_WORDS.get(name, OTHER), start, end) for name, start, end in chunks if name not in kept]
+    rest += [Part(TAIL, stop + stop % 2, len(data))] if stop + stop % 2 < len(data) else []
+    return Essentials(data if made == data else made, *_canvas(made), found.get(b"EXIF", b""), max(1, len(frames)), tuple(rest), still)
+
+
+def _riff_chunks(data: bytes, place: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, start and end, without padding, of each chunk that is whole."""
+    while place + 8 <= stop:
+        end = place + 8 + struct.unpack_from("<I", data, place + 4)[0]
+        if end > stop:
+            return
+        yield data[place : place + 4], place, end
+        place = end + end % 2
+
+
+def _still(found: dict[bytes, bytes]) -> bytes:
+    """Return a WebP of one picture from its chunks. Raises ImageInvalid where the pixels are missing."""
+    pixels = next((name for name in (b"VP8 ", b"VP8L") if name in found), None)
+    if pixels is None:
+        raise ImageInvalid("the WebP picture is corrupt or cut short: it holds no whole picture")
+    header = found.get(b"VP8X")
+    if header is None:
+        return _riff({pixels: found[pixels]})
+    names = (b"ICCP", b"ALPH", pixels) if pixels == b"VP8 " else (b"ICCP", pixels)
+    return _riff({b"VP8X": _flagged(header, found), **{name: found[name] for name in names if name in found}})
+
+
+def _first_frame(frame: bytes, found: dict[bytes, bytes]) -> tuple[bytes, bool]:
+    """Return the first frame as a file: a plain picture where it fills the canvas, else an animation of one; and whether it is plain."""
+    header = found[b"VP8X"]
+    within = {name: frame[start + 8 : end] for name, start, end in reversed(list(_riff_chunks(frame, 16, len(frame))))}
+    outer = {name: found[name] for name in (b"VP8X", b"ICCP") if name in found}
+    if frame[:12] == bytes(6) + header[4:10]:
+        return _still(within | outer), True
+    pixels = b"".join(_packed(name, within[name]) for name in (b"ALPH", b"VP8 ", b"VP8L") if name in within)
+    outer[b"VP8X"] = _flagged(header, found, _IS_ANIMATION)
+    return _riff(outer | {b"ANIM": found.get(b"ANIM", bytes(6)), b"ANMF": frame[:16] + pixels}), False
+
+
+def _flagged(header: bytes, found: dict[bytes, bytes], flags: int = 0) -> bytes:
+    """Return a VP8X chunk that announces what there is, and neither Exif nor XMP."""
+    if len(header) < 10:
+        raise IndexError
+    return bytes([header[0] & _HAS_ALPHA | (_HAS_PROFILE if b"ICCP" in found else 0) | flags, 0, 0, 0]) + header[4:10]
+
+
+def _canvas(data: bytes) -> tuple[int, int]:
+    """Return width and height of a rebuilt WebP, from the header that its decoder makes room for."""
+    match data[12:16]:
+        case b"VP8X":
+            return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+        case b"VP8L":
+            bits = int.from_bytes(data[21:25], "little")
+            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    width, height = struct.unpack_from("<HH", data, 26)
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def _packed(name: bytes, content: bytes) -> bytes:
+    return name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
+
+
+def _riff(chunks: dict[bytes, bytes]) -> bytes:
+    body = b"WEBP" + b"".join(_packed(name, content) for name, content in chunks.items())
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+_EXTENSION, _PICTURE, _TRAILER = 0x21, 0x2C, 0x3B
+_CONTROL = 0xF9
+_OF_ANIMATIONS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")  # how often it is played
+
+
+def _gif(data: bytes) -> Essentials:
+    copy, frames, control = _Copy(data), 0, (0, 0)
+    width, height, flags = struct.unpack_from("<HHB", data, 6)
+    place = 13 + _colour_table(flags)
+    copy.keep(0, place)
+    while data[place] != _TRAILER:
+        start = place
+        if data[place] == _EXTENSION:
+            place = _blocks_end(data, place + 2)
+            if data[start + 1] == _CONTROL:
+                control = start, place
+            else:
+                copy.drop(_gif_word(data, start), start, place)
+        elif data[place] == _PICTURE:
+            place = _blocks_end(data, place + 11 + _colour_table(data[place + 9]))
+            if not frames:
+                copy.keep(*control) if control[1] else None
+                copy.keep(start, place)
+            frames += 1
+        else:
+            raise corrupt(GIF, f"an unknown block near byte {place}")
+    if not frames:
+        raise corrupt(GIF, "it holds no pixels")
+    copy.keep(place, place + 1)
+    copy.drop(TAIL, place + 1, len(data))
+    return Essentials(copy.joined(), width, height, b"", frames, tuple(copy.rest))
+
+
+def _colour_table(flags: int) -> int:
+    """Return how many bytes a colour table has."""
+    return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _blocks_end(data: bytes, place: int) -> int:
+    while size := data[place]:
+        place += size + 1
+    return place + 1
+
+
+def _gif_word(data: bytes, start: int) -> str:
+    name = data[start + 3 : start + 14]
+    match data[start + 1]:
+        case 0xFE:
+            return COMMENT
+        case 0xFF if name == b"XMP DataXMP":
+            return XMP
+        case 0xFF if name in _OF_ANIMATIONS:
+            return ""
+        case 0x01:
+            return TEXT
+    return OTHER
+
+
+_READERS: dict[Kind, Callable[[bytes], Essentials]] = {PNG: _png, JPEG: _jpeg, WEBP: _webp, GIF: _gif}
+REBUILT = tuple(_READERS)

@@ -1,0 +1,278 @@
+"""A picture that people have, made ready for the wire: upright, without its location, of a type and size that a gateway takes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from PIL import Image, ImageFile, JpegImagePlugin
+
+from imagegen_magic.errors import ImageInvalid
+from imagegen_magic.formats import TIFF, WEBP, Kind, format_of, looks_like
+from imagegen_magic.imaging.arrays import described, from_array, is_array
+from imagegen_magic.imaging.decode import (
+    DECODERS,
+    MOST_PIXELS,
+    check_pixels,
+    examined,
+    is_deep,
+    is_far_below_white,
+    load,
+    number_range,
+    ordinary,
+    orientation,
+    quiet,
+    told,
+    white_of,
+)
+from imagegen_magic.imaging.encode import KINDS, Draft, Limits, check_bytes, check_size, finished, fits, refused, target
+from imagegen_magic.imaging.essentials import EXIF, Essentials
+from imagegen_magic.imaging.metadata.privacy import TIMES, exif_says, former, in_xmp, is_told
+from imagegen_magic.imaging.preview import UPRIGHT
+from imagegen_magic.request import LocalPicture
+
+_T = TypeVar("_T")
+
+TYPES = ("image/jpeg", "image/png", "image/webp")
+MOST_READ = 120_000_000  # px that are decoded where `fit` is to make them fewer: 480 MB; the largest cameras have 102
+_MOST_FILE = 512 * 2**20  # bytes
+_TAKEN = "give a path, an address, bytes, a PIL image, a numpy array, an IPython Image, a matplotlib figure, or an earlier result"
+_TURNED = "turned as its EXIF says"
+_LOCATED = "location removed"
+_DRAWN = "drawn from a figure"
+_OF_SEVERAL = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # Pillow's names; a photo's second picture (MPO) is no frame
+
+
+def prepare(
+    source: object,
+    *,
+    name: str,
+    types: tuple[str, ...] = TYPES,
+    most_bytes: int,
+    most_pixels: float = MOST_PIXELS,
+    fit: bool = False,
+    option: str = "references",
+) -> LocalPicture:
+    """Return a picture ready for upload, with `notes` of each thing that was done to it.
+
+    `source`: bytes of a file, a PIL image, an array (H×W, H×W×3, H×W×4; uint8, or floats from 0 to 1), an IPython Image, a
+    matplotlib figure, or anything with bytes as its `data`. A file of one of the `types` (MIME) that is upright and keeps to the limits
+    goes out as its picture alone: the coded pixels as they are, the colour profile, and nothing else; byte for byte where it holds
+    nothing else. What its Exif turns is turned, and other formats become PNG; of several pictures the first is taken. The notes say what
+    was left out.
+    Above `most_bytes` or `most_pixels` it is refused; with `fit` an opaque one becomes a JPEG, and, where that is not enough, smaller.
+
+    Raises ImageInvalid (empty, no picture, corrupt, more pixels than are decoded) and UnsupportedOption (not taken, too large; its
+    `option` is this one): both before anything is sent.
+    """
+    limits = Limits(name, tuple(types), most_bytes, most_pixels, fit, option)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _from_file(bytes(source), limits)
+    if isinstance(source, Image.Image):
+        return finished(_from_image(source, limits), limits)
+    if is_array(source):
+        return finished(_from_numbers(source, limits), limits)
+    if callable(draw := getattr(source, "savefig", None)):
+        return _from_figure(draw, limits)
+    return _from_file(_bytes_in(source, limits), limits)
+
+
+def _from_file(data: bytes, limits: Limits, notes: tuple[str, ...] = ()) -> LocalPicture:
+    kind = _kind(data, limits.name)
+    with _dressed(limits.name):
+        found, image = examined(kind, data, MOST_READ)
+    check_size(image.size, limits)
+    taken = kind.mime_type in limits.types
+    if taken and found.still:
+        check_bytes(found.data, "", limits)
+    with DECODERS, _dressed(limits.name):
+        turned, located = _loaded(image, kind)
+        located |= is_told(kind, data, found.rest)
+        notes += ((_TURNED,) if turned else ()) + _left_out(found, turned, notes) * taken + ((_LOCATED,) if located else ())
+        sent = data if found.data is data else former(kind, data)
+        upright = taken and not turned and fits(sent if limits.fit else found.data, image, limits)
+        if upright and found.still:
+            picture = LocalPicture(found.data, kind.mime_type, *image.size, limits.name, notes + _first_of(image, kind, found))
+        else:
+            draft = _drafted(image, kind, data, limits, notes)
+            picture = finished(replace(draft, notes=draft.notes + _first_of(image, kind, found, draft.kind is not kind)), limits)
+    return replace(picture, identity=hashlib.sha256(sent).hexdigest()) if upright and sent is not picture.data else picture
+
+
+def _loaded(image: ImageFile.ImageFile, kind: Kind) -> tuple[bool, bool]:
+    """Decode the picture, and return whether it is to be turned, and whether its decoder knows where it was taken."""
+    if kind in KINDS:
+        with told(kind.name):
+            image.load()
+        return orientation(image) != 1, False
+    with quiet(), told(kind.name):
+        turned = _readable(_exif_orientation, image, 1) != 1  # before a TIFF turns itself
+        located = _readable(_is_located, image, False)
+        image.load()
+        return turned, located
+
+
+def _left_out(found: Essentials, turned: bool, notes: tuple[str, ...]) -> tuple[str, ...]:
+    """Say what of a file does not go out; of a figure, which was drawn for this, nothing is missed."""
+    words = dict.fromkeys(part.what for part in found.rest if part.what and not (turned and part.what == EXIF))
+    return () if not words or _DRAWN in notes else (f"left out: {', '.join(words)}",)
+
+
+def _first_of(image: Image.Image, kind: Kind, found: Essentials, converted: bool = False) -> tuple[str, ...]:
+    frames = max(found.frames, getattr(image, "n_frames", 1) if kind not in KINDS else 1)
+    if converted:
+        return (_conversion(kind, frames),)
+    return () if frames == 1 else (f"the first of {frames} frames",)
+
+
+def _conversion(kind: Kind, frames: int) -> str:
+    if frames == 1:
+        return f"converted from {kind.name}"
+    return f"converted from {kind.name}, the first of {frames} {'pages' if kind is TIFF else 'frames'}"
+
+
+def _drafted(image: Image.Image, kind: Kind, data: bytes, limits: Limits, notes: tuple[str, ...]) -> Draft:
+    """Return a decoded file's picture, upright, in the format that it shall have."""
+    wanted = kind if kind in KINDS and kind.mime_type in limits.types else target(limits)
+    turn = orientation(image) if kind in KINDS else _exif_orientation(image)
+    notes += (_TURNED,) if turn != 1 and _TURNED not in notes else ()
+    options = _faithful(image, kind, data, turn) if wanted is kind else {}
+    return Draft(_upright(image, turn, limits), wanted, options, notes)
+
+
+def _from_image(image: Image.Image, limits: Limits) -> Draft:
+    """Return a PIL picture, upright, to be a PNG."""
+    with _dressed(limits.name):
+        check_pixels(*image.size, most=MOST_READ)
+        check_size(image.size, limits)
+        with DECODERS, quiet():
+            load(image)
+            with told(image.format or "PIL"):
+                turn, located = _readable(_exif_orientation, image, 1), _readable(_is_located, image, False)
+                notes = ((_TURNED,) if turn != 1 else ()) + ((_LOCATED,) if located else ()) + tuple(_readable(_frame, image, list[str]()))
+                return Draft(_upright(image, turn, limits), target(limits), {}, notes)
+
+
+def _frame(image: Image.Image) -> list[str]:
+    """Say which frame of an animation, or page of a scan, goes out: the one that the person has come to."""
+    many = getattr(image, "n_frames", 1) if image.format in _OF_SEVERAL else 1
+    if many == 1:
+        return []
+    place = image.tell()
+    number = f"number {place + 1}" if place else "the first"
+    return [f"{number} of {many} {'pages' if image.format == 'TIFF' else 'frames'}"]
+
+
+def _readable(read: Callable[[Image.Image], _T], image: Image.Image, otherwise: _T) -> _T:
+    """Return what is read of a picture's metadata, `otherwise` where they are broken: no reason to refuse the picture."""
+    try:
+        return read(image)
+    except Exception:  # Pillow's readers raise whatever the bytes make of them
+        return otherwise
+
+
+def _from_numbers(array: Any, limits: Limits) -> Draft:
+    """Return an array's picture, to be a PNG."""
+    if len(array.shape) >= 2:
+        with _dressed(limits.name):
+            check_pixels(array.shape[1], array.shape[0], MOST_READ) if 0 not in array.shape[:2] else None
+        check_size((array.shape[1], array.shape[0]), limits)
+    return Draft(
+        from_array(array, name=limits.name, option=limits.option), target(limits), {}, (f"made from an array of {described(array)}",)
+    )
+
+
+def _from_figure(draw: Callable[..., object], limits: Limits) -> LocalPicture:
+    file = io.BytesIO()
+    draw(file, format="png")
+    return _from_file(file.getvalue(), limits, (_DRAWN,))
+
+
+def _bytes_in(source: object, limits: Limits) -> bytes:
+    """Return the bytes that an object carries as its `data`, as an IPython Image does. Raises UnsupportedOption where there are none."""
+    data = getattr(source, "data", None)
+    if isinstance(data, bytes | bytearray | memoryview):
+        return bytes(data)
+    if isinstance(address := getattr(source, "url", None), str) and address:
+        raise refused(limits, f"{limits.name} knows only the address of its picture", "give that address itself")
+    raise refused(limits, f"{limits.name} is of type {type(source).__name__}, which holds no picture", _TAKEN)
+
+
+def _kind(data: bytes, name: str) -> Kind:
+    if len(data) > _MOST_FILE:
+        words = f"{name} has {len(data) / 2**20:.0f} MiB, more than the {_MOST_FILE / 2**20:.0f} MiB that are read"
+        raise ImageInvalid(words, whose="you", charged="no", next_step="make it smaller with another program")
+    if kind := format_of(data):
+        return kind
+    words = f"{name} is empty" if not data else f"{name} is not a picture that can be read here but {looks_like(data)}"
+    raise ImageInvalid(words, whose="you", charged="no", next_step="give a PNG, JPEG or WebP, or a BMP, TIFF, GIF, AVIF or HEIC to convert")
+
+
+@contextmanager
+def _dressed(name: str) -> Iterator[None]:
+    """Name the picture in what is wrong with it, and say whose it is: not the gateway's."""
+    try:
+        yield
+    except ImageInvalid as error:
+        step = error.next_step if error.whose == "you" else "open it with another program and save it anew, or give another picture"
+        raise ImageInvalid(f"{name}: {error.what}", whose="you", charged="no", next_step=step) from error
+
+
+def _faithful(image: Image.Image, kind: Kind, data: bytes, turn: int) -> dict[str, Any]:
+    """Return how to save the picture as finely as its file was: a JPEG by its own tables, so that it loses next to nothing once more."""
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        sampling = JpegImagePlugin.get_sampling(image)
+        tables = [_flipped(table) if turn >= 5 else table for table in image.quantization.values()]
+        return {"qtables": tables, "subsampling": 2 if sampling == 2 else 0}
+    if kind is WEBP:
+        return {"lossless": True, "exact": True} if b"VP8L" in data[:65_536] else {"quality": 95}
+    return {}
+
+
+def _flipped(table: list[int]) -> list[int]:
+    """Return a JPEG's table of 8×8 with rows and columns changed, as the picture's are in a quarter turn."""
+    return [table[8 * (place % 8) + place // 8] for place in range(64)]
+
+
+def _is_located(image: Image.Image) -> bool:
+    """Return whether the metadata that Pillow has read say where a picture was taken."""
+    xmp = image.info.get("xmp") or b""
+    exif = image.info.get("exif") or b""
+    return any(tag not in TIMES for tag in image.getexif().get_ifd(0x8825)) or exif_says(exif) or (isinstance(xmp, bytes) and in_xmp(xmp))
+
+
+def _exif_orientation(image: Image.Image) -> int:
+    turn = image.getexif().get(0x0112, 1)
+    return turn if turn in UPRIGHT else 1
+
+
+def _upright(image: Image.Image, turn: int, limits: Limits) -> Image.Image:
+    """Return a copy in L, RGB or RGBA, turned, with its colour profile alone, where that is one of such pictures."""
+    plain = ordinary(_from_deep(image, limits) if is_deep(image) else image)
+    if turn in UPRIGHT:
+        plain = plain.transpose(UPRIGHT[turn])
+    elif plain is image:
+        plain = image.copy()
+    profile = image.info.get("icc_profile") or b""
+    plain.info = {"icc_profile": profile} if profile[16:20] == (b"GRAY" if plain.mode == "L" else b"RGB ") else {}
+    return plain
+
+
+def _from_deep(image: Image.Image, limits: Limits) -> Image.Image:
+    """Return a picture of more than 8 bits a pixel, as it is where its file says what is white, and of floats from 0 to 1 a grey one."""
+    least, most = number_range(image)
+    if image.mode != "F" and white_of(image) and not is_far_below_white(image, most):
+        return image
+    if image.mode == "F" and 0 <= least <= most <= 1:
+        return image.point(lambda value: value * 255).convert("L")
+    numbers = f"numpy.asarray({limits.name if limits.name.isidentifier() else 'image'})"
+    if not math.isfinite(least + most):
+        raise refused(limits, f"{limits.name} holds NaN or infinite numbers", f"fill them, then give floats from 0 to 1: {numbers}")
+    words = f"{limits.name} holds numbers from {least:g} to {most:g}, which do not say what is black and what is white"
+    scaled = f"({numbers} - {least:g}) / {most - least or 1:g}" if least < 0 else f"{numbers} / {max(1, most):g}"
+    raise refused(limits, words, f"give floats from 0 to 1: {scaled}, where {most:g} is white")

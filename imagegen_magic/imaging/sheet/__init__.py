@@ -1,0 +1,1 @@
+"""Contact sheets and grids: layout, drawing and saving. Text shaping and fonts belong in `text`."""

@@ -1,0 +1,103 @@
+"""One picture of a sheet: where it comes from, how large it is without decoding it, and its pixels at the size that is needed."""
+
+from __future__ import annotations
+
+import io
+import mmap
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageCms
+
+from imagegen_magic.errors import ImageInvalid
+from imagegen_magic.formats import JPEG, kind_of
+from imagegen_magic.imaging.containers import header
+from imagegen_magic.imaging.decode import DECODERS, MOST_PIXELS, decoded, opened, orientation, told
+from imagegen_magic.imaging.preview import small
+
+Source = Path | bytes | Image.Image
+
+GONE = "file not found"
+UNREADABLE = "not readable"
+_LIES = (5, 6, 7, 8)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tile:
+    """A picture on a sheet (`source`: a file, its bytes, or a Pillow picture), or `word`, which stands in its place and says why."""
+
+    source: Source | None = None
+    caption: str = ""
+    word: str = "missing"
+
+
+def size_of(tile: Tile) -> tuple[int, int] | str:
+    """Return width and height in pixels, upright, without decoding; or the word that stands for a picture that cannot be had."""
+    source = tile.source
+    if source is None:
+        return tile.word
+    try:
+        if isinstance(source, Image.Image):
+            return source.size[::-1] if orientation(source) in _LIES else source.size
+        if isinstance(source, bytes):
+            return _told(source)
+        with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            return _told(mapped)
+    except FileNotFoundError:
+        return GONE
+    except (ImageInvalid, OSError, ValueError):  # ValueError: an empty file cannot be mapped
+        return UNREADABLE
+
+
+def pixels(tile: Tile, edge: int) -> Image.Image | str:
+    """Return the picture, upright, within `edge` px and never enlarged, in L, RGB or RGBA and sRGB; or the word that stands for it.
+
+    At most two threads decode at a time; of a JPEG only as much as is needed.
+    """
+    source = tile.source
+    if source is None:
+        return tile.word
+    try:
+        if isinstance(source, Image.Image):
+            return _srgb(small(source, edge))
+        data = source if isinstance(source, bytes) else source.read_bytes()
+        with DECODERS:
+            return _srgb(small(_near(data, edge), edge))
+    except FileNotFoundError:
+        return GONE
+    except (ImageInvalid, OSError):
+        return UNREADABLE
+
+
+def _told(data: bytes | mmap.mmap) -> tuple[int, int] | str:
+    found = header(data)
+    return (found.width, found.height) if found.width * found.height <= MOST_PIXELS else UNREADABLE
+
+
+def _near(data: bytes, edge: int) -> Image.Image:
+    """Decode a picture; a JPEG to no more than twice the pixels that are needed, where its format can."""
+    if kind_of(data) is not JPEG:
+        return decoded(data)
+    found = header(data)
+    if max(found.width, found.height) < 4 * edge:
+        return decoded(data)
+    image = opened(data)
+    with told(JPEG.name):
+        enough = 2 * edge / max(image.size)
+        image.draft(image.mode, (round(image.width * enough), round(image.height * enough)))
+        image.load()
+    return image
+
+
+def _srgb(image: Image.Image) -> Image.Image:
+    """Return a picture in the colours of the sheet, which has no profile."""
+    profile = image.info.pop("icc_profile", None)
+    if not profile or image.mode == "L":
+        return image
+    try:
+        there = ImageCms.profileToProfile(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"))
+    except (ImageCms.PyCMSError, OSError, ImportError):
+        return image
+    there = there or image
+    there.info = {}
+    return there

@@ -1,0 +1,1 @@
+"""Fonts, graphemes, and which scripts the fonts of this system can draw."""

@@ -1,0 +1,103 @@
+"""Which scripts no font of this system draws, and the one line that says how to get one: for a whole text, never for each character."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import unicodedata
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from imagegen_magic.imaging.text.graphemes import is_emoji, language_of, script_of
+
+if TYPE_CHECKING:
+    from imagegen_magic.imaging.sheet.sheet import Sheet
+    from imagegen_magic.imaging.text.fonts import Fonts
+
+_LANGUAGES = {"zh": "Chinese", "ja": "Japanese", "ko": "Korean"}
+_GROUPS = {"Chinese": "cjk", "Japanese": "cjk", "Korean": "cjk", "emoji": "emoji"}  # all others: "others"
+_PACKAGES: Mapping[str, tuple[str, Mapping[str, str]]] = {  # the tool that a system installs with, and its packages of Noto fonts
+    "apt-get": ("apt-get install", {"cjk": "fonts-noto-cjk", "emoji": "fonts-noto-color-emoji", "others": "fonts-noto-core"}),
+    "dnf": ("dnf install", {"cjk": "google-noto-sans-cjk-fonts", "emoji": "google-noto-color-emoji-fonts"}),
+    "pacman": ("pacman -S", {"cjk": "noto-fonts-cjk", "emoji": "noto-fonts-emoji", "others": "noto-fonts"}),
+    "apk": ("apk add", {"cjk": "font-noto-cjk", "emoji": "font-noto-emoji", "others": "font-noto-all"}),
+}
+_NOTO = "a Noto font of that script (fonts.google.com/noto)"
+ACCENTED = "accented Latin"  # the plain letters are in the font that Pillow brings
+_SAMPLES = {ACCENTED: "é", "Chinese": "中", "Japanese": "の", "Korean": "한", "emoji": "🦊"}
+USUAL = tuple(_SAMPLES)
+"""The scripts that most prompts are in."""
+
+
+class MissingFontWarning(UserWarning):
+    """A sheet was drawn with escapes, because no font of this system draws a script of its texts."""
+
+
+def scripts(texts: Iterable[str], fonts: Fonts) -> tuple[str, ...]:
+    """Return the scripts of which the texts hold characters that no font draws, each once: Chinese, emoji, Arabic, symbols."""
+    found: dict[str, None] = {}
+    for text in texts:
+        language = language_of(text)
+        found.update(dict.fromkeys(name for each in fonts.missing_glyphs(text) if (name := _script(each, language))))
+    return tuple(found)
+
+
+def _script(cluster: str, language: str) -> str:
+    """Return what a character's script is called; nothing where no font could have it: a control character, half a surrogate pair."""
+    category = unicodedata.category(cluster[0])
+    if category[0] == "C":
+        return ""
+    if is_emoji(cluster):
+        return "emoji"
+    if (script := script_of(cluster, language)) != "latin":
+        return _LANGUAGES[script]
+    name = unicodedata.name(cluster[0], "symbols").split()[0].capitalize() if category[0] == "L" else "symbols"
+    return ACCENTED if name == "Latin" else name
+
+
+def unsupported() -> tuple[str, ...]:
+    """Return which of `USUAL` no font of this system draws."""
+    from imagegen_magic.imaging.text.fonts import Fonts
+
+    fonts = Fonts()
+    return tuple(name for name, sample in _SAMPLES.items() if fonts.missing_glyphs(sample))
+
+
+def words(names: tuple[str, ...]) -> str:
+    """Return the line about scripts that no font draws: what is seen instead and how to get a font; empty where there are none."""
+    if not names:
+        return ""
+    return f"No font on this machine draws {_listed(names)}: escapes such as \\u4e2d stand for the characters. {remedy(names)}"
+
+
+def remedy(names: tuple[str, ...]) -> str:
+    """Return how to get fonts for these scripts on this platform."""
+    return f"{_install(names)}, then restart the kernel."
+
+
+def _install(names: tuple[str, ...]) -> str:
+    if sys.platform == "darwin":
+        return f"Put {_NOTO} into ~/Library/Fonts"
+    if sys.platform == "win32":
+        return f"Install {_NOTO}, or the supplemental fonts under Settings, System, Optional features"
+    groups = dict.fromkeys(_GROUPS.get(name, "others") for name in names)
+    for tool, (command, packages) in _PACKAGES.items():
+        if shutil.which(tool) and groups.keys() <= packages.keys():
+            return f"Run `{command} {' '.join(packages[group] for group in groups)}` as root, or put {_NOTO} into ~/.local/share/fonts"
+    return f"Put {_NOTO} into ~/.local/share/fonts"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def note(names: tuple[str, ...]) -> str:
+    """Return what a sheet says of itself, in characters that every machine draws; empty where nothing is missing."""
+    return f"Escapes such as \\u4e2d: no font here draws {_listed(names)}." if names else ""
+
+
+def warn(sheet: Sheet) -> None:
+    """Warn the Python code that asked for a sheet, once for each line of its code, where a font is missing."""
+    if names := sheet.missing_scripts():
+        warnings.warn(words(names), MissingFontWarning, stacklevel=3)

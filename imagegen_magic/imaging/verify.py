@@ -1,0 +1,61 @@
+"""Whether the bytes that came are a whole picture, and what it is: told from its pixels, never from its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+from imagegen_magic.errors import ImageInvalid
+from imagegen_magic.formats import kind_of
+from imagegen_magic.imaging.decode import DECODERS, MOST_BYTES, MOST_PIXELS, decoded, least_alpha, strips, told
+from imagegen_magic.imaging.preview import Preview, fitted, small
+from imagegen_magic.records import Record
+
+__all__ = ["MOST_BYTES", "MOST_PIXELS", "Facts", "verify"]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts(Record):
+    """What a picture is: `width` and `height` in pixels as stored, `suffix` with its dot.
+
+    `alpha`: it can say what is transparent; `transparent`: something in it is (None: not looked at).
+    """
+
+    width: int
+    height: int
+    mime_type: str
+    suffix: str
+    alpha: bool
+    transparent: bool | None
+
+
+def verify(data: bytes, *, preview_edge: int | None = None) -> tuple[Facts, Preview | None]:
+    """Return the facts of a whole picture and, with `preview_edge` in px, its preview, decoding once; at most two threads decode at a time.
+
+    Any format of the table in `formats` is a picture, of several in one file the first. Raises ImageInvalid: empty, no picture and what
+    instead, cut short, corrupt, above `MOST_BYTES` or `MOST_PIXELS`.
+    """
+    try:
+        return _verified(data, preview_edge)
+    except ImageInvalid as error:
+        error.what = error.what[:1].upper() + error.what[1:]  # a sentence of its own: elsewhere a file's name comes before it
+        raise
+
+
+def _verified(data: bytes, preview_edge: int | None) -> tuple[Facts, Preview | None]:
+    kind = kind_of(data, quoted=True)
+    with DECODERS, told(kind.name):
+        image = decoded(data)
+        alpha = image.has_transparency_data
+        facts = Facts(image.width, image.height, kind.mime_type, kind.suffix, alpha, _transparent(image) if alpha else False)
+        copy = small(image, preview_edge) if preview_edge is not None else None
+        del image
+    with told(kind.name):
+        return facts, fitted(copy) if copy else None
+
+
+def _transparent(image: Image.Image) -> bool | None:
+    if image.mode.startswith("I"):
+        return None
+    return any(least_alpha(strip) < 255 for strip in strips(image))

@@ -1,0 +1,37 @@
+"""A request as the `%%imagegen` cell that asks for the same again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from imagegen_magic.notebook.arguments.options import OPTIONS, Option
+from imagegen_magic.request import ImageRequest
+
+
+def cell(request: ImageRequest, provider: str, *, sandbox: bool = False) -> str:
+    """Return a complete cell: every option that was said, quoted as the option line is read, and the prompt verbatim."""
+    given = {"provider": provider, **request.asked()} | ({"sandbox": True} if sandbox else {})
+    words = [word for option in OPTIONS if option.flags and option.name in given for word in _words(option, given[option.name])]
+    end = "\n" if request.prompt.endswith("\n") else ""  # a cell's last line break is the front end's own, and not the prompt's
+    return f"%%imagegen {' '.join(words)}\n{request.prompt}{end}"
+
+
+def _words(option: Option, value: Any) -> Iterator[str]:
+    if option.metavar is None:
+        yield option.long
+        return
+    for each in _each(option, value):
+        between = "=" if each.startswith("-") else " "  # what looks like an option is none behind the sign
+        yield f"{option.long}{between}{shlex.quote(each)}"
+
+
+def _each(option: Option, value: Any) -> Iterator[str]:
+    if option.name == "extra":
+        yield from (f"{key}={json.dumps(one, ensure_ascii=False)}" for key, one in value.items())
+    elif option.repeat:
+        yield from map(str, value)
+    else:
+        yield str(value)

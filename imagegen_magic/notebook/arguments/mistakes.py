@@ -1,0 +1,284 @@
+"""What is on the line of `%%imagegen`, or in its prompt, by mistake: sentences that quote it and say how to write it. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from IPython.core.error import UsageError
+
+from imagegen_magic.notebook.arguments import dashes, options, other_tools, parser
+from imagegen_magic.notebook.arguments.parser import Line, Stray
+from imagegen_magic.request import Size
+
+_PICTURE = re.compile(r"(?i)\S.*\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif|heic)|https?://\S+|@\d+")
+_UNDASHED = re.compile(rf"([-{dashes.DASHES}]*)\s*([A-Za-z][\w-]*)(?:\s*=\s*|\s+|$)(\S*)")
+_QUOTABLE = ("references", "mask", "save_dir", "name", "sweep", "extra")
+_VALUES = {
+    "quality": ("auto", "low", "medium", "high"),
+    "resolution": ("1k", "2k", "4k"),
+    "background": ("auto", "opaque", "transparent"),
+    "moderation": ("auto", "low"),
+    "output_format": ("png", "jpeg", "webp"),
+}
+_NUMBERS = ("n", "repeat", "preview", "timeout", "output_compression")
+_TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_NO_AXIS = ("repeat", "preview", "timeout")
+_MOST_SHOWN = 60  # characters of a word or prompt that a message repeats
+_MOST_STRAY = 2  # words behind a value that may belong to it, rather than be a prompt
+_MOST_FLAGS = 3  # of a prompt, that a warning names
+
+
+def on_line(line: Line, body: str, folder: Path) -> str:
+    """Return what the first text on a cell's option line looks like, and what to write instead. `folder` is where paths begin."""
+    return _Explained(line, line.strays[0], body, folder).sentence()
+
+
+def continued(line: str, body: str, *, posix: bool = os.name != "nt") -> str:
+    """Return what is wrong with an option line that ends in a backslash, and what to write instead; empty where it does not."""
+    words = line.rstrip()
+    if not re.search(r"(?:^|[^\\])(?:\\\\)*\\$" if posix else r"(?:^|\s)\\$", words):
+        return ""
+    following = body.split("\n")[0].strip().removesuffix("\\").strip()
+    whole = f"{words[:-1]} {following if _only_options(following) else ''}"
+    return (
+        f"The backslash at the end does not continue the line. Write all options on one line: `{' '.join(f'%%imagegen {whole}'.split())}`."
+    )
+
+
+class _Explained:
+    """One text that is no option, held against everything that it may have been meant as."""
+
+    def __init__(self, line: Line, stray: Stray, body: str, folder: Path) -> None:
+        self.line, self.body, self.folder = line, body, folder
+        self.text, self.option, self.value = stray.text, stray.option, stray.value
+        self.quoted = f"`{_shortened(stray.text)}`"
+        comment = next((f" {each.text}" for each in line.strays if each.text.startswith("#") and each is not stray), "")
+        self.plain = line.plain.split(comment)[0] if comment else line.plain
+
+    def sentence(self) -> str:
+        guesses = (self._comment, self._size, self._several_pictures, self._unquoted, self._switch, self._second_value)
+        return next(filter(None, (guess() for guess in (*guesses, self._undashed, self._command, self._picture))), "") or self._prompt()
+
+    def _mended(self, replacement: str, instead_of: str = "") -> str:
+        """Return the whole line with other words in the place of these (by default the text), spaces aside."""
+        pattern = r"(?<!\S)" + r"\s+".join(map(re.escape, (instead_of or self.text).split()))
+        line = re.sub(pattern, lambda _: replacement, self.plain, count=1)
+        return f"`{' '.join(f'%%imagegen {line}'.split())}`"
+
+    def _joined(self, words: int) -> tuple[str, str]:
+        """Return the value before the text with its first words: as they are written, and as one value."""
+        first = " ".join(self.text.split()[:words])
+        line = " ".join(self.plain.split())
+        written = next((one for one in (self.value, _quoted(self.value)) if f"{one} {first}" in line), self.value)
+        return f"{written} {first}", f"{self.value} {first}"
+
+    def _comment(self) -> str:
+        if not self.text.startswith("#"):
+            return ""
+        return f"{self.quoted} is not an option. Write the comment in a line above: {self._mended('')}."
+
+    def _size(self) -> str:
+        """Explain a size or tier that is written in several words: `1024 x 1024`, `2 k`."""
+        if self.option is not None and self.option.name == "resolution":
+            written, joined = self._joined(1)
+            tier = re.sub(r"\s", "", joined)
+            mended = f"{self.quoted} is not an option. A resolution has no spaces: {self._mended(tier, written)}."
+            return mended if tier.lower() in _VALUES["resolution"] else ""
+        if self.option is None or self.option.name != "size":
+            return ""
+        for count in range(len(self.text.split()), 0, -1):
+            written, joined = self._joined(count)
+            size = re.sub(r"\s+", "", joined).replace("*", "x")
+            if _is_size(size) and (not _is_size(self.value) or re.search(r"[x×*:]", joined, re.IGNORECASE)):
+                return f"{self.quoted} is not an option. A size has no spaces: {self._mended(size, written)}."
+        return ""
+
+    def _several_pictures(self) -> str:
+        words = [_quoted(self.text)] if self._exists(self.text) and " " in self.text else self.text.split()
+        if self.option is None or self.option.name != "references":
+            return ""
+        if not all(self._is_picture(each) for each in (self.value, *(word.strip('"') for word in words))):
+            return ""
+        written, _ = self._joined(len(self.text.split()))
+        several = " --ref ".join([_quoted(self.value) if " " in self.value else self.value, *words])
+        return f"{self.quoted} is not an option. Each picture takes its own --ref: {self._mended(several, written)}."
+
+    def _unquoted(self) -> str:
+        """Explain a value with blanks and without quotes: of a path as many words as name a file that exists."""
+        if self.option is None or self.option.name not in _QUOTABLE:
+            return ""
+        count = len(self.text.split())
+        if self.option.name in ("references", "mask", "save_dir"):
+            count = next((number for number in range(count, 0, -1) if self._exists(self._joined(number)[1])), count)
+        written, joined = self._joined(count)
+        exists = self.option.name not in ("references", "mask") or self._exists(joined)
+        if not exists and not _PICTURE.fullmatch(joined):
+            return ""
+        missing = "" if exists else f" (there is no file {joined!r})"
+        return f"{self.quoted} is not an option{missing}. A value with spaces takes quotes: {self._mended(_quoted(joined), written)}."
+
+    def _switch(self) -> str:
+        """Explain a value of a switch."""
+        if self.option is None or self.option.metavar is not None or self.text.lower() not in _TRUTHS:
+            return ""
+        mended = self._mended(self.option.long if _TRUTHS[self.text.lower()] else "", f"{self.option.long} {self.text}")
+        return f"{self.quoted} is not an option, and {self.option.long} is a switch without a value: {mended}."
+
+    def _second_value(self) -> str:
+        words = self.text.replace(",", " ").replace(";", " ").split()
+        if self.option is None or self.option.metavar is None or not 0 < len(words) <= 3 or not all(map(self._is_value, words)):
+            return ""
+        name = self.option.name
+        several = "" if name in _NO_AXIS else f" For pictures of each: --sweep {name}={','.join([self.value, *words])}."
+        return f"{self.quoted} is not an option, and {self.option.long} takes one value: {self._mended('')}.{several}"
+
+    def _is_value(self, word: str) -> bool:
+        """Whether a word can be another value of the option before it."""
+        assert self.option is not None
+        if self.option.name == "size":
+            return _is_size(word)
+        if self.option.name in _NUMBERS:
+            return re.fullmatch(r"\d+(\.\d+)?", word) is not None
+        return word.lower() in _VALUES.get(self.option.name, ())
+
+    def _undashed(self) -> str:
+        """Explain an option without its dashes, or with a space behind them: `size 16:9`, `quality=high`, `- n 2`."""
+        found = _UNDASHED.match(self.text)
+        if found is None:
+            return ""
+        name, value = found[2].lower().replace("_", "-"), found[3]
+        option = options.option_for(f"--{name}") or (options.option_for(f"-{name}") if found[1] else None)
+        rest = self.text[found.end() if option and option.metavar else found.end(2) :].split()
+        if option is None or (option.metavar is not None and not value) or rest:
+            return ""
+        flag = f"--{name}" if len(name) > 1 else f"-{name}"
+        return f"{self.quoted} lacks the dashes of an option: {self._mended(f'{flag} {value}' if option.metavar else flag)}."
+
+    def _command(self) -> str:
+        if self.line.given or options.command_for(self.text.split()[0]) is None:
+            return ""
+        return f"{self.quoted} is a subcommand, which takes one percent sign: `%imagegen {_shortened(self.text)}`."
+
+    def _picture(self) -> str:
+        if " " in self.text or not self._is_picture(self.text):
+            return ""
+        return f"{self.quoted} is not an option. A reference picture takes --ref: {self._mended(f'--ref {self.text}')}."
+
+    def _prompt(self) -> str:
+        given = self.plain
+        for stray in self.line.strays:
+            given = given.replace(stray.text, " ", 1)
+        if self.option is not None and self.option.metavar is not None and len(self.text.split()) <= _MOST_STRAY:
+            step = f"Write {self._mended('')}, and a prompt in the lines below."
+            return f"{self.quoted} is not an option, and {self.option.long} takes one word. {step}"
+        one_line = _shortened(f"%imagegen {given} {'-- ' if self.line.forced else ''}{self.line.text}", 2 * _MOST_SHOWN)
+        return (
+            f"{self.quoted} is not an option, and the line of %%imagegen takes options only. "
+            f"Write a prompt in the lines below, or in one line with one percent sign: `{one_line}`."
+        )
+
+    def _is_picture(self, word: str) -> bool:
+        return bool(_PICTURE.fullmatch(word)) or self._exists(word)
+
+    def _exists(self, text: str) -> bool:
+        try:
+            return (self.folder / Path(text).expanduser()).exists()
+        except (OSError, ValueError, RuntimeError):  # no path at all, or a home of nobody
+            return False
+
+
+def _is_size(text: str) -> bool:
+    try:
+        return bool(Size.parse(text))
+    except ValueError:
+        return False
+
+
+def _quoted(text: str) -> str:
+    return shlex.quote(text) if '"' in text or "\\" in text else f'"{text}"'
+
+
+def _shortened(text: str, most: int = _MOST_SHOWN) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+_COMMENT = re.compile(r"(?:^|\s)(#(?:\s.*)?)$", re.DOTALL)
+
+
+def comment_in(text: str) -> str:
+    """Return a warning about what looks like a comment behind the prompt of `%imagegen`; empty where nothing does."""
+    found = _COMMENT.search(text)
+    return f"The prompt contains `{_shortened(found[1])}`, which is sent as words. A comment goes in a line above." if found else ""
+
+
+_FLAG = re.compile(rf"(?<!\S)([-{dashes.DASHES}]{{1,3}})([A-Za-z][\w-]*)(?:[ \t=]+(\S+))?")
+_MAGIC_LINE = re.compile(r"(?m)^[ \t]*(%{1,2}imagegen\b.*)$")
+
+
+def in_prompt(body: str) -> str:
+    """Return a warning about options in a prompt, which is sent as it stands; empty where there are none.
+
+    Named are lines of nothing but options, options of this magic behind two dashes, options of other tools (`--ar 16:9`), and further
+    lines that begin with `%imagegen`.
+    """
+    if found := _MAGIC_LINE.search(body):
+        return f"The prompt contains the line `{_shortened(found[1])}`, which is sent as words: give it a cell of its own."
+    own: list[str] = []
+    foreign: list[str] = []
+    for line in body.split("\n"):
+        if _only_options(line):
+            own.append(line.strip())
+            continue
+        for match in _FLAG.finditer(line):
+            if words := _own(match):
+                own.append(words)
+            elif advised := _foreign(match):
+                foreign.append(advised)
+    return " ".join(_warnings(own, foreign))
+
+
+def _own(match: re.Match[str]) -> str:
+    """Return an option of this magic behind two dashes, with its value; empty where it is none."""
+    run, name, value = match[1], match[2], match[3] or ""
+    option = options.option_for(f"--{name}") if len(run) > 1 and not (name == "version" and value[:1].isdigit()) else None
+    return "" if option is None else f"{run}{name} {value if option.metavar else ''}".strip()
+
+
+def _foreign(match: re.Match[str]) -> str:
+    """Return an option of another tool with what to use here; empty where it is none."""
+    run, name, value = match[1], match[2], match[3] or ""
+    value = "" if value[:1] in ("-", *dashes.DASHES) else value
+    advice = other_tools.replacement(f"--{name}", value)
+    certain = len(run) > 1 or other_tools.has_a_number(name, value)
+    return f"`{_shortened(f'{run}{name} {value}')}`, which is sent as words: {advice}" if advice and certain else ""
+
+
+def _warnings(own: list[str], foreign: list[str]) -> Iterator[str]:
+    if own:
+        words = _shortened(" ".join(own[:_MOST_FLAGS]))
+        step = f"Options belong on the line of %%imagegen: `%%imagegen {_plain(words)}`."
+        yield f"The prompt contains `{words}`, which is sent as words. {step}"
+    yield from (f"The prompt contains {words}" for words in foreign[:_MOST_FLAGS])
+
+
+def _plain(words: str) -> str:
+    try:
+        return parser.read(words).plain
+    except UsageError:
+        return dashes.plain(words)
+
+
+def _only_options(line: str) -> bool:
+    """Whether a line is nothing but options of this magic."""
+    if not re.match(rf"\s*[-{dashes.DASHES}]", line):
+        return False
+    try:
+        found = parser.read(line)
+    except UsageError:
+        return False
+    return bool(found.given) and not found.text

@@ -1,0 +1,154 @@
+"""`%imagegen recall` and `tree`: the cell that made a picture, and which picture came from which."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.display import display
+
+from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.jobs.reuse import generated
+from imagegen_magic.notebook.arguments import cell_text, image_selector
+from imagegen_magic.notebook.commands.history import is_id, no_picture, thumbnail
+from imagegen_magic.notebook.magic.cell import say
+from imagegen_magic.notebook.output.tables import shortened
+from imagegen_magic.paths import path_of
+from imagegen_magic.secret_patterns import without_queries
+from imagegen_magic.studies.history import lineage, provenance
+from imagegen_magic.studies.history.lineage import Lineage, Node
+from imagegen_magic.studies.history.provenance import Recollection
+
+if TYPE_CHECKING:
+    from imagegen_magic.engine.ledger.ledger import PictureRow
+    from imagegen_magic.notebook.magic.magics import ImageGenMagics
+
+_EDGE, _BYTES = 96, 6_000  # of a thumbnail: pixels, bytes
+_MOST_THUMBNAILS = 40
+_ALT = 300  # characters of a prompt that say what a picture shows
+_FONT = "font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);line-height:1.4"
+_QUIET = "color:var(--jp-ui-font-color2,inherit)"
+_BRANCH = "list-style:none;margin:0 0 0 14px;padding:0 0 0 14px;border-left:1px solid var(--jp-border-color1,#8888)"
+
+
+_RECALL = "The subcommand is %imagegen recall ID|NAME|FILE, with a number of %imagegen history, a variable, or a picture's file."
+_TREE = "The subcommand is %imagegen tree ID|NAME, with a number of %imagegen history or a variable."
+
+
+def recall(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+    """Write the cell that made a picture into the next cell; where no front end can, print it."""
+    if not arguments:
+        raise UsageError(_RECALL)
+    found = _recollect(magics, arguments[0])
+    text = cell_text.cell(found.request, found.provider, sandbox=found.sandbox)
+    if takes_cells(magics.shell):
+        magics.shell.set_next_input(text)
+        say(" ".join([f"The cell below asks for the same as {found.source}.", *found.notes]))
+    else:
+        print("\n".join([text, *(f"({note})" for note in found.notes)]))
+
+
+def _recollect(magics: ImageGenMagics, word: str) -> Recollection:
+    settings = magics.settings()
+    book, path = api.ledger(settings), path_of(os.path.expanduser(word))
+    if not path.is_file() and word.partition("[")[0] in magics.shell.user_ns:
+        word = str(image_selector.number(magics, word, _RECALL))
+    try:
+        if is_id(word):
+            return loop.run(provenance.of_picture(book, int(word.removeprefix("@")), settings.folder))
+        return loop.run(provenance.of_file(book, path, settings.folder))
+    except LookupError as error:
+        raise (no_picture(int(word.removeprefix("@"))) if is_id(word) else UsageError(f"Nothing to recall: {error.args[0]}.")) from None
+    except OSError as error:
+        takes = "%imagegen recall takes an ID, a variable or a picture's file"
+        raise UsageError(f"{word} cannot be read: {error.strerror or error}. {takes}.") from None
+
+
+def takes_cells(shell: Any) -> bool:
+    """Whether a front end puts what it is given into a new cell: a kernel's does, but none where nobody sits, as under nbclient."""
+    voila = os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
+    return hasattr(shell, "kernel") and bool(getattr(shell.kernel, "_allow_stdin", True)) and not voila
+
+
+def tree(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+    """Draw what a picture was made from, and what was made from it."""
+    number = image_selector.number(magics, arguments[0] if arguments else "", _TREE)
+    try:
+        found = loop.run(lineage.lineage(api.ledger(magics.settings()), number))
+    except LookupError:
+        raise no_picture(number) from None
+    display(Tree(found))
+
+
+class Tree:
+    """A lineage as an output: boxes and lines in a terminal, thumbnails on a page."""
+
+    def __init__(self, found: Lineage) -> None:
+        self._found = found
+        self._thumbnails = _MOST_THUMBNAILS
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/plain": str(self), "text/html": self._html()}
+
+    def __str__(self) -> str:
+        return "\n".join([*(lines + self._line(what) for lines, what in lineage.drawn(self._found)), *self._remarks()])
+
+    def _line(self, what: Node | str | None) -> str:
+        if isinstance(what, str):
+            return what
+        if what is None:
+            return f"@{self._found.picture.id} {_words(self._found.picture)}"
+        about = f" {_words(what.picture)}" if what.picture else ""
+        return f"{without_queries(what.name)}{about} ({what.role}{', see above' if what.again else ''})"
+
+    def _remarks(self) -> Iterator[str]:
+        found = self._found
+        if not found.origins and not found.offspring:
+            yield "Made from words alone, and nothing was made from it yet."
+        if found.left_out:
+            yield f"… and {found.left_out} more"
+
+    def _html(self) -> str:
+        self._thumbnails = _MOST_THUMBNAILS
+        found = self._found
+        root = f'<div style="border-left:3px solid var(--jp-brand-color1,#1976d2);padding-left:8px">{self._picture(found.picture)}</div>'
+        parts = "".join(
+            f'<div style="{_QUIET};margin:6px 0 2px">{heading}</div>{self._branch(nodes)}'
+            for heading, nodes in (("made from", found.origins), ("made into", found.offspring))
+            if nodes
+        )
+        remarks = "".join(f'<p style="{_QUIET};margin:6px 0">{escape(words)}</p>' for words in self._remarks())
+        return f'<div class="imagegen-tree" style="{_FONT}">{root}{parts}{remarks}</div>'
+
+    def _branch(self, nodes: tuple[Node, ...]) -> str:
+        return f'<ul style="{_BRANCH}">{"".join(map(self._item, nodes))}</ul>' if nodes else ""
+
+    def _item(self, node: Node) -> str:
+        role = f"{node.role}, see above" if node.again else node.role
+        if node.picture is None:
+            name = escape(without_queries(node.name))
+            about = f'<div style="padding:4px 0;overflow-wrap:anywhere">{name} <span style="{_QUIET}">{role}</span></div>'
+        else:
+            about = self._picture(node.picture, role)
+        return f'<li style="margin:0">{about}{self._branch(node.children)}</li>'
+
+    def _picture(self, row: PictureRow, role: str = "") -> str:
+        image, source = generated(row), ""
+        if self._thumbnails > 0:
+            self._thumbnails -= 1
+            source = thumbnail(image, _EDGE, _BYTES)
+        drawn = f'<img src="{source}" alt="{escape(shortened(image.request.prompt, _ALT))}" style="{_SMALL}">' if source else ""
+        facts = " · ".join(filter(None, [role, f"{image.provider} {image.model}", f"{image.width}×{image.height}"]))
+        words = f'<div><b>@{image.id}</b> {escape(shortened(image.request.prompt))}</div><div style="{_QUIET}">{escape(facts)}</div>'
+        return f'<div style="display:flex;gap:10px;align-items:center;padding:4px 0">{drawn}<div>{words}</div></div>'
+
+
+_SMALL = "width:48px;height:48px;object-fit:cover;border-radius:3px;flex:none;margin:0"
+
+
+def _words(row: PictureRow) -> str:
+    gateway = f"{row.provider} {row.model}"
+    return f"{shortened(str(row.asked.get('prompt', '')))} · {gateway} · {row.width}×{row.height}"

@@ -1,0 +1,243 @@
+"""Notebooks made small again: our large pictures in their outputs become previews, and the state of widgets that nothing shows goes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imagegen_magic.errors import ImageInvalid, SaveError, UnsupportedOption
+from imagegen_magic.providers.validation import shown
+
+LIMIT = 300_000  # bytes of a picture in a notebook: what a grid of ours may have, whose previews are smaller
+_RASTER = ("image/png", "image/jpeg")
+_EMBEDDED = re.compile(r"data:(image/(?:png|jpeg));base64,([A-Za-z0-9+/=]{100,})")
+_VIEW = "application/vnd.jupyter.widget-view+json"
+_STATE = "application/vnd.jupyter.widget-state+json"
+_MODEL = re.compile(r"IPY_MODEL_([0-9a-fA-F-]+)")
+_INDENT = re.compile(r"\{\r?\n([ \t]+)\"")
+_LONE = re.compile("[\ud800-\udfff]")  # half a character, which JSON can say and UTF-8 cannot
+_OUR_CELL = re.compile(r"%imagegen\b|\bPanel\(")
+_OUR_PICTURE = re.compile(r".+\.(?:png|jpe?g|webp)(?:, \d+×\d+)?", re.IGNORECASE)  # the words beside a picture of ours: its file
+_OUR_CLASS = "imagegen-"
+
+
+@dataclass(frozen=True, slots=True)
+class Slimmed:
+    """What was done to a notebook: its bytes `before` and `after`, how many `pictures` became previews, how many widget `models` went.
+
+    `others` is how many large pictures stayed because they are not ours.
+    """
+
+    before: int
+    after: int
+    pictures: int
+    models: int
+    others: int = 0
+
+
+def slim(path: Path, *, everything: bool = False) -> Slimmed:
+    """Make a notebook's outputs small, in its own file, at once and whole; nothing is written where nothing is too large.
+
+    Pictures of ours of more than `LIMIT` bytes (PNG and JPEG, also within HTML), whose originals are on disk, become previews of at most
+    1024 pixels; with `everything`, other people's, too, which may be nowhere else. Of saved widgets only those stay that an output still
+    shows, and what is linked with them. Everything else, and how the file is written, stays as it is. Raises UnsupportedOption where it
+    is no notebook, SaveError where the disk refuses.
+    """
+    raw = _read(path)
+    text = _decoded(raw, path)
+    notebook = _notebook(text, path)
+    slimmer = _Slimmer(everything)
+    for cell in _cells(notebook):
+        cell["outputs"][:] = [slimmer.output(output, _is_ours(cell, output)) for output in cell["outputs"]]
+    models = _drop_models(notebook)
+    if not slimmer.pictures and not models:
+        return Slimmed(len(raw), len(raw), 0, 0, slimmer.others)
+    small = _encoded(_written(notebook, text), notebook, path)
+    _replace(path, small)
+    return Slimmed(len(raw), len(small), slimmer.pictures, models, slimmer.others)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _refusal(path, f"cannot be read ({error.strerror or error})") from None
+
+
+def _decoded(raw: bytes, path: Path) -> str:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise _refusal(path, "is no notebook: it is no text") from None
+
+
+def _refusal(path: Path, why: str, step: str = "give the path of an .ipynb file") -> UnsupportedOption:
+    return UnsupportedOption(f"{path.name} {why}", option="notebook", value=path.name, next_step=step)
+
+
+def _notebook(text: str, path: Path) -> dict[str, Any]:
+    try:
+        notebook = json.loads(text)
+    except (ValueError, RecursionError):
+        raise _refusal(path, "is no notebook: it is no JSON") from None
+    if not isinstance(notebook, dict) or "nbformat" not in notebook:
+        raise _refusal(path, "is no notebook")
+    if not isinstance(notebook.get("cells"), list):
+        step = "open it in JupyterLab and save it, which converts it to format 4, then run this again"
+        raise _refusal(path, f"is a notebook of format {shown(notebook['nbformat'])}, and only format 4 can be made small", step)
+    return notebook
+
+
+def _cells(notebook: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the cells that have outputs."""
+    return (cell for cell in notebook["cells"] if isinstance(cell, dict) and isinstance(cell.get("outputs"), list))
+
+
+def _is_ours(cell: Mapping[str, Any], output: Any) -> bool:
+    """Return whether an output is of this package: by its cell, by its own classes, or by the file that its picture is named after."""
+    if _OUR_CELL.search(_text(cell.get("source"))):
+        return True
+    data = output.get("data") if isinstance(output, dict) else None
+    if not isinstance(data, dict):
+        return False
+    return _OUR_CLASS in _text(data.get("text/html")) or bool(_OUR_PICTURE.fullmatch(_text(data.get("text/plain"))))
+
+
+def _text(content: Any) -> str:
+    """Return a notebook's text, which may stand there in lines; nothing where it is none."""
+    if isinstance(content, list) and all(isinstance(line, str) for line in content):
+        return "".join(content)
+    return content if isinstance(content, str) else ""
+
+
+class _Slimmer:
+    """Makes outputs small and counts what it made small, and what it left because it is not ours."""
+
+    def __init__(self, everything: bool) -> None:
+        self._everything, self._ours = everything, False
+        self.pictures = self.others = 0
+
+    def output(self, output: Any, ours: bool) -> Any:
+        """Return an output with previews in the place of its large pictures."""
+        self._ours = ours
+        if not isinstance(output, dict) or not isinstance(output.get("data"), dict):
+            return output
+        data: dict[str, Any] = {}
+        metadata = dict(output["metadata"]) if isinstance(output.get("metadata"), dict) else {}
+        for mime_type, content in output["data"].items():
+            kind, small = self._content(mime_type, content)
+            data[kind] = small
+            if kind != mime_type and mime_type in metadata:
+                metadata = {kind if name == mime_type else name: value for name, value in metadata.items()}
+        return {**output, "data": data, **({"metadata": metadata} if "metadata" in output else {})}
+
+    def _content(self, mime_type: str, content: Any) -> tuple[str, Any]:
+        text = _text(content)
+        if mime_type in _RASTER:
+            kind, small = self._preview(mime_type, text)
+            return (kind, small) if small != text else (mime_type, content)
+        if mime_type == "text/html":
+            small = _EMBEDDED.sub(self._embedded, text)
+            return mime_type, content if small == text else small.splitlines(keepends=True) if isinstance(content, list) else small
+        return mime_type, content
+
+    def _embedded(self, found: re.Match[str]) -> str:
+        kind, small = self._preview(found[1], found[2])
+        return f"data:{kind};base64,{small}"
+
+    def _preview(self, mime_type: str, text: str) -> tuple[str, str]:
+        """Return a picture's type and base64, smaller where it is too large; as it is where it is no picture that can be read."""
+        from imagegen_magic.imaging.preview import preview
+
+        if len(text) * 3 // 4 <= LIMIT:
+            return mime_type, text
+        with suppress(ImageInvalid, binascii.Error, ValueError):
+            data = base64.b64decode(text)
+            if len(data) > LIMIT and not (self._ours or self._everything):
+                self.others += 1
+            elif len(data) > LIMIT:
+                small = preview(data)
+                self.pictures += 1
+                return small.mime_type, small.base64
+        return mime_type, text
+
+
+def _drop_models(notebook: dict[str, Any]) -> int:
+    """Take away the saved models of widgets that no output shows, directly, within another or linked with one; return how many."""
+    metadata = notebook.get("metadata")
+    widgets = metadata.get("widgets") if isinstance(metadata, dict) else None
+    saved = widgets.get(_STATE) if isinstance(widgets, dict) else None
+    state = saved.get("state") if isinstance(saved, dict) else None
+    if not isinstance(metadata, dict) or not isinstance(widgets, dict) or not isinstance(saved, dict) or not isinstance(state, dict):
+        return 0
+    shown = _shown(notebook, state)
+    gone = len(state) - len(shown)
+    saved["state"] = {model: content for model, content in state.items() if model in shown}
+    if not shown and gone:
+        del widgets[_STATE]
+        if not widgets:
+            del metadata["widgets"]
+    return gone
+
+
+def _shown(notebook: Mapping[str, Any], state: Mapping[str, Any]) -> set[str]:
+    """Return the models that outputs show, what these refer to, and what refers to one of these, as a link between two sliders does."""
+    found = [output for cell in _cells(notebook) for output in cell["outputs"] if isinstance(output, dict)]
+    views = [output["data"].get(_VIEW) for output in found if isinstance(output.get("data"), dict)]
+    waiting = [str(view.get("model_id")) for view in views if isinstance(view, dict)]
+    linked: dict[str, set[str]] = {model: set() for model in state}
+    for model, content in state.items():
+        for other in linked.keys() & set(_MODEL.findall(json.dumps(content))):
+            linked[model].add(other)
+            linked[other].add(model)
+    shown: set[str] = set()
+    while waiting:
+        model = waiting.pop()
+        if model in state and model not in shown:
+            shown.add(model)
+            waiting += linked[model]
+    return shown
+
+
+def _written(notebook: Mapping[str, Any], text: str) -> str:
+    """Return a notebook as JSON written as `text` is: its indent, its way with other scripts than Latin, its end."""
+    found = _INDENT.match(text.lstrip("\ufeff \t\r\n"))
+    separators = None if found or '": ' in text[:1000] else (",", ":")
+    written = json.dumps(notebook, indent=found[1] if found else None, ensure_ascii=text.isascii(), separators=separators)
+    end = text[len(text.rstrip()) :]
+    return written.replace("\n", "\r\n") + end if "\r\n" in text[:1000] else written + end
+
+
+def _encoded(written: str, notebook: Mapping[str, Any], path: Path) -> bytes:
+    """Return a notebook's JSON as UTF-8, half a character as its escape; raises SaveError where it would not read as the same."""
+    content = _LONE.sub(lambda half: f"\\u{ord(half[0]):04x}", written).encode("utf-8")
+    if json.dumps(json.loads(content)) != json.dumps(notebook):
+        step = "it is as it was: please tell us what is odd in it"
+        raise SaveError(f"{path.name} would not read as it did", charged="no", next_step=step)
+    return content
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put new content in a file's place, durably and at once, with the same permissions; a link stays a link."""
+    real = path.resolve()
+    part = real.with_name(f".{real.name}.{os.urandom(4).hex()}.part")
+    try:
+        with part.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.chmod(real.stat().st_mode & 0o777)
+        os.replace(part, real)
+    except OSError as error:
+        what = f"{path.name} could not be written: {error.strerror or error}"
+        raise SaveError(what, charged="no", next_step="make room, or look at its permissions; it is as it was") from error
+    finally:
+        part.unlink(missing_ok=True)

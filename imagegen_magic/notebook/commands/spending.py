@@ -1,0 +1,166 @@
+"""`%imagegen cost` and `%imagegen budget`: what was spent, and what may be."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.display import display
+
+from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.ledger import budget as budgets
+from imagegen_magic.engine.ledger.budget import Standing
+from imagegen_magic.notebook.output.tables import Note, Page, Table, shortened
+from imagegen_magic.result import Cost
+from imagegen_magic.studies.history import spending
+from imagegen_magic.studies.history.spending import Spent
+
+if TYPE_CHECKING:
+    from imagegen_magic.imaging.preview import Preview
+    from imagegen_magic.notebook.magic.magics import ImageGenMagics
+
+_MOST = 50  # rows of a table
+_NEVER_ADDED = "Each currency stands by itself. Measured is what the gateway told, reserved what it set aside, estimated from a price list."
+
+
+def cost(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+    """Show what was spent, as tables and as its course over time, one for each currency."""
+    book = api.ledger(magics.settings())
+    since, by = flags.get("--since"), flags.get("--by", "model")
+    rows = loop.run(spending.spent(book, since=since, by=by))
+    days = loop.run(spending.spent(book, since=since, by="day", sandbox=False))
+    if not rows:
+        print("Nothing was spent" + (f" since {since}." if since else " yet."))
+        return
+    display(Page(*_tables(rows, by), *(Course(unit, points) for unit, points in spending.courses(days).items()), Note(_NEVER_ADDED)))
+
+
+def _tables(rows: Sequence[Spent], by: str) -> Iterator[Table]:
+    real = [row for row in rows if not row.sandbox]
+    played = [row for row in rows if row.sandbox]
+    for title, some in (("", real), ("The sandbox's play money", played)):
+        if some:
+            yield _table(some, by, title)
+
+
+def _table(rows: Sequence[Spent], by: str, title: str) -> Table:
+    heads = (by, "currency", "measured", "reserved", "estimated", "cost unknown", "pictures")
+    shown = [_row(row, shortened(row.key)) for row in rows[:_MOST]]
+    if len(rows) > _MOST:
+        shown.append([f"and {len(rows) - _MOST} more, in the sum below", *[""] * 6])
+    if len(rows) > 1:
+        shown += [_row(row, "all of it") for row in spending.totals(rows)]
+    return Table(heads, shown, title=title)
+
+
+def _row(row: Spent, key: str) -> list[str]:
+    amounts = [_money(amount, row.unit) if amount else "–" for amount in (row.measured, row.reserved, row.estimated)]
+    unknown = f"{row.unknown} task{'' if row.unknown == 1 else 's'}" if row.unknown else "–"
+    return [key, row.unit or "–", *amounts, unknown, str(row.pictures)]
+
+
+def _money(amount: Decimal, unit: str) -> str:
+    return str(Cost(amount, unit, "measured"))
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How what was spent in one currency grew: a small picture, and the same in words."""
+
+    unit: str
+    points: Sequence[tuple[float, Decimal]]
+
+    def html(self) -> str:
+        """Return the picture, with the words as its text alternative."""
+        drawn = self._drawn()
+        size = f'width="{drawn.width // 2}" height="{drawn.height // 2}"'
+        style = "display:block;max-width:100%;height:auto;margin:4px 0 8px"
+        return f'<img src="data:{drawn.mime_type};base64,{drawn.base64}" alt="{escape(self.text())}" {size} style="{style}">'
+
+    def text(self) -> str:
+        """Return the course in words."""
+        days = len(self.points)
+        (first, _), (last, amount) = self.points[0], self.points[-1]
+        period = f"on {_day(first)}" if days == 1 else f"from {_day(first)} to {_day(last)}, on {days} days"
+        return f"{_money(amount, self.unit)} spent {period}."
+
+    def _drawn(self) -> Preview:
+        from imagegen_magic.imaging.chart import course
+
+        title = f"Spent in {self.unit}, sum over time"
+        return course(self.points, title=title, amount=lambda amount: _money(amount, self.unit), until=time.time())
+
+
+def _day(moment: float) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(moment))
+
+
+def budget(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+    """Set a budget, lift those that are named, or show each with what is left."""
+    settings = magics.settings()
+    book, unknown_price = api.ledger(settings), settings.sound.get("unknown_price")
+    if not arguments and flags:
+        raise UsageError("The subcommand is %imagegen budget AMOUNT [--per day|session|month] [--unit USD]; alone, it shows what is left.")
+    per, unit = _per(flags.get("--per")), _unit(flags.get("--unit"))
+    if arguments and arguments[0].casefold() == "off":
+        _lift(loop.run(budgets.lift(book, unit=unit, per=per)))
+        return
+    if arguments:
+        loop.run(budgets.put(book, _amount(arguments[0]), unit=unit or "USD", per=per or "all"))
+    _show(loop.run(budgets.standings(book, unknown_price)), unknown_price)
+
+
+def _per(text: str | None) -> str | None:
+    if text is not None and text.casefold() not in budgets.PERIODS:
+        raise UsageError(f"--per takes day, session or month, not {text!r}; without it the budget is for all from now on.")
+    return None if text is None else text.casefold()
+
+
+def _unit(text: str | None) -> str | None:
+    if text is not None and not text.strip():
+        raise UsageError("--unit takes the name of a currency, as costs have it: USD, credits, …")
+    return None if text is None else budgets.unit_of(text)
+
+
+def _amount(text: str) -> Decimal:
+    try:
+        amount = Decimal(text.removeprefix("$"))
+    except InvalidOperation:
+        amount = Decimal(-1)
+    if not amount.is_finite() or amount < 0:
+        raise UsageError(f"A budget is an amount like 5 or 0.50, or off; not {text!r}.")
+    return amount
+
+
+def _lift(lifted: Sequence[Any]) -> None:
+    words = ", ".join(map(str, lifted))
+    display(Page(Note(f"Lifted: {words}." if lifted else "There was no such budget.")))
+
+
+def _show(found: Sequence[Standing], unknown_price: Decimal | None) -> None:
+    if not found:
+        display(Page(Note("No budget is set: %imagegen budget 5 --per day sets one, of 5 dollars.")))
+        return
+    rows = [[str(each.budget), *_standing(each)] for each in found]
+    display(Page(Table(("budget", "spent", "reserved in flight", "left", "not counted"), rows), Note(_rule(found, unknown_price))))
+
+
+def _standing(each: Standing) -> list[str]:
+    amounts = [_money(amount, each.budget.unit) for amount in (each.spent, each.reserved)]
+    over = f"{_money(-each.left, each.budget.unit)} over" if each.left < 0 else _money(each.left, each.budget.unit)
+    return [*amounts, over, f"{each.unknown} of unknown cost" if each.unknown else "–"]
+
+
+def _rule(found: Sequence[Standing], unknown_price: Decimal | None) -> str:
+    units = list(dict.fromkeys(each.budget.unit for each in found))
+    words = f"What would pass it is refused before it is sent. Only what is priced in {' or '.join(units)} counts; the sandbox never does. "
+    if unknown_price is None:
+        return (
+            words + "A request of unknown price is refused, unless %config ImageGenMagics.unknown_price says what such a picture counts as."
+        )
+    return words + f"A picture of unknown price counts as {unknown_price} (unknown_price)."

@@ -1,0 +1,329 @@
+"""`%imagegen vote`: blind pairs of a sweep's pictures one after another, and at the end the ranking, as an output that stays."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import random
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+
+from imagegen_magic.engine import api, loop
+from imagegen_magic.errors import ImageGenError
+from imagegen_magic.notebook.arguments import image_selector
+from imagegen_magic.notebook.commands.history import thumbnail
+from imagegen_magic.notebook.commands.mask import has_page
+from imagegen_magic.notebook.output.display import Bundle, Canvas, line
+from imagegen_magic.notebook.output.tables import Table, shortened
+from imagegen_magic.studies import ranking
+from imagegen_magic.studies.ranking import Ranking, Standing, Vote
+from imagegen_magic.studies.sweeps.result import short
+
+if TYPE_CHECKING:
+    from imagegen_magic.engine.ledger.ledger import Ledger
+    from imagegen_magic.notebook.magic.magics import ImageGenMagics
+    from imagegen_magic.notebook.widgets.vote import Ballot
+    from imagegen_magic.result import GeneratedImage
+
+_VIEW = "application/vnd.jupyter.widget-view+json"
+_EDGE, _BYTES = 900, 120_000  # of a picture that is voted on: pixels, bytes
+_SMALL_EDGE, _SMALL_BYTES = 112, 5_000  # of one in the ranking
+_ALT = 300  # characters of a prompt that say what a picture shows
+_MOST_ROWS = 40  # pictures of the ranking that are drawn
+_FONT = "font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);line-height:1.4"
+_QUIET = "color:var(--jp-ui-font-color2,inherit)"
+_CELL = "text-align:left;vertical-align:middle;padding:4px 14px 4px 0;border:0;border-bottom:1px solid var(--jp-border-color2,#8884)"
+_NUMBER = f"{_CELL};font-variant-numeric:tabular-nums;white-space:nowrap"
+_HEAD = f"{_CELL};font-weight:600;{_QUIET}"
+# a ballot that is no more (its widget cannot be found) is hidden by the line that stands behind it
+_HIDE_BROKEN = "<style>.jp-OutputArea-child:not(:has(.imagegen-vote)):has(+.jp-OutputArea-child .imagegen-vote-line){display:none}</style>"
+
+
+def vote(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+    """Ask which of two pictures is better until there is a ranking, and show that; where nobody can be asked, show what there is."""
+    if arguments and not arguments[0].isidentifier():
+        raise UsageError(f"{arguments[0]} is no variable: %imagegen vote NAME takes the variable of a sweep or of a list of pictures.")
+    name, images, value = image_selector.images(magics, arguments[0] if arguments else "_imagegen")
+    if len(images) < 2:
+        raise UsageError(f"{name} holds one picture: a vote takes two at least.")
+    if len(images) > ranking.MOST:
+        raise UsageError(
+            f"{name} holds {len(images)} pictures: a vote takes at most {ranking.MOST}. Bind a part of them, and vote on that."
+        )
+    booth = Booth(magics.shell, api.ledger(magics.settings()), name, images, int(getattr(value, "study", 0) or 0))
+    loop.run(booth.load())
+    if booth.enough:
+        booth.show_ranking()
+    elif has_page(magics.shell):
+        booth.open()
+    else:
+        booth.show_ranking(how=f"To vote, open the notebook in Jupyter and run %imagegen vote {name}: it needs a page with two pictures.")
+
+
+class Booth:
+    """One vote: its pictures, what was chosen so far, and the two outputs of its cell."""
+
+    def __init__(self, shell: Any, ledger: Ledger, name: str, images: Sequence[GeneratedImage], study: int) -> None:
+        self._shell, self._ledger, self._name, self._study = shell, ledger, name, study
+        self._images = {image.id: image for image in images}
+        self._ids = list(self._images)
+        self._given: list[Vote] = []
+        self._sitting: list[Vote] = []
+        self._places: Mapping[int, Mapping[str, str]] = {}
+        self._previews: dict[int, str] = {}
+        self._pair: tuple[int, int] = (0, 0)
+        self._number = 0  # of the pair that the page shows
+        self._kept = -1  # of the last pair whose vote is kept
+        self._chance = random.Random()
+        self._shown: concurrent.futures.Future[list[str]] = concurrent.futures.Future()  # the display ids, once both outputs are there
+        self._ballot: Ballot | None = None
+        self._turn = asyncio.Lock()
+
+    @property
+    def enough(self) -> bool:
+        """Whether the votes given so far make a ranking."""
+        return len(self._given) >= ranking.enough(len(self._ids))
+
+    async def load(self) -> None:
+        """Read what was chosen before between these pictures, and their places in a sweep."""
+        self._given = await ranking.votes(self._ledger, self._ids)
+        self._study, self._places = await ranking.places(self._ledger, self._ids, self._study)
+
+    def open(self) -> None:
+        """Show the ballot in the cell that runs now; from then on it lives on the engine's loop."""
+        from imagegen_magic.notebook.widgets.vote import Ballot
+
+        canvas = Canvas(self._shell)
+        self._canvas = canvas
+        self._ballot = Ballot(self._heard, goal=ranking.enough(len(self._ids)))
+        loop.run(self._ask())
+        view = {"version_major": 2, "version_minor": 0, "model_id": self._ballot.model_id}
+        bundles = [Bundle({_VIEW: view, "text/plain": f"a vote on {self._name}"}, {}), self._under_way()]
+        self._shown.set_result([canvas.show(bundle) for bundle in bundles])
+
+    def _under_way(self) -> Bundle:
+        words = (
+            f"A vote on {self._name}, {len(self._ids)} pictures. Each choice is kept at once: run the cell again to go on where you were."
+        )
+        html = f'{_HIDE_BROKEN}<div class="imagegen-vote-line" style="{_FONT};{_QUIET}">{escape(words)}</div>'
+        return Bundle({"text/plain": words, "text/html": html}, {})
+
+    def _heard(self, event: str, pair: int) -> None:
+        loop.submit(self._told(event, pair))
+
+    # --- from here on, on the engine's loop
+
+    async def _told(self, event: str, pair: int) -> None:
+        """Do what the page says and show there what went wrong: an exception here would reach nobody."""
+        await asyncio.wrap_future(self._shown)  # the ballot can be pressed before the cell has shown both outputs
+        try:
+            async with self._turn:
+                await self._do(event, pair)
+        except ImageGenError as error:
+            self._say(str(error))
+        except Exception as error:  # a fault of ours is told, too, for no cell would show it
+            self._say(f"The vote itself failed: {type(error).__name__}: {error}")
+
+    def _say(self, words: str) -> None:
+        if self._ballot is not None:
+            self._ballot.said = ""
+            self._ballot.said = words
+
+    async def _do(self, event: str, pair: int) -> None:
+        if self._ballot is None or pair != self._number:
+            return  # of a pair that is gone: a key held down, or another page was quicker
+        if event == "done":
+            await self._close()
+            return
+        if event == "undo":
+            await self._undo()
+        elif self._kept == self._number:
+            await self._ask()  # this pair's vote counts already: what went wrong was to show the next
+        elif not self.enough:
+            await self._choose(event)
+            await self._ask()
+
+    async def _choose(self, event: str) -> None:
+        left, right = self._pair
+        winner = {"left": left, "right": right}.get(event)
+        given = await ranking.record(self._ledger, Vote(left, right, winner), self._study)
+        self._kept = self._number
+        self._given.append(given)
+        self._sitting.append(given)
+
+    async def _undo(self) -> None:
+        """Take the last vote of this sitting back, and show its pair again."""
+        if self._sitting:
+            last = self._sitting.pop()
+            await ranking.take_back(self._ledger, last)
+            self._given = [one for one in self._given if one.id != last.id]
+            self._pair = (last.one, last.other)
+            await self._show_pair()
+
+    async def _ask(self) -> None:
+        """Show the next pair, or that there are votes enough."""
+        if self.enough:
+            self._number += 1
+            self._put(enough=True)
+        else:
+            self._pair = ranking.next_pair(self._ids, self._given, self._chance)
+            await self._show_pair()
+
+    async def _show_pair(self) -> None:
+        left, right = [await self._preview(number) for number in self._pair]
+        self._number += 1
+        self._put(left=left, right=right, enough=False)
+
+    def _put(self, **values: Any) -> None:
+        if self._ballot is not None:
+            with self._ballot.hold_sync():
+                self._ballot.set_trait("given", len(self._given))
+                for name, value in {**values, "undoable": bool(self._sitting), "said": "", "pair": self._number}.items():
+                    self._ballot.set_trait(name, value)
+
+    async def _preview(self, number: int) -> str:
+        if number not in self._previews:
+            self._previews[number] = await asyncio.to_thread(thumbnail, self._images[number], _EDGE, _BYTES)
+        return self._previews[number]
+
+    async def _close(self) -> None:
+        """Put the ranking where the ballot was, and leave no widget."""
+        ballot, self._ballot = self._ballot, None
+        for display_id, bundle in zip(self._shown.result(), await asyncio.to_thread(self._result), strict=True):
+            self._canvas.update(display_id, bundle)
+        if ballot is not None:
+            ballot.close()
+
+    # --- the ranking, in whatever thread
+
+    def show_ranking(self, how: str = "") -> None:
+        """Show the ranking that the votes so far give, and `how` to give more."""
+        bundles = self._result(how)
+        if hasattr(self._shell, "kernel"):
+            canvas = Canvas(self._shell)
+            for bundle in bundles:
+                canvas.show(bundle)
+        else:
+            print("\n".join(str(bundle.data["text/plain"]) for bundle in bundles))
+
+    def _result(self, how: str = "") -> list[Bundle]:
+        if not self._given:
+            words = f"No vote was given on {self._name} yet."
+            return [line(f"{words} {how or 'Run the cell to vote.'}"), line(" ")] if not how else [line(f"{words} {how}")]
+        found = ranking.ranking(self._ids, self._given, self._places)
+        goal = ranking.enough(len(self._ids))
+        more = (
+            "" if self.enough else f" {len(self._given)} of the {goal} votes that make a good one. {how or 'Run the cell again to go on.'}"
+        )
+        return [
+            Bundle({"text/plain": text(found, self._label), "text/html": self._html(found)}, {}),
+            line(_EXPLAINED + (_OF_AXES if found.axes else "") + more),
+        ]
+
+    def _label(self, standing: Standing) -> str:
+        place = self._places.get(standing.picture) or {}
+        words = " · ".join(f"{axis}={short(value)}" for axis, value in place.items())
+        return words or shortened(self._images[standing.picture].request.prompt, 50)
+
+    def _html(self, found: Ranking) -> str:
+        pictures = [(one, self._label(one), self._images[one.picture]) for one in found.pictures]
+        return html(found, pictures)
+
+
+_EXPLAINED = (
+    "How likely each is chosen over one of mean strength, with its 95 % interval (Bradley-Terry; a tie counts half for each). "
+    "Intervals that overlap much: more votes are needed to tell those apart."
+)
+_OF_AXES = " The values of an axis are the means of these pictures: what a value does to other pictures, these votes cannot say."
+
+
+def text(found: Ranking, label: Any) -> str:
+    """Return a ranking as plain tables; `label` says what a picture is called."""
+    rows = [
+        [f"{rank}.", one.name, label(one), _percent(one.chance[0]), _between(one), *_counts(one)]
+        for rank, one in enumerate(found.pictures, 1)
+    ]
+    tables = [Table(("", "id", "picture", "chance", "95 %", "won", "tied", "lost"), rows, title=_title(found))]
+    for axis, standings in found.axes.items():
+        rows = [["", short(one.name), _percent(one.chance[0]), *_counts(one)] for one in standings]
+        tables.append(Table(("", axis, "chance", "won", "tied", "lost"), rows, title=_axis_title(axis)))
+    return "\n\n".join(table.text() for table in tables)
+
+
+def _title(found: Ranking) -> str:
+    votes = "1 vote" if found.votes == 1 else f"{found.votes} votes"
+    return f"Ranking of {len(found.pictures)} pictures by {votes}"
+
+
+def _axis_title(axis: str) -> str:
+    """Return the heading of an axis's table: its means are of these very pictures, so no interval is shown beside them."""
+    return f"{axis} in these pictures"
+
+
+def _percent(chance: float) -> str:
+    return f"{100 * chance:.0f} %"
+
+
+def _between(one: Standing) -> str:
+    _, low, high = (f"{100 * value:.0f}" for value in one.chance)
+    return f"{low}–{high} %"
+
+
+def _counts(one: Standing) -> tuple[str, str, str]:
+    return str(one.won), str(one.tied), str(one.lost)
+
+
+def html(found: Ranking, pictures: Sequence[tuple[Standing, str, GeneratedImage]]) -> str:
+    """Return a ranking as HTML without a script: a row with a bar for each picture, then one without for each value of each axis."""
+    rows = "".join(_picture_row(rank, *each) for rank, each in enumerate(pictures[:_MOST_ROWS], 1))
+    rest = len(pictures) - _MOST_ROWS
+    more = f'<p style="{_QUIET};margin:4px 0">… and {rest} more</p>' if rest > 0 else ""
+    table = _table(("", "", "picture", "chance, 95 %", "", *_COUNTS), rows)
+    axes = "".join(_axis_table(axis, standings) for axis, standings in found.axes.items())
+    title = f'<div style="font-weight:600;margin:4px 0 6px">{_title(found)}</div>'
+    return f'<div class="imagegen-ranking" style="{_FONT};overflow-x:auto">{title}{table}{more}{axes}</div>'
+
+
+_COUNTS = ("won", "tied", "lost")
+
+
+def _table(heads: Sequence[str], rows: str) -> str:
+    head = "".join(f'<th style="{_HEAD}">{escape(words)}</th>' for words in heads)
+    return f'<table style="border-collapse:collapse;margin:0 0 14px"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+
+
+def _axis_table(axis: str, standings: Sequence[Standing]) -> str:
+    rows = "".join(_value_row(one) for one in standings)
+    return _table((_axis_title(axis), "chance", *_COUNTS), rows)
+
+
+def _picture_row(rank: int, one: Standing, label: str, image: GeneratedImage) -> str:
+    source = thumbnail(image, _SMALL_EDGE, _SMALL_BYTES)
+    style = "width:56px;min-width:56px;height:56px;object-fit:contain;display:block;margin:0"
+    picture = f'<img src="{source}" alt="{escape(shortened(image.request.prompt, _ALT))}" style="{style}">' if source else ""
+    words = f'{escape(label)} <span style="{_QUIET}">{one.name}</span>'
+    about = f'<td style="{_CELL};min-width:12em;max-width:340px">{words}</td>'
+    return f'<tr><td style="{_NUMBER}">{rank}</td><td style="{_CELL}">{picture}</td>{about}{_bar_cells(one)}</tr>'
+
+
+def _value_row(one: Standing) -> str:
+    cells = "".join(f'<td style="{_NUMBER}">{figure}</td>' for figure in (_percent(one.chance[0]), *_counts(one)))
+    return f'<tr><td style="{_CELL};max-width:340px">{escape(short(one.name))}</td>{cells}</tr>'
+
+
+def _bar_cells(one: Standing) -> str:
+    cells = "".join(f'<td style="{_NUMBER}">{figure}</td>' for figure in _counts(one))
+    chance = f'{_percent(one.chance[0])} <span style="{_QUIET}">({_between(one)})</span>'
+    return f'<td style="{_CELL}">{_bar(one)}</td><td style="{_NUMBER}">{chance}</td>{cells}'
+
+
+def _bar(one: Standing) -> str:
+    """Return the interval as a band on a line from 0 to 100 %, with a mark where the estimate is; 50 % is the faint line in the middle."""
+    middle, low, high = (round(100 * value, 1) for value in one.chance)
+    band = f'<div style="margin-left:{low}%;width:{max(0.5, round(high - low, 1))}%;height:12px;background:#1976d255"></div>'
+    mark = f'<div style="margin:-14px 0 0 {max(0.0, middle - 1)}%;width:4px;height:16px;background:#1976d2"></div>'
+    halves = '<div style="margin-top:-14px;height:12px;width:50%;border-right:1px dashed #888"></div>'
+    return f'<div style="width:200px;height:12px;padding:2px 0;background:#8882;overflow:hidden">{band}{mark}{halves}</div>'

@@ -1,0 +1,1 @@
+"""`%%imagegen` itself: the magics, a cell, a sweep cell, completion. Subcommands belong in `commands`."""

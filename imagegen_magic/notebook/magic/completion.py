@@ -1,0 +1,183 @@
+"""TAB on `%imagegen` and `%%imagegen`: options, gateways, models, and exactly the values that the chosen model takes beside the others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+
+from imagegen_magic.errors import ImageGenError, UnsupportedOption
+from imagegen_magic.notebook.arguments import options, parser
+from imagegen_magic.notebook.magic import input_transformer
+from imagegen_magic.request import ImageRequest
+
+if TYPE_CHECKING:
+    from imagegen_magic.engine.settings import Settings
+    from imagegen_magic.notebook.magic.magics import ImageGenMagics
+    from imagegen_magic.providers.base import Model, Provider
+
+_CELL = re.compile(r"\s*%%imagegen(?=\s)(.*)", re.DOTALL)
+_LINE = re.compile(r"\s*(?:\w+\s*=\s*)?%imagegen(?=\s)(.*)", re.DOTALL)
+_VALUE = re.compile(r"(?:^|\s)(-{1,2}[A-Za-z][\w-]*)(?:\s+|=)(\S*)$")
+_SHAPING = ("size", "resolution", "quality", "background", "moderation", "output_format", "output_compression")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What TAB may put in place of `fragment`, the text before the cursor that it would replace; `kind` is for the menu's icon."""
+
+    fragment: str = ""
+    words: tuple[str, ...] = ()
+    kind: str = "param"
+
+
+def match(magics: ImageGenMagics, context: Any) -> Any:
+    """Answer IPython's completer; nothing outside our own lines."""
+    from IPython.core.completer import SimpleCompletion
+
+    typed = typed_line(context.full_text, context.cursor_line, context.text_until_cursor)
+    found = Found() if typed is None else complete(typed[0], magics, is_cell=typed[1])
+    return {
+        "completions": [SimpleCompletion(text=word, type=found.kind) for word in found.words],
+        "matched_fragment": found.fragment,
+        "suppress": bool(found.words),
+        "ordered": True,
+    }
+
+
+def typed_line(text: str, line: int, before: str) -> tuple[str, bool] | None:
+    """Return what stands between the magic's name and the cursor, and whether it is a cell's; None in a prompt and elsewhere."""
+    lines = text.split("\n")
+    first = input_transformer.first_line(lines) % len(lines)
+    if lines[first].lstrip().startswith("%%"):
+        matched = _CELL.fullmatch(before) if line == first else None
+        return (matched[1], True) if matched else None
+    matched = _LINE.fullmatch(before)
+    return (matched[1], False) if matched else None
+
+
+def complete(typed: str, magics: ImageGenMagics, *, is_cell: bool) -> Found:
+    """Return what fits at the end of what was typed after the magic's name."""
+    words = typed.split()
+    fragment = "" if not typed or typed[-1].isspace() else words[-1]
+    before = words[:-1] if fragment else words
+    if before[:1] == ["--"]:
+        return Found()  # all of it is a prompt
+    if not is_cell and before and (command := options.command_for(before[0])):
+        return _begun(fragment, _command_words(command, before[1:], magics))
+    if found := _value(typed, magics):
+        return found
+    if fragment.startswith("-"):
+        return _begun(fragment, _flags(typed, fragment))
+    if not is_cell and not before:
+        return _begun(fragment, [*(command.name for command in options.COMMANDS), *([] if fragment else _flags(typed, ""))])
+    return Found() if fragment or _read(typed).text else _begun("", _flags(typed, ""))
+
+
+def _value(typed: str, magics: ImageGenMagics) -> Found | None:
+    """Return what fits as the value of an option that was just typed; None where none was."""
+    match = _VALUE.search(typed)
+    option = options.option_for(match[1]) if match else None
+    if match is None or option is None or not option.metavar:
+        return None
+    return _begun(match[2], _values(option, typed[: match.start()], magics), "value")
+
+
+def _begun(fragment: str, words: Iterable[str], kind: str = "param") -> Found:
+    return Found(fragment, tuple(word for word in words if word.lower().startswith(fragment.lower())), kind)
+
+
+def _read(typed: str) -> parser.Line:
+    """Read what is there so far; what cannot be read yet says nothing."""
+    try:
+        return parser.read(typed)
+    except UsageError:
+        return parser.Line()
+
+
+def _flags(typed: str, fragment: str) -> Iterator[str]:
+    given = _read(typed.removesuffix(fragment)).given
+    for option in options.OPTIONS:
+        if option.flags and (option.repeat or option.name not in given):
+            yield option.long
+
+
+def _command_words(command: options.Command, typed: Sequence[str], magics: ImageGenMagics) -> Iterator[str]:
+    if command.name in ("models", "login"):
+        yield from _providers(magics)
+    elif command.name == "cancel":
+        yield from (str(job.id) for job in magics.jobs if not job.done)
+    yield from (flag for flag in command.flags if flag not in typed)
+
+
+def _providers(magics: ImageGenMagics) -> Sequence[str]:
+    from imagegen_magic.providers import registry
+
+    return tuple(registry.provider_names(magics.settings().look_alikes))
+
+
+def _values(option: options.Option, before: str, magics: ImageGenMagics) -> Sequence[str]:
+    given = dict(_read(before).given)
+    try:
+        if option.choices == "providers":
+            return _providers(magics)
+        if not option.choices:
+            return ()
+        settings = magics.settings().sound
+        provider = _provider(given, settings)
+        if option.choices == "models":
+            return tuple(model.name for model in provider.models)
+        return values(provider, {**_configured(settings), **given}, option)
+    except ImageGenError:
+        return ()  # TAB is no place for an error: running the cell tells it
+
+
+def _configured(settings: Settings) -> dict[str, Any]:
+    return {name: value for name in ("model", *_SHAPING) if (value := settings.get(name)) is not None}
+
+
+def _provider(given: Mapping[str, Any], settings: Settings) -> Provider:
+    from imagegen_magic.providers import registry
+
+    if name := given.get("provider") or settings.get("provider"):
+        return registry.get_provider(name, settings.look_alikes)
+    from imagegen_magic.engine import endpoints
+
+    return endpoints.choose(settings, sandbox=given.get("sandbox"), model=given.get("model"), ahead=True).provider
+
+
+def values(provider: Provider, given: Mapping[str, Any], option: options.Option) -> tuple[str, ...]:
+    """Return the values of one option that this model takes beside the options given, as its own plan judges them."""
+    model = provider.model(given.get("model"))
+    said = {name: given[name] for name in _SHAPING if name in given and name != option.name}
+    alone = {name: value for name, value in said.items() if _plans(provider, {"model": model.name, name: value})}
+    for beside in (said, alone):  # where something else on the line is wrong, that must not empty the menu
+        fields = {"model": model.name, **beside}
+        if fitting := tuple(value for value in listed(model, option.choices) if _fits(provider, model, {**fields, option.name: value})):
+            return fitting
+    return ()
+
+
+def _fits(provider: Provider, model: Model, fields: Mapping[str, Any]) -> bool:
+    if "resolution" in fields and "size" not in fields:  # the size may still be typed
+        return any(_plans(provider, {**fields, "size": size}) for size in model.sizes)
+    return _plans(provider, fields)
+
+
+def listed(model: Model, choices: str) -> tuple[str, ...]:
+    """Return every value that a model has for the options with these `choices`; of pixels, the odd ones alone."""
+    if choices == "sizes":
+        pixels = tuple(f"{width}x{height}" for width, height in model.odd_pixels)
+        return (*(("auto",) if model.auto_size else ()), *model.sizes, *pixels)
+    return tuple(getattr(model, choices))
+
+
+def _plans(provider: Provider, fields: Mapping[str, Any]) -> bool:
+    try:
+        provider.plan(ImageRequest("a prompt", **fields))
+    except UnsupportedOption:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""The widget panel. Widgets that other parts use as well belong in `widgets`."""

@@ -1,0 +1,291 @@
+"""The panel's references and the mask of the first: addresses, files, variables, earlier pictures, and a painter."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets  # type: ignore[import-untyped]  # it ships no types
+
+from imagegen_magic.engine import loop
+from imagegen_magic.engine.storage import notebook_folder
+from imagegen_magic.errors import ImageGenError
+from imagegen_magic.notebook.panel import controls as parts
+from imagegen_magic.request import LocalPicture
+from imagegen_magic.secret_patterns import without_queries
+
+if TYPE_CHECKING:
+    from imagegen_magic.notebook.widgets.painter import Painter
+
+Source = str | LocalPicture
+Edit = Callable[[tuple[Source, ...]], tuple[Source, ...]]
+_ADDRESS = ("https://", "http://")
+_PLACEHOLDER = "https://…, a file, a variable or @17, then Enter"
+_MOST_NAME = 72  # characters of a name or an address that are shown; all of it is its title
+_THUMBNAIL, _THUMBNAIL_BYTES = 108, 12_000  # pixels (of 36 CSS pixels, for dense screens), bytes
+
+
+class References:
+    """The pictures to start from, and what of the first is to be repainted.
+
+    `changed` is told what to make of the references that there are then, so that two clicks in a row both count; `masked` the new
+    mask (None: no longer one). Without it there are no masks.
+    `thumbnails` maps an address to its picture. Drawn on the engine's loop.
+    """
+
+    def __init__(
+        self,
+        changed: Callable[[Edit], None],
+        thumbnails: Mapping[str, str],
+        *,
+        masked: Callable[[Source | None], None] | None = None,
+    ) -> None:
+        self._changed, self._masked = changed, masked or _deaf
+        self._thumbnails = thumbnails
+        self._own: dict[str, str] = {}
+        self._own_words: dict[str, str] = {}
+        self._texts: list[tuple[Source, Any]] = []
+        self._references: tuple[Source, ...] = ()
+        self._mask: Source | None = None
+        self._drawn: Any = None
+        self._can_mask = False
+        self._painted_on: Source | None = None
+        self._rows, self._mask_row, self._easel = (parts.box("stack") for _ in range(3))
+        self._wrong = parts.html()
+        text = {"placeholder": _PLACEHOLDER, "continuous_update": False}
+        self.field = parts.field(ipywidgets.Text, "References", "grow", "references", self._add, **text)
+        self.mask_field = parts.field(ipywidgets.Text, "Mask", "grow", "mask", self._add_mask, **text)
+        self.widget = parts.box("stack", self.field, self._rows, self.mask_field, self._mask_row, self._wrong, self._easel)
+        parts.shown(self.mask_field, False)
+
+    def draw(self, references: tuple[Source, ...], most: int, *, mask: Source | None = None, masks: bool = False) -> None:
+        """Show these references and this mask; nothing where the model takes none and none is there."""
+        parts.shown(self.widget, bool(most or references or mask))
+        words = f"References: {len(references)} of at most {most}" if references else f"References: at most {most}"
+        parts.put(self.field, description=words, disabled=len(references) >= most)
+        self._can_mask = masks and self._masked is not _deaf
+        parts.shown(self.mask_field, self._can_mask and bool(references) and mask is None)
+        if references != self._references or mask != self._mask:
+            self._complain("")
+        self._references, self._mask = references, mask
+        self._close_stale_painter()
+        self._draw_rows()
+
+    def _draw_rows(self) -> None:
+        state = (self._references, self._mask, self._can_mask)
+        if state == self._drawn:
+            return
+        self._drawn = state
+        self._texts.clear()
+        parts.fill(self._rows, [self._row(number, one) for number, one in enumerate(self._references)])
+        parts.fill(self._mask_row, [] if self._mask is None else [self._row_of_mask(self._mask)])
+        parts.put(self.field, value="")
+        parts.put(self.mask_field, value="")
+
+    def _row(self, number: int, one: Source) -> Any:
+        buttons = [parts.button("Remove", lambda: self._changed(_without(one)), tooltip=f"Remove reference {number + 1}")]
+        if number == 0 and self._can_mask and self._mask is None and isinstance(one, LocalPicture):
+            tip = f"Mark on {_name(one)} what is to be repainted"
+            buttons.insert(0, parts.button("Paint a mask", lambda: self._later(self._paint()), tooltip=tip))
+        return self._line(one, buttons)
+
+    def _row_of_mask(self, mask: Source) -> Any:
+        buttons = [parts.button("Remove mask", lambda: self._masked(None), tooltip="Repaint all of the picture")]
+        if self._can_mask and self._references and isinstance(self._references[0], LocalPicture) and isinstance(mask, LocalPicture):
+            again = parts.button("Go on painting", lambda: self._later(self._paint()), tooltip="Change what is to be repainted")
+            buttons.insert(0, again)
+        return self._line(mask, buttons)
+
+    def _line(self, one: Source, buttons: Iterable[Any]) -> Any:
+        """Return what a source is and what can be done with it, on one line where there is room."""
+        text = parts.html(self._markup(one))
+        text.layout.flex, text.layout.min_width = "1 1 190px", "0"
+        self._texts.append((one, text))
+        line = parts.box("line", text, parts.box("line", *buttons))
+        line.layout.flex_flow = "row wrap"
+        return line
+
+    def _markup(self, one: Source) -> str:
+        picture = self._thumbnail(one)
+        if one is self._mask:
+            return _markup(f"Mask: {_name(one)}", self._own_words.get(_key(one), ""), picture)
+        return _markup(_name(one), _about(one), picture)
+
+    # --- thumbnails: what is not there yet is made in a thread, and then put where its name stands already
+
+    def _thumbnail(self, one: Source) -> str:
+        if isinstance(one, str):
+            return self._thumbnails.get(one, "")
+        if (found := self._own.get(one.sha256)) is None:
+            self._later(self._look_at(one))
+        return found or ""
+
+    async def _look_at(self, one: LocalPicture) -> None:
+        mask, references = self._mask, self._references
+        under = references[0] if one is mask and references and isinstance(references[0], LocalPicture) else None
+        address, words = await asyncio.to_thread(_looked_at, one, under, one is mask)
+        self._own[one.sha256] = address
+        self._own_words[_key(one)] = words
+        for shown, text in self._texts:
+            parts.put(text, value=self._markup(shown))
+
+    # --- what is typed: an address is taken as it is, all else is looked for on this machine
+
+    def _add(self, _: str, text: str) -> None:
+        self._take(text.strip(), "references", lambda source: self._changed(_with(source)))
+
+    def _add_mask(self, _: str, text: str) -> None:
+        self._take(text.strip(), "mask", self._masked)
+
+    def _take(self, text: str, option: str, told: Callable[[Source], None]) -> None:
+        if text.lower().startswith(_ADDRESS):
+            told(text)
+        elif text:
+            self._later(self._resolve(text, option, told))
+
+    async def _resolve(self, text: str, option: str, told: Callable[[Source], None]) -> None:
+        told(await asyncio.to_thread(_resolved, text, option))
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        loop.submit(self._told(work))
+
+    async def _told(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except ImageGenError as error:
+            self._complain(str(error))
+        except Exception as error:  # a fault of ours is told, too, for no cell would show it
+            self._complain(f"The panel itself failed: {type(error).__name__}: {error}")
+
+    def _complain(self, words: str) -> None:
+        parts.put(self._wrong, value=f'<div class="imagegen-problem" role="alert">{escape(words)}</div>' if words else "")
+
+    # --- the painter
+
+    async def _paint(self) -> None:
+        """Open the painter on the first reference, with the mask that is there."""
+        from imagegen_magic.notebook.commands import mask as masking
+
+        first = next(iter(self._references), None)
+        if not isinstance(first, LocalPicture):
+            return  # it was removed meanwhile
+        start = self._mask if isinstance(self._mask, LocalPicture) else None
+        if start is not None:
+            await asyncio.to_thread(masking.checked, start, first)
+        shown: asyncio.Future[Painter] = asyncio.get_running_loop().create_future()
+
+        async def use(png: bytes) -> None:
+            await masking.told(self._use(png, first), await shown)
+
+        async def leave() -> None:
+            await shown
+            await self._put_away()
+
+        def used(png: bytes) -> None:
+            loop.submit(use(png))
+
+        painter = await asyncio.to_thread(masking.painter, first, used, lambda: self._later(leave()), start=start)
+        self._painted_on = first
+        parts.fill(self._easel, [painter])
+        self._close_stale_painter()
+        shown.set_result(painter)
+
+    async def _use(self, png: bytes, picture: LocalPicture) -> None:
+        from imagegen_magic.notebook.commands import mask as masking
+
+        mask = await asyncio.to_thread(masking.local_mask, png, picture)
+        path = await asyncio.to_thread(masking.save, png, _folder(), picture.name)
+        await self._put_away()
+        self._masked(replace(mask, name=path.name))  # by which a copied cell finds it
+
+    async def _put_away(self) -> None:
+        self._painted_on = None
+        parts.fill(self._easel, [])
+
+    def _close_stale_painter(self) -> None:
+        if self._painted_on is not None and self._references[:1] != (self._painted_on,):
+            self._painted_on = None
+            parts.fill(self._easel, [])
+
+
+def _with(source: Source) -> Edit:
+    return lambda references: (*references, source)
+
+
+def _without(source: Source) -> Edit:
+    """Take one out; nothing where it is gone already."""
+
+    def edit(references: tuple[Source, ...]) -> tuple[Source, ...]:
+        place = references.index(source) if source in references else len(references)
+        return (*references[:place], *references[place + 1 :])
+
+    return edit
+
+
+def _deaf(_: Source | None) -> None:
+    """Stand for a panel that has no masks."""
+
+
+def _name(one: Source) -> str:
+    return without_queries(one if isinstance(one, str) else one.name)
+
+
+def _key(one: Source) -> str:
+    return one if isinstance(one, str) else one.sha256
+
+
+def _about(one: Source) -> str:
+    return "" if isinstance(one, str) else " · ".join((f"{one.width}×{one.height}", *one.notes))
+
+
+def _markup(name: str, about: str, picture: str) -> str:
+    image = f'<img src="{escape(picture)}" alt="{escape(name)}">' if picture else ""
+    called = name if len(name) <= _MOST_NAME else f"{name[: _MOST_NAME // 2]}…{name[-_MOST_NAME // 2 :]}"
+    more = f'<br><span class="imagegen-quiet">{escape(about)}</span>' if about else ""
+    words = f'<span style="white-space:normal;overflow-wrap:anywhere">{escape(called)}{more}</span>'
+    return f'<div class="imagegen-reference" title="{escape(name)}">{image}{words}</div>'
+
+
+def _looked_at(one: LocalPicture, under: LocalPicture | None, is_mask: bool) -> tuple[str, str]:
+    """Return a thumbnail's data address, and of a mask in words how much it lets be repainted."""
+    from imagegen_magic.imaging import decode, mask_overlay, preview
+
+    if not is_mask:
+        small = preview.preview(one.data, _THUMBNAIL, _THUMBNAIL_BYTES)
+        return f"data:{small.mime_type};base64,{small.base64}", ""
+    with decode.DECODERS:
+        mask = decode.decoded(one.data).convert("RGBA")
+    small = (
+        mask_overlay.overlay(under.data, mask, _THUMBNAIL, _THUMBNAIL_BYTES)
+        if under
+        else preview.preview(mask, _THUMBNAIL, _THUMBNAIL_BYTES)
+    )
+    return f"data:{small.mime_type};base64,{small.base64}", mask_overlay.words(mask_overlay.share(mask))
+
+
+def _magics() -> Any:
+    """Return the magics that this notebook has loaded, None where it has not."""
+    from IPython.core.getipython import get_ipython
+
+    shell: Any = get_ipython()
+    return shell.magics_manager.registry.get("ImageGenMagics") if shell else None
+
+
+def _folder() -> Path:
+    """Return where the notebook is, as far as it is known."""
+    magics = _magics()
+    return magics.folder if magics is not None else notebook_folder.working()
+
+
+def _resolved(text: str, option: str) -> Source:
+    """Return what a word names in the notebook: a file beside it, a variable, a picture of the history."""
+    from imagegen_magic.notebook.arguments import image_sources
+
+    magics = _magics()
+    if magics is None:
+        return image_sources.resolve(text, {}, _folder(), option=option)
+    return image_sources.resolve(text, magics.shell.user_ns, magics.folder, magics.settings(), option=option)

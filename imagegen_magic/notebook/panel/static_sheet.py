@@ -1,0 +1,48 @@
+"""The static contact sheet beside the panel: hidden while the panel lives, and what a saved notebook shows in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from imagegen_magic.notebook.output.display import Bundle, caption
+from imagegen_magic.result import GeneratedImage
+
+MOST = 24  # pictures; at 20 kB each the notebook stays small
+PANEL_CLASS = "imagegen-panel"
+# the panel hides the sheet behind it; a panel that is no more (its widget cannot be found) is hidden by the sheet
+HIDE_SHEET = f"<style>.jp-OutputArea-child:has(.{PANEL_CLASS})+.jp-OutputArea-child:has(.imagegen-sheet){{display:none}}</style>"
+_HIDE_BROKEN = f"<style>.jp-OutputArea-child:not(:has(.{PANEL_CLASS})):has(+.jp-OutputArea-child .imagegen-sheet){{display:none}}</style>"
+_FONT = "font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);line-height:1.4"
+_TEXT = "color:var(--jp-ui-font-color1,inherit);overflow-wrap:anywhere"
+_QUIET = "color:var(--jp-ui-font-color2,inherit);overflow-wrap:anywhere"
+
+
+def bundle(pictures: Sequence[tuple[GeneratedImage, str]], total: int) -> Bundle:
+    """Return the sheet of (picture, thumbnail's data address), newest first, of `total` pictures in all."""
+    text = "\n".join(f"{_short(image.request.prompt)}: {caption(image).text}" for image, _ in pictures)
+    head = _head(len(pictures), total)
+    figures = "".join(_figure(image, address) for image, address in pictures)
+    grid = f'<div style="display:flex;flex-wrap:wrap;gap:12px">{figures}</div>'
+    html = f'{_HIDE_BROKEN}<div class="imagegen-sheet" style="{_FONT}"><p style="{_QUIET};margin:0 0 8px">{escape(head)}</p>{grid}</div>'
+    return Bundle({"text/plain": f"{head}\n{text}".strip(), "text/html": html}, {})
+
+
+def _head(shown: int, total: int) -> str:
+    if not total:
+        return "imagegen panel: no picture yet. Run the cell to use it."
+    of = f"the latest {shown} of {total} pictures" if shown < total else f"{total} picture{'s' if total > 1 else ''}"
+    return f"imagegen panel: {of}. Run the cell to go on."
+
+
+def _figure(image: GeneratedImage, address: str) -> str:
+    picture = f'<img src="{escape(address)}" alt="{escape(image.request.prompt)}" style="height:150px;max-width:100%;border-radius:3px">'
+    gateway = f"{image.width}×{image.height} · {image.provider} {image.model}" + (" (sandbox)" if image.sandbox else "")
+    words = f'<div style="{_TEXT}">{escape(_short(image.request.prompt))}</div><div style="{_QUIET}">{escape(gateway)}</div>'
+    name = f'<div style="{_QUIET}">{escape(image.path.name)}</div>'
+    return f'<figure style="margin:0;max-width:240px">{picture}<figcaption>{words}{name}</figcaption></figure>'
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 90 else f"{line[:89]}…"

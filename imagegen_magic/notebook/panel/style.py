@@ -1,0 +1,66 @@
+"""How the panel is laid out: JupyterLab's own theme variables, two columns where there is room, one where there is not."""
+
+from __future__ import annotations
+
+from imagegen_magic.notebook.panel.static_sheet import HIDE_SHEET, PANEL_CLASS
+from imagegen_magic.notebook.progress import html
+
+_RULES = """
+.PANEL{--imagegen-press:#1565c0;display:block;container-type:inline-size;box-sizing:border-box;width:100%;margin:0;padding:2px;overflow:visible;
+ font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);color:var(--jp-ui-font-color1,inherit)}
+.PANEL .imagegen-columns{display:grid;grid-template-columns:minmax(0,1fr);gap:14px 28px;width:auto;margin:0;
+ overflow:visible;align-items:start}
+@container (min-width:860px){.PANEL .imagegen-columns{grid-template-columns:minmax(360px,5fr) minmax(0,7fr)}}
+@container (min-width:1250px){.PANEL .imagegen-columns{grid-template-columns:524px minmax(0,1fr)}}
+.PANEL .imagegen-sides{display:contents}
+.PANEL .imagegen-sides>*{order:3;min-width:0}.PANEL .imagegen-sides>.imagegen-first{order:1}.PANEL .imagegen-sides>.imagegen-second{order:2}
+@container (min-width:860px){.PANEL .imagegen-sides{display:flex;flex-direction:column;gap:14px;width:auto;min-width:0;margin:0;
+ overflow:visible}.PANEL .imagegen-sides>*{flex:none}}
+.PANEL .imagegen-column{display:flex;flex-direction:column;gap:14px;width:auto;min-width:0;margin:0;overflow:visible}
+.PANEL .imagegen-column>*{flex:none;min-width:0}
+.PANEL .imagegen-knobs{display:flex;flex-flow:row wrap;gap:12px 20px;width:auto;margin:0;overflow:visible;align-items:flex-start}
+.PANEL .imagegen-stack{display:flex;flex-direction:column;gap:6px;width:auto;margin:0;overflow:visible}
+.PANEL .imagegen-line{display:flex;flex-flow:row nowrap;gap:10px;width:auto;margin:0;overflow:visible;align-items:center}
+.PANEL .imagegen-line>.widget-html{flex:1 1 auto;min-width:0}
+.PANEL .imagegen-field{display:flex;flex-direction:column;align-items:stretch;margin:0;width:auto;height:auto;overflow:visible}
+.PANEL .imagegen-field>label{width:auto;height:auto;margin:0;padding:0 0 4px;text-align:left;line-height:1.4;
+ font-size:inherit;color:var(--jp-ui-font-color2,inherit)}
+.PANEL .imagegen-field>select,.PANEL .imagegen-field>input{box-sizing:border-box;flex:none;width:100%;height:30px;margin:0;padding:0 8px;
+ border:1px solid var(--jp-border-color1,#bdbdbd);border-radius:4px;background-color:var(--jp-layout-color1,white);
+ color:inherit;font:inherit;line-height:1.4}
+.PANEL .imagegen-field>select{padding-right:26px;appearance:none;background-repeat:no-repeat;background-size:5px 5px;
+ background-image:linear-gradient(45deg,transparent 50%,currentColor 50%),linear-gradient(135deg,currentColor 50%,transparent 50%);
+ background-position:calc(100% - 15px) 12px,calc(100% - 10px) 12px}
+.PANEL .imagegen-field>input::placeholder{color:var(--jp-ui-font-color2,#6f6f6f);opacity:.9}
+.PANEL .imagegen-knobs>.imagegen-grow{flex:1 1 150px}.PANEL .imagegen-knobs>.imagegen-narrow{flex:0 0 88px}
+.PANEL .imagegen-stack>.jupyter-button{align-self:flex-start}
+.PANEL .widget-checkbox{width:auto;height:auto;margin:0;overflow:visible}
+.PANEL .widget-checkbox label{display:flex;align-items:center;width:auto;height:auto;
+ line-height:1.4;color:inherit;font-size:inherit}
+.PANEL .widget-checkbox input{margin:0 8px 0 0;width:16px;height:16px;flex:none}
+.PANEL .widget-html,.PANEL .widget-html-content{margin:0;width:auto;height:auto;line-height:1.45;overflow:visible;
+ overflow-wrap:anywhere;font-size:inherit;color:inherit}
+.PANEL .jupyter-button{width:auto;height:28px;margin:0;padding:0 12px;border:1px solid var(--jp-border-color1,#bdbdbd);border-radius:4px;
+ background:var(--jp-layout-color1,white);color:var(--jp-ui-font-color1,inherit);font:inherit;line-height:26px;flex:none;box-shadow:none}
+.PANEL .jupyter-button:hover:enabled{background:var(--jp-layout-color2,#eee);box-shadow:none}
+.PANEL .imagegen-mend{white-space:normal;height:auto;min-height:28px;text-align:left}
+.PANEL :is(select,input,.jupyter-button):focus-visible{outline:2px solid var(--jp-brand-color1,#1976d2)!important;outline-offset:1px}
+.PANEL .imagegen-heading{margin:0;font-size:inherit;font-weight:400;line-height:1.4;color:var(--jp-ui-font-color2,inherit)}
+.PANEL .imagegen-preflight{font-variant-numeric:tabular-nums;color:var(--jp-ui-font-color1,inherit)}
+.PANEL .imagegen-preflight>span{white-space:nowrap}
+.PANEL .imagegen-warning,.PANEL .imagegen-problem,.PANEL .imagegen-told{margin-top:4px;padding-left:8px;
+ border-left:3px solid var(--jp-warn-color1,#f57c00);color:var(--jp-ui-font-color1,inherit)}
+.PANEL .imagegen-problem{border-left-color:var(--jp-error-color1,#d32f2f)}
+.PANEL .imagegen-told{border-left-color:var(--jp-brand-color1,#1976d2)}
+.PANEL .imagegen-quiet{color:var(--jp-ui-font-color2,inherit)}
+.PANEL .imagegen-reference{display:flex;gap:8px;align-items:center;min-width:0}
+.PANEL .imagegen-reference img{flex:none;width:36px;height:36px;object-fit:cover;border-radius:3px}
+.PANEL .imagegen-reference span{min-width:0;overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
+.PANEL .imagegen-run{margin:0}
+.PANEL .imagegen-row{margin:2px 0}
+.PANEL .jupyter-widget-output-area,.PANEL .widget-output{margin:0;width:auto;overflow:visible}
+.PANEL .jp-OutputArea-output{padding:0;overflow:visible}
+.PANEL .jp-OutputPrompt{display:none}
+""".replace("PANEL", PANEL_CLASS)
+
+STYLE = html.STYLE + HIDE_SHEET + f"<style>{_RULES}</style>"

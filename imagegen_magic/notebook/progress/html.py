@@ -1,0 +1,94 @@
+"""The bar as HTML: one frame a picture, drawn in the picture's own shape, and the words beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from imagegen_magic.notebook.progress.state import Board, Row
+
+_BOX = (72, 48)  # CSS pixels that a frame fits into
+_PERIOD = 1.6  # seconds of one sweep
+_FROM_START = "animation-delay:0s"
+FRAMES = 4  # at most beside one another
+_GAP = 4  # CSS pixels between frames
+
+STYLE = """<style>
+.imagegen-row{display:flex;align-items:center;gap:12px;margin:4px 0;line-height:1.4;
+ font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);color:var(--jp-ui-font-color1,inherit)}
+.imagegen-frames{display:flex;gap:4px;flex:none}
+.imagegen-frame{display:block;position:relative;overflow:hidden;box-sizing:border-box;border-radius:3px;
+ border:1px solid var(--jp-border-color2,rgba(127,127,127,.4));background:var(--jp-layout-color2,rgba(127,127,127,.12))}
+.imagegen-frame>img{display:block;width:100%;height:100%;object-fit:cover}
+.imagegen-fill{display:block;height:100%;background:var(--jp-brand-color1,#1976d2);opacity:.75;transition:width .3s}
+.imagegen-sweep{position:absolute;inset:0;
+ background-image:linear-gradient(100deg,transparent 30%,var(--jp-brand-color1,#1976d2) 50%,transparent 70%);
+ background-size:300% 100%;opacity:.55;animation:imagegen-sweep 1.6s linear infinite}
+.imagegen-failed{border-color:var(--jp-error-color1,#d32f2f);border-style:dashed;background:none}
+.imagegen-about{line-height:1.4;font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);
+ color:var(--jp-ui-font-color2,inherit)}
+.imagegen-words{overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
+@keyframes imagegen-sweep{from{background-position:100% 0}to{background-position:-50% 0}}
+@media (prefers-reduced-motion:reduce){.imagegen-sweep{animation:none;background:var(--jp-brand-color1,#1976d2);opacity:.2}}
+</style>"""
+
+
+def shape(width: int, height: int) -> tuple[int, int]:
+    """Return a frame's size in CSS pixels for a picture of these pixels."""
+    scale = min(_BOX[0] / width, _BOX[1] / height)
+    return max(14, round(width * scale)), max(14, round(height * scale))
+
+
+def row_html(row: Row, now: float, frame: tuple[int, int], pictures: int = 1, thumbnails: Sequence[str] = (), columns: int = 1) -> str:
+    """Return one task: a frame for each of its pictures (a thumbnail's data address once it is there) and its stage in words.
+
+    `columns` is the most frames that a row of the job has, so that the words of all stand in one line.
+    """
+    words = row.words(now)
+    frames = [_picture(address, frame, row) for address in thumbnails[:FRAMES]]
+    for _ in range(min(pictures, FRAMES) - len(frames)):
+        frames.append(_frame(row, words, frame))
+    return _row("".join(frames), words, columns * (frame[0] + _GAP) - _GAP)
+
+
+def in_phase(html: str, now: float) -> str:
+    """Let the sweep go on where it was, although each redrawing makes new elements."""
+    return html.replace(_FROM_START, f"animation-delay:-{now % _PERIOD:.2f}s")
+
+
+def total_html(board: Board, now: float) -> str:
+    """Return all tasks as one bar with their counts."""
+    fill = f'<span class="imagegen-fill" style="width:{board.fraction:.1%}"></span>'
+    words = board.words(now)
+    return _row(_box((240, 16), f'role="progressbar" aria-valuetext="{escape(words)}"', fill), words, 240)
+
+
+def about_html(lines: Sequence[str]) -> str:
+    """Return what is being made, and what should be known of it, as quiet lines."""
+    return "".join(f'<div class="imagegen-about">{escape(words)}</div>' for words in lines)
+
+
+def _row(frames: str, words: str, width: int) -> str:
+    place = f'<span class="imagegen-frames" style="min-width:{width}px">{frames}</span>'
+    return f'<div class="imagegen-row">{place}<span class="imagegen-words">{escape(words)}</span></div>'
+
+
+def _frame(row: Row, words: str, frame: tuple[int, int]) -> str:
+    told = f'role="progressbar" aria-valuetext="{escape(words)}"'
+    if row.stage == "failed":
+        return _box(frame, told, "", "imagegen-failed")
+    if row.stage in ("saved", "left"):
+        return _box(frame, told, "")
+    if row.fraction is not None:
+        told += f' aria-valuenow="{row.fraction:.2f}" aria-valuemin="0" aria-valuemax="1"'
+        return _box(frame, told, f'<span class="imagegen-fill" style="width:{row.fraction:.1%}"></span>')
+    return _box(frame, told, f'<span class="imagegen-sweep" style="{_FROM_START}"></span>')
+
+
+def _picture(address: str, frame: tuple[int, int], row: Row) -> str:
+    prompt = row.images[0].request.prompt if row.images else ""
+    return _box(frame, "", f'<img src="{escape(address)}" alt="{escape(prompt)}">')
+
+
+def _box(frame: tuple[int, int], told: str, inside: str, more: str = "") -> str:
+    return f'<span class="imagegen-frame {more}" style="width:{frame[0]}px;height:{frame[1]}px" {told}>{inside}</span>'

@@ -1,0 +1,275 @@
+"""The live thing that shows progress: a widget, a plain display, or a line in a terminal.
+
+Each shows the same board, is disposable, and leaves the pictures in its place. `begin` is called in the main thread,
+everything else on the engine's loop or in its threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from imagegen_magic.engine import threads
+from imagegen_magic.errors import ImageInvalid
+from imagegen_magic.notebook.output.display import Bundle, Canvas, joined
+from imagegen_magic.notebook.progress import html as progress_html
+from imagegen_magic.notebook.progress.state import Board
+
+if TYPE_CHECKING:
+    from imagegen_magic.result import GeneratedImage
+
+_THUMBNAIL = 144  # pixels, twice the frame, for dense screens
+_STOP_HINT = "Stop waiting. The gateway goes on; %imagegen resume collects what it makes."
+_SPARE = Bundle({"text/plain": " ", "text/html": "<span></span>"}, {})
+_UNFINISHED = "still at work when this was saved; %imagegen history knows the picture"
+
+
+class Silent:
+    """Shows no progress, only the end; for cells whose output is captured."""
+
+    interval = 1.0
+
+    def __init__(self, canvas: Canvas) -> None:
+        self._canvas = canvas
+
+    def begin(self, slots: int, cancel: Callable[[], None]) -> None:
+        """Make the outputs that progress and pictures will stand in; 1 where the others may be made at the end."""
+
+    async def open(self, board: Board, now: float) -> None:
+        """Make what costs time, once the gateway is at work; `now` in epoch seconds."""
+
+    async def draw(self, board: Board, now: float) -> None:
+        """Show the board as it is."""
+
+    def finish(self, bundles: Sequence[Bundle]) -> None:
+        """Put the outputs where the progress was."""
+        for bundle in bundles:
+            self._canvas.show(bundle)
+
+    def confirm(self) -> None:
+        """Say the end once more within a later cell, where the front end may have missed it."""
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+
+
+class Plain(Silent):
+    """Words on an output of the cell, for front ends without widgets: nbclient, papermill."""
+
+    interval = 0.5
+
+    def __init__(self, canvas: Canvas, title: str) -> None:
+        super().__init__(canvas)
+        self._title = title
+        self._slots: list[str] = []
+        self._ends: list[tuple[str, Bundle]] = []
+        self._shown = ""
+
+    def begin(self, slots: int, cancel: Callable[[], None]) -> None:
+        """Show the first words, and as many spare outputs as the end needs where it can make none of its own."""
+        self._cancel = cancel
+        self._slots = [self._canvas.show(self._first())]
+        self._slots += [self._canvas.show(_SPARE) for _ in range(slots - 1)]
+
+    def _first(self) -> Bundle:
+        return Bundle({"text/plain": f"{self._title}: submitting"}, {})
+
+    async def draw(self, board: Board, now: float) -> None:
+        """Replace the words where they changed."""
+        words = "\n".join(self._words(board, now))
+        if words != self._shown:
+            self._shown = words
+            self._canvas.update(self._slots[0], Bundle({"text/plain": words}, {}))
+
+    def _words(self, board: Board, now: float) -> Iterator[str]:
+        if len(board.rows) == 1 or board.many or board.stopping:
+            yield f"{self._title}: {board.words(now)}"
+            return
+        yield self._title
+        for number, row in enumerate(board.rows, 1):
+            yield f"{number}. {row.words(now)}"
+
+    def finish(self, bundles: Sequence[Bundle]) -> None:
+        """Put the first output where the progress was, and the others behind it."""
+        if len(self._slots) == 1:
+            self._canvas.update(self._slots[0], bundles[0])
+            super().finish(bundles[1:])
+            return
+        last = len(self._slots) - 1
+        fitting = bundles if len(bundles) <= last + 1 else [*bundles[:last], joined(bundles[last:])]
+        self._ends = list(zip(self._slots, fitting, strict=False))
+        for slot, bundle in self._ends:
+            self._canvas.update(slot, bundle)
+
+    def confirm(self) -> None:
+        """Replace the outputs once more: nbclient drops what is said between two cells."""
+        for slot, bundle in self._ends:
+            self._canvas.update(slot, bundle)
+        self._ends = []
+
+
+class Widget(Plain):
+    """One row a task, a Cancel button, and what was asked; closed with all its models at the end."""
+
+    interval = 0.1
+
+    def __init__(
+        self, canvas: Canvas, title: str, *, pixels: tuple[int, int], pictures: Sequence[int], warnings: Sequence[str] = ()
+    ) -> None:
+        super().__init__(canvas, title)
+        self._warnings = warnings
+        self._frame = progress_html.shape(*pixels)
+        self._pictures = pictures
+        self._thumbnails: dict[int, list[str]] = {}
+        self._rows: list[Any] = []
+        self._drawn: dict[int, str] = {}
+        self._box: Any = None
+
+    def _first(self) -> Bundle:
+        html = progress_html.STYLE + "".join(self._html(Board(len(self._pictures), 0.0), 0.0))
+        return Bundle({"text/plain": f"{self._title}: submitting", "text/html": html}, {})
+
+    def _html(self, board: Board, now: float) -> list[str]:
+        if board.many:
+            return [progress_html.total_html(board, now)]
+        pictures = [max(self._expected(task), len(row.images)) for task, row in enumerate(board.rows)]
+        columns = min(max(pictures), progress_html.FRAMES)
+        return [
+            progress_html.row_html(row, now, self._frame, pictures[task], self._thumbnails.get(task, ()), columns)
+            for task, row in enumerate(board.rows)
+        ]
+
+    def _expected(self, task: int) -> int:
+        return self._pictures[task] if task < len(self._pictures) else 1
+
+    async def open(self, board: Board, now: float) -> None:
+        """Build the widgets in a thread (the import alone takes tens of milliseconds) and show them."""
+        await asyncio.to_thread(self._build)
+        await self.draw(board, now)
+        view = {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}
+        data = {"application/vnd.jupyter.widget-view+json": view, "text/plain": f"{self._title}: {_UNFINISHED}"}
+        self._canvas.update(self._slots[0], Bundle(data, {}))
+
+    def _build(self) -> None:
+        import ipywidgets  # type: ignore[import-untyped]  # it ships no types
+
+        self._layout = ipywidgets.Layout(margin="0", overflow="hidden")
+        self._row = lambda: ipywidgets.HTML(layout=self._layout)
+        fixed = ipywidgets.Layout(width="auto", flex="0 0 auto", margin="0")
+        self._button = ipywidgets.Button(description="Cancel", tooltip=_STOP_HINT, layout=fixed)
+        self._button.on_click(self._clicked)
+        _answer_while_busy(self._button, self._cancel)
+        about = progress_html.STYLE + progress_html.about_html([self._title, *self._warnings])
+        self._foot = ipywidgets.HBox(
+            [self._button, ipywidgets.HTML(about, layout=self._layout)],
+            layout=ipywidgets.Layout(align_items="center", margin="2px 0", grid_gap="12px"),
+        )
+        self._box = ipywidgets.VBox([self._foot], layout=ipywidgets.Layout(margin="0"))
+
+    def _clicked(self, _: Any) -> None:
+        self._cancel()
+
+    async def draw(self, board: Board, now: float) -> None:
+        """Send the rows that changed."""
+        await self._draw_thumbnails(board)
+        rows = self._html(board, now)
+        self._fit(len(rows))
+        for number, html in enumerate(rows):
+            if self._drawn.get(number) != html:
+                self._drawn[number] = html
+                self._rows[number].value = progress_html.in_phase(html, now)
+        if board.stopping and not self._button.disabled:
+            self._button.description, self._button.disabled = "Stopping", True
+
+    def _fit(self, rows: int) -> None:
+        """Have as many row widgets as there are rows; a resumed job tells only on the way how many."""
+        if rows == len(self._rows):
+            return
+        for widget in self._rows[rows:]:
+            widget.style.close()
+            widget.close()
+        self._rows = [*self._rows[:rows], *(self._row() for _ in range(rows - len(self._rows)))]
+        self._box.children = [*self._rows, self._foot]
+
+    async def _draw_thumbnails(self, board: Board) -> None:
+        if board.many:
+            return
+        for task, row in enumerate(board.rows):
+            known = self._thumbnails.setdefault(task, [])
+            for image in row.images[len(known) :]:
+                known.append(await threads.drawing(thumbnail, image))
+
+    def confirm(self) -> None:
+        """Leave it at that: a page misses nothing."""
+        self._ends = []
+
+    def close(self) -> None:
+        """Close every model of the tree: a box's own close leaves its children, layouts and styles."""
+        if self._box is not None:
+            for widget in {id(part): part for part in _tree(self._box)}.values():
+                widget.close()
+
+
+class Line(Silent):
+    """One line that is written over and over on a terminal; nothing but the end where it is none."""
+
+    def __init__(self, title: str, *, background: bool) -> None:
+        self._title = title
+        self._live = not background and sys.stdout.isatty()
+        self.interval = 0.2
+
+    async def draw(self, board: Board, now: float) -> None:
+        """Write the line anew."""
+        if self._live:
+            text = f"{self._title}: {board.words(now)}"[: shutil.get_terminal_size().columns - 1]
+            print(f"\r{text}\x1b[K", end="", flush=True)
+
+    def finish(self, bundles: Sequence[Bundle]) -> None:
+        """Clear the line and print the captions."""
+        if self._live:
+            print("\r\x1b[K", end="")
+        for bundle in bundles:
+            if not any(mime.startswith("image/") for mime in bundle.data):
+                print(bundle.data["text/plain"], flush=True)
+
+
+def _answer_while_busy(button: Any, cancel: Callable[[], None]) -> None:
+    """Let a click through while the cell runs.
+
+    ipykernel 7.4 hands a widget's messages to the shell that last spoke on its comm, which is the one that is busy; this
+    is asked on the thread that never is, for every message.
+    """
+    if not hasattr(button.comm, "_reply_subshell_for"):
+        return
+
+    def route(message: Any, default: Any) -> Any:
+        content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(content, dict) and content.get("event") == "click":
+            cancel()
+        return default
+
+    button.comm._reply_subshell_for = route
+
+
+def _tree(widget: Any) -> Iterable[Any]:
+    for child in getattr(widget, "children", ()):
+        yield from _tree(child)
+    yield widget
+    for name in ("layout", "style"):
+        if hasattr(widget, name):
+            yield getattr(widget, name)
+
+
+def thumbnail(image: GeneratedImage | bytes, *, edge: int = _THUMBNAIL, limit: int = 150_000) -> str:
+    """Return a small picture as a data address, within `edge` px and `limit` bytes; empty where the file is gone."""
+    from imagegen_magic.imaging.preview import preview
+
+    try:
+        source = image if isinstance(image, bytes) else image.preview.data if image.preview else image.data
+        small = preview(source, edge, limit)
+    except (OSError, ImageInvalid):
+        return ""
+    return f"data:{small.mime_type};base64,{small.base64}"

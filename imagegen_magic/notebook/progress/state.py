@@ -1,0 +1,146 @@
+"""Where the tasks of one job stand, in words; no clock, no kernel, no front end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from imagegen_magic.notebook.output.display import duration
+from imagegen_magic.result import GeneratedImage, Progress
+
+MANY = 12  # tasks; above this, one row counts them all
+
+_ENDED = ("saved", "failed", "left")
+_WORDS = {
+    "planned": "waiting for its turn",
+    "submitting": "submitting",
+    "fetching": "fetching",
+    "saved": "saved",
+    "failed": "failed",
+    "left": "left to the gateway",
+}
+
+
+@dataclass
+class Row:
+    """One task: its latest progress and the pictures it brought."""
+
+    progress: Progress | None = None
+    images: list[GeneratedImage] = field(default_factory=list)
+
+    @property
+    def stage(self) -> str:
+        """The stage, `planned` before anything is known."""
+        return self.progress.stage if self.progress else "planned"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self.stage in _ENDED
+
+    @property
+    def fraction(self) -> float | None:
+        """How far it is, 0..1, where that is known."""
+        if self.stage == "saved":
+            return 1.0
+        return self.progress.fraction if self.progress and self.stage in ("waiting", "fetching") else None
+
+    def words(self, now: float) -> str:
+        """Return the stage in words; `now` in epoch seconds."""
+        if self.progress is None:
+            return _WORDS["submitting"]
+        note = f" ({self.progress.note})" if self.progress.note else ""
+        if self.progress.error:
+            return f"{self.stage}: {self.progress.error.what}"
+        if self.stage == "waiting":
+            return _waiting(self.progress, now) + note
+        if self.stage == "planned" and note:
+            return self.progress.note
+        return _WORDS[self.stage] + note
+
+
+def _waiting(progress: Progress, now: float) -> str:
+    elapsed = max(0.0, now - progress.since)
+    words = f"waiting {duration(elapsed)}"
+    if progress.fraction is not None:
+        words += f", {progress.fraction:.0%}"
+    if progress.usual is None:
+        return words
+    longer = "longer than the usual " if elapsed > progress.usual[1] else "usually "
+    return f"{words}, {longer}{span(*progress.usual)}"
+
+
+def span(low: float, high: float) -> str:
+    """Return a range of seconds as a person says it: `20–46 s`, `2–3 min`."""
+    unit, size = ("s", 1) if high < 120 else ("min", 60)
+    first, last = max(1, round(low / size)), max(1, round(high / size))
+    return f"{last} {unit}" if first == last else f"{first}–{last} {unit}"
+
+
+class Board:
+    """All tasks of one job, in their order."""
+
+    def __init__(self, tasks: int, now: float) -> None:
+        self.rows = [Row() for _ in range(max(1, tasks))]
+        self.started = now
+        self.stopping = False
+
+    def take(self, event: Progress | GeneratedImage) -> None:
+        """Note what a job told."""
+        tasks = max(event.task + 1, event.tasks if isinstance(event, Progress) else 0)
+        self.rows += [Row() for _ in range(tasks - len(self.rows))]
+        row = self.rows[event.task]
+        if isinstance(event, GeneratedImage):
+            row.images.append(event)
+            return
+        row.progress = event
+
+    @property
+    def images(self) -> list[GeneratedImage]:
+        """The pictures so far, in the tasks' order and within a task in the gateway's, whichever came first."""
+        return [image for row in self.rows for image in sorted(row.images, key=lambda image: image.id)]
+
+    @property
+    def under_way(self) -> bool:
+        """Whether anything has reached a gateway."""
+        return any(row.stage not in ("planned", "submitting") for row in self.rows)
+
+    def errors(self) -> Iterator[str]:
+        """Yield what went wrong, a line each; what is the same for several tasks once."""
+        several = len(self.rows) > 1
+        told = [(number, str(row.progress.error)) for number, row in enumerate(self.rows, 1) if row.progress and row.progress.error]
+        for words, numbers in _grouped(told).items():
+            yield f"task {', '.join(map(str, numbers))} of {len(self.rows)}: {words}" if several else words
+
+    @property
+    def many(self) -> bool:
+        """Whether there are too many tasks for a row each."""
+        return len(self.rows) > MANY
+
+    @property
+    def fraction(self) -> float:
+        """How many of the tasks have ended, 0..1."""
+        return sum(row.ended for row in self.rows) / len(self.rows)
+
+    def words(self, now: float) -> str:
+        """Return all tasks in one line; `now` in epoch seconds."""
+        if self.stopping:
+            return "stopping"
+        if len(self.rows) == 1:
+            return self.rows[0].words(now)
+        return f"{self._counts()}, {duration(now - self.started)}"
+
+    def _counts(self) -> str:
+        stages = [row.stage for row in self.rows]
+        counts = [f"{stages.count('saved')} of {len(stages)} saved"]
+        for stage in ("fetching", "waiting", "submitting", "planned", "failed", "left"):
+            if number := stages.count(stage):
+                counts.append(f"{number} {stage if stage != 'planned' else 'to come'}")
+        return ", ".join(counts)
+
+
+def _grouped(told: Iterable[tuple[int, str]]) -> dict[str, list[int]]:
+    groups: dict[str, list[int]] = {}
+    for number, words in told:
+        groups.setdefault(words, []).append(number)
+    return groups

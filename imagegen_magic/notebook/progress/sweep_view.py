@@ -1,0 +1,222 @@
+"""Following a sweep in a cell: one bar with counts, a grid that fills, and at the end one labelled picture with a table."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imagegen_magic.engine import threads
+from imagegen_magic.engine.jobs.job import counted
+from imagegen_magic.errors import ImageInvalid
+from imagegen_magic.notebook.output import display
+from imagegen_magic.notebook.output.display import Bundle, Canvas
+from imagegen_magic.notebook.output.tables import Cell, Table, shortened
+from imagegen_magic.notebook.progress import html as progress_html
+from imagegen_magic.notebook.progress import view as progress_view
+from imagegen_magic.notebook.progress.renderers import Line, Plain, Silent, Widget, thumbnail
+from imagegen_magic.notebook.progress.state import Board
+from imagegen_magic.notebook.progress.sweep_grid import STYLE, Mosaic
+from imagegen_magic.notebook.progress.view import View
+from imagegen_magic.result import GeneratedImage
+from imagegen_magic.studies.sweeps.result import SweepResult, gathered, short
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from imagegen_magic.engine.jobs.job import Job
+
+_EDGES = ((24, 384), (100, 264), (400, 140))  # at most so many pictures -> px of the copies that the grid is drawn from
+_SMALLEST = 84
+_LIVE_EDGE, _LIVE_BYTES = 96, 2_000
+_AT_ONCE = 12  # thumbnails made between two drawings
+_TABLE_PICTURES = 40  # rows of the final table with a thumbnail
+_TABLE_ROWS = 100
+PREVIEW_WIDTH = 1600  # px of the final picture
+_WIDEST = 1000  # CSS pixels of the final picture
+_SLOTS = 2  # outputs that every end fills: the grid and the table, or that there is nothing and why
+_ERRORS = 8  # groups of errors that are told
+_FORGET = re.compile(r"forget (\d+)")
+_PROMPT = 160  # characters of a prompt in the final table
+
+
+def edge(pictures: int) -> int:
+    """Return the longest edge of the copies of so many pictures, in pixels, from which their grid is drawn."""
+    return next((edge for most, edge in _EDGES if pictures <= most), _SMALLEST)
+
+
+class SweepWidget(Widget):
+    """One bar for all, the grid beneath it, and a Cancel button."""
+
+    interval = 0.25
+
+    def __init__(self, canvas: Canvas, title: str, mosaic: Mosaic) -> None:
+        super().__init__(canvas, title, pixels=(1, 1), pictures=(1,) * mosaic.tasks)
+        self._mosaic = mosaic
+
+    def _html(self, board: Board, now: float) -> list[str]:
+        return [STYLE + progress_html.total_html(board, now), *self._mosaic.rows(board, self._thumbnails)]
+
+    async def _draw_thumbnails(self, board: Board) -> None:
+        """Make some of the thumbnails that are still to be made, so that the bar goes on."""
+        if not self._mosaic.pictures:
+            return
+        fresh = [row.images[0] for task, row in enumerate(board.rows) if row.images and task not in self._thumbnails]
+        for image in fresh[:_AT_ONCE]:
+            self._thumbnails[image.task] = [await threads.drawing(_small, image)]
+
+
+def _small(image: GeneratedImage) -> str:
+    return thumbnail(image, edge=_LIVE_EDGE, limit=_LIVE_BYTES)
+
+
+class SweepView(View):
+    """What one cell shows of one sweep."""
+
+    def __init__(
+        self, job: Job, live: Silent, axes: Mapping[str, Sequence[str]], *, background: bool = False, width: int | None = None
+    ) -> None:
+        super().__init__(job, live, background=background)
+        self._width = width or PREVIEW_WIDTH
+        self._board = Board(job.tasks, time.time())
+        self._axes = axes
+
+    def _slots(self) -> int:
+        return _SLOTS if self._background else 1
+
+    async def _outputs(self) -> AsyncIterator[Bundle]:
+        result = self._job.generation
+        if not isinstance(result, SweepResult):
+            yield display.line(self._nothing())
+            for words in await self._errors() if self._background else ():
+                yield display.line(words, stands_out=True)
+            return
+        copies = await _copies(self._board.images)
+        yield await threads.drawing(grid_bundle, result, copies, self._width)
+        yield await threads.drawing(table_bundle, result, copies)
+        fonts = "" if isinstance(self._live, Line) else await threads.drawing(missing_font, result)
+        if lines := [*filter(None, [fonts]), *self._grouped(result)]:
+            yield display.joined(display.line(words, stands_out=True) for words in lines)
+
+    def _grouped(self, result: SweepResult) -> Iterator[str]:
+        """Yield what went wrong, each thing once, with the combinations that it happened to."""
+        told = [(str(row.progress.error), task) for task, row in enumerate(self._board.rows) if row.progress and row.progress.error]
+        known = {words for words, _ in told}
+        groups: dict[str, list[tuple[str, int]]] = {}
+        for words, task in [*told, *((str(error), -1) for error in result.errors if str(error) not in known)]:
+            groups.setdefault(_FORGET.sub("", words), []).append((words, task))
+        for group in list(groups.values())[:_ERRORS]:
+            tasks = [task for _, task in group if task >= 0]
+            where = gathered((result.places[task] for task in tasks), self._axes) if tasks and self._axes else ""
+            several = f"{len(tasks)} of {len(result.places)}" if tasks else ""
+            yield ": ".join(filter(None, [several, where, _together([words for words, _ in group])]))
+        if len(groups) > _ERRORS:
+            yield f"and {counted(len(groups) - _ERRORS, 'other error')}: .errors of the result has them all"
+
+
+def _together(words: Sequence[str]) -> str:
+    """Return what several errors say in one line: the same words, with each number by which a submission can be given up."""
+    numbers = [match[1] for each in words if (match := _FORGET.search(each))]
+    if len(numbers) < 2:
+        return words[0]
+    return words[0].replace(f"forget {numbers[0]}", f"forget {numbers[0]} (and so {', '.join(numbers[1:])})")
+
+
+async def _copies(images: Sequence[GeneratedImage]) -> dict[int, bytes]:
+    """Return a small copy of each picture whose file is there; those that were reused have none yet, and two threads make them."""
+    longest = edge(len(images))
+    made = await asyncio.gather(*(threads.drawing(_copy, image, longest) for image in images))
+    return {image.id: copy for image, copy in zip(images, made, strict=True) if copy}
+
+
+def _copy(image: GeneratedImage, longest: int) -> bytes:
+    from imagegen_magic.imaging.preview import preview
+
+    try:
+        return (image.preview or preview(image.data, longest)).data
+    except (OSError, ImageInvalid):
+        return b""
+
+
+def grid_bundle(result: SweepResult, copies: Mapping[int, bytes], width: int = PREVIEW_WIDTH) -> Bundle:
+    """Return the labelled grid as one static picture of at most 300 kB, drawn from smaller copies where there are."""
+    sheet = result.sheet(pictures=copies)
+    small = sheet.preview(width)
+    wide = min(small.width, _WIDEST)
+    size = {"width": wide, "height": round(small.height * wide / small.width)}
+    return Bundle({small.mime_type: small.base64, "text/plain": shortened(sheet.alt, 400)}, {small.mime_type: size})
+
+
+def missing_font(result: SweepResult) -> str:
+    """Return the line about scripts of the grid that no font of this machine draws; empty where there are none."""
+    from imagegen_magic.imaging.text import missing_fonts
+
+    return missing_fonts.words(result.sheet().missing_scripts())
+
+
+def table_bundle(result: SweepResult, copies: Mapping[int, bytes] | None = None, folder: Path | None = None) -> Bundle:
+    """Return what is known of all pictures: one line, and beneath it, to be opened, a row for each with its thumbnail."""
+    words = summary(result)
+    rows = [_row(result, image, copies or {}, number) for number, image in enumerate(result.images[:_TABLE_ROWS])]
+    heads = ("", *result.axes, "made by", "pixels", "took", "cost", "file")
+    table = Table(heads, rows)
+    more = f"<div>and {len(result) - _TABLE_ROWS} more: .rows() of the result has them all</div>" if len(result) > _TABLE_ROWS else ""
+    style = "font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);line-height:1.5"
+    inside = f'<div style="overflow-x:auto">{table.html()}{more}</div>'
+    html = f'<details style="{style};margin:6px 0 0"><summary style="cursor:pointer">{escape(words)}</summary>{inside}</details>'
+    return Bundle({"text/plain": f"{words}\n{_paths(result, folder)}", "text/html": html}, {})
+
+
+def summary(result: SweepResult) -> str:
+    """Return a sweep in one line: how many pictures, how many were there already, their cost and time."""
+    of = len(result.places)
+    reused = sum(image.reused for image in result.images)
+    facts = [
+        counted(len(result), "picture"),
+        f"{of - len({image.task for image in result.images})} missing" if any(result.words) else "",
+        f"{counted(len(result.impossible), 'combination')} left out" if result.impossible else "",
+        f"{reused} reused, nothing spent on {'it' if reused == 1 else 'them'}" if reused else "",
+        ", ".join(map(str, result.costs)) if reused < len(result) else "",
+        display.duration(result.seconds),
+    ]
+    return " · ".join(fact for fact in facts if fact)
+
+
+def _row(result: SweepResult, image: GeneratedImage, copies: Mapping[int, bytes], number: int) -> list[str | Cell]:
+    picture = _thumbnail_of(image, copies) if number < _TABLE_PICTURES else ""
+    gateway = f"{image.provider} {image.model}" + (" (sandbox)" if image.sandbox else "")
+    return [
+        Cell(str(image.id), picture=picture, alt=shortened(image.request.prompt, _PROMPT)),
+        *(short(result.place(image).get(axis, "")) for axis in result.axes),
+        gateway,
+        f"{image.width}×{image.height}",
+        "" if image.seconds is None else display.duration(image.seconds),
+        "reused, nothing spent" if image.reused else str(image.cost),
+        display.near(image.path),
+    ]
+
+
+def _thumbnail_of(image: GeneratedImage, copies: Mapping[int, bytes]) -> str:
+    return thumbnail(copies.get(image.id, image), edge=_LIVE_EDGE, limit=_LIVE_BYTES)
+
+
+def _paths(result: SweepResult, folder: Path | None) -> str:
+    names = [display.near(image.path, folder) for image in result.images[: progress_view.SHOWN]]
+    more = [f"and {len(result) - len(names)} more in {display.near(result.images[-1].path.parent, folder)}"]
+    return "\n".join(names + (more if len(result) > len(names) else []))
+
+
+def view(job: Job, shell: Any, axes: Mapping[str, Sequence[str]], *, background: bool = False, width: int | None = None) -> SweepView:
+    """Make the outputs of this cell for a sweep; as `progress.view`. `width` bounds the final picture, in pixels."""
+
+    def widget() -> Plain:
+        return SweepWidget(Canvas(shell), job.title, Mosaic(axes, job.places))
+
+    looking = SweepView(job, progress_view.choose(job, shell, background, widget), axes, background=background, width=width)
+    if background and shell is not None:
+        progress_view.settle_after_cells(shell, looking)
+    return looking

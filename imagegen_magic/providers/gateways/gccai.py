@@ -1,0 +1,95 @@
+"""GCCAI, as its pages "GPT-Image-2-Official" and "GPT-Image(1/1.5)" say: APIMart's dialect with its own models and limits."""
+
+from __future__ import annotations
+
+from imagegen_magic.providers.base import Model, PixelRule, Pixels, Provider, UploadRule
+from imagegen_magic.providers.gateways.apimart import APIMart
+from imagegen_magic.providers.model import table
+
+_FIRST_SIZES: dict[str, dict[str, Pixels]] = {"1:1": {"1k": (1024, 1024)}, "2:3": {"1k": (1024, 1536)}, "3:2": {"1k": (1536, 1024)}}
+
+
+def _first(name: str, retired: str | None = None) -> Model:
+    """Return one of the two models that share the page "GPT-Image(1/1.5)"."""
+    return Model(
+        name=name,
+        sizes=_FIRST_SIZES,
+        qualities=("auto", "low", "medium", "high"),
+        default_quality="auto",
+        backgrounds=("auto", "opaque", "transparent"),
+        moderations=("auto", "low"),
+        formats=("png", "jpeg"),
+        compressible=("jpeg",),
+        max_n=4,
+        max_references=15,
+        mask=True,
+        retired=retired,
+        checked="2026-11-20",
+        document="https://gccai.heqingsong.uk: GPT-Image(1/1.5)",
+        note="n above 4 would silently become 4; billed by size and quality, failures are free",
+    )
+
+
+class GCCAI(APIMart):
+    """GCCAI: fifteen ratios in every tier, two odd sizes of its own, and the models that can be transparent."""
+
+    name = "gccai"
+    title = "GCCAI"
+    base_url = "https://gccai.heqingsong.uk"
+    key_variable = "GCCAI_API_KEY"
+    docs_url = "https://gccai.heqingsong.uk/llms.txt"
+    price = Provider.price  # it publishes none
+    upload = UploadRule(
+        address="/v1/uploads/images",
+        where="gccai.heqingsong.uk",
+        types=("image/jpeg", "image/png", "image/webp", "image/gif"),
+        most_bytes=20_000_000,
+        lifetime=72 * 3600,
+        checked="2026-11-20",
+        document="https://docs.apimart.ai: Upload Image, as its own pages name none",
+    )
+    models = (
+        Model(
+            name="gpt-image-2-official",
+            sizes=table(
+                ("1k", "2k", "4k"),
+                {
+                    "1:1": "1024x1024 2048x2048 2880x2880",
+                    "3:2": "1536x1024 2048x1360 3520x2336",
+                    "2:3": "1024x1536 1360x2048 2336x3520",
+                    "4:3": "1024x768 2048x1536 3312x2480",
+                    "3:4": "768x1024 1536x2048 2480x3312",
+                    "5:4": "1280x1024 2560x2048 3216x2576",
+                    "4:5": "1024x1280 2048x2560 2576x3216",
+                    "16:9": "1536x864 2048x1152 3840x2160",
+                    "9:16": "864x1536 1152x2048 2160x3840",
+                    "2:1": "2048x1024 2688x1344 3840x1920",
+                    "1:2": "1024x2048 1344x2688 1920x3840",
+                    "3:1": "1536x512 3072x1024 3840x1280",
+                    "1:3": "512x1536 1024x3072 1280x3840",
+                    "21:9": "2016x864 2688x1152 3840x1648",
+                    "9:21": "864x2016 1152x2688 1648x3840",
+                },
+            ),
+            also={("3:1", "1k"): ((1881, 836),), ("1:3", "1k"): ((887, 1774),)},
+            auto_size=True,
+            auto_resolution=True,
+            pixel_rule=PixelRule(),
+            odd_pixels=((1881, 836), (887, 1774)),
+            resolutions=("1k", "2k", "4k"),
+            qualities=("auto", "low", "medium", "high"),
+            default_quality="auto",
+            backgrounds=("auto", "opaque"),
+            moderations=("auto", "low"),
+            formats=("png", "jpeg", "webp"),
+            compressible=("jpeg", "webp"),
+            max_n=4,
+            max_references=16,
+            mask=True,
+            checked="2026-11-20",
+            document="https://gccai.heqingsong.uk: GPT-Image-2-Official",
+            note="transparent would silently become auto; quality auto is typically low",
+        ),
+        _first("gpt-image-1-official", retired="2026-10-23"),
+        _first("gpt-image-1.5-official"),
+    )

@@ -1,0 +1,298 @@
+"""Reading what gateways say, tolerantly: whatever comes, something sensible is made of it and nothing breaks."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from imagegen_magic.providers import urls
+from imagegen_magic.records import Record
+
+FINISHED = frozenset({"completed", "succeeded", "success"})
+FAILED = frozenset({"failed", "cancelled", "canceled"})
+WRONG = frozenset({"error", "fail", "failure"})  # of a request rather than of a task
+MOST_WORDS = 300  # characters of a gateway's own words in a message
+
+_MOST_READ = 8_000  # characters of a text that are looked at
+_DEEPEST = 8
+_ACCEPTED_CODES = ("", "0", "200", "201", "202")
+_WORD_KEYS = ("message", "msg", "detail", "error_message", "fail_reason", "error", "reason", "description", "title", "errors")
+_ADDRESS_KEYS = ("url", "urls", "image_url", "result_url", "images", "results", "result", "output", "data")
+_INNER_KEYS = (*_ADDRESS_KEYS, "image")  # beside the task itself, "image" may be the picture that was sent
+_ID_KEYS = ("task_id", "id", "taskId")
+
+# patterns are compiled by `re` when something is first complained of: together they take longer than a small request
+_MARKUP = r"(?is)<(script|style|head)\b.*?</\1\s*>|<!--.*?-->|</?[a-z!][^<>]*>"
+_TITLE = r"(?i)<title[^<>]*>([^<]*)"
+_SECRET = r"(?i)\bsk-[\w*.-]{6,}|(?<=Bearer )[\w*.~+/-]{6,}=*"
+_REQUEST_ID = r"(?i)request[ _]?id[:= ]+([\w-]{6,80})"
+
+_MODERATION = (
+    r"(?i)content[ _-]?(polic|filter|moderation|violation|rejected|safety)|moderation[ _]?(blocked|fail|reject|refus|violation|error|flag)"
+    r"|(blocked|rejected|refused|flagged|stopped|failed|violat\w*)\b.{0,40}\b(moderation|(usage|our|openai) polic(y|ies)|guidelines)"
+    r"|safety|(?<!case[ -])\bsensitive[ _](word|content|info|material|image|text)|policy[ _]violation|prompt_blocked|image_unsafe|nsfw"
+    r"|(prohibited|inappropriate|unsafe|harmful|disallowed)[ _](content|prompt|image)"
+    r"|敏感|违规|违禁|违法|不合规|涉黄|涉政|色情|内容安全|内容策略|内容政策|违反.{0,12}政策|安全(审核|检查|策略|系统)"
+    r"|审核(未|不)?能?(通过|失败|拒绝)|(未|没有?)能?通过.{0,8}审核"
+)
+_BALANCE = (
+    r"(?i)insufficient[ _](user[ _]|account[ _])?(balance|credit|fund|quota|amount)|payment[ _]required|out of credits?|arrears"
+    r"|(balance|credits?|quota|funds?)[ _](is |are )?(insufficient|not[ _]enough|too low|exhausted)"
+    r"|not[ _]enough[ _](balance|credit|quota|fund|money)|exceeded your current quota"
+    r"|余额不足|额度不足|积分不足|额度已用尽|额度失败|欠费|充值"
+)
+_KEY = (
+    r"(?i)(invalid|incorrect|missing|expired|wrong)[ _](api[ _-]?key|token)|unauthori[sz]ed|unauthenticated|authentication[ _](fail|error)"
+    r"|无效的?(令牌|密钥)"
+)
+_TOO_MANY = r"(?i)rate[ _]?limit|too many requests|请求过于频繁|频率"
+_UNREACHABLE = (
+    r"(?i)(?<!un)(fail(ed|ure|s)?|error|cannot|can't|can not|could not|couldn't|unable|not|impossible)\b.{0,20}"
+    r"\b(fetch|download|load|access|retriev|reach|read)(ing|ed|e|able|ible)?\b.{0,60}"
+    r"\b(image|picture|reference|mask|file|url)s?"
+    r"|\b(image|picture|reference|mask|file)s?([ _]?(url|address)s?)?\b.{0,60}\b(not|un|in)[ -]?(be )?"
+    r"(fetch|download|load|access|retriev|reach)(ed|able|ible)\b"
+    r"|\binvalid_image_url\b|\b(image|mask|reference)_(download|fetch)_(failed|error)\b"
+    r"|(无法|不能|未能).{0,6}(下载|获取|访问|读取|加载).{0,12}(图|遮罩|蒙版|文件)"
+    r"|(图片|图像|参考图|遮罩|蒙版|文件).{0,12}(无法|不能|未能).{0,6}(下载|获取|访问|读取|加载)"
+    r"|(下载|获取|访问|读取|加载).{0,12}(图片|图像|参考图|遮罩|蒙版|文件).{0,6}(失败|超时|错误|出错)"
+    r"|(图片|图像|参考图|遮罩|蒙版|文件).{0,12}(下载|获取|访问|读取|加载).{0,6}(失败|超时|错误|出错)"
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Complaint(Record):
+    """What a gateway complains of: its own words in one line, its code, its type and its id for support, each "" where it has none."""
+
+    words: str = ""
+    code: str = ""
+    kind: str = ""
+    request_id: str = ""
+
+    def _says(self, pattern: str) -> bool:
+        return bool(re.search(pattern, f"{self.code} {self.kind} {self.words}"))
+
+    def is_moderation(self) -> bool:
+        """Say whether moderation refused."""
+        return self._says(_MODERATION)
+
+    def is_balance(self) -> bool:
+        """Say whether the account has too little."""
+        return self._says(_BALANCE)
+
+    def is_key(self) -> bool:
+        """Say whether the key was not accepted."""
+        return self._says(_KEY)
+
+    def is_rate(self) -> bool:
+        """Say whether there were too many requests."""
+        return self._says(_TOO_MANY)
+
+    def is_unreachable(self) -> bool:
+        """Say whether the gateway could not fetch a reference or a mask."""
+        return self._says(_UNREACHABLE)
+
+
+def complaint(answer: Any) -> Complaint:
+    """Return what an answer complains of, from an object, a string, `detail`, `message`, HTML or broken JSON."""
+    outer = answer if isinstance(answer, Mapping) else {}
+    inner = record(answer)
+    error = next((each for each in (outer.get("error"), inner.get("error")) if each), None)
+    places = [place for place in (error, inner, outer) if isinstance(place, Mapping)]
+    words = _first_words(error, inner, outer) if outer else words_of(answer)
+    kind = code_of(error.get("type")) if isinstance(error, Mapping) else ""
+    code = _first_code(places, ("code",)) or kind
+    request_id = _first_code(places, ("request_id", "requestId", "trace_id"))
+    if not request_id and (found := re.search(_REQUEST_ID, words)):
+        request_id = found[1]
+    return Complaint(words, code, kind, request_id)
+
+
+def _first_code(places: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> str:
+    return next((code for place in places for key in keys if (code := code_of(place.get(key))) not in _ACCEPTED_CODES), "")
+
+
+def _first_words(*places: Any) -> str:
+    return next((found for place in places if (found := words_of(place))), "")
+
+
+def words_of(value: Any, depth: int = 0) -> str:
+    """Return the first words found in an error of any shape, in one line."""
+    if isinstance(value, str):
+        return text(value)
+    if depth > _DEEPEST:
+        return ""
+    if isinstance(value, Mapping):
+        return next((found for key in _WORD_KEYS if key in value and (found := words_of(value[key], depth + 1))), "")
+    if isinstance(value, list):
+        each_words = (words_of(each, depth + 1) for each in value[:20])
+        return text("; ".join(filter(None, each_words)))
+    return ""
+
+
+def complains(answer: Any, given: object = None) -> bool:
+    """Say whether an answer of HTTP 200 is really an error: by its status, its `success` or its code.
+
+    What stands in its `error` or `detail` beside the thing that was asked for (`given`, a task's id where None) is no refusal.
+    """
+    if not isinstance(answer, Mapping):
+        return False
+    inner = record(answer)
+    status, given = word_of(inner.get("status")), given or task_id(inner)
+    if status in FAILED or (status in WRONG and not given) or answer.get("success") is False or http_code(answer):
+        return True
+    strange = code_of(answer.get("code")).lower() not in (*_ACCEPTED_CODES, "success", "ok")
+    unwell = any(_is_error(place.get(key)) for place in (answer, inner) for key in ("error", "errors", "detail"))
+    return not given and ((unwell and not status) or strange)
+
+
+def _is_error(value: Any) -> bool:
+    """Say whether an error says anything: some answers carry an empty one when all is well."""
+    if not isinstance(value, Mapping):
+        return bool(words_of(value) if isinstance(value, list) else value)
+    return bool(words_of(value)) or bool(_first_code((value,), ("code", "type")))
+
+
+def code_of(value: Any) -> str:
+    """Return an error's code as text, whatever it was; "" where it is none."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return ""
+    return text(value)[:80] if isinstance(value, str) else str(value) if abs(value) < 10**20 else ""
+
+
+def http_code(answer: Any) -> int:
+    """Return the HTTP error that an envelope names in its `code` or `status`, 0 where it names none."""
+    error = answer.get("error") if isinstance(answer, Mapping) else None
+    codes = [code_of(place.get(key)) for place in (answer, error) if isinstance(place, Mapping) for key in ("code", "status")]
+    return next((int(code) for code in codes if re.fullmatch(r"[45][0-9]{2}", code)), 0)
+
+
+def text(value: str) -> str:
+    """Return a text in one line without markup, control characters and keys, of at most `MOST_WORDS` characters."""
+    raw = value[:_MOST_READ]
+    bare = html.unescape(re.sub(_MARKUP, " ", raw)) if "<" in raw else raw
+    if not bare.strip() and (title := re.search(_TITLE, raw)):
+        bare = html.unescape(title[1])
+    line = " ".join("".join(mark if mark.isprintable() else " " for mark in bare).split())
+    line = re.sub(_SECRET, "[key]", line)
+    return line if len(line) <= MOST_WORDS else f"{line[: MOST_WORDS - 1]}…"
+
+
+_SHORT = reprlib.Repr()  # bounded in depth and width: whatever comes, a message needs its beginning alone
+_SHORT.maxlevel, _SHORT.maxdict, _SHORT.maxlist, _SHORT.maxstring, _SHORT.maxother = 6, 16, 8, 400, 400
+
+
+def excerpt(answer: Any) -> str:
+    """Return the beginning of any answer in one line, for a message."""
+    try:
+        return text(answer if isinstance(answer, str) else _SHORT.repr(answer))
+    except (ValueError, RecursionError):  # a number of thousands of digits, a nesting of thousands of levels
+        return f"<{type(answer).__name__}>"
+
+
+def record(answer: Any) -> Mapping[str, Any]:
+    """Return the task inside an answer: `data`, or the first object in it, else the answer itself; empty where there is none.
+
+    Where the answer itself is a task, its `data` is what the task made.
+    """
+    if not isinstance(answer, Mapping):
+        return {}
+    inner = answer.get("data")
+    if isinstance(inner, list):
+        inner = next((each for each in inner if isinstance(each, Mapping)), None)
+    if not isinstance(inner, Mapping) or not inner:
+        return answer
+    made = task_id(answer) and word_of(answer.get("status")) and not (task_id(inner) or word_of(inner.get("status")))
+    return answer if made else inner
+
+
+def records(answer: Any) -> list[Mapping[str, Any]] | None:
+    """Return the tasks of a batch answer; None where it holds no list of them."""
+    inner = answer.get("data") if isinstance(answer, Mapping) else answer
+    if isinstance(inner, Mapping):
+        inner = inner.get("tasks", inner.get("data"))
+    return [each for each in inner if isinstance(each, Mapping)] if isinstance(inner, list) else None
+
+
+def task_id(task: Mapping[str, Any]) -> str:
+    """Return a task's id that can stand in an address, "" where there is none."""
+    for key in _ID_KEYS:
+        found = task.get(key)
+        number = isinstance(found, int) and not isinstance(found, bool)
+        name = code_of(found) if number else found.strip() if isinstance(found, str) else ""
+        if re.fullmatch(r"[\x21-\x7e]{1,256}", name) and name.strip("."):
+            return name
+    return ""
+
+
+def word_of(status: Any) -> str:
+    """Return a status word in lower case, "" where there is none."""
+    return re.sub(r"[ -]+", "_", text(status).lower())[:40] if isinstance(status, str) else code_of(status)
+
+
+def pictures(value: Any, depth: int = 0) -> Iterator[str]:
+    """Yield every http(s) address in a result, whether a string, a list, or objects around them."""
+    if isinstance(value, str):
+        parts = urls.split(value.strip())
+        if parts and parts.scheme in ("http", "https"):
+            yield value.strip()
+    elif isinstance(value, list) and depth <= _DEEPEST:
+        for each in value:
+            yield from pictures(each, depth + 1)
+    elif isinstance(value, Mapping) and depth <= _DEEPEST:
+        for key in _INNER_KEYS if depth else _ADDRESS_KEYS:
+            yield from pictures(value.get(key), depth + 1)
+
+
+def number(value: Any) -> float | None:
+    """Return a finite number, also one written as text (`45%`), else None."""
+    if isinstance(value, str):
+        value = value.strip().rstrip("%")
+        value = float(value) if re.fullmatch(r"-?\d{1,20}(\.\d{1,20})?", value, re.ASCII) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < 1e20 else None  # NaN compares as False too
+
+
+def fraction(value: Any) -> float | None:
+    """Return a progress of 0 to 100 as 0..1, None where there is none."""
+    percent = number(value)
+    return None if percent is None else min(max(percent / 100, 0.0), 1.0)
+
+
+def amount(value: Any) -> Decimal | None:
+    """Return an amount of money or credits exactly as written, None where it is none."""
+    if number(value) is None or (isinstance(value, str) and "%" in value):
+        return None
+    exact = Decimal(value.strip() if isinstance(value, str) else repr(value))
+    return exact if exact >= 0 else None
+
+
+def seconds(value: Any) -> float | None:
+    """Return a duration in seconds, None where it is none."""
+    found = number(value)
+    return found if found is not None and 0 <= found < math.inf else None
+
+
+def moment(value: Any) -> float | None:
+    """Return a time as epoch seconds (milliseconds are turned into them), None where it cannot be one."""
+    found = number(value)
+    if found is not None and 1e12 <= found < 1e13:
+        found /= 1000
+    return found if found is not None and 1e9 <= found < 1e10 else None
+
+
+def earliest(value: Any, key: str, depth: int = 0) -> float | None:
+    """Return the earliest plausible time under `key` anywhere in a result, None where there is none."""
+    if depth > _DEEPEST or not isinstance(value, Mapping | list):
+        return None
+    inside = list(value.values()) if isinstance(value, Mapping) else value
+    here = [moment(value.get(key))] if isinstance(value, Mapping) else []
+    found = [each for each in (*here, *(earliest(each, key, depth + 1) for each in inside)) if each is not None]
+    return min(found, default=None)

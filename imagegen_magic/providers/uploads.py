@@ -1,0 +1,119 @@
+"""Bringing a picture of this machine to a gateway: what it takes, what would be sent, what its answer says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from imagegen_magic.providers import responses, urls
+from imagegen_magic.providers.model import Model
+from imagegen_magic.records import FrozenDict, Record, frozen
+from imagegen_magic.request import LocalPicture
+from imagegen_magic.secret_patterns import Address
+
+ENDINGS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "image/gif": "gif"}
+_USUAL = ("image/jpeg", "image/png", "image/webp")
+_ADDRESS_KEYS = ("file_url", "url", "image_url", "download_url", "src")
+_FOLDS = ("data", "file", "files", "image", "images", "result")
+_DEEPEST = 4
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRule(Record):
+    """What a gateway takes for an upload, as dated data.
+
+    `address` is a path, joined to the base URL, or an https address on one of the gateway's `key_hosts`; `where` is the host that
+    people are told; `types` are MIME types; `lifetime` is how many seconds the address lives; `checked` the ISO date on which
+    `document` was read.
+    """
+
+    address: str
+    where: str
+    types: tuple[str, ...]
+    most_bytes: int
+    lifetime: float
+    checked: str
+    document: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class UploadCall(Record):
+    """One multipart upload to make: the picture goes into the form's field `field_name` as a file, `form` holds the fields beside it."""
+
+    method: str
+    address: str
+    field_name: str
+    file_name: str
+    content_type: str
+    form: Mapping[str, str] = field(default_factory=FrozenDict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "form", frozen(self.form))
+
+
+class Uploaded(NamedTuple):
+    """Where an uploaded picture lives, and until when (epoch seconds; None: the answer does not say)."""
+
+    url: str
+    expires_at: float | None = None
+
+
+def file_name(picture: LocalPicture) -> str:
+    """Return the name that an upload carries: neutral, for what a file is called at home is nobody's business."""
+    return f"picture-{picture.sha256[:16]}.{ENDINGS.get(picture.mime_type, 'bin')}"
+
+
+def limits(model: Model, rule: UploadRule | None) -> tuple[tuple[str, ...], int | None]:
+    """Return the MIME types that a reference of this model may have, and its most bytes (None: nobody says)."""
+    named = tuple(kind for kind, ending in ENDINGS.items() if {ending, kind.rpartition("/")[2]} & set(model.reference_types))
+    types = named or (rule.types if rule else _USUAL)
+    weights = [most for most in (model.reference_bytes, rule.most_bytes if rule else None) if most is not None]
+    return tuple(kind for kind in types if rule is None or kind in rule.types), min(weights, default=None)
+
+
+def unique(pictures: Iterable[Any]) -> tuple[LocalPicture, ...]:
+    """Return the pictures of this machine among references and mask, each once, in order."""
+    return tuple({each.identity: each for each in reversed(list(pictures)) if isinstance(each, LocalPicture)}.values())[::-1]
+
+
+def read(answer: Any) -> Uploaded | None:
+    """Return where an answer says that the file lives; None where it names no address."""
+    url = next(_named(answer), "")
+    return Uploaded(Address(url), _end(answer)) if url else None
+
+
+def _named(value: Any, depth: int = 0) -> Iterator[str]:
+    if isinstance(value, list) and depth <= _DEEPEST:
+        for each in value:
+            yield from _named(each, depth + 1)
+    if not isinstance(value, Mapping) or depth > _DEEPEST:
+        return
+    for key in _ADDRESS_KEYS:
+        said = value.get(key)
+        parts = urls.split(said.strip()) if isinstance(said, str) else None
+        if parts and parts.scheme in ("http", "https"):
+            yield str(said).strip()
+    for key in _FOLDS:
+        yield from _named(value.get(key), depth + 1)
+
+
+def _end(answer: Any) -> float | None:
+    for place in (responses.record(answer), answer):
+        said = place.get("expires_at", place.get("expiresAt")) if isinstance(place, Mapping) else None
+        if said is not None and (end := responses.moment(said) or _moment(said)) is not None:
+            return end
+    return None
+
+
+def _moment(text: Any) -> float | None:
+    """Return a written date and time as epoch seconds, in UTC where it names no zone."""
+    if not isinstance(text, str) or not re.match(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d", text):
+        return None
+    try:
+        said = datetime.fromisoformat(text.strip())
+        return responses.moment((said if said.tzinfo else said.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError):
+        return None

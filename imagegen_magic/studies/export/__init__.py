@@ -1,0 +1,1 @@
+"""Images of the ledger as a folder or archive that others can read: files, page and table."""

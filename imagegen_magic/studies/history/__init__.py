@@ -1,0 +1,1 @@
+"""Earlier images: search, annotations, lineage, provenance and spending. Sweeps belong in `sweeps`."""

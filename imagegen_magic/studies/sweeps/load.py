@@ -1,0 +1,115 @@
+"""Sweeps of the ledger: found again by their number, with whatever pictures they have by now."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from imagegen_magic.engine import loop
+from imagegen_magic.engine.context import ledger_of
+from imagegen_magic.engine.jobs.reuse import generated
+from imagegen_magic.engine.ledger import stored_requests
+from imagegen_magic.engine.ledger.ledger import Ledger, TaskRow
+from imagegen_magic.engine.settings import Settings
+from imagegen_magic.engine.settings import load as load_settings
+from imagegen_magic.errors import Charged, ImageGenError, UnsupportedOption, Whose
+from imagegen_magic.records import FrozenDict
+from imagegen_magic.request import ImageRequest
+from imagegen_magic.result import total
+from imagegen_magic.studies.sweeps.result import SweepResult
+
+_WORDS = {"failed": "failed", "unknown": "not known", "dropped": "not made", "saved": "file not found"}
+_TOLD = re.compile(r"(?P<what>.*?)\. (?P<whose>[^.,]+), (?P<charged>[^.:]+): (?P<step>.*)\.", re.DOTALL)
+
+
+class _Found(NamedTuple):
+    """A study as the ledger has it: its number, prompt, axes, and the place of each task."""
+
+    number: int
+    prompt: str
+    axes: dict[str, list[str]]
+    places: dict[int, dict[str, str]]
+
+
+def load(study: int | None = None, *, settings: Settings | None = None) -> SweepResult:
+    """Return a sweep of the ledger as it is now, the latest where no number is given; from synchronous code.
+
+    Of combinations that failed and were made later, the later ones are in it. Raises UnsupportedOption where there is no such sweep.
+    """
+    book = ledger_of(settings or load_settings())
+    found = loop.run(book.run(lambda connection: _study(connection, study), writes=False))
+    if found is None:
+        which = "no sweep yet" if study is None else f"no sweep {study}"
+        raise UnsupportedOption(f"The ledger has {which}", option="study", value=study, next_step="its number is in a result's .study")
+    return _result(found, loop.run(_tasks(book, list(found.places))))
+
+
+def _study(connection: sqlite3.Connection, number: int | None) -> _Found | None:
+    query = "SELECT id, prompt, axes FROM studies WHERE ? IS NULL OR id = ? ORDER BY id DESC LIMIT 1"
+    row = connection.execute(query, (number, number)).fetchone()
+    if row is None:
+        return None
+    members = connection.execute("SELECT task, place FROM members WHERE study = ? ORDER BY task", (row["id"],))
+    return _Found(row["id"], row["prompt"], json.loads(row["axes"]), {each["task"]: json.loads(each["place"]) for each in members})
+
+
+async def _tasks(book: Ledger, rows: Sequence[int]) -> list[TaskRow]:
+    """Return these tasks in the order of the axes."""
+    known = {task.row: task for task in await book.tasks(rows=rows)}
+    return [known[row] for row in rows if row in known]
+
+
+def _result(found: _Found, tasks: Sequence[TaskRow]) -> SweepResult:
+    order = {name: {value: number for number, value in enumerate(values)} for name, values in found.axes.items()}
+
+    def at(task: TaskRow) -> list[int]:
+        return [order.get(name, {}).get(value, 0) for name, value in found.places[task.row].items()]
+
+    ordered = sorted(_without_spent(tasks, found), key=at)
+    images = [generated(each, task=number) for number, task in enumerate(ordered) for each in task.pictures if each.saved_at]
+    ends = [task.saved_at for task in ordered if task.saved_at]
+    began = min((task.created for task in ordered), default=0.0)
+    return SweepResult(
+        images=tuple(images),
+        request=_request(found, ordered),
+        provider=", ".join(dict.fromkeys(task.provider for task in ordered)),
+        seconds=max(ends, default=began) - began,
+        tasks=tuple(task.task_id for task in ordered if task.task_id),
+        errors=tuple(_error(task.error) for task in ordered if task.error and task.state in ("failed", "unknown")),
+        costs=total(task.cost for task in ordered if task.task_id),
+        prompt=found.prompt,
+        axes=FrozenDict({name: tuple(values) for name, values in found.axes.items()}),
+        places=tuple(FrozenDict(found.places[task.row]) for task in ordered),
+        words=tuple("" if task.pictures else _WORDS.get(task.state, "waiting") for task in ordered),
+        study=found.number,
+    )
+
+
+def _without_spent(tasks: Sequence[TaskRow], found: _Found) -> list[TaskRow]:
+    """Leave out what came to nothing where another task of the same place came to something."""
+    made = [found.places[task.row] for task in tasks if task.state not in ("failed", "dropped")]
+    return [task for task in tasks if task.state not in ("failed", "dropped") or found.places[task.row] not in made]
+
+
+def _request(found: _Found, tasks: Sequence[TaskRow]) -> ImageRequest:
+    """Return what all tasks were asked with, but for what varied."""
+    if not tasks:
+        return ImageRequest(found.prompt)
+    fixed = {name: value for name, value in tasks[0].asked.items() if name not in found.axes}
+    return stored_requests.request({**fixed, "prompt": found.prompt})
+
+
+_WHOSE: dict[str, Whose] = {"Your": "you", "A": "network", "The": "gateway", "Moderation's": "moderation"}
+_CHARGED: dict[str, Charged] = {"nothing was charged": "no", "it was charged": "yes"}
+
+
+def _error(text: str) -> ImageGenError:
+    """Return an error from what it said of itself."""
+    told = _TOLD.fullmatch(text)
+    if told is None:
+        return ImageGenError(text)
+    whose = _WHOSE.get(told["whose"].split(" ")[0], "gateway")
+    return ImageGenError(told["what"], whose=whose, charged=_CHARGED.get(told["charged"], "unknown"), next_step=told["step"])
