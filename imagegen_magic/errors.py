@@ -32,8 +32,9 @@ Every message says what happened, whose move it is, whether it was charged, and 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from imagegen_magic.records import PortableError
 from imagegen_magic.secret_patterns import without_queries
@@ -41,54 +42,101 @@ from imagegen_magic.secret_patterns import without_queries
 if TYPE_CHECKING:
     from decimal import Decimal
 
-Whose = Literal["you", "network", "gateway", "moderation"]
-Charged = Literal["no", "yes", "unknown"]
+Blame = Literal["you", "network", "gateway", "moderation"]
+Charge = Literal["no", "yes", "unknown"]
 
-_WHOSE: dict[str, str] = {
+_BLAME: dict[str, str] = {
     "you": "Your move",
     "network": "A network problem",
     "gateway": "The gateway's doing",
     "moderation": "Moderation's decision",
 }
-_CHARGED: dict[Charged, str] = {
+_CHARGE: dict[Charge, str] = {
     "no": "nothing was charged",
     "yes": "it was charged",
     "unknown": "it may have been charged",
 }
 
 
-_SAID = re.compile(rf"\. (?:{'|'.join(map(re.escape, _WHOSE.values()))}), ({'|'.join(map(re.escape, _CHARGED.values()))}): ")
+_SAID = re.compile(rf"\. (?:{'|'.join(map(re.escape, _BLAME.values()))}), ({'|'.join(map(re.escape, _CHARGE.values()))}): ")
 
 
-def charge_in(message: str) -> Charged:
+def charge_in(message: str) -> Charge:
     """Return what a message of ours says about the charge; unknown where it says nothing."""
     said = _SAID.findall(message)  # the last: what comes before it may be anybody's words, what follows is ours
-    return next((charged for charged, words in _CHARGED.items() if said and said[-1] == words), "unknown")
+    return next((charged for charged, words in _CHARGE.items() if said and said[-1] == words), "unknown")
+
+
+_OLD_NAMES = {"whose": "blame", "charged": "charge", "next_step": "hint"}  # of 0.1.0; they work until the next minor version
+
+
+def _renamed(owner: str, old_names: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what was given by an old name under its new one. Emits a DeprecationWarning; raises TypeError for any other name."""
+    for old, value in old_names.items():
+        if old not in _OLD_NAMES:
+            raise TypeError(f"{owner} takes no argument {old!r}")
+        warnings.warn(f"{owner}: {old} is now {_OLD_NAMES[old]}", DeprecationWarning, stacklevel=4)
+        yield _OLD_NAMES[old], value
+
+
+def _old_name(old: str) -> Any:
+    """Return a property that reads and sets an attribute by its old name, with a DeprecationWarning."""
+    new = _OLD_NAMES[old]
+
+    def warn(error: ImageGenError) -> None:
+        warnings.warn(f"{type(error).__name__}.{old} is now .{new}", DeprecationWarning, stacklevel=3)
+
+    def read(error: ImageGenError) -> Any:
+        warn(error)
+        return getattr(error, new)
+
+    def write(error: ImageGenError, value: Any) -> None:
+        warn(error)
+        setattr(error, new, value)
+
+    return property(read, write, doc=f"The name of `{new}` in version 0.1.0.")
 
 
 class ImageGenError(PortableError):
     """Something went wrong; `str()` gives one line that a person can act on.
 
-    `what` is the fact, without a full stop. `whose`, `charged` and `next_step` default to the class's own. The queries of addresses are
+    `what` is the fact, without a full stop. `blame`, `charge` and `hint` default to the class's own. The queries of addresses are
     left out of both texts: a gateway's words may hold signed ones.
     """
 
-    whose: Whose = "gateway"
-    charged: Charged = "unknown"
-    next_step: str = ""
+    blame: Blame = "gateway"
+    charge: Charge = "unknown"
+    hint: str = ""
 
-    _default_next_step: ClassVar[str] = "see %imagegen jobs"
+    _default_hint: ClassVar[str] = "see %imagegen jobs"
 
-    def __init__(self, what: str, *, whose: Whose | None = None, charged: Charged | None = None, next_step: str | None = None) -> None:
+    def __init__(
+        self, what: str, *, blame: Blame | None = None, charge: Charge | None = None, hint: str | None = None, **old_names: Any
+    ) -> None:
+        current = dict(_renamed(type(self).__name__, old_names))
+        blame, charge, hint = blame or current.get("blame"), charge or current.get("charge"), hint or current.get("hint")
         what = without_queries(what)
         super().__init__(what)
         self.what = what.rstrip(". ")
-        self.whose = whose or type(self).whose
-        self.charged = charged or type(self).charged
-        self.next_step = without_queries(next_step or type(self)._default_next_step).rstrip(". ")
+        self.blame = blame or type(self).blame
+        self.charge = charge or type(self).charge
+        self.hint = without_queries(hint or type(self)._default_hint).rstrip(". ")
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let a subclass of a plug-in set the defaults by their old names, with a DeprecationWarning."""
+        super().__init_subclass__(**options)
+        for new, value in _renamed(cls.__name__, {old: vars(cls)[old] for old in _OLD_NAMES if old in vars(cls)}):
+            setattr(cls, new, value)
+        for old in _OLD_NAMES:
+            if old in vars(cls):
+                delattr(cls, old)
+
+    whose = _old_name("whose")
+    charged = _old_name("charged")
+    next_step = _old_name("next_step")
 
     def __str__(self) -> str:
-        return f"{self.what}. {_WHOSE[self.whose]}, {_CHARGED[self.charged]}: {self.next_step}."
+        return f"{self.what}. {_BLAME[self.blame]}, {_CHARGE[self.charge]}: {self.hint}."
 
 
 class UnsupportedOption(ImageGenError, ValueError):
@@ -98,8 +146,8 @@ class UnsupportedOption(ImageGenError, ValueError):
     `gateways` (others that can do exactly this, filled in by the registry).
     """
 
-    whose: Whose = "you"
-    charged: Charged = "no"
+    blame: Blame = "you"
+    charge: Charge = "no"
 
     def __init__(
         self,
@@ -110,15 +158,15 @@ class UnsupportedOption(ImageGenError, ValueError):
         allowed: Sequence[str] = (),
         nearest: str | None = None,
         gateways: Sequence[str] = (),
-        next_step: str | None = None,
+        hint: str | None = None,
     ) -> None:
         self.option = option
         self.value = value
         self.allowed = tuple(allowed)
         self.nearest = nearest
         self.gateways = tuple(gateways)
-        self._advice = next_step
-        super().__init__(what, next_step=self._compose())
+        self._advice = hint
+        super().__init__(what, hint=self._compose())
 
     def _compose(self) -> str:
         parts = [self._advice] if self._advice else []
@@ -139,29 +187,29 @@ class UnsupportedOption(ImageGenError, ValueError):
             allowed=self.allowed,
             nearest=self.nearest,
             gateways=gateways,
-            next_step=self._advice,
+            hint=self._advice,
         )
 
 
 class MissingKey(ImageGenError):
     """No key is set for the chosen gateway."""
 
-    whose: Whose = "you"
-    charged: Charged = "no"
+    blame: Blame = "you"
+    charge: Charge = "no"
 
 
 class UnknownProvider(ImageGenError, LookupError):
     """No gateway, or no model of it, has that name."""
 
-    whose: Whose = "you"
-    charged: Charged = "no"
+    blame: Blame = "you"
+    charge: Charge = "no"
 
 
 class LedgerError(ImageGenError):
     """The ledger cannot be read or written: before a submission nothing is sent, and after one it catches up as soon as it can."""
 
-    whose: Whose = "you"
-    charged: Charged = "no"
+    blame: Blame = "you"
+    charge: Charge = "no"
 
 
 class BudgetExceeded(ImageGenError):
@@ -170,23 +218,23 @@ class BudgetExceeded(ImageGenError):
     `limit`, `spent`, `reserved` and `asked` are amounts in the budget's `unit`; `asked` is None where its price is not known.
     """
 
-    whose: Whose = "you"
-    charged: Charged = "no"
-    _default_next_step = "%imagegen budget shows what is left and how to change it"
+    blame: Blame = "you"
+    charge: Charge = "no"
+    _default_hint = "%imagegen budget shows what is left and how to change it"
 
     def __init__(
-        self, what: str, *, unit: str, limit: Decimal, spent: Decimal, reserved: Decimal, asked: Decimal | None, next_step: str = ""
+        self, what: str, *, unit: str, limit: Decimal, spent: Decimal, reserved: Decimal, asked: Decimal | None, hint: str = ""
     ) -> None:
-        super().__init__(what, next_step=next_step)
+        super().__init__(what, hint=hint)
         self.unit, self.limit, self.spent, self.reserved, self.asked = unit, limit, spent, reserved, asked
 
 
 class GatewayUnreachable(ImageGenError):
     """No connection to the gateway could be made, so nothing arrived there."""
 
-    whose: Whose = "network"
-    charged: Charged = "no"
-    _default_next_step = "check the connection and the base URL (%imagegen doctor), then run the cell again"
+    blame: Blame = "network"
+    charge: Charge = "no"
+    _default_hint = "check the connection and the base URL (%imagegen doctor), then run the cell again"
 
 
 class APIError(ImageGenError):
@@ -196,8 +244,8 @@ class APIError(ImageGenError):
     own code, `request_id` its id for support. `refused` is true where the gateway certainly did not accept the request.
     """
 
-    charged: Charged = "no"
-    _default_next_step = "read the gateway's words and change the request, or ask its support"
+    charge: Charge = "no"
+    _default_hint = "read the gateway's words and change the request, or ask its support"
 
     def __init__(
         self,
@@ -207,11 +255,11 @@ class APIError(ImageGenError):
         code: str = "",
         request_id: str = "",
         refused: bool = True,
-        whose: Whose | None = None,
-        charged: Charged | None = None,
-        next_step: str | None = None,
+        blame: Blame | None = None,
+        charge: Charge | None = None,
+        hint: str | None = None,
     ) -> None:
-        super().__init__(what, whose=whose, charged=charged, next_step=next_step)
+        super().__init__(what, blame=blame, charge=charge, hint=hint)
         self.status = status
         self.code = code
         self.request_id = request_id
@@ -221,22 +269,22 @@ class APIError(ImageGenError):
 class AuthenticationError(APIError):
     """The gateway does not accept the key."""
 
-    whose: Whose = "you"
-    _default_next_step = "check the key (%imagegen login NAME)"
+    blame: Blame = "you"
+    _default_hint = "check the key (%imagegen login NAME)"
 
 
 class InsufficientBalance(APIError):
     """The account has too little money or credits."""
 
-    whose: Whose = "you"
-    _default_next_step = "top up the account at the gateway, then run the cell again"
+    blame: Blame = "you"
+    _default_hint = "top up the account at the gateway, then run the cell again"
 
 
 class RateLimited(APIError):
     """The gateway wants fewer requests; `retry_after` is its wish in seconds, if it told one."""
 
     retry_after: float | None = None
-    _default_next_step = "wait a little, then run the cell again"
+    _default_hint = "wait a little, then run the cell again"
 
 
 class NotFound(APIError):
@@ -246,82 +294,82 @@ class NotFound(APIError):
 class ReferenceUnreachable(APIError):
     """The gateway could not fetch a reference or a mask from its address."""
 
-    whose: Whose = "you"
-    _default_next_step = "give an address that anybody can open, or the picture itself (a file or a variable), which is then uploaded"
+    blame: Blame = "you"
+    _default_hint = "give an address that anybody can open, or the picture itself (a file or a variable), which is then uploaded"
 
 
 class UploadFailed(ImageGenError):
     """A picture of this machine could not be brought to the gateway, so nothing was submitted."""
 
-    charged: Charged = "no"
-    _default_next_step = "run the cell again"
+    charge: Charge = "no"
+    _default_hint = "run the cell again"
 
 
 class ContentRejected(ImageGenError):
     """Moderation refused the prompt, a reference or the result."""
 
-    whose: Whose = "moderation"
-    charged: Charged = "no"
-    _default_next_step = "change the prompt or the references"
+    blame: Blame = "moderation"
+    charge: Charge = "no"
+    _default_hint = "change the prompt or the references"
 
 
 class TaskFailed(ImageGenError):
     """The gateway accepted the task and could not finish it."""
 
-    _default_next_step = "run the cell again, or look at the gateway's own page for the charge"
+    _default_hint = "run the cell again, or look at the gateway's own page for the charge"
 
 
 class PictureMissing(TaskFailed):
     """The gateway says that the task is completed, and names no picture; the task stays collectable."""
 
-    _default_next_step = "%imagegen resume looks again later, without paying again"
+    _default_hint = "%imagegen resume looks again later, without paying again"
 
 
 class WaitingStopped(ImageGenError):
     """The person stopped waiting; what the gateway has accepted, it goes on making."""
 
-    whose: Whose = "you"
-    charged: Charged = "yes"
-    _default_next_step = "the gateway goes on; %imagegen resume collects what it makes, without paying again"
+    blame: Blame = "you"
+    charge: Charge = "yes"
+    _default_hint = "the gateway goes on; %imagegen resume collects what it makes, without paying again"
 
 
 class TaskTimeout(ImageGenError, TimeoutError):
     """Our patience ended first; the task goes on at the gateway and stays in the ledger."""
 
-    charged: Charged = "yes"
-    _default_next_step = "%imagegen resume collects it later, without paying again"
+    charge: Charge = "yes"
+    _default_hint = "%imagegen resume collects it later, without paying again"
 
 
 class SubmissionUnknown(ImageGenError):
     """The request was sent and no readable answer came back, so nobody here knows whether it was accepted."""
 
-    whose: Whose = "network"
-    charged: Charged = "unknown"
-    _default_next_step = "look at the gateway's own task list before running this again; it was not repeated"
+    blame: Blame = "network"
+    charge: Charge = "unknown"
+    _default_hint = "look at the gateway's own task list before running this again; it was not repeated"
 
 
 class DownloadError(ImageGenError):
     """The picture was made but could not be fetched; the task stays collectable."""
 
-    whose: Whose = "network"
-    charged: Charged = "yes"
-    _default_next_step = "%imagegen resume fetches it again, without paying again"
+    blame: Blame = "network"
+    charge: Charge = "yes"
+    _default_hint = "%imagegen resume fetches it again, without paying again"
 
 
 class SaveError(ImageGenError, OSError):
     """A picture cannot be written: nothing was sent where that shows before, else it was fetched and stays collectable."""
 
-    whose: Whose = "you"
-    charged: Charged = "yes"
-    _default_next_step = "make room, then %imagegen resume, or %imagegen resume DIR for another folder; it fetches without paying again"
+    blame: Blame = "you"
+    charge: Charge = "yes"
+    _default_hint = "make room, then %imagegen resume, or %imagegen resume DIR for another folder; it fetches without paying again"
 
 
 class ReadError(ImageGenError, OSError):
     """A picture's file cannot be read."""
 
-    whose: Whose = "you"
-    charged: Charged = "no"
-    _default_next_step = "check the path and who may read it, or give another picture"
+    blame: Blame = "you"
+    charge: Charge = "no"
+    _default_hint = "check the path and who may read it, or give another picture"
 
     @classmethod
     def of(cls, name: str, error: OSError | ValueError | RuntimeError) -> ReadError:
@@ -337,10 +385,10 @@ class ReadError(ImageGenError, OSError):
 class PictureGone(ReadError, FileNotFoundError):
     """There is no such file, or no longer."""
 
-    _default_next_step = "give the path of a picture that is there; %imagegen history lists those that were made"
+    _default_hint = "give the path of a picture that is there; %imagegen history lists those that were made"
 
 
 class ImageInvalid(DownloadError):
     """The bytes that came back are not a whole picture of a kind we read."""
 
-    whose: Whose = "gateway"
+    blame: Blame = "gateway"

@@ -146,7 +146,7 @@ def _by_name(extra: Any) -> FrozenDict[str, Any]:
         return FrozenDict(extra)
     except (TypeError, ValueError):
         step = 'give them by name, as in extra={"seed": 7}'
-        raise UnsupportedOption(f"Further fields cannot be read from {extra!r:.60}", option="extra", value=extra, next_step=step) from None
+        raise UnsupportedOption(f"Further fields cannot be read from {extra!r:.60}", option="extra", value=extra, hint=step) from None
 
 
 def _plain(value: Any) -> Any:

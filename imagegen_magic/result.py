@@ -243,7 +243,7 @@ def pictures_in(value: object, option: str = "images") -> list[GeneratedImage]:
     if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
         return [image for each in value for image in ([each] if isinstance(each, GeneratedImage) else _within(each, option))]
     what = f"A value of type {type(value).__name__} holds no pictures that were made"
-    raise UnsupportedOption(what, option=option, value=value, next_step="give a Generation, one of its pictures, or a list of pictures")
+    raise UnsupportedOption(what, option=option, value=value, hint="give a Generation, one of its pictures, or a list of pictures")
 
 
 def _within(value: object, option: str) -> list[GeneratedImage]:

@@ -368,7 +368,7 @@ def test_a_picture_that_was_made_is_not_called_unfinished(host):
     host.file = lambda number, path: hanging.wait(60) and PNG
     with pytest.raises(TaskTimeout, match="was made, and was not fetched within 1 s") as caught:
         start(timeout=1).wait()
-    assert (caught.value.charged, api.ledger(load()).waiting()) == ("yes", 1)
+    assert (caught.value.charge, api.ledger(load()).waiting()) == ("yes", 1)
     hanging.set()
 
 

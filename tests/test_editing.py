@@ -319,8 +319,8 @@ def test_a_number_is_not_said_to_be_unknown_where_the_ledger_is_damaged(own_worl
         path.unlink()
     with pytest.raises(LedgerError, match="cannot be read: file is not a database") as caught:
         api.plan(ImageRequest("more", references=("@1",)), provider="gccai", sandbox=True)
-    assert caught.value.charged == "no"
-    assert "move the file away" in caught.value.next_step
+    assert caught.value.charge == "no"
+    assert "move the file away" in caught.value.hint
 
 
 @pytest.mark.parametrize(

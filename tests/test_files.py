@@ -332,7 +332,7 @@ def test_an_error_of_the_disk_at_any_step_is_told(folder: Path, monkeypatch: pyt
         images.save(PICTURE, folder, "fox-7f3a", 1, ".png", {})
     monkeypatch.undo()
     assert isinstance(caught.value, ImageGenError)
-    assert caught.value.charged == "yes"
+    assert caught.value.charge == "yes"
     assert list(folder.iterdir()) == []
 
 

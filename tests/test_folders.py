@@ -86,7 +86,7 @@ UNWRITABLE = {
 
 
 def _refused(error, words):
-    assert error.charged == "no"
+    assert error.charge == "no"
     assert "\n" not in str(error)
     assert "nothing was charged" in str(error)
 
@@ -365,7 +365,7 @@ def test_resume_into_a_folder_that_cannot_be_written_says_so_and_loses_nothing(o
     _left_waiting(gateway)
     with pytest.raises(SaveError, match="afile is a file") as caught:
         api.resume(save_dir=_a_file(own_world))
-    assert caught.value.charged == "no"
+    assert caught.value.charge == "no"
     loop.run(api.ledger().tasks())
     (image,) = api.resume(save_dir="elsewhere").wait()
     assert (image.path.parent, gateway.submissions) == (own_world / "elsewhere", 1)

@@ -152,7 +152,7 @@ def test_resume_on_a_disk_that_is_still_full_says_so_and_loses_nothing(disk, gat
         run(generate("fox", **ONE))
     with pytest.raises(LedgerError, match="make room") as error:
         api.resume()
-    assert error.value.charged == "no"
+    assert error.value.charge == "no"
     gateway.at.clear()
     disk.make_room()
     assert len(api.resume().wait()) == 1
@@ -173,7 +173,7 @@ def test_a_refusal_stays_a_refusal(disk, gateway):
     gateway.at["submit"], gateway.refusal = disk.fill, (400, {}, b'{"error": {"message": "not today"}}')
     with pytest.raises(APIError, match="not today") as error:
         run(generate("fox", **ONE))
-    assert error.value.charged == "no"
+    assert error.value.charge == "no"
     disk.make_room()
     _until("failed")
 

@@ -523,7 +523,7 @@ class TestFull:
         sheet = grid({(row, column): data for row in range(10) for column in range(10)}, axis, Axis("b", axis.values))
         with pytest.raises(UnsupportedOption, match="megapixels that are drawn at once") as refusal:
             sheet.png()
-        assert refusal.value.charged == "no"
+        assert refusal.value.charge == "no"
         edge = int(str(refusal.value.nearest).split()[0])
         bands = _whole_bands(sheet.contents)
         assert Layout(sheet.contents, Fonts(), edge, bands).bearable

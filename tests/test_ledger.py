@@ -1069,7 +1069,7 @@ def told(home: Path, **options: float) -> LedgerError:
         with pytest.raises(LedgerError) as caught:
             run(ledger.check())
         assert ledger.waiting() == 0
-    assert caught.value.charged == "no"
+    assert caught.value.charge == "no"
     assert str(home) in str(caught.value)
     assert "IMAGEGEN_HOME" in str(caught.value) or "close that" in str(caught.value)
     return caught.value
@@ -1081,7 +1081,7 @@ def test_a_newer_ledger_is_left_alone(old: Path) -> None:
         connection.execute("PRAGMA user_version = 99")
     with another(old) as ledger, pytest.raises(LedgerError, match=r"newer imagegen_magic \(format 99") as caught:
         run(ledger.check())
-    assert "pip install -U imagegen_magic" in caught.value.next_step
+    assert "pip install -U imagegen_magic" in caught.value.hint
     assert version(old) == 99
 
 
@@ -1102,7 +1102,7 @@ def test_a_corrupt_ledger_is_told_and_kept(home: Path) -> None:
     (home / "ledger.sqlite").write_bytes(b"not a database at all" * 500)
     error = told(home)
     assert "file is not a database" in error.what
-    assert "move the file away" in error.next_step
+    assert "move the file away" in error.hint
     assert (home / "ledger.sqlite").read_bytes() == b"not a database at all" * 500
 
 
@@ -1126,8 +1126,8 @@ def test_a_damaged_page_is_found_where_the_whole_file_is_read(home: Path) -> Non
         assert "is damaged: " in found.what
         with pytest.raises(LedgerError, match="damaged") as caught:
             run(ledger.check())
-    assert caught.value.charged == "no"
-    assert "move the file away" in caught.value.next_step
+    assert caught.value.charge == "no"
+    assert "move the file away" in caught.value.hint
 
 
 def test_a_damaged_ledger_that_was_moved_away_is_forgotten(home: Path) -> None:
@@ -1390,7 +1390,7 @@ def test_a_question_or_a_claim_says_that_nothing_was_charged(home: Path) -> None
         for ask in (ledger.tasks(), ledger.claim(), ledger.abandoned(), ledger.pictures(), ledger.newest()):
             with pytest.raises(LedgerError) as caught:
                 run(ask)
-            assert caught.value.charged == "no"
+            assert caught.value.charge == "no"
 
 
 def test_a_new_file_that_stays_locked_is_told(home: Path) -> None:

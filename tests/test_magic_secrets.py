@@ -166,7 +166,7 @@ def test_the_trace_is_redacted(shell, monkeypatch, capsys):
     monkeypatch.setenv("GCCAI_API_KEY", "plain-looking-one")
 
     def fail(*_):
-        raise ImageGenError(f"the gateway said\n Bearer {SECRET} is bad, plain-looking-one too", next_step=f"not {OPAQUE}")
+        raise ImageGenError(f"the gateway said\n Bearer {SECRET} is bad, plain-looking-one too", hint=f"not {OPAQUE}")
 
     monkeypatch.setitem(dispatch.RUN, "jobs", fail)
     with pytest.raises(ImageGenError) as caught:

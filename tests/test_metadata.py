@@ -255,7 +255,7 @@ class TestLevels:
         """In words: your move, nothing charged."""
         with pytest.raises(ImageInvalid) as refusal:
             embed(data, ORIGIN)
-        assert (refusal.value.whose, refusal.value.charged) == ("you", "no")
+        assert (refusal.value.blame, refusal.value.charge) == ("you", "no")
         assert "--metadata none" in str(refusal.value)
 
 

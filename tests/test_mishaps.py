@@ -107,7 +107,7 @@ def test_a_defect_in_a_plug_in_is_told_and_its_task_put_in_order(monkeypatch, se
     monkeypatch.setattr(EvoLink, "read_submission", broken)
     with pytest.raises(ImageGenError, match=r"KeyError.*typo") as error:
         run(generate("defect", **SIZE))
-    assert error.value.charged == "unknown"
+    assert error.value.charge == "unknown"
     assert _states() == ["unknown"]
 
 
@@ -504,7 +504,7 @@ def test_more_tasks_than_were_asked_for_are_told_and_kept(monkeypatch):
         with pytest.warns(UserWarning, match="2 tasks of one submission"):
             made = run(generate("twice", provider="apimart", size="1:1"))
     (error,) = made.errors
-    assert (error.charged, "t1 is waited for, and not t2" in error.what) == ("unknown", True)
+    assert (error.charge, "t1 is waited for, and not t2" in error.what) == ("unknown", True)
     assert "t2" in str(_tasks()[0].answer)
 
 
@@ -572,7 +572,7 @@ def test_cancelling_with_some_pictures_saved_keeps_the_rest_collectable(monkeypa
     made = asyncio.run(main())
     assert 1 <= len(made) < 3
     (stopped,) = [error for error in made.errors if isinstance(error, WaitingStopped)]
-    assert stopped.charged == "yes"
+    assert stopped.charge == "yes"
     assert len(api.resume(load()).wait()) == 3 - len(made)
     assert _states() == ["saved"]
 
@@ -595,7 +595,7 @@ def test_cancelling_while_a_submission_hangs_says_that_its_fate_is_open(monkeypa
         job.cancel()
         with pytest.raises(WaitingStopped, match="without an answer") as error:
             job.wait()
-        assert error.value.charged == "unknown"
+        assert error.value.charge == "unknown"
         assert _states() == ["submitting"]
         answered.set()
         while _states() != ["submitted"]:

@@ -107,7 +107,7 @@ def test_a_failure_is_free_only_where_the_gateway_said_so():
     ("message", "charge"),
     [
         (str(ContentRejected("words")), "no"),
-        (str(TaskFailed("words", charged="yes")), "yes"),
+        (str(TaskFailed("words", charge="yes")), "yes"),
         (str(TaskFailed("words. Your move, nothing was charged: believe me")), "unknown"),
         ("anything else", "unknown"),
         ("", "unknown"),

@@ -236,7 +236,7 @@ def test_what_is_refused_says_who_has_to_act(base, result, words, network):
     """One line: where it leads, that it was charged, and that resume fetches it."""
     with pytest.raises(NotTrusted, match=words) as refused:
         _download(f"{result}/a.png", base)
-    assert (refused.value.charged, "resume" in refused.value.next_step, network) == ("yes", True, [])
+    assert (refused.value.charge, "resume" in refused.value.hint, network) == ("yes", True, [])
 
 
 def test_a_name_with_a_link_local_address_beside_its_own_leads_to_its_own(network):
@@ -454,7 +454,7 @@ def test_a_reference_may_be_in_the_gateways_network(base, address, words, option
         return
     with pytest.raises(UnsupportedOption) as refused:
         uploader.check(planned, at, load())
-    assert (words in refused.value.what, refused.value.option, "uploaded" in refused.value.next_step) == (True, option, True)
+    assert (words in refused.value.what, refused.value.option, "uploaded" in refused.value.hint) == (True, option, True)
 
 
 @pytest.mark.parametrize(("base", "fails"), [("http://10.99.0.1:8000", False), ("", True)])
@@ -510,7 +510,7 @@ def test_a_base_url_that_cannot_be_meant_is_refused_before_anything_is_sent(addr
     monkeypatch.setenv("EVOLINK_API_KEY", SECRET)
     with pytest.raises(UnsupportedOption) as refused:
         run(generate("a fox", provider="evolink", size="1024x1024"))
-    assert (words in refused.value.what, refused.value.charged) == (True, "no"), refused.value.what
+    assert (words in refused.value.what, refused.value.charge) == (True, "no"), refused.value.what
     assert "secret" not in f"{refused.value} {refused.value.value} {refused.value.args}"
 
 

@@ -192,7 +192,7 @@ def test_credits_that_are_none_are_unknown(usage: Any) -> None:
 def test_an_accepted_answer_without_id_and_error_is_unknown(gateway: Provider, answer: Any) -> None:
     """Nobody knows whether such a submission was accepted: it may have been charged and is not repeated."""
     error = submission_error(gateway, answer)
-    assert (type(error), error.charged) == (SubmissionUnknown, "unknown")
+    assert (type(error), error.charge) == (SubmissionUnknown, "unknown")
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_an_error_inside_a_200_is_a_refusal(gateway: Provider, answer: Any) -> N
     """Error objects, strings, `detail`, `success: false`, codes and failed envelopes are refusals in the gateway's own words."""
     error = submission_error(gateway, answer)
     assert isinstance(error, APIError)
-    assert (error.refused, error.charged, "size is wrong" in error.what) == (True, "no", True)
+    assert (error.refused, error.charge, "size is wrong" in error.what) == (True, "no", True)
 
 
 @gateways
@@ -266,7 +266,7 @@ def test_moderations_refusals_are_content_rejected(gateway: Provider, answer: An
     """Each gateway's words for it, in English and Chinese, at 400 and 403; nothing was charged."""
     for status in (400, 403, 422):
         error = gateway.read_error(status, answer)
-        assert (type(error), error.whose, error.charged) == (ContentRejected, "moderation", "no")
+        assert (type(error), error.blame, error.charge) == (ContentRejected, "moderation", "no")
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_errors_have_our_own_kinds(gateway: Provider, status: int, answer: Any, 
     error = gateway.read_error(status, answer)
     assert type(error) is kind
     assert isinstance(error, APIError)
-    assert (error.refused, error.charged) == (True, "no")
+    assert (error.refused, error.charge) == (True, "no")
 
 
 @gateways
@@ -322,14 +322,14 @@ def test_an_outage_leaves_open_whether_it_was_accepted(gateway: Provider, status
     """A 5xx may come after acceptance: not refused, charge unknown; a page of HTML is no moderation."""
     error = gateway.read_error(status, answer)
     assert isinstance(error, APIError)
-    assert (type(error), error.status, error.refused, error.charged) == (APIError, status, False, "unknown")
+    assert (type(error), error.status, error.refused, error.charge) == (APIError, status, False, "unknown")
 
 
 def test_a_503_was_not_accepted() -> None:
     """Service unavailable means that nothing was taken, so that it may be repeated."""
     error = EVOLINK.read_error(503, HTML)
     assert isinstance(error, APIError)
-    assert (error.refused, error.charged) == (True, "no")
+    assert (error.refused, error.charge) == (True, "no")
 
 
 @pytest.mark.parametrize("gateway", [APIMART, GCCAI], ids=["apimart", "gccai"])
@@ -337,7 +337,7 @@ def test_build_request_failed_at_500_is_a_refusal(gateway: Provider) -> None:
     """APIMart's dialect says permanent refusals with HTTP 500; the words tell them from outages."""
     error = gateway.read_error(500, {"error": {"code": "", "message": "build_request_failed: invalid size 100x100", "type": "api_error"}})
     assert isinstance(error, APIError)
-    assert (error.status, error.refused, error.charged) == (500, True, "no")
+    assert (error.status, error.refused, error.charge) == (500, True, "no")
     inside = {"error": {"code": "build_request_failed", "message": "build_request_failed: content_policy_violation"}}
     assert isinstance(gateway.read_error(500, inside), ContentRejected)
     other = EVOLINK.read_error(500, {"error": {"message": "build_request_failed: invalid size"}})
@@ -526,7 +526,7 @@ def _failed(gateway: Provider, answer: Any) -> ImageGenError:
 def test_completed_without_an_address_keeps_the_raw_answer(gateway: Provider) -> None:
     """It is a failure that may have been charged, with what the gateway said."""
     error = _failed(gateway, {"id": "task-7", "status": "completed", "results": [], "result": {"images": []}, "image_url": None})
-    assert (type(error), error.charged, "task-7" in error.what) == (PictureMissing, "unknown", True)
+    assert (type(error), error.charge, "task-7" in error.what) == (PictureMissing, "unknown", True)
 
 
 @gateways

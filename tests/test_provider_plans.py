@@ -353,7 +353,7 @@ def test_what_a_model_cannot_do_is_refused_with_what_it_can(
     refusal = refused(gateway, **said)
     assert (refusal.option, refusal.allowed, refusal.nearest) == (option, allowed, nearest)
     assert refusal.value == said[option]
-    assert (refusal.whose, refusal.charged) == ("you", "no")
+    assert (refusal.blame, refusal.charge) == ("you", "no")
     assert str(refusal).endswith(".")
 
 
@@ -512,7 +512,7 @@ def test_half_a_character_in_the_prompt_is_refused() -> None:
 def test_what_is_no_https_address_is_refused_as_a_reference_and_as_a_mask(address: Any) -> None:
     """Text of any other kind is refused, and what can be given instead is said."""
     refusal = refused("apimart", references=(address,))
-    assert (refusal.option, "upload" in refusal.next_step or "https" in refusal.next_step) == ("references", True)
+    assert (refusal.option, "upload" in refusal.hint or "https" in refusal.hint) == ("references", True)
     if address is not None:
         assert refused("apimart", references=(A,), mask=address).option == "mask"
 

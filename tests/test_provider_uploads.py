@@ -49,7 +49,7 @@ def refused(gateway: str, **said: Any) -> UnsupportedOption:
     """Return the refusal of a request."""
     with pytest.raises(UnsupportedOption) as caught:
         plan(gateway, **said)
-    assert (caught.value.whose, caught.value.charged) == ("you", "no")
+    assert (caught.value.blame, caught.value.charge) == ("you", "no")
     return caught.value
 
 
@@ -107,7 +107,7 @@ def test_a_picture_too_heavy_is_refused_with_the_way_out() -> None:
     heavy = LocalPicture(b"x" * 20_000_001, "image/jpeg", 8, 8, "heavy.jpg")
     for gateway in ("apimart", "gccai"):
         refusal = refused(gateway, references=(heavy,))
-        assert ("at most 20 MB, and heavy.jpg has 20 MB" in refusal.what, "--fit" in refusal.next_step) == (True, True)
+        assert ("at most 20 MB, and heavy.jpg has 20 MB" in refusal.what, "--fit" in refusal.hint) == (True, True)
     assert plan("evolink", references=(heavy,)).uploads == (heavy,)
     assert plan("xingchao", references=(heavy,)).uploads == (heavy,)  # its page says nothing of weight
     heavier = LocalPicture(b"x" * 50_000_001, "image/jpeg", 8, 8, "heavier.jpg")
@@ -135,7 +135,7 @@ def test_a_mask_needs_a_reference_and_a_model_that_takes_one() -> None:
 def test_a_mask_is_a_png() -> None:
     """A JPEG cannot be transparent; the refusal says what makes a mask."""
     refusal = refused("gccai", references=(picture(),), mask=picture("mask.jpg", "image/jpeg"))
-    assert (refusal.option, "mask_from(picture)" in refusal.next_step) == ("mask", True)
+    assert (refusal.option, "mask_from(picture)" in refusal.hint) == ("mask", True)
 
 
 def test_a_mask_has_the_pixels_of_the_first_reference() -> None:
@@ -164,7 +164,7 @@ def test_an_address_that_no_gateway_can_fetch_has_its_own_words(option: str, add
     """Link-local, with a password, file, data and no address at all, each with what to do."""
     said = {"references": (address,)} if option == "references" else {"references": (A,), "mask": address}
     refusal = refused("gccai", **said)
-    assert (refusal.option, what in refusal.what, step in refusal.next_step) == (option, True, True), str(refusal)
+    assert (refusal.option, what in refusal.what, step in refusal.hint) == (option, True, True), str(refusal)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_an_upload_without_an_address_is_a_plain_error(answer: Any) -> None:
     """Nothing was charged, and what came is shown."""
     with pytest.raises(APIError, match="named no address") as caught:
         get_provider("apimart").read_upload(answer)
-    assert (caught.value.whose, caught.value.charged) == ("gateway", "no")
+    assert (caught.value.blame, caught.value.charge) == ("gateway", "no")
 
 
 @pytest.mark.parametrize("beside", [{"error": {"code": "", "message": ""}}, {"detail": "stored"}, {"code": "created"}], ids=repr)
@@ -330,8 +330,8 @@ def test_no_answer_breaks_the_reader(answer: Any) -> None:
 def test_a_reference_that_cannot_be_fetched_is_told_apart(words: str) -> None:
     """In the words of several gateways, and certainly refused."""
     error = get_provider("gccai").read_error(400, {"error": {"code": "", "message": words}})
-    assert (type(error), getattr(error, "refused", None), error.charged) == (ReferenceUnreachable, True, "no")
-    assert "uploaded" in error.next_step
+    assert (type(error), getattr(error, "refused", None), error.charge) == (ReferenceUnreachable, True, "no")
+    assert "uploaded" in error.hint
 
 
 def test_a_code_tells_it_too() -> None:

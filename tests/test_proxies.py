@@ -59,7 +59,7 @@ def _refusal():
     with pytest.raises(GatewayUnreachable) as refused:
         run(generate("a fox", provider="evolink", size="1024x1024"))
     assert SECRET not in str(refused.value)
-    assert refused.value.charged == "no"
+    assert refused.value.charge == "no"
     return str(refused.value)
 
 

@@ -130,7 +130,7 @@ def test_python_is_refused_alike(own_world, said):
     for way in (lambda: generate("fox", sandbox=True, **said), streamed, lambda: sweep("{{a}}", {"a": ["x", "y"]}, sandbox=True, **said)):
         with pytest.raises(UnsupportedOption) as caught:
             run(way())
-        assert caught.value.charged == "no"
+        assert caught.value.charge == "no"
     assert api.ledger(load()).waiting() == 0
     assert list(own_world.iterdir()) == []
 

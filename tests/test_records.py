@@ -64,7 +64,7 @@ def _made_records():
     book, pictures = api.ledger(), [image.id for image in study]
     loop.run(annotations.star(book, pictures[0], 4))
     cost = Cost(Decimal("0.04"), "USD", "estimated", "the page", "2026-11-20")
-    error = TaskFailed("it could not be made", next_step="try again")
+    error = TaskFailed("it could not be made", hint="try again")
     yield from (request, Size.parse("16:9"), _picture(b"x"), Preview(b"x", "image/png", 1, 1), cost, fox, *fox, *events, study, *study)
     yield from (api.plan(request, sandbox=True), *api.plan(ImageRequest("a fox", n=3), sandbox=True).calls)
     yield from (outlined, *outlined.wishes, *outlined.axes, outlined.study, run(sweeps.outlook(outlined, settings)))
@@ -233,9 +233,9 @@ class TestErrors:
             for kind in vars(module).values():
                 if isinstance(kind, type) and issubclass(kind, BaseException) and kind.__module__ == module.__name__:
                     yield self._instance(kind)
-        yield UnsupportedOption("no", option="size", value=["a", 1], allowed=("1:1",), nearest="1:1", gateways=("gccai",), next_step="x")
-        yield APIError("no", status=400, code="bad", request_id="r1", refused=False, whose="you", charged="yes", next_step="x")
-        yield SaveError("no room", charged="no")
+        yield UnsupportedOption("no", option="size", value=["a", 1], allowed=("1:1",), nearest="1:1", gateways=("gccai",), hint="x")
+        yield APIError("no", status=400, code="bad", request_id="r1", refused=False, blame="you", charge="yes", hint="x")
+        yield SaveError("no room", charge="no")
 
     def _instance(self, kind):
         if kind is UnsupportedOption:
@@ -276,8 +276,8 @@ class TestErrors:
         """What is set on a copy does not change what it was made of."""
         error = APIError("no", status=404)
         other = copy.copy(error)
-        other.charged = "yes"
-        assert (error.charged, other.charged, other.status) == ("no", "yes", 404)
+        other.charge = "yes"
+        assert (error.charge, other.charge, other.status) == ("no", "yes", 404)
 
     def test_what_cannot_travel_is_left_behind(self):
         """A value that cannot be pickled goes by the name of its type, and what a notebook hung on the error stays there."""
@@ -438,4 +438,4 @@ class TestVersions:
         assert isinstance(made.errors[0], TaskFailed)
         assert [study.place(image) for image in study] == [{"what": "red"}]
         assert (plan.count, plan.model.sizes["1:1"]["1k"]) == (1, (1024, 1024))
-        assert (refusal.option, refusal.value, refusal.charged) == ("size", "7:7", "no")
+        assert (refusal.option, refusal.value, refusal.charge) == ("size", "7:7", "no")

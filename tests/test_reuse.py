@@ -178,7 +178,7 @@ def test_what_is_under_way_is_not_sent_again(slow_gateway):
     _until(lambda: slow_gateway.accepted("under way"))
     with pytest.raises(ImageGenError, match="The same is under way already") as told:
         asked("under way", reuse=True)
-    assert (told.value.charged, len(slow_gateway.accepted("under way"))) == ("no", 1)
+    assert (told.value.charge, len(slow_gateway.accepted("under way"))) == ("no", 1)
     assert first.wait()[0].request.prompt == "under way"
 
 

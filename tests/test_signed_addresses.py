@@ -149,12 +149,12 @@ class TestErrors:
 
     def test_in_text_arguments_and_logs(self, caplog):
         """Whichever way an error is written."""
-        error = TaskFailed(f"could not read {REFERENCE}", next_step=f"look at {REFERENCE}")
+        error = TaskFailed(f"could not read {REFERENCE}", hint=f"look at {REFERENCE}")
         try:
             raise error
         except TaskFailed:
             logging.getLogger("mine").exception("it failed: %r", error)
-        shown = f"{error} {error!r} {error.args} {error.what} {error.next_step} {caplog.text} {''.join(traceback.format_exception(error))}"
+        shown = f"{error} {error!r} {error.args} {error.what} {error.hint} {caplog.text} {''.join(traceback.format_exception(error))}"
         assert "https://pictures.example/a.png?…" in shown
         assert not SIGNED.search(shown), shown
 

@@ -554,7 +554,7 @@ def test_a_loaded_sweep_tells_what_went_wrong(at_gateway):
         made = run(sweep("told of {{style}}", {"style": ["oil", "ink"]}, provider="evolink", quality="low"))
     (error,) = load(made.study).errors
     assert str(error) == str(made.errors[0])
-    assert error.charged == made.errors[0].charged
+    assert error.charge == made.errors[0].charge
     assert load(made.study).words == ("", "failed")
 
 

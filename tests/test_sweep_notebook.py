@@ -225,7 +225,7 @@ def test_without_anybody_to_ask_much_is_refused(shell, gateway):
     """In words, before anything is sent; --yes says that it is meant, a higher bound that it is little."""
     with pytest.raises(ImageGenError, match=r"This is 21 pictures, and nobody can be asked here, so nothing was sent.*--yes") as told:
         shell.run("%%imagegen -p evolink -q low --repeat 21\nnobody to ask")
-    assert told.value.charged == "no"
+    assert told.value.charge == "no"
     assert gateway.submissions("nobody to ask") == []
     shell.run("%config ImageGenMagics.ask_above_pictures = 30")
     shell.run("%%imagegen -p evolink -q low --repeat 21\nnobody to ask")

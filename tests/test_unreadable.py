@@ -77,7 +77,7 @@ def test_a_file_that_nobody_here_reads_is_kept_told_and_settled(host):
     error = refused()
     (path,) = kept()
     assert path.read_bytes() == STRANGE
-    assert (str(path.absolute()) in str(error), error.charged, "\n" in str(error)) == (True, "yes", False)
+    assert (str(path.absolute()) in str(error), error.charge, "\n" in str(error)) == (True, "yes", False)
     assert (tasks()[0].state, waiting()) == ("saved", 0)
     assert str(path.absolute()) in tasks()[0].error
     assert api.resume(load()).expecting == 0
@@ -169,7 +169,7 @@ def test_a_disk_with_too_little_room_is_said_before_anything_is_written(host, mo
     host.file = lambda number, path: STRANGE * 3
     with pytest.raises(SaveError, match="free") as caught:
         make()
-    assert (caught.value.charged, list(Path("imagegen").rglob("*")), waiting()) == ("yes", [], 1)
+    assert (caught.value.charge, list(Path("imagegen").rglob("*")), waiting()) == ("yes", [], 1)
     monkeypatch.setattr(download, "SPARE", 50)
     with pytest.raises(ImageInvalid):
         api.resume(load()).wait()
@@ -246,7 +246,7 @@ def test_a_page_in_a_pictures_place_is_kept_but_is_not_the_picture(body, host):
     host.file = lambda number, path: body
     error = refused()
     (path,) = kept("txt")
-    assert (path.read_bytes(), str(path.absolute()) in str(error), error.charged) == (body, True, "yes")
+    assert (path.read_bytes(), str(path.absolute()) in str(error), error.charge) == (body, True, "yes")
     assert "%imagegen resume" in str(error)
     assert "%imagegen forget 1" in str(error)
     assert (tasks()[0].state, waiting()) == ("made", 1)

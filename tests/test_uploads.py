@@ -310,7 +310,7 @@ def test_a_request_whose_upload_is_gone_again_is_refused(server, quick):
     prompt = "a glove [[fault: reference-gone:5]]"
     with pytest.raises(ReferenceUnreachable) as caught:
         _generate(prompt, references=(_picture(),))
-    assert (len(server.submissions(prompt)), server.accepted(prompt), caught.value.charged) == (2, [], "no")
+    assert (len(server.submissions(prompt)), server.accepted(prompt), caught.value.charge) == (2, [], "no")
 
 
 def test_a_request_whose_upload_fails_is_not_submitted(server, quick):
@@ -407,7 +407,7 @@ def test_a_gateway_that_asks_to_wait_longer_than_our_patience_is_given_up(server
     server.arm("upload-429", times=None)
     with pytest.raises(UploadFailed, match="answered 429") as caught:
         _bring(_at("evolink"), _picture(), settings=load().replace("a test", timeout=0.5))
-    assert "wait a little" in caught.value.next_step
+    assert "wait a little" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", TAKING)
@@ -417,7 +417,7 @@ def test_a_refused_upload_is_told_in_the_gateways_words_and_not_repeated(name, s
     before = server.log()
     with pytest.raises(UploadFailed, match=r"answered 400: the file was rejected; fox\.png \(\d+ kB\) is not uploaded") as caught:
         _bring(_at(name), _picture())
-    assert (caught.value.whose, caught.value.charged) == ("you", "no")
+    assert (caught.value.blame, caught.value.charge) == ("you", "no")
     after = server.log()
     assert (after["uploads"], after["accepted"]) == (before["uploads"] + 1, before["accepted"])
     assert _rows() == []
@@ -429,7 +429,7 @@ def test_an_outage_that_lasts_is_told_after_some_tries(server):
     before = _uploaded(server)
     with pytest.raises(UploadFailed, match="answered 500") as caught:
         _bring(_at("apimart"), _picture())
-    assert (_uploaded(server), caught.value.whose, caught.value.charged) == (before + 5, "gateway", "no")
+    assert (_uploaded(server), caught.value.blame, caught.value.charge) == (before + 5, "gateway", "no")
 
 
 def test_a_gateway_that_cannot_be_reached(monkeypatch):
@@ -437,7 +437,7 @@ def test_a_gateway_that_cannot_be_reached(monkeypatch):
     monkeypatch.setenv("APIMART_BASE_URL", "http://127.0.0.1:9")
     with pytest.raises(UploadFailed, match=r"could not be uploaded to 127\.0\.0\.1:9") as caught:
         _bring(_at("apimart"), _picture())
-    assert (caught.value.whose, caught.value.charged) == ("network", "no")
+    assert (caught.value.blame, caught.value.charge) == ("network", "no")
 
 
 def test_one_that_fails_takes_no_other_with_it(server):
@@ -472,7 +472,7 @@ def test_each_answer_to_an_upload_has_its_words(case, monkeypatch):
         monkeypatch.setenv("APIMART_BASE_URL", odd.origin)
         with pytest.raises(kind) as caught:
             _bring(_at("apimart"), _picture())
-    assert (words in str(caught.value), caught.value.charged, len(odd.seen)) == (True, "no", 1), str(caught.value)
+    assert (words in str(caught.value), caught.value.charge, len(odd.seen)) == (True, "no", 1), str(caught.value)
 
 
 def test_a_gateway_on_this_machine_may_name_a_public_address(monkeypatch):
@@ -531,7 +531,7 @@ def test_a_moved_base_url_keeps_its_key_from_evolinks_file_host(base):
     """Whoever moved the base URL moved the key with it: refused in words, with the way out."""
     with pytest.raises(UnsupportedOption, match=r"takes files at files-api\.evolink\.ai, and your key does not go there") as caught:
         routes.find_way(_real("evolink", base), _picture(), load())
-    assert (base in caught.value.what, "uploader" in caught.value.next_step) == (True, True)
+    assert (base in caught.value.what, "uploader" in caught.value.hint) == (True, True)
 
 
 def test_a_look_alike_has_no_way_unless_it_names_one():
@@ -677,7 +677,7 @@ def test_the_sandbox_never_calls_the_persons_uploader(uploader):
     """Nothing leaves this machine there."""
     with pytest.raises(UnsupportedOption, match="takes no files") as caught:
         _bring(_sandbox("xingchao"), _picture(), settings=uploader(_PUT))
-    assert "nothing leaves this machine" in caught.value.next_step
+    assert "nothing leaves this machine" in caught.value.hint
     assert "myhost" not in sys.modules
 
 
@@ -696,7 +696,7 @@ def test_what_the_uploader_answers_is_checked(uploader, answer, words):
     """A public https address, or it is told what came instead."""
     with pytest.raises(UploadFailed) as caught:
         _bring(_at("xingchao"), _picture(), settings=uploader(f"def put(path): return {answer}"))
-    assert (words in caught.value.what, caught.value.whose, caught.value.charged) == (True, "you", "no"), caught.value.what
+    assert (words in caught.value.what, caught.value.blame, caught.value.charge) == (True, "you", "no"), caught.value.what
 
 
 @pytest.mark.parametrize(
@@ -713,7 +713,7 @@ def test_an_uploader_that_cannot_be_found_is_a_clear_error(uploader, name, words
     """With how it is to be written."""
     with pytest.raises(UnsupportedOption) as caught:
         _bring(_at("xingchao"), _picture(), settings=uploader(_PUT, name))
-    assert (words in caught.value.what, caught.value.option, "package:function" in caught.value.next_step) == (True, "uploader", True)
+    assert (words in caught.value.what, caught.value.option, "package:function" in caught.value.hint) == (True, "uploader", True)
 
 
 # no way there
@@ -723,7 +723,7 @@ def test_xingchao_without_an_uploader_says_what_to_do():
     """Own function, an address, an earlier result, or a gateway that takes files."""
     with pytest.raises(UnsupportedOption, match=r"Xingchao takes no files.*fox\.png is on this machine") as caught:
         _bring(_at("xingchao"), _picture())
-    step = caught.value.next_step
+    step = caught.value.hint
     assert all(words in step for words in ("%config ImageGenMagics.uploader", "https address", "earlier result", "apimart, evolink, gccai"))
 
 
@@ -761,9 +761,7 @@ def test_an_address_that_this_gateway_cannot_fetch_is_refused_before_anything_is
     said = {"references": (address,)} if option == "references" else {"references": ("https://a.example/1.png",), "mask": address}
     with pytest.raises(UnsupportedOption) as caught:
         uploads.check(_plan(at, **said), at, load())
-    assert (words in caught.value.what, caught.value.option, "uploaded" in caught.value.next_step) == (True, option, True), (
-        caught.value.what
-    )
+    assert (words in caught.value.what, caught.value.option, "uploaded" in caught.value.hint) == (True, option, True), caught.value.what
 
 
 @pytest.mark.parametrize(
@@ -905,7 +903,7 @@ def test_a_copy_that_cannot_be_kept_is_told(tmp_path):
     (tmp_path / "sources").write_text("in the way")
     with pytest.raises(SaveError, match=r"A copy of fox\.png could not be kept") as caught:
         uploads.keep(tmp_path, _picture())
-    assert caught.value.charged == "no"
+    assert caught.value.charge == "no"
 
 
 def test_half_a_copy_is_never_seen(tmp_path, monkeypatch):

@@ -183,7 +183,7 @@ def _check_keys(wishes: Sequence[Wish]) -> None:
     bare = next((wish.gateway for wish in wishes if not wish.gateway.sandbox and not wish.gateway.key.sound()), None)
     if bare is not None:
         what = f"This plan has no key for {bare.provider.title}: it came out of a pickle, or was made to be looked at"
-        raise MissingKey(what, next_step="make the plan anew in this process, which finds the key")
+        raise MissingKey(what, hint="make the plan anew in this process, which finds the key")
 
 
 def resume(
@@ -205,7 +205,7 @@ def resume_task(row: int, settings: Settings | None = None, *, save_dir: str | P
     settings = settings or load()
     job = _collected(settings, save_dir, preview, lambda book, job: book.claim_again(row, hold=job.hold), again=True)
     if not job.expecting:
-        raise UnsupportedOption(loop.run(_why_not(settings, row)), option="resume", value=row, next_step="%imagegen jobs shows what waits")
+        raise UnsupportedOption(loop.run(_why_not(settings, row)), option="resume", value=row, hint="%imagegen jobs shows what waits")
     return job
 
 
@@ -348,6 +348,6 @@ def request_of(prompt: str | ImageRequest, options: Mapping[str, Any]) -> ImageR
         if name not in _FIELDS:
             near = difflib.get_close_matches(name, _FIELDS, n=1)
             step = "" if near else 'a further field of the gateway goes into extra={"name": value}'
-            told = {"option": name, "value": options[name], "allowed": _FIELDS, "nearest": near[0] if near else None, "next_step": step}
+            told = {"option": name, "value": options[name], "allowed": _FIELDS, "nearest": near[0] if near else None, "hint": step}
             raise UnsupportedOption(f"There is no option {name}", **told)
     return replace(prompt, **options) if isinstance(prompt, ImageRequest) else ImageRequest(prompt, **options)

@@ -81,7 +81,7 @@ def _checked(key: Key, where: str) -> Key:
     if not key.sound():
         raise MissingKey(
             f"The key in {where} has a character that no key has (a line break, a blank, a quote from a text editor?)",
-            next_step="copy the key again, alone and whole",
+            hint="copy the key again, alone and whole",
         )
     return key
 
@@ -112,7 +112,7 @@ def _put(keyring: ModuleType, name: str, key: Key) -> str:
 
 def _not_saved(what: str, step: str) -> ImageGenError:
     step += ", or set the key in the environment; for this session it is remembered"
-    return ImageGenError(what, whose="you", charged="no", next_step=step)
+    return ImageGenError(what, blame="you", charge="no", hint=step)
 
 
 def find(provider: Provider, home: Path | None = None) -> Key | None:
@@ -131,7 +131,7 @@ def find(provider: Provider, home: Path | None = None) -> Key | None:
     if answer.refusal:
         raise MissingKey(
             f"The key of {provider.title} is in the system keyring, which could not be opened ({answer.refusal})",
-            next_step=f"unlock the keyring, or set {provider.key_variable} in the environment, or %imagegen login {provider.name}",
+            hint=f"unlock the keyring, or set {provider.key_variable} in the environment, or %imagegen login {provider.name}",
         )
     return _checked(answer.key, "the system keyring") if answer.key else None
 
@@ -142,7 +142,7 @@ def need(provider: Provider, home: Path | None = None) -> Key:
     if key is None:
         raise MissingKey(
             f"No key is set for {provider.title}",
-            next_step=f"set {provider.key_variable} in the environment, or %imagegen login {provider.name}, "
+            hint=f"set {provider.key_variable} in the environment, or %imagegen login {provider.name}, "
             "or add --sandbox to try it without a key",
         )
     return key
@@ -193,7 +193,7 @@ def holds_key(place: str) -> UnsupportedOption:
         f"This {place} holds something like a key, so nothing was run",
         option=place,
         value="[key]",
-        next_step="take it out of the cell, which is saved with the notebook, and give it by %imagegen login NAME or in the "
+        hint="take it out of the cell, which is saved with the notebook, and give it by %imagegen login NAME or in the "
         "environment; if others could see it, make a new one at the gateway",
     )
 

@@ -101,7 +101,7 @@ def base_url(provider: Provider) -> str:
     if told and (wrong := _wrong_address(told)):
         shown = f"[hidden]@{told.rpartition('@')[2]}" if "@" in told else told
         raise UnsupportedOption(
-            f"{variable} = {shown!r} {wrong}", option=variable, value=shown, next_step="give it like https://api.example.com"
+            f"{variable} = {shown!r} {wrong}", option=variable, value=shown, hint="give it like https://api.example.com"
         )
     return told or provider.base_url
 
@@ -139,7 +139,7 @@ def choose(
     able = [one for one in everyone if model is None or _has(one, model)]
     if not able:
         _refuse_unsound(settings)
-        raise UnknownProvider(f"No gateway has a model {model!r}", next_step="%imagegen models shows all of them")
+        raise UnknownProvider(f"No gateway has a model {model!r}", hint="%imagegen models shows all of them")
     keyed = None if sandbox else next((one for one in (*able, *everyone) if has_key(one, settings)), None)
     if not sandbox and (keyed is None or keyed.name not in registry.BUILT_IN):
         _refuse_unsound(settings)
@@ -173,7 +173,7 @@ def _no_key(model: str, able: Sequence[Provider]) -> MissingKey:
     variables = " or ".join(one.key_variable for one in able)
     return MissingKey(
         f"No key is set for a gateway that has {model} ({', '.join(one.title for one in able)})",
-        next_step=f"set {variables} in the environment, or %imagegen login {able[0].name}, or add --sandbox to try it without a key",
+        hint=f"set {variables} in the environment, or %imagegen login {able[0].name}, or add --sandbox to try it without a key",
     )
 
 
@@ -202,6 +202,6 @@ def _dialect(provider: Provider) -> str:
             option="sandbox",
             value=provider.name,
             allowed=sorted(registry.BUILT_IN),
-            next_step="leave --sandbox out, or choose another gateway",
+            hint="leave --sandbox out, or choose another gateway",
         )
     return dialect

@@ -189,7 +189,7 @@ def _not_awaitable(value: object) -> UnsupportedOption:
     step = "give it what generate() or sweep() returns"
     if isinstance(value, AsyncIterator):
         step = "go through stream() with async for, in a coroutine, and give that to run()"
-    return UnsupportedOption(f"run() cannot wait for a value of type {type(value).__name__}", option="run", value=value, next_step=step)
+    return UnsupportedOption(f"run() cannot wait for a value of type {type(value).__name__}", option="run", value=value, hint=step)
 
 
 def wait(future: concurrent.futures.Future[Any], timeout: float | None = None) -> None:

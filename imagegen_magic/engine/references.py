@@ -130,7 +130,7 @@ class Gathering:
         rows = ledger_of(self._settings).ask(query)
         if not rows:
             raise UnsupportedOption(
-                f"The history has no picture @{number}", option="references", value=f"@{number}", next_step="%imagegen history lists them"
+                f"The history has no picture @{number}", option="references", value=f"@{number}", hint="%imagegen history lists them"
             )
         return _Row(*rows[0])
 
@@ -174,9 +174,9 @@ class Gathering:
                 return row.url
             raise ImageInvalid(
                 f"The file of {name} is gone ({row.path}), and so is its address at the gateway",
-                whose="you",
-                charged="no",
-                next_step="give another picture, or put the file back",
+                blame="you",
+                charge="no",
+                hint="give another picture, or put the file back",
             ) from error
         ready = prepare(data, name=name, types=types, most_bytes=self._most, fit=self._fit)
         same = ready.identity == row.sha256  # as the gateway has it; a file that was painted over is another picture
@@ -243,7 +243,7 @@ def _no_such(text: str, folder: Path, option: str = "references") -> Unsupported
         step = f"for the picture of that number in %imagegen history write @{text}"
     elif (folder / Path(text).expanduser()).is_dir():
         what, step = f"{shown(text)} is a folder", f"give a picture in it, or all of them: {text.rstrip('/')}/*.png"
-    return UnsupportedOption(what, option=option, value=text, next_step=step)
+    return UnsupportedOption(what, option=option, value=text, hint=step)
 
 
 def _near(path: Path, folder: Path) -> str:

@@ -146,7 +146,7 @@ def _expanded(path: str | Path) -> Path:
         return path_of(path).expanduser()
     except RuntimeError:
         what = f"{str(path)!r} names the home of a user that this system does not know"
-        raise UnsupportedOption(what, option="save_dir", value=path, next_step="write the path out") from None
+        raise UnsupportedOption(what, option="save_dir", value=path, hint="write the path out") from None
 
 
 def _read(name: str, value: Any, place: str) -> Any:
@@ -163,7 +163,7 @@ def _read(name: str, value: Any, place: str) -> Any:
         return KNOWN[name][0](value)
     except ValueError as error:
         what = f"{name} = {_shown(value)} in {place} cannot be used"
-        raise UnsupportedOption(what, option=name, value=value, next_step=f"{name} takes {error}") from None
+        raise UnsupportedOption(what, option=name, value=value, hint=f"{name} takes {error}") from None
 
 
 def _shown(value: Any) -> str:
@@ -245,4 +245,4 @@ def _within(table: dict[str, Any], name: str, file: Path, *inner: str) -> dict[s
 
 
 def _unreadable(file: Path, why: str) -> UnsupportedOption:
-    return UnsupportedOption(f"{file} cannot be read: {why}", option="pyproject.toml", value="", next_step="mend the file, or rename it")
+    return UnsupportedOption(f"{file} cannot be read: {why}", option="pyproject.toml", value="", hint="mend the file, or rename it")

@@ -52,7 +52,7 @@ def _steps(strip: Any, name: str, option: str) -> bytes:
     if not (least >= 0 and most <= 1):  # so that a NaN, which is neither, is refused too
         span = f"holds values from {least:g} to {most:g}" if least == least else "holds NaN"
         step = "divide it by 255, or clip it: array.clip(0, 1)" if least >= 0 else "scale it to floats from 0 to 1"
-        raise UnsupportedOption(f"{name} {span}", option=option, value=name, next_step=f"{_TAKEN}; {step if least == least else 'fill it'}")
+        raise UnsupportedOption(f"{name} {span}", option=option, value=name, hint=f"{_TAKEN}; {step if least == least else 'fill it'}")
     scaled: bytes = (strip.astype("float32") * 255 + 0.5).astype("uint8").tobytes()
     return scaled
 
@@ -84,4 +84,4 @@ def _advice_on_type(array: Any) -> str:
 
 def _refused(array: Any, name: str, option: str, advice: str) -> UnsupportedOption:
     words = f"{_TAKEN}; {advice}" if advice else _TAKEN
-    return UnsupportedOption(f"{name} is an array of {described(array)}", option=option, value=name, next_step=words)
+    return UnsupportedOption(f"{name} is an array of {described(array)}", option=option, value=name, hint=words)

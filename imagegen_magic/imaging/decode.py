@@ -124,7 +124,7 @@ def _plugin(kind: Kind) -> Callable[..., ImageFile.ImageFile]:
         if kind is HEIC and "HEIF" in Image.OPEN:  # another plugin, which its owner has registered
             return Image.OPEN["HEIF"][0]
     step = "%pip install pillow-heif" if kind is HEIC else "%pip install --upgrade Pillow and restart the kernel"
-    raise ImageInvalid(f"the Pillow of this kernel reads no {kind.name}", whose="you", next_step=f"{step}, or save it as PNG or JPEG")
+    raise ImageInvalid(f"the Pillow of this kernel reads no {kind.name}", blame="you", hint=f"{step}, or save it as PNG or JPEG")
 
 
 def orientation(image: Image.Image) -> int:
@@ -203,7 +203,7 @@ def load(image: Image.Image) -> None:
         file = getattr(image, "fp", None)
         if (isinstance(image, ImageFile.ImageFile) and (file is None or file.closed)) or "closed" in str(error.__cause__):
             step = "open it again and give it while it is open, or give its path"
-            raise ImageInvalid("the image is closed, so its pixels cannot be read", whose="you", charged="no", next_step=step) from error
+            raise ImageInvalid("the image is closed, so its pixels cannot be read", blame="you", charge="no", hint=step) from error
         raise
 
 

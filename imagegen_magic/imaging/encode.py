@@ -74,7 +74,7 @@ def _amounts(many: int, few: int) -> tuple[str, str]:
 
 def refused(limits: Limits, words: str, step: str) -> UnsupportedOption:
     """Return the refusal of this picture."""
-    return UnsupportedOption(words, option=limits.option, value=limits.name, next_step=step)
+    return UnsupportedOption(words, option=limits.option, value=limits.name, hint=step)
 
 
 def fits(data: bytes, image: Image.Image, limits: Limits) -> bool:

@@ -211,8 +211,8 @@ def _load(picture: Image.Image) -> None:
     try:
         load(picture)
     except ImageInvalid as error:
-        step = error.next_step if error.whose == "you" else "give another picture"
-        raise ImageInvalid(f"no mask can be made: {error.what}", whose="you", charged="no", next_step=step) from error
+        step = error.hint if error.blame == "you" else "give another picture"
+        raise ImageInvalid(f"no mask can be made: {error.what}", blame="you", charge="no", hint=step) from error
 
 
 def _file_of(picture: Any) -> tuple[str, bytes]:
@@ -263,7 +263,7 @@ def _decoded(data: bytes, name: str) -> Image.Image:
     try:
         return decoded(data)
     except ImageInvalid as error:
-        raise ImageInvalid(f"the mask {name}: {error.what}", whose="you", charged="no", next_step="give another mask") from error
+        raise ImageInvalid(f"the mask {name}: {error.what}", blame="you", charge="no", hint="give another mask") from error
 
 
 def _check_alpha(image: Image.Image, mask: LocalPicture) -> None:
@@ -308,4 +308,4 @@ def _extremes(channel: Image.Image) -> tuple[float, float]:
 
 
 def _refused(what: str, value: object, step: str) -> UnsupportedOption:
-    return UnsupportedOption(what, option="mask", value=value, next_step=step)
+    return UnsupportedOption(what, option="mask", value=value, hint=step)

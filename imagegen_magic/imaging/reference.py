@@ -206,11 +206,11 @@ def _bytes_in(source: object, limits: Limits) -> bytes:
 def _kind(data: bytes, name: str) -> Kind:
     if len(data) > _MOST_FILE:
         words = f"{name} has {len(data) / 2**20:.0f} MiB, more than the {_MOST_FILE / 2**20:.0f} MiB that are read"
-        raise ImageInvalid(words, whose="you", charged="no", next_step="make it smaller with another program")
+        raise ImageInvalid(words, blame="you", charge="no", hint="make it smaller with another program")
     if kind := format_of(data):
         return kind
     words = f"{name} is empty" if not data else f"{name} is not a picture that can be read here but {looks_like(data)}"
-    raise ImageInvalid(words, whose="you", charged="no", next_step="give a PNG, JPEG or WebP, or a BMP, TIFF, GIF, AVIF or HEIC to convert")
+    raise ImageInvalid(words, blame="you", charge="no", hint="give a PNG, JPEG or WebP, or a BMP, TIFF, GIF, AVIF or HEIC to convert")
 
 
 @contextmanager
@@ -219,8 +219,8 @@ def _dressed(name: str) -> Iterator[None]:
     try:
         yield
     except ImageInvalid as error:
-        step = error.next_step if error.whose == "you" else "open it with another program and save it anew, or give another picture"
-        raise ImageInvalid(f"{name}: {error.what}", whose="you", charged="no", next_step=step) from error
+        step = error.hint if error.blame == "you" else "open it with another program and save it anew, or give another picture"
+        raise ImageInvalid(f"{name}: {error.what}", blame="you", charge="no", hint=step) from error
 
 
 def _faithful(image: Image.Image, kind: Kind, data: bytes, turn: int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from urllib.parse import quote
 from imagegen_magic.errors import (
     APIError,
     AuthenticationError,
-    Charged,
+    Charge,
     ContentRejected,
     ImageGenError,
     InsufficientBalance,
@@ -215,7 +215,7 @@ class Provider:
         names = [model.name for model in self.models]
         close = difflib.get_close_matches(wanted, names, 1)
         hint = f"did you mean {close[0]}; " if close and len(names) > 1 else ""
-        raise UnknownProvider(f"{self.name} has no model {validation.shown(name)}", next_step=f"{hint}it has {', '.join(names)}")
+        raise UnknownProvider(f"{self.name} has no model {validation.shown(name)}", hint=f"{hint}it has {', '.join(names)}")
 
     def plan(self, request: ImageRequest) -> Plan:
         """Return all that will happen; raises UnsupportedOption where the model cannot do it."""
@@ -250,7 +250,7 @@ class Provider:
         """Return the upload of a picture; raises UnsupportedOption where this gateway takes no files."""
         if self.upload is None:
             step = "give addresses that it can fetch"
-            raise UnsupportedOption(f"{self.name} takes no files", option="references", value=picture.name, next_step=step)
+            raise UnsupportedOption(f"{self.name} takes no files", option="references", value=picture.name, hint=step)
         return UploadCall("POST", self.upload.address, "file", uploading.file_name(picture), picture.mime_type)
 
     def read_upload(self, answer: Any) -> Uploaded:
@@ -261,7 +261,7 @@ class Provider:
         if found:
             return found
         said = responses.excerpt(answer)
-        raise APIError(f"{self.title} took the picture and named no address for it: {said}", refused=False, whose="gateway")
+        raise APIError(f"{self.title} took the picture and named no address for it: {said}", refused=False, blame="gateway")
 
     def _taken(self, body: Mapping[str, Any]) -> dict[str, str]:
         """Return the wire's fields that no `extra` may write, with the option that each stands for."""
@@ -305,7 +305,7 @@ class Provider:
         """Return the refusal that an answer's words alone make certain, else SubmissionUnknown."""
         if isinstance(answer, Mapping) and (refusal := self._refusal(responses.complaint(answer), 0)):
             return refusal
-        return SubmissionUnknown(f"{self.title} answered without a task id: {responses.excerpt(answer)}", whose="gateway")
+        return SubmissionUnknown(f"{self.title} answered without a task id: {responses.excerpt(answer)}", blame="gateway")
 
     def task_call(self, task_id: str) -> Call:
         """Return the look at one task."""
@@ -345,7 +345,7 @@ class Provider:
             if isinstance(error, APIError):
                 return error
         said = responses.excerpt(answer)
-        return APIError(f"{self.title}'s answer says nothing of the task: {said}", refused=False, charged="unknown", whose="gateway")
+        return APIError(f"{self.title}'s answer says nothing of the task: {said}", refused=False, charge="unknown", blame="gateway")
 
     def batch_call(self, task_ids: Sequence[str]) -> Call | None:
         """Return one look at many tasks, at most `cadence.batch`, or None where the gateway has none."""
@@ -382,14 +382,14 @@ class Provider:
         kind = {401: AuthenticationError, 404: NotFound}.get(status, APIError)
         if refused and status != 401 and complaint.is_unreachable():
             kind = ReferenceUnreachable
-        charged: Charged = "no" if refused else "unknown"
+        charge: Charge = "no" if refused else "unknown"
         return kind(
             self._what(status, complaint),
             status=status,
             code=complaint.code,
             request_id=complaint.request_id,
             refused=refused,
-            charged=charged,
+            charge=charge,
         )
 
     def _refusal(self, complaint: responses.Complaint, status: int) -> ImageGenError | None:

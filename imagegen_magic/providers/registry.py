@@ -216,7 +216,7 @@ def _parent(where: str, settings: Mapping[str, str]) -> Provider:
     try:
         return get_provider(like)
     except UnknownProvider as error:
-        raise _bad(where, f"is like {like!r}, which is no gateway", error.next_step) from None
+        raise _bad(where, f"is like {like!r}, which is no gateway", error.hint) from None
 
 
 def _base_url(where: str, settings: Mapping[str, str]) -> str:
@@ -239,14 +239,14 @@ def _plain_address(address: str) -> SplitResult | None:
 
 
 def _bad(where: str, what: str, step: str) -> UnknownProvider:
-    return UnknownProvider(f"{where} in pyproject.toml {what}", next_step=step)
+    return UnknownProvider(f"{where} in pyproject.toml {what}", hint=step)
 
 
 def _unknown(name: str, names: Iterable[str]) -> UnknownProvider:
     names = tuple(dict.fromkeys(names))
     close = difflib.get_close_matches(name, names, 2, 0.5)
     hint = f"did you mean {' or '.join(close)}; " if close else ""
-    return UnknownProvider(f"No gateway is called {name[:80]!r}", next_step=f"{hint}there are {', '.join(names)}")
+    return UnknownProvider(f"No gateway is called {name[:80]!r}", hint=f"{hint}there are {', '.join(names)}")
 
 
 def _entry_points() -> dict[str, EntryPoint]:
@@ -287,5 +287,5 @@ def _load(entry: EntryPoint) -> Provider:
 
 def _broken(entry: EntryPoint, why: str) -> UnknownProvider:
     return UnknownProvider(
-        f"The gateway {entry.name!r} is registered by {entry.value} but cannot be used: {why}", next_step="update or remove that package"
+        f"The gateway {entry.name!r} is registered by {entry.value} but cannot be used: {why}", hint="update or remove that package"
     )

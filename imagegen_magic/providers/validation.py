@@ -73,15 +73,15 @@ class Check(NamedTuple):
         prompt, most = self.request.prompt, self.model.max_prompt
         if not isinstance(prompt, str):
             step = "give it as text, and of several prompts each to a call of its own"
-            raise self.refusal(f"needs a prompt in words, not {shown(prompt)}", "prompt", prompt, next_step=step)
+            raise self.refusal(f"needs a prompt in words, not {shown(prompt)}", "prompt", prompt, hint=step)
         if is_blank(prompt):
             found = f", and {shown(prompt)} has no word" if prompt.strip() else ""
-            raise self.refusal(f"needs a prompt{found}", "prompt", prompt, next_step="say what the picture shows")
+            raise self.refusal(f"needs a prompt{found}", "prompt", prompt, hint="say what the picture shows")
         if not _encodable(prompt):
-            raise self.refusal("cannot be sent half a character (a lone surrogate) in the prompt", "prompt", prompt, next_step="remove it")
+            raise self.refusal("cannot be sent half a character (a lone surrogate) in the prompt", "prompt", prompt, hint="remove it")
         if most is not None and len(prompt) > most:
             step = f"shorten the prompt to {most} characters"
-            raise self.refusal(f"takes no prompt of {len(prompt)} characters", "prompt", prompt, next_step=step)
+            raise self.refusal(f"takes no prompt of {len(prompt)} characters", "prompt", prompt, hint=step)
         return prompt
 
     def n(self) -> int:
@@ -101,7 +101,7 @@ class Check(NamedTuple):
         if asked is None:
             return usual
         if not allowed:
-            raise self.refusal(f"has no option {option}", option, asked, next_step=f"leave {option} out")
+            raise self.refusal(f"has no option {option}", option, asked, hint=f"leave {option} out")
         word = asked.strip().lower() if isinstance(asked, str) else ""
         if word in allowed:
             return word
@@ -122,7 +122,7 @@ class Check(NamedTuple):
             return None
         if not fitting:
             what = "has no option output_compression"
-            raise self.refusal(what, "output_compression", asked, next_step="leave output_compression out")
+            raise self.refusal(what, "output_compression", asked, hint="leave output_compression out")
         level, written = whole(asked), checked.output_format
         legal = level is not None and 0 <= level <= 100
         if written not in fitting:
@@ -153,7 +153,7 @@ class Check(NamedTuple):
         text = str(asked).strip().lower()
         if text in self.model.resolutions:
             step = f"give a tier as resolution {text}, and the shape as size"
-            return self.refusal(f"knows no size {shown(asked)}", "size", asked, allowed=self._sizes(), next_step=step)
+            return self.refusal(f"knows no size {shown(asked)}", "size", asked, allowed=self._sizes(), hint=step)
         numbers = _two_numbers(text) or _SHAPES.get(text)
         nearest = None if numbers is None else self._nearest_pixels(numbers) or self._nearest_size(numbers, shape_only=_is_ratio(numbers))
         return self.refusal(f"knows no size {shown(asked)}", "size", asked, allowed=self._sizes(), nearest=nearest)
@@ -180,7 +180,7 @@ class Check(NamedTuple):
             step = None
             if (exact := self._nearest_pixels(pixels)) == f"size {size.width}x{size.height}":
                 step, nearest = "write pixels with an x between them", exact
-            raise self.refusal(f"has no ratio {size}", "size", self.request.size, allowed=self._sizes(), nearest=nearest, next_step=step)
+            raise self.refusal(f"has no ratio {size}", "size", self.request.size, allowed=self._sizes(), nearest=nearest, hint=step)
 
     def _check_pixels(self, size: Size) -> None:
         rule, pixels = self.model.pixel_rule, (size.width, size.height)
@@ -196,7 +196,7 @@ class Check(NamedTuple):
                 near = self._nearest_size(pixels, shape_only=True)
                 step = f"write a ratio with a colon, --size {ratio}" if ratio in self.model.sizes else "write a ratio with a colon"
             what = f"cannot make {size}: {', '.join(broken)}"
-            raise self.refusal(what, "size", self.request.size, allowed=(str(rule),), nearest=near, next_step=step)
+            raise self.refusal(what, "size", self.request.size, allowed=(str(rule),), nearest=near, hint=step)
 
     def resolution(self, size: Size) -> str | None:
         """Check the resolution tier against the size; None where no tier applies."""
@@ -223,15 +223,13 @@ class Check(NamedTuple):
     def _no_tier(self, size: Size, asked: object) -> UnsupportedOption:
         if not self.model.resolutions:
             step, nearest = "leave resolution out", f"size {size} without resolution"
-            return self.refusal("has no option resolution", "resolution", asked, next_step=step, nearest=nearest)
+            return self.refusal("has no option resolution", "resolution", asked, hint=step, nearest=nearest)
         what = f"has no resolution beside size {size}"
         nearest = f"size {size} without resolution"
         ratio, tier = next(iter(self.model.sizes)), str(asked).strip().lower()
         if self.request.size is None and tier in self.model.sizes[ratio]:
             nearest = self._words(ratio, tier)  # the tier was said, the size was not
-        return self.refusal(
-            what, "resolution", asked, nearest=nearest, next_step="give a ratio with a resolution, or leave one of the two out"
-        )
+        return self.refusal(what, "resolution", asked, nearest=nearest, hint="give a ratio with a resolution, or leave one of the two out")
 
     def _sizes(self) -> tuple[str, ...]:
         auto = ("auto",) if self.model.auto_size else ()
@@ -276,10 +274,10 @@ class Check(NamedTuple):
         if asked is None:
             return None
         if not self.model.mask:
-            raise self.refusal("takes no mask", "mask", asked, next_step="leave the mask out")
+            raise self.refusal("takes no mask", "mask", asked, hint="leave the mask out")
         if not self.request.references:
             step = "give the picture to be changed as the first reference"
-            raise self.refusal("takes a mask only beside a reference picture", "mask", asked, next_step=step)
+            raise self.refusal("takes a mask only beside a reference picture", "mask", asked, hint=step)
         if isinstance(asked, LocalPicture):
             self._check_mask(asked, self.request.references[0])
         return self._picture("mask", asked)
@@ -287,11 +285,11 @@ class Check(NamedTuple):
     def _check_mask(self, mask: LocalPicture, first: str | LocalPicture) -> None:
         if mask.mime_type != "image/png":
             step = "save it as a PNG with an alpha channel, transparent where to paint: mask_from(picture) makes one"
-            raise self.refusal(f"takes a mask as PNG only, and {mask.name} is {mask.mime_type}", "mask", mask.name, next_step=step)
+            raise self.refusal(f"takes a mask as PNG only, and {mask.name} is {mask.mime_type}", "mask", mask.name, hint=step)
         if isinstance(first, LocalPicture) and (mask.width, mask.height) != (first.width, first.height):
             one, other = f"{mask.name} has {mask.width}x{mask.height}", f"{first.name} has {first.width}x{first.height}"
             step = "make the mask from that very picture: %imagegen mask, or mask_box(picture, …)"
-            raise self.refusal(f"takes a mask of the first reference's pixels: {one}, {other}", "mask", mask.name, next_step=step)
+            raise self.refusal(f"takes a mask of the first reference's pixels: {one}, {other}", "mask", mask.name, hint=step)
 
     def _picture(self, option: str, said: object) -> str:
         """Return a picture's address, or its placeholder where it is on this machine and within the limits."""
@@ -304,7 +302,7 @@ class Check(NamedTuple):
             raise self.refusal(what, option, said.name, allowed=named, nearest="png" if "png" in named else named[0])
         if most is not None and len(said.data) > most:
             what = f"takes pictures of at most {most / 1e6:.4g} MB, and {said.name} has {len(said.data) / 1e6:.4g} MB"
-            raise self.refusal(what, option, said.name, next_step="add --fit to have it scaled down, or give a smaller one")
+            raise self.refusal(what, option, said.name, hint="add --fit to have it scaled down, or give a smaller one")
         return said.placeholder
 
     def _picture_address(self, option: str, address: object) -> str:
@@ -315,11 +313,11 @@ class Check(NamedTuple):
         if urls.has_user(address):
             what = f"is given no address with a user name or a password, as {shown(address)} is"
             step = "give the picture itself (a file or a variable), which is then uploaded, and change that password if others saw it"
-            raise self.refusal(what, option, urls.without_user(str(address)), next_step=step)
+            raise self.refusal(what, option, urls.without_user(str(address)), hint=step)
         host = parts.hostname or ""
         if urls.zone_of(host) is urls.Zone.REFUSED:
             what = f"cannot fetch {shown(address)}: {host} is a link-local, metadata or reserved address"
-            raise self.refusal(what, option, address, next_step=_GIVE_IT)
+            raise self.refusal(what, option, address, hint=_GIVE_IT)
         types = self.model.reference_types
         if ending := wrong_kind(self.model, parts.path):
             raise self.refusal(
@@ -335,7 +333,7 @@ class Check(NamedTuple):
             what, step = "is given no data: addresses", "give the picture itself (bytes, a file or a variable), which is then uploaded"
         else:
             what, step = f"cannot fetch {shown(said)}: it is no address", _GIVE_IT
-        return self.refusal(what, option, said, next_step=step)
+        return self.refusal(what, option, said, hint=step)
 
     def callback_url(self) -> str | None:
         """Check the callback: a public https address of at most 2048 characters."""
@@ -343,14 +341,14 @@ class Check(NamedTuple):
         if asked is None:
             return None
         if not self.model.callback:
-            raise self.refusal("has no option callback_url", "callback_url", asked, next_step="leave callback_url out")
+            raise self.refusal("has no option callback_url", "callback_url", asked, hint="leave callback_url out")
         if urls.has_user(asked):
             what, step = f"cannot call back {shown(asked)}: it holds a user name or a password", "give an address without them"
-            raise self.refusal(what, "callback_url", urls.without_user(asked), next_step=step)
+            raise self.refusal(what, "callback_url", urls.without_user(asked), hint=step)
         parts = urls.split(asked)
         if parts is None or parts.scheme != "https" or not urls.is_public(parts.hostname or "") or len(asked) > MOST_CALLBACK:
             step = f"give a public https address of at most {MOST_CALLBACK} characters, not one in a private network"
-            raise self.refusal(f"cannot call back {shown(asked)}", "callback_url", asked, next_step=step)
+            raise self.refusal(f"cannot call back {shown(asked)}", "callback_url", asked, hint=step)
         return asked
 
 
@@ -364,19 +362,17 @@ def check_extra(who: str, extra: Iterable[tuple[object, Any]], taken: Mapping[st
     """Refuse a further field that is no JSON, or that stands for an option: `taken` maps such fields to their options."""
     for key, value in extra:
         if not isinstance(key, str) or not key or not _encodable(key):
-            raise UnsupportedOption(
-                f"{who} cannot be sent a field named {shown(key)}", option="extra", value=key, next_step="give it a name"
-            )
+            raise UnsupportedOption(f"{who} cannot be sent a field named {shown(key)}", option="extra", value=key, hint="give it a name")
         if key in taken:
             step = f"use the option {taken[key]}"
-            raise UnsupportedOption(f"{who} has its own field {key}", option="extra", value=key, next_step=step)
+            raise UnsupportedOption(f"{who} has its own field {key}", option="extra", value=key, hint=step)
         if not is_json(value):
             step = "give text, numbers, true, false, null, lists or objects"
-            raise UnsupportedOption(f"{who} cannot be sent {key}={shown(value)}", option="extra", value=key, next_step=step)
+            raise UnsupportedOption(f"{who} cannot be sent {key}={shown(value)}", option="extra", value=key, hint=step)
         if any(map(urls.has_user, _texts(value))):
             step = "give an address without them"
             what = f"{who} is sent no address with a user name or a password, as {key} holds"
-            raise UnsupportedOption(what, option="extra", value=key, next_step=step)
+            raise UnsupportedOption(what, option="extra", value=key, hint=step)
 
 
 def _texts(value: Any) -> Iterator[str]:

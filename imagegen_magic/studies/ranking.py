@@ -116,7 +116,7 @@ async def judged(
 
 def _no_choice(value: object) -> UnsupportedOption:
     what = f"The judge returned a value of type {type(value).__name__}, which is neither of the two pictures"
-    return UnsupportedOption(what, option="judge", value=value, next_step="return the better picture, or None for a tie")
+    return UnsupportedOption(what, option="judge", value=value, hint="return the better picture, or None for a tie")
 
 
 async def votes(ledger: Ledger, pictures: Iterable[int]) -> list[Vote]:

@@ -132,10 +132,10 @@ _IN_DOUBT = "The same was sent before, and nobody knows whether it was accepted,
 
 def _leave(job: Job, position: int, row: TaskRow, what: str) -> None:
     if what is _UNDER_WAY:
-        error: ImageGenError = ImageGenError(what, whose="you", charged="no", next_step="run the cell again when that is done")
+        error: ImageGenError = ImageGenError(what, blame="you", charge="no", hint="run the cell again when that is done")
     else:
         step = f"look at the gateway's own task list; %imagegen forget {row.row} lets it be sent again, or --fresh sends all anew"
-        error = SubmissionUnknown(what, whose="you", next_step=step)
+        error = SubmissionUnknown(what, blame="you", hint=step)
     job.errors.append(error)
     job.tell(_progress(job, position, "left", row, error))
 
@@ -147,7 +147,7 @@ def _unread_before(row: TaskRow) -> ImageInvalid:
     paths = ", ".join(str(picture.path) for picture in row.pictures if is_unread(picture))
     what = f"The same was made before and came as a file that cannot be read here ({paths}), so it was not sent again"
     step = f"open it with another program; %imagegen forget {row.row} lets it be sent again, or --fresh sends all anew"
-    return ImageInvalid(what, charged="no", next_step=step)
+    return ImageInvalid(what, charge="no", hint=step)
 
 
 def _progress(job: Job, position: int, stage: Any, row: TaskRow, error: ImageGenError | None = None) -> Progress:
@@ -475,9 +475,9 @@ def _same_gateway(row: TaskRow, settings: Settings) -> Gateway:
     if not row.sandbox and gateway.base_url != without_user(row.base_url, ""):  # which version 0.1 took, and sent to no gateway
         raise NotFound(
             f"Task {row.task_id} was submitted to {row.base_url}, and {row.provider} is now at {gateway.base_url}",
-            whose="you",
-            charged="yes",
-            next_step=f"set {row.provider.upper().replace('-', '_')}_BASE_URL back, then %imagegen resume",
+            blame="you",
+            charge="yes",
+            hint=f"set {row.provider.upper().replace('-', '_')}_BASE_URL back, then %imagegen resume",
         )
     return gateway
 

@@ -127,7 +127,7 @@ def _check_size(size: int, most: int) -> None:
     if size > LARGEST:
         raise ImageInvalid(
             f"The answer has more than the {LARGEST // 2**20} MiB that are kept",
-            next_step="ask the gateway's support for a smaller file; %imagegen forget ID gives it up",
+            hint="ask the gateway's support for a smaller file; %imagegen forget ID gives it up",
         )
     if size > most:
         raise _TooLarge

@@ -201,7 +201,7 @@ class Job(ProcessBound):
         """Say that the ledger was found damaged while this was made; what was made is saved."""
         damage = ledger_of(self.settings).damage if self.settings and self.deliveries else None
         if damage is not None and self.images:
-            damage = LedgerError(f"{damage.what}; the pictures above are saved", charged="yes", next_step=damage.next_step)
+            damage = LedgerError(f"{damage.what}; the pictures above are saved", charge="yes", hint=damage.hint)
             self.errors.append(damage)
             for task in list(self.latest)[:1]:
                 self.tell(replace(self.latest[task], error=damage))
@@ -330,13 +330,11 @@ def _stopped(accepted: int, on_the_wire: int = 0) -> WaitingStopped:
         beside = f", and {counted(accepted, 'task')} at the gateway" if accepted else ""
         return WaitingStopped(
             f"The waiting was stopped with {counted(on_the_wire, 'submission')} on the wire without an answer yet{beside}",
-            charged="unknown",
-            next_step="%imagegen resume collects what was accepted; %imagegen jobs shows it",
+            charge="unknown",
+            hint="%imagegen resume collects what was accepted; %imagegen jobs shows it",
         )
     if not accepted:
-        return WaitingStopped(
-            "The waiting was stopped before anything was sent", charged="no", next_step="run the cell again when you like"
-        )
+        return WaitingStopped("The waiting was stopped before anything was sent", charge="no", hint="run the cell again when you like")
     return WaitingStopped(f"The waiting was stopped; {counted(accepted, 'task')} go{'es' if accepted == 1 else ''} on at the gateway")
 
 
@@ -349,9 +347,9 @@ def _told(defect: BaseException, delivery: Delivery) -> ImageGenError:
     """Dress an error that is none of ours, a defect here or in a plug-in, so that it is told and its task is put in order."""
     error = ImageGenError(
         f"Something went wrong that should not: {type(defect).__name__}: {defect}",
-        whose="you",
-        charged="unknown" if delivery.sent else "no",
-        next_step="%imagegen error shows the trace; %imagegen resume collects what the gateway has",
+        blame="you",
+        charge="unknown" if delivery.sent else "no",
+        hint="%imagegen error shows the trace; %imagegen resume collects what the gateway has",
     )
     error.__cause__ = defect
     return error

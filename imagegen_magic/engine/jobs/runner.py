@@ -265,7 +265,7 @@ class Delivery(ProcessBound):
         """What is known of this task's cost; None where it certainly cost nothing."""
         if self.collectable or self._unread:
             return self.task.cost
-        return Cost() if self.sent and self._error is not None and self._error.charged != "no" else None
+        return Cost() if self.sent and self._error is not None and self._error.charge != "no" else None
 
     async def _submit(self) -> None:
         room = self._session.room(self.gateway, self.order.submits_at_once)
@@ -317,7 +317,7 @@ class Delivery(ProcessBound):
         await self._ledger.mark(task.row, "submitting")
         if self.finished or self.abandoned:  # while that was written, which may take long; and it was told already what was sent
             await self._note("dropped")
-            raise WaitingStopped("It was left before it was sent", charged="no")
+            raise WaitingStopped("It was left before it was sent", charge="no")
         self.sent = True
         task.submitted = time.time()
         call = Call(task.sent["method"], task.sent["path"], task.sent["json"])
@@ -386,8 +386,8 @@ class Delivery(ProcessBound):
 
     def _unreachable(self, error: NotSent) -> NotAccepted:
         title = self.gateway.provider.title
-        step = error.next_step if isinstance(error, ProxyFailed) else None
-        return NotAccepted(GatewayUnreachable(f"{title} cannot be reached ({error})", next_step=step), f"no connection to {title}")
+        step = error.hint if isinstance(error, ProxyFailed) else None
+        return NotAccepted(GatewayUnreachable(f"{title} cannot be reached ({error})", hint=step), f"no connection to {title}")
 
     async def _wait(self) -> None:
         task = self.task
@@ -428,7 +428,7 @@ class Delivery(ProcessBound):
                 task.row, state.pictures, expires_at=state.expires_at, cost=known, seconds=state.seconds, answer=None
             )
         except LedgerError as error:
-            raise LedgerError(self._named(error), charged="yes", next_step=error.next_step) from error
+            raise LedgerError(self._named(error), charge="yes", hint=error.hint) from error
         # a later look may name fewer than are on their way, and some that were saved before
         wanted = {picture for picture in ids if picture in task.addresses or picture not in task.numbers}
         task.numbers |= {picture: number for number, picture in enumerate(ids)}
@@ -454,7 +454,7 @@ class Delivery(ProcessBound):
         one = len(self._unread) == 1
         return ImageInvalid(
             f"{'The picture' if one else f'{len(self._unread)} pictures'} came and cannot be read here: kept as {files_and_reasons}",
-            next_step=f"open {'it' if one else 'them'} with another program; %imagegen resume {self.task.row} fetches once more",
+            hint=f"open {'it' if one else 'them'} with another program; %imagegen resume {self.task.row} fetches once more",
         )
 
     async def _fetch(self, picture: int) -> None:
@@ -482,7 +482,7 @@ class Delivery(ProcessBound):
         """Return what to say of what came, where that may not be what the gateway has."""
         kept = f"; the {'answer' if unread.answer else 'file'} is kept as {unread.path}" if unread.path else ""
         step = f"%imagegen resume asks again, without paying again; %imagegen forget {self.task.row} gives it up"
-        return ImageInvalid(f"What came is no picture that can be read here ({unread.reason}){kept}", next_step=step)
+        return ImageInvalid(f"What came is no picture that can be read here ({unread.reason}){kept}", hint=step)
 
     async def _in_one_go(self, saving: Awaitable[T]) -> T:
         """Save what has come: no end of our patience tears that, and when it is stopped it is brought to its end."""
@@ -514,7 +514,7 @@ class Delivery(ProcessBound):
                 raise
             what = error if isinstance(error, _NotNow) else obstacles[-1]
             told = f"The picture was made, and its file host does not give it out just now ({what})"
-            raise DownloadError(told, whose="gateway") from None
+            raise DownloadError(told, blame="gateway") from None
 
     def _enough_fetches(self, state: RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
@@ -536,7 +536,7 @@ class Delivery(ProcessBound):
         try:
             download = await self._from(url)
         except Refused as error:
-            gone = DownloadError(f"The picture's address has expired ({error}), and the gateway gives no new one", whose="gateway")
+            gone = DownloadError(f"The picture's address has expired ({error}), and the gateway gives no new one", blame="gateway")
             return await self._from_renewed(await self._ask_anew(picture, url, gone, "the address had expired, asked anew"))
         except NotTrusted as error:
             if not self.task.resumed:  # the gateway named it just now
@@ -545,7 +545,7 @@ class Delivery(ProcessBound):
         if not is_answer(download.part.head):
             return url, download
         try:
-            same = DownloadError("The picture's address answers with a page or a message", whose="gateway")
+            same = DownloadError("The picture's address answers with a page or a message", blame="gateway")
             fresh = await self._ask_anew(picture, url, same, "the address answers with a page or a message, asked anew")
         except DownloadError:
             return url, download
@@ -560,7 +560,7 @@ class Delivery(ProcessBound):
             return url, await self._from(url)
         except Refused as error:
             raise DownloadError(
-                f"The picture's address has expired, and so has the one asked for anew ({error})", whose="gateway"
+                f"The picture's address has expired, and so has the one asked for anew ({error})", blame="gateway"
             ) from None
 
     async def _from(self, url: str) -> Download:

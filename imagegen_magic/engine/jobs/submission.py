@@ -46,7 +46,7 @@ def read_submission(provider: Provider, answer: Answer) -> Submission:
         raise APIError(
             f"{provider.title} answered with a redirect ({answer.status}); the key does not follow it",
             status=answer.status,
-            next_step="check the base URL (%imagegen doctor)",
+            hint="check the base URL (%imagegen doctor)",
         )
     error = provider.read_error(answer.status, answer.content)
     if isinstance(error, APIError):
@@ -66,21 +66,21 @@ def _accepted(provider: Provider, answer: Answer) -> Submission:
 
 
 def _unknown(error: APIError) -> SubmissionUnknown:
-    return SubmissionUnknown(f"{error.what}; whether the task was accepted is not known", whose="gateway")
+    return SubmissionUnknown(f"{error.what}; whether the task was accepted is not known", blame="gateway")
 
 
 def after_acceptance(error: _Error) -> _Error:
     """Say of an error that came after the task was accepted what a submission's would not: its charge, and how to collect it unpaid."""
     told = copy.copy(error)
-    told.charged = "unknown" if isinstance(error, PictureMissing) else "yes"
-    told.next_step = next(step for kind, step in _STEPS if isinstance(error, kind))
+    told.charge = "unknown" if isinstance(error, PictureMissing) else "yes"
+    told.hint = next(step for kind, step in _STEPS if isinstance(error, kind))
     return told
 
 
 def forgotten(error: _Error) -> _Error:
     """Say of an error that it ends a task which was accepted long ago, and that the gateway knows no more of."""
     told = copy.copy(error)
-    told.charged, told.next_step = "unknown", _FORGOTTEN
+    told.charge, told.hint = "unknown", _FORGOTTEN
     return told
 
 
@@ -88,6 +88,6 @@ def several(provider: Provider, task_id: str, others: tuple[str, ...]) -> ImageG
     """Return what to say where a gateway made further tasks of one submission: they may be charged, and nobody looks after them."""
     return ImageGenError(
         f"{provider.title} made {1 + len(others)} tasks of one submission; {task_id} is waited for, and not {', '.join(others)}",
-        charged="unknown",
-        next_step="look at the gateway's own task list, or ask its support; the whole answer is in the ledger",
+        charge="unknown",
+        hint="look at the gateway's own task list, or ask its support; the whole answer is in the ledger",
     )

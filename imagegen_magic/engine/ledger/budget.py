@@ -192,7 +192,7 @@ def _refusal(standing: Standing, asked: Decimal | None) -> BudgetExceeded:
         what = f"The budget of {budget} would be passed: {used}, and this request is to cost {_money(asked, budget.unit)}"
         step = f"ask for less, wait for what is in flight, or change the budget ({_command(budget)}; %imagegen budget off lifts it)"
     return BudgetExceeded(
-        what, unit=budget.unit, limit=budget.amount, spent=standing.spent, reserved=standing.reserved, asked=asked, next_step=step
+        what, unit=budget.unit, limit=budget.amount, spent=standing.spent, reserved=standing.reserved, asked=asked, hint=step
     )
 
 

@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar, cast
 
-from imagegen_magic.errors import Charged, LedgerError
+from imagegen_magic.errors import Charge, LedgerError
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -30,7 +30,7 @@ _AGAIN = 2.0  # seconds after which what was kept is tried again, where nothing 
 class _Order(NamedTuple):
     work: Work[Any]
     writes: bool
-    charged: Charged
+    charge: Charge
     kept: bool
     loop: asyncio.AbstractEventLoop
     answer: asyncio.Future[Any]
@@ -85,15 +85,15 @@ class Database:
         self._orders: SimpleQueue[_Order | None] = SimpleQueue()
         self._kept: list[_Order] = []
 
-    async def run(self, work: Work[T], *, writes: bool = True, charged: Charged = "no", kept: bool = False) -> T:
+    async def run(self, work: Work[T], *, writes: bool = True, charge: Charge = "no", kept: bool = False) -> T:
         """Return what `work` returns once its transaction is on the disk; it is done even if the caller is cancelled meanwhile.
 
-        `work` may be called again after a rollback. Raises LedgerError (carrying `charged`), and whatever `work` raises. With `kept` it
+        `work` may be called again after a rollback. Raises LedgerError (with that `charge`), and whatever `work` raises. With `kept` it
         is not over then: where the disk or another program was in the way, it is done as soon as possible, before anything newer.
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
-        order = _Order(work, writes, charged, kept, loop, answer)
+        order = _Order(work, writes, charge, kept, loop, answer)
         with self._starting:
             if self._thread is None:
                 self._orders = SimpleQueue()
@@ -124,7 +124,7 @@ class Database:
             if str(error).startswith("no such "):  # it was not brought up to date yet
                 return []
             what = f"The ledger {self.path} {_VERB[False]}: {error}"
-            raise LedgerError(what, next_step=_next_step(getattr(error, "sqlite_errorname", ""), "no")) from error
+            raise LedgerError(what, hint=_next_step(getattr(error, "sqlite_errorname", ""), "no")) from error
 
     def _reader(self, patience: float | None = None) -> sqlite3.Connection:
         """Return a connection that only reads; it is the caller's to close."""
@@ -287,13 +287,13 @@ class Database:
         ours = connection.execute("PRAGMA application_id").fetchone()[0] == self._application_id
         tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if not ours and (marked or tables):
-            raise LedgerError(f"{self.path} is another program's database, not a ledger", next_step=f"move it away, or {_ELSEWHERE}")
+            raise LedgerError(f"{self.path} is another program's database, not a ledger", hint=f"move it away, or {_ELSEWHERE}")
         version, min_reader = (max(marked, told) for told in _told(connection)) if tables else (marked, marked)
         self.newer = version > len(self._migrations)
         if min_reader > len(self._migrations):
             known = f"this one knows format {len(self._migrations)}"
             what = f"The ledger {self.path} was written by a newer imagegen_magic (format {version}; {known})"
-            raise LedgerError(what, next_step=f"update with pip install -U imagegen_magic, or {_ELSEWHERE}")
+            raise LedgerError(what, hint=f"update with pip install -U imagegen_magic, or {_ELSEWHERE}")
         return version
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
@@ -324,14 +324,14 @@ class Database:
         """Return the error in our words, with what is known of the charge; a programming error stays what it is."""
         what = f"The ledger {self.path} {_VERB[order.writes]}: "
         if isinstance(error, LedgerError):
-            what, next_step = error.what, error.next_step
+            what, next_step = error.what, error.hint
         elif isinstance(error, sqlite3.Error):
-            what, next_step = what + str(error), _next_step(getattr(error, "sqlite_errorname", ""), order.charged)
+            what, next_step = what + str(error), _next_step(getattr(error, "sqlite_errorname", ""), order.charge)
         elif isinstance(error, OSError):
-            what, next_step = what + (error.strerror or str(error)), _next_step("", order.charged)
+            what, next_step = what + (error.strerror or str(error)), _next_step("", order.charge)
         else:
             return error
-        explained = LedgerError(what, charged=order.charged, next_step=next_step)
+        explained = LedgerError(what, charge=order.charge, hint=next_step)
         explained.__cause__ = error
         return explained
 
@@ -357,13 +357,13 @@ def _told(connection: sqlite3.Connection) -> tuple[int, int]:
     return told.get("format", 0), told.get("min_reader", 0)
 
 
-def _next_step(name: str, charged: Charged) -> str:
+def _next_step(name: str, charge: Charge) -> str:
     """Return what to do about an error of SQLite, by its name; once something may have been charged never to run the cell again."""
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return DAMAGED
     found = next((mend for start, mend in _MENDS.items() if name.startswith(start)), None)
     mend, otherwise = found or ("make the folder writable", f", or {_ELSEWHERE}")
-    if charged != "no":
+    if charge != "no":
         return f"{mend}, {_COLLECT_LATER}"  # here: another ledger does not know of it
     return f"{mend}{otherwise}, {_AGAIN_LATER}" if found else mend + otherwise
 

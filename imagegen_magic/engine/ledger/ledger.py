@@ -126,10 +126,10 @@ class Ledger(ProcessBound):
             connection.execute(query, (now(),))
             self._owner.name  # noqa: B018 - its first use takes the lock, which must be possible too
 
-        await self._database.run(work, charged="no")
+        await self._database.run(work, charge="no")
 
     def _damaged(self, what: str) -> LedgerError:
-        return LedgerError(f"The ledger {self.path} is damaged: {what}", next_step=DAMAGED)
+        return LedgerError(f"The ledger {self.path} is damaged: {what}", hint=DAMAGED)
 
     def inspect(self) -> LedgerError | None:
         """Read the whole file, in the calling thread, and return what is wrong with it; reading takes 2.5 ms a megabyte."""
@@ -149,7 +149,7 @@ class Ledger(ProcessBound):
 
     async def run(self, work: Work[T], *, writes: bool = True) -> T:
         """Return what `work`, given the connection, returns; one transaction with whatever else waits, for tables beside jobs and tasks."""
-        return await self._database.run(work, writes=writes, charged="no")
+        return await self._database.run(work, writes=writes, charge="no")
 
     async def add(
         self,
@@ -193,7 +193,7 @@ class Ledger(ProcessBound):
             _change(connection, row, changes)
 
         before = state in ("planned", "submitting")
-        await self._database.run(work, charged="no" if before or state == "dropped" else "unknown", kept=not before)
+        await self._database.run(work, charge="no" if before or state == "dropped" else "unknown", kept=not before)
 
     async def made(
         self, row: int, urls: Sequence[str], *, expires_at: float | None, cost: Cost, seconds: float | None, answer: Any
@@ -211,7 +211,7 @@ class Ledger(ProcessBound):
                 _end_if_saved(connection, row)
             return [picture for picture, _ in addressed]
 
-        return await self._database.run(work, charged="yes")
+        return await self._database.run(work, charge="yes")
 
     async def saved(
         self,
@@ -235,10 +235,10 @@ class Ledger(ProcessBound):
             )
             found = connection.execute(query, (*values, now(), picture)).fetchall()
             if not found:
-                raise LedgerError(f"The ledger has no picture {picture}", next_step="look with %imagegen jobs")
+                raise LedgerError(f"The ledger has no picture {picture}", hint="look with %imagegen jobs")
             _end_if_saved(connection, found[0]["task"])
 
-        await self._database.run(work, charged="yes", kept=True)
+        await self._database.run(work, charge="yes", kept=True)
 
     async def unread(self, picture: int, *, path: str | Path, error: str) -> None:
         """Record where the file is that came as a picture and is none that can be read; with its last one the task is saved, with `error`.
@@ -252,7 +252,7 @@ class Ledger(ProcessBound):
                 connection.execute("UPDATE tasks SET error = ? WHERE row = ?", (text_of(error), row))
                 _end_if_saved(connection, row)
 
-        await self._database.run(work, charged="yes", kept=True)
+        await self._database.run(work, charge="yes", kept=True)
 
     async def drifted(self, picture: int, share: float, mean: float) -> None:
         """Record how much of what a mask protects a picture has changed: share of its pixels, mean absolute difference, both 0..1."""
@@ -262,7 +262,7 @@ class Ledger(ProcessBound):
                 ON CONFLICT (picture) DO UPDATE SET share = excluded.share, mean = excluded.mean"""
             connection.execute(query, (picture, share, mean))
 
-        await self._database.run(work, charged="yes")
+        await self._database.run(work, charge="yes")
 
     async def release(self, rows: Sequence[int], note: str = "") -> None:
         """Stop waiting for tasks of ours: they keep their state, and whoever wants can claim them; what was only planned is dropped.
@@ -278,7 +278,7 @@ class Ledger(ProcessBound):
             for each in _of_state(connection, rows, "made"):
                 _end_if_saved(connection, each)  # it was taken up once more, and what came of it before is still there
 
-        await self._database.run(work, charged="unknown", kept=True)
+        await self._database.run(work, charge="unknown", kept=True)
 
     async def claim(self, *, rows: Sequence[int] | None = None, hold: Hold | None = None) -> list[TaskRow]:
         """Take over the collectable tasks (of these rows) that nobody alive carries; no two claimers get the same one. Newest first.
@@ -333,7 +333,7 @@ class Ledger(ProcessBound):
             _change(connection, row, {"state": "failed", "error": text_of(error)})
             return found[0]
 
-        return await self._database.run(work, charged="no")
+        return await self._database.run(work, charge="no")
 
     def _may_be_given_up(self, task: TaskRow) -> bool:
         """Say whether a person may give this task up: nobody carries it, and it has no picture, or not all."""
@@ -348,7 +348,7 @@ class Ledger(ProcessBound):
         def work(connection: sqlite3.Connection) -> None:
             connection.executemany(query, [(row, paths.text_of(folder)) for row in rows])
 
-        await self._database.run(work, charged="yes")
+        await self._database.run(work, charge="yes")
 
     async def folders(self, row: int) -> list[Path]:
         """Return the other folders that a task's pictures were to go to, each as `save_elsewhere` was told."""
@@ -533,7 +533,7 @@ def _change(connection: sqlite3.Connection, row: int, changes: Mapping[str, Any]
         settings.append("owner = NULL")
     done = connection.execute(f"UPDATE tasks SET {', '.join(settings)} WHERE row = ?", (*changes.values(), now(), row))
     if not done.rowcount:
-        raise LedgerError(f"The ledger has no task {row}", next_step="look with %imagegen jobs")
+        raise LedgerError(f"The ledger has no task {row}", hint="look with %imagegen jobs")
 
 
 def latest_alike(connection: sqlite3.Connection, fingerprints: Iterable[str]) -> dict[str, tuple[int, float]]:

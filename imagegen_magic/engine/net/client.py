@@ -45,7 +45,7 @@ class NotTrusted(DownloadError):
     """A result address leads where this gateway may not lead to, so nothing was sent there."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(what, whose="gateway")
+        super().__init__(what, blame="gateway")
 
 
 class Refused(PortableError):
@@ -218,14 +218,14 @@ class Clients:
                     return await read(response)
             except RefusedPeer as error:
                 raise NotTrusted(f"The gateway's result address {error}") from None
-        raise DownloadError(f"The result address was redirected more than {_HOPS} times", whose="gateway")
+        raise DownloadError(f"The result address was redirected more than {_HOPS} times", blame="gateway")
 
 
 def _joined(url: str, location: str) -> str:
     try:
         return Address(urljoin(url, location))
     except ValueError:
-        raise DownloadError("The result address was redirected to something that is no address", whose="gateway") from None
+        raise DownloadError("The result address was redirected to something that is no address", blame="gateway") from None
 
 
 async def _guard(url: str, base_url: str) -> Guard:

@@ -19,11 +19,11 @@ class NotSent(PortableError):
 
 
 class ProxyFailed(NotSent):
-    """The proxy opened no way to the host, so nothing arrived there; `next_step` says what to check."""
+    """The proxy opened no way to the host, so nothing arrived there; `hint` says what to check."""
 
-    def __init__(self, what: str, next_step: str) -> None:
+    def __init__(self, what: str, hint: str) -> None:
         super().__init__(what)
-        self.next_step = next_step
+        self.hint = hint
 
 
 class Lost(PortableError):

@@ -94,16 +94,14 @@ def _one_line(settings: Settings, folder: Path) -> Iterator[None]:
     base = settings.folder
     if base in (folder, *folder.parents) and not base.is_dir():
         what = f"The notebook's folder {images.shown(base)} is gone: it was renamed or deleted while this kernel runs"
-        raise SaveError(what, charged="no", next_step=_BACK)
+        raise SaveError(what, charge="no", hint=_BACK)
     try:
         yield
     except (OSError, ValueError) as error:
         step = "make room there, or " + _ANOTHER if _is_full(error) else _ANOTHER
         if folder == settings.save_dir and settings.origin("save_dir") not in ("built in", "this cell", "this call"):
             step += f"; save_dir is set in {settings.origin('save_dir')}"
-        raise SaveError(
-            f"Pictures cannot be saved in {images.shown(folder)}: {_why(error, folder)}", charged="no", next_step=step
-        ) from error
+        raise SaveError(f"Pictures cannot be saved in {images.shown(folder)}: {_why(error, folder)}", charge="no", hint=step) from error
 
 
 def _is_full(error: Exception) -> bool:

@@ -298,7 +298,7 @@ def _refused(error: OSError, path: Path) -> SaveError:
     if isinstance(error, (FileExistsError, NotADirectoryError)):
         why = f"{error.filename or path.parent} is there and is no folder"
     step = None if error.errno in FULL else "%imagegen resume DIR saves it in another folder; it fetches without paying again"
-    return SaveError(f"The picture could not be written to {shown(path)}: {why}", next_step=step)
+    return SaveError(f"The picture could not be written to {shown(path)}: {why}", hint=step)
 
 
 def sweep(directory: Path) -> None:

@@ -135,7 +135,7 @@ def _no_way(gateway: Gateway, picture: LocalPicture, settings: Settings) -> Unsu
         step = f"name a function of yours that puts a file where the gateway can fetch it, {config} with (path) -> address"
     able = ", ".join(sorted(one.name for one in endpoints.known(settings) if one.upload and one.name != provider.name))
     step += f"; or give an https address, or an earlier result whose address still lives, or choose a gateway that takes files ({able})"
-    return UnsupportedOption(what, option="references", value=picture.name, next_step=step)
+    return UnsupportedOption(what, option="references", value=picture.name, hint=step)
 
 
 def _same_origin(one: str, other: str) -> bool:
@@ -206,7 +206,7 @@ def _check_host(option: str, address: str, gateway: Gateway) -> None:
         why, give = "it is http, and only https addresses are given to it", f"give its https address; or {give}"
     else:
         return  # the sandbox draws from an address alone
-    raise UnsupportedOption(f"{title} cannot fetch {shown(address)}: {why}", option=option, value=address, next_step=give)
+    raise UnsupportedOption(f"{title} cannot fetch {shown(address)}: {why}", option=option, value=address, hint=give)
 
 
 def _check_end(option: str, address: str, gateway: Gateway, settings: Settings) -> None:
@@ -215,7 +215,7 @@ def _check_end(option: str, address: str, gateway: Gateway, settings: Settings) 
     if end is not None and end < time.time():
         what = f"{gateway.provider.title} cannot fetch {shown(address)}: it expired at {_clock(end)}"
         give = "give the picture itself (a file, a variable, @17), which is then uploaded"
-        raise UnsupportedOption(what, option=option, value=address, next_step=give)
+        raise UnsupportedOption(what, option=option, value=address, hint=give)
 
 
 def _end_in(address: str) -> float | None:

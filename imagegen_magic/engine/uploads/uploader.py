@@ -34,12 +34,12 @@ from imagegen_magic.engine.uploads.routes import Way, check, fetchable, find_way
 from imagegen_magic.errors import (
     APIError,
     AuthenticationError,
+    Blame,
     ContentRejected,
     ImageGenError,
     InsufficientBalance,
     UnsupportedOption,
     UploadFailed,
-    Whose,
 )
 from imagegen_magic.providers import urls
 from imagegen_magic.providers.base import Provider, Uploaded
@@ -182,9 +182,9 @@ async def _post(session: Session, gateway: Gateway, way: Way, picture: LocalPict
     try:
         answer = await session.clients.upload(way.url, gateway.base_url, gateway.key, way.call, picture.data, key_hosts=way.key_hosts)
     except (NotSent, Lost) as error:
-        step = error.next_step if isinstance(error, ProxyFailed) else None
+        step = error.hint if isinstance(error, ProxyFailed) else None
         what = f"{picture.name} could not be uploaded to {way.host} ({error})"
-        raise _Again(UploadFailed(what, whose="network", next_step=step)) from None
+        raise _Again(UploadFailed(what, blame="network", hint=step)) from None
     if answer.status >= 300:
         refusal = _refusal(gateway.provider, answer, picture)
         if isinstance(refusal, UploadFailed) and (answer.status in (408, 425, 429) or answer.status >= 500):
@@ -217,13 +217,13 @@ def _refusal(provider: Provider, answer: Answer, picture: LocalPicture) -> Image
     if answer.status < 400:
         step = "check the base URL (%imagegen doctor)"
         what = f"{provider.title} answered the upload of {picture.name} with a redirect ({answer.status}); the key does not follow it"
-        return UploadFailed(what, next_step=step)
+        return UploadFailed(what, hint=step)
     error = provider.read_error(answer.status, answer.content)
     if isinstance(error, (AuthenticationError, InsufficientBalance, ContentRejected)):
         return error
-    whose: Whose = "you" if answer.status in (400, 413, 415, 422) else "gateway"
+    blame: Blame = "you" if answer.status in (400, 413, 415, 422) else "gateway"
     what = f"{error.what}; {picture.name} ({weight(picture)}) is not uploaded"
-    return UploadFailed(what, whose=whose, next_step=_STEPS.get(answer.status, _STEPS[400] if whose == "you" else None))
+    return UploadFailed(what, blame=blame, hint=_STEPS.get(answer.status, _STEPS[400] if blame == "you" else None))
 
 
 def _wish(state: RetryCallState) -> float | None:
@@ -241,11 +241,11 @@ def _by_uploader(name: str, path: Path) -> Uploaded:
     try:
         url = function(path)
     except Exception as error:  # a stranger's function may raise anything
-        raise UploadFailed(f"Your uploader {name} failed: {type(error).__name__}: {error}", whose="you", next_step="mend it") from error
+        raise UploadFailed(f"Your uploader {name} failed: {type(error).__name__}: {error}", blame="you", hint="mend it") from error
     parts = urls.split(url)
     if parts is None or parts.scheme != "https" or not urls.is_public(parts.hostname or ""):
         step = "let it return a public https address"
-        raise UploadFailed(f"Your uploader {name} answered {shown(url)}, which no gateway can fetch", whose="you", next_step=step)
+        raise UploadFailed(f"Your uploader {name} answered {shown(url)}, which no gateway can fetch", blame="you", hint=step)
     return Uploaded(str(url), time.time() + _STRANGERS)
 
 
@@ -256,9 +256,9 @@ def _function(name: str) -> Callable[[Path], Any]:
         found = operator.attrgetter(attribute)(importlib.import_module(module))
     except Exception as error:  # a stranger's module may raise anything while it is imported
         what = f"uploader = {name!r} cannot be used: {type(error).__name__}: {error}"
-        raise UnsupportedOption(what, option="uploader", value=name, next_step=step) from error
+        raise UnsupportedOption(what, option="uploader", value=name, hint=step) from error
     if not callable(found):
-        raise UnsupportedOption(f"uploader = {name!r} is no function", option="uploader", value=name, next_step=step)
+        raise UnsupportedOption(f"uploader = {name!r} is no function", option="uploader", value=name, hint=step)
     return found  # type: ignore[no-any-return]  # whatever it is, it is called and its answer is checked
 
 

@@ -81,7 +81,7 @@ def has_credentials(data: bytes) -> bool:
 
 
 def _unreadable(what: str) -> ImageInvalid:
-    return ImageInvalid(what, whose="you", charged="no", next_step="leave this picture out, or take --metadata none")
+    return ImageInvalid(what, blame="you", charge="no", hint="leave this picture out, or take --metadata none")
 
 
 def _existing(data: bytes) -> str | None:

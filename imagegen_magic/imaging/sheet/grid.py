@@ -80,7 +80,7 @@ def contact_sheet(
     Raises UnsupportedOption where there is no picture, for other `columns`, and ValueError where captions are given for some only.
     """
     if not pictures:
-        raise UnsupportedOption("there is no picture to lay out", option="pictures", value=0, next_step="select at least one")
+        raise UnsupportedOption("there is no picture to lay out", option="pictures", value=0, hint="select at least one")
     if captions and len(captions) != len(pictures):
         raise ValueError(f"{len(captions)} captions for {len(pictures)} pictures")
     if columns is not None and (isinstance(columns, bool) or not isinstance(columns, int) or columns < 1):

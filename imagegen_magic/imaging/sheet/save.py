@@ -40,14 +40,14 @@ def write(sheet: Sheet, path: str | Path, edge: int | None = None) -> Path:
     except (OSError, ValueError) as error:  # a name with NUL is a ValueError
         what = f"The sheet could not be written to {str(target)!r}: {getattr(error, 'strerror', None) or error}"
         step = "make room, or give a path in a folder that is there and may be written to"
-        raise SaveError(what, charged="no", next_step=step) from error
+        raise SaveError(what, charge="no", hint=step) from error
     return target
 
 
 def _target(path: object) -> Path:
     if not isinstance(path, str | os.PathLike):
         what = f"A sheet is written to a path, not to a value of type {type(path).__name__}"
-        raise UnsupportedOption(what, option="path", value=path, next_step="give it like sheet.png or sheet.pdf")
+        raise UnsupportedOption(what, option="path", value=path, hint="give it like sheet.png or sheet.pdf")
     try:
         return path_of(path).expanduser()
     except RuntimeError as error:  # a user that does not exist

@@ -121,7 +121,7 @@ def _too_large(layout: Layout) -> UnsupportedOption:
         option="cell edge",
         value=layout.asked_edge,
         nearest=f"{smaller.edge} px a cell",
-        next_step="ask for smaller cells",
+        hint="ask for smaller cells",
     )
 
 

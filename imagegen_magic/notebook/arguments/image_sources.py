@@ -32,7 +32,7 @@ def named(text: str, namespace: Mapping[str, Any], folder: Path, *, option: str 
             f"{text} is a file and a variable at once",
             option=option,
             value=text,
-            next_step=f"write ./{text} for the file, or give the variable another name",
+            hint=f"write ./{text} for the file, or give the variable another name",
         )
     from imagegen_magic.engine.references import Named
 
@@ -49,7 +49,7 @@ def _chosen(value: Any, name: str, index: str | None, option: str) -> Any:
         count = f"{name} has {long} elements" if long else f"{name} is of type {type(value).__name__}, and has none"
         step = f"the last is {name}[{long - 1}]" if long else f"write {name} alone if it is a picture, else give a list of pictures"
         what = f"There is no {name}[{index}]: {count}"
-        raise UnsupportedOption(what, option=option, value=f"{name}[{index}]", next_step=step) from None
+        raise UnsupportedOption(what, option=option, value=f"{name}[{index}]", hint=step) from None
 
 
 def resolve(

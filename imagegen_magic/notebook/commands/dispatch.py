@@ -96,7 +96,7 @@ def key_trouble(provider: Provider, settings: Settings) -> tuple[str, str]:
     try:
         keys.find(provider, settings.home)
     except MissingKey as error:
-        return error.what, error.next_step
+        return error.what, error.hint
     return "", ""
 
 
@@ -129,7 +129,7 @@ def _models(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str])
     chosen = list(_matching(endpoints.known(settings), name))
     if not chosen:
         names = sorted({provider.name for provider in endpoints.known(settings)})
-        raise UnknownProvider(f"No gateway and no model is called {name}", next_step=f"the gateways are {', '.join(names)}")
+        raise UnknownProvider(f"No gateway and no model is called {name}", hint=f"the gateways are {', '.join(names)}")
     pieces = [piece for provider, model in chosen for piece in _model_pieces(provider, model)]
     display(Page(*pieces, *(Note(str(trouble)) for trouble in troubles.values() if not name)))
 
@@ -288,7 +288,7 @@ def _forget(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str])
 def _given_up(task: TaskRow) -> ImageGenError:
     """Return what the ledger is to say of a task that a person gave up."""
     step = f"%imagegen resume {task.row} still collects it, without paying again" if task.task_id else "look at the gateway's own task list"
-    return ImageGenError("Given up with %imagegen forget", whose="you", charged="yes" if task.task_id else "unknown", next_step=step)
+    return ImageGenError("Given up with %imagegen forget", blame="you", charge="yes" if task.task_id else "unknown", hint=step)
 
 
 def _not_to_forget(task: TaskRow) -> str:
@@ -334,12 +334,12 @@ def _ask(provider: Provider) -> Key:
     except (StdinNotImplementedError, EOFError):
         raise ImageGenError(
             "Nobody can be asked for a key here",
-            whose="you",
-            charged="no",
-            next_step=f"set {provider.key_variable} in the environment before the kernel starts",
+            blame="you",
+            charge="no",
+            hint=f"set {provider.key_variable} in the environment before the kernel starts",
         ) from None
     if not key.reveal():
-        raise ImageGenError("No key was typed", whose="you", charged="no", next_step=f"run %imagegen login {provider.name} again")
+        raise ImageGenError("No key was typed", blame="you", charge="no", hint=f"run %imagegen login {provider.name} again")
     return key
 
 

@@ -40,7 +40,7 @@ def _findings(magics: ImageGenMagics, network: bool) -> Iterator[Finding]:
     yield _front_end(magics.shell)
     settings = magics.settings()
     for trouble in settings.troubles.values():
-        yield "settings", trouble.what, trouble.next_step
+        yield "settings", trouble.what, trouble.hint
     for name, near in unknown_variables().items():
         yield "settings", f"{name} is in the environment and sets nothing", f"rename it to {near}" if near else "remove it"
     yield "settings", f"read from {settings.folder}; %imagegen config shows them", ""
@@ -52,7 +52,7 @@ def _findings(magics: ImageGenMagics, network: bool) -> Iterator[Finding]:
         try:
             yield from find(settings)
         except ImageGenError as error:
-            yield name, error.what, error.next_step
+            yield name, error.what, error.hint
 
 
 def _versions() -> Iterator[Finding]:
@@ -82,7 +82,7 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         ledger.inspect()
         loop.run(ledger.check())
     except ImageGenError as error:
-        yield "ledger", error.what, error.next_step
+        yield "ledger", error.what, error.hint
         return
     newer = "; a newer imagegen_magic added to it what this version keeps and does not show" if ledger.newer else ""
     yield (
@@ -100,7 +100,7 @@ def _save_dir(settings: Settings) -> Finding:
     try:
         folders.check(settings)
     except ImageGenError as error:
-        return "originals", error.what, error.next_step
+        return "originals", error.what, error.hint
     return "originals", str(settings.save_dir), ""
 
 
@@ -145,7 +145,7 @@ def _gateways(settings: Settings, network: bool) -> Iterator[Finding]:
     providers = list(endpoints.known(settings))
     chosen = _chosen(settings)
     yield chosen
-    yield from (("gateways", one.what, one.next_step) for one in registry.unsound(settings.look_alikes).values() if one.what != chosen[1])
+    yield from (("gateways", one.what, one.hint) for one in registry.unsound(settings.look_alikes).values() if one.what != chosen[1])
     for provider in providers:
         yield f"key of {provider.name}", key_words(provider, settings), key_trouble(provider, settings)[1]
         yield _address(provider)
@@ -161,7 +161,7 @@ def _chosen(settings: Settings) -> Finding:
     try:
         gateway = endpoints.choose(settings)
     except ImageGenError as error:
-        return "without -p", error.what, error.next_step
+        return "without -p", error.what, error.hint
     return "without -p", gateway.label, gateway.note if gateway.sandbox and not settings.get("sandbox") else ""
 
 
@@ -170,7 +170,7 @@ def _address(provider: Provider) -> Finding:
 
     name = f"address of {provider.name}"
     if trouble := _address_trouble(provider):
-        return name, trouble.what, trouble.next_step
+        return name, trouble.what, trouble.hint
     address = endpoints.base_url(provider)
     return name, address, "" if address.startswith("https://") else "https:// keeps the key unseen on its way"
 
@@ -221,6 +221,6 @@ async def _reach(settings: Settings, provider: Provider) -> Finding:
         async with session_of(settings).clients.looks(base_url).stream("GET", base_url, headers={}) as response:
             return name, f"answers (HTTP {response.status}); no key was sent", ""
     except ProxyFailed as error:
-        return name, f"not reached: {error}", error.next_step.removesuffix(", then run the cell again")
+        return name, f"not reached: {error}", error.hint.removesuffix(", then run the cell again")
     except (NotSent, Lost) as error:
         return name, f"no answer: {error}", "check the connection, the proxy and the address"

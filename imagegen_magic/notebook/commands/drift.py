@@ -104,7 +104,7 @@ def _read(row: PictureRow) -> bytes:
 
 
 def _refused(what: str, step: str) -> ImageGenError:
-    return ImageGenError(what, whose="you", charged="no", next_step=step)
+    return ImageGenError(what, blame="you", charge="no", hint=step)
 
 
 def show(before: bytes, after: bytes, mask: bytes, shell: Any = None, *, name: str = "the edit", threshold: float = 0.0) -> Drift:

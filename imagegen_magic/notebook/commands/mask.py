@@ -60,7 +60,7 @@ def _resolved(magics: ImageGenMagics, text: str, option: str) -> LocalPicture:
             f"{found} is an address, and its picture is not on this machine",
             option=option,
             value=found,
-            next_step="fetch it into a file first, and name that",
+            hint="fetch it into a file first, and name that",
         )
     return found
 
@@ -110,9 +110,9 @@ class Easel:
         if mask is None:
             raise ImageGenError(
                 f"There is no page here to paint the mask of {self._picture.name} on",
-                whose="you",
-                charged="no",
-                next_step="open the notebook in Jupyter, give a finished mask with --from, or make one in code: "
+                blame="you",
+                charge="no",
+                hint="open the notebook in Jupyter, give a finished mask with --from, or make one in code: "
                 "mask_box(image, left, top, right, bottom)",
             )
         self._show_static(mask, start.name if start else "")
@@ -253,7 +253,7 @@ def local_mask(png: bytes, picture: LocalPicture) -> LocalPicture:
         with decode.DECODERS:
             width, height = decode.decoded(png).size
     except ImageInvalid as error:
-        raise ImageInvalid(f"What the page sent is no mask: {error.what}", whose="you", charged="no", next_step="press again") from None
+        raise ImageInvalid(f"What the page sent is no mask: {error.what}", blame="you", charge="no", hint="press again") from None
     kind = decode.kind_of(png).mime_type
     mask = LocalPicture(png, kind, width, height, f"{Path(picture.name).stem}-mask.png")
     checked(mask, picture)
@@ -277,7 +277,7 @@ def save(png: bytes, folder: Path, name: str) -> Path:
             number += 1
         except OSError as error:
             words = f"The mask could not be written to {path.name} ({error.strerror})"
-            raise SaveError(words, charged="no", next_step="make room, or make the folder writable, and press again") from None
+            raise SaveError(words, charge="no", hint="make room, or make the folder writable, and press again") from None
         else:
             return path
 

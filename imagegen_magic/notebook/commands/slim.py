@@ -80,7 +80,7 @@ def _decoded(raw: bytes, path: Path) -> str:
 
 
 def _refusal(path: Path, why: str, step: str = "give the path of an .ipynb file") -> UnsupportedOption:
-    return UnsupportedOption(f"{path.name} {why}", option="notebook", value=path.name, next_step=step)
+    return UnsupportedOption(f"{path.name} {why}", option="notebook", value=path.name, hint=step)
 
 
 def _notebook(text: str, path: Path) -> dict[str, Any]:
@@ -221,7 +221,7 @@ def _encoded(written: str, notebook: Mapping[str, Any], path: Path) -> bytes:
     content = _LONE.sub(lambda half: f"\\u{ord(half[0]):04x}", written).encode("utf-8")
     if json.dumps(json.loads(content)) != json.dumps(notebook):
         step = "it is as it was: please tell us what is odd in it"
-        raise SaveError(f"{path.name} would not read as it did", charged="no", next_step=step)
+        raise SaveError(f"{path.name} would not read as it did", charge="no", hint=step)
     return content
 
 
@@ -238,6 +238,6 @@ def _replace(path: Path, content: bytes) -> None:
         os.replace(part, real)
     except OSError as error:
         what = f"{path.name} could not be written: {error.strerror or error}"
-        raise SaveError(what, charged="no", next_step="make room, or look at its permissions; it is as it was") from error
+        raise SaveError(what, charge="no", hint="make room, or look at its permissions; it is as it was") from error
     finally:
         part.unlink(missing_ok=True)

@@ -56,7 +56,7 @@ def one_line_errors(magics: ImageGenMagics) -> Iterator[None]:
         magics.trace = redaction.redacted("".join(traceback.format_exception(error)), keys)
         if isinstance(error, ImageGenError):
             error.what = _one_line(redaction.redacted(error.what, keys))
-            error.next_step = _one_line(redaction.redacted(error.next_step, keys))
+            error.hint = _one_line(redaction.redacted(error.hint, keys))
             shown = [f"{type(error).__name__}: {error}"]
             error._render_traceback_ = lambda: shown  # type: ignore[attr-defined]  # IPython asks the exception itself
         raise
@@ -214,7 +214,7 @@ def request_of(given: Mapping[str, Any], prompt: str, variables: Mapping[str, An
         seen = any(mark.isprintable() and not mark.isspace() for mark in prompt)
         what = f"There is no prompt in {shown(prompt)}" if seen else "There is no prompt"
         step = "say in words what to draw, below %%imagegen or after %imagegen; %imagegen --help shows how"
-        raise UnsupportedOption(what, option="prompt", value=prompt, next_step=step)
+        raise UnsupportedOption(what, option="prompt", value=prompt, hint=step)
     said = {name: given[name] for name in {item.name for item in fields(ImageRequest)} & set(given)}
     if "references" in said or "mask" in said:
         said |= _pictures(said, variables, folder)
@@ -259,7 +259,7 @@ def _no_variable(name: str, variables: Mapping[str, Any]) -> UnsupportedOption:
         option="vars",
         value=name,
         nearest=near[0] if near else None,
-        next_step="define it first, or leave --vars out to send {{…}} as it stands",
+        hint="define it first, or leave --vars out to send {{…}} as it stands",
     )
 
 

@@ -100,19 +100,17 @@ def _listed(axis: str, name: str, variables: Mapping[str, Any]) -> list[Any]:
     if name not in variables:
         near = difflib.get_close_matches(name, [other for other in variables if not other.startswith("_")], n=1)
         what = f"The axis {axis} names the variable {name}, which the notebook does not have"
-        raise UnsupportedOption(what, option=axis, value=name, nearest=near[0] if near else None, next_step="define it first")
+        raise UnsupportedOption(what, option=axis, value=name, nearest=near[0] if near else None, hint="define it first")
     found = variables[name]
     if isinstance(found, str | bytes | Mapping):
         kind = type(found).__name__
         step = f"make {name} a list of values, or write them into the cell"
-        raise UnsupportedOption(
-            f"The variable {name} is a {kind}, and the axis {axis} needs a list", option=axis, value=name, next_step=step
-        )
+        raise UnsupportedOption(f"The variable {name} is a {kind}, and the axis {axis} needs a list", option=axis, value=name, hint=step)
     try:
         return list(found)
     except TypeError:
         step = f"make {name} a list of values"
-        raise UnsupportedOption(f"The variable {name} is no list", option=axis, value=name, next_step=step) from None
+        raise UnsupportedOption(f"The variable {name} is no list", option=axis, value=name, hint=step) from None
 
 
 def headline(planned: SweepPlan, outlook: Outlook) -> str:
@@ -211,9 +209,9 @@ def _ask(outlook: Outlook, settings: Settings, given: Mapping[str, Any]) -> None
     if answer is None:
         raise ImageGenError(
             f"This is {told}, and nobody can be asked here, so nothing was sent",
-            whose="you",
-            charged="no",
-            next_step=f"add --yes if it is meant, or {ways} (%imagegen config)",
+            blame="you",
+            charge="no",
+            hint=f"add --yes if it is meant, or {ways} (%imagegen config)",
         )
     if not answer:
         raise confirmation.declined()

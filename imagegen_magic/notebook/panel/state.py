@@ -122,7 +122,7 @@ class Desk:
     def start(self, folder: Path) -> Job:
         """Begin what is chosen, for a notebook in `folder`. Raises UnsupportedOption or MissingKey before anything is sent."""
         if is_blank(self.request.prompt):
-            raise UnsupportedOption("There is no prompt", option="prompt", value="", next_step="say what the picture shows")
+            raise UnsupportedOption("There is no prompt", option="prompt", value="", hint="say what the picture shows")
         return api.start(self.request, provider=self.provider.name, sandbox=self.sandbox, settings=replace(self._bare, folder=folder))
 
 

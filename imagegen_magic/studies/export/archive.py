@@ -76,7 +76,7 @@ def export(
     hidden = _texts(secrets)
     if not any(image.path.is_file() for image in chosen):
         what = "None of the pictures' files is there any more" if chosen else "There is no picture to export"
-        raise UnsupportedOption(what, option="selection", value=len(chosen), next_step="%imagegen history lists what there is")
+        raise UnsupportedOption(what, option="selection", value=len(chosen), hint="%imagegen history lists what there is")
     place = _place(target)
     try:
         return _write(chosen, sweep, _free(place), LEVELS[LEVELS.index(metadata)], (*credentials.known(), *hidden))
@@ -84,16 +84,14 @@ def export(
         if isinstance(error, ImageGenError):
             raise
         what = f"The export could not be written to {place}: {error.strerror or error}"
-        raise SaveError(what, charged="no", next_step="make room or choose another place; nothing was changed") from error
+        raise SaveError(what, charge="no", hint="make room or choose another place; nothing was changed") from error
 
 
 def _texts(secrets: object) -> tuple[str, ...]:
     """Return texts to be left out; one alone is one, not its letters."""
     listed = (secrets,) if isinstance(secrets, str) else tuple(secrets) if isinstance(secrets, Iterable) else (None,)
     if not all(isinstance(each, str) for each in listed):
-        raise UnsupportedOption(
-            "The secrets to be left out are texts", option="secrets", value="[hidden]", next_step="give a list of texts"
-        )
+        raise UnsupportedOption("The secrets to be left out are texts", option="secrets", value="[hidden]", hint="give a list of texts")
     return tuple(each for each in listed if isinstance(each, str))
 
 
@@ -103,7 +101,7 @@ def _place(target: object) -> Path:
             if "\0" not in str(place := path_of(target).expanduser()):
                 return Path(os.path.abspath(place))
     what = f"An export cannot go to {target!r}" if isinstance(target, str) else f"An export cannot go to a {type(target).__name__}"
-    raise UnsupportedOption(what, option="target", value=target, next_step="give the path of a new folder, or of a .zip file")
+    raise UnsupportedOption(what, option="target", value=target, hint="give the path of a new folder, or of a .zip file")
 
 
 def _free(place: Path) -> Path:
@@ -113,7 +111,7 @@ def _free(place: Path) -> Path:
             f"The folder {place.name or place} is there already, and it is no export",
             option="target",
             value=str(place),
-            next_step=f"give a new name, like {place.name or ''}/foxes",
+            hint=f"give a new name, like {place.name or ''}/foxes",
         )
     return place
 

@@ -27,5 +27,5 @@ def since(text: str) -> float:
             f"--since {said or '(nothing)'} is no moment",
             option="since",
             value=text,
-            next_step="give 12h, 7d, 2w, or a date like 2026-11-20",
+            hint="give 12h, 7d, 2w, or a date like 2026-11-20",
         ) from None

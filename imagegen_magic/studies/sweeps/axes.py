@@ -105,14 +105,14 @@ def all_of(axes: Any) -> tuple[Axis, ...]:
     if isinstance(axes, Sequence) and all(isinstance(each, Axis) for each in axes):
         return tuple(axes)
     step = 'give the values of each axis by its name, as in {"quality": ["low", "high"]}'
-    raise UnsupportedOption(f"The axes cannot be read from {shown(axes)}", option="sweep", value=axes, next_step=step)
+    raise UnsupportedOption(f"The axes cannot be read from {shown(axes)}", option="sweep", value=axes, hint=step)
 
 
 _REPEAT = "--repeat COUNT (repeat=… in Python)"
 
 
 def _refused(name: str, value: Any, what: str, step: str) -> UnsupportedOption:
-    return UnsupportedOption(what, option=name, value=value, next_step=step)
+    return UnsupportedOption(what, option=name, value=value, hint=step)
 
 
 def _read(name: str, value: Any) -> Any:
@@ -225,7 +225,7 @@ def _nothing_fills(names: Sequence[str], axes: Sequence[Axis]) -> UnsupportedOpt
     near = difflib.get_close_matches(names[0], [axis.name for axis in axes if not axis.is_option], n=1)
     step = f"give its values with --sweep {names[0]}=…" + (f" (the axis is called {near[0]})" if near else "")
     step += ", or take a variable of that name with --vars"
-    return UnsupportedOption(what, option="sweep", value=names[0], next_step=step)
+    return UnsupportedOption(what, option="sweep", value=names[0], hint=step)
 
 
 def check(axes: Sequence[Axis], template: Template) -> None:
@@ -238,4 +238,4 @@ def check(axes: Sequence[Axis], template: Template) -> None:
             near = difflib.get_close_matches(each.name, OPTIONS, n=1)
             what = f"{each.name} is no axis: it is no option that can vary, and the prompt has no {{{{{each.name}}}}}"
             step = f"write {{{{{each.name}}}}} where its value goes, or name one of the options"
-            raise UnsupportedOption(what, option=each.name, value="", allowed=OPTIONS, nearest=near[0] if near else None, next_step=step)
+            raise UnsupportedOption(what, option=each.name, value="", allowed=OPTIONS, nearest=near[0] if near else None, hint=step)

@@ -15,7 +15,7 @@ from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.ledger.ledger import Ledger, TaskRow
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.settings import load as load_settings
-from imagegen_magic.errors import Charged, ImageGenError, UnsupportedOption, Whose
+from imagegen_magic.errors import Blame, Charge, ImageGenError, UnsupportedOption
 from imagegen_magic.records import FrozenDict
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import total
@@ -43,7 +43,7 @@ def load(study: int | None = None, *, settings: Settings | None = None) -> Sweep
     found = loop.run(book.run(lambda connection: _study(connection, study), writes=False))
     if found is None:
         which = "no sweep yet" if study is None else f"no sweep {study}"
-        raise UnsupportedOption(f"The ledger has {which}", option="study", value=study, next_step="its number is in a result's .study")
+        raise UnsupportedOption(f"The ledger has {which}", option="study", value=study, hint="its number is in a result's .study")
     return _result(found, loop.run(_tasks(book, list(found.places))))
 
 
@@ -102,8 +102,8 @@ def _request(found: _Found, tasks: Sequence[TaskRow]) -> ImageRequest:
     return stored_requests.request({**fixed, "prompt": found.prompt})
 
 
-_WHOSE: dict[str, Whose] = {"Your": "you", "A": "network", "The": "gateway", "Moderation's": "moderation"}
-_CHARGED: dict[str, Charged] = {"nothing was charged": "no", "it was charged": "yes"}
+_WHOSE: dict[str, Blame] = {"Your": "you", "A": "network", "The": "gateway", "Moderation's": "moderation"}
+_CHARGED: dict[str, Charge] = {"nothing was charged": "no", "it was charged": "yes"}
 
 
 def _error(text: str) -> ImageGenError:
@@ -111,5 +111,5 @@ def _error(text: str) -> ImageGenError:
     told = _TOLD.fullmatch(text)
     if told is None:
         return ImageGenError(text)
-    whose = _WHOSE.get(told["whose"].split(" ")[0], "gateway")
-    return ImageGenError(told["what"], whose=whose, charged=_CHARGED.get(told["charged"], "unknown"), next_step=told["step"])
+    blame = _WHOSE.get(told["whose"].split(" ")[0], "gateway")
+    return ImageGenError(told["what"], blame=blame, charge=_CHARGED.get(told["charged"], "unknown"), hint=told["step"])

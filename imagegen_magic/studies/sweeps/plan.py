@@ -134,7 +134,7 @@ def plan(
 def _check_prompt(request: ImageRequest) -> None:
     if not isinstance(request.prompt, str):
         what = f"The prompt is a text, not of type {type(request.prompt).__name__}"
-        raise UnsupportedOption(what, option="prompt", value=request.prompt, next_step="say what the picture shows")
+        raise UnsupportedOption(what, option="prompt", value=request.prompt, hint="say what the picture shows")
 
 
 def _check_twice(request: ImageRequest, provider: str | None, lines: Sequence[Axis]) -> None:
@@ -142,7 +142,7 @@ def _check_twice(request: ImageRequest, provider: str | None, lines: Sequence[Ax
     for axis in lines:
         if axis.is_option and axis.name in said:
             step = "say it once: as an axis, or as an option of all"
-            raise UnsupportedOption(f"{axis.name} is both an axis and an option", option=axis.name, value=said[axis.name], next_step=step)
+            raise UnsupportedOption(f"{axis.name} is both an axis and an option", option=axis.name, value=said[axis.name], hint=step)
 
 
 def _number_of(option: str, value: Any) -> int:
@@ -150,7 +150,7 @@ def _number_of(option: str, value: Any) -> int:
         return readers.count(value)
     except ValueError as error:
         what = f"{option} = {value!r} is no number of pictures"
-        raise UnsupportedOption(what, option=option, value=value, next_step=f"{option} takes {error}") from None
+        raise UnsupportedOption(what, option=option, value=value, hint=f"{option} takes {error}") from None
 
 
 def _check_number(lines: Sequence[Axis], repeat: int) -> None:
@@ -159,7 +159,7 @@ def _check_number(lines: Sequence[Axis], repeat: int) -> None:
         number *= len(axis.values)
     if number > MOST:
         step = "name fewer values"
-        raise UnsupportedOption(f"{number} tasks are more than the {MOST} of one sweep", option="sweep", value=number, next_step=step)
+        raise UnsupportedOption(f"{number} tasks are more than the {MOST} of one sweep", option="sweep", value=number, hint=step)
 
 
 def _wishes(
@@ -205,7 +205,7 @@ def _refused(lines: Sequence[Axis], wishes: Sequence[Wish], impossible: Sequence
     )
     values_here = {one.error.allowed for one in impossible}
     allowed = values_here.pop() if len(values_here) == 1 else ()
-    return UnsupportedOption(f"{which}: {shown}", option="sweep", value=number, allowed=allowed, gateways=able, next_step=step)
+    return UnsupportedOption(f"{which}: {shown}", option="sweep", value=number, allowed=allowed, gateways=able, hint=step)
 
 
 def reasons(impossible: Sequence[Impossible], axes: Mapping[str, Sequence[str]]) -> list[str]:

@@ -65,7 +65,7 @@ class SweepResult(Generation):
         for each in self.images:
             if image is each or (isinstance(image, GeneratedImage) and (image.id == each.id if image.id else image == each)):
                 return self.places[each.task]
-        raise UnsupportedOption(f"{image!r} is no picture of this sweep", option="image", value=image, next_step="give one of its own")
+        raise UnsupportedOption(f"{image!r} is no picture of this sweep", option="image", value=image, hint="give one of its own")
 
     def at(self, **place: Any) -> tuple[GeneratedImage, ...]:
         """Return the pictures with these values, of all combinations that have them: `at(style="oil", quality="low")`.
@@ -121,7 +121,7 @@ class SweepResult(Generation):
         """Return the axes down the side and across the top; the empty name where there is none."""
         chosen = [self._axis(name) for name in (rows, columns) if name]
         if len(chosen) == 2 and rows == columns:
-            raise UnsupportedOption(f"{rows} cannot be rows and columns", option="columns", value=columns, next_step="choose two axes")
+            raise UnsupportedOption(f"{rows} cannot be rows and columns", option="columns", value=columns, hint="choose two axes")
         left = [name for name in self.axes if name not in chosen]
         if rows or columns:
             return rows or _first(left), columns or _first(left)
