@@ -70,7 +70,7 @@ def without_decoding() -> None:
     """Leave the decoder out: what it costs is measured in preview.py."""
     from imagegen_magic.imaging import verify
 
-    facts = verify.Facts(1024, 1024, "image/png", ".png", False, None)
+    facts = verify.ImageInfo(1024, 1024, "image/png", ".png", False, None)
     verify.verify = lambda content, preview_edge=None: (facts, None)  # type: ignore[assignment]
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from imagegen_magic.engine.polling.schedule import Durations, beat, fit, next_look, next_shared_look, together
+from imagegen_magic.engine.polling.schedule import DurationModel, beat, fit, next_look, next_shared_look, together
 
 CLASSES = ((20.0, 45.0), (46.0, 90.0), (115.0, 160.0), (195.0, 280.0))  # seconds: median, 95th percentile
 
@@ -84,7 +84,7 @@ def rule(remembered: int, *, least: float = 3.0, first: float = 3.0, prior: floa
     return plans
 
 
-def _plan(durations: Durations, least: float, first: float, last: float) -> float:
+def _plan(durations: DurationModel, least: float, first: float, last: float) -> float:
     return next_look(last, last, durations, least=least, first=first)
 
 

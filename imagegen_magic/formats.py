@@ -9,7 +9,7 @@ from typing import NamedTuple
 from imagegen_magic.errors import ImageInvalid
 
 
-class Kind(NamedTuple):
+class ImageFormat(NamedTuple):
     """A file format: what people call it, its MIME type and its usual suffix."""
 
     name: str
@@ -17,15 +17,15 @@ class Kind(NamedTuple):
     suffix: str
 
 
-PNG = Kind("PNG", "image/png", ".png")
-JPEG = Kind("JPEG", "image/jpeg", ".jpg")
-WEBP = Kind("WebP", "image/webp", ".webp")
-GIF = Kind("GIF", "image/gif", ".gif")
-BMP = Kind("BMP", "image/bmp", ".bmp")
-TIFF = Kind("TIFF", "image/tiff", ".tiff")
-AVIF = Kind("AVIF", "image/avif", ".avif")
-JPEG2000 = Kind("JPEG 2000", "image/jp2", ".jp2")
-HEIC = Kind("HEIC", "image/heic", ".heic")
+PNG = ImageFormat("PNG", "image/png", ".png")
+JPEG = ImageFormat("JPEG", "image/jpeg", ".jpg")
+WEBP = ImageFormat("WebP", "image/webp", ".webp")
+GIF = ImageFormat("GIF", "image/gif", ".gif")
+BMP = ImageFormat("BMP", "image/bmp", ".bmp")
+TIFF = ImageFormat("TIFF", "image/tiff", ".tiff")
+AVIF = ImageFormat("AVIF", "image/avif", ".avif")
+JPEG2000 = ImageFormat("JPEG 2000", "image/jp2", ".jp2")
+HEIC = ImageFormat("HEIC", "image/heic", ".heic")
 
 FORMATS = (PNG, JPEG, WEBP, GIF, BMP, TIFF, AVIF, JPEG2000, HEIC)
 
@@ -46,7 +46,7 @@ _STRUCTURE = (b"mif1", b"msf1")  # brands of the container alone (ISO 23008-12),
 _MOST_BRANDS = 64
 
 
-def format_of(data: bytes | mmap) -> Kind | None:
+def format_of(data: bytes | mmap) -> ImageFormat | None:
     """Return the format that the first bytes name, or None for one that is not read here."""
     start = data[:16]
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
@@ -56,7 +56,7 @@ def format_of(data: bytes | mmap) -> Kind | None:
     return next((kind for kind, signatures in _SIGNATURES if start.startswith(signatures)), None)
 
 
-def kind_of(data: bytes | mmap, *, quoted: bool = False) -> Kind:
+def kind_of(data: bytes | mmap, *, quoted: bool = False) -> ImageFormat:
     """Return the format that the first bytes name. Raises ImageInvalid, saying what else it looks like; `quoted` as in `looks_like`."""
     if kind := format_of(data):
         return kind
@@ -71,7 +71,7 @@ def _brands(data: bytes | mmap) -> Iterator[bytes]:
         yield bytes(data[place : place + 4])
 
 
-def _of_brands(brands: list[bytes]) -> Kind | None:
+def _of_brands(brands: list[bytes]) -> ImageFormat | None:
     coding = next((_BRANDS[brand] for brand in brands if brand in _BRANDS), None)
     return coding or (HEIC if any(brand in _STRUCTURE for brand in brands) else None)
 

@@ -48,6 +48,14 @@ MOVED = {
     "studies.voting": "studies.ranking",
 }
 
+RENAMED = {  # names of those modules that changed as well
+    "pictures.verify": {"Facts": "ImageInfo"},
+    "studies.marks": {"Mark": "Annotation"},
+    "studies.results": {"Impossible": "SkippedCombination"},
+    "studies.sweep": {"Outlook": "SweepEstimate"},
+    "studies.voting": {"Standing": "RankedItem"},
+}
+
 
 class OldModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds a module under the name that it had before, as a module that forwards every name."""
@@ -61,13 +69,14 @@ class OldModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Let the module forward to its successor. Emits a DeprecationWarning."""
-        new = f"{PACKAGE}.{MOVED[module.__name__.partition('.')[2]]}"
+        old = module.__name__.partition(".")[2]
+        new, renamed = f"{PACKAGE}.{MOVED[old]}", RENAMED.get(old, {})
         warnings.warn(f"{module.__name__} is now {new}", DeprecationWarning, stacklevel=2)
         successor = importlib.import_module(new)
 
         def forward(name: str) -> Any:
             try:
-                return getattr(successor, name)
+                return getattr(successor, renamed.get(name, name))
             except AttributeError:
                 raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}") from None
 

@@ -85,8 +85,8 @@ def total(costs: Iterable[Cost]) -> tuple[Cost, ...]:
     if not sums:
         return (Cost(),)
     first, *others = (sums[name] for name in sorted(sums, key=lambda name: name[0]))
-    counted = Cost(first.amount, first.unit, first.kind, first.source, first.checked, first.unknown + unknown)
-    return (counted, *others)
+    pluralize = Cost(first.amount, first.unit, first.kind, first.source, first.checked, first.unknown + unknown)
+    return (pluralize, *others)
 
 
 Stage = Literal["planned", "submitting", "waiting", "fetching", "saved", "failed", "left"]

@@ -13,7 +13,7 @@ from typing import Any
 from ledgers import a_png
 from webserver import Seen, Web, web
 
-Answer = tuple[int, dict[str, str], bytes]
+GatewayResponse = tuple[int, dict[str, str], bytes]
 
 PNG = a_png(size=(1024, 1024))
 STRANGE = b"\x0bSTRANGE" + bytes(range(256)) * 40  # of no format that anybody here reads
@@ -27,14 +27,14 @@ class FileHost:
     """
 
     def __init__(self) -> None:
-        self.file: Callable[[int, str], bytes | Answer] = lambda number, path: PNG
-        self.at_look: Callable[[], Answer | None] = lambda: None
+        self.file: Callable[[int, str], bytes | GatewayResponse] = lambda number, path: PNG
+        self.at_look: Callable[[], GatewayResponse | None] = lambda: None
         self.pictures, self.renews, self.server = 1, False, Web("")
         self.submissions = self.looks = self.downloads = 0
         self._tasks = itertools.count(1)
         self.host = ""
 
-    def __call__(self, seen: Seen) -> Answer:
+    def __call__(self, seen: Seen) -> GatewayResponse:
         """Answer a request."""
         if seen.path.startswith("/files/"):
             self.downloads += 1

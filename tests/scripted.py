@@ -14,9 +14,9 @@ from typing import Any
 from PIL import Image
 
 from imagegen_magic.engine.credentials import Key
-from imagegen_magic.engine.endpoints import Gateway
+from imagegen_magic.engine.endpoints import Endpoint
 from imagegen_magic.errors import ImageGenError, WaitingStopped
-from imagegen_magic.providers.base import Cadence, Call, Model, Plan
+from imagegen_magic.providers.base import Call, Model, Plan, PollingPolicy
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost, GeneratedImage, Progress
@@ -39,7 +39,7 @@ class ScriptedJob:
         self.plan = the_plan or plan()
         self.request = self.plan.request
         self.expecting = self.plan.count
-        self.gateway = Gateway(get_provider("evolink"), "https://example.org", sandbox, Key("unused"), Cadence())
+        self.gateway = Endpoint(get_provider("evolink"), "https://example.org", sandbox, Key("unused"), PollingPolicy())
         self.cancels = 0
         self._script = list(script)
         self._loop: asyncio.AbstractEventLoop | None = None

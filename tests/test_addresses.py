@@ -8,7 +8,7 @@ from webserver import web
 
 from imagegen_magic.engine.credentials import Key
 from imagegen_magic.engine.net import client
-from imagegen_magic.engine.net.client import Clients, Refused, authorization, retry_after
+from imagegen_magic.engine.net.client import GatewayClients, HTTPStatusError, authorization, retry_after
 from imagegen_magic.engine.net.exchange import Lost, NotSent
 from imagegen_magic.errors import DownloadError, ImageInvalid
 from imagegen_magic.providers.base import Call
@@ -19,7 +19,7 @@ SECRET = "sk-very-secret-key-123456"
 
 def _with_clients(work):
     async def main():
-        clients = Clients()
+        clients = GatewayClients()
         try:
             return await work(clients)
         finally:
@@ -186,7 +186,7 @@ def test_fewer_bytes_than_told_is_a_broken_connection():
 
 def test_gone_is_told_apart_from_broken():
     """404, 403, 410: the address is no longer good, and may be asked for anew."""
-    with web(lambda seen: (410, {}, b"")) as server, pytest.raises(Refused) as refusal:
+    with web(lambda seen: (410, {}, b"")) as server, pytest.raises(HTTPStatusError) as refusal:
         _download(server.origin + "/a.png", server.origin)
     assert refusal.value.status == 410
 

@@ -12,7 +12,7 @@ import imagegen_magic
 from imagegen_magic.notebook.output.tables import Cell
 from imagegen_magic.notebook.panel import static_sheet
 from imagegen_magic.notebook.progress import html as progress_html
-from imagegen_magic.notebook.progress.state import Board
+from imagegen_magic.notebook.progress.state import JobProgress
 from imagegen_magic.result import Progress
 from imagegen_magic.studies.export.archive import export
 
@@ -70,7 +70,7 @@ def test_the_panels_sheet_says_the_prompt():
 
 def test_the_progress_says_the_prompt():
     """So does a picture that has come while others are on their way."""
-    board = Board(1, 0.0)
+    board = JobProgress(1, 0.0)
     for event in (Progress("waiting", 0, 1, 1, 0.0), picture(prompt=PROMPT)):
         board.take(event)
     row = progress_html.row_html(board.rows[0], 1.0, (96, 64), 1, ["data:image/png;base64,AAAA"], 1)

@@ -3,11 +3,11 @@
 import pytest
 
 from imagegen_magic.engine.conformance import differences, shape
-from imagegen_magic.imaging.verify import Facts
+from imagegen_magic.imaging.verify import ImageInfo
 
 
 def _facts(width=1024, height=1024, mime_type="image/png", transparent=False):
-    return Facts(width, height, mime_type, ".png", transparent, transparent)
+    return ImageInfo(width, height, mime_type, ".png", transparent, transparent)
 
 
 def _expected(*pixels, mime_type=None, alpha=None):

@@ -15,7 +15,7 @@ from PIL import Image
 
 from imagegen_magic.engine import loop
 from imagegen_magic.notebook.commands import mask as masking
-from imagegen_magic.notebook.commands.vote import Booth
+from imagegen_magic.notebook.commands.vote import VoteSession
 from imagegen_magic.notebook.panel import controls
 from imagegen_magic.notebook.panel.references import References
 from imagegen_magic.notebook.widgets import Compare, Gallery, RatioPicker
@@ -23,7 +23,7 @@ from imagegen_magic.notebook.widgets.choice import Choice
 from imagegen_magic.notebook.widgets.key_field import KeyField
 from imagegen_magic.notebook.widgets.painter import Painter
 from imagegen_magic.notebook.widgets.prompt import Prompt
-from imagegen_magic.notebook.widgets.vote import Ballot
+from imagegen_magic.notebook.widgets.vote import VoteWidget
 from imagegen_magic.request import LocalPicture
 
 
@@ -113,7 +113,7 @@ def test_a_ballot_hears_from_the_start(hasty: Hasty) -> None:
     """A vote is taken although it came while the ballot was being made."""
     heard: list[Any] = []
     hasty.will_send("Ballot", {"event": "left", "pair": 1})
-    Ballot(lambda event, pair: heard.append((event, pair))).close()
+    VoteWidget(lambda event, pair: heard.append((event, pair))).close()
     assert heard == [("left", 1)]
 
 
@@ -198,7 +198,7 @@ def test_a_painter_that_is_pressed_while_its_cell_still_shows_it(
     """The outputs end as they would have a moment later, and the painter is gone."""
     monkeypatch.setattr(asyncio, "to_thread", _at_once)  # so that all that a press does can be done before the cell goes on
     shell = Shell()
-    easel = masking.Easel(PICTURE, shell, Path.cwd(), "mask")
+    easel = masking.MaskEditor(PICTURE, shell, Path.cwd(), "mask")
 
     def press() -> None:
         assert easel._painter is not None
@@ -217,7 +217,7 @@ def test_a_painter_that_is_pressed_while_its_cell_still_shows_it(
 def test_two_presses_make_one_mask() -> None:
     """The second finds the painter done: one file, and the mask that the caption names."""
     shell = Shell()
-    easel = masking.Easel(PICTURE, shell, Path.cwd(), "mask")
+    easel = masking.MaskEditor(PICTURE, shell, Path.cwd(), "mask")
     easel.begin(None)
     assert easel._painter is not None
     for _ in range(2):
@@ -238,7 +238,7 @@ def test_a_vote_that_is_ended_while_its_cell_still_shows_it() -> None:
     """The ballot is closed, and both outputs say how it stands."""
     shell = Shell()
     images = [SimpleNamespace(id=number) for number in (1, 2)]
-    booth = Booth(shell, None, "foxes", images, 0)  # type: ignore[arg-type]
+    booth = VoteSession(shell, None, "foxes", images, 0)  # type: ignore[arg-type]
     booth._previews = {1: "data:,one", 2: "data:,two"}
 
     def press() -> None:

@@ -17,7 +17,7 @@ from shells import a_shell
 
 from imagegen_magic import generate, mask_box, mask_from, run
 from imagegen_magic.engine import api, loop
-from imagegen_magic.engine.references import Gathering
+from imagegen_magic.engine.references import ReferenceLoader
 from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.storage import drift
 from imagegen_magic.engine.storage.source_copies import keep
@@ -117,9 +117,9 @@ def _fetched(url):
         return answer.read()
 
 
-def _references(counted):
+def _references(pluralize):
     """Return the bytes of the pictures that the last submission names."""
-    return [_fetched(url) for url in counted.submissions[-1]["json"]["image_urls"]]
+    return [_fetched(url) for url in pluralize.submissions[-1]["json"]["image_urls"]]
 
 
 def _pixels(data):
@@ -192,11 +192,11 @@ VARIABLES = {
 @pytest.mark.parametrize("kind", VARIABLES)
 def test_a_variable_is_a_reference(kind, gateway, notebook, photo):
     """Its pixels arrive at the gateway, which is given their address; the ledger knows the variable's name."""
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     notebook.shell.push({"fox": VARIABLES[kind](photo)})
     notebook.run(f"{ANSWER} --ref fox\nwith {kind}")
-    assert [_pixels(data) for data in _references(counted)] == [photo.tobytes()]
-    assert counted.uploads == 1
+    assert [_pixels(data) for data in _references(pluralize)] == [photo.tobytes()]
+    assert pluralize.uploads == 1
     ((_, role, position, name, picture, sha256),) = _sources()
     assert (role, position, name, picture, len(sha256)) == ("reference", 0, "fox", None, 64)
 
@@ -204,19 +204,19 @@ def test_a_variable_is_a_reference(kind, gateway, notebook, photo):
 @pytest.mark.parametrize("kind", VARIABLES)
 def test_python_takes_what_a_variable_holds(kind, gateway, photo):
     """`references=[thing]`, and a thing alone."""
-    counted, thing = Counted(gateway), VARIABLES[kind](photo)
+    pluralize, thing = Counted(gateway), VARIABLES[kind](photo)
     _edit(references=[thing])
     _edit(references=thing)
-    assert [_pixels(data) for data in _references(counted)] == [photo.tobytes()]
-    assert len(counted.accepted) == 2
+    assert [_pixels(data) for data in _references(pluralize)] == [photo.tobytes()]
+    assert len(pluralize.accepted) == 2
 
 
 def test_a_matplotlib_figure_is_a_reference(gateway, notebook, photo):
     """Matplotlib's own where it is installed: a picture of it arrives."""
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     notebook.shell.push({"plot": _figure(photo)})
     notebook.run(f"{ANSWER} --ref plot\na figure")
-    (data,) = _references(counted)
+    (data,) = _references(pluralize)
     assert len(_pixels(data)) > 0
 
 
@@ -228,10 +228,10 @@ def test_a_file_is_a_reference(written, gateway, notebook, photo, own_world, mon
     for place in ("deep/photo.png", "at-home/photo.png", "two words.png"):
         (own_world / place).parent.mkdir(exist_ok=True)
         (own_world / place).write_bytes((own_world / "photo.png").read_bytes())
-    counted, path = Counted(gateway), str(own_world / "photo.png") if written == "ABSOLUTE" else written
+    pluralize, path = Counted(gateway), str(own_world / "photo.png") if written == "ABSOLUTE" else written
     notebook.run(f"{ANSWER} --ref {path}\na file")
-    assert _references(counted) == [(own_world / "photo.png").read_bytes()]
-    assert "photo" not in json.dumps(counted.submissions[-1]["json"])
+    assert _references(pluralize) == [(own_world / "photo.png").read_bytes()]
+    assert "photo" not in json.dumps(pluralize.submissions[-1]["json"])
     assert _sources()[0][3] == path.strip("'")
 
 
@@ -239,9 +239,9 @@ def test_a_notebook_that_moved_on_still_finds_its_files(gateway, notebook, photo
     """Paths are told from where the notebook is, whatever `%cd` says now."""
     (own_world / "elsewhere").mkdir()
     monkeypatch.chdir(own_world / "elsewhere")
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     notebook.run(f"{ANSWER} --ref photo.png\nmoved on")
-    assert len(counted.accepted) == 1
+    assert len(pluralize.accepted) == 1
 
 
 def test_a_glob_is_its_files_in_natural_order(gateway, notebook, own_world):
@@ -250,28 +250,28 @@ def test_a_glob_is_its_files_in_natural_order(gateway, notebook, own_world):
     names = ["shots/a2.png", "shots/a9.png", "shots/a10.png", "shots/more/a1.png"]
     for seed, name in enumerate(names):
         _photo(own_world / name, seed)
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     notebook.run(f"{ANSWER} --ref shots/a*.png --ref shots/**/a1.png\na glob")
-    assert _references(counted) == [(own_world / name).read_bytes() for name in names]
+    assert _references(pluralize) == [(own_world / name).read_bytes() for name in names]
     assert [row[3] for row in _sources()] == names
     _edit(references=["shots/a*.png"])
-    assert _references(counted) == [(own_world / name).read_bytes() for name in names[:3]]
+    assert _references(pluralize) == [(own_world / name).read_bytes() for name in names[:3]]
 
 
 def test_a_file_that_looks_like_a_glob_is_that_file(gateway, notebook, own_world):
     """Brackets in a name are a name where there is such a file."""
     _photo(own_world / "fox[1].png")
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     notebook.run(f"{ANSWER} --ref fox[1].png\nbrackets")
-    assert _references(counted) == [(own_world / "fox[1].png").read_bytes()]
+    assert _references(pluralize) == [(own_world / "fox[1].png").read_bytes()]
 
 
 def test_an_address_is_sent_as_it_is(gateway, notebook):
     """Nothing is uploaded; the ledger knows it by itself."""
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     notebook.run(f"{ANSWER} --ref https://pictures.example.com/fox.png\nan address")
-    assert counted.submissions[-1]["json"]["image_urls"] == ["https://pictures.example.com/fox.png"]
-    assert counted.uploads == 0
+    assert pluralize.submissions[-1]["json"]["image_urls"] == ["https://pictures.example.com/fox.png"]
+    assert pluralize.uploads == 0
     assert _sources()[0][1:] == ("reference", 0, "https://pictures.example.com/fox.png", None, None)
 
 
@@ -283,9 +283,9 @@ def test_an_earlier_result_is_a_reference(written, gateway, notebook):
     notebook.shell.push({"one": foxes[1]})
     meant = foxes[0] if written in ("foxes", "_imagegen") else foxes[1]
     written = f"imagegen/{foxes[1].path.name}" if written == "its file" else written
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     notebook.run(f"{ANSWER} --ref {written}\nfrom before")
-    assert _references(counted) == [meant.data]
+    assert _references(pluralize) == [meant.data]
     ((_, _, _, name, picture, sha256),) = _sources()
     assert (name, picture) == (written, None if written.endswith(".png") else meant.id)
     assert sha256 == loop.run(api.ledger().pictures(ids=[meant.id]))[0].sha256
@@ -295,18 +295,18 @@ def test_python_takes_earlier_results(gateway):
     """A Generation, one of its pictures, and an id."""
     foxes = _edit(n=2)
     for thing in (foxes, foxes[0], f"@{foxes[0].id}"):
-        counted = Counted(gateway)
+        pluralize = Counted(gateway)
         _edit("again", references=[thing])
-        assert _references(counted) == [foxes[0].data]
+        assert _references(pluralize) == [foxes[0].data]
     assert [row[4] for row in _sources()] == [foxes[0].id] * 3
 
 
 def test_a_sweeps_result_is_a_reference(gateway, notebook):
     """Its first picture, as a Generation's."""
     notebook.run(f"{ANSWER} --sweep style=oil,ink --yes -o styles\na {{{{style}}}} fox")
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     notebook.run(f"{ANSWER} --ref styles --ref styles[1]\nmore of it")
-    assert _references(counted) == [image.data for image in notebook.variables["styles"]]
+    assert _references(pluralize) == [image.data for image in notebook.variables["styles"]]
 
 
 def test_a_number_is_not_said_to_be_unknown_where_the_ledger_is_damaged(own_world):
@@ -352,12 +352,12 @@ def test_what_is_no_picture_is_told_before_anything_is_sent(written, words, gate
     (own_world / "hollow.png").touch()
     nothing = replace(_edit("before"), images=())
     notebook.shell.push({"both": photo, "fox": [photo, photo], "number": 7, "empty": nothing})
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     with pytest.raises((UnsupportedOption, ImageInvalid)) as refused:
         notebook.run(f"{ANSWER} --ref {written}\na wrong one")
     assert words in str(refused.value)
     assert "Your move, nothing was charged" in str(refused.value)
-    assert counted.nothing
+    assert pluralize.nothing
 
 
 # --- what the plan tells
@@ -372,7 +372,7 @@ def _planned(notebook, line, prompt="a plan"):
 
 def test_the_plan_tells_what_is_sent_and_where_it_will_live(gateway, notebook, photo):
     """Kind, pixels, bytes, that it will be uploaded, where, and for how long; nothing is sent by looking."""
-    counted, size = Counted(gateway), round((Path("photo.png").stat().st_size) / 1e3)
+    pluralize, size = Counted(gateway), round((Path("photo.png").stat().st_size) / 1e3)
     notebook.shell.push({"mask": mask_box(photo, 0, 0, 40, 40), "big": Image.new("RGB", (640, 480), "navy")})
     told, text = _planned(notebook, "-p gccai --ref photo.png --ref big --mask mask")
     where = f"will be uploaded to {gateway.origin.removeprefix('http://')}, where it lives for 72 hours"
@@ -381,7 +381,7 @@ def test_the_plan_tells_what_is_sent_and_where_it_will_live(gateway, notebook, p
     assert told[2].startswith("mask (PNG, 96×64, 1 kB")
     assert all(words.endswith(where) for words in told)
     assert '"upload:' in text
-    assert counted.nothing
+    assert pluralize.nothing
 
 
 def test_the_plan_of_the_sandbox_and_of_a_real_gateway(notebook, photo, monkeypatch):
@@ -457,7 +457,7 @@ def test_the_plan_knows_what_is_there_already(gateway, notebook, photo):
 
 def test_a_gateway_without_an_upload_says_so_and_what_to_do(gateway, notebook, photo):
     """Xingchao takes addresses alone: the words name the uploader, an earlier result, and the gateways that take files."""
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     for ending in ("", " --dry-run"):
         with pytest.raises(UnsupportedOption) as refused:
             notebook.run(f"%%imagegen -p xingchao --ref photo.png{ending}\nno upload there")
@@ -466,17 +466,17 @@ def test_a_gateway_without_an_upload_says_so_and_what_to_do(gateway, notebook, p
         assert '%config ImageGenMagics.uploader = "package:function"' in words
         assert "an earlier result whose address still lives" in words
         assert "apimart, evolink, gccai" in words
-    assert counted.nothing
+    assert pluralize.nothing
 
 
 def test_a_gateway_without_an_upload_takes_an_earlier_result(gateway, notebook):
     """Its own, by the address that lives."""
     line = "%%imagegen -p xingchao --size 1:1"
     notebook.run(f"{line} -o fox\na fox")
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     notebook.run(f"{line} --ref fox\nanother")
-    assert counted.submissions[-1]["json"]["image_urls"] == [notebook.variables["fox"][0].url]
-    assert counted.uploads == 0
+    assert pluralize.submissions[-1]["json"]["image_urls"] == [notebook.variables["fox"][0].url]
+    assert pluralize.uploads == 0
 
 
 @pytest.fixture
@@ -497,12 +497,12 @@ def test_the_persons_own_uploader_is_named_by_config(gateway, notebook, photo, b
     told, _ = _planned(notebook, "-p xingchao --ref photo.png")
     assert told[0].endswith("your uploader bucket:put will put it at an address")
     assert bucket.seen == []
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     for prompt in ("mine", "mine again"):
         notebook.run(f"%%imagegen -p xingchao --size 1:1 --ref photo.png\n{prompt}")
     assert bucket.seen == [(".png", Path("photo.png").read_bytes())]
-    assert [entry["json"]["image_urls"] for entry in counted.accepted] == [["https://bucket.example.com/1.png"]] * 2
-    assert counted.uploads == 0
+    assert [entry["json"]["image_urls"] for entry in pluralize.accepted] == [["https://bucket.example.com/1.png"]] * 2
+    assert pluralize.uploads == 0
 
 
 def _noise(width, height):
@@ -513,20 +513,20 @@ def _noise(width, height):
 def test_what_is_too_large_is_refused_and_scaled_only_when_asked(gateway, notebook, own_world):
     """More bytes than gccai takes: refused with the word `--fit`; with it, made smaller, and the plan says from what to what."""
     _noise(3000, 2400).save("large.png")  # 21.6 MB
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     with pytest.raises(UnsupportedOption, match=r"large.png has 2\d MB, more than the 20 MB that are taken.*--fit"):
         notebook.run(f"{ANSWER} --ref large.png\ntoo large")
     with pytest.raises(UnsupportedOption, match="--fit"):
         _edit(references=["large.png"])
-    assert counted.nothing
+    assert pluralize.nothing
     told, _ = _planned(notebook, "-p gccai --ref large.png --fit")
     assert "made a JPEG of quality 92: 22 MB as PNG were too much" in told[0]
     notebook.run(f"{ANSWER} --ref large.png --fit\nsmaller")
-    (data,) = _references(counted)
+    (data,) = _references(pluralize)
     assert len(data) <= 20_000_000
     _edit("smaller from Python", references=["large.png"], fit=True)
-    assert counted.uploads == 1
-    assert len(counted.accepted) == 2
+    assert pluralize.uploads == 1
+    assert len(pluralize.accepted) == 2
 
 
 def test_more_pixels_than_are_taken_are_scaled_down(gateway, notebook, own_world):
@@ -546,10 +546,10 @@ def test_too_many_references_are_refused_by_the_model_s_own_limit(model, most, g
     notebook.run('%config ImageGenMagics.uploader = "bucket:put"')
     for number in range(most + 1):
         _photo(own_world / f"{number}.png", number)
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     with pytest.raises(UnsupportedOption, match=f"takes at most {most} reference pictures, not {most + 1}"):
         notebook.run(f"%%imagegen {model} --ref *.png\ntoo many")
-    assert counted.nothing
+    assert pluralize.nothing
     assert bucket.seen == []
     Path(f"{most}.png").unlink()
     assert len(_planned(notebook, f"{model} --ref *.png")[0]) == most
@@ -569,10 +569,10 @@ MASKS = {
 @pytest.mark.parametrize("kind", MASKS)
 def test_a_mask_goes_along_with_its_picture(kind, gateway, notebook, photo):
     """As a variable; its alpha arrives, and the ledger knows it as a mask."""
-    counted, mask = Counted(gateway), MASKS[kind](photo)
+    pluralize, mask = Counted(gateway), MASKS[kind](photo)
     notebook.shell.push({"here": mask})
     notebook.run(f"{ANSWER} --ref photo.png --mask here\nmasked with {kind}")
-    alpha = Image.open(io.BytesIO(_fetched(counted.submissions[-1]["json"]["mask_url"]))).getchannel("A")
+    alpha = Image.open(io.BytesIO(_fetched(pluralize.submissions[-1]["json"]["mask_url"]))).getchannel("A")
     assert alpha.size == SIZE
     assert alpha.getextrema() == (0, 255)
     assert [row[1:4] for row in _sources()] == [("reference", 0, "photo.png"), ("mask", 1, "here")]
@@ -581,12 +581,12 @@ def test_a_mask_goes_along_with_its_picture(kind, gateway, notebook, photo):
 def test_a_mask_in_a_file_and_from_python(gateway, notebook, photo):
     """`--mask mask.png`, and `mask=` with a path or a picture."""
     mask_box(photo, 10, 10, 40, 40).save("mask.png")
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     notebook.run(f"{ANSWER} --ref photo.png --mask mask.png\nfrom a file")
     _edit(references=["photo.png"], mask="mask.png")
     _edit(references=[photo], mask=mask_box(photo, 10, 10, 40, 40))
-    assert [_fetched(entry["json"]["mask_url"]) for entry in counted.accepted[:2]] == [Path("mask.png").read_bytes()] * 2
-    assert len(counted.accepted) == 3
+    assert [_fetched(entry["json"]["mask_url"]) for entry in pluralize.accepted[:2]] == [Path("mask.png").read_bytes()] * 2
+    assert len(pluralize.accepted) == 3
 
 
 def _wrong_masks(photo):
@@ -610,11 +610,11 @@ def test_a_wrong_mask_is_told_before_anything_is_sent(kind, dry, gateway, notebo
     """What is wrong with it and what to do; the picture is not even uploaded."""
     wrong, words = _wrong_masks(photo)[kind]
     notebook.shell.push({"wrong": wrong})
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     with pytest.raises((UnsupportedOption, ImageInvalid)) as refused:
         notebook.run(f"{ANSWER}{'' if kind == 'without a reference' else ' --ref photo.png'} --mask wrong{dry}\na wrong mask")
     assert words in str(refused.value)
-    assert counted.nothing
+    assert pluralize.nothing
 
 
 def test_a_mask_that_is_the_reference_itself_is_called_so(gateway, notebook, photo):
@@ -635,10 +635,10 @@ def test_a_mask_as_jpeg_is_told_which_call_makes_one(gateway, notebook, photo):
 def test_a_gateway_without_masks_says_so(gateway, notebook, photo):
     """And names those that have them."""
     notebook.shell.push({"here": mask_box(photo, 0, 0, 9, 9)})
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     with pytest.raises(UnsupportedOption, match=r"takes no mask.*exactly this can be done by apimart, gccai"):
         notebook.run("%%imagegen -p evolink --ref photo.png --mask here\nmasked")
-    assert counted.nothing
+    assert pluralize.nothing
 
 
 # --- chains
@@ -652,10 +652,10 @@ def test_the_last_result_goes_by_its_address_while_that_lives(gateway, notebook)
     """`--ref _imagegen`: nothing is uploaded, and the ledger knows which picture came from which."""
     notebook.run(f"{ANSWER}\na fox")
     (first,) = notebook.variables["_imagegen"]
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     notebook.run(f"{ANSWER} --ref _imagegen\nthe fox, older")
-    assert counted.submissions[-1]["json"]["image_urls"] == [first.url]
-    assert counted.uploads == 0
+    assert pluralize.submissions[-1]["json"]["image_urls"] == [first.url]
+    assert pluralize.uploads == 0
     (second,) = notebook.variables["_imagegen"]
     notebook.run(f"{ANSWER} --ref _imagegen\nthe fox, older still")
     assert [row[1:5] for row in _sources()] == [("reference", 0, "_imagegen", image.id) for image in (first, second)]
@@ -666,11 +666,11 @@ def test_the_last_result_goes_as_its_file_when_the_address_is_over(gateway, note
     notebook.run(f"{ANSWER}\na fox")
     (first,) = notebook.variables["_imagegen"]
     _expire(first)
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     notebook.run(f"{ANSWER} --ref _imagegen\nthe fox, older")
-    assert counted.submissions[-1]["json"]["image_urls"] != [first.url]
-    assert _references(counted) == [first.data]
-    assert counted.uploads == 1
+    assert pluralize.submissions[-1]["json"]["image_urls"] != [first.url]
+    assert _references(pluralize) == [first.data]
+    assert pluralize.uploads == 1
     assert [row[4] for row in _sources()] == [first.id]
 
 
@@ -678,12 +678,12 @@ def test_an_address_without_an_end_is_trusted_for_a_day(gateway):
     """Where the gateway did not say how long it lives."""
     (fox,) = _edit()
     _change("UPDATE pictures SET expires_at = NULL WHERE id = ?", fox.id)
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     _edit("soon", references=[fox])
-    assert counted.uploads == 0
+    assert pluralize.uploads == 0
     _change("UPDATE pictures SET saved_at = ? WHERE id = ?", "2020-01-01T00:00:00.000+00:00", fox.id)
     _edit("late", references=[fox])
-    assert counted.uploads == 1
+    assert pluralize.uploads == 1
 
 
 def test_a_result_whose_file_is_gone_goes_by_its_address(gateway, notebook):
@@ -691,13 +691,13 @@ def test_a_result_whose_file_is_gone_goes_by_its_address(gateway, notebook):
     notebook.run(f"{ANSWER}\na fox")
     (first,) = notebook.variables["_imagegen"]
     first.path.unlink()
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     notebook.run(f"{ANSWER} --ref @{first.id}\nthe fox, older")
-    assert counted.submissions[-1]["json"]["image_urls"] == [first.url]
+    assert pluralize.submissions[-1]["json"]["image_urls"] == [first.url]
     _expire(first)
     with pytest.raises(ImageInvalid, match=rf"The file of @{first.id} is gone \(.*\), and so is its address at the gateway"):
         notebook.run(f"{ANSWER} --ref @{first.id}\nthe fox, older still")
-    assert len(counted.submissions) == 1
+    assert len(pluralize.submissions) == 1
 
 
 def test_an_address_of_ours_that_is_over_is_refused(gateway, notebook):
@@ -705,20 +705,20 @@ def test_an_address_of_ours_that_is_over_is_refused(gateway, notebook):
     (first,) = _edit("a fox")
     _change("UPDATE pictures SET url = 'https://files.example.com/fox.png' WHERE id = ?", first.id)
     _expire(first)
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     with pytest.raises(UnsupportedOption, match=r"it expired at 2020-01-01.*give the picture itself"):
         notebook.run(f"{ANSWER} --ref https://files.example.com/fox.png\nthe fox, older")
-    assert counted.nothing
+    assert pluralize.nothing
 
 
 def test_another_gateways_result_is_uploaded_where_its_address_cannot_be_fetched(notebook, gateway):
     """What the sandbox drew lives in the sandbox alone; elsewhere its bytes go up."""
     notebook.run("%%imagegen -p gccai --sandbox -q low\na fox")
     (drawn,) = notebook.variables["_imagegen"]
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     notebook.run(f"{ANSWER} --ref _imagegen\nthe fox, for real")
-    assert _references(counted) == [drawn.data]
-    assert counted.uploads == 1
+    assert _references(pluralize) == [drawn.data]
+    assert pluralize.uploads == 1
 
 
 def test_the_lineage_of_an_edit_names_picture_and_mask(gateway, notebook):
@@ -739,48 +739,48 @@ def test_the_same_bytes_are_uploaded_once_whatever_they_are_called(gateway, note
     """A file, its copy, bytes of it, in several cells and at once."""
     Path("copy.png").write_bytes(Path("photo.png").read_bytes())
     notebook.shell.push({"data": Path("photo.png").read_bytes()})
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     notebook.run(f"{ANSWER} --ref photo.png --ref copy.png\ntwice")
     notebook.run(f"{ANSWER} --ref data -n 8\nand again")
-    assert counted.uploads == 1
-    urls = {url for entry in counted.accepted for url in entry["json"]["image_urls"]}
-    assert (len(counted.accepted), len(urls)) == (3, 1)
+    assert pluralize.uploads == 1
+    urls = {url for entry in pluralize.accepted for url in entry["json"]["image_urls"]}
+    assert (len(pluralize.accepted), len(urls)) == (3, 1)
 
 
 def test_an_upload_that_was_gone_by_the_submit_is_made_anew_once(gateway, notebook, photo):
     """The refusal was certain, so one task is paid for; the picture has another address."""
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     notebook.run(f"{ANSWER} --ref photo.png\ngone in between [[fault: reference-gone]]")
-    first, second = counted.submissions
+    first, second = pluralize.submissions
     assert (first["accepted"], second["accepted"]) == (False, True)
     assert first["json"]["image_urls"] != second["json"]["image_urls"]
-    assert (counted.uploads, len(counted.accepted)) == (2, 1)
+    assert (pluralize.uploads, len(pluralize.accepted)) == (2, 1)
     assert len(notebook.variables["_imagegen"]) == 1
     notebook.run(f"{ANSWER} --ref photo.png\nafterwards")
-    assert counted.accepted[-1]["json"]["image_urls"] == second["json"]["image_urls"]
-    assert counted.uploads == 2
+    assert pluralize.accepted[-1]["json"]["image_urls"] == second["json"]["image_urls"]
+    assert pluralize.uploads == 2
 
 
 def test_a_result_that_was_gone_by_the_submit_is_uploaded(gateway, notebook):
     """Its address was believed to live; its file is there."""
     notebook.run(f"{ANSWER}\na fox")
     (first,) = notebook.variables["_imagegen"]
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     notebook.run(f"{ANSWER} --ref _imagegen\nthe fox, older [[fault: reference-gone]]")
-    assert counted.submissions[0]["json"]["image_urls"] == [first.url]
-    assert _references(counted) == [first.data]
-    assert (counted.uploads, len(counted.accepted)) == (1, 1)
+    assert pluralize.submissions[0]["json"]["image_urls"] == [first.url]
+    assert _references(pluralize) == [first.data]
+    assert (pluralize.uploads, len(pluralize.accepted)) == (1, 1)
 
 
 def test_a_picture_that_is_gone_again_is_told_and_costs_nothing(gateway, notebook, photo):
     """Once anew, not for ever."""
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     with pytest.raises(ReferenceUnreachable, match="nothing was charged"):
         notebook.run(f"{ANSWER} --ref photo.png\ngone for good [[fault: reference-gone:9]]")
-    assert (len(counted.submissions), counted.accepted) == (2, [])
+    assert (len(pluralize.submissions), pluralize.accepted) == (2, [])
     with pytest.raises(ReferenceUnreachable):
         notebook.run(f"{ANSWER} --ref https://pictures.example.com/a.png\nanybody's [[fault: reference-gone]]")
-    assert len(counted.submissions) == 3
+    assert len(pluralize.submissions) == 3
     assert {row["state"] for row in _tasks()} == {"failed"}
 
 
@@ -803,10 +803,10 @@ def test_an_upload_and_its_pauses_are_seen_in_the_progress(gateway, photo, monke
 def test_an_upload_that_is_refused_is_told_and_nothing_was_submitted(gateway, notebook, photo):
     """In the gateway's words; nothing was charged, and the ledger has no task of it."""
     gateway.arm("upload-refused", times=None)
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     with pytest.raises(UploadFailed, match=r"photo.png.* is not uploaded.*nothing was charged"):
         notebook.run(f"{ANSWER} --ref photo.png\nrefused")
-    assert counted.submissions == []
+    assert pluralize.submissions == []
     assert _tasks() == []
 
 
@@ -818,7 +818,7 @@ def test_reuse_looks_at_the_bytes_of_references_and_mask(gateway, notebook, phot
     Path("copy.png").write_bytes(Path("photo.png").read_bytes())
     _photo(Path("other.png"), 7)
     notebook.shell.push({"here": mask_box(photo, 0, 0, 9, 9), "there": mask_box(photo, 9, 9, 20, 20)})
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
 
     def again(line):
         notebook.run(f"{ANSWER} --reuse {line}\nonce only")
@@ -828,7 +828,7 @@ def test_reuse_looks_at_the_bytes_of_references_and_mask(gateway, notebook, phot
     assert [again(f"--ref photo.png --mask {name}") for name in ("here", "here", "there")] == [False, True, False]
     assert again("--ref photo.png --ref other.png") is False
     assert again("--ref other.png --ref photo.png") is False
-    assert len(counted.accepted) == 6
+    assert len(pluralize.accepted) == 6
     assert again("--ref photo.png --ref other.png") is True
 
 
@@ -836,9 +836,9 @@ def test_a_reused_result_uploads_nothing(gateway, notebook, photo):
     """What is there already needs no picture at the gateway; nor does one whose upload is over."""
     notebook.run(f"{ANSWER} --ref photo.png\nonce")
     _change("DELETE FROM uploads")
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     notebook.run(f"{ANSWER} --reuse --ref photo.png\nonce")
-    assert counted.nothing
+    assert pluralize.nothing
     assert "reused, nothing spent" in notebook.shown()[-1]
 
 
@@ -1057,29 +1057,29 @@ def test_a_picture_that_is_ready_is_taken_as_it_is(gateway, photo):
     """A LocalPicture goes out with its very bytes; one that the gateway does not take is made ready anew, and keeps its notes."""
     data, small = Path("photo.png").read_bytes(), _bytes(photo, "BMP")
     ready = LocalPicture(data, "image/png", *SIZE, "ready", ("looked at",))
-    counted = Counted(gateway)
+    pluralize = Counted(gateway)
     _edit(references=[ready])
-    assert _references(counted) == [data]
-    found = Gathering(load()).picture(LocalPicture(small, "image/bmp", *SIZE, "old", ("looked at",), 3))
+    assert _references(pluralize) == [data]
+    found = ReferenceLoader(load()).picture(LocalPicture(small, "image/bmp", *SIZE, "old", ("looked at",), 3))
     assert isinstance(found, LocalPicture)
     assert (found.mime_type, found.notes, found.picture) == ("image/png", ("looked at", "converted from BMP"), 3)
-    assert Gathering(load(), most_bytes=len(data)).picture(ready) is ready
+    assert ReferenceLoader(load(), most_bytes=len(data)).picture(ready) is ready
 
 
 def test_a_picture_is_made_ready_once_for_several_requests(own_world):
     """A file is known by its time and size, a variable by itself; what has changed is made ready anew."""
     image, known = _photo(own_world / "photo.png"), {}
-    first = Gathering(load(), known=known).picture("photo.png")
-    assert Gathering(load(), known=known).picture("photo.png") is first
-    assert Gathering(load(), known=known).picture(image) is Gathering(load(), known=known).picture(image)
+    first = ReferenceLoader(load(), known=known).picture("photo.png")
+    assert ReferenceLoader(load(), known=known).picture("photo.png") is first
+    assert ReferenceLoader(load(), known=known).picture(image) is ReferenceLoader(load(), known=known).picture(image)
     _photo(own_world / "photo.png", 1, (80, 60))
-    assert Gathering(load(), known=known).picture("photo.png") is not first
+    assert ReferenceLoader(load(), known=known).picture("photo.png") is not first
 
 
 def test_a_result_that_no_ledger_knows_goes_as_its_file(gateway):
     """Of another home, or made by hand: nobody knows whether its file is still what is at its address."""
     (fox,) = _edit()
-    found = Gathering(load()).picture(replace(fox, id=0))
+    found = ReferenceLoader(load()).picture(replace(fox, id=0))
     assert isinstance(found, LocalPicture)
     assert (found.name, found.url, found.picture) == (fox.path.name, "", 0)
 
@@ -1093,7 +1093,7 @@ def test_a_file_that_fails_while_it_is_read_is_told_so(own_world, monkeypatch):
 
     monkeypatch.setattr(Path, "read_bytes", broken)
     with pytest.raises(UnsupportedOption, match=r"photo\.png cannot be read: Input/output error"):
-        Gathering(load()).picture("photo.png")
+        ReferenceLoader(load()).picture("photo.png")
 
 
 @pytest.mark.parametrize("broken", ["before", "mask", "gone"])

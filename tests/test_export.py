@@ -30,7 +30,7 @@ from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost, Generation
 from imagegen_magic.studies.export import table as export_table
 from imagegen_magic.studies.export.archive import export
-from imagegen_magic.studies.sweeps.result import Impossible, SweepResult
+from imagegen_magic.studies.sweeps.result import SkippedCombination, SweepResult
 
 KEY = "sk-abcdef0123456789abcdef0123456789"
 NASTY = "<script>alert(1)</script> & \"quotes\" 'more' 狐狸 🦊\n=1+1"
@@ -62,7 +62,7 @@ def a_sweep(axes, *, missing=(), impossible=(), **more):
     return SweepResult(
         tuple(images), ImageRequest("a fox"), "evolink", 1.0, (), prompt="a fox, {{style}}",
         axes={name: tuple(values) for name, values in axes.items()},
-        places=tuple(done), words=words, impossible=tuple(Impossible(place, refused) for place in impossible),
+        places=tuple(done), words=words, impossible=tuple(SkippedCombination(place, refused) for place in impossible),
     )  # fmt: skip
 
 

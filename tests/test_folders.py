@@ -31,7 +31,7 @@ LARGE = PNG + bytes(600_000)  # of more than one piece: it goes over the disk
 ONE = {"provider": "evolink", "size": "1024x1024"}
 
 
-class Gateway:
+class Endpoint:
     """EvoLink's dialect: counts what arrives; `finished` says whether the picture is made."""
 
     def __init__(self):
@@ -57,7 +57,7 @@ class Gateway:
 @pytest.fixture
 def gateway(monkeypatch):
     """The far end of the wire."""
-    with evolink_gateway(Gateway(), monkeypatch) as answers:
+    with evolink_gateway(Endpoint(), monkeypatch) as answers:
         yield answers
 
 

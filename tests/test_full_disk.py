@@ -35,7 +35,7 @@ def disk(request, tmp_path, monkeypatch):
         loop.stop()
 
 
-class Gateway:
+class Endpoint:
     """EvoLink's dialect; `at` says at which step (submit, look, download) something is to happen first."""
 
     def __init__(self):
@@ -58,7 +58,7 @@ class Gateway:
 @pytest.fixture
 def gateway(monkeypatch):
     """The far end of the wire."""
-    with evolink_gateway(Gateway(), monkeypatch) as answers:
+    with evolink_gateway(Endpoint(), monkeypatch) as answers:
         yield answers
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from imagegen_magic.engine.references import Gathering
+from imagegen_magic.engine.references import ReferenceLoader
 from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.storage.source_copies import keep, kept
 from imagegen_magic.errors import ImageInvalid, UnsupportedOption
@@ -31,7 +31,7 @@ def png(colour: str, comment: str = "") -> bytes:
 
 def gathered(source: object) -> LocalPicture:
     """Return what a source becomes in this folder."""
-    found = Gathering(load()).picture(source)
+    found = ReferenceLoader(load()).picture(source)
     assert isinstance(found, LocalPicture)
     return found
 
@@ -47,7 +47,7 @@ class TestNames:
         (own_world / stored.split()[0] / stored).write_bytes(png("red"))
         for source in (typed, Path(typed), f"{typed.split()[0]}/{typed}", f"{stored.split()[0]}/{typed}", str(own_world / typed)):
             assert gathered(source).data == png("red")
-        (one,) = Gathering(load()).each(typed.replace("png", "*"))
+        (one,) = ReferenceLoader(load()).each(typed.replace("png", "*"))
         assert gathered(one).data == png("red")
 
     def test_the_exact_name_wins(self, own_world: Path) -> None:
@@ -98,7 +98,7 @@ class TestKeptCopies:
         """Also where it is looked at again for another gateway."""
         (own_world / "photo.jpg").write_bytes(png("red", "from my garden"))
         picture = gathered("photo.jpg")
-        assert Gathering(load(), most_bytes=len(picture.data)).picture(picture) is picture
+        assert ReferenceLoader(load(), most_bytes=len(picture.data)).picture(picture) is picture
         assert gathered(picture).identity == picture.identity
 
 
@@ -108,7 +108,7 @@ def test_a_closed_image_is_one_line(own_world: Path) -> None:
     with Image.open(own_world / "photo.png") as photo:
         pass
     with pytest.raises(ImageInvalid, match=r"the image is closed.*nothing was charged: open it again .* or give its path"):
-        Gathering(load()).picture(photo)
+        ReferenceLoader(load()).picture(photo)
     assert gathered("photo.png").data == png("red")
 
 

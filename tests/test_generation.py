@@ -468,8 +468,8 @@ def test_what_is_under_way_is_counted_by_pictures_too(unequal, monkeypatch):
     job = api.start(ImageRequest("fox", n=5, size="1:1", quality="low"), provider="apimart")
     while len(rows) < 2:
         time.sleep(0.01)
-    counted = loop.run(api.ledger().run(lambda connection: list(spending.accounts(connection)), writes=False))
-    shares = {account.pictures: account.price.amount for account in counted}
+    pluralize = loop.run(api.ledger().run(lambda connection: list(spending.accounts(connection)), writes=False))
+    shares = {account.pictures: account.price.amount for account in pluralize}
     assert shares[4] == 4 * shares[1]
     loop.call(counted_now.set)
     assert len(job.wait()) == 5

@@ -14,9 +14,9 @@ from shells import a_shell
 
 from imagegen_magic.engine import api, loop
 from imagegen_magic.errors import ImageGenError
-from imagegen_magic.notebook.panel.gallery import Album
+from imagegen_magic.notebook.panel.gallery import ImageStore
 from imagegen_magic.studies.history import annotations, search
-from imagegen_magic.studies.history.annotations import Mark
+from imagegen_magic.studies.history.annotations import Annotation
 
 
 def found(words="", **filters):
@@ -205,7 +205,7 @@ class TestMarks:
 
     def mark(self, number):
         """Return a picture's mark."""
-        return loop.run(annotations.of(api.ledger(), [number])).get(number, Mark())
+        return loop.run(annotations.of(api.ledger(), [number])).get(number, Annotation())
 
     def test_all_of_them(self, number):
         """Each is kept without disturbing the others, and taken away again."""
@@ -213,13 +213,13 @@ class TestMarks:
         loop.run(annotations.star(book, number, 4))
         loop.run(annotations.note(book, number, "  the calm one  "))
         loop.run(annotations.tag(book, number, "Paper", "#snow", "paper,"))
-        assert self.mark(number) == Mark(4, ("paper", "snow"), "the calm one")
+        assert self.mark(number) == Annotation(4, ("paper", "snow"), "the calm one")
         loop.run(annotations.star(book, number, 0))
         loop.run(annotations.untag(book, number, "SNOW", "never there"))
-        assert self.mark(number) == Mark(0, ("paper",), "the calm one")
+        assert self.mark(number) == Annotation(0, ("paper",), "the calm one")
         loop.run(annotations.note(book, number, ""))
         loop.run(annotations.untag(book, number, "paper"))
-        assert self.mark(number) == Mark()
+        assert self.mark(number) == Annotation()
 
     @pytest.mark.parametrize("stars", [-1, 6])
     def test_other_stars(self, number, stars):
@@ -254,7 +254,7 @@ class TestMarks:
     def test_more_pictures_than_one_question_takes(self, number):
         """Marks of a thousand pictures are read."""
         loop.run(annotations.star(api.ledger(), number, 1))
-        assert loop.run(annotations.of(api.ledger(), range(2000))) == {number: Mark(1)}
+        assert loop.run(annotations.of(api.ledger(), range(2000))) == {number: Annotation(1)}
 
 
 class TestStarsOfThePanel:
@@ -283,11 +283,11 @@ class TestStarsOfThePanel:
         """A star of the panel is five stars, another press takes all away; stars given by the magic are seen."""
         (image,) = saved()
         book = api.ledger()
-        album = Album(book)
+        album = ImageStore(book)
         loop.run(album.turn_star(image.id))
-        assert loop.run(annotations.of(book, [image.id])) == {image.id: Mark(5)}
+        assert loop.run(annotations.of(book, [image.id])) == {image.id: Annotation(5)}
         loop.run(annotations.star(book, image.id, 2))
-        assert Album(book).starred == {image.id}
+        assert ImageStore(book).starred == {image.id}
         assert loop.run(album.tiles([image]))[0]["starred"]
         loop.run(album.turn_star(image.id))
         assert loop.run(annotations.of(book, [image.id])) == {}

@@ -14,7 +14,7 @@ import pytest
 from webserver import web
 
 from imagegen_magic.engine.credentials import Key
-from imagegen_magic.engine.net.client import Clients, Refused
+from imagegen_magic.engine.net.client import GatewayClients, HTTPStatusError
 from imagegen_magic.engine.net.exchange import Headers, Lost, NotSent, ProxyFailed
 from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.providers.base import Call
@@ -50,7 +50,7 @@ async def _host(answer=BODY, seen=None):
 def _with_clients(work, **host):
     async def main():
         async with _host(**host) as origin:
-            clients = Clients()
+            clients = GatewayClients()
             try:
                 return await work(clients, origin)
             finally:
@@ -61,7 +61,7 @@ def _with_clients(work, **host):
 
 def _download(url, base):
     async def work():
-        clients = Clients()
+        clients = GatewayClients()
         try:
             return await clients.download(url, base)
         finally:
@@ -252,7 +252,7 @@ def test_a_proxy_with_a_password_is_spoken_to(monkeypatch):
     """User and password of the proxy's address are its own credentials, and stay out of the request line."""
     with web(lambda seen: (404, {}, b"")) as proxy:
         monkeypatch.setenv("http_proxy", proxy.origin.replace("http://", "http://me:p%40ss@"))
-        with pytest.raises(Refused):
+        with pytest.raises(HTTPStatusError):
             _download("http://cdn.example.com:8080/a.png?b=1", "http://api.example.com")
     assert proxy.seen[0].path == "http://cdn.example.com:8080/a.png?b=1"
     assert proxy.seen[0].headers["proxy-authorization"] == "Basic bWU6cEBzcw=="
@@ -417,7 +417,7 @@ def test_a_request_goes_through_a_socks_proxy(monkeypatch):
     async def main():
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
             monkeypatch.setenv("http_proxy", f"socks5://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-            clients = Clients()
+            clients = GatewayClients()
             try:
                 return await clients.download("http://cdn.example.com/a.png", "http://api.example.com")
             finally:

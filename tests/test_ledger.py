@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 
 from imagegen_magic.engine.ledger import database, process_locks
-from imagegen_magic.engine.ledger.claims import Hold
+from imagegen_magic.engine.ledger.claims import Claims
 from imagegen_magic.engine.ledger.ledger import ANSWER_BYTES, STATES, Ledger, NewJob, NewTask, TaskRow
 from imagegen_magic.engine.ledger.schema import MIGRATIONS, MIN_READER
 from imagegen_magic.errors import LedgerError
@@ -84,7 +84,7 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run(coroutine)
 
 
-async def submitted(ledger: Ledger, job: NewJob = JOB, *, hold: Hold | None = None, **columns: Any) -> list[int]:
+async def submitted(ledger: Ledger, job: NewJob = JOB, *, hold: Claims | None = None, **columns: Any) -> list[int]:
     """Add a job and bring its tasks to `submitted`."""
     [(_, rows)] = await ledger.add([job], hold=hold)
     for row in rows:
@@ -564,7 +564,7 @@ def test_released_tasks_can_be_claimed(ledger: Ledger, home: Path) -> None:
 
 def test_what_no_job_of_this_process_carries_can_be_collected_by_it(ledger: Ledger, home: Path) -> None:
     """Though nothing of it could be written: in its hands it is left alone, let go it waits, and the next one has it alone."""
-    first, second = Hold(), Hold()
+    first, second = Claims(), Claims()
     [row, other] = run(submitted(ledger, JOB._replace(tasks=list(JOB.tasks) * 2), hold=first))
     assert (ledger.waiting(), run(ledger.claim(hold=second)), run(ledger.abandoned())) == (0, [], [])
     first.let_go(row)
@@ -572,14 +572,14 @@ def test_what_no_job_of_this_process_carries_can_be_collected_by_it(ledger: Ledg
     assert [task.row for task in run(ledger.claim(hold=second))] == [row]
     first.end()
     assert [task.row for task in run(ledger.claim(hold=second))] == [other]
-    assert (ledger.waiting(), run(ledger.claim(hold=Hold()))) == (0, [])
+    assert (ledger.waiting(), run(ledger.claim(hold=Claims()))) == (0, [])
     with another(home) as elsewhere:
         assert (elsewhere.waiting(), run(elsewhere.claim())) == (0, [])
 
 
 def test_what_a_job_that_is_gone_had_only_planned_is_dropped(ledger: Ledger) -> None:
     """And what it was submitting is in doubt; a job that vanished without an end counts as gone."""
-    hold: Hold | None = Hold()
+    hold: Claims | None = Claims()
     [(_, [planned, submitting])] = run(ledger.add([JOB._replace(tasks=list(JOB.tasks) * 2)], hold=hold))
     run(ledger.mark(submitting, "submitting"))
     assert run(ledger.abandoned()) == []
@@ -591,13 +591,13 @@ def test_what_a_job_that_is_gone_had_only_planned_is_dropped(ledger: Ledger) -> 
 
 def test_a_claim_that_comes_too_late_takes_nothing(ledger: Ledger) -> None:
     """Nobody is there to carry it; one that came just before is nobody's either, and what is on the wire stays in its hands."""
-    hold = Hold()
+    hold = Claims()
     [row, wire] = run(submitted(ledger, JOB._replace(tasks=list(JOB.tasks) * 2), hold=hold))
     hold.end(but=[wire])
     assert run(ledger.claim(hold=hold)) == []
-    assert [task.row for task in run(ledger.claim(hold=Hold()))] == [row]
+    assert [task.row for task in run(ledger.claim(hold=Claims()))] == [row]
     hold.let_go(wire)
-    assert sorted(task.row for task in run(ledger.claim(hold=Hold()))) == [row, wire]
+    assert sorted(task.row for task in run(ledger.claim(hold=Claims()))) == [row, wire]
 
 
 def test_what_is_released_before_it_was_sent_is_dropped(ledger: Ledger) -> None:
@@ -860,7 +860,7 @@ def test_a_fork_waits_for_a_transaction_and_the_parent_goes_on(ledger: Ledger) -
 
 def test_an_owner_lives_until_it_lets_go(tmp_path: Path) -> None:
     """Its lock file says so to others, and is gone afterwards."""
-    owner = process_locks.Owner(tmp_path / "owners")
+    owner = process_locks.ProcessLock(tmp_path / "owners")
     name = owner.name
     assert owner.name == name
     assert name.startswith(f"{os.getpid()}-")
@@ -901,7 +901,7 @@ def test_a_lock_file_swept_in_its_first_moment_is_made_anew(tmp_path: Path, monk
 
     (tmp_path / "work").rmdir()
     monkeypatch.setattr(process_locks, "lock", late)
-    owner = process_locks.Owner(tmp_path)
+    owner = process_locks.ProcessLock(tmp_path)
     assert process_locks.alive(tmp_path, owner.name)
     assert swept == [[]]
     owner.release()

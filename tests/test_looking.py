@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from imagegen_magic.engine.polling.schedule import (
     LONGEST,
-    Durations,
+    DurationModel,
     beat,
     fit,
     next_look,
@@ -128,7 +128,7 @@ class TestNextLook:
 
     def test_it_is_the_published_equation(self) -> None:
         """Between its bounds the look is where E[(t' - D)+ | D > t] equals the budget, by numerical integration."""
-        durations = Durations(math.log(115), 0.2, seen=40)
+        durations = DurationModel(math.log(115), 0.2, seen=40)
         look = next_look(70, 70, durations, least=1, budget=0.05)
         grid = [70 + (look - 70) * (step + 0.5) / 4000 for step in range(4000)]
 
@@ -141,7 +141,7 @@ class TestNextLook:
         assert wait / still_open == pytest.approx(0.05, abs=1e-4)
 
     @given(known, st.floats(0, 5000), leasts, st.floats(0, 60), st.floats(0, 30))
-    def test_never_too_early_never_too_late(self, durations: Durations, last: float, least: float, first: float, slow: float) -> None:
+    def test_never_too_early_never_too_late(self, durations: DurationModel, last: float, least: float, first: float, slow: float) -> None:
         """Never sooner than `least` after the last look, before `first` or in the past; never later than 20 s or what those ask for."""
         look = next_look(last + slow, last, durations, least=least, first=first)
         soonest = max(last + least, first, last + slow)
@@ -149,14 +149,14 @@ class TestNextLook:
         assert soonest <= look <= max(soonest, last + LONGEST)
 
     @given(known, st.floats(0, 5000), st.floats(0, 500), leasts, st.floats(0, 60))
-    def test_monotone_in_time(self, durations: Durations, last: float, later: float, least: float, first: float) -> None:
+    def test_monotone_in_time(self, durations: DurationModel, last: float, later: float, least: float, first: float) -> None:
         """A later last look never brings the next one forward."""
         before = next_look(last, last, durations, least=least, first=first)
         after = next_look(last + later, last + later, durations, least=least, first=first)
         assert after >= before - 0.01
 
     @given(known, st.floats(0, 2000), leasts, st.floats(0.001, 1), st.floats(0, 1))
-    def test_monotone_in_the_budget(self, durations: Durations, last: float, least: float, budget: float, more: float) -> None:
+    def test_monotone_in_the_budget(self, durations: DurationModel, last: float, least: float, budget: float, more: float) -> None:
         """Who may wait longer is looked at later."""
         stricter = next_look(last, last, durations, least=least, budget=budget)
         assert next_look(last, last, durations, least=least, budget=budget + more) >= stricter - 0.01
@@ -181,7 +181,7 @@ class TestFit:
 
     def test_nothing_remembered_is_the_published_median(self) -> None:
         """The prior alone: its median and a spread of 0.35, nothing seen."""
-        assert fit([], 46) == Durations(math.log(46), 0.35)
+        assert fit([], 46) == DurationModel(math.log(46), 0.35)
 
     def test_the_prior_counts_as_a_third_of_an_observation(self) -> None:
         """One duration moves the median three quarters of the way, on the logarithmic scale."""
@@ -309,7 +309,9 @@ class TestSharedLooks:
     """Tasks of a gateway with a batch query keep step."""
 
     @given(known, st.floats(1.6e9, 1.9e9), st.floats(0, 2000), leasts, st.floats(0, 60), st.floats(0, 30))
-    def test_never_too_early(self, durations: Durations, submitted: float, waited: float, least: float, first: float, slow: float) -> None:
+    def test_never_too_early(
+        self, durations: DurationModel, submitted: float, waited: float, least: float, first: float, slow: float
+    ) -> None:
         """On the beat or not: never sooner than allowed, never in the past, and within a beat of when a single look would be."""
         last = submitted + waited
         look = next_shared_look(last + slow, submitted, last, durations, least=least, first=first)

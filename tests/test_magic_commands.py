@@ -12,7 +12,7 @@ from imagegen_magic.engine import api, endpoints, loop
 from imagegen_magic.engine.ledger.ledger import NewJob, NewTask
 from imagegen_magic.errors import ImageGenError, UnknownProvider
 from imagegen_magic.notebook.output.tables import Cell, Code, Note, Page, Table, shortened
-from imagegen_magic.notebook.panel.state import Desk
+from imagegen_magic.notebook.panel.state import PanelState
 from imagegen_magic.providers import registry
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost
@@ -112,7 +112,7 @@ class TestABadLookAlike:
     def test_the_panel_opens(self, shell, monkeypatch):
         """With the gateways that can be used."""
         monkeypatch.setenv("EVOLINK_API_KEY", "a-key-that-nobody-sees")
-        desk = Desk(shell.magics.settings(), ImageRequest(""), None, None)
+        desk = PanelState(shell.magics.settings(), ImageRequest(""), None, None)
         assert list(desk.providers) == [*registry.BUILT_IN, "zeta"]
 
 

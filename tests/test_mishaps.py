@@ -19,7 +19,7 @@ from webserver import web
 
 from imagegen_magic import ImageRequest, generate, run
 from imagegen_magic.engine import api, loop
-from imagegen_magic.engine.context import Session
+from imagegen_magic.engine.context import EngineContext
 from imagegen_magic.engine.jobs import runner
 from imagegen_magic.engine.jobs.job import Job
 from imagegen_magic.engine.ledger.ledger import Ledger, NewJob, NewTask
@@ -364,7 +364,7 @@ def test_a_damaged_ledger_is_found_before_anything_is_paid(server):
 
 def test_the_whole_ledger_is_read_after_the_first_request_left(server, monkeypatch):
     """A session's first cell waits for no reading of the file, which takes longer the larger it is."""
-    said, connect, submit = [], sqlite3.connect, Session.submit
+    said, connect, submit = [], sqlite3.connect, EngineContext.submit
 
     def traced(*args, **options):
         connection = connect(*args, **options)
@@ -376,7 +376,7 @@ def test_the_whole_ledger_is_read_after_the_first_request_left(server, monkeypat
         return await submit(self, *args, **options)
 
     monkeypatch.setattr("imagegen_magic.engine.ledger.database.sqlite3.connect", traced)
-    monkeypatch.setattr(Session, "submit", submitted)
+    monkeypatch.setattr(EngineContext, "submit", submitted)
     run(generate("first", **SIZE))
     loop.stop()  # which waits for the reading
     reading = [number for number, words in enumerate(said) if "_check" in words]

@@ -15,7 +15,7 @@ from imagegen_magic import __version__
 from imagegen_magic.engine import api
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.notebook.arguments import cell_text, dashes, mistakes, options, parser
-from imagegen_magic.notebook.panel.state import Desk, request_of
+from imagegen_magic.notebook.panel.state import PanelState, request_of
 from imagegen_magic.request import ImageRequest, is_blank
 from imagegen_magic.studies.sweeps import plan as sweep
 
@@ -239,7 +239,7 @@ class TestNoPrompt:
         """The plan refuses it, and the panel waits for one."""
         with pytest.raises(UnsupportedOption, match="needs a prompt"):
             api.plan(ImageRequest(prompt), provider="gccai")
-        desk = Desk(api.load(), ImageRequest(prompt, size="1:1"), "gccai", True)
+        desk = PanelState(api.load(), ImageRequest(prompt, size="1:1"), "gccai", True)
         assert desk.idle_because == "Say what the picture shows"
         assert desk.judgement.problems == ()
         with pytest.raises(UnsupportedOption, match="There is no prompt"):

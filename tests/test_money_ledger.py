@@ -17,7 +17,7 @@ from shells import a_shell
 from imagegen_magic import generate, run
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.ledger.ledger import NewJob, NewTask
-from imagegen_magic.engine.ledger.spending import Account
+from imagegen_magic.engine.ledger.spending import SpendingGroup
 from imagegen_magic.errors import ContentRejected, TaskFailed, UnsupportedOption, charge_in
 from imagegen_magic.imaging.chart import course, ticks
 from imagegen_magic.result import Cost
@@ -199,7 +199,7 @@ def test_an_account_is_in_flight_until_its_cost_is_settled():
     """Accepted tasks, and made ones of which the gateway has not told the cost."""
 
     def account(state, kind="unknown"):
-        return Account("", False, state, cost(1, kind=kind), Cost(), 1, 1, None)
+        return SpendingGroup("", False, state, cost(1, kind=kind), Cost(), 1, 1, None)
 
     flying = [("planned", "unknown"), ("submitting", "unknown"), ("submitted", "reserved"), ("made", "estimated")]
     landed = [("made", "measured"), ("saved", "estimated"), ("failed", "unknown"), ("unknown", "unknown")]

@@ -8,7 +8,7 @@ from shells import a_shell
 
 from imagegen_magic.notebook.output.display import Bundle
 from imagegen_magic.notebook.progress import view as progress_view
-from imagegen_magic.notebook.progress.renderers import Plain, _answer_while_busy
+from imagegen_magic.notebook.progress.renderers import TextRenderer, _answer_while_busy
 
 _OPEN_MODELS = "import ipywidgets.widgets.widget as w; print(len(w._instances))"
 
@@ -308,7 +308,7 @@ def test_what_a_runner_missed_is_said_again():
             if listening[0]:
                 held[display_id] = bundle
 
-    plain = Plain(Page(), "evolink")
+    plain = TextRenderer(Page(), "evolink")
     plain.begin(2, lambda: None)
     ends = [Bundle({"text/plain": words}, {}) for words in ("fox.png", "the caption")]
     listening[0] = False

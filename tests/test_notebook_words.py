@@ -15,7 +15,7 @@ from scripted import picture, progress
 from imagegen_magic.errors import TaskFailed, WaitingStopped
 from imagegen_magic.notebook.output import display
 from imagegen_magic.notebook.progress import html as progress_html
-from imagegen_magic.notebook.progress.state import Board
+from imagegen_magic.notebook.progress.state import JobProgress
 from imagegen_magic.result import Cost
 
 NASTY = "<script>alert(1)</script> & \"quotes\" 'more' 狐狸 🦊"
@@ -41,7 +41,7 @@ class Tags(html.parser.HTMLParser):
 
 def words(*events, now=112.0, tasks=1):
     """Return a board's words after these events."""
-    board = Board(tasks, 100.0)
+    board = JobProgress(tasks, 100.0)
     for event in events:
         board.take(event)
     return board.words(now)
@@ -80,14 +80,14 @@ def test_several_tasks_are_counted():
 
 def test_job_that_tells_its_tasks_on_the_way_gets_all_rows():
     """A resumed job's first word says how many tasks there are."""
-    board = Board(1, 0.0)
+    board = JobProgress(1, 0.0)
     board.take(progress("waiting", 1, 3))
     assert len(board.rows) == 3
 
 
 def test_same_error_of_several_tasks_is_told_once():
     """What stopped all tasks is one line that names them."""
-    board = Board(3, 0.0)
+    board = JobProgress(3, 0.0)
     stopped = WaitingStopped("The waiting was stopped")
     for task in (0, 2):
         board.take(progress("left", task, 3, error=stopped))
@@ -104,7 +104,7 @@ def test_frame_has_the_shape_of_the_picture(pixels, frame):
 
 def test_row_escapes_what_a_gateway_says():
     """A gateway's words in the progress are text and never elements."""
-    board = Board(1, 0.0)
+    board = JobProgress(1, 0.0)
     board.take(progress("failed", error=TaskFailed(NASTY)))
     told = Tags(progress_html.row_html(board.rows[0], 0.0, (72, 48)))
     assert set(told.tags) <= {"div", "span"}

@@ -284,5 +284,5 @@ def test_iteration_votes_recalls_and_counts(iteration):
     assert f"%%imagegen --provider {provider} --size 3:2 --quality {quality} --sandbox" in words(cells["recall"])
     assert f"A castle above a lake, {style}" in words(cells["recall"])
     assert "A: winner" in words(cells["compare"])
-    counted = [line for line in words(cells["cost"]).splitlines() if line.startswith("gpt-image-2")]
-    assert [(line.split()[-1], "$" in line, "credits" in line) for line in counted] == [("8", True, False), ("8", False, True)]
+    pluralize = [line for line in words(cells["cost"]).splitlines() if line.startswith("gpt-image-2")]
+    assert [(line.split()[-1], "$" in line, "credits" in line) for line in pluralize] == [("8", True, False), ("8", False, True)]

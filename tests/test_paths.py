@@ -146,7 +146,7 @@ def test_cells_of_a_terminal(own_world):
 # what another process left waiting
 
 
-class Gateway:
+class Endpoint:
     """EvoLink's dialect; `finished` says whether the picture is made."""
 
     finished, submissions, origin = False, 0, ""
@@ -165,7 +165,7 @@ class Gateway:
 @pytest.fixture
 def gateway(monkeypatch):
     """The far end of the wire."""
-    with evolink_gateway(Gateway(), monkeypatch) as answers:
+    with evolink_gateway(Endpoint(), monkeypatch) as answers:
         yield answers
 
 

@@ -18,7 +18,7 @@ from PIL import Image, ImageFile, PngImagePlugin
 
 from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.imaging import decode
-from imagegen_magic.imaging.verify import MOST_BYTES, MOST_PIXELS, Facts, verify
+from imagegen_magic.imaging.verify import MOST_BYTES, MOST_PIXELS, ImageInfo, verify
 
 KINDS = ["PNG", "JPEG", "WEBP"]
 
@@ -56,16 +56,16 @@ class TestFacts:
     @pytest.mark.parametrize(
         ("kind", "mode", "expected"),
         [
-            ("PNG", "RGB", Facts(160, 96, "image/png", ".png", False, False)),
-            ("JPEG", "RGB", Facts(160, 96, "image/jpeg", ".jpg", False, False)),
-            ("WEBP", "RGB", Facts(160, 96, "image/webp", ".webp", False, False)),
-            ("PNG", "L", Facts(160, 96, "image/png", ".png", False, False)),
-            ("PNG", "1", Facts(160, 96, "image/png", ".png", False, False)),
-            ("PNG", "P", Facts(160, 96, "image/png", ".png", False, False)),
-            ("JPEG", "CMYK", Facts(160, 96, "image/jpeg", ".jpg", False, False)),
+            ("PNG", "RGB", ImageInfo(160, 96, "image/png", ".png", False, False)),
+            ("JPEG", "RGB", ImageInfo(160, 96, "image/jpeg", ".jpg", False, False)),
+            ("WEBP", "RGB", ImageInfo(160, 96, "image/webp", ".webp", False, False)),
+            ("PNG", "L", ImageInfo(160, 96, "image/png", ".png", False, False)),
+            ("PNG", "1", ImageInfo(160, 96, "image/png", ".png", False, False)),
+            ("PNG", "P", ImageInfo(160, 96, "image/png", ".png", False, False)),
+            ("JPEG", "CMYK", ImageInfo(160, 96, "image/jpeg", ".jpg", False, False)),
         ],
     )
-    def test_of_an_opaque_picture(self, kind: str, mode: str, expected: Facts) -> None:
+    def test_of_an_opaque_picture(self, kind: str, mode: str, expected: ImageInfo) -> None:
         """Pixels, format, suffix and no alpha, for each mode a gateway may send."""
         assert verify(drawn(kind, mode))[0] == expected
 
@@ -105,7 +105,7 @@ class TestFacts:
     def test_sixteen_bits(self) -> None:
         """A 16-bit grey picture is read; whether a grey of it is transparent nobody looked at."""
         image = Image.new("I;16", (20, 10), 40_000)
-        assert verify(saved(image, "PNG"))[0] == Facts(20, 10, "image/png", ".png", False, False)
+        assert verify(saved(image, "PNG"))[0] == ImageInfo(20, 10, "image/png", ".png", False, False)
         assert verify(saved(image, "PNG", transparency=5))[0].transparent is None
 
     def test_the_preview_comes_from_the_same_pixels(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,11 +113,11 @@ class TestFacts:
         loads: list[PngImagePlugin.PngImageFile] = []
         load = PngImagePlugin.PngImageFile.load_prepare
 
-        def counted(image: PngImagePlugin.PngImageFile) -> None:
+        def pluralize(image: PngImagePlugin.PngImageFile) -> None:
             loads.append(image)
             load(image)
 
-        monkeypatch.setattr(PngImagePlugin.PngImageFile, "load_prepare", counted)
+        monkeypatch.setattr(PngImagePlugin.PngImageFile, "load_prepare", pluralize)
         _, small = verify(drawn("PNG", size=(600, 400)), preview_edge=300)
         assert small is not None
         assert (small.width, small.height, small.mime_type) == (300, 200, "image/jpeg")
@@ -363,7 +363,7 @@ class TestThreads:
         load = PngImagePlugin.PngImageFile.load_prepare
         together = threading.Barrier(2)
 
-        def counted(image: PngImagePlugin.PngImageFile) -> None:
+        def pluralize(image: PngImagePlugin.PngImageFile) -> None:
             nonlocal inside, most
             with lock:
                 inside += 1
@@ -373,7 +373,7 @@ class TestThreads:
             with lock:
                 inside -= 1
 
-        monkeypatch.setattr(PngImagePlugin.PngImageFile, "load_prepare", counted)
+        monkeypatch.setattr(PngImagePlugin.PngImageFile, "load_prepare", pluralize)
         with ThreadPoolExecutor(6) as pool:
             facts = list(pool.map(lambda _: verify(drawn("PNG"))[0], range(6)))
         assert len(facts) == 6

@@ -7,15 +7,15 @@ import time
 
 import pytest
 
-from imagegen_magic.engine.net.client import Answer
+from imagegen_magic.engine.net.client import GatewayResponse
 from imagegen_magic.engine.net.exchange import Lost
-from imagegen_magic.engine.polling.poller import Lookout
-from imagegen_magic.engine.polling.schedule import Durations, beat
+from imagegen_magic.engine.polling.poller import Poller
+from imagegen_magic.engine.polling.schedule import DurationModel, beat
 from imagegen_magic.errors import AuthenticationError, NotFound, TaskFailed
-from imagegen_magic.providers.base import Cadence, Done, Failed, Provider, Waiting
+from imagegen_magic.providers.base import Failed, Pending, PollingPolicy, Provider, Succeeded
 from imagegen_magic.providers.registry import get_provider
 
-QUICK = Durations(math.log(0.05), 0.35)
+QUICK = DurationModel(math.log(0.05), 0.35)
 
 
 def _flat(task_id, status, **more):
@@ -23,7 +23,7 @@ def _flat(task_id, status, **more):
     return {"id": task_id, "status": status, **done, **more}
 
 
-class Gateway:
+class Endpoint:
     """The far end of the wire: evolink's tasks, each finished after so many seconds, and what was asked of it."""
 
     def __init__(self, seconds=0.05):
@@ -50,12 +50,12 @@ class Gateway:
                 raise answer
             return answer
         if call.json is not None:
-            return Answer(200, {"data": [self.state(task) for task in call.json["task_ids"]]})
-        return Answer(200, self.state(call.path.rsplit("/", 1)[1]))
+            return GatewayResponse(200, {"data": [self.state(task) for task in call.json["task_ids"]]})
+        return GatewayResponse(200, self.state(call.path.rsplit("/", 1)[1]))
 
 
 def _lookout(gateway, *, batch=0, least=0.01, provider="evolink"):
-    return Lookout(get_provider(provider), Cadence(least, least, batch), gateway)
+    return Poller(get_provider(provider), PollingPolicy(least, least, batch), gateway)
 
 
 async def _watch(lookout, task_id="t1", told=None, **options):
@@ -66,18 +66,18 @@ async def _watch(lookout, task_id="t1", told=None, **options):
 def test_a_task_is_looked_at_until_it_is_done():
     """Waiting is told with its fraction, and the end comes with the addresses and a duration between the last two looks."""
     told = []
-    gateway = Gateway(0.06)
+    gateway = Endpoint(0.06)
     done = asyncio.run(_watch(_lookout(gateway), told=told))
-    assert isinstance(done, Done)
+    assert isinstance(done, Succeeded)
     assert done.pictures == ("https://cdn.example.com/t1.png",)
-    assert told[0] == (Waiting("processing", 0.4), "")
+    assert told[0] == (Pending("processing", 0.4), "")
     (before, _), (last, _) = gateway.singles[-2:]
     assert done.seconds == pytest.approx((before + last) / 2 - gateway.began, abs=0.01)
 
 
 def test_never_more_often_than_the_gateway_allows():
     """Two looks at one task are never closer than the shortest interval."""
-    gateway = Gateway(0.5)
+    gateway = Endpoint(0.5)
     asyncio.run(_watch(_lookout(gateway, least=0.08)))
     moments = [gateway.began] + [moment for moment, _ in gateway.singles]
     assert all(b - a >= 0.079 for a, b in itertools.pairwise(moments))
@@ -85,7 +85,7 @@ def test_never_more_often_than_the_gateway_allows():
 
 def test_all_open_tasks_share_one_request_per_fifty():
     """120 tasks are three requests a round, and each task is in one of them once."""
-    gateway = Gateway(0.9)
+    gateway = Endpoint(0.9)
 
     async def main():
         await asyncio.sleep(beat(0.5) - time.time() % beat(0.5))  # just after a beat: none falls between the first task and the last
@@ -103,7 +103,7 @@ def test_all_open_tasks_share_one_request_per_fifty():
 
 def test_a_thousand_open_tasks_are_not_a_thousand_looks_at_once():
     """Looks under way are bounded, however many tasks are open."""
-    gateway = Gateway(0.3)
+    gateway = Endpoint(0.3)
 
     async def main():
         lookout = _lookout(gateway, least=0.1)
@@ -118,18 +118,18 @@ def test_a_thousand_open_tasks_are_not_a_thousand_looks_at_once():
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer(400, {"error": {"message": "no such endpoint"}}),
-        Answer(401, {"error": {"message": "no key for this endpoint"}}),
-        Answer(402, {"error": {"message": "not in your plan"}}),
-        Answer(403, {"error": {"message": "batch query is not enabled for this account"}}),
-        Answer(404, "not found"),
-        Answer(200, "<html>"),
-        Answer(200, {"data": 7}),
+        GatewayResponse(400, {"error": {"message": "no such endpoint"}}),
+        GatewayResponse(401, {"error": {"message": "no key for this endpoint"}}),
+        GatewayResponse(402, {"error": {"message": "not in your plan"}}),
+        GatewayResponse(403, {"error": {"message": "batch query is not enabled for this account"}}),
+        GatewayResponse(404, "not found"),
+        GatewayResponse(200, "<html>"),
+        GatewayResponse(200, {"data": 7}),
     ],
 )
 def test_a_batch_query_that_is_not_what_its_page_says_is_given_up_for_the_session(answer):
     """4xx or unreadable: single looks from there on, also for later tasks."""
-    gateway = Gateway(0.05)
+    gateway = Endpoint(0.05)
     gateway.trouble = [answer]
 
     async def main():
@@ -142,22 +142,25 @@ def test_a_batch_query_that_is_not_what_its_page_says_is_given_up_for_the_sessio
     assert {task for _, task in gateway.singles} == {"t0", "t1", "t2", "later"}
 
 
-@pytest.mark.parametrize("answer", [Answer(503, "busy"), Answer(429, "slow down", retry_after=0.02), Lost("broken"), Answer(502, "<html>")])
+@pytest.mark.parametrize(
+    "answer",
+    [GatewayResponse(503, "busy"), GatewayResponse(429, "slow down", retry_after=0.02), Lost("broken"), GatewayResponse(502, "<html>")],
+)
 def test_trouble_on_a_look_is_told_and_looked_past(answer):
     """A look may be repeated freely; the batch query survives an outage."""
     told = []
-    gateway = Gateway(0.01)
+    gateway = Endpoint(0.01)
     gateway.trouble = [answer]
     done = asyncio.run(_watch(_lookout(gateway, batch=50), told=told))
-    assert isinstance(done, Done)
+    assert isinstance(done, Succeeded)
     assert any("still looking" in note for _, note in told)
     assert gateway.singles == []
 
 
 def test_retry_after_on_a_look_is_obeyed():
     """A gateway that asks for a pause gets it."""
-    gateway = Gateway(0)
-    gateway.trouble = [Answer(429, "", retry_after=0.3)]
+    gateway = Endpoint(0)
+    gateway.trouble = [GatewayResponse(429, "", retry_after=0.3)]
     asyncio.run(_watch(_lookout(gateway)))
     (first, _), (second, _) = gateway.singles
     assert second - first >= 0.29
@@ -165,39 +168,39 @@ def test_retry_after_on_a_look_is_obeyed():
 
 def test_an_unreadable_single_look_is_looked_past():
     """Garbage in place of a task is no verdict on the task."""
-    gateway = Gateway(0)
-    gateway.trouble = [Answer(200, "<html>oops</html>"), Answer(200, [])]
-    assert isinstance(asyncio.run(_watch(_lookout(gateway))), Done)
+    gateway = Endpoint(0)
+    gateway.trouble = [GatewayResponse(200, "<html>oops</html>"), GatewayResponse(200, [])]
+    assert isinstance(asyncio.run(_watch(_lookout(gateway))), Succeeded)
 
 
 def test_a_task_the_gateway_does_not_know_yet_is_forgiven_a_few_times():
     """Right after a submit a gateway may not know its own task."""
-    gateway = Gateway(0)
-    gateway.trouble = [Answer(404, {"error": {"message": "no such task"}})] * 3
-    assert isinstance(asyncio.run(_watch(_lookout(gateway))), Done)
-    gateway.trouble = [Answer(404, {"error": {"message": "no such task"}})] * 9
+    gateway = Endpoint(0)
+    gateway.trouble = [GatewayResponse(404, {"error": {"message": "no such task"}})] * 3
+    assert isinstance(asyncio.run(_watch(_lookout(gateway))), Succeeded)
+    gateway.trouble = [GatewayResponse(404, {"error": {"message": "no such task"}})] * 9
     with pytest.raises(NotFound):
         asyncio.run(_watch(_lookout(gateway)))
 
 
 def test_a_task_left_out_of_a_batch_answer_is_not_lost():
     """Unknown ids are left out of a batch answer; others go on."""
-    gateway = Gateway(0)
-    gateway.trouble = [Answer(200, {"data": [_flat("a", "completed")]})]
+    gateway = Endpoint(0)
+    gateway.trouble = [GatewayResponse(200, {"data": [_flat("a", "completed")]})]
 
     async def main():
         lookout = _lookout(gateway, batch=50)
         return await asyncio.gather(_watch(lookout, "a"), _watch(lookout, "b"))
 
     a, b = asyncio.run(main())
-    assert isinstance(a, Done)
+    assert isinstance(a, Succeeded)
     assert b.pictures == ("https://cdn.example.com/b.png",)
 
 
 def test_a_batch_that_knows_nobody_is_given_up_for_single_looks():
     """A gateway whose batch query takes another body answers 200 and nothing: the tasks are asked for one by one."""
-    gateway = Gateway(0.1)
-    gateway.trouble = [Answer(200, {"data": []})]
+    gateway = Endpoint(0.1)
+    gateway.trouble = [GatewayResponse(200, {"data": []})]
 
     async def main():
         lookout = _lookout(gateway, batch=50)
@@ -212,15 +215,15 @@ def test_a_batch_that_knows_nobody_is_given_up_for_single_looks():
 @pytest.mark.parametrize(
     ("provider", "answer"),
     [
-        ("xingchao", Answer(200, {"status": "failed", "error": "too many requests"})),
-        ("xingchao", Answer(400, {"status": "failed", "error": "try later"})),
-        ("evolink", Answer(200, {"status": "failed", "error": {"message": "internal"}})),
-        ("evolink", Answer(200, {"id": "another", "status": "completed", "results": ["https://cdn.example.com/another.png"]})),
+        ("xingchao", GatewayResponse(200, {"status": "failed", "error": "too many requests"})),
+        ("xingchao", GatewayResponse(400, {"status": "failed", "error": "try later"})),
+        ("evolink", GatewayResponse(200, {"status": "failed", "error": {"message": "internal"}})),
+        ("evolink", GatewayResponse(200, {"id": "another", "status": "completed", "results": ["https://cdn.example.com/another.png"]})),
     ],
 )
 def test_an_end_that_does_not_name_the_task_is_not_believed_at_once(provider, answer):
     """A failed look is no failed task: what was paid for is looked at again."""
-    gateway = Gateway(0)
+    gateway = Endpoint(0)
     gateway.trouble = [answer, answer]
     if provider == "xingchao":
         gateway.state = lambda task: {"id": task, "status": "completed", "image_url": f"https://cdn.example.com/{task}.png"}
@@ -230,31 +233,31 @@ def test_an_end_that_does_not_name_the_task_is_not_believed_at_once(provider, an
 
 def test_a_gateway_that_never_names_its_tasks_is_believed_in_the_end():
     """Patience with unclear answers ends."""
-    gateway = Gateway(0)
-    gateway.trouble = [Answer(200, {"status": "failed", "error": {"message": "really failed"}})] * 9
+    gateway = Endpoint(0)
+    gateway.trouble = [GatewayResponse(200, {"status": "failed", "error": {"message": "really failed"}})] * 9
     assert isinstance(asyncio.run(_watch(_lookout(gateway))), Failed)
     assert len(gateway.singles) == 4
 
 
 def test_an_envelope_that_says_failed_at_401_is_about_the_key():
     """Not about the task, which goes on."""
-    gateway = Gateway(0)
-    gateway.trouble = [Answer(401, {"status": "failed", "error": "invalid api key"})]
+    gateway = Endpoint(0)
+    gateway.trouble = [GatewayResponse(401, {"status": "failed", "error": "invalid api key"})]
     with pytest.raises(AuthenticationError):
         asyncio.run(_watch(_lookout(gateway, provider="xingchao")))
 
 
 def test_a_clock_that_was_set_back_does_not_put_the_looks_off():
     """A submission in the future is one of now."""
-    gateway = Gateway(0)
-    assert isinstance(asyncio.run(_watch(_lookout(gateway), submitted=time.time() + 5000)), Done)
+    gateway = Endpoint(0)
+    assert isinstance(asyncio.run(_watch(_lookout(gateway), submitted=time.time() + 5000)), Succeeded)
 
 
 @pytest.mark.parametrize("batch", [0, 50])
 def test_a_key_that_is_not_accepted_ends_the_watching(batch):
     """401 is the user's move: no look can mend it; the task may still be alive."""
-    gateway = Gateway(0)
-    gateway.trouble = [Answer(401, {"error": {"message": "bad key"}})] * (2 if batch else 1)
+    gateway = Endpoint(0)
+    gateway.trouble = [GatewayResponse(401, {"error": {"message": "bad key"}})] * (2 if batch else 1)
     with pytest.raises(AuthenticationError):
         asyncio.run(_watch(_lookout(gateway, batch=batch)))
     assert len(gateway.singles) == 1
@@ -262,8 +265,8 @@ def test_a_key_that_is_not_accepted_ends_the_watching(batch):
 
 def test_a_failed_task_is_an_outcome():
     """The gateway's own failure is told with its words."""
-    gateway = Gateway(0)
-    gateway.trouble = [Answer(200, _flat("t1", "failed", error={"message": "the model fell over"}))]
+    gateway = Endpoint(0)
+    gateway.trouble = [GatewayResponse(200, _flat("t1", "failed", error={"message": "the model fell over"}))]
     outcome = asyncio.run(_watch(_lookout(gateway)))
     assert isinstance(outcome, Failed)
     assert "the model fell over" in str(outcome.error)
@@ -271,8 +274,8 @@ def test_a_failed_task_is_an_outcome():
 
 def test_a_failed_envelope_at_4xx_is_an_outcome_too():
     """xingchao tells a failure in its ordinary envelope, whatever the HTTP status."""
-    gateway = Gateway(0)
-    gateway.trouble = [Answer(400, {"id": "image_1", "status": "failed", "error": "the model fell over", "image_url": None})]
+    gateway = Endpoint(0)
+    gateway.trouble = [GatewayResponse(400, {"id": "image_1", "status": "failed", "error": "the model fell over", "image_url": None})]
     outcome = asyncio.run(_watch(_lookout(gateway, provider="xingchao"), "image_1"))
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, TaskFailed)
@@ -280,14 +283,14 @@ def test_a_failed_envelope_at_4xx_is_an_outcome_too():
 
 def test_a_task_taken_up_late_is_looked_at_now_and_teaches_nothing():
     """When it finished, nobody saw."""
-    gateway = Gateway(0)
+    gateway = Endpoint(0)
     done = asyncio.run(_watch(_lookout(gateway, least=30), submitted=time.time() - 5000, now=True))
     assert done.seconds is None
 
 
 def test_who_stops_waiting_is_not_looked_for():
     """A cancelled watch costs no further look."""
-    gateway = Gateway(60)
+    gateway = Endpoint(60)
 
     async def main():
         lookout = _lookout(gateway)
@@ -310,7 +313,7 @@ def test_a_defect_in_a_readers_code_reaches_who_waits():
             raise KeyError("typo")
 
     async def main():
-        await _watch(Lookout(Broken(), Cadence(0.01, 0.01), Gateway(0)))
+        await _watch(Poller(Broken(), PollingPolicy(0.01, 0.01), Endpoint(0)))
 
     with pytest.raises(KeyError, match="typo"):
         asyncio.run(main())
@@ -318,16 +321,16 @@ def test_a_defect_in_a_readers_code_reaches_who_waits():
 
 def test_looking_once_out_of_turn():
     """An address that expired is asked for anew, at once where it was not just looked at."""
-    gateway = Gateway(0)
-    assert isinstance(asyncio.run(_lookout(gateway).look_once("t1")), Done)
-    gateway.trouble = [Answer(404, {"error": {"message": "gone"}})]
+    gateway = Endpoint(0)
+    assert isinstance(asyncio.run(_lookout(gateway).look_once("t1")), Succeeded)
+    gateway.trouble = [GatewayResponse(404, {"error": {"message": "gone"}})]
     with pytest.raises(NotFound):
         asyncio.run(_lookout(gateway).look_once("t1"))
 
 
 def test_looking_out_of_turn_keeps_the_gateways_interval():
     """Right after a look the next one waits its time, whatever it is for; a clock that was set back puts it off no longer than that."""
-    gateway = Gateway(0)
+    gateway = Endpoint(0)
     lookout = _lookout(gateway, least=0.3)
     looked = time.time()
     asyncio.run(lookout.look_once("t1", looked=looked))

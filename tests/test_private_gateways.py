@@ -16,13 +16,13 @@ from webserver import web
 from imagegen_magic import generate, run, sweep
 from imagegen_magic.engine import api, endpoints, loop
 from imagegen_magic.engine.credentials import Key
-from imagegen_magic.engine.endpoints import Gateway
-from imagegen_magic.engine.net.client import Answer, Clients, NotTrusted
+from imagegen_magic.engine.endpoints import Endpoint
+from imagegen_magic.engine.net.client import GatewayClients, GatewayResponse, NotTrusted
 from imagegen_magic.engine.net.exchange import NotSent, origin_of
 from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.uploads import routes, uploader
 from imagegen_magic.errors import DownloadError, UnknownProvider, UnsupportedOption, UploadFailed
-from imagegen_magic.providers.base import Cadence
+from imagegen_magic.providers.base import PollingPolicy
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.providers.urls import Zone, has_user, is_public, split, without_user, zone_of
 from imagegen_magic.request import ImageRequest, LocalPicture
@@ -158,7 +158,7 @@ def network(monkeypatch):
 
 def _download(url, base):
     async def main():
-        clients = Clients()
+        clients = GatewayClients()
         try:
             return await clients.download(url, base)
         finally:
@@ -262,7 +262,7 @@ def test_a_gateway_does_not_become_private_by_resolving_to_something_else(networ
     """What it was when it was asked counts: its name leads into this network afterwards, and so may none of its addresses."""
 
     async def main():
-        clients = Clients()
+        clients = GatewayClients()
         try:
             with pytest.raises(NotSent):
                 async with clients.looks("https://rebind.example").stream("GET", "https://rebind.example/", headers={}):
@@ -419,7 +419,7 @@ def test_a_task_of_a_base_url_with_a_password_is_still_collected(lab, monkeypatc
 
 def _at(base, look_alikes=None):
     provider = get_provider("apimart", look_alikes or {})
-    return Gateway(provider, base, False, Key(SECRET), Cadence())
+    return Endpoint(provider, base, False, Key(SECRET), PollingPolicy())
 
 
 @pytest.mark.parametrize(
@@ -521,7 +521,7 @@ def test_a_look_alike_may_be_in_a_private_network_over_http(address):
     """A lab's server is configured as any other gateway."""
     tables = {"mine": {"like": "apimart", "base_url": address}}
     assert get_provider("mine", tables).base_url == address
-    at = Gateway(get_provider("mine", tables), address, False, Key(SECRET), Cadence())
+    at = Endpoint(get_provider("mine", tables), address, False, Key(SECRET), PollingPolicy())
     assert routes._door(at, "/v1/uploads/images", moved=True) == f"{address}/v1/uploads/images"
 
 
@@ -541,7 +541,7 @@ def test_a_look_alike_takes_files_where_its_upload_url_says():
 
     table = {"like": "evolink", "base_url": "http://10.0.0.5:8000", "upload_url": "http://10.0.0.5:9000/up"}
     provider = get_provider("mine", {"mine": table})
-    at = Gateway(provider, provider.base_url, False, Key(SECRET), Cadence())
+    at = Endpoint(provider, provider.base_url, False, Key(SECRET), PollingPolicy())
     assert routes._door(at, provider.upload.address, moved=True) == "http://10.0.0.5:9000/up"
     for url, goes in {"http://10.0.0.5:9000/up": True, "http://10.0.0.5:9001/up": False, "https://10.0.0.5:9000/up": False}.items():
         assert bool(authorization(Key(SECRET), provider.base_url, url, provider.key_hosts)) is goes
@@ -555,7 +555,7 @@ def test_uploads_move_with_a_base_url_into_a_private_network(network):
         "http://gpu.lab.example": "http://gpu.lab.example/api/v1/files/upload/stream",
         "https://api.public.example": "",
     }.items():
-        assert routes._door(Gateway(provider, base, False, Key(SECRET), Cadence()), provider.upload.address, moved=True) == door
+        assert routes._door(Endpoint(provider, base, False, Key(SECRET), PollingPolicy()), provider.upload.address, moved=True) == door
 
 
 @pytest.mark.parametrize("given", ["--ref {0}/a.png", "--mask {0}/a.png --ref https://x.example/a.png", "--callback-url {0}/hook"])
@@ -607,4 +607,4 @@ def test_a_private_server_whose_upload_names_localhost_is_told(address, network)
 
     picture = LocalPicture(a_png(), "image/png", 48, 32, "fox.png")
     with pytest.raises(UploadFailed, match=r"the server names itself .*: set its public address there"):
-        _read(_at("http://imagegen:8000"), Answer(200, {"url": address}), picture)
+        _read(_at("http://imagegen:8000"), GatewayResponse(200, {"url": address}), picture)

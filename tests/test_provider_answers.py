@@ -22,7 +22,7 @@ from imagegen_magic.errors import (
     SubmissionUnknown,
     TaskFailed,
 )
-from imagegen_magic.providers.base import Call, Done, Failed, Provider, Submission, Waiting
+from imagegen_magic.providers.base import Call, Failed, Pending, Provider, Submission, Succeeded
 from imagegen_magic.providers.registry import BUILT_IN, get_provider
 from imagegen_magic.result import Cost
 
@@ -119,15 +119,15 @@ OPENAI = [
 @pytest.mark.parametrize("answer", OPENAI, ids=repr)
 def test_pictures_in_openais_own_shape_are_found(gateway: Provider, answer: Any) -> None:
     """`data` holds the pictures where the answer itself is the task, and `image` and `result_url` name one too."""
-    assert gateway.read_task(answer) == Done((URL,))
+    assert gateway.read_task(answer) == Succeeded((URL,))
     if gateway.cadence.batch and "code" not in answer:
-        assert gateway.read_batch({"data": [answer]}) == {"t": Done((URL,))}
+        assert gateway.read_batch({"data": [answer]}) == {"t": Succeeded((URL,))}
 
 
 def test_the_picture_that_was_sent_is_no_result() -> None:
     """A task that repeats its `image` beside its status has not made that one."""
     state = EVOLINK.read_task({"id": "t", "status": "completed", "image": URL, "results": ["https://files.example.com/1.png"]})
-    assert state == Done(("https://files.example.com/1.png",))
+    assert state == Succeeded(("https://files.example.com/1.png",))
 
 
 def test_an_envelope_with_an_id_of_its_own_still_holds_the_task() -> None:
@@ -141,7 +141,7 @@ def test_a_batch_beside_an_empty_error_is_read() -> None:
     empty, words = {"code": "", "message": ""}, {"message": "slow today"}
     assert APIMART.read_batch({"code": 200, "data": [], "error": empty}) == {}
     running = [{"id": "t", "status": "in_progress"}]
-    assert APIMART.read_batch({"code": 200, "data": running, "error": words}) == {"t": Waiting("in_progress")}
+    assert APIMART.read_batch({"code": 200, "data": running, "error": words}) == {"t": Pending("in_progress")}
     with pytest.raises(APIError):
         APIMART.read_batch({"code": 200, "data": [], "error": words})
 
@@ -399,25 +399,25 @@ def test_long_words_are_cut() -> None:
 
 
 LOOKS: list[tuple[Provider, Any, Any]] = [
-    (APIMART, {"code": 200, "data": {"id": "t", "status": "submitted", "progress": 0}}, Waiting("submitted", 0.0)),
-    (APIMART, {"code": 200, "data": {"id": "t", "status": "in_progress", "progress": 45}}, Waiting("in_progress", 0.45)),
-    (APIMART, {"code": 200, "data": {"id": "t", "status": "In Progress", "progress": "45%"}}, Waiting("in_progress", 0.45)),
-    (APIMART, {"code": 200, "data": {"id": "t", "status": "pending", "progress": 250}}, Waiting("pending", 1.0)),
-    (APIMART, {"code": 200, "data": {"id": "t", "status": "pending", "progress": -5}}, Waiting("pending", 0.0)),
-    (APIMART, {"code": 200, "data": {"id": "t", "status": "pending", "progress": "soon"}}, Waiting("pending")),
-    (APIMART, {"code": 200, "data": {"id": "t", "status": "pending", "progress": True}}, Waiting("pending")),
-    (APIMART, {"code": 200, "data": {"id": "t", "status": "pending", "progress": float("nan")}}, Waiting("pending")),
-    (GCCAI, {"code": 200, "data": {"id": "t", "status": "upscaling"}}, Waiting("upscaling")),
-    (GCCAI, {"code": 200, "data": {"id": "t", "status": 3}}, Waiting("3")),
-    (EVOLINK, {"id": "t", "status": "processing", "progress": 60, "type": "image"}, Waiting("processing", 0.6)),
-    (XINGCHAO, {"id": "t", "status": "QUEUED", "image_url": None, "error": None}, Waiting("queued")),
-    (XINGCHAO, {"id": "t", "status": "completed", "image_url": URL, "error": None}, Done((URL,))),
-    (EVOLINK, {"id": "t", "status": "completed", "progress": 100, "results": [URL, URL + "?2"]}, Done((URL, URL + "?2"))),
-    (EVOLINK, {"data": {"id": "t", "status": "Completed", "results": URL}}, Done((URL,))),
+    (APIMART, {"code": 200, "data": {"id": "t", "status": "submitted", "progress": 0}}, Pending("submitted", 0.0)),
+    (APIMART, {"code": 200, "data": {"id": "t", "status": "in_progress", "progress": 45}}, Pending("in_progress", 0.45)),
+    (APIMART, {"code": 200, "data": {"id": "t", "status": "In Progress", "progress": "45%"}}, Pending("in_progress", 0.45)),
+    (APIMART, {"code": 200, "data": {"id": "t", "status": "pending", "progress": 250}}, Pending("pending", 1.0)),
+    (APIMART, {"code": 200, "data": {"id": "t", "status": "pending", "progress": -5}}, Pending("pending", 0.0)),
+    (APIMART, {"code": 200, "data": {"id": "t", "status": "pending", "progress": "soon"}}, Pending("pending")),
+    (APIMART, {"code": 200, "data": {"id": "t", "status": "pending", "progress": True}}, Pending("pending")),
+    (APIMART, {"code": 200, "data": {"id": "t", "status": "pending", "progress": float("nan")}}, Pending("pending")),
+    (GCCAI, {"code": 200, "data": {"id": "t", "status": "upscaling"}}, Pending("upscaling")),
+    (GCCAI, {"code": 200, "data": {"id": "t", "status": 3}}, Pending("3")),
+    (EVOLINK, {"id": "t", "status": "processing", "progress": 60, "type": "image"}, Pending("processing", 0.6)),
+    (XINGCHAO, {"id": "t", "status": "QUEUED", "image_url": None, "error": None}, Pending("queued")),
+    (XINGCHAO, {"id": "t", "status": "completed", "image_url": URL, "error": None}, Succeeded((URL,))),
+    (EVOLINK, {"id": "t", "status": "completed", "progress": 100, "results": [URL, URL + "?2"]}, Succeeded((URL, URL + "?2"))),
+    (EVOLINK, {"data": {"id": "t", "status": "Completed", "results": URL}}, Succeeded((URL,))),
     (
         EVOLINK,
         {"id": "t", "status": "completed", "results": [URL], "usage": {"credits_reserved": 4}},
-        Done((URL,), cost=Cost(Decimal(4), "credits", "reserved", "EvoLink's answer")),
+        Succeeded((URL,), cost=Cost(Decimal(4), "credits", "reserved", "EvoLink's answer")),
     ),
 ]
 
@@ -436,7 +436,7 @@ def test_gccais_sample_is_read_whole() -> None:
         "data": {"id": "t", "status": "completed", "progress": 100, "actual_time": 46, "cost": 0.05279, "result": {"images": images}},
     }
     cost = Cost(Decimal("0.05279"), "USD", "measured", "GCCAI's answer")
-    assert GCCAI.read_task(answer) == Done(("https://upload.gccai.ai/f/image/x_0.png",), 1776928569.0, cost, 46.0)
+    assert GCCAI.read_task(answer) == Succeeded(("https://upload.gccai.ai/f/image/x_0.png",), 1776928569.0, cost, 46.0)
 
 
 @pytest.mark.parametrize(
@@ -474,13 +474,13 @@ def test_gccais_sample_is_read_whole() -> None:
 def test_addresses_are_found_however_they_are_nested(gateway: Provider, result: Any) -> None:
     """One entry or several, a string or a list; what is no http(s) address is ignored, and each counts once."""
     state = gateway.read_task({"code": 200, "data": {"id": "t", "status": "completed", "result": result}})
-    assert state == Done((URL, URL + "?2"))
+    assert state == Succeeded((URL, URL + "?2"))
 
 
 def test_references_in_an_answer_are_not_taken_for_results() -> None:
     """An echo of the request is not a picture that was made."""
     answer = {"id": "t", "status": "completed", "image_urls": [URL], "input": {"url": URL}, "results": [URL + "?made"]}
-    assert EVOLINK.read_task(answer) == Done((URL + "?made",))
+    assert EVOLINK.read_task(answer) == Succeeded((URL + "?made",))
 
 
 @pytest.mark.parametrize(
@@ -501,7 +501,7 @@ def test_references_in_an_answer_are_not_taken_for_results() -> None:
 def test_an_expiry_is_taken_if_it_can_be_one(given_time: Any, read: float | None) -> None:
     """Epoch seconds or milliseconds; anything else is unknown."""
     answer = {"data": {"id": "t", "status": "completed", "result": {"images": [{"url": [URL], "expires_at": given_time}]}}}
-    assert APIMART.read_task(answer) == Done((URL,), read)
+    assert APIMART.read_task(answer) == Succeeded((URL,), read)
 
 
 @pytest.mark.parametrize("cost", [None, "free", True, -1, float("inf"), float("nan"), [], {}, 10**400], ids=range(9))
@@ -510,9 +510,9 @@ def test_a_cost_that_is_none_is_unknown(cost: Any) -> None:
     state = APIMART.read_task(
         {"data": {"id": "t", "status": "completed", "cost": cost, "actual_time": cost, "result": {"images": [{"url": URL}]}}}
     )
-    assert state == Done((URL,))
+    assert state == Succeeded((URL,))
     free = APIMART.read_task({"data": {"id": "t", "status": "completed", "cost": 0, "result": {"images": [{"url": URL}]}}})
-    assert isinstance(free, Done)
+    assert isinstance(free, Succeeded)
     assert (free.cost.amount, free.cost.kind) == (Decimal(0), "measured")
 
 
@@ -606,7 +606,7 @@ def test_a_batch_asks_for_many_and_reads_many(gateway: Provider) -> None:
     for answer in ({"code": 200, "data": tasks}, {"data": {"tasks": tasks}}, tasks):
         states = gateway.read_batch(answer)
         assert list(states) == ["a", "b", "c"]
-        assert (states["a"], states["b"]) == (Waiting("processing", 0.1), Done((URL,)))
+        assert (states["a"], states["b"]) == (Pending("processing", 0.1), Succeeded((URL,)))
         assert isinstance(states["c"], Failed)
 
 
@@ -703,7 +703,7 @@ def test_no_answer_breaks_a_reader(gateway: Provider, answer: Any, status: int) 
         except ImageGenError as error:
             errors.append(error)
         else:
-            assert isinstance(found, Submission | Waiting | Done | Failed | dict)
+            assert isinstance(found, Submission | Pending | Succeeded | Failed | dict)
             errors += [found.error] if isinstance(found, Failed) else []
     for error in errors:
         assert (len(error.what) < 500, error.what.isprintable()) == (True, True)

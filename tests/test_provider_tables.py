@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from provider_pages import PAGES, Page
 
-from imagegen_magic.providers.base import Cadence, Model, PixelRule
+from imagegen_magic.providers.base import Model, PixelRule, PollingPolicy
 from imagegen_magic.providers.registry import BUILT_IN, get_provider
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.id)
@@ -110,10 +110,10 @@ def test_addresses_and_keys_are_the_documents() -> None:
 def test_the_pace_of_looking_is_the_pages() -> None:
     """APIMart and GCCAI: first after 10 s, then 3; EvoLink 3; Xingchao 2; fifty tasks a batch where there is one."""
     assert {name: get_provider(name).cadence for name in BUILT_IN} == {
-        "apimart": Cadence(3.0, 10.0, 50),
-        "gccai": Cadence(3.0, 10.0, 50),
-        "evolink": Cadence(3.0, 3.0, 50),
-        "xingchao": Cadence(2.0, 2.0, 0),
+        "apimart": PollingPolicy(3.0, 10.0, 50),
+        "gccai": PollingPolicy(3.0, 10.0, 50),
+        "evolink": PollingPolicy(3.0, 3.0, 50),
+        "xingchao": PollingPolicy(2.0, 2.0, 0),
     }
 
 

@@ -22,12 +22,12 @@ import imagegen_magic
 from imagegen_magic import Panel, generate, records, run, stream, sweep
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.context import ledger_of, session_of
-from imagegen_magic.engine.endpoints import Gateway, at
-from imagegen_magic.engine.jobs.job import Wish
+from imagegen_magic.engine.endpoints import Endpoint, at
+from imagegen_magic.engine.jobs.job import PlannedRequest
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import APIError, BudgetExceeded, MissingKey, SaveError, TaskFailed, UnsupportedOption
 from imagegen_magic.imaging.preview import Preview
-from imagegen_magic.providers.base import Cadence, Call, Done, Failed, Plan, Submission, UploadCall, UploadRule, Waiting
+from imagegen_magic.providers.base import Call, Failed, Pending, Plan, PollingPolicy, Submission, Succeeded, UploadCall, UploadRule
 from imagegen_magic.providers.registry import all_providers, get_provider
 from imagegen_magic.records import FrozenDict, PortableError, ProcessBound, Record
 from imagegen_magic.request import ImageRequest, LocalPicture, Size
@@ -35,7 +35,7 @@ from imagegen_magic.result import Cost, GeneratedImage, Generation, Progress
 from imagegen_magic.studies import ranking as voting
 from imagegen_magic.studies.history import annotations, lineage, provenance, search, spending
 from imagegen_magic.studies.sweeps import plan as sweeps
-from imagegen_magic.studies.sweeps.result import Impossible, SweepResult
+from imagegen_magic.studies.sweeps.result import SkippedCombination, SweepResult
 
 PROTOCOLS = range(2, pickle.HIGHEST_PROTOCOL + 1)
 SECRET = "sk-live-4f9a1c77e2b84d0e"
@@ -69,16 +69,16 @@ def _made_records():
     yield from (api.plan(request, sandbox=True), *api.plan(ImageRequest("a fox", n=3), sandbox=True).calls)
     yield from (outlined, *outlined.wishes, *outlined.axes, outlined.study, run(sweeps.outlook(outlined, settings)))
     yield from (model for provider in all_providers() for model in (*provider.models, provider.upload, provider.cadence) if model)
-    yield from (UploadCall("POST", "/x", "file", "a.png", "image/png", {"purpose": "x"}), Call("GET", "/x"), Cadence())
+    yield from (UploadCall("POST", "/x", "file", "a.png", "image/png", {"purpose": "x"}), Call("GET", "/x"), PollingPolicy())
     yield from (
         Submission("task-1", cost, 3.0, ("task-2",)),
-        Waiting("queued", 0.5),
-        Done(("https://x.example/1",), 1.0, cost),
+        Pending("queued", 0.5),
+        Succeeded(("https://x.example/1",), 1.0, cost),
         Failed(error),
     )
     yield from (
         Progress("failed", 0, 1, 7, 1.0, error=error),
-        Impossible({"quality": "low"}, _refusal()),
+        SkippedCombination({"quality": "low"}, _refusal()),
         UploadRule("/x", "x", (), 1, 1.0, "", ""),
     )
     ranking = run(voting.judged(study, lambda left, right: left))
@@ -108,7 +108,7 @@ def _plain(value):
     """Return a value so that equal ones are equal, though errors are equal to themselves alone."""
     if isinstance(value, BaseException):
         return type(value), str(value), _plain(value.args), {name: _plain(each) for name, each in vars(value).items()}
-    if isinstance(value, Gateway):
+    if isinstance(value, Endpoint):
         return _plain((value.provider.name, value.base_url, value.sandbox, value.cadence, value.note))
     if isinstance(value, Record):
         return type(value), [_plain(getattr(value, item.name)) for item in dataclasses.fields(value)]
@@ -120,7 +120,7 @@ def _plain(value):
 
 
 def _has_errors(value):
-    return "error" in repr(_plain(value)).lower() or isinstance(value, Gateway | Wish | sweeps.SweepPlan)
+    return "error" in repr(_plain(value)).lower() or isinstance(value, Endpoint | PlannedRequest | sweeps.SweepPlan)
 
 
 class TestRecords:
@@ -147,7 +147,7 @@ class TestRecords:
         """A gateway's key as well: the copy stays in this process."""
         for each in everything:
             assert _plain(make(each)) == _plain(each)
-        wish = next(each for each in everything if isinstance(each, Wish))
+        wish = next(each for each in everything if isinstance(each, PlannedRequest))
         assert make(wish).gateway.key == wish.gateway.key
 
     def test_each_hashes(self, everything):
@@ -333,7 +333,7 @@ class TestOtherProcesses:
 
     def test_a_process_that_never_imported_us(self, everything):
         """It gets all of it back."""
-        everything = [each for each in everything if not isinstance(each, sweeps.SweepPlan | Wish)] + [_refusal()]
+        everything = [each for each in everything if not isinstance(each, sweeps.SweepPlan | PlannedRequest)] + [_refusal()]
         code = "import pickle, sys; print(*(type(each).__qualname__ for each in pickle.load(sys.stdin.buffer)))"
         done = subprocess.run([sys.executable, "-W", "error", "-c", code], input=pickle.dumps(everything), capture_output=True, check=True)
         assert done.stdout.decode().split() == [type(each).__qualname__ for each in everything]

@@ -114,7 +114,7 @@ def test_an_error_after_recording_leaves_nothing_that_seems_under_way(gateway, m
         raise LedgerError("no history today")
 
     with monkeypatch.context() as breaking:
-        breaking.setattr("imagegen_magic.engine.context.Session.history", broken)
+        breaking.setattr("imagegen_magic.engine.context.EngineContext.history", broken)
         with pytest.raises(LedgerError, match="no history"):
             asked("recorded only")
     assert states() == [("dropped", False)]

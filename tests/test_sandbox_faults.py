@@ -21,7 +21,7 @@ from imagegen_magic.errors import (
     ReferenceUnreachable,
     TaskFailed,
 )
-from imagegen_magic.providers.base import Done, Failed, Waiting
+from imagegen_magic.providers.base import Failed, Pending, Succeeded
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.sandbox.faults import KINDS
 
@@ -95,7 +95,7 @@ def test_directives_work_in_every_phase(box: Box) -> None:
     task = box.accepted("evolink", prompt="x [[fault: look-500]] [[ fault : non-image ]]")
     assert box.ask("GET", LOOK["evolink"] + task).status_code == 500
     assert box.download(box.finished("evolink", task)[0]).headers["content-type"].startswith("text/html")
-    assert isinstance(state(box, "evolink", box.accepted("evolink", prompt="y [[fault: never-finishes]]")), Waiting)
+    assert isinstance(state(box, "evolink", box.accepted("evolink", prompt="y [[fault: never-finishes]]")), Pending)
 
 
 def test_an_unknown_fault_is_refused_with_the_names(box: Box) -> None:
@@ -138,7 +138,7 @@ def test_drop_after_accept_breaks_the_connection_of_an_accepted_task(box: Box, g
         box.submit(gateway)
     (entry,) = box.log()["submissions"]
     assert (entry["accepted"], entry["fault"]) == (True, "drop-after-accept")
-    assert isinstance(state(box, gateway, entry["task_id"]), Waiting)
+    assert isinstance(state(box, gateway, entry["task_id"]), Pending)
 
 
 def test_hang_after_accept_never_answers(box: Box) -> None:
@@ -242,7 +242,7 @@ def test_a_task_fails_for_good(box: Box, gateway: str, kind: str, error: type[Im
     """It waits like any other, then every look says so, in the gateway's own error shape."""
     task = box.accepted(gateway)
     arm(box, kind)
-    assert isinstance(state(box, gateway, task), Waiting)
+    assert isinstance(state(box, gateway, task), Pending)
     box.clock.now += 60
     for _ in range(2):
         failed = state(box, gateway, task)
@@ -256,9 +256,9 @@ def test_an_unknown_word_lasts_until_the_task_finishes(box: Box, gateway: str) -
     task = box.accepted(gateway)
     arm(box, "unknown-word")
     waiting = state(box, gateway, task)
-    assert (type(waiting), waiting.word) == (Waiting, "polishing")
+    assert (type(waiting), waiting.word) == (Pending, "polishing")
     box.clock.now += 60
-    assert isinstance(state(box, gateway, task), Done)
+    assert isinstance(state(box, gateway, task), Succeeded)
 
 
 @pytest.mark.parametrize(("gateway", "field"), [("apimart", "images"), ("evolink", "results"), ("xingchao", "image_url")])
@@ -302,7 +302,7 @@ def test_a_task_that_never_finishes_stays_below_one(box: Box) -> None:
     task = box.accepted("evolink")
     arm(box, "never-finishes")
     box.clock.now += 1_000_000
-    assert state(box, "evolink", task) == Waiting("processing", 0.99)
+    assert state(box, "evolink", task) == Pending("processing", 0.99)
 
 
 def test_a_held_task_finishes_once_the_faults_are_disarmed(box: Box) -> None:
@@ -310,7 +310,7 @@ def test_a_held_task_finishes_once_the_faults_are_disarmed(box: Box) -> None:
     task = box.accepted("evolink")
     arm(box, "held")
     box.clock.now += 1_000_000
-    assert state(box, "evolink", task) == Waiting("processing", 0.99)
+    assert state(box, "evolink", task) == Pending("processing", 0.99)
     box.clock.now += 1
     box.ask("DELETE", "/_sandbox/faults", key=None)
     assert len(box.finished("evolink", task)) == 1

@@ -20,7 +20,7 @@ from imagegen_magic.engine.ledger.ledger import NewSource
 from imagegen_magic.engine.net.exchange import formed
 from imagegen_magic.errors import ImageGenError, TaskFailed, UnsupportedOption
 from imagegen_magic.notebook.output.tables import Code, Note, Page, Table
-from imagegen_magic.providers.base import Call, Done
+from imagegen_magic.providers.base import Call, Succeeded
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import Progress
@@ -118,7 +118,7 @@ class TestResults:
         picture = LocalPicture(b"x", "image/png", 1, 1, REFERENCE, url=REFERENCE)
         done = get_provider("apimart").read_task({"data": {"status": "completed", "result": {"images": [{"url": [REFERENCE]}]}}})
         values = [*asyncio.run(events()), plan, *plan.calls, plan.request, picture, done, Progress("waiting", 0, 1, 1, 0.0, note=REFERENCE)]
-        values += [Call("GET", REFERENCE), Done((REFERENCE,)), formed("GET", REFERENCE, {})]
+        values += [Call("GET", REFERENCE), Succeeded((REFERENCE,)), formed("GET", REFERENCE, {})]
         assert not SIGNED.search(f"{values!r} {values}")
         assert done.pictures == (REFERENCE,)
 

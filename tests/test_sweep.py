@@ -20,7 +20,7 @@ from imagegen_magic.request import LocalPicture
 from imagegen_magic.result import Cost, Generation
 from imagegen_magic.studies.sweeps import axes as sides
 from imagegen_magic.studies.sweeps.plan import load, outlook, plan, sweep
-from imagegen_magic.studies.sweeps.result import Impossible, gathered
+from imagegen_magic.studies.sweeps.result import SkippedCombination, gathered
 
 KINDS = {"style": ["oil", "ink"], "quality": ["low", "high"]}
 
@@ -433,7 +433,7 @@ def test_what_is_left_out_is_in_the_result(at_gateway):
     axes = {"resolution": ["1k", "8k"]}
     made = run(sweep("left out", axes, provider="evolink", quality="low", skip_impossible=True))
     assert [dict(one.place) for one in made.impossible] == [{"resolution": "8k"}]
-    assert isinstance(made.impossible[0], Impossible)
+    assert isinstance(made.impossible[0], SkippedCombination)
 
 
 # --- what comes back

@@ -23,7 +23,7 @@ from test_notebook_terminal import terminal
 
 from imagegen_magic.errors import ImageGenError, MissingKey, TaskFailed, UnsupportedOption
 from imagegen_magic.notebook.progress import sweep_view
-from imagegen_magic.notebook.progress.state import Board
+from imagegen_magic.notebook.progress.state import JobProgress
 from imagegen_magic.notebook.progress.sweep_grid import Mosaic
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost, GeneratedImage, Progress
@@ -263,10 +263,10 @@ def test_a_known_price_asks_above_the_bound(gateway, shell, monkeypatch):
     """In the gateway's own unit."""
     from imagegen_magic.engine.settings import load
     from imagegen_magic.notebook.magic.sweep_cell import _much
-    from imagegen_magic.studies.sweeps.plan import Outlook
+    from imagegen_magic.studies.sweeps.plan import SweepEstimate
 
     costs = (Cost(5, "USD", "estimated"), Cost(6, "credits", "estimated"))
-    told = list(_much(Outlook(2, 0, 0, 2, 0, 0, costs, None), load()))
+    told = list(_much(SweepEstimate(2, 0, 0, 2, 0, 0, costs, None), load()))
     assert told == [("about 6 credits", "raise ask_above_cost")]
 
 
@@ -438,7 +438,7 @@ def test_a_file_that_is_gone_is_a_word_in_the_grid(tmp_path):
 
 def states(number):
     """Return a board whose tasks are in every state."""
-    board = Board(number, 0.0)
+    board = JobProgress(number, 0.0)
     for task in range(number):
         stage = ("planned", "submitting", "waiting", "fetching", "saved", "failed", "left")[task % 7]
         board.take(Progress(stage, task, number, task, 0.0))
@@ -509,7 +509,7 @@ def test_long_values_do_not_swell_a_ranking_and_a_tree(shell, capsys):
     one, other = [image.id for image in images]
     book = api.ledger()
     loop.run(record(book, Vote(one, other, one)))
-    booth = vote.Booth(shell.shell, book, "made", images, shell.variables["made"].study)
+    booth = vote.VoteSession(shell.shell, book, "made", images, shell.variables["made"].study)
     loop.run(booth.load())
     ranking = booth._result()[0].data
     assert "lorem ipsum" in ranking["text/html"]

@@ -21,8 +21,8 @@ from imagegen_magic import generate
 from imagegen_magic.engine import endpoints, loop
 from imagegen_magic.engine.context import ledger_of, session_of
 from imagegen_magic.engine.credentials import Key
-from imagegen_magic.engine.endpoints import Gateway
-from imagegen_magic.engine.net.client import Clients, authorization
+from imagegen_magic.engine.endpoints import Endpoint
+from imagegen_magic.engine.net.client import GatewayClients, authorization
 from imagegen_magic.engine.net.exchange import NotSent
 from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.storage import source_copies
@@ -37,7 +37,7 @@ from imagegen_magic.errors import (
     UnsupportedOption,
     UploadFailed,
 )
-from imagegen_magic.providers.base import Cadence, Call, Done, UploadCall
+from imagegen_magic.providers.base import Call, PollingPolicy, Succeeded, UploadCall
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.request import ImageRequest, LocalPicture
 
@@ -79,7 +79,7 @@ def _at(name, **changes):
 def _real(name, base_url=None, look_alikes=None):
     """Return a gateway where it really is; nothing is sent to it in these tests."""
     provider = get_provider(name, look_alikes or {})
-    return Gateway(provider, base_url or provider.base_url, False, Key(SECRET), Cadence())
+    return Endpoint(provider, base_url or provider.base_url, False, Key(SECRET), PollingPolicy())
 
 
 def _sandbox(name):
@@ -240,7 +240,7 @@ async def _submit(session, at, sent):
 
 
 async def _picture_of(session, at, task_id):
-    while not isinstance(state := at.provider.read_task((await _look(session, at, task_id)).content), Done):
+    while not isinstance(state := at.provider.read_task((await _look(session, at, task_id)).content), Succeeded):
         await asyncio.sleep(0.05)
     return await session.clients.download(state.pictures[0], at.base_url)
 
@@ -569,7 +569,7 @@ def test_the_header_is_for_the_gateways_own_hosts_alone():
 
 def _upload(url, base_url, key_hosts=()):
     async def main():
-        clients = Clients()
+        clients = GatewayClients()
         try:
             return await clients.upload(
                 url, base_url, Key(SECRET), UploadCall("POST", url, "file", "x.png", "image/png"), b"x", key_hosts=key_hosts

@@ -51,11 +51,11 @@ def begin(notebook):
     page.locator(".jp-Notebook .jp-Cell .cm-content").nth(1).click()
     page.keyboard.press("Shift+Enter")
     page.locator(".imagegen-vote").wait_for()
-    counted(notebook, "0 of 6")
+    pluralize(notebook, "0 of 6")
     notebook.until(lambda: page.evaluate("() => document.activeElement.classList.contains('imagegen-vote')"), "the focus")
 
 
-def counted(notebook, words):
+def pluralize(notebook, words):
     """Wait until the ballot says how far it is, and has a pair to show."""
     notebook.until(lambda: notebook.page.locator(".imagegen-vote-count").inner_text() == words, words)
     waiting = notebook.page.locator(".imagegen-vote-waiting")
@@ -93,21 +93,21 @@ def test_by_keyboard_alone(opened, tmp_path):
     page, pictures = notebook.page, ids(notebook)
     shown = [page.locator(".imagegen-vote-side img").nth(place).get_attribute("src") for place in (0, 1)]
     page.keyboard.press("ArrowLeft")
-    counted(notebook, "1 of 6")
+    pluralize(notebook, "1 of 6")
     page.keyboard.press("ArrowRight")
-    counted(notebook, "2 of 6")
+    pluralize(notebook, "2 of 6")
     page.keyboard.press("ArrowDown")
-    counted(notebook, "3 of 6")
+    pluralize(notebook, "3 of 6")
     page.keyboard.press("=")
-    counted(notebook, "4 of 6")
+    pluralize(notebook, "4 of 6")
     for left in (3, 2, 1, 0):
         page.keyboard.press("u")
-        counted(notebook, f"{left} of 6")
+        pluralize(notebook, f"{left} of 6")
     assert [page.locator(".imagegen-vote-side img").nth(place).get_attribute("src") for place in (0, 1)] == shown
     page.keyboard.press("u")  # there is nothing more to take back
     for given in range(1, 7):
         page.keyboard.press("ArrowLeft" if given != 6 else "ArrowDown")
-        counted(notebook, f"{given} of 6")
+        pluralize(notebook, f"{given} of 6")
     page.get_by_role("paragraph").get_by_text("6 votes: enough for a ranking.").wait_for()
     assert page.locator(".imagegen-vote-pair").is_hidden()
     page.keyboard.press("Enter")
@@ -140,11 +140,11 @@ def test_by_pointer_and_in_two_sittings(opened):
     begin(notebook)
     page, pictures = notebook.page, ids(notebook)
     page.get_by_role("button", name="The right picture is better").click()
-    counted(notebook, "1 of 6")
+    pluralize(notebook, "1 of 6")
     page.get_by_role("button", name="Equal").click()
-    counted(notebook, "2 of 6")
+    pluralize(notebook, "2 of 6")
     page.get_by_role("button", name="Undo").click()
-    counted(notebook, "1 of 6")
+    pluralize(notebook, "1 of 6")
     page.get_by_role("button", name="Done").click()
     page.locator(".imagegen-ranking").wait_for()
     assert "1 of the 6 votes" in notebook.output_area(1).inner_text()
@@ -153,7 +153,7 @@ def test_by_pointer_and_in_two_sittings(opened):
     notebook.page.locator(".jp-Notebook .jp-Cell .cm-content").nth(1).click()
     page.keyboard.press("Shift+Enter")
     page.locator(".imagegen-vote").wait_for()
-    counted(notebook, "1 of 6")
+    pluralize(notebook, "1 of 6")
     assert page.get_by_role("button", name="Undo").get_attribute("aria-disabled") == "true"
 
 
@@ -166,7 +166,7 @@ def test_the_ranking_survives_save_and_reopen(opened, theme, tmp_path, request):
     notebook.page.screenshot(path=tmp_path / "ballot.png")
     for given in range(1, 7):
         notebook.page.keyboard.press("ArrowRight")
-        counted(notebook, f"{given} of 6")
+        pluralize(notebook, f"{given} of 6")
     notebook.page.get_by_role("paragraph").get_by_text("enough for a ranking").wait_for()
     notebook.page.screenshot(path=tmp_path / "enough.png")
     notebook.page.keyboard.press("Escape")
@@ -191,7 +191,7 @@ def test_saved_in_the_middle_no_broken_widget_is_seen(opened):
     notebook = opened()
     begin(notebook)
     notebook.page.keyboard.press("ArrowLeft")
-    counted(notebook, "1 of 6")
+    pluralize(notebook, "1 of 6")
     notebook.save()
     notebook.page.evaluate("async () => await jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     notebook.load(kernel=False)

@@ -15,7 +15,7 @@ import h11
 import pytest
 
 from imagegen_magic.engine.credentials import Key
-from imagegen_magic.engine.net.client import Clients
+from imagegen_magic.engine.net.client import GatewayClients
 from imagegen_magic.engine.net.exchange import Lost, NotSent, Origin, formed
 from imagegen_magic.engine.net.wire import CONNECT_SECONDS, _address, _first, connect
 from imagegen_magic.providers.base import Call
@@ -46,7 +46,7 @@ async def _answer_once(reader, writer):
 
 
 async def _call(port, trusted):
-    clients = Clients()
+    clients = GatewayClients()
     if trusted:
         clients._tls = ssl.create_default_context(cafile=CERTIFICATE)
     try:
@@ -233,13 +233,13 @@ def test_a_large_body_goes_out_no_faster_than_it_is_taken():
 
     before = []
 
-    async def counted():
+    async def pluralize():
         async for piece in _upload(40, size):
             made.append(piece[0])
             yield piece
 
     async def work(connection, request):
-        return await _body(await connection.ask(request("POST", counted(), **{"Content-Length": str(40 * size)}), 5))
+        return await _body(await connection.ask(request("POST", pluralize(), **{"Content-Length": str(40 * size)}), 5))
 
     assert _with_connection(serve, work) == b"ok"
     assert [got[at * size] for at in range(40)] == list(range(40))
@@ -691,7 +691,7 @@ def test_a_key_that_comes_back_escaped_is_blotted_out(body):
 
     async def main():
         async with _server(serve) as port:
-            clients, base_url = Clients(), f"http://127.0.0.1:{port}"
+            clients, base_url = GatewayClients(), f"http://127.0.0.1:{port}"
             try:
                 return await clients.call(clients.looks(base_url), base_url, Key("pl4t/Ab9+xyz/0123"), Call("GET", "/"))
             finally:
@@ -714,7 +714,7 @@ def test_a_gateway_that_says_nothing_in_time_is_told_so():
 
     async def main():
         async with _server(serve) as port:
-            clients, base_url = Clients(), f"http://127.0.0.1:{port}"
+            clients, base_url = GatewayClients(), f"http://127.0.0.1:{port}"
             try:
                 await clients.call(clients.submits(base_url, timeout=0.2), base_url, Key("a-key"), Call("GET", "/"))
             finally:

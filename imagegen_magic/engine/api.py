@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.engine import credentials, endpoints, loop, threads
 from imagegen_magic.engine.context import ledger_of
-from imagegen_magic.engine.endpoints import Gateway, choose
-from imagegen_magic.engine.jobs.builder import Study, record, take_up
-from imagegen_magic.engine.jobs.job import Dress, Event, Job, Wish, counted
+from imagegen_magic.engine.endpoints import Endpoint, choose
+from imagegen_magic.engine.jobs.builder import SweepRecord, record, take_up
+from imagegen_magic.engine.jobs.job import Event, Job, PlannedRequest, ResultFactory, pluralize
 from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.ledger.ledger import Ledger, TaskRow
 from imagegen_magic.engine.settings import ENGINE_OPTIONS, REQUEST_OPTIONS, Settings, load
@@ -70,13 +70,13 @@ def plan(
     return made
 
 
-def foreseen(plan: Plan, settings: Settings, *, provider: str | None = None, sandbox: bool | None = None) -> Gateway:
+def foreseen(plan: Plan, settings: Settings, *, provider: str | None = None, sandbox: bool | None = None) -> Endpoint:
     """Return the gateway that a planned request would go to, where `provider` and `sandbox` are as asked; it needs no key."""
     named = plan.provider if provider or settings.get("provider") else None
     return choose(settings, provider=named, sandbox=sandbox, model=plan.model.name, ahead=True)
 
 
-def outlook(plan: Plan, gateway: Gateway, settings: Settings) -> list[str]:
+def outlook(plan: Plan, gateway: Endpoint, settings: Settings) -> list[str]:
     """Return a line for each picture of this machine that a plan would bring to its gateway: what it is, where it goes, how long it lives.
 
     Raises UnsupportedOption where it cannot be brought there.
@@ -118,7 +118,7 @@ def wish(
     *,
     fit: bool = False,
     pictures: Known | None = None,
-) -> Wish:
+) -> PlannedRequest:
     """Return what `begin` takes: the request with the configured defaults, its gateway and plan, and its place in a sweep.
 
     References and mask are made ready, which takes a while for large ones: `pictures` remembers them for the next wish; with `fit`
@@ -134,10 +134,10 @@ def wish(
         from imagegen_magic.engine.uploads import routes
 
         routes.check(plan, gateway, settings)
-    return Wish(gateway, plan, request, place)
+    return PlannedRequest(gateway, plan, request, place)
 
 
-def _gathered(request: ImageRequest, gateway: Gateway, settings: Settings, fit: bool, known: Known | None = None) -> ImageRequest:
+def _gathered(request: ImageRequest, gateway: Endpoint, settings: Settings, fit: bool, known: Known | None = None) -> ImageRequest:
     """Return a request with its pictures made ready; where one cannot be, the refusal names the gateways that it can be made ready for."""
     if not request.references and request.mask is None:
         return request  # most requests: nothing is to be imported for it
@@ -154,13 +154,13 @@ def _gathered(request: ImageRequest, gateway: Gateway, settings: Settings, fit: 
 
 
 def begin(
-    wishes: Sequence[Wish],
+    wishes: Sequence[PlannedRequest],
     settings: Settings,
     *,
     preview: int | None = None,
-    study: Study | None = None,
+    study: SweepRecord | None = None,
     title: str = "",
-    dress: Dress | None = None,
+    dress: ResultFactory | None = None,
 ) -> Job:
     """Begin several requests as one job, and return at once; `preview` is the longest edge of pictures in the notebook, in pixels.
 
@@ -179,7 +179,7 @@ def begin(
     return job.begin(prepare)
 
 
-def _check_keys(wishes: Sequence[Wish]) -> None:
+def _check_keys(wishes: Sequence[PlannedRequest]) -> None:
     bare = next((wish.gateway for wish in wishes if not wish.gateway.sandbox and not wish.gateway.key.sound()), None)
     if bare is not None:
         what = f"This plan has no key for {bare.provider.title}: it came out of a pickle, or was made to be looked at"
@@ -240,7 +240,7 @@ def _collected(settings: Settings, save_dir: str | Path | None, preview: int | N
     job.note = " ".join(filter(None, [*unread, stored_requests.remark(row.asked for row in rows)]))
     if cut_off:
         job.note = (
-            f"{counted(len(cut_off), 'submission')} {'was' if len(cut_off) == 1 else 'were'} cut off before an answer came: nobody here "
+            f"{pluralize(len(cut_off), 'submission')} {'was' if len(cut_off) == 1 else 'were'} cut off before an answer came: nobody here "
             "knows whether the gateway accepted, so nothing was sent again. Look at the gateway's own task list; "
             "%imagegen jobs shows which."
         ) + (f" {job.note}" if job.note else "")

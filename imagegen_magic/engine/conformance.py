@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from imagegen_magic.request import Size
 
 if TYPE_CHECKING:
-    from imagegen_magic.imaging.verify import Facts
+    from imagegen_magic.imaging.verify import ImageInfo
 
 _SAME_SHAPE = 0.03  # relative; tables round edges to multiples of 16
 
 
-def differences(expected: Mapping[str, Any], size_asked: str, facts: Facts) -> tuple[str, ...]:
+def differences(expected: Mapping[str, Any], size_asked: str, facts: ImageInfo) -> tuple[str, ...]:
     """Say where a picture's bytes differ from the plan's `expected` (pixels, mime_type, alpha); empty where they do not."""
     said = [*_pixels(expected.get("pixels") or (), size_asked, facts)]
     asked_type = expected.get("mime_type")
@@ -26,7 +26,7 @@ def differences(expected: Mapping[str, Any], size_asked: str, facts: Facts) -> t
     return tuple(said)
 
 
-def _pixels(allowed: Any, size_asked: str, facts: Facts) -> list[str]:
+def _pixels(allowed: Any, size_asked: str, facts: ImageInfo) -> list[str]:
     if [facts.width, facts.height] in [list(pair) for pair in allowed]:
         return []
     wish = _size(size_asked)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from imagegen_magic.engine import loop
-from imagegen_magic.engine.endpoints import SANDBOX_SCALE, Gateway
+from imagegen_magic.engine.endpoints import SANDBOX_SCALE, Endpoint
 from imagegen_magic.engine.jobs.download import Downloads
 from imagegen_magic.engine.ledger.ledger import Ledger
-from imagegen_magic.engine.net.client import Answer, Clients
-from imagegen_magic.engine.polling.poller import Lookout
-from imagegen_magic.engine.polling.schedule import Durations, fit, typical_seconds, usual
+from imagegen_magic.engine.net.client import GatewayClients, GatewayResponse
+from imagegen_magic.engine.polling.poller import Poller
+from imagegen_magic.engine.polling.schedule import DurationModel, fit, typical_seconds, usual
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.providers.base import Call
 from imagegen_magic.records import ProcessBound
@@ -23,15 +23,15 @@ Kind = tuple[str, bool, str, str, str]  # provider, sandbox, model, quality, pix
 _LEARNT = 60  # durations of a kind that are remembered; older ones tell about another year's gateway
 
 _ledgers: dict[Path, Ledger] = {}
-_sessions: dict[tuple[asyncio.AbstractEventLoop, Path], Session] = {}
+_sessions: dict[tuple[asyncio.AbstractEventLoop, Path], EngineContext] = {}
 
 
-class History:
+class DurationHistory:
     """The durations of one kind of task, and the expectation fitted to them."""
 
     def __init__(self, seconds: list[float], prior: float) -> None:
         self._seconds, self._prior = seconds, prior
-        self._fitted: Durations | None = None
+        self._fitted: DurationModel | None = None
         self._usual = usual(seconds)
 
     def learn(self, seconds: float) -> None:
@@ -39,7 +39,7 @@ class History:
         self._seconds = [*self._seconds, seconds][-_LEARNT:]
         self._fitted, self._usual = None, usual(self._seconds)
 
-    def durations(self) -> Durations:
+    def durations(self) -> DurationModel:
         """Return the expectation for the next task of this kind."""
         if self._fitted is None:
             self._fitted = fit(self._seconds, self._prior)
@@ -50,34 +50,34 @@ class History:
         return self._usual
 
 
-class Session(ProcessBound):
+class EngineContext(ProcessBound):
     """The engine's shared parts on one event loop with one ledger."""
 
     def __init__(self, settings: Settings) -> None:
         self.ledger = ledger_of(settings)
         self.home = settings.home
-        self.clients = Clients(sandbox_home=settings.home / "sandbox")
+        self.clients = GatewayClients(sandbox_home=settings.home / "sandbox")
         self.downloads = Downloads(self.clients)
         self._checked = False
-        self._lookouts: dict[Any, Lookout] = {}
+        self._lookouts: dict[Any, Poller] = {}
         self._rooms: dict[Any, asyncio.Semaphore] = {}
-        self._histories: dict[Kind, History] = {}
+        self._histories: dict[Kind, DurationHistory] = {}
         loop.at_stop(self.close)
 
-    def lookout(self, gateway: Gateway) -> Lookout:
+    def lookout(self, gateway: Endpoint) -> Poller:
         """Return the one who looks after this gateway's open tasks."""
         name = (gateway.provider.name, gateway.base_url, gateway.key, gateway.cadence)
         if name not in self._lookouts:
-            self._lookouts[name] = Lookout(gateway.provider, gateway.cadence, self._looker(gateway))
+            self._lookouts[name] = Poller(gateway.provider, gateway.cadence, self._looker(gateway))
         return self._lookouts[name]
 
-    def _looker(self, gateway: Gateway) -> Callable[[Call], Any]:
-        async def look(call: Call) -> Answer:
+    def _looker(self, gateway: Endpoint) -> Callable[[Call], Any]:
+        async def look(call: Call) -> GatewayResponse:
             return await self.clients.call(self.clients.looks(gateway.base_url), gateway.base_url, gateway.key, call)
 
         return look
 
-    async def submit(self, gateway: Gateway, call: Call, idempotency_key: str, *, at_once: int, timeout: float) -> Answer:
+    async def submit(self, gateway: Endpoint, call: Call, idempotency_key: str, *, at_once: int, timeout: float) -> GatewayResponse:
         """Make a submission. Raises NotSent or Lost. With the first one the whole ledger is read, beside the work."""
         lane = self.clients.submits(gateway.base_url, at_once=at_once, timeout=timeout)
         try:
@@ -91,18 +91,18 @@ class Session(ProcessBound):
             await self.ledger.check()
             self._checked = True
 
-    def room(self, gateway: Gateway, submits_at_once: int) -> asyncio.Semaphore:
+    def room(self, gateway: Endpoint, submits_at_once: int) -> asyncio.Semaphore:
         """Return the gateway's bound on submissions in flight."""
         name = (gateway.provider.name, gateway.base_url, submits_at_once)
         return self._rooms.setdefault(name, asyncio.Semaphore(submits_at_once))
 
-    async def history(self, kind: Kind, megapixels: float) -> History:
+    async def history(self, kind: Kind, megapixels: float) -> DurationHistory:
         """Return the durations of a kind of task, read from the ledger once."""
         if kind not in self._histories:
             provider, sandbox, model, quality, tier = kind
             known = await self.ledger.durations(provider, model, quality, tier, limit=_LEARNT, sandbox=sandbox)
             prior = typical_seconds(quality, megapixels) * (SANDBOX_SCALE if sandbox else 1)
-            self._histories.setdefault(kind, History(known[::-1], prior))
+            self._histories.setdefault(kind, DurationHistory(known[::-1], prior))
         return self._histories[kind]
 
     async def close(self) -> None:
@@ -125,11 +125,11 @@ async def _close(home: Path) -> None:
         book.close()
 
 
-def session_of(settings: Settings) -> Session:
+def session_of(settings: Settings) -> EngineContext:
     """Return what the running loop's requests share; one for each ledger."""
     place = (asyncio.get_running_loop(), settings.home.absolute())
     if place not in _sessions:
-        _sessions[place] = Session(settings)
+        _sessions[place] = EngineContext(settings)
     return _sessions[place]
 
 

@@ -14,7 +14,7 @@ from imagegen_magic.engine.credentials import Key
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import MissingKey, UnknownProvider, UnsupportedOption
 from imagegen_magic.providers import registry, urls
-from imagegen_magic.providers.base import Cadence, Plan, Provider
+from imagegen_magic.providers.base import Plan, PollingPolicy, Provider
 from imagegen_magic.providers.urls import SANDBOX_HOST
 from imagegen_magic.records import Record, restored
 from imagegen_magic.request import ImageRequest
@@ -27,7 +27,7 @@ _SANDBOX_DEFAULT = "gccai"  # the dialect that can do most
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Gateway(Record):
+class Endpoint(Record):
     """A provider at an address, with its key: where a request really goes.
 
     `note` is one line for a person, empty where there is nothing to say. A pickle leaves the key out.
@@ -37,7 +37,7 @@ class Gateway(Record):
     base_url: str
     sandbox: bool
     key: Key
-    cadence: Cadence
+    cadence: PollingPolicy
     note: str = ""
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -46,8 +46,8 @@ class Gateway(Record):
     def _state(self) -> dict[str, Any]:
         return {name: value for name, value in Record._state(self).items() if name != "key"}
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Gateway:
-        return restored(Gateway, {**copy.deepcopy(self._state(), memo), "key": self.key})
+    def __deepcopy__(self, memo: dict[int, Any]) -> Endpoint:
+        return restored(Endpoint, {**copy.deepcopy(self._state(), memo), "key": self.key})
 
     def money(self, cost: Cost) -> Cost:
         """Return a cost as this gateway's: the sandbox's is play money."""
@@ -59,9 +59,9 @@ class Gateway(Record):
         return f"{self.provider.name} (sandbox)" if self.sandbox else self.provider.name
 
 
-def without_its_key(state: Mapping[str, Any]) -> Gateway:
+def without_its_key(state: Mapping[str, Any]) -> Endpoint:
     """Return a gateway from a pickle, which holds its fields by name and no key: nothing but the sandbox can be asked with it."""
-    return restored(Gateway, {**state, "key": Key("sandbox" if state.get("sandbox") else "")})
+    return restored(Endpoint, {**state, "key": Key("sandbox" if state.get("sandbox") else "")})
 
 
 def known(settings: Settings) -> Iterator[Provider]:
@@ -124,7 +124,7 @@ def _wrong_address(url: str) -> str:
 
 def choose(
     settings: Settings, *, provider: str | None = None, sandbox: bool | None = None, model: str | None = None, ahead: bool = False
-) -> Gateway:
+) -> Endpoint:
     """Choose the gateway for a request; with `ahead`, for looking ahead only, so that it needs no key.
 
     Raises UnknownProvider, also where a gateway that is configured wrongly could be the default. Raises MissingKey where the chosen one
@@ -177,21 +177,21 @@ def _no_key(model: str, able: Sequence[Provider]) -> MissingKey:
     )
 
 
-def at(provider: Provider, settings: Settings, *, sandbox: bool = False, note: str = "") -> Gateway:
+def at(provider: Provider, settings: Settings, *, sandbox: bool = False, note: str = "") -> Endpoint:
     """Return the gateway of a provider. Raises MissingKey where it has none and is not the sandbox's."""
     least = settings.get("poll_seconds")
     if sandbox:
-        cadence = Cadence(least or _SANDBOX_LOOKS, least or _SANDBOX_LOOKS, provider.cadence.batch)
-        return Gateway(provider, f"{SANDBOX_ORIGIN}/{_dialect(provider)}", True, Key("sandbox"), cadence, note)
-    cadence = Cadence(least or provider.cadence.least, least or provider.cadence.first, provider.cadence.batch)
-    return Gateway(provider, base_url(provider), False, credentials.need(provider, settings.home), cadence, note)
+        cadence = PollingPolicy(least or _SANDBOX_LOOKS, least or _SANDBOX_LOOKS, provider.cadence.batch)
+        return Endpoint(provider, f"{SANDBOX_ORIGIN}/{_dialect(provider)}", True, Key("sandbox"), cadence, note)
+    cadence = PollingPolicy(least or provider.cadence.least, least or provider.cadence.first, provider.cadence.batch)
+    return Endpoint(provider, base_url(provider), False, credentials.need(provider, settings.home), cadence, note)
 
 
-def without_key(provider: Provider, settings: Settings, *, sandbox: bool | None = None) -> Gateway:
+def without_key(provider: Provider, settings: Settings, *, sandbox: bool | None = None) -> Endpoint:
     """Return the gateway of a provider for looking ahead only: nothing can be sent with it, so it needs no key."""
     if settings.get("sandbox") if sandbox is None else sandbox:
         return at(provider, settings, sandbox=True)
-    return Gateway(provider, base_url(provider), False, Key(""), provider.cadence)
+    return Endpoint(provider, base_url(provider), False, Key(""), provider.cadence)
 
 
 def _dialect(provider: Provider) -> str:

@@ -47,12 +47,12 @@ def gathered(
     if not request.references and request.mask is None:
         return request
     types, most = provider.picture_limits(provider.model(request.model))
-    gathering = Gathering(settings, types, most or MOST_BYTES, fit=fit, known=known)
+    gathering = ReferenceLoader(settings, types, most or MOST_BYTES, fit=fit, known=known)
     references = [gathering.picture(each) for source in request.references for each in gathering.each(source)]
     return replace(request, references=tuple(references), mask=None if request.mask is None else gathering.mask(request.mask))
 
 
-class Gathering:
+class ReferenceLoader:
     """Makes pictures ready: of these MIME types, of at most so many bytes, scaled down to them where `fit` is said."""
 
     def __init__(

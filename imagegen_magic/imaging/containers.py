@@ -14,7 +14,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from imagegen_magic.errors import ImageInvalid
-from imagegen_magic.formats import JPEG, PNG, WEBP, Kind, kind_of
+from imagegen_magic.formats import JPEG, PNG, WEBP, ImageFormat, kind_of
 from imagegen_magic.imaging.decode import opened, orientation
 
 Octets = bytes | mmap
@@ -23,7 +23,7 @@ _EXIF = b"Exif\0\0"
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG markers that tell the frame's size
 
 
-class Box(NamedTuple):
+class Chunk(NamedTuple):
     """One chunk or segment: its name, where the whole of it lies in the file, and where its content does."""
 
     name: bytes
@@ -37,12 +37,12 @@ class Box(NamedTuple):
 class Header:
     """What a file says of its pixels before they are decoded: `width` and `height` upright, as a person sees them."""
 
-    kind: Kind
+    kind: ImageFormat
     width: int
     height: int
 
 
-def boxes(data: Octets) -> Iterator[Box]:
+def boxes(data: Octets) -> Iterator[Chunk]:
     """Yield the file's boxes in order, up to where it ends or breaks off; of a JPEG those before the first scan.
 
     Raises ImageInvalid where it is none of the three.
@@ -68,7 +68,7 @@ def header(data: Octets) -> Header:
     return Header(kind, height, width) if _lies(exif) else Header(kind, width, height)
 
 
-def vp8_size(data: Octets, box: Box) -> tuple[int, int, bool]:
+def vp8_size(data: Octets, box: Chunk) -> tuple[int, int, bool]:
     """Return width, height and whether there is alpha, of a WebP's `VP8 ` or `VP8L` chunk."""
     if box.name == b"VP8L":
         bits = struct.unpack_from("<I", data, box.content + 1)[0]
@@ -84,24 +84,24 @@ def _lies(exif: bytes) -> bool:
     return orientation(probe) >= 5
 
 
-def _walker(kind: Kind) -> Callable[[Octets], Iterator[Box]]:
+def _walker(kind: ImageFormat) -> Callable[[Octets], Iterator[Chunk]]:
     return _png_chunks if kind is PNG else _jpeg_segments if kind is JPEG else _riff_chunks
 
 
-def _png_chunks(data: Octets) -> Iterator[Box]:
+def _png_chunks(data: Octets) -> Iterator[Chunk]:
     place = 8
     while place + 12 <= len(data):
         end = place + 12 + struct.unpack_from(">I", data, place)[0]
         if end > len(data):
             return
         name = bytes(data[place + 4 : place + 8])
-        yield Box(name, place, end, place + 8, end - 4)
+        yield Chunk(name, place, end, place + 8, end - 4)
         if name == b"IEND":
             return
         place = end
 
 
-def _jpeg_segments(data: Octets) -> Iterator[Box]:
+def _jpeg_segments(data: Octets) -> Iterator[Chunk]:
     place = 2
     while place + 4 <= len(data) and data[place] == 0xFF:
         marker = data[place + 1]
@@ -111,17 +111,17 @@ def _jpeg_segments(data: Octets) -> Iterator[Box]:
         end = place + 2 + struct.unpack_from(">H", data, place + 2)[0]
         if marker == 0xDA or end > len(data):
             return
-        yield Box(bytes(data[place : place + 2]), place, end, place + 4, end)
+        yield Chunk(bytes(data[place : place + 2]), place, end, place + 4, end)
         place = end
 
 
-def _riff_chunks(data: Octets) -> Iterator[Box]:
+def _riff_chunks(data: Octets) -> Iterator[Chunk]:
     place, last = 12, min(len(data), 8 + struct.unpack_from("<I", data, 4)[0])
     while place + 8 <= last:
         length = struct.unpack_from("<I", data, place + 4)[0]
         if place + 8 + length > last:
             return
-        yield Box(bytes(data[place : place + 4]), place, min(last, place + 8 + length + length % 2), place + 8, place + 8 + length)
+        yield Chunk(bytes(data[place : place + 4]), place, min(last, place + 8 + length + length % 2), place + 8, place + 8 + length)
         place += 8 + length + length % 2
 
 

@@ -19,11 +19,11 @@ from typing import cast
 from PIL import Image, ImageFile, features
 
 from imagegen_magic.errors import ImageGenError, ImageInvalid
-from imagegen_magic.formats import AVIF, BMP, GIF, HEIC, JPEG, JPEG2000, PNG, TIFF, WEBP, Kind, kind_of, looks_like
+from imagegen_magic.formats import AVIF, BMP, GIF, HEIC, JPEG, JPEG2000, PNG, TIFF, WEBP, ImageFormat, kind_of, looks_like
 from imagegen_magic.imaging.essentials import Essentials, essentials
 from imagegen_magic.imaging.wholeness import white_of_samples
 
-__all__ = ["DECODERS", "JPEG", "MOST_BYTES", "MOST_PIXELS", "PNG", "WEBP", "Kind", "kind_of", "looks_like"]
+__all__ = ["DECODERS", "JPEG", "MOST_BYTES", "MOST_PIXELS", "PNG", "WEBP", "ImageFormat", "kind_of", "looks_like"]
 
 MOST_BYTES = 64 * 2**20
 MOST_PIXELS = 50_000_000
@@ -76,7 +76,7 @@ def opened(data: bytes, most_pixels: float = MOST_PIXELS) -> ImageFile.ImageFile
     return examined(kind_of(data), data, most_pixels)[1]
 
 
-def examined(kind: Kind, data: bytes, most_pixels: float = MOST_PIXELS) -> tuple[Essentials, ImageFile.ImageFile]:
+def examined(kind: ImageFormat, data: bytes, most_pixels: float = MOST_PIXELS) -> tuple[Essentials, ImageFile.ImageFile]:
     """Return what of a file is its picture, and that picture with its header read. Raises ImageInvalid."""
     found = essentials(kind, data)
     if found.width or found.height:
@@ -112,7 +112,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _plugin(kind: Kind) -> Callable[..., ImageFile.ImageFile]:
+def _plugin(kind: ImageFormat) -> Callable[..., ImageFile.ImageFile]:
     """Return what reads a format. Raises ImageInvalid where this kernel has nothing that does."""
     module, name = _PLUGINS[kind]
     importlib.invalidate_caches() if kind is HEIC else None  # it may have been installed a moment ago

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.formats import JPEG, PNG, WEBP, Kind
+from imagegen_magic.formats import JPEG, PNG, WEBP, ImageFormat
 from imagegen_magic.imaging.decode import least_alpha
 from imagegen_magic.request import LocalPicture
 
@@ -39,7 +39,7 @@ class Draft:
     """
 
     image: Image.Image
-    kind: Kind
+    kind: ImageFormat
     options: dict[str, Any]
     notes: tuple[str, ...]
 
@@ -82,7 +82,7 @@ def fits(data: bytes, image: Image.Image, limits: Limits) -> bool:
     return len(data) <= limits.most_bytes and image.width * image.height <= limits.most_pixels
 
 
-def target(limits: Limits) -> Kind:
+def target(limits: Limits) -> ImageFormat:
     """Return the format that pictures of other formats become: PNG where it is taken."""
     return next((kind for kind in KINDS if kind.mime_type in limits.types), PNG)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from imagegen_magic.errors import ImageInvalid
-from imagegen_magic.formats import GIF, JPEG, PNG, WEBP, Kind
+from imagegen_magic.formats import GIF, JPEG, PNG, WEBP, ImageFormat
 
 EXIF, XMP, TEXT, COMMENT, TAIL = "Exif", "XMP", "text", "comment", "what followed its end"
 IPTC, CREDENTIALS, OTHER, PROFILE, PLACE = "IPTC", "content credentials", "other data", "a broken colour profile", "place"
@@ -50,7 +50,7 @@ class Essentials:
     white: int = 0
 
 
-def essentials(kind: Kind, data: bytes) -> Essentials:
+def essentials(kind: ImageFormat, data: bytes) -> Essentials:
     """Return the picture of a file of any format of the table. Raises ImageInvalid where it is cut short or corrupt."""
     from imagegen_magic.imaging import wholeness
 
@@ -70,12 +70,12 @@ def profile_is_sound(profile: bytes) -> bool:
     return len(profile) >= 128 and profile[36:40] == b"acsp"
 
 
-def cut_short(kind: Kind, data: bytes) -> ImageInvalid:
+def cut_short(kind: ImageFormat, data: bytes) -> ImageInvalid:
     """Return the error of a file whose end is missing."""
     return ImageInvalid(f"the {kind.name} picture is cut short: {len(data)} bytes came, and its end is missing")
 
 
-def corrupt(kind: Kind, why: str) -> ImageInvalid:
+def corrupt(kind: ImageFormat, why: str) -> ImageInvalid:
     """Return the error of a file that contradicts itself."""
     return ImageInvalid(f"the {kind.name} picture is corrupt: {why}")
 
@@ -470,5 +470,5 @@ def _gif_word(data: bytes, start: int) -> str:
     return OTHER
 
 
-_READERS: dict[Kind, Callable[[bytes], Essentials]] = {PNG: _png, JPEG: _jpeg, WEBP: _webp, GIF: _gif}
+_READERS: dict[ImageFormat, Callable[[bytes], Essentials]] = {PNG: _png, JPEG: _jpeg, WEBP: _webp, GIF: _gif}
 REBUILT = tuple(_READERS)

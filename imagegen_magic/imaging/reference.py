@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from PIL import Image, ImageFile, JpegImagePlugin
 
 from imagegen_magic.errors import ImageInvalid
-from imagegen_magic.formats import TIFF, WEBP, Kind, format_of, looks_like
+from imagegen_magic.formats import TIFF, WEBP, ImageFormat, format_of, looks_like
 from imagegen_magic.imaging.arrays import described, from_array, is_array
 from imagegen_magic.imaging.decode import (
     DECODERS,
@@ -104,7 +104,7 @@ def _from_file(data: bytes, limits: Limits, notes: tuple[str, ...] = ()) -> Loca
     return replace(picture, identity=hashlib.sha256(sent).hexdigest()) if upright and sent is not picture.data else picture
 
 
-def _loaded(image: ImageFile.ImageFile, kind: Kind) -> tuple[bool, bool]:
+def _loaded(image: ImageFile.ImageFile, kind: ImageFormat) -> tuple[bool, bool]:
     """Decode the picture, and return whether it is to be turned, and whether its decoder knows where it was taken."""
     if kind in KINDS:
         with told(kind.name):
@@ -123,20 +123,20 @@ def _left_out(found: Essentials, turned: bool, notes: tuple[str, ...]) -> tuple[
     return () if not words or _DRAWN in notes else (f"left out: {', '.join(words)}",)
 
 
-def _first_of(image: Image.Image, kind: Kind, found: Essentials, converted: bool = False) -> tuple[str, ...]:
+def _first_of(image: Image.Image, kind: ImageFormat, found: Essentials, converted: bool = False) -> tuple[str, ...]:
     frames = max(found.frames, getattr(image, "n_frames", 1) if kind not in KINDS else 1)
     if converted:
         return (_conversion(kind, frames),)
     return () if frames == 1 else (f"the first of {frames} frames",)
 
 
-def _conversion(kind: Kind, frames: int) -> str:
+def _conversion(kind: ImageFormat, frames: int) -> str:
     if frames == 1:
         return f"converted from {kind.name}"
     return f"converted from {kind.name}, the first of {frames} {'pages' if kind is TIFF else 'frames'}"
 
 
-def _drafted(image: Image.Image, kind: Kind, data: bytes, limits: Limits, notes: tuple[str, ...]) -> Draft:
+def _drafted(image: Image.Image, kind: ImageFormat, data: bytes, limits: Limits, notes: tuple[str, ...]) -> Draft:
     """Return a decoded file's picture, upright, in the format that it shall have."""
     wanted = kind if kind in KINDS and kind.mime_type in limits.types else target(limits)
     turn = orientation(image) if kind in KINDS else _exif_orientation(image)
@@ -203,7 +203,7 @@ def _bytes_in(source: object, limits: Limits) -> bytes:
     raise refused(limits, f"{limits.name} is of type {type(source).__name__}, which holds no picture", _TAKEN)
 
 
-def _kind(data: bytes, name: str) -> Kind:
+def _kind(data: bytes, name: str) -> ImageFormat:
     if len(data) > _MOST_FILE:
         words = f"{name} has {len(data) / 2**20:.0f} MiB, more than the {_MOST_FILE / 2**20:.0f} MiB that are read"
         raise ImageInvalid(words, blame="you", charge="no", hint="make it smaller with another program")
@@ -223,7 +223,7 @@ def _dressed(name: str) -> Iterator[None]:
         raise ImageInvalid(f"{name}: {error.what}", blame="you", charge="no", hint=step) from error
 
 
-def _faithful(image: Image.Image, kind: Kind, data: bytes, turn: int) -> dict[str, Any]:
+def _faithful(image: Image.Image, kind: ImageFormat, data: bytes, turn: int) -> dict[str, Any]:
     """Return how to save the picture as finely as its file was: a JPEG by its own tables, so that it loses next to nothing once more."""
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         sampling = JpegImagePlugin.get_sampling(image)

@@ -12,11 +12,11 @@ from imagegen_magic.imaging.decode import DECODERS, MOST_BYTES, MOST_PIXELS, dec
 from imagegen_magic.imaging.preview import Preview, fitted, small
 from imagegen_magic.records import Record
 
-__all__ = ["MOST_BYTES", "MOST_PIXELS", "Facts", "verify"]
+__all__ = ["MOST_BYTES", "MOST_PIXELS", "ImageInfo", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
-class Facts(Record):
+class ImageInfo(Record):
     """What a picture is: `width` and `height` in pixels as stored, `suffix` with its dot.
 
     `alpha`: it can say what is transparent; `transparent`: something in it is (None: not looked at).
@@ -30,7 +30,7 @@ class Facts(Record):
     transparent: bool | None
 
 
-def verify(data: bytes, *, preview_edge: int | None = None) -> tuple[Facts, Preview | None]:
+def verify(data: bytes, *, preview_edge: int | None = None) -> tuple[ImageInfo, Preview | None]:
     """Return the facts of a whole picture and, with `preview_edge` in px, its preview, decoding once; at most two threads decode at a time.
 
     Any format of the table in `formats` is a picture, of several in one file the first. Raises ImageInvalid: empty, no picture and what
@@ -43,12 +43,12 @@ def verify(data: bytes, *, preview_edge: int | None = None) -> tuple[Facts, Prev
         raise
 
 
-def _verified(data: bytes, preview_edge: int | None) -> tuple[Facts, Preview | None]:
+def _verified(data: bytes, preview_edge: int | None) -> tuple[ImageInfo, Preview | None]:
     kind = kind_of(data, quoted=True)
     with DECODERS, told(kind.name):
         image = decoded(data)
         alpha = image.has_transparency_data
-        facts = Facts(image.width, image.height, kind.mime_type, kind.suffix, alpha, _transparent(image) if alpha else False)
+        facts = ImageInfo(image.width, image.height, kind.mime_type, kind.suffix, alpha, _transparent(image) if alpha else False)
         copy = small(image, preview_edge) if preview_edge is not None else None
         del image
     with told(kind.name):

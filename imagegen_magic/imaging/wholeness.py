@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from imagegen_magic.formats import AVIF, BMP, JPEG2000, TIFF, Kind
+from imagegen_magic.formats import AVIF, BMP, JPEG2000, TIFF, ImageFormat
 from imagegen_magic.imaging.essentials import IPTC, OTHER, PLACE, XMP, Essentials, Part, corrupt, cut_short, profile_is_sound
 
 _MOST_CLAIMED = 50_000_000  # px
@@ -234,7 +234,7 @@ def _avif(data: bytes) -> Essentials:
     return Essentials(data, 0, 0, b"", 1, (), still=False)
 
 
-def _boxes(kind: Kind, data: bytes, place: int, stop: int) -> Iterator[tuple[bytes, int, int, int]]:
+def _boxes(kind: ImageFormat, data: bytes, place: int, stop: int) -> Iterator[tuple[bytes, int, int, int]]:
     """Yield name, start, start of the content and end of every box. Raises ImageInvalid where one leaves the file."""
     while place + 8 <= stop:
         size, name = struct.unpack_from(">I4s", data, place)
@@ -251,4 +251,4 @@ def _boxes(kind: Kind, data: bytes, place: int, stop: int) -> Iterator[tuple[byt
         place = end
 
 
-READERS: dict[Kind, Callable[[bytes], Essentials]] = {BMP: _bmp, TIFF: _tiff, JPEG2000: _jpeg2000, AVIF: _avif}
+READERS: dict[ImageFormat, Callable[[bytes], Essentials]] = {BMP: _bmp, TIFF: _tiff, JPEG2000: _jpeg2000, AVIF: _avif}

@@ -13,6 +13,7 @@ The least a gateway needs is its name, its address and its models; whatever diff
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -44,23 +45,34 @@ from imagegen_magic.result import Cost
 from imagegen_magic.secret_patterns import Address
 
 __all__ = [
-    "Cadence",
     "Call",
-    "Done",
     "Failed",
     "Model",
+    "Pending",
     "PixelRule",
     "Pixels",
     "Plan",
+    "PollingPolicy",
     "Provider",
     "Submission",
+    "Succeeded",
     "TaskState",
     "UploadCall",
     "UploadRule",
     "Uploaded",
-    "Waiting",
     "wire_fields",
 ]
+
+_OLD_NAMES = {"Cadence": "PollingPolicy", "Waiting": "Pending", "Done": "Succeeded"}  # of 0.1.0; they work until the next minor version
+
+
+def __getattr__(name: str) -> Any:
+    """Return a class by the name that it had in version 0.1.0. Emits a DeprecationWarning."""
+    if name not in _OLD_NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"{__name__}.{name} is now {_OLD_NAMES[name]}", DeprecationWarning, stacklevel=2)
+    return globals()[_OLD_NAMES[name]]
+
 
 _MIME_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 _ALPHA = {"transparent": True, "opaque": False}
@@ -143,7 +155,7 @@ class Submission(Record):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Waiting(Record):
+class Pending(Record):
     """Not finished: the gateway's own word, and how far it is (0..1) where it tells."""
 
     word: str
@@ -151,7 +163,7 @@ class Waiting(Record):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Done(Record):
+class Succeeded(Record):
     """Finished: the pictures' addresses, when they expire (epoch seconds), the cost, and the gateway's own duration in seconds."""
 
     pictures: tuple[str, ...]
@@ -167,11 +179,11 @@ class Failed(Record):
     error: ImageGenError
 
 
-TaskState = Waiting | Done | Failed
+TaskState = Pending | Succeeded | Failed
 
 
 @dataclass(frozen=True, slots=True)
-class Cadence(Record):
+class PollingPolicy(Record):
     """How often this gateway's page allows to look: seconds between looks, seconds before the first, tasks per batch (0: none)."""
 
     least: float = 3.0
@@ -192,7 +204,7 @@ class Provider:
     key_variable: ClassVar[str]
     docs_url: ClassVar[str] = ""
     models: ClassVar[tuple[Model, ...]]
-    cadence: ClassVar[Cadence] = Cadence()
+    cadence: ClassVar[PollingPolicy] = PollingPolicy()
     dialect: ClassVar[str] = ""  # whose wire format the sandbox shall speak for it; its own name where empty
 
     submit_path: ClassVar[str] = "/v1/images/generations"
@@ -321,7 +333,7 @@ class Provider:
             return Failed(self._failure(answer, word))
         if not word or (responses.complains(answer) and not responses.task_id(task)):
             raise self._unreadable(answer)
-        return Waiting(word, responses.fraction(task.get("progress")))
+        return Pending(word, responses.fraction(task.get("progress")))
 
     def _finished(self, answer: Any, task: Mapping[str, Any]) -> TaskState:
         found = tuple(dict.fromkeys(map(Address, responses.pictures(task))))
@@ -329,7 +341,7 @@ class Provider:
             said = responses.excerpt(answer)
             return Failed(PictureMissing(f"{self.title} says completed and names no picture: {said}"))
         expires_at = responses.earliest(task, "expires_at")
-        return Done(found, expires_at, self.cost(task), responses.seconds(task.get("actual_time")))
+        return Succeeded(found, expires_at, self.cost(task), responses.seconds(task.get("actual_time")))
 
     def _failure(self, answer: Any, word: str) -> ImageGenError:
         complaint = responses.complaint(answer)
@@ -392,7 +404,7 @@ class Provider:
             charge=charge,
         )
 
-    def _refusal(self, complaint: responses.Complaint, status: int) -> ImageGenError | None:
+    def _refusal(self, complaint: responses.ErrorDetails, status: int) -> ImageGenError | None:
         """Return the error where the gateway's words or the status make it a certain refusal of a known kind, else None."""
         kind: type[APIError] | None = None
         if status != 401 and (status == 402 or complaint.is_balance()):
@@ -407,11 +419,11 @@ class Provider:
             return None
         return kind(self._what(status, complaint), status=status, code=complaint.code, request_id=complaint.request_id)
 
-    def _is_refused(self, status: int, complaint: responses.Complaint) -> bool:
+    def _is_refused(self, status: int, complaint: responses.ErrorDetails) -> bool:
         known = any(word in f"{complaint.code} {complaint.words}".lower() for word in self.refusals)
         return status < 500 or status == 503 or known
 
-    def _what(self, status: int, complaint: responses.Complaint) -> str:
+    def _what(self, status: int, complaint: responses.ErrorDetails) -> str:
         answered = f"{self.title} answered {status}" if status else f"{self.title} refused"
         return f"{answered}: {complaint.words or complaint.code or 'no reason given'}"
 

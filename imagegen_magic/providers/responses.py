@@ -67,7 +67,7 @@ _UNREACHABLE = (
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Complaint(Record):
+class ErrorDetails(Record):
     """What a gateway complains of: its own words in one line, its code, its type and its id for support, each "" where it has none."""
 
     words: str = ""
@@ -99,7 +99,7 @@ class Complaint(Record):
         return self._says(_UNREACHABLE)
 
 
-def complaint(answer: Any) -> Complaint:
+def complaint(answer: Any) -> ErrorDetails:
     """Return what an answer complains of, from an object, a string, `detail`, `message`, HTML or broken JSON."""
     outer = answer if isinstance(answer, Mapping) else {}
     inner = record(answer)
@@ -111,7 +111,7 @@ def complaint(answer: Any) -> Complaint:
     request_id = _first_code(places, ("request_id", "requestId", "trace_id"))
     if not request_id and (found := re.search(_REQUEST_ID, words)):
         request_id = found[1]
-    return Complaint(words, code, kind, request_id)
+    return ErrorDetails(words, code, kind, request_id)
 
 
 def _first_code(places: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> str:

@@ -32,10 +32,10 @@ def resolve(who: str, model: Model, request: ImageRequest, upload: uploads.Uploa
     `who` names gateway and model in the refusals; `upload` is what the gateway takes as a file. In place of a picture of this machine
     stands its placeholder, until it is uploaded.
     """
-    return Check(who, model, request, upload).resolved()
+    return RequestValidator(who, model, request, upload).resolved()
 
 
-class Check(NamedTuple):
+class RequestValidator(NamedTuple):
     """One request held against one model: each method returns one option's resolved value or raises UnsupportedOption."""
 
     who: str

@@ -47,7 +47,7 @@ class Vote(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing(Record):
+class RankedItem(Record):
     """How a picture, or all pictures of one value of an axis, came out.
 
     `strength` is on the scale of log odds, 0 for the mean; `low` and `high` bound the 95 % interval. `won`, `tied` and `lost` count. Of an
@@ -73,8 +73,8 @@ class Standing(Record):
 class Ranking(Record):
     """Pictures from the strongest to the weakest, the values of each axis likewise, and how many votes that stands on."""
 
-    pictures: tuple[Standing, ...]
-    axes: Mapping[str, tuple[Standing, ...]]
+    pictures: tuple[RankedItem, ...]
+    axes: Mapping[str, tuple[RankedItem, ...]]
     votes: int
 
     def __post_init__(self) -> None:
@@ -239,7 +239,7 @@ def _by_axis(
     places: Mapping[int, Mapping[str, str]],
     strengths: Sequence[float],
     covariance: Matrix,
-) -> dict[str, tuple[Standing, ...]]:
+) -> dict[str, tuple[RankedItem, ...]]:
     axes: dict[str, dict[str, set[int]]] = {}
     for picture in number:
         for axis, value in places.get(picture, {}).items():
@@ -261,11 +261,11 @@ def _by_axis(
 
 def _standing(
     name: str, strengths: Sequence[float], covariance: Matrix, members: Sequence[int], won: int, tied: int, lost: int, picture: int = 0
-) -> Standing:
+) -> RankedItem:
     strength = sum(strengths[each] for each in members) / len(members)
     variance = sum(covariance[one][other] for one in members for other in members) / len(members) ** 2
     reach = _NORMAL * math.sqrt(max(0.0, variance))
-    return Standing(name, strength, strength - reach, strength + reach, won, tied, lost, picture)
+    return RankedItem(name, strength, strength - reach, strength + reach, won, tied, lost, picture)
 
 
 def fit(count: int, games: Sequence[tuple[int, int, float]]) -> tuple[list[float], Matrix]:

@@ -15,10 +15,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagegen_magic.engine import threads
-from imagegen_magic.engine.context import Kind, Session, session_of
-from imagegen_magic.engine.endpoints import Gateway, at
-from imagegen_magic.engine.jobs.job import Job, Wish
-from imagegen_magic.engine.jobs.runner import Delivery, Order, Task
+from imagegen_magic.engine.context import EngineContext, Kind, session_of
+from imagegen_magic.engine.endpoints import Endpoint, at
+from imagegen_magic.engine.jobs.job import Job, PlannedRequest
+from imagegen_magic.engine.jobs.runner import RunningTask, TaskRunner, TaskSpec
 from imagegen_magic.engine.ledger import budget, stored_requests
 from imagegen_magic.engine.ledger.ledger import NewJob, NewSource, NewTask, TaskRow, latest_alike
 from imagegen_magic.engine.ledger.spending import FREE, part
@@ -34,10 +34,10 @@ from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import Cost, Progress
 
 if TYPE_CHECKING:
-    from imagegen_magic.engine.jobs.reuse import Found
+    from imagegen_magic.engine.jobs.reuse import PriorResults
 
 
-class Study(NamedTuple):
+class SweepRecord(NamedTuple):
     """A sweep: its prompt as written, and the values of each axis."""
 
     prompt: str
@@ -45,7 +45,7 @@ class Study(NamedTuple):
     fixed: str = ""
 
 
-async def record(job: Job, settings: Settings, *, preview: int | None, reuse: bool, study: Study | None = None) -> None:
+async def record(job: Job, settings: Settings, *, preview: int | None, reuse: bool, study: SweepRecord | None = None) -> None:
     """Give a job its deliveries; all that is to be submitted stands in the ledger, durably, before anything is sent.
 
     Raises LedgerError, SaveError where the pictures could not be saved, or why a picture could not be brought to its gateway; then
@@ -76,7 +76,7 @@ class _Overtaken(PortableError):
 
 
 async def _take_up_earlier(
-    job: Job, marks: Sequence[str], settled: Mapping[int, int], session: Session, settings: Settings, preview: int | None
+    job: Job, marks: Sequence[str], settled: Mapping[int, int], session: EngineContext, settings: Settings, preview: int | None
 ) -> dict[int, int]:
     """Tell what is there already of what is not settled yet, and collect what waits; returns their rows by position."""
     from imagegen_magic.engine.jobs import reuse as past
@@ -90,13 +90,13 @@ async def _take_up_earlier(
     return await _take_up_found(job, found, session, settings, preview)
 
 
-def fingerprint(wish: Wish, call: Call) -> str:
+def fingerprint(wish: PlannedRequest, call: Call) -> str:
     """Return what is the same for submissions that ask the same gateway for the same, down to the bytes of their references."""
     told = [wish.gateway.provider.name, wish.gateway.base_url, wish.gateway.sandbox, call.method, call.path, call.json]
     return hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=True, default=str).encode()).hexdigest()
 
 
-async def _take_up_found(job: Job, found: Found, session: Session, settings: Settings, preview: int | None) -> dict[int, int]:
+async def _take_up_found(job: Job, found: PriorResults, session: EngineContext, settings: Settings, preview: int | None) -> dict[int, int]:
     """Tell what is there already, and collect what waits; returns the ledger's row of each position that needs no submission."""
     from imagegen_magic.engine.jobs.reuse import generated, is_there, is_unread
 
@@ -161,7 +161,11 @@ _SAME_STUDY = """SELECT id FROM studies WHERE prompt = ? AND axes = ? AND fixed 
 
 
 async def _remember_study(
-    session: Session, study: Study, rows: Mapping[int, int], places: Sequence[Mapping[str, str]], wishes: Sequence[Wish]
+    session: EngineContext,
+    study: SweepRecord,
+    rows: Mapping[int, int],
+    places: Sequence[Mapping[str, str]],
+    wishes: Sequence[PlannedRequest],
 ) -> int:
     axes = json.dumps({axis: list(values) for axis, values in study.axes.items()}, ensure_ascii=False)
     sandbox = [wish.gateway.sandbox for wish in wishes]
@@ -187,7 +191,7 @@ class _Recording:
     def __init__(
         self,
         job: Job,
-        session: Session,
+        session: EngineContext,
         settings: Settings,
         preview: int | None,
         marks: Sequence[str],
@@ -305,17 +309,17 @@ class _Recording:
 
     async def _deliveries(
         self, entry: _Entry, new: NewJob, number: int, rows: Sequence[int], earlier: Mapping[str, tuple[int, float]]
-    ) -> list[Delivery]:
+    ) -> list[TaskRunner]:
         job, history = self.job, await self.session.history(_kind(new), _megapixels(new.expected))
         request = ImageRequest(**new.resolved)
         order = _order(new, number, request, self.settings, self.preview, entry.token)
         deliveries, first = [], 1
         for position, row, task in zip(entry.positions, rows, new.tasks, strict=True):
-            own = Task(row, position, first, task.pictures, task.sent, task.idempotency_key)
+            own = RunningTask(row, position, first, task.pictures, task.sent, task.idempotency_key)
             price = part(new.price, task.pictures, entry.pictures)
             known = order._replace(price=price, tasks=job.tasks, earlier=earlier.get(task.fingerprint), uploads=entry.wish.plan.uploads)
             gateway = entry.wish.gateway
-            deliveries.append(Delivery(self.session, gateway, known, own, history, job.tell, job.hold, partial(job.hopeless, gateway)))
+            deliveries.append(TaskRunner(self.session, gateway, known, own, history, job.tell, job.hold, partial(job.hopeless, gateway)))
             first += task.pictures
         return deliveries
 
@@ -324,7 +328,7 @@ class _Recording:
 class _Entry:
     """One request with the positions of those of its tasks that are to be submitted; `first` is the position of its first task."""
 
-    wish: Wish
+    wish: PlannedRequest
     first: int
     positions: tuple[int, ...]
     token: str = ""
@@ -376,8 +380,8 @@ def _kind(job: NewJob | TaskRow) -> Kind:
     return job.provider, job.sandbox, job.model, job.quality, job.tier
 
 
-def _order(new: NewJob, job: int, request: ImageRequest, settings: Settings, preview: int | None, short: str) -> Order:
-    return Order(
+def _order(new: NewJob, job: int, request: ImageRequest, settings: Settings, preview: int | None, short: str) -> TaskSpec:
+    return TaskSpec(
         job=job,
         request=request,
         asked=new.asked,
@@ -444,14 +448,14 @@ async def taken_up(
     job: Job,
     row: TaskRow,
     position: int,
-    session: Session,
+    session: EngineContext,
     settings: Settings,
     elsewhere: Path | None = None,
     *,
     preview: int | None = None,
     tasks: int = 0,
     again: bool = False,
-) -> Delivery | None:
+) -> TaskRunner | None:
     """Return the delivery of a task of ours that was submitted before, None where its gateway cannot be asked: the job knows why."""
     try:
         gateway = _same_gateway(row, settings)
@@ -466,10 +470,10 @@ async def taken_up(
     with contextlib.suppress(ImageGenError):  # beside the notebook, whose folder may have been renamed since
         places.append(settings.save_dir)
     order = order._replace(protected=_protected(await session.ledger.sources(row.job)), elsewhere=tuple(places))
-    return Delivery(session, gateway, order, _task_again(row, position, again), history, job.tell, job.hold)
+    return TaskRunner(session, gateway, order, _task_again(row, position, again), history, job.tell, job.hold)
 
 
-def _same_gateway(row: TaskRow, settings: Settings) -> Gateway:
+def _same_gateway(row: TaskRow, settings: Settings) -> Endpoint:
     """Return the gateway that a task was submitted to; another address of the same name does not know it."""
     gateway = at(registry.get_provider(row.provider, settings.look_alikes), settings, sandbox=row.sandbox)
     if not row.sandbox and gateway.base_url != without_user(row.base_url, ""):  # which version 0.1 took, and sent to no gateway
@@ -482,9 +486,9 @@ def _same_gateway(row: TaskRow, settings: Settings) -> Gateway:
     return gateway
 
 
-def _order_again(row: TaskRow, tasks: int, settings: Settings, save_dir: Path, preview: int | None) -> Order:
+def _order_again(row: TaskRow, tasks: int, settings: Settings, save_dir: Path, preview: int | None) -> TaskSpec:
     request = stored_requests.request(row.resolved)
-    return Order(
+    return TaskSpec(
         job=row.job,
         request=request,
         asked=MappingProxyType(dict(row.asked)),
@@ -507,8 +511,8 @@ def _price_again(row: TaskRow) -> Cost:
     return part(row.price, row.count, pictures) if pictures else row.price.share(expected.get("tasks", 1))
 
 
-def _task_again(row: TaskRow, position: int, again: bool) -> Task:
-    return Task(
+def _task_again(row: TaskRow, position: int, again: bool) -> RunningTask:
+    return RunningTask(
         row=row.row,
         position=position,
         first=row.first + 1,

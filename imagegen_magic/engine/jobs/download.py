@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from imagegen_magic.engine import threads
-from imagegen_magic.engine.net.client import MOST_BYTES, Clients
+from imagegen_magic.engine.net.client import MOST_BYTES, GatewayClients
 from imagegen_magic.engine.net.exchange import Reply
 from imagegen_magic.engine.storage.images import Part
 from imagegen_magic.errors import ImageInvalid
@@ -43,7 +43,7 @@ class Download:
 class Downloads:
     """The downloads of one event loop."""
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: GatewayClients) -> None:
         self._clients = clients
         self._ready = asyncio.Semaphore(_READY)
         self._large = asyncio.Semaphore(_LARGE)
@@ -52,7 +52,7 @@ class Downloads:
     async def fetch(self, url: str, base_url: str, directory: Path) -> Download:
         """Return what an address gives, once all of it has come and there is a place for it to wait in.
 
-        Raises what `Clients.fetch` raises; SaveError where the disk is too full; ImageInvalid for more than `LARGEST` bytes.
+        Raises what `GatewayClients.fetch` raises; SaveError where the disk is too full; ImageInvalid for more than `LARGEST` bytes.
         """
         place = self._places.setdefault(base_url, asyncio.Semaphore(_OF_A_GATEWAY))
         try:

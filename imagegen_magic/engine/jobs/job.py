@@ -15,9 +15,9 @@ from typing import Any
 
 from imagegen_magic.engine import loop
 from imagegen_magic.engine.context import ledger_of
-from imagegen_magic.engine.endpoints import Gateway
-from imagegen_magic.engine.jobs.runner import Delivery
-from imagegen_magic.engine.ledger.claims import Hold
+from imagegen_magic.engine.endpoints import Endpoint
+from imagegen_magic.engine.jobs.runner import TaskRunner
+from imagegen_magic.engine.ledger.claims import Claims
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.storage import folders
 from imagegen_magic.errors import AuthenticationError, ImageGenError, InsufficientBalance, LedgerError, WaitingStopped
@@ -32,15 +32,15 @@ _SMALL = 16_384  # bytes of a preview
 _LETTING_GO = 4.0  # seconds that tasks get to put their affairs in order when the waiting is stopped
 
 Event = Progress | GeneratedImage
-Dress = Callable[["Job", Generation], Generation]
+ResultFactory = Callable[["Job", Generation], Generation]
 """Makes of a job's Generation one that knows more, as a sweep's result does."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Wish(Record):
+class PlannedRequest(Record):
     """One request of a job, ready to go: at which gateway, what will happen, and its place in a sweep (axis -> value)."""
 
-    gateway: Gateway
+    gateway: Endpoint
     plan: Plan
     request: ImageRequest
     place: Mapping[str, str] = field(default_factory=FrozenDict)
@@ -58,7 +58,7 @@ class Job(ProcessBound):
 
     _instead = "pickle its Generation, which wait() returns"
 
-    def __init__(self, wishes: Sequence[Wish], expecting: int, *, title: str = "", dress: Dress | None = None) -> None:
+    def __init__(self, wishes: Sequence[PlannedRequest], expecting: int, *, title: str = "", dress: ResultFactory | None = None) -> None:
         self.wishes = tuple(wishes)
         self._dress = dress
         self.expecting, self.title = expecting, title
@@ -70,8 +70,8 @@ class Job(ProcessBound):
         self.latest: dict[int, Progress] = {}
         self.images: list[GeneratedImage] = []
         self.errors: list[ImageGenError] = []
-        self.deliveries: list[Delivery] = []
-        self.hold = Hold()  # what it has in its hands; nobody else in this process touches it
+        self.deliveries: list[TaskRunner] = []
+        self.hold = Claims()  # what it has in its hands; nobody else in this process touches it
         self.settings: Settings | None = None
         self.made_folders: tuple[Path, ...] = ()  # made for its pictures, and removed where none comes
         self._refusals: dict[tuple[str, str], ImageGenError] = {}  # of the key or the account, by gateway
@@ -83,7 +83,7 @@ class Job(ProcessBound):
         self._ending: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     @property
-    def gateway(self) -> Gateway | None:
+    def gateway(self) -> Endpoint | None:
         """The gateway, where there is one request."""
         return self.wishes[0].gateway if len(self.wishes) == 1 else None
 
@@ -260,17 +260,17 @@ class Job(ProcessBound):
             if defect := task.exception():
                 await self._ended(delivery, _told(defect, delivery))
 
-    async def _deliver(self, delivery: Delivery) -> None:
+    async def _deliver(self, delivery: TaskRunner) -> None:
         try:
             await delivery.carry()
         except ImageGenError as error:
             await self._ended(delivery, error)
 
-    def hopeless(self, gateway: Gateway) -> ImageGenError | None:
+    def hopeless(self, gateway: Endpoint) -> ImageGenError | None:
         """Return the error that the next submission to this gateway would meet as well."""
         return self._refusals.get((gateway.provider.name, gateway.base_url))
 
-    async def _ended(self, delivery: Delivery, error: ImageGenError) -> None:
+    async def _ended(self, delivery: TaskRunner, error: ImageGenError) -> None:
         self.errors.append(error)
         if isinstance(error, (AuthenticationError, InsufficientBalance)):
             self._refusals[delivery.gateway.provider.name, delivery.gateway.base_url] = error
@@ -327,23 +327,23 @@ _NOTHING = (Cost(Decimal(0), "", "measured"),)  # all was there already
 
 def _stopped(accepted: int, on_the_wire: int = 0) -> WaitingStopped:
     if on_the_wire:
-        beside = f", and {counted(accepted, 'task')} at the gateway" if accepted else ""
+        beside = f", and {pluralize(accepted, 'task')} at the gateway" if accepted else ""
         return WaitingStopped(
-            f"The waiting was stopped with {counted(on_the_wire, 'submission')} on the wire without an answer yet{beside}",
+            f"The waiting was stopped with {pluralize(on_the_wire, 'submission')} on the wire without an answer yet{beside}",
             charge="unknown",
             hint="%imagegen resume collects what was accepted; %imagegen jobs shows it",
         )
     if not accepted:
         return WaitingStopped("The waiting was stopped before anything was sent", charge="no", hint="run the cell again when you like")
-    return WaitingStopped(f"The waiting was stopped; {counted(accepted, 'task')} go{'es' if accepted == 1 else ''} on at the gateway")
+    return WaitingStopped(f"The waiting was stopped; {pluralize(accepted, 'task')} go{'es' if accepted == 1 else ''} on at the gateway")
 
 
-def counted(number: int, noun: str) -> str:
+def pluralize(number: int, noun: str) -> str:
     """Return a number of things in words."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _told(defect: BaseException, delivery: Delivery) -> ImageGenError:
+def _told(defect: BaseException, delivery: TaskRunner) -> ImageGenError:
     """Dress an error that is none of ours, a defect here or in a plug-in, so that it is told and its task is put in order."""
     error = ImageGenError(
         f"Something went wrong that should not: {type(defect).__name__}: {defect}",

@@ -42,7 +42,7 @@ def generated(row: PictureRow, *, reused: bool = False, task: int | None = None)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class PriorResults:
     """What is there already for some submissions, by their position.
 
     Saved whole; saved, with files that are gone but may still be fetched; waiting to be collected or under way; come as files that
@@ -60,7 +60,7 @@ class Found:
         return {**self.whole, **self.gone, **self.waiting, **self.unread, **self.unknown}
 
 
-async def find(ledger: Ledger, fingerprints: Sequence[str], but: Collection[int] = ()) -> Found:
+async def find(ledger: Ledger, fingerprints: Sequence[str], but: Collection[int] = ()) -> PriorResults:
     """Return what earlier submissions that asked for the same have brought; each row serves once, none of those in `but`.
 
     Of several the newest serve, in the order in which they were made. What failed is never among it, and neither is a picture
@@ -71,8 +71,8 @@ async def find(ledger: Ledger, fingerprints: Sequence[str], but: Collection[int]
     return await threads.writing(_assigned, known, fingerprints, time.time())
 
 
-def _assigned(alike: dict[str, list[TaskRow]], fingerprints: Sequence[str], now: float) -> Found:
-    found = Found()
+def _assigned(alike: dict[str, list[TaskRow]], fingerprints: Sequence[str], now: float) -> PriorResults:
+    found = PriorResults()
     asking: dict[str, list[int]] = {}
     for position, name in enumerate(fingerprints):
         asking.setdefault(name, []).append(position)

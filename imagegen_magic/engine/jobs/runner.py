@@ -20,12 +20,12 @@ from tenacity import RetryCallState, retry_if_exception_type, wait_random_expone
 from imagegen_magic import __version__
 from imagegen_magic.engine import loop, threads
 from imagegen_magic.engine.conformance import differences
-from imagegen_magic.engine.context import History, Session
-from imagegen_magic.engine.endpoints import Gateway
+from imagegen_magic.engine.context import DurationHistory, EngineContext
+from imagegen_magic.engine.endpoints import Endpoint
 from imagegen_magic.engine.jobs.download import Download
-from imagegen_magic.engine.jobs.submission import NotAccepted, after_acceptance, forgotten, read_submission, several
-from imagegen_magic.engine.ledger.claims import Hold
-from imagegen_magic.engine.net.client import MOST_BYTES, NotTrusted, Refused
+from imagegen_magic.engine.jobs.submission import RetryableRefusal, after_acceptance, forgotten, read_submission, several
+from imagegen_magic.engine.ledger.claims import Claims
+from imagegen_magic.engine.net.client import MOST_BYTES, HTTPStatusError, NotTrusted
 from imagegen_magic.engine.net.exchange import Lost, NotSent, ProxyFailed
 from imagegen_magic.engine.net.retry import repeat
 from imagegen_magic.engine.settings import Settings, load
@@ -46,7 +46,7 @@ from imagegen_magic.errors import (
     TaskTimeout,
     WaitingStopped,
 )
-from imagegen_magic.providers.base import Call, Done, Failed, TaskState, Waiting
+from imagegen_magic.providers.base import Call, Failed, Pending, Succeeded, TaskState
 from imagegen_magic.records import PortableError, ProcessBound
 from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import Cost, GeneratedImage, Progress, Stage
@@ -54,7 +54,7 @@ from imagegen_magic.secret_patterns import bare
 
 if TYPE_CHECKING:
     from imagegen_magic.imaging.preview import Preview
-    from imagegen_magic.imaging.verify import Facts
+    from imagegen_magic.imaging.verify import ImageInfo
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ _FORGOTTEN = 3 * 86400  # seconds after which "no such task" is believed for goo
 _backoff = wait_random_exponential(multiplier=0.5, max=20)
 
 
-class Order(NamedTuple):
+class TaskSpec(NamedTuple):
     """What the tasks of one request have in common.
 
     `expected` holds pixels, mime_type and alpha as the plan promised them; `price` is the estimate for one task; `earlier` is the
@@ -97,7 +97,7 @@ class Order(NamedTuple):
 
 
 @dataclass(slots=True)
-class Task:
+class RunningTask:
     """One task as it goes: its ledger row, what is sent, and what is known so far.
 
     `first` is the number of its first picture within the request, from 1.
@@ -121,7 +121,7 @@ class Task:
 class Verified(NamedTuple):
     """A picture that is verified and on the disk."""
 
-    facts: Facts
+    facts: ImageInfo
     preview: Preview | None
     saved: images.Saved
     unlike: tuple[str, ...]
@@ -147,7 +147,7 @@ class _NotNow(PortableError):
         self.pause = pause
 
 
-class Delivery(ProcessBound):
+class TaskRunner(ProcessBound):
     """Carries one task home; the owner calls `carry()` once.
 
     `tell` hears of every step; `hold` has the task until it has come to an end here; `hopeless` returns the error that makes submitting
@@ -156,13 +156,13 @@ class Delivery(ProcessBound):
 
     def __init__(
         self,
-        session: Session,
-        gateway: Gateway,
-        order: Order,
-        task: Task,
-        history: History,
+        session: EngineContext,
+        gateway: Endpoint,
+        order: TaskSpec,
+        task: RunningTask,
+        history: DurationHistory,
         tell: Callable[[Progress | GeneratedImage], None],
-        hold: Hold,
+        hold: Claims,
         hopeless: Callable[[], ImageGenError | None] = lambda: None,
     ) -> None:
         self.task, self.order = task, order
@@ -274,10 +274,10 @@ class Delivery(ProcessBound):
                 raise error
             self._began = self.task.submitted = time.time()
             self.tell("submitting")
-            refused = retry_if_exception_type(NotAccepted)
+            refused = retry_if_exception_type(RetryableRefusal)
             try:
                 await repeat(self._post_whole, retry=refused, wait=self._pause, stop=self._enough, before_sleep=self._say_pause)
-            except NotAccepted as refusal:
+            except RetryableRefusal as refusal:
                 await self._fail(refusal.error)
                 raise refusal.error from None
         self.tell("waiting", self._trouble)
@@ -285,14 +285,14 @@ class Delivery(ProcessBound):
     def _enough(self, state: RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
         waited = time.time() - self._began
-        if isinstance(error, NotAccepted) and isinstance(error.error, GatewayUnreachable):
+        if isinstance(error, RetryableRefusal) and isinstance(error.error, GatewayUnreachable):
             return state.attempt_number >= _KNOCKS
-        pause = error.pause if isinstance(error, NotAccepted) and error.pause else 0.0
+        pause = error.pause if isinstance(error, RetryableRefusal) and error.pause else 0.0
         return waited + pause > self.order.timeout
 
     def _pause(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        wish = error.pause if isinstance(error, NotAccepted) else None
+        wish = error.pause if isinstance(error, RetryableRefusal) else None
         return max(wish or 0.0, float(_backoff(state)))  # a wish of 0 s is no leave to hammer
 
     def _say_pause(self, state: RetryCallState) -> None:
@@ -329,7 +329,7 @@ class Delivery(ProcessBound):
         except NotSent as error:
             await self._back_to_planned()
             raise self._unreachable(error) from None
-        except NotAccepted:
+        except RetryableRefusal:
             await self._back_to_planned()
             raise
         except Lost as error:
@@ -384,10 +384,10 @@ class Delivery(ProcessBound):
         """Return what is wrong with the ledger, with what it does not know: the gateway's support asks for the task's id."""
         return f"{error.what}; the gateway's id of this task is {self.task.task_id}"
 
-    def _unreachable(self, error: NotSent) -> NotAccepted:
+    def _unreachable(self, error: NotSent) -> RetryableRefusal:
         title = self.gateway.provider.title
         step = error.hint if isinstance(error, ProxyFailed) else None
-        return NotAccepted(GatewayUnreachable(f"{title} cannot be reached ({error})", hint=step), f"no connection to {title}")
+        return RetryableRefusal(GatewayUnreachable(f"{title} cannot be reached ({error})", hint=step), f"no connection to {title}")
 
     async def _wait(self) -> None:
         task = self.task
@@ -416,10 +416,10 @@ class Delivery(ProcessBound):
         self.over = True
         await self._note("failed", error=str(error))
 
-    def _heard(self, state: Waiting | None, note: str) -> None:
+    def _heard(self, state: Pending | None, note: str) -> None:
         self.tell("waiting", note, fraction=state.fraction if state else None)
 
-    async def _record_addresses(self, state: Done) -> None:
+    async def _record_addresses(self, state: Succeeded) -> None:
         task = self.task
         known = next((self.gateway.money(cost) for cost in (state.cost, task.cost, self.order.price) if cost.amount is not None), Cost())
         task.cost = known
@@ -535,7 +535,7 @@ class Delivery(ProcessBound):
         url = self.task.addresses.get(picture, "")
         try:
             download = await self._from(url)
-        except Refused as error:
+        except HTTPStatusError as error:
             gone = DownloadError(f"The picture's address has expired ({error}), and the gateway gives no new one", blame="gateway")
             return await self._from_renewed(await self._ask_anew(picture, url, gone, "the address had expired, asked anew"))
         except NotTrusted as error:
@@ -558,7 +558,7 @@ class Delivery(ProcessBound):
     async def _from_renewed(self, url: str) -> tuple[str, Download]:
         try:
             return url, await self._from(url)
-        except Refused as error:
+        except HTTPStatusError as error:
             raise DownloadError(
                 f"The picture's address has expired, and so has the one asked for anew ({error})", blame="gateway"
             ) from None
@@ -567,7 +567,7 @@ class Delivery(ProcessBound):
         """Return what an address gives. Raises Refused where it is gone, _NotNow where it may give it later."""
         try:
             return await self._session.downloads.fetch(url, self.gateway.base_url, self.order.save_dir)
-        except Refused as error:
+        except HTTPStatusError as error:
             if error.temporary:
                 raise _NotNow(f"the file host answered {error.status}", error.retry_after) from None
             raise
@@ -578,7 +578,7 @@ class Delivery(ProcessBound):
             if self.task.addresses.get(picture, url) == url:
                 self.tell("fetching", note)
                 state = await self._look_anew()
-                if isinstance(state, Done):
+                if isinstance(state, Succeeded):
                     await self._record_addresses(state)
         fresh = self.task.addresses.get(picture, url)
         if fresh == url:
@@ -653,7 +653,7 @@ class Delivery(ProcessBound):
             image = replace(image, drift=await self._drift(picture, saved.path, *self.order.protected))
         self._tell_it(image)
 
-    async def _record_saved(self, picture: int, facts: Facts, saved: images.Saved, unlike: tuple[str, ...]) -> None:
+    async def _record_saved(self, picture: int, facts: ImageInfo, saved: images.Saved, unlike: tuple[str, ...]) -> None:
         try:
             await self._ledger.saved(
                 picture,
@@ -709,14 +709,14 @@ class Delivery(ProcessBound):
         kept = images.keep(part, followed(order.save_dir), order.stem, number, suffix, sidecar, certain=certain, answer=answer)
         return Unread(reason, kept.path, answer=answer, settled=kept.settled)
 
-    def _unlike(self, facts: Facts) -> tuple[str, ...]:
+    def _unlike(self, facts: ImageInfo) -> tuple[str, ...]:
         return differences(self.order.expected, self.order.size_asked, facts) + self._missing()
 
     def _missing(self) -> tuple[str, ...]:
         came = len(self.task.numbers)
         return () if came == self.task.pictures else (f"asked {self.task.pictures} pictures, got {came}",)
 
-    def _sidecar(self, facts: Facts | None, unlike: tuple[str, ...], number: int) -> dict[str, Any]:
+    def _sidecar(self, facts: ImageInfo | None, unlike: tuple[str, ...], number: int) -> dict[str, Any]:
         task, cost = self.task, self.task.cost.share(len(self.task.numbers))
         sent = task.sent.get("json")  # a newer version may have sent something else
         seen = {} if facts is None else {"width": facts.width, "height": facts.height, "mime_type": facts.mime_type}
@@ -743,7 +743,9 @@ class Delivery(ProcessBound):
             "made_with": f"imagegen_magic {__version__}",
         }
 
-    def _image(self, picture: int, url: str, facts: Facts, preview: Preview | None, path: Path, unlike: tuple[str, ...]) -> GeneratedImage:
+    def _image(
+        self, picture: int, url: str, facts: ImageInfo, preview: Preview | None, path: Path, unlike: tuple[str, ...]
+    ) -> GeneratedImage:
         task, order = self.task, self.order
         return GeneratedImage(
             path=path,
@@ -768,7 +770,7 @@ class Delivery(ProcessBound):
         )
 
 
-def _verified(content: bytes, preview_edge: int | None) -> tuple[Facts, Preview | None]:
+def _verified(content: bytes, preview_edge: int | None) -> tuple[ImageInfo, Preview | None]:
     """Return the facts of a picture and its preview. Raises ImageInvalid for what is none, whatever a decoder makes of it."""
     from imagegen_magic.imaging.verify import verify  # and with it Pillow, while or after the gateway works
 

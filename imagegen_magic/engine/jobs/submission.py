@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TypeVar
 
-from imagegen_magic.engine.net.client import Answer
+from imagegen_magic.engine.net.client import GatewayResponse
 from imagegen_magic.errors import (
     APIError,
     AuthenticationError,
@@ -30,7 +30,7 @@ _STEPS: tuple[tuple[type[ImageGenError], str], ...] = (
 _FORGOTTEN = "it is not looked for any more: ask the gateway's support whether it was charged"
 
 
-class NotAccepted(PortableError):
+class RetryableRefusal(PortableError):
     """Certainly not accepted and worth repeating; `error` is what to say if it stays so, `pause` the gateway's wish in seconds."""
 
     def __init__(self, error: ImageGenError, note: str, pause: float | None = None) -> None:
@@ -38,7 +38,7 @@ class NotAccepted(PortableError):
         self.error, self.note, self.pause = error, note, pause
 
 
-def read_submission(provider: Provider, answer: Answer) -> Submission:
+def read_submission(provider: Provider, answer: GatewayResponse) -> Submission:
     """Read a submission's answer. Raises NotAccepted, SubmissionUnknown, or the gateway's refusal."""
     if answer.status < 300:
         return _accepted(provider, answer)
@@ -52,13 +52,13 @@ def read_submission(provider: Provider, answer: Answer) -> Submission:
     if isinstance(error, APIError):
         error.request_id = error.request_id or answer.request_id
     if answer.status in (429, 503) and not isinstance(error, (InsufficientBalance, AuthenticationError, ContentRejected)):
-        raise NotAccepted(error, f"{provider.title} asks to wait ({answer.status})", answer.retry_after)
+        raise RetryableRefusal(error, f"{provider.title} asks to wait ({answer.status})", answer.retry_after)
     if isinstance(error, APIError) and (not error.refused or answer.status in (408, 409)):
         raise _unknown(error)
     raise error
 
 
-def _accepted(provider: Provider, answer: Answer) -> Submission:
+def _accepted(provider: Provider, answer: GatewayResponse) -> Submission:
     try:
         return provider.read_submission(answer.content)
     except APIError as error:  # an outage can stand in a 200 too

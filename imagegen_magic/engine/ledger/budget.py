@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from imagegen_magic.engine.ledger import process_locks
 from imagegen_magic.engine.ledger.ledger import Ledger, iso
-from imagegen_magic.engine.ledger.spending import Account, accounts
+from imagegen_magic.engine.ledger.spending import SpendingGroup, accounts
 from imagegen_magic.errors import BudgetExceeded
 from imagegen_magic.result import Cost
 
@@ -35,7 +35,7 @@ class Budget(NamedTuple):
         return f"{_money(self.amount, self.unit)} {_WORDS.get(self.per, f'a {self.per}')}"
 
 
-class Standing(NamedTuple):
+class BudgetStatus(NamedTuple):
     """A budget with what counts against it: `spent`, and `reserved` for what is in flight, here or in other kernels.
 
     `unknown` counts the tasks of unknown cost that nothing could be counted for.
@@ -81,10 +81,10 @@ async def lift(ledger: Ledger, *, unit: str | None = None, per: str | None = Non
     return await ledger.run(work)
 
 
-async def standings(ledger: Ledger, unknown_price: Decimal | None = None) -> list[Standing]:
+async def standings(ledger: Ledger, unknown_price: Decimal | None = None) -> list[BudgetStatus]:
     """Return every budget in force here, with what counts against it."""
 
-    def work(connection: sqlite3.Connection) -> list[Standing]:
+    def work(connection: sqlite3.Connection) -> list[BudgetStatus]:
         return [_standing(connection, ledger, each, unknown_price) for each in _in_force(connection, ledger)]
 
     return await ledger.run(work, writes=False)
@@ -121,7 +121,7 @@ def _is_alive(ledger: Ledger, owner: str | None) -> bool:
     return process_locks.alive(ledger.path.parent / "owners", owner)
 
 
-def _standing(connection: sqlite3.Connection, ledger: Ledger, budget: Budget, unknown_price: Decimal | None) -> Standing:
+def _standing(connection: sqlite3.Connection, ledger: Ledger, budget: Budget, unknown_price: Decimal | None) -> BudgetStatus:
     session = ledger.owner if budget.per == "session" else None
     spent = reserved = Decimal(0)
     unknown = 0
@@ -133,10 +133,10 @@ def _standing(connection: sqlite3.Connection, ledger: Ledger, budget: Budget, un
             reserved += counts * account.tasks
         else:
             spent += counts * account.tasks
-    return Standing(budget, spent, reserved, unknown)
+    return BudgetStatus(budget, spent, reserved, unknown)
 
 
-def _counted(found: Iterable[Account], ledger: Ledger) -> Iterator[Account]:
+def _counted(found: Iterable[SpendingGroup], ledger: Ledger) -> Iterator[SpendingGroup]:
     """Leave out what dead processes had planned: nobody sends it any more."""
     alive: dict[str | None, bool] = {}
     for account in found:
@@ -155,7 +155,7 @@ def _since(budget: Budget) -> float | None:
     return start.replace(tzinfo=None).timestamp()  # read anew, as the first of the month may have had another offset
 
 
-def _counts(account: Account, unit: str, unknown_price: Decimal | None) -> Decimal | None:
+def _counts(account: SpendingGroup, unit: str, unknown_price: Decimal | None) -> Decimal | None:
     """Return what one of these tasks counts as; None where nobody can say."""
     known = account.cost if account.cost.amount is not None else account.price
     return _in_unit(known, account.pictures, unit, unknown_price)
@@ -170,7 +170,7 @@ def _in_unit(cost: Cost, pictures: int, unit: str, unknown_price: Decimal | None
     return None if unknown_price is None else (cost.amount or Decimal(0)) + unknown_price * pictures
 
 
-def _allow(requests: Sequence[tuple[Cost, int]], standing: Standing, unknown_price: Decimal | None) -> None:
+def _allow(requests: Sequence[tuple[Cost, int]], standing: BudgetStatus, unknown_price: Decimal | None) -> None:
     budget = standing.budget
     counted = [_in_unit(cost, pictures, budget.unit, unknown_price) for cost, pictures in requests]
     known = [each for each in counted if each is not None]
@@ -180,7 +180,7 @@ def _allow(requests: Sequence[tuple[Cost, int]], standing: Standing, unknown_pri
         raise _refusal(standing, sum(known, Decimal(0)))
 
 
-def _refusal(standing: Standing, asked: Decimal | None) -> BudgetExceeded:
+def _refusal(standing: BudgetStatus, asked: Decimal | None) -> BudgetExceeded:
     budget = standing.budget
     words = {name: _money(amount, budget.unit) for name, amount in (("spent", standing.spent), ("reserved", standing.reserved))}
     used = f"{words['spent']} spent, {words['reserved']} reserved for what is in flight"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 
-class Hold:
+class Claims:
     """The tasks (the ledger's rows) that one job has in its hands: left alone by everybody else until it lets them go, or ends.
 
     Asked from any thread. What is taken for a job after its end is in nobody's hands: its claim came too late.

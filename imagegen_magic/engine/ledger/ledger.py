@@ -21,7 +21,7 @@ from typing import Any
 
 from imagegen_magic import paths
 from imagegen_magic.engine.ledger import process_locks
-from imagegen_magic.engine.ledger.claims import Hold
+from imagegen_magic.engine.ledger.claims import Claims
 from imagegen_magic.engine.ledger.database import DAMAGED, Database, T, Work
 from imagegen_magic.engine.ledger.records import (
     ANSWER_BYTES,
@@ -89,9 +89,9 @@ class Ledger(ProcessBound):
         self.path = self._database.path
         self._damage = ""  # what the reading of the whole file found
         self._inspector: threading.Thread | None = None
-        self._owner = process_locks.Owner(self.path.parent / "owners")
-        self._own_hold = Hold()  # of what is taken for no job: as long as this ledger is there
-        self._holds: weakref.WeakValueDictionary[int, Hold] = weakref.WeakValueDictionary()
+        self._owner = process_locks.ProcessLock(self.path.parent / "owners")
+        self._own_hold = Claims()  # of what is taken for no job: as long as this ledger is there
+        self._holds: weakref.WeakValueDictionary[int, Claims] = weakref.WeakValueDictionary()
 
     @property
     def owner(self) -> str:
@@ -156,7 +156,7 @@ class Ledger(ProcessBound):
         jobs: Sequence[NewJob],
         allow: Callable[[sqlite3.Connection], None] = lambda connection: None,
         *,
-        hold: Hold | None = None,
+        hold: Claims | None = None,
     ) -> list[tuple[int, list[int]]]:
         """Record what is about to be submitted, all in one transaction; returns (job id, rows of its tasks) for each.
 
@@ -172,7 +172,7 @@ class Ledger(ProcessBound):
 
         return await self._database.run(work)
 
-    def _take(self, rows: Iterable[int], hold: Hold | None) -> None:
+    def _take(self, rows: Iterable[int], hold: Claims | None) -> None:
         hold, taken = hold or self._own_hold, list(rows)
         hold.take(taken)
         for row in taken:
@@ -280,7 +280,7 @@ class Ledger(ProcessBound):
 
         await self._database.run(work, charge="unknown", kept=True)
 
-    async def claim(self, *, rows: Sequence[int] | None = None, hold: Hold | None = None) -> list[TaskRow]:
+    async def claim(self, *, rows: Sequence[int] | None = None, hold: Claims | None = None) -> list[TaskRow]:
         """Take over the collectable tasks (of these rows) that nobody alive carries; no two claimers get the same one. Newest first.
 
         They are in `hold`, else in this ledger's own; none is taken for one that has ended meanwhile.
@@ -297,7 +297,7 @@ class Ledger(ProcessBound):
 
         return await self._database.run(work)
 
-    async def claim_again(self, row: int, *, hold: Hold | None = None) -> list[TaskRow]:
+    async def claim_again(self, row: int, *, hold: Claims | None = None) -> list[TaskRow]:
         """Take over a task that the gateway has, also one that was given up or came to nothing; none where somebody alive carries it.
 
         None too where it was never accepted, or where all its pictures are saved.

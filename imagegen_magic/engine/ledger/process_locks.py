@@ -69,7 +69,7 @@ def create_locked(path: Path) -> int:
         os.close(descriptor)  # somebody tidied up between the two lines, taking it for a dead one's
 
 
-class Owner:
+class ProcessLock:
     """This process, as others see it: alive until `release`, or until the process ends in whatever way.
 
     A child after a fork is an owner of its own.
@@ -127,7 +127,7 @@ def sweep(folder: Path) -> None:
                 path.unlink()
 
 
-_owners: weakref.WeakSet[Owner] = weakref.WeakSet()
+_owners: weakref.WeakSet[ProcessLock] = weakref.WeakSet()
 
 
 def _forget() -> None:

@@ -16,7 +16,7 @@ FREE = Cost(Decimal(0), "", "measured")
 _UNDER_WAY = ("planned", "submitting", "submitted")
 
 
-class Account(NamedTuple):
+class SpendingGroup(NamedTuple):
     """Tasks that are alike: so many `tasks` of the same `key` (what they are told apart by), state, cost and price.
 
     `cost` is what one of them is known to cost, unknown where nobody knows, `FREE` where it certainly cost nothing; `price` what one
@@ -63,7 +63,7 @@ _QUERY = """
 
 def accounts(
     connection: sqlite3.Connection, *, since: float | None = None, session: str | None = None, by: str = "", sandbox: bool = False
-) -> Iterator[Account]:
+) -> Iterator[SpendingGroup]:
     """Yield the tasks that were asked for since then (epoch seconds) or by that session, told apart by one of `KEYS`.
 
     What was never sent is not among them, and play money only with `sandbox`.
@@ -80,12 +80,12 @@ def accounts(
     return map(_account, connection.execute(query, values))
 
 
-def _account(row: sqlite3.Row) -> Account:
+def _account(row: sqlite3.Row) -> SpendingGroup:
     price = _share(read_cost(row["price"]), row["pictures"], row["whole"] or 1)
     charge = charge_in(row["error"] or "") if row["state"] == "failed" else ""
     cost = FREE if charge == "no" else read_cost(row["cost"])
     alike = row["key"], bool(row["sandbox"]), row["state"], cost, price, row["pictures"], row["tasks"], row["owner"]
-    return Account(*alike, charged=charge == "yes")
+    return SpendingGroup(*alike, charged=charge == "yes")
 
 
 def _share(price: Cost, pictures: int, of: int) -> Cost:

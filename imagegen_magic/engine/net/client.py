@@ -48,7 +48,7 @@ class NotTrusted(DownloadError):
         super().__init__(what, blame="gateway")
 
 
-class Refused(PortableError):
+class HTTPStatusError(PortableError):
     """A result address answered with a status that says: not (any more) here, or not now; `retry_after` in seconds."""
 
     def __init__(self, status: int, retry_after: float | None = None) -> None:
@@ -61,7 +61,7 @@ class Refused(PortableError):
         return self.status >= 500 or self.status in _NOT_NOW
 
 
-class Answer(NamedTuple):
+class GatewayResponse(NamedTuple):
     """What came back: decoded JSON, or the text where it was none; `retry_after` in seconds."""
 
     status: int
@@ -99,7 +99,7 @@ class _InProcess:
         yield Reply(answer.status_code, answer.headers, answer.aiter_raw())
 
 
-class Clients:
+class GatewayClients:
     """The connections of one event loop: a lane for looks and one for submissions to each gateway, and one for all downloads.
 
     So short requests never wait behind long ones, nor one gateway's behind another's. Of downloads each host has places of its own.
@@ -151,7 +151,7 @@ class Clients:
         self._closers.append(app.state.sandbox.gallery.close)
         return _InProcess(app)
 
-    async def call(self, lane: Lane, base_url: str, key: Key, call: Call, *, headers: dict[str, str] | None = None) -> Answer:
+    async def call(self, lane: Lane, base_url: str, key: Key, call: Call, *, headers: dict[str, str] | None = None) -> GatewayResponse:
         """Make one call to a gateway and read its answer whole. Raises NotSent or Lost.
 
         A redirect is an answer like any other: the key does not follow it.
@@ -165,7 +165,9 @@ class Clients:
         async with lane.stream(call.method, url, headers=sent, content=content) as response:
             return await _answer(response, key)
 
-    async def upload(self, url: str, base_url: str, key: Key, call: UploadCall, content: bytes, *, key_hosts: Sequence[str] = ()) -> Answer:
+    async def upload(
+        self, url: str, base_url: str, key: Key, call: UploadCall, content: bytes, *, key_hosts: Sequence[str] = ()
+    ) -> GatewayResponse:
         """Send a picture as a form, in pieces, and read the answer whole. Raises NotSent or Lost.
 
         The key goes to the gateway's own origin and to its `key_hosts`; to any other address nothing is sent at all. A redirect is an
@@ -214,7 +216,7 @@ class Clients:
                         url = _joined(url, response.headers["location"])
                         continue
                     if response.status != 200:
-                        raise Refused(response.status, retry_after(response.headers.get("retry-after")))
+                        raise HTTPStatusError(response.status, retry_after(response.headers.get("retry-after")))
                     return await read(response)
             except RefusedPeer as error:
                 raise NotTrusted(f"The gateway's result address {error}") from None
@@ -260,9 +262,9 @@ def _in_sandbox(url: str) -> bool:
     return url.startswith(SANDBOX_ORIGIN + "/")
 
 
-async def _answer(response: Reply, key: Key) -> Answer:
+async def _answer(response: Reply, key: Key) -> GatewayResponse:
     content = _understood(key.redact((await _read(response, 8 * 2**20)).decode("utf-8", "replace")), key)
-    return Answer(response.status, content, _request_id(response), retry_after(response.headers.get("retry-after")))
+    return GatewayResponse(response.status, content, _request_id(response), retry_after(response.headers.get("retry-after")))
 
 
 def _understood(text: str, key: Key) -> Any:

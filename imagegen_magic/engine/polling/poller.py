@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from imagegen_magic.engine.net.client import Answer
+from imagegen_magic.engine.net.client import GatewayResponse
 from imagegen_magic.engine.net.exchange import Lost, NotSent
 from imagegen_magic.engine.net.lane import LANE
-from imagegen_magic.engine.polling.schedule import Durations, beat, next_look, next_shared_look, together
+from imagegen_magic.engine.polling.schedule import DurationModel, beat, next_look, next_shared_look, together
 from imagegen_magic.errors import APIError, ImageGenError, NotFound, PictureMissing
-from imagegen_magic.providers.base import Cadence, Call, Done, Failed, Provider, TaskState, Waiting
+from imagegen_magic.providers.base import Call, Failed, Pending, PollingPolicy, Provider, Succeeded, TaskState
 
 _WORST_PAUSE = 20.0  # seconds between looks while the gateway does not answer
 _DOUBTS = 3  # looks that an end which may not be this task's is taken up again
@@ -24,16 +24,16 @@ _CROWD = 8  # open tasks from which on looks are shared by waiting for one anoth
 _CROWD_BEAT = 0.15  # seconds that such looks are apart at least, so that each tells of more; nobody waits for one of many
 _FORGIVEN = 5  # "no such task" answers in a row that may be a gateway not yet knowing its own task
 
-Tell = Callable[[Waiting | None, str], None]
+Tell = Callable[[Pending | None, str], None]
 
 
 @dataclass(eq=False, slots=True)
 class _Open:
     task_id: str
     submitted: float  # epoch seconds
-    durations: Callable[[], Durations]
+    durations: Callable[[], DurationModel]
     tell: Tell
-    outcome: asyncio.Future[Done | Failed]
+    outcome: asyncio.Future[Succeeded | Failed]
     looked: float  # epoch seconds of the last look
     before: float  # of the look before that one
     due: float = 0.0
@@ -44,13 +44,13 @@ class _Open:
     doubts: int = 0
 
 
-class Lookout:
+class Poller:
     """Looks at all open tasks of one gateway, each when the looking rule says so; used on one event loop.
 
     `call` makes a call with the gateway's key; `cadence` says how often it may.
     """
 
-    def __init__(self, provider: Provider, cadence: Cadence, call: Callable[[Call], Awaitable[Answer]]) -> None:
+    def __init__(self, provider: Provider, cadence: PollingPolicy, call: Callable[[Call], Awaitable[GatewayResponse]]) -> None:
         self.looks = 0
         self._open = 0
         self._provider, self._cadence, self._call = provider, cadence, call
@@ -63,8 +63,8 @@ class Lookout:
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def watch(
-        self, task_id: str, *, submitted: float, durations: Callable[[], Durations], tell: Tell, now: bool = False
-    ) -> Done | Failed:
+        self, task_id: str, *, submitted: float, durations: Callable[[], DurationModel], tell: Tell, now: bool = False
+    ) -> Succeeded | Failed:
         """Return what became of a task; `tell` hears of changes on the way. `now` looks at once.
 
         Raises APIError where the gateway will not say (the key, the account, an unknown task); the task may still be alive.
@@ -178,7 +178,7 @@ class Lookout:
             self._schedule(item)
         return None
 
-    def _take_batch(self, lot: Iterable[_Open], answer: Answer) -> None:
+    def _take_batch(self, lot: Iterable[_Open], answer: GatewayResponse) -> None:
         try:
             if answer.status >= 400:  # of whatever kind: what is true of the tasks, looks at each of them say
                 raise self._provider.read_error(answer.status, answer.content)
@@ -195,7 +195,7 @@ class Lookout:
                 item.alone = True
                 self._schedule(item, time.time() + self._cadence.least)
 
-    def _take_single(self, item: _Open, answer: Answer) -> None:
+    def _take_single(self, item: _Open, answer: GatewayResponse) -> None:
         if answer.status in (401, 402, 403):
             return self._fail([item], self._provider.read_error(answer.status, answer.content))
         try:
@@ -216,21 +216,21 @@ class Lookout:
     def _take(self, item: _Open, state: TaskState, *, named: bool = True) -> None:
         """Take what a look says; an end that does not name this task, or a picture that is not there yet, is looked at again."""
         missing = isinstance(state, Failed) and isinstance(state.error, PictureMissing)
-        if missing or not (named or isinstance(state, Waiting)):
+        if missing or not (named or isinstance(state, Pending)):
             item.doubts += 1
             if item.doubts <= _DOUBTS:
                 return self._trouble([item], "the gateway's answer is not clear yet, looking again")
         if isinstance(state, Failed) and missing:
             return self._fail([item], state.error)
         item.troubles = item.missing = 0
-        if not isinstance(state, Waiting):
+        if not isinstance(state, Pending):
             return self._settle(item, state)
         if not item.outcome.done():
             item.tell(state, "")
         return self._schedule(item)
 
-    def _settle(self, item: _Open, state: Done | Failed) -> None:
-        if isinstance(state, Done) and state.seconds is None and not item.late:
+    def _settle(self, item: _Open, state: Succeeded | Failed) -> None:
+        if isinstance(state, Succeeded) and state.seconds is None and not item.late:
             state = replace(state, seconds=(item.before + item.looked) / 2 - item.submitted)
         if not item.outcome.done():
             item.outcome.set_result(state)

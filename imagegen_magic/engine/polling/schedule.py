@@ -24,7 +24,7 @@ _SQRT2 = math.sqrt(2)
 Task = TypeVar("Task")
 
 
-class Durations(NamedTuple):
+class DurationModel(NamedTuple):
     """How long tasks of one class take: a log-normal (`mu`, `sigma` of ln seconds), and how many were `seen`."""
 
     mu: float
@@ -49,7 +49,7 @@ def typical_seconds(quality: str | None, megapixels: float) -> float:
     return 115.0 + 80.0 * min(1.0, max(0.0, share))
 
 
-def fit(history: Iterable[float], prior_median: float) -> Durations:
+def fit(history: Iterable[float], prior_median: float) -> DurationModel:
     """Return the durations that `history` (seconds) suggests, `prior_median` (seconds) lending a third of an observation.
 
     What is not a positive finite number is left out.
@@ -58,14 +58,16 @@ def fit(history: Iterable[float], prior_median: float) -> Durations:
     prior = math.log(min(max(prior_median, _SHORTEST), _MOST))
     count = len(logs)
     if not count:
-        return Durations(prior, PRIOR_SPREAD)
+        return DurationModel(prior, PRIOR_SPREAD)
     mu = (PRIOR_WEIGHT * prior + math.fsum(logs)) / (PRIOR_WEIGHT + count)
     squares = PRIOR_WEIGHT * (prior - mu) ** 2 + math.fsum((value - mu) ** 2 for value in logs)
     variance = (PRIOR_SPREAD_WEIGHT * PRIOR_SPREAD**2 + squares) / (PRIOR_SPREAD_WEIGHT + count)
-    return Durations(mu, min(max(math.sqrt(variance), 0.02), 2.0), count)
+    return DurationModel(mu, min(max(math.sqrt(variance), 0.02), 2.0), count)
 
 
-def next_look(elapsed: float, last: float, durations: Durations, *, least: float, first: float = 0.0, budget: float | None = None) -> float:
+def next_look(
+    elapsed: float, last: float, durations: DurationModel, *, least: float, first: float = 0.0, budget: float | None = None
+) -> float:
     """Return when to look next, never before now: `elapsed` is now and `last` the last look, 0 before any.
 
     `least` is the shortest allowed interval, `first` the earliest allowed look, `budget` the seconds that a finished
@@ -80,7 +82,7 @@ def next_look(elapsed: float, last: float, durations: Durations, *, least: float
     return max(elapsed, _solve(last, soonest, latest, durations, budget))
 
 
-def usual_budget(least: float, durations: Durations) -> float:
+def usual_budget(least: float, durations: DurationModel) -> float:
     """Return the seconds that a finished picture may on average have waited when looked at.
 
     The figures keep the mean lag near 1.6 s; for tasks of a few seconds it is a two-hundredth of what they take.
@@ -88,7 +90,7 @@ def usual_budget(least: float, durations: Durations) -> float:
     return min(0.045 if least >= 3 else 0.07, math.exp(durations.mu) / 200)
 
 
-def next_shared_look(now: float, submitted: float, last: float, durations: Durations, *, least: float, first: float = 0.0) -> float:
+def next_shared_look(now: float, submitted: float, last: float, durations: DurationModel, *, least: float, first: float = 0.0) -> float:
     """Return when to look next where one query serves many tasks; all times on one clock, `last` being `submitted` before any look.
 
     All tasks look on common beats, a little slower than `least`: tasks out of step could never share a query again.
@@ -108,7 +110,7 @@ def beat(least: float) -> float:
     return 1.02 * least
 
 
-def _solve(last: float, soonest: float, latest: float, durations: Durations, budget: float) -> float:
+def _solve(last: float, soonest: float, latest: float, durations: DurationModel, budget: float) -> float:
     """Return the t' in [soonest, latest] where the expected wait, convex in t', reaches `budget`: Newton's steps from the right."""
     mu, sigma = durations.mu, durations.sigma
     start = (math.log(last) - mu) / sigma if last > 0 else -math.inf

@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from imagegen_magic.engine import endpoints
 from imagegen_magic.engine.context import ledger_of
-from imagegen_magic.engine.endpoints import Gateway
+from imagegen_magic.engine.endpoints import Endpoint
 from imagegen_magic.engine.net import peers
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import UnsupportedOption
@@ -34,7 +34,7 @@ _sound: deque[tuple[str, int, int]] = deque(maxlen=64)
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class UploadRoute:
     """How a picture gets where a gateway can fetch it: by the gateway's own upload at `url`, or by a function of the person's.
 
     `host` is what the ledger calls the place; `key_hosts` are set where the key goes to another host than the base URL's.
@@ -47,7 +47,7 @@ class Way:
     uploader: str = ""
 
 
-def check(plan: Plan, gateway: Gateway, settings: Settings) -> None:
+def check(plan: Plan, gateway: Endpoint, settings: Settings) -> None:
     """Refuse what can be known to fail: an address that this gateway cannot fetch, one that has expired, a picture with no way there.
 
     Also a mask that does not fit its picture. Raises UnsupportedOption. Only the gateway's provider, address and `sandbox` are looked at.
@@ -61,7 +61,7 @@ def check(plan: Plan, gateway: Gateway, settings: Settings) -> None:
     _check_mask(plan)
 
 
-def check_hosts(plan: Plan, gateway: Gateway) -> None:
+def check_hosts(plan: Plan, gateway: Endpoint) -> None:
     """Refuse the address of a reference or mask whose host this gateway cannot reach. Raises UnsupportedOption.
 
     May wait for a resolver, where the gateway has a name and the address is one of a private network.
@@ -75,25 +75,25 @@ def _addresses(plan: Plan) -> list[tuple[str, str]]:
     return [(option, each) for option, each in said if isinstance(each, str) and not each.startswith("upload:")]
 
 
-def outlook(plan: Plan, gateway: Gateway, settings: Settings) -> list[str]:
+def outlook(plan: Plan, gateway: Endpoint, settings: Settings) -> list[str]:
     """Return a line for each picture of this machine: what it is, and where it will be for how long. Raises like `check`."""
     check(plan, gateway, settings)
     return [f"{_described(picture)}: {_future(picture, gateway, settings)}" for picture in plan.uploads]
 
 
-def find_way(gateway: Gateway, picture: LocalPicture, settings: Settings) -> Way:
+def find_way(gateway: Endpoint, picture: LocalPicture, settings: Settings) -> UploadRoute:
     """Return how this picture gets to the gateway; raises UnsupportedOption where there is no way."""
     provider, uploader = gateway.provider, settings.get("uploader")
     if provider.upload is not None:
         call = provider.upload_call(picture)
         if url := _door(gateway, call.address, moved=not uploader):
-            return Way(_host(url), url, call, () if _same_origin(url, gateway.base_url) else provider.key_hosts)
+            return UploadRoute(_host(url), url, call, () if _same_origin(url, gateway.base_url) else provider.key_hosts)
     if uploader and not gateway.sandbox:
-        return Way(f"uploader {uploader}", uploader=uploader)
+        return UploadRoute(f"uploader {uploader}", uploader=uploader)
     raise _no_way(gateway, picture, settings)
 
 
-def _door(gateway: Gateway, address: str, *, moved: bool) -> str:
+def _door(gateway: Endpoint, address: str, *, moved: bool) -> str:
     """Return where an upload goes, "" where the key must not go there.
 
     Another host than the base URL's gets the key only where the gateway names that host as its own, and the base URL is its own too:
@@ -115,12 +115,12 @@ def _is_named(address: str, key_hosts: Iterable[str]) -> bool:
     return named or any("://" in host and _same_origin(address, host) for host in key_hosts)
 
 
-def zone_of(gateway: Gateway) -> Zone:
+def zone_of(gateway: Endpoint) -> Zone:
     """Return the zone of a gateway's base URL; may wait for a resolver where that is a name and nothing was sent there yet."""
     return Zone.PUBLIC if gateway.sandbox else peers.zone_now(gateway.base_url)
 
 
-def _no_way(gateway: Gateway, picture: LocalPicture, settings: Settings) -> UnsupportedOption:
+def _no_way(gateway: Endpoint, picture: LocalPicture, settings: Settings) -> UnsupportedOption:
     provider = gateway.provider
     what = f"{provider.title} takes no files, only addresses that it can fetch, and {picture.name} is on this machine"
     if provider.upload is not None:
@@ -151,18 +151,18 @@ def _host(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-def own_address(picture: LocalPicture, gateway: Gateway, gone: Iterable[str] = ()) -> str:
+def own_address(picture: LocalPicture, gateway: Endpoint, gone: Iterable[str] = ()) -> str:
     """Return the address that a picture came with, where it lives and this gateway can fetch it, else ""."""
     lives = picture.expires_at is None or picture.expires_at > time.time() + MARGIN
     return picture.url if picture.url and lives and picture.url not in gone and _surely_fetchable(picture.url, gateway) else ""
 
 
-def _surely_fetchable(url: str, gateway: Gateway) -> bool:
+def _surely_fetchable(url: str, gateway: Endpoint) -> bool:
     """Say whether a gateway can fetch an address that no user gave: of its network's hosts it knows itself, for certain."""
     return fetchable(url, gateway) and (_same_origin(url, gateway.base_url) or urls.is_public(urlsplit(url).hostname or ""))
 
 
-def fetchable(url: str, gateway: Gateway) -> bool:
+def fetchable(url: str, gateway: Endpoint) -> bool:
     """Say whether this gateway can fetch an address: a public one, or one of the private network that the gateway is in."""
     parts = urls.split(url)
     if parts is None or parts.scheme not in ("http", "https"):
@@ -176,7 +176,7 @@ def fetchable(url: str, gateway: Gateway) -> bool:
     return _inside(parts, gateway)
 
 
-def _inside(parts: SplitResult, gateway: Gateway) -> bool:
+def _inside(parts: SplitResult, gateway: Endpoint) -> bool:
     """Say whether an address is of the private network, or the machine, that a gateway is in; there http is as good as https."""
     base = zone_of(gateway)
     if base < Zone.PRIVATE:
@@ -189,7 +189,7 @@ def _inside(parts: SplitResult, gateway: Gateway) -> bool:
     return zone <= base and (parts.scheme == "https" or zone >= Zone.PRIVATE)
 
 
-def _check_host(option: str, address: str, gateway: Gateway) -> None:
+def _check_host(option: str, address: str, gateway: Endpoint) -> None:
     """Refuse an address on this machine, or in a private network, that the gateway is not in."""
     if fetchable(address, gateway) or (gateway.sandbox and urls.is_loopback(urlsplit(address).hostname or "")):
         return
@@ -209,7 +209,7 @@ def _check_host(option: str, address: str, gateway: Gateway) -> None:
     raise UnsupportedOption(f"{title} cannot fetch {shown(address)}: {why}", option=option, value=address, hint=give)
 
 
-def _check_end(option: str, address: str, gateway: Gateway, settings: Settings) -> None:
+def _check_end(option: str, address: str, gateway: Endpoint, settings: Settings) -> None:
     """Refuse an address whose time is over."""
     end = _end_in(address) or _end_in_ledger(address, settings)
     if end is not None and end < time.time():
@@ -272,7 +272,7 @@ def weight(picture: LocalPicture) -> str:
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{max(1, round(size / 1e3))} kB"
 
 
-def _future(picture: LocalPicture, gateway: Gateway, settings: Settings) -> str:
+def _future(picture: LocalPicture, gateway: Endpoint, settings: Settings) -> str:
     if own := own_address(picture, gateway):
         until = f" until {_clock(picture.expires_at)}" if picture.expires_at else ""
         return f"at {_called(_host(own))} already{until}, not uploaded"

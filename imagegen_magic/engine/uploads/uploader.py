@@ -23,14 +23,14 @@ from urllib.parse import urlsplit
 from tenacity import RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from imagegen_magic.engine import threads
-from imagegen_magic.engine.context import Session
-from imagegen_magic.engine.endpoints import Gateway
-from imagegen_magic.engine.net.client import Answer
+from imagegen_magic.engine.context import EngineContext
+from imagegen_magic.engine.endpoints import Endpoint
+from imagegen_magic.engine.net.client import GatewayResponse
 from imagegen_magic.engine.net.exchange import Lost, NotSent, ProxyFailed
 from imagegen_magic.engine.net.retry import repeat
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.storage.source_copies import keep, kept
-from imagegen_magic.engine.uploads.routes import Way, check, fetchable, find_way, lives, outlook, own_address, weight, zone_of
+from imagegen_magic.engine.uploads.routes import UploadRoute, check, fetchable, find_way, lives, outlook, own_address, weight, zone_of
 from imagegen_magic.errors import (
     APIError,
     AuthenticationError,
@@ -79,7 +79,7 @@ class _Again(PortableError):
         self.error, self.pause = error, pause
 
 
-_desks: weakref.WeakKeyDictionary[Session, _Desk] = weakref.WeakKeyDictionary()
+_desks: weakref.WeakKeyDictionary[EngineContext, _Desk] = weakref.WeakKeyDictionary()
 
 
 def place(provider: Provider, sent: Mapping[str, Any], found: Mapping[str, str]) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def place(provider: Provider, sent: Mapping[str, Any], found: Mapping[str, str])
 
 
 async def bring(
-    session: Session, gateway: Gateway, pictures: Sequence[LocalPicture], settings: Settings, *, tell: Tell | None = None
+    session: EngineContext, gateway: Endpoint, pictures: Sequence[LocalPicture], settings: Settings, *, tell: Tell | None = None
 ) -> dict[str, str]:
     """Bring pictures to the gateway, several at once, and return their addresses by placeholder; `tell` hears how it goes.
 
@@ -104,7 +104,7 @@ async def bring(
 
 
 async def anew(
-    session: Session, gateway: Gateway, sent_json: Mapping[str, Any], pictures: Sequence[LocalPicture], settings: Settings
+    session: EngineContext, gateway: Endpoint, sent_json: Mapping[str, Any], pictures: Sequence[LocalPicture], settings: Settings
 ) -> dict[str, Any]:
     """Upload the pictures of a submission once more and return its JSON with their new addresses; the old ones are forgotten.
 
@@ -120,7 +120,7 @@ async def anew(
     return place(gateway.provider, sent_json, renewed)
 
 
-async def _bring(session: Session, gateway: Gateway, picture: LocalPicture, settings: Settings, tell: Tell | None) -> str:
+async def _bring(session: EngineContext, gateway: Endpoint, picture: LocalPicture, settings: Settings, tell: Tell | None) -> str:
     desk = _desk(session)
     copy = await threads.writing(keep, settings.home, picture)
     address = await asyncio.to_thread(own_address, picture, gateway, desk.gone)
@@ -132,7 +132,7 @@ async def _bring(session: Session, gateway: Gateway, picture: LocalPicture, sett
     return address
 
 
-async def _recorded(session: Session, picture: LocalPicture, way: Way, gateway: Gateway) -> str:
+async def _recorded(session: EngineContext, picture: LocalPicture, way: UploadRoute, gateway: Endpoint) -> str:
     """Return the address that the ledger knows to live, "" where there is none; one that is gone is forgotten."""
     row = await session.ledger.run(lambda connection: _row(connection, picture.sha256, way.host), writes=False)
     if row is None:
@@ -144,7 +144,7 @@ async def _recorded(session: Session, picture: LocalPicture, way: Way, gateway: 
 
 
 async def _sent(
-    session: Session, gateway: Gateway, way: Way, picture: LocalPicture, copy: Path, settings: Settings, tell: Tell | None
+    session: EngineContext, gateway: Endpoint, way: UploadRoute, picture: LocalPicture, copy: Path, settings: Settings, tell: Tell | None
 ) -> str:
     if tell:
         tell(f"uploading {picture.name}")
@@ -156,7 +156,9 @@ async def _sent(
     return found.url
 
 
-async def _uploaded(session: Session, gateway: Gateway, way: Way, picture: LocalPicture, patience: float, tell: Tell | None) -> Uploaded:
+async def _uploaded(
+    session: EngineContext, gateway: Endpoint, way: UploadRoute, picture: LocalPicture, patience: float, tell: Tell | None
+) -> Uploaded:
     began = time.monotonic()
 
     def enough(state: RetryCallState) -> bool:
@@ -177,7 +179,7 @@ async def _uploaded(session: Session, gateway: Gateway, way: Way, picture: Local
     return found if found.expires_at is not None else Uploaded(found.url, time.time() + lifetime)
 
 
-async def _post(session: Session, gateway: Gateway, way: Way, picture: LocalPicture) -> Uploaded:
+async def _post(session: EngineContext, gateway: Endpoint, way: UploadRoute, picture: LocalPicture) -> Uploaded:
     assert way.call is not None
     try:
         answer = await session.clients.upload(way.url, gateway.base_url, gateway.key, way.call, picture.data, key_hosts=way.key_hosts)
@@ -193,7 +195,7 @@ async def _post(session: Session, gateway: Gateway, way: Way, picture: LocalPict
     return await asyncio.to_thread(_read, gateway, answer, picture)  # which may wait for a resolver
 
 
-def _read(gateway: Gateway, answer: Answer, picture: LocalPicture) -> Uploaded:
+def _read(gateway: Endpoint, answer: GatewayResponse, picture: LocalPicture) -> Uploaded:
     try:
         found = gateway.provider.read_upload(answer.content)
     except (AuthenticationError, InsufficientBalance):
@@ -206,13 +208,13 @@ def _read(gateway: Gateway, answer: Answer, picture: LocalPicture) -> Uploaded:
     return found
 
 
-def _why_not(url: str, gateway: Gateway) -> str:
+def _why_not(url: str, gateway: Endpoint) -> str:
     host = urlsplit(url).hostname or ""
     itself = urls.is_loopback(host) and zone_of(gateway) is urls.Zone.PRIVATE
     return f": the server names itself {host}: set its public address there" if itself else ""
 
 
-def _refusal(provider: Provider, answer: Answer, picture: LocalPicture) -> ImageGenError:
+def _refusal(provider: Provider, answer: GatewayResponse, picture: LocalPicture) -> ImageGenError:
     """Return what a refused upload means: an error of the account or of moderation as it is, else UploadFailed with the gateway's words."""
     if answer.status < 400:
         step = "check the base URL (%imagegen doctor)"
@@ -276,7 +278,7 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(each)
 
 
-def _desk(session: Session) -> _Desk:
+def _desk(session: EngineContext) -> _Desk:
     return _desks.setdefault(session, _Desk())
 
 

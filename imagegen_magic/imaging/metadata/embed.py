@@ -17,7 +17,7 @@ from typing import Literal
 
 from imagegen_magic.errors import ImageInvalid, UnsupportedOption
 from imagegen_magic.formats import JPEG, PNG, WEBP, kind_of
-from imagegen_magic.imaging.containers import Box, boxes, vp8_size
+from imagegen_magic.imaging.containers import Chunk, boxes, vp8_size
 from imagegen_magic.imaging.metadata import xmp
 from imagegen_magic.imaging.metadata.provenance import Origin, scrubbed
 
@@ -95,19 +95,19 @@ def _existing(data: bytes) -> str | None:
     return None
 
 
-def _is_xmp(data: bytes, box: Box) -> bool:
+def _is_xmp(data: bytes, box: Chunk) -> bool:
     if box.name == b"iTXt":
         return data.startswith(_PNG_KEYWORD, box.content)
     return box.name == b"XMP " or (box.name == b"\xff\xe1" and data.startswith(_JPEG_SIGNATURE, box.content))
 
 
-def _is_credentials(data: bytes, box: Box) -> bool:
+def _is_credentials(data: bytes, box: Chunk) -> bool:
     if box.name == b"\xff\xeb":  # APP11, in which JPEG carries JUMBF (ISO 19566-5)
         return data.startswith(b"JP", box.content) and b"c2pa" in data[box.content : box.end]
     return box.name in (b"caBX", b"C2PA")
 
 
-def _packet_in(data: bytes, box: Box) -> bytes:
+def _packet_in(data: bytes, box: Chunk) -> bytes:
     content = data[box.content : box.content_end]
     if box.name == b"XMP ":
         return content
@@ -153,7 +153,7 @@ def _into_webp(data: bytes, packet: bytes) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body)) + body + data[end:]
 
 
-def _extended(data: bytes, first: Box) -> bytes:
+def _extended(data: bytes, first: Chunk) -> bytes:
     """Return the content of a WebP's VP8X chunk that says: there is XMP."""
     if first.name == b"VP8X":
         return bytes([data[first.content] | _XMP_FLAG]) + data[first.content + 1 : first.content_end]
@@ -166,7 +166,7 @@ def _chunk(name: bytes, content: bytes) -> bytes:
     return name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
 
 
-def _kept(data: bytes, found: Iterable[Box], place: int) -> bytes:
+def _kept(data: bytes, found: Iterable[Chunk], place: int) -> bytes:
     """Return everything from a place on but the XMP."""
     kept = []
     for box in found:

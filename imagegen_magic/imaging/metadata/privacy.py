@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from imagegen_magic.formats import JPEG, PNG, WEBP, Kind
+from imagegen_magic.formats import JPEG, PNG, WEBP, ImageFormat
 from imagegen_magic.imaging.essentials import COMMENT, EXIF, IPTC, PLACE, TEXT, XMP, Part
 
 _GPS = 0x8825
@@ -31,12 +31,12 @@ _KEPT_SEGMENTS = (0xE0, 0xE2, 0xEE)  # JFIF, ICC profile, Adobe's colour transfo
 _NEEDED_WEBP = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP"})
 
 
-def is_told(kind: Kind, data: bytes, rest: Iterable[Part]) -> bool:
+def is_told(kind: ImageFormat, data: bytes, rest: Iterable[Part]) -> bool:
     """Return whether one of a file's extras says where the picture was taken; what cannot be read says nothing."""
     return any(_part_says(kind, part.what, data[part.start : part.end]) for part in rest)
 
 
-def _part_says(kind: Kind, what: str, content: bytes) -> bool:
+def _part_says(kind: ImageFormat, what: str, content: bytes) -> bool:
     if what == PLACE:
         return True
     if kind is PNG and content[4:8] in (b"iTXt", b"tEXt", b"zTXt"):
@@ -92,7 +92,7 @@ def _anything_says(content: bytes) -> bool:
     return bool(_FILM.search(content)) or in_xmp(content) or any(_tiff_says(content[start : start + 65_536]) for start in starts)
 
 
-def former(kind: Kind, data: bytes) -> bytes:
+def former(kind: ImageFormat, data: bytes) -> bytes:
     """Return what version 0.1.0 made of a whole PNG, JPEG or WebP file that was upright and small enough: the bytes that it sent."""
     try:
         return _CUTS[kind](ended(kind, data))
@@ -100,7 +100,7 @@ def former(kind: Kind, data: bytes) -> bytes:
         return data
 
 
-def ended(kind: Kind, data: bytes) -> bytes:
+def ended(kind: ImageFormat, data: bytes) -> bytes:
     """Return a whole PNG or WebP file up to its picture's end, `data` itself where nothing follows; other formats as they are."""
     end = len(data)
     if kind is PNG:

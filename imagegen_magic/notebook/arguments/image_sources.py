@@ -60,8 +60,8 @@ def resolve(
     Raises UnsupportedOption and ImageInvalid.
     """
     from imagegen_magic.engine import settings as configuration
-    from imagegen_magic.engine.references import Gathering
+    from imagegen_magic.engine.references import ReferenceLoader
 
-    gathering = Gathering(settings or configuration.load(folder))
+    gathering = ReferenceLoader(settings or configuration.load(folder))
     source = named(text, namespace, folder, option=option)
     return gathering.mask(source) if option == "mask" else gathering.picture(source)

@@ -23,7 +23,7 @@ from imagegen_magic.studies.comparison import Change
 
 if TYPE_CHECKING:
     from imagegen_magic.imaging.preview import Preview
-    from imagegen_magic.imaging.verify import Facts
+    from imagegen_magic.imaging.verify import ImageInfo
     from imagegen_magic.notebook.magic.magics import ImageGenMagics
 
 _SLIDER_BYTES, _BESIDE_BYTES = 100_000, 150_000
@@ -41,7 +41,7 @@ class Side:
     """One of the two: what was picked, what it is by its bytes, and its preview."""
 
     picked: Picked
-    facts: Facts
+    facts: ImageInfo
     preview: Preview
 
 

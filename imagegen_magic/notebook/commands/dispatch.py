@@ -213,11 +213,11 @@ def _gateways(job: Job) -> str:
 
 
 def _state(job: Job) -> str:
-    from imagegen_magic.engine.jobs.job import counted
+    from imagegen_magic.engine.jobs.job import pluralize
 
     if not job.done:
         return "under way"
-    return f"done, {counted(len(job.images), 'picture')}" if job.images else "ended without a picture"
+    return f"done, {pluralize(len(job.images), 'picture')}" if job.images else "ended without a picture"
 
 
 def _wait(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:

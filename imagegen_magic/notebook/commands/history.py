@@ -16,7 +16,7 @@ from imagegen_magic.notebook.output.display import near
 from imagegen_magic.notebook.output.tables import Cell, Note, Page, Table, shortened
 from imagegen_magic.studies.history import annotations as marks
 from imagegen_magic.studies.history import search as past
-from imagegen_magic.studies.history.search import Entry
+from imagegen_magic.studies.history.search import HistoryEntry
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.ledger.ledger import Ledger
@@ -47,15 +47,15 @@ def history(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str])
         print(f"No picture fits.{drawn}" if arguments or flags else "No picture yet.")
 
 
-def _page(entries: Sequence[Entry]) -> Page:
-    marked = any(entry.mark != marks.Mark() for entry in entries)
+def _page(entries: Sequence[HistoryEntry]) -> Page:
+    marked = any(entry.mark != marks.Annotation() for entry in entries)
     heads = ("id", "made", "prompt", *(["marks"] if marked else []), "gateway and model", "pixels", "cost", "file")
     more = f"The latest {_MOST}; words, --model, --since, --stars and --tag find others. " if len(entries) == _MOST else ""
     hint = "%imagegen show ID shows one again, %imagegen recall ID its cell; %imagegen star ID N, tag and note mark it."
     return Page(Table(heads, [_row(entry, marked) for entry in entries]), Note(more + hint))
 
 
-def _row(entry: Entry, marked: bool) -> list[str | Cell]:
+def _row(entry: HistoryEntry, marked: bool) -> list[str | Cell]:
     image = generated(entry.picture)
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(image.created))
     return [
@@ -70,7 +70,7 @@ def _row(entry: Entry, marked: bool) -> list[str | Cell]:
     ]
 
 
-def words_of(mark: marks.Mark) -> str:
+def words_of(mark: marks.Annotation) -> str:
     """Return a mark as a person reads it: stars, #tags and the note, one below the other."""
     stars = "★" * mark.stars + "☆" * (marks.MOST_STARS - mark.stars) if mark.stars else ""
     return "\n".join(filter(None, [stars, " ".join(f"#{tag}" for tag in mark.tags), shortened(mark.note)]))
@@ -159,6 +159,6 @@ def _tell(magics: ImageGenMagics, number: int) -> None:
     book = _ledger(magics)
     if not loop.run(book.pictures(ids=[number])):
         raise no_picture(number)
-    mark = loop.run(marks.of(book, [number])).get(number, marks.Mark())
-    stars, tags, words = words_of(marks.Mark(mark.stars)), words_of(marks.Mark(tags=mark.tags)), mark.note
+    mark = loop.run(marks.of(book, [number])).get(number, marks.Annotation())
+    stars, tags, words = words_of(marks.Annotation(mark.stars)), words_of(marks.Annotation(tags=mark.tags)), mark.note
     print(f"Picture {number}: {' · '.join(filter(None, [stars, tags, words])) or 'no stars, no tags, no note'}")

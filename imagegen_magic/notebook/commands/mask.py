@@ -76,7 +76,7 @@ def open_painter(
     """
     from IPython.core.getipython import get_ipython
 
-    easel = Easel(_local(picture), shell or get_ipython(), folder or notebook_folder(), out)
+    easel = MaskEditor(_local(picture), shell or get_ipython(), folder or notebook_folder(), out)
     return easel.begin(start)
 
 
@@ -91,7 +91,7 @@ def _local(picture: Any) -> LocalPicture:
     return prepare(picture, name="picture", most_bytes=_MOST_BYTES)
 
 
-class Easel:
+class MaskEditor:
     """One picture being masked: its painter, the two outputs of its cell, and what becomes of the mask."""
 
     def __init__(self, picture: LocalPicture, shell: Any, folder: Path, out: str) -> None:

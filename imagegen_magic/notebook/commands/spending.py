@@ -14,7 +14,7 @@ from IPython.display import display
 
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.ledger import budget as budgets
-from imagegen_magic.engine.ledger.budget import Standing
+from imagegen_magic.engine.ledger.budget import BudgetStatus
 from imagegen_magic.notebook.output.tables import Note, Page, Table, shortened
 from imagegen_magic.result import Cost
 from imagegen_magic.studies.history import spending
@@ -142,7 +142,7 @@ def _lift(lifted: Sequence[Any]) -> None:
     display(Page(Note(f"Lifted: {words}." if lifted else "There was no such budget.")))
 
 
-def _show(found: Sequence[Standing], unknown_price: Decimal | None) -> None:
+def _show(found: Sequence[BudgetStatus], unknown_price: Decimal | None) -> None:
     if not found:
         display(Page(Note("No budget is set: %imagegen budget 5 --per day sets one, of 5 dollars.")))
         return
@@ -150,13 +150,13 @@ def _show(found: Sequence[Standing], unknown_price: Decimal | None) -> None:
     display(Page(Table(("budget", "spent", "reserved in flight", "left", "not counted"), rows), Note(_rule(found, unknown_price))))
 
 
-def _standing(each: Standing) -> list[str]:
+def _standing(each: BudgetStatus) -> list[str]:
     amounts = [_money(amount, each.budget.unit) for amount in (each.spent, each.reserved)]
     over = f"{_money(-each.left, each.budget.unit)} over" if each.left < 0 else _money(each.left, each.budget.unit)
     return [*amounts, over, f"{each.unknown} of unknown cost" if each.unknown else "–"]
 
 
-def _rule(found: Sequence[Standing], unknown_price: Decimal | None) -> str:
+def _rule(found: Sequence[BudgetStatus], unknown_price: Decimal | None) -> str:
     units = list(dict.fromkeys(each.budget.unit for each in found))
     words = f"What would pass it is refused before it is sent. Only what is priced in {' or '.join(units)} counts; the sandbox never does. "
     if unknown_price is None:

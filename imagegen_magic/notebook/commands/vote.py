@@ -19,13 +19,13 @@ from imagegen_magic.notebook.commands.mask import has_page
 from imagegen_magic.notebook.output.display import Bundle, Canvas, line
 from imagegen_magic.notebook.output.tables import Table, shortened
 from imagegen_magic.studies import ranking
-from imagegen_magic.studies.ranking import Ranking, Standing, Vote
+from imagegen_magic.studies.ranking import RankedItem, Ranking, Vote
 from imagegen_magic.studies.sweeps.result import short
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.ledger.ledger import Ledger
     from imagegen_magic.notebook.magic.magics import ImageGenMagics
-    from imagegen_magic.notebook.widgets.vote import Ballot
+    from imagegen_magic.notebook.widgets.vote import VoteWidget
     from imagegen_magic.result import GeneratedImage
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
@@ -53,7 +53,7 @@ def vote(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) ->
         raise UsageError(
             f"{name} holds {len(images)} pictures: a vote takes at most {ranking.MOST}. Bind a part of them, and vote on that."
         )
-    booth = Booth(magics.shell, api.ledger(magics.settings()), name, images, int(getattr(value, "study", 0) or 0))
+    booth = VoteSession(magics.shell, api.ledger(magics.settings()), name, images, int(getattr(value, "study", 0) or 0))
     loop.run(booth.load())
     if booth.enough:
         booth.show_ranking()
@@ -63,7 +63,7 @@ def vote(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) ->
         booth.show_ranking(how=f"To vote, open the notebook in Jupyter and run %imagegen vote {name}: it needs a page with two pictures.")
 
 
-class Booth:
+class VoteSession:
     """One vote: its pictures, what was chosen so far, and the two outputs of its cell."""
 
     def __init__(self, shell: Any, ledger: Ledger, name: str, images: Sequence[GeneratedImage], study: int) -> None:
@@ -79,7 +79,7 @@ class Booth:
         self._kept = -1  # of the last pair whose vote is kept
         self._chance = random.Random()
         self._shown: concurrent.futures.Future[list[str]] = concurrent.futures.Future()  # the display ids, once both outputs are there
-        self._ballot: Ballot | None = None
+        self._ballot: VoteWidget | None = None
         self._turn = asyncio.Lock()
 
     @property
@@ -94,11 +94,11 @@ class Booth:
 
     def open(self) -> None:
         """Show the ballot in the cell that runs now; from then on it lives on the engine's loop."""
-        from imagegen_magic.notebook.widgets.vote import Ballot
+        from imagegen_magic.notebook.widgets.vote import VoteWidget
 
         canvas = Canvas(self._shell)
         self._canvas = canvas
-        self._ballot = Ballot(self._heard, goal=ranking.enough(len(self._ids)))
+        self._ballot = VoteWidget(self._heard, goal=ranking.enough(len(self._ids)))
         loop.run(self._ask())
         view = {"version_major": 2, "version_minor": 0, "model_id": self._ballot.model_id}
         bundles = [Bundle({_VIEW: view, "text/plain": f"a vote on {self._name}"}, {}), self._under_way()]
@@ -223,7 +223,7 @@ class Booth:
             line(_EXPLAINED + (_OF_AXES if found.axes else "") + more),
         ]
 
-    def _label(self, standing: Standing) -> str:
+    def _label(self, standing: RankedItem) -> str:
         place = self._places.get(standing.picture) or {}
         words = " · ".join(f"{axis}={short(value)}" for axis, value in place.items())
         return words or shortened(self._images[standing.picture].request.prompt, 50)
@@ -267,16 +267,16 @@ def _percent(chance: float) -> str:
     return f"{100 * chance:.0f} %"
 
 
-def _between(one: Standing) -> str:
+def _between(one: RankedItem) -> str:
     _, low, high = (f"{100 * value:.0f}" for value in one.chance)
     return f"{low}–{high} %"
 
 
-def _counts(one: Standing) -> tuple[str, str, str]:
+def _counts(one: RankedItem) -> tuple[str, str, str]:
     return str(one.won), str(one.tied), str(one.lost)
 
 
-def html(found: Ranking, pictures: Sequence[tuple[Standing, str, GeneratedImage]]) -> str:
+def html(found: Ranking, pictures: Sequence[tuple[RankedItem, str, GeneratedImage]]) -> str:
     """Return a ranking as HTML without a script: a row with a bar for each picture, then one without for each value of each axis."""
     rows = "".join(_picture_row(rank, *each) for rank, each in enumerate(pictures[:_MOST_ROWS], 1))
     rest = len(pictures) - _MOST_ROWS
@@ -295,12 +295,12 @@ def _table(heads: Sequence[str], rows: str) -> str:
     return f'<table style="border-collapse:collapse;margin:0 0 14px"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 
-def _axis_table(axis: str, standings: Sequence[Standing]) -> str:
+def _axis_table(axis: str, standings: Sequence[RankedItem]) -> str:
     rows = "".join(_value_row(one) for one in standings)
     return _table((_axis_title(axis), "chance", *_COUNTS), rows)
 
 
-def _picture_row(rank: int, one: Standing, label: str, image: GeneratedImage) -> str:
+def _picture_row(rank: int, one: RankedItem, label: str, image: GeneratedImage) -> str:
     source = thumbnail(image, _SMALL_EDGE, _SMALL_BYTES)
     style = "width:56px;min-width:56px;height:56px;object-fit:contain;display:block;margin:0"
     picture = f'<img src="{source}" alt="{escape(shortened(image.request.prompt, _ALT))}" style="{style}">' if source else ""
@@ -309,18 +309,18 @@ def _picture_row(rank: int, one: Standing, label: str, image: GeneratedImage) ->
     return f'<tr><td style="{_NUMBER}">{rank}</td><td style="{_CELL}">{picture}</td>{about}{_bar_cells(one)}</tr>'
 
 
-def _value_row(one: Standing) -> str:
+def _value_row(one: RankedItem) -> str:
     cells = "".join(f'<td style="{_NUMBER}">{figure}</td>' for figure in (_percent(one.chance[0]), *_counts(one)))
     return f'<tr><td style="{_CELL};max-width:340px">{escape(short(one.name))}</td>{cells}</tr>'
 
 
-def _bar_cells(one: Standing) -> str:
+def _bar_cells(one: RankedItem) -> str:
     cells = "".join(f'<td style="{_NUMBER}">{figure}</td>' for figure in _counts(one))
     chance = f'{_percent(one.chance[0])} <span style="{_QUIET}">({_between(one)})</span>'
     return f'<td style="{_CELL}">{_bar(one)}</td><td style="{_NUMBER}">{chance}</td>{cells}'
 
 
-def _bar(one: Standing) -> str:
+def _bar(one: RankedItem) -> str:
     """Return the interval as a band on a line from 0 to 100 %, with a mark where the estimate is; 50 % is the faint line in the middle."""
     middle, low, high = (round(100 * value, 1) for value in one.chance)
     band = f'<div style="margin-left:{low}%;width:{max(0.5, round(high - low, 1))}%;height:12px;background:#1976d255"></div>'

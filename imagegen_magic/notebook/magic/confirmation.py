@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import StdinNotImplementedError, UsageError
 
-from imagegen_magic.engine.jobs.job import counted
+from imagegen_magic.engine.jobs.job import pluralize
 
 if TYPE_CHECKING:
-    from imagegen_magic.engine.jobs.job import Wish
+    from imagegen_magic.engine.jobs.job import PlannedRequest
     from imagegen_magic.engine.settings import Settings
     from imagegen_magic.providers.base import Plan
     from imagegen_magic.result import Cost
@@ -25,15 +25,15 @@ def much(new: int, price: Iterable[Cost], unknown: int, settings: Settings) -> I
     Reasons are their number, an amount of `price` above `ask_above_cost`, and a price that cannot be known (of `unknown` pictures).
     """
     if new > settings.get("ask_above_pictures"):
-        yield counted(new, "picture"), "raise ask_above_pictures"
+        yield pluralize(new, "picture"), "raise ask_above_pictures"
     limit, higher = settings.get("ask_above_cost"), "raise ask_above_cost"
     yield from ((str(cost), higher) for cost in price if cost.amount is not None and cost.amount > limit)
     if unknown:
         counts = settings.get("unknown_price")
         if counts is None:
-            yield f"{counted(unknown, 'picture')} whose price cannot be known", "say in unknown_price what such a picture counts"
+            yield f"{pluralize(unknown, 'picture')} whose price cannot be known", "say in unknown_price what such a picture counts"
         elif counts * unknown > limit:
-            yield f"{counted(unknown, 'picture')} of unknown price, counted as {counts * unknown}", higher
+            yield f"{pluralize(unknown, 'picture')} of unknown price, counted as {counts * unknown}", higher
 
 
 def much_of(plan: Plan, settings: Settings, *, sandbox: bool) -> str:
@@ -65,7 +65,7 @@ def declined() -> UsageError:
     return UsageError("Nothing was sent and nothing is charged: the answer was not yes.")
 
 
-def before(wish: Wish, settings: Settings, shell: Any) -> None:
+def before(wish: PlannedRequest, settings: Settings, shell: Any) -> None:
     """Ask before one request for much, where a person can answer; elsewhere it goes on. Raises UsageError where the answer is no."""
     if not much_of(wish.plan, settings, sandbox=wish.gateway.sandbox) or not can_answer(shell):
         return

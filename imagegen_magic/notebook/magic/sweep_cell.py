@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.display import display
 
 from imagegen_magic.engine import api, loop
-from imagegen_magic.engine.jobs.job import counted
+from imagegen_magic.engine.jobs.job import pluralize
 from imagegen_magic.engine.storage import folders
 from imagegen_magic.errors import ImageGenError, UnsupportedOption
 from imagegen_magic.notebook.arguments.image_sources import named
@@ -21,11 +21,11 @@ from imagegen_magic.notebook.progress.state import span
 from imagegen_magic.studies.sweeps import axes as sides
 from imagegen_magic.studies.sweeps import plan
 from imagegen_magic.studies.sweeps.axes import Axis
-from imagegen_magic.studies.sweeps.plan import Outlook, SweepPlan
+from imagegen_magic.studies.sweeps.plan import SweepEstimate, SweepPlan
 from imagegen_magic.studies.sweeps.result import axes_words, short
 
 if TYPE_CHECKING:
-    from imagegen_magic.engine.jobs.job import Job, Wish
+    from imagegen_magic.engine.jobs.job import Job, PlannedRequest
     from imagegen_magic.engine.settings import Settings
     from imagegen_magic.notebook.magic.magics import ImageGenMagics
 
@@ -113,7 +113,7 @@ def _listed(axis: str, name: str, variables: Mapping[str, Any]) -> list[Any]:
         raise UnsupportedOption(f"The variable {name} is no list", option=axis, value=name, hint=step) from None
 
 
-def headline(planned: SweepPlan, outlook: Outlook) -> str:
+def headline(planned: SweepPlan, outlook: SweepEstimate) -> str:
     """Return the plan in one line: how many pictures of which axes, what of it is there, what it costs, and how long one takes."""
     facts = [_counts(planned), *_there(outlook)]
     if outlook.new:
@@ -125,10 +125,10 @@ def headline(planned: SweepPlan, outlook: Outlook) -> str:
 def _counts(planned: SweepPlan) -> str:
     axes = axes_words(planned.study.axes)
     each = f", {planned.repeat} of each" if planned.repeat > 1 and axes else ""
-    return counted(planned.pictures, "picture") + (f": {axes}{each}" if axes else "")
+    return pluralize(planned.pictures, "picture") + (f": {axes}{each}" if axes else "")
 
 
-def _there(outlook: Outlook) -> Iterator[str]:
+def _there(outlook: SweepEstimate) -> Iterator[str]:
     if outlook.there:
         yield f"{outlook.there} there already"
     if outlook.waiting:
@@ -137,7 +137,7 @@ def _there(outlook: Outlook) -> Iterator[str]:
         yield f"{outlook.new} to make"
 
 
-def price_words(outlook: Outlook) -> str:
+def price_words(outlook: SweepEstimate) -> str:
     """Return what the new pictures cost, each currency by itself; what is not known is said to be unknown."""
     told = [str(cost) for cost in outlook.price]
     told += [f"{outlook.unknown} of unknown price"] if outlook.unknown and told else []
@@ -146,7 +146,7 @@ def price_words(outlook: Outlook) -> str:
     return " + ".join(told)
 
 
-def _usual(outlook: Outlook) -> str:
+def _usual(outlook: SweepEstimate) -> str:
     if outlook.usual is None:
         return "usual time not known yet"
     return f"usually {span(*outlook.usual)} each"
@@ -154,7 +154,7 @@ def _usual(outlook: Outlook) -> str:
 
 def _title(planned: SweepPlan) -> str:
     axes = axes_words(planned.study.axes)
-    return f"{counted(planned.pictures, 'picture')}" + (f" of {axes}" if axes else f": {shortened(planned.request.prompt)}")
+    return f"{pluralize(planned.pictures, 'picture')}" + (f" of {axes}" if axes else f": {shortened(planned.request.prompt)}")
 
 
 def _left_out(planned: SweepPlan) -> Iterator[str]:
@@ -167,7 +167,7 @@ def _left_out(planned: SweepPlan) -> Iterator[str]:
         yield f"and for {len(told) - _REASONS} further reasons"
 
 
-def _dry_page(planned: SweepPlan, outlook: Outlook, settings: Settings) -> Page:
+def _dry_page(planned: SweepPlan, outlook: SweepEstimate, settings: Settings) -> Page:
     """Return the plan of a dry run: its line, at most 40 combinations, and what should be known of them."""
     names = list(planned.study.axes)
     each = planned.wishes[:: planned.repeat]
@@ -189,7 +189,7 @@ def _dry_page(planned: SweepPlan, outlook: Outlook, settings: Settings) -> Page:
     return Page(lead, *wrong, Table((*names, "prompt", "made by", "pixels", "price"), rows), *more, *notes)
 
 
-def _uploads(wishes: Sequence[Wish], settings: Settings) -> Iterator[str]:
+def _uploads(wishes: Sequence[PlannedRequest], settings: Settings) -> Iterator[str]:
     """Yield a line for each picture of this machine: what it is, at which gateway it will be, for how long."""
     different = {(one.gateway.base_url, *(picture.identity for picture in one.plan.uploads)): one for one in wishes if one.plan.uploads}
     told = dict.fromkeys(words for one in different.values() for words in api.outlook(one.plan, one.gateway, settings))
@@ -198,7 +198,7 @@ def _uploads(wishes: Sequence[Wish], settings: Settings) -> Iterator[str]:
         yield f"and {len(told) - _DRY_ROWS} further pictures"
 
 
-def _ask(outlook: Outlook, settings: Settings, given: Mapping[str, Any]) -> None:
+def _ask(outlook: SweepEstimate, settings: Settings, given: Mapping[str, Any]) -> None:
     """Ask before many pictures or much money; raises where the answer is no, or where nobody can be asked."""
     why = list(_much(outlook, settings))
     if given.get("yes") or not why:
@@ -217,6 +217,6 @@ def _ask(outlook: Outlook, settings: Settings, given: Mapping[str, Any]) -> None
         raise confirmation.declined()
 
 
-def _much(outlook: Outlook, settings: Settings) -> Iterator[tuple[str, str]]:
+def _much(outlook: SweepEstimate, settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield why this is to be asked about (the number of pictures, an amount, a price that cannot be known), and what ends the asking."""
     yield from confirmation.much(outlook.new, outlook.price, outlook.unknown, settings)

@@ -58,7 +58,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Validation:
     """A request held against a model: the `plan` (None while there are problems), what is wrong, and each option's values.
 
     `likely` is the plan of what is left without the problems: good enough to show, never to send.
@@ -84,7 +84,7 @@ def judge(
     *,
     sandbox: bool = False,
     ready: Callable[[Provider], bool] = lambda other: True,
-) -> Judgement:
+) -> Validation:
     """Hold a request against its model. Raises UnknownProvider where the gateway has no such model.
 
     An empty prompt is no problem: whoever sends asks for one.
@@ -96,7 +96,7 @@ def judge(
     likely = provider.plan(sound)
     values = {option: _values(provider, model, sound, option) for option in _LISTS}
     plan = None if problems or is_blank(request.prompt) else likely
-    return Judgement(model, plan, likely, tuple(problems), values, _no_compression(provider, sound))
+    return Validation(model, plan, likely, tuple(problems), values, _no_compression(provider, sound))
 
 
 def mended(request: ImageRequest, problems: Iterable[Problem]) -> ImageRequest:

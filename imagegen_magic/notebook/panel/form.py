@@ -8,9 +8,9 @@ from typing import Any
 import ipywidgets  # type: ignore[import-untyped]  # it ships no types
 
 from imagegen_magic.notebook.panel import controls as parts
-from imagegen_magic.notebook.panel.choices import Judgement, Value
+from imagegen_magic.notebook.panel.choices import Validation, Value
 from imagegen_magic.notebook.panel.controls import Heard
-from imagegen_magic.notebook.panel.state import Desk
+from imagegen_magic.notebook.panel.state import PanelState
 from imagegen_magic.notebook.widgets import RatioPicker
 from imagegen_magic.notebook.widgets.choice import Choice
 from imagegen_magic.request import Size
@@ -41,7 +41,7 @@ class Form:
         self.where = where
         self.options = parts.box("column", shape, parts.box("knobs", *self.bars.values(), self.number, self.compression))
 
-    def draw(self, desk: Desk) -> None:
+    def draw(self, desk: PanelState) -> None:
         """Show what the desk holds; on the engine's loop, or before anybody listens."""
         judgement = desk.judgement
         self._draw_gateway(desk)
@@ -52,14 +52,14 @@ class Form:
         parts.put(self.number, value=_number(desk.request.n) or 1)
         self._draw_compression(desk, judgement)
 
-    def _draw_gateway(self, desk: Desk) -> None:
+    def _draw_gateway(self, desk: PanelState) -> None:
         names = tuple((_title(one, one.name), one.name) for one in desk.providers.values())
         _choose(self.gateway, names, desk.provider.name)
         models = tuple((_model_name(one), one.name) for one in desk.provider.models)
         _choose(self.model, models, desk.judgement.model.name)
         parts.put(self.sandbox, value=desk.sandbox)
 
-    def _draw_ratio(self, desk: Desk, judgement: Judgement) -> None:
+    def _draw_ratio(self, desk: PanelState, judgement: Validation) -> None:
         model = judgement.model
         wrong = [problem.words for problem in judgement.problems if problem.option == "size"]
         parts.put(
@@ -72,7 +72,7 @@ class Form:
             error=" ".join(wrong),
         )
 
-    def _draw_bar(self, name: str, bar: Any, desk: Desk, judgement: Judgement) -> None:
+    def _draw_bar(self, name: str, bar: Any, desk: PanelState, judgement: Validation) -> None:
         values = judgement.values[name]
         asked = getattr(desk.request, name)
         options = [{"value": one.value, "label": one.value, "disabled": bool(one.reason), "reason": one.reason} for one in values]
@@ -83,7 +83,7 @@ class Form:
             parts.put(bar, options=options, value=asked or judgement.chosen(name))
         parts.shown(bar, len(values) > 1)
 
-    def _draw_compression(self, desk: Desk, judgement: Judgement) -> None:
+    def _draw_compression(self, desk: PanelState, judgement: Validation) -> None:
         asked = desk.request.output_compression
         parts.shown(self.compression, bool(judgement.model.compressible))
         parts.put(
@@ -110,7 +110,7 @@ def _model_name(model: Any) -> str:
     return model.name + (f" (retired {model.retired})" if model.retired else "")
 
 
-def _note(judgement: Judgement) -> str:
+def _note(judgement: Validation) -> str:
     model = judgement.model
     return f"{model.note[:1].upper()}{model.note[1:]}" if model.note else ""
 

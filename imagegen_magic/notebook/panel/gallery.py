@@ -20,7 +20,7 @@ THUMBNAIL, THUMBNAIL_BYTES = 320, 14_500  # pixels; bytes that are at most 20 kB
 _GONE = "data:image/svg+xml;base64,PHN2ZyB4bWxucz0naHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmcnIHdpZHRoPSc0JyBoZWlnaHQ9JzQnLz4="
 
 
-class Album:
+class ImageStore:
     """Pictures by their ledger id, newest first; lives on the engine's loop. `starred` holds those with stars, as last read."""
 
     def __init__(self, ledger: Ledger) -> None:

@@ -23,9 +23,9 @@ from imagegen_magic.notebook.magic import confirmation
 from imagegen_magic.notebook.output import display
 from imagegen_magic.notebook.output.display import Bundle, Canvas
 from imagegen_magic.notebook.panel import static_sheet
-from imagegen_magic.notebook.panel.gallery import Album
+from imagegen_magic.notebook.panel.gallery import ImageStore
 from imagegen_magic.notebook.panel.runs import Run
-from imagegen_magic.notebook.panel.state import Desk, read, request_of
+from imagegen_magic.notebook.panel.state import PanelState, read, request_of
 from imagegen_magic.notebook.panel.summary import Usual
 from imagegen_magic.records import ProcessBound
 from imagegen_magic.request import ImageRequest, LocalPicture
@@ -57,8 +57,8 @@ class Panel(ProcessBound):
     ) -> None:
         self._settings = settings or _settings()
         self._place = NotebookFolder(self._settings.folder)
-        self._desk = Desk(self._settings, request_of(options), provider, sandbox)
-        self._album = Album(api.ledger(self._settings))
+        self._desk = PanelState(self._settings, request_of(options), provider, sandbox)
+        self._album = ImageStore(api.ledger(self._settings))
         self._runs: list[Run] = []
         self._view: View | None = None
         self._sheets: list[tuple[Canvas, str]] = []
@@ -338,9 +338,9 @@ class Panel(ProcessBound):
         return stored_requests.remark(row.asked for row in rows)
 
     async def _use_reference(self, image: GeneratedImage) -> None:
-        from imagegen_magic.engine.references import Gathering
+        from imagegen_magic.engine.references import ReferenceLoader
 
-        source = await asyncio.to_thread(Gathering(self._settings).picture, image)
+        source = await asyncio.to_thread(ReferenceLoader(self._settings).picture, image)
         self._desk.refer_to(source)
         if isinstance(source, str):  # its file is gone, and its address lives
             self._thumbnails[source] = await self._album.thumbnail(image)
@@ -426,9 +426,9 @@ def _named(image: GeneratedImage, found: Recollection | None) -> ImageRequest:
 
 def _gathered(named: ImageRequest, sent: ImageRequest, identities: Collection[str], settings: Settings) -> ImageRequest:
     """Return a request with its pictures ready; one that is gone, or was changed, stays the address that was sent."""
-    from imagegen_magic.engine.references import Gathering
+    from imagegen_magic.engine.references import ReferenceLoader
 
-    gathering = Gathering(settings)
+    gathering = ReferenceLoader(settings)
 
     def ready(gather: Callable[[Any], str | LocalPicture], name: Any, address: Any) -> Any:
         try:

@@ -11,7 +11,7 @@ from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.output.display import duration
 from imagegen_magic.notebook.output.tables import shortened
 from imagegen_magic.notebook.progress import html as progress_html
-from imagegen_magic.notebook.progress.state import Board
+from imagegen_magic.notebook.progress.state import JobProgress
 from imagegen_magic.result import GeneratedImage
 
 _KEPT = 0.8  # seconds that a finished row stays, so that it is seen to finish
@@ -22,7 +22,7 @@ class Run:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.board = Board(len(job.plan.calls) if job.plan else 1, time.time())
+        self.board = JobProgress(len(job.plan.calls) if job.plan else 1, time.time())
         self.errors: list[str] = []
         self.ended = 0.0
 

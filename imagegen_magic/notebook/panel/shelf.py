@@ -7,13 +7,13 @@ from typing import Any
 
 from imagegen_magic.notebook.panel import controls as parts
 from imagegen_magic.notebook.panel import gallery as albums
-from imagegen_magic.notebook.panel.gallery import Album
+from imagegen_magic.notebook.panel.gallery import ImageStore
 from imagegen_magic.notebook.widgets import Compare, Gallery
 from imagegen_magic.result import GeneratedImage
 from imagegen_magic.studies import comparison
 
 
-class Shelf:
+class GalleryView:
     """The gallery's widgets; `acted` is told each action with its picture's id, `turned` that another page or selection is wanted."""
 
     def __init__(self, acted: Callable[[str, Any], None], turned: Callable[[str, Any], None]) -> None:
@@ -25,7 +25,7 @@ class Shelf:
         self.widget = parts.box("stack", self.gallery, self.compare)
         parts.shown(self.compare, False)
 
-    async def draw(self, album: Album) -> None:
+    async def draw(self, album: ImageStore) -> None:
         """Show the page that is turned to, and the two selected pictures beside each other."""
         images, gallery = album.images, self.gallery
         parts.put(gallery, total=len(images), ledger=album.whole_ledger)
@@ -35,7 +35,7 @@ class Shelf:
         parts.put(gallery, pictures=tiles, selected=[number for number in gallery.selected if number in known])
         await self.draw_comparison(album)
 
-    async def draw_comparison(self, album: Album) -> None:
+    async def draw_comparison(self, album: ImageStore) -> None:
         """Show the two selected pictures with what differs in what was asked; nothing with fewer."""
         chosen = [image for number in self.gallery.selected if (image := album.find(number))]
         if len(chosen) == 2:

@@ -13,7 +13,7 @@ from imagegen_magic.engine.jobs.job import Job
 from imagegen_magic.engine.settings import REQUEST_OPTIONS, Settings
 from imagegen_magic.errors import MissingKey, UnsupportedOption
 from imagegen_magic.notebook.panel import choices
-from imagegen_magic.notebook.panel.choices import Judgement
+from imagegen_magic.notebook.panel.choices import Validation
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Provider
 from imagegen_magic.providers.validation import shown
@@ -23,7 +23,7 @@ from imagegen_magic.result import GeneratedImage
 _FIELDS = {field.name for field in fields(ImageRequest)}
 
 
-class Desk:
+class PanelState:
     """The choices, and the judgement on them after each change. `None` in the request is the model's own default."""
 
     def __init__(self, settings: Settings, request: ImageRequest, provider: str | None, sandbox: bool | None) -> None:
@@ -46,7 +46,7 @@ class Desk:
         chosen = endpoints.choose(self.settings, sandbox=wanted, model=self.request.model, ahead=True)
         return chosen.provider, chosen.sandbox
 
-    def _judge(self) -> Judgement:
+    def _judge(self) -> Validation:
         self.provider.model(self.request.model)  # raises UnknownProvider for a model of another gateway
         others, ready = tuple(self.providers.values()), endpoints.ready(self.settings, self.sandbox)
         return choices.judge(self.provider, self.request, others, sandbox=self.sandbox, ready=ready)

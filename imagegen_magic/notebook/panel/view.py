@@ -12,11 +12,11 @@ from imagegen_magic.notebook.output import display
 from imagegen_magic.notebook.panel import controls as parts
 from imagegen_magic.notebook.panel import summary
 from imagegen_magic.notebook.panel.form import Form
-from imagegen_magic.notebook.panel.gallery import Album
+from imagegen_magic.notebook.panel.gallery import ImageStore
 from imagegen_magic.notebook.panel.references import References
 from imagegen_magic.notebook.panel.runs import Run
-from imagegen_magic.notebook.panel.shelf import Shelf
-from imagegen_magic.notebook.panel.state import Desk
+from imagegen_magic.notebook.panel.shelf import GalleryView
+from imagegen_magic.notebook.panel.state import PanelState
 from imagegen_magic.notebook.panel.static_sheet import PANEL_CLASS
 from imagegen_magic.notebook.panel.style import STYLE
 from imagegen_magic.notebook.panel.summary import Usual
@@ -26,7 +26,7 @@ from imagegen_magic.notebook.widgets.prompt import Prompt
 from imagegen_magic.result import GeneratedImage
 
 
-class Ears(Protocol):
+class PanelEvents(Protocol):
     """What the view tells; each returns at once, for it is called by the kernel's own threads."""
 
     def heard(self, option: str, value: Any) -> None:
@@ -54,7 +54,7 @@ class Ears(Protocol):
 class View:
     """All widgets of one panel; `root` is the one to be displayed."""
 
-    def __init__(self, ears: Ears, thumbnails: dict[str, str]) -> None:
+    def __init__(self, ears: PanelEvents, thumbnails: dict[str, str]) -> None:
         self.form = Form(ears.heard)
         self.prompt = parts.listening(Prompt(), "prompt", ears.heard)
         self.prompt.on_msg(lambda _, message, __: _tell(message, "generate", "prompt", ears.pressed))
@@ -74,7 +74,7 @@ class View:
         )
         self.message = parts.html()
         self.file = ipywidgets.Output()
-        self.shelf = Shelf(ears.acted, ears.turned)
+        self.shelf = GalleryView(ears.acted, ears.turned)
         self._dismissed = ears.dismissed
         self._runs = parts.box("stack")
         parts.shown(self._runs, False)
@@ -95,7 +95,7 @@ class View:
         root.add_class(PANEL_CLASS)
         return root
 
-    def draw(self, desk: Desk, usual: Usual) -> None:
+    def draw(self, desk: PanelState, usual: Usual) -> None:
         """Show how the desk stands, and what would happen."""
         judgement = desk.judgement
         self.form.draw(desk)
@@ -109,7 +109,7 @@ class View:
         parts.shown(self._keyless, bool(missing))
         parts.put(self.key, about=f"{missing} it is kept in memory only." if missing else "")
 
-    def _draw_problems(self, desk: Desk) -> None:
+    def _draw_problems(self, desk: PanelState) -> None:
         problems = desk.judgement.problems
         lines = "".join(f'<div class="imagegen-problem">{escape(problem.words)}</div>' for problem in problems)
         parts.put(self.problems, value=f'<div role="alert">{lines}</div>' if lines else "")
@@ -171,7 +171,7 @@ class View:
         parts.put(self.file, outputs=({"output_type": "display_data", "data": data, "metadata": {}},))
         self._show_told(True)
 
-    async def draw_gallery(self, album: Album) -> None:
+    async def draw_gallery(self, album: ImageStore) -> None:
         """Show the gallery's page."""
         await self.shelf.draw(album)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from imagegen_magic.notebook.progress.state import Board, Row
+from imagegen_magic.notebook.progress.state import JobProgress, TaskProgress
 
 _BOX = (72, 48)  # CSS pixels that a frame fits into
 _PERIOD = 1.6  # seconds of one sweep
@@ -39,7 +39,9 @@ def shape(width: int, height: int) -> tuple[int, int]:
     return max(14, round(width * scale)), max(14, round(height * scale))
 
 
-def row_html(row: Row, now: float, frame: tuple[int, int], pictures: int = 1, thumbnails: Sequence[str] = (), columns: int = 1) -> str:
+def row_html(
+    row: TaskProgress, now: float, frame: tuple[int, int], pictures: int = 1, thumbnails: Sequence[str] = (), columns: int = 1
+) -> str:
     """Return one task: a frame for each of its pictures (a thumbnail's data address once it is there) and its stage in words.
 
     `columns` is the most frames that a row of the job has, so that the words of all stand in one line.
@@ -56,7 +58,7 @@ def in_phase(html: str, now: float) -> str:
     return html.replace(_FROM_START, f"animation-delay:-{now % _PERIOD:.2f}s")
 
 
-def total_html(board: Board, now: float) -> str:
+def total_html(board: JobProgress, now: float) -> str:
     """Return all tasks as one bar with their counts."""
     fill = f'<span class="imagegen-fill" style="width:{board.fraction:.1%}"></span>'
     words = board.words(now)
@@ -73,7 +75,7 @@ def _row(frames: str, words: str, width: int) -> str:
     return f'<div class="imagegen-row">{place}<span class="imagegen-words">{escape(words)}</span></div>'
 
 
-def _frame(row: Row, words: str, frame: tuple[int, int]) -> str:
+def _frame(row: TaskProgress, words: str, frame: tuple[int, int]) -> str:
     told = f'role="progressbar" aria-valuetext="{escape(words)}"'
     if row.stage == "failed":
         return _box(frame, told, "", "imagegen-failed")
@@ -85,7 +87,7 @@ def _frame(row: Row, words: str, frame: tuple[int, int]) -> str:
     return _box(frame, told, f'<span class="imagegen-sweep" style="{_FROM_START}"></span>')
 
 
-def _picture(address: str, frame: tuple[int, int], row: Row) -> str:
+def _picture(address: str, frame: tuple[int, int], row: TaskProgress) -> str:
     prompt = row.images[0].request.prompt if row.images else ""
     return _box(frame, "", f'<img src="{escape(address)}" alt="{escape(prompt)}">')
 

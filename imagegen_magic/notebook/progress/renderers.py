@@ -16,7 +16,7 @@ from imagegen_magic.engine import threads
 from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.notebook.output.display import Bundle, Canvas, joined
 from imagegen_magic.notebook.progress import html as progress_html
-from imagegen_magic.notebook.progress.state import Board
+from imagegen_magic.notebook.progress.state import JobProgress
 
 if TYPE_CHECKING:
     from imagegen_magic.result import GeneratedImage
@@ -27,7 +27,7 @@ _SPARE = Bundle({"text/plain": " ", "text/html": "<span></span>"}, {})
 _UNFINISHED = "still at work when this was saved; %imagegen history knows the picture"
 
 
-class Silent:
+class NullRenderer:
     """Shows no progress, only the end; for cells whose output is captured."""
 
     interval = 1.0
@@ -38,10 +38,10 @@ class Silent:
     def begin(self, slots: int, cancel: Callable[[], None]) -> None:
         """Make the outputs that progress and pictures will stand in; 1 where the others may be made at the end."""
 
-    async def open(self, board: Board, now: float) -> None:
+    async def open(self, board: JobProgress, now: float) -> None:
         """Make what costs time, once the gateway is at work; `now` in epoch seconds."""
 
-    async def draw(self, board: Board, now: float) -> None:
+    async def draw(self, board: JobProgress, now: float) -> None:
         """Show the board as it is."""
 
     def finish(self, bundles: Sequence[Bundle]) -> None:
@@ -56,7 +56,7 @@ class Silent:
         """Leave nothing behind."""
 
 
-class Plain(Silent):
+class TextRenderer(NullRenderer):
     """Words on an output of the cell, for front ends without widgets: nbclient, papermill."""
 
     interval = 0.5
@@ -77,14 +77,14 @@ class Plain(Silent):
     def _first(self) -> Bundle:
         return Bundle({"text/plain": f"{self._title}: submitting"}, {})
 
-    async def draw(self, board: Board, now: float) -> None:
+    async def draw(self, board: JobProgress, now: float) -> None:
         """Replace the words where they changed."""
         words = "\n".join(self._words(board, now))
         if words != self._shown:
             self._shown = words
             self._canvas.update(self._slots[0], Bundle({"text/plain": words}, {}))
 
-    def _words(self, board: Board, now: float) -> Iterator[str]:
+    def _words(self, board: JobProgress, now: float) -> Iterator[str]:
         if len(board.rows) == 1 or board.many or board.stopping:
             yield f"{self._title}: {board.words(now)}"
             return
@@ -111,7 +111,7 @@ class Plain(Silent):
         self._ends = []
 
 
-class Widget(Plain):
+class WidgetRenderer(TextRenderer):
     """One row a task, a Cancel button, and what was asked; closed with all its models at the end."""
 
     interval = 0.1
@@ -129,10 +129,10 @@ class Widget(Plain):
         self._box: Any = None
 
     def _first(self) -> Bundle:
-        html = progress_html.STYLE + "".join(self._html(Board(len(self._pictures), 0.0), 0.0))
+        html = progress_html.STYLE + "".join(self._html(JobProgress(len(self._pictures), 0.0), 0.0))
         return Bundle({"text/plain": f"{self._title}: submitting", "text/html": html}, {})
 
-    def _html(self, board: Board, now: float) -> list[str]:
+    def _html(self, board: JobProgress, now: float) -> list[str]:
         if board.many:
             return [progress_html.total_html(board, now)]
         pictures = [max(self._expected(task), len(row.images)) for task, row in enumerate(board.rows)]
@@ -145,7 +145,7 @@ class Widget(Plain):
     def _expected(self, task: int) -> int:
         return self._pictures[task] if task < len(self._pictures) else 1
 
-    async def open(self, board: Board, now: float) -> None:
+    async def open(self, board: JobProgress, now: float) -> None:
         """Build the widgets in a thread (the import alone takes tens of milliseconds) and show them."""
         await asyncio.to_thread(self._build)
         await self.draw(board, now)
@@ -172,7 +172,7 @@ class Widget(Plain):
     def _clicked(self, _: Any) -> None:
         self._cancel()
 
-    async def draw(self, board: Board, now: float) -> None:
+    async def draw(self, board: JobProgress, now: float) -> None:
         """Send the rows that changed."""
         await self._draw_thumbnails(board)
         rows = self._html(board, now)
@@ -194,7 +194,7 @@ class Widget(Plain):
         self._rows = [*self._rows[:rows], *(self._row() for _ in range(rows - len(self._rows)))]
         self._box.children = [*self._rows, self._foot]
 
-    async def _draw_thumbnails(self, board: Board) -> None:
+    async def _draw_thumbnails(self, board: JobProgress) -> None:
         if board.many:
             return
         for task, row in enumerate(board.rows):
@@ -213,7 +213,7 @@ class Widget(Plain):
                 widget.close()
 
 
-class Line(Silent):
+class TerminalRenderer(NullRenderer):
     """One line that is written over and over on a terminal; nothing but the end where it is none."""
 
     def __init__(self, title: str, *, background: bool) -> None:
@@ -221,7 +221,7 @@ class Line(Silent):
         self._live = not background and sys.stdout.isatty()
         self.interval = 0.2
 
-    async def draw(self, board: Board, now: float) -> None:
+    async def draw(self, board: JobProgress, now: float) -> None:
         """Write the line anew."""
         if self._live:
             text = f"{self._title}: {board.words(now)}"[: shutil.get_terminal_size().columns - 1]

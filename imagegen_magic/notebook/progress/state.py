@@ -22,7 +22,7 @@ _WORDS = {
 
 
 @dataclass
-class Row:
+class TaskProgress:
     """One task: its latest progress and the pictures it brought."""
 
     progress: Progress | None = None
@@ -77,18 +77,18 @@ def span(low: float, high: float) -> str:
     return f"{last} {unit}" if first == last else f"{first}–{last} {unit}"
 
 
-class Board:
+class JobProgress:
     """All tasks of one job, in their order."""
 
     def __init__(self, tasks: int, now: float) -> None:
-        self.rows = [Row() for _ in range(max(1, tasks))]
+        self.rows = [TaskProgress() for _ in range(max(1, tasks))]
         self.started = now
         self.stopping = False
 
     def take(self, event: Progress | GeneratedImage) -> None:
         """Note what a job told."""
         tasks = max(event.task + 1, event.tasks if isinstance(event, Progress) else 0)
-        self.rows += [Row() for _ in range(tasks - len(self.rows))]
+        self.rows += [TaskProgress() for _ in range(tasks - len(self.rows))]
         row = self.rows[event.task]
         if isinstance(event, GeneratedImage):
             row.images.append(event)

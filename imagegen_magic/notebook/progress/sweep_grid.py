@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from imagegen_magic.notebook.progress.state import Board, Row
+from imagegen_magic.notebook.progress.state import JobProgress, TaskProgress
 from imagegen_magic.studies.sweeps.result import short
 
 MOST_PICTURES = 60  # cells with thumbnails; above, squares
@@ -56,7 +56,7 @@ class Mosaic:
         longest = max(min(_LABEL, len(" · ".join(row))) for row in self._rows)
         self._beside = min(11.0, 0.6 * longest + 0.6) if longest else 0.0  # em
 
-    def rows(self, board: Board, thumbnails: Mapping[int, Sequence[str]]) -> list[str]:
+    def rows(self, board: JobProgress, thumbnails: Mapping[int, Sequence[str]]) -> list[str]:
         """Return the rows as they are now; `thumbnails` are data addresses by task."""
         if self.tasks > MOST_SQUARES:
             return []
@@ -75,7 +75,7 @@ class Mosaic:
     def _widest(self, value: str) -> int:
         return max(min(_IN_A_CELL, len(self._cells.get((row, value), ()))) for row in self._rows) or 1
 
-    def _picture_row(self, row: tuple[str, ...], board: Board, thumbnails: Mapping[int, Sequence[str]]) -> str:
+    def _picture_row(self, row: tuple[str, ...], board: JobProgress, thumbnails: Mapping[int, Sequence[str]]) -> str:
         cells = []
         for value in self._axes.get(self._across, ("",)):
             tasks = self._cells.get((row, value), ())
@@ -83,7 +83,7 @@ class Mosaic:
             cells.append(f'<u style="width:{self._widest(value) * 66 - 2}px">{frames}</u>')
         return self._line(" · ".join(row), "".join(cells))
 
-    def _square_row(self, row: tuple[str, ...], board: Board) -> str:
+    def _square_row(self, row: tuple[str, ...], board: JobProgress) -> str:
         tasks = self._cells.get((row, ""), ())
         stages = [board.rows[task].stage for task in tasks]
         squares = "".join(f'<i class="{_CLASSES[stage]}"></i>' for stage in stages)
@@ -103,12 +103,12 @@ def _across(axes: Mapping[str, Sequence[str]]) -> str:
     return max(fitting, key=lambda name: len(axes[name]), default="")
 
 
-def _frame(task: int, board: Board, thumbnails: Sequence[str]) -> str:
+def _frame(task: int, board: JobProgress, thumbnails: Sequence[str]) -> str:
     row = board.rows[task]
     if thumbnails:
         return f'<i><img src="{escape(thumbnails[0])}" alt="{escape(_alt(row))}"></i>'
     return f'<i class="{_CLASSES[row.stage]}"></i>'
 
 
-def _alt(row: Row) -> str:
+def _alt(row: TaskProgress) -> str:
     return row.images[0].request.prompt[:200] if row.images else ""

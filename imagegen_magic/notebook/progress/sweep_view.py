@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.engine import threads
-from imagegen_magic.engine.jobs.job import counted
+from imagegen_magic.engine.jobs.job import pluralize
 from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.notebook.output import display
 from imagegen_magic.notebook.output.display import Bundle, Canvas
 from imagegen_magic.notebook.output.tables import Cell, Table, shortened
 from imagegen_magic.notebook.progress import html as progress_html
 from imagegen_magic.notebook.progress import view as progress_view
-from imagegen_magic.notebook.progress.renderers import Line, Plain, Silent, Widget, thumbnail
-from imagegen_magic.notebook.progress.state import Board
+from imagegen_magic.notebook.progress.renderers import NullRenderer, TerminalRenderer, TextRenderer, WidgetRenderer, thumbnail
+from imagegen_magic.notebook.progress.state import JobProgress
 from imagegen_magic.notebook.progress.sweep_grid import STYLE, Mosaic
 from imagegen_magic.notebook.progress.view import View
 from imagegen_magic.result import GeneratedImage
@@ -49,7 +49,7 @@ def edge(pictures: int) -> int:
     return next((edge for most, edge in _EDGES if pictures <= most), _SMALLEST)
 
 
-class SweepWidget(Widget):
+class SweepWidget(WidgetRenderer):
     """One bar for all, the grid beneath it, and a Cancel button."""
 
     interval = 0.25
@@ -58,10 +58,10 @@ class SweepWidget(Widget):
         super().__init__(canvas, title, pixels=(1, 1), pictures=(1,) * mosaic.tasks)
         self._mosaic = mosaic
 
-    def _html(self, board: Board, now: float) -> list[str]:
+    def _html(self, board: JobProgress, now: float) -> list[str]:
         return [STYLE + progress_html.total_html(board, now), *self._mosaic.rows(board, self._thumbnails)]
 
-    async def _draw_thumbnails(self, board: Board) -> None:
+    async def _draw_thumbnails(self, board: JobProgress) -> None:
         """Make some of the thumbnails that are still to be made, so that the bar goes on."""
         if not self._mosaic.pictures:
             return
@@ -78,11 +78,11 @@ class SweepView(View):
     """What one cell shows of one sweep."""
 
     def __init__(
-        self, job: Job, live: Silent, axes: Mapping[str, Sequence[str]], *, background: bool = False, width: int | None = None
+        self, job: Job, live: NullRenderer, axes: Mapping[str, Sequence[str]], *, background: bool = False, width: int | None = None
     ) -> None:
         super().__init__(job, live, background=background)
         self._width = width or PREVIEW_WIDTH
-        self._board = Board(job.tasks, time.time())
+        self._board = JobProgress(job.tasks, time.time())
         self._axes = axes
 
     def _slots(self) -> int:
@@ -98,7 +98,7 @@ class SweepView(View):
         copies = await _copies(self._board.images)
         yield await threads.drawing(grid_bundle, result, copies, self._width)
         yield await threads.drawing(table_bundle, result, copies)
-        fonts = "" if isinstance(self._live, Line) else await threads.drawing(missing_font, result)
+        fonts = "" if isinstance(self._live, TerminalRenderer) else await threads.drawing(missing_font, result)
         if lines := [*filter(None, [fonts]), *self._grouped(result)]:
             yield display.joined(display.line(words, stands_out=True) for words in lines)
 
@@ -115,7 +115,7 @@ class SweepView(View):
             several = f"{len(tasks)} of {len(result.places)}" if tasks else ""
             yield ": ".join(filter(None, [several, where, _together([words for words, _ in group])]))
         if len(groups) > _ERRORS:
-            yield f"and {counted(len(groups) - _ERRORS, 'other error')}: .errors of the result has them all"
+            yield f"and {pluralize(len(groups) - _ERRORS, 'other error')}: .errors of the result has them all"
 
 
 def _together(words: Sequence[str]) -> str:
@@ -176,9 +176,9 @@ def summary(result: SweepResult) -> str:
     of = len(result.places)
     reused = sum(image.reused for image in result.images)
     facts = [
-        counted(len(result), "picture"),
+        pluralize(len(result), "picture"),
         f"{of - len({image.task for image in result.images})} missing" if any(result.words) else "",
-        f"{counted(len(result.impossible), 'combination')} left out" if result.impossible else "",
+        f"{pluralize(len(result.impossible), 'combination')} left out" if result.impossible else "",
         f"{reused} reused, nothing spent on {'it' if reused == 1 else 'them'}" if reused else "",
         ", ".join(map(str, result.costs)) if reused < len(result) else "",
         display.duration(result.seconds),
@@ -213,7 +213,7 @@ def _paths(result: SweepResult, folder: Path | None) -> str:
 def view(job: Job, shell: Any, axes: Mapping[str, Sequence[str]], *, background: bool = False, width: int | None = None) -> SweepView:
     """Make the outputs of this cell for a sweep; as `progress.view`. `width` bounds the final picture, in pixels."""
 
-    def widget() -> Plain:
+    def widget() -> TextRenderer:
         return SweepWidget(Canvas(shell), job.title, Mosaic(axes, job.places))
 
     looking = SweepView(job, progress_view.choose(job, shell, background, widget), axes, background=background, width=width)

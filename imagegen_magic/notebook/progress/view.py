@@ -13,8 +13,8 @@ from imagegen_magic.engine import threads
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.output import display
 from imagegen_magic.notebook.output.display import EDGE, Bundle, Canvas
-from imagegen_magic.notebook.progress.renderers import Line, Plain, Silent, Widget
-from imagegen_magic.notebook.progress.state import Board
+from imagegen_magic.notebook.progress.renderers import NullRenderer, TerminalRenderer, TextRenderer, WidgetRenderer
+from imagegen_magic.notebook.progress.state import JobProgress
 from imagegen_magic.request import Size
 
 if TYPE_CHECKING:
@@ -30,12 +30,12 @@ _FEWER = "the gateway gave fewer pictures than it was asked for"
 class View:
     """What one cell shows of one job."""
 
-    def __init__(self, job: Job, live: Silent, *, background: bool = False, edge: int = EDGE) -> None:
+    def __init__(self, job: Job, live: NullRenderer, *, background: bool = False, edge: int = EDGE) -> None:
         self._job = job
         self._live = live
         self._background = background
         self._edge = edge
-        self._board = Board(len(job.plan.calls) if job.plan else 1, time.time())
+        self._board = JobProgress(len(job.plan.calls) if job.plan else 1, time.time())
         self._sent = asyncio.Event()
         self._ended = asyncio.Event()
         self._shown = threading.Event()
@@ -204,24 +204,24 @@ def settle_after_cells(shell: Any, looking: View) -> None:
     shell.events.register("post_run_cell", settle)
 
 
-def choose(job: Job, shell: Any, background: bool, widget: Callable[[], Silent]) -> Silent:
+def choose(job: Job, shell: Any, background: bool, widget: Callable[[], NullRenderer]) -> NullRenderer:
     """Return what shows progress here: words where the cell is captured, in a terminal, or run by a program, else the `widget`."""
     from IPython.core.displaypub import CapturingDisplayPublisher
 
     if shell is not None and isinstance(shell.display_pub, CapturingDisplayPublisher):
-        return Silent(Canvas(shell))
+        return NullRenderer(Canvas(shell))
     if not hasattr(shell, "kernel"):
-        return Line(_title(job), background=background)
+        return TerminalRenderer(_title(job), background=background)
     # nbclient and papermill forbid input, and would save every widget model that ever was
     if not getattr(shell.kernel, "_allow_stdin", True) or importlib.util.find_spec("ipywidgets") is None:
-        return Plain(Canvas(shell), _title(job))
+        return TextRenderer(Canvas(shell), _title(job))
     return widget()
 
 
-def _widget(job: Job, shell: Any) -> Widget:
+def _widget(job: Job, shell: Any) -> WidgetRenderer:
     pictures = job.plan.pictures if job.plan else ()
     warnings = job.plan.warnings if job.plan else ()
-    return Widget(Canvas(shell), _title(job), pixels=_pixels(job), pictures=pictures, warnings=warnings)
+    return WidgetRenderer(Canvas(shell), _title(job), pixels=_pixels(job), pictures=pictures, warnings=warnings)
 
 
 def _title(job: Job) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import traitlets
 
-from imagegen_magic.notebook.widgets.instrument import FOLDER, Instrument
+from imagegen_magic.notebook.widgets.instrument import FOLDER, BaseWidget
 
 
-class Choice(Instrument):
+class Choice(BaseWidget):
     """Radio buttons drawn as one bar; `options` are {"value", "label", "disabled", "reason"}, `value` the chosen one's value."""
 
     _esm = FOLDER / "choice.js"

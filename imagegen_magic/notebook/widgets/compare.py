@@ -6,10 +6,10 @@ from typing import Any
 
 from traitlets import Bool, Dict, Float, List, Tuple, Unicode, validate
 
-from imagegen_magic.notebook.widgets.instrument import FOLDER, Instrument, style
+from imagegen_magic.notebook.widgets.instrument import FOLDER, BaseWidget, style
 
 
-class Compare(Instrument):
+class Compare(BaseWidget):
     """Two pictures, `left` and `right`: mappings with `url` (a data address), `caption` and `alt`.
 
     `differences` holds a mapping for each setting that differs: `name`, `left`, `right`. A prompt is a list of pieces

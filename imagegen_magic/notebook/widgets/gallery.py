@@ -8,7 +8,7 @@ from typing import Any
 from ipywidgets import CallbackDispatcher  # type: ignore[import-untyped]  # it ships no types
 from traitlets import Bool, Dict, Int, List, TraitError, Unicode, Union, observe, validate
 
-from imagegen_magic.notebook.widgets.instrument import FOLDER, Instrument, style
+from imagegen_magic.notebook.widgets.instrument import FOLDER, BaseWidget, style
 
 ACTIONS = frozenset(
     ("use-settings", "use-reference", "copy-cell", "open-file", "differences", "star", "remove", "enlarge", "ledger")
@@ -19,7 +19,7 @@ _MOST_SELECTED = 2
 Action = Callable[[str, Any], None]
 
 
-class Gallery(Instrument):
+class Gallery(BaseWidget):
     """One page of pictures, newest first, with what a person does to them told to `on_action`.
 
     `pictures` holds a mapping for each picture of the page that is shown: `id`, `thumbnail` (a data address, at most 20 kB),

@@ -21,7 +21,7 @@ def style(name: str) -> str:
     return "".join((FOLDER / sheet).read_text(encoding="utf-8") for sheet in ("theme.css", name))
 
 
-class Instrument(anywidget.AnyWidget):
+class BaseWidget(anywidget.AnyWidget):
     """A widget that hears its front end while a cell runs, and leaves no model behind when it is closed.
 
     Messages arrive in the thread of a subshell where the kernel has them: hand over, and do nothing long. None is lost

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import traitlets
 
-from imagegen_magic.notebook.widgets.instrument import FOLDER, Instrument
+from imagegen_magic.notebook.widgets.instrument import FOLDER, BaseWidget
 
 
-class KeyField(Instrument):
+class KeyField(BaseWidget):
     """A password field with its button; pressing it empties the field and sends {"event": "key", "key": text}.
 
     No trait ever holds the key, so no widget state, echo or saved notebook can. `about` says whose key is wanted.

@@ -8,12 +8,12 @@ from typing import Any
 
 from traitlets import Bytes, Int, Unicode
 
-from imagegen_magic.notebook.widgets.instrument import FOLDER, Instrument, style
+from imagegen_magic.notebook.widgets.instrument import FOLDER, BaseWidget, style
 
 Used = Callable[[bytes], None]
 
 
-class Painter(Instrument):
+class Painter(BaseWidget):
     """A picture, and over it what a person marked; pressing its button sends the mask as a PNG, transparent where to paint.
 
     `picture` holds the bytes of a preview (`mime_type`, at most 2048 pixels long), `width` and `height` are the real picture's,

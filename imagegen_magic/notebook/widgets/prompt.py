@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import traitlets
 
-from imagegen_magic.notebook.widgets.instrument import FOLDER, Instrument
+from imagegen_magic.notebook.widgets.instrument import FOLDER, BaseWidget
 
 
-class Prompt(Instrument):
+class Prompt(BaseWidget):
     """A text and the button beneath it; pressing it sends {"event": "generate", "prompt": text}.
 
     The message carries the text itself, so that the last letters typed are in it whatever is still being synchronised.

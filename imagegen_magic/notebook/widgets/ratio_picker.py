@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from traitlets import Bool, Dict, List, Unicode
 
-from imagegen_magic.notebook.widgets.instrument import FOLDER, Instrument, style
+from imagegen_magic.notebook.widgets.instrument import FOLDER, BaseWidget, style
 
 
-class RatioPicker(Instrument):
+class RatioPicker(BaseWidget):
     """One choice of shape in `value`: a ratio such as `16:9`, pixels such as `1536x1024`, or `auto`.
 
     `options` holds a mapping for each ratio: `value`, `label`, `width` and `height` (the shape to draw), `disabled`, and the

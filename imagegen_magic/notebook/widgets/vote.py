@@ -7,14 +7,14 @@ from typing import Any
 
 from traitlets import Bool, Int, Unicode
 
-from imagegen_magic.notebook.widgets.instrument import FOLDER, Instrument, style
+from imagegen_magic.notebook.widgets.instrument import FOLDER, BaseWidget, style
 
 CHOICES = ("left", "right", "tie")
 
 Heard = Callable[[str, int], None]
 
 
-class Ballot(Instrument):
+class VoteWidget(BaseWidget):
     """Two pictures, `left` and `right` (data addresses), of the pair of that number; a new number is a new pair, 0 none.
 
     `given` of `goal` votes are given; with `enough` there is no further pair. `undoable` is whether there is a vote of this sitting to

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from imagegen_magic.providers import responses
-from imagegen_magic.providers.base import Cadence, Model, PixelRule, Pixels, Provider, UploadRule, wire_fields
+from imagegen_magic.providers.base import Model, PixelRule, Pixels, PollingPolicy, Provider, UploadRule, wire_fields
 from imagegen_magic.providers.model import table
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost
@@ -24,7 +24,7 @@ class APIMart(Provider):
     base_url = "https://api.apimart.ai"
     key_variable = "APIMART_API_KEY"
     docs_url = "https://docs.apimart.ai"
-    cadence = Cadence(least=3.0, first=10.0, batch=50)
+    cadence = PollingPolicy(least=3.0, first=10.0, batch=50)
     wire = wire_fields(*(field for field in Provider.wire if field != "callback_url"))
     refusals = ("build_request_failed",)
     upload: ClassVar[UploadRule | None] = UploadRule(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from imagegen_magic.providers import responses
-from imagegen_magic.providers.base import Cadence, Model, PixelRule, Provider, UploadCall, UploadRule, wire_fields
+from imagegen_magic.providers.base import Model, PixelRule, PollingPolicy, Provider, UploadCall, UploadRule, wire_fields
 from imagegen_magic.providers.model import table
 from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import Cost
@@ -21,7 +21,7 @@ class EvoLink(Provider):
     base_url = "https://api.evolink.ai"
     key_variable = "EVOLINK_API_KEY"
     docs_url = "https://docs.evolink.ai"
-    cadence = Cadence(least=3.0, first=3.0, batch=50)
+    cadence = PollingPolicy(least=3.0, first=3.0, batch=50)
     wire = wire_fields("model", "prompt", "size", "resolution", "quality", "n", "references", "callback_url")
     upload = UploadRule(
         address="https://files-api.evolink.ai/api/v1/files/upload/stream",

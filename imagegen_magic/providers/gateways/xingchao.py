@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from imagegen_magic.providers.base import Cadence, Model, PixelRule, Provider, wire_fields
+from imagegen_magic.providers.base import Model, PixelRule, PollingPolicy, Provider, wire_fields
 from imagegen_magic.providers.model import table
 from imagegen_magic.request import ImageRequest
 
@@ -40,7 +40,7 @@ class Xingchao(Provider):
     base_url = "https://zcbservice.aizfw.cn/kyyReactApiServer"
     key_variable = "XINGCHAO_API_KEY"
     docs_url = "https://docs.xingchaoyiqing.com"
-    cadence = Cadence(least=2.0, first=2.0, batch=0)
+    cadence = PollingPolicy(least=2.0, first=2.0, batch=0)
     submit_path = "/v1/image2/images"
     task_path = "/v1/result/{}"
     wire = wire_fields("model", "prompt", "size", "resolution", "quality", "references")

@@ -19,7 +19,7 @@ _AT_ONCE = 500  # values in one question: older SQLite takes at most 999
 
 
 @dataclass(frozen=True, slots=True)
-class Mark(Record):
+class Annotation(Record):
     """What is marked at one picture: 0 to 5 stars, tags in their order, a note."""
 
     stars: int = 0
@@ -67,13 +67,13 @@ def normal(tag: str) -> str:
     return spelt
 
 
-async def of(ledger: Ledger, pictures: Iterable[int]) -> dict[int, Mark]:
+async def of(ledger: Ledger, pictures: Iterable[int]) -> dict[int, Annotation]:
     """Return what is marked at these pictures, by id; those without a mark are left out."""
     wanted = list(pictures)
     return await ledger.run(lambda connection: read(connection, wanted), writes=False)
 
 
-def read(connection: sqlite3.Connection, pictures: list[int]) -> dict[int, Mark]:
+def read(connection: sqlite3.Connection, pictures: list[int]) -> dict[int, Annotation]:
     """Return the marks of these pictures within a transaction."""
     stars: dict[int, tuple[int, str]] = {}
     tags: dict[int, list[str]] = {}
@@ -84,8 +84,10 @@ def read(connection: sqlite3.Connection, pictures: list[int]) -> dict[int, Mark]
             stars[row["picture"]] = (row["stars"] or 0, row["note"] or "")
         for row in connection.execute(f"SELECT picture, tag FROM tags WHERE picture IN ({places}) ORDER BY tag", some):
             tags.setdefault(row["picture"], []).append(row["tag"])
-    found = {number: Mark(stars.get(number, (0, ""))[0], tuple(tags.get(number, ())), stars.get(number, (0, ""))[1]) for number in pictures}
-    return {number: mark for number, mark in found.items() if mark != Mark()}
+    found = {
+        number: Annotation(stars.get(number, (0, ""))[0], tuple(tags.get(number, ())), stars.get(number, (0, ""))[1]) for number in pictures
+    }
+    return {number: mark for number, mark in found.items() if mark != Annotation()}
 
 
 async def starred(ledger: Ledger) -> set[int]:

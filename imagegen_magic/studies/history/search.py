@@ -13,20 +13,20 @@ from imagegen_magic.engine.ledger.schema import searchable
 from imagegen_magic.records import Record
 from imagegen_magic.studies.history import annotations as marks
 from imagegen_magic.studies.history import since as moments
-from imagegen_magic.studies.history.annotations import Mark
+from imagegen_magic.studies.history.annotations import Annotation
 
 _WORD = re.compile(r'"([^"]*)"|([^\s"]+)')
 _TELLING = re.compile(r"[^\W_]|[^\x00-\x7f]")  # what the full-text index has words for
-_NOTHING = Mark()
+_NOTHING = Annotation()
 _FEW = 3_000  # jobs, from which on it is quicker to look at the newest pictures first
 
 
 @dataclass(frozen=True, slots=True)
-class Entry(Record):
+class HistoryEntry(Record):
     """One picture of the history with what is marked at it."""
 
     picture: PictureRow
-    mark: Mark = _NOTHING
+    mark: Annotation = _NOTHING
 
 
 async def search(
@@ -38,7 +38,7 @@ async def search(
     stars: int | None = None,
     tag: str | None = None,
     limit: int | None = 20,
-) -> list[Entry]:
+) -> list[HistoryEntry]:
     """Return the saved pictures that fit, newest first.
 
     `words` are all to be in the prompt (or the name), in any order and case, the last one perhaps only begun; "in quotes" they follow
@@ -49,13 +49,13 @@ async def search(
     after = moments.since(since) if isinstance(since, str) else since
     sought = _Sought(words, model, after, stars, None if tag is None else marks.normal(tag), limit)
 
-    def work(connection: sqlite3.Connection) -> tuple[list[int], dict[int, Mark]]:
+    def work(connection: sqlite3.Connection) -> tuple[list[int], dict[int, Annotation]]:
         ids = sought.find(connection)
         return ids, marks.read(connection, ids)
 
     ids, known = await ledger.run(work, writes=False)
     rows = {row.id: row for row in await ledger.pictures(ids=ids, limit=None)} if ids else {}
-    return [Entry(rows[number], known.get(number, _NOTHING)) for number in ids if number in rows]
+    return [HistoryEntry(rows[number], known.get(number, _NOTHING)) for number in ids if number in rows]
 
 
 def match(words: str) -> str:

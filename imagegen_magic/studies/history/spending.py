@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from imagegen_magic.engine.ledger.ledger import Ledger
-from imagegen_magic.engine.ledger.spending import FREE, KEYS, Account, accounts
+from imagegen_magic.engine.ledger.spending import FREE, KEYS, SpendingGroup, accounts
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.records import Record
 from imagegen_magic.result import Cost
@@ -89,11 +89,11 @@ def courses(rows: Iterable[Spent]) -> dict[str, list[tuple[float, Decimal]]]:
     return found
 
 
-def _may_cost(account: Account) -> bool:
+def _may_cost(account: SpendingGroup) -> bool:
     return account.state != "planned" and account.cost != FREE
 
 
-def _spent(account: Account) -> Spent:
+def _spent(account: SpendingGroup) -> Spent:
     cost, unknown = _known(account), 0
     if cost.amount is None or cost.unknown:
         unknown = account.tasks
@@ -103,7 +103,7 @@ def _spent(account: Account) -> Spent:
     return Spent(account.key, unit, account.sandbox, **amounts, unknown=unknown, tasks=account.tasks, pictures=pictures)
 
 
-def _known(account: Account) -> Cost:
+def _known(account: SpendingGroup) -> Cost:
     """Return what a task cost as far as anybody knows; of an accepted one that tells nothing, what it was expected to."""
     if account.state not in _ACCEPTED and not account.charged:
         return Cost()

@@ -15,10 +15,10 @@ from typing import Any
 
 from imagegen_magic import readers
 from imagegen_magic.engine import api
-from imagegen_magic.engine.context import Kind, Session, session_of
+from imagegen_magic.engine.context import EngineContext, Kind, session_of
 from imagegen_magic.engine.endpoints import without_key
-from imagegen_magic.engine.jobs.builder import Study, fingerprint
-from imagegen_magic.engine.jobs.job import Job, Wish, counted
+from imagegen_magic.engine.jobs.builder import SweepRecord, fingerprint
+from imagegen_magic.engine.jobs.job import Job, PlannedRequest, pluralize
 from imagegen_magic.engine.ledger.spending import part
 from imagegen_magic.engine.references import Known
 from imagegen_magic.engine.settings import ENGINE_OPTIONS, REQUEST_OPTIONS, Settings
@@ -31,9 +31,9 @@ from imagegen_magic.result import Cost, Generation, total
 from imagegen_magic.studies.sweeps import axes as sides
 from imagegen_magic.studies.sweeps.axes import Axis, Template
 from imagegen_magic.studies.sweeps.load import load
-from imagegen_magic.studies.sweeps.result import Impossible, SweepResult, gathered
+from imagegen_magic.studies.sweeps.result import SkippedCombination, SweepResult, gathered
 
-__all__ = ["Outlook", "SweepPlan", "SweepResult", "begin", "load", "outlook", "plan", "sweep"]
+__all__ = ["SweepEstimate", "SweepPlan", "SweepResult", "begin", "load", "outlook", "plan", "sweep"]
 
 MOST = 100_000  # tasks of one sweep: beyond that it is a slip of the keyboard
 _GROUPS = 8  # reasons that a refusal names
@@ -46,13 +46,13 @@ class SweepPlan(Record):
     request: ImageRequest
     axes: tuple[Axis, ...]
     repeat: int
-    wishes: tuple[Wish, ...]
-    impossible: tuple[Impossible, ...]
+    wishes: tuple[PlannedRequest, ...]
+    impossible: tuple[SkippedCombination, ...]
 
     @property
-    def study(self) -> Study:
+    def study(self) -> SweepRecord:
         """The sweep as the ledger remembers it."""
-        return Study(self.request.prompt, FrozenDict({axis.name: axis.labels for axis in self.axes}), self._fixed)
+        return SweepRecord(self.request.prompt, FrozenDict({axis.name: axis.labels for axis in self.axes}), self._fixed)
 
     @property
     def _fixed(self) -> str:
@@ -75,7 +75,7 @@ class SweepPlan(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook(Record):
+class SweepEstimate(Record):
     """What is known before anything is sent.
 
     Of `pictures`, `there` are there already, `waiting` are at a gateway or of unknown fate and not sent again, `new` ones are to be made.
@@ -163,8 +163,13 @@ def _check_number(lines: Sequence[Axis], repeat: int) -> None:
 
 
 def _wishes(
-    request: ImageRequest, template: Template, lines: Sequence[Axis], settings: Settings, provider: str | None, wish: Callable[..., Wish]
-) -> tuple[list[Wish], list[Impossible]]:
+    request: ImageRequest,
+    template: Template,
+    lines: Sequence[Axis],
+    settings: Settings,
+    provider: str | None,
+    wish: Callable[..., PlannedRequest],
+) -> tuple[list[PlannedRequest], list[SkippedCombination]]:
     wishes, impossible = [], []
     for chosen in itertools.product(*(range(len(axis.values)) for axis in lines)):
         place = FrozenDict({axis.name: axis.labels[number] for axis, number in zip(lines, chosen, strict=True)})
@@ -173,28 +178,30 @@ def _wishes(
         try:
             wishes.append(wish(replace(request, prompt=template.filled(place), **said), settings, gateway, place))
         except UnsupportedOption as error:
-            impossible.append(Impossible(place, error))
+            impossible.append(SkippedCombination(place, error))
     return wishes, impossible
 
 
 def _to_look_at(
     request: ImageRequest, settings: Settings, provider: str | None, place: Mapping[str, str], *, fit: bool, pictures: Known
-) -> Wish:
+) -> PlannedRequest:
     """Return a wish; where its gateway has no key, one that cannot be sent."""
     with suppress(MissingKey):
         return api.wish(request, settings, provider, place, fit=fit, pictures=pictures)
     planned = api.plan(request, provider=provider, fit=fit, settings=settings)
     gateway = without_key(registry.get_provider(planned.provider, settings.look_alikes), settings)
-    return Wish(gateway, planned, api.fill(request, settings), place)
+    return PlannedRequest(gateway, planned, api.fill(request, settings), place)
 
 
-def _refused(lines: Sequence[Axis], wishes: Sequence[Wish], impossible: Sequence[Impossible], skipped: bool) -> UnsupportedOption:
+def _refused(
+    lines: Sequence[Axis], wishes: Sequence[PlannedRequest], impossible: Sequence[SkippedCombination], skipped: bool
+) -> UnsupportedOption:
     """Return the refusal that names each combination that cannot be done, those of one reason together."""
     if not lines:
         return impossible[0].error
     values = {axis.name: axis.labels for axis in lines}
     told = reasons(impossible, values)
-    shown = "; ".join(told[:_GROUPS]) + (f"; and for {counted(len(told) - _GROUPS, 'further reason')}" if len(told) > _GROUPS else "")
+    shown = "; ".join(told[:_GROUPS]) + (f"; and for {pluralize(len(told) - _GROUPS, 'further reason')}" if len(told) > _GROUPS else "")
     number, of = len(impossible), len(wishes) + len(impossible)
     which = "None of the combinations can be done" if not wishes else f"{number} of {of} combinations cannot be done"
     step = "change the axes" if skipped or not wishes else "--skip-impossible (skip_impossible=True in Python) leaves them out"
@@ -208,16 +215,16 @@ def _refused(lines: Sequence[Axis], wishes: Sequence[Wish], impossible: Sequence
     return UnsupportedOption(f"{which}: {shown}", option="sweep", value=number, allowed=allowed, gateways=able, hint=step)
 
 
-def reasons(impossible: Sequence[Impossible], axes: Mapping[str, Sequence[str]]) -> list[str]:
+def reasons(impossible: Sequence[SkippedCombination], axes: Mapping[str, Sequence[str]]) -> list[str]:
     """Return why combinations cannot be done, one line a reason, each with the combinations it is true of."""
-    groups: dict[str, list[Impossible]] = {}
+    groups: dict[str, list[SkippedCombination]] = {}
     for one in impossible:
         groups.setdefault(one.error.what, []).append(one)
     told = [(gathered((one.place for one in group), axes), what) for what, group in groups.items()]
     return [f"{places}: {what}" if places else what for places, what in told]
 
 
-async def outlook(plan: SweepPlan, settings: Settings) -> Outlook:
+async def outlook(plan: SweepPlan, settings: Settings) -> SweepEstimate:
     """Return what is known of a sweep before anything is sent; on the engine's loop."""
     session = session_of(settings)
     there, waiting = await _found(plan, session) if settings.get("reuse") else (set(), set())
@@ -225,7 +232,7 @@ async def outlook(plan: SweepPlan, settings: Settings) -> Outlook:
     new = [task for number, task in enumerate(tasks) if number not in there | waiting]
     paid = [(part(wish.plan.price, count, wish.plan.count), count) for wish, count in new if not wish.gateway.sandbox]
     known = [price for price, _ in paid if price.amount is not None]
-    return Outlook(
+    return SweepEstimate(
         pictures=plan.pictures,
         there=sum(tasks[number][1] for number in there),
         waiting=sum(tasks[number][1] for number in waiting),
@@ -237,7 +244,7 @@ async def outlook(plan: SweepPlan, settings: Settings) -> Outlook:
     )
 
 
-async def _found(plan: SweepPlan, session: Session) -> tuple[set[int], set[int]]:
+async def _found(plan: SweepPlan, session: EngineContext) -> tuple[set[int], set[int]]:
     """Return the positions of what is there already, and of what is on its way or of unknown fate and will not be sent again."""
     from imagegen_magic.engine.jobs import reuse as past
 
@@ -247,7 +254,7 @@ async def _found(plan: SweepPlan, session: Session) -> tuple[set[int], set[int]]
     return set(found.whole), set(found.gone) | set(found.waiting) | set(found.unknown)
 
 
-async def _usual(wishes: Sequence[Wish], session: Session) -> tuple[float, float] | None:
+async def _usual(wishes: Sequence[PlannedRequest], session: EngineContext) -> tuple[float, float] | None:
     """Return what such tasks usually take, from the quickest kind to the slowest, as far as it is remembered."""
     known = []
     for kind, megapixels in {_kind(wish): _megapixels(wish) for wish in wishes}.items():
@@ -256,11 +263,11 @@ async def _usual(wishes: Sequence[Wish], session: Session) -> tuple[float, float
     return (min(low for low, _ in known), max(high for _, high in known)) if known else None
 
 
-def _kind(wish: Wish) -> Kind:
+def _kind(wish: PlannedRequest) -> Kind:
     return wish.plan.provider, wish.gateway.sandbox, wish.plan.model.name, *wish.plan.tier
 
 
-def _megapixels(wish: Wish) -> float:
+def _megapixels(wish: PlannedRequest) -> float:
     pixels = wish.plan.pixels
     return pixels[0][0] * pixels[0][1] / 1e6 if pixels else 1.0
 

@@ -30,7 +30,7 @@ _NOT_POSSIBLE = "not possible here"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Impossible(Record):
+class SkippedCombination(Record):
     """A combination that was left out, and why its gateway cannot do it."""
 
     place: Place
@@ -53,7 +53,7 @@ class SweepResult(Generation):
     axes: Mapping[str, tuple[str, ...]] = field(default_factory=FrozenDict)
     places: tuple[Place, ...] = ()
     words: tuple[str, ...] = ()
-    impossible: tuple[Impossible, ...] = ()
+    impossible: tuple[SkippedCombination, ...] = ()
     study: int = 0
 
     def __post_init__(self) -> None:
