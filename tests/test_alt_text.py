@@ -51,7 +51,7 @@ def test_no_source_draws_a_picture_without_words(path):
 
 def test_the_walk_finds_the_sources():
     """The rule above is about something."""
-    assert {"tables.py", "panel_sheet.py", "bar.py", "export_page.py", "gallery.js"} <= {path.name for path in SOURCES}
+    assert {"tables.py", "static_sheet.py", "html.py", "page.py", "gallery.js"} <= {path.name for path in SOURCES}
 
 
 def test_the_history_says_the_prompt():

@@ -279,7 +279,7 @@ def test_without_links_it_is_the_same(folder: Path) -> None:
 @pytest.mark.usefixtures("linkless")
 def test_without_links_a_name_taken_in_the_last_moment_is_not_overwritten(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The look and the naming happen under the folder's lock, so whoever was first keeps the name."""
-    lock = images.owners.lock
+    lock = images.process_locks.lock
 
     def late(descriptor: int) -> None:
         lock(descriptor)
@@ -287,7 +287,7 @@ def test_without_links_a_name_taken_in_the_last_moment_is_not_overwritten(folder
         if stat.S_ISDIR(os.fstat(descriptor).st_mode) and not target.exists():
             target.write_bytes(b"theirs")
 
-    monkeypatch.setattr(images.owners, "lock", late)
+    monkeypatch.setattr(images.process_locks, "lock", late)
     saved = images.save(PICTURE, folder, "castle-7f3a", 1, ".png", {})
     assert saved.path.name == "castle-7f3a-1-2.png"
     assert (folder / "castle-7f3a-1.png").read_bytes() == b"theirs"
@@ -470,7 +470,7 @@ def test_sweeping_leaves_the_living_and_the_foreign_alone(folder: Path, monkeypa
 
 def test_a_file_swept_in_its_first_moment_is_made_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between creating and locking another process may take it for a dead one's."""
-    lock, swept = images.owners.lock, []
+    lock, swept = images.process_locks.lock, []
 
     def late(descriptor: int) -> None:
         if not swept:
@@ -478,7 +478,7 @@ def test_a_file_swept_in_its_first_moment_is_made_anew(folder: Path, monkeypatch
             swept.append(list(folder.iterdir()))
         lock(descriptor)
 
-    monkeypatch.setattr(images.owners, "lock", late)
+    monkeypatch.setattr(images.process_locks, "lock", late)
     saved = images.save(PICTURE, folder, "fox-7f3a", 1, ".png", {})
     assert swept == [[]]
     assert saved.path.read_bytes() == PICTURE
@@ -490,8 +490,8 @@ def test_without_locks_sweeping_goes_by_age(folder: Path, monkeypatch: pytest.Mo
     def refuse(*arguments: object) -> bool:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(images.owners, "lock", refuse)
-    monkeypatch.setattr(images.owners, "held", refuse)
+    monkeypatch.setattr(images.process_locks, "lock", refuse)
+    monkeypatch.setattr(images.process_locks, "held", refuse)
     old, young = folder / ".fox-7f3a-1.png.00000000.part", folder / ".fox-7f3a-1.png.00000001.part"
     old.touch()
     young.touch()

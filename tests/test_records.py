@@ -429,7 +429,7 @@ class TestVersions:
         with pytest.warns(UserWarning, match=r"pickled this ImageRequest; .* are left out: seed$"):
             assert records.restored(ImageRequest, {**state, "seed": 7}) == request
 
-    @pytest.mark.filterwarnings("ignore:.* is now imagegen_magic:DeprecationWarning")
+    @pytest.mark.filterwarnings("ignore:.* is now:DeprecationWarning")
     def test_what_the_first_version_wrote(self):
         """The file holds a result with one picture, a sweep, a plan and a refusal."""
         made, study, plan, refusal = pickle.loads(base64.b85decode(STORED.read_bytes()))

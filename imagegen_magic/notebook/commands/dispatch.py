@@ -50,7 +50,7 @@ def room(name: str) -> Callable[[Any, list[str], dict[str, str]], None]:
     if name in RUN:
         return RUN[name]
     home, function = _ELSEWHERE[name]
-    return cast(Callable[..., None], getattr(import_module(f"imagegen_magic.notebook.{home}"), function))
+    return cast(Callable[..., None], getattr(import_module(f"imagegen_magic.notebook.commands.{home}"), function))
 
 
 def _does_not_fit(command: options.Command, rest: str, why: str) -> str:
@@ -443,21 +443,21 @@ def picture(settings: Settings, number: int) -> GeneratedImage | None:
     return generated(rows[0]) if rows else None
 
 
-_ELSEWHERE: dict[str, tuple[str, str]] = {  # subcommands whose room is a module of its own: the module, and the function there
-    "history": ("historic", "history"),
-    "star": ("historic", "star"),
-    "tag": ("historic", "tag"),
-    "note": ("historic", "note"),
-    "recall": ("recalling", "recall"),
-    "tree": ("recalling", "tree"),
-    "compare": ("comparing", "compare"),
-    "vote": ("voting", "vote"),
-    "drift": ("drifting", "run"),
-    "mask": ("masking", "run"),
-    "cost": ("money", "cost"),
-    "budget": ("money", "budget"),
-    "export": ("sharing", "export"),
-    "slim": ("sharing", "slim"),
+_ELSEWHERE: dict[str, tuple[str, str]] = {  # subcommands with a module of their own: the module beside this one, and its function
+    "history": ("history", "history"),
+    "star": ("history", "star"),
+    "tag": ("history", "tag"),
+    "note": ("history", "note"),
+    "recall": ("recall", "recall"),
+    "tree": ("recall", "tree"),
+    "compare": ("compare", "compare"),
+    "vote": ("vote", "vote"),
+    "drift": ("drift", "run"),
+    "mask": ("mask", "run"),
+    "cost": ("spending", "cost"),
+    "budget": ("spending", "budget"),
+    "export": ("export", "export"),
+    "slim": ("export", "slim"),
 }
 RUN: dict[str, Callable[[Any, list[str], dict[str, str]], None]] = {
     "providers": _providers,
