@@ -177,7 +177,7 @@ def test_a_format_that_is_not_for_us_is_refused(tmp_path: Path, monkeypatch: pyt
     with closing(Ledger(tmp_path)) as older, pytest.raises(LedgerError, match=rf"newer imagegen_magic \(format {needs}") as caught:
         run(older.check())
     assert "pip install -U imagegen_magic" in caught.value.hint
-    assert caught.value.charged == "no"
+    assert caught.value.charge == "no"
     assert marks(tmp_path) == before
 
 
