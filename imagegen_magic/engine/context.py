@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imagegen_magic.engine import loop
+from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.endpoints import SANDBOX_SCALE, Endpoint
 from imagegen_magic.engine.jobs.download import Downloads
 from imagegen_magic.engine.ledger.ledger import Ledger
@@ -54,6 +55,7 @@ class EngineContext(ProcessBound):
     """The engine's shared parts on one event loop with one ledger."""
 
     def __init__(self, settings: Settings) -> None:
+        self.clock = CLOCK
         self.ledger = ledger_of(settings)
         self.home = settings.home
         self.clients = GatewayClients(sandbox_home=settings.home / "sandbox")
@@ -68,7 +70,7 @@ class EngineContext(ProcessBound):
         """Return the one who looks after this gateway's open tasks."""
         name = (gateway.provider.name, gateway.base_url, gateway.key, gateway.cadence)
         if name not in self._lookouts:
-            self._lookouts[name] = Poller(gateway.provider, gateway.cadence, self._looker(gateway))
+            self._lookouts[name] = Poller(gateway.provider, gateway.cadence, self._looker(gateway), clock=self.clock)
         return self._lookouts[name]
 
     def _looker(self, gateway: Endpoint) -> Callable[[Call], Any]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import glob
 import os
 import re
-import time
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.context import ledger_of
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageInvalid, UnsupportedOption
@@ -170,7 +170,7 @@ class ReferenceLoader:
         try:
             data = path_of(row.path).read_bytes()
         except OSError as error:
-            if row.url and row.ends > time.time():
+            if row.url and row.ends > CLOCK.time():
                 return row.url
             raise ImageInvalid(
                 f"The file of {name} is gone ({row.path}), and so is its address at the gateway",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from imagegen_magic.engine import loop
+from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.context import ledger_of
 from imagegen_magic.engine.endpoints import Endpoint
 from imagegen_magic.engine.jobs.runner import TaskRunner
@@ -65,7 +66,7 @@ class Job(ProcessBound):
         self.note = next((wish.gateway.note for wish in wishes if wish.gateway.note), "")
         self.places = [wish.place for wish in wishes for _ in wish.plan.calls]
         self.study = 0
-        self.started = time.time()
+        self.started = CLOCK.time()
         self.id = 0
         self.latest: dict[int, Progress] = {}
         self.images: list[GeneratedImage] = []
@@ -310,7 +311,7 @@ class Job(ProcessBound):
             images=tuple(images),
             request=self.plan.request if self.plan else self.request,
             provider=", ".join(dict.fromkeys(self._providers(images))),
-            seconds=time.time() - self.started,
+            seconds=CLOCK.time() - self.started,
             tasks=tuple(one.task.task_id for one in self.deliveries if one.task.task_id),
             errors=tuple(self.errors),
             costs=total(cost for one in self.deliveries if (cost := one.cost) is not None) if self.deliveries else _NOTHING,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from imagegen_magic.engine import threads
+from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.ledger.ledger import COLLECTABLE, Ledger, PictureRow, TaskRow
 from imagegen_magic.paths import path_of
@@ -68,7 +68,7 @@ async def find(ledger: Ledger, fingerprints: Sequence[str], but: Collection[int]
     """
     alike = await ledger.alike(fingerprints)
     known = {name: [task for task in tasks if task.row not in but] for name, tasks in alike.items()}
-    return await threads.writing(_assigned, known, fingerprints, time.time())
+    return await threads.writing(_assigned, known, fingerprints, CLOCK.time())
 
 
 def _assigned(alike: dict[str, list[TaskRow]], fingerprints: Sequence[str], now: float) -> PriorResults:

@@ -19,6 +19,7 @@ from tenacity import RetryCallState, retry_if_exception_type, wait_random_expone
 
 from imagegen_magic import __version__
 from imagegen_magic.engine import loop, threads
+from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.conformance import differences
 from imagegen_magic.engine.context import DurationHistory, EngineContext
 from imagegen_magic.engine.endpoints import Endpoint
@@ -110,7 +111,7 @@ class RunningTask:
     sent: Mapping[str, Any]
     idempotency_key: str
     task_id: str = ""
-    submitted: float = field(default_factory=time.time)
+    submitted: float = field(default_factory=CLOCK.time)
     cost: Cost = Cost()
     seconds: float | None = None
     addresses: dict[int, str] = field(default_factory=dict)  # ledger's picture id -> address, not yet saved
@@ -168,7 +169,7 @@ class TaskRunner(ProcessBound):
         self.task, self.order = task, order
         self._hold, self._hopeless = hold, hopeless
         self._session, self.gateway, self._history, self._tell_it = session, gateway, history, tell
-        self._ledger = session.ledger
+        self._ledger, self._clock = session.ledger, session.clock
         self._asking_anew = asyncio.Lock()
         self.sent = bool(task.task_id)  # whether the gateway may know of this task
         self.over = False  # whether the ledger knows that nothing more will come of it
@@ -179,7 +180,7 @@ class TaskRunner(ProcessBound):
         self._trouble = ""  # what is to be told of its submission
         self.beside: list[ImageGenError] = []  # what went wrong and held nothing up
         self._error: ImageGenError | None = None
-        self._patience = math.inf  # when our patience ends, by the loop's clock
+        self._patience = math.inf  # when our patience ends, by the engine's monotonic clock
         self._saved: set[int] = set()  # the ledger's pictures that are on the disk, and were told
         self._unread: dict[int, Unread] = {}  # those that came as files which cannot be read
         self._saving = 0  # how many are being verified and saved just now
@@ -200,10 +201,10 @@ class TaskRunner(ProcessBound):
         """Bring the task's pictures to disk. Raises the error that ended it; the ledger already knows."""
         if not self.task.task_id:
             await self._submit()
-        self._patience = asyncio.get_running_loop().time() + self.order.timeout
+        self._patience = self._clock.monotonic() + self.order.timeout
         try:
             if not self.task.addresses:
-                async with asyncio.timeout_at(self._patience):
+                async with self._clock.timeout_at(self._patience):
                     await self._wait()
             await self._fetch_all()
         except TimeoutError as error:
@@ -272,11 +273,18 @@ class TaskRunner(ProcessBound):
         async with room:
             if error := self._hopeless():
                 raise error
-            self._began = self.task.submitted = time.time()
+            self._began = self.task.submitted = self._clock.time()
             self.tell("submitting")
             refused = retry_if_exception_type(RetryableRefusal)
             try:
-                await repeat(self._post_whole, retry=refused, wait=self._pause, stop=self._enough, before_sleep=self._say_pause)
+                await repeat(
+                    self._post_whole,
+                    retry=refused,
+                    wait=self._pause,
+                    stop=self._enough,
+                    before_sleep=self._say_pause,
+                    sleep=self._clock.sleep,
+                )
             except RetryableRefusal as refusal:
                 await self._fail(refusal.error)
                 raise refusal.error from None
@@ -284,7 +292,7 @@ class TaskRunner(ProcessBound):
 
     def _enough(self, state: RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
-        waited = time.time() - self._began
+        waited = self._clock.time() - self._began
         if isinstance(error, RetryableRefusal) and isinstance(error.error, GatewayUnreachable):
             return state.attempt_number >= _KNOCKS
         pause = error.pause if isinstance(error, RetryableRefusal) and error.pause else 0.0
@@ -319,7 +327,7 @@ class TaskRunner(ProcessBound):
             await self._note("dropped")
             raise WaitingStopped("It was left before it was sent", charge="no")
         self.sent = True
-        task.submitted = time.time()
+        task.submitted = self._clock.time()
         call = Call(task.sent["method"], task.sent["path"], task.sent["json"])
         try:
             answer = await self._session.submit(
@@ -398,12 +406,12 @@ class TaskRunner(ProcessBound):
                 task.task_id, submitted=task.submitted, durations=self._history.durations, tell=self._heard, now=task.resumed
             )
         except (APIError, PictureMissing) as error:
-            if isinstance(error, (NotFound, PictureMissing)) and time.time() - task.submitted > _FORGOTTEN:
+            if isinstance(error, (NotFound, PictureMissing)) and self._clock.time() - task.submitted > _FORGOTTEN:
                 told = forgotten(error)
                 await self._fail(told)
                 raise told from None
             raise after_acceptance(error) from None
-        self._looked = time.time()
+        self._looked = self._clock.time()
         if isinstance(state, Failed):
             await self._fail(state.error)
             raise state.error
@@ -502,10 +510,15 @@ class TaskRunner(ProcessBound):
     async def _download(self, picture: int, *, pause: float = 0.0) -> tuple[str, Download]:
         """Return a picture's bytes and where they were, as long as our patience lasts. Raises DownloadError or TimeoutError."""
         obstacles: list[_NotNow] = []
-        rules = {"retry": retry_if_exception_type((Lost, NotSent, _NotNow)), "wait": _pause_for, "stop": self._enough_fetches}
+        rules = {
+            "retry": retry_if_exception_type((Lost, NotSent, _NotNow)),
+            "wait": _pause_for,
+            "stop": self._enough_fetches,
+            "sleep": self._clock.sleep,
+        }
         try:
-            async with asyncio.timeout_at(self._patience):
-                await asyncio.sleep(pause)
+            async with self._clock.timeout_at(self._patience):
+                await self._clock.sleep(pause)
                 return await repeat(lambda: self._download_once(picture), before_sleep=partial(self._say_not_now, obstacles), **rules)
         except (Lost, NotSent) as error:
             raise DownloadError(f"The picture was made but could not be fetched ({error})") from None
@@ -520,7 +533,7 @@ class TaskRunner(ProcessBound):
         error = state.outcome.exception() if state.outcome else None
         if not isinstance(error, _NotNow):
             return state.attempt_number >= _FETCHES
-        late = asyncio.get_running_loop().time() + (error.pause or 0.0) > self._patience
+        late = self._clock.monotonic() + (error.pause or 0.0) > self._patience
         return late or state.attempt_number >= _ASKED_TO_WAIT
 
     def _say_not_now(self, obstacles: list[_NotNow], state: RetryCallState) -> None:
@@ -593,7 +606,7 @@ class TaskRunner(ProcessBound):
                 raise _NotNow(f"{self.gateway.provider.title} answers {error.status}") from None
             raise after_acceptance(error) from None
         finally:
-            self._looked = time.time()
+            self._looked = self._clock.time()
 
     async def _keep(self, picture: int, url: str, download: Download) -> Unread | None:
         """Verify and save what came, both in one thread, and then tell the ledger; returns what is to be fetched again, if it is."""
@@ -738,7 +751,7 @@ class TaskRunner(ProcessBound):
                 "source": cost.source,
             },
             "submitted": _iso(task.submitted),
-            "saved": _iso(time.time()),
+            "saved": _iso(self._clock.time()),
             "seconds": task.seconds,
             "made_with": f"imagegen_magic {__version__}",
         }
@@ -759,7 +772,7 @@ class TaskRunner(ProcessBound):
             model=order.model,
             task_id=task.task_id,
             cost=task.cost.share(len(task.numbers)),
-            created=time.time(),
+            created=self._clock.time(),
             seconds=task.seconds,
             id=picture,
             task=task.position,

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import heapq
 import itertools
-import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from imagegen_magic.engine.clock import CLOCK, Clock
 from imagegen_magic.engine.net.client import GatewayResponse
 from imagegen_magic.engine.net.exchange import Lost, NotSent
 from imagegen_magic.engine.net.lane import LANE
@@ -50,7 +50,10 @@ class Poller:
     `call` makes a call with the gateway's key; `cadence` says how often it may.
     """
 
-    def __init__(self, provider: Provider, cadence: PollingPolicy, call: Callable[[Call], Awaitable[GatewayResponse]]) -> None:
+    def __init__(
+        self, provider: Provider, cadence: PollingPolicy, call: Callable[[Call], Awaitable[GatewayResponse]], *, clock: Clock = CLOCK
+    ) -> None:
+        self._clock = clock
         self.looks = 0
         self._open = 0
         self._provider, self._cadence, self._call = provider, cadence, call
@@ -69,9 +72,9 @@ class Poller:
 
         Raises APIError where the gateway will not say (the key, the account, an unknown task); the task may still be alive.
         """
-        submitted = min(submitted, time.time())  # a clock that was set back must not put the first look off
+        submitted = min(submitted, self._clock.time())  # a clock that was set back must not put the first look off
         item = _Open(task_id, submitted, durations, tell, asyncio.get_running_loop().create_future(), submitted, submitted, late=now)
-        self._schedule(item, time.time() if now else None)
+        self._schedule(item, self._clock.time() if now else None)
         if self._runner is None or self._runner.done():
             self._runner = asyncio.create_task(self._run(), name=f"lookout-{self._provider.name}")
         self._open += 1
@@ -85,7 +88,7 @@ class Poller:
 
         Raises NotSent, Lost or the gateway's error.
         """
-        await asyncio.sleep(min(self._cadence.least, looked + self._cadence.least - time.time()))
+        await self._clock.sleep(min(self._cadence.least, looked + self._cadence.least - self._clock.time()))
         self.looks += 1
         answer = await self._call(self._provider.task_call(task_id))
         if answer.status >= 400:
@@ -99,7 +102,7 @@ class Poller:
 
     def _due(self, item: _Open) -> float:
         """Return when to look at a task next; where tasks can share a look, on beats common to all of them."""
-        now, durations, least, first = time.time(), item.durations(), self._cadence.least, self._cadence.first
+        now, durations, least, first = self._clock.time(), item.durations(), self._cadence.least, self._cadence.first
         if self._batch and self._queue:
             return next_shared_look(now, item.submitted, item.looked, durations, least=least, first=first)
         return item.submitted + next_look(now - item.submitted, item.looked - item.submitted, durations, least=least, first=first)
@@ -111,7 +114,7 @@ class Poller:
     async def _run(self) -> None:
         while self._queue or self._under_way:
             self._wake.clear()
-            for lot in self._lots(time.time()):
+            for lot in self._lots(self._clock.time()):
                 await self._room.acquire()
                 look = asyncio.create_task(self._look(lot))
                 self._under_way.add(look)
@@ -131,9 +134,9 @@ class Poller:
         return self._queue[0][0] + (max(0.0, _CROWD_BEAT - self._cadence.least) if crowded else 0.0)
 
     async def _sleep(self) -> None:
-        pause = self._next() - time.time() if self._queue else None
+        pause = self._next() - self._clock.time() if self._queue else None
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None if pause is None else max(pause, 0.001)):
+            async with self._clock.timeout(None if pause is None else max(pause, 0.001)):
                 await self._wake.wait()
 
     def _lots(self, now: float) -> list[list[_Open]]:
@@ -163,7 +166,7 @@ class Poller:
             return None
         call = self._provider.batch_call([item.task_id for item in lot]) if self._batch and not lot[0].alone else None
         for item in lot:
-            item.before, item.looked = item.looked, time.time()
+            item.before, item.looked = item.looked, self._clock.time()
         try:
             self.looks += 1
             answer = await self._call(call or self._provider.task_call(lot[0].task_id))
@@ -186,14 +189,14 @@ class Poller:
         except ImageGenError:
             self._batch = 0  # this gateway's batch query is not what its page says: one by one from here on
             for item in lot:
-                self._schedule(item, max(time.time(), item.looked + self._cadence.least))
+                self._schedule(item, max(self._clock.time(), item.looked + self._cadence.least))
             return
         for item in lot:
             if state := states.get(item.task_id):
                 self._take(item, state)
             else:
                 item.alone = True
-                self._schedule(item, time.time() + self._cadence.least)
+                self._schedule(item, self._clock.time() + self._cadence.least)
 
     def _take_single(self, item: _Open, answer: GatewayResponse) -> None:
         if answer.status in (401, 402, 403):
@@ -253,4 +256,4 @@ class Poller:
             grown = min(_WORST_PAUSE, self._cadence.least * 2.0 ** min(item.troubles, 6))
             if not item.outcome.done():
                 item.tell(None, note)
-            self._schedule(item, time.time() + max(self._cadence.least, pause if pause is not None else grown))
+            self._schedule(item, self._clock.time() + max(self._cadence.least, pause if pause is not None else grown))

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from imagegen_magic.engine import endpoints
+from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.context import ledger_of
 from imagegen_magic.engine.endpoints import Endpoint
 from imagegen_magic.engine.net import peers
@@ -153,7 +154,7 @@ def _host(url: str) -> str:
 
 def own_address(picture: LocalPicture, gateway: Endpoint, gone: Iterable[str] = ()) -> str:
     """Return the address that a picture came with, where it lives and this gateway can fetch it, else ""."""
-    lives = picture.expires_at is None or picture.expires_at > time.time() + MARGIN
+    lives = picture.expires_at is None or picture.expires_at > CLOCK.time() + MARGIN
     return picture.url if picture.url and lives and picture.url not in gone and _surely_fetchable(picture.url, gateway) else ""
 
 
@@ -212,7 +213,7 @@ def _check_host(option: str, address: str, gateway: Endpoint) -> None:
 def _check_end(option: str, address: str, gateway: Endpoint, settings: Settings) -> None:
     """Refuse an address whose time is over."""
     end = _end_in(address) or _end_in_ledger(address, settings)
-    if end is not None and end < time.time():
+    if end is not None and end < CLOCK.time():
         what = f"{gateway.provider.title} cannot fetch {shown(address)}: it expired at {_clock(end)}"
         give = "give the picture itself (a file, a variable, @17), which is then uploaded"
         raise UnsupportedOption(what, option=option, value=address, hint=give)
@@ -304,7 +305,7 @@ def _quoted(text: str) -> str:
 
 def lives(end: str | None) -> bool:
     """Say whether an address of the ledger lives long enough to be used once more."""
-    return end is not None and seconds_of(end) > time.time() + MARGIN
+    return end is not None and seconds_of(end) > CLOCK.time() + MARGIN
 
 
 def seconds_of(text: str) -> float:

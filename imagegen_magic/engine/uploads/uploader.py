@@ -11,7 +11,6 @@ import importlib
 import math
 import operator
 import sqlite3
-import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from urllib.parse import urlsplit
 from tenacity import RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from imagegen_magic.engine import threads
+from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.context import EngineContext
 from imagegen_magic.engine.endpoints import Endpoint
 from imagegen_magic.engine.net.client import GatewayResponse
@@ -159,10 +159,10 @@ async def _sent(
 async def _uploaded(
     session: EngineContext, gateway: Endpoint, way: UploadRoute, picture: LocalPicture, patience: float, tell: Tell | None
 ) -> Uploaded:
-    began = time.monotonic()
+    began = session.clock.monotonic()
 
     def enough(state: RetryCallState) -> bool:
-        return state.attempt_number >= _TRIES or time.monotonic() - began + (_wish(state) or 0.0) > patience
+        return state.attempt_number >= _TRIES or session.clock.monotonic() - began + (_wish(state) or 0.0) > patience
 
     def say(state: RetryCallState) -> None:
         if tell:
@@ -171,12 +171,17 @@ async def _uploaded(
 
     try:
         found: Uploaded = await repeat(
-            lambda: _post(session, gateway, way, picture), retry=retry_if_exception_type(_Again), wait=_pause, stop=enough, before_sleep=say
+            lambda: _post(session, gateway, way, picture),
+            retry=retry_if_exception_type(_Again),
+            wait=_pause,
+            stop=enough,
+            before_sleep=say,
+            sleep=session.clock.sleep,
         )
     except _Again as failure:
         raise failure.error from None
     lifetime = gateway.provider.upload.lifetime if gateway.provider.upload else _STRANGERS
-    return found if found.expires_at is not None else Uploaded(found.url, time.time() + lifetime)
+    return found if found.expires_at is not None else Uploaded(found.url, session.clock.time() + lifetime)
 
 
 async def _post(session: EngineContext, gateway: Endpoint, way: UploadRoute, picture: LocalPicture) -> Uploaded:
@@ -248,7 +253,7 @@ def _by_uploader(name: str, path: Path) -> Uploaded:
     if parts is None or parts.scheme != "https" or not urls.is_public(parts.hostname or ""):
         step = "let it return a public https address"
         raise UploadFailed(f"Your uploader {name} answered {shown(url)}, which no gateway can fetch", blame="you", hint=step)
-    return Uploaded(str(url), time.time() + _STRANGERS)
+    return Uploaded(str(url), CLOCK.time() + _STRANGERS)
 
 
 def _function(name: str) -> Callable[[Path], Any]:
@@ -292,7 +297,7 @@ def _forget(connection: sqlite3.Connection, sha256: str, host: str) -> None:
 
 def _record(connection: sqlite3.Connection, picture: LocalPicture, host: str, found: Uploaded) -> None:
     end = None if found.expires_at is None else _iso(found.expires_at)
-    values = (picture.sha256, host, found.url, end, len(picture.data), _iso(time.time()))
+    values = (picture.sha256, host, found.url, end, len(picture.data), _iso(CLOCK.time()))
     query = """INSERT INTO uploads (sha256, host, url, expires_at, size, created) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (sha256, host)
         DO UPDATE SET url = excluded.url, expires_at = excluded.expires_at, size = excluded.size, created = excluded.created"""
     connection.execute(query, values)
