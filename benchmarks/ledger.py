@@ -112,10 +112,10 @@ def bare_task(connection: sqlite3.Connection) -> None:
 async def ledger_task(ledger: Ledger) -> None:
     """Write one task's way as the engine does."""
     [(_, [row])] = await ledger.add([JOB])
-    await ledger.mark(row, "submitting")
-    await ledger.mark(row, "submitted", task_id="task_1")
-    [picture] = await ledger.made(row, ANSWER["results"], expires_at=None, cost=Cost(), seconds=40, answer=ANSWER)
-    await ledger.saved(picture, path="x", sha256="x", size=1, width=2048, height=1152, mime_type="image/png")
+    await ledger.set_state(row, "submitting")
+    await ledger.set_state(row, "submitted", task_id="task_1")
+    [picture] = await ledger.record_result(row, ANSWER["results"], expires_at=None, cost=Cost(), seconds=40, answer=ANSWER)
+    await ledger.record_saved(picture, path="x", sha256="x", size=1, width=2048, height=1152, mime_type="image/png")
 
 
 async def together(ledger: Ledger, tasks: int) -> float:
@@ -165,7 +165,7 @@ def main() -> int:
             crowds.append(asyncio.run(together(ledger, TASKS)))
             transactions += ledger.transactions - before
         ledger.close()
-        asked, counted = median_of(ledger.waiting), median_of(lambda: bare_count(ledger.path))
+        asked, counted = median_of(ledger.count_resumable), median_of(lambda: bare_count(ledger.path))
     every, alone, crowd = (statistics.median(figures) for figures in (bares, singles, crowds))
     rows = TASKS * WRITES * ROUNDS
     print(f"bare, one commit a write      {every * 1e3:6.3f} ms a task")

@@ -44,11 +44,11 @@ def saved(
     job = NewJob(*where, request, request, {}, Cost(), str(folder), name, [task], sources)
     ((_, (row,)),) = loop.run(book.add([job]))
     urls = [url or f"https://cdn.example/{row}-{place}.png" for place in range(count)]
-    ids = loop.run(book.made(row, urls, expires_at=None, cost=Cost(), seconds=1.0, answer=None))
+    ids = loop.run(book.record_result(row, urls, expires_at=None, cost=Cost(), seconds=1.0, answer=None))
     for number in ids:
         content = data or a_png((number * 37 % 256, number * 91 % 256, 120))
         path = folder / f"picture-{number}.png"
         path.write_bytes(content)
         facts = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "width": 48, "height": 32, "mime_type": "image/png"}
-        loop.run(book.saved(number, path=path, **facts))
+        loop.run(book.record_saved(number, path=path, **facts))
     return sorted((generated(one) for one in loop.run(book.pictures(ids=ids, limit=None))), key=lambda image: image.id)

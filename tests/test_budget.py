@@ -42,25 +42,25 @@ def new_job(price, tasks=1, *, sandbox=False, pictures=1):
 def ask(price, *, pictures=1, unknown=None, book=None, **more):
     """Record a request as the engine does; returns its tasks' rows. Raises BudgetExceeded."""
     book = book or api.ledger()
-    allow = budget.guard([(price, pictures)], book, unknown)
+    allow = budget.budget_check([(price, pictures)], book, unknown)
     ((_, rows),) = loop.run(book.add([new_job(price, pictures=pictures, **more)], allow=allow))
     return rows
 
 
 def put(amount, **more):
     """Set a budget."""
-    loop.run(budget.put(api.ledger(), Decimal(str(amount)), **more))
+    loop.run(budget.set_budget(api.ledger(), Decimal(str(amount)), **more))
 
 
 def standing(unknown=None):
     """Return the one budget's standing as (spent, reserved, left, unknown)."""
-    (found,) = loop.run(budget.standings(api.ledger(), unknown))
+    (found,) = loop.run(budget.budget_statuses(api.ledger(), unknown))
     return found.spent, found.reserved, found.left, found.unknown
 
 
 def mark(row, state, **columns):
     """Say what became of a task."""
-    loop.run(api.ledger().mark(row, state, **columns))
+    loop.run(api.ledger().set_state(row, state, **columns))
 
 
 def test_without_a_budget_everything_goes():
@@ -230,7 +230,7 @@ def test_a_session_is_one_kernels(own_world):
     other = Ledger(load().home)
     try:
         ask(usd(5), book=other)
-        assert loop.run(budget.standings(other)) == []
+        assert loop.run(budget.budget_statuses(other)) == []
         with pytest.raises(BudgetExceeded, match="of this session"):
             ask(usd("0.70"))
         assert standing() == (0, Decimal("0.70"), Decimal("0.30"), 0)
@@ -238,7 +238,7 @@ def test_a_session_is_one_kernels(own_world):
         other.close()
     loop.stop()
     put(9)
-    assert [each.budget.per for each in loop.run(budget.standings(api.ledger()))] == ["all"]
+    assert [each.budget.per for each in loop.run(budget.budget_statuses(api.ledger()))] == ["all"]
     with contextlib.closing(sqlite3.connect(api.ledger().path)) as connection:
         assert connection.execute("SELECT count(*) FROM budgets").fetchone() == (1,)
 
@@ -249,7 +249,7 @@ def test_what_a_dead_kernel_had_only_planned_is_not_reserved():
     book = Ledger(load().home)
     ask(usd(1), book=book)
     (row,) = ask(usd(2), book=book)
-    loop.run(book.mark(row, "submitted", task_id="t"))
+    loop.run(book.set_state(row, "submitted", task_id="t"))
     assert standing()[1] == 3
     book.close()
     assert standing()[1] == 2
@@ -262,9 +262,9 @@ def test_every_budget_must_be_kept():
     put(50, unit="credits")
     with pytest.raises(BudgetExceeded, match="a day"):
         ask(usd(2))
-    assert [str(each) for each in loop.run(budget.lift(api.ledger(), per="day"))] == ["$1.00 a day"]
+    assert [str(each) for each in loop.run(budget.remove_budgets(api.ledger(), per="day"))] == ["$1.00 a day"]
     ask(usd(2))
-    assert len(loop.run(budget.lift(api.ledger()))) == 2
+    assert len(loop.run(budget.remove_budgets(api.ledger()))) == 2
     ask(usd(20))
 
 
@@ -278,7 +278,7 @@ def _race(home, barrier, told, amount, tries):
         allowed = 0
         for _ in range(tries):
             with contextlib.suppress(BudgetExceeded):
-                await book.add([new_job(usd(amount))], allow=budget.guard([(usd(amount), 1)], book))
+                await book.add([new_job(usd(amount))], allow=budget.budget_check([(usd(amount), 1)], book))
                 allowed += 1
         told.put(allowed)
         barrier.wait(60)  # nobody's plans are a dead one's before all have asked
@@ -392,4 +392,4 @@ def test_the_magic_refuses_what_is_no_budget(shell, line):
     """An amount that is none, a period that is none: one sentence, and no budget is changed."""
     with pytest.raises((UsageError, ImageGenError)):
         shell.run(f"%imagegen budget {line}")
-    assert loop.run(budget.standings(api.ledger())) == []
+    assert loop.run(budget.budget_statuses(api.ledger())) == []

@@ -265,7 +265,7 @@ def test_a_renewed_address_that_stays_busy_is_not_told_as_expired(status, host):
     with pytest.raises(DownloadError, match=rf"just now \(the file host answered {status}\).*it was charged: %imagegen resume") as error:
         run(generate("a fox", **ONE))
     assert "expired" not in str(error.value)
-    assert (states(), api.ledger(load()).waiting()) == (["made"], 1)
+    assert (states(), api.ledger(load()).count_resumable()) == (["made"], 1)
     host.file = lambda number, path: PNG
     assert len(api.resume(load()).wait()) == 1
 
@@ -283,7 +283,7 @@ def test_a_wait_that_is_longer_than_our_patience_is_not_begun(host):
     host.file = lambda number, path: (503, {"Retry-After": "3600"}, b"")
     with pytest.raises(DownloadError, match="answered 503"):
         run(generate("a fox", **ONE))
-    assert (host.downloads, api.ledger(load()).waiting()) == (1, 1)
+    assert (host.downloads, api.ledger(load()).count_resumable()) == (1, 1)
 
 
 def test_a_wait_that_our_patience_ends_is_told_as_what_it_was(host):
@@ -358,7 +358,7 @@ def test_patience_ends_for_what_has_not_come_and_keeps_what_has(host, slow_save)
     go_on.set()
     made = job.wait()
     assert ([type(error) for error in made.errors], len(made)) == ([TaskTimeout], 1)
-    assert api.ledger(load()).waiting() == 1
+    assert api.ledger(load()).count_resumable() == 1
     hanging.set()
 
 
@@ -368,7 +368,7 @@ def test_a_picture_that_was_made_is_not_called_unfinished(host):
     host.file = lambda number, path: hanging.wait(60) and PNG
     with pytest.raises(TaskTimeout, match="was made, and was not fetched within 1 s") as caught:
         start(timeout=1).wait()
-    assert (caught.value.charge, api.ledger(load()).waiting()) == ("yes", 1)
+    assert (caught.value.charge, api.ledger(load()).count_resumable()) == ("yes", 1)
     hanging.set()
 
 
@@ -402,7 +402,7 @@ def test_cancel_while_an_unreadable_file_is_settled_names_it(host, monkeypatch):
     jobs.append(start())
     with pytest.raises(ImageInvalid, match="kept as"):
         jobs[0].wait()
-    assert (states(), api.ledger(load()).waiting()) == (["saved"], 0)
+    assert (states(), api.ledger(load()).count_resumable()) == (["saved"], 0)
 
 
 def test_what_is_saved_after_a_cancelled_jobs_end_is_in_the_ledger_alone(host, slow_save):

@@ -40,7 +40,7 @@ def dying(real, when):
 if at == "doubts":
     files.drop_doubts = dying(files.drop_doubts, "before")
 elif at == "ledger":
-    ledger.Ledger.saved = dying(ledger.Ledger.saved, "before")
+    ledger.Ledger.record_saved = dying(ledger.Ledger.record_saved, "before")
 else:
     files._name = dying(files._name, at)
 if folder:
@@ -92,7 +92,7 @@ def test_what_was_saved_before_the_ledger_knew_is_not_fetched_again(nth, host):
     assert len(pictures()) == 3
     assert host.downloads == fetched + 3 - len(there)
     assert {image.path.name for image in made} | set(there) == set(pictures())
-    assert (states(), host.submissions, api.ledger(load()).waiting()) == (["saved"], 1, 0)
+    assert (states(), host.submissions, api.ledger(load()).count_resumable()) == (["saved"], 1, 0)
     check_sidecars()
 
 
@@ -182,6 +182,6 @@ def test_a_ledger_that_cannot_say_where_else_to_look_keeps_no_picture_away(host,
     async def refuse(self, row):
         raise LedgerError("The ledger cannot be read: busy")
 
-    monkeypatch.setattr(Ledger, "folders", refuse)
+    monkeypatch.setattr(Ledger, "extra_folders", refuse)
     assert len(api.resume(load()).wait()) == 3
     assert states() == ["saved"]

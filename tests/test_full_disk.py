@@ -81,11 +81,11 @@ def _until(state):
 
 def _collected(gateway):
     """Resume in this very process: the picture is on the disk, whole, and was paid once."""
-    assert api.ledger(load()).waiting() == 1
+    assert api.ledger(load()).count_resumable() == 1
     (image,) = api.resume().wait()
     assert image.data == PNG
     assert (_row().state, gateway.submissions) == ("saved", 1)
-    assert api.ledger(load()).waiting() == 0
+    assert api.ledger(load()).count_resumable() == 0
 
 
 def _leads_to_no_second_payment(error):
@@ -208,5 +208,5 @@ def test_a_picture_that_only_the_ledger_does_not_know_of_is_shown(disk, gateway,
     _leads_to_no_second_payment(error)
     disk.make_room()
     _until("saved")
-    assert api.ledger(load()).waiting() == 0
+    assert api.ledger(load()).count_resumable() == 0
     assert (gateway.submissions, gateway.downloads) == (1, 1)

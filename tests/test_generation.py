@@ -136,7 +136,7 @@ def test_a_timeout_of_the_users_own_stops_the_waiting_alone():
     with pytest.raises(TimeoutError) as error:
         asyncio.run(main())
     assert not isinstance(error.value, TaskTimeout)
-    assert api.ledger().waiting() == 1
+    assert api.ledger().count_resumable() == 1
 
 
 def test_refusals_come_before_anything_else():
@@ -231,14 +231,14 @@ def test_resume_tells_of_a_gateway_without_a_key(monkeypatch):
             save_dir=str(load().save_dir), name=None, tasks=[NewTask(sent=sent, pictures=1, idempotency_key="abcd-0")],
         )  # fmt: skip
         ((_, (row,)),) = await book.add([new])
-        await book.mark(row, "submitted", task_id="task-1")
+        await book.set_state(row, "submitted", task_id="task-1")
         await book.release([row])
 
     loop.run(leave_one())
     monkeypatch.delenv("EVOLINK_API_KEY")
     with pytest.raises(MissingKey):
         api.resume().wait()
-    assert book.waiting() == 1
+    assert book.count_resumable() == 1
 
 
 def test_many_requests_share_one_process_and_end_with_it(own_world):
@@ -253,7 +253,7 @@ def test_many_requests_share_one_process_and_end_with_it(own_world):
     """)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=own_world)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert api.ledger().waiting() == 1
+    assert api.ledger().count_resumable() == 1
 
 
 def test_a_script_that_ends_right_after_starting_loses_nothing(own_world):
@@ -457,18 +457,18 @@ def test_what_is_under_way_is_counted_by_pictures_too(unequal, monkeypatch):
 
     rows = []
     counted_now = asyncio.Event()
-    real = Ledger.mark
+    real = Ledger.set_state
 
     async def mark(self, row, *given, **more):
         rows.append(row)
         await counted_now.wait()
         await real(self, row, *given, **more)
 
-    monkeypatch.setattr(Ledger, "mark", mark)
+    monkeypatch.setattr(Ledger, "set_state", mark)
     job = api.start(ImageRequest("fox", n=5, size="1:1", quality="low"), provider="apimart")
     while len(rows) < 2:
         time.sleep(0.01)
-    pluralize = loop.run(api.ledger().run(lambda connection: list(spending.accounts(connection)), writes=False))
+    pluralize = loop.run(api.ledger().run(lambda connection: list(spending.spending_groups(connection)), writes=False))
     shares = {account.pictures: account.price.amount for account in pluralize}
     assert shares[4] == 4 * shares[1]
     loop.call(counted_now.set)

@@ -84,12 +84,12 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run(coroutine)
 
 
-async def submitted(ledger: Ledger, job: NewJob = JOB, *, hold: Claims | None = None, **columns: Any) -> list[int]:
+async def submitted(ledger: Ledger, job: NewJob = JOB, *, claims: Claims | None = None, **columns: Any) -> list[int]:
     """Add a job and bring its tasks to `submitted`."""
-    [(_, rows)] = await ledger.add([job], hold=hold)
+    [(_, rows)] = await ledger.add([job], claims=claims)
     for row in rows:
-        await ledger.mark(row, "submitting")
-        await ledger.mark(row, "submitted", task_id=f"task_{row}", **columns)
+        await ledger.set_state(row, "submitting")
+        await ledger.set_state(row, "submitted", task_id=f"task_{row}", **columns)
     return rows
 
 
@@ -97,9 +97,9 @@ async def finished(ledger: Ledger, job: NewJob = JOB, seconds: float | None = 40
     """Bring a job of one task to `saved` and return its pictures' ids."""
     [row] = await submitted(ledger, job)
     urls = [f"https://cdn/{row}/{index}" for index in range(job.tasks[0].pictures)]
-    ids = await ledger.made(row, urls, expires_at=None, cost=Cost(), seconds=seconds, answer={})
+    ids = await ledger.record_result(row, urls, expires_at=None, cost=Cost(), seconds=seconds, answer={})
     for number in ids:
-        await ledger.saved(number, **{**FILE, **file})
+        await ledger.record_saved(number, **{**FILE, **file})
     return ids
 
 
@@ -127,7 +127,7 @@ def output(process: subprocess.Popen[str]) -> str:
 def test_nothing_is_written_before_the_first_question(home: Path) -> None:
     """Making a Ledger and asking what waits creates no file and no folder."""
     with another(home) as ledger:
-        assert ledger.waiting() == 0
+        assert ledger.count_resumable() == 0
     assert not home.parent.exists()
 
 
@@ -148,8 +148,10 @@ def test_a_person_can_read_it(ledger: Ledger, home: Path) -> None:
 
     async def work() -> None:
         [row] = await submitted(ledger, cost=cost)
-        [first, _] = await ledger.made(row, ["https://cdn/1", "https://cdn/2"], expires_at=1.5e9, cost=Cost(), seconds=41, answer={"ok": 1})
-        await ledger.saved(first, **FILE)
+        [first, _] = await ledger.record_result(
+            row, ["https://cdn/1", "https://cdn/2"], expires_at=1.5e9, cost=Cost(), seconds=41, answer={"ok": 1}
+        )
+        await ledger.record_saved(first, **FILE)
 
     run(work())
     with closing(sqlite3.connect(home / "ledger.sqlite")) as connection:
@@ -190,11 +192,11 @@ def test_a_task_goes_its_way(ledger: Ledger) -> None:
         [(number, rows)] = await ledger.add([job])
         first, second = await one(ledger, rows[0]), await one(ledger, rows[1])
         assert [(task.job, task.position, task.first, task.count) for task in (first, second)] == [(number, 0, 0, 4), (number, 1, 4, 1)]
-        await ledger.mark(second.row, "submitting")
-        await ledger.mark(second.row, "submitted", task_id="t", cost=PRICE, estimated_seconds=50, answer={"id": "t"})
-        [picture] = await ledger.made(second.row, ["https://cdn/1"], expires_at=2e9, cost=Cost(), seconds=41.5, answer=None)
+        await ledger.set_state(second.row, "submitting")
+        await ledger.set_state(second.row, "submitted", task_id="t", cost=PRICE, estimated_seconds=50, answer={"id": "t"})
+        [picture] = await ledger.record_result(second.row, ["https://cdn/1"], expires_at=2e9, cost=Cost(), seconds=41.5, answer=None)
         middle = await one(ledger, second.row)
-        await ledger.saved(picture, **{**FILE, "path": Path("/x/fox-5.png"), "differences": ["asked 3:1, got 2:1"]})
+        await ledger.record_saved(picture, **{**FILE, "path": Path("/x/fox-5.png"), "differences": ["asked 3:1, got 2:1"]})
         assert begun <= first.planned_at <= time.time()
         return first, middle, await one(ledger, second.row)
 
@@ -223,7 +225,7 @@ def test_a_state_keeps_the_time_it_was_first_reached(ledger: Ledger, monkeypatch
         monkeypatch.setattr("imagegen_magic.engine.ledger.records.time.time", lambda: 1000.0)
         [row] = await submitted(ledger)
         monkeypatch.setattr("imagegen_magic.engine.ledger.records.time.time", lambda: 2000.0)
-        await ledger.mark(row, "submitted", error="no connection")
+        await ledger.set_state(row, "submitted", error="no connection")
         return await one(ledger, row)
 
     task = run(work())
@@ -235,10 +237,10 @@ def test_an_unknown_cost_never_replaces_a_known_one(ledger: Ledger) -> None:
 
     async def work() -> tuple[Cost, Cost]:
         [row] = await submitted(ledger, cost=PRICE)
-        await ledger.made(row, ["u"], expires_at=None, cost=Cost(), seconds=None, answer={})
+        await ledger.record_result(row, ["u"], expires_at=None, cost=Cost(), seconds=None, answer={})
         before = (await one(ledger, row)).cost
         measured = Cost(Decimal("12.3400"), "credits", "measured", "answer", "2025-02-02", unknown=1)
-        await ledger.mark(row, "made", cost=measured)
+        await ledger.set_state(row, "made", cost=measured)
         assert (await one(ledger, row)).cost == measured
         return before, PRICE
 
@@ -252,9 +254,9 @@ def test_addresses_asked_anew_keep_their_pictures(ledger: Ledger) -> None:
 
     async def work() -> None:
         [row] = await submitted(ledger)
-        first = await ledger.made(row, ["a1", "a2"], expires_at=1e9, cost=Cost(), seconds=40, answer={"look": 1})
-        await ledger.saved(first[0], **FILE)
-        again = await ledger.made(row, ["b1", "b2", "b3"], expires_at=2e9, cost=Cost(), seconds=None, answer={"look": 2})
+        first = await ledger.record_result(row, ["a1", "a2"], expires_at=1e9, cost=Cost(), seconds=40, answer={"look": 1})
+        await ledger.record_saved(first[0], **FILE)
+        again = await ledger.record_result(row, ["b1", "b2", "b3"], expires_at=2e9, cost=Cost(), seconds=None, answer={"look": 2})
         assert again[:2] == first
         task = await one(ledger, row)
         assert [(picture.id, picture.url, picture.expires_at) for picture in task.pictures] == [
@@ -272,14 +274,14 @@ def test_with_its_last_picture_the_task_is_saved(ledger: Ledger) -> None:
 
     async def work() -> None:
         [row] = await submitted(ledger)
-        first, second = await ledger.made(row, ["a", "b"], expires_at=None, cost=Cost(), seconds=40, answer={})
-        await ledger.mark(row, "made", error="truncated")
-        await ledger.saved(second, **FILE)
+        first, second = await ledger.record_result(row, ["a", "b"], expires_at=None, cost=Cost(), seconds=40, answer={})
+        await ledger.set_state(row, "made", error="truncated")
+        await ledger.record_saved(second, **FILE)
         assert ((await one(ledger, row)).state, (await one(ledger, row)).error) == ("made", "truncated")
-        await ledger.saved(first, **FILE)
+        await ledger.record_saved(first, **FILE)
         task = await one(ledger, row)
         assert (task.state, task.owner, task.error) == ("saved", None, None)
-        await ledger.made(row, ["a", "b"], expires_at=None, cost=Cost(), seconds=40, answer={})
+        await ledger.record_result(row, ["a", "b"], expires_at=None, cost=Cost(), seconds=40, answer={})
         assert (await one(ledger, row)).state == "saved"
 
     run(work())
@@ -297,7 +299,7 @@ def test_text_goes_in_as_given(ledger: Ledger, text: str) -> None:
             asked={"prompt": text}, resolved={"prompt": text}, name=text, save_dir=text, tasks=[NewTask({"json": text}, 1, "k")]
         )
         [row] = await submitted(ledger, job)
-        await ledger.mark(row, "submitted", task_id=text, error=text, answer={"text": text})
+        await ledger.set_state(row, "submitted", task_id=text, error=text, answer={"text": text})
         task = await one(ledger, row)
         assert [task.prompt, task.name, task.save_dir, task.task_id, task.error] == [text] * 5
         assert (task.asked, task.sent, task.answer) == ({"prompt": text}, {"json": text}, {"text": text})
@@ -342,13 +344,13 @@ def test_what_is_no_state_column_task_or_picture_is_refused(ledger: Ledger) -> N
     async def work() -> None:
         [row] = await submitted(ledger)
         with pytest.raises(ValueError, match="'done' is not one of"):
-            await ledger.mark(row, "done")
+            await ledger.set_state(row, "done")
         with pytest.raises(TypeError, match="'owner' is not one of"):
-            await ledger.mark(row, "made", owner="me")
+            await ledger.set_state(row, "made", owner="me")
         with pytest.raises(LedgerError, match="has no task 99"):
-            await ledger.mark(99, "made")
+            await ledger.set_state(99, "made")
         with pytest.raises(LedgerError, match="has no picture 99"):
-            await ledger.saved(99, **FILE)
+            await ledger.record_saved(99, **FILE)
 
     run(work())
 
@@ -371,7 +373,7 @@ def test_what_waits_goes_into_one_transaction(ledger: Ledger, home: Path) -> Non
         before = ledger.transactions
         with closing(sqlite3.connect(home / "ledger.sqlite", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            marks = [asyncio.ensure_future(ledger.mark(row, "submitting")) for row in rows]
+            marks = [asyncio.ensure_future(ledger.set_state(row, "submitting")) for row in rows]
             await asyncio.sleep(0.05)
             assert not any(mark.done() for mark in marks)
             other.execute("COMMIT")
@@ -389,7 +391,7 @@ def test_a_flood_is_cut_into_transactions_of_bounded_size(ledger: Ledger, monkey
     async def work() -> int:
         [(_, rows)] = await ledger.add([JOB._replace(tasks=list(JOB.tasks) * 30)])
         before = ledger.transactions
-        await asyncio.gather(*(ledger.mark(row, "submitting") for row in rows))
+        await asyncio.gather(*(ledger.set_state(row, "submitting") for row in rows))
         return ledger.transactions - before
 
     assert run(work()) >= 3
@@ -410,7 +412,7 @@ def test_one_that_fails_takes_no_other_with_it(ledger: Ledger) -> None:
 
     async def work() -> list[Any]:
         [(_, rows)] = await ledger.add([JOB._replace(tasks=list(JOB.tasks) * 3)])
-        return await asyncio.gather(*(ledger.mark(row, "submitting") for row in [rows[0], 99, *rows[1:]]), return_exceptions=True)
+        return await asyncio.gather(*(ledger.set_state(row, "submitting") for row in [rows[0], 99, *rows[1:]]), return_exceptions=True)
 
     first, failed, *others = run(work())
     assert (first, others) == (None, [None, None])
@@ -451,7 +453,7 @@ def test_a_write_whose_caller_is_cancelled_is_still_done(ledger: Ledger, home: P
         [(_, [row])] = await ledger.add([JOB])
         with closing(sqlite3.connect(home / "ledger.sqlite", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            mark = asyncio.ensure_future(ledger.mark(row, "submitted", task_id="task_7"))
+            mark = asyncio.ensure_future(ledger.set_state(row, "submitted", task_id="task_7"))
             await asyncio.sleep(0.02)
             mark.cancel()
             other.execute("COMMIT")
@@ -468,7 +470,7 @@ def test_a_write_whose_loop_is_gone_is_still_done(ledger: Ledger, home: Path) ->
     loop = asyncio.new_event_loop()
     with closing(sqlite3.connect(home / "ledger.sqlite", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        mark = loop.create_task(ledger.mark(row, "submitted", task_id="task_7"))
+        mark = loop.create_task(ledger.set_state(row, "submitted", task_id="task_7"))
         loop.run_until_complete(asyncio.sleep(0.01))
         mark.cancel()
         loop.run_until_complete(asyncio.gather(mark, return_exceptions=True))
@@ -514,9 +516,9 @@ def test_closing_finishes_what_waits(ledger: Ledger, home: Path) -> None:
         [(_, rows)] = await ledger.add([JOB._replace(tasks=list(JOB.tasks) * 5)])
         with closing(sqlite3.connect(home / "ledger.sqlite", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            marks = [asyncio.ensure_future(ledger.mark(rows[0], "submitting"))]
+            marks = [asyncio.ensure_future(ledger.set_state(rows[0], "submitting"))]
             await asyncio.sleep(0.02)
-            marks += [asyncio.ensure_future(ledger.mark(row, "submitting")) for row in rows[1:]]
+            marks += [asyncio.ensure_future(ledger.set_state(row, "submitting")) for row in rows[1:]]
             await asyncio.sleep(0)
             closer = threading.Thread(target=ledger.close)
             closer.start()
@@ -538,13 +540,13 @@ def test_two_ledgers_on_one_file_leave_each_others_tasks_alone(ledger: Ledger, h
     rows = run(submitted(ledger))
     with another(home) as second:
         assert run(second.claim()) == []
-        assert second.waiting() == 0
+        assert second.count_resumable() == 0
         assert run(ledger.claim()) == []
         ledger.close()
-        assert second.waiting() == 2
+        assert second.count_resumable() == 2
         [task] = run(second.claim())
         assert (task.row, task.owner, task.task_id) == (rows[0], second._owner.name, f"task_{rows[0]}")
-        assert second.waiting() == 0
+        assert second.count_resumable() == 0
         assert run(second.claim()) == []
 
 
@@ -555,7 +557,7 @@ def test_released_tasks_can_be_claimed(ledger: Ledger, home: Path) -> None:
         run(second.release([row, other], "not yours"))
         assert run(second.claim()) == []
         run(ledger.release([row], "interrupted"))
-        assert second.waiting() == ledger.waiting() == 2
+        assert second.count_resumable() == ledger.count_resumable() == 2
         [task] = run(second.claim(rows=[row, other, 99]))
         assert (task.row, task.state, task.note) == (row, "submitted", "interrupted")
         run(second.release([row]))
@@ -565,39 +567,39 @@ def test_released_tasks_can_be_claimed(ledger: Ledger, home: Path) -> None:
 def test_what_no_job_of_this_process_carries_can_be_collected_by_it(ledger: Ledger, home: Path) -> None:
     """Though nothing of it could be written: in its hands it is left alone, let go it waits, and the next one has it alone."""
     first, second = Claims(), Claims()
-    [row, other] = run(submitted(ledger, JOB._replace(tasks=list(JOB.tasks) * 2), hold=first))
-    assert (ledger.waiting(), run(ledger.claim(hold=second)), run(ledger.abandoned())) == (0, [], [])
-    first.let_go(row)
-    assert ledger.waiting() == 2
-    assert [task.row for task in run(ledger.claim(hold=second))] == [row]
+    [row, other] = run(submitted(ledger, JOB._replace(tasks=list(JOB.tasks) * 2), claims=first))
+    assert (ledger.count_resumable(), run(ledger.claim(claims=second)), run(ledger.recover_orphans())) == (0, [], [])
+    first.release(row)
+    assert ledger.count_resumable() == 2
+    assert [task.row for task in run(ledger.claim(claims=second))] == [row]
     first.end()
-    assert [task.row for task in run(ledger.claim(hold=second))] == [other]
-    assert (ledger.waiting(), run(ledger.claim(hold=Claims()))) == (0, [])
+    assert [task.row for task in run(ledger.claim(claims=second))] == [other]
+    assert (ledger.count_resumable(), run(ledger.claim(claims=Claims()))) == (0, [])
     with another(home) as elsewhere:
-        assert (elsewhere.waiting(), run(elsewhere.claim())) == (0, [])
+        assert (elsewhere.count_resumable(), run(elsewhere.claim())) == (0, [])
 
 
 def test_what_a_job_that_is_gone_had_only_planned_is_dropped(ledger: Ledger) -> None:
     """And what it was submitting is in doubt; a job that vanished without an end counts as gone."""
-    hold: Claims | None = Claims()
-    [(_, [planned, submitting])] = run(ledger.add([JOB._replace(tasks=list(JOB.tasks) * 2)], hold=hold))
-    run(ledger.mark(submitting, "submitting"))
-    assert run(ledger.abandoned()) == []
-    hold = None
+    claims: Claims | None = Claims()
+    [(_, [planned, submitting])] = run(ledger.add([JOB._replace(tasks=list(JOB.tasks) * 2)], claims=claims))
+    run(ledger.set_state(submitting, "submitting"))
+    assert run(ledger.recover_orphans()) == []
+    claims = None
     gc.collect()
-    assert [task.row for task in run(ledger.abandoned())] == [submitting]
+    assert [task.row for task in run(ledger.recover_orphans())] == [submitting]
     assert run(one(ledger, planned)).state == "dropped"
 
 
 def test_a_claim_that_comes_too_late_takes_nothing(ledger: Ledger) -> None:
     """Nobody is there to carry it; one that came just before is nobody's either, and what is on the wire stays in its hands."""
-    hold = Claims()
-    [row, wire] = run(submitted(ledger, JOB._replace(tasks=list(JOB.tasks) * 2), hold=hold))
-    hold.end(but=[wire])
-    assert run(ledger.claim(hold=hold)) == []
-    assert [task.row for task in run(ledger.claim(hold=Claims()))] == [row]
-    hold.let_go(wire)
-    assert sorted(task.row for task in run(ledger.claim(hold=Claims()))) == [row, wire]
+    claims = Claims()
+    [row, wire] = run(submitted(ledger, JOB._replace(tasks=list(JOB.tasks) * 2), claims=claims))
+    claims.end(keep=[wire])
+    assert run(ledger.claim(claims=claims)) == []
+    assert [task.row for task in run(ledger.claim(claims=Claims()))] == [row]
+    claims.release(wire)
+    assert sorted(task.row for task in run(ledger.claim(claims=Claims()))) == [row, wire]
 
 
 def test_what_is_released_before_it_was_sent_is_dropped(ledger: Ledger) -> None:
@@ -622,7 +624,7 @@ def test_only_what_the_gateway_has_is_collectable(ledger: Ledger) -> None:
     async def work() -> list[str]:
         [(_, rows)] = await ledger.add([JOB._replace(tasks=list(JOB.tasks) * len(STATES))])
         for row, state in zip(rows, STATES, strict=True):
-            await ledger.mark(row, state)
+            await ledger.set_state(row, state)
         await ledger.release(rows)
         return sorted(task.state for task in await ledger.claim())
 
@@ -634,11 +636,11 @@ def test_waiting_counts_pictures_not_tasks(ledger: Ledger) -> None:
 
     async def work() -> None:
         [row, other] = await submitted(ledger, JOB._replace(tasks=[NewTask({}, 4, "a"), NewTask({}, 3, "b")]))
-        first, *_ = await ledger.made(row, ["1", "2", "3", "4"], expires_at=None, cost=Cost(), seconds=1, answer={})
-        await ledger.saved(first, **FILE)
-        assert ledger.waiting() == 0
+        first, *_ = await ledger.record_result(row, ["1", "2", "3", "4"], expires_at=None, cost=Cost(), seconds=1, answer={})
+        await ledger.record_saved(first, **FILE)
+        assert ledger.count_resumable() == 0
         await ledger.release([row, other])
-        assert ledger.waiting() == 3 + 3
+        assert ledger.count_resumable() == 3 + 3
 
     run(work())
 
@@ -653,7 +655,7 @@ CLAIMER = """
         ledger = Ledger(Path(sys.argv[1]))
         job = NewJob("evolink", "evolink", "", False, "m", "q", "t", {}, {}, {}, Cost(), "", None, [NewTask({}, 1, "k")])
         mine = [rows[0] for _, rows in await ledger.add([job] * 15)]
-        await asyncio.gather(*(ledger.mark(row, "submitted", task_id=str(row)) for row in mine))
+        await asyncio.gather(*(ledger.set_state(row, "submitted", task_id=str(row)) for row in mine))
         print("ready", flush=True)
         sys.stdin.readline()
         for row in mine:
@@ -727,12 +729,12 @@ KILLED = """
         job = NewJob("evolink", "evolink", "https://x", False, "m", "q", "t", {"prompt": "fox"}, {}, {}, Cost(), "d", None, tasks)
         [(_, (planned, submitting, submitted, made, half))] = await ledger.add([job])
         for row in (submitting, submitted, made, half):
-            await ledger.mark(row, "submitting")
+            await ledger.set_state(row, "submitting")
         for row in (submitted, made, half):
-            await ledger.mark(row, "submitted", task_id=f"task_{row}")
+            await ledger.set_state(row, "submitted", task_id=f"task_{row}")
         for row in (made, half):
-            ids = await ledger.made(row, ["u1", "u2"], expires_at=None, cost=Cost(), seconds=3, answer={})
-        await ledger.saved(ids[0], path="/x", sha256="", size=1, width=1, height=1, mime_type="image/png", differences=())
+            ids = await ledger.record_result(row, ["u1", "u2"], expires_at=None, cost=Cost(), seconds=3, answer={})
+        await ledger.record_saved(ids[0], path="/x", sha256="", size=1, width=1, height=1, mime_type="image/png", differences=())
         print("ready", flush=True)
         time.sleep(60)
 
@@ -746,11 +748,11 @@ def test_killed_between_states_nothing_is_forgotten(home: Path) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     with another(home) as ledger:
-        assert (ledger.waiting(), run(ledger.claim()), run(ledger.abandoned())) == (0, [], [])
+        assert (ledger.count_resumable(), run(ledger.claim()), run(ledger.recover_orphans())) == (0, [], [])
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=60)
-        assert ledger.waiting() == 2 + 2 + 1
-        [unknown] = run(ledger.abandoned())
+        assert ledger.count_resumable() == 2 + 2 + 1
+        [unknown] = run(ledger.recover_orphans())
         assert (unknown.row, unknown.state, unknown.sent) == (2, "unknown", {"n": 1})
         assert "process ended" in (unknown.error or "")
         assert unknown.unknown_at is not None
@@ -762,18 +764,18 @@ def test_killed_between_states_nothing_is_forgotten(home: Path) -> None:
         ]
         assert [[bool(picture.path) for picture in task.pictures] for task in claimed] == [[True, False], [False, False], []]
         assert run(one(ledger, 1)).state == "dropped"
-        assert run(ledger.abandoned()) == []
-        assert ledger.waiting() == 0
+        assert run(ledger.recover_orphans()) == []
+        assert ledger.count_resumable() == 0
 
 
 def test_what_a_living_process_submits_is_not_abandoned(ledger: Ledger, home: Path) -> None:
     """Only once it let go is a submission uncertain, and a plan dropped."""
     [(_, [planned, submitting])] = run(ledger.add([JOB._replace(tasks=list(JOB.tasks) * 2)]))
-    run(ledger.mark(submitting, "submitting"))
+    run(ledger.set_state(submitting, "submitting"))
     with another(home) as second:
-        assert run(second.abandoned()) == []
+        assert run(second.recover_orphans()) == []
         run(ledger.release([planned, submitting]))
-        assert [task.row for task in run(second.abandoned())] == [submitting]
+        assert [task.row for task in run(second.recover_orphans())] == [submitting]
         assert run(one(second, planned)).state == "dropped"
 
 
@@ -789,7 +791,7 @@ FORKED = """
 
     def submit(name):
         [(_, [row])] = asyncio.run(ledger.add([job(name)]))
-        asyncio.run(ledger.mark(row, "submitted", task_id=name))
+        asyncio.run(ledger.set_state(row, "submitted", task_id=name))
         return row
 
     row = submit("parent")
@@ -802,7 +804,7 @@ FORKED = """
         print("child", ledger._owner.name, flush=True)
         time.sleep(60)
     print("parent", ledger._owner.name, flush=True)
-    asyncio.run(ledger.mark(row, "submitted", error="after the fork"))
+    asyncio.run(ledger.set_state(row, "submitted", error="after the fork"))
     if sys.argv[2] == "closes":
         ledger.close()
         os._exit(0)
@@ -844,7 +846,7 @@ def test_a_fork_waits_for_a_transaction_and_the_parent_goes_on(ledger: Ledger) -
 
     async def work() -> None:
         [(_, rows)] = await ledger.add([JOB._replace(tasks=list(JOB.tasks) * 50)])
-        marks = [asyncio.ensure_future(ledger.mark(row, "submitting")) for row in rows]
+        marks = [asyncio.ensure_future(ledger.set_state(row, "submitting")) for row in rows]
         await asyncio.sleep(0)
         database._before_fork()
         assert ledger._database._connection is None
@@ -916,7 +918,7 @@ def test_tasks_are_found_by_state_and_job_newest_first(ledger: Ledger) -> None:
     async def work() -> None:
         [(first, rows)] = await ledger.add([JOB._replace(tasks=list(JOB.tasks) * 1200)])
         [(second, [last])] = await ledger.add([JOB])
-        await ledger.mark(rows[7], "submitted", task_id="seven")
+        await ledger.set_state(rows[7], "submitted", task_id="seven")
         assert [task.row for task in await ledger.tasks()] == [last, *reversed(rows)]
         assert [task.row for task in await ledger.tasks(limit=2)] == [last, rows[-1]]
         assert [task.row for task in await ledger.tasks(job=second)] == [last]
@@ -936,7 +938,7 @@ def test_durations_are_learnt_by_class(ledger: Ledger) -> None:
         await finished(ledger, JOB._replace(quality="low"), seconds=10)
         await finished(ledger, JOB._replace(sandbox=True), seconds=0.1)
         [row] = await submitted(ledger)
-        await ledger.mark(row, "failed", seconds=99)
+        await ledger.set_state(row, "failed", seconds=99)
         assert await ledger.durations("evolink", "gpt-image-2", "high", "2k") == [50.0, 40.0]
         assert await ledger.durations("evolink", "gpt-image-2", "high", "2k", limit=1) == [50.0]
         assert await ledger.durations("evolink", "gpt-image-2", "high", "2k", sandbox=True) == [0.1]
@@ -953,7 +955,7 @@ def test_pictures_are_found_newest_first_by_id_and_words(ledger: Ledger) -> None
         foxes = await finished(ledger, JOB._replace(asked={"prompt": "A red fox, 100% wild"}))
         owls = await finished(ledger, JOB._replace(asked={"prompt": "Eine Eule im ÄTHER 星空"}, name="Night_Owl"))
         [row] = await submitted(ledger)
-        unsaved = await ledger.made(row, ["u"], expires_at=None, cost=Cost(), seconds=1, answer={})
+        unsaved = await ledger.record_result(row, ["u"], expires_at=None, cost=Cost(), seconds=1, answer={})
 
         async def found(**question: Any) -> list[int]:
             return [picture.id for picture in await ledger.pictures(**question)]
@@ -1068,7 +1070,7 @@ def told(home: Path, **options: float) -> LedgerError:
     with another(home, **options) as ledger:
         with pytest.raises(LedgerError) as caught:
             run(ledger.check())
-        assert ledger.waiting() == 0
+        assert ledger.count_resumable() == 0
     assert caught.value.charge == "no"
     assert str(home) in str(caught.value)
     assert "IMAGEGEN_HOME" in str(caught.value) or "close that" in str(caught.value)
@@ -1166,7 +1168,7 @@ def test_reading_the_whole_file_holds_up_neither_work_nor_a_fork_nor_the_end(led
         return connection
 
     monkeypatch.setattr("imagegen_magic.engine.ledger.database.sqlite3.connect", slow)
-    ledger.inspect_beside()
+    ledger.inspect_in_background()
     assert at_work.wait(20)
     assert len(run(ledger.tasks())) == 1
     run(ledger.add([JOB]))
@@ -1174,7 +1176,7 @@ def test_reading_the_whole_file_holds_up_neither_work_nor_a_fork_nor_the_end(led
     if child == 0:
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
-    ledger.inspect_beside()
+    ledger.inspect_in_background()
     ledger.close()
     assert ledger.damage is None
 
@@ -1213,7 +1215,7 @@ READ_ONLY = """
         asyncio.run(ledger.check())
     except LedgerError as error:
         print(error)
-    print(ledger.waiting())
+    print(ledger.count_resumable())
     ledger.close()
 """
 
@@ -1266,10 +1268,10 @@ def test_what_must_not_be_lost_is_written_later_and_first(home: Path, monkeypatc
         [row, other] = run(submitted(ledger, JOB._replace(tasks=list(JOB.tasks) * 2)))
         with held(home):
             for write in (
-                ledger.mark(row, "unknown", error="first"),
-                ledger.mark(row, "failed", error="second"),
+                ledger.set_state(row, "unknown", error="first"),
+                ledger.set_state(row, "failed", error="second"),
                 ledger.release([other], "third"),
-                ledger.mark(other, "submitting"),
+                ledger.set_state(other, "submitting"),
             ):
                 with pytest.raises(LedgerError, match="locked"):
                     run(write)
@@ -1297,7 +1299,7 @@ def test_it_is_written_as_soon_as_it_can_be_though_nobody_asks(home: Path, monke
         assert patience == []
         with held(home):
             with pytest.raises(LedgerError):
-                run(ledger.mark(row, "unknown"))
+                run(ledger.set_state(row, "unknown"))
             deadline = time.monotonic() + 20
             while len(patience) < 6 and time.monotonic() < deadline:
                 time.sleep(0.01)
@@ -1313,7 +1315,7 @@ def test_it_is_written_at_the_end_at_the_latest(home: Path, monkeypatch: pytest.
     with another(home, patience=0.05) as ledger:
         [row] = run(submitted(ledger))
         with held(home), pytest.raises(LedgerError):
-            run(ledger.mark(row, "unknown"))
+            run(ledger.set_state(row, "unknown"))
     with another(home) as later:
         assert run(one(later, row)).state == "unknown"
 
@@ -1324,7 +1326,7 @@ def test_what_is_kept_for_one_file_is_never_written_into_another(home: Path, mon
     with another(home, patience=0.05) as ledger:
         [row] = run(submitted(ledger))
         with held(home), pytest.raises(LedgerError):
-            run(ledger.mark(row, "failed"))
+            run(ledger.set_state(row, "failed"))
         for path in home.glob("ledger.sqlite*"):
             path.rename(home / f"old-{path.name}")
         with another(home) as second:
@@ -1348,7 +1350,7 @@ def test_nothing_newer_is_written_while_something_is_kept(home: Path, monkeypatc
 
         with pytest.raises(LedgerError, match="full"):
             await ledger._database.run(older, kept=True)
-        outcomes = await asyncio.gather(ledger.mark(row, "failed"), ledger.tasks(), ledger.add([JOB]), return_exceptions=True)
+        outcomes = await asyncio.gather(ledger.set_state(row, "failed"), ledger.tasks(), ledger.add([JOB]), return_exceptions=True)
         full[0] = False
         await ledger.check()
         return [*outcomes, (await one(ledger, row)).state]
@@ -1366,7 +1368,7 @@ def test_what_can_never_be_written_is_not_kept(home: Path) -> None:
     with another(home) as ledger:
         run(ledger.check())
         with pytest.raises(LedgerError, match="no task 7"):
-            run(ledger.mark(7, "unknown"))
+            run(ledger.set_state(7, "unknown"))
         assert ledger._database._kept == []
         assert len(run(ledger.add([JOB]))) == 1
 
@@ -1387,7 +1389,7 @@ def test_a_question_or_a_claim_says_that_nothing_was_charged(home: Path) -> None
     home.parent.mkdir()
     home.write_text("a file")
     with another(home) as ledger:
-        for ask in (ledger.tasks(), ledger.claim(), ledger.abandoned(), ledger.pictures(), ledger.newest()):
+        for ask in (ledger.tasks(), ledger.claim(), ledger.recover_orphans(), ledger.pictures(), ledger.latest_row()):
             with pytest.raises(LedgerError) as caught:
                 run(ask)
             assert caught.value.charge == "no"
@@ -1429,18 +1431,18 @@ FULL = """
     job = NewJob("evolink", "evolink", "", False, "m", "q", "t", {"prompt": "x" * 300_000}, {}, {}, Cost(), "", None, [NewTask({}, 1, "k")])
     asyncio.run(ledger.check())
     [(_, [row])] = asyncio.run(ledger.add([job]))
-    asyncio.run(ledger.mark(row, "submitting"))
+    asyncio.run(ledger.set_state(row, "submitting"))
     resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, resource.RLIM_INFINITY))
 
     async def both():
         added = ledger.add([job] * 2)
-        small = ledger.mark(row, "submitted", task_id="t", error="x" * 300_000)
+        small = ledger.set_state(row, "submitted", task_id="t", error="x" * 300_000)
         for error in await asyncio.gather(added, small, return_exceptions=True):
             print(isinstance(error, LedgerError), error)
 
     asyncio.run(both())
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    asyncio.run(ledger.mark(row, "submitted", task_id="t"))
+    asyncio.run(ledger.set_state(row, "submitted", task_id="t"))
     print([(task.state, task.task_id) for task in asyncio.run(ledger.tasks())])
     ledger.close()
 """
@@ -1463,7 +1465,7 @@ def test_a_ledger_that_was_moved_away_is_noticed(ledger: Ledger, home: Path) -> 
     for path in home.glob("ledger.sqlite*"):
         path.rename(home / f"old-{path.name}")
     with pytest.raises(LedgerError, match=f"has no task {row}"):
-        run(ledger.mark(row, "submitting"))
+        run(ledger.set_state(row, "submitting"))
     run(ledger.add([JOB]))
     assert [task.state for task in run(ledger.tasks())] == ["planned"]
 

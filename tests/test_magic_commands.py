@@ -40,7 +40,7 @@ def a_task_left_behind(state="submitted", prompt="a castle <i>left</i> behind"):
         {"pixels": [], "mime_type": None, "alpha": None}, Cost(), "imagegen", None, [task],
     )  # fmt: skip
     ((_, (row,)),) = run(ledger.add([job]))
-    run(ledger.mark(row, state, task_id="task-1"))
+    run(ledger.set_state(row, state, task_id="task-1"))
     run(ledger.release([row]))
     return row
 
@@ -312,12 +312,12 @@ def test_cancel_stops_the_waiting(shell, capsys, monkeypatch):
     shell.run(f"%imagegen cancel {job.id}")
     assert "Stopped waiting for 1 job. The gateways go on" in capsys.readouterr().out
     until(lambda: job.done)
-    assert api.ledger().waiting() == 1
+    assert api.ledger().count_resumable() == 1
     monkeypatch.delenv("IMAGEGEN_POLL_SECONDS")
     shell.run("%imagegen resume")
     assert len(run(api.ledger().tasks())) == 1
     assert shell.variables["_imagegen"][0].path.exists()
-    assert api.ledger().waiting() == 0
+    assert api.ledger().count_resumable() == 0
 
 
 def until(true):

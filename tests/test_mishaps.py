@@ -242,7 +242,7 @@ def test_what_was_told_as_not_sent_is_not_sent_later(monkeypatch, server):
     """It was stopped while the ledger was slow to write that it is about to be sent."""
     monkeypatch.setattr(loop, "_GRACE", 1.2)
     monkeypatch.setattr("imagegen_magic.engine.jobs.job._LETTING_GO", 0.4)
-    real, writing, written = Ledger.mark, threading.Event(), asyncio.Event()
+    real, writing, written = Ledger.set_state, threading.Event(), asyncio.Event()
 
     async def mark(self, row, state, **columns):
         await real(self, row, state, **columns)
@@ -250,7 +250,7 @@ def test_what_was_told_as_not_sent_is_not_sent_later(monkeypatch, server):
             writing.set()
             await written.wait()
 
-    monkeypatch.setattr(Ledger, "mark", mark)
+    monkeypatch.setattr(Ledger, "set_state", mark)
     job = api.start(ImageRequest("slowly written", size="1024x1024"), provider="evolink")
     assert writing.wait(20)
     job.cancel()
@@ -277,9 +277,9 @@ def test_a_job_that_was_left_before_it_was_ready_gives_back_what_it_took(monkeyp
     async def prepare(job):
         await asyncio.sleep(0.5)
         book = api.ledger(settings)
-        assert await book.claim(hold=job.hold) == []
+        assert await book.claim(claims=job.claims) == []
         new = NewJob(*waiting_job(waiting), tasks=[NewTask(waiting.sent, 1, "late")])
-        await book.add([new], hold=job.hold)
+        await book.add([new], claims=job.claims)
 
     job.begin(prepare)
     time.sleep(0.1)
@@ -317,7 +317,7 @@ def test_an_interrupted_resume_strands_nothing(server):
             api.resume()
         other.execute("ROLLBACK")
     assert len(_tasks()) == 1  # and with it whatever was asked before
-    assert api.ledger(load()).waiting() == 1
+    assert api.ledger(load()).count_resumable() == 1
     with closing(Ledger(load().home)) as another:
         assert len(loop.run(another.claim())) == 1
 
@@ -391,7 +391,7 @@ def test_damage_found_beside_the_work_is_one_line(server, monkeypatch):
     monkeypatch.setattr(
         "imagegen_magic.engine.ledger.database.Database.inspect", lambda self: "Tree 5 page 7: btreeInitPage() returns error code 11"
     )
-    monkeypatch.setattr("imagegen_magic.engine.ledger.ledger.Ledger.inspect_beside", Ledger.inspect)
+    monkeypatch.setattr("imagegen_magic.engine.ledger.ledger.Ledger.inspect_in_background", Ledger.inspect)
     with pytest.warns(UserWarning, match="1 of 1 pictures were made. The ledger .* is damaged: Tree 5 page 7") as told:
         (image,) = run(generate("while it is found", **SIZE))
     assert len(told) == 1
@@ -535,7 +535,7 @@ def test_a_submission_that_nobody_waits_for_any_more_ends_where_it_belongs(late,
         job.cancel()
         with pytest.raises(WaitingStopped, match="without an answer"):
             job.wait()
-        assert loop.run(api.ledger(load()).abandoned()) == []  # it is still on the wire
+        assert loop.run(api.ledger(load()).recover_orphans()) == []  # it is still on the wire
         answered.set()
         deadline = time.monotonic() + 20
         while _tasks()[0].owner and time.monotonic() < deadline:
@@ -600,7 +600,7 @@ def test_cancelling_while_a_submission_hangs_says_that_its_fate_is_open(monkeypa
         answered.set()
         while _states() != ["submitted"]:
             time.sleep(0.02)
-    assert api.ledger(load()).waiting() == 1
+    assert api.ledger(load()).count_resumable() == 1
 
 
 def test_resume_can_save_elsewhere(server, own_world, monkeypatch):
@@ -625,7 +625,7 @@ def test_resume_does_not_ask_another_gateway_of_the_same_name(monkeypatch, serve
     monkeypatch.setenv("EVOLINK_BASE_URL", "http://127.0.0.1:9/evolink")
     with pytest.raises(NotFound, match="EVOLINK_BASE_URL"):
         api.resume(load()).wait()
-    assert api.ledger(load()).waiting() == 1
+    assert api.ledger(load()).count_resumable() == 1
 
 
 def test_a_resume_that_is_cancelled_at_once_gives_back_what_it_took(server):
@@ -639,7 +639,7 @@ def test_a_resume_that_is_cancelled_at_once_gives_back_what_it_took(server):
             job.cancel()
             with pytest.raises(WaitingStopped):
                 job.wait()
-            assert api.ledger(load()).waiting() > 0
+            assert api.ledger(load()).count_resumable() > 0
 
 
 def test_an_estimate_is_not_counted_twice_when_resumed(monkeypatch, server):

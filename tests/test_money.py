@@ -210,7 +210,7 @@ def test_completed_without_an_address_stays_collectable(provider, server):
         _make(f"no-address {provider}", provider)
     assert "it was charged" in str(error.value) or "may have been charged" in str(error.value)
     assert _states() == ["submitted"]
-    assert api.ledger(load()).waiting() == 1
+    assert api.ledger(load()).count_resumable() == 1
 
 
 @pytest.mark.parametrize("fault", ["failed", "failed-by-moderation"])
@@ -278,7 +278,7 @@ def test_a_download_that_stays_bad_leaves_the_task_collectable(fault, kind, serv
     assert "it was charged" in str(error.value)
     assert "%imagegen resume" in str(error.value)
     assert list(Path("imagegen").glob("*.*")) == []
-    assert api.ledger(load()).waiting() == 1
+    assert api.ledger(load()).count_resumable() == 1
     server.disarm()
     (image,) = _resume()
     assert _whole(image)
@@ -297,7 +297,7 @@ def test_a_file_that_stays_bad_is_kept_and_settled(fault, server, monkeypatch):
         _make(prompt, "gccai", size="1:1", output_format="jpeg" if fault == "truncated-jpeg" else "png")
     (path,) = (each for each in Path("imagegen/unreadable").absolute().iterdir() if each.suffix != ".json")
     assert (str(path) in str(error.value), path.stat().st_size > 100) == (True, True)
-    assert api.ledger(load()).waiting() == 0
+    assert api.ledger(load()).count_resumable() == 0
     server.disarm()
     (image,) = api.resume_task(1, load()).wait()
     assert _whole(image)
@@ -335,7 +335,7 @@ def test_our_patience_ends_and_the_task_does_not(server):
     with pytest.raises(TaskTimeout, match="resume"):
         _make("slow one", timeout=0.4)
     assert _states() == ["submitted"]
-    assert api.ledger(load()).waiting() == 1
+    assert api.ledger(load()).count_resumable() == 1
 
 
 def test_cancelling_stops_the_waiting_not_the_gateway(server):
@@ -386,7 +386,7 @@ def test_cancelling_before_anything_was_sent_says_so(server):
     with pytest.raises(WaitingStopped, match="nothing was charged"):
         job.wait()
     assert _states() == ["dropped"]
-    assert api.ledger(load()).waiting() == 0
+    assert api.ledger(load()).count_resumable() == 0
 
 
 def test_leaving_a_stream_early_stops_the_waiting(server):
@@ -400,7 +400,7 @@ def test_leaving_a_stream_early_stops_the_waiting(server):
         await events.aclose()
 
     asyncio.run(first())
-    while api.ledger(load()).waiting() != 1:
+    while api.ledger(load()).count_resumable() != 1:
         pass
     assert len(_resume()) == 1
 
@@ -431,7 +431,7 @@ def test_a_full_disk_is_told_and_the_task_stays_collectable(server, monkeypatch)
         patch.setattr(images.os, "write", full)
         with pytest.raises(SaveError, match="resume"):
             _make("no room")
-    assert api.ledger(load()).waiting() == 1
+    assert api.ledger(load()).count_resumable() == 1
     assert len(_resume()) == 1
     assert len(server.submissions("no room")) == 1
 

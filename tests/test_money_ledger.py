@@ -42,7 +42,7 @@ def task(
     )  # fmt: skip
     book = api.ledger()
     ((number, (row,)),) = loop.run(book.add([job]))
-    loop.run(book.mark(row, state, cost=known, error=error))
+    loop.run(book.set_state(row, state, cost=known, error=error))
     if day:
         moment = f"{day}T12:00:00.000+00:00"
         loop.run(book.run(lambda connection: connection.execute("UPDATE jobs SET created = ? WHERE id = ?", (moment, number)).rowcount))

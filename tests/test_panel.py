@@ -285,8 +285,8 @@ async def fill():
     book = generation.ledger(load())
     ((_, rows),) = await book.add([many])
     for row in rows:
-        (picture,) = await book.made(row, ["https://x.example/a.png"], expires_at=None, cost=Cost(), seconds=1.0, answer=None)
-        await book.saved(picture, path=str(image.path), sha256="0", size=1, width=1024, height=1024, mime_type="image/png", differences=[])
+        (picture,) = await book.record_result(row, ["https://x.example/a.png"], expires_at=None, cost=Cost(), seconds=1.0, answer=None)
+        await book.record_saved(picture, path=image.path, sha256="0", size=1, width=1024, height=1024, mime_type="image/png")
 loop.run(fill())
 """
 

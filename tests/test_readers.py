@@ -131,7 +131,7 @@ def test_python_is_refused_alike(own_world, said):
         with pytest.raises(UnsupportedOption) as caught:
             run(way())
         assert caught.value.charge == "no"
-    assert api.ledger(load()).waiting() == 0
+    assert api.ledger(load()).count_resumable() == 0
     assert list(own_world.iterdir()) == []
 
 

@@ -85,7 +85,7 @@ def test_fingerprints_do_not_move(data: Released) -> None:
 def test_every_request_is_found_again(data: Released) -> None:
     """All of them as one job: each picture is given again, nothing is sent, and nothing is spent."""
     book = api.ledger()
-    newest = run(book.newest())
+    newest = run(book.latest_row())
     wishes = [wish_of(each["request"]) for each in data.made["requests"]]
     result = api.begin(wishes, settings({}, reuse=True)).wait()
     known = sorted(number for each in data.made["requests"] for number in each["pictures"])
@@ -93,7 +93,7 @@ def test_every_request_is_found_again(data: Released) -> None:
     assert [image.id for image in result if not image.reused] == []
     assert all(image.path.is_relative_to(data.work) for image in result)
     assert (str(result.cost), result.errors) == ("nothing spent", ())
-    assert run(book.newest()) == newest
+    assert run(book.latest_row()) == newest
 
 
 def test_sweeps_are_found_again(data: Released) -> None:
@@ -110,12 +110,12 @@ def test_sweeps_are_found_again(data: Released) -> None:
 
 def test_what_waits_is_collected(data: Released) -> None:
     """Submitted and not collected, made and not fetched: five pictures come home, and nothing is submitted."""
-    assert api.ledger().waiting() == 5
+    assert api.ledger().count_resumable() == 5
     result = api.resume(settings({})).wait()
     assert (len(result), result.errors) == (5, ())
     assert {image.request.prompt for image in result} == {"submitted and left", "submitted and left, two", "made and left"}
     assert all(image.path.parent == data.work / "imagegen" for image in result)
-    assert api.ledger().waiting() == 0
+    assert api.ledger().count_resumable() == 0
 
 
 def test_what_became_of_the_others_is_known(data: Released) -> None:
@@ -157,7 +157,7 @@ def test_marks_votes_and_budgets_are_there(data: Released) -> None:
     assert len(run(ranking.votes(book, voted["pictures"]))) == 3
     best = run(ranking.rank(load_sweep(voted["study"]))).pictures[0].picture
     assert best == voted["pictures"][2]
-    assert {(str(one.budget.amount), one.budget.unit, one.budget.per) for one in run(budget.standings(book))} == {
+    assert {(str(one.budget.amount), one.budget.unit, one.budget.per) for one in run(budget.budget_statuses(book))} == {
         ("1000", "USD", "month"),
         ("500", "credits", "all"),
     }

@@ -98,12 +98,12 @@ def test_a_refusal_lets_go_of_what_was_taken_up(gateway):
     gateway.arm("never-finishes", times=2, match="stranded")
     with pytest.raises(TaskTimeout):
         run(sweep("stranded {{s}}", {"s": ["a", "b"]}, timeout=0.5, **ONE))
-    assert api.ledger(load()).waiting() == 2
+    assert api.ledger(load()).count_resumable() == 2
 
-    loop.run(budget.put(api.ledger(load()), Decimal(1)))  # which an unknown price may pass
+    loop.run(budget.set_budget(api.ledger(load()), Decimal(1)))  # which an unknown price may pass
     with pytest.raises(BudgetExceeded):
         run(sweep("stranded {{s}}", {"s": ["a", "b", "c"]}, reuse=True, **ONE))
-    assert api.ledger(load()).waiting() == 2
+    assert api.ledger(load()).count_resumable() == 2
     assert times(gateway, "stranded") == 2
 
 

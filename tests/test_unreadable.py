@@ -55,7 +55,7 @@ def tasks():
 
 def waiting():
     """Return how many pictures wait to be collected."""
-    return api.ledger(load()).waiting()
+    return api.ledger(load()).count_resumable()
 
 
 def kept(suffix="*"):
@@ -367,11 +367,11 @@ def test_it_is_paid_and_counted(host, monkeypatch):
     host.file = lambda number, path: STRANGE
     refused()
     book = api.ledger(load())
-    loop.run(budget.put(book, _dollars("1").amount))
+    loop.run(budget.set_budget(book, _dollars("1").amount))
     (row,) = loop.run(spending.spent(book))
     assert (str(row.amount), row.unknown, row.tasks) == ("0.25", 0, 1)
     loop.run(book.run(lambda connection: connection.execute("UPDATE budgets SET set_at = '2000-01-01T00:00:00+00:00'").rowcount))
-    (standing,) = loop.run(budget.standings(book))
+    (standing,) = loop.run(budget.budget_statuses(book))
     assert str(standing.spent) == "0.25"
     assert loop.run(book.pictures()) == []
 
@@ -546,7 +546,7 @@ def test_another_process_takes_over_what_a_resume_with_an_id_left(host):
     host.file = lambda number, path: STRANGE
     refused()
     with contextlib.closing(Ledger(load().home)) as another:
-        assert len(loop.run(another.claim_again(1))) == 1
+        assert len(loop.run(another.reclaim(1))) == 1
     assert waiting() == 0
     with pytest.raises(ImageInvalid):
         api.resume_task(1, load()).wait()
@@ -560,7 +560,7 @@ def test_a_gateway_that_forgot_it_undoes_nothing_of_what_a_killed_resume_had_tak
     host.file = lambda number, path: STRANGE
     refused()
     with contextlib.closing(Ledger(load().home)) as another:
-        assert len(loop.run(another.claim_again(1))) == 1
+        assert len(loop.run(another.reclaim(1))) == 1
     host.at_look = lambda: (404, {}, b'{"error": {"code": 404, "message": "no such task"}}')
     looks = host.looks
     if then == "resume":

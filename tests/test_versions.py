@@ -79,8 +79,8 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
 async def made(ledger: Ledger, job: NewJob = JOB) -> int:
     """Bring a job of one task to `made` and return its picture's id."""
     [(_, [row])] = await ledger.add([job])
-    await ledger.mark(row, "submitted", task_id=f"task_{row}")
-    [picture] = await ledger.made(row, [f"https://cdn/{row}"], expires_at=None, cost=Cost(), seconds=4.0, answer={})
+    await ledger.set_state(row, "submitted", task_id=f"task_{row}")
+    [picture] = await ledger.record_result(row, [f"https://cdn/{row}"], expires_at=None, cost=Cost(), seconds=4.0, answer={})
     return picture
 
 
@@ -120,11 +120,11 @@ def test_a_newer_format_of_additions_is_used_by_this_version(
         run(older.check())
         [task] = run(older.claim())
         assert (task.state, task.count, task.cost, task.job, task.task_id) == ("made", 1, Cost(), 1, "task_1")
-        run(older.saved(waiting, **FILE))
-        run(older.drifted(waiting, 0.1, 0.2))
-        run(older.saved(run(made(older)), **FILE))
+        run(older.record_saved(waiting, **FILE))
+        run(older.record_drift(waiting, 0.1, 0.2))
+        run(older.record_saved(run(made(older)), **FILE))
         assert [(row.id, row.job, row.cost) for row in run(older.pictures())] == [(2, 2, Cost()), (1, 1, Cost())]
-        assert [task.row for task in run(older.alike(["alike"]))["alike"]] == [2, 1]
+        assert [task.row for task in run(older.by_fingerprint(["alike"]))["alike"]] == [2, 1]
     assert marks(tmp_path) == before
 
 
@@ -133,15 +133,15 @@ def test_what_a_newer_version_wrote_is_not_lost(tmp_path: Path, monkeypatch: pyt
     becomes_newer(monkeypatch, *every_column_everywhere())
     with closing(Ledger(tmp_path)) as newer:
         picture = run(made(newer))
-        run(newer.drifted(picture, 0.5, 0.5))
+        run(newer.record_drift(picture, 0.5, 0.5))
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as connection, connection:
         for table in ("jobs", "tasks", "pictures", "drifts"):
             connection.execute(f"UPDATE {table} SET mood = 'blue'")
     monkeypatch.undo()
     with closing(Ledger(tmp_path)) as older:
         run(older.claim())
-        run(older.saved(picture, **FILE))
-        run(older.drifted(picture, 0.1, 0.2))
+        run(older.record_saved(picture, **FILE))
+        run(older.record_drift(picture, 0.1, 0.2))
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as connection:
         for table in ("jobs", "tasks", "pictures", "drifts"):
             assert connection.execute(f"SELECT mood FROM {table}").fetchall() == [("blue",)]
@@ -455,7 +455,7 @@ def test_each_collects_what_the_other_left(old: Old, home: Path, monkeypatch: py
     with pytest.raises(TaskTimeout):
         draw("left by us [[fault: expired]]", timeout=0.01)
     assert old.does("resume") == 1
-    assert api.ledger().waiting() == 0
+    assert api.ledger().count_resumable() == 0
     assert states(home) == {"saved": 1}
 
 

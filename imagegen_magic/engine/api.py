@@ -194,7 +194,7 @@ def resume(
     Pictures go where they were asked to go, or to `save_dir`; raises SaveError where that folder cannot be written. The job's note
     tells of submissions that were cut off before an answer came. A setting that cannot be read is left out: what was paid for is collected.
     """
-    return _collected(settings or load(), save_dir, preview, lambda book, job: book.claim(rows=ids, hold=job.hold))
+    return _collected(settings or load(), save_dir, preview, lambda book, job: book.claim(rows=ids, claims=job.claims))
 
 
 def resume_task(row: int, settings: Settings | None = None, *, save_dir: str | Path | None = None, preview: int | None = None) -> Job:
@@ -203,7 +203,7 @@ def resume_task(row: int, settings: Settings | None = None, *, save_dir: str | P
     From synchronous code; `row` is the ledger's. Raises UnsupportedOption where there is nothing to collect.
     """
     settings = settings or load()
-    job = _collected(settings, save_dir, preview, lambda book, job: book.claim_again(row, hold=job.hold), again=True)
+    job = _collected(settings, save_dir, preview, lambda book, job: book.reclaim(row, claims=job.claims), again=True)
     if not job.expecting:
         raise UnsupportedOption(loop.run(_why_not(settings, row)), option="resume", value=row, hint="%imagegen jobs shows what waits")
     return job
@@ -253,7 +253,7 @@ def _collected(settings: Settings, save_dir: str | Path | None, preview: int | N
 
 async def _claim(settings: Settings, claim: Claim, job: Job) -> tuple[list[TaskRow], list[TaskRow]]:
     book = ledger_of(settings)
-    cut_off = await book.abandoned()
+    cut_off = await book.recover_orphans()
     return await claim(book, job), cut_off
 
 

@@ -85,7 +85,7 @@ class EngineContext(ProcessBound):
         try:
             return await self.clients.call(lane, gateway.base_url, gateway.key, call, headers={"Idempotency-Key": idempotency_key})
         finally:
-            self.ledger.inspect_beside()
+            self.ledger.inspect_in_background()
 
     async def check(self) -> None:
         """Look once whether the ledger can be used, and again where damage was found; raises LedgerError before anything is sent."""

@@ -329,7 +329,7 @@ def make_states() -> dict[str, Any]:
     ask("given up [[fault: drop-after-accept]]")
     book = api.ledger()
     unknown = loop.run(book.tasks(states=("unknown",)))
-    loop.run(book.mark(next(task.row for task in unknown if task.prompt.startswith("given up")), "dropped"))
+    loop.run(book.set_state(next(task.row for task in unknown if task.prompt.startswith("given up")), "dropped"))
     # accepted, and not collected: the sandbox's tasks are kept beside the ledger, so that they can be
     leave("submitted and left", 1, made=False)
     leave("submitted and left, two", 2, made=False)
@@ -365,15 +365,15 @@ def leave(prompt: str, n: int, *, made: bool) -> None:
     async def go() -> None:
         session = session_of(told)
         [(_, [row])] = await book.add([new])
-        await book.mark(row, "submitting")
+        await book.set_state(row, "submitting")
         answer = await session.submit(gateway, call, new.tasks[0].idempotency_key, at_once=8, timeout=60.0)
         task = gateway.provider.read_submission(answer.content)
-        await book.mark(row, "submitted", task_id=task.task_id, answer=answer.content, cost=gateway.money(task.cost))
+        await book.set_state(row, "submitted", task_id=task.task_id, answer=answer.content, cost=gateway.money(task.cost))
         if made:
             urls = [
                 f"http://sandbox.invalid/files/gccai/{task.task_id}/{place}.png?expires=1.000&serial=0&signature=old" for place in range(n)
             ]
-            await book.made(row, urls, expires_at=1.0, cost=Cost(), seconds=1.0, answer={})
+            await book.record_result(row, urls, expires_at=1.0, cost=Cost(), seconds=1.0, answer={})
         await book.release([row], "the kernel ended")
 
     loop.run(go())
@@ -398,8 +398,8 @@ def make_notes(made: dict[str, Any]) -> None:
     loop.run(ranking.record(book, ranking.Vote(one, two, two), voted["study"]))
     loop.run(ranking.record(book, ranking.Vote(two, three, three), voted["study"]))
     loop.run(ranking.record(book, ranking.Vote(one, three, None), voted["study"]))
-    loop.run(budget.put(book, Decimal("1000"), unit="USD", per="month"))
-    loop.run(budget.put(book, Decimal("500"), unit="credits"))
+    loop.run(budget.set_budget(book, Decimal("1000"), unit="USD", per="month"))
+    loop.run(budget.set_budget(book, Decimal("500"), unit="credits"))
 
 
 def export_some() -> None:

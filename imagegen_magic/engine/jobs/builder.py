@@ -20,8 +20,8 @@ from imagegen_magic.engine.endpoints import Endpoint, at
 from imagegen_magic.engine.jobs.job import Job, PlannedRequest
 from imagegen_magic.engine.jobs.runner import RunningTask, TaskRunner, TaskSpec
 from imagegen_magic.engine.ledger import budget, stored_requests
-from imagegen_magic.engine.ledger.ledger import NewJob, NewSource, NewTask, TaskRow, latest_alike
-from imagegen_magic.engine.ledger.spending import FREE, part
+from imagegen_magic.engine.ledger.ledger import NewJob, NewSource, NewTask, TaskRow, latest_by_fingerprint
+from imagegen_magic.engine.ledger.spending import ZERO_COST, prorate
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.storage import folders, images, notebook_folder
 from imagegen_magic.errors import ImageGenError, ImageInvalid, LedgerError, NotFound, SubmissionUnknown
@@ -57,7 +57,7 @@ async def record(job: Job, settings: Settings, *, preview: int | None, reuse: bo
     rows: dict[int, int] = {}
     recorded = False
     while not recorded:
-        seen = await session.ledger.newest() if reuse else None
+        seen = await session.ledger.latest_row() if reuse else None
         if reuse:
             rows |= await _take_up_earlier(job, marks, rows, session, settings, preview)
         try:
@@ -66,7 +66,7 @@ async def record(job: Job, settings: Settings, *, preview: int | None, reuse: bo
         except _Overtaken:  # somebody else has just asked for the same: look again before anything is paid for
             continue
     if not job.deliveries:  # nothing will be sent, after which the ledger would be read
-        session.ledger.inspect_beside()
+        session.ledger.inspect_in_background()
     if study is not None:
         job.study = await _remember_study(session, study, rows, job.places, job.wishes)
 
@@ -81,7 +81,7 @@ async def _take_up_earlier(
     """Tell what is there already of what is not settled yet, and collect what waits; returns their rows by position."""
     from imagegen_magic.engine.jobs import reuse as past
 
-    await session.ledger.abandoned()
+    await session.ledger.recover_orphans()
     asked = ["" if position in settled else mark for position, mark in enumerate(marks)]
     found = await past.find(session.ledger, asked, settled.values())
     if earlier := found.all():
@@ -108,7 +108,9 @@ async def _take_up_found(job: Job, found: PriorResults, session: EngineContext, 
             job.errors.append(_unread_before(row))
         job.tell(_progress(job, position, "saved", row))
     wanted = {**found.gone, **found.waiting}
-    mine = {row.row: row for row in await session.ledger.claim(rows=[row.row for row in wanted.values()], hold=job.hold)} if wanted else {}
+    mine = (
+        {row.row: row for row in await session.ledger.claim(rows=[row.row for row in wanted.values()], claims=job.claims)} if wanted else {}
+    )
     for position, row in wanted.items():
         if row.row not in mine:
             _leave(job, position, row, _UNDER_WAY)
@@ -210,7 +212,7 @@ class _Recording:
         entries = [entry for entry in self._entries() if entry.positions]
         if not entries:
             return {}
-        allow = budget.guard(map(_priced, entries), self.session.ledger, self.settings.get("unknown_price"))
+        allow = budget.budget_check(map(_priced, entries), self.session.ledger, self.settings.get("unknown_price"))
         if any(entry.wish.plan.uploads for entry in entries):
             await self.session.ledger.run(allow, writes=False)  # no picture leaves this machine for what is then refused
         self.job.made_folders += await threads.writing(folders.make_ready, self.settings, name=self._longest_name(entries))
@@ -225,9 +227,9 @@ class _Recording:
             self._check_not_overtaken(connection)
             allow(connection)
             if self.seen is None:  # what was made before is only told
-                earlier.update(latest_alike(connection, self.marks))
+                earlier.update(latest_by_fingerprint(connection, self.marks))
 
-        recorded = await self.session.ledger.add(jobs, allow=allowed, hold=self.job.hold)
+        recorded = await self.session.ledger.add(jobs, allow=allowed, claims=self.job.claims)
         self.job.id = recorded[0][0]
         rows: dict[int, int] = {}
         for entry, new, (number, tasks) in zip(entries, jobs, recorded, strict=True):
@@ -316,10 +318,10 @@ class _Recording:
         deliveries, first = [], 1
         for position, row, task in zip(entry.positions, rows, new.tasks, strict=True):
             own = RunningTask(row, position, first, task.pictures, task.sent, task.idempotency_key)
-            price = part(new.price, task.pictures, entry.pictures)
+            price = prorate(new.price, task.pictures, entry.pictures)
             known = order._replace(price=price, tasks=job.tasks, earlier=earlier.get(task.fingerprint), uploads=entry.wish.plan.uploads)
             gateway = entry.wish.gateway
-            deliveries.append(TaskRunner(self.session, gateway, known, own, history, job.tell, job.hold, partial(job.hopeless, gateway)))
+            deliveries.append(TaskRunner(self.session, gateway, known, own, history, job.tell, job.claims, partial(job.hopeless, gateway)))
             first += task.pictures
         return deliveries
 
@@ -344,12 +346,12 @@ class _Entry:
     @property
     def price(self) -> Cost:
         """What they are expected to cost."""
-        return part(self.wish.plan.price, self.pictures, self.wish.plan.count)
+        return prorate(self.wish.plan.price, self.pictures, self.wish.plan.count)
 
 
 def _priced(entry: _Entry) -> tuple[Cost, int]:
     """Return what a request counts as in a budget: its price, and its number of pictures."""
-    return FREE if entry.wish.gateway.sandbox else entry.price, entry.pictures
+    return ZERO_COST if entry.wish.gateway.sandbox else entry.price, entry.pictures
 
 
 def _addressed(value: Any, addresses: Mapping[str, str]) -> Any:
@@ -432,7 +434,7 @@ async def take_up(
         await threads.writing(_sweep, folder)
     if elsewhere is not None:
         with contextlib.suppress(LedgerError):  # it says only where else to look
-            await session.ledger.save_elsewhere([row.row for row in rows], elsewhere.absolute())
+            await session.ledger.add_folder([row.row for row in rows], elsewhere.absolute())
     for position, row in enumerate(rows):
         if delivery := await taken_up(job, row, position, session, settings, elsewhere, preview=preview, tasks=len(rows), again=again):
             job.deliveries.append(delivery)
@@ -470,7 +472,7 @@ async def taken_up(
     with contextlib.suppress(ImageGenError):  # beside the notebook, whose folder may have been renamed since
         places.append(settings.save_dir)
     order = order._replace(protected=_protected(await session.ledger.sources(row.job)), elsewhere=tuple(places))
-    return TaskRunner(session, gateway, order, _task_again(row, position, again), history, job.tell, job.hold)
+    return TaskRunner(session, gateway, order, _task_again(row, position, again), history, job.tell, job.claims)
 
 
 def _same_gateway(row: TaskRow, settings: Settings) -> Endpoint:
@@ -508,7 +510,7 @@ def _price_again(row: TaskRow) -> Cost:
     """Return what a task was expected to cost; a ledger of earlier versions knows of its request's tasks only how many they were."""
     expected = stored_requests.expected(row.expected)
     pictures = expected.get("pictures")
-    return part(row.price, row.count, pictures) if pictures else row.price.share(expected.get("tasks", 1))
+    return prorate(row.price, row.count, pictures) if pictures else row.price.share(expected.get("tasks", 1))
 
 
 def _task_again(row: TaskRow, position: int, again: bool) -> RunningTask:

@@ -72,7 +72,7 @@ class Job(ProcessBound):
         self.images: list[GeneratedImage] = []
         self.errors: list[ImageGenError] = []
         self.deliveries: list[TaskRunner] = []
-        self.hold = Claims()  # what it has in its hands; nobody else in this process touches it
+        self.claims = Claims()  # what it has in its hands; nobody else in this process touches it
         self.settings: Settings | None = None
         self.made_folders: tuple[Path, ...] = ()  # made for its pictures, and removed where none comes
         self._refusals: dict[tuple[str, str], ImageGenError] = {}  # of the key or the account, by gateway
@@ -172,7 +172,7 @@ class Job(ProcessBound):
     # from here on, on the engine's loop
 
     def _end(self, handle: Any) -> None:
-        self.hold.end(but=[one.task.row for one in self.deliveries if one.abandoned])
+        self.claims.end(keep=[one.task.row for one in self.deliveries if one.abandoned])
         folders.remove_empty(self.made_folders)
         self._queue.put_nowait(None)
         self._ending.set_result(None)
@@ -218,16 +218,16 @@ class Job(ProcessBound):
 
     async def _give_back(self, why: str, but: Collection[int] = ()) -> None:
         """Give back what it still has in its hands: what was never sent is dropped, what the gateway has anybody may collect."""
-        rows = [row for row in self.hold.rows if row not in but]
+        rows = [row for row in self.claims.rows if row not in but]
         if rows and self.settings:
             with contextlib.suppress(LedgerError):  # it is written as soon as it can be
                 await ledger_of(self.settings).release(rows, why)
         for row in rows:
-            self.hold.let_go(row)
+            self.claims.release(row)
 
     def give_up(self) -> None:
         """End it before it began, from any thread: what it has taken others may take."""
-        self.hold.end()
+        self.claims.end()
         loop.submit(self._give_back("the waiting was stopped"))
 
     def check_wanted(self) -> None:

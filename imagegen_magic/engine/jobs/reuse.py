@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from imagegen_magic.engine import threads
 from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.ledger import stored_requests
-from imagegen_magic.engine.ledger.ledger import COLLECTABLE, Ledger, PictureRow, TaskRow
+from imagegen_magic.engine.ledger.ledger import RESUMABLE, Ledger, PictureRow, TaskRow
 from imagegen_magic.paths import path_of
 from imagegen_magic.result import GeneratedImage
 
@@ -66,7 +66,7 @@ async def find(ledger: Ledger, fingerprints: Sequence[str], but: Collection[int]
     Of several the newest serve, in the order in which they were made. What failed is never among it, and neither is a picture
     whose file is gone for longer than gateways keep pictures.
     """
-    alike = await ledger.alike(fingerprints)
+    alike = await ledger.by_fingerprint(fingerprints)
     known = {name: [task for task in tasks if task.row not in but] for name, tasks in alike.items()}
     return await threads.writing(_assigned, known, fingerprints, CLOCK.time())
 
@@ -122,7 +122,7 @@ def _may_be_fetched(task: TaskRow, now: float) -> bool:
 
 
 def _is_waiting(task: TaskRow, now: float) -> bool:
-    return task.state in ("planned", "submitting", *COLLECTABLE)
+    return task.state in ("planned", "submitting", *RESUMABLE)
 
 
 def _is_in_doubt(task: TaskRow, now: float) -> bool:

@@ -151,7 +151,7 @@ class _NotNow(PortableError):
 class TaskRunner(ProcessBound):
     """Carries one task home; the owner calls `carry()` once.
 
-    `tell` hears of every step; `hold` has the task until it has come to an end here; `hopeless` returns the error that makes submitting
+    `tell` hears of every step; `claims` has the task until it has come to an end here; `hopeless` returns the error that makes submitting
     pointless, if there is one by now.
     """
 
@@ -163,11 +163,11 @@ class TaskRunner(ProcessBound):
         task: RunningTask,
         history: DurationHistory,
         tell: Callable[[Progress | GeneratedImage], None],
-        hold: Claims,
+        claims: Claims,
         hopeless: Callable[[], ImageGenError | None] = lambda: None,
     ) -> None:
         self.task, self.order = task, order
-        self._hold, self._hopeless = hold, hopeless
+        self._claims, self._hopeless = claims, hopeless
         self._session, self.gateway, self._history, self._tell_it = session, gateway, history, tell
         self._ledger, self._clock = session.ledger, session.clock
         self._asking_anew = asyncio.Lock()
@@ -229,7 +229,7 @@ class TaskRunner(ProcessBound):
 
     def _come_home(self) -> None:
         self.finished = True
-        self._hold.let_go(self.task.row)
+        self._claims.release(self.task.row)
         self.tell("saved")
 
     @property
@@ -246,7 +246,7 @@ class TaskRunner(ProcessBound):
             await self._note("dropped")
         elif not self.over and not isinstance(error, SubmissionUnknown):
             await self._note("unknown", error=str(error))
-        self._hold.let_go(self.task.row)
+        self._claims.release(self.task.row)
 
     def left(self, error: ImageGenError) -> None:
         """Take note of what ended it here."""
@@ -255,7 +255,7 @@ class TaskRunner(ProcessBound):
     async def _note(self, state: str, **columns: Any) -> None:
         """Record what became of the submission; what cannot be written now the ledger writes later, and the first error is told."""
         with contextlib.suppress(LedgerError):
-            await self._ledger.mark(self.task.row, state, **columns)
+            await self._ledger.set_state(self.task.row, state, **columns)
 
     async def _give_back(self, why: str) -> None:
         with contextlib.suppress(LedgerError):
@@ -318,11 +318,11 @@ class TaskRunner(ProcessBound):
             if self.abandoned:  # whoever waited has gone while it was on the wire
                 await self._give_back("the waiting was stopped")
                 self.finished = True
-                self._hold.let_go(self.task.row)
+                self._claims.release(self.task.row)
 
     async def _post_and_record(self) -> None:
         task = self.task
-        await self._ledger.mark(task.row, "submitting")
+        await self._ledger.set_state(task.row, "submitting")
         if self.finished or self.abandoned:  # while that was written, which may take long; and it was told already what was sent
             await self._note("dropped")
             raise WaitingStopped("It was left before it was sent", charge="no")
@@ -359,7 +359,7 @@ class TaskRunner(ProcessBound):
             self._trouble = self.beside[-1].what
         told = {"estimated_seconds": submission.estimated_seconds, "answer": answer.content}
         try:
-            await self._ledger.mark(task.row, "submitted", task_id=task.task_id, cost=task.cost, **told)
+            await self._ledger.set_state(task.row, "submitted", task_id=task.task_id, cost=task.cost, **told)
         except LedgerError as error:  # the picture is paid for: go on with what is in memory; the ledger writes it as soon as it can
             self._trouble = self._named(error)
 
@@ -386,7 +386,7 @@ class TaskRunner(ProcessBound):
 
     async def _back_to_planned(self, **columns: Any) -> None:
         self.sent = False
-        await self._ledger.mark(self.task.row, "planned", **columns)
+        await self._ledger.set_state(self.task.row, "planned", **columns)
 
     def _named(self, error: LedgerError) -> str:
         """Return what is wrong with the ledger, with what it does not know: the gateway's support asks for the task's id."""
@@ -432,7 +432,7 @@ class TaskRunner(ProcessBound):
         known = next((self.gateway.money(cost) for cost in (state.cost, task.cost, self.order.price) if cost.amount is not None), Cost())
         task.cost = known
         try:
-            ids = await self._ledger.made(
+            ids = await self._ledger.record_result(
                 task.row, state.pictures, expires_at=state.expires_at, cost=known, seconds=state.seconds, answer=None
             )
         except LedgerError as error:
@@ -503,7 +503,7 @@ class TaskRunner(ProcessBound):
                 self._saving -= 1
                 if self.abandoned and not self._saving:  # whoever waited has gone
                     await self._give_back("the waiting was stopped")
-                    self._hold.let_go(self.task.row)
+                    self._claims.release(self.task.row)
 
         return await loop.to_the_end(whole())
 
@@ -628,7 +628,7 @@ class TaskRunner(ProcessBound):
         self._unread[picture] = unread
         self._saved.add(picture)
         try:
-            await self._ledger.unread(picture, path=str(unread.path), error=str(self._unread_error()))
+            await self._ledger.record_unreadable(picture, path=str(unread.path), error=str(self._unread_error()))
         except LedgerError as error:  # the file is on the disk, and the ledger writes it down as soon as it can
             self._say_beside(error)
 
@@ -637,7 +637,7 @@ class TaskRunner(ProcessBound):
         number = self.task.first + self.task.numbers[picture]
         folders = [self.order.save_dir, *self.order.elsewhere]  # which are followed in the thread
         with contextlib.suppress(LedgerError):  # it says only where else to look
-            folders += await self._ledger.folders(self.task.row)
+            folders += await self._ledger.extra_folders(self.task.row)
         outcome = await threads.saving(self._verify_found, folders, number)
         if outcome is None:
             return False
@@ -668,7 +668,7 @@ class TaskRunner(ProcessBound):
 
     async def _record_saved(self, picture: int, facts: ImageInfo, saved: images.Saved, unlike: tuple[str, ...]) -> None:
         try:
-            await self._ledger.saved(
+            await self._ledger.record_saved(
                 picture,
                 path=saved.path,
                 sha256=saved.sha256,
@@ -695,7 +695,7 @@ class TaskRunner(ProcessBound):
             return None
         if found is not None:
             with contextlib.suppress(LedgerError):  # the picture is safe, and a figure can be computed again
-                await self._ledger.drifted(picture, *found)
+                await self._ledger.record_drift(picture, *found)
         return found
 
     def _verify_and_save(self, download: Download, number: int) -> Verified | Unread:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from imagegen_magic.engine.ledger import process_locks
 from imagegen_magic.engine.ledger.ledger import Ledger, iso
-from imagegen_magic.engine.ledger.spending import SpendingGroup, accounts
+from imagegen_magic.engine.ledger.spending import SpendingGroup, spending_groups
 from imagegen_magic.errors import BudgetExceeded
 from imagegen_magic.result import Cost
 
@@ -57,7 +57,7 @@ def unit_of(text: str) -> str:
     return "USD" if text.strip().casefold() in ("usd", "$", "dollar", "dollars") else text.strip()
 
 
-async def put(ledger: Ledger, amount: Decimal, *, unit: str = "USD", per: str = "all") -> None:
+async def set_budget(ledger: Ledger, amount: Decimal, *, unit: str = "USD", per: str = "all") -> None:
     """Set a budget, in place of the one of that unit and period; counted by `Budget`'s rules."""
 
     def work(connection: sqlite3.Connection) -> None:
@@ -69,7 +69,7 @@ async def put(ledger: Ledger, amount: Decimal, *, unit: str = "USD", per: str = 
     await ledger.run(work)
 
 
-async def lift(ledger: Ledger, *, unit: str | None = None, per: str | None = None) -> list[Budget]:
+async def remove_budgets(ledger: Ledger, *, unit: str | None = None, per: str | None = None) -> list[Budget]:
     """Take away the budgets in force here (of that unit, of that period) and return them."""
 
     def work(connection: sqlite3.Connection) -> list[Budget]:
@@ -81,7 +81,7 @@ async def lift(ledger: Ledger, *, unit: str | None = None, per: str | None = Non
     return await ledger.run(work)
 
 
-async def standings(ledger: Ledger, unknown_price: Decimal | None = None) -> list[BudgetStatus]:
+async def budget_statuses(ledger: Ledger, unknown_price: Decimal | None = None) -> list[BudgetStatus]:
     """Return every budget in force here, with what counts against it."""
 
     def work(connection: sqlite3.Connection) -> list[BudgetStatus]:
@@ -90,7 +90,9 @@ async def standings(ledger: Ledger, unknown_price: Decimal | None = None) -> lis
     return await ledger.run(work, writes=False)
 
 
-def guard(wanted: Iterable[tuple[Cost, int]], ledger: Ledger, unknown_price: Decimal | None = None) -> Callable[[sqlite3.Connection], None]:
+def budget_check(
+    wanted: Iterable[tuple[Cost, int]], ledger: Ledger, unknown_price: Decimal | None = None
+) -> Callable[[sqlite3.Connection], None]:
     """Return what `Ledger.add` is to ask first: it raises BudgetExceeded where these requests would pass a budget.
 
     `wanted` are their prices with their numbers of pictures; the sandbox's are free. `unknown_price` is what a picture of unknown price
@@ -125,7 +127,7 @@ def _standing(connection: sqlite3.Connection, ledger: Ledger, budget: Budget, un
     session = ledger.owner if budget.per == "session" else None
     spent = reserved = Decimal(0)
     unknown = 0
-    for account in _counted(accounts(connection, since=_since(budget), session=session), ledger):
+    for account in _counted(spending_groups(connection, since=_since(budget), session=session), ledger):
         counts = _counts(account, budget.unit, unknown_price)
         if counts is None:
             unknown += account.tasks

@@ -25,17 +25,17 @@ class Claims:
         """The tasks that were taken and not let go."""
         return sorted(self._rows)
 
-    def take(self, rows: Iterable[int]) -> None:
+    def add(self, rows: Iterable[int]) -> None:
         """Have these tasks from now on."""
         self._rows.update(rows)
 
-    def let_go(self, row: int) -> None:
+    def release(self, row: int) -> None:
         """Carry this task no longer."""
         self._rows.discard(row)
 
-    def end(self, but: Collection[int] = ()) -> None:
-        """Carry no task any longer `but` these, each until it is let go."""
-        self._still = frozenset(but)
+    def end(self, keep: Collection[int] = ()) -> None:
+        """Carry no task any longer but those in `keep`, each until it is let go."""
+        self._still = frozenset(keep)
 
     def __contains__(self, row: int) -> bool:
         return row in self._rows and (self._still is None or row in self._still)

@@ -5,7 +5,7 @@
                    +-> unknown   +-> failed-+          planned -> dropped
 
 `submitted` and `made` are collectable: the gateway has the task, and whoever claims it can bring its pictures home without paying again.
-A task is left alone while a living process has it, and within that process while a job has it in its hands (a Hold). An end that cannot
+A task is left alone while a living process has it, and within that process while a job has it in its hands (Claims). An end that cannot
 be written is written later, before anything newer.
 """
 
@@ -52,7 +52,7 @@ from imagegen_magic.result import Cost
 
 __all__ = [
     "ANSWER_BYTES",
-    "COLLECTABLE",
+    "RESUMABLE",
     "STATES",
     "Ledger",
     "NewJob",
@@ -66,7 +66,7 @@ __all__ = [
 
 _APPLICATION_ID = 0x494D4731  # "IMG1"
 
-COLLECTABLE = ("submitted", "made")
+RESUMABLE = ("submitted", "made")
 _ENDS = ("saved", "failed", "unknown", "dropped")
 
 
@@ -90,8 +90,8 @@ class Ledger(ProcessBound):
         self._damage = ""  # what the reading of the whole file found
         self._inspector: threading.Thread | None = None
         self._owner = process_locks.ProcessLock(self.path.parent / "owners")
-        self._own_hold = Claims()  # of what is taken for no job: as long as this ledger is there
-        self._holds: weakref.WeakValueDictionary[int, Claims] = weakref.WeakValueDictionary()
+        self._own_claims = Claims()  # of what is taken for no job: as long as this ledger is there
+        self._claims_of: weakref.WeakValueDictionary[int, Claims] = weakref.WeakValueDictionary()
 
     @property
     def owner(self) -> str:
@@ -111,7 +111,7 @@ class Ledger(ProcessBound):
     async def check(self) -> None:
         """Open the ledger, look at its tables, and write to it durably, so that what is wrong is known before anything is sent.
 
-        The whole of it is read by `inspect` or `inspect_beside`; what that found is said from then on, as long as it is so.
+        The whole of it is read by `inspect` or `inspect_in_background`; what that found is said from then on, as long as it is so.
         """
 
         def work(connection: sqlite3.Connection) -> None:
@@ -136,7 +136,7 @@ class Ledger(ProcessBound):
         self._damage = self._database.inspect()
         return self._damaged(self._damage) if self._damage else None
 
-    def inspect_beside(self) -> None:
+    def inspect_in_background(self) -> None:
         """Read the whole file once, in a thread of its own beside the work; `check` says from then on what was found."""
         if self._inspector is None:
             self._inspector = threading.Thread(target=self.inspect, name="imagegen ledger check", daemon=True)
@@ -156,29 +156,29 @@ class Ledger(ProcessBound):
         jobs: Sequence[NewJob],
         allow: Callable[[sqlite3.Connection], None] = lambda connection: None,
         *,
-        hold: Claims | None = None,
+        claims: Claims | None = None,
     ) -> list[tuple[int, list[int]]]:
         """Record what is about to be submitted, all in one transaction; returns (job id, rows of its tasks) for each.
 
-        `allow` is asked first, in the same transaction, and may raise: then nothing is recorded. The tasks are in `hold`, else in this
+        `allow` is asked first, in the same transaction, and may raise: then nothing is recorded. The tasks are in `claims`, else in this
         ledger's own as long as it is open.
         """
 
         def work(connection: sqlite3.Connection) -> list[tuple[int, list[int]]]:
             allow(connection)
             added = [insert_job(connection, job, self._owner.name) for job in jobs]
-            self._take((row for _, rows in added for row in rows), hold)
+            self._claim((row for _, rows in added for row in rows), claims)
             return added
 
         return await self._database.run(work)
 
-    def _take(self, rows: Iterable[int], hold: Claims | None) -> None:
-        hold, taken = hold or self._own_hold, list(rows)
-        hold.take(taken)
+    def _claim(self, rows: Iterable[int], claims: Claims | None) -> None:
+        claims, taken = claims or self._own_claims, list(rows)
+        claims.add(taken)
         for row in taken:
-            self._holds[row] = hold
+            self._claims_of[row] = claims
 
-    async def mark(self, row: int, state: str, **columns: Any) -> None:
+    async def set_state(self, row: int, state: str, **columns: Any) -> None:
         """Record a task's state, and when it was first reached.
 
         Columns: task_id, sent, cost (Cost; unknown never replaces known), estimated_seconds, answer (any JSON, kept up to ANSWER_BYTES),
@@ -195,7 +195,7 @@ class Ledger(ProcessBound):
         before = state in ("planned", "submitting")
         await self._database.run(work, charge="no" if before or state == "dropped" else "unknown", kept=not before)
 
-    async def made(
+    async def record_result(
         self, row: int, urls: Sequence[str], *, expires_at: float | None, cost: Cost, seconds: float | None, answer: Any
     ) -> list[int]:
         """Record a finished task's addresses and return its pictures' ids, in order.
@@ -213,7 +213,7 @@ class Ledger(ProcessBound):
 
         return await self._database.run(work, charge="yes")
 
-    async def saved(
+    async def record_saved(
         self,
         picture: int,
         *,
@@ -240,7 +240,7 @@ class Ledger(ProcessBound):
 
         await self._database.run(work, charge="yes", kept=True)
 
-    async def unread(self, picture: int, *, path: str | Path, error: str) -> None:
+    async def record_unreadable(self, picture: int, *, path: str | Path, error: str) -> None:
         """Record where the file is that came as a picture and is none that can be read; with its last one the task is saved, with `error`.
 
         Such a picture has a path and no `saved_at`. What cannot be written now is written later.
@@ -254,7 +254,7 @@ class Ledger(ProcessBound):
 
         await self._database.run(work, charge="yes", kept=True)
 
-    async def drifted(self, picture: int, share: float, mean: float) -> None:
+    async def record_drift(self, picture: int, share: float, mean: float) -> None:
         """Record how much of what a mask protects a picture has changed: share of its pixels, mean absolute difference, both 0..1."""
 
         def work(connection: sqlite3.Connection) -> None:
@@ -280,41 +280,41 @@ class Ledger(ProcessBound):
 
         await self._database.run(work, charge="unknown", kept=True)
 
-    async def claim(self, *, rows: Sequence[int] | None = None, hold: Claims | None = None) -> list[TaskRow]:
+    async def claim(self, *, rows: Sequence[int] | None = None, claims: Claims | None = None) -> list[TaskRow]:
         """Take over the collectable tasks (of these rows) that nobody alive carries; no two claimers get the same one. Newest first.
 
-        They are in `hold`, else in this ledger's own; none is taken for one that has ended meanwhile.
+        They are in `claims`, else in this ledger's own; none is taken for one that has ended meanwhile.
         """
 
         def work(connection: sqlite3.Connection) -> list[TaskRow]:
-            if hold is not None and hold.ended:
+            if claims is not None and claims.ended:
                 return []
-            left = self._left(connection, COLLECTABLE)
+            left = self._left(connection, RESUMABLE)
             mine = left if rows is None else left & set(rows)
             connection.executemany("UPDATE tasks SET owner = ? WHERE row = ?", [(self._owner.name, row) for row in mine])
-            self._take(mine, hold)
+            self._claim(mine, claims)
             return read_tasks(connection, mine)
 
         return await self._database.run(work)
 
-    async def claim_again(self, row: int, *, hold: Claims | None = None) -> list[TaskRow]:
+    async def reclaim(self, row: int, *, claims: Claims | None = None) -> list[TaskRow]:
         """Take over a task that the gateway has, also one that was given up or came to nothing; none where somebody alive carries it.
 
         None too where it was never accepted, or where all its pictures are saved.
         """
 
         def work(connection: sqlite3.Connection) -> list[TaskRow]:
-            if hold is not None and hold.ended:
+            if claims is not None and claims.ended:
                 return []
             query = """SELECT state, owner, (SELECT count(*) FROM pictures WHERE task = tasks.row) AS known,
                 (SELECT count(saved_at) FROM pictures WHERE task = tasks.row) AS saved FROM tasks WHERE row = ? AND task_id IS NOT NULL"""
             found = connection.execute(query, (row,)).fetchone()
             if not found or found["state"] in ("planned", "submitting") or (found["known"] and found["known"] == found["saved"]):
                 return []
-            if found["state"] in COLLECTABLE and not self._uncarried([(found["owner"], row)]):
+            if found["state"] in RESUMABLE and not self._uncarried([(found["owner"], row)]):
                 return []
             _change(connection, row, {"state": "made" if found["known"] else "submitted", "owner": self._owner.name})
-            self._take([row], hold)
+            self._claim([row], claims)
             return read_tasks(connection, [row])
 
         return await self._database.run(work)
@@ -337,11 +337,11 @@ class Ledger(ProcessBound):
 
     def _may_be_given_up(self, task: TaskRow) -> bool:
         """Say whether a person may give this task up: nobody carries it, and it has no picture, or not all."""
-        if task.state in COLLECTABLE:
+        if task.state in RESUMABLE:
             return bool(self._uncarried([(task.owner, task.row)]))
         return task.state == "unknown" or (task.state == "saved" and any(each.saved_at is None for each in task.pictures))
 
-    async def save_elsewhere(self, rows: Sequence[int], folder: str | Path) -> None:
+    async def add_folder(self, rows: Sequence[int], folder: str | Path) -> None:
         """Record a folder that the pictures of tasks go to from now on, beside the one that they were asked to go to."""
         query = "INSERT INTO folders (task, folder) VALUES (?, ?) ON CONFLICT DO NOTHING"
 
@@ -350,15 +350,15 @@ class Ledger(ProcessBound):
 
         await self._database.run(work, charge="yes")
 
-    async def folders(self, row: int) -> list[Path]:
-        """Return the other folders that a task's pictures were to go to, each as `save_elsewhere` was told."""
+    async def extra_folders(self, row: int) -> list[Path]:
+        """Return the other folders that a task's pictures were to go to, each as `add_folder` recorded it."""
 
         def work(connection: sqlite3.Connection) -> list[Path]:
             return [paths.path_of(each["folder"]) for each in connection.execute("SELECT folder FROM folders WHERE task = ?", (row,))]
 
         return await self._database.run(work, writes=False)
 
-    async def abandoned(self) -> list[TaskRow]:
+    async def recover_orphans(self) -> list[TaskRow]:
         """Turn what was being submitted by whoever is gone into `unknown` and return it; what they had only planned is dropped.
 
         What they had taken up once more, though all of it is on the disk, is as it was before.
@@ -396,7 +396,7 @@ class Ledger(ProcessBound):
 
         return await self._database.run(work, writes=False)
 
-    async def newest(self) -> int:
+    async def latest_row(self) -> int:
         """Return the latest task's row, 0 where there is none."""
 
         def work(connection: sqlite3.Connection) -> int:
@@ -425,7 +425,7 @@ class Ledger(ProcessBound):
 
         return await self._database.run(work, writes=False)
 
-    async def alike(self, fingerprints: Iterable[str]) -> dict[str, list[TaskRow]]:
+    async def by_fingerprint(self, fingerprints: Iterable[str]) -> dict[str, list[TaskRow]]:
         """Return the tasks that asked for the same, newest first, by fingerprint; what certainly came to nothing is left out."""
         wanted = sorted(set(fingerprints) - {""})
 
@@ -477,7 +477,7 @@ class Ledger(ProcessBound):
         """Return the rows of a query, in the calling thread; none where there is no ledger yet. Raises LedgerError where it is damaged."""
         return self._database.ask(query)
 
-    def waiting(self) -> int:
+    def count_resumable(self) -> int:
         """Count the pictures that could be collected and that nobody alive carries, at once.
 
         0 too where there is no ledger that can be read: `check` says why.
@@ -511,7 +511,7 @@ class Ledger(ProcessBound):
         for owner, row in tasks:
             if owner not in alive:
                 alive[owner] = self._alive(owner)
-            if not alive[owner] or (owner == self._owner.known and row not in self._holds.get(row, ())):
+            if not alive[owner] or (owner == self._owner.known and row not in self._claims_of.get(row, ())):
                 left.add(row)
         return left
 
@@ -536,7 +536,7 @@ def _change(connection: sqlite3.Connection, row: int, changes: Mapping[str, Any]
         raise LedgerError(f"The ledger has no task {row}", hint="look with %imagegen jobs")
 
 
-def latest_alike(connection: sqlite3.Connection, fingerprints: Iterable[str]) -> dict[str, tuple[int, float]]:
+def latest_by_fingerprint(connection: sqlite3.Connection, fingerprints: Iterable[str]) -> dict[str, tuple[int, float]]:
     """Return the latest saved picture that asked for the same, as (id, epoch seconds), by fingerprint."""
     wanted = sorted(set(fingerprints) - {""})
     found = {}

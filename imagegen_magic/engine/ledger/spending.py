@@ -12,14 +12,14 @@ from imagegen_magic.engine.ledger.ledger import iso, read_cost
 from imagegen_magic.errors import charge_in
 from imagegen_magic.result import Cost
 
-FREE = Cost(Decimal(0), "", "measured")
+ZERO_COST = Cost(Decimal(0), "", "measured")
 _UNDER_WAY = ("planned", "submitting", "submitted")
 
 
 class SpendingGroup(NamedTuple):
     """Tasks that are alike: so many `tasks` of the same `key` (what they are told apart by), state, cost and price.
 
-    `cost` is what one of them is known to cost, unknown where nobody knows, `FREE` where it certainly cost nothing; `price` what one
+    `cost` is what one of them is known to cost, unknown where nobody knows, `ZERO_COST` where it certainly cost nothing; `price` what one
     was expected to cost, told where nothing else is known; `pictures` how many pictures one was to make; `owner` who has it, where it
     was not sent yet; `charged` whether it came to nothing here and was certainly charged all the same.
     """
@@ -61,7 +61,7 @@ _QUERY = """
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"""
 
 
-def accounts(
+def spending_groups(
     connection: sqlite3.Connection, *, since: float | None = None, session: str | None = None, by: str = "", sandbox: bool = False
 ) -> Iterator[SpendingGroup]:
     """Yield the tasks that were asked for since then (epoch seconds) or by that session, told apart by one of `KEYS`.
@@ -83,16 +83,16 @@ def accounts(
 def _account(row: sqlite3.Row) -> SpendingGroup:
     price = _share(read_cost(row["price"]), row["pictures"], row["whole"] or 1)
     charge = charge_in(row["error"] or "") if row["state"] == "failed" else ""
-    cost = FREE if charge == "no" else read_cost(row["cost"])
+    cost = ZERO_COST if charge == "no" else read_cost(row["cost"])
     alike = row["key"], bool(row["sandbox"]), row["state"], cost, price, row["pictures"], row["tasks"], row["owner"]
     return SpendingGroup(*alike, charged=charge == "yes")
 
 
 def _share(price: Cost, pictures: int, of: int) -> Cost:
     """Return what one of a request's tasks was expected to cost; what of it is unknown stays unknown."""
-    return replace(part(price, pictures, of), unknown=1 if price.unknown else 0)
+    return replace(prorate(price, pictures, of), unknown=1 if price.unknown else 0)
 
 
-def part(price: Cost, pictures: int, of: int) -> Cost:
+def prorate(price: Cost, pictures: int, of: int) -> Cost:
     """Return what so many of a request's pictures are expected to cost, where all `of` them cost `price`."""
     return price if price.amount is None or pictures == of else replace(price, amount=price.amount * pictures / of)

@@ -274,7 +274,7 @@ def _forget(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str])
     from imagegen_magic.engine import api, loop
 
     ledger, named = api.ledger(magics.settings()), arguments[0] if arguments else "?"
-    loop.run(ledger.abandoned())
+    loop.run(ledger.recover_orphans())
     tasks = loop.run(ledger.tasks(rows=[int(named)])) if re.fullmatch(r"\d{1,18}", named) else []
     if not tasks:
         known = ", ".join(str(task.row) for task in loop.run(ledger.tasks(states=tuple(_OPEN)))) or "none"

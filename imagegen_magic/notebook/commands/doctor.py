@@ -90,7 +90,7 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         f"{ledger.path}, {ledger.path.stat().st_size / 1024:.0f} kB, whole and writable{newer}",
         stored_requests.UPDATE if newer else "",
     )
-    waiting = ledger.waiting()
+    waiting = ledger.count_resumable()
     yield "waiting pictures", str(waiting), "%imagegen resume collects them, without paying again" if waiting else ""
 
 

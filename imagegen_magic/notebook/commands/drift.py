@@ -54,7 +54,7 @@ def run(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str], *, 
     threshold = float(settings.sound.get("drift_above"))
     seen = show(found.before, _read(rows[0]), found.mask, magics.shell, name=f"picture {number}", threshold=threshold)
     if rows[0].share is None:  # the session ended between saving the picture and looking at it
-        loop.run(api.ledger(settings).drifted(number, seen.share, seen.mean))
+        loop.run(api.ledger(settings).record_drift(number, seen.share, seen.mean))
 
 
 def recorded(settings: Settings, row: PictureRow) -> Originals:

@@ -108,11 +108,11 @@ def budget(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) 
         raise UsageError("The subcommand is %imagegen budget AMOUNT [--per day|session|month] [--unit USD]; alone, it shows what is left.")
     per, unit = _per(flags.get("--per")), _unit(flags.get("--unit"))
     if arguments and arguments[0].casefold() == "off":
-        _lift(loop.run(budgets.lift(book, unit=unit, per=per)))
+        _lift(loop.run(budgets.remove_budgets(book, unit=unit, per=per)))
         return
     if arguments:
-        loop.run(budgets.put(book, _amount(arguments[0]), unit=unit or "USD", per=per or "all"))
-    _show(loop.run(budgets.standings(book, unknown_price)), unknown_price)
+        loop.run(budgets.set_budget(book, _amount(arguments[0]), unit=unit or "USD", per=per or "all"))
+    _show(loop.run(budgets.budget_statuses(book, unknown_price)), unknown_price)
 
 
 def _per(text: str | None) -> str | None:

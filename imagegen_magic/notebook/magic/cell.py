@@ -284,7 +284,7 @@ def tell_of_waiting(magics: ImageGenMagics, settings: Settings) -> None:
     magics.greeted = True
     from imagegen_magic.engine import api as generation
 
-    waiting = generation.ledger(settings).waiting()
+    waiting = generation.ledger(settings).count_resumable()
     if waiting:
         say(f"{waiting} picture{'s are' if waiting > 1 else ' is'} waiting: %imagegen resume")
 

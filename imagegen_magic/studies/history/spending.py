@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from imagegen_magic.engine.ledger.ledger import Ledger
-from imagegen_magic.engine.ledger.spending import FREE, KEYS, SpendingGroup, accounts
+from imagegen_magic.engine.ledger.spending import KEYS, ZERO_COST, SpendingGroup, spending_groups
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.records import Record
 from imagegen_magic.result import Cost
@@ -63,7 +63,7 @@ async def spent(ledger: Ledger, *, since: str | float | None = None, by: str = "
     start = moments.since(since) if isinstance(since, str) else since
 
     def work(connection: sqlite3.Connection) -> list[Spent]:
-        return [_spent(account) for account in accounts(connection, since=start, by=by, sandbox=sandbox) if _may_cost(account)]
+        return [_spent(account) for account in spending_groups(connection, since=start, by=by, sandbox=sandbox) if _may_cost(account)]
 
     rows = _together(await ledger.run(work, writes=False))
     in_time = by in ("day", "month")
@@ -90,7 +90,7 @@ def courses(rows: Iterable[Spent]) -> dict[str, list[tuple[float, Decimal]]]:
 
 
 def _may_cost(account: SpendingGroup) -> bool:
-    return account.state != "planned" and account.cost != FREE
+    return account.state != "planned" and account.cost != ZERO_COST
 
 
 def _spent(account: SpendingGroup) -> Spent:

@@ -19,7 +19,7 @@ from imagegen_magic.engine.context import EngineContext, Kind, session_of
 from imagegen_magic.engine.endpoints import without_key
 from imagegen_magic.engine.jobs.builder import SweepRecord, fingerprint
 from imagegen_magic.engine.jobs.job import Job, PlannedRequest, pluralize
-from imagegen_magic.engine.ledger.spending import part
+from imagegen_magic.engine.ledger.spending import prorate
 from imagegen_magic.engine.references import Known
 from imagegen_magic.engine.settings import ENGINE_OPTIONS, REQUEST_OPTIONS, Settings
 from imagegen_magic.engine.settings import load as load_settings
@@ -230,7 +230,7 @@ async def outlook(plan: SweepPlan, settings: Settings) -> SweepEstimate:
     there, waiting = await _found(plan, session) if settings.get("reuse") else (set(), set())
     tasks = [(wish, count) for wish in plan.wishes for count in wish.plan.pictures]
     new = [task for number, task in enumerate(tasks) if number not in there | waiting]
-    paid = [(part(wish.plan.price, count, wish.plan.count), count) for wish, count in new if not wish.gateway.sandbox]
+    paid = [(prorate(wish.plan.price, count, wish.plan.count), count) for wish, count in new if not wish.gateway.sandbox]
     known = [price for price, _ in paid if price.amount is not None]
     return SweepEstimate(
         pictures=plan.pictures,
@@ -248,7 +248,7 @@ async def _found(plan: SweepPlan, session: EngineContext) -> tuple[set[int], set
     """Return the positions of what is there already, and of what is on its way or of unknown fate and will not be sent again."""
     from imagegen_magic.engine.jobs import reuse as past
 
-    await session.ledger.abandoned()
+    await session.ledger.recover_orphans()
     marks = [fingerprint(wish, call) for wish in plan.wishes for call in wish.plan.calls]
     found = await past.find(session.ledger, marks)
     return set(found.whole), set(found.gone) | set(found.waiting) | set(found.unknown)
