@@ -49,6 +49,20 @@ MOVED = {
 }
 
 RENAMED = {  # names of those modules that changed as well
+    "providers.answers": {
+        "Complaint": "ErrorDetails",
+        "WRONG": "ERRORS",
+        "complains": "is_error",
+        "complaint": "error_details",
+        "moment": "epoch_seconds",
+        "pictures": "image_urls",
+        "record": "task_object",
+        "records": "task_objects",
+        "text": "one_line",
+        "word_of": "status_of",
+        "words_of": "message_of",
+    },
+    "providers.options": {"Check": "RequestValidator"},
     "pictures.verify": {"Facts": "ImageInfo"},
     "studies.marks": {"Mark": "Annotation"},
     "studies.results": {"Impossible": "SkippedCombination"},

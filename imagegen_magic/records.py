@@ -30,6 +30,7 @@ class Record:
 
     __slots__ = ()
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    _renamed_fields: ClassVar[Mapping[str, str]] = {}  # old name -> current name
 
     def __reduce__(self) -> tuple[Any, ...]:
         return restored, (type(self), self._state())
@@ -56,6 +57,7 @@ def restored(kind: type[R], state: Mapping[str, Any]) -> R:
     """Return a record from its fields by name: missing ones get their default or are derived, unknown ones are left out with a warning."""
     made: R = object.__new__(kind)
     known = fields(kind)
+    state = {kind._renamed_fields.get(name, name): value for name, value in state.items()}
     for item in known:
         object.__setattr__(made, item.name, state[item.name] if item.name in state else _default(item))
     derive = getattr(made, "__post_init__", None)

@@ -147,9 +147,9 @@ def test_the_base_url_can_be_overridden(monkeypatch):
 def test_the_cadence_is_the_gateways_own_unless_told(monkeypatch):
     """IMAGEGEN_POLL_SECONDS is the least interval, and the least before the first look."""
     monkeypatch.setenv("APIMART_API_KEY", "k")
-    assert (choose(load()).cadence.least, choose(load()).cadence.first) == (3, 10)
+    assert (choose(load()).polling.min_interval, choose(load()).polling.initial_delay) == (3, 10)
     monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "0.5")
-    assert (choose(load()).cadence.least, choose(load()).cadence.first, choose(load()).cadence.batch) == (0.5, 0.5, 50)
+    assert (choose(load()).polling.min_interval, choose(load()).polling.initial_delay, choose(load()).polling.batch_size) == (0.5, 0.5, 50)
 
 
 def test_the_sandbox_speaks_only_the_dialects_it_knows(own_world, monkeypatch):

@@ -9,8 +9,9 @@ import pytest
 import imagegen_magic
 
 ROOT = Path(imagegen_magic.__file__).parent
-WORDS = {"formats", "secret_patterns", "records", "errors", "paths", "readers", "request", "result"}
+WORDS = {"deprecated", "formats", "secret_patterns", "records", "errors", "paths", "readers", "request", "result"}
 MAY_IMPORT = {
+    "deprecated": set(),
     "old_modules": set(),
     "secret_patterns": set(),
     "formats": {"secret_patterns", "records", "errors"},

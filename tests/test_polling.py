@@ -69,7 +69,7 @@ def test_a_task_is_looked_at_until_it_is_done():
     gateway = Endpoint(0.06)
     done = asyncio.run(_watch(_lookout(gateway), told=told))
     assert isinstance(done, Succeeded)
-    assert done.pictures == ("https://cdn.example.com/t1.png",)
+    assert done.image_urls == ("https://cdn.example.com/t1.png",)
     assert told[0] == (Pending("processing", 0.4), "")
     (before, _), (last, _) = gateway.singles[-2:]
     assert done.seconds == pytest.approx((before + last) / 2 - gateway.began, abs=0.01)
@@ -228,7 +228,7 @@ def test_an_end_that_does_not_name_the_task_is_not_believed_at_once(provider, an
     if provider == "xingchao":
         gateway.state = lambda task: {"id": task, "status": "completed", "image_url": f"https://cdn.example.com/{task}.png"}
     done = asyncio.run(_watch(_lookout(gateway, provider=provider)))
-    assert done.pictures == ("https://cdn.example.com/t1.png",)
+    assert done.image_urls == ("https://cdn.example.com/t1.png",)
 
 
 def test_a_gateway_that_never_names_its_tasks_is_believed_in_the_end():

@@ -98,8 +98,8 @@ def test_an_empty_error_alone_refuses_nothing(gateway: Provider) -> None:
 def test_further_tasks_of_one_submission_are_named() -> None:
     """A gateway that makes two tasks of one submission may charge for both: the ids of the others are kept."""
     answer = {"code": 200, "data": [{"task_id": "a"}, {"task_id": "b"}, {}, {"task_id": "a"}, {"id": "c"}]}
-    assert APIMART.read_submission(answer) == Submission("a", others=("b", "c"))
-    assert APIMART.read_submission({"code": 200, "data": [{"task_id": "a"}]}).others == ()
+    assert APIMART.read_submission(answer) == Submission("a", extra_task_ids=("b", "c"))
+    assert APIMART.read_submission({"code": 200, "data": [{"task_id": "a"}]}).extra_task_ids == ()
 
 
 OPENAI = [
@@ -120,7 +120,7 @@ OPENAI = [
 def test_pictures_in_openais_own_shape_are_found(gateway: Provider, answer: Any) -> None:
     """`data` holds the pictures where the answer itself is the task, and `image` and `result_url` name one too."""
     assert gateway.read_task(answer) == Succeeded((URL,))
-    if gateway.cadence.batch and "code" not in answer:
+    if gateway.polling.batch_size and "code" not in answer:
         assert gateway.read_batch({"data": [answer]}) == {"t": Succeeded((URL,))}
 
 

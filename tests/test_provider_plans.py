@@ -127,7 +127,7 @@ def test_a_prompt_goes_out_verbatim() -> None:
 def test_more_pictures_than_a_task_has_become_several_tasks(gateway: str, n: int, pictures: tuple[int, ...]) -> None:
     """The sum is what was asked; each call names its own part."""
     made = plan(gateway, n=n)
-    assert (made.pictures, made.count, made.request.n) == (pictures, n, n)
+    assert (made.images_per_call, made.count, made.request.n) == (pictures, n, n)
     assert [(call.json or {}).get("n", 1) for call in made.calls] == list(pictures)
 
 
@@ -272,7 +272,7 @@ REFUSALS: list[tuple[str, dict[str, Any], str, tuple[str, ...], str | None]] = [
     ("apimart", {"size": "4:5", "resolution": "4K"}, "resolution", ("1k", "2k"), "resolution 2k at 4:5 (2048x2560)"),
     ("xingchao", {"size": "4:3", "resolution": "4k"}, "resolution", ("1k", "2k"), "resolution 2k at 4:3"),
     ("xingchao/gpt-image-2-r", {"resolution": "2k"}, "resolution", ("1k",), "resolution 1k at 1:1"),
-    ("xingchao/gpt-image-2-r", {"size": "2048x2048"}, "size", (str(PixelRule(most_area=1_600_000)),), "size 1264x1264"),
+    ("xingchao/gpt-image-2-r", {"size": "2048x2048"}, "size", (str(PixelRule(max_area=1_600_000)),), "size 1264x1264"),
     ("xingchao/gpt-image-2-r", {"quality": "high"}, "quality", (), None),
     ("gccai/gpt-image-1.5-official", {"output_format": "webp"}, "output_format", ("png", "jpeg"), "png"),
     ("gccai/gpt-image-1.5-official", {"size": "16:9"}, "size", ("1:1", "2:3", "3:2"), "size 3:2 (1536x1024)"),
@@ -470,7 +470,7 @@ def test_every_broken_part_of_the_rule_for_pixels_is_named() -> None:
 
 def test_a_rule_that_allows_nothing_near_proposes_nothing() -> None:
     """A rule with an unreachable area has no nearest pixels."""
-    assert PixelRule(longest=64).nearest((64, 64)) is None
+    assert PixelRule(max_edge=64).nearest((64, 64)) is None
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n", None, 5])

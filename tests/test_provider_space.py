@@ -103,7 +103,7 @@ def _hold(page: Page, request: ImageRequest) -> None:
         assert hasattr(request, caught.value.option)
         return
     plan = provider.plan(asked)
-    assert [dict(call.json or {}) for call in plan.calls] == [page.body(request, n) for n in plan.pictures]
+    assert [dict(call.json or {}) for call in plan.calls] == [page.body(request, n) for n in plan.images_per_call]
     _count(page, request, plan)
     _expect(page, request, plan)
 
@@ -113,8 +113,8 @@ def _fields(request: ImageRequest) -> dict[str, object]:
 
 
 def _count(page: Page, request: ImageRequest, plan: Plan) -> None:
-    assert sum(plan.pictures) == plan.count == (request.n or 1)
-    assert all(1 <= n <= page.max_n for n in plan.pictures)
+    assert sum(plan.images_per_call) == plan.count == (request.n or 1)
+    assert all(1 <= n <= page.max_n for n in plan.images_per_call)
     assert len(plan.calls) == -(-plan.count // page.max_n)
 
 

@@ -40,13 +40,13 @@ def test_a_table_has_exactly_the_pages_ratios_and_tiers(page: Page) -> None:
 def test_every_entry_of_every_table_is_the_pages(page: Page, ratio: str, tier: str) -> None:
     """The nominal pixels, and what else the page lists for the same entry, are the page's own."""
     model = _model(page)
-    assert [model.sizes[ratio][tier], *model.also.get((ratio, tier), ())] == page.sizes[ratio][tier]
+    assert [model.sizes[ratio][tier], *model.alternate_pixels.get((ratio, tier), ())] == page.sizes[ratio][tier]
 
 
 @pages
 def test_pixels_the_page_does_not_list_are_marked_as_not_promised(page: Page) -> None:
     """Xingchao's page names ratios and tiers without pixels, and the data says so."""
-    assert _model(page).pixels_promised is page.known_pixels
+    assert _model(page).pixels_documented is page.known_pixels
 
 
 @pages
@@ -60,7 +60,7 @@ def test_limits_and_defaults_are_the_pages(page: Page) -> None:
     assert (model.callback, model.max_prompt) == (page.callback, page.max_prompt)
     assert (model.resolutions, model.default_size) == (page.tiers, page.default_size)
     assert (model.auto_size, model.auto_resolution) == (page.auto, page.auto_tier)
-    assert {f"{width}x{height}" for width, height in model.odd_pixels} == set(page.odd)
+    assert {f"{width}x{height}" for width, height in model.extra_sizes} == set(page.odd)
 
 
 @pages
@@ -74,7 +74,7 @@ def test_the_rule_for_explicit_pixels_is_the_pages(page: Page) -> None:
 def test_every_listed_size_obeys_the_rule_for_explicit_pixels(page: Page) -> None:
     """What a page makes of a ratio could be asked for as pixels too, but for gccai's odd pairs."""
     rule = PixelRule()
-    assert [pair for tiers in _model(page).sizes.values() for pair in tiers.values() if rule.broken(pair)] == []
+    assert [pair for tiers in _model(page).sizes.values() for pair in tiers.values() if rule.violations(pair)] == []
 
 
 @pages
@@ -109,7 +109,7 @@ def test_addresses_and_keys_are_the_documents() -> None:
 
 def test_the_pace_of_looking_is_the_pages() -> None:
     """APIMart and GCCAI: first after 10 s, then 3; EvoLink 3; Xingchao 2; fifty tasks a batch where there is one."""
-    assert {name: get_provider(name).cadence for name in BUILT_IN} == {
+    assert {name: get_provider(name).polling for name in BUILT_IN} == {
         "apimart": PollingPolicy(3.0, 10.0, 50),
         "gccai": PollingPolicy(3.0, 10.0, 50),
         "evolink": PollingPolicy(3.0, 3.0, 50),

@@ -229,7 +229,7 @@ def test_each_upload_is_dated_data(gateway: str) -> None:
     assert rule is not None
     hosts = {"apimart": "api.apimart.ai", "gccai": "gccai.heqingsong.uk", "evolink": "files-api.evolink.ai"}
     most = {"apimart": 20_000_000, "gccai": 20_000_000, "evolink": 100_000_000}
-    assert (rule.where, rule.most_bytes, rule.lifetime) == (hosts[gateway], most[gateway], 72 * 3600)
+    assert (rule.host, rule.max_bytes, rule.lifetime) == (hosts[gateway], most[gateway], 72 * 3600)
     assert (datetime.fromisoformat(rule.checked).year, rule.document[:8]) == (2026, "https://")
 
 
@@ -373,7 +373,7 @@ def _alike(**table: str) -> Provider:
 def test_a_look_alike_of_apimart_takes_files_at_its_own_address() -> None:
     """The path joined to its base URL, the host that people are told its own."""
     mine = _alike(like="apimart")
-    assert (mine.upload.address, mine.upload.where, mine.key_hosts) == ("/v1/uploads/images", "api.mine.example", ())  # type: ignore[union-attr]
+    assert (mine.upload.address, mine.upload.host, mine.key_hosts) == ("/v1/uploads/images", "api.mine.example", ())  # type: ignore[union-attr]
 
 
 def test_a_look_alike_of_evolink_takes_none_unless_it_says_where() -> None:
@@ -381,7 +381,7 @@ def test_a_look_alike_of_evolink_takes_none_unless_it_says_where() -> None:
     assert (_alike(like="evolink").upload, _alike(like="evolink").key_hosts) == (None, ())
     mine = _alike(like="evolink", upload_url="https://files.mine.example/up")
     call = mine.upload_call(picture())
-    assert (call.address, mine.upload.where, mine.key_hosts) == (  # type: ignore[union-attr]
+    assert (call.address, mine.upload.host, mine.key_hosts) == (  # type: ignore[union-attr]
         "https://files.mine.example/up",
         "files.mine.example",
         ("files.mine.example",),

@@ -68,7 +68,7 @@ def _made_records():
     yield from (request, Size.parse("16:9"), _picture(b"x"), Preview(b"x", "image/png", 1, 1), cost, fox, *fox, *events, study, *study)
     yield from (api.plan(request, sandbox=True), *api.plan(ImageRequest("a fox", n=3), sandbox=True).calls)
     yield from (outlined, *outlined.wishes, *outlined.axes, outlined.study, run(sweeps.outlook(outlined, settings)))
-    yield from (model for provider in all_providers() for model in (*provider.models, provider.upload, provider.cadence) if model)
+    yield from (model for provider in all_providers() for model in (*provider.models, provider.upload, provider.polling) if model)
     yield from (UploadCall("POST", "/x", "file", "a.png", "image/png", {"purpose": "x"}), Call("GET", "/x"), PollingPolicy())
     yield from (
         Submission("task-1", cost, 3.0, ("task-2",)),
@@ -109,7 +109,7 @@ def _plain(value):
     if isinstance(value, BaseException):
         return type(value), str(value), _plain(value.args), {name: _plain(each) for name, each in vars(value).items()}
     if isinstance(value, Endpoint):
-        return _plain((value.provider.name, value.base_url, value.sandbox, value.cadence, value.note))
+        return _plain((value.provider.name, value.base_url, value.sandbox, value.polling, value.note))
     if isinstance(value, Record):
         return type(value), [_plain(getattr(value, item.name)) for item in dataclasses.fields(value)]
     if isinstance(value, dict):

@@ -647,8 +647,8 @@ def test_what_a_plan_sends_is_accepted_and_its_answers_are_read(box: Box, gatewa
     box.clock.now += 60
     look = provider.task_call(submission.task_id)
     done = provider.read_task(box.ask(look.method, f"/{gateway}{look.path}").json())
-    assert len(done.pictures) == plan.pictures[0]  # type: ignore[union-attr]
+    assert len(done.image_urls) == plan.images_per_call[0]  # type: ignore[union-attr]
     assert (gateway == "evolink") == (submission.cost != Cost())
-    image = Image.open(io.BytesIO(box.download(done.pictures[0]).content))  # type: ignore[union-attr]
+    image = Image.open(io.BytesIO(box.download(done.image_urls[0]).content))  # type: ignore[union-attr]
     assert not plan.pixels or image.size in plan.pixels
     assert plan.mime_type in (None, Image.MIME[image.format or ""])

@@ -256,7 +256,7 @@ def test_an_unknown_word_lasts_until_the_task_finishes(box: Box, gateway: str) -
     task = box.accepted(gateway)
     arm(box, "unknown-word")
     waiting = state(box, gateway, task)
-    assert (type(waiting), waiting.word) == (Pending, "polishing")
+    assert (type(waiting), waiting.status) == (Pending, "polishing")
     box.clock.now += 60
     assert isinstance(state(box, gateway, task), Succeeded)
 

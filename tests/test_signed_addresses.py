@@ -120,7 +120,7 @@ class TestResults:
         values = [*asyncio.run(events()), plan, *plan.calls, plan.request, picture, done, Progress("waiting", 0, 1, 1, 0.0, note=REFERENCE)]
         values += [Call("GET", REFERENCE), Succeeded((REFERENCE,)), formed("GET", REFERENCE, {})]
         assert not SIGNED.search(f"{values!r} {values}")
-        assert done.pictures == (REFERENCE,)
+        assert done.image_urls == (REFERENCE,)
 
     def test_records_are_short(self):
         """What was not said is not shown."""

@@ -242,7 +242,7 @@ async def _submit(session, at, sent):
 async def _picture_of(session, at, task_id):
     while not isinstance(state := at.provider.read_task((await _look(session, at, task_id)).content), Succeeded):
         await asyncio.sleep(0.05)
-    return await session.clients.download(state.pictures[0], at.base_url)
+    return await session.clients.download(state.image_urls[0], at.base_url)
 
 
 async def _look(session, at, task_id):

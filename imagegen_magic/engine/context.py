@@ -68,9 +68,9 @@ class EngineContext(ProcessBound):
 
     def lookout(self, gateway: Endpoint) -> Poller:
         """Return the one who looks after this gateway's open tasks."""
-        name = (gateway.provider.name, gateway.base_url, gateway.key, gateway.cadence)
+        name = (gateway.provider.name, gateway.base_url, gateway.key, gateway.polling)
         if name not in self._lookouts:
-            self._lookouts[name] = Poller(gateway.provider, gateway.cadence, self._looker(gateway), clock=self.clock)
+            self._lookouts[name] = Poller(gateway.provider, gateway.polling, self._looker(gateway), clock=self.clock)
         return self._lookouts[name]
 
     def _looker(self, gateway: Endpoint) -> Callable[[Call], Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from imagegen_magic.deprecated import renamed_fields
 from imagegen_magic.engine import credentials
 from imagegen_magic.engine.credentials import Key
 from imagegen_magic.engine.settings import Settings
@@ -26,6 +27,7 @@ _SANDBOX_LOOKS = 0.25  # seconds between looks there
 _SANDBOX_DEFAULT = "gccai"  # the dialect that can do most
 
 
+@renamed_fields(cadence="polling")
 @dataclass(frozen=True, slots=True, repr=False)
 class Endpoint(Record):
     """A provider at an address, with its key: where a request really goes.
@@ -37,7 +39,7 @@ class Endpoint(Record):
     base_url: str
     sandbox: bool
     key: Key
-    cadence: PollingPolicy
+    polling: PollingPolicy
     note: str = ""
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -181,17 +183,17 @@ def at(provider: Provider, settings: Settings, *, sandbox: bool = False, note: s
     """Return the gateway of a provider. Raises MissingKey where it has none and is not the sandbox's."""
     least = settings.get("poll_seconds")
     if sandbox:
-        cadence = PollingPolicy(least or _SANDBOX_LOOKS, least or _SANDBOX_LOOKS, provider.cadence.batch)
-        return Endpoint(provider, f"{SANDBOX_ORIGIN}/{_dialect(provider)}", True, Key("sandbox"), cadence, note)
-    cadence = PollingPolicy(least or provider.cadence.least, least or provider.cadence.first, provider.cadence.batch)
-    return Endpoint(provider, base_url(provider), False, credentials.need(provider, settings.home), cadence, note)
+        polling = PollingPolicy(least or _SANDBOX_LOOKS, least or _SANDBOX_LOOKS, provider.polling.batch_size)
+        return Endpoint(provider, f"{SANDBOX_ORIGIN}/{_dialect(provider)}", True, Key("sandbox"), polling, note)
+    polling = PollingPolicy(least or provider.polling.min_interval, least or provider.polling.initial_delay, provider.polling.batch_size)
+    return Endpoint(provider, base_url(provider), False, credentials.need(provider, settings.home), polling, note)
 
 
 def without_key(provider: Provider, settings: Settings, *, sandbox: bool | None = None) -> Endpoint:
     """Return the gateway of a provider for looking ahead only: nothing can be sent with it, so it needs no key."""
     if settings.get("sandbox") if sandbox is None else sandbox:
         return at(provider, settings, sandbox=True)
-    return Endpoint(provider, base_url(provider), False, Key(""), provider.cadence)
+    return Endpoint(provider, base_url(provider), False, Key(""), provider.polling)
 
 
 def _dialect(provider: Provider) -> str:

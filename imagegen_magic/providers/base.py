@@ -13,12 +13,12 @@ The least a gateway needs is its name, its address and its models; whatever diff
 from __future__ import annotations
 
 import difflib
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 from urllib.parse import quote
 
+from imagegen_magic.deprecated import RenamedAttribute, move_renamed, renamed_fields, renamed_functions
 from imagegen_magic.errors import (
     APIError,
     AuthenticationError,
@@ -60,19 +60,12 @@ __all__ = [
     "UploadCall",
     "UploadRule",
     "Uploaded",
-    "wire_fields",
+    "standard_field_names",
 ]
 
-_OLD_NAMES = {"Cadence": "PollingPolicy", "Waiting": "Pending", "Done": "Succeeded"}  # of 0.1.0; they work until the next minor version
-
-
-def __getattr__(name: str) -> Any:
-    """Return a class by the name that it had in version 0.1.0. Emits a DeprecationWarning."""
-    if name not in _OLD_NAMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warnings.warn(f"{__name__}.{name} is now {_OLD_NAMES[name]}", DeprecationWarning, stacklevel=2)
-    return globals()[_OLD_NAMES[name]]
-
+# names of 0.1.0
+__getattr__ = renamed_functions(__name__, Cadence="PollingPolicy", Waiting="Pending", Done="Succeeded", wire_fields="standard_field_names")
+_RENAMED = {"cadence": "polling", "wire": "field_names", "wire_also": "reserved_fields", "refusals": "refusal_phrases"}
 
 _MIME_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 _ALPHA = {"transparent": True, "opaque": False}
@@ -93,7 +86,7 @@ _WIRE = {
 }
 
 
-def wire_fields(*names: str) -> dict[str, str]:
+def standard_field_names(*names: str) -> dict[str, str]:
     """Return the usual names on the wire of these fields of ImageRequest, for a gateway that knows no others."""
     return {name: _WIRE[name] for name in names}
 
@@ -111,6 +104,7 @@ class Call(Record):
             object.__setattr__(self, "json", frozen(self.json))
 
 
+@renamed_fields(pictures="images_per_call")
 @dataclass(frozen=True, slots=True, repr=False)
 class Plan(Record):
     """What will happen, before a cent is spent.
@@ -126,7 +120,7 @@ class Plan(Record):
     model: Model
     request: ImageRequest
     calls: tuple[Call, ...]
-    pictures: tuple[int, ...]
+    images_per_call: tuple[int, ...]
     pixels: tuple[Pixels, ...]
     mime_type: str | None
     alpha: bool | None
@@ -138,35 +132,38 @@ class Plan(Record):
     @property
     def count(self) -> int:
         """How many pictures in all."""
-        return sum(self.pictures)
+        return sum(self.images_per_call)
 
 
+@renamed_fields(others="extra_task_ids")
 @dataclass(frozen=True, slots=True)
 class Submission(Record):
     """An accepted task: its id, what the gateway says of the cost, and its estimate of the duration in seconds.
 
-    `others` are the ids of further tasks that the gateway made of the same submission; nobody looks after them.
+    `extra_task_ids` are the ids of further tasks that the gateway made of the same submission; nobody looks after them.
     """
 
     task_id: str
     cost: Cost = Cost()
     estimated_seconds: float | None = None
-    others: tuple[str, ...] = ()
+    extra_task_ids: tuple[str, ...] = ()
 
 
+@renamed_fields(word="status")
 @dataclass(frozen=True, slots=True, repr=False)
 class Pending(Record):
     """Not finished: the gateway's own word, and how far it is (0..1) where it tells."""
 
-    word: str
+    status: str
     fraction: float | None = None
 
 
+@renamed_fields(pictures="image_urls")
 @dataclass(frozen=True, slots=True, repr=False)
 class Succeeded(Record):
     """Finished: the pictures' addresses, when they expire (epoch seconds), the cost, and the gateway's own duration in seconds."""
 
-    pictures: tuple[str, ...]
+    image_urls: tuple[str, ...]
     expires_at: float | None = None
     cost: Cost = Cost()
     seconds: float | None = None
@@ -182,13 +179,14 @@ class Failed(Record):
 TaskState = Pending | Succeeded | Failed
 
 
+@renamed_fields(least="min_interval", first="initial_delay", batch="batch_size")
 @dataclass(frozen=True, slots=True)
 class PollingPolicy(Record):
     """How often this gateway's page allows to look: seconds between looks, seconds before the first, tasks per batch (0: none)."""
 
-    least: float = 3.0
-    first: float = 3.0
-    batch: int = 0
+    min_interval: float = 3.0
+    initial_delay: float = 3.0
+    batch_size: int = 0
 
 
 class Provider:
@@ -204,17 +202,22 @@ class Provider:
     key_variable: ClassVar[str]
     docs_url: ClassVar[str] = ""
     models: ClassVar[tuple[Model, ...]]
-    cadence: ClassVar[PollingPolicy] = PollingPolicy()
+    polling: ClassVar[PollingPolicy] = PollingPolicy()
     dialect: ClassVar[str] = ""  # whose wire format the sandbox shall speak for it; its own name where empty
 
     submit_path: ClassVar[str] = "/v1/images/generations"
     task_path: ClassVar[str] = "/v1/tasks/{}"
     batch_path: ClassVar[str] = "/v1/tasks/batch"
-    wire: ClassVar[Mapping[str, str]] = _WIRE
-    wire_also: ClassVar[Mapping[str, str]] = {}  # further fields that the payload writes, and the option each stands for
-    refusals: ClassVar[tuple[str, ...]] = ()  # words by which an HTTP 5xx is known to be a refusal, not an outage
+    field_names: ClassVar[Mapping[str, str]] = _WIRE
+    reserved_fields: ClassVar[Mapping[str, str]] = {}  # further fields that the payload writes, and the option each stands for
+    refusal_phrases: ClassVar[tuple[str, ...]] = ()  # words by which an HTTP 5xx is known to be a refusal, not an outage
     upload: ClassVar[UploadRule | None] = None  # what it takes as a file, None where it reads addresses alone
     key_hosts: ClassVar[tuple[str, ...]] = ()  # hosts beside its own that the gateway names as its own: its key may go there
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Accept the attributes of a gateway written for 0.1.0, with a DeprecationWarning."""
+        super().__init_subclass__(**options)
+        move_renamed(cls, _RENAMED)
 
     def model(self, name: str | None = None) -> Model:
         """Return the model of that name in any case, the first where None; raises UnknownProvider."""
@@ -244,7 +247,7 @@ class Provider:
             model=model,
             request=resolved,
             calls=tuple(Call("POST", self.submit_path, {**body, **request.extra}) for body in bodies),
-            pictures=pictures,
+            images_per_call=pictures,
             pixels=pixels,
             mime_type=_MIME_TYPES.get(resolved.output_format or ""),
             alpha=_ALPHA.get(resolved.background or ""),
@@ -268,7 +271,7 @@ class Provider:
     def read_upload(self, answer: Any) -> Uploaded:
         """Read the answer to an upload; raises the gateway's refusal, or APIError where it names no address."""
         found = uploading.read(answer)
-        if responses.complains(answer, found):
+        if responses.is_error(answer, found):
             raise self.read_error(0, answer)
         if found:
             return found
@@ -277,13 +280,13 @@ class Provider:
 
     def _taken(self, body: Mapping[str, Any]) -> dict[str, str]:
         """Return the wire's fields that no `extra` may write, with the option that each stands for."""
-        return {**{name: name for name in body}, **{name: field for field, name in self.wire.items()}, **self.wire_also}
+        return {**{name: name for name in body}, **{name: field for field, name in self.field_names.items()}, **self.reserved_fields}
 
     def payload(self, request: ImageRequest, n: int) -> dict[str, Any]:
         """Return the JSON of one submission for `n` pictures; `request` has every default filled in, None is what does not apply."""
-        said = {name: getattr(request, field) for field, name in self.wire.items() if field != "n"}
+        said = {name: getattr(request, field) for field, name in self.field_names.items() if field != "n"}
         body = {name: list(value) if isinstance(value, tuple) else value for name, value in said.items() if value not in (None, ())}
-        return {**body, self.wire["n"]: n} if "n" in self.wire else body
+        return {**body, self.field_names["n"]: n} if "n" in self.field_names else body
 
     def price(self, request: ImageRequest, pixels: Pixels | None) -> Cost:
         """Return what one picture is expected to cost, with source and date; unknown where the gateway publishes nothing."""
@@ -303,19 +306,19 @@ class Provider:
 
     def read_submission(self, answer: Any) -> Submission:
         """Read the answer to a submission; raises the gateway's refusal, or SubmissionUnknown where no id can be found."""
-        task = responses.record(answer)
-        if responses.complains(answer):
+        task = responses.task_object(answer)
+        if responses.is_error(answer):
             raise self.read_error(0, answer)
         task_id = responses.task_id(task)
         if not task_id:
             raise self._without_id(answer)
-        named = map(responses.task_id, responses.records(answer) or ())
-        others = tuple(dict.fromkeys(name for name in named if name not in ("", task_id)))
-        return Submission(task_id, self.cost(task), self.estimated_seconds(task), others)
+        named = map(responses.task_id, responses.task_objects(answer) or ())
+        extra = tuple(dict.fromkeys(name for name in named if name not in ("", task_id)))
+        return Submission(task_id, self.cost(task), self.estimated_seconds(task), extra)
 
     def _without_id(self, answer: Any) -> ImageGenError:
         """Return the refusal that an answer's words alone make certain, else SubmissionUnknown."""
-        if isinstance(answer, Mapping) and (refusal := self._refusal(responses.complaint(answer), 0)):
+        if isinstance(answer, Mapping) and (refusal := self._refusal(responses.error_details(answer), 0)):
             return refusal
         return SubmissionUnknown(f"{self.title} answered without a task id: {responses.excerpt(answer)}", blame="gateway")
 
@@ -325,18 +328,18 @@ class Provider:
 
     def read_task(self, answer: Any) -> TaskState:
         """Read a look's answer; raises APIError where it says nothing of the task."""
-        task = responses.record(answer)
-        word = responses.word_of(task.get("status"))
+        task = responses.task_object(answer)
+        word = responses.status_of(task.get("status"))
         if word in responses.FINISHED:
             return self._finished(answer, task)
         if word in responses.FAILED:
             return Failed(self._failure(answer, word))
-        if not word or (responses.complains(answer) and not responses.task_id(task)):
+        if not word or (responses.is_error(answer) and not responses.task_id(task)):
             raise self._unreadable(answer)
         return Pending(word, responses.fraction(task.get("progress")))
 
     def _finished(self, answer: Any, task: Mapping[str, Any]) -> TaskState:
-        found = tuple(dict.fromkeys(map(Address, responses.pictures(task))))
+        found = tuple(dict.fromkeys(map(Address, responses.image_urls(task))))
         if not found:
             said = responses.excerpt(answer)
             return Failed(PictureMissing(f"{self.title} says completed and names no picture: {said}"))
@@ -344,7 +347,7 @@ class Provider:
         return Succeeded(found, expires_at, self.cost(task), responses.seconds(task.get("actual_time")))
 
     def _failure(self, answer: Any, word: str) -> ImageGenError:
-        complaint = responses.complaint(answer)
+        complaint = responses.error_details(answer)
         if complaint.is_moderation():
             return ContentRejected(f"{self.title} refused the content: {complaint.words or complaint.code}")
         if complaint.is_balance():
@@ -352,7 +355,7 @@ class Provider:
         return TaskFailed(f"{self.title} could not make it ({word}): {complaint.words or complaint.code or responses.excerpt(answer)}")
 
     def _unreadable(self, answer: Any) -> ImageGenError:
-        if responses.complains(answer):
+        if responses.is_error(answer):
             error = self.read_error(0, answer)
             if isinstance(error, APIError):
                 return error
@@ -360,24 +363,24 @@ class Provider:
         return APIError(f"{self.title}'s answer says nothing of the task: {said}", refused=False, charge="unknown", blame="gateway")
 
     def batch_call(self, task_ids: Sequence[str]) -> Call | None:
-        """Return one look at many tasks, at most `cadence.batch`, or None where the gateway has none."""
-        if not self.cadence.batch or not task_ids:
+        """Return one look at many tasks, at most `polling.batch_size`, or None where the gateway has none."""
+        if not self.polling.batch_size or not task_ids:
             return None
-        if len(task_ids) > self.cadence.batch:
-            raise ValueError(f"{self.name} looks at {self.cadence.batch} tasks at once, not at {len(task_ids)}")
+        if len(task_ids) > self.polling.batch_size:
+            raise ValueError(f"{self.name} looks at {self.polling.batch_size} tasks at once, not at {len(task_ids)}")
         return Call("POST", self.batch_path, {"task_ids": list(task_ids)})
 
     def read_batch(self, answer: Any) -> dict[str, TaskState]:
         """Read a batch look; ids that the gateway left out are missing. Raises APIError where it is unreadable."""
-        tasks = responses.records(answer)
-        if tasks is None or (not tasks and responses.complains(answer)):
+        tasks = responses.task_objects(answer)
+        if tasks is None or (not tasks and responses.is_error(answer)):
             raise self._unreadable(answer)
         return dict(self._states(tasks))
 
     def _states(self, tasks: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, TaskState]]:
         for task in tasks:
             name = responses.task_id(task)
-            if name and responses.word_of(task.get("status")):
+            if name and responses.status_of(task.get("status")):
                 yield name, self.read_task(task)
 
     def read_error(self, status: int, answer: Any) -> ImageGenError:
@@ -385,7 +388,7 @@ class Provider:
 
         Its `refused` (APIError) says whether the request certainly was not accepted.
         """
-        complaint = responses.complaint(answer)
+        complaint = responses.error_details(answer)
         status = status if status >= 400 else responses.http_code(answer)
         told = status < 500 or isinstance(answer, Mapping)  # a page of HTML in between knows nothing of the request
         if told and (refusal := self._refusal(complaint, status)):
@@ -420,12 +423,16 @@ class Provider:
         return kind(self._what(status, complaint), status=status, code=complaint.code, request_id=complaint.request_id)
 
     def _is_refused(self, status: int, complaint: responses.ErrorDetails) -> bool:
-        known = any(word in f"{complaint.code} {complaint.words}".lower() for word in self.refusals)
+        known = any(word in f"{complaint.code} {complaint.words}".lower() for word in self.refusal_phrases)
         return status < 500 or status == 503 or known
 
     def _what(self, status: int, complaint: responses.ErrorDetails) -> str:
         answered = f"{self.title} answered {status}" if status else f"{self.title} refused"
         return f"{answered}: {complaint.words or complaint.code or 'no reason given'}"
+
+
+for _old, _new in _RENAMED.items():
+    setattr(Provider, _old, RenamedAttribute("Provider", _old, _new))
 
 
 def _split(n: int, most: int) -> tuple[int, ...]:
@@ -437,10 +444,10 @@ def _pixels(model: Model, request: ImageRequest) -> tuple[Pixels, ...]:
     size = Size.parse(request.size or "")
     if size.kind == "pixels":
         return ((size.width, size.height),)
-    if size.kind == "auto" or not model.pixels_promised:
+    if size.kind == "auto" or not model.pixels_documented:
         return ()
     tier = request.resolution or next(iter(model.sizes[str(size)]))
-    return (model.sizes[str(size)][tier], *model.also.get((str(size), tier), ()))
+    return (model.sizes[str(size)][tier], *model.alternate_pixels.get((str(size), tier), ()))
 
 
 def _tier(request: ImageRequest) -> str:
@@ -456,9 +463,9 @@ def _common_warnings(model: Model, request: ImageRequest) -> Iterator[str]:
         yield f"{model.name} was retired upstream on {model.retired}: the gateway may refuse it or answer with another model"
     if size == "auto":
         yield "size auto: the gateway chooses, so the pixels are not known before"
-    if size in model.sizes and not model.pixels_promised:
+    if size in model.sizes and not model.pixels_documented:
         yield f"the page does not say how many pixels {size} at {tier} has: give pixels to have them exactly"
-    if size in model.sizes and model.pixels_promised:
+    if size in model.sizes and model.pixels_documented:
         yield from _size_warnings(model, size, tier)
 
 
@@ -468,7 +475,7 @@ def _size_warnings(model: Model, size: str, tier: str) -> Iterator[str]:
         if smaller in tiers and _area(tiers[smaller]) >= _area(tiers[tier]):
             verdict = "no larger than" if _area(tiers[smaller]) == _area(tiers[tier]) else "smaller than"
             yield f"{tier} at {size} is {verdict} {smaller} here: {_words(tiers[tier])} against {_words(tiers[smaller])}"
-    for width, height in model.also.get((size, tier), ()):
+    for width, height in model.alternate_pixels.get((size, tier), ()):
         yield f"{size} at {tier} may come as {width}x{height} instead of {_words(tiers[tier])}"
 
 

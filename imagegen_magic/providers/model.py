@@ -6,42 +6,51 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from imagegen_magic.deprecated import renamed_fields, renamed_functions, warn_renamed
 from imagegen_magic.records import FrozenDict, Record, frozen
 
 Pixels = tuple[int, int]
 
+__getattr__ = renamed_functions(__name__, table="parse_sizes")  # of 0.1.0
 
+
+@renamed_fields(longest="max_edge", ratio="max_ratio", least_area="min_area", most_area="max_area")
 @dataclass(frozen=True, slots=True)
 class PixelRule(Record):
-    """What explicit pixels must obey: edges in multiples of `step` up to `longest`, long:short at most `ratio`, an area within bounds."""
+    """What explicit pixels must obey; long and short are the two edges, areas are in pixels."""
 
     step: int = 16
-    longest: int = 3840
-    ratio: float = 3.0
-    least_area: int = 655_360
-    most_area: int = 8_294_400
+    max_edge: int = 3840
+    max_ratio: float = 3.0
+    min_area: int = 655_360
+    max_area: int = 8_294_400
 
-    def broken(self, pixels: Pixels) -> list[str]:
+    def violations(self, pixels: Pixels) -> list[str]:
         """Return which parts of the rule these pixels break, in words; empty where they obey."""
         long, short = max(pixels), min(pixels)
         verdicts = {
             f"both edges must be multiples of {self.step}": not (long % self.step or short % self.step),
-            f"no edge may exceed {self.longest}": long <= self.longest,
-            f"long to short may not exceed {self.ratio:g}:1": long <= short * self.ratio,
-            f"there must be at least {self.least_area} pixels": long * short >= self.least_area,
-            f"there may be at most {self.most_area} pixels": long * short <= self.most_area,
+            f"no edge may exceed {self.max_edge}": long <= self.max_edge,
+            f"long to short may not exceed {self.max_ratio:g}:1": long <= short * self.max_ratio,
+            f"there must be at least {self.min_area} pixels": long * short >= self.min_area,
+            f"there may be at most {self.max_area} pixels": long * short <= self.max_area,
         }
         return [words for words, obeyed in verdicts.items() if not obeyed]
 
+    def broken(self, pixels: Pixels) -> list[str]:
+        """Return `violations`, by its name in version 0.1.0."""
+        warn_renamed("PixelRule", "broken", "violations")
+        return self.violations(pixels)
+
     def nearest(self, pixels: Pixels) -> Pixels | None:
         """Return the legal pixels closest to these, by shape first and then by area; None where the rule allows none near."""
-        legal = [pair for pair in self._around(pixels) if not self.broken(pair)]
+        legal = [pair for pair in self._around(pixels) if not self.violations(pair)]
         return min(legal, key=lambda pair: distance(pair, pixels), default=None)
 
     def _around(self, pixels: Pixels) -> Iterator[Pixels]:
-        shape = min(max(pixels[0] / pixels[1], 1 / self.ratio), self.ratio)
-        within = min(max(pixels[0] * pixels[1], self.least_area), self.most_area)
-        area = min(within, self.longest**2 * min(shape, 1 / shape))
+        shape = min(max(pixels[0] / pixels[1], 1 / self.max_ratio), self.max_ratio)
+        within = min(max(pixels[0] * pixels[1], self.min_area), self.max_area)
+        area = min(within, self.max_edge**2 * min(shape, 1 / shape))
         middle = (math.sqrt(area * shape), math.sqrt(area / shape))
         across, down = (range(max(1, int(edge / self.step) - 3), int(edge / self.step) + 5) for edge in middle)
         for width in across:
@@ -49,33 +58,34 @@ class PixelRule(Record):
                 yield width * self.step, height * self.step
 
     def __str__(self) -> str:
-        edges = f"both edges multiples of {self.step} up to {self.longest}"
-        return f"{edges}, at most {self.ratio:g}:1, {self.least_area} to {self.most_area} pixels"
+        edges = f"both edges multiples of {self.step} up to {self.max_edge}"
+        return f"{edges}, at most {self.max_ratio:g}:1, {self.min_area} to {self.max_area} pixels"
 
 
+@renamed_fields(also="alternate_pixels", odd_pixels="extra_sizes", pixels_promised="pixels_documented")
 @dataclass(frozen=True, kw_only=True)
 class Model(Record):
     """One model's abilities as dated data.
 
     `sizes` maps ratio -> tier (lower case) -> (width, height) in pixels; a pair that is missing cannot be had, and with
-    `pixels_promised` false the page names the pair but not its pixels, so that they are only a likely value.
-    `also` lists further pixels that the gateway may answer with for a (ratio, tier). An empty tuple of values means
+    `pixels_documented` false the page names the pair but not its pixels, so that they are only a likely value.
+    `alternate_pixels` lists further pixels that the gateway may answer with for a (ratio, tier). An empty tuple of values means
     that the gateway has no such field; the first of `resolutions`, `backgrounds`, `moderations` and `formats` is the
     default. `resolutions` empty: `sizes` has one nameless tier, written "1k". `auto_resolution`: a tier applies to size
-    `auto` too. `odd_pixels` are allowed beside the rule. `reference_types` are file name endings, `reference_bytes` the
+    `auto` too. `extra_sizes` are allowed beside the rule. `reference_types` are file name endings, `reference_bytes` the
     most a reference may weigh. `retired` is the ISO date of its end upstream; `checked` the ISO date on which
     `document` was read.
     """
 
     name: str
     sizes: Mapping[str, Mapping[str, Pixels]]
-    also: Mapping[tuple[str, str], tuple[Pixels, ...]] = field(default_factory=FrozenDict)
-    pixels_promised: bool = True
+    alternate_pixels: Mapping[tuple[str, str], tuple[Pixels, ...]] = field(default_factory=FrozenDict)
+    pixels_documented: bool = True
     auto_size: bool = False
     auto_resolution: bool = False
     default_size: str = "1:1"
     pixel_rule: PixelRule | None = None
-    odd_pixels: tuple[Pixels, ...] = ()
+    extra_sizes: tuple[Pixels, ...] = ()
     resolutions: tuple[str, ...] = ()
     qualities: tuple[str, ...] = ()
     default_quality: str | None = None
@@ -97,10 +107,10 @@ class Model(Record):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", frozen(self.sizes))
-        object.__setattr__(self, "also", frozen(self.also))
+        object.__setattr__(self, "alternate_pixels", frozen(self.alternate_pixels))
 
 
-def table(tiers: tuple[str, ...], rows: Mapping[str, str]) -> dict[str, dict[str, Pixels]]:
+def parse_sizes(tiers: tuple[str, ...], rows: Mapping[str, str]) -> dict[str, dict[str, Pixels]]:
     """Read a page's table of sizes: ratio -> one `WIDTHxHEIGHT` a tier, `-` where the page has none."""
     return {
         ratio: {tier: _pixels(cell) for tier, cell in zip(tiers, row.split(), strict=True) if cell != "-"} for ratio, row in rows.items()

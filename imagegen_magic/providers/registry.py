@@ -203,10 +203,10 @@ def _upload(where: str, settings: Mapping[str, str], parent: Provider) -> dict[s
             raise _bad(where, "has an upload_url that is no plain https address", "give it like https://files.example.com/upload")
         usual = parts.scheme == "https" and parts.port in (None, 443)
         named = parts.hostname if usual else f"{parts.scheme}://{parts.netloc}"
-        return {"upload": replace(rule, address=told, where=parts.hostname or ""), "key_hosts": (named,)}
+        return {"upload": replace(rule, address=told, host=parts.hostname or ""), "key_hosts": (named,)}
     if rule is None or not rule.address.startswith("/"):
         return {"upload": None, "key_hosts": ()}
-    return {"upload": replace(rule, where=urlsplit(_base_url(where, settings)).hostname or ""), "key_hosts": ()}
+    return {"upload": replace(rule, host=urlsplit(_base_url(where, settings)).hostname or ""), "key_hosts": ()}
 
 
 def _parent(where: str, settings: Mapping[str, str]) -> Provider:

@@ -16,7 +16,7 @@ from imagegen_magic.records import Record
 
 FINISHED = frozenset({"completed", "succeeded", "success"})
 FAILED = frozenset({"failed", "cancelled", "canceled"})
-WRONG = frozenset({"error", "fail", "failure"})  # of a request rather than of a task
+ERRORS = frozenset({"error", "fail", "failure"})  # of a request rather than of a task
 MOST_WORDS = 300  # characters of a gateway's own words in a message
 
 _MOST_READ = 8_000  # characters of a text that are looked at
@@ -99,13 +99,13 @@ class ErrorDetails(Record):
         return self._says(_UNREACHABLE)
 
 
-def complaint(answer: Any) -> ErrorDetails:
+def error_details(answer: Any) -> ErrorDetails:
     """Return what an answer complains of, from an object, a string, `detail`, `message`, HTML or broken JSON."""
     outer = answer if isinstance(answer, Mapping) else {}
-    inner = record(answer)
+    inner = task_object(answer)
     error = next((each for each in (outer.get("error"), inner.get("error")) if each), None)
     places = [place for place in (error, inner, outer) if isinstance(place, Mapping)]
-    words = _first_words(error, inner, outer) if outer else words_of(answer)
+    words = _first_words(error, inner, outer) if outer else message_of(answer)
     kind = code_of(error.get("type")) if isinstance(error, Mapping) else ""
     code = _first_code(places, ("code",)) or kind
     request_id = _first_code(places, ("request_id", "requestId", "trace_id"))
@@ -119,33 +119,33 @@ def _first_code(places: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> s
 
 
 def _first_words(*places: Any) -> str:
-    return next((found for place in places if (found := words_of(place))), "")
+    return next((found for place in places if (found := message_of(place))), "")
 
 
-def words_of(value: Any, depth: int = 0) -> str:
+def message_of(value: Any, depth: int = 0) -> str:
     """Return the first words found in an error of any shape, in one line."""
     if isinstance(value, str):
-        return text(value)
+        return one_line(value)
     if depth > _DEEPEST:
         return ""
     if isinstance(value, Mapping):
-        return next((found for key in _WORD_KEYS if key in value and (found := words_of(value[key], depth + 1))), "")
+        return next((found for key in _WORD_KEYS if key in value and (found := message_of(value[key], depth + 1))), "")
     if isinstance(value, list):
-        each_words = (words_of(each, depth + 1) for each in value[:20])
-        return text("; ".join(filter(None, each_words)))
+        each_words = (message_of(each, depth + 1) for each in value[:20])
+        return one_line("; ".join(filter(None, each_words)))
     return ""
 
 
-def complains(answer: Any, given: object = None) -> bool:
+def is_error(answer: Any, given: object = None) -> bool:
     """Say whether an answer of HTTP 200 is really an error: by its status, its `success` or its code.
 
     What stands in its `error` or `detail` beside the thing that was asked for (`given`, a task's id where None) is no refusal.
     """
     if not isinstance(answer, Mapping):
         return False
-    inner = record(answer)
-    status, given = word_of(inner.get("status")), given or task_id(inner)
-    if status in FAILED or (status in WRONG and not given) or answer.get("success") is False or http_code(answer):
+    inner = task_object(answer)
+    status, given = status_of(inner.get("status")), given or task_id(inner)
+    if status in FAILED or (status in ERRORS and not given) or answer.get("success") is False or http_code(answer):
         return True
     strange = code_of(answer.get("code")).lower() not in (*_ACCEPTED_CODES, "success", "ok")
     unwell = any(_is_error(place.get(key)) for place in (answer, inner) for key in ("error", "errors", "detail"))
@@ -155,15 +155,15 @@ def complains(answer: Any, given: object = None) -> bool:
 def _is_error(value: Any) -> bool:
     """Say whether an error says anything: some answers carry an empty one when all is well."""
     if not isinstance(value, Mapping):
-        return bool(words_of(value) if isinstance(value, list) else value)
-    return bool(words_of(value)) or bool(_first_code((value,), ("code", "type")))
+        return bool(message_of(value) if isinstance(value, list) else value)
+    return bool(message_of(value)) or bool(_first_code((value,), ("code", "type")))
 
 
 def code_of(value: Any) -> str:
     """Return an error's code as text, whatever it was; "" where it is none."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
-    return text(value)[:80] if isinstance(value, str) else str(value) if abs(value) < 10**20 else ""
+    return one_line(value)[:80] if isinstance(value, str) else str(value) if abs(value) < 10**20 else ""
 
 
 def http_code(answer: Any) -> int:
@@ -173,7 +173,7 @@ def http_code(answer: Any) -> int:
     return next((int(code) for code in codes if re.fullmatch(r"[45][0-9]{2}", code)), 0)
 
 
-def text(value: str) -> str:
+def one_line(value: str) -> str:
     """Return a text in one line without markup, control characters and keys, of at most `MOST_WORDS` characters."""
     raw = value[:_MOST_READ]
     bare = html.unescape(re.sub(_MARKUP, " ", raw)) if "<" in raw else raw
@@ -191,12 +191,12 @@ _SHORT.maxlevel, _SHORT.maxdict, _SHORT.maxlist, _SHORT.maxstring, _SHORT.maxoth
 def excerpt(answer: Any) -> str:
     """Return the beginning of any answer in one line, for a message."""
     try:
-        return text(answer if isinstance(answer, str) else _SHORT.repr(answer))
+        return one_line(answer if isinstance(answer, str) else _SHORT.repr(answer))
     except (ValueError, RecursionError):  # a number of thousands of digits, a nesting of thousands of levels
         return f"<{type(answer).__name__}>"
 
 
-def record(answer: Any) -> Mapping[str, Any]:
+def task_object(answer: Any) -> Mapping[str, Any]:
     """Return the task inside an answer: `data`, or the first object in it, else the answer itself; empty where there is none.
 
     Where the answer itself is a task, its `data` is what the task made.
@@ -208,11 +208,11 @@ def record(answer: Any) -> Mapping[str, Any]:
         inner = next((each for each in inner if isinstance(each, Mapping)), None)
     if not isinstance(inner, Mapping) or not inner:
         return answer
-    made = task_id(answer) and word_of(answer.get("status")) and not (task_id(inner) or word_of(inner.get("status")))
+    made = task_id(answer) and status_of(answer.get("status")) and not (task_id(inner) or status_of(inner.get("status")))
     return answer if made else inner
 
 
-def records(answer: Any) -> list[Mapping[str, Any]] | None:
+def task_objects(answer: Any) -> list[Mapping[str, Any]] | None:
     """Return the tasks of a batch answer; None where it holds no list of them."""
     inner = answer.get("data") if isinstance(answer, Mapping) else answer
     if isinstance(inner, Mapping):
@@ -231,12 +231,12 @@ def task_id(task: Mapping[str, Any]) -> str:
     return ""
 
 
-def word_of(status: Any) -> str:
+def status_of(status: Any) -> str:
     """Return a status word in lower case, "" where there is none."""
-    return re.sub(r"[ -]+", "_", text(status).lower())[:40] if isinstance(status, str) else code_of(status)
+    return re.sub(r"[ -]+", "_", one_line(status).lower())[:40] if isinstance(status, str) else code_of(status)
 
 
-def pictures(value: Any, depth: int = 0) -> Iterator[str]:
+def image_urls(value: Any, depth: int = 0) -> Iterator[str]:
     """Yield every http(s) address in a result, whether a string, a list, or objects around them."""
     if isinstance(value, str):
         parts = urls.split(value.strip())
@@ -244,10 +244,10 @@ def pictures(value: Any, depth: int = 0) -> Iterator[str]:
             yield value.strip()
     elif isinstance(value, list) and depth <= _DEEPEST:
         for each in value:
-            yield from pictures(each, depth + 1)
+            yield from image_urls(each, depth + 1)
     elif isinstance(value, Mapping) and depth <= _DEEPEST:
         for key in _INNER_KEYS if depth else _ADDRESS_KEYS:
-            yield from pictures(value.get(key), depth + 1)
+            yield from image_urls(value.get(key), depth + 1)
 
 
 def number(value: Any) -> float | None:
@@ -280,7 +280,7 @@ def seconds(value: Any) -> float | None:
     return found if found is not None and 0 <= found < math.inf else None
 
 
-def moment(value: Any) -> float | None:
+def epoch_seconds(value: Any) -> float | None:
     """Return a time as epoch seconds (milliseconds are turned into them), None where it cannot be one."""
     found = number(value)
     if found is not None and 1e12 <= found < 1e13:
@@ -293,6 +293,6 @@ def earliest(value: Any, key: str, depth: int = 0) -> float | None:
     if depth > _DEEPEST or not isinstance(value, Mapping | list):
         return None
     inside = list(value.values()) if isinstance(value, Mapping) else value
-    here = [moment(value.get(key))] if isinstance(value, Mapping) else []
+    here = [epoch_seconds(value.get(key))] if isinstance(value, Mapping) else []
     found = [each for each in (*here, *(earliest(each, key, depth + 1) for each in inside)) if each is not None]
     return min(found, default=None)

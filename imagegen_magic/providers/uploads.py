@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from imagegen_magic.deprecated import renamed_fields
 from imagegen_magic.providers import responses, urls
 from imagegen_magic.providers.model import Model
 from imagegen_magic.records import FrozenDict, Record, frozen
@@ -21,19 +22,20 @@ _FOLDS = ("data", "file", "files", "image", "images", "result")
 _DEEPEST = 4
 
 
+@renamed_fields(where="host", most_bytes="max_bytes")
 @dataclass(frozen=True, slots=True)
 class UploadRule(Record):
     """What a gateway takes for an upload, as dated data.
 
-    `address` is a path, joined to the base URL, or an https address on one of the gateway's `key_hosts`; `where` is the host that
+    `address` is a path, joined to the base URL, or an https address on one of the gateway's `key_hosts`; `host` is the host that
     people are told; `types` are MIME types; `lifetime` is how many seconds the address lives; `checked` the ISO date on which
     `document` was read.
     """
 
     address: str
-    where: str
+    host: str
     types: tuple[str, ...]
-    most_bytes: int
+    max_bytes: int
     lifetime: float
     checked: str
     document: str
@@ -70,7 +72,7 @@ def limits(model: Model, rule: UploadRule | None) -> tuple[tuple[str, ...], int 
     """Return the MIME types that a reference of this model may have, and its most bytes (None: nobody says)."""
     named = tuple(kind for kind, ending in ENDINGS.items() if {ending, kind.rpartition("/")[2]} & set(model.reference_types))
     types = named or (rule.types if rule else _USUAL)
-    weights = [most for most in (model.reference_bytes, rule.most_bytes if rule else None) if most is not None]
+    weights = [most for most in (model.reference_bytes, rule.max_bytes if rule else None) if most is not None]
     return tuple(kind for kind in types if rule is None or kind in rule.types), min(weights, default=None)
 
 
@@ -101,9 +103,9 @@ def _named(value: Any, depth: int = 0) -> Iterator[str]:
 
 
 def _end(answer: Any) -> float | None:
-    for place in (responses.record(answer), answer):
+    for place in (responses.task_object(answer), answer):
         said = place.get("expires_at", place.get("expiresAt")) if isinstance(place, Mapping) else None
-        if said is not None and (end := responses.moment(said) or _moment(said)) is not None:
+        if said is not None and (end := responses.epoch_seconds(said) or _moment(said)) is not None:
             return end
     return None
 
@@ -114,6 +116,6 @@ def _moment(text: Any) -> float | None:
         return None
     try:
         said = datetime.fromisoformat(text.strip())
-        return responses.moment((said if said.tzinfo else said.replace(tzinfo=UTC)).timestamp())
+        return responses.epoch_seconds((said if said.tzinfo else said.replace(tzinfo=UTC)).timestamp())
     except (ValueError, OverflowError):
         return None

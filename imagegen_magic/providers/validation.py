@@ -163,7 +163,7 @@ class RequestValidator(NamedTuple):
         rule = self.model.pixel_rule
         if rule is None or _is_ratio(wanted) or self.request.resolution is not None:
             return None
-        legal = [pair for pair in (rule.nearest(wanted), *self.model.odd_pixels) if pair]
+        legal = [pair for pair in (rule.nearest(wanted), *self.model.extra_sizes) if pair]
         width, height = min(legal, key=lambda pair: distance(pair, wanted), default=(0, 0))
         return f"size {width}x{height}" if legal else None
 
@@ -184,12 +184,12 @@ class RequestValidator(NamedTuple):
 
     def _check_pixels(self, size: Size) -> None:
         rule, pixels = self.model.pixel_rule, (size.width, size.height)
-        if pixels in self.model.odd_pixels:
+        if pixels in self.model.extra_sizes:
             return
         if rule is None:
             what, nearest = f"takes no pixels such as {size}, only ratios", self._nearest_size(pixels)
             raise self.refusal(what, "size", self.request.size, allowed=self._sizes(), nearest=nearest)
-        if broken := rule.broken(pixels):
+        if broken := rule.violations(pixels):
             near, step = self._nearest_pixels(pixels) or self._nearest_size(pixels), None
             if _is_ratio(pixels):
                 ratio = f"{size.width}:{size.height}"
@@ -253,7 +253,7 @@ class RequestValidator(NamedTuple):
 
     def _words(self, ratio: str, tier: str, first: str = "size") -> str:
         width, height = self.model.sizes[ratio][tier]
-        pixels = f" ({width}x{height})" if self.model.pixels_promised else ""
+        pixels = f" ({width}x{height})" if self.model.pixels_documented else ""
         if not self.model.resolutions:
             return f"size {ratio}{pixels}"
         words = f"resolution {tier} at {ratio}" if first == "resolution" else f"size {ratio} at resolution {tier}"

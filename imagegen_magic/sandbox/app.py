@@ -162,13 +162,13 @@ class Sandbox:
     async def _uploaded(self, request: Request, dialect: Dialect) -> Response:
         rule = get_provider(dialect.name).upload
         assert rule is not None
-        body = await _whole(request, rule.most_bytes + _BESIDE)
+        body = await _whole(request, rule.max_bytes + _BESIDE)
         _check_key(request)
         if fault := self.faults.take("upload", dialect.name, "", ""):
             return fault_responses.upload(fault, dialect, self.clock())
         file = form(body, request.headers.get("content-type", "")).get("file") if body is not None else None
-        if body is None or (file and len(file.content) > rule.most_bytes):
-            raise Refusal(413, "file_too_large", f"the file must not exceed {rule.most_bytes // 1_000_000} MB")
+        if body is None or (file and len(file.content) > rule.max_bytes):
+            raise Refusal(413, "file_too_large", f"the file must not exceed {rule.max_bytes // 1_000_000} MB")
         if file is None or not file.file_name:
             raise Refusal(400, "invalid_request", "file is required, as multipart/form-data")
         kept = await asyncio.to_thread(self.shelf.put, file.content)

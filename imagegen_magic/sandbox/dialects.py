@@ -154,15 +154,15 @@ def _explicit(size: str, model: Model) -> Pixels | None:
     if match is None:
         return None
     pixels = int(match[1]), int(match[2])
-    wrong = model.pixel_rule.broken(pixels) if model.pixel_rule else ["this model takes no pixels"]
-    if wrong and pixels not in model.odd_pixels:
+    wrong = model.pixel_rule.violations(pixels) if model.pixel_rule else ["this model takes no pixels"]
+    if wrong and pixels not in model.extra_sizes:
         raise Refusal(500, "build_request_failed", f"invalid size '{size}': {wrong[0]}")
     return pixels
 
 
 def _drawn(model: Model, ratio: str, tier: str, prompt: str) -> Pixels:
     """Return the pixels of a listed ratio and tier; where the page lists two answers, the prompt decides which."""
-    choices = (model.sizes[ratio][tier], *model.also.get((ratio, tier), ()))
+    choices = (model.sizes[ratio][tier], *model.alternate_pixels.get((ratio, tier), ()))
     return choices[zlib.crc32(prompt.encode("utf-8", "replace")) % len(choices)]
 
 

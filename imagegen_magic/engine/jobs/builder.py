@@ -305,7 +305,7 @@ class _Recording:
 
     def _new_task(self, entry: _Entry, position: int, addresses: Mapping[str, str]) -> NewTask:
         plan = entry.wish.plan
-        call, pictures = plan.calls[position - entry.first], plan.pictures[position - entry.first]
+        call, pictures = plan.calls[position - entry.first], plan.images_per_call[position - entry.first]
         sent = {"method": call.method, "path": call.path, "json": _addressed(dict(call.json or {}), addresses)}
         return NewTask(sent, pictures, f"{entry.token}-{position - entry.first}", self.marks[position])
 
@@ -341,7 +341,7 @@ class _Entry:
     @property
     def pictures(self) -> int:
         """How many pictures those tasks are to make."""
-        return sum(self.wish.plan.pictures[position - self.first] for position in self.positions)
+        return sum(self.wish.plan.images_per_call[position - self.first] for position in self.positions)
 
     @property
     def price(self) -> Cost:

@@ -354,8 +354,8 @@ class TaskRunner(ProcessBound):
             await self._fail(error)
             raise
         task.task_id, task.cost = submission.task_id, self.gateway.money(submission.cost)
-        if submission.others:
-            self.beside.append(several(self.gateway.provider, task.task_id, submission.others))
+        if submission.extra_task_ids:
+            self.beside.append(several(self.gateway.provider, task.task_id, submission.extra_task_ids))
             self._trouble = self.beside[-1].what
         told = {"estimated_seconds": submission.estimated_seconds, "answer": answer.content}
         try:
@@ -433,14 +433,14 @@ class TaskRunner(ProcessBound):
         task.cost = known
         try:
             ids = await self._ledger.record_result(
-                task.row, state.pictures, expires_at=state.expires_at, cost=known, seconds=state.seconds, answer=None
+                task.row, state.image_urls, expires_at=state.expires_at, cost=known, seconds=state.seconds, answer=None
             )
         except LedgerError as error:
             raise LedgerError(self._named(error), charge="yes", hint=error.hint) from error
         # a later look may name fewer than are on their way, and some that were saved before
         wanted = {picture for picture in ids if picture in task.addresses or picture not in task.numbers}
         task.numbers |= {picture: number for number, picture in enumerate(ids)}
-        task.addresses |= {picture: url for picture, url in zip(ids, state.pictures, strict=False) if picture in wanted}
+        task.addresses |= {picture: url for picture, url in zip(ids, state.image_urls, strict=False) if picture in wanted}
 
     async def _fetch_all(self) -> None:
         self.tell("fetching")

@@ -57,7 +57,7 @@ class Poller:
         self.looks = 0
         self._open = 0
         self._provider, self._cadence, self._call = provider, cadence, call
-        self._batch = cadence.batch
+        self._batch = cadence.batch_size
         self._queue: list[tuple[float, int, _Open]] = []
         self._order = itertools.count()
         self._wake = asyncio.Event()
@@ -88,7 +88,7 @@ class Poller:
 
         Raises NotSent, Lost or the gateway's error.
         """
-        await self._clock.sleep(min(self._cadence.least, looked + self._cadence.least - self._clock.time()))
+        await self._clock.sleep(min(self._cadence.min_interval, looked + self._cadence.min_interval - self._clock.time()))
         self.looks += 1
         answer = await self._call(self._provider.task_call(task_id))
         if answer.status >= 400:
@@ -102,14 +102,14 @@ class Poller:
 
     def _due(self, item: _Open) -> float:
         """Return when to look at a task next; where tasks can share a look, on beats common to all of them."""
-        now, durations, least, first = self._clock.time(), item.durations(), self._cadence.least, self._cadence.first
+        now, durations, least, first = self._clock.time(), item.durations(), self._cadence.min_interval, self._cadence.initial_delay
         if self._batch and self._queue:
             return next_shared_look(now, item.submitted, item.looked, durations, least=least, first=first)
         return item.submitted + next_look(now - item.submitted, item.looked - item.submitted, durations, least=least, first=first)
 
     def _free_since(self, item: _Open) -> float:
         """Return the last look, as far as taking a task along is concerned: not before its first look is allowed."""
-        return max(item.looked, item.submitted + self._cadence.first - self._cadence.least)
+        return max(item.looked, item.submitted + self._cadence.initial_delay - self._cadence.min_interval)
 
     async def _run(self) -> None:
         while self._queue or self._under_way:
@@ -131,7 +131,7 @@ class Poller:
     def _next(self) -> float:
         """Return when to look next, in epoch seconds; something must be open."""
         crowded = self._batch and self._open >= _CROWD
-        return self._queue[0][0] + (max(0.0, _CROWD_BEAT - self._cadence.least) if crowded else 0.0)
+        return self._queue[0][0] + (max(0.0, _CROWD_BEAT - self._cadence.min_interval) if crowded else 0.0)
 
     async def _sleep(self) -> None:
         pause = self._next() - self._clock.time() if self._queue else None
@@ -141,7 +141,7 @@ class Poller:
 
     def _lots(self, now: float) -> list[list[_Open]]:
         """Take what is due off the queue: alone, or with all that may come along in one batch query."""
-        window = 2 * beat(self._cadence.least) if self._batch else 0.0
+        window = 2 * beat(self._cadence.min_interval) if self._batch else 0.0
         if not self._queue or self._next() > now:
             return []
         near = []
@@ -152,7 +152,7 @@ class Poller:
         if not self._batch:
             return [[item] for item in near]
         due = [(item, item.due, self._free_since(item)) for item in near if not item.alone]
-        lots = together(due, now, least=self._cadence.least, batch=self._batch, window=window)
+        lots = together(due, now, least=self._cadence.min_interval, batch=self._batch, window=window)
         lots += [[item] for item in near if item.alone and item.due <= now]
         taken = {id(item) for lot in lots for item in lot}
         for item in near:
@@ -189,14 +189,14 @@ class Poller:
         except ImageGenError:
             self._batch = 0  # this gateway's batch query is not what its page says: one by one from here on
             for item in lot:
-                self._schedule(item, max(self._clock.time(), item.looked + self._cadence.least))
+                self._schedule(item, max(self._clock.time(), item.looked + self._cadence.min_interval))
             return
         for item in lot:
             if state := states.get(item.task_id):
                 self._take(item, state)
             else:
                 item.alone = True
-                self._schedule(item, self._clock.time() + self._cadence.least)
+                self._schedule(item, self._clock.time() + self._cadence.min_interval)
 
     def _take_single(self, item: _Open, answer: GatewayResponse) -> None:
         if answer.status in (401, 402, 403):
@@ -253,7 +253,7 @@ class Poller:
     def _trouble(self, lot: Iterable[_Open], note: str, pause: float | None = None) -> None:
         for item in lot:
             item.troubles += 1
-            grown = min(_WORST_PAUSE, self._cadence.least * 2.0 ** min(item.troubles, 6))
+            grown = min(_WORST_PAUSE, self._cadence.min_interval * 2.0 ** min(item.troubles, 6))
             if not item.outcome.done():
                 item.tell(None, note)
-            self._schedule(item, self._clock.time() + max(self._cadence.least, pause if pause is not None else grown))
+            self._schedule(item, self._clock.time() + max(self._cadence.min_interval, pause if pause is not None else grown))

@@ -126,7 +126,7 @@ def _no_way(gateway: Endpoint, picture: LocalPicture, settings: Settings) -> Uns
     what = f"{provider.title} takes no files, only addresses that it can fetch, and {picture.name} is on this machine"
     if provider.upload is not None:
         what = (
-            f"{provider.title} takes files at {provider.upload.where}, and your key does not go there while its base URL is "
+            f"{provider.title} takes files at {provider.upload.host}, and your key does not go there while its base URL is "
             f"{gateway.base_url}"
         )
     if gateway.sandbox:

@@ -84,7 +84,7 @@ _desks: weakref.WeakKeyDictionary[EngineContext, _Desk] = weakref.WeakKeyDiction
 
 def place(provider: Provider, sent: Mapping[str, Any], found: Mapping[str, str]) -> dict[str, Any]:
     """Return a submission's JSON with the addresses in place of the placeholders, in the fields of references and mask alone."""
-    fields = {provider.wire.get(name) for name in ("references", "mask")}
+    fields = {provider.field_names.get(name) for name in ("references", "mask")}
     return {key: _replaced(value, found) if key in fields else value for key, value in sent.items()}
 
 

@@ -170,7 +170,7 @@ def _fits(provider: Provider, model: Model, fields: Mapping[str, Any]) -> bool:
 def listed(model: Model, choices: str) -> tuple[str, ...]:
     """Return every value that a model has for the options with these `choices`; of pixels, the odd ones alone."""
     if choices == "sizes":
-        pixels = tuple(f"{width}x{height}" for width, height in model.odd_pixels)
+        pixels = tuple(f"{width}x{height}" for width, height in model.extra_sizes)
         return (*(("auto",) if model.auto_size else ()), *model.sizes, *pixels)
     return tuple(getattr(model, choices))
 

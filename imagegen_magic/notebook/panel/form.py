@@ -65,7 +65,7 @@ class Form:
         parts.put(
             self.ratio,
             options=[_outline(value) for value in judgement.values["size"]],
-            allow_pixels=bool(model.pixel_rule or model.odd_pixels),
+            allow_pixels=bool(model.pixel_rule or model.extra_sizes),
             allow_auto=model.auto_size,
             pixel_hint=str(model.pixel_rule or ""),
             value=desk.request.size or judgement.chosen("size"),

@@ -86,7 +86,7 @@ class Run:
             return []
         if self.board.many or self.board.stopping:
             return [progress_html.total_html(self.board, now)]
-        pictures = self.job.plan.pictures if self.job.plan else ()
+        pictures = self.job.plan.images_per_call if self.job.plan else ()
         frame, counts = self._frame(), [max(1, *pictures[task : task + 1], len(row.images)) for task, row in enumerate(self.board.rows)]
         columns = min(max(counts), progress_html.FRAMES)
         return [progress_html.row_html(row, now, frame, counts[task], (), columns) for task, row in enumerate(self.board.rows)]

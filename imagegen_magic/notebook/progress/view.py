@@ -137,7 +137,7 @@ class View:
 
     async def _reasons(self, missing: int) -> list[str]:
         """Return for each picture that did not come why: its task's error, or what ended the whole job."""
-        expected = self._job.plan.pictures if self._job.plan else ()
+        expected = self._job.plan.images_per_call if self._job.plan else ()
         rows = [(row.progress, count - len(row.images)) for row, count in zip(self._board.rows, expected, strict=False)]
         told = [str(progress.error) for progress, short in rows if progress and progress.error for _ in range(short)]
         others = [] if told else await self._errors()
@@ -219,7 +219,7 @@ def choose(job: Job, shell: Any, background: bool, widget: Callable[[], NullRend
 
 
 def _widget(job: Job, shell: Any) -> WidgetRenderer:
-    pictures = job.plan.pictures if job.plan else ()
+    pictures = job.plan.images_per_call if job.plan else ()
     warnings = job.plan.warnings if job.plan else ()
     return WidgetRenderer(Canvas(shell), _title(job), pixels=_pixels(job), pictures=pictures, warnings=warnings)
 

@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from imagegen_magic.providers import responses
-from imagegen_magic.providers.base import Model, PixelRule, Pixels, PollingPolicy, Provider, UploadRule, wire_fields
-from imagegen_magic.providers.model import table
+from imagegen_magic.providers.base import Model, PixelRule, Pixels, PollingPolicy, Provider, UploadRule, standard_field_names
+from imagegen_magic.providers.model import parse_sizes
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost
 
@@ -24,14 +24,14 @@ class APIMart(Provider):
     base_url = "https://api.apimart.ai"
     key_variable = "APIMART_API_KEY"
     docs_url = "https://docs.apimart.ai"
-    cadence = PollingPolicy(least=3.0, first=10.0, batch=50)
-    wire = wire_fields(*(field for field in Provider.wire if field != "callback_url"))
-    refusals = ("build_request_failed",)
+    polling = PollingPolicy(min_interval=3.0, initial_delay=10.0, batch_size=50)
+    field_names = standard_field_names(*(field for field in Provider.field_names if field != "callback_url"))
+    refusal_phrases = ("build_request_failed",)
     upload: ClassVar[UploadRule | None] = UploadRule(
         address="/v1/uploads/images",
-        where="api.apimart.ai",
+        host="api.apimart.ai",
         types=("image/jpeg", "image/png", "image/webp", "image/gif"),
-        most_bytes=20_000_000,
+        max_bytes=20_000_000,
         lifetime=72 * 3600,
         checked="2026-11-20",
         document="https://docs.apimart.ai: Upload Image",
@@ -39,7 +39,7 @@ class APIMart(Provider):
     models: ClassVar[tuple[Model, ...]] = (
         Model(
             name="gpt-image-2-official",
-            sizes=table(
+            sizes=parse_sizes(
                 ("1k", "2k", "4k"),
                 {
                     "1:1": "1024x1024 2048x2048 -",

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from imagegen_magic.providers import responses
-from imagegen_magic.providers.base import Model, PixelRule, PollingPolicy, Provider, UploadCall, UploadRule, wire_fields
-from imagegen_magic.providers.model import table
+from imagegen_magic.providers.base import Model, PixelRule, PollingPolicy, Provider, UploadCall, UploadRule, standard_field_names
+from imagegen_magic.providers.model import parse_sizes
 from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import Cost
 
@@ -21,13 +21,13 @@ class EvoLink(Provider):
     base_url = "https://api.evolink.ai"
     key_variable = "EVOLINK_API_KEY"
     docs_url = "https://docs.evolink.ai"
-    cadence = PollingPolicy(least=3.0, first=3.0, batch=50)
-    wire = wire_fields("model", "prompt", "size", "resolution", "quality", "n", "references", "callback_url")
+    polling = PollingPolicy(min_interval=3.0, initial_delay=3.0, batch_size=50)
+    field_names = standard_field_names("model", "prompt", "size", "resolution", "quality", "n", "references", "callback_url")
     upload = UploadRule(
         address="https://files-api.evolink.ai/api/v1/files/upload/stream",
-        where="files-api.evolink.ai",
+        host="files-api.evolink.ai",
         types=("image/jpeg", "image/png", "image/webp", "image/gif"),
-        most_bytes=100_000_000,
+        max_bytes=100_000_000,
         lifetime=72 * 3600,
         checked="2026-11-20",
         document="https://docs.evolink.ai: File Stream Upload",
@@ -36,7 +36,7 @@ class EvoLink(Provider):
     models = (
         Model(
             name="gpt-image-2",
-            sizes=table(
+            sizes=parse_sizes(
                 ("1k", "2k", "4k"),
                 {
                     "1:1": "1024x1024 2048x2048 2880x2880",

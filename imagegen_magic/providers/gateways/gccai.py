@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imagegen_magic.providers.base import Model, PixelRule, Pixels, Provider, UploadRule
 from imagegen_magic.providers.gateways.apimart import APIMart
-from imagegen_magic.providers.model import table
+from imagegen_magic.providers.model import parse_sizes
 
 _FIRST_SIZES: dict[str, dict[str, Pixels]] = {"1:1": {"1k": (1024, 1024)}, "2:3": {"1k": (1024, 1536)}, "3:2": {"1k": (1536, 1024)}}
 
@@ -41,9 +41,9 @@ class GCCAI(APIMart):
     price = Provider.price  # it publishes none
     upload = UploadRule(
         address="/v1/uploads/images",
-        where="gccai.heqingsong.uk",
+        host="gccai.heqingsong.uk",
         types=("image/jpeg", "image/png", "image/webp", "image/gif"),
-        most_bytes=20_000_000,
+        max_bytes=20_000_000,
         lifetime=72 * 3600,
         checked="2026-11-20",
         document="https://docs.apimart.ai: Upload Image, as its own pages name none",
@@ -51,7 +51,7 @@ class GCCAI(APIMart):
     models = (
         Model(
             name="gpt-image-2-official",
-            sizes=table(
+            sizes=parse_sizes(
                 ("1k", "2k", "4k"),
                 {
                     "1:1": "1024x1024 2048x2048 2880x2880",
@@ -71,11 +71,11 @@ class GCCAI(APIMart):
                     "9:21": "864x2016 1152x2688 1648x3840",
                 },
             ),
-            also={("3:1", "1k"): ((1881, 836),), ("1:3", "1k"): ((887, 1774),)},
+            alternate_pixels={("3:1", "1k"): ((1881, 836),), ("1:3", "1k"): ((887, 1774),)},
             auto_size=True,
             auto_resolution=True,
             pixel_rule=PixelRule(),
-            odd_pixels=((1881, 836), (887, 1774)),
+            extra_sizes=((1881, 836), (887, 1774)),
             resolutions=("1k", "2k", "4k"),
             qualities=("auto", "low", "medium", "high"),
             default_quality="auto",

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from imagegen_magic.providers.base import Model, PixelRule, PollingPolicy, Provider, wire_fields
-from imagegen_magic.providers.model import table
+from imagegen_magic.providers.base import Model, PixelRule, PollingPolicy, Provider, standard_field_names
+from imagegen_magic.providers.model import parse_sizes
 from imagegen_magic.request import ImageRequest
 
 _PAGE = "https://docs.xingchaoyiqing.com: GPT Image 2"
 
 # The page names ratios and tiers but no pixels: these are what OpenAI's limits suggest, and the plan promises none of them.
-_SIZES = table(
+_SIZES = parse_sizes(
     ("1k", "2k", "4k"),
     {
         "1:1": "1024x1024 2048x2048 -",
@@ -40,16 +40,16 @@ class Xingchao(Provider):
     base_url = "https://zcbservice.aizfw.cn/kyyReactApiServer"
     key_variable = "XINGCHAO_API_KEY"
     docs_url = "https://docs.xingchaoyiqing.com"
-    cadence = PollingPolicy(least=2.0, first=2.0, batch=0)
+    polling = PollingPolicy(min_interval=2.0, initial_delay=2.0, batch_size=0)
     submit_path = "/v1/image2/images"
     task_path = "/v1/result/{}"
-    wire = wire_fields("model", "prompt", "size", "resolution", "quality", "references")
-    wire_also: ClassVar[Mapping[str, str]] = {"ratio": "size"}
+    field_names = standard_field_names("model", "prompt", "size", "resolution", "quality", "references")
+    reserved_fields: ClassVar[Mapping[str, str]] = {"ratio": "size"}
     models = (
         Model(
             name="gpt-image-2",
             sizes=_SIZES,
-            pixels_promised=False,
+            pixels_documented=False,
             pixel_rule=PixelRule(),
             resolutions=("1k", "2k", "4k"),
             qualities=("low", "medium", "high"),
@@ -62,8 +62,8 @@ class Xingchao(Provider):
         Model(
             name="gpt-image-2-r",
             sizes={ratio: {"1k": tiers["1k"]} for ratio, tiers in _SIZES.items()},
-            pixels_promised=False,
-            pixel_rule=PixelRule(most_area=1_600_000),
+            pixels_documented=False,
+            pixel_rule=PixelRule(max_area=1_600_000),
             resolutions=("1k",),
             max_references=16,
             checked="2026-11-20",

@@ -228,7 +228,7 @@ async def outlook(plan: SweepPlan, settings: Settings) -> SweepEstimate:
     """Return what is known of a sweep before anything is sent; on the engine's loop."""
     session = session_of(settings)
     there, waiting = await _found(plan, session) if settings.get("reuse") else (set(), set())
-    tasks = [(wish, count) for wish in plan.wishes for count in wish.plan.pictures]
+    tasks = [(wish, count) for wish in plan.wishes for count in wish.plan.images_per_call]
     new = [task for number, task in enumerate(tasks) if number not in there | waiting]
     paid = [(prorate(wish.plan.price, count, wish.plan.count), count) for wish, count in new if not wish.gateway.sandbox]
     known = [price for price, _ in paid if price.amount is not None]
