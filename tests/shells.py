@@ -28,6 +28,11 @@ class Shell:
         """The extension's magics."""
         return self.shell.magics_manager.registry["ImageGenMagics"]
 
+    @property
+    def context(self) -> Any:
+        """What the extension's parts share."""
+        return self.magics.context
+
     def run(self, code: str) -> Any:
         """Run a cell as a front end would; raises what it raises, and returns its value."""
         self.shell.display_pub.outputs.clear()

@@ -110,7 +110,7 @@ class TestPicking:
         (own_world / ".env").write_text(content)
         with pytest.raises((UsageError, ImageGenError)) as refused:
             shell.run(f"%imagegen {command}")
-        told = str(refused.value) + shell.magics.trace + "".join(capsys.readouterr())
+        told = str(refused.value) + shell.context.last_error + "".join(capsys.readouterr())
         assert ".env" in str(refused.value)
         assert "secret" not in told
 
@@ -174,7 +174,7 @@ class TestOutputs:
 
     def sides(self, shell, *words):
         """Return two sides as the command makes them."""
-        return [compare._side(shell.magics, word) for word in words]
+        return [compare._side(shell.context, word) for word in words]
 
     def test_slider_picture_and_words(self, shell):
         """A slider without a script, one static picture with both, and what differs, escaped, with colours of both themes."""

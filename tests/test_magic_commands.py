@@ -100,7 +100,7 @@ class TestABadLookAlike:
 
     def test_no_gateway_is_chosen_in_its_place(self, shell, monkeypatch):
         """One of this package comes before it; one behind it, or the sandbox, is not taken instead."""
-        settings = shell.magics.settings()
+        settings = shell.context.settings()
         monkeypatch.setenv("ZETA_API_KEY", "a-key-that-nobody-sees")
         with pytest.raises(UnknownProvider, match="has unknown keys base_uri"):
             endpoints.choose(settings)
@@ -112,7 +112,7 @@ class TestABadLookAlike:
     def test_the_panel_opens(self, shell, monkeypatch):
         """With the gateways that can be used."""
         monkeypatch.setenv("EVOLINK_API_KEY", "a-key-that-nobody-sees")
-        desk = PanelState(shell.magics.settings(), ImageRequest(""), None, None)
+        desk = PanelState(shell.context.settings(), ImageRequest(""), None, None)
         assert list(desk.providers) == [*registry.BUILT_IN, "zeta"]
 
 
@@ -425,4 +425,4 @@ def test_errors_of_commands_are_one_line(shell, own_world, monkeypatch):
     with pytest.raises(ImageGenError) as caught:
         shell.run("%imagegen history")
     assert len(caught.value._render_traceback_()) == 1
-    assert "Traceback" in shell.magics.trace
+    assert "Traceback" in shell.context.last_error

@@ -206,7 +206,7 @@ def test_every_default_is_a_trait(shell):
         assert shell.magics.traits(config=True)[option.name].help == option.help
     shell.run("%config ImageGenMagics.quality = 'low'")
     shell.run("%config ImageGenMagics.n = 3")
-    settings = shell.magics.settings()
+    settings = shell.context.settings()
     assert (settings.get("quality"), settings.origin("quality")) == ("low", "%config")
     assert settings.get("n") == 3
 
@@ -216,11 +216,11 @@ def test_nearest_to_the_cell_wins(shell, own_world, monkeypatch):
     monkeypatch.setenv("IMAGEGEN_QUALITY", "low")
     monkeypatch.setenv("IMAGEGEN_RESOLUTION", "1k")
     monkeypatch.setenv("IMAGEGEN_SIZE", "1:1")
-    assert shell.magics.settings().get("quality") == "low"
+    assert shell.context.settings().get("quality") == "low"
     (own_world / "pyproject.toml").write_text('[tool.imagegen]\nquality = "medium"\nresolution = "2k"\n')
-    assert shell.magics.settings().get("quality") == "medium"
+    assert shell.context.settings().get("quality") == "medium"
     shell.run("%config ImageGenMagics.quality = 'high'")
-    settings = shell.magics.settings()
+    settings = shell.context.settings()
     assert [settings.get(name) for name in ("quality", "resolution", "size")] == ["high", "2k", "1:1"]
     shell.run("%%imagegen --dry-run -p gccai -q auto\na fox")
     plan = shell.shown()[0]

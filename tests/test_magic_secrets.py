@@ -50,7 +50,7 @@ def test_a_line_with_a_key_is_refused_without_repeating_it(shell, line, capsys):
     for code in (f"%imagegen {line}", f"%%imagegen {line}\na red fox"):
         with pytest.raises(UnsupportedOption, match="something like a key") as caught:
             shell.run(code)
-        told = str(caught.value) + capsys.readouterr().out + shell.magics.trace
+        told = str(caught.value) + capsys.readouterr().out + shell.context.last_error
         assert "%imagegen login NAME" in str(caught.value)
         assert not [word for word in (SECRET, OPAQUE, "hunter2", "eyJ") if word in told]
 
@@ -222,7 +222,7 @@ def test_a_known_key_in_a_variable_is_refused(shell, own_world, monkeypatch, lin
     )  # fmt: skip
     with pytest.raises(UnsupportedOption, match=f"This {where} holds something like a key, so nothing was run") as caught:
         shell.run(f"%%imagegen -p evolink --sandbox -s 1:1{option} {line}\n{body}")
-    assert "short-but-real-one" not in str(caught.value) + shell.magics.trace + json.dumps(shell.shell.display_pub.outputs)
+    assert "short-but-real-one" not in str(caught.value) + shell.context.last_error + json.dumps(shell.shell.display_pub.outputs)
     assert not (own_world / "imagegen").exists()
     shell.run("%%imagegen -p evolink --sandbox -s 1:1 --dry-run --vars --sweep s=oil,ink\nfox {{s}} {{rest}}")
 
@@ -249,12 +249,12 @@ def test_a_saved_key_is_refused_and_blotted_out(shell, ring):
     ):
         with pytest.raises(UnsupportedOption, match=f"This {where} holds something like a key") as caught:
             shell.run(code)
-        assert SAVED not in str(caught.value) + shell.magics.trace
+        assert SAVED not in str(caught.value) + shell.context.last_error
     assert ring.asked == 1
-    with pytest.raises(ImageGenError) as caught, cell_runner.one_line_errors(shell.magics):
+    with pytest.raises(ImageGenError) as caught, cell_runner.one_line_errors(shell.context):
         raise ImageGenError(f"The gateway said: {SAVED}")
     assert "The gateway said: [key]" in str(caught.value)
-    assert SAVED not in shell.magics.trace
+    assert SAVED not in shell.context.last_error
 
 
 def test_a_locked_keyring_is_one_line(shell, ring, capsys):
@@ -275,7 +275,7 @@ def test_a_locked_keyring_is_one_line(shell, ring, capsys):
 
 def test_config_shows_no_key_put_there_by_mistake(shell, own_world):
     """Of a configured gateway only what belongs there is shown, and only where it looks as it should."""
-    shell.magics._place = NotebookFolder(own_world)
+    shell.context._folder = NotebookFolder(own_world)
     (own_world / "pyproject.toml").write_text(
         "[tool.imagegen]\nname = 'sk-evo-Zq81mNf02LxT77yQ'\nproviders.odd = 'secretvalue0'\n"
         "[tool.imagegen.providers.my]\nlike = 'apimart'\nbase_url = 'https://api.example.com'\nkey = 'secretvalue1'\n"

@@ -195,7 +195,7 @@ class TestCell:
         """`%imagegen compare` writes their names under them."""
         Path("城.png").write_bytes(picture())
         Path("fox.png").write_bytes(picture())
-        sides = [compare._side(shell.magics, name) for name in ("城.png", "fox.png")]
+        sides = [compare._side(shell.context, name) for name in ("城.png", "fox.png")]
         said = [bundle.data["text/plain"] for bundle in compare.bundles(*sides)]
         assert sum(words.startswith(NO_CHINESE) for words in said) == 1
 

@@ -329,7 +329,7 @@ DRIFT = """
 import io
 from imagegen_magic.notebook.commands import drift as drifting
 from PIL import Image
-magics = get_ipython().magics_manager.registry["ImageGenMagics"]
+context = get_ipython().magics_manager.registry["ImageGenMagics"].context
 def png(image):
     memory = io.BytesIO(); image.save(memory, "PNG"); return memory.getvalue()
 def originals(settings, row):
@@ -353,7 +353,7 @@ def edited(kernel):
 
 def test_drift_in_figures_and_pictures(kernel, edited):
     """Heat map, words and slider are three static outputs of bounded size; the words name share and mean, and stand out."""
-    cell = kernel.run(f"touched = 0.25\ndrifting.run(magics, ['{edited}'], {{}}, originals=originals)")
+    cell = kernel.run(f"touched = 0.25\ndrifting.run(context, ['{edited}'], {{}}, originals=originals)")
     assert cell.status == "ok", cell.text
     heat, caption, sides = cell.outputs
     (kind,) = [name for name in heat["data"] if name.startswith("image/")]
@@ -370,7 +370,7 @@ def test_drift_in_figures_and_pictures(kernel, edited):
 
 def test_no_drift_is_told_quietly(kernel, edited):
     """An edit that kept to its mask is told so, and does not stand out."""
-    cell = kernel.run(f"touched = 0\ndrifting.run(magics, ['@{edited}'], {{}}, originals=originals)")
+    cell = kernel.run(f"touched = 0\ndrifting.run(context, ['@{edited}'], {{}}, originals=originals)")
     caption = cell.outputs[1]["data"]
     assert f"picture {edited}: nothing changed of what the mask protects" in caption["text/plain"]
     assert "border-left" not in caption["text/html"]
@@ -378,17 +378,17 @@ def test_no_drift_is_told_quietly(kernel, edited):
 
 def test_drift_without_a_mask_is_refused(kernel, edited):
     """A picture that was made without a mask has no drift, and no id is a usage error."""
-    refused = kernel.run(f"drifting.run(magics, ['{edited}'], {{}})")
+    refused = kernel.run(f"drifting.run(context, ['{edited}'], {{}})")
     assert (refused.reply["ename"], "made without a mask" in refused.reply["evalue"]) == ("ImageGenError", True)
     for arguments in ([], ["fox"], ["4711"]):
-        assert kernel.run(f"drifting.run(magics, {arguments}, {{}})").reply["ename"] == "UsageError"
+        assert kernel.run(f"drifting.run(context, {arguments}, {{}})").reply["ename"] == "UsageError"
 
 
 def test_what_an_edit_started_from_is_found(kernel, edited):
     """Reference and mask come from the copies that were kept; where they are gone, that is said."""
     kernel.run(
         "from imagegen_magic.engine import api as generation, loop\nfrom imagegen_magic.engine.ledger.ledger import NewSource\n"
-        "import hashlib\nsettings = magics.settings()\nledger = generation.ledger(settings)\n"
+        "import hashlib\nsettings = context.settings()\nledger = generation.ledger(settings)\n"
         "(row,) = loop.run(ledger.pictures(ids=[_imagegen[0].id]))\n"
         "mask_data = png(Image.new('RGBA', (8, 8)))\nkept = hashlib.sha256(mask_data).hexdigest()\n"
         "copy = settings.home / 'sources' / f'{kept}.png'\ncopy.parent.mkdir(parents=True, exist_ok=True)\ncopy.write_bytes(mask_data)\n"

@@ -200,7 +200,7 @@ def test_config_takes_what_a_cell_takes(notebook):
     """And help still says what kind it is."""
     notebook.shell.run_cell("%config ImageGenMagics.timeout = 5")
     notebook.shell.run_cell("%config ImageGenMagics.n = '2'")
-    settings = notebook.magics.settings()
+    settings = notebook.context.settings()
     assert (settings.get("timeout"), settings.get("n"), settings.origin("n")) == (5.0, 2, "%config")
     assert "<Float>" in type(notebook.magics).class_get_help()
 
@@ -213,7 +213,7 @@ def test_a_configuration_file_with_a_bad_value_does_not_keep_the_extension_from_
         magics = ImageGenMagics(shell.shell)
         magics.loaded = False
         magics.update_config(Config({"ImageGenMagics": {"timeout": True, "n": 2.7}}))
-        settings = magics.settings()
+        settings = magics.context.settings()
         assert sorted(settings.troubles) == ["n", "timeout"]
         with pytest.raises(UnsupportedOption, match=r"n = 2\.7 in %config"):
             settings.get("n")

@@ -173,7 +173,7 @@ class TestErrors:
             with pytest.raises(ImageGenError) as error:
                 shell.run(f"%%imagegen --provider apimart --ref {REFERENCE}\na fox")
             assert not SIGNED.search("\n".join(error.value._render_traceback_()))
-            assert not SIGNED.search(shell.magics.trace)
+            assert not SIGNED.search(shell.context.last_error)
             shell.run(f"%%imagegen --provider apimart --ref {REFERENCE} --dry-run\na fox")
             shown = "".join(shell.shown() + shell.shown("text/html"))
             assert "https://pictures.example/a.png?…" in shown

@@ -21,7 +21,7 @@ from imagegen_magic.studies.history import provenance
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.settings import Settings
-    from imagegen_magic.notebook.magic.magics import ImageGenMagics
+    from imagegen_magic.notebook.context import NotebookContext
 
 _VARIABLE = re.compile(r"([^\W\d]\w*)(?:\[(-?\d{1,9})\])?")
 
@@ -36,20 +36,20 @@ class Picked:
     settings: Mapping[str, str] | None = None
 
 
-def pick(magics: ImageGenMagics, word: str) -> Picked:
+def pick(context: NotebookContext, word: str) -> Picked:
     """Return the picture that a word means: `17` or `@17`, a variable (`fox`, `foxes[2]`), else a file. Raises UsageError."""
-    settings = magics.settings()
+    settings = context.settings()
     if is_id(word):
         return _of_image(image_of(settings, int(word.removeprefix("@"))), "")
     found = _VARIABLE.fullmatch(word)
-    if found and found[1] in magics.shell.user_ns:
+    if found and found[1] in context.shell.user_ns:
         if path_of(word).is_file():
             raise UsageError(f"{word} is a file and a variable at once: write ./{word} for the file.")
-        return _of_variable(magics, word, found[1], found[2])
+        return _of_variable(context, word, found[1], found[2])
     return _of_file(settings, word)
 
 
-def number(magics: ImageGenMagics, word: str, usage: str) -> int:
+def number(context: NotebookContext, word: str, usage: str) -> int:
     """Return the id that a word means: `17`, `@17`, or a variable's picture (`fox`, `foxes[2]`).
 
     Raises UsageError, with `usage` where the word is none of these.
@@ -59,7 +59,7 @@ def number(magics: ImageGenMagics, word: str, usage: str) -> int:
     found = _VARIABLE.fullmatch(word)
     if not found:
         raise UsageError(usage)
-    several = images(magics, found[1])[1]
+    several = images(context, found[1])[1]
     if found[2] is None and len(several) > 1:
         raise UsageError(f"{found[1]} holds {len(several)} pictures: give one of them, as {found[1]}[0].")
     try:
@@ -85,16 +85,16 @@ def _of_image(image: GeneratedImage, name: str) -> Picked:
     return Picked(called, data, image.request.prompt, comparison.settings(image))
 
 
-def _of_variable(magics: ImageGenMagics, word: str, name: str, index: str | None) -> Picked:
-    value = magics.shell.user_ns[name]
+def _of_variable(context: NotebookContext, word: str, name: str, index: str | None) -> Picked:
+    value = context.shell.user_ns[name]
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         value = _one(value, name, index)
     if isinstance(value, GeneratedImage):
         return _of_image(value, word)
     from imagegen_magic.notebook.arguments import image_sources
 
-    settings = magics.settings()
-    local = image_sources.resolve(word, magics.shell.user_ns, settings.folder, settings)
+    settings = context.settings()
+    local = image_sources.resolve(word, context.shell.user_ns, settings.folder, settings)
     if isinstance(local, str):
         raise UsageError(f"{word} is an address: fetch the picture first, or give a file, a variable or an ID.")
     return Picked(word, local.data)
@@ -129,11 +129,11 @@ def _of_file(settings: Settings, word: str) -> Picked:
     return Picked(path.name, data, told.request.prompt, {"gateway": gateway, **comparison.in_words(said)})
 
 
-def images(magics: ImageGenMagics, name: str) -> tuple[str, tuple[GeneratedImage, ...], Any]:
+def images(context: NotebookContext, name: str) -> tuple[str, tuple[GeneratedImage, ...], Any]:
     """Return a variable's name, its pictures that are in the ledger, each once, and its value; raises UsageError where it has none."""
-    if name not in magics.shell.user_ns:
+    if name not in context.shell.user_ns:
         raise UsageError(f"There is no variable {name}." + ("" if name != "_imagegen" else " Make some pictures first."))
-    value = magics.shell.user_ns[name]
+    value = context.shell.user_ns[name]
     found = tuple({image.id: image for image in _images(value) if image.id}.values())
     if not found:
         raise UsageError(f"{name} holds no pictures: give the variable of a sweep or a generation.")

@@ -16,6 +16,7 @@ from IPython.core.error import UsageError
 from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.notebook.arguments import image_selector
 from imagegen_magic.notebook.arguments.image_selector import Picked
+from imagegen_magic.notebook.context import has_kernel
 from imagegen_magic.notebook.output.display import Bundle, Canvas, line, on_page
 from imagegen_magic.notebook.output.tables import Table
 from imagegen_magic.studies import comparison
@@ -24,7 +25,7 @@ from imagegen_magic.studies.comparison import Change
 if TYPE_CHECKING:
     from imagegen_magic.imaging.preview import Preview
     from imagegen_magic.imaging.verify import ImageInfo
-    from imagegen_magic.notebook.magic.magics import ImageGenMagics
+    from imagegen_magic.notebook.context import NotebookContext
 
 _SLIDER_BYTES, _BESIDE_BYTES = 100_000, 150_000
 _ALIKE = 0.02  # of a shape, within which two pictures can lie over one another
@@ -45,25 +46,25 @@ class Side:
     preview: Preview
 
 
-def compare(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+def compare(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Show two pictures (ids, variables or files) against one another, as outputs that survive saving."""
     if len(arguments) != 2:
         raise UsageError("The subcommand is %imagegen compare A B, each an ID, a variable or a file.")
-    left, right = (_side(magics, word) for word in arguments)
-    if not hasattr(magics.shell, "kernel"):
+    left, right = (_side(context, word) for word in arguments)
+    if not has_kernel(context.shell):
         print(text(left, right))
         return
-    canvas = Canvas(magics.shell)
+    canvas = Canvas(context.shell)
     for bundle in bundles(left, right):
         canvas.show(bundle)
 
 
-def _side(magics: ImageGenMagics, word: str) -> Side:
+def _side(context: NotebookContext, word: str) -> Side:
     from imagegen_magic.imaging.decode import kind_of
     from imagegen_magic.imaging.preview import preview
     from imagegen_magic.imaging.verify import verify
 
-    picked = image_selector.pick(magics, word)
+    picked = image_selector.pick(context, word)
     try:
         kind_of(picked.data)  # a file of this machine is not quoted, as what a gateway sent would be
         facts, _ = verify(picked.data)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from imagegen_magic.engine.jobs.job import Job
     from imagegen_magic.engine.ledger.ledger import TaskRow
     from imagegen_magic.engine.settings import Settings
-    from imagegen_magic.notebook.magic.magics import ImageGenMagics
+    from imagegen_magic.notebook.context import NotebookContext
     from imagegen_magic.providers.base import Model, Provider
     from imagegen_magic.result import GeneratedImage
 
@@ -33,7 +33,7 @@ _OPEN = {
 }
 
 
-def run(magics: ImageGenMagics, command: options.Command, rest: str) -> None:
+def run(context: NotebookContext, command: options.Command, rest: str) -> None:
     """Run a subcommand with the text after its name; raises UsageError where that does not fit it."""
     try:
         arguments, flags = parser.command_words(rest, command)
@@ -42,7 +42,7 @@ def run(magics: ImageGenMagics, command: options.Command, rest: str) -> None:
     if "--help" in flags or "-h" in flags:
         print(f"{command.usage}\n    {command.help}")
         return
-    room(command.name)(magics, arguments, flags)
+    room(command.name)(context, arguments, flags)
 
 
 def room(name: str) -> Callable[[Any, list[str], dict[str, str]], None]:
@@ -59,11 +59,11 @@ def _does_not_fit(command: options.Command, rest: str, why: str) -> str:
     return f"{why} Nothing was sent. For a picture of these words: %imagegen -- {command.name} {rest}."
 
 
-def _providers(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+def _providers(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     from imagegen_magic.engine import endpoints
     from imagegen_magic.providers import registry
 
-    settings = magics.settings()
+    settings = context.settings()
     rows = [row for provider in endpoints.known(settings) for row in _provider_rows(provider, settings)]
     rows += [[name, "not used", "", str(trouble), ""] for name, trouble in registry.unsound(settings.look_alikes).items()]
     display(Page(Table(("gateway", "key", "model", "can do", "documents"), rows), Note("%imagegen models NAME shows sizes and limits.")))
@@ -118,11 +118,11 @@ def _abilities(model: Model) -> str:
     return ", ".join(fact for fact in facts if fact)
 
 
-def _models(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+def _models(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     from imagegen_magic.engine import endpoints
     from imagegen_magic.providers import registry
 
-    settings, name = magics.settings(), arguments[0] if arguments else ""
+    settings, name = context.settings(), arguments[0] if arguments else ""
     troubles = registry.unsound(settings.look_alikes)
     if name in troubles:
         raise troubles[name]
@@ -162,12 +162,12 @@ def _facts(model: Model) -> list[tuple[str, str]]:
     ]
 
 
-def _resume(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+def _resume(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     from imagegen_magic.engine import api
 
-    settings = magics.settings()
+    settings = context.settings()
     row, folder = _what_to_resume(arguments, settings)
-    magics.greeted = True
+    context.reminded = True
     try:
         job = api.resume(settings, save_dir=folder) if row is None else api.resume_task(row, settings, save_dir=folder)
     except KeyboardInterrupt:
@@ -175,7 +175,7 @@ def _resume(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str])
             "nothing was collected yet. What the gateways made stays there: %imagegen resume collects it without paying again."
         ) from None
     if job.expecting:
-        cell.follow(magics, job)
+        cell.follow(context, job)
         return
     cell.say(job.note)
     print("Nothing is waiting.")
@@ -196,9 +196,9 @@ def _what_to_resume(arguments: list[str], settings: Settings) -> tuple[int | Non
     return int(number), arguments[1] if len(arguments) > 1 else None
 
 
-def _jobs(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
-    rows = [[f"job {job.id}", _gateways(job), shortened(job.request.prompt), _state(job)] for job in magics.jobs]
-    rows += [_task_row(task) for task in _open_tasks(magics.settings())]
+def _jobs(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
+    rows = [[f"job {job.id}", _gateways(job), shortened(job.request.prompt), _state(job)] for job in context.jobs]
+    rows += [_task_row(task) for task in _open_tasks(context.settings())]
     if rows:
         display(
             Page(Table(("", "gateway", "prompt", "state"), rows), Note("%imagegen wait, %imagegen cancel ID; %imagegen resume collects."))
@@ -220,12 +220,12 @@ def _state(job: Job) -> str:
     return f"done, {pluralize(len(job.images), 'picture')}" if job.images else "ended without a picture"
 
 
-def _wait(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+def _wait(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     failures = []
-    jobs = list(magics.jobs)
+    jobs = list(context.jobs)
     for job in jobs:
         try:
-            cell.bind(magics, job.wait(), None)
+            cell.bind(context, job.wait(), None)
         except ImageGenError as error:
             failures.append(error)
         except KeyboardInterrupt:
@@ -236,8 +236,8 @@ def _wait(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -
     print(done if jobs else "No job was started with --no-wait.")
 
 
-def _cancel(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
-    running = [job for job in magics.jobs if not job.done]
+def _cancel(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
+    running = [job for job in context.jobs if not job.done]
     chosen = [job for job in running if not arguments or str(job.id) == arguments[0]]
     if arguments and not chosen:
         under_way = ", ".join(str(job.id) for job in running) or "none"
@@ -250,10 +250,10 @@ def _cancel(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str])
     print(stopped + (" The gateways go on with what they accepted, and charge for it: %imagegen resume collects it." if chosen else ""))
 
 
-def _show(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+def _show(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     from imagegen_magic.notebook.output import display as pictures
 
-    pictures.show(_chosen(magics.settings(), arguments), magics.shell)
+    pictures.show(_chosen(context.settings(), arguments), context.shell)
 
 
 def _chosen(settings: Settings, arguments: list[str]) -> GeneratedImage:
@@ -270,10 +270,10 @@ def _chosen(settings: Settings, arguments: list[str]) -> GeneratedImage:
     raise UsageError(f"There is no picture {arguments[0]}: %imagegen history lists them.")
 
 
-def _forget(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+def _forget(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     from imagegen_magic.engine import api, loop
 
-    ledger, named = api.ledger(magics.settings()), arguments[0] if arguments else "?"
+    ledger, named = api.ledger(context.settings()), arguments[0] if arguments else "?"
     loop.run(ledger.recover_orphans())
     tasks = loop.run(ledger.tasks(rows=[int(named)])) if re.fullmatch(r"\d{1,18}", named) else []
     if not tasks:
@@ -308,11 +308,11 @@ def _what_is_given_up(task: TaskRow) -> str:
     return f"{told} --reuse may send the same again. If the gateway had accepted it, that will be charged twice."
 
 
-def _login(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+def _login(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     from imagegen_magic.engine import credentials as keys
     from imagegen_magic.providers import registry
 
-    settings = magics.settings()
+    settings = context.settings()
     if not arguments:
         raise UsageError(f"The subcommand is %imagegen login NAME, with one of {', '.join(registry.provider_names(settings.look_alikes))}.")
     provider = registry.get_provider(arguments[0], settings.look_alikes)
@@ -343,16 +343,16 @@ def _ask(provider: Provider) -> Key:
     return key
 
 
-def _doctor(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+def _doctor(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     from imagegen_magic.notebook.commands import doctor
 
-    display(doctor.report(magics, network="--network" in flags))
+    display(doctor.report(context, network="--network" in flags))
 
 
-def _config(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+def _config(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     from imagegen_magic.engine.settings import KNOWN, unknown_variables
 
-    settings, keys = magics.settings(), magics.keys()
+    settings, keys = context.settings(), context.keys()
     rows = [_setting_row(option.name, settings) for option in options.settings()]
     rows += [[name, "not used", str(trouble)] for name, trouble in settings.troubles.items() if name not in KNOWN]
     rows += [[name, "not used", variable_trouble(near)] for name, near in unknown_variables().items()]
@@ -401,18 +401,18 @@ def _may_show(name: str, value: str) -> bool:
     return name in _SHOWN and _SHOWN[name].fullmatch(value) is not None
 
 
-def _panel(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+def _panel(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     from imagegen_magic.notebook.panel.panel import Panel
 
-    display(Panel(settings=magics.settings()))
+    display(Panel(settings=context.settings()))
 
 
-def _version(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+def _version(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     cell.show_version()
 
 
-def _error(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
-    print(magics.trace or "No error yet.")
+def _error(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
+    print(context.last_error or "No error yet.")
 
 
 def _open_tasks(settings: Settings) -> list[TaskRow]:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.errors import ImageGenError
+from imagegen_magic.notebook.context import accepts_input, has_kernel
 from imagegen_magic.notebook.output.tables import Note, Page, Table
 from imagegen_magic.paths import path_of
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.settings import Settings
-    from imagegen_magic.notebook.magic.magics import ImageGenMagics
+    from imagegen_magic.notebook.context import NotebookContext
     from imagegen_magic.providers.base import Provider
 
 _PACKAGES = ("imagegen_magic", "ipython", "ipykernel", "ipywidgets", "jupyterlab", "httpx", "Pillow", "starlette", "keyring")
@@ -25,20 +26,20 @@ Finding = tuple[str, str, str]
 """What was looked at, what was found, and how to mend it (empty where nothing is wrong)."""
 
 
-def report(magics: ImageGenMagics, *, network: bool = False) -> Page:
+def report(context: NotebookContext, *, network: bool = False) -> Page:
     """Return what was found; asks the gateways' addresses only where `network`, and never sends a key."""
-    findings = sorted(_findings(magics, network), key=lambda finding: not finding[2])
+    findings = sorted(_findings(context, network), key=lambda finding: not finding[2])
     wrong = sum(bool(mend) for _, _, mend in findings)
     summary = "Nothing needs mending." if not wrong else f"{wrong} thing{'s' if wrong > 1 else ''} to mend, on top."
     return Page(Note(summary), Table(("", "found", "to mend"), findings))
 
 
-def _findings(magics: ImageGenMagics, network: bool) -> Iterator[Finding]:
+def _findings(context: NotebookContext, network: bool) -> Iterator[Finding]:
     from imagegen_magic.engine.settings import unknown_variables
 
     yield from _versions()
-    yield _front_end(magics.shell)
-    settings = magics.settings()
+    yield _front_end(context.shell)
+    settings = context.settings()
     for trouble in settings.troubles.values():
         yield "settings", trouble.what, trouble.hint
     for name, near in unknown_variables().items():
@@ -65,10 +66,9 @@ def _versions() -> Iterator[Finding]:
 
 
 def _front_end(shell: Any) -> Finding:
-    kernel = getattr(shell, "kernel", None)
-    if kernel is None:
+    if not has_kernel(shell):
         return "front end", "a terminal: pictures are named with their paths", ""
-    if not getattr(kernel, "_allow_stdin", True):
+    if not accepts_input(shell):
         return "front end", "runs without a person (nbclient, papermill): progress is plain text, no widgets", ""
     return "front end", "a notebook: progress is a widget", ""
 

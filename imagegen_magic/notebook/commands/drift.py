@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from IPython.core.error import UsageError
 
 from imagegen_magic.errors import ImageGenError
+from imagegen_magic.notebook.context import current_shell, has_kernel
 from imagegen_magic.notebook.output import slider
 from imagegen_magic.notebook.output.display import Bundle, Canvas, Caption, changed, line, on_page
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from imagegen_magic.engine.ledger.ledger import NewSource, PictureRow
     from imagegen_magic.engine.settings import Settings
     from imagegen_magic.imaging.mask_drift import Drift
-    from imagegen_magic.notebook.magic.magics import ImageGenMagics
+    from imagegen_magic.notebook.context import NotebookContext
 
 _USAGE = "The subcommand is %imagegen drift ID|NAME, with a number of %imagegen history or a variable."
 _SIDE_BYTES = 100_000  # of each picture of the slider, whose addresses are a third longer
@@ -41,18 +42,18 @@ class Originals(NamedTuple):
 Find = Callable[["Settings", "PictureRow"], Originals]
 
 
-def run(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str], *, originals: Find | None = None) -> None:
+def run(context: NotebookContext, arguments: list[str], flags: dict[str, str], *, originals: Find | None = None) -> None:
     """Show what became of the picture with that id of the history, or of a variable's; `originals` finds what it was made from."""
     from imagegen_magic.engine import api, loop
     from imagegen_magic.notebook.arguments import image_selector
 
-    number, settings = image_selector.number(magics, arguments[0] if arguments else "", _USAGE), magics.settings()
+    number, settings = image_selector.number(context, arguments[0] if arguments else "", _USAGE), context.settings()
     rows = loop.run(api.ledger(settings).pictures(ids=[number]))
     if not rows or not rows[0].path:
         raise UsageError(f"There is no picture {number}: %imagegen history lists them.")
     found = (originals or recorded)(settings, rows[0])
     threshold = float(settings.sound.get("drift_above"))
-    seen = show(found.before, _read(rows[0]), found.mask, magics.shell, name=f"picture {number}", threshold=threshold)
+    seen = show(found.before, _read(rows[0]), found.mask, context.shell, name=f"picture {number}", threshold=threshold)
     if rows[0].share is None:  # the session ended between saving the picture and looking at it
         loop.run(api.ledger(settings).record_drift(number, seen.share, seen.mean))
 
@@ -113,14 +114,12 @@ def show(before: bytes, after: bytes, mask: bytes, shell: Any = None, *, name: s
     Returns the figures; more than `threshold` (0 to 1) of what the mask protects stands out. Raises ImageInvalid where one of the three
     is no whole picture.
     """
-    from IPython.core.getipython import get_ipython
-
     from imagegen_magic.imaging.mask_drift import drift
 
-    shell = shell or get_ipython()
+    shell = shell or current_shell()
     found = drift(before, after, mask)
     words = said(name, found)
-    if shell is None or not hasattr(shell, "kernel"):
+    if not has_kernel(shell):
         print(words)
         return found
     canvas = Canvas(shell)

@@ -18,13 +18,13 @@ from imagegen_magic.result import GeneratedImage, Generation
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.settings import Settings
-    from imagegen_magic.notebook.magic.magics import ImageGenMagics
+    from imagegen_magic.notebook.context import NotebookContext
 
 _IDS = re.compile(r"@?(\d{1,9})(?:-@?(\d{1,9}))?")
 _MOST, _AT_ONCE = 10_000, 500  # pictures of one range, and of one question to the ledger
 
 
-def export(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+def export(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Export the pictures that were named, else those of the last cell, and say where to."""
     from imagegen_magic.studies.export.archive import LEVELS
     from imagegen_magic.studies.export.archive import export as write
@@ -32,10 +32,10 @@ def export(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) 
     level = flags.get("--metadata", "full")
     if level not in LEVELS:
         raise UsageError(f"--metadata takes {', '.join(LEVELS)}, not {level!r}.")
-    settings, namespace = magics.settings(), magics.shell.user_ns
+    settings, namespace = context.settings(), context.shell.user_ns
     target, words = _target(arguments, namespace), arguments[1:]
     images = _selected(words, namespace, settings) if words else _last(namespace)
-    place = write(images, settings.folder / target, metadata=level, secrets=magics.keys())
+    place = write(images, settings.folder / target, metadata=level, secrets=context.keys())
     display(Page(Note(_exported(place, images, settings.folder))))
 
 
@@ -116,13 +116,13 @@ def _exported(place: Path, images: Sequence[GeneratedImage], folder: Path) -> st
     return f"{len(images)} picture{'' if len(images) == 1 else 's'}{missing}: {near}. {start}, pictures.csv is a table of them."
 
 
-def slim(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+def slim(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Make a notebook small, and say from what to what."""
     from imagegen_magic.notebook.commands.slim import slim as make_small
 
     if not arguments:
         raise UsageError("The subcommand is %imagegen slim NOTEBOOK.ipynb [--all].")
-    path = magics.settings().beside(arguments[0])
+    path = context.settings().beside(arguments[0])
     done = make_small(path, everything="--all" in flags)
     left = _left(done.others)
     if done.before == done.after:

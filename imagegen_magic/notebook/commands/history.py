@@ -20,20 +20,26 @@ from imagegen_magic.studies.history.search import HistoryEntry
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.ledger.ledger import Ledger
-    from imagegen_magic.notebook.magic.magics import ImageGenMagics
+    from imagegen_magic.notebook.context import NotebookContext
     from imagegen_magic.result import GeneratedImage
 
 _MOST = 20  # pictures in the table
 _THUMBNAIL, _THUMBNAIL_BYTES = 96, 6_000  # pixels, bytes
 
 
-def history(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+def history(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Show the latest pictures that fit, as a table with thumbnails."""
     words = " ".join(f'"{each}"' if " " in each else each for each in arguments)
     stars = _stars(flags["--stars"]) if "--stars" in flags else None
     try:
         search = past.search(
-            _ledger(magics), words, model=flags.get("--model"), since=flags.get("--since"), stars=stars, tag=flags.get("--tag"), limit=_MOST
+            _ledger(context),
+            words,
+            model=flags.get("--model"),
+            since=flags.get("--since"),
+            stars=stars,
+            tag=flags.get("--tag"),
+            limit=_MOST,
         )
         entries = loop.run(search)
     except ImageGenError:
@@ -87,45 +93,45 @@ def thumbnail(image: GeneratedImage, edge: int = _THUMBNAIL, limit: int = _THUMB
     return f"data:{small.mime_type};base64,{small.base64}"
 
 
-def star(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+def star(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Give a picture its stars; without a number, show its marks."""
-    number = _id(magics, "star ID|NAME N", arguments)
+    number = _id(context, "star ID|NAME N", arguments)
     if len(arguments) > 1:
-        _mark(marks.star(_ledger(magics), number, _stars(arguments[1])), number)
-    _tell(magics, number)
+        _mark(marks.star(_ledger(context), number, _stars(arguments[1])), number)
+    _tell(context, number)
 
 
-def tag(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+def tag(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Tag a picture, take away what is named with a minus before it, and show its marks."""
-    number, book = _id(magics, "tag ID|NAME [TAG …]", arguments), _ledger(magics)
+    number, book = _id(context, "tag ID|NAME [TAG …]", arguments), _ledger(context)
     given = [each for each in arguments[1:] if not each.startswith("-")]
     taken = [each[1:] for each in arguments[1:] if each.startswith("-")]
     if given:
         _mark(marks.tag(book, number, *given), number)
     if taken:
         _mark(marks.untag(book, number, *taken), number)
-    _tell(magics, number)
+    _tell(context, number)
 
 
-def note(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+def note(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Write a note to a picture, take it away where it is empty (""), and show its marks."""
-    number = _id(magics, "note ID|NAME [WORDS]", arguments)
+    number = _id(context, "note ID|NAME [WORDS]", arguments)
     if len(arguments) > 1:
-        _mark(marks.note(_ledger(magics), number, " ".join(arguments[1:])), number)
-    _tell(magics, number)
+        _mark(marks.note(_ledger(context), number, " ".join(arguments[1:])), number)
+    _tell(context, number)
 
 
-def _ledger(magics: ImageGenMagics) -> Ledger:
-    return api.ledger(magics.settings())
+def _ledger(context: NotebookContext) -> Ledger:
+    return api.ledger(context.settings())
 
 
-def _id(magics: ImageGenMagics, usage: str, arguments: list[str]) -> int:
+def _id(context: NotebookContext, usage: str, arguments: list[str]) -> int:
     from imagegen_magic.notebook.arguments import image_selector
 
     words = f"The subcommand is %imagegen {usage}, with a number of %imagegen history or a variable that holds a picture."
     if not arguments:
         raise UsageError(words)
-    return image_selector.number(magics, arguments[0], words)
+    return image_selector.number(context, arguments[0], words)
 
 
 def is_id(word: str) -> bool:
@@ -155,8 +161,8 @@ def no_picture(number: int) -> UsageError:
     return UsageError(f"There is no picture {number}: %imagegen history lists them.")
 
 
-def _tell(magics: ImageGenMagics, number: int) -> None:
-    book = _ledger(magics)
+def _tell(context: NotebookContext, number: int) -> None:
+    book = _ledger(context)
     if not loop.run(book.pictures(ids=[number])):
         raise no_picture(number)
     mark = loop.run(marks.of(book, [number])).get(number, marks.Annotation())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import concurrent.futures
-import importlib.util
 import keyword
 import os
 from collections.abc import Callable, Coroutine
@@ -18,7 +17,8 @@ from IPython.core.error import UsageError
 from imagegen_magic.engine import loop
 from imagegen_magic.engine.storage import images
 from imagegen_magic.errors import ImageGenError, ImageInvalid, SaveError, UnsupportedOption
-from imagegen_magic.notebook.output.display import Bundle, Canvas, Caption, line, notebook_folder, on_page
+from imagegen_magic.notebook.context import current_shell, has_kernel, notebook_folder, shows_widgets
+from imagegen_magic.notebook.output.display import Bundle, Canvas, Caption, line, on_page
 from imagegen_magic.paths import path_of
 from imagegen_magic.request import LocalPicture
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from imagegen_magic.imaging.preview import Preview
-    from imagegen_magic.notebook.magic.magics import ImageGenMagics
+    from imagegen_magic.notebook.context import NotebookContext
     from imagegen_magic.notebook.widgets.painter import Painter
 
 _EDGE, _BYTES = 2048, 700_000  # of the preview that is painted on: pixels, bytes
@@ -39,22 +39,22 @@ _HIDE_BROKEN = (
 )
 
 
-def run(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+def run(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Open a painter on the picture of that name; `-o` names the variable, `--from` a mask to go on from."""
     if not arguments:
         raise UsageError(f"The subcommand is {_USAGE}, with a file, a variable or a picture of the history (@17).")
     out = flags.get("-o") or flags.get("--out") or "mask"
     if not out.isidentifier() or keyword.iskeyword(out):
         raise UsageError(f"-o takes the name of a variable, not {out!r}.")
-    picture = _resolved(magics, arguments[0], "references")
-    start = _resolved(magics, flags["--from"], "mask") if "--from" in flags else None
-    open_painter(picture, shell=magics.shell, folder=magics.folder, out=out, start=start)
+    picture = _resolved(context, arguments[0], "references")
+    start = _resolved(context, flags["--from"], "mask") if "--from" in flags else None
+    open_painter(picture, shell=context.shell, folder=context.folder, out=out, start=start)
 
 
-def _resolved(magics: ImageGenMagics, text: str, option: str) -> LocalPicture:
+def _resolved(context: NotebookContext, text: str, option: str) -> LocalPicture:
     from imagegen_magic.notebook.arguments import image_sources
 
-    found = image_sources.resolve(text, magics.shell.user_ns, magics.folder, magics.settings(), option=option)
+    found = image_sources.resolve(text, context.shell.user_ns, context.folder, context.settings(), option=option)
     if isinstance(found, str):
         raise UnsupportedOption(
             f"{found} is an address, and its picture is not on this machine",
@@ -74,9 +74,7 @@ def open_painter(
     `folder` as `<name>-mask.png`, never over another file. `start` is a mask to go on from, bound at once; where no page is there to
     paint on, that is all, and None is returned. Raises UnsupportedOption for a mask that does not fit, ImageInvalid for no picture.
     """
-    from IPython.core.getipython import get_ipython
-
-    easel = MaskEditor(_local(picture), shell or get_ipython(), folder or notebook_folder(), out)
+    easel = MaskEditor(_local(picture), shell or current_shell(), folder or notebook_folder(), out)
     return easel.begin(start)
 
 
@@ -105,7 +103,7 @@ class MaskEditor:
         mask = None if start is None else checked(start, self._picture)
         if mask is not None:
             self._shell.user_ns[self._out] = mask
-        if has_page(self._shell):
+        if shows_widgets(self._shell):
             return self._open(start)
         if mask is None:
             raise ImageGenError(
@@ -188,7 +186,7 @@ class MaskEditor:
 
     def _show_static(self, mask: Image, name: str) -> None:
         caption = self._caption(mask, name)
-        if not hasattr(self._shell, "kernel"):
+        if not has_kernel(self._shell):
             print(caption.text)
             return
         canvas = Canvas(self._shell)
@@ -280,13 +278,6 @@ def save(png: bytes, folder: Path, name: str) -> Path:
             raise SaveError(words, charge="no", hint="make room, or make the folder writable, and press again") from None
         else:
             return path
-
-
-def has_page(shell: Any) -> bool:
-    """Whether a front end can show widgets: not a terminal, not nbclient or papermill, which save every model that ever was."""
-    if not hasattr(shell, "kernel") or importlib.util.find_spec("ipywidgets") is None:
-        return False
-    return getattr(shell.kernel, "_allow_stdin", True) or os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
 
 
 def _overlay(picture: LocalPicture, mask: Image) -> Preview:

@@ -14,6 +14,7 @@ from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.jobs.reuse import generated
 from imagegen_magic.notebook.arguments import cell_text, image_selector
 from imagegen_magic.notebook.commands.history import is_id, no_picture, thumbnail
+from imagegen_magic.notebook.context import accepts_input, is_voila
 from imagegen_magic.notebook.magic.cell import say
 from imagegen_magic.notebook.output.tables import shortened
 from imagegen_magic.paths import path_of
@@ -24,7 +25,7 @@ from imagegen_magic.studies.history.provenance import Recollection
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.ledger.ledger import PictureRow
-    from imagegen_magic.notebook.magic.magics import ImageGenMagics
+    from imagegen_magic.notebook.context import NotebookContext
 
 _EDGE, _BYTES = 96, 6_000  # of a thumbnail: pixels, bytes
 _MOST_THUMBNAILS = 40
@@ -38,24 +39,24 @@ _RECALL = "The subcommand is %imagegen recall ID|NAME|FILE, with a number of %im
 _TREE = "The subcommand is %imagegen tree ID|NAME, with a number of %imagegen history or a variable."
 
 
-def recall(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+def recall(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Write the cell that made a picture into the next cell; where no front end can, print it."""
     if not arguments:
         raise UsageError(_RECALL)
-    found = _recollect(magics, arguments[0])
+    found = _recollect(context, arguments[0])
     text = cell_text.cell(found.request, found.provider, sandbox=found.sandbox)
-    if takes_cells(magics.shell):
-        magics.shell.set_next_input(text)
+    if accepts_input(context.shell) and not is_voila():
+        context.shell.set_next_input(text)
         say(" ".join([f"The cell below asks for the same as {found.source}.", *found.notes]))
     else:
         print("\n".join([text, *(f"({note})" for note in found.notes)]))
 
 
-def _recollect(magics: ImageGenMagics, word: str) -> Recollection:
-    settings = magics.settings()
+def _recollect(context: NotebookContext, word: str) -> Recollection:
+    settings = context.settings()
     book, path = api.ledger(settings), path_of(os.path.expanduser(word))
-    if not path.is_file() and word.partition("[")[0] in magics.shell.user_ns:
-        word = str(image_selector.number(magics, word, _RECALL))
+    if not path.is_file() and word.partition("[")[0] in context.shell.user_ns:
+        word = str(image_selector.number(context, word, _RECALL))
     try:
         if is_id(word):
             return loop.run(provenance.of_picture(book, int(word.removeprefix("@")), settings.folder))
@@ -67,17 +68,11 @@ def _recollect(magics: ImageGenMagics, word: str) -> Recollection:
         raise UsageError(f"{word} cannot be read: {error.strerror or error}. {takes}.") from None
 
 
-def takes_cells(shell: Any) -> bool:
-    """Whether a front end puts what it is given into a new cell: a kernel's does, but none where nobody sits, as under nbclient."""
-    voila = os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
-    return hasattr(shell, "kernel") and bool(getattr(shell.kernel, "_allow_stdin", True)) and not voila
-
-
-def tree(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+def tree(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Draw what a picture was made from, and what was made from it."""
-    number = image_selector.number(magics, arguments[0] if arguments else "", _TREE)
+    number = image_selector.number(context, arguments[0] if arguments else "", _TREE)
     try:
-        found = loop.run(lineage.lineage(api.ledger(magics.settings()), number))
+        found = loop.run(lineage.lineage(api.ledger(context.settings()), number))
     except LookupError:
         raise no_picture(number) from None
     display(Tree(found))

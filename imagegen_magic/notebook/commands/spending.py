@@ -22,15 +22,15 @@ from imagegen_magic.studies.history.spending import Spent
 
 if TYPE_CHECKING:
     from imagegen_magic.imaging.preview import Preview
-    from imagegen_magic.notebook.magic.magics import ImageGenMagics
+    from imagegen_magic.notebook.context import NotebookContext
 
 _MOST = 50  # rows of a table
 _NEVER_ADDED = "Each currency stands by itself. Measured is what the gateway told, reserved what it set aside, estimated from a price list."
 
 
-def cost(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+def cost(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Show what was spent, as tables and as its course over time, one for each currency."""
-    book = api.ledger(magics.settings())
+    book = api.ledger(context.settings())
     since, by = flags.get("--since"), flags.get("--by", "model")
     rows = loop.run(spending.spent(book, since=since, by=by))
     days = loop.run(spending.spent(book, since=since, by="day", sandbox=False))
@@ -100,9 +100,9 @@ def _day(moment: float) -> str:
     return time.strftime("%Y-%m-%d", time.localtime(moment))
 
 
-def budget(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+def budget(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Set a budget, lift those that are named, or show each with what is left."""
-    settings = magics.settings()
+    settings = context.settings()
     book, unknown_price = api.ledger(settings), settings.sound.get("unknown_price")
     if not arguments and flags:
         raise UsageError("The subcommand is %imagegen budget AMOUNT [--per day|session|month] [--unit USD]; alone, it shows what is left.")

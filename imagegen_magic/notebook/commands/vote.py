@@ -15,7 +15,7 @@ from imagegen_magic.engine import api, loop
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.arguments import image_selector
 from imagegen_magic.notebook.commands.history import thumbnail
-from imagegen_magic.notebook.commands.mask import has_page
+from imagegen_magic.notebook.context import has_kernel, shows_widgets
 from imagegen_magic.notebook.output.display import Bundle, Canvas, line
 from imagegen_magic.notebook.output.tables import Table, shortened
 from imagegen_magic.studies import ranking
@@ -24,7 +24,7 @@ from imagegen_magic.studies.sweeps.result import short
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.ledger.ledger import Ledger
-    from imagegen_magic.notebook.magic.magics import ImageGenMagics
+    from imagegen_magic.notebook.context import NotebookContext
     from imagegen_magic.notebook.widgets.vote import VoteWidget
     from imagegen_magic.result import GeneratedImage
 
@@ -42,22 +42,22 @@ _HEAD = f"{_CELL};font-weight:600;{_QUIET}"
 _HIDE_BROKEN = "<style>.jp-OutputArea-child:not(:has(.imagegen-vote)):has(+.jp-OutputArea-child .imagegen-vote-line){display:none}</style>"
 
 
-def vote(magics: ImageGenMagics, arguments: list[str], flags: dict[str, str]) -> None:
+def vote(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Ask which of two pictures is better until there is a ranking, and show that; where nobody can be asked, show what there is."""
     if arguments and not arguments[0].isidentifier():
         raise UsageError(f"{arguments[0]} is no variable: %imagegen vote NAME takes the variable of a sweep or of a list of pictures.")
-    name, images, value = image_selector.images(magics, arguments[0] if arguments else "_imagegen")
+    name, images, value = image_selector.images(context, arguments[0] if arguments else "_imagegen")
     if len(images) < 2:
         raise UsageError(f"{name} holds one picture: a vote takes two at least.")
     if len(images) > ranking.MOST:
         raise UsageError(
             f"{name} holds {len(images)} pictures: a vote takes at most {ranking.MOST}. Bind a part of them, and vote on that."
         )
-    booth = VoteSession(magics.shell, api.ledger(magics.settings()), name, images, int(getattr(value, "study", 0) or 0))
+    booth = VoteSession(context.shell, api.ledger(context.settings()), name, images, int(getattr(value, "study", 0) or 0))
     loop.run(booth.load())
     if booth.enough:
         booth.show_ranking()
-    elif has_page(magics.shell):
+    elif shows_widgets(context.shell):
         booth.open()
     else:
         booth.show_ranking(how=f"To vote, open the notebook in Jupyter and run %imagegen vote {name}: it needs a page with two pictures.")
@@ -202,7 +202,7 @@ class VoteSession:
     def show_ranking(self, how: str = "") -> None:
         """Show the ranking that the votes so far give, and `how` to give more."""
         bundles = self._result(how)
-        if hasattr(self._shell, "kernel"):
+        if has_kernel(self._shell):
             canvas = Canvas(self._shell)
             for bundle in bundles:
                 canvas.show(bundle)

@@ -20,7 +20,7 @@ from imagegen_magic.secret_patterns import without_queries
 if TYPE_CHECKING:
     from imagegen_magic.engine.jobs.job import Job
     from imagegen_magic.engine.settings import Settings
-    from imagegen_magic.notebook.magic.magics import ImageGenMagics
+    from imagegen_magic.notebook.context import NotebookContext
     from imagegen_magic.request import ImageRequest
 
 _VARIABLE = re.compile(r"\{\{(\w+)\}\}")
@@ -36,24 +36,24 @@ class Interrupted(KeyboardInterrupt):
         return [f"Interrupted: {self}"]
 
 
-def run(magics: ImageGenMagics, line: str, body: str | None) -> None:
+def run(context: NotebookContext, line: str, body: str | None) -> None:
     """Do what a line (`body` None) or a cell asks for. Raises what went wrong, dressed to show as one line."""
-    with one_line_errors(magics):
-        _refuse_keys(magics, line, body)
+    with one_line_errors(context):
+        _refuse_keys(context, line, body)
         if body is None:
-            _run_line(magics, line.strip())
+            _run_line(context, line.strip())
         else:
-            _run_cell(magics, line, body)
+            _run_cell(context, line, body)
 
 
 @contextmanager
-def one_line_errors(magics: ImageGenMagics) -> Iterator[None]:
+def one_line_errors(context: NotebookContext) -> Iterator[None]:
     """Let our errors show as one line without a key, and keep their trace for `%imagegen error`."""
     try:
         yield
     except (ImageGenError, UsageError) as error:
-        keys = magics.keys()
-        magics.trace = redaction.redacted("".join(traceback.format_exception(error)), keys)
+        keys = context.keys()
+        context.last_error = redaction.redacted("".join(traceback.format_exception(error)), keys)
         if isinstance(error, ImageGenError):
             error.what = _one_line(redaction.redacted(error.what, keys))
             error.hint = _one_line(redaction.redacted(error.hint, keys))
@@ -66,8 +66,8 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _refuse_keys(magics: ImageGenMagics, line: str, body: str | None) -> None:
-    keys, where = magics.keys(), ""
+def _refuse_keys(context: NotebookContext, line: str, body: str | None) -> None:
+    keys, where = context.keys(), ""
     if redaction.looks_like_key(line) or redaction.holds_known_key(line, keys):
         where = "line"
     elif redaction.holds_known_key(body or "", keys):
@@ -78,7 +78,7 @@ def _refuse_keys(magics: ImageGenMagics, line: str, body: str | None) -> None:
         raise holds_key(where)
 
 
-def _run_cell(magics: ImageGenMagics, line: str, body: str) -> None:
+def _run_cell(context: NotebookContext, line: str, body: str) -> None:
     from imagegen_magic.notebook.arguments import mistakes
 
     if words := mistakes.continued(line, body):
@@ -91,17 +91,17 @@ def _run_cell(magics: ImageGenMagics, line: str, body: str) -> None:
         show_version()
         return
     if asked.strays:
-        raise UsageError(without_queries(mistakes.on_line(asked, body, magics.folder)))
+        raise UsageError(without_queries(mistakes.on_line(asked, body, context.folder)))
     prompt = body[:-1] if body.endswith("\n") else body  # the front end's own
-    _generate(magics, asked, prompt, mistakes.in_prompt(prompt))
+    _generate(context, asked, prompt, mistakes.in_prompt(prompt))
 
 
-def _run_line(magics: ImageGenMagics, line: str) -> None:
+def _run_line(context: NotebookContext, line: str) -> None:
     word, _, rest = line.partition(" ")
     if (command := options.command_for(word)) and parser.fits(command, rest):
         from imagegen_magic.notebook.commands import dispatch
 
-        dispatch.run(magics, command, rest.strip())
+        dispatch.run(context, command, rest.strip())
         return
     asked = parser.read(line)
     if line in ("", "help") or asked.given.get("help"):
@@ -119,7 +119,7 @@ def _run_line(magics: ImageGenMagics, line: str) -> None:
         )
     from imagegen_magic.notebook.arguments import mistakes
 
-    _generate(magics, asked, asked.text, "" if asked.forced else mistakes.comment_in(asked.text))
+    _generate(context, asked, asked.text, "" if asked.forced else mistakes.comment_in(asked.text))
 
 
 def show_version() -> None:
@@ -139,36 +139,36 @@ def _refuse_misspelt(asked: parser.Line) -> None:
         )
 
 
-def _generate(magics: ImageGenMagics, asked: parser.Line, prompt: str, warning: str = "") -> None:
+def _generate(context: NotebookContext, asked: parser.Line, prompt: str, warning: str = "") -> None:
     """Make pictures, or show the plan; what was read otherwise than it was written is said before anything is sent."""
     if asked.twice:
         raise UsageError(asked.twice)
     _refuse_together(asked.given)
     notes = (asked.note, warning)
     if asked.given.get("dry_run"):
-        _make(magics, asked.given, prompt)
+        _make(context, asked.given, prompt)
         for words in notes:
             say(words)
         return
     for words in notes:
         say(words)
-    _make(magics, asked.given, prompt)
+    _make(context, asked.given, prompt)
 
 
-def _make(magics: ImageGenMagics, given: Mapping[str, Any], prompt: str) -> None:
+def _make(context: NotebookContext, given: Mapping[str, Any], prompt: str) -> None:
     if "sweep" in given or "repeat" in given:
         from imagegen_magic.notebook.magic import sweep_cell
 
-        sweep_cell.run(magics, given, prompt)
+        sweep_cell.run(context, given, prompt)
         return
-    request = request_of(given, prompt, magics.shell.user_ns, magics.folder)
-    settings = magics.settings().replace("this cell", reuse=False if given.get("fresh") else given.get("reuse"))
+    request = request_of(given, prompt, context.shell.user_ns, context.folder)
+    settings = context.settings().replace("this cell", reuse=False if given.get("fresh") else given.get("reuse"))
     refuse_keys_in([request], settings)
     chosen = {name: given[name] for name in _JOB_OPTIONS if name in given}
     if given.get("dry_run"):
         _show_plan(request, chosen, settings)
         return
-    tell_of_waiting(magics, settings)
+    tell_of_waiting(context, settings)
     from imagegen_magic.engine import api as generation
     from imagegen_magic.engine.storage import folders
 
@@ -181,12 +181,12 @@ def _make(magics: ImageGenMagics, given: Mapping[str, Any], prompt: str) -> None
     if not given.get("yes"):
         from imagegen_magic.notebook.magic import confirmation
 
-        confirmation.before(wish, settings, magics.shell)
+        confirmation.before(wish, settings, context.shell)
     job = generation.begin([wish], settings, preview=edge)
     if given.get("no_wait"):
-        leave(magics, job, given.get("out"), edge=edge)
+        leave(context, job, given.get("out"), edge=edge)
     else:
-        follow(magics, job, given.get("out"), edge=edge, keep_loop=given.get("keep_loop") or settings.get("keep_loop"))
+        follow(context, job, given.get("out"), edge=edge, keep_loop=given.get("keep_loop") or settings.get("keep_loop"))
 
 
 def refuse_keys_in(requests: Sequence[ImageRequest], settings: Settings, others: Sequence[Any] = ()) -> None:
@@ -277,11 +277,11 @@ def _show_plan(request: ImageRequest, chosen: Mapping[str, Any], settings: Setti
     display(tables.plan_page(plan, uploads, sandbox=gateway.sandbox, wrong=folders.troubles(settings)))
 
 
-def tell_of_waiting(magics: ImageGenMagics, settings: Settings) -> None:
+def tell_of_waiting(context: NotebookContext, settings: Settings) -> None:
     """Say once a session, in one quiet line, that paid pictures wait to be collected."""
-    if magics.greeted:
+    if context.reminded:
         return
-    magics.greeted = True
+    context.reminded = True
     from imagegen_magic.engine import api as generation
 
     waiting = generation.ledger(settings).count_resumable()
@@ -300,7 +300,7 @@ def say(words: str) -> None:
 
 
 def follow(
-    magics: ImageGenMagics,
+    context: NotebookContext,
     job: Job,
     out: str | None = None,
     *,
@@ -319,15 +319,15 @@ def follow(
     try:
         say(job.note)
         job.give_way(_HEAD_START)
-        view = looking(job, magics.shell) if looking else progress_view.view(job, magics.shell, edge=edge)
+        view = looking(job, context.shell) if looking else progress_view.view(job, context.shell, edge=edge)
         wait(view.follow())
         generation = wait(job.result())
     except KeyboardInterrupt:
         job.cancel()
         if job.generation is not None:  # what stands in the output can be named, as after Cancel
-            bind(magics, job.generation, out)
+            bind(context, job.generation, out)
         raise Interrupted(_stopped(job)) from None
-    bind(magics, generation, out)
+    bind(context, generation, out)
 
 
 def _stopped(job: Job) -> str:
@@ -355,7 +355,7 @@ def _run_on_kernel_loop(coroutine: Any) -> Any:
 
 
 def leave(
-    magics: ImageGenMagics,
+    context: NotebookContext,
     job: Job,
     out: str | None = None,
     *,
@@ -367,19 +367,19 @@ def leave(
     from imagegen_magic.notebook.progress import view as progress_view
 
     say(job.note)
-    view = looking(job, magics.shell, background=True) if looking else progress_view.view(job, magics.shell, background=True, edge=edge)
-    magics.jobs = [*(one for one in magics.jobs if not one.done), job]
+    view = looking(job, context.shell, background=True) if looking else progress_view.view(job, context.shell, background=True, edge=edge)
+    context.jobs = [*(one for one in context.jobs if not one.done), job]
     if out:
-        magics.shell.push({out: job})
+        context.shell.push({out: job})
     handle = loop.submit(view.follow())
-    handle.add_done_callback(lambda _: _bind_finished(magics, job))
+    handle.add_done_callback(lambda _: _bind_finished(context, job))
 
 
-def _bind_finished(magics: ImageGenMagics, job: Job) -> None:
+def _bind_finished(context: NotebookContext, job: Job) -> None:
     if job.generation is not None:
-        magics.shell.user_ns["_imagegen"] = job.generation
+        context.shell.user_ns["_imagegen"] = job.generation
 
 
-def bind(magics: ImageGenMagics, generation: Any, out: str | None) -> None:
+def bind(context: NotebookContext, generation: Any, out: str | None) -> None:
     """Bind a Generation to `_imagegen` and to the chosen variable."""
-    magics.shell.push({"_imagegen": generation} | ({out: generation} if out else {}))
+    context.shell.push({"_imagegen": generation} | ({out: generation} if out else {}))

@@ -16,7 +16,7 @@ from imagegen_magic.request import ImageRequest
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.settings import Settings
-    from imagegen_magic.notebook.magic.magics import ImageGenMagics
+    from imagegen_magic.notebook.context import NotebookContext
     from imagegen_magic.providers.base import Model, Provider
 
 _CELL = re.compile(r"\s*%%imagegen(?=\s)(.*)", re.DOTALL)
@@ -34,12 +34,12 @@ class Found:
     kind: str = "param"
 
 
-def match(magics: ImageGenMagics, context: Any) -> Any:
+def match(context: NotebookContext, completer: Any) -> Any:
     """Answer IPython's completer; nothing outside our own lines."""
     from IPython.core.completer import SimpleCompletion
 
-    typed = typed_line(context.full_text, context.cursor_line, context.text_until_cursor)
-    found = Found() if typed is None else complete(typed[0], magics, is_cell=typed[1])
+    typed = typed_line(completer.full_text, completer.cursor_line, completer.text_until_cursor)
+    found = Found() if typed is None else complete(typed[0], context, is_cell=typed[1])
     return {
         "completions": [SimpleCompletion(text=word, type=found.kind) for word in found.words],
         "matched_fragment": found.fragment,
@@ -59,7 +59,7 @@ def typed_line(text: str, line: int, before: str) -> tuple[str, bool] | None:
     return (matched[1], False) if matched else None
 
 
-def complete(typed: str, magics: ImageGenMagics, *, is_cell: bool) -> Found:
+def complete(typed: str, context: NotebookContext, *, is_cell: bool) -> Found:
     """Return what fits at the end of what was typed after the magic's name."""
     words = typed.split()
     fragment = "" if not typed or typed[-1].isspace() else words[-1]
@@ -67,8 +67,8 @@ def complete(typed: str, magics: ImageGenMagics, *, is_cell: bool) -> Found:
     if before[:1] == ["--"]:
         return Found()  # all of it is a prompt
     if not is_cell and before and (command := options.command_for(before[0])):
-        return _begun(fragment, _command_words(command, before[1:], magics))
-    if found := _value(typed, magics):
+        return _begun(fragment, _command_words(command, before[1:], context))
+    if found := _value(typed, context):
         return found
     if fragment.startswith("-"):
         return _begun(fragment, _flags(typed, fragment))
@@ -77,13 +77,13 @@ def complete(typed: str, magics: ImageGenMagics, *, is_cell: bool) -> Found:
     return Found() if fragment or _read(typed).text else _begun("", _flags(typed, ""))
 
 
-def _value(typed: str, magics: ImageGenMagics) -> Found | None:
+def _value(typed: str, context: NotebookContext) -> Found | None:
     """Return what fits as the value of an option that was just typed; None where none was."""
     match = _VALUE.search(typed)
     option = options.option_for(match[1]) if match else None
     if match is None or option is None or not option.metavar:
         return None
-    return _begun(match[2], _values(option, typed[: match.start()], magics), "value")
+    return _begun(match[2], _values(option, typed[: match.start()], context), "value")
 
 
 def _begun(fragment: str, words: Iterable[str], kind: str = "param") -> Found:
@@ -105,28 +105,28 @@ def _flags(typed: str, fragment: str) -> Iterator[str]:
             yield option.long
 
 
-def _command_words(command: options.Command, typed: Sequence[str], magics: ImageGenMagics) -> Iterator[str]:
+def _command_words(command: options.Command, typed: Sequence[str], context: NotebookContext) -> Iterator[str]:
     if command.name in ("models", "login"):
-        yield from _providers(magics)
+        yield from _providers(context)
     elif command.name == "cancel":
-        yield from (str(job.id) for job in magics.jobs if not job.done)
+        yield from (str(job.id) for job in context.jobs if not job.done)
     yield from (flag for flag in command.flags if flag not in typed)
 
 
-def _providers(magics: ImageGenMagics) -> Sequence[str]:
+def _providers(context: NotebookContext) -> Sequence[str]:
     from imagegen_magic.providers import registry
 
-    return tuple(registry.provider_names(magics.settings().look_alikes))
+    return tuple(registry.provider_names(context.settings().look_alikes))
 
 
-def _values(option: options.Option, before: str, magics: ImageGenMagics) -> Sequence[str]:
+def _values(option: options.Option, before: str, context: NotebookContext) -> Sequence[str]:
     given = dict(_read(before).given)
     try:
         if option.choices == "providers":
-            return _providers(magics)
+            return _providers(context)
         if not option.choices:
             return ()
-        settings = magics.settings().sound
+        settings = context.settings().sound
         provider = _provider(given, settings)
         if option.choices == "models":
             return tuple(model.name for model in provider.models)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import StdinNotImplementedError, UsageError
 
 from imagegen_magic.engine.jobs.job import pluralize
+from imagegen_magic.notebook.context import accepts_input, has_kernel
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.jobs.job import PlannedRequest
@@ -44,9 +45,8 @@ def much_of(plan: Plan, settings: Settings, *, sandbox: bool) -> str:
 
 def can_answer(shell: Any) -> bool:
     """Return whether a question reaches a person: in a terminal, or where the front end takes input (nbclient and papermill do not)."""
-    kernel = getattr(shell, "kernel", None)
-    if kernel is not None:
-        return bool(getattr(kernel, "_allow_stdin", False))
+    if has_kernel(shell):
+        return accepts_input(shell)
     return sys.stdin is not None and sys.stdin.isatty()
 
 

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 
-from imagegen_magic.engine.storage.notebook_folder import NotebookFolder, working
 from imagegen_magic.notebook.arguments import options
+from imagegen_magic.notebook.context import NotebookContext
 from imagegen_magic.notebook.magic import input_transformer
 from imagegen_magic.notebook.output import terminal
-
-if TYPE_CHECKING:
-    from imagegen_magic.engine.settings import Settings
 
 _MATCHER = "imagegen_magic"
 
 
 @magics_class
 class ImageGenMagics(Magics):
-    """`%imagegen`, `%%imagegen` and their defaults; an unset default leaves the word to pyproject.toml, the environment, the gateway.
+    """`%imagegen`, `%%imagegen` and their defaults; an unset default falls back to pyproject.toml, the environment, the gateway.
 
-    `jobs` holds what this session started with --no-wait; `trace` is the last error's,
-    redacted; `loaded` says that a wrong setting is refused at once; `greeted` says that waiting pictures were told of.
+    `context` is what the other parts of the notebook use. Once `loaded`, an invalid value of a setting is refused when it is set.
     """
 
     shell: Any  # never None once made
@@ -32,11 +26,8 @@ class ImageGenMagics(Magics):
 
     def __init__(self, shell: Any) -> None:
         super().__init__(shell=shell)
-        self._place = NotebookFolder(_beside(shell))
-        self.jobs: list[Any] = []
-        self.trace = ""
-        self.greeted = False
-        _attach(self)
+        self.context = NotebookContext(shell, self._defaults)
+        _attach(self.context)
         terminal.tolerate()
         self.loaded = True
 
@@ -45,66 +36,35 @@ class ImageGenMagics(Magics):
     def imagegen(self, line: str, cell: str | None = None) -> None:  # noqa: D102  # its docstring is the help, below
         from imagegen_magic.notebook.magic import cell as cell_runner
 
-        cell_runner.run(self, line, cell)
+        cell_runner.run(self.context, line, cell)
 
     imagegen.__doc__ = options.help_text()
 
-    @property
-    def folder(self) -> Path:
-        """Where the notebook is now; its last known path where that cannot be known."""
-        return self._place.path
-
-    def settings(self) -> Settings:
-        """Return the settings in force for a cell without options."""
-        from imagegen_magic.engine import settings
-
-        said = {option.name: getattr(self, option.name) for option in options.settings()}
-        return settings.load(self.folder).overlaid("%config", said)
-
-    def keys(self) -> tuple[str, ...]:
-        """Return all known keys, to be kept unseen; a wrong configuration does not keep them from being known."""
-        from imagegen_magic.engine import credentials as keys
-        from imagegen_magic.errors import ImageGenError
-
-        try:
-            return keys.known(self.settings())
-        except ImageGenError:
-            return keys.known()
+    def _defaults(self) -> dict[str, Any]:
+        return {option.name: getattr(self, option.name) for option in options.settings()}
 
 
-def _beside(shell: Any) -> Path:
-    """Return where the notebook is: a kernel starts there, and no %cd moves the pictures.
-
-    Jupyter tells a kernel the path of its notebook; where the kernel started elsewhere, that is another one's, inherited, and the
-    working folder is all that is known, as it is in a terminal.
-    """
-    told, started = os.path.dirname(os.environ.get("JPY_SESSION_NAME", "")), getattr(shell, "starting_dir", "")
-    if told and os.path.isdir(started) and os.path.realpath(told) == os.path.realpath(started):
-        return Path(started)
-    return working()
-
-
-def _attach(magics: ImageGenMagics) -> None:
+def _attach(notebook: NotebookContext) -> None:
     """Give the shell TAB, and prompts as they are typed."""
-    _detach(magics.shell)
-    input_transformer.attach(magics.shell)
-    if matcher := _matcher(magics):
-        magics.shell.Completer.custom_matchers.append(matcher)
+    _detach(notebook.shell)
+    input_transformer.attach(notebook.shell)
+    if matcher := _matcher(notebook):
+        notebook.shell.Completer.custom_matchers.append(matcher)
 
 
-def _matcher(magics: ImageGenMagics) -> Any:
+def _matcher(notebook: NotebookContext) -> Any:
     try:
         from IPython.core.completer import context_matcher
     except ImportError:  # a provisional interface: without it there is no TAB, and everything else
         return None
 
     @context_matcher(identifier=_MATCHER)
-    def matcher(context: Any) -> Any:
-        if input_transformer.NAME not in context.full_text:
+    def matcher(completer: Any) -> Any:
+        if input_transformer.NAME not in completer.full_text:
             return {"completions": []}
         from imagegen_magic.notebook.magic import completion
 
-        return completion.match(magics, context)
+        return completion.match(notebook, completer)
 
     return matcher
 

@@ -27,25 +27,25 @@ from imagegen_magic.studies.sweeps.result import axes_words, short
 if TYPE_CHECKING:
     from imagegen_magic.engine.jobs.job import Job, PlannedRequest
     from imagegen_magic.engine.settings import Settings
-    from imagegen_magic.notebook.magic.magics import ImageGenMagics
+    from imagegen_magic.notebook.context import NotebookContext
 
 _DRY_ROWS = 40  # combinations that a dry run lists
 _REASONS = 8  # reasons for leaving out combinations that are told
 _OF_ALL = ("timeout", "save_dir", "name", "sandbox")
 
 
-def run(magics: ImageGenMagics, given: Mapping[str, Any], prompt: str) -> None:
+def run(context: NotebookContext, given: Mapping[str, Any], prompt: str) -> None:
     """Do what a cell with --sweep or --repeat asks for; raises why it cannot, before anything is sent."""
-    settings = _settings(magics, given)
+    settings = _settings(context, given)
     settings.check("keep_loop", "drift_above", *([] if "preview" in given else ["preview"]))  # which are needed when it is paid for
-    planned = _planned(magics, given, prompt, settings)
+    planned = _planned(context, given, prompt, settings)
     asked = [wish.request for wish in planned.wishes[:: planned.repeat]]
     cell.refuse_keys_in(asked, settings, [planned.study.axes])
     outlook = loop.run(plan.outlook(planned, settings))
     if given.get("dry_run"):
         display(_dry_page(planned, outlook, settings))
         return
-    cell.tell_of_waiting(magics, settings)
+    cell.tell_of_waiting(context, settings)
     display(Page(*(Note(words) for words in [headline(planned, outlook), *_left_out(planned)])))
     folders.check(settings)
     _ask(outlook, settings, given)
@@ -57,23 +57,23 @@ def run(magics: ImageGenMagics, given: Mapping[str, Any], prompt: str) -> None:
         return sweep_view.view(job, shell, values, background=background, width=said)
 
     if given.get("no_wait"):
-        cell.leave(magics, job, given.get("out"), looking=looking)
+        cell.leave(context, job, given.get("out"), looking=looking)
     else:
         keep_loop = bool(given.get("keep_loop") or settings.get("keep_loop"))
-        cell.follow(magics, job, given.get("out"), keep_loop=keep_loop, looking=looking)
+        cell.follow(context, job, given.get("out"), keep_loop=keep_loop, looking=looking)
 
 
-def _settings(magics: ImageGenMagics, given: Mapping[str, Any]) -> Settings:
+def _settings(context: NotebookContext, given: Mapping[str, Any]) -> Settings:
     said = {name: given[name] for name in _OF_ALL if name in given}
-    return magics.settings().replace("this cell", **said, reuse=False if given.get("fresh") else given.get("reuse"))
+    return context.settings().replace("this cell", **said, reuse=False if given.get("fresh") else given.get("reuse"))
 
 
-def _planned(magics: ImageGenMagics, given: Mapping[str, Any], prompt: str, settings: Settings) -> SweepPlan:
-    variables = magics.shell.user_ns
-    axes = [_axis(name, text, variables, magics.folder) for name, text in given.get("sweep", ())]
+def _planned(context: NotebookContext, given: Mapping[str, Any], prompt: str, settings: Settings) -> SweepPlan:
+    variables = context.shell.user_ns
+    axes = [_axis(name, text, variables, context.folder) for name, text in given.get("sweep", ())]
     plain = {name: value for name, value in given.items() if name != "vars"}
     return plan.plan(
-        cell.request_of(plain, prompt, variables, magics.folder),
+        cell.request_of(plain, prompt, variables, context.folder),
         axes,
         settings=settings,
         repeat=given.get("repeat", 1),

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from imagegen_magic.engine.storage import notebook_folder as whereabouts
 from imagegen_magic.errors import ImageGenError, ImageInvalid
+from imagegen_magic.notebook.context import current_settings, current_shell, has_kernel, notebook_folder
 from imagegen_magic.paths import text_of
 from imagegen_magic.result import GeneratedImage
 from imagegen_magic.secret_patterns import without_queries
@@ -124,26 +124,11 @@ def _drift_above() -> float:
     """Return the share of protected pixels above which a change is told: the notebook's setting, else that of the environment."""
     from imagegen_magic.engine import settings
 
-    magics = _magics()
     try:
-        found = magics.settings() if magics else settings.load()
+        found = current_settings()
     except ImageGenError:  # a setting that cannot be read is told by the next cell; a picture is shown all the same
         found = settings.Settings(notebook_folder())
     return float(found.sound.get("drift_above"))
-
-
-def _magics() -> Any:
-    """Return the magics that this notebook has loaded, None where it has not."""
-    from IPython.core.getipython import get_ipython
-
-    shell: Any = get_ipython()
-    return shell.magics_manager.registry.get("ImageGenMagics") if shell else None
-
-
-def notebook_folder() -> Path:
-    """Return where the notebook is, from which a page follows links: known since the extension was loaded, else the working folder."""
-    magics = _magics()
-    return magics.folder if magics else whereabouts.working()
 
 
 def _caption_html(differences: tuple[str, ...], facts: list[str], path: str, address: str) -> str:
@@ -208,11 +193,9 @@ def joined(bundles: Iterable[Bundle]) -> Bundle:
 
 def show(image: GeneratedImage, shell: Any = None, *, edge: int = EDGE) -> None:
     """Show a picture and its caption in the cell that runs now; in a terminal, the caption alone."""
-    from IPython.core.getipython import get_ipython
-
-    shell = shell or get_ipython()
+    shell = shell or current_shell()
     said = caption(image)
-    if shell is None or not hasattr(shell, "kernel"):
+    if not has_kernel(shell):
         print(said.text)
         return
     canvas = Canvas(shell)

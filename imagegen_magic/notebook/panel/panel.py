@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
-import os
 import time
 from collections.abc import Callable, Collection, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.engine import api, credentials, loop
-from imagegen_magic.engine import settings as engine_settings
 from imagegen_magic.engine.context import session_of
 from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.storage.notebook_folder import NotebookFolder
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.arguments import cell_text
+from imagegen_magic.notebook.context import current_settings, current_shell, has_kernel, shows_widgets
 from imagegen_magic.notebook.magic import confirmation
 from imagegen_magic.notebook.output import display
 from imagegen_magic.notebook.output.display import Bundle, Canvas
@@ -55,7 +53,7 @@ class Panel(ProcessBound):
     def __init__(
         self, *, provider: str | None = None, sandbox: bool | None = None, settings: Settings | None = None, **options: Any
     ) -> None:
-        self._settings = settings or _settings()
+        self._settings = settings or current_settings()
         self._place = NotebookFolder(self._settings.folder)
         self._desk = PanelState(self._settings, request_of(options), provider, sandbox)
         self._album = ImageStore(api.ledger(self._settings))
@@ -112,7 +110,7 @@ class Panel(ProcessBound):
         if image is None:
             raise LookupError("the panel has no picture yet")
         text = loop.run(self._cell_of(image))
-        if shell := _shell():
+        if shell := current_shell():
             shell.set_next_input(text)
         return text
 
@@ -124,12 +122,12 @@ class Panel(ProcessBound):
         return f"<Panel of {self.provider}: {len(self.images)} pictures, {sum(not run.ended for run in self._runs)} under way>"
 
     def _ipython_display_(self, **_: Any) -> None:
-        shell = _shell()
-        if shell is None or not hasattr(shell, "kernel"):
+        shell = current_shell()
+        if not has_kernel(shell):
             print(repr(self))
             return
         canvas = Canvas(shell)
-        if _has_widgets(shell):
+        if shows_widgets(shell):
             self._open()
             assert self._view is not None
             view = {"version_major": 2, "version_minor": 0, "model_id": self._view.root.model_id}
@@ -413,12 +411,6 @@ _ACTIONS: dict[str, Callable[[Panel, GeneratedImage], Coroutine[Any, Any, None]]
 }
 
 
-def _shell() -> Any:
-    from IPython.core.getipython import get_ipython
-
-    return get_ipython()
-
-
 def _named(image: GeneratedImage, found: Recollection | None) -> ImageRequest:
     """Return a picture's request with its references and mask named as `recall` names them: as `@17`, by file, by address."""
     return image.request if found is None else replace(image.request, references=found.request.references, mask=found.request.mask)
@@ -442,17 +434,3 @@ def _gathered(named: ImageRequest, sent: ImageRequest, identities: Collection[st
     pairs = zip(named.references, sent.references, strict=True)
     mask = None if named.mask is None else ready(gathering.mask, named.mask, sent.mask)
     return replace(sent, references=tuple(ready(gathering.picture, *pair) for pair in pairs), mask=mask)
-
-
-def _settings() -> Settings:
-    """Return the settings in force: the magic's, where the extension is loaded."""
-    shell = _shell()
-    magics = shell.magics_manager.registry.get("ImageGenMagics") if shell else None
-    return magics.settings() if magics else engine_settings.load()
-
-
-def _has_widgets(shell: Any) -> bool:
-    """Whether a front end can show widgets: nbclient and papermill forbid input and save every model that ever was, Voilà lives on them."""
-    if importlib.util.find_spec("ipywidgets") is None:
-        return False
-    return getattr(shell.kernel, "_allow_stdin", True) or os.environ.get("SERVER_SOFTWARE", "").startswith("voila")

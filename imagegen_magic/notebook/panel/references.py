@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets  # type: ignore[import-untyped]  # it ships no types
 
 from imagegen_magic.engine import loop
-from imagegen_magic.engine.storage import notebook_folder
 from imagegen_magic.errors import ImageGenError
+from imagegen_magic.notebook.context import current_settings, current_shell, notebook_folder
 from imagegen_magic.notebook.panel import controls as parts
 from imagegen_magic.request import LocalPicture
 from imagegen_magic.secret_patterns import without_queries
@@ -198,7 +197,7 @@ class References:
         from imagegen_magic.notebook.commands import mask as masking
 
         mask = await asyncio.to_thread(masking.local_mask, png, picture)
-        path = await asyncio.to_thread(masking.save, png, _folder(), picture.name)
+        path = await asyncio.to_thread(masking.save, png, notebook_folder(), picture.name)
         await self._put_away()
         self._masked(replace(mask, name=path.name))  # by which a copied cell finds it
 
@@ -267,25 +266,9 @@ def _looked_at(one: LocalPicture, under: LocalPicture | None, is_mask: bool) -> 
     return f"data:{small.mime_type};base64,{small.base64}", mask_overlay.words(mask_overlay.share(mask))
 
 
-def _magics() -> Any:
-    """Return the magics that this notebook has loaded, None where it has not."""
-    from IPython.core.getipython import get_ipython
-
-    shell: Any = get_ipython()
-    return shell.magics_manager.registry.get("ImageGenMagics") if shell else None
-
-
-def _folder() -> Path:
-    """Return where the notebook is, as far as it is known."""
-    magics = _magics()
-    return magics.folder if magics is not None else notebook_folder.working()
-
-
 def _resolved(text: str, option: str) -> Source:
     """Return what a word names in the notebook: a file beside it, a variable, a picture of the history."""
     from imagegen_magic.notebook.arguments import image_sources
 
-    magics = _magics()
-    if magics is None:
-        return image_sources.resolve(text, {}, _folder(), option=option)
-    return image_sources.resolve(text, magics.shell.user_ns, magics.folder, magics.settings(), option=option)
+    shell = current_shell()
+    return image_sources.resolve(text, shell.user_ns if shell else {}, notebook_folder(), current_settings(), option=option)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.engine import threads
 from imagegen_magic.errors import ImageGenError
+from imagegen_magic.notebook.context import accepts_input, current_shell, has_kernel, shows_widgets
 from imagegen_magic.notebook.output import display
 from imagegen_magic.notebook.output.display import EDGE, Bundle, Canvas
 from imagegen_magic.notebook.progress.renderers import NullRenderer, TerminalRenderer, TextRenderer, WidgetRenderer
@@ -181,9 +181,7 @@ def view(job: Job, shell: Any = None, *, background: bool = False, edge: int = E
 
     `edge` is the longest edge of a picture in the notebook, in pixels. In the background, the cell's output goes on living after the cell.
     """
-    from IPython.core.getipython import get_ipython
-
-    shell = shell or get_ipython()
+    shell = shell or current_shell()
     looking = View(job, choose(job, shell, background, lambda: _widget(job, shell)), background=background, edge=edge)
     if background and shell is not None:
         settle_after_cells(shell, looking)
@@ -210,10 +208,10 @@ def choose(job: Job, shell: Any, background: bool, widget: Callable[[], NullRend
 
     if shell is not None and isinstance(shell.display_pub, CapturingDisplayPublisher):
         return NullRenderer(Canvas(shell))
-    if not hasattr(shell, "kernel"):
+    if not has_kernel(shell):
         return TerminalRenderer(_title(job), background=background)
     # nbclient and papermill forbid input, and would save every widget model that ever was
-    if not getattr(shell.kernel, "_allow_stdin", True) or importlib.util.find_spec("ipywidgets") is None:
+    if not accepts_input(shell) or not shows_widgets(shell):
         return TextRenderer(Canvas(shell), _title(job))
     return widget()
 
