@@ -20,10 +20,10 @@ from shells import a_shell
 from webserver import evolink_gateway
 
 from imagegen_magic import ImageRequest, Panel, generate, run, stream, sweep
-from imagegen_magic.engine import api, loop
+from imagegen_magic.engine import api, loop, notebook_folder
+from imagegen_magic.engine.notebook_folder import NotebookFolder
 from imagegen_magic.engine.settings import load
-from imagegen_magic.engine.storage import folders, images, notebook_folder
-from imagegen_magic.engine.storage.notebook_folder import NotebookFolder
+from imagegen_magic.engine.storage import folders, images
 from imagegen_magic.errors import AuthenticationError, BudgetExceeded, ImageInvalid, SaveError, TaskTimeout
 
 PNG = a_png(size=(1024, 1024))

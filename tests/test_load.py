@@ -53,7 +53,7 @@ def test_loading_brings_nothing_heavy(loaded):
     house = ("imagegen_magic.engine", "imagegen_magic.providers", "imagegen_magic.sandbox")
     assert {name for name in loaded[0] if name.startswith(house)} <= {
         "imagegen_magic.engine",
-        "imagegen_magic.engine.storage.notebook_folder",
+        "imagegen_magic.engine.notebook_folder",
     }
 
 

@@ -12,8 +12,8 @@ from rings import Memory
 from shells import a_shell
 
 from imagegen_magic.engine import credentials
+from imagegen_magic.engine.notebook_folder import NotebookFolder
 from imagegen_magic.engine.settings import load
-from imagegen_magic.engine.storage.notebook_folder import NotebookFolder
 from imagegen_magic.errors import ImageGenError, MissingKey, UnsupportedOption
 from imagegen_magic.notebook.arguments import redaction
 from imagegen_magic.notebook.magic import cell as cell_runner

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from imagegen_magic import readers
-from imagegen_magic.engine.storage import notebook_folder
+from imagegen_magic.engine import notebook_folder
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.paths import path_of, text_of
 from imagegen_magic.records import Record, hash_of_fields

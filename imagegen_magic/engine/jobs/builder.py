@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from imagegen_magic.engine import threads
+from imagegen_magic.engine import notebook_folder, threads
 from imagegen_magic.engine.context import EngineContext, Kind, session_of
 from imagegen_magic.engine.endpoints import Endpoint, at
 from imagegen_magic.engine.jobs.job import Job, PlannedRequest
@@ -23,7 +23,7 @@ from imagegen_magic.engine.ledger import budget, stored_requests
 from imagegen_magic.engine.ledger.ledger import NewJob, NewSource, NewTask, TaskRow, latest_by_fingerprint
 from imagegen_magic.engine.ledger.spending import ZERO_COST, prorate
 from imagegen_magic.engine.settings import Settings
-from imagegen_magic.engine.storage import folders, images, notebook_folder
+from imagegen_magic.engine.storage import folders, images
 from imagegen_magic.errors import ImageGenError, ImageInvalid, LedgerError, NotFound, SubmissionUnknown
 from imagegen_magic.paths import path_of, text_of
 from imagegen_magic.providers import registry

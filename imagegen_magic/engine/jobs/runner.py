@@ -29,9 +29,9 @@ from imagegen_magic.engine.ledger.claims import Claims
 from imagegen_magic.engine.net.client import MOST_BYTES, HTTPStatusError, NotTrusted
 from imagegen_magic.engine.net.exchange import Lost, NotSent, ProxyFailed
 from imagegen_magic.engine.net.retry import repeat
+from imagegen_magic.engine.notebook_folder import followed
 from imagegen_magic.engine.settings import Settings, load
 from imagegen_magic.engine.storage import images
-from imagegen_magic.engine.storage.notebook_folder import followed
 from imagegen_magic.engine.storage.unreadable import is_answer, suffix_of
 from imagegen_magic.errors import (
     APIError,

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from imagegen_magic.engine.ledger import process_locks
-from imagegen_magic.engine.storage.notebook_folder import followed
+from imagegen_magic.engine.notebook_folder import followed
 from imagegen_magic.errors import SaveError
 from imagegen_magic.paths import carried, text_of
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
@@ -9,7 +10,6 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 from imagegen_magic.notebook.arguments import options
 from imagegen_magic.notebook.context import NotebookContext
 from imagegen_magic.notebook.magic import input_transformer
-from imagegen_magic.notebook.output import terminal
 
 _MATCHER = "imagegen_magic"
 
@@ -28,7 +28,10 @@ class ImageGenMagics(Magics):
         super().__init__(shell=shell)
         self.context = NotebookContext(shell, self._defaults)
         _attach(self.context)
-        terminal.tolerate()
+        if not _is_utf8(sys.stdout):
+            from imagegen_magic.notebook.output import terminal
+
+            terminal.tolerate()
         self.loaded = True
 
     @no_var_expand
@@ -42,6 +45,10 @@ class ImageGenMagics(Magics):
 
     def _defaults(self) -> dict[str, Any]:
         return {option.name: getattr(self, option.name) for option in options.settings()}
+
+
+def _is_utf8(stream: Any) -> bool:
+    return str(getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"
 
 
 def _attach(notebook: NotebookContext) -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from imagegen_magic.engine import api, credentials, loop
 from imagegen_magic.engine.context import session_of
 from imagegen_magic.engine.ledger import stored_requests
+from imagegen_magic.engine.notebook_folder import NotebookFolder
 from imagegen_magic.engine.settings import Settings
-from imagegen_magic.engine.storage.notebook_folder import NotebookFolder
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.arguments import cell_text
 from imagegen_magic.notebook.context import current_settings, current_shell, has_kernel, shows_widgets
