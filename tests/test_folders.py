@@ -19,12 +19,12 @@ from ledgers import a_png
 from shells import a_shell
 from webserver import evolink_gateway
 
-from imagegen_magic import ImageRequest, Panel, generate, run, stream, sweep
-from imagegen_magic.engine import api, loop, notebook_folder
-from imagegen_magic.engine.notebook_folder import NotebookFolder
+from imagegen_magic import ImageRequest, Panel, generate, notebook_folder, run, stream, sweep
+from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.storage import folders, images
 from imagegen_magic.errors import AuthenticationError, BudgetExceeded, ImageInvalid, SaveError, TaskTimeout
+from imagegen_magic.notebook_folder import NotebookFolder
 
 PNG = a_png(size=(1024, 1024))
 LARGE = PNG + bytes(600_000)  # of more than one piece: it goes over the disk

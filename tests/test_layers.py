@@ -9,13 +9,14 @@ import pytest
 import imagegen_magic
 
 ROOT = Path(imagegen_magic.__file__).parent
-WORDS = {"deprecated", "formats", "secret_patterns", "records", "errors", "paths", "readers", "request", "result"}
+WORDS = {"deprecated", "formats", "secret_patterns", "records", "errors", "paths", "readers", "request", "result", "notebook_folder"}
 MAY_IMPORT = {
     "deprecated": set(),
     "old_modules": set(),
     "secret_patterns": set(),
     "formats": {"secret_patterns", "records", "errors"},
     "paths": set(),
+    "notebook_folder": set(),
     "readers": set(),
     "records": {"secret_patterns"},
     "errors": {"secret_patterns", "records"},

@@ -12,11 +12,11 @@ from rings import Memory
 from shells import a_shell
 
 from imagegen_magic.engine import credentials
-from imagegen_magic.engine.notebook_folder import NotebookFolder
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import ImageGenError, MissingKey, UnsupportedOption
 from imagegen_magic.notebook.arguments import redaction
 from imagegen_magic.notebook.magic import cell as cell_runner
+from imagegen_magic.notebook_folder import NotebookFolder
 
 SECRET = "sk-evo-Zq81mNf02LxT77yQ"
 OPAQUE = "9f8e7d6c5b4a39281706f5e4d3c2b1a0ff"

@@ -12,8 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from imagegen_magic import readers
-from imagegen_magic.engine import notebook_folder
+from imagegen_magic import notebook_folder, readers
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.paths import path_of, text_of
 from imagegen_magic.records import Record, hash_of_fields

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagegen_magic.engine.notebook_folder import NotebookFolder, working
+from imagegen_magic.notebook_folder import NotebookFolder, working
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.jobs.job import Job

@@ -14,7 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from imagegen_magic.engine import notebook_folder, threads
+from imagegen_magic import notebook_folder
+from imagegen_magic.engine import threads
 from imagegen_magic.engine.context import EngineContext, Kind, session_of
 from imagegen_magic.engine.endpoints import Endpoint, at
 from imagegen_magic.engine.jobs.job import Job, PlannedRequest

@@ -29,7 +29,6 @@ from imagegen_magic.engine.ledger.claims import Claims
 from imagegen_magic.engine.net.client import MOST_BYTES, HTTPStatusError, NotTrusted
 from imagegen_magic.engine.net.exchange import Lost, NotSent, ProxyFailed
 from imagegen_magic.engine.net.retry import repeat
-from imagegen_magic.engine.notebook_folder import followed
 from imagegen_magic.engine.settings import Settings, load
 from imagegen_magic.engine.storage import images
 from imagegen_magic.engine.storage.unreadable import is_answer, suffix_of
@@ -47,6 +46,7 @@ from imagegen_magic.errors import (
     TaskTimeout,
     WaitingStopped,
 )
+from imagegen_magic.notebook_folder import followed
 from imagegen_magic.providers.base import Call, Failed, Pending, Succeeded, TaskState
 from imagegen_magic.records import PortableError, ProcessBound
 from imagegen_magic.request import ImageRequest, LocalPicture

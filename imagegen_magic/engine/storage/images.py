@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from imagegen_magic.engine.ledger import process_locks
-from imagegen_magic.engine.notebook_folder import followed
 from imagegen_magic.errors import SaveError
+from imagegen_magic.notebook_folder import followed
 from imagegen_magic.paths import carried, text_of
 
 T = TypeVar("T")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -274,6 +273,8 @@ def command_for(word: str) -> Command | None:
 
 def misspelt(word: str) -> str | None:
     """Return the subcommand (or help) that a word is nearly; a picture would cost money, asking does not."""
+    import difflib  # late: the extension loads few modules
+
     names = [name for name, command in _BY_NAME.items() if not command.may_be_prompt]
     near = difflib.get_close_matches(word.lower(), [*names, "help"], n=1, cutoff=0.7)
     near = near or difflib.get_close_matches(word.lower(), list(_BY_NAME), n=1, cutoff=0.85)

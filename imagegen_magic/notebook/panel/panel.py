@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from imagegen_magic.engine import api, credentials, loop
 from imagegen_magic.engine.context import session_of
 from imagegen_magic.engine.ledger import stored_requests
-from imagegen_magic.engine.notebook_folder import NotebookFolder
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.arguments import cell_text
@@ -25,6 +24,7 @@ from imagegen_magic.notebook.panel.gallery import ImageStore
 from imagegen_magic.notebook.panel.runs import Run
 from imagegen_magic.notebook.panel.state import PanelState, read, request_of
 from imagegen_magic.notebook.panel.summary import Usual
+from imagegen_magic.notebook_folder import NotebookFolder
 from imagegen_magic.records import ProcessBound
 from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import GeneratedImage, Generation
