@@ -75,7 +75,7 @@ def _renamed(owner: str, old_names: Mapping[str, Any]) -> Iterator[tuple[str, An
     for old, value in old_names.items():
         if old not in _OLD_NAMES:
             raise TypeError(f"{owner} takes no argument {old!r}")
-        warnings.warn(f"{owner}: {old} is now {_OLD_NAMES[old]}", DeprecationWarning, stacklevel=4)
+        warnings.warn(f"{owner}: {old} is now {_OLD_NAMES[old]}", DeprecationWarning, stacklevel=3)
         yield _OLD_NAMES[old], value
 
 
@@ -159,7 +159,9 @@ class UnsupportedOption(ImageGenError, ValueError):
         nearest: str | None = None,
         gateways: Sequence[str] = (),
         hint: str | None = None,
+        **old_names: Any,
     ) -> None:
+        hint = dict(_renamed(type(self).__name__, old_names)).get("hint", hint)
         self.option = option
         self.value = value
         self.allowed = tuple(allowed)
@@ -258,8 +260,9 @@ class APIError(ImageGenError):
         blame: Blame | None = None,
         charge: Charge | None = None,
         hint: str | None = None,
+        **old_names: Any,
     ) -> None:
-        super().__init__(what, blame=blame, charge=charge, hint=hint)
+        super().__init__(what, **{"blame": blame, "charge": charge, "hint": hint, **dict(_renamed(type(self).__name__, old_names))})
         self.status = status
         self.code = code
         self.request_id = request_id
