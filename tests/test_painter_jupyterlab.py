@@ -22,7 +22,7 @@ image = Image.linear_gradient("L").resize(SIZE).convert("RGB")
 ImageDraw.Draw(image).ellipse([side // 3 for side in SIZE] + [side // 2 for side in SIZE], fill="#c84")
 image.save("NAME.png")
 mask = None
-painter = mask.open_painter("NAME.png");
+painter = masking.open_painter("NAME.png");
 def alpha(x, y): return mask.getpixel((x, y))[3]
 def share():
     counts = mask.getchannel("A").histogram()
@@ -323,7 +323,7 @@ def test_going_on_from_a_mask(opened, lab):
 painter._given_up()
 start = Image.new("RGBA", SIZE, (0, 0, 0, 255)); start.paste((0, 0, 0, 0), (0, 0, 600, 800)); start.save("start.png")
 from imagegen_magic.imaging.reference import prepare
-painter = mask.open_painter("NAME.png", start=prepare(open("start.png", "rb").read(), name="start.png", most_bytes=10**7));
+painter = masking.open_painter("NAME.png", start=prepare(open("start.png", "rb").read(), name="start.png", most_bytes=10**7));
 """.replace("SIZE", "(1200, 800)").replace("NAME", "test_going_on_from_a_mask")
     )
     page.notebook.until(lambda: page.root.count() == 1, "one painter")
