@@ -1,104 +1,128 @@
-"""The one table of formats that are read here, and how each is told from its bytes: by its signature, never by a file's name."""
+"""The one table of image formats. Everything that depends on a format's name, type, suffix or signature reads it here."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from mmap import mmap
 from typing import NamedTuple
 
-from imagegen_magic.errors import ImageInvalid
-
 
 class ImageFormat(NamedTuple):
-    """A file format: what people call it, its MIME type and its usual suffix."""
+    """One image format.
+
+    `option` is its name in `output_format` and in models' lists. `suffixes` start with the usual one. `signature` matches the first 16
+    bytes of a file; an ISO base media file (`ftyp`) has `brands` instead. `decoder` is Pillow's plugin as module:class, `feature` what
+    Pillow must be built with. `alpha`: pixels can be transparent. `lossy`: its usual coding changes pixels.
+    """
 
     name: str
     mime_type: str
-    suffix: str
+    suffixes: tuple[str, ...]
+    decoder: str
+    signature: bytes = rb"(?!)"
+    brands: tuple[bytes, ...] = ()
+    feature: str = ""
+    alpha: bool = True
+    lossy: bool = False
+    install: str = "%pip install --upgrade Pillow and restart the kernel"
+
+    @property
+    def option(self) -> str:
+        """The name in options and models: png, jpeg, webp."""
+        return self.mime_type.removeprefix("image/")
+
+    @property
+    def suffix(self) -> str:
+        """The usual suffix, with its dot."""
+        return self.suffixes[0]
+
+    @property
+    def extension(self) -> str:
+        """The usual suffix without its dot, as upload forms name it."""
+        return self.suffixes[0][1:]
 
 
-PNG = ImageFormat("PNG", "image/png", ".png")
-JPEG = ImageFormat("JPEG", "image/jpeg", ".jpg")
-WEBP = ImageFormat("WebP", "image/webp", ".webp")
-GIF = ImageFormat("GIF", "image/gif", ".gif")
-BMP = ImageFormat("BMP", "image/bmp", ".bmp")
-TIFF = ImageFormat("TIFF", "image/tiff", ".tiff")
-AVIF = ImageFormat("AVIF", "image/avif", ".avif")
-JPEG2000 = ImageFormat("JPEG 2000", "image/jp2", ".jp2")
-HEIC = ImageFormat("HEIC", "image/heic", ".heic")
+PNG = ImageFormat("PNG", "image/png", (".png",), "PIL.PngImagePlugin:PngImageFile", rb"\x89PNG\r\n\x1a\n")
+JPEG = ImageFormat("JPEG", "image/jpeg", (".jpg", ".jpeg"), "PIL.JpegImagePlugin:JpegImageFile", rb"\xff\xd8\xff", alpha=False, lossy=True)
+WEBP = ImageFormat("WebP", "image/webp", (".webp",), "PIL.WebPImagePlugin:WebPImageFile", rb"RIFF....WEBP", feature="webp")
+GIF = ImageFormat("GIF", "image/gif", (".gif",), "PIL.GifImagePlugin:GifImageFile", rb"GIF8[79]a")
+BMP = ImageFormat("BMP", "image/bmp", (".bmp",), "PIL.BmpImagePlugin:BmpImageFile", rb"BM")
+TIFF = ImageFormat("TIFF", "image/tiff", (".tiff", ".tif"), "PIL.TiffImagePlugin:TiffImageFile", rb"II[*+]\0|MM\0[*+]")
+AVIF = ImageFormat(
+    "AVIF", "image/avif", (".avif",), "PIL.AvifImagePlugin:AvifImageFile", brands=(b"avif", b"avis"), feature="avif", lossy=True
+)
+JPEG2000 = ImageFormat(
+    "JPEG 2000",
+    "image/jp2",
+    (".jp2",),
+    "PIL.Jpeg2KImagePlugin:Jpeg2KImageFile",
+    rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n",
+    feature="jpg_2000",
+    lossy=True,
+)
+HEIC = ImageFormat(
+    "HEIC",
+    "image/heic",
+    (".heic", ".heif"),
+    "pillow_heif:HeifImageFile",
+    brands=(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"),
+    lossy=True,
+    install="%pip install pillow-heif",
+)
 
 FORMATS = (PNG, JPEG, WEBP, GIF, BMP, TIFF, AVIF, JPEG2000, HEIC)
+WEB_FORMATS = (PNG, JPEG, WEBP)
+"""What every service takes and returns; references are sent in one of these, and metadata are written into them."""
 
-BY_TYPE = {kind.mime_type: kind for kind in FORMATS}
+WEB_TYPES = tuple(image_format.mime_type for image_format in WEB_FORMATS)
 
-_SIGNATURES = (
-    (PNG, (b"\x89PNG\r\n\x1a\n",)),
-    (JPEG, (b"\xff\xd8\xff",)),
-    (GIF, (b"GIF87a", b"GIF89a")),
-    (BMP, (b"BM",)),
-    (TIFF, (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
-    (JPEG2000, (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")),
-)
-_BRANDS = dict.fromkeys((b"avif", b"avis"), AVIF) | dict.fromkeys(
-    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), HEIC
-)
-_STRUCTURE = (b"mif1", b"msf1")  # brands of the container alone (ISO 23008-12), which do not say how the picture is coded
-_MOST_BRANDS = 64
+BY_TYPE = {image_format.mime_type: image_format for image_format in FORMATS}
+MIME_TYPES = {image_format.option: image_format.mime_type for image_format in FORMATS}
+EXTENSIONS = tuple(sorted({suffix[1:] for image_format in FORMATS for suffix in image_format.suffixes}, reverse=True))
+"""All suffixes without their dot, longer ones before those that they start with."""
+
+_CONTAINER_BRANDS = (b"mif1", b"msf1")  # ISO 23008-12: they name the container, not how the image is coded
+_MAX_BRANDS = 64
+_SIGNATURES = tuple((image_format, re.compile(image_format.signature, re.DOTALL)) for image_format in FORMATS)
+_BY_BRAND = {brand: image_format for image_format in FORMATS for brand in image_format.brands}
 
 
 def format_of(data: bytes | mmap) -> ImageFormat | None:
-    """Return the format that the first bytes name, or None for one that is not read here."""
+    """Return the format that the first bytes name, or None if it is not in the table."""
     start = data[:16]
-    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
-        return WEBP
     if start[4:8] == b"ftyp":
-        return _of_brands(list(_brands(data)))
-    return next((kind for kind, signatures in _SIGNATURES if start.startswith(signatures)), None)
-
-
-def kind_of(data: bytes | mmap, *, quoted: bool = False) -> ImageFormat:
-    """Return the format that the first bytes name. Raises ImageInvalid, saying what else it looks like; `quoted` as in `looks_like`."""
-    if kind := format_of(data):
-        return kind
-    raise ImageInvalid(f"what came is not a picture that can be read here but {looks_like(bytes(data[:512]), len(data), quoted=quoted)}")
+        brands = sorted(_brands(data), key=_CONTAINER_BRANDS.__contains__)  # stable: the major brand stays first
+        return next((_BY_BRAND[brand] for brand in brands if brand in _BY_BRAND), None)
+    return next((image_format for image_format, signature in _SIGNATURES if signature.match(start)), None)
 
 
 def _brands(data: bytes | mmap) -> Iterator[bytes]:
-    """Yield the major brand of an ISO base media file, and then the compatible ones."""
+    """Yield the major brand of an ISO base media file, then the compatible brands."""
     yield bytes(data[8:12])
-    end = min(int.from_bytes(data[:4]), len(data), 16 + 4 * _MOST_BRANDS)
-    for place in range(16, end - 3, 4):
-        yield bytes(data[place : place + 4])
+    end = min(int.from_bytes(data[:4]), len(data), 16 + 4 * _MAX_BRANDS)
+    for offset in range(16, end - 3, 4):
+        yield bytes(data[offset : offset + 4])
 
 
-def _of_brands(brands: list[bytes]) -> ImageFormat | None:
-    coding = next((_BRANDS[brand] for brand in brands if brand in _BRANDS), None)
-    return coding or (HEIC if any(brand in _STRUCTURE for brand in brands) else None)
-
-
-_OTHERS: tuple[tuple[bytes, str], ...] = (
-    (b"%PDF", "a PDF"),
-    (b"PK\x03\x04", "a ZIP archive"),
-    (b"\x1f\x8b", "gzip data"),
-)
+_OTHER_FILES = ((b"%PDF", "a PDF"), (b"PK\x03\x04", "a ZIP archive"), (b"\x1f\x8b", "gzip data"))
 
 
 def looks_like(data: bytes, size: int | None = None, *, quoted: bool = False) -> str:
-    """Say what bytes that are no picture look like; `size` is how many there are where `data` is only their beginning.
+    """Return what bytes that are no image look like: "a PDF", "JSON", "empty". `size`: of the whole file, if `data` is its beginning.
 
-    Their first words are `quoted` only where a gateway sent them: a file of this machine may be where somebody keeps keys, and what is
-    said of it is saved with the notebook.
+    `quoted` adds the first words. Use it for a gateway's responses only: a file of this machine may hold keys, and the message is
+    saved with the notebook.
     """
-    kind, _, words = _likeness(data, len(data) if size is None else size).partition(": ")
-    return f"{kind}: {words}" if quoted and words else kind
+    label, _, words = _likeness(data, len(data) if size is None else size).partition(": ")
+    return f"{label}: {words}" if quoted and words else label
 
 
 def _likeness(data: bytes, size: int) -> str:
     if not data.strip():
         return "empty" if not data else "blank"
-    for sign, words in _OTHERS:
-        if data.startswith(sign):
-            return words
+    if label := next((label for signature, label in _OTHER_FILES if data.startswith(signature)), ""):
+        return label
     start = data[:400].lstrip(b"\xef\xbb\xbf \t\r\n")
     if start[:1] in (b"{", b"["):
         return f"JSON: {_quoted(start)}"

@@ -18,6 +18,7 @@ from hypothesis import strategies as some
 from IPython.core.error import UsageError
 from lab import _ARGUMENTS, chromium
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import sync_playwright
 from scripted import picture
 from shells import a_shell
@@ -151,6 +152,26 @@ def test_a_picture_that_cannot_carry_it_is_copied_as_it_is(own_world):
     assert set(json.loads((few / rows(few)[0]["file"]).with_suffix(".json").read_text(encoding="utf-8"))) == {"submitted", "made_with"}
     bare = export([replace(image, path=path, mime_type=mime_type)], "bare", metadata="none")
     assert not list(bare.rglob("*.json"))
+
+
+@pytest.mark.parametrize("kind", ["XMP in a PNG", "XMP in a JPEG", "XMP in a WebP", "signed.png", "signed.jpg", "signed.webp"])
+def test_another_tools_metadata_are_kept_and_the_record_goes_beside(own_world, kind):
+    """An image with an XMP packet or content credentials is exported byte for byte; the JSON file beside it says how it was made."""
+    (image,) = pictures(1)
+    path = own_world / (kind if "." in kind else f"fox.{kind.split()[-1].lower()}")
+    if "." in kind:
+        path.write_bytes((Path(__file__).parent / "data" / "credentials" / kind).read_bytes())
+    else:
+        packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/></x:xmpmeta>'
+        texts = PngInfo()
+        texts.add_itxt("XML:com.adobe.xmp", packet.decode())
+        Image.new("L", (8, 8)).save(path, **({"pnginfo": texts} if path.suffix == ".png" else {"xmp": packet}))
+    mime_type = f"image/{path.suffix[1:].replace('jpg', 'jpeg')}"
+    place = export([replace(image, path=path, mime_type=mime_type)], "foxes")
+    copy = place / rows(place)[0]["file"]
+    assert copy.read_bytes() == path.read_bytes()
+    told = Origin.of_sidecar(json.loads(copy.with_suffix(".json").read_text(encoding="utf-8")))
+    assert (told.prompt, told.sha256) == ("a red fox", hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def test_nothing_of_this_machine_is_in_it(own_world, monkeypatch):

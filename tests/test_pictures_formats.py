@@ -103,6 +103,19 @@ class TestTable:
         assert preview(drawn(kind), 32).width == 32
         assert size_of(Tile(drawn(kind))) == (96, 64)
 
+    def test_types_stand_in_the_one_table(self) -> None:
+        """No other module spells a MIME type, so a new format is one entry in `formats`, and a reader if it has extras to strip."""
+        root = Path(imagegen_magic.__file__).parent
+        types = {image_format.mime_type for image_format in FORMATS}
+        found = [
+            f"{path.relative_to(root)}:{node.lineno}"
+            for path in root.rglob("*.py")
+            if path.name != "formats.py" and "gateways" not in path.parts
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Constant) and node.value in types
+        ]
+        assert not found
+
     def test_the_table_is_this_one(self) -> None:
         """And HEIC, where somebody has installed what reads it."""
         assert [(kind.mime_type, kind.suffix) for kind in FORMATS] == [*TABLE.values(), ("image/heic", ".heic")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from imagegen_magic.formats import BY_TYPE
 from imagegen_magic.request import Size
 
 if TYPE_CHECKING:
@@ -50,4 +51,4 @@ def shape(width: int, height: int) -> str:
 
 
 def _kind(mime_type: str) -> str:
-    return {"image/jp2": "jpeg 2000"}.get(mime_type, mime_type.removeprefix("image/"))
+    return BY_TYPE[mime_type].name.lower() if mime_type in BY_TYPE else mime_type.removeprefix("image/")

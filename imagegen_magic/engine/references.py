@@ -15,6 +15,7 @@ from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.context import ledger_of
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageInvalid, UnsupportedOption
+from imagegen_magic.formats import PNG, WEB_TYPES
 from imagegen_magic.paths import path_of, text_of
 from imagegen_magic.providers.base import Provider
 from imagegen_magic.providers.validation import shown
@@ -27,7 +28,7 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: C:\ 
 _NUMBER = re.compile(r"@(\d{1,18})")
 _GLOB = re.compile(r"[*?\[]")
 _LIFE = 86_400.0  # seconds that a result's address lives where its gateway did not say
-_MASKS = ("image/png",)
+_MASKS = (PNG.mime_type,)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Known = dict[Any, "str | LocalPicture"]
@@ -58,7 +59,7 @@ class ReferenceLoader:
     def __init__(
         self,
         settings: Settings,
-        types: Sequence[str] = ("image/jpeg", "image/png", "image/webp"),
+        types: Sequence[str] = WEB_TYPES,
         most_bytes: int = MOST_BYTES,
         *,
         fit: bool = False,

@@ -1,30 +1,34 @@
-"""The boxes that PNG, JPEG and WebP files are made of, read without decoding a pixel.
+"""The one walker over the chunks and segments of PNG, JPEG and WebP files. It decodes no pixel and raises nothing for a broken file.
 
 PNG: chunks (ISO/IEC 15948). JPEG: marker segments (ITU-T T.81). WebP: RIFF chunks (RFC 9649).
 """
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from itertools import takewhile
 from mmap import mmap
 from typing import NamedTuple
 
-from PIL import Image
-
 from imagegen_magic.errors import ImageInvalid
-from imagegen_magic.formats import JPEG, PNG, WEBP, ImageFormat, kind_of
-from imagegen_magic.imaging.decode import opened, orientation
+from imagegen_magic.formats import JPEG, PNG, WEBP, ImageFormat, format_of, looks_like
 
-Octets = bytes | mmap
+SOS, EOI = b"\xff\xda", b"\xff\xd9"  # JPEG markers: start of scan, end of image
+APP1, APP11 = b"\xff\xe1", b"\xff\xeb"
+FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG markers whose segment holds the image's size
+JPEG_TABLES = FRAME_HEADERS | {0xC4, 0xCC, 0xDB, 0xDC, 0xDD}  # Huffman and arithmetic codes, quantization, lines, restart interval
 
-_EXIF = b"Exif\0\0"
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG markers that tell the frame's size
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_AFTER_SCAN = re.compile(
+    b"\xff[" + b"".join(re.escape(bytes([marker])) for marker in sorted({*JPEG_TABLES, 0xDA, 0xD9, *range(0xE0, 0xFF)})) + b"]"
+)
+_STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # JPEG markers without content
 
 
 class Chunk(NamedTuple):
-    """One chunk or segment: its name, where the whole of it lies in the file, and where its content does."""
+    """One chunk or segment: its name, and the offsets of the whole of it and of its content. `end` includes padding and checksum."""
 
     name: bytes
     start: int
@@ -33,123 +37,105 @@ class Chunk(NamedTuple):
     content_end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What a file says of its pixels before they are decoded: `width` and `height` upright, as a person sees them."""
-
-    kind: ImageFormat
-    width: int
-    height: int
-
-
-def boxes(data: Octets) -> Iterator[Chunk]:
-    """Yield the file's boxes in order, up to where it ends or breaks off; of a JPEG those before the first scan.
-
-    Raises ImageInvalid where it is none of the three.
-    """
-    kind = kind_of(data)
-    if kind not in (PNG, JPEG, WEBP):
-        raise ImageInvalid(f"the parts of a {kind.name} file are not read here")
-    return _walker(kind)(data)
+def identify(data: bytes | mmap, *, quoted: bool = False) -> ImageFormat:
+    """Return the format that the first bytes name. Raises ImageInvalid, which says what else it looks like; `quoted` as in `looks_like`."""
+    if image_format := format_of(data):
+        return image_format
+    what = looks_like(bytes(data[:512]), len(data), quoted=quoted)
+    raise ImageInvalid(f"what came is not a picture that can be read here but {what}")
 
 
-def header(data: Octets) -> Header:
-    """Return format and size, of PNG, JPEG and WebP from a few hundred bytes. Raises ImageInvalid where the file does not tell them."""
-    kind = kind_of(data)
-    if kind not in (PNG, JPEG, WEBP):
-        image = opened(bytes(data), float("inf"))
-        return Header(kind, *(image.size[::-1] if orientation(image) >= 5 else image.size))
-    try:
-        width, height, exif = (_png_size if kind is PNG else _jpeg_size if kind is JPEG else _webp_size)(data)
-    except (struct.error, IndexError) as error:
-        raise ImageInvalid(f"the {kind.name} picture is cut short: it does not even tell its size") from error
-    if not width * height:
-        raise ImageInvalid("the picture claims to have no pixels")
-    return Header(kind, height, width) if _lies(exif) else Header(kind, width, height)
+def chunks(image_format: ImageFormat, data: bytes) -> Iterator[Chunk]:
+    """Yield the complete chunks of a PNG, JPEG or WebP in order, up to its end (`IEND`, EOI) or to where the file breaks off."""
+    return {PNG: png_chunks, JPEG: jpeg_segments, WEBP: riff_chunks}[image_format](data)
 
 
-def vp8_size(data: Octets, box: Chunk) -> tuple[int, int, bool]:
-    """Return width, height and whether there is alpha, of a WebP's `VP8 ` or `VP8L` chunk."""
-    if box.name == b"VP8L":
-        bits = struct.unpack_from("<I", data, box.content + 1)[0]
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1)
-    width, height = struct.unpack_from("<HH", data, box.content + 6)
-    return width & 0x3FFF, height & 0x3FFF, False
-
-
-def _lies(exif: bytes) -> bool:
-    """Say whether the stored picture lies on its side."""
-    probe = Image.new("L", (1, 1))
-    probe.info["exif"] = exif
-    return orientation(probe) >= 5
-
-
-def _walker(kind: ImageFormat) -> Callable[[Octets], Iterator[Chunk]]:
-    return _png_chunks if kind is PNG else _jpeg_segments if kind is JPEG else _riff_chunks
-
-
-def _png_chunks(data: Octets) -> Iterator[Chunk]:
-    place = 8
-    while place + 12 <= len(data):
-        end = place + 12 + struct.unpack_from(">I", data, place)[0]
+def png_chunks(data: bytes | mmap) -> Iterator[Chunk]:
+    """Yield the chunks of a PNG up to `IEND`."""
+    place, name = 8, b""
+    while place + 12 <= len(data) and name != b"IEND":
+        end = place + 12 + int.from_bytes(data[place : place + 4])
         if end > len(data):
             return
         name = bytes(data[place + 4 : place + 8])
         yield Chunk(name, place, end, place + 8, end - 4)
-        if name == b"IEND":
-            return
         place = end
 
 
-def _jpeg_segments(data: Octets) -> Iterator[Chunk]:
-    place = 2
-    while place + 4 <= len(data) and data[place] == 0xFF:
+def jpeg_segments(data: bytes) -> Iterator[Chunk]:
+    """Yield the segments of a JPEG up to EOI, without padding and markers without content; an SOS segment ends with its coded pixels."""
+    place, scanned = 2, False
+    while place + 2 <= len(data):
         marker = data[place + 1]
-        if marker == 0xFF:  # padding
-            place += 1
+        if data[place] != 0xFF or marker in (0x00, 0xFF):  # padding, and bytes that decoders skip
+            found = _MARKER.search(data, place)
+            if found is None:
+                return
+            place = found.start()
             continue
-        end = place + 2 + struct.unpack_from(">H", data, place + 2)[0]
-        if marker == 0xDA or end > len(data):
+        if marker == 0xD9 and scanned:
+            yield Chunk(EOI, place, place + 2, place + 2, place + 2)
             return
-        yield Chunk(bytes(data[place : place + 2]), place, end, place + 4, end)
+        if marker in _STANDALONE or marker == 0xD9:
+            place += 2
+            continue
+        content_end = end = place + 2 + int.from_bytes(data[place + 2 : place + 4])
+        if end > len(data) or end < place + 4:
+            return
+        if marker == 0xDA:
+            after = _AFTER_SCAN.search(data, end)
+            if after is None:
+                return
+            scanned, end = True, after.start()
+        yield Chunk(data[place : place + 2], place, end, place + 4, content_end)
         place = end
 
 
-def _riff_chunks(data: Octets) -> Iterator[Chunk]:
-    place, last = 12, min(len(data), 8 + struct.unpack_from("<I", data, 4)[0])
+def jpeg_header(data: bytes) -> list[Chunk]:
+    """Return the segments of a JPEG before its first scan."""
+    return list(takewhile(lambda segment: segment.name != SOS, jpeg_segments(data)))
+
+
+def riff_chunks(data: bytes, place: int = 12, stop: int | None = None) -> Iterator[Chunk]:
+    """Yield the chunks from `place` to `stop`, by default those of a WebP file; `end` includes the padding, which the file may lack."""
+    last = min(len(data), 8 + int.from_bytes(data[4:8], "little")) if stop is None else stop
     while place + 8 <= last:
-        length = struct.unpack_from("<I", data, place + 4)[0]
+        length = int.from_bytes(data[place + 4 : place + 8], "little")
         if place + 8 + length > last:
             return
-        yield Chunk(bytes(data[place : place + 4]), place, min(last, place + 8 + length + length % 2), place + 8, place + 8 + length)
-        place += 8 + length + length % 2
+        end = place + 8 + length + length % 2
+        yield Chunk(data[place : place + 4], place, end, place + 8, place + 8 + length)
+        place = end
 
 
-def _png_size(data: Octets) -> tuple[int, int, bytes]:
-    exif = next((bytes(data[box.content : box.content_end]) for box in _png_chunks(data) if box.name == b"eXIf"), b"")
-    width, height = struct.unpack_from(">II", data, 16)
-    return width, height, exif
+def riff_chunk(name: bytes, content: bytes) -> bytes:
+    """Return a RIFF chunk, padded."""
+    return name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
 
 
-def _jpeg_size(data: Octets) -> tuple[int, int, bytes]:
-    exif = b""
-    for box in _jpeg_segments(data):
-        if box.name == b"\xff\xe1" and not exif and data[box.content : box.content + 6] == _EXIF:
-            exif = bytes(data[box.content : box.end])
-        if box.name[1] in _FRAMES:
-            height, width = struct.unpack_from(">HH", data, box.content + 1)
-            return width, height, exif
-    raise IndexError
+def riff_file(body: bytes) -> bytes:
+    """Return a WebP file of packed chunks."""
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
 
 
-def _webp_size(data: Octets) -> tuple[int, int, bytes]:
-    found = {box.name: box for box in _riff_chunks(data)}
-    exif = found.get(b"EXIF")
-    told = bytes(data[exif.content : exif.content_end]) if exif else b""
-    if extended := found.get(b"VP8X"):
-        sides = bytes(data[extended.content + 4 : extended.content + 10])
-        return int.from_bytes(sides[:3], "little") + 1, int.from_bytes(sides[3:], "little") + 1, told
-    box = found.get(b"VP8L") or found.get(b"VP8 ")
-    if box is None:
-        raise IndexError
-    return *vp8_size(data, box)[:2], told
+def vp8_size(name: bytes, content: bytes) -> tuple[int, int, bool]:
+    """Return width, height and whether there is alpha, of a `VP8X`, `VP8 ` or `VP8L` chunk. Raises struct.error if it is too short."""
+    if name == b"VP8X":
+        if len(content) < 10:
+            raise struct.error("VP8X is too short")
+        return int.from_bytes(content[4:7], "little") + 1, int.from_bytes(content[7:10], "little") + 1, bool(content[0] & 0x10)
+    if name == b"VP8L":
+        bits = struct.unpack_from("<I", content, 1)[0]
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1)
+    width, height = struct.unpack_from("<HH", content, 6)
+    return width & 0x3FFF, height & 0x3FFF, False
+
+
+def cut_short(image_format: ImageFormat, data: bytes) -> ImageInvalid:
+    """Return the error of a file whose end is missing."""
+    return ImageInvalid(f"the {image_format.name} picture is cut short: {len(data)} bytes came, and its end is missing")
+
+
+def corrupt(image_format: ImageFormat, why: str) -> ImageInvalid:
+    """Return the error of a file that contradicts itself."""
+    return ImageInvalid(f"the {image_format.name} picture is corrupt: {why}")

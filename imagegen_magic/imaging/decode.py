@@ -14,34 +14,22 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from mmap import mmap
 from typing import cast
 
 from PIL import Image, ImageFile, features
 
 from imagegen_magic.errors import ImageGenError, ImageInvalid
-from imagegen_magic.formats import AVIF, BMP, GIF, HEIC, JPEG, JPEG2000, PNG, TIFF, WEBP, ImageFormat, kind_of, looks_like
+from imagegen_magic.formats import PNG, ImageFormat
+from imagegen_magic.imaging.containers import identify, png_chunks
 from imagegen_magic.imaging.essentials import Essentials, essentials
 from imagegen_magic.imaging.wholeness import white_of_samples
-
-__all__ = ["DECODERS", "JPEG", "MOST_BYTES", "MOST_PIXELS", "PNG", "WEBP", "ImageFormat", "kind_of", "looks_like"]
 
 MOST_BYTES = 64 * 2**20
 MOST_PIXELS = 50_000_000
 DECODERS = threading.BoundedSemaphore(2)  # pictures decoded at once: a 4K one takes 33 MB
 
 _STRIP = 1 << 16  # px converted at a time: a whole converted 4K copy would double the memory
-_PLUGINS = {
-    PNG: ("PIL.PngImagePlugin", "PngImageFile"),
-    JPEG: ("PIL.JpegImagePlugin", "JpegImageFile"),
-    WEBP: ("PIL.WebPImagePlugin", "WebPImageFile"),
-    GIF: ("PIL.GifImagePlugin", "GifImageFile"),
-    BMP: ("PIL.BmpImagePlugin", "BmpImageFile"),
-    TIFF: ("PIL.TiffImagePlugin", "TiffImageFile"),
-    AVIF: ("PIL.AvifImagePlugin", "AvifImageFile"),
-    JPEG2000: ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
-    HEIC: ("pillow_heif", "HeifImageFile"),
-}
-_FEATURES = {WEBP: "webp", AVIF: "avif", JPEG2000: "jpg_2000"}  # that a Pillow may have been built without
 _WHITE = "imagegen_magic white"  # in a decoded picture's `info`
 _QUIET = threading.RLock()
 
@@ -51,7 +39,7 @@ def decoded(data: bytes) -> Image.Image:
     if len(data) > MOST_BYTES:
         raise ImageInvalid(f"the picture has {len(data) / 2**20:.0f} MiB, more than the {MOST_BYTES / 2**20:.0f} MiB that are read")
     image = opened(data)
-    with told(kind_of(data).name):
+    with told(identify(data).name):
         image.load()
     return image
 
@@ -61,7 +49,7 @@ def reopened(data: bytes) -> Image.Image:
 
     Raises ImageInvalid where the pixels themselves cannot be decoded.
     """
-    kind = kind_of(data)
+    kind = identify(data)
     try:
         with told(kind.name):
             image = _plugin(kind)(io.BytesIO(data))
@@ -73,7 +61,7 @@ def reopened(data: bytes) -> Image.Image:
 
 def opened(data: bytes, most_pixels: float = MOST_PIXELS) -> ImageFile.ImageFile:
     """Return the picture with its header read and its pixels yet to `load()`, best within `told()`. Raises ImageInvalid."""
-    return examined(kind_of(data), data, most_pixels)[1]
+    return examined(identify(data), data, most_pixels)[1]
 
 
 def examined(kind: ImageFormat, data: bytes, most_pixels: float = MOST_PIXELS) -> tuple[Essentials, ImageFile.ImageFile]:
@@ -112,19 +100,33 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _plugin(kind: ImageFormat) -> Callable[..., ImageFile.ImageFile]:
-    """Return what reads a format. Raises ImageInvalid where this kernel has nothing that does."""
-    module, name = _PLUGINS[kind]
-    importlib.invalidate_caches() if kind is HEIC else None  # it may have been installed a moment ago
+def _plugin(image_format: ImageFormat) -> Callable[..., ImageFile.ImageFile]:
+    """Return what reads a format. Raises ImageInvalid if nothing in this kernel does."""
+    module, _, name = image_format.decoder.partition(":")
+    optional = not module.startswith("PIL.")
+    importlib.invalidate_caches() if optional else None  # it may have been installed a moment ago
     try:
         found: Callable[..., ImageFile.ImageFile] = getattr(importlib.import_module(module), name)
-        if kind not in _FEATURES or features.check(_FEATURES[kind]):
+        if not image_format.feature or features.check(image_format.feature):
             return found
     except (ImportError, AttributeError):
-        if kind is HEIC and "HEIF" in Image.OPEN:  # another plugin, which its owner has registered
+        if optional and "HEIF" in Image.OPEN:  # another plugin, which the user has registered
             return Image.OPEN["HEIF"][0]
-    step = "%pip install pillow-heif" if kind is HEIC else "%pip install --upgrade Pillow and restart the kernel"
-    raise ImageInvalid(f"the Pillow of this kernel reads no {kind.name}", blame="you", hint=f"{step}, or save it as PNG or JPEG")
+    step = f"{image_format.install}, or save it as PNG or JPEG"
+    raise ImageInvalid(f"the Pillow of this kernel reads no {image_format.name}", blame="you", hint=step)
+
+
+def displayed_size(data: bytes | mmap) -> tuple[int, int]:
+    """Return width and height in pixels, upright, without decoding; of most files only the beginning is read. Raises ImageInvalid."""
+    image_format = identify(data)
+    try:
+        with told(image_format.name), quiet():
+            image = _plugin(image_format)(io.BytesIO(data) if isinstance(data, bytes) else data)
+    except ImageInvalid:  # something besides its pixels is broken
+        image = opened(bytes(data), math.inf)
+    if image_format is PNG and "exif" not in image.info:  # it may follow the pixels
+        image.info["exif"] = next((b"Exif\0\0" + data[at.content : at.content_end] for at in png_chunks(data) if at.name == b"eXIf"), b"")
+    return image.size[::-1] if orientation(image) >= 5 else image.size
 
 
 def orientation(image: Image.Image) -> int:

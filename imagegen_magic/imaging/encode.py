@@ -10,11 +10,10 @@ from typing import Any
 from PIL import Image
 
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.formats import JPEG, PNG, WEBP, ImageFormat
+from imagegen_magic.formats import JPEG, PNG, WEB_FORMATS, ImageFormat
 from imagegen_magic.imaging.decode import least_alpha
 from imagegen_magic.request import LocalPicture
 
-KINDS = (PNG, JPEG, WEBP)
 QUALITY = 92
 _EFFORT = 4  # of zlib's 9: of a 4K photograph a third of the time of the usual 6, and no byte more
 
@@ -84,7 +83,7 @@ def fits(data: bytes, image: Image.Image, limits: Limits) -> bool:
 
 def target(limits: Limits) -> ImageFormat:
     """Return the format that pictures of other formats become: PNG where it is taken."""
-    return next((kind for kind in KINDS if kind.mime_type in limits.types), PNG)
+    return next((kind for kind in WEB_FORMATS if kind.mime_type in limits.types), PNG)
 
 
 def finished(draft: Draft, limits: Limits) -> LocalPicture:

@@ -11,12 +11,27 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.formats import GIF, JPEG, PNG, WEBP, ImageFormat
+from imagegen_magic.imaging.containers import (
+    EOI,
+    FRAME_HEADERS,
+    JPEG_TABLES,
+    SOS,
+    Chunk,
+    corrupt,
+    cut_short,
+    jpeg_segments,
+    png_chunks,
+    riff_chunk,
+    riff_chunks,
+    riff_file,
+    vp8_size,
+)
 
 EXIF, XMP, TEXT, COMMENT, TAIL = "Exif", "XMP", "text", "comment", "what followed its end"
 IPTC, CREDENTIALS, OTHER, PROFILE, PLACE = "IPTC", "content credentials", "other data", "a broken colour profile", "place"
@@ -57,7 +72,7 @@ def essentials(kind: ImageFormat, data: bytes) -> Essentials:
     reader = _READERS.get(kind) or wholeness.READERS.get(kind) or _as_it_is
     try:
         return reader(data)
-    except (struct.error, IndexError) as error:
+    except (struct.error, LookupError) as error:
         raise cut_short(kind, data) from error
 
 
@@ -68,16 +83,6 @@ def _as_it_is(data: bytes) -> Essentials:
 def profile_is_sound(profile: bytes) -> bool:
     """Return whether bytes are an ICC colour profile, told from its signature (ICC.1:2022, 7.2.9)."""
     return len(profile) >= 128 and profile[36:40] == b"acsp"
-
-
-def cut_short(kind: ImageFormat, data: bytes) -> ImageInvalid:
-    """Return the error of a file whose end is missing."""
-    return ImageInvalid(f"the {kind.name} picture is cut short: {len(data)} bytes came, and its end is missing")
-
-
-def corrupt(kind: ImageFormat, why: str) -> ImageInvalid:
-    """Return the error of a file that contradicts itself."""
-    return ImageInvalid(f"the {kind.name} picture is corrupt: {why}")
 
 
 class _Copy:
@@ -140,43 +145,36 @@ def _png(data: bytes) -> Essentials:
     if data[8:16] != b"\0\0\0\x0dIHDR":
         raise corrupt(PNG, "its header is missing")
     width, height, depth, colours = struct.unpack_from(">IIBB", data, 16)
-    copy, exif, frames, end, seen = _Copy(data), b"", 0, 8, set[bytes]()
-    copy.keep(0, end)
-    for name, start, end, sound in _png_chunks(data):
-        content = memoryview(data)[start + 8 : end - 4]
-        if name in _CRITICAL or (name not in seen and sound and _png_stays(name, content, colours)):
-            copy.keep(start, end)
-            seen.add(name)
+    copy, exif, frames, seen = _Copy(data), b"", 0, set[bytes]()
+    copy.keep(0, 8)
+    found = list(png_chunks(data))
+    for chunk in found:
+        content = memoryview(data)[chunk.content : chunk.content_end]
+        valid = _checksum_is_right(data, chunk)
+        if chunk.name in _CRITICAL or (chunk.name not in seen and valid and _png_stays(chunk.name, content, colours)):
+            copy.keep(chunk.start, chunk.end)
+            seen.add(chunk.name)
             continue
-        copy.drop(_png_word(name, content), start, end)
-        frames += name == b"fcTL"
-        exif = exif or (bytes(content) if name == b"eXIf" else b"")
+        copy.drop(_png_word(chunk.name, content), chunk.start, chunk.end)
+        frames += chunk.name == b"fcTL"
+        exif = exif or (bytes(content) if chunk.name == b"eXIf" else b"")
+    if b"IEND" not in seen:
+        raise cut_short(PNG, data)
     if b"IDAT" not in seen:
         raise corrupt(PNG, "it holds no pixels")
-    copy.drop(TAIL, end, len(data))
+    copy.drop(TAIL, found[-1].end, len(data))
     exif = b"Exif\0\0" + exif if exif else b""
     return Essentials(copy.joined(), width, height, exif, max(1, frames), tuple(copy.rest), white=0xFFFF if depth == 16 else 0)
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int, bool]]:
-    """Yield name, start and end of every chunk up to IEND, and whether its checksum is true.
-
-    Raises ImageInvalid where the file ends before IEND, or where a checksum that the picture depends on is wrong.
-    """
-    place, view = 8, memoryview(data)
-    while place + 12 <= len(data):
-        end = place + 12 + struct.unpack_from(">I", data, place)[0]
-        if end > len(data):
-            break
-        name = data[place + 4 : place + 8]
-        sound = zlib.crc32(view[place + 4 : end - 4]) == struct.unpack_from(">I", data, end - 4)[0]
-        if not sound and (not name[0] & 0x20 or name.upper() in _CRITICAL or not _CHUNK_NAME.fullmatch(name)):
-            raise corrupt(PNG, f"a checksum is wrong near byte {place}")
-        yield name, place, end, sound
-        if name == b"IEND":
-            return
-        place = end
-    raise cut_short(PNG, data)
+def _checksum_is_right(data: bytes, chunk: Chunk) -> bool:
+    """Return whether a chunk's checksum is right. Raises ImageInvalid if it is wrong and the pixels depend on the chunk."""
+    name = chunk.name
+    if zlib.crc32(memoryview(data)[chunk.start + 4 : chunk.content_end]) == int.from_bytes(data[chunk.content_end : chunk.end]):
+        return True
+    if not name[0] & 0x20 or name.upper() in _CRITICAL or not _CHUNK_NAME.fullmatch(name):
+        raise corrupt(PNG, f"a checksum is wrong near byte {chunk.start}")
+    return False
 
 
 def _png_stays(name: bytes, content: memoryview, colours: int) -> bool:
@@ -207,86 +205,40 @@ def _png_word(name: bytes, content: memoryview) -> str:
     return _CHUNK_WORDS.get(name, OTHER)
 
 
-_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_TABLES = _FRAME_HEADERS | {0xC4, 0xCC, 0xDB, 0xDC, 0xDD}  # Huffman and arithmetic codes, quantization, lines, restart interval
-_EXTRAS = frozenset(range(0xE0, 0xFF))  # applications, reserved ones, and comments
-_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without content
-_SCAN, _END = 0xDA, 0xD9
 _JFIF, _ADOBE = "JFIF", "Adobe"
 
 
 def _jpeg(data: bytes) -> Essentials:
     copy, exif, size = _Copy(data), b"", None
     copy.keep(0, 2)
-    segments = [(_jpeg_role(data, *each), *each) for each in _jpeg_segments(data)]
-    last = {role: start for role, _, start, _ in segments}
-    coloured = _profile_is_whole(data, [(start, end) for role, _, start, end in segments if role == PROFILE])
-    for role, marker, start, end in segments:
-        if marker in _FRAME_HEADERS and size is None:
-            height, width = struct.unpack_from(">HH", data, start + 5)
+    segments = [(_jpeg_role(data, segment), segment) for segment in jpeg_segments(data)]
+    if not segments or segments[-1][1].name != EOI:
+        raise cut_short(JPEG, data)
+    last = {role: segment.start for role, segment in segments}
+    coloured = _profile_is_complete([data[segment.content : segment.end] for role, segment in segments if role == PROFILE])
+    for role, segment in segments:
+        start, end, marker = segment.start, segment.end, segment.name[1]
+        if marker in FRAME_HEADERS and size is None:
+            height, width = struct.unpack_from(">HH", data, segment.content + 1)
             size = width, height
-        if role in (_JFIF, _ADOBE):  # each decides what the colours are, and the last of its kind holds
+        if role in (_JFIF, _ADOBE):  # each decides what the colours are, and the last of its kind counts
             if last[role] == start:
                 copy.put(_without_thumbnail(data[start:end]) if role == _JFIF else _transform_alone(data[start:end]), start, end)
-        elif marker in _TABLES or marker in (_SCAN, _END) or (role == PROFILE and coloured):
+        elif marker in JPEG_TABLES or segment.name in (SOS, EOI) or (role == PROFILE and coloured):
             copy.keep(start, end)
         else:
             copy.drop(role, start, end)
-            exif = exif or (data[start + 4 : end] if role == EXIF else b"")
+            exif = exif or (data[segment.content : end] if role == EXIF else b"")
     if size is None:
         raise corrupt(JPEG, "it does not say its size")
-    copy.drop(TAIL, segments[-1][3], len(data))
+    copy.drop(TAIL, segments[-1][1].end, len(data))
     return Essentials(copy.joined(), *size, exif, 1, tuple(copy.rest))
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield marker, start and end of every segment up to the picture's end; a scan's with the pixels that follow it.
-
-    Raises ImageInvalid where that end is missing.
-    """
-    place, scanned = 2, False
-    while place + 2 <= len(data):
-        marker = data[place + 1]
-        if data[place] != 0xFF or marker in (0x00, 0xFF):  # padding, and what decoders pass over
-            place = _next_marker(data, place)
-        elif marker == _END and scanned:
-            yield marker, place, place + 2
-            return
-        elif marker in _ALONE or marker == _END:
-            place += 2
-        else:
-            end = place + 2 + struct.unpack_from(">H", data, place + 2)[0]
-            if end > len(data) or end < place + 4:
-                break
-            if marker == _SCAN:
-                scanned, end = True, _scan_end(data, end)
-            yield marker, place, end
-            place = end
-    raise cut_short(JPEG, data)
-
-
-def _next_marker(data: bytes, place: int) -> int:
-    found = _MARKER.search(data, place)
-    if found is None:
-        raise cut_short(JPEG, data)
-    return found.start()
-
-
-def _scan_end(data: bytes, place: int) -> int:
-    """Return where a scan's coded pixels end: at the first marker that can follow them."""
-    while found := _MARKER.search(data, place):
-        marker = data[found.start() + 1]
-        if marker in _TABLES or marker in _EXTRAS or marker in (_SCAN, _END):
-            return found.start()
-        place = found.end()
-    raise cut_short(JPEG, data)
-
-
-def _jpeg_role(data: bytes, marker: int, start: int, end: int) -> str:
+def _jpeg_role(data: bytes, segment: Chunk) -> str:
     """Return what a segment is in words."""
-    content, size = data[start + 4 : min(end, start + 40)], end - start - 4
-    match marker:
+    content, size = data[segment.content : min(segment.end, segment.content + 36)], segment.end - segment.content
+    match segment.name[1]:
         case 0xE0 if content.startswith(b"JFIF\0") and size >= 14:
             return _JFIF
         case 0xEE if content.startswith(b"Adobe") and size >= 12:
@@ -301,7 +253,7 @@ def _jpeg_role(data: bytes, marker: int, start: int, end: int) -> str:
             return "thumbnail"
         case 0xED:
             return IPTC
-        case 0xEB if b"c2pa" in data[start:end]:
+        case 0xEB if b"c2pa" in data[segment.content : segment.end]:
             return CREDENTIALS
         case 0xFE:
             return COMMENT
@@ -318,9 +270,9 @@ def _transform_alone(segment: bytes) -> bytes:
     return b"\xff\xee\0\x0e" + segment[4:16]
 
 
-def _profile_is_whole(data: bytes, spans: list[tuple[int, int]]) -> bool:
-    """Return whether ICC segments are one profile, each of its parts there once."""
-    parts = sorted(data[start + 16 : end] for start, end in spans)
+def _profile_is_complete(segments: list[bytes]) -> bool:
+    """Return whether ICC segments are one profile, with each of its parts once."""
+    parts = sorted(content[12:] for content in segments)
     numbers = [part[0] for part in parts if len(part) > 2 and part[1] == len(parts)]
     return bool(parts) and numbers == list(range(1, len(parts) + 1)) and profile_is_sound(b"".join(part[2:] for part in parts))
 
@@ -334,34 +286,31 @@ def _webp(data: bytes) -> Essentials:
     stop = 8 + int.from_bytes(data[4:8], "little")
     if stop > len(data):
         raise cut_short(WEBP, data)
-    chunks = list(_riff_chunks(data, 12, stop))
-    found = {name: data[start + 8 : end] for name, start, end in reversed(chunks)}  # of each the first
-    frames = [data[start + 8 : end] for name, start, end in chunks if name == b"ANMF"]
+    chunks = list(riff_chunks(data))
+    found = _contents(data, chunks)
+    frames = [data[chunk.content : chunk.content_end] for chunk in chunks if chunk.name == b"ANMF"]
     if not profile_is_sound(found.get(b"ICCP", b"")):
         found.pop(b"ICCP", None)
     still = True
     if frames and not (b"VP8 " in found or b"VP8L" in found):
-        made, still = _first_frame(frames[0], found)
+        rebuilt, still = _first_frame(frames[0], found)
     else:
-        made, frames = _still(found), []
+        rebuilt, frames = _still(found), []
     kept = _RIFF_PIXELS + ((b"ICCP",) if b"ICCP" in found else ())
-    rest = [Part(_RIFF_WORDS.get(name, OTHER), start, end) for name, start, end in chunks if name not in kept]
+    rest = [Part(_RIFF_WORDS.get(chunk.name, OTHER), chunk.start, chunk.content_end) for chunk in chunks if chunk.name not in kept]
     rest += [Part(TAIL, stop + stop % 2, len(data))] if stop + stop % 2 < len(data) else []
-    return Essentials(data if made == data else made, *_canvas(made), found.get(b"EXIF", b""), max(1, len(frames)), tuple(rest), still)
+    size = vp8_size(rebuilt[12:16], rebuilt[20:])[:2]  # of the header that its decoder makes room for
+    exif = found.get(b"EXIF", b"")
+    return Essentials(data if rebuilt == data else rebuilt, *size, exif, max(1, len(frames)), tuple(rest), still)
 
 
-def _riff_chunks(data: bytes, place: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield name, start and end, without padding, of each chunk that is whole."""
-    while place + 8 <= stop:
-        end = place + 8 + struct.unpack_from("<I", data, place + 4)[0]
-        if end > stop:
-            return
-        yield data[place : place + 4], place, end
-        place = end + end % 2
+def _contents(data: bytes, chunks: list[Chunk]) -> dict[bytes, bytes]:
+    """Return the contents of chunks by name, of several the first."""
+    return {chunk.name: data[chunk.content : chunk.content_end] for chunk in reversed(chunks)}
 
 
 def _still(found: dict[bytes, bytes]) -> bytes:
-    """Return a WebP of one picture from its chunks. Raises ImageInvalid where the pixels are missing."""
+    """Return a WebP of one image from its chunks. Raises ImageInvalid if the pixels are missing."""
     pixels = next((name for name in (b"VP8 ", b"VP8L") if name in found), None)
     if pixels is None:
         raise ImageInvalid("the WebP picture is corrupt or cut short: it holds no whole picture")
@@ -373,43 +322,26 @@ def _still(found: dict[bytes, bytes]) -> bytes:
 
 
 def _first_frame(frame: bytes, found: dict[bytes, bytes]) -> tuple[bytes, bool]:
-    """Return the first frame as a file: a plain picture where it fills the canvas, else an animation of one; and whether it is plain."""
+    """Return the first frame as a file: a plain image if it fills the canvas, else an animation of one; and whether it is plain."""
     header = found[b"VP8X"]
-    within = {name: frame[start + 8 : end] for name, start, end in reversed(list(_riff_chunks(frame, 16, len(frame))))}
+    within = _contents(frame, list(riff_chunks(frame, 16, len(frame))))
     outer = {name: found[name] for name in (b"VP8X", b"ICCP") if name in found}
     if frame[:12] == bytes(6) + header[4:10]:
         return _still(within | outer), True
-    pixels = b"".join(_packed(name, within[name]) for name in (b"ALPH", b"VP8 ", b"VP8L") if name in within)
+    pixels = b"".join(riff_chunk(name, within[name]) for name in (b"ALPH", b"VP8 ", b"VP8L") if name in within)
     outer[b"VP8X"] = _flagged(header, found, _IS_ANIMATION)
     return _riff(outer | {b"ANIM": found.get(b"ANIM", bytes(6)), b"ANMF": frame[:16] + pixels}), False
 
 
 def _flagged(header: bytes, found: dict[bytes, bytes], flags: int = 0) -> bytes:
-    """Return a VP8X chunk that announces what there is, and neither Exif nor XMP."""
+    """Return a VP8X chunk that announces what is in the file, and neither Exif nor XMP."""
     if len(header) < 10:
         raise IndexError
     return bytes([header[0] & _HAS_ALPHA | (_HAS_PROFILE if b"ICCP" in found else 0) | flags, 0, 0, 0]) + header[4:10]
 
 
-def _canvas(data: bytes) -> tuple[int, int]:
-    """Return width and height of a rebuilt WebP, from the header that its decoder makes room for."""
-    match data[12:16]:
-        case b"VP8X":
-            return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
-        case b"VP8L":
-            bits = int.from_bytes(data[21:25], "little")
-            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    width, height = struct.unpack_from("<HH", data, 26)
-    return width & 0x3FFF, height & 0x3FFF
-
-
-def _packed(name: bytes, content: bytes) -> bytes:
-    return name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
-
-
-def _riff(chunks: dict[bytes, bytes]) -> bytes:
-    body = b"WEBP" + b"".join(_packed(name, content) for name, content in chunks.items())
-    return b"RIFF" + struct.pack("<I", len(body)) + body
+def _riff(contents: dict[bytes, bytes]) -> bytes:
+    return riff_file(b"".join(riff_chunk(name, content) for name, content in contents.items()))
 
 
 _EXTENSION, _PICTURE, _TRAILER = 0x21, 0x2C, 0x3B

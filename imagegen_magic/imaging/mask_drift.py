@@ -15,7 +15,8 @@ from typing import Literal
 
 from PIL import Image, ImageChops, ImageFile
 
-from imagegen_magic.formats import AVIF, HEIC, JPEG, JPEG2000, WEBP, kind_of
+from imagegen_magic.formats import WEBP
+from imagegen_magic.imaging.containers import identify
 from imagegen_magic.imaging.decode import DECODERS, opened, ordinary, told
 from imagegen_magic.imaging.preview import EDGE
 
@@ -89,8 +90,8 @@ def heatmap(before: bytes, after: bytes, mask: bytes, edge: int = EDGE) -> Image
 def _compared(before: bytes, after: bytes, mask: bytes) -> _Comparison:
     first, second = opened(before), opened(after)
     size, alignment = _grid(first.size, second.size)
-    kind = kind_of(after)
-    lossy = kind in (JPEG, AVIF, HEIC, JPEG2000) or (kind is WEBP and b"VP8L" not in after[:65_536])
+    kind = identify(after)
+    lossy = kind.lossy or (kind is WEBP and b"VP8L" not in after[:65_536])
     alpha = _alpha(mask, size)
     counted = alpha.point([0] * 255 + [255])
     if block := _block(lossy, alignment):
@@ -117,7 +118,7 @@ def _grid(first: tuple[int, int], second: tuple[int, int]) -> tuple[tuple[int, i
 
 def _loaded(image: ImageFile.ImageFile, data: bytes, size: tuple[int, int]) -> Image.Image:
     """Return the picture decoded, in RGB or RGBA, and of that size; of a much larger JPEG only as many pixels as that takes."""
-    with DECODERS, told(kind_of(data).name):
+    with DECODERS, told(identify(data).name):
         image.draft(None, size)
         image.load()
         plain = ordinary(image)
@@ -127,7 +128,7 @@ def _loaded(image: ImageFile.ImageFile, data: bytes, size: tuple[int, int]) -> I
 def _alpha(mask: bytes, size: tuple[int, int]) -> Image.Image:
     """Return a mask's alpha in that size: 255 only where all that falls on a pixel is opaque. A mask without alpha protects everything."""
     image = opened(mask)
-    with DECODERS, told(kind_of(mask).name):
+    with DECODERS, told(identify(mask).name):
         image.load()
         plain = ordinary(image)
     alpha = plain.getchannel("A") if plain.mode == "RGBA" else Image.new("L", plain.size, 255)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from imagegen_magic.formats import JPEG, PNG
 from imagegen_magic.imaging.decode import DECODERS, decoded, least_alpha, orientation, strips
 from imagegen_magic.records import Record
 
@@ -73,7 +74,7 @@ def fitted(image: Image.Image, limit: int = LIMIT) -> Preview:
     """Return the picture (L, RGB or RGBA) in at most `limit` bytes: by quality first, then by making it smaller."""
     if image.mode == "RGBA" and least_alpha(image) == 255:
         image = image.convert("RGB")
-    mime_type, attempts = ("image/png", _pngs) if image.mode == "RGBA" else ("image/jpeg", _jpegs)
+    mime_type, attempts = (PNG.mime_type, _pngs) if image.mode == "RGBA" else (JPEG.mime_type, _jpegs)
     while True:
         for data in attempts(image):
             if len(data) <= limit or max(image.size) == 1:

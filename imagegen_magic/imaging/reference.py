@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from PIL import Image, ImageFile, JpegImagePlugin
 
 from imagegen_magic.errors import ImageInvalid
-from imagegen_magic.formats import TIFF, WEBP, ImageFormat, format_of, looks_like
+from imagegen_magic.formats import TIFF, WEB_FORMATS, WEB_TYPES, WEBP, ImageFormat, format_of, looks_like
 from imagegen_magic.imaging.arrays import described, from_array, is_array
 from imagegen_magic.imaging.decode import (
     DECODERS,
@@ -30,15 +30,15 @@ from imagegen_magic.imaging.decode import (
     told,
     white_of,
 )
-from imagegen_magic.imaging.encode import KINDS, Draft, Limits, check_bytes, check_size, finished, fits, refused, target
+from imagegen_magic.imaging.encode import Draft, Limits, check_bytes, check_size, finished, fits, refused, target
 from imagegen_magic.imaging.essentials import EXIF, Essentials
-from imagegen_magic.imaging.metadata.privacy import TIMES, exif_says, former, in_xmp, is_told
+from imagegen_magic.imaging.metadata.fingerprint import fingerprint_bytes
+from imagegen_magic.imaging.metadata.privacy import TIME_TAGS, exif_has_location, has_location, xmp_has_location
 from imagegen_magic.imaging.preview import UPRIGHT
 from imagegen_magic.request import LocalPicture
 
 _T = TypeVar("_T")
 
-TYPES = ("image/jpeg", "image/png", "image/webp")
 MOST_READ = 120_000_000  # px that are decoded where `fit` is to make them fewer: 480 MB; the largest cameras have 102
 _MOST_FILE = 512 * 2**20  # bytes
 _TAKEN = "give a path, an address, bytes, a PIL image, a numpy array, an IPython Image, a matplotlib figure, or an earlier result"
@@ -52,7 +52,7 @@ def prepare(
     source: object,
     *,
     name: str,
-    types: tuple[str, ...] = TYPES,
+    types: tuple[str, ...] = WEB_TYPES,
     most_bytes: int,
     most_pixels: float = MOST_PIXELS,
     fit: bool = False,
@@ -92,9 +92,9 @@ def _from_file(data: bytes, limits: Limits, notes: tuple[str, ...] = ()) -> Loca
         check_bytes(found.data, "", limits)
     with DECODERS, _dressed(limits.name):
         turned, located = _loaded(image, kind)
-        located |= is_told(kind, data, found.rest)
+        located |= has_location(kind, data, found.rest)
         notes += ((_TURNED,) if turned else ()) + _left_out(found, turned, notes) * taken + ((_LOCATED,) if located else ())
-        sent = data if found.data is data else former(kind, data)
+        sent = data if found.data is data else fingerprint_bytes(kind, data)
         upright = taken and not turned and fits(sent if limits.fit else found.data, image, limits)
         if upright and found.still:
             picture = LocalPicture(found.data, kind.mime_type, *image.size, limits.name, notes + _first_of(image, kind, found))
@@ -106,7 +106,7 @@ def _from_file(data: bytes, limits: Limits, notes: tuple[str, ...] = ()) -> Loca
 
 def _loaded(image: ImageFile.ImageFile, kind: ImageFormat) -> tuple[bool, bool]:
     """Decode the picture, and return whether it is to be turned, and whether its decoder knows where it was taken."""
-    if kind in KINDS:
+    if kind in WEB_FORMATS:
         with told(kind.name):
             image.load()
         return orientation(image) != 1, False
@@ -124,7 +124,7 @@ def _left_out(found: Essentials, turned: bool, notes: tuple[str, ...]) -> tuple[
 
 
 def _first_of(image: Image.Image, kind: ImageFormat, found: Essentials, converted: bool = False) -> tuple[str, ...]:
-    frames = max(found.frames, getattr(image, "n_frames", 1) if kind not in KINDS else 1)
+    frames = max(found.frames, getattr(image, "n_frames", 1) if kind not in WEB_FORMATS else 1)
     if converted:
         return (_conversion(kind, frames),)
     return () if frames == 1 else (f"the first of {frames} frames",)
@@ -138,8 +138,8 @@ def _conversion(kind: ImageFormat, frames: int) -> str:
 
 def _drafted(image: Image.Image, kind: ImageFormat, data: bytes, limits: Limits, notes: tuple[str, ...]) -> Draft:
     """Return a decoded file's picture, upright, in the format that it shall have."""
-    wanted = kind if kind in KINDS and kind.mime_type in limits.types else target(limits)
-    turn = orientation(image) if kind in KINDS else _exif_orientation(image)
+    wanted = kind if kind in WEB_FORMATS and kind.mime_type in limits.types else target(limits)
+    turn = orientation(image) if kind in WEB_FORMATS else _exif_orientation(image)
     notes += (_TURNED,) if turn != 1 and _TURNED not in notes else ()
     options = _faithful(image, kind, data, turn) if wanted is kind else {}
     return Draft(_upright(image, turn, limits), wanted, options, notes)
@@ -241,9 +241,9 @@ def _flipped(table: list[int]) -> list[int]:
 
 def _is_located(image: Image.Image) -> bool:
     """Return whether the metadata that Pillow has read say where a picture was taken."""
-    xmp = image.info.get("xmp") or b""
-    exif = image.info.get("exif") or b""
-    return any(tag not in TIMES for tag in image.getexif().get_ifd(0x8825)) or exif_says(exif) or (isinstance(xmp, bytes) and in_xmp(xmp))
+    xmp, exif = image.info.get("xmp") or b"", image.info.get("exif") or b""
+    gps = any(tag not in TIME_TAGS for tag in image.getexif().get_ifd(0x8825))
+    return gps or exif_has_location(exif) or (isinstance(xmp, bytes) and xmp_has_location(xmp))
 
 
 def _exif_orientation(image: Image.Image) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from imagegen_magic.errors import ImageInvalid
-from imagegen_magic.formats import kind_of
+from imagegen_magic.imaging.containers import identify
 from imagegen_magic.imaging.decode import DECODERS, MOST_BYTES, MOST_PIXELS, decoded, least_alpha, strips, told
 from imagegen_magic.imaging.preview import Preview, fitted, small
 from imagegen_magic.records import Record
@@ -44,7 +44,7 @@ def verify(data: bytes, *, preview_edge: int | None = None) -> tuple[ImageInfo, 
 
 
 def _verified(data: bytes, preview_edge: int | None) -> tuple[ImageInfo, Preview | None]:
-    kind = kind_of(data, quoted=True)
+    kind = identify(data, quoted=True)
     with DECODERS, told(kind.name):
         image = decoded(data)
         alpha = image.has_transparency_data

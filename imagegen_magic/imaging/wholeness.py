@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from imagegen_magic.formats import AVIF, BMP, JPEG2000, TIFF, ImageFormat
-from imagegen_magic.imaging.essentials import IPTC, OTHER, PLACE, XMP, Essentials, Part, corrupt, cut_short, profile_is_sound
+from imagegen_magic.imaging.containers import corrupt, cut_short
+from imagegen_magic.imaging.essentials import IPTC, OTHER, PLACE, XMP, Essentials, Part, profile_is_sound
 
 _MOST_CLAIMED = 50_000_000  # px
 

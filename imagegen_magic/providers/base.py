@@ -35,6 +35,7 @@ from imagegen_magic.errors import (
     UnknownProvider,
     UnsupportedOption,
 )
+from imagegen_magic.formats import MIME_TYPES
 from imagegen_magic.providers import responses, validation
 from imagegen_magic.providers import uploads as uploading
 from imagegen_magic.providers.model import Model, PixelRule, Pixels, tier_by_area
@@ -67,7 +68,6 @@ __all__ = [
 __getattr__ = renamed_functions(__name__, Cadence="PollingPolicy", Waiting="Pending", Done="Succeeded", wire_fields="standard_field_names")
 _RENAMED = {"cadence": "polling", "wire": "field_names", "wire_also": "reserved_fields", "refusals": "refusal_phrases"}
 
-_MIME_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 _ALPHA = {"transparent": True, "opaque": False}
 _WIRE = {
     "model": "model",
@@ -249,7 +249,7 @@ class Provider:
             calls=tuple(Call("POST", self.submit_path, {**body, **request.extra}) for body in bodies),
             images_per_call=pictures,
             pixels=pixels,
-            mime_type=_MIME_TYPES.get(resolved.output_format or ""),
+            mime_type=MIME_TYPES.get(resolved.output_format or ""),
             alpha=_ALPHA.get(resolved.background or ""),
             tier=(resolved.quality or "", _tier(resolved)),
             price=price if price.amount is None else replace(price, amount=price.amount * sum(pictures)),

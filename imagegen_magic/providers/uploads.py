@@ -9,14 +9,15 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from imagegen_magic.deprecated import renamed_fields
+from imagegen_magic.formats import GIF, JPEG, PNG, WEBP
 from imagegen_magic.providers import responses, urls
 from imagegen_magic.providers.model import Model
 from imagegen_magic.records import FrozenDict, Record, frozen
 from imagegen_magic.request import LocalPicture
 from imagegen_magic.secret_patterns import Address
 
-ENDINGS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "image/gif": "gif"}
-_USUAL = ("image/jpeg", "image/png", "image/webp")
+ENDINGS = {image_format.mime_type: image_format.extension for image_format in (JPEG, PNG, WEBP, GIF)}
+_USUAL = (JPEG.mime_type, PNG.mime_type, WEBP.mime_type)
 _ADDRESS_KEYS = ("file_url", "url", "image_url", "download_url", "src")
 _FOLDS = ("data", "file", "files", "image", "images", "result")
 _DEEPEST = 4

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from imagegen_magic import readers
 from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.formats import EXTENSIONS, PNG
 from imagegen_magic.providers import uploads, urls
 from imagegen_magic.providers.model import Model, Pixels, distance
 from imagegen_magic.request import ImageRequest, LocalPicture, Size, is_blank
@@ -23,7 +24,7 @@ from imagegen_magic.request import ImageRequest, LocalPicture, Size, is_blank
 MOST_PICTURES = 10_000  # in one request: a slip of the finger must cost neither the memory nor the account
 MOST_CALLBACK = 2048  # characters
 _GIVE_IT = "give an https address that anybody can open, or the picture itself (a file or a variable), which is then uploaded"
-_PICTURE_ENDINGS = {"avif", "bmp", "gif", "heic", "heif", "ico", "jpeg", "jpg", "png", "psd", "svg", "tif", "tiff", "webp"}
+_PICTURE_ENDINGS = {*EXTENSIONS, "ico", "psd", "svg"}
 
 
 def resolve(who: str, model: Model, request: ImageRequest, upload: uploads.UploadRule | None = None) -> ImageRequest:
@@ -283,7 +284,7 @@ class RequestValidator(NamedTuple):
         return self._picture("mask", asked)
 
     def _check_mask(self, mask: LocalPicture, first: str | LocalPicture) -> None:
-        if mask.mime_type != "image/png":
+        if mask.mime_type != PNG.mime_type:
             step = "save it as a PNG with an alpha channel, transparent where to paint: mask_from(picture) makes one"
             raise self.refusal(f"takes a mask as PNG only, and {mask.name} is {mask.mime_type}", "mask", mask.name, hint=step)
         if isinstance(first, LocalPicture) and (mask.width, mask.height) != (first.width, first.height):

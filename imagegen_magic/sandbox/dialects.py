@@ -15,6 +15,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+from imagegen_magic.formats import MIME_TYPES, PNG
 from imagegen_magic.providers import urls as addresses
 from imagegen_magic.providers import validation
 from imagegen_magic.providers.base import Model, Pixels
@@ -27,7 +28,6 @@ Json = dict[str, Any]
 
 _RATIO = re.compile(r"\d{1,3}:\d{1,3}")
 _PIXELS = re.compile(r"(\d{1,6})x(\d{1,6})")
-_MIME = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 _CLAMPING = frozenset({"gpt-image-1-official", "gpt-image-1.5-official"})
 _SAFETY = "Your request was rejected by the safety system"
 
@@ -52,7 +52,7 @@ class Order:
     quality: str
     pixels: Pixels
     n: int = 1
-    mime_type: str = "image/png"
+    mime_type: str = PNG.mime_type
     alpha: bool = False
     compression: int | None = None
     cost: float | None = None
@@ -268,7 +268,7 @@ class Apimart(Dialect):
         if alpha and form == "jpeg":
             raise Refusal(400, "invalid_parameter", "a transparent background needs output_format png")
         compression = None if _absent(body, "output_compression") else _number(body, "output_compression", 0, 100, 100)
-        return _MIME[form], alpha, compression if form in model.compressible else None
+        return MIME_TYPES[form], alpha, compression if form in model.compressible else None
 
     def _count(self, body: Json, model: Model) -> int:
         if model.name in _CLAMPING:

@@ -10,6 +10,7 @@ from functools import partial
 
 from PIL import Image, ImageDraw, ImageFont
 
+from imagegen_magic.formats import JPEG, PNG, WEBP
 from imagegen_magic.sandbox import patterns, scenes
 from imagegen_magic.sandbox.canvas import Canvas, Pen, brightness, stencil
 from imagegen_magic.sandbox.palettes import INKS, LIGHTS, Light
@@ -64,7 +65,7 @@ def draw(
     seed: int,
     width: int,
     height: int,
-    mime_type: str = "image/png",
+    mime_type: str = PNG.mime_type,
     alpha: bool = False,
     quality: str = "medium",
     compression: int | None = None,
@@ -74,7 +75,7 @@ def draw(
     With `alpha` the picture is a sticker on a transparent ground. `quality` decides how much there is to see,
     `compression` (0-100, 100 the best) is for JPEG and WebP. Raises ValueError for another MIME type.
     """
-    picture = paint(prompt, seed=seed, width=width, height=height, alpha=alpha and mime_type != "image/jpeg", quality=quality)
+    picture = paint(prompt, seed=seed, width=width, height=height, alpha=alpha and mime_type != JPEG.mime_type, quality=quality)
     return encoded(picture, mime_type, compression)
 
 
@@ -154,11 +155,11 @@ def _sticker(canvas: Canvas) -> Image.Image:
 def encoded(picture: Image.Image, mime_type: str, compression: int | None) -> bytes:
     """Return a picture as a file; `compression` (0-100, 100 the best) is for JPEG and WebP. Raises ValueError for another MIME type."""
     out = io.BytesIO()
-    if mime_type == "image/png":
+    if mime_type == PNG.mime_type:
         picture.save(out, "PNG", compress_level=1)
-    elif mime_type == "image/jpeg":
+    elif mime_type == JPEG.mime_type:
         picture.convert("RGB").save(out, "JPEG", quality=min(95, max(1, 90 if compression is None else compression)))
-    elif mime_type == "image/webp":
+    elif mime_type == WEBP.mime_type:
         picture.save(out, "WEBP", quality=90 if compression is None else compression, method=0)
     else:
         raise ValueError(f"{mime_type} cannot be drawn")

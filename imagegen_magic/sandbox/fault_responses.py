@@ -10,6 +10,7 @@ from typing import Any
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from imagegen_magic.formats import JPEG, PNG
 from imagegen_magic.sandbox.dialects import Dialect, Refusal
 from imagegen_magic.sandbox.images import Drawing, Gallery, bomb, corrupted
 
@@ -140,16 +141,16 @@ async def delivery(fault: str, drawing: Drawing, gallery: Gallery, url: str) -> 
     if simple := _without_picture(fault, url):
         return simple
     if fault == "bomb":
-        return Response(await asyncio.to_thread(bomb), media_type="image/png")
+        return Response(await asyncio.to_thread(bomb), media_type=PNG.mime_type)
     if fault == "wrong-size":
         return Response(await gallery.fetch(drawing.reshaped()), media_type=drawing.mime_type)
     if fault == "wrong-format":
         other = drawing.reformatted()
         return Response(await gallery.fetch(other), media_type=drawing.mime_type)
     if fault == "truncated-jpeg":
-        jpeg = drawing if drawing.mime_type == "image/jpeg" else drawing.reformatted()
+        jpeg = drawing if drawing.mime_type == JPEG.mime_type else drawing.reformatted()
         picture = await gallery.fetch(jpeg)
-        return StreamingResponse(_parts(picture[: len(picture) * 3 // 5], 4), media_type="image/jpeg")
+        return StreamingResponse(_parts(picture[: len(picture) * 3 // 5], 4), media_type=JPEG.mime_type)
     return _damaged(fault, await gallery.fetch(drawing), drawing.mime_type)
 
 
@@ -160,7 +161,7 @@ def _without_picture(fault: str, url: str) -> Response | None:
         return Response(PAGE, media_type="text/html")
     if fault.startswith("oversized"):
         headers = {"content-length": str(_OVERSIZED * len(_CHUNK))} if fault == "oversized" else None
-        return StreamingResponse(_plenty(), media_type="image/png", headers=headers)
+        return StreamingResponse(_plenty(), media_type=PNG.mime_type, headers=headers)
     targets = {
         "redirect": f"{url}&again=1",
         "redirect-loopback": f"http://127.0.0.1:{_CLOSED_PORT}/picture.png",

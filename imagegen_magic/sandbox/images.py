@@ -17,11 +17,11 @@ from urllib.parse import urlencode
 
 from PIL import Image
 
+from imagegen_magic.formats import BY_TYPE, JPEG, PNG
 from imagegen_magic.sandbox import editing
 from imagegen_magic.sandbox.drawing import encoded, paint
 from imagegen_magic.sandbox.tasks import Task
 
-SUFFIX = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 _BOMB_EDGE = 10_000
 
 
@@ -72,7 +72,7 @@ class Drawing:
 
     def reformatted(self) -> Drawing:
         """Return the same in a format that was not asked for."""
-        return replace(self, mime_type="image/png" if self.mime_type == "image/jpeg" else "image/jpeg", alpha=False)
+        return replace(self, mime_type=PNG.mime_type if self.mime_type == JPEG.mime_type else JPEG.mime_type, alpha=False)
 
     def plain(self) -> Drawing:
         """Return the one picture that stands for all of these pixels and format."""
@@ -94,7 +94,7 @@ class Drawing:
 
     @property
     def _transparent(self) -> bool:
-        return self.alpha and self.mime_type != "image/jpeg"
+        return self.alpha and BY_TYPE[self.mime_type].alpha
 
     def _paint(self, width: int, height: int, alpha: bool = False) -> Image.Image:
         return paint(self.prompt, seed=self.seed, width=width, height=height, alpha=alpha, quality=self.quality)
@@ -152,7 +152,9 @@ class Gallery:
 
 def address(origin: str, task: Task, index: int, *, serial: int, expires: float) -> str:
     """Return the absolute, signed address of a picture; `expires` in epoch seconds, `serial` counts its renewals."""
-    return signed_address(origin, f"/files/{task.provider}/{task.id}/{index}.{SUFFIX[task.mime_type]}", serial=serial, expires=expires)
+    return signed_address(
+        origin, f"/files/{task.provider}/{task.id}/{index}.{BY_TYPE[task.mime_type].extension}", serial=serial, expires=expires
+    )
 
 
 def signed_address(origin: str, path: str, *, serial: int, expires: float) -> str:

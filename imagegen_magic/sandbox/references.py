@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from urllib.parse import parse_qsl, urlsplit
 
+from imagegen_magic.formats import PNG
 from imagegen_magic.sandbox import fault_responses
 from imagegen_magic.sandbox.dialects import Order, Refusal
 from imagegen_magic.sandbox.images import signed
@@ -69,7 +70,7 @@ class Originals:
         facts = self._shelf.facts(mask.removeprefix("upload/"))
         if facts is None:
             return
-        if facts.mime_type != "image/png" or not facts.alpha:
+        if facts.mime_type != PNG.mime_type or not facts.alpha:
             raise Refusal(400, "invalid_mask", "mask_url must be a PNG with an alpha channel")
         if self._pixels(first) not in (None, (facts.width, facts.height)):
             raise Refusal(400, "invalid_mask", "mask_url must have the same dimensions as the first image")

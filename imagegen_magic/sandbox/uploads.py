@@ -14,10 +14,11 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from imagegen_magic.formats import GIF, JPEG, PNG, WEBP
+
 _KEPT_DAYS = 8
-_NAME = re.compile(r"[0-9a-f]{64}\.(jpg|png|webp|gif)")
-_SUFFIX = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif"}
-_TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif"}
+_FORMATS = {image_format.name.upper(): image_format for image_format in (JPEG, PNG, WEBP, GIF)}  # by Pillow's names
+_NAME = re.compile(rf"[0-9a-f]{{64}}\.({'|'.join(image_format.extension for image_format in _FORMATS.values())})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def _part(piece: bytes) -> tuple[str, Part] | None:
 
 def mime_type(name: str) -> str:
     """Return the MIME type of a file by the name it stands under."""
-    return _TYPES[name.rpartition(".")[2]]
+    return next(each.mime_type for each in _FORMATS.values() if name.endswith(each.suffix))
 
 
 class Shelf:
@@ -72,7 +73,7 @@ class Shelf:
         if facts is None:
             return None
         kind, width, height, alpha = facts
-        name = f"{hashlib.sha256(content).hexdigest()}.{_SUFFIX[kind]}"
+        name = f"{hashlib.sha256(content).hexdigest()}.{_FORMATS[kind].extension}"
         if self._folder is None:
             self._held[name] = content
         else:
@@ -108,7 +109,7 @@ class Shelf:
 
 def _facts(content: bytes) -> tuple[str, int, int, bool] | None:
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content), formats=tuple(_SUFFIX)) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content), formats=tuple(_FORMATS)) as image:
             return str(image.format), image.width, image.height, image.has_transparency_data
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import re
 
+from imagegen_magic.formats import format_of
+
 _SIGNS: tuple[tuple[bytes, str], ...] = (
-    (b"\x89PNG\r\n\x1a\n", ".png"),
-    (b"\xff\xd8\xff", ".jpg"),
-    (b"GIF8", ".gif"),
-    (b"BM", ".bmp"),
-    (b"II*\0", ".tiff"),
-    (b"MM\0*", ".tiff"),
-    (b"\0\0\0\x0cjP  ", ".jp2"),
     (b"\xff\x4f\xff\x51", ".j2k"),
     (b"\xff\x0a", ".jxl"),
     (b"\0\0\0\x0cJXL ", ".jxl"),
@@ -23,7 +18,6 @@ _SIGNS: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", ".gz"),
     (b"\x1a\x45\xdf\xa3", ".webm"),
 )
-_BRANDS = {b"avif": ".avif", b"avis": ".avif"} | dict.fromkeys((b"heic", b"heix", b"hevc", b"mif1", b"msf1"), ".heic")
 _OF_A_TYPE = re.compile(r"(?:image|video|audio)/(?:x-)?([a-z0-9]{1,8})")
 _SVG = re.compile(rb"<svg[\s>]", re.IGNORECASE)
 
@@ -40,12 +34,12 @@ def is_answer(head: bytes) -> bool:
 
 def suffix_of(head: bytes, content_type: str) -> str:
     """Return a suffix that tells what a file is, and that no desktop runs as a program: `.txt` for words, `.bin` for what nobody knows."""
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return ".webp"
-    if head[4:8] == b"ftyp":
-        return _BRANDS.get(head[8:12], ".mp4")
     if found := next((suffix for sign, suffix in _SIGNS if head.startswith(sign)), ""):
         return found
+    if image_format := format_of(head):
+        return image_format.suffix
+    if head[4:8] == b"ftyp":
+        return ".mp4"
     if _SVG.search(head):
         return ".svg"
     if is_answer(head):

@@ -23,6 +23,7 @@ from imagegen_magic.engine.endpoints import Endpoint
 from imagegen_magic.engine.net import peers
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.formats import BY_TYPE
 from imagegen_magic.providers import urls
 from imagegen_magic.providers.base import Plan, UploadCall
 from imagegen_magic.providers.urls import Zone
@@ -260,8 +261,6 @@ def _mask_name(plan: Plan, mask: LocalPicture) -> str:
 
 
 def _described(picture: LocalPicture) -> str:
-    from imagegen_magic.formats import BY_TYPE
-
     kind = BY_TYPE.get(picture.mime_type)
     facts = ", ".join((kind.name if kind else picture.mime_type, f"{picture.width}×{picture.height}", weight(picture), *picture.notes))
     return f"{picture.name} ({facts})"

@@ -10,9 +10,8 @@ from pathlib import Path
 from PIL import Image, ImageCms
 
 from imagegen_magic.errors import ImageInvalid
-from imagegen_magic.formats import JPEG, kind_of
-from imagegen_magic.imaging.containers import header
-from imagegen_magic.imaging.decode import DECODERS, MOST_PIXELS, decoded, opened, orientation, told
+from imagegen_magic.formats import JPEG, format_of
+from imagegen_magic.imaging.decode import DECODERS, MOST_PIXELS, decoded, displayed_size, opened, orientation, told
 from imagegen_magic.imaging.preview import small
 
 Source = Path | bytes | Image.Image
@@ -40,9 +39,9 @@ def size_of(tile: Tile) -> tuple[int, int] | str:
         if isinstance(source, Image.Image):
             return source.size[::-1] if orientation(source) in _LIES else source.size
         if isinstance(source, bytes):
-            return _told(source)
+            return _size_of_file(source)
         with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            return _told(mapped)
+            return _size_of_file(mapped)
     except FileNotFoundError:
         return GONE
     except (ImageInvalid, OSError, ValueError):  # ValueError: an empty file cannot be mapped
@@ -69,17 +68,14 @@ def pixels(tile: Tile, edge: int) -> Image.Image | str:
         return UNREADABLE
 
 
-def _told(data: bytes | mmap.mmap) -> tuple[int, int] | str:
-    found = header(data)
-    return (found.width, found.height) if found.width * found.height <= MOST_PIXELS else UNREADABLE
+def _size_of_file(data: bytes | mmap.mmap) -> tuple[int, int] | str:
+    width, height = displayed_size(data)
+    return (width, height) if 0 < width * height <= MOST_PIXELS else UNREADABLE
 
 
 def _near(data: bytes, edge: int) -> Image.Image:
     """Decode a picture; a JPEG to no more than twice the pixels that are needed, where its format can."""
-    if kind_of(data) is not JPEG:
-        return decoded(data)
-    found = header(data)
-    if max(found.width, found.height) < 4 * edge:
+    if format_of(data) is not JPEG or max(displayed_size(data)) < 4 * edge:
         return decoded(data)
     image = opened(data)
     with told(JPEG.name):

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from IPython.core.error import UsageError
 
+from imagegen_magic.formats import EXTENSIONS, WEB_FORMATS
 from imagegen_magic.notebook.arguments import dashes, options, other_tools, parser
 from imagegen_magic.notebook.arguments.parser import Line, Stray
 from imagegen_magic.request import Size
 
-_PICTURE = re.compile(r"(?i)\S.*\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif|heic)|https?://\S+|@\d+")
+_PICTURE = re.compile(rf"(?i)\S.*\.(?:{'|'.join(EXTENSIONS)})|https?://\S+|@\d+")
 _UNDASHED = re.compile(rf"([-{dashes.DASHES}]*)\s*([A-Za-z][\w-]*)(?:\s*=\s*|\s+|$)(\S*)")
 _QUOTABLE = ("references", "mask", "save_dir", "name", "sweep", "extra")
 _VALUES = {
@@ -22,7 +23,7 @@ _VALUES = {
     "resolution": ("1k", "2k", "4k"),
     "background": ("auto", "opaque", "transparent"),
     "moderation": ("auto", "low"),
-    "output_format": ("png", "jpeg", "webp"),
+    "output_format": tuple(image_format.option for image_format in WEB_FORMATS),
 }
 _NUMBERS = ("n", "repeat", "preview", "timeout", "output_compression")
 _TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}

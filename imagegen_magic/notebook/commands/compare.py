@@ -60,13 +60,13 @@ def compare(context: NotebookContext, arguments: list[str], flags: dict[str, str
 
 
 def _side(context: NotebookContext, word: str) -> Side:
-    from imagegen_magic.imaging.decode import kind_of
+    from imagegen_magic.imaging.containers import identify
     from imagegen_magic.imaging.preview import preview
     from imagegen_magic.imaging.verify import verify
 
     picked = image_selector.pick(context, word)
     try:
-        kind_of(picked.data)  # a file of this machine is not quoted, as what a gateway sent would be
+        identify(picked.data)  # a file of this machine is not quoted, as what a gateway sent would be
         facts, _ = verify(picked.data)
         return Side(picked, facts, preview(picked.data, limit=_SLIDER_BYTES))
     except ImageInvalid as error:

@@ -245,15 +245,14 @@ def checked(mask: LocalPicture, picture: LocalPicture) -> Image:
 
 def local_mask(png: bytes, picture: LocalPicture) -> LocalPicture:
     """Return what a page sent as the mask of a picture, named after it; raises ImageInvalid, UnsupportedOption where it is none."""
-    from imagegen_magic.imaging import decode
+    from imagegen_magic.imaging import containers, decode
 
     try:
         with decode.DECODERS:
             width, height = decode.decoded(png).size
     except ImageInvalid as error:
         raise ImageInvalid(f"What the page sent is no mask: {error.what}", blame="you", charge="no", hint="press again") from None
-    kind = decode.kind_of(png).mime_type
-    mask = LocalPicture(png, kind, width, height, f"{Path(picture.name).stem}-mask.png")
+    mask = LocalPicture(png, containers.identify(png).mime_type, width, height, f"{Path(picture.name).stem}-mask.png")
     checked(mask, picture)
     return mask
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from imagegen_magic.errors import ImageInvalid, SaveError, UnsupportedOption
+from imagegen_magic.formats import EXTENSIONS, JPEG, PNG
 from imagegen_magic.providers.validation import shown
 
 LIMIT = 300_000  # bytes of a picture in a notebook: what a grid of ours may have, whose previews are smaller
-_RASTER = ("image/png", "image/jpeg")
+_RASTER = (PNG.mime_type, JPEG.mime_type)
 _EMBEDDED = re.compile(r"data:(image/(?:png|jpeg));base64,([A-Za-z0-9+/=]{100,})")
 _VIEW = "application/vnd.jupyter.widget-view+json"
 _STATE = "application/vnd.jupyter.widget-state+json"
@@ -25,7 +26,7 @@ _MODEL = re.compile(r"IPY_MODEL_([0-9a-fA-F-]+)")
 _INDENT = re.compile(r"\{\r?\n([ \t]+)\"")
 _LONE = re.compile("[\ud800-\udfff]")  # half a character, which JSON can say and UTF-8 cannot
 _OUR_CELL = re.compile(r"%imagegen\b|\bPanel\(")
-_OUR_PICTURE = re.compile(r".+\.(?:png|jpe?g|webp)(?:, \d+×\d+)?", re.IGNORECASE)  # the words beside a picture of ours: its file
+_OUR_PICTURE = re.compile(rf".+\.(?:{'|'.join(EXTENSIONS)})(?:, \d+×\d+)?", re.IGNORECASE)  # the words beside a picture of ours: its file
 _OUR_CLASS = "imagegen-"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from traitlets import Bytes, Int, Unicode
 
+from imagegen_magic.formats import JPEG
 from imagegen_magic.notebook.widgets.instrument import FOLDER, BaseWidget, style
 
 Used = Callable[[bytes], None]
@@ -25,7 +26,7 @@ class Painter(BaseWidget):
     _css = style("painter.css")
 
     picture = Bytes(b"").tag(sync=True)
-    mime_type = Unicode("image/jpeg").tag(sync=True)
+    mime_type = Unicode(JPEG.mime_type).tag(sync=True)
     start = Bytes(b"").tag(sync=True)
     width = Int(1, min=1).tag(sync=True)
     height = Int(1, min=1).tag(sync=True)

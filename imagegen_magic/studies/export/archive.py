@@ -18,6 +18,7 @@ from typing import Any, Literal
 from imagegen_magic.engine import credentials
 from imagegen_magic.engine.storage import images as image_files
 from imagegen_magic.errors import ImageGenError, ImageInvalid, SaveError, UnsupportedOption
+from imagegen_magic.formats import BY_TYPE
 from imagegen_magic.paths import path_of, text_of
 from imagegen_magic.records import Record, hash_of_fields
 from imagegen_magic.request import ImageRequest
@@ -212,9 +213,9 @@ class _Copyist:
 
     def _tell_beside(self, path: Path, data: bytes, image: GeneratedImage) -> bool:
         """Write how a picture was made into a JSON file beside its copy, whose format has no room for it here."""
-        from imagegen_magic.imaging.metadata.embed import told
+        from imagegen_magic.imaging.metadata.embed import shareable
 
-        sidecar = told(_origin(image, data), self.level, secrets=self.secrets).sidecar()
+        sidecar = shareable(_origin(image, data), self.level, secrets=self.secrets).sidecar()
         _put(path.with_suffix(".json"), json.dumps(sidecar, ensure_ascii=False, indent=1), "utf-8")
         return True
 
@@ -247,8 +248,6 @@ def _stem(image: GeneratedImage) -> str:
 
 
 def _suffix(image: GeneratedImage) -> str:
-    from imagegen_magic.formats import BY_TYPE
-
     kind = BY_TYPE.get(image.mime_type)
     return kind.suffix if kind else image.path.suffix.lower()
 
