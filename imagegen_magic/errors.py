@@ -1,32 +1,33 @@
-"""What can go wrong, in words a person can act on.
+"""The errors of this package, as a tree.
 
     ImageGenError
-    ├── UnsupportedOption       this model cannot do that; nothing was sent
+    ├── UnsupportedOption       the model cannot do what was requested; nothing was sent
     ├── MissingKey              no key for this gateway
-    ├── UnknownProvider         no gateway, or no model, of that name
-    ├── BudgetExceeded          it would pass an amount that the person set; nothing was sent
-    ├── LedgerError             the ledger cannot be read or written; nothing was sent
+    ├── UnknownProvider         no gateway or model of that name
+    ├── BudgetExceeded          the request would exceed a budget; nothing was sent
+    ├── LedgerError             the ledger cannot be read or written
     ├── GatewayUnreachable      no connection to the gateway
     ├── APIError                the gateway answered with an error (status, code, request_id)
     │   ├── AuthenticationError
     │   ├── InsufficientBalance
     │   ├── RateLimited
     │   ├── NotFound
-    │   └── ReferenceUnreachable   it could not fetch the address of a reference or mask
-    ├── UploadFailed            a picture could not be brought to the gateway; nothing was submitted
-    ├── ContentRejected         moderation said no
+    │   └── ReferenceUnreachable   the gateway could not fetch a reference or a mask
+    ├── UploadFailed            a reference could not be uploaded; nothing was submitted
+    ├── ContentRejected         moderation refused the request
     ├── TaskFailed              the gateway accepted the task and failed at it
-    │   └── PictureMissing      it says that the task is completed, and names no picture
-    ├── WaitingStopped          the person stopped waiting; the gateway goes on
-    ├── TaskTimeout             our patience ended; the task goes on at the gateway
-    ├── SubmissionUnknown       sent, and nobody knows whether it was accepted
-    ├── DownloadError           made, but the picture could not be fetched
-    ├── SaveError               it cannot be written to disk; found before anything is sent, or after it was fetched
+    │   └── PictureMissing      the task is completed without a picture
+    ├── WaitingStopped          the wait was interrupted; the task continues at the gateway
+    ├── TaskTimeout             the wait timed out; the task may still finish
+    ├── SubmissionUnknown       sent, and it is unknown whether the gateway accepted it
+    ├── DownloadError           the picture exists but could not be downloaded
+    ├── SaveError               a picture cannot be written to disk
     ├── ReadError               a picture's file cannot be read
-    │   └── PictureGone         there is no such file, or no longer
-    └── ImageInvalid            what came back is not the picture it claims to be
+    │   └── PictureGone         there is no such file
+    └── ImageInvalid            the downloaded bytes are not a complete picture
 
-Every message says what happened, whose move it is, whether it was charged, and the next step.
+Each error has four facts: what happened, who has to act (`blame`), whether it was charged (`charge`) and the next step (`hint`).
+`message` is the one function that words them.
 """
 
 from __future__ import annotations
@@ -45,26 +46,30 @@ if TYPE_CHECKING:
 Blame = Literal["you", "network", "gateway", "moderation"]
 Charge = Literal["no", "yes", "unknown"]
 
-_BLAME: dict[str, str] = {
-    "you": "Your move",
-    "network": "A network problem",
-    "gateway": "The gateway's doing",
-    "moderation": "Moderation's decision",
-}
-_CHARGE: dict[Charge, str] = {
-    "no": "nothing was charged",
-    "yes": "it was charged",
-    "unknown": "it may have been charged",
-}
+_CAUSE: dict[Blame, str] = {"you": "", "network": "Network problem; ", "gateway": "Gateway error; ", "moderation": "Moderation refusal; "}
+_CHARGE: dict[Charge, str] = {"no": "nothing was charged", "yes": "it was charged", "unknown": "it may have been charged"}
 
 
-_SAID = re.compile(rf"\. (?:{'|'.join(map(re.escape, _BLAME.values()))}), ({'|'.join(map(re.escape, _CHARGE.values()))}): ")
+def message(what: str, blame: Blame, charge: Charge, hint: str) -> str:
+    """Return an error in one line: what happened, whether it was charged, and the next step."""
+    return f"{what}. {_sentence(_CAUSE[blame] + _CHARGE[charge])}. {_sentence(hint)}."
+
+
+def _sentence(text: str) -> str:
+    """Return text with a capital letter first, unless it begins with a name such as `max_in_flight`."""
+    first = text.split(" ", 1)[0]
+    return text[:1].upper() + text[1:] if first.rstrip(",;:").isalpha() else text
+
+
+_OLD = {"Your move": "", "A network problem": "", "The gateway's doing": "", "Moderation's decision": ""}
+_CHARGES = "|".join(_CHARGE.values())
+_SAID = re.compile(rf"\. (?:(?:{'|'.join(_OLD)}), ({_CHARGES}): |(?:{'|'.join(filter(None, _CAUSE.values()))})?((?i:{_CHARGES}))\. )")
 
 
 def charge_in(message: str) -> Charge:
     """Return what a message of ours says about the charge; unknown where it says nothing."""
     said = _SAID.findall(message)  # the last: what comes before it may be anybody's words, what follows is ours
-    return next((charged for charged, words in _CHARGE.items() if said and said[-1] == words), "unknown")
+    return next((charged for charged, words in _CHARGE.items() if said and "".join(said[-1]).lower() == words), "unknown")
 
 
 _OLD_NAMES = {"whose": "blame", "charged": "charge", "next_step": "hint"}  # of 0.1.0; they work until the next minor version
@@ -98,17 +103,17 @@ def _old_name(old: str) -> Any:
 
 
 class ImageGenError(PortableError):
-    """Something went wrong; `str()` gives one line that a person can act on.
+    """Base of all errors; `str()` gives one line, see `message`.
 
-    `what` is the fact, without a full stop. `blame`, `charge` and `hint` default to the class's own. The queries of addresses are
-    left out of both texts: a gateway's words may hold signed ones.
+    `what` is the fact, without a full stop. `blame`, `charge` and `hint` default to those of the class. Both texts are stored without
+    the queries of addresses, because a gateway's message may contain signed ones.
     """
 
     blame: Blame = "gateway"
     charge: Charge = "unknown"
     hint: str = ""
 
-    _default_hint: ClassVar[str] = "see %imagegen jobs"
+    _default_hint: ClassVar[str] = "%imagegen jobs shows the state"
 
     def __init__(
         self, what: str, *, blame: Blame | None = None, charge: Charge | None = None, hint: str | None = None, **old_names: Any
@@ -136,11 +141,11 @@ class ImageGenError(PortableError):
     next_step = _old_name("next_step")
 
     def __str__(self) -> str:
-        return f"{self.what}. {_BLAME[self.blame]}, {_CHARGE[self.charge]}: {self.hint}."
+        return message(self.what, self.blame, self.charge, self.hint)
 
 
 class UnsupportedOption(ImageGenError, ValueError):
-    """The chosen model cannot do what was asked; raised before anything is sent.
+    """The chosen model cannot do what was requested; raised before anything is sent.
 
     Carries `option`, `value`, `allowed` (values that work here), `nearest` (the closest of them, or None) and
     `gateways` (others that can do exactly this, filled in by the registry).
@@ -173,15 +178,15 @@ class UnsupportedOption(ImageGenError, ValueError):
     def _compose(self) -> str:
         parts = [self._advice] if self._advice else []
         if self.nearest:
-            parts.append(f"the nearest here is {self.nearest}")
+            parts.append(f"Try {self.nearest}")
         if self.allowed:
-            parts.append(f"allowed here: {', '.join(self.allowed)}")
+            parts.append(f"Allowed: {', '.join(self.allowed)}")
         if self.gateways:
-            parts.append(f"exactly this can be done by {', '.join(self.gateways)}")
-        return "; ".join(parts) or "leave this option out"
+            parts.append(f"This is available from {', '.join(self.gateways)}")
+        return ". ".join(parts) or "leave this option out"
 
     def at(self, gateways: Sequence[str]) -> UnsupportedOption:
-        """Return the same refusal, naming the gateways that can do exactly this."""
+        """Return a copy that names the gateways that can do exactly this."""
         return UnsupportedOption(
             self.what,
             option=self.option,
@@ -201,23 +206,23 @@ class MissingKey(ImageGenError):
 
 
 class UnknownProvider(ImageGenError, LookupError):
-    """No gateway, or no model of it, has that name."""
+    """There is no gateway, or no model of it, with that name."""
 
     blame: Blame = "you"
     charge: Charge = "no"
 
 
 class LedgerError(ImageGenError):
-    """The ledger cannot be read or written: before a submission nothing is sent, and after one it catches up as soon as it can."""
+    """The ledger cannot be read or written. Before a submission nothing is sent; after one the writes are retried."""
 
     blame: Blame = "you"
     charge: Charge = "no"
 
 
 class BudgetExceeded(ImageGenError):
-    """The request would pass a budget, or nobody can know whether it would, so nothing is sent.
+    """The request would exceed a budget, or its price is unknown; nothing was sent.
 
-    `limit`, `spent`, `reserved` and `asked` are amounts in the budget's `unit`; `asked` is None where its price is not known.
+    `limit`, `spent`, `reserved` and `asked` are amounts in the budget's `unit`; `asked` is None if the price is unknown.
     """
 
     blame: Blame = "you"
@@ -232,7 +237,7 @@ class BudgetExceeded(ImageGenError):
 
 
 class GatewayUnreachable(ImageGenError):
-    """No connection to the gateway could be made, so nothing arrived there."""
+    """No connection to the gateway could be made, so it received nothing."""
 
     blame: Blame = "network"
     charge: Charge = "no"
@@ -242,12 +247,12 @@ class GatewayUnreachable(ImageGenError):
 class APIError(ImageGenError):
     """The gateway answered with an error.
 
-    `status` is the HTTP status (0 where the answer came inside a 200 envelope without one), `code` the gateway's
-    own code, `request_id` its id for support. `refused` is true where the gateway certainly did not accept the request.
+    `status` is the HTTP status (0 for an error in a 200 envelope without one), `code` the gateway's own code, `request_id` its id
+    for support. `refused` is true if the gateway certainly did not accept the request.
     """
 
     charge: Charge = "no"
-    _default_hint = "read the gateway's words and change the request, or ask its support"
+    _default_hint = "change the request as the gateway's message says, or ask its support"
 
     def __init__(
         self,
@@ -284,7 +289,7 @@ class InsufficientBalance(APIError):
 
 
 class RateLimited(APIError):
-    """The gateway wants fewer requests; `retry_after` is its wish in seconds, if it told one."""
+    """Too many requests. `retry_after`: seconds from the Retry-After header, or None."""
 
     retry_after: float | None = None
     _default_hint = "wait a little, then run the cell again"
@@ -298,11 +303,11 @@ class ReferenceUnreachable(APIError):
     """The gateway could not fetch a reference or a mask from its address."""
 
     blame: Blame = "you"
-    _default_hint = "give an address that anybody can open, or the picture itself (a file or a variable), which is then uploaded"
+    _default_hint = "give a public address, or the picture itself (a file or a variable), which is then uploaded"
 
 
 class UploadFailed(ImageGenError):
-    """A picture of this machine could not be brought to the gateway, so nothing was submitted."""
+    """A reference could not be uploaded, so nothing was submitted."""
 
     charge: Charge = "no"
     _default_hint = "run the cell again"
@@ -319,40 +324,40 @@ class ContentRejected(ImageGenError):
 class TaskFailed(ImageGenError):
     """The gateway accepted the task and could not finish it."""
 
-    _default_hint = "run the cell again, or look at the gateway's own page for the charge"
+    _default_hint = "check the charge on the gateway's own page, then run the cell again"
 
 
 class PictureMissing(TaskFailed):
-    """The gateway says that the task is completed, and names no picture; the task stays collectable."""
+    """The gateway reports the task as completed without a picture; it can still be resumed."""
 
-    _default_hint = "%imagegen resume looks again later, without paying again"
+    _default_hint = "%imagegen resume asks again later, without paying again"
 
 
 class WaitingStopped(ImageGenError):
-    """The person stopped waiting; what the gateway has accepted, it goes on making."""
+    """The wait was interrupted; accepted tasks continue at the gateway."""
 
     blame: Blame = "you"
     charge: Charge = "yes"
-    _default_hint = "the gateway goes on; %imagegen resume collects what it makes, without paying again"
+    _default_hint = "the task continues at the gateway; %imagegen resume collects it without paying again"
 
 
 class TaskTimeout(ImageGenError, TimeoutError):
-    """Our patience ended first; the task goes on at the gateway and stays in the ledger."""
+    """The wait timed out; the task may still finish, and stays in the ledger."""
 
     charge: Charge = "yes"
-    _default_hint = "%imagegen resume collects it later, without paying again"
+    _default_hint = "%imagegen resume collects it without paying again"
 
 
 class SubmissionUnknown(ImageGenError):
-    """The request was sent and no readable answer came back, so nobody here knows whether it was accepted."""
+    """The request was sent without a readable answer: it is unknown whether the gateway accepted it."""
 
     blame: Blame = "network"
     charge: Charge = "unknown"
-    _default_hint = "look at the gateway's own task list before running this again; it was not repeated"
+    _default_hint = "check the gateway's own task list before you run this again; the request was not repeated"
 
 
 class DownloadError(ImageGenError):
-    """The picture was made but could not be fetched; the task stays collectable."""
+    """The picture exists but could not be downloaded; the task can be resumed."""
 
     blame: Blame = "network"
     charge: Charge = "yes"
@@ -360,11 +365,11 @@ class DownloadError(ImageGenError):
 
 
 class SaveError(ImageGenError, OSError):
-    """A picture cannot be written: nothing was sent where that shows before, else it was fetched and stays collectable."""
+    """A picture cannot be written to disk. Found before anything is sent, or after the download; then the task can be resumed."""
 
     blame: Blame = "you"
     charge: Charge = "yes"
-    _default_hint = "make room, then %imagegen resume, or %imagegen resume DIR for another folder; it fetches without paying again"
+    _default_hint = "make room, then %imagegen resume, or %imagegen resume DIR for another folder, without paying again"
 
 
 class ReadError(ImageGenError, OSError):
@@ -372,11 +377,11 @@ class ReadError(ImageGenError, OSError):
 
     blame: Blame = "you"
     charge: Charge = "no"
-    _default_hint = "check the path and who may read it, or give another picture"
+    _default_hint = "check the path and its permissions, or give another picture"
 
     @classmethod
     def of(cls, name: str, error: OSError | ValueError | RuntimeError) -> ReadError:
-        """Return what to say of a file that could not be read, with the system's own number; a PictureGone where there is none."""
+        """Return the error for a file that could not be read, with its errno; a PictureGone if there is no such file."""
         if isinstance(error, FileNotFoundError):
             found: ReadError = PictureGone(f"There is no file {name}")
         else:
@@ -386,12 +391,12 @@ class ReadError(ImageGenError, OSError):
 
 
 class PictureGone(ReadError, FileNotFoundError):
-    """There is no such file, or no longer."""
+    """There is no such file."""
 
-    _default_hint = "give the path of a picture that is there; %imagegen history lists those that were made"
+    _default_hint = "give the path of an existing picture; %imagegen history lists the pictures made so far"
 
 
 class ImageInvalid(DownloadError):
-    """The bytes that came back are not a whole picture of a kind we read."""
+    """The downloaded bytes are not a complete picture in a known format."""
 
     blame: Blame = "gateway"

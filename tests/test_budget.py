@@ -90,7 +90,7 @@ def test_the_refusal_says_everything_a_person_needs():
         ask(usd("0.42"))
     assert str(refusal.value) == (
         "The budget of $1.00 a day would be passed: $0.20 spent, $0.50 reserved for what is in flight, and this request is to cost $0.42. "
-        "Your move, nothing was charged: ask for less, wait for what is in flight, or change the budget "
+        "Nothing was charged. Ask for less, wait for what is in flight, or change the budget "
         "(%imagegen budget AMOUNT --per day; %imagegen budget off lifts it)."
     )
 
@@ -128,7 +128,7 @@ def test_what_failed_counts_only_where_it_may_have_been_charged():
     """A failure that was free gives back its share; one that may have been charged does not, nor does a submission of unknown fate."""
     put(5)
     rows = ask(usd("0.40"), tasks=4)
-    mark(rows[0], "failed", error=str(ContentRejected("it said: , it was charged: no")))
+    mark(rows[0], "failed", error=str(ContentRejected("it said: . It was charged. No")))
     mark(rows[1], "failed", error=str(TaskFailed("it could not make it")))
     mark(rows[2], "unknown", error="the process ended while this was being submitted")
     mark(rows[3], "dropped")
@@ -139,7 +139,7 @@ def test_a_gateways_words_cannot_make_a_failure_free():
     """Only our own words about the charge are believed, not what a gateway writes into its error."""
     put(5)
     (row,) = ask(usd("0.50"))
-    mark(row, "failed", error=str(TaskFailed("It said: oops. Your move, nothing was charged: never mind")))
+    mark(row, "failed", error=str(TaskFailed("It said: oops. Nothing was charged. Never mind")))
     assert standing()[0] == Decimal("0.50")
 
 
@@ -147,7 +147,7 @@ def test_an_unknown_price_is_refused_in_words():
     """Nobody can say whether it keeps the budget; nothing is sent, and what to do stands there."""
     put(5)
     with pytest.raises(
-        BudgetExceeded, match=r"price of this request is not \(wholly\) known.*nothing was charged.*unknown_price = 0.20"
+        BudgetExceeded, match=r"price of this request is not \(wholly\) known.*Nothing was charged.*unknown_price = 0.20"
     ) as refusal:
         ask(Cost())
     assert refusal.value.asked is None

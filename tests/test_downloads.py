@@ -262,7 +262,7 @@ def test_a_renewed_address_that_stays_busy_is_not_told_as_expired(status, host):
     """The file host cannot just now: said so, and collectable."""
     host.renews = True
     host.file = lambda number, path: (410, {}, b"") if number == 1 else (status, {}, b"")
-    with pytest.raises(DownloadError, match=rf"just now \(the file host answered {status}\).*it was charged: %imagegen resume") as error:
+    with pytest.raises(DownloadError, match=rf"just now \(the file host answered {status}\).*it was charged. %imagegen resume") as error:
         run(generate("a fox", **ONE))
     assert "expired" not in str(error.value)
     assert (states(), api.ledger(load()).count_resumable()) == (["made"], 1)

@@ -40,6 +40,6 @@ def test_room_is_asked_for_where_there_is_none(tmp_path, monkeypatch, code, room
     with pytest.raises(SaveError) as caught:
         images.save(b"bytes", tmp_path, "fox", 1, ".png", {})
     monkeypatch.undo()
-    assert ("make room" in str(caught.value)) is room
+    assert ("Make room" in str(caught.value)) is room
     assert "%imagegen resume" in str(caught.value)
     assert os.strerror(code) in str(caught.value)

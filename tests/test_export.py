@@ -394,7 +394,7 @@ def test_it_appears_whole_or_not_at_all(own_world, monkeypatch, target, step):
 
     images = pictures(1)
     monkeypatch.setattr(step, full)
-    with pytest.raises(SaveError, match=r"No space left.*nothing was charged"):
+    with pytest.raises(SaveError, match=r"No space left.*Nothing was charged"):
         export(images, target)
     assert os.listdir(own_world) == ["imagegen"]
 

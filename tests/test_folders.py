@@ -88,7 +88,7 @@ UNWRITABLE = {
 def _refused(error, words):
     assert error.charge == "no"
     assert "\n" not in str(error)
-    assert "nothing was charged" in str(error)
+    assert "Nothing was charged" in str(error)
 
 
 @pytest.mark.parametrize("case", UNWRITABLE)
@@ -129,7 +129,7 @@ def test_a_cell_is_refused_and_its_dry_run_says_so(own_world, gateway, notebook,
     notebook.run(f"%%imagegen {line} --dry-run\nA fox")
     (page,) = notebook.shown()
     assert "would be refused" in page
-    assert "nothing was charged" in page
+    assert "Nothing was charged" in page
     assert (gateway.submissions, sorted(own_world.rglob("*"))) == (0, before)
 
 
@@ -143,7 +143,7 @@ def test_a_dry_run_makes_nothing_and_finds_nothing_wrong_with_a_folder_that_can_
 def test_a_file_named_like_the_usual_folder(own_world, gateway, notebook):
     """`imagegen` is a file: said by the cell, the dry run and doctor, with what helps."""
     (own_world / "imagegen").write_text("mine")
-    with pytest.raises(SaveError, match=r"imagegen is a file\. Your move, nothing was charged: choose another folder with --save-dir"):
+    with pytest.raises(SaveError, match=r"imagegen is a file\. Nothing was charged. Choose another folder with --save-dir"):
         notebook.run("%%imagegen -p evolink -s 1024x1024\nA fox")
     notebook.run("%imagegen doctor")
     assert "imagegen is a file" in "".join(notebook.shown())
@@ -184,9 +184,9 @@ def test_a_full_disk_is_found_before_paying(tmp_path, gateway):
         settings = load().replace("this call", save_dir=str(disk.folder / "pictures"))
         disk.fill()
         for look in (folders.check, folders.make_ready):
-            with pytest.raises(SaveError, match=r"No space left on device.*make room"):
+            with pytest.raises(SaveError, match=r"No space left on device.*Make room"):
                 look(settings)
-        with pytest.raises(SaveError, match=r"No space left on device.*make room"):
+        with pytest.raises(SaveError, match=r"No space left on device.*Make room"):
             run(generate("fox", save_dir=disk.folder / "pictures", **ONE))
         assert gateway.submissions == 0
         disk.make_room()
@@ -224,7 +224,7 @@ def test_a_folder_without_the_right_to_write(tmp_path):
     command = [sys.executable, "-c", textwrap.dedent(WITHOUT_RIGHTS), str(locked), str(tmp_path)]
     told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, preexec_fn=_like_anybody).stdout.splitlines()
     assert len(told) == 4
-    assert all("Permission denied" in line and "nothing was charged" in line for line in told)
+    assert all("Permission denied" in line and "Nothing was charged" in line for line in told)
     assert list(locked.iterdir()) == []
 
 
@@ -503,7 +503,7 @@ def test_a_folder_that_is_gone_is_said_before_anything_is_sent(own_world, gatewa
     panel = Panel(prompt="fox", **ONE)
     shutil.rmtree(own_world)
     line = "-p evolink -s 1024x1024"
-    gone = r"The notebook's folder .*work is gone.*nothing was charged: change to a folder that exists"
+    gone = r"The notebook's folder .*work is gone.*Nothing was charged. Change to a folder that exists"
     for cell in (f"%%imagegen {line}\nA fox", f"%%imagegen {line} --repeat 2\nA fox"):
         with pytest.raises(SaveError, match=gone):
             notebook.run(cell)

@@ -91,7 +91,7 @@ def _collected(gateway):
 def _leads_to_no_second_payment(error):
     told = str(error)
     assert "run the cell again" not in told
-    assert isinstance(error, SaveError) or "make room" in told
+    assert isinstance(error, SaveError) or "Make room" in told
     assert "%imagegen resume" in told
     assert "it was charged" in told
 
@@ -150,7 +150,7 @@ def test_resume_on_a_disk_that_is_still_full_says_so_and_loses_nothing(disk, gat
     gateway.at["submit"] = disk.fill
     with pytest.raises(LedgerError):
         run(generate("fox", **ONE))
-    with pytest.raises(LedgerError, match="make room") as error:
+    with pytest.raises(LedgerError, match="Make room") as error:
         api.resume()
     assert error.value.charge == "no"
     gateway.at.clear()
@@ -181,7 +181,7 @@ def test_a_refusal_stays_a_refusal(disk, gateway):
 def test_what_was_certainly_not_accepted_is_neither_in_doubt_nor_under_way(disk, gateway):
     """A gateway that asks to wait, and no room to write that we do: given up, told as not charged, and free to be sent again."""
     gateway.at["submit"], gateway.refusal = disk.fill, (429, {"Retry-After": "0"}, b"{}")
-    with pytest.raises(LedgerError, match="nothing was charged"):
+    with pytest.raises(LedgerError, match="Nothing was charged"):
         run(generate("fox", **ONE))
     gateway.at.clear()
     gateway.refusal = None
@@ -200,7 +200,7 @@ def test_a_picture_that_only_the_ledger_does_not_know_of_is_shown(disk, gateway,
         return saved
 
     monkeypatch.setattr(images, "save", save_the_last)
-    with pytest.warns(UserWarning, match="make room"):
+    with pytest.warns(UserWarning, match="Make room"):
         made = run(generate("fox", **ONE))
     assert made[0].data == PNG
     (error,) = made.errors

@@ -107,7 +107,7 @@ def test_a_closed_image_is_one_line(own_world: Path) -> None:
     (own_world / "photo.png").write_bytes(png("red"))
     with Image.open(own_world / "photo.png") as photo:
         pass
-    with pytest.raises(ImageInvalid, match=r"the image is closed.*nothing was charged: open it again .* or give its path"):
+    with pytest.raises(ImageInvalid, match=r"the image is closed.*Nothing was charged. Open it again .* or give its path"):
         ReferenceLoader(load()).picture(photo)
     assert gathered("photo.png").data == png("red")
 

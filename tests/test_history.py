@@ -144,7 +144,7 @@ class TestFilters:
 
     def test_no_time(self):
         """What is no time is said in words."""
-        with pytest.raises(ImageGenError, match="give 12h, 7d"):
+        with pytest.raises(ImageGenError, match="Give 12h, 7d"):
             found(since="soon")
 
     def test_stars_at_least(self):

@@ -78,7 +78,7 @@ def test_a_missing_key_names_the_variable_and_the_sandbox():
     """A chosen gateway without a key is an error, never a silent sandbox."""
     with pytest.raises(MissingKey) as error:
         choose(load(), provider="evolink")
-    assert all(word in str(error.value) for word in ("EVOLINK_API_KEY", "%imagegen login evolink", "--sandbox", "nothing was charged"))
+    assert all(word in str(error.value) for word in ("EVOLINK_API_KEY", "%imagegen login evolink", "--sandbox", "Nothing was charged"))
 
 
 def test_a_key_shows_itself_nowhere():
@@ -158,7 +158,7 @@ def test_a_keyring_that_cannot_be_opened_is_told(ring, trouble, monkeypatch):
     for provider in ("evolink", None):
         with pytest.raises(MissingKey) as error:
             choose(load(), provider=provider)
-        words = ("EvoLink", "system keyring", type(trouble).__name__, "unlock", "EVOLINK_API_KEY", "nothing was charged")
+        words = ("EvoLink", "system keyring", type(trouble).__name__, "Unlock", "EVOLINK_API_KEY", "Nothing was charged")
         assert [word for word in words if word not in str(error.value)] == []
     assert credentials.where(EVOLINK, load().home) == "system keyring"
     assert choose(load(), sandbox=True).sandbox

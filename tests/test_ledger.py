@@ -1236,8 +1236,8 @@ def test_a_read_only_folder_is_told(tmp_path: Path) -> None:
             home.chmod(0o755)
     for text, path in ((readable, home), (nothing, home / "further")):
         assert f"The ledger {path / 'ledger.sqlite'} cannot be written: " in text
-        assert "nothing was charged" in text
-        assert "make the folder writable, or set IMAGEGEN_HOME" in text
+        assert "Nothing was charged" in text
+        assert "Make the folder writable, or set IMAGEGEN_HOME" in text
         assert text.endswith("\n0\n")
 
 
@@ -1453,8 +1453,8 @@ def test_a_full_disk_is_told_and_survived(home: Path) -> None:
     added, marked, tasks = output(python(FULL, home)).splitlines()
     for line in (added, marked):
         assert line.startswith(f"True The ledger {home / 'ledger.sqlite'} cannot be written: ")
-        assert "make room on that disk" in line
-    assert "nothing was charged" in added
+        assert "Make room on that disk" in line
+    assert "Nothing was charged" in added
     assert "it may have been charged" in marked
     assert tasks == "[('submitted', 't')]"
 

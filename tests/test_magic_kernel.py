@@ -82,7 +82,7 @@ def test_an_error_is_one_line_and_stops_run_all(kernel):
     (error,) = first.outputs
     assert error["ename"] == "UnsupportedOption"
     assert error["traceback"] == [f"UnsupportedOption: {error['evalue']}"]
-    assert "nothing was charged" in error["evalue"]
+    assert "Nothing was charged" in error["evalue"]
     trace = kernel.run("%imagegen error").text
     assert "Traceback (most recent call last)" in trace
     assert "UnsupportedOption" in trace

@@ -214,7 +214,7 @@ def test_a_ledger_that_stays_held_after_acceptance_names_the_task(at, monkeypatc
     let_go = _holding(monkeypatch, other_program, at)
     with pytest.raises(LedgerError, match="id of this task is task-") as error:
         run(generate("locked for long", **SIZE))
-    assert "it was charged: another program holds it: close that, then %imagegen resume" in str(error.value)
+    assert "It was charged. Another program holds it: close that, then %imagegen resume" in str(error.value)
     assert "run the cell again" not in str(error.value)
     let_go()
     assert len(api.resume().wait()) == 1
@@ -357,7 +357,7 @@ def test_a_damaged_ledger_is_found_before_anything_is_paid(server):
     for page in range(2, pages):
         damaged[page * 4096 : page * 4096 + 64] = b"\xff" * 64
     path.write_bytes(bytes(damaged))
-    with pytest.raises(LedgerError, match="nothing was charged"):
+    with pytest.raises(LedgerError, match="Nothing was charged"):
         run(generate("damaged", **SIZE))
     assert server.submissions("damaged") == []
 
@@ -395,7 +395,7 @@ def test_damage_found_beside_the_work_is_one_line(server, monkeypatch):
     with pytest.warns(UserWarning, match="1 of 1 pictures were made. The ledger .* is damaged: Tree 5 page 7") as told:
         (image,) = run(generate("while it is found", **SIZE))
     assert len(told) == 1
-    assert "the pictures above are saved. Your move, it was charged: move the file away" in str(told[0].message)
+    assert "the pictures above are saved. It was charged. Move the file away" in str(told[0].message)
     assert image.path.exists()
     assert [task.state for task in _tasks()] == ["saved", "saved"]
     with a_shell() as shell:
@@ -406,8 +406,8 @@ def test_damage_found_beside_the_work_is_one_line(server, monkeypatch):
 @pytest.mark.parametrize(
     ("status", "kind", "step"),
     [
-        (401, AuthenticationError, "check the key (%imagegen login NAME), then %imagegen resume collects the picture"),
-        (402, InsufficientBalance, "top up the account at the gateway, then %imagegen resume collects the picture"),
+        (401, AuthenticationError, "Check the key (%imagegen login NAME), then %imagegen resume collects the picture"),
+        (402, InsufficientBalance, "Top up the account at the gateway, then %imagegen resume collects the picture"),
         (403, APIError, "%imagegen resume"),
         (404, NotFound, "%imagegen resume looks again"),
         (400, APIError, "%imagegen resume looks again"),
@@ -441,7 +441,7 @@ def test_a_task_without_a_picture_leaves_the_charge_to_the_gateway(monkeypatch):
 
     with web(answer) as empty:
         monkeypatch.setenv("EVOLINK_BASE_URL", empty.origin)
-        with pytest.raises(PictureMissing, match="it may have been charged: %imagegen resume looks again"):
+        with pytest.raises(PictureMissing, match=r"it may have been charged. %imagegen resume looks again"):
             run(generate("no picture", **SIZE))
     assert _states() == ["submitted"]
 
@@ -457,7 +457,7 @@ def test_a_task_that_a_gateway_has_forgotten_is_given_up_and_not_told_as_free(mo
     monkeypatch.setattr(runner, "_FORGOTTEN", -1)
     with web(answer) as forgetful:
         monkeypatch.setenv("EVOLINK_BASE_URL", forgetful.origin)
-        with pytest.raises(NotFound, match=r"it may have been charged: .*support"):
+        with pytest.raises(NotFound, match=r"it may have been charged. .*support"):
             run(generate("forgotten", **SIZE))
     assert _states() == ["failed"]
 
@@ -466,7 +466,7 @@ def test_a_resume_without_a_usable_folder_charges_nothing(monkeypatch, own_world
     """It submits nothing."""
     (own_world / "a file").write_text("in the way")
     monkeypatch.setenv("IMAGEGEN_HOME", str(own_world / "a file"))
-    with pytest.raises(LedgerError, match="nothing was charged"):
+    with pytest.raises(LedgerError, match="Nothing was charged"):
         api.resume()
 
 

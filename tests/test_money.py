@@ -159,7 +159,7 @@ def test_patience_with_a_rate_limit_ends(server):
     server.arm("rate-limited", times=None)
     with pytest.raises(RateLimited) as error:
         _make("no patience", timeout=0.5)
-    assert "nothing was charged" in str(error.value)
+    assert "Nothing was charged" in str(error.value)
     assert _states() == ["failed"]
 
 
@@ -169,7 +169,7 @@ def test_nobody_listening_is_not_charged(monkeypatch):
     monkeypatch.setattr("imagegen_magic.engine.jobs.runner._backoff", lambda state: 0.01)
     with pytest.raises(GatewayUnreachable) as error:
         _make("nobody there")
-    assert "nothing was charged" in str(error.value)
+    assert "Nothing was charged" in str(error.value)
     assert _states() == ["failed"]
 
 
@@ -188,7 +188,7 @@ def test_a_refusal_is_told_once_and_not_charged(fault, kind, provider, server):
     server.arm(fault)
     with pytest.raises(kind) as error:
         _make(f"{fault} {provider}", provider)
-    assert "nothing was charged" in str(error.value)
+    assert "Nothing was charged" in str(error.value)
     assert len(server.submissions(f"{fault} {provider}")) == 1
     assert _states() == ["failed"]
 
@@ -383,7 +383,7 @@ def test_cancelling_before_anything_was_sent_says_so(server):
     while not server.submissions("cancel while told to wait"):
         pass
     job.cancel()
-    with pytest.raises(WaitingStopped, match="nothing was charged"):
+    with pytest.raises(WaitingStopped, match="Nothing was charged"):
         job.wait()
     assert _states() == ["dropped"]
     assert api.ledger(load()).count_resumable() == 0
@@ -409,7 +409,7 @@ def test_an_unwritable_ledger_stops_before_anything_is_sent(server, monkeypatch,
     """No ledger, no submission."""
     (tmp_path / "a-file").write_text("in the way")
     monkeypatch.setenv("IMAGEGEN_HOME", str(tmp_path / "a-file"))
-    with pytest.raises(LedgerError, match="nothing was charged"):
+    with pytest.raises(LedgerError, match="Nothing was charged"):
         _make("no ledger")
     assert server.submissions("no ledger") == []
 
@@ -439,7 +439,7 @@ def test_a_full_disk_is_told_and_the_task_stays_collectable(server, monkeypatch)
 def test_a_save_folder_that_cannot_be_is_told(server, own_world):
     """A file where the folder should be: told before anything is sent."""
     (own_world / "pics").write_text("in the way")
-    with pytest.raises(SaveError, match="nothing was charged"):
+    with pytest.raises(SaveError, match="Nothing was charged"):
         _make("no folder", save_dir="pics")
     assert server.submissions("no folder") == []
 

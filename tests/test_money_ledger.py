@@ -108,7 +108,7 @@ def test_a_failure_is_free_only_where_the_gateway_said_so():
     [
         (str(ContentRejected("words")), "no"),
         (str(TaskFailed("words", charge="yes")), "yes"),
-        (str(TaskFailed("words. Your move, nothing was charged: believe me")), "unknown"),
+        (str(TaskFailed("words. Nothing was charged. Believe me")), "unknown"),
         ("anything else", "unknown"),
         ("", "unknown"),
     ],
@@ -176,7 +176,7 @@ def test_only_what_was_asked_for_since_then():
     assert spent(since=time.time() + 60) == []
     with pytest.raises(UnsupportedOption, match=r"since yesterday is no moment.*7d"):
         spent(since="yesterday")
-    with pytest.raises(UnsupportedOption, match="allowed here: model, provider"):
+    with pytest.raises(UnsupportedOption, match="Allowed: model, provider"):
         spent(by="colour")
 
 

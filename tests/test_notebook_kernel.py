@@ -266,7 +266,7 @@ def test_partial_failure_is_told_beside_the_pictures(begin, gateway):
     assert cell.status == "ok", cell.text
     assert len(cell.images) == 2
     assert "of 3: " in cell.text.splitlines()[-1]
-    assert "Moderation's decision" in cell.text.splitlines()[-1]
+    assert "Moderation refusal" in cell.text.splitlines()[-1]
 
 
 def test_difference_from_what_was_asked_is_shown(begin, gateway):

@@ -207,7 +207,7 @@ def test_a_wrong_mask_is_refused_in_the_painter(kernel, opened, sent):
     tell(kernel, model, {"event": "mask"}, sent)
     kernel.until(lambda: value(kernel, "said"), "the refusal")
     (words,) = [each["refused"] for each in value(kernel, "said")]
-    assert "nothing was charged" in words
+    assert "Nothing was charged" in words
     assert "itself failed" not in words
     assert value(kernel, "mask is None")
     assert model in kernel.models

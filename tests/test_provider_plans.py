@@ -414,7 +414,7 @@ def test_a_ratio_with_an_x_is_offered_with_its_colon(size: str) -> None:
     """`16x9` is no picture of 16 by 9 pixels; with a tier it stays beside that."""
     ratio = size.replace("x", ":").replace("×", ":")
     refusal = refused("gccai", size=size)
-    assert f"write a ratio with a colon, --size {ratio}" in str(refusal)
+    assert f"Write a ratio with a colon, --size {ratio}" in str(refusal)
     assert (refusal.nearest or "").startswith(f"size {ratio} at resolution 1k (")
     assert (refused("gccai", size=size, resolution="2k").nearest or "").startswith(f"size {ratio} at resolution 2k (")
 
@@ -422,13 +422,13 @@ def test_a_ratio_with_an_x_is_offered_with_its_colon(size: str) -> None:
 def test_pixels_with_a_colon_are_offered_with_an_x() -> None:
     """Where they are pixels that can be had; else the ratio."""
     refusal = refused("gccai", size="1536:1024")
-    assert "write pixels with an x between them; the nearest here is size 1536x1024" in str(refusal)
+    assert "Write pixels with an x between them. Try size 1536x1024" in str(refusal)
     assert (refused("gccai", size="1920:1080").nearest or "").startswith("size 16:9 at")
 
 
 def test_a_tier_as_a_size_names_its_option() -> None:
     """`--size 4k`."""
-    assert "give a tier as resolution 4k" in str(refused("gccai", size="4K"))
+    assert "Give a tier as resolution 4k" in str(refused("gccai", size="4K"))
 
 
 @pytest.mark.parametrize(("resolution", "tier"), [(2, "2k"), ("2048", "2k"), ("4096", "4k"), ("2 K", "2k")])
@@ -603,7 +603,7 @@ def test_a_further_field_that_the_plan_writes_itself_is_refused(gateway: str, ke
     option = {"image_urls": "references", "ratio": "size"}.get(key, key)
     for size in ("1:1", "1024x1024"):
         refusal = refused(gateway, size=size, extra={key: "x"})
-        assert (refusal.option, f"use the option {option}" in str(refusal)) == ("extra", True)
+        assert (refusal.option, f"Use the option {option}" in str(refusal)) == ("extra", True)
 
 
 def test_a_field_a_gateway_has_learned_since_can_be_sent() -> None:
@@ -633,9 +633,9 @@ def test_long_and_wild_values_stay_short_in_messages() -> None:
 
 def test_a_model_that_a_gateway_lacks_is_named_with_those_it_has() -> None:
     """An unknown model is UnknownProvider, with the nearest name and all of them."""
-    with pytest.raises(UnknownProvider, match=r"did you mean gpt-image-1.5-official; it has gpt-image-2-official, gpt-image-1-official"):
+    with pytest.raises(UnknownProvider, match=r"Did you mean gpt-image-1.5-official; it has gpt-image-2-official, gpt-image-1-official"):
         plan("gccai/gpt-image-1.5")
-    with pytest.raises(UnknownProvider, match="it has gpt-image-2"):
+    with pytest.raises(UnknownProvider, match="It has gpt-image-2"):
         plan("evolink/dall-e-3")
 
 

@@ -70,7 +70,7 @@ def test_a_dead_proxy_is_named_with_its_variable(kind, variable, dead, monkeypat
     monkeypatch.setenv(variable, f"{kind}://me:{SECRET}@{dead}")
     said = _refusal()
     assert f"EvoLink cannot be reached (the proxy {dead} of {variable} does not answer" in said
-    assert f"nothing was charged: check that proxy, or change {variable}, then run the cell again" in said
+    assert f"Network problem; nothing was charged. Check that proxy, or change {variable}, then run the cell again" in said
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_picture_that_a_dead_proxy_holds_back_stays_collectable(dead, monkeypa
         monkeypatch.setenv("HTTPS_PROXY", f"http://{dead}")
         with pytest.raises(DownloadError, match=f"the proxy {dead} of HTTPS_PROXY does not answer") as refused:
             run(generate("a fox", provider="evolink", size="1024x1024"))
-    assert "it was charged: %imagegen resume" in str(refused.value)
+    assert "it was charged. %imagegen resume" in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_what_would_have_to_be_changed_is_refused(name, value):
         load().replace("%config", **{name: value})
     told = str(caught.value)
     assert told.startswith(f"{name} = ")
-    assert " in %config cannot be used. Your move, nothing was charged: " in told
+    assert " in %config cannot be used. Nothing was charged. " in told
     assert f"{name} takes " in told
     assert len(told) < 260
     assert "\n" not in told
@@ -110,7 +110,7 @@ def test_the_project_file_is_read_so_and_named_with_its_path(own_world, line, na
 def test_a_misspelt_setting_is_named_with_the_nearest(own_world):
     """It may have meant money."""
     (own_world / "pyproject.toml").write_text('[tool.imagegen]\nqualty = "low"\n')
-    with pytest.raises(UnsupportedOption, match=r"'qualty' that does not exist.*the nearest here is quality"):
+    with pytest.raises(UnsupportedOption, match=r"'qualty' that does not exist.*Try quality"):
         run(generate("fox", sandbox=True))
 
 

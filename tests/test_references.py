@@ -97,7 +97,7 @@ def refusal(source: object, **options: Any) -> ImageGenError:
     """Return the error, which is ours before anything was sent."""
     with pytest.raises((ImageInvalid, UnsupportedOption)) as caught:
         prepare(source, name="photo", **{"most_bytes": LIMIT, **options})
-    assert "Your move, nothing was charged: " in str(caught.value)
+    assert "Nothing was charged. " in str(caught.value)
     assert "photo" in caught.value.what
     assert "\n" not in str(caught.value)
     return caught.value
@@ -454,9 +454,7 @@ class TestConversion:
         """It is not called a broken file."""
         data = saved(drawn(), kind)
         monkeypatch.setattr(features, "check", lambda feature: False)
-        words = (
-            f"photo: the Pillow of this kernel reads no {name}. Your move, nothing was charged: %pip install --upgrade Pillow and restart"
-        )
+        words = f"photo: the Pillow of this kernel reads no {name}. Nothing was charged. %pip install --upgrade Pillow and restart"
         assert str(refusal(data)).startswith(words)
 
     def test_heic_as_the_advice_says(self) -> None:
@@ -851,7 +849,7 @@ class TestDeepNumbers:
         photo = make()
         error = refusal(photo)
         assert "do not say what is black and what is white" in str(error)
-        advice = str(error).partition("give floats from 0 to 1: ")[2].partition(", where ")[0]
+        advice = str(error).partition("Give floats from 0 to 1: ")[2].partition(", where ")[0]
         image = photo if isinstance(photo, Image.Image) else Image.open(io.BytesIO(photo))
         shades = self.shades(eval(advice, {"numpy": np, "photo": image, "image": image}))
         assert shades.max() == 255 or not np.asarray(image).any()
@@ -878,7 +876,7 @@ class TestClosed:
             pass
         error = refusal(photo)
         assert "photo: the image is closed, so its pixels cannot be read" in str(error)
-        assert "open it again and give it while it is open, or give its path" in str(error)
+        assert "Open it again and give it while it is open, or give its path" in str(error)
         with Image.open(path) as again:
             assert ready(again).width == 80
 
@@ -1018,7 +1016,7 @@ class TestOtherObjects:
         """IPython's Image of an address holds no bytes; the address itself is what to give."""
         from IPython.display import Image as Shown
 
-        assert "give that address itself" in str(refusal(Shown(url="https://example.com/a.png")))
+        assert "Give that address itself" in str(refusal(Shown(url="https://example.com/a.png")))
 
     @pytest.mark.parametrize("source", [None, 3, "photo.png", [1, 2], {"a": 1}, object()])
     def test_anything_else_is_refused(self, source: object) -> None:

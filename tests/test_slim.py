@@ -211,7 +211,7 @@ def test_widgets_that_no_output_shows_go(file):
         (b"\xff\xfe\x00", "no JSON|no notebook|text"),
         (b"[1, 2]", "no notebook"),
         (b'{"cells": []}', "no notebook"),
-        (b'{"nbformat": 3, "worksheets": []}', "of format 3, and only format 4 .*nothing was charged: open it in JupyterLab and save it"),
+        (b'{"nbformat": 3, "worksheets": []}', "of format 3, and only format 4 .*Nothing was charged. Open it in JupyterLab and save it"),
         (b"[" * 100_000, "no JSON"),
     ],
 )
@@ -239,7 +239,7 @@ def test_a_disk_that_refuses_leaves_the_file_as_it_was(file, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(SaveError, match=r"No space left.*nothing was charged"):
+    with pytest.raises(SaveError, match=r"No space left.*Nothing was charged"):
         slim(file)
     assert (file.read_bytes(), os.listdir(file.parent)) == (before, [file.name])
 

@@ -353,7 +353,7 @@ def test_what_an_earlier_version_left_stuck_is_collected(host):
     with pytest.raises(DownloadError):
         make()
     book = api.ledger(load())
-    stuck = "The PNG picture is corrupt or cut short (x). The gateway's doing, it was charged: %imagegen resume fetches it again."
+    stuck = "The PNG picture is corrupt or cut short (x). Gateway error; it was charged. %imagegen resume fetches it again."
     loop.run(book.run(lambda connection: connection.execute("UPDATE tasks SET note = ?, error = ?", (stuck, stuck)).rowcount))
     host.file = lambda number, path: STRANGE
     with pytest.raises(ImageInvalid):

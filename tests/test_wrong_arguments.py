@@ -57,7 +57,7 @@ def _refused(call):
         call()
     said = str(error.value)
     assert "\n" not in said
-    assert ", nothing was charged: " in said
+    assert ". Nothing was charged. " in said
     assert type(pickle.loads(pickle.dumps(error.value))) is type(error.value)
     return error.value
 
@@ -122,7 +122,7 @@ class TestKinds:
         error = _refused(lambda: run(generate("a fox", sandbox=True, qualty="low")))
         assert (error.option, error.nearest) == ("qualty", "quality")
         error = _refused(lambda: run(sweep("a fox", {"quality": ["low"]}, sandbox=True, seed=7)))
-        assert 'a further field of the gateway goes into extra={"name": value}' in str(error)
+        assert 'A further field of the gateway goes into extra={"name": value}' in str(error)
 
     @pytest.mark.parametrize("axes", [3, None, "quality", ["quality"], {3: ["a"]}, {"quality": 3}, {"quality": []}, {"n": ["x"]}], ids=_id)
     def test_of_axes(self, axes):

@@ -162,7 +162,7 @@ def _read(name: str, value: Any, place: str) -> Any:
         return KNOWN[name][0](value)
     except ValueError as error:
         what = f"{name} = {_shown(value)} in {place} cannot be used"
-        raise UnsupportedOption(what, option=name, value=value, hint=f"{name} takes {error}") from None
+        raise UnsupportedOption(what, option=name, value=value, hint=f"the setting {name} takes {error}") from None
 
 
 def _shown(value: Any) -> str:

@@ -22,7 +22,9 @@ from imagegen_magic.result import total
 from imagegen_magic.studies.sweeps.result import SweepResult
 
 _WORDS = {"failed": "failed", "unknown": "not known", "dropped": "not made", "saved": "file not found"}
-_TOLD = re.compile(r"(?P<what>.*?)\. (?P<whose>[^.,]+), (?P<charged>[^.:]+): (?P<step>.*)\.", re.DOTALL)
+_CAUSES: dict[str, Blame] = {"Network problem; ": "network", "Gateway error; ": "gateway", "Moderation refusal; ": "moderation"}
+_CHARGES: dict[str, Charge] = {"nothing was charged": "no", "it was charged": "yes", "it may have been charged": "unknown"}
+_TOLD = re.compile(rf"(?P<what>.*)\. (?P<cause>{'|'.join(_CAUSES)}|)(?P<charge>(?i:{'|'.join(_CHARGES)}))\. (?P<hint>.*)\.", re.DOTALL)
 
 
 class _Found(NamedTuple):
@@ -102,14 +104,9 @@ def _request(found: _Found, tasks: Sequence[TaskRow]) -> ImageRequest:
     return stored_requests.request({**fixed, "prompt": found.prompt})
 
 
-_WHOSE: dict[str, Blame] = {"Your": "you", "A": "network", "The": "gateway", "Moderation's": "moderation"}
-_CHARGED: dict[str, Charge] = {"nothing was charged": "no", "it was charged": "yes"}
-
-
 def _error(text: str) -> ImageGenError:
     """Return an error from what it said of itself."""
     told = _TOLD.fullmatch(text)
     if told is None:
         return ImageGenError(text)
-    blame = _WHOSE.get(told["whose"].split(" ")[0], "gateway")
-    return ImageGenError(told["what"], blame=blame, charge=_CHARGED.get(told["charged"], "unknown"), hint=told["step"])
+    return ImageGenError(told["what"], blame=_CAUSES.get(told["cause"], "you"), charge=_CHARGES[told["charge"].lower()], hint=told["hint"])

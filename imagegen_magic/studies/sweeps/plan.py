@@ -150,7 +150,7 @@ def _number_of(option: str, value: Any) -> int:
         return readers.count(value)
     except ValueError as error:
         what = f"{option} = {value!r} is no number of pictures"
-        raise UnsupportedOption(what, option=option, value=value, hint=f"{option} takes {error}") from None
+        raise UnsupportedOption(what, option=option, value=value, hint=f"the option {option} takes {error}") from None
 
 
 def _check_number(lines: Sequence[Axis], repeat: int) -> None:
