@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from imagegen_magic import old_modules
 
 if TYPE_CHECKING:
+    from imagegen_magic._version import __version__ as __version__
     from imagegen_magic.engine.api import generate, stream
     from imagegen_magic.engine.loop import run
     from imagegen_magic.imaging.masks import invert, mask_box, mask_from
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from imagegen_magic.studies.sweeps.plan import sweep
     from imagegen_magic.studies.sweeps.result import SweepResult
 
-__version__ = "0.2.0"
 __all__ = [
     "GeneratedImage",
     "Generation",
@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "__version__": "_version",
     "generate": "engine.api",
     "stream": "engine.api",
     "run": "engine.loop",

@@ -16,7 +16,7 @@ from webserver import web
 from imagegen_magic import ImageRequest, generate, run
 from imagegen_magic.engine import api, loop, threads
 from imagegen_magic.engine import context as session_module
-from imagegen_magic.engine.jobs import download as downloads
+from imagegen_magic.engine.jobs import fetch
 from imagegen_magic.engine.net.lane import Lane
 from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.storage import images
@@ -90,7 +90,7 @@ class Count:
 def test_what_is_in_memory_and_on_its_way_is_bounded(host, monkeypatch):
     """Of sixty pictures at most four are in memory, two dozen are on their way or wait on the disk, the others are not asked for yet."""
     parts, within, open_, held = weakref.WeakSet(), Count(), [], []
-    real_verify, real_close, real_init = verifying.verify, downloads.Download.close, images.Part.__init__
+    real_verify, real_close, real_init = verifying.verify, fetch.Download.close, images.Part.__init__
 
     def verify(data, **options):
         with within:
@@ -111,13 +111,13 @@ def test_what_is_in_memory_and_on_its_way_is_bounded(host, monkeypatch):
 
     host.closed, host.pictures, host.file = 0, 4, file
     monkeypatch.setattr(verifying, "verify", verify)
-    monkeypatch.setattr(downloads.Download, "close", close)
+    monkeypatch.setattr(fetch.Download, "close", close)
     monkeypatch.setattr(images.Part, "__init__", init)
     made = start(n=60).wait()
     assert (len(made), within.all) == (60, 60)
     assert within.most <= threads.IN_MEMORY == 4
-    assert max(open_) <= downloads._READY + 8 + threads.IN_MEMORY
-    assert max(held) <= (downloads._READY + 8) * downloads._PIECE  # what has come waits on the disk
+    assert max(open_) <= fetch._READY + 8 + threads.IN_MEMORY
+    assert max(held) <= (fetch._READY + 8) * fetch._PIECE  # what has come waits on the disk
     assert all(image.data == LARGE for image in made)
 
 
@@ -147,13 +147,13 @@ def test_a_small_body_touches_the_disk_only_when_it_is_saved(host, monkeypatch):
 def test_what_is_too_large_is_fetched_a_few_at_once(host, monkeypatch):
     """Four of them, each with a place taken before it is asked for."""
     within, parts = Count(), []
-    monkeypatch.setattr(downloads, "MOST_BYTES", len(LARGE) - 1)
-    monkeypatch.setattr("imagegen_magic.engine.jobs.runner.MOST_BYTES", len(LARGE) - 1)
-    monkeypatch.setattr(downloads, "SPARE", 0)
-    real_close, real_read = downloads.Download.close, downloads._read
+    monkeypatch.setattr(fetch, "MOST_BYTES", len(LARGE) - 1)
+    monkeypatch.setattr("imagegen_magic.engine.jobs.download.MOST_BYTES", len(LARGE) - 1)
+    monkeypatch.setattr(fetch, "SPARE", 0)
+    real_close, real_read = fetch.Download.close, fetch._read
 
     async def read(reply, part, most):
-        if most == downloads.LARGEST:
+        if most == fetch.LARGEST:
             within.__enter__()
             parts.append(part)
         await real_read(reply, part, most)
@@ -163,8 +163,8 @@ def test_what_is_too_large_is_fetched_a_few_at_once(host, monkeypatch):
             within.__exit__()
         real_close(download)
 
-    monkeypatch.setattr(downloads, "_read", read)
-    monkeypatch.setattr(downloads.Download, "close", close)
+    monkeypatch.setattr(fetch, "_read", read)
+    monkeypatch.setattr(fetch.Download, "close", close)
     host.pictures, host.file = 4, lambda number, path: LARGE + path.encode()
     with pytest.raises(Exception, match="more than the"):
         start(n=12).wait()
@@ -322,7 +322,7 @@ def test_a_new_look_that_names_fewer_pictures_loses_none_that_is_on_its_way(host
 def slow_save(monkeypatch):
     """Saving begins, and goes on when it is told to."""
     monkeypatch.setattr(loop, "_GRACE", 1.2)
-    monkeypatch.setattr("imagegen_magic.engine.jobs.job._LETTING_GO", 0.4)
+    monkeypatch.setattr("imagegen_magic.engine.jobs.job._CLEANUP", 0.4)
     began, go_on, real = threading.Event(), threading.Event(), images.save
 
     def save(*given, **more):
@@ -375,7 +375,7 @@ def test_a_picture_that_was_made_is_not_called_unfinished(host):
 def test_cancel_waits_for_a_saving_that_ends_soon(host, slow_save, monkeypatch):
     """The picture is in the Generation, and nothing is said to go on at the gateway."""
     monkeypatch.setattr(loop, "_GRACE", 30.0)
-    monkeypatch.setattr("imagegen_magic.engine.jobs.job._LETTING_GO", 30.0)
+    monkeypatch.setattr("imagegen_magic.engine.jobs.job._CLEANUP", 30.0)
     began, go_on = slow_save
     job = start()
     assert began.wait(60)
@@ -470,5 +470,5 @@ def test_what_has_come_whole_gives_its_place_back_when_it_is_stopped_on_its_way_
     with pytest.raises(WaitingStopped):
         job.wait()
     (session,) = session_module._sessions.values()
-    assert session.downloads._ready._value == downloads._READY
+    assert session.fetcher._ready._value == fetch._READY
     assert list(Path("imagegen").glob(".*.part")) == []

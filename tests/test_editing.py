@@ -19,9 +19,8 @@ from imagegen_magic import generate, mask_box, mask_from, run
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.references import ReferenceLoader
 from imagegen_magic.engine.settings import load
-from imagegen_magic.engine.storage import drift
+from imagegen_magic.engine.storage import source_copies
 from imagegen_magic.engine.storage.source_copies import keep
-from imagegen_magic.engine.uploads import uploader as uploads
 from imagegen_magic.errors import ImageGenError, ImageInvalid, LedgerError, ReferenceUnreachable, UnsupportedOption, UploadFailed
 from imagegen_magic.notebook.output import display
 from imagegen_magic.request import ImageRequest, LocalPicture
@@ -40,7 +39,7 @@ def servers():
 
 def _at(server, monkeypatch):
     server.disarm()
-    monkeypatch.setattr(uploads, "_backoff", lambda state: 0.01)
+    monkeypatch.setattr("imagegen_magic.engine.net.retry.backoff", lambda state: 0.01)
     for name, value in {"IMAGEGEN_POLL_SECONDS": "0.05", **server.environ()}.items():
         monkeypatch.setenv(name, value)
     return server
@@ -877,7 +876,7 @@ def test_a_drift_that_cannot_be_computed_keeps_no_picture_away(painting, noteboo
     def fail(*_):
         raise trouble
 
-    monkeypatch.setattr(drift, "drift", fail)
+    monkeypatch.setattr(source_copies, "drift", fail)
     notebook.run(f"{EDIT} -o edited\na hat for the ball")
     (image,) = notebook.variables["edited"]
     assert (image.drift, image.path.is_file(), notebook.variables["edited"].errors) == (None, True, ())
@@ -999,7 +998,7 @@ def test_drift_of_the_history_is_told_in_words(painting, notebook, canvas, capsy
 
 def test_copies_that_are_gone_when_the_picture_comes_hide_nothing(painting, canvas, monkeypatch):
     """The picture is there, whole; only the figure is missing."""
-    monkeypatch.setattr("imagegen_magic.engine.storage.drift.kept", lambda home, sha256: None)
+    monkeypatch.setattr("imagegen_magic.engine.storage.source_copies.kept", lambda home, sha256: None)
     (image,) = _edit(references=["scene.png"], mask="middle.png")
     assert (image.drift, image.path.is_file(), _drifts()) == (None, True, {})
 
@@ -1102,14 +1101,14 @@ def test_no_figure_where_a_copy_cannot_be_used(broken, tmp_path, photo):
     before, mask = Path("photo.png").read_bytes(), _bytes(mask_box(photo, 0, 0, 9, 9))
     pictures = [LocalPicture(data, "image/png", *SIZE, "one") for data in (before, mask)]
     places = [keep(tmp_path, each) for each in pictures]
-    assert drift.drift(tmp_path, before, *(each.sha256 for each in pictures)) == (0.0, 0.0)
+    assert source_copies.drift(tmp_path, before, *(each.sha256 for each in pictures)) == (0.0, 0.0)
     if broken == "gone":
         for path in places:
             path.unlink()
             path.mkdir()
     else:
         places[broken == "mask"].write_bytes(b"damaged")
-    assert drift.drift(tmp_path, before, *(each.sha256 for each in pictures)) is None
+    assert source_copies.drift(tmp_path, before, *(each.sha256 for each in pictures)) is None
 
 
 # --- making masks

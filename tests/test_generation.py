@@ -113,7 +113,7 @@ def test_a_request_that_is_stopped_before_it_began_sends_nothing(monkeypatch, tm
     asyncio.run(main())
     with pytest.raises(WaitingStopped):
         jobs[0].wait()
-    assert not any(one.sent for one in jobs[0].deliveries)
+    assert not jobs[0].submitted
 
 
 def test_installed_packages_are_not_looked_through_on_the_callers_loop(monkeypatch):
@@ -164,7 +164,7 @@ def test_a_job_is_at_once_and_can_be_waited_for():
     """`start` returns before anything came; `wait`, `await`, and its state."""
     job = api.start(ImageRequest("a red fox", size="1:1"), sandbox=True)
     assert job.generation is None
-    assert "under way" in repr(job)
+    assert "running" in repr(job)
     with pytest.raises(TimeoutError):
         job.wait(timeout=0.01)
     made = job.wait()
@@ -180,14 +180,14 @@ def test_a_job_is_at_once_and_can_be_waited_for():
 def test_whoever_draws_gives_way_to_the_first_submission():
     """As long as it takes, but no longer than was said, and not at all for a job that has ended."""
     job = api.start(ImageRequest("a red fox", size="1:1"), sandbox=True)
-    job.give_way(60.0)
-    assert any(one.sent for one in job.deliveries)
+    job.wait_until_submitted(60.0)
+    assert job.submitted
     job.wait()
-    job.deliveries.clear()
-    job.give_way(60.0)
-    waiting = Job((), 0)
+    job.runners.clear()
+    job.wait_until_submitted(60.0)
+    waiting = Job((), load())
     began = time.monotonic()
-    waiting.give_way(0.05)
+    waiting.wait_until_submitted(0.05)
     assert 0.05 <= time.monotonic() - began < 30
 
 
@@ -445,10 +445,10 @@ def test_an_estimate_is_shared_by_pictures_and_not_by_tasks(unequal):
 
 def generation_again(row, price):
     """Return what a resumed task is expected to cost, where nothing of its cost is known."""
-    from imagegen_magic.engine.jobs.builder import _price_again
+    from imagegen_magic.engine.jobs.resume import price_of
 
-    assert _price_again(replace(row, expected={"tasks": 2})).amount == price.amount / 2  # as earlier versions wrote it
-    return _price_again(row).amount
+    assert price_of(replace(row, expected={"tasks": 2})).amount == price.amount / 2  # as earlier versions wrote it
+    return price_of(row).amount
 
 
 def test_what_is_under_way_is_counted_by_pictures_too(unequal, monkeypatch):

@@ -20,9 +20,9 @@ from webserver import web
 from imagegen_magic import ImageRequest, generate, run
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.context import EngineContext
-from imagegen_magic.engine.jobs import runner
-from imagegen_magic.engine.jobs.job import Job
+from imagegen_magic.engine.jobs.job import Job, Prepared
 from imagegen_magic.engine.ledger.ledger import Ledger, NewJob, NewTask
+from imagegen_magic.engine.net import retry
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import (
     APIError,
@@ -43,7 +43,7 @@ from imagegen_magic.errors import (
     WaitingStopped,
 )
 from imagegen_magic.providers.gateways.evolink import EvoLink
-from imagegen_magic.result import GeneratedImage, Progress
+from imagegen_magic.result import Cost, GeneratedImage, Progress
 
 SIZE = {"provider": "evolink", "size": "1024x1024"}
 
@@ -241,7 +241,7 @@ def test_a_cell_that_is_stopped_while_the_ledger_is_held_asks_for_nothing_later(
 def test_what_was_told_as_not_sent_is_not_sent_later(monkeypatch, server):
     """It was stopped while the ledger was slow to write that it is about to be sent."""
     monkeypatch.setattr(loop, "_GRACE", 1.2)
-    monkeypatch.setattr("imagegen_magic.engine.jobs.job._LETTING_GO", 0.4)
+    monkeypatch.setattr("imagegen_magic.engine.jobs.job._CLEANUP", 0.4)
     real, writing, written = Ledger.set_state, threading.Event(), asyncio.Event()
 
     async def mark(self, row, state, **columns):
@@ -271,15 +271,16 @@ def test_a_job_that_was_left_before_it_was_ready_gives_back_what_it_took(monkeyp
     with pytest.raises(TaskTimeout):
         run(generate("taken", **SIZE, timeout=0.3))
     (waiting,) = _tasks()
-    job = Job((), 1)
-    job.settings = settings = load()
+    settings = load()
+    job = Job((), settings)
 
-    async def prepare(job):
+    async def prepare(channel):
         await asyncio.sleep(0.5)
         book = api.ledger(settings)
-        assert await book.claim(claims=job.claims) == []
+        assert await book.claim(claims=channel.claims) == []
         new = NewJob(*waiting_job(waiting), tasks=[NewTask(waiting.sent, 1, "late")])
-        await book.add([new], claims=job.claims)
+        await book.add([new], claims=channel.claims)
+        return Prepared()
 
     job.begin(prepare)
     time.sleep(0.1)
@@ -454,7 +455,7 @@ def test_a_task_that_a_gateway_has_forgotten_is_given_up_and_not_told_as_free(mo
             return 200, {}, b'{"id": "task-1", "status": "pending"}'
         return 404, {}, b'{"error": {"message": "no such task"}}'
 
-    monkeypatch.setattr(runner, "_FORGOTTEN", -1)
+    monkeypatch.setattr("imagegen_magic.engine.jobs.runner._FORGOTTEN", -1)
     with web(answer) as forgetful:
         monkeypatch.setenv("EVOLINK_BASE_URL", forgetful.origin)
         with pytest.raises(NotFound, match=r"it may have been charged. .*support"):
@@ -472,7 +473,7 @@ def test_a_resume_without_a_usable_folder_charges_nothing(monkeypatch, own_world
 
 def test_a_pause_is_never_told_as_none(monkeypatch):
     """Less than a second is a second, in words."""
-    monkeypatch.setattr(runner, "_backoff", lambda state: 0.01)
+    monkeypatch.setattr(retry, "backoff", lambda state: 0.01)
     answers = [(429, {"Retry-After": "0"}, b"{}"), (400, {}, b'{"error": {"message": "no"}}')]
     notes = []
 
@@ -526,7 +527,7 @@ def test_a_submission_that_nobody_waits_for_any_more_ends_where_it_belongs(late,
         return late
 
     monkeypatch.setattr(loop, "_GRACE", 1.2)
-    monkeypatch.setattr("imagegen_magic.engine.jobs.job._LETTING_GO", 0.4)
+    monkeypatch.setattr("imagegen_magic.engine.jobs.job._CLEANUP", 0.4)
     with web(slow) as gateway:
         monkeypatch.setenv("EVOLINK_BASE_URL", gateway.origin)
         job = api.start(ImageRequest("left alone", size="1024x1024"), provider="evolink")
@@ -586,7 +587,7 @@ def test_cancelling_while_a_submission_hangs_says_that_its_fate_is_open(monkeypa
         return 200, {}, b'{"id": "task-late", "status": "pending"}'
 
     monkeypatch.setattr(loop, "_GRACE", 1.2)
-    monkeypatch.setattr("imagegen_magic.engine.jobs.job._LETTING_GO", 0.4)
+    monkeypatch.setattr("imagegen_magic.engine.jobs.job._CLEANUP", 0.4)
     with web(late) as slow:
         monkeypatch.setenv("EVOLINK_BASE_URL", slow.origin)
         job = api.start(ImageRequest("hanging", size="1024x1024"), provider="evolink")
@@ -605,7 +606,7 @@ def test_cancelling_while_a_submission_hangs_says_that_its_fate_is_open(monkeypa
 
 def test_resume_can_save_elsewhere(server, own_world, monkeypatch):
     """Where the first folder cannot be written, another is named, and the picture comes home."""
-    monkeypatch.setattr(runner, "_backoff", lambda state: 0.01)
+    monkeypatch.setattr(retry, "backoff", lambda state: 0.01)
     server.arm("download-500", times=None)
     with pytest.raises(DownloadError):
         run(generate("elsewhere", **SIZE, save_dir="pics"))
@@ -645,7 +646,7 @@ def test_a_resume_that_is_cancelled_at_once_gives_back_what_it_took(server):
 def test_an_estimate_is_not_counted_twice_when_resumed(monkeypatch, server):
     """Two tasks of one request, resumed: the price is that of the request, not twice that."""
     estimate = api.plan(ImageRequest("estimate", size="1:1", quality="high", n=8), provider="apimart").price
-    monkeypatch.setattr("imagegen_magic.providers.gateways.apimart.APIMart.cost", lambda self, task: runner.Cost())
+    monkeypatch.setattr("imagegen_magic.providers.gateways.apimart.APIMart.cost", lambda self, task: Cost())
     server.arm("never-finishes", times=0)
     job = api.start(ImageRequest("estimate", size="1:1", quality="high", n=8), provider="apimart")
     while _states() != ["submitted", "submitted"]:

@@ -21,7 +21,7 @@ from shells import a_shell
 import imagegen_magic
 from imagegen_magic import Panel, generate, records, run, stream, sweep
 from imagegen_magic.engine import api, loop
-from imagegen_magic.engine.context import ledger_of, session_of
+from imagegen_magic.engine.context import context_of, ledger_of
 from imagegen_magic.engine.endpoints import Endpoint, at
 from imagegen_magic.engine.jobs.job import PlannedRequest
 from imagegen_magic.engine.settings import load
@@ -361,7 +361,7 @@ class TestOtherProcesses:
         """In one line, as the session, the ledger, the panel and a handle do."""
         job = api.start(ImageRequest("a fox"), sandbox=True)
         panel = Panel(sandbox=True)
-        bound = [job, job._handle, panel, session_of(load()) if loop.here() else ledger_of(load())]
+        bound = [job, job._handle, panel, context_of(load()) if loop.here() else ledger_of(load())]
         for each in bound:
             assert isinstance(each, ProcessBound)
             for make in (pickle.dumps, copy.copy, copy.deepcopy):

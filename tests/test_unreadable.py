@@ -17,7 +17,7 @@ from shells import a_shell
 
 from imagegen_magic import ImageRequest, generate, run
 from imagegen_magic.engine import api, loop
-from imagegen_magic.engine.jobs import download
+from imagegen_magic.engine.jobs import fetch
 from imagegen_magic.engine.ledger import budget
 from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.settings import load
@@ -139,10 +139,10 @@ def test_without_a_length_more_bytes_than_are_read_are_kept(host, monkeypatch):
 
 
 def _small_limits(monkeypatch):
-    for module in ("imagegen_magic.engine.jobs.download", "imagegen_magic.engine.jobs.runner"):
+    for module in ("imagegen_magic.engine.jobs.fetch", "imagegen_magic.engine.jobs.download"):
         monkeypatch.setattr(f"{module}.MOST_BYTES", len(STRANGE) * 2)
-    monkeypatch.setattr(download, "LARGEST", len(STRANGE) * 4)
-    monkeypatch.setattr(download, "_PIECE", 4096)
+    monkeypatch.setattr(fetch, "LARGEST", len(STRANGE) * 4)
+    monkeypatch.setattr(fetch, "_PIECE", 4096)
 
 
 @pytest.mark.parametrize("declared", [True, False])
@@ -170,7 +170,7 @@ def test_a_disk_with_too_little_room_is_said_before_anything_is_written(host, mo
     with pytest.raises(SaveError, match="free") as caught:
         make()
     assert (caught.value.charge, list(Path("imagegen").rglob("*")), waiting()) == ("yes", [], 1)
-    monkeypatch.setattr(download, "SPARE", 50)
+    monkeypatch.setattr(fetch, "SPARE", 50)
     with pytest.raises(ImageInvalid):
         api.resume(load()).wait()
     assert [path.read_bytes() for path in kept()] == [STRANGE * 3]
@@ -178,7 +178,7 @@ def test_a_disk_with_too_little_room_is_said_before_anything_is_written(host, mo
 
 def test_a_disk_that_fills_while_it_is_written_leaves_nothing_half(host, monkeypatch):
     """One line, collectable, no rubbish; with room it comes."""
-    monkeypatch.setattr(download, "_PIECE", 4096)
+    monkeypatch.setattr(fetch, "_PIECE", 4096)
     real, written = os.write, []
 
     def write(descriptor, data):
@@ -577,7 +577,7 @@ from imagegen_magic import generate, run
 from imagegen_magic.engine.storage import images as files; from imagegen_magic.engine.ledger import ledger
 
 at, nth, calls = sys.argv[1], int(sys.argv[2]), 0
-place = ledger.Ledger if at == "unread" else files
+place = ledger.Ledger if at == "record_unreadable" else files
 real = getattr(place, at)
 
 def dying(*arguments, **options):
@@ -592,7 +592,7 @@ run(generate("a red fox", provider="apimart", size="1:1"))
 """
 
 
-@pytest.mark.parametrize(("at", "nth"), [("_name", 1), ("_name", 2), ("_replace", 1), ("unread", 1)])
+@pytest.mark.parametrize(("at", "nth"), [("_name", 1), ("_name", 2), ("_replace", 1), ("record_unreadable", 1)])
 def test_killed_while_it_is_kept_it_is_one_file_and_settled_by_the_next_resume(at, nth, host):
     """Sidecar, file, the sidecar once more, the ledger: whatever was the last."""
     host.file = lambda number, path: STRANGE

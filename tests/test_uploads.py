@@ -19,7 +19,7 @@ from webserver import web
 
 from imagegen_magic import generate
 from imagegen_magic.engine import endpoints, loop
-from imagegen_magic.engine.context import ledger_of, session_of
+from imagegen_magic.engine.context import context_of, ledger_of
 from imagegen_magic.engine.credentials import Key
 from imagegen_magic.engine.endpoints import Endpoint
 from imagegen_magic.engine.net.client import GatewayClients, authorization
@@ -56,7 +56,7 @@ def server():
 def gateway(server, monkeypatch):
     """Point every gateway at the server, with a clean slate and no waiting between tries."""
     server.be_every_gateway(monkeypatch, key=SECRET)
-    monkeypatch.setattr(uploads, "_backoff", lambda state: 0.01)
+    monkeypatch.setattr("imagegen_magic.engine.net.retry.backoff", lambda state: 0.01)
     return server
 
 
@@ -90,7 +90,7 @@ def _run(work):
     """Run `work(session)` on the engine's loop."""
 
     async def main():
-        return await work(session_of(load()))
+        return await work(context_of(load()))
 
     return loop.run(main())
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from imagegen_magic.engine import credentials, endpoints, loop, threads
 from imagegen_magic.engine.context import ledger_of
 from imagegen_magic.engine.endpoints import Endpoint, choose
-from imagegen_magic.engine.jobs.builder import SweepRecord, record, take_up
+from imagegen_magic.engine.jobs.builder import SweepRecord, create_tasks
 from imagegen_magic.engine.jobs.job import Event, Job, PlannedRequest, ResultFactory, pluralize
+from imagegen_magic.engine.jobs.resume import resume_tasks
 from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.ledger.ledger import Ledger, TaskRow
 from imagegen_magic.engine.settings import ENGINE_OPTIONS, REQUEST_OPTIONS, Settings, load
@@ -154,33 +155,28 @@ def _gathered(request: ImageRequest, gateway: Endpoint, settings: Settings, fit:
 
 
 def begin(
-    wishes: Sequence[PlannedRequest],
+    requests: Sequence[PlannedRequest],
     settings: Settings,
     *,
     preview: int | None = None,
-    study: SweepRecord | None = None,
+    sweep: SweepRecord | None = None,
     title: str = "",
-    dress: ResultFactory | None = None,
+    result_factory: ResultFactory | None = None,
 ) -> Job:
     """Begin several requests as one job, and return at once; `preview` is the longest edge of pictures in the notebook, in pixels.
 
     Raises UnsupportedOption where a request holds a key: it would stand in the ledger and in the sidecar; MissingKey where a plan has none
     because it was made to be looked at, or in another process.
     """
-    _check_keys(wishes)
+    _check_keys(requests)
     settings.check(*ENGINE_OPTIONS)
-    credentials.refuse_in((wish.request for wish in wishes), [wish.place for wish in wishes], settings)
-    job = Job(wishes, sum(wish.plan.count for wish in wishes), title=title, dress=dress)
-    job.settings = settings
-
-    async def prepare(job: Job) -> None:
-        await record(job, settings, preview=preview, reuse=settings.get("reuse"), study=study)
-
-    return job.begin(prepare)
+    credentials.refuse_in((each.request for each in requests), [each.place for each in requests], settings)
+    job = Job(requests, settings, preview_edge=preview, title=title, result_factory=result_factory)
+    return job.begin(lambda channel: create_tasks(requests, channel, sweep))
 
 
-def _check_keys(wishes: Sequence[PlannedRequest]) -> None:
-    bare = next((wish.gateway for wish in wishes if not wish.gateway.sandbox and not wish.gateway.key.sound()), None)
+def _check_keys(requests: Sequence[PlannedRequest]) -> None:
+    bare = next((each.gateway for each in requests if not each.gateway.sandbox and not each.gateway.key.sound()), None)
     if bare is not None:
         what = f"This plan has no key for {bare.provider.title}: it came out of a pickle, or was made to be looked at"
         raise MissingKey(what, hint="make the plan anew in this process, which finds the key")
@@ -224,19 +220,18 @@ Claim = Callable[[Ledger, Job], Awaitable[list[TaskRow]]]
 
 
 def _collected(settings: Settings, save_dir: str | Path | None, preview: int | None, claim: Claim, *, again: bool = False) -> Job:
-    job = Job((), 0)
-    told, settings = settings, settings.sound
-    job.settings = settings
+    troubles, settings = settings.troubles, settings.sound
+    job = Job((), settings, preview_edge=preview)
     elsewhere = None if save_dir is None else settings.replace("this call", save_dir=save_dir).save_dir
     try:
         rows, cut_off = loop.run(_claim(settings, claim, job))
         if rows and elsewhere is not None:
             job.made_folders = loop.run(threads.writing(folders.make_ready, settings, elsewhere))
     except BaseException:  # an interrupt above all: what may be claimed already, nobody would collect
-        job.give_up()
+        job.abort()
         raise
     job.expecting = sum(_unsaved(row, again) for row in rows)
-    unread = [f"{trouble.what}, so it was left out here." for trouble in told.troubles.values()]
+    unread = [f"{trouble.what}, so it was left out here." for trouble in troubles.values()]
     job.note = " ".join(filter(None, [*unread, stored_requests.remark(row.asked for row in rows)]))
     if cut_off:
         job.note = (
@@ -244,11 +239,7 @@ def _collected(settings: Settings, save_dir: str | Path | None, preview: int | N
             "knows whether the gateway accepted, so nothing was sent again. Look at the gateway's own task list; "
             "%imagegen jobs shows which."
         ) + (f" {job.note}" if job.note else "")
-
-    async def prepare(job: Job) -> None:
-        await take_up(job, rows, settings, elsewhere, preview=preview, again=again)
-
-    return job.begin(prepare)
+    return job.begin(lambda channel: resume_tasks(rows, channel, elsewhere, again=again))
 
 
 async def _claim(settings: Settings, claim: Claim, job: Job) -> tuple[list[TaskRow], list[TaskRow]]:

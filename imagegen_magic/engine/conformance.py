@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _SAME_SHAPE = 0.03  # relative; tables round edges to multiples of 16
 
 
-def differences(expected: Mapping[str, Any], size_asked: str, facts: ImageInfo) -> tuple[str, ...]:
+def mismatches(expected: Mapping[str, Any], size_asked: str, facts: ImageInfo) -> tuple[str, ...]:
     """Say where a picture's bytes differ from the plan's `expected` (pixels, mime_type, alpha); empty where they do not."""
     said = [*_pixels(expected.get("pixels") or (), size_asked, facts)]
     asked_type = expected.get("mime_type")

@@ -11,7 +11,7 @@ from typing import Any
 from imagegen_magic.engine import loop
 from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.endpoints import SANDBOX_SCALE, Endpoint
-from imagegen_magic.engine.jobs.download import Downloads
+from imagegen_magic.engine.jobs.fetch import Fetcher
 from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.net.client import GatewayClients, GatewayResponse
 from imagegen_magic.engine.polling.poller import Poller
@@ -59,7 +59,7 @@ class EngineContext(ProcessBound):
         self.ledger = ledger_of(settings)
         self.home = settings.home
         self.clients = GatewayClients(sandbox_home=settings.home / "sandbox")
-        self.downloads = Downloads(self.clients)
+        self.fetcher = Fetcher(self.clients)
         self._checked = False
         self._lookouts: dict[Any, Poller] = {}
         self._rooms: dict[Any, asyncio.Semaphore] = {}
@@ -93,7 +93,7 @@ class EngineContext(ProcessBound):
             await self.ledger.check()
             self._checked = True
 
-    def room(self, gateway: Endpoint, submits_at_once: int) -> asyncio.Semaphore:
+    def submit_slots(self, gateway: Endpoint, submits_at_once: int) -> asyncio.Semaphore:
         """Return the gateway's bound on submissions in flight."""
         name = (gateway.provider.name, gateway.base_url, submits_at_once)
         return self._rooms.setdefault(name, asyncio.Semaphore(submits_at_once))
@@ -127,7 +127,7 @@ async def _close(home: Path) -> None:
         book.close()
 
 
-def session_of(settings: Settings) -> EngineContext:
+def context_of(settings: Settings) -> EngineContext:
     """Return what the running loop's requests share; one for each ledger."""
     place = (asyncio.get_running_loop(), settings.home.absolute())
     if place not in _sessions:

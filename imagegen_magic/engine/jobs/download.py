@@ -1,133 +1,410 @@
-"""Downloads: the one bounded way from a result's address to bytes that can be verified and saved.
+"""The images of one finished task: fetch each, request a new address if the old one is gone, verify, save, record.
 
-A body goes from its socket to a hidden file in the target folder, counted and hashed as it comes. Only small ones stay in memory. A
-host has its places (`http`), a gateway has a number of places whatever its hosts are called, and what has come whole waits on the disk
-for one of the few threads that verify and save.
+What cannot be read is fetched again. Once the same bytes came twice, they are what the gateway has, and they are kept.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+import hashlib
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from imagegen_magic.engine import threads
-from imagegen_magic.engine.net.client import MOST_BYTES, GatewayClients
-from imagegen_magic.engine.net.exchange import Reply
-from imagegen_magic.engine.storage.images import Part
-from imagegen_magic.errors import ImageInvalid
+from tenacity import RetryCallState, retry_if_exception_type
 
-LARGEST = 512 * 2**20  # bytes that are kept of one answer
-SPARE = 256 * 2**20  # bytes of the disk that what is too large for a picture leaves free
-_LARGE = 4  # answers above MOST_BYTES at once: 2 GiB
-_READY = 16  # pictures that have come whole and wait to be verified
-_OF_A_GATEWAY = 24  # downloads at once, however many hosts a gateway names
-_PIECE = 256 * 1024  # bytes that are written at once; an answer of fewer stays in memory until it is saved
+from imagegen_magic.engine import loop, threads
+from imagegen_magic.engine.conformance import mismatches
+from imagegen_magic.engine.context import EngineContext
+from imagegen_magic.engine.jobs.fetch import Download
+from imagegen_magic.engine.jobs.submission import after_acceptance, with_task_id
+from imagegen_magic.engine.jobs.task import Reporter, generated_image, sidecar
+from imagegen_magic.engine.net import retry
+from imagegen_magic.engine.net.client import MOST_BYTES, HTTPStatusError, NotTrusted
+from imagegen_magic.engine.net.exchange import Lost, NotSent
+from imagegen_magic.engine.storage import images, source_copies
+from imagegen_magic.engine.storage.unreadable import is_answer, suffix_of
+from imagegen_magic.errors import APIError, DownloadError, ImageGenError, ImageInvalid, LedgerError
+from imagegen_magic.notebook_folder import followed
+from imagegen_magic.providers.base import Succeeded, TaskState
+from imagegen_magic.records import PortableError
+from imagegen_magic.result import Cost
+
+if TYPE_CHECKING:
+    from imagegen_magic.imaging.preview import Preview
+    from imagegen_magic.imaging.verify import ImageInfo
+
+T = TypeVar("T")
+
+_NETWORK_ATTEMPTS = 4  # to fetch an image over a bad network
+_BUSY_ATTEMPTS = 8  # to fetch it from a file host that asks to wait
+_PAUSE = 0.5  # seconds until what cannot be read is fetched again
+_COPIES = 3  # times that what cannot be read is fetched
 
 
-class Download:
-    """What came from an address, whole: its bytes, and the type that its host calls them. To be closed, which makes room for others."""
+class Verified(NamedTuple):
+    """An image that is verified and on the disk."""
 
-    def __init__(self, part: Part, content_type: str, places: Sequence[Callable[[], None]]) -> None:
-        self.part, self.content_type, self._places = part, content_type, places
-
-    def close(self) -> None:
-        """Remove the hidden file and give the places back."""
-        self.part.discard()
-        places, self._places = self._places, ()
-        for give_back in places:
-            give_back()
+    info: ImageInfo
+    preview: Preview | None
+    saved: images.Saved
+    mismatches: tuple[str, ...]
 
 
-class Downloads:
-    """The downloads of one event loop."""
+class Unreadable(NamedTuple):
+    """A file that came in place of an image: the reason, its path (None: it was empty), and whether it is `settled`.
 
-    def __init__(self, clients: GatewayClients) -> None:
-        self._clients = clients
-        self._ready = asyncio.Semaphore(_READY)
-        self._large = asyncio.Semaphore(_LARGE)
-        self._places: dict[str, asyncio.Semaphore] = {}
+    An `answer` is a page or message, and is never settled.
+    """
 
-    async def fetch(self, url: str, base_url: str, directory: Path) -> Download:
-        """Return what an address gives, once all of it has come and there is a place for it to wait in.
+    reason: str
+    path: Path | None
+    answer: bool
+    settled: bool
 
-        Raises what `GatewayClients.fetch` raises; SaveError where the disk is too full; ImageInvalid for more than `LARGEST` bytes.
-        """
-        place = self._places.setdefault(base_url, asyncio.Semaphore(_OF_A_GATEWAY))
+
+class _Unavailable(PortableError):
+    """Not available at the moment, to be fetched again; `pause` is the Retry-After value in seconds."""
+
+    def __init__(self, what: str, pause: float | None = None) -> None:
+        super().__init__(what)
+        self.pause = pause
+
+
+class ImageDownloader:
+    """Brings the images of one task to disk; its owner sets `deadline` (engine clock, monotonic) and calls `run` once.
+
+    `after_saving` is awaited each time that nothing is being written any longer.
+    """
+
+    def __init__(self, context: EngineContext, reporter: Reporter, after_saving: Callable[[], Awaitable[None]]) -> None:
+        self._context, self._reporter, self._after_saving = context, reporter, after_saving
+        self._spec, self._task, self._endpoint = reporter.spec, reporter.task, reporter.spec.endpoint
+        self._renewing = asyncio.Lock()
+        self._saved: set[int] = set()  # the ledger's ids of images that are on the disk and recorded
+        self._saving = 0
+        self.deadline = math.inf
+        self.last_poll = 0.0  # epoch seconds
+        self.unreadable: dict[int, Unreadable] = {}  # settled files by the ledger's id
+        self.unreadable_is_final = False  # whether nothing more will come of this task, and some of it cannot be read
+
+    @property
+    def saving(self) -> bool:
+        """Whether something is being written to disk."""
+        return self._saving > 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that the task made is on the disk."""
+        return bool(self._task.numbers) and self._task.addresses.keys() <= self._saved
+
+    async def record_addresses(self, state: Succeeded) -> None:
+        """Record the addresses of a finished task. Raises LedgerError, and nothing is downloaded then."""
+        task = self._task
+        costs = (self._endpoint.money(state.cost), self._endpoint.money(task.cost), self._endpoint.money(self._spec.price))
+        task.cost = next((cost for cost in costs if cost.amount is not None), Cost())
         try:
-            async with place:
-                return await self._fetched(url, base_url, directory, MOST_BYTES)
-        except _TooLarge:
-            pass
-        async with _held(self._large) as free:  # asked for again: nobody keeps a connection waiting for a place
-            return await self._fetched(url, base_url, directory, LARGEST, free)
+            ids = await self._context.ledger.record_result(
+                task.row, state.image_urls, expires_at=state.expires_at, cost=task.cost, seconds=state.seconds, answer=None
+            )
+        except LedgerError as error:
+            raise LedgerError(with_task_id(error, task.task_id), charge="yes", hint=error.hint) from error
+        # a later poll may name fewer images than are being fetched, and some that are saved
+        wanted = {image for image in ids if image in task.addresses or image not in task.numbers}
+        task.numbers |= {image: number for number, image in enumerate(ids)}
+        task.addresses |= {image: url for image, url in zip(ids, state.image_urls, strict=False) if image in wanted}
 
-    async def _fetched(self, url: str, base_url: str, directory: Path, most: int, *free: Callable[[], None]) -> Download:
-        come: list[Download] = []
+    async def run(self) -> None:
+        """Bring all images to disk. Raises the first error if some could not be fetched, else ImageInvalid if some cannot be read."""
+        self._reporter.progress("fetching")
+        outcomes = await asyncio.gather(*map(self._download, list(self._task.addresses)), return_exceptions=True)
+        errors = [outcome for outcome in outcomes if outcome is not None]
+        unreadable = self.unreadable_error()
+        if errors:
+            self._reporter.side_errors += [unreadable] if unreadable else []
+            raise errors[0]
+        if unreadable:
+            self.unreadable_is_final = True
+            raise unreadable
 
-        async def read(reply: Reply) -> None:
-            part = Part(directory)
-            try:
-                await _read(reply, part, most)
-                await self._ready.acquire()
-            except BaseException:
-                part.discard()
-                raise
-            come.append(Download(part, reply.headers.get("content-type", ""), (self._ready.release,)))
-
-        try:
-            await self._clients.fetch(url, base_url, read)
-        except BaseException:  # stopped while its connection was put away
-            for each in come:
-                each.close()
-            raise
-        return Download(come[0].part, come[0].content_type, (self._ready.release, *free))
-
-
-class _TooLarge(Exception):
-    """It is, or becomes, more than a picture may have."""
-
-
-@contextlib.asynccontextmanager
-async def _held(place: asyncio.Semaphore) -> AsyncIterator[Callable[[], None]]:
-    """Take a place that is given back by what is yielded, or at once where an error comes."""
-    await place.acquire()
-    try:
-        yield place.release
-    except BaseException:
-        place.release()
-        raise
-
-
-async def _read(reply: Reply, part: Part, most: int) -> None:
-    """Read a body into a part. Raises _TooLarge, SaveError, ImageInvalid or Lost."""
-    told = reply.headers.get("content-length", "")
-    expected = int(told) if told.isdigit() else 0
-    _check_size(expected, most)
-    spare = SPARE if most > MOST_BYTES else 0
-    if expected > _PIECE:
-        await threads.writing(part.make_room, expected, spare)
-    held, looked = bytearray(), 0
-    async for piece in reply.pieces:
-        held += piece
-        size = part.size + len(held)
-        _check_size(size, most)
-        if len(held) >= _PIECE:
-            if size - looked >= MOST_BYTES:
-                looked = size
-                await threads.writing(part.make_room, max(expected - size, 0), spare)
-            await threads.writing(part.write, bytes(held))
-            held.clear()
-    if held:
-        part.hold(bytes(held))
-
-
-def _check_size(size: int, most: int) -> None:
-    if size > LARGEST:
-        raise ImageInvalid(
-            f"The answer has more than the {LARGEST // 2**20} MiB that are kept",
-            hint="ask the gateway's support for a smaller file; %imagegen forget ID gives it up",
+    def unreadable_error(self) -> ImageInvalid | None:
+        """Return the error that names each file that cannot be read, with the reason; None if there is none."""
+        if not self.unreadable:
+            return None
+        files = "; ".join(f"{each.path} ({each.reason})" for each in self.unreadable.values())
+        one = len(self.unreadable) == 1
+        return ImageInvalid(
+            f"{'The picture' if one else f'{len(self.unreadable)} pictures'} came and cannot be read here: kept as {files}",
+            hint=f"open {'it' if one else 'them'} with another program; %imagegen resume {self._task.row} fetches once more",
         )
-    if size > most:
-        raise _TooLarge
+
+    async def _download(self, image: int) -> None:
+        """Bring one image to disk; what cannot be read is fetched again, until the same bytes came twice."""
+        if self._task.resumed and await self._uninterrupted(self._find_saved(image)):
+            return
+        doubt: ImageInvalid | None = None
+        for copy in range(1, _COPIES + 1):
+            try:
+                url, download = await self._fetch(image, pause=0.0 if doubt is None else _PAUSE)
+            except (ImageGenError, TimeoutError):
+                if doubt is not None:
+                    raise doubt from None
+                raise
+            unreadable = await self._uninterrupted(self._store(image, url, download))
+            if unreadable is None:
+                return
+            doubt = self._doubt(unreadable)
+            if unreadable.answer and copy > 1:
+                break
+        if doubt is not None:
+            raise doubt
+
+    def _doubt(self, file: Unreadable) -> ImageInvalid:
+        """Return the error of a file that may not be what the gateway has."""
+        kept = f"; the {'answer' if file.answer else 'file'} is kept as {file.path}" if file.path else ""
+        step = f"%imagegen resume asks again, without paying again; %imagegen forget {self._task.row} gives it up"
+        return ImageInvalid(f"What came is no picture that can be read here ({file.reason}){kept}", hint=step)
+
+    async def _uninterrupted(self, saving: Awaitable[T]) -> T:
+        """Await a save that neither the deadline nor a cancellation interrupts."""
+
+        async def counted() -> T:
+            self._saving += 1
+            try:
+                return await saving
+            finally:
+                self._saving -= 1
+                if not self._saving:
+                    await self._after_saving()
+
+        return await loop.to_the_end(counted())
+
+    # fetching
+
+    async def _fetch(self, image: int, *, pause: float) -> tuple[str, Download]:
+        """Return the address and answer of an image, retried until the deadline. Raises DownloadError or TimeoutError."""
+        obstacles: list[_Unavailable] = []
+        clock = self._context.clock
+        rules = {"wait": _pause, "stop": self._is_enough, "before_sleep": partial(self._report_pause, obstacles), "sleep": clock.sleep}
+        try:
+            async with clock.timeout_at(self.deadline):
+                await clock.sleep(pause)
+                retried = retry_if_exception_type((Lost, NotSent, _Unavailable))
+                return await retry.repeat(lambda: self._fetch_once(image), retry=retried, **rules)
+        except (Lost, NotSent) as error:
+            raise DownloadError(f"The picture was made but could not be fetched ({error})") from None
+        except (_Unavailable, TimeoutError) as error:
+            if isinstance(error, TimeoutError) and not obstacles:
+                raise
+            obstacle = error if isinstance(error, _Unavailable) else obstacles[-1]
+            what = f"The picture was made, and its file host does not give it out just now ({obstacle})"
+            raise DownloadError(what, blame="gateway") from None
+
+    def _is_enough(self, state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        if not isinstance(error, _Unavailable):
+            return state.attempt_number >= _NETWORK_ATTEMPTS
+        late = self._context.clock.monotonic() + (error.pause or 0.0) > self.deadline
+        return late or state.attempt_number >= _BUSY_ATTEMPTS
+
+    def _report_pause(self, obstacles: list[_Unavailable], state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        pause = state.next_action.sleep if state.next_action else 0.0
+        if isinstance(error, _Unavailable):
+            obstacles.append(error)
+            self._reporter.progress("fetching", f"{error}, again in {math.ceil(pause) or 1} s")
+
+    async def _fetch_once(self, image: int) -> tuple[str, Download]:
+        """Return the address and answer of an image; an address that is gone, or answers with a page, is requested again."""
+        url = self._task.addresses.get(image, "")
+        try:
+            download = await self._answer_of(url)
+        except HTTPStatusError as error:
+            gone = DownloadError(f"The picture's address has expired ({error}), and the gateway gives no new one", blame="gateway")
+            return await self._fetch_renewed(await self._renew(image, url, gone, "the address had expired, asked anew"))
+        except NotTrusted as error:
+            if not self._task.resumed:  # the gateway has just named it
+                raise
+            return await self._fetch_renewed(await self._renew(image, url, error, "the address is not allowed, asked anew"))
+        if not is_answer(download.part.head):
+            return url, download
+        try:
+            same = DownloadError("The picture's address answers with a page or a message", blame="gateway")
+            renewed = await self._renew(image, url, same, "the address answers with a page or a message, asked anew")
+        except DownloadError:
+            return url, download
+        except BaseException:
+            download.close()
+            raise
+        download.close()
+        return await self._fetch_renewed(renewed)
+
+    async def _fetch_renewed(self, url: str) -> tuple[str, Download]:
+        try:
+            return url, await self._answer_of(url)
+        except HTTPStatusError as error:
+            what = f"The picture's address has expired, and so has the one asked for anew ({error})"
+            raise DownloadError(what, blame="gateway") from None
+
+    async def _answer_of(self, url: str) -> Download:
+        """Return the answer of an address. Raises HTTPStatusError if it is gone, _Unavailable if it may be available later."""
+        try:
+            return await self._context.fetcher.fetch(url, self._endpoint.base_url, self._spec.save_dir)
+        except HTTPStatusError as error:
+            if error.temporary:
+                raise _Unavailable(f"the file host answered {error.status}", error.retry_after) from None
+            raise
+
+    async def _renew(self, image: int, url: str, failure: DownloadError, note: str) -> str:
+        """Return a new address of an image; raises `failure` if the gateway names the same again."""
+        async with self._renewing:
+            if self._task.addresses.get(image, url) == url:
+                self._reporter.progress("fetching", note)
+                state = await self._poll_again()
+                if isinstance(state, Succeeded):
+                    await self.record_addresses(state)
+        renewed = self._task.addresses.get(image, url)
+        if renewed == url:
+            raise failure
+        return renewed
+
+    async def _poll_again(self) -> TaskState:
+        try:
+            return await self._context.lookout(self._endpoint).look_once(self._task.task_id, looked=self.last_poll)
+        except APIError as error:
+            if error.status >= 500 or error.status == 429:
+                raise _Unavailable(f"{self._endpoint.provider.title} answers {error.status}") from None
+            raise after_acceptance(error) from None
+        finally:
+            self.last_poll = self._context.clock.time()
+
+    # verifying, saving and recording
+
+    async def _store(self, image: int, url: str, download: Download) -> Unreadable | None:
+        """Verify and save an answer, then record it; return it if it cannot be read and is to be fetched again."""
+        try:
+            outcome = await threads.saving(self._verify_and_save, download, self._number(image))
+        finally:
+            download.close()
+        if isinstance(outcome, Verified):
+            await self._record_and_emit(image, url, outcome)
+            return None
+        if not outcome.settled:
+            return outcome
+        await self._settle(image, outcome)
+        return None
+
+    def _number(self, image: int) -> int:
+        return self._task.first + self._task.numbers[image]
+
+    def _verify_and_save(self, download: Download, number: int) -> Verified | Unreadable:
+        part, spec = download.part, self._spec
+        if part.size > MOST_BYTES:
+            reason = f"it has {part.size / 2**20:.0f} MiB, more than the {MOST_BYTES // 2**20} MiB that are read"
+            return self._keep_unreadable(download, number, reason, certain=True)
+        try:
+            info, preview = _verify(part.content(), spec.preview_edge)
+        except ImageInvalid as error:
+            return self._keep_unreadable(download, number, error.what[:1].lower() + error.what[1:])
+        different = self._mismatches(info)
+        folder = followed(spec.save_dir)
+        facts = {"width": info.width, "height": info.height, "mime_type": info.mime_type}
+        saved = images.save(part, folder, spec.filename_stem, number, info.suffix, self._sidecar(number, facts, different))
+        images.drop_doubts(folder, spec.filename_stem, number, self._task.task_id)
+        return Verified(info, preview, saved, different)
+
+    def _keep_unreadable(self, download: Download, number: int, reason: str, *, certain: bool = False) -> Unreadable:
+        part, spec = download.part, self._spec
+        if not part.size:
+            return Unreadable(reason, None, answer=True, settled=False)
+        suffix, answer = suffix_of(part.head, download.content_type), is_answer(part.head)
+        notes = self._sidecar(number, {}, ()) | {"reason": reason, "size": part.size, "content_type": download.content_type}
+        kept = images.keep(part, followed(spec.save_dir), spec.filename_stem, number, suffix, notes, certain=certain, answer=answer)
+        return Unreadable(reason, kept.path, answer=answer, settled=kept.settled)
+
+    def _sidecar(self, number: int, facts: Mapping[str, Any], different: tuple[str, ...]) -> dict[str, Any]:
+        return sidecar(self._spec, self._task, number, facts, different)
+
+    def _mismatches(self, info: ImageInfo) -> tuple[str, ...]:
+        asked, got = self._task.count, len(self._task.numbers)
+        missing = () if got == asked else (f"asked {asked} pictures, got {got}",)
+        return mismatches(self._spec.expected, self._spec.size_asked, info) + missing
+
+    async def _settle(self, image: int, file: Unreadable) -> None:
+        """Record that an image came as a file that cannot be read; only a request for this task fetches it again."""
+        self.unreadable[image] = file
+        self._saved.add(image)
+        try:
+            await self._context.ledger.record_unreadable(image, path=str(file.path), error=str(self.unreadable_error()))
+        except LedgerError as error:  # the file is on the disk, and the ledger records it as soon as it can
+            self._reporter.ledger_error(error)
+
+    async def _find_saved(self, image: int) -> bool:
+        """Record an image that a killed process had saved before the ledger knew; False if there is none."""
+        folders = [self._spec.save_dir, *self._spec.extra_folders]
+        with contextlib.suppress(LedgerError):  # it only names further folders
+            folders += await self._context.ledger.extra_folders(self._task.row)
+        outcome = await threads.saving(self._verify_saved, folders, self._number(image))
+        if outcome is None:
+            return False
+        await self._record_and_emit(image, self._task.addresses.get(image, ""), outcome)
+        return True
+
+    def _verify_saved(self, folders: Sequence[Path], number: int) -> Verified | None:
+        stem, task_id = self._spec.filename_stem, self._task.task_id
+        folders = list(dict.fromkeys(map(followed, folders)))
+        for folder in folders:
+            if path := images.saved_before(folder, stem, number, task_id):
+                with contextlib.suppress(OSError, ImageInvalid):
+                    data = path.read_bytes()
+                    info, preview = _verify(data, self._spec.preview_edge)
+                    for each in folders:
+                        images.drop_doubts(each, stem, number, task_id)
+                    saved = images.Saved(path, hashlib.sha256(data).hexdigest(), len(data), path.with_suffix(".json"))
+                    return Verified(info, preview, saved, self._mismatches(info))
+        return None
+
+    async def _record_and_emit(self, image: int, url: str, outcome: Verified) -> None:
+        info, preview, saved, different = outcome
+        facts: dict[str, Any] = {"width": info.width, "height": info.height, "mime_type": info.mime_type, "differences": different}
+        try:
+            await self._context.ledger.record_saved(image, path=saved.path, sha256=saved.sha256, size=saved.size, **facts)
+        except LedgerError as error:  # the image is on the disk, and the ledger records it as soon as it can
+            self._reporter.ledger_error(error)
+        self._saved.add(image)
+        result = generated_image(self._spec, self._task, id=image, path=saved.path, url=url, preview=preview, **facts)
+        if self._spec.protected is not None:
+            result = replace(result, drift=await self._drift(image, saved.path, *self._spec.protected))
+        self._reporter.emit(result)
+
+    async def _drift(self, image: int, path: Path, before: str, mask: str) -> tuple[float, float] | None:
+        """Return and record how much of what the mask protects was changed; None if that cannot be computed."""
+        try:
+            found = await threads.saving(lambda: source_copies.drift(self._context.home, path.read_bytes(), before, mask))
+        except Exception:  # the image is saved and is shown, whatever a decoder or the disk raises
+            return None
+        if found is not None:
+            with contextlib.suppress(LedgerError):  # the figure can be computed again
+                await self._context.ledger.record_drift(image, *found)
+        return found
+
+
+def _verify(content: bytes, preview_edge: int | None) -> tuple[ImageInfo, Preview | None]:
+    """Return what is known of an image, and its preview. Raises ImageInvalid for whatever no decoder can read."""
+    from imagegen_magic.imaging.verify import verify  # imports Pillow, while or after the gateway works
+
+    try:
+        return verify(content, preview_edge=preview_edge)
+    except ImageInvalid:
+        raise
+    except Exception as error:  # untrusted bytes in any decoder: the file is kept, whatever the decoder raises
+        raise ImageInvalid(f"The decoder fails at it ({type(error).__name__}: {str(error)[:100]})") from error
+
+
+def _pause(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    return max(float(retry.backoff(state)), (error.pause or 0.0) if isinstance(error, _Unavailable) else 0.0)

@@ -1,4 +1,4 @@
-"""A job: pictures on their way, to be watched, waited for, or left."""
+"""A job: the state and events of a batch of tasks, to be watched, awaited or cancelled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Gene
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from imagegen_magic.engine import loop
 from imagegen_magic.engine.clock import CLOCK
@@ -27,19 +27,19 @@ from imagegen_magic.records import FrozenDict, ProcessBound, Record, frozen
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost, GeneratedImage, Generation, Progress, total
 
-_GLANCE = 0.0005  # seconds between two looks at whether a task is on its way
-_PREVIEWS = 64  # of one job that are kept in memory, more where they are small
+_CHECK_INTERVAL = 0.0005  # seconds between checks whether a task was submitted
+_PREVIEWS = 64  # of one job that are kept in memory, further ones only if they are small
 _SMALL = 16_384  # bytes of a preview
-_LETTING_GO = 4.0  # seconds that tasks get to put their affairs in order when the waiting is stopped
+_CLEANUP = 4.0  # seconds that tasks get to record their state after a cancellation
 
 Event = Progress | GeneratedImage
 ResultFactory = Callable[["Job", Generation], Generation]
-"""Makes of a job's Generation one that knows more, as a sweep's result does."""
+"""Returns the result of a job from its Generation, as a SweepResult."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PlannedRequest(Record):
-    """One request of a job, ready to go: at which gateway, what will happen, and its place in a sweep (axis -> value)."""
+    """One request of a job: its gateway, its plan, and its combination in a sweep (axis -> value)."""
 
     gateway: Endpoint
     plan: Plan
@@ -50,31 +50,64 @@ class PlannedRequest(Record):
         object.__setattr__(self, "place", frozen(self.place))
 
 
-class Job(ProcessBound):
-    """Pictures on their way: `events()` to watch, `wait()` or `await` for the Generation, `cancel()` to stop waiting.
+class JobChannel(NamedTuple):
+    """How a job's runners reach it: where events go, which tasks it claims, whether it still runs, and what is known to be refused."""
 
-    Made by `start()`, `start_all()` and `resume()`; lives on the engine's loop, whoever holds it. `wishes` are its requests, none
-    where it collects; `places` is each task's place in the sweep, whose number in the ledger is `study`.
+    settings: Settings
+    preview_edge: int | None
+    started: float  # epoch seconds
+    emit: Callable[[Event], None]
+    claims: Claims
+    check_wanted: Callable[[], None]
+    known_refusal: Callable[[Endpoint], ImageGenError | None]
+
+
+@dataclass(slots=True)
+class Prepared:
+    """The runners of a job, and what was found out while they were made: its number in the ledger, and that of its sweep."""
+
+    id: int = 0
+    sweep: int = 0
+    runners: list[TaskRunner] = field(default_factory=list)
+    errors: list[ImageGenError] = field(default_factory=list)
+    made_folders: tuple[Path, ...] = ()  # for its images, and removed if none is saved
+
+
+Prepare = Callable[[JobChannel], Awaitable[Prepared]]
+"""Makes the runners of a job; nothing may be sent before it returns."""
+
+
+class Job(ProcessBound):
+    """A batch of tasks: `events()` to watch, `wait()` or `await` for the Generation, `cancel()` to stop waiting.
+
+    `start()`, `start_all()` and `resume()` make one; it runs on the engine's loop. `requests` are its requests, none if it resumes;
+    `places` is each task's combination in the sweep, whose number in the ledger is `sweep`.
     """
 
     _instead = "pickle its Generation, which wait() returns"
 
-    def __init__(self, wishes: Sequence[PlannedRequest], expecting: int, *, title: str = "", dress: ResultFactory | None = None) -> None:
-        self.wishes = tuple(wishes)
-        self._dress = dress
-        self.expecting, self.title = expecting, title
-        self.note = next((wish.gateway.note for wish in wishes if wish.gateway.note), "")
-        self.places = [wish.place for wish in wishes for _ in wish.plan.calls]
-        self.study = 0
+    def __init__(
+        self,
+        requests: Sequence[PlannedRequest],
+        settings: Settings,
+        *,
+        preview_edge: int | None = None,
+        title: str = "",
+        result_factory: ResultFactory | None = None,
+    ) -> None:
+        self.requests, self.settings, self.title = tuple(requests), settings, title
+        self.expecting = sum(request.plan.count for request in requests)
+        self.note = next((request.gateway.note for request in requests if request.gateway.note), "")
+        self.places = [request.place for request in requests for _ in request.plan.calls]
+        self.id = self.sweep = 0
         self.started = CLOCK.time()
-        self.id = 0
         self.latest: dict[int, Progress] = {}
         self.images: list[GeneratedImage] = []
         self.errors: list[ImageGenError] = []
-        self.deliveries: list[TaskRunner] = []
-        self.claims = Claims()  # what it has in its hands; nobody else in this process touches it
-        self.settings: Settings | None = None
-        self.made_folders: tuple[Path, ...] = ()  # made for its pictures, and removed where none comes
+        self.runners: list[TaskRunner] = []
+        self.claims = Claims()
+        self.made_folders: tuple[Path, ...] = ()
+        self._preview_edge, self._result_factory = preview_edge, result_factory
         self._refusals: dict[tuple[str, str], ImageGenError] = {}  # of the key or the account, by gateway
         self._pid = os.getpid()
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -85,32 +118,37 @@ class Job(ProcessBound):
 
     @property
     def gateway(self) -> Endpoint | None:
-        """The gateway, where there is one request."""
-        return self.wishes[0].gateway if len(self.wishes) == 1 else None
+        """The gateway, if there is one request."""
+        return self.requests[0].gateway if len(self.requests) == 1 else None
 
     @property
     def plan(self) -> Plan | None:
-        """What will happen, where there is one request."""
-        return self.wishes[0].plan if len(self.wishes) == 1 else None
+        """The plan, if there is one request."""
+        return self.requests[0].plan if len(self.requests) == 1 else None
 
     @property
     def request(self) -> ImageRequest:
-        """What was asked, first of all."""
-        return self.wishes[0].request if self.wishes else ImageRequest("", n=None)
+        """The first request."""
+        return self.requests[0].request if self.requests else ImageRequest("", n=None)
 
     @property
     def tasks(self) -> int:
-        """How many tasks it began with."""
+        """The number of tasks that its requests make."""
         return len(self.places)
 
     @property
     def done(self) -> bool:
-        """Whether all of it has ended, well or not."""
+        """Whether it has ended, with or without an error."""
         return self._ending.done()
 
     @property
+    def submitted(self) -> bool:
+        """Whether a gateway may know of one of its tasks."""
+        return any(runner.maybe_submitted for runner in self.runners)
+
+    @property
     def generation(self) -> Generation | None:
-        """The result so far: what was made, or None where nothing was yet."""
+        """The result so far, or None before the first image."""
         return self._generation() if self.images else None
 
     async def events(self) -> AsyncIterator[Event]:
@@ -119,29 +157,29 @@ class Job(ProcessBound):
             yield event
 
     async def result(self) -> Generation:
-        """Return the Generation; raises what ended it where nothing was made. Works on any loop; cancelling stops the waiting."""
-        self._only_here()
+        """Return the Generation; raises the error that ended it if no image was made. Works on any loop; cancelling stops the waiting."""
+        self._check_process()
         try:
             await asyncio.shield(asyncio.wrap_future(self._ending))
         except asyncio.CancelledError:
             self.cancel()
-            await asyncio.wait([asyncio.wrap_future(self._ending)], timeout=_LETTING_GO + 1)
+            await asyncio.wait([asyncio.wrap_future(self._ending)], timeout=_CLEANUP + 1)
             raise
         return self._outcome()
 
     def wait(self, timeout: float | None = None) -> Generation:
-        """Wait from synchronous code; raises TimeoutError after `timeout` seconds. An interrupt leaves the job going on."""
-        self._only_here()
+        """Wait from synchronous code; raises TimeoutError after `timeout` seconds. An interrupt leaves the job running."""
+        self._check_process()
         loop.wait(self._ending, timeout)
         return self._outcome()
 
-    def give_way(self, seconds: float) -> None:
-        """Hold still until the first task is on its way, for at most so many seconds: whoever works beside the engine holds it up."""
-        until = time.monotonic() + seconds
-        while not self.done and not any(one.sent for one in self.deliveries) and time.monotonic() < until:
-            time.sleep(_GLANCE)
+    def wait_until_submitted(self, seconds: float) -> None:
+        """Wait until the first task is submitted, at most so many seconds, so that the request is sent before the UI is drawn."""
+        deadline = time.monotonic() + seconds
+        while not self.done and not self.submitted and time.monotonic() < deadline:
+            time.sleep(_CHECK_INTERVAL)
 
-    def _only_here(self) -> None:
+    def _check_process(self) -> None:
         if self._pid != os.getpid():
             raise RuntimeError("this job belongs to the process that started it: a fork cannot wait for it")
 
@@ -149,30 +187,35 @@ class Job(ProcessBound):
         return self.result().__await__()
 
     def cancel(self) -> None:
-        """Stop waiting, from any thread and as often as you like; what the gateway accepted, it goes on making."""
+        """Stop waiting, from any thread and any number of times; the gateway goes on with what it accepted."""
         if not self.done:
             loop.call(self._stop)
 
     def __repr__(self) -> str:
-        state = "done" if self.done else "under way"
+        state = "done" if self.done else "running"
         return f"<Job {self.id}, {state}: {len(self.images)} of {self.expecting} pictures>"
 
     def _outcome(self) -> Generation:
         assert self._handle is not None
-        if self._handle.cancelled():  # with the engine, before it even began
+        if self._handle.cancelled():  # with the engine, before it began
             raise _stopped(0)
         return self._handle.result()
 
-    def begin(self, prepare: Callable[[Job], Awaitable[None]]) -> Job:
-        """Let it run: `prepare` is to give it its deliveries, before anything is sent."""
+    def begin(self, prepare: Prepare) -> Job:
+        """Start it on the engine's loop."""
         self._handle = loop.submit(self._run(prepare))
         self._handle.add_done_callback(self._end)
         return self
 
+    def abort(self) -> None:
+        """End it before it began, from any thread: the tasks that it claimed are released."""
+        self.claims.end()
+        loop.submit(self._release_claims("the waiting was stopped"))
+
     # from here on, on the engine's loop
 
     def _end(self, handle: Any) -> None:
-        self.claims.end(keep=[one.task.row for one in self.deliveries if one.abandoned])
+        self.claims.end(keep=[runner.task.row for runner in self.runners if runner.detached])
         folders.remove_empty(self.made_folders)
         self._queue.put_nowait(None)
         self._ending.set_result(None)
@@ -183,60 +226,64 @@ class Job(ProcessBound):
             self._running.cancel()
         self._stopping = True
 
-    async def _run(self, prepare: Callable[[Job], Awaitable[None]]) -> Generation:
+    async def _run(self, prepare: Prepare) -> Generation:
         self._running = asyncio.current_task()
         try:
             if self._stopping:
                 raise asyncio.CancelledError
-            await loop.to_the_end(self._prepared(prepare))
-            await self._deliver_all()
+            await loop.to_the_end(self._prepare(prepare))
+            await self._run_all()
         except asyncio.CancelledError:
             self._stopping = True
-            await self._let_go()
-        self.errors += [error for one in self.deliveries for error in one.beside]
-        self._tell_damage()
+            await self._stop_waiting()
+        self.errors += [error for runner in self.runners for error in runner.side_errors]
+        self._report_damage()
         self._closed = True
-        return self._finished()
+        if not self.images and self.errors:
+            raise self.errors[0]
+        return self._generation()
 
-    def _tell_damage(self) -> None:
-        """Say that the ledger was found damaged while this was made; what was made is saved."""
-        damage = ledger_of(self.settings).damage if self.settings and self.deliveries else None
+    def _report_damage(self) -> None:
+        """Report that the ledger was found damaged meanwhile; the images are saved."""
+        damage = ledger_of(self.settings).damage if self.runners else None
         if damage is not None and self.images:
             damage = LedgerError(f"{damage.what}; the pictures above are saved", charge="yes", hint=damage.hint)
             self.errors.append(damage)
             for task in list(self.latest)[:1]:
-                self.tell(replace(self.latest[task], error=damage))
+                self._emit(replace(self.latest[task], error=damage))
 
-    async def _prepared(self, prepare: Callable[[Job], Awaitable[None]]) -> None:
+    async def _prepare(self, prepare: Prepare) -> None:
+        channel = JobChannel(
+            self.settings, self._preview_edge, self.started, self._emit, self.claims, self._check_wanted, self._known_refusal
+        )
         try:
-            await prepare(self)
-            if self.done:  # it took longer than anybody waited
+            prepared = await prepare(channel)
+            self.id, self.sweep, self.runners = prepared.id, prepared.sweep, prepared.runners
+            self.errors += prepared.errors
+            self.made_folders += prepared.made_folders
+            if self.done:  # it took longer than the cancellation waits
+                folders.remove_empty(prepared.made_folders)
                 raise _stopped(0)
-        except Exception as error:  # nothing will be sent: what was recorded or taken up must not seem to be under way
-            await self._give_back(str(error))
+        except Exception as error:  # nothing will be sent: what was recorded or claimed must not seem to run
+            await self._release_claims(str(error))
             raise
 
-    async def _give_back(self, why: str, but: Collection[int] = ()) -> None:
-        """Give back what it still has in its hands: what was never sent is dropped, what the gateway has anybody may collect."""
-        rows = [row for row in self.claims.rows if row not in but]
-        if rows and self.settings:
+    async def _release_claims(self, why: str, keep: Collection[int] = ()) -> None:
+        """Release its tasks in the ledger: those that were never sent are dropped, the others may be resumed by any process."""
+        rows = [row for row in self.claims.rows if row not in keep]
+        if rows:
             with contextlib.suppress(LedgerError):  # it is written as soon as it can be
                 await ledger_of(self.settings).release(rows, why)
         for row in rows:
             self.claims.release(row)
 
-    def give_up(self) -> None:
-        """End it before it began, from any thread: what it has taken others may take."""
-        self.claims.end()
-        loop.submit(self._give_back("the waiting was stopped"))
-
-    def check_wanted(self) -> None:
-        """Raise WaitingStopped where nobody waits for it any more; from any thread."""
+    def _check_wanted(self) -> None:
+        """Raise WaitingStopped if it was cancelled; from any thread."""
         if self._stopping or self.done:
             raise _stopped(0)
 
-    def tell(self, event: Event) -> None:
-        """Take note of an event, and pass it on to the listener; what comes after the end stands in the ledger alone."""
+    def _emit(self, event: Event) -> None:
+        """Keep an event, and pass it on to the listener; after the end, events are in the ledger only."""
         if self._closed:
             return
         if isinstance(event, GeneratedImage):
@@ -247,90 +294,82 @@ class Job(ProcessBound):
             self.latest[event.task] = event
         self._queue.put_nowait(event)
 
-    async def _deliver_all(self) -> None:
-        under_way = {asyncio.create_task(self._deliver(one)): one for one in self.deliveries}
+    async def _run_all(self) -> None:
+        running = {asyncio.create_task(self._run_one(runner)): runner for runner in self.runners}
         try:
-            if under_way:
-                await asyncio.wait(under_way)
+            if running:
+                await asyncio.wait(running)
         except asyncio.CancelledError:
-            for task in under_way:
+            for task in running:
                 task.cancel()
-            await asyncio.wait(under_way, timeout=_LETTING_GO)
+            await asyncio.wait(running, timeout=_CLEANUP)
             raise
-        for task, delivery in under_way.items():
+        for task, runner in running.items():
             if defect := task.exception():
-                await self._ended(delivery, _told(defect, delivery))
+                await self._fail(runner, _defect_error(defect, runner))
 
-    async def _deliver(self, delivery: TaskRunner) -> None:
+    async def _run_one(self, runner: TaskRunner) -> None:
         try:
-            await delivery.carry()
+            await runner.run()
         except ImageGenError as error:
-            await self._ended(delivery, error)
+            await self._fail(runner, error)
 
-    def hopeless(self, gateway: Endpoint) -> ImageGenError | None:
+    def _known_refusal(self, endpoint: Endpoint) -> ImageGenError | None:
         """Return the error that the next submission to this gateway would meet as well."""
-        return self._refusals.get((gateway.provider.name, gateway.base_url))
+        return self._refusals.get((endpoint.provider.name, endpoint.base_url))
 
-    async def _ended(self, delivery: TaskRunner, error: ImageGenError) -> None:
+    async def _fail(self, runner: TaskRunner, error: ImageGenError) -> None:
         self.errors.append(error)
         if isinstance(error, (AuthenticationError, InsufficientBalance)):
-            self._refusals[delivery.gateway.provider.name, delivery.gateway.base_url] = error
-        await delivery.end(error)
-        delivery.tell("left" if delivery.collectable else "failed", error=error)
+            self._refusals[runner.endpoint.provider.name, runner.endpoint.base_url] = error
+        await runner.end(error)
+        runner.report("left" if runner.resumable else "failed", error=error)
 
-    async def _let_go(self) -> None:
-        """Stop waiting: what was never sent is dropped, what the gateway has stays collectable.
+    async def _stop_waiting(self) -> None:
+        """Release the tasks: those never sent are dropped, those that the gateway has can be resumed.
 
-        What is on the wire tells the ledger itself, when its answer comes; so does what is still being saved.
+        A submission without an answer, and an image that is being saved, go on detached and record their state themselves.
         """
-        remaining = [one for one in self.deliveries if not one.finished]
-        accepted = [one for one in remaining if one.collectable]
-        on_the_wire = {one.task.row: one for one in remaining if one.sent and not one.collectable}
-        in_hand = {one.task.row: one for one in remaining if one.saving}
-        for one in (*on_the_wire.values(), *in_hand.values()):
-            one.abandoned = True
-        if self.deliveries and not remaining:  # the last of it came home while it was stopped
-            await self._give_back("the waiting was stopped")
+        remaining = [runner for runner in self.runners if not runner.finished]
+        accepted = [runner for runner in remaining if runner.resumable]
+        unanswered = {runner.task.row: runner for runner in remaining if runner.maybe_submitted and not runner.resumable}
+        saving = {runner.task.row: runner for runner in remaining if runner.saving}
+        for runner in (*unanswered.values(), *saving.values()):
+            runner.detached = True
+        if self.runners and not remaining:  # the last of it was saved while it was cancelled
+            await self._release_claims("the waiting was stopped")
             return
-        stopped = _stopped(len(accepted), len(on_the_wire))
+        stopped = _stopped(len(accepted), len(unanswered))
         self.errors.append(stopped)
-        for one in remaining:
-            if not one.abandoned:
-                one.left(stopped)
-            one.tell("left", error=stopped)
-        await self._give_back(str(stopped), but={**on_the_wire, **in_hand})
-
-    def _finished(self) -> Generation:
-        if not self.images and self.errors:
-            raise self.errors[0]
-        return self._generation()
+        for runner in remaining:
+            if not runner.detached:
+                runner.leave(stopped)
+            runner.report("left", error=stopped)
+        await self._release_claims(str(stopped), keep={**unanswered, **saving})
 
     def _generation(self) -> Generation:
         images = sorted(self.images, key=lambda image: (image.task, image.id))
-        made = Generation(
+        providers = [request.gateway.provider.name for request in self.requests] or sorted(image.provider for image in images)
+        generation = Generation(
             images=tuple(images),
             request=self.plan.request if self.plan else self.request,
-            provider=", ".join(dict.fromkeys(self._providers(images))),
+            provider=", ".join(dict.fromkeys(providers)),
             seconds=CLOCK.time() - self.started,
-            tasks=tuple(one.task.task_id for one in self.deliveries if one.task.task_id),
+            tasks=tuple(runner.task.task_id for runner in self.runners if runner.task.task_id),
             errors=tuple(self.errors),
-            costs=total(cost for one in self.deliveries if (cost := one.cost) is not None) if self.deliveries else _NOTHING,
+            costs=total(cost for runner in self.runners if (cost := runner.cost) is not None) if self.runners else _NO_COST,
         )
-        return self._dress(self, made) if self._dress else made
-
-    def _providers(self, images: Sequence[GeneratedImage]) -> list[str]:
-        told = [wish.gateway.provider.name for wish in self.wishes]
-        return told or sorted(image.provider for image in images)
+        return self._result_factory(self, generation) if self._result_factory else generation
 
 
-_NOTHING = (Cost(Decimal(0), "", "measured"),)  # all was there already
+_NO_COST = (Cost(Decimal(0), "", "measured"),)  # everything existed already
 
 
-def _stopped(accepted: int, on_the_wire: int = 0) -> WaitingStopped:
-    if on_the_wire:
-        beside = f", and {pluralize(accepted, 'task')} at the gateway" if accepted else ""
+def _stopped(accepted: int, unanswered: int = 0) -> WaitingStopped:
+    if unanswered:
+        more = f", and {pluralize(accepted, 'task')} at the gateway" if accepted else ""
         return WaitingStopped(
-            f"The waiting was stopped with {pluralize(on_the_wire, 'submission')} on the wire without an answer yet{beside}",
+            f"The waiting was stopped with {pluralize(unanswered, 'submission')} on the wire without an answer yet{more}",
             charge="unknown",
             hint="%imagegen resume collects what was accepted; %imagegen jobs shows it",
         )
@@ -344,12 +383,12 @@ def pluralize(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _told(defect: BaseException, delivery: TaskRunner) -> ImageGenError:
-    """Dress an error that is none of ours, a defect here or in a plug-in, so that it is told and its task is put in order."""
+def _defect_error(defect: BaseException, runner: TaskRunner) -> ImageGenError:
+    """Return the error that reports a defect here or in a plug-in, so that its task is recorded as any failed one."""
     error = ImageGenError(
         f"Something went wrong that should not: {type(defect).__name__}: {defect}",
         blame="you",
-        charge="unknown" if delivery.sent else "no",
+        charge="unknown" if runner.maybe_submitted else "no",
         hint="%imagegen error shows the trace; %imagegen resume collects what the gateway has",
     )
     error.__cause__ = defect

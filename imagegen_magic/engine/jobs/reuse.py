@@ -1,4 +1,4 @@
-"""What was made before: pictures of the ledger as a cell returned them, and which of them a request need not ask for again."""
+"""Earlier results: images of the ledger as a cell returned them, and which tasks a request need not submit again."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from imagegen_magic.engine.ledger.ledger import RESUMABLE, Ledger, PictureRow, T
 from imagegen_magic.paths import path_of
 from imagegen_magic.result import GeneratedImage
 
-_LIFE = 86_400.0  # seconds that gateways keep a picture
+_LIFE = 86_400.0  # seconds that gateways keep an image
 
 
 def generated(row: PictureRow, *, reused: bool = False, task: int | None = None) -> GeneratedImage:
-    """Return a picture of the ledger as what a cell returned of it; `task` is its place in the job that shows it now."""
+    """Return an image of the ledger as a cell returned it; `task` is its position in the job that shows it now."""
     request = stored_requests.request(row.resolved)
     return GeneratedImage(
         path=path_of(row.path or ""),
@@ -43,74 +43,74 @@ def generated(row: PictureRow, *, reused: bool = False, task: int | None = None)
 
 @dataclass(frozen=True, slots=True)
 class PriorResults:
-    """What is there already for some submissions, by their position.
+    """What earlier tasks have brought for some submissions, by their position.
 
-    Saved whole; saved, with files that are gone but may still be fetched; waiting to be collected or under way; come as files that
-    cannot be read; of unknown fate.
+    `complete`: saved; `missing`: saved, with files that are gone and may still be fetched; `pending`: running or to be collected;
+    `unreadable`: saved as files that cannot be read; `unknown`: it is not known whether the gateway accepted them.
     """
 
-    whole: dict[int, TaskRow] = field(default_factory=dict)
-    gone: dict[int, TaskRow] = field(default_factory=dict)
-    waiting: dict[int, TaskRow] = field(default_factory=dict)
-    unread: dict[int, TaskRow] = field(default_factory=dict)
+    complete: dict[int, TaskRow] = field(default_factory=dict)
+    missing: dict[int, TaskRow] = field(default_factory=dict)
+    pending: dict[int, TaskRow] = field(default_factory=dict)
+    unreadable: dict[int, TaskRow] = field(default_factory=dict)
     unknown: dict[int, TaskRow] = field(default_factory=dict)
 
     def all(self) -> dict[int, TaskRow]:
-        """Return every position where nothing needs to be submitted, or nothing may."""
-        return {**self.whole, **self.gone, **self.waiting, **self.unread, **self.unknown}
+        """Return the task of every position for which nothing needs to be submitted, or nothing may be."""
+        return {**self.complete, **self.missing, **self.pending, **self.unreadable, **self.unknown}
 
 
-async def find(ledger: Ledger, fingerprints: Sequence[str], but: Collection[int] = ()) -> PriorResults:
-    """Return what earlier submissions that asked for the same have brought; each row serves once, none of those in `but`.
+async def find(ledger: Ledger, fingerprints: Sequence[str], exclude: Collection[int] = ()) -> PriorResults:
+    """Return what earlier submissions with the same fingerprints have brought; each row serves once, none of those in `exclude`.
 
-    Of several the newest serve, in the order in which they were made. What failed is never among it, and neither is a picture
-    whose file is gone for longer than gateways keep pictures.
+    Of several the newest serve, in the order in which they were made. Failed tasks never serve, nor does one whose file is missing for
+    longer than gateways keep images.
     """
-    alike = await ledger.by_fingerprint(fingerprints)
-    known = {name: [task for task in tasks if task.row not in but] for name, tasks in alike.items()}
+    same = await ledger.by_fingerprint(fingerprints)
+    known = {name: [task for task in tasks if task.row not in exclude] for name, tasks in same.items()}
     return await threads.writing(_assigned, known, fingerprints, CLOCK.time())
 
 
-def _assigned(alike: dict[str, list[TaskRow]], fingerprints: Sequence[str], now: float) -> PriorResults:
+def _assigned(known: dict[str, list[TaskRow]], fingerprints: Sequence[str], now: float) -> PriorResults:
     found = PriorResults()
     asking: dict[str, list[int]] = {}
     for position, name in enumerate(fingerprints):
         asking.setdefault(name, []).append(position)
     kinds = (
-        (found.whole, _is_whole),
-        (found.gone, _may_be_fetched),
-        (found.waiting, _is_waiting),
-        (found.unread, _is_unread),
-        (found.unknown, _is_in_doubt),
+        (found.complete, _is_complete),
+        (found.missing, _may_be_fetched),
+        (found.pending, _is_pending),
+        (found.unreadable, _is_unreadable),
+        (found.unknown, _is_unknown),
     )
     for name, positions in asking.items():
         for taken, fits in kinds:
-            newest = [task for task in alike.get(name, ()) if fits(task, now)][: len(positions)]
+            newest = [task for task in known.get(name, ()) if fits(task, now)][: len(positions)]
             taken |= dict(zip(positions, reversed(newest), strict=False))
             positions = positions[len(newest) :]
     return found
 
 
-def _is_whole(task: TaskRow, now: float) -> bool:
-    return task.state == "saved" and not _is_unread(task, now) and not any(is_gone(picture) for picture in task.pictures)
+def _is_complete(task: TaskRow, now: float) -> bool:
+    return task.state == "saved" and not _is_unreadable(task, now) and not any(is_gone(picture) for picture in task.pictures)
 
 
-def _is_unread(task: TaskRow, now: float) -> bool:
-    return task.state == "saved" and bool(task.pictures) and all(is_unread(picture) for picture in task.pictures)
+def _is_unreadable(task: TaskRow, now: float) -> bool:
+    return task.state == "saved" and bool(task.pictures) and all(is_unreadable(picture) for picture in task.pictures)
 
 
-def is_unread(picture: PictureRow) -> bool:
-    """Say whether it came as a file that cannot be read, and is kept."""
+def is_unreadable(picture: PictureRow) -> bool:
+    """Return whether it came as a file that cannot be read, and is kept."""
     return picture.path is not None and picture.saved_at is None
 
 
 def is_gone(picture: PictureRow) -> bool:
-    """Say whether it was saved and its file is not there any more."""
-    return not is_unread(picture) and not is_there(picture)
+    """Return whether it was saved and its file no longer exists."""
+    return not is_unreadable(picture) and not exists(picture)
 
 
-def is_there(picture: PictureRow) -> bool:
-    """Say whether a picture's file is where the ledger says, with as many bytes."""
+def exists(picture: PictureRow) -> bool:
+    """Return whether an image's file is at its path in the ledger, with as many bytes."""
     try:
         return picture.path is not None and path_of(picture.path).stat().st_size == picture.size
     except OSError:
@@ -121,9 +121,9 @@ def _may_be_fetched(task: TaskRow, now: float) -> bool:
     return task.state == "saved" and any(is_gone(picture) for picture in task.pictures) and now - (task.made_at or task.created) < _LIFE
 
 
-def _is_waiting(task: TaskRow, now: float) -> bool:
+def _is_pending(task: TaskRow, now: float) -> bool:
     return task.state in ("planned", "submitting", *RESUMABLE)
 
 
-def _is_in_doubt(task: TaskRow, now: float) -> bool:
+def _is_unknown(task: TaskRow, now: float) -> bool:
     return task.state == "unknown"

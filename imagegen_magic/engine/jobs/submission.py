@@ -6,12 +6,15 @@ import copy
 from typing import TypeVar
 
 from imagegen_magic.engine.net.client import GatewayResponse
+from imagegen_magic.engine.net.exchange import NotSent, ProxyFailed
 from imagegen_magic.errors import (
     APIError,
     AuthenticationError,
     ContentRejected,
+    GatewayUnreachable,
     ImageGenError,
     InsufficientBalance,
+    LedgerError,
     PictureMissing,
     SubmissionUnknown,
 )
@@ -75,6 +78,17 @@ def after_acceptance(error: _Error) -> _Error:
     told.charge = "unknown" if isinstance(error, PictureMissing) else "yes"
     told.hint = next(step for kind, step in _STEPS if isinstance(error, kind))
     return told
+
+
+def unreachable(title: str, error: NotSent) -> RetryableRefusal:
+    """Return the refusal of a submission that was certainly not sent."""
+    step = error.hint if isinstance(error, ProxyFailed) else None
+    return RetryableRefusal(GatewayUnreachable(f"{title} cannot be reached ({error})", hint=step), f"no connection to {title}")
+
+
+def with_task_id(error: LedgerError, task_id: str) -> str:
+    """Return what is wrong with the ledger, and the id that it could not record: the gateway's support asks for it."""
+    return f"{error.what}; the gateway's id of this task is {task_id}"
 
 
 def forgotten(error: _Error) -> _Error:

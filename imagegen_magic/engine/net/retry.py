@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from tenacity import AsyncRetrying
+from tenacity import AsyncRetrying, wait_random_exponential
 
 T = TypeVar("T")
+
+backoff = wait_random_exponential(multiplier=0.5, max=20)  # seconds
 
 
 async def repeat(attempt: Callable[[], Awaitable[T]], **rules: Any) -> T:

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from imagegen_magic.errors import SaveError
+from imagegen_magic.errors import ImageInvalid, SaveError
 from imagegen_magic.providers.uploads import ENDINGS
 from imagegen_magic.request import LocalPicture
 
@@ -64,3 +64,20 @@ def _prune(folder: Path) -> None:
         with suppress(OSError):  # another process was faster
             if _OURS.fullmatch(path.name) and path.stat().st_mtime < oldest:
                 path.unlink()
+
+
+def drift(home: Path, after: bytes, before: str, mask: str) -> tuple[float, float] | None:
+    """Return how an edit changed what its mask protects: (share of the pixels, mean absolute difference), both 0..1.
+
+    `before` and `mask` are the SHA-256 of the edited image and of its mask. None if a copy is missing or cannot be read.
+    """
+    from imagegen_magic.imaging import mask_drift
+
+    paths = kept(home, before), kept(home, mask)
+    if paths[0] is None or paths[1] is None:
+        return None
+    try:
+        measured = mask_drift.drift(paths[0].read_bytes(), after, paths[1].read_bytes())
+    except (ImageInvalid, OSError):
+        return None
+    return measured.share, measured.mean

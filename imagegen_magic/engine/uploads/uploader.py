@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tenacity import RetryCallState, retry_if_exception_type, wait_random_exponential
+from tenacity import RetryCallState, retry_if_exception_type
 
 from imagegen_magic.engine import threads
 from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.context import EngineContext
 from imagegen_magic.engine.endpoints import Endpoint
+from imagegen_magic.engine.net import retry
 from imagegen_magic.engine.net.client import GatewayResponse
 from imagegen_magic.engine.net.exchange import Lost, NotSent, ProxyFailed
-from imagegen_magic.engine.net.retry import repeat
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.storage.source_copies import keep, kept
 from imagegen_magic.engine.uploads.routes import UploadRoute, check, fetchable, find_way, lives, outlook, own_address, weight, zone_of
@@ -57,7 +57,6 @@ _STEPS = {
     415: "save it as a PNG or JPEG",
     429: "wait a little, then run the cell again",
 }
-_backoff = wait_random_exponential(multiplier=0.5, max=20)
 
 Tell = Callable[[str], None]
 
@@ -170,7 +169,7 @@ async def _uploaded(
             tell(f"{picture.name} is not uploaded yet, again in {math.ceil(pause) or 1} s")
 
     try:
-        found: Uploaded = await repeat(
+        found: Uploaded = await retry.repeat(
             lambda: _post(session, gateway, way, picture),
             retry=retry_if_exception_type(_Again),
             wait=_pause,
@@ -239,7 +238,7 @@ def _wish(state: RetryCallState) -> float | None:
 
 
 def _pause(state: RetryCallState) -> float:
-    return max(_wish(state) or 0.0, float(_backoff(state)))
+    return max(_wish(state) or 0.0, float(retry.backoff(state)))
 
 
 def _by_uploader(name: str, path: Path) -> Uploaded:

@@ -209,7 +209,7 @@ def _jobs(context: NotebookContext, arguments: list[str], flags: dict[str, str])
 
 def _gateways(job: Job) -> str:
     """Return where a job's requests went, each gateway once; a sweep may be at several."""
-    return ", ".join(dict.fromkeys(wish.gateway.label for wish in job.wishes))
+    return ", ".join(dict.fromkeys(each.gateway.label for each in job.requests))
 
 
 def _state(job: Job) -> str:

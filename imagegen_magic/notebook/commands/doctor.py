@@ -212,13 +212,13 @@ async def _reach_all(settings: Settings, providers: list[Provider]) -> list[Find
 
 async def _reach(settings: Settings, provider: Provider) -> Finding:
     from imagegen_magic.engine import endpoints
-    from imagegen_magic.engine.context import session_of
+    from imagegen_magic.engine.context import context_of
     from imagegen_magic.engine.net.exchange import Lost, NotSent, ProxyFailed
 
     name = f"network to {provider.name}"
     base_url = endpoints.base_url(provider)
     try:
-        async with session_of(settings).clients.looks(base_url).stream("GET", base_url, headers={}) as response:
+        async with context_of(settings).clients.looks(base_url).stream("GET", base_url, headers={}) as response:
             return name, f"answers (HTTP {response.status}); no key was sent", ""
     except ProxyFailed as error:
         return name, f"not reached: {error}", error.hint.removesuffix(", then run the cell again")

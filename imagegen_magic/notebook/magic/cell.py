@@ -318,7 +318,7 @@ def follow(
     wait = _run_on_kernel_loop if keep_loop else loop.run
     try:
         say(job.note)
-        job.give_way(_HEAD_START)
+        job.wait_until_submitted(_HEAD_START)
         view = looking(job, context.shell) if looking else progress_view.view(job, context.shell, edge=edge)
         wait(view.follow())
         generation = wait(job.result())
@@ -331,7 +331,7 @@ def follow(
 
 
 def _stopped(job: Job) -> str:
-    if not any(one.sent for one in job.deliveries):
+    if not job.submitted:
         return "the waiting stopped. Nothing was sent, and nothing is charged."
     return (
         "the waiting stopped. Your move: the gateway goes on with what it accepted, and charges for it; "

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.engine import api, credentials, loop
-from imagegen_magic.engine.context import session_of
+from imagegen_magic.engine.context import context_of
 from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageGenError
@@ -287,7 +287,7 @@ class Panel(ProcessBound):
         plan = self._desk.judgement.likely
         kind = (plan.provider, self._desk.sandbox, plan.model.name, *plan.tier)
         megapixels = plan.pixels[0][0] * plan.pixels[0][1] / 1e6 if plan.pixels else 1.0
-        history = await session_of(self._settings).history(kind, megapixels)
+        history = await context_of(self._settings).history(kind, megapixels)
         return history.usual()
 
     async def _draw_gallery(self) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 
 from imagegen_magic import readers
 from imagegen_magic.engine import api
-from imagegen_magic.engine.context import EngineContext, Kind, session_of
+from imagegen_magic.engine.context import EngineContext, Kind, context_of
 from imagegen_magic.engine.endpoints import without_key
+from imagegen_magic.engine.jobs import reuse
 from imagegen_magic.engine.jobs.builder import SweepRecord, fingerprint
 from imagegen_magic.engine.jobs.job import Job, PlannedRequest, pluralize
 from imagegen_magic.engine.ledger.spending import prorate
@@ -226,7 +227,7 @@ def reasons(impossible: Sequence[SkippedCombination], axes: Mapping[str, Sequenc
 
 async def outlook(plan: SweepPlan, settings: Settings) -> SweepEstimate:
     """Return what is known of a sweep before anything is sent; on the engine's loop."""
-    session = session_of(settings)
+    session = context_of(settings)
     there, waiting = await _found(plan, session) if settings.get("reuse") else (set(), set())
     tasks = [(wish, count) for wish in plan.wishes for count in wish.plan.images_per_call]
     new = [task for number, task in enumerate(tasks) if number not in there | waiting]
@@ -246,12 +247,10 @@ async def outlook(plan: SweepPlan, settings: Settings) -> SweepEstimate:
 
 async def _found(plan: SweepPlan, session: EngineContext) -> tuple[set[int], set[int]]:
     """Return the positions of what is there already, and of what is on its way or of unknown fate and will not be sent again."""
-    from imagegen_magic.engine.jobs import reuse as past
-
     await session.ledger.recover_orphans()
     marks = [fingerprint(wish, call) for wish in plan.wishes for call in wish.plan.calls]
-    found = await past.find(session.ledger, marks)
-    return set(found.whole), set(found.gone) | set(found.waiting) | set(found.unknown)
+    found = await reuse.find(session.ledger, marks)
+    return set(found.complete), set(found.missing) | set(found.pending) | set(found.unknown)
 
 
 async def _usual(wishes: Sequence[PlannedRequest], session: EngineContext) -> tuple[float, float] | None:
@@ -274,12 +273,12 @@ def _megapixels(wish: PlannedRequest) -> float:
 
 def begin(plan: SweepPlan, settings: Settings, *, preview: int | None = None, title: str = "") -> Job:
     """Begin a sweep and return at once: a Job whose result is a SweepResult; `preview` as in `generation.begin`."""
-    study = plan.study if plan.axes else None
+    sweep = plan.study if plan.axes else None
 
     def dressed(job: Job, made: Generation) -> SweepResult:
         return _result(plan, job, made)
 
-    return api.begin(plan.wishes, settings, preview=preview, study=study, title=title, dress=dressed)
+    return api.begin(plan.wishes, settings, preview=preview, sweep=sweep, title=title, result_factory=dressed)
 
 
 def _result(plan: SweepPlan, job: Job, made: Generation) -> SweepResult:
@@ -297,7 +296,7 @@ def _result(plan: SweepPlan, job: Job, made: Generation) -> SweepResult:
         places=tuple(job.places),
         words=tuple("" if task in saved else _word(job, task) for task in range(len(job.places))),
         impossible=plan.impossible,
-        study=job.study,
+        study=job.sweep,
     )
 
 

@@ -1,0 +1,149 @@
+"""Runners for tasks that were submitted before: their images are collected, and nothing is submitted."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from imagegen_magic import notebook_folder
+from imagegen_magic.engine import threads
+from imagegen_magic.engine.context import EngineContext, context_of
+from imagegen_magic.engine.endpoints import Endpoint, at
+from imagegen_magic.engine.jobs.job import JobChannel, Prepared
+from imagegen_magic.engine.jobs.runner import TaskRunner
+from imagegen_magic.engine.jobs.task import RunningTask, TaskSpec
+from imagegen_magic.engine.ledger import stored_requests
+from imagegen_magic.engine.ledger.ledger import NewSource, TaskRow
+from imagegen_magic.engine.ledger.spending import prorate
+from imagegen_magic.engine.settings import Settings
+from imagegen_magic.engine.storage import images
+from imagegen_magic.errors import ImageGenError, LedgerError, NotFound
+from imagegen_magic.paths import path_of
+from imagegen_magic.providers import registry
+from imagegen_magic.providers.urls import without_user
+from imagegen_magic.result import Cost
+
+
+async def resume_tasks(rows: Sequence[TaskRow], channel: JobChannel, folder: Path | None = None, *, again: bool = False) -> Prepared:
+    """Return the runners of claimed tasks; their images are saved in `folder`, or else where the request named.
+
+    `again` also fetches what came as files that cannot be read.
+    """
+    context = context_of(channel.settings)
+    prepared = Prepared(id=rows[0].job if rows else 0)
+    for each in {path_of(row.save_dir) for row in rows} | ({folder} if folder else set()):
+        await threads.writing(_remove_stale_parts, each)
+    if folder is not None:
+        with contextlib.suppress(LedgerError):  # it only names a further folder
+            await context.ledger.add_folder([row.row for row in rows], folder.absolute())
+    resumer = Resumer(context, channel, prepared, folder, again=again)
+    for position, row in enumerate(rows):
+        await resumer.add(row, position, len(rows))
+    return prepared
+
+
+def _remove_stale_parts(folder: Path) -> None:
+    current = notebook_folder.followed(folder)
+    images.sweep(current)
+    images.sweep(current / images.UNREADABLE)
+
+
+class Resumer:
+    """Adds runners of claimed tasks to `prepared`."""
+
+    def __init__(
+        self, context: EngineContext, channel: JobChannel, prepared: Prepared, folder: Path | None = None, *, again: bool = False
+    ) -> None:
+        self._context, self._channel, self._prepared = context, channel, prepared
+        self._settings, self._folder, self._again = channel.settings, folder, again
+
+    async def add(self, row: TaskRow, position: int, tasks: int) -> None:
+        """Add the runner of a task; if its gateway cannot be used, release the task and add the error."""
+        try:
+            endpoint = _same_endpoint(row, self._settings)
+        except ImageGenError as error:
+            with contextlib.suppress(LedgerError):  # it is written as soon as it can be
+                await self._context.ledger.release([row.row], str(error))
+            self._prepared.errors.append(error)
+            return
+        spec, task = await self._spec(row, endpoint, tasks), _running_task(row, position, self._again)
+        self._prepared.runners.append(TaskRunner(self._context, spec, task, self._channel.emit, self._channel.claims))
+
+    async def _spec(self, row: TaskRow, endpoint: Endpoint, tasks: int) -> TaskSpec:
+        request, expected = stored_requests.request(row.resolved), stored_requests.expected(row.expected)
+        kind = (row.provider, row.sandbox, row.model, row.quality, row.tier)
+        folders = [path_of(row.save_dir)]
+        with contextlib.suppress(ImageGenError):  # beside the notebook, whose folder may have been renamed since
+            folders.append(self._settings.save_dir)
+        return TaskSpec(
+            endpoint=endpoint,
+            history=await self._context.history(kind, megapixels(expected)),
+            request=request,
+            asked=MappingProxyType(dict(row.asked)),
+            model=row.model,
+            expected=expected,
+            size_asked=request.size or "",
+            price=price_of(row),
+            save_dir=self._folder or path_of(row.save_dir),
+            filename_stem=images.stem(request.prompt, row.idempotency_key[:4], row.name),
+            tasks=tasks,
+            timeout=self._settings.get("timeout"),
+            settings=self._settings,
+            preview_edge=self._channel.preview_edge,
+            protected=protected(await self._context.ledger.sources(row.job)),
+            extra_folders=tuple(folders),
+        )
+
+
+def _same_endpoint(row: TaskRow, settings: Settings) -> Endpoint:
+    """Return the endpoint that a task was submitted to. Raises NotFound if the gateway has another address now."""
+    endpoint = at(registry.get_provider(row.provider, settings.look_alikes), settings, sandbox=row.sandbox)
+    if not row.sandbox and endpoint.base_url != without_user(row.base_url, ""):  # version 0.1 accepted a user name, and sent none
+        raise NotFound(
+            f"Task {row.task_id} was submitted to {row.base_url}, and {row.provider} is now at {endpoint.base_url}",
+            blame="you",
+            charge="yes",
+            hint=f"set {row.provider.upper().replace('-', '_')}_BASE_URL back, then %imagegen resume",
+        )
+    return endpoint
+
+
+def price_of(row: TaskRow) -> Cost:
+    """Return the estimated cost of a task; ledgers of earlier versions only know how many tasks its request had."""
+    expected = stored_requests.expected(row.expected)
+    count = expected.get("pictures")
+    return prorate(row.price, row.count, count) if count else row.price.share(expected.get("tasks", 1))
+
+
+def _running_task(row: TaskRow, position: int, again: bool) -> RunningTask:
+    return RunningTask(
+        row=row.row,
+        position=position,
+        first=row.first + 1,
+        count=row.count,
+        sent=row.sent,
+        idempotency_key=row.idempotency_key,
+        task_id=row.task_id or "",
+        submitted=row.submitted_at or row.created,
+        cost=row.cost,
+        seconds=row.seconds,
+        addresses={picture.id: picture.url for picture in row.pictures if picture.saved_at is None and (again or not picture.path)},
+        numbers={picture.id: picture.position for picture in row.pictures},
+        resumed=True,
+    )
+
+
+def megapixels(expected: Mapping[str, Any]) -> float:
+    """Return the megapixels that a plan expects; 1 if it does not know."""
+    pixels = expected.get("pixels")
+    return float(pixels[0][0] * pixels[0][1]) / 1e6 if pixels else 1.0
+
+
+def protected(sources: Sequence[NewSource]) -> tuple[str, str] | None:
+    """Return the SHA-256 of the first reference and of the mask, if both are local."""
+    first = next((source.sha256 for source in sources if source.role == "reference"), None)
+    mask = next((source.sha256 for source in sources if source.role == "mask"), None)
+    return (first, mask) if first and mask else None

@@ -1,0 +1,132 @@
+"""The records of one task: what it shares with its siblings, what is known of it so far, and what is written about its images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from imagegen_magic._version import __version__
+from imagegen_magic.engine.clock import CLOCK
+from imagegen_magic.engine.context import DurationHistory
+from imagegen_magic.engine.endpoints import Endpoint
+from imagegen_magic.engine.settings import Settings
+from imagegen_magic.errors import ImageGenError, LedgerError
+from imagegen_magic.request import ImageRequest, LocalPicture
+from imagegen_magic.result import Cost, GeneratedImage, Progress, Stage
+from imagegen_magic.secret_patterns import bare
+
+
+class TaskSpec(NamedTuple):
+    """What the tasks of one request have in common.
+
+    `expected` holds pixels, mime_type and alpha as the plan promised them; `price` is the estimate for one task; `earlier` is the
+    latest image (id, epoch seconds) of an identical request; `protected` holds the SHA-256 of the image to edit and of its mask, if
+    both are known; `uploads` are the images that were uploaded to the gateway for it; timeouts are seconds.
+    """
+
+    endpoint: Endpoint
+    history: DurationHistory
+    request: ImageRequest
+    asked: Mapping[str, Any]
+    model: str
+    expected: Mapping[str, Any]
+    size_asked: str
+    price: Cost
+    save_dir: Path
+    filename_stem: str
+    tasks: int
+    timeout: float
+    settings: Settings
+    preview_edge: int | None = None
+    earlier: tuple[int, float] | None = None
+    protected: tuple[str, str] | None = None
+    uploads: tuple[LocalPicture, ...] = ()
+    extra_folders: tuple[Path, ...] = ()  # where its images may be already, saved by a process that was killed
+
+
+@dataclass(slots=True)
+class RunningTask:
+    """One task while it runs: its ledger row, what is sent, and what is known so far.
+
+    `first` is the number of its first image within the request, from 1.
+    """
+
+    row: int
+    position: int
+    first: int
+    count: int
+    sent: Mapping[str, Any]
+    idempotency_key: str
+    task_id: str = ""
+    submitted: float = field(default_factory=CLOCK.time)
+    cost: Cost = Cost()
+    seconds: float | None = None
+    addresses: dict[int, str] = field(default_factory=dict)  # ledger's image id -> address, not yet saved
+    numbers: dict[int, int] = field(default_factory=dict)  # ledger's image id -> number within the task, from 0
+    resumed: bool = False
+
+
+class Reporter:
+    """What one task reports while it runs: progress and images through `emit`, and errors that delayed nothing in `side_errors`."""
+
+    def __init__(self, spec: TaskSpec, task: RunningTask, emit: Callable[[Progress | GeneratedImage], None]) -> None:
+        self.spec, self.task, self.emit = spec, task, emit
+        self.side_errors: list[ImageGenError] = []
+
+    def progress(self, stage: Stage, note: str = "", *, fraction: float | None = None, error: ImageGenError | None = None) -> None:
+        """Report the stage that the task has reached."""
+        task, spec = self.task, self.spec
+        self.emit(Progress(stage, task.position, spec.tasks, task.row, task.submitted, fraction, spec.history.usual(), note, error))
+
+    def ledger_error(self, error: LedgerError) -> None:
+        """Keep the first error of the ledger, which writes later what it could not write now."""
+        if not any(isinstance(each, LedgerError) for each in self.side_errors):
+            self.side_errors.append(error)
+
+
+def sidecar(spec: TaskSpec, task: RunningTask, number: int, image: Mapping[str, Any], mismatches: tuple[str, ...]) -> dict[str, Any]:
+    """Return the JSON that is saved beside an image; `image` holds its width, height and MIME type, nothing if it cannot be read."""
+    cost = task.cost.share(len(task.numbers))
+    sent = task.sent.get("json")  # a newer version may have sent something else
+    return {
+        "prompt": spec.request.prompt,
+        "asked": dict(spec.asked),
+        "sent": bare(dict(sent) if isinstance(sent, Mapping) else {}),  # the ledger has it whole; this file lies beside the image
+        "gateway": spec.endpoint.provider.name,
+        "sandbox": spec.endpoint.sandbox,
+        "model": spec.model,
+        "task_id": task.task_id,
+        "number": number,
+        **image,
+        "differences": list(mismatches),
+        "cost": {"amount": None if cost.amount is None else str(cost.amount), "unit": cost.unit, "kind": cost.kind, "source": cost.source},
+        "submitted": _iso(task.submitted),
+        "saved": _iso(CLOCK.time()),
+        "seconds": task.seconds,
+        "made_with": f"imagegen_magic {__version__}",
+    }
+
+
+def generated_image(spec: TaskSpec, task: RunningTask, **saved: Any) -> GeneratedImage:
+    """Return the image that a cell returns; `saved` holds what is known of its file: id, path, url, width, height, mime_type and so on."""
+    return GeneratedImage(
+        size_asked=spec.size_asked,
+        request=spec.request,
+        provider=spec.endpoint.provider.name,
+        model=spec.model,
+        task_id=task.task_id,
+        cost=task.cost.share(len(task.numbers)),
+        created=CLOCK.time(),
+        seconds=task.seconds,
+        task=task.position,
+        sandbox=spec.endpoint.sandbox,
+        earlier=spec.earlier,
+        **saved,
+    )
+
+
+def _iso(moment: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
