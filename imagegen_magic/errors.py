@@ -148,7 +148,8 @@ class UnsupportedOption(ImageGenError, ValueError):
     """The chosen model cannot do what was requested; raised before anything is sent.
 
     Carries `option`, `value`, `allowed` (values that work here), `nearest` (the closest of them, or None) and
-    `gateways` (others that can do exactly this, filled in by the registry).
+    `gateways` (others that can do exactly this, filled in by `providers.alternatives`). `fix` maps options to values with which
+    the model accepts the request; None leaves an option out.
     """
 
     blame: Blame = "you"
@@ -163,6 +164,7 @@ class UnsupportedOption(ImageGenError, ValueError):
         allowed: Sequence[str] = (),
         nearest: str | None = None,
         gateways: Sequence[str] = (),
+        fix: Mapping[str, Any] | None = None,
         hint: str | None = None,
         **old_names: Any,
     ) -> None:
@@ -172,6 +174,7 @@ class UnsupportedOption(ImageGenError, ValueError):
         self.allowed = tuple(allowed)
         self.nearest = nearest
         self.gateways = tuple(gateways)
+        self.fix: Mapping[str, Any] = dict(fix or {})
         self._advice = hint
         super().__init__(what, hint=self._compose())
 
@@ -194,6 +197,7 @@ class UnsupportedOption(ImageGenError, ValueError):
             allowed=self.allowed,
             nearest=self.nearest,
             gateways=gateways,
+            fix=self.fix,
             hint=self._advice,
         )
 

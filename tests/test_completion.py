@@ -5,8 +5,8 @@ from shells import a_shell
 
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.notebook.arguments import options
-from imagegen_magic.notebook.magic import completion
 from imagegen_magic.providers import registry
+from imagegen_magic.providers.alternatives import fitting_values, possible_values
 from imagegen_magic.request import ImageRequest
 
 SIX = {"16:9", "9:16", "2:1", "1:2", "21:9", "9:21"}
@@ -113,12 +113,10 @@ def test_exactly_the_valid_values(shell, line, expected):
 def test_what_is_offered_can_be_planned_and_nothing_else(name, flag):
     """The plan takes each offered value, and refuses every value of other models that is not offered."""
     option = options.option_for(flag)
-    everything = {
-        value for other in registry.all_providers() for model in other.models for value in completion.listed(model, option.choices)
-    }
+    everything = {value for other in registry.all_providers() for model in other.models for value in possible_values(model, option.name)}
     provider = registry.get_provider(name)
     for model in provider.models:
-        offered = completion.values(provider, {"model": model.name}, option)
+        offered = fitting_values(provider, {"model": model.name}, option.name)
         for value in everything:
             size = "16:9" if flag == "--resolution" and "16:9" in model.sizes else None
             request = ImageRequest("a fox", **{"model": model.name, "size": size, option.name: value})

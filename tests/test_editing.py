@@ -592,7 +592,7 @@ def _wrong_masks(photo):
     black_and_white = Image.new("L", SIZE)
     black_and_white.paste(255, (0, 0, 40, 40))
     return {
-        "without a reference": (mask_box(photo, 0, 0, 9, 9), "takes a mask only beside a reference picture"),
+        "without a reference": (mask_box(photo, 0, 0, 9, 9), "takes a mask only with a reference picture"),
         "black and white": (black_and_white, "mask_from(wrong) makes a mask of a black-and-white picture: white = edit here"),
         "no alpha": (photo, "has no alpha channel"),
         "other pixels": (mask_box(photo.resize((48, 32)), 0, 0, 9, 9), "48x32"),

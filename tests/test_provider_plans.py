@@ -11,7 +11,7 @@ from imagegen_magic.errors import UnknownProvider, UnsupportedOption
 from imagegen_magic.providers.base import Call, Model, PixelRule, Plan, Provider
 from imagegen_magic.providers.gateways.apimart import output_tokens
 from imagegen_magic.providers.registry import get_provider
-from imagegen_magic.providers.validation import MOST_PICTURES
+from imagegen_magic.providers.validation import MAX_PICTURES
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost
 
@@ -323,11 +323,11 @@ REFUSALS: list[tuple[str, dict[str, Any], str, tuple[str, ...], str | None]] = [
     ("xingchao/gpt-image-2-r", {"references": (A,) * 17}, "references", ("0 to 16",), "the first 16"),
     ("evolink", {"references": (A,) * 17}, "references", ("0 to 16",), "the first 16"),
     ("gccai/gpt-image-1-official", {"references": (A,) * 16}, "references", ("0 to 15",), "the first 15"),
-    ("apimart", {"n": 0}, "n", (f"1 to {MOST_PICTURES}",), "1"),
-    ("apimart", {"n": -3}, "n", (f"1 to {MOST_PICTURES}",), "1"),
-    ("apimart", {"n": True}, "n", (f"1 to {MOST_PICTURES}",), None),
-    ("apimart", {"n": "2"}, "n", (f"1 to {MOST_PICTURES}",), None),
-    ("apimart", {"n": 10**5000}, "n", (f"1 to {MOST_PICTURES}",), str(MOST_PICTURES)),
+    ("apimart", {"n": 0}, "n", (f"1 to {MAX_PICTURES}",), "1"),
+    ("apimart", {"n": -3}, "n", (f"1 to {MAX_PICTURES}",), "1"),
+    ("apimart", {"n": True}, "n", (f"1 to {MAX_PICTURES}",), None),
+    ("apimart", {"n": "2"}, "n", (f"1 to {MAX_PICTURES}",), None),
+    ("apimart", {"n": 10**5000}, "n", (f"1 to {MAX_PICTURES}",), str(MAX_PICTURES)),
     ("apimart", {"callback_url": "https://hooks.example.com"}, "callback_url", (), None),
     ("evolink", {"resolution": "2k"}, "resolution", (), "size 1:1 at resolution 2k (2048x2048)"),
     ("evolink", {"size": "auto", "resolution": "2k"}, "resolution", (), "size auto without resolution"),
@@ -446,8 +446,8 @@ def test_a_tier_in_pixels_is_understood(resolution: Any, tier: str) -> None:
         ({"n": 20_000}, "not 20000."),
         ({"n": Decimal("2")}, "not Decimal('2')."),
         ({"n": [2]}, "not [2]."),
-        ({"size": (1024,)}, "knows no size (1024,)."),
-        ({"size": {"width": 1024}}, "knows no size {'width': 1024}."),
+        ({"size": (1024,)}, "does not know the size (1024,)."),
+        ({"size": {"width": 1024}}, "does not know the size {'width': 1024}."),
         ({"quality": ["low", "high"]}, "has no quality ['low', 'high']."),
         ({"quality": list(range(20))}, "has no quality [0, 1, 2, 3, 4, 5, 6, 7, …]."),
         ({"background": [["a"], "x" * 100]}, f"has no background […, '{'x' * 40}']."),

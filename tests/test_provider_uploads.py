@@ -128,7 +128,7 @@ def test_a_pictures_limits_can_be_asked_before() -> None:
 def test_a_mask_needs_a_reference_and_a_model_that_takes_one() -> None:
     """A mask of this machine is refused like an address."""
     mask = picture("mask.png")
-    assert "only beside a reference" in refused("gccai", mask=mask).what
+    assert "only with a reference" in refused("gccai", mask=mask).what
     assert "takes no mask" in refused("evolink", references=(A,), mask=mask).what
 
 

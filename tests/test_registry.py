@@ -12,7 +12,7 @@ import pytest
 from shells import a_shell
 
 from imagegen_magic.errors import UnknownProvider, UnsupportedOption
-from imagegen_magic.providers import gateways, registry
+from imagegen_magic.providers import alternatives, gateways, registry
 from imagegen_magic.providers.base import Call, Model, Provider
 from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import Cost
@@ -60,7 +60,9 @@ def plan(gateway: str, **said: Any) -> UnsupportedOption:
     """Return the refusal of a request, with the other gateways that can do it."""
     name, _, model = gateway.partition("/")
     with pytest.raises(UnsupportedOption) as caught:
-        registry.plan(registry.get_provider(name), ImageRequest("a red fox", **{"model": model or None, **said}), registry.all_providers())
+        alternatives.plan(
+            registry.get_provider(name), ImageRequest("a red fox", **{"model": model or None, **said}), registry.all_providers()
+        )
     return caught.value
 
 
@@ -267,7 +269,7 @@ def test_other_packages_are_not_asked_for_a_built_in_gateway(monkeypatch: pytest
 def test_a_plan_that_works_is_the_providers_own() -> None:
     """The registry adds nothing to a plan."""
     evolink, request = registry.get_provider("evolink"), ImageRequest("a red fox")
-    assert registry.plan(evolink, request, registry.all_providers()) == evolink.plan(request)
+    assert alternatives.plan(evolink, request, registry.all_providers()) == evolink.plan(request)
 
 
 @pytest.mark.parametrize(
@@ -304,7 +306,7 @@ def test_with_further_fields_nobody_else_is_named() -> None:
 
 def _able(gateway: str, keyed: set[str], **said: Any) -> tuple[str, ...]:
     with pytest.raises(UnsupportedOption) as caught:
-        registry.plan(
+        alternatives.plan(
             registry.get_provider(gateway), ImageRequest("a fox", **said), registry.all_providers(), ready=lambda one: one.name in keyed
         )
     return caught.value.gateways
@@ -342,10 +344,10 @@ def test_a_broken_gateway_does_not_hide_the_refusal_of_another() -> None:
 
     request = ImageRequest("a fox", size="1:1", resolution="4k")
     with pytest.raises(UnsupportedOption) as caught:
-        registry.plan(registry.get_provider("apimart"), request, [*registry.all_providers(), Broken()])
+        alternatives.plan(registry.get_provider("apimart"), request, [*registry.all_providers(), Broken()])
     assert caught.value.gateways == ("evolink", "gccai")
     with pytest.raises(KeyError):
-        registry.plan(Broken(), request, ())
+        alternatives.plan(Broken(), request, ())
 
 
 def test_sound_providers_leave_out_what_is_configured_wrongly() -> None:
@@ -376,11 +378,11 @@ def test_a_retired_model_is_named_only_where_no_other_can() -> None:
         )
 
     with pytest.raises(UnsupportedOption) as caught:
-        registry.plan(registry.get_provider("apimart"), ImageRequest("a red fox", size="9:1"), [Old()])
+        alternatives.plan(registry.get_provider("apimart"), ImageRequest("a red fox", size="9:1"), [Old()])
     assert caught.value.gateways == ("old (old-1)",)
 
 
 def test_an_unknown_model_stays_an_unknown_model() -> None:
     """The registry passes the model's error on."""
     with pytest.raises(UnknownProvider, match="has no model"):
-        registry.plan(registry.get_provider("apimart"), ImageRequest("x", model="nope"), registry.all_providers())
+        alternatives.plan(registry.get_provider("apimart"), ImageRequest("x", model="nope"), registry.all_providers())

@@ -151,7 +151,7 @@ def _gathered(request: ImageRequest, gateway: Endpoint, settings: Settings, fit:
     try:
         return gathered(request, provider, settings, fit=fit, known=known)
     except UnsupportedOption as refusal:
-        raise refusal.at(endpoints.able(provider, request, settings, make, sandbox=gateway.sandbox)) from None
+        raise refusal.at(endpoints.alternatives_to(provider, request, settings, make, sandbox=gateway.sandbox)) from None
 
 
 def begin(

@@ -14,7 +14,7 @@ from imagegen_magic.engine import credentials
 from imagegen_magic.engine.credentials import Key
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import MissingKey, UnknownProvider, UnsupportedOption
-from imagegen_magic.providers import registry, urls
+from imagegen_magic.providers import alternatives, registry, urls
 from imagegen_magic.providers.base import Plan, PollingPolicy, Provider
 from imagegen_magic.providers.urls import SANDBOX_HOST
 from imagegen_magic.records import Record, restored
@@ -81,14 +81,14 @@ def has_key(provider: Provider, settings: Settings) -> bool:
 
 def plan(provider: Provider, request: ImageRequest, settings: Settings, *, sandbox: bool) -> Plan:
     """Return a gateway's plan; its refusal names the gateways that can do exactly this, in the sandbox also those without a key."""
-    return registry.plan(provider, request, known(settings), ready=ready(settings, sandbox))
+    return alternatives.plan(provider, request, known(settings), ready=ready(settings, sandbox))
 
 
-def able(
+def alternatives_to(
     provider: Provider, request: ImageRequest, settings: Settings, make: Callable[[Provider, ImageRequest], Plan], *, sandbox: bool
 ) -> list[str]:
     """Return the gateways that can do what this one refused, where `make` makes each gateway's plan; else as `plan`."""
-    return registry.able(provider, request, known(settings), ready=ready(settings, sandbox), make=make)
+    return alternatives.alternatives(provider, request, known(settings), ready=ready(settings, sandbox), make=make)
 
 
 def ready(settings: Settings, sandbox: bool) -> Callable[[Provider], bool]:

@@ -18,7 +18,7 @@ from imagegen_magic.errors import ImageInvalid, UnsupportedOption
 from imagegen_magic.formats import PNG, WEB_TYPES
 from imagegen_magic.paths import path_of, text_of
 from imagegen_magic.providers.base import Provider
-from imagegen_magic.providers.validation import shown
+from imagegen_magic.providers.describe import shown
 from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import GeneratedImage, Generation
 from imagegen_magic.secret_patterns import Address

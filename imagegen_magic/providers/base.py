@@ -38,6 +38,7 @@ from imagegen_magic.errors import (
 from imagegen_magic.formats import MIME_TYPES
 from imagegen_magic.providers import responses, validation
 from imagegen_magic.providers import uploads as uploading
+from imagegen_magic.providers.describe import shown
 from imagegen_magic.providers.model import Model, PixelRule, Pixels, tier_by_area
 from imagegen_magic.providers.uploads import UploadCall, Uploaded, UploadRule
 from imagegen_magic.records import Record, frozen
@@ -230,7 +231,7 @@ class Provider:
         names = [model.name for model in self.models]
         close = difflib.get_close_matches(wanted, names, 1)
         hint = f"did you mean {close[0]}; " if close and len(names) > 1 else ""
-        raise UnknownProvider(f"{self.name} has no model {validation.shown(name)}", hint=f"{hint}it has {', '.join(names)}")
+        raise UnknownProvider(f"{self.name} has no model {shown(name)}", hint=f"{hint}it has {', '.join(names)}")
 
     def plan(self, request: ImageRequest) -> Plan:
         """Return all that will happen; raises UnsupportedOption where the model cannot do it."""

@@ -9,15 +9,14 @@ import pkgutil
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
-from imagegen_magic.errors import UnknownProvider, UnsupportedOption
+from imagegen_magic.errors import UnknownProvider
 from imagegen_magic.providers import gateways, urls
-from imagegen_magic.providers.base import Model, Plan, Provider
-from imagegen_magic.request import ImageRequest
+from imagegen_magic.providers.base import Provider
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -105,57 +104,6 @@ def _if_sound(name: str, look_alikes: LookAlikes) -> Provider | None:
         return get_provider(name, look_alikes)
     except UnknownProvider:
         return None
-
-
-def plan(
-    provider: Provider, request: ImageRequest, others: Iterable[Provider], *, ready: Callable[[Provider], bool] = lambda other: True
-) -> Plan:
-    """Return the provider's plan; its refusal (UnsupportedOption) names the others, and other models here, that can do exactly this."""
-    try:
-        return provider.plan(request)
-    except UnsupportedOption as refusal:
-        raise refusal.at(able(provider, request, others, ready=ready)) from None
-
-
-def able(
-    provider: Provider,
-    request: ImageRequest,
-    others: Iterable[Provider],
-    *,
-    ready: Callable[[Provider], bool] = lambda other: True,
-    make: Callable[[Provider, ImageRequest], Plan] = lambda other, request: other.plan(request),
-) -> list[str]:
-    """Return the gateways, and the other models of this one, that can do exactly what `provider` refused, as a person reads them.
-
-    Those that are `ready`, which means that they have a key; where none of them is, all of them, each marked. `make` makes a plan.
-    """
-    if request.extra:
-        return []  # what a further field means elsewhere, nobody knows
-    everyone = (provider, *(each for each in others if each.name != provider.name))
-    found = [(other, models) for other in everyone if (models := _fitting(other, request, make))]
-    usable = [pair for pair in found if pair[0] is provider or ready(pair[0])]
-    note = () if usable else ("no key",)
-    return [
-        _words(other, (*(model.name for model in models if other is provider or models[0] is not other.models[0]), *note))
-        for other, models in usable or found
-    ]
-
-
-def _words(provider: Provider, notes: Sequence[str]) -> str:
-    return f"{provider.name} ({', '.join(notes)})" if notes else provider.name
-
-
-def _fitting(provider: Provider, request: ImageRequest, make: Callable[[Provider, ImageRequest], Plan]) -> list[Model]:
-    fitting = [model for model in provider.models if _can(provider, replace(request, model=model.name), make)]
-    return [model for model in fitting if not model.retired] or fitting
-
-
-def _can(provider: Provider, request: ImageRequest, make: Callable[[Provider, ImageRequest], Plan]) -> bool:
-    try:
-        planned = make(provider, request)
-    except Exception:  # a stranger's gateway may raise anything, and what is told is the refusal of another one
-        return False
-    return provider.upload is not None or all(picture.url for picture in planned.uploads)
 
 
 def _look_alike(name: str, settings: object) -> Provider:

@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from imagegen_magic.providers.describe import is_json
 from imagegen_magic.providers.registry import get_provider
-from imagegen_magic.providers.validation import is_json
 from imagegen_magic.sandbox import fault_responses, timing
 from imagegen_magic.sandbox.dialects import DIALECTS, Dialect, File, Order, Refusal, View
 from imagegen_magic.sandbox.faults import KINDS, REFUSALS, Faults, UnknownFault, directives

@@ -26,8 +26,8 @@ from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.formats import BY_TYPE
 from imagegen_magic.providers import urls
 from imagegen_magic.providers.base import Plan, UploadCall
+from imagegen_magic.providers.describe import shown
 from imagegen_magic.providers.urls import Zone
-from imagegen_magic.providers.validation import shown
 from imagegen_magic.request import LocalPicture
 
 MARGIN = 900.0  # seconds that an address must still live, so that a task that waits for its turn finds it

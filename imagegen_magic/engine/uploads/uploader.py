@@ -43,7 +43,7 @@ from imagegen_magic.errors import (
 )
 from imagegen_magic.providers import urls
 from imagegen_magic.providers.base import Provider, Uploaded
-from imagegen_magic.providers.validation import shown
+from imagegen_magic.providers.describe import shown
 from imagegen_magic.records import PortableError
 from imagegen_magic.request import LocalPicture
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from imagegen_magic.errors import ImageInvalid, SaveError, UnsupportedOption
 from imagegen_magic.formats import EXTENSIONS, JPEG, PNG
-from imagegen_magic.providers.validation import shown
+from imagegen_magic.providers.describe import shown
 
 LIMIT = 300_000  # bytes of a picture in a notebook: what a grid of ours may have, whose previews are smaller
 _RASTER = (PNG.mime_type, JPEG.mime_type)

@@ -205,7 +205,7 @@ def _refuse_together(given: Mapping[str, Any]) -> None:
 
 def request_of(given: Mapping[str, Any], prompt: str, variables: Mapping[str, Any], folder: Path) -> ImageRequest:
     """Return what a cell asks for; raises UnsupportedOption where it has no prompt, or names a picture that is not there."""
-    from imagegen_magic.providers.validation import shown
+    from imagegen_magic.providers.describe import shown
     from imagegen_magic.request import ImageRequest, is_blank
 
     if given.get("vars"):

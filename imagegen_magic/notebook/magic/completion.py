@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
-from imagegen_magic.errors import ImageGenError, UnsupportedOption
+from imagegen_magic.engine import endpoints
+from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.arguments import options, parser
 from imagegen_magic.notebook.magic import input_transformer
-from imagegen_magic.request import ImageRequest
+from imagegen_magic.providers import alternatives, registry
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.settings import Settings
     from imagegen_magic.notebook.context import NotebookContext
-    from imagegen_magic.providers.base import Model, Provider
+    from imagegen_magic.providers.base import Provider
 
 _CELL = re.compile(r"\s*%%imagegen(?=\s)(.*)", re.DOTALL)
 _LINE = re.compile(r"\s*(?:\w+\s*=\s*)?%imagegen(?=\s)(.*)", re.DOTALL)
 _VALUE = re.compile(r"(?:^|\s)(-{1,2}[A-Za-z][\w-]*)(?:\s+|=)(\S*)$")
-_SHAPING = ("size", "resolution", "quality", "background", "moderation", "output_format", "output_compression")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +114,6 @@ def _command_words(command: options.Command, typed: Sequence[str], context: Note
 
 
 def _providers(context: NotebookContext) -> Sequence[str]:
-    from imagegen_magic.providers import registry
-
     return tuple(registry.provider_names(context.settings().look_alikes))
 
 
@@ -130,54 +128,16 @@ def _values(option: options.Option, before: str, context: NotebookContext) -> Se
         provider = _provider(given, settings)
         if option.choices == "models":
             return tuple(model.name for model in provider.models)
-        return values(provider, {**_configured(settings), **given}, option)
+        return alternatives.fitting_values(provider, {**_configured(settings), **given}, option.name)
     except ImageGenError:
         return ()  # TAB is no place for an error: running the cell tells it
 
 
 def _configured(settings: Settings) -> dict[str, Any]:
-    return {name: value for name in ("model", *_SHAPING) if (value := settings.get(name)) is not None}
+    return {name: value for name in ("model", "output_compression", *alternatives.VALUES) if (value := settings.get(name)) is not None}
 
 
 def _provider(given: Mapping[str, Any], settings: Settings) -> Provider:
-    from imagegen_magic.providers import registry
-
     if name := given.get("provider") or settings.get("provider"):
         return registry.get_provider(name, settings.look_alikes)
-    from imagegen_magic.engine import endpoints
-
     return endpoints.choose(settings, sandbox=given.get("sandbox"), model=given.get("model"), ahead=True).provider
-
-
-def values(provider: Provider, given: Mapping[str, Any], option: options.Option) -> tuple[str, ...]:
-    """Return the values of one option that this model takes beside the options given, as its own plan judges them."""
-    model = provider.model(given.get("model"))
-    said = {name: given[name] for name in _SHAPING if name in given and name != option.name}
-    alone = {name: value for name, value in said.items() if _plans(provider, {"model": model.name, name: value})}
-    for beside in (said, alone):  # where something else on the line is wrong, that must not empty the menu
-        fields = {"model": model.name, **beside}
-        if fitting := tuple(value for value in listed(model, option.choices) if _fits(provider, model, {**fields, option.name: value})):
-            return fitting
-    return ()
-
-
-def _fits(provider: Provider, model: Model, fields: Mapping[str, Any]) -> bool:
-    if "resolution" in fields and "size" not in fields:  # the size may still be typed
-        return any(_plans(provider, {**fields, "size": size}) for size in model.sizes)
-    return _plans(provider, fields)
-
-
-def listed(model: Model, choices: str) -> tuple[str, ...]:
-    """Return every value that a model has for the options with these `choices`; of pixels, the odd ones alone."""
-    if choices == "sizes":
-        pixels = tuple(f"{width}x{height}" for width, height in model.extra_sizes)
-        return (*(("auto",) if model.auto_size else ()), *model.sizes, *pixels)
-    return tuple(getattr(model, choices))
-
-
-def _plans(provider: Provider, fields: Mapping[str, Any]) -> bool:
-    try:
-        provider.plan(ImageRequest("a prompt", **fields))
-    except UnsupportedOption:
-        return False
-    return True

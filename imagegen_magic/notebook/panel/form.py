@@ -8,11 +8,11 @@ from typing import Any
 import ipywidgets  # type: ignore[import-untyped]  # it ships no types
 
 from imagegen_magic.notebook.panel import controls as parts
-from imagegen_magic.notebook.panel.choices import Validation, Value
 from imagegen_magic.notebook.panel.controls import Heard
 from imagegen_magic.notebook.panel.state import PanelState
 from imagegen_magic.notebook.widgets import RatioPicker
 from imagegen_magic.notebook.widgets.choice import Choice
+from imagegen_magic.providers.alternatives import Validation, Value
 from imagegen_magic.request import Size
 
 _BARS = ("resolution", "quality", "background", "moderation", "output_format")
@@ -61,7 +61,7 @@ class Form:
 
     def _draw_ratio(self, desk: PanelState, judgement: Validation) -> None:
         model = judgement.model
-        wrong = [problem.words for problem in judgement.problems if problem.option == "size"]
+        wrong = [problem.text for problem in judgement.problems if problem.option == "size"]
         parts.put(
             self.ratio,
             options=[_outline(value) for value in judgement.values["size"]],

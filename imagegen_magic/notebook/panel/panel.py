@@ -208,7 +208,7 @@ class Panel(ProcessBound):
         self._desk.choose("prompt", prompt)
         await self._draw()
         if problems := self._desk.judgement.problems:
-            self._say(problems[0].words, wrong=True)
+            self._say(problems[0].text, wrong=True)
             return
         if question := self._question():
             self._say(question)

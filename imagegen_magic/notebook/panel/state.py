@@ -12,11 +12,10 @@ from imagegen_magic.engine import api, credentials, endpoints
 from imagegen_magic.engine.jobs.job import Job
 from imagegen_magic.engine.settings import REQUEST_OPTIONS, Settings
 from imagegen_magic.errors import MissingKey, UnsupportedOption
-from imagegen_magic.notebook.panel import choices
-from imagegen_magic.notebook.panel.choices import Validation
-from imagegen_magic.providers import registry
+from imagegen_magic.providers import alternatives, registry
+from imagegen_magic.providers.alternatives import Validation
 from imagegen_magic.providers.base import Provider
-from imagegen_magic.providers.validation import shown
+from imagegen_magic.providers.describe import shown
 from imagegen_magic.request import ImageRequest, LocalPicture, is_blank
 from imagegen_magic.result import GeneratedImage
 
@@ -49,7 +48,7 @@ class PanelState:
     def _judge(self) -> Validation:
         self.provider.model(self.request.model)  # raises UnknownProvider for a model of another gateway
         others, ready = tuple(self.providers.values()), endpoints.ready(self.settings, self.sandbox)
-        return choices.judge(self.provider, self.request, others, sandbox=self.sandbox, ready=ready)
+        return alternatives.validate(self.provider, self.request, others, sandbox=self.sandbox, ready=ready)
 
     def choose(self, option: str, value: Any) -> bool:
         """Set one option; `provider`, `sandbox` and every field of ImageRequest. Returns whether anything changed."""
@@ -74,7 +73,7 @@ class PanelState:
 
     def mend(self) -> None:
         """Take the nearest possible values in the place of what cannot be had."""
-        self.request = choices.mended(self.request, self.judgement.problems)
+        self.request = alternatives.apply_fixes(self.request, self.judgement.problems)
         self.judgement = self._judge()
 
     def use(self, request: ImageRequest) -> None:
@@ -116,7 +115,7 @@ class PanelState:
         if is_blank(self.request.prompt):
             return "Say what the picture shows"
         if self.judgement.problems:
-            return self.judgement.problems[0].words
+            return self.judgement.problems[0].text
         return self.missing_key
 
     def start(self, folder: Path) -> Job:

@@ -111,9 +111,9 @@ class View:
 
     def _draw_problems(self, desk: PanelState) -> None:
         problems = desk.judgement.problems
-        lines = "".join(f'<div class="imagegen-problem">{escape(problem.words)}</div>' for problem in problems)
+        lines = "".join(f'<div class="imagegen-problem">{escape(problem.text)}</div>' for problem in problems)
         parts.put(self.problems, value=f'<div role="alert">{lines}</div>' if lines else "")
-        offers = [problem.offer for problem in problems if problem.option != "prompt"]
+        offers = [problem.label for problem in problems if problem.option != "prompt"]
         parts.put(self.mend, description=", ".join([*offers[:1], *(offer[:1].lower() + offer[1:] for offer in offers[1:])]))
         parts.shown(self.mend, bool(offers))
         parts.shown(self._wrong, bool(problems))

@@ -9,7 +9,7 @@ from html import escape
 from imagegen_magic.notebook.progress.state import JobProgress, TaskProgress
 from imagegen_magic.studies.sweeps.result import short
 
-MOST_PICTURES = 60  # cells with thumbnails; above, squares
+MAX_PICTURES = 60  # cells with thumbnails; above, squares
 MOST_SQUARES = 4_000  # above, counts alone
 _MOST_ROWS = 60  # rows of squares, before they all stand in one
 _LABEL = 28  # characters of a label beside the cells; more of it is in its title
@@ -41,7 +41,7 @@ class Mosaic:
     """The grid of one job: `axes` with their values, and the place of each task in the job's order."""
 
     def __init__(self, axes: Mapping[str, Sequence[str]], places: Sequence[Mapping[str, str]]) -> None:
-        self.pictures = len(places) <= MOST_PICTURES
+        self.pictures = len(places) <= MAX_PICTURES
         self._axes = axes
         self._across = _across(axes) if self.pictures else ""
         down = [name for name in axes if name != self._across] if self.pictures else list(axes)[:1]

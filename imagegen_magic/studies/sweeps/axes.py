@@ -15,7 +15,7 @@ from typing import Any
 from imagegen_magic import readers
 from imagegen_magic.engine.references import Named
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.providers.validation import shown
+from imagegen_magic.providers.describe import shown
 from imagegen_magic.records import Record, frozen, hash_of_fields
 from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import GeneratedImage

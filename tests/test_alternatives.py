@@ -1,4 +1,4 @@
-"""What the panel offers is what the gateways can do: every value planned first, every refusal told with its nearest."""
+"""Alternatives come from the gateways' plans: possible values, fixes, other models and gateways that can."""
 
 import itertools
 from dataclasses import replace
@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.notebook.panel.choices import CHOICES, judge, mended
+from imagegen_magic.notebook.arguments.options import OPTIONS
 from imagegen_magic.providers import registry
+from imagegen_magic.providers.alternatives import VALUES, apply_fixes, validate
 from imagegen_magic.request import ImageRequest
 
 PROVIDERS = registry.all_providers()
@@ -35,19 +36,25 @@ def requests(model):
     )
 
 
-def refusal(provider, request):
-    """Return why the gateway's own plan refuses a request, empty where it does not."""
+def refused_by(provider, request):
+    """Return the error with which the gateway's own plan refuses a request, None if it accepts it."""
     try:
         provider.plan(request)
-    except UnsupportedOption as refused:
-        return refused.what
-    return ""
+    except UnsupportedOption as error:
+        return error
+    return None
+
+
+def refusal(provider, request):
+    """Return why the gateway's own plan refuses a request, "" if it accepts it."""
+    error = refused_by(provider, request)
+    return error.what if error else ""
 
 
 def fitting(provider, request):
-    """Return the request with what cannot be had mended away."""
+    """Return the request with what cannot be had fixed."""
     for _ in range(4):
-        request = mended(request, judge(provider, request).problems)
+        request = apply_fixes(request, validate(provider, request).problems)
     return request
 
 
@@ -59,7 +66,7 @@ def test_every_offered_value_is_planned_and_every_other_is_refused(provider, mod
     @given(request=requests(model))
     def held(request):
         request = fitting(provider, request)
-        for option, values in judge(provider, request).values.items():
+        for option, values in validate(provider, request).values.items():
             for value in values:
                 asked = replace(request, **{option: value.value})
                 assert value.reason.startswith(refusal(provider, asked))
@@ -75,23 +82,67 @@ def test_what_cannot_be_had_is_told_and_mended(provider, model):
     @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
     @given(request=requests(model))
     def held(request):
-        judgement = judge(provider, request)
-        assert bool(judgement.problems) == bool(refusal(provider, request))
-        assert (judgement.plan is None) == bool(judgement.problems)
-        assert all(problem.words and problem.offer for problem in judgement.problems)
+        validation = validate(provider, request)
+        assert bool(validation.problems) == bool(refusal(provider, request))
+        assert (validation.plan is None) == bool(validation.problems)
+        assert all(problem.text and problem.label for problem in validation.problems)
         assert refusal(provider, fitting(provider, request)) == ""
 
     held()
 
 
+@pytest.mark.parametrize(("provider", "model"), MODELS, ids=lambda each: each.name)
+def test_the_fix_of_a_refusal_is_accepted(provider, model):
+    """With a refusal's `fix` applied the model accepts the options that it names."""
+
+    @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(request=requests(model))
+    def held(request):
+        refused = refused_by(provider, request)
+        if refused and refused.fix:
+            again = refused_by(provider, replace(request, **refused.fix))
+            assert again is None or again.option not in refused.fix
+
+    held()
+
+
+@pytest.mark.parametrize(
+    ("gateway", "options", "fix"),
+    [
+        ("apimart", {"size": "1:1", "resolution": "4k"}, {"resolution": "2k"}),
+        ("apimart", {"size": "5:3", "resolution": "2k"}, {"size": "16:9", "resolution": "2k"}),
+        ("evolink", {"size": "1000x1000"}, {"size": "1008x1008"}),
+        ("evolink", {"size": "1024:1024"}, {"size": "1024x1024"}),
+        ("gccai", {"size": "2k"}, {"size": None, "resolution": "2k"}),
+        ("gccai", {"n": 20_000}, {"n": 10_000}),
+        ("gccai", {"quality": "hihg"}, {"quality": "high"}),
+        ("gccai", {"output_format": "png", "output_compression": 50}, {"output_format": "jpeg"}),
+        ("gccai", {"output_format": "jpeg", "output_compression": 101}, {"output_compression": 100}),
+        ("xingchao", {"moderation": "low"}, {"moderation": None}),
+        ("xingchao", {"size": "1024x1024", "resolution": "1k"}, {"resolution": None}),
+    ],
+)
+def test_a_refusal_has_its_fix_as_data(gateway, options, fix):
+    """`fix` maps options to values; None leaves an option out."""
+    provider = registry.get_provider(gateway)
+    with pytest.raises(UnsupportedOption) as caught:
+        provider.plan(ImageRequest("a fox", **options))
+    assert caught.value.fix == fix
+
+
+def test_the_options_with_values_are_the_documented_ones():
+    """Each option of the cell magic that lists values is one of `VALUES`."""
+    assert {option.name for option in OPTIONS if option.choices not in ("", "providers", "models")} == set(VALUES)
+
+
 def test_4k_square_at_apimart_is_disabled_with_its_reason():
     """Square at 4k cannot be had at apimart: with 1:1 chosen 4k is disabled, with 4k chosen 1:1 is, each with the nearest."""
     apimart = registry.get_provider("apimart")
-    square = {value.value: value.reason for value in judge(apimart, ImageRequest("", size="1:1")).values["resolution"]}
+    square = {value.value: value.reason for value in validate(apimart, ImageRequest("", size="1:1")).values["resolution"]}
     assert square["1k"] == square["2k"] == ""
     assert "no resolution '4k' at 1:1" in square["4k"]
     assert "nearest: resolution 2k" in square["4k"]
-    large = {value.value: value.reason for value in judge(apimart, ImageRequest("", size="16:9", resolution="4k")).values["size"]}
+    large = {value.value: value.reason for value in validate(apimart, ImageRequest("", size="16:9", resolution="4k")).values["size"]}
     assert "at 1:1" in large["1:1"]
     assert large["21:9"] == ""
 
@@ -100,25 +151,25 @@ def test_a_model_without_the_option_says_so_and_nothing_is_switched():
     """Going to a model that lacks what was chosen keeps the choice, says so and offers the nearest."""
     gccai = registry.get_provider("gccai")
     request = ImageRequest("a fox", model="gpt-image-1.5-official", size="16:9", output_format="webp")
-    judgement = judge(gccai, request, PROVIDERS)
-    assert [(problem.option, problem.offer) for problem in judgement.problems] == [("size", "Use 3:2"), ("output_format", "Use png")]
-    assert "exactly this can be done by" in judgement.problems[0].words
-    assert mended(request, judgement.problems).size == "3:2"
+    validation = validate(gccai, request, PROVIDERS)
+    assert [(problem.option, problem.label) for problem in validation.problems] == [("size", "Use 3:2"), ("output_format", "Use png")]
+    assert "available from" in validation.problems[0].text
+    assert apply_fixes(request, validation.problems).size == "3:2"
 
 
 def test_typed_pixels_are_held_against_the_rule():
     """Pixels off the rule are refused with the nearest that obey it."""
-    judgement = judge(registry.get_provider("evolink"), ImageRequest("a fox", size="1000x1000"))
-    assert [(problem.option, problem.remedy) for problem in judgement.problems] == [("size", "1008x1008")]
+    validation = validate(registry.get_provider("evolink"), ImageRequest("a fox", size="1000x1000"))
+    assert [(problem.option, problem.fix) for problem in validation.problems] == [("size", "1008x1008")]
 
 
 def test_sandbox_pictures_are_no_references_elsewhere():
     """An address inside the sandbox is refused as a reference to a real gateway, and taken in the sandbox."""
     request = ImageRequest("a fox", references=("https://sandbox.invalid/files/a.png", "https://pictures.example/b.png"))
     evolink = registry.get_provider("evolink")
-    (problem,) = judge(evolink, request).problems
-    assert problem.remedy == ("https://pictures.example/b.png",)
-    assert judge(evolink, request, sandbox=True).problems == ()
+    (problem,) = validate(evolink, request).problems
+    assert problem.fix == ("https://pictures.example/b.png",)
+    assert validate(evolink, request, sandbox=True).problems == ()
 
 
 def test_a_new_gateway_appears_by_itself():
@@ -132,22 +183,22 @@ def test_a_new_gateway_appears_by_itself():
         base_url, key_variable = "https://api.hello.example", "HELLO_API_KEY"
         models = (Model(name="hello-1", sizes={"1:1": {"1k": (1024, 1024)}}, checked="2026-11-20", document="https://hello.example"),)
 
-    judgement = judge(Hello(), ImageRequest("a fox"))
-    assert [value.value for value in judgement.values["size"]] == ["1:1"]
-    assert all(judgement.values[option] == () for option in CHOICES if option != "size")
+    validation = validate(Hello(), ImageRequest("a fox"))
+    assert [value.value for value in validation.values["size"]] == ["1:1"]
+    assert all(validation.values[option] == () for option in VALUES if option != "size")
 
 
 def test_an_empty_prompt_is_no_complaint_and_no_plan():
     """Before anything is typed the panel shows what would happen, but holds no plan that could be sent."""
     for (provider, model), prompt in itertools.product(MODELS, ("", "  \n")):
-        judgement = judge(provider, ImageRequest(prompt, model=model.name))
-        assert (judgement.problems, judgement.plan) == ((), None)
-        assert judgement.likely.pictures == (1,)
+        validation = validate(provider, ImageRequest(prompt, model=model.name))
+        assert (validation.problems, validation.plan) == ((), None)
+        assert validation.likely.images_per_call == (1,)
 
 
 def test_only_gateways_with_a_key_are_named_beside_a_problem():
     """In the sandbox and where nobody said who has one, all are named; where none has a key, each is marked."""
     apimart, request = registry.get_provider("apimart"), ImageRequest("a fox", size="1:1", resolution="4k")
-    for ready, named in ((lambda one: one.name == "gccai", "by gccai"), (lambda one: False, "by evolink (no key), gccai (no key)")):
-        (problem,) = judge(apimart, request, PROVIDERS, ready=ready).problems
-        assert problem.words.endswith(f"exactly this can be done {named}")
+    for ready, named in ((lambda one: one.name == "gccai", "from gccai"), (lambda one: False, "from evolink (no key), gccai (no key)")):
+        (problem,) = validate(apimart, request, PROVIDERS, ready=ready).problems
+        assert problem.text.endswith(f"available {named}")

@@ -1,0 +1,191 @@
+"""The size and resolution of a request on one model: which it has, and the nearest one to what it does not have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.providers.describe import shown
+from imagegen_magic.providers.model import Model, Pixels, distance
+from imagegen_magic.request import ImageRequest, Size
+
+Advice = dict[str, Any]  # what a refusal names as the nearest: the arguments `nearest` and `fix` of UnsupportedOption
+
+_MAX_TERM = 64  # of a ratio: an edge in pixels is longer
+_SHAPES: dict[str, Pixels] = {"square": (1, 1), "landscape": (3, 2), "portrait": (2, 3), "wide": (16, 9), "tall": (9, 16)}
+
+
+class SizeValidator(NamedTuple):
+    """The size and resolution of one request, checked against one model; `who` names both in the refusals."""
+
+    who: str
+    model: Model
+    request: ImageRequest
+
+    def size(self) -> Size:
+        """Return the requested size, else the model's default; raises UnsupportedOption."""
+        requested = self.request.size
+        if requested is None:
+            return Size.parse(self.model.default_size)
+        try:
+            size = Size.parse(str(requested))
+        except ValueError:
+            raise self._unreadable(requested) from None
+        {"auto": self._check_auto, "ratio": self._check_ratio, "pixels": self._check_pixels}[size.kind](size)
+        return size
+
+    def resolution(self, size: Size) -> str | None:
+        """Return the requested tier, else the first one of the size; None if no tier applies. Raises UnsupportedOption."""
+        requested, tiers = self.request.resolution, self._tiers(size)
+        if requested is None:
+            return tiers[0] if tiers else None
+        if not tiers:
+            raise self._no_tier(size, requested)
+        tier = requested.strip().lower() if isinstance(requested, str) else ""
+        if tier not in tiers:
+            raise self._other_tier(size, requested, tier, tiers)
+        return tier
+
+    def _refusal(self, what: str, option: str, value: object, **advice: Any) -> UnsupportedOption:
+        return UnsupportedOption(f"{self.who} {what}", option=option, value=value, **advice)
+
+    # sizes
+
+    def _unreadable(self, requested: object) -> UnsupportedOption:
+        """Return the refusal of a text that is no size, with the size that it probably means."""
+        text, what = str(requested).strip().lower(), f"does not know the size {shown(requested)}"
+        if text in self.model.resolutions:
+            hint = f"give a tier as resolution {text}, and the shape as size"
+            return self._refusal(what, "size", requested, allowed=self._sizes(), hint=hint, fix={"size": None, "resolution": text})
+        numbers = _two_numbers(text) or _SHAPES.get(text)
+        return self._refusal(what, "size", requested, allowed=self._sizes(), **self._nearest(numbers))
+
+    def _check_auto(self, size: Size) -> None:
+        if not self.model.auto_size:
+            usual = Size.parse(self.model.default_size)
+            nearest = self._nearest_ratio((usual.width, usual.height), shape_only=True)
+            raise self._refusal("has no size auto", "size", self.request.size, allowed=self._sizes(), **nearest)
+
+    def _check_ratio(self, size: Size) -> None:
+        if str(size) in self.model.sizes:
+            return
+        pixels, advice = (size.width, size.height), self._nearest_ratio((size.width, size.height), shape_only=True)
+        exact = self._nearest_pixels(pixels)
+        if exact and exact["fix"]["size"] == _times(pixels):
+            advice = {**exact, "hint": "write pixels with an x between them"}
+        raise self._refusal(f"has no ratio {size}", "size", self.request.size, allowed=self._sizes(), **advice)
+
+    def _check_pixels(self, size: Size) -> None:
+        rule, pixels = self.model.pixel_rule, (size.width, size.height)
+        if pixels in self.model.extra_sizes:
+            return
+        if rule is None:
+            what, advice = f"takes no pixels such as {size}, only ratios", self._nearest_ratio(pixels)
+            raise self._refusal(what, "size", self.request.size, allowed=self._sizes(), **advice)
+        if violations := rule.violations(pixels):
+            advice = self._meant_as_ratio(pixels) if _is_ratio(pixels) else self._nearest(pixels)
+            what = f"cannot make {size}: {', '.join(violations)}"
+            raise self._refusal(what, "size", self.request.size, allowed=(str(rule),), **advice)
+
+    def _meant_as_ratio(self, pixels: Pixels) -> Advice:
+        ratio = f"{pixels[0]}:{pixels[1]}"
+        example = f", --size {ratio}" if ratio in self.model.sizes else ""
+        return {**self._nearest_ratio(pixels, shape_only=True), "hint": f"write a ratio with a colon{example}"}
+
+    def _sizes(self) -> tuple[str, ...]:
+        """Return the values of `size` as a message lists them."""
+        example = next(iter(next(iter(self.model.sizes.values())).values()))
+        pixels = (f"pixels like {_times(example)}",) if self.model.pixel_rule else ()
+        return (*(("auto",) if self.model.auto_size else ()), *self.model.sizes, *pixels)
+
+    # the nearest size
+
+    def _nearest(self, wanted: Pixels | None) -> Advice:
+        if wanted is None:
+            return {}
+        return self._nearest_pixels(wanted) or self._nearest_ratio(wanted, shape_only=_is_ratio(wanted))
+
+    def _nearest_pixels(self, wanted: Pixels) -> Advice:
+        """Return the nearest legal pixels; none for the terms of a ratio, with a resolution, and if the model takes no pixels."""
+        rule = self.model.pixel_rule
+        if rule is None or _is_ratio(wanted) or self.request.resolution is not None:
+            return {}
+        legal = [pair for pair in (rule.nearest(wanted), *self.model.extra_sizes) if pair]
+        if not legal:
+            return {}
+        size = _times(min(legal, key=lambda pair: distance(pair, wanted)))
+        return {"nearest": f"size {size}", "fix": {"size": size}}
+
+    def _nearest_ratio(self, wanted: Pixels, *, shape_only: bool = False) -> Advice:
+        """Return the nearest ratio and tier; with `shape_only` or a requested tier, of that tier (else the first) if it has any."""
+        tier = str(self.request.resolution or "").strip().lower()
+        pairs = [(ratio, name, pixels) for ratio, tiers in self.model.sizes.items() for name, pixels in tiers.items()]
+        if shape_only or tier:
+            first = tier if tier in self.model.resolutions else next(iter(self.model.resolutions), "1k")
+            pairs = [pair for pair in pairs if pair[1] == first] or pairs
+        ratio, name, _ = min(pairs, key=lambda pair: _ratio_distance(pair[0], pair[2], wanted))
+        return self._ratio_advice(ratio, name, f"size {ratio} at resolution {name}")
+
+    def _ratio_advice(self, ratio: str, tier: str, text: str) -> Advice:
+        pixels = f" ({_times(self.model.sizes[ratio][tier])})" if self.model.pixels_documented else ""
+        if not self.model.resolutions:
+            return {"nearest": f"size {ratio}{pixels}", "fix": {"size": ratio}}
+        return {"nearest": text + pixels, "fix": {"size": ratio, "resolution": tier}}
+
+    # resolutions
+
+    def _tiers(self, size: Size) -> tuple[str, ...]:
+        if size.kind == "ratio":
+            return tuple(tier for tier in self.model.resolutions if tier in self.model.sizes[str(size)])
+        return self.model.resolutions if size.kind == "auto" and self.model.auto_resolution else ()
+
+    def _other_tier(self, size: Size, requested: object, tier: str, tiers: Sequence[str]) -> UnsupportedOption:
+        near = min(tiers, key=lambda each: abs(_tier_number(each) - _tier_number(tier or shown(requested))))
+        text = f"resolution {near} at {size}"
+        advice = self._ratio_advice(str(size), near, text) if size.kind == "ratio" else {"nearest": text}
+        what = f"has no resolution {shown(requested)} at {size}"
+        return self._refusal(what, "resolution", requested, allowed=tiers, **{**advice, "fix": {"resolution": near}})
+
+    def _no_tier(self, size: Size, requested: object) -> UnsupportedOption:
+        without: Advice = {"nearest": f"size {size} without resolution", "fix": {"resolution": None}}
+        if not self.model.resolutions:
+            return self._refusal("has no option resolution", "resolution", requested, hint="leave resolution out", **without)
+        ratio, tier = next(iter(self.model.sizes)), str(requested).strip().lower()
+        is_default = self.request.size is None and tier in self.model.sizes[ratio]
+        advice = self._ratio_advice(ratio, tier, f"size {ratio} at resolution {tier}") if is_default else without
+        hint = "give a ratio with a resolution, or leave one of the two out"
+        return self._refusal(f"has no resolution with size {size}", "resolution", requested, hint=hint, **advice)
+
+
+def _times(pixels: Pixels) -> str:
+    return f"{pixels[0]}x{pixels[1]}"
+
+
+def _is_ratio(pixels: Pixels) -> bool:
+    """Return whether two numbers are terms of a ratio rather than pixels."""
+    return max(pixels) <= _MAX_TERM
+
+
+def _two_numbers(text: str) -> Pixels | None:
+    """Return the two numbers in a text (191 and 100 for 1.91:1), an only edge twice; None if there are no such numbers."""
+    found = re.findall(r"[0-9]{1,6}(?:\.[0-9]{1,2})?", text)
+    if len(found) == 1 and float(found[0]) > _MAX_TERM:
+        found *= 2
+    if len(found) != 2 or not all(map(float, found)):
+        return None
+    scale = 100 if "." in "".join(found) else 1
+    return round(float(found[0]) * scale), round(float(found[1]) * scale)
+
+
+def _ratio_distance(ratio: str, pixels: Pixels, wanted: Pixels) -> tuple[float, float]:
+    across, down = (int(term) for term in ratio.split(":"))
+    return distance((across, down), wanted)[0], distance(pixels, wanted)[1]
+
+
+def _tier_number(text: str) -> float:
+    """Return the number of a tier: 2 for `2k`, and for 2048 pixels."""
+    found = re.search(r"\d{1,6}(\.\d{1,6})?", text)
+    number = float(found[0]) if found else 0.0
+    return number if number < 256 else number / 1024
