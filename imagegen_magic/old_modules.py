@@ -64,7 +64,7 @@ RENAMED = {  # names of those modules that changed as well
     },
     "providers.options": {"Check": "RequestValidator"},
     "pictures.verify": {"Facts": "ImageInfo"},
-    "studies.marks": {"Mark": "Annotation"},
+    "studies.marks": {"Mark": "Annotation", "star": "set_stars", "tag": "add_tags", "untag": "remove_tags", "note": "set_note"},
     "studies.results": {"Impossible": "SkippedCombination"},
     "studies.sweep": {"Outlook": "SweepEstimate"},
     "studies.voting": {"Standing": "RankedItem"},

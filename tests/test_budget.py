@@ -81,7 +81,7 @@ def test_what_would_pass_is_refused_and_what_fits_exactly_is_not():
 
 
 def test_the_refusal_says_everything_a_person_needs():
-    """The budget, what is spent and reserved, what this would cost, whose move it is, that nothing was charged, and what to do."""
+    """The budget, what is spent and reserved, the price of this request, who has to act, that nothing was charged, and what to do."""
     put(1, per="day")
     (row,) = ask(usd("0.25"))
     mark(row, "saved", cost=usd("0.20", "measured"))
@@ -89,10 +89,12 @@ def test_the_refusal_says_everything_a_person_needs():
     with pytest.raises(BudgetExceeded) as refusal:
         ask(usd("0.42"))
     assert str(refusal.value) == (
-        "The budget of $1.00 a day would be passed: $0.20 spent, $0.50 reserved for what is in flight, and this request is to cost $0.42. "
-        "Nothing was charged. Ask for less, wait for what is in flight, or change the budget "
-        "(%imagegen budget AMOUNT --per day; %imagegen budget off lifts it)."
+        "This request would exceed the budget of $1.00 a day: "
+        "$0.20 is spent, $0.50 is reserved for running tasks, and this request costs $0.42. Nothing was charged. "
+        "Request less, wait for the running tasks, or change the budget "
+        "(%imagegen budget AMOUNT --per day; %imagegen budget off removes it)."
     )
+    assert (refusal.value.blame, refusal.value.charge) == ("you", "no")
 
 
 def test_an_estimate_is_reserved_until_the_cost_is_known():
@@ -144,14 +146,14 @@ def test_a_gateways_words_cannot_make_a_failure_free():
 
 
 def test_an_unknown_price_is_refused_in_words():
-    """Nobody can say whether it keeps the budget; nothing is sent, and what to do stands there."""
+    """It cannot be checked against the budget; nothing is sent, and the message says what to do."""
     put(5)
     with pytest.raises(
-        BudgetExceeded, match=r"price of this request is not \(wholly\) known.*Nothing was charged.*unknown_price = 0.20"
+        BudgetExceeded, match=r"price of this request is unknown or partly unknown.*Nothing was charged.*unknown_price = 0.20"
     ) as refusal:
         ask(Cost())
-    assert refusal.value.asked is None
-    with pytest.raises(BudgetExceeded, match="wholly"):
+    assert (refusal.value.asked, refusal.value.charge) == (None, "no")
+    with pytest.raises(BudgetExceeded, match="partly unknown"):
         ask(usd("0.10", unknown=1))
 
 
@@ -161,7 +163,7 @@ def test_an_unknown_price_counts_as_the_setting_says_for_each_picture():
     ask(Cost(), pictures=2, unknown=Decimal("0.30"))
     assert standing(Decimal("0.30")) == (0, Decimal("0.60"), Decimal("0.40"), 0)
     ask(usd("0.05", unknown=1), unknown=Decimal("0.30"))
-    with pytest.raises(BudgetExceeded, match=r"\$0.95 reserved.*to cost \$0.30"):
+    with pytest.raises(BudgetExceeded, match=r"\$0.95 is reserved.*costs \$0.30"):
         ask(Cost(), unknown=Decimal("0.30"))
 
 
@@ -182,7 +184,7 @@ def test_a_budget_limits_its_own_unit_alone():
     ask(Cost(Decimal(50), "credits", "estimated"))
     assert standing() == (0, Decimal("0.10"), 0, 0)
     put(120, unit="Credits")
-    with pytest.raises(BudgetExceeded, match="budget of 120 Credits in all would be passed"):
+    with pytest.raises(BudgetExceeded, match="would exceed the budget of 120 Credits in all"):
         ask(Cost(Decimal(121), "credits", "estimated"))
 
 
@@ -328,7 +330,7 @@ def test_a_refused_request_is_never_sent(gateway):
     """The gateway hears nothing of it, whether it is asked for by `generate` or by a cell; what fits goes out and is counted."""
     put("0.10", per="day")
     asked = {"provider": "apimart", "size": "1:1", "quality": "medium"}
-    with pytest.raises(BudgetExceeded, match=r"to cost \$0"):
+    with pytest.raises(BudgetExceeded, match=r"costs \$0"):
         run(generate("a fox too many", n=6, **asked))
     assert gateway.submissions("a fox too many") == []
     made = run(generate("a fox that fits", **asked))
@@ -383,7 +385,7 @@ def test_the_magic_shows_the_refusal_in_one_line(shell, gateway):
     shell.run("%imagegen budget 0.01")
     with pytest.raises(BudgetExceeded) as refusal:
         shell.run("%imagegen -p apimart --size 1:1 --quality high a fox of gold")
-    assert refusal.value._render_traceback_()[0].startswith("BudgetExceeded: The budget of $0.01 in all would be passed")
+    assert refusal.value._render_traceback_()[0].startswith("BudgetExceeded: This request would exceed the budget of $0.01 in all")
     assert gateway.submissions("a fox of gold") == []
 
 

@@ -13,6 +13,7 @@ from ledgers import saved
 from shells import a_shell
 
 from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.ledger import history as stored
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.panel.gallery import ImageStore
 from imagegen_magic.studies.history import annotations, search
@@ -150,8 +151,8 @@ class TestFilters:
     def test_stars_at_least(self):
         """So many stars or more."""
         book = api.ledger()
-        loop.run(annotations.star(book, self.old.id, 5))
-        loop.run(annotations.star(book, self.new.id, 3))
+        loop.run(annotations.set_stars(book, self.old.id, 5))
+        loop.run(annotations.set_stars(book, self.new.id, 3))
         assert found(stars=1) == ["a new fox", "an old fox"]
         assert found(stars=4) == ["an old fox"]
         assert found("new", stars=4) == []
@@ -159,7 +160,7 @@ class TestFilters:
 
     def test_tag(self):
         """By a tag in any spelling, together with words."""
-        loop.run(annotations.tag(api.ledger(), self.new.id, "#For Paper"))
+        loop.run(annotations.add_tags(api.ledger(), self.new.id, "#For Paper"))
         assert found(tag="for paper") == ["a new fox"]
         assert found("old", tag="for paper") == []
 
@@ -171,7 +172,7 @@ def test_many_matches_are_newest_first_too():
 
     def copies(connection):
         columns = "created, provider, dialect, base_url, sandbox, model, quality, tier, prompt, asked, resolved, expected, price, save_dir"
-        for _ in range(search._FEW + 10):
+        for _ in range(stored._FEW_JOBS + 10):
             query = f"INSERT INTO jobs ({columns}) SELECT {columns} FROM jobs WHERE id = 1"
             job = connection.execute(query).lastrowid
             connection.execute("INSERT INTO prompts (rowid, words) VALUES (?, 'a fox')", (job,))
@@ -184,9 +185,9 @@ def test_many_matches_are_newest_first_too():
 
     loop.run(book.run(copies))
     ids = [entry.picture.id for entry in loop.run(search.search(book, "fox", limit=5))]
-    newest = old.id + search._FEW + 10
+    newest = old.id + stored._FEW_JOBS + 10
     assert ids == list(range(newest, newest - 5, -1))
-    assert len(loop.run(search.search(book, "fox", limit=None))) == search._FEW + 11
+    assert len(loop.run(search.search(book, "fox", limit=None))) == stored._FEW_JOBS + 11
     # a picture of the oldest request, saved since, is the newest all the same
     query = "INSERT INTO pictures (task, position, url, path, saved_at) SELECT 1, 1, url, path, saved_at FROM pictures WHERE id = 1"
     loop.run(book.run(lambda connection: connection.execute(query)))
@@ -205,41 +206,46 @@ class TestMarks:
 
     def mark(self, number):
         """Return a picture's mark."""
-        return loop.run(annotations.of(api.ledger(), [number])).get(number, Annotation())
+        return loop.run(annotations.annotations_of(api.ledger(), [number])).get(number, Annotation())
 
     def test_all_of_them(self, number):
         """Each is kept without disturbing the others, and taken away again."""
         book = api.ledger()
-        loop.run(annotations.star(book, number, 4))
-        loop.run(annotations.note(book, number, "  the calm one  "))
-        loop.run(annotations.tag(book, number, "Paper", "#snow", "paper,"))
+        loop.run(annotations.set_stars(book, number, 4))
+        loop.run(annotations.set_note(book, number, "  the calm one  "))
+        loop.run(annotations.add_tags(book, number, "Paper", "#snow", "paper,"))
         assert self.mark(number) == Annotation(4, ("paper", "snow"), "the calm one")
-        loop.run(annotations.star(book, number, 0))
-        loop.run(annotations.untag(book, number, "SNOW", "never there"))
+        loop.run(annotations.set_stars(book, number, 0))
+        loop.run(annotations.remove_tags(book, number, "SNOW", "never there"))
         assert self.mark(number) == Annotation(0, ("paper",), "the calm one")
-        loop.run(annotations.note(book, number, ""))
-        loop.run(annotations.untag(book, number, "paper"))
+        loop.run(annotations.set_note(book, number, ""))
+        loop.run(annotations.remove_tags(book, number, "paper"))
         assert self.mark(number) == Annotation()
 
     @pytest.mark.parametrize("stars", [-1, 6])
     def test_other_stars(self, number, stars):
         """There are 0 to 5."""
         with pytest.raises(ValueError, match="0 to 5 stars"):
-            loop.run(annotations.star(api.ledger(), number, stars))
+            loop.run(annotations.set_stars(api.ledger(), number, stars))
 
     @pytest.mark.parametrize("tag", ["", "#", " , ", "x" * 61])
     def test_no_tag(self, number, tag):
         """A tag is a word or a few."""
-        with pytest.raises(ValueError, match="is no tag"):
-            loop.run(annotations.tag(api.ledger(), number, tag))
+        with pytest.raises(ValueError, match="is not a tag"):
+            loop.run(annotations.add_tags(api.ledger(), number, tag))
 
     def test_too_long_a_note(self, number):
         """A note is no book."""
         with pytest.raises(ValueError, match="at most 10,000"):
-            loop.run(annotations.note(api.ledger(), number, "x" * 10_001))
+            loop.run(annotations.set_note(api.ledger(), number, "x" * 10_001))
 
     @pytest.mark.parametrize(
-        "change", [lambda b: annotations.star(b, 99, 1), lambda b: annotations.tag(b, 99, "x"), lambda b: annotations.note(b, 99, "x")]
+        "change",
+        [
+            lambda ledger: annotations.set_stars(ledger, 99, 1),
+            lambda ledger: annotations.add_tags(ledger, 99, "x"),
+            lambda ledger: annotations.set_note(ledger, 99, "x"),
+        ],
     )
     def test_no_picture(self, number, change):
         """What is not there cannot be marked."""
@@ -248,13 +254,13 @@ class TestMarks:
 
     def test_broken_text_is_kept(self, number):
         """Half of a surrogate pair is written as what it is, and stops nothing."""
-        loop.run(annotations.note(api.ledger(), number, "half \ud83e"))
+        loop.run(annotations.set_note(api.ledger(), number, "half \ud83e"))
         assert self.mark(number).note == "half \\ud83e"
 
     def test_more_pictures_than_one_question_takes(self, number):
         """Marks of a thousand pictures are read."""
-        loop.run(annotations.star(api.ledger(), number, 1))
-        assert loop.run(annotations.of(api.ledger(), range(2000))) == {number: Annotation(1)}
+        loop.run(annotations.set_stars(api.ledger(), number, 1))
+        assert loop.run(annotations.annotations_of(api.ledger(), range(2000))) == {number: Annotation(1)}
 
 
 class TestStarsOfThePanel:
@@ -266,9 +272,9 @@ class TestStarsOfThePanel:
         book = api.ledger()
         file = book.path.parent / "starred.json"
         file.write_text(json.dumps([first.id, second.id, 999]))
-        loop.run(annotations.star(book, second.id, 2))
+        loop.run(annotations.set_stars(book, second.id, 2))
         assert loop.run(annotations.starred(book)) == {second.id}
-        assert [entry.mark.stars for entry in loop.run(search.search(book, stars=1))] == [2, 5]
+        assert [entry.annotation.stars for entry in loop.run(search.search(book, stars=1))] == [2, 5]
         assert not file.exists()
 
     def test_a_broken_file_is_no_error(self):
@@ -285,12 +291,12 @@ class TestStarsOfThePanel:
         book = api.ledger()
         album = ImageStore(book)
         loop.run(album.turn_star(image.id))
-        assert loop.run(annotations.of(book, [image.id])) == {image.id: Annotation(5)}
-        loop.run(annotations.star(book, image.id, 2))
+        assert loop.run(annotations.annotations_of(book, [image.id])) == {image.id: Annotation(5)}
+        loop.run(annotations.set_stars(book, image.id, 2))
         assert ImageStore(book).starred == {image.id}
         assert loop.run(album.tiles([image]))[0]["starred"]
         loop.run(album.turn_star(image.id))
-        assert loop.run(annotations.of(book, [image.id])) == {}
+        assert loop.run(annotations.annotations_of(book, [image.id])) == {}
         assert not loop.run(album.tiles([image]))[0]["starred"]
 
 
@@ -352,10 +358,10 @@ class TestTheCommands:
             ("star 1 many", "0 to 5 stars"),
             ("star 99 1", "no picture 99"),
             ("note 99", "no picture 99"),
-            ("tag 1 #", "is no tag"),
+            ("tag 1 #", "is not a tag"),
             ("tag 99 x", "no picture 99"),
             ("history --stars x", "0 to 5 stars"),
-            ("history --tag ,", "is no tag"),
+            ("history --tag ,", "is not a tag"),
         ],
     )
     def test_misuse(self, shell, command, words):
@@ -389,6 +395,6 @@ def test_a_phrase_is_only_text():
     chance = random.Random(1)
     for _ in range(200):
         words = "".join(chance.choice(string.printable + "狐🦊") for _ in range(20))
-        expression = search.match(words)
+        expression = stored.match_expression(words)
         outside = expression.split('"')[0::2]
         assert {piece.strip() for piece in outside} <= {"", "*"}, (words, expression)

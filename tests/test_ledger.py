@@ -203,7 +203,7 @@ def test_a_task_goes_its_way(ledger: Ledger) -> None:
     first, middle, last = run(work())
     assert (first.state, first.owner, first.idempotency_key, first.sent, first.name) == (
         "planned",
-        ledger._owner.name,
+        ledger.owner,
         "k1",
         {"a": 1},
         "fox",
@@ -222,9 +222,9 @@ def test_a_state_keeps_the_time_it_was_first_reached(ledger: Ledger, monkeypatch
     """Noting something on a submitted task does not make it younger."""
 
     async def work() -> TaskRow:
-        monkeypatch.setattr("imagegen_magic.engine.ledger.records.time.time", lambda: 1000.0)
+        monkeypatch.setattr("time.time", lambda: 1000.0)
         [row] = await submitted(ledger)
-        monkeypatch.setattr("imagegen_magic.engine.ledger.records.time.time", lambda: 2000.0)
+        monkeypatch.setattr("time.time", lambda: 2000.0)
         await ledger.set_state(row, "submitted", error="no connection")
         return await one(ledger, row)
 
@@ -386,7 +386,7 @@ def test_what_waits_goes_into_one_transaction(ledger: Ledger, home: Path) -> Non
 
 def test_a_flood_is_cut_into_transactions_of_bounded_size(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first of a flood need not wait for the last."""
-    monkeypatch.setattr("imagegen_magic.engine.ledger.database._MOST", 10)
+    monkeypatch.setattr("imagegen_magic.engine.ledger.database._MAX_BATCH", 10)
 
     async def work() -> int:
         [(_, rows)] = await ledger.add([JOB._replace(tasks=list(JOB.tasks) * 30)])
@@ -545,7 +545,7 @@ def test_two_ledgers_on_one_file_leave_each_others_tasks_alone(ledger: Ledger, h
         ledger.close()
         assert second.count_resumable() == 2
         [task] = run(second.claim())
-        assert (task.row, task.owner, task.task_id) == (rows[0], second._owner.name, f"task_{rows[0]}")
+        assert (task.row, task.owner, task.task_id) == (rows[0], second.owner, f"task_{rows[0]}")
         assert second.count_resumable() == 0
         assert run(second.claim()) == []
 
@@ -798,12 +798,12 @@ FORKED = """
     child = os.fork()
     if child == 0:
         submit("child")
-        print("child", ledger._owner.name, flush=True)
+        print("child", ledger.owner, flush=True)
         sys.stdin.readline()
         submit("child again")
-        print("child", ledger._owner.name, flush=True)
+        print("child", ledger.owner, flush=True)
         time.sleep(60)
-    print("parent", ledger._owner.name, flush=True)
+    print("parent", ledger.owner, flush=True)
     asyncio.run(ledger.set_state(row, "submitted", error="after the fork"))
     if sys.argv[2] == "closes":
         ledger.close()
@@ -866,11 +866,11 @@ def test_an_owner_lives_until_it_lets_go(tmp_path: Path) -> None:
     name = owner.name
     assert owner.name == name
     assert name.startswith(f"{os.getpid()}-")
-    assert process_locks.alive(tmp_path / "owners", name)
+    assert process_locks.is_alive(tmp_path / "owners", name)
     owner.release()
     owner.release()
-    assert not process_locks.alive(tmp_path / "owners", name)
-    assert not process_locks.alive(tmp_path / "owners", None)
+    assert not process_locks.is_alive(tmp_path / "owners", name)
+    assert not process_locks.is_alive(tmp_path / "owners", None)
     assert list((tmp_path / "owners").iterdir()) == []
     assert owner.name != name
     owner.release()
@@ -888,7 +888,7 @@ def test_the_lock_files_of_the_dead_are_removed(ledger: Ledger, home: Path) -> N
     process.communicate(timeout=60)
     with another(home) as second:
         run(second.check())
-        assert {path.stem for path in (home / "owners").iterdir()} == {ledger._owner.name, second._owner.name}
+        assert {path.stem for path in (home / "owners").iterdir()} == {ledger.owner, second.owner}
 
 
 def test_a_lock_file_swept_in_its_first_moment_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -897,14 +897,14 @@ def test_a_lock_file_swept_in_its_first_moment_is_made_anew(tmp_path: Path, monk
 
     def late(descriptor: int) -> None:
         if not swept:
-            process_locks.sweep(tmp_path)
+            process_locks.remove_stale(tmp_path)
             swept.append(list(tmp_path.iterdir()))
         lock(descriptor)
 
     (tmp_path / "work").rmdir()
     monkeypatch.setattr(process_locks, "lock", late)
     owner = process_locks.ProcessLock(tmp_path)
-    assert process_locks.alive(tmp_path, owner.name)
+    assert process_locks.is_alive(tmp_path, owner.name)
     assert swept == [[]]
     owner.release()
 
@@ -1263,7 +1263,7 @@ def held(home: Path) -> Iterator[None]:
 
 def test_what_must_not_be_lost_is_written_later_and_first(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In its order, before anything newer, each once; what may be asked again is not kept."""
-    monkeypatch.setattr("imagegen_magic.engine.ledger.database._AGAIN", 600.0)
+    monkeypatch.setattr("imagegen_magic.engine.ledger.database._RETRY_AFTER", 600.0)
     with another(home, patience=0.05) as ledger:
         [row, other] = run(submitted(ledger, JOB._replace(tasks=list(JOB.tasks) * 2)))
         with held(home):
@@ -1285,7 +1285,7 @@ def test_what_must_not_be_lost_is_written_later_and_first(home: Path, monkeypatc
 
 def test_it_is_written_as_soon_as_it_can_be_though_nobody_asks(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ledger tries again by itself, and whoever asks meanwhile need not wait for its patience with the other program."""
-    monkeypatch.setattr("imagegen_magic.engine.ledger.database._AGAIN", 0.02)
+    monkeypatch.setattr("imagegen_magic.engine.ledger.database._RETRY_AFTER", 0.02)
     patience: list[int] = []
     real = database.Database._begin
 
@@ -1304,14 +1304,14 @@ def test_it_is_written_as_soon_as_it_can_be_though_nobody_asks(home: Path, monke
             while len(patience) < 6 and time.monotonic() < deadline:
                 time.sleep(0.01)
         assert patience[:6] == [0, 50] * 3
-        while ledger._database._kept and time.monotonic() < deadline:
+        while ledger._database._deferred and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert ledger.peek("SELECT state FROM tasks") == [("unknown",)]
+        assert ledger.read_now("SELECT state FROM tasks") == [("unknown",)]
 
 
 def test_it_is_written_at_the_end_at_the_latest(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Closing tries once more."""
-    monkeypatch.setattr("imagegen_magic.engine.ledger.database._AGAIN", 600.0)
+    monkeypatch.setattr("imagegen_magic.engine.ledger.database._RETRY_AFTER", 600.0)
     with another(home, patience=0.05) as ledger:
         [row] = run(submitted(ledger))
         with held(home), pytest.raises(LedgerError):
@@ -1322,7 +1322,7 @@ def test_it_is_written_at_the_end_at_the_latest(home: Path, monkeypatch: pytest.
 
 def test_what_is_kept_for_one_file_is_never_written_into_another(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Moved away and begun anew, the same number is another task's."""
-    monkeypatch.setattr("imagegen_magic.engine.ledger.database._AGAIN", 600.0)
+    monkeypatch.setattr("imagegen_magic.engine.ledger.database._RETRY_AFTER", 600.0)
     with another(home, patience=0.05) as ledger:
         [row] = run(submitted(ledger))
         with held(home), pytest.raises(LedgerError):
@@ -1337,7 +1337,7 @@ def test_what_is_kept_for_one_file_is_never_written_into_another(home: Path, mon
 
 def test_nothing_newer_is_written_while_something_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where only the older cannot be written, the newer waits as well: no state is ever put back by a late one. Questions are answered."""
-    monkeypatch.setattr("imagegen_magic.engine.ledger.database._AGAIN", 600.0)
+    monkeypatch.setattr("imagegen_magic.engine.ledger.database._RETRY_AFTER", 600.0)
 
     async def work(ledger: Ledger) -> list[Any]:
         [row] = await submitted(ledger)
@@ -1349,7 +1349,7 @@ def test_nothing_newer_is_written_while_something_is_kept(home: Path, monkeypatc
             connection.execute("UPDATE tasks SET state = 'unknown' WHERE row = ?", (row,))
 
         with pytest.raises(LedgerError, match="full"):
-            await ledger._database.run(older, kept=True)
+            await ledger._database.run(older, deferrable=True)
         outcomes = await asyncio.gather(ledger.set_state(row, "failed"), ledger.tasks(), ledger.add([JOB]), return_exceptions=True)
         full[0] = False
         await ledger.check()
@@ -1369,7 +1369,7 @@ def test_what_can_never_be_written_is_not_kept(home: Path) -> None:
         run(ledger.check())
         with pytest.raises(LedgerError, match="no task 7"):
             run(ledger.set_state(7, "unknown"))
-        assert ledger._database._kept == []
+        assert ledger._database._deferred == []
         assert len(run(ledger.add([JOB]))) == 1
 
 

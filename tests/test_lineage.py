@@ -102,7 +102,7 @@ def test_room_is_bounded():
     """Of a hundred children as many are there as there is room, and the rest is counted."""
     (root,) = saved()
     made_from(root, count=30)
-    found = of(root.id, most=12)
+    found = of(root.id, max_edges=12)
     assert (len(found.offspring), found.left_out) == (12, 18)
 
 

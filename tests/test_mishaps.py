@@ -167,7 +167,7 @@ def test_one_gateways_silence_holds_up_no_other(monkeypatch, server):
 def other_program(monkeypatch):
     """Another program that can hold the ledger; ours loses patience with it quickly."""
     monkeypatch.setattr("imagegen_magic.engine.context.Ledger", partial(Ledger, patience=0.2))
-    monkeypatch.setattr("imagegen_magic.engine.ledger.database._AGAIN", 0.3)
+    monkeypatch.setattr("imagegen_magic.engine.ledger.database._RETRY_AFTER", 0.3)
     loop.run(api.ledger(load()).check())
     with closing(sqlite3.connect(load().home / "ledger.sqlite", isolation_level=None, check_same_thread=False)) as other:
         yield other
@@ -214,7 +214,7 @@ def test_a_ledger_that_stays_held_after_acceptance_names_the_task(at, monkeypatc
     let_go = _holding(monkeypatch, other_program, at)
     with pytest.raises(LedgerError, match="id of this task is task-") as error:
         run(generate("locked for long", **SIZE))
-    assert "It was charged. Another program holds it: close that, then %imagegen resume" in str(error.value)
+    assert "It was charged. Close the other program that has it locked, then %imagegen resume" in str(error.value)
     assert "run the cell again" not in str(error.value)
     let_go()
     assert len(api.resume().wait()) == 1

@@ -24,6 +24,7 @@ from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.context import context_of, ledger_of
 from imagegen_magic.engine.endpoints import Endpoint, at
 from imagegen_magic.engine.jobs.job import PlannedRequest
+from imagegen_magic.engine.ledger.votes import Vote
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import APIError, BudgetExceeded, MissingKey, SaveError, TaskFailed, UnsupportedOption
 from imagegen_magic.imaging.preview import Preview
@@ -62,7 +63,7 @@ def _made_records():
     axes = {"quality": ["low", "high"], "extra": [{"user": "a"}, {"user": "b"}]}
     outlined = sweeps.plan(ImageRequest("a fox"), axes, settings=settings)
     book, pictures = api.ledger(), [image.id for image in study]
-    loop.run(annotations.star(book, pictures[0], 4))
+    loop.run(annotations.set_stars(book, pictures[0], 4))
     cost = Cost(Decimal("0.04"), "USD", "estimated", "the page", "2026-11-20")
     error = TaskFailed("it could not be made", hint="try again")
     yield from (request, Size.parse("16:9"), _picture(b"x"), Preview(b"x", "image/png", 1, 1), cost, fox, *fox, *events, study, *study)
@@ -82,9 +83,9 @@ def _made_records():
         UploadRule("/x", "x", (), 1, 1.0, "", ""),
     )
     ranking = run(voting.judged(study, lambda left, right: left))
-    yield from (ranking, *ranking.pictures, voting.Vote(1, 2, None), *loop.run(search.search(book, "fox")), *loop.run(spending.spent(book)))
+    yield from (ranking, *ranking.pictures, Vote(1, 2, None), *loop.run(search.search(book, "fox")), *loop.run(spending.spent(book)))
     yield from (loop.run(lineage.lineage(book, pictures[0])), loop.run(provenance.of_picture(book, pictures[0], Path.cwd())))
-    yield loop.run(annotations.of(book, pictures))[pictures[0]]
+    yield loop.run(annotations.annotations_of(book, pictures))[pictures[0]]
 
 
 def _picture(data):

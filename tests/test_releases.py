@@ -18,6 +18,7 @@ from webserver import Web, web
 from imagegen_magic import run
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.jobs.builder import fingerprint
+from imagegen_magic.engine.ledger.votes import votes_between
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.settings import load as load_settings
 from imagegen_magic.studies import ranking
@@ -151,10 +152,10 @@ def test_marks_votes_and_budgets_are_there(data: Released) -> None:
     from imagegen_magic.engine.ledger import budget
 
     book = api.ledger()
-    found = run(marks.of(book, [1, 2, 3]))
+    found = run(marks.annotations_of(book, [1, 2, 3]))
     assert (found[1].stars, set(found[1].tags), found[2].stars, found[2].note) == (5, {"fox", "雪"}, 3, "the better one; größer")
     voted = next(told for told in data.made["sweeps"] if told["prompt"] == "A fox to vote on")
-    assert len(run(ranking.votes(book, voted["pictures"]))) == 3
+    assert len(run(votes_between(book, voted["pictures"]))) == 3
     best = run(ranking.rank(load_sweep(voted["study"]))).pictures[0].picture
     assert best == voted["pictures"][2]
     assert {(str(one.budget.amount), one.budget.unit, one.budget.per) for one in run(budget.budget_statuses(book))} == {

@@ -499,16 +499,16 @@ def test_long_values_do_not_swell_the_notebook(shell):
 def test_long_values_do_not_swell_a_ranking_and_a_tree(shell, capsys):
     """As in the sweep's own table."""
     from imagegen_magic.engine import api, loop
+    from imagegen_magic.engine.ledger.votes import Vote, add_vote
     from imagegen_magic.notebook.commands import recall, vote
     from imagegen_magic.studies.history import lineage
-    from imagegen_magic.studies.ranking import Vote, record
 
     shell.shell.user_ns["long"] = [f"{number} " + "lorem ipsum " * 2400 for number in range(2)]
     shell.run("%%imagegen -p gccai --sandbox -q low --yes --sweep s=@long -o made\nfox {{s}}")
     images = shell.variables["made"].images
     one, other = [image.id for image in images]
     book = api.ledger()
-    loop.run(record(book, Vote(one, other, one)))
+    loop.run(add_vote(book, Vote(one, other, one)))
     booth = vote.VoteSession(shell.shell, book, "made", images, shell.variables["made"].study)
     loop.run(booth.load())
     ranking = booth._result()[0].data

@@ -22,6 +22,7 @@ from imagegen_magic.engine import endpoints, loop
 from imagegen_magic.engine.context import context_of, ledger_of
 from imagegen_magic.engine.credentials import Key
 from imagegen_magic.engine.endpoints import Endpoint
+from imagegen_magic.engine.ledger.records import seconds_of
 from imagegen_magic.engine.net.client import GatewayClients, authorization
 from imagegen_magic.engine.net.exchange import NotSent
 from imagegen_magic.engine.settings import load
@@ -128,7 +129,7 @@ def test_a_picture_is_brought_to_every_gateway_that_takes_files(name, server):
     assert _fetched(url) == fox.data
     ((sha256, host, known, end, size),) = _rows()
     assert (sha256, host, known, size) == (fox.sha256, server.origin.removeprefix("http://"), url, len(fox.data))
-    assert routes.seconds_of(end) == pytest.approx(time.time() + 72 * 3600, abs=60)
+    assert seconds_of(end) == pytest.approx(time.time() + 72 * 3600, abs=60)
     assert _uploaded(server) == before + 1
 
 
@@ -658,7 +659,7 @@ def test_xingchao_uses_the_persons_own_uploader(uploader):
     assert (content, path.parent, path.name) == (fox.data, load().home / "sources", f"{fox.sha256}.png")
     assert myhost.who != "imagegen-engine"
     ((_, host, _, end, _),) = _rows()
-    assert (host, routes.seconds_of(end) < time.time() + 2 * 3600) == ("uploader myhost:put", True)
+    assert (host, seconds_of(end) < time.time() + 2 * 3600) == ("uploader myhost:put", True)
 
 
 def test_a_moved_evolink_uses_the_persons_own_uploader_too(uploader):

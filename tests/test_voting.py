@@ -14,9 +14,10 @@ from ledgers import saved
 from shells import a_shell
 
 from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.ledger.sweeps import combinations_of
+from imagegen_magic.engine.ledger.votes import Vote, add_vote, delete_vote, votes_between
 from imagegen_magic.notebook.commands import vote as booth
 from imagegen_magic.studies import ranking as voting
-from imagegen_magic.studies.ranking import Vote
 
 
 def beats(truth, one, other, chance):
@@ -39,17 +40,17 @@ class TestTheNextPair:
     @pytest.mark.parametrize("pictures", [2, 3, 5, 8])
     def test_every_pair_once_before_any_twice(self, pictures):
         """As many votes as are enough for a few pictures are each pair once."""
-        votes = voted(dict.fromkeys(range(pictures), 0.0), voting.enough(pictures), random.Random(pictures))
-        assert set(Counter(frozenset((vote.one, vote.other)) for vote in votes).values()) == {1}
+        votes = voted(dict.fromkeys(range(pictures), 0.0), voting.votes_needed(pictures), random.Random(pictures))
+        assert set(Counter(frozenset((vote.left, vote.right)) for vote in votes).values()) == {1}
         assert len(votes) == pictures * (pictures - 1) // 2
 
     @given(st.integers(2, 40), st.integers(0, 100))
     @settings(max_examples=30, deadline=None)
     def test_each_picture_is_seen_as_often_as_the_others(self, pictures, seed):
         """At any moment no picture was seen twice more often than another."""
-        votes = voted(dict.fromkeys(range(pictures), 0.0), voting.enough(pictures), random.Random(seed))
+        votes = voted(dict.fromkeys(range(pictures), 0.0), voting.votes_needed(pictures), random.Random(seed))
         for end in range(1, len(votes)):
-            seen = Counter(each for vote in votes[:end] for each in (vote.one, vote.other))
+            seen = Counter(each for vote in votes[:end] for each in (vote.left, vote.right))
             assert max(seen.values()) - min(seen[number] for number in range(pictures)) <= 2
 
     def test_the_side_is_chance(self):
@@ -67,7 +68,7 @@ class TestTheNextPair:
 
     def test_many_pictures_need_not_all_meet(self):
         """Seven looks at each are enough."""
-        assert [voting.enough(pictures) for pictures in (2, 8, 9, 100)] == [1, 28, 32, 350]
+        assert [voting.votes_needed(pictures) for pictures in (2, 8, 9, 100)] == [1, 28, 32, 350]
 
 
 class TestTheRanking:
@@ -161,9 +162,9 @@ class TestTheRanking:
         assert sum(one.strength for one in ranking.pictures) == pytest.approx(0, abs=1e-6)
         for one in ranking.pictures:
             assert one.low < one.strength < one.high
-            low, middle, high = (one.chance[1], one.chance[0], one.chance[2])
+            low, middle, high = (one.win_probability[1], one.win_probability[0], one.win_probability[2])
             assert 0 < low < middle < high < 1
-        turned = [Vote(v.one, v.other, None if v.winner is None else v.one + v.other - v.winner) for v in votes]
+        turned = [Vote(v.left, v.right, None if v.winner is None else v.left + v.right - v.winner) for v in votes]
         mirrored = {one.picture: -one.strength for one in voting.ranking(range(count), turned).pictures}
         assert {one.picture: one.strength for one in ranking.pictures} == pytest.approx(mirrored, abs=1e-5)
 
@@ -177,26 +178,26 @@ def pictures():
 def test_votes_are_kept_and_taken_back(pictures):
     """A vote is there for the next sitting, with the others between these pictures alone; taken back, it is gone."""
     book, ids = api.ledger(), [image.id for image in pictures]
-    first = loop.run(voting.record(book, Vote(ids[0], ids[1], ids[1])))
-    tie = loop.run(voting.record(book, Vote(ids[2], ids[3], None)))
-    assert loop.run(voting.votes(book, ids)) == [first, tie]
-    assert loop.run(voting.votes(book, ids[:2])) == [first]
-    loop.run(voting.take_back(book, first))
-    assert loop.run(voting.votes(book, ids)) == [tie]
+    first = loop.run(add_vote(book, Vote(ids[0], ids[1], ids[1])))
+    tie = loop.run(add_vote(book, Vote(ids[2], ids[3], None)))
+    assert loop.run(votes_between(book, ids)) == [first, tie]
+    assert loop.run(votes_between(book, ids[:2])) == [first]
+    loop.run(delete_vote(book, first))
+    assert loop.run(votes_between(book, ids)) == [tie]
 
 
 @pytest.mark.parametrize("vote", [Vote(1, 1, 1), Vote(1, 2, 3)])
 def test_impossible_votes_are_refused(pictures, vote):
     """Neither against itself, nor for a third."""
     with pytest.raises(ValueError, match="cannot win"):
-        loop.run(voting.record(api.ledger(), vote))
+        loop.run(add_vote(api.ledger(), vote))
 
 
 def test_ranking_from_python(pictures):
     """`rank` gives the ranking of pictures from all votes between them."""
     book, ids = api.ledger(), [image.id for image in pictures]
     for loser in ids[1:]:
-        loop.run(voting.record(book, Vote(ids[0], loser, ids[0])))
+        loop.run(add_vote(book, Vote(ids[0], loser, ids[0])))
     ranking = loop.run(voting.rank(pictures))
     assert (ranking.pictures[0].picture, ranking.votes, ranking.axes) == (ids[0], 3, {})
 
@@ -204,7 +205,7 @@ def test_ranking_from_python(pictures):
 def test_a_function_votes_what_is_left(pictures):
     """From Python a function chooses the pairs that are still wanted, each choice is kept, and what was chosen before stands."""
     book, ids = api.ledger(), [image.id for image in pictures]
-    before = loop.run(voting.record(book, Vote(ids[0], ids[1], ids[0])))
+    before = loop.run(add_vote(book, Vote(ids[0], ids[1], ids[0])))
     seen = []
 
     def later(left, right):
@@ -213,12 +214,12 @@ def test_a_function_votes_what_is_left(pictures):
 
     ranking = loop.run(voting.judged(pictures, later))
     assert [one.picture for one in ranking.pictures][:2] == [ids[3], ids[2]]
-    kept = loop.run(voting.votes(book, ids))
+    kept = loop.run(votes_between(book, ids))
     assert kept[0] == before
-    assert [(vote.one, vote.other) for vote in kept[1:]] == seen
-    assert ranking.votes == len(kept) == voting.enough(4)
+    assert [(vote.left, vote.right) for vote in kept[1:]] == seen
+    assert ranking.votes == len(kept) == voting.votes_needed(4)
     assert loop.run(voting.judged(pictures, later)) == ranking
-    assert len(seen) == voting.enough(4) - 1
+    assert len(seen) == voting.votes_needed(4) - 1
 
 
 def test_a_function_may_find_both_equal_and_must_choose_one_of_them(pictures):
@@ -227,7 +228,7 @@ def test_a_function_may_find_both_equal_and_must_choose_one_of_them(pictures):
     assert [(one.won, one.tied) for one in tied.pictures] == [(0, 1), (0, 1)]
     with pytest.raises(ValueError, match="cannot win"):
         loop.run(voting.judged(pictures[1:], lambda left, right: pictures[0]))
-    assert loop.run(voting.votes(api.ledger(), [image.id for image in pictures[1:]])) == []
+    assert loop.run(votes_between(api.ledger(), [image.id for image in pictures[1:]])) == []
 
 
 def test_a_vote_on_a_sweep_ranks_its_axes(capsys):
@@ -235,7 +236,7 @@ def test_a_vote_on_a_sweep_ranks_its_axes(capsys):
     with a_shell() as shell:
         shell.run("%%imagegen --sandbox -p evolink --size 1:1 -q low --sweep style=oil|ink --yes -o sweep\na {{style}} fox")
         one, other = [image.id for image in shell.variables["sweep"]]
-        loop.run(voting.record(api.ledger(), Vote(one, other, other), shell.variables["sweep"].study))
+        loop.run(add_vote(api.ledger(), Vote(one, other, other), shell.variables["sweep"].study))
         capsys.readouterr()
         shell.run("%imagegen vote sweep")
     said = capsys.readouterr().out.splitlines()
@@ -269,7 +270,7 @@ def test_places_of_a_sweep(pictures):
         return study
 
     study = loop.run(book.run(a_study))
-    found, places = loop.run(voting.places(book, ids))
+    found, places = loop.run(combinations_of(book, ids))
     assert found == study
     assert {value for place in places.values() for value in place.values()} <= {"oil", "ink"}
     assert set(places) == set(ids)
@@ -296,7 +297,7 @@ class TestTheCommand:
     def test_with_votes_it_shows_the_ranking(self, shell, capsys):
         """The table, in text, with intervals and how many votes it stands on."""
         ids = [image.id for image in shell.variables["foxes"]]
-        loop.run(voting.record(api.ledger(), Vote(ids[0], ids[1], ids[1])))
+        loop.run(add_vote(api.ledger(), Vote(ids[0], ids[1], ids[1])))
         capsys.readouterr()
         shell.run("%imagegen vote")
         said = capsys.readouterr().out

@@ -13,6 +13,7 @@ from typing import Any
 
 from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.context import ledger_of
+from imagegen_magic.engine.ledger import history
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageInvalid, UnsupportedOption
 from imagegen_magic.formats import PNG, WEB_TYPES
@@ -127,13 +128,12 @@ class ReferenceLoader:
         return _as_stored(self._settings.beside(source))
 
     def _of_ledger(self, number: int) -> _Row:
-        query = f"SELECT id, path, url, sha256, expires_at, saved_at FROM pictures WHERE id = {number} AND saved_at IS NOT NULL"
-        rows = ledger_of(self._settings).ask(query)
-        if not rows:
+        found = history.find_image(ledger_of(self._settings), number)
+        if found is None or found.saved_at is None:
             raise UnsupportedOption(
                 f"The history has no picture @{number}", option="references", value=f"@{number}", hint="%imagegen history lists them"
             )
-        return _Row(*rows[0])
+        return _Row(found.id, found.path, found.url, found.sha256, found.expires_at or found.saved_at + _LIFE)
 
     def _prepared(self, named: Named, option: str, types: tuple[str, ...]) -> str | LocalPicture:
         from imagegen_magic.imaging.reference import prepare
@@ -159,10 +159,9 @@ class ReferenceLoader:
         return isinstance(thing, Path) and thing.parent == self._settings.home / "sources" and bool(_SHA256.fullmatch(thing.stem))
 
     def _row(self, image: GeneratedImage) -> _Row:
-        query = f"SELECT sha256, expires_at, saved_at FROM pictures WHERE id = {image.id}"
-        rows = ledger_of(self._settings).peek(query) if image.id else []
-        content, expires, saved = rows[0] if rows else ("", None, None)
-        return _Row(image.id, text_of(image.path), image.url, content, expires, saved or _iso(image.created))
+        found = history.find_image(ledger_of(self._settings), image.id, wait=False) if image.id else None
+        content, expires, saved = (found.sha256, found.expires_at, found.saved_at) if found else ("", None, None)
+        return _Row(image.id, text_of(image.path), image.url, content, expires or (saved or image.created) + _LIFE)
 
     def _of_ours(self, row: _Row, name: str, types: tuple[str, ...]) -> str | LocalPicture:
         """Return a picture of the ledger: its file's bytes, with the address where they live where they are sent as they are."""
@@ -216,9 +215,8 @@ class Named:
 class _Row:
     """A picture of the ledger: its id, file, address and content, and until when (epoch seconds) the address lives."""
 
-    def __init__(self, number: int, path: str, url: str, sha256: str, expires_at: str | None, saved_at: str) -> None:
-        self.id, self.path, self.url, self.sha256 = number, path, Address(url), sha256
-        self.ends = _seconds(expires_at) if expires_at else _seconds(saved_at) + _LIFE
+    def __init__(self, number: int, path: str | None, url: str, sha256: str | None, ends: float) -> None:
+        self.id, self.path, self.url, self.sha256, self.ends = number, path or "", Address(url), sha256, ends
 
 
 def _identity(thing: Any) -> Any:
@@ -253,15 +251,3 @@ def _near(path: Path, folder: Path) -> str:
 
 def _natural(path: str) -> list[Any]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path)]
-
-
-def _seconds(text: str) -> float:
-    from datetime import datetime
-
-    return datetime.fromisoformat(text).timestamp()
-
-
-def _iso(seconds: float) -> str:
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(seconds, UTC).isoformat()

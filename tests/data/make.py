@@ -385,19 +385,19 @@ def make_notes(made: dict[str, Any]) -> None:
 
     from imagegen_magic.engine import api, loop
     from imagegen_magic.engine.ledger import budget
-    from imagegen_magic.studies import ranking
+    from imagegen_magic.engine.ledger.votes import Vote, add_vote
     from imagegen_magic.studies.history import annotations as marks
 
     book = api.ledger()
-    loop.run(marks.star(book, 1, 5))
-    loop.run(marks.star(book, 2, 3))
-    loop.run(marks.tag(book, 1, "fox", "雪"))
-    loop.run(marks.note(book, 2, "the better one; größer"))
+    loop.run(marks.set_stars(book, 1, 5))
+    loop.run(marks.set_stars(book, 2, 3))
+    loop.run(marks.add_tags(book, 1, "fox", "雪"))
+    loop.run(marks.set_note(book, 2, "the better one; größer"))
     voted = next(one for one in made["sweeps"] if one["prompt"] == "A fox to vote on")
     one, two, three = voted["pictures"]
-    loop.run(ranking.record(book, ranking.Vote(one, two, two), voted["study"]))
-    loop.run(ranking.record(book, ranking.Vote(two, three, three), voted["study"]))
-    loop.run(ranking.record(book, ranking.Vote(one, three, None), voted["study"]))
+    loop.run(add_vote(book, Vote(one, two, two), voted["study"]))
+    loop.run(add_vote(book, Vote(two, three, three), voted["study"]))
+    loop.run(add_vote(book, Vote(one, three, None), voted["study"]))
     loop.run(budget.set_budget(book, Decimal("1000"), unit="USD", per="month"))
     loop.run(budget.set_budget(book, Decimal("500"), unit="credits"))
 

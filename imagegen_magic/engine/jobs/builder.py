@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from imagegen_magic import notebook_folder
 from imagegen_magic.engine import threads
@@ -21,8 +20,9 @@ from imagegen_magic.engine.jobs.reuse import PriorResults
 from imagegen_magic.engine.jobs.runner import TaskRunner
 from imagegen_magic.engine.jobs.task import RunningTask, TaskSpec
 from imagegen_magic.engine.ledger import budget
-from imagegen_magic.engine.ledger.ledger import NewJob, NewSource, NewTask, TaskRow, latest_by_fingerprint
+from imagegen_magic.engine.ledger.ledger import NewJob, NewSource, NewTask, TaskRow, is_requested_after, latest_by_fingerprint
 from imagegen_magic.engine.ledger.spending import ZERO_COST, prorate
+from imagegen_magic.engine.ledger.sweeps import SweepRecord, record_sweep
 from imagegen_magic.engine.storage import folders, images
 from imagegen_magic.errors import ImageGenError, ImageInvalid, SubmissionUnknown
 from imagegen_magic.paths import path_of, text_of
@@ -30,14 +30,6 @@ from imagegen_magic.providers.base import Call
 from imagegen_magic.records import PortableError
 from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import Cost, Progress, Stage
-
-
-class SweepRecord(NamedTuple):
-    """A sweep: its prompt as written, and the values of each axis."""
-
-    prompt: str
-    axes: Mapping[str, Sequence[str]]
-    fixed: str = ""
 
 
 async def create_tasks(requests: Sequence[PlannedRequest], channel: JobChannel, sweep: SweepRecord | None = None) -> Prepared:
@@ -55,7 +47,8 @@ async def create_tasks(requests: Sequence[PlannedRequest], channel: JobChannel, 
         if not prepared.runners:  # nothing will be sent, after which the ledger would be read
             context.ledger.inspect_in_background()
         if sweep is not None:
-            prepared.sweep = await _remember_study(context, sweep, rows, builder.places, requests)
+            combinations = {row: builder.places[position] for position, row in rows.items()}
+            prepared.sweep = await record_sweep(context.ledger, sweep, combinations, [each.gateway.sandbox for each in requests])
     except BaseException:
         folders.remove_empty(prepared.made_folders)
         raise
@@ -185,10 +178,7 @@ class _Builder:
         return max((images.stem(prompt, "0000", self.settings.get("name")) for prompt in prompts), key=lambda stem: len(stem.encode()))
 
     def _check_not_overtaken(self, connection: Any, wanted: set[str]) -> None:
-        if self.latest is None:
-            return
-        query = "SELECT fingerprint FROM tasks WHERE row > ? AND state NOT IN ('failed', 'dropped')"
-        if any(row[0] in wanted for row in connection.execute(query, (self.latest,))):
+        if self.latest is not None and is_requested_after(connection, self.latest, wanted):
             raise _Overtaken
 
     def _entries(self, missing: set[int]) -> Iterator[_Entry]:
@@ -354,34 +344,3 @@ def _sources(request: ImageRequest) -> Iterator[NewSource]:
                 yield NewSource(role, source.name, source.picture or None, source.identity)
             else:
                 yield NewSource(role, source)
-
-
-# where the gateway is an axis, its record says nothing of the sandbox: play money and money have one each all the same
-_SAME_STUDY = """SELECT id FROM studies WHERE prompt = ? AND axes = ? AND fixed = ? AND NOT EXISTS (
-    SELECT 1 FROM members JOIN tasks ON tasks.row = members.task JOIN jobs ON jobs.id = tasks.job
-    WHERE members.study = studies.id AND jobs.sandbox NOT IN (?, ?)) ORDER BY id"""
-
-
-async def _remember_study(
-    session: EngineContext,
-    study: SweepRecord,
-    rows: Mapping[int, int],
-    places: Sequence[Mapping[str, str]],
-    wishes: Sequence[PlannedRequest],
-) -> int:
-    axes = json.dumps({axis: list(values) for axis, values in study.axes.items()}, ensure_ascii=False)
-    sandbox = [wish.gateway.sandbox for wish in wishes]
-    members = [(row, json.dumps(dict(places[position]), ensure_ascii=False)) for position, row in rows.items()]
-    now = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
-
-    def work(connection: Any) -> int:
-        told = study.prompt, axes, study.fixed
-        known = connection.execute(_SAME_STUDY, (*told, any(sandbox), all(sandbox))).fetchone()
-        query = "INSERT INTO studies (created, prompt, axes, fixed) VALUES (?, ?, ?, ?)"
-        number = int(known["id"] if known else connection.execute(query, (now, *told)).lastrowid)
-        query = """INSERT INTO members (study, task, place) VALUES (?, ?, ?)
-            ON CONFLICT (study, task) DO UPDATE SET place = excluded.place"""
-        connection.executemany(query, [(number, *member) for member in members])
-        return number
-
-    return await session.ledger.run(work)

@@ -1,29 +1,28 @@
-"""Budgets: what a request may cost is asked in the very transaction that records it, so that no two together pass what each may."""
+"""Budgets: a request is checked in the same transaction that records it, so that two requests at once cannot exceed one together."""
 
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from imagegen_magic.engine.ledger import process_locks
-from imagegen_magic.engine.ledger.ledger import Ledger, iso
+from imagegen_magic.engine.ledger.file import LedgerFile
+from imagegen_magic.engine.ledger.records import now, seconds_of
 from imagegen_magic.engine.ledger.spending import SpendingGroup, spending_groups
 from imagegen_magic.errors import BudgetExceeded
 from imagegen_magic.result import Cost
 
 PERIODS = ("all", "day", "session", "month")
-_WORDS = {"all": "in all", "day": "a day", "session": "of this session", "month": "a month"}
+_IN_WORDS = {"all": "in all", "day": "a day", "session": "of this session", "month": "a month"}
 
 
 class Budget(NamedTuple):
-    """An amount that is not to be passed: `per` day or month of this machine's calendar, `session`, or in `all` since it was set.
+    """An amount that requests must not exceed: `per` day or month of this machine's calendar, `session`, or in `all` since it was set.
 
-    A session is an open ledger, which is a kernel's (or script's) life; what counts is when a request was made, not when its picture
-    came. It limits what is priced in its own unit and nothing else: dollars and credits are never added.
+    A session is one open ledger: one kernel or script. A request counts at the time it was made. A budget limits costs in its own unit
+    only: dollars and credits are never added.
     """
 
     amount: Decimal
@@ -32,13 +31,13 @@ class Budget(NamedTuple):
     set_at: float = 0.0
 
     def __str__(self) -> str:
-        return f"{_money(self.amount, self.unit)} {_WORDS.get(self.per, f'a {self.per}')}"
+        return f"{_money(self.amount, self.unit)} {_IN_WORDS.get(self.per, f'a {self.per}')}"
 
 
 class BudgetStatus(NamedTuple):
-    """A budget with what counts against it: `spent`, and `reserved` for what is in flight, here or in other kernels.
+    """A budget and its use: `spent`, and `reserved` for running tasks, here or in other kernels.
 
-    `unknown` counts the tasks of unknown cost that nothing could be counted for.
+    `unknown` is the number of tasks of unknown cost, which do not count.
     """
 
     budget: Budget
@@ -48,123 +47,113 @@ class BudgetStatus(NamedTuple):
 
     @property
     def left(self) -> Decimal:
-        """What may still be asked for; below 0 where more was spent than expected."""
+        """The amount that is left; below 0 if more was spent than estimated."""
         return self.budget.amount - self.spent - self.reserved
 
 
 def unit_of(text: str) -> str:
-    """Return a unit as costs have it: USD for dollars, anything else as it stands."""
+    """Return a unit as costs have it: USD for dollars, any other text unchanged."""
     return "USD" if text.strip().casefold() in ("usd", "$", "dollar", "dollars") else text.strip()
 
 
-async def set_budget(ledger: Ledger, amount: Decimal, *, unit: str = "USD", per: str = "all") -> None:
-    """Set a budget, in place of the one of that unit and period; counted by `Budget`'s rules."""
+async def set_budget(ledger: LedgerFile, amount: Decimal, *, unit: str = "USD", per: str = "all") -> None:
+    """Set a budget; it replaces the one of the same unit and period."""
 
     def work(connection: sqlite3.Connection) -> None:
-        _forget_the_dead(connection, ledger)
+        _remove_ended_sessions(connection, ledger)
         query = """INSERT INTO budgets (per, unit, amount, session, set_at) VALUES (?, ?, ?, ?, ?)
             ON CONFLICT (per, unit, session) DO UPDATE SET amount = excluded.amount, set_at = excluded.set_at"""
-        connection.execute(query, (per, unit_of(unit), str(amount), ledger.owner if per == "session" else "", iso(time.time())))
+        connection.execute(query, (per, unit_of(unit), str(amount), ledger.owner if per == "session" else "", now()))
 
     await ledger.run(work)
 
 
-async def remove_budgets(ledger: Ledger, *, unit: str | None = None, per: str | None = None) -> list[Budget]:
-    """Take away the budgets in force here (of that unit, of that period) and return them."""
+async def remove_budgets(ledger: LedgerFile, *, unit: str | None = None, per: str | None = None) -> list[Budget]:
+    """Remove the budgets in force here (of that unit, of that period) and return them."""
 
     def work(connection: sqlite3.Connection) -> list[Budget]:
-        lifted = [each for each in _in_force(connection, ledger) if unit in (None, each.unit) and per in (None, each.per)]
+        removed = [each for each in _in_force(connection, ledger) if unit in (None, each.unit) and per in (None, each.per)]
         query = "DELETE FROM budgets WHERE per = ? AND unit = ? AND session = ?"
-        connection.executemany(query, [(each.per, each.unit, ledger.owner if each.per == "session" else "") for each in lifted])
-        return lifted
+        connection.executemany(query, [(each.per, each.unit, ledger.owner if each.per == "session" else "") for each in removed])
+        return removed
 
     return await ledger.run(work)
 
 
-async def budget_statuses(ledger: Ledger, unknown_price: Decimal | None = None) -> list[BudgetStatus]:
-    """Return every budget in force here, with what counts against it."""
+async def budget_statuses(ledger: LedgerFile, unknown_price: Decimal | None = None) -> list[BudgetStatus]:
+    """Return every budget in force here, with its use."""
 
     def work(connection: sqlite3.Connection) -> list[BudgetStatus]:
-        return [_standing(connection, ledger, each, unknown_price) for each in _in_force(connection, ledger)]
+        return [_status(connection, ledger, each, unknown_price) for each in _in_force(connection, ledger)]
 
     return await ledger.run(work, writes=False)
 
 
 def budget_check(
-    wanted: Iterable[tuple[Cost, int]], ledger: Ledger, unknown_price: Decimal | None = None
+    requests: Iterable[tuple[Cost, int]], ledger: LedgerFile, unknown_price: Decimal | None = None
 ) -> Callable[[sqlite3.Connection], None]:
-    """Return what `Ledger.add` is to ask first: it raises BudgetExceeded where these requests would pass a budget.
+    """Return a check for `Ledger.add`: it raises BudgetExceeded if these requests would exceed a budget.
 
-    `wanted` are their prices with their numbers of pictures; the sandbox's are free. `unknown_price` is what a picture of unknown price
-    counts as, in every budget's unit. Without it a request of unknown price is refused while there is a budget.
+    `requests` are prices with numbers of images; the sandbox's are free. `unknown_price` is assumed for an image of unknown price, in
+    every budget's unit; without it, a request of unknown price is refused while there is a budget.
     """
-    requests = list(wanted)
+    prices = list(requests)
 
-    def allow(connection: sqlite3.Connection) -> None:
-        for each in _in_force(connection, ledger) if requests else ():
-            _allow(requests, _standing(connection, ledger, each, unknown_price), unknown_price)
+    def check(connection: sqlite3.Connection) -> None:
+        for each in _in_force(connection, ledger) if prices else ():
+            _check(prices, _status(connection, ledger, each, unknown_price), unknown_price)
 
-    return allow
+    return check
 
 
-def _in_force(connection: sqlite3.Connection, ledger: Ledger) -> list[Budget]:
+def _in_force(connection: sqlite3.Connection, ledger: LedgerFile) -> list[Budget]:
     found = connection.execute("SELECT * FROM budgets").fetchall()
     here = [row for row in found if row["session"] in ("", ledger.owner)]
-    return [Budget(Decimal(row["amount"]), row["unit"], row["per"], datetime.fromisoformat(row["set_at"]).timestamp()) for row in here]
+    return [Budget(Decimal(row["amount"]), row["unit"], row["per"], seconds_of(row["set_at"])) for row in here]
 
 
-def _forget_the_dead(connection: sqlite3.Connection, ledger: Ledger) -> None:
-    """Take away the budgets of sessions that ended."""
+def _remove_ended_sessions(connection: sqlite3.Connection, ledger: LedgerFile) -> None:
     sessions = [row["session"] for row in connection.execute("SELECT DISTINCT session FROM budgets WHERE session != ''")]
-    connection.executemany("DELETE FROM budgets WHERE session = ?", [(name,) for name in sessions if not _is_alive(ledger, name)])
+    connection.executemany("DELETE FROM budgets WHERE session = ?", [(name,) for name in sessions if not ledger.is_alive(name)])
 
 
-def _is_alive(ledger: Ledger, owner: str | None) -> bool:
-    return process_locks.alive(ledger.path.parent / "owners", owner)
-
-
-def _standing(connection: sqlite3.Connection, ledger: Ledger, budget: Budget, unknown_price: Decimal | None) -> BudgetStatus:
+def _status(connection: sqlite3.Connection, ledger: LedgerFile, budget: Budget, unknown_price: Decimal | None) -> BudgetStatus:
     session = ledger.owner if budget.per == "session" else None
     spent = reserved = Decimal(0)
     unknown = 0
-    for account in _counted(spending_groups(connection, since=_since(budget), session=session), ledger):
-        counts = _counts(account, budget.unit, unknown_price)
-        if counts is None:
-            unknown += account.tasks
-        elif account.in_flight:
-            reserved += counts * account.tasks
+    for group in _counted(spending_groups(connection, since=_start(budget), session=session), ledger):
+        known = group.cost if group.cost.amount is not None else group.price
+        amount = _amount_in(budget.unit, known, group.pictures, unknown_price)
+        if amount is None:
+            unknown += group.tasks
+        elif group.in_flight:
+            reserved += amount * group.tasks
         else:
-            spent += counts * account.tasks
+            spent += amount * group.tasks
     return BudgetStatus(budget, spent, reserved, unknown)
 
 
-def _counted(found: Iterable[SpendingGroup], ledger: Ledger) -> Iterator[SpendingGroup]:
-    """Leave out what dead processes had planned: nobody sends it any more."""
+def _counted(groups: Iterable[SpendingGroup], ledger: LedgerFile) -> Iterator[SpendingGroup]:
+    """Leave out what ended processes had planned: it will not be sent."""
     alive: dict[str | None, bool] = {}
-    for account in found:
-        if account.state == "planned" and not alive.setdefault(account.owner, _is_alive(ledger, account.owner)):
+    for group in groups:
+        if group.state == "planned" and not alive.setdefault(group.owner, ledger.is_alive(group.owner)):
             continue
-        yield account
+        yield group
 
 
-def _since(budget: Budget) -> float | None:
+def _start(budget: Budget) -> float | None:
     if budget.per == "session":
         return None
-    if budget.per not in ("day", "month"):  # a period of a newer version: counted since it was set, which is never too little
+    if budget.per not in ("day", "month"):  # a period of a newer version counts since it was set, which is never too little
         return budget.set_at
     today = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
     start = today.replace(day=1) if budget.per == "month" else today
-    return start.replace(tzinfo=None).timestamp()  # read anew, as the first of the month may have had another offset
+    return start.replace(tzinfo=None).timestamp()  # the offset of that day, which may differ from today's
 
 
-def _counts(account: SpendingGroup, unit: str, unknown_price: Decimal | None) -> Decimal | None:
-    """Return what one of these tasks counts as; None where nobody can say."""
-    known = account.cost if account.cost.amount is not None else account.price
-    return _in_unit(known, account.pictures, unit, unknown_price)
-
-
-def _in_unit(cost: Cost, pictures: int, unit: str, unknown_price: Decimal | None) -> Decimal | None:
-    """Return what a cost counts as in a budget of that unit; None where that is not known, or not wholly."""
+def _amount_in(unit: str, cost: Cost, pictures: int, unknown_price: Decimal | None) -> Decimal | None:
+    """Return what a cost counts in a budget of that unit; None if it is unknown or partly unknown."""
     if cost.amount is not None and cost.unit and cost.unit.casefold() != unit.casefold():
         return Decimal(0)
     if cost.amount is not None and not cost.unknown:
@@ -172,30 +161,26 @@ def _in_unit(cost: Cost, pictures: int, unit: str, unknown_price: Decimal | None
     return None if unknown_price is None else (cost.amount or Decimal(0)) + unknown_price * pictures
 
 
-def _allow(requests: Sequence[tuple[Cost, int]], standing: BudgetStatus, unknown_price: Decimal | None) -> None:
-    budget = standing.budget
-    counted = [_in_unit(cost, pictures, budget.unit, unknown_price) for cost, pictures in requests]
-    known = [each for each in counted if each is not None]
-    if len(known) < len(counted):
-        raise _refusal(standing, None)
-    if any(known) and sum(known) > standing.left:
-        raise _refusal(standing, sum(known, Decimal(0)))
+def _check(prices: Sequence[tuple[Cost, int]], status: BudgetStatus, unknown_price: Decimal | None) -> None:
+    amounts = [_amount_in(status.budget.unit, cost, pictures, unknown_price) for cost, pictures in prices]
+    known = [amount for amount in amounts if amount is not None]
+    if len(known) < len(amounts):
+        raise _refusal(status, None)
+    if any(known) and sum(known) > status.left:
+        raise _refusal(status, sum(known, Decimal(0)))
 
 
-def _refusal(standing: BudgetStatus, asked: Decimal | None) -> BudgetExceeded:
-    budget = standing.budget
-    words = {name: _money(amount, budget.unit) for name, amount in (("spent", standing.spent), ("reserved", standing.reserved))}
-    used = f"{words['spent']} spent, {words['reserved']} reserved for what is in flight"
-    if asked is None:
-        what = f"The price of this request is not (wholly) known, so nobody can say whether it keeps the budget of {budget} ({used})"
-        step = "ask for what has a known price (a --quality may be enough), or say what a picture of unknown price counts as "
-        step += "(%config ImageGenMagics.unknown_price = 0.20), or lift the budget (%imagegen budget off)"
+def _refusal(status: BudgetStatus, price: Decimal | None) -> BudgetExceeded:
+    budget = status.budget
+    used = f"{_money(status.spent, budget.unit)} is spent, {_money(status.reserved, budget.unit)} is reserved for running tasks"
+    if price is None:
+        what = f"The price of this request is unknown or partly unknown, so the budget of {budget} cannot be checked ({used})"
+        hint = "choose options with a known price (a --quality may be enough), or set the price to assume for a picture "
+        hint += "(%config ImageGenMagics.unknown_price = 0.20), or remove the budget (%imagegen budget off)"
     else:
-        what = f"The budget of {budget} would be passed: {used}, and this request is to cost {_money(asked, budget.unit)}"
-        step = f"ask for less, wait for what is in flight, or change the budget ({_command(budget)}; %imagegen budget off lifts it)"
-    return BudgetExceeded(
-        what, unit=budget.unit, limit=budget.amount, spent=standing.spent, reserved=standing.reserved, asked=asked, hint=step
-    )
+        what = f"This request would exceed the budget of {budget}: {used}, and this request costs {_money(price, budget.unit)}"
+        hint = f"request less, wait for the running tasks, or change the budget ({_command(budget)}; %imagegen budget off removes it)"
+    return BudgetExceeded(what, unit=budget.unit, limit=budget.amount, spent=status.spent, reserved=status.reserved, asked=price, hint=hint)
 
 
 def _command(budget: Budget) -> str:

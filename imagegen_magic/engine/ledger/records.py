@@ -1,29 +1,31 @@
-"""The records of the ledger, and how they stand in its tables: what goes in, and what is read out."""
+"""The records of the ledger, and how its tables store them."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
+from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.ledger.schema import searchable
 from imagegen_magic.records import Record, hash_of_fields
 from imagegen_magic.result import Cost, Kind
 from imagegen_magic.secret_patterns import Address
+
+T = TypeVar("T")
 
 ANSWER_BYTES = 65_536
 STATES = ("planned", "submitting", "submitted", "made", "saved", "failed", "unknown", "dropped")
 
 
 class NewTask(NamedTuple):
-    """One submission to come: `sent` is {"method", "path", "json"} as it will go out, `pictures` how many it makes.
+    """One submission: `sent` is its request as {"method", "path", "json"}, `pictures` the number of images it makes.
 
-    `fingerprint` is the same for submissions that ask for the same.
+    Submissions of the same request have the same `fingerprint`.
     """
 
     sent: dict[str, Any]
@@ -33,9 +35,9 @@ class NewTask(NamedTuple):
 
 
 class NewSource(NamedTuple):
-    """A picture that a request is made with: its `role` (`reference` or `mask`), what a person calls it, and which picture it is.
+    """An input image of a request: its `role` (`reference` or `mask`) and the `name` that the user gave it.
 
-    `picture` is the ledger's id where it is one of ours, `sha256` of its bytes where they are on this machine.
+    `picture` is its ledger id if the ledger has it; `sha256` is of its bytes if they are on this machine.
     """
 
     role: str
@@ -47,7 +49,7 @@ class NewSource(NamedTuple):
 class NewJob(NamedTuple):
     """One request.
 
-    `asked` is in the user's words, `resolved` the same with defaults filled in, `expected` is {"pixels": [[w, h], …], "mime_type",
+    `asked` has the options as the user gave them, `resolved` also the defaults; `expected` is {"pixels": [[w, h], …], "mime_type",
     "alpha", "pictures"}.
     """
 
@@ -70,12 +72,12 @@ class NewJob(NamedTuple):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PictureRow(Record):
-    """One picture with what is known of its task.
+    """One image with facts of its task.
 
     `position` counts from 0 within the task, `first` is the index of the task's first picture within the job, so
     `first + position` is the picture's index within the job. `path`, `sha256`, `size` (bytes), `width`, `height` (pixels),
-    `mime_type` and `saved_at` are None until it is saved. `cost` is the whole task's, which was to make `count` pictures. `share`
-    and `mean` say how much of what a mask protects was changed, 0..1. Times are epoch seconds.
+    `mime_type` and `saved_at` are None until it is saved. `cost` is the whole task's, which makes `count` images. `share` and
+    `mean` are the drift of an edit's protected part, 0..1. Times are epoch seconds.
     """
 
     id: int
@@ -113,11 +115,10 @@ class PictureRow(Record):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TaskRow(Record):
-    """One task with its job and its pictures: all that is needed to go on with it.
+    """One task with its job and its images: all that is needed to resume it.
 
     `row` is the ledger's id, `position` counts the job's tasks from 0, `first` is the index of its first picture within the job
-    and `count` how many it makes; `pictures` are those whose addresses are known. Times are epoch seconds, the first time each state
-    was reached.
+    and `count` how many it makes; `pictures` are those with a known URL. Times are epoch seconds, of the first time in each state.
     """
 
     row: int
@@ -165,7 +166,7 @@ class TaskRow(Record):
     __hash__ = hash_of_fields
 
 
-# every column by its name: a newer version may have added some, and two tables may have them of one name
+# every column by its name: a newer version may add columns, and two tables may have columns of one name
 _TASKS = """SELECT tasks.row, tasks.job, tasks.position, tasks.first, tasks.count, tasks.state, tasks.owner, tasks.task_id, tasks.cost,
         tasks.error, tasks.note, tasks.estimated_seconds, tasks.seconds, tasks.planned_at, tasks.submitting_at, tasks.submitted_at,
         tasks.made_at, tasks.saved_at, tasks.failed_at, tasks.unknown_at, tasks.dropped_at, tasks.idempotency_key, tasks.sent,
@@ -179,21 +180,21 @@ PICTURES = """SELECT pictures.id, pictures.task, pictures.position, pictures.url
         drifts.share, drifts.mean
     FROM pictures JOIN tasks ON tasks.row = pictures.task JOIN jobs ON jobs.id = tasks.job
         LEFT JOIN drifts ON drifts.picture = pictures.id"""
-"""Asks for pictures with what is known of their tasks; conditions follow."""
+"""Selects images with facts of their tasks; conditions follow."""
 
 
 def missing_in(connection: sqlite3.Connection) -> str:
-    """Return what of these tables or their columns is not in the file; empty where all of it is."""
+    """Return which table or column is missing in the file; empty if none is."""
     try:
-        for question in (_TASKS, PICTURES):
-            connection.execute(f"{question} LIMIT 0")
+        for query in (_TASKS, PICTURES):
+            connection.execute(f"{query} LIMIT 0")
     except sqlite3.OperationalError as error:
         return str(error)
     return ""
 
 
 def insert_job(connection: sqlite3.Connection, job: NewJob, owner: str) -> tuple[int, list[int]]:
-    """Write a request with its tasks, all of them planned; returns its id and the rows of its tasks."""
+    """Insert a request with its tasks, all planned; returns its id and the rows of its tasks."""
     moment = now()
     columns: dict[str, Any] = {
         "created": moment,
@@ -226,68 +227,71 @@ def _add_sources(connection: sqlite3.Connection, job: int, sources: Sequence[New
 
 
 def _insert(connection: sqlite3.Connection, table: str, columns: Mapping[str, Any]) -> int:
-    query = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks(columns)})"
+    query = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({placeholders(columns)})"
     return connection.execute(query, tuple(columns.values())).lastrowid or 0
 
 
 def read_tasks(connection: sqlite3.Connection, rows: Iterable[int]) -> list[TaskRow]:
     """Return these tasks with their jobs and pictures, newest first."""
-    ordered = sorted(rows, reverse=True)
     found: list[TaskRow] = []
-    for start in range(0, len(ordered), 500):  # older SQLite takes at most 999 values in one question
-        some = ordered[start : start + 500]
+    for some in chunks(sorted(rows, reverse=True)):
         pictures: dict[int, list[PictureRow]] = {}
-        for each in connection.execute(f"{PICTURES} WHERE pictures.task IN ({marks(some)}) ORDER BY pictures.position", some):
+        for each in connection.execute(f"{PICTURES} WHERE pictures.task IN ({placeholders(some)}) ORDER BY pictures.position", some):
             pictures.setdefault(each["task"], []).append(read_picture(each))
-        for each in connection.execute(f"{_TASKS} WHERE tasks.row IN ({marks(some)}) ORDER BY tasks.row DESC", some):
+        for each in connection.execute(f"{_TASKS} WHERE tasks.row IN ({placeholders(some)}) ORDER BY tasks.row DESC", some):
             found.append(TaskRow(**_decoded(each), pictures=tuple(pictures.get(each["row"], ()))))
     return found
 
 
 def read_picture(row: sqlite3.Row) -> PictureRow:
-    """Return a picture of the question `PICTURES`."""
+    """Return an image from a row of the query `PICTURES`."""
     return PictureRow(**_decoded(row))
 
 
-def marks(values: Iterable[Any]) -> str:
-    """Return as many question marks as there are values, for a statement that takes them."""
+def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield values in groups that fit into one statement: older SQLite takes at most 999."""
+    return (values[start : start + 500] for start in range(0, len(values), 500))
+
+
+def placeholders(values: Iterable[Any]) -> str:
+    """Return the placeholders for so many values in a statement."""
     return ", ".join("?" for _ in values)
 
 
 def now() -> str:
-    """Return the time as a column of times holds it."""
-    return iso(time.time())
+    """Return the current time as the columns store it."""
+    return iso(CLOCK.time())
 
 
 def iso(seconds: float) -> str:
-    """Return epoch seconds as a column of times holds them; such texts are in order of time."""
+    """Return epoch seconds as the columns store them; such texts sort by time."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def text_of(value: str) -> str:
-    """Return a text as a column can hold it."""
-    # half of a surrogate pair is no text to SQLite; everything else goes in as given
+    """Return a text that a column can store."""
+    # SQLite takes no half of a surrogate pair; all other text is stored unchanged
     return value.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def json_of(value: Any) -> str:
-    """Return a value as a column of JSON holds it."""
+    """Return a value as JSON that a column can store."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if text.isascii() or text == text_of(text) else json.dumps(value, default=str)
 
 
 def _bounded(answer: Any) -> str:
-    """Return an answer as JSON of at most ANSWER_BYTES bytes; of a longer one the beginning, as {"cut": its bytes, "start": its text}."""
+    """Return an answer as JSON of at most ANSWER_BYTES bytes; a longer one becomes {"cut": its size, "start": its beginning}."""
     text = json_of(answer)
     raw = text.encode()
     if len(raw) <= ANSWER_BYTES:
         return text
-    start = raw[: ANSWER_BYTES // 2 - 100].decode("utf-8", "ignore")  # quotes and backslashes of the text take two bytes within a string
+    start = raw[: ANSWER_BYTES // 2 - 100].decode("utf-8", "ignore")  # quotes and backslashes take two bytes within a JSON string
     return json.dumps({"cut": len(raw), "start": start}, ensure_ascii=False)
 
 
 def _cost(cost: Cost) -> str:
-    said = {
+    stored = {
         "amount": None if cost.amount is None else str(cost.amount),
         "unit": cost.unit,
         "kind": cost.kind,
@@ -295,23 +299,23 @@ def _cost(cost: Cost) -> str:
         "checked": cost.checked,
         "unknown": cost.unknown,
     }
-    return json_of({name: value for name, value in said.items() if value})
+    return json_of({name: value for name, value in stored.items() if value})
 
 
 def read_cost(text: str) -> Cost:
-    """Return a cost as a column of it holds it; what this version does not know of it is left out."""
-    said = {name: value for name, value in json.loads(text).items() if name in _COST}
-    amount = said.pop("amount", None)
-    if "kind" in said and said["kind"] not in get_args(Kind):
-        said["kind"] = "unknown" if amount is None else "estimated"  # known in a way that this version has no word for
-    return Cost(None if amount is None else Decimal(amount), **said)
+    """Return a cost from its column; fields that this version does not know are left out."""
+    stored = {name: value for name, value in json.loads(text).items() if name in _COST}
+    amount = stored.pop("amount", None)
+    if "kind" in stored and stored["kind"] not in get_args(Kind):
+        stored["kind"] = "unknown" if amount is None else "estimated"  # a kind of a newer version
+    return Cost(None if amount is None else Decimal(amount), **stored)
 
 
 _COST = {each.name for each in fields(Cost)}
 
 
 def encoded(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the columns as the table keeps them; what is not known is left as it was. Raises TypeError for a column that is not there."""
+    """Return columns as the table stores them, without unknown values, which replace none. Raises TypeError for another column."""
     return {name: _ENCODERS[name](value) for name, value in columns.items() if _is_known(name, value)}
 
 
@@ -333,7 +337,7 @@ _ENCODERS: dict[str, Any] = {
 
 
 def seconds_of(text: str) -> float:
-    """Return a column of times as epoch seconds."""
+    """Return a time of a column as epoch seconds."""
     return datetime.fromisoformat(text).timestamp()
 
 

@@ -550,6 +550,6 @@ def _sync(directory: Path) -> None:
 
 def _is_left(part: Path) -> bool:
     try:
-        return not process_locks.held(part)
+        return not process_locks.is_locked(part)
     except OSError:
         return time.time() - part.stat().st_mtime > _DAY

@@ -12,14 +12,13 @@ from calendar import timegm
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from imagegen_magic.engine import endpoints
 from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.context import ledger_of
 from imagegen_magic.engine.endpoints import Endpoint
+from imagegen_magic.engine.ledger import uploads
 from imagegen_magic.engine.net import peers
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import UnsupportedOption
@@ -236,9 +235,7 @@ def _end_in(address: str) -> float | None:
 
 
 def _end_in_ledger(address: str, settings: Settings) -> float | None:
-    known = " UNION ALL ".join(f"SELECT expires_at FROM {table} WHERE url = {_quoted(address)}" for table in ("uploads", "pictures"))
-    ends = [end for (end,) in _peek(settings, known) if end]
-    return max(map(seconds_of, ends), default=None)
+    return uploads.expiry_now(ledger_of(settings), address)
 
 
 def _check_mask(plan: Plan) -> None:
@@ -277,9 +274,9 @@ def _future(picture: LocalPicture, gateway: Endpoint, settings: Settings) -> str
         until = f" until {_clock(picture.expires_at)}" if picture.expires_at else ""
         return f"at {_called(_host(own))} already{until}, not uploaded"
     way = find_way(gateway, picture, settings)
-    row = _peek(settings, f"SELECT url, expires_at FROM uploads WHERE sha256 = {_quoted(picture.sha256)} AND host = {_quoted(way.host)}")
-    if row and lives(row[0][1]) and fetchable(row[0][0], gateway):
-        return f"at {_called(_host(row[0][0]))} already until {_clock(seconds_of(row[0][1]))}, not uploaded again"
+    found = uploads.find_upload_now(ledger_of(settings), picture.sha256, way.host)
+    if found and found.expires_at and lives(found.expires_at) and fetchable(found.url, gateway):
+        return f"at {_called(_host(found.url))} already until {_clock(found.expires_at)}, not uploaded again"
     if way.call is None:
         return f"your uploader {way.uploader} will put it at an address"
     lifetime = gateway.provider.upload.lifetime if gateway.provider.upload else 0.0
@@ -294,19 +291,6 @@ def _clock(moment: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
 
 
-def _peek(settings: Settings, query: str) -> list[tuple[Any, ...]]:
-    return ledger_of(settings).peek(query)
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''").replace("\0", "") + "'"
-
-
-def lives(end: str | None) -> bool:
-    """Say whether an address of the ledger lives long enough to be used once more."""
-    return end is not None and seconds_of(end) > CLOCK.time() + MARGIN
-
-
-def seconds_of(text: str) -> float:
-    """Read a time as the ledger writes it, in epoch seconds."""
-    return datetime.fromisoformat(text).timestamp()
+def lives(expires_at: float | None) -> bool:
+    """Return whether an address of the ledger lives long enough to be used again."""
+    return expires_at is not None and expires_at > CLOCK.time() + MARGIN

@@ -10,11 +10,9 @@ import asyncio
 import importlib
 import math
 import operator
-import sqlite3
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +23,7 @@ from imagegen_magic.engine import threads
 from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.context import EngineContext
 from imagegen_magic.engine.endpoints import Endpoint
+from imagegen_magic.engine.ledger import uploads
 from imagegen_magic.engine.net import retry
 from imagegen_magic.engine.net.client import GatewayResponse
 from imagegen_magic.engine.net.exchange import Lost, NotSent, ProxyFailed
@@ -133,13 +132,13 @@ async def _bring(session: EngineContext, gateway: Endpoint, picture: LocalPictur
 
 async def _recorded(session: EngineContext, picture: LocalPicture, way: UploadRoute, gateway: Endpoint) -> str:
     """Return the address that the ledger knows to live, "" where there is none; one that is gone is forgotten."""
-    row = await session.ledger.run(lambda connection: _row(connection, picture.sha256, way.host), writes=False)
-    if row is None:
+    found = await uploads.find_upload(session.ledger, picture.sha256, way.host)
+    if found is None:
         return ""
-    if row["url"] in _desk(session).gone:
-        await session.ledger.run(lambda connection: _forget(connection, picture.sha256, way.host))
+    if found.url in _desk(session).gone:
+        await uploads.forget_upload(session.ledger, picture.sha256, way.host)
         return ""
-    return str(row["url"]) if lives(row["expires_at"]) and await asyncio.to_thread(fetchable, row["url"], gateway) else ""
+    return found.url if lives(found.expires_at) and await asyncio.to_thread(fetchable, found.url, gateway) else ""
 
 
 async def _sent(
@@ -151,7 +150,7 @@ async def _sent(
         found = await threads.calling(_by_uploader, way.uploader, copy)
     else:
         found = await _uploaded(session, gateway, way, picture, settings.get("timeout"), tell)
-    await session.ledger.run(lambda connection: _record(connection, picture, way.host, found))
+    await uploads.record_upload(session.ledger, picture.sha256, way.host, len(picture.data), found)
     return found.url
 
 
@@ -284,23 +283,3 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _desk(session: EngineContext) -> _Desk:
     return _desks.setdefault(session, _Desk())
-
-
-def _row(connection: sqlite3.Connection, sha256: str, host: str) -> Any:
-    return connection.execute("SELECT url, expires_at FROM uploads WHERE sha256 = ? AND host = ?", (sha256, host)).fetchone()
-
-
-def _forget(connection: sqlite3.Connection, sha256: str, host: str) -> None:
-    connection.execute("DELETE FROM uploads WHERE sha256 = ? AND host = ?", (sha256, host))
-
-
-def _record(connection: sqlite3.Connection, picture: LocalPicture, host: str, found: Uploaded) -> None:
-    end = None if found.expires_at is None else _iso(found.expires_at)
-    values = (picture.sha256, host, found.url, end, len(picture.data), _iso(CLOCK.time()))
-    query = """INSERT INTO uploads (sha256, host, url, expires_at, size, created) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (sha256, host)
-        DO UPDATE SET url = excluded.url, expires_at = excluded.expires_at, size = excluded.size, created = excluded.created"""
-    connection.execute(query, values)
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

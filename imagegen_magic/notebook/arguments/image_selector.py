@@ -13,6 +13,7 @@ from IPython.core.error import UsageError
 
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.jobs.reuse import generated
+from imagegen_magic.engine.ledger.history import find_by_content
 from imagegen_magic.notebook.commands.history import is_id, no_picture
 from imagegen_magic.paths import path_of
 from imagegen_magic.result import GeneratedImage
@@ -117,7 +118,7 @@ def _of_file(settings: Settings, word: str) -> Picked:
         why = getattr(error, "strerror", None) or error
         raise UsageError(f"{word} is no picture's number, no variable, and no file that can be read ({why}).") from None
     book = api.ledger(settings)
-    if row := loop.run(provenance.known(book, hashlib.sha256(data).hexdigest())):
+    if row := loop.run(find_by_content(book, hashlib.sha256(data).hexdigest())):
         image = generated(row)
         return Picked(path.name, data, image.request.prompt, comparison.settings(image))
     try:

@@ -117,10 +117,11 @@ def _fonts() -> Finding:
 def _unreadable(settings: Settings) -> Iterator[Finding]:
     """Yield each folder that holds what came as pictures and could not be read, with the number of its files and their size."""
     from imagegen_magic.engine import api
+    from imagegen_magic.engine.ledger import history
     from imagegen_magic.engine.storage import images
 
-    rows = api.ledger(settings).peek("SELECT path FROM pictures WHERE path IS NOT NULL AND saved_at IS NULL")
-    folders = dict.fromkeys([settings.save_dir.absolute() / images.UNREADABLE, *(path_of(path).parent for (path,) in rows)])
+    paths = history.unreadable_paths_now(api.ledger(settings))
+    folders = dict.fromkeys([settings.save_dir.absolute() / images.UNREADABLE, *(path_of(path).parent for path in paths)])
     for folder in folders:
         sizes = list(_sizes(folder))
         if sizes:

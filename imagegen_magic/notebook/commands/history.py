@@ -14,8 +14,8 @@ from imagegen_magic.engine.jobs.reuse import generated
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.output.display import near
 from imagegen_magic.notebook.output.tables import Cell, Note, Page, Table, shortened
-from imagegen_magic.studies.history import annotations as marks
 from imagegen_magic.studies.history import search as past
+from imagegen_magic.studies.history.annotations import MAX_STARS, Annotation, add_tags, annotations_of, remove_tags, set_note, set_stars
 from imagegen_magic.studies.history.search import HistoryEntry
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def history(context: NotebookContext, arguments: list[str], flags: dict[str, str
 
 
 def _page(entries: Sequence[HistoryEntry]) -> Page:
-    marked = any(entry.mark != marks.Annotation() for entry in entries)
+    marked = any(entry.annotation != Annotation() for entry in entries)
     heads = ("id", "made", "prompt", *(["marks"] if marked else []), "gateway and model", "pixels", "cost", "file")
     more = f"The latest {_MOST}; words, --model, --since, --stars and --tag find others. " if len(entries) == _MOST else ""
     hint = "%imagegen show ID shows one again, %imagegen recall ID its cell; %imagegen star ID N, tag and note mark it."
@@ -68,7 +68,7 @@ def _row(entry: HistoryEntry, marked: bool) -> list[str | Cell]:
         Cell(str(image.id), picture=thumbnail(image), alt=image.request.prompt),
         made,
         shortened(image.request.prompt),
-        *([words_of(entry.mark)] if marked else []),
+        *([words_of(entry.annotation)] if marked else []),
         f"{image.provider} {image.model}" + (" (sandbox)" if image.sandbox else ""),
         f"{image.width}×{image.height}",
         str(image.cost),
@@ -76,9 +76,9 @@ def _row(entry: HistoryEntry, marked: bool) -> list[str | Cell]:
     ]
 
 
-def words_of(mark: marks.Annotation) -> str:
+def words_of(mark: Annotation) -> str:
     """Return a mark as a person reads it: stars, #tags and the note, one below the other."""
-    stars = "★" * mark.stars + "☆" * (marks.MOST_STARS - mark.stars) if mark.stars else ""
+    stars = "★" * mark.stars + "☆" * (MAX_STARS - mark.stars) if mark.stars else ""
     return "\n".join(filter(None, [stars, " ".join(f"#{tag}" for tag in mark.tags), shortened(mark.note)]))
 
 
@@ -94,30 +94,30 @@ def thumbnail(image: GeneratedImage, edge: int = _THUMBNAIL, limit: int = _THUMB
 
 
 def star(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
-    """Give a picture its stars; without a number, show its marks."""
+    """Give a picture its stars; without a number, show its annotations."""
     number = _id(context, "star ID|NAME N", arguments)
     if len(arguments) > 1:
-        _mark(marks.star(_ledger(context), number, _stars(arguments[1])), number)
+        _mark(set_stars(_ledger(context), number, _stars(arguments[1])), number)
     _tell(context, number)
 
 
 def tag(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
-    """Tag a picture, take away what is named with a minus before it, and show its marks."""
+    """Tag a picture, take away what is named with a minus before it, and show its annotations."""
     number, book = _id(context, "tag ID|NAME [TAG …]", arguments), _ledger(context)
     given = [each for each in arguments[1:] if not each.startswith("-")]
     taken = [each[1:] for each in arguments[1:] if each.startswith("-")]
     if given:
-        _mark(marks.tag(book, number, *given), number)
+        _mark(add_tags(book, number, *given), number)
     if taken:
-        _mark(marks.untag(book, number, *taken), number)
+        _mark(remove_tags(book, number, *taken), number)
     _tell(context, number)
 
 
 def note(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
-    """Write a note to a picture, take it away where it is empty (""), and show its marks."""
+    """Write a note to a picture, take it away where it is empty (""), and show its annotations."""
     number = _id(context, "note ID|NAME [WORDS]", arguments)
     if len(arguments) > 1:
-        _mark(marks.note(_ledger(context), number, " ".join(arguments[1:])), number)
+        _mark(set_note(_ledger(context), number, " ".join(arguments[1:])), number)
     _tell(context, number)
 
 
@@ -142,8 +142,8 @@ def is_id(word: str) -> bool:
 
 def _stars(word: str) -> int:
     stars = word.count("★") if word and not word.strip("★☆") else int(word) if word.isascii() and word.isdigit() else -1
-    if not 0 <= stars <= marks.MOST_STARS:
-        raise UsageError(f"A picture has 0 to {marks.MOST_STARS} stars, not {word!r}.")
+    if not 0 <= stars <= MAX_STARS:
+        raise UsageError(f"A picture has 0 to {MAX_STARS} stars, not {word!r}.")
     return stars
 
 
@@ -165,6 +165,6 @@ def _tell(context: NotebookContext, number: int) -> None:
     book = _ledger(context)
     if not loop.run(book.pictures(ids=[number])):
         raise no_picture(number)
-    mark = loop.run(marks.of(book, [number])).get(number, marks.Annotation())
-    stars, tags, words = words_of(marks.Annotation(mark.stars)), words_of(marks.Annotation(tags=mark.tags)), mark.note
+    mark = loop.run(annotations_of(book, [number])).get(number, Annotation())
+    stars, tags, words = words_of(Annotation(mark.stars)), words_of(Annotation(tags=mark.tags)), mark.note
     print(f"Picture {number}: {' · '.join(filter(None, [stars, tags, words])) or 'no stars, no tags, no note'}")

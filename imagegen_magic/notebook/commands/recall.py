@@ -89,7 +89,7 @@ class Tree:
         return {"text/plain": str(self), "text/html": self._html()}
 
     def __str__(self) -> str:
-        return "\n".join([*(lines + self._line(what) for lines, what in lineage.drawn(self._found)), *self._remarks()])
+        return "\n".join([*(lines + self._line(what) for lines, what in lineage.draw_lines(self._found)), *self._remarks()])
 
     def _line(self, what: Node | str | None) -> str:
         if isinstance(what, str):

@@ -37,7 +37,7 @@ def cost(context: NotebookContext, arguments: list[str], flags: dict[str, str]) 
     if not rows:
         print("Nothing was spent" + (f" since {since}." if since else " yet."))
         return
-    display(Page(*_tables(rows, by), *(Course(unit, points) for unit, points in spending.courses(days).items()), Note(_NEVER_ADDED)))
+    display(Page(*_tables(rows, by), *(Course(unit, points) for unit, points in spending.cumulative(days).items()), Note(_NEVER_ADDED)))
 
 
 def _tables(rows: Sequence[Spent], by: str) -> Iterator[Table]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 
 from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.ledger.sweeps import combinations_of
+from imagegen_magic.engine.ledger.votes import Vote, add_vote, delete_vote, votes_between
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.arguments import image_selector
 from imagegen_magic.notebook.commands.history import thumbnail
@@ -19,7 +21,7 @@ from imagegen_magic.notebook.context import has_kernel, shows_widgets
 from imagegen_magic.notebook.output.display import Bundle, Canvas, line
 from imagegen_magic.notebook.output.tables import Table, shortened
 from imagegen_magic.studies import ranking
-from imagegen_magic.studies.ranking import RankedItem, Ranking, Vote
+from imagegen_magic.studies.ranking import RankedItem, Ranking
 from imagegen_magic.studies.sweeps.result import short
 
 if TYPE_CHECKING:
@@ -49,9 +51,9 @@ def vote(context: NotebookContext, arguments: list[str], flags: dict[str, str]) 
     name, images, value = image_selector.images(context, arguments[0] if arguments else "_imagegen")
     if len(images) < 2:
         raise UsageError(f"{name} holds one picture: a vote takes two at least.")
-    if len(images) > ranking.MOST:
+    if len(images) > ranking.MAX_IMAGES:
         raise UsageError(
-            f"{name} holds {len(images)} pictures: a vote takes at most {ranking.MOST}. Bind a part of them, and vote on that."
+            f"{name} holds {len(images)} pictures: a vote takes at most {ranking.MAX_IMAGES}. Bind a part of them, and vote on that."
         )
     booth = VoteSession(context.shell, api.ledger(context.settings()), name, images, int(getattr(value, "study", 0) or 0))
     loop.run(booth.load())
@@ -85,12 +87,12 @@ class VoteSession:
     @property
     def enough(self) -> bool:
         """Whether the votes given so far make a ranking."""
-        return len(self._given) >= ranking.enough(len(self._ids))
+        return len(self._given) >= ranking.votes_needed(len(self._ids))
 
     async def load(self) -> None:
         """Read what was chosen before between these pictures, and their places in a sweep."""
-        self._given = await ranking.votes(self._ledger, self._ids)
-        self._study, self._places = await ranking.places(self._ledger, self._ids, self._study)
+        self._given = await votes_between(self._ledger, self._ids)
+        self._study, self._places = await combinations_of(self._ledger, self._ids, self._study)
 
     def open(self) -> None:
         """Show the ballot in the cell that runs now; from then on it lives on the engine's loop."""
@@ -98,7 +100,7 @@ class VoteSession:
 
         canvas = Canvas(self._shell)
         self._canvas = canvas
-        self._ballot = VoteWidget(self._heard, goal=ranking.enough(len(self._ids)))
+        self._ballot = VoteWidget(self._heard, goal=ranking.votes_needed(len(self._ids)))
         loop.run(self._ask())
         view = {"version_major": 2, "version_minor": 0, "model_id": self._ballot.model_id}
         bundles = [Bundle({_VIEW: view, "text/plain": f"a vote on {self._name}"}, {}), self._under_way()]
@@ -149,7 +151,7 @@ class VoteSession:
     async def _choose(self, event: str) -> None:
         left, right = self._pair
         winner = {"left": left, "right": right}.get(event)
-        given = await ranking.record(self._ledger, Vote(left, right, winner), self._study)
+        given = await add_vote(self._ledger, Vote(left, right, winner), self._study)
         self._kept = self._number
         self._given.append(given)
         self._sitting.append(given)
@@ -158,9 +160,9 @@ class VoteSession:
         """Take the last vote of this sitting back, and show its pair again."""
         if self._sitting:
             last = self._sitting.pop()
-            await ranking.take_back(self._ledger, last)
+            await delete_vote(self._ledger, last)
             self._given = [one for one in self._given if one.id != last.id]
-            self._pair = (last.one, last.other)
+            self._pair = (last.left, last.right)
             await self._show_pair()
 
     async def _ask(self) -> None:
@@ -214,7 +216,7 @@ class VoteSession:
             words = f"No vote was given on {self._name} yet."
             return [line(f"{words} {how or 'Run the cell to vote.'}"), line(" ")] if not how else [line(f"{words} {how}")]
         found = ranking.ranking(self._ids, self._given, self._places)
-        goal = ranking.enough(len(self._ids))
+        goal = ranking.votes_needed(len(self._ids))
         more = (
             "" if self.enough else f" {len(self._given)} of the {goal} votes that make a good one. {how or 'Run the cell again to go on.'}"
         )
@@ -243,12 +245,12 @@ _OF_AXES = " The values of an axis are the means of these pictures: what a value
 def text(found: Ranking, label: Any) -> str:
     """Return a ranking as plain tables; `label` says what a picture is called."""
     rows = [
-        [f"{rank}.", one.name, label(one), _percent(one.chance[0]), _between(one), *_counts(one)]
+        [f"{rank}.", one.name, label(one), _percent(one.win_probability[0]), _between(one), *_counts(one)]
         for rank, one in enumerate(found.pictures, 1)
     ]
     tables = [Table(("", "id", "picture", "chance", "95 %", "won", "tied", "lost"), rows, title=_title(found))]
     for axis, standings in found.axes.items():
-        rows = [["", short(one.name), _percent(one.chance[0]), *_counts(one)] for one in standings]
+        rows = [["", short(one.name), _percent(one.win_probability[0]), *_counts(one)] for one in standings]
         tables.append(Table(("", axis, "chance", "won", "tied", "lost"), rows, title=_axis_title(axis)))
     return "\n\n".join(table.text() for table in tables)
 
@@ -268,7 +270,7 @@ def _percent(chance: float) -> str:
 
 
 def _between(one: RankedItem) -> str:
-    _, low, high = (f"{100 * value:.0f}" for value in one.chance)
+    _, low, high = (f"{100 * value:.0f}" for value in one.win_probability)
     return f"{low}–{high} %"
 
 
@@ -310,19 +312,19 @@ def _picture_row(rank: int, one: RankedItem, label: str, image: GeneratedImage) 
 
 
 def _value_row(one: RankedItem) -> str:
-    cells = "".join(f'<td style="{_NUMBER}">{figure}</td>' for figure in (_percent(one.chance[0]), *_counts(one)))
+    cells = "".join(f'<td style="{_NUMBER}">{figure}</td>' for figure in (_percent(one.win_probability[0]), *_counts(one)))
     return f'<tr><td style="{_CELL};max-width:340px">{escape(short(one.name))}</td>{cells}</tr>'
 
 
 def _bar_cells(one: RankedItem) -> str:
     cells = "".join(f'<td style="{_NUMBER}">{figure}</td>' for figure in _counts(one))
-    chance = f'{_percent(one.chance[0])} <span style="{_QUIET}">({_between(one)})</span>'
+    chance = f'{_percent(one.win_probability[0])} <span style="{_QUIET}">({_between(one)})</span>'
     return f'<td style="{_CELL}">{_bar(one)}</td><td style="{_NUMBER}">{chance}</td>{cells}'
 
 
 def _bar(one: RankedItem) -> str:
     """Return the interval as a band on a line from 0 to 100 %, with a mark where the estimate is; 50 % is the faint line in the middle."""
-    middle, low, high = (round(100 * value, 1) for value in one.chance)
+    middle, low, high = (round(100 * value, 1) for value in one.win_probability)
     band = f'<div style="margin-left:{low}%;width:{max(0.5, round(high - low, 1))}%;height:12px;background:#1976d255"></div>'
     mark = f'<div style="margin:-14px 0 0 {max(0.0, middle - 1)}%;width:4px;height:16px;background:#1976d2"></div>'
     halves = '<div style="margin-top:-14px;height:12px;width:50%;border-right:1px dashed #888"></div>'

@@ -14,7 +14,7 @@ from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.errors import ImageGenError, LedgerError
 from imagegen_magic.notebook.output import display
 from imagegen_magic.result import GeneratedImage
-from imagegen_magic.studies.history import annotations as marks
+from imagegen_magic.studies.history.annotations import MAX_STARS, import_starred_file, set_stars, starred
 
 THUMBNAIL, THUMBNAIL_BYTES = 320, 14_500  # pixels; bytes that are at most 20 kB as a data address
 _GONE = "data:image/svg+xml;base64,PHN2ZyB4bWxucz0naHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmcnIHdpZHRoPSc0JyBoZWlnaHQ9JzQnLz4="
@@ -64,17 +64,17 @@ class ImageStore:
 
     async def turn_star(self, number: int) -> None:
         """Give a picture five stars, or take all it has; kept in the ledger. Raises LedgerError where that cannot be written."""
-        await marks.star(self._ledger, number, 0 if number in self.starred else marks.MOST_STARS)
+        await set_stars(self._ledger, number, 0 if number in self.starred else MAX_STARS)
         self.starred ^= {number}
 
     async def _read_stars(self) -> None:
-        await marks.adopt_stars(self._ledger)
-        self.starred = await marks.starred(self._ledger)
+        await import_starred_file(self._ledger)
+        self.starred = await starred(self._ledger)
 
     async def tiles(self, images: Iterable[GeneratedImage]) -> list[dict[str, Any]]:
         """Return what the gallery draws of these pictures, with the stars they have by now, whoever gave them."""
         with suppress(LedgerError):
-            self.starred = await marks.starred(self._ledger)
+            self.starred = await starred(self._ledger)
         return [await self.tile(image) for image in images]
 
     async def tile(self, image: GeneratedImage) -> dict[str, Any]:

@@ -1,129 +1,80 @@
-"""What a person thinks of a picture: stars, tags and a note, kept in the ledger beside it."""
+"""Stars, tags and notes of images: their rules. The ledger stores them."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 import unicodedata
-from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
+from imagegen_magic.engine.ledger import annotations as stored
+from imagegen_magic.engine.ledger.annotations import Annotation, annotations_of, starred
 from imagegen_magic.engine.ledger.ledger import Ledger
-from imagegen_magic.records import Record
+from imagegen_magic.engine.ledger.records import text_of
 
-MOST_STARS = 5
-_TAG_CHARACTERS = 60
-_NOTE_CHARACTERS = 10_000
-_AT_ONCE = 500  # values in one question: older SQLite takes at most 999
+__all__ = [
+    "MAX_STARS",
+    "Annotation",
+    "add_tags",
+    "annotations_of",
+    "import_starred_file",
+    "normalize_tag",
+    "remove_tags",
+    "set_note",
+    "set_stars",
+    "starred",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class Annotation(Record):
-    """What is marked at one picture: 0 to 5 stars, tags in their order, a note."""
-
-    stars: int = 0
-    tags: tuple[str, ...] = ()
-    note: str = ""
-
-
-async def star(ledger: Ledger, picture: int, stars: int) -> None:
-    """Give a picture 0 to 5 stars. Raises ValueError for another number, LookupError where there is no such picture."""
-    if not 0 <= stars <= MOST_STARS:
-        raise ValueError(f"a picture has 0 to {MOST_STARS} stars, not {stars}")
-    query = "INSERT INTO marks (picture, stars) VALUES (?, ?) ON CONFLICT (picture) DO UPDATE SET stars = excluded.stars"
-    await _change(ledger, picture, query, [(picture, stars or None)])
+MAX_STARS = 5
+_MAX_TAG = 60  # characters
+_MAX_NOTE = 10_000  # characters
 
 
-async def note(ledger: Ledger, picture: int, words: str) -> None:
-    """Write a note to a picture in the place of the one it has; an empty one takes it away.
+async def set_stars(ledger: Ledger, picture: int, stars: int) -> None:
+    """Give an image 0 to 5 stars. Raises ValueError for another number, LookupError if there is no such image."""
+    if not 0 <= stars <= MAX_STARS:
+        raise ValueError(f"a picture has 0 to {MAX_STARS} stars, not {stars}")
+    await stored.set_stars(ledger, picture, stars)
 
-    Raises ValueError where it is longer than 10,000 characters, LookupError where there is no such picture.
+
+async def set_note(ledger: Ledger, picture: int, words: str) -> None:
+    """Replace the note of an image; an empty one removes it.
+
+    Raises ValueError if it is longer than 10,000 characters, LookupError if there is no such image.
     """
-    words = _sayable(words).strip()
-    if len(words) > _NOTE_CHARACTERS:
-        raise ValueError(f"a note has at most {_NOTE_CHARACTERS:,} characters, this one has {len(words):,}")
-    query = "INSERT INTO marks (picture, note) VALUES (?, ?) ON CONFLICT (picture) DO UPDATE SET note = excluded.note"
-    await _change(ledger, picture, query, [(picture, words or None)])
+    note = text_of(words).strip()
+    if len(note) > _MAX_NOTE:
+        raise ValueError(f"a note has at most {_MAX_NOTE:,} characters, this one has {len(note):,}")
+    await stored.set_note(ledger, picture, note)
 
 
-async def tag(ledger: Ledger, picture: int, *tags: str) -> None:
-    """Tag a picture; capitals and a leading # say nothing. Raises ValueError for no tag, LookupError where there is no such picture."""
-    rows = [(picture, normal(each)) for each in tags]
-    await _change(ledger, picture, "INSERT OR IGNORE INTO tags (picture, tag) VALUES (?, ?)", rows)
+async def add_tags(ledger: Ledger, picture: int, *tags: str) -> None:
+    """Tag an image; case and a leading # are ignored. Raises ValueError for an invalid tag, LookupError if there is no such image."""
+    await stored.add_tags(ledger, picture, [normalize_tag(tag) for tag in tags])
 
 
-async def untag(ledger: Ledger, picture: int, *tags: str) -> None:
-    """Take tags from a picture; one that it does not have is no error. Raises LookupError where there is no such picture."""
-    rows = [(picture, normal(each)) for each in tags]
-    await _change(ledger, picture, "DELETE FROM tags WHERE picture = ? AND tag = ?", rows)
+async def remove_tags(ledger: Ledger, picture: int, *tags: str) -> None:
+    """Remove tags from an image; missing ones are ignored. Raises ValueError for an invalid tag, LookupError if there is no such image."""
+    await stored.remove_tags(ledger, picture, [normalize_tag(tag) for tag in tags])
 
 
-def normal(tag: str) -> str:
-    """Return a tag in its one spelling: composed, in small letters, without # before it; raises ValueError where nothing is left."""
-    spelt = " ".join(unicodedata.normalize("NFC", _sayable(tag)).casefold().strip().strip(",").lstrip("#").split())
-    if not spelt or len(spelt) > _TAG_CHARACTERS:
-        raise ValueError(f"{tag!r} is no tag: a word or a few, at most {_TAG_CHARACTERS} characters")
+def normalize_tag(tag: str) -> str:
+    """Return a tag in its only spelling: composed, lower case, without a leading #. Raises ValueError if it is empty or too long."""
+    spelt = " ".join(unicodedata.normalize("NFC", text_of(tag)).casefold().strip().strip(",").lstrip("#").split())
+    if not spelt or len(spelt) > _MAX_TAG:
+        raise ValueError(f"{tag!r} is not a tag: use one or a few words of at most {_MAX_TAG} characters")
     return spelt
 
 
-async def of(ledger: Ledger, pictures: Iterable[int]) -> dict[int, Annotation]:
-    """Return what is marked at these pictures, by id; those without a mark are left out."""
-    wanted = list(pictures)
-    return await ledger.run(lambda connection: read(connection, wanted), writes=False)
-
-
-def read(connection: sqlite3.Connection, pictures: list[int]) -> dict[int, Annotation]:
-    """Return the marks of these pictures within a transaction."""
-    stars: dict[int, tuple[int, str]] = {}
-    tags: dict[int, list[str]] = {}
-    for start in range(0, len(pictures), _AT_ONCE):
-        some = pictures[start : start + _AT_ONCE]
-        places = ", ".join("?" for _ in some)
-        for row in connection.execute(f"SELECT picture, stars, note FROM marks WHERE picture IN ({places})", some):
-            stars[row["picture"]] = (row["stars"] or 0, row["note"] or "")
-        for row in connection.execute(f"SELECT picture, tag FROM tags WHERE picture IN ({places}) ORDER BY tag", some):
-            tags.setdefault(row["picture"], []).append(row["tag"])
-    found = {
-        number: Annotation(stars.get(number, (0, ""))[0], tuple(tags.get(number, ())), stars.get(number, (0, ""))[1]) for number in pictures
-    }
-    return {number: mark for number, mark in found.items() if mark != Annotation()}
-
-
-async def starred(ledger: Ledger) -> set[int]:
-    """Return the pictures that have stars."""
-
-    def work(connection: sqlite3.Connection) -> set[int]:
-        return {row["picture"] for row in connection.execute("SELECT picture FROM marks WHERE stars > 0")}
-
-    return await ledger.run(work, writes=False)
-
-
-async def adopt_stars(ledger: Ledger) -> None:
-    """Take over the stars that the panel once kept in a file of its own beside the ledger, as five each, and remove the file."""
+async def import_starred_file(ledger: Ledger) -> None:
+    """Move the stars of `starred.json`, in which an early panel kept them, into the ledger, as five each, and remove the file."""
     file = ledger.path.parent / "starred.json"
     try:
-        ids = [(MOST_STARS, int(number)) for number in json.loads(file.read_text(encoding="utf-8"))]
+        ids = [int(number) for number in json.loads(file.read_text(encoding="utf-8"))]
     except FileNotFoundError:
         return
     except (OSError, ValueError, TypeError):
-        ids = []  # it says nothing that could be read
-    query = "INSERT OR IGNORE INTO marks (picture, stars) SELECT id, ? FROM pictures WHERE id = ?"
+        ids = []  # not readable
     if ids:
-        await ledger.run(lambda connection: connection.executemany(query, ids))
+        await stored.import_stars(ledger, [(number, MAX_STARS) for number in ids])
     with suppress(OSError):
         file.unlink()
-
-
-async def _change(ledger: Ledger, picture: int, query: str, rows: Sequence[tuple[object, ...]]) -> None:
-    def work(connection: sqlite3.Connection) -> None:
-        if not connection.execute("SELECT 1 FROM pictures WHERE id = ?", (picture,)).fetchone():
-            raise LookupError(f"there is no picture {picture}")
-        connection.executemany(query, rows)
-
-    await ledger.run(work)
-
-
-def _sayable(text: str) -> str:
-    # half of a surrogate pair is no text to SQLite
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

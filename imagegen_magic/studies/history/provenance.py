@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from imagegen_magic.engine.ledger import stored_requests
+from imagegen_magic.engine.ledger.history import find_by_content
 from imagegen_magic.engine.ledger.ledger import Ledger, NewSource, PictureRow
 from imagegen_magic.engine.storage import source_copies
 from imagegen_magic.records import Record
@@ -49,7 +49,7 @@ async def of_file(ledger: Ledger, path: Path, folder: Path) -> Recollection:
     cannot be read.
     """
     data = path.read_bytes()
-    if row := await known(ledger, hashlib.sha256(data).hexdigest()):
+    if row := await find_by_content(ledger, hashlib.sha256(data).hexdigest()):
         return await _of_row(ledger, row, folder)
     if path.suffix.lower() == ".json":
         told = _sidecar(path)
@@ -61,19 +61,6 @@ async def of_file(ledger: Ledger, path: Path, folder: Path) -> Recollection:
         note = f"{path.name} was changed since it was saved; this is what the original was asked with." if changed else ""
         return await _of_sidecar(ledger, told, path.with_suffix(".json").name, note, folder)
     return await _of_copy(ledger, data, path.name, folder)
-
-
-async def known(ledger: Ledger, sha256: str) -> PictureRow | None:
-    """Return the latest saved picture of these bytes, None where the ledger has none."""
-
-    def work(connection: sqlite3.Connection) -> int | None:
-        query = "SELECT max(id) AS id FROM pictures WHERE sha256 = ? AND saved_at IS NOT NULL"
-        found: int | None = connection.execute(query, (sha256,)).fetchone()["id"]
-        return found
-
-    number = await ledger.run(work, writes=False) if sha256 else None
-    rows = await ledger.pictures(ids=[number]) if number else []
-    return rows[0] if rows else None
 
 
 async def _of_row(ledger: Ledger, row: PictureRow, folder: Path) -> Recollection:
@@ -128,7 +115,7 @@ def _sidecar(path: Path) -> dict[str, Any] | None:
 
 
 async def _of_sidecar(ledger: Ledger, told: Mapping[str, Any], name: str, note: str, folder: Path) -> Recollection:
-    if row := await known(ledger, str(told.get("sha256") or "")):
+    if row := await find_by_content(ledger, str(told.get("sha256") or "")):
         found = await _of_row(ledger, row, folder)
         return replace(found, notes=(note, *found.notes) if note else found.notes)
     request = asked({"prompt": told.get("prompt"), **told["asked"]})
@@ -150,7 +137,7 @@ async def _of_copy(ledger: Ledger, data: bytes, name: str, folder: Path) -> Reco
     origin = embed.read(data)
     if origin is None:
         raise LookupError(f"{name} is not in the ledger, has no sidecar, and does not say how it was made")
-    if row := await known(ledger, origin.sha256):
+    if row := await find_by_content(ledger, origin.sha256):
         return await _of_row(ledger, row, folder)
     request = asked({"prompt": origin.prompt, **origin.asked})
     if request is None or not origin.gateway:

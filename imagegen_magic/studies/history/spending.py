@@ -1,8 +1,7 @@
-"""What was spent: measured, reserved, estimated or unknown, each currency by itself and never added across."""
+"""Spending reports: measured, reserved, estimated and unknown costs; currencies are never added."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,7 +12,7 @@ from imagegen_magic.engine.ledger.spending import KEYS, ZERO_COST, SpendingGroup
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.records import Record
 from imagegen_magic.result import Cost
-from imagegen_magic.studies.history import since as moments
+from imagegen_magic.studies.history.search import parse_since
 
 BY = tuple(KEYS)
 _ACCEPTED = ("submitted", "made", "saved")
@@ -21,11 +20,10 @@ _ACCEPTED = ("submitted", "made", "saved")
 
 @dataclass(frozen=True, slots=True)
 class Spent(Record):
-    """What the tasks of one `key` cost in one `unit`; without a unit, those whose cost nobody knows.
+    """The cost of the tasks of one `key` in one `unit`; without a unit, those of unknown cost.
 
-    `measured` was told by the gateway, `reserved` set aside by it and not settled, `estimated` from a price list; they are shown apart
-    and may be added. `unknown` counts the tasks whose cost is not known, or not wholly; `tasks` and `pictures` all of them. `sandbox`
-    marks play money.
+    `measured` was reported by the gateway, `reserved` is not final yet, `estimated` comes from a price list; the three may be added.
+    `unknown` counts the tasks whose cost is unknown or partly unknown; `tasks` and `pictures` count all. `sandbox` is play money.
     """
 
     key: str
@@ -40,11 +38,11 @@ class Spent(Record):
 
     @property
     def amount(self) -> Decimal:
-        """All that is known of it, in its unit."""
+        """The known sum, in its unit."""
         return self.measured + self.reserved + self.estimated
 
     def __add__(self, other: Spent) -> Spent:
-        """Return both together, under this one's key; raises ValueError where their units differ: those are never added."""
+        """Return the sum, with this one's key. Raises ValueError if the units differ."""
         if (self.unit, self.sandbox) != (other.unit, other.sandbox):
             raise ValueError(f"{self.unit or 'unknown'} and {other.unit or 'unknown'} cannot be added")
         names = ("measured", "reserved", "estimated", "unknown", "tasks", "pictures")
@@ -52,65 +50,58 @@ class Spent(Record):
 
 
 async def spent(ledger: Ledger, *, since: str | float | None = None, by: str = "model", sandbox: bool = True) -> list[Spent]:
-    """Return what was spent on what was asked for since then, told apart by one of `BY`: one row for each key and unit.
+    """Return the spending on requests since then, grouped by one of `BY`: one row for each key and unit.
 
-    Days and months come in their order, anything else with the greatest amount first; play money last. `since` is epoch seconds or what
-    `moments.since` reads. What was never sent, and failures that were free, cost nothing and are left out; a submission of unknown
-    fate, and a failure that may have been charged, is of unknown cost. Raises UnsupportedOption.
+    `since` is epoch seconds or a text for `parse_since`. Days and months are in order of time, other keys by amount, largest first; play
+    money comes last. Tasks that were never sent and failures that were free are left out. A submission of unknown outcome and a failure
+    that may have been charged have an unknown cost. Raises UnsupportedOption.
     """
     if by not in BY:
-        raise UnsupportedOption(f"costs cannot be told apart by {by}", option="by", value=by, allowed=BY)
-    start = moments.since(since) if isinstance(since, str) else since
-
-    def work(connection: sqlite3.Connection) -> list[Spent]:
-        return [_spent(account) for account in spending_groups(connection, since=start, by=by, sandbox=sandbox) if _may_cost(account)]
-
-    rows = _together(await ledger.run(work, writes=False))
+        raise UnsupportedOption(f"Costs cannot be grouped by {by}", option="by", value=by, allowed=BY)
+    start = parse_since(since) if isinstance(since, str) else since
+    groups = await ledger.run(lambda connection: list(spending_groups(connection, since=start, by=by, sandbox=sandbox)), writes=False)
+    rows = _merged(_spent(group) for group in groups if group.state != "planned" and group.cost != ZERO_COST)
     in_time = by in ("day", "month")
     return sorted(rows, key=lambda row: (row.sandbox, row.key if in_time else "", not row.unit, row.unit, -row.amount, row.key))
 
 
 def totals(rows: Iterable[Spent]) -> list[Spent]:
-    """Return the sum of each unit, play money apart."""
-    return _together(replace(row, key="") for row in rows)
+    """Return the sum of each unit, play money separately."""
+    return _merged(replace(row, key="") for row in rows)
 
 
-def courses(rows: Iterable[Spent]) -> dict[str, list[tuple[float, Decimal]]]:
-    """Return, for each unit, what was spent until the end of each day: (its first moment in epoch seconds, the sum so far).
+def cumulative(rows: Iterable[Spent]) -> dict[str, list[tuple[float, Decimal]]]:
+    """Return the cumulative spending of each unit, as (first moment of a day in epoch seconds, sum until its end).
 
-    `rows` are those of `spent(by="day")`; play money and what is unknown is left out.
+    `rows` are those of `spent(by="day")`; play money and unknown costs are left out.
     """
     found: dict[str, list[tuple[float, Decimal]]] = {}
     for row in sorted(rows, key=lambda row: row.key):
         if row.unit and not row.sandbox:
-            course = found.setdefault(row.unit, [])
-            before = course[-1][1] if course else Decimal(0)
-            course.append((datetime.fromisoformat(row.key).timestamp(), before + row.amount))
+            points = found.setdefault(row.unit, [])
+            before = points[-1][1] if points else Decimal(0)
+            points.append((datetime.fromisoformat(row.key).timestamp(), before + row.amount))
     return found
 
 
-def _may_cost(account: SpendingGroup) -> bool:
-    return account.state != "planned" and account.cost != ZERO_COST
-
-
-def _spent(account: SpendingGroup) -> Spent:
-    cost, unknown = _known(account), 0
+def _spent(group: SpendingGroup) -> Spent:
+    cost, unknown = _known(group), 0
     if cost.amount is None or cost.unknown:
-        unknown = account.tasks
-    amounts: dict[str, Decimal] = {} if cost.amount is None else {cost.kind: cost.amount * account.tasks}
-    pictures = account.pictures * account.tasks if account.state in _ACCEPTED else 0
+        unknown = group.tasks
+    amounts: dict[str, Decimal] = {} if cost.amount is None else {cost.kind: cost.amount * group.tasks}
+    pictures = group.pictures * group.tasks if group.state in _ACCEPTED else 0
     unit = cost.unit if cost.amount is not None else ""
-    return Spent(account.key, unit, account.sandbox, **amounts, unknown=unknown, tasks=account.tasks, pictures=pictures)
+    return Spent(group.key, unit, group.sandbox, **amounts, unknown=unknown, tasks=group.tasks, pictures=pictures)
 
 
-def _known(account: SpendingGroup) -> Cost:
-    """Return what a task cost as far as anybody knows; of an accepted one that tells nothing, what it was expected to."""
-    if account.state not in _ACCEPTED and not account.charged:
+def _known(group: SpendingGroup) -> Cost:
+    """Return the known cost of a task, or the price of one that was accepted and whose gateway reports no cost."""
+    if group.state not in _ACCEPTED and not group.charged:
         return Cost()
-    return account.price if account.cost.amount is None else account.cost
+    return group.price if group.cost.amount is None else group.cost
 
 
-def _together(rows: Iterable[Spent]) -> list[Spent]:
+def _merged(rows: Iterable[Spent]) -> list[Spent]:
     found: dict[tuple[str, str, bool], Spent] = {}
     for row in rows:
         name = (row.key, row.unit, row.sandbox)

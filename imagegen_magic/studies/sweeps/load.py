@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sqlite3
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from imagegen_magic.engine import loop
 from imagegen_magic.engine.context import ledger_of
 from imagegen_magic.engine.jobs.reuse import generated
 from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.ledger.ledger import Ledger, TaskRow
+from imagegen_magic.engine.ledger.sweeps import StoredSweep, find_sweep
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.settings import load as load_settings
 from imagegen_magic.errors import Blame, Charge, ImageGenError, UnsupportedOption
@@ -27,35 +25,17 @@ _CHARGES: dict[str, Charge] = {"nothing was charged": "no", "it was charged": "y
 _TOLD = re.compile(rf"(?P<what>.*)\. (?P<cause>{'|'.join(_CAUSES)}|)(?P<charge>(?i:{'|'.join(_CHARGES)}))\. (?P<hint>.*)\.", re.DOTALL)
 
 
-class _Found(NamedTuple):
-    """A study as the ledger has it: its number, prompt, axes, and the place of each task."""
-
-    number: int
-    prompt: str
-    axes: dict[str, list[str]]
-    places: dict[int, dict[str, str]]
-
-
 def load(study: int | None = None, *, settings: Settings | None = None) -> SweepResult:
     """Return a sweep of the ledger as it is now, the latest where no number is given; from synchronous code.
 
     Of combinations that failed and were made later, the later ones are in it. Raises UnsupportedOption where there is no such sweep.
     """
     book = ledger_of(settings or load_settings())
-    found = loop.run(book.run(lambda connection: _study(connection, study), writes=False))
+    found = loop.run(find_sweep(book, study))
     if found is None:
         which = "no sweep yet" if study is None else f"no sweep {study}"
         raise UnsupportedOption(f"The ledger has {which}", option="study", value=study, hint="its number is in a result's .study")
-    return _result(found, loop.run(_tasks(book, list(found.places))))
-
-
-def _study(connection: sqlite3.Connection, number: int | None) -> _Found | None:
-    query = "SELECT id, prompt, axes FROM studies WHERE ? IS NULL OR id = ? ORDER BY id DESC LIMIT 1"
-    row = connection.execute(query, (number, number)).fetchone()
-    if row is None:
-        return None
-    members = connection.execute("SELECT task, place FROM members WHERE study = ? ORDER BY task", (row["id"],))
-    return _Found(row["id"], row["prompt"], json.loads(row["axes"]), {each["task"]: json.loads(each["place"]) for each in members})
+    return _result(found, loop.run(_tasks(book, list(found.combinations))))
 
 
 async def _tasks(book: Ledger, rows: Sequence[int]) -> list[TaskRow]:
@@ -64,11 +44,11 @@ async def _tasks(book: Ledger, rows: Sequence[int]) -> list[TaskRow]:
     return [known[row] for row in rows if row in known]
 
 
-def _result(found: _Found, tasks: Sequence[TaskRow]) -> SweepResult:
+def _result(found: StoredSweep, tasks: Sequence[TaskRow]) -> SweepResult:
     order = {name: {value: number for number, value in enumerate(values)} for name, values in found.axes.items()}
 
     def at(task: TaskRow) -> list[int]:
-        return [order.get(name, {}).get(value, 0) for name, value in found.places[task.row].items()]
+        return [order.get(name, {}).get(value, 0) for name, value in found.combinations[task.row].items()]
 
     ordered = sorted(_without_spent(tasks, found), key=at)
     images = [generated(each, task=number) for number, task in enumerate(ordered) for each in task.pictures if each.saved_at]
@@ -84,19 +64,19 @@ def _result(found: _Found, tasks: Sequence[TaskRow]) -> SweepResult:
         costs=total(task.cost for task in ordered if task.task_id),
         prompt=found.prompt,
         axes=FrozenDict({name: tuple(values) for name, values in found.axes.items()}),
-        places=tuple(FrozenDict(found.places[task.row]) for task in ordered),
+        places=tuple(FrozenDict(found.combinations[task.row]) for task in ordered),
         words=tuple("" if task.pictures else _WORDS.get(task.state, "waiting") for task in ordered),
         study=found.number,
     )
 
 
-def _without_spent(tasks: Sequence[TaskRow], found: _Found) -> list[TaskRow]:
+def _without_spent(tasks: Sequence[TaskRow], found: StoredSweep) -> list[TaskRow]:
     """Leave out what came to nothing where another task of the same place came to something."""
-    made = [found.places[task.row] for task in tasks if task.state not in ("failed", "dropped")]
-    return [task for task in tasks if task.state not in ("failed", "dropped") or found.places[task.row] not in made]
+    made = [found.combinations[task.row] for task in tasks if task.state not in ("failed", "dropped")]
+    return [task for task in tasks if task.state not in ("failed", "dropped") or found.combinations[task.row] not in made]
 
 
-def _request(found: _Found, tasks: Sequence[TaskRow]) -> ImageRequest:
+def _request(found: StoredSweep, tasks: Sequence[TaskRow]) -> ImageRequest:
     """Return what all tasks were asked with, but for what varied."""
     if not tasks:
         return ImageRequest(found.prompt)

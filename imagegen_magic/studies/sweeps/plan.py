@@ -18,9 +18,10 @@ from imagegen_magic.engine import api
 from imagegen_magic.engine.context import EngineContext, Kind, context_of
 from imagegen_magic.engine.endpoints import without_key
 from imagegen_magic.engine.jobs import reuse
-from imagegen_magic.engine.jobs.builder import SweepRecord, fingerprint
+from imagegen_magic.engine.jobs.builder import fingerprint
 from imagegen_magic.engine.jobs.job import Job, PlannedRequest, pluralize
 from imagegen_magic.engine.ledger.spending import prorate
+from imagegen_magic.engine.ledger.sweeps import SweepRecord
 from imagegen_magic.engine.references import Known
 from imagegen_magic.engine.settings import ENGINE_OPTIONS, REQUEST_OPTIONS, Settings
 from imagegen_magic.engine.settings import load as load_settings

@@ -1,0 +1,85 @@
+"""Annotations of images: stars, a note and tags (tables `marks` and `tags`)."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from imagegen_magic.engine.ledger.file import LedgerFile
+from imagegen_magic.engine.ledger.records import chunks, placeholders
+from imagegen_magic.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation(Record):
+    """The annotation of one image: 0 to 5 stars, sorted tags, a note."""
+
+    stars: int = 0
+    tags: tuple[str, ...] = ()
+    note: str = ""
+
+
+async def set_stars(ledger: LedgerFile, picture: int, stars: int) -> None:
+    """Set the stars of an image. Raises LookupError if there is no such image."""
+    query = "INSERT INTO marks (picture, stars) VALUES (?, ?) ON CONFLICT (picture) DO UPDATE SET stars = excluded.stars"
+    await _change(ledger, picture, query, [(picture, stars or None)])
+
+
+async def set_note(ledger: LedgerFile, picture: int, note: str) -> None:
+    """Set the note of an image; an empty one removes it. Raises LookupError if there is no such image."""
+    query = "INSERT INTO marks (picture, note) VALUES (?, ?) ON CONFLICT (picture) DO UPDATE SET note = excluded.note"
+    await _change(ledger, picture, query, [(picture, note or None)])
+
+
+async def add_tags(ledger: LedgerFile, picture: int, tags: Iterable[str]) -> None:
+    """Add tags to an image. Raises LookupError if there is no such image."""
+    await _change(ledger, picture, "INSERT OR IGNORE INTO tags (picture, tag) VALUES (?, ?)", [(picture, tag) for tag in tags])
+
+
+async def remove_tags(ledger: LedgerFile, picture: int, tags: Iterable[str]) -> None:
+    """Remove tags from an image. Raises LookupError if there is no such image."""
+    await _change(ledger, picture, "DELETE FROM tags WHERE picture = ? AND tag = ?", [(picture, tag) for tag in tags])
+
+
+async def _change(ledger: LedgerFile, picture: int, query: str, values: Sequence[tuple[object, ...]]) -> None:
+    def work(connection: sqlite3.Connection) -> None:
+        if not connection.execute("SELECT 1 FROM pictures WHERE id = ?", (picture,)).fetchone():
+            raise LookupError(f"there is no picture {picture}")
+        connection.executemany(query, values)
+
+    await ledger.run(work)
+
+
+async def import_stars(ledger: LedgerFile, stars: Iterable[tuple[int, int]]) -> None:
+    """Store stars, as (id, stars), for images that have no annotation yet; unknown ids are ignored."""
+    values = [(number, picture) for picture, number in stars]
+    query = "INSERT OR IGNORE INTO marks (picture, stars) SELECT id, ? FROM pictures WHERE id = ?"
+    await ledger.run(lambda connection: connection.executemany(query, values))
+
+
+async def annotations_of(ledger: LedgerFile, pictures: Iterable[int]) -> dict[int, Annotation]:
+    """Return the annotations of these images, by id; images without one are left out."""
+    wanted = list(pictures)
+
+    def work(connection: sqlite3.Connection) -> dict[int, Annotation]:
+        marks: dict[int, tuple[int, str]] = {}
+        tags: dict[int, list[str]] = {}
+        for some in chunks(wanted):
+            ids = placeholders(some)
+            for picture, stars, note in connection.execute(f"SELECT picture, stars, note FROM marks WHERE picture IN ({ids})", some):
+                marks[picture] = (stars or 0, note or "")
+            for picture, tag in connection.execute(f"SELECT picture, tag FROM tags WHERE picture IN ({ids}) ORDER BY tag", some):
+                tags.setdefault(picture, []).append(tag)
+        found = {}
+        for picture in wanted:
+            stars, note = marks.get(picture, (0, ""))
+            found[picture] = Annotation(stars, tuple(tags.get(picture, ())), note)
+        return {picture: annotation for picture, annotation in found.items() if annotation != Annotation()}
+
+    return await ledger.run(work, writes=False)
+
+
+async def starred(ledger: LedgerFile) -> set[int]:
+    """Return the images that have stars."""
+    return {row["picture"] for row in await ledger.fetch("SELECT picture FROM marks WHERE stars > 0")}

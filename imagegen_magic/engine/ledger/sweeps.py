@@ -1,0 +1,86 @@
+"""Sweeps: their prompts and axes, and which combination each task belongs to (tables `studies` and `members`)."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from imagegen_magic.engine.ledger.file import LedgerFile
+from imagegen_magic.engine.ledger.records import json_of, now, text_of
+
+Combination = Mapping[str, str]
+"""The value of each axis."""
+
+
+class SweepRecord(NamedTuple):
+    """A sweep: its prompt with placeholders, the values of each axis, and `fixed`, the options that do not vary."""
+
+    prompt: str
+    axes: Mapping[str, Sequence[str]]
+    fixed: str = ""
+
+
+class StoredSweep(NamedTuple):
+    """A sweep of the ledger: its number, prompt and axes, and the combination of each task by its row."""
+
+    number: int
+    prompt: str
+    axes: dict[str, list[str]]
+    combinations: dict[int, dict[str, str]]
+
+
+# if the gateway is an axis, `fixed` has no sandbox: real and play money have one record each all the same
+_SAME_SWEEP = """SELECT id FROM studies WHERE prompt = ? AND axes = ? AND fixed = ? AND NOT EXISTS (
+    SELECT 1 FROM members JOIN tasks ON tasks.row = members.task JOIN jobs ON jobs.id = tasks.job
+    WHERE members.study = studies.id AND jobs.sandbox NOT IN (?, ?)) ORDER BY id"""
+_ADD_TASK = "INSERT INTO members (study, task, place) VALUES (?, ?, ?) ON CONFLICT (study, task) DO UPDATE SET place = excluded.place"
+
+
+async def record_sweep(ledger: LedgerFile, sweep: SweepRecord, combinations: Mapping[int, Combination], sandbox: Collection[bool]) -> int:
+    """Store a sweep, or add tasks to the same one, and return its number.
+
+    `combinations` has that of each task, by its row; `sandbox` whether each request goes to the sandbox.
+    """
+    values = (text_of(sweep.prompt), json_of({axis: list(labels) for axis, labels in sweep.axes.items()}), sweep.fixed)
+
+    def work(connection: sqlite3.Connection) -> int:
+        known = connection.execute(_SAME_SWEEP, (*values, any(sandbox), all(sandbox))).fetchone()
+        query = "INSERT INTO studies (created, prompt, axes, fixed) VALUES (?, ?, ?, ?)"
+        number: int = known["id"] if known else connection.execute(query, (now(), *values)).lastrowid or 0
+        connection.executemany(_ADD_TASK, [(number, row, json_of(dict(combination))) for row, combination in combinations.items()])
+        return number
+
+    return await ledger.run(work)
+
+
+async def find_sweep(ledger: LedgerFile, number: int | None = None) -> StoredSweep | None:
+    """Return a sweep, by default the latest; None if there is no such sweep."""
+
+    def work(connection: sqlite3.Connection) -> StoredSweep | None:
+        query = "SELECT id, prompt, axes FROM studies WHERE ? IS NULL OR id = ? ORDER BY id DESC LIMIT 1"
+        row = connection.execute(query, (number, number)).fetchone()
+        if row is None:
+            return None
+        tasks = connection.execute("SELECT task, place FROM members WHERE study = ? ORDER BY task", (row["id"],))
+        return StoredSweep(row["id"], row["prompt"], json.loads(row["axes"]), {task: json.loads(place) for task, place in tasks})
+
+    return await ledger.run(work, writes=False)
+
+
+async def combinations_of(ledger: LedgerFile, pictures: Iterable[int], sweep: int = 0) -> tuple[int, dict[int, dict[str, str]]]:
+    """Return the number of the sweep that made these images, and the combination of each image by its id.
+
+    By default it is the latest sweep that made any of them; 0 if none did.
+    """
+
+    def work(connection: sqlite3.Connection) -> tuple[int, dict[int, dict[str, str]]]:
+        query = "SELECT task FROM pictures WHERE id = ?"
+        tasks = {picture: row["task"] for picture in set(pictures) if (row := connection.execute(query, (picture,)).fetchone())}
+        query = "SELECT study, place FROM members WHERE task = ?"
+        found = {task: dict(connection.execute(query, (task,)).fetchall()) for task in set(tasks.values())}
+        number = sweep or max((number for sweeps in found.values() for number in sweeps), default=0)
+        return number, {picture: json.loads(found[task].get(number, "{}")) for picture, task in tasks.items()}
+
+    return await ledger.run(work, writes=False)
