@@ -1056,7 +1056,7 @@ def test_an_old_ledger_and_a_new_one_have_the_same_tables(old: Path, tmp_path: P
 
 def test_a_migration_that_fails_changes_nothing(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it or none of it."""
-    monkeypatch.setattr("imagegen_magic.engine.ledger.ledger.MIGRATIONS", (*MIGRATIONS, ("CREATE TABLE more (x)", "nonsense")))
+    monkeypatch.setattr("imagegen_magic.engine.ledger.file.MIGRATIONS", (*MIGRATIONS, ("CREATE TABLE more (x)", "nonsense")))
     with another(old) as ledger, pytest.raises(LedgerError, match="syntax error"):
         run(ledger.check())
     assert version(old) == 1
@@ -1073,7 +1073,7 @@ def told(home: Path, **options: float) -> LedgerError:
         assert ledger.count_resumable() == 0
     assert caught.value.charge == "no"
     assert str(home) in str(caught.value)
-    assert "IMAGEGEN_HOME" in str(caught.value) or "close that" in str(caught.value)
+    assert "IMAGEGEN_HOME" in str(caught.value) or "close the other program" in str(caught.value)
     return caught.value
 
 

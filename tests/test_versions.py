@@ -86,8 +86,8 @@ async def made(ledger: Ledger, job: NewJob = JOB) -> int:
 
 def becomes_newer(monkeypatch: pytest.MonkeyPatch, *statements: str, min_reader: int = schema.MIN_READER) -> None:
     """Make this process a newer version, whose format has one step more."""
-    monkeypatch.setattr("imagegen_magic.engine.ledger.ledger.MIGRATIONS", (*schema.MIGRATIONS, statements))
-    monkeypatch.setattr("imagegen_magic.engine.ledger.ledger.MIN_READER", min_reader)
+    monkeypatch.setattr("imagegen_magic.engine.ledger.file.MIGRATIONS", (*schema.MIGRATIONS, statements))
+    monkeypatch.setattr("imagegen_magic.engine.ledger.file.MIN_READER", min_reader)
 
 
 def marks(home: Path) -> tuple[int, dict[str, str]]:
