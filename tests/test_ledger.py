@@ -1073,7 +1073,7 @@ def told(home: Path, **options: float) -> LedgerError:
         assert ledger.count_resumable() == 0
     assert caught.value.charge == "no"
     assert str(home) in str(caught.value)
-    assert "IMAGEGEN_HOME" in str(caught.value) or "close the other program" in str(caught.value)
+    assert "IMAGEGEN_HOME" in str(caught.value) or "Close the other program" in str(caught.value)
     return caught.value
 
 
