@@ -1,43 +1,83 @@
 """What every test starts from: no key, no configuration, no ledger but its own."""
 
-import functools
 import os
-import re
 import signal
 
 import pytest
+from resets import OURS, reset_engine
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts its background jobs with interrupts ignored
 
 
-@functools.cache
-def _haste(path):
-    """Return how early a file of tests is to begin: those that start a browser first, then those that start kernels and environments."""
-    imported = re.findall(r"^(?:from|import) (\w+)", path.read_text(), re.MULTILINE)
-    return next((haste for haste, module in enumerate(("lab", "venv", "frontend", "nbclient", "papermill")) if module in imported), 9)
+STARTED_BY = {"browser": pytest.mark.browser, "kernels": pytest.mark.kernel}  # fixtures and the mark of what uses them
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses by the marks
 def pytest_collection_modifyitems(items):
-    """Begin with the files that take longest, so that no process is left alone with one of them at the end."""
-    items.sort(key=lambda item: _haste(item.path))
+    """Mark what starts a browser or a kernel, and begin with its files: they take longest, so none is left for the end."""
+    early = {}
+    for item in items:
+        for fixture, mark in STARTED_BY.items():
+            if fixture in item.fixturenames:
+                item.add_marker(mark)
+        rank = 0 if item.get_closest_marker("browser") else 1 if item.get_closest_marker("kernel") else 2
+        early[item.path] = min(rank, early.get(item.path, rank))
+    items.sort(key=lambda item: early[item.path])
 
 
 @pytest.fixture(autouse=True)
 def own_world(tmp_path, monkeypatch):
     """Give each test an empty environment, home and working folder of its own, and a fresh engine."""
     for name in list(os.environ):
-        if name.startswith("IMAGEGEN_") or name.endswith(("_API_KEY", "_BASE_URL")) or name.lower().endswith("_proxy"):
+        if OURS.match(name):
             monkeypatch.delenv(name)
     monkeypatch.setenv("IMAGEGEN_HOME", str(tmp_path / "home"))
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
     yield work
-    import sys
+    reset_engine()
 
-    if loop := sys.modules.get("imagegen_magic.engine.loop"):
-        loop.stop()
-    if keys := sys.modules.get("imagegen_magic.engine.credentials"):
-        keys._remembered.clear()
-    if peers := sys.modules.get("imagegen_magic.engine.net.peers"):
-        peers._resolved.clear()
+
+@pytest.fixture(scope="session")
+def sandbox_process():
+    """The one sandbox of this test process: every gateway on a socket, with tasks of a fifth of a second."""
+    from servers import sandbox_server
+
+    with sandbox_server(duration=0.2) as running:
+        yield running
+
+
+@pytest.fixture
+def gateway(sandbox_process):
+    """The sandbox of this test process, with no fault armed."""
+    sandbox_process.disarm()
+    return sandbox_process
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """The one browser of this test process."""
+    from lab import open_browser
+
+    with open_browser() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def jupyterlab(browser, tmp_path_factory):
+    """The one JupyterLab of this test process; each file works in a workspace of its own."""
+    from lab import Lab
+
+    with Lab(tmp_path_factory.mktemp("jupyterlab"), browser) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def kernels(tmp_path_factory):
+    """The kernels of this test process, which serve one test after another."""
+    from frontend import Kernels
+
+    running = Kernels(tmp_path_factory.mktemp("kernels"))
+    yield running
+    running.close()

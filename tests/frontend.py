@@ -6,25 +6,25 @@ collects each cell's outputs by display id. Everything happens in the caller's t
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import zmq
 from jupyter_client.manager import KernelManager
+from resets import OURS
 
 PATIENCE = 60.0  # seconds; a bound for broken code, not a measure of good code
-_KEYS = re.compile(r"IMAGEGEN_|.*_(API_KEY|BASE_URL)$|.*_proxy$", re.IGNORECASE)
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
     """Return this process's environment without keys or settings of ours, everything kept below `folder`."""
-    kept = {name: value for name, value in os.environ.items() if not _KEYS.match(name)}
+    kept = {name: value for name, value in os.environ.items() if not OURS.match(name)}
     homes = {name: str(folder / name.lower()) for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")}
     tests = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
     own = {"IMAGEGEN_HOME": str(folder / "imagegen-home"), "PYTHONPATH": tests, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
@@ -75,6 +75,9 @@ class Frontend:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.environment = environment(folder, **more_environment)
+        self._forget()
+
+    def _forget(self) -> None:
         self.cells: dict[str, Cell] = {}
         self.models: dict[str, dict[str, Any]] = {}
         self.most_models = 0
@@ -96,6 +99,22 @@ class Frontend:
         self.manager.shutdown_kernel(now=True)
         self.client.context.destroy(linger=0)
         self._log.close()
+
+    def move(self, folder: Path, **more_environment: str) -> None:
+        """Reset the kernel and let it work in another folder, as if it had been started there."""
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.environment = environment(folder, **more_environment)
+        self._forget()
+        ours = {name: value for name, value in self.environment.items() if OURS.match(name)} | more_environment
+        reset = self.run(f"import resets; resets.reset_kernel({str(folder)!r}, {ours!r})")
+        assert reset.status == "ok", reset.text
+        self._forget()
+
+    @property
+    def usable(self) -> bool:
+        """Whether the kernel is alive and idle."""
+        return self.manager.is_alive() and all(cell.done for cell in self.cells.values())
 
     def _connect(self) -> None:
         self.client = self.manager.client(context=zmq.Context())
@@ -276,3 +295,30 @@ class Frontend:
             self.models[key].update(data["state"])
         elif kind == "comm_close":
             self.models.pop(key, None)
+
+
+class Kernels:
+    """Kernels that serve one test after another: a start takes a second, a reset a few hundredths of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._idle: list[Frontend] = []
+
+    @contextlib.contextmanager
+    def kernel(self, folder: Path, **more_environment: str) -> Iterator[Frontend]:
+        """Give a kernel that works in this folder; it is kept for the next test unless the test has left it dead or busy."""
+        front = self._idle.pop() if self._idle else Frontend(self._folder).__enter__()
+        try:
+            front.move(folder, **more_environment)
+            yield front
+            front.pump()
+        finally:
+            if front.usable:
+                self._idle.append(front)
+            else:
+                front.__exit__()
+
+    def close(self) -> None:
+        """End the kernels that wait."""
+        for front in self._idle:
+            front.__exit__()

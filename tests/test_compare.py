@@ -6,7 +6,6 @@ import json
 import re
 
 import pytest
-from frontend import Frontend
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
@@ -203,15 +202,3 @@ class TestOutputs:
         assert len(slider.data["text/html"]) < 2 * 100_000 * 4 / 3 + 8_000
         assert len(beside.data[kind]) <= 150_000 * 4 / 3 + 4
         assert len(words.data["text/html"]) < 10_000
-
-
-def test_in_a_kernel(tmp_path):
-    """The three outputs are ordinary ones: no widget is in them."""
-    with Frontend(tmp_path) as kernel:
-        kernel.run("%load_ext imagegen_magic\nfrom ledgers import saved\nfox, other = saved('a red fox')[0], saved('a blue fox')[0]")
-        cell = kernel.run("%imagegen compare fox other")
-        assert cell.status == "ok", cell.text
-        kinds = [sorted(output["data"]) for output in cell.outputs]
-        assert [kinds[0], kinds[2]] == [["text/html", "text/plain"]] * 2
-        assert [len(cell.images), len(cell.outputs), len(kernel.models)] == [1, 3, 0]
-        assert "a [-red-]{+blue+} fox" in cell.text

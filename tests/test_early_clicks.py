@@ -112,7 +112,7 @@ def test_a_painter_hears_from_the_start(hasty: Hasty) -> None:
 def test_a_ballot_hears_from_the_start(hasty: Hasty) -> None:
     """A vote is taken although it came while the ballot was being made."""
     heard: list[Any] = []
-    hasty.will_send("Ballot", {"event": "left", "pair": 1})
+    hasty.will_send("VoteWidget", {"event": "left", "pair": 1})
     VoteWidget(lambda event, pair: heard.append((event, pair))).close()
     assert heard == [("left", 1)]
 

@@ -16,10 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 from IPython.core.error import UsageError
-from lab import _ARGUMENTS, chromium
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from playwright.sync_api import sync_playwright
 from scripted import picture
 from shells import a_shell
 
@@ -417,15 +415,6 @@ def test_the_page_of_many_stays_small(own_world):
     Image.effect_noise((800, 800), 90).convert("RGB").save(noisy)
     place = export([replace(one, path=noisy, id=number) for number in range(1, 41)], "foxes")
     assert (place / "index.html").stat().st_size < 40 * 24_000 * 4 / 3 + 60_000
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """A browser."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(playwright), headless=True, args=_ARGUMENTS.split())
-        yield browser
-        browser.close()
 
 
 def luminance(colour):

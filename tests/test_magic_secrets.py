@@ -6,7 +6,6 @@ import traceback
 
 import keyring
 import pytest
-from frontend import Frontend
 from keyring.errors import KeyringLocked
 from rings import Memory
 from shells import a_shell
@@ -145,18 +144,6 @@ def test_login_needs_a_name_and_a_key(shell, monkeypatch, capsys):
         assert "abc" not in str(caught.value)
     shell.run("%imagegen providers")
     assert "set (this session)" not in shell.shown()[0]
-
-
-def test_login_where_nobody_can_be_asked(tmp_path):
-    """Under nbclient and papermill, login is one line that says where to set the key instead."""
-    with Frontend(tmp_path) as kernel:
-        kernel.run("%load_ext imagegen_magic")
-        cell = kernel.run("%imagegen login evolink", stdin=False)
-        assert cell.status == "error"
-        (error,) = cell.outputs
-        assert error["ename"] == "ImageGenError"
-        assert error["traceback"] == [f"ImageGenError: {error['evalue']}"]
-        assert "set EVOLINK_API_KEY in the environment before the kernel starts" in error["evalue"]
 
 
 def test_the_trace_is_redacted(shell, monkeypatch, capsys):

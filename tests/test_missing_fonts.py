@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import typefaces
-from frontend import Frontend
 from PIL import Image
 from servers import sandbox_server
 from shells import a_shell
@@ -212,15 +211,3 @@ class TestCell:
         with typefaces.only(typefaces.LATIN, typefaces.CJK, typefaces.emoji()):
             shell.run("%imagegen doctor")
         assert "accented Latin, Chinese, Japanese, Korean, emoji" in shell.shown()[0]
-
-
-def test_a_real_kernel_without_fonts(tmp_path: Path) -> None:
-    """The search for fonts points at empty folders; the line is an output of the cell, and the cell succeeds."""
-    fonts = {"XDG_DATA_HOME": str(tmp_path / "none"), "XDG_DATA_DIRS": str(tmp_path / "none"), "HOME": str(tmp_path)}
-    with Frontend(tmp_path / "notebook", IMAGEGEN_SANDBOX="1", IMAGEGEN_SIZE="1:1", **fonts) as front:
-        front.run("%load_ext imagegen_magic")
-        cell = front.run(f"%%imagegen --sweep style=油画,水墨 -o made\n{CHINESE} {{{{style}}}}")
-        assert cell.status == "ok", cell.text
-        assert cell.text.count(NO_CHINESE) == 1
-        again = front.run("sheet = made.contact_sheet(edge=64)")
-        assert again.text.count("MissingFontWarning: " + NO_CHINESE) == 1

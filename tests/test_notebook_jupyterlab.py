@@ -3,25 +3,14 @@
 import re
 
 import pytest
-from lab import Lab
-from servers import sandbox_server
 
 LOAD = "%load_ext imagegen_magic"
 
 
 @pytest.fixture(scope="module")
-def gateway():
-    """A gateway whose tasks take a second and a half: long enough to be seen waiting."""
-    with sandbox_server(duration=1.5) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory, gateway):
-    """One JupyterLab and one browser for all tests here."""
-    folder = tmp_path_factory.mktemp("lab")
-    with Lab(folder, IMAGEGEN_POLL_SECONDS="0.1", IMAGEGEN_HOME=str(folder / "home"), **gateway.environ()) as running:
-        yield running
+def lab(jupyterlab, sandbox_process):
+    """A workspace of this process's JupyterLab."""
+    return jupyterlab.workspace("cells", IMAGEGEN_POLL_SECONDS="0.1", **sandbox_process.environ())
 
 
 def opened(lab, name, *cells, **options):
@@ -176,17 +165,23 @@ CONTRAST = """element => {
 }"""
 
 
-@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
-def test_words_are_readable_in_both_themes(lab, gateway, theme):
+THEMES = ("JupyterLab Light", "JupyterLab Dark")
+
+
+def test_words_are_readable_in_both_themes(lab, gateway):
     """The progress, the caption and what differs from what was asked have enough contrast, light and dark."""
     gateway.arm("held", match="Readable")
     cell = "%%imagegen -p evolink -q low -s 3:1\nReadable [[fault: wrong-size]]"
-    with opened(lab, "theme", cell, theme=theme) as notebook:
+    with opened(lab, "theme", cell) as notebook:
         notebook.start(1)
         area = notebook.output_area(1)
         area.get_by_role("button", name="Cancel").wait_for()
-        notebook.until(lambda: area.locator(".imagegen-words").evaluate(CONTRAST) > 7, "readable words")
+        for theme in THEMES:
+            notebook.change_theme(theme)
+            notebook.until(lambda: area.locator(".imagegen-words").evaluate(CONTRAST) > 7, f"readable words, {theme}")
         gateway.disarm()
         area.locator("img").wait_for()
-        assert area.locator("strong").evaluate(CONTRAST) > 4.5
-        assert area.get_by_role("link").locator("xpath=..").evaluate(CONTRAST) > 4.5
+        for theme in THEMES:
+            notebook.change_theme(theme)
+            notebook.until(lambda: area.locator("strong").evaluate(CONTRAST) > 4.5, f"a readable difference, {theme}")
+            notebook.until(lambda: area.get_by_role("link").locator("xpath=..").evaluate(CONTRAST) > 4.5, f"a readable caption, {theme}")

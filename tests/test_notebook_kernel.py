@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from frontend import Frontend
 from PIL import Image
 from servers import sandbox_server
 
@@ -30,21 +29,18 @@ def slow_gateway():
 
 
 @pytest.fixture
-def begin(tmp_path):
+def begin(kernels, tmp_path):
     """Start kernels with the extension loaded, that share one home and one folder."""
-    opened = []
 
     def start(server=None, name="notebook", **more):
         keys = server.environ(key=KEY) if server else {}
         more = {"IMAGEGEN_HOME": str(tmp_path / "home"), "IMAGEGEN_POLL_SECONDS": "0.1", **keys, **more}
-        front = Frontend(tmp_path / name, **more).__enter__()
-        opened.append(front)
+        front = opened.enter_context(kernels.kernel(tmp_path / name, **more))
         assert front.run("%load_ext imagegen_magic").status == "ok"
         return front
 
-    yield start
-    for front in opened:
-        front.__exit__()
+    with contextlib.ExitStack() as opened:
+        yield start
 
 
 def waiting(front, code):

@@ -3,7 +3,6 @@
 from types import SimpleNamespace
 
 import pytest
-from frontend import Frontend
 from shells import a_shell
 
 from imagegen_magic.notebook.output.display import Bundle
@@ -14,9 +13,9 @@ _OPEN_MODELS = "import ipywidgets.widgets.widget as w; print(len(w._instances))"
 
 
 @pytest.fixture(scope="module")
-def kernel(tmp_path_factory):
+def kernel(kernels, tmp_path_factory):
     """One kernel for all tests here; each must leave it without a model."""
-    with Frontend(tmp_path_factory.mktemp("live")) as front:
+    with kernels.kernel(tmp_path_factory.mktemp("live")) as front:
         assert front.run("from scripted import *").status == "ok"
         yield front
 

@@ -1,22 +1,265 @@
-"""The notebooks tell what is true: each runs from top to bottom in a real kernel, on the sandbox."""
+"""Notebooks without a page: this project's own, nbclient, papermill, nbconvert, IPython in a terminal, the quickstart's script."""
 
 import base64
 import functools
 import io
 import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbclient
 import nbformat
+import papermill
 import pytest
 from frontend import environment
+from lab import write_notebook
+from nbconvert import HTMLExporter, MarkdownExporter
 from PIL import Image, ImageChops
+from servers import sandbox_server
+from terminals import enter, terminal
 
+pytestmark = pytest.mark.kernel
 PROJECT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 MOST_BYTES = 1_000_000  # of an executed notebook: it is committed, mailed and opened in browsers
 PICTURES = ("image/png", "image/jpeg")
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]")
+CELLS = (
+    "%load_ext imagegen_magic",
+    "%%imagegen -p evolink -q low -n 2 -o foxes\nA fox <b>&</b> a hen",
+    "%%imagegen -p xingchao -q low -n 2 --no-wait -o job\nLater",
+    "job.wait();",
+    "print(len(foxes), len(job.generation))",
+)
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch, gateway):
+    """A folder with a notebook, and this process's environment pointing the kernels at a gateway."""
+    for name, value in environment(tmp_path, IMAGEGEN_POLL_SECONDS="0.1", **gateway.environ()).items():
+        monkeypatch.setenv(name, value)
+    write_notebook(tmp_path / "story.ipynb", CELLS)
+    return tmp_path
+
+
+def outputs(notebook, cell):
+    """Return the MIME types of a cell's outputs."""
+    return [sorted(output.get("data", {})) for output in notebook.cells[cell].outputs]
+
+
+PICTURE, LINE = ["image/jpeg", "text/plain"], ["text/html", "text/plain"]
+
+
+def run_story(folder):
+    """Execute the notebook as `jupyter execute` does."""
+    notebook = nbformat.read(folder / "story.ipynb", as_version=4)
+    nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(folder)}}).execute()
+    nbformat.validate(notebook)
+    return notebook
+
+
+def test_nbclient_and_nbconvert_hold_pictures_and_no_widget(world):
+    """An executed notebook holds each picture with its caption, in front and in the background, and no widget; so do its pages."""
+    notebook = run_story(world)
+    assert outputs(notebook, 1) == [PICTURE, LINE] * 2
+    assert outputs(notebook, 2) == [PICTURE, LINE] * 2
+    assert notebook.cells[4].outputs[0].text.strip() == "2 2"
+    assert "widgets" not in notebook.metadata
+    assert "widget-view" not in json.dumps(notebook)
+    converted(notebook)
+
+
+def converted(notebook):
+    """Check that the pages of nbconvert hold the picture, its caption and its path, with the prompt never as markup."""
+    page, _ = HTMLExporter().from_notebook_node(notebook)
+    for output in notebook.cells[1].outputs[::2]:
+        assert output.data["image/jpeg"][:200] in page.replace("\n", "")
+    assert 'href="imagegen/fox-' in page
+    text, resources = MarkdownExporter().from_notebook_node(notebook)
+    assert "evolink gpt-image-2" in text
+    assert any(
+        base64.b64encode(content)[:64].decode() in notebook.cells[1].outputs[0].data["image/jpeg"]
+        for content in resources["outputs"].values()
+    )
+
+
+def test_nothing_blank_stays_where_pictures_did_not_come(world, gateway):
+    """Behind a cell, every output that was kept free for a picture says in the end what became of it; no output is blank."""
+    gateway.arm("failed", times=1, match="half fails")
+    gateway.arm("failed", times=None, match="all fail")
+    cells = (
+        "%load_ext imagegen_magic",
+        "%%imagegen -p apimart -s 1:1 -q low -n 8 --no-wait\nhalf fails",
+        "%%imagegen -p evolink -q low --no-wait\nall fail",
+        "%%imagegen -p evolink -q low --sweep style=oil,ink --yes --no-wait\na fox in {{style}}",
+        "%%imagegen -p evolink -q low --sweep style=oil,ink --yes --no-wait\nall fail in {{style}}",
+        "%%imagegen -p evolink -q low -n 26 --no-wait\nmany foxes",
+        "%imagegen wait",
+    )
+    write_notebook(world / "story.ipynb", cells)
+    notebook = nbformat.read(world / "story.ipynb", as_version=4)
+    nbclient.NotebookClient(notebook, allow_errors=True, resources={"metadata": {"path": str(world)}}).execute()
+    words = [[output.data["text/plain"].strip() for output in cell.outputs] for cell in notebook.cells[1:-1]]
+    assert [cell for cell in words if not all(cell)] == []
+    assert outputs(notebook, 1) == [PICTURE, LINE] * 4 + [LINE, LINE] * 4
+    assert words[0][8] == "picture 5 of 8 did not come"
+    assert "charged" in words[0][9]
+    assert words[0][10:12] == ["picture 6 of 8 did not come", "for the same reason as picture 5"]
+    assert [len(cell) for cell in words] == [16, 2, 3, 3, 49]
+    assert all(line.startswith("no picture") for line in (words[1][0], words[3][1]))
+    assert "charged" in words[1][1]
+    assert "charged" in words[3][2]
+
+
+def test_papermill_holds_pictures_and_no_widget(world):
+    """papermill, which saves while it runs, ends with the same outputs."""
+    papermill.execute_notebook(world / "story.ipynb", world / "done.ipynb", cwd=world, progress_bar=False, log_output=False)
+    notebook = nbformat.read(world / "done.ipynb", as_version=4)
+    assert outputs(notebook, 1) == [PICTURE, LINE] * 2
+    assert "widgets" not in notebook.metadata
+
+
+def test_failure_ends_the_run_with_one_line(world):
+    """A cell that makes nothing stops the run, with an error that says what to do."""
+    write_notebook(world / "story.ipynb", (CELLS[0], "%%imagegen -p apimart -s 1:1 -r 4k\nToo large"))
+    with pytest.raises(nbclient.exceptions.CellExecutionError, match="UnsupportedOption"):
+        run_story(world)
+
+
+def test_without_anybody_the_cell_is_printed(tmp_path, monkeypatch):
+    """nbclient puts no cell anywhere, so the text stands in the output."""
+    for name, value in environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    cells = ["%load_ext imagegen_magic", "%imagegen -p gccai --sandbox a fox", "%imagegen recall 1"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(each) for each in cells])
+    nbclient.NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert notebook.cells[2].outputs[0]["text"] == "%%imagegen --provider gccai --sandbox\na fox\n"
+
+
+def test_a_program_sends_them(tmp_path, gateway, monkeypatch):
+    """nbclient answers nothing: what it ran yesterday, it runs today."""
+    settings = {"IMAGEGEN_POLL_SECONDS": "0.05", "IMAGEGEN_SIZE": "1:1"}
+    for name, value in environment(tmp_path, **settings, **gateway.environ()).items():
+        monkeypatch.setenv(name, value)
+    write_notebook(tmp_path / "many.ipynb", ("%load_ext imagegen_magic", "%%imagegen -p evolink -q low -n 21\nby a program"))
+    notebook = nbformat.read(tmp_path / "many.ipynb", as_version=4)
+    nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert sum(entry["json"]["n"] for entry in gateway.accepted("by a program")) == 21
+
+
+# --- a terminal
+
+
+@pytest.fixture(scope="module")
+def slow_gateway():
+    """A gateway whose tasks take a second and a half: a terminal's line is seen waiting."""
+    with sandbox_server(duration=1.5) as server:
+        yield server
+
+
+@pytest.fixture
+def ipython(tmp_path, slow_gateway):
+    """An IPython shell at its first prompt, with the extension loaded."""
+    shell = terminal(tmp_path / "terminal", slow_gateway)
+    try:
+        shell.expect(r"In \[1\]: ")
+        enter(shell, "%load_ext imagegen_magic")
+        yield shell
+    finally:
+        shell.close(force=True)
+
+
+def visible(text):
+    """Return what is left on the screen: what a carriage return overwrote is gone."""
+    lines = [line.rsplit("\r", 1)[-1] for line in text.replace("\r\n", "\n").split("\n")]
+    return _ESCAPES.sub("", "\n".join(lines))
+
+
+def test_one_line_while_it_runs_and_the_caption_at_the_end(ipython, tmp_path):
+    """The line is written over and over, is gone at the end, and path and caption stand there as text."""
+    written = enter(ipython, "%imagegen -p evolink -q low An old fox")
+    assert written.count("\r\x1b[K") + written.count("\x1b[K\r") >= 1
+    assert "waiting 1 s" in written
+    left = visible(written)
+    assert "waiting" not in left
+    (path,) = (tmp_path / "terminal" / "imagegen").glob("*.png")
+    assert re.search(r"\d+×\d+ · evolink gpt-image-2 · ", left)
+    assert f"imagegen/{path.name}" in left
+    assert "data:" not in left
+
+
+def test_line_never_wraps(ipython):
+    """No version of the line is wider than the terminal."""
+    written = enter(ipython, "%imagegen -p xingchao -q low -n 3 An old fox")
+    assert max(len(_ESCAPES.sub("", line)) for line in written.split("\r") if "waiting" in line) < 100
+
+
+def test_interrupt_says_what_goes_on(ipython):
+    """Ctrl-C ends the waiting with one line, and resume collects the picture."""
+    ipython.sendline("%imagegen -p evolink -q low Interrupted")
+    ipython.expect("waiting")
+    ipython.sendintr()
+    ipython.expect(r"In \[\d+\]: ")
+    assert "%imagegen resume" in visible(ipython.before)
+    assert "Traceback" not in ipython.before
+    assert "imagegen/interrupted-" in enter(ipython, "%imagegen resume")
+
+
+def test_background_job_prints_its_end_above_the_prompt(ipython):
+    """With --no-wait the prompt is back at once and no line is drawn into it; the caption is printed when it is there."""
+    assert "waiting" not in enter(ipython, "%imagegen -p evolink -q low --no-wait Behind")
+    ipython.expect(r"imagegen/behind-\S+\.png")
+
+
+def test_a_terminal_asks(tmp_path, gateway):
+    """As it does before a sweep."""
+    shell = terminal(tmp_path / "terminal", gateway)
+    try:
+        shell.expect(r"In \[1\]: ")
+        enter(shell, "%load_ext imagegen_magic")
+        shell.sendline("%imagegen -p evolink -q low --size 1:1 -n 21 terminal")
+        shell.expect(r"This is 21 pictures. Make them\? \[y/N\] ")
+        shell.sendline("n")
+        shell.expect(r"In \[\d+\]: ")
+        assert "Nothing was sent and nothing is charged" in shell.before
+        assert gateway.submissions("terminal") == []
+    finally:
+        shell.close(force=True)
+
+
+# --- the script
+
+
+def test_the_quickstart_ends_with_a_command_for_any_folder(tmp_path):
+    """The script runs the notebook in a real kernel, and the places and the command that it prints at the end hold wherever one is."""
+    home = tmp_path / "a folder"
+    programs = home / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    shutil.copytree(PROJECT / "scripts", home / "scripts")
+    cells = [nbformat.v4.new_code_cell(code) for code in ("%load_ext imagegen_magic", "%imagegen -q low a fox")]
+    (home / "notebooks").mkdir()
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), home / "notebooks" / "quickstart.ipynb")
+    installed = f'#!/bin/sh\ncase "$*" in *"-m pip"*) exit 0;; esac\nexec "{sys.executable}" "$@"\n'  # as if pip had been there already
+    for name, text in (("python", installed), ("jupyter", '#!/bin/sh\necho "$1 $(cat "$2" | wc -c)"\n')):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    own = environment(tmp_path / "own", PYTHON=sys.executable)
+    done = subprocess.run([home / "scripts" / "quickstart"], cwd="/", env=own, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = dict(re.split(r":\s+", line, maxsplit=1) for line in done.stdout.splitlines())
+    assert list(told) == ["The executed notebook", "The same as a page", "The pictures", "Open it in JupyterLab"]
+    notebook, page, pictures, opening = told.values()
+    assert "image/jpeg" in Path(notebook).read_text()
+    assert "<html" in Path(page).read_text()
+    assert len(list(Path(pictures).glob("fox-*.png"))) == 1
+    opened = subprocess.run(["bash", "-c", opening], cwd="/", capture_output=True, text=True, check=True)
+    assert opened.stdout.split() == ["lab", str(Path(notebook).stat().st_size)]
+
+
+# --- this project's notebooks
 
 
 def read(path):

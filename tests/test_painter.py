@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 
 import ipywidgets
 import pytest
-from frontend import Frontend
 from panels import PanelDriver
 from PIL import Image, ImageDraw
 
@@ -52,11 +51,11 @@ def local(width=300, height=200):
 
 
 @pytest.fixture(scope="module")
-def kernel(tmp_path_factory):
+def kernel(kernels, tmp_path_factory):
     """One kernel with the extension loaded, in a folder with a photograph."""
     folder = tmp_path_factory.mktemp("painter")
     (folder / "photo.png").write_bytes(png(photograph()))
-    with Frontend(folder) as running:
+    with kernels.kernel(folder) as running:
         assert running.run(LOAD).status == "ok"
         running.subshell = running.open_subshell()
         yield running

@@ -6,7 +6,7 @@ import re
 import nbclient
 import nbformat
 import pytest
-from frontend import Frontend, environment
+from frontend import environment
 from panels import LOAD, PanelDriver
 from servers import sandbox_server
 
@@ -21,10 +21,10 @@ def gateway():
 
 
 @pytest.fixture(scope="module")
-def kernel(tmp_path_factory, gateway):
+def kernel(kernels, tmp_path_factory, gateway):
     """One kernel with the extension loaded; xingchao has no key."""
     keys = {name: value for name, value in gateway.environ().items() if name != "XINGCHAO_API_KEY"}
-    with Frontend(tmp_path_factory.mktemp("panel"), IMAGEGEN_POLL_SECONDS="0.1", **keys) as running:
+    with kernels.kernel(tmp_path_factory.mktemp("panel"), IMAGEGEN_POLL_SECONDS="0.1", **keys) as running:
         running.run(LOAD)
         running.subshell = running.open_subshell()
         yield running
@@ -451,6 +451,7 @@ def test_contact_sheet_follows_beside_the_panel(kernel, opened):
     assert "<script" not in html
 
 
+@pytest.mark.kernel
 def test_runner_without_a_front_end_gets_the_sheet_alone(tmp_path, monkeypatch):
     """Under nbclient no widget is made: the panel is its contact sheet, and generating in code works."""
     for name, each in environment(tmp_path).items():

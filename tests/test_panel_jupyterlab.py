@@ -3,11 +3,13 @@
 import itertools
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from lab import Lab
-from servers import sandbox_server
+from frontend import environment
+from lab import free_port, wait_for_server, write_notebook
 
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.providers import registry
@@ -21,18 +23,9 @@ MODELS = [(provider, model) for provider in registry.all_providers() for model i
 
 
 @pytest.fixture(scope="module")
-def gateway():
-    """Gateways on a socket, whose tasks take a second."""
-    with sandbox_server(duration=1) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory, gateway):
-    """One JupyterLab and one browser for all tests here."""
-    folder = tmp_path_factory.mktemp("lab")
-    with Lab(folder, IMAGEGEN_POLL_SECONDS="0.1", IMAGEGEN_HOME=str(folder / "home"), **gateway.environ()) as running:
-        yield running
+def lab(jupyterlab, sandbox_process):
+    """A workspace of this process's JupyterLab."""
+    return jupyterlab.workspace("panel", IMAGEGEN_POLL_SECONDS="0.1", **sandbox_process.environ())
 
 
 class Page:
@@ -137,11 +130,29 @@ FIELDS = {
 }
 
 
+@pytest.fixture(scope="module")
+def panel_of(lab):
+    """Show a panel of these presets in the one notebook for all models, in place of the one before."""
+    notebook = lab.open("controls.ipynb", [f"{LOAD}\npanel = None", ""])
+    page = Page(notebook)
+    notebook.run(0)
+
+    def show(presets):
+        page.complaints.clear()
+        notebook.write(1, f"if panel:\n    panel.close()\npanel = Panel({presets})\npanel")
+        notebook.run(1)
+        page.prompt.wait_for()
+        return page
+
+    yield show
+    notebook.close()
+
+
 @pytest.mark.parametrize(("provider", "model"), MODELS, ids=lambda each: each.name)
-def test_every_control_of_every_model(opened, gateway, provider, model):
+def test_every_control_of_every_model(panel_of, gateway, provider, model):
     """Each value of each control is enabled exactly where the plan takes it; what is chosen in the page is what a picture is asked with."""
     size = next(iter(model.sizes))
-    panel = opened(f"provider={provider.name!r}, model={model.name!r}, size={size!r}")
+    panel = panel_of(f"provider={provider.name!r}, model={model.name!r}, size={size!r}")
     ratios = panel.root.get_by_role("radiogroup", name="Aspect ratio").get_by_role("radio")
     assert {name.strip() for name in ratios.all_inner_texts()} >= set(model.sizes)
     bars = values_of(model)
@@ -173,6 +184,7 @@ def test_every_control_of_every_model(opened, gateway, provider, model):
     plan = provider.plan(ImageRequest(prompt, model=model.name, **chosen))
     sent = [entry["json"] for entry in gateway.accepted(prompt)]
     assert sorted(map(json.dumps, sent)) == sorted(json.dumps(dict(call.json)) for call in plan.calls)
+    assert panel.complaints == []
 
 
 def choose_number_and_compression(panel, model, chosen):
@@ -361,12 +373,11 @@ def test_saved_notebook_has_the_sheet_and_no_key(opened, gateway, monkeypatch):
     panel.complaints.clear()  # that the kernel cannot be started is what was asked for
 
 
-@pytest.mark.parametrize(("theme", "width"), list(itertools.product(("JupyterLab Light", "JupyterLab Dark"), (600, 1600))))
-def test_looks_in_both_themes_and_widths(opened, gateway, theme, width):
+def test_looks_in_both_themes_and_widths(opened, gateway):
     """In both themes, narrow and wide, nothing scrolls sideways and axe-core has no serious finding."""
     gateway.arm("no-balance", match="Too dear")
     gateway.arm("never-finishes", match="Under way")
-    panel = opened("provider='gccai', size='16:9', resolution='2k', quality='low'", width=width, theme=theme)
+    panel = opened("provider='gccai', size='16:9', resolution='2k', quality='low'")
     panel.generate("A first picture")
     panel.until(lambda: panel.cards.count() == 1, "a picture")
     for prompt in ("Too dear", "Under way", "A second picture"):
@@ -376,14 +387,59 @@ def test_looks_in_both_themes_and_widths(opened, gateway, theme, width):
         card.hover()
         card.get_by_role("checkbox").check()
     panel.root.locator(".imagegen-compare-knob").wait_for()
-    wide = panel.root.evaluate(
+    panel.root.evaluate("root => root.setAttribute('data-axe', '')")
+    for theme, width in itertools.product(("JupyterLab Light", "JupyterLab Dark"), (600, 1600)):
+        panel.notebook.change_theme(theme)
+        panel.page.set_viewport_size({"width": width, "height": 1500})
+        fits = "root => root.getBoundingClientRect().right <= innerWidth"
+        panel.until(lambda fits=fits: panel.root.evaluate(fits), f"{theme} {width} to fit")
+        assert scrolling(panel) == [], (theme, width)
+        assert serious(panel) == [], (theme, width)
+
+
+def scrolling(panel):
+    """Return the classes of what scrolls sideways."""
+    return panel.root.evaluate(
         "root => [root, ...root.querySelectorAll('*')].filter(one => one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 0 &&"
         " ['auto', 'scroll'].includes(getComputedStyle(one).overflowX)).map(one => one.className)"
     )
-    assert wide == []
-    assert panel.root.evaluate("root => root.getBoundingClientRect().right <= innerWidth")
-    panel.root.evaluate("root => root.setAttribute('data-axe', '')")
+
+
+def serious(panel):
+    """Return axe-core's serious findings and their markup."""
     found = Axe().run(panel.page, context="[data-axe]", options={"resultTypes": ["violations"]}).response["violations"]
-    serious = [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found if one["impact"] in ("serious", "critical")]
-    assert serious == []
-    gateway.disarm()
+    return [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found if one["impact"] in ("serious", "critical")]
+
+
+# --- without a notebook around it
+
+
+@pytest.fixture
+def address(tmp_path):
+    """Voilà with a notebook of one panel."""
+    write_notebook(tmp_path / "panel.ipynb", ["from imagegen_magic import Panel\nPanel(sandbox=True, prompt='A fox in an application')"])
+    port = free_port()
+    command = [sys.executable, "-m", "voila", "panel.ipynb", "--no-browser", f"--port={port}", "--Voila.ip=127.0.0.1"]
+    with (tmp_path / "voila.log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=tmp_path, env=environment(tmp_path), stdout=log, stderr=log)
+        try:
+            wait_for_server(f"http://127.0.0.1:{port}/voila/static/", server, tmp_path / "voila.log")
+            yield f"http://127.0.0.1:{port}/"
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+def test_panel_in_voila(browser, address):
+    """The panel stands alone, generates a picture, and the contact sheet behind it is not to be seen."""
+    page = browser.new_page(viewport={"width": 1200, "height": 1000})
+    faults = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(address)
+    page.get_by_label("Prompt").wait_for()
+    page.get_by_role("button", name="Generate").click()
+    page.locator(".imagegen-gallery-card").first.wait_for()
+    assert page.locator(".imagegen-panel").count() == 1
+    assert not page.locator(".imagegen-sheet").first.is_visible()
+    assert faults == []
+    page.close()

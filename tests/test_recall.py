@@ -3,10 +3,7 @@
 import json
 import shutil
 
-import nbclient
-import nbformat
 import pytest
-from frontend import Frontend, environment
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
@@ -260,25 +257,3 @@ def test_a_variable(shell, capsys):
         assert recalled(shell, capsys, word) == "%%imagegen --provider gccai --n 2 --sandbox\ntwo foxes"
     with pytest.raises(UsageError, match="foxes holds 2 pictures: give one of them, as foxes"):
         shell.run("%imagegen recall foxes")
-
-
-def test_a_front_end_gets_the_cell_below(tmp_path):
-    """In a kernel the cell is put below the one that runs, and a line says which picture's it is."""
-    with Frontend(tmp_path) as kernel:
-        kernel.run("%load_ext imagegen_magic")
-        made = kernel.run("%%imagegen -p gccai --sandbox\nit's a fox?")
-        assert made.status == "ok", made.text
-        cell = kernel.run("%imagegen recall 1")
-        (payload,) = cell.reply["payload"]
-        assert (payload["source"], payload["text"]) == ("set_next_input", "%%imagegen --provider gccai --sandbox\nit's a fox?")
-        assert "The cell below asks for the same as picture 1." in cell.text
-
-
-def test_without_anybody_the_cell_is_printed(tmp_path, monkeypatch):
-    """nbclient puts no cell anywhere, so the text stands in the output."""
-    for name, value in environment(tmp_path).items():
-        monkeypatch.setenv(name, value)
-    cells = ["%load_ext imagegen_magic", "%imagegen -p gccai --sandbox a fox", "%imagegen recall 1"]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(each) for each in cells])
-    nbclient.NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    assert notebook.cells[2].outputs[0]["text"] == "%%imagegen --provider gccai --sandbox\na fox\n"

@@ -1,6 +1,7 @@
 """A sweep in a cell: the plan first, a question where it is much, a grid that fills, and bounded static outputs in the end."""
 
 import base64
+import contextlib
 import io
 import json
 import re
@@ -11,15 +12,14 @@ from pathlib import Path
 import nbclient
 import nbformat
 import pytest
-from frontend import Frontend, environment
+from frontend import environment
 from IPython.core.error import UsageError
 from lab import write_notebook
 from PIL import Image
 from scripted import draw
 from servers import sandbox_server
 from shells import a_shell
-from test_notebook_terminal import run as in_terminal
-from test_notebook_terminal import terminal
+from terminals import enter, terminal
 
 from imagegen_magic.errors import ImageGenError, MissingKey, TaskFailed, UnsupportedOption
 from imagegen_magic.notebook.progress import sweep_view
@@ -56,9 +56,8 @@ def shell(gateway, monkeypatch):
 
 
 @pytest.fixture
-def begin(tmp_path):
+def begin(kernels, tmp_path):
     """Start kernels with the extension loaded, that share one home."""
-    opened = []
 
     def start(server, name="notebook", **more):
         settings = {
@@ -67,14 +66,12 @@ def begin(tmp_path):
             "IMAGEGEN_SIZE": "1:1",
             "IMAGEGEN_UNKNOWN_PRICE": "0.01",
         }
-        front = Frontend(tmp_path / name, **{**settings, **server.environ(), **more}).__enter__()
-        opened.append(front)
+        front = opened.enter_context(kernels.kernel(tmp_path / name, **{**settings, **server.environ(), **more}))
         assert front.run("%load_ext imagegen_magic").status == "ok"
         return front
 
-    yield start
-    for front in opened:
-        front.__exit__()
+    with contextlib.ExitStack() as opened:
+        yield start
 
 
 def text(shell):
@@ -346,6 +343,7 @@ def test_in_the_background(begin, gateway):
     assert front.models == {}
 
 
+@pytest.mark.kernel
 def test_nbclient_holds_the_grid_and_refuses_much(tmp_path, gateway, monkeypatch):
     """Run by a program: plain progress, the same static outputs, no widget; above the bound it is refused."""
     settings = {"IMAGEGEN_POLL_SECONDS": "0.1", "IMAGEGEN_SIZE": "1:1", "IMAGEGEN_UNKNOWN_PRICE": "0.01"}
@@ -370,13 +368,14 @@ def test_nbclient_holds_the_grid_and_refuses_much(tmp_path, gateway, monkeypatch
     assert gateway.submissions("much") == []
 
 
+@pytest.mark.kernel
 def test_a_terminal_tells_in_lines_and_asks(tmp_path, gateway):
     """Plan, question, one line while it runs, then the files."""
     gateway.disarm()
     shell = terminal(tmp_path / "terminal", gateway)
     try:
         shell.expect(r"In \[1\]: ")
-        in_terminal(shell, "%load_ext imagegen_magic")
+        enter(shell, "%load_ext imagegen_magic")
         shell.sendline("%imagegen -p evolink -q low --size 1:1 --sweep style=oil,ink --repeat 11 terminal {{style}}")
         shell.expect(r"Make them\? \[y/N\] ")
         assert "22 pictures: style (2), 11 of each" in shell.before

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 
 import pytest
-from frontend import Frontend
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
@@ -326,7 +325,7 @@ class Driver:
         self.kernel = kernel
         self.cell = kernel.run("%imagegen vote foxes")
         assert self.cell.status == "ok", self.cell.text
-        (self.model,) = [key for key, state in kernel.models.items() if str(state.get("_anywidget_id", "")).endswith(".Ballot")]
+        (self.model,) = [key for key, state in kernel.models.items() if str(state.get("_anywidget_id", "")).endswith(".VoteWidget")]
 
     def __getattr__(self, name):
         return self.kernel.models[self.model][name]
@@ -344,9 +343,9 @@ class Driver:
 
 
 @pytest.fixture(scope="module")
-def kernel(tmp_path_factory):
+def kernel(kernels, tmp_path_factory):
     """One kernel with the extension loaded."""
-    with Frontend(tmp_path_factory.mktemp("vote")) as running:
+    with kernels.kernel(tmp_path_factory.mktemp("vote")) as running:
         running.run("%load_ext imagegen_magic\nimport os, sqlite3\nfrom ledgers import saved")
         running.subshell = running.open_subshell()
         yield running

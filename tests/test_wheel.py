@@ -27,7 +27,7 @@ print("pixels:", foxes[0].width, foxes[0].height, "sandbox:", foxes[0].sandbox)
 exit
 """
 
-pytestmark = pytest.mark.timeout(600)  # packages are built and installed
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(600)]  # packages are built and installed
 
 
 def quietly(*command, **more):
@@ -41,7 +41,7 @@ def quietly(*command, **more):
 def built(tmp_path_factory):
     """A source archive, and the wheel that is built from it and nothing else."""
     folder = tmp_path_factory.mktemp("dist")
-    quietly(sys.executable, "-m", "build", "--outdir", folder, PROJECT)
+    quietly(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, PROJECT)
     return folder
 
 
@@ -146,3 +146,10 @@ def _environment(folder):
     """Return an environment that leads neither to this folder's sources nor to another environment."""
     kept = environment(folder)
     return {name: value for name, value in kept.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")} | {"PATH": os.defpath}
+
+
+def test_the_front_ends_are_in_it(names):
+    """Each widget's script and style sheet are in the wheel, beside its module."""
+    inside = {Path(name).name for name in names if name.startswith("imagegen_magic/notebook/widgets/")}
+    assert inside == {file.name for file in (PROJECT / "imagegen_magic" / "notebook" / "widgets").iterdir() if file.is_file()}
+    assert inside >= {f"{name}.{kind}" for name in ("ratio_picker", "gallery", "compare") for kind in ("py", "js", "css")}

@@ -2,12 +2,10 @@
 
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import ipywidgets
 import pytest
-from frontend import Frontend
 from traitlets import TraitError
 
 from imagegen_magic.notebook import widgets
@@ -158,40 +156,3 @@ def test_slider_stays_between_the_pictures():
     with pytest.raises(TraitError):
         compare.prompt_right = ["a fox"]
     compare.close()
-
-
-LISTENING = """
-from imagegen_magic.notebook.widgets import Gallery
-gallery = Gallery(total=500)
-gallery.on_action(lambda action, id: gallery.set_trait("pictures", [{"id": id, "caption": action}]))
-"""
-WORKING = """
-import time
-gallery.total = 400  # what speaks last on a comm is the shell that its messages are sent to
-while not gallery.pictures: time.sleep(0.01)
-"""
-
-
-def test_page_is_heard_while_a_cell_runs(tmp_path):
-    """A cell that waits for a click on the gallery gets it, although it keeps the kernel busy."""
-    with Frontend(tmp_path) as frontend:
-        frontend.run(LISTENING)
-        subshell = frontend.open_subshell()
-        (model,) = [key for key, state in frontend.models.items() if "page_size" in state]
-        cell = frontend.send(WORKING)
-        frontend.until(lambda: cell.started and frontend.models[model]["total"] == 400, "the cell to speak")
-        message = {"comm_id": model, "data": {"method": "custom", "content": {"action": "star", "id": 7, "view": "v"}}}
-        frontend._send("comm_msg", message, subshell=subshell)
-        assert frontend.wait(cell).status == "ok"
-        assert frontend.models[model]["pictures"] == [{"id": 7, "caption": "star"}]
-
-
-@pytest.mark.timeout(600)  # the builder is installed into an environment of its own
-def test_wheel_holds_the_front_ends(tmp_path):
-    """Each instrument's script and style sheet are in the wheel, beside its module."""
-    subprocess.run([sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, PROJECT], check=True, capture_output=True)
-    (path,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(path) as wheel:
-        inside = {Path(name).name for name in wheel.namelist() if name.startswith("imagegen_magic/notebook/widgets/")}
-    assert inside == {file.name for file in FOLDER.iterdir() if file.is_file()}
-    assert inside >= {f"{name}.{kind}" for name in ("ratio_picker", "gallery", "compare") for kind in ("py", "js", "css")}

@@ -4,7 +4,6 @@ import ast
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from lab import Lab
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -60,10 +59,9 @@ display(compare, compare)
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    """One JupyterLab and one browser for all tests here."""
-    with Lab(tmp_path_factory.mktemp("lab")) as running:
-        yield running
+def lab(jupyterlab):
+    """A workspace of this process's JupyterLab."""
+    return jupyterlab.workspace("widgets")
 
 
 @pytest.fixture

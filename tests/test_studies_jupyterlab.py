@@ -1,26 +1,103 @@
-"""A vote in a real JupyterLab, by keyboard alone: every choice is kept, the ranking stays, and no widget is left."""
+"""A sweep and a vote in a real JupyterLab: the grid that fills, the grid that stays, a ranking by keyboard alone."""
 
+import ast
 import json
+import os
+import re
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from lab import Lab
 
 pytestmark = pytest.mark.timeout(300)
+
+LOAD = "%load_ext imagegen_magic"
+SWEEP = "%%imagegen -p {gateway} --size 1:1 --sweep style=oil,ink,chalk --sweep quality=low,medium -o foxes\na {{{{style}}}} fox in snow"
+
+
+@pytest.fixture(scope="module")
+def lab(jupyterlab, sandbox_process):
+    """A workspace of this process's JupyterLab."""
+    return jupyterlab.workspace("studies", IMAGEGEN_POLL_SECONDS="0.1", IMAGEGEN_UNKNOWN_PRICE="0.1", **sandbox_process.environ())
+
+
+def test_a_sweep_from_the_first_picture_to_the_saved_grid(lab, gateway):
+    """The grid is there from the beginning and fills; at the end one picture and a table stay, and no widget, without any error."""
+    gateway.arm("held")  # one picture waits until the others were seen beside it
+    cell = SWEEP.format(gateway="evolink")
+    with lab.open("sweep.ipynb", [LOAD, cell], theme="JupyterLab Dark") as notebook:
+        complaints = []
+        notebook.page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        notebook.page.on("pageerror", lambda error: complaints.append(str(error)))
+        notebook.run(0)
+        notebook.start(1)
+        area = notebook.output_area(1)
+        area.locator(".imagegen-mosaic").first.wait_for()
+        area.get_by_role("button", name="Cancel").wait_for()
+        assert area.locator(".imagegen-mosaic i").count() == 6
+        area.locator(".imagegen-mosaic i img").first.wait_for()
+        _keep(notebook, "sweep-running.png")
+        gateway.disarm()
+        notebook.until(lambda: not notebook.busy(1), "the sweep's end")
+        area.locator("img").first.wait_for()
+        assert area.locator(".imagegen-mosaic").count() == 0
+        area.locator("summary").click()
+        assert area.locator("details img").count() == 6
+        assert area.locator("details img").first.get_attribute("alt") == "a oil fox in snow"
+        _keep(notebook, "sweep-finished.png")
+        saved = notebook.save()
+        assert "widgets" not in saved["metadata"]
+        assert "widget-view" not in json.dumps(saved)
+        assert [sorted(output["data"]) for output in saved["cells"][1]["outputs"]] == [
+            ["text/html", "text/plain"],
+            ["image/jpeg", "text/plain"],
+            ["text/html", "text/plain"],
+        ]
+        assert [words for words in complaints if not re.search("favicon|404", words)] == []
+
+
+def test_a_reopened_sweep_needs_no_kernel(lab):
+    """Saved and opened again without a kernel, the grid and its table are there."""
+    with lab.open("reopened.ipynb", [LOAD, SWEEP.format(gateway="apimart")]) as notebook:
+        notebook.run(0)
+        notebook.run(1)
+        notebook.save()
+        notebook.command("notebook:shutdown-kernel")
+        notebook.page.route("**/api/sessions*", lambda route: route.abort() if route.request.method == "POST" else route.continue_())
+        notebook.load(kernel=False)
+        area = notebook.output_area(1)
+        area.locator("img").first.wait_for()
+        assert area.locator("img").evaluate_all("all => all.every(img => img.complete && img.naturalWidth > 0)")
+        assert "model not found" not in area.inner_text()
+
+
+def test_asking_before_many_pictures(lab, gateway):
+    """The question stands in the cell; a yes makes the pictures."""
+    with lab.open("asking.ipynb", [LOAD, "%%imagegen -p evolink -q low --size 1:1 --repeat 21\nasked about"]) as notebook:
+        notebook.run(0)
+        notebook.start(1)
+        field = notebook.output_area(1).locator("input.jp-Stdin-input")
+        field.wait_for()
+        assert "This is 21 pictures" in notebook.output_area(1).inner_text()
+        assert gateway.submissions("asked about") == []
+        field.fill("y")
+        field.press("Enter")
+        notebook.until(lambda: not notebook.busy(1), "the cell's end")
+        assert len(gateway.accepted("asked about")) == 21
+
+
+def _keep(notebook, name):
+    """Take a screenshot into the folder that the variable SCREENSHOTS names, for a person to look at."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        notebook.picture(1, f"{folder}/{name}")
+
+
+# --- voting
 
 SETUP = "%load_ext imagegen_magic\nimport sqlite3, os\nfrom ledgers import saved\nfoxes = saved('a red <b>fox</b>', count=4)"
 VOTES = (
     "db = sqlite3.connect(os.environ['IMAGEGEN_HOME'] + '/ledger.sqlite')\n"
     "print(repr([tuple(row) for row in db.execute('SELECT one, other, winner FROM votes ORDER BY id')]))"
 )
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    """One JupyterLab and one browser for all tests here."""
-    folder = tmp_path_factory.mktemp("lab")
-    with Lab(folder, IMAGEGEN_HOME=str(folder / "home")) as running:
-        yield running
 
 
 @pytest.fixture
@@ -66,8 +143,6 @@ def votes(notebook, *, of):
     """Return the votes that the ledger has of these pictures, told by a later cell."""
     notebook.run(2)
     text = "".join(output.get("text", "") for output in notebook.outputs(2))
-    import ast
-
     return [vote for vote in ast.literal_eval(text) if vote[0] in of]
 
 
@@ -157,10 +232,9 @@ def test_by_pointer_and_in_two_sittings(opened):
     assert page.get_by_role("button", name="Undo").get_attribute("aria-disabled") == "true"
 
 
-@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
-def test_the_ranking_survives_save_and_reopen(opened, theme, tmp_path, request):
+def test_the_ranking_survives_save_and_reopen(opened, tmp_path):
     """Saved and opened again without a kernel the ranking is there, with its bars, and no widget state in the file."""
-    notebook = opened(theme)
+    notebook = opened("JupyterLab Dark")
     begin(notebook)
     notebook.page.wait_for_timeout(200)
     notebook.page.screenshot(path=tmp_path / "ballot.png")
