@@ -19,7 +19,7 @@ from pathlib import Path
 from PIL import Image
 
 from imagegen_magic.imaging.verify import verify
-from imagegen_magic.sandbox.drawing import draw
+from imagegen_magic.sandbox.drawing import encoded, paint
 
 EDGE = 1024
 SIZE = (3840, 2160)
@@ -27,7 +27,8 @@ SIZE = (3840, 2160)
 
 def drawn() -> bytes:
     """Return a 4K PNG with smooth areas, as drawings have."""
-    return draw("an ancient castle beneath a starry sky", seed=0, width=SIZE[0], height=SIZE[1], quality="high")
+    image = paint("an ancient castle beneath a starry sky", seed=0, width=SIZE[0], height=SIZE[1], quality="high")
+    return encoded(image, "image/png", None)
 
 
 def photograph(mode: str = "RGB") -> bytes:

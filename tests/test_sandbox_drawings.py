@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import hashlib
 import io
 import time
-from collections.abc import Callable
+from typing import Any
 
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from imagegen_magic.sandbox import canvas, drawing
-from imagegen_magic.sandbox.drawing import draw
+from imagegen_magic.formats import PNG
+from imagegen_magic.sandbox import drawing
+from imagegen_magic.sandbox.drawing import encoded, paint
 from imagegen_magic.sandbox.images import Drawing, Gallery
 
-STYLES = (*drawing._LAND, *drawing._SHEET)
+STYLES = (*drawing._LAND, *drawing._PATTERNS)
+
+
+def draw(prompt: str, *, mime_type: str = PNG.mime_type, compression: int | None = None, **options: Any) -> bytes:
+    """Return an encoded drawing."""
+    return encoded(paint(prompt, **options), mime_type, compression)
 
 
 def opened(picture: bytes) -> Image.Image:
@@ -86,17 +91,16 @@ def test_every_prompt_and_every_seed_draw_another_picture() -> None:
 
 
 def test_words_of_the_prompt_nudge_the_subject() -> None:
-    """Night is dark, and a castle, a lighthouse, a fox or a portrait are drawn as such."""
+    """Night is dark, and a castle, a lighthouse, a fox or a city is drawn as such."""
     dark, bright = (
         ImageStat.Stat(opened(draw(f"mountains {words}", seed=0, width=96, height=64)).convert("L")).mean[0]
         for words in ("at night", "in mist")
     )
     assert dark + 40 < bright
-    assert [drawing._style(f"x {word} y", drawing.random.Random(0)) for word in ("castle", "lighthouse", "fox", "portrait", "城市")] == [
+    assert [drawing._style(f"x {word} y", drawing.random.Random(0)) for word in ("castle", "lighthouse", "fox", "城市")] == [
         "castle",
         "lighthouse",
         "fox",
-        "portrait",
         "city",
     ]
 
@@ -110,49 +114,6 @@ def test_a_quiet_mark_says_that_it_is_a_sandbox(monkeypatch: pytest.MonkeyPatch)
     box = ImageChops.difference(marked, bare).getbbox()
     assert box is not None
     assert (box[0] > 780, box[1] > 565, (box[2] - box[0]) * (box[3] - box[1]) < 0.004 * 900 * 600) == (True, True, True)
-
-
-@pytest.mark.parametrize("style", ["orbits", "city", "paper", "ribbons"])
-def test_a_large_drawing_in_tiles_is_the_same_as_in_one_piece(style: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thin strokes, cut-outs and full areas survive the tiling; only the smoothness of edges may differ."""
-    monkeypatch.setattr(drawing, "_style", lambda words, rng: style)
-    tiled = opened(draw("x", seed=5, width=1800, height=1200, quality="high"))
-    monkeypatch.setattr(canvas, "_tiles", lambda box, draw: [(box, False)])
-    whole = opened(draw("x", seed=5, width=1800, height=1200, quality="high"))
-    histogram = ImageChops.difference(tiled, whole).convert("L").histogram()
-    assert sum(histogram[128:]) == 0
-    assert sum(histogram[24:]) < 0.01 * 1800 * 1200
-
-
-def test_a_gradient_is_the_same_in_two_steps_and_costs_a_part() -> None:
-    """A column stretched first and widened then is, pixel for pixel, the strip resized in one step, at less than half its cost."""
-    stops, box, tile = ((250, 240, 230), (20, 90, 160), (5, 5, 30)), (0, 0, 1600, 1200), (100, 60, 1500, 1100)
-    rows = (0, 60 * 256 / 1200, 1, 1100 * 256 / 1200)
-    in_two = functools.partial(canvas._fill, stops, box, tile)
-    in_one = functools.partial(canvas._strip(stops).resize, (1400, 1040), Image.Resampling.BILINEAR, box=rows)
-    assert ImageChops.difference(in_two(), in_one()).getbbox() is None
-    assert _least_seconds(in_two) < 0.5 * _least_seconds(in_one)
-
-
-def test_a_colour_through_a_mask_is_the_same_as_an_image_of_it() -> None:
-    """A shape of one colour looks as if the colour had been pasted, and costs less."""
-    sheet, mask = canvas.Canvas(700, 500, ((240, 230, 220), (10, 20, 60))), Image.radial_gradient("L").resize((700, 500))
-    expected = sheet.image.copy()
-    expected.paste((200, 40, 30), (0, 0, 700, 500), mask)
-    plain = _least_seconds(functools.partial(expected.copy().paste, (200, 40, 30), (0, 0, 700, 500), mask))
-    assert _least_seconds(functools.partial(canvas.Canvas(700, 500, (0, 0, 0))._paste, (200, 40, 30), (0, 0, 700, 500), mask)) < plain
-    sheet._paste((200, 40, 30), (0, 0, 700, 500), mask)
-    assert ImageChops.difference(sheet.image, expected).getbbox() is None
-
-
-def _least_seconds(work: Callable[[], object]) -> float:
-    """Return the least CPU time of eight runs: both sides of a comparison are taken on the same machine in the same minute."""
-    spent = []
-    for _ in range(8):
-        before = time.thread_time()
-        work()
-        spent.append(time.thread_time() - before)
-    return min(spent)
 
 
 def test_quality_decides_how_much_there_is_to_see() -> None:
