@@ -8,7 +8,7 @@ from shells import a_shell
 import imagegen_magic
 from imagegen_magic.engine import api
 from imagegen_magic.engine.settings import load
-from imagegen_magic.notebook.magic import confirmation
+from imagegen_magic.notebook.arguments import confirmation
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost
 
@@ -34,21 +34,21 @@ class TestWhatIsMuch:
     def test_a_price_above_the_bound(self):
         """In the gateway's own unit; the sandbox costs nothing."""
         dear = self.plan(Cost(6, "USD", "estimated"))
-        assert confirmation.much_of(dear, load(), sandbox=False) == "about $6.00"
-        assert confirmation.much_of(dear, load(), sandbox=True) == ""
-        assert confirmation.much_of(self.plan(Cost(5, "USD", "estimated")), load(), sandbox=False) == ""
+        assert confirmation.reasons_of(dear, load(), sandbox=False) == "about $6.00"
+        assert confirmation.reasons_of(dear, load(), sandbox=True) == ""
+        assert confirmation.reasons_of(self.plan(Cost(5, "USD", "estimated")), load(), sandbox=False) == ""
 
     def test_an_unknown_price(self, monkeypatch):
         """It alone is no reason, else every cell of some gateways would ask; counted by the user it may be one."""
-        assert confirmation.much_of(self.plan(Cost(), 4), load(), sandbox=False) == ""
+        assert confirmation.reasons_of(self.plan(Cost(), 4), load(), sandbox=False) == ""
         monkeypatch.setenv("IMAGEGEN_UNKNOWN_PRICE", "2")
-        assert confirmation.much_of(self.plan(Cost(), 4), load(), sandbox=False) == "4 pictures of unknown price, counted as 8"
+        assert confirmation.reasons_of(self.plan(Cost(), 4), load(), sandbox=False) == "4 pictures of unknown price, counted as 8"
 
     def test_real_plans(self):
         """Twenty are not many, twenty-one are."""
         for count, words in ((20, ""), (21, "21 pictures")):
             plan = api.plan(ImageRequest("a fox", n=count), provider="gccai")
-            assert confirmation.much_of(plan, load(), sandbox=False) == words
+            assert confirmation.reasons_of(plan, load(), sandbox=False) == words
 
     def test_who_can_answer(self):
         """A front end that takes input, and no other."""

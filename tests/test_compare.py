@@ -98,7 +98,7 @@ class TestPicking:
     def test_a_file_of_others(self, shell, capsys):
         """Only numbers are known of it, and that is said."""
         text = said(shell, capsys, "photo.png 1")
-        assert "The prompt of A: photo.png is not known" in text
+        assert "The prompt of A: photo.png is unknown" in text
         assert "Settings" not in text
         assert re.search(r"pixels +30×60 .* 48×32", text)
 
@@ -145,7 +145,7 @@ class TestPicking:
             ("1 99", "no picture 99"),
             ("1 foxes", r"foxes holds 2 pictures: give one of them, as foxes\[0\]"),
             ("1 foxes[2]", r"the last is foxes\[1\]"),
-            ("1 nofile.png", "no variable, and no file that can be read"),
+            ("1 nofile.png", "nor a variable, nor a readable file"),
             ("1 words.txt", "words.txt cannot be shown"),
         ],
     )
@@ -158,7 +158,7 @@ class TestPicking:
     def test_a_moved_file(self, shell):
         """Where the original is gone there is nothing to compare, and its old place is named."""
         shell.variables["fox"].path.unlink()
-        with pytest.raises(UsageError, match="The file of @1 is not there any more"):
+        with pytest.raises(UsageError, match="The file of @1 no longer exists"):
             shell.run("%imagegen compare 1 2")
 
     def test_a_name_for_two_things(self, shell, own_world):

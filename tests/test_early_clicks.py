@@ -14,7 +14,7 @@ from comm.base_comm import BaseComm
 from PIL import Image
 
 from imagegen_magic.engine import loop
-from imagegen_magic.notebook.commands import mask as masking
+from imagegen_magic.notebook import mask_editor
 from imagegen_magic.notebook.commands.vote import VoteSession
 from imagegen_magic.notebook.panel import controls
 from imagegen_magic.notebook.panel.references import References
@@ -198,30 +198,30 @@ def test_a_painter_that_is_pressed_while_its_cell_still_shows_it(
     """The outputs end as they would have a moment later, and the painter is gone."""
     monkeypatch.setattr(asyncio, "to_thread", _at_once)  # so that all that a press does can be done before the cell goes on
     shell = Shell()
-    easel = masking.MaskEditor(PICTURE, shell, Path.cwd(), "mask")
+    editor = mask_editor.MaskEditor(PICTURE, shell, Path.cwd(), "mask")
 
     def press() -> None:
-        assert easel._painter is not None
-        easel._painter._handle_custom_msg(message, buffers)
+        assert editor._painter is not None
+        editor._painter._handle_custom_msg(message, buffers)
         loop.run(_nothing())  # the engine's loop has had its turn before the cell goes on
 
     shell.at_first_output = press
-    easel.begin(None)
+    editor.begin(None)
     at_rest()
     assert len(shell.outputs) == 2
     assert end in list(shell.outputs.values())[1]
     assert ("mask" in shell.user_ns) == bool(buffers)
-    assert easel._painter is None
+    assert editor._painter is None
 
 
 def test_two_presses_make_one_mask() -> None:
     """The second finds the painter done: one file, and the mask that the caption names."""
     shell = Shell()
-    easel = masking.MaskEditor(PICTURE, shell, Path.cwd(), "mask")
-    easel.begin(None)
-    assert easel._painter is not None
+    editor = mask_editor.MaskEditor(PICTURE, shell, Path.cwd(), "mask")
+    editor.begin(None)
+    assert editor._painter is not None
     for _ in range(2):
-        easel._painter._used(MASK)
+        editor._painter._used(MASK)
     at_rest()
     assert [path.name for path in Path.cwd().glob("*.png")] == ["photo-mask.png"]
 
@@ -238,16 +238,16 @@ def test_a_vote_that_is_ended_while_its_cell_still_shows_it() -> None:
     """The ballot is closed, and both outputs say how it stands."""
     shell = Shell()
     images = [SimpleNamespace(id=number) for number in (1, 2)]
-    booth = VoteSession(shell, None, "foxes", images, 0)  # type: ignore[arg-type]
-    booth._previews = {1: "data:,one", 2: "data:,two"}
+    session = VoteSession(shell, None, "foxes", images, 0)  # type: ignore[arg-type]
+    session._previews = {1: "data:,one", 2: "data:,two"}
 
     def press() -> None:
-        assert booth._ballot is not None
-        booth._ballot._handle_custom_msg({"event": "done", "pair": booth._ballot.pair}, [])
+        assert session._widget is not None
+        session._widget._handle_custom_msg({"event": "done", "pair": session._widget.pair}, [])
         loop.run(_nothing())
 
     shell.at_first_output = press
-    booth.open()
+    session.open()
     at_rest()
-    assert booth._ballot is None
-    assert list(shell.outputs.values()) == ["No vote was given on foxes yet. Run the cell to vote.", " "]
+    assert session._widget is None
+    assert list(shell.outputs.values()) == ["There is no vote on foxes yet. Run the cell to vote.", " "]

@@ -22,7 +22,7 @@ from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.storage import source_copies
 from imagegen_magic.engine.storage.source_copies import keep
 from imagegen_magic.errors import ImageGenError, ImageInvalid, LedgerError, ReferenceUnreachable, UnsupportedOption, UploadFailed
-from imagegen_magic.notebook.output import display
+from imagegen_magic.notebook.output import captions
 from imagegen_magic.request import ImageRequest, LocalPicture
 
 SIZE = (96, 64)
@@ -921,7 +921,7 @@ def test_each_picture_of_an_edit_has_its_own_figure(painting, notebook, canvas):
 def test_only_above_the_threshold_it_is_said(share, said, painting, canvas):
     """Two per cent, where nothing else was said."""
     (image,) = _edit(references=["scene.png"], mask="middle.png")
-    words = display.caption(replace(image, drift=(share, 0.1))).text
+    words = captions.caption(replace(image, drift=(share, 0.1))).text
     assert ("the gateway changed" in words, said in words) == (bool(said), True)
 
 
@@ -930,17 +930,17 @@ def test_the_threshold_is_a_setting(painting, notebook, canvas, monkeypatch):
     (image,) = _edit(references=["scene.png"], mask="middle.png")
     drifted = replace(image, drift=(0.3, 0.1))
     notebook.run("%config ImageGenMagics.drift_above = 0.4")
-    assert "protects" not in display.caption(drifted).text
+    assert "protects" not in captions.caption(drifted).text
     notebook.run("%config ImageGenMagics.drift_above = 0")
-    assert "the gateway changed under 1 %" in display.caption(replace(image, drift=(0.004, 0.1))).text
-    assert "protects" not in display.caption(replace(image, drift=(0.0, 0.0))).text
+    assert "the gateway changed under 1 %" in captions.caption(replace(image, drift=(0.004, 0.1))).text
+    assert "protects" not in captions.caption(replace(image, drift=(0.0, 0.0))).text
     notebook.run("%config ImageGenMagics.drift_above = None")
     monkeypatch.setenv("IMAGEGEN_DRIFT_ABOVE", "0.25")
-    assert "changed 30 %" in display.caption(drifted).text
+    assert "changed 30 %" in captions.caption(drifted).text
     monkeypatch.setenv("IMAGEGEN_DRIFT_ABOVE", "0.35")
-    assert "protects" not in display.caption(drifted).text
+    assert "protects" not in captions.caption(drifted).text
     monkeypatch.setenv("IMAGEGEN_DRIFT_ABOVE", "much")
-    assert "changed 30 %" in display.caption(drifted).text
+    assert "changed 30 %" in captions.caption(drifted).text
 
 
 def test_an_edit_of_an_earlier_result_is_looked_at_too(painting, notebook, canvas):

@@ -505,10 +505,10 @@ def test_the_magic_exports_what_is_named(shell, own_world):
     assert zipfile.is_zipfile("foxes.zip")
     for words, complaint in {
         "": "where to",
-        "12": "Where to comes first",
-        "made_one": "Where to comes first",
+        "12": "The target comes first",
+        "made_one": "The target comes first",
         "g number": "holds no pictures",
-        "g nobody": "no variable and no picture's number",
+        "g nobody": "neither a variable nor a picture's number",
         "g 99": "no picture 99",
         "g 98-99": "no picture from 98 to 99",
         "g 9-1": "no range",
@@ -531,7 +531,7 @@ def test_the_magic_exports_a_sweep_with_its_grid(shell, own_world):
     sweep.images[0].path.unlink()
     shell.shell.user_ns["sweep"] = sweep
     shell.run("%imagegen export foxes sweep")
-    assert "2 pictures; of 1 the file is gone: foxes. index.html shows them anywhere" in shell.shown()[0]
+    assert "2 pictures; 1 without a file: foxes. index.html shows them anywhere" in shell.shown()[0]
     shell.run("%imagegen export foxes.zip sweep")
     assert "foxes.zip. Its index.html, once unpacked, shows them anywhere" in shell.shown()[0]
     assert '<table class="grid">' in Path("foxes/index.html").read_text(encoding="utf-8")

@@ -327,7 +327,7 @@ class TestTheCommands:
         """Nothing found is said."""
         saved()
         shell.run("%imagegen history zeppelin")
-        assert capsys.readouterr().out.startswith("No picture fits.")
+        assert capsys.readouterr().out.startswith("No picture matches.")
 
     def test_marks_alone_are_shown(self, shell, capsys):
         """Without anything to set, what is there is told."""

@@ -355,7 +355,7 @@ def test_killed_while_submitting(kernel, faulty):
         assert kernel.run(f"%imagegen forget {row}").status == "ok"
     cell = kernel.run(SWEEP.format(name=name, options=" --reuse"))
     assert cell.status == "ok", cell.text
-    assert re.search(rf"{200 - len(unknown)} there already · {len(unknown)} to make", cell.text)
+    assert re.search(rf"{200 - len(unknown)} exist already · {len(unknown)} to make", cell.text)
     assert _whole(kernel) == [200, 200, 200, []]
     second = _paid(faulty, name) - first
     assert sum(second.values()) == len(unknown)

@@ -140,7 +140,7 @@ class TestTheCommand:
         (image,) = saved()
         image.path.unlink()
         shell.run(f"%imagegen tree @{image.id}")
-        assert "Made from words alone, and nothing was made from it yet." in shell.shown()[0]
+        assert "Made without references, and nothing was made from it yet." in shell.shown()[0]
         assert "<img" not in shell.shown("text/html")[0]
 
     def test_a_large_family_stays_small(self, shell):

@@ -172,9 +172,9 @@ def test_nothing_is_there_yet(shell, capsys):
     """In a new session history, jobs, wait, cancel, resume and error say that there is nothing."""
     for command, words in {
         "history": "No picture yet.",
-        "jobs": "Nothing is under way or waiting.",
+        "jobs": "No running or pending tasks.",
         "wait": "No job was started with --no-wait.",
-        "cancel": "Nothing is under way.",
+        "cancel": "No job is running.",
         "resume": "Nothing is waiting.",
         "error": "No error yet.",
     }.items():
@@ -247,7 +247,7 @@ def test_an_unknown_submission_is_listed(shell):
     """What nobody knows of is listed as that."""
     a_task_left_behind(state="unknown")
     shell.run("%imagegen jobs")
-    assert "nobody knows whether it was accepted" in shell.shown()[0]
+    assert "it is unknown whether the gateway accepted it" in shell.shown()[0]
 
 
 def test_waiting_pictures_are_told_once(shell):
@@ -276,8 +276,8 @@ def test_jobs_wait_and_cancel(shell, capsys):
     assert job.done
     assert shell.variables["_imagegen"][0].path.exists()
     shell.run("%imagegen cancel")
-    assert "Nothing is under way." in capsys.readouterr().out
-    with pytest.raises(UsageError, match="No job 999 is under way"):
+    assert "No job is running." in capsys.readouterr().out
+    with pytest.raises(UsageError, match="Job 999 is not running"):
         shell.run("%imagegen cancel 999")
 
 
@@ -310,7 +310,7 @@ def test_cancel_stops_the_waiting(shell, capsys, monkeypatch):
     job = shell.variables["foxes"]
     until(lambda: run(api.ledger().tasks(states=("submitted",))))
     shell.run(f"%imagegen cancel {job.id}")
-    assert "Stopped waiting for 1 job. The gateways go on" in capsys.readouterr().out
+    assert "Stopped waiting for 1 job. The gateways continue" in capsys.readouterr().out
     until(lambda: job.done)
     assert api.ledger().count_resumable() == 1
     monkeypatch.delenv("IMAGEGEN_POLL_SECONDS")
@@ -334,12 +334,12 @@ def test_doctor_finds_nothing_wrong(shell, monkeypatch):
     refuse_network(monkeypatch)
     shell.run("%imagegen doctor")
     text = shell.shown()[0]
-    assert text.startswith("Nothing needs mending.")
+    assert text.startswith("No problems found.")
     for words in (
         "httpx",
         "ipywidgets",
         "ledger.sqlite",
-        "whole and writable",
+        "complete and writable",
         "set (EVOLINK_API_KEY)",
         "https://api.evolink.ai",
         "waiting pictures",
@@ -364,8 +364,8 @@ def test_doctor_says_how_to_mend(shell, own_world, monkeypatch):
     (own_world / "imagegen").write_text("a file is in the way")
     shell.run("%imagegen doctor")
     text = shell.shown()[0]
-    assert re.match(r"\d things to mend", text)
-    assert "https:// keeps the key unseen" in text
+    assert re.match(r"\d problems found", text)
+    assert "use https://, so that the key is encrypted" in text
     assert "Pictures cannot be saved in" in text
     assert "%imagegen resume collects them" in text
 

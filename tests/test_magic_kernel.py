@@ -301,7 +301,7 @@ def test_many_pictures_are_asked_about(asking, gateway, code):
     refused, agreed, meant = (f"{word} {code[:2] == '%%'}" for word in ("refused", "agreed", "meant"))
     question, cell = answered(asking, code.format(refused), "")
     assert question == "This is 3 pictures. Make them? [y/N] "
-    assert "Nothing was sent and nothing is charged" in cell.text
+    assert "Not confirmed: nothing was sent, nothing is charged" in cell.text
     assert gateway.submissions(refused) == []
     _, cell = answered(asking, code.format(agreed), "y")
     assert (cell.status, len(cell.images)) == ("ok", 3)
@@ -369,7 +369,7 @@ def test_a_front_end_gets_the_cell_below(kernels, tmp_path):
         cell = kernel.run("%imagegen recall 1")
         (payload,) = cell.reply["payload"]
         assert (payload["source"], payload["text"]) == ("set_next_input", "%%imagegen --provider gccai --sandbox\nit's a fox?")
-        assert "The cell below asks for the same as picture 1." in cell.text
+        assert "The cell below repeats the request of picture 1." in cell.text
 
 
 def test_a_real_kernel_without_fonts(kernels, tmp_path):

@@ -10,7 +10,7 @@ from IPython.core.error import UsageError
 from shells import a_shell
 
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.notebook.magic.cell import with_variables
+from imagegen_magic.notebook.arguments.request_builder import with_variables
 from imagegen_magic.request import is_blank
 
 HARD = [

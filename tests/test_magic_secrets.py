@@ -148,14 +148,14 @@ def test_login_needs_a_name_and_a_key(shell, monkeypatch, capsys):
 
 def test_the_trace_is_redacted(shell, monkeypatch, capsys):
     """`%imagegen error` shows the trace, with anything like a key blotted out, and the shown line is clean too."""
-    from imagegen_magic.notebook.commands import dispatch
+    from imagegen_magic.notebook.commands import jobs
 
     monkeypatch.setenv("GCCAI_API_KEY", "plain-looking-one")
 
     def fail(*_):
         raise ImageGenError(f"the gateway said\n Bearer {SECRET} is bad, plain-looking-one too", hint=f"not {OPAQUE}")
 
-    monkeypatch.setitem(dispatch.RUN, "jobs", fail)
+    monkeypatch.setattr(jobs, "jobs", fail)
     with pytest.raises(ImageGenError) as caught:
         shell.run("%imagegen jobs")
     shown = caught.value._render_traceback_()
@@ -257,7 +257,7 @@ def test_a_locked_keyring_is_one_line(shell, ring, capsys):
     (row,) = [line for line in shell.shown()[0].splitlines() if line.startswith("key of evolink")]
     assert "could not be opened (KeyringLocked)" in row
     assert "Unlock the keyring, or set EVOLINK_API_KEY" in row
-    assert "to mend, on top." in shell.shown()[0]
+    assert "found, listed first." in shell.shown()[0]
 
 
 def test_config_shows_no_key_put_there_by_mistake(shell, own_world):

@@ -119,8 +119,8 @@ class TestDashes:
             ("A fox --style raw", "There is no option --style: say it in the prompt's words"),
             ("A fox --no cats", "such as: without cats."),
             ("A fox --seed 7", "use --set seed=7 if"),
-            (f"A fox {EM}quality high in the snow", f"{EM}quality may be the option --quality or words of the prompt, so nothing was sent"),
-            (f"A fox {EM}fresh from the den", "nothing was sent"),
+            (f"A fox {EM}quality high in the snow", f"{EM}quality can be the option --quality or a part of the prompt"),
+            (f"A fox {EM}fresh from the den", "Nothing was sent"),
             ("--name \u201cmy fox\u201d a fox", "typographic quote"),
             ("--size = 16:9 a fox", "--size takes its value without spaces around the =: --size 16:9."),
             (f"--name {EM}quality high a fox", "--name needs a value"),
@@ -336,7 +336,7 @@ class TestVersion:
         body, _ = planned(shell, "%imagegen version of a cathedral in fog --dry-run")
         assert body["prompt"] == "version of a cathedral in fog"
         assert planned(shell, "%imagegen --dry-run vision")[0]["prompt"] == "vision"
-        assert "nearly the subcommand 'version'" in refused(shell, "%imagegen --dry-run Version")
+        assert "Did you mean `%imagegen version`?" in refused(shell, "%imagegen --dry-run Version")
 
 
 class TestTheLineOfACell:
@@ -443,7 +443,7 @@ class TestRefusals:
             ("%%imagegen --sweep styel=oil,ink\na {{style}} fox", r"--sweep style=… \(the axis is called styel\)"),
             ("%%imagegen --sweep quality=styles\na fox", "has no quality 'styles'.*Allowed: auto, low, medium, high"),
             ("%%imagegen --ref styles[5]\na fox", r"There is no styles\[5\]: styles has 2 elements.*. The last is styles\[1\]"),
-            ("%%imagegen --ref number[0]\na fox", "number is of type int, and has none"),
+            ("%%imagegen --ref number[0]\na fox", "number is of type int, without elements"),
             ("%%imagegen --ref 99\na fox", "For the picture of that number in %imagegen history write @99"),
             ("%%imagegen --ref folder\na fox", "'folder' is a folder.*. Give a picture in it, or all of them: folder/"),
             (
@@ -452,8 +452,8 @@ class TestRefusals:
             ),
             ("%imagegen doctor --netwerk", "has no --netwerk; did you mean --network"),
             ("%imagegen cost 7d", "'7d' is one word too many for %imagegen cost"),
-            ("%imagegen vote 17", "17 is no variable: %imagegen vote NAME takes"),
-            ("%imagegen show @99", "There is no picture @99"),
+            ("%imagegen vote 17", "17 is not a variable: %imagegen vote NAME takes"),
+            ("%imagegen show @99", "There is no picture 99"),
         ],
     )
     def test_what_was_written_is_named(self, shell, code, words):

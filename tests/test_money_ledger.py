@@ -270,7 +270,7 @@ def test_the_magic_shows_tables_and_a_picture_for_each_currency(shell, capsys):
     task("saved", cost(3), sandbox=True)
     shell.run("%imagegen cost")
     text, page = shell.shown()[0], shell.shown("text/html")[0]
-    for words in ("gpt-image-1 (apimart)", "$0.30", "all of it", "$0.51", "50 credits", "1 task", "play money", "$3.00"):
+    for words in ("gpt-image-1 (apimart)", "$0.30", "total", "$0.51", "50 credits", "1 task", "Sandbox, not charged", "$3.00"):
         assert words in text
         assert words in page
     assert "$0.51 spent from 2026-11-02 to 2026-11-03, on 2 days." in text

@@ -154,7 +154,7 @@ def test_interrupt_before_anything_is_sent_says_so(begin, gateway):
     with contextlib.closing(sqlite3.connect(home, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         for code, words in (
-            ("%%imagegen -p evolink -q low\nHeld up", "Nothing was sent, and nothing is charged"),
+            ("%%imagegen -p evolink -q low\nHeld up", "Nothing was sent, nothing is charged"),
             ("%imagegen resume", "nothing was collected yet"),
         ):
             cell = front.send(code)

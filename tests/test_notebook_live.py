@@ -7,7 +7,7 @@ from shells import a_shell
 
 from imagegen_magic.notebook.output.display import Bundle
 from imagegen_magic.notebook.progress import view as progress_view
-from imagegen_magic.notebook.progress.renderers import TextRenderer, _answer_while_busy
+from imagegen_magic.notebook.progress.renderers import TextRenderer, answer_while_busy
 
 _OPEN_MODELS = "import ipywidgets.widgets.widget as w; print(len(w._instances))"
 
@@ -280,7 +280,7 @@ def test_only_a_click_cancels(message):
     """On the thread where ipykernel 7.4 asks for the way of every message, anything but a click passes untouched."""
     clicks = []
     button = SimpleNamespace(comm=SimpleNamespace(_reply_subshell_for=None))
-    _answer_while_busy(button, lambda: clicks.append(1))
+    answer_while_busy(button, lambda: clicks.append(1))
     assert button.comm._reply_subshell_for(message, "default") == "default"
     assert clicks == []
     assert button.comm._reply_subshell_for({"content": {"event": "click"}}, None) is None
@@ -290,7 +290,7 @@ def test_only_a_click_cancels(message):
 def test_kernels_without_that_question_are_left_alone():
     """Other kernels' comms are not touched."""
     button = SimpleNamespace(comm=SimpleNamespace())
-    _answer_while_busy(button, lambda: None)
+    answer_while_busy(button, lambda: None)
     assert vars(button.comm) == {}
 
 
@@ -323,7 +323,7 @@ def test_what_a_runner_missed_is_said_again():
 
 def test_the_request_goes_out_before_the_progress_is_drawn(monkeypatch):
     """Nobody sees a bar so early, and drawing it would hold the request up."""
-    monkeypatch.setattr("imagegen_magic.notebook.magic.cell._HEAD_START", 60.0)
+    monkeypatch.setattr("imagegen_magic.notebook.progress.run._HEAD_START", 60.0)
     view, sent = progress_view.view, []
 
     def watched(job, *args, **options):

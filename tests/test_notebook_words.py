@@ -13,7 +13,7 @@ from PIL import Image
 from scripted import picture, progress
 
 from imagegen_magic.errors import TaskFailed, WaitingStopped
-from imagegen_magic.notebook.output import display
+from imagegen_magic.notebook.output import captions, display
 from imagegen_magic.notebook.progress import html as progress_html
 from imagegen_magic.notebook.progress.state import JobProgress
 from imagegen_magic.result import Cost
@@ -113,39 +113,39 @@ def test_row_escapes_what_a_gateway_says():
 
 def test_caption_is_one_line_of_facts():
     """Pixels, gateway and model, seconds, cost and path stand in the caption, in this order."""
-    said = display.caption(picture())
+    said = captions.caption(picture())
     assert said.text == "1536×1024 · evolink gpt-image-2 · 48 s · cost unknown · imagegen/a-red-fox-1-1.png"
     assert "".join(Tags(said.html).texts) == said.text
 
 
 def test_caption_tells_a_known_cost_and_leaves_out_an_unknown_duration():
     """A price is told in the gateway's own unit; a duration that nobody knows is not told."""
-    said = display.caption(picture(cost=Cost(Decimal("0.0527"), "USD", "measured"), seconds=None))
+    said = captions.caption(picture(cost=Cost(Decimal("0.0527"), "USD", "measured"), seconds=None))
     assert " · evolink gpt-image-2 · $0.0527 · " in said.text
 
 
 def test_caption_names_the_sandbox():
     """A picture that the sandbox drew is not passed off as a gateway's."""
-    assert "evolink gpt-image-2 (sandbox)" in display.caption(picture(sandbox=True)).text
+    assert "evolink gpt-image-2 (sandbox)" in captions.caption(picture(sandbox=True)).text
 
 
 def test_differences_stand_out():
     """What is not as asked comes first and in bold."""
-    said = display.caption(picture(differences=("asked 3:1, got 2.25:1",)))
+    said = captions.caption(picture(differences=("asked 3:1, got 2.25:1",)))
     assert said.text.startswith("asked 3:1, got 2.25:1 · ")
     assert "strong" in Tags(said.html).tags
 
 
 def test_path_is_a_link_relative_to_the_notebook():
     """A picture beside the notebook is linked by its relative address, each character in its place."""
-    said = display.caption(picture(prompt="100% fox #1"))
+    said = captions.caption(picture(prompt="100% fox #1"))
     assert ("href", "imagegen/100%25-fox-%231-1-1.png") in Tags(said.html).attributes
     assert "imagegen/100%-fox-#1-1-1.png" in said.text
 
 
 def test_path_elsewhere_is_told_in_full_and_not_linked(tmp_path):
     """A picture that no relative address reaches is named with its whole path."""
-    said = display.caption(picture(), folder=tmp_path / "elsewhere")
+    said = captions.caption(picture(), folder=tmp_path / "elsewhere")
     assert str(Path.cwd() / "imagegen" / "a-red-fox-1-1.png") in said.text
     assert "a" not in Tags(said.html).tags
 
@@ -153,7 +153,7 @@ def test_path_elsewhere_is_told_in_full_and_not_linked(tmp_path):
 def test_caption_escapes_everything():
     """Model names, differences and file names are text wherever they meet HTML."""
     image = picture(prompt="fox <b>", differences=(NASTY,))
-    told = Tags(display.caption(image).html)
+    told = Tags(captions.caption(image).html)
     assert set(told.tags) <= {"div", "a", "strong"}
     assert NASTY in "".join(told.texts)
 

@@ -224,7 +224,7 @@ def test_a_terminal_asks(tmp_path, gateway):
         shell.expect(r"This is 21 pictures. Make them\? \[y/N\] ")
         shell.sendline("n")
         shell.expect(r"In \[\d+\]: ")
-        assert "Nothing was sent and nothing is charged" in shell.before
+        assert "Not confirmed: nothing was sent, nothing is charged" in shell.before
         assert gateway.submissions("terminal") == []
     finally:
         shell.close(force=True)
@@ -511,7 +511,7 @@ def test_iteration_pays_for_what_is_new_alone(iteration):
     """With a fourth style four pictures are made; on disk there are sixteen, each combination once."""
     cells, folder = iteration
     announced, made = re.findall(r"^\d+ pictures.*", words(cells["further"]), re.MULTILINE)
-    assert "16 pictures: style (4) × quality (2) × provider (2) · 12 there already · 4 to make" in announced
+    assert "16 pictures: style (4) × quality (2) × provider (2) · 12 exist already · 4 to make" in announced
     assert "16 pictures · 12 reused, nothing spent on them" in made
     records = [json.loads(path.read_text(encoding="utf-8")) for path in (folder / "imagegen").glob("*.json")]
     assert len(records) == len({(each["prompt"], each["asked"]["quality"], each["gateway"]) for each in records}) == 16
@@ -520,7 +520,7 @@ def test_iteration_pays_for_what_is_new_alone(iteration):
 def test_iteration_votes_recalls_and_counts(iteration):
     """The vote is offered, a rule gives it, the first of the ranking is the one recalled, and each currency is counted by itself."""
     cells, _ = iteration
-    assert "No vote was given on study yet. To vote, open the notebook in Jupyter" in words(cells["vote"])
+    assert "There is no vote on study yet. To vote, open the notebook in Jupyter" in words(cells["vote"])
     assert "Ranking of 16 pictures by 56 votes" in words(cells["ranking"])
     (first,) = re.findall(r"^1\..*style=(.*) · quality=(\w+) · provider=(\w+) ", words(cells["ranking"]), re.MULTILINE)
     style, quality, provider = first

@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 
 from imagegen_magic.errors import SaveError
 from imagegen_magic.imaging import mask_overlay
+from imagegen_magic.notebook import mask_editor
 from imagegen_magic.notebook.commands import drift
-from imagegen_magic.notebook.commands import mask as masking
 from imagegen_magic.notebook.output import slider
 from imagegen_magic.notebook.widgets.painter import Painter
 from imagegen_magic.request import LocalPicture
@@ -21,7 +21,7 @@ from imagegen_magic.request import LocalPicture
 START = """from imagegen_magic.imaging.reference import prepare
 old = prepare(Path({!r}).read_bytes(), name="old", most_bytes=10**6)
 """
-LOAD = "%load_ext imagegen_magic\nfrom imagegen_magic.notebook.commands import mask as masking\nfrom pathlib import Path"
+LOAD = "%load_ext imagegen_magic\nfrom imagegen_magic.notebook import mask_editor\nfrom pathlib import Path"
 
 
 def png(image):
@@ -65,7 +65,7 @@ def kernel(kernels, tmp_path_factory):
 def opened(kernel):
     """Run a cell that opens a painter; return the cell and the painter's id. Nothing is left open, and no mask beside the notebook."""
 
-    def opening(code="painter = masking.open_painter('photo.png')"):
+    def opening(code="painter = mask_editor.open_painter('photo.png')"):
         cell = kernel.run(code)
         assert cell.status == "ok", cell.text
         (model,) = [key for key, state in kernel.models.items() if str(state.get("_anywidget_id", "")).endswith(".Painter")]
@@ -100,7 +100,7 @@ def value(kernel, expression):
 
 def test_a_large_picture_is_sent_as_a_bounded_preview():
     """The page gets a preview of at most 2048 pixels and 700 kB as bytes, and the real picture's pixels, which the mask will have."""
-    painter = masking.painter(local(3840, 2160), lambda _: None, lambda: None)
+    painter = mask_editor.painter(local(3840, 2160), lambda _: None, lambda: None)
     shown = Image.open(io.BytesIO(painter.picture))
     assert (painter.width, painter.height, painter.name) == (3840, 2160, "photo.png")
     assert shown.size == (2048, 1152)
@@ -168,7 +168,7 @@ def test_no_file_is_overwritten(kernel, opened):
     _, model = opened()
     tell(kernel, model, {"event": "mask"}, mask_png())
     kernel.until(lambda: not kernel.models, "the painter to close")
-    cell, model = opened("masking.open_painter('photo.png', out='sky');")
+    cell, model = opened("mask_editor.open_painter('photo.png', out='sky');")
     tell(kernel, model, {"event": "mask"}, mask_png(box=(0, 0, 300, 100)))
     kernel.until(lambda: not kernel.models, "the painter to close")
     assert (kernel.folder / "photo-mask.png").read_bytes() == mask_png()
@@ -202,7 +202,7 @@ WRONG = {
 def test_a_wrong_mask_is_refused_in_the_painter(kernel, opened, sent):
     """What is no mask of this picture is neither bound nor saved; the painter says why and stays, with all that was marked."""
     kernel.run("mask = None")
-    cell, model = opened("painter = masking.open_painter('photo.png')\nsaid = []\npainter.send = lambda message: said.append(message)")
+    cell, model = opened("painter = mask_editor.open_painter('photo.png')\nsaid = []\npainter.send = lambda message: said.append(message)")
     tell(kernel, model, {"event": "mask"}, sent)
     kernel.until(lambda: value(kernel, "said"), "the refusal")
     (words,) = [each["refused"] for each in value(kernel, "said")]
@@ -219,7 +219,7 @@ def test_a_wrong_mask_is_refused_in_the_painter(kernel, opened, sent):
 def test_a_folder_that_refuses_is_told(tmp_path):
     """Where the mask cannot be written, that is said with what to do."""
     with pytest.raises(SaveError, match=r"photo-mask\.png .*make room"):
-        masking.save(b"png", tmp_path / "nowhere", "photo.png")
+        mask_editor.save(b"png", tmp_path / "nowhere", "photo.png")
 
 
 @pytest.mark.parametrize(
@@ -228,14 +228,14 @@ def test_a_folder_that_refuses_is_told(tmp_path):
 )
 def test_a_picture_s_name_never_becomes_a_path(tmp_path, name, file):
     """Of whatever a picture is called, letters and digits are left."""
-    assert masking.save(b"png", tmp_path, name) == tmp_path / file
+    assert mask_editor.save(b"png", tmp_path, name) == tmp_path / file
 
 
 def test_going_on_from_a_mask(kernel, opened):
     """A mask to go on from is bound at once and handed to the page."""
     (kernel.folder / "old.png").write_bytes(mask_png())
     start = START.format("old.png")
-    opened(start + "painter = masking.open_painter('photo.png', start=old)")
+    opened(start + "painter = mask_editor.open_painter('photo.png', start=old)")
     assert value(kernel, "[mask.size, painter.start == old.data]") == [[300, 200], True]
 
 
@@ -243,7 +243,7 @@ def test_a_mask_that_does_not_fit_is_no_start(kernel):
     """A mask of other pixels opens no painter."""
     (kernel.folder / "small.png").write_bytes(mask_png(30, 20))
     start = START.format("small.png")
-    assert kernel.run(start + "masking.open_painter('photo.png', start=old)").reply["ename"] == "UnsupportedOption"
+    assert kernel.run(start + "mask_editor.open_painter('photo.png', start=old)").reply["ename"] == "UnsupportedOption"
     assert not kernel.models
 
 
@@ -251,11 +251,11 @@ def test_without_a_page(kernel):
     """Where a notebook is run without a page, a finished mask is taken and shown, and without one the way out is said."""
     (kernel.folder / "old.png").write_bytes(mask_png())
     start = START.format("old.png")
-    cell = kernel.run(start + "masking.open_painter('photo.png', start=old)", stdin=False)
+    cell = kernel.run(start + "mask_editor.open_painter('photo.png', start=old)", stdin=False)
     assert cell.status == "ok"
     assert len(cell.images) == 1
     assert "12 % to be repainted" in cell.text
-    refused = kernel.run("masking.open_painter('photo.png')", stdin=False)
+    refused = kernel.run("mask_editor.open_painter('photo.png')", stdin=False)
     assert refused.reply["ename"] == "ImageGenError"
     assert "mask_box(" in refused.reply["evalue"]
     assert not kernel.models

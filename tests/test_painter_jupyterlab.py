@@ -19,12 +19,12 @@ PAINTER = """
 %load_ext imagegen_magic
 import io
 from PIL import Image, ImageDraw
-from imagegen_magic.notebook.commands import mask as masking
+from imagegen_magic.notebook import mask_editor
 image = Image.linear_gradient("L").resize(SIZE).convert("RGB")
 ImageDraw.Draw(image).ellipse([side // 3 for side in SIZE] + [side // 2 for side in SIZE], fill="#c84")
 image.save("NAME.png")
 mask = None
-painter = masking.open_painter("NAME.png");
+painter = mask_editor.open_painter("NAME.png");
 def alpha(x, y): return mask.getpixel((x, y))[3]
 def share():
     counts = mask.getchannel("A").histogram()
@@ -317,7 +317,7 @@ def test_going_on_from_a_mask(opened, lab):
 painter._given_up()
 start = Image.new("RGBA", SIZE, (0, 0, 0, 255)); start.paste((0, 0, 0, 0), (0, 0, 600, 800)); start.save("start.png")
 from imagegen_magic.imaging.reference import prepare
-painter = masking.open_painter("NAME.png", start=prepare(open("start.png", "rb").read(), name="start.png", most_bytes=10**7));
+painter = mask_editor.open_painter("NAME.png", start=prepare(open("start.png", "rb").read(), name="start.png", most_bytes=10**7));
 """.replace("SIZE", "(1200, 800)").replace("NAME", "test_going_on_from_a_mask")
     )
     page.notebook.until(lambda: page.root.count() == 1, "one painter")

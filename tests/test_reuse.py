@@ -11,7 +11,7 @@ from imagegen_magic import ImageRequest, generate, run
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.settings import load as load_settings
 from imagegen_magic.errors import ImageGenError, SubmissionUnknown, TaskFailed, TaskTimeout
-from imagegen_magic.notebook.output import display
+from imagegen_magic.notebook.output import captions
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_the_same_again_is_given_for_nothing(gateway):
     assert (again[0].id, again[0].path, again[0].reused) == (first.id, first.path, True)
     assert str(again.cost) == "nothing spent"
     assert len(gateway.accepted("the same")) == 1
-    assert "reused, nothing spent, made just now" in display.caption(again[0]).text
+    assert "reused, nothing spent, made just now" in captions.caption(again[0]).text
 
 
 def test_a_job_that_reuse_alone_satisfies_has_the_number_of_what_it_gives(gateway):
@@ -89,8 +89,8 @@ def test_without_reuse_the_caption_names_the_identical_one(gateway):
     (second,) = asked("twice")
     assert len(gateway.accepted("twice")) == 2
     assert (second.reused, second.earlier[0]) == (False, first.id)
-    assert f"an identical request exists: picture {first.id}, made just now" in display.caption(second).text
-    assert "identical" not in display.caption(first).text
+    assert f"an identical request exists: picture {first.id}, made just now" in captions.caption(second).text
+    assert "identical" not in captions.caption(first).text
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_without_reuse_the_caption_names_the_identical_one(gateway):
 )
 def test_ages_in_words(seconds, words):
     """As a person says them."""
-    assert display.ago(seconds) == words
+    assert captions.ago(seconds) == words
 
 
 @pytest.mark.parametrize("changed", [{"quality": "medium"}, {"size": "16:9"}, {"provider": "apimart"}, {"extra": {"seed": 1}}, {"n": 2}])

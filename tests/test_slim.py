@@ -283,10 +283,10 @@ def test_the_magic_says_from_what_to_what(file):
         assert "work.ipynb: " in shell.shown()[0]
         assert "MB → " in shell.shown()[0]
         assert "1 picture became previews" not in shell.shown()[0]
-        assert "not ours" not in shell.shown()[0]
+        assert "other tools" not in shell.shown()[0]
         assert "reload it" in shell.shown()[0]
         shell.run("%imagegen slim work.ipynb")
-        assert "nothing to make small" in shell.shown()[0]
+        assert "nothing to make smaller" in shell.shown()[0]
         with pytest.raises(UsageError, match="slim NOTEBOOK"):
             shell.run("%imagegen slim")
         with pytest.raises(UnsupportedOption, match="cannot be read"):
@@ -391,11 +391,11 @@ def test_the_magic_tells_of_pictures_of_others(file):
     with a_shell() as shell:
         write(file, notebook(*figures, source="plt.plot(x)"))
         shell.run("%imagegen slim work.ipynb")
-        assert "2 large pictures are not ours and stay as they are: --all makes them previews, too" in shell.shown()[0]
+        assert "2 large pictures of other tools are unchanged: --all makes them previews too" in shell.shown()[0]
         shell.run("%imagegen slim work.ipynb --all")
         assert "2 pictures became previews" in shell.shown()[0]
         ours = display({"image/png": text_of(noise()), "text/plain": "fox.png, 600×500"})
         write(file, notebook(ours, figures[0], source="plt.plot(x)"))
         shell.run("%imagegen slim work.ipynb")
         assert "1 picture became a preview" in shell.shown()[0]
-        assert "1 large picture is not ours and stays as it is: --all makes it a preview, too" in shell.shown()[0]
+        assert "1 large picture of another tool is unchanged: --all makes it a preview too" in shell.shown()[0]

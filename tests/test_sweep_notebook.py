@@ -107,7 +107,7 @@ def test_a_dry_run_sends_nothing_and_is_bounded(shell, gateway):
     shell.shell.user_ns["many"] = [f"style {n}" for n in range(50)]
     shell.run("%%imagegen -p evolink --sweep style=@many --sweep quality=low,high --dry-run\na {{style}} fox")
     assert "100 pictures: style (50) × quality (2)" in text(shell)
-    assert "and 60 further combinations" in text(shell)
+    assert "and 60 more combinations" in text(shell)
     assert text(shell).count("a style ") == 40
     assert "1024×1024" in text(shell)
     assert len(gateway.submissions()) == before
@@ -156,7 +156,7 @@ def test_a_sweeps_own_options_need_a_sweep(shell, flag):
 def test_combinations_left_out_are_listed(shell):
     """With the reason, and in the grid as boxes."""
     shell.run("%%imagegen -p evolink -q low --sweep resolution=1k,8k --skip-impossible -o made\na fox left out")
-    assert "Left out, as it cannot be done (1 of 2 combinations)" in text(shell)
+    assert "Left out, not possible (1 of 2 combinations)" in text(shell)
     assert "resolution=8k: evolink gpt-image-2 has no resolution '8k'" in text(shell)
     assert len(shell.variables["made"].impossible) == 1
 
@@ -183,10 +183,10 @@ def test_reuse_is_told_in_the_plan_and_asked_for_only_what_is_new(shell, gateway
     """What is there already counts for nothing."""
     shell.run("%%imagegen -p evolink -q low --sweep style=oil,ink\nthere {{style}}")
     shell.run("%%imagegen -p evolink -q low --sweep style=oil,ink,chalk --reuse\nthere {{style}}")
-    assert "3 pictures: style (3) · 2 there already · 1 to make" in text(shell)
+    assert "3 pictures: style (3) · 2 exist already · 1 to make" in text(shell)
     assert "2 reused, nothing spent on them" in text(shell)
     shell.run("%%imagegen -p evolink -q low --sweep style=oil,ink,chalk --reuse\nthere {{style}}")
-    assert "3 there already · 0 to make" in text(shell)
+    assert "3 exist already · 0 to make" in text(shell)
     assert len([entry for entry in gateway.accepted() if entry["prompt"].startswith("there")]) == 3
 
 
@@ -220,7 +220,7 @@ def test_nothing_made_raises(shell, gateway):
 
 def test_without_anybody_to_ask_much_is_refused(shell, gateway):
     """In words, before anything is sent; --yes says that it is meant, a higher bound that it is little."""
-    with pytest.raises(ImageGenError, match=r"This is 21 pictures, and nobody can be asked here, so nothing was sent.*--yes") as told:
+    with pytest.raises(ImageGenError, match=r"This is 21 pictures, and no confirmation can be given here.*--yes") as told:
         shell.run("%%imagegen -p evolink -q low --repeat 21\nnobody to ask")
     assert told.value.charge == "no"
     assert gateway.submissions("nobody to ask") == []
@@ -229,9 +229,7 @@ def test_without_anybody_to_ask_much_is_refused(shell, gateway):
     assert len(gateway.accepted("nobody to ask")) == 21
 
 
-@pytest.mark.parametrize(
-    ("setting", "words"), [("1", r"3 pictures of unknown price, counted as 3"), ("", r"3 pictures whose price cannot be known")]
-)
+@pytest.mark.parametrize(("setting", "words"), [("1", r"3 pictures of unknown price, counted as 3"), ("", r"3 pictures of unknown price")])
 def test_a_price_that_is_not_known_asks(shell, gateway, monkeypatch, setting, words):
     """An unknown price is asked about, or counted as the person said."""
     monkeypatch.setenv("IMAGEGEN_UNKNOWN_PRICE", setting)
@@ -246,7 +244,7 @@ def test_what_ends_the_asking_is_named(shell, monkeypatch):
     monkeypatch.setenv("IMAGEGEN_UNKNOWN_PRICE", "")
     monkeypatch.setenv("IMAGEGEN_ASK_ABOVE_PICTURES", "1000000")
     monkeypatch.setenv("IMAGEGEN_ASK_ABOVE_COST", "1000000")
-    with pytest.raises(ImageGenError, match="or say in unknown_price what such a picture counts") as told:
+    with pytest.raises(ImageGenError, match="or set unknown_price to what such a picture counts") as told:
         shell.run("%%imagegen -p evolink -q low --repeat 3\nunknown price")
     assert "ask_above" not in str(told.value)
     monkeypatch.setenv("IMAGEGEN_UNKNOWN_PRICE", "0")
@@ -259,11 +257,10 @@ def test_what_ends_the_asking_is_named(shell, monkeypatch):
 def test_a_known_price_asks_above_the_bound(gateway, shell, monkeypatch):
     """In the gateway's own unit."""
     from imagegen_magic.engine.settings import load
-    from imagegen_magic.notebook.magic.sweep_cell import _much
-    from imagegen_magic.studies.sweeps.plan import SweepEstimate
+    from imagegen_magic.notebook.arguments import confirmation
 
     costs = (Cost(5, "USD", "estimated"), Cost(6, "credits", "estimated"))
-    told = list(_much(SweepEstimate(2, 0, 0, 2, 0, 0, costs, None), load()))
+    told = list(confirmation.reasons(2, costs, 0, load()))
     assert told == [("about 6 credits", "raise ask_above_cost")]
 
 
@@ -282,7 +279,7 @@ def test_the_question_and_its_answers(begin, gateway):
     question, cell = answered(front, code, "no")
     assert question.startswith("This is 2 pictures. Make them? [y/N]")
     assert cell.status == "error"
-    assert "Nothing was sent and nothing is charged" in cell.text
+    assert "Not confirmed: nothing was sent, nothing is charged" in cell.text
     assert gateway.submissions("asked oil") == []
     _, cell = answered(front, code, "y")
     assert (cell.status, len(cell.images)) == ("ok", 1)
@@ -356,7 +353,7 @@ def test_nbclient_holds_the_grid_and_refuses_much(tmp_path, gateway, monkeypatch
     )
     write_notebook(tmp_path / "story.ipynb", cells)
     notebook = nbformat.read(tmp_path / "story.ipynb", as_version=4)
-    with pytest.raises(nbclient.exceptions.CellExecutionError, match="nobody can be asked here"):
+    with pytest.raises(nbclient.exceptions.CellExecutionError, match="no confirmation can be given here"):
         nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
     nbformat.validate(notebook)
     assert [sorted(output["data"]) for output in notebook.cells[1].outputs] == [

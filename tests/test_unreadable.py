@@ -506,7 +506,7 @@ def test_a_running_jobs_task_is_not_given_up(host):
     job = api.start(ImageRequest("a fox", size="1:1"), provider="apimart")
     while not host.looks:
         pass
-    with a_shell() as shell, pytest.raises(Exception, match="Task 1 is under way"):
+    with a_shell() as shell, pytest.raises(Exception, match="Task 1 is running"):
         shell.run("%imagegen forget 1")
     with pytest.raises(UnsupportedOption, match="under way"):
         api.resume_task(1, load())
@@ -537,7 +537,7 @@ def test_doctor_shows_the_folder(host):
     with a_shell() as shell:
         shell.run("%imagegen doctor")
         shown = "\n".join(shell.shown())
-    assert "1 file that came and cannot be read here, 2.0 MiB" in shown
+    assert "1 file that arrived but cannot be read here, 2.0 MiB" in shown
     assert str(UNREADABLE.absolute()) in shown
 
 

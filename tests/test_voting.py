@@ -290,7 +290,7 @@ class TestTheCommand:
         capsys.readouterr()
         shell.run("%imagegen vote foxes")
         assert (
-            "No vote was given on foxes yet. To vote, open the notebook in Jupyter and run %imagegen vote foxes" in capsys.readouterr().out
+            "There is no vote on foxes yet. To vote, open the notebook in Jupyter and run %imagegen vote foxes" in capsys.readouterr().out
         )
 
     def test_with_votes_it_shows_the_ranking(self, shell, capsys):
@@ -408,7 +408,7 @@ class TestTheBallot:
         """Nothing was chosen, and that is said."""
         ballot.tell("done")
         kernel.until(lambda: not kernel.models, "the widget to be closed")
-        assert "No vote was given on foxes yet. Run the cell to vote." in ballot.cell.text
+        assert "There is no vote on foxes yet. Run the cell to vote." in ballot.cell.text
         assert "Each choice is kept" not in ballot.cell.text
 
     def test_what_goes_wrong_is_told_on_the_page(self, kernel, ballot):

@@ -42,6 +42,11 @@ class Preview(Record):
         """The bytes as a notebook's output carries them."""
         return base64.b64encode(self.data).decode("ascii")
 
+    @property
+    def data_url(self) -> str:
+        """The picture as a data: URL."""
+        return f"data:{self.mime_type};base64,{self.base64}"
+
 
 def preview(data: bytes | Image.Image, edge: int = EDGE, limit: int = LIMIT) -> Preview:
     """Return a preview of at most `edge` px on the long side, never enlarged, and at most `limit` bytes.

@@ -1,4 +1,4 @@
-"""Which picture a word means: a number of the history, a variable, a file."""
+"""The image that a word names: a number of the history (`17`, `@17`), a variable (`fox`, `foxes[2]`), a file, or an address."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -14,7 +15,8 @@ from IPython.core.error import UsageError
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.jobs.reuse import generated
 from imagegen_magic.engine.ledger.history import find_by_content
-from imagegen_magic.notebook.commands.history import is_id, no_picture
+from imagegen_magic.engine.references import Named, ReferenceLoader
+from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.paths import path_of
 from imagegen_magic.result import GeneratedImage
 from imagegen_magic.studies import comparison
@@ -23,13 +25,16 @@ from imagegen_magic.studies.history import provenance
 if TYPE_CHECKING:
     from imagegen_magic.engine.settings import Settings
     from imagegen_magic.notebook.context import NotebookContext
+    from imagegen_magic.request import LocalPicture
 
+_ID = re.compile(r"@?([0-9]{1,18})")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _VARIABLE = re.compile(r"([^\W\d]\w*)(?:\[(-?\d{1,9})\])?")
 
 
 @dataclass(frozen=True, slots=True)
-class Picked:
-    """A picture that was picked: what it is called, its bytes, and what is known of how it was made (no prompt: None)."""
+class SelectedImage:
+    """An image: its name, its bytes, and its prompt and settings; None if these are unknown."""
 
     name: str
     data: bytes
@@ -37,71 +42,61 @@ class Picked:
     settings: Mapping[str, str] | None = None
 
 
-def pick(context: NotebookContext, word: str) -> Picked:
-    """Return the picture that a word means: `17` or `@17`, a variable (`fox`, `foxes[2]`), else a file. Raises UsageError."""
-    settings = context.settings()
-    if is_id(word):
-        return _of_image(image_of(settings, int(word.removeprefix("@"))), "")
-    found = _VARIABLE.fullmatch(word)
-    if found and found[1] in context.shell.user_ns:
-        if path_of(word).is_file():
-            raise UsageError(f"{word} is a file and a variable at once: write ./{word} for the file.")
-        return _of_variable(context, word, found[1], found[2])
-    return _of_file(settings, word)
+def parse_id(word: str) -> int | None:
+    """Return the number of the history that a word is, `17` or `@17`; None for any other word."""
+    found = _ID.fullmatch(word)
+    return int(found[1]) if found else None
 
 
-def number(context: NotebookContext, word: str, usage: str) -> int:
-    """Return the id that a word means: `17`, `@17`, or a variable's picture (`fox`, `foxes[2]`).
-
-    Raises UsageError, with `usage` where the word is none of these.
-    """
-    if is_id(word):
-        return int(word.removeprefix("@"))
-    found = _VARIABLE.fullmatch(word)
-    if not found:
-        raise UsageError(usage)
-    several = images(context, found[1])[1]
-    if found[2] is None and len(several) > 1:
-        raise UsageError(f"{found[1]} holds {len(several)} pictures: give one of them, as {found[1]}[0].")
-    try:
-        return several[int(found[2] or 0)].id
-    except IndexError:
-        raise UsageError(f"{found[1]} holds {len(several)} pictures: the last is {found[1]}[{len(several) - 1}].") from None
+def not_found(number: int) -> UsageError:
+    """Return the error for an id that the history does not have."""
+    return UsageError(f"There is no picture {number}: %imagegen history lists them.")
 
 
-def image_of(settings: Settings, number: int) -> GeneratedImage:
-    """Return the picture of that id; raises UsageError where the ledger has none on disk."""
+def find_image(settings: Settings, number: int) -> GeneratedImage:
+    """Return the image of that id; raises UsageError if the ledger has none on disk."""
     rows = loop.run(api.ledger(settings).pictures(ids=[number]))
     if not rows:
-        raise no_picture(number)
+        raise not_found(number)
     return generated(rows[0])
 
 
-def _of_image(image: GeneratedImage, name: str) -> Picked:
-    called = name or f"@{image.id}"
-    try:
-        data = image.data
-    except OSError:
-        raise UsageError(f"The file of {called} is not there any more: {image.path}.") from None
-    return Picked(called, data, image.request.prompt, comparison.settings(image))
+def find_id(context: NotebookContext, word: str, usage: str) -> int:
+    """Return the id that a word names: `17`, `@17`, or the image of a variable (`fox`, `foxes[2]`).
+
+    Raises UsageError, with `usage` if the word is none of these.
+    """
+    if (number := parse_id(word)) is not None:
+        return number
+    found = _VARIABLE.fullmatch(word)
+    if not found:
+        raise UsageError(usage)
+    return int(_element(variable_images(context, found[1])[0], found[1], found[2]).id)
 
 
-def _of_variable(context: NotebookContext, word: str, name: str, index: str | None) -> Picked:
+def variable_images(context: NotebookContext, name: str) -> tuple[tuple[GeneratedImage, ...], Any]:
+    """Return the images of a variable that are in the ledger, each once, and its value; raises UsageError if it has none."""
+    if name not in context.shell.user_ns:
+        raise UsageError(f"There is no variable {name}." + ("" if name != "_imagegen" else " Make some pictures first."))
     value = context.shell.user_ns[name]
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        value = _one(value, name, index)
+    found = tuple({image.id: image for image in images_in(value) if image.id}.values())
+    if not found:
+        raise UsageError(f"{name} holds no pictures: give the variable of a sweep or a generation.")
+    return found, value
+
+
+def images_in(value: Any) -> Iterator[GeneratedImage]:
+    """Yield the images of a value: an image, a sequence of them, a job with its images so far."""
     if isinstance(value, GeneratedImage):
-        return _of_image(value, word)
-    from imagegen_magic.notebook.arguments import image_sources
-
-    settings = context.settings()
-    local = image_sources.resolve(word, context.shell.user_ns, settings.folder, settings)
-    if isinstance(local, str):
-        raise UsageError(f"{word} is an address: fetch the picture first, or give a file, a variable or an ID.")
-    return Picked(word, local.data)
+        yield value
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        for each in value:
+            yield from images_in(each)
+    elif type(value).__module__.startswith("imagegen_magic.") and (finished := getattr(value, "generation", None)) is not None:
+        yield from finished
 
 
-def _one(values: Sequence[Any], name: str, index: str | None) -> Any:
+def _element(values: Sequence[Any], name: str, index: str | None) -> Any:
     if index is None and len(values) != 1:
         raise UsageError(f"{name} holds {len(values)} pictures: give one of them, as {name}[0].")
     try:
@@ -110,40 +105,90 @@ def _one(values: Sequence[Any], name: str, index: str | None) -> Any:
         raise UsageError(f"{name} holds {len(values)} pictures: the last is {name}[{len(values) - 1}].") from None
 
 
-def _of_file(settings: Settings, word: str) -> Picked:
+# --- an image with what is known of it
+
+
+def select(context: NotebookContext, word: str) -> SelectedImage:
+    """Return the image that a word names: an id, a variable, else a file. Raises UsageError."""
+    settings = context.settings()
+    if (number := parse_id(word)) is not None:
+        return _of_image(find_image(settings, number), f"@{number}")
+    found = _VARIABLE.fullmatch(word)
+    if found is None or found[1] not in context.shell.user_ns:
+        return _of_file(settings, word)
+    if path_of(word).is_file():
+        raise UsageError(f"{word} is a file and a variable at once: write ./{word} for the file.")
+    value = context.shell.user_ns[found[1]]
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        value = _element(value, found[1], found[2])
+    if isinstance(value, GeneratedImage):
+        return _of_image(value, word)
+    local = resolve(word, context.shell.user_ns, settings.folder, settings)
+    if isinstance(local, str):
+        raise UsageError(f"{word} is an address: download the picture first, or give a file, a variable or an ID.")
+    return SelectedImage(word, local.data)
+
+
+def _of_image(image: GeneratedImage, name: str) -> SelectedImage:
+    try:
+        data = image.data
+    except OSError:
+        raise UsageError(f"The file of {name} no longer exists: {image.path}.") from None
+    return SelectedImage(name, data, image.request.prompt, comparison.settings(image))
+
+
+def _of_file(settings: Settings, word: str) -> SelectedImage:
     path = path_of(os.path.expanduser(word))
     try:
         data = path.read_bytes()
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise UsageError(f"{word} is no picture's number, no variable, and no file that can be read ({why}).") from None
-    book = api.ledger(settings)
-    if row := loop.run(find_by_content(book, hashlib.sha256(data).hexdigest())):
+        raise UsageError(f"{word} is neither a picture's number, nor a variable, nor a readable file ({why}).") from None
+    ledger = api.ledger(settings)
+    if row := loop.run(find_by_content(ledger, hashlib.sha256(data).hexdigest())):
         image = generated(row)
-        return Picked(path.name, data, image.request.prompt, comparison.settings(image))
+        return SelectedImage(path.name, data, image.request.prompt, comparison.settings(image))
     try:
-        told = loop.run(provenance.of_file(book, path, settings.folder))
+        found = loop.run(provenance.of_file(ledger, path, settings.folder))
     except LookupError:
-        return Picked(path.name, data)
-    said = {name: value for name, value in told.request.asked().items() if name != "prompt"}
-    gateway = told.provider + (" (sandbox)" if told.sandbox else "")
-    return Picked(path.name, data, told.request.prompt, {"gateway": gateway, **comparison.in_words(said)})
+        return SelectedImage(path.name, data)
+    requested = {name: value for name, value in found.request.asked().items() if name != "prompt"}
+    gateway = found.provider + (" (sandbox)" if found.sandbox else "")
+    return SelectedImage(path.name, data, found.request.prompt, {"gateway": gateway, **comparison.in_words(requested)})
 
 
-def images(context: NotebookContext, name: str) -> tuple[str, tuple[GeneratedImage, ...], Any]:
-    """Return a variable's name, its pictures that are in the ledger, each once, and its value; raises UsageError where it has none."""
-    if name not in context.shell.user_ns:
-        raise UsageError(f"There is no variable {name}." + ("" if name != "_imagegen" else " Make some pictures first."))
-    value = context.shell.user_ns[name]
-    found = tuple({image.id: image for image in _images(value) if image.id}.values())
-    if not found:
-        raise UsageError(f"{name} holds no pictures: give the variable of a sweep or a generation.")
-    return name, found, value
+# --- a reference or a mask of a request
 
 
-def _images(value: Any) -> Iterator[GeneratedImage]:
-    if isinstance(value, GeneratedImage):
-        yield value
-    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        for each in value:
-            yield from _images(each)
+def reference(text: str, namespace: Mapping[str, Any], folder: Path, *, option: str = "references") -> Any:
+    """Return the value of the variable that a word names (`name[2]`: one element), else the word, which the engine reads.
+
+    Raises UnsupportedOption for a name that is a file and a variable at once, and for an element that does not exist.
+    """
+    match = _VARIABLE.fullmatch(text)
+    if _ADDRESS.match(text) or match is None or match[1] not in namespace:
+        return text
+    if (folder / path_of(os.path.expanduser(text))).is_file():
+        step = f"write ./{text} for the file, or give the variable another name"
+        raise UnsupportedOption(f"{text} is a file and a variable at once", option=option, value=text, hint=step)
+    value, index = namespace[match[1]], match[2]
+    if index is None:
+        return Named(value, text)
+    try:
+        return Named(value[int(index)], text)
+    except (TypeError, LookupError):
+        raise _no_element(value, match[1], index, option) from None
+
+
+def _no_element(value: Any, name: str, index: str, option: str) -> UnsupportedOption:
+    length = len(value) if hasattr(value, "__len__") else 0
+    count = f"{name} has {length} elements" if length else f"{name} is of type {type(value).__name__}, without elements"
+    step = f"the last is {name}[{length - 1}]" if length else f"write {name} alone if it is a picture, else give a list of pictures"
+    return UnsupportedOption(f"There is no {name}[{index}]: {count}", option=option, value=f"{name}[{index}]", hint=step)
+
+
+def resolve(text: str, namespace: Mapping[str, Any], folder: Path, settings: Settings, *, option: str = "references") -> str | LocalPicture:
+    """Return the one image that a word names: an address unchanged, everything else loaded. Raises UnsupportedOption, ImageInvalid."""
+    loader = ReferenceLoader(settings)
+    source = reference(text, namespace, folder, option=option)
+    return loader.mask(source) if option == "mask" else loader.picture(source)

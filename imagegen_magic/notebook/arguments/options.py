@@ -172,13 +172,14 @@ OPTIONS: tuple[Option, ...] = (
 
 
 class Command(NamedTuple):
-    """One subcommand of `%imagegen`: its `name`, the `arguments` it takes as shown in help, what it does.
+    """One subcommand of `%imagegen`: its `name`, its `function` (as `module.name` in `commands`), its `arguments` and its `help`.
 
-    `most` is how many words it takes at most; of its own flags, `flags` are switches and `valued` take a value. `may_be_prompt` marks a
+    `most` is the maximum number of words; of its flags, `flags` are switches and `valued` take a value. `may_be_prompt` marks a
     name that may begin a prompt: it is the subcommand only with words that it takes.
     """
 
     name: str
+    function: str
     arguments: str
     help: str
     most: int = 0
@@ -195,44 +196,54 @@ class Command(NamedTuple):
 _MANY = 1_000  # words
 
 COMMANDS: tuple[Command, ...] = (
-    Command("providers", "", "the gateways: models, whether a key is set, what each can do"),
-    Command("models", "[NAME]", "the models of a gateway or of all: sizes in pixels, qualities, formats, limits", 1),
+    Command("providers", "gateways.providers", "", "the gateways: models, whether a key is set, what each can do"),
+    Command("models", "gateways.models", "[NAME]", "the models of a gateway or of all: sizes in pixels, qualities, formats, limits", 1),
     Command(
         "resume",
+        "jobs.resume",
         "[ID] [DIR]",
         "collect the pictures that are waiting at the gateways, or task ID once more, into DIR if given; submits nothing",
         2,
     ),
-    Command("jobs", "", "what is under way or waiting"),
-    Command("wait", "", "wait for the jobs this session started with --no-wait"),
-    Command("cancel", "[ID]", "stop waiting for a job, or for all; the gateway goes on, and resume collects", 1),
+    Command("jobs", "jobs.jobs", "", "what is under way or waiting"),
+    Command("wait", "jobs.wait", "", "wait for the jobs this session started with --no-wait"),
+    Command("cancel", "jobs.cancel", "[ID]", "stop waiting for a job, or for all; the gateway goes on, and resume collects", 1),
     Command(
         "history",
+        "history.history",
         "[WORDS] [--model NAME] [--since 7d] [--stars N] [--tag TAG]",
         "the latest pictures, or those whose prompt has the words",
         _MANY,
         valued=("--model", "--since", "--stars", "--tag"),
     ),
-    Command("show", "[ID]", "show a picture of the history again; without an id, the latest", 1),
-    Command("star", "ID|NAME N", "give a picture 0 to 5 stars", 2),
-    Command("tag", "ID|NAME [TAG …]", "tag a picture; -TAG takes one away; alone, show them", _MANY),
-    Command("note", "ID|NAME [WORDS]", "write a note to a picture; alone, show it", _MANY),
-    Command("recall", "ID|NAME|FILE", "write the cell that made a picture into the next cell", 1),
-    Command("tree", "ID|NAME", "which picture came from which", 1),
-    Command("compare", "A B", "two pictures (ids, variables, files): slider, what differs in prompt, settings and numbers", 2),
+    Command("show", "history.show", "[ID]", "show a picture of the history again; without an id, the latest", 1),
+    Command("star", "history.star", "ID|NAME N", "give a picture 0 to 5 stars", 2),
+    Command("tag", "history.tag", "ID|NAME [TAG …]", "tag a picture; -TAG takes one away; alone, show them", _MANY),
+    Command("note", "history.note", "ID|NAME [WORDS]", "write a note to a picture; alone, show it", _MANY),
+    Command("recall", "recall.recall", "ID|NAME|FILE", "write the cell that made a picture into the next cell", 1),
+    Command("tree", "recall.tree", "ID|NAME", "which picture came from which", 1),
     Command(
-        "vote", "[NAME]", "choose between blind pairs of a sweep, by keyboard; then the ranking, and each value's mean in these pictures", 1
+        "compare", "compare.compare", "A B", "two pictures (ids, variables, files): slider, what differs in prompt, settings and numbers", 2
     ),
-    Command("drift", "ID|NAME", "what an edit changed that its mask protects, as a heat map", 1),
-    Command("mask", "NAME|FILE [-o NAME] [--from MASK]", "paint a mask on a picture", 1, valued=("-o", "--out", "--from")),
+    Command(
+        "vote",
+        "vote.vote",
+        "[NAME]",
+        "choose between blind pairs of a sweep, by keyboard; then the ranking, and each value's mean in these pictures",
+        1,
+    ),
+    Command("drift", "drift.run", "ID|NAME", "what an edit changed that its mask protects, as a heat map", 1),
+    Command("mask", "mask.run", "NAME|FILE [-o NAME] [--from MASK]", "paint a mask on a picture", 1, valued=("-o", "--out", "--from")),
     Command(
         "cost",
+        "spending.cost",
         "[--since 7d] [--by model]",
         "what was spent: measured, reserved, estimated, unknown; each currency by itself",
         valued=("--since", "--by"),
     ),
     Command(
         "budget",
+        "spending.budget",
         "[AMOUNT|off] [--per day|session|month] [--unit USD]",
         "refuse what would pass an amount; alone, show what is left",
         1,
@@ -240,21 +251,47 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "export",
+        "export.export",
         "DIR|ZIP [NAME|ID …] [--metadata full|minimal|none]",
         "pictures with a page that shows them anywhere, and a table",
         _MANY,
         valued=("--metadata",),
     ),
-    Command("slim", "NOTEBOOK.ipynb [--all]", "make our pictures in a notebook's outputs small again; --all: every picture", 1, ("--all",)),
     Command(
-        "forget", "ID", "give up a task that has no picture: nothing collects it any more but resume ID, and --reuse may send it again", 1
+        "slim",
+        "export.slim",
+        "NOTEBOOK.ipynb [--all]",
+        "make our pictures in a notebook's outputs small again; --all: every picture",
+        1,
+        ("--all",),
     ),
-    Command("login", "NAME [--save]", "ask for a gateway's key, unseen; --save puts it into the system keyring", 1, ("--save",)),
-    Command("doctor", "[--network]", "what is installed, configured and reachable, and how to mend what is not", 0, ("--network",)),
-    Command("config", "", "every setting, its value and who said so"),
-    Command("panel", "", "explore by hand: every option as a knob, with what will happen before it costs anything"),
-    Command("error", "", "the trace of the last error"),
-    Command("version", "", "the version of this package", may_be_prompt=True),
+    Command(
+        "forget",
+        "jobs.forget",
+        "ID",
+        "give up a task that has no picture: nothing collects it any more but resume ID, and --reuse may send it again",
+        1,
+    ),
+    Command(
+        "login",
+        "settings.login",
+        "NAME [--save]",
+        "ask for a gateway's key, unseen; --save puts it into the system keyring",
+        1,
+        ("--save",),
+    ),
+    Command(
+        "doctor",
+        "doctor.doctor",
+        "[--network]",
+        "what is installed, configured and reachable, and how to mend what is not",
+        0,
+        ("--network",),
+    ),
+    Command("config", "settings.config", "", "every setting, its value and who said so"),
+    Command("panel", "settings.panel", "", "explore by hand: every option as a knob, with what will happen before it costs anything"),
+    Command("error", "settings.error", "", "the trace of the last error"),
+    Command("version", "settings.version", "", "the version of this package", may_be_prompt=True),
 )
 
 _BY_FLAG: dict[str, Option] = {flag: option for option in OPTIONS for flag in option.flags}

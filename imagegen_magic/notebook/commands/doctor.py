@@ -1,7 +1,8 @@
-"""`%imagegen doctor`: what is installed, configured and reachable, and how to mend what is not."""
+"""`%imagegen doctor`: what is installed, configured and reachable, and how to fix what is not."""
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import platform
 from collections.abc import Iterator
@@ -9,10 +10,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from IPython.display import display
+
+from imagegen_magic.engine import api, endpoints, loop
+from imagegen_magic.engine.context import context_of
+from imagegen_magic.engine.jobs.job import pluralize
+from imagegen_magic.engine.ledger import history, stored_requests
+from imagegen_magic.engine.net.exchange import Lost, NotSent, ProxyFailed
+from imagegen_magic.engine.net.proxies import proxy_of
+from imagegen_magic.engine.settings import unknown_variables
+from imagegen_magic.engine.storage import folders, images
 from imagegen_magic.errors import ImageGenError
+from imagegen_magic.imaging.text import missing_fonts
+from imagegen_magic.notebook.commands.gateways import key_problem, key_status
 from imagegen_magic.notebook.context import accepts_input, has_kernel
 from imagegen_magic.notebook.output.tables import Note, Page, Table
 from imagegen_magic.paths import path_of
+from imagegen_magic.providers import registry
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.settings import Settings
@@ -23,25 +37,27 @@ _PACKAGES = ("imagegen_magic", "ipython", "ipykernel", "ipywidgets", "jupyterlab
 _OPTIONAL = {"jupyterlab", "ipykernel", "keyring"}
 
 Finding = tuple[str, str, str]
-"""What was looked at, what was found, and how to mend it (empty where nothing is wrong)."""
+"""What was checked, what was found, and how to fix it (empty if nothing is wrong)."""
 
 
-def report(context: NotebookContext, *, network: bool = False) -> Page:
-    """Return what was found; asks the gateways' addresses only where `network`, and never sends a key."""
+def doctor(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
+    """Show what was found; with --network also whether the gateways answer. No key is sent."""
+    display(_report(context, network="--network" in flags))
+
+
+def _report(context: NotebookContext, *, network: bool) -> Page:
     findings = sorted(_findings(context, network), key=lambda finding: not finding[2])
-    wrong = sum(bool(mend) for _, _, mend in findings)
-    summary = "Nothing needs mending." if not wrong else f"{wrong} thing{'s' if wrong > 1 else ''} to mend, on top."
-    return Page(Note(summary), Table(("", "found", "to mend"), findings))
+    problems = sum(bool(fix) for _, _, fix in findings)
+    summary = f"{pluralize(problems, 'problem')} found, listed first." if problems else "No problems found."
+    return Page(Note(summary), Table(("", "found", "fix"), findings))
 
 
 def _findings(context: NotebookContext, network: bool) -> Iterator[Finding]:
-    from imagegen_magic.engine.settings import unknown_variables
-
     yield from _versions()
     yield _front_end(context.shell)
     settings = context.settings()
-    for trouble in settings.troubles.values():
-        yield "settings", trouble.what, trouble.hint
+    for error in settings.troubles.values():
+        yield "settings", error.what, error.hint
     for name, near in unknown_variables().items():
         yield "settings", f"{name} is in the environment and sets nothing", f"rename it to {near}" if near else "remove it"
     yield "settings", f"read from {settings.folder}; %imagegen config shows them", ""
@@ -69,14 +85,11 @@ def _front_end(shell: Any) -> Finding:
     if not has_kernel(shell):
         return "front end", "a terminal: pictures are named with their paths", ""
     if not accepts_input(shell):
-        return "front end", "runs without a person (nbclient, papermill): progress is plain text, no widgets", ""
+        return "front end", "takes no input (nbclient, papermill): progress is plain text, no widgets", ""
     return "front end", "a notebook: progress is a widget", ""
 
 
 def _ledger(settings: Settings) -> Iterator[Finding]:
-    from imagegen_magic.engine import api, loop
-    from imagegen_magic.engine.ledger import stored_requests
-
     try:
         ledger = api.ledger(settings)
         ledger.inspect()
@@ -84,10 +97,10 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
     except ImageGenError as error:
         yield "ledger", error.what, error.hint
         return
-    newer = "; a newer imagegen_magic added to it what this version keeps and does not show" if ledger.newer else ""
+    newer = "; it has additions of a newer imagegen_magic, which this version keeps and does not show" if ledger.newer else ""
     yield (
         "ledger",
-        f"{ledger.path}, {ledger.path.stat().st_size / 1024:.0f} kB, whole and writable{newer}",
+        f"{ledger.path}, {ledger.path.stat().st_size / 1024:.0f} kB, complete and writable{newer}",
         stored_requests.UPDATE if newer else "",
     )
     waiting = ledger.count_resumable()
@@ -95,8 +108,6 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
 
 
 def _save_dir(settings: Settings) -> Finding:
-    from imagegen_magic.engine.storage import folders
-
     try:
         folders.check(settings)
     except ImageGenError as error:
@@ -105,9 +116,7 @@ def _save_dir(settings: Settings) -> Finding:
 
 
 def _fonts() -> Finding:
-    """Say which scripts cannot be drawn; that is nothing wrong for somebody who writes in another."""
-    from imagegen_magic.imaging.text import missing_fonts
-
+    """Return which scripts have no font; this is a problem only for prompts in these scripts."""
     lacking = missing_fonts.unsupported()
     if not lacking:
         return "fonts of grids", ", ".join(missing_fonts.USUAL), ""
@@ -115,18 +124,14 @@ def _fonts() -> Finding:
 
 
 def _unreadable(settings: Settings) -> Iterator[Finding]:
-    """Yield each folder that holds what came as pictures and could not be read, with the number of its files and their size."""
-    from imagegen_magic.engine import api
-    from imagegen_magic.engine.ledger import history
-    from imagegen_magic.engine.storage import images
-
+    """Yield each folder with images that could not be read, with the number of files and their size."""
     paths = history.unreadable_paths_now(api.ledger(settings))
     folders = dict.fromkeys([settings.save_dir.absolute() / images.UNREADABLE, *(path_of(path).parent for path in paths)])
     for folder in folders:
         sizes = list(_sizes(folder))
         if sizes:
-            found = f"{len(sizes)} file{'s' if len(sizes) > 1 else ''} that came and cannot be read here, {sum(sizes) / 2**20:.1f} MiB"
-            yield "unreadable", f"{found}, in {folder}; the reasons stand beside them", ""
+            found = f"{len(sizes)} file{'s' if len(sizes) > 1 else ''} that arrived but cannot be read here, {sum(sizes) / 2**20:.1f} MiB"
+            yield "unreadable", f"{found}, in {folder}; the reasons are beside them", ""
 
 
 def _sizes(folder: Path) -> Iterator[int]:
@@ -139,26 +144,20 @@ def _sizes(folder: Path) -> Iterator[int]:
 
 
 def _gateways(settings: Settings, network: bool) -> Iterator[Finding]:
-    from imagegen_magic.engine import endpoints
-    from imagegen_magic.notebook.commands.dispatch import key_trouble, key_words
-    from imagegen_magic.providers import registry
-
     providers = list(endpoints.known(settings))
     chosen = _chosen(settings)
     yield chosen
     yield from (("gateways", one.what, one.hint) for one in registry.unsound(settings.look_alikes).values() if one.what != chosen[1])
     for provider in providers:
-        yield f"key of {provider.name}", key_words(provider, settings), key_trouble(provider, settings)[1]
+        yield f"key of {provider.name}", key_status(provider, settings), key_problem(provider, settings)[1]
         yield _address(provider)
-    found = [provider for provider in providers if not _address_trouble(provider)]
+    found = [provider for provider in providers if not _address_error(provider)]
     yield from _proxies(found)
     if network:
         yield from _reached(settings, found)
 
 
 def _chosen(settings: Settings) -> Finding:
-    from imagegen_magic.engine import endpoints
-
     try:
         gateway = endpoints.choose(settings)
     except ImageGenError as error:
@@ -167,18 +166,14 @@ def _chosen(settings: Settings) -> Finding:
 
 
 def _address(provider: Provider) -> Finding:
-    from imagegen_magic.engine import endpoints
-
     name = f"address of {provider.name}"
-    if trouble := _address_trouble(provider):
-        return name, trouble.what, trouble.hint
+    if error := _address_error(provider):
+        return name, error.what, error.hint
     address = endpoints.base_url(provider)
-    return name, address, "" if address.startswith("https://") else "https:// keeps the key unseen on its way"
+    return name, address, "" if address.startswith("https://") else "use https://, so that the key is encrypted on its way"
 
 
-def _address_trouble(provider: Provider) -> ImageGenError | None:
-    from imagegen_magic.engine import endpoints
-
+def _address_error(provider: Provider) -> ImageGenError | None:
     try:
         endpoints.base_url(provider)
     except ImageGenError as error:
@@ -187,10 +182,7 @@ def _address_trouble(provider: Provider) -> ImageGenError | None:
 
 
 def _proxies(providers: list[Provider]) -> Iterator[Finding]:
-    """Yield the proxy on the way to each gateway; one line where there is none at all."""
-    from imagegen_magic.engine import endpoints
-    from imagegen_magic.engine.net.proxies import proxy_of
-
+    """Yield the proxy of each gateway; one line if there is none at all."""
     found = [(provider.name, proxy_of(endpoints.base_url(provider))) for provider in providers]
     if not any(proxy for _, proxy in found):
         yield "proxy", "none", ""
@@ -200,22 +192,14 @@ def _proxies(providers: list[Provider]) -> Iterator[Finding]:
 
 
 def _reached(settings: Settings, providers: list[Provider]) -> list[Finding]:
-    from imagegen_magic.engine import loop
-
     return loop.run(_reach_all(settings, providers))
 
 
 async def _reach_all(settings: Settings, providers: list[Provider]) -> list[Finding]:
-    import asyncio
-
     return list(await asyncio.gather(*(_reach(settings, provider) for provider in providers)))
 
 
 async def _reach(settings: Settings, provider: Provider) -> Finding:
-    from imagegen_magic.engine import endpoints
-    from imagegen_magic.engine.context import context_of
-    from imagegen_magic.engine.net.exchange import Lost, NotSent, ProxyFailed
-
     name = f"network to {provider.name}"
     base_url = endpoints.base_url(provider)
     try:

@@ -1,4 +1,4 @@
-"""`%imagegen history`, `star`, `tag` and `note`: finding pictures again, and saying what one thinks of them."""
+"""`%imagegen history`, `show`, `star`, `tag` and `note`: find earlier images, show them, and annotate them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from IPython.display import display
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.jobs.reuse import generated
 from imagegen_magic.errors import ImageGenError
-from imagegen_magic.notebook.output.display import near
+from imagegen_magic.notebook.arguments import image_selector
+from imagegen_magic.notebook.output import display as outputs
+from imagegen_magic.notebook.output.captions import made_by, near
 from imagegen_magic.notebook.output.tables import Cell, Note, Page, Table, shortened
+from imagegen_magic.notebook.output.thumbnails import thumbnail
 from imagegen_magic.studies.history import search as past
 from imagegen_magic.studies.history.annotations import MAX_STARS, Annotation, add_tags, annotations_of, remove_tags, set_note, set_stars
 from imagegen_magic.studies.history.search import HistoryEntry
@@ -21,14 +24,13 @@ from imagegen_magic.studies.history.search import HistoryEntry
 if TYPE_CHECKING:
     from imagegen_magic.engine.ledger.ledger import Ledger
     from imagegen_magic.notebook.context import NotebookContext
-    from imagegen_magic.result import GeneratedImage
 
-_MOST = 20  # pictures in the table
+_LIMIT = 20  # images in the table
 _THUMBNAIL, _THUMBNAIL_BYTES = 96, 6_000  # pixels, bytes
 
 
 def history(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
-    """Show the latest pictures that fit, as a table with thumbnails."""
+    """Show the latest images that match, as a table with thumbnails."""
     words = " ".join(f'"{each}"' if " " in each else each for each in arguments)
     stars = _stars(flags["--stars"]) if "--stars" in flags else None
     try:
@@ -39,7 +41,7 @@ def history(context: NotebookContext, arguments: list[str], flags: dict[str, str
             since=flags.get("--since"),
             stars=stars,
             tag=flags.get("--tag"),
-            limit=_MOST,
+            limit=_LIMIT,
         )
         entries = loop.run(search)
     except ImageGenError:
@@ -49,76 +51,82 @@ def history(context: NotebookContext, arguments: list[str], flags: dict[str, str
     if entries:
         display(_page(entries))
     else:
-        drawn = f" To draw these words: %imagegen -- history {' '.join(arguments)}" if arguments else ""
-        print(f"No picture fits.{drawn}" if arguments or flags else "No picture yet.")
+        prompt = f" For a picture of these words: %imagegen -- history {' '.join(arguments)}" if arguments else ""
+        print(f"No picture matches.{prompt}" if arguments or flags else "No picture yet.")
 
 
 def _page(entries: Sequence[HistoryEntry]) -> Page:
-    marked = any(entry.annotation != Annotation() for entry in entries)
-    heads = ("id", "made", "prompt", *(["marks"] if marked else []), "gateway and model", "pixels", "cost", "file")
-    more = f"The latest {_MOST}; words, --model, --since, --stars and --tag find others. " if len(entries) == _MOST else ""
+    annotated = any(entry.annotation != Annotation() for entry in entries)
+    heads = ("id", "made", "prompt", *(["marks"] if annotated else []), "gateway and model", "pixels", "cost", "file")
+    more = f"The latest {_LIMIT}; words, --model, --since, --stars and --tag find others. " if len(entries) == _LIMIT else ""
     hint = "%imagegen show ID shows one again, %imagegen recall ID its cell; %imagegen star ID N, tag and note mark it."
-    return Page(Table(heads, [_row(entry, marked) for entry in entries]), Note(more + hint))
+    return Page(Table(heads, [_row(entry, annotated) for entry in entries]), Note(more + hint))
 
 
-def _row(entry: HistoryEntry, marked: bool) -> list[str | Cell]:
+def _row(entry: HistoryEntry, annotated: bool) -> list[str | Cell]:
     image = generated(entry.picture)
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(image.created))
     return [
-        Cell(str(image.id), picture=thumbnail(image), alt=image.request.prompt),
+        Cell(str(image.id), picture=thumbnail(image, _THUMBNAIL, _THUMBNAIL_BYTES), alt=image.request.prompt),
         made,
         shortened(image.request.prompt),
-        *([words_of(entry.annotation)] if marked else []),
-        f"{image.provider} {image.model}" + (" (sandbox)" if image.sandbox else ""),
+        *([_annotation_text(entry.annotation)] if annotated else []),
+        made_by(image),
         f"{image.width}×{image.height}",
         str(image.cost),
         near(image.path),
     ]
 
 
-def words_of(mark: Annotation) -> str:
-    """Return a mark as a person reads it: stars, #tags and the note, one below the other."""
-    stars = "★" * mark.stars + "☆" * (MAX_STARS - mark.stars) if mark.stars else ""
-    return "\n".join(filter(None, [stars, " ".join(f"#{tag}" for tag in mark.tags), shortened(mark.note)]))
+def _annotation_text(annotation: Annotation) -> str:
+    """Return an annotation as text: stars, #tags and the note, one below the other."""
+    stars = "★" * annotation.stars + "☆" * (MAX_STARS - annotation.stars) if annotation.stars else ""
+    return "\n".join(filter(None, [stars, " ".join(f"#{tag}" for tag in annotation.tags), shortened(annotation.note)]))
 
 
-def thumbnail(image: GeneratedImage, edge: int = _THUMBNAIL, limit: int = _THUMBNAIL_BYTES) -> str:
-    """Return a small picture's data address; empty where the file was moved or changed since."""
-    from imagegen_magic.imaging.preview import preview
-
-    try:
-        small = preview(image.data, edge, limit)
-    except (OSError, ImageGenError):
-        return ""
-    return f"data:{small.mime_type};base64,{small.base64}"
+def show(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
+    """Show an image again: that of an id, else the latest."""
+    settings = context.settings()
+    if arguments:
+        number = image_selector.parse_id(arguments[0])
+        if number is None:
+            usage = "The subcommand is %imagegen show [ID], with a number of %imagegen history; for a prompt, %imagegen -- show …"
+            raise UsageError(usage)
+        image = image_selector.find_image(settings, number)
+    else:
+        rows = loop.run(api.ledger(settings).pictures(limit=1))
+        if not rows:
+            raise UsageError("There is no picture to show yet; %imagegen history lists pictures once there are any.")
+        image = generated(rows[0])
+    outputs.show(image, context.shell)
 
 
 def star(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
-    """Give a picture its stars; without a number, show its annotations."""
+    """Give an image its stars; without a number, show its annotation."""
     number = _id(context, "star ID|NAME N", arguments)
     if len(arguments) > 1:
-        _mark(set_stars(_ledger(context), number, _stars(arguments[1])), number)
-    _tell(context, number)
+        _annotate(set_stars(_ledger(context), number, _stars(arguments[1])), number)
+    _show_annotation(context, number)
 
 
 def tag(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
-    """Tag a picture, take away what is named with a minus before it, and show its annotations."""
-    number, book = _id(context, "tag ID|NAME [TAG …]", arguments), _ledger(context)
-    given = [each for each in arguments[1:] if not each.startswith("-")]
-    taken = [each[1:] for each in arguments[1:] if each.startswith("-")]
-    if given:
-        _mark(add_tags(book, number, *given), number)
-    if taken:
-        _mark(remove_tags(book, number, *taken), number)
-    _tell(context, number)
+    """Tag an image, remove the tags with a minus before them, and show its annotation."""
+    number, ledger = _id(context, "tag ID|NAME [TAG …]", arguments), _ledger(context)
+    added = [each for each in arguments[1:] if not each.startswith("-")]
+    removed = [each[1:] for each in arguments[1:] if each.startswith("-")]
+    if added:
+        _annotate(add_tags(ledger, number, *added), number)
+    if removed:
+        _annotate(remove_tags(ledger, number, *removed), number)
+    _show_annotation(context, number)
 
 
 def note(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
-    """Write a note to a picture, take it away where it is empty (""), and show its annotations."""
+    """Write a note to an image, remove it if it is empty (""), and show its annotation."""
     number = _id(context, "note ID|NAME [WORDS]", arguments)
     if len(arguments) > 1:
-        _mark(set_note(_ledger(context), number, " ".join(arguments[1:])), number)
-    _tell(context, number)
+        _annotate(set_note(_ledger(context), number, " ".join(arguments[1:])), number)
+    _show_annotation(context, number)
 
 
 def _ledger(context: NotebookContext) -> Ledger:
@@ -126,18 +134,10 @@ def _ledger(context: NotebookContext) -> Ledger:
 
 
 def _id(context: NotebookContext, usage: str, arguments: list[str]) -> int:
-    from imagegen_magic.notebook.arguments import image_selector
-
-    words = f"The subcommand is %imagegen {usage}, with a number of %imagegen history or a variable that holds a picture."
+    usage = f"The subcommand is %imagegen {usage}, with a number of %imagegen history or a variable that holds a picture."
     if not arguments:
-        raise UsageError(words)
-    return image_selector.number(context, arguments[0], words)
-
-
-def is_id(word: str) -> bool:
-    """Whether a word names a picture of the history: `17` or `@17`."""
-    digits = word.removeprefix("@")
-    return digits.isascii() and digits.isdigit() and len(digits) < 19
+        raise UsageError(usage)
+    return image_selector.find_id(context, arguments[0], usage)
 
 
 def _stars(word: str) -> int:
@@ -147,24 +147,22 @@ def _stars(word: str) -> int:
     return stars
 
 
-def _mark(work: Any, number: int) -> None:
+def _annotate(work: Any, number: int) -> None:
     try:
         loop.run(work)
     except LookupError:
-        raise no_picture(number) from None
+        raise image_selector.not_found(number) from None
     except ValueError as error:
         raise UsageError(f"{error}.") from None
 
 
-def no_picture(number: int) -> UsageError:
-    """Return what to raise where there is no picture of that id."""
-    return UsageError(f"There is no picture {number}: %imagegen history lists them.")
-
-
-def _tell(context: NotebookContext, number: int) -> None:
-    book = _ledger(context)
-    if not loop.run(book.pictures(ids=[number])):
-        raise no_picture(number)
-    mark = loop.run(annotations_of(book, [number])).get(number, Annotation())
-    stars, tags, words = words_of(Annotation(mark.stars)), words_of(Annotation(tags=mark.tags)), mark.note
-    print(f"Picture {number}: {' · '.join(filter(None, [stars, tags, words])) or 'no stars, no tags, no note'}")
+def _show_annotation(context: NotebookContext, number: int) -> None:
+    ledger = _ledger(context)
+    if not loop.run(ledger.pictures(ids=[number])):
+        raise image_selector.not_found(number)
+    found = loop.run(annotations_of(ledger, [number])).get(number, Annotation())
+    stars, tags = (
+        _annotation_text(Annotation(found.stars)),
+        _annotation_text(Annotation(tags=found.tags)),
+    )
+    print(f"Picture {number}: {' · '.join(filter(None, [stars, tags, found.note])) or 'no stars, no tags, no note'}")

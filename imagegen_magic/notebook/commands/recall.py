@@ -1,4 +1,4 @@
-"""`%imagegen recall` and `tree`: the cell that made a picture, and which picture came from which."""
+"""`%imagegen recall` and `tree`: the cell that made an image, and which image was made from which."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from IPython.display import display
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.jobs.reuse import generated
 from imagegen_magic.notebook.arguments import cell_text, image_selector
-from imagegen_magic.notebook.commands.history import is_id, no_picture, thumbnail
 from imagegen_magic.notebook.context import accepts_input, is_voila
-from imagegen_magic.notebook.magic.cell import say
-from imagegen_magic.notebook.output.tables import shortened
+from imagegen_magic.notebook.output.captions import made_by
+from imagegen_magic.notebook.output.style import COMPACT, QUIET
+from imagegen_magic.notebook.output.tables import shortened, show_note
+from imagegen_magic.notebook.output.thumbnails import ALT_LENGTH, thumbnail
 from imagegen_magic.paths import path_of
 from imagegen_magic.secret_patterns import without_queries
 from imagegen_magic.studies.history import lineage, provenance
@@ -28,10 +29,7 @@ if TYPE_CHECKING:
     from imagegen_magic.notebook.context import NotebookContext
 
 _EDGE, _BYTES = 96, 6_000  # of a thumbnail: pixels, bytes
-_MOST_THUMBNAILS = 40
-_ALT = 300  # characters of a prompt that say what a picture shows
-_FONT = "font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);line-height:1.4"
-_QUIET = "color:var(--jp-ui-font-color2,inherit)"
+_MAX_THUMBNAILS = 40
 _BRANCH = "list-style:none;margin:0 0 0 14px;padding:0 0 0 14px;border-left:1px solid var(--jp-border-color1,#8888)"
 
 
@@ -40,41 +38,42 @@ _TREE = "The subcommand is %imagegen tree ID|NAME, with a number of %imagegen hi
 
 
 def recall(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
-    """Write the cell that made a picture into the next cell; where no front end can, print it."""
+    """Write the cell that made an image into the next cell; if the front end has none, print it."""
     if not arguments:
         raise UsageError(_RECALL)
     found = _recollect(context, arguments[0])
     text = cell_text.cell(found.request, found.provider, sandbox=found.sandbox)
     if accepts_input(context.shell) and not is_voila():
         context.shell.set_next_input(text)
-        say(" ".join([f"The cell below asks for the same as {found.source}.", *found.notes]))
+        show_note(" ".join([f"The cell below repeats the request of {found.source}.", *found.notes]))
     else:
         print("\n".join([text, *(f"({note})" for note in found.notes)]))
 
 
 def _recollect(context: NotebookContext, word: str) -> Recollection:
     settings = context.settings()
-    book, path = api.ledger(settings), path_of(os.path.expanduser(word))
+    ledger, path = api.ledger(settings), path_of(os.path.expanduser(word))
+    number = image_selector.parse_id(word)
     if not path.is_file() and word.partition("[")[0] in context.shell.user_ns:
-        word = str(image_selector.number(context, word, _RECALL))
+        number = image_selector.find_id(context, word, _RECALL)
     try:
-        if is_id(word):
-            return loop.run(provenance.of_picture(book, int(word.removeprefix("@")), settings.folder))
-        return loop.run(provenance.of_file(book, path, settings.folder))
+        if number is not None:
+            return loop.run(provenance.of_picture(ledger, number, settings.folder))
+        return loop.run(provenance.of_file(ledger, path, settings.folder))
     except LookupError as error:
-        raise (no_picture(int(word.removeprefix("@"))) if is_id(word) else UsageError(f"Nothing to recall: {error.args[0]}.")) from None
+        raise (UsageError(f"Nothing to recall: {error.args[0]}.") if number is None else image_selector.not_found(number)) from None
     except OSError as error:
         takes = "%imagegen recall takes an ID, a variable or a picture's file"
         raise UsageError(f"{word} cannot be read: {error.strerror or error}. {takes}.") from None
 
 
 def tree(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
-    """Draw what a picture was made from, and what was made from it."""
-    number = image_selector.number(context, arguments[0] if arguments else "", _TREE)
+    """Show what an image was made from, and what was made from it."""
+    number = image_selector.find_id(context, arguments[0] if arguments else "", _TREE)
     try:
         found = loop.run(lineage.lineage(api.ledger(context.settings()), number))
     except LookupError:
-        raise no_picture(number) from None
+        raise image_selector.not_found(number) from None
     display(Tree(found))
 
 
@@ -83,7 +82,7 @@ class Tree:
 
     def __init__(self, found: Lineage) -> None:
         self._found = found
-        self._thumbnails = _MOST_THUMBNAILS
+        self._thumbnails = _MAX_THUMBNAILS
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/plain": str(self), "text/html": self._html()}
@@ -102,21 +101,21 @@ class Tree:
     def _remarks(self) -> Iterator[str]:
         found = self._found
         if not found.origins and not found.offspring:
-            yield "Made from words alone, and nothing was made from it yet."
+            yield "Made without references, and nothing was made from it yet."
         if found.left_out:
             yield f"… and {found.left_out} more"
 
     def _html(self) -> str:
-        self._thumbnails = _MOST_THUMBNAILS
+        self._thumbnails = _MAX_THUMBNAILS
         found = self._found
         root = f'<div style="border-left:3px solid var(--jp-brand-color1,#1976d2);padding-left:8px">{self._picture(found.picture)}</div>'
         parts = "".join(
-            f'<div style="{_QUIET};margin:6px 0 2px">{heading}</div>{self._branch(nodes)}'
+            f'<div style="{QUIET};margin:6px 0 2px">{heading}</div>{self._branch(nodes)}'
             for heading, nodes in (("made from", found.origins), ("made into", found.offspring))
             if nodes
         )
-        remarks = "".join(f'<p style="{_QUIET};margin:6px 0">{escape(words)}</p>' for words in self._remarks())
-        return f'<div class="imagegen-tree" style="{_FONT}">{root}{parts}{remarks}</div>'
+        remarks = "".join(f'<p style="{QUIET};margin:6px 0">{escape(words)}</p>' for words in self._remarks())
+        return f'<div class="imagegen-tree" style="{COMPACT}">{root}{parts}{remarks}</div>'
 
     def _branch(self, nodes: tuple[Node, ...]) -> str:
         return f'<ul style="{_BRANCH}">{"".join(map(self._item, nodes))}</ul>' if nodes else ""
@@ -125,7 +124,7 @@ class Tree:
         role = f"{node.role}, see above" if node.again else node.role
         if node.picture is None:
             name = escape(without_queries(node.name))
-            about = f'<div style="padding:4px 0;overflow-wrap:anywhere">{name} <span style="{_QUIET}">{role}</span></div>'
+            about = f'<div style="padding:4px 0;overflow-wrap:anywhere">{name} <span style="{QUIET}">{role}</span></div>'
         else:
             about = self._picture(node.picture, role)
         return f'<li style="margin:0">{about}{self._branch(node.children)}</li>'
@@ -135,9 +134,9 @@ class Tree:
         if self._thumbnails > 0:
             self._thumbnails -= 1
             source = thumbnail(image, _EDGE, _BYTES)
-        drawn = f'<img src="{source}" alt="{escape(shortened(image.request.prompt, _ALT))}" style="{_SMALL}">' if source else ""
-        facts = " · ".join(filter(None, [role, f"{image.provider} {image.model}", f"{image.width}×{image.height}"]))
-        words = f'<div><b>@{image.id}</b> {escape(shortened(image.request.prompt))}</div><div style="{_QUIET}">{escape(facts)}</div>'
+        drawn = f'<img src="{source}" alt="{escape(shortened(image.request.prompt, ALT_LENGTH))}" style="{_SMALL}">' if source else ""
+        facts = " · ".join(filter(None, [role, made_by(image), f"{image.width}×{image.height}"]))
+        words = f'<div><b>@{image.id}</b> {escape(shortened(image.request.prompt))}</div><div style="{QUIET}">{escape(facts)}</div>'
         return f'<div style="display:flex;gap:10px;align-items:center;padding:4px 0">{drawn}<div>{words}</div></div>'
 
 

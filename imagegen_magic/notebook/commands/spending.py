@@ -1,4 +1,4 @@
-"""`%imagegen cost` and `%imagegen budget`: what was spent, and what may be."""
+"""`%imagegen cost` and `%imagegen budget`: what was spent, and the limits on it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from IPython.display import display
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.ledger import budget as budgets
 from imagegen_magic.engine.ledger.budget import BudgetStatus
-from imagegen_magic.notebook.output.tables import Note, Page, Table, shortened
+from imagegen_magic.notebook.output.tables import Note, Page, Table, shortened, show_note
 from imagegen_magic.result import Cost
 from imagegen_magic.studies.history import spending
 from imagegen_magic.studies.history.spending import Spent
@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from imagegen_magic.imaging.preview import Preview
     from imagegen_magic.notebook.context import NotebookContext
 
-_MOST = 50  # rows of a table
-_NEVER_ADDED = "Each currency stands by itself. Measured is what the gateway told, reserved what it set aside, estimated from a price list."
+_LIMIT = 50  # rows of a table
+_NEVER_ADDED = (
+    "Currencies are never added. Measured: reported by the gateway. Reserved: held by it for running tasks. Estimated: from a price list."
+)
 
 
 def cost(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
-    """Show what was spent, as tables and as its course over time, one for each currency."""
+    """Show what was spent: tables, and a chart over time for each currency."""
     book = api.ledger(context.settings())
     since, by = flags.get("--since"), flags.get("--by", "model")
     rows = loop.run(spending.spent(book, since=since, by=by))
@@ -43,18 +45,18 @@ def cost(context: NotebookContext, arguments: list[str], flags: dict[str, str]) 
 def _tables(rows: Sequence[Spent], by: str) -> Iterator[Table]:
     real = [row for row in rows if not row.sandbox]
     played = [row for row in rows if row.sandbox]
-    for title, some in (("", real), ("The sandbox's play money", played)):
+    for title, some in (("", real), ("Sandbox, not charged", played)):
         if some:
             yield _table(some, by, title)
 
 
 def _table(rows: Sequence[Spent], by: str, title: str) -> Table:
     heads = (by, "currency", "measured", "reserved", "estimated", "cost unknown", "pictures")
-    shown = [_row(row, shortened(row.key)) for row in rows[:_MOST]]
-    if len(rows) > _MOST:
-        shown.append([f"and {len(rows) - _MOST} more, in the sum below", *[""] * 6])
+    shown = [_row(row, shortened(row.key)) for row in rows[:_LIMIT]]
+    if len(rows) > _LIMIT:
+        shown.append([f"and {len(rows) - _LIMIT} more, included in the total", *[""] * 6])
     if len(rows) > 1:
-        shown += [_row(row, "all of it") for row in spending.totals(rows)]
+        shown += [_row(row, "total") for row in spending.totals(rows)]
     return Table(heads, shown, title=title)
 
 
@@ -70,20 +72,20 @@ def _money(amount: Decimal, unit: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How what was spent in one currency grew: a small picture, and the same in words."""
+    """The spending in one currency over time: a small chart, and the same in words."""
 
     unit: str
     points: Sequence[tuple[float, Decimal]]
 
     def html(self) -> str:
-        """Return the picture, with the words as its text alternative."""
+        """Return the chart, with the text as its alternative."""
         drawn = self._drawn()
         size = f'width="{drawn.width // 2}" height="{drawn.height // 2}"'
         style = "display:block;max-width:100%;height:auto;margin:4px 0 8px"
-        return f'<img src="data:{drawn.mime_type};base64,{drawn.base64}" alt="{escape(self.text())}" {size} style="{style}">'
+        return f'<img src="{drawn.data_url}" alt="{escape(self.text())}" {size} style="{style}">'
 
     def text(self) -> str:
-        """Return the course in words."""
+        """Return the spending in words."""
         days = len(self.points)
         (first, _), (last, amount) = self.points[0], self.points[-1]
         period = f"on {_day(first)}" if days == 1 else f"from {_day(first)} to {_day(last)}, on {days} days"
@@ -101,14 +103,14 @@ def _day(moment: float) -> str:
 
 
 def budget(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
-    """Set a budget, lift those that are named, or show each with what is left."""
+    """Set a budget, remove budgets, or show each with what is left."""
     settings = context.settings()
     book, unknown_price = api.ledger(settings), settings.sound.get("unknown_price")
     if not arguments and flags:
         raise UsageError("The subcommand is %imagegen budget AMOUNT [--per day|session|month] [--unit USD]; alone, it shows what is left.")
     per, unit = _per(flags.get("--per")), _unit(flags.get("--unit"))
     if arguments and arguments[0].casefold() == "off":
-        _lift(loop.run(budgets.remove_budgets(book, unit=unit, per=per)))
+        _show_removed(loop.run(budgets.remove_budgets(book, unit=unit, per=per)))
         return
     if arguments:
         loop.run(budgets.set_budget(book, _amount(arguments[0]), unit=unit or "USD", per=per or "all"))
@@ -117,13 +119,13 @@ def budget(context: NotebookContext, arguments: list[str], flags: dict[str, str]
 
 def _per(text: str | None) -> str | None:
     if text is not None and text.casefold() not in budgets.PERIODS:
-        raise UsageError(f"--per takes day, session or month, not {text!r}; without it the budget is for all from now on.")
+        raise UsageError(f"--per takes day, session or month, not {text!r}; without it the budget is for all spending from now on.")
     return None if text is None else text.casefold()
 
 
 def _unit(text: str | None) -> str | None:
     if text is not None and not text.strip():
-        raise UsageError("--unit takes the name of a currency, as costs have it: USD, credits, …")
+        raise UsageError("--unit takes a currency as shown by %imagegen cost: USD, credits, …")
     return None if text is None else budgets.unit_of(text)
 
 
@@ -133,21 +135,21 @@ def _amount(text: str) -> Decimal:
     except InvalidOperation:
         amount = Decimal(-1)
     if not amount.is_finite() or amount < 0:
-        raise UsageError(f"A budget is an amount like 5 or 0.50, or off; not {text!r}.")
+        raise UsageError(f"A budget is an amount such as 5 or 0.50, or off; not {text!r}.")
     return amount
 
 
-def _lift(lifted: Sequence[Any]) -> None:
+def _show_removed(lifted: Sequence[Any]) -> None:
     words = ", ".join(map(str, lifted))
-    display(Page(Note(f"Lifted: {words}." if lifted else "There was no such budget.")))
+    show_note(f"Removed: {words}." if lifted else "There was no such budget.")
 
 
 def _show(found: Sequence[BudgetStatus], unknown_price: Decimal | None) -> None:
     if not found:
-        display(Page(Note("No budget is set: %imagegen budget 5 --per day sets one, of 5 dollars.")))
+        show_note("No budget is set: %imagegen budget 5 --per day sets one of 5 dollars.")
         return
     rows = [[str(each.budget), *_standing(each)] for each in found]
-    display(Page(Table(("budget", "spent", "reserved in flight", "left", "not counted"), rows), Note(_rule(found, unknown_price))))
+    display(Page(Table(("budget", "spent", "reserved", "left", "not counted"), rows), Note(_rule(found, unknown_price))))
 
 
 def _standing(each: BudgetStatus) -> list[str]:
@@ -158,9 +160,9 @@ def _standing(each: BudgetStatus) -> list[str]:
 
 def _rule(found: Sequence[BudgetStatus], unknown_price: Decimal | None) -> str:
     units = list(dict.fromkeys(each.budget.unit for each in found))
-    words = f"What would pass it is refused before it is sent. Only what is priced in {' or '.join(units)} counts; the sandbox never does. "
+    words = (
+        f"A request that would exceed it is refused before it is sent. Only prices in {' or '.join(units)} count; the sandbox never does. "
+    )
     if unknown_price is None:
-        return (
-            words + "A request of unknown price is refused, unless %config ImageGenMagics.unknown_price says what such a picture counts as."
-        )
+        return words + "A request of unknown price is refused, unless %config ImageGenMagics.unknown_price sets what such a picture counts."
     return words + f"A picture of unknown price counts as {unknown_price} (unknown_price)."

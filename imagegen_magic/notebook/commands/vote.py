@@ -1,4 +1,4 @@
-"""`%imagegen vote`: blind pairs of a sweep's pictures one after another, and at the end the ranking, as an output that stays."""
+"""`%imagegen vote`: blind pairs of images, one after another, and at the end the ranking as an output that stays."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from imagegen_magic.engine.ledger.sweeps import combinations_of
 from imagegen_magic.engine.ledger.votes import Vote, add_vote, delete_vote, votes_between
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.arguments import image_selector
-from imagegen_magic.notebook.commands.history import thumbnail
-from imagegen_magic.notebook.context import has_kernel, shows_widgets
-from imagegen_magic.notebook.output.display import Bundle, Canvas, line
+from imagegen_magic.notebook.context import shows_widgets
+from imagegen_magic.notebook.output.display import Bundle, Canvas, line, show_all, text_bundle, widget_bundle
+from imagegen_magic.notebook.output.style import COMPACT, QUIET, RULE, hide_broken
 from imagegen_magic.notebook.output.tables import Table, shortened
+from imagegen_magic.notebook.output.thumbnails import ALT_LENGTH, thumbnail
 from imagegen_magic.studies import ranking
 from imagegen_magic.studies.ranking import RankedItem, Ranking
 from imagegen_magic.studies.sweeps.result import short
@@ -30,120 +31,114 @@ if TYPE_CHECKING:
     from imagegen_magic.notebook.widgets.vote import VoteWidget
     from imagegen_magic.result import GeneratedImage
 
-_VIEW = "application/vnd.jupyter.widget-view+json"
 _EDGE, _BYTES = 900, 120_000  # of a picture that is voted on: pixels, bytes
 _SMALL_EDGE, _SMALL_BYTES = 112, 5_000  # of one in the ranking
-_ALT = 300  # characters of a prompt that say what a picture shows
 _MOST_ROWS = 40  # pictures of the ranking that are drawn
-_FONT = "font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);line-height:1.4"
-_QUIET = "color:var(--jp-ui-font-color2,inherit)"
-_CELL = "text-align:left;vertical-align:middle;padding:4px 14px 4px 0;border:0;border-bottom:1px solid var(--jp-border-color2,#8884)"
+_CELL = f"text-align:left;vertical-align:middle;padding:4px 14px 4px 0;border:0;border-bottom:{RULE}"
 _NUMBER = f"{_CELL};font-variant-numeric:tabular-nums;white-space:nowrap"
-_HEAD = f"{_CELL};font-weight:600;{_QUIET}"
-# a ballot that is no more (its widget cannot be found) is hidden by the line that stands behind it
-_HIDE_BROKEN = "<style>.jp-OutputArea-child:not(:has(.imagegen-vote)):has(+.jp-OutputArea-child .imagegen-vote-line){display:none}</style>"
+_HEAD = f"{_CELL};font-weight:600;{QUIET}"
 
 
 def vote(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
-    """Ask which of two pictures is better until there is a ranking, and show that; where nobody can be asked, show what there is."""
+    """Ask which of two images is better until there is a ranking, and show it; without widgets, show the ranking so far."""
     if arguments and not arguments[0].isidentifier():
-        raise UsageError(f"{arguments[0]} is no variable: %imagegen vote NAME takes the variable of a sweep or of a list of pictures.")
-    name, images, value = image_selector.images(context, arguments[0] if arguments else "_imagegen")
+        raise UsageError(f"{arguments[0]} is not a variable: %imagegen vote NAME takes the variable of a sweep or of a list of pictures.")
+    name = arguments[0] if arguments else "_imagegen"
+    images, value = image_selector.variable_images(context, name)
     if len(images) < 2:
-        raise UsageError(f"{name} holds one picture: a vote takes two at least.")
+        raise UsageError(f"{name} holds one picture: a vote needs at least two.")
     if len(images) > ranking.MAX_IMAGES:
         raise UsageError(
-            f"{name} holds {len(images)} pictures: a vote takes at most {ranking.MAX_IMAGES}. Bind a part of them, and vote on that."
+            f"{name} holds {len(images)} pictures: a vote takes at most {ranking.MAX_IMAGES}. "
+            "Bind a part of them to a variable, and vote on that."
         )
-    booth = VoteSession(context.shell, api.ledger(context.settings()), name, images, int(getattr(value, "study", 0) or 0))
-    loop.run(booth.load())
-    if booth.enough:
-        booth.show_ranking()
+    session = VoteSession(context.shell, api.ledger(context.settings()), name, images, int(getattr(value, "study", 0) or 0))
+    loop.run(session.load())
+    if session.enough:
+        session.show_ranking()
     elif shows_widgets(context.shell):
-        booth.open()
+        session.open()
     else:
-        booth.show_ranking(how=f"To vote, open the notebook in Jupyter and run %imagegen vote {name}: it needs a page with two pictures.")
+        session.show_ranking(how=f"To vote, open the notebook in Jupyter and run %imagegen vote {name}: a vote needs a page.")
 
 
 class VoteSession:
-    """One vote: its pictures, what was chosen so far, and the two outputs of its cell."""
+    """A vote: its images, the votes so far, and the two outputs of its cell."""
 
     def __init__(self, shell: Any, ledger: Ledger, name: str, images: Sequence[GeneratedImage], study: int) -> None:
         self._shell, self._ledger, self._name, self._study = shell, ledger, name, study
         self._images = {image.id: image for image in images}
         self._ids = list(self._images)
-        self._given: list[Vote] = []
-        self._sitting: list[Vote] = []
+        self._votes: list[Vote] = []
+        self._session_votes: list[Vote] = []
         self._places: Mapping[int, Mapping[str, str]] = {}
         self._previews: dict[int, str] = {}
         self._pair: tuple[int, int] = (0, 0)
-        self._number = 0  # of the pair that the page shows
-        self._kept = -1  # of the last pair whose vote is kept
-        self._chance = random.Random()
-        self._shown: concurrent.futures.Future[list[str]] = concurrent.futures.Future()  # the display ids, once both outputs are there
-        self._ballot: VoteWidget | None = None
-        self._turn = asyncio.Lock()
+        self._number = 0  # of the pair on the page
+        self._kept = -1  # of the last pair with a recorded vote
+        self._random = random.Random()
+        self._shown: concurrent.futures.Future[list[str]] = concurrent.futures.Future()  # the display ids of both outputs
+        self._widget: VoteWidget | None = None
+        self._lock = asyncio.Lock()
 
     @property
     def enough(self) -> bool:
-        """Whether the votes given so far make a ranking."""
-        return len(self._given) >= ranking.votes_needed(len(self._ids))
+        """Whether the votes so far make a ranking."""
+        return len(self._votes) >= ranking.votes_needed(len(self._ids))
 
     async def load(self) -> None:
-        """Read what was chosen before between these pictures, and their places in a sweep."""
-        self._given = await votes_between(self._ledger, self._ids)
+        """Read the earlier votes on these images, and their combinations in a sweep."""
+        self._votes = await votes_between(self._ledger, self._ids)
         self._study, self._places = await combinations_of(self._ledger, self._ids, self._study)
 
     def open(self) -> None:
-        """Show the ballot in the cell that runs now; from then on it lives on the engine's loop."""
+        """Show the widget in the running cell; from then on everything runs on the engine's loop."""
         from imagegen_magic.notebook.widgets.vote import VoteWidget
 
         canvas = Canvas(self._shell)
         self._canvas = canvas
-        self._ballot = VoteWidget(self._heard, goal=ranking.votes_needed(len(self._ids)))
+        self._widget = VoteWidget(self._on_event, goal=ranking.votes_needed(len(self._ids)))
         loop.run(self._ask())
-        view = {"version_major": 2, "version_minor": 0, "model_id": self._ballot.model_id}
-        bundles = [Bundle({_VIEW: view, "text/plain": f"a vote on {self._name}"}, {}), self._under_way()]
+        bundles = [widget_bundle(self._widget, f"a vote on {self._name}"), self._static()]
         self._shown.set_result([canvas.show(bundle) for bundle in bundles])
 
-    def _under_way(self) -> Bundle:
-        words = (
-            f"A vote on {self._name}, {len(self._ids)} pictures. Each choice is kept at once: run the cell again to go on where you were."
-        )
-        html = f'{_HIDE_BROKEN}<div class="imagegen-vote-line" style="{_FONT};{_QUIET}">{escape(words)}</div>'
-        return Bundle({"text/plain": words, "text/html": html}, {})
+    def _static(self) -> Bundle:
+        words = f"A vote on {self._name}, {len(self._ids)} pictures. Each vote is saved at once: run the cell again to continue."
+        hide = hide_broken("imagegen-vote", "imagegen-vote-line")
+        html = f'{hide}<div class="imagegen-vote-line" style="{COMPACT};{QUIET}">{escape(words)}</div>'
+        return text_bundle(words, html)
 
-    def _heard(self, event: str, pair: int) -> None:
-        loop.submit(self._told(event, pair))
+    def _on_event(self, event: str, pair: int) -> None:
+        loop.submit(self._report_errors(event, pair))
 
     # --- from here on, on the engine's loop
 
-    async def _told(self, event: str, pair: int) -> None:
-        """Do what the page says and show there what went wrong: an exception here would reach nobody."""
-        await asyncio.wrap_future(self._shown)  # the ballot can be pressed before the cell has shown both outputs
+    async def _report_errors(self, event: str, pair: int) -> None:
+        """Handle a message of the page, and show its error there: no cell would show it."""
+        await asyncio.wrap_future(self._shown)  # the widget can be used before the cell has shown both outputs
         try:
-            async with self._turn:
+            async with self._lock:
                 await self._do(event, pair)
         except ImageGenError as error:
-            self._say(str(error))
-        except Exception as error:  # a fault of ours is told, too, for no cell would show it
-            self._say(f"The vote itself failed: {type(error).__name__}: {error}")
+            self._show_error(str(error))
+        except Exception as error:  # also an error of this package
+            self._show_error(f"The vote itself failed: {type(error).__name__}: {error}")
 
-    def _say(self, words: str) -> None:
-        if self._ballot is not None:
-            self._ballot.said = ""
-            self._ballot.said = words
+    def _show_error(self, words: str) -> None:
+        if self._widget is not None:
+            self._widget.said = ""
+            self._widget.said = words
 
     async def _do(self, event: str, pair: int) -> None:
-        if self._ballot is None or pair != self._number:
-            return  # of a pair that is gone: a key held down, or another page was quicker
+        if self._widget is None or pair != self._number:
+            return  # of an earlier pair: a key held down, or another page was quicker
         if event == "done":
             await self._close()
             return
         if event == "undo":
             await self._undo()
         elif self._kept == self._number:
-            await self._ask()  # this pair's vote counts already: what went wrong was to show the next
+            await self._ask()  # this pair's vote is recorded: showing the next pair had failed
         elif not self.enough:
             await self._choose(event)
             await self._ask()
@@ -153,25 +148,25 @@ class VoteSession:
         winner = {"left": left, "right": right}.get(event)
         given = await add_vote(self._ledger, Vote(left, right, winner), self._study)
         self._kept = self._number
-        self._given.append(given)
-        self._sitting.append(given)
+        self._votes.append(given)
+        self._session_votes.append(given)
 
     async def _undo(self) -> None:
-        """Take the last vote of this sitting back, and show its pair again."""
-        if self._sitting:
-            last = self._sitting.pop()
+        """Delete the last vote of this session, and show its pair again."""
+        if self._session_votes:
+            last = self._session_votes.pop()
             await delete_vote(self._ledger, last)
-            self._given = [one for one in self._given if one.id != last.id]
+            self._votes = [one for one in self._votes if one.id != last.id]
             self._pair = (last.left, last.right)
             await self._show_pair()
 
     async def _ask(self) -> None:
-        """Show the next pair, or that there are votes enough."""
+        """Show the next pair, or that there are enough votes."""
         if self.enough:
             self._number += 1
             self._put(enough=True)
         else:
-            self._pair = ranking.next_pair(self._ids, self._given, self._chance)
+            self._pair = ranking.next_pair(self._ids, self._votes, self._random)
             await self._show_pair()
 
     async def _show_pair(self) -> None:
@@ -180,11 +175,11 @@ class VoteSession:
         self._put(left=left, right=right, enough=False)
 
     def _put(self, **values: Any) -> None:
-        if self._ballot is not None:
-            with self._ballot.hold_sync():
-                self._ballot.set_trait("given", len(self._given))
-                for name, value in {**values, "undoable": bool(self._sitting), "said": "", "pair": self._number}.items():
-                    self._ballot.set_trait(name, value)
+        if self._widget is not None:
+            with self._widget.hold_sync():
+                self._widget.set_trait("given", len(self._votes))
+                for name, value in {**values, "undoable": bool(self._session_votes), "said": "", "pair": self._number}.items():
+                    self._widget.set_trait(name, value)
 
     async def _preview(self, number: int) -> str:
         if number not in self._previews:
@@ -192,36 +187,31 @@ class VoteSession:
         return self._previews[number]
 
     async def _close(self) -> None:
-        """Put the ranking where the ballot was, and leave no widget."""
-        ballot, self._ballot = self._ballot, None
+        """Replace the widget with the ranking."""
+        widget, self._widget = self._widget, None
         for display_id, bundle in zip(self._shown.result(), await asyncio.to_thread(self._result), strict=True):
             self._canvas.update(display_id, bundle)
-        if ballot is not None:
-            ballot.close()
+        if widget is not None:
+            widget.close()
 
-    # --- the ranking, in whatever thread
+    # --- the ranking, in any thread
 
     def show_ranking(self, how: str = "") -> None:
-        """Show the ranking that the votes so far give, and `how` to give more."""
+        """Show the ranking by the votes so far, and `how` to give more."""
         bundles = self._result(how)
-        if has_kernel(self._shell):
-            canvas = Canvas(self._shell)
-            for bundle in bundles:
-                canvas.show(bundle)
-        else:
-            print("\n".join(str(bundle.data["text/plain"]) for bundle in bundles))
+        show_all(self._shell, bundles)
 
     def _result(self, how: str = "") -> list[Bundle]:
-        if not self._given:
-            words = f"No vote was given on {self._name} yet."
+        if not self._votes:
+            words = f"There is no vote on {self._name} yet."
             return [line(f"{words} {how or 'Run the cell to vote.'}"), line(" ")] if not how else [line(f"{words} {how}")]
-        found = ranking.ranking(self._ids, self._given, self._places)
+        found = ranking.ranking(self._ids, self._votes, self._places)
         goal = ranking.votes_needed(len(self._ids))
         more = (
-            "" if self.enough else f" {len(self._given)} of the {goal} votes that make a good one. {how or 'Run the cell again to go on.'}"
+            "" if self.enough else f" {len(self._votes)} of the {goal} votes for a good ranking. {how or 'Run the cell again to continue.'}"
         )
         return [
-            Bundle({"text/plain": text(found, self._label), "text/html": self._html(found)}, {}),
+            text_bundle(text(found, self._label), self._html(found)),
             line(_EXPLAINED + (_OF_AXES if found.axes else "") + more),
         ]
 
@@ -236,14 +226,14 @@ class VoteSession:
 
 
 _EXPLAINED = (
-    "How likely each is chosen over one of mean strength, with its 95 % interval (Bradley-Terry; a tie counts half for each). "
-    "Intervals that overlap much: more votes are needed to tell those apart."
+    "The probability that each is preferred to one of mean strength, with its 95 % interval (Bradley-Terry; a tie counts half for each). "
+    "If intervals overlap much, more votes are needed to separate them."
 )
-_OF_AXES = " The values of an axis are the means of these pictures: what a value does to other pictures, these votes cannot say."
+_OF_AXES = " The values of an axis are means over these pictures; they do not predict other pictures."
 
 
 def text(found: Ranking, label: Any) -> str:
-    """Return a ranking as plain tables; `label` says what a picture is called."""
+    """Return a ranking as plain tables; `label` returns the name of an image."""
     rows = [
         [f"{rank}.", one.name, label(one), _percent(one.win_probability[0]), _between(one), *_counts(one)]
         for rank, one in enumerate(found.pictures, 1)
@@ -261,7 +251,7 @@ def _title(found: Ranking) -> str:
 
 
 def _axis_title(axis: str) -> str:
-    """Return the heading of an axis's table: its means are of these very pictures, so no interval is shown beside them."""
+    """Return the heading of an axis's table: its means are of these images only, so no interval is shown."""
     return f"{axis} in these pictures"
 
 
@@ -279,14 +269,14 @@ def _counts(one: RankedItem) -> tuple[str, str, str]:
 
 
 def html(found: Ranking, pictures: Sequence[tuple[RankedItem, str, GeneratedImage]]) -> str:
-    """Return a ranking as HTML without a script: a row with a bar for each picture, then one without for each value of each axis."""
+    """Return a ranking as HTML without a script: a row with a bar for each image, then a row for each value of each axis."""
     rows = "".join(_picture_row(rank, *each) for rank, each in enumerate(pictures[:_MOST_ROWS], 1))
     rest = len(pictures) - _MOST_ROWS
-    more = f'<p style="{_QUIET};margin:4px 0">… and {rest} more</p>' if rest > 0 else ""
+    more = f'<p style="{QUIET};margin:4px 0">… and {rest} more</p>' if rest > 0 else ""
     table = _table(("", "", "picture", "chance, 95 %", "", *_COUNTS), rows)
     axes = "".join(_axis_table(axis, standings) for axis, standings in found.axes.items())
     title = f'<div style="font-weight:600;margin:4px 0 6px">{_title(found)}</div>'
-    return f'<div class="imagegen-ranking" style="{_FONT};overflow-x:auto">{title}{table}{more}{axes}</div>'
+    return f'<div class="imagegen-ranking" style="{COMPACT};overflow-x:auto">{title}{table}{more}{axes}</div>'
 
 
 _COUNTS = ("won", "tied", "lost")
@@ -305,8 +295,8 @@ def _axis_table(axis: str, standings: Sequence[RankedItem]) -> str:
 def _picture_row(rank: int, one: RankedItem, label: str, image: GeneratedImage) -> str:
     source = thumbnail(image, _SMALL_EDGE, _SMALL_BYTES)
     style = "width:56px;min-width:56px;height:56px;object-fit:contain;display:block;margin:0"
-    picture = f'<img src="{source}" alt="{escape(shortened(image.request.prompt, _ALT))}" style="{style}">' if source else ""
-    words = f'{escape(label)} <span style="{_QUIET}">{one.name}</span>'
+    picture = f'<img src="{source}" alt="{escape(shortened(image.request.prompt, ALT_LENGTH))}" style="{style}">' if source else ""
+    words = f'{escape(label)} <span style="{QUIET}">{one.name}</span>'
     about = f'<td style="{_CELL};min-width:12em;max-width:340px">{words}</td>'
     return f'<tr><td style="{_NUMBER}">{rank}</td><td style="{_CELL}">{picture}</td>{about}{_bar_cells(one)}</tr>'
 
@@ -318,12 +308,12 @@ def _value_row(one: RankedItem) -> str:
 
 def _bar_cells(one: RankedItem) -> str:
     cells = "".join(f'<td style="{_NUMBER}">{figure}</td>' for figure in _counts(one))
-    chance = f'{_percent(one.win_probability[0])} <span style="{_QUIET}">({_between(one)})</span>'
+    chance = f'{_percent(one.win_probability[0])} <span style="{QUIET}">({_between(one)})</span>'
     return f'<td style="{_CELL}">{_bar(one)}</td><td style="{_NUMBER}">{chance}</td>{cells}'
 
 
 def _bar(one: RankedItem) -> str:
-    """Return the interval as a band on a line from 0 to 100 %, with a mark where the estimate is; 50 % is the faint line in the middle."""
+    """Return the interval as a band from 0 to 100 %, with a mark at the estimate; the faint line in the middle is 50 %."""
     middle, low, high = (round(100 * value, 1) for value in one.win_probability)
     band = f'<div style="margin-left:{low}%;width:{max(0.5, round(high - low, 1))}%;height:12px;background:#1976d255"></div>'
     mark = f'<div style="margin:-14px 0 0 {max(0.0, middle - 1)}%;width:4px;height:16px;background:#1976d2"></div>'

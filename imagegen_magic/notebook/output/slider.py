@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-_FONT = "font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);line-height:1.5"
-_QUIET = "color:var(--jp-ui-font-color2,inherit)"
+from imagegen_magic.notebook.output.style import FONT, QUIET
+
 _LETTER = (
     "position:absolute;top:8px;z-index:2;padding:0 7px;border-radius:3px;background-color:#222;color:#fff;"
     "font-size:11px;line-height:20px;white-space:nowrap"
@@ -40,9 +40,9 @@ def html(before: str, after: str, *, width: int, height: int, before_words: str 
         f'<img src="{escape(before)}" alt="{left}" width="{width}" height="{height}" style="{_PICTURE};{size}"></div>'
     )
     words = f"Drag the line by its lower end; press here to take “{left}” away and back"
-    box = f"{_FONT};position:relative;width:{width}px;margin-bottom:6px;overflow:hidden;--imagegen-shape:{width}/{height}"
+    box = f"{FONT};position:relative;width:{width}px;margin-bottom:6px;overflow:hidden;--imagegen-shape:{width}/{height}"
     return (
         f'{_STYLE}<div class="imagegen-slider" style="{box}">{under}'
         f'<span style="{_LETTER};right:8px">{right}</span>'
-        f'<details open="open"><summary style="{_QUIET};padding:4px;cursor:pointer">{words}</summary>{over}</details></div>'
+        f'<details open="open"><summary style="{QUIET};padding:4px;cursor:pointer">{words}</summary>{over}</details></div>'
     )

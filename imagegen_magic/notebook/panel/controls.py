@@ -34,7 +34,7 @@ def button(words: str, pressed: Callable[[], None], *, tooltip: str = "", now: C
     """Return a button; `now` is called on the thread that is never busy, where the kernel has one, and must be quick."""
     made = ipywidgets.Button(description=words, tooltip=tooltip or None)
     made.on_click(lambda _: pressed())
-    renderers._answer_while_busy(made, now or _nothing)
+    renderers.answer_while_busy(made, now or _nothing)
     return made
 
 
@@ -54,7 +54,7 @@ def listening(widget: Any, option: str, heard: Heard) -> Any:
             heard(option, change["new"])
 
     widget.observe(changed, "value")
-    renderers._answer_while_busy(widget, _nothing)
+    renderers.answer_while_busy(widget, _nothing)
     return widget
 
 
@@ -84,7 +84,7 @@ def fill(container: Any, children: Iterable[Any]) -> None:
 
 def close(widget: Any) -> None:
     """Close a widget with all its models: children, layouts, styles."""
-    for part in {id(part): part for part in renderers._tree(widget) if part is not None}.values():
+    for part in {id(part): part for part in renderers.widget_tree(widget) if part is not None}.values():
         part.close()
 
 

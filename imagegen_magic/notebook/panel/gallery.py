@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
 from imagegen_magic.engine import loop
 from imagegen_magic.engine.jobs.reuse import generated
 from imagegen_magic.engine.ledger.ledger import Ledger
-from imagegen_magic.errors import ImageGenError, LedgerError
-from imagegen_magic.notebook.output import display
+from imagegen_magic.errors import LedgerError
+from imagegen_magic.notebook.output import captions
+from imagegen_magic.notebook.output.thumbnails import thumbnail
+from imagegen_magic.notebook.panel import controls as parts
+from imagegen_magic.notebook.widgets import Compare, Gallery
 from imagegen_magic.result import GeneratedImage
+from imagegen_magic.studies import comparison
 from imagegen_magic.studies.history.annotations import MAX_STARS, import_starred_file, set_stars, starred
 
 THUMBNAIL, THUMBNAIL_BYTES = 320, 14_500  # pixels; bytes that are at most 20 kB as a data address
@@ -93,26 +97,71 @@ class ImageStore:
     async def thumbnail(self, image: GeneratedImage) -> str:
         """Return a thumbnail's data address of at most 20 kB; that of an empty picture where the file is gone."""
         if image.id not in self._thumbnails:
-            self._thumbnails[image.id] = await asyncio.to_thread(_address, image, THUMBNAIL, THUMBNAIL_BYTES) or _GONE
+            self._thumbnails[image.id] = await asyncio.to_thread(thumbnail, image, THUMBNAIL, THUMBNAIL_BYTES) or _GONE
         return self._thumbnails[image.id]
 
 
-async def enlarged(image: GeneratedImage) -> str:
-    """Return a preview's data address, at most 1024 pixels and 150 kB; empty where the file is gone."""
-    return await asyncio.to_thread(_address, image, 1024, 150_000)
-
-
-def _address(image: GeneratedImage, edge: int, limit: int) -> str:
-    from imagegen_magic.imaging.preview import preview
-
-    try:
-        small = preview(image.preview.data if image.preview else image.data, edge, limit)
-    except (OSError, ImageGenError):
-        return ""
-    return f"data:{small.mime_type};base64,{small.base64}"
+async def _enlarged(image: GeneratedImage) -> str:
+    """Return a preview as a data URL, at most 1024 pixels and 150 kB; empty if the file is missing."""
+    return await asyncio.to_thread(thumbnail, image, 1024, 150_000)
 
 
 def caption(image: GeneratedImage) -> str:
     """Return what a person wants to know of a picture: its prompt, and the line beneath it in a cell."""
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(image.created))
-    return f"{image.request.prompt}\n{display.caption(image).text} · {made}"
+    return f"{image.request.prompt}\n{captions.caption(image).text} · {made}"
+
+
+class GalleryView:
+    """The gallery's widgets; `acted` is told each action with its picture's id, `turned` that another page or selection is wanted."""
+
+    def __init__(self, acted: Callable[[str, Any], None], turned: Callable[[str, Any], None]) -> None:
+        self.gallery = Gallery()
+        self.gallery.on_action(acted)
+        for name in ("page", "selected"):
+            self.gallery.observe(lambda change: _unless_drawn(turned, change), name)
+        self.compare = Compare()
+        self.widget = parts.box("stack", self.gallery, self.compare)
+        parts.shown(self.compare, False)
+
+    async def draw(self, album: ImageStore) -> None:
+        """Show the page that is turned to, and the two selected pictures beside each other."""
+        images, gallery = album.images, self.gallery
+        parts.put(gallery, total=len(images), ledger=album.whole_ledger)
+        first = gallery.page * gallery.page_size
+        tiles = await album.tiles(images[first : first + gallery.page_size])
+        known = {image.id for image in images}
+        parts.put(gallery, pictures=tiles, selected=[number for number in gallery.selected if number in known])
+        await self.draw_comparison(album)
+
+    async def draw_comparison(self, album: ImageStore) -> None:
+        """Show the two selected pictures with what differs in what was asked; nothing with fewer."""
+        chosen = [image for number in self.gallery.selected if (image := album.find(number))]
+        if len(chosen) == 2:
+            parts.put(self.compare, **await _comparison(*chosen))
+        parts.shown(self.compare, len(chosen) == 2)
+
+    async def enlarge(self, image: GeneratedImage) -> None:
+        """Show a picture large."""
+        self.gallery.enlarged = {"id": image.id, "url": await _enlarged(image), "caption": caption(image)}
+
+
+async def _comparison(left: GeneratedImage, right: GeneratedImage) -> dict[str, Any]:
+    before, after = comparison.words(left.request.prompt, right.request.prompt)
+    unlike = comparison.differing(comparison.settings(left), comparison.settings(right))
+    return {
+        "left": await _side(left),
+        "right": await _side(right),
+        "differences": [{"name": name, "left": one, "right": other} for name, one, other in unlike],
+        "prompt_left": before,
+        "prompt_right": after,
+    }
+
+
+async def _side(image: GeneratedImage) -> dict[str, str]:
+    return {"url": await _enlarged(image), "caption": image.path.name, "alt": image.request.prompt}
+
+
+def _unless_drawn(turned: Callable[[str, Any], None], change: Any) -> None:
+    if not loop.here():
+        turned(change["name"], change["new"])

@@ -14,11 +14,10 @@ from imagegen_magic.engine.context import context_of
 from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageGenError
-from imagegen_magic.notebook.arguments import cell_text
+from imagegen_magic.notebook.arguments import cell_text, confirmation
 from imagegen_magic.notebook.context import current_settings, current_shell, has_kernel, shows_widgets
-from imagegen_magic.notebook.magic import confirmation
-from imagegen_magic.notebook.output import display
-from imagegen_magic.notebook.output.display import Bundle, Canvas
+from imagegen_magic.notebook.output import captions
+from imagegen_magic.notebook.output.display import Bundle, Canvas, widget_bundle
 from imagegen_magic.notebook.panel import static_sheet
 from imagegen_magic.notebook.panel.gallery import ImageStore
 from imagegen_magic.notebook.panel.runs import Run
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from imagegen_magic.notebook.panel.view import View
 
 _TICK = 0.2  # seconds between two drawings of the runs
-_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class Panel(ProcessBound):
@@ -130,8 +128,7 @@ class Panel(ProcessBound):
         if shows_widgets(shell):
             self._open()
             assert self._view is not None
-            view = {"version_major": 2, "version_minor": 0, "model_id": self._view.root.model_id}
-            canvas.show(Bundle({_VIEW: view, "text/plain": "imagegen panel"}, {}))
+            canvas.show(widget_bundle(self._view.root, "imagegen panel"))
         self._sheets.append((canvas, canvas.show(loop.run(self._sheet()))))
 
     def _open(self) -> None:
@@ -222,7 +219,7 @@ class Panel(ProcessBound):
         chosen = (self.provider, self._desk.sandbox, self.request)
         confirmed, self._asked = self._asked == chosen, None
         plan = self._desk.judgement.plan
-        words = "" if confirmed or plan is None else confirmation.much_of(plan, self._settings, sandbox=self._desk.sandbox)
+        words = "" if confirmed or plan is None else confirmation.reasons_of(plan, self._settings, sandbox=self._desk.sandbox)
         if not words:
             return ""
         self._asked = chosen
@@ -390,7 +387,7 @@ class Panel(ProcessBound):
     async def _put_aside(self, image: GeneratedImage) -> None:
         self._album.put_aside(image.id)
         await self._show_new()
-        self._say(f"Out of view. The file stays: {display.caption(image).text.rpartition(' · ')[2]}")
+        self._say(f"Out of view. The file stays: {captions.caption(image).text.rpartition(' · ')[2]}")
 
     async def _enlarge(self, image: GeneratedImage) -> None:
         if self._view is not None:

@@ -12,6 +12,7 @@ import ipywidgets  # type: ignore[import-untyped]  # it ships no types
 
 from imagegen_magic.engine import loop
 from imagegen_magic.errors import ImageGenError
+from imagegen_magic.notebook.arguments import image_selector
 from imagegen_magic.notebook.context import current_settings, current_shell, notebook_folder
 from imagegen_magic.notebook.panel import controls as parts
 from imagegen_magic.request import LocalPicture
@@ -167,18 +168,18 @@ class References:
 
     async def _paint(self) -> None:
         """Open the painter on the first reference, with the mask that is there."""
-        from imagegen_magic.notebook.commands import mask as masking
+        from imagegen_magic.notebook import mask_editor
 
         first = next(iter(self._references), None)
         if not isinstance(first, LocalPicture):
             return  # it was removed meanwhile
         start = self._mask if isinstance(self._mask, LocalPicture) else None
         if start is not None:
-            await asyncio.to_thread(masking.checked, start, first)
+            await asyncio.to_thread(mask_editor.checked, start, first)
         shown: asyncio.Future[Painter] = asyncio.get_running_loop().create_future()
 
         async def use(png: bytes) -> None:
-            await masking.told(self._use(png, first), await shown)
+            await mask_editor.report_errors(self._use(png, first), await shown)
 
         async def leave() -> None:
             await shown
@@ -187,17 +188,17 @@ class References:
         def used(png: bytes) -> None:
             loop.submit(use(png))
 
-        painter = await asyncio.to_thread(masking.painter, first, used, lambda: self._later(leave()), start=start)
+        painter = await asyncio.to_thread(mask_editor.painter, first, used, lambda: self._later(leave()), start=start)
         self._painted_on = first
         parts.fill(self._easel, [painter])
         self._close_stale_painter()
         shown.set_result(painter)
 
     async def _use(self, png: bytes, picture: LocalPicture) -> None:
-        from imagegen_magic.notebook.commands import mask as masking
+        from imagegen_magic.notebook import mask_editor
 
-        mask = await asyncio.to_thread(masking.local_mask, png, picture)
-        path = await asyncio.to_thread(masking.save, png, notebook_folder(), picture.name)
+        mask = await asyncio.to_thread(mask_editor.local_mask, png, picture)
+        path = await asyncio.to_thread(mask_editor.save, png, notebook_folder(), picture.name)
         await self._put_away()
         self._masked(replace(mask, name=path.name))  # by which a copied cell finds it
 
@@ -255,7 +256,7 @@ def _looked_at(one: LocalPicture, under: LocalPicture | None, is_mask: bool) -> 
 
     if not is_mask:
         small = preview.preview(one.data, _THUMBNAIL, _THUMBNAIL_BYTES)
-        return f"data:{small.mime_type};base64,{small.base64}", ""
+        return small.data_url, ""
     with decode.DECODERS:
         mask = decode.decoded(one.data).convert("RGBA")
     small = (
@@ -263,12 +264,10 @@ def _looked_at(one: LocalPicture, under: LocalPicture | None, is_mask: bool) -> 
         if under
         else preview.preview(mask, _THUMBNAIL, _THUMBNAIL_BYTES)
     )
-    return f"data:{small.mime_type};base64,{small.base64}", mask_overlay.words(mask_overlay.share(mask))
+    return small.data_url, mask_overlay.words(mask_overlay.share(mask))
 
 
 def _resolved(text: str, option: str) -> Source:
     """Return what a word names in the notebook: a file beside it, a variable, a picture of the history."""
-    from imagegen_magic.notebook.arguments import image_sources
-
     shell = current_shell()
-    return image_sources.resolve(text, shell.user_ns if shell else {}, notebook_folder(), current_settings(), option=option)
+    return image_selector.resolve(text, shell.user_ns if shell else {}, notebook_folder(), current_settings(), option=option)

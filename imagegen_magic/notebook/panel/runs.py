@@ -8,7 +8,7 @@ from html import escape
 
 from imagegen_magic.engine.jobs.job import Job
 from imagegen_magic.errors import ImageGenError
-from imagegen_magic.notebook.output.display import duration
+from imagegen_magic.notebook.output.captions import duration
 from imagegen_magic.notebook.output.tables import shortened
 from imagegen_magic.notebook.progress import html as progress_html
 from imagegen_magic.notebook.progress.state import JobProgress

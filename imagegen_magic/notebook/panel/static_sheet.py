@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from imagegen_magic.notebook.output.display import Bundle, caption
+from imagegen_magic.notebook.output.captions import caption
+from imagegen_magic.notebook.output.display import Bundle, text_bundle
+from imagegen_magic.notebook.output.style import COMPACT, QUIET, TEXT, hide_broken
 from imagegen_magic.result import GeneratedImage
 
 MOST = 24  # pictures; at 20 kB each the notebook stays small
 PANEL_CLASS = "imagegen-panel"
 # the panel hides the sheet behind it; a panel that is no more (its widget cannot be found) is hidden by the sheet
 HIDE_SHEET = f"<style>.jp-OutputArea-child:has(.{PANEL_CLASS})+.jp-OutputArea-child:has(.imagegen-sheet){{display:none}}</style>"
-_HIDE_BROKEN = f"<style>.jp-OutputArea-child:not(:has(.{PANEL_CLASS})):has(+.jp-OutputArea-child .imagegen-sheet){{display:none}}</style>"
-_FONT = "font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);line-height:1.4"
-_TEXT = "color:var(--jp-ui-font-color1,inherit);overflow-wrap:anywhere"
-_QUIET = "color:var(--jp-ui-font-color2,inherit);overflow-wrap:anywhere"
+_HIDE_BROKEN = hide_broken(PANEL_CLASS, "imagegen-sheet")
+_TEXT = f"{TEXT};overflow-wrap:anywhere"
+_QUIET = f"{QUIET};overflow-wrap:anywhere"
 
 
 def bundle(pictures: Sequence[tuple[GeneratedImage, str]], total: int) -> Bundle:
@@ -24,8 +25,8 @@ def bundle(pictures: Sequence[tuple[GeneratedImage, str]], total: int) -> Bundle
     head = _head(len(pictures), total)
     figures = "".join(_figure(image, address) for image, address in pictures)
     grid = f'<div style="display:flex;flex-wrap:wrap;gap:12px">{figures}</div>'
-    html = f'{_HIDE_BROKEN}<div class="imagegen-sheet" style="{_FONT}"><p style="{_QUIET};margin:0 0 8px">{escape(head)}</p>{grid}</div>'
-    return Bundle({"text/plain": f"{head}\n{text}".strip(), "text/html": html}, {})
+    html = f'{_HIDE_BROKEN}<div class="imagegen-sheet" style="{COMPACT}"><p style="{_QUIET};margin:0 0 8px">{escape(head)}</p>{grid}</div>'
+    return text_bundle(f"{head}\n{text}".strip(), html)
 
 
 def _head(shown: int, total: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from imagegen_magic.notebook.output.display import duration
+from imagegen_magic.notebook.output.captions import duration
 from imagegen_magic.providers.base import Plan
 
 Usual = tuple[float, float] | None

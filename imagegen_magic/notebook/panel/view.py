@@ -12,10 +12,9 @@ from imagegen_magic.notebook.output import display
 from imagegen_magic.notebook.panel import controls as parts
 from imagegen_magic.notebook.panel import summary
 from imagegen_magic.notebook.panel.form import Form
-from imagegen_magic.notebook.panel.gallery import ImageStore
+from imagegen_magic.notebook.panel.gallery import GalleryView, ImageStore
 from imagegen_magic.notebook.panel.references import References
 from imagegen_magic.notebook.panel.runs import Run
-from imagegen_magic.notebook.panel.shelf import GalleryView
 from imagegen_magic.notebook.panel.state import PanelState
 from imagegen_magic.notebook.panel.static_sheet import PANEL_CLASS
 from imagegen_magic.notebook.panel.style import STYLE
@@ -167,7 +166,7 @@ class View:
     def point_to(self, image: GeneratedImage) -> None:
         """Show a link to a picture's file, which the front end opens as it opens the notebook's own."""
         self.tell("")
-        data = dict(display.caption(image).bundle().data)
+        data = dict(display.caption(image).data)
         parts.put(self.file, outputs=({"output_type": "display_data", "data": data, "metadata": {}},))
         self._show_told(True)
 

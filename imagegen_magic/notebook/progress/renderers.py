@@ -10,18 +10,15 @@ import asyncio
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from imagegen_magic.engine import threads
-from imagegen_magic.errors import ImageInvalid
-from imagegen_magic.notebook.output.display import Bundle, Canvas, joined
+from imagegen_magic.notebook.output.display import Bundle, Canvas, joined, show_all, text_bundle, widget_bundle
+from imagegen_magic.notebook.output.thumbnails import thumbnail
 from imagegen_magic.notebook.progress import html as progress_html
 from imagegen_magic.notebook.progress.state import JobProgress
 
-if TYPE_CHECKING:
-    from imagegen_magic.result import GeneratedImage
-
-_THUMBNAIL = 144  # pixels, twice the frame, for dense screens
+_THUMBNAIL, _THUMBNAIL_BYTES = 144, 150_000  # pixels (twice the frame, for dense screens), bytes
 _STOP_HINT = "Stop waiting. The gateway goes on; %imagegen resume collects what it makes."
 _SPARE = Bundle({"text/plain": " ", "text/html": "<span></span>"}, {})
 _UNFINISHED = "still at work when this was saved; %imagegen history knows the picture"
@@ -130,7 +127,7 @@ class WidgetRenderer(TextRenderer):
 
     def _first(self) -> Bundle:
         html = progress_html.STYLE + "".join(self._html(JobProgress(len(self._pictures), 0.0), 0.0))
-        return Bundle({"text/plain": f"{self._title}: submitting", "text/html": html}, {})
+        return text_bundle(f"{self._title}: submitting", html)
 
     def _html(self, board: JobProgress, now: float) -> list[str]:
         if board.many:
@@ -149,9 +146,7 @@ class WidgetRenderer(TextRenderer):
         """Build the widgets in a thread (the import alone takes tens of milliseconds) and show them."""
         await asyncio.to_thread(self._build)
         await self.draw(board, now)
-        view = {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}
-        data = {"application/vnd.jupyter.widget-view+json": view, "text/plain": f"{self._title}: {_UNFINISHED}"}
-        self._canvas.update(self._slots[0], Bundle(data, {}))
+        self._canvas.update(self._slots[0], widget_bundle(self._box, f"{self._title}: {_UNFINISHED}"))
 
     def _build(self) -> None:
         import ipywidgets  # type: ignore[import-untyped]  # it ships no types
@@ -161,7 +156,7 @@ class WidgetRenderer(TextRenderer):
         fixed = ipywidgets.Layout(width="auto", flex="0 0 auto", margin="0")
         self._button = ipywidgets.Button(description="Cancel", tooltip=_STOP_HINT, layout=fixed)
         self._button.on_click(self._clicked)
-        _answer_while_busy(self._button, self._cancel)
+        answer_while_busy(self._button, self._cancel)
         about = progress_html.STYLE + progress_html.about_html([self._title, *self._warnings])
         self._foot = ipywidgets.HBox(
             [self._button, ipywidgets.HTML(about, layout=self._layout)],
@@ -200,7 +195,7 @@ class WidgetRenderer(TextRenderer):
         for task, row in enumerate(board.rows):
             known = self._thumbnails.setdefault(task, [])
             for image in row.images[len(known) :]:
-                known.append(await threads.drawing(thumbnail, image))
+                known.append(await threads.drawing(thumbnail, image, _THUMBNAIL, _THUMBNAIL_BYTES))
 
     def confirm(self) -> None:
         """Leave it at that: a page misses nothing."""
@@ -209,7 +204,7 @@ class WidgetRenderer(TextRenderer):
     def close(self) -> None:
         """Close every model of the tree: a box's own close leaves its children, layouts and styles."""
         if self._box is not None:
-            for widget in {id(part): part for part in _tree(self._box)}.values():
+            for widget in {id(part): part for part in widget_tree(self._box)}.values():
                 widget.close()
 
 
@@ -231,12 +226,10 @@ class TerminalRenderer(NullRenderer):
         """Clear the line and print the captions."""
         if self._live:
             print("\r\x1b[K", end="")
-        for bundle in bundles:
-            if not any(mime.startswith("image/") for mime in bundle.data):
-                print(bundle.data["text/plain"], flush=True)
+        show_all(None, bundles)
 
 
-def _answer_while_busy(button: Any, cancel: Callable[[], None]) -> None:
+def answer_while_busy(button: Any, cancel: Callable[[], None]) -> None:
     """Let a click through while the cell runs.
 
     ipykernel 7.4 hands a widget's messages to the shell that last spoke on its comm, which is the one that is busy; this
@@ -254,22 +247,11 @@ def _answer_while_busy(button: Any, cancel: Callable[[], None]) -> None:
     button.comm._reply_subshell_for = route
 
 
-def _tree(widget: Any) -> Iterable[Any]:
+def widget_tree(widget: Any) -> Iterable[Any]:
+    """Yield a widget's children, itself, its layout and its style."""
     for child in getattr(widget, "children", ()):
-        yield from _tree(child)
+        yield from widget_tree(child)
     yield widget
     for name in ("layout", "style"):
         if hasattr(widget, name):
             yield getattr(widget, name)
-
-
-def thumbnail(image: GeneratedImage | bytes, *, edge: int = _THUMBNAIL, limit: int = 150_000) -> str:
-    """Return a small picture as a data address, within `edge` px and `limit` bytes; empty where the file is gone."""
-    from imagegen_magic.imaging.preview import preview
-
-    try:
-        source = image if isinstance(image, bytes) else image.preview.data if image.preview else image.data
-        small = preview(source, edge, limit)
-    except (OSError, ImageInvalid):
-        return ""
-    return f"data:{small.mime_type};base64,{small.base64}"

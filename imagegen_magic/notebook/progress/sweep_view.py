@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 from imagegen_magic.engine import threads
 from imagegen_magic.engine.jobs.job import pluralize
 from imagegen_magic.errors import ImageInvalid
-from imagegen_magic.notebook.output import display
-from imagegen_magic.notebook.output.display import Bundle, Canvas
+from imagegen_magic.notebook.output import captions, display
+from imagegen_magic.notebook.output.display import Bundle, Canvas, preview_bundle, text_bundle
+from imagegen_magic.notebook.output.style import FONT
 from imagegen_magic.notebook.output.tables import Cell, Table, shortened
+from imagegen_magic.notebook.output.thumbnails import thumbnail
 from imagegen_magic.notebook.progress import html as progress_html
 from imagegen_magic.notebook.progress import view as progress_view
-from imagegen_magic.notebook.progress.renderers import NullRenderer, TerminalRenderer, TextRenderer, WidgetRenderer, thumbnail
+from imagegen_magic.notebook.progress.renderers import NullRenderer, TerminalRenderer, TextRenderer, WidgetRenderer
 from imagegen_magic.notebook.progress.state import JobProgress
 from imagegen_magic.notebook.progress.sweep_grid import STYLE, Mosaic
 from imagegen_magic.notebook.progress.view import View
@@ -71,7 +73,7 @@ class SweepWidget(WidgetRenderer):
 
 
 def _small(image: GeneratedImage) -> str:
-    return thumbnail(image, edge=_LIVE_EDGE, limit=_LIVE_BYTES)
+    return thumbnail(image, _LIVE_EDGE, _LIVE_BYTES)
 
 
 class SweepView(View):
@@ -147,8 +149,7 @@ def grid_bundle(result: SweepResult, copies: Mapping[int, bytes], width: int = P
     sheet = result.sheet(pictures=copies)
     small = sheet.preview(width)
     wide = min(small.width, _WIDEST)
-    size = {"width": wide, "height": round(small.height * wide / small.width)}
-    return Bundle({small.mime_type: small.base64, "text/plain": shortened(sheet.alt, 400)}, {small.mime_type: size})
+    return preview_bundle(small, shortened(sheet.alt, 400), (wide, round(small.height * wide / small.width)))
 
 
 def missing_font(result: SweepResult) -> str:
@@ -165,10 +166,9 @@ def table_bundle(result: SweepResult, copies: Mapping[int, bytes] | None = None,
     heads = ("", *result.axes, "made by", "pixels", "took", "cost", "file")
     table = Table(heads, rows)
     more = f"<div>and {len(result) - _TABLE_ROWS} more: .rows() of the result has them all</div>" if len(result) > _TABLE_ROWS else ""
-    style = "font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);line-height:1.5"
     inside = f'<div style="overflow-x:auto">{table.html()}{more}</div>'
-    html = f'<details style="{style};margin:6px 0 0"><summary style="cursor:pointer">{escape(words)}</summary>{inside}</details>'
-    return Bundle({"text/plain": f"{words}\n{_paths(result, folder)}", "text/html": html}, {})
+    html = f'<details style="{FONT};margin:6px 0 0"><summary style="cursor:pointer">{escape(words)}</summary>{inside}</details>'
+    return text_bundle(f"{words}\n{_paths(result, folder)}", html)
 
 
 def summary(result: SweepResult) -> str:
@@ -181,32 +181,31 @@ def summary(result: SweepResult) -> str:
         f"{pluralize(len(result.impossible), 'combination')} left out" if result.impossible else "",
         f"{reused} reused, nothing spent on {'it' if reused == 1 else 'them'}" if reused else "",
         ", ".join(map(str, result.costs)) if reused < len(result) else "",
-        display.duration(result.seconds),
+        captions.duration(result.seconds),
     ]
     return " · ".join(fact for fact in facts if fact)
 
 
 def _row(result: SweepResult, image: GeneratedImage, copies: Mapping[int, bytes], number: int) -> list[str | Cell]:
     picture = _thumbnail_of(image, copies) if number < _TABLE_PICTURES else ""
-    gateway = f"{image.provider} {image.model}" + (" (sandbox)" if image.sandbox else "")
     return [
         Cell(str(image.id), picture=picture, alt=shortened(image.request.prompt, _PROMPT)),
         *(short(result.place(image).get(axis, "")) for axis in result.axes),
-        gateway,
+        captions.made_by(image),
         f"{image.width}×{image.height}",
-        "" if image.seconds is None else display.duration(image.seconds),
+        "" if image.seconds is None else captions.duration(image.seconds),
         "reused, nothing spent" if image.reused else str(image.cost),
-        display.near(image.path),
+        captions.near(image.path),
     ]
 
 
 def _thumbnail_of(image: GeneratedImage, copies: Mapping[int, bytes]) -> str:
-    return thumbnail(copies.get(image.id, image), edge=_LIVE_EDGE, limit=_LIVE_BYTES)
+    return thumbnail(copies.get(image.id, image), _LIVE_EDGE, _LIVE_BYTES)
 
 
 def _paths(result: SweepResult, folder: Path | None) -> str:
-    names = [display.near(image.path, folder) for image in result.images[: progress_view.SHOWN]]
-    more = [f"and {len(result) - len(names)} more in {display.near(result.images[-1].path.parent, folder)}"]
+    names = [captions.near(image.path, folder) for image in result.images[: progress_view.SHOWN]]
+    more = [f"and {len(result) - len(names)} more in {captions.near(result.images[-1].path.parent, folder)}"]
     return "\n".join(names + (more if len(result) > len(names) else []))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from imagegen_magic.engine import threads
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.context import accepts_input, current_shell, has_kernel, shows_widgets
-from imagegen_magic.notebook.output import display
+from imagegen_magic.notebook.output import captions, display
 from imagegen_magic.notebook.output.display import EDGE, Bundle, Canvas
 from imagegen_magic.notebook.progress.renderers import NullRenderer, TerminalRenderer, TextRenderer, WidgetRenderer
 from imagegen_magic.notebook.progress.state import JobProgress
@@ -108,9 +108,9 @@ class View:
         images = self._board.images
         for image in images[:SHOWN]:
             yield await threads.drawing(display.bundle, image, edge=self._edge)
-            yield display.caption(image).bundle()
+            yield display.caption(image)
         if len(images) > SHOWN:
-            yield display.joined(display.caption(image).bundle() for image in images[SHOWN:])
+            yield display.joined(display.caption(image) for image in images[SHOWN:])
         if self._background and len(images) < self._job.expecting:
             for words in await self._gaps(len(images)):
                 yield display.line(words, stands_out=True)
@@ -145,7 +145,7 @@ class View:
 
     def _nothing(self) -> str:
         waited = time.time() - self._board.started
-        return f"no picture after {display.duration(waited)}" if waited >= 1 else "no picture"
+        return f"no picture after {captions.duration(waited)}" if waited >= 1 else "no picture"
 
     async def _errors(self) -> list[str]:
         """Return what went wrong, a line each, and once where it is the same for all."""

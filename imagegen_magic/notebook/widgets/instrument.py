@@ -40,7 +40,7 @@ class BaseWidget(anywidget.AnyWidget):
         state, buffer_paths, buffers = _remove_buffers(self.get_state())
         made = comm.create_comm(target_name="jupyter.widget", comm_id=self._model_id or uuid.uuid4().hex, primary=False)
         self.comm = made  # from here on it listens
-        renderers._answer_while_busy(self, _nothing)
+        renderers.answer_while_busy(self, _nothing)
         made.open(data={"state": state, "buffer_paths": buffer_paths}, metadata={"version": __protocol_version__}, buffers=buffers)
 
     def on_msg(self, callback: Any, remove: bool = False) -> None:

@@ -256,10 +256,9 @@ def _thumbnail(image: GeneratedImage, data: bytes, limit: int) -> str:
     from imagegen_magic.imaging.preview import preview
 
     try:
-        small = preview(image.preview.data if image.preview else data, _THUMBNAIL, limit)
+        return preview(image.preview.data if image.preview else data, _THUMBNAIL, limit).data_url
     except ImageInvalid:
         return ""
-    return f"data:{small.mime_type};base64,{small.base64}"
 
 
 def _pack(folder: Path, packed: Path, name: str) -> None:

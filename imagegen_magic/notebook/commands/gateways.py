@@ -1,0 +1,112 @@
+"""`%imagegen providers` and `models`: the gateways, their keys, and what each model can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from IPython.display import display
+
+from imagegen_magic.engine import credentials, endpoints
+from imagegen_magic.errors import MissingKey, UnknownProvider
+from imagegen_magic.notebook.output.tables import Cell, Note, Page, Table, pixels
+from imagegen_magic.providers import registry
+
+if TYPE_CHECKING:
+    from imagegen_magic.engine.settings import Settings
+    from imagegen_magic.notebook.context import NotebookContext
+    from imagegen_magic.providers.base import Model, Provider
+
+
+def providers(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
+    """Show all gateways: whether a key is set, the models, and what each can do."""
+    settings = context.settings()
+    rows = [row for provider in endpoints.known(settings) for row in _provider_rows(provider, settings)]
+    rows += [[name, "not used", "", str(error), ""] for name, error in registry.unsound(settings.look_alikes).items()]
+    display(Page(Table(("gateway", "key", "model", "can do", "documents"), rows), Note("%imagegen models NAME shows sizes and limits.")))
+
+
+def _provider_rows(provider: Provider, settings: Settings) -> Iterator[list[str | Cell]]:
+    first = [f"{provider.name} ({provider.title})", key_status(provider, settings)]
+    documents = Cell(provider.docs_url, address=provider.docs_url)
+    for number, model in enumerate(provider.models):
+        yield [*(["", ""] if number else first), model_title(model), _abilities(model), "" if number else documents]
+
+
+def key_status(provider: Provider, settings: Settings) -> str:
+    """Return whether the key of a gateway is set and where, or where to set it."""
+    where = credentials.where(provider, settings.home)
+    if where == "not set":
+        return f"not set: {provider.key_variable}, or %imagegen login {provider.name}"
+    problem, _ = key_problem(provider, settings)
+    return f"set ({where})" + (f", but cannot be used: {problem}" if problem else "")
+
+
+def key_problem(provider: Provider, settings: Settings) -> tuple[str, str]:
+    """Return why a key that is set cannot be used, for example a locked keyring, and how to fix it; empty without a problem."""
+    try:
+        credentials.find(provider, settings.home)
+    except MissingKey as error:
+        return error.what, error.hint
+    return "", ""
+
+
+def model_title(model: Model) -> str:
+    """Return the name of a model, and when it was retired."""
+    return model.name + (f" (retired {model.retired})" if model.retired else "")
+
+
+def _abilities(model: Model) -> str:
+    facts = [
+        f"{len(model.sizes)} ratios",
+        "/".join(model.resolutions),
+        "free pixels" if model.pixel_rule else "",
+        f"up to {model.max_n} pictures a task" if model.max_n > 1 else "one picture a task",
+        f"{model.max_references} references" if model.max_references else "",
+        "mask" if model.mask else "",
+        "transparent" if "transparent" in model.backgrounds else "",
+        "/".join(model.formats),
+    ]
+    return ", ".join(fact for fact in facts if fact)
+
+
+def models(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
+    """Show the models of that name, of the gateway of that name, or all of them."""
+    settings, name = context.settings(), arguments[0] if arguments else ""
+    unsound = registry.unsound(settings.look_alikes)
+    if name in unsound:
+        raise unsound[name]
+    chosen = list(_matching(endpoints.known(settings), name))
+    if not chosen:
+        names = sorted({provider.name for provider in endpoints.known(settings)})
+        raise UnknownProvider(f"No gateway and no model is called {name}", hint=f"the gateways are {', '.join(names)}")
+    pieces = [piece for provider, model in chosen for piece in _model_pieces(provider, model)]
+    display(Page(*pieces, *(Note(str(error)) for error in unsound.values() if not name)))
+
+
+def _matching(providers: Iterable[Provider], name: str) -> Iterator[tuple[Provider, Model]]:
+    return ((provider, model) for provider in providers for model in provider.models if name in ("", provider.name, model.name))
+
+
+def _model_pieces(provider: Provider, model: Model) -> tuple[Table, Table, Note]:
+    tiers = list(dict.fromkeys(tier for by_tier in model.sizes.values() for tier in by_tier))
+    rows = [[ratio, *(pixels([by_tier[tier]]) if tier in by_tier else "–" for tier in tiers)] for ratio, by_tier in model.sizes.items()]
+    heads = ("ratio", *(tiers if model.resolutions else ["pixels"]))
+    facts = Table((), [[name, value] for name, value in _facts(model) if value])
+    return Table(heads, rows, title=f"{provider.name} · {model_title(model)}"), facts, Note(f"{model.document}, read {model.checked}")
+
+
+def _facts(model: Model) -> list[tuple[str, str]]:
+    default = f" (default {model.default_quality})" if model.default_quality else ""
+    return [
+        ("quality", ", ".join(model.qualities) + default if model.qualities else ""),
+        ("background", ", ".join(model.backgrounds)),
+        ("moderation", ", ".join(model.moderations)),
+        ("format", ", ".join(model.formats)),
+        ("compression", f"0-100 for {', '.join(model.compressible)}" if model.compressible else ""),
+        ("other sizes", ", ".join(filter(None, ["auto" if model.auto_size else "", str(model.pixel_rule or "")]))),
+        ("pictures", (f"up to {model.max_n}" if model.max_n > 1 else "one") + " a task; more become several tasks"),
+        ("references", f"up to {model.max_references}" + (", and a mask" if model.mask else "") if model.max_references else "none"),
+        ("prompt", f"up to {model.max_prompt} characters" if model.max_prompt else ""),
+        ("note", model.note),
+    ]

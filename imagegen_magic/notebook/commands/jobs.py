@@ -1,0 +1,165 @@
+"""`%imagegen resume`, `jobs`, `wait`, `cancel` and `forget`: the jobs of this session and the open tasks of the ledger."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from IPython.core.error import UsageError
+from IPython.display import display
+
+from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.jobs.job import pluralize
+from imagegen_magic.errors import ImageGenError
+from imagegen_magic.notebook.output.tables import Note, Page, Table, shortened, show_note
+from imagegen_magic.notebook.progress.run import Interrupted, bind_result, wait_in_cell
+
+if TYPE_CHECKING:
+    from imagegen_magic.engine.jobs.job import Job
+    from imagegen_magic.engine.ledger.ledger import TaskRow
+    from imagegen_magic.engine.settings import Settings
+    from imagegen_magic.notebook.context import NotebookContext
+
+_OPEN = {
+    "planned": "queued",
+    "submitting": "being submitted",
+    "submitted": "at the gateway",
+    "made": "finished, not downloaded yet",
+    "unknown": "sent, but it is unknown whether the gateway accepted it: see the gateway's own task list",
+}
+_CLOSED = {"saved": "all its pictures are saved", "failed": "it has failed already", "dropped": "it was never sent"}
+_ROW = re.compile(r"\d{1,18}")
+
+
+def resume(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
+    """Collect the images of all open tasks, or of one."""
+    settings = context.settings()
+    row, folder = _parse_resume(arguments, settings)
+    context.reminded = True
+    try:
+        job = api.resume(settings, save_dir=folder) if row is None else api.resume_task(row, settings, save_dir=folder)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "nothing was collected yet. The gateways keep what they made: %imagegen resume collects it without paying again."
+        ) from None
+    if job.expecting:
+        wait_in_cell(context, job)
+        return
+    show_note(job.note)
+    print("Nothing is waiting.")
+
+
+def _parse_resume(arguments: list[str], settings: Settings) -> tuple[int | None, str | None]:
+    """Return the task (None: all) and the folder; a number is a task unless a folder has this name."""
+    if not arguments or not _ROW.fullmatch(arguments[0]):
+        if len(arguments) > 1:
+            raise UsageError(f"The subcommand is %imagegen resume [ID] [DIR], and {arguments[0]} is not a task's number. Nothing was sent.")
+        return None, arguments[0] if arguments else None
+    number = arguments[0]
+    if len(arguments) == 1 and (settings.folder / number).is_dir():
+        raise UsageError(
+            f"There is a folder {number} here: %imagegen resume ./{number} saves into it, "
+            f"%imagegen resume {number} {settings.get('save_dir')} collects task {number}."
+        )
+    return int(number), arguments[1] if len(arguments) > 1 else None
+
+
+def jobs(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
+    """Show the jobs of this session and the open tasks."""
+    rows = [[f"job {job.id}", _gateways(job), shortened(job.request.prompt), _state(job)] for job in context.jobs]
+    ledger = api.ledger(context.settings())
+    rows += [_task_row(task) for task in loop.run(ledger.tasks(states=tuple(_OPEN)))]
+    if rows:
+        hint = Note("%imagegen wait, %imagegen cancel ID; %imagegen resume collects.")
+        display(Page(Table(("", "gateway", "prompt", "state"), rows), hint))
+    else:
+        print("No running or pending tasks.")
+
+
+def _gateways(job: Job) -> str:
+    return ", ".join(dict.fromkeys(each.gateway.label for each in job.requests))
+
+
+def _state(job: Job) -> str:
+    if not job.done:
+        return "running"
+    return f"done, {pluralize(len(job.images), 'picture')}" if job.images else "ended without a picture"
+
+
+def _task_row(task: TaskRow) -> list[str]:
+    state = _OPEN[task.state] + (f" ({task.task_id})" if task.task_id else "")
+    return [f"task {task.row}", _gateway(task), shortened(task.prompt), state]
+
+
+def _gateway(task: TaskRow) -> str:
+    return task.provider + (" (sandbox)" if task.sandbox else "")
+
+
+def wait(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
+    """Wait for the jobs that this session started with --no-wait."""
+    errors = []
+    started = list(context.jobs)
+    for job in started:
+        try:
+            bind_result(context, job.wait(), None)
+        except ImageGenError as error:
+            errors.append(error)
+        except KeyboardInterrupt:
+            raise Interrupted("stopped waiting. The jobs continue.") from None
+    if errors:
+        raise errors[-1]
+    done = "1 job is done." if len(started) == 1 else f"{len(started)} jobs are done."
+    print(done if started else "No job was started with --no-wait.")
+
+
+def cancel(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
+    """Stop waiting for a job, or for all."""
+    running = [job for job in context.jobs if not job.done]
+    chosen = [job for job in running if not arguments or str(job.id) == arguments[0]]
+    if arguments and not chosen:
+        ids = ", ".join(str(job.id) for job in running) or "none"
+        raise UsageError(f"Job {arguments[0]} is not running (running: {ids}). A running cell stops with its own Cancel or interrupt.")
+    for job in chosen:
+        job.cancel()
+    if not chosen:
+        print("No job is running.")
+        return
+    print(
+        f"Stopped waiting for {pluralize(len(chosen), 'job')}. The gateways continue with the accepted tasks and charge for them: "
+        "%imagegen resume collects their pictures."
+    )
+
+
+def forget(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
+    """Give up a task without an image, so that --reuse may send it again."""
+    ledger, number = api.ledger(context.settings()), arguments[0] if arguments else "?"
+    loop.run(ledger.recover_orphans())
+    tasks = loop.run(ledger.tasks(rows=[int(number)])) if _ROW.fullmatch(number) else []
+    if not tasks:
+        rows = ", ".join(str(task.row) for task in loop.run(ledger.tasks(states=tuple(_OPEN)))) or "none"
+        raise UsageError(f"There is no task {number} that could be given up (there are: {rows}).")
+    (task,) = tasks
+    if loop.run(ledger.forget(task.row, str(_given_up(task)))) is None:
+        raise UsageError(_not_forgotten(task))
+    print(_forgotten(task))
+
+
+def _given_up(task: TaskRow) -> ImageGenError:
+    """Return the error that the ledger keeps of a task that was given up."""
+    step = f"%imagegen resume {task.row} still collects it, without paying again" if task.task_id else "see the gateway's own task list"
+    return ImageGenError("Given up with %imagegen forget", blame="you", charge="yes" if task.task_id else "unknown", hint=step)
+
+
+def _not_forgotten(task: TaskRow) -> str:
+    if task.state in _OPEN:
+        return f"Task {task.row} is running, here or in another kernel: %imagegen cancel stops the waiting, then it can be given up."
+    return f"Task {task.row} cannot be given up: {_CLOSED.get(task.state, task.state)}."
+
+
+def _forgotten(task: TaskRow) -> str:
+    """Return which task was given up, its cost, and what can follow."""
+    cost = task.cost if task.cost.amount is not None else task.price
+    what = f"Task {task.row} is given up: {task.task_id or 'no id'} at {_gateway(task)}, {shortened(task.prompt)!r}, {cost}."
+    if task.task_id:
+        return f"{what} It was charged, and %imagegen resume {task.row} still collects it. --reuse may send the same request again."
+    return f"{what} --reuse may send the same request again. If the gateway had accepted it, you pay twice."

@@ -1,0 +1,112 @@
+"""`%imagegen login`, `config`, `error` and `panel`: the keys and settings of this session, its last error, and its panel."""
+
+from __future__ import annotations
+
+import getpass
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import StdinNotImplementedError, UsageError
+from IPython.display import display
+
+from imagegen_magic import __version__
+from imagegen_magic.engine import credentials
+from imagegen_magic.engine.credentials import Key
+from imagegen_magic.engine.settings import KNOWN, unknown_variables
+from imagegen_magic.errors import ImageGenError
+from imagegen_magic.notebook.arguments import options, redaction
+from imagegen_magic.notebook.output.tables import Note, Page, Table
+from imagegen_magic.providers import registry
+
+if TYPE_CHECKING:
+    from imagegen_magic.engine.settings import Settings
+    from imagegen_magic.notebook.context import NotebookContext
+    from imagegen_magic.providers.base import Provider
+
+_ADDRESS = re.compile(r"https?://[^\s?#@]+")
+_SHOWN = {  # the fields of a look-alike that are shown, and their form
+    "like": re.compile(r"[A-Za-z][\w-]{0,39}"),
+    "base_url": _ADDRESS,
+    "upload_url": _ADDRESS,
+    "docs_url": _ADDRESS,
+    "key_variable": re.compile(r"[A-Z][A-Z0-9_]*"),
+    "title": re.compile(r".{1,80}"),
+}
+
+
+def login(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
+    """Ask for the key of a gateway, and keep it in memory; with --save also in the system keyring."""
+    settings = context.settings()
+    if not arguments:
+        raise UsageError(f"The subcommand is %imagegen login NAME, with one of {', '.join(registry.provider_names(settings.look_alikes))}.")
+    provider = registry.get_provider(arguments[0], settings.look_alikes)
+    key = _ask(provider)
+    credentials.remember(provider.name, key)
+    print(f"The key of {provider.title} is kept until this kernel ends. Nothing was sent; the next cell uses it.")
+    if "--save" in flags:
+        credentials.save(provider.name, key, settings.home)
+        print("It is also in the system keyring.")
+
+
+def _ask(provider: Provider) -> Key:
+    try:
+        key = Key(getpass.getpass(f"Key of {provider.title}: "))
+    except (StdinNotImplementedError, EOFError):
+        step = f"set {provider.key_variable} in the environment before the kernel starts"
+        raise ImageGenError("This front end cannot ask for a key", blame="you", charge="no", hint=step) from None
+    if not key.reveal():
+        raise ImageGenError("No key was typed", blame="you", charge="no", hint=f"run %imagegen login {provider.name} again")
+    return key
+
+
+def config(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
+    """Show every setting with its value and its source."""
+    settings, keys = context.settings(), context.keys()
+    rows = [_setting_row(option.name, settings) for option in options.settings()]
+    rows += [[name, "not used", str(error)] for name, error in settings.troubles.items() if name not in KNOWN]
+    rows += [[name, "not used", f"environment; {_unknown(near)}"] for name, near in unknown_variables().items()]
+    rows += [[f"providers.{name}", _look_alike(table), "pyproject.toml"] for name, table in settings.look_alikes.items()]
+    rows = [[name, redaction.redacted(value, keys), origin] for name, value, origin in rows]
+    display(Page(Table(("setting", "value", "source"), rows), Note('%config ImageGenMagics.NAME = "value" changes one for this session.')))
+
+
+def _unknown(near: str) -> str:
+    return f"no setting has this name{f': did you mean {near}?' if near else ''}"
+
+
+def _setting_row(name: str, settings: Settings) -> list[str]:
+    error = settings.troubles.get(name)
+    if error is not None:
+        return [name, "not used", str(error)]
+    value = settings.sound.values.get(name, (KNOWN[name][1], ""))[0]
+    return [name, "–" if value is None else str(value), settings.origin(name)]
+
+
+def _look_alike(table: Any) -> str:
+    """Return the fields of a configured gateway; a value of another form is hidden, as it may be a misplaced key."""
+    if not isinstance(table, Mapping):
+        return "not a table, so not shown"
+    fields = ((str(name), value if _may_show(str(name), str(value)) else "(not shown)") for name, value in table.items())
+    return ", ".join(f"{name} = {value}" for name, value in fields) or "empty"
+
+
+def _may_show(name: str, value: str) -> bool:
+    return name in _SHOWN and _SHOWN[name].fullmatch(value) is not None
+
+
+def panel(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
+    """Show the panel."""
+    from imagegen_magic.notebook.panel.panel import Panel
+
+    display(Panel(settings=context.settings()))
+
+
+def error(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
+    """Print the traceback of the last error."""
+    print(context.last_error or "No error yet.")
+
+
+def version(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
+    """Print the version of this package."""
+    print(f"imagegen_magic {__version__}")

@@ -1,0 +1,118 @@
+"""The caption of an image: one line of plain text, and the same as HTML with everything escaped."""
+
+from __future__ import annotations
+
+import os
+import time
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from imagegen_magic.errors import ImageGenError
+from imagegen_magic.notebook.context import current_settings, notebook_folder
+from imagegen_magic.notebook.output.style import FONT, QUIET, TEXT
+from imagegen_magic.paths import text_of
+from imagegen_magic.result import GeneratedImage
+from imagegen_magic.secret_patterns import without_queries
+
+_LINE = f"{FONT};margin-bottom:6px;overflow-wrap:anywhere;{QUIET}"
+_EMPHASIS = f"{TEXT};border-left:3px solid var(--jp-warn-color1,#f57c00);padding-left:6px"
+
+
+class Caption(NamedTuple):
+    """One line, as plain text and as HTML with everything escaped."""
+
+    text: str
+    html: str
+
+
+def caption(image: GeneratedImage, *, folder: Path | None = None) -> Caption:
+    """Return the line below an image; its path is relative to `folder` (default: the notebook's)."""
+    warnings = (*image.differences, *_drift_warning(image))
+    facts = [f"{image.width}×{image.height}", made_by(image)]
+    if image.seconds is not None:
+        facts.append(duration(image.seconds))
+    facts += _cost(image, time.time())
+    path, address = _relative(image.path, folder or notebook_folder())
+    link = f'<a href="{escape(address)}">{escape(path)}</a>' if address else escape(path)
+    marked = [f'<strong style="{_EMPHASIS}">{escape(warning)}</strong>' for warning in warnings]
+    html = f'<div style="{_LINE}">{" · ".join([*marked, *map(escape, facts), link])}</div>'
+    return Caption(without_queries(" · ".join([*warnings, *facts, path])), without_queries(html))
+
+
+def note(text: str, *, stands_out: bool = False) -> Caption:
+    """Return a line of text in the style of a caption."""
+    style = f"{_LINE};{_EMPHASIS}" if stands_out else _LINE
+    return Caption(without_queries(text), without_queries(f'<div style="{style}">{escape(text)}</div>'))
+
+
+def made_by(image: GeneratedImage) -> str:
+    """Return the gateway and the model of an image."""
+    return f"{image.provider} {image.model}" + (" (sandbox)" if image.sandbox else "")
+
+
+def drift(share: float) -> str:
+    """Return in words which share (0 to 1) of a mask's protected pixels was changed."""
+    if not share:
+        return "nothing changed of what the mask protects"
+    return f"the gateway changed {'under 1' if share < 0.01 else f'{share * 100:.0f}'} % of what the mask protects"
+
+
+def _drift_warning(image: GeneratedImage) -> tuple[str, ...]:
+    """Return the warning about an edit whose drift exceeds `drift_above`."""
+    if image.drift is None or image.drift[0] <= _drift_above():
+        return ()
+    return (drift(image.drift[0]) + (f" (%imagegen drift {image.id} shows where)" if image.id else ""),)
+
+
+def _drift_above() -> float:
+    from imagegen_magic.engine.settings import Settings
+
+    try:
+        settings = current_settings()
+    except ImageGenError:  # the next cell reports settings that cannot be read; an image is shown all the same
+        settings = Settings(notebook_folder())
+    return float(settings.sound.get("drift_above"))
+
+
+def _cost(image: GeneratedImage, now: float) -> list[str]:
+    """Return the cost of an image, nothing for a reused one, and whether an identical request was made before."""
+    if image.reused:
+        return [f"reused, nothing spent, made {ago(now - image.created)}"]
+    if image.earlier is None:
+        return [str(image.cost)]
+    number, made = image.earlier
+    return [str(image.cost), f"an identical request exists: picture {number}, made {ago(now - made)}"]
+
+
+def near(path: Path, folder: Path | None = None) -> str:
+    """Return a path relative to a folder (default: the notebook's); absolute if it is elsewhere."""
+    return _relative(path, folder or notebook_folder())[0]
+
+
+def _relative(path: Path, folder: Path) -> tuple[str, str]:
+    """Return a path as text and as a link; no link if it is not within the folder."""
+    try:
+        relative = path.resolve().relative_to(folder.resolve())
+    except ValueError:
+        return text_of(path), ""
+    return text_of(relative), quote(os.fsencode(relative.as_posix()))
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in words: `12 s`, `2 min 5 s`."""
+    whole = max(0, round(seconds))
+    return f"{whole} s" if whole < 120 else f"{whole // 60} min {whole % 60} s"
+
+
+_AGES = ((86_400 * 365, "year"), (86_400 * 30, "month"), (86_400, "day"), (3600, "hour"), (60, "minute"))
+
+
+def ago(seconds: float) -> str:
+    """Return an age in words: `just now`, `3 days ago`."""
+    for size, noun in _AGES:
+        if seconds >= size:
+            number = int(seconds // size)
+            return f"{number} {noun}{'' if number == 1 else 's'} ago"
+    return "just now"
