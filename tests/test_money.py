@@ -127,7 +127,7 @@ def test_a_submit_whose_fate_is_unknown_is_never_repeated(fault, provider, serve
     prompt = f"{fault} at {provider}"
     with pytest.raises(SubmissionUnknown) as error:
         _make(prompt, provider)
-    assert "may have been charged" in str(error.value)
+    assert error.value.charge == "unknown"
     assert len(server.submissions(prompt)) == 1
     assert _states() == ["unknown"]
     assert _resume_nothing()
@@ -159,7 +159,7 @@ def test_patience_with_a_rate_limit_ends(server):
     server.arm("rate-limited", times=None)
     with pytest.raises(RateLimited) as error:
         _make("no patience", timeout=0.5)
-    assert "Nothing was charged" in str(error.value)
+    assert error.value.charge == "no"
     assert _states() == ["failed"]
 
 
@@ -169,7 +169,7 @@ def test_nobody_listening_is_not_charged(monkeypatch):
     monkeypatch.setattr("imagegen_magic.engine.net.retry.backoff", lambda state: 0.01)
     with pytest.raises(GatewayUnreachable) as error:
         _make("nobody there")
-    assert "Nothing was charged" in str(error.value)
+    assert error.value.charge == "no"
     assert _states() == ["failed"]
 
 
@@ -188,7 +188,7 @@ def test_a_refusal_is_told_once_and_not_charged(fault, kind, provider, server):
     server.arm(fault)
     with pytest.raises(kind) as error:
         _make(f"{fault} {provider}", provider)
-    assert "Nothing was charged" in str(error.value)
+    assert error.value.charge == "no"
     assert len(server.submissions(f"{fault} {provider}")) == 1
     assert _states() == ["failed"]
 
@@ -208,7 +208,7 @@ def test_completed_without_an_address_stays_collectable(provider, server):
     server.arm("no-address")
     with pytest.raises(PictureMissing, match=r"names no picture: .*completed") as error:
         _make(f"no-address {provider}", provider)
-    assert "it was charged" in str(error.value) or "may have been charged" in str(error.value)
+    assert error.value.charge in ("yes", "unknown")
     assert _states() == ["submitted"]
     assert api.ledger(load()).count_resumable() == 1
 
@@ -275,7 +275,7 @@ def test_a_download_that_stays_bad_leaves_the_task_collectable(fault, kind, serv
     prompt = f"{fault} for ever"
     with pytest.raises(kind) as error:
         _make(prompt, "gccai", size="1:1")
-    assert "it was charged" in str(error.value)
+    assert error.value.charge == "yes"
     assert "%imagegen resume" in str(error.value)
     assert list(Path("imagegen").glob("*.*")) == []
     assert api.ledger(load()).count_resumable() == 1
