@@ -73,20 +73,20 @@ def charge_in(message: str) -> Charge:
 
 
 _OLD_NAMES = {"whose": "blame", "charged": "charge", "next_step": "hint"}  # of 0.1.0; they work until the next minor version
+_OLD_OPTION_NAMES = {"nearest": "fix", "gateways": "providers"}  # likewise, of UnsupportedOption
 
 
-def _renamed(owner: str, old_names: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _renamed(owner: str, old_names: Mapping[str, Any], known: Mapping[str, str] = _OLD_NAMES) -> Iterator[tuple[str, Any]]:
     """Yield what was given by an old name under its new one. Emits a DeprecationWarning; raises TypeError for any other name."""
     for old, value in old_names.items():
-        if old not in _OLD_NAMES:
+        if old not in known:
             raise TypeError(f"{owner} takes no argument {old!r}")
-        warnings.warn(f"{owner}: {old} is now {_OLD_NAMES[old]}", DeprecationWarning, stacklevel=3)
-        yield _OLD_NAMES[old], value
+        warnings.warn(f"{owner}: {old} is now {known[old]}", DeprecationWarning, stacklevel=3)
+        yield known[old], value
 
 
-def _old_name(old: str) -> Any:
+def _old_name(old: str, new: str) -> Any:
     """Return a property that reads and sets an attribute by its old name, with a DeprecationWarning."""
-    new = _OLD_NAMES[old]
 
     def warn(error: ImageGenError) -> None:
         warnings.warn(f"{type(error).__name__}.{old} is now .{new}", DeprecationWarning, stacklevel=3)
@@ -136,9 +136,9 @@ class ImageGenError(PortableError):
             if old in vars(cls):
                 delattr(cls, old)
 
-    whose = _old_name("whose")
-    charged = _old_name("charged")
-    next_step = _old_name("next_step")
+    whose = _old_name("whose", "blame")
+    charged = _old_name("charged", "charge")
+    next_step = _old_name("next_step", "hint")
 
     def __str__(self) -> str:
         return message(self.what, self.blame, self.charge, self.hint)
@@ -147,13 +147,17 @@ class ImageGenError(PortableError):
 class UnsupportedOption(ImageGenError, ValueError):
     """The chosen model cannot do what was requested; raised before anything is sent.
 
-    Carries `option`, `value`, `allowed` (values that work here), `nearest` (the closest of them, or None) and
-    `gateways` (others that can do exactly this, filled in by `providers.alternatives`). `fix` maps options to values with which
-    the model accepts the request; None leaves an option out.
+    `option` and `value` are what was refused, `allowed` the values that work. `fix` maps options to values that work, the nearest ones;
+    None as a value leaves the option out, and `fix` is None if there is none. `providers` can do exactly what was requested.
+    `detail` is put after the fix in the message, such as its size in pixels.
     """
 
     blame: Blame = "you"
     charge: Charge = "no"
+    fix: Mapping[str, Any] | None = None
+    providers: tuple[str, ...] = ()
+    _advice: str | None = None
+    _detail = ""
 
     def __init__(
         self,
@@ -162,44 +166,70 @@ class UnsupportedOption(ImageGenError, ValueError):
         option: str,
         value: object,
         allowed: Sequence[str] = (),
-        nearest: str | None = None,
-        gateways: Sequence[str] = (),
         fix: Mapping[str, Any] | None = None,
+        providers: Sequence[str] = (),
         hint: str | None = None,
+        detail: str = "",
         **old_names: Any,
     ) -> None:
-        hint = dict(_renamed(type(self).__name__, old_names)).get("hint", hint)
+        current = dict(_renamed(type(self).__name__, old_names, _OLD_OPTION_NAMES))
         self.option = option
         self.value = value
         self.allowed = tuple(allowed)
-        self.nearest = nearest
-        self.gateways = tuple(gateways)
-        self.fix: Mapping[str, Any] = dict(fix or {})
+        self.fix = dict(fix) if fix else {option: current["fix"]} if current.get("fix") else None
+        self.providers = tuple(providers or current.get("providers", ()))
+        self._detail = detail
         self._advice = hint
-        super().__init__(what, hint=self._compose())
+        super().__init__(what, hint=". ".join(self.advice()) or "leave this option out")
 
-    def _compose(self) -> str:
-        parts = [self._advice] if self._advice else []
-        if self.nearest:
-            parts.append(f"Try {self.nearest}")
-        if self.allowed:
-            parts.append(f"Allowed: {', '.join(self.allowed)}")
-        if self.gateways:
-            parts.append(f"This is available from {', '.join(self.gateways)}")
-        return ". ".join(parts) or "leave this option out"
+    def advice(self, *, allowed: bool = True) -> list[str]:
+        """Return what can be done instead, one sentence each without a full stop."""
+        sentences = [self._advice, self._fix_text()]
+        sentences.append(f"Allowed: {', '.join(self.allowed)}" if allowed and self.allowed else "")
+        sentences.append(f"This is available from {', '.join(self.providers)}" if self.providers else "")
+        return [sentence for sentence in sentences if sentence]
 
-    def at(self, gateways: Sequence[str]) -> UnsupportedOption:
-        """Return a copy that names the gateways that can do exactly this."""
+    def _fix_text(self) -> str:
+        fix = self.fix or {}
+        omitted = ", ".join(name for name, value in fix.items() if value in (None, ()))
+        values = ", ".join(_shown(name, value) for name, value in fix.items() if value not in (None, ()))
+        if values:
+            return f"Try {values}{f' without {omitted}' if omitted else ''}{f' ({self._detail})' if self._detail else ''}"
+        return f"Leave {omitted} out" if omitted and not self._advice else ""
+
+    @property
+    def nearest(self) -> str | None:
+        """The fix as text: its name in version 0.1.0."""
+        warnings.warn("UnsupportedOption.nearest is now .fix", DeprecationWarning, stacklevel=2)
+        fix = self.fix or {}
+        return str(fix[self.option]) if list(fix) == [self.option] else self._fix_text().removeprefix("Try ") or None
+
+    @nearest.setter
+    def nearest(self, value: str | None) -> None:
+        warnings.warn("UnsupportedOption.nearest is now .fix", DeprecationWarning, stacklevel=2)
+        self.fix = {self.option: value} if value else None
+
+    gateways = _old_name("gateways", "providers")
+
+    def available_from(self, providers: Sequence[str]) -> UnsupportedOption:
+        """Return a copy that names the providers that can do exactly this."""
         return UnsupportedOption(
             self.what,
             option=self.option,
             value=self.value,
             allowed=self.allowed,
-            nearest=self.nearest,
-            gateways=gateways,
             fix=self.fix,
+            providers=providers,
             hint=self._advice,
+            detail=self._detail,
         )
+
+
+def _shown(name: str, value: Any) -> str:
+    """Return an option and its value as text."""
+    if name == "references":
+        return f"the first {len(value)} references"
+    return f"{name} {', '.join(map(str, value)) if isinstance(value, (list, tuple)) else value}"
 
 
 class MissingKey(ImageGenError):

@@ -141,7 +141,7 @@ def test_4k_square_at_apimart_is_disabled_with_its_reason():
     square = {value.value: value.reason for value in validate(apimart, ImageRequest("", size="1:1")).values["resolution"]}
     assert square["1k"] == square["2k"] == ""
     assert "no resolution '4k' at 1:1" in square["4k"]
-    assert "nearest: resolution 2k" in square["4k"]
+    assert "Try resolution 2k" in square["4k"]
     large = {value.value: value.reason for value in validate(apimart, ImageRequest("", size="16:9", resolution="4k")).values["size"]}
     assert "at 1:1" in large["1:1"]
     assert large["21:9"] == ""

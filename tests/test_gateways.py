@@ -100,7 +100,7 @@ def test_a_refusal_names_the_gateways_that_could_be_used_now(monkeypatch, keys_s
         api.plan(request, provider="apimart", sandbox=sandbox)
     with pytest.raises(UnsupportedOption) as wished:
         api.wish(request, load().replace("the test", sandbox=sandbox), "apimart")
-    assert planned.value.gateways == wished.value.gateways == able
+    assert planned.value.providers == wished.value.providers == able
     assert ", ".join(able) in str(planned.value)
 
 
@@ -111,10 +111,10 @@ def test_a_reference_too_large_names_the_gateway_that_takes_it():
     request = ImageRequest("a fox", references=(heavy.getvalue(),))
     with pytest.raises(UnsupportedOption, match="more than the 20 MB") as caught:
         api.plan(request, provider="apimart")
-    assert caught.value.gateways == ("evolink (no key)",)
+    assert caught.value.providers == ("evolink (no key)",)
     with pytest.raises(UnsupportedOption) as caught:
         api.plan(replace(request, references=("nowhere.png",)), provider="apimart")
-    assert caught.value.gateways == ()
+    assert caught.value.providers == ()
 
 
 def test_a_gateway_configured_wrongly_hides_no_refusal_of_another(own_world):

@@ -524,7 +524,7 @@ class TestFull:
         with pytest.raises(UnsupportedOption, match="megapixels that are drawn at once") as refusal:
             sheet.png()
         assert refusal.value.charge == "no"
-        edge = int(str(refusal.value.nearest).split()[0])
+        edge = refusal.value.fix["edge"]
         bands = _whole_bands(sheet.contents)
         assert Layout(sheet.contents, Fonts(), edge, bands).bearable
         assert not Layout(sheet.contents, Fonts(), round(edge * 1.1), bands).bearable

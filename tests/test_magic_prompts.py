@@ -126,7 +126,7 @@ def test_vars_is_never_the_default(shell):
 def test_an_unknown_variable_is_an_error(shell):
     """A name that the notebook does not have is refused before anything is sent, with the nearest one that it has."""
     shell.shell.user_ns["animal"] = "fox"
-    with pytest.raises(UnsupportedOption, match=r"'animel'.*Nothing was charged.*Try animal"):
+    with pytest.raises(UnsupportedOption, match=r"'animel'.*Nothing was charged.*Did you mean animal"):
         shell.run("%%imagegen --dry-run --vars\na {{animel}}")
     with pytest.raises(UnsupportedOption):
         with_variables("{{open}}", {})

@@ -448,7 +448,7 @@ def test_what_a_model_cannot_do_is_refused_before_anything_is_sent(server):
     """And it names those who can do exactly this."""
     with pytest.raises(UnsupportedOption) as error:
         _make("too large", "apimart", size="1:1", resolution="4k")
-    assert {"gccai", "evolink"} <= {name.split()[0] for name in error.value.gateways}
+    assert {"gccai", "evolink"} <= {name.split()[0] for name in error.value.providers}
     assert server.submissions("too large") == []
 
 

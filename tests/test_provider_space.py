@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from provider_pages import PAGES, Page
 
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.providers.base import Plan, tier_by_area
+from imagegen_magic.providers.base import Plan, Provider, tier_by_area
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.request import ImageRequest
 
@@ -185,11 +184,10 @@ def test_every_call_is_json_that_can_be_sent(page: Page, request: ImageRequest) 
 def test_the_nearest_pixels_that_a_refusal_names_do_work(size: str) -> None:
     """Whoever types what a refusal of pixels proposes is not refused again."""
     provider = get_provider("apimart")
-    try:
-        provider.plan(ImageRequest("a red fox", size=size))
-    except UnsupportedOption as refusal:
-        said = _typed(refusal.nearest or "")
-        assert provider.plan(ImageRequest("a red fox", **said)).request.size == said["size"]
+    refusal = _refused(provider, ImageRequest("a red fox", size=size))
+    fix = refusal.fix if refusal else {"size": size}
+    assert fix is not None
+    assert provider.plan(ImageRequest("a red fox", **fix)).request.size == fix["size"]
 
 
 @pages
@@ -198,12 +196,10 @@ def test_the_nearest_pixels_that_a_refusal_names_do_work(size: str) -> None:
 def test_the_nearest_size_and_tier_that_a_refusal_names_do_work(page: Page, size: str, resolution: str | None) -> None:
     """Whoever takes the proposal for a size or resolution gets a plan."""
     provider = get_provider(page.provider)
-    try:
-        provider.plan(ImageRequest("a red fox", model=page.model, size=size, resolution=resolution))
-    except UnsupportedOption as refusal:
-        if refusal.nearest is not None:
-            said = _typed(refusal.nearest)
-            assert provider.plan(ImageRequest("a red fox", model=page.model, **said))
+    request = ImageRequest("a red fox", model=page.model, size=size, resolution=resolution)
+    refusal = _refused(provider, request)
+    if refusal and refusal.fix is not None:
+        assert provider.plan(replace(request, **{"resolution": None, **refusal.fix}))
 
 
 _slips = st.builds(
@@ -226,39 +222,22 @@ _slips = st.builds(
 def test_whoever_follows_the_nearest_comes_to_a_plan(page: Page, request: ImageRequest) -> None:
     """The nearest of a refusal, with the rest as asked, is never refused for the same option, and never leads round in a circle."""
     request, refused = replace(request, model=page.model), []
-    while (refusal := _refusal(page, request)) is not None:
-        step = f"references: {refusal.nearest}" if refusal.option == "references" else refusal.option  # too many, and of a wrong kind
+    while (refusal := _refused(get_provider(page.provider), request)) is not None:
+        step = f"references: {refusal.fix is None}" if refusal.option == "references" else refusal.option  # too many, and of a wrong kind
         assert step not in refused
         refused.append(step)
         request = _followed(request, refusal)
 
 
-def _refusal(page: Page, request: ImageRequest) -> UnsupportedOption | None:
+def _refused(provider: Provider, request: ImageRequest) -> UnsupportedOption | None:
     try:
-        get_provider(page.provider).plan(request)
+        provider.plan(request)
     except UnsupportedOption as refusal:
         return refusal
     return None
 
 
 def _followed(request: ImageRequest, refusal: UnsupportedOption) -> ImageRequest:
-    """Change just what the refusal proposes; where it proposes nothing, leave the option out."""
-    option, nearest = refusal.option, refusal.nearest
-    if nearest is None:
-        return replace(request, **{option: () if option == "references" else None})
-    if left_out := re.search(r" without (\w+)$", nearest):
-        return replace(request, **{left_out[1]: None})
-    if option == "references" and nearest == "png":
-        return replace(request, references=tuple(each.replace(".gif", ".png") for each in request.references))
-    if option == "references":
-        return replace(request, references=request.references[: int(nearest.removeprefix("the first "))])
-    first, _, rest = nearest.partition(" ")
-    name, value = (first, rest.split()[0]) if rest else (option, first)
-    return replace(request, **{name: int(value) if name in ("n", "output_compression") else value})
-
-
-def _typed(nearest: str) -> dict[str, str]:
-    """Read `size 16:9 at resolution 2k (…)`, `resolution 2k at 1:1 (…)` or `size auto without resolution` as a person would type it."""
-    words = nearest.split(" (")[0].replace(" without resolution", "").replace(" at ", " ").split()
-    said = dict(zip(words[::2], words[1::2], strict=False)) if words[0] == "size" else {"resolution": words[1], "size": words[2]}
-    return {key: value for key, value in said.items() if key in ("size", "resolution")}
+    """Apply the fix of a refusal; without one, leave the option out."""
+    left_out = {refusal.option: () if refusal.option == "references" else None}
+    return replace(request, **(refusal.fix or left_out))

@@ -158,7 +158,7 @@ class TestRecords:
 
     def test_a_rule_for_records_to_come(self):
         """A frozen dataclass that others can see is a Record, so that a pickle holds its fields by name."""
-        internal = ("imagegen_magic.notebook", "imagegen_magic.sandbox", "imagegen_magic.imaging", "imagegen_magic.engine")
+        internal = tuple(f"imagegen_magic.{each}" for each in ("notebook", "sandbox", "imaging", "engine", "providers.alternatives"))
         strange = {
             kind.__qualname__
             for module in map(importlib.import_module, MODULES)
@@ -234,7 +234,7 @@ class TestErrors:
             for kind in vars(module).values():
                 if isinstance(kind, type) and issubclass(kind, BaseException) and kind.__module__ == module.__name__:
                     yield self._instance(kind)
-        yield UnsupportedOption("no", option="size", value=["a", 1], allowed=("1:1",), nearest="1:1", gateways=("gccai",), hint="x")
+        yield UnsupportedOption("no", option="size", value=["a", 1], allowed=("1:1",), fix={"size": "1:1"}, providers=("gccai",), hint="x")
         yield APIError("no", status=400, code="bad", request_id="r1", refused=False, blame="you", charge="yes", hint="x")
         yield SaveError("no room", charge="no")
 

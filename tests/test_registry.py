@@ -295,13 +295,13 @@ def test_a_plan_that_works_is_the_providers_own() -> None:
 def test_a_refusal_names_who_can_do_exactly_this(gateway: str, said: dict[str, Any], able: tuple[str, ...]) -> None:
     """Other models here first, then other gateways, by model where it is not their first."""
     refusal = plan(gateway, **said)
-    assert refusal.gateways == able
+    assert refusal.providers == able
     assert all(name in str(refusal) for name in able)
 
 
 def test_with_further_fields_nobody_else_is_named() -> None:
     """What an unknown field means elsewhere nobody knows, so nobody is said to do exactly this."""
-    assert plan("apimart", size="1:1", resolution="4k", extra={"seed": 1}).gateways == ()
+    assert plan("apimart", size="1:1", resolution="4k", extra={"seed": 1}).providers == ()
 
 
 def _able(gateway: str, keyed: set[str], **said: Any) -> tuple[str, ...]:
@@ -309,7 +309,7 @@ def _able(gateway: str, keyed: set[str], **said: Any) -> tuple[str, ...]:
         alternatives.plan(
             registry.get_provider(gateway), ImageRequest("a fox", **said), registry.all_providers(), ready=lambda one: one.name in keyed
         )
-    return caught.value.gateways
+    return caught.value.providers
 
 
 def test_gateways_with_a_key_are_named_alone() -> None:
@@ -325,9 +325,9 @@ def test_gateways_with_a_key_are_named_alone() -> None:
 def test_a_gateway_that_takes_no_files_is_not_named_for_a_picture_of_this_machine() -> None:
     """Xingchao reads addresses alone: for seven files its model that takes sixteen references is no way out, for addresses it is."""
     files = tuple(LocalPicture(bytes([n]), "image/png", 8, 8, f"{n}.png") for n in range(7))
-    assert plan("xingchao", references=files).gateways == ("apimart", "evolink", "gccai")
+    assert plan("xingchao", references=files).providers == ("apimart", "evolink", "gccai")
     lying = tuple(replace(picture, url=f"https://files.example.com/{picture.name}") for picture in files)
-    assert plan("xingchao", references=lying).gateways == ("xingchao (gpt-image-2-r)", "apimart", "evolink", "gccai")
+    assert plan("xingchao", references=lying).providers == ("xingchao (gpt-image-2-r)", "apimart", "evolink", "gccai")
 
 
 def test_a_broken_gateway_does_not_hide_the_refusal_of_another() -> None:
@@ -345,7 +345,7 @@ def test_a_broken_gateway_does_not_hide_the_refusal_of_another() -> None:
     request = ImageRequest("a fox", size="1:1", resolution="4k")
     with pytest.raises(UnsupportedOption) as caught:
         alternatives.plan(registry.get_provider("apimart"), request, [*registry.all_providers(), Broken()])
-    assert caught.value.gateways == ("evolink", "gccai")
+    assert caught.value.providers == ("evolink", "gccai")
     with pytest.raises(KeyError):
         alternatives.plan(Broken(), request, ())
 
@@ -379,7 +379,7 @@ def test_a_retired_model_is_named_only_where_no_other_can() -> None:
 
     with pytest.raises(UnsupportedOption) as caught:
         alternatives.plan(registry.get_provider("apimart"), ImageRequest("a red fox", size="9:1"), [Old()])
-    assert caught.value.gateways == ("old (old-1)",)
+    assert caught.value.providers == ("old (old-1)",)
 
 
 def test_an_unknown_model_stays_an_unknown_model() -> None:

@@ -319,7 +319,7 @@ def test_each_combination_is_one_task(at_gateway):
 def test_at_refuses_what_the_sweep_does_not_have(at_gateway):
     """A misspelt value is no empty result."""
     made = run(sweep("at {{style}}", {"style": ["oil"]}, provider="evolink", quality="low"))
-    with pytest.raises(UnsupportedOption, match=r"style has no value oul.*Try oil"):
+    with pytest.raises(UnsupportedOption, match=r"style has no value oul.*Try style oil"):
         made.at(style="oul")
     with pytest.raises(UnsupportedOption, match="no axis colour"):
         made.at(colour="red")

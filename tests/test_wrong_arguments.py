@@ -120,7 +120,7 @@ class TestKinds:
     def test_of_a_name(self):
         """An option that does not exist names the nearest."""
         error = _refused(lambda: run(generate("a fox", sandbox=True, qualty="low")))
-        assert (error.option, error.nearest) == ("qualty", "quality")
+        assert (error.option, error.fix) == ("qualty", {"quality": "low"})
         error = _refused(lambda: run(sweep("a fox", {"quality": ["low"]}, sandbox=True, seed=7)))
         assert 'A further field of the gateway goes into extra={"name": value}' in str(error)
 

@@ -152,7 +152,7 @@ def _gathered(request: ImageRequest, gateway: Endpoint, settings: Settings, fit:
     try:
         return gathered(request, provider, settings, fit=fit, known=known)
     except UnsupportedOption as refusal:
-        raise refusal.at(endpoints.alternatives_to(provider, request, settings, make, sandbox=gateway.sandbox)) from None
+        raise refusal.available_from(endpoints.alternatives_to(provider, request, settings, make, sandbox=gateway.sandbox)) from None
 
 
 def begin(
@@ -340,6 +340,7 @@ def request_of(prompt: str | ImageRequest, options: Mapping[str, Any]) -> ImageR
         if name not in _FIELDS:
             near = difflib.get_close_matches(name, _FIELDS, n=1)
             step = "" if near else 'a further field of the gateway goes into extra={"name": value}'
-            told = {"option": name, "value": options[name], "allowed": _FIELDS, "nearest": near[0] if near else None, "hint": step}
+            told = {"option": name, "value": options[name], "allowed": _FIELDS, "hint": step}
+            told["fix"] = {near[0]: options[name]} if near else None
             raise UnsupportedOption(f"There is no option {name}", **told)
     return replace(prompt, **options) if isinstance(prompt, ImageRequest) else ImageRequest(prompt, **options)

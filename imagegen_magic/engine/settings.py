@@ -7,6 +7,7 @@ import difflib
 import functools
 import os
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -73,7 +74,7 @@ class Settings(Record):
     def get(self, name: str) -> Any:
         """Return the value in force; None where nobody said one. Raises KeyError for an unknown name, UnsupportedOption for a bad value."""
         if name in self.troubles:
-            raise self.troubles[name].at(())  # a copy, as it may be raised again
+            raise copy(self.troubles[name])  # it may be raised again
         return self.values[name][0] if name in self.values else KNOWN[name][1]
 
     def origin(self, name: str) -> str:
@@ -84,7 +85,7 @@ class Settings(Record):
         """Raise UnsupportedOption where one of these options cannot be read, or an option that does not exist, or the project's file."""
         for name, trouble in self.troubles.items():
             if name in names or name not in KNOWN:
-                raise trouble.at(())
+                raise copy(trouble)
 
     @property
     def sound(self) -> Settings:
@@ -156,7 +157,7 @@ def _read(name: str, value: Any, place: str) -> Any:
             option=name,
             value=value,
             allowed=sorted(KNOWN),
-            nearest=step[0] if step else None,
+            fix={step[0]: value} if step else None,
         )
     try:
         return KNOWN[name][0](value)

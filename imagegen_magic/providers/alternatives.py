@@ -56,7 +56,7 @@ def plan(provider: Provider, request: ImageRequest, others: Iterable[Provider], 
     try:
         return provider.plan(request)
     except UnsupportedOption as refusal:
-        raise refusal.at(alternatives(provider, request, others, ready=ready)) from None
+        raise refusal.available_from(alternatives(provider, request, others, ready=ready)) from None
 
 
 def alternatives(
@@ -236,7 +236,7 @@ def _option_to_change(refusal: UnsupportedOption, request: ImageRequest) -> str 
 
 def _fix(provider: Provider, request: ImageRequest, option: str, refusal: UnsupportedOption) -> Any:
     """Return the value of an option that removes a refusal; the value that leaves the option out if no other does."""
-    fix = _accepted_references(provider, request) if option == "references" else refusal.fix.get(option)
+    fix = _accepted_references(provider, request) if option == "references" else (refusal.fix or {}).get(option)
     again = _refusal(provider, _with(request, option, fix))
     return _REMOVED.get(option) if again and again.option == option else fix
 
@@ -268,8 +268,4 @@ def _no_compression(provider: Provider, request: ImageRequest) -> str:
 
 def _reason(refusal: UnsupportedOption | None) -> str:
     """Return a refusal as text for a field of a form, "" for None."""
-    if refusal is None:
-        return ""
-    nearest = f" (nearest: {refusal.nearest})" if refusal.nearest else ""
-    available = f"; available from {', '.join(refusal.gateways)}" if refusal.gateways else ""
-    return refusal.what + nearest + available
+    return ". ".join([refusal.what, *refusal.advice(allowed=False)]) if refusal else ""

@@ -11,7 +11,7 @@ from imagegen_magic.providers.describe import shown
 from imagegen_magic.providers.model import Model, Pixels, distance
 from imagegen_magic.request import ImageRequest, Size
 
-Advice = dict[str, Any]  # what a refusal names as the nearest: the arguments `nearest` and `fix` of UnsupportedOption
+Advice = dict[str, Any]  # what a refusal proposes: arguments of UnsupportedOption
 
 _MAX_TERM = 64  # of a ratio: an edge in pixels is longer
 _SHAPES: dict[str, Pixels] = {"square": (1, 1), "landscape": (3, 2), "portrait": (2, 3), "wide": (16, 9), "tall": (9, 16)}
@@ -116,7 +116,7 @@ class SizeValidator(NamedTuple):
         if not legal:
             return {}
         size = _times(min(legal, key=lambda pair: distance(pair, wanted)))
-        return {"nearest": f"size {size}", "fix": {"size": size}}
+        return {"fix": {"size": size}}
 
     def _nearest_ratio(self, wanted: Pixels, *, shape_only: bool = False) -> Advice:
         """Return the nearest ratio and tier; with `shape_only` or a requested tier, of that tier (else the first) if it has any."""
@@ -126,13 +126,14 @@ class SizeValidator(NamedTuple):
             first = tier if tier in self.model.resolutions else next(iter(self.model.resolutions), "1k")
             pairs = [pair for pair in pairs if pair[1] == first] or pairs
         ratio, name, _ = min(pairs, key=lambda pair: _ratio_distance(pair[0], pair[2], wanted))
-        return self._ratio_advice(ratio, name, f"size {ratio} at resolution {name}")
+        return self._ratio_advice(ratio, name)
 
-    def _ratio_advice(self, ratio: str, tier: str, text: str) -> Advice:
-        pixels = f" ({_times(self.model.sizes[ratio][tier])})" if self.model.pixels_documented else ""
-        if not self.model.resolutions:
-            return {"nearest": f"size {ratio}{pixels}", "fix": {"size": ratio}}
-        return {"nearest": text + pixels, "fix": {"size": ratio, "resolution": tier}}
+    def _ratio_advice(self, ratio: str, tier: str) -> Advice:
+        resolution = {"resolution": tier} if self.model.resolutions else {}
+        return {"fix": {"size": ratio, **resolution}, "detail": self._pixels(ratio, tier)}
+
+    def _pixels(self, ratio: str, tier: str) -> str:
+        return _times(self.model.sizes[ratio][tier]) if self.model.pixels_documented else ""
 
     # resolutions
 
@@ -143,18 +144,17 @@ class SizeValidator(NamedTuple):
 
     def _other_tier(self, size: Size, requested: object, tier: str, tiers: Sequence[str]) -> UnsupportedOption:
         near = min(tiers, key=lambda each: abs(_tier_number(each) - _tier_number(tier or shown(requested))))
-        text = f"resolution {near} at {size}"
-        advice = self._ratio_advice(str(size), near, text) if size.kind == "ratio" else {"nearest": text}
+        pixels = self._pixels(str(size), near) if size.kind == "ratio" else ""
         what = f"has no resolution {shown(requested)} at {size}"
-        return self._refusal(what, "resolution", requested, allowed=tiers, **{**advice, "fix": {"resolution": near}})
+        return self._refusal(what, "resolution", requested, allowed=tiers, fix={"resolution": near}, detail=pixels)
 
     def _no_tier(self, size: Size, requested: object) -> UnsupportedOption:
-        without: Advice = {"nearest": f"size {size} without resolution", "fix": {"resolution": None}}
+        without: Advice = {"fix": {"resolution": None}}
         if not self.model.resolutions:
-            return self._refusal("has no option resolution", "resolution", requested, hint="leave resolution out", **without)
+            return self._refusal("has no option resolution", "resolution", requested, **without)
         ratio, tier = next(iter(self.model.sizes)), str(requested).strip().lower()
         is_default = self.request.size is None and tier in self.model.sizes[ratio]
-        advice = self._ratio_advice(ratio, tier, f"size {ratio} at resolution {tier}") if is_default else without
+        advice = self._ratio_advice(ratio, tier) if is_default else without
         hint = "give a ratio with a resolution, or leave one of the two out"
         return self._refusal(f"has no resolution with size {size}", "resolution", requested, hint=hint, **advice)
 

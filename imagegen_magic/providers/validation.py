@@ -107,13 +107,13 @@ class RequestValidator(NamedTuple):
             return value
         nearest = next(iter(difflib.get_close_matches(value, allowed, 1)), usual)
         what = f"has no {option} {shown(requested)}"
-        raise self.refusal(what, option, requested, allowed=allowed, nearest=nearest, fix={option: nearest})
+        raise self.refusal(what, option, requested, allowed=allowed, fix={option: nearest})
 
     def transparency(self, checked: ImageRequest) -> None:
         """Refuse a transparent background in a format without alpha."""
         if checked.background == "transparent" and checked.output_format == "jpeg":
             fitting = tuple(name for name in self.model.formats if name != "jpeg")
-            advice = {"nearest": fitting[0], "fix": {"output_format": fitting[0]}} if fitting else {}
+            advice = {"fix": {"output_format": fitting[0]}} if fitting else {}
             what, requested = "cannot write a transparent background as jpeg", self.request.output_format
             raise self.refusal(what, "output_format", requested, allowed=fitting, **advice)
 
@@ -136,19 +136,17 @@ class RequestValidator(NamedTuple):
 
     def _incompressible(self, checked: ImageRequest, legal: bool) -> UnsupportedOption:
         formats = [name for name in self.model.compressible if name != "jpeg" or checked.background != "transparent"]
-        nearest, fix = f"{checked.output_format} without output_compression", {"output_compression": None}
-        if formats and legal:
-            nearest, fix = f"output_format {formats[0]}", {"output_format": formats[0]}  # type: ignore[dict-item]  # each by its option
+        fix = {"output_format": formats[0]} if formats and legal else {"output_compression": None}
         what, allowed = f"cannot compress {checked.output_format}", [f"output_format {name}" for name in formats]
-        return self.refusal(what, "output_compression", self.request.output_compression, allowed=allowed, nearest=nearest, fix=fix)
+        return self.refusal(what, "output_compression", self.request.output_compression, allowed=allowed, fix=fix)
 
     def references(self) -> tuple[str, ...]:
         """Check that there are not too many references, and that each is an address or a picture that the gateway takes."""
         requested, limit = self.request.references, self.model.max_references
         if len(requested) > limit:
             what = f"takes at most {limit} reference pictures, not {len(requested)}" if limit else "takes no reference pictures"
-            advice = {"allowed": (f"0 to {limit}",), "nearest": f"the first {limit}"} if limit else {}
-            raise self.refusal(what, "references", requested, fix={"references": requested[:limit]}, **advice)
+            allowed = (f"0 to {limit}",) if limit else ()
+            raise self.refusal(what, "references", requested, allowed=allowed, fix={"references": requested[:limit]})
         return tuple(self._picture("references", each) for each in requested)
 
     def mask(self) -> str | None:
@@ -182,7 +180,7 @@ class RequestValidator(NamedTuple):
         if picture.mime_type not in types:
             named = [uploads.ENDINGS[mime_type] for mime_type in types]
             what = f"takes no {picture.mime_type} such as {picture.name}"
-            raise self.refusal(what, option, picture.name, allowed=named, nearest=_png_or_first(named))
+            raise self.refusal(what, option, picture.name, allowed=named)
         if limit is not None and len(picture.data) > limit:
             what = f"takes pictures of at most {limit / 1e6:.4g} MB, and {picture.name} has {len(picture.data) / 1e6:.4g} MB"
             raise self.refusal(what, option, picture.name, hint="add --fit to have it scaled down, or give a smaller one")
@@ -203,7 +201,7 @@ class RequestValidator(NamedTuple):
             raise self.refusal(what, option, address, hint=_GIVE_PICTURE)
         if suffix := wrong_kind(self.model, parts.path):
             types = self.model.reference_types
-            raise self.refusal(f"takes no {suffix} as a reference", option, address, allowed=types, nearest=_png_or_first(types))
+            raise self.refusal(f"takes no {suffix} as a reference", option, address, allowed=types)
         return str(address)
 
     def _no_address(self, option: str, value: object) -> UnsupportedOption:
@@ -237,13 +235,7 @@ def _nearest(option: str, number: int | None, lowest: int, highest: int) -> dict
     """Return the advice to take the nearest number in a range; none if there is no number."""
     if number is None:
         return {}
-    nearest = min(max(number, lowest), highest)
-    return {"nearest": str(nearest), "fix": {option: nearest}}
-
-
-def _png_or_first(types: Iterable[str]) -> str:
-    types = tuple(types)
-    return "png" if "png" in types else types[0]
+    return {"fix": {option: min(max(number, lowest), highest)}}
 
 
 def wrong_kind(model: Model, path: str) -> str:

@@ -33,7 +33,7 @@ def write(sheet: Sheet, path: str | Path, edge: int | None = None) -> Path:
     suffix = target.suffix.lower()
     if suffix not in SUFFIXES:
         what = f"A sheet is written as {' or '.join(SUFFIXES)}, not as {suffix or 'a file without a suffix'}"
-        raise UnsupportedOption(what, option="path", value=str(path), nearest=f"{target.stem}.png", allowed=SUFFIXES)
+        raise UnsupportedOption(what, option="path", value=str(path), fix={"path": f"{target.stem}.png"}, allowed=SUFFIXES)
     content = sheet.pdf(edge) if suffix == ".pdf" else sheet.png(edge)
     try:
         target.write_bytes(content)

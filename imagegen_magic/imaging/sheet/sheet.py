@@ -120,7 +120,7 @@ def _too_large(layout: Layout) -> UnsupportedOption:
         f"such a sheet would have {pixels}, more than the {MOST_CANVAS / 1e6:.0f} megapixels that are drawn at once",
         option="cell edge",
         value=layout.asked_edge,
-        nearest=f"{smaller.edge} px a cell",
+        fix={"edge": smaller.edge},
         hint="ask for smaller cells",
     )
 

@@ -56,8 +56,9 @@ def variable(name: str, variables: Mapping[str, Any]) -> str:
     """Return the text of a variable that a prompt names; raises UnsupportedOption if the notebook does not have it."""
     if name not in variables:
         what = f"The prompt names the variable {name!r}, which the notebook does not have"
-        step = "define it first, or leave out --vars to send {{…}} unchanged"
-        raise UnsupportedOption(what, option="vars", value=name, nearest=similar(name, variables), hint=step)
+        near = f"did you mean {near}? Else " if (near := similar(name, variables)) else ""
+        step = f"{near}define it first, or leave out --vars to send {{{{…}}}} unchanged"
+        raise UnsupportedOption(what, option="vars", value=name, hint=step)
     return str(variables[name])
 
 

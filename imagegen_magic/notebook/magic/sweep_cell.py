@@ -98,7 +98,7 @@ def _listed(axis: str, name: str, variables: Mapping[str, Any]) -> list[Any]:
     if name not in variables:
         near = request_builder.similar(name, variables)
         what = f"The axis {axis} names the variable {name}, which the notebook does not have"
-        raise UnsupportedOption(what, option=axis, value=name, nearest=near, hint="define it first")
+        raise UnsupportedOption(what, option=axis, value=name, hint=f"{f'did you mean {near}? Else ' if near else ''}define it first")
     found = variables[name]
     if isinstance(found, str | bytes | Mapping):
         kind = type(found).__name__

@@ -238,4 +238,6 @@ def check(axes: Sequence[Axis], template: Template) -> None:
             near = difflib.get_close_matches(each.name, OPTIONS, n=1)
             what = f"{each.name} is no axis: it is no option that can vary, and the prompt has no {{{{{each.name}}}}}"
             step = f"write {{{{{each.name}}}}} where its value goes, or name one of the options"
-            raise UnsupportedOption(what, option=each.name, value="", allowed=OPTIONS, nearest=near[0] if near else None, hint=step)
+            raise UnsupportedOption(
+                what, option=each.name, value="", allowed=OPTIONS, fix={near[0]: each.labels} if near else None, hint=step
+            )

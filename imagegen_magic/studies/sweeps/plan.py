@@ -210,11 +210,11 @@ def _refused(
     able = (
         []
         if "provider" in values
-        else [name for name in impossible[0].error.gateways if all(name in one.error.gateways for one in impossible)]
+        else [name for name in impossible[0].error.providers if all(name in one.error.providers for one in impossible)]
     )
     values_here = {one.error.allowed for one in impossible}
     allowed = values_here.pop() if len(values_here) == 1 else ()
-    return UnsupportedOption(f"{which}: {shown}", option="sweep", value=number, allowed=allowed, gateways=able, hint=step)
+    return UnsupportedOption(f"{which}: {shown}", option="sweep", value=number, allowed=allowed, providers=able, hint=step)
 
 
 def reasons(impossible: Sequence[SkippedCombination], axes: Mapping[str, Sequence[str]]) -> list[str]:

@@ -78,14 +78,18 @@ class SweepResult(Generation):
     def _axis(self, name: str) -> str:
         if not isinstance(name, str) or name not in self.axes:
             near = difflib.get_close_matches(str(name), self.axes, n=1)
-            raise UnsupportedOption(f"The sweep has no axis {name}", option="axis", value=name, allowed=list(self.axes), nearest=_one(near))
+            raise UnsupportedOption(
+                f"The sweep has no axis {name}", option="axis", value=name, allowed=list(self.axes), fix={"axis": near[0]} if near else None
+            )
         return name
 
     def _value(self, axis: str, value: Any) -> str:
         text, known = str(value), self.axes[axis]
         if text not in known:
             near = difflib.get_close_matches(text, known, n=1)
-            raise UnsupportedOption(f"{axis} has no value {text}", option=axis, value=text, allowed=known, nearest=_one(near))
+            raise UnsupportedOption(
+                f"{axis} has no value {text}", option=axis, value=text, allowed=known, fix={axis: near[0]} if near else None
+            )
         return text
 
     def grid(self, rows: str | None = None, columns: str | None = None, *, edge: int | None = _EDGE) -> Image:
@@ -252,7 +256,3 @@ def gathered(places: Iterable[Place], axes: Mapping[str, Sequence[str]], most: i
 
 def _first(names: Sequence[str]) -> str:
     return names[0] if names else ""
-
-
-def _one(near: Sequence[str]) -> str | None:
-    return near[0] if near else None
