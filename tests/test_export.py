@@ -330,10 +330,10 @@ def test_pictures_whose_files_are_gone_are_shown_as_such(own_world):
     images[1].path.unlink()
     place = export(images, "foxes")
     assert [bool(re.fullmatch(r"pictures/\d-.*\.png", row["file"])) for row in rows(place)] == [True, False, True]
-    assert "file is gone" in (place / "index.html").read_text(encoding="utf-8")
+    assert "file is missing" in (place / "index.html").read_text(encoding="utf-8")
     for image in images:
         image.path.unlink(missing_ok=True)
-    with pytest.raises(UnsupportedOption, match="None of the pictures' files"):
+    with pytest.raises(UnsupportedOption, match="None of the pictures' files exists"):
         export(images, "none")
     with pytest.raises(UnsupportedOption, match="no picture to export"):
         export([], "none")
@@ -354,7 +354,7 @@ def test_an_earlier_export_is_never_overwritten(own_world):
     mine.mkdir()
     (mine / "thesis.tex").write_text("words")
     for target in (mine, own_world, "."):
-        with pytest.raises(UnsupportedOption, match="there already, and it is no export"):
+        with pytest.raises(UnsupportedOption, match="exists already, and it is not an export"):
             export(images, target)
     assert os.listdir(mine) == ["thesis.tex"]
     (own_world / "file").write_text("words")
@@ -379,8 +379,8 @@ def test_two_at_once_get_two_names(own_world):
     [
         ("foxes", "os.rename"),
         ("foxes.zip", "os.replace"),
-        ("foxes", "imagegen_magic.studies.export.page.page"),
-        ("foxes.zip", "imagegen_magic.studies.export.page.page"),
+        ("foxes", "imagegen_magic.studies.export.archive.page"),
+        ("foxes.zip", "imagegen_magic.studies.export.archive.page"),
         ("foxes.zip", "zipfile.ZipFile.write"),
     ],
 )

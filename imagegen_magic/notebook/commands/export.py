@@ -26,7 +26,7 @@ _MAX_RANGE, _BATCH = 10_000, 500  # images of one range, and of one query
 
 def export(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Export the named images, else those of the last cell, and show where they are."""
-    from imagegen_magic.studies.export.archive import LEVELS
+    from imagegen_magic.imaging.metadata.embed import LEVELS
     from imagegen_magic.studies.export.archive import export as write
 
     level = flags.get("--metadata", "full")

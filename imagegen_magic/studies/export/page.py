@@ -1,26 +1,24 @@
-"""The page of an export: one file that shows everything by itself, without a network and without a script."""
+"""The page of an export: one HTML file that needs no network and no script."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 from urllib.parse import quote
 
+from imagegen_magic.engine.jobs.job import pluralize
 from imagegen_magic.formats import BY_TYPE
 from imagegen_magic.result import total
-
-if TYPE_CHECKING:
-    from imagegen_magic.studies.export.archive import Copy
-    from imagegen_magic.studies.sweeps.result import SweepResult
+from imagegen_magic.studies.export.item import MISSING_FILE, ExportItem, as_json
+from imagegen_magic.studies.sweeps.result import SweepResult
 
 Clean = Callable[[str, str], str]
 
-_ALT = 300  # characters of a prompt that say what a picture shows
-_LONG = 500  # characters from which a prompt is folded
+_MAX_ALT = 300  # characters of a prompt in an alternative text
+_MAX_PROMPT = 500  # characters; a longer prompt is folded
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'"
 _STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1c1c1e; --quiet: #5c5f66; --line: #dedee3; --card: #f6f6f8; --link: #1a5fb4;
@@ -73,15 +71,15 @@ footer { margin-top: 48px; padding-top: 12px; border-top: 1px solid var(--line);
 """
 
 
-def page(copies: Sequence[Copy], sweep: SweepResult | None, clean: Clean) -> str:
-    """Return the page: what it is, what it cost, the grid of a sweep, and every picture with its settings.
+def page(items: Sequence[ExportItem], sweep: SweepResult | None, clean: Clean) -> str:
+    """Return the page: a summary with the cost, the grid of a sweep, and every image with its settings.
 
-    `clean` returns what of a text, given with the name of what it is, may leave this machine.
+    `clean(name, text)` returns a text without what must not leave this machine.
     """
-    title = _title(copies, sweep, clean)
-    grids = _grids(copies, sweep, clean) if sweep and sweep.axes else ()
-    common = _common(copies)
-    body = [_head(title, copies, common), "<main>", *grids, _pictures(copies, common), "</main>", _foot(copies)]
+    title = _title(items, sweep, clean)
+    grids = _grids(items, sweep, clean) if sweep and sweep.axes else ()
+    common = _common(items)
+    body = [_header(title, items, common), "<main>", *grids, _images(items, common), "</main>", _footer(items)]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
@@ -92,154 +90,153 @@ def page(copies: Sequence[Copy], sweep: SweepResult | None, clean: Clean) -> str
     )
 
 
-def _title(copies: Sequence[Copy], sweep: SweepResult | None, clean: Clean) -> str:
-    prompts = {copy.prompt for copy in copies}
+def _title(items: Sequence[ExportItem], sweep: SweepResult | None, clean: Clean) -> str:
+    prompts = {item.prompt for item in items}
     if sweep and sweep.prompt:
         return clean("prompt", sweep.prompt)
-    return prompts.pop() if len(prompts) == 1 else _counted(len(copies), "picture")
+    return prompts.pop() if len(prompts) == 1 else pluralize(len(items), "picture")
 
 
-def _head(title: str, copies: Sequence[Copy], common: Mapping[str, str]) -> str:
-    days = sorted({time.strftime("%Y-%m-%d", time.localtime(copy.image.created)) for copy in copies})
-    made = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-    gateways = sorted({f"{copy.image.provider} {copy.image.model}" for copy in copies})
-    facts = [_counted(len(copies), "picture"), ", ".join(gateways), f"made {made}"]
-    facts += [f"{name} {words}" for name, words in common.items()]
-    items = [*(f"<li>{escape(fact)}</li>" for fact in facts), f"<li>cost <strong>{escape(costs(copies))}</strong></li>"]
-    return f'<header>\n<h1 dir="auto">{escape(_short(title, 300))}</h1>\n<ul class="facts">{"".join(items)}</ul>\n</header>'
+def _header(title: str, items: Sequence[ExportItem], common: Mapping[str, str]) -> str:
+    days = sorted({time.strftime("%Y-%m-%d", time.localtime(item.image.created)) for item in items})
+    gateways = sorted({f"{item.image.provider} {item.image.model}" for item in items})
+    facts = [pluralize(len(items), "picture"), ", ".join(gateways), f"made {' to '.join(dict.fromkeys((days[0], days[-1])))}"]
+    facts += [f"{name} {value}" for name, value in common.items()]
+    entries = [*(f"<li>{escape(fact)}</li>" for fact in facts), f"<li>cost <strong>{escape(costs(items))}</strong></li>"]
+    return f'<header>\n<h1 dir="auto">{escape(_short(title, 300))}</h1>\n<ul class="facts">{"".join(entries)}</ul>\n</header>'
 
 
-def _common(copies: Sequence[Copy]) -> dict[str, str]:
-    """Return the options that all pictures were asked with alike."""
-    first, *others = [_options(copy) for copy in copies]
-    return {name: words for name, words in first.items() if all(other.get(name) == words for other in others)}
+def _common(items: Sequence[ExportItem]) -> dict[str, str]:
+    """Return the options with the same value in all items."""
+    first, *others = [_options(item) for item in items]
+    return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
 
 
-def _options(copy: Copy) -> dict[str, str]:
-    """Return a picture's options in words, but for what stands elsewhere."""
-    told = {name: value for name, value in copy.options.items() if name not in ("model", "n", *copy.place)}
-    return {name.replace("_", " "): _words(value) for name, value in told.items()}
+def _options(item: ExportItem) -> dict[str, str]:
+    """Return an item's options as text, without those that the page shows elsewhere."""
+    return {name: _text(value) for name, value in item.named_options(["model", "n"]).items()}
 
 
-def costs(copies: Iterable[Copy]) -> str:
-    """Return what the pictures cost, each currency by itself and the sandbox's play money apart."""
-    known = [(copy.image.sandbox, copy.image.cost) for copy in copies]
-    apart = [[cost for sandbox, cost in known if sandbox == play] for play in (False, True)]
-    return ", ".join(str(cost) for some in apart if some for cost in total(some))
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    return value if isinstance(value, str) else as_json(value)
 
 
-def _grids(copies: Sequence[Copy], sweep: SweepResult, clean: Clean) -> Iterator[str]:
+def costs(items: Iterable[ExportItem]) -> str:
+    """Return the cost of the images, each currency separately and the sandbox's play money last."""
+    known = [(item.image.sandbox, item.image.cost) for item in items]
+    separate = [[cost for sandbox, cost in known if sandbox == play] for play in (False, True)]
+    return ", ".join(str(cost) for group in separate if group for cost in total(group))
+
+
+class _Axes(NamedTuple):
+    """The axes of one grid, each empty if there is none, with the `fixed` values of the others and the labels of all."""
+
+    down: str
+    across: str
+    fixed: Mapping[str, str]
+    labels: Mapping[str, Mapping[str, str]]
+
+
+def _grids(items: Sequence[ExportItem], sweep: SweepResult, clean: Clean) -> Iterator[str]:
     """Yield a table for each combination of the axes beyond the first two."""
     names = list(sweep.axes)
-    across, down = names[0] if len(names) == 1 else names[1], "" if len(names) == 1 else names[0]
-    cells = _cells(copies, sweep, clean)
+    down, across = (names[0], names[1]) if len(names) > 1 else ("", names[0])
+    cells = _cells(items, sweep, clean)
     labels = {name: {value: clean(name, value) for value in sweep.axes[name]} for name in names}
     yield "<h2>Grid</h2>"
     for layer in itertools.product(*(sweep.axes[name] for name in names[2:])):
-        further = dict(zip(names[2:], layer, strict=True))
-        if further:
-            yield f"<h3 class='layer'>{escape(', '.join(f'{name}: {labels[name][value]}' for name, value in further.items()))}</h3>"
-        yield _grid(sweep, down, across, further, cells, labels)
+        fixed = dict(zip(names[2:], layer, strict=True))
+        if fixed:
+            yield f"<h3 class='layer'>{escape(', '.join(f'{name}: {labels[name][value]}' for name, value in fixed.items()))}</h3>"
+        yield _grid(sweep, _Axes(down, across, fixed, labels), cells)
 
 
-def _cells(copies: Sequence[Copy], sweep: SweepResult, clean: Clean) -> dict[tuple[str, ...], list[str]]:
-    """Return what stands in each cell: its pictures, or why there is none."""
+def _cells(items: Sequence[ExportItem], sweep: SweepResult, clean: Clean) -> dict[tuple[str, ...], list[str]]:
+    """Return the content of each cell: its images, or why there is none."""
     cells: dict[tuple[str, ...], list[str]] = {}
-    for number, copy in enumerate(copies, 1):
-        cells.setdefault(tuple(sweep.place(copy.image)[name] for name in sweep.axes), []).append(_linked(copy, f"#picture-{number}"))
-    missing = [(place, words) for place, words in zip(sweep.places, sweep.words, strict=False) if words]
-    missing += [(one.place, "not possible here") for one in sweep.impossible]
-    for place, words in missing:
-        cells.setdefault(tuple(place[name] for name in sweep.axes), []).append(_none(clean("", words)))
+    for number, item in enumerate(items, 1):
+        cells.setdefault(tuple(sweep.place(item.image)[name] for name in sweep.axes), []).append(_linked(item, f"#picture-{number}"))
+    missing = [(combination, words) for combination, words in zip(sweep.places, sweep.words, strict=False) if words]
+    missing += [(skipped.place, "not possible here") for skipped in sweep.impossible]
+    for combination, words in missing:
+        cells.setdefault(tuple(combination[name] for name in sweep.axes), []).append(_none(clean("", words)))
     return cells
 
 
-def _grid(
-    sweep: SweepResult,
-    down: str,
-    across: str,
-    further: Mapping[str, str],
-    cells: Mapping[tuple[str, ...], Sequence[str]],
-    labels: Mapping[str, Mapping[str, str]],
-) -> str:
-    columns = sweep.axes[across]
+def _grid(sweep: SweepResult, axes: _Axes, cells: Mapping[tuple[str, ...], Sequence[str]]) -> str:
+    down, across, fixed, labels = axes
+    values = sweep.axes[across]
     corner = "<td></td>" if down else ""
-    names = f'<tr>{corner}<th class="axis" colspan="{len(columns)}" scope="colgroup">{escape(across)}</th></tr>'
+    names = f'<tr>{corner}<th class="axis" colspan="{len(values)}" scope="colgroup">{escape(across)}</th></tr>'
     side = f'<th class="axis" scope="col">{escape(down)}</th>' if down else ""
-    heads = "".join(f'<th scope="col" dir="auto">{escape(labels[across][value])}</th>' for value in columns)
+    heads = "".join(f'<th scope="col" dir="auto">{escape(labels[across][value])}</th>' for value in values)
     rows = []
     for row in sweep.axes[down] if down else ("",):
         head = f'<th scope="row" dir="auto">{escape(labels[down][row])}</th>' if down else ""
-        places = [{down: row, across: column, **further} for column in columns]
-        found = [cells.get(tuple(place[name] for name in sweep.axes)) or [_none("missing")] for place in places]
+        combinations = [{down: row, across: value, **fixed} for value in values]
+        found = [cells.get(tuple(combination[name] for name in sweep.axes)) or [_none("missing")] for combination in combinations]
         filled = "".join(f'<td><div class="cell">{" ".join(cell)}</div></td>' for cell in found)
         rows.append(f"<tr>{head}{filled}</tr>")
     table = f'<table class="grid"><thead>{names}<tr>{side}{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
     return f'<div class="wide" tabindex="0" role="region" aria-label="Grid">{table}</div>'
 
 
-def _linked(copy: Copy, address: str) -> str:
-    if not copy.thumbnail:
-        return f'<a href="{escape(address)}">{_none("file is gone" if not copy.file else "no preview")}</a>'
-    return f'<a href="{escape(address)}"><img src="{copy.thumbnail}" alt="{escape(_short(copy.prompt, _ALT))}" loading="lazy"></a>'
+def _linked(item: ExportItem, url: str) -> str:
+    if not item.thumbnail:
+        return f'<a href="{escape(url)}">{_none("no preview" if item.file else MISSING_FILE)}</a>'
+    return f'<a href="{escape(url)}"><img src="{item.thumbnail}" alt="{escape(_short(item.prompt, _MAX_ALT))}" loading="lazy"></a>'
 
 
 def _none(words: str) -> str:
     return f'<span class="none">{escape(words)}</span>'
 
 
-def _pictures(copies: Sequence[Copy], common: Mapping[str, str]) -> str:
-    articles = "\n".join(_article(number, copy, common) for number, copy in enumerate(copies, 1))
+def _images(items: Sequence[ExportItem], common: Mapping[str, str]) -> str:
+    articles = "\n".join(_article(number, item, common) for number, item in enumerate(items, 1))
     return f'<h2>Pictures</h2>\n<div class="pictures">\n{articles}\n</div>'
 
 
-def _article(number: int, copy: Copy, common: Mapping[str, str]) -> str:
-    place = " · ".join(copy.place.values())
-    heading = f'<h3 dir="auto">{number}{escape(f". {place}" if place else "")}</h3>'
-    picture = _linked(copy, quote(copy.file)) if copy.file else _none("file is gone")
-    return f'<article id="picture-{number}">{picture}<div>{heading}{_prompt(copy.prompt)}{_facts(copy, common)}</div></article>'
+def _article(number: int, item: ExportItem, common: Mapping[str, str]) -> str:
+    values = " · ".join(item.combination.values())
+    heading = f'<h3 dir="auto">{number}{escape(f". {values}" if values else "")}</h3>'
+    image = _linked(item, quote(item.file)) if item.file else _none(MISSING_FILE)
+    return f'<article id="picture-{number}">{image}<div>{heading}{_prompt(item.prompt)}{_facts(item, common)}</div></article>'
 
 
 def _prompt(prompt: str) -> str:
-    words = f'<p class="prompt" dir="auto">{escape(prompt)}</p>'
-    return words if len(prompt) <= _LONG else f"<details><summary>{escape(_short(prompt, 120))}</summary>{words}</details>"
+    text = f'<p class="prompt" dir="auto">{escape(prompt)}</p>'
+    return text if len(prompt) <= _MAX_PROMPT else f"<details><summary>{escape(_short(prompt, 120))}</summary>{text}</details>"
 
 
-def _facts(copy: Copy, common: Mapping[str, str]) -> str:
-    image = copy.image
-    kind = BY_TYPE[image.mime_type].name if image.mime_type in BY_TYPE else image.mime_type
-    file = f'<a href="{escape(quote(copy.file))}">{image.width}×{image.height} {escape(kind)}, {_bytes(copy.size)}</a>' if copy.file else ""
+def _facts(item: ExportItem, common: Mapping[str, str]) -> str:
+    image = item.image
     facts = [
         ("gateway", f"{image.provider} {image.model}" + (" (sandbox)" if image.sandbox else "")),
-        *((name, words) for name, words in _options(copy).items() if name not in common),
+        *((name, value) for name, value in _options(item).items() if name not in common),
         ("took", "" if image.seconds is None else f"{image.seconds:.1f} s"),
         ("cost", str(image.cost)),
     ]
-    rows = [f"<dt>{escape(name)}</dt><dd>{escape(words)}</dd>" for name, words in facts if words]
-    rows += [f'<dt>but</dt><dd class="warn">{escape(words)}</dd>' for words in image.differences]
-    return f"<dl>{''.join(rows)}{f'<dt>file</dt><dd>{file}</dd>' if file else ''}</dl>"
+    rows = [f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts if value]
+    rows += [f'<dt>but</dt><dd class="warn">{escape(difference)}</dd>' for difference in image.differences]
+    if item.file:
+        image_format = BY_TYPE[image.mime_type].name if image.mime_type in BY_TYPE else image.mime_type
+        description = f"{image.width}×{image.height} {image_format}, {_bytes(item.size)}"
+        rows.append(f'<dt>file</dt><dd><a href="{escape(quote(item.file))}">{escape(description)}</a></dd>')
+    return f"<dl>{''.join(rows)}</dl>"
 
 
-def _words(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(_words, value))
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _foot(copies: Sequence[Copy]) -> str:
-    told = "; the copies carry how they were made" if any(copy.tells for copy in copies) else ""
-    words = f"These pictures were made by a model, not photographed or drawn{told}. "
+def _footer(items: Sequence[ExportItem]) -> str:
+    record = "; the copies record how they were made" if any(item.has_metadata for item in items) else ""
+    text = f"These pictures were made by a model, not photographed or drawn{record}. "
     table = '<a href="pictures.csv">The same as a table (pictures.csv)</a>.'
-    return f"<footer>{escape(words)}{table} Made with imagegen_magic.</footer>"
+    return f"<footer>{escape(text)}{table} Made with imagegen_magic.</footer>"
 
 
-def _short(text: str, most: int) -> str:
+def _short(text: str, limit: int) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
 
 
 def _bytes(size: int) -> str:

@@ -1,31 +1,25 @@
-"""The table of an export: one row a picture, safe to open in any spreadsheet."""
+"""The table of an export: one row per image, safe to open in any spreadsheet."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
+from imagegen_magic.studies.export.item import ExportItem, as_json
 from imagegen_magic.studies.sweeps.result import columns
 
-if TYPE_CHECKING:
-    from imagegen_magic.studies.export.archive import Copy
-
-_FORMULA = re.compile(
-    r"\s*[=+\-@\t\r\n＝＋－＠]"
-)  # what spreadsheets take for the beginning of one, behind blanks and control characters too
+_FORMULA = re.compile(r"\s*[=+\-@\t\r\n＝＋－＠]")  # how a formula begins, also after blanks and control characters
 
 
-def table(copies: Sequence[Copy]) -> str:
-    """Return the table as CSV (RFC 4180): axes of the sweep first, then the options that any picture has, then what came of it.
+def table(items: Sequence[ExportItem]) -> str:
+    """Return the table as CSV (RFC 4180): the axes of the sweep, then the options, then the results.
 
-    A text that a spreadsheet would take for a formula begins with an apostrophe (OWASP, "CSV Injection").
+    A text that a spreadsheet would take for a formula gets a leading apostrophe (OWASP, "CSV Injection").
     """
-    records = [_record(copy) for copy in copies]
+    records = [_record(item) for item in items]
     names = list(dict.fromkeys(name for record in records for name in record))
     text = io.StringIO(newline="")
     writer = csv.writer(text)
@@ -34,23 +28,23 @@ def table(copies: Sequence[Copy]) -> str:
     return text.getvalue()
 
 
-def _record(copy: Copy) -> dict[str, object]:
-    facts = _facts(copy)
-    return {"file": facts["file"], **columns(copy.place, facts), **facts}
+def _record(item: ExportItem) -> dict[str, object]:
+    facts = _facts(item)
+    return {"file": facts["file"], **columns(item.combination, facts), **facts}
 
 
-def _facts(copy: Copy) -> dict[str, object]:
-    image, cost = copy.image, copy.image.cost
+def _facts(item: ExportItem) -> dict[str, object]:
+    image, cost = item.image, item.image.cost
     return {
-        "file": copy.file or "(gone)",
-        "prompt": copy.prompt,
+        "file": item.file or "(gone)",
+        "prompt": item.prompt,
         "gateway": image.provider,
         "model": image.model,
-        **_options(copy.options, [*copy.place, "model"]),
+        **{name: _plain(value) for name, value in item.named_options(["model"]).items()},
         "width": image.width,
         "height": image.height,
         "format": image.mime_type,
-        "bytes": copy.size or None,
+        "bytes": item.size or None,
         "seconds": None if image.seconds is None else round(image.seconds, 3),
         "cost": cost.amount,
         "currency": cost.unit or None,
@@ -60,17 +54,12 @@ def _facts(copy: Copy) -> dict[str, object]:
         "differences": "; ".join(image.differences) or None,
         "picture": image.id or None,
         "task": image.task_id,
-        "sha256 of the original": copy.sha256 or None,
+        "sha256 of the original": item.sha256 or None,
     }
 
 
-def _options(options: Mapping[str, object], others: Iterable[str]) -> dict[str, object]:
-    taken = set(others)
-    return {name.replace("_", " "): _plain(value) for name, value in options.items() if name not in taken}
-
-
 def _plain(value: object) -> object:
-    return value if isinstance(value, str | int | float | None) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str | int | float | None) else as_json(value)
 
 
 def _safe(value: object) -> str:
