@@ -16,7 +16,7 @@ from shells import a_shell
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.commands import compare
 from imagegen_magic.studies import comparison
-from imagegen_magic.studies.comparison import changes, marked
+from imagegen_magic.studies.comparison import as_text, changes
 
 
 class TestWords:
@@ -37,7 +37,7 @@ class TestWords:
     )
     def test_word_by_word(self, left, right, expected):
         """Words are whole, characters of scripts without spaces stand alone, an emoji is one sign."""
-        assert marked(changes(left, right)) == expected
+        assert as_text(changes(left, right)) == expected
 
     @given(st.text(max_size=60), st.text(max_size=60))
     @settings(max_examples=150, deadline=None)
@@ -46,7 +46,7 @@ class TestWords:
         found = changes(left, right)
         assert "".join(text for kind, text in found if kind != "new") == left
         assert "".join(text for kind, text in found if kind != "gone") == right
-        assert ["".join(text for text, _ in side) for side in comparison.words(left, right)] == [left, right]
+        assert ["".join(text for text, _ in side) for side in comparison.word_diff(left, right)] == [left, right]
 
     def test_long_prompts_end(self):
         """The longest prompts of any gateway, of a few characters only, are compared."""
@@ -58,7 +58,7 @@ class TestWords:
 def test_settings_that_differ():
     """By name, with a dash where one side says nothing, and further fields spelt out."""
     (left,), (right,) = saved(size="1:1", extra={"seed": 1}), saved(provider="apimart", size="16:9", references=["a", "b"])
-    assert comparison.differing(comparison.settings(left), comparison.settings(right)) == [
+    assert comparison.setting_diff(comparison.settings(left), comparison.settings(right)) == [
         ("gateway", "evolink (sandbox)", "apimart (sandbox)"),
         ("size", "1:1", "16:9"),
         ("extra", "seed=1", "–"),

@@ -99,7 +99,7 @@ def test_any_request_survives_being_written_as_a_cell(prompt, references, extra,
 
 
 class TestFiles:
-    """From a file: ours by its bytes, by its sidecar, and a copy by what it says of itself."""
+    """From a file: ours by its bytes, by its sidecar, and a copy by its metadata."""
 
     @pytest.fixture
     def image(self, shell):
@@ -149,12 +149,12 @@ class TestFiles:
         assert said.startswith(self.CELL)
 
     def test_a_copy_with_references(self, shell, capsys, image, own_world, monkeypatch):
-        """Files that it was made with must be here, too, and that is said."""
+        """Files that it was made with must exist here too, and a note says so."""
         copy = self.exported(image, own_world / "copy.png", asked={"references": ["photo.jpg"], "nonsense": 1, "n": "2"})
         self.on_another_machine(monkeypatch, own_world)
         said = recalled(shell, capsys, copy)
         assert said.startswith("%%imagegen --provider evolink --ref photo.jpg --sandbox\nA red fox")
-        assert "made with photo.jpg, which must be here" in said
+        assert "made with photo.jpg, which must exist here" in said
 
     def test_a_copy_that_says_little(self, shell, image, own_world, monkeypatch):
         """`--metadata minimal` tells no prompt, so there is nothing to recall."""
@@ -168,11 +168,11 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("name", "content", "words"),
         [
-            ("any.png", a_png(), "is not in the ledger, has no sidecar, and does not say how it was made"),
-            ("notes.json", b"{}", "is no sidecar of a picture"),
-            ("notes.json", b"[" * 100_000, "is no sidecar of a picture"),
-            ("bare.json", b'{"asked": {"prompt": 7}, "gateway": "evolink"}', "does not tell what was asked"),
-            ("nothing.txt", b"", "does not say how it was made"),
+            ("any.png", a_png(), "is not in the ledger, has no sidecar and no metadata of a request"),
+            ("notes.json", b"{}", "is not the sidecar of a picture"),
+            ("notes.json", b"[" * 100_000, "is not the sidecar of a picture"),
+            ("bare.json", b'{"asked": {"prompt": 7}, "gateway": "evolink"}', "does not have the request"),
+            ("nothing.txt", b"", "no metadata of a request"),
         ],
     )
     def test_files_that_tell_nothing(self, shell, own_world, name, content, words):
@@ -230,14 +230,14 @@ class TestReferences:
         number = self.a_picture_with("photo.png", a_png(), role=role)
         said = recalled(shell, capsys, number)
         assert f"{'--mask' if role == 'mask' else '--ref'} {api.ledger().path.parent / 'sources'}" in said.splitlines()[0]
-        assert "photo.png is taken from the copy that was kept" in said
+        assert "photo.png is replaced by its stored copy" in said
 
     def test_nothing_is_left_of_it(self, shell, capsys):
         """Without a copy the name stays, and a line says what is needed."""
         number = self.a_picture_with("photo", a_png(), kept=False)
         said = recalled(shell, capsys, number)
         assert said.splitlines()[0] == "%%imagegen --provider evolink --ref photo --sandbox"
-        assert "photo must be there as it was" in said
+        assert "photo must exist unchanged" in said
 
 
 @pytest.mark.parametrize(

@@ -232,8 +232,7 @@ def test_options_of_a_newer_version_do_not_keep_a_picture_away(data: released.Re
     result = job.wait()
     assert (len(result), result.errors) == (5, ())
     assert job.note == (
-        "A newer imagegen_magic stored mood, strength, which this version does not know: "
-        "it is kept, and not used here. pip install -U imagegen_magic"
+        "A newer imagegen_magic stored mood, strength, which this version keeps and does not use. pip install -U imagegen_magic"
     )
     assert json.loads(result[0].path.with_suffix(".json").read_text())["asked"]["mood"] == "blue"
     assert asked(data) == {"blue"}
@@ -262,7 +261,7 @@ def test_looking_back_works_on_it(data: released.Released, capsys: pytest.Captur
 
 def test_recall_says_what_it_leaves_out(data: released.Released) -> None:
     """From the ledger and from the sidecar of another machine."""
-    note = "Left out, as this version does not know it in this form: mood, strength (pip install -U imagegen_magic)."
+    note = "Left out, because this version does not know it in this form: mood, strength (pip install -U imagegen_magic)."
     told = engine_loop.run(provenance.of_picture(api.ledger(), 1, data.work))
     assert (told.request.prompt, note in told.notes) == ("bare of apimart gpt-image-2-official", True)
     sidecar = next(data.work.glob("imagegen/*.json"))
@@ -274,7 +273,7 @@ def test_recall_says_what_it_leaves_out(data: released.Released) -> None:
 
 
 def test_an_exported_copy_keeps_what_this_version_does_not_know(data: released.Released) -> None:
-    """The copy says of itself all that the sidecar says, and recalling it says what is left out."""
+    """The copy has all that the sidecar has, and recalling it names what is left out."""
     [row] = engine_loop.run(api.ledger().pictures(ids=[2]))
     image = generated(row)
     sidecar = image.path.with_suffix(".json")
@@ -289,7 +288,7 @@ def test_an_exported_copy_keeps_what_this_version_does_not_know(data: released.R
     assert origin.asked["mood"] == "blue"
     with closing(Ledger(data.home.parent / "nobody's")) as stranger:
         recalled = engine_loop.run(provenance.of_file(stranger, copy, data.work))
-    assert "Left out, as this version does not know it in this form: mood (pip install -U imagegen_magic)." in recalled.notes
+    assert "Left out, because this version does not know it in this form: mood (pip install -U imagegen_magic)." in recalled.notes
 
 
 def test_a_sweep_of_a_newer_version_is_shown(data: released.Released) -> None:

@@ -233,7 +233,7 @@ def _collected(settings: Settings, save_dir: str | Path | None, preview: int | N
         raise
     job.expecting = sum(_unsaved(row, again) for row in rows)
     unread = [f"{trouble.what}, so it was left out here." for trouble in troubles.values()]
-    job.note = " ".join(filter(None, [*unread, stored_requests.remark(row.asked for row in rows)]))
+    job.note = " ".join(filter(None, [*unread, stored_requests.version_note(row.asked for row in rows)]))
     if cut_off:
         job.note = (
             f"{pluralize(len(cut_off), 'submission')} {'was' if len(cut_off) == 1 else 'were'} cut off before an answer came: nobody here "

@@ -1,30 +1,30 @@
-"""The ledger's tables, as a list of what leads from each format of the file to the next.
+"""The ledger's tables, as a list of the migrations from each format of the file to the next.
 
-A format differs from the one before it by additions alone, so that a program of another version can go on using the file beside this one:
+A format only adds to the one before it, so that a program of another version can use the file at the same time:
 
-- a new table, index or view of its own: nothing else to do. Version 0.1.0 uses such a file too;
-- a column of `jobs`, `tasks` or `pictures`, nullable or with a default: `MIN_READER` becomes 5, since version 0.1.0 takes every
-  column of these three for its own. Prefer a table beside them, keyed by the task's row or the picture's id;
+- a new table, index or view: nothing else to do. Version 0.1.0 uses such a file too;
+- a column of `jobs`, `tasks` or `pictures`, nullable or with a default: `MIN_READER` becomes 5, since version 0.1.0 reads
+  every column of these three. Prefer a new table, keyed by the task's row or the image's id;
 - anything else (a column dropped or renamed, a new state, another meaning): `MIN_READER` becomes the new format, and older programs refuse
-  the file with the command that updates them. Such a step waits until no session of an older program is alive.
+  the file with the command that updates them. Such a migration waits until no session of an older program is alive.
 
-Append the statements to `_ADDITIONS` as one more tuple; what was released is never changed.
+Append the statements to `_ADDITIONS` as one more tuple; never change a released one.
 """
 
 from __future__ import annotations
 
 import re
 
-_WITHOUT_SPACES = "[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]"  # scripts that put no space between words
+_WITHOUT_SPACES = "[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]"  # scripts without spaces between words
 
 
 def searchable(text: str) -> str:
-    """Return a text as the full-text index takes it: each Chinese, Japanese or Korean character a word of its own."""
+    """Return a text for the full-text index: each Chinese, Japanese or Korean character is a word."""
     return text if text.isascii() else re.sub(_WITHOUT_SPACES, lambda match: f" {match[0]} ", text)
 
 
 FUNCTIONS = {"searchable": searchable}
-"""What the statements below call, as SQL functions of one argument."""
+"""The SQL functions that the statements below call, each with one argument."""
 
 _TABLES = (
     "CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -90,7 +90,7 @@ _TABLES = (
         UNIQUE (task, position)
     )""",
 )
-_QUESTIONS = (
+_QUERIES = (
     "CREATE INDEX open_tasks ON tasks (owner) WHERE state IN ('planned', 'submitting', 'submitted', 'made')",
     "CREATE INDEX tasks_of_job ON tasks (job)",
     "CREATE INDEX jobs_alike ON jobs (provider, model, quality, tier, sandbox)",
@@ -151,11 +151,11 @@ _RESEARCH = (
     "CREATE VIRTUAL TABLE prompts USING fts5 (words, content = '')",
     "INSERT INTO prompts (rowid, words) SELECT id, searchable(prompt || ' ' || coalesce(name, '')) FROM jobs",
 )
-_SESSIONS = (  # a budget of a session counts what that session asked for
+_SESSIONS = (  # for the budget of a session
     "ALTER TABLE jobs ADD COLUMN session TEXT NOT NULL DEFAULT ''",
     "CREATE INDEX jobs_of_session ON jobs (session)",
 )
-_FOLDERS = (  # where `resume DIR` saves: a picture that was saved there just before a kill is found again
+_FOLDERS = (  # of `resume DIR`: an image that was saved there just before a kill is found again
     """CREATE TABLE folders (
         task INTEGER NOT NULL REFERENCES tasks (row),
         folder TEXT NOT NULL,
@@ -163,7 +163,7 @@ _FOLDERS = (  # where `resume DIR` saves: a picture that was saved there just be
     ) WITHOUT ROWID""",
 )
 _ADDITIONS: tuple[tuple[str, ...], ...] = (_FOLDERS,)  # since version 0.1.0, which knows format 4
-MIGRATIONS = (_TABLES, _QUESTIONS, _RESEARCH, _SESSIONS, *_ADDITIONS)
-"""What leads from each format of the file to the next; only ever added to."""
+MIGRATIONS = (_TABLES, _QUERIES, _RESEARCH, _SESSIONS, *_ADDITIONS)
+"""The statements from each format of the file to the next."""
 MIN_READER = 4
-"""The oldest format whose programs can use a file of the newest one: they know less, and lose nothing."""
+"""The oldest format whose programs can use a file of the newest one: they know less and lose nothing."""

@@ -1,4 +1,4 @@
-"""Requests as the ledger and sidecars hold them, also those of a newer version that knows more options."""
+"""Requests as the ledger and sidecars store them, including those of a newer version with more options."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _EXPECTED: dict[str, Callable[[Any], bool]] = {
     "pictures": _is_positive,
     "tasks": _is_positive,
 }
-_KINDS: dict[str, Callable[[Any], bool]] = {
+_TYPES: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys((field.name for field in fields(ImageRequest)), _is_text),
     **dict.fromkeys(("n", "output_compression"), _is_number),
     "references": _are_texts,
@@ -47,31 +47,30 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def request(told: Mapping[str, Any]) -> ImageRequest:
-    """Return a stored request as far as this version knows its options; `unknown` names the others, which stay where they are stored."""
-    known = {name: value for name, value in told.items() if _is_known(name, value)}
+def request(stored: Mapping[str, Any]) -> ImageRequest:
+    """Return a stored request with the options that this version knows; `unknown` names the others, which stay stored."""
+    known = {name: value for name, value in stored.items() if _is_known(name, value)}
     return ImageRequest(**{"prompt": "", **known})
 
 
-def expected(told: Any) -> dict[str, Any]:
-    """Return what a stored plan expected, as far as this version knows its form; the rest is not compared."""
-    found = told if isinstance(told, Mapping) else {}
+def expected(stored: Any) -> dict[str, Any]:
+    """Return the expected results of a stored plan that this version knows; the rest is not compared."""
+    found = stored if isinstance(stored, Mapping) else {}
     return {name: value for name, value in found.items() if name in _EXPECTED and _EXPECTED[name](value)}
 
 
-def unknown(told: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the options of a stored request that this version does not know, or does not know in that form."""
-    return tuple(name for name, value in told.items() if not _is_known(name, value))
+def unknown(stored: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the options of a stored request that this version does not know, or not in that form."""
+    return tuple(name for name, value in stored.items() if not _is_known(name, value))
 
 
-def remark(requests: Iterable[Mapping[str, Any]]) -> str:
-    """Return the line about what of these stored requests this version does not know; empty where it knows all of it."""
-    names = sorted({name for told in requests for name in unknown(told)})
+def version_note(requests: Iterable[Mapping[str, Any]]) -> str:
+    """Return a note about the options of these stored requests that this version does not know; empty if it knows all."""
+    names = sorted({name for stored in requests for name in unknown(stored)})
     if not names:
         return ""
-    which = f"{', '.join(names)}, which this version does not know"
-    return f"A newer imagegen_magic stored {which}: it is kept, and not used here. {UPDATE}"
+    return f"A newer imagegen_magic stored {', '.join(names)}, which this version keeps and does not use. {UPDATE}"
 
 
 def _is_known(name: str, value: Any) -> bool:
-    return name in _KINDS and _KINDS[name](value)
+    return name in _TYPES and _TYPES[name](value)

@@ -154,7 +154,7 @@ def _of_file(settings: Settings, word: str) -> SelectedImage:
         return SelectedImage(path.name, data)
     requested = {name: value for name, value in found.request.asked().items() if name != "prompt"}
     gateway = found.provider + (" (sandbox)" if found.sandbox else "")
-    return SelectedImage(path.name, data, found.request.prompt, {"gateway": gateway, **comparison.in_words(requested)})
+    return SelectedImage(path.name, data, found.request.prompt, {"gateway": gateway, **comparison.as_texts(requested)})
 
 
 # --- a reference or a mask of a request

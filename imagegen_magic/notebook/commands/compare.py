@@ -110,7 +110,7 @@ def _names(left: Side, right: Side) -> list[str]:
 def text(left: Side, right: Side) -> str:
     """Return what differs as plain text; in the prompt `[-…-]` is in A only and `{+…+}` in B only."""
     heading, changes = _prompts(left, right)
-    pieces = [" and ".join(_names(left, right)), f"{heading}\n{comparison.marked(changes)}" if changes else heading]
+    pieces = [" and ".join(_names(left, right)), f"{heading}\n{comparison.as_text(changes)}" if changes else heading]
     return "\n\n".join([*pieces, *(table.text() if table.rows else table.title for table in _tables(left, right))])
 
 
@@ -147,7 +147,7 @@ def _tables(left: Side, right: Side) -> list[Table]:
     numbers = [(name, of(left), of(right)) for name, of in _NUMBERS.items()]
     found = [Table(("", "A", "B"), numbers, title="Numbers")]
     if left.selected.settings is not None and right.selected.settings is not None:
-        differing = comparison.differing(left.selected.settings, right.selected.settings)
+        differing = comparison.setting_diff(left.selected.settings, right.selected.settings)
         rows = [row for row in differing if row[0] != "pixels"]
         found.insert(0, Table(("", "A", "B"), rows, title="Settings that differ" if rows else "No setting differs"))
     return found

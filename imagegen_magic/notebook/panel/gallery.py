@@ -147,8 +147,8 @@ class GalleryView:
 
 
 async def _comparison(left: GeneratedImage, right: GeneratedImage) -> dict[str, Any]:
-    before, after = comparison.words(left.request.prompt, right.request.prompt)
-    unlike = comparison.differing(comparison.settings(left), comparison.settings(right))
+    before, after = comparison.word_diff(left.request.prompt, right.request.prompt)
+    unlike = comparison.setting_diff(comparison.settings(left), comparison.settings(right))
     return {
         "left": await _side(left),
         "right": await _side(right),

@@ -330,7 +330,7 @@ class Panel(ProcessBound):
     async def _left_out(self, image: GeneratedImage) -> str:
         """Return the line about what a newer version stored of a picture's request and this one does not know; mostly empty."""
         rows = await api.ledger(self._settings).pictures(ids=[image.id])
-        return stored_requests.remark(row.asked for row in rows)
+        return stored_requests.version_note(row.asked for row in rows)
 
     async def _use_reference(self, image: GeneratedImage) -> None:
         from imagegen_magic.engine.references import ReferenceLoader

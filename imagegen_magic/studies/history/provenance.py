@@ -1,4 +1,4 @@
-"""What a picture was asked with: by its number in the ledger, by its bytes, by the sidecar beside it, or by what it says of itself."""
+"""The request of an image, found by its ledger id, its bytes, its sidecar, or the metadata of a copy."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from imagegen_magic.records import Record
 from imagegen_magic.request import ImageRequest
 
 _FIELDS = {field.name for field in fields(ImageRequest)}
-_MOST_SIDECAR = 4_000_000  # bytes
+_MAX_SIDECAR = 4_000_000  # bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Recollection(Record):
-    """A request as it was asked, of which gateway, who told (`source`), and what a person should know before asking it again."""
+    """The request of an image and its gateway; `source` is where it was found, `notes` are remarks for repeating it."""
 
     request: ImageRequest
     provider: str
@@ -32,9 +32,9 @@ class Recollection(Record):
 
 
 async def of_picture(ledger: Ledger, number: int, folder: Path) -> Recollection:
-    """Return what a picture of the ledger was asked with; references that are files are looked for in `folder`.
+    """Return the request of an image of the ledger; reference files are searched in `folder`.
 
-    Raises LookupError where there is no such picture.
+    Raises LookupError if there is no such image.
     """
     rows = await ledger.pictures(ids=[number])
     if not rows:
@@ -43,30 +43,30 @@ async def of_picture(ledger: Ledger, number: int, folder: Path) -> Recollection:
 
 
 async def of_file(ledger: Ledger, path: Path, folder: Path) -> Recollection:
-    """Return what a file was made with: a picture, a copy of one that `export` wrote, or the sidecar of one.
+    """Return the request of a file: an image, an exported copy, or a sidecar.
 
-    The ledger's own word comes first, then the sidecar's, then the copy's. Raises LookupError where none of them tells, OSError where it
+    The ledger comes first, then the sidecar, then the copy's metadata. Raises LookupError if none of them has it, OSError if the file
     cannot be read.
     """
     data = path.read_bytes()
     if row := await find_by_content(ledger, hashlib.sha256(data).hexdigest()):
         return await _of_row(ledger, row, folder)
     if path.suffix.lower() == ".json":
-        told = _sidecar(path)
-        if told is None:
-            raise LookupError(f"{path.name} is no sidecar of a picture")
-        return await _of_sidecar(ledger, told, path.name, "", folder)
-    if (told := _sidecar(path.with_suffix(".json"))) is not None:
-        changed = told.get("sha256") not in (None, hashlib.sha256(data).hexdigest())
-        note = f"{path.name} was changed since it was saved; this is what the original was asked with." if changed else ""
-        return await _of_sidecar(ledger, told, path.with_suffix(".json").name, note, folder)
+        stored = _sidecar(path)
+        if stored is None:
+            raise LookupError(f"{path.name} is not the sidecar of a picture")
+        return await _of_sidecar(ledger, stored, path.name, "", folder)
+    if (stored := _sidecar(path.with_suffix(".json"))) is not None:
+        changed = stored.get("sha256") not in (None, hashlib.sha256(data).hexdigest())
+        note = f"{path.name} was changed since it was saved; this is the request of the original." if changed else ""
+        return await _of_sidecar(ledger, stored, path.with_suffix(".json").name, note, folder)
     return await _of_copy(ledger, data, path.name, folder)
 
 
 async def _of_row(ledger: Ledger, row: PictureRow, folder: Path) -> Recollection:
     request = asked(row.asked)
     if request is None:
-        raise LookupError(f"the ledger does not tell what picture {row.id} was asked with")
+        raise LookupError(f"the ledger does not have the request of picture {row.id}")
     used = await ledger.sources(row.job)
     named, notes = _named(used, ledger.path.parent, folder)
     references = tuple(name for source, name in zip(used, named, strict=True) if source.role == "reference")
@@ -76,7 +76,7 @@ async def _of_row(ledger: Ledger, row: PictureRow, folder: Path) -> Recollection
 
 
 def _named(used: Sequence[NewSource], home: Path, folder: Path) -> tuple[list[str], list[str]]:
-    """Return how each source is called in a cell that finds the same bytes again, and what there is to say of it."""
+    """Return a name for each source with which a cell finds the same bytes again, and notes."""
     names, notes = [], []
     for source in used:
         name, note = _name(source, home, folder)
@@ -91,8 +91,8 @@ def _name(source: NewSource, home: Path, folder: Path) -> tuple[str, str]:
     if not source.sha256 or _same_bytes(folder / source.name, source.sha256):
         return source.name, ""
     if copy := source_copies.kept(home, source.sha256):
-        return str(copy), f"{source.name} is taken from the copy that was kept of it: it is not in this folder, or not as it was sent."
-    return source.name, f"{source.name} must be there as it was: no copy of it is kept any more."
+        return str(copy), f"{source.name} is replaced by its stored copy: it is not in this folder, or has changed since."
+    return source.name, f"{source.name} must exist unchanged: there is no stored copy of it."
 
 
 def _same_bytes(path: Path, sha256: str) -> bool:
@@ -103,30 +103,30 @@ def _same_bytes(path: Path, sha256: str) -> bool:
 
 
 def _sidecar(path: Path) -> dict[str, Any] | None:
-    """Return a sidecar of ours, None where there is none."""
+    """Return a sidecar of this package, None if there is none."""
     try:
-        if path.stat().st_size > _MOST_SIDECAR:
+        if path.stat().st_size > _MAX_SIDECAR:
             return None
-        told = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    whole = isinstance(told, dict) and isinstance(told.get("asked"), dict) and _is_sayable("gateway", told.get("gateway"))
-    return told if whole else None
+    valid = isinstance(found, dict) and isinstance(found.get("asked"), dict) and _is_usable("gateway", found.get("gateway"))
+    return found if valid else None
 
 
-async def _of_sidecar(ledger: Ledger, told: Mapping[str, Any], name: str, note: str, folder: Path) -> Recollection:
-    if row := await find_by_content(ledger, str(told.get("sha256") or "")):
+async def _of_sidecar(ledger: Ledger, stored: Mapping[str, Any], name: str, note: str, folder: Path) -> Recollection:
+    if row := await find_by_content(ledger, str(stored.get("sha256") or "")):
         found = await _of_row(ledger, row, folder)
         return replace(found, notes=(note, *found.notes) if note else found.notes)
-    request = asked({"prompt": told.get("prompt"), **told["asked"]})
+    request = asked({"prompt": stored.get("prompt"), **stored["asked"]})
     if request is None:
-        raise LookupError(f"{name} does not tell what was asked")
+        raise LookupError(f"{name} does not have the request")
     return Recollection(
         request,
-        told["gateway"],
-        bool(told.get("sandbox")),
+        stored["gateway"],
+        bool(stored.get("sandbox")),
         name,
-        tuple(filter(None, [note, *_foreign(request), *_left_out(told["asked"])])),
+        tuple(filter(None, [note, *_foreign(request), *_left_out(stored["asked"])])),
     )
 
 
@@ -136,26 +136,26 @@ async def _of_copy(ledger: Ledger, data: bytes, name: str, folder: Path) -> Reco
 
     origin = embed.read(data)
     if origin is None:
-        raise LookupError(f"{name} is not in the ledger, has no sidecar, and does not say how it was made")
+        raise LookupError(f"{name} is not in the ledger, has no sidecar and no metadata of a request")
     if row := await find_by_content(ledger, origin.sha256):
         return await _of_row(ledger, row, folder)
     request = asked({"prompt": origin.prompt, **origin.asked})
     if request is None or not origin.gateway:
-        raise LookupError(f"{name} says that a model made it, and not with what: it was exported with little metadata")
-    cut = (f"{', '.join(origin.shortened)} did not fit into {name} whole.",) if origin.shortened else ()
+        raise LookupError(f"{name} was exported with little metadata: it does not have the request")
+    cut = (f"{name} has only a part of {', '.join(origin.shortened)}.",) if origin.shortened else ()
     gateway = origin.gateway.removesuffix(SANDBOX)
     return Recollection(
-        request, gateway, gateway != origin.gateway, f"what {name} says of itself", (*cut, *_foreign(request), *_left_out(origin.asked))
+        request, gateway, gateway != origin.gateway, f"the metadata of {name}", (*cut, *_foreign(request), *_left_out(origin.asked))
     )
 
 
-def asked(told: Mapping[str, Any]) -> ImageRequest | None:
-    """Return what was asked as a request, None where it says no prompt; what no request has, or no option line can hold, is left out."""
-    kept = {name: value for name, value in told.items() if name in _FIELDS and _is_sayable(name, value)}
+def asked(stored: Mapping[str, Any]) -> ImageRequest | None:
+    """Return stored options as a request, None without a prompt; unknown options and those that no option line can express are left out."""
+    kept = {name: value for name, value in stored.items() if name in _FIELDS and _is_usable(name, value)}
     return ImageRequest(**kept) if isinstance(kept.get("prompt"), str) and kept["prompt"].strip() else None
 
 
-def _is_sayable(name: str, value: Any) -> bool:
+def _is_usable(name: str, value: Any) -> bool:
     if name == "extra":
         return isinstance(value, dict) and all(isinstance(key, str) and key.isprintable() and "=" not in key for key in value)
     if name == "references":
@@ -165,14 +165,14 @@ def _is_sayable(name: str, value: Any) -> bool:
     return isinstance(value, str) and (name == "prompt" or value.isprintable())
 
 
-def _left_out(told: Mapping[str, Any]) -> Iterator[str]:
-    """Say which options of a newer version are not in the request."""
-    if names := sorted(stored_requests.unknown(told)):
-        yield f"Left out, as this version does not know it in this form: {', '.join(names)} ({stored_requests.UPDATE})."
+def _left_out(stored: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a note about the options of a newer version, which are not in the request."""
+    if names := sorted(stored_requests.unknown(stored)):
+        yield f"Left out, because this version does not know it in this form: {', '.join(names)} ({stored_requests.UPDATE})."
 
 
 def _foreign(request: ImageRequest) -> Iterator[str]:
-    """Say of sources that are no addresses that they must be here, too."""
+    """Yield a note about sources that are not URLs: they must exist here too."""
     named = [each for each in (*request.references, request.mask) if isinstance(each, str) and "://" not in each]
     if named:
-        yield f"It was made with {', '.join(named)}, which must be here, too."
+        yield f"It was made with {', '.join(named)}, which must exist here too."
