@@ -82,7 +82,7 @@ class Box:
     def finished(self, gateway: str, task_id: str) -> list[str]:
         """Let the task finish, and return the addresses as the provider reads them."""
         self.clock.now += 60
-        return list(get_provider(gateway).read_task(self.look(gateway, task_id)).pictures)  # type: ignore[union-attr]
+        return list(get_provider(gateway).read_task(self.look(gateway, task_id)).image_urls)  # type: ignore[union-attr]
 
     def download(self, url: str, key: str | None = None) -> httpx.Response:
         """Fetch a result address."""

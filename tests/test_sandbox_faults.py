@@ -284,7 +284,7 @@ def test_urls_come_in_every_shape_that_was_seen(box: Box, kind: str, shape: list
     answer = box.look("apimart", task)
     urls = [entry["url"] for entry in answer["data"]["result"]["images"]]
     assert [type(url).__name__ if isinstance(url, str) else len(url) for url in urls] == shape
-    assert len(get_provider("apimart").read_task(answer).pictures) == 2  # type: ignore[union-attr]
+    assert len(get_provider("apimart").read_task(answer).image_urls) == 2  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
