@@ -1,58 +1,100 @@
-"""What is not to be shown in a text: the parts of an address that open what it names."""
+"""What looks like a key or a signed address, and how it is removed from texts and JSON values."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-_MARK = "?…"
+_REDACTED = "[key]"
+_REMOVED_QUERY = "?…"
 _END = r"\s\"'<>`，。；、）】」》"
-_SCHEMES = "https?|wss?|ftps?|socks[45][ah]?|s3|gs"
 _ADDRESS = re.compile(
     rf"\b((?:https?|wss?|ftps?|socks[45][ah]?|s3|gs):(?:\\?/){{2}})([^{_END}?#/\\]*@)?([^{_END}?]*)(\?[^{_END}]*)?", re.IGNORECASE
 )
+_HTTP_ADDRESS = re.compile(r"\bhttps?://\S+")  # signed addresses are long and opaque, too
+_PREFIXED = re.compile(r"\b(?:sk|pk|rk|gsk)[-_][\w-]{12,}|\b(?:key|api|token)[-_](?=[\w-]*\d)[\w-]{16,}|\beyJ[\w-]{8,}\.[\w.-]{8,}")
+_BEARER = re.compile(r"\b(bearer|authorization:|x-api-key:)\s*\S{8,}", re.IGNORECASE)
+_OPAQUE = re.compile(r"(?<![\w/.%-])(?<!upload:)(?=\w*\d)(?=\w*[A-Za-z])[A-Za-z0-9]{32,}(?![\w/-]|\.\w)")
+_KEY_OPTION = re.compile(
+    r"(?:^|\s)--?(?:\w+[-_])*(?:key|token|secret|password)\b|--set[\s=]+['\"]?[\w-]*(?:key|token|secret|authorization)=", re.IGNORECASE
+)
+_SECRET_NAME = re.compile(
+    r"(?:^|[_-])(?:api[_-]?key|key|token|secret|password|passwd|authorization|callback[_-]?url|webhook\w*)$|(?-i:[a-z](?:Key|Token|Secret)$)",
+    re.IGNORECASE,
+)
+
+
+def contains_any(text: str, secrets: Iterable[str]) -> bool:
+    """Return whether one of the known secrets is in the text."""
+    return any(secret in text for secret in secrets)
+
+
+def looks_like_key(line: str) -> bool:
+    """Return whether an option line has something like a key, or an option that would take one."""
+    if _PREFIXED.search(line) or _BEARER.search(line) or _KEY_OPTION.search(line):
+        return True
+    return bool(_OPAQUE.search(_HTTP_ADDRESS.sub(" ", line)))
+
+
+def is_secret_name(name: str) -> bool:
+    """Return whether a parameter of that name holds a secret: `api_key`, `X-Auth-Token`, `callback_url`."""
+    return bool(_SECRET_NAME.search(name))
+
+
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return the text without the `secrets`, anything that looks like a key, and the queries of addresses."""
+    return redact_opaque(without_queries(redact_keys(text, secrets)))
+
+
+def redact_keys(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return the text without the `secrets` and what is written like a key; a prompt keeps all else."""
+    for secret in secrets:
+        text = text.replace(secret, _REDACTED)
+    return _BEARER.sub(_REDACTED, _PREFIXED.sub(_REDACTED, text))
+
+
+def redact_opaque(text: str) -> str:
+    """Return the text without long runs of letters and digits."""
+    return _OPAQUE.sub(_REDACTED, text)
 
 
 def without_queries(text: str) -> str:
-    """Return a text whose addresses have no user, password or query left: `https://host/fox.png?…`.
+    """Return a text whose addresses have no user, password or query: `https://host/fox.png?…`.
 
-    Whoever has the query of a signed address can fetch what it names. A text without such parts is returned as it is.
+    The query of a signed address is enough to fetch the file. A text without such parts is returned as it is.
     """
     return _ADDRESS.sub(_shown, text) if "://" in text or ":\\/\\/" in text else text
 
 
 def _shown(found: re.Match[str]) -> str:
     scheme, _, place, query = found.groups()
-    return f"{scheme}{place}{_MARK if query and query != '?' else query or ''}"
+    return f"{scheme}{place}{_REMOVED_QUERY if query and query != '?' else query or ''}"
 
 
-def bare(value: Any) -> Any:
-    """Return JSON values in which each text that is an address has no user, password or query left."""
-    return _addresses_in(value, without_queries)
+def without_queries_in(value: Any) -> Any:
+    """Return JSON values in which each text that is an address has no user, password or query."""
+    return _change_addresses(value, without_queries)
 
 
-def marked(value: Any) -> Any:
+def mark_addresses(value: Any) -> Any:
     """Return JSON values in which each text that is an address is an `Address`."""
-    return _addresses_in(value, Address)
+    return _change_addresses(value, Address)
 
 
-def _addresses_in(value: Any, change: Callable[[str], str]) -> Any:
+def _change_addresses(value: Any, change: Callable[[str], str]) -> Any:
     match value:
         case str():
             return change(value) if _ADDRESS.fullmatch(value) else value
         case list() | tuple():
-            return [_addresses_in(each, change) for each in value]
+            return [_change_addresses(item, change) for item in value]
         case dict():
-            return {name: _addresses_in(each, change) for name, each in value.items()}
+            return {name: _change_addresses(item, change) for name, item in value.items()}
     return value
 
 
 class Address(str):
-    """An address that a gateway gave: the text itself, whose repr, and so that of all that holds it, has no query.
-
-    A traceback that shows local values shows their reprs.
-    """
+    """An address from a gateway: a text whose repr, and the repr of what holds it, has no query, as tracebacks show reprs of locals."""
 
     __slots__ = ()
 

@@ -10,10 +10,10 @@ from keyring.errors import KeyringLocked
 from rings import Memory
 from shells import a_shell
 
+from imagegen_magic import secret_patterns
 from imagegen_magic.engine import credentials
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import ImageGenError, MissingKey, UnsupportedOption
-from imagegen_magic.notebook.arguments import redaction
 from imagegen_magic.notebook.magic import cell as cell_runner
 from imagegen_magic.notebook_folder import NotebookFolder
 
@@ -68,7 +68,7 @@ def test_a_line_with_a_key_is_refused_without_repeating_it(shell, line, capsys):
 )
 def test_ordinary_lines_are_no_keys(line):
     """Names, folders, signed addresses and prompts about keys pass."""
-    assert not redaction.looks_like_key(line)
+    assert not secret_patterns.looks_like_key(line)
 
 
 def test_a_known_key_in_a_prompt_is_refused(shell, monkeypatch):

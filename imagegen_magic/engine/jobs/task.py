@@ -16,7 +16,7 @@ from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageGenError, LedgerError
 from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import Cost, GeneratedImage, Progress, Stage
-from imagegen_magic.secret_patterns import bare
+from imagegen_magic.secret_patterns import without_queries_in
 
 
 class TaskSpec(NamedTuple):
@@ -94,7 +94,9 @@ def sidecar(spec: TaskSpec, task: RunningTask, number: int, image: Mapping[str, 
     return {
         "prompt": spec.request.prompt,
         "asked": dict(spec.asked),
-        "sent": bare(dict(sent) if isinstance(sent, Mapping) else {}),  # the ledger has it whole; this file lies beside the image
+        "sent": without_queries_in(
+            dict(sent) if isinstance(sent, Mapping) else {}
+        ),  # the ledger has it whole; this file lies beside the image
         "gateway": spec.endpoint.provider.name,
         "sandbox": spec.endpoint.sandbox,
         "model": spec.model,

@@ -27,7 +27,7 @@ from imagegen_magic.errors import DownloadError, ImageInvalid
 from imagegen_magic.providers.base import Call, UploadCall
 from imagegen_magic.providers.urls import Zone, zone_of
 from imagegen_magic.records import PortableError
-from imagegen_magic.secret_patterns import Address, marked
+from imagegen_magic.secret_patterns import Address, mark_addresses
 
 T = TypeVar("T")
 
@@ -271,7 +271,7 @@ def _understood(text: str, key: Key) -> Any:
     """Return decoded JSON, or the text where it is none, without the key: before decoding, and after it where escapes may hide it."""
     try:
         content = json.loads(text)
-        return marked(_redacted(content, key) if "\\" in text else content)
+        return mark_addresses(_redacted(content, key) if "\\" in text else content)
     except ValueError:
         return text
     except RecursionError:

@@ -9,18 +9,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from imagegen_magic.records import Record, hash_of_fields
+from imagegen_magic.secret_patterns import is_secret_name, redact_keys, redact_opaque
 
 TOOL = "imagegen_magic"
 SANDBOX = " (sandbox)"  # behind a gateway's name where the sandbox spoke for it
 _MOST_STRING = 4_000  # characters of one option: a picture as a data address is not repeated
 
-_SECRET_NAME = re.compile(
-    r"(?:^|[_-])(?:api[_-]?key|key|token|secret|password|passwd|authorization|callback[_-]?url|webhook\w*)$|(?-i:[a-z](?:Key|Token|Secret)$)",
-    re.IGNORECASE,
-)
-_KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|gsk)[-_][\w-]{12,}|\b(?:key|api|token)[-_](?=[\w-]*\d)[\w-]{16,}|\beyJ[\w-]{8,}\.[\w.-]{8,}")
-_BEARER = re.compile(r"\b(bearer|authorization:|x-api-key:)\s*\S{8,}", re.IGNORECASE)
-_OPAQUE = re.compile(r"(?<![\w/.%-])(?<!upload:)(?=\w*\d)(?=\w*[A-Za-z])[A-Za-z0-9]{32,}(?![\w/-]|\.\w)")
 _ADDRESS = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
 _DATA_ADDRESS = re.compile(r"data:[\w/+.-]*[;,]", re.IGNORECASE)
 _PATH_START = re.compile(r"(?:file:|~|/|\\|\.{1,2}[/\\]|[A-Za-z]:[\\/])")
@@ -88,10 +82,10 @@ def scrubbed(origin: Origin, secrets: Iterable[str] = ()) -> Origin:
     """Return the same without paths, keys, callback addresses and the queries of addresses; of a file only its name is left."""
     known = [secret for secret in secrets if secret]
     names = ("gateway", "model", "task_id", "created", "tool", "sha256")
-    plain: dict[str, Any] = {name: _clean(getattr(origin, name), known) for name in names}
+    plain: dict[str, Any] = {name: _without(getattr(origin, name), known) for name in names}
     return replace(
         origin,
-        prompt=_without_keys(origin.prompt, known),
+        prompt=redact_keys(origin.prompt, known),
         asked=_options(origin.asked, origin.prompt, known),
         sent=_options(origin.sent, origin.prompt, known),
         **plain,
@@ -101,14 +95,14 @@ def scrubbed(origin: Origin, secrets: Iterable[str] = ()) -> Origin:
 def _options(options: Mapping[str, Any], prompt: str, secrets: Iterable[str]) -> dict[str, Any]:
     shown = _scrub(options, "", secrets)
     if prompt and options.get("prompt") == prompt:
-        shown["prompt"] = _without_keys(prompt, secrets)
+        shown["prompt"] = redact_keys(prompt, secrets)
     return dict(shown)
 
 
 def _scrub(value: Any, name: str, secrets: Iterable[str]) -> Any:
     if isinstance(value, Mapping):
-        named = {str(key): each for key, each in value.items() if not _SECRET_NAME.search(str(key))}
-        return {_without_keys(key, secrets): _scrub(each, key, secrets) for key, each in named.items()}
+        named = {str(key): each for key, each in value.items() if not is_secret_name(str(key))}
+        return {redact_keys(key, secrets): _scrub(each, key, secrets) for key, each in named.items()}
     if isinstance(value, list | tuple):
         return [_scrub(each, name, secrets) for each in value]
     if value is None or isinstance(value, bool | int | float):
@@ -120,12 +114,12 @@ def _scrubbed_text(text: str, name: str, secrets: Iterable[str]) -> str:
     if _DATA_ADDRESS.match(text):
         return text[: text.index(",") + 1 if "," in text[:100] else 30] + "…"
     if _ADDRESS.fullmatch(text):
-        return _without_keys(_bare(text), secrets)
+        return redact_keys(_bare(text), secrets)
     if _PATH_START.match(text) or any(word in name.lower() for word in _FILES):
         text = re.split(r"[/\\]", text.rstrip("/\\"))[-1]
     parts = _ADDRESS.split(text)
-    cleaned = [_OPAQUE.sub("[key]", _PATH_INSIDE.sub("", _without_keys(part, secrets))) for part in parts]
-    addresses = [_without_keys(_bare(found), secrets) for found in _ADDRESS.findall(text)] + [""]
+    cleaned = [redact_opaque(_PATH_INSIDE.sub("", redact_keys(part, secrets))) for part in parts]
+    addresses = [redact_keys(_bare(found), secrets) for found in _ADDRESS.findall(text)] + [""]
     whole = "".join(part + address for part, address in zip(cleaned, addresses, strict=True))
     return whole if len(whole) <= _MOST_STRING else whole[:_MOST_STRING] + "…"
 
@@ -139,12 +133,7 @@ def _bare(address: str) -> str:
         return ""
 
 
-def _without_keys(text: str, secrets: Iterable[str]) -> str:
-    text = _clean(text, secrets)
-    return _BEARER.sub("[key]", _KEY_LIKE.sub("[key]", text))
-
-
-def _clean(text: str, secrets: Iterable[str]) -> str:
+def _without(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, "[key]")
     return text

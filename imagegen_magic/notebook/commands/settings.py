@@ -15,9 +15,10 @@ from imagegen_magic.engine import credentials
 from imagegen_magic.engine.credentials import Key
 from imagegen_magic.engine.settings import KNOWN, unknown_variables
 from imagegen_magic.errors import ImageGenError
-from imagegen_magic.notebook.arguments import options, redaction
+from imagegen_magic.notebook.arguments import options
 from imagegen_magic.notebook.output.tables import Note, Page, Table
 from imagegen_magic.providers import registry
+from imagegen_magic.secret_patterns import redact
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.settings import Settings
@@ -67,7 +68,7 @@ def config(context: NotebookContext, arguments: list[str], flags: dict[str, str]
     rows += [[name, "not used", str(error)] for name, error in settings.troubles.items() if name not in KNOWN]
     rows += [[name, "not used", f"environment; {_unknown(near)}"] for name, near in unknown_variables().items()]
     rows += [[f"providers.{name}", _look_alike(table), "pyproject.toml"] for name, table in settings.look_alikes.items()]
-    rows = [[name, redaction.redacted(value, keys), origin] for name, value, origin in rows]
+    rows = [[name, redact(value, keys), origin] for name, value, origin in rows]
     display(Page(Table(("setting", "value", "source"), rows), Note('%config ImageGenMagics.NAME = "value" changes one for this session.')))
 
 

@@ -14,13 +14,13 @@ from imagegen_magic import __version__
 from imagegen_magic.engine import api, credentials
 from imagegen_magic.engine.storage import folders
 from imagegen_magic.errors import ImageGenError
-from imagegen_magic.notebook.arguments import confirmation, mistakes, options, parser, redaction
+from imagegen_magic.notebook.arguments import confirmation, mistakes, options, parser
 from imagegen_magic.notebook.arguments.request_builder import build_request
 from imagegen_magic.notebook.commands import dispatch
 from imagegen_magic.notebook.output import tables
 from imagegen_magic.notebook.output.tables import show_note
 from imagegen_magic.notebook.progress import run as runs
-from imagegen_magic.secret_patterns import without_queries
+from imagegen_magic.secret_patterns import contains_any, looks_like_key, redact, without_queries
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.settings import Settings
@@ -47,10 +47,10 @@ def one_line_errors(context: NotebookContext) -> Iterator[None]:
         yield
     except (ImageGenError, UsageError) as error:
         keys = context.keys()
-        context.last_error = redaction.redacted("".join(traceback.format_exception(error)), keys)
+        context.last_error = redact("".join(traceback.format_exception(error)), keys)
         if isinstance(error, ImageGenError):
-            error.what = _one_line(redaction.redacted(error.what, keys))
-            error.hint = _one_line(redaction.redacted(error.hint, keys))
+            error.what = _one_line(redact(error.what, keys))
+            error.hint = _one_line(redact(error.hint, keys))
             shown = [f"{type(error).__name__}: {error}"]
             error._render_traceback_ = lambda: shown  # type: ignore[attr-defined]  # IPython asks the exception itself
         raise
@@ -62,9 +62,9 @@ def _one_line(text: str) -> str:
 
 def _refuse_keys(context: NotebookContext, line: str, body: str | None) -> None:
     keys = context.keys()
-    if redaction.looks_like_key(line) or redaction.holds_known_key(line, keys):
+    if looks_like_key(line) or contains_any(line, keys):
         raise credentials.holds_key("line")
-    if redaction.holds_known_key(body or "", keys):
+    if contains_any(body or "", keys):
         raise credentials.holds_key("prompt")
 
 

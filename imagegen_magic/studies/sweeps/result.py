@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.records import FrozenDict, Record, frozen
 from imagegen_magic.result import GeneratedImage, Generation
-from imagegen_magic.secret_patterns import bare, without_queries
+from imagegen_magic.secret_patterns import without_queries, without_queries_in
 from imagegen_magic.studies.sweeps.axes import OPTIONS
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ class SweepResult(Generation):
             "path": str(image.path),
         }
         place = columns(self.places[image.task], facts)
-        return {name: bare(value) for name, value in {**place, **options, **facts, **place}.items()}
+        return {name: without_queries_in(value) for name, value in {**place, **options, **facts, **place}.items()}
 
     def __repr__(self) -> str:
         study = f", study {self.study}" if self.study else ""
