@@ -3,11 +3,16 @@
 import os
 import signal
 
+import hypothesis
 import pytest
 from resets import OURS, reset_engine
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts its background jobs with interrupts ignored
 
+
+hypothesis.settings.register_profile("short", max_examples=25, deadline=None)
+hypothesis.settings.register_profile("long", max_examples=500, deadline=None)
+hypothesis.settings.load_profile("short")
 
 STARTED_BY = {"browser": pytest.mark.browser, "kernels": pytest.mark.kernel}  # fixtures and the mark of what uses them
 

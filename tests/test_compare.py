@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 from ledgers import a_png, saved
@@ -40,7 +40,6 @@ class TestWords:
         assert as_text(changes(left, right)) == expected
 
     @given(st.text(max_size=60), st.text(max_size=60))
-    @settings(max_examples=150, deadline=None)
     def test_nothing_is_lost(self, left, right):
         """What is not new is the left text, what is not gone the right one; the panel's pieces joined are the prompts."""
         found = changes(left, right)

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -67,7 +67,6 @@ class TestFigures:
         st.randoms(use_true_random=False),
         st.sampled_from(["RGB", "L", "RGBA", "P"]),
     )
-    @settings(deadline=None, max_examples=60)
     def test_counted_pixel_by_pixel(self, width: int, height: int, grey: int, level: int, chance: random.Random, mode: str) -> None:
         """Of two lossless pictures of one size: exactly the opaque pixels above the tolerance, and exactly their mean."""
         free = Image.frombytes("L", (width, height), bytes(chance.choice((0, 0, 90, 255)) for _ in range(width * height)))
@@ -203,7 +202,6 @@ class TestSizes:
         assert drift(saved(large, "JPEG", quality=95), saved(painted(photograph(), BOX)), mask).share < 0.005
 
     @given(st.tuples(st.integers(1, 90), st.integers(1, 90)), st.tuples(st.integers(1, 90), st.integers(1, 90)))
-    @settings(deadline=None, max_examples=40)
     def test_any_two_sizes(self, first: tuple[int, int], second: tuple[int, int]) -> None:
         """Whatever the sizes: one colour is not changed, another is, and a heat map can be drawn."""
         mask = saved(opaque(Image.new("L", first)))

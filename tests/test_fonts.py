@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import typefaces
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
@@ -204,7 +204,6 @@ class TestWrapping:
         lines = Fonts().wrap("\u0301\u200d」aa", 16, 30, 2)
         assert lines == ["\u0301\u200d」", "aa"]
 
-    @settings(max_examples=80, deadline=None)
     @given(st.text(alphabet="ab de,.- 城の，「」🦊\u0301\u200d\ufe0f\n", max_size=60), st.integers(30, 200), st.integers(1, 4))
     def test_any_text_keeps_to_its_room_or_to_one_character(self, text: str, width: int, lines: int) -> None:
         """At most so many lines, none wider than asked; either everything is there, or an ellipsis."""

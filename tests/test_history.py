@@ -92,7 +92,7 @@ class TestWords:
         assert len(found(limit=None)) == 8
 
     @given(st.text(max_size=40) | st.text(alphabet="\"*()^:+-{}' ANDORNTE狐🦊\0\\", max_size=30))
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_any_text_is_a_search(self, words):
         """Whatever is typed, a list comes back."""
         assert len(found(words, limit=None)) <= 8

@@ -72,7 +72,7 @@ def test_a_terminal_still_knows_when_a_cell_is_complete(shell):
     assert check("%imagegen is this a fox?\n")[0] == "complete"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(prompt=st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=80).filter(lambda text: not is_blank(text)))
 def test_any_body_is_verbatim(shell, prompt):
     """Whatever is typed below the line arrives unchanged."""

@@ -53,13 +53,11 @@ class TestMaskFrom:
     """White, true and 1 are where to paint: there the mask is transparent."""
 
     @given(arrays.arrays(np.bool_, SIDES))
-    @settings(deadline=None)
     def test_booleans(self, array: np.ndarray) -> None:
         """Of any shape: true becomes transparent, false opaque, pixel by pixel."""
         assert np.array_equal(alpha(mask_from(array)), np.where(array, 0, 255))
 
     @given(arrays.arrays(st.sampled_from([np.uint8, np.int16, np.int64, np.uint32]), SIDES, elements=st.integers(0, 255)))
-    @settings(deadline=None)
     def test_integers(self, array: np.ndarray) -> None:
         """From 0 to 255 they are a grey picture; where there are two values, as in a segmentation, the larger is true."""
         array = np.vstack([array, np.resize(np.array([0, 255], array.dtype), array.shape[1])])
@@ -67,7 +65,6 @@ class TestMaskFrom:
             assert np.array_equal(alpha(mask_from(array)), expected_alpha(array))
 
     @given(arrays.arrays(st.sampled_from([np.float16, np.float32, np.float64]), SIDES, elements=st.floats(0, 1, width=16)))
-    @settings(deadline=None)
     def test_floats(self, array: np.ndarray) -> None:
         """From 0 to 1, rounded to the nearest step."""
         if len(np.unique(array)) > 2:
@@ -80,7 +77,6 @@ class TestMaskFrom:
             assert alpha(mask_from(array)).tolist() in ([[127, 255, 255]], [[128, 255, 255]])
 
     @given(arrays.arrays(np.uint8, SIDES))
-    @settings(deadline=None)
     def test_views_of_an_array(self, array: np.ndarray) -> None:
         """Turned, flipped and strided views are read as numpy shows them."""
         array = np.vstack([array, np.resize(np.array([0, 1, 255], np.uint8), array.shape[1])])
@@ -89,7 +85,6 @@ class TestMaskFrom:
                 assert np.array_equal(alpha(mask_from(view)), expected_alpha(view))
 
     @given(SIDES, st.sampled_from(["1", "L", "P", "RGB", "RGBA", "LA", "I;16", "CMYK"]))
-    @settings(deadline=None)
     def test_a_black_and_white_picture_in_every_mode(self, shape: tuple[int, int], mode: str) -> None:
         """The left part white, the rest black: the left part is transparent, whatever the mode."""
         height, width = shape
@@ -289,7 +284,6 @@ class TestMaskBox:
     """A rectangle to paint."""
 
     @given(st.data(), st.integers(1, 60), st.integers(1, 60))
-    @settings(deadline=None)
     def test_exactly_the_box_is_transparent(self, data: st.DataObject, width: int, height: int) -> None:
         """As large as the picture, transparent from left and top up to before right and bottom, opaque elsewhere."""
         left, top = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
@@ -323,7 +317,6 @@ class TestInvert:
     """What is protected and what is painted change places."""
 
     @given(arrays.arrays(np.uint8, SIDES))
-    @settings(deadline=None)
     def test_alpha_turns_round_and_back(self, array: np.ndarray) -> None:
         """Each alpha becomes 255 minus itself, and twice is nothing."""
         mask = mask_from(np.vstack([array, np.full(array.shape[1], array.max() ^ 1, np.uint8)]))
@@ -341,7 +334,7 @@ class TestCheckMask:
     """What a mask has to be, known before a cent is spent."""
 
     @given(arrays.arrays(np.bool_, (48, 64)))
-    @settings(deadline=None, max_examples=20)
+    @settings(max_examples=20)
     def test_a_mask_of_ours_passes_where_it_says_something(self, array: np.ndarray) -> None:
         """Whatever is made with `mask_from` is good, but for all and for nothing."""
         mask = local(mask_from(array))

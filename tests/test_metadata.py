@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -188,7 +188,6 @@ class TestRoundTrip:
         assert len([box for box in boxes(again) if box.name in (b"iTXt", b"\xff\xe1", b"XMP ")]) == 1
         assert b"first" not in again
 
-    @settings(max_examples=60, deadline=None)
     @given(
         st.text(),
         st.dictionaries(
@@ -218,7 +217,6 @@ class TestRoundTrip:
         """XMP of others tells nothing of our making."""
         assert read(with_xmp("PNG", THEIRS.encode())) is None
 
-    @settings(max_examples=60, deadline=None)
     @given(st.data())
     def test_a_damaged_copy_raises_nothing_when_read(self, data: st.DataObject) -> None:
         """Bytes cut off or turned over anywhere: facts or None."""

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 from PIL import Image
@@ -158,7 +158,6 @@ class TestDashes:
         assert parser.command_words(f"fox {EM}stars 4", options.command_for("history")) == (["fox"], {"--stars": "4"})
         assert parser.command_words(f"17 {EM}old", options.command_for("tag"))[0] == ["17", f"{EM}old"]
 
-    @settings(deadline=None)
     @given(st.text(alphabet=f"abn qs=-{EM}{EN}{MINUS}\u200b ", max_size=30))
     def test_ascii_has_the_same_meaning(self, text):
         """A line that is read with other dashes is read alike once it is written with plain ones."""

@@ -8,7 +8,7 @@ import random
 from functools import cache
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageCms, ImageStat
 
@@ -100,7 +100,6 @@ class TestBounds:
         st.integers(1, 300),
         st.integers(2_000, 20_000),
     )
-    @settings(max_examples=120, deadline=None)
     def test_any_picture_any_edge_any_limit(self, mode: str, width: int, height: int, edge: int, limit: int) -> None:
         """Every Pillow mode in every shape: within edge and limit, and a picture again."""
         route = {"PA": ("P",), "La": ("LA",), "RGBa": ("RGBA",), "LAB": ("RGB",), "I;16": ("I",)}.get(mode, ())

@@ -6,7 +6,7 @@ import json
 import socket
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 from ledgers import a_png
@@ -99,7 +99,6 @@ _HOSTS = st.lists(_PARTS, min_size=1, max_size=5).map(".".join) | st.text("abo.0
 
 
 @given(_HOSTS)
-@settings(max_examples=400, deadline=None)
 def test_a_host_is_judged_as_it_is_connected_to(host):
     """However it is written: by the resolver's own reading of numbers, and as the address that is sent to."""
     with contextlib.suppress(OSError, ValueError):

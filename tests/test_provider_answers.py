@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from imagegen_magic.errors import (
@@ -692,7 +692,6 @@ _anything = st.recursive(
 
 
 @gateways
-@settings(max_examples=100, deadline=None)
 @given(answer=_anything, status=st.integers(400, 599))
 def test_no_answer_breaks_a_reader(gateway: Provider, answer: Any, status: int) -> None:
     """Arbitrary JSON makes a state, a submission or an error of ours, whose message is one bounded line."""
@@ -711,7 +710,6 @@ def test_no_answer_breaks_a_reader(gateway: Provider, answer: Any, status: int) 
 
 
 @gateways
-@settings(max_examples=40, deadline=None)
 @given(answer=_anything.filter(lambda answer: isinstance(answer, dict)), cut=st.floats(0, 1))
 def test_truncated_json_breaks_no_reader(gateway: Provider, answer: Any, cut: float) -> None:
     """The text of half an answer is an error too."""

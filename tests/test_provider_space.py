@@ -76,7 +76,7 @@ def _one_at_a_time(page: Page) -> st.SearchStrategy[ImageRequest]:
 
 
 @pages
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_plan_refuses_or_obeys_the_page(page: Page, data: st.DataObject) -> None:
     """What the page allows is planned with exactly the page's JSON; what it does not allow is refused before anything is sent."""
@@ -85,7 +85,6 @@ def test_a_plan_refuses_or_obeys_the_page(page: Page, data: st.DataObject) -> No
 
 
 @pages
-@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_what_the_page_allows_is_never_refused(page: Page, data: st.DataObject) -> None:
     """Every legal combination of size, tier and the listed values makes a plan."""
@@ -133,7 +132,6 @@ def _expect(page: Page, request: ImageRequest, plan: Plan) -> None:
 
 
 @pages
-@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_a_resolved_request_means_the_same_when_it_is_planned_again(page: Page, data: st.DataObject) -> None:
     """The defaults a plan filled in are legal themselves and change nothing."""
@@ -157,7 +155,6 @@ def _encodes(value: object) -> bool:
 
 
 @pages
-@settings(max_examples=40, deadline=None)
 @given(key=st.text("abcdefgh_", min_size=1), value=_json_text, n=st.integers(1, 12))
 @example(key="seed", value=7, n=11)
 def test_a_further_field_goes_into_every_call_as_given(page: Page, key: str, value: object, n: int) -> None:
@@ -167,7 +164,6 @@ def test_a_further_field_goes_into_every_call_as_given(page: Page, key: str, val
 
 
 @pages
-@settings(max_examples=40, deadline=None)
 @given(request=_requests)
 def test_every_call_is_json_that_can_be_sent(page: Page, request: ImageRequest) -> None:
     """Whatever is planned can be written as UTF-8 JSON."""
@@ -179,7 +175,6 @@ def test_every_call_is_json_that_can_be_sent(page: Page, request: ImageRequest) 
         assert json.loads(json.dumps(call.json, ensure_ascii=False, allow_nan=False).encode()) == call.json
 
 
-@settings(max_examples=300, deadline=None)
 @given(size=_free_pixels | st.builds(lambda w, h: f"{w}x{h}", st.integers(1, 99_999), st.integers(1, 99_999)))
 def test_the_nearest_pixels_that_a_refusal_names_do_work(size: str) -> None:
     """Whoever types what a refusal of pixels proposes is not refused again."""
@@ -191,7 +186,6 @@ def test_the_nearest_pixels_that_a_refusal_names_do_work(size: str) -> None:
 
 
 @pages
-@settings(max_examples=60, deadline=None)
 @given(size=st.sampled_from([*_RATIOS, "auto", "1:4", "1920x1080", "16/9", "wide"]), resolution=_maybe("1k", "2k", "4k", "8k", "hd"))
 def test_the_nearest_size_and_tier_that_a_refusal_names_do_work(page: Page, size: str, resolution: str | None) -> None:
     """Whoever takes the proposal for a size or resolution gets a plan."""
@@ -212,7 +206,7 @@ _slips = st.builds(
 
 
 @pages
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(request=_slips)
 @example(request=ImageRequest("a red fox", background="transparent", output_compression=50))
 @example(request=ImageRequest("a red fox", background="transparent", output_format="jpeg", output_compression=50))

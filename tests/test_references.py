@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat, PngImagePlugin, features
@@ -356,7 +356,6 @@ class TestLocation:
             assert picture.notes[0] == "left out: what followed its end"
 
     @given(st.binary(max_size=200))
-    @settings(deadline=None)
     def test_any_exif_is_survived(self, block: bytes) -> None:
         """Whatever stands there: the same picture, or an error in words."""
         picture = ready(with_segment(0xE1, b"Exif\0\0" + block))
@@ -700,7 +699,6 @@ class TestNothingButThePicture:
         assert picture.notes == ("turned as its EXIF says",)
 
     @given(st.data())
-    @settings(deadline=None, max_examples=150)
     def test_no_byte_of_an_extra_is_sent(self, data: st.DataObject) -> None:
         """Whatever extra of whatever name stands in a file, and wherever: what goes out is the file without it."""
         kind = data.draw(st.sampled_from(["PNG", "JPEG", "WEBP"]))
@@ -922,7 +920,6 @@ class TestArrays:
     """Arrays of numbers."""
 
     @given(arrays.arrays(np.uint8, arrays.array_shapes(min_dims=2, max_dims=2, max_side=30)))
-    @settings(deadline=None)
     def test_grey(self, array: np.ndarray) -> None:
         """H×W is a grey picture, pixel for pixel."""
         picture = ready(array)
@@ -935,7 +932,6 @@ class TestArrays:
         ),
         st.sampled_from(["C", "F", "turned", "strided"]),
     )
-    @settings(deadline=None)
     def test_colour(self, array: np.ndarray, layout: str) -> None:
         """H×W×3 and H×W×4, however they lie in memory."""
         array = {"C": array, "F": np.asfortranarray(array), "turned": array.swapaxes(0, 1)[:, ::-1], "strided": array[::2]}[layout]
@@ -948,7 +944,6 @@ class TestArrays:
             elements=st.floats(0, 1, width=16),
         )
     )
-    @settings(deadline=None)
     def test_floats(self, array: np.ndarray) -> None:
         """From 0 to 1, each rounded to the nearest of 256 steps; the ends exactly."""
         came = np.asarray(opened(ready(array))).astype(float)
@@ -1199,7 +1194,6 @@ class TestNoPicture:
             [b"", b"BM", b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b"GIF89a", b"\xff\x4f\xff\x51", b"\0\0\0\x18ftypavif", b"\xff\xd8\xff"]
         ),
     )
-    @settings(deadline=None, max_examples=300)
     def test_random_bytes_are_only_ever_refused(self, data: bytes, start: bytes) -> None:
         """Whatever follows a known signature: a picture or our own error, never a warning or another."""
         with contextlib.suppress(ImageInvalid, UnsupportedOption):

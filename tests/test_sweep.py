@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 import typefaces
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from servers import sandbox_server
@@ -202,7 +202,6 @@ def test_values_as_text(text, values):
     assert sides.split(text) == values
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(st.characters(blacklist_characters="\"'\\,|", blacklist_categories=["Cs"]), min_size=1), min_size=1, max_size=6))
 def test_values_that_are_joined_come_apart_again(values):
     """Whatever the values are, quotes bring them through."""

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 from ledgers import saved
@@ -44,7 +44,6 @@ class TestTheNextPair:
         assert len(votes) == pictures * (pictures - 1) // 2
 
     @given(st.integers(2, 40), st.integers(0, 100))
-    @settings(max_examples=30, deadline=None)
     def test_each_picture_is_seen_as_often_as_the_others(self, pictures, seed):
         """At any moment no picture was seen twice more often than another."""
         votes = voted(dict.fromkeys(range(pictures), 0.0), voting.votes_needed(pictures), random.Random(seed))
@@ -152,7 +151,6 @@ class TestTheRanking:
             )
         )
     )
-    @settings(max_examples=60, deadline=None)
     def test_any_votes_give_a_ranking(self, drawn):
         """Whatever was voted: finite, centred, within its interval, a maximum, and mirrored where every vote is turned round."""
         count, raw = drawn
