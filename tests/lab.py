@@ -186,7 +186,9 @@ class Workspace:
 
 
 _VIEWPORT: Any = {"width": 1100, "height": 1700}
-_OPEN = """([path, id]) => jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook', ...(id && {kernel: {id}})})"""
+_OPEN = """async ([path, id]) => {  // it returns nothing: Playwright would copy the whole widget, 4 s of work
+    await jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook', ...(id && {kernel: {id}})});
+}"""
 _CLEAR = """async kept => {
     for (const widget of Array.from(window.jupyterapp?.shell.widgets('main') ?? [])) {
         if (widget.sessionContext?.session?.kernel?.id !== kept) await widget.sessionContext?.shutdown();
@@ -259,7 +261,7 @@ class Notebook:
 
     def change_theme(self, theme: str) -> None:
         """Change JupyterLab's theme, and wait until the page shows it."""
-        self.page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
+        self.page.evaluate("async theme => { await jupyterapp.commands.execute('apputils:change-theme', {theme}) }", theme)
         self.page.locator("#jupyterlab-splash").wait_for(state="detached")  # it covers the page while the theme changes
 
     def write(self, cell: int, source: str) -> None:
