@@ -9,13 +9,26 @@ import pytest
 import imagegen_magic
 
 ROOT = Path(imagegen_magic.__file__).parent
-WORDS = {"deprecated", "formats", "secret_patterns", "records", "errors", "paths", "readers", "request", "result", "notebook_folder"}
+WORDS = {
+    "deprecated",
+    "humanize",
+    "formats",
+    "secret_patterns",
+    "records",
+    "errors",
+    "paths",
+    "readers",
+    "request",
+    "result",
+    "notebook_folder",
+}
 MAY_IMPORT = {
     "_version": set(),
     "deprecated": set(),
     "old_modules": set(),
+    "humanize": set(),
     "secret_patterns": set(),
-    "formats": {"secret_patterns", "records", "errors"},
+    "formats": set(),
     "paths": set(),
     "notebook_folder": set(),
     "readers": set(),

@@ -11,7 +11,8 @@ from shells import a_shell
 from imagegen_magic.engine import api, endpoints, loop
 from imagegen_magic.engine.ledger.ledger import NewJob, NewTask
 from imagegen_magic.errors import ImageGenError, UnknownProvider
-from imagegen_magic.notebook.output.tables import Cell, Code, Note, Page, Table, shortened
+from imagegen_magic.humanize import truncate
+from imagegen_magic.notebook.output.tables import Cell, Code, Note, Page, Table
 from imagegen_magic.notebook.panel.state import PanelState
 from imagegen_magic.providers import registry
 from imagegen_magic.request import ImageRequest
@@ -408,7 +409,7 @@ def test_a_page_is_escaped_and_has_a_plain_twin():
     assert bundle["text/plain"].count(nasty) == 6
     lines = Table(("a", "b"), [["水墨", "x"], ["abcd", "x"]]).text().splitlines()
     assert lines[2:] == ["水墨  x", "abcd  x"]
-    assert shortened("a\n b " * 40, 10) == "a b a b a…"
+    assert truncate("a\n b " * 40, 10) == "a b a b a…"
 
 
 def test_arguments_that_do_not_fit_are_refused(shell):

@@ -11,6 +11,7 @@ from imagegen_magic import ImageRequest, generate, run
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.settings import load as load_settings
 from imagegen_magic.errors import ImageGenError, SubmissionUnknown, TaskFailed, TaskTimeout
+from imagegen_magic.humanize import ago
 from imagegen_magic.notebook.output import captions
 
 
@@ -106,7 +107,7 @@ def test_without_reuse_the_caption_names_the_identical_one(gateway):
 )
 def test_ages_in_words(seconds, words):
     """As a person says them."""
-    assert captions.ago(seconds) == words
+    assert ago(seconds) == words
 
 
 @pytest.mark.parametrize("changed", [{"quality": "medium"}, {"size": "16:9"}, {"provider": "apimart"}, {"extra": {"seed": 1}}, {"n": 2}])

@@ -15,7 +15,7 @@ from imagegen_magic.engine import credentials, endpoints, loop, threads
 from imagegen_magic.engine.context import ledger_of
 from imagegen_magic.engine.endpoints import Endpoint, choose
 from imagegen_magic.engine.jobs.builder import create_tasks
-from imagegen_magic.engine.jobs.job import Event, Job, PlannedRequest, ResultFactory, pluralize
+from imagegen_magic.engine.jobs.job import Event, Job, PlannedRequest, ResultFactory
 from imagegen_magic.engine.jobs.resume import resume_tasks
 from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.ledger.ledger import Ledger, TaskRow
@@ -23,6 +23,7 @@ from imagegen_magic.engine.ledger.sweeps import SweepRecord
 from imagegen_magic.engine.settings import ENGINE_OPTIONS, REQUEST_OPTIONS, Settings, load
 from imagegen_magic.engine.storage import folders
 from imagegen_magic.errors import MissingKey, UnsupportedOption
+from imagegen_magic.humanize import pluralize
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Plan, Provider
 from imagegen_magic.records import FrozenDict

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 
 from PIL import Image, ImageDraw
 
+from imagegen_magic.humanize import local_day
 from imagegen_magic.imaging.preview import Preview, fitted
 from imagegen_magic.imaging.text.fonts import Fonts
 
@@ -85,7 +85,7 @@ class _Card:
             self._text_ending(place, self._amount(each), _WORDS, _QUIET)
 
     def _draw_days(self) -> None:
-        first, last = (time.strftime("%Y-%m-%d", time.localtime(moment)) for moment in (self._start, self._until))
+        first, last = map(local_day, (self._start, self._until))
         self._text((self._left, self._bottom + 6), first, _WORDS, _QUIET)
         self._text_ending((self._right, self._bottom + 6), last, _WORDS, _QUIET)
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.formats import JPEG, PNG, WEB_FORMATS, ImageFormat
+from imagegen_magic.humanize import compared_sizes
 from imagegen_magic.imaging.decode import least_alpha
 from imagegen_magic.request import LocalPicture
 
@@ -56,19 +57,9 @@ def check_bytes(data: bytes, form: str, limits: Limits) -> None:
     """Raise UnsupportedOption for more bytes than are taken, where the picture is not to be made to fit; `form` says what they are."""
     if len(data) <= limits.most_bytes or limits.fit:
         return
-    have, taken = _amounts(len(data), limits.most_bytes)
+    have, taken = compared_sizes(len(data), limits.most_bytes)
     step = "--fit makes a smaller picture of it, and says from what to what"
     raise refused(limits, f"{limits.name} has {have}{form}, more than the {taken} that are taken", step)
-
-
-def _amounts(many: int, few: int) -> tuple[str, str]:
-    """Return two numbers of bytes, as roughly as they can still be told apart."""
-    unit, name = (1e6, "MB") if few >= 1e6 else (1e3, "kB")
-    for digits in range(4):
-        pair = f"{many / unit:.{digits}f}", f"{few / unit:.{digits}f}"
-        if pair[0] != pair[1]:
-            return f"{pair[0]} {name}", f"{pair[1]} {name}"
-    return f"{many} bytes", f"{few} bytes"
 
 
 def refused(limits: Limits, words: str, step: str) -> UnsupportedOption:
@@ -106,7 +97,7 @@ def _lossy(draft: Draft, data: bytes, limits: Limits) -> Draft:
     """Return an opaque picture as a JPEG, which is smaller at the same pixels."""
     if draft.kind is JPEG or _transparent(draft.image) or JPEG.mime_type not in limits.types:
         return draft
-    note = f"made a JPEG of quality {QUALITY}: {_amounts(len(data), limits.most_bytes)[0]} as {draft.kind.name} were too much"
+    note = f"made a JPEG of quality {QUALITY}: {compared_sizes(len(data), limits.most_bytes)[0]} as {draft.kind.name} were too much"
     return _opaque(replace(draft, kind=JPEG, options={}, notes=(*draft.notes, note)), limits)
 
 

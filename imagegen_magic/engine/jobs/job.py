@@ -22,6 +22,7 @@ from imagegen_magic.engine.ledger.claims import Claims
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.storage import folders
 from imagegen_magic.errors import AuthenticationError, ImageGenError, InsufficientBalance, LedgerError, WaitingStopped
+from imagegen_magic.humanize import pluralize
 from imagegen_magic.providers.base import Plan
 from imagegen_magic.records import FrozenDict, ProcessBound, Record, frozen
 from imagegen_magic.request import ImageRequest
@@ -376,11 +377,6 @@ def _stopped(accepted: int, unanswered: int = 0) -> WaitingStopped:
     if not accepted:
         return WaitingStopped("The waiting was stopped before anything was sent", charge="no", hint="run the cell again when you like")
     return WaitingStopped(f"The waiting was stopped; {pluralize(accepted, 'task')} go{'es' if accepted == 1 else ''} on at the gateway")
-
-
-def pluralize(number: int, noun: str) -> str:
-    """Return a number of things in words."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _defect_error(defect: BaseException, runner: TaskRunner) -> ImageGenError:

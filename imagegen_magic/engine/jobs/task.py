@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from imagegen_magic.engine.context import DurationHistory
 from imagegen_magic.engine.endpoints import Endpoint
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageGenError, LedgerError
+from imagegen_magic.humanize import iso_time
 from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import Cost, GeneratedImage, Progress, Stage
 from imagegen_magic.secret_patterns import without_queries_in
@@ -131,4 +131,4 @@ def generated_image(spec: TaskSpec, task: RunningTask, **saved: Any) -> Generate
 
 
 def _iso(moment: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+    return iso_time(moment).replace("+00:00", "Z")

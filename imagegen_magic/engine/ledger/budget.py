@@ -9,9 +9,10 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from imagegen_magic.engine.ledger.file import LedgerFile
-from imagegen_magic.engine.ledger.records import now, seconds_of
+from imagegen_magic.engine.ledger.records import now
 from imagegen_magic.engine.ledger.spending import SpendingGroup, spending_groups
 from imagegen_magic.errors import BudgetExceeded
+from imagegen_magic.humanize import seconds_of
 from imagegen_magic.result import Cost
 
 PERIODS = ("all", "day", "session", "month")

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from imagegen_magic.engine.ledger.file import LedgerFile
-from imagegen_magic.engine.ledger.records import PICTURES, PictureRow, chunks, iso, placeholders, read_picture, seconds_of, text_of
+from imagegen_magic.engine.ledger.records import PICTURES, PictureRow, chunks, iso, placeholders, read_picture, text_of
 from imagegen_magic.engine.ledger.schema import searchable
+from imagegen_magic.humanize import seconds_of
 
 _WORD = re.compile(r'"([^"]*)"|([^\s"]+)')
 _INDEXED = re.compile(r"[^\W_]|[^\x00-\x7f]")  # what the full-text index has words for

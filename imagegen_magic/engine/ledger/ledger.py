@@ -40,10 +40,10 @@ from imagegen_magic.engine.ledger.records import (
     read_cost,
     read_picture,
     read_tasks,
-    seconds_of,
     text_of,
 )
 from imagegen_magic.errors import LedgerError
+from imagegen_magic.humanize import seconds_of
 from imagegen_magic.result import Cost
 
 __all__ = [

@@ -6,12 +6,12 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple, TypeVar, get_args
 
 from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.ledger.schema import searchable
+from imagegen_magic.humanize import iso_time, seconds_of
 from imagegen_magic.records import Record, hash_of_fields
 from imagegen_magic.result import Cost, Kind
 from imagegen_magic.secret_patterns import Address
@@ -265,7 +265,7 @@ def now() -> str:
 
 def iso(seconds: float) -> str:
     """Return epoch seconds as the columns store them; such texts sort by time."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return iso_time(seconds, "milliseconds")
 
 
 def text_of(value: str) -> str:
@@ -334,11 +334,6 @@ _ENCODERS: dict[str, Any] = {
     "error": text_of,
     "seconds": float,
 }
-
-
-def seconds_of(text: str) -> float:
-    """Return a time of a column as epoch seconds."""
-    return datetime.fromisoformat(text).timestamp()
 
 
 def _read_differences(text: str) -> tuple[str, ...]:

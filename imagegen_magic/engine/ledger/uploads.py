@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from imagegen_magic.engine.ledger.file import LedgerFile
-from imagegen_magic.engine.ledger.records import iso, now, seconds_of
+from imagegen_magic.engine.ledger.records import iso, now
+from imagegen_magic.humanize import seconds_of
 from imagegen_magic.providers.uploads import Uploaded
 
 _FIND = "SELECT url, expires_at FROM uploads WHERE sha256 = ? AND host = ?"

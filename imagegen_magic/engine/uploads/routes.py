@@ -23,6 +23,7 @@ from imagegen_magic.engine.net import peers
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.formats import BY_TYPE
+from imagegen_magic.humanize import file_size, local_minute
 from imagegen_magic.providers import urls
 from imagegen_magic.providers.base import Plan, UploadCall
 from imagegen_magic.providers.describe import shown
@@ -214,7 +215,7 @@ def _check_end(option: str, address: str, gateway: Endpoint, settings: Settings)
     """Refuse an address whose time is over."""
     end = _end_in(address) or _end_in_ledger(address, settings)
     if end is not None and end < CLOCK.time():
-        what = f"{gateway.provider.title} cannot fetch {shown(address)}: it expired at {_clock(end)}"
+        what = f"{gateway.provider.title} cannot fetch {shown(address)}: it expired at {local_minute(end)}"
         give = "give the picture itself (a file, a variable, @17), which is then uploaded"
         raise UnsupportedOption(what, option=option, value=address, hint=give)
 
@@ -265,18 +266,17 @@ def _described(picture: LocalPicture) -> str:
 
 def weight(picture: LocalPicture) -> str:
     """Return how many bytes a picture has, in words."""
-    size = len(picture.data)
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{max(1, round(size / 1e3))} kB"
+    return file_size(len(picture.data))
 
 
 def _future(picture: LocalPicture, gateway: Endpoint, settings: Settings) -> str:
     if own := own_address(picture, gateway):
-        until = f" until {_clock(picture.expires_at)}" if picture.expires_at else ""
+        until = f" until {local_minute(picture.expires_at)}" if picture.expires_at else ""
         return f"at {_called(_host(own))} already{until}, not uploaded"
     way = find_way(gateway, picture, settings)
     found = uploads.find_upload_now(ledger_of(settings), picture.sha256, way.host)
     if found and found.expires_at and lives(found.expires_at) and fetchable(found.url, gateway):
-        return f"at {_called(_host(found.url))} already until {_clock(found.expires_at)}, not uploaded again"
+        return f"at {_called(_host(found.url))} already until {local_minute(found.expires_at)}, not uploaded again"
     if way.call is None:
         return f"your uploader {way.uploader} will put it at an address"
     lifetime = gateway.provider.upload.lifetime if gateway.provider.upload else 0.0
@@ -285,10 +285,6 @@ def _future(picture: LocalPicture, gateway: Endpoint, settings: Settings) -> str
 
 def _called(host: str) -> str:
     return "the sandbox in this process" if urls.is_sandbox(host) else host
-
-
-def _clock(moment: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
 
 
 def lives(expires_at: float | None) -> bool:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from imagegen_magic.humanize import alternatives
 from imagegen_magic.imaging.text.graphemes import is_emoji, language_of, script_of
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def words(names: tuple[str, ...]) -> str:
     """Return the line about scripts that no font draws: what is seen instead and how to get a font; empty where there are none."""
     if not names:
         return ""
-    return f"No font on this machine draws {_listed(names)}: escapes such as \\u4e2d stand for the characters. {remedy(names)}"
+    return f"No font on this machine draws {alternatives(names)}: escapes such as \\u4e2d stand for the characters. {remedy(names)}"
 
 
 def remedy(names: tuple[str, ...]) -> str:
@@ -88,13 +89,9 @@ def _install(names: tuple[str, ...]) -> str:
     return f"Put {_NOTO} into ~/.local/share/fonts"
 
 
-def _listed(names: tuple[str, ...]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
-
-
 def note(names: tuple[str, ...]) -> str:
     """Return what a sheet says of itself, in characters that every machine draws; empty where nothing is missing."""
-    return f"Escapes such as \\u4e2d: no font here draws {_listed(names)}." if names else ""
+    return f"Escapes such as \\u4e2d: no font here draws {alternatives(names)}." if names else ""
 
 
 def warn(sheet: Sheet) -> None:

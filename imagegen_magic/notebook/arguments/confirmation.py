@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import StdinNotImplementedError, UsageError
 
 from imagegen_magic.engine import loop
-from imagegen_magic.engine.jobs.job import pluralize
+from imagegen_magic.humanize import pluralize
 from imagegen_magic.notebook.context import accepts_input, has_kernel
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from pathlib import Path
 from IPython.core.error import UsageError
 
 from imagegen_magic.formats import EXTENSIONS, WEB_FORMATS
+from imagegen_magic.humanize import truncate
 from imagegen_magic.notebook.arguments import dashes, options, other_tools, parser
 from imagegen_magic.notebook.arguments.parser import Line, Stray
 from imagegen_magic.request import Size
@@ -56,7 +57,7 @@ class _Explained:
     def __init__(self, line: Line, stray: Stray, body: str, folder: Path) -> None:
         self.line, self.body, self.folder = line, body, folder
         self.text, self.option, self.value = stray.text, stray.option, stray.value
-        self.quoted = f"`{_shortened(stray.text)}`"
+        self.quoted = f"`{truncate(stray.text, _MOST_SHOWN)}`"
         comment = next((f" {each.text}" for each in line.strays if each.text.startswith("#") and each is not stray), "")
         self.plain = line.plain.split(comment)[0] if comment else line.plain
 
@@ -162,7 +163,7 @@ class _Explained:
     def _command(self) -> str:
         if self.line.given or options.command_for(self.text.split()[0]) is None:
             return ""
-        return f"{self.quoted} is a subcommand, which takes one percent sign: `%imagegen {_shortened(self.text)}`."
+        return f"{self.quoted} is a subcommand, which takes one percent sign: `%imagegen {truncate(self.text, _MOST_SHOWN)}`."
 
     def _picture(self) -> str:
         if " " in self.text or not self._is_picture(self.text):
@@ -176,7 +177,7 @@ class _Explained:
         if self.option is not None and self.option.metavar is not None and len(self.text.split()) <= _MOST_STRAY:
             step = f"Write {self._mended('')}, and a prompt in the lines below."
             return f"{self.quoted} is not an option, and {self.option.long} takes one word. {step}"
-        one_line = _shortened(f"%imagegen {given} {'-- ' if self.line.forced else ''}{self.line.text}", 2 * _MOST_SHOWN)
+        one_line = truncate(f"%imagegen {given} {'-- ' if self.line.forced else ''}{self.line.text}", 2 * _MOST_SHOWN)
         return (
             f"{self.quoted} is not an option, and the line of %%imagegen takes options only. "
             f"Write a prompt in the lines below, or in one line with one percent sign: `{one_line}`."
@@ -203,18 +204,15 @@ def _quoted(text: str) -> str:
     return shlex.quote(text) if '"' in text or "\\" in text else f'"{text}"'
 
 
-def _shortened(text: str, most: int = _MOST_SHOWN) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
 _COMMENT = re.compile(r"(?:^|\s)(#(?:\s.*)?)$", re.DOTALL)
 
 
 def comment_in(text: str) -> str:
     """Return a warning about what looks like a comment behind the prompt of `%imagegen`; empty where nothing does."""
     found = _COMMENT.search(text)
-    return f"The prompt contains `{_shortened(found[1])}`, which is sent as words. A comment goes in a line above." if found else ""
+    return (
+        f"The prompt contains `{truncate(found[1], _MOST_SHOWN)}`, which is sent as words. A comment goes in a line above." if found else ""
+    )
 
 
 _FLAG = re.compile(rf"(?<!\S)([-{dashes.DASHES}]{{1,3}})([A-Za-z][\w-]*)(?:[ \t=]+(\S+))?")
@@ -228,7 +226,7 @@ def in_prompt(body: str) -> str:
     lines that begin with `%imagegen`.
     """
     if found := _MAGIC_LINE.search(body):
-        return f"The prompt contains the line `{_shortened(found[1])}`, which is sent as words: give it a cell of its own."
+        return f"The prompt contains the line `{truncate(found[1], _MOST_SHOWN)}`, which is sent as words: give it a cell of its own."
     own: list[str] = []
     foreign: list[str] = []
     for line in body.split("\n"):
@@ -256,12 +254,12 @@ def _foreign(match: re.Match[str]) -> str:
     value = "" if value[:1] in ("-", *dashes.DASHES) else value
     advice = other_tools.replacement(f"--{name}", value)
     certain = len(run) > 1 or other_tools.has_a_number(name, value)
-    return f"`{_shortened(f'{run}{name} {value}')}`, which is sent as words: {advice}" if advice and certain else ""
+    return f"`{truncate(f'{run}{name} {value}', _MOST_SHOWN)}`, which is sent as words: {advice}" if advice and certain else ""
 
 
 def _warnings(own: list[str], foreign: list[str]) -> Iterator[str]:
     if own:
-        words = _shortened(" ".join(own[:_MOST_FLAGS]))
+        words = truncate(" ".join(own[:_MOST_FLAGS]), _MOST_SHOWN)
         step = f"Options belong on the line of %%imagegen: `%%imagegen {_plain(words)}`."
         yield f"The prompt contains `{words}`, which is sent as words. {step}"
     yield from (f"The prompt contains {words}" for words in foreign[:_MOST_FLAGS])

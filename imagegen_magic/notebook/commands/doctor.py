@@ -14,13 +14,13 @@ from IPython.display import display
 
 from imagegen_magic.engine import api, endpoints, loop
 from imagegen_magic.engine.context import context_of
-from imagegen_magic.engine.jobs.job import pluralize
 from imagegen_magic.engine.ledger import history, stored_requests
 from imagegen_magic.engine.net.exchange import Lost, NotSent, ProxyFailed
 from imagegen_magic.engine.net.proxies import proxy_of
 from imagegen_magic.engine.settings import unknown_variables
 from imagegen_magic.engine.storage import folders, images
 from imagegen_magic.errors import ImageGenError
+from imagegen_magic.humanize import pluralize
 from imagegen_magic.imaging.text import missing_fonts
 from imagegen_magic.notebook.commands.gateways import key_problem, key_status
 from imagegen_magic.notebook.context import accepts_input, has_kernel
@@ -130,7 +130,7 @@ def _unreadable(settings: Settings) -> Iterator[Finding]:
     for folder in folders:
         sizes = list(_sizes(folder))
         if sizes:
-            found = f"{len(sizes)} file{'s' if len(sizes) > 1 else ''} that arrived but cannot be read here, {sum(sizes) / 2**20:.1f} MiB"
+            found = f"{pluralize(len(sizes), 'file')} that arrived but cannot be read here, {sum(sizes) / 2**20:.1f} MiB"
             yield "unreadable", f"{found}, in {folder}; the reasons are beside them", ""
 
 

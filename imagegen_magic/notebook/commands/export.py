@@ -11,6 +11,7 @@ from IPython.core.error import UsageError
 
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.jobs.reuse import generated
+from imagegen_magic.humanize import file_size, pluralize
 from imagegen_magic.notebook.arguments import image_selector
 from imagegen_magic.notebook.output.tables import show_note
 from imagegen_magic.paths import path_of
@@ -103,7 +104,7 @@ def _exported(place: Path, images: Sequence[GeneratedImage], folder: Path) -> st
     near = place.relative_to(folder) if place.is_relative_to(folder) else place
     start = "index.html shows them anywhere" if place.is_dir() else "Its index.html, once unpacked, shows them anywhere"
     note = f"; {missing} without a file" if missing else ""
-    return f"{len(images)} picture{'' if len(images) == 1 else 's'}{note}: {near}. {start}, pictures.csv is a table of them."
+    return f"{pluralize(len(images), 'picture')}{note}: {near}. {start}, pictures.csv is a table of them."
 
 
 def slim(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
@@ -116,12 +117,12 @@ def slim(context: NotebookContext, arguments: list[str], flags: dict[str, str]) 
     done = make_small(path, everything="--all" in flags)
     others = _others(done.others)
     if done.before == done.after:
-        show_note(f"{path.name} has nothing to make smaller: {_size(done.before)}, unchanged.{others}")
+        show_note(f"{path.name} has nothing to make smaller: {file_size(done.before)}, unchanged.{others}")
         return
     what = [f"{done.pictures} pictures became previews" if done.pictures > 1 else "1 picture became a preview"] if done.pictures else []
     what += [f"{done.models} unused saved widgets were removed"] if done.models else []
     advice = "If it is open, reload it from disk before saving."
-    show_note(f"{path.name}: {_size(done.before)} → {_size(done.after)} ({', '.join(what)}). {advice}{others}")
+    show_note(f"{path.name}: {file_size(done.before)} → {file_size(done.after)} ({', '.join(what)}). {advice}{others}")
 
 
 def _others(others: int) -> str:
@@ -131,7 +132,3 @@ def _others(others: int) -> str:
     one = others == 1
     which = "1 large picture of another tool is unchanged" if one else f"{others} large pictures of other tools are unchanged"
     return f" {which}: --all makes {'it a preview' if one else 'them previews'} too, and the notebook may hold the only original."
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{max(1, round(size / 1000))} kB"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +11,11 @@ from IPython.display import display
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.jobs.reuse import generated
 from imagegen_magic.errors import ImageGenError
+from imagegen_magic.humanize import local_minute, truncate
 from imagegen_magic.notebook.arguments import image_selector
 from imagegen_magic.notebook.output import display as outputs
 from imagegen_magic.notebook.output.captions import made_by, near
-from imagegen_magic.notebook.output.tables import Cell, Note, Page, Table, shortened
+from imagegen_magic.notebook.output.tables import Cell, Note, Page, Table
 from imagegen_magic.notebook.output.thumbnails import thumbnail
 from imagegen_magic.studies.history import search as past
 from imagegen_magic.studies.history.annotations import MAX_STARS, Annotation, add_tags, annotations_of, remove_tags, set_note, set_stars
@@ -65,11 +65,11 @@ def _page(entries: Sequence[HistoryEntry]) -> Page:
 
 def _row(entry: HistoryEntry, annotated: bool) -> list[str | Cell]:
     image = generated(entry.picture)
-    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(image.created))
+    made = local_minute(image.created)
     return [
         Cell(str(image.id), picture=thumbnail(image, _THUMBNAIL, _THUMBNAIL_BYTES), alt=image.request.prompt),
         made,
-        shortened(image.request.prompt),
+        truncate(image.request.prompt),
         *([_annotation_text(entry.annotation)] if annotated else []),
         made_by(image),
         f"{image.width}×{image.height}",
@@ -81,7 +81,7 @@ def _row(entry: HistoryEntry, annotated: bool) -> list[str | Cell]:
 def _annotation_text(annotation: Annotation) -> str:
     """Return an annotation as text: stars, #tags and the note, one below the other."""
     stars = "★" * annotation.stars + "☆" * (MAX_STARS - annotation.stars) if annotation.stars else ""
-    return "\n".join(filter(None, [stars, " ".join(f"#{tag}" for tag in annotation.tags), shortened(annotation.note)]))
+    return "\n".join(filter(None, [stars, " ".join(f"#{tag}" for tag in annotation.tags), truncate(annotation.note)]))
 
 
 def show(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:

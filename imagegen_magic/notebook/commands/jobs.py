@@ -9,9 +9,9 @@ from IPython.core.error import UsageError
 from IPython.display import display
 
 from imagegen_magic.engine import api, loop
-from imagegen_magic.engine.jobs.job import pluralize
 from imagegen_magic.errors import ImageGenError
-from imagegen_magic.notebook.output.tables import Note, Page, Table, shortened, show_note
+from imagegen_magic.humanize import pluralize, truncate
+from imagegen_magic.notebook.output.tables import Note, Page, Table, show_note
 from imagegen_magic.notebook.progress.run import Interrupted, bind_result, wait_in_cell
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _parse_resume(arguments: list[str], settings: Settings) -> tuple[int | None,
 
 def jobs(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Show the jobs of this session and the open tasks."""
-    rows = [[f"job {job.id}", _gateways(job), shortened(job.request.prompt), _state(job)] for job in context.jobs]
+    rows = [[f"job {job.id}", _gateways(job), truncate(job.request.prompt), _state(job)] for job in context.jobs]
     ledger = api.ledger(context.settings())
     rows += [_task_row(task) for task in loop.run(ledger.tasks(states=tuple(_OPEN)))]
     if rows:
@@ -88,7 +88,7 @@ def _state(job: Job) -> str:
 
 def _task_row(task: TaskRow) -> list[str]:
     state = _OPEN[task.state] + (f" ({task.task_id})" if task.task_id else "")
-    return [f"task {task.row}", _gateway(task), shortened(task.prompt), state]
+    return [f"task {task.row}", _gateway(task), truncate(task.prompt), state]
 
 
 def _gateway(task: TaskRow) -> str:
@@ -159,7 +159,7 @@ def _not_forgotten(task: TaskRow) -> str:
 def _forgotten(task: TaskRow) -> str:
     """Return which task was given up, its cost, and what can follow."""
     cost = task.cost if task.cost.amount is not None else task.price
-    what = f"Task {task.row} is given up: {task.task_id or 'no id'} at {_gateway(task)}, {shortened(task.prompt)!r}, {cost}."
+    what = f"Task {task.row} is given up: {task.task_id or 'no id'} at {_gateway(task)}, {truncate(task.prompt)!r}, {cost}."
     if task.task_id:
         return f"{what} It was charged, and %imagegen resume {task.row} still collects it. --reuse may send the same request again."
     return f"{what} --reuse may send the same request again. If the gateway had accepted it, you pay twice."

@@ -12,11 +12,12 @@ from IPython.display import display
 
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.jobs.reuse import generated
+from imagegen_magic.humanize import truncate
 from imagegen_magic.notebook.arguments import cell_text, image_selector
 from imagegen_magic.notebook.context import accepts_input, is_voila
 from imagegen_magic.notebook.output.captions import made_by
 from imagegen_magic.notebook.output.style import COMPACT, QUIET
-from imagegen_magic.notebook.output.tables import shortened, show_note
+from imagegen_magic.notebook.output.tables import show_note
 from imagegen_magic.notebook.output.thumbnails import ALT_LENGTH, thumbnail
 from imagegen_magic.paths import path_of
 from imagegen_magic.secret_patterns import without_queries
@@ -134,9 +135,9 @@ class Tree:
         if self._thumbnails > 0:
             self._thumbnails -= 1
             source = thumbnail(image, _EDGE, _BYTES)
-        drawn = f'<img src="{source}" alt="{escape(shortened(image.request.prompt, ALT_LENGTH))}" style="{_SMALL}">' if source else ""
+        drawn = f'<img src="{source}" alt="{escape(truncate(image.request.prompt, ALT_LENGTH))}" style="{_SMALL}">' if source else ""
         facts = " · ".join(filter(None, [role, made_by(image), f"{image.width}×{image.height}"]))
-        words = f'<div><b>@{image.id}</b> {escape(shortened(image.request.prompt))}</div><div style="{QUIET}">{escape(facts)}</div>'
+        words = f'<div><b>@{image.id}</b> {escape(truncate(image.request.prompt))}</div><div style="{QUIET}">{escape(facts)}</div>'
         return f'<div style="display:flex;gap:10px;align-items:center;padding:4px 0">{drawn}<div>{words}</div></div>'
 
 
@@ -145,4 +146,4 @@ _SMALL = "width:48px;height:48px;object-fit:cover;border-radius:3px;flex:none;ma
 
 def _words(row: PictureRow) -> str:
     gateway = f"{row.provider} {row.model}"
-    return f"{shortened(str(row.asked.get('prompt', '')))} · {gateway} · {row.width}×{row.height}"
+    return f"{truncate(str(row.asked.get('prompt', '')))} · {gateway} · {row.width}×{row.height}"

@@ -15,7 +15,8 @@ from IPython.display import display
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.ledger import budget as budgets
 from imagegen_magic.engine.ledger.budget import BudgetStatus
-from imagegen_magic.notebook.output.tables import Note, Page, Table, shortened, show_note
+from imagegen_magic.humanize import local_day, pluralize, truncate
+from imagegen_magic.notebook.output.tables import Note, Page, Table, show_note
 from imagegen_magic.result import Cost
 from imagegen_magic.studies.history import spending
 from imagegen_magic.studies.history.spending import Spent
@@ -52,7 +53,7 @@ def _tables(rows: Sequence[Spent], by: str) -> Iterator[Table]:
 
 def _table(rows: Sequence[Spent], by: str, title: str) -> Table:
     heads = (by, "currency", "measured", "reserved", "estimated", "cost unknown", "pictures")
-    shown = [_row(row, shortened(row.key)) for row in rows[:_LIMIT]]
+    shown = [_row(row, truncate(row.key)) for row in rows[:_LIMIT]]
     if len(rows) > _LIMIT:
         shown.append([f"and {len(rows) - _LIMIT} more, included in the total", *[""] * 6])
     if len(rows) > 1:
@@ -62,7 +63,7 @@ def _table(rows: Sequence[Spent], by: str, title: str) -> Table:
 
 def _row(row: Spent, key: str) -> list[str]:
     amounts = [_money(amount, row.unit) if amount else "–" for amount in (row.measured, row.reserved, row.estimated)]
-    unknown = f"{row.unknown} task{'' if row.unknown == 1 else 's'}" if row.unknown else "–"
+    unknown = pluralize(row.unknown, "task") if row.unknown else "–"
     return [key, row.unit or "–", *amounts, unknown, str(row.pictures)]
 
 
@@ -88,7 +89,7 @@ class Course:
         """Return the spending in words."""
         days = len(self.points)
         (first, _), (last, amount) = self.points[0], self.points[-1]
-        period = f"on {_day(first)}" if days == 1 else f"from {_day(first)} to {_day(last)}, on {days} days"
+        period = f"on {local_day(first)}" if days == 1 else f"from {local_day(first)} to {local_day(last)}, on {days} days"
         return f"{_money(amount, self.unit)} spent {period}."
 
     def _drawn(self) -> Preview:
@@ -96,10 +97,6 @@ class Course:
 
         title = f"Spent in {self.unit}, sum over time"
         return course(self.points, title=title, amount=lambda amount: _money(amount, self.unit), until=time.time())
-
-
-def _day(moment: float) -> str:
-    return time.strftime("%Y-%m-%d", time.localtime(moment))
 
 
 def budget(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:

@@ -15,11 +15,12 @@ from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.ledger.sweeps import combinations_of
 from imagegen_magic.engine.ledger.votes import Vote, add_vote, delete_vote, votes_between
 from imagegen_magic.errors import ImageGenError
+from imagegen_magic.humanize import pluralize, truncate
 from imagegen_magic.notebook.arguments import image_selector
 from imagegen_magic.notebook.context import shows_widgets
 from imagegen_magic.notebook.output.display import Bundle, Canvas, line, show_all, text_bundle, widget_bundle
 from imagegen_magic.notebook.output.style import COMPACT, QUIET, RULE, hide_broken
-from imagegen_magic.notebook.output.tables import Table, shortened
+from imagegen_magic.notebook.output.tables import Table
 from imagegen_magic.notebook.output.thumbnails import ALT_LENGTH, thumbnail
 from imagegen_magic.studies import ranking
 from imagegen_magic.studies.ranking import RankedItem, Ranking
@@ -218,7 +219,7 @@ class VoteSession:
     def _label(self, standing: RankedItem) -> str:
         place = self._places.get(standing.picture) or {}
         words = " · ".join(f"{axis}={short(value)}" for axis, value in place.items())
-        return words or shortened(self._images[standing.picture].request.prompt, 50)
+        return words or truncate(self._images[standing.picture].request.prompt, 50)
 
     def _html(self, found: Ranking) -> str:
         pictures = [(one, self._label(one), self._images[one.picture]) for one in found.pictures]
@@ -246,7 +247,7 @@ def text(found: Ranking, label: Any) -> str:
 
 
 def _title(found: Ranking) -> str:
-    votes = "1 vote" if found.votes == 1 else f"{found.votes} votes"
+    votes = pluralize(found.votes, "vote")
     return f"Ranking of {len(found.pictures)} pictures by {votes}"
 
 
@@ -295,7 +296,7 @@ def _axis_table(axis: str, standings: Sequence[RankedItem]) -> str:
 def _picture_row(rank: int, one: RankedItem, label: str, image: GeneratedImage) -> str:
     source = thumbnail(image, _SMALL_EDGE, _SMALL_BYTES)
     style = "width:56px;min-width:56px;height:56px;object-fit:contain;display:block;margin:0"
-    picture = f'<img src="{source}" alt="{escape(shortened(image.request.prompt, ALT_LENGTH))}" style="{style}">' if source else ""
+    picture = f'<img src="{source}" alt="{escape(truncate(image.request.prompt, ALT_LENGTH))}" style="{style}">' if source else ""
     words = f'{escape(label)} <span style="{QUIET}">{one.name}</span>'
     about = f'<td style="{_CELL};min-width:12em;max-width:340px">{words}</td>'
     return f'<tr><td style="{_NUMBER}">{rank}</td><td style="{_CELL}">{picture}</td>{about}{_bar_cells(one)}</tr>'

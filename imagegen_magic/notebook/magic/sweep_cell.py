@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from IPython.display import display
 
 from imagegen_magic.engine import api, credentials, loop
-from imagegen_magic.engine.jobs.job import pluralize
 from imagegen_magic.engine.storage import folders
 from imagegen_magic.errors import ImageGenError, UnsupportedOption
+from imagegen_magic.humanize import pluralize, truncate
 from imagegen_magic.notebook.arguments import confirmation, image_selector, request_builder
-from imagegen_magic.notebook.output.tables import Note, Page, Table, pixels, refused, shortened, show_note
+from imagegen_magic.notebook.output.tables import Note, Page, Table, pixels, refused, show_note
 from imagegen_magic.notebook.progress import run as runs
 from imagegen_magic.notebook.progress import sweep_view
 from imagegen_magic.notebook.progress.state import span
@@ -147,7 +147,7 @@ def price_words(estimate: SweepEstimate) -> str:
 
 def _title(planned: SweepPlan) -> str:
     axes = axes_words(planned.study.axes)
-    return f"{pluralize(planned.pictures, 'picture')}" + (f" of {axes}" if axes else f": {shortened(planned.request.prompt)}")
+    return f"{pluralize(planned.pictures, 'picture')}" + (f" of {axes}" if axes else f": {truncate(planned.request.prompt)}")
 
 
 def _left_out(planned: SweepPlan) -> Iterator[str]:
@@ -167,7 +167,7 @@ def _dry_page(planned: SweepPlan, estimate: SweepEstimate, settings: Settings) -
     rows = [
         [
             *(short(wish.place[name]) for name in names),
-            shortened(wish.plan.request.prompt, 80),
+            truncate(wish.plan.request.prompt, 80),
             f"{wish.plan.provider} {wish.plan.model.name}" + (" (sandbox)" if wish.gateway.sandbox else ""),
             pixels(wish.plan.pixels) or "the gateway decides",
             str(wish.gateway.money(wish.plan.price)),

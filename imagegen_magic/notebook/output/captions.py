@@ -10,6 +10,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from imagegen_magic.errors import ImageGenError
+from imagegen_magic.humanize import ago, duration
 from imagegen_magic.notebook.context import current_settings, notebook_folder
 from imagegen_magic.notebook.output.style import FONT, QUIET, TEXT
 from imagegen_magic.paths import text_of
@@ -98,21 +99,3 @@ def _relative(path: Path, folder: Path) -> tuple[str, str]:
     except ValueError:
         return text_of(path), ""
     return text_of(relative), quote(os.fsencode(relative.as_posix()))
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in words: `12 s`, `2 min 5 s`."""
-    whole = max(0, round(seconds))
-    return f"{whole} s" if whole < 120 else f"{whole // 60} min {whole % 60} s"
-
-
-_AGES = ((86_400 * 365, "year"), (86_400 * 30, "month"), (86_400, "day"), (3600, "hour"), (60, "minute"))
-
-
-def ago(seconds: float) -> str:
-    """Return an age in words: `just now`, `3 days ago`."""
-    for size, noun in _AGES:
-        if seconds >= size:
-            number = int(seconds // size)
-            return f"{number} {noun}{'' if number == 1 else 's'} ago"
-    return "just now"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from IPython.display import display
 
+from imagegen_magic.humanize import truncate
 from imagegen_magic.notebook.output.style import CODE, FONT, HEADING, QUIET, RULE
 from imagegen_magic.notebook.output.thumbnails import ALT_LENGTH
 from imagegen_magic.secret_patterns import without_queries
@@ -39,7 +40,7 @@ class Cell(NamedTuple):
         if self.address.startswith(("https://", "http://")):
             words = f'<a href="{escape(self.address)}" target="_blank" rel="noopener">{words}</a>'
         if self.picture.startswith("data:image/"):
-            alt = escape(shortened(self.alt or self.text, ALT_LENGTH))
+            alt = escape(truncate(self.alt or self.text, ALT_LENGTH))
             words = f'<img src="{escape(self.picture)}" alt="{alt}" style="max-width:96px;max-height:72px;display:block"> {words}'
         return words
 
@@ -149,12 +150,6 @@ def _columns(text: str) -> int:
 
 def _padded(text: str, width: int) -> str:
     return text + " " * (width - _columns(text))
-
-
-def shortened(text: str, most: int = 60) -> str:
-    """Return a text on one line of at most `most` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
 
 def pixels(sizes: Iterable[tuple[int, int]]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
@@ -12,6 +11,7 @@ from imagegen_magic.engine import loop
 from imagegen_magic.engine.jobs.reuse import generated
 from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.errors import LedgerError
+from imagegen_magic.humanize import local_minute
 from imagegen_magic.notebook.output import captions
 from imagegen_magic.notebook.output.thumbnails import thumbnail
 from imagegen_magic.notebook.panel import controls as parts
@@ -108,7 +108,7 @@ async def _enlarged(image: GeneratedImage) -> str:
 
 def caption(image: GeneratedImage) -> str:
     """Return what a person wants to know of a picture: its prompt, and the line beneath it in a cell."""
-    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(image.created))
+    made = local_minute(image.created)
     return f"{image.request.prompt}\n{captions.caption(image).text} · {made}"
 
 

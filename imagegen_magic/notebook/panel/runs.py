@@ -8,8 +8,7 @@ from html import escape
 
 from imagegen_magic.engine.jobs.job import Job
 from imagegen_magic.errors import ImageGenError
-from imagegen_magic.notebook.output.captions import duration
-from imagegen_magic.notebook.output.tables import shortened
+from imagegen_magic.humanize import duration, truncate
 from imagegen_magic.notebook.progress import html as progress_html
 from imagegen_magic.notebook.progress.state import JobProgress
 from imagegen_magic.result import GeneratedImage
@@ -63,7 +62,7 @@ class Run:
     @property
     def name(self) -> str:
         """The run in a few words, for a button's label."""
-        return shortened(self.job.request.prompt)
+        return truncate(self.job.request.prompt)
 
     def html(self, now: float) -> str:
         """Return the row: what is being made, and a bar for each task."""

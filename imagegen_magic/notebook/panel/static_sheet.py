@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from imagegen_magic.humanize import truncate
 from imagegen_magic.notebook.output.captions import caption
 from imagegen_magic.notebook.output.display import Bundle, text_bundle
 from imagegen_magic.notebook.output.style import COMPACT, QUIET, TEXT, hide_broken
@@ -21,7 +22,7 @@ _QUIET = f"{QUIET};overflow-wrap:anywhere"
 
 def bundle(pictures: Sequence[tuple[GeneratedImage, str]], total: int) -> Bundle:
     """Return the sheet of (picture, thumbnail's data address), newest first, of `total` pictures in all."""
-    text = "\n".join(f"{_short(image.request.prompt)}: {caption(image).text}" for image, _ in pictures)
+    text = "\n".join(f"{truncate(image.request.prompt, 90)}: {caption(image).text}" for image, _ in pictures)
     head = _head(len(pictures), total)
     figures = "".join(_figure(image, address) for image, address in pictures)
     grid = f'<div style="display:flex;flex-wrap:wrap;gap:12px">{figures}</div>'
@@ -39,11 +40,6 @@ def _head(shown: int, total: int) -> str:
 def _figure(image: GeneratedImage, address: str) -> str:
     picture = f'<img src="{escape(address)}" alt="{escape(image.request.prompt)}" style="height:150px;max-width:100%;border-radius:3px">'
     gateway = f"{image.width}×{image.height} · {image.provider} {image.model}" + (" (sandbox)" if image.sandbox else "")
-    words = f'<div style="{_TEXT}">{escape(_short(image.request.prompt))}</div><div style="{_QUIET}">{escape(gateway)}</div>'
+    words = f'<div style="{_TEXT}">{escape(truncate(image.request.prompt, 90))}</div><div style="{_QUIET}">{escape(gateway)}</div>'
     name = f'<div style="{_QUIET}">{escape(image.path.name)}</div>'
     return f'<figure style="margin:0;max-width:240px">{picture}<figcaption>{words}{name}</figcaption></figure>'
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 90 else f"{line[:89]}…"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from imagegen_magic.notebook.output.captions import duration
+from imagegen_magic.humanize import duration, pluralize
 from imagegen_magic.providers.base import Plan
 
 Usual = tuple[float, float] | None
@@ -27,7 +27,7 @@ def _pixels(plan: Plan) -> Iterator[str]:
 
 def _count(plan: Plan) -> str:
     tasks = f"{len(plan.calls)} task{'s' if len(plan.calls) > 1 else ''}"
-    return tasks if plan.count == len(plan.calls) == 1 else f"{plan.count} picture{'s' if plan.count > 1 else ''} in {tasks}"
+    return tasks if plan.count == len(plan.calls) == 1 else f"{pluralize(plan.count, 'picture')} in {tasks}"
 
 
 def _price(plan: Plan, sandbox: bool) -> str:

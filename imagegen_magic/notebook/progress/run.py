@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagegen_magic import readers
 from imagegen_magic.engine import api, loop
-from imagegen_magic.engine.jobs.job import pluralize
+from imagegen_magic.humanize import pluralize
 from imagegen_magic.notebook.output.tables import show_note
 from imagegen_magic.notebook.progress import view as progress_view
 

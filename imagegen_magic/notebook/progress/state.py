@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from imagegen_magic.notebook.output.captions import duration
+from imagegen_magic.humanize import duration
 from imagegen_magic.result import GeneratedImage, Progress
 
 MANY = 12  # tasks; above this, one row counts them all

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.engine import threads
-from imagegen_magic.engine.jobs.job import pluralize
 from imagegen_magic.errors import ImageInvalid
+from imagegen_magic.humanize import duration, pluralize, truncate
 from imagegen_magic.notebook.output import captions, display
 from imagegen_magic.notebook.output.display import Bundle, Canvas, preview_bundle, text_bundle
 from imagegen_magic.notebook.output.style import FONT
-from imagegen_magic.notebook.output.tables import Cell, Table, shortened
+from imagegen_magic.notebook.output.tables import Cell, Table
 from imagegen_magic.notebook.output.thumbnails import thumbnail
 from imagegen_magic.notebook.progress import html as progress_html
 from imagegen_magic.notebook.progress import view as progress_view
@@ -149,7 +149,7 @@ def grid_bundle(result: SweepResult, copies: Mapping[int, bytes], width: int = P
     sheet = result.sheet(pictures=copies)
     small = sheet.preview(width)
     wide = min(small.width, _WIDEST)
-    return preview_bundle(small, shortened(sheet.alt, 400), (wide, round(small.height * wide / small.width)))
+    return preview_bundle(small, truncate(sheet.alt, 400), (wide, round(small.height * wide / small.width)))
 
 
 def missing_font(result: SweepResult) -> str:
@@ -181,7 +181,7 @@ def summary(result: SweepResult) -> str:
         f"{pluralize(len(result.impossible), 'combination')} left out" if result.impossible else "",
         f"{reused} reused, nothing spent on {'it' if reused == 1 else 'them'}" if reused else "",
         ", ".join(map(str, result.costs)) if reused < len(result) else "",
-        captions.duration(result.seconds),
+        duration(result.seconds),
     ]
     return " · ".join(fact for fact in facts if fact)
 
@@ -189,11 +189,11 @@ def summary(result: SweepResult) -> str:
 def _row(result: SweepResult, image: GeneratedImage, copies: Mapping[int, bytes], number: int) -> list[str | Cell]:
     picture = _thumbnail_of(image, copies) if number < _TABLE_PICTURES else ""
     return [
-        Cell(str(image.id), picture=picture, alt=shortened(image.request.prompt, _PROMPT)),
+        Cell(str(image.id), picture=picture, alt=truncate(image.request.prompt, _PROMPT)),
         *(short(result.place(image).get(axis, "")) for axis in result.axes),
         captions.made_by(image),
         f"{image.width}×{image.height}",
-        "" if image.seconds is None else captions.duration(image.seconds),
+        "" if image.seconds is None else duration(image.seconds),
         "reused, nothing spent" if image.reused else str(image.cost),
         captions.near(image.path),
     ]

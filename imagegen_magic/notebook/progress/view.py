@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.engine import threads
 from imagegen_magic.errors import ImageGenError
+from imagegen_magic.humanize import duration, pluralize
 from imagegen_magic.notebook.context import accepts_input, current_shell, has_kernel, shows_widgets
-from imagegen_magic.notebook.output import captions, display
+from imagegen_magic.notebook.output import display
 from imagegen_magic.notebook.output.display import EDGE, Bundle, Canvas
 from imagegen_magic.notebook.progress.renderers import NullRenderer, TerminalRenderer, TextRenderer, WidgetRenderer
 from imagegen_magic.notebook.progress.state import JobProgress
@@ -145,7 +146,7 @@ class View:
 
     def _nothing(self) -> str:
         waited = time.time() - self._board.started
-        return f"no picture after {captions.duration(waited)}" if waited >= 1 else "no picture"
+        return f"no picture after {duration(waited)}" if waited >= 1 else "no picture"
 
     async def _errors(self) -> list[str]:
         """Return what went wrong, a line each, and once where it is the same for all."""
@@ -227,7 +228,7 @@ def _title(job: Job) -> str:
     if title := getattr(job, "title", ""):
         return str(title)
     if plan is None or gateway is None:
-        return f"collecting {job.expecting} picture{'' if job.expecting == 1 else 's'}"
+        return f"collecting {pluralize(job.expecting, 'picture')}"
     words = f"{gateway.provider.name} {plan.model.name}" + (" (sandbox)" if gateway.sandbox else "")
     pixels = [f"{plan.pixels[0][0]}×{plan.pixels[0][1]}"] if plan.pixels else []
     return " · ".join([words, *pixels, str(gateway.money(plan.price))])

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from imagegen_magic.engine import credentials
 from imagegen_magic.engine.storage import images as image_files
 from imagegen_magic.errors import ImageGenError, ImageInvalid, SaveError, UnsupportedOption
 from imagegen_magic.formats import BY_TYPE
+from imagegen_magic.humanize import iso_time
 from imagegen_magic.imaging.metadata.embed import LEVELS, Level, Origin, embed, scrubbed, shareable
 from imagegen_magic.imaging.metadata.provenance import SANDBOX
 from imagegen_magic.imaging.preview import preview
@@ -205,7 +205,7 @@ def _origin(image: GeneratedImage, data: bytes) -> Origin:
         gateway=image.provider + (SANDBOX if image.sandbox else ""),
         model=image.model,
         task_id=image.task_id,
-        created=datetime.fromtimestamp(image.created, UTC).isoformat(timespec="seconds"),
+        created=iso_time(image.created),
         sha256=content,
     )
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 from urllib.parse import quote
 
-from imagegen_magic.engine.jobs.job import pluralize
 from imagegen_magic.formats import BY_TYPE
+from imagegen_magic.humanize import file_size, local_day, pluralize, truncate
 from imagegen_magic.result import total
 from imagegen_magic.studies.export.item import MISSING_FILE, ExportItem, as_json
 from imagegen_magic.studies.sweeps.result import SweepResult
@@ -84,7 +83,7 @@ def page(items: Sequence[ExportItem], sweep: SweepResult | None, clean: Clean) -
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="referrer" content="no-referrer">\n'
-        f'<link rel="icon" href="data:,">\n<title>{escape(_short(title, 80))}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n'
+        f'<link rel="icon" href="data:,">\n<title>{escape(truncate(title, 80))}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n'
         + "\n".join(body)
         + "\n</body>\n</html>\n"
     )
@@ -98,12 +97,12 @@ def _title(items: Sequence[ExportItem], sweep: SweepResult | None, clean: Clean)
 
 
 def _header(title: str, items: Sequence[ExportItem], common: Mapping[str, str]) -> str:
-    days = sorted({time.strftime("%Y-%m-%d", time.localtime(item.image.created)) for item in items})
+    days = sorted({local_day(item.image.created) for item in items})
     gateways = sorted({f"{item.image.provider} {item.image.model}" for item in items})
     facts = [pluralize(len(items), "picture"), ", ".join(gateways), f"made {' to '.join(dict.fromkeys((days[0], days[-1])))}"]
     facts += [f"{name} {value}" for name, value in common.items()]
     entries = [*(f"<li>{escape(fact)}</li>" for fact in facts), f"<li>cost <strong>{escape(costs(items))}</strong></li>"]
-    return f'<header>\n<h1 dir="auto">{escape(_short(title, 300))}</h1>\n<ul class="facts">{"".join(entries)}</ul>\n</header>'
+    return f'<header>\n<h1 dir="auto">{escape(truncate(title, 300))}</h1>\n<ul class="facts">{"".join(entries)}</ul>\n</header>'
 
 
 def _common(items: Sequence[ExportItem]) -> dict[str, str]:
@@ -186,7 +185,7 @@ def _grid(sweep: SweepResult, axes: _Axes, cells: Mapping[tuple[str, ...], Seque
 def _linked(item: ExportItem, url: str) -> str:
     if not item.thumbnail:
         return f'<a href="{escape(url)}">{_none("no preview" if item.file else MISSING_FILE)}</a>'
-    return f'<a href="{escape(url)}"><img src="{item.thumbnail}" alt="{escape(_short(item.prompt, _MAX_ALT))}" loading="lazy"></a>'
+    return f'<a href="{escape(url)}"><img src="{item.thumbnail}" alt="{escape(truncate(item.prompt, _MAX_ALT))}" loading="lazy"></a>'
 
 
 def _none(words: str) -> str:
@@ -207,7 +206,7 @@ def _article(number: int, item: ExportItem, common: Mapping[str, str]) -> str:
 
 def _prompt(prompt: str) -> str:
     text = f'<p class="prompt" dir="auto">{escape(prompt)}</p>'
-    return text if len(prompt) <= _MAX_PROMPT else f"<details><summary>{escape(_short(prompt, 120))}</summary>{text}</details>"
+    return text if len(prompt) <= _MAX_PROMPT else f"<details><summary>{escape(truncate(prompt, 120))}</summary>{text}</details>"
 
 
 def _facts(item: ExportItem, common: Mapping[str, str]) -> str:
@@ -222,7 +221,7 @@ def _facts(item: ExportItem, common: Mapping[str, str]) -> str:
     rows += [f'<dt>but</dt><dd class="warn">{escape(difference)}</dd>' for difference in image.differences]
     if item.file:
         image_format = BY_TYPE[image.mime_type].name if image.mime_type in BY_TYPE else image.mime_type
-        description = f"{image.width}×{image.height} {image_format}, {_bytes(item.size)}"
+        description = f"{image.width}×{image.height} {image_format}, {file_size(item.size)}"
         rows.append(f'<dt>file</dt><dd><a href="{escape(quote(item.file))}">{escape(description)}</a></dd>')
     return f"<dl>{''.join(rows)}</dl>"
 
@@ -232,12 +231,3 @@ def _footer(items: Sequence[ExportItem]) -> str:
     text = f"These pictures were made by a model, not photographed or drawn{record}. "
     table = '<a href="pictures.csv">The same as a table (pictures.csv)</a>.'
     return f"<footer>{escape(text)}{table} Made with imagegen_magic.</footer>"
-
-
-def _short(text: str, limit: int) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
-
-
-def _bytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{max(1, round(size / 1000))} kB"

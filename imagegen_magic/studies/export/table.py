@@ -6,8 +6,8 @@ import csv
 import io
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
+from imagegen_magic.humanize import iso_time
 from imagegen_magic.studies.export.item import ExportItem, as_json
 from imagegen_magic.studies.sweeps.result import columns
 
@@ -50,7 +50,7 @@ def _facts(item: ExportItem) -> dict[str, object]:
         "currency": cost.unit or None,
         "cost is": cost.kind,
         "play money": "yes" if image.sandbox else "no",
-        "made": datetime.fromtimestamp(image.created, UTC).isoformat(timespec="seconds"),
+        "made": iso_time(image.created),
         "differences": "; ".join(image.differences) or None,
         "picture": image.id or None,
         "task": image.task_id,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
 from decimal import Decimal
 
 from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.ledger.spending import KEYS, ZERO_COST, SpendingGroup, spending_groups
 from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.humanize import seconds_of
 from imagegen_magic.records import Record
 from imagegen_magic.result import Cost
 from imagegen_magic.studies.history.search import parse_since
@@ -80,7 +80,7 @@ def cumulative(rows: Iterable[Spent]) -> dict[str, list[tuple[float, Decimal]]]:
         if row.unit and not row.sandbox:
             points = found.setdefault(row.unit, [])
             before = points[-1][1] if points else Decimal(0)
-            points.append((datetime.fromisoformat(row.key).timestamp(), before + row.amount))
+            points.append((seconds_of(row.key), before + row.amount))
     return found
 
 

@@ -19,13 +19,14 @@ from imagegen_magic.engine.context import EngineContext, Kind, context_of
 from imagegen_magic.engine.endpoints import without_key
 from imagegen_magic.engine.jobs import reuse
 from imagegen_magic.engine.jobs.builder import fingerprint
-from imagegen_magic.engine.jobs.job import Job, PlannedRequest, pluralize
+from imagegen_magic.engine.jobs.job import Job, PlannedRequest
 from imagegen_magic.engine.ledger.spending import prorate
 from imagegen_magic.engine.ledger.sweeps import SweepRecord
 from imagegen_magic.engine.references import Known
 from imagegen_magic.engine.settings import ENGINE_OPTIONS, REQUEST_OPTIONS, Settings
 from imagegen_magic.engine.settings import load as load_settings
 from imagegen_magic.errors import MissingKey, UnsupportedOption
+from imagegen_magic.humanize import pluralize
 from imagegen_magic.providers import registry
 from imagegen_magic.records import FrozenDict, Record
 from imagegen_magic.request import ImageRequest
