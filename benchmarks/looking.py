@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from imagegen_magic.engine.polling.schedule import DurationModel, beat, fit, next_look, next_shared_look, together
+from imagegen_magic.engine.polling.schedule import DurationModel, batch_interval, fit, make_batches, next_poll, next_shared_poll
 
 CLASSES = ((20.0, 45.0), (46.0, 90.0), (115.0, 160.0), (195.0, 280.0))  # seconds: median, 95th percentile
 
@@ -85,7 +85,7 @@ def rule(remembered: int, *, least: float = 3.0, first: float = 3.0, prior: floa
 
 
 def _plan(durations: DurationModel, least: float, first: float, last: float) -> float:
-    return next_look(last, last, durations, least=least, first=first)
+    return next_poll(last, last, durations, least=least, first=first)
 
 
 def learning(tasks: int, runs: int, *, least: float = 3.0, seed: int = 2) -> Outcome:
@@ -113,17 +113,17 @@ def crowd(tasks: int, median: float, p95: float, *, remembered: int = 20, batch:
     durations = fit([draw(rng, median, p95) for _ in range(remembered)], median)
     submitted = [number / 8 for number in range(tasks)]
     ends = [start + draw(rng, median, p95) for start in submitted]
-    window, shared = 2 * beat(3.0), {"least": 3.0, "first": first}
+    window, shared = 2 * batch_interval(3.0), {"least": 3.0, "first": first}
     last = list(submitted)
-    due = {task: next_shared_look(start, start, start, durations, **shared) for task, start in enumerate(submitted)}
+    due = {task: next_shared_poll(start, start, start, durations, **shared) for task, start in enumerate(submitted)}
     queries, lag = 0, 0.0
     while due:
         now = min(due.values()) + rng.uniform(0, 0.004)
-        for lot in together([(task, at, last[task]) for task, at in due.items()], now, least=3.0, batch=batch, window=window):
+        for lot in make_batches([(task, at, last[task]) for task, at in due.items()], now, least=3.0, batch=batch, window=window):
             queries += 1
             for task in lot:
                 last[task] = now
-                due[task] = next_shared_look(now, submitted[task], now, durations, **shared)
+                due[task] = next_shared_poll(now, submitted[task], now, durations, **shared)
                 if ends[task] <= now:
                     lag += now - ends[task]
                     del due[task]
@@ -142,7 +142,7 @@ def microseconds() -> float:
     asked = [(durations, last) for durations in known for last in range(0, 300, 3)]
     start = time.perf_counter()
     for durations, last in asked:
-        next_look(last, last, durations, least=3.0)
+        next_poll(last, last, durations, least=3.0)
     return (time.perf_counter() - start) / len(asked) * 1e6
 
 

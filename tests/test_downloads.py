@@ -388,7 +388,7 @@ def test_cancel_waits_for_a_saving_that_ends_soon(host, slow_save, monkeypatch):
 
 def test_cancel_while_an_unreadable_file_is_settled_names_it(host, monkeypatch):
     """It came for the second time just when the job was stopped: settled, and told beside what was stopped."""
-    real, jobs = images.keep, []
+    real, jobs = images.keep_unreadable, []
 
     def keep(*given, **more):
         kept = real(*given, **more)
@@ -397,7 +397,7 @@ def test_cancel_while_an_unreadable_file_is_settled_names_it(host, monkeypatch):
             until(lambda: jobs[0]._stopping)
         return kept
 
-    monkeypatch.setattr(images, "keep", keep)
+    monkeypatch.setattr(images, "keep_unreadable", keep)
     host.file = lambda number, path: STRANGE
     jobs.append(start())
     with pytest.raises(ImageInvalid, match="kept as"):

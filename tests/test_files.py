@@ -65,49 +65,49 @@ def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_a_name_is_the_telling_words_of_the_prompt_and_the_id() -> None:
     """Stop words are left out, at most four words stay."""
-    assert images.stem("An ancient castle beneath a starry sky", "7f3a") == "castle-starry-sky-7f3a"
-    assert images.stem("Generate an image of a red fox, a blue owl and a green cat", "7f3a") == "red-fox-blue-owl-7f3a"
+    assert images.filename_stem("An ancient castle beneath a starry sky", "7f3a") == "castle-starry-sky-7f3a"
+    assert images.filename_stem("Generate an image of a red fox, a blue owl and a green cat", "7f3a") == "red-fox-blue-owl-7f3a"
 
 
 def test_a_prompt_of_stop_words_alone_is_still_called_by_them() -> None:
     """Nothing telling is better than nothing."""
-    assert images.stem("The Who", "7f3a") == "the-who-7f3a"
+    assert images.filename_stem("The Who", "7f3a") == "the-who-7f3a"
 
 
 def test_other_scripts_stay_as_they_are_in_composed_form() -> None:
     """Chinese, Hindi and accents keep their letters; a decomposed accent is composed."""
-    assert images.stem("一座城堡，在星空下", "7f3a") == "一座城堡-在星空下-7f3a"
-    assert images.stem("नमस्ते दुनिया", "7f3a") == "नमस्ते-दुनिया-7f3a"
-    assert images.stem("cafe\u0301", "7f3a") == "caf\u00e9-7f3a"
+    assert images.filename_stem("一座城堡，在星空下", "7f3a") == "一座城堡-在星空下-7f3a"
+    assert images.filename_stem("नमस्ते दुनिया", "7f3a") == "नमस्ते-दुनिया-7f3a"
+    assert images.filename_stem("cafe\u0301", "7f3a") == "caf\u00e9-7f3a"
 
 
 def test_a_given_name_replaces_the_words() -> None:
     """Its letters keep their case, its underscores stay, whatever else is in it goes."""
-    assert images.stem("a red fox", "7f3a", "My_Castle v2") == "My_Castle-v2-7f3a"
-    assert images.stem("a red fox", "7f3a", "../../etc/passwd") == "etc-passwd-7f3a"
+    assert images.filename_stem("a red fox", "7f3a", "My_Castle v2") == "My_Castle-v2-7f3a"
+    assert images.filename_stem("a red fox", "7f3a", "../../etc/passwd") == "etc-passwd-7f3a"
 
 
 @pytest.mark.parametrize("prompt", ["", "🦊🦊", "...", "/", "\u202e\u200d", "\u0301"])
 def test_a_prompt_without_letters_has_a_name(prompt: str) -> None:
     """An emoji-only prompt is a picture too."""
-    assert images.stem(prompt, "7f3a") == "picture-7f3a"
+    assert images.filename_stem(prompt, "7f3a") == "picture-7f3a"
 
 
 @pytest.mark.parametrize("name", ["con", "NUL", "aux", "COM1", "lpt9", "com²"])
 def test_a_reserved_windows_name_is_never_a_name(name: str) -> None:
     """Not even without an id."""
-    assert images.stem(name, "") == f"picture-{name.lower()}"
-    assert images.stem("a red fox", "", name) == f"picture-{name}"
+    assert images.filename_stem(name, "") == f"picture-{name.lower()}"
+    assert images.filename_stem("a red fox", "", name) == f"picture-{name}"
 
 
 def test_a_long_word_is_cut_between_letters() -> None:
     """Bounded in bytes, never within a letter and its accents."""
-    assert images.stem("ж" * 300, "7f3a") == "ж" * 40 + "-7f3a"
-    cut = images.stem("e\u0323\u0302\u0331" * 300, "7f3a")
+    assert images.filename_stem("ж" * 300, "7f3a") == "ж" * 40 + "-7f3a"
+    cut = images.filename_stem("e\u0323\u0302\u0331" * 300, "7f3a")
     assert len(cut.encode()) <= 140
     assert unicodedata.is_normalized("NFC", cut)
     assert re.fullmatch(r"(?:\u1ec7\u0331)+-7f3a", cut)
-    assert images.stem("e" + "\u0331" * 300, "7f3a") == "picture-7f3a"
+    assert images.filename_stem("e" + "\u0331" * 300, "7f3a") == "picture-7f3a"
 
 
 texts = st.text(max_size=400) | st.text(alphabet='/\\.:*?"<>|\0\n\r\t\u202e\u2066 aé星~$%-_', max_size=60)
@@ -121,7 +121,7 @@ texts = st.text(max_size=400) | st.text(alphabet='/\\.:*?"<>|\0\n\r\t\u202e\u206
 @example(prompt="\ud83d", name="\udc00", short_id="7f3a")
 def test_no_prompt_becomes_a_path(prompt: str, name: str | None, short_id: str) -> None:
     """Whatever the words, the name is one visible entry of the folder that every file system takes."""
-    called = images.stem(prompt, short_id, name)
+    called = images.filename_stem(prompt, short_id, name)
     assert called
     assert all(unicodedata.category(each)[0] in "LNM" or each in "-_" for each in called)
     assert called[0] not in "-."
@@ -414,7 +414,7 @@ def check_after_kill(folder: Path) -> None:
         content = (folder / name).read_bytes()
         assert content == PICTURE if name == "fox-7f3a-1.png" else json.loads(content) == SIDECAR
     saved = images.save(PICTURE, folder, "fox-7f3a", 1, ".png", SIDECAR)
-    images.sweep(folder)
+    images.remove_stale_parts(folder)
     assert saved.path.name == "fox-7f3a-1.png"
     assert visible(folder) == ["fox-7f3a-1.json", "fox-7f3a-1.png"]
     assert json.loads(saved.sidecar.read_text()) == SIDECAR
@@ -441,7 +441,7 @@ def test_half_a_picture_is_hidden_until_swept(folder: Path) -> None:
     assert visible(folder) == []
     [half] = hidden(folder)
     assert 0 < (folder / half).stat().st_size < len(PICTURE)
-    images.sweep(folder)
+    images.remove_stale_parts(folder)
     assert list(folder.iterdir()) == []
 
 
@@ -456,14 +456,14 @@ def test_sweeping_leaves_the_living_and_the_foreign_alone(folder: Path, monkeypa
     link = os.link
 
     def sweeping(source: Path, target: Path) -> None:
-        images.sweep(folder)
+        images.remove_stale_parts(folder)
         seen.append(hidden(folder))
         link(source, target)
 
     monkeypatch.setattr(os, "link", sweeping)
     images.save(PICTURE, folder, "fox-7f3a", 1, ".png", {})
     assert [len(names) for names in seen] == [3, 2]  # the sidecar gets its name first, when the picture's bytes are durable already
-    images.sweep(folder)
+    images.remove_stale_parts(folder)
     assert hidden(folder) == [".mine.part"]
     assert "visible.12345678.part" in visible(folder)
 
@@ -474,7 +474,7 @@ def test_a_file_swept_in_its_first_moment_is_made_anew(folder: Path, monkeypatch
 
     def late(descriptor: int) -> None:
         if not swept:
-            images.sweep(folder)
+            images.remove_stale_parts(folder)
             swept.append(list(folder.iterdir()))
         lock(descriptor)
 
@@ -496,11 +496,11 @@ def test_without_locks_sweeping_goes_by_age(folder: Path, monkeypatch: pytest.Mo
     old.touch()
     young.touch()
     os.utime(old, (time.time() - 100_000,) * 2)
-    images.sweep(folder)
+    images.remove_stale_parts(folder)
     assert hidden(folder) == [young.name]
     assert images.save(PICTURE, folder, "fox-7f3a", 1, ".png", {}).path.read_bytes() == PICTURE
 
 
 def test_sweeping_a_folder_that_is_not_there_is_nothing(folder: Path) -> None:
     """The folder may never have been made."""
-    images.sweep(folder / "nowhere")
+    images.remove_stale_parts(folder / "nowhere")

@@ -8,14 +8,14 @@ from PIL import Image
 
 from imagegen_magic import ImageRequest
 from imagegen_magic.engine import api, credentials
-from imagegen_magic.engine.endpoints import choose
+from imagegen_magic.engine.endpoints import select_endpoint
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import MissingKey, UnknownProvider, UnsupportedOption
 
 
 def test_without_any_key_the_sandbox_draws_and_says_so():
     """One line says that it did, and how to use a gateway."""
-    gateway = choose(load())
+    gateway = select_endpoint(load())
     assert gateway.sandbox
     assert "sandbox" in gateway.note
     assert "_API_KEY" in gateway.note
@@ -27,7 +27,7 @@ def test_without_any_key_the_sandbox_draws_and_says_so():
 def test_the_first_gateway_with_a_key(monkeypatch):
     """A key in the environment is choice enough, and nothing needs to be said."""
     monkeypatch.setenv("EVOLINK_API_KEY", "k")
-    gateway = choose(load())
+    gateway = select_endpoint(load())
     assert (gateway.provider.name, gateway.sandbox, gateway.note, gateway.label) == ("evolink", False, "", "evolink")
 
 
@@ -36,51 +36,51 @@ def test_a_configured_gateway_is_before_any_other_with_a_key(monkeypatch):
     monkeypatch.setenv("EVOLINK_API_KEY", "k")
     monkeypatch.setenv("XINGCHAO_API_KEY", "k")
     monkeypatch.setenv("IMAGEGEN_PROVIDER", "xingchao")
-    assert choose(load()).provider.name == "xingchao"
-    assert choose(load(), provider="evolink").provider.name == "evolink"
+    assert select_endpoint(load()).provider.name == "xingchao"
+    assert select_endpoint(load(), provider="evolink").provider.name == "evolink"
 
 
 def test_a_model_narrows_the_choice(monkeypatch):
     """Asking for a model alone finds a gateway that has it."""
     monkeypatch.setenv("APIMART_API_KEY", "k")
     monkeypatch.setenv("GCCAI_API_KEY", "k")
-    assert choose(load(), model="gpt-image-1.5-official").provider.name == "gccai"
+    assert select_endpoint(load(), model="gpt-image-1.5-official").provider.name == "gccai"
     with pytest.raises(UnknownProvider, match="gpt-image-9"):
-        choose(load(), model="gpt-image-9")
+        select_endpoint(load(), model="gpt-image-9")
 
 
 def test_whoever_has_a_key_never_gets_the_sandbox_unasked(monkeypatch):
     """A model that only gateways without a key have is an error that names the variables and --sandbox; with no key at all it is drawn."""
-    assert choose(load(), model="gpt-image-2-r").note
+    assert select_endpoint(load(), model="gpt-image-2-r").note
     monkeypatch.setenv("APIMART_API_KEY", "k")
     with pytest.raises(MissingKey, match=r"gpt-image-2-r \(Xingchao\).*XINGCHAO_API_KEY.*login xingchao.*--sandbox"):
-        choose(load(), model="gpt-image-2-r")
+        select_endpoint(load(), model="gpt-image-2-r")
     with pytest.raises(MissingKey, match="EVOLINK_API_KEY or XINGCHAO_API_KEY"):
-        choose(load(), model="gpt-image-2")
-    assert choose(load(), model="gpt-image-2-r", sandbox=True).label == "xingchao (sandbox)"
+        select_endpoint(load(), model="gpt-image-2")
+    assert select_endpoint(load(), model="gpt-image-2-r", sandbox=True).label == "xingchao (sandbox)"
     monkeypatch.setenv("XINGCHAO_API_KEY", "k")
-    assert choose(load(), model="gpt-image-2-r").label == "xingchao"
+    assert select_endpoint(load(), model="gpt-image-2-r").label == "xingchao"
 
 
 def test_looking_ahead_needs_no_key(monkeypatch):
     """A dry run of a model whose gateway has no key is planned there, and not in the sandbox."""
     monkeypatch.setenv("APIMART_API_KEY", "k")
-    assert choose(load(), model="gpt-image-2-r", ahead=True).label == "xingchao"
-    assert choose(load(), provider="evolink", ahead=True).label == "evolink"
+    assert select_endpoint(load(), model="gpt-image-2-r", ahead=True).label == "xingchao"
+    assert select_endpoint(load(), provider="evolink", ahead=True).label == "evolink"
     plan = api.plan(ImageRequest("a fox", model="gpt-image-2-r"))
-    assert (plan.provider, api.foreseen(plan, load()).label) == ("xingchao", "xingchao")
+    assert (plan.provider, api.planned_endpoint(plan, load()).label) == ("xingchao", "xingchao")
     with pytest.raises(MissingKey, match="XINGCHAO_API_KEY"):
-        api.wish(ImageRequest("a fox", model="gpt-image-2-r"), load())
+        api.prepare(ImageRequest("a fox", model="gpt-image-2-r"), load())
     with pytest.raises(UnsupportedOption, match="has no option quality"):  # said before the missing key is
-        api.wish(ImageRequest("a fox", model="gpt-image-2-r", quality="high"), load())
+        api.prepare(ImageRequest("a fox", model="gpt-image-2-r", quality="high"), load())
 
 
 def test_a_models_name_is_read_in_any_case(monkeypatch):
     """Also where no gateway is named."""
-    assert choose(load(), model=" GPT-Image-2 ").label == "evolink (sandbox)"
+    assert select_endpoint(load(), model=" GPT-Image-2 ").label == "evolink (sandbox)"
     assert api.plan(ImageRequest("a fox", model="GPT-IMAGE-2")).model.name == "gpt-image-2"
     monkeypatch.setenv("XINGCHAO_API_KEY", "k")
-    assert choose(load(), model="GPT-Image-2-R").label == "xingchao"
+    assert select_endpoint(load(), model="GPT-Image-2-R").label == "xingchao"
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_refusal_names_the_gateways_that_could_be_used_now(monkeypatch, keys_s
     with pytest.raises(UnsupportedOption) as planned:
         api.plan(request, provider="apimart", sandbox=sandbox)
     with pytest.raises(UnsupportedOption) as wished:
-        api.wish(request, load().replace("the test", sandbox=sandbox), "apimart")
+        api.prepare(request, load().replace("the test", sandbox=sandbox), "apimart")
     assert planned.value.providers == wished.value.providers == able
     assert ", ".join(able) in str(planned.value)
 
@@ -131,25 +131,29 @@ def test_the_sandbox_on_request_needs_no_key_and_no_note(monkeypatch):
     """`--sandbox` and IMAGEGEN_SANDBOX=1 speak the chosen gateway's dialect; no real key goes there."""
     monkeypatch.setenv("EVOLINK_API_KEY", "real")
     credentials.remember("evolink", "real")
-    gateway = choose(load(), provider="evolink", sandbox=True)
+    gateway = select_endpoint(load(), provider="evolink", sandbox=True)
     assert (gateway.base_url, gateway.note, gateway.key.reveal()) == ("http://sandbox.invalid/evolink", "", "sandbox")
     monkeypatch.setenv("IMAGEGEN_SANDBOX", "1")
-    assert choose(load()).sandbox
+    assert select_endpoint(load()).sandbox
 
 
 def test_the_base_url_can_be_overridden(monkeypatch):
     """`<NAME>_BASE_URL`, a slash at its end or not."""
     monkeypatch.setenv("EVOLINK_API_KEY", "k")
     monkeypatch.setenv("EVOLINK_BASE_URL", "http://127.0.0.1:8001/evolink/")
-    assert choose(load()).base_url == "http://127.0.0.1:8001/evolink"
+    assert select_endpoint(load()).base_url == "http://127.0.0.1:8001/evolink"
 
 
 def test_the_cadence_is_the_gateways_own_unless_told(monkeypatch):
     """IMAGEGEN_POLL_SECONDS is the least interval, and the least before the first look."""
     monkeypatch.setenv("APIMART_API_KEY", "k")
-    assert (choose(load()).polling.min_interval, choose(load()).polling.initial_delay) == (3, 10)
+    assert (select_endpoint(load()).polling.min_interval, select_endpoint(load()).polling.initial_delay) == (3, 10)
     monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "0.5")
-    assert (choose(load()).polling.min_interval, choose(load()).polling.initial_delay, choose(load()).polling.batch_size) == (0.5, 0.5, 50)
+    assert (
+        select_endpoint(load()).polling.min_interval,
+        select_endpoint(load()).polling.initial_delay,
+        select_endpoint(load()).polling.batch_size,
+    ) == (0.5, 0.5, 50)
 
 
 def test_the_sandbox_speaks_only_the_dialects_it_knows(own_world, monkeypatch):
@@ -157,10 +161,10 @@ def test_the_sandbox_speaks_only_the_dialects_it_knows(own_world, monkeypatch):
     (own_world / "pyproject.toml").write_text(
         '[tool.imagegen.providers.mine]\nlike = "apimart"\nbase_url = "https://x.example"\nkey_variable = "MINE_API_KEY"\n'
     )
-    assert choose(load(), provider="mine", sandbox=True).base_url == "http://sandbox.invalid/apimart"
+    assert select_endpoint(load(), provider="mine", sandbox=True).base_url == "http://sandbox.invalid/apimart"
     from imagegen_magic.providers import registry
 
     foreign = type("Foreign", (type(registry.get_provider("evolink")),), {"name": "foreign", "title": "Foreign", "dialect": ""})()
     monkeypatch.setattr(registry, "get_provider", lambda name, look_alikes: foreign)
     with pytest.raises(UnsupportedOption, match="does not speak Foreign"):
-        choose(load(), provider="foreign", sandbox=True)
+        select_endpoint(load(), provider="foreign", sandbox=True)

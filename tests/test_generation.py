@@ -90,7 +90,7 @@ def test_a_request_that_is_stopped_before_it_began_sends_nothing(monkeypatch, tm
     """Its pictures are being made ready in a thread, which nobody can stop; what it begins then is stopped at once."""
     picture = tmp_path / "a.png"
     picture.write_bytes(a_png())
-    begin, jobs, going, on = api.begin, [], threading.Event(), threading.Event()
+    begin, jobs, going, on = api.start_batch, [], threading.Event(), threading.Event()
 
     def slowly(*args, **options):
         going.set()
@@ -98,7 +98,7 @@ def test_a_request_that_is_stopped_before_it_began_sends_nothing(monkeypatch, tm
         jobs.append(begin(*args, **options))
         return jobs[-1]
 
-    monkeypatch.setattr(api, "begin", slowly)
+    monkeypatch.setattr(api, "start_batch", slowly)
 
     async def main():
         waiting = asyncio.create_task(generate("a red fox", sandbox=True, provider="evolink", references=(picture,)))

@@ -15,7 +15,7 @@ from rings import Memory
 
 from imagegen_magic.engine import credentials
 from imagegen_magic.engine.credentials import Key
-from imagegen_magic.engine.endpoints import choose
+from imagegen_magic.engine.endpoints import select_endpoint
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import ImageGenError, MissingKey, UnsupportedOption
 from imagegen_magic.providers.registry import get_provider
@@ -77,7 +77,7 @@ def test_the_keyring_is_not_even_imported_for_gateways_without_a_key_in_it(tmp_p
 def test_a_missing_key_names_the_variable_and_the_sandbox():
     """A chosen gateway without a key is an error, never a silent sandbox."""
     with pytest.raises(MissingKey) as error:
-        choose(load(), provider="evolink")
+        select_endpoint(load(), provider="evolink")
     assert all(word in str(error.value) for word in ("EVOLINK_API_KEY", "%imagegen login evolink", "--sandbox", "Nothing was charged"))
 
 
@@ -132,7 +132,7 @@ def test_the_keyring_is_asked_once(ring, tmp_path):
     credentials.save("evolink", SECRET, load().home)
     for _ in range(3):
         assert credentials.known(load()) == (SECRET,)
-        assert credentials.need(EVOLINK, load().home).reveal() == SECRET
+        assert credentials.require(EVOLINK, load().home).reveal() == SECRET
         assert credentials.where(EVOLINK, load().home) == "system keyring"
     assert ring.asked == 1
     credentials.save("evolink", "another-secret-key", load().home)
@@ -157,15 +157,15 @@ def test_a_keyring_that_cannot_be_opened_is_told(ring, trouble, monkeypatch):
     assert credentials.known(load()) == ()
     for provider in ("evolink", None):
         with pytest.raises(MissingKey) as error:
-            choose(load(), provider=provider)
+            select_endpoint(load(), provider=provider)
         words = ("EvoLink", "system keyring", type(trouble).__name__, "Unlock", "EVOLINK_API_KEY", "Nothing was charged")
         assert [word for word in words if word not in str(error.value)] == []
     assert credentials.where(EVOLINK, load().home) == "system keyring"
-    assert choose(load(), sandbox=True).sandbox
+    assert select_endpoint(load(), sandbox=True).sandbox
     assert ring.asked == 1
     ring.trouble = None
     monkeypatch.setattr(credentials, "_ASK_AGAIN", 0.0)
-    assert credentials.need(EVOLINK, load().home).reveal() == SECRET
+    assert credentials.require(EVOLINK, load().home).reveal() == SECRET
     assert credentials.known(load()) == (SECRET,)
 
 
@@ -175,7 +175,7 @@ def test_a_keyring_that_lost_its_key_has_none(ring, monkeypatch):
     ring.kept.clear()
     assert credentials.where(EVOLINK, load().home) == "not set"
     with pytest.raises(MissingKey, match="No key is set"):
-        credentials.need(EVOLINK, load().home)
+        credentials.require(EVOLINK, load().home)
     credentials.save("evolink", SECRET, load().home)
     monkeypatch.setattr(credentials, "_keyring", lambda: None)
     assert credentials.find(EVOLINK, load().home) is None
@@ -186,12 +186,12 @@ BLANK = "pl4tform Ab9xyz0123"
 
 def _by_environment(monkeypatch, ring):
     monkeypatch.setenv("EVOLINK_API_KEY", BLANK)
-    choose(load(), provider="evolink")
+    select_endpoint(load(), provider="evolink")
 
 
 def _by_keyring(monkeypatch, ring):
     credentials.save("evolink", BLANK, load().home)
-    choose(load(), provider="evolink")
+    select_endpoint(load(), provider="evolink")
 
 
 def _by_login(monkeypatch, ring):
@@ -226,6 +226,6 @@ def test_a_key_in_a_request_is_refused(monkeypatch):
         (ImageRequest("fox"), (), load().replace("this call", save_dir=f"pictures/{SECRET}"), "line"),
     ):
         with pytest.raises(UnsupportedOption, match=f"This {place} holds something like a key") as caught:
-            credentials.refuse_in([request], others, settings)
+            credentials.reject_embedded_keys([request], others, settings)
         assert SECRET not in str(caught.value)
-    credentials.refuse_in([ImageRequest("a very secret fox")])
+    credentials.reject_embedded_keys([ImageRequest("a very secret fox")])

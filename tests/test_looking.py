@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from imagegen_magic.engine.polling.schedule import (
     LONGEST,
     DurationModel,
-    beat,
+    batch_interval,
     fit,
-    next_look,
-    next_shared_look,
-    together,
+    make_batches,
+    next_poll,
+    next_shared_poll,
+    typical_range,
     typical_seconds,
-    usual,
     usual_budget,
 )
 
@@ -112,7 +112,7 @@ class TestShortTasks:
         for _ in range(200):
             durations = fit([rng.uniform(0.18, 0.22) for _ in range(remembered)], prior)
             duration = rng.uniform(0.18, 0.22)
-            seen = list(sim.looks(duration, lambda last, known=durations: next_look(last, last, known, least=0.05, first=0.05)))
+            seen = list(sim.looks(duration, lambda last, known=durations: next_poll(last, last, known, least=0.05, first=0.05)))
             lag += (seen[-1] - duration) / 200
             looks += len(seen) / 200
         assert lag <= 0.05
@@ -120,7 +120,7 @@ class TestShortTasks:
 
     def test_a_refusal_in_the_first_seconds_is_seen_within_twenty(self) -> None:
         """However long such tasks usually take, the first look comes within 20 s."""
-        assert next_look(0, 0, fit([300.0] * 50, 195), least=3) <= LONGEST
+        assert next_poll(0, 0, fit([300.0] * 50, 195), least=3) <= LONGEST
 
 
 class TestNextLook:
@@ -129,7 +129,7 @@ class TestNextLook:
     def test_it_is_the_published_equation(self) -> None:
         """Between its bounds the look is where E[(t' - D)+ | D > t] equals the budget, by numerical integration."""
         durations = DurationModel(math.log(115), 0.2, seen=40)
-        look = next_look(70, 70, durations, least=1, budget=0.05)
+        look = next_poll(70, 70, durations, least=1, budget=0.05)
         grid = [70 + (look - 70) * (step + 0.5) / 4000 for step in range(4000)]
 
         def density(x: float) -> float:
@@ -143,7 +143,7 @@ class TestNextLook:
     @given(known, st.floats(0, 5000), leasts, st.floats(0, 60), st.floats(0, 30))
     def test_never_too_early_never_too_late(self, durations: DurationModel, last: float, least: float, first: float, slow: float) -> None:
         """Never sooner than `least` after the last look, before `first` or in the past; never later than 20 s or what those ask for."""
-        look = next_look(last + slow, last, durations, least=least, first=first)
+        look = next_poll(last + slow, last, durations, least=least, first=first)
         soonest = max(last + least, first, last + slow)
         assert math.isfinite(look)
         assert soonest <= look <= max(soonest, last + LONGEST)
@@ -151,24 +151,24 @@ class TestNextLook:
     @given(known, st.floats(0, 5000), st.floats(0, 500), leasts, st.floats(0, 60))
     def test_monotone_in_time(self, durations: DurationModel, last: float, later: float, least: float, first: float) -> None:
         """A later last look never brings the next one forward."""
-        before = next_look(last, last, durations, least=least, first=first)
-        after = next_look(last + later, last + later, durations, least=least, first=first)
+        before = next_poll(last, last, durations, least=least, first=first)
+        after = next_poll(last + later, last + later, durations, least=least, first=first)
         assert after >= before - 0.01
 
     @given(known, st.floats(0, 2000), leasts, st.floats(0.001, 1), st.floats(0, 1))
     def test_monotone_in_the_budget(self, durations: DurationModel, last: float, least: float, budget: float, more: float) -> None:
         """Who may wait longer is looked at later."""
-        stricter = next_look(last, last, durations, least=least, budget=budget)
-        assert next_look(last, last, durations, least=least, budget=budget + more) >= stricter - 0.01
+        stricter = next_poll(last, last, durations, least=least, budget=budget)
+        assert next_poll(last, last, durations, least=least, budget=budget + more) >= stricter - 0.01
 
     @given(seconds, st.floats(0, 3000))
     def test_without_history_at_most_a_tenth_of_the_time_goes_unseen(self, prior: float, last: float) -> None:
         """A published median alone never stretches an interval beyond a tenth of the elapsed time."""
-        assert next_look(last, last, fit([], prior), least=0.05) <= last + max(0.05, last / 10) + 1e-9
+        assert next_poll(last, last, fit([], prior), least=0.05) <= last + max(0.05, last / 10) + 1e-9
 
     def test_long_overdue_is_looked_at_at_the_least_interval(self) -> None:
         """Far beyond everything remembered a picture may come any moment."""
-        assert next_look(4000, 4000, fit([20.0] * 200, 20), least=3) == 4003
+        assert next_poll(4000, 4000, fit([20.0] * 200, 20), least=3) == 4003
 
     def test_the_budget_fits_the_gateway_and_the_task(self) -> None:
         """Smaller for short tasks; larger where a shorter interval leaves room."""
@@ -233,8 +233,8 @@ class TestUsual:
 
     def test_nothing_is_said_without_enough_history(self) -> None:
         """Two durations are no habit, and what is no duration does not count."""
-        assert usual([40, 50]) is None
-        assert usual([40, 50, 0, math.nan]) is None
+        assert typical_range([40, 50]) is None
+        assert typical_range([40, 50, 0, math.nan]) is None
 
     @pytest.mark.parametrize(
         ("history", "expected"),
@@ -249,16 +249,16 @@ class TestUsual:
     )
     def test_round_numbers_around_the_middle_half(self, history: list[float], expected: tuple[float, float]) -> None:
         """Tenths below a second, seconds below ten, then fives, tens, half minutes."""
-        assert usual(history) == expected
+        assert typical_range(history) == expected
 
     def test_one_stuck_task_does_not_change_the_habit(self) -> None:
         """An outlier moves neither end far."""
-        assert usual([42, 44, 46, 48, 50, 52, 54, 900]) == (40, 55)
+        assert typical_range([42, 44, 46, 48, 50, 52, 54, 900]) == (40, 55)
 
     @given(st.lists(seconds, min_size=3, max_size=60))
     def test_the_middle_half_lies_within(self, history: list[float]) -> None:
         """Low below high, and at least half of the durations between them."""
-        low, high = usual(history) or (0, 0)
+        low, high = typical_range(history) or (0, 0)
         assert low <= high
         assert 2 * sum(low - 1e-6 <= value <= high + 1e-6 for value in history) >= len(history)
 
@@ -272,30 +272,30 @@ class TestTogether:
     def test_what_is_soon_due_comes_along(self) -> None:
         """A due task takes along those due within the window, the earliest first, and no other."""
         due = [("a", 10.0, 5.0), ("late", 13.0, 5.0), ("c", 11.9, 5.0), ("b", 10.5, 5.0)]
-        assert together(due, 10.0, least=3, batch=50) == [["a", "b", "c"]]
+        assert make_batches(due, 10.0, least=3, batch=50) == [["a", "b", "c"]]
 
     def test_nothing_due_nothing_asked(self) -> None:
         """Who is only soon due waits for somebody who is."""
-        assert together([("a", 10.5, 5.0)], 10.0, least=3, batch=50) == []
+        assert make_batches([("a", 10.5, 5.0)], 10.0, least=3, batch=50) == []
 
     def test_no_query_only_for_company(self) -> None:
         """Fifty-one due and forty soon due are two queries; five due and sixty soon due are one, full."""
         many = [(f"d{number}", 9.0, 0.0) for number in range(51)] + [(f"s{number}", 11.0, 0.0) for number in range(40)]
-        assert [len(lot) for lot in together(many, 10.0, least=3, batch=50)] == [50, 41]
+        assert [len(lot) for lot in make_batches(many, 10.0, least=3, batch=50)] == [50, 41]
         few = [(f"d{number}", 9.0, 0.0) for number in range(5)] + [(f"s{number}", 11.0, 0.0) for number in range(60)]
-        lots = together(few, 10.0, least=3, batch=50)
+        lots = make_batches(few, 10.0, least=3, batch=50)
         assert [len(lot) for lot in lots] == [50]
         assert {f"d{number}" for number in range(5)} <= set(lots[0])
 
     def test_never_looked_at_again_too_early(self) -> None:
         """A task whose last look is less than the least interval ago stays out, due or not."""
-        assert together([("a", 9.0, 0.0), ("b", 9.0, 8.0), ("c", 11.0, 7.5)], 10.0, least=3, batch=50) == [["a"]]
+        assert make_batches([("a", 9.0, 0.0), ("b", 9.0, 8.0), ("c", 11.0, 7.5)], 10.0, least=3, batch=50) == [["a"]]
 
     @given(tasks_due, st.floats(0, 100), leasts, st.integers(1, 60), st.floats(0, 10))
     def test_properties(self, pairs: list[tuple[float, float]], now: float, least: float, batch: int, window: float) -> None:
         """Each task at most once, lots within the batch, each due and allowed task in one, none too early or too far ahead."""
         due = [(number, at, last) for number, (at, last) in enumerate(pairs)]
-        lots = together(due, now, least=least, batch=batch, window=window)
+        lots = make_batches(due, now, least=least, batch=batch, window=window)
         taken = [task for lot in lots for task in lot]
         assert len(taken) == len(set(taken))
         assert all(0 < len(lot) <= batch for lot in lots)
@@ -314,15 +314,15 @@ class TestSharedLooks:
     ) -> None:
         """On the beat or not: never sooner than allowed, never in the past, and within a beat of when a single look would be."""
         last = submitted + waited
-        look = next_shared_look(last + slow, submitted, last, durations, least=least, first=first)
+        look = next_shared_poll(last + slow, submitted, last, durations, least=least, first=first)
         soonest = max(last + least, last + slow, submitted + first)
-        assert soonest <= look <= max(soonest, last + LONGEST) + beat(least) + 1e-6
+        assert soonest <= look <= max(soonest, last + LONGEST) + batch_interval(least) + 1e-6
 
     def test_tasks_out_of_step_fall_into_it(self) -> None:
         """Three dense tasks, last looked at within one beat of each other, are due at the same moment."""
         durations = fit([100.0] * 60, 100)
-        start = 1.7e9 // beat(3) * beat(3)
+        start = 1.7e9 // batch_interval(3) * batch_interval(3)
         lasts = [start + 100 + late for late in (2.0, 3.0, 4.0)]
-        looks = {next_shared_look(last, start, last, durations, least=3) for last in lasts}
+        looks = {next_shared_poll(last, start, last, durations, least=3) for last in lasts}
         assert len(looks) == 1
-        assert looks.pop() / beat(3) % 1 == pytest.approx(0, abs=1e-3)
+        assert looks.pop() / batch_interval(3) % 1 == pytest.approx(0, abs=1e-3)

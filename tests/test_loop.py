@@ -139,7 +139,7 @@ def test_what_must_not_be_torn_is_finished_before_a_cancellation_gets_through():
         await asyncio.sleep(0.2)
         recorded.append("task id")
 
-    handle = loop.submit(loop.to_the_end(submission()))
+    handle = loop.submit(loop.uninterrupted(submission()))
     time.sleep(0.05)
     handle.cancel()
     while not handle.done():
@@ -167,7 +167,7 @@ def test_stopping_the_engine_lets_everything_clean_up_and_closes_what_asked_for_
         said.append("closed")
 
     loop.submit(waiting())
-    loop.submit(loop.to_the_end(recording()))
+    loop.submit(loop.uninterrupted(recording()))
     loop.at_stop(close)
     time.sleep(0.05)
     loop.stop()
@@ -187,9 +187,9 @@ def test_another_loop_can_await_the_engine_and_its_cancellation_waits_for_the_cl
             cleaned.set()
 
     async def user():
-        assert await loop.bridge(_double(4)) == 8
+        assert await loop.await_on_engine(_double(4)) == 8
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(loop.bridge(slow()), 0.1)
+            await asyncio.wait_for(loop.await_on_engine(slow()), 0.1)
         return cleaned.is_set()
 
     assert asyncio.run(user())
@@ -199,7 +199,7 @@ def test_bridging_on_the_engine_itself_is_a_plain_await():
     """No detour where none is needed."""
 
     async def inside():
-        return await loop.bridge(_double(5))
+        return await loop.await_on_engine(_double(5))
 
     assert loop.run(inside()) == 10
 

@@ -104,11 +104,11 @@ class TestABadLookAlike:
         settings = shell.context.settings()
         monkeypatch.setenv("ZETA_API_KEY", "a-key-that-nobody-sees")
         with pytest.raises(UnknownProvider, match="has unknown keys base_uri"):
-            endpoints.choose(settings)
-        assert endpoints.choose(settings, provider="zeta").provider.name == "zeta"
+            endpoints.select_endpoint(settings)
+        assert endpoints.select_endpoint(settings, provider="zeta").provider.name == "zeta"
         monkeypatch.setenv("EVOLINK_API_KEY", "a-key-that-nobody-sees")
-        assert endpoints.choose(settings).provider.name == "evolink"
-        assert endpoints.choose(settings, sandbox=True).sandbox
+        assert endpoints.select_endpoint(settings).provider.name == "evolink"
+        assert endpoints.select_endpoint(settings, sandbox=True).sandbox
 
     def test_the_panel_opens(self, shell, monkeypatch):
         """With the gateways that can be used."""

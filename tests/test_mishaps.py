@@ -565,7 +565,7 @@ def test_cancelling_with_some_pictures_saved_keeps_the_rest_collectable(monkeypa
     async def main():
         job = api.start(ImageRequest("partly", size="1024x1024", n=3), provider="evolink")
         events = job.events()
-        while not isinstance(await loop.bridge(anext(events)), GeneratedImage):
+        while not isinstance(await loop.await_on_engine(anext(events)), GeneratedImage):
             pass
         job.cancel()
         return await job.result()
@@ -673,7 +673,7 @@ def test_a_failed_task_is_told_as_failed_and_not_as_left(server):
     async def main():
         job = api.start(ImageRequest("failed", size="1024x1024"), provider="evolink")
         events, seen = job.events(), []
-        while (event := await loop.bridge(anext(events, None))) is not None:
+        while (event := await loop.await_on_engine(anext(events, None))) is not None:
             seen.append(event)
         with pytest.raises(TaskFailed):
             await job.result()

@@ -353,7 +353,7 @@ def test_cancelling_stops_the_waiting_not_the_gateway(server):
 
     async def stream_of(job):
         events = job.events()
-        while (event := await loop.bridge(anext(events, None))) is not None:
+        while (event := await loop.await_on_engine(anext(events, None))) is not None:
             yield event
 
     asyncio.run(main())

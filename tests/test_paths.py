@@ -60,8 +60,8 @@ def names(folder):
 def test_a_name_has_only_what_the_file_system_carries(monkeypatch, encoding, prompt, name, expected):
     """Letters that it has stay, accents go where it has none, and nothing is better than half a name."""
     monkeypatch.setattr(paths.sys, "getfilesystemencoding", lambda: encoding)
-    assert images.stem(prompt, "7f3a", name) == expected
-    images.stem(prompt, "7f3a", name).encode(encoding)
+    assert images.filename_stem(prompt, "7f3a", name) == expected
+    images.filename_stem(prompt, "7f3a", name).encode(encoding)
 
 
 @given(text=st.text(max_size=60))

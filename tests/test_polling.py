@@ -10,7 +10,7 @@ import pytest
 from imagegen_magic.engine.net.client import GatewayResponse
 from imagegen_magic.engine.net.exchange import Lost
 from imagegen_magic.engine.polling.poller import Poller
-from imagegen_magic.engine.polling.schedule import DurationModel, beat
+from imagegen_magic.engine.polling.schedule import DurationModel, batch_interval
 from imagegen_magic.errors import AuthenticationError, NotFound, TaskFailed
 from imagegen_magic.providers.base import Failed, Pending, PollingPolicy, Provider, Succeeded
 from imagegen_magic.providers.registry import get_provider
@@ -88,7 +88,9 @@ def test_all_open_tasks_share_one_request_per_fifty():
     gateway = Endpoint(0.9)
 
     async def main():
-        await asyncio.sleep(beat(0.5) - time.time() % beat(0.5))  # just after a beat: none falls between the first task and the last
+        await asyncio.sleep(
+            batch_interval(0.5) - time.time() % batch_interval(0.5)
+        )  # just after a beat: none falls between the first task and the last
         lookout, submitted = _lookout(gateway, batch=50, least=0.5), time.time()
         return await asyncio.gather(*(_watch(lookout, f"t{i}", submitted=submitted) for i in range(120)))
 

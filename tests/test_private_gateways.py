@@ -20,7 +20,7 @@ from imagegen_magic.engine.endpoints import Endpoint
 from imagegen_magic.engine.net.client import GatewayClients, GatewayResponse, NotTrusted
 from imagegen_magic.engine.net.exchange import NotSent, origin_of
 from imagegen_magic.engine.settings import load
-from imagegen_magic.engine.uploads import routes, uploader
+from imagegen_magic.engine.uploads import routes
 from imagegen_magic.errors import DownloadError, UnknownProvider, UnsupportedOption, UploadFailed
 from imagegen_magic.providers.base import PollingPolicy
 from imagegen_magic.providers.registry import get_provider
@@ -449,10 +449,10 @@ def test_a_reference_may_be_in_the_gateways_network(base, address, words, option
     said = {"references": (address,)} if option == "references" else {"references": ("https://public.cdn.example/1.png",), "mask": address}
     planned = at.provider.plan(ImageRequest("a fox", **said))
     if words is None:
-        uploader.check(planned, at, load())
+        routes.check(planned, at, load())
         return
     with pytest.raises(UnsupportedOption) as refused:
-        uploader.check(planned, at, load())
+        routes.check(planned, at, load())
     assert (words in refused.value.what, refused.value.option, "uploaded" in refused.value.hint) == (True, option, True)
 
 
@@ -474,16 +474,16 @@ def test_the_sandbox_in_this_process_knows_its_own_pictures_by_both_schemes(sche
     """The panel gives them as https, which every gateway's rules take; no other gateway can fetch one."""
     monkeypatch.setenv("GCCAI_API_KEY", "key-0123456789")
     address = f"{scheme}://sandbox.invalid/files/gccai/x/0.png"
-    assert routes.fetchable(address, endpoints.at(get_provider("gccai"), load(), sandbox=True))
-    assert not routes.fetchable(address, endpoints.at(get_provider("gccai"), load(), sandbox=False))
+    assert routes.fetchable(address, endpoints.endpoint_for(get_provider("gccai"), load(), sandbox=True))
+    assert not routes.fetchable(address, endpoints.endpoint_for(get_provider("gccai"), load(), sandbox=False))
 
 
 def test_the_sandbox_in_this_process_leads_into_no_network():
     """It speaks for a public gateway."""
-    at = endpoints.at(get_provider("apimart"), load(), sandbox=True)
+    at = endpoints.endpoint_for(get_provider("apimart"), load(), sandbox=True)
     planned = at.provider.plan(ImageRequest("a fox", references=("http://10.99.0.9/a.png",)))
     with pytest.raises(UnsupportedOption, match="is in a private network"):
-        uploader.check(planned, at, load())
+        routes.check(planned, at, load())
     with pytest.raises(NotTrusted):
         _download("http://10.99.0.9/a.png", at.base_url)
 

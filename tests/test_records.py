@@ -22,7 +22,7 @@ import imagegen_magic
 from imagegen_magic import Panel, generate, records, run, stream, sweep
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.context import context_of, ledger_of
-from imagegen_magic.engine.endpoints import Endpoint, at
+from imagegen_magic.engine.endpoints import Endpoint, endpoint_for
 from imagegen_magic.engine.jobs.job import PlannedRequest
 from imagegen_magic.engine.ledger.votes import Vote
 from imagegen_magic.engine.settings import load
@@ -399,7 +399,7 @@ class TestKeys:
     def test_a_key_itself_is_refused(self, monkeypatch):
         """In one line; a copy of a gateway shares it."""
         monkeypatch.setenv("EVOLINK_API_KEY", SECRET)
-        gateway = at(get_provider("evolink"), load())
+        gateway = endpoint_for(get_provider("evolink"), load())
         with pytest.raises(TypeError, match=r"^a key is not to be stored$"):
             pickle.dumps(gateway.key)
         assert copy.deepcopy(gateway).key is gateway.key
@@ -408,7 +408,7 @@ class TestKeys:
         """Its class is made while the program runs; it is found again by what was configured."""
         monkeypatch.setenv("HOUSE_API_KEY", SECRET)
         tables = {"house": {"like": "evolink", "base_url": "https://api.house.example"}}
-        gateway = at(get_provider("house", tables), load())
+        gateway = endpoint_for(get_provider("house", tables), load())
         back = pickle.loads(pickle.dumps(gateway))
         assert (back.provider.name, back.provider.base_url, back.key.reveal()) == ("house", "https://api.house.example", "")
 

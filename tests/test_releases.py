@@ -70,7 +70,7 @@ def settings(spec: dict[str, Any], **said: Any) -> Settings:
 
 def wish_of(spec: dict[str, Any]) -> Any:
     """Return what would be sent for a stored request."""
-    return api.wish(request_of(spec), settings(spec), spec["provider"])
+    return api.prepare(request_of(spec), settings(spec), spec["provider"])
 
 
 def test_fingerprints_do_not_move(data: Released) -> None:
@@ -88,7 +88,7 @@ def test_every_request_is_found_again(data: Released) -> None:
     book = api.ledger()
     newest = run(book.latest_row())
     wishes = [wish_of(each["request"]) for each in data.made["requests"]]
-    result = api.begin(wishes, settings({}, reuse=True)).wait()
+    result = api.start_batch(wishes, settings({}, reuse=True)).wait()
     known = sorted(number for each in data.made["requests"] for number in each["pictures"])
     assert sorted(image.id for image in result) == known
     assert [image.id for image in result if not image.reused] == []

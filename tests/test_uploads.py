@@ -74,7 +74,7 @@ def _picture(name="fox.png", size=(64, 48), **more):
 
 
 def _at(name, **changes):
-    return replace(endpoints.at(get_provider(name), load()), **changes)
+    return replace(endpoints.endpoint_for(get_provider(name), load()), **changes)
 
 
 def _real(name, base_url=None, look_alikes=None):
@@ -84,7 +84,7 @@ def _real(name, base_url=None, look_alikes=None):
 
 
 def _sandbox(name):
-    return endpoints.at(get_provider(name), load(), sandbox=True)
+    return endpoints.endpoint_for(get_provider(name), load(), sandbox=True)
 
 
 def _run(work):
@@ -97,7 +97,7 @@ def _run(work):
 
 
 def _bring(gateway, *pictures, settings=None, tell=None):
-    return _run(lambda session: uploads.bring(session, gateway, pictures, settings or load(), tell=tell))
+    return _run(lambda session: uploads.upload_all(session, gateway, pictures, settings or load(), tell=tell))
 
 
 def _uploaded(server):
@@ -166,7 +166,7 @@ def test_a_crowd_with_the_same_bytes_uploads_once(server):
     fox, before = _picture(), _uploaded(server)
 
     async def crowd(session):
-        return await asyncio.gather(*(uploads.bring(session, _at("apimart"), [fox], load()) for _ in range(8)))
+        return await asyncio.gather(*(uploads.upload_all(session, _at("apimart"), [fox], load()) for _ in range(8)))
 
     assert len({str(found) for found in _run(crowd)}) == 1
     assert _uploaded(server) == before + 1
@@ -224,7 +224,7 @@ def test_only_the_fields_of_pictures_are_filled(server):
     """A prompt that reads like a placeholder is a prompt."""
     fox = _picture()
     plan = get_provider("gccai").plan(ImageRequest(fox.placeholder, references=("https://a.example/1.png", fox), mask=fox))
-    filled = uploads.place(get_provider("gccai"), plan.calls[0].json or {}, {fox.placeholder: "https://b.example/f.png"})
+    filled = uploads.insert_addresses(get_provider("gccai"), plan.calls[0].json or {}, {fox.placeholder: "https://b.example/f.png"})
     assert (filled["image_urls"], filled["mask_url"]) == (["https://a.example/1.png", "https://b.example/f.png"], "https://b.example/f.png")
     assert filled["prompt"] == fox.placeholder
     assert (plan.calls[0].json or {})["mask_url"] == fox.placeholder  # the plan itself is left as it was
@@ -263,11 +263,13 @@ def test_an_edit_paints_inside_its_mask_alone(server):
     size = (1024, 1024)
     fox, mask, at = _picture(size=size), _mask(size), _at("apimart")
     plan = at.provider.plan(ImageRequest("a hat", size="1024x1024", references=(fox,), mask=mask))
-    uploads.check(plan, at, load())
+    routes.check(plan, at, load())
 
     async def edit(session):
-        found = await uploads.bring(session, at, plan.uploads, load())
-        return await _picture_of(session, at, await _submit(session, at, uploads.place(at.provider, plan.calls[0].json or {}, found)))
+        found = await uploads.upload_all(session, at, plan.uploads, load())
+        return await _picture_of(
+            session, at, await _submit(session, at, uploads.insert_addresses(at.provider, plan.calls[0].json or {}, found))
+        )
 
     after = Image.open(io.BytesIO(_run(edit))).convert("RGB")
     change = ImageChops.difference(Image.open(io.BytesIO(fox.data)).convert("RGB"), after)
@@ -328,7 +330,7 @@ def test_a_request_whose_upload_fails_is_not_submitted(server, quick):
 def _submission(at, *pictures):
     """Bring pictures and return (session's JSON to send, what was found)."""
     plan = at.provider.plan(ImageRequest("a red fox", references=("https://a.example/1.png", *pictures)))
-    return uploads.place(at.provider, plan.calls[0].json or {}, _bring(at, *pictures))
+    return uploads.insert_addresses(at.provider, plan.calls[0].json or {}, _bring(at, *pictures))
 
 
 @pytest.mark.parametrize("name", TAKING)
@@ -342,7 +344,7 @@ def test_what_is_gone_is_uploaded_anew(name, monkeypatch):
     with sandbox_server(duration=0.1, port=port) as forgetful:
         with pytest.raises(ReferenceUnreachable):
             _run(lambda session: _submit(session, at, sent))
-        renewed = _run(lambda session: uploads.anew(session, at, sent, [fox], load()))
+        renewed = _run(lambda session: uploads.reupload(session, at, sent, [fox], load()))
         assert _run(lambda session: _submit(session, at, renewed))
         assert {**renewed, "image_urls": 0} == {**sent, "image_urls": 0}
         assert renewed["image_urls"][0] == "https://a.example/1.png"
@@ -357,7 +359,7 @@ def test_several_submissions_that_miss_the_same_picture_upload_it_once(server):
     sent, before = _submission(at, fox), _uploaded(server)
 
     async def both(session):
-        return await asyncio.gather(*(uploads.anew(session, at, sent, [fox], load()) for _ in range(3)))
+        return await asyncio.gather(*(uploads.reupload(session, at, sent, [fox], load()) for _ in range(3)))
 
     first, *others = _run(both)
     assert [first] * 2 == others
@@ -370,7 +372,7 @@ def test_an_address_that_a_picture_came_with_is_given_up_when_it_is_gone(server)
     at, fox = _at("gccai"), _picture(url="https://cdn.example.com/a.png")
     sent = _submission(at, fox)
     assert fox.url in sent["image_urls"]
-    renewed = _run(lambda session: uploads.anew(session, at, sent, [fox], load()))
+    renewed = _run(lambda session: uploads.reupload(session, at, sent, [fox], load()))
     assert (fox.url in renewed["image_urls"], renewed["image_urls"][1].startswith(server.origin)) == (False, True)
     assert _bring(at, fox)[fox.placeholder] == renewed["image_urls"][1]
 
@@ -378,7 +380,7 @@ def test_an_address_that_a_picture_came_with_is_given_up_when_it_is_gone(server)
 def test_there_is_nothing_to_renew_where_no_address_is_ours(server):
     """An address that a person gave is theirs to mend."""
     before, at, sent = _uploaded(server), _at("gccai"), {"prompt": "x", "image_urls": ["https://a.example/1.png"], "n": 1}
-    assert _run(lambda session: uploads.anew(session, at, sent, [_picture()], load())) == sent
+    assert _run(lambda session: uploads.reupload(session, at, sent, [_picture()], load())) == sent
     assert _uploaded(server) == before
 
 
@@ -734,7 +736,7 @@ def test_xingchao_takes_an_earlier_result_whose_address_lives(server):
     sent = _submission(at, fox)
     assert sent["image_urls"][1] == fox.url
     with pytest.raises(UnsupportedOption, match="takes no files"):
-        _run(lambda session: uploads.anew(session, at, sent, [fox], load()))
+        _run(lambda session: uploads.reupload(session, at, sent, [fox], load()))
 
 
 # what can be known before
@@ -761,7 +763,7 @@ def test_an_address_that_this_gateway_cannot_fetch_is_refused_before_anything_is
     at = _real("gccai")
     said = {"references": (address,)} if option == "references" else {"references": ("https://a.example/1.png",), "mask": address}
     with pytest.raises(UnsupportedOption) as caught:
-        uploads.check(_plan(at, **said), at, load())
+        routes.check(_plan(at, **said), at, load())
     assert (words in caught.value.what, caught.value.option, "uploaded" in caught.value.hint) == (True, option, True), caught.value.what
 
 
@@ -777,13 +779,13 @@ def test_an_address_that_this_gateway_cannot_fetch_is_refused_before_anything_is
 )
 def test_an_address_of_which_nothing_bad_is_known_passes(address):
     """Odd parameters are nobody's expiry."""
-    uploads.check(_plan(_real("gccai"), references=(address,)), _real("gccai"), load())
+    routes.check(_plan(_real("gccai"), references=(address,)), _real("gccai"), load())
 
 
 def test_a_gateway_on_this_machine_may_be_given_its_own_addresses(server):
     """The sandbox on a socket, and the one in this process."""
     for at, address in ((_at("gccai"), f"{server.origin}/files/x.png"), (_sandbox("gccai"), "http://sandbox.invalid/files/x.png")):
-        uploads.check(_plan(at, references=(address,)), at, load())
+        routes.check(_plan(at, references=(address,)), at, load())
 
 
 def test_an_address_that_the_ledger_knows_to_be_over_is_refused(server):
@@ -796,17 +798,17 @@ def test_an_address_that_the_ledger_knows_to_be_over_is_refused(server):
         plan = _plan(at, references=("https://o'neill.example/a.png",))
         if words:
             with pytest.raises(UnsupportedOption, match=words):
-                uploads.check(plan, at, load())
+                routes.check(plan, at, load())
         else:
-            uploads.check(plan, at, load())
+            routes.check(plan, at, load())
 
 
 def test_a_picture_with_no_way_there_is_refused_before_anything_is_sent():
     """Without asking anybody."""
     at = _real("xingchao")
     with pytest.raises(UnsupportedOption, match="takes no files"):
-        uploads.check(_plan(at, references=(_picture(),)), at, load())
-    uploads.check(_plan(at, references=(_picture(url="https://x.example/a.png"),)), at, load())
+        routes.check(_plan(at, references=(_picture(),)), at, load())
+    routes.check(_plan(at, references=(_picture(url="https://x.example/a.png"),)), at, load())
 
 
 @pytest.mark.parametrize("first", ["picture", "address"])
@@ -817,8 +819,8 @@ def test_a_mask_that_is_none_is_refused_before_anything_is_sent(first):
     mask = LocalPicture(opaque.getvalue(), "image/png", 64, 48, "mask.png")
     reference = _picture() if first == "picture" else "https://a.example/1.png"
     with pytest.raises(UnsupportedOption):
-        uploads.check(_plan(_real("gccai"), references=(reference,), mask=mask), _real("gccai"), load())
-    uploads.check(_plan(_real("gccai"), references=(reference,), mask=_mask()), _real("gccai"), load())
+        routes.check(_plan(_real("gccai"), references=(reference,), mask=mask), _real("gccai"), load())
+    routes.check(_plan(_real("gccai"), references=(reference,), mask=_mask()), _real("gccai"), load())
 
 
 def test_the_outlook_says_what_will_be_uploaded_where_and_for_how_long():
@@ -828,34 +830,34 @@ def test_the_outlook_says_what_will_be_uploaded_where_and_for_how_long():
     for name, host in (("apimart", "api.apimart.ai"), ("evolink", "files-api.evolink.ai")):
         plan = _plan(_real(name), references=(fox,))
         expected = f"{facts}: will be uploaded to {host}, where it lives for 72 hours"
-        assert uploads.outlook(plan, _real(name), load()) == [expected]
+        assert routes.preview(plan, _real(name), load()) == [expected]
 
 
 def test_the_outlook_says_what_is_there_already(server, uploader):
     """Uploaded before, at an address of its own, by the person's function, in the sandbox."""
     at, fox = _at("gccai"), _picture()
     _bring(at, fox)
-    (line,) = uploads.outlook(_plan(at, references=(fox,)), at, load())
+    (line,) = routes.preview(_plan(at, references=(fox,)), at, load())
     assert line.startswith("fox.png (PNG, 64×48, 12 kB): at 127.0.0.1:")
     assert line.endswith("not uploaded again")
     result = replace(fox, url="https://cdn.example.com/a.png", expires_at=1_999_999_999)
     clock = time.strftime("%Y-%m-%d %H:%M", time.localtime(1_999_999_999))
-    (line,) = uploads.outlook(_plan(_real("gccai"), references=(result,)), _real("gccai"), load())
+    (line,) = routes.preview(_plan(_real("gccai"), references=(result,)), _real("gccai"), load())
     assert line.endswith(f": at cdn.example.com already until {clock}, not uploaded")
     plan = _plan(_real("xingchao"), references=(fox,))
-    assert uploads.outlook(plan, _real("xingchao"), uploader(_PUT))[0].endswith("your uploader myhost:put will put it at an address")
-    assert "to the sandbox in this process" in uploads.outlook(_plan(at, references=(fox,)), _sandbox("gccai"), load())[0]
+    assert routes.preview(plan, _real("xingchao"), uploader(_PUT))[0].endswith("your uploader myhost:put will put it at an address")
+    assert "to the sandbox in this process" in routes.preview(_plan(at, references=(fox,)), _sandbox("gccai"), load())[0]
 
 
 def test_the_outlook_refuses_like_the_check():
     """A plan that cannot be carried out is not described."""
     with pytest.raises(UnsupportedOption, match="takes no files"):
-        uploads.outlook(_plan(_real("xingchao"), references=(_picture(),)), _real("xingchao"), load())
+        routes.preview(_plan(_real("xingchao"), references=(_picture(),)), _real("xingchao"), load())
 
 
 def test_the_outlook_needs_neither_a_ledger_nor_the_network():
     """It only reads; nothing is created."""
-    uploads.outlook(_plan(_real("gccai"), references=(_picture(),)), _real("gccai"), load())
+    routes.preview(_plan(_real("gccai"), references=(_picture(),)), _real("gccai"), load())
     assert not (load().home / "ledger.sqlite").exists()
 
 
@@ -868,7 +870,7 @@ def test_a_copy_of_what_was_uploaded_is_kept(server):
     _bring(_at("gccai"), fox, known)
     home = load().home
     for each in (fox, known):
-        path = uploads.kept(home, each.sha256)
+        path = source_copies.kept(home, each.sha256)
         assert path == home / "sources" / f"{each.sha256}.png"
         assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (each.data, 0o600)
     assert sorted(path.name for path in (home / "sources").iterdir()) == sorted(f"{each.sha256}.png" for each in (fox, known))
@@ -878,32 +880,32 @@ def test_copies_go_after_a_month_unless_they_are_used(tmp_path):
     """Using one anew keeps it for another month."""
     old, used, fresh = _picture(), _picture(), _picture()
     for each in (old, used):
-        os.utime(uploads.keep(tmp_path, each), (time.time() - 31 * 86_400,) * 2)
-    uploads.keep(tmp_path, used)
-    uploads.keep(tmp_path, fresh)
-    assert [uploads.kept(tmp_path, each.sha256) is not None for each in (old, used, fresh)] == [False, True, True]
+        os.utime(source_copies.keep(tmp_path, each), (time.time() - 31 * 86_400,) * 2)
+    source_copies.keep(tmp_path, used)
+    source_copies.keep(tmp_path, fresh)
+    assert [source_copies.kept(tmp_path, each.sha256) is not None for each in (old, used, fresh)] == [False, True, True]
 
 
 def test_a_copy_that_was_cut_short_is_written_again(tmp_path):
     """A full disk once is no wrong picture for ever."""
     fox = _picture()
-    path = uploads.keep(tmp_path, fox)
+    path = source_copies.keep(tmp_path, fox)
     path.write_bytes(fox.data[:100])
-    assert uploads.keep(tmp_path, fox).read_bytes() == fox.data
+    assert source_copies.keep(tmp_path, fox).read_bytes() == fox.data
 
 
 @pytest.mark.parametrize("name", ["", "*", "../ledger", "a" * 63, "A" * 64, "g" * 64, f"../sources/{'a' * 64}"])
 def test_only_a_hash_is_looked_for(name, tmp_path):
     """No pattern and no path."""
-    uploads.keep(tmp_path, _picture())
-    assert uploads.kept(tmp_path, name) is None
+    source_copies.keep(tmp_path, _picture())
+    assert source_copies.kept(tmp_path, name) is None
 
 
 def test_a_copy_that_cannot_be_kept_is_told(tmp_path):
     """Nothing was sent, nothing charged."""
     (tmp_path / "sources").write_text("in the way")
     with pytest.raises(SaveError, match=r"A copy of fox\.png could not be kept") as caught:
-        uploads.keep(tmp_path, _picture())
+        source_copies.keep(tmp_path, _picture())
     assert caught.value.charge == "no"
 
 
@@ -911,7 +913,7 @@ def test_half_a_copy_is_never_seen(tmp_path, monkeypatch):
     """A disk that fills up leaves neither a copy nor its beginning."""
     monkeypatch.setattr(source_copies.os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(SaveError, match="No space left"):
-        uploads.keep(tmp_path, _picture())
+        source_copies.keep(tmp_path, _picture())
     assert list((tmp_path / "sources").iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""Asking for pictures: `generate()` and `stream()`, and what they are made of: `wish()`, `begin()`, `start()`, `resume()`."""
+"""Asking for pictures: `generate()` and `stream()`, and what they are made of: `prepare()`, `start_batch()`, `start()`, `resume()`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.engine import credentials, endpoints, loop, threads
 from imagegen_magic.engine.context import ledger_of
-from imagegen_magic.engine.endpoints import Endpoint, choose
+from imagegen_magic.engine.endpoints import Endpoint, select_endpoint
 from imagegen_magic.engine.jobs.builder import create_tasks
 from imagegen_magic.engine.jobs.job import Event, Job, PlannedRequest, ResultFactory
 from imagegen_magic.engine.jobs.resume import resume_tasks
@@ -37,7 +37,7 @@ _FIELDS = tuple(item.name for item in fields(ImageRequest) if item.name != "prom
 _NOWHERE: Mapping[str, str] = FrozenDict()
 
 
-def fill(request: ImageRequest, settings: Settings) -> ImageRequest:
+def apply_defaults(request: ImageRequest, settings: Settings) -> ImageRequest:
     """Return the request with the configured defaults where it says nothing."""
     said = {name: settings.get(name) for name in REQUEST_OPTIONS if getattr(request, name) is None and settings.get(name) is not None}
     return replace(request, **said)
@@ -62,8 +62,8 @@ def plan(
     """
     settings = settings or load()
     settings.check(*ENGINE_OPTIONS)
-    request = fill(request, settings)
-    gateway = choose(settings, provider=provider, sandbox=sandbox, model=request.model, ahead=True)
+    request = apply_defaults(request, settings)
+    gateway = select_endpoint(settings, provider=provider, sandbox=sandbox, model=request.model, ahead=True)
     request = _gathered(request, gateway, settings, fit)
     made = endpoints.plan(gateway.provider, request, settings, sandbox=gateway.sandbox)
     if request.references:
@@ -73,13 +73,13 @@ def plan(
     return made
 
 
-def foreseen(plan: Plan, settings: Settings, *, provider: str | None = None, sandbox: bool | None = None) -> Endpoint:
+def planned_endpoint(plan: Plan, settings: Settings, *, provider: str | None = None, sandbox: bool | None = None) -> Endpoint:
     """Return the gateway that a planned request would go to, where `provider` and `sandbox` are as asked; it needs no key."""
     named = plan.provider if provider or settings.get("provider") else None
-    return choose(settings, provider=named, sandbox=sandbox, model=plan.model.name, ahead=True)
+    return select_endpoint(settings, provider=named, sandbox=sandbox, model=plan.model.name, ahead=True)
 
 
-def outlook(plan: Plan, gateway: Endpoint, settings: Settings) -> list[str]:
+def upload_preview(plan: Plan, gateway: Endpoint, settings: Settings) -> list[str]:
     """Return a line for each picture of this machine that a plan would bring to its gateway: what it is, where it goes, how long it lives.
 
     Raises UnsupportedOption where it cannot be brought there.
@@ -88,7 +88,7 @@ def outlook(plan: Plan, gateway: Endpoint, settings: Settings) -> list[str]:
         return []
     from imagegen_magic.engine.uploads import routes
 
-    return routes.outlook(plan, gateway, settings)
+    return routes.preview(plan, gateway, settings)
 
 
 def start(
@@ -110,10 +110,10 @@ def start(
     that are too large for the gateway are scaled down.
     """
     settings = (settings or load()).replace("this call", timeout=timeout, save_dir=save_dir, name=name, sandbox=sandbox, reuse=reuse)
-    return begin([wish(request, settings, provider, fit=fit)], settings, preview=preview)
+    return start_batch([prepare(request, settings, provider, fit=fit)], settings, preview=preview)
 
 
-def wish(
+def prepare(
     request: ImageRequest,
     settings: Settings,
     provider: str | None = None,
@@ -122,17 +122,17 @@ def wish(
     fit: bool = False,
     pictures: Known | None = None,
 ) -> PlannedRequest:
-    """Return what `begin` takes: the request with the configured defaults, its gateway and plan, and its place in a sweep.
+    """Return what `start_batch` takes: the request with the configured defaults, its gateway and plan, and its place in a sweep.
 
     References and mask are made ready, which takes a while for large ones: `pictures` remembers them for the next wish; with `fit`
     what is too large is scaled down. Raises UnsupportedOption, ImageInvalid, UnknownProvider or MissingKey.
     """
     settings.check(*ENGINE_OPTIONS)
-    request = fill(request, settings)
-    ahead = choose(settings, provider=provider, model=request.model, ahead=True)  # what it cannot do is said before a missing key is
+    request = apply_defaults(request, settings)
+    ahead = select_endpoint(settings, provider=provider, model=request.model, ahead=True)  # its limits are reported before a missing key
     request = _gathered(request, ahead, settings, fit, pictures)
     plan = endpoints.plan(ahead.provider, request, settings, sandbox=ahead.sandbox)
-    gateway = choose(settings, provider=provider, model=request.model)
+    gateway = select_endpoint(settings, provider=provider, model=request.model)
     if request.references:
         from imagegen_magic.engine.uploads import routes
 
@@ -144,19 +144,19 @@ def _gathered(request: ImageRequest, gateway: Endpoint, settings: Settings, fit:
     """Return a request with its pictures made ready; where one cannot be, the refusal names the gateways that it can be made ready for."""
     if not request.references and request.mask is None:
         return request  # most requests: nothing is to be imported for it
-    from imagegen_magic.engine.references import gathered
+    from imagegen_magic.engine.references import load_references
 
     def make(provider: Provider, request: ImageRequest) -> Plan:
-        return provider.plan(gathered(request, provider, settings, fit=fit, known=known))
+        return provider.plan(load_references(request, provider, settings, fit=fit, known=known))
 
     provider = gateway.provider
     try:
-        return gathered(request, provider, settings, fit=fit, known=known)
+        return load_references(request, provider, settings, fit=fit, known=known)
     except UnsupportedOption as refusal:
         raise refusal.available_from(endpoints.alternatives_to(provider, request, settings, make, sandbox=gateway.sandbox)) from None
 
 
-def begin(
+def start_batch(
     requests: Sequence[PlannedRequest],
     settings: Settings,
     *,
@@ -172,7 +172,7 @@ def begin(
     """
     _check_keys(requests)
     settings.check(*ENGINE_OPTIONS)
-    credentials.refuse_in((each.request for each in requests), [each.place for each in requests], settings)
+    credentials.reject_embedded_keys((each.request for each in requests), [each.place for each in requests], settings)
     job = Job(requests, settings, preview_edge=preview, title=title, result_factory=result_factory)
     return job.begin(lambda channel: create_tasks(requests, channel, sweep))
 
@@ -300,7 +300,7 @@ async def stream(
     job = await _started(request_of(prompt, options), told)
     events = job.events()
     try:
-        while (event := await loop.bridge(anext(events, None))) is not None:
+        while (event := await loop.await_on_engine(anext(events, None))) is not None:
             yield event
     finally:
         if not job.done:

@@ -15,7 +15,7 @@ from imagegen_magic.engine.jobs.fetch import Fetcher
 from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.net.client import GatewayClients, GatewayResponse
 from imagegen_magic.engine.polling.poller import Poller
-from imagegen_magic.engine.polling.schedule import DurationModel, fit, typical_seconds, usual
+from imagegen_magic.engine.polling.schedule import DurationModel, fit, typical_range, typical_seconds
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.providers.base import Call
 from imagegen_magic.records import ProcessBound
@@ -33,12 +33,12 @@ class DurationHistory:
     def __init__(self, seconds: list[float], prior: float) -> None:
         self._seconds, self._prior = seconds, prior
         self._fitted: DurationModel | None = None
-        self._usual = usual(seconds)
+        self._usual = typical_range(seconds)
 
     def learn(self, seconds: float) -> None:
         """Remember one more duration, at once for all who wait."""
         self._seconds = [*self._seconds, seconds][-_LEARNT:]
-        self._fitted, self._usual = None, usual(self._seconds)
+        self._fitted, self._usual = None, typical_range(self._seconds)
 
     def durations(self) -> DurationModel:
         """Return the expectation for the next task of this kind."""

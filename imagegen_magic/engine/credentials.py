@@ -136,7 +136,7 @@ def find(provider: Provider, home: Path | None = None) -> Key | None:
     return _checked(answer.key, "the system keyring") if answer.key else None
 
 
-def need(provider: Provider, home: Path | None = None) -> Key:
+def require(provider: Provider, home: Path | None = None) -> Key:
     """Return the gateway's key; raises MissingKey, which says where to set one."""
     key = find(provider, home)
     if key is None:
@@ -173,7 +173,7 @@ def known(settings: Settings | None = None) -> tuple[str, ...]:
     return tuple(sorted((secret for secret in secrets if len(secret) >= SHORTEST), key=lambda secret: (-len(secret), secret)))
 
 
-def refuse_in(requests: Iterable[ImageRequest], others: Iterable[Any] = (), settings: Settings | None = None) -> None:
+def reject_embedded_keys(requests: Iterable[ImageRequest], others: Iterable[Any] = (), settings: Settings | None = None) -> None:
     """Raise UnsupportedOption where a known key stands in what is asked: a prompt, an option, a name, or `others`, whatever they hold."""
     asked = list({id(request): request for request in requests}.values())
     secrets = known(settings)

@@ -124,7 +124,7 @@ def _wrong_address(url: str) -> str:
     return "is a link-local, metadata or reserved address, from which no picture is fetched" if refused else ""
 
 
-def choose(
+def select_endpoint(
     settings: Settings, *, provider: str | None = None, sandbox: bool | None = None, model: str | None = None, ahead: bool = False
 ) -> Endpoint:
     """Choose the gateway for a request; with `ahead`, for looking ahead only, so that it needs no key.
@@ -133,32 +133,32 @@ def choose(
     has no key, or no gateway that has a key has the model.
     """
     sandbox = settings.get("sandbox") if sandbox is None else sandbox
-    found = without_key if ahead else at
+    found = without_key if ahead else endpoint_for
     name = provider or settings.get("provider")
     if name:
         return found(registry.get_provider(name, settings.look_alikes), settings, sandbox=bool(sandbox))
     everyone = list(known(settings))
-    able = [one for one in everyone if model is None or _has(one, model)]
-    if not able:
+    capable = [one for one in everyone if model is None or _has(one, model)]
+    if not capable:
         _refuse_unsound(settings)
         raise UnknownProvider(f"No gateway has a model {model!r}", hint="%imagegen models shows all of them")
-    keyed = None if sandbox else next((one for one in (*able, *everyone) if has_key(one, settings)), None)
+    keyed = None if sandbox else next((one for one in (*capable, *everyone) if has_key(one, settings)), None)
     if not sandbox and (keyed is None or keyed.name not in registry.BUILT_IN):
         _refuse_unsound(settings)
-    if keyed and keyed not in able and not ahead:
-        raise _no_key(str(model), able)
+    if keyed and keyed not in capable and not ahead:
+        raise _no_key(str(model), capable)
     if keyed:
-        return found(keyed if keyed in able else able[0], settings)
-    default = next((one for one in able if one.name == _SANDBOX_DEFAULT), able[0])
+        return found(keyed if keyed in capable else capable[0], settings)
+    default = next((one for one in capable if one.name == _SANDBOX_DEFAULT), capable[0])
     note = (
         ""
         if sandbox
         else (
             f"No gateway has a key yet, so the sandbox drew this, speaking as {default.name}: nothing is sent and nothing is charged. "
-            f"For real pictures set {able[0].key_variable}, or %imagegen login NAME; %imagegen providers lists them."
+            f"For real pictures set {capable[0].key_variable}, or %imagegen login NAME; %imagegen providers lists them."
         )
     )
-    return at(default, settings, sandbox=True, note=note)
+    return endpoint_for(default, settings, sandbox=True, note=note)
 
 
 def _refuse_unsound(settings: Settings) -> None:
@@ -171,28 +171,28 @@ def _has(provider: Provider, model: str) -> bool:
     return str(model).strip().lower() in {one.name.lower() for one in provider.models}
 
 
-def _no_key(model: str, able: Sequence[Provider]) -> MissingKey:
-    variables = " or ".join(one.key_variable for one in able)
+def _no_key(model: str, capable: Sequence[Provider]) -> MissingKey:
+    variables = " or ".join(one.key_variable for one in capable)
     return MissingKey(
-        f"No key is set for a gateway that has {model} ({', '.join(one.title for one in able)})",
-        hint=f"set {variables} in the environment, or %imagegen login {able[0].name}, or add --sandbox to try it without a key",
+        f"No key is set for a gateway that has {model} ({', '.join(one.title for one in capable)})",
+        hint=f"set {variables} in the environment, or %imagegen login {capable[0].name}, or add --sandbox to try it without a key",
     )
 
 
-def at(provider: Provider, settings: Settings, *, sandbox: bool = False, note: str = "") -> Endpoint:
+def endpoint_for(provider: Provider, settings: Settings, *, sandbox: bool = False, note: str = "") -> Endpoint:
     """Return the gateway of a provider. Raises MissingKey where it has none and is not the sandbox's."""
     least = settings.get("poll_seconds")
     if sandbox:
         polling = PollingPolicy(least or _SANDBOX_LOOKS, least or _SANDBOX_LOOKS, provider.polling.batch_size)
         return Endpoint(provider, f"{SANDBOX_ORIGIN}/{_dialect(provider)}", True, Key("sandbox"), polling, note)
     polling = PollingPolicy(least or provider.polling.min_interval, least or provider.polling.initial_delay, provider.polling.batch_size)
-    return Endpoint(provider, base_url(provider), False, credentials.need(provider, settings.home), polling, note)
+    return Endpoint(provider, base_url(provider), False, credentials.require(provider, settings.home), polling, note)
 
 
 def without_key(provider: Provider, settings: Settings, *, sandbox: bool | None = None) -> Endpoint:
     """Return the gateway of a provider for looking ahead only: nothing can be sent with it, so it needs no key."""
     if settings.get("sandbox") if sandbox is None else sandbox:
-        return at(provider, settings, sandbox=True)
+        return endpoint_for(provider, settings, sandbox=True)
     return Endpoint(provider, base_url(provider), False, Key(""), provider.polling)
 
 

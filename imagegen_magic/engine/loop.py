@@ -202,7 +202,7 @@ def wait(future: concurrent.futures.Future[Any], timeout: float | None = None) -
         concurrent.futures.wait([future], timeout=left)
 
 
-async def bridge(awaitable: Awaitable[T]) -> T:
+async def await_on_engine(awaitable: Awaitable[T]) -> T:
     """Await something on the engine's loop from any running loop; cancelling waits for its clean-up."""
     if here():
         return await awaitable
@@ -216,7 +216,7 @@ async def bridge(awaitable: Awaitable[T]) -> T:
         raise
 
 
-async def to_the_end(awaitable: Awaitable[T]) -> T:
+async def uninterrupted(awaitable: Awaitable[T]) -> T:
     """Await something that must not be torn in the middle: a cancellation waits for it, for a bounded time."""
     inner = _task(awaitable)
     inner.set_name(_TO_THE_END)

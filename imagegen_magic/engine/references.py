@@ -35,7 +35,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 Known = dict[Any, "str | LocalPicture"]
 
 
-def gathered(
+def load_references(
     request: ImageRequest, provider: Provider, settings: Settings, *, fit: bool = False, known: Known | None = None
 ) -> ImageRequest:
     """Return a request whose references and mask are addresses or LocalPictures, fit for the gateway's model.

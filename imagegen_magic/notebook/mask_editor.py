@@ -210,7 +210,7 @@ def _decode(png: bytes, picture: LocalPicture) -> Image:
 
 def save(png: bytes, folder: Path, name: str) -> Path:
     """Write a mask as `<name>-mask.png` into a folder, as `-mask-2` if that exists; raises SaveError."""
-    stem = images.stem("", "mask", Path(name).stem)
+    stem = images.filename_stem("", "mask", Path(name).stem)
     number = 1
     while True:
         path = folder / f"{stem}{f'-{number}' if number > 1 else ''}.png"

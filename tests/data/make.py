@@ -263,8 +263,8 @@ def make_requests() -> list[dict[str, Any]]:
     for spec in specs():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            wish = api.wish(request_of(spec), settings(sandbox=spec.get("sandbox", False)), spec["provider"])
-        job = api.begin([wish], settings(sandbox=spec.get("sandbox", False), reuse=False))
+            wish = api.prepare(request_of(spec), settings(sandbox=spec.get("sandbox", False)), spec["provider"])
+        job = api.start_batch([wish], settings(sandbox=spec.get("sandbox", False), reuse=False))
         images = job.wait()
         assert len(images) == wish.plan.count, (spec, images.errors)
         marks = [fingerprint(wish, call) for call in wish.plan.calls]
@@ -351,7 +351,7 @@ def leave(prompt: str, n: int, *, made: bool) -> None:
     from imagegen_magic.result import Cost
 
     told = settings(sandbox=True)
-    wish = api.wish(ImageRequest(prompt, size="1:1", quality="low", n=n), told, "gccai")
+    wish = api.prepare(ImageRequest(prompt, size="1:1", quality="low", n=n), told, "gccai")
     plan, gateway = wish.plan, wish.gateway
     call = plan.calls[0]
     book = api.ledger()

@@ -175,7 +175,9 @@ class _Builder:
 
     def _longest_name(self, entries: Sequence[_Entry]) -> str:
         prompts = {entry.request.plan.request.prompt for entry in entries}
-        return max((images.stem(prompt, "0000", self.settings.get("name")) for prompt in prompts), key=lambda stem: len(stem.encode()))
+        return max(
+            (images.filename_stem(prompt, "0000", self.settings.get("name")) for prompt in prompts), key=lambda stem: len(stem.encode())
+        )
 
     def _check_not_overtaken(self, connection: Any, wanted: set[str]) -> None:
         if self.latest is not None and is_requested_after(connection, self.latest, wanted):
@@ -200,7 +202,7 @@ class _Builder:
                 from imagegen_magic.engine.uploads import uploader  # loads only for requests with references
 
                 report = self._upload_reporter(first.positions[0])
-                found = await uploader.bring(self.context, first.request.gateway, list(local.values()), self.settings, tell=report)
+                found = await uploader.upload_all(self.context, first.request.gateway, list(local.values()), self.settings, tell=report)
                 addresses |= {(base_url, placeholder): address for placeholder, address in found.items()}
         return addresses
 
@@ -265,7 +267,7 @@ class _Builder:
             size_asked=request.size or "",
             price=new.price,
             save_dir=path_of(new.save_dir),
-            filename_stem=images.stem(request.prompt, entry.token[:4], new.name),
+            filename_stem=images.filename_stem(request.prompt, entry.token[:4], new.name),
             tasks=self.tasks,
             timeout=self.settings.get("timeout"),
             settings=self.settings,

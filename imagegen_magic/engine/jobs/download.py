@@ -181,7 +181,7 @@ class ImageDownloader:
                 if not self._saving:
                     await self._after_saving()
 
-        return await loop.to_the_end(counted())
+        return await loop.uninterrupted(counted())
 
     # fetching
 
@@ -323,7 +323,9 @@ class ImageDownloader:
             return Unreadable(reason, None, answer=True, settled=False)
         suffix, answer = suffix_of(part.head, download.content_type), is_answer(part.head)
         notes = self._sidecar(number, {}, ()) | {"reason": reason, "size": part.size, "content_type": download.content_type}
-        kept = images.keep(part, followed(spec.save_dir), spec.filename_stem, number, suffix, notes, certain=certain, answer=answer)
+        kept = images.keep_unreadable(
+            part, followed(spec.save_dir), spec.filename_stem, number, suffix, notes, certain=certain, answer=answer
+        )
         return Unreadable(reason, kept.path, answer=answer, settled=kept.settled)
 
     def _sidecar(self, number: int, facts: Mapping[str, Any], different: tuple[str, ...]) -> dict[str, Any]:

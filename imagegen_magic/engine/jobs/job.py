@@ -232,7 +232,7 @@ class Job(ProcessBound):
         try:
             if self._stopping:
                 raise asyncio.CancelledError
-            await loop.to_the_end(self._prepare(prepare))
+            await loop.uninterrupted(self._prepare(prepare))
             await self._run_all()
         except asyncio.CancelledError:
             self._stopping = True

@@ -11,7 +11,7 @@ from typing import Any
 from imagegen_magic import notebook_folder
 from imagegen_magic.engine import threads
 from imagegen_magic.engine.context import EngineContext, context_of
-from imagegen_magic.engine.endpoints import Endpoint, at
+from imagegen_magic.engine.endpoints import Endpoint, endpoint_for
 from imagegen_magic.engine.jobs.job import JobChannel, Prepared
 from imagegen_magic.engine.jobs.runner import TaskRunner
 from imagegen_magic.engine.jobs.task import RunningTask, TaskSpec
@@ -47,8 +47,8 @@ async def resume_tasks(rows: Sequence[TaskRow], channel: JobChannel, folder: Pat
 
 def _remove_stale_parts(folder: Path) -> None:
     current = notebook_folder.followed(folder)
-    images.sweep(current)
-    images.sweep(current / images.UNREADABLE)
+    images.remove_stale_parts(current)
+    images.remove_stale_parts(current / images.UNREADABLE)
 
 
 class Resumer:
@@ -88,7 +88,7 @@ class Resumer:
             size_asked=request.size or "",
             price=price_of(row),
             save_dir=self._folder or path_of(row.save_dir),
-            filename_stem=images.stem(request.prompt, row.idempotency_key[:4], row.name),
+            filename_stem=images.filename_stem(request.prompt, row.idempotency_key[:4], row.name),
             tasks=tasks,
             timeout=self._settings.get("timeout"),
             settings=self._settings,
@@ -100,7 +100,7 @@ class Resumer:
 
 def _same_endpoint(row: TaskRow, settings: Settings) -> Endpoint:
     """Return the endpoint that a task was submitted to. Raises NotFound if the gateway has another address now."""
-    endpoint = at(registry.get_provider(row.provider, settings.look_alikes), settings, sandbox=row.sandbox)
+    endpoint = endpoint_for(registry.get_provider(row.provider, settings.look_alikes), settings, sandbox=row.sandbox)
     if not row.sandbox and endpoint.base_url != without_user(row.base_url, ""):  # version 0.1 accepted a user name, and sent none
         raise NotFound(
             f"Task {row.task_id} was submitted to {row.base_url}, and {row.provider} is now at {endpoint.base_url}",

@@ -172,7 +172,7 @@ class TaskRunner(ProcessBound):
             self.report("submitting")
             try:
                 await retry.repeat(
-                    lambda: loop.to_the_end(self._post_even_if_detached()),
+                    lambda: loop.uninterrupted(self._post_even_if_detached()),
                     retry=retry_if_exception_type(RetryableRefusal),
                     wait=_pause,
                     stop=self._is_enough,
@@ -274,7 +274,7 @@ class TaskRunner(ProcessBound):
     async def _reupload(self) -> dict[str, Any]:
         from imagegen_magic.engine.uploads import uploader  # loads only for requests with references
 
-        return await uploader.anew(self._context, self.endpoint, self.task.sent["json"], self.spec.uploads, self.spec.settings)
+        return await uploader.reupload(self._context, self.endpoint, self.task.sent["json"], self.spec.uploads, self.spec.settings)
 
     async def _back_to_planned(self, **columns: Any) -> None:
         self.maybe_submitted = False

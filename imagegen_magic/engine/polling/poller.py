@@ -14,7 +14,7 @@ from imagegen_magic.engine.clock import CLOCK, Clock
 from imagegen_magic.engine.net.client import GatewayResponse
 from imagegen_magic.engine.net.exchange import Lost, NotSent
 from imagegen_magic.engine.net.lane import LANE
-from imagegen_magic.engine.polling.schedule import DurationModel, beat, next_look, next_shared_look, together
+from imagegen_magic.engine.polling.schedule import DurationModel, batch_interval, make_batches, next_poll, next_shared_poll
 from imagegen_magic.errors import APIError, ImageGenError, NotFound, PictureMissing
 from imagegen_magic.providers.base import Call, Failed, Pending, PollingPolicy, Provider, Succeeded, TaskState
 
@@ -104,8 +104,8 @@ class Poller:
         """Return when to look at a task next; where tasks can share a look, on beats common to all of them."""
         now, durations, least, first = self._clock.time(), item.durations(), self._cadence.min_interval, self._cadence.initial_delay
         if self._batch and self._queue:
-            return next_shared_look(now, item.submitted, item.looked, durations, least=least, first=first)
-        return item.submitted + next_look(now - item.submitted, item.looked - item.submitted, durations, least=least, first=first)
+            return next_shared_poll(now, item.submitted, item.looked, durations, least=least, first=first)
+        return item.submitted + next_poll(now - item.submitted, item.looked - item.submitted, durations, least=least, first=first)
 
     def _free_since(self, item: _Open) -> float:
         """Return the last look, as far as taking a task along is concerned: not before its first look is allowed."""
@@ -141,7 +141,7 @@ class Poller:
 
     def _lots(self, now: float) -> list[list[_Open]]:
         """Take what is due off the queue: alone, or with all that may come along in one batch query."""
-        window = 2 * beat(self._cadence.min_interval) if self._batch else 0.0
+        window = 2 * batch_interval(self._cadence.min_interval) if self._batch else 0.0
         if not self._queue or self._next() > now:
             return []
         near = []
@@ -152,7 +152,7 @@ class Poller:
         if not self._batch:
             return [[item] for item in near]
         due = [(item, item.due, self._free_since(item)) for item in near if not item.alone]
-        lots = together(due, now, least=self._cadence.min_interval, batch=self._batch, window=window)
+        lots = make_batches(due, now, least=self._cadence.min_interval, batch=self._batch, window=window)
         lots += [[item] for item in near if item.alone and item.due <= now]
         taken = {id(item) for lot in lots for item in lot}
         for item in near:

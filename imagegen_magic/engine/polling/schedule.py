@@ -65,7 +65,7 @@ def fit(history: Iterable[float], prior_median: float) -> DurationModel:
     return DurationModel(mu, min(max(math.sqrt(variance), 0.02), 2.0), count)
 
 
-def next_look(
+def next_poll(
     elapsed: float, last: float, durations: DurationModel, *, least: float, first: float = 0.0, budget: float | None = None
 ) -> float:
     """Return when to look next, never before now: `elapsed` is now and `last` the last look, 0 before any.
@@ -90,7 +90,7 @@ def usual_budget(least: float, durations: DurationModel) -> float:
     return min(0.045 if least >= 3 else 0.07, math.exp(durations.mu) / 200)
 
 
-def next_shared_look(now: float, submitted: float, last: float, durations: DurationModel, *, least: float, first: float = 0.0) -> float:
+def next_shared_poll(now: float, submitted: float, last: float, durations: DurationModel, *, least: float, first: float = 0.0) -> float:
     """Return when to look next where one query serves many tasks; all times on one clock, `last` being `submitted` before any look.
 
     All tasks look on common beats, a little slower than `least`: tasks out of step could never share a query again.
@@ -98,14 +98,14 @@ def next_shared_look(now: float, submitted: float, last: float, durations: Durat
     """
     elapsed, looked = now - submitted, last - submitted
     budget = usual_budget(least, durations) / 2
-    due = submitted + next_look(elapsed, looked, durations, least=least, first=first, budget=budget)
+    due = submitted + next_poll(elapsed, looked, durations, least=least, first=first, budget=budget)
     soonest = max(now, last + least, submitted + first)
-    every = beat(least)
+    every = batch_interval(least)
     on_beat = math.floor(due / every) * every
     return on_beat if on_beat >= soonest else max(soonest, math.ceil(soonest / every) * every)
 
 
-def beat(least: float) -> float:
+def batch_interval(least: float) -> float:
     """Return the seconds between common looks: `least` and what a query may leave late without missing the next beat."""
     return 1.02 * least
 
@@ -141,7 +141,7 @@ def _between(low: float, high: float) -> float:
     return 0.5 * (math.erfc(-high / _SQRT2) - math.erfc(-low / _SQRT2))
 
 
-def usual(history: Iterable[float]) -> tuple[float, float] | None:
+def typical_range(history: Iterable[float]) -> tuple[float, float] | None:
     """Return the seconds such a task usually takes, (low, high): the middle half of `history`, in round numbers; None with fewer than 3."""
     known = sorted(seconds for seconds in history if 0 < seconds < math.inf)
     if len(known) < 3:
@@ -156,7 +156,9 @@ def _rounded(seconds: float, towards: Callable[[float], int]) -> float:
     return round(towards(round(seconds / step, 6)) * step, 1)
 
 
-def together(due: Iterable[tuple[Task, float, float]], now: float, *, least: float, batch: int, window: float = 2.0) -> list[list[Task]]:
+def make_batches(
+    due: Iterable[tuple[Task, float, float]], now: float, *, least: float, batch: int, window: float = 2.0
+) -> list[list[Task]]:
     """Return the lots of at most `batch` tasks to look at now, one query each; `due` holds (task, due at, last look at) on one clock.
 
     There are as many lots as the due tasks need; what room they leave is for tasks due within `window` seconds, the

@@ -67,7 +67,7 @@ class Kept(NamedTuple):
     settled: bool
 
 
-def stem(prompt: str, short_id: str, name: str | None = None) -> str:
+def filename_stem(prompt: str, short_id: str, name: str | None = None) -> str:
     """Return how a picture's file is called, without index and suffix: a few telling words of the prompt, or `name`, and the id.
 
     Only letters, digits, their accents and `-` (and `_` in `name`) are ever in it, whatever the prompt says, and only those that the
@@ -210,7 +210,7 @@ def save(data: bytes | Part, directory: Path, filename_stem: str, index: int, su
             part.discard()
 
 
-def keep(
+def keep_unreadable(
     part: Part, directory: Path, filename_stem: str, index: int, suffix: str, sidecar: Mapping[str, Any], *, certain: bool, answer: bool
 ) -> Kept:
     """Keep what came and is no picture that can be read, durably, in the folder `unreadable` beside the pictures.
@@ -301,7 +301,7 @@ def _refused(error: OSError, path: Path) -> SaveError:
     return SaveError(f"The picture could not be written to {shown(path)}: {why}", hint=step)
 
 
-def sweep(directory: Path) -> None:
+def remove_stale_parts(directory: Path) -> None:
     """Remove the half-written files that dead processes left in a folder; those of living ones stay."""
     with suppress(OSError, ValueError):  # a path that no folder can have holds nothing to remove
         for path in directory.iterdir():
@@ -495,7 +495,7 @@ def _open_part(path: Path) -> tuple[Path, int]:
     while True:
         part = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        with suppress(OSError):  # a file system without locks: `sweep` then goes by age
+        with suppress(OSError):  # a file system without locks: `remove_stale_parts` then goes by age
             process_locks.lock(descriptor)
         if os.fstat(descriptor).st_nlink:
             return part, descriptor

@@ -77,7 +77,7 @@ def _addresses(plan: Plan) -> list[tuple[str, str]]:
     return [(option, each) for option, each in said if isinstance(each, str) and not each.startswith("upload:")]
 
 
-def outlook(plan: Plan, gateway: Endpoint, settings: Settings) -> list[str]:
+def preview(plan: Plan, gateway: Endpoint, settings: Settings) -> list[str]:
     """Return a line for each picture of this machine: what it is, and where it will be for how long. Raises like `check`."""
     check(plan, gateway, settings)
     return [f"{_described(picture)}: {_future(picture, gateway, settings)}" for picture in plan.uploads]

@@ -28,8 +28,8 @@ from imagegen_magic.engine.net import retry
 from imagegen_magic.engine.net.client import GatewayResponse
 from imagegen_magic.engine.net.exchange import Lost, NotSent, ProxyFailed
 from imagegen_magic.engine.settings import Settings
-from imagegen_magic.engine.storage.source_copies import keep, kept
-from imagegen_magic.engine.uploads.routes import UploadRoute, check, fetchable, find_way, lives, outlook, own_address, weight, zone_of
+from imagegen_magic.engine.storage.source_copies import keep
+from imagegen_magic.engine.uploads.routes import UploadRoute, fetchable, find_way, lives, own_address, weight, zone_of
 from imagegen_magic.errors import (
     APIError,
     AuthenticationError,
@@ -45,8 +45,6 @@ from imagegen_magic.providers.base import Provider, Uploaded
 from imagegen_magic.providers.describe import shown
 from imagegen_magic.records import PortableError
 from imagegen_magic.request import LocalPicture
-
-__all__ = ["anew", "bring", "check", "keep", "kept", "outlook", "place"]
 
 _STRANGERS = 3600.0  # seconds that an address of the person's own uploader is trusted: nobody says how long it lives
 _TRIES = 5
@@ -80,13 +78,13 @@ class _Again(PortableError):
 _desks: weakref.WeakKeyDictionary[EngineContext, _Desk] = weakref.WeakKeyDictionary()
 
 
-def place(provider: Provider, sent: Mapping[str, Any], found: Mapping[str, str]) -> dict[str, Any]:
+def insert_addresses(provider: Provider, sent: Mapping[str, Any], found: Mapping[str, str]) -> dict[str, Any]:
     """Return a submission's JSON with the addresses in place of the placeholders, in the fields of references and mask alone."""
     fields = {provider.field_names.get(name) for name in ("references", "mask")}
     return {key: _replaced(value, found) if key in fields else value for key, value in sent.items()}
 
 
-async def bring(
+async def upload_all(
     session: EngineContext, gateway: Endpoint, pictures: Sequence[LocalPicture], settings: Settings, *, tell: Tell | None = None
 ) -> dict[str, str]:
     """Bring pictures to the gateway, several at once, and return their addresses by placeholder; `tell` hears how it goes.
@@ -101,12 +99,12 @@ async def bring(
     return {picture.placeholder: str(address) for picture, address in zip(pictures, found, strict=True)}
 
 
-async def anew(
+async def reupload(
     session: EngineContext, gateway: Endpoint, sent_json: Mapping[str, Any], pictures: Sequence[LocalPicture], settings: Settings
 ) -> dict[str, Any]:
     """Upload the pictures of a submission once more and return its JSON with their new addresses; the old ones are forgotten.
 
-    Equal to `sent_json` where none of its addresses is one of ours: then there is nothing to renew. Raises like `bring`.
+    Equal to `sent_json` where none of its addresses is one of ours: then there is nothing to renew. Raises like `upload_all`.
     """
     there = set(_texts(list(sent_json.values())))
     brought = _desk(session).brought
@@ -115,7 +113,7 @@ async def anew(
         for old in [url for url, sha256 in brought.items() if sha256 == picture.sha256 and url in there]:
             _desk(session).gone.add(old)
             renewed[old] = await _bring(session, gateway, picture, settings, None)
-    return place(gateway.provider, sent_json, renewed)
+    return insert_addresses(gateway.provider, sent_json, renewed)
 
 
 async def _bring(session: EngineContext, gateway: Endpoint, picture: LocalPicture, settings: Settings, tell: Tell | None) -> str:

@@ -159,7 +159,7 @@ def _gateways(settings: Settings, network: bool) -> Iterator[Finding]:
 
 def _chosen(settings: Settings) -> Finding:
     try:
-        gateway = endpoints.choose(settings)
+        gateway = endpoints.select_endpoint(settings)
     except ImageGenError as error:
         return "without -p", error.what, error.hint
     return "without -p", gateway.label, gateway.note if gateway.sandbox and not settings.get("sandbox") else ""

@@ -141,7 +141,7 @@ def _make(context: NotebookContext, given: Mapping[str, Any], prompt: str) -> No
         return
     request = build_request(given, prompt, context.shell.user_ns, context.folder)
     settings = context.settings().replace("this cell", reuse=False if given.get("fresh") else given.get("reuse"))
-    credentials.refuse_in([request], (), settings)  # of variables; a plan would show a key, and the ledger keep it
+    credentials.reject_embedded_keys([request], (), settings)  # of variables; a plan would show a key, and the ledger keep it
     if given.get("dry_run"):
         _show_plan(request, given, settings)
         return
@@ -149,11 +149,11 @@ def _make(context: NotebookContext, given: Mapping[str, Any], prompt: str) -> No
     settings.check("keep_loop", "drift_above")  # used only after the job was paid for
     edge = given.get("preview") or settings.get("preview")
     settings = settings.replace("this cell", **{name: given[name] for name in _JOB_SETTINGS if name in given})
-    planned = api.wish(request, settings, given.get("provider"), fit=bool(given.get("fit")))
+    planned = api.prepare(request, settings, given.get("provider"), fit=bool(given.get("fit")))
     folders.check(settings)
     if not given.get("yes"):
         confirmation.confirm_request(planned, settings, context.shell)
-    job = api.begin([planned], settings, preview=edge)
+    job = api.start_batch([planned], settings, preview=edge)
     if given.get("no_wait"):
         runs.run_in_background(context, job, given.get("out"), edge=edge)
     else:
@@ -171,6 +171,6 @@ def _refuse_together(given: Mapping[str, Any]) -> None:
 def _show_plan(request: ImageRequest, given: Mapping[str, Any], settings: Settings) -> None:
     where = {name: given[name] for name in ("provider", "sandbox") if name in given}
     plan = api.plan(request, settings=settings, fit=bool(given.get("fit")), **where)
-    gateway = api.foreseen(plan, settings, **where)
-    uploads = api.outlook(plan, gateway, settings)
+    gateway = api.planned_endpoint(plan, settings, **where)
+    uploads = api.upload_preview(plan, gateway, settings)
     display(tables.plan_page(plan, uploads, sandbox=gateway.sandbox, wrong=folders.troubles(settings)))

@@ -39,7 +39,9 @@ def run(context: NotebookContext, given: Mapping[str, Any], prompt: str) -> None
     settings.check("keep_loop", "drift_above", *([] if "preview" in given else ["preview"]))  # used only after the job was paid for
     planned = _planned(context, given, prompt, settings)
     requests = [wish.request for wish in planned.wishes[:: planned.repeat]]
-    credentials.refuse_in(requests, [planned.study.axes], settings)  # of variables; a plan would show a key, and the ledger keep it
+    credentials.reject_embedded_keys(
+        requests, [planned.study.axes], settings
+    )  # of variables; a plan would show a key, and the ledger keep it
     estimate = loop.run(plan.outlook(planned, settings))
     if given.get("dry_run"):
         display(_dry_page(planned, estimate, settings))
@@ -185,7 +187,7 @@ def _dry_page(planned: SweepPlan, estimate: SweepEstimate, settings: Settings) -
 def _uploads(requests: Sequence[PlannedRequest], settings: Settings) -> Iterator[str]:
     """Yield a line for each local image: what it is, to which gateway it is uploaded, and for how long."""
     different = {(one.gateway.base_url, *(picture.identity for picture in one.plan.uploads)): one for one in requests if one.plan.uploads}
-    lines = list(dict.fromkeys(line for one in different.values() for line in api.outlook(one.plan, one.gateway, settings)))
+    lines = list(dict.fromkeys(line for one in different.values() for line in api.upload_preview(one.plan, one.gateway, settings)))
     yield from lines[:_DRY_ROWS]
     if len(lines) > _DRY_ROWS:
         yield f"and {len(lines) - _DRY_ROWS} more pictures"

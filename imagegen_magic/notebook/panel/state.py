@@ -33,7 +33,7 @@ class PanelState:
             values={name: one for name, one in settings.values.items() if name not in REQUEST_OPTIONS},
             troubles={name: one for name, one in settings.troubles.items() if name not in REQUEST_OPTIONS},
         )
-        self.request = api.fill(request, settings)
+        self.request = api.apply_defaults(request, settings)
         self.provider, self.sandbox = self._begin(provider, sandbox)
         self.judgement = self._judge()
 
@@ -42,7 +42,7 @@ class PanelState:
         wanted = self.settings.get("sandbox") if sandbox is None else sandbox
         if name := provider or self.settings.get("provider"):
             return registry.get_provider(name, self.settings.look_alikes), bool(wanted)
-        chosen = endpoints.choose(self.settings, sandbox=wanted, model=self.request.model, ahead=True)
+        chosen = endpoints.select_endpoint(self.settings, sandbox=wanted, model=self.request.model, ahead=True)
         return chosen.provider, chosen.sandbox
 
     def _judge(self) -> Validation:

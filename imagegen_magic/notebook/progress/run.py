@@ -81,7 +81,7 @@ def _run_on_kernel_loop(coroutine: Any) -> Any:
     import nest_asyncio2  # type: ignore[import-untyped]
 
     nest_asyncio2.apply(kernel_loop)
-    return kernel_loop.run_until_complete(loop.bridge(coroutine))
+    return kernel_loop.run_until_complete(loop.await_on_engine(coroutine))
 
 
 def run_in_background(

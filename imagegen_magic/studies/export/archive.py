@@ -157,7 +157,7 @@ class _Exporter:
         except OSError:
             return item
         image_format = BY_TYPE.get(image.mime_type)
-        stem = image_files.stem(image.request.prompt, "", text_of(image.path.stem))
+        stem = image_files.filename_stem(image.request.prompt, "", text_of(image.path.stem))
         file = f"{PICTURES}/{number:0{self.digits}d}-{stem}{image_format.suffix if image_format else image.path.suffix.lower()}"
         size, has_metadata = self._copy(self.folder / file, data, image)
         return replace(

@@ -126,7 +126,7 @@ def plan(
     _check_twice(request, provider, lines)
     _check_number(lines, repeat)
     request = replace(request, prompt=template.text)
-    make = partial(api.wish if keys else _to_look_at, fit=fit, pictures={})
+    make = partial(api.prepare if keys else _to_look_at, fit=fit, pictures={})
     wishes, impossible = _wishes(request, template, lines, settings, provider, make)
     if impossible and not (skip_impossible and wishes):
         raise _refused(lines, wishes, impossible, skip_impossible)
@@ -190,10 +190,10 @@ def _to_look_at(
 ) -> PlannedRequest:
     """Return a wish; where its gateway has no key, one that cannot be sent."""
     with suppress(MissingKey):
-        return api.wish(request, settings, provider, place, fit=fit, pictures=pictures)
+        return api.prepare(request, settings, provider, place, fit=fit, pictures=pictures)
     planned = api.plan(request, provider=provider, fit=fit, settings=settings)
     gateway = without_key(registry.get_provider(planned.provider, settings.look_alikes), settings)
-    return PlannedRequest(gateway, planned, api.fill(request, settings), place)
+    return PlannedRequest(gateway, planned, api.apply_defaults(request, settings), place)
 
 
 def _refused(
@@ -280,7 +280,7 @@ def begin(plan: SweepPlan, settings: Settings, *, preview: int | None = None, ti
     def dressed(job: Job, made: Generation) -> SweepResult:
         return _result(plan, job, made)
 
-    return api.begin(plan.wishes, settings, preview=preview, sweep=sweep, title=title, result_factory=dressed)
+    return api.start_batch(plan.wishes, settings, preview=preview, sweep=sweep, title=title, result_factory=dressed)
 
 
 def _result(plan: SweepPlan, job: Job, made: Generation) -> SweepResult:
