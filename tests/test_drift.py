@@ -17,6 +17,8 @@ from imagegen_magic.imaging.decode import DECODERS
 from imagegen_magic.imaging.mask_drift import COARSE_TOLERANCE, COLOURS, TOLERANCE, Drift, drift, heatmap
 from imagegen_magic.imaging.masks import invert, mask_box, mask_from
 
+pytestmark = pytest.mark.slow
+
 SIZE = (384, 256)
 BOX = (96, 64, 224, 192)  # 1/6 of the picture
 

@@ -25,6 +25,8 @@ from imagegen_magic.errors import ImageGenError, ImageInvalid, LedgerError, Refe
 from imagegen_magic.notebook.output import captions
 from imagegen_magic.request import ImageRequest, LocalPicture
 
+pytestmark = pytest.mark.slow
+
 SIZE = (96, 64)
 ANSWER = "%%imagegen -p gccai --size 1024x640 -q low"
 EVERYWHERE = {"provider": "gccai", "size": "1024x640", "quality": "low"}

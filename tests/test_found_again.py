@@ -15,6 +15,8 @@ from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import LedgerError
 
+pytestmark = pytest.mark.slow
+
 # a process that is killed with SIGKILL in the middle of saving its nth picture
 DIE = """
 import os, signal, sys

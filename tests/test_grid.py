@@ -25,6 +25,8 @@ from imagegen_magic.imaging.sheet.layout import MOST_CANVAS, Layout
 from imagegen_magic.imaging.sheet.sheet import _pages, _whole_bands
 from imagegen_magic.imaging.text.fonts import Fonts
 
+pytestmark = pytest.mark.slow
+
 RED, GREEN, BLUE = (220, 30, 30), (30, 200, 60), (40, 60, 230)
 STYLE = Axis("style", ("oil", "ink", "chalk"))
 QUALITY = Axis("quality", ("low", "high"))

@@ -27,6 +27,8 @@ from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.providers.urls import Zone, has_user, is_public, split, without_user, zone_of
 from imagegen_magic.request import ImageRequest, LocalPicture
 
+pytestmark = pytest.mark.slow
+
 SECRET = "sk-very-secret-key-123456"
 
 ZONES = {

@@ -15,6 +15,8 @@ from imagegen_magic.providers.base import Plan, Provider, tier_by_area
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.request import ImageRequest
 
+pytestmark = pytest.mark.slow
+
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.id)
 
 _RATIOS = ["1:1", "3:2", "2:3", "4:3", "3:4", "5:4", "4:5", "16:9", "9:16", "2:1", "1:2", "3:1", "1:3", "21:9", "9:21", "32:18", "7:5"]

@@ -16,6 +16,8 @@ from imagegen_magic.sandbox import drawing
 from imagegen_magic.sandbox.drawing import encoded, paint
 from imagegen_magic.sandbox.images import Drawing, Gallery
 
+pytestmark = pytest.mark.slow
+
 STYLES = (*drawing._LAND, *drawing._PATTERNS)
 
 

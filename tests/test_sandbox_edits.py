@@ -19,6 +19,8 @@ from imagegen_magic.sandbox import editing
 from imagegen_magic.sandbox.tasks import Store
 from imagegen_magic.sandbox.uploads import form
 
+pytestmark = pytest.mark.slow
+
 UPLOAD = {
     "apimart": "/apimart/v1/uploads/images",
     "gccai": "/gccai/v1/uploads/images",

@@ -12,6 +12,8 @@ import httpx
 import pytest
 from servers import SandboxServer, sandbox_server, start_sandbox
 
+pytestmark = pytest.mark.slow
+
 KEY = {"authorization": "Bearer sk-test"}
 
 

@@ -42,6 +42,8 @@ from imagegen_magic.providers.base import Call, PollingPolicy, Succeeded, Upload
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.request import ImageRequest, LocalPicture
 
+pytestmark = pytest.mark.slow
+
 SECRET = "sk-live-4f9a1c77e2b84d0e"
 TAKING = ("apimart", "gccai", "evolink")
 

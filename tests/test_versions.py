@@ -32,6 +32,8 @@ from imagegen_magic.sandbox.tasks import Store, Task
 from imagegen_magic.studies.history import provenance
 from imagegen_magic.studies.sweeps.load import load as load_sweep
 
+pytestmark = pytest.mark.slow
+
 JOB = NewJob(
     provider="evolink",
     dialect="evolink",
