@@ -441,7 +441,7 @@ def test_a_sweep_looks_at_its_mask_once(gateway, photo, monkeypatch):
     mask_box(photo, 3, 3, 31, 17).save("mask.png")
     request = ImageRequest("a {{style}} fox", references=("photo.png",), mask="mask.png")
     planned = sweep.plan(request, {"style": list("abcdefgh")}, settings=load(), provider="gccai")
-    assert (len(planned.wishes), len(looked)) == (8, 1)
+    assert (len(planned.requests), len(looked)) == (8, 1)
 
 
 def test_the_plan_knows_what_is_there_already(gateway, notebook, photo):

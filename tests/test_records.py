@@ -68,7 +68,7 @@ def _made_records():
     error = TaskFailed("it could not be made", hint="try again")
     yield from (request, Size.parse("16:9"), _picture(b"x"), Preview(b"x", "image/png", 1, 1), cost, fox, *fox, *events, study, *study)
     yield from (api.plan(request, sandbox=True), *api.plan(ImageRequest("a fox", n=3), sandbox=True).calls)
-    yield from (outlined, *outlined.wishes, *outlined.axes, outlined.study, run(sweeps.outlook(outlined, settings)))
+    yield from (outlined, *outlined.requests, *outlined.axes, outlined.record, run(sweeps.estimate(outlined, settings)))
     yield from (model for provider in all_providers() for model in (*provider.models, provider.upload, provider.polling) if model)
     yield from (UploadCall("POST", "/x", "file", "a.png", "image/png", {"purpose": "x"}), Call("GET", "/x"), PollingPolicy())
     yield from (
@@ -382,19 +382,19 @@ class TestKeys:
         monkeypatch.setenv("EVOLINK_API_KEY", SECRET)
         settings = load()
         plan = sweeps.plan(ImageRequest("a fox"), {"quality": ["low", "high"]}, settings=settings, provider="evolink")
-        assert plan.wishes[0].gateway.key.reveal() == SECRET
+        assert plan.requests[0].gateway.key.reveal() == SECRET
         kept = pickle.dumps(plan)
         assert SECRET.encode() not in kept
         back = pickle.loads(kept)
-        assert (back.pictures, back.wishes[0].gateway.base_url) == (2, plan.wishes[0].gateway.base_url)
+        assert (back.pictures, back.requests[0].gateway.base_url) == (2, plan.requests[0].gateway.base_url)
         with pytest.raises(MissingKey, match="it came out of a pickle"):
-            sweeps.begin(back, settings)
+            sweeps.start(back, settings)
 
     def test_a_plan_for_the_sandbox_can_be_begun(self):
         """It needs no key."""
         settings = load().replace("here", sandbox=True)
         plan = pickle.loads(pickle.dumps(sweeps.plan(ImageRequest("a fox"), {"quality": ["low", "high"]}, settings=settings)))
-        assert len(sweeps.begin(plan, settings).wait(30)) == 2
+        assert len(sweeps.start(plan, settings).wait(30)) == 2
 
     def test_a_key_itself_is_refused(self, monkeypatch):
         """In one line; a copy of a gateway shares it."""

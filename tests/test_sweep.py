@@ -19,8 +19,8 @@ from imagegen_magic.errors import ContentRejected, MissingKey, UnknownProvider, 
 from imagegen_magic.request import LocalPicture
 from imagegen_magic.result import Cost, Generation
 from imagegen_magic.studies.sweeps import axes as sides
-from imagegen_magic.studies.sweeps.plan import load, outlook, plan, sweep
-from imagegen_magic.studies.sweeps.result import SkippedCombination, gathered
+from imagegen_magic.studies.sweeps.plan import estimate, load, plan, sweep
+from imagegen_magic.studies.sweeps.result import SkippedCombination, summarize
 
 KINDS = {"style": ["oil", "ink"], "quality": ["low", "high"]}
 
@@ -50,7 +50,7 @@ def planned(prompt="a {{style}} fox", axes=KINDS, **options):
 
 def prompts(planned):
     """Return the prompts of a plan's wishes."""
-    return [wish.plan.request.prompt for wish in planned.wishes]
+    return [wish.plan.request.prompt for wish in planned.requests]
 
 
 # --- axes and slots
@@ -60,8 +60,8 @@ def test_the_product_of_the_axes_in_their_order():
     """Every combination, the last axis running fastest, each with its place, prompt and options."""
     found = planned()
     assert prompts(found) == ["a oil fox", "a oil fox", "a ink fox", "a ink fox"]
-    assert [wish.plan.request.quality for wish in found.wishes] == ["low", "high"] * 2
-    assert dict(found.wishes[1].place) == {"style": "oil", "quality": "high"}
+    assert [wish.plan.request.quality for wish in found.requests] == ["low", "high"] * 2
+    assert dict(found.requests[1].place) == {"style": "oil", "quality": "high"}
     assert (found.pictures, found.combinations) == (4, 4)
 
 
@@ -69,7 +69,7 @@ def test_any_option_can_be_an_axis():
     """Gateway, model, size, n, format: each changes the request, and nothing else does."""
     axes = {"provider": ["apimart", "gccai"], "size": ["1:1", "16:9"], "n": [1, 2]}
     found = planned("a fox", axes, provider=None, model="gpt-image-2-official", quality="low")
-    told = [(wish.plan.provider, wish.plan.request.size, wish.plan.request.n) for wish in found.wishes]
+    told = [(wish.plan.provider, wish.plan.request.size, wish.plan.request.n) for wish in found.requests]
     assert told == [(gateway, size, n) for gateway in axes["provider"] for size in axes["size"] for n in (1, 2)]
     assert found.pictures == 12
 
@@ -77,7 +77,7 @@ def test_any_option_can_be_an_axis():
 def test_a_model_can_be_an_axis():
     """Without a gateway, each model finds its own."""
     found = planned("a fox", {"model": ["gpt-image-2", "gpt-image-2-official"]}, provider=None)
-    assert [wish.plan.model.name for wish in found.wishes] == ["gpt-image-2", "gpt-image-2-official"]
+    assert [wish.plan.model.name for wish in found.requests] == ["gpt-image-2", "gpt-image-2-official"]
 
 
 def test_an_option_fills_its_slot_too():
@@ -92,7 +92,7 @@ def test_a_slot_is_replaced_wherever_it_stands_and_once():
 
 
 def test_variables_fill_the_other_slots_and_are_not_read_again():
-    """With variables, what no axis names is theirs; what they say is text even where it looks like a slot."""
+    """With variables, they fill the placeholders that are not axes; their text is literal even if it looks like a placeholder."""
     found = planned("a {{style}} {{animal}}", {"style": ["oil"]}, variables={"animal": "{{style}} fox"}.__getitem__)
     assert prompts(found) == ["a oil {{style}} fox"]
 
@@ -109,13 +109,13 @@ def test_without_axes_the_prompt_is_verbatim():
 
 def test_an_axis_that_is_nothing_is_refused():
     """No option and no slot: it says what it could be."""
-    with pytest.raises(UnsupportedOption, match=r"stile is no axis: it is no option that can vary, and the prompt has no \{\{stile\}\}"):
+    with pytest.raises(UnsupportedOption, match=r"stile cannot be an axis: it is not an option that can vary.* no \{\{stile\}\}"):
         planned(axes={"style": ["oil"], "stile": ["ink"]})
 
 
 def test_a_slot_that_nothing_fills_is_refused():
     """It would be sent as braces, and paid for."""
-    with pytest.raises(UnsupportedOption, match=r"Nothing fills \{\{mood\}\} in the prompt"):
+    with pytest.raises(UnsupportedOption, match=r"There is no value for \{\{mood\}\} in the prompt"):
         planned("a {{style}} {{mood}} fox")
 
 
@@ -132,11 +132,11 @@ def test_the_same_value_twice_is_refused(values):
     [
         ({"style": []}, "no value"),
         ({"style": ["oil", ""]}, "empty value"),
-        ({"style": "oil"}, "no list"),
-        ({"style": {"a": 1}}, "no list"),
-        ({"style": 5}, "no list"),
-        ({"style": ["oil"], "n": ["two"]}, "no whole number"),
-        ({"style": ["oil"], "extra": ["seed"]}, "no further field"),
+        ({"style": "oil"}, "are not a list"),
+        ({"style": {"a": 1}}, "are not a list"),
+        ({"style": 5}, "are not a list"),
+        ({"style": ["oil"], "n": ["two"]}, "is not a whole number"),
+        ({"style": ["oil"], "extra": ["seed"]}, "is not an extra field"),
         ({"style": ["oil"], "output-format": ["png"], "output_format": ["jpeg"]}, "given twice"),
     ],
 )
@@ -170,16 +170,16 @@ def test_references_and_further_fields_are_axes():
     """A value may be one picture or several; a further field is a mapping, or KEY=VALUE as text."""
     pictures = [LocalPicture(bytes([n]), "image/png", 8, 8, "same.png") for n in range(2)]
     urls = ["https://example.org/a.png", ["https://example.org/a.png", "https://example.org/b.png"]]
-    axis = sides.axis("ref", [*pictures, *urls, None])
+    axis = sides.make_axis("ref", [*pictures, *urls, None])
     assert axis.name == "references"
     assert axis.labels[:2] == ("same.png (1)", "same.png (2)")
     named = [LocalPicture(bytes([n]), "image/png", 8, 8, name) for n, name in enumerate(("a", "a (1)", "a", "b"))]
-    assert sides.axis("ref", named).labels == ("a (2)", "a (1)", "a (3)", "b")
+    assert sides.make_axis("ref", named).labels == ("a (2)", "a (1)", "a (3)", "b")
     assert axis.labels[2:] == (urls[0], " + ".join(urls[1]), "none")
-    assert sides.axis("extra", ["seed=1", {"seed": 2}, "word=a b"]).values == ({"seed": 1}, {"seed": 2}, {"word": "a b"})
-    assert sides.axis("references", [object(), object()]).labels == ("picture 1", "picture 2")
+    assert sides.make_axis("extra", ["seed=1", {"seed": 2}, "word=a b"]).values == ({"seed": 1}, {"seed": 2}, {"word": "a b"})
+    assert sides.make_axis("references", [object(), object()]).labels == ("picture 1", "picture 2")
     found = planned("a fox", {"references": urls})
-    assert [wish.plan.request.references for wish in found.wishes] == [(urls[0],), tuple(urls[1])]
+    assert [wish.plan.request.references for wish in found.requests] == [(urls[0],), tuple(urls[1])]
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_impossible_combinations_are_refused_all_at_once():
     """Nothing is sent; each reason is told once, with the combinations it is true of."""
     with pytest.raises(UnsupportedOption) as refusal:
         planned(axes={**KINDS, "resolution": ["1k", "4k", "8k"]})
-    assert "4 of 12 combinations cannot be done" in str(refusal.value)
+    assert "4 of 12 combinations are not possible" in str(refusal.value)
     assert "resolution=8k: evolink gpt-image-2 has no resolution '8k'" in str(refusal.value)
     assert "--skip-impossible" in str(refusal.value)
 
@@ -223,21 +223,21 @@ def test_impossible_combinations_are_refused_all_at_once():
 def test_impossible_combinations_can_be_left_out():
     """They are listed, each with its refusal."""
     found = planned(axes={**KINDS, "resolution": ["1k", "8k"]}, skip_impossible=True)
-    assert len(found.wishes) == 4
-    assert {one.place["resolution"] for one in found.impossible} == {"8k"}
+    assert len(found.requests) == 4
+    assert {one.combination["resolution"] for one in found.impossible} == {"8k"}
     assert all(isinstance(one.error, UnsupportedOption) for one in found.impossible)
     assert found.combinations == 8
 
 
 def test_nothing_possible_is_an_error_even_then():
     """An empty sweep is none."""
-    with pytest.raises(UnsupportedOption, match="None of the combinations can be done: resolution=8k: evolink"):
+    with pytest.raises(UnsupportedOption, match="None of the combinations is possible: resolution=8k: evolink"):
         planned(axes={**KINDS, "resolution": ["8k", "16k"]}, skip_impossible=True)
 
 
 def test_many_reasons_are_bounded():
     """A refusal stays a line that can be read."""
-    with pytest.raises(UnsupportedOption, match="further reasons") as refusal:
+    with pytest.raises(UnsupportedOption, match="more reasons") as refusal:
         planned("a fox", {"size": [f"{n}:1" for n in range(20, 60)]})
     assert len(str(refusal.value)) < 3000
 
@@ -249,31 +249,31 @@ def test_a_missing_key_and_an_unknown_gateway_are_no_combinations_to_skip(monkey
     request, sure = ImageRequest("a {{style}} fox", size="1:1"), load_settings()
     with pytest.raises(MissingKey):
         plan(request, KINDS, settings=sure, provider="evolink")
-    assert len(plan(request, KINDS, settings=sure, provider="evolink", keys=False).wishes) == 4
+    assert len(plan(request, KINDS, settings=sure, provider="evolink", keys=False).requests) == 4
 
 
 def test_places_in_few_words():
     """A whole product is told by its values, anything else by its places, bounded."""
     axes = {"a": ["1", "2"], "b": ["x", "y"]}
     places = [{"a": a, "b": b} for a in axes["a"] for b in axes["b"]]
-    assert gathered(places, axes) == ""
-    assert gathered(places[:2], axes) == "a=1"
-    assert gathered([places[0], places[3]], axes) == "1 · x, 2 · y"
-    assert gathered([places[0], places[3], places[1]], axes, most=1) == "1 · x and 2 more"
+    assert summarize(places, axes) == ""
+    assert summarize(places[:2], axes) == "a=1"
+    assert summarize([places[0], places[3]], axes) == "1 · x, 2 · y"
+    assert summarize([places[0], places[3], places[1]], axes, limit=1) == "1 · x and 2 more"
 
 
 # --- what is known before
 
 
-def test_the_outlook_adds_within_each_currency_and_counts_what_is_unknown(monkeypatch):
+def test_the_estimate_adds_within_each_currency_and_counts_what_is_unknown(monkeypatch):
     """Dollars and credits stay apart; a price that nobody publishes is unknown, never nothing."""
     monkeypatch.setenv("EVOLINK_API_KEY", "sandbox")
     monkeypatch.setenv("APIMART_API_KEY", "sandbox")
     monkeypatch.setenv("GCCAI_API_KEY", "sandbox")
     sure = load_settings().replace("a test", size="1:1", quality="low")
     found = plan(ImageRequest("a fox"), {"provider": ["evolink", "apimart", "gccai"]}, settings=sure, repeat=2)
-    prices = [wish.plan.price for wish in found.wishes]
-    told = loop.run(outlook(found, sure))
+    prices = [wish.plan.price for wish in found.requests]
+    told = loop.run(estimate(found, sure))
     units = {price.unit for price in prices if price.amount is not None}
     assert {cost.unit for cost in told.price} == units
     assert sum(cost.amount for cost in told.price) == sum(price.amount for price in prices if price.amount is not None)
@@ -284,18 +284,18 @@ def test_the_outlook_adds_within_each_currency_and_counts_what_is_unknown(monkey
 def test_the_sandbox_costs_nothing():
     """Its play money is no price."""
     found = planned()
-    told = loop.run(outlook(found, load_settings()))
-    assert (told.free, told.unknown, told.price, told.usual) == (4, 0, (), None)
+    told = loop.run(estimate(found, load_settings()))
+    assert (told.free, told.unknown, told.price, told.typical) == (4, 0, (), None)
 
 
-def test_the_outlook_knows_what_is_there_and_how_long_it_takes(at_gateway):
+def test_the_estimate_knows_what_is_there_and_how_long_it_takes(at_gateway):
     """With reuse, what is there is not to be made; what was made tells how long the rest will take."""
     run(sweep("told {{style}}", {"style": list("abcdef")}, provider="evolink", quality="low"))
     sure = load_settings().replace("a test", reuse=True)
     further = plan(ImageRequest("told {{style}}", quality="low"), {"style": list("efgh")}, settings=sure, provider="evolink")
-    told = loop.run(outlook(further, sure))
-    assert (told.pictures, told.there, told.waiting, told.new) == (4, 2, 0, 2)
-    assert told.usual is not None
+    told = loop.run(estimate(further, sure))
+    assert (told.pictures, told.existing, told.pending, told.new) == (4, 2, 0, 2)
+    assert told.typical is not None
 
 
 # --- making it
@@ -431,7 +431,7 @@ def test_what_is_left_out_is_in_the_result(at_gateway):
     """With its place and its refusal."""
     axes = {"resolution": ["1k", "8k"]}
     made = run(sweep("left out", axes, provider="evolink", quality="low", skip_impossible=True))
-    assert [dict(one.place) for one in made.impossible] == [{"resolution": "8k"}]
+    assert [dict(one.combination) for one in made.impossible] == [{"resolution": "8k"}]
     assert isinstance(made.impossible[0], SkippedCombination)
 
 
@@ -468,7 +468,7 @@ def test_a_third_axis_is_stacked():
     found = planned("a {{style}} fox", {**KINDS, "size": ["1:1", "16:9"], "n": [1, 2]}, skip_impossible=True)
     from imagegen_magic.studies.sweeps.result import SweepResult
 
-    places = tuple(wish.place for wish in found.wishes)
+    places = tuple(wish.place for wish in found.requests)
     axes = {axis.name: axis.labels for axis in found.axes}
     result = SweepResult((), found.request, "evolink", 1.0, (), axes=axes, places=places, words=("failed",) * len(places))
     sheet = result.sheet(rows="style", columns="quality").contents
@@ -576,7 +576,7 @@ def test_a_slot_that_is_called_like_a_column_has_one_of_its_own(made):
 def test_long_values_are_short_in_messages():
     """A value of a page's length does not make a message of one."""
     axes = {"style": ("word " * 5000, "oil", "ink")}
-    assert len(gathered([{"style": axes["style"][0]}], axes)) < 100
-    assert len(gathered([{"style": value, "size": "1"} for value in axes["style"][:2]], {**axes, "size": ("1", "2")})) < 200
+    assert len(summarize([{"style": axes["style"][0]}], axes)) < 100
+    assert len(summarize([{"style": value, "size": "1"} for value in axes["style"][:2]], {**axes, "size": ("1", "2")})) < 200
     uneven = [{"style": axes["style"][0], "size": "1"}, {"style": "oil", "size": "2"}]
-    assert len(gathered(uneven, {**axes, "size": ("1", "2")})) < 200
+    assert len(summarize(uneven, {**axes, "size": ("1", "2")})) < 200

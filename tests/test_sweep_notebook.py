@@ -125,14 +125,14 @@ def test_a_dry_run_needs_no_key(monkeypatch):
 @pytest.mark.parametrize(
     ("line", "prompt", "words"),
     [
-        ("--sweep stile=oil", "a fox", "stile is no axis"),
-        ("--sweep quality=low", "a {{style}} fox", "Nothing fills {{style}}"),
+        ("--sweep stile=oil", "a fox", "stile cannot be an axis"),
+        ("--sweep quality=low", "a {{style}} fox", "There is no value for {{style}}"),
         ("--sweep quality=low,low", "a fox", "twice"),
         ("--sweep quality=low -q high", "a fox", "both an axis and an option"),
         ("--sweep quality=@nothing", "a fox", "names the variable nothing, which the notebook does not have"),
         ("--sweep quality=@word", "a fox", "needs a list"),
-        ("--sweep quality=@number", "a fox", "no list"),
-        ("--sweep resolution=1k,8k", "a fox", "1 of 2 combinations cannot be done: resolution=8k"),
+        ("--sweep quality=@number", "a fox", "are not a list"),
+        ("--sweep resolution=1k,8k", "a fox", "1 of 2 combinations are not possible: resolution=8k"),
         ("--sweep style=oil --vars", "a {{style}} {{animal}}", "the variable 'animal'"),
         ("--sweep quality=low", "  ", "There is no prompt"),
     ],

@@ -73,7 +73,7 @@ def confirm_request(planned: PlannedRequest, settings: Settings, shell: Any) -> 
     from imagegen_magic.studies.sweeps import plan as sweep
 
     # what can be reused needs no confirmation
-    estimate = loop.run(sweep.outlook(sweep.SweepPlan(planned.request, (), 1, (planned,), ()), settings))
+    estimate = loop.run(sweep.estimate(sweep.SweepPlan(planned.request, (), 1, (planned,), ()), settings))
     unknown = 0 if settings.get("unknown_price") is None else estimate.unknown
     why = " and ".join(reason for reason, _ in reasons(estimate.new, estimate.price, unknown, settings))
     if why and confirm(f"This is {why}. Make {'it' if estimate.new == 1 else 'them'}?") is False:

@@ -17,11 +17,10 @@ from imagegen_magic.notebook.output.tables import Note, Page, Table, pixels, ref
 from imagegen_magic.notebook.progress import run as runs
 from imagegen_magic.notebook.progress import sweep_view
 from imagegen_magic.notebook.progress.state import span
-from imagegen_magic.studies.sweeps import axes as sides
 from imagegen_magic.studies.sweeps import plan
-from imagegen_magic.studies.sweeps.axes import Axis
+from imagegen_magic.studies.sweeps.axes import Axis, make_axis, normalize_name, split
 from imagegen_magic.studies.sweeps.plan import SweepEstimate, SweepPlan
-from imagegen_magic.studies.sweeps.result import axes_words, short
+from imagegen_magic.studies.sweeps.result import axes_text, short
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.jobs.job import Job, PlannedRequest
@@ -38,11 +37,11 @@ def run(context: NotebookContext, given: Mapping[str, Any], prompt: str) -> None
     settings = _settings(context, given)
     settings.check("keep_loop", "drift_above", *([] if "preview" in given else ["preview"]))  # used only after the job was paid for
     planned = _planned(context, given, prompt, settings)
-    requests = [wish.request for wish in planned.wishes[:: planned.repeat]]
+    requests = [wish.request for wish in planned.requests[:: planned.repeat]]
     credentials.reject_embedded_keys(
-        requests, [planned.study.axes], settings
+        requests, [planned.record.axes], settings
     )  # of variables; a plan would show a key, and the ledger keep it
-    estimate = loop.run(plan.outlook(planned, settings))
+    estimate = loop.run(plan.estimate(planned, settings))
     if given.get("dry_run"):
         display(_dry_page(planned, estimate, settings))
         return
@@ -50,11 +49,11 @@ def run(context: NotebookContext, given: Mapping[str, Any], prompt: str) -> None
     show_note(headline(planned, estimate), *_left_out(planned))
     folders.check(settings)
     _confirm(estimate, settings, given)
-    job = plan.begin(planned, settings, preview=sweep_view.edge(planned.pictures), title=_title(planned))
+    job = plan.start(planned, settings, preview=sweep_view.edge(planned.pictures), title=_title(planned))
     width = given.get("preview") or (settings.get("preview") if settings.origin("preview") != "built in" else None)
 
     def make_view(job: Job, shell: Any, *, background: bool = False) -> Any:
-        return sweep_view.view(job, shell, planned.study.axes, background=background, width=width)
+        return sweep_view.view(job, shell, planned.record.axes, background=background, width=width)
 
     if given.get("no_wait"):
         runs.run_in_background(context, job, given.get("out"), make_view=make_view)
@@ -87,13 +86,13 @@ def _planned(context: NotebookContext, given: Mapping[str, Any], prompt: str, se
 
 def _axis(name: str, text: str, variables: Mapping[str, Any], folder: Path) -> Axis:
     """Return the axis of a --sweep: its values, or the name of a variable that holds them."""
-    listed, option = text.strip(), sides.named(name)
-    values: Sequence[Any] = sides.split(text)
+    listed, option = text.strip(), normalize_name(name)
+    values: Sequence[Any] = split(text)
     if listed.startswith("@") and listed[1:].isidentifier():
         values = _listed(option, listed[1:], variables)
     elif option in ("references", "mask"):
         values = [image_selector.reference(value, variables, folder, option=option) for value in values]
-    return sides.axis(option, values)
+    return make_axis(option, values)
 
 
 def _listed(axis: str, name: str, variables: Mapping[str, Any]) -> list[Any]:
@@ -118,22 +117,22 @@ def headline(planned: SweepPlan, estimate: SweepEstimate) -> str:
     facts = [_counts(planned), *_existing(estimate)]
     if estimate.new:
         facts.append(price_words(estimate))
-        facts.append("usual time not known yet" if estimate.usual is None else f"usually {span(*estimate.usual)} each")
+        facts.append("usual time not known yet" if estimate.typical is None else f"usually {span(*estimate.typical)} each")
     return " · ".join(facts)
 
 
 def _counts(planned: SweepPlan) -> str:
-    axes = axes_words(planned.study.axes)
+    axes = axes_text(planned.record.axes)
     each = f", {planned.repeat} of each" if planned.repeat > 1 and axes else ""
     return pluralize(planned.pictures, "picture") + (f": {axes}{each}" if axes else "")
 
 
 def _existing(estimate: SweepEstimate) -> Iterator[str]:
-    if estimate.there:
-        yield f"{estimate.there} exist already"
-    if estimate.waiting:
-        yield f"{estimate.waiting} submitted before and not sent again"
-    if estimate.there or estimate.waiting:
+    if estimate.existing:
+        yield f"{estimate.existing} exist already"
+    if estimate.pending:
+        yield f"{estimate.pending} submitted before and not sent again"
+    if estimate.existing or estimate.pending:
         yield f"{estimate.new} to make"
 
 
@@ -148,14 +147,14 @@ def price_words(estimate: SweepEstimate) -> str:
 
 
 def _title(planned: SweepPlan) -> str:
-    axes = axes_words(planned.study.axes)
+    axes = axes_text(planned.record.axes)
     return f"{pluralize(planned.pictures, 'picture')}" + (f" of {axes}" if axes else f": {truncate(planned.request.prompt)}")
 
 
 def _left_out(planned: SweepPlan) -> Iterator[str]:
     if not planned.impossible:
         return
-    reasons = plan.reasons(planned.impossible, planned.study.axes)
+    reasons = plan.reasons(planned.impossible, planned.record.axes)
     yield f"Left out, not possible ({len(planned.impossible)} of {planned.combinations} combinations):"
     yield from reasons[:_REASONS]
     if len(reasons) > _REASONS:
@@ -164,8 +163,8 @@ def _left_out(planned: SweepPlan) -> Iterator[str]:
 
 def _dry_page(planned: SweepPlan, estimate: SweepEstimate, settings: Settings) -> Page:
     """Return the plan of a dry run: its headline, at most 40 combinations, and the notes on them."""
-    names = list(planned.study.axes)
-    each = planned.wishes[:: planned.repeat]
+    names = list(planned.record.axes)
+    each = planned.requests[:: planned.repeat]
     rows = [
         [
             *(short(wish.place[name]) for name in names),

@@ -25,7 +25,7 @@ from imagegen_magic.notebook.progress.state import JobProgress
 from imagegen_magic.notebook.progress.sweep_grid import STYLE, Mosaic
 from imagegen_magic.notebook.progress.view import View
 from imagegen_magic.result import GeneratedImage
-from imagegen_magic.studies.sweeps.result import SweepResult, gathered, short
+from imagegen_magic.studies.sweeps.result import SweepResult, short, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,7 +113,7 @@ class SweepView(View):
             groups.setdefault(_FORGET.sub("", words), []).append((words, task))
         for group in list(groups.values())[:_ERRORS]:
             tasks = [task for _, task in group if task >= 0]
-            where = gathered((result.places[task] for task in tasks), self._axes) if tasks and self._axes else ""
+            where = summarize((result.places[task] for task in tasks), self._axes) if tasks and self._axes else ""
             several = f"{len(tasks)} of {len(result.places)}" if tasks else ""
             yield ": ".join(filter(None, [several, where, _together([words for words, _ in group])]))
         if len(groups) > _ERRORS:

@@ -158,7 +158,7 @@ def _cells(items: Sequence[ExportItem], sweep: SweepResult, clean: Clean) -> dic
     for number, item in enumerate(items, 1):
         cells.setdefault(tuple(sweep.place(item.image)[name] for name in sweep.axes), []).append(_linked(item, f"#picture-{number}"))
     missing = [(combination, words) for combination, words in zip(sweep.places, sweep.words, strict=False) if words]
-    missing += [(skipped.place, "not possible here") for skipped in sweep.impossible]
+    missing += [(skipped.combination, "not possible here") for skipped in sweep.impossible]
     for combination, words in missing:
         cells.setdefault(tuple(combination[name] for name in sweep.axes), []).append(_none(clean("", words)))
     return cells

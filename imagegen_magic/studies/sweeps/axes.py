@@ -1,4 +1,4 @@
-"""The axes of a sweep: which values each has, how they are read from text, and how they fill the slots of a prompt."""
+"""The axes of a sweep: their values, also parsed from text, and how they fill the placeholders of a prompt."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import GeneratedImage
 
 OPTIONS = ("provider", *(field.name for field in fields(ImageRequest) if field.name not in ("prompt", "_")))
-"""The options that can be an axis: the gateway, and every field of a request but its prompt."""
+"""The options that can be an axis: the gateway, and every field of a request except the prompt."""
 
-_OTHER_NAMES = {"ref": "references"}
-_WHOLE_NUMBERS = ("n", "output_compression")
-_SLOT = re.compile(r"\{\{(\w+)\}\}")
+_ALIASES = {"ref": "references"}
+_INTEGERS = ("n", "output_compression")
+_PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 _QUOTED = re.compile(r"""\s*(?:"((?:\\.|[^"\\])*)"|'([^']*)')\s*""")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Axis(Record):
-    """One axis: its `name`, its `values` as a request takes them, and the `labels` by which they are told apart."""
+    """One axis: its `name`, its `values` as a request takes them, and their `labels`, which are all different."""
 
     name: str
     values: tuple[Any, ...]
@@ -41,18 +41,18 @@ class Axis(Record):
 
     @property
     def is_option(self) -> bool:
-        """Whether it sets an option, beside the slot of its name that the prompt may have."""
+        """Whether it sets an option; the prompt may have a placeholder of the same name too."""
         return self.name in OPTIONS
 
 
-def named(name: str) -> str:
-    """Return the name of an axis as this module knows it: `output-format` and `ref` are `output_format` and `references`."""
+def normalize_name(name: str) -> str:
+    """Return the canonical name of an axis: `output-format` and `ref` are `output_format` and `references`."""
     plain = name.strip().lstrip("-").replace("-", "_")
-    return _OTHER_NAMES.get(plain, plain)
+    return _ALIASES.get(plain, plain)
 
 
 def split(text: str) -> list[str]:
-    """Return the values that a text names: between `|`, or between `,` where no `|` is there; quotes keep a value whole."""
+    """Return the values in a text, separated by `|`, or by `,` if it has no `|`; quotes protect a value."""
     separator = "|" if any(sign == "|" for sign, _ in _outside_quotes(text, "|,")) else ","
     values, start = [], 0
     for sign, at in _outside_quotes(text, separator):
@@ -63,7 +63,7 @@ def split(text: str) -> list[str]:
 
 
 def _outside_quotes(text: str, separators: str) -> Iterator[tuple[str, int]]:
-    """Yield each separator with its place; a value in quotes is one where it begins with the quote and ends with it."""
+    """Yield each separator with its position; a value is quoted if it begins and ends with the same quote."""
     at, begins = 0, True
     while at < len(text):
         quoted = _QUOTED.match(text, at) if begins else None
@@ -82,26 +82,26 @@ def _unquoted(value: str) -> str:
     return value.strip()
 
 
-def axis(name: str, values: Iterable[Any]) -> Axis:
-    """Return an axis; raises UnsupportedOption where it has no value, the same one twice, or one that its option cannot have."""
-    name = named(name)
+def make_axis(name: str, values: Iterable[Any]) -> Axis:
+    """Return an axis. Raises UnsupportedOption if it has no value, the same value twice, or one that its option cannot have."""
+    name = normalize_name(name)
     if isinstance(values, str | bytes | Mapping | LocalPicture) or not isinstance(values, Iterable):
-        raise _refused(name, values, f"The values of the axis {name} are no list", f"give several, as in {name}=[…]")
-    read = tuple(_read(name, value) for value in values)
-    if not read or any(isinstance(value, str) and not value for value in read):
-        step = "leave it out; a comma or | stands at the end, or twice" if read else "name its values"
-        raise _refused(name, "", f"The axis {name} has {'an empty' if read else 'no'} value", step)
-    labels, known = tuple(label(value, number) for number, value in enumerate(read, 1)), [_identity(value) for value in read]
+        raise _refused(name, values, f"The values of the axis {name} are not a list", f"give several, as in {name}=[…]")
+    parsed = tuple(_parse(name, value) for value in values)
+    if not parsed or any(isinstance(value, str) and not value for value in parsed):
+        step = "leave it out; there is a comma or | at the end, or twice" if parsed else "name its values"
+        raise _refused(name, "", f"The axis {name} has {'an empty' if parsed else 'no'} value", step)
+    labels, known = tuple(label(value, number) for number, value in enumerate(parsed, 1)), [_identity(value) for value in parsed]
     if twice := next((each for number, each in enumerate(labels) if known[number] in known[:number]), None):
         step = f"name each value once; for several pictures of each combination, {_REPEAT}"
         raise _refused(name, twice, f"The axis {name} has {twice} twice", step)
-    return Axis(name, read, _told_apart(labels))
+    return Axis(name, parsed, _distinct(labels))
 
 
-def all_of(axes: Any) -> tuple[Axis, ...]:
-    """Return axes that are given as name -> values, or as axes; raises UnsupportedOption for anything else."""
+def parse_axes(axes: Any) -> tuple[Axis, ...]:
+    """Return axes from a mapping of names to values, or from axes. Raises UnsupportedOption for anything else."""
     if isinstance(axes, Mapping) and all(isinstance(name, str) for name in axes):
-        return tuple(axis(name, values) for name, values in axes.items())
+        return tuple(make_axis(name, values) for name, values in axes.items())
     if isinstance(axes, Sequence) and all(isinstance(each, Axis) for each in axes):
         return tuple(axes)
     step = 'give the values of each axis by its name, as in {"quality": ["low", "high"]}'
@@ -115,16 +115,16 @@ def _refused(name: str, value: Any, what: str, step: str) -> UnsupportedOption:
     return UnsupportedOption(what, option=name, value=value, hint=step)
 
 
-def _read(name: str, value: Any) -> Any:
-    if name in _WHOLE_NUMBERS:
+def _parse(name: str, value: Any) -> Any:
+    if name in _INTEGERS:
         try:
             return readers.whole(value)
         except ValueError:
             if not isinstance(value, str):
-                return value  # of any kind: the plan says why it cannot be
-            raise _refused(name, value, f"{name} = {value!r} is no whole number", "give numbers") from None
+                return value  # of any type: the plan refuses it with a reason
+            raise _refused(name, value, f"{name} = {value!r} is not a whole number", "give whole numbers") from None
     if name == "extra" and isinstance(value, str):
-        return frozen(_further(value))
+        return frozen(_extra_field(value))
     if name not in OPTIONS and not isinstance(value, str):
         return str(value)
     if isinstance(value, Mapping):
@@ -132,10 +132,10 @@ def _read(name: str, value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _further(text: str) -> dict[str, Any]:
+def _extra_field(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise _refused("extra", text, f"{text!r} is no further field", "give KEY=VALUE, as in --sweep 'extra=seed=1|seed=2'")
+        raise _refused("extra", text, f"{text!r} is not an extra field", "give KEY=VALUE, as in --sweep 'extra=seed=1|seed=2'")
     try:
         return {key.strip(): json.loads(value)}
     except ValueError:
@@ -143,7 +143,7 @@ def _further(text: str) -> dict[str, Any]:
 
 
 def _identity(value: Any) -> Any:
-    """Return what is equal for equal values: the bytes of a picture, the text of a plain value, the thing itself."""
+    """Return what is equal for equal values: an image by its bytes, a plain value by its text, any other by its identity."""
     if isinstance(value, LocalPicture):
         return value.placeholder
     if isinstance(value, tuple):
@@ -155,13 +155,13 @@ _PLAIN = (str, int, float, Decimal, Path, Mapping, type(None))
 
 
 def label(value: Any, number: int = 1) -> str:
-    """Return what a value is called on the side of a grid; a thing without a name of its own by its number."""
+    """Return the label of a value in a grid; a value without a name is labelled by its number."""
     if value is None:
         return "none"
     if isinstance(value, Mapping):
         return ", ".join(f"{key}={each}" for key, each in value.items())
     if isinstance(value, tuple):
-        return " + ".join(label(each, place) for place, each in enumerate(value, 1))
+        return " + ".join(label(each, position) for position, each in enumerate(value, 1))
     if isinstance(value, GeneratedImage):
         return f"@{value.id}" if value.id else value.path.name
     if isinstance(value, LocalPicture | Named):
@@ -169,74 +169,74 @@ def label(value: Any, number: int = 1) -> str:
     return str(value) if isinstance(value, _PLAIN) else f"picture {number}"
 
 
-def _told_apart(labels: Sequence[str]) -> tuple[str, ...]:
-    """Number the labels of pictures that have the same name and are not the same, past those that are another's name."""
-    used, told = set(labels), []
+def _distinct(labels: Sequence[str]) -> tuple[str, ...]:
+    """Number equal labels of different images, without creating the label of another one."""
+    used, distinct = set(labels), []
     for each in labels:
         if labels.count(each) > 1:
             each = next(name for name in (f"{each} ({number})" for number in itertools.count(1)) if name not in used)
             used.add(each)
-        told.append(each)
-    return tuple(told)
+        distinct.append(each)
+    return tuple(distinct)
 
 
 @dataclass(frozen=True, slots=True)
 class Template(Record):
-    """A prompt with slots: its `parts` are text and, at every second place, the name of a slot."""
+    """A prompt with placeholders: its `parts` are text and, at odd positions, the name of a placeholder."""
 
     parts: tuple[str, ...]
 
     @classmethod
-    def read(cls, prompt: str, axes: Sequence[Axis], variables: Callable[[str], str] | None = None) -> Template:
-        """Return a prompt with the axes' slots; what `variables` gives for every other one is text, whatever it may look like.
+    def parse(cls, prompt: str, axes: Sequence[Axis], variables: Callable[[str], str] | None = None) -> Template:
+        """Return a prompt with the axes' placeholders; `variables` returns the text of any other one, which is taken literally.
 
-        Raises UnsupportedOption for a slot that nothing fills, unless there is no axis at all: then the prompt is taken as it stands.
+        Raises UnsupportedOption for a placeholder without a value, unless there is no axis: then the prompt is taken literally.
         """
-        names, parts, empty = {axis.name for axis in axes}, [""], []
-        for number, part in enumerate(_SLOT.split(prompt)):
+        names, parts, unfilled = {axis.name for axis in axes}, [""], []
+        for number, part in enumerate(_PLACEHOLDER.split(prompt)):
             if number % 2 and part in names:
                 parts += [part, ""]
             elif number % 2 and part.isidentifier() and variables:
                 parts[-1] += variables(part)
             else:
                 parts[-1] += f"{{{{{part}}}}}" if number % 2 else part
-                empty += [part] if number % 2 and part.isidentifier() else []
-        if axes and empty:
-            raise _nothing_fills(empty, axes)
+                unfilled += [part] if number % 2 and part.isidentifier() else []
+        if axes and unfilled:
+            raise _unfilled(unfilled, axes)
         return cls(tuple(parts))
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The names of its slots, each once."""
+    def placeholders(self) -> tuple[str, ...]:
+        """The names of its placeholders, each once."""
         return tuple(dict.fromkeys(self.parts[1::2]))
 
     @property
     def text(self) -> str:
-        """The prompt with its slots as they are written."""
-        return self.filled({name: f"{{{{{name}}}}}" for name in self.names})
+        """The prompt with its placeholders as written."""
+        return self.render({name: f"{{{{{name}}}}}" for name in self.placeholders})
 
-    def filled(self, place: Mapping[str, str]) -> str:
-        """Return the prompt with the slots' values, which are not looked at any further."""
-        return "".join(place[part] if number % 2 else part for number, part in enumerate(self.parts))
+    def render(self, values: Mapping[str, str]) -> str:
+        """Return the prompt with a value for each placeholder, taken literally."""
+        return "".join(values[part] if number % 2 else part for number, part in enumerate(self.parts))
 
 
-def _nothing_fills(names: Sequence[str], axes: Sequence[Axis]) -> UnsupportedOption:
-    what = f"Nothing fills {', '.join(f'{{{{{name}}}}}' for name in dict.fromkeys(names))} in the prompt"
+def _unfilled(names: Sequence[str], axes: Sequence[Axis]) -> UnsupportedOption:
+    what = f"There is no value for {', '.join(f'{{{{{name}}}}}' for name in dict.fromkeys(names))} in the prompt"
     near = difflib.get_close_matches(names[0], [axis.name for axis in axes if not axis.is_option], n=1)
-    step = f"give its values with --sweep {names[0]}=…" + (f" (the axis is called {near[0]})" if near else "")
-    step += ", or take a variable of that name with --vars"
+    step = f"give its values with --sweep {names[0]}=…" + (f" (the axis is {near[0]})" if near else "")
+    step += ", or use a variable of that name with --vars"
     return UnsupportedOption(what, option="sweep", value=names[0], hint=step)
 
 
 def check(axes: Sequence[Axis], template: Template) -> None:
-    """Raise UnsupportedOption for an axis that is neither an option nor a slot of the prompt, or that is there twice."""
+    """Raise UnsupportedOption for an axis that is neither an option nor a placeholder of the prompt, or is given twice."""
     names = [each.name for each in axes]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise _refused(twice, "", f"The axis {twice} is given twice", "put all its values into one")
     for each in axes:
-        if not each.is_option and each.name not in template.names:
+        if not each.is_option and each.name not in template.placeholders:
             near = difflib.get_close_matches(each.name, OPTIONS, n=1)
-            what = f"{each.name} is no axis: it is no option that can vary, and the prompt has no {{{{{each.name}}}}}"
+            what = f"{each.name} cannot be an axis: it is not an option that can vary, and the prompt has no {{{{{each.name}}}}}"
             step = f"write {{{{{each.name}}}}} where its value goes, or name one of the options"
             raise UnsupportedOption(
                 what, option=each.name, value="", allowed=OPTIONS, fix={near[0]: each.labels} if near else None, hint=step

@@ -1,4 +1,4 @@
-"""Sweeps of the ledger: found again by their number, with whatever pictures they have by now."""
+"""Sweeps loaded from the ledger by their number, with the images that they have now."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import total
 from imagegen_magic.studies.sweeps.result import SweepResult
 
-_WORDS = {"failed": "failed", "unknown": "not known", "dropped": "not made", "saved": "file not found"}
+_MISSING = {"failed": "failed", "unknown": "not known", "dropped": "not made", "saved": "file not found"}
 _CAUSES: dict[str, Blame] = {"Network problem; ": "network", "Gateway error; ": "gateway", "Moderation refusal; ": "moderation"}
 _CHARGES: dict[str, Charge] = {"nothing was charged": "no", "it was charged": "yes", "it may have been charged": "unknown"}
 _TOLD = re.compile(rf"(?P<what>.*)\. (?P<cause>{'|'.join(_CAUSES)}|)(?P<charge>(?i:{'|'.join(_CHARGES)}))\. (?P<hint>.*)\.", re.DOTALL)
 
 
 def load(study: int | None = None, *, settings: Settings | None = None) -> SweepResult:
-    """Return a sweep of the ledger as it is now, the latest where no number is given; from synchronous code.
+    """Return a sweep of the ledger as it is now, by default the latest; for synchronous code.
 
-    Of combinations that failed and were made later, the later ones are in it. Raises UnsupportedOption where there is no such sweep.
+    If a combination failed and was made later, the result has the later one. Raises UnsupportedOption if there is no such sweep.
     """
-    book = ledger_of(settings or load_settings())
-    found = loop.run(find_sweep(book, study))
+    ledger = ledger_of(settings or load_settings())
+    found = loop.run(find_sweep(ledger, study))
     if found is None:
         which = "no sweep yet" if study is None else f"no sweep {study}"
         raise UnsupportedOption(f"The ledger has {which}", option="study", value=study, hint="its number is in a result's .study")
-    return _result(found, loop.run(_tasks(book, list(found.combinations))))
+    return _result(found, loop.run(_tasks(ledger, list(found.combinations))))
 
 
-async def _tasks(book: Ledger, rows: Sequence[int]) -> list[TaskRow]:
+async def _tasks(ledger: Ledger, rows: Sequence[int]) -> list[TaskRow]:
     """Return these tasks in the order of the axes."""
-    known = {task.row: task for task in await book.tasks(rows=rows)}
+    known = {task.row: task for task in await ledger.tasks(rows=rows)}
     return [known[row] for row in rows if row in known]
 
 
 def _result(found: StoredSweep, tasks: Sequence[TaskRow]) -> SweepResult:
     order = {name: {value: number for number, value in enumerate(values)} for name, values in found.axes.items()}
 
-    def at(task: TaskRow) -> list[int]:
+    def order_of(task: TaskRow) -> list[int]:
         return [order.get(name, {}).get(value, 0) for name, value in found.combinations[task.row].items()]
 
-    ordered = sorted(_without_spent(tasks, found), key=at)
+    ordered = sorted(_without_superseded(tasks, found), key=order_of)
     images = [generated(each, task=number) for number, task in enumerate(ordered) for each in task.pictures if each.saved_at]
     ends = [task.saved_at for task in ordered if task.saved_at]
     began = min((task.created for task in ordered), default=0.0)
@@ -65,19 +65,19 @@ def _result(found: StoredSweep, tasks: Sequence[TaskRow]) -> SweepResult:
         prompt=found.prompt,
         axes=FrozenDict({name: tuple(values) for name, values in found.axes.items()}),
         places=tuple(FrozenDict(found.combinations[task.row]) for task in ordered),
-        words=tuple("" if task.pictures else _WORDS.get(task.state, "waiting") for task in ordered),
+        words=tuple("" if task.pictures else _MISSING.get(task.state, "waiting") for task in ordered),
         study=found.number,
     )
 
 
-def _without_spent(tasks: Sequence[TaskRow], found: StoredSweep) -> list[TaskRow]:
-    """Leave out what came to nothing where another task of the same place came to something."""
+def _without_superseded(tasks: Sequence[TaskRow], found: StoredSweep) -> list[TaskRow]:
+    """Leave out failed and dropped tasks if another task of the same combination succeeded."""
     made = [found.combinations[task.row] for task in tasks if task.state not in ("failed", "dropped")]
     return [task for task in tasks if task.state not in ("failed", "dropped") or found.combinations[task.row] not in made]
 
 
 def _request(found: StoredSweep, tasks: Sequence[TaskRow]) -> ImageRequest:
-    """Return what all tasks were asked with, but for what varied."""
+    """Return the request that all tasks share, without the options that vary."""
     if not tasks:
         return ImageRequest(found.prompt)
     fixed = {name: value for name, value in tasks[0].asked.items() if name not in found.axes}

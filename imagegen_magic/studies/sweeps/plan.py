@@ -1,10 +1,11 @@
-"""Asking for all combinations of some values: `plan()` says what will happen, `sweep()` makes the pictures, `load()` finds them again."""
+"""Sweeps over all combinations of values: `plan()` shows what will happen, `sweep()` makes the images, `load()` loads them again."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import json
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from imagegen_magic import readers
+from imagegen_magic.deprecated import renamed_fields
 from imagegen_magic.engine import api
 from imagegen_magic.engine.context import EngineContext, Kind, context_of
 from imagegen_magic.engine.endpoints import without_key
@@ -21,7 +23,7 @@ from imagegen_magic.engine.jobs import reuse
 from imagegen_magic.engine.jobs.builder import fingerprint
 from imagegen_magic.engine.jobs.job import Job, PlannedRequest
 from imagegen_magic.engine.ledger.spending import prorate
-from imagegen_magic.engine.ledger.sweeps import SweepRecord
+from imagegen_magic.engine.ledger.sweeps import Combination, SweepRecord
 from imagegen_magic.engine.references import Known
 from imagegen_magic.engine.settings import ENGINE_OPTIONS, REQUEST_OPTIONS, Settings
 from imagegen_magic.engine.settings import load as load_settings
@@ -31,69 +33,71 @@ from imagegen_magic.providers import registry
 from imagegen_magic.records import FrozenDict, Record
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost, Generation, total
-from imagegen_magic.studies.sweeps import axes as sides
-from imagegen_magic.studies.sweeps.axes import Axis, Template
+from imagegen_magic.studies.sweeps.axes import Axis, Template, check, parse_axes
 from imagegen_magic.studies.sweeps.load import load
-from imagegen_magic.studies.sweeps.result import SkippedCombination, SweepResult, gathered
+from imagegen_magic.studies.sweeps.result import SkippedCombination, SweepResult, summarize
 
-__all__ = ["SweepEstimate", "SweepPlan", "SweepResult", "begin", "load", "outlook", "plan", "sweep"]
+__all__ = ["SweepEstimate", "SweepPlan", "SweepResult", "estimate", "load", "plan", "start", "sweep"]
 
-MOST = 100_000  # tasks of one sweep: beyond that it is a slip of the keyboard
-_GROUPS = 8  # reasons that a refusal names
+MAX_TASKS = 100_000  # of one sweep: more are a typing error
+_MAX_REASONS = 8  # in a refusal
 
 
+@renamed_fields(wishes="requests")
 @dataclass(frozen=True, slots=True, repr=False)
 class SweepPlan(Record):
-    """What a sweep will do: `wishes` in the order of its axes (each repeat one of its own), and what its gateways cannot do."""
+    """What a sweep will do: its `requests` in the order of its axes, each repeat a request, and the combinations that are not possible."""
 
     request: ImageRequest
     axes: tuple[Axis, ...]
     repeat: int
-    wishes: tuple[PlannedRequest, ...]
+    requests: tuple[PlannedRequest, ...]
     impossible: tuple[SkippedCombination, ...]
 
     @property
-    def study(self) -> SweepRecord:
-        """The sweep as the ledger remembers it."""
+    def record(self) -> SweepRecord:
+        """The sweep as the ledger stores it."""
         return SweepRecord(self.request.prompt, FrozenDict({axis.name: axis.labels for axis in self.axes}), self._fixed)
 
     @property
     def _fixed(self) -> str:
-        """What does not vary, as text: the same prompt and axes with other options are another sweep."""
+        """The options that do not vary, as text: the same prompt and axes with other options are another sweep."""
         varied = {"prompt", *(axis.name for axis in self.axes)}
-        options = {name: value for name, value in self.wishes[0].request.asked().items() if name not in varied} if self.wishes else {}
-        gateways = sorted({(wish.gateway.base_url, wish.gateway.sandbox) for wish in self.wishes}) if "provider" not in varied else []
-        contents = [picture.identity for picture in self.wishes[0].plan.uploads] if self.wishes else []
-        return json.dumps([options, gateways, contents], sort_keys=True, default=str)
+        first = self.requests[0] if self.requests else None
+        options = {name: value for name, value in first.request.asked().items() if name not in varied} if first else {}
+        origins = {(each.gateway.base_url, each.gateway.sandbox) for each in self.requests} if "provider" not in varied else set()
+        contents = [image.identity for image in first.plan.uploads] if first else []
+        return json.dumps([options, sorted(origins), contents], sort_keys=True, default=str)
 
     @property
     def pictures(self) -> int:
-        """How many pictures it is to make."""
-        return sum(wish.plan.count for wish in self.wishes)
+        """How many images it makes."""
+        return sum(request.plan.count for request in self.requests)
 
     @property
     def combinations(self) -> int:
-        """How many combinations there are, those that are left out among them."""
-        return len(self.wishes) // self.repeat + len(self.impossible)
+        """How many combinations there are, including those that are not possible."""
+        return len(self.requests) // self.repeat + len(self.impossible)
 
 
+@renamed_fields(there="existing", waiting="pending", usual="typical")
 @dataclass(frozen=True, slots=True)
 class SweepEstimate(Record):
-    """What is known before anything is sent.
+    """The estimate of a sweep, before anything is sent.
 
-    Of `pictures`, `there` are there already, `waiting` are at a gateway or of unknown fate and not sent again, `new` ones are to be made.
-    Of these, `free` ones are the sandbox's, `unknown` ones have no known price, and the others cost `price`, a sum for each unit.
-    `usual` are the seconds that one of these tasks usually takes, (low, high), None where nothing is remembered.
+    Of `pictures`, `existing` are saved, `pending` are at a gateway or of unknown outcome and not sent again, and `new` will be made. Of
+    the new ones, `free` are the sandbox's, `unknown` have no known price, and the others cost `price`, a sum for each unit. `typical` is
+    the typical duration of one task in seconds, (low, high), None if none is recorded.
     """
 
     pictures: int
-    there: int
-    waiting: int
+    existing: int
+    pending: int
     new: int
     free: int
     unknown: int
     price: tuple[Cost, ...]
-    usual: tuple[float, float] | None
+    typical: tuple[float, float] | None
 
 
 def plan(
@@ -108,179 +112,177 @@ def plan(
     keys: bool = True,
     fit: bool = False,
 ) -> SweepPlan:
-    """Return what a sweep will do; `request` has the prompt with its slots and the options that do not vary.
+    """Return what a sweep will do; `request` has the prompt with its placeholders and the options that do not vary.
 
-    `variables` gives the text for a slot that no axis fills, or raises. Without `keys` it is only to be looked at, and needs none. With
-    `fit`, references that are too large are scaled down.
-    Raises UnsupportedOption for axes that do not fit, and, naming them, for combinations that cannot be done, unless they are to be left
-    out; UnknownProvider, MissingKey.
+    `variables` returns the text of a placeholder that is not an axis, or raises. Without `keys` the plan needs no keys and cannot be
+    sent. With `fit`, references that are too large are scaled down. Raises UnsupportedOption for invalid axes and, unless
+    `skip_impossible`, for combinations that are not possible; UnknownProvider, MissingKey.
     """
     repeat = _number_of("repeat", repeat)
     settings.check(*ENGINE_OPTIONS)
     _check_prompt(request)
-    lines = sides.all_of(axes)
-    template = Template.read(request.prompt, lines, variables)
-    sides.check(lines, template)
-    varied = {line.name for line in lines}
+    parsed = parse_axes(axes)
+    template = Template.parse(request.prompt, parsed, variables)
+    check(parsed, template)
+    varied = {axis.name for axis in parsed}
     settings.check(*(name for name in REQUEST_OPTIONS if name not in varied and getattr(request, name) is None))
-    _check_twice(request, provider, lines)
-    _check_number(lines, repeat)
+    _check_twice(request, provider, parsed)
+    _check_number(parsed, repeat)
     request = replace(request, prompt=template.text)
-    make = partial(api.prepare if keys else _to_look_at, fit=fit, pictures={})
-    wishes, impossible = _wishes(request, template, lines, settings, provider, make)
-    if impossible and not (skip_impossible and wishes):
-        raise _refused(lines, wishes, impossible, skip_impossible)
-    each = tuple(wish for wish in wishes for _ in range(repeat))
-    return SweepPlan(request, lines, repeat, each, tuple(impossible))
+    make = partial(api.prepare if keys else _without_keys, fit=fit, pictures={})
+    planned, impossible = _combined(template, parsed, partial(make, settings=settings), request, provider)
+    if impossible and not (skip_impossible and planned):
+        raise _refused(parsed, planned, impossible, skip_impossible)
+    return SweepPlan(request, parsed, repeat, tuple(each for each in planned for _ in range(repeat)), tuple(impossible))
 
 
 def _check_prompt(request: ImageRequest) -> None:
     if not isinstance(request.prompt, str):
-        what = f"The prompt is a text, not of type {type(request.prompt).__name__}"
-        raise UnsupportedOption(what, option="prompt", value=request.prompt, hint="say what the picture shows")
+        what = f"The prompt must be a text, not of type {type(request.prompt).__name__}"
+        raise UnsupportedOption(what, option="prompt", value=request.prompt, hint="describe the picture")
 
 
-def _check_twice(request: ImageRequest, provider: str | None, lines: Sequence[Axis]) -> None:
-    said = {**request.asked(), **({"provider": provider} if provider else {})}
-    for axis in lines:
-        if axis.is_option and axis.name in said:
-            step = "say it once: as an axis, or as an option of all"
-            raise UnsupportedOption(f"{axis.name} is both an axis and an option", option=axis.name, value=said[axis.name], hint=step)
+def _check_twice(request: ImageRequest, provider: str | None, axes: Sequence[Axis]) -> None:
+    options = {**request.asked(), **({"provider": provider} if provider else {})}
+    for axis in axes:
+        if axis.is_option and axis.name in options:
+            hint = "give it once: as an axis, or as an option of all"
+            raise UnsupportedOption(f"{axis.name} is both an axis and an option", option=axis.name, value=options[axis.name], hint=hint)
 
 
 def _number_of(option: str, value: Any) -> int:
     try:
         return readers.count(value)
     except ValueError as error:
-        what = f"{option} = {value!r} is no number of pictures"
+        what = f"{option} = {value!r} is not a number of pictures"
         raise UnsupportedOption(what, option=option, value=value, hint=f"the option {option} takes {error}") from None
 
 
-def _check_number(lines: Sequence[Axis], repeat: int) -> None:
-    number = repeat
-    for axis in lines:
-        number *= len(axis.values)
-    if number > MOST:
-        step = "name fewer values"
-        raise UnsupportedOption(f"{number} tasks are more than the {MOST} of one sweep", option="sweep", value=number, hint=step)
+def _check_number(axes: Sequence[Axis], repeat: int) -> None:
+    number = repeat * math.prod(len(axis.values) for axis in axes)
+    if number > MAX_TASKS:
+        what = f"{number} tasks are more than the {MAX_TASKS} of one sweep"
+        raise UnsupportedOption(what, option="sweep", value=number, hint="name fewer values")
 
 
-def _wishes(
-    request: ImageRequest,
-    template: Template,
-    lines: Sequence[Axis],
-    settings: Settings,
-    provider: str | None,
-    wish: Callable[..., PlannedRequest],
+def _combined(
+    template: Template, axes: Sequence[Axis], make: Callable[..., PlannedRequest], request: ImageRequest, provider: str | None
 ) -> tuple[list[PlannedRequest], list[SkippedCombination]]:
-    wishes, impossible = [], []
-    for chosen in itertools.product(*(range(len(axis.values)) for axis in lines)):
-        place = FrozenDict({axis.name: axis.labels[number] for axis, number in zip(lines, chosen, strict=True)})
-        said = {axis.name: axis.values[number] for axis, number in zip(lines, chosen, strict=True) if axis.is_option}
-        gateway = said.pop("provider", provider)
+    """Return the requests of all combinations, and the combinations that are not possible."""
+    requests, impossible = [], []
+    for chosen in itertools.product(*(zip(axis.labels, axis.values, strict=True) for axis in axes)):
+        combination = FrozenDict({axis.name: label for axis, (label, _) in zip(axes, chosen, strict=True)})
+        options = {axis.name: value for axis, (_, value) in zip(axes, chosen, strict=True) if axis.is_option}
+        name = options.pop("provider", provider)
         try:
-            wishes.append(wish(replace(request, prompt=template.filled(place), **said), settings, gateway, place))
+            prompt = template.render(combination)
+            requests.append(make(replace(request, prompt=prompt, **options), provider=name, place=combination))
         except UnsupportedOption as error:
-            impossible.append(SkippedCombination(place, error))
-    return wishes, impossible
+            impossible.append(SkippedCombination(combination, error))
+    return requests, impossible
 
 
-def _to_look_at(
-    request: ImageRequest, settings: Settings, provider: str | None, place: Mapping[str, str], *, fit: bool, pictures: Known
+def _without_keys(
+    request: ImageRequest, settings: Settings, provider: str | None, place: Combination, *, fit: bool, pictures: Known
 ) -> PlannedRequest:
-    """Return a wish; where its gateway has no key, one that cannot be sent."""
+    """Return a planned request that cannot be sent if its gateway has no key."""
     with suppress(MissingKey):
         return api.prepare(request, settings, provider, place, fit=fit, pictures=pictures)
     planned = api.plan(request, provider=provider, fit=fit, settings=settings)
-    gateway = without_key(registry.get_provider(planned.provider, settings.look_alikes), settings)
-    return PlannedRequest(gateway, planned, api.apply_defaults(request, settings), place)
+    endpoint = without_key(registry.get_provider(planned.provider, settings.look_alikes), settings)
+    return PlannedRequest(endpoint, planned, api.apply_defaults(request, settings), place)
 
 
 def _refused(
-    lines: Sequence[Axis], wishes: Sequence[PlannedRequest], impossible: Sequence[SkippedCombination], skipped: bool
+    axes: Sequence[Axis], requests: Sequence[PlannedRequest], impossible: Sequence[SkippedCombination], skipped: bool
 ) -> UnsupportedOption:
-    """Return the refusal that names each combination that cannot be done, those of one reason together."""
-    if not lines:
+    """Return the refusal that names each combination that is not possible, grouped by reason."""
+    if not axes:
         return impossible[0].error
-    values = {axis.name: axis.labels for axis in lines}
-    told = reasons(impossible, values)
-    shown = "; ".join(told[:_GROUPS]) + (f"; and for {pluralize(len(told) - _GROUPS, 'further reason')}" if len(told) > _GROUPS else "")
-    number, of = len(impossible), len(wishes) + len(impossible)
-    which = "None of the combinations can be done" if not wishes else f"{number} of {of} combinations cannot be done"
-    step = "change the axes" if skipped or not wishes else "--skip-impossible (skip_impossible=True in Python) leaves them out"
-    able = (
-        []
-        if "provider" in values
-        else [name for name in impossible[0].error.providers if all(name in one.error.providers for one in impossible)]
+    values = {axis.name: axis.labels for axis in axes}
+    found = reasons(impossible, values)
+    shown = "; ".join(found[:_MAX_REASONS])
+    shown += f"; and for {pluralize(len(found) - _MAX_REASONS, 'more reason')}" if len(found) > _MAX_REASONS else ""
+    number, total_number = len(impossible), len(requests) + len(impossible)
+    what = f"{number} of {total_number} combinations are not possible" if requests else "None of the combinations is possible"
+    hint = "change the axes" if skipped or not requests else "--skip-impossible (skip_impossible=True in Python) leaves them out"
+    errors = [each.error for each in impossible]
+    providers = [name for name in errors[0].providers if all(name in error.providers for error in errors)]
+    allowed = {error.allowed for error in errors}
+    return UnsupportedOption(
+        f"{what}: {shown}",
+        option="sweep",
+        value=number,
+        allowed=allowed.pop() if len(allowed) == 1 else (),
+        providers=[] if "provider" in values else providers,
+        hint=hint,
     )
-    values_here = {one.error.allowed for one in impossible}
-    allowed = values_here.pop() if len(values_here) == 1 else ()
-    return UnsupportedOption(f"{which}: {shown}", option="sweep", value=number, allowed=allowed, providers=able, hint=step)
 
 
 def reasons(impossible: Sequence[SkippedCombination], axes: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return why combinations cannot be done, one line a reason, each with the combinations it is true of."""
-    groups: dict[str, list[SkippedCombination]] = {}
-    for one in impossible:
-        groups.setdefault(one.error.what, []).append(one)
-    told = [(gathered((one.place for one in group), axes), what) for what, group in groups.items()]
-    return [f"{places}: {what}" if places else what for places, what in told]
+    """Return why combinations are not possible, one line for each reason, with its combinations."""
+    groups: dict[str, list[Combination]] = {}
+    for each in impossible:
+        groups.setdefault(each.error.what, []).append(each.combination)
+    lines = [(summarize(combinations, axes), what) for what, combinations in groups.items()]
+    return [f"{which}: {what}" if which else what for which, what in lines]
 
 
-async def outlook(plan: SweepPlan, settings: Settings) -> SweepEstimate:
-    """Return what is known of a sweep before anything is sent; on the engine's loop."""
-    session = context_of(settings)
-    there, waiting = await _found(plan, session) if settings.get("reuse") else (set(), set())
-    tasks = [(wish, count) for wish in plan.wishes for count in wish.plan.images_per_call]
-    new = [task for number, task in enumerate(tasks) if number not in there | waiting]
-    paid = [(prorate(wish.plan.price, count, wish.plan.count), count) for wish, count in new if not wish.gateway.sandbox]
+async def estimate(plan: SweepPlan, settings: Settings) -> SweepEstimate:
+    """Return the estimate of a sweep, without sending anything; on the engine's loop."""
+    context = context_of(settings)
+    existing, pending = await _reusable(plan, context) if settings.get("reuse") else (set(), set())
+    tasks = [(request, count) for request in plan.requests for count in request.plan.images_per_call]
+    new = [task for number, task in enumerate(tasks) if number not in existing | pending]
+    paid = [(prorate(request.plan.price, count, request.plan.count), count) for request, count in new if not request.gateway.sandbox]
     known = [price for price, _ in paid if price.amount is not None]
     return SweepEstimate(
         pictures=plan.pictures,
-        there=sum(tasks[number][1] for number in there),
-        waiting=sum(tasks[number][1] for number in waiting),
+        existing=sum(tasks[number][1] for number in existing),
+        pending=sum(tasks[number][1] for number in pending),
         new=sum(count for _, count in new),
-        free=sum(count for wish, count in new if wish.gateway.sandbox),
+        free=sum(count for request, count in new if request.gateway.sandbox),
         unknown=sum(count for price, count in paid if price.amount is None),
         price=total(known) if known else (),
-        usual=await _usual([wish for wish, _ in new], session),
+        typical=await _typical([request for request, _ in new], context),
     )
 
 
-async def _found(plan: SweepPlan, session: EngineContext) -> tuple[set[int], set[int]]:
-    """Return the positions of what is there already, and of what is on its way or of unknown fate and will not be sent again."""
-    await session.ledger.recover_orphans()
-    marks = [fingerprint(wish, call) for wish in plan.wishes for call in wish.plan.calls]
-    found = await reuse.find(session.ledger, marks)
+async def _reusable(plan: SweepPlan, context: EngineContext) -> tuple[set[int], set[int]]:
+    """Return the positions of the tasks that are saved, and of those that are pending or of unknown outcome and not sent again."""
+    await context.ledger.recover_orphans()
+    found = await reuse.find(context.ledger, [fingerprint(request, call) for request in plan.requests for call in request.plan.calls])
     return set(found.complete), set(found.missing) | set(found.pending) | set(found.unknown)
 
 
-async def _usual(wishes: Sequence[PlannedRequest], session: EngineContext) -> tuple[float, float] | None:
-    """Return what such tasks usually take, from the quickest kind to the slowest, as far as it is remembered."""
+async def _typical(requests: Sequence[PlannedRequest], context: EngineContext) -> tuple[float, float] | None:
+    """Return the typical duration of these requests, from the fastest kind to the slowest, as far as it is recorded."""
     known = []
-    for kind, megapixels in {_kind(wish): _megapixels(wish) for wish in wishes}.items():
-        if usual := (await session.history(kind, megapixels)).usual():
+    for kind, megapixels in {_kind(request): _megapixels(request) for request in requests}.items():
+        if usual := (await context.history(kind, megapixels)).usual():
             known.append(usual)
     return (min(low for low, _ in known), max(high for _, high in known)) if known else None
 
 
-def _kind(wish: PlannedRequest) -> Kind:
-    return wish.plan.provider, wish.gateway.sandbox, wish.plan.model.name, *wish.plan.tier
+def _kind(request: PlannedRequest) -> Kind:
+    return request.plan.provider, request.gateway.sandbox, request.plan.model.name, *request.plan.tier
 
 
-def _megapixels(wish: PlannedRequest) -> float:
-    pixels = wish.plan.pixels
+def _megapixels(request: PlannedRequest) -> float:
+    pixels = request.plan.pixels
     return pixels[0][0] * pixels[0][1] / 1e6 if pixels else 1.0
 
 
-def begin(plan: SweepPlan, settings: Settings, *, preview: int | None = None, title: str = "") -> Job:
-    """Begin a sweep and return at once: a Job whose result is a SweepResult; `preview` as in `generation.begin`."""
-    sweep = plan.study if plan.axes else None
-
-    def dressed(job: Job, made: Generation) -> SweepResult:
-        return _result(plan, job, made)
-
-    return api.start_batch(plan.wishes, settings, preview=preview, sweep=sweep, title=title, result_factory=dressed)
+def start(plan: SweepPlan, settings: Settings, *, preview: int | None = None, title: str = "") -> Job:
+    """Start a sweep and return at once: a Job whose result is a SweepResult; `preview` bounds previews in pixels."""
+    return api.start_batch(
+        plan.requests,
+        settings,
+        preview=preview,
+        sweep=plan.record if plan.axes else None,
+        title=title,
+        result_factory=lambda job, made: _result(plan, job, made),
+    )
 
 
 def _result(plan: SweepPlan, job: Job, made: Generation) -> SweepResult:
@@ -296,18 +298,18 @@ def _result(plan: SweepPlan, job: Job, made: Generation) -> SweepResult:
         prompt=plan.request.prompt,
         axes=FrozenDict({axis.name: axis.labels for axis in plan.axes}),
         places=tuple(job.places),
-        words=tuple("" if task in saved else _word(job, task) for task in range(len(job.places))),
+        words=tuple("" if task in saved else _why_missing(job, task) for task in range(len(job.places))),
         impossible=plan.impossible,
         study=job.sweep,
     )
 
 
-_WORDS = {"failed": "failed", "left": "waiting"}
+_MISSING = {"failed": "failed", "left": "waiting"}
 
 
-def _word(job: Job, task: int) -> str:
+def _why_missing(job: Job, task: int) -> str:
     latest = job.latest.get(task)
-    return _WORDS.get(latest.stage, "not made") if latest else "not made"
+    return _MISSING.get(latest.stage, "not made") if latest else "not made"
 
 
 async def sweep(
@@ -325,17 +327,17 @@ async def sweep(
     fit: bool = False,
     **options: Any,
 ) -> SweepResult:
-    """Make the pictures of all combinations of the axes' values and return them, on any running event loop.
+    """Make the images of all combinations of the axes' values and return them, on any running event loop.
 
-    An axis is an option (`quality`, `size`, `provider`, …) or a slot of the prompt (`style` where the prompt says `{{style}}`); `repeat`
-    pictures are made of each combination. With `reuse` only what is missing is made and paid for. `options` are the fields of
-    ImageRequest that do not vary. Raises UnsupportedOption before anything is sent, and what ended it where no picture was made; where
-    only some were, `errors` says why, and a warning says so.
+    An axis is an option (`quality`, `size`, `provider`, …) or a placeholder of the prompt (`style` for `{{style}}`). `repeat` images are
+    made of each combination. With `reuse`, only missing images are made and paid for. `options` are the fields of ImageRequest that do
+    not vary. Raises UnsupportedOption before anything is sent, and the error if no image was made. If only some were made, `errors` has
+    the reasons, and a warning is emitted.
     """
     settings = load_settings().replace("this call", timeout=timeout, save_dir=save_dir, name=name, sandbox=sandbox, reuse=reuse)
     request = api.request_of(prompt, options)
     make = partial(plan, settings=settings, repeat=repeat, skip_impossible=skip_impossible, provider=provider, fit=fit)
-    job = begin(await asyncio.to_thread(make, request, axes), settings)  # the caller's loop goes on meanwhile
+    job = start(await asyncio.to_thread(make, request, axes), settings)  # in a thread, so that the caller's loop is not blocked
     result = await job.result()
     assert isinstance(result, SweepResult)
     if result.errors:

@@ -1,4 +1,4 @@
-"""What a sweep gives: its pictures, each at its place between the axes, as a grid, a sheet, or a table."""
+"""The result of a sweep: its images with their combinations, as a grid, a sheet, or a table."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from imagegen_magic.deprecated import renamed_fields
+from imagegen_magic.engine.ledger.sweeps import Combination
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.records import FrozenDict, Record, frozen
 from imagegen_magic.result import GeneratedImage, Generation
@@ -20,38 +22,36 @@ if TYPE_CHECKING:
 
     from imagegen_magic.imaging.sheet.grid import Content, Sheet
 
-Place = Mapping[str, str]
-"""Where a picture stands: the value of each axis."""
-
-_EDGE = 512  # px of a grid's pictures, unless told otherwise
-_LABEL = 80  # characters of a value in a table or message
-_ACROSS = 8  # values that a grid has side by side, before the longer axis goes down
+_EDGE = 512  # pixels of a grid's images by default
+_MAX_LABEL = 80  # characters of a value in a table or message
+_MAX_ACROSS = 8  # values side by side in a grid; a longer axis goes down the side
 _NOT_POSSIBLE = "not possible here"
 
 
+@renamed_fields(place="combination")
 @dataclass(frozen=True, slots=True, repr=False)
 class SkippedCombination(Record):
     """A combination that was left out, and why its gateway cannot do it."""
 
-    place: Place
+    combination: Combination
     error: UnsupportedOption
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "place", frozen(self.place))
+        object.__setattr__(self, "combination", frozen(self.combination))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SweepResult(Generation):
-    """The pictures of a sweep: a Generation that knows the place of each between the axes.
+    """The images of a sweep: a Generation with the combination of each image.
 
-    `prompt` is the text with its slots, `axes` the values of each axis in their order; `places` and `words` belong to the tasks (a
-    picture's `task` counts them from 0): their place, and why there is no picture, empty where there is one. `impossible` was left out;
-    `study` is the ledger's number, by which `load` finds it again.
+    `prompt` is the text with placeholders, `axes` the values of each axis in their order. `places` and `words` belong to the tasks,
+    which an image's `task` counts from 0: their combination, and why there is no image, empty if there is one. `impossible` are the
+    combinations that were left out. `study` is the number in the ledger, for `load`.
     """
 
     prompt: str = ""
     axes: Mapping[str, tuple[str, ...]] = field(default_factory=FrozenDict)
-    places: tuple[Place, ...] = ()
+    places: tuple[Combination, ...] = ()
     words: tuple[str, ...] = ()
     impossible: tuple[SkippedCombination, ...] = ()
     study: int = 0
@@ -60,15 +60,15 @@ class SweepResult(Generation):
         object.__setattr__(self, "axes", frozen(self.axes))
         object.__setattr__(self, "places", tuple(map(frozen, self.places)))
 
-    def place(self, image: GeneratedImage) -> Place:
-        """Return the value of each axis that a picture was made with. Raises UnsupportedOption for one of another sweep."""
+    def place(self, image: GeneratedImage) -> Combination:
+        """Return the combination of an image. Raises UnsupportedOption for an image of another sweep."""
         for each in self.images:
             if image is each or (isinstance(image, GeneratedImage) and (image.id == each.id if image.id else image == each)):
                 return self.places[each.task]
-        raise UnsupportedOption(f"{image!r} is no picture of this sweep", option="image", value=image, hint="give one of its own")
+        raise UnsupportedOption(f"{image!r} is not a picture of this sweep", option="image", value=image, hint="give one of its pictures")
 
     def at(self, **place: Any) -> tuple[GeneratedImage, ...]:
-        """Return the pictures with these values, of all combinations that have them: `at(style="oil", quality="low")`.
+        """Return the images with these values: `at(style="oil", quality="low")`.
 
         Raises UnsupportedOption for an axis or a value that the sweep does not have.
         """
@@ -93,10 +93,10 @@ class SweepResult(Generation):
         return text
 
     def grid(self, rows: str | None = None, columns: str | None = None, *, edge: int | None = _EDGE) -> Image:
-        """Return the labelled grid: the axis `rows` down the side, `columns` across the top, further axes as grids beneath one another.
+        """Return the labelled grid: the axis `rows` down the side, `columns` across the top, one grid for each value of other axes.
 
-        `edge` bounds each picture, in pixels; None keeps its own. Raises UnsupportedOption for an axis that the sweep does not have, and
-        where the grid would be too large, with the edge that fits.
+        `edge` bounds each image, in pixels; None keeps its size. Raises UnsupportedOption for an axis that the sweep does not have, and
+        if the grid would be too large, with the edge that fits.
         """
         from imagegen_magic.imaging.sheet import save
         from imagegen_magic.imaging.text import missing_fonts
@@ -106,7 +106,7 @@ class SweepResult(Generation):
         return save.picture(sheet, edge)
 
     def sheet(self, rows: str | None = None, columns: str | None = None, pictures: Mapping[int, bytes] | None = None) -> Sheet:
-        """Return the grid to be drawn in any size; `pictures` are smaller copies to draw it from, by the ledger's id."""
+        """Return the grid as a sheet for any size; `pictures` are smaller copies to draw from, by ledger id."""
         from imagegen_magic.imaging.sheet.grid import NO_AXIS, Axis, grid
 
         down, across = self._sides(rows, columns)
@@ -122,7 +122,7 @@ class SweepResult(Generation):
         )
 
     def _sides(self, rows: str | None, columns: str | None) -> tuple[str, str]:
-        """Return the axes down the side and across the top; the empty name where there is none."""
+        """Return the axes down the side and across the top; the name is empty if there is none."""
         chosen = [self._axis(name) for name in (rows, columns) if name]
         if len(chosen) == 2 and rows == columns:
             raise UnsupportedOption(f"{rows} cannot be rows and columns", option="columns", value=columns, hint="choose two axes")
@@ -132,19 +132,20 @@ class SweepResult(Generation):
         if len(left) < 2:
             return "", _first(left)
         short, long = sorted(left[:2], key=lambda name: len(self.axes[name]))
-        return (short, long) if len(self.axes[long]) <= _ACROSS else (long, short)
+        return (short, long) if len(self.axes[long]) <= _MAX_ACROSS else (long, short)
 
     def _cells(self, down: str, across: str, others: Sequence[str], pictures: Mapping[int, bytes]) -> dict[tuple[Any, ...], list[Content]]:
-        def key(place: Place) -> tuple[Any, ...]:
-            return place.get(down, ""), place.get(across, ""), tuple(place[name] for name in others) if others else ""
+        def key(combination: Combination) -> tuple[Any, ...]:
+            layer = tuple(combination[name] for name in others) if others else ""
+            return combination.get(down, ""), combination.get(across, ""), layer
 
         cells: dict[tuple[Any, ...], list[Content]] = {}
         by_task = self._by_task()
-        for task, place in enumerate(self.places):
-            made: list[Content] = [pictures.get(image.id, image.path) for image in by_task.get(task, ())]
-            cells.setdefault(key(place), []).extend(made or [self.words[task] or "missing"])
-        for one in self.impossible:
-            cells[key(one.place)] = [_NOT_POSSIBLE]
+        for task, combination in enumerate(self.places):
+            images: list[Content] = [pictures.get(image.id, image.path) for image in by_task.get(task, ())]
+            cells.setdefault(key(combination), []).extend(images or [self.words[task] or "missing"])
+        for skipped in self.impossible:
+            cells[key(skipped.combination)] = [_NOT_POSSIBLE]
         return cells
 
     def _by_task(self) -> dict[int, list[GeneratedImage]]:
@@ -154,25 +155,28 @@ class SweepResult(Generation):
         return by_task
 
     def _note(self) -> str:
-        """Return what all pictures have in common."""
-        told = [[image.provider + (" (sandbox)" if image.sandbox else ""), image.model] for image in self.images]
-        options = [(image.request.quality, image.size_asked) for image in self.images]
-        told = [
-            [*facts, f"quality {quality}" if quality else "", f"size {size}" if size else ""]
-            for facts, (quality, size) in zip(told, options, strict=True)
+        """Return the facts that all images share."""
+        facts = [
+            (
+                image.provider + (" (sandbox)" if image.sandbox else ""),
+                image.model,
+                f"quality {image.request.quality}" if image.request.quality else "",
+                f"size {image.size_asked}" if image.size_asked else "",
+            )
+            for image in self.images
         ]
-        return " · ".join(facts[0] for facts in zip(*told, strict=True) if len(set(facts)) == 1 and facts[0])
+        return " · ".join(column[0] for column in zip(*facts, strict=True) if len(set(column)) == 1 and column[0])
 
     def _title(self) -> str:
         return self.prompt
 
     def _captions(self) -> tuple[str, ...]:
-        return tuple(place_words(self.places[image.task]) or image.path.name for image in self.images)
+        return tuple(combination_text(self.places[image.task]) or image.path.name for image in self.images)
 
     def to_frame(self) -> Any:
-        """Return a pandas DataFrame with one row a picture: its place, options, prompt, pixels, seconds, cost, and path.
+        """Return a pandas DataFrame with one row per image: its combination, options, prompt, pixels, seconds, cost, and path.
 
-        Raises ModuleNotFoundError where pandas is not installed; `rows()` has the same as plain values.
+        Raises ModuleNotFoundError if pandas is not installed; `rows()` returns the same as plain values.
         """
         try:
             import pandas  # type: ignore[import-untyped,import-not-found,unused-ignore]  # optional
@@ -183,9 +187,9 @@ class SweepResult(Generation):
         return pandas.DataFrame(self.rows())
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one record a picture: the axes, the options as sent, prompt, pixels, seconds, cost (None: unknown), and path.
+        """Return one record per image: the axes, the options as sent, prompt, pixels, seconds, cost (None: unknown), and path.
 
-        Addresses have no query: it may be signed.
+        URLs have no query, which may be signed.
         """
         records = [self._record(image) for image in self.images]
         names = dict.fromkeys(name for record in records for name in record)
@@ -210,48 +214,44 @@ class SweepResult(Generation):
             "task_id": image.task_id,
             "path": str(image.path),
         }
-        place = columns(self.places[image.task], facts)
-        return {name: without_queries_in(value) for name, value in {**place, **options, **facts, **place}.items()}
+        axes = columns(self.places[image.task], facts)
+        return {name: without_queries_in(value) for name, value in {**axes, **options, **facts, **axes}.items()}
 
     def __repr__(self) -> str:
         study = f", study {self.study}" if self.study else ""
-        return f"<SweepResult of {len(self)} by {self.provider}: {axes_words(self.axes) or 'no axis'}{study}>"
+        return f"<SweepResult of {len(self)} by {self.provider}: {axes_text(self.axes) or 'no axis'}{study}>"
 
 
-def columns(place: Place, others: Iterable[str]) -> dict[str, str]:
-    """Return a place as columns of a table; a slot that is called like one of the `others` is `axis NAME` there."""
-    taken = set(others) - set(OPTIONS)  # an option's own column says the same
-    return {f"axis {name}" if name in taken else name: value for name, value in place.items()}
+def columns(combination: Combination, others: Iterable[str]) -> dict[str, str]:
+    """Return a combination as columns of a table; a placeholder with the name of one of the `others` is `axis NAME`."""
+    taken = set(others) - set(OPTIONS)  # an option's own column has the same value
+    return {f"axis {name}" if name in taken else name: value for name, value in combination.items()}
 
 
 def short(value: str) -> str:
-    """Return an axis's value as a table or a message shows it: one line of at most 80 characters."""
+    """Return a value of an axis for a table or a message: one line of at most 80 characters."""
     line = without_queries(" ".join(value.split()))
-    return line if len(line) <= _LABEL else f"{line[: _LABEL - 1].rstrip()}…"
+    return line if len(line) <= _MAX_LABEL else f"{line[: _MAX_LABEL - 1].rstrip()}…"
 
 
-def axes_words(axes: Mapping[str, Sequence[str]]) -> str:
-    """Return the axes with how many values each has: `style (3) × quality (2)`."""
+def axes_text(axes: Mapping[str, Sequence[str]]) -> str:
+    """Return the axes with their numbers of values: `style (3) × quality (2)`."""
     return " × ".join(f"{name} ({len(values)})" for name, values in axes.items())
 
 
-def place_words(place: Place) -> str:
-    """Return a place in one line: `oil · low`."""
-    return " · ".join(place.values())
+def combination_text(combination: Combination) -> str:
+    """Return a combination in one line: `oil · low`."""
+    return " · ".join(combination.values())
 
 
-def gathered(places: Iterable[Place], axes: Mapping[str, Sequence[str]], most: int = 12) -> str:
-    """Return several places in few words: nothing where it is all of them, what they have in common where they are a product, else each.
-
-    At most `most` are named.
-    """
-    listed = list(places)
-    values = {name: [value for value in axes[name] if any(place[name] == value for place in listed)] for name in axes}
+def summarize(combinations: Iterable[Combination], axes: Mapping[str, Sequence[str]], limit: int = 12) -> str:
+    """Return combinations in few words: empty if they are all, the restricted axes if they are a product, else at most `limit` of them."""
+    listed = list(combinations)
+    values = {name: [value for value in axes[name] if any(each[name] == value for each in listed)] for name in axes}
     if len(listed) == math.prod(map(len, values.values())):
-        told = [f"{name}={','.join(map(short, some))}" for name, some in values.items() if len(some) < len(axes[name])]
-        return " ".join(told)
-    shown = [" · ".join(map(short, place.values())) for place in listed[:most]]
-    return ", ".join(shown) + (f" and {len(listed) - most} more" if len(listed) > most else "")
+        return " ".join(f"{name}={','.join(map(short, some))}" for name, some in values.items() if len(some) < len(axes[name]))
+    shown = [" · ".join(map(short, each.values())) for each in listed[:limit]]
+    return ", ".join(shown) + (f" and {len(listed) - limit} more" if len(listed) > limit else "")
 
 
 def _first(names: Sequence[str]) -> str:
