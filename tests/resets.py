@@ -21,7 +21,7 @@ def reset_engine() -> None:
     if credentials := sys.modules.get("imagegen_magic.engine.credentials"):
         credentials._remembered.clear()
     if peers := sys.modules.get("imagegen_magic.engine.net.peers"):
-        peers._resolved.clear()
+        peers._zones.clear()
 
 
 def reset_kernel(folder: str = "", variables: dict[str, str] | None = None) -> None:

@@ -17,7 +17,7 @@ from imagegen_magic import ImageRequest, generate, run
 from imagegen_magic.engine import api, loop, threads
 from imagegen_magic.engine import context as session_module
 from imagegen_magic.engine.jobs import fetch
-from imagegen_magic.engine.net.lane import Lane
+from imagegen_magic.engine.net.transport import Pool
 from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.storage import images
 from imagegen_magic.errors import DownloadError, ImageInvalid, TaskTimeout, WaitingStopped
@@ -147,8 +147,8 @@ def test_a_small_body_touches_the_disk_only_when_it_is_saved(host, monkeypatch):
 def test_what_is_too_large_is_fetched_a_few_at_once(host, monkeypatch):
     """Four of them, each with a place taken before it is asked for."""
     within, parts = Count(), []
-    monkeypatch.setattr(fetch, "MOST_BYTES", len(LARGE) - 1)
-    monkeypatch.setattr("imagegen_magic.engine.jobs.download.MOST_BYTES", len(LARGE) - 1)
+    monkeypatch.setattr(fetch, "MAX_BYTES", len(LARGE) - 1)
+    monkeypatch.setattr("imagegen_magic.engine.jobs.download.MAX_BYTES", len(LARGE) - 1)
     monkeypatch.setattr(fetch, "SPARE", 0)
     real_close, real_read = fetch.Download.close, fetch._read
 
@@ -451,7 +451,7 @@ def test_a_part_that_is_dropped_while_it_is_written_is_not_written_to(tmp_path):
 
 def test_what_has_come_whole_gives_its_place_back_when_it_is_stopped_on_its_way_out(host, monkeypatch):
     """As where a proxy's connection is put away: neither its place nor its hidden file is left behind."""
-    real = Lane.stream
+    real = Pool.stream
 
     @contextlib.asynccontextmanager
     async def slow_to_end(self, method, url, **more):
@@ -462,7 +462,7 @@ def test_what_has_come_whole_gives_its_place_back_when_it_is_stopped_on_its_way_
             await asyncio.sleep(60)
 
     ending = threading.Event()
-    monkeypatch.setattr(Lane, "stream", slow_to_end)
+    monkeypatch.setattr(Pool, "stream", slow_to_end)
     host.file = lambda number, path: LARGE
     job = start()
     assert ending.wait(60)

@@ -45,11 +45,10 @@ LAYERS = {  # a package, and the packages that it may import beside the words
 }
 NOTEBOOK_FLOORS = ("context", "output", "arguments", "progress", "widgets", "mask_editor", "panel", "commands", "magic")  # bottom up
 HTTP_MODULES = ("engine.net.transport",)
-HTTP_LIBRARIES = {"httpx2", "httpcore2", "httpx", "httpcore", "h11"}
+HTTP_LIBRARIES = {"httpx2", "httpcore2", "httpx", "httpcore", "h11", "anyio", "certifi"}
 PILLOW_TYPES = {"result", "studies.sweeps.result", "notebook.mask_editor"}  # they name its class in a signature
 SQL = re.compile(r"(SELECT\b.+\bFROM|INSERT\b.*\bINTO|UPDATE\b.+\bSET|DELETE\s+FROM|CREATE\s+\w+|PRAGMA)\b", re.DOTALL)
 
-REMAINING_HTTP = {"engine.net.client", "engine.net.lane", "engine.net.proxies", "engine.net.wire"}
 REMAINING_CIRCLES = [
     {"imaging.essentials", "imaging.wholeness"},
     {"imaging.sheet.sheet", "imaging.text.missing_fonts"},
@@ -81,9 +80,7 @@ LATE = [  # imports within functions: who may, what, and why. Milliseconds are C
     ("notebook.panel", "engine.references", "as above"),
     ("engine.net", "httpx2", "200 ms that a plan, a listing and the sandbox do not need"),
     ("engine.net", "httpcore2", "as above"),
-    ("engine.net", "truststore", "as above"),
     ("engine.net", "urllib", "as above"),
-    ("engine.net", "ssl", "as above"),
     ("engine.net", "sandbox", "180 ms that only the sandbox in this process needs"),
     ("engine.settings", "tomllib", "38 ms that only a pyproject.toml needs"),
     ("engine.settings", "platformdirs", "58 ms that IMAGEGEN_HOME does not need"),
@@ -99,10 +96,6 @@ LATE = [  # imports within functions: who may, what, and why. Milliseconds are C
 ]
 REMAINING_LATE = {
     ("engine.credentials", "engine.settings"),
-    ("engine.net.client", "certifi"),
-    ("engine.net.client", "httpx"),
-    ("engine.net.client", "time"),
-    ("engine.net.proxies", "httpcore"),
     ("imaging.text.missing_fonts", "imaging.text.fonts"),
     ("imaging.essentials", "imaging.wholeness"),
     ("notebook.commands.drift", "engine.storage.source_copies"),
@@ -249,7 +242,7 @@ def _reached(module: str) -> set[str]:
 def test_libraries_stay_where_they_belong(module: str) -> None:
     """HTTP in one module, SQLite in the ledger, IPython and widgets in the notebook, Pillow in imaging and the sandbox."""
     found, layer = libraries(module), module.split(".")[0]
-    if module not in HTTP_MODULES and module not in REMAINING_HTTP:
+    if module not in HTTP_MODULES:
         assert found & HTTP_LIBRARIES == set()
     if layer != "sandbox":
         assert found & {"starlette", "uvicorn"} == set()

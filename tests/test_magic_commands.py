@@ -337,7 +337,7 @@ def test_doctor_finds_nothing_wrong(shell, monkeypatch):
     text = shell.shown()[0]
     assert text.startswith("No problems found.")
     for words in (
-        "httpx",
+        "httpx2",
         "ipywidgets",
         "ledger.sqlite",
         "complete and writable",

@@ -217,9 +217,9 @@ def test_question_mark_in_a_kernel(kernel):
 
 MOST_MODULES = 12
 HEAVY = {
-    "httpx",
-    "h11",
-    "httpcore",
+    "httpx2",
+    "httpcore2",
+    "anyio",
     "PIL",
     "ipywidgets",
     "starlette",

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from imagegen_magic.engine.net.client import GatewayResponse
-from imagegen_magic.engine.net.exchange import Lost
+from imagegen_magic.engine.net.transport import OutcomeUnknown
 from imagegen_magic.engine.polling.poller import Poller
 from imagegen_magic.engine.polling.schedule import DurationModel, batch_interval
 from imagegen_magic.errors import AuthenticationError, NotFound, TaskFailed
@@ -146,7 +146,12 @@ def test_a_batch_query_that_is_not_what_its_page_says_is_given_up_for_the_sessio
 
 @pytest.mark.parametrize(
     "answer",
-    [GatewayResponse(503, "busy"), GatewayResponse(429, "slow down", retry_after=0.02), Lost("broken"), GatewayResponse(502, "<html>")],
+    [
+        GatewayResponse(503, "busy"),
+        GatewayResponse(429, "slow down", retry_after=0.02),
+        OutcomeUnknown("broken"),
+        GatewayResponse(502, "<html>"),
+    ],
 )
 def test_trouble_on_a_look_is_told_and_looked_past(answer):
     """A look may be repeated freely; the batch query survives an outage."""

@@ -18,7 +18,7 @@ from imagegen_magic.engine import api, endpoints, loop
 from imagegen_magic.engine.credentials import Key
 from imagegen_magic.engine.endpoints import Endpoint
 from imagegen_magic.engine.net.client import GatewayClients, GatewayResponse, NotTrusted
-from imagegen_magic.engine.net.exchange import NotSent, origin_of
+from imagegen_magic.engine.net.transport import NotSent, origin_of
 from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.uploads import routes
 from imagegen_magic.errors import DownloadError, UnknownProvider, UnsupportedOption, UploadFailed
@@ -266,7 +266,7 @@ def test_a_gateway_does_not_become_private_by_resolving_to_something_else(networ
         clients = GatewayClients()
         try:
             with pytest.raises(NotSent):
-                async with clients.looks("https://rebind.example").stream("GET", "https://rebind.example/", headers={}):
+                async with clients.polls("https://rebind.example").stream("GET", "https://rebind.example/", headers={}):
                     pass
             monkeypatch.setitem(NAMES, "rebind.example", ["10.99.0.1"])
             for url in ("https://10.99.0.9/a.png", "https://rebind.example/a.png", "https://private.cdn.example/a.png"):

@@ -1,16 +1,25 @@
 """A proxy that opens no way is named, with the variable that names it and without its password: in errors and by `%imagegen doctor`."""
 
+import asyncio
 import contextlib
+import os
 import socket
+import ssl
+import subprocess
+import sys
 import threading
 
 import pytest
+from rawhosts import CERTIFICATE, OK, answering, download, outcome, raw_host, tls_server, with_host
 from shells import a_shell
 from webserver import web
 
 from imagegen_magic import generate, run
-from imagegen_magic.engine.net.proxies import proxy_of
+from imagegen_magic.engine.credentials import Key
+from imagegen_magic.engine.net.client import GatewayClients, HTTPStatusError
+from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown, proxy_for
 from imagegen_magic.errors import DownloadError, GatewayUnreachable
+from imagegen_magic.providers.base import Call
 
 SECRET = "p4ssword"
 BASE = "https://api.public.example"
@@ -79,8 +88,8 @@ def test_a_dead_proxy_is_named_with_its_variable(kind, variable, dead, monkeypat
         (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "refused: 407 Proxy Authentication Required"),
         (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", "refused: 502 Bad Gateway"),
         (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", "refused: 503 Service Unavailable"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "opened no way"),
-        (b"", "opened no way"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "opened no tunnel"),
+        (b"", "opened no tunnel"),
     ],
 )
 def test_a_proxy_that_refuses_a_tunnel_is_named(answer, words, monkeypatch):
@@ -127,8 +136,8 @@ def test_which_proxy_and_who_names_it(environment, named, monkeypatch):
     """Small letters first, as curl and Python read them; neither words nor repr show a password."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    found = proxy_of(f"{BASE}/v1")
-    assert (f"{found.place} {found.origin}" if found else "") == named
+    found = proxy_for(f"{BASE}/v1")
+    assert (f"{found.host} {found.named_by}" if found else "") == named
     assert SECRET not in f"{found} {found!r} {[found]}"
 
 
@@ -173,3 +182,259 @@ def test_doctor_hides_the_password_of_a_base_url(monkeypatch):
     assert "EVOLINK_BASE_URL = '[hidden]@api.public.example' holds a user name or a password" in text
     assert "https://api.apimart.ai" in text
     assert SECRET not in text + html
+
+
+def test_a_proxy_with_a_password_is_spoken_to(monkeypatch):
+    """User and password of the proxy's address are its own credentials, and stay out of the request line."""
+    with web(lambda seen: (404, {}, b"")) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.origin.replace("http://", "http://me:p%40ss@"))
+        with pytest.raises(HTTPStatusError):
+            download("http://cdn.example.com:8080/a.png?b=1", "http://api.example.com")
+    assert proxy.seen[0].path == "http://cdn.example.com:8080/a.png?b=1"
+    assert proxy.seen[0].headers["proxy-authorization"] == "Basic bWU6cEBzcw=="
+
+
+@pytest.mark.parametrize("scheme", ["", "HTTP://"])
+def test_a_proxy_named_without_a_scheme_is_one_of_http(monkeypatch, scheme):
+    """As curl understands it, which takes it in any case too."""
+    with web(lambda seen: (200, {}, b"ok")) as proxy:
+        monkeypatch.setenv("http_proxy", scheme + proxy.origin.removeprefix("http://"))
+        assert download("http://cdn.example.com/a.png", "http://api.example.com") == b"ok"
+
+
+def _behind_a_proxy(monkeypatch, answer, requests=1):
+    """Return the outcomes of requests to a public host at once, through a proxy that answers each alike, and what the proxy saw."""
+    seen = []
+
+    async def work(clients, origin):
+        monkeypatch.setenv("http_proxy", origin)
+        monkeypatch.setenv("https_proxy", origin)
+        return await asyncio.gather(*(outcome(clients.polls(""), "http://api.example.com/") for _ in range(requests)))
+
+    return with_host(work, answering(answer, seen)), seen
+
+
+def test_requests_at_once_share_the_connections_of_one_proxy(monkeypatch):
+    """The first one makes the pool, the others wait for it."""
+    ended, seen = _behind_a_proxy(monkeypatch, OK, requests=20)
+    assert ended == [(200, b"ok")] * 20
+    assert len(seen) <= 8
+
+
+def test_a_response_that_breaks_behind_a_proxy_leaves_the_outcome_unknown(monkeypatch):
+    """The gateway may have accepted by then."""
+    [ended], _ = _behind_a_proxy(monkeypatch, b"no HTTP at all\r\n\r\n")
+    assert isinstance(ended, OutcomeUnknown)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "url"),
+    [
+        ("http://127.0.0.1:9", "http://api.example.com/"),
+        ("http://127.0.0.1:9", "https://api.example.com/"),
+        ("", "https://api.example.com/"),
+    ],
+    ids=["not there", "not there for a tunnel", "refuses a tunnel"],
+)
+def test_a_proxy_that_is_not_there_or_refuses_a_tunnel_sent_nothing(monkeypatch, proxy, url):
+    """Nothing can have been accepted."""
+
+    async def work(clients, origin):
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, proxy or origin)
+        async with clients.polls(url).stream("POST", url, headers={}, content=b"{}"):
+            pass
+
+    with pytest.raises(NotSent, match=r"^the proxy 127\.0\.0\.1:\d+ of https?_proxy (refused: 403 No|does not answer)"):
+        with_host(work, answering(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"))
+
+
+REQUEST = """
+import asyncio, sys
+from imagegen_magic.engine.net.transport import NotSent
+from imagegen_magic.engine.net.client import GatewayClients
+
+async def main():
+    try:
+        async with GatewayClients().submits("", timeout=float(sys.argv[1])).stream("POST", sys.argv[2], headers={}, content=b"{}"):
+            pass
+    except NotSent as error:
+        print(error)
+
+asyncio.run(main())
+"""
+
+
+def _not_sent(proxy, patience=60.0, before=""):
+    """Return why a request through a proxy was not sent, in a process of its own: httpcore2 leaves broken SOCKS connections lying about."""
+    environment = {**os.environ, "https_proxy": proxy}
+    command = [sys.executable, "-c", before + REQUEST, str(patience), "https://api.example.com/"]
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize("kind", ["http", "socks5", "socks"])
+@pytest.mark.parametrize("answer", [b"", b"what?\r\n\r\n", None], ids=["nothing", "nonsense", "silence"])
+def test_a_proxy_that_opens_no_tunnel_sent_nothing(kind, answer):
+    """Neither the request nor the key ever left this machine."""
+    with socket.create_server(("127.0.0.1", 0)) as host:
+
+        def serve():
+            with contextlib.suppress(OSError):
+                caller, _ = host.accept()
+                with caller:
+                    while caller.recv(10_000) and answer is None:
+                        pass
+                    caller.sendall(answer or b"")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        proxy = f"127.0.0.1:{host.getsockname()[1]}"
+        reason = _not_sent(f"{kind}://me:p%C3%A4ssword@{proxy}", 0.5 if answer is None else 60.0)
+        host.shutdown(socket.SHUT_RDWR)  # on a busy machine the time may have been over before the proxy was called
+        thread.join()
+    assert f"the proxy {proxy} of https_proxy" in reason
+    assert "ssword" not in reason
+
+
+@pytest.mark.parametrize(
+    ("proxy", "words"),
+    [
+        ("socks4://127.0.0.1:9", r"socks4://, which is not supported"),
+        ("ftp://127.0.0.1:9", r"ftp://, which is not supported"),
+        ("http://me:secret@[bad:9", r"cannot be read"),
+        ("http://me:secret@127.0.0.1:99999", r"cannot be (read|used)"),
+        ("http://me:secret@127.0.0.1:x", r"cannot be read"),
+    ],
+)
+def test_a_proxy_that_is_none_is_told_without_its_password(monkeypatch, proxy, words):
+    """In words, and nothing was sent."""
+    monkeypatch.setenv("http_proxy", proxy)
+
+    async def work(clients, origin):
+        async with clients.polls("").stream("GET", "http://api.example.com/", headers={}):
+            pass
+
+    with pytest.raises(NotSent, match=words) as refused:
+        with_host(work, answering())
+    assert "secret" not in str(refused.value)
+
+
+def test_what_needs_no_proxy_may_name_its_port(monkeypatch):
+    """As curl and Python's own libraries understand it."""
+    with web(lambda seen: (200, {}, b"ok")) as server:
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+        monkeypatch.setenv("no_proxy", server.origin.removeprefix("http://"))
+        assert download(server.origin, server.origin) == b"ok"
+
+
+def test_a_request_goes_through_a_socks_proxy(monkeypatch):
+    """The proxy gets the name, and resolves it itself."""
+    asked, over = [], asyncio.Event()
+
+    async def serve(reader, writer):
+        await reader.readexactly((await reader.readexactly(2))[1])
+        writer.write(b"\x05\x00")
+        kind = (await reader.readexactly(4))[3]
+        assert kind == 3
+        name = await reader.readexactly((await reader.readexactly(1))[0])
+        asked.append((name, int.from_bytes(await reader.readexactly(2), "big")))
+        writer.write(b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await reader.read()
+        writer.close()
+        over.set()
+
+    async def main():
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            monkeypatch.setenv("http_proxy", f"socks5://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            clients = GatewayClients()
+            try:
+                return await clients.download("http://cdn.example.com/a.png", "http://api.example.com")
+            finally:
+                await clients.close()
+                await asyncio.wait_for(over.wait(), 30)
+
+    assert asyncio.run(main()) == b"ok"
+    assert asked == [(b"cdn.example.com", 80)]
+
+
+def test_a_proxy_of_a_kind_that_needs_another_library_says_which():
+    """In words, and nothing was sent."""
+    reason = _not_sent("socks5://127.0.0.1:9", before="import sys\nsys.modules['socksio'] = None\n")
+    assert reason == "the proxy 127.0.0.1:9 of https_proxy speaks SOCKS, which needs: pip install socksio\n"
+
+
+@contextlib.asynccontextmanager
+async def _tunnel(requests, *, tls=None):
+    """A proxy that opens tunnels; `requests` gets the head of each request for one."""
+
+    async def pipe(reader, writer):
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def serve(reader, writer):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        requests.append(head)
+        host, _, port = head.split()[1].rpartition(":")
+        there, onwards = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+        await asyncio.gather(pipe(reader, onwards), pipe(there, writer))
+
+    async with raw_host(serve, tls=tls) as port:
+        yield f"http{'s' if tls else ''}://me:secret@{'localhost' if tls else '127.0.0.1'}:{port}"
+
+
+async def _call(port):
+    clients, base_url = GatewayClients(), f"https://localhost:{port}"
+    clients._tls = ssl.create_default_context(cafile=CERTIFICATE)
+    try:
+        return await clients.call(clients.submits(base_url), base_url, Key("a-key"), Call("POST", "/v1", {"prompt": "x"}))
+    finally:
+        await clients.close()
+
+
+async def _gateway(reader, writer):
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert b"authorization: bearer a-key" in head.lower()
+    writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 16\r\nConnection: close\r\n\r\n{"id": "task-1"}')
+
+
+@pytest.mark.parametrize("encrypted", [False, True], ids=["http proxy", "https proxy"])
+def test_an_encrypted_gateway_is_reached_through_a_proxy(encrypted, monkeypatch):
+    """The proxy sees host, port and its own password, never the key: the gateway's certificate is checked through the tunnel."""
+    requests = []
+
+    async def main():
+        async with raw_host(_gateway, tls=tls_server()) as port, _tunnel(requests, tls=tls_server() if encrypted else None) as proxy:
+            monkeypatch.setenv("https_proxy", proxy)
+            return port, await _call(port)
+
+    port, response = asyncio.run(main())
+    assert response.content == {"id": "task-1"}
+    assert requests[0].startswith(f"CONNECT localhost:{port} HTTP/1.1")
+    assert "authorization: basic" in requests[0].lower()
+    assert "a-key" not in requests[0]
+
+
+@pytest.mark.parametrize(
+    ("tls", "error"), [(True, OutcomeUnknown), (False, NotSent)], ids=["after the request was sent", "before the handshake is done"]
+)
+def test_behind_a_tunnel_the_inner_request_counts(tls, error, monkeypatch):
+    """A CONNECT carries nothing of it: only what follows in the tunnel may have arrived."""
+
+    async def gateway(reader, writer):
+        await reader.read(10)
+
+    async def main():
+        async with raw_host(gateway, tls=tls_server() if tls else None) as port, _tunnel([]) as proxy:
+            monkeypatch.setenv("https_proxy", proxy)
+            await _call(port)
+
+    with pytest.raises(error) as failed:
+        asyncio.run(main())
+    assert type(failed.value) is error
+    assert "the proxy 127.0.0.1:" in str(failed.value)

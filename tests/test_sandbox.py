@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,7 +44,7 @@ class Clock:
 
 
 class Box:
-    """A sandbox in process, asked over httpx, each request on an event loop of its own."""
+    """A sandbox in process, asked over httpx2, each request on an event loop of its own."""
 
     def __init__(self, **options: Any) -> None:
         self.clock = Clock()
@@ -52,18 +52,18 @@ class Box:
 
     def ask(
         self, method: str, path: str, *, key: str | None = "sk-test", headers: dict[str, str] | None = None, **more: Any
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         """Send one request; `key` None sends none."""
         sent = ({"authorization": f"Bearer {key}"} if key is not None else {}) | (headers or {})
 
-        async def send() -> httpx.Response:
-            transport = httpx.ASGITransport(self.app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://sandbox.invalid") as client:
+        async def send() -> httpx2.Response:
+            transport = httpx2.ASGITransport(self.app)
+            async with httpx2.AsyncClient(transport=transport, base_url="http://sandbox.invalid") as client:
                 return await client.request(method, path, headers=sent, **more)
 
         return asyncio.run(send())
 
-    def submit(self, gateway: str, key: str | None = "sk-test", idempotency: str | None = None, **body: Any) -> httpx.Response:
+    def submit(self, gateway: str, key: str | None = "sk-test", idempotency: str | None = None, **body: Any) -> httpx2.Response:
         """Submit; the prompt is a red fox unless the body has another."""
         headers = {"idempotency-key": idempotency} if idempotency else None
         return self.ask("POST", SUBMIT[gateway], key=key, headers=headers, json={"prompt": "a red fox"} | body)
@@ -84,7 +84,7 @@ class Box:
         self.clock.now += 60
         return list(get_provider(gateway).read_task(self.look(gateway, task_id)).image_urls)  # type: ignore[union-attr]
 
-    def download(self, url: str, key: str | None = None) -> httpx.Response:
+    def download(self, url: str, key: str | None = None) -> httpx2.Response:
         """Fetch a result address."""
         return self.ask("GET", url, key=key)
 

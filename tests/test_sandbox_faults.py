@@ -7,7 +7,7 @@ import io
 import json
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from PIL import Image
 from test_sandbox import GATEWAYS, LOOK, SUBMIT, Box
@@ -37,7 +37,7 @@ def arm(box: Box, kind: str, **more: Any) -> None:
     assert box.ask("POST", "/_sandbox/faults", key=None, json={"kind": kind, **more}).status_code == 200
 
 
-def struck(box: Box, kind: str, **body: Any) -> httpx.Response:
+def struck(box: Box, kind: str, **body: Any) -> httpx2.Response:
     """Return the answer to a download that the fault struck."""
     url = box.finished("apimart", box.accepted("apimart", **body))[0]
     arm(box, kind)
@@ -146,7 +146,7 @@ def test_hang_after_accept_never_answers(box: Box) -> None:
     arm(box, "hang-after-accept")
 
     async def wait() -> None:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(box.app), base_url="http://sandbox.invalid") as client:
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(box.app), base_url="http://sandbox.invalid") as client:
             async with asyncio.timeout(0.2):
                 await client.post(SUBMIT["evolink"], json={"prompt": "x"}, headers={"authorization": "Bearer k"})
 
@@ -441,7 +441,7 @@ def test_slow_trickles_and_is_whole(box: Box, monkeypatch: pytest.MonkeyPatch) -
 def test_a_redirect_can_point_into_private_places(box: Box, kind: str, host: str) -> None:
     """302 to where no picture should come from."""
     response = struck(box, kind)
-    assert (response.status_code, httpx.URL(response.headers["location"]).host) == (302, host)
+    assert (response.status_code, httpx2.URL(response.headers["location"]).host) == (302, host)
 
 
 def test_an_honest_redirect_leads_to_the_picture(box: Box) -> None:

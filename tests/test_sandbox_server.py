@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from servers import SandboxServer, sandbox_server, start_sandbox
 
@@ -38,25 +38,25 @@ def server(shared: SandboxServer) -> SandboxServer:
 
 
 @pytest.fixture
-def client() -> Iterator[httpx.Client]:
+def client() -> Iterator[httpx2.Client]:
     """Return a client that asks no proxy."""
-    with httpx.Client(trust_env=False, timeout=10) as client:
+    with httpx2.Client(trust_env=False, timeout=10) as client:
         yield client
 
 
-def submit(client: httpx.Client, server: SandboxServer, prompt: str, **more: object) -> httpx.Response:
+def submit(client: httpx2.Client, server: SandboxServer, prompt: str, **more: object) -> httpx2.Response:
     """Submit to evolink's dialect."""
     return client.post(f"{server.base_url('evolink')}/v1/images/generations", json={"prompt": prompt, "size": "1:1", **more}, headers=KEY)
 
 
-def address(client: httpx.Client, server: SandboxServer, prompt: str) -> str:
+def address(client: httpx2.Client, server: SandboxServer, prompt: str) -> str:
     """Submit and return the picture's address."""
     task = submit(client, server, prompt).json()["id"]
     url: str = client.get(f"{server.base_url('evolink')}/v1/tasks/{task}", headers=KEY).json()["results"][0]
     return url
 
 
-def test_it_serves_pictures_from_its_own_origin(server: SandboxServer, client: httpx.Client) -> None:
+def test_it_serves_pictures_from_its_own_origin(server: SandboxServer, client: httpx2.Client) -> None:
     """Submit, look and download over the socket; no key goes with the download."""
     url = address(client, server, "over a socket")
     assert url.startswith(f"{server.origin}/files/evolink/")
@@ -73,10 +73,10 @@ def test_port_0_is_told_with_every_export(server: SandboxServer) -> None:
     assert server.environ("evolink") == {"EVOLINK_BASE_URL": server.base_url("evolink"), "EVOLINK_API_KEY": "sandbox"}
 
 
-def test_a_dropped_submission_is_one_accepted_task(server: SandboxServer, client: httpx.Client) -> None:
+def test_a_dropped_submission_is_one_accepted_task(server: SandboxServer, client: httpx2.Client) -> None:
     """The client sees a broken connection, the log one task."""
     server.arm("drop-after-accept", match="dropped submission")
-    with pytest.raises(httpx.RemoteProtocolError):
+    with pytest.raises(httpx2.RemoteProtocolError):
         submit(client, server, "dropped submission")
     assert [entry["fault"] for entry in server.accepted("dropped submission")] == ["drop-after-accept"]
 
@@ -84,22 +84,22 @@ def test_a_dropped_submission_is_one_accepted_task(server: SandboxServer, client
 def test_a_hanging_submission_is_one_accepted_task(server: SandboxServer) -> None:
     """The client's patience ends, and the server goes on serving."""
     server.arm("hang-after-accept", match="hanging")
-    with httpx.Client(trust_env=False, timeout=0.3) as impatient, pytest.raises(httpx.ReadTimeout):
+    with httpx2.Client(trust_env=False, timeout=0.3) as impatient, pytest.raises(httpx2.ReadTimeout):
         submit(impatient, server, "hanging")
     assert len(server.accepted("hanging")) == 1
 
 
 @pytest.mark.parametrize("kind", ["truncated", "dropped-download"])
-def test_a_broken_download_is_seen_as_one(server: SandboxServer, client: httpx.Client, kind: str) -> None:
+def test_a_broken_download_is_seen_as_one(server: SandboxServer, client: httpx2.Client, kind: str) -> None:
     """The connection closes before the promised bytes; the next download is whole."""
     url = address(client, server, f"broken by {kind}")
     server.arm(kind)
-    with pytest.raises(httpx.RemoteProtocolError):
+    with pytest.raises(httpx2.RemoteProtocolError):
         client.get(url)
     assert client.get(url).status_code == 200
 
 
-def test_a_truncated_jpeg_looks_whole_on_the_wire(server: SandboxServer, client: httpx.Client) -> None:
+def test_a_truncated_jpeg_looks_whole_on_the_wire(server: SandboxServer, client: httpx2.Client) -> None:
     """Chunked and properly ended: only its bytes tell."""
     url = address(client, server, "cut jpeg")
     server.arm("truncated-jpeg")
@@ -108,7 +108,7 @@ def test_a_truncated_jpeg_looks_whole_on_the_wire(server: SandboxServer, client:
 
 
 @pytest.mark.parametrize("kind", ["oversized", "oversized-undeclared"])
-def test_an_oversized_download_can_be_left_early(server: SandboxServer, client: httpx.Client, kind: str) -> None:
+def test_an_oversized_download_can_be_left_early(server: SandboxServer, client: httpx2.Client, kind: str) -> None:
     """Whoever closes the connection leaves a living server behind."""
     url = address(client, server, kind)
     server.arm(kind)
@@ -117,17 +117,17 @@ def test_an_oversized_download_can_be_left_early(server: SandboxServer, client: 
     assert server.log()["downloads"] >= 1
 
 
-def test_the_console_shows_no_traceback_of_faults(server: SandboxServer, client: httpx.Client, complaints: Path) -> None:
+def test_the_console_shows_no_traceback_of_faults(server: SandboxServer, client: httpx2.Client, complaints: Path) -> None:
     """Connections that break on purpose are no news."""
     for kind in ("truncated", "dropped-download"):
         url = address(client, server, f"quiet {kind}")
         server.arm(kind)
-        with pytest.raises(httpx.RemoteProtocolError):
+        with pytest.raises(httpx2.RemoteProtocolError):
             client.get(url)
     assert complaints.read_text() == ""
 
 
-def test_a_killed_server_leaves_its_tasks_to_the_next(tmp_path: Path, client: httpx.Client) -> None:
+def test_a_killed_server_leaves_its_tasks_to_the_next(tmp_path: Path, client: httpx2.Client) -> None:
     """With --home, a new process on another port knows the task and draws the same picture."""
     first = start_sandbox(duration=0, home=tmp_path)
     try:
@@ -141,7 +141,7 @@ def test_a_killed_server_leaves_its_tasks_to_the_next(tmp_path: Path, client: ht
         assert client.get(again).content == picture
 
 
-def test_faults_and_waiting_come_from_the_command_line(client: httpx.Client) -> None:
+def test_faults_and_waiting_come_from_the_command_line(client: httpx2.Client) -> None:
     """`--fault KIND:TIMES`, repeatable, `--duration`, `--latency` and `--plain`."""
     with sandbox_server(duration=30, latency=0.3, plain=True, fault=["unavailable:2", "failed"]) as server:
         statuses = [submit(client, server, "x").status_code for _ in range(3)]

@@ -17,7 +17,7 @@ from shells import a_shell
 from imagegen_magic import generate, run, stream, sweep
 from imagegen_magic.engine import api
 from imagegen_magic.engine.ledger.ledger import NewSource
-from imagegen_magic.engine.net.exchange import formed
+from imagegen_magic.engine.net.transport import build_request
 from imagegen_magic.errors import ImageGenError, TaskFailed, UnsupportedOption
 from imagegen_magic.notebook.output.tables import Code, Note, Page, Table
 from imagegen_magic.providers.base import Call, Succeeded
@@ -121,7 +121,7 @@ class TestResults:
         picture = LocalPicture(b"x", "image/png", 1, 1, REFERENCE, url=REFERENCE)
         done = get_provider("apimart").read_task({"data": {"status": "completed", "result": {"images": [{"url": [REFERENCE]}]}}})
         values = [*asyncio.run(events()), plan, *plan.calls, plan.request, picture, done, Progress("waiting", 0, 1, 1, 0.0, note=REFERENCE)]
-        values += [Call("GET", REFERENCE), Succeeded((REFERENCE,)), formed("GET", REFERENCE, {})]
+        values += [Call("GET", REFERENCE), Succeeded((REFERENCE,)), build_request("GET", REFERENCE, {})]
         assert not SIGNED.search(f"{values!r} {values}")
         assert done.image_urls == (REFERENCE,)
 

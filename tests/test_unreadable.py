@@ -142,7 +142,7 @@ def test_without_a_length_more_bytes_than_are_read_are_kept(host, monkeypatch):
 
 def _small_limits(monkeypatch):
     for module in ("imagegen_magic.engine.jobs.fetch", "imagegen_magic.engine.jobs.download"):
-        monkeypatch.setattr(f"{module}.MOST_BYTES", len(STRANGE) * 2)
+        monkeypatch.setattr(f"{module}.MAX_BYTES", len(STRANGE) * 2)
     monkeypatch.setattr(fetch, "LARGEST", len(STRANGE) * 4)
     monkeypatch.setattr(fetch, "_PIECE", 4096)
 

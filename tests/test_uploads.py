@@ -24,7 +24,7 @@ from imagegen_magic.engine.credentials import Key
 from imagegen_magic.engine.endpoints import Endpoint
 from imagegen_magic.engine.ledger.records import seconds_of
 from imagegen_magic.engine.net.client import GatewayClients, authorization
-from imagegen_magic.engine.net.exchange import NotSent
+from imagegen_magic.engine.net.transport import NotSent
 from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.storage import source_copies
 from imagegen_magic.engine.uploads import routes
@@ -249,7 +249,7 @@ async def _picture_of(session, at, task_id):
 
 
 async def _look(session, at, task_id):
-    return await session.clients.call(session.clients.looks(at.base_url), at.base_url, at.key, at.provider.task_call(task_id))
+    return await session.clients.call(session.clients.polls(at.base_url), at.base_url, at.key, at.provider.task_call(task_id))
 
 
 def _mask(size=(64, 48)):
@@ -615,7 +615,7 @@ def test_a_redirect_takes_neither_key_nor_picture_along():
 
 def test_an_upload_that_takes_for_ever_is_given_up(monkeypatch):
     """A gateway that never answers costs a bounded time."""
-    monkeypatch.setattr("imagegen_magic.engine.net.client._UPLOAD_PATIENCE", 0.2)
+    monkeypatch.setattr("imagegen_magic.engine.net.client._UPLOAD_SECONDS", 0.2)
     released = threading.Event()
     with web(lambda seen: (200 + 0 * released.wait(20), {}, b"{}")) as silent:
         with pytest.raises(Exception, match="took too long"):

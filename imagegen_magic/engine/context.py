@@ -75,15 +75,15 @@ class EngineContext(ProcessBound):
 
     def _looker(self, gateway: Endpoint) -> Callable[[Call], Any]:
         async def look(call: Call) -> GatewayResponse:
-            return await self.clients.call(self.clients.looks(gateway.base_url), gateway.base_url, gateway.key, call)
+            return await self.clients.call(self.clients.polls(gateway.base_url), gateway.base_url, gateway.key, call)
 
         return look
 
     async def submit(self, gateway: Endpoint, call: Call, idempotency_key: str, *, at_once: int, timeout: float) -> GatewayResponse:
-        """Make a submission. Raises NotSent or Lost. With the first one the whole ledger is read, beside the work."""
-        lane = self.clients.submits(gateway.base_url, at_once=at_once, timeout=timeout)
+        """Make a submission. Raises NotSent or OutcomeUnknown. With the first one the whole ledger is read, beside the work."""
+        pool = self.clients.submits(gateway.base_url, at_once=at_once, timeout=timeout)
         try:
-            return await self.clients.call(lane, gateway.base_url, gateway.key, call, headers={"Idempotency-Key": idempotency_key})
+            return await self.clients.call(pool, gateway.base_url, gateway.key, call, headers={"Idempotency-Key": idempotency_key})
         finally:
             self.ledger.inspect_in_background()
 

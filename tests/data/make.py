@@ -80,27 +80,21 @@ def main(target: Path) -> None:
 
 def be_the_far_end() -> None:
     """Let the sandbox answer for every gateway, with small pictures and at once."""
-    import httpx
+    import httpx2
 
     from imagegen_magic.engine.net import client
     from imagegen_magic.sandbox import app
     from imagegen_magic.sandbox import images as gallery
 
-    class AtHome(client._InProcess):
-        def __init__(self, made: Any) -> None:
-            super().__init__(made)
-            ask = self._request
+    class AtHome(httpx2.ASGITransport):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            parts = urlsplit(str(request.url))
+            path, dialect = parts.path.removeprefix("/kyyReactApiServer"), HOSTS.get(parts.hostname or "")
+            if dialect and not path.startswith("/files/"):
+                request.url = httpx2.URL(parts._replace(path=f"/{dialect}{path}").geturl())
+            return await super().handle_async_request(request)
 
-            def asked(method: str, url: str, **more: Any) -> httpx.Request:
-                parts = urlsplit(url)
-                path, dialect = parts.path.removeprefix("/kyyReactApiServer"), HOSTS.get(parts.hostname or "")
-                if dialect and not path.startswith("/files/"):
-                    path = f"/{dialect}{path}"
-                return ask(method, parts._replace(path=path).geturl(), **more)
-
-            self._request = asked
-
-    client._InProcess = AtHome
+    client.app_transport = AtHome
     client._in_sandbox = lambda url: urlsplit(url).hostname in (*HOSTS, "sandbox.invalid")
     app.create_app = partial(app.create_app, duration=0.01)
     gallery.Drawing.bytes = small_picture

@@ -24,8 +24,8 @@ from imagegen_magic.engine.jobs.fetch import Download
 from imagegen_magic.engine.jobs.submission import after_acceptance, with_task_id
 from imagegen_magic.engine.jobs.task import Reporter, generated_image, sidecar
 from imagegen_magic.engine.net import retry
-from imagegen_magic.engine.net.client import MOST_BYTES, HTTPStatusError, NotTrusted
-from imagegen_magic.engine.net.exchange import Lost, NotSent
+from imagegen_magic.engine.net.client import MAX_BYTES, HTTPStatusError, NotTrusted
+from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
 from imagegen_magic.engine.storage import images, source_copies
 from imagegen_magic.engine.storage.unreadable import is_answer, suffix_of
 from imagegen_magic.errors import APIError, DownloadError, ImageGenError, ImageInvalid, LedgerError
@@ -193,9 +193,9 @@ class ImageDownloader:
         try:
             async with clock.timeout_at(self.deadline):
                 await clock.sleep(pause)
-                retried = retry_if_exception_type((Lost, NotSent, _Unavailable))
+                retried = retry_if_exception_type((NotSent, OutcomeUnknown, _Unavailable))
                 return await retry.repeat(lambda: self._fetch_once(image), retry=retried, **rules)
-        except (Lost, NotSent) as error:
+        except (NotSent, OutcomeUnknown) as error:
             raise DownloadError(f"The picture was made but could not be fetched ({error})") from None
         except (_Unavailable, TimeoutError) as error:
             if isinstance(error, TimeoutError) and not obstacles:
@@ -303,8 +303,8 @@ class ImageDownloader:
 
     def _verify_and_save(self, download: Download, number: int) -> Verified | Unreadable:
         part, spec = download.part, self._spec
-        if part.size > MOST_BYTES:
-            reason = f"it has {part.size / 2**20:.0f} MiB, more than the {MOST_BYTES // 2**20} MiB that are read"
+        if part.size > MAX_BYTES:
+            reason = f"it has {part.size / 2**20:.0f} MiB, more than the {MAX_BYTES // 2**20} MiB that are read"
             return self._keep_unreadable(download, number, reason, certain=True)
         try:
             info, preview = _verify(part.content(), spec.preview_edge)

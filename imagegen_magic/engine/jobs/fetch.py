@@ -11,14 +11,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from imagegen_magic.engine import threads
-from imagegen_magic.engine.net.client import MOST_BYTES, GatewayClients
-from imagegen_magic.engine.net.exchange import Reply
+from imagegen_magic.engine.net.client import MAX_BYTES, GatewayClients
+from imagegen_magic.engine.net.transport import Response
 from imagegen_magic.engine.storage.images import Part
 from imagegen_magic.errors import ImageInvalid
 
 LARGEST = 512 * 2**20  # bytes that are kept of one answer
 SPARE = 256 * 2**20  # bytes of the disk that an answer too large for an image leaves free
-_LARGE = 4  # answers above MOST_BYTES at once: 2 GiB
+_LARGE = 4  # answers above MAX_BYTES at once: 2 GiB
 _READY = 16  # complete files that wait to be verified
 _PER_GATEWAY = 24  # downloads at once, however many hosts a gateway names
 _PIECE = 256 * 1024  # bytes that are written at once; a shorter answer stays in memory until it is saved
@@ -55,7 +55,7 @@ class Fetcher:
         gateway = self._gateways.setdefault(base_url, asyncio.Semaphore(_PER_GATEWAY))
         try:
             async with gateway:
-                return await self._fetch(url, base_url, directory, MOST_BYTES)
+                return await self._fetch(url, base_url, directory, MAX_BYTES)
         except _TooLarge:
             pass
         async with _acquired(self._large) as release:  # requested again, so that no connection waits for a slot
@@ -64,15 +64,15 @@ class Fetcher:
     async def _fetch(self, url: str, base_url: str, directory: Path, limit: int, *slots: Callable[[], None]) -> Download:
         complete: list[Download] = []
 
-        async def read(reply: Reply) -> None:
+        async def read(response: Response) -> None:
             part = Part(directory)
             try:
-                await _read(reply, part, limit)
+                await _read(response, part, limit)
                 await self._ready.acquire()
             except BaseException:
                 part.discard()
                 raise
-            complete.append(Download(part, reply.headers.get("content-type", ""), (self._ready.release, *slots)))
+            complete.append(Download(part, response.headers.get("content-type", ""), (self._ready.release, *slots)))
 
         try:
             await self._clients.fetch(url, base_url, read)
@@ -99,21 +99,21 @@ async def _acquired(slots: asyncio.Semaphore) -> AsyncIterator[Callable[[], None
         raise
 
 
-async def _read(reply: Reply, part: Part, limit: int) -> None:
-    """Read a body into a part. Raises _TooLarge, SaveError, ImageInvalid or Lost."""
-    length = reply.headers.get("content-length", "")
+async def _read(response: Response, part: Part, limit: int) -> None:
+    """Read a body into a part. Raises _TooLarge, SaveError, ImageInvalid or OutcomeUnknown."""
+    length = response.headers.get("content-length", "")
     expected = int(length) if length.isdigit() else 0
     _check_size(expected, limit)
-    spare = SPARE if limit > MOST_BYTES else 0
+    spare = SPARE if limit > MAX_BYTES else 0
     if expected > _PIECE:
         await threads.writing(part.make_room, expected, spare)
     buffer, checked = bytearray(), 0
-    async for piece in reply.pieces:
+    async for piece in response.chunks:
         buffer += piece
         size = part.size + len(buffer)
         _check_size(size, limit)
         if len(buffer) >= _PIECE:
-            if size - checked >= MOST_BYTES:
+            if size - checked >= MAX_BYTES:
                 checked = size
                 await threads.writing(part.make_room, max(expected - size, 0), spare)
             await threads.writing(part.write, bytes(buffer))

@@ -28,7 +28,7 @@ from imagegen_magic.engine.jobs.task import Reporter, RunningTask, TaskSpec
 from imagegen_magic.engine.ledger.claims import Claims
 from imagegen_magic.engine.net import retry
 from imagegen_magic.engine.net.client import GatewayResponse
-from imagegen_magic.engine.net.exchange import Lost, NotSent
+from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
 from imagegen_magic.errors import (
     APIError,
     GatewayUnreachable,
@@ -237,7 +237,7 @@ class TaskRunner(ProcessBound):
             return await self._context.submit(self.endpoint, call, self.task.idempotency_key, **bounds)
         except NotSent as error:
             raise unreachable(title, error) from None
-        except Lost as error:
+        except OutcomeUnknown as error:
             raise SubmissionUnknown(f"The request went out to {title}, and no whole answer came back ({error})") from None
 
     async def _record_submission(self, submission: Submission, answer: GatewayResponse) -> None:

@@ -6,7 +6,7 @@ import copy
 from typing import TypeVar
 
 from imagegen_magic.engine.net.client import GatewayResponse
-from imagegen_magic.engine.net.exchange import NotSent, ProxyFailed
+from imagegen_magic.engine.net.transport import NotSent
 from imagegen_magic.errors import (
     APIError,
     AuthenticationError,
@@ -82,8 +82,7 @@ def after_acceptance(error: _Error) -> _Error:
 
 def unreachable(title: str, error: NotSent) -> RetryableRefusal:
     """Return the refusal of a submission that was certainly not sent."""
-    step = error.hint if isinstance(error, ProxyFailed) else None
-    return RetryableRefusal(GatewayUnreachable(f"{title} cannot be reached ({error})", hint=step), f"no connection to {title}")
+    return RetryableRefusal(GatewayUnreachable(f"{title} cannot be reached ({error})", hint=error.hint), f"no connection to {title}")
 
 
 def with_task_id(error: LedgerError, task_id: str) -> str:

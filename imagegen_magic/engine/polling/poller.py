@@ -12,8 +12,7 @@ from functools import partial
 
 from imagegen_magic.engine.clock import CLOCK, Clock
 from imagegen_magic.engine.net.client import GatewayResponse
-from imagegen_magic.engine.net.exchange import Lost, NotSent
-from imagegen_magic.engine.net.lane import LANE
+from imagegen_magic.engine.net.transport import CONNECTIONS, NotSent, OutcomeUnknown
 from imagegen_magic.engine.polling.schedule import DurationModel, batch_interval, make_batches, next_poll, next_shared_poll
 from imagegen_magic.errors import APIError, ImageGenError, NotFound, PictureMissing
 from imagegen_magic.providers.base import Call, Failed, Pending, PollingPolicy, Provider, Succeeded, TaskState
@@ -61,7 +60,7 @@ class Poller:
         self._queue: list[tuple[float, int, _Open]] = []
         self._order = itertools.count()
         self._wake = asyncio.Event()
-        self._room = asyncio.Semaphore(LANE)
+        self._room = asyncio.Semaphore(CONNECTIONS)
         self._runner: asyncio.Task[None] | None = None
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -86,7 +85,7 @@ class Poller:
     async def look_once(self, task_id: str, *, looked: float = 0.0) -> TaskState:
         """Look at one task out of turn: at once, or as soon as its last look (epoch seconds) is long enough ago.
 
-        Raises NotSent, Lost or the gateway's error.
+        Raises NotSent, OutcomeUnknown or the gateway's error.
         """
         await self._clock.sleep(min(self._cadence.min_interval, looked + self._cadence.min_interval - self._clock.time()))
         self.looks += 1
@@ -170,7 +169,7 @@ class Poller:
         try:
             self.looks += 1
             answer = await self._call(call or self._provider.task_call(lot[0].task_id))
-        except (NotSent, Lost) as trouble:
+        except (NotSent, OutcomeUnknown) as trouble:
             return self._trouble(lot, f"the gateway cannot be reached ({trouble}), still looking")
         if answer.status == 429 or answer.status >= 500:
             return self._trouble(lot, f"the gateway answers {answer.status}, still looking", answer.retry_after)

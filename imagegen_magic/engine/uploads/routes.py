@@ -119,7 +119,7 @@ def _is_named(address: str, key_hosts: Iterable[str]) -> bool:
 
 def zone_of(gateway: Endpoint) -> Zone:
     """Return the zone of a gateway's base URL; may wait for a resolver where that is a name and nothing was sent there yet."""
-    return Zone.PUBLIC if gateway.sandbox else peers.zone_now(gateway.base_url)
+    return Zone.PUBLIC if gateway.sandbox else peers.gateway_zone_blocking(gateway.base_url)
 
 
 def _no_way(gateway: Endpoint, picture: LocalPicture, settings: Settings) -> UnsupportedOption:
@@ -186,7 +186,7 @@ def _inside(parts: SplitResult, gateway: Endpoint) -> bool:
     host = parts.hostname or ""
     zone = urls.zone_of(host)
     if zone is Zone.PUBLIC and parts.scheme == "http" and not urls.is_number(host):
-        zone = peers.zone_now(parts.geturl())  # over http a name must be one of the network's own
+        zone = peers.gateway_zone_blocking(parts.geturl())  # over http a name must be one of the network's own
         return Zone.PRIVATE <= zone <= base
     return zone <= base and (parts.scheme == "https" or zone >= Zone.PRIVATE)
 

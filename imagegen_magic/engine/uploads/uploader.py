@@ -26,7 +26,7 @@ from imagegen_magic.engine.endpoints import Endpoint
 from imagegen_magic.engine.ledger import uploads
 from imagegen_magic.engine.net import retry
 from imagegen_magic.engine.net.client import GatewayResponse
-from imagegen_magic.engine.net.exchange import Lost, NotSent, ProxyFailed
+from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.storage.source_copies import keep
 from imagegen_magic.engine.uploads.routes import UploadRoute, fetchable, find_way, lives, own_address, weight, zone_of
@@ -184,10 +184,9 @@ async def _post(session: EngineContext, gateway: Endpoint, way: UploadRoute, pic
     assert way.call is not None
     try:
         answer = await session.clients.upload(way.url, gateway.base_url, gateway.key, way.call, picture.data, key_hosts=way.key_hosts)
-    except (NotSent, Lost) as error:
-        step = error.hint if isinstance(error, ProxyFailed) else None
+    except (NotSent, OutcomeUnknown) as error:
         what = f"{picture.name} could not be uploaded to {way.host} ({error})"
-        raise _Again(UploadFailed(what, blame="network", hint=step)) from None
+        raise _Again(UploadFailed(what, blame="network", hint=error.hint)) from None
     if answer.status >= 300:
         refusal = _refusal(gateway.provider, answer, picture)
         if isinstance(refusal, UploadFailed) and (answer.status in (408, 425, 429) or answer.status >= 500):

@@ -15,8 +15,7 @@ from IPython.display import display
 from imagegen_magic.engine import api, endpoints, loop
 from imagegen_magic.engine.context import context_of
 from imagegen_magic.engine.ledger import history, stored_requests
-from imagegen_magic.engine.net.exchange import Lost, NotSent, ProxyFailed
-from imagegen_magic.engine.net.proxies import proxy_of
+from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown, proxy_for
 from imagegen_magic.engine.settings import unknown_variables
 from imagegen_magic.engine.storage import folders, images
 from imagegen_magic.errors import ImageGenError
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from imagegen_magic.notebook.context import NotebookContext
     from imagegen_magic.providers.base import Provider
 
-_PACKAGES = ("imagegen_magic", "ipython", "ipykernel", "ipywidgets", "jupyterlab", "httpx", "Pillow", "starlette", "keyring")
+_PACKAGES = ("imagegen_magic", "ipython", "ipykernel", "ipywidgets", "jupyterlab", "httpx2", "Pillow", "starlette", "keyring")
 _OPTIONAL = {"jupyterlab", "ipykernel", "keyring"}
 
 Finding = tuple[str, str, str]
@@ -183,12 +182,12 @@ def _address_error(provider: Provider) -> ImageGenError | None:
 
 def _proxies(providers: list[Provider]) -> Iterator[Finding]:
     """Yield the proxy of each gateway; one line if there is none at all."""
-    found = [(provider.name, proxy_of(endpoints.base_url(provider))) for provider in providers]
+    found = [(provider.name, proxy_for(endpoints.base_url(provider))) for provider in providers]
     if not any(proxy for _, proxy in found):
         yield "proxy", "none", ""
         return
     for name, proxy in found:
-        yield f"proxy to {name}", f"{proxy.place} ({proxy.origin})" if proxy else "none", ""
+        yield f"proxy to {name}", f"{proxy.host} ({proxy.named_by})" if proxy else "none", ""
 
 
 def _reached(settings: Settings, providers: list[Provider]) -> list[Finding]:
@@ -203,9 +202,8 @@ async def _reach(settings: Settings, provider: Provider) -> Finding:
     name = f"network to {provider.name}"
     base_url = endpoints.base_url(provider)
     try:
-        async with context_of(settings).clients.looks(base_url).stream("GET", base_url, headers={}) as response:
+        async with context_of(settings).clients.polls(base_url).stream("GET", base_url, headers={}) as response:
             return name, f"answers (HTTP {response.status}); no key was sent", ""
-    except ProxyFailed as error:
-        return name, f"not reached: {error}", error.hint.removesuffix(", then run the cell again")
-    except (NotSent, Lost) as error:
-        return name, f"no answer: {error}", "check the connection, the proxy and the address"
+    except (NotSent, OutcomeUnknown) as error:
+        hint = error.hint or "check the connection, the proxy and the address"
+        return name, f"not reached: {error}", hint.removesuffix(", then run the cell again")
