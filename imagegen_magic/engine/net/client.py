@@ -42,7 +42,7 @@ from imagegen_magic.records import PortableError
 from imagegen_magic.secret_patterns import Address, mark_addresses
 
 if TYPE_CHECKING:
-    import httpx2
+    from imagegen_magic.engine.net.transport import LibraryTransport
 
 T = TypeVar("T")
 
@@ -108,7 +108,7 @@ class GatewayClients:
 
     def __init__(self, *, sandbox_home: Path | None = None) -> None:
         self._sandbox_home = sandbox_home
-        self._sandbox: httpx2.AsyncBaseTransport | None = None
+        self._sandbox: LibraryTransport | None = None
         self._closers: list[Callable[[], None]] = []
         self._tls: ssl.SSLContext | None = None
         self._opening = asyncio.Lock()
@@ -136,7 +136,7 @@ class GatewayClients:
                 self._tls = await asyncio.to_thread(tls_context)
         return self._tls
 
-    async def _in_process(self, url: str) -> httpx2.AsyncBaseTransport | None:
+    async def _in_process(self, url: str) -> LibraryTransport | None:
         """Return the transport into the sandbox of this process for its addresses; made in a thread: importing it takes 100 ms."""
         if not _in_sandbox(url):
             return None
@@ -145,7 +145,7 @@ class GatewayClients:
                 self._sandbox = await asyncio.to_thread(self._open_sandbox)
         return self._sandbox
 
-    def _open_sandbox(self) -> httpx2.AsyncBaseTransport:
+    def _open_sandbox(self) -> LibraryTransport:
         from imagegen_magic.sandbox.app import create_app
 
         app = create_app(home=self._sandbox_home)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import httpcore2
     import httpx2
 
+    LibraryTransport = httpx2.AsyncBaseTransport
+
 T = TypeVar("T")
 
 CONNECTIONS = 8  # requests of a pool at once
@@ -197,10 +199,10 @@ def _proxy_for(scheme: str, host: str, environment: tuple[str, ...]) -> Proxy | 
     return Proxy(proxy if "://" in proxy else f"http://{proxy}", next((name for name in names if values[name]), "the system's settings"))
 
 
-_own_transport: Callable[[], httpx2.AsyncBaseTransport] | None = None
+_own_transport: Callable[[], LibraryTransport] | None = None
 
 
-def use_transport(make: Callable[[], httpx2.AsyncBaseTransport] | None) -> None:
+def use_transport(make: Callable[[], LibraryTransport] | None) -> None:
     """Send all requests of this process through transports that `make()` returns: for client certificates, or a proxy that needs more.
 
     `make` is called once for each pool of connections, in a thread. The transport connects by itself, so that result addresses are
@@ -223,7 +225,7 @@ def load() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def app_transport(app: Any) -> httpx2.AsyncBaseTransport:
+def app_transport(app: Any) -> LibraryTransport:
     """Return the transport into an ASGI app of this process. It imports the library: call it in a thread."""
     load()
     import httpx2
@@ -292,10 +294,10 @@ class _PoolTransport:
         await self._pool.aclose()
 
 
-class _LibraryTransport:
+class _HttpxTransport:
     """A transport of httpx2: into an app of this process, or a user's own."""
 
-    def __init__(self, transport: httpx2.AsyncBaseTransport) -> None:
+    def __init__(self, transport: LibraryTransport) -> None:
         self._transport = transport
 
     async def send(self, request: Request, extensions: dict[str, Any]) -> _Sent:
@@ -373,7 +375,7 @@ class Pool:
     def __init__(
         self,
         tls: Callable[[], Awaitable[ssl.SSLContext]],
-        in_process: Callable[[str], Awaitable[httpx2.AsyncBaseTransport | None]],
+        in_process: Callable[[str], Awaitable[LibraryTransport | None]],
         guard: Guard,
         *,
         size: int = CONNECTIONS,
@@ -448,7 +450,7 @@ class Pool:
         request = attempt.request
         if app := await self._in_process(request.url):
             attempt.reports_steps = False
-            return _LibraryTransport(app)
+            return _HttpxTransport(app)
         if make := _own_transport:
             attempt.reports_steps = False
             return await self._opened(make, lambda: _own(make))
@@ -464,9 +466,9 @@ class Pool:
         return self._transports[name]
 
 
-def _own(make: Callable[[], httpx2.AsyncBaseTransport]) -> _Transport:
+def _own(make: Callable[[], LibraryTransport]) -> _Transport:
     load()
-    return _LibraryTransport(make())
+    return _HttpxTransport(make())
 
 
 def _direct(tls: ssl.SSLContext | None, guard: Guard) -> _Transport:
