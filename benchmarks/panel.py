@@ -24,7 +24,7 @@ from servers import SandboxServer, sandbox_server
 _WATCH = """
 import time, json
 arrived = []
-panel._view.mend.on_click(lambda _: arrived.append(time.time()))
+panel._view.fix_button.on_click(lambda _: arrived.append(time.time()))
 """
 _BUSY = "import time\nuntil = time.time() + 60\nwhile time.time() < until: time.sleep(0.001)"
 
@@ -56,7 +56,7 @@ def _kernel(folder: str, server: SandboxServer) -> Frontend:
 
 def _button(kernel: Frontend) -> str:
     """Return the model of the button whose clicks are timed."""
-    return str(kernel.run("print(panel._view.mend.model_id)").text.strip())
+    return str(kernel.run("print(panel._view.fix_button.model_id)").text.strip())
 
 
 def _measured(kernel: Frontend, panel: PanelDriver, button: str, clicks: int) -> str:

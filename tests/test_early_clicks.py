@@ -144,24 +144,24 @@ def test_an_instrument_keeps_a_message_until_something_listens(hasty: Hasty, kin
 def test_a_mask_in_the_panel_that_comes_while_the_painter_opens(hasty: Hasty) -> None:
     """It is used, and the painter is put away: not shown afterwards, deaf."""
     told: list[Any] = []
-    references = References(lambda new: None, {}, masked=told.append)
+    references = References(lambda new: None, {}, on_mask=told.append)
     loop.run(_drawn(references))
     hasty.will_send("Painter", {"event": "mask"}, MASK)
     loop.run(references._paint())
     at_rest()
     assert [mask.data for mask in told] == [MASK]
-    assert references._easel.children == ()
+    assert references._painter_box.children == ()
     controls.close(references.widget)
 
 
 def test_a_painter_in_the_panel_that_is_closed_while_it_opens(hasty: Hasty) -> None:
     """It is put away."""
-    references = References(lambda new: None, {}, masked=lambda mask: None)
+    references = References(lambda new: None, {}, on_mask=lambda mask: None)
     loop.run(_drawn(references))
     hasty.will_send("Painter", {"event": "close"})
     loop.run(references._paint())
     at_rest()
-    assert references._easel.children == ()
+    assert references._painter_box.children == ()
     controls.close(references.widget)
 
 
@@ -221,7 +221,7 @@ def test_two_presses_make_one_mask() -> None:
     editor.begin(None)
     assert editor._painter is not None
     for _ in range(2):
-        editor._painter._used(MASK)
+        editor._painter._on_mask(MASK)
     at_rest()
     assert [path.name for path in Path.cwd().glob("*.png")] == ["photo-mask.png"]
 

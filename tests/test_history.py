@@ -289,15 +289,15 @@ class TestStarsOfThePanel:
         """A star of the panel is five stars, another press takes all away; stars given by the magic are seen."""
         (image,) = saved()
         book = api.ledger()
-        album = ImageStore(book)
-        loop.run(album.turn_star(image.id))
+        store = ImageStore(book)
+        loop.run(store.toggle_star(image.id))
         assert loop.run(annotations.annotations_of(book, [image.id])) == {image.id: Annotation(5)}
         loop.run(annotations.set_stars(book, image.id, 2))
         assert ImageStore(book).starred == {image.id}
-        assert loop.run(album.tiles([image]))[0]["starred"]
-        loop.run(album.turn_star(image.id))
+        assert loop.run(store.tiles([image]))[0]["starred"]
+        loop.run(store.toggle_star(image.id))
         assert loop.run(annotations.annotations_of(book, [image.id])) == {}
-        assert not loop.run(album.tiles([image]))[0]["starred"]
+        assert not loop.run(store.tiles([image]))[0]["starred"]
 
 
 class TestTheCommands:

@@ -90,7 +90,7 @@ def test_login_asks_unseen_and_remembers(shell, monkeypatch, capsys):
     shell.run("%imagegen login evolink")
     assert asked == ["Key of EvoLink: "]
     said = capsys.readouterr().out
-    assert "remembered until this kernel ends" in said
+    assert "kept until this kernel ends" in said
     for command in ("providers", "config", "doctor", "error"):
         shell.run(f"%imagegen {command}")
         said += capsys.readouterr().out + json.dumps(shell.shell.display_pub.outputs)

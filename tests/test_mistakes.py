@@ -239,8 +239,8 @@ class TestNoPrompt:
         with pytest.raises(UnsupportedOption, match="needs a prompt"):
             api.plan(ImageRequest(prompt), provider="gccai")
         desk = PanelState(api.load(), ImageRequest(prompt, size="1:1"), "gccai", True)
-        assert desk.idle_because == "Say what the picture shows"
-        assert desk.judgement.problems == ()
+        assert desk.not_ready_reason == "Describe the picture"
+        assert desk.validation.problems == ()
         with pytest.raises(UnsupportedOption, match="There is no prompt"):
             desk.start(Path.cwd())
 

@@ -432,7 +432,7 @@ class Desk:
     async def drawn(self): shown.draw(self.references, 4, mask=self.mask, masks=True)
     def draw(self): loop.submit(self.drawn())
 desk = Desk()
-shown = References(desk.refer, {}, masked=desk.cover)
+shown = References(desk.refer, {}, on_mask=desk.cover)
 loop.run(desk.drawn())
 display(shown.widget)
 """
@@ -469,7 +469,7 @@ def test_a_mask_is_painted_on_the_first_reference(kernel, references):
     kernel.until(lambda: references.said("12 % to be repainted"), "the mask's line")
     references.click("Go on painting")
     references.instrument("Painter")
-    assert value(kernel, "shown._easel.children[0].start == desk.mask.data")
+    assert value(kernel, "shown._painter_box.children[0].start == desk.mask.data")
     tell(kernel, references.instrument("Painter"), {"event": "close"})
     kernel.until(lambda: not [state for state in kernel.models.values() if "mime_type" in state], "the painter to close")
     references.click("Remove mask")

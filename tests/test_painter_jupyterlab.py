@@ -314,7 +314,7 @@ def test_going_on_from_a_mask(opened, lab):
     """A painter that goes on from a mask shows it, and adds to it."""
     page = opened(
         more="""
-painter._given_up()
+painter._on_close()
 start = Image.new("RGBA", SIZE, (0, 0, 0, 255)); start.paste((0, 0, 0, 0), (0, 0, 600, 800)); start.save("start.png")
 from imagegen_magic.imaging.reference import prepare
 painter = mask_editor.open_painter("NAME.png", start=prepare(open("start.png", "rb").read(), name="start.png", most_bytes=10**7));

@@ -194,7 +194,7 @@ def test_errors_stand_in_their_row_in_plain_words(kernel, opened, gateway):
 def test_fault_in_a_handler_is_shown(kernel, opened):
     """A fault of ours reaches a person's eyes, though no cell would show it."""
     panel = opened("provider='evolink'")
-    kernel.run("panel._desk.mend = lambda: 1 / 0\npanel.mended()")
+    kernel.run("panel._state.apply_fixes = lambda: 1 / 0\npanel.fixes_accepted()")
     kernel.until(lambda: panel.said("The panel itself failed: ZeroDivisionError"), "the fault")
 
 
@@ -207,13 +207,13 @@ def test_key_is_kept_in_memory_and_in_no_state(kernel, opened, gateway):
     kernel._take = lambda message: (heard.append(repr(message)), take(message))
     try:
         panel.tell(field, event="key", key=f" {KEY} ")
-        kernel.until(lambda: panel.said("is remembered until this kernel ends"), "the answer")
+        kernel.until(lambda: panel.said("is kept until this kernel ends"), "the answer")
         panel.generate("With a typed key")
         kernel.until(lambda: len(panel.tiles) == 1, "the picture")
     finally:
         kernel._take = take
     assert KEY not in repr(heard) + repr(kernel.models)
-    assert value(kernel, "panel._desk.missing_key") == ""
+    assert value(kernel, "panel._state.missing_key") == ""
     assert len(gateway.accepted("With a typed key")) == 1
 
 
@@ -242,7 +242,7 @@ def test_what_is_done_with_a_picture(kernel, opened):
     panel.act("star", number)
     kernel.until(lambda: panel.tiles[0]["starred"], "the star")
     panel.act("differences", number)
-    kernel.until(lambda: panel.said("is exactly what was asked: 1536×1024"), "what differs")
+    kernel.until(lambda: panel.said("is exactly as requested: 1536×1024"), "what differs")
     panel.act("enlarge", number)
     kernel.until(lambda: panel.state(panel.instrument("Gallery"))["enlarged"].get("id") == number, "the enlarged picture")
     panel.act("open-file", number)
@@ -318,7 +318,7 @@ def test_stars_outlive_the_panel(kernel, opened):
     number = panel.tiles[0]["id"]
     panel.act("star", number)
     kernel.until(lambda: panel.tiles[0]["starred"], "the star")
-    assert value(kernel, f"{number} in Panel()._album.starred")
+    assert value(kernel, f"{number} in Panel()._store.starred")
 
 
 def test_picture_becomes_a_reference(kernel, opened, gateway):

@@ -71,7 +71,7 @@ class Page:
 
     def holds(self, option, value):
         """Wait until this value of an option is the one in force."""
-        self.until(lambda: self.python(f"panel._desk.judgement.chosen({option!r})") == value, f"{option} {value}")
+        self.until(lambda: self.python(f"panel._state.validation.chosen({option!r})") == value, f"{option} {value}")
 
     def python(self, expression):
         """Return the value of an expression, evaluated in the kernel as the page's own cell would."""
@@ -346,11 +346,11 @@ def test_saved_notebook_has_the_sheet_and_no_key(opened, gateway, monkeypatch):
     panel = opened("provider='xingchao', quality='low'")
     assert panel.root.get_by_label("No key is set").count() == 0
     panel.python("__import__('os').environ.pop('XINGCHAO_API_KEY')")
-    panel.python("panel.heard('size', '3:2')")
+    panel.python("panel.option_changed('size', '3:2')")
     field = panel.root.get_by_label(re.compile("No key is set for Xingchao"))
     field.fill(KEY)
     panel.root.get_by_role("button", name="Use this key").click()
-    panel.root.get_by_text("is remembered until this kernel ends").wait_for()
+    panel.root.get_by_text("is kept until this kernel ends").wait_for()
     assert panel.root.locator("input[type=password]").input_value() == ""
     panel.generate("Kept until tomorrow")
     panel.until(lambda: panel.cards.count() == 1, "the picture")

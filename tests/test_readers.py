@@ -157,9 +157,9 @@ def test_an_axis_and_a_preset_of_the_panel_are_read_alike():
         run(sweep("fox", {"n": [2, 2.0]}, sandbox=True))
     panel = Panel(prompt="fox", sandbox=True, **ONE)
     for value, read in (("2", 2), (" 2.0 ", 2), ("2.7", "2.7")):
-        panel._desk.choose("n", _control("n", value))
+        panel._state.choose("n", _control("n", value))
         assert panel.request.n == read
-    assert panel._desk.judgement.problems
+    assert panel._state.validation.problems
 
 
 def _control(option, value):

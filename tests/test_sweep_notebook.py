@@ -24,7 +24,7 @@ from terminals import enter, terminal
 from imagegen_magic.errors import ImageGenError, MissingKey, TaskFailed, UnsupportedOption
 from imagegen_magic.notebook.progress import sweep_view
 from imagegen_magic.notebook.progress.state import JobProgress
-from imagegen_magic.notebook.progress.sweep_grid import Mosaic
+from imagegen_magic.notebook.progress.sweep_grid import SweepGrid
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost, GeneratedImage, Progress
 from imagegen_magic.studies.sweeps.result import SweepResult
@@ -444,7 +444,7 @@ def states(number):
 def test_the_live_grid_of_a_thousand_is_squares(tmp_path):
     """A small square for each, counts beside them, a few kilobytes in all; a row changes alone."""
     result = fake_result(tmp_path)
-    mosaic, board = Mosaic(result.axes, result.places), states(1000)
+    mosaic, board = SweepGrid(result.axes, result.places), states(1000)
     rows = mosaic.rows(board, {})
     assert len(rows) == 10
     assert sum(map(len, rows)) < 40_000
@@ -457,8 +457,8 @@ def test_the_live_grid_of_a_thousand_is_squares(tmp_path):
 def test_the_live_grid_of_very_many_is_a_bar(tmp_path):
     """Beyond what squares can show, the counts alone; and many values stand in one row."""
     places = [{"n": str(n)} for n in range(5000)]
-    assert Mosaic({"n": tuple(map(str, range(5000)))}, places).rows(states(5000), {}) == []
-    few = Mosaic({"n": tuple(map(str, range(100)))}, places[:100])
+    assert SweepGrid({"n": tuple(map(str, range(5000)))}, places).rows(states(5000), {}) == []
+    few = SweepGrid({"n": tuple(map(str, range(100)))}, places[:100])
     assert len(few.rows(states(100), {})) == 1
 
 
@@ -467,7 +467,7 @@ def test_the_live_grid_is_escaped_and_says_what_a_picture_shows(tmp_path):
     board = states(2)
     image = replace(fake_result(tmp_path, (1,))[0], task=1)
     board.take(image)
-    rows = Mosaic({"a": ("<i>x</i>", "y")}, [{"a": "<i>x</i>"}, {"a": "y"}]).rows(board, {1: ["data:image/jpeg;base64,AAAA"]})
+    rows = SweepGrid({"a": ("<i>x</i>", "y")}, [{"a": "<i>x</i>"}, {"a": "y"}]).rows(board, {1: ["data:image/jpeg;base64,AAAA"]})
     html = "".join(rows)
     assert "<i>x</i>" not in html
     assert "&lt;i&gt;x" in html
@@ -487,7 +487,7 @@ def test_long_values_do_not_swell_the_notebook(shell):
     assert made.place(made[0])["s"] == shell.shell.user_ns["long"][0]
     for axes in (made.axes, {"n": ("1", "2"), **made.axes}):
         places = [{"n": "1", **place} for place in made.places]
-        assert sum(map(len, Mosaic(axes, places).rows(states(6), {}))) < 10_000
+        assert sum(map(len, SweepGrid(axes, places).rows(states(6), {}))) < 10_000
     assert len(made.sheet().alt) < 30_000
     assert max(map(len, made.sheet().contents.blocks[0].columns)) <= 80
 

@@ -179,7 +179,7 @@ class VoteSession:
         if self._widget is not None:
             with self._widget.hold_sync():
                 self._widget.set_trait("given", len(self._votes))
-                for name, value in {**values, "undoable": bool(self._session_votes), "said": "", "pair": self._number}.items():
+                for name, value in {**values, "undoable": bool(self._session_votes), "error": "", "pair": self._number}.items():
                     self._widget.set_trait(name, value)
 
     async def _preview(self, number: int) -> str:

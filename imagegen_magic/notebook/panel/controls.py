@@ -1,4 +1,4 @@
-"""The few ipywidgets that the panel is put together from, each deaf to nobody and leaving nothing behind."""
+"""The ipywidgets of the panel. Each works while a cell runs, and leaves no model behind when it is closed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import ipywidgets  # type: ignore[import-untyped]  # it ships no types
 from imagegen_magic.engine import loop
 from imagegen_magic.notebook.progress import renderers
 
-Heard = Callable[[str, Any], None]
+OnChange = Callable[[str, Any], None]
 
 
 def box(name: str, *children: Any) -> Any:
@@ -21,7 +21,7 @@ def box(name: str, *children: Any) -> Any:
 
 
 def html(value: str = "") -> Any:
-    """Return markup, which the caller has escaped."""
+    """Return an HTML widget; the caller escapes its value."""
     return ipywidgets.HTML(value)
 
 
@@ -30,36 +30,36 @@ def heading(words: str) -> Any:
     return html(f'<h3 class="imagegen-heading">{words}</h3>')
 
 
-def button(words: str, pressed: Callable[[], None], *, tooltip: str = "", now: Callable[[], None] | None = None) -> Any:
-    """Return a button; `now` is called on the thread that is never busy, where the kernel has one, and must be quick."""
+def button(words: str, on_click: Callable[[], None], *, tooltip: str = "", at_once: Callable[[], None] | None = None) -> Any:
+    """Return a button; `at_once` is called on a thread that is never busy, if the kernel has one, and must be quick."""
     made = ipywidgets.Button(description=words, tooltip=tooltip or None)
-    made.on_click(lambda _: pressed())
-    renderers.answer_while_busy(made, now or _nothing)
+    made.on_click(lambda _: on_click())
+    renderers.answer_while_busy(made, at_once or _nothing)
     return made
 
 
-def field(kind: Any, label: str, grow: str, option: str, heard: Heard, **traits: Any) -> Any:
-    """Return a field with its label above; what a person enters is told as (option, value)."""
+def field(kind: Any, label: str, grow: str, option: str, on_change: OnChange, **traits: Any) -> Any:
+    """Return a field with its label above; `on_change` gets (option, value) for each input."""
     made = kind(description=label, **traits)
     for name in ("field", grow):
         made.add_class(f"imagegen-{name}")
-    return listening(made, option, heard)
+    return observed(made, option, on_change)
 
 
-def listening(widget: Any, option: str, heard: Heard) -> Any:
-    """Have what a person changes told as (option, value); what the engine itself draws is not."""
+def observed(widget: Any, option: str, on_change: OnChange) -> Any:
+    """Call `on_change(option, value)` for each input of the user; changes made on the engine's loop are ignored."""
 
     def changed(change: Any) -> None:
         if not loop.here():
-            heard(option, change["new"])
+            on_change(option, change["new"])
 
     widget.observe(changed, "value")
     renderers.answer_while_busy(widget, _nothing)
     return widget
 
 
-def put(widget: Any, **traits: Any) -> None:
-    """Set what differs, and send it as one message."""
+def update(widget: Any, **traits: Any) -> None:
+    """Set the traits that differ, and send them as one message."""
     changed = {name: value for name, value in traits.items() if getattr(widget, name) != value}
     if changed:
         with widget.hold_sync():
@@ -67,13 +67,13 @@ def put(widget: Any, **traits: Any) -> None:
                 setattr(widget, name, value)
 
 
-def shown(widget: Any, visible: bool) -> None:
+def set_visible(widget: Any, visible: bool) -> None:
     """Show or hide a widget."""
-    put(widget.layout, display=None if visible else "none")
+    update(widget.layout, display=None if visible else "none")
 
 
-def fill(container: Any, children: Iterable[Any]) -> None:
-    """Give a box new children, and close those that are no longer among them."""
+def set_children(container: Any, children: Iterable[Any]) -> None:
+    """Give a box new children, and close the previous ones that are not among them."""
     new = tuple(children)
     old = [child for child in container.children if child not in new]
     if container.children != new:
@@ -89,4 +89,4 @@ def close(widget: Any) -> None:
 
 
 def _nothing() -> None:
-    """Stand for what a Cancel button does at once: everything else is handled in its turn."""
+    """Do nothing at once: only a Cancel button does."""

@@ -1,4 +1,4 @@
-"""The panel's controls: what the chosen model has and nothing else, each value either possible or disabled with its reason."""
+"""The panel's form: the options of the chosen model, each value either possible, or disabled with its reason."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import ipywidgets  # type: ignore[import-untyped]  # it ships no types
 
-from imagegen_magic.notebook.panel import controls as parts
-from imagegen_magic.notebook.panel.controls import Heard
+from imagegen_magic.notebook.panel import controls
+from imagegen_magic.notebook.panel.controls import OnChange
 from imagegen_magic.notebook.panel.state import PanelState
 from imagegen_magic.notebook.widgets import RatioPicker
 from imagegen_magic.notebook.widgets.choice import Choice
@@ -21,76 +21,76 @@ _BY_SIZE = "default"
 
 
 class Form:
-    """Gateway, model, and every option of the chosen model; `draw` shows how the desk stands."""
+    """Gateway, model, and every option of the chosen model; `draw` shows the state."""
 
-    def __init__(self, heard: Heard) -> None:
-        self.gateway = parts.field(ipywidgets.Dropdown, "Gateway", "grow", "provider", heard)
-        self.model = parts.field(ipywidgets.Dropdown, "Model", "grow", "model", heard)
-        self.sandbox = parts.listening(
-            ipywidgets.Checkbox(description="Sandbox: drawn here, no key, no cost", indent=False), "sandbox", heard
+    def __init__(self, on_change: OnChange) -> None:
+        self.gateway = controls.field(ipywidgets.Dropdown, "Gateway", "grow", "provider", on_change)
+        self.model = controls.field(ipywidgets.Dropdown, "Model", "grow", "model", on_change)
+        self.sandbox = controls.observed(
+            ipywidgets.Checkbox(description="Sandbox: drawn here, no key, no cost", indent=False), "sandbox", on_change
         )
-        self.note = parts.html()
-        self.ratio = parts.listening(RatioPicker(), "size", heard)
-        self.bars = {name: parts.listening(Choice(label=_LABELS.get(name, name.capitalize())), name, heard) for name in _BARS}
-        self.number = parts.field(ipywidgets.BoundedIntText, "Number", "narrow", "n", heard, min=1, max=10_000, value=1)
-        self.compression = parts.field(
-            ipywidgets.Text, "Compression", "narrow", "output_compression", heard, placeholder="0–100", continuous_update=False
+        self.note = controls.html()
+        self.ratio = controls.observed(RatioPicker(), "size", on_change)
+        self.bars = {name: controls.observed(Choice(label=_LABELS.get(name, name.capitalize())), name, on_change) for name in _BARS}
+        self.number = controls.field(ipywidgets.BoundedIntText, "Number", "narrow", "n", on_change, min=1, max=10_000, value=1)
+        self.compression = controls.field(
+            ipywidgets.Text, "Compression", "narrow", "output_compression", on_change, placeholder="0–100", continuous_update=False
         )
-        where = parts.box("stack", parts.box("knobs", self.gateway, self.model), self.sandbox, self.note)
-        shape = parts.box("stack", parts.heading("Aspect ratio"), self.ratio)
+        where = controls.box("stack", controls.box("knobs", self.gateway, self.model), self.sandbox, self.note)
+        shape = controls.box("stack", controls.heading("Aspect ratio"), self.ratio)
         self.where = where
-        self.options = parts.box("column", shape, parts.box("knobs", *self.bars.values(), self.number, self.compression))
+        self.options = controls.box("column", shape, controls.box("knobs", *self.bars.values(), self.number, self.compression))
 
-    def draw(self, desk: PanelState) -> None:
-        """Show what the desk holds; on the engine's loop, or before anybody listens."""
-        judgement = desk.judgement
-        self._draw_gateway(desk)
-        parts.put(self.note, value=f'<div class="imagegen-quiet">{escape(_note(judgement))}</div>')
-        self._draw_ratio(desk, judgement)
+    def draw(self, state: PanelState) -> None:
+        """Show the state; on the engine's loop, or before events are handled."""
+        validation = state.validation
+        self._draw_gateway(state)
+        controls.update(self.note, value=f'<div class="imagegen-quiet">{escape(_note(validation))}</div>')
+        self._draw_ratio(state, validation)
         for name, bar in self.bars.items():
-            self._draw_bar(name, bar, desk, judgement)
-        parts.put(self.number, value=_number(desk.request.n) or 1)
-        self._draw_compression(desk, judgement)
+            self._draw_bar(name, bar, state, validation)
+        controls.update(self.number, value=_number(state.request.n) or 1)
+        self._draw_compression(state, validation)
 
-    def _draw_gateway(self, desk: PanelState) -> None:
-        names = tuple((_title(one, one.name), one.name) for one in desk.providers.values())
-        _choose(self.gateway, names, desk.provider.name)
-        models = tuple((_model_name(one), one.name) for one in desk.provider.models)
-        _choose(self.model, models, desk.judgement.model.name)
-        parts.put(self.sandbox, value=desk.sandbox)
+    def _draw_gateway(self, state: PanelState) -> None:
+        names = tuple((_title(one, one.name), one.name) for one in state.providers.values())
+        _choose(self.gateway, names, state.provider.name)
+        models = tuple((_model_name(one), one.name) for one in state.provider.models)
+        _choose(self.model, models, state.validation.model.name)
+        controls.update(self.sandbox, value=state.sandbox)
 
-    def _draw_ratio(self, desk: PanelState, judgement: Validation) -> None:
-        model = judgement.model
-        wrong = [problem.text for problem in judgement.problems if problem.option == "size"]
-        parts.put(
+    def _draw_ratio(self, state: PanelState, validation: Validation) -> None:
+        model = validation.model
+        wrong = [problem.text for problem in validation.problems if problem.option == "size"]
+        controls.update(
             self.ratio,
-            options=[_outline(value) for value in judgement.values["size"]],
+            options=[_outline(value) for value in validation.values["size"]],
             allow_pixels=bool(model.pixel_rule or model.extra_sizes),
             allow_auto=model.auto_size,
             pixel_hint=str(model.pixel_rule or ""),
-            value=desk.request.size or judgement.chosen("size"),
+            value=state.request.size or validation.chosen("size"),
             error=" ".join(wrong),
         )
 
-    def _draw_bar(self, name: str, bar: Any, desk: PanelState, judgement: Validation) -> None:
-        values = judgement.values[name]
-        asked = getattr(desk.request, name)
+    def _draw_bar(self, name: str, bar: Any, state: PanelState, validation: Validation) -> None:
+        values = validation.values[name]
+        asked = getattr(state.request, name)
         options = [{"value": one.value, "label": one.value, "disabled": bool(one.reason), "reason": one.reason} for one in values]
         if name == "resolution" and values:
             options.insert(0, {"value": "", "label": _BY_SIZE, "disabled": False, "reason": ""})
-            parts.put(bar, options=options, value=asked or "")
+            controls.update(bar, options=options, value=asked or "")
         else:
-            parts.put(bar, options=options, value=asked or judgement.chosen(name))
-        parts.shown(bar, len(values) > 1)
+            controls.update(bar, options=options, value=asked or validation.chosen(name))
+        controls.set_visible(bar, len(values) > 1)
 
-    def _draw_compression(self, desk: PanelState, judgement: Validation) -> None:
-        asked = desk.request.output_compression
-        parts.shown(self.compression, bool(judgement.model.compressible))
-        parts.put(
+    def _draw_compression(self, state: PanelState, validation: Validation) -> None:
+        asked = state.request.output_compression
+        controls.set_visible(self.compression, bool(validation.model.compressible))
+        controls.update(
             self.compression,
             value="" if asked is None else str(asked),
-            disabled=bool(judgement.compression) and asked is None,
-            tooltip=judgement.compression or "0 to 100; empty: the gateway's own",
+            disabled=bool(validation.compression) and asked is None,
+            tooltip=validation.compression or "0 to 100; empty: the gateway's own",
         )
 
 
@@ -110,8 +110,8 @@ def _model_name(model: Any) -> str:
     return model.name + (f" (retired {model.retired})" if model.retired else "")
 
 
-def _note(judgement: Validation) -> str:
-    model = judgement.model
+def _note(validation: Validation) -> str:
+    model = validation.model
     return f"{model.note[:1].upper()}{model.note[1:]}" if model.note else ""
 
 

@@ -1,4 +1,4 @@
-"""The panel's pictures: this session's or all of the ledger's, with their thumbnails, stars, and what was put aside."""
+"""The panel's gallery: the images of this session or of the whole ledger, their thumbnails and stars, and a comparison of two."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from imagegen_magic.errors import LedgerError
 from imagegen_magic.humanize import local_minute
 from imagegen_magic.notebook.output import captions
 from imagegen_magic.notebook.output.thumbnails import thumbnail
-from imagegen_magic.notebook.panel import controls as parts
+from imagegen_magic.notebook.panel import controls
 from imagegen_magic.notebook.widgets import Compare, Gallery
 from imagegen_magic.result import GeneratedImage
 from imagegen_magic.studies import comparison
 from imagegen_magic.studies.history.annotations import MAX_STARS, import_starred_file, set_stars, starred
 
-THUMBNAIL, THUMBNAIL_BYTES = 320, 14_500  # pixels; bytes that are at most 20 kB as a data address
-_GONE = "data:image/svg+xml;base64,PHN2ZyB4bWxucz0naHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmcnIHdpZHRoPSc0JyBoZWlnaHQ9JzQnLz4="
+THUMBNAIL, THUMBNAIL_BYTES = 320, 14_500  # pixels; bytes, at most 20 kB as a data URL
+_EMPTY = "data:image/svg+xml;base64,PHN2ZyB4bWxucz0naHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmcnIHdpZHRoPSc0JyBoZWlnaHQ9JzQnLz4="
 
 
 class ImageStore:
-    """Pictures by their ledger id, newest first; lives on the engine's loop. `starred` holds those with stars, as last read."""
+    """Images by their ledger id, newest first; used on the engine's loop. `starred` are the ids with stars, as last read."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._known: dict[int, GeneratedImage] = {}
         self._session: list[int] = []
         self._all: list[int] = []
-        self._aside: set[int] = set()
+        self._hidden: set[int] = set()
         self._thumbnails: dict[int, str] = {}
         self.whole_ledger = False
         self.starred: set[int] = set()
-        with suppress(LedgerError):  # what is wrong with it is told where something is to be kept
+        with suppress(LedgerError):  # reported when something is to be written
             loop.run(self._read_stars())
 
     def add(self, image: GeneratedImage) -> None:
-        """Take in a picture that was just made."""
+        """Add a new image."""
         self._known[image.id] = image
         self._session.insert(0, image.id)
         self._all.insert(0, image.id)
 
-    def fill(self, rows: Iterable[Any]) -> None:
-        """Take in the whole ledger, as its own rows of pictures."""
+    def load(self, rows: Iterable[Any]) -> None:
+        """Load the whole ledger from its rows of images."""
         self._all = []
         for row in rows:
             self._known.setdefault(row.id, generated(row))
@@ -54,20 +54,20 @@ class ImageStore:
 
     @property
     def images(self) -> tuple[GeneratedImage, ...]:
-        """The pictures in view, newest first."""
+        """The visible images, newest first."""
         ids = self._all if self.whole_ledger else self._session
-        return tuple(self._known[number] for number in ids if number not in self._aside)
+        return tuple(self._known[number] for number in ids if number not in self._hidden)
 
     def find(self, number: Any) -> GeneratedImage | None:
         """Return the picture of that id, or None."""
         return self._known.get(int(number)) if isinstance(number, (int, str)) and str(number).isdigit() else None
 
-    def put_aside(self, number: int) -> None:
-        """Take a picture from view; its file and its row in the ledger stay."""
-        self._aside.add(number)
+    def hide(self, number: int) -> None:
+        """Hide an image; its file and its row in the ledger stay."""
+        self._hidden.add(number)
 
-    async def turn_star(self, number: int) -> None:
-        """Give a picture five stars, or take all it has; kept in the ledger. Raises LedgerError where that cannot be written."""
+    async def toggle_star(self, number: int) -> None:
+        """Give an image five stars, or remove all, in the ledger. Raises LedgerError if it cannot be written."""
         await set_stars(self._ledger, number, 0 if number in self.starred else MAX_STARS)
         self.starred ^= {number}
 
@@ -76,13 +76,13 @@ class ImageStore:
         self.starred = await starred(self._ledger)
 
     async def tiles(self, images: Iterable[GeneratedImage]) -> list[dict[str, Any]]:
-        """Return what the gallery draws of these pictures, with the stars they have by now, whoever gave them."""
+        """Return what the gallery draws of these images, with their current stars."""
         with suppress(LedgerError):
             self.starred = await starred(self._ledger)
         return [await self.tile(image) for image in images]
 
     async def tile(self, image: GeneratedImage) -> dict[str, Any]:
-        """Return what the gallery draws of a picture."""
+        """Return what the gallery draws of an image."""
         return {
             "id": image.id,
             "thumbnail": await self.thumbnail(image),
@@ -95,9 +95,9 @@ class ImageStore:
         }
 
     async def thumbnail(self, image: GeneratedImage) -> str:
-        """Return a thumbnail's data address of at most 20 kB; that of an empty picture where the file is gone."""
+        """Return a thumbnail's data URL of at most 20 kB; that of an empty image if the file is missing."""
         if image.id not in self._thumbnails:
-            self._thumbnails[image.id] = await asyncio.to_thread(thumbnail, image, THUMBNAIL, THUMBNAIL_BYTES) or _GONE
+            self._thumbnails[image.id] = await asyncio.to_thread(thumbnail, image, THUMBNAIL, THUMBNAIL_BYTES) or _EMPTY
         return self._thumbnails[image.id]
 
 
@@ -107,42 +107,42 @@ async def _enlarged(image: GeneratedImage) -> str:
 
 
 def caption(image: GeneratedImage) -> str:
-    """Return what a person wants to know of a picture: its prompt, and the line beneath it in a cell."""
+    """Return the prompt of an image and its caption."""
     made = local_minute(image.created)
     return f"{image.request.prompt}\n{captions.caption(image).text} · {made}"
 
 
 class GalleryView:
-    """The gallery's widgets; `acted` is told each action with its picture's id, `turned` that another page or selection is wanted."""
+    """The gallery's widgets; `on_action` gets each action with an image's id, `on_turn` each new page or selection."""
 
-    def __init__(self, acted: Callable[[str, Any], None], turned: Callable[[str, Any], None]) -> None:
+    def __init__(self, on_action: Callable[[str, Any], None], on_turn: Callable[[str, Any], None]) -> None:
         self.gallery = Gallery()
-        self.gallery.on_action(acted)
+        self.gallery.on_action(on_action)
         for name in ("page", "selected"):
-            self.gallery.observe(lambda change: _unless_drawn(turned, change), name)
+            self.gallery.observe(lambda change: _unless_drawn(on_turn, change), name)
         self.compare = Compare()
-        self.widget = parts.box("stack", self.gallery, self.compare)
-        parts.shown(self.compare, False)
+        self.widget = controls.box("stack", self.gallery, self.compare)
+        controls.set_visible(self.compare, False)
 
-    async def draw(self, album: ImageStore) -> None:
-        """Show the page that is turned to, and the two selected pictures beside each other."""
-        images, gallery = album.images, self.gallery
-        parts.put(gallery, total=len(images), ledger=album.whole_ledger)
+    async def draw(self, store: ImageStore) -> None:
+        """Show the current page, and the two selected images side by side."""
+        images, gallery = store.images, self.gallery
+        controls.update(gallery, total=len(images), ledger=store.whole_ledger)
         first = gallery.page * gallery.page_size
-        tiles = await album.tiles(images[first : first + gallery.page_size])
+        tiles = await store.tiles(images[first : first + gallery.page_size])
         known = {image.id for image in images}
-        parts.put(gallery, pictures=tiles, selected=[number for number in gallery.selected if number in known])
-        await self.draw_comparison(album)
+        controls.update(gallery, pictures=tiles, selected=[number for number in gallery.selected if number in known])
+        await self.draw_comparison(store)
 
-    async def draw_comparison(self, album: ImageStore) -> None:
-        """Show the two selected pictures with what differs in what was asked; nothing with fewer."""
-        chosen = [image for number in self.gallery.selected if (image := album.find(number))]
+    async def draw_comparison(self, store: ImageStore) -> None:
+        """Show the two selected images and how their requests differ; hide the comparison with fewer."""
+        chosen = [image for number in self.gallery.selected if (image := store.find(number))]
         if len(chosen) == 2:
-            parts.put(self.compare, **await _comparison(*chosen))
-        parts.shown(self.compare, len(chosen) == 2)
+            controls.update(self.compare, **await _comparison(*chosen))
+        controls.set_visible(self.compare, len(chosen) == 2)
 
     async def enlarge(self, image: GeneratedImage) -> None:
-        """Show a picture large."""
+        """Show a large preview."""
         self.gallery.enlarged = {"id": image.id, "url": await _enlarged(image), "caption": caption(image)}
 
 
@@ -162,6 +162,6 @@ async def _side(image: GeneratedImage) -> dict[str, str]:
     return {"url": await _enlarged(image), "caption": image.path.name, "alt": image.request.prompt}
 
 
-def _unless_drawn(turned: Callable[[str, Any], None], change: Any) -> None:
+def _unless_drawn(on_turn: Callable[[str, Any], None], change: Any) -> None:
     if not loop.here():
-        turned(change["name"], change["new"])
+        on_turn(change["name"], change["new"])

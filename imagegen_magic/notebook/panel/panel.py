@@ -1,4 +1,4 @@
-"""The panel: exploring by hand, on the same engine, ledger and words as `%%imagegen`."""
+"""The panel: widgets for the same engine, ledger and options as `%%imagegen`."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _TICK = 0.2  # seconds between two drawings of the runs
 
 
 class Panel(ProcessBound):
-    """Knobs instead of options: `Panel()` as a cell's last line, or `%imagegen panel`; presets by keyword.
+    """Widgets instead of options: `Panel()` as a cell's last line, or `%imagegen panel`; presets by keyword.
 
-    Takes `provider`, `sandbox`, `prompt` and every other field of ImageRequest. `request` is what is chosen now (an
-    ImageRequest, to be read and set), `images` the pictures in view, newest first, `selected` the up to two marked ones,
-    `value` the last Generation. What a front end tells is handed to the engine's loop at once; everything happens there.
+    Takes `provider`, `sandbox`, `prompt` and every other field of ImageRequest. `request` is the current choice (an
+    ImageRequest, to be read and set), `images` the visible images, newest first, `selected` up to two of them,
+    `value` the last Generation. Events of the front end are handled on the engine's loop.
     Raises UnsupportedOption for a preset that does not exist, UnknownProvider for a gateway or model that does not.
     """
 
@@ -52,56 +52,56 @@ class Panel(ProcessBound):
         self, *, provider: str | None = None, sandbox: bool | None = None, settings: Settings | None = None, **options: Any
     ) -> None:
         self._settings = settings or current_settings()
-        self._place = NotebookFolder(self._settings.folder)
-        self._desk = PanelState(self._settings, request_of(options), provider, sandbox)
-        self._album = ImageStore(api.ledger(self._settings))
+        self._folder = NotebookFolder(self._settings.folder)
+        self._state = PanelState(self._settings, request_of(options), provider, sandbox)
+        self._store = ImageStore(api.ledger(self._settings))
         self._runs: list[Run] = []
         self._view: View | None = None
         self._sheets: list[tuple[Canvas, str]] = []
         self._thumbnails: dict[str, str] = {}
         self._usual: Usual = None
-        self._ticking: asyncio.Task[None] | None = None
-        self._asked: tuple[str, bool, ImageRequest] | None = None  # what was asked about and not confirmed yet
+        self._ticker: asyncio.Task[None] | None = None
+        self._unconfirmed: tuple[str, bool, ImageRequest] | None = None  # the request whose confirmation is pending
         self.value: Generation | None = None
 
-    # --- what Python sees
+    # --- the interface for Python
 
     @property
     def request(self) -> ImageRequest:
-        """What is chosen now; `None` in it is the model's own default."""
-        return self._desk.request
+        """The current choice; `None` in it is the model's default."""
+        return self._state.request
 
     @request.setter
     def request(self, request: ImageRequest) -> None:
-        self._desk.use(request)
-        self._later(self._draw())
+        self._state.set_request(request)
+        self._submit(self._draw())
 
     @property
     def provider(self) -> str:
         """The chosen gateway's name."""
-        return self._desk.provider.name
+        return self._state.provider.name
 
     @property
     def images(self) -> tuple[GeneratedImage, ...]:
-        """The pictures in view, newest first."""
-        return self._album.images
+        """The visible images, newest first."""
+        return self._store.images
 
     @property
     def selected(self) -> tuple[GeneratedImage, ...]:
-        """The pictures that are marked, at most two."""
-        chosen = self._view.shelf.gallery.selected if self._view else ()
-        return tuple(image for number in chosen if (image := self._album.find(number)))
+        """The selected images, at most two."""
+        chosen = self._view.gallery_view.gallery.selected if self._view else ()
+        return tuple(image for number in chosen if (image := self._store.find(number)))
 
     def generate(self) -> Job:
-        """Begin what is chosen, as the button does, and return at once. Raises what keeps it from that, before anything is sent."""
-        job = self._desk.start(self._place.path)
+        """Start the current request, as the button does, and return at once. Raises before anything is sent if it cannot be made."""
+        job = self._state.start(self._folder.path)
         loop.submit(self._follow(job))
         return job
 
     def cell(self, image: GeneratedImage | None = None) -> str:
-        """Return the `%%imagegen` cell that asks for a picture again (default: the selected, else the newest), and open it below.
+        """Return the `%%imagegen` cell of an image's request (default: the selected, else the newest), and open it below.
 
-        The front end opens it where this is called in a cell. Raises LookupError where there is no picture.
+        The front end opens it if this is called in a cell. Raises LookupError if there is no image.
         """
         if image is None:
             image = next(iter((*self.selected, *self.images)), None)
@@ -113,11 +113,11 @@ class Panel(ProcessBound):
         return text
 
     def close(self) -> None:
-        """Free every widget. Runs go on, and are in the ledger; their pictures still reach `images` and `value`."""
-        loop.run(self._free())
+        """Close every widget. Runs continue, and are in the ledger; their images still reach `images` and `value`."""
+        loop.run(self._close_widgets())
 
     def __repr__(self) -> str:
-        return f"<Panel of {self.provider}: {len(self.images)} pictures, {sum(not run.ended for run in self._runs)} under way>"
+        return f"<Panel of {self.provider}: {len(self.images)} pictures, {sum(not run.ended for run in self._runs)} running>"
 
     def _ipython_display_(self, **_: Any) -> None:
         shell = current_shell()
@@ -138,116 +138,116 @@ class Panel(ProcessBound):
             self._view = View(self, self._thumbnails)
             loop.run(self._draw_all())
 
-    # --- what the widgets tell, in the kernel's threads: handed over, and nothing else
+    # --- events of the widgets, in the kernel's threads: only submitted to the engine's loop
 
-    def heard(self, option: str, value: Any) -> None:
-        """Set an option; a function as the value is given the one that is chosen then, and returns the new one."""
-        self._later(self._choose(option, value))
+    def option_changed(self, option: str, value: Any) -> None:
+        """Set an option; a function as the value gets the current one and returns the new one."""
+        self._submit(self._set_option(option, value))
 
-    def pressed(self, prompt: str) -> None:
-        """Begin a run with this prompt."""
-        self._later(self._generate(prompt))
+    def generate_clicked(self, prompt: str) -> None:
+        """Start a run with this prompt."""
+        self._submit(self._generate(prompt))
 
-    def mended(self) -> None:
-        """Take the offered nearest values."""
-        self._later(self._mend())
+    def fixes_accepted(self) -> None:
+        """Apply the offered fixes."""
+        self._submit(self._apply_fixes())
 
-    def typed_key(self, secret: str) -> None:
-        """Keep a key for this session, in memory alone."""
-        self._later(self._sign_in(credentials.Key(secret)))
+    def key_entered(self, secret: str) -> None:
+        """Keep a key for this session, in memory only."""
+        self._submit(self._store_key(credentials.Key(secret)))
 
-    def acted(self, action: str, picture: Any) -> None:
-        """Do something with a picture."""
-        self._later(self._act(action, picture))
+    def image_action(self, action: str, picture: Any) -> None:
+        """Do an action of the gallery."""
+        self._submit(self._act(action, picture))
 
-    def turned(self, name: str, value: Any) -> None:
-        """Show another page, or what is selected."""
-        self._later(self._turn(name))
+    def gallery_turned(self, name: str, value: Any) -> None:
+        """Show another page, or the selected images."""
+        self._submit(self._turn_gallery(name))
 
-    def dismissed(self, run: Run) -> None:
-        """Take an ended run from view."""
-        self._later(self._dismiss(run))
+    def run_dismissed(self, run: Run) -> None:
+        """Remove the row of a run that has ended."""
+        self._submit(self._dismiss(run))
 
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
-        loop.submit(self._told(work))
+    def _submit(self, work: Coroutine[Any, Any, None]) -> None:
+        loop.submit(self._report_errors(work))
 
     # --- from here on, on the engine's loop
 
-    async def _told(self, work: Coroutine[Any, Any, None]) -> None:
-        """Await something and show what went wrong: an exception here would reach nobody."""
+    async def _report_errors(self, work: Coroutine[Any, Any, None]) -> None:
+        """Await something and show its error: no cell would show it."""
         try:
             await work
         except ImageGenError as error:
-            self._say(str(error), wrong=True)
-        except Exception as error:  # a fault of ours is told, too, for no cell would show it
-            self._say(f"The panel itself failed: {type(error).__name__}: {error}", wrong=True)
+            self._show_message(str(error), wrong=True)
+        except Exception as error:  # also an error of this package
+            self._show_message(f"The panel itself failed: {type(error).__name__}: {error}", wrong=True)
 
-    def _say(self, words: str, *, wrong: bool = False) -> None:
+    def _show_message(self, words: str, *, wrong: bool = False) -> None:
         if self._view is not None:
-            self._view.tell(words, wrong=wrong)
+            self._view.show_message(words, wrong=wrong)
 
-    async def _choose(self, option: str, value: Any) -> None:
-        chosen = value(getattr(self._desk.request, option)) if callable(value) else read(option, value)
-        if self._desk.choose(option, chosen):
+    async def _set_option(self, option: str, value: Any) -> None:
+        chosen = value(getattr(self._state.request, option)) if callable(value) else read(option, value)
+        if self._state.choose(option, chosen):
             await self._draw()
 
-    async def _mend(self) -> None:
-        self._desk.mend()
+    async def _apply_fixes(self) -> None:
+        self._state.apply_fixes()
         await self._draw()
 
-    async def _sign_in(self, key: credentials.Key) -> None:
-        credentials.remember(self._desk.provider.name, key)
-        title = self._desk.provider.title
+    async def _store_key(self, key: credentials.Key) -> None:
+        credentials.remember(self._state.provider.name, key)
+        title = self._state.provider.title
         await self._draw()
-        self._say(f"The key of {title} is remembered until this kernel ends. Nothing was sent; the next picture tries it.")
+        self._show_message(f"The key of {title} is kept until this kernel ends. Nothing was sent; the next picture uses it.")
 
     async def _generate(self, prompt: str) -> None:
-        self._desk.choose("prompt", prompt)
+        self._state.choose("prompt", prompt)
         await self._draw()
-        if problems := self._desk.judgement.problems:
-            self._say(problems[0].text, wrong=True)
+        if problems := self._state.validation.problems:
+            self._show_message(problems[0].text, wrong=True)
             return
         if question := self._question():
-            self._say(question)
+            self._show_message(question)
             return
-        self._say("")
-        job = await asyncio.to_thread(self._desk.start, self._place.path)
+        self._show_message("")
+        job = await asyncio.to_thread(self._state.start, self._folder.path)
         loop.submit(self._follow(job))
 
     def _question(self) -> str:
-        """Return what is to be confirmed by a second press before much is made; empty where nothing is, or it just was."""
-        chosen = (self.provider, self._desk.sandbox, self.request)
-        confirmed, self._asked = self._asked == chosen, None
-        plan = self._desk.judgement.plan
-        words = "" if confirmed or plan is None else confirmation.reasons_of(plan, self._settings, sandbox=self._desk.sandbox)
+        """Return the question that a second press confirms; empty if none is needed, or if it was just confirmed."""
+        chosen = (self.provider, self._state.sandbox, self.request)
+        confirmed, self._unconfirmed = self._unconfirmed == chosen, None
+        plan = self._state.validation.plan
+        words = "" if confirmed or plan is None else confirmation.reasons_of(plan, self._settings, sandbox=self._state.sandbox)
         if not words:
             return ""
-        self._asked = chosen
+        self._unconfirmed = chosen
         return f"This is {words}. Nothing was sent: press Generate again to make {'it' if plan and plan.count == 1 else 'them'}."
 
     async def _follow(self, job: Job) -> None:
-        """See a run through: its row, its pictures, its Generation."""
+        """Follow a run: its row, its images, its Generation."""
         run = Run(job)
         self._runs.insert(0, run)
         self._tick()
         async for image in run.pictures():
-            self._album.add(image)
-            await self._told(self._show_new())
+            self._store.add(image)
+            await self._report_errors(self._show_new())
         self.value = job.generation or self.value
-        await self._told(self._draw())  # with one more duration known
+        await self._report_errors(self._draw())  # the duration of this run is in the history now
 
     async def _show_new(self) -> None:
         await self._draw_gallery()
         await self._publish_sheets()
 
     def _tick(self) -> None:
-        if self._ticking is None or self._ticking.done():
-            self._ticking = asyncio.create_task(self._told(self._draw_runs()))
+        if self._ticker is None or self._ticker.done():
+            self._ticker = asyncio.create_task(self._report_errors(self._draw_runs()))
 
     async def _draw_runs(self) -> None:
         while True:
             now = time.time()
-            self._runs = [run for run in self._runs if not run.over(now)]
+            self._runs = [run for run in self._runs if not run.is_over(now)]
             if self._view is not None:
                 self._view.draw_runs(self._runs, now)
             if all(run.failed for run in self._runs):
@@ -259,8 +259,8 @@ class Panel(ProcessBound):
             self._runs = [one for one in self._runs if one is not run]
         self._tick()
 
-    async def _free(self) -> None:
-        """Close the widgets where they are drawn, so that none is made behind our back."""
+    async def _close_widgets(self) -> None:
+        """Close the widgets on the loop that draws them, so that none is created meanwhile."""
         view, self._view = self._view, None
         if view is not None:
             view.close()
@@ -273,31 +273,31 @@ class Panel(ProcessBound):
     async def _draw(self) -> None:
         if self._view is None:
             return
-        self._view.draw(self._desk, self._usual)
+        self._view.draw(self._state, self._usual)
         usual = await self._waiting_time()
         if usual != self._usual and self._view is not None:
             self._usual = usual
-            self._view.draw(self._desk, usual)
+            self._view.draw(self._state, usual)
 
     async def _waiting_time(self) -> Usual:
-        """Return what a task like the chosen one usually takes, from history."""
-        plan = self._desk.judgement.likely
-        kind = (plan.provider, self._desk.sandbox, plan.model.name, *plan.tier)
+        """Return the usual duration of a task like the chosen one, from history."""
+        plan = self._state.validation.likely
+        kind = (plan.provider, self._state.sandbox, plan.model.name, *plan.tier)
         megapixels = plan.pixels[0][0] * plan.pixels[0][1] / 1e6 if plan.pixels else 1.0
         history = await context_of(self._settings).history(kind, megapixels)
         return history.usual()
 
     async def _draw_gallery(self) -> None:
         if self._view is not None:
-            await self._view.draw_gallery(self._album)
+            await self._view.draw_gallery(self._store)
 
-    async def _turn(self, name: str) -> None:
+    async def _turn_gallery(self, name: str) -> None:
         if self._view is not None:
-            await (self._view.shelf.draw_comparison(self._album) if name == "selected" else self._draw_gallery())
+            await (self._view.gallery_view.draw_comparison(self._store) if name == "selected" else self._draw_gallery())
 
     async def _sheet(self) -> Bundle:
-        images = self._album.images
-        pictures = [(image, await self._album.thumbnail(image)) for image in images[: static_sheet.MOST]]
+        images = self._store.images
+        pictures = [(image, await self._store.thumbnail(image)) for image in images[: static_sheet.MOST]]
         return static_sheet.bundle(pictures, len(images))
 
     async def _publish_sheets(self) -> None:
@@ -306,29 +306,29 @@ class Panel(ProcessBound):
             for canvas, display_id in self._sheets:
                 canvas.update(display_id, bundle)
 
-    # --- what is done with a picture
+    # --- actions on an image
 
     async def _act(self, action: str, picture: Any) -> None:
         if action == "ledger":
-            await self._look_at_ledger(picture == "all")
+            await self._show_ledger(picture == "all")
             return
-        image = self._album.find(picture)
+        image = self._store.find(picture)
         if action in _ACTIONS and image is not None:
             await _ACTIONS[action](self, image)
 
-    async def _look_at_ledger(self, whole: bool) -> None:
+    async def _show_ledger(self, whole: bool) -> None:
         if whole:
-            self._album.fill(await api.ledger(self._settings).pictures(limit=None))
-        self._album.whole_ledger = whole
+            self._store.load(await api.ledger(self._settings).pictures(limit=None))
+        self._store.whole_ledger = whole
         await self._show_new()
 
     async def _use_settings(self, image: GeneratedImage) -> None:
-        self._desk.use_settings_of(image, await self._with_its_pictures(image))
-        self._say(await self._left_out(image))
+        self._state.use_settings_of(image, await self._with_its_pictures(image))
+        self._show_message(await self._left_out(image))
         await self._draw()
 
     async def _left_out(self, image: GeneratedImage) -> str:
-        """Return the line about what a newer version stored of a picture's request and this one does not know; mostly empty."""
+        """Return a note on parts of the request that a newer version stored and this one does not know; usually empty."""
         rows = await api.ledger(self._settings).pictures(ids=[image.id])
         return stored_requests.version_note(row.asked for row in rows)
 
@@ -336,62 +336,62 @@ class Panel(ProcessBound):
         from imagegen_magic.engine.references import ReferenceLoader
 
         source = await asyncio.to_thread(ReferenceLoader(self._settings).picture, image)
-        self._desk.refer_to(source)
-        if isinstance(source, str):  # its file is gone, and its address lives
-            self._thumbnails[source] = await self._album.thumbnail(image)
-        self._say("")
+        self._state.add_reference(source)
+        if isinstance(source, str):  # its file is missing, but its address still works
+            self._thumbnails[source] = await self._store.thumbnail(image)
+        self._show_message("")
         await self._draw()
 
     async def _copy_cell(self, image: GeneratedImage) -> None:
         if self._view is not None:
-            self._view.shelf.gallery.copy(await self._cell_of(image))
+            self._view.gallery_view.gallery.copy(await self._cell_of(image))
 
     async def _cell_of(self, image: GeneratedImage) -> str:
         return cell_text.cell(_named(image, await self._recalled(image)), image.provider, sandbox=image.sandbox)
 
     async def _recalled(self, image: GeneratedImage) -> Recollection | None:
-        """Return what the ledger tells of a picture's request, None where it has it no more."""
+        """Return what the ledger has of an image's request; None if it no longer has it."""
         with contextlib.suppress(LookupError):
-            return await provenance.of_picture(api.ledger(self._settings), image.id, self._place.path)
+            return await provenance.of_picture(api.ledger(self._settings), image.id, self._folder.path)
         return None
 
     async def _with_its_pictures(self, image: GeneratedImage) -> ImageRequest:
-        """Return a picture's request with its references and mask from this machine, where the same pictures are still there."""
+        """Return an image's request with its references and mask from this machine, if they are unchanged."""
         request = image.request
         if not request.references and request.mask is None:
             return request
         book = api.ledger(self._settings)
         used = [source for row in await book.pictures(ids=[image.id]) for source in await book.sources(row.job)]
-        named, settings = _named(image, await self._recalled(image)), replace(self._settings, folder=self._place.path)
+        named, settings = _named(image, await self._recalled(image)), replace(self._settings, folder=self._folder.path)
         return await asyncio.to_thread(_gathered, named, request, {source.sha256 for source in used if source.sha256}, settings)
 
     async def _copied(self, image: GeneratedImage) -> None:
         words = "The cell is on the clipboard. panel.cell() in a cell opens it as a new one."
         found = await self._recalled(image)
-        self._say(" ".join([words, *(found.notes if found else ())]))
+        self._show_message(" ".join([words, *(found.notes if found else ())]))
 
     async def _copy_failed(self, image: GeneratedImage) -> None:
-        self._say("The page may not use the clipboard: panel.cell() in a cell opens it as a new one.")
+        self._show_message("The page cannot use the clipboard: panel.cell() in a cell opens it as a new one.")
 
     async def _open_file(self, image: GeneratedImage) -> None:
         if self._view is not None:
-            self._view.point_to(image)
+            self._view.show_file_link(image)
 
-    async def _reveal(self, image: GeneratedImage) -> None:
-        self._say("; ".join(image.differences) or f"{image.path.name} is exactly what was asked: {image.width}×{image.height}.")
+    async def _show_differences(self, image: GeneratedImage) -> None:
+        self._show_message("; ".join(image.differences) or f"{image.path.name} is exactly as requested: {image.width}×{image.height}.")
 
     async def _star(self, image: GeneratedImage) -> None:
-        await self._album.turn_star(image.id)
+        await self._store.toggle_star(image.id)
         await self._draw_gallery()
 
-    async def _put_aside(self, image: GeneratedImage) -> None:
-        self._album.put_aside(image.id)
+    async def _hide(self, image: GeneratedImage) -> None:
+        self._store.hide(image.id)
         await self._show_new()
-        self._say(f"Out of view. The file stays: {captions.caption(image).text.rpartition(' · ')[2]}")
+        self._show_message(f"Hidden. The file stays: {captions.caption(image).text.rpartition(' · ')[2]}")
 
     async def _enlarge(self, image: GeneratedImage) -> None:
         if self._view is not None:
-            await self._view.shelf.enlarge(image)
+            await self._view.gallery_view.enlarge(image)
 
 
 _ACTIONS: dict[str, Callable[[Panel, GeneratedImage], Coroutine[Any, Any, None]]] = {
@@ -401,20 +401,20 @@ _ACTIONS: dict[str, Callable[[Panel, GeneratedImage], Coroutine[Any, Any, None]]
     "copied": Panel._copied,
     "copy-failed": Panel._copy_failed,
     "open-file": Panel._open_file,
-    "differences": Panel._reveal,
+    "differences": Panel._show_differences,
     "star": Panel._star,
-    "remove": Panel._put_aside,
+    "remove": Panel._hide,
     "enlarge": Panel._enlarge,
 }
 
 
 def _named(image: GeneratedImage, found: Recollection | None) -> ImageRequest:
-    """Return a picture's request with its references and mask named as `recall` names them: as `@17`, by file, by address."""
+    """Return an image's request with its references and mask named as by `recall`: as `@17`, by file, by address."""
     return image.request if found is None else replace(image.request, references=found.request.references, mask=found.request.mask)
 
 
 def _gathered(named: ImageRequest, sent: ImageRequest, identities: Collection[str], settings: Settings) -> ImageRequest:
-    """Return a request with its pictures ready; one that is gone, or was changed, stays the address that was sent."""
+    """Return a request with its references loaded; one that is missing or was changed stays the address that was sent."""
     from imagegen_magic.engine.references import ReferenceLoader
 
     gathering = ReferenceLoader(settings)

@@ -1,4 +1,4 @@
-"""The panel's runs: each a job under way, told row by row until it ends."""
+"""The panel's runs: the rows of running jobs."""
 
 from __future__ import annotations
 
@@ -13,63 +13,63 @@ from imagegen_magic.notebook.progress import html as progress_html
 from imagegen_magic.notebook.progress.state import JobProgress
 from imagegen_magic.result import GeneratedImage
 
-_KEPT = 0.8  # seconds that a finished row stays, so that it is seen to finish
+_KEPT = 0.8  # seconds that a finished row stays visible
 
 
 class Run:
-    """One job and where it stands; lives on the engine's loop, but for `cancel`."""
+    """A job and its progress; used on the engine's loop, except `cancel`."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.board = JobProgress(len(job.plan.calls) if job.plan else 1, time.time())
+        self.progress = JobProgress(len(job.plan.calls) if job.plan else 1, time.time())
         self.errors: list[str] = []
         self.ended = 0.0
 
     def cancel(self) -> None:
-        """Stop waiting; from any thread, as often as you like."""
+        """Stop waiting; from any thread, any number of times."""
         if not self.job.done:
-            self.board.stopping = True
+            self.progress.stopping = True
             self.job.cancel()
 
     async def pictures(self) -> AsyncIterator[GeneratedImage]:
-        """Yield the pictures as they come, noting all else on the way, until the job has ended."""
+        """Yield the images as they arrive, and record the progress, until the job has ended."""
         async for event in self.job.events():
-            self.board.take(event)
+            self.progress.take(event)
             if isinstance(event, GeneratedImage):
                 yield event
-        self.errors = await self._told()
-        self.board.stopping = False
+        self.errors = await self._collect_errors()
+        self.progress.stopping = False
         self.ended = time.time()
 
-    async def _told(self) -> list[str]:
-        """Return what went wrong, a line each, in words that say whose move it is and what was charged."""
-        told = list(self.board.errors())
+    async def _collect_errors(self) -> list[str]:
+        """Return the errors, a line each."""
+        found = list(self.progress.errors())
         try:
             await self.job.result()
         except ImageGenError as error:
-            told = told or [str(error)]
-        return [words.replace("run the cell again", "press Generate again") for words in told]
+            found = found or [str(error)]
+        return [words.replace("run the cell again", "press Generate again") for words in found]
 
-    def over(self, now: float) -> bool:
-        """Whether its row may go: ended well, and seen to."""
+    def is_over(self, now: float) -> bool:
+        """Whether its row can be removed: it ended without an error, a moment ago."""
         return bool(self.ended) and not self.errors and now > self.ended + _KEPT
 
     @property
     def failed(self) -> bool:
-        """Whether it has ended with something to be read."""
+        """Whether it has ended with an error."""
         return bool(self.ended and self.errors)
 
     @property
     def name(self) -> str:
-        """The run in a few words, for a button's label."""
+        """The prompt, shortened, for the label of a button."""
         return truncate(self.job.request.prompt)
 
     def html(self, now: float) -> str:
-        """Return the row: what is being made, and a bar for each task."""
+        """Return the row: the request, and a bar for each task."""
         name = escape(self.name)
         lines = "".join(self._bars(self.ended or now)).replace('role="progressbar"', f'role="progressbar" aria-label="{name}"')
-        told = progress_html.about_html([self._title()]) + lines + _problems(self.errors)
-        return f'<div class="imagegen-run" role="group" aria-label="{name}">{told}</div>'
+        found = progress_html.about_html([self._title()]) + lines + _problems(self.errors)
+        return f'<div class="imagegen-run" role="group" aria-label="{name}">{found}</div>'
 
     def _title(self) -> str:
         job = self.job
@@ -77,18 +77,18 @@ class Run:
         if job.plan and job.gateway:
             words += [f"{job.gateway.label} {job.plan.model.name}", str(job.plan.request.size)]
         if self.ended:
-            words.append(duration(self.ended - self.board.started))
+            words.append(duration(self.ended - self.progress.started))
         return " · ".join(words)
 
     def _bars(self, now: float) -> list[str]:
-        if self.failed and not self.board.images:
+        if self.failed and not self.progress.images:
             return []
-        if self.board.many or self.board.stopping:
-            return [progress_html.total_html(self.board, now)]
+        if self.progress.many or self.progress.stopping:
+            return [progress_html.total_html(self.progress, now)]
         pictures = self.job.plan.images_per_call if self.job.plan else ()
-        frame, counts = self._frame(), [max(1, *pictures[task : task + 1], len(row.images)) for task, row in enumerate(self.board.rows)]
+        frame, counts = self._frame(), [max(1, *pictures[task : task + 1], len(row.images)) for task, row in enumerate(self.progress.rows)]
         columns = min(max(counts), progress_html.FRAMES)
-        return [progress_html.row_html(row, now, frame, counts[task], (), columns) for task, row in enumerate(self.board.rows)]
+        return [progress_html.row_html(row, now, frame, counts[task], (), columns) for task, row in enumerate(self.progress.rows)]
 
     def _frame(self) -> tuple[int, int]:
         plan = self.job.plan

@@ -1,4 +1,4 @@
-"""What is chosen on the panel: gateway, model and options, and what the gateway's plan says of them. Knows no widgets."""
+"""The state of the panel: gateway, model and options, and their validation. Knows no widgets."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ _FIELDS = {field.name for field in fields(ImageRequest)}
 
 
 class PanelState:
-    """The choices, and the judgement on them after each change. `None` in the request is the model's own default."""
+    """The choices, and their validation after each change. `None` in the request is the model's default."""
 
     def __init__(self, settings: Settings, request: ImageRequest, provider: str | None, sandbox: bool | None) -> None:
         self.settings = settings
         self.providers = {one.name: one for one in endpoints.known(settings)}
-        self._bare = replace(
+        self._job_settings = replace(
             settings,
             values={name: one for name, one in settings.values.items() if name not in REQUEST_OPTIONS},
             troubles={name: one for name, one in settings.troubles.items() if name not in REQUEST_OPTIONS},
         )
         self.request = api.apply_defaults(request, settings)
         self.provider, self.sandbox = self._begin(provider, sandbox)
-        self.judgement = self._judge()
+        self.validation = self._validate()
 
     def _begin(self, provider: str | None, sandbox: bool | None) -> tuple[Provider, bool]:
-        """Choose as a cell would; a gateway without a key is chosen all the same where it was named."""
+        """Choose as a cell would; a named gateway is chosen even without a key."""
         wanted = self.settings.get("sandbox") if sandbox is None else sandbox
         if name := provider or self.settings.get("provider"):
             return registry.get_provider(name, self.settings.look_alikes), bool(wanted)
         chosen = endpoints.select_endpoint(self.settings, sandbox=wanted, model=self.request.model, ahead=True)
         return chosen.provider, chosen.sandbox
 
-    def _judge(self) -> Validation:
+    def _validate(self) -> Validation:
         self.provider.model(self.request.model)  # raises UnknownProvider for a model of another gateway
         others, ready = tuple(self.providers.values()), endpoints.ready(self.settings, self.sandbox)
         return alternatives.validate(self.provider, self.request, others, sandbox=self.sandbox, ready=ready)
@@ -54,53 +54,53 @@ class PanelState:
         """Set one option; `provider`, `sandbox` and every field of ImageRequest. Returns whether anything changed."""
         before = self.provider, self.sandbox, self.request
         if option == "provider":
-            self._turn_to(value)
+            self._select_provider(value)
         elif option == "sandbox":
             self.sandbox = bool(value)
-        elif option == "prompt" or str(value) != self.judgement.chosen(option) or getattr(self.request, option) not in (None, value):
+        elif option == "prompt" or str(value) != self.validation.chosen(option) or getattr(self.request, option) not in (None, value):
             self.request = replace(self.request, **{option: value})
         changed = before != (self.provider, self.sandbox, self.request)
         if changed:
-            self.judgement = self._judge()
+            self.validation = self._validate()
         return changed
 
-    def _turn_to(self, name: str) -> None:
-        """Go to another gateway, with the model of the same name where it has one, else its first."""
+    def _select_provider(self, name: str) -> None:
+        """Select a gateway, with the model of the same name if it has one, else its first."""
         self.provider = self.providers.get(name) or registry.get_provider(name, self.settings.look_alikes)
         names = {model.name for model in self.provider.models}
         model = self.request.model if self.request.model in names else None
         self.request = replace(self.request, model=model)
 
-    def mend(self) -> None:
-        """Take the nearest possible values in the place of what cannot be had."""
-        self.request = alternatives.apply_fixes(self.request, self.judgement.problems)
-        self.judgement = self._judge()
+    def apply_fixes(self) -> None:
+        """Replace the values that are not possible by their fixes."""
+        self.request = alternatives.apply_fixes(self.request, self.validation.problems)
+        self.validation = self._validate()
 
-    def use(self, request: ImageRequest) -> None:
-        """Take a whole request. Raises UnknownProvider where the gateway has no such model, and changes nothing then."""
+    def set_request(self, request: ImageRequest) -> None:
+        """Set the whole request. Raises UnknownProvider, without a change, if the gateway has no such model."""
         before, self.request = self.request, request
         try:
-            self.judgement = self._judge()
+            self.validation = self._validate()
         except LookupError:
             self.request = before
             raise
 
     def use_settings_of(self, image: GeneratedImage, request: ImageRequest) -> None:
-        """Take all that a picture was made with, by its request. Raises UnknownProvider where its gateway is no more."""
+        """Set all that an image was made with. Raises UnknownProvider if its gateway no longer exists."""
         provider = registry.get_provider(image.provider, self.settings.look_alikes)
         provider.model(image.request.model)
         self.provider, self.sandbox, self.request = provider, image.sandbox, request
-        self.judgement = self._judge()
+        self.validation = self._validate()
 
-    def refer_to(self, source: str | LocalPicture) -> None:
-        """Add a picture to the references where it is not among them."""
+    def add_reference(self, source: str | LocalPicture) -> None:
+        """Add a reference if it is not among them."""
         if source not in self.request.references:
             self.request = replace(self.request, references=(*self.request.references, source))
-            self.judgement = self._judge()
+            self.validation = self._validate()
 
     @property
     def missing_key(self) -> str:
-        """Where to set this gateway's key, where one is needed and cannot be used; else empty."""
+        """How to set this gateway's key if it is needed and cannot be used; else empty."""
         provider = self.provider
         try:
             if self.sandbox or credentials.find(provider, self.settings.home):
@@ -110,23 +110,25 @@ class PanelState:
         return f"No key is set for {provider.title}. Set {provider.key_variable} in the environment, or type the key here:"
 
     @property
-    def idle_because(self) -> str:
-        """Why pressing Generate would do nothing; empty where it would."""
+    def not_ready_reason(self) -> str:
+        """Why Generate cannot start; empty if it can."""
         if is_blank(self.request.prompt):
-            return "Say what the picture shows"
-        if self.judgement.problems:
-            return self.judgement.problems[0].text
+            return "Describe the picture"
+        if self.validation.problems:
+            return self.validation.problems[0].text
         return self.missing_key
 
     def start(self, folder: Path) -> Job:
-        """Begin what is chosen, for a notebook in `folder`. Raises UnsupportedOption or MissingKey before anything is sent."""
+        """Start the current request, for a notebook in `folder`. Raises UnsupportedOption or MissingKey before anything is sent."""
         if is_blank(self.request.prompt):
-            raise UnsupportedOption("There is no prompt", option="prompt", value="", hint="say what the picture shows")
-        return api.start(self.request, provider=self.provider.name, sandbox=self.sandbox, settings=replace(self._bare, folder=folder))
+            raise UnsupportedOption("There is no prompt", option="prompt", value="", hint="describe the picture")
+        return api.start(
+            self.request, provider=self.provider.name, sandbox=self.sandbox, settings=replace(self._job_settings, folder=folder)
+        )
 
 
 def request_of(options: Mapping[str, Any]) -> ImageRequest:
-    """Return presets as a request. Raises UnsupportedOption for one that does not exist."""
+    """Return presets as a request. Raises UnsupportedOption for an unknown one."""
     for name in options:
         if name not in _FIELDS:
             raise UnsupportedOption(f"The panel has no option {name!r}", option=name, value=options[name], allowed=sorted(_FIELDS))
@@ -137,7 +139,7 @@ def request_of(options: Mapping[str, Any]) -> ImageRequest:
 
 
 def read(option: str, value: Any) -> Any:
-    """Return what a control's value means in a request; empty is the model's default."""
+    """Return the value of a control as a value of a request; empty is the model's default."""
     if option in ("n", "output_compression") and isinstance(value, str):
         try:
             return readers.whole(value)

@@ -1,4 +1,4 @@
-"""The static contact sheet beside the panel: hidden while the panel lives, and what a saved notebook shows in its place."""
+"""The static contact sheet below the panel: hidden while the panel is alive, shown by a saved notebook."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from imagegen_magic.result import GeneratedImage
 
 MOST = 24  # pictures; at 20 kB each the notebook stays small
 PANEL_CLASS = "imagegen-panel"
-# the panel hides the sheet behind it; a panel that is no more (its widget cannot be found) is hidden by the sheet
+# the panel hides the sheet below it; the sheet hides a panel whose widget no longer exists
 HIDE_SHEET = f"<style>.jp-OutputArea-child:has(.{PANEL_CLASS})+.jp-OutputArea-child:has(.imagegen-sheet){{display:none}}</style>"
 _HIDE_BROKEN = hide_broken(PANEL_CLASS, "imagegen-sheet")
 _TEXT = f"{TEXT};overflow-wrap:anywhere"
@@ -21,7 +21,7 @@ _QUIET = f"{QUIET};overflow-wrap:anywhere"
 
 
 def bundle(pictures: Sequence[tuple[GeneratedImage, str]], total: int) -> Bundle:
-    """Return the sheet of (picture, thumbnail's data address), newest first, of `total` pictures in all."""
+    """Return the sheet of (image, thumbnail's data URL), newest first, of `total` images."""
     text = "\n".join(f"{truncate(image.request.prompt, 90)}: {caption(image).text}" for image, _ in pictures)
     head = _head(len(pictures), total)
     figures = "".join(_figure(image, address) for image, address in pictures)

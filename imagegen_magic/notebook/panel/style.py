@@ -1,4 +1,4 @@
-"""How the panel is laid out: JupyterLab's own theme variables, two columns where there is room, one where there is not."""
+"""The layout of the panel: JupyterLab's theme variables, two columns if there is room, else one."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ _RULES = """
 .PANEL .jupyter-button{width:auto;height:28px;margin:0;padding:0 12px;border:1px solid var(--jp-border-color1,#bdbdbd);border-radius:4px;
  background:var(--jp-layout-color1,white);color:var(--jp-ui-font-color1,inherit);font:inherit;line-height:26px;flex:none;box-shadow:none}
 .PANEL .jupyter-button:hover:enabled{background:var(--jp-layout-color2,#eee);box-shadow:none}
-.PANEL .imagegen-mend{white-space:normal;height:auto;min-height:28px;text-align:left}
+.PANEL .imagegen-fix{white-space:normal;height:auto;min-height:28px;text-align:left}
 .PANEL :is(select,input,.jupyter-button):focus-visible{outline:2px solid var(--jp-brand-color1,#1976d2)!important;outline-offset:1px}
 .PANEL .imagegen-heading{margin:0;font-size:inherit;font-weight:400;line-height:1.4;color:var(--jp-ui-font-color2,inherit)}
-.PANEL .imagegen-preflight{font-variant-numeric:tabular-nums;color:var(--jp-ui-font-color1,inherit)}
-.PANEL .imagegen-preflight>span{white-space:nowrap}
-.PANEL .imagegen-warning,.PANEL .imagegen-problem,.PANEL .imagegen-told{margin-top:4px;padding-left:8px;
+.PANEL .imagegen-summary{font-variant-numeric:tabular-nums;color:var(--jp-ui-font-color1,inherit)}
+.PANEL .imagegen-summary>span{white-space:nowrap}
+.PANEL .imagegen-warning,.PANEL .imagegen-problem,.PANEL .imagegen-message{margin-top:4px;padding-left:8px;
  border-left:3px solid var(--jp-warn-color1,#f57c00);color:var(--jp-ui-font-color1,inherit)}
 .PANEL .imagegen-problem{border-left-color:var(--jp-error-color1,#d32f2f)}
-.PANEL .imagegen-told{border-left-color:var(--jp-brand-color1,#1976d2)}
+.PANEL .imagegen-message{border-left-color:var(--jp-brand-color1,#1976d2)}
 .PANEL .imagegen-quiet{color:var(--jp-ui-font-color2,inherit)}
 .PANEL .imagegen-reference{display:flex;gap:8px;align-items:center;min-width:0}
 .PANEL .imagegen-reference img{flex:none;width:36px;height:36px;object-fit:cover;border-radius:3px}

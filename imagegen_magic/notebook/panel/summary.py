@@ -1,4 +1,4 @@
-"""The line that says what will happen before it costs anything."""
+"""The line above Generate: what will happen, and what it costs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Usual = tuple[float, float] | None
 
 
 def facts(plan: Plan, usual: Usual = None, *, sandbox: bool = False) -> list[str]:
-    """Return what will happen, a fact each: pixels and megapixels, pictures and tasks, the price, the usual waiting time (seconds)."""
+    """Return the facts of a plan: pixels and megapixels, images and tasks, the price, the usual time (seconds)."""
     return [*_pixels(plan), _count(plan), _price(plan, sandbox), usually(usual)]
 
 
@@ -37,7 +37,7 @@ def _price(plan: Plan, sandbox: bool) -> str:
 
 
 def usually(usual: Usual) -> str:
-    """Return the usual waiting time in words."""
+    """Return the usual time in words."""
     if usual is None:
         return "usual time not known yet"
     low, high = duration(usual[0]), duration(usual[1])
@@ -45,8 +45,8 @@ def usually(usual: Usual) -> str:
 
 
 def html(plan: Plan, usual: Usual = None, *, sandbox: bool = False) -> str:
-    """Return the line, with the plan's warnings beneath it."""
+    """Return the line, with the plan's warnings below it."""
     source = f"{plan.price.source}, {plan.price.checked}" if plan.price.amount is not None and not sandbox else ""
     line = " · ".join(f"<span>{escape(fact)}</span>" for fact in facts(plan, usual, sandbox=sandbox))
     warnings = "".join(f'<div class="imagegen-warning">{escape(words)}</div>' for words in plan.warnings)
-    return f'<div class="imagegen-preflight" role="status" aria-label="What will happen" title="{escape(source)}">{line}{warnings}</div>'
+    return f'<div class="imagegen-summary" role="status" aria-label="What will happen" title="{escape(source)}">{line}{warnings}</div>'

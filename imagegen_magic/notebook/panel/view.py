@@ -1,4 +1,4 @@
-"""The panel as widgets: the form, what will happen, the runs and the gallery, put together and kept in step."""
+"""The panel as widgets: the form, the summary, the runs and the gallery."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any, Protocol
 import ipywidgets  # type: ignore[import-untyped]  # it ships no types
 
 from imagegen_magic.notebook.output import display
-from imagegen_magic.notebook.panel import controls as parts
-from imagegen_magic.notebook.panel import summary
+from imagegen_magic.notebook.panel import controls, summary
 from imagegen_magic.notebook.panel.form import Form
 from imagegen_magic.notebook.panel.gallery import GalleryView, ImageStore
 from imagegen_magic.notebook.panel.references import References
@@ -26,96 +25,100 @@ from imagegen_magic.result import GeneratedImage
 
 
 class PanelEvents(Protocol):
-    """What the view tells; each returns at once, for it is called by the kernel's own threads."""
+    """The events of the view; each handler returns at once, as the kernel's threads call it."""
 
-    def heard(self, option: str, value: Any) -> None:
-        """A control has a new value, or a function of the one that is chosen when it is its turn."""
+    def option_changed(self, option: str, value: Any) -> None:
+        """A control has a new value, or a function from the current value to the new one."""
 
-    def pressed(self, prompt: str) -> None:
+    def generate_clicked(self, prompt: str) -> None:
         """Generate was pressed with this prompt."""
 
-    def mended(self) -> None:
-        """The offered nearest values are wanted."""
+    def fixes_accepted(self) -> None:
+        """The button with the offered fixes was pressed."""
 
-    def typed_key(self, secret: str) -> None:
-        """A key was typed."""
+    def key_entered(self, secret: str) -> None:
+        """A key was entered."""
 
-    def acted(self, action: str, picture: Any) -> None:
-        """Something is to be done with a picture."""
+    def image_action(self, action: str, picture: Any) -> None:
+        """An action of the gallery was chosen for an image."""
 
-    def turned(self, name: str, value: Any) -> None:
-        """Another page of the gallery, or other pictures to compare, are wanted."""
+    def gallery_turned(self, name: str, value: Any) -> None:
+        """The gallery has another page or another selection."""
 
-    def dismissed(self, run: Run) -> None:
-        """A run's button was pressed."""
+    def run_dismissed(self, run: Run) -> None:
+        """The Dismiss button of a run was pressed."""
 
 
 class View:
-    """All widgets of one panel; `root` is the one to be displayed."""
+    """All widgets of one panel; `root` is displayed."""
 
-    def __init__(self, ears: PanelEvents, thumbnails: dict[str, str]) -> None:
-        self.form = Form(ears.heard)
-        self.prompt = parts.listening(Prompt(), "prompt", ears.heard)
-        self.prompt.on_msg(lambda _, message, __: _tell(message, "generate", "prompt", ears.pressed))
-        self.preflight = parts.html()
-        self.problems = parts.html()
-        self.mend = parts.button("", ears.mended)
-        self.mend.add_class("imagegen-mend")
-        self._wrong = parts.box("stack", self.problems, self.mend)
+    def __init__(self, events: PanelEvents, thumbnails: dict[str, str]) -> None:
+        self.form = Form(events.option_changed)
+        self.prompt = controls.observed(Prompt(), "prompt", events.option_changed)
+        self.prompt.on_msg(lambda _, message, __: _call_on(message, "generate", "prompt", events.generate_clicked))
+        self.summary_line = controls.html()
+        self.problems = controls.html()
+        self.fix_button = controls.button("", events.fixes_accepted)
+        self.fix_button.add_class("imagegen-fix")
+        self._problem_box = controls.box("stack", self.problems, self.fix_button)
         self.key = KeyField()
-        self.key.on_msg(lambda _, message, __: _tell(message, "key", "key", ears.typed_key))
-        self.to_sandbox = parts.button("Use the sandbox", lambda: ears.heard("sandbox", True), tooltip="Drawn here: no key, no cost")
-        self._keyless = parts.box("stack", self.key, self.to_sandbox)
-        self.references = References(
-            lambda edit: ears.heard("references", edit),
-            thumbnails,
-            masked=lambda mask: ears.heard("mask", mask),
+        self.key.on_msg(lambda _, message, __: _call_on(message, "key", "key", events.key_entered))
+        self.to_sandbox = controls.button(
+            "Use the sandbox", lambda: events.option_changed("sandbox", True), tooltip="Drawn here: no key, no cost"
         )
-        self.message = parts.html()
+        self._key_box = controls.box("stack", self.key, self.to_sandbox)
+        self.references = References(
+            lambda edit: events.option_changed("references", edit),
+            thumbnails,
+            on_mask=lambda mask: events.option_changed("mask", mask),
+        )
+        self.message = controls.html()
         self.file = ipywidgets.Output()
-        self.shelf = GalleryView(ears.acted, ears.turned)
-        self._dismissed = ears.dismissed
-        self._runs = parts.box("stack")
-        parts.shown(self._runs, False)
+        self.gallery_view = GalleryView(events.image_action, events.gallery_turned)
+        self._run_dismissed = events.run_dismissed
+        self._runs = controls.box("stack")
+        controls.set_visible(self._runs, False)
         self._rows: dict[Run, tuple[Any, Any, Any, Any]] = {}
         self._drawn: dict[Run, str] = {}
         self.root = self._put_together()
 
     def _put_together(self) -> Any:
-        asking = parts.box("stack", self.prompt, self.preflight, self._wrong)
+        asking = controls.box("stack", self.prompt, self.summary_line, self._problem_box)
         asking.add_class("imagegen-first")
-        left = parts.box("sides", asking, self.form.where, self._keyless, self.form.options, self.references.widget)
-        self._told = parts.box("stack", self.message, self.file)
-        self._under_way = parts.box("stack", self._runs, self._told)
-        self._under_way.add_class("imagegen-second")
-        right = parts.box("sides", self._under_way, self.shelf.widget)
-        self._show_told(False)
-        root = ipywidgets.Box([parts.html(STYLE), parts.box("columns", left, right)])
+        left = controls.box("sides", asking, self.form.where, self._key_box, self.form.options, self.references.widget)
+        self._messages = controls.box("stack", self.message, self.file)
+        self._activity = controls.box("stack", self._runs, self._messages)
+        self._activity.add_class("imagegen-second")
+        right = controls.box("sides", self._activity, self.gallery_view.widget)
+        self._show_messages(False)
+        root = ipywidgets.Box([controls.html(STYLE), controls.box("columns", left, right)])
         root.add_class(PANEL_CLASS)
         return root
 
-    def draw(self, desk: PanelState, usual: Usual) -> None:
-        """Show how the desk stands, and what would happen."""
-        judgement = desk.judgement
-        self.form.draw(desk)
-        model, request = judgement.model, desk.request
+    def draw(self, state: PanelState, usual: Usual) -> None:
+        """Show the state, and what a request would do."""
+        validation = state.validation
+        self.form.draw(state)
+        model, request = validation.model, state.request
         self.references.draw(request.references, model.max_references, mask=request.mask, masks=model.mask)
-        idle = desk.idle_because
-        parts.put(self.prompt, value=desk.request.prompt, limit=judgement.model.max_prompt or 0, ready=not idle, why=idle)
-        parts.put(self.preflight, value="" if judgement.problems else summary.html(judgement.likely, usual, sandbox=desk.sandbox))
-        self._draw_problems(desk)
-        missing = desk.missing_key
-        parts.shown(self._keyless, bool(missing))
-        parts.put(self.key, about=f"{missing} it is kept in memory only." if missing else "")
+        idle = state.not_ready_reason
+        controls.update(self.prompt, value=state.request.prompt, limit=validation.model.max_prompt or 0, ready=not idle, why=idle)
+        controls.update(
+            self.summary_line, value="" if validation.problems else summary.html(validation.likely, usual, sandbox=state.sandbox)
+        )
+        self._draw_problems(state)
+        missing = state.missing_key
+        controls.set_visible(self._key_box, bool(missing))
+        controls.update(self.key, about=f"{missing} it is kept in memory only." if missing else "")
 
-    def _draw_problems(self, desk: PanelState) -> None:
-        problems = desk.judgement.problems
+    def _draw_problems(self, state: PanelState) -> None:
+        problems = state.validation.problems
         lines = "".join(f'<div class="imagegen-problem">{escape(problem.text)}</div>' for problem in problems)
-        parts.put(self.problems, value=f'<div role="alert">{lines}</div>' if lines else "")
+        controls.update(self.problems, value=f'<div role="alert">{lines}</div>' if lines else "")
         offers = [problem.label for problem in problems if problem.option != "prompt"]
-        parts.put(self.mend, description=", ".join([*offers[:1], *(offer[:1].lower() + offer[1:] for offer in offers[1:])]))
-        parts.shown(self.mend, bool(offers))
-        parts.shown(self._wrong, bool(problems))
+        controls.update(self.fix_button, description=", ".join([*offers[:1], *(offer[:1].lower() + offer[1:] for offer in offers[1:])]))
+        controls.set_visible(self.fix_button, bool(offers))
+        controls.set_visible(self._problem_box, bool(problems))
 
     def draw_runs(self, runs: Sequence[Run], now: float) -> None:
         """Show a row for each run, newest first; rows of other runs are closed."""
@@ -125,17 +128,17 @@ class View:
             self._draw_row(run, now)
         self._rows = {run: self._rows[run] for run in runs}
         self._drawn = {run: self._drawn[run] for run in runs}
-        parts.fill(self._runs, [self._rows[run][0] for run in runs])
-        parts.shown(self._runs, bool(runs))
-        self._fold()
+        controls.set_children(self._runs, [self._rows[run][0] for run in runs])
+        controls.set_visible(self._runs, bool(runs))
+        self._collapse()
 
     def _row(self, run: Run) -> tuple[Any, Any, Any, Any]:
-        words = parts.html()
-        cancel = parts.button("Cancel", run.cancel, tooltip=f"Stop waiting for: {run.name}", now=run.cancel)
-        # a button of its own: a click that was meant to cancel must not take away what the row then says
-        dismiss = parts.button("Dismiss", lambda: self._dismissed(run), tooltip=f"Take away: {run.name}")
-        parts.shown(dismiss, False)
-        return parts.box("line", words, cancel, dismiss), words, cancel, dismiss
+        words = controls.html()
+        cancel = controls.button("Cancel", run.cancel, tooltip=f"Stop waiting for: {run.name}", at_once=run.cancel)
+        # a separate button: a late click on Cancel must not remove the errors in the row
+        dismiss = controls.button("Dismiss", lambda: self._run_dismissed(run), tooltip=f"Remove: {run.name}")
+        controls.set_visible(dismiss, False)
+        return controls.box("line", words, cancel, dismiss), words, cancel, dismiss
 
     def _draw_row(self, run: Run, now: float) -> None:
         _, words, cancel, dismiss = self._rows[run]
@@ -143,43 +146,43 @@ class View:
         if self._drawn.get(run) != html:
             self._drawn[run] = html
             words.value = progress_html.in_phase(html, now)
-        parts.shown(dismiss, bool(run.ended))
-        parts.shown(cancel, not run.ended)
-        if run.board.stopping:
-            parts.put(cancel, description="Stopping", disabled=True)
+        controls.set_visible(dismiss, bool(run.ended))
+        controls.set_visible(cancel, not run.ended)
+        if run.progress.stopping:
+            controls.update(cancel, description="Stopping", disabled=True)
 
-    def tell(self, words: str, *, wrong: bool = False) -> None:
-        """Say something about what was done; an empty text says nothing."""
-        kind, role = ("problem", "alert") if wrong else ("told", "status")
-        parts.put(self.message, value=f'<div class="imagegen-{kind}" role="{role}">{escape(words)}</div>' if words else "")
-        parts.put(self.file, outputs=())
-        self._show_told(bool(words))
+    def show_message(self, words: str, *, wrong: bool = False) -> None:
+        """Show a message; an empty one hides it."""
+        kind, role = ("problem", "alert") if wrong else ("message", "status")
+        controls.update(self.message, value=f'<div class="imagegen-{kind}" role="{role}">{escape(words)}</div>' if words else "")
+        controls.update(self.file, outputs=())
+        self._show_messages(bool(words))
 
-    def _show_told(self, visible: bool) -> None:
-        parts.shown(self._told, visible)
-        self._fold()
+    def _show_messages(self, visible: bool) -> None:
+        controls.set_visible(self._messages, visible)
+        self._collapse()
 
-    def _fold(self) -> None:
-        """Take no room where neither a run nor a message is to be seen."""
-        parts.shown(self._under_way, any(part.layout.display is None for part in (self._told, self._runs)))
+    def _collapse(self) -> None:
+        """Hide the area if there is neither a run nor a message."""
+        controls.set_visible(self._activity, any(part.layout.display is None for part in (self._messages, self._runs)))
 
-    def point_to(self, image: GeneratedImage) -> None:
-        """Show a link to a picture's file, which the front end opens as it opens the notebook's own."""
-        self.tell("")
+    def show_file_link(self, image: GeneratedImage) -> None:
+        """Show a link to an image's file, which the front end opens like the links of the notebook."""
+        self.show_message("")
         data = dict(display.caption(image).data)
-        parts.put(self.file, outputs=({"output_type": "display_data", "data": data, "metadata": {}},))
-        self._show_told(True)
+        controls.update(self.file, outputs=({"output_type": "display_data", "data": data, "metadata": {}},))
+        self._show_messages(True)
 
-    async def draw_gallery(self, album: ImageStore) -> None:
+    async def draw_gallery(self, store: ImageStore) -> None:
         """Show the gallery's page."""
-        await self.shelf.draw(album)
+        await self.gallery_view.draw(store)
 
     def close(self) -> None:
         """Close every widget."""
-        parts.close(self.root)
+        controls.close(self.root)
         self._rows.clear()
 
 
-def _tell(message: Any, event: str, name: str, told: Callable[[str], None]) -> None:
+def _call_on(message: Any, event: str, name: str, callback: Callable[[str], None]) -> None:
     if isinstance(message, dict) and message.get("event") == event:
-        told(str(message.get(name, "")))
+        callback(str(message.get(name, "")))

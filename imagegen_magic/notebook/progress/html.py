@@ -1,4 +1,4 @@
-"""The bar as HTML: one frame a picture, drawn in the picture's own shape, and the words beside it."""
+"""Progress as HTML: one frame for each image, in the image's shape, with the stage in words beside it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from html import escape
 from imagegen_magic.notebook.progress.state import JobProgress, TaskProgress
 
 _BOX = (72, 48)  # CSS pixels that a frame fits into
-_PERIOD = 1.6  # seconds of one sweep
+_PERIOD = 1.6  # seconds of one cycle of the animation
 _FROM_START = "animation-delay:0s"
-FRAMES = 4  # at most beside one another
+FRAMES = 4  # maximum side by side
 _GAP = 4  # CSS pixels between frames
 
 STYLE = """<style>
@@ -34,7 +34,7 @@ STYLE = """<style>
 
 
 def shape(width: int, height: int) -> tuple[int, int]:
-    """Return a frame's size in CSS pixels for a picture of these pixels."""
+    """Return the size of a frame in CSS pixels for an image of these pixels."""
     scale = min(_BOX[0] / width, _BOX[1] / height)
     return max(14, round(width * scale)), max(14, round(height * scale))
 
@@ -42,9 +42,9 @@ def shape(width: int, height: int) -> tuple[int, int]:
 def row_html(
     row: TaskProgress, now: float, frame: tuple[int, int], pictures: int = 1, thumbnails: Sequence[str] = (), columns: int = 1
 ) -> str:
-    """Return one task: a frame for each of its pictures (a thumbnail's data address once it is there) and its stage in words.
+    """Return one task: a frame for each of its images (with its thumbnail's data URL once it exists) and its stage in words.
 
-    `columns` is the most frames that a row of the job has, so that the words of all stand in one line.
+    `columns` is the largest number of frames in a row of the job, so that the text of all rows is aligned.
     """
     words = row.words(now)
     frames = [_picture(address, frame, row) for address in thumbnails[:FRAMES]]
@@ -54,19 +54,19 @@ def row_html(
 
 
 def in_phase(html: str, now: float) -> str:
-    """Let the sweep go on where it was, although each redrawing makes new elements."""
+    """Continue the animation where it was, although each update makes new elements."""
     return html.replace(_FROM_START, f"animation-delay:-{now % _PERIOD:.2f}s")
 
 
-def total_html(board: JobProgress, now: float) -> str:
+def total_html(progress: JobProgress, now: float) -> str:
     """Return all tasks as one bar with their counts."""
-    fill = f'<span class="imagegen-fill" style="width:{board.fraction:.1%}"></span>'
-    words = board.words(now)
+    fill = f'<span class="imagegen-fill" style="width:{progress.fraction:.1%}"></span>'
+    words = progress.words(now)
     return _row(_box((240, 16), f'role="progressbar" aria-valuetext="{escape(words)}"', fill), words, 240)
 
 
 def about_html(lines: Sequence[str]) -> str:
-    """Return what is being made, and what should be known of it, as quiet lines."""
+    """Return the title of a job and its warnings as quiet lines."""
     return "".join(f'<div class="imagegen-about">{escape(words)}</div>' for words in lines)
 
 
@@ -76,15 +76,15 @@ def _row(frames: str, words: str, width: int) -> str:
 
 
 def _frame(row: TaskProgress, words: str, frame: tuple[int, int]) -> str:
-    told = f'role="progressbar" aria-valuetext="{escape(words)}"'
+    attributes = f'role="progressbar" aria-valuetext="{escape(words)}"'
     if row.stage == "failed":
-        return _box(frame, told, "", "imagegen-failed")
+        return _box(frame, attributes, "", "imagegen-failed")
     if row.stage in ("saved", "left"):
-        return _box(frame, told, "")
+        return _box(frame, attributes, "")
     if row.fraction is not None:
-        told += f' aria-valuenow="{row.fraction:.2f}" aria-valuemin="0" aria-valuemax="1"'
-        return _box(frame, told, f'<span class="imagegen-fill" style="width:{row.fraction:.1%}"></span>')
-    return _box(frame, told, f'<span class="imagegen-sweep" style="{_FROM_START}"></span>')
+        attributes += f' aria-valuenow="{row.fraction:.2f}" aria-valuemin="0" aria-valuemax="1"'
+        return _box(frame, attributes, f'<span class="imagegen-fill" style="width:{row.fraction:.1%}"></span>')
+    return _box(frame, attributes, f'<span class="imagegen-sweep" style="{_FROM_START}"></span>')
 
 
 def _picture(address: str, frame: tuple[int, int], row: TaskProgress) -> str:
@@ -92,5 +92,5 @@ def _picture(address: str, frame: tuple[int, int], row: TaskProgress) -> str:
     return _box(frame, "", f'<img src="{escape(address)}" alt="{escape(prompt)}">')
 
 
-def _box(frame: tuple[int, int], told: str, inside: str, more: str = "") -> str:
-    return f'<span class="imagegen-frame {more}" style="width:{frame[0]}px;height:{frame[1]}px" {told}>{inside}</span>'
+def _box(frame: tuple[int, int], attributes: str, inside: str, more: str = "") -> str:
+    return f'<span class="imagegen-frame {more}" style="width:{frame[0]}px;height:{frame[1]}px" {attributes}>{inside}</span>'

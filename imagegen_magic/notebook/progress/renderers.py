@@ -1,6 +1,6 @@
-"""The live thing that shows progress: a widget, a plain display, or a line in a terminal.
+"""Renderers of live progress: a widget, plain text, or a line in a terminal.
 
-Each shows the same board, is disposable, and leaves the pictures in its place. `begin` is called in the main thread,
+Each shows the same JobProgress and is replaced by the images at the end. `begin` is called in the main thread,
 everything else on the engine's loop or in its threads.
 """
 
@@ -25,7 +25,7 @@ _UNFINISHED = "still at work when this was saved; %imagegen history knows the pi
 
 
 class NullRenderer:
-    """Shows no progress, only the end; for cells whose output is captured."""
+    """Shows no progress, only the result; for cells whose output is captured."""
 
     interval = 1.0
 
@@ -33,28 +33,28 @@ class NullRenderer:
         self._canvas = canvas
 
     def begin(self, slots: int, cancel: Callable[[], None]) -> None:
-        """Make the outputs that progress and pictures will stand in; 1 where the others may be made at the end."""
+        """Create the outputs for progress and images; only 1 if the others can be created at the end."""
 
-    async def open(self, board: JobProgress, now: float) -> None:
-        """Make what costs time, once the gateway is at work; `now` in epoch seconds."""
+    async def open(self, progress: JobProgress, now: float) -> None:
+        """Create what takes time, after the request was sent; `now` in epoch seconds."""
 
-    async def draw(self, board: JobProgress, now: float) -> None:
-        """Show the board as it is."""
+    async def draw(self, progress: JobProgress, now: float) -> None:
+        """Show the current progress."""
 
     def finish(self, bundles: Sequence[Bundle]) -> None:
-        """Put the outputs where the progress was."""
+        """Replace the progress with the outputs."""
         for bundle in bundles:
             self._canvas.show(bundle)
 
     def confirm(self) -> None:
-        """Say the end once more within a later cell, where the front end may have missed it."""
+        """Repeat the result in a later cell, for a front end that missed it."""
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Release all resources."""
 
 
 class TextRenderer(NullRenderer):
-    """Words on an output of the cell, for front ends without widgets: nbclient, papermill."""
+    """Plain text in an output of the cell, for front ends without widgets: nbclient, papermill."""
 
     interval = 0.5
 
@@ -66,7 +66,7 @@ class TextRenderer(NullRenderer):
         self._shown = ""
 
     def begin(self, slots: int, cancel: Callable[[], None]) -> None:
-        """Show the first words, and as many spare outputs as the end needs where it can make none of its own."""
+        """Show the first text, and the outputs that the result needs if none can be added later."""
         self._cancel = cancel
         self._slots = [self._canvas.show(self._first())]
         self._slots += [self._canvas.show(_SPARE) for _ in range(slots - 1)]
@@ -74,23 +74,23 @@ class TextRenderer(NullRenderer):
     def _first(self) -> Bundle:
         return Bundle({"text/plain": f"{self._title}: submitting"}, {})
 
-    async def draw(self, board: JobProgress, now: float) -> None:
-        """Replace the words where they changed."""
-        words = "\n".join(self._words(board, now))
+    async def draw(self, progress: JobProgress, now: float) -> None:
+        """Replace the text if it changed."""
+        words = "\n".join(self._words(progress, now))
         if words != self._shown:
             self._shown = words
             self._canvas.update(self._slots[0], Bundle({"text/plain": words}, {}))
 
-    def _words(self, board: JobProgress, now: float) -> Iterator[str]:
-        if len(board.rows) == 1 or board.many or board.stopping:
-            yield f"{self._title}: {board.words(now)}"
+    def _words(self, progress: JobProgress, now: float) -> Iterator[str]:
+        if len(progress.rows) == 1 or progress.many or progress.stopping:
+            yield f"{self._title}: {progress.words(now)}"
             return
         yield self._title
-        for number, row in enumerate(board.rows, 1):
+        for number, row in enumerate(progress.rows, 1):
             yield f"{number}. {row.words(now)}"
 
     def finish(self, bundles: Sequence[Bundle]) -> None:
-        """Put the first output where the progress was, and the others behind it."""
+        """Replace the progress with the first output, and add the others below it."""
         if len(self._slots) == 1:
             self._canvas.update(self._slots[0], bundles[0])
             super().finish(bundles[1:])
@@ -102,14 +102,14 @@ class TextRenderer(NullRenderer):
             self._canvas.update(slot, bundle)
 
     def confirm(self) -> None:
-        """Replace the outputs once more: nbclient drops what is said between two cells."""
+        """Replace the outputs again: nbclient drops updates between two cells."""
         for slot, bundle in self._ends:
             self._canvas.update(slot, bundle)
         self._ends = []
 
 
 class WidgetRenderer(TextRenderer):
-    """One row a task, a Cancel button, and what was asked; closed with all its models at the end."""
+    """One row for each task, a Cancel button, and the title; closed with all its models at the end."""
 
     interval = 0.1
 
@@ -129,23 +129,23 @@ class WidgetRenderer(TextRenderer):
         html = progress_html.STYLE + "".join(self._html(JobProgress(len(self._pictures), 0.0), 0.0))
         return text_bundle(f"{self._title}: submitting", html)
 
-    def _html(self, board: JobProgress, now: float) -> list[str]:
-        if board.many:
-            return [progress_html.total_html(board, now)]
-        pictures = [max(self._expected(task), len(row.images)) for task, row in enumerate(board.rows)]
+    def _html(self, progress: JobProgress, now: float) -> list[str]:
+        if progress.many:
+            return [progress_html.total_html(progress, now)]
+        pictures = [max(self._expected(task), len(row.images)) for task, row in enumerate(progress.rows)]
         columns = min(max(pictures), progress_html.FRAMES)
         return [
             progress_html.row_html(row, now, self._frame, pictures[task], self._thumbnails.get(task, ()), columns)
-            for task, row in enumerate(board.rows)
+            for task, row in enumerate(progress.rows)
         ]
 
     def _expected(self, task: int) -> int:
         return self._pictures[task] if task < len(self._pictures) else 1
 
-    async def open(self, board: JobProgress, now: float) -> None:
-        """Build the widgets in a thread (the import alone takes tens of milliseconds) and show them."""
+    async def open(self, progress: JobProgress, now: float) -> None:
+        """Create the widgets in a thread (the import takes tens of milliseconds) and show them."""
         await asyncio.to_thread(self._build)
-        await self.draw(board, now)
+        await self.draw(progress, now)
         self._canvas.update(self._slots[0], widget_bundle(self._box, f"{self._title}: {_UNFINISHED}"))
 
     def _build(self) -> None:
@@ -167,20 +167,20 @@ class WidgetRenderer(TextRenderer):
     def _clicked(self, _: Any) -> None:
         self._cancel()
 
-    async def draw(self, board: JobProgress, now: float) -> None:
+    async def draw(self, progress: JobProgress, now: float) -> None:
         """Send the rows that changed."""
-        await self._draw_thumbnails(board)
-        rows = self._html(board, now)
+        await self._draw_thumbnails(progress)
+        rows = self._html(progress, now)
         self._fit(len(rows))
         for number, html in enumerate(rows):
             if self._drawn.get(number) != html:
                 self._drawn[number] = html
                 self._rows[number].value = progress_html.in_phase(html, now)
-        if board.stopping and not self._button.disabled:
+        if progress.stopping and not self._button.disabled:
             self._button.description, self._button.disabled = "Stopping", True
 
     def _fit(self, rows: int) -> None:
-        """Have as many row widgets as there are rows; a resumed job tells only on the way how many."""
+        """Create or close row widgets to match the rows; the number of a resumed job's tasks is known only later."""
         if rows == len(self._rows):
             return
         for widget in self._rows[rows:]:
@@ -189,16 +189,16 @@ class WidgetRenderer(TextRenderer):
         self._rows = [*self._rows[:rows], *(self._row() for _ in range(rows - len(self._rows)))]
         self._box.children = [*self._rows, self._foot]
 
-    async def _draw_thumbnails(self, board: JobProgress) -> None:
-        if board.many:
+    async def _draw_thumbnails(self, progress: JobProgress) -> None:
+        if progress.many:
             return
-        for task, row in enumerate(board.rows):
+        for task, row in enumerate(progress.rows):
             known = self._thumbnails.setdefault(task, [])
             for image in row.images[len(known) :]:
                 known.append(await threads.drawing(thumbnail, image, _THUMBNAIL, _THUMBNAIL_BYTES))
 
     def confirm(self) -> None:
-        """Leave it at that: a page misses nothing."""
+        """Do nothing: a page misses no update."""
         self._ends = []
 
     def close(self) -> None:
@@ -209,17 +209,17 @@ class WidgetRenderer(TextRenderer):
 
 
 class TerminalRenderer(NullRenderer):
-    """One line that is written over and over on a terminal; nothing but the end where it is none."""
+    """One line of a terminal that is overwritten; without a terminal, only the result."""
 
     def __init__(self, title: str, *, background: bool) -> None:
         self._title = title
         self._live = not background and sys.stdout.isatty()
         self.interval = 0.2
 
-    async def draw(self, board: JobProgress, now: float) -> None:
-        """Write the line anew."""
+    async def draw(self, progress: JobProgress, now: float) -> None:
+        """Overwrite the line."""
         if self._live:
-            text = f"{self._title}: {board.words(now)}"[: shutil.get_terminal_size().columns - 1]
+            text = f"{self._title}: {progress.words(now)}"[: shutil.get_terminal_size().columns - 1]
             print(f"\r{text}\x1b[K", end="", flush=True)
 
     def finish(self, bundles: Sequence[Bundle]) -> None:
@@ -230,10 +230,10 @@ class TerminalRenderer(NullRenderer):
 
 
 def answer_while_busy(button: Any, cancel: Callable[[], None]) -> None:
-    """Let a click through while the cell runs.
+    """Handle a click while the cell runs.
 
-    ipykernel 7.4 hands a widget's messages to the shell that last spoke on its comm, which is the one that is busy; this
-    is asked on the thread that never is, for every message.
+    ipykernel 7.4 handles a widget's messages in the shell thread that last used its comm, which is busy. This hook
+    is called for every message on a thread that is never busy.
     """
     if not hasattr(button.comm, "_reply_subshell_for"):
         return

@@ -1,4 +1,4 @@
-"""Where the tasks of one job stand, in words; no clock, no kernel, no front end."""
+"""The progress of a job's tasks, and its text. Knows no clock, kernel or front end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WORDS = {
 
 @dataclass
 class TaskProgress:
-    """One task: its latest progress and the pictures it brought."""
+    """One task: its latest progress and its images."""
 
     progress: Progress | None = None
     images: list[GeneratedImage] = field(default_factory=list)
@@ -35,12 +35,12 @@ class TaskProgress:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether the task has ended."""
         return self.stage in _ENDED
 
     @property
     def fraction(self) -> float | None:
-        """How far it is, 0..1, where that is known."""
+        """The fraction done, 0..1; None if unknown."""
         if self.stage == "saved":
             return 1.0
         return self.progress.fraction if self.progress and self.stage in ("waiting", "fetching") else None
@@ -71,7 +71,7 @@ def _waiting(progress: Progress, now: float) -> str:
 
 
 def span(low: float, high: float) -> str:
-    """Return a range of seconds as a person says it: `20–46 s`, `2–3 min`."""
+    """Return a range of seconds in words: `20–46 s`, `2–3 min`."""
     unit, size = ("s", 1) if high < 120 else ("min", 60)
     first, last = max(1, round(low / size)), max(1, round(high / size))
     return f"{last} {unit}" if first == last else f"{first}–{last} {unit}"
@@ -86,7 +86,7 @@ class JobProgress:
         self.stopping = False
 
     def take(self, event: Progress | GeneratedImage) -> None:
-        """Note what a job told."""
+        """Record an event of the job."""
         tasks = max(event.task + 1, event.tasks if isinstance(event, Progress) else 0)
         self.rows += [TaskProgress() for _ in range(tasks - len(self.rows))]
         row = self.rows[event.task]
@@ -97,29 +97,29 @@ class JobProgress:
 
     @property
     def images(self) -> list[GeneratedImage]:
-        """The pictures so far, in the tasks' order and within a task in the gateway's, whichever came first."""
+        """The images so far, in the order of the tasks, and within a task in the gateway's order."""
         return [image for row in self.rows for image in sorted(row.images, key=lambda image: image.id)]
 
     @property
-    def under_way(self) -> bool:
-        """Whether anything has reached a gateway."""
+    def submitted(self) -> bool:
+        """Whether a request has reached a gateway."""
         return any(row.stage not in ("planned", "submitting") for row in self.rows)
 
     def errors(self) -> Iterator[str]:
-        """Yield what went wrong, a line each; what is the same for several tasks once."""
+        """Yield the errors, a line each; the same error of several tasks once."""
         several = len(self.rows) > 1
-        told = [(number, str(row.progress.error)) for number, row in enumerate(self.rows, 1) if row.progress and row.progress.error]
-        for words, numbers in _grouped(told).items():
+        numbered = [(number, str(row.progress.error)) for number, row in enumerate(self.rows, 1) if row.progress and row.progress.error]
+        for words, numbers in _grouped(numbered).items():
             yield f"task {', '.join(map(str, numbers))} of {len(self.rows)}: {words}" if several else words
 
     @property
     def many(self) -> bool:
-        """Whether there are too many tasks for a row each."""
+        """Whether there are too many tasks for one row each."""
         return len(self.rows) > MANY
 
     @property
     def fraction(self) -> float:
-        """How many of the tasks have ended, 0..1."""
+        """The fraction of tasks that have ended, 0..1."""
         return sum(row.ended for row in self.rows) / len(self.rows)
 
     def words(self, now: float) -> str:
@@ -139,8 +139,8 @@ class JobProgress:
         return ", ".join(counts)
 
 
-def _grouped(told: Iterable[tuple[int, str]]) -> dict[str, list[int]]:
+def _grouped(numbered: Iterable[tuple[int, str]]) -> dict[str, list[int]]:
     groups: dict[str, list[int]] = {}
-    for number, words in told:
+    for number, words in numbered:
         groups.setdefault(words, []).append(number)
     return groups

@@ -1,4 +1,4 @@
-"""A sweep while it is being made, as HTML: a small picture for each combination, or for many a small square in the colour of its state."""
+"""The grid of a running sweep as HTML: a thumbnail for each combination, or for many combinations a square in the colour of its stage."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from imagegen_magic.notebook.progress.state import JobProgress, TaskProgress
 from imagegen_magic.studies.sweeps.result import short
 
 MAX_PICTURES = 60  # cells with thumbnails; above, squares
-MOST_SQUARES = 4_000  # above, counts alone
-_MOST_ROWS = 60  # rows of squares, before they all stand in one
-_LABEL = 28  # characters of a label beside the cells; more of it is in its title
+MOST_SQUARES = 4_000  # above, only counts
+_MOST_ROWS = 60  # rows of squares; above, a single row
+_LABEL = 28  # characters of a label; the title has the whole
 _IN_A_CELL = 4  # thumbnails of one combination
 
 STYLE = """<style>
@@ -37,11 +37,11 @@ STYLE = """<style>
 _CLASSES = {"planned": "", "submitting": "w", "waiting": "w", "fetching": "f", "saved": "d", "failed": "x", "left": "x"}
 
 
-class Mosaic:
-    """The grid of one job: `axes` with their values, and the place of each task in the job's order."""
+class SweepGrid:
+    """The grid of one job: `axes` with their values, and the combination of each task in the order of the job."""
 
-    def __init__(self, axes: Mapping[str, Sequence[str]], places: Sequence[Mapping[str, str]]) -> None:
-        self.pictures = len(places) <= MAX_PICTURES
+    def __init__(self, axes: Mapping[str, Sequence[str]], combinations: Sequence[Mapping[str, str]]) -> None:
+        self.pictures = len(combinations) <= MAX_PICTURES
         self._axes = axes
         self._across = _across(axes) if self.pictures else ""
         down = [name for name in axes if name != self._across] if self.pictures else list(axes)[:1]
@@ -49,20 +49,20 @@ class Mosaic:
         if not self.pictures and len(self._rows) > _MOST_ROWS:
             down, self._rows = [], [()]
         self._cells: dict[tuple[tuple[str, ...], str], list[int]] = {}
-        for task, place in enumerate(places):
-            key = tuple(place[name] for name in down), place.get(self._across, "")
+        for task, combination in enumerate(combinations):
+            key = tuple(combination[name] for name in down), combination.get(self._across, "")
             self._cells.setdefault(key, []).append(task)
-        self.tasks = len(places)
+        self.tasks = len(combinations)
         longest = max(min(_LABEL, len(" · ".join(row))) for row in self._rows)
-        self._beside = min(11.0, 0.6 * longest + 0.6) if longest else 0.0  # em
+        self._label_width = min(11.0, 0.6 * longest + 0.6) if longest else 0.0  # em
 
-    def rows(self, board: JobProgress, thumbnails: Mapping[int, Sequence[str]]) -> list[str]:
-        """Return the rows as they are now; `thumbnails` are data addresses by task."""
+    def rows(self, progress: JobProgress, thumbnails: Mapping[int, Sequence[str]]) -> list[str]:
+        """Return the rows as they are now; `thumbnails` are data URLs by task."""
         if self.tasks > MOST_SQUARES:
             return []
         if self.pictures:
-            return [*self._head(), *(self._picture_row(row, board, thumbnails) for row in self._rows)]
-        return [self._square_row(row, board) for row in self._rows]
+            return [*self._head(), *(self._picture_row(row, progress, thumbnails) for row in self._rows)]
+        return [self._square_row(row, progress) for row in self._rows]
 
     def _head(self) -> list[str]:
         if not self._across:
@@ -75,17 +75,17 @@ class Mosaic:
     def _widest(self, value: str) -> int:
         return max(min(_IN_A_CELL, len(self._cells.get((row, value), ()))) for row in self._rows) or 1
 
-    def _picture_row(self, row: tuple[str, ...], board: JobProgress, thumbnails: Mapping[int, Sequence[str]]) -> str:
+    def _picture_row(self, row: tuple[str, ...], progress: JobProgress, thumbnails: Mapping[int, Sequence[str]]) -> str:
         cells = []
         for value in self._axes.get(self._across, ("",)):
             tasks = self._cells.get((row, value), ())
-            frames = "".join(_frame(task, board, thumbnails.get(task, ())) for task in tasks[:_IN_A_CELL])
+            frames = "".join(_frame(task, progress, thumbnails.get(task, ())) for task in tasks[:_IN_A_CELL])
             cells.append(f'<u style="width:{self._widest(value) * 66 - 2}px">{frames}</u>')
         return self._line(" · ".join(row), "".join(cells))
 
-    def _square_row(self, row: tuple[str, ...], board: JobProgress) -> str:
+    def _square_row(self, row: tuple[str, ...], progress: JobProgress) -> str:
         tasks = self._cells.get((row, ""), ())
-        stages = [board.rows[task].stage for task in tasks]
+        stages = [progress.rows[task].stage for task in tasks]
         squares = "".join(f'<i class="{_CLASSES[stage]}"></i>' for stage in stages)
         failed = stages.count("failed") + stages.count("left")
         words = f"{stages.count('saved')} of {len(stages)}" + (f", {failed} failed" if failed else "")
@@ -93,7 +93,7 @@ class Mosaic:
 
     def _line(self, label: str, cells: str) -> str:
         shown = label if len(label) <= _LABEL else f"{label[: _LABEL - 1].rstrip()}…"
-        width = f'style="width:{self._beside:.1f}em"'
+        width = f'style="width:{self._label_width:.1f}em"'
         return f'<div class="imagegen-mosaic"><b {width} title="{escape(short(label))}">{escape(shown)}</b>{cells}</div>'
 
 
@@ -103,8 +103,8 @@ def _across(axes: Mapping[str, Sequence[str]]) -> str:
     return max(fitting, key=lambda name: len(axes[name]), default="")
 
 
-def _frame(task: int, board: JobProgress, thumbnails: Sequence[str]) -> str:
-    row = board.rows[task]
+def _frame(task: int, progress: JobProgress, thumbnails: Sequence[str]) -> str:
+    row = progress.rows[task]
     if thumbnails:
         return f'<i><img src="{escape(thumbnails[0])}" alt="{escape(_alt(row))}"></i>'
     return f'<i class="{_CLASSES[row.stage]}"></i>'

@@ -1,4 +1,4 @@
-"""Following a sweep in a cell: one bar with counts, a grid that fills, and at the end one labelled picture with a table."""
+"""The view of a sweep in a cell: a bar with counts, a grid of thumbnails, and at the end one labelled image with a table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from imagegen_magic.notebook.progress import html as progress_html
 from imagegen_magic.notebook.progress import view as progress_view
 from imagegen_magic.notebook.progress.renderers import NullRenderer, TerminalRenderer, TextRenderer, WidgetRenderer
 from imagegen_magic.notebook.progress.state import JobProgress
-from imagegen_magic.notebook.progress.sweep_grid import STYLE, Mosaic
+from imagegen_magic.notebook.progress.sweep_grid import STYLE, SweepGrid
 from imagegen_magic.notebook.progress.view import View
 from imagegen_magic.result import GeneratedImage
 from imagegen_magic.studies.sweeps.result import SweepResult, short, summarize
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from imagegen_magic.engine.jobs.job import Job
 
-_EDGES = ((24, 384), (100, 264), (400, 140))  # at most so many pictures -> px of the copies that the grid is drawn from
+_EDGES = ((24, 384), (100, 264), (400, 140))  # (maximum number of images, pixels of the copies for the grid)
 _SMALLEST = 84
 _LIVE_EDGE, _LIVE_BYTES = 96, 2_000
 _AT_ONCE = 12  # thumbnails made between two drawings
@@ -40,34 +40,34 @@ _TABLE_PICTURES = 40  # rows of the final table with a thumbnail
 _TABLE_ROWS = 100
 PREVIEW_WIDTH = 1600  # px of the final picture
 _WIDEST = 1000  # CSS pixels of the final picture
-_SLOTS = 2  # outputs that every end fills: the grid and the table, or that there is nothing and why
-_ERRORS = 8  # groups of errors that are told
+_SLOTS = 2  # outputs of every result: the grid and the table, or that there is no image and why
+_ERRORS = 8  # groups of errors that are shown
 _FORGET = re.compile(r"forget (\d+)")
 _PROMPT = 160  # characters of a prompt in the final table
 
 
 def edge(pictures: int) -> int:
-    """Return the longest edge of the copies of so many pictures, in pixels, from which their grid is drawn."""
+    """Return the longest edge, in pixels, of the copies from which the grid of so many images is drawn."""
     return next((edge for most, edge in _EDGES if pictures <= most), _SMALLEST)
 
 
 class SweepWidget(WidgetRenderer):
-    """One bar for all, the grid beneath it, and a Cancel button."""
+    """One bar for all tasks, the grid below it, and a Cancel button."""
 
     interval = 0.25
 
-    def __init__(self, canvas: Canvas, title: str, mosaic: Mosaic) -> None:
-        super().__init__(canvas, title, pixels=(1, 1), pictures=(1,) * mosaic.tasks)
-        self._mosaic = mosaic
+    def __init__(self, canvas: Canvas, title: str, grid: SweepGrid) -> None:
+        super().__init__(canvas, title, pixels=(1, 1), pictures=(1,) * grid.tasks)
+        self._grid = grid
 
-    def _html(self, board: JobProgress, now: float) -> list[str]:
-        return [STYLE + progress_html.total_html(board, now), *self._mosaic.rows(board, self._thumbnails)]
+    def _html(self, progress: JobProgress, now: float) -> list[str]:
+        return [STYLE + progress_html.total_html(progress, now), *self._grid.rows(progress, self._thumbnails)]
 
-    async def _draw_thumbnails(self, board: JobProgress) -> None:
-        """Make some of the thumbnails that are still to be made, so that the bar goes on."""
-        if not self._mosaic.pictures:
+    async def _draw_thumbnails(self, progress: JobProgress) -> None:
+        """Make a few of the missing thumbnails at a time, so that the bar is updated."""
+        if not self._grid.pictures:
             return
-        fresh = [row.images[0] for task, row in enumerate(board.rows) if row.images and task not in self._thumbnails]
+        fresh = [row.images[0] for task, row in enumerate(progress.rows) if row.images and task not in self._thumbnails]
         for image in fresh[:_AT_ONCE]:
             self._thumbnails[image.task] = [await threads.drawing(_small, image)]
 
@@ -77,14 +77,14 @@ def _small(image: GeneratedImage) -> str:
 
 
 class SweepView(View):
-    """What one cell shows of one sweep."""
+    """The view of one sweep in one cell."""
 
     def __init__(
-        self, job: Job, live: NullRenderer, axes: Mapping[str, Sequence[str]], *, background: bool = False, width: int | None = None
+        self, job: Job, renderer: NullRenderer, axes: Mapping[str, Sequence[str]], *, background: bool = False, width: int | None = None
     ) -> None:
-        super().__init__(job, live, background=background)
+        super().__init__(job, renderer, background=background)
         self._width = width or PREVIEW_WIDTH
-        self._board = JobProgress(job.tasks, time.time())
+        self._progress = JobProgress(job.tasks, time.time())
         self._axes = axes
 
     def _slots(self) -> int:
@@ -97,31 +97,31 @@ class SweepView(View):
             for words in await self._errors() if self._background else ():
                 yield display.line(words, stands_out=True)
             return
-        copies = await _copies(self._board.images)
+        copies = await _copies(self._progress.images)
         yield await threads.drawing(grid_bundle, result, copies, self._width)
         yield await threads.drawing(table_bundle, result, copies)
-        fonts = "" if isinstance(self._live, TerminalRenderer) else await threads.drawing(missing_font, result)
+        fonts = "" if isinstance(self._renderer, TerminalRenderer) else await threads.drawing(missing_font, result)
         if lines := [*filter(None, [fonts]), *self._grouped(result)]:
             yield display.joined(display.line(words, stands_out=True) for words in lines)
 
     def _grouped(self, result: SweepResult) -> Iterator[str]:
-        """Yield what went wrong, each thing once, with the combinations that it happened to."""
-        told = [(str(row.progress.error), task) for task, row in enumerate(self._board.rows) if row.progress and row.progress.error]
-        known = {words for words, _ in told}
+        """Yield each error once, with its combinations."""
+        errors = [(str(row.progress.error), task) for task, row in enumerate(self._progress.rows) if row.progress and row.progress.error]
+        known = {words for words, _ in errors}
         groups: dict[str, list[tuple[str, int]]] = {}
-        for words, task in [*told, *((str(error), -1) for error in result.errors if str(error) not in known)]:
+        for words, task in [*errors, *((str(error), -1) for error in result.errors if str(error) not in known)]:
             groups.setdefault(_FORGET.sub("", words), []).append((words, task))
         for group in list(groups.values())[:_ERRORS]:
             tasks = [task for _, task in group if task >= 0]
             where = summarize((result.places[task] for task in tasks), self._axes) if tasks and self._axes else ""
             several = f"{len(tasks)} of {len(result.places)}" if tasks else ""
-            yield ": ".join(filter(None, [several, where, _together([words for words, _ in group])]))
+            yield ": ".join(filter(None, [several, where, _merge([words for words, _ in group])]))
         if len(groups) > _ERRORS:
             yield f"and {pluralize(len(groups) - _ERRORS, 'other error')}: .errors of the result has them all"
 
 
-def _together(words: Sequence[str]) -> str:
-    """Return what several errors say in one line: the same words, with each number by which a submission can be given up."""
+def _merge(words: Sequence[str]) -> str:
+    """Return several errors in one line: the same text, with the number of each task that can be given up."""
     numbers = [match[1] for each in words if (match := _FORGET.search(each))]
     if len(numbers) < 2:
         return words[0]
@@ -129,7 +129,7 @@ def _together(words: Sequence[str]) -> str:
 
 
 async def _copies(images: Sequence[GeneratedImage]) -> dict[int, bytes]:
-    """Return a small copy of each picture whose file is there; those that were reused have none yet, and two threads make them."""
+    """Return a small copy of each image whose file exists; reused images have none yet, and two threads make them."""
     longest = edge(len(images))
     made = await asyncio.gather(*(threads.drawing(_copy, image, longest) for image in images))
     return {image.id: copy for image, copy in zip(images, made, strict=True) if copy}
@@ -145,7 +145,7 @@ def _copy(image: GeneratedImage, longest: int) -> bytes:
 
 
 def grid_bundle(result: SweepResult, copies: Mapping[int, bytes], width: int = PREVIEW_WIDTH) -> Bundle:
-    """Return the labelled grid as one static picture of at most 300 kB, drawn from smaller copies where there are."""
+    """Return the labelled grid as one static image of at most 300 kB, drawn from the small copies."""
     sheet = result.sheet(pictures=copies)
     small = sheet.preview(width)
     wide = min(small.width, _WIDEST)
@@ -153,14 +153,14 @@ def grid_bundle(result: SweepResult, copies: Mapping[int, bytes], width: int = P
 
 
 def missing_font(result: SweepResult) -> str:
-    """Return the line about scripts of the grid that no font of this machine draws; empty where there are none."""
+    """Return the note on scripts of the grid that no font of this machine has; empty if there are none."""
     from imagegen_magic.imaging.text import missing_fonts
 
     return missing_fonts.words(result.sheet().missing_scripts())
 
 
 def table_bundle(result: SweepResult, copies: Mapping[int, bytes] | None = None, folder: Path | None = None) -> Bundle:
-    """Return what is known of all pictures: one line, and beneath it, to be opened, a row for each with its thumbnail."""
+    """Return the table of a sweep: one line, and below it, folded, a row for each image with its thumbnail."""
     words = summary(result)
     rows = [_row(result, image, copies or {}, number) for number, image in enumerate(result.images[:_TABLE_ROWS])]
     heads = ("", *result.axes, "made by", "pixels", "took", "cost", "file")
@@ -172,7 +172,7 @@ def table_bundle(result: SweepResult, copies: Mapping[int, bytes] | None = None,
 
 
 def summary(result: SweepResult) -> str:
-    """Return a sweep in one line: how many pictures, how many were there already, their cost and time."""
+    """Return a sweep in one line: the images, the reused ones, the cost and the time."""
     of = len(result.places)
     reused = sum(image.reused for image in result.images)
     facts = [
@@ -210,12 +210,12 @@ def _paths(result: SweepResult, folder: Path | None) -> str:
 
 
 def view(job: Job, shell: Any, axes: Mapping[str, Sequence[str]], *, background: bool = False, width: int | None = None) -> SweepView:
-    """Make the outputs of this cell for a sweep; as `progress.view`. `width` bounds the final picture, in pixels."""
+    """Create the view of a sweep in this cell; as `progress.view`. `width` limits the final image, in pixels."""
 
     def widget() -> TextRenderer:
-        return SweepWidget(Canvas(shell), job.title, Mosaic(axes, job.places))
+        return SweepWidget(Canvas(shell), job.title, SweepGrid(axes, job.places))
 
-    looking = SweepView(job, progress_view.choose(job, shell, background, widget), axes, background=background, width=width)
+    sweep = SweepView(job, progress_view.choose(job, shell, background, widget), axes, background=background, width=width)
     if background and shell is not None:
-        progress_view.settle_after_cells(shell, looking)
-    return looking
+        progress_view.settle_after_cells(shell, sweep)
+    return sweep

@@ -1,4 +1,4 @@
-"""Following a job in a cell: live progress that turns into pictures."""
+"""The view of a job in a cell: live progress, then the images."""
 
 from __future__ import annotations
 
@@ -21,45 +21,45 @@ from imagegen_magic.request import Size
 if TYPE_CHECKING:
     from imagegen_magic.engine.jobs.job import Job
 
-SHOWN = 24  # pictures of one cell; further ones are named with their files
+SHOWN = 24  # images of one cell; only the captions of further ones are shown
 
-_PATIENCE = 0.15  # seconds before widgets are built, so that the request is on its way first
-_BOUND = 4.0  # seconds for a stopped job to say how it stands
-_FEWER = "the gateway gave fewer pictures than it was asked for"
+_WIDGET_DELAY = 0.15  # seconds to wait, so that the request is sent before the widgets are created
+_MAX_WAIT = 4.0  # seconds to wait for the last events of a stopped job
+_TOO_FEW = "the gateway returned fewer pictures than requested"
 
 
 class View:
-    """What one cell shows of one job."""
+    """The view of one job in one cell."""
 
-    def __init__(self, job: Job, live: NullRenderer, *, background: bool = False, edge: int = EDGE) -> None:
+    def __init__(self, job: Job, renderer: NullRenderer, *, background: bool = False, edge: int = EDGE) -> None:
         self._job = job
-        self._live = live
+        self._renderer = renderer
         self._background = background
         self._edge = edge
-        self._board = JobProgress(len(job.plan.calls) if job.plan else 1, time.time())
+        self._progress = JobProgress(len(job.plan.calls) if job.plan else 1, time.time())
         self._sent = asyncio.Event()
         self._ended = asyncio.Event()
         self._shown = threading.Event()
-        live.begin(self._slots(), self.cancel)
+        renderer.begin(self._slots(), self.cancel)
 
     def _slots(self) -> int:
-        """Return how many outputs the cell must have from the beginning: in the background, as many as the end needs.
+        """Return how many outputs the cell needs from the beginning: in the background, all of the result.
 
-        No output can be taken away later, so each of them is filled whatever becomes of the pictures.
+        No output can be removed later, so each is filled whatever happens to the images.
         """
         of = self._job.expecting
         return 2 * min(of, SHOWN) + (of > SHOWN) if self._background else 1
 
     def cancel(self) -> None:
         """Stop waiting; from any thread, any number of times."""
-        self._board.stopping = True
+        self._progress.stopping = True
         self._job.cancel()
 
     async def follow(self) -> None:
-        """Show the job's progress until it ends, then its pictures; on the engine's loop.
+        """Show the job's progress until it ends, then its images; on the engine's loop.
 
-        Cancelled, it stops the job's waiting and shows what there is. What went wrong beside pictures is told in the
-        output; where nothing was made, the job's own result raises it, unless the job is in the background.
+        If cancelled, it stops waiting and shows the images so far. Errors of a job with images are shown in the
+        output; without an image, the job's result raises them, unless the job is in the background.
         """
         ticker = asyncio.create_task(self._tick())
         listener = asyncio.create_task(self._listen())
@@ -67,46 +67,46 @@ class View:
             await asyncio.shield(listener)
         except asyncio.CancelledError:
             self.cancel()
-            await asyncio.wait([listener], timeout=_BOUND)
+            await asyncio.wait([listener], timeout=_MAX_WAIT)
             raise
         finally:
             listener.cancel()
             self._ended.set()
-            drawn, _ = await asyncio.wait([ticker], timeout=_BOUND)
+            drawn, _ = await asyncio.wait([ticker], timeout=_MAX_WAIT)
             await self._finish()
             ticker.result() if drawn else ticker.cancel()
 
     def settle(self) -> bool:
-        """Say whether the pictures stand in the output; where the job has ended, wait for that, for a bounded time."""
-        return self._shown.is_set() or (self._job.done and self._shown.wait(_BOUND))
+        """Return whether the images are shown; if the job has ended, wait for that for a limited time."""
+        return self._shown.is_set() or (self._job.done and self._shown.wait(_MAX_WAIT))
 
     def confirm(self) -> None:
-        """Say the end once more, in the cell that runs now."""
-        self._live.confirm()
+        """Repeat the result in the running cell."""
+        self._renderer.confirm()
 
     async def _listen(self) -> None:
         async for event in self._job.events():
-            self._board.take(event)
-            if self._board.under_way:
+            self._progress.take(event)
+            if self._progress.submitted:
                 self._sent.set()
 
     async def _tick(self) -> None:
-        await _first_of(self._sent, self._ended, timeout=_PATIENCE)
+        await _first_of(self._sent, self._ended, timeout=_WIDGET_DELAY)
         if not self._ended.is_set():
-            await self._live.open(self._board, time.time())
+            await self._renderer.open(self._progress, time.time())
         while not self._ended.is_set():
-            await self._live.draw(self._board, time.time())
-            await _first_of(self._ended, timeout=self._live.interval)
+            await self._renderer.draw(self._progress, time.time())
+            await _first_of(self._ended, timeout=self._renderer.interval)
 
     async def _finish(self) -> None:
         try:
-            self._live.finish([bundle async for bundle in self._outputs()])
+            self._renderer.finish([bundle async for bundle in self._outputs()])
         finally:
-            self._live.close()
+            self._renderer.close()
             self._shown.set()
 
     async def _outputs(self) -> AsyncIterator[Bundle]:
-        images = self._board.images
+        images = self._progress.images
         for image in images[:SHOWN]:
             yield await threads.drawing(display.bundle, image, edge=self._edge)
             yield display.caption(image)
@@ -120,49 +120,49 @@ class View:
                 yield display.line(words, stands_out=True)
         else:
             yield display.line(self._nothing())
-            for words in await self._others():
+            for words in await self._other_errors():
                 yield display.line(words, stands_out=True)
 
     async def _gaps(self, made: int) -> list[str]:
-        """Return in words what stands in the outputs of pictures that did not come: for each that there is none, and why."""
+        """Return the text for the outputs of missing images: that there is none, and why."""
         of = self._job.expecting
-        reasons, told, lines = await self._reasons(of - made), dict[str, int](), list[str]()
+        reasons, reported, lines = await self._reasons(of - made), dict[str, int](), list[str]()
         for number, why in enumerate(reasons[: max(0, SHOWN - made)], made + 1):
-            same = told.setdefault(why, number)
+            same = reported.setdefault(why, number)
             lines.append(f"picture {number} of {of} did not come" if of > 1 else self._nothing())
             lines.append(why if same == number else f"for the same reason as picture {same}")
-        further = [why for why in dict.fromkeys(reasons[max(0, SHOWN - made) :]) if why not in told]
+        further = [why for why in dict.fromkeys(reasons[max(0, SHOWN - made) :]) if why not in reported]
         if of > SHOWN:
             lines.append("; ".join([f"{min(of - made, of - SHOWN)} further pictures did not come", *further]))
         return lines
 
     async def _reasons(self, missing: int) -> list[str]:
-        """Return for each picture that did not come why: its task's error, or what ended the whole job."""
+        """Return the reason for each missing image: its task's error, or the error of the whole job."""
         expected = self._job.plan.images_per_call if self._job.plan else ()
-        rows = [(row.progress, count - len(row.images)) for row, count in zip(self._board.rows, expected, strict=False)]
-        told = [str(progress.error) for progress, short in rows if progress and progress.error for _ in range(short)]
-        others = [] if told else await self._errors()
-        return [*told, *[others[0] if others else _FEWER] * missing][:missing]
+        rows = [(row.progress, count - len(row.images)) for row, count in zip(self._progress.rows, expected, strict=False)]
+        reported = [str(progress.error) for progress, short in rows if progress and progress.error for _ in range(short)]
+        others = [] if reported else await self._errors()
+        return [*reported, *[others[0] if others else _TOO_FEW] * missing][:missing]
 
     def _nothing(self) -> str:
-        waited = time.time() - self._board.started
+        waited = time.time() - self._progress.started
         return f"no picture after {duration(waited)}" if waited >= 1 else "no picture"
 
     async def _errors(self) -> list[str]:
-        """Return what went wrong, a line each, and once where it is the same for all."""
-        told = list(self._board.errors())
-        for error in getattr(self._job, "errors", ()):  # what belongs to no task alone
-            if not any(words.endswith(str(error)) for words in told):
-                told.append(str(error))
-        return told or [words for words in [await self._end()] if words and not self._board.images]
+        """Return the errors, a line each, each once."""
+        reported = list(self._progress.errors())
+        for error in getattr(self._job, "errors", ()):  # errors of no single task
+            if not any(words.endswith(str(error)) for words in reported):
+                reported.append(str(error))
+        return reported or [words for words in [await self._final_error()] if words and not self._progress.images]
 
-    async def _others(self) -> list[str]:
-        """Return what went wrong beside what the cell itself raises in the end."""
-        end = "" if self._background else await self._end()
+    async def _other_errors(self) -> list[str]:
+        """Return the errors other than the one that the cell raises."""
+        end = "" if self._background else await self._final_error()
         return [words for words in await self._errors() if end and not words.endswith(end)]
 
-    async def _end(self) -> str:
-        """Return what the job raises in the end, nothing where it returns."""
+    async def _final_error(self) -> str:
+        """Return the error that the job raises; empty if it returns."""
         try:
             await self._job.result()
         except ImageGenError as error:
@@ -178,33 +178,33 @@ async def _first_of(*events: asyncio.Event, timeout: float) -> None:
 
 
 def view(job: Job, shell: Any = None, *, background: bool = False, edge: int = EDGE) -> View:
-    """Make the outputs of this cell for a job, and choose how its progress is shown; in the main thread, inside the magic.
+    """Create the view of a job in this cell, with the renderer that fits; in the main thread, inside the magic.
 
-    `edge` is the longest edge of a picture in the notebook, in pixels. In the background, the cell's output goes on living after the cell.
+    `edge` is the longest edge of an image in the notebook, in pixels. In the background, the output is updated after the cell has ended.
     """
     shell = shell or current_shell()
-    looking = View(job, choose(job, shell, background, lambda: _widget(job, shell)), background=background, edge=edge)
+    job_view = View(job, choose(job, shell, background, lambda: _widget(job, shell)), background=background, edge=edge)
     if background and shell is not None:
-        settle_after_cells(shell, looking)
-    return looking
+        settle_after_cells(shell, job_view)
+    return job_view
 
 
-def settle_after_cells(shell: Any, looking: View) -> None:
-    """Let a cell that has waited for a background job end only when its pictures are shown: a runner may end the kernel then.
+def settle_after_cells(shell: Any, job_view: View) -> None:
+    """Let a cell that waited for a background job end only after its images are shown: a runner may stop the kernel then.
 
-    The first cell to end after the job says its end once more, as a runner listens to the cell alone that it is at.
+    The first cell that ends after the job repeats the result, because a runner only reads the outputs of its current cell.
     """
 
     def settle(_: Any) -> None:
-        if looking.settle():
-            looking.confirm()
+        if job_view.settle():
+            job_view.confirm()
             shell.events.unregister("post_run_cell", settle)
 
     shell.events.register("post_run_cell", settle)
 
 
 def choose(job: Job, shell: Any, background: bool, widget: Callable[[], NullRenderer]) -> NullRenderer:
-    """Return what shows progress here: words where the cell is captured, in a terminal, or run by a program, else the `widget`."""
+    """Return the renderer that fits: text if the cell is captured, in a terminal, or run by a program, else the `widget`."""
     from IPython.core.displaypub import CapturingDisplayPublisher
 
     if shell is not None and isinstance(shell.display_pub, CapturingDisplayPublisher):

@@ -1,4 +1,4 @@
-"""The panel's own instruments, where ipywidgets has none: picking a ratio, looking at many pictures, comparing two."""
+"""Widgets that ipywidgets does not have: ratio picker, gallery, comparison, painter, vote, prompt, key field."""
 
 from __future__ import annotations
 

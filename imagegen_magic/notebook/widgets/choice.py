@@ -1,10 +1,10 @@
-"""One value out of a few, side by side; what cannot be had now is there, disabled, with its reason."""
+"""A choice of one value, side by side; values that are not possible are disabled, with the reason."""
 
 from __future__ import annotations
 
 import traitlets
 
-from imagegen_magic.notebook.widgets.instrument import FOLDER, BaseWidget
+from imagegen_magic.notebook.widgets.base import FOLDER, BaseWidget
 
 
 class Choice(BaseWidget):

@@ -1,4 +1,4 @@
-"""Comparing two pictures: one over the other with a slider or side by side, and what differs in what was asked."""
+"""A comparison of two images: one over the other with a slider, or side by side, and how their requests differ."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 from traitlets import Bool, Dict, Float, List, Tuple, Unicode, validate
 
-from imagegen_magic.notebook.widgets.instrument import FOLDER, BaseWidget, style
+from imagegen_magic.notebook.widgets.base import FOLDER, BaseWidget, style
 
 
 class Compare(BaseWidget):
-    """Two pictures, `left` and `right`: mappings with `url` (a data address), `caption` and `alt`.
+    """Two pictures, `left` and `right`: mappings with `url` (a data URL), `caption` and `alt`.
 
     `differences` holds a mapping for each setting that differs: `name`, `left`, `right`. A prompt is a list of pieces
-    `(text, changed)`. `position` is where the slider stands, from 0 (all of the right picture) to 1 (all of the left one).
+    `(text, changed)`. `position` is the slider's, from 0 (all of the right picture) to 1 (all of the left one).
     """
 
     _esm = FOLDER / "compare.js"

@@ -1,7 +1,7 @@
 // Many pictures: one page of thumbnails, what can be done with each, a large view, and texts for the clipboard.
 
 const SVG = "http://www.w3.org/2000/svg";
-const SAID_FOR = 5000; // ms that a message stands
+const STATUS_TIME = 5000; // ms that a message stands
 const MOST_SELECTED = 2;
 const FULL = "Two are selected already: unselect one first";
 const BLOCKED = "This browser keeps the clipboard closed to the page. The text is selected: press Ctrl+C (⌘C on a Mac).";
@@ -208,12 +208,12 @@ class View {
     const clear = make("button", { type: "button" }, "Clear");
     clear.addEventListener("click", () => this.select([]));
     this.picked = make("span", { class: "imagegen-gallery-picked" }, this.count, clear);
-    this.said = make("span", { class: "imagegen-gallery-said", role: "status" });
+    this.status = make("span", { class: "imagegen-gallery-status", role: "status" });
     this.pagers = [this.pager("Pages"), this.pager("Pages, below")];
     this.grid = make("ul", { class: "imagegen-gallery-grid", role: "list", "aria-label": "Pictures, newest first; arrow keys move among them" });
     this.grid.addEventListener("keydown", (event) => this.move(event));
     this.empty = make("div", { class: "imagegen-gallery-empty" });
-    const head = make("div", { class: "imagegen-gallery-head" }, sources, this.picked, this.said, this.pagers[0].root);
+    const head = make("div", { class: "imagegen-gallery-head" }, sources, this.picked, this.status, this.pagers[0].root);
     this.foot = make("div", { class: "imagegen-gallery-foot" }, this.pagers[1].root);
     this.root = make("div", { class: "imagegen-instrument imagegen-gallery" }, head, this.grid, this.empty, this.foot, this.large.root);
     this.root.addEventListener("keydown", keepToOneself);
@@ -308,8 +308,8 @@ class View {
 
   say(words) {
     clearTimeout(this.timer);
-    this.said.textContent = words;
-    if (words) this.timer = setTimeout(() => this.say(""), SAID_FOR);
+    this.status.textContent = words;
+    if (words) this.timer = setTimeout(() => this.say(""), STATUS_TIME);
   }
 
   // Keyboard

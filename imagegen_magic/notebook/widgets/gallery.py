@@ -1,4 +1,4 @@
-"""Looking at many pictures: one page of thumbnails at a time, and what can be done with each."""
+"""A gallery: one page of thumbnails at a time, and the actions on each image."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from ipywidgets import CallbackDispatcher  # type: ignore[import-untyped]  # it ships no types
 from traitlets import Bool, Dict, Int, List, TraitError, Unicode, Union, observe, validate
 
-from imagegen_magic.notebook.widgets.instrument import FOLDER, BaseWidget, style
+from imagegen_magic.notebook.widgets.base import FOLDER, BaseWidget, style
 
 ACTIONS = frozenset(
     ("use-settings", "use-reference", "copy-cell", "open-file", "differences", "star", "remove", "enlarge", "ledger")
-)  # what a person does; `copied` and `copy-failed` are what became of a text for the clipboard
+)  # of the user; `copied` and `copy-failed` report the result for a text
 
 _MOST_SELECTED = 2
 
@@ -20,13 +20,13 @@ Action = Callable[[str, Any], None]
 
 
 class Gallery(BaseWidget):
-    """One page of pictures, newest first, with what a person does to them told to `on_action`.
+    """One page of images, newest first; callbacks of `on_action` get the actions of the user.
 
-    `pictures` holds a mapping for each picture of the page that is shown: `id`, `thumbnail` (a data address, at most 20 kB),
+    `pictures` holds a mapping for each picture of the page that is shown: `id`, `thumbnail` (a data URL, at most 20 kB),
     `caption`, `alt`, `width` and `height` (pixels of the original), `starred`, `different` (from what was asked). `total`
-    counts the pictures of all pages; `page` counts from 0 and is turned in the front end: observe it, and fill `pictures`.
-    `selected` holds at most two ids. After the action `enlarge`, put `id`, `url` (a data address of the preview) and
-    `caption` into `enlarged`; the front end empties it again. `ledger` is whether all of the ledger is shown, not this session alone.
+    counts the pictures of all pages; `page` counts from 0 and is changed in the front end: observe it, and set `pictures`.
+    `selected` holds at most two ids. After the action `enlarge`, put `id`, `url` (a data URL of the preview) and
+    `caption` into `enlarged`; the front end empties it again. `ledger` is whether the whole ledger is shown, or only this session.
     """
 
     _esm = FOLDER / "gallery.js"
@@ -42,58 +42,58 @@ class Gallery(BaseWidget):
 
     def __init__(self, **values: Any) -> None:
         self._callbacks = CallbackDispatcher()
-        self._untold: list[tuple[str, Any]] = []
+        self._unreported: list[tuple[str, Any]] = []
         self._copies: dict[int, Any] = {}
         self._numbered = 0
-        self._asker: tuple[str, Any] = ("", None)
+        self._cell_request: tuple[str, Any] = ("", None)
         super().__init__(**values)
-        self.on_msg(self._take)
+        self.on_msg(self._on_message)
 
     def on_action(self, callback: Action, remove: bool = False) -> None:
         """Call `callback(action, id)` for each action, also for those that came before the first callback; with `remove`, no longer.
 
         The actions are those of `ACTIONS`, and `copied` or `copy-failed` for a text given to `copy`. The id of `ledger`
-        is "all" or "session", which `ledger` then says too.
+        is "all" or "session", and the trait `ledger` has it too.
         """
         self._callbacks.register_callback(callback, remove=remove)
-        untold, self._untold = ([], self._untold) if remove else (self._untold, [])
-        for action, id in untold:
+        unreported, self._unreported = ([], self._unreported) if remove else (self._unreported, [])
+        for action, id in unreported:
             self._callbacks(action, id)
 
     def copy(self, text: str, id: Any = None) -> None:
-        """Ask the page that last asked for a cell to put the text on the clipboard; what became of it is told to `on_action`.
+        """Have the page that requested the last cell put the text on the clipboard; callbacks of `on_action` get the result.
 
-        `id` is the picture's that the answer will name; default: the one whose cell was last asked for.
+        `id` is the image of the result; default: the one whose cell was last requested.
         """
-        view, asked = self._asker
+        view, asked = self._cell_request
         self._numbered += 1
         self._copies[self._numbered] = asked if id is None else id
         self.send({"copy": text, "number": self._numbered, "view": view})
 
-    def _take(self, _: Any, message: Any, buffers: Any) -> None:
+    def _on_message(self, _: Any, message: Any, buffers: Any) -> None:
         action = message.get("action") if isinstance(message, dict) else None
         if action in ("copied", "copy-failed"):
-            self._take_copied(action, message.get("number"))
+            self._on_copied(action, message.get("number"))
         elif action in ACTIONS:
-            self._take_action(action, message.get("id"), str(message.get("view", "")))
+            self._on_action(action, message.get("id"), str(message.get("view", "")))
 
-    def _take_copied(self, action: str, number: Any) -> None:
-        """Tell the first answer only: several pages may show the gallery."""
+    def _on_copied(self, action: str, number: Any) -> None:
+        """Report the first answer only: several pages may show the gallery."""
         if number in self._copies:
-            self._tell(action, self._copies.pop(number))
+            self._report(action, self._copies.pop(number))
 
-    def _take_action(self, action: str, id: Any, view: str) -> None:
+    def _on_action(self, action: str, id: Any, view: str) -> None:
         if action == "ledger":
             self.ledger = id == "all"
         elif action == "copy-cell":
-            self._asker = (view, id)
-        self._tell(action, id)
+            self._cell_request = (view, id)
+        self._report(action, id)
 
-    def _tell(self, action: str, id: Any) -> None:
+    def _report(self, action: str, id: Any) -> None:
         if self._callbacks.callbacks:
             self._callbacks(action, id)
         else:
-            self._untold.append((action, id))
+            self._unreported.append((action, id))
 
     @validate("selected")
     def _at_most_two(self, proposal: Any) -> list[Any]:
@@ -104,7 +104,7 @@ class Gallery(BaseWidget):
 
     @observe("total", "page_size")
     def _stay_on_a_page(self, _: Any) -> None:
-        """Go back to the last page where there are no longer as many."""
+        """Go back to the last page if there are fewer now."""
         last = max(0, -(-self.total // self.page_size) - 1)
         if self.page > last:
             self.page = last

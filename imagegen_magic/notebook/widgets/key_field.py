@@ -1,16 +1,16 @@
-"""A field for a gateway's key: what is typed leaves the page as a message, and is never anybody's state."""
+"""A field for a gateway's key: the input leaves the page as a message, and is never in a widget's state."""
 
 from __future__ import annotations
 
 import traitlets
 
-from imagegen_magic.notebook.widgets.instrument import FOLDER, BaseWidget
+from imagegen_magic.notebook.widgets.base import FOLDER, BaseWidget
 
 
 class KeyField(BaseWidget):
     """A password field with its button; pressing it empties the field and sends {"event": "key", "key": text}.
 
-    No trait ever holds the key, so no widget state, echo or saved notebook can. `about` says whose key is wanted.
+    No trait ever holds the key, so no widget state, echo or saved notebook can. `about` names the gateway.
     """
 
     _esm = FOLDER / "key_field.js"

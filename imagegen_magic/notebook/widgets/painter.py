@@ -1,4 +1,4 @@
-"""Marking by hand what of a picture is to be repainted: brush, eraser, rectangle and lasso over a canvas."""
+"""A painter for masks: brush, eraser, rectangle and lasso over a canvas."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 from traitlets import Bytes, Int, Unicode
 
 from imagegen_magic.formats import JPEG
-from imagegen_magic.notebook.widgets.instrument import FOLDER, BaseWidget, style
+from imagegen_magic.notebook.widgets.base import FOLDER, BaseWidget, style
 
-Used = Callable[[bytes], None]
+OnMask = Callable[[bytes], None]
 
 
 class Painter(BaseWidget):
-    """A picture, and over it what a person marked; pressing its button sends the mask as a PNG, transparent where to paint.
+    """An image and the marks over it; pressing its button sends the mask as a PNG, transparent where to paint.
 
-    `picture` holds the bytes of a preview (`mime_type`, at most 2048 pixels long), `width` and `height` are the real picture's,
-    and the mask's. `start` is a mask's PNG of those pixels to go on from. `name` is what the picture is called, `label` says
-    what the button does. The front end holds all that was marked in `key`'s name until the widget is closed.
+    `picture` holds the bytes of a preview (`mime_type`, at most 2048 pixels long), `width` and `height` are the original's,
+    and the mask's. `start` is a mask's PNG of those pixels to continue with. `name` is the image's, `label` the text of
+    the button. The front end keeps the marks under `key` until the widget is closed.
     """
 
     _esm = FOLDER / "painter.js"
@@ -34,20 +34,20 @@ class Painter(BaseWidget):
     label = Unicode("Use this mask").tag(sync=True)
     key = Unicode("").tag(sync=True)
 
-    def __init__(self, used: Used, given_up: Callable[[], None], **values: Any) -> None:
-        """Have `used` told the mask's PNG, and `given_up` that nothing is wanted; in the kernel's threads."""
-        self._used = used
-        self._given_up = given_up
+    def __init__(self, on_mask: OnMask, on_close: Callable[[], None], **values: Any) -> None:
+        """`on_mask` gets the mask's PNG, `on_close` is called without one; in the kernel's threads."""
+        self._on_mask = on_mask
+        self._on_close = on_close
         super().__init__(key=uuid.uuid4().hex, **values)
-        self.on_msg(self._take)
+        self.on_msg(self._on_message)
 
-    def refuse(self, words: str) -> None:
-        """Say in the page why the mask that was sent cannot be used; all that was marked is still there."""
-        self.send({"refused": words})
+    def refuse(self, reason: str) -> None:
+        """Show in the page why the mask cannot be on_mask; the marks stay."""
+        self.send({"refused": reason})
 
-    def _take(self, _: Any, message: Any, buffers: Any) -> None:
+    def _on_message(self, _: Any, message: Any, buffers: Any) -> None:
         event = message.get("event") if isinstance(message, dict) else None
         if event == "mask" and len(buffers or ()) == 1:
-            self._used(bytes(buffers[0]))
+            self._on_mask(bytes(buffers[0]))
         elif event == "close":
-            self._given_up()
+            self._on_close()

@@ -1,17 +1,17 @@
-"""The prompt's field: it grows with the text, counts code points, and generates on Ctrl/Cmd+Enter or its button."""
+"""The field of the prompt: it grows with the text, counts code points, and generates on Ctrl/Cmd+Enter or its button."""
 
 from __future__ import annotations
 
 import traitlets
 
-from imagegen_magic.notebook.widgets.instrument import FOLDER, BaseWidget
+from imagegen_magic.notebook.widgets.base import FOLDER, BaseWidget
 
 
 class Prompt(BaseWidget):
-    """A text and the button beneath it; pressing it sends {"event": "generate", "prompt": text}.
+    """A text and the button below it; pressing it sends {"event": "generate", "prompt": text}.
 
-    The message carries the text itself, so that the last letters typed are in it whatever is still being synchronised.
-    `limit` is the most code points (0: none); `ready` says whether pressing will do something, `why` what keeps it from that.
+    The message carries the text itself, so that it has the last letters even if the trait is not synchronised yet.
+    `limit` is the maximum of code points (0: none); `ready` is whether the button works, `why` the reason if not.
     """
 
     _esm = FOLDER / "prompt.js"

@@ -1,17 +1,17 @@
-"""Picking a picture's shape: little outlines drawn to shape, pixels typed by hand, or auto."""
+"""A picker for the size: outlines of aspect ratios, typed pixels, or auto."""
 
 from __future__ import annotations
 
 from traitlets import Bool, Dict, List, Unicode
 
-from imagegen_magic.notebook.widgets.instrument import FOLDER, BaseWidget, style
+from imagegen_magic.notebook.widgets.base import FOLDER, BaseWidget, style
 
 
 class RatioPicker(BaseWidget):
-    """One choice of shape in `value`: a ratio such as `16:9`, pixels such as `1536x1024`, or `auto`.
+    """The chosen size in `value`: a ratio such as `16:9`, pixels such as `1536x1024`, or `auto`.
 
     `options` holds a mapping for each ratio: `value`, `label`, `width` and `height` (the shape to draw), `disabled`, and the
-    `reason` for that. Pixels arrive in `value` as soon as they can be read; whether a model has them is said in `error`.
+    `reason` for that. Typed pixels are in `value` as soon as they are valid; `error` is for pixels that the model does not have.
     """
 
     _esm = FOLDER / "ratio_picker.js"

@@ -22,7 +22,7 @@ class View {
     this.tie = this.button("tie", "Equal", "↓ or =");
     this.undo = this.button("undo", "Undo", "U");
     this.done = this.button("done", "Done", "Esc");
-    this.said = make("p", { class: "imagegen-vote-said", role: "alert" });
+    this.error = make("p", { class: "imagegen-vote-error", role: "alert" });
     this.live = make("span", { class: "imagegen-vote-unseen", role: "status" });
     const head = make("div", { class: "imagegen-vote-head" }, make("strong", {}, "Which is better?"), this.count, this.bar);
     this.foot = make("div", { class: "imagegen-vote-foot" }, this.tie, this.undo, this.done);
@@ -33,7 +33,7 @@ class View {
       this.pictures,
       this.end,
       this.foot,
-      this.said,
+      this.error,
       this.live,
     );
     this.root.setAttribute("data-lm-suppress-shortcuts", "true"); // arrows and letters are ours here
@@ -93,8 +93,8 @@ class View {
     this.undo.setAttribute("aria-disabled", String(!this.model.get("undoable")));
     this.count.textContent = `${given} of ${goal}`;
     this.bar.firstChild.style.width = `${Math.min(100, (100 * given) / goal)}%`;
-    this.said.textContent = this.model.get("said");
-    this.said.hidden = !this.model.get("said");
+    this.error.textContent = this.model.get("error");
+    this.error.hidden = !this.model.get("error");
     this.live.textContent = enough ? this.end.textContent : `Pair ${given + 1} of ${goal}`;
   }
 

@@ -1,4 +1,4 @@
-"""Choosing between two pictures that say nothing of themselves, by keyboard or by pointer."""
+"""A blind choice between two images, by keyboard or by pointer."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 
 from traitlets import Bool, Int, Unicode
 
-from imagegen_magic.notebook.widgets.instrument import FOLDER, BaseWidget, style
+from imagegen_magic.notebook.widgets.base import FOLDER, BaseWidget, style
 
 CHOICES = ("left", "right", "tie")
 
-Heard = Callable[[str, int], None]
+OnEvent = Callable[[str, int], None]
 
 
 class VoteWidget(BaseWidget):
-    """Two pictures, `left` and `right` (data addresses), of the pair of that number; a new number is a new pair, 0 none.
+    """Two images, `left` and `right` (data URLs), of the pair with number `pair`; a new number is a new pair, 0 none.
 
-    `given` of `goal` votes are given; with `enough` there is no further pair. `undoable` is whether there is a vote of this sitting to
-    be taken back. `said` is what went wrong, or nothing.
+    `given` of `goal` votes are recorded; with `enough` there is no further pair. `undoable` is whether a vote of this session
+    can be deleted. `error` is an error message, or empty.
     """
 
     _esm = FOLDER / "vote.js"
@@ -31,15 +31,15 @@ class VoteWidget(BaseWidget):
     goal = Int(1, min=1).tag(sync=True)
     enough = Bool(False).tag(sync=True)
     undoable = Bool(False).tag(sync=True)
-    said = Unicode("").tag(sync=True)
+    error = Unicode("").tag(sync=True)
 
-    def __init__(self, heard: Heard, **values: Any) -> None:
-        """Have `heard` told each event with its pair's number: `left`, `right`, `tie`, `undo`, `done`; in the kernel's threads."""
-        self._heard = heard
+    def __init__(self, on_event: OnEvent, **values: Any) -> None:
+        """`on_event` gets each event with the number of its pair: `left`, `right`, `tie`, `undo`, `done`; in the kernel's threads."""
+        self._on_event = on_event
         super().__init__(**values)
-        self.on_msg(self._take)
+        self.on_msg(self._on_message)
 
-    def _take(self, _: Any, message: Any, buffers: Any) -> None:
+    def _on_message(self, _: Any, message: Any, buffers: Any) -> None:
         event = message.get("event") if isinstance(message, dict) else None
         if event in (*CHOICES, "undo", "done") and isinstance(message.get("pair"), int):
-            self._heard(event, message["pair"])
+            self._on_event(event, message["pair"])

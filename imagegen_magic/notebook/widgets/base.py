@@ -1,4 +1,4 @@
-"""What the panel's instruments have in common: a style sheet, and an open ear while the kernel works."""
+"""The base class of the widgets: a shared style sheet, and messages that are handled while the kernel is busy."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ FOLDER = Path(__file__).parent
 
 
 def style(name: str) -> str:
-    """Return the colours and buttons that all instruments share, with the style sheet of that name behind them."""
+    """Return the shared style sheet, followed by the one of that name."""
     return "".join((FOLDER / sheet).read_text(encoding="utf-8") for sheet in ("theme.css", name))
 
 
 class BaseWidget(anywidget.AnyWidget):
-    """A widget that hears its front end while a cell runs, and leaves no model behind when it is closed.
+    """A widget that handles messages while a cell runs, and leaves no model behind when it is closed.
 
-    Messages arrive in the thread of a subshell where the kernel has them: hand over, and do nothing long. None is lost
-    because it is early: the widget listens before its front end knows of it, and keeps messages until `on_msg` has a callback.
+    Messages arrive in the thread of a subshell if the kernel has one: submit the work, and return. No message is lost
+    because it is early: the widget listens before its front end exists, and keeps messages until `on_msg` has a callback.
     """
 
     def __init__(self, **values: Any) -> None:
@@ -34,7 +34,7 @@ class BaseWidget(anywidget.AnyWidget):
         super().__init__(**values)
 
     def open(self) -> None:
-        """Open the comm as ipywidgets does, but listen first: there, a message that comes back at once meets no callback."""
+        """Open the comm as ipywidgets does, but listen first: ipywidgets loses a message that arrives at once."""
         if getattr(self, "comm", None) is not None:
             return
         state, buffer_paths, buffers = _remove_buffers(self.get_state())
@@ -67,4 +67,4 @@ class BaseWidget(anywidget.AnyWidget):
 
 
 def _nothing() -> None:
-    """Stand for what a Cancel button does at once: an instrument's messages are all handled in their turn."""
+    """Do nothing at once: only a Cancel button does."""
