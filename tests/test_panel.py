@@ -267,7 +267,7 @@ def test_what_a_newer_version_stored_is_said_where_settings_are_used(kernel, ope
         "loop.run(generation.ledger().run(newer))"
     )
     panel.act("use-settings", panel.tiles[0]["id"])
-    kernel.until(lambda: panel.said("A newer imagegen_magic stored mood, which this version does not know"), "the line")
+    kernel.until(lambda: panel.said("A newer imagegen_magic stored mood, which this version keeps and does not use"), "the line")
 
 
 FIVE_HUNDRED = """
