@@ -207,12 +207,12 @@ def test_widgets_that_no_output_shows_go(file):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"a prompt", "no JSON"),
-        (b"\xff\xfe\x00", "no JSON|no notebook|text"),
-        (b"[1, 2]", "no notebook"),
-        (b'{"cells": []}', "no notebook"),
+        (b"a prompt", "not JSON"),
+        (b"\xff\xfe\x00", "not JSON|not a notebook|text"),
+        (b"[1, 2]", "not a notebook"),
+        (b'{"cells": []}', "not a notebook"),
         (b'{"nbformat": 3, "worksheets": []}', "of format 3, and only format 4 .*Nothing was charged. Open it in JupyterLab and save it"),
-        (b"[" * 100_000, "no JSON"),
+        (b"[" * 100_000, "not JSON"),
     ],
 )
 def test_what_is_no_notebook_is_refused(file, content, words):
@@ -313,7 +313,7 @@ def test_what_would_not_read_the_same_is_not_written(file, monkeypatch):
     write(file, notebook(display({"image/png": text_of(noise())})))
     before = file.read_bytes()
     monkeypatch.setattr(slimming, "_written", lambda notebook, text: '{"cells": []}')
-    with pytest.raises(SaveError, match="would not read as it did"):
+    with pytest.raises(SaveError, match="would not read as before"):
         slim(file)
     assert (file.read_bytes(), os.listdir(file.parent)) == (before, [file.name])
 

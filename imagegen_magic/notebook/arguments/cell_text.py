@@ -1,4 +1,4 @@
-"""A request as the `%%imagegen` cell that asks for the same again."""
+"""A request as the text of a `%%imagegen` cell that repeats it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from imagegen_magic.request import ImageRequest
 
 
 def cell(request: ImageRequest, provider: str, *, sandbox: bool = False) -> str:
-    """Return a complete cell: every option that was said, quoted as the option line is read, and the prompt verbatim."""
+    """Return a complete cell: every option that was given, quoted for the option line, and the prompt verbatim."""
     given = {"provider": provider, **request.asked()} | ({"sandbox": True} if sandbox else {})
     words = [word for option in OPTIONS if option.flags and option.name in given for word in _words(option, given[option.name])]
-    end = "\n" if request.prompt.endswith("\n") else ""  # a cell's last line break is the front end's own, and not the prompt's
+    end = "\n" if request.prompt.endswith("\n") else ""  # the front end adds a cell's last line break; it is not part of the prompt
     return f"%%imagegen {' '.join(words)}\n{request.prompt}{end}"
 
 
@@ -24,7 +24,7 @@ def _words(option: Option, value: Any) -> Iterator[str]:
         yield option.long
         return
     for each in _each(option, value):
-        between = "=" if each.startswith("-") else " "  # what looks like an option is none behind the sign
+        between = "=" if each.startswith("-") else " "  # a value that looks like an option is not one after the sign
         yield f"{option.long}{between}{shlex.quote(each)}"
 
 

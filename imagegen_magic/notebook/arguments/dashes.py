@@ -1,4 +1,4 @@
-"""Options written with other dashes: web pages and word processors turn `--quality` into `—quality`, and `-n` into `−n`."""
+"""Options with typographic dashes: web pages and word processors turn `--quality` into `—quality`, and `-n` into `−n`."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from imagegen_magic.notebook.arguments.options import OPTIONS, option_for
 DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2043\u2212\u02d7\u2e3a\u2e3b\ufe58\ufe63\uff0d"
 """Hyphens, dashes and minus signs other than ASCII's."""
 
-_INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"  # copied along from pages; zero-width, so never seen
+_INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"  # copied from web pages; zero-width, so invisible
 _START = re.compile(rf"(?<=\s)(?=[{_INVISIBLE}]*[-{DASHES}])")
 _WORD = re.compile(rf"([{_INVISIBLE}]*[-{DASHES}][-{DASHES}{_INVISIBLE}]*)([A-Za-z][\w{_INVISIBLE}]*(?:[-{DASHES}]+[A-Za-z]\w*)*)")
 _TO_ASCII = str.maketrans(dict.fromkeys(DASHES, "-") | dict.fromkeys(_INVISIBLE, ""))
 _ATTACHED = re.compile(r"([nsr])(\d.*)|(q)(auto|low|medium|high)")  # a short flag with its value: -n2, -s16:9, -r2k, -qlow
 _NAMES = sorted({flag.removeprefix("--") for option in OPTIONS for flag in option.flags if flag.startswith("--")})
-_NEAR = 0.8  # how alike a word is to an option's name that is refused rather than drawn
+_NEAR = 0.8  # similarity to the name of an option above which a word is refused
 
 
 class UnknownOption(UsageError):
-    """A word that is, or looks like, an option which does not exist."""
+    """A word that is, or looks like, an unknown option."""
 
 
 def starts(line: str, at: int) -> Iterator[int]:
-    """Yield where a word that begins with a dash begins, from a place of the line on."""
+    """Yield the positions of words that begin with a dash, from a position on."""
     return (found.start() for found in _START.finditer(line, at))
 
 
@@ -38,9 +38,9 @@ def plain(text: str) -> str:
 
 
 def option_at(line: str, at: int) -> tuple[str, str] | None:
-    """Return the option that begins here with other dashes than its own, as (what is written, its flag); None where none does.
+    """Return the option with other dashes at a position, as (what is written, its flag); None if there is none.
 
-    Raises UnknownOption for a typographic dash before what is nearly an option, or an option of another tool: drawing it would cost money.
+    Raises UnknownOption for a typographic dash before a misspelt option, or an option of another tool: a picture of it would cost money.
     """
     found = _WORD.match(line, at)
     if found is None:
@@ -53,7 +53,7 @@ def option_at(line: str, at: int) -> tuple[str, str] | None:
     if ends and option_for(flag):
         return found[0], flag
     if run.isascii():
-        return None  # an option of its own, or refused as none
+        return None  # the parser reads or refuses it
     if attached := _ATTACHED.match(name):
         short = attached[1] or attached[3]
         return line[at : found.start(2) + 1], f"-{short}"
@@ -73,7 +73,7 @@ def _refuse_near(written: str, name: str, rest: str) -> None:
 
 
 def flag_of(word: str, flags: Collection[str]) -> str:
-    """Return a subcommand's word with plain dashes where it is one of its flags, also with `=value`; else as it stands."""
+    """Return a word of a subcommand with plain dashes if it is one of its flags, also with `=value`; else unchanged."""
     found = _WORD.match(word)
     if found is None or found[0] in flags:
         return word

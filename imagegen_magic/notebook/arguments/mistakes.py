@@ -1,4 +1,4 @@
-"""What is on the line of `%%imagegen`, or in its prompt, by mistake: sentences that quote it and say how to write it. Changes nothing."""
+"""Mistakes on the line of `%%imagegen` and in its prompt: messages that quote them and show how to write it. Changes nothing."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ _VALUES = {
 _NUMBERS = ("n", "repeat", "preview", "timeout", "output_compression")
 _TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _NO_AXIS = ("repeat", "preview", "timeout")
-_MOST_SHOWN = 60  # characters of a word or prompt that a message repeats
-_MOST_STRAY = 2  # words behind a value that may belong to it, rather than be a prompt
-_MOST_FLAGS = 3  # of a prompt, that a warning names
+_MOST_SHOWN = 60  # characters of a quoted word or prompt
+_MOST_STRAY = 2  # words after a value that may belong to it; more are a prompt
+_MOST_FLAGS = 3  # options of a prompt that a warning names
 
 
 def on_line(line: Line, body: str, folder: Path) -> str:
-    """Return what the first text on a cell's option line looks like, and what to write instead. `folder` is where paths begin."""
+    """Return what the first text on a cell's option line probably means, and what to write instead. Paths are relative to `folder`."""
     return _Explained(line, line.strays[0], body, folder).sentence()
 
 
 def continued(line: str, body: str, *, posix: bool = os.name != "nt") -> str:
-    """Return what is wrong with an option line that ends in a backslash, and what to write instead; empty where it does not."""
+    """Return the message for an option line that ends in a backslash; empty if it does not."""
     words = line.rstrip()
     if not re.search(r"(?:^|[^\\])(?:\\\\)*\\$" if posix else r"(?:^|\s)\\$", words):
         return ""
@@ -52,7 +52,7 @@ def continued(line: str, body: str, *, posix: bool = os.name != "nt") -> str:
 
 
 class _Explained:
-    """One text that is no option, held against everything that it may have been meant as."""
+    """A text on the option line, and the checks for what it may mean."""
 
     def __init__(self, line: Line, stray: Stray, body: str, folder: Path) -> None:
         self.line, self.body, self.folder = line, body, folder
@@ -66,13 +66,13 @@ class _Explained:
         return next(filter(None, (guess() for guess in (*guesses, self._undashed, self._command, self._picture))), "") or self._prompt()
 
     def _mended(self, replacement: str, instead_of: str = "") -> str:
-        """Return the whole line with other words in the place of these (by default the text), spaces aside."""
+        """Return the whole line with these words (default: the text) replaced, regardless of spaces."""
         pattern = r"(?<!\S)" + r"\s+".join(map(re.escape, (instead_of or self.text).split()))
         line = re.sub(pattern, lambda _: replacement, self.plain, count=1)
         return f"`{' '.join(f'%%imagegen {line}'.split())}`"
 
     def _joined(self, words: int) -> tuple[str, str]:
-        """Return the value before the text with its first words: as they are written, and as one value."""
+        """Return the preceding value joined with the first words of the text: as written, and as one value."""
         first = " ".join(self.text.split()[:words])
         line = " ".join(self.plain.split())
         written = next((one for one in (self.value, _quoted(self.value)) if f"{one} {first}" in line), self.value)
@@ -84,7 +84,7 @@ class _Explained:
         return f"{self.quoted} is not an option. Write the comment in a line above: {self._mended('')}."
 
     def _size(self) -> str:
-        """Explain a size or tier that is written in several words: `1024 x 1024`, `2 k`."""
+        """Return the message for a size or resolution with spaces: `1024 x 1024`, `2 k`."""
         if self.option is not None and self.option.name == "resolution":
             written, joined = self._joined(1)
             tier = re.sub(r"\s", "", joined)
@@ -110,7 +110,7 @@ class _Explained:
         return f"{self.quoted} is not an option. Each picture takes its own --ref: {self._mended(several, written)}."
 
     def _unquoted(self) -> str:
-        """Explain a value with blanks and without quotes: of a path as many words as name a file that exists."""
+        """Return the message for a value with spaces and without quotes; a path takes as many words as name an existing file."""
         if self.option is None or self.option.name not in _QUOTABLE:
             return ""
         count = len(self.text.split())
@@ -124,7 +124,7 @@ class _Explained:
         return f"{self.quoted} is not an option{missing}. A value with spaces takes quotes: {self._mended(_quoted(joined), written)}."
 
     def _switch(self) -> str:
-        """Explain a value of a switch."""
+        """Return the message for a value of a switch."""
         if self.option is None or self.option.metavar is not None or self.text.lower() not in _TRUTHS:
             return ""
         mended = self._mended(self.option.long if _TRUTHS[self.text.lower()] else "", f"{self.option.long} {self.text}")
@@ -148,7 +148,7 @@ class _Explained:
         return word.lower() in _VALUES.get(self.option.name, ())
 
     def _undashed(self) -> str:
-        """Explain an option without its dashes, or with a space behind them: `size 16:9`, `quality=high`, `- n 2`."""
+        """Return the message for an option without dashes, or with a space after them: `size 16:9`, `quality=high`, `- n 2`."""
         found = _UNDASHED.match(self.text)
         if found is None:
             return ""
@@ -189,7 +189,7 @@ class _Explained:
     def _exists(self, text: str) -> bool:
         try:
             return (self.folder / Path(text).expanduser()).exists()
-        except (OSError, ValueError, RuntimeError):  # no path at all, or a home of nobody
+        except (OSError, ValueError, RuntimeError):  # not a path, or the home of an unknown user
             return False
 
 
@@ -208,7 +208,7 @@ _COMMENT = re.compile(r"(?:^|\s)(#(?:\s.*)?)$", re.DOTALL)
 
 
 def comment_in(text: str) -> str:
-    """Return a warning about what looks like a comment behind the prompt of `%imagegen`; empty where nothing does."""
+    """Return a warning about a comment after the prompt of `%imagegen`; empty if there is none."""
     found = _COMMENT.search(text)
     return (
         f"The prompt contains `{truncate(found[1], _MOST_SHOWN)}`, which is sent as words. A comment goes in a line above." if found else ""
@@ -220,9 +220,9 @@ _MAGIC_LINE = re.compile(r"(?m)^[ \t]*(%{1,2}imagegen\b.*)$")
 
 
 def in_prompt(body: str) -> str:
-    """Return a warning about options in a prompt, which is sent as it stands; empty where there are none.
+    """Return a warning about options in a prompt, which is sent unchanged; empty if there are none.
 
-    Named are lines of nothing but options, options of this magic behind two dashes, options of other tools (`--ar 16:9`), and further
+    It covers lines of options only, options of this magic with two dashes, options of other tools (`--ar 16:9`), and further
     lines that begin with `%imagegen`.
     """
     if found := _MAGIC_LINE.search(body):
@@ -242,14 +242,14 @@ def in_prompt(body: str) -> str:
 
 
 def _own(match: re.Match[str]) -> str:
-    """Return an option of this magic behind two dashes, with its value; empty where it is none."""
+    """Return an option of this magic with two dashes, with its value; empty if it is not one."""
     run, name, value = match[1], match[2], match[3] or ""
     option = options.option_for(f"--{name}") if len(run) > 1 and not (name == "version" and value[:1].isdigit()) else None
     return "" if option is None else f"{run}{name} {value if option.metavar else ''}".strip()
 
 
 def _foreign(match: re.Match[str]) -> str:
-    """Return an option of another tool with what to use here; empty where it is none."""
+    """Return an option of another tool, with the replacement; empty if it is not one."""
     run, name, value = match[1], match[2], match[3] or ""
     value = "" if value[:1] in ("-", *dashes.DASHES) else value
     advice = other_tools.replacement(f"--{name}", value)
@@ -273,7 +273,7 @@ def _plain(words: str) -> str:
 
 
 def _only_options(line: str) -> bool:
-    """Whether a line is nothing but options of this magic."""
+    """Whether a line has only options of this magic."""
     if not re.match(rf"\s*[-{dashes.DASHES}]", line):
         return False
     try:

@@ -1,4 +1,4 @@
-"""The one table of options and subcommands, from which the parser, the help, the traits, TAB and the README's tables are made."""
+"""The table of options and subcommands: the parser, the help, the traits, TAB and the README's tables come from it."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def _json_else_text(text: str) -> Any:
 
 
 def _no_json(word: str) -> Any:
-    raise ValueError(word)  # NaN and Infinity are Python's own: a gateway could not read them
+    raise ValueError(word)  # NaN and Infinity are not JSON: a gateway could not read them
 
 
 class Option(NamedTuple):
-    """One option: its `name` in requests and settings, its `flags` (none: a setting only), what it takes and what it means.
+    """One option: its `name` in requests and settings, its `flags` (none: a setting only), its value and its `help`.
 
-    `metavar` None marks a switch; `read` turns the word into a value or raises ValueError with what is expected;
-    `setting` says that it has a default of its own in `%config`, pyproject.toml and the environment; `choices` names
-    where TAB finds its values.
+    `metavar` None marks a switch; `read` turns text into a value or raises ValueError with what is expected;
+    `setting` marks a default in `%config`, pyproject.toml and the environment; `choices` names
+    the values for TAB.
     """
 
     name: str
@@ -61,12 +61,12 @@ class Option(NamedTuple):
 
     @property
     def long(self) -> str:
-        """The flag that says most."""
+        """The longest flag."""
         return self.flags[-1]
 
     @property
     def usage(self) -> str:
-        """All flags, with what they take."""
+        """All flags, with their value."""
         return ", ".join(self.flags) + (f" {self.metavar}" if self.metavar else "")
 
 
@@ -75,14 +75,14 @@ OPTIONS: tuple[Option, ...] = (
         "provider",
         ("-p", "--provider"),
         "NAME",
-        "gateway; default: the configured one, else the first with a key, else the sandbox, which says so",
+        "gateway; default: the configured one, else the first with a key, else the sandbox, with a note",
         choices="providers",
     ),
     Option("model", ("-m", "--model"), "NAME", "model; default: the gateway's first", choices="models"),
     Option("size", ("-s", "--size"), "SIZE", "ratio 16:9, pixels 1536x1024 (or ×), or auto", choices="sizes"),
     Option("resolution", ("-r", "--resolution"), "TIER", "1k, 2k or 4k, any case; not together with pixels", choices="resolutions"),
     Option("quality", ("-q", "--quality"), "QUALITY", "auto, low, medium or high", choices="qualities"),
-    Option("n", ("-n", "--n"), "COUNT", "how many pictures; more than the gateway's limit becomes several tasks", readers.count),
+    Option("n", ("-n", "--n"), "COUNT", "number of pictures; above the gateway's limit, several tasks", readers.count),
     Option("background", ("--background",), "KIND", "auto, opaque or transparent", choices="backgrounds"),
     Option("moderation", ("--moderation",), "STRENGTH", "auto or low", choices="moderations"),
     Option("output_format", ("--output-format",), "FORMAT", "png, jpeg or webp", choices="formats"),
@@ -103,7 +103,7 @@ OPTIONS: tuple[Option, ...] = (
         "mask for the first reference, transparent where to paint: an address, a file, a variable, @17",
         setting=False,
     ),
-    Option("fit", ("--fit",), None, "scale references down that are too large for the gateway, and say so", setting=False),
+    Option("fit", ("--fit",), None, "scale down references that are too large for the gateway, with a note", setting=False),
     Option(
         "sweep",
         ("--sweep",),
@@ -113,49 +113,55 @@ OPTIONS: tuple[Option, ...] = (
         setting=False,
         repeat=True,
     ),
-    Option("repeat", ("--repeat",), "COUNT", "so many pictures of each combination", readers.count, setting=False),
-    Option("skip_impossible", ("--skip-impossible",), None, "leave out what a gateway cannot do, and list it", setting=False),
-    Option("yes", ("--yes",), None, "do not ask before many pictures or much money", setting=False),
-    Option("reuse", ("--reuse",), None, "give what the very same request made before; only what is missing is paid for"),
-    Option("fresh", ("--fresh",), None, "make it anew, although reuse is configured", setting=False),
+    Option("repeat", ("--repeat",), "COUNT", "number of pictures of each combination", readers.count, setting=False),
+    Option("skip_impossible", ("--skip-impossible",), None, "leave out impossible combinations, and list them", setting=False),
+    Option("yes", ("--yes",), None, "do not ask for a confirmation before many pictures or a high price", setting=False),
+    Option("reuse", ("--reuse",), None, "return the pictures of an identical earlier request; only missing ones are made and paid for"),
+    Option("fresh", ("--fresh",), None, "make new pictures even if reuse is configured", setting=False),
     Option("out", ("-o", "--out"), "NAME", "variable for the Generation; _imagegen always holds the last one", _variable, setting=False),
-    Option("save_dir", ("--save-dir",), "DIR", "where originals go; default: imagegen/ beside the notebook", readers.folder),
-    Option("name", ("--name",), "STEM", "what originals are called; default: words of the prompt"),
-    Option("preview", ("--preview",), "PX", "longest edge of the picture in the notebook; default and most: 1024", readers.preview),
+    Option("save_dir", ("--save-dir",), "DIR", "folder of the originals; default: imagegen/ beside the notebook", readers.folder),
+    Option("name", ("--name",), "STEM", "file name of the originals; default: words of the prompt"),
+    Option("preview", ("--preview",), "PX", "longest edge of the picture in the notebook; default and maximum: 1024", readers.preview),
     Option(
         "timeout",
         ("--timeout",),
         "SECONDS",
-        "patience; default 600; then the task stays in the ledger for %imagegen resume",
+        "how long to wait; default 600; then %imagegen resume collects the task",
         readers.seconds,
     ),
     Option(
         "no_wait",
         ("--no-wait",),
         None,
-        "return at once; the output lives on, the variable is a Job to .wait() or await",
+        "return at once; the output is updated later, the variable is a Job to .wait() or await",
         setting=False,
     ),
     Option("dry_run", ("--dry-run",), None, "show the plan: JSON, pixels, price, warnings; nothing is sent", setting=False),
-    Option("sandbox", ("--sandbox",), None, "the gateway's dialect, spoken by the sandbox: no key, no cost, drawn pictures"),
+    Option("sandbox", ("--sandbox",), None, "use the sandbox in place of the gateway: no key, no cost, drawn pictures"),
     Option(
         "extra",
         ("--set",),
         "KEY=VALUE",
-        "a further field for the wire; VALUE is read as JSON, else as text; repeatable",
+        "an extra field of the request; VALUE is read as JSON, else as text; repeatable",
         _pair,
         setting=False,
         repeat=True,
     ),
-    Option("vars", ("--vars",), None, "replace {{name}} in the prompt by the variable of that name; anything else stays", setting=False),
+    Option("vars", ("--vars",), None, "replace {{name}} in the prompt by the variable of that name; all other text stays", setting=False),
     Option("keep_loop", ("--keep-loop",), None, "keep the kernel's own asyncio tasks running while this cell waits"),
     Option("help", ("-h", "--help"), None, "show this", setting=False),
     Option("version", ("--version",), None, "show the version; nothing is sent", setting=False),
-    Option("poll_seconds", (), "SECONDS", "least interval between looks and before the first; default: the gateway's own", readers.seconds),
-    Option("submits_at_once", (), "COUNT", "submissions on the way at the same time, per gateway; default 8", readers.count),
-    Option("submit_timeout", (), "SECONDS", "patience with the answer to one submission; default 120", readers.seconds),
-    Option("ask_above_pictures", (), "COUNT", "a cell or sweep of more pictures asks first; default 20", readers.count),
-    Option("ask_above_cost", (), "AMOUNT", "a cell or sweep above this price asks first, in the gateway's unit; default 5", readers.amount),
+    Option("poll_seconds", (), "SECONDS", "minimum interval between polls; default: the gateway's own", readers.seconds),
+    Option("submits_at_once", (), "COUNT", "concurrent submissions per gateway; default 8", readers.count),
+    Option("submit_timeout", (), "SECONDS", "timeout of one submission; default 120", readers.seconds),
+    Option("ask_above_pictures", (), "COUNT", "a cell or sweep of more pictures needs a confirmation; default 20", readers.count),
+    Option(
+        "ask_above_cost",
+        (),
+        "AMOUNT",
+        "a cell or sweep above this price needs a confirmation; default 5",
+        readers.amount,
+    ),
     Option(
         "unknown_price",
         (),
@@ -164,9 +170,9 @@ OPTIONS: tuple[Option, ...] = (
         readers.amount,
     ),
     Option(
-        "drift_above", (), "0-1", "share of a mask's protected pixels above which a caption tells of a change; default 0.02", readers.share
+        "drift_above", (), "0-1", "share of a mask's protected pixels above which a caption reports a change; default 0.02", readers.share
     ),
-    Option("uploader", (), "PACKAGE:FUNCTION", "your own (path) -> address for gateways without an upload"),
+    Option("uploader", (), "PACKAGE:FUNCTION", "your function (path) -> address, for gateways without an upload"),
     Option("home", (), "DIR", "folder of the ledger; default: the user's data folder", readers.folder),
 )
 
@@ -189,7 +195,7 @@ class Command(NamedTuple):
 
     @property
     def usage(self) -> str:
-        """How it is called."""
+        """The line that calls it."""
         return f"%imagegen {self.name} {self.arguments}".rstrip()
 
 
@@ -202,12 +208,12 @@ COMMANDS: tuple[Command, ...] = (
         "resume",
         "jobs.resume",
         "[ID] [DIR]",
-        "collect the pictures that are waiting at the gateways, or task ID once more, into DIR if given; submits nothing",
+        "collect the pictures that are waiting at the gateways, or those of task ID again, into DIR if given; submits nothing",
         2,
     ),
-    Command("jobs", "jobs.jobs", "", "what is under way or waiting"),
+    Command("jobs", "jobs.jobs", "", "the running and pending tasks"),
     Command("wait", "jobs.wait", "", "wait for the jobs this session started with --no-wait"),
-    Command("cancel", "jobs.cancel", "[ID]", "stop waiting for a job, or for all; the gateway goes on, and resume collects", 1),
+    Command("cancel", "jobs.cancel", "[ID]", "stop waiting for a job, or for all; the gateway continues, and resume collects", 1),
     Command(
         "history",
         "history.history",
@@ -218,10 +224,10 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command("show", "history.show", "[ID]", "show a picture of the history again; without an id, the latest", 1),
     Command("star", "history.star", "ID|NAME N", "give a picture 0 to 5 stars", 2),
-    Command("tag", "history.tag", "ID|NAME [TAG …]", "tag a picture; -TAG takes one away; alone, show them", _MANY),
-    Command("note", "history.note", "ID|NAME [WORDS]", "write a note to a picture; alone, show it", _MANY),
+    Command("tag", "history.tag", "ID|NAME [TAG …]", "tag a picture; -TAG removes one; without tags, show them", _MANY),
+    Command("note", "history.note", "ID|NAME [WORDS]", "write a note to a picture; without words, show it", _MANY),
     Command("recall", "recall.recall", "ID|NAME|FILE", "write the cell that made a picture into the next cell", 1),
-    Command("tree", "recall.tree", "ID|NAME", "which picture came from which", 1),
+    Command("tree", "recall.tree", "ID|NAME", "which picture was made from which", 1),
     Command(
         "compare", "compare.compare", "A B", "two pictures (ids, variables, files): slider, what differs in prompt, settings and numbers", 2
     ),
@@ -245,7 +251,7 @@ COMMANDS: tuple[Command, ...] = (
         "budget",
         "spending.budget",
         "[AMOUNT|off] [--per day|session|month] [--unit USD]",
-        "refuse what would pass an amount; alone, show what is left",
+        "refuse requests that would exceed an amount; without one, show what is left",
         1,
         valued=("--per", "--unit"),
     ),
@@ -261,7 +267,7 @@ COMMANDS: tuple[Command, ...] = (
         "slim",
         "export.slim",
         "NOTEBOOK.ipynb [--all]",
-        "make our pictures in a notebook's outputs small again; --all: every picture",
+        "reduce the generated pictures in a notebook's outputs to previews; --all: every picture",
         1,
         ("--all",),
     ),
@@ -269,14 +275,14 @@ COMMANDS: tuple[Command, ...] = (
         "forget",
         "jobs.forget",
         "ID",
-        "give up a task that has no picture: nothing collects it any more but resume ID, and --reuse may send it again",
+        "give up a task that has no picture: only resume ID still collects it, and --reuse may send it again",
         1,
     ),
     Command(
         "login",
         "settings.login",
         "NAME [--save]",
-        "ask for a gateway's key, unseen; --save puts it into the system keyring",
+        "ask for a gateway's key without showing it; --save stores it in the system keyring",
         1,
         ("--save",),
     ),
@@ -284,13 +290,13 @@ COMMANDS: tuple[Command, ...] = (
         "doctor",
         "doctor.doctor",
         "[--network]",
-        "what is installed, configured and reachable, and how to mend what is not",
+        "what is installed, configured and reachable, and how to fix what is not",
         0,
         ("--network",),
     ),
-    Command("config", "settings.config", "", "every setting, its value and who said so"),
-    Command("panel", "settings.panel", "", "explore by hand: every option as a knob, with what will happen before it costs anything"),
-    Command("error", "settings.error", "", "the trace of the last error"),
+    Command("config", "settings.config", "", "every setting with its value and its source"),
+    Command("panel", "settings.panel", "", "every option as a widget, with the plan and its price before anything is sent"),
+    Command("error", "settings.error", "", "the traceback of the last error"),
     Command("version", "settings.version", "", "the version of this package", may_be_prompt=True),
 )
 
@@ -299,7 +305,7 @@ _BY_NAME: dict[str, Command] = {command.name: command for command in COMMANDS}
 
 
 def option_for(flag: str) -> Option | None:
-    """Return the option that a flag stands for."""
+    """Return the option of a flag."""
     return _BY_FLAG.get(flag)
 
 
@@ -309,7 +315,7 @@ def command_for(word: str) -> Command | None:
 
 
 def misspelt(word: str) -> str | None:
-    """Return the subcommand (or help) that a word is nearly; a picture would cost money, asking does not."""
+    """Return the subcommand (or help) that a word is similar to; a picture of a typing error would cost money."""
     import difflib  # late: the extension loads few modules
 
     names = [name for name, command in _BY_NAME.items() if not command.may_be_prompt]
@@ -319,19 +325,19 @@ def misspelt(word: str) -> str | None:
 
 
 def settings() -> Iterator[Option]:
-    """Yield the options that have a default of their own, to be configured."""
+    """Yield the options that can be configured."""
     return (option for option in OPTIONS if option.setting)
 
 
 def traits() -> dict[str, Any]:
-    """Return a trait for every setting; None means that it is not said here."""
+    """Return a trait for every setting; None is an unset value."""
     return {option.name: _trait(option) for option in settings()}
 
 
 def _trait(option: Option) -> Any:
     """Return a trait that refuses what the option's reader refuses, and keeps the value as it was given.
 
-    A value of a configuration file is kept whatever it is, until a cell needs it: the extension must load, or nothing could be collected.
+    An invalid value of a configuration file is kept until a cell needs it: the extension must load, or nothing could be collected.
     """
     from traitlets import Bool, Float, Int, TraitError, Unicode
 
@@ -352,17 +358,17 @@ def _trait(option: Option) -> Any:
 
 
 def help_text() -> str:
-    """Return all that `%imagegen --help` and `%%imagegen?` show."""
+    """Return the text of `%imagegen --help` and `%%imagegen?`."""
     options = [(option.usage, option.help) for option in OPTIONS if option.flags]
     commands = [(command.usage, command.help) for command in COMMANDS]
     return "\n".join(
         [
-            "Ask for pictures in plain words.",
+            "Make pictures from a prompt.",
             "",
             "%%imagegen [options]                     the cell's body is the prompt, taken verbatim",
-            "%imagegen [options] a prompt in words    the same in one line; -- before it where it begins like a subcommand or option",
+            "%imagegen [options] a prompt in words    the same in one line; -- before it if it begins like a subcommand or option",
             "",
-            "Options (each a default, too: %config ImageGenMagics, [tool.imagegen] in pyproject.toml, IMAGEGEN_… in the environment):",
+            "Options (defaults: %config ImageGenMagics, [tool.imagegen] in pyproject.toml, IMAGEGEN_… in the environment):",
             "",
             *_columns(options, 34),
             "",

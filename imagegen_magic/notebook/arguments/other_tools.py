@@ -1,4 +1,4 @@
-"""Options of other image tools, such as `--ar 16:9`: what to use here instead, and where a prompt contains them."""
+"""Options of other image tools, such as `--ar 16:9`, and what to use instead."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from imagegen_magic.request import Size
 
-_WORDS = "say it in the prompt's words; there is no such option here."
+_WORDS = "describe it in the prompt; there is no such option here."
 _MODEL = "use --model NAME (%imagegen models lists them)."
 _REFERENCE = "use --ref PICTURE."
 _FIELD = "use --set {name}={value} if the gateway's document names such a field."
@@ -21,18 +21,18 @@ _ADVICE: dict[str, str] = {
     ),
     **dict.fromkeys(("sw", "cw", "ow", "exp", "video"), _WORDS),
     **dict.fromkeys(("seed", "steps", "cfg", "cfg-scale", "guidance", "guidance-scale", "sampler", "scheduler", "strength"), _FIELD),
-    **dict.fromkeys(("no", "neg", "negative", "negative-prompt"), "say it in the prompt's words, such as: without {value}."),
+    **dict.fromkeys(("no", "neg", "negative", "negative-prompt"), "describe it in the prompt, for example: without {value}."),
     "q": "use --quality low, medium or high.",
     "count": "use -n COUNT.",
     "prompt": "write the prompt without an option before it.",
 }
-"""What to use here in the place of another tool's option, by its name without dashes."""
+"""What to use instead of another tool's option, by its name without dashes."""
 
 _NUMBER = re.compile(r"\d[\d.:x]*")
 
 
 def replacement(flag: str, value: str = "") -> str:
-    """Return what to use in the place of another tool's option with this value; empty where the option is not known."""
+    """Return what to use instead of another tool's option with this value; empty for an unknown option."""
     name = flag.lstrip("-").lower()
     advice = _MODEL if name == "version" and _NUMBER.fullmatch(value) else _ADVICE.get(name, "")
     return advice.format(name=name.replace("-", "_"), value=value or "VALUE", size=_ratio(value))
@@ -46,5 +46,5 @@ def _ratio(value: str) -> str:
 
 
 def has_a_number(name: str, value: str) -> bool:
-    """Return whether another tool's option is certainly meant, also behind a single dash: its value is a number, as in `—ar 16:9`."""
+    """Return whether this is certainly another tool's option, even with a single dash: its value is a number, as in `—ar 16:9`."""
     return bool(replacement(name, value)) and _NUMBER.fullmatch(value) is not None

@@ -1,4 +1,4 @@
-"""An option line, read: options as a shell would read them, everything else as it stands."""
+"""Parses an option line: options like a shell, everything else verbatim."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from imagegen_magic.notebook.arguments.other_tools import replacement
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """Text on an option line that is no option: `text` verbatim, and the `option` and its `value` directly before it, if any."""
+    """Text on an option line outside options: `text` verbatim, and the `option` and its `value` directly before it, if any."""
 
     text: str
     option: Option | None = None
@@ -28,11 +28,11 @@ class Stray:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An option line, read: the options that were `given`, and the `text` beside them, verbatim.
+    """A parsed option line: the options `given`, and the `text` outside them, verbatim.
 
-    `forced` says that a `--` stood before the text. `strays` are the parts of the text. `respelt` holds each option that was written with
-    other dashes, as written and as it was read, and `plain` the whole line with plain dashes. `ambiguous` says that an option with
-    typographic dashes has text on both sides, so that it may be meant as text. `twice` says which option has two values; empty where none
+    `forced` is whether a `--` precedes the text. `strays` are the parts of the text. `respelt` has each option that was written with
+    other dashes, as written and as it was read, and `plain` the whole line with plain dashes. `ambiguous` is whether an option with
+    typographic dashes has text on both sides, so that it may be text. `twice` says which option has two values; empty where none
     has.
     """
 
@@ -47,11 +47,11 @@ class Line:
 
     @property
     def note(self) -> str:
-        """One sentence that names the options read from other dashes; empty where there are none."""
+        """One sentence with the options that had other dashes; empty without any."""
         return f"Read {', '.join(f'{written} as {flag}' for written, flag in self.respelt)}." if self.respelt else ""
 
 
-# a word as a shell reads it; without the backslash's meaning on Windows, where it belongs to paths
+# a word of a shell; on Windows a backslash is part of a path
 _POSIX_WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:\\.|[^"\\])*"|'[^']*')+""", re.DOTALL)
 _PLAIN_WORD = re.compile(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""")
 _ALL_QUOTED = re.compile(r"""([^\s"'\\=]*=)?("(?:\\.|[^"\\])*"|'[^']*')""", re.DOTALL)
@@ -62,7 +62,7 @@ _DASHES = re.compile(r"--(?=\s|$)")
 
 
 class _Reader:
-    """Reads a line from left to right: options as a shell would, everything else as it stands."""
+    """Parses a line from left to right: options like a shell, everything else verbatim."""
 
     def __init__(self, line: str, posix: bool) -> None:
         self.line, self.posix, self.at = line, posix, 0
@@ -70,11 +70,11 @@ class _Reader:
         self.pieces: list[str] = []
         self.strays: list[Stray] = []
         self.forced = False
-        self.raw = ""  # the latest word with its quotes
-        self.latest: tuple[Option | None, str] = None, ""  # the option just read, with its value
+        self.raw = ""  # the last word, with its quotes
+        self.latest: tuple[Option | None, str] = None, ""  # the last option, with its value
         self.respelt: list[tuple[str, str]] = []
         self.twice = ""
-        self.doubtful = 0  # how much text stands before the first option with typographic dashes that has any before it
+        self.doubtful = 0  # pieces of text before the first option with typographic dashes
 
     def read(self) -> Line:
         while self._skip_spaces():
@@ -97,7 +97,7 @@ class _Reader:
         return self.at < len(self.line)
 
     def _respell(self) -> None:
-        """Write the option that begins here with plain dashes."""
+        """Replace the dashes of the option at this position by plain ones."""
         if found := dashes.option_at(self.line, self.at):
             written, flag = found
             self.line = self.line[: self.at] + flag + self.line[self.at + len(written) :]
@@ -190,17 +190,17 @@ class _Reader:
 
 
 def _listed(raw: str, word: str) -> str:
-    """Return a list of values with the quotes that keep one of them whole; quotes around all of them have done their work."""
+    """Return a list of values with the quotes of single values; quotes around the whole list are removed."""
     return word if _ALL_QUOTED.fullmatch(raw) or not re.search("[\"']", raw) else raw
 
 
 def _following(line: str, at: int) -> str:
-    """Return the word after a place of the line."""
+    """Return the word after a position of the line."""
     return next(iter(line[at:].split()), "")
 
 
 def _unknown(flag: str, value: str) -> str:
-    """Return the refusal of an option that does not exist, with what is probably meant; `value` is the word after it."""
+    """Return the message for an unknown option, with the probable one; `value` is the word after it."""
     if advice := replacement(flag, value):
         return f"There is no option {flag}: {advice}"
     near = difflib.get_close_matches(flag.lower(), [one for option in OPTIONS for one in option.flags], n=1, cutoff=0.6)
@@ -209,7 +209,7 @@ def _unknown(flag: str, value: str) -> str:
 
 
 def read(line: str, *, posix: bool = os.name != "nt", prompt: bool = True) -> Line:
-    """Read an option line; raises UsageError, in one line, for what is no option or no value of it. `prompt`: it may hold the prompt."""
+    """Parse an option line; raises UsageError, in one line, for an unknown option or a wrong value. `prompt`: it can contain the prompt."""
     try:
         return _Reader(line, posix).read()
     except dashes.UnknownOption as error:
@@ -218,9 +218,9 @@ def read(line: str, *, posix: bool = os.name != "nt", prompt: bool = True) -> Li
 
 
 def command_words(rest: str, command: Command, *, posix: bool = os.name != "nt") -> tuple[list[str], dict[str, str]]:
-    """Return a subcommand's words and its flags with their values (a switch has none), as a shell would read them.
+    """Return a subcommand's words and its flags with their values (empty for a switch), parsed like a shell.
 
-    Raises UsageError for a flag that it does not have, a value that is missing, and too many words.
+    Raises UsageError for an unknown flag, a missing value, and too many words.
     """
     words: list[str] = []
     flags: dict[str, str] = {}
@@ -249,7 +249,7 @@ def command_words(rest: str, command: Command, *, posix: bool = os.name != "nt")
 
 
 def fits(command: Command, rest: str) -> bool:
-    """Return whether the words after a subcommand's name can be its own; only asked where its name may begin a prompt."""
+    """Return whether the words after a subcommand's name fit it; false only if the name can begin a prompt."""
     if not command.may_be_prompt:
         return True
     try:
@@ -262,5 +262,5 @@ def fits(command: Command, rest: str) -> bool:
 def _shell_words(text: str, posix: bool) -> list[str]:
     try:
         return shlex.split(text) if posix else [re.sub(r"""(["'])(.*?)\1""", r"\2", word) for word in _PLAIN_WORD.findall(text)]
-    except ValueError:  # an apostrophe in a note is no quote
+    except ValueError:  # an apostrophe in a note is not a quote
         return text.split()

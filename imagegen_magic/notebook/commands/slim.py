@@ -1,4 +1,4 @@
-"""Notebooks made small again: our large pictures in their outputs become previews, and the state of widgets that nothing shows goes."""
+"""Makes notebooks smaller: generated images in their outputs become previews, and unused widget state is removed."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from imagegen_magic.errors import ImageInvalid, SaveError, UnsupportedOption
 from imagegen_magic.formats import EXTENSIONS, JPEG, PNG
 from imagegen_magic.providers.describe import shown
 
-LIMIT = 300_000  # bytes of a picture in a notebook: what a grid of ours may have, whose previews are smaller
+LIMIT = 300_000  # bytes of an image in a notebook: the limit of a grid; other previews are smaller
 _RASTER = (PNG.mime_type, JPEG.mime_type)
 _EMBEDDED = re.compile(r"data:(image/(?:png|jpeg));base64,([A-Za-z0-9+/=]{100,})")
 _VIEW = "application/vnd.jupyter.widget-view+json"
 _STATE = "application/vnd.jupyter.widget-state+json"
 _MODEL = re.compile(r"IPY_MODEL_([0-9a-fA-F-]+)")
 _INDENT = re.compile(r"\{\r?\n([ \t]+)\"")
-_LONE = re.compile("[\ud800-\udfff]")  # half a character, which JSON can say and UTF-8 cannot
+_LONE = re.compile("[\ud800-\udfff]")  # lone surrogates: valid in JSON, but not in UTF-8
 _OUR_CELL = re.compile(r"%imagegen\b|\bPanel\(")
-_OUR_PICTURE = re.compile(rf".+\.(?:{'|'.join(EXTENSIONS)})(?:, \d+×\d+)?", re.IGNORECASE)  # the words beside a picture of ours: its file
+_OUR_PICTURE = re.compile(rf".+\.(?:{'|'.join(EXTENSIONS)})(?:, \d+×\d+)?", re.IGNORECASE)  # its output's text
 _OUR_CLASS = "imagegen-"
 
 
 @dataclass(frozen=True, slots=True)
 class Slimmed:
-    """What was done to a notebook: its bytes `before` and `after`, how many `pictures` became previews, how many widget `models` went.
+    """The result for a notebook: its bytes `before` and `after`, how many `pictures` became previews, how many `models` were removed.
 
-    `others` is how many large pictures stayed because they are not ours.
+    `others` is how many large images of other tools were left unchanged.
     """
 
     before: int
@@ -45,12 +45,12 @@ class Slimmed:
 
 
 def slim(path: Path, *, everything: bool = False) -> Slimmed:
-    """Make a notebook's outputs small, in its own file, at once and whole; nothing is written where nothing is too large.
+    """Make a notebook's outputs smaller, in its own file, atomically; the file is unchanged if nothing is too large.
 
-    Pictures of ours of more than `LIMIT` bytes (PNG and JPEG, also within HTML), whose originals are on disk, become previews of at most
-    1024 pixels; with `everything`, other people's, too, which may be nowhere else. Of saved widgets only those stay that an output still
-    shows, and what is linked with them. Everything else, and how the file is written, stays as it is. Raises UnsupportedOption where it
-    is no notebook, SaveError where the disk refuses.
+    Generated images above `LIMIT` bytes (PNG and JPEG, also within HTML), whose originals are on disk, become previews of at most
+    1024 pixels; with `everything` also images of other tools, which may have no other copy. Saved widgets are kept if an output
+    shows them, directly or through a link. All else, and the format of the file, is unchanged. Raises UnsupportedOption if it
+    is not a notebook, SaveError if it cannot be written.
     """
     raw = _read(path)
     text = _decoded(raw, path)
@@ -77,7 +77,7 @@ def _decoded(raw: bytes, path: Path) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise _refusal(path, "is no notebook: it is no text") from None
+        raise _refusal(path, "is not a notebook: it is not text") from None
 
 
 def _refusal(path: Path, why: str, step: str = "give the path of an .ipynb file") -> UnsupportedOption:
@@ -88,12 +88,12 @@ def _notebook(text: str, path: Path) -> dict[str, Any]:
     try:
         notebook = json.loads(text)
     except (ValueError, RecursionError):
-        raise _refusal(path, "is no notebook: it is no JSON") from None
+        raise _refusal(path, "is not a notebook: it is not JSON") from None
     if not isinstance(notebook, dict) or "nbformat" not in notebook:
-        raise _refusal(path, "is no notebook")
+        raise _refusal(path, "is not a notebook")
     if not isinstance(notebook.get("cells"), list):
         step = "open it in JupyterLab and save it, which converts it to format 4, then run this again"
-        raise _refusal(path, f"is a notebook of format {shown(notebook['nbformat'])}, and only format 4 can be made small", step)
+        raise _refusal(path, f"is a notebook of format {shown(notebook['nbformat'])}, and only format 4 is supported", step)
     return notebook
 
 
@@ -103,7 +103,7 @@ def _cells(notebook: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _is_ours(cell: Mapping[str, Any], output: Any) -> bool:
-    """Return whether an output is of this package: by its cell, by its own classes, or by the file that its picture is named after."""
+    """Return whether an output is of this package: by its cell, by its CSS classes, or by the file name in its text."""
     if _OUR_CELL.search(_text(cell.get("source"))):
         return True
     data = output.get("data") if isinstance(output, dict) else None
@@ -113,21 +113,21 @@ def _is_ours(cell: Mapping[str, Any], output: Any) -> bool:
 
 
 def _text(content: Any) -> str:
-    """Return a notebook's text, which may stand there in lines; nothing where it is none."""
+    """Return a text of a notebook, which may be a list of lines; empty if it is not text."""
     if isinstance(content, list) and all(isinstance(line, str) for line in content):
         return "".join(content)
     return content if isinstance(content, str) else ""
 
 
 class _Slimmer:
-    """Makes outputs small and counts what it made small, and what it left because it is not ours."""
+    """Makes outputs smaller, and counts the previews and the unchanged images of other tools."""
 
     def __init__(self, everything: bool) -> None:
         self._everything, self._ours = everything, False
         self.pictures = self.others = 0
 
     def output(self, output: Any, ours: bool) -> Any:
-        """Return an output with previews in the place of its large pictures."""
+        """Return an output with previews instead of its large images."""
         self._ours = ours
         if not isinstance(output, dict) or not isinstance(output.get("data"), dict):
             return output
@@ -155,7 +155,7 @@ class _Slimmer:
         return f"data:{kind};base64,{small}"
 
     def _preview(self, mime_type: str, text: str) -> tuple[str, str]:
-        """Return a picture's type and base64, smaller where it is too large; as it is where it is no picture that can be read."""
+        """Return the type and base64 of an image, smaller if it is too large; unchanged if it cannot be read."""
         from imagegen_magic.imaging.preview import preview
 
         if len(text) * 3 // 4 <= LIMIT:
@@ -172,7 +172,7 @@ class _Slimmer:
 
 
 def _drop_models(notebook: dict[str, Any]) -> int:
-    """Take away the saved models of widgets that no output shows, directly, within another or linked with one; return how many."""
+    """Remove the saved widget models that no output shows, directly, within another or through a link; return how many."""
     metadata = notebook.get("metadata")
     widgets = metadata.get("widgets") if isinstance(metadata, dict) else None
     saved = widgets.get(_STATE) if isinstance(widgets, dict) else None
@@ -190,7 +190,7 @@ def _drop_models(notebook: dict[str, Any]) -> int:
 
 
 def _shown(notebook: Mapping[str, Any], state: Mapping[str, Any]) -> set[str]:
-    """Return the models that outputs show, what these refer to, and what refers to one of these, as a link between two sliders does."""
+    """Return the models that outputs show, the models in them, and the models that refer to them, such as a link between two sliders."""
     found = [output for cell in _cells(notebook) for output in cell["outputs"] if isinstance(output, dict)]
     views = [output["data"].get(_VIEW) for output in found if isinstance(output.get("data"), dict)]
     waiting = [str(view.get("model_id")) for view in views if isinstance(view, dict)]
@@ -209,7 +209,7 @@ def _shown(notebook: Mapping[str, Any], state: Mapping[str, Any]) -> set[str]:
 
 
 def _written(notebook: Mapping[str, Any], text: str) -> str:
-    """Return a notebook as JSON written as `text` is: its indent, its way with other scripts than Latin, its end."""
+    """Return a notebook as JSON in the format of `text`: its indent, its escapes, its line ends."""
     found = _INDENT.match(text.lstrip("\ufeff \t\r\n"))
     separators = None if found or '": ' in text[:1000] else (",", ":")
     written = json.dumps(notebook, indent=found[1] if found else None, ensure_ascii=text.isascii(), separators=separators)
@@ -218,16 +218,16 @@ def _written(notebook: Mapping[str, Any], text: str) -> str:
 
 
 def _encoded(written: str, notebook: Mapping[str, Any], path: Path) -> bytes:
-    """Return a notebook's JSON as UTF-8, half a character as its escape; raises SaveError where it would not read as the same."""
+    """Return a notebook's JSON as UTF-8, with lone surrogates escaped; raises SaveError if it would not read as the same."""
     content = _LONE.sub(lambda half: f"\\u{ord(half[0]):04x}", written).encode("utf-8")
     if json.dumps(json.loads(content)) != json.dumps(notebook):
-        step = "it is as it was: please tell us what is odd in it"
-        raise SaveError(f"{path.name} would not read as it did", charge="no", hint=step)
+        step = "the file is unchanged: please report what is special in it"
+        raise SaveError(f"{path.name} would not read as before", charge="no", hint=step)
     return content
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Put new content in a file's place, durably and at once, with the same permissions; a link stays a link."""
+    """Replace a file's content, durably and atomically, with the same permissions; a link stays a link."""
     real = path.resolve()
     part = real.with_name(f".{real.name}.{os.urandom(4).hex()}.part")
     try:
@@ -239,6 +239,6 @@ def _replace(path: Path, content: bytes) -> None:
         os.replace(part, real)
     except OSError as error:
         what = f"{path.name} could not be written: {error.strerror or error}"
-        raise SaveError(what, charge="no", hint="make room, or look at its permissions; it is as it was") from error
+        raise SaveError(what, charge="no", hint="make room, or check its permissions; the file is unchanged") from error
     finally:
         part.unlink(missing_ok=True)

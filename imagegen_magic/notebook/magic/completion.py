@@ -1,4 +1,4 @@
-"""TAB on `%imagegen` and `%%imagegen`: options, gateways, models, and exactly the values that the chosen model takes beside the others."""
+"""TAB completion of `%imagegen` and `%%imagegen`: options, gateways, models, and the values that the chosen model takes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _VALUE = re.compile(r"(?:^|\s)(-{1,2}[A-Za-z][\w-]*)(?:\s+|=)(\S*)$")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What TAB may put in place of `fragment`, the text before the cursor that it would replace; `kind` is for the menu's icon."""
+    """The completions of `fragment`, the text before the cursor; `kind` is for the icon of the menu."""
 
     fragment: str = ""
     words: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ class Found:
 
 
 def match(context: NotebookContext, completer: Any) -> Any:
-    """Answer IPython's completer; nothing outside our own lines."""
+    """Return the completions for IPython's completer; none outside lines of this magic."""
     from IPython.core.completer import SimpleCompletion
 
     typed = typed_line(completer.full_text, completer.cursor_line, completer.text_until_cursor)
@@ -49,7 +49,7 @@ def match(context: NotebookContext, completer: Any) -> Any:
 
 
 def typed_line(text: str, line: int, before: str) -> tuple[str, bool] | None:
-    """Return what stands between the magic's name and the cursor, and whether it is a cell's; None in a prompt and elsewhere."""
+    """Return the text between the magic's name and the cursor, and whether it is a cell's; None in a prompt and elsewhere."""
     lines = text.split("\n")
     first = input_transformer.first_line(lines) % len(lines)
     if lines[first].lstrip().startswith("%%"):
@@ -60,7 +60,7 @@ def typed_line(text: str, line: int, before: str) -> tuple[str, bool] | None:
 
 
 def complete(typed: str, context: NotebookContext, *, is_cell: bool) -> Found:
-    """Return what fits at the end of what was typed after the magic's name."""
+    """Return the completions for the text after the magic's name."""
     words = typed.split()
     fragment = "" if not typed or typed[-1].isspace() else words[-1]
     before = words[:-1] if fragment else words
@@ -78,7 +78,7 @@ def complete(typed: str, context: NotebookContext, *, is_cell: bool) -> Found:
 
 
 def _value(typed: str, context: NotebookContext) -> Found | None:
-    """Return what fits as the value of an option that was just typed; None where none was."""
+    """Return the completions for the value of an option; None if the text does not end in one."""
     match = _VALUE.search(typed)
     option = options.option_for(match[1]) if match else None
     if match is None or option is None or not option.metavar:
@@ -91,7 +91,7 @@ def _begun(fragment: str, words: Iterable[str], kind: str = "param") -> Found:
 
 
 def _read(typed: str) -> parser.Line:
-    """Read what is there so far; what cannot be read yet says nothing."""
+    """Parse the text so far; an incomplete line has no options."""
     try:
         return parser.read(typed)
     except UsageError:
@@ -130,7 +130,7 @@ def _values(option: options.Option, before: str, context: NotebookContext) -> Se
             return tuple(model.name for model in provider.models)
         return alternatives.fitting_values(provider, {**_configured(settings), **given}, option.name)
     except ImageGenError:
-        return ()  # TAB is no place for an error: running the cell tells it
+        return ()  # the cell reports the error when it runs
 
 
 def _configured(settings: Settings) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Keeps prompts from IPython's own readings of them: dedenting, stripping of `>>>`, and help for words that end in `?`."""
+"""Protects prompts from IPython's input transformations: dedenting, stripping of `>>>`, and help for words that end in `?`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 from IPython.core.inputtransformer2 import HelpEnd, TokenTransformBase
 
 NAME = "imagegen"
-_PASTED = re.compile(rf"(\s*%{NAME})[^\S \t\r\n\f\v]+")  # with a space of a web page behind the name, as a no-break space
+_PASTED = re.compile(rf"(\s*%{NAME})[^\S \t\r\n\f\v]+")  # with a space of a web page after the name, such as a no-break space
 _WHOLE = re.compile(rf"%%{NAME}(?:\s(.*))?", re.DOTALL)
 
 
 def first_line(lines: Sequence[str]) -> int:
-    """Return the number of the first line that is neither blank nor a comment; the number of lines where there is none."""
+    """Return the number of the first line that is neither blank nor a comment; the number of lines if there is none."""
     return next((number for number, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), len(lines))
 
 
 def whole_cell(lines: list[str]) -> list[str]:
-    """Take the body of `%%imagegen` as it was typed, before anything else has cleaned it; comments may stand above it."""
+    """Keep the body of `%%imagegen` verbatim, before other transformations; comments above it are allowed."""
     start = first_line(lines)
     if start == len(lines):
         return lines
@@ -35,7 +35,7 @@ whole_cell.has_side_effects = True  # type: ignore[attr-defined]  # left out whe
 
 
 class Question(TokenTransformBase):
-    """Keeps `%imagegen is this a fox?` a prompt, which IPython would read as a question; and a tab after the name is a blank to us."""
+    """Keeps `%imagegen is this a fox?` a prompt, which IPython would treat as a question; a tab after the name is a space."""
 
     priority = HelpEnd.priority - 1
 
@@ -49,7 +49,7 @@ class Question(TokenTransformBase):
         return None
 
     def transform(self, lines: list[str]) -> list[str]:
-        """Call the magic with the rest of the line as it stands."""
+        """Call the magic with the rest of the line, verbatim."""
         line = lines[self.start_line]
         prompt = line[self.start_col :].removeprefix(f"%{NAME}").strip()
         call = f"{line[: self.start_col]}get_ipython().run_line_magic({NAME!r}, {prompt!r})\n"
@@ -63,7 +63,7 @@ def _is_misread(line: str) -> bool:
 
 
 def attach(shell: Any) -> None:
-    """Give a shell both."""
+    """Register both with a shell."""
     detach(shell)
     manager = shell.input_transformer_manager
     manager.cleanup_transforms.insert(0, whole_cell)
@@ -71,7 +71,7 @@ def attach(shell: Any) -> None:
 
 
 def detach(shell: Any) -> None:
-    """Take both away again."""
+    """Remove both from a shell."""
     manager = shell.input_transformer_manager
     manager.cleanup_transforms[:] = [one for one in manager.cleanup_transforms if one is not whole_cell]
     manager.token_transformers[:] = [one for one in manager.token_transformers if one is not Question]

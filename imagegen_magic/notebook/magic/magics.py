@@ -1,4 +1,4 @@
-"""`%imagegen` and `%%imagegen`: what IPython sees of the house; everything heavier is imported when it is first used."""
+"""`%imagegen` and `%%imagegen` as IPython's magics; everything heavier is imported on first use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ImageGenMagics(Magics):
     `context` is what the other parts of the notebook use. Once `loaded`, an invalid value of a setting is refused when it is set.
     """
 
-    shell: Any  # never None once made
+    shell: Any  # never None after __init__
     vars().update(options.traits())  # a trait for every default, from the one table
 
     def __init__(self, shell: Any) -> None:
@@ -52,7 +52,7 @@ def _is_utf8(stream: Any) -> bool:
 
 
 def _attach(notebook: NotebookContext) -> None:
-    """Give the shell TAB, and prompts as they are typed."""
+    """Register completion and the input transformations with the shell."""
     _detach(notebook.shell)
     input_transformer.attach(notebook.shell)
     if matcher := _matcher(notebook):
@@ -62,7 +62,7 @@ def _attach(notebook: NotebookContext) -> None:
 def _matcher(notebook: NotebookContext) -> Any:
     try:
         from IPython.core.completer import context_matcher
-    except ImportError:  # a provisional interface: without it there is no TAB, and everything else
+    except ImportError:  # a provisional interface: without it only completion is missing
         return None
 
     @context_matcher(identifier=_MATCHER)
@@ -83,7 +83,7 @@ def _detach(shell: Any) -> None:
 
 
 def unload(shell: Any) -> None:
-    """Take the magics and all that came with them away again."""
+    """Remove the magics and all that came with them."""
     _detach(shell)
     manager = shell.magics_manager
     manager.registry.pop(ImageGenMagics.__name__, None)

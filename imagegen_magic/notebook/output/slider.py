@@ -1,4 +1,4 @@
-"""Two pictures over one another with a line to drag between them: HTML without a script, which a saved notebook still shows."""
+"""A slider between two images: HTML without a script, which a saved notebook still shows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LETTER = (
     "font-size:11px;line-height:20px;white-space:nowrap"
 )
 _PICTURE = "display:block;max-width:none;max-height:none;margin:0"
-# where a page keeps style sheets, the slider gets narrower with the page, and the corner to drag says what it does
+# if the page keeps style sheets, the slider shrinks with the page, and the corner to drag has an icon
 _STYLE = (
     "<style>.imagegen-slider{container-type:inline-size;max-width:100%}"
     ".imagegen-slider img{width:100cqw!important;height:auto!important;aspect-ratio:var(--imagegen-shape)}"
@@ -24,10 +24,10 @@ _STYLE = (
 
 
 def html(before: str, after: str, *, width: int, height: int, before_words: str = "before", after_words: str = "after") -> str:
-    """Return a slider of two pictures, given as data addresses of at most 150 kB each; `width` and `height` in CSS pixels.
+    """Return a slider between two images, given as data URLs of at most 150 kB each; `width` and `height` in CSS pixels.
 
-    The left picture lies in a box over the right one, and its lower right corner is dragged (CSS `resize`); a line of words beneath,
-    for the keyboard too, takes the left picture away and brings it back. Both are stretched to width by height, less
+    The left image is in a box over the right one, whose lower right corner is dragged (CSS `resize`). A line of text below,
+    also for the keyboard, hides and shows the left image. Both are stretched to width by height, less
     on a narrower page.
     """
     left, right = escape(before_words), escape(after_words)

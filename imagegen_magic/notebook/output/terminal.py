@@ -1,4 +1,4 @@
-"""A terminal whose encoding is not UTF-8, as under `LC_ALL=C`: what it cannot show is escaped, so that no cell fails over a letter."""
+"""Terminals whose encoding is not UTF-8, as with `LC_ALL=C`: characters that they cannot show are escaped, so that no cell fails."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _HANDLER = "imagegen_magic.escape"
 
 
 def tolerate() -> None:
-    """Let standard output escape what its encoding does not have, where it would raise; bytes of file names go out as they are."""
+    """Make standard output escape the characters that it cannot encode; bytes of file names are written unchanged."""
     reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is None or sys.stdout.errors not in ("strict", "surrogateescape"):  # a kernel's own stream takes everything
+    if reconfigure is None or sys.stdout.errors not in ("strict", "surrogateescape"):  # a kernel's own stream accepts everything
         return
     if codecs.lookup(sys.stdout.encoding).name != "utf-8":
         codecs.register_error(_HANDLER, _escaped)
