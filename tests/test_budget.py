@@ -59,18 +59,18 @@ def standing(unknown=None):
 
 
 def mark(row, state, **columns):
-    """Say what became of a task."""
+    """Record the outcome of a task."""
     loop.run(api.ledger().set_state(row, state, **columns))
 
 
-def test_without_a_budget_everything_goes():
-    """Nobody set one, so nothing is refused, of whatever price."""
+def test_without_a_budget_every_request_is_allowed():
+    """At any price."""
     assert ask(usd(1_000_000))
     assert ask(Cost())
 
 
-def test_what_would_pass_is_refused_and_what_fits_exactly_is_not():
-    """An amount may be used up to the last cent; nothing of a refused request is recorded."""
+def test_a_request_that_exceeds_the_budget_is_refused():
+    """The last cent may be used; nothing of a refused request is recorded."""
     put(1)
     ask(usd("0.60"))
     ask(usd("0.40"))
@@ -80,7 +80,7 @@ def test_what_would_pass_is_refused_and_what_fits_exactly_is_not():
     assert len(loop.run(api.ledger().tasks())) == 2
 
 
-def test_the_refusal_says_everything_a_person_needs():
+def test_the_refusal_has_all_the_facts():
     """The budget, what is spent and reserved, the price of this request, who has to act, that nothing was charged, and what to do."""
     put(1, per="day")
     (row,) = ask(usd("0.25"))
@@ -98,7 +98,7 @@ def test_the_refusal_says_everything_a_person_needs():
 
 
 def test_an_estimate_is_reserved_until_the_cost_is_known():
-    """Planned, being submitted, submitted and made without a measured cost count with the request's price; then with the cost itself."""
+    """Planned, submitting, submitted and made tasks count with the request's price, then with the measured cost."""
     put(5)
     (row,) = ask(usd("0.50"))
     for state in ("planned", "submitting", "submitted", "made"):
@@ -111,23 +111,23 @@ def test_an_estimate_is_reserved_until_the_cost_is_known():
 
 
 def test_each_task_reserves_its_share():
-    """A request of four tasks of which one is done: its cost, and three quarters of the price."""
+    """A request of four tasks of which one is saved: its cost, and three quarters of the price."""
     put(5)
     rows = ask(usd("0.40"), tasks=4)
     mark(rows[0], "saved", cost=usd("0.08", "measured"))
     assert standing() == (Decimal("0.08"), Decimal("0.30"), Decimal("4.62"), 0)
 
 
-def test_an_estimate_stays_what_is_counted_where_the_gateway_tells_no_cost():
-    """A saved picture whose cost is an estimate has been spent, at the estimate."""
+def test_an_estimate_counts_if_the_gateway_reports_no_cost():
+    """A saved image whose cost is an estimate is spent, at the estimate."""
     put(5)
     (row,) = ask(usd("0.50"))
     mark(row, "saved", cost=usd("0.50"))
     assert standing() == (Decimal("0.50"), 0, Decimal("4.50"), 0)
 
 
-def test_what_failed_counts_only_where_it_may_have_been_charged():
-    """A failure that was free gives back its share; one that may have been charged does not, nor does a submission of unknown fate."""
+def test_a_failure_counts_only_if_it_may_have_been_charged():
+    """A free failure releases its share; one that may have been charged does not, nor does a submission of unknown outcome."""
     put(5)
     rows = ask(usd("0.40"), tasks=4)
     mark(rows[0], "failed", error=str(ContentRejected("it said: . It was charged. No")))
@@ -137,15 +137,15 @@ def test_what_failed_counts_only_where_it_may_have_been_charged():
     assert standing() == (Decimal("0.20"), 0, Decimal("4.80"), 0)
 
 
-def test_a_gateways_words_cannot_make_a_failure_free():
-    """Only our own words about the charge are believed, not what a gateway writes into its error."""
+def test_a_gateways_message_cannot_make_a_failure_free():
+    """The charge is not read from the gateway's error text."""
     put(5)
     (row,) = ask(usd("0.50"))
     mark(row, "failed", error=str(TaskFailed("It said: oops. Nothing was charged. Never mind")))
     assert standing()[0] == Decimal("0.50")
 
 
-def test_an_unknown_price_is_refused_in_words():
+def test_an_unknown_price_is_refused():
     """It cannot be checked against the budget; nothing is sent, and the message says what to do."""
     put(5)
     with pytest.raises(
@@ -157,7 +157,7 @@ def test_an_unknown_price_is_refused_in_words():
         ask(usd("0.10", unknown=1))
 
 
-def test_an_unknown_price_counts_as_the_setting_says_for_each_picture():
+def test_an_unknown_price_counts_with_the_setting_for_each_image():
     """With `unknown_price` such a request is allowed, reserved and refused like any other."""
     put(1)
     ask(Cost(), pictures=2, unknown=Decimal("0.30"))
@@ -167,8 +167,8 @@ def test_an_unknown_price_counts_as_the_setting_says_for_each_picture():
         ask(Cost(), unknown=Decimal("0.30"))
 
 
-def test_what_was_spent_without_anybody_knowing_is_told_and_not_made_up():
-    """Pictures of unknown cost from before the budget are counted in number, where no setting says what each counts as."""
+def test_unknown_costs_are_counted_and_not_invented():
+    """Images of unknown cost from before the budget are counted if no setting gives a price."""
     (row,) = ask(Cost())
     mark(row, "saved")
     put(1, per="day")
@@ -176,8 +176,8 @@ def test_what_was_spent_without_anybody_knowing_is_told_and_not_made_up():
     assert standing(Decimal("0.25")) == (Decimal("0.25"), 0, Decimal("0.75"), 0)
 
 
-def test_a_budget_limits_its_own_unit_alone():
-    """Credits are no dollars: neither count in the other's budget, even where it is used up."""
+def test_a_budget_limits_its_own_unit_only():
+    """Credits do not count in dollars, even if the other budget is used up."""
     put("0.10")
     ask(Cost(Decimal(50), "credits", "estimated"))
     ask(usd("0.10"))
@@ -189,7 +189,7 @@ def test_a_budget_limits_its_own_unit_alone():
 
 
 def test_play_money_is_never_counted():
-    """The sandbox's pictures use up no budget, and none stops them."""
+    """The sandbox's images use no budget, and no budget stops them."""
     put("0.01")
     book = api.ledger()
     loop.run(book.add([new_job(usd(3), sandbox=True)]))
@@ -198,7 +198,7 @@ def test_play_money_is_never_counted():
 
 
 def test_a_budget_in_all_counts_from_when_it_was_set():
-    """What was spent before is not held against it; set anew it begins anew."""
+    """Earlier spending does not count; setting it again starts again."""
     ask(usd(3))
     time.sleep(0.01)
     put(2)
@@ -225,8 +225,8 @@ def test_a_day_and_a_month_are_those_of_the_calendar(per, before, own_world):
     assert standing()[2] == 4
 
 
-def test_a_session_is_one_kernels(own_world):
-    """A budget of this session counts what this session asked for, limits nobody else, and is gone with it."""
+def test_a_session_is_one_kernel(own_world):
+    """Its budget counts its own requests, limits no other session, and ends with it."""
     put(1, per="session")
     ask(usd("0.70"))
     other = Ledger(load().home)
@@ -245,8 +245,8 @@ def test_a_session_is_one_kernels(own_world):
         assert connection.execute("SELECT count(*) FROM budgets").fetchone() == (1,)
 
 
-def test_what_a_dead_kernel_had_only_planned_is_not_reserved():
-    """It was never sent, and nobody sends it any more; what it had submitted stays reserved."""
+def test_the_planned_tasks_of_an_ended_kernel_are_not_reserved():
+    """They will not be sent; what it had submitted stays reserved."""
     put(5)
     book = Ledger(load().home)
     ask(usd(1), book=book)
@@ -257,8 +257,8 @@ def test_what_a_dead_kernel_had_only_planned_is_not_reserved():
     assert standing()[1] == 2
 
 
-def test_every_budget_must_be_kept():
-    """Of several, the tightest refuses; lifted one by one or all together."""
+def test_every_budget_applies():
+    """The tightest of several refuses; they are removed one by one or all together."""
     put(10, per="month")
     put(1, per="day")
     put(50, unit="credits")
@@ -270,7 +270,7 @@ def test_every_budget_must_be_kept():
     ask(usd(20))
 
 
-def _race(home, barrier, told, amount, tries):
+def _race(home, barrier, results, amount, tries):
     """Ask as one of several processes, as quickly as it can."""
 
     async def asking():
@@ -282,8 +282,8 @@ def _race(home, barrier, told, amount, tries):
             with contextlib.suppress(BudgetExceeded):
                 await book.add([new_job(usd(amount))], allow=budget.budget_check([(usd(amount), 1)], book))
                 allowed += 1
-        told.put(allowed)
-        barrier.wait(60)  # nobody's plans are a dead one's before all have asked
+        results.put(allowed)
+        barrier.wait(60)  # no process ends before all have asked
         book.close()
 
     import asyncio
@@ -291,20 +291,20 @@ def _race(home, barrier, told, amount, tries):
     asyncio.run(asking())
 
 
-def test_processes_that_ask_at_once_cannot_together_pass_it():
-    """Four processes ask for ten cents each, twelve times, of a budget of two dollars: exactly twenty are allowed."""
+def test_concurrent_processes_cannot_exceed_it_together():
+    """Four processes request ten cents each, twelve times, of a budget of two dollars: exactly twenty are allowed."""
     put(2)
     home = str(load().home)
     loop.stop()
     context = multiprocessing.get_context("spawn")
-    barrier, told = context.Barrier(4), context.Queue()
-    racers = [context.Process(target=_race, args=(home, barrier, told, "0.10", 12)) for _ in range(4)]
+    barrier, results = context.Barrier(4), context.Queue()
+    racers = [context.Process(target=_race, args=(home, barrier, results, "0.10", 12)) for _ in range(4)]
     for racer in racers:
         racer.start()
-    allowed = [told.get(timeout=90) for _ in racers]
+    allowed = [results.get(timeout=90) for _ in racers]
     for racer in racers:
         racer.join(60)
-    told.close()
+    results.close()
     assert sum(allowed) == 20
     with contextlib.closing(sqlite3.connect(Path(home) / "ledger.sqlite")) as connection:
         assert connection.execute("SELECT count(*) FROM tasks").fetchone() == (20,)
@@ -327,7 +327,7 @@ def gateway(server, monkeypatch):
 
 
 def test_a_refused_request_is_never_sent(gateway):
-    """The gateway hears nothing of it, whether it is asked for by `generate` or by a cell; what fits goes out and is counted."""
+    """Neither by `generate` nor by a cell; a request that fits is sent and counted."""
     put("0.10", per="day")
     asked = {"provider": "apimart", "size": "1:1", "quality": "medium"}
     with pytest.raises(BudgetExceeded, match=r"costs \$0"):
@@ -338,8 +338,8 @@ def test_a_refused_request_is_never_sent(gateway):
     assert standing()[0] == made.cost.amount
 
 
-def test_no_picture_leaves_this_machine_for_a_request_that_is_refused(gateway, own_world):
-    """The budget is asked before a reference is uploaded."""
+def test_no_reference_is_uploaded_for_a_refused_request(gateway, own_world):
+    """The budget is checked before the upload."""
     from scripted import draw
 
     from imagegen_magic.request import LocalPicture
@@ -360,8 +360,8 @@ def shell():
         yield shell
 
 
-def test_the_magic_sets_shows_and_lifts(shell):
-    """`budget 5 --per day` sets it, `budget` shows what is spent, reserved and left, `budget off` lifts it."""
+def test_the_magic_sets_shows_and_removes(shell):
+    """`budget 5 --per day` sets it, `budget` shows what is spent, reserved and left, `budget off` removes it."""
     shell.run("%imagegen budget")
     assert "No budget" in shell.shown()[0]
     shell.run("%imagegen budget 5 --per day")
@@ -381,7 +381,7 @@ def test_the_magic_sets_shows_and_lifts(shell):
 
 
 def test_the_magic_shows_the_refusal_in_one_line(shell, gateway):
-    """A cell that would pass the budget ends in one line, and nothing was sent."""
+    """A cell that would exceed the budget ends in one line, and nothing is sent."""
     shell.run("%imagegen budget 0.01")
     with pytest.raises(BudgetExceeded) as refusal:
         shell.run("%imagegen -p apimart --size 1:1 --quality high a fox of gold")
@@ -390,8 +390,8 @@ def test_the_magic_shows_the_refusal_in_one_line(shell, gateway):
 
 
 @pytest.mark.parametrize("line", ["five", "-5", "nan", "inf", "5 --per week", "--per day", "off --per week", "5 --unit ''"])
-def test_the_magic_refuses_what_is_no_budget(shell, line):
-    """An amount that is none, a period that is none: one sentence, and no budget is changed."""
+def test_the_magic_refuses_an_invalid_budget(shell, line):
+    """An invalid amount or period: one sentence, and no budget changes."""
     with pytest.raises((UsageError, ImageGenError)):
         shell.run(f"%imagegen budget {line}")
     assert loop.run(budget.budget_statuses(api.ledger())) == []

@@ -1,4 +1,4 @@
-"""Nothing that was paid for is forgotten: every step is on the disk before the next one, whoever is killed, and nobody collects twice."""
+"""Nothing that was paid for is lost: each step is on the disk before the next one, through any kill, and no task is claimed twice."""
 
 from __future__ import annotations
 
@@ -116,23 +116,23 @@ def python(script: str, *arguments: object, **options: Any) -> subprocess.Popen[
 
 def output(process: subprocess.Popen[str]) -> str:
     """Return what a process printed, once it ended well."""
-    told, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=60)
     assert process.returncode == 0
-    return told
+    return printed
 
 
 # on the disk, readable
 
 
-def test_nothing_is_written_before_the_first_question(home: Path) -> None:
-    """Making a Ledger and asking what waits creates no file and no folder."""
+def test_nothing_is_written_before_the_first_query(home: Path) -> None:
+    """Creating a Ledger and counting resumable images creates no file and no folder."""
     with another(home) as ledger:
         assert ledger.count_resumable() == 0
     assert not home.parent.exists()
 
 
 def test_it_is_durable_at_every_commit(ledger: Ledger) -> None:
-    """WAL, synchronous=FULL, foreign keys: a power cut loses nothing that was answered."""
+    """WAL, synchronous=FULL, foreign keys: a power cut loses no committed write."""
 
     def settings(connection: sqlite3.Connection) -> list[Any]:
         return [
@@ -183,8 +183,8 @@ def test_a_person_can_read_it(ledger: Ledger, home: Path) -> None:
 # the way of a task
 
 
-def test_a_task_goes_its_way(ledger: Ledger) -> None:
-    """Everything of job, task and pictures comes back decoded, with the time of each state."""
+def test_a_task_passes_through_all_states(ledger: Ledger) -> None:
+    """All columns of job, task and images are read back decoded, with the time of each state."""
 
     async def work() -> tuple[TaskRow, TaskRow, TaskRow]:
         begun = time.time() - 0.001
@@ -219,7 +219,7 @@ def test_a_task_goes_its_way(ledger: Ledger) -> None:
 
 
 def test_a_state_keeps_the_time_it_was_first_reached(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Noting something on a submitted task does not make it younger."""
+    """A later change of a submitted task keeps its time."""
 
     async def work() -> TaskRow:
         monkeypatch.setattr("time.time", lambda: 1000.0)
@@ -233,7 +233,7 @@ def test_a_state_keeps_the_time_it_was_first_reached(ledger: Ledger, monkeypatch
 
 
 def test_an_unknown_cost_never_replaces_a_known_one(ledger: Ledger) -> None:
-    """And a known one comes back to the last digit."""
+    """A known cost is read back exactly."""
 
     async def work() -> tuple[Cost, Cost]:
         [row] = await submitted(ledger, cost=PRICE)
@@ -249,8 +249,8 @@ def test_an_unknown_cost_never_replaces_a_known_one(ledger: Ledger) -> None:
     assert str(before.amount) == "0.040"
 
 
-def test_addresses_asked_anew_keep_their_pictures(ledger: Ledger) -> None:
-    """Same ids, new addresses for what is not saved; a saved picture keeps its own, an extra one is added."""
+def test_new_urls_keep_the_ids_of_their_images(ledger: Ledger) -> None:
+    """Images that are not saved get the new URLs under the same ids; saved ones keep theirs, and an extra one is added."""
 
     async def work() -> None:
         [row] = await submitted(ledger)
@@ -269,8 +269,8 @@ def test_addresses_asked_anew_keep_their_pictures(ledger: Ledger) -> None:
     run(work())
 
 
-def test_with_its_last_picture_the_task_is_saved(ledger: Ledger) -> None:
-    """Not before; then nobody owns it, and an error on the way is past."""
+def test_a_task_is_saved_with_its_last_image(ledger: Ledger) -> None:
+    """Not before; then it has no owner and no error."""
 
     async def work() -> None:
         [row] = await submitted(ledger)
@@ -291,8 +291,8 @@ ODD = ["", 'it\'s "quoted"; DROP TABLE tasks;--', "星 🦊 \u202e", "a\0b", "li
 
 
 @pytest.mark.parametrize("text", ODD)
-def test_text_goes_in_as_given(ledger: Ledger, text: str) -> None:
-    """Whatever the words, they come back letter by letter, and nothing is added to them."""
+def test_text_is_stored_unchanged(ledger: Ledger, text: str) -> None:
+    """Any text is read back exactly."""
 
     async def work() -> None:
         job = JOB._replace(
@@ -319,7 +319,7 @@ def test_half_a_surrogate_pair_does_not_stop_the_ledger(ledger: Ledger) -> None:
 
 
 def test_an_answer_is_bounded(ledger: Ledger) -> None:
-    """A small one is whole; of a huge one the beginning stays, as JSON that says so; what is no JSON is told in words."""
+    """A small one is stored whole, a huge one as JSON with its beginning; a value that is not JSON is stored as text."""
 
     async def work(answer: Any) -> Any:
         [row] = await submitted(ledger, answer=answer)
@@ -338,8 +338,8 @@ def test_an_answer_is_bounded(ledger: Ledger) -> None:
     assert longest <= ANSWER_BYTES
 
 
-def test_what_is_no_state_column_task_or_picture_is_refused(ledger: Ledger) -> None:
-    """A slip of the caller is an error, never a silent nothing."""
+def test_an_unknown_state_column_task_or_image_is_refused(ledger: Ledger) -> None:
+    """A mistake of the caller is an error and never ignored."""
 
     async def work() -> None:
         [row] = await submitted(ledger)
@@ -358,15 +358,15 @@ def test_what_is_no_state_column_task_or_picture_is_refused(ledger: Ledger) -> N
 # one thread, many writers
 
 
-def test_nothing_is_done_in_the_loops_thread(ledger: Ledger) -> None:
-    """The disk never holds up the event loop, and one thread serves all loops."""
+def test_no_work_is_done_in_the_loops_thread(ledger: Ledger) -> None:
+    """The disk never blocks the event loop, and one thread serves all loops."""
     threads = {run(ledger._database.run(lambda connection: threading.get_ident())) for _ in range(3)}
     assert len(threads) == 1
     assert threading.get_ident() not in threads
 
 
-def test_what_waits_goes_into_one_transaction(ledger: Ledger, home: Path) -> None:
-    """While another program writes, 200 marks gather; then they need at most two transactions."""
+def test_waiting_writes_share_one_transaction(ledger: Ledger, home: Path) -> None:
+    """200 writes that wait for another program need at most two transactions."""
 
     async def work() -> int:
         [(_, rows)] = await ledger.add([JOB._replace(tasks=list(JOB.tasks) * 200)])
@@ -384,8 +384,8 @@ def test_what_waits_goes_into_one_transaction(ledger: Ledger, home: Path) -> Non
     assert {task.state for task in run(ledger.tasks())} == {"submitting"}
 
 
-def test_a_flood_is_cut_into_transactions_of_bounded_size(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first of a flood need not wait for the last."""
+def test_transactions_have_a_bounded_size(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of many writes does not wait for the last."""
     monkeypatch.setattr("imagegen_magic.engine.ledger.database._MAX_BATCH", 10)
 
     async def work() -> int:
@@ -398,7 +398,7 @@ def test_a_flood_is_cut_into_transactions_of_bounded_size(ledger: Ledger, monkey
 
 
 def test_many_jobs_are_added_in_one_transaction(ledger: Ledger) -> None:
-    """A thousand requests cost one commit, and come back in their order."""
+    """A thousand requests need one commit, and are returned in order."""
     run(ledger.check())
     before = ledger.transactions
     added = run(ledger.add([JOB._replace(name=str(number)) for number in range(1000)]))
@@ -407,8 +407,8 @@ def test_many_jobs_are_added_in_one_transaction(ledger: Ledger) -> None:
     assert [(task.job, [task.row], task.name) for task in reversed(tasks)] == [(*each, str(number)) for number, each in enumerate(added)]
 
 
-def test_one_that_fails_takes_no_other_with_it(ledger: Ledger) -> None:
-    """In one transaction with a mark of no task, the other marks hold."""
+def test_one_failed_write_affects_no_other(ledger: Ledger) -> None:
+    """Other writes of its transaction succeed."""
 
     async def work() -> list[Any]:
         [(_, rows)] = await ledger.add([JOB._replace(tasks=list(JOB.tasks) * 3)])
@@ -420,8 +420,8 @@ def test_one_that_fails_takes_no_other_with_it(ledger: Ledger) -> None:
     assert [task.state for task in run(ledger.tasks())] == ["submitting"] * 3
 
 
-def test_a_slip_in_the_work_reaches_its_caller_as_it_is(ledger: Ledger) -> None:
-    """A programming error is no LedgerError, and the thread goes on."""
+def test_a_programming_error_reaches_its_caller_unchanged(ledger: Ledger) -> None:
+    """It is not a LedgerError, and the thread continues."""
     with pytest.raises(ZeroDivisionError):
         run(ledger._database.run(lambda connection: 1 / 0))
     with pytest.raises(LedgerError, match="no such table"):
@@ -429,8 +429,8 @@ def test_a_slip_in_the_work_reaches_its_caller_as_it_is(ledger: Ledger) -> None:
     run(ledger.check())
 
 
-def test_an_error_in_the_thread_never_leaves_anybody_waiting(ledger: Ledger, home: Path) -> None:
-    """A rollback that fails, a lock that comes between: everybody hears of it, and afterwards it works again."""
+def test_an_error_in_the_thread_reaches_every_caller(ledger: Ledger, home: Path) -> None:
+    """After a failed rollback or a lock in between, all callers get the error, and the ledger works again."""
 
     def broken(connection: sqlite3.Connection) -> None:
         connection.close()
@@ -447,7 +447,7 @@ def test_an_error_in_the_thread_never_leaves_anybody_waiting(ledger: Ledger, hom
 
 
 def test_a_write_whose_caller_is_cancelled_is_still_done(ledger: Ledger, home: Path) -> None:
-    """An interrupt right after the gateway's yes does not lose the task id."""
+    """An interrupt right after the gateway accepted a task does not lose its id."""
 
     async def work() -> int:
         [(_, [row])] = await ledger.add([JOB])
@@ -464,8 +464,8 @@ def test_a_write_whose_caller_is_cancelled_is_still_done(ledger: Ledger, home: P
     assert run(one(ledger, row)).task_id == "task_7"
 
 
-def test_a_write_whose_loop_is_gone_is_still_done(ledger: Ledger, home: Path) -> None:
-    """And the thread goes on serving others."""
+def test_a_write_whose_loop_is_closed_is_still_done(ledger: Ledger, home: Path) -> None:
+    """The thread continues to serve others."""
     [(_, [row])] = run(ledger.add([JOB]))
     loop = asyncio.new_event_loop()
     with closing(sqlite3.connect(home / "ledger.sqlite", isolation_level=None)) as other:
@@ -480,7 +480,7 @@ def test_a_write_whose_loop_is_gone_is_still_done(ledger: Ledger, home: Path) ->
 
 
 def test_many_loops_in_many_threads_share_it(ledger: Ledger) -> None:
-    """Each gets its own answers."""
+    """Each gets its own results."""
     answers: dict[str, list[int]] = {}
 
     def serve(name: str) -> None:
@@ -501,7 +501,7 @@ def test_many_loops_in_many_threads_share_it(ledger: Ledger) -> None:
 
 
 def test_closed_it_leaves_no_thread_and_opens_again(ledger: Ledger) -> None:
-    """What was asked before is finished, and a later question works."""
+    """Earlier queries are finished, and a later one works."""
     run(ledger.add([JOB]))
     ledger.close()
     assert "imagegen ledger" not in [thread.name for thread in threading.enumerate()]
@@ -509,8 +509,8 @@ def test_closed_it_leaves_no_thread_and_opens_again(ledger: Ledger) -> None:
     assert len(run(ledger.tasks())) == 1
 
 
-def test_closing_finishes_what_waits(ledger: Ledger, home: Path) -> None:
-    """Orders given before the end are carried out, in one batch with it."""
+def test_closing_finishes_all_writes(ledger: Ledger, home: Path) -> None:
+    """Those requested before the end are done, in one batch with it."""
 
     async def work() -> None:
         [(_, rows)] = await ledger.add([JOB._replace(tasks=list(JOB.tasks) * 5)])
@@ -536,7 +536,7 @@ def test_closing_finishes_what_waits(ledger: Ledger, home: Path) -> None:
 
 
 def test_two_ledgers_on_one_file_leave_each_others_tasks_alone(ledger: Ledger, home: Path) -> None:
-    """Whoever is alive keeps what it waits for; closed, others may collect it."""
+    """A living process keeps its tasks; after it closes its ledger, others may claim them."""
     rows = run(submitted(ledger))
     with another(home) as second:
         assert run(second.claim()) == []
@@ -551,7 +551,7 @@ def test_two_ledgers_on_one_file_leave_each_others_tasks_alone(ledger: Ledger, h
 
 
 def test_released_tasks_can_be_claimed(ledger: Ledger, home: Path) -> None:
-    """We stop waiting: the state stays, the note stays, and only our own are released."""
+    """The state and the note stay, and only our own tasks are released."""
     [row, other] = run(submitted(ledger, JOB._replace(tasks=list(JOB.tasks) * 2)))
     with another(home) as second:
         run(second.release([row, other], "not yours"))
@@ -564,8 +564,8 @@ def test_released_tasks_can_be_claimed(ledger: Ledger, home: Path) -> None:
         assert run(one(ledger, row)).note == "interrupted"
 
 
-def test_what_no_job_of_this_process_carries_can_be_collected_by_it(ledger: Ledger, home: Path) -> None:
-    """Though nothing of it could be written: in its hands it is left alone, let go it waits, and the next one has it alone."""
+def test_a_task_that_no_job_claims_can_be_claimed_by_the_same_process(ledger: Ledger, home: Path) -> None:
+    """A claimed task is left alone although nothing was written; a released one waits, and the next job has it alone."""
     first, second = Claims(), Claims()
     [row, other] = run(submitted(ledger, JOB._replace(tasks=list(JOB.tasks) * 2), claims=first))
     assert (ledger.count_resumable(), run(ledger.claim(claims=second)), run(ledger.recover_orphans())) == (0, [], [])
@@ -579,8 +579,8 @@ def test_what_no_job_of_this_process_carries_can_be_collected_by_it(ledger: Ledg
         assert (elsewhere.count_resumable(), run(elsewhere.claim())) == (0, [])
 
 
-def test_what_a_job_that_is_gone_had_only_planned_is_dropped(ledger: Ledger) -> None:
-    """And what it was submitting is in doubt; a job that vanished without an end counts as gone."""
+def test_the_planned_tasks_of_a_vanished_job_are_dropped(ledger: Ledger) -> None:
+    """What it was submitting is unknown; a job that vanished without an end counts as ended."""
     claims: Claims | None = Claims()
     [(_, [planned, submitting])] = run(ledger.add([JOB._replace(tasks=list(JOB.tasks) * 2)], claims=claims))
     run(ledger.set_state(submitting, "submitting"))
@@ -591,8 +591,8 @@ def test_what_a_job_that_is_gone_had_only_planned_is_dropped(ledger: Ledger) -> 
     assert run(one(ledger, planned)).state == "dropped"
 
 
-def test_a_claim_that_comes_too_late_takes_nothing(ledger: Ledger) -> None:
-    """Nobody is there to carry it; one that came just before is nobody's either, and what is on the wire stays in its hands."""
+def test_a_claim_of_an_ended_job_takes_nothing(ledger: Ledger) -> None:
+    """A task that it claimed just before is free; a submission that is being sent stays claimed."""
     claims = Claims()
     [row, wire] = run(submitted(ledger, JOB._replace(tasks=list(JOB.tasks) * 2), claims=claims))
     claims.end(keep=[wire])
@@ -602,8 +602,8 @@ def test_a_claim_that_comes_too_late_takes_nothing(ledger: Ledger) -> None:
     assert sorted(task.row for task in run(ledger.claim(claims=Claims()))) == [row, wire]
 
 
-def test_what_is_released_before_it_was_sent_is_dropped(ledger: Ledger) -> None:
-    """It is neither under way nor waiting."""
+def test_a_task_that_is_released_before_it_was_sent_is_dropped(ledger: Ledger) -> None:
+    """It is neither running nor pending."""
     [(_, rows)] = run(ledger.add([JOB]))
     run(ledger.release(rows, "stopped"))
     dropped = run(one(ledger, rows[0]))
@@ -611,15 +611,15 @@ def test_what_is_released_before_it_was_sent_is_dropped(ledger: Ledger) -> None:
 
 
 def test_only_the_chosen_rows_are_claimed(ledger: Ledger) -> None:
-    """`resume` of one task leaves the others."""
+    """Resuming one task leaves the others."""
     rows = run(submitted(ledger, JOB._replace(tasks=list(JOB.tasks) * 3)))
     run(ledger.release(rows))
     assert [task.row for task in run(ledger.claim(rows=[rows[1]]))] == [rows[1]]
     assert [task.row for task in run(ledger.claim())] == [rows[2], rows[0]]
 
 
-def test_only_what_the_gateway_has_is_collectable(ledger: Ledger) -> None:
-    """Submitted and made, and nothing else, whatever the state."""
+def test_only_submitted_and_made_tasks_are_resumable(ledger: Ledger) -> None:
+    """No other state is."""
 
     async def work() -> list[str]:
         [(_, rows)] = await ledger.add([JOB._replace(tasks=list(JOB.tasks) * len(STATES))])
@@ -631,8 +631,8 @@ def test_only_what_the_gateway_has_is_collectable(ledger: Ledger) -> None:
     assert run(work()) == ["made", "submitted"]
 
 
-def test_waiting_counts_pictures_not_tasks(ledger: Ledger) -> None:
-    """A submitted task has all of its pictures to come, a made one those that are not saved."""
+def test_resumable_images_are_counted_not_tasks(ledger: Ledger) -> None:
+    """A submitted task counts with all its images, a made one with those that are not saved."""
 
     async def work() -> None:
         [row, other] = await submitted(ledger, JOB._replace(tasks=[NewTask({}, 4, "a"), NewTask({}, 3, "b")]))
@@ -670,7 +670,7 @@ CLAIMER = """
 
 
 def test_several_processes_claim_each_task_exactly_once(home: Path) -> None:
-    """All write, release and claim at once on one new file; no task is lost, none is taken by two."""
+    """All write, release and claim at once in one new file; no task is lost or claimed twice."""
     processes = [python(CLAIMER, home) for _ in range(3)]
     for process in processes:
         assert process.stdout is not None
@@ -698,7 +698,7 @@ def test_several_processes_claim_each_task_exactly_once(home: Path) -> None:
 
 
 def test_several_processes_may_create_it_at_once(home: Path) -> None:
-    """Whoever comes first makes the tables, the others find them."""
+    """The first creates the tables, the others find them."""
     script = """
         import asyncio, sys
         from pathlib import Path
@@ -742,8 +742,8 @@ KILLED = """
 """
 
 
-def test_killed_between_states_nothing_is_forgotten(home: Path) -> None:
-    """After kill -9 another process finds what to collect, what is uncertain, and drops what was never sent."""
+def test_after_a_kill_between_states_nothing_is_lost(home: Path) -> None:
+    """After kill -9 another process finds what is resumable and what is unknown, and drops what was never sent."""
     process = python(KILLED, home)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -768,8 +768,8 @@ def test_killed_between_states_nothing_is_forgotten(home: Path) -> None:
         assert ledger.count_resumable() == 0
 
 
-def test_what_a_living_process_submits_is_not_abandoned(ledger: Ledger, home: Path) -> None:
-    """Only once it let go is a submission uncertain, and a plan dropped."""
+def test_the_tasks_of_a_living_process_are_no_orphans(ledger: Ledger, home: Path) -> None:
+    """Only after it released its lock is a submission unknown and a planned task dropped."""
     [(_, [planned, submitting])] = run(ledger.add([JOB._replace(tasks=list(JOB.tasks) * 2)]))
     run(ledger.set_state(submitting, "submitting"))
     with another(home) as second:
@@ -813,8 +813,8 @@ FORKED = """
 
 
 @pytest.mark.parametrize("parent", ["closes", "is killed"])
-def test_after_a_fork_the_child_is_an_owner_of_its_own(home: Path, parent: str) -> None:
-    """The child writes safely beside its parent, keeps its own tasks when the parent ends, and does not keep the parent's alive."""
+def test_after_a_fork_the_child_has_a_lock_of_its_own(home: Path, parent: str) -> None:
+    """The child writes safely in parallel, keeps its tasks when the parent ends, and does not keep the parent's lock."""
     process = python(FORKED, home, parent)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -840,8 +840,8 @@ def test_after_a_fork_the_child_is_an_owner_of_its_own(home: Path, parent: str) 
         assert run(ledger._database.run(lambda connection: connection.execute("PRAGMA integrity_check").fetchone()[0])) == "ok"
 
 
-def test_a_fork_waits_for_a_transaction_and_the_parent_goes_on(ledger: Ledger) -> None:
-    """The parent's ledger works as before, whatever was in the queue at the fork."""
+def test_a_fork_waits_for_a_transaction_and_the_parent_continues(ledger: Ledger) -> None:
+    """The parent's ledger works as before, with any queue at the fork."""
     from imagegen_magic.engine.ledger import database
 
     async def work() -> None:
@@ -860,8 +860,8 @@ def test_a_fork_waits_for_a_transaction_and_the_parent_goes_on(ledger: Ledger) -
 # owners
 
 
-def test_an_owner_lives_until_it_lets_go(tmp_path: Path) -> None:
-    """Its lock file says so to others, and is gone afterwards."""
+def test_a_process_lock_lasts_until_it_is_released(tmp_path: Path) -> None:
+    """Others see its lock file, which is removed afterwards."""
     owner = process_locks.ProcessLock(tmp_path / "owners")
     name = owner.name
     assert owner.name == name
@@ -876,8 +876,8 @@ def test_an_owner_lives_until_it_lets_go(tmp_path: Path) -> None:
     owner.release()
 
 
-def test_the_lock_files_of_the_dead_are_removed(ledger: Ledger, home: Path) -> None:
-    """A new owner tidies up after those who were killed, and leaves the living."""
+def test_the_lock_files_of_ended_processes_are_removed(ledger: Ledger, home: Path) -> None:
+    """A new process removes those of killed ones and leaves those of living ones."""
     process = python(KILLED, home)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -891,8 +891,8 @@ def test_the_lock_files_of_the_dead_are_removed(ledger: Ledger, home: Path) -> N
         assert {path.stem for path in (home / "owners").iterdir()} == {ledger.owner, second.owner}
 
 
-def test_a_lock_file_swept_in_its_first_moment_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between creating and locking, another process may take it for a dead one's."""
+def test_a_lock_file_removed_before_it_is_locked_is_created_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between creating and locking, another process may take it for a stale one."""
     lock, swept = process_locks.lock, []
 
     def late(descriptor: int) -> None:
@@ -913,7 +913,7 @@ def test_a_lock_file_swept_in_its_first_moment_is_made_anew(tmp_path: Path, monk
 
 
 def test_tasks_are_found_by_state_and_job_newest_first(ledger: Ledger) -> None:
-    """More than a thousand of them, too."""
+    """Also more than a thousand."""
 
     async def work() -> None:
         [(first, rows)] = await ledger.add([JOB._replace(tasks=list(JOB.tasks) * 1200)])
@@ -929,8 +929,8 @@ def test_tasks_are_found_by_state_and_job_newest_first(ledger: Ledger) -> None:
     run(work())
 
 
-def test_durations_are_learnt_by_class(ledger: Ledger) -> None:
-    """Of made and saved tasks, newest first; the sandbox's are kept apart."""
+def test_durations_are_recorded_by_class(ledger: Ledger) -> None:
+    """Of made and saved tasks, newest first; the sandbox's are separate."""
 
     async def work() -> None:
         for seconds in (40.0, None, 50.0):
@@ -948,7 +948,7 @@ def test_durations_are_learnt_by_class(ledger: Ledger) -> None:
     run(work())
 
 
-def test_pictures_are_found_newest_first_by_id_and_words(ledger: Ledger) -> None:
+def test_images_are_found_newest_first_by_id_and_words(ledger: Ledger) -> None:
     """Only saved ones; words in any case and script, in prompt or name."""
 
     async def work() -> None:
@@ -974,8 +974,8 @@ def test_pictures_are_found_newest_first_by_id_and_words(ledger: Ledger) -> None
     run(work())
 
 
-def test_a_picture_has_what_its_caption_needs(ledger: Ledger) -> None:
-    """Gateway, model, request, task, cost, times and where it is."""
+def test_an_image_has_what_its_caption_needs(ledger: Ledger) -> None:
+    """Gateway, model, request, task, cost, times and path."""
     job = JOB._replace(tasks=[NewTask({}, 3, "a")])
     [*_, last] = run(finished(ledger, job, differences=["asked 3:1, got 2:1"]))
     [picture] = run(ledger.pictures(ids=[last]))
@@ -1011,7 +1011,7 @@ VERSION_1 = """
     INSERT INTO jobs VALUES (1, '2025-01-01T10:00:00.000+00:00', 'evolink', 'evolink', 'https://x', 0, 'gpt-image-2', 'high', '2k',
         'fox', '{"prompt": "fox"}', '{}', '{}', '{}', 'imagegen', NULL);
     INSERT INTO tasks (row, job, position, first, count, state, owner, task_id, cost, planned_at, idempotency_key, sent)
-        VALUES (1, 1, 0, 0, 2, 'submitted', 'somebody', 'task_old', '{"amount": "3", "unit": "credits"}',
+        VALUES (1, 1, 0, 0, 2, 'submitted', 'another', 'task_old', '{"amount": "3", "unit": "credits"}',
             '2025-01-01T10:00:00.000+00:00', 'k', '{}');
 """
 
@@ -1031,8 +1031,8 @@ def version(home: Path) -> int:
         return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def test_an_old_ledger_is_brought_up_to_date(old: Path) -> None:
-    """What waits in a file of format 1 can be collected, and it has what came later."""
+def test_an_old_ledger_is_migrated(old: Path) -> None:
+    """The pending tasks of a file of format 1 can be resumed, and later columns exist."""
     with another(old) as ledger:
         [task] = run(ledger.claim())
         assert (task.task_id, task.cost) == ("task_old", Cost(Decimal(3), "credits"))
@@ -1042,7 +1042,7 @@ def test_an_old_ledger_is_brought_up_to_date(old: Path) -> None:
 
 
 def test_an_old_ledger_and_a_new_one_have_the_same_tables(old: Path, tmp_path: Path) -> None:
-    """Migrating leads exactly to what a new file is."""
+    """A migrated file equals a new one."""
 
     def schema(home: Path) -> list[str]:
         with another(home) as ledger:
@@ -1055,7 +1055,7 @@ def test_an_old_ledger_and_a_new_one_have_the_same_tables(old: Path, tmp_path: P
 
 
 def test_a_migration_that_fails_changes_nothing(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of it or none of it."""
+    """It is one transaction."""
     monkeypatch.setattr("imagegen_magic.engine.ledger.file.MIGRATIONS", (*MIGRATIONS, ("CREATE TABLE more (x)", "nonsense")))
     with another(old) as ledger, pytest.raises(LedgerError, match="syntax error"):
         run(ledger.check())
@@ -1065,8 +1065,8 @@ def test_a_migration_that_fails_changes_nothing(old: Path, monkeypatch: pytest.M
         assert len(run(ledger.tasks())) == 1
 
 
-def told(home: Path, **options: float) -> LedgerError:
-    """Return what a check of the ledger says is wrong."""
+def check_error(home: Path, **options: float) -> LedgerError:
+    """Return the error that a check of the ledger raises."""
     with another(home, **options) as ledger:
         with pytest.raises(LedgerError) as caught:
             run(ledger.check())
@@ -1078,7 +1078,7 @@ def told(home: Path, **options: float) -> LedgerError:
 
 
 def test_a_newer_ledger_is_left_alone(old: Path) -> None:
-    """Its format is not ours to guess; the next step is an update."""
+    """Its format is unknown; the next step is an update."""
     with closing(sqlite3.connect(old / "ledger.sqlite")) as connection:
         connection.execute("PRAGMA user_version = 99")
     with another(old) as ledger, pytest.raises(LedgerError, match=r"newer imagegen_magic \(format 99") as caught:
@@ -1088,21 +1088,21 @@ def test_a_newer_ledger_is_left_alone(old: Path) -> None:
 
 
 def test_another_programs_database_is_left_alone(home: Path) -> None:
-    """A file that is not a ledger gets no tables of ours."""
+    """A file that is not a ledger gets no tables."""
     home.mkdir(parents=True)
     with closing(sqlite3.connect(home / "ledger.sqlite")) as connection:
         connection.execute("CREATE TABLE theirs (x)")
-    assert "another program's database" in told(home).what
+    assert "another program's database" in check_error(home).what
     with closing(sqlite3.connect(home / "ledger.sqlite")) as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
 
 
-def test_a_corrupt_ledger_is_told_and_kept(home: Path) -> None:
-    """No database at all: the file stays as it is."""
+def test_a_corrupt_ledger_is_reported_and_kept(home: Path) -> None:
+    """A file that is not a database stays as it is."""
     home.mkdir(parents=True)
     (home / "ledger.sqlite").write_bytes(b"not a database at all" * 500)
-    error = told(home)
+    error = check_error(home)
     assert "file is not a database" in error.what
     assert "move the file away" in error.hint
     assert (home / "ledger.sqlite").read_bytes() == b"not a database at all" * 500
@@ -1118,8 +1118,8 @@ def damage(home: Path) -> None:
     path.write_bytes(content)
 
 
-def test_a_damaged_page_is_found_where_the_whole_file_is_read(home: Path) -> None:
-    """Opening it looks at the tables alone; once damage was found, each check says so before anything is sent."""
+def test_a_damaged_page_is_found_when_the_whole_file_is_read(home: Path) -> None:
+    """Opening it reads only the tables; after damage was found, each check raises it before anything is sent."""
     damage(home)
     with another(home) as ledger:
         run(ledger.check())
@@ -1133,7 +1133,7 @@ def test_a_damaged_page_is_found_where_the_whole_file_is_read(home: Path) -> Non
 
 
 def test_a_damaged_ledger_that_was_moved_away_is_forgotten(home: Path) -> None:
-    """A new one starts in its place, as the message says."""
+    """A new one is created in its place, as the message says."""
     damage(home)
     with another(home) as ledger:
         assert ledger.inspect() is not None
@@ -1144,8 +1144,8 @@ def test_a_damaged_ledger_that_was_moved_away_is_forgotten(home: Path) -> None:
 
 
 @pytest.mark.parametrize("statement", ["DROP TABLE pictures", "ALTER TABLE tasks RENAME COLUMN note TO remark"])
-def test_a_table_or_column_that_is_gone_is_told_at_once(ledger: Ledger, home: Path, statement: str) -> None:
-    """The first check looks whether all that is asked for is there."""
+def test_a_missing_table_or_column_is_reported_at_once(ledger: Ledger, home: Path, statement: str) -> None:
+    """The first check finds it."""
     run(ledger.check())
     ledger.close()
     with closing(sqlite3.connect(home / "ledger.sqlite")) as connection:
@@ -1156,8 +1156,8 @@ def test_a_table_or_column_that_is_gone_is_told_at_once(ledger: Ledger, home: Pa
         run(ledger.check())
 
 
-def test_reading_the_whole_file_holds_up_neither_work_nor_a_fork_nor_the_end(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has a thread and a connection of its own, and is broken off where the file must be let go."""
+def test_reading_the_whole_file_delays_neither_work_nor_a_fork_nor_the_end(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has a thread and a connection of its own, and is interrupted if the file must be closed."""
     run(ledger.add([JOB]))
     at_work, real = threading.Event(), sqlite3.connect
 
@@ -1181,8 +1181,8 @@ def test_reading_the_whole_file_holds_up_neither_work_nor_a_fork_nor_the_end(led
     assert ledger.damage is None
 
 
-def test_a_file_where_the_folder_should_be_is_told(home: Path) -> None:
-    """An IMAGEGEN_HOME that is a file."""
+def test_a_file_in_place_of_the_folder_is_reported(home: Path) -> None:
+    """IMAGEGEN_HOME is a file."""
     home.parent.mkdir()
     home.write_text("a file")
     with another(home) as ledger, pytest.raises(LedgerError, match="cannot be written") as caught:
@@ -1190,17 +1190,17 @@ def test_a_file_where_the_folder_should_be_is_told(home: Path) -> None:
     assert str(home) in caught.value.what
 
 
-def test_a_folder_where_the_file_should_be_is_told(home: Path) -> None:
+def test_a_folder_in_place_of_the_file_is_reported(home: Path) -> None:
     """SQLite cannot open it."""
     (home / "ledger.sqlite").mkdir(parents=True)
-    assert "unable to open database file" in told(home).what
+    assert "unable to open database file" in check_error(home).what
 
 
-def test_an_owners_folder_that_cannot_be_made_is_told(home: Path) -> None:
-    """Without a sign of life others would collect what we wait for."""
+def test_a_lock_folder_that_cannot_be_created_is_reported(home: Path) -> None:
+    """Without a lock, others would claim our tasks."""
     home.mkdir(parents=True)
     (home / "owners").write_text("a file")
-    assert "File exists" in told(home).what
+    assert "File exists" in check_error(home).what
 
 
 READ_ONLY = """
@@ -1220,8 +1220,8 @@ READ_ONLY = """
 """
 
 
-def test_a_read_only_folder_is_told(tmp_path: Path) -> None:
-    """Of a ledger in it, and of none."""
+def test_a_read_only_folder_is_reported(tmp_path: Path) -> None:
+    """With a ledger in it, and without."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         with another(home) as ledger:
@@ -1241,13 +1241,13 @@ def test_a_read_only_folder_is_told(tmp_path: Path) -> None:
         assert text.endswith("\n0\n")
 
 
-def test_a_ledger_that_is_locked_for_too_long_is_told(home: Path) -> None:
-    """Waiting ends, in our words; once it is free again it works."""
+def test_a_ledger_that_is_locked_for_too_long_is_reported(home: Path) -> None:
+    """Waiting ends with an error; after the lock is released it works."""
     with another(home, patience=0.05) as ledger:
         run(ledger.check())
         with closing(sqlite3.connect(home / "ledger.sqlite", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            assert "database is locked" in told(home, patience=0.05).what
+            assert "database is locked" in check_error(home, patience=0.05).what
             with pytest.raises(LedgerError, match="locked"):
                 run(ledger.add([JOB]))
         run(ledger.add([JOB]))
@@ -1261,8 +1261,8 @@ def held(home: Path) -> Iterator[None]:
         yield
 
 
-def test_what_must_not_be_lost_is_written_later_and_first(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In its order, before anything newer, each once; what may be asked again is not kept."""
+def test_deferred_writes_come_later_and_first(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In order, before any newer write, each once; a write that can be repeated is not deferred."""
     monkeypatch.setattr("imagegen_magic.engine.ledger.database._RETRY_AFTER", 600.0)
     with another(home, patience=0.05) as ledger:
         [row, other] = run(submitted(ledger, JOB._replace(tasks=list(JOB.tasks) * 2)))
@@ -1283,14 +1283,14 @@ def test_what_must_not_be_lost_is_written_later_and_first(home: Path, monkeypatc
         ]
 
 
-def test_it_is_written_as_soon_as_it_can_be_though_nobody_asks(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ledger tries again by itself, and whoever asks meanwhile need not wait for its patience with the other program."""
+def test_a_deferred_write_is_retried_without_another_query(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A query in the meantime does not wait for the other program."""
     monkeypatch.setattr("imagegen_magic.engine.ledger.database._RETRY_AFTER", 0.02)
     patience: list[int] = []
     real = database.Database._begin
 
     def begin(self: Any, connection: sqlite3.Connection, *more: Any) -> None:
-        connection.set_trace_callback(lambda told: patience.append(int(told.split()[-1])) if "busy_timeout" in told else None)
+        connection.set_trace_callback(lambda sql: patience.append(int(sql.split()[-1])) if "busy_timeout" in sql else None)
         real(self, connection, *more)
 
     monkeypatch.setattr(database.Database, "_begin", begin)
@@ -1309,8 +1309,8 @@ def test_it_is_written_as_soon_as_it_can_be_though_nobody_asks(home: Path, monke
         assert ledger.read_now("SELECT state FROM tasks") == [("unknown",)]
 
 
-def test_it_is_written_at_the_end_at_the_latest(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Closing tries once more."""
+def test_a_deferred_write_is_retried_at_the_end(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing tries it again."""
     monkeypatch.setattr("imagegen_magic.engine.ledger.database._RETRY_AFTER", 600.0)
     with another(home, patience=0.05) as ledger:
         [row] = run(submitted(ledger))
@@ -1320,8 +1320,8 @@ def test_it_is_written_at_the_end_at_the_latest(home: Path, monkeypatch: pytest.
         assert run(one(later, row)).state == "unknown"
 
 
-def test_what_is_kept_for_one_file_is_never_written_into_another(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Moved away and begun anew, the same number is another task's."""
+def test_a_deferred_write_never_goes_into_another_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the file was moved away, the same row is another task."""
     monkeypatch.setattr("imagegen_magic.engine.ledger.database._RETRY_AFTER", 600.0)
     with another(home, patience=0.05) as ledger:
         [row] = run(submitted(ledger))
@@ -1335,8 +1335,8 @@ def test_what_is_kept_for_one_file_is_never_written_into_another(home: Path, mon
             assert run(one(second, row)).state == "submitted"
 
 
-def test_nothing_newer_is_written_while_something_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where only the older cannot be written, the newer waits as well: no state is ever put back by a late one. Questions are answered."""
+def test_nothing_newer_is_written_while_a_write_is_deferred(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newer one waits even if only the older one cannot be written, so no state is reverted. Queries are answered."""
     monkeypatch.setattr("imagegen_magic.engine.ledger.database._RETRY_AFTER", 600.0)
 
     async def work(ledger: Ledger) -> list[Any]:
@@ -1363,8 +1363,8 @@ def test_nothing_newer_is_written_while_something_is_kept(home: Path, monkeypatc
     assert state == "failed"
 
 
-def test_what_can_never_be_written_is_not_kept(home: Path) -> None:
-    """A slip of ours holds up nothing."""
+def test_a_write_that_can_never_succeed_is_not_deferred(home: Path) -> None:
+    """A programming error delays nothing."""
     with another(home) as ledger:
         run(ledger.check())
         with pytest.raises(LedgerError, match="no task 7"):
@@ -1375,16 +1375,16 @@ def test_what_can_never_be_written_is_not_kept(home: Path) -> None:
 
 @pytest.mark.parametrize(("charged", "step"), [("no", "then run the cell again"), ("yes", "then %imagegen resume"), ("unknown", "resume")])
 @pytest.mark.parametrize("name", ["SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_CORRUPT"])
-def test_once_something_may_be_charged_no_step_leads_to_paying_again(name: str, charged: Any, step: str) -> None:
-    """Nor to another ledger, which would not know of it."""
-    told = database._next_step(name, charged)
-    assert step in told or (name, charged) == ("SQLITE_CANTOPEN", "no") or name == "SQLITE_CORRUPT"
+def test_once_something_may_be_charged_no_hint_leads_to_paying_again(name: str, charged: Any, step: str) -> None:
+    """Nor to another ledger, which does not know the task."""
+    hint = database._next_step(name, charged)
+    assert step in hint or (name, charged) == ("SQLITE_CANTOPEN", "no") or name == "SQLITE_CORRUPT"
     if charged != "no":
-        assert "run the cell" not in told.lower()
-        assert "IMAGEGEN_HOME" not in told or name == "SQLITE_CORRUPT"
+        assert "run the cell" not in hint.lower()
+        assert "IMAGEGEN_HOME" not in hint or name == "SQLITE_CORRUPT"
 
 
-def test_a_question_or_a_claim_says_that_nothing_was_charged(home: Path) -> None:
+def test_a_failed_query_or_claim_was_not_charged(home: Path) -> None:
     """They send nothing."""
     home.parent.mkdir()
     home.write_text("a file")
@@ -1395,16 +1395,16 @@ def test_a_question_or_a_claim_says_that_nothing_was_charged(home: Path) -> None
             assert caught.value.charge == "no"
 
 
-def test_a_new_file_that_stays_locked_is_told(home: Path) -> None:
-    """Another process that creates the file and hangs is not waited for for ever."""
+def test_a_new_file_that_stays_locked_is_reported(home: Path) -> None:
+    """The wait for a process that creates the file and hangs is bounded."""
     home.mkdir(parents=True)
     with closing(sqlite3.connect(home / "ledger.sqlite", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        assert "database is locked" in told(home, patience=0.05).what
+        assert "database is locked" in check_error(home, patience=0.05).what
 
 
-def test_a_reader_of_an_old_file_is_waited_for(old: Path) -> None:
-    """Changing to WAL needs the file for itself for a moment; another program that is just reading it is no error."""
+def test_a_reader_of_an_old_file_is_no_error(old: Path) -> None:
+    """Changing to WAL needs exclusive access for a moment and waits for the reader."""
 
     async def work(ledger: Ledger) -> None:
         with closing(sqlite3.connect(old / "ledger.sqlite", isolation_level=None)) as other:
@@ -1448,8 +1448,8 @@ FULL = """
 """
 
 
-def test_a_full_disk_is_told_and_survived(home: Path) -> None:
-    """Before sending nothing was charged; afterwards it may have been; with room again the ledger goes on, whole."""
+def test_a_full_disk_is_reported_and_survived(home: Path) -> None:
+    """Before sending nothing was charged; afterwards it may have been; with free space the ledger continues without damage."""
     added, marked, tasks = output(python(FULL, home)).splitlines()
     for line in (added, marked):
         assert line.startswith(f"True The ledger {home / 'ledger.sqlite'} cannot be written: ")
@@ -1460,7 +1460,7 @@ def test_a_full_disk_is_told_and_survived(home: Path) -> None:
 
 
 def test_a_ledger_that_was_moved_away_is_noticed(ledger: Ledger, home: Path) -> None:
-    """A new one begins instead of writing where nobody looks; what was in the old one is not pretended to be there."""
+    """A new one is created, without the tasks of the old one."""
     [(_, [row])] = run(ledger.add([JOB]))
     for path in home.glob("ledger.sqlite*"):
         path.rename(home / f"old-{path.name}")
@@ -1474,7 +1474,7 @@ def test_a_ledger_that_was_moved_away_is_noticed(ledger: Ledger, home: Path) -> 
 
 
 def test_it_imports_little() -> None:
-    """Asking what waits at the first cell costs no httpx2, Pillow, widgets or sandbox."""
+    """Counting resumable images at the first cell imports no HTTP library, Pillow, widgets or sandbox."""
     script = """
         import sys
         from imagegen_magic.engine.ledger.ledger import Ledger

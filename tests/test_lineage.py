@@ -34,15 +34,15 @@ def shell():
         yield shell
 
 
-def test_made_from_words_alone():
-    """A picture without references has no relatives."""
+def test_a_prompt_alone():
+    """An image without references has no lineage."""
     (image,) = saved()
     found = of(image.id)
     assert (found.picture.id, found.origins, found.offspring, found.left_out) == (image.id, (), (), 0)
 
 
 def test_parents_and_children_over_generations():
-    """References and masks, files without a picture, children of children; each with how it was used."""
+    """References and masks, files that are not in the ledger, children of children; each with its role."""
     (fox,), (castle,) = saved("a fox"), saved("a castle")
     both = made_from(fox, castle, NewSource("mask", "mask.png", None, "00"))
     one, other = made_from(both, count=2)
@@ -53,8 +53,8 @@ def test_parents_and_children_over_generations():
     assert names(of(one.id).origins)[0][2][0] == (f"@{fox.id}", "reference", [])
 
 
-def test_known_by_its_bytes():
-    """A file that holds one of our pictures is that picture; of several with the same bytes the latest from before."""
+def test_found_by_its_bytes():
+    """A file with the bytes of an image is that image; of several, the latest from before."""
     first = saved(data=a_png())[0]
     again = saved(data=a_png())[0]
     child = made_from(NewSource("reference", "copy.png", None, loop.run(api.ledger().pictures(ids=[first.id]))[0].sha256))
@@ -67,28 +67,28 @@ def test_known_by_its_bytes():
     ("made", "named"),
     [("https://cdn.example/x.png", "https://cdn.example/x.png"), ("http://sandbox.invalid/x.png", "https://sandbox.invalid/x.png")],
 )
-def test_known_by_its_address(made, named):
-    """An address of the gateway's is the picture that it made, the sandbox's by both of its names."""
+def test_found_by_its_url(made, named):
+    """A gateway's URL is the image that it made, the sandbox's by both of its names."""
     (parent,) = saved(url=made)
     child = made_from(NewSource("reference", named))
     assert names(of(child.id).origins) == [(f"@{parent.id}", "reference", [])]
     assert names(of(parent.id).offspring) == [(f"@{child.id}", "reference", [])]
 
 
-def test_a_name_that_is_no_address():
-    """What was neither ours nor an address, and whose bytes nobody knows, has its name, too."""
+def test_a_name_that_is_no_url():
+    """A file with unknown bytes has its name."""
     child = made_from(NewSource("reference", "a variable"))
     assert names(of(child.id).origins) == [("a variable", "reference", [])]
 
 
-def test_an_address_of_others_stays_one():
-    """What is no picture of ours has its name."""
+def test_a_foreign_url_stays_one():
+    """It is not an image of the ledger."""
     child = made_from(NewSource("reference", "https://elsewhere.example/y.png"))
     assert names(of(child.id).origins) == [("https://elsewhere.example/y.png", "reference", [])]
 
 
-def test_met_twice_is_drawn_once():
-    """Where two ways lead to a picture, what belongs beneath it stands at the first."""
+def test_an_image_reached_twice_is_drawn_once():
+    """Its children are shown at its first position."""
     (root,) = saved("the root")
     trunk = made_from(root)
     left, right = made_from(trunk), made_from(trunk)
@@ -98,16 +98,16 @@ def test_met_twice_is_drawn_once():
     assert (names(second.children), second.children[0].again) == ([(f"@{trunk.id}", "reference", [])], True)
 
 
-def test_room_is_bounded():
-    """Of a hundred children as many are there as there is room, and the rest is counted."""
+def test_the_number_of_edges_is_bounded():
+    """Of a hundred children, those beyond the limit are counted."""
     (root,) = saved()
     made_from(root, count=30)
     found = of(root.id, max_edges=12)
     assert (len(found.offspring), found.left_out) == (12, 18)
 
 
-def test_no_picture():
-    """A number that is none is said."""
+def test_an_unknown_id():
+    """It raises LookupError."""
     with pytest.raises(LookupError, match="no picture 5"):
         of(5)
 
@@ -116,7 +116,7 @@ class TestTheCommand:
     """`%imagegen tree`."""
 
     def test_drawn_in_boxes_and_thumbnails(self, shell):
-        """In text with lines, on a page with pictures that have a text of their own; prompts are escaped."""
+        """As text with box-drawing characters, as a page with thumbnails and alternative texts; prompts are escaped."""
         (fox,) = saved("a <b>red</b> fox")
         night = made_from(fox, NewSource("mask", "<mask>.png", None, "00"), prompt="at night")
         leaf = made_from(night, prompt="in rain")
@@ -135,15 +135,15 @@ class TestTheCommand:
         assert "<b>red" not in html
         assert "<mask>" not in html
 
-    def test_alone(self, shell):
-        """Without relatives a line says so; a file that is gone costs its thumbnail only."""
+    def test_no_relatives(self, shell):
+        """A line says so; a missing file has no thumbnail."""
         (image,) = saved()
         image.path.unlink()
         shell.run(f"%imagegen tree @{image.id}")
         assert "Made without references, and nothing was made from it yet." in shell.shown()[0]
         assert "<img" not in shell.shown("text/html")[0]
 
-    def test_a_large_family_stays_small(self, shell):
+    def test_a_large_lineage_stays_small(self, shell):
         """Thumbnails are bounded in number and size."""
         (root,) = saved()
         made_from(root, count=80)
@@ -156,6 +156,6 @@ class TestTheCommand:
         ("what", "words"), [("", "tree ID"), ("fox.png", "tree ID"), ("fox", "no variable fox"), ("99", "no picture 99")]
     )
     def test_misuse(self, shell, what, words):
-        """What it takes is said in one line."""
+        """The usage is one line."""
         with pytest.raises(UsageError, match=words):
             shell.run(f"%imagegen tree {what}")

@@ -63,8 +63,8 @@ def test_nothing_was_spent_yet():
     assert spent() == []
 
 
-def test_each_kind_stands_apart():
-    """What the gateway measured, what it set aside, what is only estimated, and what nobody knows."""
+def test_each_kind_of_cost_is_separate():
+    """Measured, reserved, estimated and unknown."""
     task("saved", cost("0.21"))
     task("made", cost("0.10"))
     task("submitted", cost("0.30", kind="reserved"))
@@ -76,15 +76,15 @@ def test_each_kind_stands_apart():
     assert (unknown.unit, unknown.unknown, unknown.amount) == ("", 1, 0)
 
 
-def test_an_accepted_task_counts_with_its_price_until_its_cost_is_told():
-    """It will be charged; what it was expected to cost is an estimate. Each task counts with its share."""
+def test_an_accepted_task_counts_with_its_price_until_its_cost_is_known():
+    """It will be charged, so its price is an estimate. Each task counts with its share."""
     task("submitted", price=cost("0.40", kind="estimated"))
     (row,) = spent()
     assert amounts(row) == (0, 0, Decimal("0.40"), 0)
 
 
 def test_what_was_never_sent_costs_nothing():
-    """Planned and dropped tasks are no rows; a submission whose answer is not there yet is of unknown cost."""
+    """Planned and dropped tasks have no rows; a submission without a response has an unknown cost."""
     task("planned", price=cost(1, kind="estimated"))
     task("dropped", price=cost(1, kind="estimated"))
     assert spent() == []
@@ -92,8 +92,8 @@ def test_what_was_never_sent_costs_nothing():
     assert [amounts(row) for row in spent()] == [(0, 0, 0, 1)]
 
 
-def test_a_failure_is_free_only_where_the_gateway_said_so():
-    """Moderation's refusal cost nothing; a failed task may have been charged, and so may a submission of unknown fate."""
+def test_a_failure_is_free_only_if_its_charge_is_no():
+    """A moderation refusal is free; a failed task may have been charged, and so may a submission of unknown outcome."""
     task("failed", error=str(ContentRejected("no")), price=cost(1, kind="estimated"))
     assert spent() == []
     task("failed", error=str(TaskFailed("it could not")), price=cost(1, kind="estimated"))
@@ -118,15 +118,15 @@ def test_what_a_message_says_about_the_charge(message, charge):
     assert charge_in(message) == charge
 
 
-def test_an_estimate_of_which_a_part_is_unknown_says_so():
-    """The amount is shown, and that it is not all."""
+def test_a_partly_unknown_estimate_is_marked():
+    """The amount is shown as incomplete."""
     task("saved", cost("0.05", kind="estimated", unknown=1))
     (row,) = spent()
     assert amounts(row) == (0, 0, Decimal("0.05"), 1)
 
 
 def test_currencies_are_never_added():
-    """Dollars and credits of one key are two rows, and their sum cannot be asked for."""
+    """Dollars and credits of one key are two rows, and adding them raises."""
     task("saved", cost("0.21"))
     task("saved", cost(50, "credits", "reserved"))
     credits, dollars = sorted(spent(by="prompt"), key=lambda row: -row.amount)
@@ -136,8 +136,8 @@ def test_currencies_are_never_added():
         dollars + credits
 
 
-def test_play_money_stands_apart():
-    """What the sandbox charges is marked, comes last, and can be left out."""
+def test_play_money_is_separate():
+    """The sandbox's costs are marked, come last, and can be left out."""
     run(generate("a red fox", provider="apimart", size="1:1", quality="low", sandbox=True))
     task("saved", cost("0.001"))
     real, played = spent(by="provider")
@@ -159,15 +159,15 @@ def test_play_money_stands_apart():
         ("month", ["2026-10", "2026-11"]),
     ],
 )
-def test_costs_are_told_apart(by, keys):
-    """By model, gateway, prompt and quality with the greatest first, by day and month in their order."""
+def test_costs_are_grouped(by, keys):
+    """By model, gateway, prompt and quality, largest first; by day and month in order of time."""
     task("saved", cost("0.10"), provider="apimart", model="gpt-image-2", prompt="an owl", day="2026-11-02")
     task("saved", cost("0.90"), provider="evolink", model="gpt-image-2", prompt="a fox", day="2026-10-30")
     assert [row.key for row in spent(by=by)] == keys
 
 
-def test_only_what_was_asked_for_since_then():
-    """`7d` leaves out last month; a date is its first moment; nonsense is refused with what may be given."""
+def test_only_requests_since_then():
+    """`7d` leaves out last month; a date is its first moment; an invalid time is refused with examples."""
     task("saved", cost("0.10"), day="2020-01-31")
     task("saved", cost("0.20"))
     assert [row.amount for row in spent(since="7d")] == [Decimal("0.20")]
@@ -180,8 +180,8 @@ def test_only_what_was_asked_for_since_then():
         spent(by="colour")
 
 
-def test_the_course_grows_day_by_day():
-    """Each day's sum so far, for each currency, without play money and without what is unknown."""
+def test_the_cumulative_spending_grows_day_by_day():
+    """The sum until each day, for each currency, without play money and unknown costs."""
     for day, amount in (("2026-10-30", "0.10"), ("2026-11-02", "0.20"), ("2026-11-02", "0.05")):
         task("saved", cost(amount), day=day)
     task("saved", cost(7, "credits"), day="2026-11-02")
@@ -195,8 +195,8 @@ def test_the_course_grows_day_by_day():
     assert [time.strftime("%Y-%m-%d", time.localtime(moment)) for moment, _ in found["USD"]] == ["2026-10-30", "2026-11-02"]
 
 
-def test_an_account_is_in_flight_until_its_cost_is_settled():
-    """Accepted tasks, and made ones of which the gateway has not told the cost."""
+def test_a_group_is_in_flight_until_its_cost_is_final():
+    """Accepted tasks, and made ones whose cost the gateway has not reported."""
 
     def account(state, kind="unknown"):
         return SpendingGroup("", False, state, cost(1, kind=kind), Cost(), 1, 1, None)
@@ -209,7 +209,7 @@ def test_an_account_is_in_flight_until_its_cost_is_settled():
 @given(some.decimals(min_value=Decimal("0.000001"), max_value=10**9, allow_nan=False, allow_infinity=False))
 @example(Decimal("0.000015000000000000000000000000000631138350711880533187289582793995"))
 def test_a_scale_reaches_the_top_in_few_round_steps(top):
-    """From 0 to just above the greatest sum, in at most four steps of 1, 2 or 5 times a power of ten."""
+    """From 0 to just above the largest sum, in at most four steps of 1, 2 or 5 times a power of ten."""
     scale = ticks(top)
     steps = {after - before for before, after in itertools.pairwise(scale)}
     assert (scale[0], scale[-1] >= top, 2 <= len(scale) <= 5) == (0, True, True)
@@ -218,12 +218,12 @@ def test_a_scale_reaches_the_top_in_few_round_steps(top):
 
 
 def test_a_scale_of_nothing():
-    """Even a course that stays at 0 has a scale."""
+    """A chart that stays at 0 has a scale too."""
     assert ticks(Decimal(0)) == [0, 1]
 
 
-def test_the_courses_picture_is_small_and_light_by_itself():
-    """A bounded PNG on a card of its own, so that it can be read in a light and in a dark notebook."""
+def test_the_chart_is_small_and_has_its_own_background():
+    """A bounded PNG that is readable in a light and in a dark notebook."""
     now = time.time()
     drawn = course(
         [(now - 86_400 * 9, Decimal(1)), (now, Decimal("4.2"))], title="Spent in 元", amount=lambda each: f"{each} 元", until=now
@@ -259,8 +259,8 @@ def shell():
         yield shell
 
 
-def test_the_magic_shows_tables_and_a_picture_for_each_currency(shell, capsys):
-    """Rows by model, the sum of each currency, the course as a picture whose words say the same, play money in a table of its own."""
+def test_the_magic_shows_tables_and_a_chart_for_each_currency(shell, capsys):
+    """Rows by model, the sum of each currency, the chart with the same facts as text, play money in a table of its own."""
     shell.run("%imagegen cost")
     assert capsys.readouterr().out.strip() == "Nothing was spent yet."
     task("saved", cost("0.21"), model="gpt-image-2", day="2026-11-02")
@@ -286,7 +286,7 @@ def test_the_magic_shows_tables_and_a_picture_for_each_currency(shell, capsys):
 
 
 def test_the_magic_takes_since_and_by(shell, capsys):
-    """`--since` and `--by` choose; what a prompt says is escaped."""
+    """`--since` and `--by` choose; prompts are escaped."""
     task("saved", cost("0.21"), prompt="a <b>fox</b>")
     task("saved", cost("0.30"), day="2020-01-01")
     shell.run("%imagegen cost --by prompt --since 7d")
@@ -300,7 +300,7 @@ def test_the_magic_takes_since_and_by(shell, capsys):
 
 
 def test_many_rows_are_bounded_and_all_are_in_the_sum(shell):
-    """A thousand prompts make no page of a thousand rows."""
+    """A thousand prompts do not give a page of a thousand rows."""
     for number in range(60):
         task("saved", cost("0.01"), prompt=f"fox {number}")
     shell.run("%imagegen cost --by prompt")
@@ -309,7 +309,7 @@ def test_many_rows_are_bounded_and_all_are_in_the_sum(shell):
     assert "$0.60" in text
 
 
-def test_rows_that_fit_add_up():
+def test_rows_of_one_unit_add_up():
     """Within a unit every kind and count is added."""
     one = Spent("a", "USD", False, Decimal(1), Decimal(2), Decimal(3), 1, 2, 3)
     assert one + one == Spent("a", "USD", False, Decimal(2), Decimal(4), Decimal(6), 2, 4, 6)
