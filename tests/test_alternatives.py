@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.notebook.arguments.options import OPTIONS
 from imagegen_magic.providers import registry
-from imagegen_magic.providers.alternatives import VALUES, apply_fixes, validate
+from imagegen_magic.providers.alternatives import apply_fixes, validate
+from imagegen_magic.providers.model import VALUE_LISTS
 from imagegen_magic.request import ImageRequest
 
 PROVIDERS = registry.all_providers()
@@ -131,8 +132,8 @@ def test_a_refusal_has_its_fix_as_data(gateway, options, fix):
 
 
 def test_the_options_with_values_are_the_documented_ones():
-    """Each option of the cell magic that lists values is one of `VALUES`."""
-    assert {option.name for option in OPTIONS if option.choices not in ("", "providers", "models")} == set(VALUES)
+    """Each option of the cell magic that lists values is one of `VALUE_LISTS`."""
+    assert {option.name for option in OPTIONS if option.choices not in ("", "providers", "models")} == set(VALUE_LISTS)
 
 
 def test_4k_square_at_apimart_is_disabled_with_its_reason():
@@ -185,7 +186,7 @@ def test_a_new_gateway_appears_by_itself():
 
     validation = validate(Hello(), ImageRequest("a fox"))
     assert [value.value for value in validation.values["size"]] == ["1:1"]
-    assert all(validation.values[option] == () for option in VALUES if option != "size")
+    assert all(validation.values[option] == () for option in VALUE_LISTS if option != "size")
 
 
 def test_an_empty_prompt_is_no_complaint_and_no_plan():

@@ -11,18 +11,9 @@ from typing import Any
 
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.providers.base import Model, Plan, Provider
+from imagegen_magic.providers.model import VALUE_LISTS
 from imagegen_magic.providers.urls import SANDBOX_HOST
 from imagegen_magic.request import ImageRequest, LocalPicture, is_blank
-
-VALUES = {
-    "size": "sizes",
-    "resolution": "resolutions",
-    "quality": "qualities",
-    "background": "backgrounds",
-    "moderation": "moderations",
-    "output_format": "formats",
-}
-"""The options with a list of values, and the attribute of Model that lists them."""
 
 _PROMPT = "a prompt"  # stands in for an empty one
 _REMOVED: dict[str, Any] = {"prompt": _PROMPT, "references": (), "extra": {}}  # the value of an option that is left out; else None
@@ -98,9 +89,9 @@ def _can(provider: Provider, request: ImageRequest, make: MakePlan) -> bool:
 
 
 def possible_values(model: Model, option: str) -> tuple[str, ...]:
-    """Return every value that a model has for an option of `VALUES`; of sizes in pixels only the extra ones."""
+    """Return every value that a model has for an option of `VALUE_LISTS`; of sizes in pixels only the extra ones."""
     if option != "size":
-        return tuple(getattr(model, VALUES[option]))
+        return tuple(getattr(model, VALUE_LISTS[option]))
     pixels = tuple(f"{width}x{height}" for width, height in model.extra_sizes)
     return (*(("auto",) if model.auto_size else ()), *model.sizes, *pixels)
 
@@ -111,7 +102,7 @@ def fitting_values(provider: Provider, options: Mapping[str, Any], option: str) 
     Raises UnknownProvider if the gateway has no such model.
     """
     model = provider.model(options.get("model"))
-    others = {name: options[name] for name in (*VALUES, "output_compression") if name in options and name != option}
+    others = {name: options[name] for name in (*VALUE_LISTS, "output_compression") if name in options and name != option}
     valid = {name: value for name, value in others.items() if _is_possible(provider, {"model": model.name, name: value})}
     for fields in (others, valid):
         found = tuple(value for value in possible_values(model, option) if _fits(provider, model, {**fields, option: value}))
@@ -196,7 +187,7 @@ def validate(
     problems, valid = _problems(provider, draft, tuple(others), ready)
     problems += [] if sandbox else _sandbox_references(valid)
     likely = provider.plan(valid)
-    values = {option: _values(provider, model, valid, option) for option in VALUES}
+    values = {option: _values(provider, model, valid, option) for option in VALUE_LISTS}
     complete = not problems and not is_blank(request.prompt)
     return Validation(model, likely if complete else None, likely, tuple(problems), values, _no_compression(provider, valid))
 

@@ -11,6 +11,16 @@ from imagegen_magic.records import FrozenDict, Record, frozen
 
 Pixels = tuple[int, int]
 
+VALUE_LISTS = {
+    "size": "sizes",
+    "resolution": "resolutions",
+    "quality": "qualities",
+    "background": "backgrounds",
+    "moderation": "moderations",
+    "output_format": "formats",
+}
+"""The options with a list of values, and the attribute of `Model` that lists them."""
+
 __getattr__ = renamed_functions(__name__, table="parse_sizes")  # of 0.1.0
 
 

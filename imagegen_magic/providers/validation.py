@@ -11,7 +11,7 @@ from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.formats import EXTENSIONS, PNG
 from imagegen_magic.providers import uploads, urls
 from imagegen_magic.providers.describe import is_encodable, is_json, shown, texts_in, whole
-from imagegen_magic.providers.model import Model
+from imagegen_magic.providers.model import VALUE_LISTS, Model
 from imagegen_magic.providers.sizes import SizeValidator
 from imagegen_magic.request import ImageRequest, LocalPicture, is_blank
 
@@ -49,10 +49,7 @@ class RequestValidator(NamedTuple):
             n=self.n(),
             size=str(size),
             resolution=sizes.resolution(size),
-            quality=self.choice("quality", model.qualities, model.default_quality),
-            background=self.choice("background", model.backgrounds),
-            moderation=self.choice("moderation", model.moderations),
-            output_format=self.choice("output_format", model.formats),
+            **{option: self.choice(option) for option in VALUE_LISTS if option not in ("size", "resolution")},  # type: ignore[arg-type]
             references=self.references(),
             mask=self.mask(),
             callback_url=self.callback_url(),
@@ -94,10 +91,10 @@ class RequestValidator(NamedTuple):
             raise self.refusal(what, "n", requested, allowed=(f"1 to {MAX_PICTURES}",), **_nearest("n", count, 1, MAX_PICTURES))
         return count
 
-    def choice(self, option: str, allowed: tuple[str, ...], default: str | None = None) -> str | None:
-        """Check an option with a list of values, ignoring case; the default is the given one, else the first."""
-        requested = getattr(self.request, option)
-        usual = default or (allowed[0] if allowed else None)
+    def choice(self, option: str) -> str | None:
+        """Check an option with a list of values, ignoring case; the default is the model's own, else the first value."""
+        requested, allowed = getattr(self.request, option), getattr(self.model, VALUE_LISTS[option])
+        usual = getattr(self.model, f"default_{option}", None) or next(iter(allowed), None)
         if requested is None:
             return usual
         if not allowed:

@@ -14,6 +14,7 @@ from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.arguments import options, parser
 from imagegen_magic.notebook.magic import input_transformer
 from imagegen_magic.providers import alternatives, registry
+from imagegen_magic.providers.model import VALUE_LISTS
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.settings import Settings
@@ -134,7 +135,7 @@ def _values(option: options.Option, before: str, context: NotebookContext) -> Se
 
 
 def _configured(settings: Settings) -> dict[str, Any]:
-    return {name: value for name in ("model", "output_compression", *alternatives.VALUES) if (value := settings.get(name)) is not None}
+    return {name: value for name in ("model", "output_compression", *VALUE_LISTS) if (value := settings.get(name)) is not None}
 
 
 def _provider(given: Mapping[str, Any], settings: Settings) -> Provider:

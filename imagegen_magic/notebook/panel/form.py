@@ -13,9 +13,10 @@ from imagegen_magic.notebook.panel.state import PanelState
 from imagegen_magic.notebook.widgets import RatioPicker
 from imagegen_magic.notebook.widgets.choice import Choice
 from imagegen_magic.providers.alternatives import Validation, Value
+from imagegen_magic.providers.model import VALUE_LISTS
 from imagegen_magic.request import Size
 
-_BARS = ("resolution", "quality", "background", "moderation", "output_format")
+_BARS = tuple(name for name in VALUE_LISTS if name != "size")
 _LABELS = {"output_format": "Format"}
 _BY_SIZE = "default"
 
