@@ -20,7 +20,7 @@ from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost
 from imagegen_magic.sandbox import timing
 from imagegen_magic.sandbox.app import create_app
-from imagegen_magic.sandbox.tasks import Store
+from imagegen_magic.sandbox.tasks import TaskStore
 
 SUBMIT = {
     "apimart": "/apimart/v1/images/generations",
@@ -521,10 +521,10 @@ def test_plain_serves_one_drawing_for_all_pictures_of_the_same_pixels() -> None:
 def test_drawings_are_remembered_within_bounds() -> None:
     """The memory of drawings never outgrows its room by more than the last one."""
     box = Box()
-    box.app.state.sandbox.gallery.room = 1
+    box.app.state.sandbox.images.room = 1
     for url in box.finished("evolink", box.accepted("evolink", n=4, size="1:1")):
         assert box.download(url).status_code == 200
-    assert len(box.app.state.sandbox.gallery._kept) == 1
+    assert len(box.app.state.sandbox.images._kept) == 1
 
 
 def test_a_new_process_knows_the_tasks_of_a_dead_one(tmp_path: Path) -> None:
@@ -563,7 +563,7 @@ def test_a_line_cut_by_a_kill_spoils_nothing(tmp_path: Path) -> None:
 def test_days_long_gone_are_swept_away(tmp_path: Path) -> None:
     """A file older than any gateway keeps pictures is deleted when the home is read."""
     (tmp_path / "tasks-2001-01-01.jsonl").write_text("")
-    Store(tmp_path).refresh()
+    TaskStore(tmp_path).refresh()
     assert not list(tmp_path.glob("*.jsonl"))
 
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageChops, ImageStat
 from imagegen_magic.formats import PNG
 from imagegen_magic.sandbox import drawing
 from imagegen_magic.sandbox.drawing import encoded, paint
-from imagegen_magic.sandbox.images import Drawing, Gallery
+from imagegen_magic.sandbox.images import ImageCache, ImageSpec
 
 pytestmark = pytest.mark.slow
 
@@ -128,8 +128,8 @@ def test_drawing_leaves_the_event_loop_free() -> None:
     """While two large pictures are drawn, the loop goes on turning."""
 
     async def beside() -> int:
-        gallery = Gallery()
-        wanted = [Drawing(f"castle {n}", 0, 1600, 1200, "image/png", False, "high", None) for n in range(4)]
+        gallery = ImageCache()
+        wanted = [ImageSpec(f"castle {n}", 0, 1600, 1200, "image/png", False, "high", None) for n in range(4)]
         fetching = asyncio.gather(*map(gallery.fetch, wanted))
         turns = 0
         while not fetching.done():
@@ -146,18 +146,18 @@ def test_two_are_drawn_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> N
     drawn: list[int] = []
     most: list[int] = []
 
-    def slow(self: Drawing, find: object) -> bytes:
+    def slow(self: ImageSpec, find: object) -> bytes:
         drawn.append(1)
         most.append(len(drawn))
         time.sleep(0.02)
         drawn.pop()
         return b"x"
 
-    monkeypatch.setattr(Drawing, "bytes", slow)
+    monkeypatch.setattr(ImageSpec, "bytes", slow)
 
     async def crowd() -> None:
-        gallery = Gallery()
-        await asyncio.gather(*(gallery.fetch(Drawing(str(n), 0, 8, 8, "image/png", False, "low", None)) for n in range(8)))
+        gallery = ImageCache()
+        await asyncio.gather(*(gallery.fetch(ImageSpec(str(n), 0, 8, 8, "image/png", False, "low", None)) for n in range(8)))
 
     asyncio.run(crowd())
     assert max(most) == 2

@@ -16,7 +16,7 @@ from imagegen_magic.errors import APIError, AuthenticationError, ReferenceUnreac
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.request import LocalPicture
 from imagegen_magic.sandbox import editing
-from imagegen_magic.sandbox.tasks import Store
+from imagegen_magic.sandbox.tasks import TaskStore
 from imagegen_magic.sandbox.uploads import form
 
 pytestmark = pytest.mark.slow
@@ -379,7 +379,7 @@ def test_tasks_of_before_are_still_read(tmp_path: Path) -> None:
     (file,) = tmp_path.glob("tasks-*.jsonl")
     values = json.loads(file.read_text())
     file.write_text(json.dumps({key: value for key, value in values.items() if key not in ("sources", "mask")}) + "\n")
-    store = Store(tmp_path)
+    store = TaskStore(tmp_path)
     store.refresh()
     assert (store.get(task).sources, store.get(task).mask) == ((), "")  # type: ignore[union-attr]
 

@@ -28,7 +28,7 @@ from imagegen_magic.engine.ledger.ledger import Ledger, NewJob, NewTask
 from imagegen_magic.errors import LedgerError, TaskTimeout
 from imagegen_magic.imaging.metadata import embed
 from imagegen_magic.result import Cost, GeneratedImage
-from imagegen_magic.sandbox.tasks import Store, Task
+from imagegen_magic.sandbox.tasks import Task, TaskStore
 from imagegen_magic.studies.history import provenance
 from imagegen_magic.studies.sweeps.load import load as load_sweep
 
@@ -304,7 +304,7 @@ def test_a_sandbox_of_a_newer_version_is_read(tmp_path: Path) -> None:
     task = Task("t1", "evolink", "m", "p", "low", (64, 64), 1, "image/png", False, None, None, 1.0, 1.0)
     line = json.dumps({**json.loads(task.line()), "mood": "blue"})
     tmp_path.joinpath(time.strftime("tasks-%Y-%m-%d.jsonl", time.gmtime())).write_text(line + "\n")
-    store = Store(tmp_path)
+    store = TaskStore(tmp_path)
     store.refresh()
     assert store.get("t1") == task
 

@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--home", type=Path, help="folder that keeps the tasks when this process ends")
     words.add_argument("--fault", action="append", default=[], metavar="KIND[:TIMES]", help="arm a fault; repeatable")
     words.add_argument("--duration", type=float, metavar="SECONDS", help="every task takes exactly this long")
-    words.add_argument("--latency", type=float, default=0.0, metavar="SECONDS", help="added to each look")
+    words.add_argument("--latency", type=float, default=0.0, metavar="SECONDS", help="added to each poll")
     words.add_argument("--lifetime", type=float, default=86_400.0, metavar="SECONDS", help="life of a result address (default 24 h)")
     words.add_argument("--plain", action="store_true", help="one drawing for all pictures of the same pixels: for measuring")
     return words

@@ -18,24 +18,25 @@ from starlette.routing import Route
 from imagegen_magic.providers.describe import is_json
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.sandbox import fault_responses, timing
-from imagegen_magic.sandbox.dialects import DIALECTS, Dialect, File, Order, Refusal, View
+from imagegen_magic.sandbox.dialects import DIALECTS
+from imagegen_magic.sandbox.dialects.base import Dialect, Refusal, Submission, TaskView, UploadedFile
 from imagegen_magic.sandbox.faults import KINDS, REFUSALS, Faults, UnknownFault, directives
-from imagegen_magic.sandbox.images import Drawing, Gallery, address, signed, signed_address
-from imagegen_magic.sandbox.references import Originals
-from imagegen_magic.sandbox.request_log import Entry, Journal
-from imagegen_magic.sandbox.tasks import Store, Task
-from imagegen_magic.sandbox.uploads import Kept, Shelf, form, mime_type
+from imagegen_magic.sandbox.images import ImageCache, ImageSpec, address, signed, signed_address
+from imagegen_magic.sandbox.references import ReferenceStore
+from imagegen_magic.sandbox.request_log import LogEntry, RequestLog
+from imagegen_magic.sandbox.tasks import Task, TaskStore
+from imagegen_magic.sandbox.uploads import StoredFile, UploadStore, form, mime_type
 
-_BESIDE = 64 * 1024  # bytes of a form beside its file
+_FORM_BYTES = 64 * 1024  # bytes of a form beside its file
 _UPLOADS_LIVE = 3  # times as long as a result: 72 hours against 24
-_SHORTEST = 0.001  # seconds that an address lives
+_MIN_LIFETIME = 0.001  # seconds that an address lives
 _QUEUED = 0.1  # the part of its time a task waits in the queue
 
 
 class Sandbox:
     """Everything behind the routes: tasks, faults, journal, drawings and the model of waiting.
 
-    `scale` multiplies realistic waiting times; `duration` (seconds) replaces them; `latency` (seconds) is added to each look;
+    `scale` multiplies realistic waiting times; `duration` (seconds) replaces them; `latency` (seconds) is added to each poll;
     `lifetime` (seconds) is how long an address lives; `plain` serves one drawing for all pictures of the same pixels.
     """
 
@@ -57,23 +58,25 @@ class Sandbox:
         self.duration = duration
         self.latency = latency
         self.lifetime = lifetime
-        self.store = Store(home)
+        self.store = TaskStore(home)
         self.faults = Faults()
-        self.journal = Journal()
-        self.shelf = Shelf(home)
-        self.gallery = Gallery(plain=plain, find=lambda name: self.originals.find(name))
-        self.originals = Originals(self.shelf, self.store, lambda task, index: self.gallery.make(Drawing.of(task, index, seed)), clock)
+        self.log = RequestLog()
+        self.uploads = UploadStore(home)
+        self.images = ImageCache(plain=plain, find=lambda name: self.references.find(name))
+        self.references = ReferenceStore(
+            self.uploads, self.store, lambda task, index: self.images.make(ImageSpec.of(task, index, seed)), clock
+        )
         self._revoked: dict[str, int] = {}
-        self._released = -math.inf  # when the faults were last disarmed
+        self._disarmed_at = -math.inf  # when the faults were last disarmed
 
     # -- submit ------------------------------------------------------------------------------------------------------
 
     async def submit(self, request: Request) -> Response:
         """Answer a submission."""
         dialect = _dialect(request)
-        entry = self.journal.submission(Entry(dialect.name, self.clock(), "authorization" in request.headers))
+        entry = self.log.submission(LogEntry(dialect.name, self.clock(), "authorization" in request.headers))
         entry.idempotency_key = request.headers.get("idempotency-key", "")
-        entry.json = _decoded(await request.body())
+        entry.json = _json_or_text(await request.body())
         try:
             response = await self._submitted(request, dialect, entry)
         except Refusal as refusal:
@@ -81,25 +84,27 @@ class Sandbox:
         entry.status = response.status_code
         return response
 
-    async def _submitted(self, request: Request, dialect: Dialect, entry: Entry) -> Response:
+    async def _submitted(self, request: Request, dialect: Dialect, entry: LogEntry) -> Response:
         body = entry.json
         entry.prompt = str(body.get("prompt", "")) if isinstance(body, dict) else ""
         _check_key(request)
         if not isinstance(body, dict):
             raise Refusal(400, "invalid_json", "the body must be a JSON object, in UTF-8 and with finite numbers")
-        if entry.idempotency_key and (task := await self._known(dialect.name, entry.idempotency_key)):
-            self.journal.accept(entry, task.id, repeated=True)
+        if entry.idempotency_key and (task := await self._by_idempotency_key(dialect.name, entry.idempotency_key)):
+            self.log.accept(entry, task.id, repeated=True)
             return JSONResponse(self._accepted(dialect, task))
         entry.fault = self._fault("submit", dialect, entry.prompt, entry.idempotency_key or entry.prompt)
         if entry.fault in REFUSALS:
             return fault_responses.refuse(entry.fault, dialect, self.clock())
-        order = dialect.order(body)
-        originals = await asyncio.to_thread(self.originals.of, order, request.headers.get("host", "")) if order.references else ((), "")
-        task = self._accept(dialect, order, entry, *originals)
+        submission = dialect.parse(body)
+        sources_and_mask = (
+            await asyncio.to_thread(self.references.of, submission, request.headers.get("host", "")) if submission.references else ((), "")
+        )
+        task = self._accept(dialect, submission, entry, *sources_and_mask)
         answer = self._accepted(dialect, task, as_object=entry.fault == "data-object")
         return fault_responses.answer(entry.fault, answer) if entry.fault else JSONResponse(answer)
 
-    async def _known(self, provider: str, idempotency_key: str) -> Task | None:
+    async def _by_idempotency_key(self, provider: str, idempotency_key: str) -> Task | None:
         if task := self.store.by_key(provider, idempotency_key):
             return task
         if self.store.home is not None:
@@ -112,39 +117,39 @@ class Sandbox:
         except UnknownFault as error:
             raise Refusal(400, "unknown_fault", str(error)) from None
 
-    def _accept(self, dialect: Dialect, order: Order, entry: Entry, sources: tuple[str, ...] = (), mask: str = "") -> Task:
+    def _accept(self, dialect: Dialect, submission: Submission, entry: LogEntry, sources: tuple[str, ...] = (), mask: str = "") -> Task:
         task_id = dialect.new_id()
-        seconds = timing.seconds(order.quality, order.pixels, task_id) * self.scale
+        seconds = timing.seconds(submission.quality, submission.pixels, task_id) * self.scale
         task = Task(
             id=task_id,
             provider=dialect.name,
-            model=order.model,
-            prompt=order.prompt,
-            quality=order.quality,
-            pixels=order.pixels,
-            n=order.n,
-            mime_type=order.mime_type,
-            alpha=order.alpha,
-            compression=order.compression,
-            cost=order.cost,
+            model=submission.model,
+            prompt=submission.prompt,
+            quality=submission.quality,
+            pixels=submission.pixels,
+            n=submission.n,
+            mime_type=submission.mime_type,
+            alpha=submission.alpha,
+            compression=submission.compression,
+            cost=submission.cost,
             created=self.clock(),
             seconds=seconds if self.duration is None else self.duration,
             idempotency_key=entry.idempotency_key,
-            take=self.store.times(order.prompt),
-            faults={name for name, _ in directives(order.prompt) if KINDS[name].phase == "task"},
+            take=self.store.times(submission.prompt),
+            faults={name for name, _ in directives(submission.prompt) if KINDS[name].phase == "task"},
             sources=sources,
             mask=mask,
         )
         self.store.add(task)
-        self.journal.accept(entry, task.id, repeated=False)
+        self.log.accept(entry, task.id, repeated=False)
         return task
 
     def _accepted(self, dialect: Dialect, task: Task, *, as_object: bool = False) -> dict[str, Any]:
         usual = timing.median_seconds(task.quality, task.pixels) * self.scale if self.duration is None else self.duration
-        return dialect.accepted(task, usual=usual, as_object=as_object)
+        return dialect.submit_response(task, usual=usual, as_object=as_object)
 
     def _refusal(self, dialect: Dialect, refusal: Refusal, body: Any = None) -> Response:
-        status, answer = dialect.refused(refusal, self.clock(), body.get("model") if isinstance(body, dict) else None)
+        status, answer = dialect.error_response(refusal, self.clock(), body.get("model") if isinstance(body, dict) else None)
         headers = {"retry-after": str(refusal.retry_after)} if refusal.retry_after is not None else None
         return JSONResponse(answer, status_code=status, headers=headers)
 
@@ -153,7 +158,7 @@ class Sandbox:
     async def upload(self, request: Request) -> Response:
         """Answer an upload."""
         dialect = _dialect(request)
-        self.journal.count(dialect.name, "uploads")
+        self.log.count(dialect.name, "uploads")
         try:
             return await self._uploaded(request, dialect)
         except Refusal as refusal:
@@ -162,7 +167,7 @@ class Sandbox:
     async def _uploaded(self, request: Request, dialect: Dialect) -> Response:
         rule = get_provider(dialect.name).upload
         assert rule is not None
-        body = await _whole(request, rule.max_bytes + _BESIDE)
+        body = await _read_body(request, rule.max_bytes + _FORM_BYTES)
         _check_key(request)
         if fault := self.faults.take("upload", dialect.name, "", ""):
             return fault_responses.upload(fault, dialect, self.clock())
@@ -171,26 +176,26 @@ class Sandbox:
             raise Refusal(413, "file_too_large", f"the file must not exceed {rule.max_bytes // 1_000_000} MB")
         if file is None or not file.file_name:
             raise Refusal(400, "invalid_request", "file is required, as multipart/form-data")
-        kept = await asyncio.to_thread(self.shelf.put, file.content)
+        kept = await asyncio.to_thread(self.uploads.put, file.content)
         if kept is None or kept.mime_type not in rule.types:
             raise Refusal(415, "unsupported_file_type", f"only {', '.join(rule.types)} are supported")
-        return JSONResponse(dialect.uploaded(self._file(request, dialect, kept, file.file_name, len(file.content))))
+        return JSONResponse(dialect.upload_response(self._file(request, dialect, kept, file.file_name, len(file.content))))
 
-    def _file(self, request: Request, dialect: Dialect, kept: Kept, name: str, size: int) -> File:
+    def _file(self, request: Request, dialect: Dialect, kept: StoredFile, name: str, size: int) -> UploadedFile:
         now = self.clock()
         expires = now + _UPLOADS_LIVE * self.lifetime
         url = signed_address(_origin(request), f"/files/{dialect.name}/uploads/{kept.name}", serial=0, expires=expires)
-        return File(url, expires, name, kept.mime_type, size, now)
+        return UploadedFile(url, expires, name, kept.mime_type, size, now)
 
     async def fetch_upload(self, request: Request) -> Response:
-        """Answer whoever fetches an uploaded file; a key has no business here."""
+        """Serve an uploaded file. A request with a key is refused and counted."""
         dialect = _dialect(request)
-        self.journal.count(dialect.name, "downloads")
+        self.log.count(dialect.name, "downloads")
         if "authorization" in request.headers:
-            self.journal.count(dialect.name, "downloads_with_key")
+            self.log.count(dialect.name, "downloads_with_key")
             return Response("a key was sent to a file's address", 400)
         name = request.path_params["name"]
-        content = await asyncio.to_thread(self.shelf.get, name)
+        content = await asyncio.to_thread(self.uploads.get, name)
         if content is None or not signed(request.url.path, request.query_params):
             return Response("no such file", 404)
         if float(request.query_params["expires"]) < self.clock():
@@ -199,37 +204,37 @@ class Sandbox:
 
     # -- look --------------------------------------------------------------------------------------------------------
 
-    async def look(self, request: Request) -> Response:
-        """Answer a look at one task."""
+    async def poll(self, request: Request) -> Response:
+        """Answer a poll of one task."""
         dialect = _dialect(request)
-        self.journal.count(dialect.name, "looks")
+        self.log.count(dialect.name, "looks")
         try:
-            return await self._looked(request, dialect)
+            return await self._polled(request, dialect)
         except Refusal as refusal:
             return self._refusal(dialect, refusal)
 
-    async def _looked(self, request: Request, dialect: Dialect) -> Response:
+    async def _polled(self, request: Request, dialect: Dialect) -> Response:
         _check_key(request)
         await self._wait()
         task = await self._task(request.path_params["task_id"], dialect)
         if task is None:
             raise Refusal(404, "task_not_found", "task not found")
         if fault := self._fault("look", dialect, task.prompt, task.id):
-            return fault_responses.look(fault, dialect, self.clock())
-        return JSONResponse(dialect.seen(self._view(task, _origin(request))))
+            return fault_responses.poll(fault, dialect, self.clock())
+        return JSONResponse(dialect.task_response(self._view(task, _origin(request))))
 
-    async def look_together(self, request: Request) -> Response:
-        """Answer a look at many tasks."""
+    async def poll_batch(self, request: Request) -> Response:
+        """Answer a batch poll."""
         dialect = _dialect(request)
-        self.journal.count(dialect.name, "batch_looks")
+        self.log.count(dialect.name, "batch_looks")
         try:
-            return await self._looked_together(request, dialect)
+            return await self._batch_polled(request, dialect)
         except Refusal as refusal:
             return self._refusal(dialect, refusal)
 
-    async def _looked_together(self, request: Request, dialect: Dialect) -> Response:
+    async def _batch_polled(self, request: Request, dialect: Dialect) -> Response:
         _check_key(request)
-        body = _decoded(await request.body())
+        body = _json_or_text(await request.body())
         ids = body.get("task_ids") if isinstance(body, dict) else None
         if not isinstance(ids, list) or not ids or len(ids) > dialect.batch_limit:
             raise Refusal(400, "invalid_request", f"task_ids must be an array of 1 to {dialect.batch_limit} ids")
@@ -237,16 +242,16 @@ class Sandbox:
         tasks = [task for one in ids if (task := await self._task(str(one), dialect))]
         for task in tasks:
             if fault := self._fault("batch", dialect, task.prompt, task.id):
-                return fault_responses.look(fault, dialect, self.clock())
+                return fault_responses.poll(fault, dialect, self.clock())
         origin = _origin(request)
-        return JSONResponse(dialect.seen_together([self._view(task, origin) for task in tasks]))
+        return JSONResponse(dialect.batch_response([self._view(task, origin) for task in tasks]))
 
     async def _wait(self) -> None:
         if self.latency:
             await asyncio.sleep(self.latency)
 
     async def _task(self, task_id: str, dialect: Dialect) -> Task | None:
-        """Return this gateway's task with the faults it has caught by now, None where it is unknown or forgotten."""
+        """Return this gateway's task with the faults it has caught by now, None if it is unknown or forgotten."""
         task = self.store.get(task_id)
         if task is None and self.store.home is not None:
             await asyncio.to_thread(self.store.refresh)
@@ -257,17 +262,17 @@ class Sandbox:
             self.store.bind(task, fresh)
         return None if "task-forgotten" in task.faults else task
 
-    def _view(self, task: Task, origin: str) -> View:
+    def _view(self, task: Task, origin: str) -> TaskView:
         now = self.clock()
         shapes = frozenset(task.faults)
-        held = "held" in shapes and task.created >= self._released
+        held = "held" in shapes and task.created >= self._disarmed_at
         if now < task.finished or held or "never-finishes" in shapes:
             fraction = min(0.99, (now - task.created) / max(task.seconds, 1e-9))
-            return View(task, "queued" if fraction < _QUEUED else "running", max(0.0, fraction), shapes=shapes)
+            return TaskView(task, "queued" if fraction < _QUEUED else "running", max(0.0, fraction), shapes=shapes)
         if shapes & {"failed", "failed-by-moderation"}:
-            return View(task, "failed", 0.5, shapes=shapes)
+            return TaskView(task, "failed", 0.5, shapes=shapes)
         expires = self._expires(task, now)
-        return View(task, "completed", 1.0, self._addresses(task, origin, expires), expires, shapes)
+        return TaskView(task, "completed", 1.0, self._addresses(task, origin, expires), expires, shapes)
 
     def _expires(self, task: Task, now: float) -> float:
         """Return the end of the present address: it lives `lifetime` from the finish, and so does each renewal after it."""
@@ -286,11 +291,11 @@ class Sandbox:
     # -- download ----------------------------------------------------------------------------------------------------
 
     async def download(self, request: Request) -> Response:
-        """Answer a download; a key has no business here."""
+        """Serve a download. A request with a key is refused and counted."""
         dialect = _dialect(request)
-        self.journal.count(dialect.name, "downloads")
+        self.log.count(dialect.name, "downloads")
         if "authorization" in request.headers:
-            self.journal.count(dialect.name, "downloads_with_key")
+            self.log.count(dialect.name, "downloads_with_key")
             return Response("a key was sent to a result address", 400)
         task, number = await self._task(request.path_params["task_id"], dialect), request.path_params["index"]
         if task is None or number not in map(str, range(task.n)) or not signed(request.url.path, request.query_params):
@@ -309,22 +314,22 @@ class Sandbox:
         return float(query["expires"]) < self.clock() or int(query["serial"]) < self._revoked.get(task.id, 0)
 
     async def _delivered(self, request: Request, task: Task, index: int, fault: str | None) -> Response:
-        drawing = Drawing.of(task, index, self.seed)
+        drawing = ImageSpec.of(task, index, self.seed)
         if fault:
-            return await fault_responses.delivery(fault, drawing, self.gallery, f"{_origin(request)}{request.url.path}?{request.url.query}")
-        return Response(await self.gallery.fetch(drawing), media_type=drawing.mime_type)
+            return await fault_responses.delivery(fault, drawing, self.images, f"{_origin(request)}{request.url.path}?{request.url.query}")
+        return Response(await self.images.fetch(drawing), media_type=drawing.mime_type)
 
     # -- controls ----------------------------------------------------------------------------------------------------
 
-    async def log(self, request: Request) -> Response:
-        """Show what was asked."""
-        return JSONResponse(self.journal.shown())
+    async def show_log(self, request: Request) -> Response:
+        """Show the request log."""
+        return JSONResponse(self.log.shown())
 
     async def arm(self, request: Request) -> Response:
         """Arm a fault: `kind`, and optionally `times` (null: always), `provider` and `match`."""
-        wish = _decoded(await request.body())
+        body = _json_or_text(await request.body())
         try:
-            self.faults.arm(str(wish["kind"]), wish.get("times", 1), wish.get("provider"), wish.get("match"))
+            self.faults.arm(str(body["kind"]), body.get("times", 1), body.get("provider"), body.get("match"))
         except (KeyError, TypeError, AttributeError, UnknownFault) as error:
             return JSONResponse({"error": str(error)}, 400)
         return JSONResponse(self.faults.shown())
@@ -332,7 +337,7 @@ class Sandbox:
     async def disarm(self, request: Request) -> Response:
         """Disarm every fault."""
         self.faults.clear()
-        self._released = self.clock()
+        self._disarmed_at = self.clock()
         return JSONResponse([])
 
     async def armed(self, request: Request) -> Response:
@@ -340,8 +345,8 @@ class Sandbox:
         kinds = {kind.name: {"phase": kind.phase, "meaning": kind.meaning} for kind in KINDS.values()}
         return JSONResponse({"armed": self.faults.shown(), "kinds": kinds})
 
-    async def front(self, request: Request) -> Response:
-        """Show what this is and where the gateways are."""
+    async def index(self, request: Request) -> Response:
+        """Show what this is, and the base URLs."""
         origin = _origin(request)
         base_urls = {name: f"{origin}/{name}" for name in DIALECTS}
         return JSONResponse({"what": "imagegen_magic's sandbox: no gateway, no AI, no cost", "base_urls": base_urls})
@@ -351,24 +356,24 @@ def _dialect(request: Request) -> Dialect:
     return DIALECTS[request.url.path.removeprefix("/files").split("/")[1]]
 
 
-def _decoded(body: bytes) -> Any:
-    """Return a body's JSON; its text where it is none, or none that could be told again."""
+def _json_or_text(body: bytes) -> Any:
+    """Return a body's JSON; its text if it is not valid JSON."""
     try:
-        said = json.loads(body)
+        value = json.loads(body)
     except (ValueError, RecursionError):
         return body.decode("utf-8", "replace")
-    return said if is_json(said) else body.decode("utf-8", "replace")
+    return value if is_json(value) else body.decode("utf-8", "replace")
 
 
-async def _whole(request: Request, most: int) -> bytes | None:
-    """Read a body to its end; None where it is larger than may be."""
+async def _read_body(request: Request, limit: int) -> bytes | None:
+    """Read a body to its end; None if it is larger than the limit."""
     pieces: list[bytes] = []
     size = 0
     async for piece in request.stream():
         size += len(piece)
-        if size <= most:
+        if size <= limit:
             pieces.append(piece)
-    return b"".join(pieces) if size <= most else None
+    return b"".join(pieces) if size <= limit else None
 
 
 def _check_key(request: Request) -> None:
@@ -395,14 +400,14 @@ def create_app(
     lifetime: float = 86_400.0,
     plain: bool = False,
 ) -> Starlette:
-    """Return the app; `faults` are armed from the start (`KIND` or `KIND:TIMES`), the rest is said at `Sandbox`.
+    """Return the app; `faults` are armed from the start (`KIND` or `KIND:TIMES`), the rest is value at `Sandbox`.
 
     Raises UnknownFault, and ValueError for seconds that cannot be.
     """
     if not all(0 <= number < math.inf for number in (scale, duration or 0.0, latency)):
         raise ValueError("scale, duration and latency must be numbers of 0 and more")
-    if not _SHORTEST <= lifetime < math.inf:
-        raise ValueError(f"lifetime must be at least {_SHORTEST} seconds")
+    if not _MIN_LIFETIME <= lifetime < math.inf:
+        raise ValueError(f"lifetime must be at least {_MIN_LIFETIME} seconds")
     sandbox = Sandbox(scale=scale, seed=seed, home=home, clock=clock, duration=duration, latency=latency, lifetime=lifetime, plain=plain)
     for fault in faults:
         sandbox.faults.arm_text(fault)
@@ -415,8 +420,8 @@ def _gateway_routes(sandbox: Sandbox) -> list[Route]:
     routes = []
     for name, dialect in DIALECTS.items():
         if dialect.batch_path:
-            routes.append(_route(f"/{name}{dialect.batch_path}", sandbox.look_together, "POST"))
-        routes.append(_route(f"/{name}{dialect.task_path}", sandbox.look, "GET"))
+            routes.append(_route(f"/{name}{dialect.batch_path}", sandbox.poll_batch, "POST"))
+        routes.append(_route(f"/{name}{dialect.task_path}", sandbox.poll, "GET"))
         routes.append(_route(f"/{name}{dialect.submit_path}", sandbox.submit, "POST"))
         if dialect.upload_path:
             routes.append(_route(f"/{name}{dialect.upload_path}", sandbox.upload, "POST"))
@@ -427,11 +432,11 @@ def _gateway_routes(sandbox: Sandbox) -> list[Route]:
 
 def _own_routes(sandbox: Sandbox) -> list[Route]:
     return [
-        _route("/_sandbox/log", sandbox.log, "GET"),
+        _route("/_sandbox/log", sandbox.show_log, "GET"),
         _route("/_sandbox/faults", sandbox.armed, "GET"),
         _route("/_sandbox/faults", sandbox.arm, "POST"),
         _route("/_sandbox/faults", sandbox.disarm, "DELETE"),
-        _route("/", sandbox.front, "GET"),
+        _route("/", sandbox.index, "GET"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""What the sandbox makes of references and a mask: painted inside the mask alone, or a new picture through which the old ones show."""
+"""Edits: an image repainted inside a mask alone, or a new image with the references blended in."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Callable, Sequence
 from PIL import Image, ImageChops
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
-_SHOWN = 0.5  # how much of a reference shows through a new picture
+_SHOWN = 0.5  # weight of the references in a new image
 
 Painter = Callable[[int, int], Image.Image]
 """Paints a new picture of so many pixels."""
 
 
 def opened(content: bytes) -> Image.Image:
-    """Return a picture's pixels in RGB, or in RGBA where something of it can be transparent."""
+    """Return an image in RGB, or in RGBA if it has transparency."""
     with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
         return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 
 def inpainted(reference: Image.Image, mask: Image.Image, size: tuple[int, int], paint: Painter) -> Image.Image:
-    """Return the reference, stretched to `size`, newly painted where the mask is transparent; all else keeps its very pixels."""
+    """Return the reference, stretched to `size`, repainted where the mask is transparent; all other pixels stay the same."""
     base = _stretched(reference, size)
     keep = _stretched(mask.convert("RGBA").getchannel("A"), size)
     box = ImageChops.invert(keep).getbbox()
@@ -33,7 +33,7 @@ def inpainted(reference: Image.Image, mask: Image.Image, size: tuple[int, int], 
 
 
 def blended(references: Sequence[Image.Image], drawn: Image.Image) -> Image.Image:
-    """Return a new picture through which the references show, side by side."""
+    """Return a new image blended with the references, side by side."""
     sheet, count = Image.new("RGB", drawn.size), len(references)
     for number, reference in enumerate(references):
         left, right = drawn.width * number // count, drawn.width * (number + 1) // count

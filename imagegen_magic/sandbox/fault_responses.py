@@ -1,4 +1,4 @@
-"""How each fault looks on the wire."""
+"""The HTTP response of each fault."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from starlette.responses import JSONResponse, RedirectResponse, Response, Stream
 from starlette.types import Receive, Scope, Send
 
 from imagegen_magic.formats import JPEG, PNG
-from imagegen_magic.sandbox.dialects import Dialect, Refusal
-from imagegen_magic.sandbox.images import Drawing, Gallery, bomb, corrupted
+from imagegen_magic.sandbox.dialects.base import Dialect, Refusal
+from imagegen_magic.sandbox.images import ImageCache, ImageSpec, bomb, corrupted
 
 PAGE = "<!doctype html><html><head><title>Attention required</title></head><body><h1>One more step</h1></body></html>"
 _CHUNK = bytes(1024 * 1024)
 _OVERSIZED = 80
-_PATIENCE = 600.0
+_SILENCE = 600.0
 _TRICKLE = 3.0
 _CLOSED_PORT = 9
 
@@ -54,9 +54,9 @@ class SilentResponse(Response):
     """No answer at all until the client goes, or ten minutes have passed."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Wait for the end of the other's patience."""
+        """Wait until the client disconnects."""
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_SILENCE):
                 while (await receive())["type"] != "http.disconnect":
                     pass
         except TimeoutError:
@@ -73,14 +73,14 @@ def refuse(fault: str, dialect: Dialect, now: float) -> Response:
         "unavailable": Refusal(503, "service_unavailable", "the service is overloaded, try again later"),
         "unauthorized": Refusal(401, "invalid_api_key", "invalid or missing API key"),
         "no-balance": Refusal(402, "insufficient_balance", "the balance does not suffice for this request"),
-        "moderation": dialect.moderated(),
+        "moderation": dialect.moderation_refusal(),
         "reference-gone": unreachable("its address answered 404"),
     }
-    return _told(refusals[fault], dialect, now)
+    return _error(refusals[fault], dialect, now)
 
 
-def _told(refusal: Refusal, dialect: Dialect, now: float) -> Response:
-    status, answer = dialect.refused(refusal, now)
+def _error(refusal: Refusal, dialect: Dialect, now: float) -> Response:
+    status, answer = dialect.error_response(refusal, now)
     headers = {"retry-after": str(refusal.retry_after)} if refusal.retry_after is not None else None
     return JSONResponse(answer, status_code=status, headers=headers)
 
@@ -91,17 +91,17 @@ def unreachable(which: str) -> Refusal:
 
 
 def upload(fault: str, dialect: Dialect, now: float) -> Response:
-    """Return what becomes of an upload."""
+    """Return the response to an upload."""
     refusals = {
         "upload-refused": Refusal(400, "invalid_file", "the file was rejected"),
         "upload-500": Refusal(500, "internal_error", "the file storage is not available"),
         "upload-429": Refusal(429, "rate_limit_exceeded", "too many uploads", retry_after=1),
     }
-    return _told(refusals[fault], dialect, now)
+    return _error(refusals[fault], dialect, now)
 
 
 def answer(fault: str, accepted: dict[str, Any]) -> Response:
-    """Return what becomes of the answer to an accepted submission."""
+    """Return the response to an accepted submission."""
     text = json.dumps(accepted).encode()
     if fault == "drop-after-accept":
         return BrokenResponse(b"", len(text))
@@ -124,8 +124,8 @@ def _without_id(value: Any) -> Any:
     return [_without_id(inner) for inner in value] if isinstance(value, list) else value
 
 
-def look(fault: str, dialect: Dialect, now: float) -> Response:
-    """Return what becomes of a look, single or batch."""
+def poll(fault: str, dialect: Dialect, now: float) -> Response:
+    """Return the response to a poll, single or batch."""
     if fault.endswith("-garbage"):
         return Response(PAGE, media_type="text/html")
     refusals = {
@@ -133,25 +133,25 @@ def look(fault: str, dialect: Dialect, now: float) -> Response:
         "look-rate-limited": Refusal(429, "rate_limit_exceeded", "too many requests", retry_after=1),
         "batch-400": Refusal(400, "invalid_request", "unknown parameter"),
     }
-    return _told(refusals[fault], dialect, now)
+    return _error(refusals[fault], dialect, now)
 
 
-async def delivery(fault: str, drawing: Drawing, gallery: Gallery, url: str) -> Response:
-    """Return what becomes of a download whose address is `url`."""
+async def delivery(fault: str, spec: ImageSpec, images: ImageCache, url: str) -> Response:
+    """Return the response to a download of `url`."""
     if simple := _without_picture(fault, url):
         return simple
     if fault == "bomb":
         return Response(await asyncio.to_thread(bomb), media_type=PNG.mime_type)
     if fault == "wrong-size":
-        return Response(await gallery.fetch(drawing.reshaped()), media_type=drawing.mime_type)
+        return Response(await images.fetch(spec.reshaped()), media_type=spec.mime_type)
     if fault == "wrong-format":
-        other = drawing.reformatted()
-        return Response(await gallery.fetch(other), media_type=drawing.mime_type)
+        other = spec.reformatted()
+        return Response(await images.fetch(other), media_type=spec.mime_type)
     if fault == "truncated-jpeg":
-        jpeg = drawing if drawing.mime_type == JPEG.mime_type else drawing.reformatted()
-        picture = await gallery.fetch(jpeg)
+        jpeg = spec if spec.mime_type == JPEG.mime_type else spec.reformatted()
+        picture = await images.fetch(jpeg)
         return StreamingResponse(_parts(picture[: len(picture) * 3 // 5], 4), media_type=JPEG.mime_type)
-    return _damaged(fault, await gallery.fetch(drawing), drawing.mime_type)
+    return _damaged(fault, await images.fetch(spec), spec.mime_type)
 
 
 def _without_picture(fault: str, url: str) -> Response | None:
@@ -161,7 +161,7 @@ def _without_picture(fault: str, url: str) -> Response | None:
         return Response(PAGE, media_type="text/html")
     if fault.startswith("oversized"):
         headers = {"content-length": str(_OVERSIZED * len(_CHUNK))} if fault == "oversized" else None
-        return StreamingResponse(_plenty(), media_type=PNG.mime_type, headers=headers)
+        return StreamingResponse(_endless(), media_type=PNG.mime_type, headers=headers)
     targets = {
         "redirect": f"{url}&again=1",
         "redirect-loopback": f"http://127.0.0.1:{_CLOSED_PORT}/picture.png",
@@ -191,7 +191,7 @@ async def _trickle(content: bytes) -> AsyncIterator[bytes]:
         await asyncio.sleep(_TRICKLE / 20)
 
 
-async def _plenty() -> AsyncIterator[bytes]:
+async def _endless() -> AsyncIterator[bytes]:
     for _ in range(_OVERSIZED):
         yield _CHUNK
         await asyncio.sleep(0)

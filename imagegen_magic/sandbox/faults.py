@@ -1,9 +1,9 @@
-"""What can go wrong on the way to a gateway and back, by name and on request.
+"""Faults on request: what can go wrong between client and gateway, by name.
 
 A fault is armed (`POST /_sandbox/faults`, `--fault KIND[:TIMES]`), or asked for in a prompt: `[[fault: KIND]]` or
 `[[fault: KIND:TIMES]]`. Its phase says when it strikes: at the submission, at a look, at a batch look, at a download, or (armed only,
 for there is no prompt yet) at an upload.
-A fault of phase `task` clings to the task that it struck; every other one strikes a single request.
+A fault of phase `task` stays with its task; every other one affects a single request.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class UnknownFault(PortableError, ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FaultKind:
     """One fault: its name, when it strikes, what then happens, and how often a directive without a number means (None: always).
 
     `by_prompt`: a directive's times are counted for the prompt, whatever the Idempotency-Key.
@@ -42,69 +42,69 @@ class Kind:
 
 
 _ALL = (
-    Kind("drop-after-accept", "submit", "the task is accepted, then the connection breaks"),
-    Kind("hang-after-accept", "submit", "the task is accepted, and no answer ever comes"),
-    Kind("500-after-accept", "submit", "the task is accepted, the answer is HTTP 500"),
-    Kind("502-after-accept", "submit", "the task is accepted, the answer is HTTP 502"),
-    Kind("504-after-accept", "submit", "the task is accepted, the answer is HTTP 504"),
-    Kind("truncated-json", "submit", "the task is accepted, the answer's JSON ends in the middle"),
-    Kind("html-answer", "submit", "the task is accepted, the answer is a page of HTML with HTTP 200"),
-    Kind("no-task-id", "submit", "the task is accepted, the answer names no task"),
-    Kind("data-object", "submit", "the answer's data is an object with an id, as newer revisions of apimart's page have it"),
-    Kind("rate-limited", "submit", "HTTP 429 with Retry-After, not accepted", usual=1),
-    Kind("unavailable", "submit", "HTTP 503, not accepted", usual=1),
-    Kind("unauthorized", "submit", "HTTP 401, not accepted"),
-    Kind("no-balance", "submit", "HTTP 402, not accepted"),
-    Kind("moderation", "submit", "refused by moderation, in the gateway's own shape"),
-    Kind("html-error-page", "submit", "HTTP 403 with a page of HTML from something in between, not accepted"),
-    Kind("reference-gone", "submit", "HTTP 400: the address of a reference cannot be fetched, not accepted", usual=1, by_prompt=True),
-    Kind("mask-ignored", "task", "the whole picture is painted anew, whatever the mask protects"),
-    Kind("failed", "task", "the task fails"),
-    Kind("failed-by-moderation", "task", "the task fails because moderation rejects the result"),
-    Kind("unknown-word", "task", "the status is a word that no page mentions, until the task finishes"),
-    Kind("no-address", "task", "the task is completed and names no picture"),
-    Kind("url-string", "task", "each url is a string (apimart's older revisions)"),
-    Kind("url-list", "task", "one entry whose url lists every picture"),
-    Kind("several-entries", "task", "one entry a picture, each with a list of one url"),
-    Kind("fewer-pictures", "task", "one picture fewer than asked"),
-    Kind("task-forgotten", "task", "the gateway answers 404 for the task"),
-    Kind("never-finishes", "task", "the task stays on its way for ever"),
-    Kind("held", "task", "the task stays on its way until the faults are disarmed"),
-    Kind("look-500", "look", "the look is answered HTTP 500", usual=1),
-    Kind("look-rate-limited", "look", "the look is answered HTTP 429 with Retry-After", usual=1),
-    Kind("look-garbage", "look", "the look is answered with HTML", usual=1),
-    Kind("batch-400", "batch", "the batch query is answered HTTP 400"),
-    Kind("batch-garbage", "batch", "the batch query is answered with HTML"),
-    Kind("expired", "download", "HTTP 410 until the task is asked for a new address", usual=1),
-    Kind("expired-403", "download", "HTTP 403 until the task is asked for a new address", usual=1),
-    Kind("download-500", "download", "the download is answered HTTP 500", usual=1),
-    Kind("truncated", "download", "fewer bytes than Content-Length promises"),
-    Kind("dropped-download", "download", "the connection breaks in the middle of the bytes"),
-    Kind("truncated-jpeg", "download", "a JPEG that ends in the middle, without Content-Length"),
-    Kind("corrupt", "download", "bytes in the middle of the file are overwritten"),
-    Kind("oversized", "download", "80 MiB, as Content-Length says"),
-    Kind("oversized-undeclared", "download", "80 MiB without a Content-Length"),
-    Kind("non-image", "download", "a page of HTML instead of a picture"),
-    Kind("bomb", "download", "a PNG of a few kilobytes that decodes to 100 megapixels"),
-    Kind("slow", "download", "the bytes trickle over some seconds"),
-    Kind("redirect", "download", "HTTP 302 to another address of the same picture"),
-    Kind("redirect-loopback", "download", "HTTP 302 to a port of 127.0.0.1"),
-    Kind("redirect-link-local", "download", "HTTP 302 to 169.254.169.254"),
-    Kind("wrong-size", "download", "another aspect ratio than asked"),
-    Kind("wrong-format", "download", "another format than asked"),
-    Kind("upload-refused", "upload", "HTTP 400: the file is not taken"),
-    Kind("upload-500", "upload", "the upload is answered HTTP 500", usual=1),
-    Kind("upload-429", "upload", "the upload is answered HTTP 429 with Retry-After", usual=1),
+    FaultKind("drop-after-accept", "submit", "the task is accepted, then the connection breaks"),
+    FaultKind("hang-after-accept", "submit", "the task is accepted, and no answer ever comes"),
+    FaultKind("500-after-accept", "submit", "the task is accepted, the answer is HTTP 500"),
+    FaultKind("502-after-accept", "submit", "the task is accepted, the answer is HTTP 502"),
+    FaultKind("504-after-accept", "submit", "the task is accepted, the answer is HTTP 504"),
+    FaultKind("truncated-json", "submit", "the task is accepted, the answer's JSON ends in the middle"),
+    FaultKind("html-answer", "submit", "the task is accepted, the answer is a page of HTML with HTTP 200"),
+    FaultKind("no-task-id", "submit", "the task is accepted, the answer names no task"),
+    FaultKind("data-object", "submit", "the answer's data is an object with an id, as newer revisions of apimart's page have it"),
+    FaultKind("rate-limited", "submit", "HTTP 429 with Retry-After, not accepted", usual=1),
+    FaultKind("unavailable", "submit", "HTTP 503, not accepted", usual=1),
+    FaultKind("unauthorized", "submit", "HTTP 401, not accepted"),
+    FaultKind("no-balance", "submit", "HTTP 402, not accepted"),
+    FaultKind("moderation", "submit", "refused by moderation, in the gateway's own shape"),
+    FaultKind("html-error-page", "submit", "HTTP 403 with a page of HTML from something in between, not accepted"),
+    FaultKind("reference-gone", "submit", "HTTP 400: the address of a reference cannot be fetched, not accepted", usual=1, by_prompt=True),
+    FaultKind("mask-ignored", "task", "the whole picture is painted anew, whatever the mask protects"),
+    FaultKind("failed", "task", "the task fails"),
+    FaultKind("failed-by-moderation", "task", "the task fails because moderation rejects the result"),
+    FaultKind("unknown-word", "task", "the status is a word that no page mentions, until the task finishes"),
+    FaultKind("no-address", "task", "the task is completed and names no picture"),
+    FaultKind("url-string", "task", "each url is a string (apimart's older revisions)"),
+    FaultKind("url-list", "task", "one entry whose url lists every picture"),
+    FaultKind("several-entries", "task", "one entry a picture, each with a list of one url"),
+    FaultKind("fewer-pictures", "task", "one picture fewer than asked"),
+    FaultKind("task-forgotten", "task", "the gateway answers 404 for the task"),
+    FaultKind("never-finishes", "task", "the task stays on its way for ever"),
+    FaultKind("held", "task", "the task stays on its way until the faults are disarmed"),
+    FaultKind("look-500", "look", "the look is answered HTTP 500", usual=1),
+    FaultKind("look-rate-limited", "look", "the look is answered HTTP 429 with Retry-After", usual=1),
+    FaultKind("look-garbage", "look", "the look is answered with HTML", usual=1),
+    FaultKind("batch-400", "batch", "the batch query is answered HTTP 400"),
+    FaultKind("batch-garbage", "batch", "the batch query is answered with HTML"),
+    FaultKind("expired", "download", "HTTP 410 until the task is asked for a new address", usual=1),
+    FaultKind("expired-403", "download", "HTTP 403 until the task is asked for a new address", usual=1),
+    FaultKind("download-500", "download", "the download is answered HTTP 500", usual=1),
+    FaultKind("truncated", "download", "fewer bytes than Content-Length promises"),
+    FaultKind("dropped-download", "download", "the connection breaks in the middle of the bytes"),
+    FaultKind("truncated-jpeg", "download", "a JPEG that ends in the middle, without Content-Length"),
+    FaultKind("corrupt", "download", "bytes in the middle of the file are overwritten"),
+    FaultKind("oversized", "download", "80 MiB, as Content-Length says"),
+    FaultKind("oversized-undeclared", "download", "80 MiB without a Content-Length"),
+    FaultKind("non-image", "download", "a page of HTML instead of a picture"),
+    FaultKind("bomb", "download", "a PNG of a few kilobytes that decodes to 100 megapixels"),
+    FaultKind("slow", "download", "the bytes trickle over some seconds"),
+    FaultKind("redirect", "download", "HTTP 302 to another address of the same picture"),
+    FaultKind("redirect-loopback", "download", "HTTP 302 to a port of 127.0.0.1"),
+    FaultKind("redirect-link-local", "download", "HTTP 302 to 169.254.169.254"),
+    FaultKind("wrong-size", "download", "another aspect ratio than asked"),
+    FaultKind("wrong-format", "download", "another format than asked"),
+    FaultKind("upload-refused", "upload", "HTTP 400: the file is not taken"),
+    FaultKind("upload-500", "upload", "the upload is answered HTTP 500", usual=1),
+    FaultKind("upload-429", "upload", "the upload is answered HTTP 429 with Retry-After", usual=1),
 )
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
+KINDS: dict[str, FaultKind] = {kind.name: kind for kind in _ALL}
 
 REFUSALS = frozenset({"rate-limited", "unavailable", "unauthorized", "no-balance", "moderation", "html-error-page", "reference-gone"})
 """The faults of a submission that leave no task behind."""
 
 
 @dataclass(slots=True)
-class Armed:
+class ArmedFault:
     """A fault that waits for its moment: how often it will still strike (None: always), at which gateway, for which prompts."""
 
     kind: str
@@ -141,7 +141,7 @@ def _number(digits: str) -> int:
     return int(digits)
 
 
-def known(name: str) -> Kind:
+def known(name: str) -> FaultKind:
     """Return the fault of that name; raises UnknownFault."""
     if name not in KINDS:
         raise UnknownFault(f"no fault is called {name!r}; there are {', '.join(KINDS)}")
@@ -152,7 +152,7 @@ def known(name: str) -> Kind:
 class Faults:
     """The faults that are armed, and how often each directive has struck."""
 
-    armed: list[Armed] = field(default_factory=list)
+    armed: list[ArmedFault] = field(default_factory=list)
     struck: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def arm(self, kind: str, times: int | None = 1, provider: str | None = None, match: str | None = None) -> None:
@@ -161,7 +161,7 @@ class Faults:
             raise UnknownFault("times must be a whole number, or null for always")
         if not all(words is None or isinstance(words, str) for words in (provider, match)):
             raise UnknownFault("provider and match must be text, or null for any")
-        self.armed.append(Armed(known(kind).name, times, provider, match))
+        self.armed.append(ArmedFault(known(kind).name, times, provider, match))
 
     def arm_text(self, text: str) -> None:
         """Arm a fault as the command line writes it, KIND or KIND:TIMES; raises UnknownFault, ValueError."""

@@ -26,11 +26,11 @@ _BOMB_EDGE = 10_000
 
 
 Find = Callable[[str], bytes | None]
-"""Returns the bytes of a picture of the sandbox's own by its name, None where there is none (any more)."""
+"""Returns the bytes of a picture of the sandbox's own by its name, None if it is missing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
+class ImageSpec:
     """Everything a drawing depends on, so that it can be made again.
 
     `sources` and `mask` name the pictures it starts from as `Task` does; `obeys` says that only the mask's inside is painted.
@@ -49,7 +49,7 @@ class Drawing:
     obeys: bool = True
 
     @classmethod
-    def of(cls, task: Task, index: int, seed: int) -> Drawing:
+    def of(cls, task: Task, index: int, seed: int) -> ImageSpec:
         """Return the picture of that index of a task."""
         width, height = task.pixels
         return cls(
@@ -66,15 +66,15 @@ class Drawing:
             "mask-ignored" not in task.faults,
         )
 
-    def reshaped(self) -> Drawing:
+    def reshaped(self) -> ImageSpec:
         """Return the same in an aspect ratio that was not asked for."""
         return replace(self, height=max(16, self.height * 3 // 4))
 
-    def reformatted(self) -> Drawing:
+    def reformatted(self) -> ImageSpec:
         """Return the same in a format that was not asked for."""
         return replace(self, mime_type=PNG.mime_type if self.mime_type == JPEG.mime_type else JPEG.mime_type, alpha=False)
 
-    def plain(self) -> Drawing:
+    def plain(self) -> ImageSpec:
         """Return the one picture that stands for all of these pixels and format."""
         return replace(self, prompt="a plain sheet", seed=0, quality="low", sources=(), mask="", obeys=True)
 
@@ -100,19 +100,19 @@ class Drawing:
         return paint(self.prompt, seed=self.seed, width=width, height=height, alpha=alpha, quality=self.quality)
 
 
-class Gallery:
+class ImageCache:
     """Drawings with a memory of at most `room` bytes; two are drawn at once, and never in the event loop's thread."""
 
     def __init__(self, *, plain: bool = False, room: int = 64 * 1024 * 1024, find: Find = lambda name: None) -> None:
         self.plain = plain
         self._find = find
         self.room = room
-        self._kept: OrderedDict[Drawing, bytes] = OrderedDict()
+        self._kept: OrderedDict[ImageSpec, bytes] = OrderedDict()
         self._held = 0
         self._lock = threading.Lock()
         self._threads: ThreadPoolExecutor | None = None
 
-    async def fetch(self, drawing: Drawing) -> bytes:
+    async def fetch(self, drawing: ImageSpec) -> bytes:
         """Return the drawing's bytes."""
         drawing = drawing.plain() if self.plain else drawing
         found = self._recall(drawing)
@@ -130,14 +130,14 @@ class Gallery:
         if threads is not None:
             threads.shutdown()
 
-    def _recall(self, drawing: Drawing) -> bytes | None:
+    def _recall(self, drawing: ImageSpec) -> bytes | None:
         with self._lock:
             if drawing in self._kept:
                 self._kept.move_to_end(drawing)
             return self._kept.get(drawing)
 
-    def make(self, drawing: Drawing) -> bytes:
-        """Return the drawing's bytes, drawn in this very thread where they are not remembered."""
+    def make(self, drawing: ImageSpec) -> bytes:
+        """Return the drawing's bytes, drawn in this thread if they are not cached."""
         found = self._recall(drawing)
         if found is not None:
             return found
@@ -164,7 +164,7 @@ def signed_address(origin: str, path: str, *, serial: int, expires: float) -> st
 
 
 def signed(path: str, query: Mapping[str, str]) -> bool:
-    """Say whether an address is one of ours."""
+    """Return whether an address has our signature."""
     expected = _signature(path, query.get("expires", ""), query.get("serial", ""))
     return hmac.compare_digest(expected.encode(), query.get("signature", "").encode("utf-8", "replace"))
 

@@ -8,41 +8,40 @@ from urllib.parse import parse_qsl, urlsplit
 
 from imagegen_magic.formats import PNG
 from imagegen_magic.sandbox import fault_responses
-from imagegen_magic.sandbox.dialects import Order, Refusal
+from imagegen_magic.sandbox.dialects.base import Refusal, Submission
 from imagegen_magic.sandbox.images import signed
-from imagegen_magic.sandbox.tasks import Store, Task
-from imagegen_magic.sandbox.uploads import Shelf
+from imagegen_magic.sandbox.tasks import Task, TaskStore
+from imagegen_magic.sandbox.uploads import UploadStore
 
 _UPLOADED = re.compile(r"/files/\w+/uploads/([0-9a-f]{64}\.\w+)")
-_MADE = re.compile(r"/files/\w+/([^/]+)/(\d+)\.\w+")
+_RESULT = re.compile(r"/files/\w+/([^/]+)/(\d+)\.\w+")
 
 
-class Originals:
-    """Uploaded files and finished pictures by name: `upload/FILE`, `result/TASK/INDEX`, and "" for what lies elsewhere.
+class ReferenceStore:
+    """Uploaded files and finished images by name: `upload/FILE`, `result/TASK/INDEX`, and "" for any other address.
 
     `draw` returns the bytes of a task's picture of that index, `clock` the time in epoch seconds.
     """
 
-    def __init__(self, shelf: Shelf, store: Store, draw: Callable[[Task, int], bytes], clock: Callable[[], float]) -> None:
-        self._shelf, self._store, self._draw, self._clock = shelf, store, draw, clock
+    def __init__(self, uploads: UploadStore, store: TaskStore, draw: Callable[[Task, int], bytes], clock: Callable[[], float]) -> None:
+        self._uploads, self._store, self._draw, self._clock = uploads, store, draw, clock
 
-    def of(self, order: Order, host: str) -> tuple[tuple[str, ...], str]:
-        """Return the names of an order's references and of its mask; `host` is what the sandbox is called.
+    def of(self, submission: Submission, host: str) -> tuple[tuple[str, ...], str]:
+        """Return the names of an submission's references and of its mask; `host` is the sandbox's own host.
 
-        Raises Refusal for one that is not there any more, and for a mask that the gateways refuse: without alpha, or with other
-        pixels than the first reference.
+        Raises Refusal for a missing one, and for a mask without alpha or with other pixels than the first reference.
         """
-        sources = tuple(self._name(url, host) for url in order.references)
-        mask = self._name(order.mask, host) if order.mask else ""
+        sources = tuple(self._name(url, host) for url in submission.references)
+        mask = self._name(submission.mask, host) if submission.mask else ""
         if mask:
             self._check_mask(sources[0], mask)
         return sources, mask
 
     def find(self, name: str) -> bytes | None:
-        """Return the bytes of a picture by its name, None where there is none (any more); one of a task is drawn again."""
+        """Return the bytes of a picture by its name, None if it is missing; one of a task is drawn again."""
         kind, _, rest = name.partition("/")
         if kind == "upload":
-            return self._shelf.get(rest)
+            return self._uploads.get(rest)
         task = self._store.get(rest.rpartition("/")[0])
         return self._draw(task, int(rest.rpartition("/")[2])) if task else None
 
@@ -55,10 +54,10 @@ class Originals:
             return ""
         if float(query["expires"]) < self._clock():
             raise fault_responses.unreachable(f"{url[:80]} has expired")
-        if (file := _UPLOADED.fullmatch(parts.path)) and self._shelf.get(file[1]) is not None:
+        if (file := _UPLOADED.fullmatch(parts.path)) and self._uploads.get(file[1]) is not None:
             return f"upload/{file[1]}"
-        if (made := _MADE.fullmatch(parts.path)) and (task := self._task(made[1])) and int(made[2]) < task.n:
-            return f"result/{task.id}/{made[2]}"
+        if (result := _RESULT.fullmatch(parts.path)) and (task := self._task(result[1])) and int(result[2]) < task.n:
+            return f"result/{task.id}/{result[2]}"
         raise fault_responses.unreachable(f"{url[:80]} is not there")
 
     def _task(self, task_id: str) -> Task | None:
@@ -67,7 +66,7 @@ class Originals:
         return self._store.get(task_id)
 
     def _check_mask(self, first: str, mask: str) -> None:
-        facts = self._shelf.facts(mask.removeprefix("upload/"))
+        facts = self._uploads.facts(mask.removeprefix("upload/"))
         if facts is None:
             return
         if facts.mime_type != PNG.mime_type or not facts.alpha:
@@ -79,5 +78,5 @@ class Originals:
         kind, _, rest = name.partition("/")
         if kind == "result" and (task := self._store.get(rest.rpartition("/")[0])):
             return task.pixels
-        facts = self._shelf.facts(rest)
+        facts = self._uploads.facts(rest)
         return None if facts is None else (facts.width, facts.height)

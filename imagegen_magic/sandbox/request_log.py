@@ -1,4 +1,4 @@
-"""What a sandbox was asked, for tests and for the curious; never a key."""
+"""The log of a sandbox's requests, without keys."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _COUNTED = ("submissions", "accepted", "repeated", "looks", "batch_looks", "down
 
 
 @dataclass(slots=True)
-class Entry:
-    """One request to submit: by whom, what, and what became of it.
+class LogEntry:
+    """One request to submit: its gateway, body and outcome.
 
-    `status` is the HTTP status of the answer, None while there is none; `accepted` says that a task was made, `repeated`
-    that this Idempotency-Key had been accepted before; `json` is the body, or its text where it was no JSON.
+    `status` is the HTTP status of the answer, None before that; `accepted` says that a task was made, `repeated`
+    that this Idempotency-Key had been accepted before; `json` is the body, or its text if it is no JSON.
     """
 
     provider: str
@@ -31,24 +31,24 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Journal:
+class RequestLog:
     """The last submissions, and counts of every kind of request for each gateway."""
 
-    entries: deque[Entry] = field(default_factory=lambda: deque(maxlen=20_000))
+    entries: deque[LogEntry] = field(default_factory=lambda: deque(maxlen=20_000))
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def count(self, provider: str, what: str) -> None:
         """Count one request."""
         self.counts[provider, what] += 1
 
-    def submission(self, entry: Entry) -> Entry:
-        """Write down a request to submit."""
+    def submission(self, entry: LogEntry) -> LogEntry:
+        """Log a submission."""
         self.entries.append(entry)
         self.count(entry.provider, "submissions")
         return entry
 
-    def accept(self, entry: Entry, task_id: str, *, repeated: bool) -> None:
-        """Write down what became of it."""
+    def accept(self, entry: LogEntry, task_id: str, *, repeated: bool) -> None:
+        """Log that it was accepted."""
         entry.task_id, entry.accepted, entry.repeated = task_id, not repeated, repeated
         self.count(entry.provider, "repeated" if repeated else "accepted")
 

@@ -19,9 +19,9 @@ _KEPT_DAYS = 8  # longer than any gateway keeps a picture
 class Task:
     """An accepted task: what is to be drawn, since when (epoch seconds), for how long (seconds), at what price.
 
-    `pixels` is what each of the `n` pictures will measure; `take` counts the tasks of the same prompt before it, as no gateway
-    draws the same twice; `faults` are the names of those that cling to it. `sources` and `mask` say which pictures of the sandbox's own
-    it starts from: `upload/NAME` or `result/TASK/INDEX`, "" for one that lies elsewhere.
+    `pixels` is the size of each of the `n` images. `take` counts the earlier tasks with the same prompt, because no service draws the
+    same image twice. `faults` are the names of attached faults. `sources` and `mask` name images of the sandbox that it starts from:
+    `upload/NAME` or `result/TASK/INDEX`, "" for any other address.
     """
 
     id: str
@@ -63,11 +63,11 @@ def _task(values: dict[str, Any]) -> Task:
     return Task(**{name: value for name, value in values.items() if name in _FIELDS})  # a newer version may have written more
 
 
-class Store:
+class TaskStore:
     """All tasks by id and by (gateway, idempotency key).
 
     With a `home`, every change is appended to the day's file, one JSON line each, so that several processes may
-    share the folder and a dead one leaves its tasks to the next.
+    share the folder and the tasks of a killed one are kept.
     """
 
     def __init__(self, home: Path | None = None) -> None:
@@ -82,13 +82,13 @@ class Store:
         return len(self._tasks)
 
     def add(self, task: Task) -> None:
-        """Remember a task, durably against a kill of the process where there is a home."""
+        """Remember a task, durably against a kill of the process if there is a home."""
         self._remember(task)
         if self.home is not None:
             self._append(task.line())
 
     def bind(self, task: Task, faults: Iterable[str]) -> None:
-        """Let faults cling to a task."""
+        """Attach faults to a task."""
         task.faults.update(faults)
         if self.home is not None:
             self._append(json.dumps({"id": task.id, "cling": sorted(task.faults)}))
@@ -106,7 +106,7 @@ class Store:
         return self._asked[prompt]
 
     def refresh(self) -> None:
-        """Read what this and other processes have appended since; old days are swept away."""
+        """Read what this and other processes have appended since; files of old days are removed."""
         with self._reading:
             for path in self._files():
                 self._read_on(path)

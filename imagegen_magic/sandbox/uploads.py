@@ -1,4 +1,4 @@
-"""The files that people bring to the sandbox: the form they come in, where they stand, and what they are."""
+"""Uploaded files: the form they arrive in, where they are stored, and what they are."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """An uploaded picture: the name it stands under, its MIME type, its pixels, and whether it can say what is transparent."""
+class StoredFile:
+    """An uploaded picture: its name, its MIME type, its pixels, and whether it has alpha."""
 
     name: str
     mime_type: str
@@ -41,7 +41,7 @@ class Kept:
 
 
 def form(body: bytes, content_type: str) -> dict[str, Part]:
-    """Return the parts of a multipart form by name; none where it is no such form."""
+    """Return the parts of a multipart form by name; none if it is no such form."""
     boundary = re.search(r'boundary="?([^";,]+)"?', content_type)
     if boundary is None or not content_type.lower().startswith("multipart/form-data"):
         return {}
@@ -56,19 +56,19 @@ def _part(piece: bytes) -> tuple[str, Part] | None:
 
 
 def mime_type(name: str) -> str:
-    """Return the MIME type of a file by the name it stands under."""
+    """Return the MIME type of a file by its name."""
     return next(each.mime_type for each in _FORMATS.values() if name.endswith(each.suffix))
 
 
-class Shelf:
-    """Uploaded pictures by content, in memory, or in the folder `uploads` of a home, where they outlive the process."""
+class UploadStore:
+    """Uploaded pictures by content, in memory, or in the folder `uploads` of a home, which outlives the process."""
 
     def __init__(self, home: Path | None = None) -> None:
         self._folder = home / "uploads" if home is not None else None
         self._held: dict[str, bytes] = {}
 
-    def put(self, content: bytes) -> Kept | None:
-        """Keep a picture; None where these bytes are none of a kind that people upload."""
+    def put(self, content: bytes) -> StoredFile | None:
+        """Store an image; None if the bytes are none that can be uploaded."""
         facts = _facts(content)
         if facts is None:
             return None
@@ -78,10 +78,10 @@ class Shelf:
             self._held[name] = content
         else:
             self._write(self._folder, name, content)
-        return Kept(name, mime_type(name), width, height, alpha)
+        return StoredFile(name, mime_type(name), width, height, alpha)
 
     def get(self, name: str) -> bytes | None:
-        """Return the bytes that stand under a name, None where there are none."""
+        """Return the bytes of a name, None if it is missing."""
         if not _NAME.fullmatch(name):
             return None
         if self._folder is None:
@@ -90,11 +90,11 @@ class Shelf:
             return (self._folder / name).read_bytes()
         return None
 
-    def facts(self, name: str) -> Kept | None:
-        """Return what stands under a name, None where there is nothing."""
+    def facts(self, name: str) -> StoredFile | None:
+        """Return the facts of a name, None if it is missing."""
         content = self.get(name)
         facts = _facts(content) if content is not None else None
-        return None if facts is None else Kept(name, mime_type(name), *facts[1:])
+        return None if facts is None else StoredFile(name, mime_type(name), *facts[1:])
 
     def _write(self, folder: Path, name: str, content: bytes) -> None:
         folder.mkdir(parents=True, exist_ok=True)

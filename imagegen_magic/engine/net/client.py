@@ -149,7 +149,7 @@ class GatewayClients:
         from imagegen_magic.sandbox.app import create_app
 
         app = create_app(home=self._sandbox_home)
-        self._closers.append(app.state.sandbox.gallery.close)
+        self._closers.append(app.state.sandbox.images.close)
         return app_transport(app)
 
     async def call(self, pool: Pool, base_url: str, key: Key, call: Call, *, headers: dict[str, str] | None = None) -> GatewayResponse:
