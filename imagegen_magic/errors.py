@@ -32,12 +32,11 @@ Each error has four facts: what happened, who has to act (`blame`), whether it w
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from imagegen_magic.records import PortableError
+from imagegen_magic.records import PortableError, fields_of_error, plain, restored_error
 from imagegen_magic.secret_patterns import without_queries
 
 if TYPE_CHECKING:
@@ -50,9 +49,14 @@ _CAUSE: dict[Blame, str] = {"you": "", "network": "Network problem; ", "gateway"
 _CHARGE: dict[Charge, str] = {"no": "nothing was charged", "yes": "it was charged", "unknown": "it may have been charged"}
 
 
-def message(what: str, blame: Blame, charge: Charge, hint: str) -> str:
-    """Return an error in one line: what happened, whether it was charged, and the next step."""
-    return f"{what}. {_sentence(_CAUSE[blame] + _CHARGE[charge])}. {_sentence(hint)}."
+AGAIN = "run the cell again"
+
+
+def message(error: ImageGenError, again: str = AGAIN) -> str:
+    """Return an error in one line: what happened, whether it was charged, and the next step. `again` is how a request is repeated."""
+    hint = ", then ".join(filter(None, [error.hint, again if error.retry else ""]))
+    sentences = [error.what, _sentence(_CAUSE[error.blame] + _CHARGE[error.charge]), _sentence(hint), _forget(error.rows)]
+    return ". ".join(filter(None, sentences)) + "."
 
 
 def _sentence(text: str) -> str:
@@ -61,15 +65,9 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] if first.rstrip(",;:").isalpha() else text
 
 
-_OLD = {"Your move": "", "A network problem": "", "The gateway's doing": "", "Moderation's decision": ""}
-_CHARGES = "|".join(_CHARGE.values())
-_SAID = re.compile(rf"\. (?:(?:{'|'.join(_OLD)}), ({_CHARGES}): |(?:{'|'.join(filter(None, _CAUSE.values()))})?((?i:{_CHARGES}))\. )")
-
-
-def charge_in(message: str) -> Charge:
-    """Return what a message of ours says about the charge; unknown where it says nothing."""
-    said = _SAID.findall(message)  # the last: what comes before it may be anybody's words, what follows is ours
-    return next((charged for charged, words in _CHARGE.items() if said and "".join(said[-1]).lower() == words), "unknown")
+def _forget(rows: Sequence[int]) -> str:
+    likewise = f" (likewise {', '.join(map(str, rows[1:]))})" if rows[1:] else ""
+    return f"%imagegen forget {rows[0]}{likewise} gives it up, so that it may be sent again" if rows else ""
 
 
 _OLD_NAMES = {"whose": "blame", "charged": "charge", "next_step": "hint"}  # of 0.1.0; they work until the next minor version
@@ -105,27 +103,66 @@ def _old_name(old: str, new: str) -> Any:
 class ImageGenError(PortableError):
     """Base of all errors; `str()` gives one line, see `message`.
 
-    `what` is the fact, without a full stop. `blame`, `charge` and `hint` default to those of the class. Both texts are stored without
-    the queries of addresses, because a gateway's message may contain signed ones.
+    `what` is the fact, without a full stop. `blame`, `charge`, `hint` and `retry` (whether the next step ends in repeating the request)
+    default to those of the class; a `hint` without `retry` is complete. `rows` are tasks of the ledger that `%imagegen forget` gives up.
+    The texts are stored without the queries of addresses, because a gateway's message may contain signed ones.
     """
 
     blame: Blame = "gateway"
     charge: Charge = "unknown"
     hint: str = ""
+    retry: bool = False
+    rows: tuple[int, ...] = ()
 
     _default_hint: ClassVar[str] = "%imagegen jobs shows the state"
+    _default_retry: ClassVar[bool] = False
+    _decoders: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}  # field -> what turns its JSON value into its type
 
     def __init__(
-        self, what: str, *, blame: Blame | None = None, charge: Charge | None = None, hint: str | None = None, **old_names: Any
+        self,
+        what: str,
+        *,
+        blame: Blame | None = None,
+        charge: Charge | None = None,
+        hint: str | None = None,
+        retry: bool | None = None,
+        rows: Sequence[int] = (),
+        **old_names: Any,
     ) -> None:
         current = dict(_renamed(type(self).__name__, old_names))
-        blame, charge, hint = blame or current.get("blame"), charge or current.get("charge"), hint or current.get("hint")
+        hint = current.get("hint") if hint is None else hint
         what = without_queries(what)
         super().__init__(what)
         self.what = what.rstrip(". ")
-        self.blame = blame or type(self).blame
-        self.charge = charge or type(self).charge
-        self.hint = without_queries(hint or type(self)._default_hint).rstrip(". ")
+        self.blame = blame or current.get("blame") or type(self).blame
+        self.charge = charge or current.get("charge") or type(self).charge
+        self.hint = without_queries(type(self)._default_hint if hint is None else hint).rstrip(". ")
+        self.retry = retry if retry is not None else hint is None and type(self)._default_retry
+        self.rows = tuple(rows)
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the error as plain JSON values: its type, the bases of that, its own fields, and further ones in `fields`."""
+        own = {name: plain(getattr(self, name)) for name in _OWN_FIELDS}
+        further = {name: plain(value) for name, value in fields_of_error(self) if name not in own and not name.startswith("_")}
+        kind, *bases = (_type_name(each) for each in type(self).__mro__ if issubclass(each, ImageGenError))
+        return {"type": kind, "bases": bases, **own, "fields": further}
+
+    @staticmethod
+    def from_record(record: Mapping[str, Any]) -> ImageGenError:
+        """Return the error of a record. If its type is not known here, it is the nearest base that is; at last ImageGenError."""
+        known = {_type_name(kind): kind for kind in _subclasses(ImageGenError)}
+        kind = next((known[name] for name in (record.get("type"), *record.get("bases", ())) if name in known), ImageGenError)
+        values = {**record.get("fields", {}), **{name: record[name] for name in _OWN_FIELDS if name in record}}
+        for name, options in (("blame", _CAUSE), ("charge", _CHARGE)):
+            if values.get(name) not in options:
+                values[name] = getattr(kind, name)
+        what = str(values.get("what", ""))
+        state = {name: kind._decoded(name, value) for name, value in values.items() if not isinstance(getattr(kind, name, None), property)}
+        return restored_error(kind, (what,), {**state, "what": what, "rows": tuple(values.get("rows", ()))})
+
+    @classmethod
+    def _decoded(cls, name: str, value: Any) -> Any:
+        return cls._decoders[name](value) if name in cls._decoders and value is not None else value
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Let a subclass of a plug-in set the defaults by their old names, with a DeprecationWarning."""
@@ -141,7 +178,21 @@ class ImageGenError(PortableError):
     next_step = _old_name("next_step", "hint")
 
     def __str__(self) -> str:
-        return message(self.what, self.blame, self.charge, self.hint)
+        return message(self)
+
+
+_OWN_FIELDS = ("what", "blame", "charge", "hint", "retry", "rows")
+
+
+def _type_name(kind: type[ImageGenError]) -> str:
+    """Return the name of a type in a record: of this module the class's own, else with its module."""
+    return kind.__name__ if kind.__module__ == __name__ else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _subclasses(kind: type[ImageGenError]) -> Iterator[type[ImageGenError]]:
+    yield kind
+    for each in kind.__subclasses__():
+        yield from _subclasses(each)
 
 
 class UnsupportedOption(ImageGenError, ValueError):
@@ -156,6 +207,7 @@ class UnsupportedOption(ImageGenError, ValueError):
     charge: Charge = "no"
     fix: Mapping[str, Any] | None = None
     providers: tuple[str, ...] = ()
+    _decoders = {"allowed": tuple, "providers": tuple}  # noqa: RUF012 - never changed
     _advice: str | None = None
     _detail = ""
 
@@ -253,6 +305,12 @@ class LedgerError(ImageGenError):
     charge: Charge = "no"
 
 
+def _amount(text: str) -> Decimal:
+    from decimal import Decimal  # takes a millisecond, and the extension loads this module
+
+    return Decimal(text)
+
+
 class BudgetExceeded(ImageGenError):
     """The request would exceed a budget, or its price is unknown; nothing was sent.
 
@@ -262,9 +320,10 @@ class BudgetExceeded(ImageGenError):
     blame: Blame = "you"
     charge: Charge = "no"
     _default_hint = "%imagegen budget shows what is left and how to change it"
+    _decoders = dict.fromkeys(("limit", "spent", "reserved", "asked"), _amount)
 
     def __init__(
-        self, what: str, *, unit: str, limit: Decimal, spent: Decimal, reserved: Decimal, asked: Decimal | None, hint: str = ""
+        self, what: str, *, unit: str, limit: Decimal, spent: Decimal, reserved: Decimal, asked: Decimal | None, hint: str | None = None
     ) -> None:
         super().__init__(what, hint=hint)
         self.unit, self.limit, self.spent, self.reserved, self.asked = unit, limit, spent, reserved, asked
@@ -275,7 +334,8 @@ class GatewayUnreachable(ImageGenError):
 
     blame: Blame = "network"
     charge: Charge = "no"
-    _default_hint = "check the connection and the base URL (%imagegen doctor), then run the cell again"
+    _default_hint = "check the connection and the base URL (%imagegen doctor)"
+    _default_retry = True
 
 
 class APIError(ImageGenError):
@@ -319,14 +379,16 @@ class InsufficientBalance(APIError):
     """The account has too little money or credits."""
 
     blame: Blame = "you"
-    _default_hint = "top up the account at the gateway, then run the cell again"
+    _default_hint = "top up the account at the gateway"
+    _default_retry = True
 
 
 class RateLimited(APIError):
     """Too many requests. `retry_after`: seconds from the Retry-After header, or None."""
 
     retry_after: float | None = None
-    _default_hint = "wait a little, then run the cell again"
+    _default_hint = "wait a little"
+    _default_retry = True
 
 
 class NotFound(APIError):
@@ -344,7 +406,8 @@ class UploadFailed(ImageGenError):
     """A reference could not be uploaded, so nothing was submitted."""
 
     charge: Charge = "no"
-    _default_hint = "run the cell again"
+    _default_hint = ""
+    _default_retry = True
 
 
 class ContentRejected(ImageGenError):
@@ -358,7 +421,8 @@ class ContentRejected(ImageGenError):
 class TaskFailed(ImageGenError):
     """The gateway accepted the task and could not finish it."""
 
-    _default_hint = "check the charge on the gateway's own page, then run the cell again"
+    _default_hint = "check the charge on the gateway's own page"
+    _default_retry = True
 
 
 class PictureMissing(TaskFailed):

@@ -7,6 +7,7 @@ in pickles; they stay where they are.
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields
@@ -149,13 +150,13 @@ class PortableError(Exception):
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return restored_error, (type(self), self.args, {name: _portable(value) for name, value in _state_of(self, _travels)})
+        return restored_error, (type(self), self.args, {name: _portable(value) for name, value in fields_of_error(self, _travels)})
 
     def __copy__(self) -> Self:
-        return restored_error(type(self), self.args, dict(_state_of(self)))
+        return restored_error(type(self), self.args, dict(fields_of_error(self)))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return restored_error(type(self), self.args, {name: _copied(value, memo) for name, value in _state_of(self)})
+        return restored_error(type(self), self.args, {name: _copied(value, memo) for name, value in fields_of_error(self)})
 
 
 E = TypeVar("E", bound=PortableError)
@@ -170,10 +171,30 @@ def restored_error(kind: type[E], args: tuple[Any, ...], state: Mapping[str, Any
     return made
 
 
-def _state_of(error: PortableError, keeps: Callable[[Any], bool] = lambda value: True) -> Iterable[tuple[str, Any]]:
+def fields_of_error(error: PortableError, keeps: Callable[[Any], bool] = lambda value: True) -> Iterable[tuple[str, Any]]:
+    """Yield the fields of an error by name, those of an OSError too."""
     yield from ((name, value) for name, value in vars(error).items() if keeps(value))
     if isinstance(error, OSError):  # whose fields are not among its variables
         yield from ((name, value) for name in _OS_FIELDS if (value := getattr(error, name, None)) is not None)
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it, without queries of addresses; another object by the name of its type."""
+    match value:
+        case None | bool():
+            return value
+        case int():
+            return int(value)
+        case float():
+            return float(value) if math.isfinite(value) else str(value)
+        case str() | PurePath():
+            return without_queries(str(value))
+        case Mapping():
+            return {str(key): plain(each) for key, each in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [plain(each) for each in value]
+    name = type(value).__name__
+    return str(value) if name == "Decimal" else f"<{name}>"  # not imported here: it takes a millisecond
 
 
 def _travels(value: Any) -> bool:

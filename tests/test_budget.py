@@ -130,8 +130,8 @@ def test_a_failure_counts_only_if_it_may_have_been_charged():
     """A free failure releases its share; one that may have been charged does not, nor does a submission of unknown outcome."""
     put(5)
     rows = ask(usd("0.40"), tasks=4)
-    mark(rows[0], "failed", error=str(ContentRejected("it said: . It was charged. No")))
-    mark(rows[1], "failed", error=str(TaskFailed("it could not make it")))
+    mark(rows[0], "failed", error=ContentRejected("it said: . It was charged. No"))
+    mark(rows[1], "failed", error=TaskFailed("it could not make it"))
     mark(rows[2], "unknown", error="the process ended while this was being submitted")
     mark(rows[3], "dropped")
     assert standing() == (Decimal("0.20"), 0, Decimal("4.80"), 0)
@@ -141,7 +141,7 @@ def test_a_gateways_message_cannot_make_a_failure_free():
     """The charge is not read from the gateway's error text."""
     put(5)
     (row,) = ask(usd("0.50"))
-    mark(row, "failed", error=str(TaskFailed("It said: oops. Nothing was charged. Never mind")))
+    mark(row, "failed", error=TaskFailed("It said: oops. Nothing was charged. Never mind"))
     assert standing()[0] == Decimal("0.50")
 
 

@@ -345,7 +345,7 @@ def test_killed_while_submitting(kernel, faulty):
     unknown = _unknown(kernel)
     assert len(unknown) >= 2
     assert "not sent again" in cell.text
-    assert f"%imagegen forget {unknown[0]} (and so {', '.join(map(str, unknown[1:]))})" in cell.text
+    assert f"%imagegen forget {unknown[0]} (likewise {', '.join(map(str, unknown[1:]))})" in cell.text
     first = _paid(faulty, name)
     assert max(first.values()) == 1
     assert kernel.run("%imagegen resume").status == "ok"  # what was asked about in a bad moment

@@ -59,7 +59,8 @@ COLUMNS = tuple(f"ALTER TABLE {table} ADD COLUMN mood TEXT NOT NULL DEFAULT 'kep
 def every_column_everywhere() -> tuple[str, ...]:
     """Return statements that give each table a column of every name that another has, so that none is told by its name alone."""
     with closing(sqlite3.connect(":memory:")) as connection:
-        connection.create_function("searchable", 1, schema.searchable, deterministic=True)
+        for name, function in schema.FUNCTIONS.items():
+            connection.create_function(name, 1, function, deterministic=True)
         for statement in (statement for migration in schema.MIGRATIONS for statement in migration):
             connection.execute(statement)
         query = "SELECT name FROM pragma_table_list WHERE type = 'table' AND schema = 'main' AND name NOT LIKE 'sqlite_%'"

@@ -307,21 +307,21 @@ def _priced(entry: _Entry) -> tuple[Cost, int]:
 
 def _running_elsewhere() -> ImageGenError:
     what = "The same is under way already, so it was not sent again"
-    return ImageGenError(what, blame="you", charge="no", hint="run the cell again when that is done")
+    return ImageGenError(what, blame="you", charge="no", hint="wait until that is done", retry=True)
 
 
 def _unknown_before(row: TaskRow) -> SubmissionUnknown:
-    step = f"look at the gateway's own task list; %imagegen forget {row.row} lets it be sent again, or --fresh sends all anew"
-    what = "The same was sent before, and nobody knows whether it was accepted, so it was not sent again"
-    return SubmissionUnknown(what, blame="you", hint=step)
+    what = "The same was sent before. It is unknown whether the gateway accepted it, so it was not sent again"
+    hint = "check the gateway's own task list, or send all again with --fresh"
+    return SubmissionUnknown(what, blame="you", hint=hint, rows=(row.row,))
 
 
 def _unreadable_before(row: TaskRow) -> ImageInvalid:
     """Return the error of a task that was paid for, and whose images or some of them came as files that cannot be read."""
     paths = ", ".join(str(picture.path) for picture in row.pictures if reuse.is_unreadable(picture))
     what = f"The same was made before and came as a file that cannot be read here ({paths}), so it was not sent again"
-    step = f"open it with another program; %imagegen forget {row.row} lets it be sent again, or --fresh sends all anew"
-    return ImageInvalid(what, charge="no", hint=step)
+    hint = "open it with another program, or send all again with --fresh"
+    return ImageInvalid(what, charge="no", hint=hint, rows=(row.row,))
 
 
 def _addressed(value: Any, addresses: Mapping[str, str]) -> Any:

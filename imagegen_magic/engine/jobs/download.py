@@ -166,8 +166,9 @@ class ImageDownloader:
     def _doubt(self, file: Unreadable) -> ImageInvalid:
         """Return the error of a file that may not be what the gateway has."""
         kept = f"; the {'answer' if file.answer else 'file'} is kept as {file.path}" if file.path else ""
-        step = f"%imagegen resume asks again, without paying again; %imagegen forget {self._task.row} gives it up"
-        return ImageInvalid(f"What came is no picture that can be read here ({file.reason}){kept}", hint=step)
+        what = f"What came is no picture that can be read here ({file.reason}){kept}"
+        hint = "%imagegen resume asks again, without paying again"
+        return ImageInvalid(what, hint=hint, rows=(self._task.row,))
 
     async def _uninterrupted(self, saving: Awaitable[T]) -> T:
         """Await a save that neither the deadline nor a cancellation interrupts."""
@@ -341,7 +342,7 @@ class ImageDownloader:
         self.unreadable[image] = file
         self._saved.add(image)
         try:
-            await self._context.ledger.record_unreadable(image, path=str(file.path), error=str(self.unreadable_error()))
+            await self._context.ledger.record_unreadable(image, path=str(file.path), error=self.unreadable_error() or self._doubt(file))
         except LedgerError as error:  # the file is on the disk, and the ledger records it as soon as it can
             self._reporter.ledger_error(error)
 

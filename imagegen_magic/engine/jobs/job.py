@@ -375,7 +375,7 @@ def _stopped(accepted: int, unanswered: int = 0) -> WaitingStopped:
             hint="%imagegen resume collects what was accepted; %imagegen jobs shows it",
         )
     if not accepted:
-        return WaitingStopped("The waiting was stopped before anything was sent", charge="no", hint="run the cell again when you like")
+        return WaitingStopped("The waiting was stopped before anything was sent", charge="no", hint="", retry=True)
     return WaitingStopped(f"The waiting was stopped; {pluralize(accepted, 'task')} go{'es' if accepted == 1 else ''} on at the gateway")
 
 

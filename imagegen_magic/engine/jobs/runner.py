@@ -141,7 +141,7 @@ class TaskRunner(ProcessBound):
         elif not self.maybe_submitted and not self.terminal:
             await self._set_state("dropped")
         elif not self.terminal and not isinstance(error, SubmissionUnknown):
-            await self._set_state("unknown", error=str(error))
+            await self._set_state("unknown", error=error)
         self._claims.release(self.task.row)
 
     def leave(self, error: ImageGenError) -> None:
@@ -217,7 +217,7 @@ class TaskRunner(ProcessBound):
             await self._back_to_planned()
             raise
         except SubmissionUnknown as error:
-            await self._set_state("unknown", error=str(error))
+            await self._set_state("unknown", error=error)
             raise
         except ReferenceUnreachable as error:
             await self._post_with_renewed_references(error)
@@ -282,7 +282,7 @@ class TaskRunner(ProcessBound):
 
     async def _fail(self, error: ImageGenError) -> None:
         self._failed = True
-        await self._set_state("failed", error=str(error))
+        await self._set_state("failed", error=error)
 
     # polling
 

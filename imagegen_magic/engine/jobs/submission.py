@@ -82,7 +82,9 @@ def after_acceptance(error: _Error) -> _Error:
 
 def unreachable(title: str, error: NotSent) -> RetryableRefusal:
     """Return the refusal of a submission that was certainly not sent."""
-    return RetryableRefusal(GatewayUnreachable(f"{title} cannot be reached ({error})", hint=error.hint), f"no connection to {title}")
+    return RetryableRefusal(
+        GatewayUnreachable(f"{title} cannot be reached ({error})", hint=error.hint or None, retry=True), f"no connection to {title}"
+    )
 
 
 def with_task_id(error: LedgerError, task_id: str) -> str:

@@ -59,6 +59,7 @@ class Database:
         min_reader: int | None = None,
         patience: float = 10.0,
         functions: Mapping[str, Callable[[str], str]] = MappingProxyType({}),
+        on_open: str = "",
     ) -> None:
         self.path = Path(os.path.abspath(path))
         self.transactions = 0
@@ -68,6 +69,7 @@ class Database:
         self._application_id = application_id
         self._patience = patience
         self._functions = functions
+        self._on_open = on_open
         self._file: tuple[int, int] | None = None
         self._connection: sqlite3.Connection | None = None
         self._reset()
@@ -122,7 +124,7 @@ class Database:
             if str(error).startswith("no such "):  # SQLite's words: not migrated yet
                 return []
             what = f"The ledger {self.path} cannot be read: {error}"
-            raise LedgerError(what, hint=_next_step(getattr(error, "sqlite_errorname", ""), "no")) from error
+            raise LedgerError(what, **_next_step(getattr(error, "sqlite_errorname", ""), "no")) from error
 
     def _reader(self, patience: float | None = None) -> sqlite3.Connection:
         """Return a read-only connection, which the caller closes."""
@@ -278,6 +280,8 @@ class Database:
             connection.create_function(name, 1, function, deterministic=True)
         if version < len(self._migrations):
             self._migrate(connection)
+        with suppress(sqlite3.OperationalError):  # locked, or the disk is full: the next opening does it
+            connection.execute(self._on_open)
 
     def _version(self, connection: sqlite3.Connection) -> int:
         """Return the file's format, which may be newer than ours.
@@ -325,14 +329,14 @@ class Database:
         """Return the error as a LedgerError, with the charge; a programming error stays as it is."""
         what = f"The ledger {self.path} cannot be {'written' if item.writes else 'read'}: "
         if isinstance(error, LedgerError):
-            what, hint = error.what, error.hint
+            what, step = error.what, dict[str, Any](hint=error.hint, retry=error.retry)
         elif isinstance(error, sqlite3.Error):
-            what, hint = what + str(error), _next_step(getattr(error, "sqlite_errorname", ""), item.charge)
+            what, step = what + str(error), _next_step(getattr(error, "sqlite_errorname", ""), item.charge)
         elif isinstance(error, OSError):
-            what, hint = what + (error.strerror or str(error)), _next_step("", item.charge)
+            what, step = what + (error.strerror or str(error)), _next_step("", item.charge)
         else:
             return error
-        explained = LedgerError(what, charge=item.charge, hint=hint)
+        explained = LedgerError(what, charge=item.charge, **step)
         explained.__cause__ = error
         return explained
 
@@ -356,15 +360,16 @@ def _stored_formats(connection: sqlite3.Connection) -> tuple[int, int]:
     return stored.get("format", 0), stored.get("min_reader", 0)
 
 
-def _next_step(name: str, charge: Charge) -> str:
-    """Return the remedy for an SQLite error, by its name; once something may have been charged, never to run the cell again."""
+def _next_step(name: str, charge: Charge) -> dict[str, Any]:
+    """Return the hint for an SQLite error, by its name; once something may have been charged, never with `retry`."""
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return DAMAGED
+        return {"hint": DAMAGED}
     found = next((remedy for start, remedy in _REMEDIES.items() if name.startswith(start)), None)
     remedy, alternative = found or ("make the folder writable", f", or {_ELSEWHERE}")
     if charge != "no":
-        return f"{remedy}, then %imagegen resume collects what is missing, without paying again"  # another ledger does not know the task
-    return f"{remedy}{alternative}, then run the cell again" if found else remedy + alternative
+        # another ledger does not know the task
+        return {"hint": f"{remedy}, then %imagegen resume collects what is missing, without paying again"}
+    return {"hint": remedy + alternative, "retry": found is not None}
 
 
 def _is_transient(outcome: Any) -> bool:

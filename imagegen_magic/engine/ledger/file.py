@@ -11,7 +11,7 @@ from typing import Any
 from imagegen_magic.engine.ledger import process_locks
 from imagegen_magic.engine.ledger.database import DAMAGED, Database, T, Work
 from imagegen_magic.engine.ledger.records import missing_in, now
-from imagegen_magic.engine.ledger.schema import FUNCTIONS, MIGRATIONS, MIN_READER
+from imagegen_magic.engine.ledger.schema import FUNCTIONS, MIGRATIONS, MIN_READER, RECORD_OLD_ERRORS
 from imagegen_magic.errors import LedgerError
 from imagegen_magic.records import ProcessBound
 
@@ -32,6 +32,7 @@ class LedgerFile(ProcessBound):
             min_reader=MIN_READER,
             patience=patience,
             functions=FUNCTIONS,
+            on_open=RECORD_OLD_ERRORS,
         )
         self.path = self._database.path
         self._damage = ""  # found when the whole file was read

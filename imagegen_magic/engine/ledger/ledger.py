@@ -32,6 +32,7 @@ from imagegen_magic.engine.ledger.records import (
     TaskRow,
     chunks,
     encoded,
+    error_text,
     insert_job,
     iso,
     json_of,
@@ -40,9 +41,10 @@ from imagegen_magic.engine.ledger.records import (
     read_cost,
     read_picture,
     read_tasks,
+    store_error,
     text_of,
 )
-from imagegen_magic.errors import LedgerError
+from imagegen_magic.errors import ImageGenError, LedgerError, SubmissionUnknown
 from imagegen_magic.humanize import seconds_of
 from imagegen_magic.result import Cost
 
@@ -115,7 +117,7 @@ class Ledger(LedgerFile):
         changes = {"state": state, **encoded(columns)}
         before = state in ("planned", "submitting")
         await self._database.run(
-            lambda connection: _change(connection, row, changes),
+            lambda connection: _change(connection, row, changes, columns.get("error")),
             charge="no" if before or state == "dropped" else "unknown",
             deferrable=not before,
         )
@@ -165,7 +167,7 @@ class Ledger(LedgerFile):
 
         await self._database.run(work, charge="yes", deferrable=True)
 
-    async def record_unreadable(self, picture: int, *, path: str | Path, error: str) -> None:
+    async def record_unreadable(self, picture: int, *, path: str | Path, error: ImageGenError | str) -> None:
         """Record the file of a result that is not a readable image; after its last image the task is saved, with `error`.
 
         Such an image has a path and no `saved_at`. If it cannot be written now, it is written later.
@@ -174,7 +176,8 @@ class Ledger(LedgerFile):
         def work(connection: sqlite3.Connection) -> None:
             query = "UPDATE pictures SET path = ?, saved_at = NULL WHERE id = ? RETURNING task"
             for row in [each["task"] for each in connection.execute(query, (paths.text_of(path), picture)).fetchall()]:
-                connection.execute("UPDATE tasks SET error = ? WHERE row = ?", (text_of(error), row))
+                connection.execute("UPDATE tasks SET error = ? WHERE row = ?", (error_text(error), row))
+                store_error(connection, row, error)
                 _finish_if_saved(connection, row)
 
         await self._database.run(work, charge="yes", deferrable=True)
@@ -240,7 +243,7 @@ class Ledger(LedgerFile):
 
         return await self._database.run(work)
 
-    async def forget(self, row: int, error: str) -> TaskRow | None:
+    async def forget(self, row: int, error: ImageGenError | str) -> TaskRow | None:
         """Give a task up and return it as it was: it is no longer resumed by itself, and the same request may be sent again.
 
         Its id, URLs and cost stay. None if a living process has it, or if there is nothing to give up: it was never sent, has failed,
@@ -251,7 +254,7 @@ class Ledger(LedgerFile):
             found = read_tasks(connection, [row])
             if not found or not self._can_be_forgotten(found[0]):
                 return None
-            _change(connection, row, {"state": "failed", "error": text_of(error)})
+            _change(connection, row, {"state": "failed", "error": error_text(error)}, error)
             return found[0]
 
         return await self._database.run(work)
@@ -286,7 +289,8 @@ class Ledger(LedgerFile):
                 _finish_if_saved(connection, row)
             unknown = self._orphans_in(connection, ("submitting",))
             for row in unknown:
-                _change(connection, row, {"state": "unknown", "error": "the process ended, or was stopped, while this was being submitted"})
+                error = SubmissionUnknown("The process ended, or was stopped, while this was being submitted")
+                _change(connection, row, {"state": "unknown", "error": error_text(error)}, error)
             return read_tasks(connection, unknown)
 
         return await self._database.run(work)
@@ -404,8 +408,8 @@ _RESUMABLE_IMAGES = f"""SELECT owner, row, CASE state WHEN 'submitted' THEN coun
     FROM tasks WHERE {_OPEN} AND state IN ('submitted', 'made')"""
 
 
-def _change(connection: sqlite3.Connection, row: int, changes: Mapping[str, Any]) -> None:
-    """Write a task's new state and columns. Raises LedgerError if there is no such task."""
+def _change(connection: sqlite3.Connection, row: int, changes: Mapping[str, Any], error: ImageGenError | str | None = None) -> None:
+    """Write a task's new state and columns, and the record of its error. Raises LedgerError if there is no such task."""
     state = changes["state"]
     assignments = [f"{name} = ?" for name in changes]
     assignments.append(f"{state}_at = coalesce({state}_at, ?)")
@@ -414,6 +418,8 @@ def _change(connection: sqlite3.Connection, row: int, changes: Mapping[str, Any]
     done = connection.execute(f"UPDATE tasks SET {', '.join(assignments)} WHERE row = ?", (*changes.values(), now(), row))
     if not done.rowcount:
         raise LedgerError(f"The ledger has no task {row}", hint="%imagegen jobs lists what it has")
+    if error is not None:
+        store_error(connection, row, error)
 
 
 def latest_by_fingerprint(connection: sqlite3.Connection, fingerprints: Iterable[str]) -> dict[str, tuple[int, float]]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar, get_args
 
 from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.ledger.schema import searchable
+from imagegen_magic.errors import ImageGenError
 from imagegen_magic.humanize import iso_time, seconds_of
 from imagegen_magic.records import Record, hash_of_fields
 from imagegen_magic.result import Cost, Kind
@@ -161,7 +162,15 @@ class TaskRow(Record):
     save_dir: str
     name: str | None
     fingerprint: str
+    error_record: dict[str, Any] | None
     pictures: tuple[PictureRow, ...]
+
+    @property
+    def failure(self) -> ImageGenError | None:
+        """The error of the task; None if it has none."""
+        if self.error is None:
+            return None
+        return ImageGenError.from_record(self.error_record) if self.error_record else ImageGenError(self.error)
 
     __hash__ = hash_of_fields
 
@@ -171,8 +180,10 @@ _TASKS = """SELECT tasks.row, tasks.job, tasks.position, tasks.first, tasks.coun
         tasks.error, tasks.note, tasks.estimated_seconds, tasks.seconds, tasks.planned_at, tasks.submitting_at, tasks.submitted_at,
         tasks.made_at, tasks.saved_at, tasks.failed_at, tasks.unknown_at, tasks.dropped_at, tasks.idempotency_key, tasks.sent,
         tasks.answer, tasks.fingerprint, jobs.created, jobs.provider, jobs.dialect, jobs.base_url, jobs.sandbox, jobs.model, jobs.quality,
-        jobs.tier, jobs.prompt, jobs.asked, jobs.resolved, jobs.expected, jobs.price, jobs.save_dir, jobs.name
-    FROM tasks JOIN jobs ON jobs.id = tasks.job"""
+        jobs.tier, jobs.prompt, jobs.asked, jobs.resolved, jobs.expected, jobs.price, jobs.save_dir, jobs.name,
+        errors.record AS error_record
+    FROM tasks JOIN jobs ON jobs.id = tasks.job
+        LEFT JOIN errors ON errors.task = tasks.row AND errors.message = tasks.error"""
 PICTURES = """SELECT pictures.id, pictures.task, pictures.position, pictures.url, pictures.expires_at, pictures.path, pictures.sha256,
         pictures.size, pictures.width, pictures.height, pictures.mime_type, pictures.differences, pictures.saved_at,
         tasks.job, jobs.created, jobs.provider, jobs.sandbox, jobs.model, jobs.asked, jobs.resolved,
@@ -314,6 +325,20 @@ def read_cost(text: str) -> Cost:
 _COST = {each.name for each in fields(Cost)}
 
 
+def error_text(error: ImageGenError | str) -> str:
+    """Return an error as the column `error` stores it."""
+    return text_of(str(error))
+
+
+def store_error(connection: sqlite3.Connection, row: int, error: ImageGenError | str) -> None:
+    """Write the record of a task's error, beside its message."""
+    record = (error if isinstance(error, ImageGenError) else ImageGenError(error)).to_record()
+    columns = {"task": row, "message": error_text(error), "error_type": record["type"], "record": json_of(record)}
+    columns |= {name: text_of(record[name]) for name in ("charge", "blame", "hint")}
+    query = f"INSERT OR REPLACE INTO errors ({', '.join(columns)}) VALUES ({placeholders(columns)})"
+    connection.execute(query, tuple(columns.values()))
+
+
 def encoded(columns: Mapping[str, Any]) -> dict[str, Any]:
     """Return columns as the table stores them, without unknown values, which replace none. Raises TypeError for another column."""
     return {name: _ENCODERS[name](value) for name, value in columns.items() if _is_known(name, value)}
@@ -331,7 +356,7 @@ _ENCODERS: dict[str, Any] = {
     "cost": _cost,
     "estimated_seconds": float,
     "answer": _bounded,
-    "error": text_of,
+    "error": error_text,
     "seconds": float,
 }
 
@@ -343,7 +368,7 @@ def _read_differences(text: str) -> tuple[str, ...]:
 _TIMES = ("created", "expires_at", *(f"{state}_at" for state in STATES))
 _DECODERS: dict[str, Any] = {
     **dict.fromkeys(_TIMES, seconds_of),
-    **dict.fromkeys(("asked", "resolved", "expected", "sent", "answer"), json.loads),
+    **dict.fromkeys(("asked", "resolved", "expected", "sent", "answer", "error_record"), json.loads),
     **dict.fromkeys(("price", "cost"), read_cost),
     "differences": _read_differences,
     "url": Address,

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import re
 
+from imagegen_magic.engine.ledger.old_errors import old_error_record
+
 _WITHOUT_SPACES = "[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]"  # scripts without spaces between words
 
 
@@ -23,7 +25,7 @@ def searchable(text: str) -> str:
     return text if text.isascii() else re.sub(_WITHOUT_SPACES, lambda match: f" {match[0]} ", text)
 
 
-FUNCTIONS = {"searchable": searchable}
+FUNCTIONS = {"searchable": searchable, "old_error_record": old_error_record}
 """The SQL functions that the statements below call, each with one argument."""
 
 _TABLES = (
@@ -162,7 +164,26 @@ _FOLDERS = (  # of `resume DIR`: an image that was saved there just before a kil
         PRIMARY KEY (task, folder)
     ) WITHOUT ROWID""",
 )
-_ADDITIONS: tuple[tuple[str, ...], ...] = (_FOLDERS,)  # since version 0.1.0, which knows format 4
+RECORD_OLD_ERRORS = """INSERT OR REPLACE INTO errors (task, message, error_type, charge, blame, hint, record)
+    SELECT row, error, json_extract(record, '$.type'), json_extract(record, '$.charge'), json_extract(record, '$.blame'),
+        json_extract(record, '$.hint'), record
+    FROM (SELECT row, error, old_error_record(error) AS record FROM tasks WHERE error IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM errors WHERE errors.task = tasks.row AND errors.message = tasks.error))"""
+"""Adds the missing records of errors: a version that writes sentences only may use the file beside this one."""
+_ERRORS = (  # the error of a task as a record, as long as its message is the task's `error`
+    """CREATE TABLE errors (
+        task INTEGER PRIMARY KEY REFERENCES tasks (row),
+        message TEXT NOT NULL,
+        error_type TEXT NOT NULL,
+        charge TEXT NOT NULL,
+        blame TEXT NOT NULL,
+        hint TEXT NOT NULL,
+        record TEXT NOT NULL
+    )""",
+    "CREATE INDEX tasks_with_error ON tasks (row) WHERE error IS NOT NULL",
+    RECORD_OLD_ERRORS,
+)
+_ADDITIONS: tuple[tuple[str, ...], ...] = (_FOLDERS, _ERRORS)  # since version 0.1.0, which knows format 4
 MIGRATIONS = (_TABLES, _QUERIES, _RESEARCH, _SESSIONS, *_ADDITIONS)
 """The statements from each format of the file to the next."""
 MIN_READER = 4

@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from imagegen_magic.engine.ledger.records import iso, read_cost
-from imagegen_magic.errors import charge_in
 from imagegen_magic.result import Cost
 
 ZERO_COST = Cost(Decimal(0), "", "measured")
@@ -54,7 +53,9 @@ _QUERY = """
     SELECT {key} AS key, jobs.sandbox, tasks.state, tasks.cost, tasks.count AS pictures,
         CASE instr(tasks.cost, '"amount"') WHEN 0 THEN jobs.price ELSE '{{}}' END AS price,
         CASE instr(tasks.cost, '"amount"') WHEN 0 THEN (SELECT sum(count) FROM tasks AS sister WHERE sister.job = jobs.id) END AS whole,
-        CASE tasks.state WHEN 'failed' THEN tasks.error END AS error, CASE tasks.state WHEN 'planned' THEN tasks.owner END AS owner,
+        CASE tasks.state WHEN 'failed'
+            THEN (SELECT charge FROM errors WHERE errors.task = tasks.row AND errors.message = tasks.error) END AS charge,
+        CASE tasks.state WHEN 'planned' THEN tasks.owner END AS owner,
         count(*) AS tasks
     FROM jobs JOIN tasks ON tasks.job = jobs.id
     WHERE tasks.state != 'dropped' AND {conditions}
@@ -82,10 +83,9 @@ def spending_groups(
 
 def _group(row: sqlite3.Row) -> SpendingGroup:
     price = _share(read_cost(row["price"]), row["pictures"], row["whole"] or 1)
-    charge = charge_in(row["error"] or "") if row["state"] == "failed" else ""
-    cost = ZERO_COST if charge == "no" else read_cost(row["cost"])
+    cost = ZERO_COST if row["charge"] == "no" else read_cost(row["cost"])
     facts = row["key"], bool(row["sandbox"]), row["state"], cost, price, row["pictures"], row["tasks"], row["owner"]
-    return SpendingGroup(*facts, charged=charge == "yes")
+    return SpendingGroup(*facts, charged=row["charge"] == "yes")
 
 
 def _share(price: Cost, pictures: int, of: int) -> Cost:

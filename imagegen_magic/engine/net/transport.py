@@ -141,7 +141,7 @@ class Proxy(NamedTuple):
 
     def failed(self, what: str) -> NotSent:
         """Return the error of a proxy that opened no connection to the host; `what` is what the proxy did."""
-        return NotSent(f"{self} {what}", f"check that proxy, or change {self.named_by}, then run the cell again")
+        return NotSent(f"{self} {what}", f"check that proxy, or change {self.named_by}")
 
 
 def origin_of(url: str) -> Origin:

@@ -31,7 +31,7 @@ def keep(home: Path, picture: LocalPicture) -> Path:
             _write(path, picture.data)
     except OSError as error:
         what = f"A copy of {picture.name} could not be kept in {path.parent}: {error.strerror or error}"
-        raise SaveError(what, charge="no", hint="make room or make the folder writable, then run the cell again") from error
+        raise SaveError(what, charge="no", hint="make room or make the folder writable", retry=True) from error
     _prune(path.parent)
     return path
 

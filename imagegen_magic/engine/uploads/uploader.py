@@ -52,7 +52,7 @@ _STEPS = {
     400: "read the gateway's words, and try another picture",
     413: "add --fit to have it scaled down, or give a smaller picture",
     415: "save it as a PNG or JPEG",
-    429: "wait a little, then run the cell again",
+    429: "wait a little",
 }
 
 Tell = Callable[[str], None]
@@ -186,7 +186,7 @@ async def _post(session: EngineContext, gateway: Endpoint, way: UploadRoute, pic
         answer = await session.clients.upload(way.url, gateway.base_url, gateway.key, way.call, picture.data, key_hosts=way.key_hosts)
     except (NotSent, OutcomeUnknown) as error:
         what = f"{picture.name} could not be uploaded to {way.host} ({error})"
-        raise _Again(UploadFailed(what, blame="network", hint=error.hint)) from None
+        raise _Again(UploadFailed(what, blame="network", hint=error.hint, retry=True)) from None
     if answer.status >= 300:
         refusal = _refusal(gateway.provider, answer, picture)
         if isinstance(refusal, UploadFailed) and (answer.status in (408, 425, 429) or answer.status >= 500):
@@ -225,7 +225,8 @@ def _refusal(provider: Provider, answer: GatewayResponse, picture: LocalPicture)
         return error
     blame: Blame = "you" if answer.status in (400, 413, 415, 422) else "gateway"
     what = f"{error.what}; {picture.name} ({weight(picture)}) is not uploaded"
-    return UploadFailed(what, blame=blame, hint=_STEPS.get(answer.status, _STEPS[400] if blame == "you" else None))
+    hint = _STEPS.get(answer.status, _STEPS[400] if blame == "you" else None)
+    return UploadFailed(what, blame=blame, hint=hint, retry=answer.status == 429 or None)
 
 
 def _wish(state: RetryCallState) -> float | None:

@@ -206,4 +206,4 @@ async def _reach(settings: Settings, provider: Provider) -> Finding:
             return name, f"answers (HTTP {response.status}); no key was sent", ""
     except (NotSent, OutcomeUnknown) as error:
         hint = error.hint or "check the connection, the proxy and the address"
-        return name, f"not reached: {error}", hint.removesuffix(", then run the cell again")
+        return name, f"not reached: {error}", hint

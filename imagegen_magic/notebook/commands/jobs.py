@@ -139,7 +139,7 @@ def forget(context: NotebookContext, arguments: list[str], flags: dict[str, str]
         rows = ", ".join(str(task.row) for task in loop.run(ledger.tasks(states=tuple(_OPEN)))) or "none"
         raise UsageError(f"There is no task {number} that could be given up (there are: {rows}).")
     (task,) = tasks
-    if loop.run(ledger.forget(task.row, str(_given_up(task)))) is None:
+    if loop.run(ledger.forget(task.row, _given_up(task))) is None:
         raise UsageError(_not_forgotten(task))
     print(_forgotten(task))
 

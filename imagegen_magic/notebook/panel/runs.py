@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 from html import escape
 
 from imagegen_magic.engine.jobs.job import Job
-from imagegen_magic.errors import ImageGenError
+from imagegen_magic.errors import ImageGenError, message
 from imagegen_magic.humanize import duration, truncate
 from imagegen_magic.notebook.progress import html as progress_html
 from imagegen_magic.notebook.progress.state import JobProgress
 from imagegen_magic.result import GeneratedImage
 
+_AGAIN = "press Generate again"
 _KEPT = 0.8  # seconds that a finished row stays visible
 
 
@@ -43,12 +44,12 @@ class Run:
 
     async def _collect_errors(self) -> list[str]:
         """Return the errors, a line each."""
-        found = list(self.progress.errors())
+        found = list(self.progress.errors(_AGAIN))
         try:
             await self.job.result()
         except ImageGenError as error:
-            found = found or [str(error)]
-        return [words.replace("run the cell again", "press Generate again") for words in found]
+            found = found or [message(error, _AGAIN)]
+        return found
 
     def is_over(self, now: float) -> bool:
         """Whether its row can be removed: it ended without an error, a moment ago."""

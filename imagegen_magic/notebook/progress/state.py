@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from imagegen_magic.errors import AGAIN, message
 from imagegen_magic.humanize import duration
 from imagegen_magic.result import GeneratedImage, Progress
 
@@ -105,11 +106,11 @@ class JobProgress:
         """Whether a request has reached a gateway."""
         return any(row.stage not in ("planned", "submitting") for row in self.rows)
 
-    def errors(self) -> Iterator[str]:
-        """Yield the errors, a line each; the same error of several tasks once."""
+    def errors(self, again: str = AGAIN) -> Iterator[str]:
+        """Yield the errors, a line each; the same error of several tasks once. `again` is how the request is repeated."""
         several = len(self.rows) > 1
-        numbered = [(number, str(row.progress.error)) for number, row in enumerate(self.rows, 1) if row.progress and row.progress.error]
-        for words, numbers in _grouped(numbered).items():
+        failed = [(number, row.progress.error) for number, row in enumerate(self.rows, 1) if row.progress and row.progress.error]
+        for words, numbers in _grouped((number, message(error, again)) for number, error in failed).items():
             yield f"task {', '.join(map(str, numbers))} of {len(self.rows)}: {words}" if several else words
 
     @property

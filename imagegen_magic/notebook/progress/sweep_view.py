@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from copy import copy
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.engine import threads
-from imagegen_magic.errors import ImageInvalid
+from imagegen_magic.errors import ImageGenError, ImageInvalid
 from imagegen_magic.humanize import duration, pluralize, truncate
 from imagegen_magic.notebook.output import captions, display
 from imagegen_magic.notebook.output.display import Bundle, Canvas, preview_bundle, text_bundle
@@ -42,7 +42,6 @@ PREVIEW_WIDTH = 1600  # px of the final picture
 _WIDEST = 1000  # CSS pixels of the final picture
 _SLOTS = 2  # outputs of every result: the grid and the table, or that there is no image and why
 _ERRORS = 8  # groups of errors that are shown
-_FORGET = re.compile(r"forget (\d+)")
 _PROMPT = 160  # characters of a prompt in the final table
 
 
@@ -106,26 +105,29 @@ class SweepView(View):
 
     def _grouped(self, result: SweepResult) -> Iterator[str]:
         """Yield each error once, with its combinations."""
-        errors = [(str(row.progress.error), task) for task, row in enumerate(self._progress.rows) if row.progress and row.progress.error]
-        known = {words for words, _ in errors}
-        groups: dict[str, list[tuple[str, int]]] = {}
-        for words, task in [*errors, *((str(error), -1) for error in result.errors if str(error) not in known)]:
-            groups.setdefault(_FORGET.sub("", words), []).append((words, task))
+        errors = [(row.progress.error, task) for task, row in enumerate(self._progress.rows) if row.progress and row.progress.error]
+        known = {str(error) for error, _ in errors}
+        groups: dict[str, list[tuple[ImageGenError, int]]] = {}
+        for error, task in [*errors, *((error, -1) for error in result.errors if str(error) not in known)]:
+            groups.setdefault(str(_with_rows(error, ())), []).append((error, task))
         for group in list(groups.values())[:_ERRORS]:
             tasks = [task for _, task in group if task >= 0]
             where = summarize((result.places[task] for task in tasks), self._axes) if tasks and self._axes else ""
             several = f"{len(tasks)} of {len(result.places)}" if tasks else ""
-            yield ": ".join(filter(None, [several, where, _merge([words for words, _ in group])]))
+            yield ": ".join(filter(None, [several, where, _merge([error for error, _ in group])]))
         if len(groups) > _ERRORS:
             yield f"and {pluralize(len(groups) - _ERRORS, 'other error')}: .errors of the result has them all"
 
 
-def _merge(words: Sequence[str]) -> str:
+def _merge(errors: Sequence[ImageGenError]) -> str:
     """Return several errors in one line: the same text, with the number of each task that can be given up."""
-    numbers = [match[1] for each in words if (match := _FORGET.search(each))]
-    if len(numbers) < 2:
-        return words[0]
-    return words[0].replace(f"forget {numbers[0]}", f"forget {numbers[0]} (and so {', '.join(numbers[1:])})")
+    return str(_with_rows(errors[0], tuple(row for error in errors for row in error.rows)))
+
+
+def _with_rows(error: ImageGenError, rows: tuple[int, ...]) -> ImageGenError:
+    other = copy(error)
+    other.rows = rows
+    return other
 
 
 async def _copies(images: Sequence[GeneratedImage]) -> dict[int, bytes]:

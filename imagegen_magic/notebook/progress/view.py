@@ -151,9 +151,8 @@ class View:
     async def _errors(self) -> list[str]:
         """Return the errors, a line each, each once."""
         reported = list(self._progress.errors())
-        for error in getattr(self._job, "errors", ()):  # errors of no single task
-            if not any(words.endswith(str(error)) for words in reported):
-                reported.append(str(error))
+        known = {str(row.progress.error) for row in self._progress.rows if row.progress and row.progress.error}
+        reported += [str(error) for error in getattr(self._job, "errors", ()) if str(error) not in known]  # errors of no single task
         return reported or [words for words in [await self._final_error()] if words and not self._progress.images]
 
     async def _other_errors(self) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from imagegen_magic.engine import loop
@@ -13,16 +12,13 @@ from imagegen_magic.engine.ledger.ledger import Ledger, TaskRow
 from imagegen_magic.engine.ledger.sweeps import StoredSweep, find_sweep
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.settings import load as load_settings
-from imagegen_magic.errors import Blame, Charge, ImageGenError, UnsupportedOption
+from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.records import FrozenDict
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import total
 from imagegen_magic.studies.sweeps.result import SweepResult
 
 _MISSING = {"failed": "failed", "unknown": "not known", "dropped": "not made", "saved": "file not found"}
-_CAUSES: dict[str, Blame] = {"Network problem; ": "network", "Gateway error; ": "gateway", "Moderation refusal; ": "moderation"}
-_CHARGES: dict[str, Charge] = {"nothing was charged": "no", "it was charged": "yes", "it may have been charged": "unknown"}
-_TOLD = re.compile(rf"(?P<what>.*)\. (?P<cause>{'|'.join(_CAUSES)}|)(?P<charge>(?i:{'|'.join(_CHARGES)}))\. (?P<hint>.*)\.", re.DOTALL)
 
 
 def load(study: int | None = None, *, settings: Settings | None = None) -> SweepResult:
@@ -60,7 +56,7 @@ def _result(found: StoredSweep, tasks: Sequence[TaskRow]) -> SweepResult:
         provider=", ".join(dict.fromkeys(task.provider for task in ordered)),
         seconds=max(ends, default=began) - began,
         tasks=tuple(task.task_id for task in ordered if task.task_id),
-        errors=tuple(_error(task.error) for task in ordered if task.error and task.state in ("failed", "unknown")),
+        errors=tuple(task.failure for task in ordered if task.failure and task.state in ("failed", "unknown")),
         costs=total(task.cost for task in ordered if task.task_id),
         prompt=found.prompt,
         axes=FrozenDict({name: tuple(values) for name, values in found.axes.items()}),
@@ -82,11 +78,3 @@ def _request(found: StoredSweep, tasks: Sequence[TaskRow]) -> ImageRequest:
         return ImageRequest(found.prompt)
     fixed = {name: value for name, value in tasks[0].asked.items() if name not in found.axes}
     return stored_requests.request({**fixed, "prompt": found.prompt})
-
-
-def _error(text: str) -> ImageGenError:
-    """Return an error from what it said of itself."""
-    told = _TOLD.fullmatch(text)
-    if told is None:
-        return ImageGenError(text)
-    return ImageGenError(told["what"], blame=_CAUSES.get(told["cause"], "you"), charge=_CHARGES[told["charge"].lower()], hint=told["hint"])
