@@ -65,7 +65,7 @@ def file_host(monkeypatch: Any) -> Iterator[FileHost]:
         host.server = server
         for name, value in {"APIMART_BASE_URL": server.origin, "APIMART_API_KEY": "k", "IMAGEGEN_POLL_SECONDS": "0.05"}.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr("imagegen_magic.engine.net.retry.backoff", lambda state: 0.01)
+        monkeypatch.setattr("imagegen_magic.engine.net.retry.backoff", lambda attempt: 0.01)
         monkeypatch.setattr("imagegen_magic.engine.jobs.download._PAUSE", 0.01)
         yield host
 

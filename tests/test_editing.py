@@ -41,7 +41,7 @@ def servers():
 
 def _at(server, monkeypatch):
     server.disarm()
-    monkeypatch.setattr("imagegen_magic.engine.net.retry.backoff", lambda state: 0.01)
+    monkeypatch.setattr("imagegen_magic.engine.net.retry.backoff", lambda attempt: 0.01)
     for name, value in {"IMAGEGEN_POLL_SECONDS": "0.05", **server.environ()}.items():
         monkeypatch.setenv(name, value)
     return server

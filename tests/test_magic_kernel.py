@@ -227,7 +227,6 @@ HEAVY = {
     "sqlite3",
     "keyring",
     "nest_asyncio2",
-    "tenacity",
     "platformdirs",
 }
 

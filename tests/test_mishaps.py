@@ -475,7 +475,7 @@ def test_a_resume_without_a_usable_folder_charges_nothing(monkeypatch, own_world
 
 def test_a_pause_is_never_told_as_none(monkeypatch):
     """Less than a second is a second, in words."""
-    monkeypatch.setattr(retry, "backoff", lambda state: 0.01)
+    monkeypatch.setattr(retry, "backoff", lambda attempt: 0.01)
     answers = [(429, {"Retry-After": "0"}, b"{}"), (400, {}, b'{"error": {"message": "no"}}')]
     notes = []
 
@@ -608,7 +608,7 @@ def test_cancelling_while_a_submission_hangs_says_that_its_fate_is_open(monkeypa
 
 def test_resume_can_save_elsewhere(server, own_world, monkeypatch):
     """Where the first folder cannot be written, another is named, and the picture comes home."""
-    monkeypatch.setattr(retry, "backoff", lambda state: 0.01)
+    monkeypatch.setattr(retry, "backoff", lambda attempt: 0.01)
     server.arm("download-500", times=None)
     with pytest.raises(DownloadError):
         run(generate("elsewhere", **SIZE, save_dir="pics"))

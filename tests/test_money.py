@@ -166,7 +166,7 @@ def test_patience_with_a_rate_limit_ends(server):
 def test_nobody_listening_is_not_charged(monkeypatch):
     """No connection at all: tried a few times, then told; nothing arrived anywhere."""
     monkeypatch.setenv("EVOLINK_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr("imagegen_magic.engine.net.retry.backoff", lambda state: 0.01)
+    monkeypatch.setattr("imagegen_magic.engine.net.retry.backoff", lambda attempt: 0.01)
     with pytest.raises(GatewayUnreachable) as error:
         _make("nobody there")
     assert error.value.charge == "no"
@@ -270,7 +270,7 @@ def test_a_download_that_breaks_once_is_repeated(fault, server):
 )
 def test_a_download_that_stays_bad_leaves_the_task_collectable(fault, kind, server, monkeypatch):
     """A clear error; nothing half on disk; and when the gateway has mended it, resume collects without submitting."""
-    monkeypatch.setattr("imagegen_magic.engine.net.retry.backoff", lambda state: 0.01)
+    monkeypatch.setattr("imagegen_magic.engine.net.retry.backoff", lambda attempt: 0.01)
     server.arm(fault, times=None)
     prompt = f"{fault} for ever"
     with pytest.raises(kind) as error:

@@ -31,7 +31,7 @@ def gateway(monkeypatch):
     monkeypatch.setenv("EVOLINK_API_KEY", "sk-very-secret-key-123456")
     monkeypatch.setenv("EVOLINK_BASE_URL", BASE)
     monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "0.05")
-    monkeypatch.setattr("imagegen_magic.engine.net.retry.backoff", lambda state: 0.01)
+    monkeypatch.setattr("imagegen_magic.engine.net.retry.backoff", lambda attempt: 0.01)
 
 
 @pytest.fixture

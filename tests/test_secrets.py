@@ -65,7 +65,7 @@ def _with_locals(error):
 @pytest.mark.parametrize("fault", ["unauthorized", "drop-after-accept", "500-after-accept", "moderation", "failed", "non-image"])
 def test_no_traceback_shows_a_key(fault, server, monkeypatch):
     """Not even one that prints all local values."""
-    monkeypatch.setattr("imagegen_magic.engine.net.retry.backoff", lambda state: 0.01)
+    monkeypatch.setattr("imagegen_magic.engine.net.retry.backoff", lambda attempt: 0.01)
     server.arm(fault, times=None)
     with pytest.raises(ImageGenError) as error:
         asyncio.run(generate("a fox", provider="evolink", size="1:1"))

@@ -188,7 +188,7 @@ class TestErrors:
     def test_no_frame_shows_one(self, fault, server, monkeypatch):
         """Not even a traceback that prints all local values, as IPython's verbose one and rich's do."""
         server.be_every_gateway(monkeypatch)
-        monkeypatch.setattr("imagegen_magic.engine.net.retry.backoff", lambda state: 0.01)
+        monkeypatch.setattr("imagegen_magic.engine.net.retry.backoff", lambda attempt: 0.01)
         server.arm(fault, times=None)
         with pytest.raises(ImageGenError) as error:
             asyncio.run(generate("a fox", provider="evolink", size="1:1"))

@@ -59,7 +59,7 @@ def server():
 def gateway(server, monkeypatch):
     """Point every gateway at the server, with a clean slate and no waiting between tries."""
     server.be_every_gateway(monkeypatch, key=SECRET)
-    monkeypatch.setattr("imagegen_magic.engine.net.retry.backoff", lambda state: 0.01)
+    monkeypatch.setattr("imagegen_magic.engine.net.retry.backoff", lambda attempt: 0.01)
     return server
 
 

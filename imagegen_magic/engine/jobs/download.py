@@ -15,16 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from tenacity import RetryCallState, retry_if_exception_type
-
 from imagegen_magic.engine import loop, threads
 from imagegen_magic.engine.conformance import mismatches
 from imagegen_magic.engine.context import EngineContext
 from imagegen_magic.engine.jobs.fetch import Download
 from imagegen_magic.engine.jobs.submission import after_acceptance, with_task_id
 from imagegen_magic.engine.jobs.task import Reporter, generated_image, sidecar
-from imagegen_magic.engine.net import retry
 from imagegen_magic.engine.net.client import MAX_BYTES, HTTPStatusError, NotTrusted
+from imagegen_magic.engine.net.retry import RetryDetails, attempts
 from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
 from imagegen_magic.engine.storage import images, source_copies
 from imagegen_magic.engine.storage.unreadable import is_answer, suffix_of
@@ -190,12 +188,16 @@ class ImageDownloader:
         """Return the address and answer of an image, retried until the deadline. Raises DownloadError or TimeoutError."""
         obstacles: list[_Unavailable] = []
         clock = self._context.clock
-        rules = {"wait": _pause, "stop": self._is_enough, "before_sleep": partial(self._report_pause, obstacles), "sleep": clock.sleep}
         try:
             async with clock.timeout_at(self.deadline):
                 await clock.sleep(pause)
-                retried = retry_if_exception_type((NotSent, OutcomeUnknown, _Unavailable))
-                return await retry.repeat(lambda: self._fetch_once(image), retry=retried, **rules)
+                return await attempts(
+                    lambda: self._fetch_once(image),
+                    (NotSent, OutcomeUnknown, _Unavailable),
+                    is_enough=self._is_enough,
+                    before_pause=partial(self._report_pause, obstacles),
+                    clock=clock,
+                )
         except (NotSent, OutcomeUnknown) as error:
             raise DownloadError(f"The picture was made but could not be fetched ({error})") from None
         except (_Unavailable, TimeoutError) as error:
@@ -205,19 +207,15 @@ class ImageDownloader:
             what = f"The picture was made, and its file host does not give it out just now ({obstacle})"
             raise DownloadError(what, blame="gateway") from None
 
-    def _is_enough(self, state: RetryCallState) -> bool:
-        error = state.outcome.exception() if state.outcome else None
-        if not isinstance(error, _Unavailable):
-            return state.attempt_number >= _NETWORK_ATTEMPTS
-        late = self._context.clock.monotonic() + (error.pause or 0.0) > self.deadline
-        return late or state.attempt_number >= _BUSY_ATTEMPTS
+    def _is_enough(self, failed: RetryDetails) -> bool:
+        if not isinstance(failed.error, _Unavailable):
+            return failed.attempt >= _NETWORK_ATTEMPTS
+        return failed.attempt >= _BUSY_ATTEMPTS or self._context.clock.monotonic() + failed.retry_after > self.deadline
 
-    def _report_pause(self, obstacles: list[_Unavailable], state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        pause = state.next_action.sleep if state.next_action else 0.0
-        if isinstance(error, _Unavailable):
-            obstacles.append(error)
-            self._reporter.progress("fetching", f"{error}, again in {math.ceil(pause) or 1} s")
+    def _report_pause(self, obstacles: list[_Unavailable], failed: RetryDetails) -> None:
+        if isinstance(failed.error, _Unavailable):
+            obstacles.append(failed.error)
+            self._reporter.progress("fetching", f"{failed.error}, again in {math.ceil(failed.pause) or 1} s")
 
     async def _fetch_once(self, image: int) -> tuple[str, Download]:
         """Return the address and answer of an image; an address that is gone, or answers with a page, is requested again."""
@@ -406,8 +404,3 @@ def _verify(content: bytes, preview_edge: int | None) -> tuple[ImageInfo, Previe
         raise
     except Exception as error:  # untrusted bytes in any decoder: the file is kept, whatever the decoder raises
         raise ImageInvalid(f"The decoder fails at it ({type(error).__name__}: {str(error)[:100]})") from error
-
-
-def _pause(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    return max(float(retry.backoff(state)), (error.pause or 0.0) if isinstance(error, _Unavailable) else 0.0)

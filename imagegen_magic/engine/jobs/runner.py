@@ -10,8 +10,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from tenacity import RetryCallState, retry_if_exception_type
-
 from imagegen_magic.engine import loop
 from imagegen_magic.engine.context import EngineContext
 from imagegen_magic.engine.jobs.download import ImageDownloader
@@ -26,8 +24,8 @@ from imagegen_magic.engine.jobs.submission import (
 )
 from imagegen_magic.engine.jobs.task import Reporter, RunningTask, TaskSpec
 from imagegen_magic.engine.ledger.claims import Claims
-from imagegen_magic.engine.net import retry
 from imagegen_magic.engine.net.client import GatewayResponse
+from imagegen_magic.engine.net.retry import RetryDetails, attempts
 from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
 from imagegen_magic.errors import (
     APIError,
@@ -171,29 +169,25 @@ class TaskRunner(ProcessBound):
             self._began = self.task.submitted = self._clock.time()
             self.report("submitting")
             try:
-                await retry.repeat(
+                await attempts(
                     lambda: loop.uninterrupted(self._post_even_if_detached()),
-                    retry=retry_if_exception_type(RetryableRefusal),
-                    wait=_pause,
-                    stop=self._is_enough,
-                    before_sleep=self._report_pause,
-                    sleep=self._clock.sleep,
+                    RetryableRefusal,
+                    is_enough=self._is_enough,
+                    before_pause=self._report_pause,
+                    clock=self._clock,
                 )
             except RetryableRefusal as refusal:
                 await self._fail(refusal.error)
                 raise refusal.error from None
         self.report("waiting", self._warning)
 
-    def _is_enough(self, state: RetryCallState) -> bool:
-        error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, RetryableRefusal) and isinstance(error.error, GatewayUnreachable):
-            return state.attempt_number >= _CONNECT_ATTEMPTS
-        return self._clock.time() - self._began + _retry_after(state) > self.spec.timeout
+    def _is_enough(self, failed: RetryDetails) -> bool:
+        if isinstance(failed.error, RetryableRefusal) and isinstance(failed.error.error, GatewayUnreachable):
+            return failed.attempt >= _CONNECT_ATTEMPTS
+        return self._clock.time() - self._began + failed.retry_after > self.spec.timeout
 
-    def _report_pause(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        pause = state.next_action.sleep if state.next_action else 0.0
-        self.report("submitting", f"{getattr(error, 'note', '')}, again in {math.ceil(pause) or 1} s")
+    def _report_pause(self, failed: RetryDetails) -> None:
+        self.report("submitting", f"{getattr(failed.error, 'note', '')}, again in {math.ceil(failed.pause) or 1} s")
 
     async def _post_even_if_detached(self) -> None:
         try:
@@ -311,15 +305,6 @@ class TaskRunner(ProcessBound):
 
     def _report_state(self, state: Pending | None, note: str) -> None:
         self.report("waiting", note, fraction=state.fraction if state else None)
-
-
-def _retry_after(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    return error.pause or 0.0 if isinstance(error, RetryableRefusal) else 0.0
-
-
-def _pause(state: RetryCallState) -> float:
-    return max(_retry_after(state), float(retry.backoff(state)))  # a Retry-After of 0 s still gets a pause
 
 
 @functools.cache

@@ -1,32 +1,53 @@
-"""Attempts that are repeated by tenacity's rules, at no cost where the first one succeeds."""
+"""Attempts that are repeated after a pause, with exponential backoff and jitter."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import NamedTuple, TypeVar
 
-from tenacity import AsyncRetrying, wait_random_exponential
+from imagegen_magic.engine.clock import Clock
 
 T = TypeVar("T")
 
-backoff = wait_random_exponential(multiplier=0.5, max=20)  # seconds
+_FIRST_PAUSE, _MAX_PAUSE = 0.5, 20.0  # seconds: the upper bounds of the first pause and of any
 
 
-async def repeat(attempt: Callable[[], Awaitable[T]], **rules: Any) -> T:
-    """Return what the first attempt returns that succeeds; `rules` are tenacity's. Raises the last attempt's error as it came.
+class RetryDetails(NamedTuple):
+    """A failed attempt: its number from 1, its error, the error's Retry-After value (0 if none) and the pause that follows, in seconds."""
 
-    The rules are made, which takes as long as a small request, only once the first attempt has failed: its error is then theirs to judge.
+    attempt: int
+    error: Exception
+    retry_after: float
+    pause: float
+
+
+def backoff(attempt: int) -> float:
+    """Return a random pause in seconds, whose upper bound doubles with each attempt."""
+    return random.uniform(0, min(_MAX_PAUSE, _FIRST_PAUSE * 2.0 ** min(attempt - 1, 10)))
+
+
+async def attempts(
+    call: Callable[[], Awaitable[T]],
+    retryable: type[Exception] | tuple[type[Exception], ...],
+    *,
+    is_enough: Callable[[RetryDetails], bool],
+    before_pause: Callable[[RetryDetails], None],
+    clock: Clock,
+) -> T:
+    """Return the result of the first attempt that succeeds. Raises the last attempt's error as it came, once `is_enough` returns True.
+
+    An error's `pause` is its Retry-After value in seconds: a pause is never shorter, and 0 is no reason to retry without one.
     """
-    try:
-        return await attempt()
-    except Exception as error:
-        failed: Exception | None = error
-
-    async def again() -> T:
-        nonlocal failed
-        if failed is not None:
-            first, failed = failed, None
-            raise first
-        return await attempt()
-
-    return await AsyncRetrying(reraise=True, **rules)(again)
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            return await call()
+        except retryable as error:
+            retry_after = getattr(error, "pause", None) or 0.0
+            details = RetryDetails(attempt, error, retry_after, max(retry_after, backoff(attempt)))
+            if is_enough(details):
+                raise
+        before_pause(details)
+        await clock.sleep(details.pause)

@@ -17,15 +17,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tenacity import RetryCallState, retry_if_exception_type
-
 from imagegen_magic.engine import threads
 from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.context import EngineContext
 from imagegen_magic.engine.endpoints import Endpoint
 from imagegen_magic.engine.ledger import uploads
-from imagegen_magic.engine.net import retry
 from imagegen_magic.engine.net.client import GatewayResponse
+from imagegen_magic.engine.net.retry import RetryDetails, attempts
 from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.storage.source_copies import keep
@@ -157,22 +155,16 @@ async def _uploaded(
 ) -> Uploaded:
     began = session.clock.monotonic()
 
-    def enough(state: RetryCallState) -> bool:
-        return state.attempt_number >= _TRIES or session.clock.monotonic() - began + (_wish(state) or 0.0) > patience
+    def is_enough(failed: RetryDetails) -> bool:
+        return failed.attempt >= _TRIES or session.clock.monotonic() - began + failed.retry_after > patience
 
-    def say(state: RetryCallState) -> None:
+    def report_pause(failed: RetryDetails) -> None:
         if tell:
-            pause = state.next_action.sleep if state.next_action else 0.0
-            tell(f"{picture.name} is not uploaded yet, again in {math.ceil(pause) or 1} s")
+            tell(f"{picture.name} is not uploaded yet, again in {math.ceil(failed.pause) or 1} s")
 
     try:
-        found: Uploaded = await retry.repeat(
-            lambda: _post(session, gateway, way, picture),
-            retry=retry_if_exception_type(_Again),
-            wait=_pause,
-            stop=enough,
-            before_sleep=say,
-            sleep=session.clock.sleep,
+        found = await attempts(
+            lambda: _post(session, gateway, way, picture), _Again, is_enough=is_enough, before_pause=report_pause, clock=session.clock
         )
     except _Again as failure:
         raise failure.error from None
@@ -227,15 +219,6 @@ def _refusal(provider: Provider, answer: GatewayResponse, picture: LocalPicture)
     what = f"{error.what}; {picture.name} ({weight(picture)}) is not uploaded"
     hint = _STEPS.get(answer.status, _STEPS[400] if blame == "you" else None)
     return UploadFailed(what, blame=blame, hint=hint, retry=answer.status == 429 or None)
-
-
-def _wish(state: RetryCallState) -> float | None:
-    error = state.outcome.exception() if state.outcome else None
-    return error.pause if isinstance(error, _Again) else None
-
-
-def _pause(state: RetryCallState) -> float:
-    return max(_wish(state) or 0.0, float(retry.backoff(state)))
 
 
 def _by_uploader(name: str, path: Path) -> Uploaded:
