@@ -15,13 +15,11 @@ SETTINGS = Path(".settings.json").absolute()  # environment variables of a works
 
 
 def reset_engine() -> None:
-    """Stop the engine and forget typed keys and resolved names; loads nothing."""
-    if loop := sys.modules.get("imagegen_magic.engine.loop"):
-        loop.stop()
-    if credentials := sys.modules.get("imagegen_magic.engine.credentials"):
-        credentials._remembered.clear()
-    if peers := sys.modules.get("imagegen_magic.engine.net.peers"):
-        peers._zones.clear()
+    """Stop the engine and forget what its process remembers, if it is loaded."""
+    if "imagegen_magic.engine" in sys.modules:
+        from imagegen_magic.engine import process_state
+
+        process_state.reset()
 
 
 def reset_kernel(folder: str = "", variables: dict[str, str] | None = None) -> None:

@@ -54,20 +54,20 @@ class Endpoint:
         return GatewayResponse(200, self.state(call.path.rsplit("/", 1)[1]))
 
 
-def _lookout(gateway, *, batch=0, least=0.01, provider="evolink"):
+def _poller(gateway, *, batch=0, least=0.01, provider="evolink"):
     return Poller(get_provider(provider), PollingPolicy(least, least, batch), gateway)
 
 
-async def _watch(lookout, task_id="t1", told=None, **options):
+async def _wait(poller, task_id="t1", told=None, **options):
     options = {"submitted": time.time(), "durations": lambda: QUICK, **options}
-    return await lookout.watch(task_id, tell=lambda state, note: told.append((state, note)) if told is not None else None, **options)
+    return await poller.wait_for(task_id, report=lambda state, note: told.append((state, note)) if told is not None else None, **options)
 
 
 def test_a_task_is_looked_at_until_it_is_done():
     """Waiting is told with its fraction, and the end comes with the addresses and a duration between the last two looks."""
     told = []
     gateway = Endpoint(0.06)
-    done = asyncio.run(_watch(_lookout(gateway), told=told))
+    done = asyncio.run(_wait(_poller(gateway), told=told, submitted=gateway.began))
     assert isinstance(done, Succeeded)
     assert done.image_urls == ("https://cdn.example.com/t1.png",)
     assert told[0] == (Pending("processing", 0.4), "")
@@ -78,7 +78,7 @@ def test_a_task_is_looked_at_until_it_is_done():
 def test_never_more_often_than_the_gateway_allows():
     """Two looks at one task are never closer than the shortest interval."""
     gateway = Endpoint(0.5)
-    asyncio.run(_watch(_lookout(gateway, least=0.08)))
+    asyncio.run(_wait(_poller(gateway, least=0.08)))
     moments = [gateway.began] + [moment for moment, _ in gateway.singles]
     assert all(b - a >= 0.079 for a, b in itertools.pairwise(moments))
 
@@ -91,8 +91,8 @@ def test_all_open_tasks_share_one_request_per_fifty():
         await asyncio.sleep(
             batch_interval(0.5) - time.time() % batch_interval(0.5)
         )  # just after a beat: none falls between the first task and the last
-        lookout, submitted = _lookout(gateway, batch=50, least=0.5), time.time()
-        return await asyncio.gather(*(_watch(lookout, f"t{i}", submitted=submitted) for i in range(120)))
+        poller, submitted = _poller(gateway, batch=50, least=0.5), time.time()
+        return await asyncio.gather(*(_wait(poller, f"t{i}", submitted=submitted) for i in range(120)))
 
     done = asyncio.run(main())
     assert [one.pictures[0] for one in done] == [f"https://cdn.example.com/t{i}.png" for i in range(120)]
@@ -108,9 +108,9 @@ def test_a_thousand_open_tasks_are_not_a_thousand_looks_at_once():
     gateway = Endpoint(0.3)
 
     async def main():
-        lookout = _lookout(gateway, least=0.1)
+        poller = _poller(gateway, least=0.1)
         durations = {"submitted": time.time(), "durations": lambda: QUICK, "tell": lambda state, note: None}
-        watching = asyncio.gather(*(lookout.watch(f"t{i}", **durations) for i in range(1000)))
+        watching = asyncio.gather(*(poller.wait_for(f"t{i}", **durations) for i in range(1000)))
         return len(await watching)
 
     assert asyncio.run(main()) == 1000
@@ -135,9 +135,9 @@ def test_a_batch_query_that_is_not_what_its_page_says_is_given_up_for_the_sessio
     gateway.trouble = [answer]
 
     async def main():
-        lookout = _lookout(gateway, batch=50)
-        await asyncio.gather(*(_watch(lookout, f"t{i}") for i in range(3)))
-        await _watch(lookout, "later")
+        poller = _poller(gateway, batch=50)
+        await asyncio.gather(*(_wait(poller, f"t{i}") for i in range(3)))
+        await _wait(poller, "later")
 
     asyncio.run(main())
     assert len(gateway.batches) == 1
@@ -158,9 +158,9 @@ def test_trouble_on_a_look_is_told_and_looked_past(answer):
     told = []
     gateway = Endpoint(0.01)
     gateway.trouble = [answer]
-    done = asyncio.run(_watch(_lookout(gateway, batch=50), told=told))
+    done = asyncio.run(_wait(_poller(gateway, batch=50), told=told))
     assert isinstance(done, Succeeded)
-    assert any("still looking" in note for _, note in told)
+    assert any("retrying" in note for _, note in told)
     assert gateway.singles == []
 
 
@@ -168,7 +168,7 @@ def test_retry_after_on_a_look_is_obeyed():
     """A gateway that asks for a pause gets it."""
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(429, "", retry_after=0.3)]
-    asyncio.run(_watch(_lookout(gateway)))
+    asyncio.run(_wait(_poller(gateway)))
     (first, _), (second, _) = gateway.singles
     assert second - first >= 0.29
 
@@ -177,17 +177,17 @@ def test_an_unreadable_single_look_is_looked_past():
     """Garbage in place of a task is no verdict on the task."""
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(200, "<html>oops</html>"), GatewayResponse(200, [])]
-    assert isinstance(asyncio.run(_watch(_lookout(gateway))), Succeeded)
+    assert isinstance(asyncio.run(_wait(_poller(gateway))), Succeeded)
 
 
 def test_a_task_the_gateway_does_not_know_yet_is_forgiven_a_few_times():
     """Right after a submit a gateway may not know its own task."""
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(404, {"error": {"message": "no such task"}})] * 3
-    assert isinstance(asyncio.run(_watch(_lookout(gateway))), Succeeded)
+    assert isinstance(asyncio.run(_wait(_poller(gateway))), Succeeded)
     gateway.trouble = [GatewayResponse(404, {"error": {"message": "no such task"}})] * 9
     with pytest.raises(NotFound):
-        asyncio.run(_watch(_lookout(gateway)))
+        asyncio.run(_wait(_poller(gateway)))
 
 
 def test_a_task_left_out_of_a_batch_answer_is_not_lost():
@@ -196,8 +196,8 @@ def test_a_task_left_out_of_a_batch_answer_is_not_lost():
     gateway.trouble = [GatewayResponse(200, {"data": [_flat("a", "completed")]})]
 
     async def main():
-        lookout = _lookout(gateway, batch=50)
-        return await asyncio.gather(_watch(lookout, "a"), _watch(lookout, "b"))
+        poller = _poller(gateway, batch=50)
+        return await asyncio.gather(_wait(poller, "a"), _wait(poller, "b"))
 
     a, b = asyncio.run(main())
     assert isinstance(a, Succeeded)
@@ -210,9 +210,9 @@ def test_a_batch_that_knows_nobody_is_given_up_for_single_looks():
     gateway.trouble = [GatewayResponse(200, {"data": []})]
 
     async def main():
-        lookout = _lookout(gateway, batch=50)
-        await asyncio.gather(*(_watch(lookout, f"t{i}") for i in range(3)))
-        await _watch(lookout, "later")
+        poller = _poller(gateway, batch=50)
+        await asyncio.gather(*(_wait(poller, f"t{i}") for i in range(3)))
+        await _wait(poller, "later")
 
     asyncio.run(main())
     assert len(gateway.batches) == 1
@@ -234,7 +234,7 @@ def test_an_end_that_does_not_name_the_task_is_not_believed_at_once(provider, an
     gateway.trouble = [answer, answer]
     if provider == "xingchao":
         gateway.state = lambda task: {"id": task, "status": "completed", "image_url": f"https://cdn.example.com/{task}.png"}
-    done = asyncio.run(_watch(_lookout(gateway, provider=provider)))
+    done = asyncio.run(_wait(_poller(gateway, provider=provider)))
     assert done.image_urls == ("https://cdn.example.com/t1.png",)
 
 
@@ -242,7 +242,7 @@ def test_a_gateway_that_never_names_its_tasks_is_believed_in_the_end():
     """Patience with unclear answers ends."""
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(200, {"status": "failed", "error": {"message": "really failed"}})] * 9
-    assert isinstance(asyncio.run(_watch(_lookout(gateway))), Failed)
+    assert isinstance(asyncio.run(_wait(_poller(gateway))), Failed)
     assert len(gateway.singles) == 4
 
 
@@ -251,13 +251,13 @@ def test_an_envelope_that_says_failed_at_401_is_about_the_key():
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(401, {"status": "failed", "error": "invalid api key"})]
     with pytest.raises(AuthenticationError):
-        asyncio.run(_watch(_lookout(gateway, provider="xingchao")))
+        asyncio.run(_wait(_poller(gateway, provider="xingchao")))
 
 
 def test_a_clock_that_was_set_back_does_not_put_the_looks_off():
     """A submission in the future is one of now."""
     gateway = Endpoint(0)
-    assert isinstance(asyncio.run(_watch(_lookout(gateway), submitted=time.time() + 5000)), Succeeded)
+    assert isinstance(asyncio.run(_wait(_poller(gateway), submitted=time.time() + 5000)), Succeeded)
 
 
 @pytest.mark.parametrize("batch", [0, 50])
@@ -266,7 +266,7 @@ def test_a_key_that_is_not_accepted_ends_the_watching(batch):
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(401, {"error": {"message": "bad key"}})] * (2 if batch else 1)
     with pytest.raises(AuthenticationError):
-        asyncio.run(_watch(_lookout(gateway, batch=batch)))
+        asyncio.run(_wait(_poller(gateway, batch=batch)))
     assert len(gateway.singles) == 1
 
 
@@ -274,7 +274,7 @@ def test_a_failed_task_is_an_outcome():
     """The gateway's own failure is told with its words."""
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(200, _flat("t1", "failed", error={"message": "the model fell over"}))]
-    outcome = asyncio.run(_watch(_lookout(gateway)))
+    outcome = asyncio.run(_wait(_poller(gateway)))
     assert isinstance(outcome, Failed)
     assert "the model fell over" in str(outcome.error)
 
@@ -283,7 +283,7 @@ def test_a_failed_envelope_at_4xx_is_an_outcome_too():
     """xingchao tells a failure in its ordinary envelope, whatever the HTTP status."""
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(400, {"id": "image_1", "status": "failed", "error": "the model fell over", "image_url": None})]
-    outcome = asyncio.run(_watch(_lookout(gateway, provider="xingchao"), "image_1"))
+    outcome = asyncio.run(_wait(_poller(gateway, provider="xingchao"), "image_1"))
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, TaskFailed)
 
@@ -291,7 +291,7 @@ def test_a_failed_envelope_at_4xx_is_an_outcome_too():
 def test_a_task_taken_up_late_is_looked_at_now_and_teaches_nothing():
     """When it finished, nobody saw."""
     gateway = Endpoint(0)
-    done = asyncio.run(_watch(_lookout(gateway, least=30), submitted=time.time() - 5000, now=True))
+    done = asyncio.run(_wait(_poller(gateway, least=30), submitted=time.time() - 5000, now=True))
     assert done.seconds is None
 
 
@@ -300,9 +300,9 @@ def test_who_stops_waiting_is_not_looked_for():
     gateway = Endpoint(60)
 
     async def main():
-        lookout = _lookout(gateway)
+        poller = _poller(gateway)
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(_watch(lookout), 0.1)
+            await asyncio.wait_for(_wait(poller), 0.1)
         before = len(gateway.singles)
         await asyncio.sleep(0.1)
         return len(gateway.singles) - before
@@ -320,7 +320,7 @@ def test_a_defect_in_a_readers_code_reaches_who_waits():
             raise KeyError("typo")
 
     async def main():
-        await _watch(Poller(Broken(), PollingPolicy(0.01, 0.01), Endpoint(0)))
+        await _wait(Poller(Broken(), PollingPolicy(0.01, 0.01), Endpoint(0)))
 
     with pytest.raises(KeyError, match="typo"):
         asyncio.run(main())
@@ -329,19 +329,19 @@ def test_a_defect_in_a_readers_code_reaches_who_waits():
 def test_looking_once_out_of_turn():
     """An address that expired is asked for anew, at once where it was not just looked at."""
     gateway = Endpoint(0)
-    assert isinstance(asyncio.run(_lookout(gateway).look_once("t1")), Succeeded)
+    assert isinstance(asyncio.run(_poller(gateway).poll_once("t1")), Succeeded)
     gateway.trouble = [GatewayResponse(404, {"error": {"message": "gone"}})]
     with pytest.raises(NotFound):
-        asyncio.run(_lookout(gateway).look_once("t1"))
+        asyncio.run(_poller(gateway).poll_once("t1"))
 
 
 def test_looking_out_of_turn_keeps_the_gateways_interval():
     """Right after a look the next one waits its time, whatever it is for; a clock that was set back puts it off no longer than that."""
     gateway = Endpoint(0)
-    lookout = _lookout(gateway, least=0.3)
+    poller = _poller(gateway, least=0.3)
     looked = time.time()
-    asyncio.run(lookout.look_once("t1", looked=looked))
+    asyncio.run(poller.poll_once("t1", last_poll=looked))
     assert gateway.singles[0][0] - looked >= 0.29
     began = time.monotonic()
-    asyncio.run(asyncio.wait_for(lookout.look_once("t1", looked=looked + 5000), 20))
+    asyncio.run(asyncio.wait_for(poller.poll_once("t1", last_poll=looked + 5000), 20))
     assert time.monotonic() - began >= 0.29

@@ -1,10 +1,11 @@
-"""What all requests of a process share: the ledger, the connections, one lookout a gateway, and the durations learnt."""
+"""What all requests on one event loop share: the ledger, the connections, the pollers, the uploads, and how long tasks take."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ from imagegen_magic.providers.base import Call
 from imagegen_magic.records import ProcessBound
 
 Kind = tuple[str, bool, str, str, str]  # provider, sandbox, model, quality, pixel tier: tasks whose durations are alike
-_LEARNT = 60  # durations of a kind that are remembered; older ones tell about another year's gateway
+_REMEMBERED = 60  # durations of a kind that are remembered; gateways change, so older ones say little
 
 _ledgers: dict[Path, Ledger] = {}
-_sessions: dict[tuple[asyncio.AbstractEventLoop, Path], EngineContext] = {}
+_contexts: dict[tuple[asyncio.AbstractEventLoop, Path], EngineContext] = {}
 
 
 class DurationHistory:
@@ -36,8 +37,8 @@ class DurationHistory:
         self._usual = typical_range(seconds)
 
     def learn(self, seconds: float) -> None:
-        """Remember one more duration, at once for all who wait."""
-        self._seconds = [*self._seconds, seconds][-_LEARNT:]
+        """Add a duration; it counts at once for all tasks of this kind."""
+        self._seconds = [*self._seconds, seconds][-_REMEMBERED:]
         self._fitted, self._usual = None, typical_range(self._seconds)
 
     def durations(self) -> DurationModel:
@@ -47,8 +48,17 @@ class DurationHistory:
         return self._fitted
 
     def usual(self) -> tuple[float, float] | None:
-        """Return what such a task usually takes, in seconds; None without enough history."""
+        """Return the range that such a task usually takes, in seconds; None without enough history."""
         return self._usual
+
+
+@dataclass(slots=True)
+class UploadState:
+    """The uploads of one context: which are running, which image an address holds, and which addresses are gone."""
+
+    locks: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict)  # by SHA-256 and host
+    uploaded: dict[str, str] = field(default_factory=dict)  # address -> SHA-256
+    gone: set[str] = field(default_factory=set)
 
 
 class EngineContext(ProcessBound):
@@ -60,27 +70,28 @@ class EngineContext(ProcessBound):
         self.home = settings.home
         self.clients = GatewayClients(sandbox_home=settings.home / "sandbox")
         self.fetcher = Fetcher(self.clients)
+        self.uploads = UploadState()
         self._checked = False
-        self._lookouts: dict[Any, Poller] = {}
-        self._rooms: dict[Any, asyncio.Semaphore] = {}
+        self._pollers: dict[Any, Poller] = {}
+        self._submit_slots: dict[Any, asyncio.Semaphore] = {}
         self._histories: dict[Kind, DurationHistory] = {}
         loop.at_stop(self.close)
 
-    def lookout(self, gateway: Endpoint) -> Poller:
-        """Return the one who looks after this gateway's open tasks."""
+    def poller(self, gateway: Endpoint) -> Poller:
+        """Return the poller of this gateway's tasks."""
         name = (gateway.provider.name, gateway.base_url, gateway.key, gateway.polling)
-        if name not in self._lookouts:
-            self._lookouts[name] = Poller(gateway.provider, gateway.polling, self._looker(gateway), clock=self.clock)
-        return self._lookouts[name]
+        if name not in self._pollers:
+            self._pollers[name] = Poller(gateway.provider, gateway.polling, self._poll_call(gateway), clock=self.clock)
+        return self._pollers[name]
 
-    def _looker(self, gateway: Endpoint) -> Callable[[Call], Any]:
-        async def look(call: Call) -> GatewayResponse:
+    def _poll_call(self, gateway: Endpoint) -> Callable[[Call], Any]:
+        async def poll(call: Call) -> GatewayResponse:
             return await self.clients.call(self.clients.polls(gateway.base_url), gateway.base_url, gateway.key, call)
 
-        return look
+        return poll
 
     async def submit(self, gateway: Endpoint, call: Call, idempotency_key: str, *, at_once: int, timeout: float) -> GatewayResponse:
-        """Make a submission. Raises NotSent or OutcomeUnknown. With the first one the whole ledger is read, beside the work."""
+        """Send a submission. Raises NotSent or OutcomeUnknown. The ledger is read in the background meanwhile, to find damage."""
         pool = self.clients.submits(gateway.base_url, at_once=at_once, timeout=timeout)
         try:
             return await self.clients.call(pool, gateway.base_url, gateway.key, call, headers={"Idempotency-Key": idempotency_key})
@@ -88,7 +99,7 @@ class EngineContext(ProcessBound):
             self.ledger.inspect_in_background()
 
     async def check(self) -> None:
-        """Look once whether the ledger can be used, and again where damage was found; raises LedgerError before anything is sent."""
+        """Check once that the ledger can be used, and again after damage was found; raises LedgerError before anything is sent."""
         if not self._checked or self.ledger.damage:
             await self.ledger.check()
             self._checked = True
@@ -96,13 +107,13 @@ class EngineContext(ProcessBound):
     def submit_slots(self, gateway: Endpoint, submits_at_once: int) -> asyncio.Semaphore:
         """Return the gateway's bound on submissions in flight."""
         name = (gateway.provider.name, gateway.base_url, submits_at_once)
-        return self._rooms.setdefault(name, asyncio.Semaphore(submits_at_once))
+        return self._submit_slots.setdefault(name, asyncio.Semaphore(submits_at_once))
 
     async def history(self, kind: Kind, megapixels: float) -> DurationHistory:
         """Return the durations of a kind of task, read from the ledger once."""
         if kind not in self._histories:
             provider, sandbox, model, quality, tier = kind
-            known = await self.ledger.durations(provider, model, quality, tier, limit=_LEARNT, sandbox=sandbox)
+            known = await self.ledger.durations(provider, model, quality, tier, limit=_REMEMBERED, sandbox=sandbox)
             prior = typical_seconds(quality, megapixels) * (SANDBOX_SCALE if sandbox else 1)
             self._histories.setdefault(kind, DurationHistory(known[::-1], prior))
         return self._histories[kind]
@@ -110,7 +121,7 @@ class EngineContext(ProcessBound):
     async def close(self) -> None:
         """Close the connections."""
         await self.clients.close()
-        _sessions.clear()
+        _contexts.clear()
 
 
 def ledger_of(settings: Settings) -> Ledger:
@@ -123,18 +134,18 @@ def ledger_of(settings: Settings) -> Ledger:
 
 
 async def _close(home: Path) -> None:
-    if book := _ledgers.pop(home, None):
-        book.close()
+    if found := _ledgers.pop(home, None):
+        found.close()
 
 
 def context_of(settings: Settings) -> EngineContext:
-    """Return what the running loop's requests share; one for each ledger."""
-    place = (asyncio.get_running_loop(), settings.home.absolute())
-    if place not in _sessions:
-        _sessions[place] = EngineContext(settings)
-    return _sessions[place]
+    """Return the context of the running loop; one for each ledger."""
+    key = (asyncio.get_running_loop(), settings.home.absolute())
+    if key not in _contexts:
+        _contexts[key] = EngineContext(settings)
+    return _contexts[key]
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_ledgers.clear)
-    os.register_at_fork(after_in_child=_sessions.clear)
+    os.register_at_fork(after_in_child=_contexts.clear)

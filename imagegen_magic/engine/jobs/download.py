@@ -273,7 +273,7 @@ class ImageDownloader:
 
     async def _poll_again(self) -> TaskState:
         try:
-            return await self._context.lookout(self._endpoint).look_once(self._task.task_id, looked=self.last_poll)
+            return await self._context.poller(self._endpoint).poll_once(self._task.task_id, last_poll=self.last_poll)
         except APIError as error:
             if error.status >= 500 or error.status == 429:
                 raise _Unavailable(f"{self._endpoint.provider.title} answers {error.status}") from None

@@ -285,8 +285,8 @@ class TaskRunner(ProcessBound):
         task, history = self.task, self.spec.history
         _load_decoders()
         try:
-            state = await self._context.lookout(self.endpoint).watch(
-                task.task_id, submitted=task.submitted, durations=history.durations, tell=self._report_state, now=task.resumed
+            state = await self._context.poller(self.endpoint).wait_for(
+                task.task_id, submitted=task.submitted, durations=history.durations, report=self._report_state, now=task.resumed
             )
         except (APIError, PictureMissing) as error:
             if isinstance(error, (NotFound, PictureMissing)) and self._clock.time() - task.submitted > _FORGOTTEN:

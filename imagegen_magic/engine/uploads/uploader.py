@@ -1,6 +1,6 @@
 """Bringing pictures of this machine to a gateway: each content once while its address lives, and anew when that is gone.
 
-Uploading is free and may be repeated, so whatever fails on the way is tried again. The key goes where the gateway itself says that
+Uploading is free and may be repeated, so whatever fails on the route is tried again. The key goes where the gateway itself says that
 its own files go, and nothing is put on any other host unless the person named a function that does.
 """
 
@@ -10,9 +10,7 @@ import asyncio
 import importlib
 import math
 import operator
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -56,24 +54,12 @@ _STEPS = {
 Tell = Callable[[str], None]
 
 
-@dataclass(slots=True)
-class _Desk:
-    """What a session knows of its uploads: who is at work on what, whose an address is, which ones are gone."""
-
-    locks: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict)
-    brought: dict[str, str] = field(default_factory=dict)  # address -> SHA-256
-    gone: set[str] = field(default_factory=set)
-
-
 class _Again(PortableError):
     """Worth another try; `error` is what to say if it stays so, `pause` the gateway's wish in seconds."""
 
     def __init__(self, error: ImageGenError, pause: float | None = None) -> None:
         super().__init__(error.what)
         self.error, self.pause = error, pause
-
-
-_desks: weakref.WeakKeyDictionary[EngineContext, _Desk] = weakref.WeakKeyDictionary()
 
 
 def insert_addresses(provider: Provider, sent: Mapping[str, Any], found: Mapping[str, str]) -> dict[str, Any]:
@@ -83,14 +69,14 @@ def insert_addresses(provider: Provider, sent: Mapping[str, Any], found: Mapping
 
 
 async def upload_all(
-    session: EngineContext, gateway: Endpoint, pictures: Sequence[LocalPicture], settings: Settings, *, tell: Tell | None = None
+    context: EngineContext, gateway: Endpoint, pictures: Sequence[LocalPicture], settings: Settings, *, tell: Tell | None = None
 ) -> dict[str, str]:
     """Bring pictures to the gateway, several at once, and return their addresses by placeholder; `tell` hears how it goes.
 
-    What lives there already is not sent again. Raises UploadFailed, UnsupportedOption where there is no way, AuthenticationError,
+    What lives there already is not sent again. Raises UploadFailed, UnsupportedOption where there is no route, AuthenticationError,
     InsufficientBalance, ContentRejected, SaveError; nothing was submitted then.
     """
-    found = await asyncio.gather(*(_bring(session, gateway, each, settings, tell) for each in pictures), return_exceptions=True)
+    found = await asyncio.gather(*(_bring(context, gateway, each, settings, tell) for each in pictures), return_exceptions=True)
     for outcome in found:
         if isinstance(outcome, BaseException):
             raise outcome
@@ -98,65 +84,66 @@ async def upload_all(
 
 
 async def reupload(
-    session: EngineContext, gateway: Endpoint, sent_json: Mapping[str, Any], pictures: Sequence[LocalPicture], settings: Settings
+    context: EngineContext, gateway: Endpoint, sent_json: Mapping[str, Any], pictures: Sequence[LocalPicture], settings: Settings
 ) -> dict[str, Any]:
     """Upload the pictures of a submission once more and return its JSON with their new addresses; the old ones are forgotten.
 
     Equal to `sent_json` where none of its addresses is one of ours: then there is nothing to renew. Raises like `upload_all`.
     """
     there = set(_texts(list(sent_json.values())))
-    brought = _desk(session).brought
+    brought = context.uploads.uploaded
     renewed: dict[str, str] = {}
     for picture in pictures:
         for old in [url for url, sha256 in brought.items() if sha256 == picture.sha256 and url in there]:
-            _desk(session).gone.add(old)
-            renewed[old] = await _bring(session, gateway, picture, settings, None)
+            context.uploads.gone.add(old)
+            renewed[old] = await _bring(context, gateway, picture, settings, None)
     return insert_addresses(gateway.provider, sent_json, renewed)
 
 
-async def _bring(session: EngineContext, gateway: Endpoint, picture: LocalPicture, settings: Settings, tell: Tell | None) -> str:
-    desk = _desk(session)
-    copy = await threads.writing(keep, settings.home, picture)
-    address = await asyncio.to_thread(own_address, picture, gateway, desk.gone)
+async def _bring(context: EngineContext, gateway: Endpoint, picture: LocalPicture, settings: Settings, tell: Tell | None) -> str:
+    path = await threads.writing(keep, settings.home, picture)
+    address = await asyncio.to_thread(own_address, picture, gateway, context.uploads.gone)
     if not address:
-        way = await asyncio.to_thread(find_way, gateway, picture, settings)
-        async with desk.locks.setdefault((picture.sha256, way.host), asyncio.Lock()):
-            address = await _recorded(session, picture, way, gateway) or await _sent(session, gateway, way, picture, copy, settings, tell)
-    desk.brought[address] = picture.sha256
+        route = await asyncio.to_thread(find_way, gateway, picture, settings)
+        async with context.uploads.locks.setdefault((picture.sha256, route.host), asyncio.Lock()):
+            address = await _recorded(context, picture, route, gateway) or await _sent(
+                context, gateway, route, picture, path, settings, tell
+            )
+    context.uploads.uploaded[address] = picture.sha256
     return address
 
 
-async def _recorded(session: EngineContext, picture: LocalPicture, way: UploadRoute, gateway: Endpoint) -> str:
+async def _recorded(context: EngineContext, picture: LocalPicture, route: UploadRoute, gateway: Endpoint) -> str:
     """Return the address that the ledger knows to live, "" where there is none; one that is gone is forgotten."""
-    found = await uploads.find_upload(session.ledger, picture.sha256, way.host)
+    found = await uploads.find_upload(context.ledger, picture.sha256, route.host)
     if found is None:
         return ""
-    if found.url in _desk(session).gone:
-        await uploads.forget_upload(session.ledger, picture.sha256, way.host)
+    if found.url in context.uploads.gone:
+        await uploads.forget_upload(context.ledger, picture.sha256, route.host)
         return ""
     return found.url if lives(found.expires_at) and await asyncio.to_thread(fetchable, found.url, gateway) else ""
 
 
 async def _sent(
-    session: EngineContext, gateway: Endpoint, way: UploadRoute, picture: LocalPicture, copy: Path, settings: Settings, tell: Tell | None
+    context: EngineContext, gateway: Endpoint, route: UploadRoute, picture: LocalPicture, path: Path, settings: Settings, tell: Tell | None
 ) -> str:
     if tell:
         tell(f"uploading {picture.name}")
-    if way.call is None:
-        found = await threads.calling(_by_uploader, way.uploader, copy)
+    if route.call is None:
+        found = await threads.calling(_by_uploader, route.uploader, path)
     else:
-        found = await _uploaded(session, gateway, way, picture, settings.get("timeout"), tell)
-    await uploads.record_upload(session.ledger, picture.sha256, way.host, len(picture.data), found)
+        found = await _uploaded(context, gateway, route, picture, settings.get("timeout"), tell)
+    await uploads.record_upload(context.ledger, picture.sha256, route.host, len(picture.data), found)
     return found.url
 
 
 async def _uploaded(
-    session: EngineContext, gateway: Endpoint, way: UploadRoute, picture: LocalPicture, patience: float, tell: Tell | None
+    context: EngineContext, gateway: Endpoint, route: UploadRoute, picture: LocalPicture, patience: float, tell: Tell | None
 ) -> Uploaded:
-    began = session.clock.monotonic()
+    began = context.clock.monotonic()
 
     def is_enough(failed: RetryDetails) -> bool:
-        return failed.attempt >= _TRIES or session.clock.monotonic() - began + failed.retry_after > patience
+        return failed.attempt >= _TRIES or context.clock.monotonic() - began + failed.retry_after > patience
 
     def report_pause(failed: RetryDetails) -> None:
         if tell:
@@ -164,20 +151,20 @@ async def _uploaded(
 
     try:
         found = await attempts(
-            lambda: _post(session, gateway, way, picture), _Again, is_enough=is_enough, before_pause=report_pause, clock=session.clock
+            lambda: _post(context, gateway, route, picture), _Again, is_enough=is_enough, before_pause=report_pause, clock=context.clock
         )
     except _Again as failure:
         raise failure.error from None
     lifetime = gateway.provider.upload.lifetime if gateway.provider.upload else _STRANGERS
-    return found if found.expires_at is not None else Uploaded(found.url, session.clock.time() + lifetime)
+    return found if found.expires_at is not None else Uploaded(found.url, context.clock.time() + lifetime)
 
 
-async def _post(session: EngineContext, gateway: Endpoint, way: UploadRoute, picture: LocalPicture) -> Uploaded:
-    assert way.call is not None
+async def _post(context: EngineContext, gateway: Endpoint, route: UploadRoute, picture: LocalPicture) -> Uploaded:
+    assert route.call is not None
     try:
-        answer = await session.clients.upload(way.url, gateway.base_url, gateway.key, way.call, picture.data, key_hosts=way.key_hosts)
+        answer = await context.clients.upload(route.url, gateroute.base_url, gateroute.key, route.call, picture.data, key_hosts=route.key_hosts)
     except (NotSent, OutcomeUnknown) as error:
-        what = f"{picture.name} could not be uploaded to {way.host} ({error})"
+        what = f"{picture.name} could not be uploaded to {route.host} ({error})"
         raise _Again(UploadFailed(what, blame="network", hint=error.hint, retry=True)) from None
     if answer.status >= 300:
         refusal = _refusal(gateway.provider, answer, picture)
@@ -260,7 +247,3 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for each in value:
             yield from _texts(each)
-
-
-def _desk(session: EngineContext) -> _Desk:
-    return _desks.setdefault(session, _Desk())
