@@ -88,14 +88,12 @@ def test_all_open_tasks_share_one_request_per_fifty():
     gateway = Endpoint(0.9)
 
     async def main():
-        await asyncio.sleep(
-            batch_interval(0.5) - time.time() % batch_interval(0.5)
-        )  # just after a beat: none falls between the first task and the last
+        await asyncio.sleep(batch_interval(0.5) - time.time() % batch_interval(0.5))  # no common moment falls between the tasks
         poller, submitted = _poller(gateway, batch=50, least=0.5), time.time()
         return await asyncio.gather(*(_wait(poller, f"t{i}", submitted=submitted) for i in range(120)))
 
     done = asyncio.run(main())
-    assert [one.pictures[0] for one in done] == [f"https://cdn.example.com/t{i}.png" for i in range(120)]
+    assert [one.image_urls[0] for one in done] == [f"https://cdn.example.com/t{i}.png" for i in range(120)]
     assert gateway.singles == []
     first_round = [task for _, tasks in gateway.batches[:3] for task in tasks]
     assert [len(tasks) for _, tasks in gateway.batches[:3]] == [50, 50, 20]
@@ -201,7 +199,7 @@ def test_a_task_left_out_of_a_batch_answer_is_not_lost():
 
     a, b = asyncio.run(main())
     assert isinstance(a, Succeeded)
-    assert b.pictures == ("https://cdn.example.com/b.png",)
+    assert b.image_urls == ("https://cdn.example.com/b.png",)
 
 
 def test_a_batch_that_knows_nobody_is_given_up_for_single_looks():
