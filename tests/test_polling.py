@@ -107,7 +107,7 @@ def test_a_thousand_open_tasks_are_not_a_thousand_looks_at_once():
 
     async def main():
         poller = _poller(gateway, least=0.1)
-        durations = {"submitted": time.time(), "durations": lambda: QUICK, "tell": lambda state, note: None}
+        durations = {"submitted": time.time(), "durations": lambda: QUICK, "report": lambda state, note: None}
         watching = asyncio.gather(*(poller.wait_for(f"t{i}", **durations) for i in range(1000)))
         return len(await watching)
 
