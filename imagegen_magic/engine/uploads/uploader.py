@@ -162,7 +162,7 @@ async def _uploaded(
 async def _post(context: EngineContext, gateway: Endpoint, route: UploadRoute, picture: LocalPicture) -> Uploaded:
     assert route.call is not None
     try:
-        answer = await context.clients.upload(route.url, gateroute.base_url, gateroute.key, route.call, picture.data, key_hosts=route.key_hosts)
+        answer = await context.clients.upload(route.url, gateway.base_url, gateway.key, route.call, picture.data, key_hosts=route.key_hosts)
     except (NotSent, OutcomeUnknown) as error:
         what = f"{picture.name} could not be uploaded to {route.host} ({error})"
         raise _Again(UploadFailed(what, blame="network", hint=error.hint, retry=True)) from None
