@@ -36,26 +36,26 @@ class TestWords:
         ],
     )
     def test_word_by_word(self, left, right, expected):
-        """Words are whole, characters of scripts without spaces stand alone, an emoji is one sign."""
+        """Words are whole, characters of scripts without spaces are separate, an emoji is one token."""
         assert as_text(changes(left, right)) == expected
 
     @given(st.text(max_size=60), st.text(max_size=60))
     def test_nothing_is_lost(self, left, right):
-        """What is not new is the left text, what is not gone the right one; the panel's pieces joined are the prompts."""
+        """Without the new parts it is the left text, without the gone ones the right one; joined tokens are the prompts."""
         found = changes(left, right)
         assert "".join(text for kind, text in found if kind != "new") == left
         assert "".join(text for kind, text in found if kind != "gone") == right
         assert ["".join(text for text, _ in side) for side in comparison.word_diff(left, right)] == [left, right]
 
     def test_long_prompts_end(self):
-        """The longest prompts of any gateway, of a few characters only, are compared."""
+        """The longest prompts of any gateway, of few distinct characters, are compared in time."""
         left, right = "狐狸雪夜" * 4000, "狐狸夜雪" * 4000
         found = changes(left, right)
         assert "".join(text for kind, text in found if kind != "gone") == right
 
 
 def test_settings_that_differ():
-    """By name, with a dash where one side says nothing, and further fields spelt out."""
+    """By name, with a dash for a missing one; extra fields are spelt out."""
     (left,), (right,) = saved(size="1:1", extra={"seed": 1}), saved(provider="apimart", size="16:9", references=["a", "b"])
     assert comparison.setting_diff(comparison.settings(left), comparison.settings(right)) == [
         ("gateway", "evolink (sandbox)", "apimart (sandbox)"),
@@ -86,7 +86,7 @@ class TestPicking:
     """A and B are ids, variables or files."""
 
     @pytest.mark.parametrize("line", ["1 2", "@1 @2", "fox foxes[0]", "1 foxes[-2]", "imagegen/picture-1.png imagegen/picture-2.png"])
-    def test_pictures_of_ours(self, shell, capsys, line):
+    def test_images_of_the_ledger(self, shell, capsys, line):
         """However they are named, prompt, settings and numbers are known."""
         text = said(shell, capsys, line)
         assert "a [-red-]{+blue+} <fox>" in text
@@ -94,8 +94,8 @@ class TestPicking:
         assert re.search(r"pixels +48×32", text)
         assert re.search(rf"bytes +{len(shell.variables['fox'].data)} ", text)
 
-    def test_a_file_of_others(self, shell, capsys):
-        """Only numbers are known of it, and that is said."""
+    def test_a_foreign_file(self, shell, capsys):
+        """Only its numbers are known, and a line says so."""
         text = said(shell, capsys, "photo.png 1")
         assert "The prompt of A: photo.png is unknown" in text
         assert "Settings" not in text
@@ -104,7 +104,7 @@ class TestPicking:
     @pytest.mark.parametrize("content", ["EVOLINK_API_KEY=sk-secret-1a2b3c", '{"key": "sk-secret-1a2b3c"}', "<key>sk-secret-1a2b3c</key>"])
     @pytest.mark.parametrize("command", ["compare .env 1", "compare 1 .env", "mask .env", "mask photo.png --from .env", "recall .env"])
     def test_a_file_that_is_no_picture_is_not_quoted(self, shell, own_world, capsys, command, content):
-        """It may be where somebody keeps keys, and what a cell says is saved with the notebook."""
+        """It may hold keys, and cell outputs are saved with the notebook."""
         (own_world / ".env").write_text(content)
         with pytest.raises((UsageError, ImageGenError)) as refused:
             shell.run(f"%imagegen {command}")
@@ -112,27 +112,27 @@ class TestPicking:
         assert ".env" in str(refused.value)
         assert "secret" not in told
 
-    def test_other_things_in_variables(self, shell, capsys):
-        """A PIL picture is taken as references are."""
+    def test_other_values_of_variables(self, shell, capsys):
+        """A PIL image is accepted as a reference is."""
         shell.shell.user_ns["drawn"] = Image.new("RGB", (40, 20), "red")
         assert re.search(r"pixels +40×20", said(shell, capsys, "drawn fox"))
 
-    def test_a_copy_of_a_picture_of_ours(self, shell, capsys, own_world, monkeypatch):
-        """A file that the ledger does not know, but its sidecar, has prompt and settings."""
+    def test_a_copy_with_a_sidecar(self, shell, capsys, own_world, monkeypatch):
+        """A file that is not in the ledger has the prompt and settings of its sidecar."""
         sidecar = {"prompt": "a red <fox>", "asked": {"quality": "low"}, "gateway": "evolink", "sandbox": True}
         (own_world / "photo.json").write_text(json.dumps(sidecar))
         text = said(shell, capsys, "photo.png foxes[0]")
         assert "a [-red-]{+blue+} <fox>" in text
         assert re.search(r"quality +low +high", text)
 
-    def test_an_address(self, shell):
-        """An address is not fetched for this: what to do is said."""
+    def test_a_url(self, shell):
+        """It is not fetched for this: the message has the next step."""
         shell.shell.user_ns["far"] = "https://cdn.example/x.png"
         with pytest.raises((UsageError, ImageGenError)):
             shell.run("%imagegen compare far 1")
 
-    def test_the_same(self, shell, capsys):
-        """Of the same request nothing differs."""
+    def test_equal_settings(self, shell, capsys):
+        """The same request has no differences."""
         text = said(shell, capsys, "foxes[0] foxes[1]")
         assert "Prompt, the same for both\na blue <fox>" in text
         assert "No setting differs" in text
@@ -149,19 +149,19 @@ class TestPicking:
         ],
     )
     def test_refusals(self, shell, own_world, line, words):
-        """One line that says what is wrong with which."""
+        """One line that names the fault and the image."""
         (own_world / "words.txt").write_text("no picture")
         with pytest.raises(UsageError, match=words):
             shell.run(f"%imagegen compare {line}")
 
     def test_a_moved_file(self, shell):
-        """Where the original is gone there is nothing to compare, and its old place is named."""
+        """A missing original is refused, with its old path."""
         shell.variables["fox"].path.unlink()
         with pytest.raises(UsageError, match="The file of @1 no longer exists"):
             shell.run("%imagegen compare 1 2")
 
     def test_a_name_for_two_things(self, shell, own_world):
-        """A word that is a variable and a file is asked back."""
+        """A word that is a variable and a file is refused."""
         (own_world / "fox").write_bytes(a_png())
         with pytest.raises(UsageError, match=r"write \./fox"):
             shell.run("%imagegen compare fox 2")
@@ -175,7 +175,7 @@ class TestOutputs:
         return [compare._side(shell.context, word) for word in words]
 
     def test_slider_picture_and_words(self, shell):
-        """A slider without a script, one static picture with both, and what differs, escaped, with colours of both themes."""
+        """A slider without a script, one static image with both, and the differences, escaped, with colours of both themes."""
         slider, beside, words = compare.bundles(*self.sides(shell, "1", "2"))
         assert slider.data["text/html"].count('<img src="data:image/') == 2
         assert "<script" not in slider.data["text/html"] + words.data["text/html"]
@@ -187,13 +187,13 @@ class TestOutputs:
         assert "color:inherit" in html
 
     def test_different_shapes_have_no_slider(self, shell):
-        """Pictures of different shapes would be distorted over one another: they stand side by side."""
+        """They would be distorted by overlaying: they are side by side."""
         beside, words = compare.bundles(*self.sides(shell, "photo.png", "1"))
         assert "slider" not in beside.data.get("text/html", "")
         assert "Numbers" in words.data["text/html"]
 
     def test_large_pictures_stay_small(self, shell, own_world):
-        """Noise of two megapixels: no output is above what a notebook bears."""
+        """Noise of two megapixels: each output stays below the notebook's limit."""
         for name in ("one.png", "other.png"):
             Image.effect_noise((1920, 1080), 90).save(own_world / name)
         slider, beside, words = compare.bundles(*self.sides(shell, "one.png", "other.png"))

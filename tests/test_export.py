@@ -77,7 +77,7 @@ def contents(place):
 
 
 def test_it_holds_copies_a_page_and_a_table(own_world):
-    """The folder has `index.html`, `pictures.csv` and the pictures, and nothing else is left beside it."""
+    """The folder has `index.html`, `pictures.csv` and the images, and no temporary file is left."""
     place = export(pictures(), own_world / "out" / "foxes")
     assert place == own_world / "out" / "foxes"
     assert sorted(contents(place)) == ["index.html", "pictures.csv", "pictures/1-a-red-fox-1-1.png", "pictures/2-a-red-fox-2-1.png"]
@@ -88,7 +88,7 @@ def test_it_holds_copies_a_page_and_a_table(own_world):
 
 
 def test_the_originals_stay_byte_for_byte(own_world):
-    """Neither a byte nor a date of them changes; the copy's pixels are the same."""
+    """Neither their bytes nor their dates change; the copy's pixels are the same."""
     images = pictures()
     before = {image.path: (image.data, image.path.stat().st_mtime_ns) for image in images}
     place = export(images, "foxes")
@@ -100,8 +100,8 @@ def test_the_originals_stay_byte_for_byte(own_world):
         assert row["sha256 of the original"] == hashlib.sha256(image.data).hexdigest()
 
 
-def test_the_copies_tell_how_they_were_made(own_world):
-    """With full: prompt, options as asked and as sent, gateway, model, task, time; minimal: tool and time; none: the very bytes."""
+def test_the_copies_record_how_they_were_made(own_world):
+    """Full: prompt, options as asked and sent, gateway, model, task, time; minimal: tool and time; none: identical bytes."""
     made = run(generate("a red fox, 狐狸", provider="apimart", size="1:1", quality="low", sandbox=True))
     full, minimal, none = (
         (place / rows(place)[0]["file"]).read_bytes()
@@ -119,16 +119,16 @@ def test_the_copies_tell_how_they_were_made(own_world):
         export(made, "much", metadata="much")
 
 
-def test_a_sidecar_of_other_bytes_is_not_believed(own_world):
-    """Where the file beside a picture speaks of another one, what the picture itself knows is told."""
+def test_a_sidecar_of_other_bytes_is_ignored(own_world):
+    """Then the record has what the image itself knows."""
     (image,) = pictures(1)
     image.path.with_suffix(".json").write_text(json.dumps({"sha256": "0" * 64, "prompt": "an owl"}))
     place = export([image], "foxes")
     assert embed.read((place / rows(place)[0]["file"]).read_bytes()).prompt == "a red fox"
 
 
-def test_a_picture_that_cannot_carry_it_is_copied_as_it_is(own_world):
-    """A format without room for it is exported all the same, and a JSON file beside it tells how it was made."""
+def test_an_image_without_room_for_the_record_is_copied_unchanged(own_world):
+    """A JSON file beside it has the record."""
     (image,) = pictures(1)
     for suffix, mime_type in (
         (".gif", "image/gif"),
@@ -154,7 +154,7 @@ def test_a_picture_that_cannot_carry_it_is_copied_as_it_is(own_world):
 
 @pytest.mark.parametrize("kind", ["XMP in a PNG", "XMP in a JPEG", "XMP in a WebP", "signed.png", "signed.jpg", "signed.webp"])
 def test_another_tools_metadata_are_kept_and_the_record_goes_beside(own_world, kind):
-    """An image with an XMP packet or content credentials is exported byte for byte; the JSON file beside it says how it was made."""
+    """A file with an XMP packet or content credentials is exported byte for byte; a JSON file has the record."""
     (image,) = pictures(1)
     path = own_world / (kind if "." in kind else f"fox.{kind.split()[-1].lower()}")
     if "." in kind:
@@ -173,7 +173,7 @@ def test_another_tools_metadata_are_kept_and_the_record_goes_beside(own_world, k
 
 
 def test_nothing_of_this_machine_is_in_it(own_world, monkeypatch):
-    """No path, no key, no query of a signed address and no callback address: in no file, in no name, at no level."""
+    """No path, no key, no query of a signed URL and no callback URL: in no file, in no name, at no level."""
     monkeypatch.setenv("EVOLINK_API_KEY", KEY)
     request = ImageRequest(
         f"a red fox {KEY} zz-secret-of-mine",
@@ -203,7 +203,7 @@ def test_nothing_of_this_machine_is_in_it(own_world, monkeypatch):
 
 
 def test_the_page_escapes_everything(own_world):
-    """A prompt is words, in text, attributes and titles; there is no script, no handler, no address of a network."""
+    """A prompt is text everywhere, also in attributes and titles; there is no script, no handler, no network URL."""
     images = [
         replace(image, request=ImageRequest(NASTY, quality="low <i>"), provider="<evo>", differences=("<b>smaller</b>",))
         for image in pictures()
@@ -216,8 +216,8 @@ def test_the_page_escapes_everything(own_world):
     assert not re.search(r"\son\w+=|https?://|javascript:|@import|url\(", page)
 
 
-def test_every_picture_of_the_page_has_words(own_world):
-    """The alternative text is the prompt, in one line and not endless."""
+def test_every_image_of_the_page_has_an_alternative_text(own_world):
+    """It is the prompt, in one bounded line."""
     long = replace(pictures(1)[0], request=ImageRequest("a fox " * 500))
     page = (export([*pictures(), long], "foxes") / "index.html").read_text(encoding="utf-8")
     alts = re.findall(r"<img [^>]*?alt=\"([^\"]*)\"", page)
@@ -228,7 +228,7 @@ def test_every_picture_of_the_page_has_words(own_world):
 
 
 def test_the_page_shows_costs_by_currency(own_world):
-    """Dollars and credits are not added, unknown is said, play money stands apart."""
+    """Dollars and credits are not added, unknown costs are shown, play money is separate."""
     costs = [usd("0.05"), usd("0.10", "estimated"), Cost(Decimal(50), "credits", "reserved"), Cost(), usd(3, source="sandbox")]
     images = [replace(image, cost=cost, sandbox=cost.source == "sandbox") for image, cost in zip(pictures(5), costs, strict=True)]
     page = (export(images, "foxes") / "index.html").read_text(encoding="utf-8")
@@ -241,7 +241,7 @@ def test_the_page_shows_costs_by_currency(own_world):
 
 
 def test_a_spreadsheet_finds_no_formula(own_world):
-    """What begins like one begins with an apostrophe; the table is UTF-8 with its mark, and reads back."""
+    """A text like a formula gets an apostrophe; the table is UTF-8 with its mark, and is read back."""
     starts = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "  =1", "＝1", 'plain, with "quotes"\nand lines', "狐狸 🦊"]
     images = [replace(image, request=ImageRequest(start)) for image, start in zip(pictures(len(starts)), starts, strict=True)]
     place = export(images, "foxes")
@@ -252,12 +252,12 @@ def test_a_spreadsheet_finds_no_formula(own_world):
 
 @given(some.text())
 def test_no_text_at_all_becomes_a_formula(text):
-    """Whatever a prompt is, its cell begins with nothing that a spreadsheet calculates."""
+    """The cell of any prompt begins with no character that a spreadsheet evaluates."""
     assert not re.match(r"\s*[=+\-@\t\r]", export_table._safe(text))
 
 
 def test_the_table_has_the_axes_and_every_option(own_world):
-    """Axes first, then prompt, gateway and model, the options that any picture has; an axis that is an option stands once."""
+    """Axes first, then prompt, gateway, model and all options; an axis that is an option has one column."""
     sweep = a_sweep({"style": ("oil", "ink"), "quality": ("low", "high")})
     images = tuple(
         replace(image, request=replace(image.request, quality=sweep.place(image)["quality"], background="opaque")) for image in sweep.images
@@ -267,8 +267,8 @@ def test_the_table_has_the_axes_and_every_option(own_world):
     assert (first["style"], first["quality"], first["background"]) == ("oil", "low", "opaque")
 
 
-def test_an_axis_that_is_called_like_a_column_has_one_of_its_own(own_world):
-    """A slot may be called cost or file: the table has both, and the axis says that it is one."""
+def test_an_axis_with_the_name_of_a_column_has_its_own_column(own_world):
+    """A placeholder may be named cost or file: both columns exist, and the axis's is marked."""
     names = ("cost", "format", "file", "prompt", "width", "seconds", "picture")
     first = rows(export(a_sweep({name: (f"my {name}",) for name in names}), "foxes"))[0]
     assert [first[f"axis {name}"] for name in names] == [f"my {name}" for name in names]
@@ -278,7 +278,7 @@ def test_an_axis_that_is_called_like_a_column_has_one_of_its_own(own_world):
 
 
 def test_a_sweeps_page_has_its_grid(own_world):
-    """Axes on the sides, every cell its pictures, a third axis as tables of their own; what is missing says why."""
+    """Axes on the sides, the images in their cells, a table for each value of a third axis; a missing image has a reason."""
     gone = {"style": "ink", "size": "1:1", "quality": "high"}
     never = {"style": "oil", "size": "2:1", "quality": "low"}
     sweep = a_sweep(
@@ -297,8 +297,8 @@ def test_a_sweeps_page_has_its_grid(own_world):
         assert f'<article id="{number}">' in page
 
 
-def test_options_that_all_have_in_common_are_said_once(own_world):
-    """The head tells them; each picture tells where it differs."""
+def test_common_options_are_shown_once(own_world):
+    """In the header; each image shows its own differences."""
     images = [
         replace(image, request=ImageRequest("a fox", size="1:1", quality=quality))
         for image, quality in zip(pictures(), ("low", "high"), strict=True)
@@ -310,7 +310,7 @@ def test_options_that_all_have_in_common_are_said_once(own_world):
 
 
 def test_names_are_unique_and_fit_every_system(own_world):
-    """Two pictures of one name, names that differ in case, a reserved one and an endless one."""
+    """Two images of one name, names that differ in case, a reserved one and a very long one."""
     images = []
     for number, name in enumerate(["Fox.png", "fox.png", "con.png", f"{'x' * 200}.png", "a b;c$.PNG", "狐狸.png"]):
         (image,) = pictures(1)
@@ -324,8 +324,8 @@ def test_names_are_unique_and_fit_every_system(own_world):
         assert len(name.encode()) < 150
 
 
-def test_pictures_whose_files_are_gone_are_shown_as_such(own_world):
-    """The others are exported; where all are gone, that is said, and nothing is made."""
+def test_missing_files_are_marked(own_world):
+    """The others are exported; if all are missing, the export is refused."""
     images = pictures(3)
     images[1].path.unlink()
     place = export(images, "foxes")
@@ -341,7 +341,7 @@ def test_pictures_whose_files_are_gone_are_shown_as_such(own_world):
 
 
 def test_an_earlier_export_is_never_overwritten(own_world):
-    """The second one is called -2, the third -3; a folder of somebody's own is refused, an empty one too."""
+    """The second one is called -2, the third -3; any other folder is refused, also an empty one."""
     images = pictures(1)
     assert [export(images, target).name for target in ("foxes", "foxes", "foxes", "a.zip", "a.zip")] == [
         "foxes",
@@ -362,7 +362,7 @@ def test_an_earlier_export_is_never_overwritten(own_world):
 
 
 def test_two_at_once_get_two_names(own_world):
-    """However close they come, none replaces the other."""
+    """Concurrent exports do not replace each other."""
     images = pictures(1)
     done = []
     threads = [threading.Thread(target=lambda: done.append(export(images, "foxes"))) for _ in range(4)]
@@ -384,8 +384,8 @@ def test_two_at_once_get_two_names(own_world):
         ("foxes.zip", "zipfile.ZipFile.write"),
     ],
 )
-def test_it_appears_whole_or_not_at_all(own_world, monkeypatch, target, step):
-    """A disk that is full at any step leaves nothing behind, and the error says so."""
+def test_it_appears_complete_or_not_at_all(own_world, monkeypatch, target, step):
+    """A full disk at any step leaves nothing behind, and raises an error."""
 
     def full(*_, **__):
         raise OSError(28, "No space left on device")
@@ -398,7 +398,7 @@ def test_it_appears_whole_or_not_at_all(own_world, monkeypatch, target, step):
 
 
 def test_a_zip_holds_the_same_in_one_folder(own_world):
-    """The very files, beneath a folder of the archive's name, with slashes and without absolute names."""
+    """The same files in a folder of the archive's name, with slashes and without absolute paths."""
     images = [*pictures(), replace(picture(prompt="狐狸 fox", size=(300, 200)), id=9)]
     folder, packed = export(images, "foxes"), export(images, "foxes.zip")
     with zipfile.ZipFile(packed) as archive:
@@ -409,7 +409,7 @@ def test_a_zip_holds_the_same_in_one_folder(own_world):
 
 
 def test_the_page_of_many_stays_small(own_world):
-    """Thumbnails share six megabytes, whatever the number of pictures."""
+    """Thumbnails share six megabytes, for any number of images."""
     one = pictures(1)[0]
     noisy = own_world / "noise.png"
     Image.effect_noise((800, 800), 90).convert("RGB").save(noisy)
@@ -425,7 +425,7 @@ def luminance(colour):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_works_alone(own_world, browser, scheme):
-    """Opened from the disk without a network: everything is seen, nothing else is asked for, nothing complains, no script runs."""
+    """Opened from the disk without a network: all is visible, no request, no error, no script."""
     sweep = a_sweep({"style": ("oil", "ink"), "quality": ("low", "high")}, missing=[{"style": "ink", "quality": "low"}])
     place = export(sweep, "foxes")
     page = browser.new_page(color_scheme=scheme, java_script_enabled=True)
@@ -453,7 +453,7 @@ def test_the_page_works_alone(own_world, browser, scheme):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_is_accessible(own_world, browser, scheme):
-    """axe finds nothing: contrast, names, headings, tables."""
+    """axe finds no fault: contrast, names, headings, tables."""
     from axe_playwright_python.sync_playwright import Axe
 
     sweep = a_sweep({"style": ("oil", "ink")}, missing=[{"style": "ink"}], differences=("asked 3:1, got 2:1",))
@@ -466,7 +466,7 @@ def test_the_page_is_accessible(own_world, browser, scheme):
 
 
 def test_the_page_prints_on_white(own_world, browser):
-    """Also from a dark screen; no picture is cut in two."""
+    """Also from a dark screen; no image is split."""
     page = browser.new_page(color_scheme="dark")
     page.goto((export(pictures(), "foxes") / "index.html").as_uri())
     page.emulate_media(media="print")
@@ -490,8 +490,8 @@ def exported(shell, words):
     return [row["prompt"] for row in rows(place)]
 
 
-def test_the_magic_exports_what_is_named(shell, own_world):
-    """Ids, ranges, variables of every kind; without any, what the last cell made. Each picture once, in the order named."""
+def test_the_magic_exports_the_selection(shell, own_world):
+    """Ids, ranges, variables of every kind; by default the last cell's images. Each image once, in the given order."""
     for words in ("one fox", "two owls", "three hens"):
         shell.run(f"%imagegen --sandbox --size 1:1 -o made_{words.split()[0]} {words}")
     shell.run("first = made_one[0]; several = [made_one, made_two[0]]; number = 3")
@@ -520,13 +520,13 @@ def test_the_magic_exports_what_is_named(shell, own_world):
 
 
 def test_the_magic_has_nothing_to_export_at_first(shell):
-    """Before any cell made a picture it says how to name some."""
+    """Before any cell made an image, the message names the possible selections."""
     with pytest.raises(UsageError, match="No cell has made a picture yet"):
         shell.run("%imagegen export foxes")
 
 
 def test_the_magic_exports_a_sweep_with_its_grid(shell, own_world):
-    """A variable that holds a sweep keeps its axes; a file that is gone is told."""
+    """A variable with a sweep keeps its axes; a missing file is reported."""
     sweep = a_sweep({"style": ("oil", "ink")})
     sweep.images[0].path.unlink()
     shell.shell.user_ns["sweep"] = sweep
@@ -541,7 +541,7 @@ def test_the_magic_exports_a_sweep_with_its_grid(shell, own_world):
 
 
 def test_an_export_needs_no_ledger(own_world):
-    """Pictures are exported from what they know themselves; nothing is written into the home."""
+    """Images are exported from what they know themselves; nothing is written into the home folder."""
     export(pictures(1), "foxes")
     home = Path(os.environ["IMAGEGEN_HOME"])
     assert not (home / "ledger.sqlite").exists()

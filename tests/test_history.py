@@ -78,7 +78,7 @@ class TestWords:
         ],
     )
     def test_words_find(self, words, expected):
-        """All words, in any order and case; phrases in quotes; scripts without spaces; accents or none; signs as they stand."""
+        """All words, in any order and case; quoted phrases; scripts without spaces; accents optional; signs literally."""
         assert len(found(words, limit=None)) == expected
 
     @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ class TestWords:
         ["AND", "OR NOT", "NEAR(river)", "a*", "*", '"', '""', '"fox', 'fox"', "(", "fox)", "^fox", "words:fox", "-fox", "fox + snow",
          "{fox}", "'", "fox'; DROP TABLE jobs; --", "\\", "fox\0snow", "\ud800", ":", "a b c d e f g " * 200],
     )  # fmt: skip
-    def test_operators_are_only_signs(self, words):
+    def test_operators_are_literal(self, words):
         """No operator of the full-text search, no quote and no broken text is an error."""
         found(words)
         assert len(found(limit=None)) == 8
@@ -94,11 +94,11 @@ class TestWords:
     @given(st.text(max_size=40) | st.text(alphabet="\"*()^:+-{}' ANDORNTE狐🦊\0\\", max_size=30))
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_any_text_is_a_search(self, words):
-        """Whatever is typed, a list comes back."""
+        """Any text returns a list."""
         assert len(found(words, limit=None)) <= 8
 
     def test_operators_that_are_words_are_found_as_words(self):
-        """AND, NOT and NEAR stand in a prompt like any other word."""
+        """AND, NOT and NEAR are ordinary words of a prompt."""
         assert found("NOT castle NEAR") == ['the "old" fox NEAR(river) AND NOT a* castle']
 
 
@@ -118,7 +118,7 @@ class TestFilters:
         loop.run(api.ledger().run(lambda connection: connection.execute(change, (ten_days_ago, self.old.id))))
 
     def test_newest_first_and_limited(self):
-        """The latest picture comes first, and there are no more than asked for."""
+        """The latest image comes first, and the number of results is limited."""
         assert found() == ["a new fox", "a fox", "an old fox"]
         assert found(limit=2) == ["a new fox", "a fox"]
         assert found("fox", limit=1) == ["a new fox"]
@@ -130,26 +130,26 @@ class TestFilters:
         assert found("fox", model=name) == ["a fox"]
 
     def test_unknown_model(self):
-        """A model that made nothing has nothing."""
+        """An unknown model has no images."""
         assert found(model="none") == []
 
     @pytest.mark.parametrize("since", ["7d", "24h", "1w"])
     def test_since(self, since):
-        """What was made within the time."""
+        """Images made within the time."""
         assert found(since=since) == ["a new fox", "a fox"]
         assert found("old", since=since) == []
 
     def test_since_longer_ago(self):
-        """Weeks and dates reach farther; epoch seconds are taken, too."""
+        """Weeks and dates; epoch seconds too."""
         assert len(found(since="2w")) == len(found(since="2001-01-01")) == len(found(since=0)) == 3
 
-    def test_no_time(self):
-        """What is no time is said in words."""
+    def test_an_invalid_time(self):
+        """It is refused with a message."""
         with pytest.raises(ImageGenError, match="Give 12h, 7d"):
             found(since="soon")
 
     def test_stars_at_least(self):
-        """So many stars or more."""
+        """At least that many stars."""
         book = api.ledger()
         loop.run(annotations.set_stars(book, self.old.id, 5))
         loop.run(annotations.set_stars(book, self.new.id, 3))
@@ -166,7 +166,7 @@ class TestFilters:
 
 
 def test_many_matches_are_newest_first_too():
-    """Where more requests match than are looked at one by one, the order is the same."""
+    """The order is the same if many requests match."""
     (old,) = saved("a fox")
     book = api.ledger()
 
@@ -209,7 +209,7 @@ class TestMarks:
         return loop.run(annotations.annotations_of(api.ledger(), [number])).get(number, Annotation())
 
     def test_all_of_them(self, number):
-        """Each is kept without disturbing the others, and taken away again."""
+        """Each is stored without changing the others, and removed again."""
         book = api.ledger()
         loop.run(annotations.set_stars(book, number, 4))
         loop.run(annotations.set_note(book, number, "  the calm one  "))
@@ -229,13 +229,13 @@ class TestMarks:
             loop.run(annotations.set_stars(api.ledger(), number, stars))
 
     @pytest.mark.parametrize("tag", ["", "#", " , ", "x" * 61])
-    def test_no_tag(self, number, tag):
-        """A tag is a word or a few."""
+    def test_an_invalid_tag(self, number, tag):
+        """A tag is one or a few words."""
         with pytest.raises(ValueError, match="is not a tag"):
             loop.run(annotations.add_tags(api.ledger(), number, tag))
 
     def test_too_long_a_note(self, number):
-        """A note is no book."""
+        """A note has a maximum length."""
         with pytest.raises(ValueError, match="at most 10,000"):
             loop.run(annotations.set_note(api.ledger(), number, "x" * 10_001))
 
@@ -247,18 +247,18 @@ class TestMarks:
             lambda ledger: annotations.set_note(ledger, 99, "x"),
         ],
     )
-    def test_no_picture(self, number, change):
-        """What is not there cannot be marked."""
+    def test_an_unknown_picture(self, number, change):
+        """It cannot be annotated."""
         with pytest.raises(LookupError, match="no picture 99"):
             loop.run(change(api.ledger()))
 
     def test_broken_text_is_kept(self, number):
-        """Half of a surrogate pair is written as what it is, and stops nothing."""
+        """Half of a surrogate pair is stored as an escape."""
         loop.run(annotations.set_note(api.ledger(), number, "half \ud83e"))
         assert self.mark(number).note == "half \\ud83e"
 
-    def test_more_pictures_than_one_question_takes(self, number):
-        """Marks of a thousand pictures are read."""
+    def test_more_pictures_than_one_statement_takes(self, number):
+        """Annotations of a thousand images are read."""
         loop.run(annotations.set_stars(api.ledger(), number, 1))
         assert loop.run(annotations.annotations_of(api.ledger(), range(2000))) == {number: Annotation(1)}
 
@@ -266,8 +266,8 @@ class TestMarks:
 class TestStarsOfThePanel:
     """The panel's stars are the ledger's, and those of its own file from before are taken over once."""
 
-    def test_the_file_is_taken_over(self, own_world):
-        """Its stars become five each, those given since stay, what is no picture is left out, and the file goes."""
+    def test_the_file_is_imported(self, own_world):
+        """Its stars become five each, later ones stay, unknown ids are left out, and the file is removed."""
         (first,), (second,) = saved(), saved()
         book = api.ledger()
         file = book.path.parent / "starred.json"
@@ -278,7 +278,7 @@ class TestStarsOfThePanel:
         assert not file.exists()
 
     def test_a_broken_file_is_no_error(self):
-        """A file that says nothing is removed."""
+        """A file that cannot be parsed is removed."""
         saved()
         file = api.ledger().path.parent / "starred.json"
         file.write_text("{no")
@@ -286,7 +286,7 @@ class TestStarsOfThePanel:
         assert not file.exists()
 
     def test_the_album_reads_and_writes_the_ledger(self):
-        """A star of the panel is five stars, another press takes all away; stars given by the magic are seen."""
+        """A star of the panel is five stars, and another press removes them; stars set by the magic are shown."""
         (image,) = saved()
         book = api.ledger()
         store = ImageStore(book)
@@ -303,8 +303,8 @@ class TestStarsOfThePanel:
 class TestTheCommands:
     """`%imagegen history`, `star`, `tag`, `note`."""
 
-    def test_history_shows_what_is_marked(self, shell, capsys):
-        """Stars, tags and note stand in the table, escaped, once any picture has them."""
+    def test_history_shows_annotations(self, shell, capsys):
+        """Stars, tags and note are in the table, escaped, if any image has them."""
         (image,) = saved("a red fox")
         shell.run("%imagegen history")
         assert "marks" not in shell.shown()[0]
@@ -317,20 +317,20 @@ class TestTheCommands:
         assert "★★★☆☆<br>#paper #snow<br>it&#x27;s &lt;b&gt;calm&lt;/b&gt;" in html
 
     def test_quotes_are_a_phrase(self, shell, capsys):
-        """`"red fox"` finds the words in this order alone."""
+        """`"red fox"` finds the words only in this order."""
         saved("a fox, red")
         saved("a red fox")
         shell.run('%imagegen history "red fox"')
         assert ("a red fox" in shell.shown()[0], "a fox, red" in shell.shown()[0]) == (True, False)
 
-    def test_nothing_fits(self, shell, capsys):
-        """Nothing found is said."""
+    def test_no_match(self, shell, capsys):
+        """A line says so."""
         saved()
         shell.run("%imagegen history zeppelin")
         assert capsys.readouterr().out.startswith("No picture matches.")
 
-    def test_marks_alone_are_shown(self, shell, capsys):
-        """Without anything to set, what is there is told."""
+    def test_annotations_are_shown(self, shell, capsys):
+        """Without a value to set, the stored ones are shown."""
         (image,) = saved()
         for command in ("star", "tag", "note"):
             shell.run(f"%imagegen {command} {image.id}")
@@ -342,8 +342,8 @@ class TestTheCommands:
         shell.run(f"%imagegen star @{image.id} ★★☆☆☆")
         assert "★★☆☆☆" in capsys.readouterr().out
 
-    def test_a_tag_is_taken_away_by_a_minus(self, shell, capsys):
-        """`-snow` takes a tag away."""
+    def test_a_minus_removes_a_tag(self, shell, capsys):
+        """`-snow` removes a tag."""
         (image,) = saved()
         shell.run(f"%imagegen tag {image.id} snow night")
         shell.run(f"%imagegen tag {image.id} -snow")
@@ -365,25 +365,25 @@ class TestTheCommands:
         ],
     )
     def test_misuse(self, shell, command, words):
-        """One line that says what the subcommand takes."""
+        """The usage is one line."""
         saved()
         with pytest.raises(UsageError, match=words):
             shell.run(f"%imagegen {command}")
 
-    def test_a_variable_is_marked_as_well(self, shell, capsys):
-        """`star fox 4` marks the picture that the variable holds."""
+    def test_a_variable_can_be_annotated(self, shell, capsys):
+        """`star fox 4` annotates the image in the variable."""
         (image,) = saved()
         shell.shell.user_ns["fox"] = image
         shell.run("%imagegen star fox 4")
         assert f"Picture {image.id}: ★★★★☆" in capsys.readouterr().out
 
-    def test_a_time_that_is_none(self, shell):
-        """`--since soon` says what a time is."""
+    def test_an_invalid_since(self, shell):
+        """`--since soon` is refused with examples."""
         with pytest.raises(ImageGenError, match="7d"):
             shell.run("%imagegen history --since soon")
 
-    def test_twenty_and_more(self, shell):
-        """The table holds twenty, and says that there are others."""
+    def test_more_than_twenty(self, shell):
+        """The table has twenty rows and a line about the others."""
         saved(count=25)
         shell.run("%imagegen history")
         assert "The latest 20;" in shell.shown()[0]
@@ -391,7 +391,7 @@ class TestTheCommands:
 
 
 def test_a_phrase_is_only_text():
-    """Whatever is typed becomes quoted phrases and nothing else."""
+    """Any text becomes quoted phrases only."""
     chance = random.Random(1)
     for _ in range(200):
         words = "".join(chance.choice(string.printable + "狐🦊") for _ in range(20))

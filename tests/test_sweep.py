@@ -57,7 +57,7 @@ def prompts(planned):
 
 
 def test_the_product_of_the_axes_in_their_order():
-    """Every combination, the last axis running fastest, each with its place, prompt and options."""
+    """Every combination, the last axis varying fastest, each with its prompt and options."""
     found = planned()
     assert prompts(found) == ["a oil fox", "a oil fox", "a ink fox", "a ink fox"]
     assert [wish.plan.request.quality for wish in found.requests] == ["low", "high"] * 2
@@ -66,7 +66,7 @@ def test_the_product_of_the_axes_in_their_order():
 
 
 def test_any_option_can_be_an_axis():
-    """Gateway, model, size, n, format: each changes the request, and nothing else does."""
+    """Gateway, model, size, n, format: each changes the request and no other option."""
     axes = {"provider": ["apimart", "gccai"], "size": ["1:1", "16:9"], "n": [1, 2]}
     found = planned("a fox", axes, provider=None, model="gpt-image-2-official", quality="low")
     told = [(wish.plan.provider, wish.plan.request.size, wish.plan.request.n) for wish in found.requests]
@@ -75,45 +75,45 @@ def test_any_option_can_be_an_axis():
 
 
 def test_a_model_can_be_an_axis():
-    """Without a gateway, each model finds its own."""
+    """Without a gateway, one is selected for each model."""
     found = planned("a fox", {"model": ["gpt-image-2", "gpt-image-2-official"]}, provider=None)
     assert [wish.plan.model.name for wish in found.requests] == ["gpt-image-2", "gpt-image-2-official"]
 
 
-def test_an_option_fills_its_slot_too():
-    """What is an axis can be named in the prompt."""
+def test_an_option_fills_its_placeholder_too():
+    """An axis can be named in the prompt."""
     assert prompts(planned("a fox, {{quality}}", {"quality": ["low", "high"]})) == ["a fox, low", "a fox, high"]
 
 
-def test_a_slot_is_replaced_wherever_it_stands_and_once():
-    """A value that looks like a slot is text."""
+def test_a_placeholder_is_replaced_everywhere_and_once():
+    """A value that looks like a placeholder is literal."""
     found = planned("{{a}} and {{b}}, {{a}}", {"a": ["{{b}}", "x"], "b": ["{{a}}"]})
     assert prompts(found) == ["{{b}} and {{a}}, {{b}}", "x and {{a}}, x"]
 
 
-def test_variables_fill_the_other_slots_and_are_not_read_again():
+def test_variables_fill_the_other_placeholders_literally():
     """With variables, they fill the placeholders that are not axes; their text is literal even if it looks like a placeholder."""
     found = planned("a {{style}} {{animal}}", {"style": ["oil"]}, variables={"animal": "{{style}} fox"}.__getitem__)
     assert prompts(found) == ["a oil {{style}} fox"]
 
 
-def test_what_is_no_slot_stays():
+def test_other_braces_stay():
     """Numbers, spaces and single braces are verbatim."""
     assert prompts(planned("{{1}} { x } {{ y }} {{style}}", {"style": ["oil"]})) == ["{{1}} { x } {{ y }} oil"]
 
 
 def test_without_axes_the_prompt_is_verbatim():
-    """Repeating alone reads nothing into braces."""
+    """Repeats alone do not interpret braces."""
     assert prompts(planned("a {{style}} fox", {}, repeat=2)) == ["a {{style}} fox"] * 2
 
 
-def test_an_axis_that_is_nothing_is_refused():
-    """No option and no slot: it says what it could be."""
+def test_an_unknown_axis_is_refused():
+    """It is neither an option nor a placeholder: the message names the options."""
     with pytest.raises(UnsupportedOption, match=r"stile cannot be an axis: it is not an option that can vary.* no \{\{stile\}\}"):
         planned(axes={"style": ["oil"], "stile": ["ink"]})
 
 
-def test_a_slot_that_nothing_fills_is_refused():
+def test_a_placeholder_without_a_value_is_refused():
     """It would be sent as braces, and paid for."""
     with pytest.raises(UnsupportedOption, match=r"There is no value for \{\{mood\}\} in the prompt"):
         planned("a {{style}} {{mood}} fox")
@@ -121,7 +121,7 @@ def test_a_slot_that_nothing_fills_is_refused():
 
 @pytest.mark.parametrize("values", [["oil", "oil"], [1, "1"], [LocalPicture(b"x", "image/png", 1, 1, n) for n in "ab"]])
 def test_the_same_value_twice_is_refused(values):
-    """Two columns of the same are a slip; the same bytes under two names are the same."""
+    """Two equal columns are a mistake; equal bytes under two names are the same value."""
     name = "references" if isinstance(values[0], LocalPicture) else "style"
     with pytest.raises(UnsupportedOption, match=rf"The axis {name} has .* twice.*--repeat"):
         planned(axes={name: values} if name == "style" else {**KINDS, name: values})
@@ -140,34 +140,34 @@ def test_the_same_value_twice_is_refused(values):
         ({"style": ["oil"], "output-format": ["png"], "output_format": ["jpeg"]}, "given twice"),
     ],
 )
-def test_axes_that_cannot_be_read_are_refused(axes, words):
-    """Each with its own words."""
+def test_axes_that_cannot_be_parsed_are_refused(axes, words):
+    """Each with its own message."""
     with pytest.raises(UnsupportedOption, match=words):
         planned(axes=axes)
 
 
 @pytest.mark.parametrize("options", [{"quality": "low"}, {"provider": "evolink"}])
-def test_an_option_is_not_an_axis_too(options):
-    """Neither silently wins."""
+def test_an_option_cannot_be_an_axis_too(options):
+    """None of them is ignored silently."""
     with pytest.raises(UnsupportedOption, match="both an axis and an option"):
         planned("a fox", {next(iter(options)): ["low"]}, **{"provider": None, **options})
 
 
 @pytest.mark.parametrize("repeat", [0, -1, 1.5])
 def test_repeat_is_a_whole_number(repeat):
-    """Nothing is made none or half a time."""
+    """Zero and fractions are refused."""
     with pytest.raises(UnsupportedOption, match="repeat"):
         planned(repeat=repeat)
 
 
-def test_a_slip_of_a_million_is_refused():
+def test_a_million_tasks_are_refused():
     """Before a hundred thousand plans are made."""
     with pytest.raises(UnsupportedOption, match="1000000 tasks are more than the 100000"):
         planned("{{a}} {{b}}", {"a": range(1000), "b": range(1000)})
 
 
-def test_references_and_further_fields_are_axes():
-    """A value may be one picture or several; a further field is a mapping, or KEY=VALUE as text."""
+def test_references_and_extra_fields_can_be_axes():
+    """A value may be one image or several; an extra field is a mapping, or KEY=VALUE as text."""
     pictures = [LocalPicture(bytes([n]), "image/png", 8, 8, "same.png") for n in range(2)]
     urls = ["https://example.org/a.png", ["https://example.org/a.png", "https://example.org/b.png"]]
     axis = sides.make_axis("ref", [*pictures, *urls, None])
@@ -198,13 +198,13 @@ def test_references_and_further_fields_are_axes():
     ],
 )
 def test_values_as_text(text, values):
-    """Between bars, or between commas where there is no bar; quotes around a value keep it whole, within one they are text."""
+    """Separated by bars, or by commas without a bar; quotes protect a value, and are literal within one."""
     assert sides.split(text) == values
 
 
 @given(st.lists(st.text(st.characters(blacklist_characters="\"'\\,|", blacklist_categories=["Cs"]), min_size=1), min_size=1, max_size=6))
-def test_values_that_are_joined_come_apart_again(values):
-    """Whatever the values are, quotes bring them through."""
+def test_joined_values_are_split_again(values):
+    """Quotes protect any value."""
     assert sides.split(",".join(f'"{value}"' for value in values)) == values
 
 
@@ -212,7 +212,7 @@ def test_values_that_are_joined_come_apart_again(values):
 
 
 def test_impossible_combinations_are_refused_all_at_once():
-    """Nothing is sent; each reason is told once, with the combinations it is true of."""
+    """Nothing is sent; each reason is given once, with its combinations."""
     with pytest.raises(UnsupportedOption) as refusal:
         planned(axes={**KINDS, "resolution": ["1k", "4k", "8k"]})
     assert "4 of 12 combinations are not possible" in str(refusal.value)
@@ -230,20 +230,20 @@ def test_impossible_combinations_can_be_left_out():
 
 
 def test_nothing_possible_is_an_error_even_then():
-    """An empty sweep is none."""
+    """A sweep without combinations is an error."""
     with pytest.raises(UnsupportedOption, match="None of the combinations is possible: resolution=8k: evolink"):
         planned(axes={**KINDS, "resolution": ["8k", "16k"]}, skip_impossible=True)
 
 
 def test_many_reasons_are_bounded():
-    """A refusal stays a line that can be read."""
+    """A refusal stays a readable line."""
     with pytest.raises(UnsupportedOption, match="more reasons") as refusal:
         planned("a fox", {"size": [f"{n}:1" for n in range(20, 60)]})
     assert len(str(refusal.value)) < 3000
 
 
 def test_a_missing_key_and_an_unknown_gateway_are_no_combinations_to_skip(monkeypatch):
-    """They are told as they are, and only looking needs no key."""
+    """They are raised, and a plan to look at needs no key."""
     with pytest.raises(UnknownProvider):
         planned(axes={**KINDS, "provider": ["evolink", "nobody"]}, provider=None, skip_impossible=True)
     request, sure = ImageRequest("a {{style}} fox", size="1:1"), load_settings()
@@ -252,8 +252,8 @@ def test_a_missing_key_and_an_unknown_gateway_are_no_combinations_to_skip(monkey
     assert len(plan(request, KINDS, settings=sure, provider="evolink", keys=False).requests) == 4
 
 
-def test_places_in_few_words():
-    """A whole product is told by its values, anything else by its places, bounded."""
+def test_combinations_in_few_words():
+    """A product is summarized by its values, other combinations are listed, bounded."""
     axes = {"a": ["1", "2"], "b": ["x", "y"]}
     places = [{"a": a, "b": b} for a in axes["a"] for b in axes["b"]]
     assert summarize(places, axes) == ""
@@ -265,8 +265,8 @@ def test_places_in_few_words():
 # --- what is known before
 
 
-def test_the_estimate_adds_within_each_currency_and_counts_what_is_unknown(monkeypatch):
-    """Dollars and credits stay apart; a price that nobody publishes is unknown, never nothing."""
+def test_the_estimate_adds_within_each_currency_and_counts_unknown_prices(monkeypatch):
+    """Dollars and credits are separate; an unpublished price is unknown, never zero."""
     monkeypatch.setenv("EVOLINK_API_KEY", "sandbox")
     monkeypatch.setenv("APIMART_API_KEY", "sandbox")
     monkeypatch.setenv("GCCAI_API_KEY", "sandbox")
@@ -282,14 +282,14 @@ def test_the_estimate_adds_within_each_currency_and_counts_what_is_unknown(monke
 
 
 def test_the_sandbox_costs_nothing():
-    """Its play money is no price."""
+    """Its play money is not a price."""
     found = planned()
     told = loop.run(estimate(found, load_settings()))
     assert (told.free, told.unknown, told.price, told.typical) == (4, 0, (), None)
 
 
-def test_the_estimate_knows_what_is_there_and_how_long_it_takes(at_gateway):
-    """With reuse, what is there is not to be made; what was made tells how long the rest will take."""
+def test_the_estimate_has_existing_images_and_the_typical_duration(at_gateway):
+    """With reuse, existing images are not made again; recorded durations give the typical one."""
     run(sweep("told {{style}}", {"style": list("abcdef")}, provider="evolink", quality="low"))
     sure = load_settings().replace("a test", reuse=True)
     further = plan(ImageRequest("told {{style}}", quality="low"), {"style": list("efgh")}, settings=sure, provider="evolink")
@@ -302,7 +302,7 @@ def test_the_estimate_knows_what_is_there_and_how_long_it_takes(at_gateway):
 
 
 def test_each_combination_is_one_task(at_gateway):
-    """Each is submitted once, with its own prompt and options; the result is a sequence that knows their places."""
+    """Each is submitted once, with its own prompt and options; the result is a sequence with their combinations."""
     made = run(sweep("each {{style}}", KINDS, provider="evolink"))
     assert isinstance(made, Generation)
     sent = sorted((e["json"]["prompt"], e["json"]["quality"]) for e in at_gateway.accepted() if e["prompt"].startswith("each "))
@@ -315,8 +315,8 @@ def test_each_combination_is_one_task(at_gateway):
     assert made.cost.unit == "credits"
 
 
-def test_at_refuses_what_the_sweep_does_not_have(at_gateway):
-    """A misspelt value is no empty result."""
+def test_at_refuses_an_unknown_axis_or_value(at_gateway):
+    """A misspelt value does not give an empty result."""
     made = run(sweep("at {{style}}", {"style": ["oil"]}, provider="evolink", quality="low"))
     with pytest.raises(UnsupportedOption, match=r"style has no value oul.*Try style oil"):
         made.at(style="oul")
@@ -336,8 +336,8 @@ def test_repeats_are_separate_tasks_and_more_of_them_pay_for_the_difference(at_g
     assert len(at_gateway.accepted("repeated oil")) == len(at_gateway.accepted("repeated ink")) == 5
 
 
-def test_a_further_value_pays_only_for_what_is_missing(at_gateway):
-    """Extended by one value with reuse: what was there is given again for nothing."""
+def test_an_added_value_pays_only_for_missing_images(at_gateway):
+    """With reuse, existing images are returned for free."""
     asked = {"provider": "evolink", "quality": "low", "reuse": True}
     run(sweep("extended {{style}}", {"style": ["oil", "ink"]}, **asked))
     more = run(sweep("extended {{style}}", {"style": ["oil", "chalk", "ink"]}, **asked))
@@ -347,7 +347,7 @@ def test_a_further_value_pays_only_for_what_is_missing(at_gateway):
     assert more.cost.amount == more[1].cost.amount
 
 
-def test_all_there_costs_nothing(at_gateway):
+def test_a_complete_sweep_costs_nothing(at_gateway):
     """The same again with reuse: nothing is sent."""
     asked = {"provider": "evolink", "quality": "low", "reuse": True}
     run(sweep("again {{style}}", {"style": ["oil"]}, **asked))
@@ -356,8 +356,8 @@ def test_all_there_costs_nothing(at_gateway):
     assert len(at_gateway.accepted("again oil")) == 1
 
 
-def test_failures_of_some_are_told_and_the_others_are_there(at_gateway):
-    """A warning, the errors, and a word in the grid; run again with reuse, only what failed is paid for anew."""
+def test_some_failures_are_reported_with_the_other_images(at_gateway):
+    """A warning, the errors, and a word in the grid; with reuse, only the failed ones are paid for again."""
     at_gateway.arm("failed", match="partly ink")
     with pytest.warns(UserWarning, match="2 of 3 pictures were made"):
         made = run(sweep("partly {{style}}", {"style": ["oil", "ink", "chalk"]}, provider="evolink", quality="low"))
@@ -369,15 +369,15 @@ def test_failures_of_some_are_told_and_the_others_are_there(at_gateway):
     assert load(whole.study).words == ("", "", "")
 
 
-def test_nothing_made_raises_what_ended_it(at_gateway):
-    """As one request does."""
+def test_no_image_at_all_raises_the_error(at_gateway):
+    """As for one request."""
     at_gateway.arm("moderation", times=None)
     with pytest.raises(ContentRejected):
         run(sweep("refused {{style}}", {"style": ["oil", "ink"]}, provider="evolink", quality="low"))
 
 
-def test_sweeps_run_beside_one_another_on_any_loop(at_gateway):
-    """Several in one gather, each with its own places."""
+def test_sweeps_run_concurrently_on_any_loop(at_gateway):
+    """Several in one gather, each with its own combinations."""
 
     async def main():
         return await asyncio.gather(
@@ -399,7 +399,7 @@ def test_several_gateways_in_one_sweep(at_gateway):
 
 
 def test_the_sandbox_and_real_gateways_have_a_record_each(at_gateway):
-    """Where the gateway is an axis, too: neither is shown among the other's pictures, and play money is not added to money."""
+    """Also if the gateway is an axis: neither has the other's images, and play money is not added to money."""
     axes = {"provider": ["evolink", "apimart"]}
     played = run(sweep("for play and for real", axes, quality="low", sandbox=True))
     paid = run(sweep("for play and for real", axes, quality="low"))
@@ -412,8 +412,8 @@ def test_the_sandbox_and_real_gateways_have_a_record_each(at_gateway):
     assert not any(" of play money" in str(cost) for cost in load(paid.study).costs)
 
 
-def test_a_record_that_both_share_keeps_its_money_apart(at_gateway):
-    """As an earlier version wrote it: money comes first, play money stands by itself."""
+def test_a_shared_record_of_an_earlier_version_keeps_money_separate(at_gateway):
+    """Money comes first, play money is separate."""
     axes = {"provider": ["apimart"]}
     played = run(sweep("shared", axes, quality="low", sandbox=True))
     paid = run(sweep("shared", axes, quality="low"))
@@ -427,8 +427,8 @@ def test_a_record_that_both_share_keeps_its_money_apart(at_gateway):
     assert [("play money" in str(cost), cost.amount) for cost in both.costs] == [(False, paid.cost.amount), (True, played.cost.amount)]
 
 
-def test_what_is_left_out_is_in_the_result(at_gateway):
-    """With its place and its refusal."""
+def test_skipped_combinations_are_in_the_result(at_gateway):
+    """With the combination and its refusal."""
     axes = {"resolution": ["1k", "8k"]}
     made = run(sweep("left out", axes, provider="evolink", quality="low", skip_impossible=True))
     assert [dict(one.combination) for one in made.impossible] == [{"resolution": "8k"}]
@@ -445,8 +445,8 @@ def made(at_gateway):
         yield run(sweep("a {{style}} fox 🦊 狐狸", KINDS, repeat=2, provider="evolink"))
 
 
-def test_the_grid_has_every_picture_at_its_place(made, tmp_path):
-    """Axes on the sides, repeats in one cell; sides can be chosen, and a picture's edge."""
+def test_the_grid_has_every_image_in_its_cell(made, tmp_path):
+    """Axes on the sides, repeats in one cell; the sides and the size of an image can be chosen."""
     drawn = made.grid(edge=64)
     assert isinstance(drawn, Image.Image)
     sheet = made.sheet().contents
@@ -464,7 +464,7 @@ def test_the_grid_has_every_picture_at_its_place(made, tmp_path):
 
 
 def test_a_third_axis_is_stacked():
-    """Each value of the third axis is a grid of its own, under its heading; more axes are told together."""
+    """Each value of the third axis is a grid with a heading; more axes are combined."""
     found = planned("a {{style}} fox", {**KINDS, "size": ["1:1", "16:9"], "n": [1, 2]}, skip_impossible=True)
     from imagegen_magic.studies.sweeps.result import SweepResult
 
@@ -478,7 +478,7 @@ def test_a_third_axis_is_stacked():
 
 
 def test_long_axes_go_down():
-    """More values than fit beside one another are rows."""
+    """More values than fit side by side are rows."""
     from imagegen_magic.studies.sweeps.result import SweepResult
 
     axes = {"style": tuple(map(str, range(20))), "quality": ("low", "high", "medium")}
@@ -489,7 +489,7 @@ def test_long_axes_go_down():
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf"])
 def test_the_contact_sheet_for_a_paper(made, tmp_path, suffix):
-    """Full resolution unless told otherwise, as PNG or PDF by the name; a plain Generation has it too."""
+    """Full resolution by default, as PNG or PDF by the suffix; a plain Generation has it too."""
     path = made.contact_sheet(tmp_path / f"sheet{suffix}", columns=4, edge=64)
     assert path.read_bytes()[:4] == (b"\x89PNG" if suffix == ".png" else b"%PDF")
     plain = Generation(made.images[:2], ImageRequest("two"), "evolink", 1.0, ())
@@ -500,7 +500,7 @@ def test_the_contact_sheet_for_a_paper(made, tmp_path, suffix):
         Generation(made.images * 20, ImageRequest("many"), "evolink", 1.0, ()).contact_sheet()
 
 
-def test_one_record_a_picture(made):
+def test_one_record_per_image(made):
     """Axes, options as sent, resolved prompt, pixels, seconds, cost with unit and kind, and the path."""
     rows = made.rows()
     assert len(rows) == 8
@@ -515,8 +515,8 @@ def test_one_record_a_picture(made):
     assert {tuple(row) for row in rows} == {tuple(first)}
 
 
-def test_a_frame_where_pandas_is_and_clear_words_where_it_is_not(made, monkeypatch):
-    """pandas is the user's own; without it the error says what to do."""
+def test_a_frame_with_pandas_and_a_clear_error_without(made, monkeypatch):
+    """pandas is optional; without it the error has the next step."""
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ModuleNotFoundError, match="pip install pandas"):
         made.to_frame()
@@ -529,7 +529,7 @@ def test_a_frame_where_pandas_is_and_clear_words_where_it_is_not(made, monkeypat
 
 
 def test_a_sweep_can_be_loaded_again(made):
-    """By its number, and the latest without one: the same pictures at the same places, with their cost."""
+    """By its number, by default the latest: the same images with the same combinations and cost."""
     again = load(made.study)
     assert [image.id for image in again] == [image.id for image in made]
     assert (again.axes, again.prompt, list(map(dict, again.places))) == (made.axes, made.prompt, list(map(dict, made.places)))
@@ -541,13 +541,13 @@ def test_a_sweep_can_be_loaded_again(made):
 
 
 def test_no_sweep_yet():
-    """An empty ledger says so."""
+    """The error of an empty ledger."""
     with pytest.raises(UnsupportedOption, match="no sweep yet"):
         load()
 
 
-def test_a_loaded_sweep_tells_what_went_wrong(at_gateway):
-    """With the words of then: whose doing, charged or not, and what to do."""
+def test_a_loaded_sweep_has_its_errors(at_gateway):
+    """With the message, who has to act, the charge and the next step."""
     at_gateway.arm("failed-by-moderation", match="told of ink")
     with pytest.warns(UserWarning, match="1 of 2 pictures"):
         made = run(sweep("told of {{style}}", {"style": ["oil", "ink"]}, provider="evolink", quality="low"))
@@ -558,13 +558,13 @@ def test_a_loaded_sweep_tells_what_went_wrong(at_gateway):
 
 
 def test_unknown_costs_are_unknown_in_the_records(made):
-    """Never nothing."""
+    """Never zero."""
     row = replace(made, images=(replace(made[0], cost=Cost()),)).rows()[0]
     assert (row["cost"], row["cost_unit"], row["cost_kind"]) == (None, None, "unknown")
 
 
-def test_a_slot_that_is_called_like_a_column_has_one_of_its_own(made):
-    """No axis hides what a picture cost, nor the other way round: the axis says that it is one."""
+def test_a_placeholder_with_the_name_of_a_column_has_its_own_column(made):
+    """Neither hides the other: the axis's column is marked as one."""
     axes = {"cost": ("cheap", "dear"), "prompt": ("a", "b"), "quality": ("low", "medium")}
     places = tuple({"cost": "dear", "prompt": "b", "quality": "low"} for _ in made.places)
     row = replace(made, axes=axes, places=places).rows()[0]
@@ -574,7 +574,7 @@ def test_a_slot_that_is_called_like_a_column_has_one_of_its_own(made):
 
 
 def test_long_values_are_short_in_messages():
-    """A value of a page's length does not make a message of one."""
+    """A long value does not make a long message."""
     axes = {"style": ("word " * 5000, "oil", "ink")}
     assert len(summarize([{"style": axes["style"][0]}], axes)) < 100
     assert len(summarize([{"style": value, "size": "1"} for value in axes["style"][:2]], {**axes, "size": ("1", "2")})) < 200

@@ -45,27 +45,27 @@ class TestTheNextPair:
 
     @given(st.integers(2, 40), st.integers(0, 100))
     def test_each_picture_is_seen_as_often_as_the_others(self, pictures, seed):
-        """At any moment no picture was seen twice more often than another."""
+        """At any time the numbers of views differ by at most two."""
         votes = voted(dict.fromkeys(range(pictures), 0.0), voting.votes_needed(pictures), random.Random(seed))
         for end in range(1, len(votes)):
             seen = Counter(each for vote in votes[:end] for each in (vote.left, vote.right))
             assert max(seen.values()) - min(seen[number] for number in range(pictures)) <= 2
 
-    def test_the_side_is_chance(self):
-        """A picture stands left about as often as right."""
+    def test_the_side_is_random(self):
+        """An image is on the left about as often as on the right."""
         chance = random.Random(1)
         left = sum(voting.next_pair([1, 2], [], chance)[0] == 1 for _ in range(1000))
         assert 400 < left < 600
 
     def test_closest_first(self):
-        """Of partners that are equally new, the one that won as much is shown."""
+        """Among equally new partners, the one with the closest share of wins is shown."""
         votes = [Vote(1, 2, 1), Vote(3, 4, 3), Vote(5, 6, 5)]
         for seed in range(20):
             pair = voting.next_pair([1, 2, 3, 4, 5, 6], votes, random.Random(seed))
             assert set(pair) <= {1, 3, 5} or set(pair) <= {2, 4, 6}
 
     def test_many_pictures_need_not_all_meet(self):
-        """Seven looks at each are enough."""
+        """Seven views of each are enough."""
         assert [voting.votes_needed(pictures) for pictures in (2, 8, 9, 100)] == [1, 28, 32, 350]
 
 
@@ -73,7 +73,7 @@ class TestTheRanking:
     """Bradley-Terry, against what is known of it and against truth."""
 
     def test_two_pictures(self):
-        """Three wins of four are nearly odds of three to one; the prior draws a little to the middle."""
+        """Three wins of four are odds of almost three to one; the prior shrinks them a little."""
         votes = [Vote(1, 2, 1)] * 300 + [Vote(1, 2, 2)] * 100
         first, second = voting.ranking([1, 2], votes).pictures
         assert (first.picture, second.picture) == (1, 2)
@@ -82,7 +82,7 @@ class TestTheRanking:
         assert first.high - first.strength == pytest.approx(1.96 * math.sqrt(1 / (400 * 0.75 * 0.25)) / 2, rel=0.01)
 
     def test_known_strengths_are_found_again(self):
-        """With many votes the estimates come as near to truth as their intervals say."""
+        """With many votes the estimates are as close to the truth as their intervals."""
         truth = {1: 1.2, 2: 0.4, 3: -0.1, 4: -0.5, 5: -1.0}
         chance = random.Random(7)
         pairs = [(one, other) for one in truth for other in truth if one < other] * 400
@@ -93,7 +93,7 @@ class TestTheRanking:
             assert one.strength == pytest.approx(truth[one.picture], abs=0.15)
 
     def test_intervals_cover_what_they_promise(self):
-        """Of intervals over many simulated votes, 95 % hold the truth (here within what 1,200 of them can tell)."""
+        """Over many simulated votes, 95 % of the intervals contain the truth (within the error of 1,200 intervals)."""
         chance = random.Random(11)
         held = []
         for _ in range(200):
@@ -104,7 +104,7 @@ class TestTheRanking:
         assert 0.93 < sum(held) / len(held) < 0.98
 
     def test_axis_intervals_cover_too(self):
-        """The mean of a value's pictures is held as often as promised."""
+        """The mean of a value's images is covered as often."""
         chance, held = random.Random(5), []
         places = {number: {"style": "ab"[number % 2]} for number in range(6)}
         for _ in range(150):
@@ -116,20 +116,20 @@ class TestTheRanking:
         assert 0.91 < sum(held) / len(held) < 0.99
 
     def test_always_winning_is_finite(self):
-        """One that won every time has a strength and an interval; one that was never shown has the widest."""
+        """An image that won every time has a strength and an interval; one that was never shown has the widest."""
         first, middle, last = voting.ranking([1, 2, 3], [Vote(1, 2, 1)] * 50).pictures
         assert [one.picture for one in (first, middle, last)] == [1, 3, 2]
         assert all(math.isfinite(value) for one in (first, middle, last) for value in (one.strength, one.low, one.high))
         assert middle.high - middle.low > first.high - first.low
 
     def test_ties_are_half_for_each(self):
-        """Only ties: nobody is stronger, and the counts say why."""
+        """With ties only, all strengths are equal, and the counts show why."""
         one, other = voting.ranking([1, 2], [Vote(1, 2, None)] * 10).pictures
         assert one.strength == pytest.approx(other.strength, abs=1e-9)
         assert (one.won, one.tied, one.lost) == (0, 10, 0)
 
     def test_values_of_an_axis_are_ranked(self):
-        """Each value by the mean of its pictures, with what it won against the other values; an axis of one value says nothing."""
+        """Each value by the mean of its images, with its votes against other values; an axis of one value is left out."""
         places = {1: {"style": "oil", "quality": "low"}, 2: {"style": "oil", "quality": "low"}, 3: {"style": "ink", "quality": "low"}}
         ranking = voting.ranking([1, 2, 3], [Vote(1, 3, 1), Vote(2, 3, 2), Vote(1, 2, 1)], places)
         assert list(ranking.axes) == ["style"]
@@ -138,8 +138,8 @@ class TestTheRanking:
         mean = sum(one.strength for one in ranking.pictures if one.picture in (1, 2)) / 2
         assert oil.strength == pytest.approx(mean)
 
-    def test_a_stranger_is_refused(self):
-        """A vote on a picture that is not ranked would be lost in silence."""
+    def test_a_vote_on_another_image_is_refused(self):
+        """It would be ignored silently otherwise."""
         with pytest.raises(ValueError, match="between 1 and 9"):
             voting.ranking([1, 2], [Vote(1, 9, 1)])
 
@@ -152,7 +152,7 @@ class TestTheRanking:
         )
     )
     def test_any_votes_give_a_ranking(self, drawn):
-        """Whatever was voted: finite, centred, within its interval, a maximum, and mirrored where every vote is turned round."""
+        """Any votes: finite, centred, within its interval, a maximum, and mirrored if every vote is reversed."""
         count, raw = drawn
         votes = [Vote(one, other, {"a": one, "b": other, "t": None}[who]) for one, other, who in raw if one != other]
         ranking = voting.ranking(range(count), votes)
@@ -172,8 +172,8 @@ def pictures():
     return saved(count=4)
 
 
-def test_votes_are_kept_and_taken_back(pictures):
-    """A vote is there for the next sitting, with the others between these pictures alone; taken back, it is gone."""
+def test_votes_are_stored_and_deleted(pictures):
+    """A stored vote is found among these images only; a deleted one is not."""
     book, ids = api.ledger(), [image.id for image in pictures]
     first = loop.run(add_vote(book, Vote(ids[0], ids[1], ids[1])))
     tie = loop.run(add_vote(book, Vote(ids[2], ids[3], None)))
@@ -185,13 +185,13 @@ def test_votes_are_kept_and_taken_back(pictures):
 
 @pytest.mark.parametrize("vote", [Vote(1, 1, 1), Vote(1, 2, 3)])
 def test_impossible_votes_are_refused(pictures, vote):
-    """Neither against itself, nor for a third."""
+    """Neither against itself, nor for a third image."""
     with pytest.raises(ValueError, match="cannot win"):
         loop.run(add_vote(api.ledger(), vote))
 
 
 def test_ranking_from_python(pictures):
-    """`rank` gives the ranking of pictures from all votes between them."""
+    """`rank` returns the ranking of images from all votes between them."""
     book, ids = api.ledger(), [image.id for image in pictures]
     for loser in ids[1:]:
         loop.run(add_vote(book, Vote(ids[0], loser, ids[0])))
@@ -199,8 +199,8 @@ def test_ranking_from_python(pictures):
     assert (ranking.pictures[0].picture, ranking.votes, ranking.axes) == (ids[0], 3, {})
 
 
-def test_a_function_votes_what_is_left(pictures):
-    """From Python a function chooses the pairs that are still wanted, each choice is kept, and what was chosen before stands."""
+def test_a_function_gives_the_missing_votes(pictures):
+    """A function chooses between the remaining pairs; each vote is stored, and earlier votes stay."""
     book, ids = api.ledger(), [image.id for image in pictures]
     before = loop.run(add_vote(book, Vote(ids[0], ids[1], ids[0])))
     seen = []
@@ -219,8 +219,8 @@ def test_a_function_votes_what_is_left(pictures):
     assert len(seen) == voting.votes_needed(4) - 1
 
 
-def test_a_function_may_find_both_equal_and_must_choose_one_of_them(pictures):
-    """None is a tie; a picture that was not shown is refused, and not kept."""
+def test_a_function_may_tie_or_choose_one_of_the_two(pictures):
+    """None is a tie; another image is refused and not stored."""
     tied = loop.run(voting.judged(pictures[:2], lambda left, right: None))
     assert [(one.won, one.tied) for one in tied.pictures] == [(0, 1), (0, 1)]
     with pytest.raises(ValueError, match="cannot win"):
@@ -229,7 +229,7 @@ def test_a_function_may_find_both_equal_and_must_choose_one_of_them(pictures):
 
 
 def test_a_vote_on_a_sweep_ranks_its_axes(capsys):
-    """The pictures are called by their places, and each value of each axis has its own row."""
+    """Images have their combinations as names, and each value of each axis has a row."""
     with a_shell() as shell:
         shell.run("%%imagegen --sandbox -p evolink --size 1:1 -q low --sweep style=oil|ink --yes -o sweep\na {{style}} fox")
         one, other = [image.id for image in shell.variables["sweep"]]
@@ -243,7 +243,7 @@ def test_a_vote_on_a_sweep_ranks_its_axes(capsys):
 
 
 def test_values_of_an_axis_have_no_interval():
-    """Their means are of these very pictures, and the heading says so; an interval would read as an answer about the change."""
+    """Their means are of these very images, as the heading says; an interval would suggest an effect."""
     found = voting.ranking([1, 2], [Vote(1, 2, 1)], {1: {"style": "oil"}, 2: {"style": "ink"}})
     text, html = booth.text(found, lambda one: one.name), booth.html(found, [])
     assert text.count("style in these pictures") == html.count("style in these pictures") == 1
@@ -254,8 +254,8 @@ def test_values_of_an_axis_have_no_interval():
         assert not re.search("95 %|–|#1976d2", of_values)  # neither bounds nor the bar between them
 
 
-def test_places_of_a_sweep(pictures):
-    """The sweep that pictures are of, and the value of each axis, come from the ledger."""
+def test_combinations_of_a_sweep(pictures):
+    """The sweep of images and the value of each axis come from the ledger."""
     book, ids = api.ledger(), [image.id for image in pictures]
 
     def a_study(connection):
@@ -283,7 +283,7 @@ class TestTheCommand:
             shell.shell.user_ns["foxes"] = shell.shell.user_ns["_imagegen"] = saved("a red fox <i>here</i>", count=4)
             yield shell
 
-    def test_without_votes_it_says_how(self, shell, capsys):
+    def test_without_votes_it_shows_the_next_step(self, shell, capsys):
         """In a terminal: what to do, and no traceback."""
         capsys.readouterr()
         shell.run("%imagegen vote foxes")
@@ -292,7 +292,7 @@ class TestTheCommand:
         )
 
     def test_with_votes_it_shows_the_ranking(self, shell, capsys):
-        """The table, in text, with intervals and how many votes it stands on."""
+        """The table as text, with intervals and the number of votes."""
         ids = [image.id for image in shell.variables["foxes"]]
         loop.run(add_vote(api.ledger(), Vote(ids[0], ids[1], ids[1])))
         capsys.readouterr()
@@ -306,7 +306,7 @@ class TestTheCommand:
         ("code", "words"), [("nothing", "no variable nothing"), ("one", "takes two at least"), ("many", "at most 200")]
     )
     def test_refusals(self, shell, code, words):
-        """A name that is none, one picture, too many."""
+        """An invalid name, one image, too many."""
         from dataclasses import replace
 
         foxes = shell.variables["foxes"]
@@ -362,7 +362,7 @@ class TestTheBallot:
     """What a page says is kept; what it says twice, too late or wrongly is not."""
 
     def test_votes_undo_and_the_end(self, kernel, ballot):
-        """Each pair is shown once; the last step shows the ranking in the same cell, and no widget is left."""
+        """Each pair is shown once; the last vote shows the ranking in the same cell, and no widget is left."""
         assert (ballot.given, ballot.goal, ballot.enough, ballot.undoable) == (0, 3, False, False)
         assert ballot.left.startswith("data:image/")
         assert ballot.left != ballot.right
@@ -389,7 +389,7 @@ class TestTheBallot:
         assert not kernel.models
 
     def test_a_pair_is_voted_once(self, kernel, ballot):
-        """A key pressed twice, or in a second page, counts once; nonsense counts nothing."""
+        """A key pressed twice, or in a second page, counts once; other messages count nothing."""
         pair = ballot.pair
         for event in ("left", "left", "right"):
             ballot.tell(event, pair)
@@ -403,14 +403,14 @@ class TestTheBallot:
         assert (ballot.given, ballot.undoable) == (0, False)
 
     def test_done_without_a_vote(self, kernel, ballot):
-        """Nothing was chosen, and that is said."""
+        """A line says that there was no vote."""
         ballot.tell("done")
         kernel.until(lambda: not kernel.models, "the widget to be closed")
         assert "There is no vote on foxes yet. Run the cell to vote." in ballot.cell.text
         assert "Each choice is kept" not in ballot.cell.text
 
-    def test_what_goes_wrong_is_told_on_the_page(self, kernel, ballot):
-        """A ledger that takes no vote: the words stand in the ballot, the pair stays, and the next press may work."""
+    def test_an_error_is_shown_on_the_page(self, kernel, ballot):
+        """If the ledger cannot store a vote, the message is shown, the pair stays, and the next press may work."""
         kernel.run(
             "ledger = sqlite3.connect(os.environ['IMAGEGEN_HOME'] + '/ledger.sqlite')\n"
             "ledger.execute(\"CREATE TRIGGER no BEFORE INSERT ON votes BEGIN SELECT raise(ABORT, 'the disk is full'); END\")"
@@ -424,15 +424,15 @@ class TestTheBallot:
         ballot.becomes(1, "the vote")
         assert ballot.said == ""
 
-    def test_a_fault_of_ours_is_told_too(self, kernel, ballot):
-        """An exception in the background would reach nobody."""
+    def test_a_programming_error_is_shown_too(self, kernel, ballot):
+        """An exception in the background would be lost."""
         kernel.run("from imagegen_magic.studies import ranking as voting\nkept = voting.next_pair\nvoting.next_pair = None")
         ballot.tell("left")
         kernel.until(lambda: "The vote itself failed: TypeError" in ballot.said, "the words")
         kernel.run("voting.next_pair = kept")
 
-    def test_a_vote_counts_once_where_the_next_pair_fails(self, kernel, ballot):
-        """The same pair stays on the page: pressing again, whatever, shows the next pair and counts nothing a second time."""
+    def test_a_vote_counts_once_if_the_next_pair_fails(self, kernel, ballot):
+        """The pair stays on the page; another press shows the next pair and counts no second vote."""
         kernel.run("from imagegen_magic.studies import ranking as voting\nkept = voting.next_pair\nvoting.next_pair = None")
         pair, shown = ballot.pair, {ballot.left, ballot.right}
         for _ in range(2):
