@@ -75,7 +75,7 @@ def shell(own_world):
         yield shell
 
 
-def said(shell, capsys, line):
+def shown(shell, capsys, line):
     """Return what compare prints in a terminal."""
     capsys.readouterr()
     shell.run(f"%imagegen compare {line}")
@@ -88,7 +88,7 @@ class TestPicking:
     @pytest.mark.parametrize("line", ["1 2", "@1 @2", "fox foxes[0]", "1 foxes[-2]", "imagegen/picture-1.png imagegen/picture-2.png"])
     def test_images_of_the_ledger(self, shell, capsys, line):
         """However they are named, prompt, settings and numbers are known."""
-        text = said(shell, capsys, line)
+        text = shown(shell, capsys, line)
         assert "a [-red-]{+blue+} <fox>" in text
         assert re.search(r"quality +low +high", text)
         assert re.search(r"pixels +48×32", text)
@@ -96,7 +96,7 @@ class TestPicking:
 
     def test_a_foreign_file(self, shell, capsys):
         """Only its numbers are known, and a line says so."""
-        text = said(shell, capsys, "photo.png 1")
+        text = shown(shell, capsys, "photo.png 1")
         assert "The prompt of A: photo.png is unknown" in text
         assert "Settings" not in text
         assert re.search(r"pixels +30×60 .* 48×32", text)
@@ -108,20 +108,20 @@ class TestPicking:
         (own_world / ".env").write_text(content)
         with pytest.raises((UsageError, ImageGenError)) as refused:
             shell.run(f"%imagegen {command}")
-        told = str(refused.value) + shell.context.last_error + "".join(capsys.readouterr())
+        printed = str(refused.value) + shell.context.last_error + "".join(capsys.readouterr())
         assert ".env" in str(refused.value)
-        assert "secret" not in told
+        assert "secret" not in printed
 
     def test_other_values_of_variables(self, shell, capsys):
         """A PIL image is accepted as a reference is."""
         shell.shell.user_ns["drawn"] = Image.new("RGB", (40, 20), "red")
-        assert re.search(r"pixels +40×20", said(shell, capsys, "drawn fox"))
+        assert re.search(r"pixels +40×20", shown(shell, capsys, "drawn fox"))
 
     def test_a_copy_with_a_sidecar(self, shell, capsys, own_world, monkeypatch):
         """A file that is not in the ledger has the prompt and settings of its sidecar."""
         sidecar = {"prompt": "a red <fox>", "asked": {"quality": "low"}, "gateway": "evolink", "sandbox": True}
         (own_world / "photo.json").write_text(json.dumps(sidecar))
-        text = said(shell, capsys, "photo.png foxes[0]")
+        text = shown(shell, capsys, "photo.png foxes[0]")
         assert "a [-red-]{+blue+} <fox>" in text
         assert re.search(r"quality +low +high", text)
 
@@ -133,7 +133,7 @@ class TestPicking:
 
     def test_equal_settings(self, shell, capsys):
         """The same request has no differences."""
-        text = said(shell, capsys, "foxes[0] foxes[1]")
+        text = shown(shell, capsys, "foxes[0] foxes[1]")
         assert "Prompt, the same for both\na blue <fox>" in text
         assert "No setting differs" in text
 

@@ -69,8 +69,8 @@ def test_any_option_can_be_an_axis():
     """Gateway, model, size, n, format: each changes the request and no other option."""
     axes = {"provider": ["apimart", "gccai"], "size": ["1:1", "16:9"], "n": [1, 2]}
     found = planned("a fox", axes, provider=None, model="gpt-image-2-official", quality="low")
-    told = [(wish.plan.provider, wish.plan.request.size, wish.plan.request.n) for wish in found.requests]
-    assert told == [(gateway, size, n) for gateway in axes["provider"] for size in axes["size"] for n in (1, 2)]
+    requests = [(wish.plan.provider, wish.plan.request.size, wish.plan.request.n) for wish in found.requests]
+    assert requests == [(gateway, size, n) for gateway in axes["provider"] for size in axes["size"] for n in (1, 2)]
     assert found.pictures == 12
 
 
@@ -273,19 +273,19 @@ def test_the_estimate_adds_within_each_currency_and_counts_unknown_prices(monkey
     sure = load_settings().replace("a test", size="1:1", quality="low")
     found = plan(ImageRequest("a fox"), {"provider": ["evolink", "apimart", "gccai"]}, settings=sure, repeat=2)
     prices = [wish.plan.price for wish in found.requests]
-    told = loop.run(estimate(found, sure))
+    estimated = loop.run(estimate(found, sure))
     units = {price.unit for price in prices if price.amount is not None}
-    assert {cost.unit for cost in told.price} == units
-    assert sum(cost.amount for cost in told.price) == sum(price.amount for price in prices if price.amount is not None)
-    assert (told.pictures, told.new, told.free) == (6, 6, 0)
-    assert told.unknown == sum(price.amount is None for price in prices)
+    assert {cost.unit for cost in estimated.price} == units
+    assert sum(cost.amount for cost in estimated.price) == sum(price.amount for price in prices if price.amount is not None)
+    assert (estimated.pictures, estimated.new, estimated.free) == (6, 6, 0)
+    assert estimated.unknown == sum(price.amount is None for price in prices)
 
 
 def test_the_sandbox_costs_nothing():
     """Its play money is not a price."""
     found = planned()
-    told = loop.run(estimate(found, load_settings()))
-    assert (told.free, told.unknown, told.price, told.typical) == (4, 0, (), None)
+    estimated = loop.run(estimate(found, load_settings()))
+    assert (estimated.free, estimated.unknown, estimated.price, estimated.typical) == (4, 0, (), None)
 
 
 def test_the_estimate_has_existing_images_and_the_typical_duration(at_gateway):
@@ -293,9 +293,9 @@ def test_the_estimate_has_existing_images_and_the_typical_duration(at_gateway):
     run(sweep("told {{style}}", {"style": list("abcdef")}, provider="evolink", quality="low"))
     sure = load_settings().replace("a test", reuse=True)
     further = plan(ImageRequest("told {{style}}", quality="low"), {"style": list("efgh")}, settings=sure, provider="evolink")
-    told = loop.run(estimate(further, sure))
-    assert (told.pictures, told.existing, told.pending, told.new) == (4, 2, 0, 2)
-    assert told.typical is not None
+    estimated = loop.run(estimate(further, sure))
+    assert (estimated.pictures, estimated.existing, estimated.pending, estimated.new) == (4, 2, 0, 2)
+    assert estimated.typical is not None
 
 
 # --- making it
@@ -505,8 +505,8 @@ def test_one_record_per_image(made):
     rows = made.rows()
     assert len(rows) == 8
     first = rows[0]
-    told = {name: first[name] for name in ("style", "quality", "prompt", "width", "height", "size", "cost_unit", "cost_kind", "provider")}
-    assert told == {
+    names = ("style", "quality", "prompt", "width", "height", "size", "cost_unit", "cost_kind", "provider")
+    assert {name: first[name] for name in names} == {
         "style": "oil", "quality": "low", "prompt": "a oil fox 🦊 狐狸", "width": 1024, "height": 1024, "size": "1:1",
         "cost_unit": "credits", "cost_kind": "reserved", "provider": "evolink",
     }  # fmt: skip

@@ -19,17 +19,17 @@ from imagegen_magic.notebook.commands import vote as booth
 from imagegen_magic.studies import ranking as voting
 
 
-def beats(truth, one, other, chance):
+def beats(truth, one, other, generator):
     """Say by chance whether one wins, as strengths on the scale of log odds have it."""
-    return chance.random() < 1 / (1 + math.exp(truth[other] - truth[one]))
+    return generator.random() < 1 / (1 + math.exp(truth[other] - truth[one]))
 
 
-def voted(truth, count, chance):
+def voted(truth, count, generator):
     """Return that many votes between pictures of these true strengths, in the order in which pairs are shown."""
     votes = []
     for _ in range(count):
-        one, other = voting.next_pair(list(truth), votes, chance)
-        votes.append(Vote(one, other, one if beats(truth, one, other, chance) else other))
+        one, other = voting.next_pair(list(truth), votes, generator)
+        votes.append(Vote(one, other, one if beats(truth, one, other, generator) else other))
     return votes
 
 
@@ -53,8 +53,8 @@ class TestTheNextPair:
 
     def test_the_side_is_random(self):
         """An image is on the left about as often as on the right."""
-        chance = random.Random(1)
-        left = sum(voting.next_pair([1, 2], [], chance)[0] == 1 for _ in range(1000))
+        generator = random.Random(1)
+        left = sum(voting.next_pair([1, 2], [], generator)[0] == 1 for _ in range(1000))
         assert 400 < left < 600
 
     def test_closest_first(self):
@@ -84,9 +84,9 @@ class TestTheRanking:
     def test_known_strengths_are_found_again(self):
         """With many votes the estimates are as close to the truth as their intervals."""
         truth = {1: 1.2, 2: 0.4, 3: -0.1, 4: -0.5, 5: -1.0}
-        chance = random.Random(7)
+        generator = random.Random(7)
         pairs = [(one, other) for one in truth for other in truth if one < other] * 400
-        votes = [Vote(one, other, one if beats(truth, one, other, chance) else other) for one, other in pairs]
+        votes = [Vote(one, other, one if beats(truth, one, other, generator) else other) for one, other in pairs]
         ranking = voting.ranking(list(truth), votes)
         assert [one.picture for one in ranking.pictures] == [1, 2, 3, 4, 5]
         for one in ranking.pictures:
@@ -94,23 +94,23 @@ class TestTheRanking:
 
     def test_intervals_cover_what_they_promise(self):
         """Over many simulated votes, 95 % of the intervals contain the truth (within the error of 1,200 intervals)."""
-        chance = random.Random(11)
+        generator = random.Random(11)
         held = []
         for _ in range(200):
-            raw = [chance.gauss(0, 1) for _ in range(6)]
+            raw = [generator.gauss(0, 1) for _ in range(6)]
             truth = {number: each - sum(raw) / 6 for number, each in enumerate(raw)}
-            ranking = voting.ranking(list(truth), voted(truth, 60, chance))
+            ranking = voting.ranking(list(truth), voted(truth, 60, generator))
             held += [one.low <= truth[one.picture] <= one.high for one in ranking.pictures]
         assert 0.93 < sum(held) / len(held) < 0.98
 
     def test_axis_intervals_cover_too(self):
         """The mean of a value's images is covered as often."""
-        chance, held = random.Random(5), []
+        generator, held = random.Random(5), []
         places = {number: {"style": "ab"[number % 2]} for number in range(6)}
         for _ in range(150):
-            raw = [chance.gauss(0, 1) for _ in range(6)]
+            raw = [generator.gauss(0, 1) for _ in range(6)]
             truth = {number: each - sum(raw) / 6 for number, each in enumerate(raw)}
-            ranking = voting.ranking(list(truth), voted(truth, 60, chance), places)
+            ranking = voting.ranking(list(truth), voted(truth, 60, generator), places)
             means = {value: sum(truth[number] for number in range(6) if places[number]["style"] == value) / 3 for value in "ab"}
             held += [one.low <= means[one.name] <= one.high for one in ranking.axes["style"]]
         assert 0.91 < sum(held) / len(held) < 0.99
