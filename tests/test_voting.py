@@ -300,10 +300,10 @@ class TestTheCommand:
         said = capsys.readouterr().out
         assert "Ranking of 4 pictures by 1 vote" in said
         assert f"@{ids[1]}" in said
-        assert "1 of the 6 votes that make a good one. To vote, open the notebook" in said
+        assert "1 of the 6 votes for a good ranking. To vote, open the notebook" in said
 
     @pytest.mark.parametrize(
-        ("code", "words"), [("nothing", "no variable nothing"), ("one", "takes two at least"), ("many", "at most 200")]
+        ("code", "words"), [("nothing", "no variable nothing"), ("one", "needs at least two"), ("many", "at most 200")]
     )
     def test_refusals(self, shell, code, words):
         """An invalid name, one image, too many."""
