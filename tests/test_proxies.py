@@ -175,6 +175,17 @@ def test_doctor_asks_through_the_proxy_and_says_that_it_does_not_answer(dead, mo
     assert SECRET not in text + html
 
 
+@pytest.mark.parametrize(("folder", "found"), [(None, "found"), ("empty", "apt install ca-certificates")])
+def test_doctor_names_the_package_that_brings_certificates(folder, found, tmp_path, monkeypatch):
+    """If the system has none, no gateway can prove over https who it is."""
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    if folder:
+        monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    (line,) = [line for line in _doctor()[0].splitlines() if line.startswith("certificates")]
+    assert found in line
+
+
 def test_doctor_hides_the_password_of_a_base_url(monkeypatch):
     """It says which variable holds one; the other gateways are reported all the same."""
     monkeypatch.setenv("EVOLINK_BASE_URL", f"https://me:{SECRET}@api.public.example")

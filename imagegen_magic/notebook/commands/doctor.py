@@ -15,7 +15,7 @@ from IPython.display import display
 from imagegen_magic.engine import api, endpoints, loop
 from imagegen_magic.engine.context import context_of
 from imagegen_magic.engine.ledger import history, stored_requests
-from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown, proxy_for
+from imagegen_magic.engine.net.transport import CERTIFICATES_HINT, NotSent, OutcomeUnknown, has_certificates, proxy_for, tls_context
 from imagegen_magic.engine.settings import unknown_variables
 from imagegen_magic.engine.storage import folders, images
 from imagegen_magic.errors import ImageGenError
@@ -152,6 +152,7 @@ def _gateways(settings: Settings, network: bool) -> Iterator[Finding]:
         yield _address(provider)
     found = [provider for provider in providers if not _address_error(provider)]
     yield from _proxies(found)
+    yield _certificates()
     if network:
         yield from _reached(settings, found)
 
@@ -188,6 +189,15 @@ def _proxies(providers: list[Provider]) -> Iterator[Finding]:
         return
     for name, proxy in found:
         yield f"proxy to {name}", f"{proxy.host} ({proxy.named_by})" if proxy else "none", ""
+
+
+def _certificates() -> Finding:
+    """Return whether this machine has certificates, with which a gateway proves over https who it is."""
+    try:
+        context = tls_context()
+    except NotSent as error:
+        return "certificates", str(error), error.hint or ""
+    return ("certificates", "found", "") if has_certificates(context) else ("certificates", "none", CERTIFICATES_HINT)
 
 
 def _reached(settings: Settings, providers: list[Provider]) -> list[Finding]:
