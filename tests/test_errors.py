@@ -1,7 +1,9 @@
 """Errors: one sentence each, and a record that another process, a ledger or a later version reads."""
 
+import ast
 import asyncio
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -269,3 +271,97 @@ class TestLedger:
         assert all(task.error_record for task in tasks.values())
         with closing(sqlite3.connect(released.home / "ledger.sqlite")) as after:
             assert after.execute("PRAGMA user_version").fetchone() == (4,)
+
+
+PACKAGE = Path(errors.__file__).parent
+READERS = {"engine/ledger/old_errors.py"}  # the one migration
+FOREIGN = {  # the text of a library's error, or no error at all
+    ("engine/ledger/database.py", "str(error).startswith('no such ')"),
+    ("imaging/decode.py", "str(error).split('\\n')"),
+    ("imaging/reference.py", "part.what == EXIF"),
+}
+TEXT_METHODS = {
+    *("startswith", "endswith", "removeprefix", "removesuffix", "replace", "find", "rfind", "index", "rindex", "count"),
+    *("split", "rsplit", "partition", "rpartition", "splitlines", "translate"),
+}
+PATTERN_METHODS = {"match", "fullmatch", "search", "findall", "finditer", "sub", "subn", "split"}
+COMPARISONS = (ast.In, ast.NotIn, ast.Eq, ast.NotEq)
+OURS = ("was charged", "have been charged", errors.AGAIN, "%imagegen forget", "Allowed: ", "available from")
+
+
+_ERROR = re.compile(r"Error\b|Exception\b|Unsupported|Failed\b")
+
+
+def errors_in(tree: ast.AST) -> set[str]:
+    """Return the names that hold an error, as an `except` or an annotation says."""
+    caught = {each.name for each in ast.walk(tree) if isinstance(each, ast.ExceptHandler) and each.name}
+    arguments = [each for each in ast.walk(tree) if isinstance(each, ast.arg) and each.annotation]
+    annotated = {each.arg for each in arguments if _ERROR.search(ast.unparse(each.annotation or each))}
+    return caught | annotated | {"error", "refusal", "failure", "trouble"}
+
+
+def is_message(node: ast.AST, names: set[str]) -> bool:
+    """Whether a node is the text of an error: `.what`, `.hint`, or `str()` or `message()` of one."""
+    if isinstance(node, ast.Attribute):
+        return node.attr in ("what", "hint", "args")
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("str", "repr", "message") and node.args):
+        return False
+    return isinstance(node.args[0], ast.Name) and node.args[0].id in names
+
+
+def readings(source: str) -> Iterator[str]:
+    """Yield the expressions that search, split or compare the text of an error, or search a text for our own phrases."""
+    tree = ast.parse(source)
+    names = errors_in(tree)
+
+    def has_message(*nodes: ast.AST) -> bool:
+        return any(is_message(each, names) for node in nodes for each in ast.walk(node))
+
+    def is_ours(*nodes: ast.AST) -> bool:
+        texts = [each.value for node in nodes for each in ast.walk(node) if isinstance(each, ast.Constant)]
+        return any(phrase in text for text in texts if isinstance(text, str) for phrase in OURS)
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            of_text = node.func.attr in TEXT_METHODS and (has_message(node.func.value) or is_ours(*node.args))
+            of_pattern = node.func.attr in PATTERN_METHODS | {"compile"} and (has_message(*node.args) or is_ours(*node.args))
+            if of_text or of_pattern:
+                yield ast.unparse(node)
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], COMPARISONS):
+            sides = node.comparators if isinstance(node.ops[0], (ast.In, ast.NotIn)) else [node.left, *node.comparators]
+            if any(is_message(each, names) for each in sides) or is_ours(node.left):
+                yield ast.unparse(node)
+
+
+class TestNoCodeReadsMessages:
+    """What a program needs to know of an error is a field: so each message can be reworded."""
+
+    def test_in_the_package(self) -> None:
+        """Nowhere but in the migration of old ledgers."""
+        sources = {path.relative_to(PACKAGE).as_posix(): path.read_text() for path in PACKAGE.rglob("*.py")}
+        found = {(name, each) for name, source in sources.items() if name not in READERS for each in readings(source)}
+        assert found - FOREIGN == set()
+
+    @pytest.mark.parametrize(
+        "code",
+        [
+            "str(error).replace('a', 'b')",
+            "'gone' in str(error)",
+            "error.hint.removesuffix(', later')",
+            "error.what.lower().startswith('no')",
+            "re.search('a', error.what)",
+            "re.compile('it was charged')",
+            "text.replace('run the cell again', 'press Generate again')",
+            "'nothing was charged' in text",
+            "error.what == 'No prompt'",
+            "def f(problem: ImageGenError):\n    return str(problem).partition('. ')",
+        ],
+    )
+    def test_what_is_found(self, code: str) -> None:
+        """Each way that was used once."""
+        assert len(list(readings(code))) == 1
+
+    @pytest.mark.parametrize("code", ["text.replace('a', 'b')", "f'{error.what}; it is kept'", "str(error)", "error.code == 'x'"])
+    def test_what_is_not(self, code: str) -> None:
+        """Building a message of another, and reading fields."""
+        assert list(readings(code)) == []

@@ -146,7 +146,11 @@ def _gateways(settings: Settings, network: bool) -> Iterator[Finding]:
     providers = list(endpoints.known(settings))
     chosen = _chosen(settings)
     yield chosen
-    yield from (("gateways", one.what, one.hint) for one in registry.unsound(settings.look_alikes).values() if one.what != chosen[1])
+    yield from (
+        ("gateways", one.what, one.hint)
+        for one in registry.unsound(settings.look_alikes).values()
+        if ("without -p", one.what, one.hint) != chosen
+    )
     for provider in providers:
         yield f"key of {provider.name}", key_status(provider, settings), key_problem(provider, settings)[1]
         yield _address(provider)
