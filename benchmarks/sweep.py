@@ -47,7 +47,7 @@ def measured(tasks: int, base_url: str, home: Path) -> dict[str, float]:
         "EVOLINK_BASE_URL": base_url,
         "EVOLINK_API_KEY": "sandbox",
         "IMAGEGEN_HOME": str(home),
-        "IMAGEGEN_POLL_SECONDS": str(engine.LOOK),
+        "IMAGEGEN_POLL_SECONDS": str(engine.POLL),
         "IMAGEGEN_TIMEOUT": "300",
     }
     import imagegen_magic.studies.sweeps.plan  # noqa: F401  # both sides have their modules loaded
