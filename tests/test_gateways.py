@@ -65,8 +65,8 @@ def test_whoever_has_a_key_never_gets_the_sandbox_unasked(monkeypatch):
 def test_looking_ahead_needs_no_key(monkeypatch):
     """A dry run of a model whose gateway has no key is planned there, and not in the sandbox."""
     monkeypatch.setenv("APIMART_API_KEY", "k")
-    assert select_endpoint(load(), model="gpt-image-2-r", ahead=True).label == "xingchao"
-    assert select_endpoint(load(), provider="evolink", ahead=True).label == "evolink"
+    assert select_endpoint(load(), model="gpt-image-2-r", planning=True).label == "xingchao"
+    assert select_endpoint(load(), provider="evolink", planning=True).label == "evolink"
     plan = api.plan(ImageRequest("a fox", model="gpt-image-2-r"))
     assert (plan.provider, api.planned_endpoint(plan, load()).label) == ("xingchao", "xingchao")
     with pytest.raises(MissingKey, match="XINGCHAO_API_KEY"):

@@ -387,7 +387,7 @@ class TestKeys:
         assert SECRET.encode() not in kept
         back = pickle.loads(kept)
         assert (back.pictures, back.requests[0].gateway.base_url) == (2, plan.requests[0].gateway.base_url)
-        with pytest.raises(MissingKey, match="it came out of a pickle"):
+        with pytest.raises(MissingKey, match="it comes from a pickle"):
             sweeps.start(back, settings)
 
     def test_a_plan_for_the_sandbox_can_be_begun(self):

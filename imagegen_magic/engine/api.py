@@ -1,4 +1,4 @@
-"""Asking for pictures: `generate()` and `stream()`, and what they are made of: `prepare()`, `start_batch()`, `start()`, `resume()`."""
+"""Requests for images: `generate()` and `stream()`, and the steps they consist of: `prepare()`, `start_batch()`, `start()`, `resume()`."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ _NOWHERE: Mapping[str, str] = FrozenDict()
 
 
 def apply_defaults(request: ImageRequest, settings: Settings) -> ImageRequest:
-    """Return the request with the configured defaults where it says nothing."""
-    said = {name: settings.get(name) for name in REQUEST_OPTIONS if getattr(request, name) is None and settings.get(name) is not None}
-    return replace(request, **said)
+    """Return the request with the configured defaults in its empty fields."""
+    defaults = {name: settings.get(name) for name in REQUEST_OPTIONS if getattr(request, name) is None and settings.get(name) is not None}
+    return replace(request, **defaults)
 
 
 def ledger(settings: Settings | None = None) -> Ledger:
@@ -56,14 +56,14 @@ def plan(
     fit: bool = False,
     settings: Settings | None = None,
 ) -> Plan:
-    """Return what would happen, without sending anything and without needing a key.
+    """Return the plan of a request, without sending anything and without a key.
 
-    Raises UnsupportedOption, which names the gateways that can do exactly this.
+    Raises UnsupportedOption, which names the gateways that can do it.
     """
     settings = settings or load()
     settings.check(*ENGINE_OPTIONS)
     request = apply_defaults(request, settings)
-    gateway = select_endpoint(settings, provider=provider, sandbox=sandbox, model=request.model, ahead=True)
+    gateway = select_endpoint(settings, provider=provider, sandbox=sandbox, model=request.model, planning=True)
     request = _gathered(request, gateway, settings, fit)
     made = endpoints.plan(gateway.provider, request, settings, sandbox=gateway.sandbox)
     if request.references:
@@ -74,15 +74,15 @@ def plan(
 
 
 def planned_endpoint(plan: Plan, settings: Settings, *, provider: str | None = None, sandbox: bool | None = None) -> Endpoint:
-    """Return the gateway that a planned request would go to, where `provider` and `sandbox` are as asked; it needs no key."""
+    """Return the gateway that a planned request would go to, given the requested `provider` and `sandbox`; it needs no key."""
     named = plan.provider if provider or settings.get("provider") else None
-    return select_endpoint(settings, provider=named, sandbox=sandbox, model=plan.model.name, ahead=True)
+    return select_endpoint(settings, provider=named, sandbox=sandbox, model=plan.model.name, planning=True)
 
 
 def upload_preview(plan: Plan, gateway: Endpoint, settings: Settings) -> list[str]:
-    """Return a line for each picture of this machine that a plan would bring to its gateway: what it is, where it goes, how long it lives.
+    """Return a line for each local image that a plan would upload: its name, its host, and how long it is kept there.
 
-    Raises UnsupportedOption where it cannot be brought there.
+    Raises UnsupportedOption if it cannot be uploaded.
     """
     if not plan.request.references:
         return []
@@ -104,10 +104,10 @@ def start(
     fit: bool = False,
     settings: Settings | None = None,
 ) -> Job:
-    """Begin a request and return at once. Raises UnsupportedOption, UnknownProvider or MissingKey before anything is sent.
+    """Start a request and return at once. Raises UnsupportedOption, UnknownProvider or MissingKey before anything is sent.
 
-    With `reuse`, what was made before by the very same request is given again, and nothing is spent on it; with `fit`, pictures
-    that are too large for the gateway are scaled down.
+    `reuse` returns the results of an earlier identical request, at no cost; `fit` scales down references that are too large for the
+    gateway.
     """
     settings = (settings or load()).replace("this call", timeout=timeout, save_dir=save_dir, name=name, sandbox=sandbox, reuse=reuse)
     return start_batch([prepare(request, settings, provider, fit=fit)], settings, preview=preview)
@@ -124,14 +124,14 @@ def prepare(
 ) -> PlannedRequest:
     """Return what `start_batch` takes: the request with the configured defaults, its gateway and plan, and its place in a sweep.
 
-    References and mask are made ready, which takes a while for large ones: `pictures` remembers them for the next wish; with `fit`
-    what is too large is scaled down. Raises UnsupportedOption, ImageInvalid, UnknownProvider or MissingKey.
+    References and mask are loaded, which takes a while for large ones: `pictures` caches them for the next request. `fit` scales down
+    what is too large. Raises UnsupportedOption, ImageInvalid, UnknownProvider or MissingKey.
     """
     settings.check(*ENGINE_OPTIONS)
     request = apply_defaults(request, settings)
-    ahead = select_endpoint(settings, provider=provider, model=request.model, ahead=True)  # its limits are reported before a missing key
-    request = _gathered(request, ahead, settings, fit, pictures)
-    plan = endpoints.plan(ahead.provider, request, settings, sandbox=ahead.sandbox)
+    planned = select_endpoint(settings, provider=provider, model=request.model, planning=True)  # its limits before a missing key
+    request = _gathered(request, planned, settings, fit, pictures)
+    plan = endpoints.plan(planned.provider, request, settings, sandbox=planned.sandbox)
     gateway = select_endpoint(settings, provider=provider, model=request.model)
     if request.references:
         from imagegen_magic.engine.uploads import routes
@@ -141,9 +141,9 @@ def prepare(
 
 
 def _gathered(request: ImageRequest, gateway: Endpoint, settings: Settings, fit: bool, known: Known | None = None) -> ImageRequest:
-    """Return a request with its pictures made ready; where one cannot be, the refusal names the gateways that it can be made ready for."""
+    """Return a request with its references loaded; if one cannot be used, the refusal names the gateways that accept it."""
     if not request.references and request.mask is None:
-        return request  # most requests: nothing is to be imported for it
+        return request  # most requests: they need none of the imports below
     from imagegen_magic.engine.references import load_references
 
     def make(provider: Provider, request: ImageRequest) -> Plan:
@@ -165,10 +165,10 @@ def start_batch(
     title: str = "",
     result_factory: ResultFactory | None = None,
 ) -> Job:
-    """Begin several requests as one job, and return at once; `preview` is the longest edge of pictures in the notebook, in pixels.
+    """Start several requests as one job, and return at once; `preview` is the longest edge of previews in the notebook, in pixels.
 
-    Raises UnsupportedOption where a request holds a key: it would stand in the ledger and in the sidecar; MissingKey where a plan has none
-    because it was made to be looked at, or in another process.
+    Raises UnsupportedOption if a request contains a key, which would be written to the ledger and the sidecar; MissingKey if a plan has
+    none, because it was made without one or in another process.
     """
     _check_keys(requests)
     settings.check(*ENGINE_OPTIONS)
@@ -178,27 +178,27 @@ def start_batch(
 
 
 def _check_keys(requests: Sequence[PlannedRequest]) -> None:
-    bare = next((each.gateway for each in requests if not each.gateway.sandbox and not each.gateway.key.sound()), None)
+    bare = next((each.gateway for each in requests if not each.gateway.sandbox and not each.gateway.key.is_well_formed()), None)
     if bare is not None:
-        what = f"This plan has no key for {bare.provider.title}: it came out of a pickle, or was made to be looked at"
-        raise MissingKey(what, hint="make the plan anew in this process, which finds the key")
+        what = f"This plan has no key for {bare.provider.title}: it comes from a pickle, or was made without one"
+        raise MissingKey(what, hint="make the plan again in this process, which finds the key")
 
 
 def resume(
     settings: Settings | None = None, *, ids: Sequence[int] | None = None, save_dir: str | Path | None = None, preview: int | None = None
 ) -> Job:
-    """Collect what was made and not fetched; submits nothing. From synchronous code; `ids` are the ledger's task rows.
+    """Collect finished tasks whose images were not fetched; submits nothing. From synchronous code; `ids` are the ledger's task rows.
 
-    Pictures go where they were asked to go, or to `save_dir`; raises SaveError where that folder cannot be written. The job's note
-    tells of submissions that were cut off before an answer came. A setting that cannot be read is left out: what was paid for is collected.
+    Images are saved where their request named, or in `save_dir`; raises SaveError if that folder cannot be written. The job's note names
+    submissions without an answer. A setting that cannot be read is ignored, so that it blocks no collection.
     """
     return _collected(settings or load(), save_dir, preview, lambda book, job: book.claim(rows=ids, claims=job.claims))
 
 
 def resume_task(row: int, settings: Settings | None = None, *, save_dir: str | Path | None = None, preview: int | None = None) -> Job:
-    """Collect one task once more, also one that was given up, has failed, or came as a file that cannot be read; submits nothing.
+    """Collect one task again, also one that was forgotten, has failed, or came as a file that cannot be read; submits nothing.
 
-    From synchronous code; `row` is the ledger's. Raises UnsupportedOption where there is nothing to collect.
+    From synchronous code; `row` is the ledger's. Raises UnsupportedOption if there is nothing to collect.
     """
     settings = settings or load()
     job = _collected(settings, save_dir, preview, lambda book, job: book.reclaim(row, claims=job.claims), again=True)
@@ -215,7 +215,7 @@ async def _why_not(settings: Settings, row: int) -> str:
         return f"Task {row} has no id at its gateway, so nothing can be collected"
     if tasks[0].state == "saved":
         return f"All pictures of task {row} are saved"
-    return f"Task {row} is under way: somebody waits for it, here or in another kernel"
+    return f"Task {row} is running: this kernel or another one waits for it"
 
 
 Claim = Callable[[Ledger, Job], Awaitable[list[TaskRow]]]
@@ -229,7 +229,7 @@ def _collected(settings: Settings, save_dir: str | Path | None, preview: int | N
         rows, cut_off = loop.run(_claim(settings, claim, job))
         if rows and elsewhere is not None:
             job.made_folders = loop.run(threads.writing(folders.make_ready, settings, elsewhere))
-    except BaseException:  # an interrupt above all: what may be claimed already, nobody would collect
+    except BaseException:  # above all an interrupt: release what may be claimed already
         job.abort()
         raise
     job.expecting = sum(_unsaved(row, again) for row in rows)
@@ -266,13 +266,21 @@ async def generate(
     fit: bool = False,
     **options: Any,
 ) -> Generation:
-    """Make pictures and return them, on any running event loop; `options` are the fields of ImageRequest.
+    """Make images and return them, on any running event loop; `options` are the fields of ImageRequest.
 
-    Raises what ended it where no picture was made; where only some were, `errors` of the Generation says why, and a
-    warning says so. Cancelling it stops the waiting, and `%imagegen resume` collects the rest.
+    Raises the error that ended it if no image was made. If only some were made, `errors` of the Generation has the reasons, and a
+    warning names the first. Cancelling it stops the waiting, and `%imagegen resume` collects the rest.
     """
-    told = {"provider": provider, "sandbox": sandbox, "timeout": timeout, "save_dir": save_dir, "name": name, "reuse": reuse, "fit": fit}
-    job = await _started(request_of(prompt, options), told)
+    keywords = {
+        "provider": provider,
+        "sandbox": sandbox,
+        "timeout": timeout,
+        "save_dir": save_dir,
+        "name": name,
+        "reuse": reuse,
+        "fit": fit,
+    }
+    job = await _started(request_of(prompt, options), keywords)
     generation = await job.result()
     if generation.errors:
         made, asked = len(generation), job.expecting
@@ -292,12 +300,20 @@ async def stream(
     fit: bool = False,
     **options: Any,
 ) -> AsyncIterator[Event]:
-    """Yield Progress and GeneratedImage as they come, on any running event loop; leaving the loop early stops the waiting.
+    """Yield Progress and GeneratedImage as they come, on any running event loop; leaving the iteration early stops the waiting.
 
     Raises like `generate`, after the last event.
     """
-    told = {"provider": provider, "sandbox": sandbox, "timeout": timeout, "save_dir": save_dir, "name": name, "reuse": reuse, "fit": fit}
-    job = await _started(request_of(prompt, options), told)
+    keywords = {
+        "provider": provider,
+        "sandbox": sandbox,
+        "timeout": timeout,
+        "save_dir": save_dir,
+        "name": name,
+        "reuse": reuse,
+        "fit": fit,
+    }
+    job = await _started(request_of(prompt, options), keywords)
     events = job.events()
     try:
         while (event := await loop.await_on_engine(anext(events, None))) is not None:
@@ -308,20 +324,20 @@ async def stream(
     await job.result()
 
 
-async def _started(request: ImageRequest, told: dict[str, Any]) -> Job:
-    """Begin a request, so that the caller's loop goes on meanwhile: in a thread where pictures must be made ready.
+async def _started(request: ImageRequest, keywords: dict[str, Any]) -> Job:
+    """Start a request without blocking the caller's loop: in a thread if references must be loaded.
 
-    Stopped before it began, it is cancelled as soon as it does.
+    If it is cancelled before it started, it is cancelled as soon as it does.
     """
     if not registry.scanned():
-        await asyncio.to_thread(registry.provider_names)  # which looks through all installed packages, once
+        await asyncio.to_thread(registry.provider_names)  # reads all installed packages, once
     if all(isinstance(each, str) for each in (*request.references, request.mask or "")):
-        return start(request, **told)
+        return start(request, **keywords)
     begun: list[Job] = []
     stopped = threading.Event()
 
     def begin_unless_stopped() -> Job:
-        begun.append(start(request, **told))
+        begun.append(start(request, **keywords))
         if stopped.is_set():
             begun[0].cancel()
         return begun[0]
@@ -341,7 +357,7 @@ def request_of(prompt: str | ImageRequest, options: Mapping[str, Any]) -> ImageR
         if name not in _FIELDS:
             near = difflib.get_close_matches(name, _FIELDS, n=1)
             step = "" if near else 'a further field of the gateway goes into extra={"name": value}'
-            told = {"option": name, "value": options[name], "allowed": _FIELDS, "hint": step}
-            told["fix"] = {near[0]: options[name]} if near else None
-            raise UnsupportedOption(f"There is no option {name}", **told)
+            keywords = {"option": name, "value": options[name], "allowed": _FIELDS, "hint": step}
+            keywords["fix"] = {near[0]: options[name]} if near else None
+            raise UnsupportedOption(f"There is no option {name}", **keywords)
     return replace(prompt, **options) if isinstance(prompt, ImageRequest) else ImageRequest(prompt, **options)

@@ -1,4 +1,4 @@
-"""What came back against what was asked, in words."""
+"""How a result differs from its plan, in words."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
 _SAME_SHAPE = 0.03  # relative; tables round edges to multiples of 16
 
 
-def mismatches(expected: Mapping[str, Any], size_asked: str, facts: ImageInfo) -> tuple[str, ...]:
-    """Say where a picture's bytes differ from the plan's `expected` (pixels, mime_type, alpha); empty where they do not."""
-    said = [*_pixels(expected.get("pixels") or (), size_asked, facts)]
+def mismatches(expected: Mapping[str, Any], size_asked: str, info: ImageInfo) -> tuple[str, ...]:
+    """Return how an image's bytes differ from the plan's `expected` (pixels, mime_type, alpha); empty if they do not."""
+    found = [*_pixels(expected.get("pixels") or (), size_asked, info)]
     asked_type = expected.get("mime_type")
-    if asked_type and asked_type != facts.mime_type:
-        said.append(f"asked {_kind(asked_type)}, got {_kind(facts.mime_type)}")
-    if expected.get("alpha") is True and not facts.transparent:
-        said.append("asked a transparent background, got an opaque one")
-    if expected.get("alpha") is False and facts.transparent:
-        said.append("asked an opaque background, got transparent places")
-    return tuple(said)
+    if asked_type and asked_type != info.mime_type:
+        found.append(f"asked {_kind(asked_type)}, got {_kind(info.mime_type)}")
+    if expected.get("alpha") is True and not info.transparent:
+        found.append("asked a transparent background, got an opaque one")
+    if expected.get("alpha") is False and info.transparent:
+        found.append("asked an opaque background, got transparent places")
+    return tuple(found)
 
 
-def _pixels(allowed: Any, size_asked: str, facts: ImageInfo) -> list[str]:
-    if [facts.width, facts.height] in [list(pair) for pair in allowed]:
+def _pixels(allowed: Any, size_asked: str, info: ImageInfo) -> list[str]:
+    if [info.width, info.height] in [list(pair) for pair in allowed]:
         return []
-    wish = _size(size_asked)
-    if wish.kind == "ratio" and abs(facts.width / facts.height * wish.height / wish.width - 1) > _SAME_SHAPE:
-        return [f"asked {wish}, got {shape(facts.width, facts.height)} ({facts.width}×{facts.height})"]
-    return [f"asked {width}×{height}, got {facts.width}×{facts.height}" for width, height in allowed[:1]]
+    requested = _size(size_asked)
+    if requested.kind == "ratio" and abs(info.width / info.height * requested.height / requested.width - 1) > _SAME_SHAPE:
+        return [f"asked {requested}, got {shape(info.width, info.height)} ({info.width}×{info.height})"]
+    return [f"asked {width}×{height}, got {info.width}×{info.height}" for width, height in allowed[:1]]
 
 
 def _size(asked: str) -> Size:

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 SHORTEST = 8  # characters; what is shorter may be a word of any text
 
 _SERVICE = "imagegen_magic"
-_ASK_AGAIN = 10.0  # seconds until a keyring that could not be opened is asked again: each asking may open a dialogue
+_ASK_AGAIN = 10.0  # seconds until a keyring that could not be opened is read again: each attempt may open a dialogue
 _remembered: dict[str, Key] = {}
 _answers: dict[tuple[str, str, int], _Answer] = {}  # of the keyring, by home, gateway, and when a key was last saved
 
 
 class Key:
-    """A key that shows itself to nobody but who asks by `reveal()`."""
+    """A key that only `reveal()` returns; no repr, pickle or string shows it."""
 
     __slots__ = ("_secret",)
 
@@ -38,11 +38,11 @@ class Key:
         return self._secret
 
     def redact(self, text: str) -> str:
-        """Return the text with every appearance of the key blotted out."""
+        """Return the text with each occurrence of the key replaced."""
         return text.replace(self._secret, "[key]") if len(self._secret) >= SHORTEST else text
 
-    def sound(self) -> bool:
-        """Say whether it can be a key at all: an HTTP header takes printable ASCII alone."""
+    def is_well_formed(self) -> bool:
+        """Return whether it can be a key at all: an HTTP header takes printable ASCII only."""
         return bool(self._secret) and self._secret.isascii() and self._secret.isprintable() and " " not in self._secret
 
     def __eq__(self, other: object) -> bool:
@@ -59,18 +59,18 @@ class Key:
 
 
 class _Answer(NamedTuple):
-    """What the keyring said at a time (`time.monotonic()`): a key, or why it could not be asked, or neither."""
+    """The keyring's answer at a time (`time.monotonic()`): a key, or the reason why it could not be opened, or neither."""
 
     key: Key | None
     refusal: str
     at: float
 
 
-# No variable here holds the text of a key where something may be raised: some tracebacks show variables.
+# No variable here holds the text of a key while something may be raised: some tracebacks show variables.
 
 
 def remember(name: str, secret: str | Key) -> None:
-    """Keep a key in memory for the rest of this session; raises MissingKey where it can be none."""
+    """Keep a key in memory for the rest of this session; raises MissingKey if it cannot be a key."""
     key = secret if isinstance(secret, Key) else Key(secret)
     del secret
     _remembered[name] = _checked(key, f"what was typed for {name}")
@@ -78,7 +78,7 @@ def remember(name: str, secret: str | Key) -> None:
 
 def _checked(key: Key, where: str) -> Key:
     """Refuse what cannot be a key, without showing it."""
-    if not key.sound():
+    if not key.is_well_formed():
         raise MissingKey(
             f"The key in {where} has a character that no key has (a line break, a blank, a quote from a text editor?)",
             hint="copy the key again, alone and whole",
@@ -87,7 +87,7 @@ def _checked(key: Key, where: str) -> Key:
 
 
 def save(name: str, secret: str | Key, home: Path) -> None:
-    """Put a key into the system keyring; raises ImageGenError where there is none."""
+    """Put a key into the system keyring; raises ImageGenError if there is none."""
     key = secret if isinstance(secret, Key) else Key(secret)
     del secret
     keyring = _keyring()
@@ -102,10 +102,10 @@ def save(name: str, secret: str | Key, home: Path) -> None:
 
 
 def _put(keyring: ModuleType, name: str, key: Key) -> str:
-    """Return why the keyring took no key; empty where it did."""
+    """Return the reason why the keyring refused a key; empty if it took it."""
     try:
         keyring.set_password(_SERVICE, name, key.reveal())
-    except Exception as error:  # the keyring of somebody's system, which may raise anything
+    except Exception as error:  # a system's keyring may raise anything
         return type(error).__name__
     return ""
 
@@ -116,15 +116,15 @@ def _not_saved(what: str, step: str) -> ImageGenError:
 
 
 def find(provider: Provider, home: Path | None = None) -> Key | None:
-    """Return the gateway's key, or None where none is set.
+    """Return the gateway's key, or None if none is set.
 
-    Raises MissingKey where it can be none, and where it is in a keyring that cannot be opened.
+    Raises MissingKey if it cannot be a key, or is in a keyring that cannot be opened.
     """
     if provider.name in _remembered:
         return _remembered[provider.name]
-    told = _in_environment(provider.key_variable)
-    if told is not None:
-        return _checked(told, provider.key_variable)
+    key = _in_environment(provider.key_variable)
+    if key is not None:
+        return _checked(key, provider.key_variable)
     if home is None or provider.name not in _saved_names(home):
         return None
     answer = _of_keyring(provider.name, home, again=True)
@@ -137,7 +137,7 @@ def find(provider: Provider, home: Path | None = None) -> Key | None:
 
 
 def require(provider: Provider, home: Path | None = None) -> Key:
-    """Return the gateway's key; raises MissingKey, which says where to set one."""
+    """Return the gateway's key; raises MissingKey, which names the ways to set one."""
     key = find(provider, home)
     if key is None:
         raise MissingKey(
@@ -149,7 +149,7 @@ def require(provider: Provider, home: Path | None = None) -> Key:
 
 
 def where(provider: Provider, home: Path | None = None) -> str:
-    """Say where the gateway's key comes from, never what it is; a keyring that cannot be opened has it all the same."""
+    """Return where the gateway's key comes from; a keyring that cannot be opened counts as having it."""
     if provider.name in _remembered:
         return "this session"
     if _in_environment(provider.key_variable):
@@ -161,20 +161,20 @@ def where(provider: Provider, home: Path | None = None) -> str:
 
 
 def known(settings: Settings | None = None) -> tuple[str, ...]:
-    """Return the keys of this session, the environment and the system keyring, longest first: the one list of what is to be kept unseen.
+    """Return the keys of this session, the environment and the system keyring, longest first: the one list of what no output may show.
 
-    Each key in the keyring is asked for once, and none where no key was ever saved; what cannot be opened is not known.
+    Each key in the keyring is read once, and none if no key was ever saved. A keyring that cannot be opened adds none.
     """
     settings = settings or _settings()
-    told = [*_remembered.values(), *_of_environment(settings)]
-    with suppress(UnsupportedOption):  # a home that cannot be read refuses whatever needs it, and keeps no other key from being known
-        told += _saved(settings.home)
-    secrets = {key.reveal() for key in told}
+    keys = [*_remembered.values(), *_of_environment(settings)]
+    with suppress(UnsupportedOption):  # a home that cannot be read must not hide the other keys
+        keys += _saved(settings.home)
+    secrets = {key.reveal() for key in keys}
     return tuple(sorted((secret for secret in secrets if len(secret) >= SHORTEST), key=lambda secret: (-len(secret), secret)))
 
 
 def reject_embedded_keys(requests: Iterable[ImageRequest], others: Iterable[Any] = (), settings: Settings | None = None) -> None:
-    """Raise UnsupportedOption where a known key stands in what is asked: a prompt, an option, a name, or `others`, whatever they hold."""
+    """Raise UnsupportedOption if a request contains a known key: in a prompt, an option, a name, or `others`."""
     asked = list({id(request): request for request in requests}.values())
     secrets = known(settings)
     if not secrets:
@@ -229,7 +229,7 @@ def _saved(home: Path) -> Iterator[Key]:
 
 
 def _of_keyring(name: str, home: Path, *, again: bool = False) -> _Answer:
-    """Return what the keyring says, asked once; with `again`, once more after a while where it could not be opened."""
+    """Return the keyring's answer, read once; `again` reads again after a while if it could not be opened."""
     place = (str(home), name, _changed(home))
     answer = _answers.get(place)
     if answer is None or (again and answer.refusal and time.monotonic() - answer.at > _ASK_AGAIN):
@@ -243,7 +243,7 @@ def _asked(name: str) -> _Answer:
         return _Answer(None, "", time.monotonic())
     try:
         key = Key(keyring.get_password(_SERVICE, name) or "")
-    except Exception as error:  # the keyring of somebody's system, which may raise anything
+    except Exception as error:  # a system's keyring may raise anything
         return _Answer(None, type(error).__name__, time.monotonic())
     return _Answer(key if key.reveal() else None, "", time.monotonic())
 

@@ -32,7 +32,7 @@ _SANDBOX_DEFAULT = "gccai"  # the dialect that can do most
 class Endpoint(Record):
     """A provider at an address, with its key: where a request really goes.
 
-    `note` is one line for a person, empty where there is nothing to say. A pickle leaves the key out.
+    `note` is one line for the user, or empty. A pickle leaves the key out.
     """
 
     provider: Provider
@@ -51,13 +51,13 @@ class Endpoint(Record):
     def __deepcopy__(self, memo: dict[int, Any]) -> Endpoint:
         return restored(Endpoint, {**copy.deepcopy(self._state(), memo), "key": self.key})
 
-    def money(self, cost: Cost) -> Cost:
-        """Return a cost as this gateway's: the sandbox's is play money."""
+    def label_cost(self, cost: Cost) -> Cost:
+        """Return a cost with its source: the sandbox's costs are labelled as such."""
         return replace(cost, source="sandbox") if self.sandbox and cost.amount is not None else cost
 
     @property
     def label(self) -> str:
-        """The gateway's name as captions say it."""
+        """The gateway's name as captions show it."""
         return f"{self.provider.name} (sandbox)" if self.sandbox else self.provider.name
 
 
@@ -75,7 +75,7 @@ def known(settings: Settings) -> Iterator[Provider]:
 
 
 def has_key(provider: Provider, settings: Settings) -> bool:
-    """Say whether a key is set for this gateway."""
+    """Return whether a key is set for this gateway."""
     return credentials.where(provider, settings.home) != "not set"
 
 
@@ -99,13 +99,13 @@ def ready(settings: Settings, sandbox: bool) -> Callable[[Provider], bool]:
 def base_url(provider: Provider) -> str:
     """Return where the gateway is: `<NAME>_BASE_URL`, else its own address."""
     variable = f"{provider.name.upper().replace('-', '_')}_BASE_URL"
-    told = os.environ.get(variable, "").strip().rstrip("/")
-    if told and (wrong := _wrong_address(told)):
-        shown = f"[hidden]@{told.rpartition('@')[2]}" if "@" in told else told
+    address = os.environ.get(variable, "").strip().rstrip("/")
+    if address and (wrong := _wrong_address(address)):
+        shown = f"[hidden]@{address.rpartition('@')[2]}" if "@" in address else address
         raise UnsupportedOption(
             f"{variable} = {shown!r} {wrong}", option=variable, value=shown, hint="give it like https://api.example.com"
         )
-    return told or provider.base_url
+    return address or provider.base_url
 
 
 def _wrong_address(url: str) -> str:
@@ -125,15 +125,15 @@ def _wrong_address(url: str) -> str:
 
 
 def select_endpoint(
-    settings: Settings, *, provider: str | None = None, sandbox: bool | None = None, model: str | None = None, ahead: bool = False
+    settings: Settings, *, provider: str | None = None, sandbox: bool | None = None, model: str | None = None, planning: bool = False
 ) -> Endpoint:
-    """Choose the gateway for a request; with `ahead`, for looking ahead only, so that it needs no key.
+    """Choose the gateway for a request; with `planning`, only to plan it, so that it needs no key.
 
-    Raises UnknownProvider, also where a gateway that is configured wrongly could be the default. Raises MissingKey where the chosen one
+    Raises UnknownProvider, also if a gateway that is configured wrongly could be the default. Raises MissingKey if the chosen one
     has no key, or no gateway that has a key has the model.
     """
     sandbox = settings.get("sandbox") if sandbox is None else sandbox
-    found = without_key if ahead else endpoint_for
+    found = without_key if planning else endpoint_for
     name = provider or settings.get("provider")
     if name:
         return found(registry.get_provider(name, settings.look_alikes), settings, sandbox=bool(sandbox))
@@ -145,7 +145,7 @@ def select_endpoint(
     keyed = None if sandbox else next((one for one in (*capable, *everyone) if has_key(one, settings)), None)
     if not sandbox and (keyed is None or keyed.name not in registry.BUILT_IN):
         _refuse_unsound(settings)
-    if keyed and keyed not in capable and not ahead:
+    if keyed and keyed not in capable and not planning:
         raise _no_key(str(model), capable)
     if keyed:
         return found(keyed if keyed in capable else capable[0], settings)
@@ -190,7 +190,7 @@ def endpoint_for(provider: Provider, settings: Settings, *, sandbox: bool = Fals
 
 
 def without_key(provider: Provider, settings: Settings, *, sandbox: bool | None = None) -> Endpoint:
-    """Return the gateway of a provider for looking ahead only: nothing can be sent with it, so it needs no key."""
+    """Return the gateway of a provider for planning only: nothing can be sent with it, so it needs no key."""
     if settings.get("sandbox") if sandbox is None else sandbox:
         return endpoint_for(provider, settings, sandbox=True)
     return Endpoint(provider, base_url(provider), False, Key(""), provider.polling)

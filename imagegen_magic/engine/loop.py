@@ -1,7 +1,7 @@
 """The one background event loop, and the one bridge to it from synchronous code and from other loops.
 
-The loop lives in a daemon thread, so that a kernel's own loop, which stands still while a cell runs, never holds up a
-picture. After a fork the child gets a loop of its own.
+The loop runs in a daemon thread, so that a kernel's own loop, which is blocked while a cell runs, never delays an image. After a fork
+the child gets a loop of its own.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ T = TypeVar("T")
 
 _STEP = 0.2  # seconds; an interrupt is seen at once on POSIX, and at the next step elsewhere
 _GRACE = 5.0  # seconds that a cancelled coroutine gets for its clean-up
-_TO_THE_END = "imagegen-to-the-end"
+_UNINTERRUPTED = "imagegen-uninterrupted"
 
 
 class Handle(ProcessBound, concurrent.futures.Future[T], Generic[T]):
-    """A coroutine under way on the engine's loop; it is done only when its clean-up is."""
+    """A coroutine on the engine's loop; it is done only when its clean-up is."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class _Engine:
             self.loop.close()
 
     def stop(self) -> None:
-        """Cancel what is under way, let it clean up for a bounded time, and end the thread."""
+        """Cancel the running tasks, let them clean up for a bounded time, and end the thread."""
         if self.pid != os.getpid() or self.loop.is_closed():
             return
         ending = asyncio.run_coroutine_threadsafe(self._end(), self.loop)
@@ -101,7 +101,7 @@ class _Engine:
     async def _end(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
-            if task.get_name() != _TO_THE_END:
+            if task.get_name() != _UNINTERRUPTED:
                 task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=_GRACE)
@@ -111,7 +111,7 @@ class _Engine:
         await self.loop.shutdown_default_executor()
 
 
-# before concurrent.futures shuts its threads, which what must be brought to its end still needs; atexit would come after
+# before concurrent.futures stops its threads, which the clean-up still needs; atexit would run after that
 _at_exit: Callable[[Callable[[], None]], Any] = getattr(threading, "_register_atexit", atexit.register)
 _current: _Engine | None = None
 _starting = threading.Lock()
@@ -144,7 +144,7 @@ def stop() -> None:
 
 
 def here() -> bool:
-    """Say whether this code runs on the engine's loop."""
+    """Return whether this code runs on the engine's loop."""
     return _current is not None and threading.current_thread() is _current.thread
 
 
@@ -217,12 +217,12 @@ async def await_on_engine(awaitable: Awaitable[T]) -> T:
 
 
 async def uninterrupted(awaitable: Awaitable[T]) -> T:
-    """Await something that must not be torn in the middle: a cancellation waits for it, for a bounded time."""
+    """Await something that a cancellation must not interrupt: the cancellation waits for it, for a bounded time."""
     inner = _task(awaitable)
-    inner.set_name(_TO_THE_END)
+    inner.set_name(_UNINTERRUPTED)
     try:
         return await asyncio.shield(inner)
     except asyncio.CancelledError:
-        inner.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody else will ask for it
+        inner.add_done_callback(lambda task: task.cancelled() or task.exception())  # marks its exception as retrieved
         await asyncio.wait([inner], timeout=_GRACE - 1)
         raise

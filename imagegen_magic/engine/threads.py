@@ -1,6 +1,6 @@
-"""Threads for what blocks, a pool for each kind of work, so that nothing short waits behind something long.
+"""Threads for blocking work, a pool for each kind, so that short work never waits for long work.
 
-The event loop's default pool resolves host names. What decodes, draws or writes has pools of its own here.
+The event loop's default pool resolves host names; decoding, drawing and writing have pools of their own.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ async def saving(function: Callable[P, T], /, *args: P.args, **named: P.kwargs) 
 
 
 async def writing(function: Callable[P, T], /, *args: P.args, **named: P.kwargs) -> T:
-    """Touch the disk in a thread, for what takes a moment only."""
+    """Read or write the disk briefly in a thread."""
     return await _run("writing", _WRITERS, function, *args, **named)
 
 
 async def drawing(function: Callable[P, T], /, *args: P.args, **named: P.kwargs) -> T:
-    """Decode or draw for display in a thread; what is being saved never waits for it."""
+    """Decode or draw for display in a thread; saving never waits for it."""
     return await _run("drawing", _DRAWERS, function, *args, **named)
 
 
 async def calling(function: Callable[P, T], /, *args: P.args, **named: P.kwargs) -> T:
-    """Call somebody else's blocking function in a thread, which may take as long as it likes."""
+    """Call a plug-in's blocking function in a thread, without a time limit."""
     return await _run("calling", _CALLERS, function, *args, **named)
 
 

@@ -362,7 +362,7 @@ def leave(prompt: str, n: int, *, made: bool) -> None:
         await book.set_state(row, "submitting")
         answer = await session.submit(gateway, call, new.tasks[0].idempotency_key, at_once=8, timeout=60.0)
         task = gateway.provider.read_submission(answer.content)
-        await book.set_state(row, "submitted", task_id=task.task_id, answer=answer.content, cost=gateway.money(task.cost))
+        await book.set_state(row, "submitted", task_id=task.task_id, answer=answer.content, cost=gateway.label_cost(task.cost))
         if made:
             urls = [
                 f"http://sandbox.invalid/files/gccai/{task.task_id}/{place}.png?expires=1.000&serial=0&signature=old" for place in range(n)

@@ -103,7 +103,7 @@ class ImageDownloader:
     async def record_addresses(self, state: Succeeded) -> None:
         """Record the addresses of a finished task. Raises LedgerError, and nothing is downloaded then."""
         task = self._task
-        costs = (self._endpoint.money(state.cost), self._endpoint.money(task.cost), self._endpoint.money(self._spec.price))
+        costs = (self._endpoint.label_cost(state.cost), self._endpoint.label_cost(task.cost), self._endpoint.label_cost(self._spec.price))
         task.cost = next((cost for cost in costs if cost.amount is not None), Cost())
         try:
             ids = await self._context.ledger.record_result(

@@ -236,7 +236,7 @@ class TaskRunner(ProcessBound):
 
     async def _record_submission(self, submission: Submission, answer: GatewayResponse) -> None:
         task = self.task
-        task.task_id, task.cost = submission.task_id, self.endpoint.money(submission.cost)
+        task.task_id, task.cost = submission.task_id, self.endpoint.label_cost(submission.cost)
         if submission.extra_task_ids:
             self.side_errors.append(several(self.endpoint.provider, task.task_id, submission.extra_task_ids))
             self._warning = self.side_errors[-1].what

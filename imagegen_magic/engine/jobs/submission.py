@@ -1,4 +1,4 @@
-"""What a gateway's answers mean for the money: accepted, certainly refused, to be repeated, or nobody knows; and what to say afterwards."""
+"""What a gateway's answer to a submission means for the money: accepted, certainly refused, refused for now, or unknown."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _FORGOTTEN = "it is not looked for any more: ask the gateway's support whether i
 
 
 class RetryableRefusal(PortableError):
-    """Certainly not accepted and worth repeating; `error` is what to say if it stays so, `pause` the gateway's wish in seconds."""
+    """Certainly not accepted, and worth a retry; `error` is final if retries fail, `pause` the Retry-After value in seconds."""
 
     def __init__(self, error: ImageGenError, note: str, pause: float | None = None) -> None:
         super().__init__(note)
@@ -73,11 +73,11 @@ def _unknown(error: APIError) -> SubmissionUnknown:
 
 
 def after_acceptance(error: _Error) -> _Error:
-    """Say of an error that came after the task was accepted what a submission's would not: its charge, and how to collect it unpaid."""
-    told = copy.copy(error)
-    told.charge = "unknown" if isinstance(error, PictureMissing) else "yes"
-    told.hint = next(step for kind, step in _STEPS if isinstance(error, kind))
-    return told
+    """Return an error that came after the task was accepted, with its charge and how to collect the task without paying again."""
+    result = copy.copy(error)
+    result.charge = "unknown" if isinstance(error, PictureMissing) else "yes"
+    result.hint = next(step for kind, step in _STEPS if isinstance(error, kind))
+    return result
 
 
 def unreachable(title: str, error: NotSent) -> RetryableRefusal:
@@ -93,14 +93,14 @@ def with_task_id(error: LedgerError, task_id: str) -> str:
 
 
 def forgotten(error: _Error) -> _Error:
-    """Say of an error that it ends a task which was accepted long ago, and that the gateway knows no more of."""
-    told = copy.copy(error)
-    told.charge, told.hint = "unknown", _FORGOTTEN
-    return told
+    """Return the error that ends a task which was accepted long ago and which the gateway no longer knows."""
+    result = copy.copy(error)
+    result.charge, result.hint = "unknown", _FORGOTTEN
+    return result
 
 
 def several(provider: Provider, task_id: str, others: tuple[str, ...]) -> ImageGenError:
-    """Return what to say where a gateway made further tasks of one submission: they may be charged, and nobody looks after them."""
+    """Return the error if a gateway made further tasks of one submission: they may be charged, and are not polled."""
     return ImageGenError(
         f"{provider.title} made {1 + len(others)} tasks of one submission; {task_id} is waited for, and not {', '.join(others)}",
         charge="unknown",

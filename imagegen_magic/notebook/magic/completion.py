@@ -141,4 +141,4 @@ def _configured(settings: Settings) -> dict[str, Any]:
 def _provider(given: Mapping[str, Any], settings: Settings) -> Provider:
     if name := given.get("provider") or settings.get("provider"):
         return registry.get_provider(name, settings.look_alikes)
-    return endpoints.select_endpoint(settings, sandbox=given.get("sandbox"), model=given.get("model"), ahead=True).provider
+    return endpoints.select_endpoint(settings, sandbox=given.get("sandbox"), model=given.get("model"), planning=True).provider

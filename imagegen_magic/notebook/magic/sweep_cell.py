@@ -171,7 +171,7 @@ def _dry_page(planned: SweepPlan, estimate: SweepEstimate, settings: Settings) -
             truncate(wish.plan.request.prompt, 80),
             f"{wish.plan.provider} {wish.plan.model.name}" + (" (sandbox)" if wish.gateway.sandbox else ""),
             pixels(wish.plan.pixels) or "the gateway decides",
-            str(wish.gateway.money(wish.plan.price)),
+            str(wish.gateway.label_cost(wish.plan.price)),
         ]
         for wish in each[:_DRY_ROWS]
     ]

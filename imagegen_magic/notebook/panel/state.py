@@ -42,7 +42,7 @@ class PanelState:
         wanted = self.settings.get("sandbox") if sandbox is None else sandbox
         if name := provider or self.settings.get("provider"):
             return registry.get_provider(name, self.settings.look_alikes), bool(wanted)
-        chosen = endpoints.select_endpoint(self.settings, sandbox=wanted, model=self.request.model, ahead=True)
+        chosen = endpoints.select_endpoint(self.settings, sandbox=wanted, model=self.request.model, planning=True)
         return chosen.provider, chosen.sandbox
 
     def _validate(self) -> Validation:

@@ -230,7 +230,7 @@ def _title(job: Job) -> str:
         return f"collecting {pluralize(job.expecting, 'picture')}"
     words = f"{gateway.provider.name} {plan.model.name}" + (" (sandbox)" if gateway.sandbox else "")
     pixels = [f"{plan.pixels[0][0]}×{plan.pixels[0][1]}"] if plan.pixels else []
-    return " · ".join([words, *pixels, str(gateway.money(plan.price))])
+    return " · ".join([words, *pixels, str(gateway.label_cost(plan.price))])
 
 
 def _pixels(job: Job) -> tuple[int, int]:
