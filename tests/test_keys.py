@@ -68,8 +68,8 @@ def test_saving_without_a_keyring_says_what_to_do(tmp_path, monkeypatch):
 def test_the_keyring_is_not_even_imported_for_gateways_without_a_key_in_it(tmp_path):
     """Choosing a gateway must not open a password dialogue."""
     code = (
-        "import sys; from imagegen_magic.engine.settings import load; from imagegen_magic.engine.endpoints import choose;"
-        "assert choose(load()).sandbox; assert 'keyring' not in sys.modules"
+        "import sys; from imagegen_magic.engine.settings import load; from imagegen_magic.engine.endpoints import select_endpoint;"
+        "assert select_endpoint(load()).sandbox; assert 'keyring' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

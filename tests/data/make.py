@@ -339,7 +339,7 @@ def leave(prompt: str, n: int, *, made: bool) -> None:
     """Submit a request and stop there, as a killed kernel does; with `made`, where the addresses are known."""
     from imagegen_magic import ImageRequest
     from imagegen_magic.engine import api, loop
-    from imagegen_magic.engine.context import session_of
+    from imagegen_magic.engine.context import context_of
     from imagegen_magic.engine.jobs.builder import fingerprint
     from imagegen_magic.engine.ledger.ledger import NewJob, NewTask
     from imagegen_magic.result import Cost
@@ -357,10 +357,10 @@ def leave(prompt: str, n: int, *, made: bool) -> None:
     )  # fmt: skip
 
     async def go() -> None:
-        session = session_of(told)
+        context = context_of(told)
         [(_, [row])] = await book.add([new])
         await book.set_state(row, "submitting")
-        answer = await session.submit(gateway, call, new.tasks[0].idempotency_key, at_once=8, timeout=60.0)
+        answer = await context.submit(gateway, call, new.tasks[0].idempotency_key, at_once=8, timeout=60.0)
         task = gateway.provider.read_submission(answer.content)
         await book.set_state(row, "submitted", task_id=task.task_id, answer=answer.content, cost=gateway.label_cost(task.cost))
         if made:
