@@ -156,7 +156,7 @@ def test_words_on_the_option_line_of_a_cell_are_refused(shell):
 def test_a_nearly_subcommand_is_not_a_paid_prompt(shell):
     """One misspelt word asks back; with -- or more words it is a prompt."""
     for word in ("resum", "histroy", "Providers", "cancle", "pannel", "logni"):
-        with pytest.raises(UsageError, match="nothing was sent"):
+        with pytest.raises(UsageError, match="Nothing was sent"):
             shell.run(f"%imagegen {word}")
     assert sent(shell, "%imagegen --dry-run -- resum") == "resum"
     assert sent(shell, "%imagegen --dry-run fox") == "fox"
@@ -170,7 +170,7 @@ def test_a_subcommand_with_a_prompts_words_is_refused(shell, capsys):
         shell.run("%imagegen show me a castle")
     capsys.readouterr()
     shell.run("%imagegen history of Rome")
-    assert "To draw these words: %imagegen -- history of Rome" in capsys.readouterr().out
+    assert "For a picture of these words: %imagegen -- history of Rome" in capsys.readouterr().out
 
 
 def test_references_and_further_fields_reach_the_wire(shell):

@@ -137,7 +137,7 @@ def test_login_needs_a_name_and_a_key(shell, monkeypatch, capsys):
         ("%imagegen login", "with one of apimart, evolink, gccai, xingchao"),
         ("%imagegen login nowhere", "nowhere"),
         ("%imagegen login evolink", "No key was typed"),
-        ("%imagegen login evolink abc", "it asks for the key, unseen"),
+        ("%imagegen login evolink abc", "it asks for the key and does not show it"),
     ):
         with pytest.raises(Exception, match=words) as caught:
             shell.run(code)
@@ -252,7 +252,7 @@ def test_a_locked_keyring_is_one_line(shell, ring, capsys):
         with pytest.raises(MissingKey, match=r"The key of EvoLink is in the system keyring, which could not be opened \(KeyringLocked\)"):
             shell.run(code)
     shell.run("%imagegen providers")
-    assert "set (system keyring), and cannot be used: The key of EvoLink" in shell.shown()[0]
+    assert "set (system keyring), but cannot be used: The key of EvoLink" in shell.shown()[0]
     shell.run("%imagegen doctor")
     (row,) = [line for line in shell.shown()[0].splitlines() if line.startswith("key of evolink")]
     assert "could not be opened (KeyringLocked)" in row

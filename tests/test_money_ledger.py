@@ -290,7 +290,7 @@ def test_many_rows_are_bounded_and_all_are_in_the_sum(shell):
         task("saved", cost("0.01"), prompt=f"fox {number}")
     shell.run("%imagegen cost --by prompt")
     text = shell.shown()[0]
-    assert "and 10 more, in the sum below" in text
+    assert "and 10 more, included in the total" in text
     assert "$0.60" in text
 
 

@@ -274,5 +274,5 @@ def test_the_environment_reuses(gateway, monkeypatch):
 
 def test_both_at_once_are_refused(shell):
     """They say the opposite."""
-    with pytest.raises(Exception, match="the opposite of one another"):
+    with pytest.raises(Exception, match="exclude each other"):
         _cell(shell, "both", " --reuse --fresh")
