@@ -507,11 +507,11 @@ def test_the_magic_exports_the_selection(shell, own_world):
         "": "the target",
         "12": "The target comes first",
         "made_one": "The target comes first",
-        "g number": "holds no pictures",
+        "g number": "holds no generated pictures",
         "g nobody": "neither a variable nor a picture's number",
         "g 99": "no picture 99",
         "g 98-99": "no picture from 98 to 99",
-        "g 9-1": "no range",
+        "g 9-1": "not a range",
         "g 1 --metadata much": "--metadata takes full, minimal, none",
     }.items():
         with pytest.raises(UsageError, match=complaint):

@@ -256,7 +256,7 @@ def test_a_locked_keyring_is_one_line(shell, ring, capsys):
     shell.run("%imagegen doctor")
     (row,) = [line for line in shell.shown()[0].splitlines() if line.startswith("key of evolink")]
     assert "could not be opened (KeyringLocked)" in row
-    assert "Unlock the keyring, or set EVOLINK_API_KEY" in row
+    assert "unlock the keyring, or set EVOLINK_API_KEY" in row
     assert "found, listed first." in shell.shown()[0]
 
 

@@ -218,7 +218,7 @@ def test_a_wrong_mask_is_refused_in_the_painter(kernel, opened, sent):
 
 def test_a_folder_that_refuses_is_told(tmp_path):
     """Where the mask cannot be written, that is said with what to do."""
-    with pytest.raises(SaveError, match=r"photo-mask\.png .*make room"):
+    with pytest.raises(SaveError, match=r"photo-mask\.png .*Make room"):
         mask_editor.save(b"png", tmp_path / "nowhere", "photo.png")
 
 
