@@ -71,6 +71,7 @@ LATE = [  # imports within functions: who may, what, and why. Milliseconds are C
     ("notebook.commands", "notebook.widgets", "as above"),
     ("notebook.mask_editor", "notebook.widgets", "as above"),
     ("notebook.panel.panel", "notebook.panel.view", "as above"),
+    ("notebook.panel.references", "notebook.mask_editor", "Pillow takes 45 ms, which only a painter needs"),
     ("notebook.progress", "ipywidgets", "as above"),
     ("notebook.commands", "studies.export", "26 ms that only an export needs"),
     ("notebook.progress.run", "nest_asyncio2", "only --keep-loop needs it"),
@@ -98,11 +99,6 @@ REMAINING_LATE = {
     ("engine.credentials", "engine.settings"),
     ("imaging.text.missing_fonts", "imaging.text.fonts"),
     ("imaging.essentials", "imaging.wholeness"),
-    ("notebook.commands.drift", "engine.storage.source_copies"),
-    ("notebook.commands.drift", "paths"),
-    ("notebook.commands.export", "notebook.commands.slim"),
-    ("notebook.output.captions", "engine.settings"),
-    ("notebook.panel.references", "notebook.mask_editor"),
 }
 
 

@@ -407,7 +407,7 @@ class TestTheBallot:
         ballot.tell("done")
         kernel.until(lambda: not kernel.models, "the widget to be closed")
         assert "There is no vote on foxes yet. Run the cell to vote." in ballot.cell.text
-        assert "Each choice is kept" not in ballot.cell.text
+        assert "Each vote is saved" not in ballot.cell.text
 
     def test_an_error_is_shown_on_the_page(self, kernel, ballot):
         """If the ledger cannot store a vote, the message is shown, the pair stays, and the next press may work."""
@@ -417,18 +417,18 @@ class TestTheBallot:
         )
         pair = ballot.pair
         ballot.tell("left")
-        kernel.until(lambda: "the disk is full" in ballot.said, "the words")
+        kernel.until(lambda: "the disk is full" in ballot.error, "the words")
         assert (ballot.pair, ballot.given) == (pair, 0)
         kernel.run("ledger.execute('DROP TRIGGER no'); ledger.close()")
         ballot.tell("left")
         ballot.becomes(1, "the vote")
-        assert ballot.said == ""
+        assert ballot.error == ""
 
     def test_a_programming_error_is_shown_too(self, kernel, ballot):
         """An exception in the background would be lost."""
         kernel.run("from imagegen_magic.studies import ranking as voting\nkept = voting.next_pair\nvoting.next_pair = None")
         ballot.tell("left")
-        kernel.until(lambda: "The vote itself failed: TypeError" in ballot.said, "the words")
+        kernel.until(lambda: "The vote itself failed: TypeError" in ballot.error, "the words")
         kernel.run("voting.next_pair = kept")
 
     def test_a_vote_counts_once_if_the_next_pair_fails(self, kernel, ballot):
@@ -437,11 +437,11 @@ class TestTheBallot:
         pair, shown = ballot.pair, {ballot.left, ballot.right}
         for _ in range(2):
             ballot.tell("left", pair)
-            kernel.until(lambda: "The vote itself failed" in ballot.said, "the words")
+            kernel.until(lambda: "The vote itself failed" in ballot.error, "the words")
         kernel.run("voting.next_pair = kept")
         ballot.tell("right", pair)
         kernel.until(lambda: ballot.pair != pair, "the next pair")
-        assert ({ballot.left, ballot.right} != shown, ballot.given, ballot.said) == (True, 1, "")
+        assert ({ballot.left, ballot.right} != shown, ballot.given, ballot.error) == (True, 1, "")
         ballot.tell("undo")
         ballot.becomes(0, "the step back")
         assert {ballot.left, ballot.right} == shown

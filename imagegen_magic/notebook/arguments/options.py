@@ -265,7 +265,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "slim",
-        "export.slim",
+        "slim.run",
         "NOTEBOOK.ipynb [--all]",
         "reduce the generated pictures in a notebook's outputs to previews; --all: every picture",
         1,

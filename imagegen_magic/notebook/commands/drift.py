@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.storage.source_copies import kept
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.arguments import image_selector
 from imagegen_magic.notebook.context import current_shell, has_kernel
 from imagegen_magic.notebook.output import captions, slider
 from imagegen_magic.notebook.output.display import Bundle, line, on_page, preview_bundle, show_all, text_bundle
 from imagegen_magic.notebook.output.style import QUIET, UI_FONT
+from imagegen_magic.paths import path_of
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.ledger.ledger import NewSource, PictureRow
@@ -71,8 +73,6 @@ def recorded(settings: Settings, row: PictureRow) -> Originals:
 
 def _source(settings: Settings, source: NewSource, row: PictureRow) -> bytes:
     """Return the bytes of a reference or a mask: its copy, else the generated image that was used."""
-    from imagegen_magic.engine.storage.source_copies import kept
-
     if source.sha256 is None:
         raise _refused(
             f"The {source.role} {source.name} of picture {row.id} is an address, and was never on this machine",
@@ -91,8 +91,6 @@ def _source(settings: Settings, source: NewSource, row: PictureRow) -> bytes:
 
 
 def _read(row: PictureRow) -> bytes:
-    from imagegen_magic.paths import path_of
-
     try:
         return path_of(row.path or "").read_bytes()
     except OSError as error:

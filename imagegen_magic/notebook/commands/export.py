@@ -1,4 +1,4 @@
-"""`%imagegen export` and `%imagegen slim`: images and notebooks to share."""
+"""`%imagegen export`: images to share, with a page and a table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from IPython.core.error import UsageError
 
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.jobs.reuse import generated
-from imagegen_magic.humanize import file_size, pluralize
+from imagegen_magic.humanize import pluralize
 from imagegen_magic.notebook.arguments import image_selector
 from imagegen_magic.notebook.output.tables import show_note
 from imagegen_magic.paths import path_of
@@ -105,30 +105,3 @@ def _exported(place: Path, images: Sequence[GeneratedImage], folder: Path) -> st
     start = "index.html shows them anywhere" if place.is_dir() else "Its index.html, once unpacked, shows them anywhere"
     note = f"; {missing} without a file" if missing else ""
     return f"{pluralize(len(images), 'picture')}{note}: {near}. {start}, pictures.csv is a table of them."
-
-
-def slim(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
-    """Make a notebook small, and show its sizes before and after."""
-    from imagegen_magic.notebook.commands.slim import slim as make_small
-
-    if not arguments:
-        raise UsageError("The subcommand is %imagegen slim NOTEBOOK.ipynb [--all].")
-    path = context.settings().beside(arguments[0])
-    done = make_small(path, everything="--all" in flags)
-    others = _others(done.others)
-    if done.before == done.after:
-        show_note(f"{path.name} has nothing to make smaller: {file_size(done.before)}, unchanged.{others}")
-        return
-    what = [f"{done.pictures} pictures became previews" if done.pictures > 1 else "1 picture became a preview"] if done.pictures else []
-    what += [f"{done.models} unused saved widgets were removed"] if done.models else []
-    advice = "If it is open, reload it from disk before saving."
-    show_note(f"{path.name}: {file_size(done.before)} → {file_size(done.after)} ({', '.join(what)}). {advice}{others}")
-
-
-def _others(others: int) -> str:
-    """Return the note on large images of other tools, which are unchanged."""
-    if not others:
-        return ""
-    one = others == 1
-    which = "1 large picture of another tool is unchanged" if one else f"{others} large pictures of other tools are unchanged"
-    return f" {which}: --all makes {'it a preview' if one else 'them previews'} too, and the notebook may hold the only original."

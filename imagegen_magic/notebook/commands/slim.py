@@ -1,4 +1,4 @@
-"""Makes notebooks smaller: generated images in their outputs become previews, and unused widget state is removed."""
+"""`%imagegen slim` makes notebooks smaller: generated images in their outputs become previews, and unused widget state is removed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
 
 from imagegen_magic.errors import ImageInvalid, SaveError, UnsupportedOption
 from imagegen_magic.formats import EXTENSIONS, JPEG, PNG
+from imagegen_magic.humanize import file_size
+from imagegen_magic.notebook.output.tables import show_note
 from imagegen_magic.providers.describe import shown
+
+if TYPE_CHECKING:
+    from imagegen_magic.notebook.context import NotebookContext
 
 LIMIT = 300_000  # bytes of an image in a notebook: the limit of a grid; other previews are smaller
 _RASTER = (PNG.mime_type, JPEG.mime_type)
@@ -42,6 +49,31 @@ class Slimmed:
     pictures: int
     models: int
     others: int = 0
+
+
+def run(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
+    """Make a notebook small, and show its sizes before and after."""
+    if not arguments:
+        raise UsageError("The subcommand is %imagegen slim NOTEBOOK.ipynb [--all].")
+    path = context.settings().beside(arguments[0])
+    done = slim(path, everything="--all" in flags)
+    others = _others(done.others)
+    if done.before == done.after:
+        show_note(f"{path.name} has nothing to make smaller: {file_size(done.before)}, unchanged.{others}")
+        return
+    what = [f"{done.pictures} pictures became previews" if done.pictures > 1 else "1 picture became a preview"] if done.pictures else []
+    what += [f"{done.models} unused saved widgets were removed"] if done.models else []
+    advice = "If it is open, reload it from disk before saving."
+    show_note(f"{path.name}: {file_size(done.before)} → {file_size(done.after)} ({', '.join(what)}). {advice}{others}")
+
+
+def _others(others: int) -> str:
+    """Return the note on large images of other tools, which are unchanged."""
+    if not others:
+        return ""
+    one = others == 1
+    which = "1 large picture of another tool is unchanged" if one else f"{others} large pictures of other tools are unchanged"
+    return f" {which}: --all makes {'it a preview' if one else 'them previews'} too, and the notebook may hold the only original."
 
 
 def slim(path: Path, *, everything: bool = False) -> Slimmed:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.humanize import ago, duration
 from imagegen_magic.notebook.context import current_settings, notebook_folder
@@ -68,8 +69,6 @@ def _drift_warning(image: GeneratedImage) -> tuple[str, ...]:
 
 
 def _drift_above() -> float:
-    from imagegen_magic.engine.settings import Settings
-
     try:
         settings = current_settings()
     except ImageGenError:  # the next cell reports settings that cannot be read; an image is shown all the same
