@@ -1,7 +1,7 @@
 """A front end on the protocol level: it drives a real kernel as JupyterLab does, without a page.
 
 It queues cells as Run All does, keeps widget models from comm messages, sends clicks with and without a subshell, and
-collects each cell's outputs by display id. Everything happens in the caller's thread: `pump` reads what the kernel said.
+collects each cell's outputs by display id. Everything happens in the caller's thread: `pump` reads the kernel's messages.
 """
 
 from __future__ import annotations
@@ -151,12 +151,12 @@ class Frontend:
         deadline = time.monotonic() + patience
         while not true():
             if time.monotonic() > deadline:
-                told = "\n".join(cell.text[-500:] for cell in self.cells.values())
-                raise TimeoutError(f"waited {patience:.0f} s for {what}; the cells said:\n{told}")
+                shown = "\n".join(cell.text[-500:] for cell in self.cells.values())
+                raise TimeoutError(f"waited {patience:.0f} s for {what}; the cells show:\n{shown}")
             self.pump(0.05)
 
     def pump(self, seconds: float = 0.0) -> None:
-        """Read what the kernel says for about that long."""
+        """Read the kernel's messages for about that long."""
         poller = zmq.Poller()
         channels = (self.client.iopub_channel, self.client.shell_channel, self.client.control_channel)
         for channel in channels:
@@ -179,7 +179,7 @@ class Frontend:
         return [state for state in self.models.values() if state.get("_model_name") == name]
 
     def click(self, model: str, *, subshell: str | None = None) -> None:
-        """Click a button; with a subshell as JupyterLab does, or without as other front ends do."""
+        """Click a button; with a subshell as JupyterLab does, or without one as other front ends do."""
         data = {"method": "custom", "content": {"event": "click"}}
         self._send("comm_msg", {"comm_id": model, "data": data}, subshell=subshell)
 
@@ -215,7 +215,7 @@ class Frontend:
         self.manager.interrupt_kernel()
 
     def kill(self) -> None:
-        """Kill the kernel as the system would, without a word."""
+        """Kill the kernel with SIGKILL, as the system would."""
         assert self.manager.provisioner is not None
         self.manager.signal_kernel(signal.SIGKILL)
         deadline = time.monotonic() + PATIENCE
@@ -223,7 +223,7 @@ class Frontend:
             time.sleep(0.02)
 
     def restart(self) -> None:
-        """Start a new kernel in the place of the old, dead or alive."""
+        """Replace the kernel by a new one, whether it is dead or alive."""
         self.client.stop_channels()
         self.client.context.destroy(linger=0)
         self.manager.restart_kernel(now=True, env=self.environment, cwd=str(self.folder), stderr=self._log)

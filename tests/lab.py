@@ -128,8 +128,8 @@ class Lab:
     ) -> Notebook:
         """Open a notebook of that name, alone in its page; `cells` are written into it first, `density` is pixels per CSS pixel.
 
-        The page may be one that a former notebook left: loading JupyterLab takes four times as long as opening a notebook in it.
-        With a workspace the kernel may be one that a former notebook left there, reset.
+        The page may be one that an earlier notebook left: loading JupyterLab takes four times as long as opening a notebook in it.
+        With a workspace the kernel may be one that an earlier notebook left there, reset.
         """
         if cells:
             write_notebook(self.folder / name, cells)
@@ -155,7 +155,7 @@ class Lab:
         with _DIRECT.open(request, timeout=PATIENCE):
             return
 
-    def take_back(self, page: Page, kernel: str = "") -> None:
+    def keep_page(self, page: Page, kernel: str = "") -> None:
         """Close what is open in a page, end its kernels but the one to keep, and keep the page for the next notebook."""
         page.unroute_all()
         page.mouse.move(0, 0)
@@ -206,7 +206,7 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Notebook:
-    """One notebook in one page; a test that changes the page itself says `keeps_page = False`, and the next one gets another.
+    """One notebook in one page; a test that changes the page itself sets `keeps_page = False`, and the next test gets another page.
 
     `keeps_kernel = False` is for a test after which no other could use the kernel.
     """
@@ -234,13 +234,13 @@ class Notebook:
         if self._workspace and self.keeps_kernel:
             kernel = self._workspace.idle_kernel = self.page.evaluate(_RUN_RESET, _RESET)
         if self.keeps_page:
-            self._lab.take_back(self.page, kernel)
+            self._lab.keep_page(self.page, kernel)
         else:
             self.page.evaluate(_CLEAR, kernel)
             self.page.close()
 
     def load(self, *, theme: str = "", kernel: bool = True) -> None:
-        """Load the page anew, and wait for the notebook and its kernel."""
+        """Reload the page, and wait for the notebook and its kernel."""
         self.page.goto(self.url)
         self.wait(theme=theme, kernel=kernel)
 
@@ -293,7 +293,7 @@ class Notebook:
         return list(found or [])
 
     def busy(self, cell: int) -> bool:
-        """Say whether a cell runs or waits for its turn."""
+        """Return whether a cell runs or waits for its turn."""
         return bool(self.page.evaluate(f"() => jupyterapp.shell.currentWidget.content.widgets[{cell}].model.executionState !== 'idle'"))
 
     def until(self, true: Any, what: str = "it") -> None:
@@ -320,9 +320,9 @@ class Notebook:
     def picture(self, cell: int, path: Path) -> None:
         """Take a screenshot of one cell, from its prompt to its last output, while another is the active one."""
         self.page.evaluate(f"() => {{{_select(0 if cell else 1)}}}")
-        place = self.page.locator(".jp-Notebook .jp-Cell").nth(cell)
-        place.scroll_into_view_if_needed()
-        place.screenshot(path=path)
+        shown = self.page.locator(".jp-Notebook .jp-Cell").nth(cell)
+        shown.scroll_into_view_if_needed()
+        shown.screenshot(path=path)
 
 
 def _select(cell: int) -> str:

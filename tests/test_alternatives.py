@@ -14,6 +14,8 @@ from imagegen_magic.providers.alternatives import apply_fixes, validate
 from imagegen_magic.providers.model import VALUE_LISTS
 from imagegen_magic.request import ImageRequest
 
+pytestmark = pytest.mark.slow
+
 PROVIDERS = registry.all_providers()
 MODELS = [(provider, model) for provider in PROVIDERS for model in provider.models]
 EVERYTHING = {

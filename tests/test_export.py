@@ -31,6 +31,8 @@ from imagegen_magic.studies.export import table as export_table
 from imagegen_magic.studies.export.archive import export
 from imagegen_magic.studies.sweeps.result import SkippedCombination, SweepResult
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk-abcdef0123456789abcdef0123456789"
 NASTY = "<script>alert(1)</script> & \"quotes\" 'more' 狐狸 🦊\n=1+1"
 

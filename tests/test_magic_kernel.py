@@ -9,6 +9,8 @@ import pytest
 from frontend import Frontend
 from panels import LOAD, PanelDriver
 
+pytestmark = pytest.mark.kernel
+
 SLOW = "import os; os.environ['IMAGEGEN_POLL_SECONDS'] = '60'"
 QUICK = "os.environ.pop('IMAGEGEN_POLL_SECONDS')"
 

@@ -269,7 +269,7 @@ def test_saved_in_the_middle_no_broken_widget_is_seen(opened):
     notebook.save()
     notebook.page.evaluate("async () => await jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     notebook.load(kernel=False)
-    line = notebook.page.get_by_text("Each choice is kept at once: run the cell again")
+    line = notebook.page.get_by_text("Each vote is saved at once: run the cell again")
     line.wait_for()
     assert (
         notebook.page.get_by_text("Error displaying widget").count() == 0

@@ -29,6 +29,8 @@ from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost, GeneratedImage, Progress
 from imagegen_magic.studies.sweeps.result import SweepResult
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def gateway():
