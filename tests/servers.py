@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-GATEWAYS = ("apimart", "gccai", "evolink", "xingchao")
+from gateway_table import GATEWAYS
+
 PROJECT = Path(__file__).resolve().parent.parent
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 

@@ -6,16 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from gateway_table import PROVIDERS
 from PIL import Image
 
 from imagegen_magic import ImageRequest, generate, run
-from imagegen_magic.providers import registry
 
 PROJECT = Path(__file__).resolve().parent.parent
-GATEWAYS = [registry.get_provider(name) for name in registry.BUILT_IN]
 # read while pytest collects, before the fixture that empties every test's environment
-KEYS = {one.name: os.environ.get(one.key_variable, "") for one in GATEWAYS}
-ADDRESSES = {one.name: os.environ.get(f"{one.name.upper()}_BASE_URL", "") for one in GATEWAYS}
+KEYS = {one.name: os.environ.get(one.key_variable, "") for one in PROVIDERS.values()}
+ADDRESSES = {one.name: os.environ.get(f"{one.name.upper()}_BASE_URL", "") for one in PROVIDERS.values()}
 
 
 def cheapest(provider):
@@ -27,7 +26,7 @@ def cheapest(provider):
     )
 
 
-@pytest.mark.parametrize("provider", GATEWAYS, ids=lambda one: one.name)
+@pytest.mark.parametrize("provider", PROVIDERS.values(), ids=lambda one: one.name)
 def test_the_cheapest_request_is_one(provider):
     """Each gateway can do it: one picture, in one task, of its least pixels, nothing but low quality."""
     plan = provider.plan(cheapest(provider))
@@ -38,7 +37,7 @@ def test_the_cheapest_request_is_one(provider):
 
 @pytest.mark.live
 @pytest.mark.timeout(660)
-@pytest.mark.parametrize("provider", GATEWAYS, ids=lambda one: one.name)
+@pytest.mark.parametrize("provider", PROVIDERS.values(), ids=lambda one: one.name)
 def test_the_contract_still_holds(provider, monkeypatch):
     """The gateway accepts, makes and hands over a picture of the pixels that its page promises."""
     if not KEYS[provider.name]:
@@ -65,7 +64,7 @@ def test_live_tests_do_not_run_by_default():
     """Whoever runs the tests pays nothing: what costs money must be asked for by name."""
     assert "test_the_contract_still_holds" not in _collected()
     assert "deselected" in _collected()
-    assert _collected("-m", "live").count("test_the_contract_still_holds") == len(GATEWAYS)
+    assert _collected("-m", "live").count("test_the_contract_still_holds") == len(PROVIDERS)
 
 
 def test_ci_does_not_ask_for_them():

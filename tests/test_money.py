@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from gateway_table import GATEWAYS
 from PIL import Image
 from servers import sandbox_server
 
@@ -32,8 +33,6 @@ from imagegen_magic.errors import (
     WaitingStopped,
 )
 from imagegen_magic.result import GeneratedImage, Progress
-
-GATEWAYS = ("apimart", "gccai", "evolink", "xingchao")
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from gateway_table import BATCHING, GATEWAYS, PROVIDERS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,11 +24,10 @@ from imagegen_magic.errors import (
     TaskFailed,
 )
 from imagegen_magic.providers.base import Call, Failed, Pending, Provider, Submission, Succeeded
-from imagegen_magic.providers.registry import BUILT_IN, get_provider
 from imagegen_magic.result import Cost
 
-gateways = pytest.mark.parametrize("gateway", [get_provider(name) for name in BUILT_IN], ids=BUILT_IN)
-APIMART, GCCAI, EVOLINK, XINGCHAO = (get_provider(name) for name in ("apimart", "gccai", "evolink", "xingchao"))
+gateways = pytest.mark.parametrize("gateway", PROVIDERS.values(), ids=GATEWAYS)
+APIMART, EVOLINK, GCCAI, XINGCHAO = PROVIDERS.values()
 URL = "https://files.example.com/0.png"
 
 HTML = """<!DOCTYPE html><html><head><title>502 Bad Gateway</title><style>body { color: red }</style></head>
@@ -590,7 +590,7 @@ def test_a_task_id_cannot_leave_its_path() -> None:
     assert EVOLINK.task_call("../credits?x=1#\ud83e") == Call("GET", "/v1/tasks/..%2Fcredits%3Fx%3D1%23%3F")
 
 
-@pytest.mark.parametrize("gateway", [APIMART, GCCAI, EVOLINK], ids=["apimart", "gccai", "evolink"])
+@pytest.mark.parametrize("gateway", [PROVIDERS[name] for name in BATCHING], ids=BATCHING)
 def test_a_batch_asks_for_many_and_reads_many(gateway: Provider) -> None:
     """Up to fifty ids in one call; what the gateway leaves out is missing, what has no status too."""
     assert gateway.batch_call(["a", "b"]) == Call("POST", "/v1/tasks/batch", {"task_ids": ["a", "b"]})

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from gateway_table import MODELS
 
 from imagegen_magic.errors import UnknownProvider, UnsupportedOption
 from imagegen_magic.providers.base import Call, Model, PixelRule, Plan, Provider
@@ -212,7 +213,7 @@ def test_references_leave_a_part_of_the_price_unknown() -> None:
     assert plan("apimart", quality="low", references=(A,)).price.unknown == 1
 
 
-@pytest.mark.parametrize("gateway", ["apimart", "gccai", "gccai/gpt-image-1.5-official", "evolink", "xingchao", "xingchao/gpt-image-2-r"])
+@pytest.mark.parametrize("gateway", MODELS)
 def test_a_price_nobody_publishes_is_unknown(gateway: str) -> None:
     """Without a published price, or with quality auto, the price is unknown and never 0."""
     assert plan(gateway).price == Cost()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from gateway_table import UPLOADING
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -27,7 +28,6 @@ from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.request import ImageRequest, LocalPicture
 
 A = "https://pictures.example.com/a.png"
-TAKING = ("apimart", "gccai", "evolink")
 
 
 def picture(
@@ -56,7 +56,7 @@ def refused(gateway: str, **said: Any) -> UnsupportedOption:
 # in a plan
 
 
-@pytest.mark.parametrize("gateway", [*TAKING, "xingchao", "xingchao/gpt-image-2-r", "gccai/gpt-image-1.5-official"])
+@pytest.mark.parametrize("gateway", [*UPLOADING, "xingchao", "xingchao/gpt-image-2-r", "gccai/gpt-image-1.5-official"])
 def test_a_placeholder_stands_where_the_address_will_be(gateway: str) -> None:
     """In every dialect's own field, beside addresses, and the plan lists what must be brought first."""
     fox = picture()
@@ -202,7 +202,7 @@ def test_evolinks_upload() -> None:
     assert get_provider("evolink").upload_call(fox) == UploadCall("POST", address, "file", name, "image/jpeg", form)
 
 
-@pytest.mark.parametrize("gateway", TAKING)
+@pytest.mark.parametrize("gateway", UPLOADING)
 def test_an_upload_never_tells_what_a_file_is_called_at_home(gateway: str) -> None:
     """Neither path nor name leaves this machine."""
     call = get_provider(gateway).upload_call(picture("/home/me/secret project/anna.png"))
@@ -222,7 +222,7 @@ def test_only_evolink_names_another_host_as_its_own() -> None:
     }
 
 
-@pytest.mark.parametrize("gateway", TAKING)
+@pytest.mark.parametrize("gateway", UPLOADING)
 def test_each_upload_is_dated_data(gateway: str) -> None:
     """Limits, lifetime, host and the page they are from."""
     rule = get_provider(gateway).upload
@@ -245,7 +245,7 @@ _EVOLINK = {
 _THEN = datetime(2027, 1, 15, 8, tzinfo=UTC).timestamp()
 
 
-@pytest.mark.parametrize("gateway", TAKING)
+@pytest.mark.parametrize("gateway", UPLOADING)
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from gateway_table import BATCHING, GATEWAYS, POLL, SUBMIT
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -21,15 +22,6 @@ from imagegen_magic.result import Cost
 from imagegen_magic.sandbox import timing
 from imagegen_magic.sandbox.app import create_app
 from imagegen_magic.sandbox.tasks import TaskStore
-
-SUBMIT = {
-    "apimart": "/apimart/v1/images/generations",
-    "gccai": "/gccai/v1/images/generations",
-    "evolink": "/evolink/v1/images/generations",
-    "xingchao": "/xingchao/v1/image2/images",
-}
-LOOK = {"apimart": "/apimart/v1/tasks/", "gccai": "/gccai/v1/tasks/", "evolink": "/evolink/v1/tasks/", "xingchao": "/xingchao/v1/result/"}
-GATEWAYS = tuple(SUBMIT)
 
 
 class Clock:
@@ -76,7 +68,7 @@ class Box:
 
     def look(self, gateway: str, task_id: str) -> dict[str, Any]:
         """Look at a task."""
-        answer: dict[str, Any] = self.ask("GET", LOOK[gateway] + task_id).json()
+        answer: dict[str, Any] = self.ask("GET", POLL[gateway] + task_id).json()
         return answer
 
     def finished(self, gateway: str, task_id: str) -> list[str]:
@@ -183,7 +175,7 @@ def test_xingchaos_look_goes_from_queued_over_processing_to_one_image_url(box: B
 def test_a_missing_or_bad_key_is_401(box: Box, gateway: str) -> None:
     """No key, an empty one, and one beginning with `bad` are refused at the submission and at the look."""
     assert [box.submit(gateway, key=key).status_code for key in (None, "", "bad-key")] == [401, 401, 401]
-    assert box.ask("GET", LOOK[gateway] + "x", key=None).status_code == 401
+    assert box.ask("GET", POLL[gateway] + "x", key=None).status_code == 401
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
@@ -197,8 +189,8 @@ def test_an_unknown_task_is_404(box: Box, gateway: str) -> None:
     """A task of nobody, and one of another gateway, are not known."""
     other = "evolink" if gateway != "evolink" else "apimart"
     task = box.accepted(other)
-    assert box.ask("GET", LOOK[gateway] + "nothing").status_code == 404
-    assert box.ask("GET", LOOK[gateway] + task).status_code == 404
+    assert box.ask("GET", POLL[gateway] + "nothing").status_code == 404
+    assert box.ask("GET", POLL[gateway] + task).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -403,7 +395,7 @@ def test_a_body_that_is_no_object_is_refused(box: Box) -> None:
     assert [entry["json"] for entry in box.log()["submissions"]] == [[1], "{half"]
 
 
-@pytest.mark.parametrize("gateway", ["apimart", "gccai", "evolink"])
+@pytest.mark.parametrize("gateway", BATCHING)
 def test_a_batch_look_shows_known_tasks_and_leaves_out_the_others(box: Box, gateway: str) -> None:
     """`{"task_ids": […]}` answers a list in `data`."""
     tasks = [box.accepted(gateway, prompt=f"p{n}") for n in range(3)]
@@ -496,7 +488,7 @@ def test_result_addresses_stand_on_the_origin_that_was_asked(box: Box) -> None:
     """The Host header decides, so the same app serves a socket and a process."""
     task = box.accepted("evolink")
     box.clock.now += 60
-    answer = box.ask("GET", LOOK["evolink"] + task, headers={"host": "127.0.0.1:8001"}).json()
+    answer = box.ask("GET", POLL["evolink"] + task, headers={"host": "127.0.0.1:8001"}).json()
     assert answer["results"][0].startswith("http://127.0.0.1:8001/files/evolink/")
 
 
@@ -570,7 +562,7 @@ def test_days_long_gone_are_swept_away(tmp_path: Path) -> None:
 def test_without_a_home_nothing_is_written_and_the_dead_are_forgotten() -> None:
     """A new app knows nothing of an old one."""
     task = Box().accepted("evolink")
-    assert Box().ask("GET", LOOK["evolink"] + task).status_code == 404
+    assert Box().ask("GET", POLL["evolink"] + task).status_code == 404
     assert not list(Path.cwd().iterdir())
 
 

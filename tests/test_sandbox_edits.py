@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gateway_table import GATEWAYS
 from PIL import Image, ImageChops, ImageDraw
 from test_sandbox import Box
 
@@ -306,7 +307,7 @@ def test_without_references_nothing_has_changed(box: Box) -> None:
     assert plain.tobytes() == strange.tobytes()
 
 
-@pytest.mark.parametrize("gateway", ["apimart", "gccai", "evolink", "xingchao"])
+@pytest.mark.parametrize("gateway", GATEWAYS)
 def test_an_earlier_result_is_a_reference(box: Box, gateway: str) -> None:
     """By its own address, without any upload, in each dialect."""
     first = box.finished(gateway, box.accepted(gateway, prompt="a quiet lake", size="1024x1024"))

@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx2
 import pytest
+from gateway_table import GATEWAYS, POLL, SUBMIT
 from PIL import Image
-from test_sandbox import GATEWAYS, LOOK, SUBMIT, Box
+from test_sandbox import Box
 
 from imagegen_magic.errors import (
     AuthenticationError,
@@ -93,7 +94,7 @@ def test_a_directive_in_the_prompt_asks_for_a_fault(box: Box) -> None:
 def test_directives_work_in_every_phase(box: Box) -> None:
     """A prompt may ask for a failing look, a clinging fault and a bad download too."""
     task = box.accepted("evolink", prompt="x [[fault: look-500]] [[ fault : non-image ]]")
-    assert box.ask("GET", LOOK["evolink"] + task).status_code == 500
+    assert box.ask("GET", POLL["evolink"] + task).status_code == 500
     assert box.download(box.finished("evolink", task)[0]).headers["content-type"].startswith("text/html")
     assert isinstance(state(box, "evolink", box.accepted("evolink", prompt="y [[fault: never-finishes]]")), Pending)
 
@@ -292,7 +293,7 @@ def test_a_task_can_be_forgotten(box: Box, gateway: str) -> None:
     """404 at every look, and left out of the batch."""
     task = box.accepted(gateway)
     arm(box, "task-forgotten")
-    assert [box.ask("GET", LOOK[gateway] + task).status_code for _ in range(2)] == [404, 404]
+    assert [box.ask("GET", POLL[gateway] + task).status_code for _ in range(2)] == [404, 404]
     if gateway != "xingchao":
         assert box.ask("POST", f"/{gateway}/v1/tasks/batch", json={"task_ids": [task]}).json()["data"] == []
 
@@ -329,7 +330,7 @@ def test_a_look_can_meet_500_429_and_garbage(box: Box) -> None:
     task = box.accepted("evolink")
     for kind, status in (("look-500", 500), ("look-rate-limited", 429), ("look-garbage", 200)):
         arm(box, kind)
-        response = box.ask("GET", LOOK["evolink"] + task)
+        response = box.ask("GET", POLL["evolink"] + task)
         assert (response.status_code, response.text.startswith("<!doctype")) == (status, kind == "look-garbage")
         assert box.look("evolink", task)["status"] == "pending"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from gateway_table import GATEWAYS
 from servers import SandboxServer, sandbox_server, start_sandbox
 
 pytestmark = pytest.mark.slow
@@ -68,7 +69,7 @@ def test_it_serves_pictures_from_its_own_origin(server: SandboxServer, client: h
 def test_port_0_is_told_with_every_export(server: SandboxServer) -> None:
     """It prints the origin that it listens on, and one export line a gateway."""
     assert f"listening on {server.origin} " in server.greeting
-    for name, base_url in ((name, server.base_url(name)) for name in ("apimart", "gccai", "evolink", "xingchao")):
+    for name, base_url in ((name, server.base_url(name)) for name in GATEWAYS):
         assert f"export {name.upper()}_BASE_URL={base_url} {name.upper()}_API_KEY=sandbox" in server.greeting
     assert server.environ("evolink") == {"EVOLINK_BASE_URL": server.base_url("evolink"), "EVOLINK_API_KEY": "sandbox"}
 

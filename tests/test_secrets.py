@@ -6,6 +6,7 @@ import sqlite3
 import traceback
 
 import pytest
+from gateway_table import GATEWAYS
 from servers import sandbox_server
 
 from imagegen_magic import generate, run, stream, sweep
@@ -36,7 +37,7 @@ def _everything_on_disk(folder):
             yield path, path.read_bytes()
 
 
-@pytest.mark.parametrize("provider", ["apimart", "gccai", "evolink", "xingchao"])
+@pytest.mark.parametrize("provider", GATEWAYS)
 def test_a_whole_request_leaves_no_key_behind(provider, tmp_path, caplog, capfd, server):
     """Not in the ledger, the pictures, the sidecars, the lock files, the log at its most talkative, or on the console."""
     with caplog.at_level(logging.DEBUG):

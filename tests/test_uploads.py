@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from gateway_table import UPLOADING
 from PIL import Image, ImageChops
 from servers import sandbox_server
 from webserver import web
@@ -45,7 +46,6 @@ from imagegen_magic.request import ImageRequest, LocalPicture
 pytestmark = pytest.mark.slow
 
 SECRET = "sk-live-4f9a1c77e2b84d0e"
-TAKING = ("apimart", "gccai", "evolink")
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def _fetched(url):
 # brought, and not twice
 
 
-@pytest.mark.parametrize("name", TAKING)
+@pytest.mark.parametrize("name", UPLOADING)
 def test_a_picture_is_brought_to_every_gateway_that_takes_files(name, server):
     """Its address serves back these very bytes; the ledger knows content, host, end and size."""
     fox, before = _picture(), _uploaded(server)
@@ -289,7 +289,7 @@ def quick(monkeypatch):
     monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "0.05")
 
 
-@pytest.mark.parametrize("name", TAKING)
+@pytest.mark.parametrize("name", UPLOADING)
 def test_a_request_with_a_picture_of_this_machine_brings_it_and_then_submits(name, server, quick):
     """What is submitted has its address; the same picture again is not uploaded again."""
     prompt, fox, before = f"a hat for {name}", _picture(), _uploaded(server)
@@ -335,7 +335,7 @@ def _submission(at, *pictures):
     return uploads.insert_addresses(at.provider, plan.calls[0].json or {}, _bring(at, *pictures))
 
 
-@pytest.mark.parametrize("name", TAKING)
+@pytest.mark.parametrize("name", UPLOADING)
 def test_what_is_gone_is_uploaded_anew(name, monkeypatch):
     """A server that has forgotten its files refuses, and takes the very submission with the new address."""
     with sandbox_server(duration=0.1, port=0) as forgetful:
@@ -415,7 +415,7 @@ def test_a_gateway_that_asks_to_wait_longer_than_our_patience_is_given_up(server
     assert "wait a little" in caught.value.hint
 
 
-@pytest.mark.parametrize("name", TAKING)
+@pytest.mark.parametrize("name", UPLOADING)
 def test_a_refused_upload_is_told_in_the_gateways_words_and_not_repeated(name, server):
     """Nothing was submitted, nothing charged."""
     server.arm("upload-refused", times=None)

@@ -1,0 +1,19 @@
+"""The table of gateways that tests run over, from the registry: a new gateway is in all of them by itself."""
+
+from __future__ import annotations
+
+from imagegen_magic.providers.base import Provider
+from imagegen_magic.providers.registry import BUILT_IN, get_provider
+
+GATEWAYS: tuple[str, ...] = BUILT_IN
+PROVIDERS: dict[str, Provider] = {name: get_provider(name) for name in GATEWAYS}
+UPLOADING = tuple(name for name, provider in PROVIDERS.items() if provider.upload)
+"""The gateways that take files."""
+BATCHING = tuple(name for name, provider in PROVIDERS.items() if provider.polling.batch_size)
+"""The gateways that are asked for many tasks at once."""
+SUBMIT = {name: f"/{name}{provider.submit_path}" for name, provider in PROVIDERS.items()}
+"""Where the sandbox takes submissions."""
+POLL = {name: f"/{name}{provider.task_path.format('')}" for name, provider in PROVIDERS.items()}
+"""Where the sandbox is asked for a task, without its id."""
+MODELS = tuple(f"{name}/{model.name}" for name, provider in PROVIDERS.items() for model in provider.models)
+"""Every model, as `gateway/model`."""
