@@ -91,6 +91,7 @@ LATE = [  # imports within functions: who may, what, and why. Milliseconds are C
     ("sandbox.__main__", "uvicorn", "an optional package"),
     ("providers.registry", "importlib", "120 ms that the search for plug-ins needs, and a built-in gateway does not"),
     ("readers", "decimal", "7 ms; loads with the extension"),
+    ("errors", "decimal", "as above"),
     ("records", "pickle", "25 ms that only pickling needs"),
     ("request", "unicodedata", "only a prompt that is not ASCII needs it"),
     ("request", "hashlib", "loads OpenSSL, 7 ms that a request without references does not need"),

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from gateway_table import UPLOADING
+from gateway_table import PROVIDERS, UPLOADING
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -117,12 +117,13 @@ def test_a_picture_too_heavy_is_refused_with_the_way_out() -> None:
 def test_a_pictures_limits_can_be_asked_before() -> None:
     """So that what prepares a picture knows what fits."""
     every = ("image/jpeg", "image/png", "image/webp", "image/gif")
-    assert [get_provider(name).picture_limits(get_provider(name).model()) for name in ("apimart", "gccai", "evolink", "xingchao")] == [
-        (every, 20_000_000),
-        (every, 20_000_000),
-        (("image/jpeg", "image/png", "image/webp"), 50_000_000),
-        (("image/jpeg", "image/png", "image/webp"), None),
-    ]
+    web = ("image/jpeg", "image/png", "image/webp")
+    assert {name: provider.picture_limits(provider.model()) for name, provider in PROVIDERS.items()} == {
+        "apimart": (every, 20_000_000),
+        "gccai": (every, 20_000_000),
+        "evolink": (web, 50_000_000),
+        "xingchao": (web, None),
+    }
 
 
 def test_a_mask_needs_a_reference_and_a_model_that_takes_one() -> None:
