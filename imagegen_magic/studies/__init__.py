@@ -1,1 +1,1 @@
-"""What a researcher does with many results: sweeps, comparing, voting, history, money, export; knows no notebook."""
+"""Work with many images: sweeps, comparison, voting, history, spending and export. Knows no notebook and no SQL."""

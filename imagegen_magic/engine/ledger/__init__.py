@@ -1,1 +1,1 @@
-"""The SQLite ledger: its schema, and every SQL statement of the package. Knows no jobs and no HTTP."""
+"""The SQLite ledger: its file, schema, records and all SQL statements of the package. Knows no jobs and no HTTP."""

@@ -1,1 +1,1 @@
-"""Images of the ledger as a folder or archive that others can read: files, page and table."""
+"""Exports: images with a page and a table, in a folder or ZIP file that needs no ledger."""

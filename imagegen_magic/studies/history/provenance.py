@@ -13,6 +13,8 @@ from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.ledger.history import find_by_content
 from imagegen_magic.engine.ledger.ledger import Ledger, NewSource, PictureRow
 from imagegen_magic.engine.storage import source_copies
+from imagegen_magic.imaging.metadata import embed
+from imagegen_magic.imaging.metadata.provenance import SANDBOX
 from imagegen_magic.records import Record
 from imagegen_magic.request import ImageRequest
 
@@ -131,9 +133,6 @@ async def _of_sidecar(ledger: Ledger, stored: Mapping[str, Any], name: str, note
 
 
 async def _of_copy(ledger: Ledger, data: bytes, name: str, folder: Path) -> Recollection:
-    from imagegen_magic.imaging.metadata import embed
-    from imagegen_magic.imaging.metadata.provenance import SANDBOX
-
     origin = embed.read(data)
     if origin is None:
         raise LookupError(f"{name} is not in the ledger, has no sidecar and no metadata of a request")
