@@ -1,4 +1,4 @@
-"""A budget is kept: what would pass it is refused before anything is sent, also where several kernels ask at once."""
+"""Budgets: a request that would exceed one is refused before anything is sent, also with several kernels at once."""
 
 import contextlib
 import multiprocessing

@@ -1,4 +1,4 @@
-"""Two pictures against one another: words, settings and numbers, as outputs that survive saving; one room for magic and panel."""
+"""Comparison of two images: words, settings and numbers, as outputs that survive saving."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""What is exported shows everything by itself, tells how each picture was made, and gives nothing of this machine away."""
+"""An export shows everything without a network, records how each image was made, and reveals nothing of this machine."""
 
 import csv
 import hashlib
@@ -109,11 +109,11 @@ def test_the_copies_record_how_they_were_made(own_world):
         (place / rows(place)[0]["file"]).read_bytes()
         for place in (export(made, level, metadata=level) for level in ("full", "minimal", "none"))
     )
-    told = embed.read(full)
+    origin = embed.read(full)
     sidecar = json.loads(made[0].path.with_suffix(".json").read_text())
-    assert (told.prompt, told.gateway, told.model) == ("a red fox, 狐狸", "apimart (sandbox)", "gpt-image-2-official")
-    assert (told.asked, told.sent, told.task_id) == (sidecar["asked"], sidecar["sent"], sidecar["task_id"])
-    assert told.sha256 == hashlib.sha256(made[0].data).hexdigest()
+    assert (origin.prompt, origin.gateway, origin.model) == ("a red fox, 狐狸", "apimart (sandbox)", "gpt-image-2-official")
+    assert (origin.asked, origin.sent, origin.task_id) == (sidecar["asked"], sidecar["sent"], sidecar["task_id"])
+    assert origin.sha256 == hashlib.sha256(made[0].data).hexdigest()
     few = embed.read(minimal)
     assert (few.prompt, few.sent, bool(few.created)) == ("", {}, True)
     assert none == made[0].data
@@ -145,8 +145,8 @@ def test_an_image_without_room_for_the_record_is_copied_unchanged(own_world):
         copy = place / rows(place)[0]["file"]
         assert [Path(row["file"]).suffix for row in rows(place)] == [suffix, ".png"]
         assert copy.read_bytes() == path.read_bytes()
-        told = Origin.of_sidecar(json.loads(copy.with_suffix(".json").read_text(encoding="utf-8")))
-        assert (told.prompt, told.sha256) == ("a red fox", hashlib.sha256(path.read_bytes()).hexdigest())
+        origin = Origin.of_sidecar(json.loads(copy.with_suffix(".json").read_text(encoding="utf-8")))
+        assert (origin.prompt, origin.sha256) == ("a red fox", hashlib.sha256(path.read_bytes()).hexdigest())
         assert "data:image/jpeg;base64," in (place / "index.html").read_text(encoding="utf-8").split("picture-2")[0]
     few = export([replace(image, path=path, mime_type=mime_type)], "few", metadata="minimal")
     assert set(json.loads((few / rows(few)[0]["file"]).with_suffix(".json").read_text(encoding="utf-8"))) == {"submitted", "made_with"}
@@ -170,8 +170,8 @@ def test_another_tools_metadata_are_kept_and_the_record_goes_beside(own_world, k
     place = export([replace(image, path=path, mime_type=mime_type)], "foxes")
     copy = place / rows(place)[0]["file"]
     assert copy.read_bytes() == path.read_bytes()
-    told = Origin.of_sidecar(json.loads(copy.with_suffix(".json").read_text(encoding="utf-8")))
-    assert (told.prompt, told.sha256) == ("a red fox", hashlib.sha256(path.read_bytes()).hexdigest())
+    origin = Origin.of_sidecar(json.loads(copy.with_suffix(".json").read_text(encoding="utf-8")))
+    assert (origin.prompt, origin.sha256) == ("a red fox", hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def test_nothing_of_this_machine_is_in_it(own_world, monkeypatch):

@@ -1,4 +1,4 @@
-"""The history: pictures found again by words, model, time, stars and tags, and what is marked at them."""
+"""The history: search by words, model, time, stars and tags, and annotations of images."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""Which picture came from which: by number, by bytes, by address; drawn as a tree that stays bounded and escaped."""
+"""Lineage: images found by id, bytes or URL, drawn as a bounded, escaped tree."""
 
 import pytest
 from IPython.core.error import UsageError

@@ -1,4 +1,4 @@
-"""What was spent can be looked back at: by kind, by currency, by model and day, without anything made up or added across."""
+"""Spending reports by kind of cost, currency, model and day; costs are never invented, currencies never added."""
 
 import base64
 import html.parser

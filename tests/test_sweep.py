@@ -1,4 +1,4 @@
-"""A sweep: axes and slots, what is refused before anything is sent, one task for each combination, and what comes back."""
+"""Sweeps: axes and placeholders, refusals before anything is sent, one task for each combination, and the result."""
 
 import asyncio
 import sys
@@ -50,7 +50,7 @@ def planned(prompt="a {{style}} fox", axes=KINDS, **options):
 
 def prompts(planned):
     """Return the prompts of a plan's wishes."""
-    return [wish.plan.request.prompt for wish in planned.requests]
+    return [each.plan.request.prompt for each in planned.requests]
 
 
 # --- axes and slots
@@ -60,7 +60,7 @@ def test_the_product_of_the_axes_in_their_order():
     """Every combination, the last axis varying fastest, each with its prompt and options."""
     found = planned()
     assert prompts(found) == ["a oil fox", "a oil fox", "a ink fox", "a ink fox"]
-    assert [wish.plan.request.quality for wish in found.requests] == ["low", "high"] * 2
+    assert [each.plan.request.quality for each in found.requests] == ["low", "high"] * 2
     assert dict(found.requests[1].place) == {"style": "oil", "quality": "high"}
     assert (found.pictures, found.combinations) == (4, 4)
 
@@ -69,7 +69,7 @@ def test_any_option_can_be_an_axis():
     """Gateway, model, size, n, format: each changes the request and no other option."""
     axes = {"provider": ["apimart", "gccai"], "size": ["1:1", "16:9"], "n": [1, 2]}
     found = planned("a fox", axes, provider=None, model="gpt-image-2-official", quality="low")
-    requests = [(wish.plan.provider, wish.plan.request.size, wish.plan.request.n) for wish in found.requests]
+    requests = [(each.plan.provider, each.plan.request.size, each.plan.request.n) for each in found.requests]
     assert requests == [(gateway, size, n) for gateway in axes["provider"] for size in axes["size"] for n in (1, 2)]
     assert found.pictures == 12
 
@@ -77,7 +77,7 @@ def test_any_option_can_be_an_axis():
 def test_a_model_can_be_an_axis():
     """Without a gateway, one is selected for each model."""
     found = planned("a fox", {"model": ["gpt-image-2", "gpt-image-2-official"]}, provider=None)
-    assert [wish.plan.model.name for wish in found.requests] == ["gpt-image-2", "gpt-image-2-official"]
+    assert [each.plan.model.name for each in found.requests] == ["gpt-image-2", "gpt-image-2-official"]
 
 
 def test_an_option_fills_its_placeholder_too():
@@ -179,7 +179,7 @@ def test_references_and_extra_fields_can_be_axes():
     assert sides.make_axis("extra", ["seed=1", {"seed": 2}, "word=a b"]).values == ({"seed": 1}, {"seed": 2}, {"word": "a b"})
     assert sides.make_axis("references", [object(), object()]).labels == ("picture 1", "picture 2")
     found = planned("a fox", {"references": urls})
-    assert [wish.plan.request.references for wish in found.requests] == [(urls[0],), tuple(urls[1])]
+    assert [each.plan.request.references for each in found.requests] == [(urls[0],), tuple(urls[1])]
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_the_estimate_adds_within_each_currency_and_counts_unknown_prices(monkey
     monkeypatch.setenv("GCCAI_API_KEY", "sandbox")
     sure = load_settings().replace("a test", size="1:1", quality="low")
     found = plan(ImageRequest("a fox"), {"provider": ["evolink", "apimart", "gccai"]}, settings=sure, repeat=2)
-    prices = [wish.plan.price for wish in found.requests]
+    prices = [each.plan.price for each in found.requests]
     estimated = loop.run(estimate(found, sure))
     units = {price.unit for price in prices if price.amount is not None}
     assert {cost.unit for cost in estimated.price} == units
@@ -290,9 +290,9 @@ def test_the_sandbox_costs_nothing():
 
 def test_the_estimate_has_existing_images_and_the_typical_duration(at_gateway):
     """With reuse, existing images are not made again; recorded durations give the typical one."""
-    run(sweep("told {{style}}", {"style": list("abcdef")}, provider="evolink", quality="low"))
+    run(sweep("estimated {{style}}", {"style": list("abcdef")}, provider="evolink", quality="low"))
     sure = load_settings().replace("a test", reuse=True)
-    further = plan(ImageRequest("told {{style}}", quality="low"), {"style": list("efgh")}, settings=sure, provider="evolink")
+    further = plan(ImageRequest("estimated {{style}}", quality="low"), {"style": list("efgh")}, settings=sure, provider="evolink")
     estimated = loop.run(estimate(further, sure))
     assert (estimated.pictures, estimated.existing, estimated.pending, estimated.new) == (4, 2, 0, 2)
     assert estimated.typical is not None
@@ -468,7 +468,7 @@ def test_a_third_axis_is_stacked():
     found = planned("a {{style}} fox", {**KINDS, "size": ["1:1", "16:9"], "n": [1, 2]}, skip_impossible=True)
     from imagegen_magic.studies.sweeps.result import SweepResult
 
-    places = tuple(wish.place for wish in found.requests)
+    places = tuple(each.place for each in found.requests)
     axes = {axis.name: axis.labels for axis in found.axes}
     result = SweepResult((), found.request, "evolink", 1.0, (), axes=axes, places=places, words=("failed",) * len(places))
     sheet = result.sheet(rows="style", columns="quality").contents
@@ -548,9 +548,9 @@ def test_no_sweep_yet():
 
 def test_a_loaded_sweep_has_its_errors(at_gateway):
     """With the message, who has to act, the charge and the next step."""
-    at_gateway.arm("failed-by-moderation", match="told of ink")
+    at_gateway.arm("failed-by-moderation", match="reported of ink")
     with pytest.warns(UserWarning, match="1 of 2 pictures"):
-        made = run(sweep("told of {{style}}", {"style": ["oil", "ink"]}, provider="evolink", quality="low"))
+        made = run(sweep("reported of {{style}}", {"style": ["oil", "ink"]}, provider="evolink", quality="low"))
     (error,) = load(made.study).errors
     assert str(error) == str(made.errors[0])
     assert error.charge == made.errors[0].charge

@@ -1,4 +1,4 @@
-"""Votes and what they say: every pair gets its turn, strengths are found again, intervals hold, and nothing given is lost."""
+"""Votes and rankings: every pair is shown, known strengths are recovered, intervals cover, and no vote is lost."""
 
 import math
 import random
@@ -20,7 +20,7 @@ from imagegen_magic.studies import ranking as voting
 
 
 def beats(truth, one, other, generator):
-    """Say by chance whether one wins, as strengths on the scale of log odds have it."""
+    """Return at random whether one wins, by strengths on the scale of log odds."""
     return generator.random() < 1 / (1 + math.exp(truth[other] - truth[one]))
 
 
@@ -328,8 +328,8 @@ class Driver:
     def __getattr__(self, name):
         return self.kernel.models[self.model][name]
 
-    def tell(self, event, pair=None):
-        """Say something of a pair (default: the one that is shown)."""
+    def send(self, event, pair=None):
+        """Send an event about a pair (default: the one that is shown)."""
         content = {"event": event, "pair": self.pair if pair is None else pair}
         self.kernel._send(
             "comm_msg", {"comm_id": self.model, "data": {"method": "custom", "content": content}}, subshell=self.kernel.subshell
@@ -366,21 +366,21 @@ class TestTheBallot:
         assert (ballot.given, ballot.goal, ballot.enough, ballot.undoable) == (0, 3, False, False)
         assert ballot.left.startswith("data:image/")
         assert ballot.left != ballot.right
-        ballot.tell("left")
+        ballot.send("left")
         ballot.becomes(1, "the vote")
         assert ballot.undoable
         shown = (ballot.left, ballot.right)
-        ballot.tell("tie")
+        ballot.send("tie")
         ballot.becomes(2, "the tie")
-        ballot.tell("undo")
+        ballot.send("undo")
         ballot.becomes(1, "the step back")
         assert (ballot.left, ballot.right) == shown
         for count in (2, 3):
-            ballot.tell("right")
+            ballot.send("right")
             ballot.becomes(count, "the vote")
         assert ballot.enough
-        ballot.tell("left")  # there is nothing to choose any more
-        ballot.tell("done")
+        ballot.send("left")  # there is no pair to choose from
+        ballot.send("done")
         kernel.until(lambda: not kernel.models, "the widget to be closed")
         assert "Ranking of 3 pictures by 3 votes" in ballot.cell.text
         assert "imagegen-ranking" in ballot.cell.of("text/html")[0]
@@ -392,19 +392,19 @@ class TestTheBallot:
         """A key pressed twice, or in a second page, counts once; other messages count nothing."""
         pair = ballot.pair
         for event in ("left", "left", "right"):
-            ballot.tell(event, pair)
-        ballot.tell("nonsense")
-        ballot.tell("left", "one")
+            ballot.send(event, pair)
+        ballot.send("nonsense")
+        ballot.send("left", "one")
         ballot.becomes(1, "the vote")
-        ballot.tell("undo")
+        ballot.send("undo")
         ballot.becomes(0, "the step back")
-        ballot.tell("undo")
+        ballot.send("undo")
         kernel.run("pass")
         assert (ballot.given, ballot.undoable) == (0, False)
 
     def test_done_without_a_vote(self, kernel, ballot):
         """A line says that there was no vote."""
-        ballot.tell("done")
+        ballot.send("done")
         kernel.until(lambda: not kernel.models, "the widget to be closed")
         assert "There is no vote on foxes yet. Run the cell to vote." in ballot.cell.text
         assert "Each vote is saved" not in ballot.cell.text
@@ -416,18 +416,18 @@ class TestTheBallot:
             "ledger.execute(\"CREATE TRIGGER no BEFORE INSERT ON votes BEGIN SELECT raise(ABORT, 'the disk is full'); END\")"
         )
         pair = ballot.pair
-        ballot.tell("left")
+        ballot.send("left")
         kernel.until(lambda: "the disk is full" in ballot.error, "the words")
         assert (ballot.pair, ballot.given) == (pair, 0)
         kernel.run("ledger.execute('DROP TRIGGER no'); ledger.close()")
-        ballot.tell("left")
+        ballot.send("left")
         ballot.becomes(1, "the vote")
         assert ballot.error == ""
 
     def test_a_programming_error_is_shown_too(self, kernel, ballot):
         """An exception in the background would be lost."""
         kernel.run("from imagegen_magic.studies import ranking as voting\nkept = voting.next_pair\nvoting.next_pair = None")
-        ballot.tell("left")
+        ballot.send("left")
         kernel.until(lambda: "The vote itself failed: TypeError" in ballot.error, "the words")
         kernel.run("voting.next_pair = kept")
 
@@ -436,12 +436,12 @@ class TestTheBallot:
         kernel.run("from imagegen_magic.studies import ranking as voting\nkept = voting.next_pair\nvoting.next_pair = None")
         pair, shown = ballot.pair, {ballot.left, ballot.right}
         for _ in range(2):
-            ballot.tell("left", pair)
+            ballot.send("left", pair)
             kernel.until(lambda: "The vote itself failed" in ballot.error, "the words")
         kernel.run("voting.next_pair = kept")
-        ballot.tell("right", pair)
+        ballot.send("right", pair)
         kernel.until(lambda: ballot.pair != pair, "the next pair")
         assert ({ballot.left, ballot.right} != shown, ballot.given, ballot.error) == (True, 1, "")
-        ballot.tell("undo")
+        ballot.send("undo")
         ballot.becomes(0, "the step back")
         assert {ballot.left, ballot.right} == shown
