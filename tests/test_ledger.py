@@ -1377,11 +1377,11 @@ def test_a_write_that_can_never_succeed_is_not_deferred(home: Path) -> None:
 @pytest.mark.parametrize("name", ["SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_CORRUPT"])
 def test_once_something_may_be_charged_no_hint_leads_to_paying_again(name: str, charged: Any, step: str) -> None:
     """Nor to another ledger, which does not know the task."""
-    hint = database._next_step(name, charged)
-    assert step in hint or (name, charged) == ("SQLITE_CANTOPEN", "no") or name == "SQLITE_CORRUPT"
+    message = str(LedgerError("It cannot be written", charge=charged, **database._next_step(name, charged)))
+    assert step in message or (name, charged) == ("SQLITE_CANTOPEN", "no") or name == "SQLITE_CORRUPT"
     if charged != "no":
-        assert "run the cell" not in hint.lower()
-        assert "IMAGEGEN_HOME" not in hint or name == "SQLITE_CORRUPT"
+        assert "run the cell" not in message.lower()
+        assert "IMAGEGEN_HOME" not in message or name == "SQLITE_CORRUPT"
 
 
 def test_a_failed_query_or_claim_was_not_charged(home: Path) -> None:
