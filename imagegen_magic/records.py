@@ -1,7 +1,7 @@
-"""What the records and errors of this package have in common: they survive pickling and copying, and they show no secret.
+"""Base classes of records and errors: they survive pickling and copying, and show no secret.
 
-A pickle holds a record's fields by name. So a version that has one field more or less reads it. `restored` and `restored_error` are named
-in pickles; they stay where they are.
+A pickle holds the fields by name, so a version with other fields can read it. Pickles name `restored` and `restored_error`, which
+therefore stay in this module.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Record:
         return restored, (type(self), self._state())
 
     def _state(self) -> dict[str, Any]:
-        """Return what a pickle holds: field name -> value."""
+        """Return the state of a pickle: field name -> value."""
         return _fields_of(self)
 
     def __copy__(self) -> Self:
-        return self  # it never changes
+        return self  # immutable
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return restored(type(self), copy.deepcopy(_fields_of(self), memo))
@@ -55,7 +55,7 @@ R = TypeVar("R", bound=Record)
 
 
 def restored(kind: type[R], state: Mapping[str, Any]) -> R:
-    """Return a record from its fields by name: missing ones get their default or are derived, unknown ones are left out with a warning."""
+    """Return a record from its fields by name: missing ones get their default or are derived, unknown ones are dropped with a warning."""
     made: R = object.__new__(kind)
     known = fields(kind)
     state = {kind._renamed_fields.get(name, name): value for name, value in state.items()}
@@ -91,12 +91,12 @@ def _is_default(record: Record, item: Field[Any]) -> bool:
 
 
 def hash_of_fields(record: Record) -> int:
-    """Return a hash that is equal for equal records, also where a field holds a list, a dict, an array or an image."""
+    """Return a hash that is equal for equal records, even if a field holds a list, a dict, an array or an image."""
     return hash(tuple(hash_of(getattr(record, item.name)) for item in fields(record) if item.compare))
 
 
 def hash_of(value: Any) -> int:
-    """Return a hash that is equal for equal values: a list's and a dict's by what they hold, of other unhashable ones by their type."""
+    """Return a hash that is equal for equal values: of lists and dicts by their items, of other unhashable values by their type."""
     match value:
         case Mapping():
             return hash(frozenset((key, hash_of(each)) for key, each in value.items()))
@@ -113,11 +113,11 @@ def hash_of(value: Any) -> int:
 
 
 class FrozenDict(dict[K, V]):
-    """A dict that does not change, so it hashes; equal to a dict with the same items."""
+    """An immutable, hashable dict; equal to a dict with the same items."""
 
     __slots__ = ()
 
-    def __hash__(self) -> int:  # type: ignore[override]  # a dict's own says that it has none
+    def __hash__(self) -> int:  # type: ignore[override]  # dict has none
         return hash_of(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -137,16 +137,16 @@ class FrozenDict(dict[K, V]):
 
 
 def frozen(value: Mapping[K, V]) -> FrozenDict[K, V]:
-    """Return a mapping as one that does not change, and the mappings in it likewise."""
+    """Return a mapping and the mappings in it as FrozenDict."""
     if type(value) is FrozenDict:
         return value
     return FrozenDict({key: frozen(each) if isinstance(each, Mapping) else each for key, each in value.items()})  # type: ignore[misc]
 
 
 class PortableError(Exception):
-    """Base of the errors: it survives pickling and copying with its fields, whatever its constructor takes.
+    """Base of the errors: pickling and copying keep its fields and do not call its constructor.
 
-    A pickle leaves out functions, and has only the name of the type of a value that cannot be pickled.
+    A pickle drops functions, and holds only the type's name of a value that cannot be pickled.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -174,7 +174,7 @@ def restored_error(kind: type[E], args: tuple[Any, ...], state: Mapping[str, Any
 def fields_of_error(error: PortableError, keeps: Callable[[Any], bool] = lambda value: True) -> Iterable[tuple[str, Any]]:
     """Yield the fields of an error by name, those of an OSError too."""
     yield from ((name, value) for name, value in vars(error).items() if keeps(value))
-    if isinstance(error, OSError):  # whose fields are not among its variables
+    if isinstance(error, OSError):  # its fields are not in vars()
         yield from ((name, value) for name in _OS_FIELDS if (value := getattr(error, name, None)) is not None)
 
 
@@ -202,14 +202,14 @@ def _travels(value: Any) -> bool:
 
 
 def _portable(value: Any) -> Any:
-    """Return a value as it can be pickled: itself, or the name of its type where it cannot."""
+    """Return a value, or the name of its type if it cannot be pickled."""
     if type(value) in _PLAIN or isinstance(value, PurePath):
         return value
-    import pickle  # which only those who pickle need
+    import pickle  # needed for pickling only
 
     try:
         pickle.loads(pickle.dumps(value))
-    except Exception:  # a value of a caller's own, whose pickling may raise anything
+    except Exception:  # pickling a value of the caller may raise anything
         return f"<{type(value).__name__}>"
     return value
 
@@ -217,14 +217,14 @@ def _portable(value: Any) -> Any:
 def _copied(value: Any, memo: dict[int, Any]) -> Any:
     try:
         return copy.deepcopy(value, memo)
-    except Exception:  # likewise: the copy of the error then shares it
+    except Exception:  # likewise; the copy shares it
         return value
 
 
 class ProcessBound:
-    """Base of what cannot leave its process: pickling and copying raise a TypeError of one line.
+    """Base of objects that belong to one process: pickling and copying raise TypeError.
 
-    `_instead` says what to pickle in its place.
+    `_instead` names what to pickle instead.
     """
 
     __slots__ = ()

@@ -1,4 +1,4 @@
-"""What was asked, in the user's words and independent of any gateway."""
+"""A request for images, independent of any gateway."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def is_blank(prompt: str) -> bool:
 def _is_drawable(mark: str) -> bool:
     if mark.isascii():
         return mark.isalnum()
-    import unicodedata  # a prompt in English need not wait for it
+    import unicodedata  # loaded for other prompts only
 
     return unicodedata.category(mark) not in _NOTHING and mark not in _BLANK_LETTERS
 
 
 @dataclass(frozen=True, slots=True)
 class Size(Record):
-    """A size as a person says it: a ratio `16:9`, pixels `1536x1024`, or `auto`.
+    """A requested size: a ratio `16:9`, pixels `1536x1024`, or `auto`.
 
     `width` and `height` are the ratio's terms or the pixels, and 0 for `auto`.
     """
@@ -44,7 +44,7 @@ class Size(Record):
 
     @classmethod
     def parse(cls, text: str) -> Size:
-        """Read a size; raises ValueError where it is none of the three forms."""
+        """Return the size of a text. Raises ValueError if it has none of the three forms."""
         text = text.strip()
         if text.lower() == "auto":
             return cls("auto")
@@ -63,13 +63,13 @@ class Size(Record):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class LocalPicture(Record):
-    """A picture on this machine, ready for the wire: `data` are the bytes that a gateway would get.
+    """An image on this machine, ready to upload: `data` are the bytes that a gateway receives.
 
-    `name` is what a person calls it (`photo.jpg`, `fox[1]`, `@17`), `notes` what was done to its bytes, `picture` the ledger's id
-    where it is one of ours. `url` is an address where this picture lives already, until `expires_at` (epoch seconds).
+    `name` is its name in the request (`photo.jpg`, `fox[1]`, `@17`), `notes` the changes to its bytes, `picture` the ledger's id of a
+    generated image, else 0. `url` is an address that it has already, until `expires_at` (epoch seconds).
 
-    `sha256` is that of `data`. `identity` is the SHA-256 that stands for the picture in requests and in the ledger: where something was
-    left out of a file, that of the bytes which version 0.1.0 would have sent, so that the same file is the same request in every version.
+    `sha256` is that of `data`. `identity` is the SHA-256 of the image in requests and in the ledger. If something was left out of a file,
+    it is that of the bytes that version 0.1.0 would have sent, so that the same file is the same request in every version.
     """
 
     data: bytes = field(repr=False)
@@ -85,24 +85,24 @@ class LocalPicture(Record):
     sha256: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        import hashlib  # it loads OpenSSL, which a request without pictures need not wait for
+        import hashlib  # loads OpenSSL; needed for images only
 
         object.__setattr__(self, "sha256", hashlib.sha256(self.data).hexdigest())
         object.__setattr__(self, "identity", self.identity or self.sha256)
 
     @property
     def placeholder(self) -> str:
-        """What stands in a plan where the address will be, once there is one."""
+        """The placeholder in a plan until the address is known."""
         return f"upload:{self.identity}"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ImageRequest(Record):
-    """What was asked; `None` means the default, which the plan fills in explicitly.
+    """A request for images; `None` means the default, which the plan fills in explicitly.
 
     `size` is a ratio, pixels or `auto` as text; `resolution` a tier (`1k`); `n` the number of pictures;
-    `output_compression` 0-100; `references` and `mask` are addresses or pictures on this machine (in a call also files, PIL images,
-    arrays, earlier results: the engine makes them ready); `extra` holds further fields for the wire.
+    `output_compression` is 0-100. `references` and `mask` are addresses or images on this machine; in a call also files, PIL images,
+    arrays and earlier results, which the engine converts. `extra` holds further fields of the gateway's request.
     """
 
     prompt: str
@@ -130,18 +130,18 @@ class ImageRequest(Record):
     __hash__ = hash_of_fields  # references may be arrays or images before they are made ready
 
     def asked(self) -> dict[str, Any]:
-        """Return only what was said, as plain JSON values; a picture on this machine by its name."""
-        said: dict[str, Any] = {}
+        """Return the requested options as plain JSON values; an image on this machine by its name."""
+        requested: dict[str, Any] = {}
         for item in fields(self):
             value = getattr(self, item.name)
             if value is None or value == () or (item.name == "extra" and not value):
                 continue
-            said[item.name] = _plain(value)
-        return said
+            requested[item.name] = _plain(value)
+        return requested
 
 
 def _by_name(extra: Any) -> FrozenDict[str, Any]:
-    """Return further fields by their names; raises UnsupportedOption for what has none."""
+    """Return further fields by their names. Raises UnsupportedOption for a value without names."""
     try:
         return FrozenDict(extra)
     except (TypeError, ValueError):

@@ -1,12 +1,12 @@
-"""What comes back: money in its own unit, progress on the way, pictures at the end."""
+"""The results of a request: costs in their own units, the progress of its tasks, and its images."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from imagegen_magic.errors import ImageGenError, ImageInvalid, ReadError, UnsupportedOption
 from imagegen_magic.paths import text_of
@@ -26,8 +26,8 @@ _CERTAINTY: tuple[Kind, ...] = ("measured", "reserved", "estimated", "unknown")
 class Cost(Record):
     """An amount in the gateway's own unit (`USD`, `credits`, …), or unknown; never 0 for unknown.
 
-    `kind` says how it is known, `source` by whom and `checked` on which date (ISO). `unknown` counts the parts of a
-    sum whose price is not known.
+    `kind` is how it is known, `source` where from, and `checked` on which date (ISO). `unknown` counts the parts of a sum whose price
+    is unknown.
     """
 
     amount: Decimal | None = None
@@ -55,7 +55,7 @@ class Cost(Record):
 
 
 def _round(amount: Decimal, least: int) -> str:
-    """Return an amount as a person reads it: four decimals at most, `least` of them always; tiny ones with two digits."""
+    """Return an amount as text: at most four decimals, at least `least`; below 0.0001 two significant digits."""
     if amount and abs(amount) < Decimal("0.0001"):
         return f"{amount:.2g}"
     whole, _, decimals = f"{amount:.4f}".partition(".")
@@ -64,9 +64,9 @@ def _round(amount: Decimal, least: int) -> str:
 
 
 def total(costs: Iterable[Cost]) -> tuple[Cost, ...]:
-    """Add costs within each unit, never across, and never play money to money, which stands first.
+    """Return the sum of the costs of each unit; play money of the sandbox has sums of its own, after the others.
 
-    What is unknown is counted in the first sum, or stands alone.
+    Unknown costs are counted in the first sum; without one, the result is one unknown cost.
     """
     sums: dict[tuple[bool, str], Cost] = {}
     unknown = 0
@@ -85,21 +85,40 @@ def total(costs: Iterable[Cost]) -> tuple[Cost, ...]:
     if not sums:
         return (Cost(),)
     first, *others = (sums[name] for name in sorted(sums, key=lambda name: name[0]))
-    pluralize = Cost(first.amount, first.unit, first.kind, first.source, first.checked, first.unknown + unknown)
-    return (pluralize, *others)
+    return (replace(first, unknown=first.unknown + unknown), *others)
 
 
 Stage = Literal["planned", "submitting", "waiting", "fetching", "saved", "failed", "left"]
 
 
+class StageInfo(NamedTuple):
+    """One stage of a task: its text in a row and in a count, whether the task has ended, and whether its request was sent."""
+
+    text: str
+    counted: str
+    ended: bool
+    sent: bool
+
+
+STAGES: dict[Stage, StageInfo] = {
+    "saved": StageInfo("saved", "saved", True, True),
+    "fetching": StageInfo("fetching", "fetching", False, True),
+    "waiting": StageInfo("waiting", "waiting", False, True),
+    "submitting": StageInfo("submitting", "submitting", False, False),
+    "planned": StageInfo("waiting for its turn", "to come", False, False),
+    "failed": StageInfo("failed", "failed", True, True),
+    "left": StageInfo("left to the gateway", "left", True, True),
+}
+"""Every stage, in the order in which messages count them. `left`: the wait ended, and the task continues at the gateway."""
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Progress(Record):
-    """Where one task stands.
+    """The progress of one task.
 
-    `task` of `tasks` counts from 0; `row` is the ledger's id of the task; `since` the epoch seconds at which it was
-    submitted (or planned); `fraction` is 0..1 where the gateway tells one; `usual` the seconds such a task usually
-    takes, (low, high), from history; `note` what a person should know now. `left` means: we stopped waiting, the
-    gateway did not.
+    `stage` is one of `STAGES`. `task` of `tasks` counts from 0; `row` is the ledger's id of the task; `since` is when it was submitted,
+    else planned, in epoch seconds. `fraction` is 0..1, or None if the gateway reports none. `usual` is the range of seconds that such a
+    task takes, (low, high), from earlier ones. `note` is text for the user.
     """
 
     stage: Stage
@@ -115,12 +134,12 @@ class Progress(Record):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class GeneratedImage(Record):
-    """One picture, whole and on disk.
+    """One complete image on the disk.
 
-    `width` and `height` in pixels, from its bytes; `seconds` from submit to finished; `created` epoch seconds; `id` is the ledger's.
-    `differences` says in words where it is not what was asked. `reused` says that it was there already, and nothing was spent now;
-    `earlier` names the latest picture that was asked for in the very same way before, as (id, epoch seconds); `drift` says how much of
-    what a mask protects was changed, as (share of its pixels, mean absolute difference), both 0..1.
+    `width` and `height` are in pixels, read from its bytes; `seconds` from the submission to the end; `created` in epoch seconds; `id`
+    is the ledger's. `differences` names in text what differs from the request. `reused` means that it existed and cost nothing now.
+    `earlier` is the latest image of an identical request, as (id, epoch seconds). `drift` is the change of what a mask protects, as (share
+    of its pixels, mean absolute difference), both 0..1.
     """
 
     path: Path
@@ -147,7 +166,7 @@ class GeneratedImage(Record):
 
     @property
     def data(self) -> bytes:
-        """The gateway's bytes, untouched. Raises PictureGone (a FileNotFoundError) where the file was moved, ReadError (an OSError)."""
+        """The gateway's bytes, unchanged. Raises PictureGone (a FileNotFoundError) if the file was moved, else ReadError (an OSError)."""
         try:
             return self.path.read_bytes()
         except OSError as error:
@@ -159,7 +178,7 @@ class GeneratedImage(Record):
         return f"<GeneratedImage{name} {text_of(self.path)}, {self.width}×{self.height}, by {self.provider} {self.model}{play}>"
 
     def open(self) -> Image:
-        """Return the picture, decoded, as a Pillow image. Raises as `data`, and ImageInvalid where the file was broken since."""
+        """Return the decoded Pillow image. Raises as `data`, and ImageInvalid if the file is damaged."""
         from imagegen_magic.imaging.decode import reopened
 
         return reopened(self.data)
@@ -177,10 +196,9 @@ class GeneratedImage(Record):
 
 @dataclass(frozen=True, slots=True)
 class Generation(Record, Sequence[GeneratedImage]):
-    """What a cell returns: a sequence of pictures, with what was asked, by whom, its cost and duration.
+    """The result of a cell: a sequence of images, with their request, provider, costs and duration.
 
-    `seconds` is the wall time of the whole; `tasks` the gateway's task ids; `errors` what went wrong beside the
-    pictures that were made.
+    `seconds` is the wall time of the request; `tasks` are the gateway's task ids; `errors` are those of the images that are missing.
     """
 
     images: tuple[GeneratedImage, ...]
@@ -193,7 +211,7 @@ class Generation(Record, Sequence[GeneratedImage]):
 
     @property
     def cost(self) -> Cost:
-        """What all of it cost, in the gateway's own unit."""
+        """The cost of the request, in the gateway's own unit."""
         return self.costs[0]
 
     @overload
@@ -210,10 +228,10 @@ class Generation(Record, Sequence[GeneratedImage]):
         return iter(self.images)
 
     def contact_sheet(self, path: str | Path | None = None, *, columns: int | None = None, edge: int | None = None) -> Image | Path:
-        """Return all pictures on one sheet, `columns` in a row; or write it to `path` (.png or .pdf) and return that.
+        """Return all images on one sheet, `columns` in a row; or write it to `path` (.png or .pdf) and return that.
 
-        Each picture has its own pixels, or at most `edge`. Raises UnsupportedOption for another suffix, and where the sheet would be too
-        large, with the edge that fits; SaveError where the disk refuses.
+        Each image keeps its pixels, or is scaled to at most `edge`. Raises UnsupportedOption for another suffix, and for a sheet that would
+        be too large, with the edge that fits; SaveError if it cannot be written.
         """
         from imagegen_magic.imaging.sheet import grid, save
         from imagegen_magic.imaging.text import missing_fonts
@@ -234,7 +252,7 @@ class Generation(Record, Sequence[GeneratedImage]):
 
 
 def pictures_in(value: object, option: str = "images") -> list[GeneratedImage]:
-    """Return the pictures that a value is or holds: a picture, a Generation, or any iterable of those.
+    """Return the images of a value: of an image, a Generation, or any iterable of those.
 
     Raises UnsupportedOption for anything else.
     """
@@ -247,6 +265,6 @@ def pictures_in(value: object, option: str = "images") -> list[GeneratedImage]:
 
 
 def _within(value: object, option: str) -> list[GeneratedImage]:
-    if isinstance(value, Iterator):  # of itself, perhaps without an end
+    if isinstance(value, Iterator):  # it may be endless
         value = type(value).__name__
     return pictures_in(value, option)

@@ -79,7 +79,7 @@ def _frame(row: TaskProgress, words: str, frame: tuple[int, int]) -> str:
     attributes = f'role="progressbar" aria-valuetext="{escape(words)}"'
     if row.stage == "failed":
         return _box(frame, attributes, "", "imagegen-failed")
-    if row.stage in ("saved", "left"):
+    if row.ended:
         return _box(frame, attributes, "")
     if row.fraction is not None:
         attributes += f' aria-valuenow="{row.fraction:.2f}" aria-valuemin="0" aria-valuemax="1"'

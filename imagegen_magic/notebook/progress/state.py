@@ -7,19 +7,9 @@ from dataclasses import dataclass, field
 
 from imagegen_magic.errors import AGAIN, message
 from imagegen_magic.humanize import duration
-from imagegen_magic.result import GeneratedImage, Progress
+from imagegen_magic.result import STAGES, GeneratedImage, Progress, Stage
 
 MANY = 12  # tasks; above this, one row counts them all
-
-_ENDED = ("saved", "failed", "left")
-_WORDS = {
-    "planned": "waiting for its turn",
-    "submitting": "submitting",
-    "fetching": "fetching",
-    "saved": "saved",
-    "failed": "failed",
-    "left": "left to the gateway",
-}
 
 
 @dataclass
@@ -30,14 +20,14 @@ class TaskProgress:
     images: list[GeneratedImage] = field(default_factory=list)
 
     @property
-    def stage(self) -> str:
+    def stage(self) -> Stage:
         """The stage, `planned` before anything is known."""
         return self.progress.stage if self.progress else "planned"
 
     @property
     def ended(self) -> bool:
         """Whether the task has ended."""
-        return self.stage in _ENDED
+        return STAGES[self.stage].ended
 
     @property
     def fraction(self) -> float | None:
@@ -49,7 +39,7 @@ class TaskProgress:
     def words(self, now: float) -> str:
         """Return the stage in words; `now` in epoch seconds."""
         if self.progress is None:
-            return _WORDS["submitting"]
+            return STAGES["submitting"].text
         note = f" ({self.progress.note})" if self.progress.note else ""
         if self.progress.error:
             return f"{self.stage}: {self.progress.error.what}"
@@ -57,7 +47,7 @@ class TaskProgress:
             return _waiting(self.progress, now) + note
         if self.stage == "planned" and note:
             return self.progress.note
-        return _WORDS[self.stage] + note
+        return STAGES[self.stage].text + note
 
 
 def _waiting(progress: Progress, now: float) -> str:
@@ -104,7 +94,7 @@ class JobProgress:
     @property
     def submitted(self) -> bool:
         """Whether a request has reached a gateway."""
-        return any(row.stage not in ("planned", "submitting") for row in self.rows)
+        return any(STAGES[row.stage].sent for row in self.rows)
 
     def errors(self, again: str = AGAIN) -> Iterator[str]:
         """Yield the errors, a line each; the same error of several tasks once. `again` is how the request is repeated."""
@@ -133,11 +123,9 @@ class JobProgress:
 
     def _counts(self) -> str:
         stages = [row.stage for row in self.rows]
-        counts = [f"{stages.count('saved')} of {len(stages)} saved"]
-        for stage in ("fetching", "waiting", "submitting", "planned", "failed", "left"):
-            if number := stages.count(stage):
-                counts.append(f"{number} {stage if stage != 'planned' else 'to come'}")
-        return ", ".join(counts)
+        counts = [(stages.count(stage), info) for stage, info in STAGES.items() if stage != "saved"]
+        saved = f"{stages.count('saved')} of {len(stages)} saved"
+        return ", ".join([saved, *(f"{number} {info.counted}" for number, info in counts if number)])
 
 
 def _grouped(numbered: Iterable[tuple[int, str]]) -> dict[str, list[int]]:
