@@ -491,7 +491,7 @@ def test_without_locks_sweeping_goes_by_age(folder: Path, monkeypatch: pytest.Mo
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(images.process_locks, "lock", refuse)
-    monkeypatch.setattr(images.process_locks, "held", refuse)
+    monkeypatch.setattr(images.process_locks, "is_locked", refuse)
     old, young = folder / ".fox-7f3a-1.png.00000000.part", folder / ".fox-7f3a-1.png.00000001.part"
     old.touch()
     young.touch()

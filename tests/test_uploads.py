@@ -98,8 +98,8 @@ def _run(work):
     return loop.run(main())
 
 
-def _bring(gateway, *pictures, settings=None, tell=None):
-    return _run(lambda session: uploads.upload_all(session, gateway, pictures, settings or load(), tell=tell))
+def _bring(gateway, *pictures, settings=None, report=None):
+    return _run(lambda session: uploads.upload_all(session, gateway, pictures, settings or load(), report=report))
 
 
 def _uploaded(server):
@@ -394,7 +394,7 @@ def test_an_outage_is_tried_again(fault, times, server):
     """Uploading is free, so it is repeated without asking."""
     server.arm(fault, times=times)
     told, before = [], _uploaded(server)
-    assert _bring(_at("evolink"), _picture(), tell=told.append)
+    assert _bring(_at("evolink"), _picture(), report=told.append)
     assert (_uploaded(server), told[0], len(told)) == (before + times + 1, "uploading fox.png", times + 1)
     assert "fox.png is not uploaded yet, again in 1 s" in told
 
@@ -403,7 +403,7 @@ def test_a_gateway_that_asks_to_wait_is_obeyed(server):
     """Its Retry-After counts, though our own pause would be shorter."""
     server.arm("upload-429")
     told, began = [], time.monotonic()
-    assert _bring(_at("evolink"), _picture(), tell=told.append)
+    assert _bring(_at("evolink"), _picture(), report=told.append)
     assert (told[1:], time.monotonic() - began >= 1) == (["fox.png is not uploaded yet, again in 1 s"], True)
 
 
@@ -518,7 +518,7 @@ def test_evolinks_upload_goes_where_its_moved_base_url_is_on_this_machine(monkey
 def test_evolinks_own_file_host_gets_the_key_of_evolinks_own_base_url():
     """It names the host as its own; the base URL may be written with a slash."""
     for base in ("https://api.evolink.ai", "https://API.evolink.ai:443/"):
-        way = routes.find_way(_real("evolink", base), _picture(), load())
+        way = routes.find_route(_real("evolink", base), _picture(), load())
         assert (way.url, way.key_hosts) == ("https://files-api.evolink.ai/api/v1/files/upload/stream", ("files-api.evolink.ai",))
         assert way.host == "files-api.evolink.ai"
 
@@ -535,7 +535,7 @@ def test_evolinks_own_file_host_gets_the_key_of_evolinks_own_base_url():
 def test_a_moved_base_url_keeps_its_key_from_evolinks_file_host(base):
     """Whoever moved the base URL moved the key with it: refused in words, with the way out."""
     with pytest.raises(UnsupportedOption, match=r"takes files at files-api\.evolink\.ai, and your key does not go there") as caught:
-        routes.find_way(_real("evolink", base), _picture(), load())
+        routes.find_route(_real("evolink", base), _picture(), load())
     assert (base in caught.value.what, "uploader" in caught.value.hint) == (True, True)
 
 
@@ -543,10 +543,10 @@ def test_a_look_alike_has_no_way_unless_it_names_one():
     """Evolink's dialect at another address takes no files, or takes them where `upload_url` says."""
     table = {"like": "evolink", "base_url": "https://api.mine.example"}
     with pytest.raises(UnsupportedOption, match="takes no files"):
-        routes.find_way(_real("mine", look_alikes={"mine": table}), _picture(), load())
-    way = routes.find_way(_real("mine", look_alikes={"mine": {**table, "upload_url": "https://up.mine.example/x"}}), _picture(), load())
+        routes.find_route(_real("mine", look_alikes={"mine": table}), _picture(), load())
+    way = routes.find_route(_real("mine", look_alikes={"mine": {**table, "upload_url": "https://up.mine.example/x"}}), _picture(), load())
     assert (way.url, way.key_hosts) == ("https://up.mine.example/x", ("up.mine.example",))
-    alike = routes.find_way(_real("mine", look_alikes={"mine": {**table, "like": "apimart"}}), _picture(), load())
+    alike = routes.find_route(_real("mine", look_alikes={"mine": {**table, "like": "apimart"}}), _picture(), load())
     assert (alike.url, alike.key_hosts) == ("https://api.mine.example/v1/uploads/images", ())
 
 
@@ -554,7 +554,7 @@ def test_a_host_that_the_gateway_does_not_name_gets_nothing(monkeypatch):
     """A provider whose upload leads elsewhere without saying that the host is its own."""
     monkeypatch.setattr(type(get_provider("evolink")), "key_hosts", ())
     with pytest.raises(UnsupportedOption, match="your key does not go there"):
-        routes.find_way(_real("evolink"), _picture(), load())
+        routes.find_route(_real("evolink"), _picture(), load())
 
 
 def test_the_header_is_for_the_gateways_own_hosts_alone():
@@ -668,7 +668,7 @@ def test_xingchao_uses_the_persons_own_uploader(uploader):
 
 def test_a_moved_evolink_uses_the_persons_own_uploader_too(uploader):
     """Where the gateway's own upload must not be used, the named function may."""
-    way = routes.find_way(_real("evolink", "https://proxy.example"), _picture(), uploader(_PUT))
+    way = routes.find_route(_real("evolink", "https://proxy.example"), _picture(), uploader(_PUT))
     assert (way.call, way.uploader) == (None, "myhost:put")
 
 

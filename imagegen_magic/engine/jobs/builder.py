@@ -202,7 +202,7 @@ class _Builder:
                 from imagegen_magic.engine.uploads import uploader  # loads only for requests with references
 
                 report = self._upload_reporter(first.positions[0])
-                found = await uploader.upload_all(self.context, first.request.gateway, list(local.values()), self.settings, tell=report)
+                found = await uploader.upload_all(self.context, first.request.gateway, list(local.values()), self.settings, report=report)
                 addresses |= {(base_url, placeholder): address for placeholder, address in found.items()}
         return addresses
 

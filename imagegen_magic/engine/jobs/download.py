@@ -224,16 +224,16 @@ class ImageDownloader:
             download = await self._answer_of(url)
         except HTTPStatusError as error:
             gone = DownloadError(f"The picture's address has expired ({error}), and the gateway gives no new one", blame="gateway")
-            return await self._fetch_renewed(await self._renew(image, url, gone, "the address had expired, asked anew"))
+            return await self._fetch_renewed(await self._renew(image, url, gone, "the address had expired, requesting a new one"))
         except NotTrusted as error:
             if not self._task.resumed:  # the gateway has just named it
                 raise
-            return await self._fetch_renewed(await self._renew(image, url, error, "the address is not allowed, asked anew"))
+            return await self._fetch_renewed(await self._renew(image, url, error, "the address is not allowed, requesting a new one"))
         if not is_answer(download.part.head):
             return url, download
         try:
             same = DownloadError("The picture's address answers with a page or a message", blame="gateway")
-            renewed = await self._renew(image, url, same, "the address answers with a page or a message, asked anew")
+            renewed = await self._renew(image, url, same, "the address answers with a page or a message, requesting a new one")
         except DownloadError:
             return url, download
         except BaseException:
@@ -246,7 +246,7 @@ class ImageDownloader:
         try:
             return url, await self._answer_of(url)
         except HTTPStatusError as error:
-            what = f"The picture's address has expired, and so has the one asked for anew ({error})"
+            what = f"The picture's address has expired, and so has the new one ({error})"
             raise DownloadError(what, blame="gateway") from None
 
     async def _answer_of(self, url: str) -> Download:

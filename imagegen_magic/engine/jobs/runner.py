@@ -252,7 +252,7 @@ class TaskRunner(ProcessBound):
         try:
             if self.spec.uploads and not self._renewed:
                 self._renewed = True
-                self.report("submitting", "an uploaded picture was gone, uploaded anew")
+                self.report("submitting", "an uploaded picture was gone, uploading it again")
                 sent = await self._reupload()
         except ImageGenError as error:
             await self._fail(error)

@@ -1,4 +1,4 @@
-"""Whether pictures can be saved in a folder, found out before anything is sent."""
+"""Checks that images can be saved in a folder, before anything is sent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BACK = "change to a folder that exists (%cd and %reload_ext imagegen_magic; os.
 
 
 def check(settings: Settings, folder: Path | None = None) -> None:
-    """Raise SaveError where pictures cannot be saved in a folder (default: the settings' own), as far as it shows without a change."""
+    """Raise SaveError if images cannot be saved in a folder (default: the settings' own), as far as can be checked without a change."""
     folder = settings.save_dir if folder is None else folder
     with _one_line(settings, folder):
         nearest = next(place for place in (folder, *folder.parents) if _is_there(place))
@@ -31,7 +31,7 @@ def check(settings: Settings, folder: Path | None = None) -> None:
 
 
 def troubles(settings: Settings) -> list[str]:
-    """Return why pictures cannot be saved in the settings' folder, in one line; empty where nothing is known to be wrong."""
+    """Return the reason why images cannot be saved in the settings' folder, in one line; empty if none is known."""
     try:
         check(settings)
     except ImageGenError as error:
@@ -90,7 +90,7 @@ def remove_empty(made: Sequence[Path]) -> None:
 
 @contextmanager
 def _one_line(settings: Settings, folder: Path) -> Iterator[None]:
-    """Let what the system says of a folder be one line; say first where the notebook's own folder is gone."""
+    """Turn the errors of a folder into a SaveError of one line; a missing folder of the notebook comes first."""
     base = settings.folder
     if base in (folder, *folder.parents) and not base.is_dir():
         what = f"The notebook's folder {images.shown(base)} is gone: it was renamed or deleted while this kernel runs"

@@ -1,4 +1,4 @@
-"""Pictures on disk: a name a person understands, whole or not there at all, never in another file's place."""
+"""Images on disk: readable names, complete or absent at any moment, never in place of another file."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _WORDS = 4
 _WORDS_BYTES = 80
 _NAME_BYTES = 120
 _ID_BYTES = 16
-_LOOKED_AT = 2_000  # characters of a prompt: whoever writes more has said by then what it is about
+_PROMPT_CHARACTERS = 2_000  # of a prompt that its name may come from
 _DAY = 86_400.0
 UNREADABLE = "unreadable"
-_DOUBTS = 2  # files of one picture that are kept while it is not known which of them the gateway delivers, beside the latest
-_PLACES = 10  # files of one name that are looked at
-_TRIES = 20  # to be in a folder that others remove while it is empty
-_HEAD = 4096  # bytes of a file that tell what it is
+_DOUBTS = 2  # unsettled files of one image that are kept, besides the latest
+_MAX_FILES = 10  # files of one name that are read
+_MAX_ATTEMPTS = 20  # to be in a folder that others remove while it is empty
+_HEAD = 4096  # bytes that identify a file's format
 _PART = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])", re.IGNORECASE)
 _COMMON = """
@@ -68,12 +68,14 @@ class Kept(NamedTuple):
 
 
 def filename_stem(prompt: str, short_id: str, name: str | None = None) -> str:
-    """Return how a picture's file is called, without index and suffix: a few telling words of the prompt, or `name`, and the id.
+    """Return how a picture's file is called, without index and suffix: a few distinctive words of the prompt, or `name`, and the id.
 
     Only letters, digits, their accents and `-` (and `_` in `name`) are ever in it, whatever the prompt says, and only those that the
     file system's encoding can carry; at most 140 bytes in UTF-8.
     """
-    words = _shortened(_telling(prompt), _WORDS_BYTES) if name is None else _shortened("-".join(_runs(name, also="_")), _NAME_BYTES)
+    words = (
+        _shortened(_distinctive_words(prompt), _WORDS_BYTES) if name is None else _shortened("-".join(_runs(name, also="_")), _NAME_BYTES)
+    )
     identity = _shortened("".join(_runs(short_id)), _ID_BYTES)
     called = "-".join(part for part in (words.strip("-_") or "picture", identity) if part)
     return f"picture-{called}" if _RESERVED.fullmatch(called) else called
@@ -82,7 +84,7 @@ def filename_stem(prompt: str, short_id: str, name: str | None = None) -> str:
 class Part:
     """A picture as it arrives: in memory while it is small, then in a hidden file of the folder that it is for.
 
-    `head` is its beginning, for telling what it is. What is written is written in a thread; `discard` may be called at any time.
+    `head` is its beginning, for distinctive what it is. What is written is written in a thread; `discard` may be called at any time.
     """
 
     def __init__(self, directory: Path, name: str = "picture") -> None:
@@ -117,16 +119,16 @@ class Part:
         self._held.append(data)
 
     def write(self, data: bytes) -> None:
-        """Write bytes to the hidden file, after what is held. Raises SaveError where the disk refuses, or is nearly full."""
+        """Write bytes to the hidden file, after what is held. Raises SaveError if the disk refuses, or is nearly full."""
         self.hold(data)
-        with self._lock, _told(self._path):
+        with self._lock, _as_save_error(self._path):
             if not self._over:
                 self._flush(self._path)
 
     def make_room(self, size: int, spare: int = 0) -> None:
         """Raise SaveError unless so many bytes fit on the folder's disk, and as many again as are to `spare`."""
         folder = self._path.parent
-        with _told(self._path):
+        with _as_save_error(self._path):
             free = in_folder(folder, lambda: shutil.disk_usage(folder).free)
         if free < size + spare:
             raise SaveError(f"The picture has {size / 2**20:.0f} MiB, and the disk of {folder} has {free / 2**20:.0f} MiB free")
@@ -140,10 +142,10 @@ class Part:
         return known.hexdigest()
 
     def content(self) -> bytes:
-        """Return all its bytes. Raises SaveError where they cannot be read."""
+        """Return all its bytes. Raises SaveError if they cannot be read."""
         if self._file is None:
             return b"".join(self._held)
-        with self._lock, _told(self._path):
+        with self._lock, _as_save_error(self._path):
             self._flush(self._path)
             return self._hidden().read_bytes()
 
@@ -191,16 +193,16 @@ class Part:
 def save(data: bytes | Part, directory: Path, filename_stem: str, index: int, suffix: str, sidecar: Mapping[str, Any]) -> Saved:
     """Write a picture and, under the same name with `.json`, its sidecar, durably; a kill at any moment leaves whole files or none.
 
-    The sidecar gets the picture's `sha256`, and is there before the picture is: whoever finds a picture of ours can tell whose it is.
+    The sidecar gets the picture's `sha256`, and is written first, so that each image on disk has one.
 
-    Called again with the same bytes and name it returns the same path; where that name is taken by another file, `-2` and so on is added.
-    Raises SaveError where the disk refuses, TypeError where the sidecar is no JSON, ValueError where the name would leave the folder.
+    Called again with the same bytes and name it returns the same path; if another file has that name, `-2` and so on is added.
+    Raises SaveError if the disk refuses, TypeError if the sidecar is not JSON, ValueError if the name would leave the folder.
     """
     base, suffix = _checked(filename_stem, index, suffix)
     part = data if isinstance(data, Part) else Part.of(data, directory)
     try:
         described = _pretty({**sidecar, "sha256": part.sha256})
-        with _told(directory / (base + suffix)):
+        with _as_save_error(directory / (base + suffix)):
             in_folder(directory, lambda: None)
             path = _place(part, directory, base, suffix, described)
             _sync(directory)
@@ -213,22 +215,22 @@ def save(data: bytes | Part, directory: Path, filename_stem: str, index: int, su
 def keep_unreadable(
     part: Part, directory: Path, filename_stem: str, index: int, suffix: str, sidecar: Mapping[str, Any], *, certain: bool, answer: bool
 ) -> Kept:
-    """Keep what came and is no picture that can be read, durably, in the folder `unreadable` beside the pictures.
+    """Keep a file that is no readable image, durably, in the folder `unreadable` beside the images.
 
     What is `certain` to be what the gateway delivers is settled at once, else as soon as the same bytes came twice. An `answer`, as a page
     that says no, is never settled; the latest one is kept. The sidecar says `settled`. Raises SaveError.
     """
     folder, whose = directory / UNREADABLE, (sidecar["task_id"], index)
     base, _ = _checked(filename_stem, index, suffix)
-    with _told(folder / base):
+    with _as_save_error(folder / base):
         earlier = list(_ours(folder, base, *whose))
         known = next((path for path, _ in earlier if part.is_in(path)), None)
         settled = not answer and (certain or known is not None)
-        said = {**sidecar, "number": index, "answer": answer, "settled": settled}
+        notes = {**sidecar, "number": index, "answer": answer, "settled": settled}
         if known is None:
-            known = save(part, folder, filename_stem, index, suffix, said).path
+            known = save(part, folder, filename_stem, index, suffix, notes).path
         else:
-            _replace(_pretty({**said, "sha256": part.sha256}), known.with_suffix(".json"))
+            _replace(_pretty({**notes, "sha256": part.sha256}), known.with_suffix(".json"))
         unsettled = [(path, was) for path, was in earlier if path != known and not was.get("settled")]
         spent = [path for path, was in unsettled if settled or bool(was.get("answer")) == answer]
         for path in spent if settled or answer else spent[: max(0, len(spent) - _DOUBTS)]:
@@ -241,27 +243,27 @@ def drop_doubts(directory: Path, filename_stem: str, index: int, task_id: str) -
     """Remove what was kept of a picture unsettled, once the picture itself is there."""
     folder = directory / UNREADABLE
     with suppress(OSError, ValueError):
-        for path, said in list(_ours(folder, f"{filename_stem}-{index}", task_id, index)) if folder.is_dir() else ():
-            if said.get("settled") is False:
+        for path, notes in list(_ours(folder, f"{filename_stem}-{index}", task_id, index)) if folder.is_dir() else ():
+            if notes.get("settled") is False:
                 _remove(path)
 
 
 def saved_before(directory: Path, filename_stem: str, index: int, task_id: str) -> Path | None:
     """Return the file of a picture that was saved already, though the ledger does not know: its bytes are those that its sidecar notes."""
     with suppress(OSError, ValueError):
-        for path, said in _ours(directory, f"{filename_stem}-{index}", task_id, index):
-            if _holds(path, path.stat().st_size, str(said.get("sha256"))):
+        for path, notes in _ours(directory, f"{filename_stem}-{index}", task_id, index):
+            if _holds(path, path.stat().st_size, str(notes.get("sha256"))):
                 return path
     return None
 
 
 def _ours(folder: Path, base: str, task_id: str, number: int) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield the files of a task's picture in a folder, oldest first, with what their sidecars say."""
-    for place in range(1, _PLACES):
+    """Yield the files of a task's picture in a folder, oldest first, with the content of their sidecars."""
+    for place in range(1, _MAX_FILES):
         note = folder / f"{base}{'' if place == 1 else f'-{place}'}.json"
-        said = read_sidecar(note) if note.exists() else {}
-        if said.get("task_id") == task_id and said.get("number", number) == number:
-            yield from ((path, said) for path in folder.glob(f"{glob.escape(note.stem)}.*") if path != note)
+        notes = read_sidecar(note) if note.exists() else {}
+        if notes.get("task_id") == task_id and notes.get("number", number) == number:
+            yield from ((path, notes) for path in folder.glob(f"{glob.escape(note.stem)}.*") if path != note)
 
 
 def _remove(path: Path) -> None:
@@ -280,8 +282,8 @@ FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turn what the system says of a file that cannot be written, or of a name that no file can have, into SaveError."""
+def _as_save_error(path: Path) -> Iterator[None]:
+    """Turn the errors of a file that cannot be written, or of a name that no file can have, into SaveError."""
     try:
         yield
     except SaveError:
@@ -293,7 +295,7 @@ def _told(path: Path) -> Iterator[None]:
 
 
 def _refused(error: OSError, path: Path) -> SaveError:
-    """Return what a person is told: room is to be made where there is none, and else another folder helps."""
+    """Return the SaveError of an OSError; its hint names another folder unless the disk is full."""
     why = error.strerror or str(error)
     if isinstance(error, (FileExistsError, NotADirectoryError)):
         why = f"{error.filename or path.parent} is there and is no folder"
@@ -310,16 +312,16 @@ def remove_stale_parts(directory: Path) -> None:
                     path.unlink()
 
 
-def _telling(prompt: str) -> str:
+def _distinctive_words(prompt: str) -> str:
     runs = _runs(prompt.lower())
-    telling = [run for run in runs if run not in _STOP_WORDS and not (len(run) == 1 and run.isascii() and run.isalpha())]
-    return "-".join((telling or runs)[:_WORDS])
+    distinctive = [run for run in runs if run not in _STOP_WORDS and not (len(run) == 1 and run.isascii() and run.isalpha())]
+    return "-".join((distinctive or runs)[:_WORDS])
 
 
 def _runs(text: str, also: str = "") -> list[str]:
     """Return the runs of letters, digits and their accents in a text, in Unicode's composed form."""
     kept = [" "]
-    for each in carried(unicodedata.normalize("NFC", text[:_LOOKED_AT])).replace("'", "").replace("’", ""):
+    for each in carried(unicodedata.normalize("NFC", text[:_PROMPT_CHARACTERS])).replace("'", "").replace("’", ""):
         fits = _is_letter(each) or each in also or (_is_accent(each) and kept[-1] != " ")
         kept.append(each if fits else " ")
     return [run for run in "".join(kept).split() if any(map(_is_letter, run))]
@@ -368,8 +370,8 @@ def make(directory: Path, made: list[Path] | None = None) -> None:
 
 
 def in_folder(directory: Path, work: Callable[[], T], made: list[Path] | None = None) -> T:
-    """Return what `work` does in a folder, which is made first, and made again where another job removes it, empty, in between."""
-    for left in reversed(range(_TRIES)):
+    """Return the result of `work` in a folder, which is created first, and again if another job removes it, empty, in between."""
+    for left in reversed(range(_MAX_ATTEMPTS)):
         try:
             make(directory, made)
             return work()
@@ -403,7 +405,7 @@ def shown(path: Path) -> str:
 
 
 def _place(part: Part, directory: Path, base: str, suffix: str, described: bytes) -> Path:
-    """Let the picture appear under the first name that is free or already holds these very bytes, with its sidecar beside it."""
+    """Let the image appear under the first name that is free or already holds these bytes, with its sidecar beside it."""
     number, path = 1, directory / (base + suffix)
     while not _takes(path, part, described):
         number += 1
@@ -412,7 +414,7 @@ def _place(part: Part, directory: Path, base: str, suffix: str, described: bytes
 
 
 def _takes(path: Path, part: Part, described: bytes) -> bool:
-    """Give the picture this name, its sidecar first; False where another has it."""
+    """Give the image this name, its sidecar first; False if another file has it."""
     note = path.with_suffix(".json")
     if not os.path.lexists(path):
         hidden = part.durable(path)
@@ -444,12 +446,12 @@ def _takes_over(note: Path, described: bytes) -> bool:
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
-    """Return what a sidecar says, nothing where it cannot be read."""
+    """Return the content of a sidecar, empty if it cannot be read."""
     try:
-        said = json.loads(path.read_bytes())
+        notes = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    return said if isinstance(said, dict) else {}
+    return notes if isinstance(notes, dict) else {}
 
 
 def _holds(path: Path, size: int, sha256: str) -> bool:
@@ -462,7 +464,7 @@ def _holds(path: Path, size: int, sha256: str) -> bool:
 
 
 def _publish(data: bytes, path: Path) -> bool:
-    """Let a file appear whole under a name that is free; False where the name is taken, and nothing changes.
+    """Let a file appear whole under a name that is free; False if the name is taken, and nothing changes.
 
     Its bytes are durable then; its name is once the folder has been synchronised.
     """
@@ -503,7 +505,7 @@ def _open_part(path: Path) -> tuple[Path, int]:
 
 
 def _name(part: Path, path: Path) -> None:
-    """Give a finished file its name; raises FileExistsError where that is taken."""
+    """Give a finished file its name; raises FileExistsError if that is taken."""
     if sys.platform == "win32":  # pragma: no cover - there a rename never overwrites
         os.rename(part, path)
         return
@@ -535,7 +537,7 @@ def _rename(part: Path, path: Path) -> None:
 
 
 def _sync(directory: Path) -> None:
-    """Make the names in a folder durable, where the system knows how."""
+    """Make the names in a folder durable, if the system supports it."""
     if sys.platform == "win32":  # pragma: no cover - a folder cannot be opened there
         return
     descriptor = os.open(directory, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Copies of the pictures that requests started from, so that a later look can tell what became of them; pruned after a month."""
+"""Copies of references and masks, which drift is measured against; pruned after a month."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from imagegen_magic.request import LocalPicture
 
 KEPT = 30 * 86_400.0  # seconds since a copy was last wanted
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_OURS = re.compile(r"[0-9a-f]{64}\.\w+|\.[0-9a-f]{16}\.part")  # the folder may hold a person's own files, too
+_OURS = re.compile(r"[0-9a-f]{64}\.\w+|\.[0-9a-f]{16}\.part")  # the folder may hold other files, too
 
 
 def keep(home: Path, picture: LocalPicture) -> Path:
-    """Keep a copy of a picture under its identity, readable by its owner alone, and return where; old copies go.
+    """Keep a copy of an image under its SHA-256, readable by its owner only, and return its path; old copies are removed.
 
-    Raises SaveError where the disk refuses.
+    Raises SaveError if the disk refuses.
     """
     path = home / "sources" / f"{picture.identity}.{ENDINGS.get(picture.mime_type, 'bin')}"
     try:
@@ -37,7 +37,7 @@ def keep(home: Path, picture: LocalPicture) -> Path:
 
 
 def kept(home: Path, sha256: str) -> Path | None:
-    """Return where the copy of the picture of that identity is, None where there is none (any more)."""
+    """Return the path of the copy with that SHA-256, None if there is none."""
     if not _SHA256.fullmatch(sha256):
         return None
     return next((home / "sources").glob(f"{sha256}.*"), None)

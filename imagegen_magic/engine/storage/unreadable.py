@@ -1,4 +1,4 @@
-"""What came in a picture's place and cannot be read: an answer in words or somebody's file, and which suffix is safe for it."""
+"""Files that came in place of an image and cannot be read: whether they are a message, and which suffix is safe for them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def is_answer(head: bytes) -> bool:
 
 
 def suffix_of(head: bytes, content_type: str) -> str:
-    """Return a suffix that tells what a file is, and that no desktop runs as a program: `.txt` for words, `.bin` for what nobody knows."""
+    """Return a suffix that names a file's format and that no desktop runs as a program: `.txt` for text, `.bin` if it is unknown."""
     if found := next((suffix for sign, suffix in _SIGNS if head.startswith(sign)), ""):
         return found
     if image_format := format_of(head):
@@ -44,5 +44,5 @@ def suffix_of(head: bytes, content_type: str) -> str:
         return ".svg"
     if is_answer(head):
         return ".txt"
-    told = _OF_A_TYPE.match(content_type.strip().lower())
-    return f".{told[1]}" if told else ".bin"
+    subtype = _OF_A_TYPE.match(content_type.strip().lower())
+    return f".{subtype[1]}" if subtype else ".bin"

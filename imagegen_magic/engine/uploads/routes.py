@@ -1,4 +1,4 @@
-"""Which way a picture of this machine has to a gateway, which addresses a gateway can fetch, and what to say where it cannot.
+"""The routes of a local image to a gateway, the addresses that a gateway can fetch, and the refusals of others.
 
 A key goes where the gateway itself says that its own files go, and nothing is put on any other host unless the person named a function
 that does.
@@ -37,7 +37,7 @@ _sound: deque[tuple[str, int, int]] = deque(maxlen=64)
 
 @dataclass(frozen=True, slots=True)
 class UploadRoute:
-    """How a picture gets where a gateway can fetch it: by the gateway's own upload at `url`, or by a function of the person's.
+    """How an image gets to a place from which a gateway can fetch it: by the gateway's own upload at `url`, or by a function of the user.
 
     `host` is what the ledger calls the place; `key_hosts` are set where the key goes to another host than the base URL's.
     """
@@ -50,7 +50,7 @@ class UploadRoute:
 
 
 def check(plan: Plan, gateway: Endpoint, settings: Settings) -> None:
-    """Refuse what can be known to fail: an address that this gateway cannot fetch, one that has expired, a picture with no way there.
+    """Refuse what is known to fail: an address that this gateway cannot fetch or that has expired, an image without a route.
 
     Also a mask that does not fit its picture. Raises UnsupportedOption. Only the gateway's provider, address and `sandbox` are looked at.
     """
@@ -59,7 +59,7 @@ def check(plan: Plan, gateway: Endpoint, settings: Settings) -> None:
         _check_end(option, address, gateway, settings)
     for picture in plan.uploads:
         if not own_address(picture, gateway):
-            find_way(gateway, picture, settings)
+            find_route(gateway, picture, settings)
     _check_mask(plan)
 
 
@@ -83,8 +83,8 @@ def preview(plan: Plan, gateway: Endpoint, settings: Settings) -> list[str]:
     return [f"{_described(picture)}: {_future(picture, gateway, settings)}" for picture in plan.uploads]
 
 
-def find_way(gateway: Endpoint, picture: LocalPicture, settings: Settings) -> UploadRoute:
-    """Return how this picture gets to the gateway; raises UnsupportedOption where there is no way."""
+def find_route(gateway: Endpoint, picture: LocalPicture, settings: Settings) -> UploadRoute:
+    """Return the route of this image to the gateway; raises UnsupportedOption if there is none."""
     provider, uploader = gateway.provider, settings.get("uploader")
     if provider.upload is not None:
         call = provider.upload_call(picture)
@@ -212,7 +212,7 @@ def _check_host(option: str, address: str, gateway: Endpoint) -> None:
 
 
 def _check_end(option: str, address: str, gateway: Endpoint, settings: Settings) -> None:
-    """Refuse an address whose time is over."""
+    """Refuse an address that has expired."""
     end = _end_in(address) or _end_in_ledger(address, settings)
     if end is not None and end < CLOCK.time():
         what = f"{gateway.provider.title} cannot fetch {shown(address)}: it expired at {local_minute(end)}"
@@ -221,7 +221,7 @@ def _check_end(option: str, address: str, gateway: Endpoint, settings: Settings)
 
 
 def _end_in(address: str) -> float | None:
-    """Return when a signed address says that it ends (epoch seconds), as the common storage services write it; None where it does not."""
+    """Return the expiry of a signed address (epoch seconds), as the common storage services write it; None if it names none."""
     said = {key.lower(): value for key, value in parse_qsl(urlsplit(address).query)}
     if re.fullmatch(r"1\d{9}(\.\d+)?", told := said.get("expires", "")):
         return float(told)
@@ -273,14 +273,14 @@ def _future(picture: LocalPicture, gateway: Endpoint, settings: Settings) -> str
     if own := own_address(picture, gateway):
         until = f" until {local_minute(picture.expires_at)}" if picture.expires_at else ""
         return f"at {_called(_host(own))} already{until}, not uploaded"
-    way = find_way(gateway, picture, settings)
-    found = uploads.find_upload_now(ledger_of(settings), picture.sha256, way.host)
+    route = find_route(gateway, picture, settings)
+    found = uploads.find_upload_now(ledger_of(settings), picture.sha256, route.host)
     if found and found.expires_at and lives(found.expires_at) and fetchable(found.url, gateway):
         return f"at {_called(_host(found.url))} already until {local_minute(found.expires_at)}, not uploaded again"
-    if way.call is None:
-        return f"your uploader {way.uploader} will put it at an address"
+    if route.call is None:
+        return f"your uploader {route.uploader} will put it at an address"
     lifetime = gateway.provider.upload.lifetime if gateway.provider.upload else 0.0
-    return f"will be uploaded to {_called(way.host)}, where it lives for {lifetime / 3600:.0f} hours"
+    return f"will be uploaded to {_called(route.host)}, where it lives for {lifetime / 3600:.0f} hours"
 
 
 def _called(host: str) -> str:

@@ -1,6 +1,6 @@
-"""Bringing pictures of this machine to a gateway: each content once while its address lives, and anew when that is gone.
+"""Uploads local images to a gateway: each content once while its address is valid, and again when that is gone.
 
-Uploading is free and may be repeated, so whatever fails on the route is tried again. The key goes where the gateway itself says that
+Uploading is free and may be repeated, so failures are retried. The key goes where the gateway itself says that
 its own files go, and nothing is put on any other host unless the person named a function that does.
 """
 
@@ -25,7 +25,7 @@ from imagegen_magic.engine.net.retry import RetryDetails, attempts
 from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.storage.source_copies import keep
-from imagegen_magic.engine.uploads.routes import UploadRoute, fetchable, find_way, lives, own_address, weight, zone_of
+from imagegen_magic.engine.uploads.routes import UploadRoute, fetchable, find_route, lives, own_address, weight, zone_of
 from imagegen_magic.errors import (
     APIError,
     AuthenticationError,
@@ -42,7 +42,7 @@ from imagegen_magic.providers.describe import shown
 from imagegen_magic.records import PortableError
 from imagegen_magic.request import LocalPicture
 
-_STRANGERS = 3600.0  # seconds that an address of the person's own uploader is trusted: nobody says how long it lives
+_UPLOADER_LIFETIME = 3600.0  # seconds that an address of the user's own uploader is used: its lifetime is unknown
 _TRIES = 5
 _STEPS = {
     400: "read the gateway's words, and try another picture",
@@ -51,11 +51,11 @@ _STEPS = {
     429: "wait a little",
 }
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 class _Again(PortableError):
-    """Worth another try; `error` is what to say if it stays so, `pause` the gateway's wish in seconds."""
+    """Worth a retry; `error` is final if retries fail, `pause` the Retry-After value in seconds."""
 
     def __init__(self, error: ImageGenError, pause: float | None = None) -> None:
         super().__init__(error.what)
@@ -69,14 +69,14 @@ def insert_addresses(provider: Provider, sent: Mapping[str, Any], found: Mapping
 
 
 async def upload_all(
-    context: EngineContext, gateway: Endpoint, pictures: Sequence[LocalPicture], settings: Settings, *, tell: Tell | None = None
+    context: EngineContext, gateway: Endpoint, pictures: Sequence[LocalPicture], settings: Settings, *, report: Report | None = None
 ) -> dict[str, str]:
-    """Bring pictures to the gateway, several at once, and return their addresses by placeholder; `tell` hears how it goes.
+    """Upload images to the gateway, several at once, and return their addresses by placeholder; `report` gets notes on the progress.
 
-    What lives there already is not sent again. Raises UploadFailed, UnsupportedOption where there is no route, AuthenticationError,
+    What is there already is not sent again. Raises UploadFailed, UnsupportedOption if there is no route, AuthenticationError,
     InsufficientBalance, ContentRejected, SaveError; nothing was submitted then.
     """
-    found = await asyncio.gather(*(_bring(context, gateway, each, settings, tell) for each in pictures), return_exceptions=True)
+    found = await asyncio.gather(*(_upload(context, gateway, each, settings, report) for each in pictures), return_exceptions=True)
     for outcome in found:
         if isinstance(outcome, BaseException):
             raise outcome
@@ -86,9 +86,9 @@ async def upload_all(
 async def reupload(
     context: EngineContext, gateway: Endpoint, sent_json: Mapping[str, Any], pictures: Sequence[LocalPicture], settings: Settings
 ) -> dict[str, Any]:
-    """Upload the pictures of a submission once more and return its JSON with their new addresses; the old ones are forgotten.
+    """Upload the images of a submission again and return its JSON with their new addresses; the old ones are forgotten.
 
-    Equal to `sent_json` where none of its addresses is one of ours: then there is nothing to renew. Raises like `upload_all`.
+    Equal to `sent_json` if none of its addresses is one of ours: then there is nothing to renew. Raises like `upload_all`.
     """
     there = set(_texts(list(sent_json.values())))
     brought = context.uploads.uploaded
@@ -96,25 +96,25 @@ async def reupload(
     for picture in pictures:
         for old in [url for url, sha256 in brought.items() if sha256 == picture.sha256 and url in there]:
             context.uploads.gone.add(old)
-            renewed[old] = await _bring(context, gateway, picture, settings, None)
+            renewed[old] = await _upload(context, gateway, picture, settings, None)
     return insert_addresses(gateway.provider, sent_json, renewed)
 
 
-async def _bring(context: EngineContext, gateway: Endpoint, picture: LocalPicture, settings: Settings, tell: Tell | None) -> str:
+async def _upload(context: EngineContext, gateway: Endpoint, picture: LocalPicture, settings: Settings, report: Report | None) -> str:
     path = await threads.writing(keep, settings.home, picture)
     address = await asyncio.to_thread(own_address, picture, gateway, context.uploads.gone)
     if not address:
-        route = await asyncio.to_thread(find_way, gateway, picture, settings)
+        route = await asyncio.to_thread(find_route, gateway, picture, settings)
         async with context.uploads.locks.setdefault((picture.sha256, route.host), asyncio.Lock()):
             address = await _recorded(context, picture, route, gateway) or await _sent(
-                context, gateway, route, picture, path, settings, tell
+                context, gateway, route, picture, path, settings, report
             )
     context.uploads.uploaded[address] = picture.sha256
     return address
 
 
 async def _recorded(context: EngineContext, picture: LocalPicture, route: UploadRoute, gateway: Endpoint) -> str:
-    """Return the address that the ledger knows to live, "" where there is none; one that is gone is forgotten."""
+    """Return the address that the ledger knows, "" if there is no valid one; one that is gone is forgotten."""
     found = await uploads.find_upload(context.ledger, picture.sha256, route.host)
     if found is None:
         return ""
@@ -125,20 +125,26 @@ async def _recorded(context: EngineContext, picture: LocalPicture, route: Upload
 
 
 async def _sent(
-    context: EngineContext, gateway: Endpoint, route: UploadRoute, picture: LocalPicture, path: Path, settings: Settings, tell: Tell | None
+    context: EngineContext,
+    gateway: Endpoint,
+    route: UploadRoute,
+    picture: LocalPicture,
+    path: Path,
+    settings: Settings,
+    report: Report | None,
 ) -> str:
-    if tell:
-        tell(f"uploading {picture.name}")
+    if report:
+        report(f"uploading {picture.name}")
     if route.call is None:
         found = await threads.calling(_by_uploader, route.uploader, path)
     else:
-        found = await _uploaded(context, gateway, route, picture, settings.get("timeout"), tell)
+        found = await _post_with_retries(context, gateway, route, picture, settings.get("timeout"), report)
     await uploads.record_upload(context.ledger, picture.sha256, route.host, len(picture.data), found)
     return found.url
 
 
-async def _uploaded(
-    context: EngineContext, gateway: Endpoint, route: UploadRoute, picture: LocalPicture, patience: float, tell: Tell | None
+async def _post_with_retries(
+    context: EngineContext, gateway: Endpoint, route: UploadRoute, picture: LocalPicture, patience: float, report: Report | None
 ) -> Uploaded:
     began = context.clock.monotonic()
 
@@ -146,8 +152,8 @@ async def _uploaded(
         return failed.attempt >= _TRIES or context.clock.monotonic() - began + failed.retry_after > patience
 
     def report_pause(failed: RetryDetails) -> None:
-        if tell:
-            tell(f"{picture.name} is not uploaded yet, again in {math.ceil(failed.pause) or 1} s")
+        if report:
+            report(f"{picture.name} is not uploaded yet, again in {math.ceil(failed.pause) or 1} s")
 
     try:
         found = await attempts(
@@ -155,7 +161,7 @@ async def _uploaded(
         )
     except _Again as failure:
         raise failure.error from None
-    lifetime = gateway.provider.upload.lifetime if gateway.provider.upload else _STRANGERS
+    lifetime = gateway.provider.upload.lifetime if gateway.provider.upload else _UPLOADER_LIFETIME
     return found if found.expires_at is not None else Uploaded(found.url, context.clock.time() + lifetime)
 
 
@@ -209,17 +215,17 @@ def _refusal(provider: Provider, answer: GatewayResponse, picture: LocalPicture)
 
 
 def _by_uploader(name: str, path: Path) -> Uploaded:
-    """Have the person's own function bring a file to an address. Raises UnsupportedOption where it is none, UploadFailed where it fails."""
+    """Return the address that the user's function returns for a file. Raises UnsupportedOption and UploadFailed."""
     function = _function(name)
     try:
         url = function(path)
-    except Exception as error:  # a stranger's function may raise anything
+    except Exception as error:  # the user's function may raise anything
         raise UploadFailed(f"Your uploader {name} failed: {type(error).__name__}: {error}", blame="you", hint="mend it") from error
     parts = urls.split(url)
     if parts is None or parts.scheme != "https" or not urls.is_public(parts.hostname or ""):
         step = "let it return a public https address"
         raise UploadFailed(f"Your uploader {name} answered {shown(url)}, which no gateway can fetch", blame="you", hint=step)
-    return Uploaded(str(url), CLOCK.time() + _STRANGERS)
+    return Uploaded(str(url), CLOCK.time() + _UPLOADER_LIFETIME)
 
 
 def _function(name: str) -> Callable[[Path], Any]:
@@ -227,7 +233,7 @@ def _function(name: str) -> Callable[[Path], Any]:
     step = 'give it as "package:function", where function(path) returns an https address'
     try:
         found = operator.attrgetter(attribute)(importlib.import_module(module))
-    except Exception as error:  # a stranger's module may raise anything while it is imported
+    except Exception as error:  # the user's module may raise anything while it is imported
         what = f"uploader = {name!r} cannot be used: {type(error).__name__}: {error}"
         raise UnsupportedOption(what, option="uploader", value=name, hint=step) from error
     if not callable(found):
