@@ -165,8 +165,10 @@ class ImageGenError(PortableError):
         return cls._decoders[name](value) if name in cls._decoders and value is not None else value
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Let a subclass of a plug-in set the defaults by their old names, with a DeprecationWarning."""
+        """Set the defaults of a subclass; one of a plug-in may give them by their old names, with a DeprecationWarning."""
         super().__init_subclass__(**options)
+        if "_default_hint" in vars(cls) and "_default_retry" not in vars(cls):
+            cls._default_retry = False  # a hint of its own is complete
         for new, value in _renamed(cls.__name__, {old: vars(cls)[old] for old in _OLD_NAMES if old in vars(cls)}):
             setattr(cls, new, value)
         for old in _OLD_NAMES:

@@ -14,6 +14,7 @@ import pytest
 from released import unpack
 
 from imagegen_magic import errors
+from imagegen_magic.engine.jobs.submission import after_acceptance, forgotten
 from imagegen_magic.engine.ledger.ledger import Ledger, NewJob, NewTask
 from imagegen_magic.errors import (
     APIError,
@@ -21,6 +22,7 @@ from imagegen_magic.errors import (
     ContentRejected,
     GatewayUnreachable,
     ImageGenError,
+    PictureMissing,
     RateLimited,
     SaveError,
     SubmissionUnknown,
@@ -98,6 +100,24 @@ class TestWords:
     def test_a_panel_has_a_button_instead_of_a_cell(self) -> None:
         """The way to repeat a request is the caller's."""
         assert message(RateLimited("Busy"), "press Generate again").endswith("Wait a little, then press Generate again.")
+
+    @pytest.mark.parametrize("kind", list(kinds()), ids=lambda kind: kind.__name__)
+    def test_nobody_pays_twice(self, kind: type[ImageGenError]) -> None:
+        """What can be collected is not to be requested again: by default, and of each error after the task was accepted."""
+        if kind.charge == "yes" or issubclass(kind, PictureMissing):
+            assert not example(kind).retry
+        for told in (after_acceptance(example(kind)), forgotten(example(kind))):
+            assert errors.AGAIN not in str(told).lower()
+
+    def test_a_subclass_with_a_hint_of_its_own(self) -> None:
+        """It is complete."""
+
+        class Closed(GatewayUnreachable):
+            """A plug-in's."""
+
+            _default_hint = "come back tomorrow"
+
+        assert str(Closed("It is closed")).endswith("Come back tomorrow.")
 
     def test_several_tasks_of_one_reason(self) -> None:
         """Each can be given up by its number."""

@@ -76,7 +76,7 @@ def after_acceptance(error: _Error) -> _Error:
     """Return an error that came after the task was accepted, with its charge and how to collect the task without paying again."""
     result = copy.copy(error)
     result.charge = "unknown" if isinstance(error, PictureMissing) else "yes"
-    result.hint = next(step for kind, step in _STEPS if isinstance(error, kind))
+    result.hint, result.retry = next(step for kind, step in _STEPS if isinstance(error, kind)), False  # to repeat it would pay twice
     return result
 
 
@@ -95,7 +95,7 @@ def with_task_id(error: LedgerError, task_id: str) -> str:
 def forgotten(error: _Error) -> _Error:
     """Return the error that ends a task which was accepted long ago and which the gateway no longer knows."""
     result = copy.copy(error)
-    result.charge, result.hint = "unknown", _FORGOTTEN
+    result.charge, result.hint, result.retry = "unknown", _FORGOTTEN, False
     return result
 
 
