@@ -177,7 +177,7 @@ def test_marks_votes_and_budgets_are_there(data: Released) -> None:
         ("budget", "1000"),
         ("compare 1 2", ""),
         ("export out 1 2", ""),
-        ("doctor", "whole and writable"),
+        ("doctor", "complete and writable"),
     ],
 )
 def test_commands_work_on_it(shell: Shell, capsys: pytest.CaptureFixture[str], line: str, words: str) -> None:
