@@ -240,10 +240,10 @@ def test_what_is_nearer_keeps_its_name(install: Any) -> None:
         ("gone", "hello_gateway:nothing", "no Provider with the name 'gone'"),
         ("gone", "hello_gateway:Hello", "no Provider with the name 'gone'"),
         ("gone", "hello_gateway:Nameless", "no Provider with the name 'gone'"),
-        ("homeless", "hello_gateway:Homeless", "does not say its title, base_url, key_variable, models"),
+        ("homeless", "hello_gateway:Homeless", "has no title, base_url, key_variable, models"),
     ],
 )
-def test_a_broken_package_is_told_and_does_not_break_the_others(install: Any, name: str, value: str, words: str) -> None:
+def test_a_broken_package_has_its_error_and_does_not_break_the_others(install: Any, name: str, value: str, words: str) -> None:
     """Asked for by name it is a clear error; in the list it is a warning, and all others are there."""
     install(**{name: value, "hello": "hello_gateway:Hello"})
     with pytest.raises(UnknownProvider, match=words):
@@ -353,7 +353,7 @@ def test_a_broken_gateway_does_not_hide_the_refusal_of_another() -> None:
 def test_sound_providers_leave_out_what_is_configured_wrongly() -> None:
     """A table without a base_url is left out; whoever asks for it by name, or for all, hears what is wrong."""
     look_alikes = {"broken": {"like": "apimart"}, "myreseller": RESELLER}
-    names = [provider.name for provider in registry.sound_providers(look_alikes)]
+    names = [provider.name for provider in registry.usable_providers(look_alikes)]
     assert names == [*registry.BUILT_IN, "myreseller"]
     for asking in (lambda: registry.get_provider("broken", look_alikes), lambda: registry.all_providers(look_alikes)):
         with pytest.raises(UnknownProvider, match="has no base_url"):

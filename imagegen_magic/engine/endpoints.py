@@ -71,7 +71,7 @@ def known(settings: Settings) -> Iterator[Provider]:
 
     Nothing is looked for before the first is wanted.
     """
-    yield from registry.sound_providers(settings.look_alikes)
+    yield from registry.usable_providers(settings.look_alikes)
 
 
 def has_key(provider: Provider, settings: Settings) -> bool:
@@ -163,7 +163,7 @@ def select_endpoint(
 
 def _refuse_unsound(settings: Settings) -> None:
     """Raise UnknownProvider where a gateway that could be the default is configured wrongly: none is chosen in its place."""
-    for trouble in registry.unsound(settings.look_alikes).values():
+    for trouble in registry.config_errors(settings.look_alikes).values():
         raise trouble
 
 

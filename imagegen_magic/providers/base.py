@@ -108,13 +108,12 @@ class Call(Record):
 @renamed_fields(pictures="images_per_call")
 @dataclass(frozen=True, slots=True, repr=False)
 class Plan(Record):
-    """What will happen, before a cent is spent.
+    """What will be sent and what is expected, before anything is paid for.
 
-    `request` is what was asked with every default filled in; `calls` are the submissions and `pictures` how many
-    pictures each makes; `pixels` lists the (width, height) that count as what was asked, first the nominal, empty where
-    nobody can know; `mime_type` and `alpha` what the bytes should be (None: nobody can know); `tier` is the class
-    whose durations are alike: (quality, pixels tier). `uploads` are the pictures of this machine that the gateway must be brought
-    first; until then their placeholders stand in the calls.
+    `request` has every default filled in. `calls` are the submissions, `images_per_call` the number of pictures of each. `pixels` lists
+    the (width, height) that match the request, the nominal one first; it is empty if they are unknown. `mime_type` and `alpha` are
+    what the bytes should be, None if unknown. `tier` is (quality, pixels tier): tasks of one tier take about the same time. `uploads`
+    are the pictures of this machine that are uploaded first; until then the calls have their placeholders.
     """
 
     provider: str
@@ -139,9 +138,9 @@ class Plan(Record):
 @renamed_fields(others="extra_task_ids")
 @dataclass(frozen=True, slots=True)
 class Submission(Record):
-    """An accepted task: its id, what the gateway says of the cost, and its estimate of the duration in seconds.
+    """An accepted task: its id, its cost if the gateway reports it, and the estimated duration in seconds.
 
-    `extra_task_ids` are the ids of further tasks that the gateway made of the same submission; nobody looks after them.
+    `extra_task_ids` are the ids of further tasks that the gateway made of the same submission; they are not polled.
     """
 
     task_id: str
@@ -153,7 +152,7 @@ class Submission(Record):
 @renamed_fields(word="status")
 @dataclass(frozen=True, slots=True, repr=False)
 class Pending(Record):
-    """Not finished: the gateway's own word, and how far it is (0..1) where it tells."""
+    """Not finished: the gateway's own status, and the completed fraction (0..1), None if unknown."""
 
     status: str
     fraction: float | None = None
@@ -183,7 +182,7 @@ TaskState = Pending | Succeeded | Failed
 @renamed_fields(least="min_interval", first="initial_delay", batch="batch_size")
 @dataclass(frozen=True, slots=True)
 class PollingPolicy(Record):
-    """How often this gateway's page allows to look: seconds between looks, seconds before the first, tasks per batch (0: none)."""
+    """How often a gateway may be polled: seconds between polls and before the first, tasks in a batch (0: no batches)."""
 
     min_interval: float = 3.0
     initial_delay: float = 3.0
@@ -193,8 +192,8 @@ class PollingPolicy(Record):
 class Provider:
     """A gateway: class attributes say what it is, methods what it would send and what its answers mean.
 
-    `answer` in all readers is what came: decoded JSON, or the text where it was no JSON. A gateway's own file overrides
-    what differs: the paths, `wire` (field of ImageRequest -> field on the wire), `payload`, `price`, `warnings`, `cost`.
+    `answer` in all readers is the decoded JSON, or the text if it is no JSON. A gateway's own file overrides
+    what differs: the paths, `field_names` (field of ImageRequest -> field of the JSON), `payload`, `price`, `warnings`, `cost`.
     """
 
     name: ClassVar[str]
@@ -204,16 +203,16 @@ class Provider:
     docs_url: ClassVar[str] = ""
     models: ClassVar[tuple[Model, ...]]
     polling: ClassVar[PollingPolicy] = PollingPolicy()
-    dialect: ClassVar[str] = ""  # whose wire format the sandbox shall speak for it; its own name where empty
+    dialect: ClassVar[str] = ""  # the gateway whose API the sandbox uses for it; "": its own
 
     submit_path: ClassVar[str] = "/v1/images/generations"
     task_path: ClassVar[str] = "/v1/tasks/{}"
     batch_path: ClassVar[str] = "/v1/tasks/batch"
     field_names: ClassVar[Mapping[str, str]] = _WIRE
-    reserved_fields: ClassVar[Mapping[str, str]] = {}  # further fields that the payload writes, and the option each stands for
-    refusal_phrases: ClassVar[tuple[str, ...]] = ()  # words by which an HTTP 5xx is known to be a refusal, not an outage
-    upload: ClassVar[UploadRule | None] = None  # what it takes as a file, None where it reads addresses alone
-    key_hosts: ClassVar[tuple[str, ...]] = ()  # hosts beside its own that the gateway names as its own: its key may go there
+    reserved_fields: ClassVar[Mapping[str, str]] = {}  # other fields that the payload writes -> the option of each
+    refusal_phrases: ClassVar[tuple[str, ...]] = ()  # texts with which an HTTP 5xx is a refusal, not an outage
+    upload: ClassVar[UploadRule | None] = None  # what it takes as a file, None if it takes only addresses
+    key_hosts: ClassVar[tuple[str, ...]] = ()  # other hosts that the gateway's page names as its own: its key may go there
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Accept the attributes of a gateway written for 0.1.0, with a DeprecationWarning."""
@@ -221,7 +220,7 @@ class Provider:
         move_renamed(cls, _RENAMED)
 
     def model(self, name: str | None = None) -> Model:
-        """Return the model of that name in any case, the first where None; raises UnknownProvider."""
+        """Return the model of that name ignoring case, the first if None; raises UnknownProvider."""
         if name is None:
             return self.models[0]
         wanted = str(name).strip().lower()
@@ -234,13 +233,13 @@ class Provider:
         raise UnknownProvider(f"{self.name} has no model {shown(name)}", hint=f"{hint}it has {', '.join(names)}")
 
     def plan(self, request: ImageRequest) -> Plan:
-        """Return all that will happen; raises UnsupportedOption where the model cannot do it."""
+        """Return what will be sent and what is expected; raises UnsupportedOption if the model cannot do it."""
         model = self.model(request.model)
         who = f"{self.name} {model.name}"
         resolved = validation.resolve(who, model, request, self.upload)
         pictures = _split(resolved.n or 1, model.max_n)
         bodies = [self.payload(resolved, n) for n in pictures]
-        validation.check_extra(who, request.extra.items(), self._taken(bodies[0]))
+        validation.check_extra(who, request.extra.items(), self._reserved(bodies[0]))
         pixels = _pixels(model, resolved)
         price = self.price(resolved, pixels[0] if pixels else None)
         return Plan(
@@ -259,18 +258,18 @@ class Provider:
         )
 
     def picture_limits(self, model: Model) -> tuple[tuple[str, ...], int | None]:
-        """Return the MIME types that a picture of this machine may have here, and its most bytes (None: nobody says)."""
+        """Return the MIME types that a picture of this machine may have here, and its maximum in bytes (None: not documented)."""
         return uploading.limits(model, self.upload)
 
     def upload_call(self, picture: LocalPicture) -> UploadCall:
-        """Return the upload of a picture; raises UnsupportedOption where this gateway takes no files."""
+        """Return the upload of a picture; raises UnsupportedOption if this gateway takes no files."""
         if self.upload is None:
             step = "give addresses that it can fetch"
             raise UnsupportedOption(f"{self.name} takes no files", option="references", value=picture.name, hint=step)
         return UploadCall("POST", self.upload.address, "file", uploading.file_name(picture), picture.mime_type)
 
     def read_upload(self, answer: Any) -> Uploaded:
-        """Read the answer to an upload; raises the gateway's refusal, or APIError where it names no address."""
+        """Read the answer to an upload; raises the gateway's refusal, or APIError if it has no address."""
         found = uploading.read(answer)
         if responses.is_error(answer, found):
             raise self.read_error(0, answer)
@@ -279,34 +278,34 @@ class Provider:
         said = responses.excerpt(answer)
         raise APIError(f"{self.title} took the picture and named no address for it: {said}", refused=False, blame="gateway")
 
-    def _taken(self, body: Mapping[str, Any]) -> dict[str, str]:
-        """Return the wire's fields that no `extra` may write, with the option that each stands for."""
+    def _reserved(self, body: Mapping[str, Any]) -> dict[str, str]:
+        """Return the fields that `extra` must not write, with the option of each."""
         return {**{name: name for name in body}, **{name: field for field, name in self.field_names.items()}, **self.reserved_fields}
 
     def payload(self, request: ImageRequest, n: int) -> dict[str, Any]:
-        """Return the JSON of one submission for `n` pictures; `request` has every default filled in, None is what does not apply."""
+        """Return the JSON of one submission for `n` pictures; `request` has every default filled in, None if one does not apply."""
         said = {name: getattr(request, field) for field, name in self.field_names.items() if field != "n"}
         body = {name: list(value) if isinstance(value, tuple) else value for name, value in said.items() if value not in (None, ())}
         return {**body, self.field_names["n"]: n} if "n" in self.field_names else body
 
     def price(self, request: ImageRequest, pixels: Pixels | None) -> Cost:
-        """Return what one picture is expected to cost, with source and date; unknown where the gateway publishes nothing."""
+        """Return what one picture is expected to cost, with source and date; unknown if the gateway publishes none."""
         return Cost()
 
     def warnings(self, model: Model, request: ImageRequest) -> Sequence[str]:
-        """Return what a payer should know beside what the model's data tells anyway."""
+        """Return warnings of this gateway beyond those that follow from the model's data."""
         return ()
 
     def cost(self, task: Mapping[str, Any]) -> Cost:
-        """Return what the gateway says a task costs; unknown where it says nothing."""
+        """Return the cost that the gateway reports for a task, else unknown."""
         return Cost()
 
     def estimated_seconds(self, task: Mapping[str, Any]) -> float | None:
-        """Return the gateway's own estimate of a new task's duration in seconds, None where it gives none."""
+        """Return the gateway's own estimate of a new task's duration in seconds, else None."""
         return None
 
     def read_submission(self, answer: Any) -> Submission:
-        """Read the answer to a submission; raises the gateway's refusal, or SubmissionUnknown where no id can be found."""
+        """Read the answer to a submission; raises the gateway's refusal, or SubmissionUnknown if it has no id."""
         task = responses.task_object(answer)
         if responses.is_error(answer):
             raise self.read_error(0, answer)
@@ -318,17 +317,17 @@ class Provider:
         return Submission(task_id, self.cost(task), self.estimated_seconds(task), extra)
 
     def _without_id(self, answer: Any) -> ImageGenError:
-        """Return the refusal that an answer's words alone make certain, else SubmissionUnknown."""
+        """Return the refusal if the error's text makes it certain, else SubmissionUnknown."""
         if isinstance(answer, Mapping) and (refusal := self._refusal(responses.error_details(answer), 0)):
             return refusal
         return SubmissionUnknown(f"{self.title} answered without a task id: {responses.excerpt(answer)}", blame="gateway")
 
     def task_call(self, task_id: str) -> Call:
-        """Return the look at one task."""
+        """Return the poll of one task."""
         return Call("GET", self.task_path.format(quote(task_id, safe="", errors="replace")))
 
     def read_task(self, answer: Any) -> TaskState:
-        """Read a look's answer; raises APIError where it says nothing of the task."""
+        """Read the answer to a poll; raises APIError if it has no task."""
         task = responses.task_object(answer)
         word = responses.status_of(task.get("status"))
         if word in responses.FINISHED:
@@ -348,12 +347,12 @@ class Provider:
         return Succeeded(found, expires_at, self.cost(task), responses.seconds(task.get("actual_time")))
 
     def _failure(self, answer: Any, word: str) -> ImageGenError:
-        complaint = responses.error_details(answer)
-        if complaint.is_moderation():
-            return ContentRejected(f"{self.title} refused the content: {complaint.words or complaint.code}")
-        if complaint.is_balance():
-            return InsufficientBalance(f"{self.title} says: {complaint.words or complaint.code}", code=complaint.code)
-        return TaskFailed(f"{self.title} could not make it ({word}): {complaint.words or complaint.code or responses.excerpt(answer)}")
+        details = responses.error_details(answer)
+        if details.is_moderation():
+            return ContentRejected(f"{self.title} refused the content: {details.message or details.code}")
+        if details.is_balance():
+            return InsufficientBalance(f"{self.title} says: {details.message or details.code}", code=details.code)
+        return TaskFailed(f"{self.title} could not make it ({word}): {details.message or details.code or responses.excerpt(answer)}")
 
     def _unreadable(self, answer: Any) -> ImageGenError:
         if responses.is_error(answer):
@@ -364,15 +363,15 @@ class Provider:
         return APIError(f"{self.title}'s answer says nothing of the task: {said}", refused=False, charge="unknown", blame="gateway")
 
     def batch_call(self, task_ids: Sequence[str]) -> Call | None:
-        """Return one look at many tasks, at most `polling.batch_size`, or None where the gateway has none."""
+        """Return one poll of many tasks, at most `polling.batch_size`; None if the gateway has no batches."""
         if not self.polling.batch_size or not task_ids:
             return None
         if len(task_ids) > self.polling.batch_size:
-            raise ValueError(f"{self.name} looks at {self.polling.batch_size} tasks at once, not at {len(task_ids)}")
+            raise ValueError(f"{self.name} polls {self.polling.batch_size} tasks at once, not {len(task_ids)}")
         return Call("POST", self.batch_path, {"task_ids": list(task_ids)})
 
     def read_batch(self, answer: Any) -> dict[str, TaskState]:
-        """Read a batch look; ids that the gateway left out are missing. Raises APIError where it is unreadable."""
+        """Read the answer to a batch poll; ids that the gateway left out are missing. Raises APIError if it is unreadable."""
         tasks = responses.task_objects(answer)
         if tasks is None or (not tasks and responses.is_error(answer)):
             raise self._unreadable(answer)
@@ -385,51 +384,51 @@ class Provider:
                 yield name, self.read_task(task)
 
     def read_error(self, status: int, answer: Any) -> ImageGenError:
-        """Return the error an HTTP answer of 400 and above means (0: an error inside a 200).
+        """Return the error of an HTTP answer of 400 and above (0: an error in a 200).
 
-        Its `refused` (APIError) says whether the request certainly was not accepted.
+        `refused` of an APIError: the request certainly was not accepted.
         """
-        complaint = responses.error_details(answer)
+        details = responses.error_details(answer)
         status = status if status >= 400 else responses.http_code(answer)
-        told = status < 500 or isinstance(answer, Mapping)  # a page of HTML in between knows nothing of the request
-        if told and (refusal := self._refusal(complaint, status)):
+        from_gateway = status < 500 or isinstance(answer, Mapping)  # HTML may come from a proxy, which does not know the request
+        if from_gateway and (refusal := self._refusal(details, status)):
             return refusal
-        refused = self._is_refused(status, complaint)
+        refused = self._is_refused(status, details)
         kind = {401: AuthenticationError, 404: NotFound}.get(status, APIError)
-        if refused and status != 401 and complaint.is_unreachable():
+        if refused and status != 401 and details.is_unreachable():
             kind = ReferenceUnreachable
         charge: Charge = "no" if refused else "unknown"
         return kind(
-            self._what(status, complaint),
+            self._what(status, details),
             status=status,
-            code=complaint.code,
-            request_id=complaint.request_id,
+            code=details.code,
+            request_id=details.request_id,
             refused=refused,
             charge=charge,
         )
 
-    def _refusal(self, complaint: responses.ErrorDetails, status: int) -> ImageGenError | None:
-        """Return the error where the gateway's words or the status make it a certain refusal of a known kind, else None."""
+    def _refusal(self, details: responses.ErrorDetails, status: int) -> ImageGenError | None:
+        """Return the error if its text or status make it a certain refusal of a known type, else None."""
         kind: type[APIError] | None = None
-        if status != 401 and (status == 402 or complaint.is_balance()):
+        if status != 401 and (status == 402 or details.is_balance()):
             kind = InsufficientBalance
-        elif status == 429 or (not status and complaint.is_rate()):
+        elif status == 429 or (not status and details.is_rate()):
             kind = RateLimited
-        elif status not in (401, 404) and complaint.is_moderation():
-            return ContentRejected(f"{self.title} refused the content: {complaint.words or complaint.code}")
-        elif status in (0, 403) and complaint.is_key():
+        elif status not in (401, 404) and details.is_moderation():
+            return ContentRejected(f"{self.title} refused the content: {details.message or details.code}")
+        elif status in (0, 403) and details.is_key():
             kind = AuthenticationError
         if kind is None:
             return None
-        return kind(self._what(status, complaint), status=status, code=complaint.code, request_id=complaint.request_id)
+        return kind(self._what(status, details), status=status, code=details.code, request_id=details.request_id)
 
-    def _is_refused(self, status: int, complaint: responses.ErrorDetails) -> bool:
-        known = any(word in f"{complaint.code} {complaint.words}".lower() for word in self.refusal_phrases)
+    def _is_refused(self, status: int, details: responses.ErrorDetails) -> bool:
+        known = any(word in f"{details.code} {details.message}".lower() for word in self.refusal_phrases)
         return status < 500 or status == 503 or known
 
-    def _what(self, status: int, complaint: responses.ErrorDetails) -> str:
+    def _what(self, status: int, details: responses.ErrorDetails) -> str:
         answered = f"{self.title} answered {status}" if status else f"{self.title} refused"
-        return f"{answered}: {complaint.words or complaint.code or 'no reason given'}"
+        return f"{answered}: {details.message or details.code or 'no reason given'}"
 
 
 for _old, _new in _RENAMED.items():

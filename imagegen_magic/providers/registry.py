@@ -1,4 +1,4 @@
-"""Which gateways there are: the files of this folder, configured look-alikes, and what other packages register."""
+"""The gateways: the files in `gateways/`, configured look-alikes, and the entry points of other packages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SETTINGS = {"like", "base_url", "key_variable", "title", "docs_url", "upload_ur
 
 
 def __getattr__(name: str) -> tuple[str, ...]:
-    """Return `BUILT_IN`: the gateways with a file in this folder; the file's name is the gateway's."""
+    """Return `BUILT_IN`: the gateways with a file in `gateways/`; the file has the gateway's name."""
     if name != "BUILT_IN":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return tuple(_built_in())
@@ -36,16 +36,16 @@ def __getattr__(name: str) -> tuple[str, ...]:
 
 @functools.cache
 def _built_in() -> dict[str, Provider]:
-    """Return the gateways with a file of their own in this folder, by name; a file that holds no gateway of its name is a helper's."""
+    """Return the gateways with a file in `gateways/`, by name; a file without a gateway of its name is ignored."""
     found = (_gateway_in(module.name) for module in pkgutil.iter_modules(gateways.__path__))
     return {provider.name: provider for provider in sorted(filter(None, found), key=lambda provider: provider.name)}
 
 
 def _gateway_in(name: str) -> Provider | None:
-    """Return the gateway of a file of this folder, None where it holds none; a file that cannot be imported is warned of."""
+    """Return the gateway of a file, None if it has none. Warns if the file cannot be imported."""
     try:
         module = importlib.import_module(f"{gateways.__name__}.{name}")
-    except Exception as error:  # of a file that was put here by a person: the other gateways work without it
+    except Exception as error:  # a file that a user added may raise anything; the other gateways work without it
         warnings.warn(f"{name}.py beside the gateways cannot be imported ({type(error).__name__}: {error})", RuntimeWarning, stacklevel=3)
         return None
     found = (each for each in vars(module).values() if isinstance(each, type) and issubclass(each, Provider))
@@ -57,13 +57,13 @@ def provider_names(look_alikes: LookAlikes = {}) -> tuple[str, ...]:  # noqa: B0
     return tuple(dict.fromkeys((*_built_in(), *look_alikes, *_entry_points())))
 
 
-def scanned() -> bool:
-    """Say whether the installed packages were looked through already."""
+def entry_points_loaded() -> bool:
+    """Return whether the installed packages were already searched."""
     return _scan.cache_info().currsize > 0
 
 
 def get_provider(name: str, look_alikes: LookAlikes = {}) -> Provider:  # noqa: B006  # never written to
-    """Return the gateway of that name in any case; raises UnknownProvider, also where its configuration or package is broken."""
+    """Return the gateway of that name in any case; raises UnknownProvider, also if its configuration or package is broken."""
     wanted = str(name).strip().lower()
     configured = {key.lower(): key for key in look_alikes}
     if wanted in configured:
@@ -77,19 +77,19 @@ def get_provider(name: str, look_alikes: LookAlikes = {}) -> Provider:  # noqa: 
 
 
 def all_providers(look_alikes: LookAlikes = {}) -> tuple[Provider, ...]:  # noqa: B006  # never written to
-    """Return every gateway; a registered package that is broken is warned of and left out. Raises UnknownProvider for a bad look-alike."""
+    """Return every gateway; a plug-in that is broken is left out, with a warning. Raises UnknownProvider for a bad look-alike."""
     own = [get_provider(name, look_alikes) for name in dict.fromkeys((*_built_in(), *look_alikes))]
     return (*own, *_registered({provider.name for provider in own}))
 
 
-def sound_providers(look_alikes: LookAlikes = {}) -> tuple[Provider, ...]:  # noqa: B006  # never written to
-    """Return every gateway that can be used: a bad look-alike is left out, for whoever asks about another gateway need not hear of it."""
-    own = list(filter(None, (_if_sound(name, look_alikes) for name in dict.fromkeys((*_built_in(), *look_alikes)))))
+def usable_providers(look_alikes: LookAlikes = {}) -> tuple[Provider, ...]:  # noqa: B006  # never written to
+    """Return every gateway that can be used; a look-alike that is configured wrongly is left out."""
+    own = list(filter(None, (_if_usable(name, look_alikes) for name in dict.fromkeys((*_built_in(), *look_alikes)))))
     return (*own, *_registered({provider.name for provider in own}))
 
 
-def unsound(look_alikes: LookAlikes) -> dict[str, UnknownProvider]:
-    """Return what is wrong with each look-alike that is configured wrongly, by its name."""
+def config_errors(look_alikes: LookAlikes) -> dict[str, UnknownProvider]:
+    """Return the error of each look-alike that is configured wrongly, by its name."""
     found: dict[str, UnknownProvider] = {}
     for name in look_alikes:
         try:
@@ -99,7 +99,7 @@ def unsound(look_alikes: LookAlikes) -> dict[str, UnknownProvider]:
     return found
 
 
-def _if_sound(name: str, look_alikes: LookAlikes) -> Provider | None:
+def _if_usable(name: str, look_alikes: LookAlikes) -> Provider | None:
     try:
         return get_provider(name, look_alikes)
     except UnknownProvider:
@@ -107,7 +107,7 @@ def _if_sound(name: str, look_alikes: LookAlikes) -> Provider | None:
 
 
 def _look_alike(name: str, settings: object) -> Provider:
-    """Return a gateway that speaks a known dialect at its own address; its prices are nobody's, so unknown."""
+    """Return a gateway with the API of a known one at its own address; its prices are unknown."""
     where = f"[tool.imagegen.providers.{name}]"
     if name.lower() in _built_in():
         step = f"choose another name, or set {name.upper()}_BASE_URL to move {name}"
@@ -133,7 +133,7 @@ def _look_alike(name: str, settings: object) -> Provider:
         "dialect": parent.dialect or parent.name,
         "price": Provider.price,
         **_upload(where, settings, parent),
-        "__reduce__": lambda self: (get_provider, (name, {name: dict(settings)})),  # its class has no place of its own
+        "__reduce__": lambda self: (get_provider, (name, {name: dict(settings)})),  # its class is in no module
         "__doc__": f"{name}, which speaks {parent.title}'s dialect.",
     }
     made: type[Provider] = type(name, (type(parent),), about)
@@ -141,17 +141,17 @@ def _look_alike(name: str, settings: object) -> Provider:
 
 
 def _upload(where: str, settings: Mapping[str, str], parent: Provider) -> dict[str, Any]:
-    """Return where a look-alike takes files: at its own address, or where `upload_url` says; never at its parent's file host."""
-    rule, told = parent.upload, settings.get("upload_url", "").strip()
-    if told:
-        parts = _plain_address(told)
+    """Return the upload of a look-alike: at its own address or at `upload_url`, never at the file host of its parent."""
+    rule, upload_url = parent.upload, settings.get("upload_url", "").strip()
+    if upload_url:
+        parts = _plain_address(upload_url)
         if rule is None:
             raise _bad(where, f"has an upload_url, but {parent.title}'s dialect has no upload", "leave upload_url out")
         if parts is None:
             raise _bad(where, "has an upload_url that is no plain https address", "give it like https://files.example.com/upload")
         usual = parts.scheme == "https" and parts.port in (None, 443)
         named = parts.hostname if usual else f"{parts.scheme}://{parts.netloc}"
-        return {"upload": replace(rule, address=told, host=parts.hostname or ""), "key_hosts": (named,)}
+        return {"upload": replace(rule, address=upload_url, host=parts.hostname or ""), "key_hosts": (named,)}
     if rule is None or not rule.address.startswith("/"):
         return {"upload": None, "key_hosts": ()}
     return {"upload": replace(rule, host=urlsplit(_base_url(where, settings)).hostname or ""), "key_hosts": ()}
@@ -177,7 +177,7 @@ def _base_url(where: str, settings: Mapping[str, str]) -> str:
 
 
 def _plain_address(address: str) -> SplitResult | None:
-    """Return the parts of an https address (http in a private network) without query, fragment and user; None where it is none."""
+    """Return the parts of an https address (http in a private network) without query, fragment and user; else None."""
     parts = urls.split(address)
     if parts is None or parts.query or parts.fragment or urls.has_user(address):
         return None
@@ -198,13 +198,13 @@ def _unknown(name: str, names: Iterable[str]) -> UnknownProvider:
 
 
 def _entry_points() -> dict[str, EntryPoint]:
-    """Return what other packages register, by name; the files of this folder keep theirs."""
+    """Return the entry points of other packages, by name; a built-in gateway keeps its name."""
     return dict(_scan(tuple(sys.path)))
 
 
 @functools.lru_cache(maxsize=4)
 def _scan(path: tuple[str, ...]) -> tuple[tuple[str, EntryPoint], ...]:
-    """Look through all installed packages, which costs milliseconds, once for each search path."""
+    """Search all installed packages, which takes milliseconds, once for each search path."""
     from importlib.metadata import entry_points
 
     return tuple((entry.name, entry) for entry in entry_points(group=GROUP) if entry.name not in _built_in())
@@ -224,12 +224,12 @@ def _load(entry: EntryPoint) -> Provider:
     try:
         found = entry.load()
         provider = found() if isinstance(found, type) else found
-    except Exception as error:  # a stranger's module may raise anything while it is imported
+    except Exception as error:  # another package may raise anything while it is imported
         raise _broken(entry, f"{type(error).__name__}: {error}") from error
     if not isinstance(provider, Provider) or getattr(provider, "name", None) != entry.name:
         raise _broken(entry, f"it is no Provider with the name {entry.name!r}")
     if missing := [each for each in ("title", "base_url", "key_variable", "models") if not getattr(provider, each, None)]:
-        raise _broken(entry, f"it does not say its {', '.join(missing)}")
+        raise _broken(entry, f"it has no {', '.join(missing)}")
     return provider
 
 

@@ -1,4 +1,4 @@
-"""Reading what gateways say, tolerantly: whatever comes, something sensible is made of it and nothing breaks."""
+"""Tolerant readers of the gateways' answers: any JSON or text is accepted, and none raises."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from imagegen_magic.deprecated import renamed_fields
 from imagegen_magic.providers import urls
 from imagegen_magic.records import Record
 
@@ -66,41 +67,42 @@ _UNREACHABLE = (
 )
 
 
+@renamed_fields(words="message", kind="type")
 @dataclass(frozen=True, slots=True, repr=False)
 class ErrorDetails(Record):
-    """What a gateway complains of: its own words in one line, its code, its type and its id for support, each "" where it has none."""
+    """An error in an answer: its message in one line, code, type and request id for support, each "" if missing."""
 
-    words: str = ""
+    message: str = ""
     code: str = ""
-    kind: str = ""
+    type: str = ""
     request_id: str = ""
 
-    def _says(self, pattern: str) -> bool:
-        return bool(re.search(pattern, f"{self.code} {self.kind} {self.words}"))
+    def _matches(self, pattern: str) -> bool:
+        return bool(re.search(pattern, f"{self.code} {self.type} {self.message}"))
 
     def is_moderation(self) -> bool:
-        """Say whether moderation refused."""
-        return self._says(_MODERATION)
+        """Return whether moderation refused."""
+        return self._matches(_MODERATION)
 
     def is_balance(self) -> bool:
-        """Say whether the account has too little."""
-        return self._says(_BALANCE)
+        """Return whether the account has too little."""
+        return self._matches(_BALANCE)
 
     def is_key(self) -> bool:
-        """Say whether the key was not accepted."""
-        return self._says(_KEY)
+        """Return whether the key was not accepted."""
+        return self._matches(_KEY)
 
     def is_rate(self) -> bool:
-        """Say whether there were too many requests."""
-        return self._says(_TOO_MANY)
+        """Return whether there were too many requests."""
+        return self._matches(_TOO_MANY)
 
     def is_unreachable(self) -> bool:
-        """Say whether the gateway could not fetch a reference or a mask."""
-        return self._says(_UNREACHABLE)
+        """Return whether the gateway could not fetch a reference or a mask."""
+        return self._matches(_UNREACHABLE)
 
 
 def error_details(answer: Any) -> ErrorDetails:
-    """Return what an answer complains of, from an object, a string, `detail`, `message`, HTML or broken JSON."""
+    """Return the error in an answer: an object, a string, `detail`, `message`, HTML or broken JSON."""
     outer = answer if isinstance(answer, Mapping) else {}
     inner = task_object(answer)
     error = next((each for each in (outer.get("error"), inner.get("error")) if each), None)
@@ -137,7 +139,7 @@ def message_of(value: Any, depth: int = 0) -> str:
 
 
 def is_error(answer: Any, given: object = None) -> bool:
-    """Say whether an answer of HTTP 200 is really an error: by its status, its `success` or its code.
+    """Return whether an answer of HTTP 200 is really an error: by its status, its `success` or its code.
 
     What stands in its `error` or `detail` beside the thing that was asked for (`given`, a task's id where None) is no refusal.
     """
@@ -153,21 +155,21 @@ def is_error(answer: Any, given: object = None) -> bool:
 
 
 def _is_error(value: Any) -> bool:
-    """Say whether an error says anything: some answers carry an empty one when all is well."""
+    """Return whether an error says anything: some answers carry an empty one when all is well."""
     if not isinstance(value, Mapping):
         return bool(message_of(value) if isinstance(value, list) else value)
     return bool(message_of(value)) or bool(_first_code((value,), ("code", "type")))
 
 
 def code_of(value: Any) -> str:
-    """Return an error's code as text, whatever it was; "" where it is none."""
+    """Return an error's code as text, whatever it was; else ""."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
     return one_line(value)[:80] if isinstance(value, str) else str(value) if abs(value) < 10**20 else ""
 
 
 def http_code(answer: Any) -> int:
-    """Return the HTTP error that an envelope names in its `code` or `status`, 0 where it names none."""
+    """Return the HTTP error that an envelope names in its `code` or `status`, 0 if it names none."""
     error = answer.get("error") if isinstance(answer, Mapping) else None
     codes = [code_of(place.get(key)) for place in (answer, error) if isinstance(place, Mapping) for key in ("code", "status")]
     return next((int(code) for code in codes if re.fullmatch(r"[45][0-9]{2}", code)), 0)
@@ -197,9 +199,9 @@ def excerpt(answer: Any) -> str:
 
 
 def task_object(answer: Any) -> Mapping[str, Any]:
-    """Return the task inside an answer: `data`, or the first object in it, else the answer itself; empty where there is none.
+    """Return the task inside an answer: `data`, or the first object in it, else the answer itself; empty if there is none.
 
-    Where the answer itself is a task, its `data` is what the task made.
+    If the answer itself is a task, its `data` is what the task made.
     """
     if not isinstance(answer, Mapping):
         return {}
@@ -213,7 +215,7 @@ def task_object(answer: Any) -> Mapping[str, Any]:
 
 
 def task_objects(answer: Any) -> list[Mapping[str, Any]] | None:
-    """Return the tasks of a batch answer; None where it holds no list of them."""
+    """Return the tasks of a batch answer; None if it holds no list of them."""
     inner = answer.get("data") if isinstance(answer, Mapping) else answer
     if isinstance(inner, Mapping):
         inner = inner.get("tasks", inner.get("data"))
@@ -221,7 +223,7 @@ def task_objects(answer: Any) -> list[Mapping[str, Any]] | None:
 
 
 def task_id(task: Mapping[str, Any]) -> str:
-    """Return a task's id that can stand in an address, "" where there is none."""
+    """Return a task's id that can stand in an address, "" if there is none."""
     for key in _ID_KEYS:
         found = task.get(key)
         number = isinstance(found, int) and not isinstance(found, bool)
@@ -232,7 +234,7 @@ def task_id(task: Mapping[str, Any]) -> str:
 
 
 def status_of(status: Any) -> str:
-    """Return a status word in lower case, "" where there is none."""
+    """Return a status word in lower case, "" if there is none."""
     return re.sub(r"[ -]+", "_", one_line(status).lower())[:40] if isinstance(status, str) else code_of(status)
 
 
@@ -261,13 +263,13 @@ def number(value: Any) -> float | None:
 
 
 def fraction(value: Any) -> float | None:
-    """Return a progress of 0 to 100 as 0..1, None where there is none."""
+    """Return a progress of 0 to 100 as 0..1, None if there is none."""
     percent = number(value)
     return None if percent is None else min(max(percent / 100, 0.0), 1.0)
 
 
 def amount(value: Any) -> Decimal | None:
-    """Return an amount of money or credits exactly as written, None where it is none."""
+    """Return an amount of money or credits exactly as written, else None."""
     if number(value) is None or (isinstance(value, str) and "%" in value):
         return None
     exact = Decimal(value.strip() if isinstance(value, str) else repr(value))
@@ -275,13 +277,13 @@ def amount(value: Any) -> Decimal | None:
 
 
 def seconds(value: Any) -> float | None:
-    """Return a duration in seconds, None where it is none."""
+    """Return a duration in seconds, else None."""
     found = number(value)
     return found if found is not None and 0 <= found < math.inf else None
 
 
 def epoch_seconds(value: Any) -> float | None:
-    """Return a time as epoch seconds (milliseconds are turned into them), None where it cannot be one."""
+    """Return a time as epoch seconds (milliseconds are turned into them), else None."""
     found = number(value)
     if found is not None and 1e12 <= found < 1e13:
         found /= 1000
@@ -289,7 +291,7 @@ def epoch_seconds(value: Any) -> float | None:
 
 
 def earliest(value: Any, key: str, depth: int = 0) -> float | None:
-    """Return the earliest plausible time under `key` anywhere in a result, None where there is none."""
+    """Return the earliest plausible time under `key` anywhere in a result, None if there is none."""
     if depth > _DEEPEST or not isinstance(value, Mapping | list):
         return None
     inside = list(value.values()) if isinstance(value, Mapping) else value

@@ -28,8 +28,8 @@ _DEEPEST = 4
 class UploadRule(Record):
     """What a gateway takes for an upload, as dated data.
 
-    `address` is a path, joined to the base URL, or an https address on one of the gateway's `key_hosts`; `host` is the host that
-    people are told; `types` are MIME types; `lifetime` is how many seconds the address lives; `checked` the ISO date on which
+    `address` is a path, joined to the base URL, or an https address on one of the gateway's `key_hosts`; `host` is the host shown
+    in messages; `types` are MIME types; `lifetime` is how many seconds the address lives; `checked` the ISO date on which
     `document` was read.
     """
 
@@ -70,7 +70,7 @@ def file_name(picture: LocalPicture) -> str:
 
 
 def limits(model: Model, rule: UploadRule | None) -> tuple[tuple[str, ...], int | None]:
-    """Return the MIME types that a reference of this model may have, and its most bytes (None: nobody says)."""
+    """Return the MIME types that a reference of this model may have, and its most bytes (None: not documented)."""
     named = tuple(kind for kind, ending in ENDINGS.items() if {ending, kind.rpartition("/")[2]} & set(model.reference_types))
     types = named or (rule.types if rule else _USUAL)
     weights = [most for most in (model.reference_bytes, rule.max_bytes if rule else None) if most is not None]
@@ -83,7 +83,7 @@ def unique(pictures: Iterable[Any]) -> tuple[LocalPicture, ...]:
 
 
 def read(answer: Any) -> Uploaded | None:
-    """Return where an answer says that the file lives; None where it names no address."""
+    """Return where an answer says that the file lives; None if it names no address."""
     url = next(_named(answer), "")
     return Uploaded(Address(url), _end(answer)) if url else None
 
@@ -112,7 +112,7 @@ def _end(answer: Any) -> float | None:
 
 
 def _moment(text: Any) -> float | None:
-    """Return a written date and time as epoch seconds, in UTC where it names no zone."""
+    """Return a written date and time as epoch seconds, in UTC if it has no zone."""
     if not isinstance(text, str) or not re.match(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d", text):
         return None
     try:

@@ -63,13 +63,13 @@ def split(address: object) -> SplitResult | None:
 
 
 def has_user(address: object) -> bool:
-    """Say whether an address holds a user name or a password."""
+    """Return whether an address holds a user name or a password."""
     parts = split(address)
     return parts is not None and "@" in parts.netloc
 
 
 def without_user(text: str, instead: str = "[hidden]@") -> str:
-    """Return a text with the user names and passwords of its addresses blotted out."""
+    """Return a text with the user names and passwords of its addresses hidden."""
     return _USER.sub(instead, text)
 
 
@@ -88,22 +88,22 @@ def zone_of(host: str) -> Zone:
 
 
 def is_number(host: str) -> bool:
-    """Say whether a host is an IP address, so that no resolver is asked for it."""
+    """Return whether a host is an IP address, so that no resolver is asked for it."""
     return _literal(_plain(host)) is not None
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a host is this machine itself."""
+    """Return whether a host is this machine itself."""
     return zone_of(host) is Zone.LOOPBACK
 
 
 def is_sandbox(host: str) -> bool:
-    """Say whether a host is the sandbox within this process, which no network knows."""
+    """Return whether a host is the sandbox within this process, which no network knows."""
     return host.lower() == SANDBOX_HOST
 
 
 def is_public(host: str) -> bool:
-    """Say whether a host can be one on the public internet, as far as its name or number tells."""
+    """Return whether a host can be one on the public internet, as far as its name or number tells."""
     return zone_of(host) is Zone.PUBLIC
 
 
@@ -117,7 +117,7 @@ def _plain(host: str) -> str:
 
 
 def _literal(host: str) -> IPAddress | None:
-    """Return a host's IP address, the IPv4 one where an IPv6 address only stands for it; None where the host is a name."""
+    """Return a host's IP address, the IPv4 one where an IPv6 address only stands for it; None if the host is a name."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

@@ -148,7 +148,7 @@ def _gateways(settings: Settings, network: bool) -> Iterator[Finding]:
     yield chosen
     yield from (
         ("gateways", one.what, one.hint)
-        for one in registry.unsound(settings.look_alikes).values()
+        for one in registry.config_errors(settings.look_alikes).values()
         if ("without -p", one.what, one.hint) != chosen
     )
     for provider in providers:
