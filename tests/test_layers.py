@@ -52,7 +52,6 @@ SQL = re.compile(r"(SELECT\b.+\bFROM|INSERT\b.*\bINTO|UPDATE\b.+\bSET|DELETE\s+F
 REMAINING_CIRCLES = [
     {"imaging.essentials", "imaging.wholeness"},
     {"imaging.sheet.sheet", "imaging.text.missing_fonts"},
-    {"__init__", "notebook.magic.cell", "notebook.magic.magics"},
 ]
 
 LATE = [  # imports within functions: who may, what, and why. Milliseconds are CPU time with Python 3.11, dependencies included
@@ -60,8 +59,7 @@ LATE = [  # imports within functions: who may, what, and why. Milliseconds are C
     ("notebook.context", "engine", "%load_ext takes 3 ms and loads 12 modules; the engine takes 300 ms and loads with the first cell"),
     ("notebook.context", "errors", "as above"),
     ("notebook.magic.magics", "notebook", "the gate from the magic into the cell, as above"),
-    ("notebook.magic", "studies", "39 ms that only a sweep needs"),
-    ("notebook.magic.cell", "notebook.magic.sweep_cell", "as above"),
+    ("notebook.magic.cell", "notebook.magic.sweep_cell", "39 ms that only a sweep needs"),
     ("notebook.arguments.confirmation", "studies", "as above"),
     ("notebook.arguments.options", "traitlets", "loads with the extension, which declares no trait before `configure`"),
     ("notebook.arguments.options", "keyword", "loads with the extension"),
@@ -87,7 +85,6 @@ LATE = [  # imports within functions: who may, what, and why. Milliseconds are C
     ("engine.settings", "platformdirs", "58 ms that IMAGEGEN_HOME does not need"),
     ("engine.credentials", "keyring", "an optional package"),
     ("studies", "pandas", "an optional package"),
-    ("studies", "choix", "an optional package"),
     ("sandbox.__main__", "uvicorn", "an optional package"),
     ("providers.registry", "importlib", "120 ms that the search for plug-ins needs, and a built-in gateway does not"),
     ("readers", "decimal", "7 ms; loads with the extension"),
@@ -96,11 +93,7 @@ LATE = [  # imports within functions: who may, what, and why. Milliseconds are C
     ("request", "unicodedata", "only a prompt that is not ASCII needs it"),
     ("request", "hashlib", "loads OpenSSL, 7 ms that a request without references does not need"),
 ]
-REMAINING_LATE = {
-    ("engine.credentials", "engine.settings"),
-    ("imaging.text.missing_fonts", "imaging.text.fonts"),
-    ("imaging.essentials", "imaging.wholeness"),
-}
+REMAINING_LATE = {("engine.credentials", "engine.settings")}
 
 
 class Import(NamedTuple):

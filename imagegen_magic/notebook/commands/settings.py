@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.display import display
 
-from imagegen_magic import __version__
+from imagegen_magic._version import __version__
 from imagegen_magic.engine import credentials
 from imagegen_magic.engine.credentials import Key
 from imagegen_magic.engine.settings import KNOWN, unknown_variables

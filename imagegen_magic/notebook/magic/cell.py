@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 from IPython.display import display
 
-from imagegen_magic import __version__
+from imagegen_magic._version import __version__
 from imagegen_magic.engine import api, credentials
 from imagegen_magic.engine.storage import folders
 from imagegen_magic.errors import ImageGenError
