@@ -26,6 +26,8 @@ from imagegen_magic.engine.storage import folders, images
 from imagegen_magic.errors import AuthenticationError, BudgetExceeded, ImageInvalid, SaveError, TaskTimeout
 from imagegen_magic.notebook_folder import NotebookFolder
 
+pytestmark = pytest.mark.slow
+
 PNG = a_png(size=(1024, 1024))
 LARGE = PNG + bytes(600_000)  # of more than one piece: it goes over the disk
 ONE = {"provider": "evolink", "size": "1024x1024"}

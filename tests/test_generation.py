@@ -24,6 +24,8 @@ from imagegen_magic.errors import ImageGenError, MissingKey, TaskTimeout, Unknow
 from imagegen_magic.providers import registry
 from imagegen_magic.result import Cost, Progress, total
 
+pytestmark = pytest.mark.slow
+
 QUICK = {"size": "1:1", "sandbox": True}
 
 
