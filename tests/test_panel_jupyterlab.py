@@ -289,8 +289,7 @@ def test_compare_two(opened):
     panel.generate("A blue fox")
     panel.until(lambda: panel.cards.count() == 2, "the second")
     for card in panel.cards.all():
-        card.hover()
-        card.get_by_role("checkbox").check()
+        select(panel, card)
     panel.root.locator(".imagegen-compare-knob").wait_for()
     words = panel.root.locator(".imagegen-compare").inner_text()
     assert "quality" in words
@@ -384,8 +383,7 @@ def test_looks_in_both_themes_and_widths(opened, gateway):
         panel.generate(prompt)
     panel.until(lambda: panel.cards.count() == 2, "two pictures")
     for card in panel.cards.all():
-        card.hover()
-        card.get_by_role("checkbox").check()
+        select(panel, card)
     panel.root.locator(".imagegen-compare-knob").wait_for()
     panel.root.evaluate("root => root.setAttribute('data-axe', '')")
     for theme, width in itertools.product(("JupyterLab Light", "JupyterLab Dark"), (600, 1600)):
@@ -395,6 +393,14 @@ def test_looks_in_both_themes_and_widths(opened, gateway):
         panel.until(lambda fits=fits: panel.root.evaluate(fits), f"{theme} {width} to fit")
         assert scrolling(panel) == [], (theme, width)
         assert serious(panel) == [], (theme, width)
+
+
+def select(panel, card):
+    """Select a picture for comparing, and wait until it is: the gallery may be drawn again meanwhile."""
+    box = card.get_by_role("checkbox")
+    card.hover()
+    box.click()
+    panel.until(box.is_checked, "the picture to be selected")
 
 
 def scrolling(panel):
