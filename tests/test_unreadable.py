@@ -510,7 +510,7 @@ def test_a_running_jobs_task_is_not_given_up(host):
         pass
     with a_shell() as shell, pytest.raises(Exception, match="Task 1 is running"):
         shell.run("%imagegen forget 1")
-    with pytest.raises(UnsupportedOption, match="under way"):
+    with pytest.raises(UnsupportedOption, match="is running"):
         api.resume_task(1, load())
     host.at_look = lambda: None
     assert len(job.wait()) == 1
