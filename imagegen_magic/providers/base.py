@@ -190,7 +190,7 @@ class PollingPolicy(Record):
 
 
 class Provider:
-    """A gateway: class attributes say what it is, methods what it would send and what its answers mean.
+    """A gateway: class attributes for what it is, methods for what it would send and what its answers mean.
 
     `answer` in all readers is the decoded JSON, or the text if it is no JSON. A gateway's own file overrides
     what differs: the paths, `field_names` (field of ImageRequest -> field of the JSON), `payload`, `price`, `warnings`, `cost`.
@@ -275,8 +275,8 @@ class Provider:
             raise self.read_error(0, answer)
         if found:
             return found
-        said = responses.excerpt(answer)
-        raise APIError(f"{self.title} took the picture and named no address for it: {said}", refused=False, blame="gateway")
+        excerpt = responses.excerpt(answer)
+        raise APIError(f"{self.title} took the picture and named no address for it: {excerpt}", refused=False, blame="gateway")
 
     def _reserved(self, body: Mapping[str, Any]) -> dict[str, str]:
         """Return the fields that `extra` must not write, with the option of each."""
@@ -284,8 +284,8 @@ class Provider:
 
     def payload(self, request: ImageRequest, n: int) -> dict[str, Any]:
         """Return the JSON of one submission for `n` pictures; `request` has every default filled in, None if one does not apply."""
-        said = {name: getattr(request, field) for field, name in self.field_names.items() if field != "n"}
-        body = {name: list(value) if isinstance(value, tuple) else value for name, value in said.items() if value not in (None, ())}
+        values = {name: getattr(request, field) for field, name in self.field_names.items() if field != "n"}
+        body = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items() if value not in (None, ())}
         return {**body, self.field_names["n"]: n} if "n" in self.field_names else body
 
     def price(self, request: ImageRequest, pixels: Pixels | None) -> Cost:
@@ -341,8 +341,8 @@ class Provider:
     def _finished(self, answer: Any, task: Mapping[str, Any]) -> TaskState:
         found = tuple(dict.fromkeys(map(Address, responses.image_urls(task))))
         if not found:
-            said = responses.excerpt(answer)
-            return Failed(PictureMissing(f"{self.title} says completed and names no picture: {said}"))
+            excerpt = responses.excerpt(answer)
+            return Failed(PictureMissing(f"{self.title} says completed and names no picture: {excerpt}"))
         expires_at = responses.earliest(task, "expires_at")
         return Succeeded(found, expires_at, self.cost(task), responses.seconds(task.get("actual_time")))
 
@@ -359,8 +359,8 @@ class Provider:
             error = self.read_error(0, answer)
             if isinstance(error, APIError):
                 return error
-        said = responses.excerpt(answer)
-        return APIError(f"{self.title}'s answer says nothing of the task: {said}", refused=False, charge="unknown", blame="gateway")
+        excerpt = responses.excerpt(answer)
+        return APIError(f"{self.title}'s answer says nothing of the task: {excerpt}", refused=False, charge="unknown", blame="gateway")
 
     def batch_call(self, task_ids: Sequence[str]) -> Call | None:
         """Return one poll of many tasks, at most `polling.batch_size`; None if the gateway has no batches."""

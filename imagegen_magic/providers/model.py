@@ -82,7 +82,7 @@ class Model(Record):
     `alternate_pixels` lists further pixels that the gateway may answer with for a (ratio, tier). An empty tuple of values means
     that the gateway has no such field; the first of `resolutions`, `backgrounds`, `moderations` and `formats` is the
     default. `resolutions` empty: `sizes` has one nameless tier, written "1k". `auto_resolution`: a tier applies to size
-    `auto` too. `extra_sizes` are allowed beside the rule. `reference_types` are file name endings, `reference_bytes` the
+    `auto` too. `extra_sizes` are allowed in addition to the rule. `reference_types` are file name endings, `reference_bytes` the
     most a reference may weigh. `retired` is the ISO date of its end upstream; `checked` the ISO date on which
     `document` was read.
     """

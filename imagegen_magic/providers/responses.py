@@ -25,7 +25,7 @@ _DEEPEST = 8
 _ACCEPTED_CODES = ("", "0", "200", "201", "202")
 _WORD_KEYS = ("message", "msg", "detail", "error_message", "fail_reason", "error", "reason", "description", "title", "errors")
 _ADDRESS_KEYS = ("url", "urls", "image_url", "result_url", "images", "results", "result", "output", "data")
-_INNER_KEYS = (*_ADDRESS_KEYS, "image")  # beside the task itself, "image" may be the picture that was sent
+_INNER_KEYS = (*_ADDRESS_KEYS, "image")  # at the level of the task, "image" may be the picture that was sent
 _ID_KEYS = ("task_id", "id", "taskId")
 
 # patterns are compiled by `re` when something is first complained of: together they take longer than a small request
@@ -155,7 +155,7 @@ def is_error(answer: Any, given: object = None) -> bool:
 
 
 def _is_error(value: Any) -> bool:
-    """Return whether an error says anything: some answers carry an empty one when all is well."""
+    """Return whether an error has content: some successful answers carry an empty one."""
     if not isinstance(value, Mapping):
         return bool(message_of(value) if isinstance(value, list) else value)
     return bool(message_of(value)) or bool(_first_code((value,), ("code", "type")))

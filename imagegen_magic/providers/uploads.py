@@ -1,4 +1,4 @@
-"""Bringing a picture of this machine to a gateway: what it takes, what would be sent, what its answer says."""
+"""Uploads: what a gateway takes, what would be sent, and where the uploaded picture is."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ class UploadCall(Record):
 
 
 class Uploaded(NamedTuple):
-    """Where an uploaded picture lives, and until when (epoch seconds; None: the answer does not say)."""
+    """The address of an uploaded picture, and when it expires (epoch seconds; None: unknown)."""
 
     url: str
     expires_at: float | None = None
 
 
 def file_name(picture: LocalPicture) -> str:
-    """Return the name that an upload carries: neutral, for what a file is called at home is nobody's business."""
+    """Return the name that an upload carries: neutral, because the name of a file may be private."""
     return f"picture-{picture.sha256[:16]}.{ENDINGS.get(picture.mime_type, 'bin')}"
 
 
@@ -83,7 +83,7 @@ def unique(pictures: Iterable[Any]) -> tuple[LocalPicture, ...]:
 
 
 def read(answer: Any) -> Uploaded | None:
-    """Return where an answer says that the file lives; None if it names no address."""
+    """Return the address of the file in an answer; None if it names no address."""
     url = next(_named(answer), "")
     return Uploaded(Address(url), _end(answer)) if url else None
 
@@ -95,18 +95,18 @@ def _named(value: Any, depth: int = 0) -> Iterator[str]:
     if not isinstance(value, Mapping) or depth > _DEEPEST:
         return
     for key in _ADDRESS_KEYS:
-        said = value.get(key)
-        parts = urls.split(said.strip()) if isinstance(said, str) else None
+        text = value.get(key)
+        parts = urls.split(text.strip()) if isinstance(text, str) else None
         if parts and parts.scheme in ("http", "https"):
-            yield str(said).strip()
+            yield str(text).strip()
     for key in _FOLDS:
         yield from _named(value.get(key), depth + 1)
 
 
 def _end(answer: Any) -> float | None:
     for place in (responses.task_object(answer), answer):
-        said = place.get("expires_at", place.get("expiresAt")) if isinstance(place, Mapping) else None
-        if said is not None and (end := responses.epoch_seconds(said) or _moment(said)) is not None:
+        value = place.get("expires_at", place.get("expiresAt")) if isinstance(place, Mapping) else None
+        if value is not None and (end := responses.epoch_seconds(value) or _moment(value)) is not None:
             return end
     return None
 
@@ -116,7 +116,7 @@ def _moment(text: Any) -> float | None:
     if not isinstance(text, str) or not re.match(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d", text):
         return None
     try:
-        said = datetime.fromisoformat(text.strip())
-        return responses.epoch_seconds((said if said.tzinfo else said.replace(tzinfo=UTC)).timestamp())
+        value = datetime.fromisoformat(text.strip())
+        return responses.epoch_seconds((value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp())
     except (ValueError, OverflowError):
         return None

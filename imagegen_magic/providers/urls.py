@@ -1,4 +1,4 @@
-"""What an address says of itself, before anything is looked up: its parts, and in which kind of network its host is."""
+"""Facts about an address without a lookup: its parts, and in which kind of network its host is."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def without_user(text: str, instead: str = "[hidden]@") -> str:
 
 
 def zone_of(host: str) -> Zone:
-    """Return the zone of a host, as far as its name or number tells; a name may resolve to an address of another zone."""
+    """Return the zone of a host, by its name or number; a name may resolve to an address of another zone."""
     name = _plain(host)
     address = _literal(name)
     if address is not None:
@@ -103,7 +103,7 @@ def is_sandbox(host: str) -> bool:
 
 
 def is_public(host: str) -> bool:
-    """Return whether a host can be one on the public internet, as far as its name or number tells."""
+    """Return whether a host can be one on the public internet, by its name or number."""
     return zone_of(host) is Zone.PUBLIC
 
 

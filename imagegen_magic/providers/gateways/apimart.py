@@ -75,7 +75,7 @@ class APIMart(Provider):
     )
 
     def price(self, request: ImageRequest, pixels: Pixels | None) -> Cost:
-        """Return the price of one picture's output tokens; unknown for quality auto, for nobody knows before what it picks."""
+        """Return the price of one picture's output tokens; unknown for quality auto, which the model chooses."""
         if pixels is None or request.quality not in _STEPS:
             return Cost()
         amount = Decimal(output_tokens(request.quality, pixels) * _DOLLARS_A_MILLION) / 1_000_000
