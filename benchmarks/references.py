@@ -58,7 +58,7 @@ def plain(data: bytes) -> bytes:
 
 def ours(data: bytes) -> bytes:
     """Prepare a reference in our way."""
-    return prepare(data, name="photo", most_bytes=MOST_BYTES).data
+    return prepare(data, name="photo", max_bytes=MOST_BYTES).data
 
 
 def plain_drift(before: bytes, after: bytes, mask: bytes) -> float:

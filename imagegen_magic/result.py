@@ -233,12 +233,13 @@ class Generation(Record, Sequence[GeneratedImage]):
         Each image keeps its pixels, or is scaled to at most `edge`. Raises UnsupportedOption for another suffix, and for a sheet that would
         be too large, with the edge that fits; SaveError if it cannot be written.
         """
-        from imagegen_magic.imaging.sheet import grid, save
+        from imagegen_magic.imaging.sheet import grid
+        from imagegen_magic.imaging.sheet import sheet as sheets
         from imagegen_magic.imaging.text import missing_fonts
 
         sheet = grid.contact_sheet([image.path for image in self.images], self._captions(), columns, title=self._title())
-        missing_fonts.warn(sheet)
-        return save.picture(sheet, edge) if path is None else save.write(sheet, path, edge)
+        missing_fonts.warn(sheet.missing_scripts())
+        return sheets.to_image(sheet, edge) if path is None else sheets.write(sheet, path, edge)
 
     def _title(self) -> str:
         return self.request.prompt

@@ -1064,7 +1064,7 @@ def test_a_picture_that_is_ready_is_taken_as_it_is(gateway, photo):
     found = ReferenceLoader(load()).picture(LocalPicture(small, "image/bmp", *SIZE, "old", ("looked at",), 3))
     assert isinstance(found, LocalPicture)
     assert (found.mime_type, found.notes, found.picture) == ("image/png", ("looked at", "converted from BMP"), 3)
-    assert ReferenceLoader(load(), most_bytes=len(data)).picture(ready) is ready
+    assert ReferenceLoader(load(), max_bytes=len(data)).picture(ready) is ready
 
 
 def test_a_picture_is_made_ready_once_for_several_requests(own_world):

@@ -14,7 +14,7 @@ from PIL import Image, ImageChops
 from imagegen_magic.imaging.text import font_files
 from imagegen_magic.imaging.text.font_files import Face
 from imagegen_magic.imaging.text.fonts import ELLIPSIS, Fonts, missing_glyphs
-from imagegen_magic.imaging.text.graphemes import clusters, escaped
+from imagegen_magic.imaging.text.graphemes import escaped, graphemes
 
 INK = (0, 0, 0)
 PAPER = (255, 255, 255)
@@ -210,7 +210,7 @@ class TestWrapping:
         fonts = SHARED
         wrapped = fonts.wrap(text, 16, width, lines)
         assert len(wrapped) <= lines
-        assert all(fonts.width(line, 16) <= width + 0.01 or len(list(clusters(line))) <= 2 for line in wrapped)
+        assert all(fonts.width(line, 16) <= width + 0.01 or len(list(graphemes(line))) <= 2 for line in wrapped)
         whole = "".join(wrapped).replace(" ", "") == "".join(text.split())
         assert whole or (wrapped and wrapped[-1].endswith(ELLIPSIS))
 

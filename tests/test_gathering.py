@@ -98,7 +98,7 @@ class TestKeptCopies:
         """Also where it is looked at again for another gateway."""
         (own_world / "photo.jpg").write_bytes(png("red", "from my garden"))
         picture = gathered("photo.jpg")
-        assert ReferenceLoader(load(), most_bytes=len(picture.data)).picture(picture) is picture
+        assert ReferenceLoader(load(), max_bytes=len(picture.data)).picture(picture) is picture
         assert gathered(picture).identity == picture.identity
 
 

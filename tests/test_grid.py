@@ -21,7 +21,7 @@ from imagegen_magic.imaging.sheet import layout as layouts
 from imagegen_magic.imaging.sheet import renderer, tiles
 from imagegen_magic.imaging.sheet import sheet as sheets
 from imagegen_magic.imaging.sheet.grid import NO_AXIS, Axis, Sheet, Tile, contact_sheet, grid
-from imagegen_magic.imaging.sheet.layout import MOST_CANVAS, Layout
+from imagegen_magic.imaging.sheet.layout import MAX_CANVAS, Layout
 from imagegen_magic.imaging.sheet.sheet import _pages, _whole_bands
 from imagegen_magic.imaging.text.fonts import Fonts
 
@@ -287,7 +287,7 @@ class TestPictures:
             image.save(file, kind, exif=exif, **options)
             tile = Tile(file.getvalue())
             assert tiles.size_of(tile) == (40, 80)
-            upright = tiles.pixels(tile, 80)
+            upright = tiles.load(tile, 80)
             assert isinstance(upright, Image.Image)
             assert upright.size == (40, 80)
             assert upright.convert("RGB").getpixel((20, 10))[2] > 200  # type: ignore[index]
@@ -303,7 +303,7 @@ class TestPictures:
         seen: list[tuple[int, int]] = []
         shrink = tiles.small
         monkeypatch.setattr(tiles, "small", lambda picture, edge: (seen.append(picture.size), shrink(picture, edge))[1])
-        fast = tiles.pixels(Tile(file.getvalue()), 200)
+        fast = tiles.load(Tile(file.getvalue()), 200)
         assert seen == [(480, 270)]
         slow = shrink(Image.open(io.BytesIO(file.getvalue())), 200)
         assert isinstance(fast, Image.Image)
@@ -315,7 +315,7 @@ class TestPictures:
         data = noise((900, 900))
         file = io.BytesIO()
         Image.open(io.BytesIO(data)).save(file, "JPEG")
-        assert tiles.pixels(Tile(file.getvalue()[:40_000]), 50) == tiles.UNREADABLE
+        assert tiles.load(Tile(file.getvalue()[:40_000]), 50) == tiles.UNREADABLE
 
     def test_what_is_transparent_lies_on_checks(self) -> None:
         """Not on white, where white would not be told from nothing."""
@@ -327,11 +327,11 @@ class TestPictures:
     def test_colours_of_another_profile_become_those_of_the_screen(self) -> None:
         """A picture with a profile of its own is converted, as the sheet has none."""
         swapped = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-        plain = tiles.pixels(Tile(flat(RED, icc_profile=swapped)), 64)
+        plain = tiles.load(Tile(flat(RED, icc_profile=swapped)), 64)
         assert isinstance(plain, Image.Image)
         assert near(plain.convert("RGB"), RED) == 64 * 64
         assert "icc_profile" not in plain.info
-        broken = tiles.pixels(Tile(flat(RED, icc_profile=b"\0" * 16 + b"RGB " + b"\0" * 100)), 64)
+        broken = tiles.load(Tile(flat(RED, icc_profile=b"\0" * 16 + b"RGB " + b"\0" * 100)), 64)
         assert isinstance(broken, Image.Image)
         assert near(broken.convert("RGB"), RED) == 64 * 64
 
@@ -496,8 +496,8 @@ class TestPreview:
     def test_each_picture_is_decoded_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Also where the sheet is drawn again, smaller, to keep to its bytes."""
         calls: list[int] = []
-        load = renderer.pixels
-        monkeypatch.setattr(renderer, "pixels", lambda tile, edge: (calls.append(id(tile)), load(tile, edge))[1])
+        load = renderer.load
+        monkeypatch.setattr(renderer, "load", lambda tile, edge: (calls.append(id(tile)), load(tile, edge))[1])
         pictures = [noise(seed=seed) for seed in range(4)]
         contact_sheet(pictures).preview(limit=60_000)
         assert len(calls) == len(set(calls)) == 4
@@ -505,7 +505,7 @@ class TestPreview:
     def test_nothing_is_decoded_before_it_is_asked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A sheet costs nothing until then, and a refusal decodes nothing."""
         monkeypatch.setattr(tiles, "decoded", lambda data: pytest.fail("decoded"))
-        monkeypatch.setattr(layouts, "MOST_CANVAS", 1000)
+        monkeypatch.setattr(layouts, "MAX_CANVAS", 1000)
         with pytest.raises(UnsupportedOption):
             grid(full(), QUALITY, STYLE).png()
 
@@ -528,9 +528,9 @@ class TestFull:
         assert refusal.value.charge == "no"
         edge = refusal.value.fix["edge"]
         bands = _whole_bands(sheet.contents)
-        assert Layout(sheet.contents, Fonts(), edge, bands).bearable
-        assert not Layout(sheet.contents, Fonts(), round(edge * 1.1), bands).bearable
-        assert MOST_CANVAS == 60_000_000
+        assert Layout(sheet.contents, Fonts(), edge, bands).within_limits
+        assert not Layout(sheet.contents, Fonts(), round(edge * 1.1), bands).within_limits
+        assert MAX_CANVAS == 60_000_000
 
     def test_a_pdf_is_one_page_as_wide_as_a4(self) -> None:
         """With the title in its properties, and the picture on it."""

@@ -49,10 +49,7 @@ HTTP_LIBRARIES = {"httpx2", "httpcore2", "httpx", "httpcore", "h11", "anyio", "c
 PILLOW_TYPES = {"result", "studies.sweeps.result", "notebook.mask_editor"}  # they name its class in a signature
 SQL = re.compile(r"(SELECT\b.+\bFROM|INSERT\b.*\bINTO|UPDATE\b.+\bSET|DELETE\s+FROM|CREATE\s+\w+|PRAGMA)\b", re.DOTALL)
 
-REMAINING_CIRCLES = [
-    {"imaging.essentials", "imaging.wholeness"},
-    {"imaging.sheet.sheet", "imaging.text.missing_fonts"},
-]
+REMAINING_CIRCLES: list[set[str]] = []
 
 LATE = [  # imports within functions: who may, what, and why. Milliseconds are CPU time with Python 3.11, dependencies included
     ("__init__", "notebook.magic.magics", "a script needs no notebook"),

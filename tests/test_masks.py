@@ -260,7 +260,7 @@ class TestTwoValues:
     def test_numbers_that_say_no_white_are_refused(self) -> None:
         """More than two values above 255, and no file that says what is white."""
         for picture in (Image.fromarray(np.arange(900, dtype="int32").reshape(30, 30)), np.arange(900).reshape(30, 30)):
-            with pytest.raises(UnsupportedOption, match=r"from 0 to 899, of which a mask cannot be told.*mask_from\(array == 3\)"):
+            with pytest.raises(UnsupportedOption, match=r"from 0 to 899, from which no mask can be made.*mask_from\(array == 3\)"):
                 mask_from(picture)
         hole = np.linspace(0, 1, 9, dtype="float32").reshape(3, 3)
         hole[1, 1] = np.nan

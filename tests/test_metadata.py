@@ -17,7 +17,7 @@ from imagegen_magic.errors import ImageInvalid, UnsupportedOption
 from imagegen_magic.formats import format_of
 from imagegen_magic.imaging.containers import Chunk, jpeg_header, png_chunks, riff_chunks
 from imagegen_magic.imaging.decode import displayed_size
-from imagegen_magic.imaging.metadata.embed import LEVELS, Level, Origin, embed, has_credentials, read, scrubbed
+from imagegen_magic.imaging.metadata.embed import LEVELS, Level, Origin, embed, has_credentials, read, redact
 from imagegen_magic.imaging.metadata.xmp import NAMESPACE, SOURCE_TYPE
 from imagegen_magic.imaging.verify import verify
 
@@ -199,7 +199,7 @@ class TestRoundTrip:
         """Whatever a person writes; options are what is left of them without paths and keys."""
         told = Origin(prompt=prompt, asked=options, sent={"prompt": prompt}, tool="imagegen_magic")
         copy = embed(TINY[kind], told)
-        assert read(copy) == scrubbed(told)
+        assert read(copy) == redact(told)
         assert reopened(copy).tobytes() == reopened(TINY[kind]).tobytes()
 
     def test_half_a_surrogate_pair_comes_back(self) -> None:
@@ -272,7 +272,7 @@ class TestSecrets:
 
     def test_no_path_is_told(self) -> None:
         """Of a file only its name; also inside a sentence, on Windows, and with spaces."""
-        told = scrubbed(
+        told = redact(
             Origin(
                 asked={
                     "references": ["/home/joe/My Pictures/fox.png", "C:\\Users\\Joe\\cat.jpg", "secret project/owl.png", "~/dog.webp"],
@@ -309,7 +309,7 @@ class TestSecrets:
             "references": ["https://joe:pw@files.example/a/fox.png?X-Amz-Signature=abc#top"],
             "text": "at https://e.example/x?token=1 .",
         }
-        assert scrubbed(Origin(asked=asked)).asked == {
+        assert redact(Origin(asked=asked)).asked == {
             "references": ["https://files.example/a/fox.png"],
             "text": "at https://e.example/x .",
         }
@@ -317,13 +317,13 @@ class TestSecrets:
     def test_a_picture_as_data_address_is_not_repeated(self) -> None:
         """Its kind is told, its bytes are not."""
         asked = {"references": ["data:image/png;base64," + "A" * 100_000], "upload": "upload:" + "ab" * 32}
-        told = scrubbed(Origin(asked=asked)).asked
+        told = redact(Origin(asked=asked)).asked
         assert told == {"references": ["data:image/png;base64,…"], "upload": "upload:" + "ab" * 32}
 
     def test_a_prompt_about_paths_stays(self) -> None:
         """What a person wrote is verbatim but for keys."""
         prompt = "a sign that reads /etc/passwd, and C:\\WINDOWS"
-        assert scrubbed(Origin(prompt=prompt, asked={"prompt": prompt})).asked["prompt"] == prompt
+        assert redact(Origin(prompt=prompt, asked={"prompt": prompt})).asked["prompt"] == prompt
 
 
 def with_xmp(kind: str, packet: bytes, *, compressed: bool = False) -> bytes:

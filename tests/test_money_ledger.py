@@ -19,7 +19,7 @@ from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.ledger.ledger import NewJob, NewTask
 from imagegen_magic.engine.ledger.spending import SpendingGroup
 from imagegen_magic.errors import ContentRejected, TaskFailed, UnsupportedOption
-from imagegen_magic.imaging.chart import course, ticks
+from imagegen_magic.imaging.chart import draw_chart, ticks
 from imagegen_magic.result import Cost
 from imagegen_magic.studies.history import spending
 from imagegen_magic.studies.history.spending import Spent
@@ -210,7 +210,7 @@ def test_a_scale_of_nothing():
 def test_the_chart_is_small_and_has_its_own_background():
     """A bounded PNG that is readable in a light and in a dark notebook."""
     now = time.time()
-    drawn = course(
+    drawn = draw_chart(
         [(now - 86_400 * 9, Decimal(1)), (now, Decimal("4.2"))], title="Spent in 元", amount=lambda each: f"{each} 元", until=now
     )
     assert (drawn.mime_type, drawn.width, drawn.height) == ("image/png", 1280, 440)

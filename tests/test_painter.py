@@ -19,7 +19,7 @@ from imagegen_magic.notebook.widgets.painter import Painter
 from imagegen_magic.request import LocalPicture
 
 START = """from imagegen_magic.imaging.reference import prepare
-old = prepare(Path({!r}).read_bytes(), name="old", most_bytes=10**6)
+old = prepare(Path({!r}).read_bytes(), name="old", max_bytes=10**6)
 """
 LOAD = "%load_ext imagegen_magic\nfrom imagegen_magic.notebook import mask_editor\nfrom pathlib import Path"
 
@@ -295,12 +295,12 @@ def test_only_what_is_transparent_is_tinted():
 )
 def test_how_much_is_to_be_repainted_in_words(part, words):
     """A little is never told as nothing, nor nearly all as all."""
-    assert mask_overlay.words(part) == f"{words} to be repainted"
+    assert mask_overlay.describe_fraction(part) == f"{words} to be repainted"
 
 
 def test_half_transparent_counts_half():
     """The share weighs soft edges."""
-    assert mask_overlay.share(Image.new("RGBA", (10, 10), (0, 0, 0, 127))) == pytest.approx(128 / 255)
+    assert mask_overlay.masked_fraction(Image.new("RGBA", (10, 10), (0, 0, 0, 127))) == pytest.approx(128 / 255)
 
 
 # --- before and after

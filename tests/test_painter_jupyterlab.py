@@ -317,7 +317,7 @@ def test_going_on_from_a_mask(opened, lab):
 painter._on_close()
 start = Image.new("RGBA", SIZE, (0, 0, 0, 255)); start.paste((0, 0, 0, 0), (0, 0, 600, 800)); start.save("start.png")
 from imagegen_magic.imaging.reference import prepare
-painter = mask_editor.open_painter("NAME.png", start=prepare(open("start.png", "rb").read(), name="start.png", most_bytes=10**7));
+painter = mask_editor.open_painter("NAME.png", start=prepare(open("start.png", "rb").read(), name="start.png", max_bytes=10**7));
 """.replace("SIZE", "(1200, 800)").replace("NAME", "test_going_on_from_a_mask")
     )
     page.notebook.until(lambda: page.root.count() == 1, "one painter")

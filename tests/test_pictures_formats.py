@@ -24,7 +24,7 @@ from imagegen_magic.formats import AVIF, FORMATS, HEIC, format_of
 from imagegen_magic.imaging.decode import decoded, reopened
 from imagegen_magic.imaging.preview import preview
 from imagegen_magic.imaging.sheet.tiles import Tile, size_of
-from imagegen_magic.imaging.verify import MOST_PIXELS, verify
+from imagegen_magic.imaging.verify import MAX_PIXELS, verify
 
 TABLE = {
     "PNG": ("image/png", ".png"),
@@ -425,7 +425,7 @@ class TestWhatADecoderRaises:
                 except ImageInvalid as error:
                     assert "\n" not in str(error)  # noqa: PT017
                 else:
-                    assert facts.width * facts.height <= MOST_PIXELS
+                    assert facts.width * facts.height <= MAX_PIXELS
 
     def test_deep_grey_shows_its_picture(self) -> None:
         """A preview of more than 8 bits is neither black nor white where the file does not say what is white."""

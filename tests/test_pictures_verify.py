@@ -18,7 +18,7 @@ from PIL import Image, ImageFile, PngImagePlugin
 
 from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.imaging import decode
-from imagegen_magic.imaging.verify import MOST_BYTES, MOST_PIXELS, ImageInfo, verify
+from imagegen_magic.imaging.verify import MAX_BYTES, MAX_PIXELS, ImageInfo, verify
 
 KINDS = ["PNG", "JPEG", "WEBP"]
 
@@ -187,7 +187,7 @@ class TestCorrupt:
                 facts, small = verify(bytes(broken), preview_edge=64)
             except ImageInvalid:
                 continue
-            assert facts.width * facts.height <= MOST_PIXELS
+            assert facts.width * facts.height <= MAX_PIXELS
             assert small is not None
 
     def test_chunks_in_order_with_a_broken_stream(self) -> None:
@@ -229,7 +229,7 @@ class TestBombs:
     def test_too_many_bytes(self) -> None:
         """More than 64 MiB are not even looked at."""
         with pytest.raises(ImageInvalid, match="64 MiB"):
-            verify(drawn("PNG") + bytes(MOST_BYTES))
+            verify(drawn("PNG") + bytes(MAX_BYTES))
 
     def test_no_pixels(self) -> None:
         """A header of nothing is refused too."""

@@ -61,12 +61,12 @@ class ReferenceLoader:
         self,
         settings: Settings,
         types: Sequence[str] = WEB_TYPES,
-        most_bytes: int = MOST_BYTES,
+        max_bytes: int = MOST_BYTES,
         *,
         fit: bool = False,
         known: Known | None = None,
     ) -> None:
-        self._settings, self._types, self._most, self._fit = settings, tuple(types), most_bytes, fit
+        self._settings, self._types, self._most, self._fit = settings, tuple(types), max_bytes, fit
         self._known = {} if known is None else known
 
     def each(self, source: Any) -> list[Any]:
@@ -142,7 +142,7 @@ class ReferenceLoader:
         if isinstance(thing, LocalPicture):
             if thing.mime_type in types and len(thing.data) <= self._most:
                 return thing
-            again = prepare(thing.data, name=thing.name, types=types, most_bytes=self._most, fit=self._fit)
+            again = prepare(thing.data, name=thing.name, types=types, max_bytes=self._most, fit=self._fit)
             same = again.data == thing.data
             identity = thing.identity if same else again.identity
             return replace(again, notes=(*thing.notes, *again.notes), picture=thing.picture, identity=identity)
@@ -151,7 +151,7 @@ class ReferenceLoader:
         if isinstance(thing, _Row):
             return self._of_ours(thing, named.name, types)
         source = _read(thing, named.name, option) if isinstance(thing, Path) else thing
-        ready = prepare(source, name=named.name, types=types, most_bytes=self._most, fit=self._fit, option=option)
+        ready = prepare(source, name=named.name, types=types, max_bytes=self._most, fit=self._fit, option=option)
         return replace(ready, identity=thing.stem) if self._is_kept(thing) and ready.data == source else ready
 
     def _is_kept(self, thing: Any) -> bool:
@@ -178,7 +178,7 @@ class ReferenceLoader:
                 charge="no",
                 hint="give another picture, or put the file back",
             ) from error
-        ready = prepare(data, name=name, types=types, most_bytes=self._most, fit=self._fit)
+        ready = prepare(data, name=name, types=types, max_bytes=self._most, fit=self._fit)
         same = ready.identity == row.sha256  # as the gateway has it; a file that was painted over is another picture
         return replace(ready, picture=row.id, url=row.url if same else "", expires_at=row.ends if same else None)
 

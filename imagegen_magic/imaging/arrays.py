@@ -1,4 +1,4 @@
-"""From an array of numbers to a picture: told by what the array says of itself, so that numpy need not be there."""
+"""From an array to an image, by its own shape and type, so that numpy is not imported."""
 
 from __future__ import annotations
 

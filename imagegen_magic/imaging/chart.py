@@ -21,7 +21,7 @@ _DAY = 86_400.0
 Point = tuple[float, Decimal]
 
 
-def course(points: Sequence[Point], *, title: str, amount: Callable[[Decimal], str], until: float) -> Preview:
+def draw_chart(points: Sequence[Point], *, title: str, amount: Callable[[Decimal], str], until: float) -> Preview:
     """Return the picture, for a page twice as small: `points` are (epoch seconds, the sum from then on), rising, at least one.
 
     `amount` puts a sum into words for the scale; `until` is where the line ends. The card is light by itself, so that it can be read on

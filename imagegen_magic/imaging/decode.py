@@ -1,7 +1,6 @@
-"""From bytes to pixels: what kind of picture it is, whether it is whole and of bearable size, and only then decoded.
+"""From bytes to pixels: an image is decoded only after its format, completeness and size are checked.
 
-Pillow's plugins are called directly: `Image.open` would warn, try every plugin that somebody registered, or obey a limit that belongs to
-the user's own work.
+Pillow's plugins are called directly: `Image.open` would warn, try every registered plugin, or obey a limit of the user's own.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from PIL import Image, ImageFile, features
 
 from imagegen_magic.errors import ImageGenError, ImageInvalid
 from imagegen_magic.formats import PNG, ImageFormat
-from imagegen_magic.imaging.containers import identify, png_chunks
-from imagegen_magic.imaging.essentials import Essentials, essentials
-from imagegen_magic.imaging.wholeness import white_of_samples
+from imagegen_magic.imaging.containers import StrippedFile, identify, png_chunks
+from imagegen_magic.imaging.strip import strip
+from imagegen_magic.imaging.strip_rare import white_of_samples
 
-MOST_BYTES = 64 * 2**20
-MOST_PIXELS = 50_000_000
+MAX_BYTES = 64 * 2**20
+MAX_PIXELS = 50_000_000
 DECODERS = threading.BoundedSemaphore(2)  # pictures decoded at once: a 4K one takes 33 MB
 
 _STRIP = 1 << 16  # px converted at a time: a whole converted 4K copy would double the memory
@@ -36,10 +35,10 @@ _QUIET = threading.RLock()
 
 def decoded(data: bytes) -> Image.Image:
     """Return the whole picture, of several the first, all its pixels decoded. Raises ImageInvalid: none, not whole, or too large."""
-    if len(data) > MOST_BYTES:
-        raise ImageInvalid(f"the picture has {len(data) / 2**20:.0f} MiB, more than the {MOST_BYTES / 2**20:.0f} MiB that are read")
+    if len(data) > MAX_BYTES:
+        raise ImageInvalid(f"the picture has {len(data) / 2**20:.0f} MiB, more than the {MAX_BYTES / 2**20:.0f} MiB that are read")
     image = opened(data)
-    with told(identify(data).name):
+    with translate_errors(identify(data).name):
         image.load()
     return image
 
@@ -51,7 +50,7 @@ def reopened(data: bytes) -> Image.Image:
     """
     kind = identify(data)
     try:
-        with told(kind.name):
+        with translate_errors(kind.name):
             image = _plugin(kind)(io.BytesIO(data))
             image.load()
             return image
@@ -59,20 +58,20 @@ def reopened(data: bytes) -> Image.Image:
         return decoded(data)
 
 
-def opened(data: bytes, most_pixels: float = MOST_PIXELS) -> ImageFile.ImageFile:
-    """Return the picture with its header read and its pixels yet to `load()`, best within `told()`. Raises ImageInvalid."""
-    return examined(identify(data), data, most_pixels)[1]
+def opened(data: bytes, max_pixels: float = MAX_PIXELS) -> ImageFile.ImageFile:
+    """Return the picture with its header read and its pixels yet to `load()`, best within `translate_errors`. Raises ImageInvalid."""
+    return examined(identify(data), data, max_pixels)[1]
 
 
-def examined(kind: ImageFormat, data: bytes, most_pixels: float = MOST_PIXELS) -> tuple[Essentials, ImageFile.ImageFile]:
+def examined(kind: ImageFormat, data: bytes, max_pixels: float = MAX_PIXELS) -> tuple[StrippedFile, ImageFile.ImageFile]:
     """Return what of a file is its picture, and that picture with its header read. Raises ImageInvalid."""
-    found = essentials(kind, data)
+    found = strip(kind, data)
     if found.width or found.height:
-        check_pixels(found.width, found.height, most_pixels)
+        check_pixels(found.width, found.height, max_pixels)
     make = _plugin(kind)
-    with told(kind.name), quiet():
+    with translate_errors(kind.name), quiet():
         image = make(io.BytesIO(found.data))
-        check_pixels(*image.size, most_pixels)
+        check_pixels(*image.size, max_pixels)
     if found.exif:
         image.info["exif"] = found.exif
     image.info[_WHITE] = found.white
@@ -80,8 +79,8 @@ def examined(kind: ImageFormat, data: bytes, most_pixels: float = MOST_PIXELS) -
 
 
 @contextmanager
-def told(name: str) -> Iterator[None]:
-    """Turn whatever a decoder raises about a picture of that format into ImageInvalid."""
+def translate_errors(name: str) -> Iterator[None]:
+    """Turn any exception of a decoder into ImageInvalid; `name` is the format."""
     try:
         yield
     except ImageGenError:
@@ -120,7 +119,7 @@ def displayed_size(data: bytes | mmap) -> tuple[int, int]:
     """Return width and height in pixels, upright, without decoding; of most files only the beginning is read. Raises ImageInvalid."""
     image_format = identify(data)
     try:
-        with told(image_format.name), quiet():
+        with translate_errors(image_format.name), quiet():
             image = _plugin(image_format)(io.BytesIO(data) if isinstance(data, bytes) else data)
     except ImageInvalid:  # something besides its pixels is broken
         image = opened(bytes(data), math.inf)
@@ -147,11 +146,11 @@ def orientation(image: Image.Image) -> int:
     return next((value for tag, _, _, value in entries if tag == 0x0112 and 1 <= value <= 8), 1)
 
 
-def strips(image: Image.Image, step: int = 1) -> Iterator[Image.Image]:
+def row_bands(image: Image.Image, step: int = 1) -> Iterator[Image.Image]:
     """Yield the picture from top to bottom in L, RGB or RGBA, whatever its mode; each strip but the last has a multiple of `step` rows."""
     rows, scale = max(1, _STRIP // image.width // step) * step, _scale(image)
     for top in range(0, image.height, rows):
-        yield _ordinary(image.crop((0, top, image.width, min(image.height, top + rows))), scale)
+        yield _band_to_8bit(image.crop((0, top, image.width, min(image.height, top + rows))), scale)
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -169,15 +168,15 @@ def white_of(image: Image.Image) -> int:
     return white_of_samples(tags.get(258, (1,)), tags.get(339, (1,)), _numbers(tags.get(281) or tags.get(341)))
 
 
-def ordinary(image: Image.Image) -> Image.Image:
+def to_8bit(image: Image.Image) -> Image.Image:
     """Return the picture in L, RGB or RGBA: itself where it is in one of them."""
     if image.mode in ("L", "RGB", "RGBA") and "transparency" not in image.info:
         return image
     whole, top = None, 0
-    for strip in strips(image):
-        whole = whole or Image.new(strip.mode, image.size)
-        whole.paste(strip, (0, top))
-        top += strip.height
+    for band in row_bands(image):
+        whole = whole or Image.new(band.mode, image.size)
+        whole.paste(band, (0, top))
+        top += band.height
     assert whole is not None  # every picture has a row
     return whole
 
@@ -197,9 +196,9 @@ def is_far_below_white(image: Image.Image, most: float) -> bool:
 
 
 def load(image: Image.Image) -> None:
-    """Decode a person's own Pillow picture. Raises ImageInvalid where its file is broken, or was closed before it was read."""
+    """Decode a user's own Pillow image. Raises ImageInvalid if its file is broken, or was closed before it was read."""
     try:
-        with told(image.format or "PIL"):
+        with translate_errors(image.format or "PIL"):
             image.load()
     except ImageInvalid as error:
         file = getattr(image, "fp", None)
@@ -209,7 +208,7 @@ def load(image: Image.Image) -> None:
         raise
 
 
-def least_alpha(image: Image.Image) -> float:
+def min_alpha(image: Image.Image) -> float:
     """Return the alpha, 0 to 255, of the most transparent pixel of an RGBA or LA picture."""
     return cast("tuple[float, float]", image.getchannel("A").getextrema())[0]
 
@@ -224,7 +223,7 @@ def _scale(image: Image.Image) -> float:
     return 255 / most if 1 < most < float("inf") else 255.0
 
 
-def _ordinary(image: Image.Image, scale: float) -> Image.Image:
+def _band_to_8bit(image: Image.Image, scale: float) -> Image.Image:
     if is_deep(image):
         numbers = image if image.mode == "F" else image.convert("I")
         return numbers.point(lambda value: value * scale).convert("L")
@@ -235,8 +234,8 @@ def _ordinary(image: Image.Image, scale: float) -> Image.Image:
     return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
-def check_pixels(width: int, height: int, most: float = MOST_PIXELS) -> None:
-    """Hold what a header claims against the limit. Raises ImageInvalid."""
+def check_pixels(width: int, height: int, most: float = MAX_PIXELS) -> None:
+    """Raise ImageInvalid if a header claims more pixels than the limit, or none."""
     if width * height > most:
         claim = f"{width}×{height} ({width * height / 1e6:.0f} megapixels)"
         raise ImageInvalid(f"the picture claims to be {claim}, more than the {most / 1e6:.0f} megapixels that are decoded")

@@ -1,4 +1,4 @@
-"""From pixels to a file that keeps to a gateway's limits: as it is, or, where a person has said so, made to fit."""
+"""From pixels to a file within a service's limits: as it is, or with `fit` made smaller."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.formats import JPEG, PNG, WEB_FORMATS, ImageFormat
 from imagegen_magic.humanize import compared_sizes
-from imagegen_magic.imaging.decode import least_alpha
+from imagegen_magic.imaging.decode import min_alpha
 from imagegen_magic.request import LocalPicture
 
 QUALITY = 92
@@ -21,19 +21,19 @@ _EFFORT = 4  # of zlib's 9: of a 4K photograph a third of the time of the usual 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is taken, what a person calls the picture, and the option that it was given with."""
+    """The limits of a service, the name of the image, and the option that it was given with."""
 
     name: str
     types: tuple[str, ...]
-    most_bytes: int
-    most_pixels: float
+    max_bytes: int
+    max_pixels: float
     fit: bool
     option: str = "references"
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A picture on its way: its pixels in L, RGB or RGBA, the format it shall have, how to save that, and what was done.
+    """An image to be encoded: its pixels in L, RGB or RGBA, the format, the options for saving, and notes of what was done.
 
     Without `options`, a JPEG or WebP is saved at quality 92.
     """
@@ -47,17 +47,17 @@ class Draft:
 def check_size(size: tuple[int, int], limits: Limits) -> None:
     """Raise UnsupportedOption for more pixels than are taken, where the picture is not to be made to fit."""
     width, height = size
-    if width * height > limits.most_pixels and not limits.fit:
+    if width * height > limits.max_pixels and not limits.fit:
         claim = f"{width}×{height} pixels ({width * height / 1e6:.1f} megapixels)"
-        words = f"{limits.name} has {claim}, more than the {limits.most_pixels / 1e6:.1f} megapixels that are taken"
+        words = f"{limits.name} has {claim}, more than the {limits.max_pixels / 1e6:.1f} megapixels that are taken"
         raise refused(limits, words, "--fit scales it down, and says from what to what")
 
 
 def check_bytes(data: bytes, form: str, limits: Limits) -> None:
     """Raise UnsupportedOption for more bytes than are taken, where the picture is not to be made to fit; `form` says what they are."""
-    if len(data) <= limits.most_bytes or limits.fit:
+    if len(data) <= limits.max_bytes or limits.fit:
         return
-    have, taken = compared_sizes(len(data), limits.most_bytes)
+    have, taken = compared_sizes(len(data), limits.max_bytes)
     step = "--fit makes a smaller picture of it, and says from what to what"
     raise refused(limits, f"{limits.name} has {have}{form}, more than the {taken} that are taken", step)
 
@@ -69,7 +69,7 @@ def refused(limits: Limits, words: str, step: str) -> UnsupportedOption:
 
 def fits(data: bytes, image: Image.Image, limits: Limits) -> bool:
     """Return whether a file and its picture keep to the limits."""
-    return len(data) <= limits.most_bytes and image.width * image.height <= limits.most_pixels
+    return len(data) <= limits.max_bytes and image.width * image.height <= limits.max_pixels
 
 
 def target(limits: Limits) -> ImageFormat:
@@ -77,12 +77,12 @@ def target(limits: Limits) -> ImageFormat:
     return next((kind for kind in WEB_FORMATS if kind.mime_type in limits.types), PNG)
 
 
-def finished(draft: Draft, limits: Limits) -> LocalPicture:
+def encode_within(draft: Draft, limits: Limits) -> LocalPicture:
     """Return the draft as a file within the limits. Raises UnsupportedOption where it is too large and not to be made to fit."""
     draft = _opaque(draft, limits) if draft.kind is JPEG else draft
-    small = _scaled(draft, math.sqrt(limits.most_pixels / (draft.image.width * draft.image.height)))
+    small = _scaled(draft, math.sqrt(limits.max_pixels / (draft.image.width * draft.image.height)))
     data = _saved(small)
-    if len(data) > limits.most_bytes:
+    if len(data) > limits.max_bytes:
         check_bytes(data, f" as {draft.kind.name}", limits)
         small, data = _within_bytes(_lossy(small, data, limits), limits)
     notes = small.notes + _scaling(draft.image.size, small.image.size)
@@ -97,7 +97,7 @@ def _lossy(draft: Draft, data: bytes, limits: Limits) -> Draft:
     """Return an opaque picture as a JPEG, which is smaller at the same pixels."""
     if draft.kind is JPEG or _transparent(draft.image) or JPEG.mime_type not in limits.types:
         return draft
-    note = f"made a JPEG of quality {QUALITY}: {compared_sizes(len(data), limits.most_bytes)[0]} as {draft.kind.name} were too much"
+    note = f"made a JPEG of quality {QUALITY}: {compared_sizes(len(data), limits.max_bytes)[0]} as {draft.kind.name} were too much"
     return _opaque(replace(draft, kind=JPEG, options={}, notes=(*draft.notes, note)), limits)
 
 
@@ -113,16 +113,16 @@ def _opaque(draft: Draft, limits: Limits) -> Draft:
 
 
 def _transparent(image: Image.Image) -> bool:
-    return image.mode == "RGBA" and least_alpha(image) < 255
+    return image.mode == "RGBA" and min_alpha(image) < 255
 
 
 def _within_bytes(draft: Draft, limits: Limits) -> tuple[Draft, bytes]:
     """Return the draft, made smaller until its file is small enough, and that file. Raises UnsupportedOption where no size is."""
     small, share = draft, 1.0
-    while len(data := _saved(small)) > limits.most_bytes:
+    while len(data := _saved(small)) > limits.max_bytes:
         if max(small.image.size) == 1:
-            raise refused(limits, f"{limits.name} cannot be made as small as {limits.most_bytes} bytes", "give another picture")
-        share *= min(0.95, 0.98 * math.sqrt(limits.most_bytes / len(data)))
+            raise refused(limits, f"{limits.name} cannot be made as small as {limits.max_bytes} bytes", "give another picture")
+        share *= min(0.95, 0.98 * math.sqrt(limits.max_bytes / len(data)))
         small = _scaled(draft, share)
     return small, data
 

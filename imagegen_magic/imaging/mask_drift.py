@@ -17,14 +17,14 @@ from PIL import Image, ImageChops, ImageFile
 
 from imagegen_magic.formats import WEBP
 from imagegen_magic.imaging.containers import identify
-from imagegen_magic.imaging.decode import DECODERS, opened, ordinary, told
+from imagegen_magic.imaging.decode import DECODERS, opened, to_8bit, translate_errors
 from imagegen_magic.imaging.preview import EDGE
 
 TOLERANCE = 16  # of 255
 COARSE_TOLERANCE = 24  # of 255
-COLOURS = {"allowed": "#648fff", "slight": "#ffb000", "strong": "#dc267f"}  # told apart by colour-blind people too (IBM's palette)
+COLOURS = {"allowed": "#648fff", "slight": "#ffb000", "strong": "#dc267f"}  # distinct for colour-blind people, too (IBM's palette)
 _STRONG = 128  # of 255: a difference that is drawn in the full colour
-_LEAST_HALVED = 64  # px: smaller pictures are compared as they are
+_MIN_HALVED = 64  # px: smaller pictures are compared as they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,26 +111,26 @@ def _grid(first: tuple[int, int], second: tuple[int, int]) -> tuple[tuple[int, i
     if first == second:
         return first, "same"
     width, height = min(first, second, key=lambda size: size[0] * size[1])
-    factor = 2 if min(width, height) >= _LEAST_HALVED else 1
+    factor = 2 if min(width, height) >= _MIN_HALVED else 1
     shape = first[0] * second[1] / (first[1] * second[0])
     return (width // factor, height // factor), "scaled" if 0.99 < shape < 1 / 0.99 else "stretched"
 
 
 def _loaded(image: ImageFile.ImageFile, data: bytes, size: tuple[int, int]) -> Image.Image:
     """Return the picture decoded, in RGB or RGBA, and of that size; of a much larger JPEG only as many pixels as that takes."""
-    with DECODERS, told(identify(data).name):
+    with DECODERS, translate_errors(identify(data).name):
         image.draft(None, size)
         image.load()
-        plain = ordinary(image)
+        plain = to_8bit(image)
     return plain if plain.size == size else plain.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 
 def _alpha(mask: bytes, size: tuple[int, int]) -> Image.Image:
     """Return a mask's alpha in that size: 255 only where all that falls on a pixel is opaque. A mask without alpha protects everything."""
     image = opened(mask)
-    with DECODERS, told(identify(mask).name):
+    with DECODERS, translate_errors(identify(mask).name):
         image.load()
-        plain = ordinary(image)
+        plain = to_8bit(image)
     alpha = plain.getchannel("A") if plain.mode == "RGBA" else Image.new("L", plain.size, 255)
     return alpha if alpha.size == size else alpha.resize(size, Image.Resampling.BOX)
 

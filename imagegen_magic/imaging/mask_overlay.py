@@ -1,4 +1,4 @@
-"""A picture with its mask over it: what is to be repainted, told by a colour and in words."""
+"""An image with its mask over it: the area to be repainted in a colour, and its size in words."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def overlay(picture: bytes, mask: Image.Image, edge: int = EDGE, limit: int = LI
     return fitted(opaque, limit)
 
 
-def share(mask: Image.Image) -> float:
+def masked_fraction(mask: Image.Image) -> float:
     """Return the share of a mask with alpha that is transparent, 0 to 1; what is half transparent counts half."""
     counts = mask.getchannel("A").histogram()
     return sum((255 - value) * count for value, count in enumerate(counts)) / (255 * mask.width * mask.height)
 
 
-def words(part: float) -> str:
+def describe_fraction(fraction: float) -> str:
     """Return how much is to be repainted, as a person says it: `12 % to be repainted`."""
-    if 0 < part < 0.01:
+    if 0 < fraction < 0.01:
         return "under 1 % to be repainted"
-    return "over 99 % to be repainted" if 0.99 < part < 1 else f"{part:.0%} to be repainted".replace("%", " %")
+    return "over 99 % to be repainted" if 0.99 < fraction < 1 else f"{fraction:.0%} to be repainted".replace("%", " %")
 
 
 def _on_white(image: Image.Image) -> Image.Image:

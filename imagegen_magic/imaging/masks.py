@@ -1,4 +1,4 @@
-"""Where an edit may paint: RGBA pictures whose transparent part is to be painted anew, made and checked.
+"""Masks: RGBA images whose transparent part is to be repainted; made and checked.
 
 The convention is OpenAI's image edit, https://platform.openai.com/docs/api-reference/images/createEdit: fully transparent areas of the
 mask say where to edit. The colours under it repeat this for the eye: white where it is to be painted, black where not.
@@ -26,7 +26,7 @@ from imagegen_magic.imaging.decode import (
     number_range,
     orientation,
     quiet,
-    strips,
+    row_bands,
     white_of,
 )
 from imagegen_magic.imaging.preview import UPRIGHT
@@ -34,7 +34,7 @@ from imagegen_magic.paths import path_of
 from imagegen_magic.request import LocalPicture
 from imagegen_magic.result import Generation
 
-_MOST_COLOUR = 48  # of 255: how far the channels of a grey may lie apart, as a JPEG of black and white has it
+_MAX_COLOUR = 48  # of 255: how far the channels of a grey may lie apart, as a JPEG of black and white has it
 _TRANSPARENT, _OPAQUE = 0, 255
 _CONDITION = "give a condition, as in mask_from(array == 3): true = edit here"
 
@@ -111,7 +111,7 @@ def _grey(image: Image.Image, *, two_as_black_and_white: bool = True) -> Image.I
     """Return a black-and-white picture in L, two values as black and white. Raises UnsupportedOption where it is none."""
     grey = Image.new("L", image.size)
     top = 0
-    for strip in strips(image):
+    for strip in row_bands(image):
         grey.paste(_grey_strip(strip), (0, top))
         top += strip.height
     values = [value for value, count in enumerate(grey.histogram()) if count]
@@ -142,7 +142,7 @@ def _grey_of_numbers(image: Image.Image) -> Image.Image:
         return numbers.point(lambda value: value * (255.5 / (most - least)) - least * 255.5 / (most - least)).convert("L")
     top = 1 if image.mode == "F" else 255 if not white or is_far_below_white(image, most) else white
     if least < 0 or most > top:
-        raise _refused(f"the picture holds values from {least:g} to {most:g}, of which a mask cannot be told", "mask", _CONDITION)
+        raise _refused(f"the picture holds values from {least:g} to {most:g}, from which no mask can be made", "mask", _CONDITION)
     return numbers.point(lambda value: value * (255 / top) + 0.5).convert("L")
 
 
@@ -156,7 +156,7 @@ def _grey_strip(strip: Image.Image) -> Image.Image:
         return strip
     red, green, blue = strip.split()
     apart = max(_extremes(ImageChops.difference(*pair))[1] for pair in ((red, green), (green, blue), (red, blue)))
-    if apart > _MOST_COLOUR:
+    if apart > _MAX_COLOUR:
         step = "give black and white: white = edit here; of an array a condition, mask_from(array[:, :, 0] > 128)"
         raise _refused("the picture is in colour, which does not say where to paint", "mask", step)
     return strip.convert("L")
@@ -188,7 +188,7 @@ def _plain_numbers(array: Any) -> Any:
         return array
     if least < 0 or most > 255:
         raise _refused(
-            f"the array {described(array)} holds values from {least} to {most}, of which a mask cannot be told", "mask", _CONDITION
+            f"the array {described(array)} holds values from {least} to {most}, from which no mask can be made", "mask", _CONDITION
         )
     return array.astype("uint8")
 

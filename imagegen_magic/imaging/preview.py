@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from PIL import Image
 
 from imagegen_magic.formats import JPEG, PNG
-from imagegen_magic.imaging.decode import DECODERS, decoded, least_alpha, orientation, strips
+from imagegen_magic.imaging.decode import DECODERS, decoded, min_alpha, orientation, row_bands
 from imagegen_magic.records import Record
 
 EDGE = 1024  # px
 LIMIT = 150_000  # bytes
 _QUALITIES = (85, 75, 65, 55, 45, 35)
-_MOST_PROFILE = 16_384  # bytes of an ICC profile that a preview may carry
+_MAX_PROFILE = 16_384  # bytes of an ICC profile that a preview may carry
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -69,7 +69,7 @@ def small(image: Image.Image, edge: int = EDGE) -> Image.Image:
     else:
         copy = _converted(image, size)
     profile = image.info.get("icc_profile") or b""
-    fits = len(profile) <= _MOST_PROFILE and profile[16:20] == (b"GRAY" if copy.mode == "L" else b"RGB ")
+    fits = len(profile) <= _MAX_PROFILE and profile[16:20] == (b"GRAY" if copy.mode == "L" else b"RGB ")
     copy.info = {"icc_profile": profile} if fits else {}
     turn = UPRIGHT.get(orientation(image))
     return copy if turn is None else copy.transpose(turn)
@@ -77,7 +77,7 @@ def small(image: Image.Image, edge: int = EDGE) -> Image.Image:
 
 def fitted(image: Image.Image, limit: int = LIMIT) -> Preview:
     """Return the picture (L, RGB or RGBA) in at most `limit` bytes: by quality first, then by making it smaller."""
-    if image.mode == "RGBA" and least_alpha(image) == 255:
+    if image.mode == "RGBA" and min_alpha(image) == 255:
         image = image.convert("RGB")
     mime_type, attempts = (PNG.mime_type, _pngs) if image.mode == "RGBA" else (JPEG.mime_type, _jpegs)
     while True:
@@ -92,7 +92,7 @@ def _converted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     factor = max(1, min(image.width // size[0], image.height // size[1]))
     whole: Image.Image | None = None
     top = 0
-    for strip in strips(image, factor):
+    for strip in row_bands(image, factor):
         part = strip.reduce(factor)
         whole = whole or Image.new(part.mode, (part.width, -(-image.height // factor)))
         whole.paste(part, (0, top))

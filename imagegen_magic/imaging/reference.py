@@ -1,4 +1,4 @@
-"""A picture that people have, made ready for the wire: upright, without its location, of a type and size that a gateway takes."""
+"""A user's image, made ready for upload: upright, without metadata, of a type and size that the service accepts."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from PIL import Image, ImageFile, JpegImagePlugin
 from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.formats import TIFF, WEB_FORMATS, WEB_TYPES, WEBP, ImageFormat, format_of, looks_like
 from imagegen_magic.imaging.arrays import described, from_array, is_array
+from imagegen_magic.imaging.containers import EXIF, StrippedFile
 from imagegen_magic.imaging.decode import (
     DECODERS,
-    MOST_PIXELS,
+    MAX_PIXELS,
     check_pixels,
     examined,
     is_deep,
     is_far_below_white,
     load,
     number_range,
-    ordinary,
     orientation,
     quiet,
-    told,
+    to_8bit,
+    translate_errors,
     white_of,
 )
-from imagegen_magic.imaging.encode import Draft, Limits, check_bytes, check_size, finished, fits, refused, target
-from imagegen_magic.imaging.essentials import EXIF, Essentials
+from imagegen_magic.imaging.encode import Draft, Limits, check_bytes, check_size, encode_within, fits, refused, target
 from imagegen_magic.imaging.metadata.fingerprint import fingerprint_bytes
 from imagegen_magic.imaging.metadata.privacy import TIME_TAGS, exif_has_location, has_location, xmp_has_location
 from imagegen_magic.imaging.preview import UPRIGHT
@@ -39,8 +39,8 @@ from imagegen_magic.request import LocalPicture
 
 _T = TypeVar("_T")
 
-MOST_READ = 120_000_000  # px that are decoded where `fit` is to make them fewer: 480 MB; the largest cameras have 102
-_MOST_FILE = 512 * 2**20  # bytes
+MAX_DECODED_PIXELS = 120_000_000  # px that are decoded where `fit` is to make them fewer: 480 MB; the largest cameras have 102
+_MAX_FILE = 512 * 2**20  # bytes
 _TAKEN = "give a path, an address, bytes, a PIL image, a numpy array, an IPython Image, a matplotlib figure, or an earlier result"
 _TURNED = "turned as its EXIF says"
 _LOCATED = "location removed"
@@ -53,8 +53,8 @@ def prepare(
     *,
     name: str,
     types: tuple[str, ...] = WEB_TYPES,
-    most_bytes: int,
-    most_pixels: float = MOST_PIXELS,
+    max_bytes: int,
+    max_pixels: float = MAX_PIXELS,
     fit: bool = False,
     option: str = "references",
 ) -> LocalPicture:
@@ -65,18 +65,18 @@ def prepare(
     goes out as its picture alone: the coded pixels as they are, the colour profile, and nothing else; byte for byte where it holds
     nothing else. What its Exif turns is turned, and other formats become PNG; of several pictures the first is taken. The notes say what
     was left out.
-    Above `most_bytes` or `most_pixels` it is refused; with `fit` an opaque one becomes a JPEG, and, where that is not enough, smaller.
+    Above `max_bytes` or `max_pixels` it is refused; with `fit` an opaque one becomes a JPEG, and, where that is not enough, smaller.
 
     Raises ImageInvalid (empty, no picture, corrupt, more pixels than are decoded) and UnsupportedOption (not taken, too large; its
     `option` is this one): both before anything is sent.
     """
-    limits = Limits(name, tuple(types), most_bytes, most_pixels, fit, option)
+    limits = Limits(name, tuple(types), max_bytes, max_pixels, fit, option)
     if isinstance(source, bytes | bytearray | memoryview):
         return _from_file(bytes(source), limits)
     if isinstance(source, Image.Image):
-        return finished(_from_image(source, limits), limits)
+        return encode_within(_from_image(source, limits), limits)
     if is_array(source):
-        return finished(_from_numbers(source, limits), limits)
+        return encode_within(_from_numbers(source, limits), limits)
     if callable(draw := getattr(source, "savefig", None)):
         return _from_figure(draw, limits)
     return _from_file(_bytes_in(source, limits), limits)
@@ -85,7 +85,7 @@ def prepare(
 def _from_file(data: bytes, limits: Limits, notes: tuple[str, ...] = ()) -> LocalPicture:
     kind = _kind(data, limits.name)
     with _dressed(limits.name):
-        found, image = examined(kind, data, MOST_READ)
+        found, image = examined(kind, data, MAX_DECODED_PIXELS)
     check_size(image.size, limits)
     taken = kind.mime_type in limits.types
     if taken and found.still:
@@ -100,30 +100,30 @@ def _from_file(data: bytes, limits: Limits, notes: tuple[str, ...] = ()) -> Loca
             picture = LocalPicture(found.data, kind.mime_type, *image.size, limits.name, notes + _first_of(image, kind, found))
         else:
             draft = _drafted(image, kind, data, limits, notes)
-            picture = finished(replace(draft, notes=draft.notes + _first_of(image, kind, found, draft.kind is not kind)), limits)
+            picture = encode_within(replace(draft, notes=draft.notes + _first_of(image, kind, found, draft.kind is not kind)), limits)
     return replace(picture, identity=hashlib.sha256(sent).hexdigest()) if upright and sent is not picture.data else picture
 
 
 def _loaded(image: ImageFile.ImageFile, kind: ImageFormat) -> tuple[bool, bool]:
     """Decode the picture, and return whether it is to be turned, and whether its decoder knows where it was taken."""
     if kind in WEB_FORMATS:
-        with told(kind.name):
+        with translate_errors(kind.name):
             image.load()
         return orientation(image) != 1, False
-    with quiet(), told(kind.name):
+    with quiet(), translate_errors(kind.name):
         turned = _readable(_exif_orientation, image, 1) != 1  # before a TIFF turns itself
         located = _readable(_is_located, image, False)
         image.load()
         return turned, located
 
 
-def _left_out(found: Essentials, turned: bool, notes: tuple[str, ...]) -> tuple[str, ...]:
+def _left_out(found: StrippedFile, turned: bool, notes: tuple[str, ...]) -> tuple[str, ...]:
     """Say what of a file does not go out; of a figure, which was drawn for this, nothing is missed."""
     words = dict.fromkeys(part.what for part in found.rest if part.what and not (turned and part.what == EXIF))
     return () if not words or _DRAWN in notes else (f"left out: {', '.join(words)}",)
 
 
-def _first_of(image: Image.Image, kind: ImageFormat, found: Essentials, converted: bool = False) -> tuple[str, ...]:
+def _first_of(image: Image.Image, kind: ImageFormat, found: StrippedFile, converted: bool = False) -> tuple[str, ...]:
     frames = max(found.frames, getattr(image, "n_frames", 1) if kind not in WEB_FORMATS else 1)
     if converted:
         return (_conversion(kind, frames),)
@@ -148,11 +148,11 @@ def _drafted(image: Image.Image, kind: ImageFormat, data: bytes, limits: Limits,
 def _from_image(image: Image.Image, limits: Limits) -> Draft:
     """Return a PIL picture, upright, to be a PNG."""
     with _dressed(limits.name):
-        check_pixels(*image.size, most=MOST_READ)
+        check_pixels(*image.size, most=MAX_DECODED_PIXELS)
         check_size(image.size, limits)
         with DECODERS, quiet():
             load(image)
-            with told(image.format or "PIL"):
+            with translate_errors(image.format or "PIL"):
                 turn, located = _readable(_exif_orientation, image, 1), _readable(_is_located, image, False)
                 notes = ((_TURNED,) if turn != 1 else ()) + ((_LOCATED,) if located else ()) + tuple(_readable(_frame, image, list[str]()))
                 return Draft(_upright(image, turn, limits), target(limits), {}, notes)
@@ -180,7 +180,7 @@ def _from_numbers(array: Any, limits: Limits) -> Draft:
     """Return an array's picture, to be a PNG."""
     if len(array.shape) >= 2:
         with _dressed(limits.name):
-            check_pixels(array.shape[1], array.shape[0], MOST_READ) if 0 not in array.shape[:2] else None
+            check_pixels(array.shape[1], array.shape[0], MAX_DECODED_PIXELS) if 0 not in array.shape[:2] else None
         check_size((array.shape[1], array.shape[0]), limits)
     return Draft(
         from_array(array, name=limits.name, option=limits.option), target(limits), {}, (f"made from an array of {described(array)}",)
@@ -204,8 +204,8 @@ def _bytes_in(source: object, limits: Limits) -> bytes:
 
 
 def _kind(data: bytes, name: str) -> ImageFormat:
-    if len(data) > _MOST_FILE:
-        words = f"{name} has {len(data) / 2**20:.0f} MiB, more than the {_MOST_FILE / 2**20:.0f} MiB that are read"
+    if len(data) > _MAX_FILE:
+        words = f"{name} has {len(data) / 2**20:.0f} MiB, more than the {_MAX_FILE / 2**20:.0f} MiB that are read"
         raise ImageInvalid(words, blame="you", charge="no", hint="make it smaller with another program")
     if kind := format_of(data):
         return kind
@@ -215,11 +215,11 @@ def _kind(data: bytes, name: str) -> ImageFormat:
 
 @contextmanager
 def _dressed(name: str) -> Iterator[None]:
-    """Name the picture in what is wrong with it, and say whose it is: not the gateway's."""
+    """Name the image in an error about it, and set its blame: the user's, not the gateway's."""
     try:
         yield
     except ImageInvalid as error:
-        step = error.hint if error.blame == "you" else "open it with another program and save it anew, or give another picture"
+        step = error.hint if error.blame == "you" else "save it again with another program, or give another picture"
         raise ImageInvalid(f"{name}: {error.what}", blame="you", charge="no", hint=step) from error
 
 
@@ -253,7 +253,7 @@ def _exif_orientation(image: Image.Image) -> int:
 
 def _upright(image: Image.Image, turn: int, limits: Limits) -> Image.Image:
     """Return a copy in L, RGB or RGBA, turned, with its colour profile alone, where that is one of such pictures."""
-    plain = ordinary(_from_deep(image, limits) if is_deep(image) else image)
+    plain = to_8bit(_from_deep(image, limits) if is_deep(image) else image)
     if turn in UPRIGHT:
         plain = plain.transpose(UPRIGHT[turn])
     elif plain is image:

@@ -1,4 +1,4 @@
-"""Whether the bytes that came are a whole picture, and what it is: told from its pixels, never from its name."""
+"""Whether downloaded bytes are a complete image, and its facts, from its pixels and never from its name."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from PIL import Image
 
 from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.imaging.containers import identify
-from imagegen_magic.imaging.decode import DECODERS, MOST_BYTES, MOST_PIXELS, decoded, least_alpha, strips, told
+from imagegen_magic.imaging.decode import DECODERS, MAX_BYTES, MAX_PIXELS, decoded, min_alpha, row_bands, translate_errors
 from imagegen_magic.imaging.preview import Preview, fitted, small
 from imagegen_magic.records import Record
 
-__all__ = ["MOST_BYTES", "MOST_PIXELS", "ImageInfo", "verify"]
+__all__ = ["MAX_BYTES", "MAX_PIXELS", "ImageInfo", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ def verify(data: bytes, *, preview_edge: int | None = None) -> tuple[ImageInfo, 
     """Return the facts of a whole picture and, with `preview_edge` in px, its preview, decoding once; at most two threads decode at a time.
 
     Any format of the table in `formats` is a picture, of several in one file the first. Raises ImageInvalid: empty, no picture and what
-    instead, cut short, corrupt, above `MOST_BYTES` or `MOST_PIXELS`.
+    instead, cut short, corrupt, above `MAX_BYTES` or `MAX_PIXELS`.
     """
     try:
         return _verified(data, preview_edge)
@@ -45,17 +45,17 @@ def verify(data: bytes, *, preview_edge: int | None = None) -> tuple[ImageInfo, 
 
 def _verified(data: bytes, preview_edge: int | None) -> tuple[ImageInfo, Preview | None]:
     kind = identify(data, quoted=True)
-    with DECODERS, told(kind.name):
+    with DECODERS, translate_errors(kind.name):
         image = decoded(data)
         alpha = image.has_transparency_data
         facts = ImageInfo(image.width, image.height, kind.mime_type, kind.suffix, alpha, _transparent(image) if alpha else False)
         copy = small(image, preview_edge) if preview_edge is not None else None
         del image
-    with told(kind.name):
+    with translate_errors(kind.name):
         return facts, fitted(copy) if copy else None
 
 
 def _transparent(image: Image.Image) -> bool | None:
     if image.mode.startswith("I"):
         return None
-    return any(least_alpha(strip) < 255 for strip in strips(image))
+    return any(min_alpha(strip) < 255 for strip in row_bands(image))

@@ -49,8 +49,8 @@ def _local(picture: Any) -> LocalPicture:
         return picture
     if isinstance(picture, str | os.PathLike):
         path = path_of(os.path.expanduser(picture))
-        return prepare(path.read_bytes(), name=path.name, most_bytes=_MAX_BYTES)
-    return prepare(picture, name="picture", most_bytes=_MAX_BYTES)
+        return prepare(path.read_bytes(), name=path.name, max_bytes=_MAX_BYTES)
+    return prepare(picture, name="picture", max_bytes=_MAX_BYTES)
 
 
 class MaskEditor:
@@ -131,7 +131,7 @@ class MaskEditor:
             open_painter.close()
 
     def _description(self, mask: Image) -> str:
-        return f"{self._picture.name} with its mask: {mask_overlay.words(mask_overlay.share(mask))}"
+        return f"{self._picture.name} with its mask: {mask_overlay.describe_fraction(mask_overlay.masked_fraction(mask))}"
 
     def _caption(self, mask: Image, file: str) -> tuple[str, str]:
         pixels = f"{mask.width}×{mask.height}"

@@ -1,1 +1,1 @@
-"""The gateways in a box: every dialect spoken on loopback, for trying without a key and for tests."""
+"""The services in a box, for tests and trying out: dialects, tasks, faults and drawings. The package never imports it unless asked."""

@@ -1,1 +1,1 @@
-"""What an image file says beside its pixels: XMP, provenance, and what must not leave this machine."""
+"""What an image file holds besides its pixels: XMP, provenance, and what must not leave this machine. No pixel is decoded here."""

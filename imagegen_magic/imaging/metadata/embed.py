@@ -29,9 +29,9 @@ from imagegen_magic.imaging.containers import (
     vp8_size,
 )
 from imagegen_magic.imaging.metadata import xmp
-from imagegen_magic.imaging.metadata.provenance import Origin, scrubbed
+from imagegen_magic.imaging.metadata.provenance import Origin, redact
 
-__all__ = ["LEVELS", "Level", "Origin", "embed", "has_credentials", "read", "scrubbed", "shareable"]
+__all__ = ["LEVELS", "Level", "Origin", "embed", "has_credentials", "read", "redact", "shareable"]
 
 Level = Literal["full", "minimal", "none"]
 LEVELS: tuple[Level, ...] = ("full", "minimal", "none")
@@ -73,7 +73,7 @@ def embed(data: bytes, origin: Origin, level: Level = "full", *, secrets: Iterab
 
 def shareable(origin: Origin, level: Level, *, secrets: Iterable[str] = ()) -> Origin:
     """Return what of an origin leaves this machine at a level: all of it without secrets, or with `minimal` the tool and the time."""
-    redacted = scrubbed(origin, secrets)
+    redacted = redact(origin, secrets)
     return redacted if level == "full" else Origin(created=redacted.created, tool=redacted.tool)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from imagegen_magic.formats import PNG, ImageFormat
-from imagegen_magic.imaging.essentials import COMMENT, EXIF, IPTC, PLACE, TEXT, XMP, Part
+from imagegen_magic.imaging.containers import COMMENT, EXIF, IPTC, PLACE, TEXT, XMP, Part
 
 TIME_TAGS = (0, 7, 29)  # tags of a GPS block that hold its version and the time
 

@@ -13,7 +13,7 @@ from imagegen_magic.secret_patterns import is_secret_name, redact_keys, redact_o
 
 TOOL = "imagegen_magic"
 SANDBOX = " (sandbox)"  # behind a gateway's name where the sandbox spoke for it
-_MOST_STRING = 4_000  # characters of one option: a picture as a data address is not repeated
+_MAX_STRING = 4_000  # characters of one option: a picture as a data address is not repeated
 
 _ADDRESS = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
 _DATA_ADDRESS = re.compile(r"data:[\w/+.-]*[;,]", re.IGNORECASE)
@@ -63,7 +63,7 @@ class Origin(Record):
 
     def sidecar(self) -> dict[str, Any]:
         """Return it as the JSON beside a picture, which `of_sidecar` reads; without what is not known."""
-        told = {
+        values = {
             "prompt": self.prompt,
             "asked": dict(self.asked),
             "sent": dict(self.sent),
@@ -75,10 +75,10 @@ class Origin(Record):
             "made_with": self.tool,
             "sha256": self.sha256,
         }
-        return {name: value for name, value in told.items() if value}
+        return {name: value for name, value in values.items() if value}
 
 
-def scrubbed(origin: Origin, secrets: Iterable[str] = ()) -> Origin:
+def redact(origin: Origin, secrets: Iterable[str] = ()) -> Origin:
     """Return the same without paths, keys, callback addresses and the queries of addresses; of a file only its name is left."""
     known = [secret for secret in secrets if secret]
     names = ("gateway", "model", "task_id", "created", "tool", "sha256")
@@ -93,24 +93,24 @@ def scrubbed(origin: Origin, secrets: Iterable[str] = ()) -> Origin:
 
 
 def _options(options: Mapping[str, Any], prompt: str, secrets: Iterable[str]) -> dict[str, Any]:
-    shown = _scrub(options, "", secrets)
+    shown = _redact_value(options, "", secrets)
     if prompt and options.get("prompt") == prompt:
         shown["prompt"] = redact_keys(prompt, secrets)
     return dict(shown)
 
 
-def _scrub(value: Any, name: str, secrets: Iterable[str]) -> Any:
+def _redact_value(value: Any, name: str, secrets: Iterable[str]) -> Any:
     if isinstance(value, Mapping):
         named = {str(key): each for key, each in value.items() if not is_secret_name(str(key))}
-        return {redact_keys(key, secrets): _scrub(each, key, secrets) for key, each in named.items()}
+        return {redact_keys(key, secrets): _redact_value(each, key, secrets) for key, each in named.items()}
     if isinstance(value, list | tuple):
-        return [_scrub(each, name, secrets) for each in value]
+        return [_redact_value(each, name, secrets) for each in value]
     if value is None or isinstance(value, bool | int | float):
         return value
-    return _scrubbed_text(str(value), name, secrets)
+    return _redact_text(str(value), name, secrets)
 
 
-def _scrubbed_text(text: str, name: str, secrets: Iterable[str]) -> str:
+def _redact_text(text: str, name: str, secrets: Iterable[str]) -> str:
     if _DATA_ADDRESS.match(text):
         return text[: text.index(",") + 1 if "," in text[:100] else 30] + "…"
     if _ADDRESS.fullmatch(text):
@@ -121,7 +121,7 @@ def _scrubbed_text(text: str, name: str, secrets: Iterable[str]) -> str:
     cleaned = [redact_opaque(_PATH_INSIDE.sub("", redact_keys(part, secrets))) for part in parts]
     addresses = [redact_keys(_bare(found), secrets) for found in _ADDRESS.findall(text)] + [""]
     whole = "".join(part + address for part, address in zip(cleaned, addresses, strict=True))
-    return whole if len(whole) <= _MOST_STRING else whole[:_MOST_STRING] + "…"
+    return whole if len(whole) <= _MAX_STRING else whole[:_MAX_STRING] + "…"
 
 
 def _bare(address: str) -> str:

@@ -1,1 +1,1 @@
-"""Contact sheets and grids: layout, drawing and saving. Text shaping and fonts belong in `text`."""
+"""Labelled grids of images: layout, drawing, and the files they become. What the images mean is not known here."""

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from imagegen_magic.imaging.sheet.tiles import Tile, size_of
 from imagegen_magic.imaging.text.fonts import Fonts
 
-MOST_CANVAS = 60_000_000  # px drawn at once: 240 MB in memory
-_MOST_SIDE = 60_000  # px: JPEG ends at 65,535
+MAX_CANVAS = 60_000_000  # px drawn at once: 240 MB in memory
+_MAX_SIDE = 60_000  # px: JPEG ends at 65,535
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Contents:
 class Layout:
     """Where everything of a sheet stands, in pixels, with pictures within `edge` px (None: at their own pixels).
 
-    `text` is the least and the greatest size of its labels, `abreast` how many bands stand beside one another.
+    `text`: the smallest and the largest size of its labels. `columns_of_bands`: how many bands are side by side.
     """
 
     def __init__(
@@ -98,9 +98,15 @@ class Layout:
         bands: Sequence[Band],
         *,
         text: tuple[int, int] = (11, 4000),
-        abreast: int = 1,
+        columns_of_bands: int = 1,
     ) -> None:
-        self.contents, self.fonts, self.asked_edge, self.bands, self.abreast = contents, fonts, edge, tuple(bands), abreast
+        self.contents, self.fonts, self.asked_edge, self.bands, self.columns_of_bands = (
+            contents,
+            fonts,
+            edge,
+            tuple(bands),
+            columns_of_bands,
+        )
         self.edge, self.text_bounds = edge or max(contents.usual), text
         self.across = _across(max(len(tiles) for block in contents.blocks for row in block.cells for tiles in row))
         self._slots = self._measured()
@@ -120,7 +126,7 @@ class Layout:
         self.labels = self._label_width()
         tiles = max(sum(self._cells[column] + self.gap for column in band.columns) - self.gap for band in self.bands)
         self.band_width = self.labels + tiles
-        bands_width = abreast * (self.band_width + self.spread) - self.spread
+        bands_width = columns_of_bands * (self.band_width + self.spread) - self.spread
         self.inside = max(bands_width, min(24 * self.text, self._title_width()))
         self.width = 2 * self.margin + self.inside
         self.title = self.fonts.wrap(contents.title, self.big, self.inside, 5, bold=True)
@@ -128,15 +134,15 @@ class Layout:
         self.height = self._total()
 
     @property
-    def bearable(self) -> bool:
+    def within_limits(self) -> bool:
         """Whether it can be drawn at once."""
-        return self.width * self.height <= MOST_CANVAS and max(self.width, self.height) <= _MOST_SIDE
+        return self.width * self.height <= MAX_CANVAS and max(self.width, self.height) <= _MAX_SIDE
 
     @property
     def lines(self) -> list[range]:
         """The numbers of the bands that stand beside one another, line after line."""
         count = len(self.bands)
-        return [range(first, min(first + self.abreast, count)) for first in range(0, count, self.abreast)]
+        return [range(first, min(first + self.columns_of_bands, count)) for first in range(0, count, self.columns_of_bands)]
 
     @property
     def frame(self) -> int:

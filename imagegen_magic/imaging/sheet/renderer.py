@@ -9,7 +9,7 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw
 
 from imagegen_magic.imaging.sheet.layout import Band, Layout
-from imagegen_magic.imaging.sheet.tiles import Tile, pixels
+from imagegen_magic.imaging.sheet.tiles import Tile, load
 
 Colour = tuple[int, int, int]
 
@@ -40,14 +40,14 @@ class Loader:
         """Decode all the pictures that a layout shows, on two threads."""
         wanted = [(tile, max(size)) for tile in layout.shown() if id(tile) not in self._kept and (size := layout.scaled(tile))]
         with ThreadPoolExecutor(2) as pool:
-            fetched = pool.map(lambda each: pixels(*each), wanted)
+            fetched = pool.map(lambda each: load(*each), wanted)
             self._kept.update({id(tile): found for (tile, _), found in zip(wanted, fetched, strict=True)})
 
     def load(self, tile: Tile, edge: int) -> Image.Image | str:
         """Return a picture within `edge` px, or the word that stands for it."""
         found = self._kept.get(id(tile))
         if found is None:
-            found = pixels(tile, edge)
+            found = load(tile, edge)
         if isinstance(found, str):
             return found
         self.pictures += 1
@@ -57,14 +57,14 @@ class Loader:
         return found.resize((max(1, round(found.width * scale)), max(1, round(found.height * scale))), Image.Resampling.LANCZOS)
 
 
-def drawn(layout: Layout, loader: Loader, palette: Palette, height: int = 0) -> Image.Image:
+def render(layout: Layout, loader: Loader, palette: Palette, height: int = 0) -> Image.Image:
     """Draw a layout on paper of its size, or of a greater height in pixels."""
     canvas = Image.new("RGB", (layout.width, max(layout.height, height)), palette.paper)
-    _Pen(layout, loader, palette, canvas).draw()
+    _Renderer(layout, loader, palette, canvas).draw()
     return canvas
 
 
-class _Pen:
+class _Renderer:
     """Draws one layout on one canvas, from top to bottom."""
 
     def __init__(self, layout: Layout, loader: Loader, palette: Palette, canvas: Image.Image) -> None:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.errors import SaveError, UnsupportedOption
 from imagegen_magic.imaging.preview import Preview, fitted
-from imagegen_magic.imaging.sheet.layout import MOST_CANVAS, Band, Contents, Layout
-from imagegen_magic.imaging.sheet.renderer import LIGHT, Loader, Palette, drawn
+from imagegen_magic.imaging.sheet.layout import MAX_CANVAS, Band, Contents, Layout
+from imagegen_magic.imaging.sheet.renderer import LIGHT, Loader, Palette, render
 from imagegen_magic.imaging.text import missing_fonts
 from imagegen_magic.imaging.text.fonts import Fonts
+from imagegen_magic.paths import path_of
 
+SUFFIXES = (".png", ".pdf")  # of the files that a sheet is written to
 PREVIEW_WIDTH = 1600  # px
 PREVIEW_BYTES = 300_000
 _PREVIEW_HEIGHT = 2400  # px that a preview keeps to as long as its pictures stay recognisable
@@ -50,7 +54,7 @@ class Sheet:
         for _ in range(_ATTEMPTS):
             layout = _beginning(_previewed(contents, fonts, width, edge), tallest)
             loader.ahead(layout)
-            canvas = drawn(layout, loader, self.palette)
+            canvas = render(layout, loader, self.palette)
             if found := _encoded(canvas, width, limit, photographs=loader.pictures > 0):
                 return found
             if layout.height > _PREVIEW_HEIGHT and layout.edge <= _EDGES[-1]:
@@ -62,31 +66,31 @@ class Sheet:
     def png(self, edge: int | None = None) -> bytes:
         """Return the sheet as PNG, its pictures within `edge` px, or at their own pixels, never enlarged.
 
-        Raises UnsupportedOption where that is more than `MOST_CANVAS` pixels, and names the edge that fits.
+        Raises UnsupportedOption where that is more than `MAX_CANVAS` pixels, and names the edge that fits.
         """
         layout = self._whole(edge)
-        if not layout.bearable:
+        if not layout.within_limits:
             raise _too_large(layout)
         file = io.BytesIO()
-        drawn(layout, Loader(), self.palette).save(file, "PNG")
+        render(layout, Loader(), self.palette).save(file, "PNG")
         return file.getvalue()
 
     def pdf(self, edge: int | None = None) -> bytes:
         """Return the sheet as a PDF as wide as A4; of several pages where it is longer than one, at whole rows, each with its labels.
 
         Pictures within `edge` px, or at their own pixels and at most what 600 dpi can show. Raises UnsupportedOption where a page would
-        have more than `MOST_CANVAS` pixels.
+        have more than `MAX_CANVAS` pixels.
         """
         layout = self._whole(edge)
         if edge is None and layout.width > _PDF_WIDTH:
             layout = self._whole(int(layout.edge * _PDF_WIDTH / layout.width))
         pages = list(_pages(layout, round(layout.width * _A4_RATIO)))
-        if worst := next((page for page in pages if not page.bearable), None):
+        if worst := next((page for page in pages if not page.within_limits), None):
             raise _too_large(worst)
         file, loader = io.BytesIO(), Loader()
         for number, page in enumerate(pages):
             about: dict[str, Any] = {"append": True} if number else {"title": self.contents.title or self.alt}
-            canvas = drawn(page, loader, self.palette, round(layout.width * _A4_RATIO) if len(pages) > 1 else 0)
+            canvas = render(page, loader, self.palette, round(layout.width * _A4_RATIO) if len(pages) > 1 else 0)
             canvas.save(file, "PDF", quality=92, subsampling=0, resolution=canvas.width / _A4_INCHES, **about)
         return file.getvalue()
 
@@ -112,12 +116,12 @@ class Sheet:
 def _too_large(layout: Layout) -> UnsupportedOption:
     """Return the refusal of a canvas that is too large, with the edge at which it is not."""
     smaller = layout
-    while not smaller.bearable and smaller.edge > 1:
-        edge = int(smaller.edge * min(0.98, math.sqrt(MOST_CANVAS / (smaller.width * smaller.height))))
+    while not smaller.within_limits and smaller.edge > 1:
+        edge = int(smaller.edge * min(0.98, math.sqrt(MAX_CANVAS / (smaller.width * smaller.height))))
         smaller = _at(layout, max(1, edge))
     pixels = f"{layout.width} × {layout.height} px"
     return UnsupportedOption(
-        f"such a sheet would have {pixels}, more than the {MOST_CANVAS / 1e6:.0f} megapixels that are drawn at once",
+        f"such a sheet would have {pixels}, more than the {MAX_CANVAS / 1e6:.0f} megapixels that are drawn at once",
         option="cell edge",
         value=layout.asked_edge,
         fix={"edge": smaller.edge},
@@ -154,7 +158,7 @@ def _previewed(contents: Contents, fonts: Fonts, width: int, most_edge: int) -> 
     @cache
     def at(edge: int, whole: bool) -> Layout:
         bands = _bands(contents, contents.columns if whole else _fitting(contents, fonts, width, edge))
-        return _abreast(Layout(contents, fonts, edge, bands, text=_LEGIBLE), width)
+        return _in_columns(Layout(contents, fonts, edge, bands, text=_LEGIBLE), width)
 
     least = _ONE_BAND_OF_ONE_ROW if contents.one_row else _ONE_BAND
     edges = [edge for edge in _EDGES if edge <= most_edge] or [max(8, most_edge)]
@@ -178,7 +182,7 @@ def _beginning(layout: Layout, tallest: int) -> Layout:
     return Layout(contents, layout.fonts, layout.asked_edge, bands, text=layout.text_bounds)
 
 
-def _abreast(layout: Layout, width: int) -> Layout:
+def _in_columns(layout: Layout, width: int) -> Layout:
     """Return the same with its grids, or the rows of its only one, beside one another, where it is too tall and there is room."""
     room = (width - 2 * layout.margin + layout.spread) // (layout.band_width + layout.spread)
     bands, blocks = layout.bands, len(layout.contents.blocks)
@@ -224,8 +228,8 @@ def _pages(layout: Layout, longest: int) -> Iterator[Layout]:
     yield _of(layout, page)
 
 
-def _of(layout: Layout, bands: Sequence[Band], abreast: int = 1) -> Layout:
-    return Layout(layout.contents, layout.fonts, layout.asked_edge, bands, text=layout.text_bounds, abreast=abreast)
+def _of(layout: Layout, bands: Sequence[Band], columns_of_bands: int = 1) -> Layout:
+    return Layout(layout.contents, layout.fonts, layout.asked_edge, bands, text=layout.text_bounds, columns_of_bands=columns_of_bands)
 
 
 def _joined(page: list[Band], row: Band) -> list[Band]:
@@ -253,3 +257,47 @@ def _narrowed(canvas: Image.Image, width: int) -> Image.Image:
     if canvas.width <= width:
         return canvas
     return canvas.resize((width, max(1, round(canvas.height * width / canvas.width))), Image.Resampling.LANCZOS)
+
+
+def to_image(sheet: Sheet, edge: int | None = None) -> Image.Image:
+    """Return a sheet as a picture; raises UnsupportedOption where it would be too large, with the edge that fits."""
+    _check_edge(edge)
+    drawn = Image.open(io.BytesIO(sheet.png(edge)), formats=("PNG",))
+    drawn.load()
+    return drawn
+
+
+def write(sheet: Sheet, path: str | Path, edge: int | None = None) -> Path:
+    """Write a sheet as the suffix says, over what was there, and return where.
+
+    Raises UnsupportedOption for another suffix and where the sheet would be too large, SaveError where the disk refuses.
+    """
+    _check_edge(edge)
+    target = _target(path)
+    suffix = target.suffix.lower()
+    if suffix not in SUFFIXES:
+        what = f"A sheet is written as {' or '.join(SUFFIXES)}, not as {suffix or 'a file without a suffix'}"
+        raise UnsupportedOption(what, option="path", value=str(path), fix={"path": f"{target.stem}.png"}, allowed=SUFFIXES)
+    content = sheet.pdf(edge) if suffix == ".pdf" else sheet.png(edge)
+    try:
+        target.write_bytes(content)
+    except (OSError, ValueError) as error:  # a name with NUL is a ValueError
+        what = f"The sheet could not be written to {str(target)!r}: {getattr(error, 'strerror', None) or error}"
+        step = "make room, or give a path in a folder that is there and may be written to"
+        raise SaveError(what, charge="no", hint=step) from error
+    return target
+
+
+def _target(path: object) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        what = f"A sheet is written to a path, not to a value of type {type(path).__name__}"
+        raise UnsupportedOption(what, option="path", value=path, hint="give it like sheet.png or sheet.pdf")
+    try:
+        return path_of(path).expanduser()
+    except RuntimeError as error:  # a user that does not exist
+        raise UnsupportedOption(f"{path} is no path here: {error}", option="path", value=str(path)) from None
+
+
+def _check_edge(edge: object) -> None:
+    if edge is not None and (isinstance(edge, bool) or not isinstance(edge, int) or edge < 1):
+        raise UnsupportedOption(f"edge = {edge!r} is no length of pictures", option="edge", value=edge, allowed=("pixels, 1 or more",))

@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 
 from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.formats import JPEG, format_of
-from imagegen_magic.imaging.decode import DECODERS, MOST_PIXELS, decoded, displayed_size, opened, orientation, told
+from imagegen_magic.imaging.decode import DECODERS, MAX_PIXELS, decoded, displayed_size, opened, orientation, translate_errors
 from imagegen_magic.imaging.preview import small
 
 Source = Path | bytes | Image.Image
@@ -48,7 +48,7 @@ def size_of(tile: Tile) -> tuple[int, int] | str:
         return UNREADABLE
 
 
-def pixels(tile: Tile, edge: int) -> Image.Image | str:
+def load(tile: Tile, edge: int) -> Image.Image | str:
     """Return the picture, upright, within `edge` px and never enlarged, in L, RGB or RGBA and sRGB; or the word that stands for it.
 
     At most two threads decode at a time; of a JPEG only as much as is needed.
@@ -70,7 +70,7 @@ def pixels(tile: Tile, edge: int) -> Image.Image | str:
 
 def _size_of_file(data: bytes | mmap.mmap) -> tuple[int, int] | str:
     width, height = displayed_size(data)
-    return (width, height) if 0 < width * height <= MOST_PIXELS else UNREADABLE
+    return (width, height) if 0 < width * height <= MAX_PIXELS else UNREADABLE
 
 
 def _near(data: bytes, edge: int) -> Image.Image:
@@ -78,7 +78,7 @@ def _near(data: bytes, edge: int) -> Image.Image:
     if format_of(data) is not JPEG or max(displayed_size(data)) < 4 * edge:
         return decoded(data)
     image = opened(data)
-    with told(JPEG.name):
+    with translate_errors(JPEG.name):
         enough = 2 * edge / max(image.size)
         image.draft(image.mode, (round(image.width * enough), round(image.height * enough)))
         image.load()

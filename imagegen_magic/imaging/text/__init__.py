@@ -1,1 +1,1 @@
-"""Fonts, graphemes, and which scripts the fonts of this system can draw."""
+"""Text on images: fonts for every script, and what counts as one character. No image is opened here."""

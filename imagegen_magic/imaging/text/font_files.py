@@ -1,4 +1,4 @@
-"""The faces that this system has for a script, and which of them can draw a character: told by drawing it, never by a font's word.
+"""The faces that this system has for a script, and which of them can draw a character: found by drawing it, not by the font's tables.
 
 Fonts are looked for by name where Linux, macOS and Windows keep them; for the rarer scripts among all that are there.
 """
@@ -14,10 +14,10 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 _SUFFIXES = (".ttf", ".otf", ".ttc")
-_MOST_FILES = 20_000  # looked through: a font folder on a network drive must not hold up a grid
-_MOST_OTHERS = 600  # fonts opened in the search for a rare script
+_MAX_FILES = 20_000  # looked through: a font folder on a network drive must not hold up a grid
+_MAX_OTHERS = 600  # fonts opened in the search for a rare script
 _STRIKES = (109, 160, 136, 128, 96, 64)  # pixel sizes in which bitmap emoji fonts come
-_PROBE = 32  # px at which coverage is told
+_PROBE = 32  # px at which coverage is tested
 _ABSENT = ("\U0010ffff", "\uffff", "\u0378")  # what no font draws
 _LATIN = [
     "sfns.ttf",
@@ -135,7 +135,7 @@ def others() -> tuple[Face, ...]:
     known = {*_LATIN, *_LATIN_BOLD, *_HAN, *_HAN_BOLD, *_KANA, *_HANGUL, *_SYMBOLS, *_EMOJI}
     marks = ("bold", "italic", "oblique", "mono", "light", "thin", "black", "condensed", "narrow")
     names = sorted(name for name in _files() if name not in known and not any(mark in name for mark in marks))
-    faces = (Face(_files()[name]) for name in names[:_MOST_OTHERS])
+    faces = (Face(_files()[name]) for name in names[:_MAX_OTHERS])
     return tuple(face for face in faces if (name := _name(face)) and "last resort" not in name[0].lower())
 
 
@@ -143,7 +143,7 @@ def others() -> tuple[Face, ...]:
 def _files() -> dict[str, str]:
     """Return the font files of this system by their names in lower case; the first folder that has one wins."""
     found: dict[str, str] = {}
-    left = _MOST_FILES
+    left = _MAX_FILES
     for folder in _folders():
         for where, _, names in os.walk(folder):
             left -= len(names)
@@ -157,10 +157,10 @@ def _files() -> dict[str, str]:
 
 def _folders() -> list[str]:
     home = os.path.expanduser("~")
-    if sys.platform == "win32":  # pragma: no cover - told by the system
+    if sys.platform == "win32":  # pragma: no cover - depends on the system
         local = os.environ.get("LOCALAPPDATA", "")
         return [os.path.join(os.environ.get("WINDIR", r"C:\Windows"), "Fonts"), os.path.join(local, r"Microsoft\Windows\Fonts")]
-    if sys.platform == "darwin":  # pragma: no cover - told by the system
+    if sys.platform == "darwin":  # pragma: no cover - depends on the system
         return [f"{home}/Library/Fonts", "/Library/Fonts", "/System/Library/Fonts"]
     shared = os.environ.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share"
     own = os.environ.get("XDG_DATA_HOME") or f"{home}/.local/share"
@@ -182,7 +182,7 @@ def opened(face: Face, size: int) -> ImageFont.FreeTypeFont:
 
 
 @lru_cache(maxsize=65_536)
-def draws(face: Face, cluster: str, emoji: bool) -> bool:
+def has_glyphs(face: Face, cluster: str, emoji: bool) -> bool:
     """Say whether a face has glyphs of its own for all that is to be seen of a cluster."""
     if emoji:
         tile = emoji_tile(face, cluster)

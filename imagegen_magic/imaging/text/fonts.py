@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from imagegen_magic.imaging.text.font_files import Face, draws, emoji_tile, opened, others, system_faces
-from imagegen_magic.imaging.text.graphemes import breakable, clusters, escaped, is_emoji, language_of, script_of, spaced
+from imagegen_magic.imaging.text.font_files import Face, emoji_tile, has_glyphs, opened, others, system_faces
+from imagegen_magic.imaging.text.graphemes import breakable, escaped, graphemes, is_emoji, language_of, script_of, spaced
 
 ELLIPSIS = "…"
 
@@ -44,7 +44,7 @@ class Fonts:
     def missing_glyphs(self, text: str) -> tuple[str, ...]:
         """Return the characters of a text that no font here can draw, each once, in order; they are shown as escapes."""
         language = language_of(text)
-        return tuple(dict.fromkeys(each for each in clusters(spaced(text)) if self._face(each, language, False) is None))
+        return tuple(dict.fromkeys(each for each in graphemes(spaced(text)) if self._face(each, language, False) is None))
 
     def height(self, size: int) -> int:
         """Return the height of a line in pixels, of text of `size` px."""
@@ -113,7 +113,7 @@ class Fonts:
 
     def _broken(self, word: str, size: int, width: float, bold: bool, *, at_least: bool) -> tuple[str, str]:
         """Break a word that no line can hold, at the last cluster that fits."""
-        parts = list(clusters(word))
+        parts = list(graphemes(word))
         count, taken = 0, 0.0
         for part in parts:
             taken += self.width(part, size, bold=bold)
@@ -125,14 +125,14 @@ class Fonts:
 
     def _ended(self, line: str, size: int, width: float, bold: bool) -> str:
         """Return a line that ends in an ellipsis and fits."""
-        parts = list(clusters(line))
+        parts = list(graphemes(line))
         while parts and self.width("".join(parts).rstrip() + ELLIPSIS, size, bold=bold) > width:
             parts.pop()
         return "".join(parts).rstrip(" ,;:，、；：") + ELLIPSIS
 
     def _runs(self, text: str, language: str, bold: bool) -> list[Run]:
         runs: list[Run] = []
-        for each in clusters(text):
+        for each in graphemes(text):
             face, emoji = self._face(each, language, bold) or (None, False)
             shown = each if face else escaped(each)
             face = face or self._base(bold)
@@ -159,10 +159,10 @@ class Fonts:
         plain = ((face, False) for face in self._faces(script_of(cluster, language), bold))
         candidates = (*emoji, *plain) if is_emoji(cluster) else (*plain, *emoji)
         for face, pictured in candidates:
-            if draws(face, cluster, pictured):
+            if has_glyphs(face, cluster, pictured):
                 return face, pictured
         rarer = others() if self._system else ()
-        return next(((face, False) for face in rarer if draws(face, cluster, False)), None)
+        return next(((face, False) for face in rarer if has_glyphs(face, cluster, False)), None)
 
     def _faces(self, script: str, bold: bool) -> Iterator[Face]:
         """Yield the faces to try for a script, best first."""

@@ -13,7 +13,7 @@ _CLOSING = frozenset("!),.:;?]}%”’…、。〉》」』】〕！），．：
 _OPENING = frozenset("([{“‘〈《「『【〔（［｛")
 
 
-def clusters(text: str) -> Iterator[str]:
+def graphemes(text: str) -> Iterator[str]:
     """Yield what a person sees as one character: a letter with its accents, a flag, a family (after Unicode's UAX #29, simplified)."""
     start = 0
     for place in range(1, len(text)):
@@ -49,7 +49,7 @@ def spaced(text: str) -> str:
 def breakable(text: str) -> Iterator[str]:
     """Yield the pieces between which a line may break; a piece keeps the space after it."""
     piece = ""
-    for each in clusters(text):
+    for each in graphemes(text):
         if piece and _may_break(piece[-1], each):
             yield piece
             piece = ""

@@ -7,14 +7,10 @@ import sys
 import unicodedata
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from imagegen_magic.humanize import alternatives
+from imagegen_magic.imaging.text.fonts import Fonts
 from imagegen_magic.imaging.text.graphemes import is_emoji, language_of, script_of
-
-if TYPE_CHECKING:
-    from imagegen_magic.imaging.sheet.sheet import Sheet
-    from imagegen_magic.imaging.text.fonts import Fonts
 
 _LANGUAGES = {"zh": "Chinese", "ja": "Japanese", "ko": "Korean"}
 _GROUPS = {"Chinese": "cjk", "Japanese": "cjk", "Korean": "cjk", "emoji": "emoji"}  # all others: "others"
@@ -59,8 +55,6 @@ def _script(cluster: str, language: str) -> str:
 
 def unsupported() -> tuple[str, ...]:
     """Return which of `USUAL` no font of this system draws."""
-    from imagegen_magic.imaging.text.fonts import Fonts
-
     fonts = Fonts()
     return tuple(name for name, sample in _SAMPLES.items() if fonts.missing_glyphs(sample))
 
@@ -94,7 +88,7 @@ def note(names: tuple[str, ...]) -> str:
     return f"Escapes such as \\u4e2d: no font here draws {alternatives(names)}." if names else ""
 
 
-def warn(sheet: Sheet) -> None:
-    """Warn the Python code that asked for a sheet, once for each line of its code, where a font is missing."""
-    if names := sheet.missing_scripts():
+def warn(names: tuple[str, ...]) -> None:
+    """Emit a MissingFontWarning for the caller's caller if a font is missing for one of these scripts."""
+    if names:
         warnings.warn(words(names), MissingFontWarning, stacklevel=3)

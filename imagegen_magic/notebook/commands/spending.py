@@ -93,10 +93,10 @@ class Course:
         return f"{_money(amount, self.unit)} spent {period}."
 
     def _drawn(self) -> Preview:
-        from imagegen_magic.imaging.chart import course
+        from imagegen_magic.imaging.chart import draw_chart
 
         title = f"Spent in {self.unit}, sum over time"
-        return course(self.points, title=title, amount=lambda amount: _money(amount, self.unit), until=time.time())
+        return draw_chart(self.points, title=title, amount=lambda amount: _money(amount, self.unit), until=time.time())
 
 
 def budget(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:

@@ -263,7 +263,7 @@ def _thumbnail_and_text(one: LocalPicture, under: LocalPicture | None, is_mask: 
         if under
         else preview.preview(mask, _THUMBNAIL, _THUMBNAIL_BYTES)
     )
-    return small.data_url, mask_overlay.words(mask_overlay.share(mask))
+    return small.data_url, mask_overlay.describe_fraction(mask_overlay.masked_fraction(mask))
 
 
 def _resolved(text: str, option: str) -> Source:

@@ -18,7 +18,7 @@ from imagegen_magic.engine.storage import images as image_files
 from imagegen_magic.errors import ImageGenError, ImageInvalid, SaveError, UnsupportedOption
 from imagegen_magic.formats import BY_TYPE
 from imagegen_magic.humanize import iso_time
-from imagegen_magic.imaging.metadata.embed import LEVELS, Level, Origin, embed, scrubbed, shareable
+from imagegen_magic.imaging.metadata.embed import LEVELS, Level, Origin, embed, redact, shareable
 from imagegen_magic.imaging.metadata.provenance import SANDBOX
 from imagegen_magic.imaging.preview import preview
 from imagegen_magic.paths import path_of, text_of
@@ -150,7 +150,7 @@ class _Exporter:
 
     def _item(self, number: int, image: GeneratedImage, combination: Mapping[str, str]) -> ExportItem:
         options = {name: value for name, value in image.request.asked().items() if name not in ("prompt", "callback_url")}
-        origin = scrubbed(Origin(image.request.prompt, options), self.secrets)
+        origin = redact(Origin(image.request.prompt, options), self.secrets)
         item = ExportItem(image, "", origin.prompt, origin.asked, {name: self.clean(name, value) for name, value in combination.items()})
         try:
             data = image.path.read_bytes()
@@ -172,8 +172,8 @@ class _Exporter:
     def clean(self, name: str, text: str) -> str:
         """Return a text, the value of `name`, without what must not leave this machine."""
         if name == "prompt":
-            return scrubbed(Origin(text), self.secrets).prompt
-        return str(scrubbed(Origin(asked={name: text}), self.secrets).asked.get(name, "[key]"))
+            return redact(Origin(text), self.secrets).prompt
+        return str(redact(Origin(asked={name: text}), self.secrets).asked.get(name, "[key]"))
 
     def _copy(self, path: Path, data: bytes, image: GeneratedImage) -> tuple[int, bool]:
         """Write the copy of an image; returns its size in bytes, and whether it or a sidecar records how it was made.

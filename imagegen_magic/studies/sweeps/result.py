@@ -98,12 +98,12 @@ class SweepResult(Generation):
         `edge` bounds each image, in pixels; None keeps its size. Raises UnsupportedOption for an axis that the sweep does not have, and
         if the grid would be too large, with the edge that fits.
         """
-        from imagegen_magic.imaging.sheet import save
+        from imagegen_magic.imaging.sheet import sheet as sheets
         from imagegen_magic.imaging.text import missing_fonts
 
         sheet = self.sheet(rows, columns)
-        missing_fonts.warn(sheet)
-        return save.picture(sheet, edge)
+        missing_fonts.warn(sheet.missing_scripts())
+        return sheets.to_image(sheet, edge)
 
     def sheet(self, rows: str | None = None, columns: str | None = None, pictures: Mapping[int, bytes] | None = None) -> Sheet:
         """Return the grid as a sheet for any size; `pictures` are smaller copies to draw from, by ledger id."""

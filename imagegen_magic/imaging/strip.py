@@ -1,4 +1,4 @@
-"""The parts of a PNG, JPEG, WebP or GIF file that its picture consists of: checked to be whole, and copied without everything else.
+"""A PNG, JPEG, WebP or GIF file without extras: checked to be complete, and copied without everything but its image.
 
 Pillow decodes this copy, so that no text, metadata or broken extra can refuse a picture; a reference is sent as this copy, so that it
 holds nothing but its pixels and what they mean as colours. Of an animation the first frame is kept. No pixel is coded anew.
@@ -12,77 +12,52 @@ import re
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.formats import GIF, JPEG, PNG, WEBP, ImageFormat
 from imagegen_magic.imaging.containers import (
+    COMMENT,
+    CREDENTIALS,
     EOI,
+    EXIF,
     FRAME_HEADERS,
+    IPTC,
     JPEG_TABLES,
+    OTHER,
+    PROFILE,
     SOS,
+    TAIL,
+    TEXT,
+    XMP,
     Chunk,
+    Part,
+    StrippedFile,
     corrupt,
     cut_short,
     jpeg_segments,
     png_chunks,
+    profile_is_sound,
     riff_chunk,
     riff_chunks,
     riff_file,
     vp8_size,
 )
+from imagegen_magic.imaging.strip_rare import READERS as RARE_READERS
 
-EXIF, XMP, TEXT, COMMENT, TAIL = "Exif", "XMP", "text", "comment", "what followed its end"
-IPTC, CREDENTIALS, OTHER, PROFILE, PLACE = "IPTC", "content credentials", "other data", "a broken colour profile", "place"
-_MOST_PROFILE = 16 * 2**20  # bytes of an unpacked colour profile; the largest in use have 3 MB
-
-
-class Part(NamedTuple):
-    """Something that a file holds beside its picture: what it is in words, "" for a frame, and where it lies."""
-
-    what: str
-    start: int
-    end: int
+_MAX_PROFILE = 16 * 2**20  # bytes of an unpacked colour profile; the largest in use have 3 MB
 
 
-@dataclass(frozen=True, slots=True)
-class Essentials:
-    """A file reduced to its picture: `data` is that file, the source's own bytes where they hold nothing else.
-
-    `width` and `height` in pixels as stored (0 where only a decoder knows), `exif` the first Exif block or b"", `frames` how many
-    pictures the source holds, `rest` what was left out. `still`: `data` holds nothing but one picture, fit to be sent; False where it
-    is only fit to be decoded. `white`: of more than 8 bits of grey, the number that the file says is white, or 0.
-    """
-
-    data: bytes
-    width: int
-    height: int
-    exif: bytes
-    frames: int
-    rest: tuple[Part, ...]
-    still: bool = True
-    white: int = 0
-
-
-def essentials(kind: ImageFormat, data: bytes) -> Essentials:
-    """Return the picture of a file of any format of the table. Raises ImageInvalid where it is cut short or corrupt."""
-    from imagegen_magic.imaging import wholeness
-
-    reader = _READERS.get(kind) or wholeness.READERS.get(kind) or _as_it_is
+def strip(kind: ImageFormat, data: bytes) -> StrippedFile:
+    """Return the picture of a file of any format of the table. Raises ImageInvalid if it is cut short or corrupt."""
+    reader = _READERS.get(kind) or RARE_READERS.get(kind) or _as_it_is
     try:
         return reader(data)
     except (struct.error, LookupError) as error:
         raise cut_short(kind, data) from error
 
 
-def _as_it_is(data: bytes) -> Essentials:
-    return Essentials(data, 0, 0, b"", 1, (), still=False)
-
-
-def profile_is_sound(profile: bytes) -> bool:
-    """Return whether bytes are an ICC colour profile, told from its signature (ICC.1:2022, 7.2.9)."""
-    return len(profile) >= 128 and profile[36:40] == b"acsp"
+def _as_it_is(data: bytes) -> StrippedFile:
+    return StrippedFile(data, 0, 0, b"", 1, (), still=False)
 
 
 class _Copy:
@@ -139,7 +114,7 @@ _CHUNK_WORDS = {
 _XMP_KEYWORD = b"XML:com.adobe.xmp\0"
 
 
-def _png(data: bytes) -> Essentials:
+def _png(data: bytes) -> StrippedFile:
     if len(data) < 33:
         raise cut_short(PNG, data)
     if data[8:16] != b"\0\0\0\x0dIHDR":
@@ -164,7 +139,7 @@ def _png(data: bytes) -> Essentials:
         raise corrupt(PNG, "it holds no pixels")
     copy.drop(TAIL, found[-1].end, len(data))
     exif = b"Exif\0\0" + exif if exif else b""
-    return Essentials(copy.joined(), width, height, exif, max(1, frames), tuple(copy.rest), white=0xFFFF if depth == 16 else 0)
+    return StrippedFile(copy.joined(), width, height, exif, max(1, frames), tuple(copy.rest), white=0xFFFF if depth == 16 else 0)
 
 
 def _checksum_is_right(data: bytes, chunk: Chunk) -> bool:
@@ -193,7 +168,7 @@ def _unpacked_profile(content: bytes) -> bytes:
         return b""
     unpacking = zlib.decompressobj()
     try:
-        profile = unpacking.decompress(packed[1:], _MOST_PROFILE)
+        profile = unpacking.decompress(packed[1:], _MAX_PROFILE)
     except zlib.error:
         return b""
     return profile if unpacking.eof and not unpacking.unused_data else b""
@@ -208,7 +183,7 @@ def _png_word(name: bytes, content: memoryview) -> str:
 _JFIF, _ADOBE = "JFIF", "Adobe"
 
 
-def _jpeg(data: bytes) -> Essentials:
+def _jpeg(data: bytes) -> StrippedFile:
     copy, exif, size = _Copy(data), b"", None
     copy.keep(0, 2)
     segments = [(_jpeg_role(data, segment), segment) for segment in jpeg_segments(data)]
@@ -232,7 +207,7 @@ def _jpeg(data: bytes) -> Essentials:
     if size is None:
         raise corrupt(JPEG, "it does not say its size")
     copy.drop(TAIL, segments[-1][1].end, len(data))
-    return Essentials(copy.joined(), *size, exif, 1, tuple(copy.rest))
+    return StrippedFile(copy.joined(), *size, exif, 1, tuple(copy.rest))
 
 
 def _jpeg_role(data: bytes, segment: Chunk) -> str:
@@ -282,7 +257,7 @@ _RIFF_PIXELS = (b"VP8X", b"VP8 ", b"VP8L", b"ALPH")
 _HAS_PROFILE, _HAS_ALPHA, _IS_ANIMATION = 0x20, 0x10, 0x02
 
 
-def _webp(data: bytes) -> Essentials:
+def _webp(data: bytes) -> StrippedFile:
     stop = 8 + int.from_bytes(data[4:8], "little")
     if stop > len(data):
         raise cut_short(WEBP, data)
@@ -301,7 +276,7 @@ def _webp(data: bytes) -> Essentials:
     rest += [Part(TAIL, stop + stop % 2, len(data))] if stop + stop % 2 < len(data) else []
     size = vp8_size(rebuilt[12:16], rebuilt[20:])[:2]  # of the header that its decoder makes room for
     exif = found.get(b"EXIF", b"")
-    return Essentials(data if rebuilt == data else rebuilt, *size, exif, max(1, len(frames)), tuple(rest), still)
+    return StrippedFile(data if rebuilt == data else rebuilt, *size, exif, max(1, len(frames)), tuple(rest), still)
 
 
 def _contents(data: bytes, chunks: list[Chunk]) -> dict[bytes, bytes]:
@@ -349,7 +324,7 @@ _CONTROL = 0xF9
 _OF_ANIMATIONS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")  # how often it is played
 
 
-def _gif(data: bytes) -> Essentials:
+def _gif(data: bytes) -> StrippedFile:
     copy, frames, control = _Copy(data), 0, (0, 0)
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     place = 13 + _colour_table(flags)
@@ -374,7 +349,7 @@ def _gif(data: bytes) -> Essentials:
         raise corrupt(GIF, "it holds no pixels")
     copy.keep(place, place + 1)
     copy.drop(TAIL, place + 1, len(data))
-    return Essentials(copy.joined(), width, height, b"", frames, tuple(copy.rest))
+    return StrippedFile(copy.joined(), width, height, b"", frames, tuple(copy.rest))
 
 
 def _colour_table(flags: int) -> int:
@@ -402,5 +377,5 @@ def _gif_word(data: bytes, start: int) -> str:
     return OTHER
 
 
-_READERS: dict[ImageFormat, Callable[[bytes], Essentials]] = {PNG: _png, JPEG: _jpeg, WEBP: _webp, GIF: _gif}
+_READERS: dict[ImageFormat, Callable[[bytes], StrippedFile]] = {PNG: _png, JPEG: _jpeg, WEBP: _webp, GIF: _gif}
 REBUILT = tuple(_READERS)

@@ -1,4 +1,4 @@
-"""Whether a BMP, TIFF, JPEG 2000 or AVIF file is whole, and a copy of it for the decoder, without the extras that may be broken.
+"""A BMP, TIFF, JPEG 2000 or AVIF file, checked to be complete, and a copy for the decoder without extras that may be broken.
 
 TIFF: TIFF 6.0 and BigTIFF. JPEG 2000: ISO/IEC 15444-1, annexes A and I. AVIF: ISO/IEC 14496-12. BMP: Windows' BITMAPINFOHEADER.
 """
@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from imagegen_magic.formats import AVIF, BMP, JPEG2000, TIFF, ImageFormat
-from imagegen_magic.imaging.containers import corrupt, cut_short
-from imagegen_magic.imaging.essentials import IPTC, OTHER, PLACE, XMP, Essentials, Part, profile_is_sound
+from imagegen_magic.imaging.containers import IPTC, OTHER, PLACE, XMP, Part, StrippedFile, corrupt, cut_short, profile_is_sound
 
-_MOST_CLAIMED = 50_000_000  # px
+_MAX_CLAIMED = 50_000_000  # px
 
 
-def _bmp(data: bytes) -> Essentials:
+def _bmp(data: bytes) -> StrippedFile:
     offset, header = struct.unpack_from("<II", data, 10)
     if header == 12:
         width, height, _, depth = struct.unpack_from("<HHHH", data, 18)
@@ -25,15 +24,15 @@ def _bmp(data: bytes) -> Essentials:
         width, height, _, depth, packing, size = struct.unpack_from("<iiHHII", data, 18)
     if packing in (0, 3, 6):  # not compressed
         size = (width * depth + 31) // 32 * 4 * abs(height)
-    if offset + size > len(data) and width * abs(height) <= _MOST_CLAIMED:  # a larger claim is for the limit of pixels to refuse
+    if offset + size > len(data) and width * abs(height) <= _MAX_CLAIMED:  # a larger claim is for the limit of pixels to refuse
         raise cut_short(BMP, data)
-    return Essentials(data, abs(width), abs(height), b"", 1, (), still=False)
+    return StrippedFile(data, abs(width), abs(height), b"", 1, (), still=False)
 
 
 _SIZES = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _WIDTHS = {5: 8, 10: 8, 11: 4, 12: 8} | {kind: struct.calcsize(code) for kind, code in _SIZES.items()}
-_MOST_VALUES = 1 << 22
-_MOST_PAGES = 10_000
+_MAX_VALUES = 1 << 22
+_MAX_PAGES = 10_000
 _NEEDED_TAGS = frozenset(
     {
         *(256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 338, 339, 347),
@@ -85,7 +84,7 @@ class _Tags:
 
     def values(self, entry: _Entry | None) -> tuple[int, ...]:
         """Return an entry's whole numbers; empty where it is missing or holds none."""
-        if entry is None or entry.kind not in _SIZES or entry.amount > _MOST_VALUES:
+        if entry is None or entry.kind not in _SIZES or entry.amount > _MAX_VALUES:
             return ()
         return struct.unpack_from(f"{self.order}{entry.amount}{_SIZES[entry.kind]}", self.data, entry.place)
 
@@ -96,7 +95,7 @@ class _Tags:
         return count + b"".join(self.data[entry.start : entry.start + size] for entry in entries) + bytes(8 if self.big else 4)
 
 
-def _tiff(data: bytes) -> Essentials:
+def _tiff(data: bytes) -> StrippedFile:
     tags = _Tags(data)
     entries, following = tags.entries(tags.first)
     by_tag = {entry.tag: entry for entry in reversed(entries)}
@@ -111,7 +110,7 @@ def _tiff(data: bytes) -> Essentials:
     kept = [entry for entry in entries if entry.tag in _NEEDED_TAGS and by_tag[entry.tag] is entry and _sound(tags, entry)]
     rest = tuple(_extra(tags, entry) for entry in entries if entry.tag not in _NEEDED_TAGS)
     copy = _with_directory(tags, kept)
-    return Essentials(copy, width, height, b"", _pages(tags, following), rest, still=False, white=_white(tags, by_tag))
+    return StrippedFile(copy, width, height, b"", _pages(tags, following), rest, still=False, white=_white(tags, by_tag))
 
 
 def _sound(tags: _Tags, entry: _Entry) -> bool:
@@ -148,7 +147,7 @@ def _with_directory(tags: _Tags, entries: list[_Entry]) -> bytes:
 
 def _pages(tags: _Tags, following: int) -> int:
     seen = {tags.first}
-    while following and following not in seen and len(seen) < _MOST_PAGES:
+    while following and following not in seen and len(seen) < _MAX_PAGES:
         seen.add(following)
         try:
             _, following = tags.entries(following)
@@ -173,13 +172,13 @@ def white_of_samples(bits: tuple[int, ...], formats: tuple[int, ...], largest: t
 
 
 _JP2_HEADER = (b"ihdr", b"bpcc", b"colr", b"pclr", b"cmap", b"cdef")
-_MOST_COMPONENTS = 5
+_MAX_COMPONENTS = 5
 
 
-def _jpeg2000(data: bytes) -> Essentials:
+def _jpeg2000(data: bytes) -> StrippedFile:
     if data[:4] == b"\xff\x4f\xff\x51":
         width, height = _codestream(data, 0, len(data))
-        return Essentials(data, width, height, b"", 1, (), still=False, white=0xFFFF)
+        return StrippedFile(data, width, height, b"", 1, (), still=False, white=0xFFFF)
     parts, rest, sizes = [], list[Part](), list[tuple[int, int]]()
     for name, start, content, end in _boxes(JPEG2000, data, 0, len(data)):
         if name == b"jp2h":
@@ -200,7 +199,7 @@ def _jpeg2000(data: bytes) -> Essentials:
     if len(sizes) < 2:
         raise cut_short(JPEG2000, data)
     width, height = max(sizes, key=lambda size: size[0] * size[1])
-    return Essentials(b"".join(parts), width, height, b"", 1, tuple(rest), still=False, white=0xFFFF)
+    return StrippedFile(b"".join(parts), width, height, b"", 1, tuple(rest), still=False, white=0xFFFF)
 
 
 def _codestream(data: bytes, start: int, end: int) -> tuple[int, int]:
@@ -209,7 +208,7 @@ def _codestream(data: bytes, start: int, end: int) -> tuple[int, int]:
         raise corrupt(JPEG2000, "its codestream has no header")
     right, bottom, left, top = struct.unpack_from(">IIII", data, start + 8)
     (components,) = struct.unpack_from(">H", data, start + 40)
-    if right <= left or bottom <= top or not 1 <= components <= _MOST_COMPONENTS:
+    if right <= left or bottom <= top or not 1 <= components <= _MAX_COMPONENTS:
         raise corrupt(JPEG2000, "its header contradicts itself")
     place = start + 2
     while data[place : place + 2] not in (b"\xff\x90", b"\xff\xd9"):  # the main header's segments, up to the first tile
@@ -228,11 +227,11 @@ def _codestream(data: bytes, start: int, end: int) -> tuple[int, int]:
     return right - left, bottom - top
 
 
-def _avif(data: bytes) -> Essentials:
+def _avif(data: bytes) -> StrippedFile:
     names = [name for name, *_ in _boxes(AVIF, data, 0, len(data))]
     if b"meta" not in names and b"moov" not in names:
         raise corrupt(AVIF, "it does not say what is in it")
-    return Essentials(data, 0, 0, b"", 1, (), still=False)
+    return StrippedFile(data, 0, 0, b"", 1, (), still=False)
 
 
 def _boxes(kind: ImageFormat, data: bytes, place: int, stop: int) -> Iterator[tuple[bytes, int, int, int]]:
@@ -252,4 +251,4 @@ def _boxes(kind: ImageFormat, data: bytes, place: int, stop: int) -> Iterator[tu
         place = end
 
 
-READERS: dict[ImageFormat, Callable[[bytes], Essentials]] = {BMP: _bmp, TIFF: _tiff, JPEG2000: _jpeg2000, AVIF: _avif}
+READERS: dict[ImageFormat, Callable[[bytes], StrippedFile]] = {BMP: _bmp, TIFF: _tiff, JPEG2000: _jpeg2000, AVIF: _avif}
