@@ -1169,7 +1169,7 @@ class TestNoPicture:
         error = refusal(data[: int(len(data) * share)])
         assert isinstance(error, ImageInvalid)
         assert "cut short" in str(error)
-        assert "save it again with another program" in str(error)
+        assert "Save it again with another program" in str(error)
 
     @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "GIF"])
     def test_a_bomb(self, kind: str) -> None:
