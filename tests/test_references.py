@@ -1185,7 +1185,7 @@ class TestNoPicture:
 
     def test_an_enormous_file(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """More bytes than are read are not even looked at."""
-        monkeypatch.setattr(reference, "_MOST_FILE", 100)
+        monkeypatch.setattr(reference, "_MAX_FILE", 100)
         assert "MiB that are read" in str(refusal(saved(drawn(), "PNG")))
 
     @given(
