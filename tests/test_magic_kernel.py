@@ -124,7 +124,7 @@ def test_interrupt_stops_the_waiting_and_nothing_is_lost(kernel):
     (error,) = [output for output in cell.outputs if output["output_type"] == "error"]
     assert error["ename"] == "Interrupted"
     assert len(error["traceback"]) == 1
-    assert "%imagegen resume collects it" in error["traceback"][0]
+    assert "%imagegen resume collects the pictures" in error["traceback"][0]
     kernel.run(QUICK)
     before = kernel.run("%imagegen jobs").text
     assert "at the gateway" in before
@@ -358,7 +358,7 @@ def test_login_where_nobody_can_be_asked(kernels, tmp_path):
         (error,) = cell.outputs
         assert error["ename"] == "ImageGenError"
         assert error["traceback"] == [f"ImageGenError: {error['evalue']}"]
-        assert "set EVOLINK_API_KEY in the environment before the kernel starts" in error["evalue"]
+        assert "Set EVOLINK_API_KEY in the environment before the kernel starts" in error["evalue"]
 
 
 def test_a_front_end_gets_the_cell_below(kernels, tmp_path):

@@ -141,7 +141,7 @@ def test_interrupt_binds_what_there_is(begin, gateway):
     front.wait(cell)
     assert cell.status == "error"
     assert len(cell.images) == 4
-    assert "resume collects it without paying again" in cell.outputs[-1]["traceback"][0]
+    assert "resume collects the pictures without paying again" in cell.outputs[-1]["traceback"][0]
     told = front.run("print(len(part), part is _imagegen, [type(error).__name__ for error in part.errors])").text.strip()
     assert told == "4 True ['WaitingStopped']"
 

@@ -69,7 +69,7 @@ def _stopped(job: Job) -> str:
         return "stopped waiting. Nothing was sent, nothing is charged."
     return (
         "stopped waiting. The gateway continues with the accepted tasks and charges for them. "
-        "%imagegen resume collects their pictures without paying again."
+        "%imagegen resume collects the pictures without paying again."
     )
 
 
