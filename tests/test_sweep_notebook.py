@@ -133,7 +133,7 @@ def test_a_dry_run_needs_no_key(monkeypatch):
         ("--sweep quality=low -q high", "a fox", "both an axis and an option"),
         ("--sweep quality=@nothing", "a fox", "names the variable nothing, which the notebook does not have"),
         ("--sweep quality=@word", "a fox", "needs a list"),
-        ("--sweep quality=@number", "a fox", "are not a list"),
+        ("--sweep quality=@number", "a fox", "is not a list"),
         ("--sweep resolution=1k,8k", "a fox", "1 of 2 combinations are not possible: resolution=8k"),
         ("--sweep style=oil --vars", "a {{style}} {{animal}}", "the variable 'animal'"),
         ("--sweep quality=low", "  ", "There is no prompt"),
