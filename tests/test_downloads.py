@@ -471,6 +471,6 @@ def test_what_has_come_whole_gives_its_place_back_when_it_is_stopped_on_its_way_
     job.cancel()
     with pytest.raises(WaitingStopped):
         job.wait()
-    (session,) = session_module._sessions.values()
+    (session,) = session_module._contexts.values()
     assert session.fetcher._ready._value == fetch._READY
     assert list(Path("imagegen").glob(".*.part")) == []

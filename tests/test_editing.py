@@ -428,7 +428,7 @@ def test_the_plan_of_a_sweep_tells_it_once_for_each_gateway(gateway, notebook, p
     for number in range(45):
         _photo(Path(f"{number}.png"), number)
     notebook.run(f"%%imagegen -p gccai --sweep references={many} --dry-run\na fox")
-    assert (notebook.shown()[0].count(where), "and 5 further pictures" in notebook.shown()[0]) == (40, True)
+    assert (notebook.shown()[0].count(where), "and 5 more pictures" in notebook.shown()[0]) == (40, True)
 
 
 def test_a_sweep_looks_at_its_mask_once(gateway, photo, monkeypatch):
@@ -707,7 +707,7 @@ def test_an_address_of_ours_that_is_over_is_refused(gateway, notebook):
     _change("UPDATE pictures SET url = 'https://files.example.com/fox.png' WHERE id = ?", first.id)
     _expire(first)
     pluralize = Counted(gateway)
-    with pytest.raises(UnsupportedOption, match=r"it expired at 2020-01-01.*give the picture itself"):
+    with pytest.raises(UnsupportedOption, match=r"it expired at 2020-01-01.*Give the picture itself"):
         notebook.run(f"{ANSWER} --ref https://files.example.com/fox.png\nthe fox, older")
     assert pluralize.nothing
 
@@ -977,7 +977,7 @@ def test_beside_an_address_nothing_is_known(painting, notebook, canvas):
     notebook.run(f"{ANSWER} --ref https://pictures.example.com/scene.png --mask middle.png\nsomebody else's")
     (image,) = notebook.variables["_imagegen"]
     assert image.drift is None
-    with pytest.raises(ImageGenError, match=r"reference https://\S+/scene.png, .* is an address, and was never on this machine"):
+    with pytest.raises(ImageGenError, match=r"reference https://\S+/scene.png of picture 1 is an address, and was never on this machine"):
         notebook.run(f"%imagegen drift {image.id}")
 
 
@@ -992,7 +992,7 @@ def test_drift_of_the_history_is_told_in_words(painting, notebook, canvas, capsy
     assert f"picture {image.id}: the gateway changed {share * 100:.0f} % of what the mask protects" in capsys.readouterr().out
     for path in (load().home / "sources").iterdir():
         path.unlink()
-    with pytest.raises(ImageGenError, match=r"reference scene.png, which picture \d+ was made with, is no longer on this machine"):
+    with pytest.raises(ImageGenError, match=r"reference scene.png of picture \d+ is no longer on this machine"):
         notebook.run(f"%imagegen drift {image.id}")
     with pytest.raises(UsageError, match="There is no picture 99"):
         notebook.run("%imagegen drift 99")

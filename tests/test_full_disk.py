@@ -28,7 +28,7 @@ def disk(request, tmp_path, monkeypatch):
     with full_disk(request.param, tmp_path / "disk") as made:
         monkeypatch.setenv("IMAGEGEN_HOME", str(made.folder / "home"))
         monkeypatch.setenv("IMAGEGEN_SAVE_DIR", str(made.folder / "pictures"))
-        monkeypatch.setattr(database, "_AGAIN", 0.3)
+        monkeypatch.setattr(database, "_RETRY_AFTER", 0.3)
         loop.run(api.ledger(load()).check())
         yield made
         made.make_room()

@@ -1455,7 +1455,7 @@ def test_a_full_disk_is_reported_and_survived(home: Path) -> None:
         assert line.startswith(f"True The ledger {home / 'ledger.sqlite'} cannot be written: ")
         assert "Make room on that disk" in line
     assert "Nothing was charged" in added
-    assert "it may have been charged" in marked
+    assert "It may have been charged" in marked
     assert tasks == "[('submitted', 't')]"
 
 

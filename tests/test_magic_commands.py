@@ -394,7 +394,7 @@ def test_doctor_asks_the_network_only_when_told(shell, monkeypatch):
     for name in registry.provider_names():
         monkeypatch.setenv(f"{name.upper()}_BASE_URL", "http://127.0.0.1:9")
     shell.run("%imagegen doctor --network")
-    assert len(re.findall(r"network to \w+ +no answer", shell.shown()[0])) == 4
+    assert len(re.findall(r"network to \w+ +not reached", shell.shown()[0])) == 4
 
 
 def test_a_page_is_escaped_and_has_a_plain_twin():

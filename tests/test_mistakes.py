@@ -436,10 +436,10 @@ class TestRefusals:
         [
             ("%%imagegen --provider= -n 2\nfox", "--provider needs a value, and it is empty"),
             ('%imagegen --name "" a fox', "--name needs a value, and it is empty"),
-            ("%%imagegen --sweep style=oil,\na {{style}} fox", "Leave it out; a comma or | stands at the end, or twice"),
+            ("%%imagegen --sweep style=oil,\na {{style}} fox", "Leave it out; there is a comma or | at the end, or twice"),
             ("%%imagegen --sweep qualty=low,high\na fox", "qualty cannot be an axis: .*Try quality"),
             ("%%imagegen --sweep preview=16,32\na fox", "preview cannot be an axis: it is not an option that can vary"),
-            ("%%imagegen --sweep styel=oil,ink\na {{style}} fox", r"--sweep style=… \(the axis is called styel\)"),
+            ("%%imagegen --sweep styel=oil,ink\na {{style}} fox", r"--sweep style=… \(the axis is styel\)"),
             ("%%imagegen --sweep quality=styles\na fox", "has no quality 'styles'.*Allowed: auto, low, medium, high"),
             ("%%imagegen --ref styles[5]\na fox", r"There is no styles\[5\]: styles has 2 elements.*. The last is styles\[1\]"),
             ("%%imagegen --ref number[0]\na fox", "number is of type int, without elements"),
