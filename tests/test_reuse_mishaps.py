@@ -127,7 +127,7 @@ def test_an_error_after_recording_leaves_nothing_that_seems_under_way(gateway, m
         raise LedgerError("no study today")
 
     with monkeypatch.context() as breaking:
-        breaking.setattr("imagegen_magic.engine.jobs.builder._remember_study", forgetful)
+        breaking.setattr("imagegen_magic.engine.jobs.builder.record_sweep", forgetful)
         with pytest.raises(LedgerError, match="no study"):
             run(sweep("not studied {{s}}", {"s": ["a", "b"]}, **ONE))
     assert states()[:2] == [("dropped", False)] * 2
