@@ -250,7 +250,7 @@ def test_options_of_a_newer_version_do_not_keep_a_picture_away(data: released.Re
         ("cost", "credits"),
         ("budget", "a week"),
         ("tree 1", ""),
-        ("doctor", "whole"),
+        ("doctor", "complete and writable"),
     ],
 )
 def test_looking_back_works_on_it(data: released.Released, capsys: pytest.CaptureFixture[str], line: str, words: str) -> None:
@@ -321,7 +321,7 @@ def test_doctor_says_that_the_ledger_is_newer(tmp_path: Path, monkeypatch: pytes
     with a_shell() as shell:
         shell.run("%imagegen doctor")
         said = "\n".join(shell.shown("text/plain"))
-    assert "a newer imagegen_magic added to it what this version keeps and does not show" in said
+    assert "it has additions of a newer imagegen_magic, which this version keeps and does not show" in said
     assert "pip install -U imagegen_magic" in said
 
 
