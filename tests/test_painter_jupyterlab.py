@@ -301,7 +301,7 @@ def test_two_views_show_the_same_marks(opened):
 
 def test_a_refusal_is_said_and_nothing_is_lost(opened):
     """What Python refuses is said in the painter, whose marks and button are still there."""
-    page = opened(more="\npainter._used = lambda png: painter.refuse('It does not fit. <b>Nothing</b> was charged.')")
+    page = opened(more="\npainter._on_mask = lambda png: painter.refuse('It does not fit. <b>Nothing</b> was charged.')")
     page.drag((0.2, 0.5), (0.8, 0.5))
     amount = page.amount
     page.root.get_by_role("button", name="Use this mask").click()
