@@ -127,8 +127,8 @@ class VoteSession:
 
     def _show_error(self, words: str) -> None:
         if self._widget is not None:
-            self._widget.said = ""
-            self._widget.said = words
+            self._widget.error = ""
+            self._widget.error = words
 
     async def _do(self, event: str, pair: int) -> None:
         if self._widget is None or pair != self._number:
