@@ -338,7 +338,14 @@ def test_what_needs_no_proxy_may_name_its_port(monkeypatch):
         assert download(server.origin, server.origin) == b"ok"
 
 
-@pytest.mark.parametrize(("answer", "expected"), [(OK, (200, b"ok")), (b"", OutcomeUnknown)], ids=["answered", "cut"])
+OWN_407 = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 2\r\n\r\nno"
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [(OK, (200, b"ok")), (b"", OutcomeUnknown), (OWN_407, (407, b"no"))],
+    ids=["answered", "cut", "407 of the gateway itself"],
+)
 def test_a_request_goes_through_a_socks_proxy(answer, expected, monkeypatch):
     """The proxy gets the name, and resolves it itself. What fails after the request was sent may have arrived."""
     names = []

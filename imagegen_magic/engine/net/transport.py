@@ -328,6 +328,10 @@ class _Attempt:
         self._sent, self._step = False, ""
         self._new: httpcore2.AsyncNetworkStream | None = None
 
+    def is_forwarded(self) -> bool:
+        """Return whether a proxy reads the request, and may answer it itself: without a tunnel, that of plain http through an HTTP proxy."""
+        return self.proxy is not None and self.request.origin.scheme == "http" and _kind(self.proxy) != "socks5"
+
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Follow the library's steps. A CONNECT to a proxy carries nothing of the request. Raises NotSent if the host has hung up."""
         self._step = event
@@ -438,7 +442,7 @@ class Pool:
         try:
             transport = await self._transport(attempt, guard)
             sent = await transport.send(attempt.request, {"trace": attempt.trace, "timeout": timeouts})
-            if sent.status == 407 and attempt.proxy:  # the proxy's own answer: the request was not sent on
+            if sent.status == 407 and attempt.is_forwarded():  # the proxy's own answer: the request was not sent on
                 await sent.close()
                 raise attempt.proxy.failed("refused: 407 Proxy Authentication Required")
             return sent
