@@ -329,7 +329,7 @@ class _Attempt:
         self._new: httpcore2.AsyncNetworkStream | None = None
 
     def is_forwarded(self) -> bool:
-        """Return whether a proxy reads the request, and may answer it itself: without a tunnel, that of plain http through an HTTP proxy."""
+        """Return whether a proxy reads the request and may answer it itself: plain http through an HTTP proxy has no tunnel."""
         return self.proxy is not None and self.request.origin.scheme == "http" and _kind(self.proxy) != "socks5"
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
