@@ -328,9 +328,10 @@ class _Attempt:
         self._sent, self._step = False, ""
         self._new: httpcore2.AsyncNetworkStream | None = None
 
-    def is_forwarded(self) -> bool:
-        """Return whether a proxy reads the request and may answer it itself: plain http through an HTTP proxy has no tunnel."""
-        return self.proxy is not None and self.request.origin.scheme == "http" and _kind(self.proxy) != "socks5"
+    def answered_by_proxy(self, status: int) -> Proxy | None:
+        """Return the proxy if that answer is its own. It reads plain http alone; through a tunnel or SOCKS the answer is the host's."""
+        reads = self.proxy is not None and self.request.origin.scheme == "http" and _kind(self.proxy) != "socks5"
+        return self.proxy if reads and status == 407 else None
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Follow the library's steps. A CONNECT to a proxy carries nothing of the request. Raises NotSent if the host has hung up."""
@@ -442,9 +443,9 @@ class Pool:
         try:
             transport = await self._transport(attempt, guard)
             sent = await transport.send(attempt.request, {"trace": attempt.trace, "timeout": timeouts})
-            if sent.status == 407 and attempt.is_forwarded():  # the proxy's own answer: the request was not sent on
+            if proxy := attempt.answered_by_proxy(sent.status):  # the request was not sent on
                 await sent.close()
-                raise attempt.proxy.failed("refused: 407 Proxy Authentication Required")
+                raise proxy.failed("refused: 407 Proxy Authentication Required")
             return sent
         except Exception as error:  # whatever the library raises: its frames hold the key
             failure = attempt.failure(error)
