@@ -58,5 +58,5 @@ def working() -> Path:
         pass
     try:
         return Path(os.readlink("/proc/self/cwd").removesuffix(" (deleted)"))
-    except OSError:  # pragma: no cover - only Linux tells the path
+    except OSError:  # pragma: no cover - only Linux gives the path
         return Path(os.sep, "(deleted)")

@@ -75,17 +75,17 @@ def compression(value: Any) -> int:
 
 def preview(value: Any) -> int:
     """Return the longest edge of a picture in the notebook, in pixels."""
-    told = f"pixels from {LEAST_PREVIEW} to {MOST_PREVIEW} (the original on disk keeps its own size)"
-    return _within(value, LEAST_PREVIEW, MOST_PREVIEW, told)
+    accepted = f"pixels from {LEAST_PREVIEW} to {MOST_PREVIEW} (the original on disk keeps its own size)"
+    return _within(value, LEAST_PREVIEW, MOST_PREVIEW, accepted)
 
 
-def _within(value: Any, least: int, most: int | None, told: str) -> int:
+def _within(value: Any, least: int, most: int | None, accepted: str) -> int:
     try:
         number = whole(value)
     except ValueError:
-        raise ValueError(told) from None
+        raise ValueError(accepted) from None
     if number < least or (most is not None and number > most):
-        raise ValueError(told)
+        raise ValueError(accepted)
     return number
 
 

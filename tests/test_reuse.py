@@ -177,7 +177,7 @@ def test_what_is_under_way_is_not_sent_again(slow_gateway):
     """Another job has it: this one says so, whose move it is and that nothing was charged."""
     first = api.start(_request("under way"), provider="evolink")
     _until(lambda: slow_gateway.accepted("under way"))
-    with pytest.raises(ImageGenError, match="The same is under way already") as told:
+    with pytest.raises(ImageGenError, match="The same request is already running") as told:
         asked("under way", reuse=True)
     assert (told.value.charge, len(slow_gateway.accepted("under way"))) == ("no", 1)
     assert first.wait()[0].request.prompt == "under way"

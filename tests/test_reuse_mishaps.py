@@ -91,7 +91,7 @@ def test_the_same_four_times_in_one_gather_pays_once(gateway):
     outcomes = run(all_at_once())
     assert len(gateway.accepted("gathered")) == 1
     errors = [one for one in outcomes if isinstance(one, ImageGenError)]
-    assert all("under way already" in str(error) and error.charge == "no" for error in errors)
+    assert all("is already running" in str(error) and error.charge == "no" for error in errors)
     assert len(outcomes) - len(errors) >= 1
 
 

@@ -464,8 +464,8 @@ _ANSWERS = {
     "html": (403, b"<html><title>Attention required</title></html>", UploadFailed, "Run the cell again"),
     "nonsense": (200, b"<html>", UploadFailed, "named no address"),
     "no key in a 200": (200, b'{"error":{"code":"invalid_api_key","message":"x"}}', AuthenticationError, "%imagegen login"),
-    "link-local address": (200, b'{"url":"http://169.254.1.1/a.png"}', UploadFailed, "nobody can fetch"),
-    "plain http": (200, b'{"url":"http://cdn.example.com/a.png"}', UploadFailed, "nobody can fetch"),
+    "link-local address": (200, b'{"url":"http://169.254.1.1/a.png"}', UploadFailed, "cannot be fetched"),
+    "plain http": (200, b'{"url":"http://cdn.example.com/a.png"}', UploadFailed, "cannot be fetched"),
 }
 
 

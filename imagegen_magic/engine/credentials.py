@@ -81,7 +81,7 @@ def _checked(key: Key, where: str) -> Key:
     if not key.is_well_formed():
         raise MissingKey(
             f"The key in {where} has a character that no key has (a line break, a blank, a quote from a text editor?)",
-            hint="copy the key again, alone and whole",
+            hint="copy the complete key again, and nothing else",
         )
     return key
 

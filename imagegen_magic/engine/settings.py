@@ -72,7 +72,7 @@ class Settings(Record):
     __hash__ = hash_of_fields
 
     def get(self, name: str) -> Any:
-        """Return the value in force; None where nobody said one. Raises KeyError for an unknown name, UnsupportedOption for a bad value."""
+        """Return the value in force; None if none is set. Raises KeyError for an unknown name, UnsupportedOption for a bad value."""
         if name in self.troubles:
             raise copy(self.troubles[name])  # it may be raised again
         return self.values[name][0] if name in self.values else KNOWN[name][1]
@@ -119,8 +119,8 @@ class Settings(Record):
     @property
     def home(self) -> Path:
         """The folder of the ledger: `IMAGEGEN_HOME`, else platformdirs' user data folder."""
-        if told := self.get("home"):
-            return _expanded(told)
+        if home := self.get("home"):
+            return _expanded(home)
         import platformdirs
 
         return Path(platformdirs.user_data_dir("imagegen_magic", appauthor=False))
@@ -245,4 +245,4 @@ def _within(table: dict[str, Any], name: str, file: Path, *inner: str) -> dict[s
 
 
 def _unreadable(file: Path, why: str) -> UnsupportedOption:
-    return UnsupportedOption(f"{file} cannot be read: {why}", option="pyproject.toml", value="", hint="mend the file, or rename it")
+    return UnsupportedOption(f"{file} cannot be read: {why}", option="pyproject.toml", value="", hint="correct the file, or rename it")

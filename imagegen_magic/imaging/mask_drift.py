@@ -3,7 +3,7 @@
 A pixel counts as changed where one of its channels differs by more than `TOLERANCE` of 255; by more than `COARSE_TOLERANCE` where the
 result is a JPEG or lossy WebP, or of another size. Measured: saving a photograph at quality 85 with coarse colours changes 1 % of its
 pixels by more than 16 and 0.2 % by more than 24. Pictures of different sizes are both brought to half of the smaller one, where
-hardly any choice of resampling is seen; one of another shape is stretched, since nobody knows what the gateway did. Near the mask's
+hardly any choice of resampling is seen; one of another shape is stretched, since it is unknown what the gateway did. Near the mask's
 edge paint bleeds then, so the blocks that it crosses do not count: 16 px as a JPEG codes them, 8 at half the size, 4 without coding.
 """
 

@@ -1,7 +1,7 @@
 """A PNG, JPEG, WebP or GIF file without extras: checked to be complete, and copied without everything but its image.
 
 Pillow decodes this copy, so that no text, metadata or broken extra can refuse a picture; a reference is sent as this copy, so that it
-holds nothing but its pixels and what they mean as colours. Of an animation the first frame is kept. No pixel is coded anew.
+holds nothing but its pixels and what they mean as colours. Of an animation the first frame is kept. No pixel is encoded again.
 
 PNG: ISO/IEC 15948. JPEG: ITU-T T.81, JFIF, ICC.1 annex B.4. WebP: RFC 9649. GIF: GIF89a.
 """
@@ -288,7 +288,7 @@ def _still(found: dict[bytes, bytes]) -> bytes:
     """Return a WebP of one image from its chunks. Raises ImageInvalid if the pixels are missing."""
     pixels = next((name for name in (b"VP8 ", b"VP8L") if name in found), None)
     if pixels is None:
-        raise ImageInvalid("the WebP picture is corrupt or cut short: it holds no whole picture")
+        raise ImageInvalid("the WebP picture is corrupt or cut short: it has no complete picture")
     header = found.get(b"VP8X")
     if header is None:
         return _riff({pixels: found[pixels]})

@@ -58,7 +58,7 @@ _ALL = (
     FaultKind("moderation", "submit", "refused by moderation, in the gateway's own shape"),
     FaultKind("html-error-page", "submit", "HTTP 403 with a page of HTML from something in between, not accepted"),
     FaultKind("reference-gone", "submit", "HTTP 400: the address of a reference cannot be fetched, not accepted", usual=1, by_prompt=True),
-    FaultKind("mask-ignored", "task", "the whole picture is painted anew, whatever the mask protects"),
+    FaultKind("mask-ignored", "task", "the whole picture is painted again, whatever the mask protects"),
     FaultKind("failed", "task", "the task fails"),
     FaultKind("failed-by-moderation", "task", "the task fails because moderation rejects the result"),
     FaultKind("unknown-word", "task", "the status is a word that no page mentions, until the task finishes"),

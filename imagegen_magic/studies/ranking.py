@@ -128,7 +128,7 @@ def _win_shares(pictures: Sequence[int], votes: Iterable[Vote], seen: Mapping[in
 def ranking(pictures: Sequence[int], votes: Sequence[Vote], combinations: Mapping[int, Mapping[str, str]] | None = None) -> Ranking:
     """Return the ranking of images and, from the combination of each (axis -> value), of each axis's values.
 
-    A value's strength is the mean of its images', so its interval says how well these images are told apart, not what the value does to
+    A value's strength is the mean of its images', so its interval says how well these images are distinguished, not what the value does to
     others. Raises ValueError for a vote on another image.
     """
     index = {picture: position for position, picture in enumerate(pictures)}

@@ -306,7 +306,7 @@ def _priced(entry: _Entry) -> tuple[Cost, int]:
 
 
 def _running_elsewhere() -> ImageGenError:
-    what = "The same is under way already, so it was not sent again"
+    what = "The same request is already running, so it was not sent again"
     return ImageGenError(what, blame="you", charge="no", hint="wait until that is done", retry=True)
 
 

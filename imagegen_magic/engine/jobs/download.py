@@ -137,7 +137,7 @@ class ImageDownloader:
         one = len(self.unreadable) == 1
         return ImageInvalid(
             f"{'The picture' if one else f'{len(self.unreadable)} pictures'} came and cannot be read here: kept as {files}",
-            hint=f"open {'it' if one else 'them'} with another program; %imagegen resume {self._task.row} fetches once more",
+            hint=f"open {'it' if one else 'them'} with another program; %imagegen resume {self._task.row} fetches {'it' if one else 'them'} again",
         )
 
     async def _download(self, image: int) -> None:

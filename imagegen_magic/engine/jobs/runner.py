@@ -232,7 +232,7 @@ class TaskRunner(ProcessBound):
         except NotSent as error:
             raise unreachable(title, error) from None
         except OutcomeUnknown as error:
-            raise SubmissionUnknown(f"The request went out to {title}, and no whole answer came back ({error})") from None
+            raise SubmissionUnknown(f"The request went out to {title}, and no complete answer came back ({error})") from None
 
     async def _record_submission(self, submission: Submission, answer: GatewayResponse) -> None:
         task = self.task

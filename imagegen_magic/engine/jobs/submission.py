@@ -30,7 +30,7 @@ _STEPS: tuple[tuple[type[ImageGenError], str], ...] = (
     (PictureMissing, "%imagegen resume looks again later, without paying again"),
     (ImageGenError, "%imagegen resume looks again, without paying again; if this stays so, ask the gateway's support"),
 )
-_FORGOTTEN = "it is not looked for any more: ask the gateway's support whether it was charged"
+_FORGOTTEN = "it is no longer polled; ask the gateway's support whether it was charged"
 
 
 class RetryableRefusal(PortableError):

@@ -99,7 +99,7 @@ def _door(gateway: Endpoint, address: str, *, moved: bool) -> str:
     """Return where an upload goes, "" where the key must not go there.
 
     Another host than the base URL's gets the key only where the gateway names that host as its own, and the base URL is its own too:
-    whoever moved the base URL moved the key with it. On this machine and in the sandbox uploads go where everything else goes; in
+    a base URL that was changed gets the key as well. On this machine and in the sandbox uploads go where everything else goes; in
     a private network too, where uploads `moved` with the base URL.
     """
     base = gateway.base_url.rstrip("/")
@@ -223,8 +223,8 @@ def _check_end(option: str, address: str, gateway: Endpoint, settings: Settings)
 def _end_in(address: str) -> float | None:
     """Return the expiry of a signed address (epoch seconds), as the common storage services write it; None if it names none."""
     said = {key.lower(): value for key, value in parse_qsl(urlsplit(address).query)}
-    if re.fullmatch(r"1\d{9}(\.\d+)?", told := said.get("expires", "")):
-        return float(told)
+    if re.fullmatch(r"1\d{9}(\.\d+)?", expires := said.get("expires", "")):
+        return float(expires)
     for maker in ("amz", "goog", "tos"):
         begin, seconds = said.get(f"x-{maker}-date", ""), said.get(f"x-{maker}-expires", "")
         if re.fullmatch(r"\d{8}T\d{6}Z", begin) and seconds.isascii() and seconds.isdigit():

@@ -188,7 +188,7 @@ def _read(gateway: Endpoint, answer: GatewayResponse, picture: LocalPicture) -> 
     except APIError as error:
         raise UploadFailed(f"{error.what}; {picture.name} is not uploaded") from None
     if not fetchable(found.url, gateway):
-        what = f"{gateway.provider.title} answered the upload of {picture.name} with an address that nobody can fetch"
+        what = f"{gateway.provider.title} answered the upload of {picture.name} with an address that cannot be fetched"
         raise UploadFailed(what + _why_not(found.url, gateway))
     return found
 
@@ -220,7 +220,9 @@ def _by_uploader(name: str, path: Path) -> Uploaded:
     try:
         url = function(path)
     except Exception as error:  # the user's function may raise anything
-        raise UploadFailed(f"Your uploader {name} failed: {type(error).__name__}: {error}", blame="you", hint="mend it") from error
+        raise UploadFailed(
+            f"Your uploader {name} failed: {type(error).__name__}: {error}", blame="you", hint="correct that function"
+        ) from error
     parts = urls.split(url)
     if parts is None or parts.scheme != "https" or not urls.is_public(parts.hostname or ""):
         step = "let it return a public https address"

@@ -44,7 +44,7 @@ class Origin(Record):
 
     @classmethod
     def of_sidecar(cls, sidecar: Mapping[str, Any]) -> Origin:
-        """Return what the JSON beside a saved picture tells."""
+        """Return the record that the JSON beside a saved picture holds."""
 
         def text(*names: str) -> str:
             return next((str(sidecar[name]) for name in names if sidecar.get(name)), "")

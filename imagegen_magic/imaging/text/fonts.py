@@ -1,6 +1,6 @@
 """Text on pictures in the scripts people write prompts in: a font for every character, from the system's own, emoji in colour.
 
-What no font can draw is shown as its escape (`\\u4e2d`), never as an empty box, and `missing_glyphs` tells it.
+What no font can draw is shown as its escape (`\\u4e2d`), never as an empty box, and `missing_glyphs` lists it.
 """
 
 from __future__ import annotations

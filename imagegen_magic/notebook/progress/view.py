@@ -133,7 +133,7 @@ class View:
             lines.append(why if same == number else f"for the same reason as picture {same}")
         further = [why for why in dict.fromkeys(reasons[max(0, SHOWN - made) :]) if why not in reported]
         if of > SHOWN:
-            lines.append("; ".join([f"{min(of - made, of - SHOWN)} further pictures did not come", *further]))
+            lines.append("; ".join([f"{min(of - made, of - SHOWN)} more pictures did not come", *further]))
         return lines
 
     async def _reasons(self, missing: int) -> list[str]:

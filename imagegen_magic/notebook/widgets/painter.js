@@ -995,7 +995,7 @@ function able(button, possible) {
   button.setAttribute("aria-disabled", String(!possible));
 }
 
-// What was marked outlives its views, so that it is still there when the page has taken a view away and made it anew.
+// What was marked outlives its views, so that it is still there when the page has removed a view and made it again.
 const known = new Map();
 
 function marksOf(model) {

@@ -85,7 +85,7 @@ function render({ model, el }) {
     }
   }
 
-  function told() {
+  function refresh() {
     if (model.get("value") !== text.value && !waitingForUs()) {
       text.value = model.get("value");
       grow();
@@ -101,7 +101,7 @@ function render({ model, el }) {
   let changedHere = false;
   const onInput = () => { changedHere = true; typed(); };
   const onBlur = () => { keep(); changedHere = false; };
-  const onChange = () => { if (model.get("value") === text.value) changedHere = false; told(); };
+  const onChange = () => { if (model.get("value") === text.value) changedHere = false; refresh(); };
 
   text.value = model.get("value");
   text.addEventListener("input", onInput);

@@ -2,7 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const BOX = 26; // CSS pixels that an outline fits into
-const PAUSE = 200; // ms without a key before typed pixels are told
+const PAUSE = 200; // ms without a key before typed pixels are sent
 const PIXELS = /^\s*(\d{1,5})\s*(?:x|×|\*|\s|by|,)\s*(\d{1,5})\s*(?:px)?\s*$/i;
 const SYNTAX = "Width × height in pixels, as in 1536x1024";
 let counted = 0;

@@ -71,10 +71,10 @@ class Evolink(Dialect):
 
     def upload_response(self, file: UploadedFile) -> Json:
         """Return the envelope of its page: times are written out, in China's zone."""
-        told = {"file_id": f"file_{file.address[-12:]}", "file_name": file.name, "original_name": file.name, "file_size": file.size}
-        told |= {"mime_type": file.mime_type, "file_url": file.address, "download_url": file.address}
-        told |= {"upload_time": _written(file.created), "expires_at": _written(file.expires_at)}
-        return {"success": True, "code": 200, "msg": "UploadedFile uploaded successfully", "data": told}
+        record = {"file_id": f"file_{file.address[-12:]}", "file_name": file.name, "original_name": file.name, "file_size": file.size}
+        record |= {"mime_type": file.mime_type, "file_url": file.address, "download_url": file.address}
+        record |= {"upload_time": _written(file.created), "expires_at": _written(file.expires_at)}
+        return {"success": True, "code": 200, "msg": "UploadedFile uploaded successfully", "data": record}
 
     def submit_response(self, task: Task, *, usual: float, as_object: bool = False) -> Json:
         """Return the flat task with its estimate in seconds and the credits reserved."""
