@@ -237,8 +237,8 @@ def _collected(settings: Settings, save_dir: str | Path | None, preview: int | N
     job.note = " ".join(filter(None, [*unread, stored_requests.version_note(row.asked for row in rows)]))
     if cut_off:
         job.note = (
-            f"{pluralize(len(cut_off), 'submission')} {'was' if len(cut_off) == 1 else 'were'} cut off before an answer came. It is unknown "
-            "whether the gateway accepted, so nothing was sent again. Look at the gateway's own task list; "
+            f"{pluralize(len(cut_off), 'submission')} {'was' if len(cut_off) == 1 else 'were'} cut off before an answer came. It is "
+            "unknown whether the gateway accepted, so nothing was sent again. Look at the gateway's own task list; "
             "%imagegen jobs shows which."
         ) + (f" {job.note}" if job.note else "")
     return job.begin(lambda channel: resume_tasks(rows, channel, elsewhere, again=again))

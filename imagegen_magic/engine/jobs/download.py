@@ -135,9 +135,10 @@ class ImageDownloader:
             return None
         files = "; ".join(f"{each.path} ({each.reason})" for each in self.unreadable.values())
         one = len(self.unreadable) == 1
+        them = "it" if one else "them"
         return ImageInvalid(
             f"{'The picture' if one else f'{len(self.unreadable)} pictures'} came and cannot be read here: kept as {files}",
-            hint=f"open {'it' if one else 'them'} with another program; %imagegen resume {self._task.row} fetches {'it' if one else 'them'} again",
+            hint=f"open {them} with another program; %imagegen resume {self._task.row} fetches {them} again",
         )
 
     async def _download(self, image: int) -> None:

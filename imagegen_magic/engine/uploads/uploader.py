@@ -220,9 +220,7 @@ def _by_uploader(name: str, path: Path) -> Uploaded:
     try:
         url = function(path)
     except Exception as error:  # the user's function may raise anything
-        raise UploadFailed(
-            f"Your uploader {name} failed: {type(error).__name__}: {error}", blame="you", hint="correct that function"
-        ) from error
+        raise UploadFailed(f"Your uploader {name} failed: {type(error).__name__}: {error}", blame="you", hint="correct it") from error
     parts = urls.split(url)
     if parts is None or parts.scheme != "https" or not urls.is_public(parts.hostname or ""):
         step = "let it return a public https address"
