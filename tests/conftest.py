@@ -1,5 +1,6 @@
 """What every test starts from: no key, no configuration, no ledger but its own."""
 
+import contextlib
 import os
 import signal
 
@@ -60,22 +61,45 @@ def gateway(sandbox_process):
     return sandbox_process
 
 
-@pytest.fixture(scope="session")
+_opened = {}  # the browser and the JupyterLab of this test process
+_closing = contextlib.ExitStack()
+
+
+def _close_browser():
+    _opened.clear()
+    _closing.close()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Close the browser before a test that needs none: as long as Playwright runs, asyncio.run() is refused in this thread."""
+    if "browser" not in item.fixturenames:
+        _close_browser()
+
+
+def pytest_sessionfinish():
+    """Close the browser, if the last test used one."""
+    _close_browser()
+
+
+@pytest.fixture(scope="module")
 def browser():
-    """The one browser of this test process."""
+    """The browser of this test process, shared by the files that follow one another."""
     from lab import open_browser
 
-    with open_browser() as running:
-        yield running
+    if "browser" not in _opened:
+        _opened["browser"] = _closing.enter_context(open_browser())
+    return _opened["browser"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def jupyterlab(browser, tmp_path_factory):
-    """The one JupyterLab of this test process; each file works in a workspace of its own."""
+    """The JupyterLab of this test process; each file works in a workspace of its own."""
     from lab import Lab
 
-    with Lab(tmp_path_factory.mktemp("jupyterlab"), browser) as running:
-        yield running
+    if "jupyterlab" not in _opened:
+        _opened["jupyterlab"] = _closing.enter_context(Lab(tmp_path_factory.mktemp("jupyterlab"), browser))
+    return _opened["jupyterlab"]
 
 
 @pytest.fixture(scope="session")

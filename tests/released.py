@@ -26,6 +26,8 @@ PLACE = Path("/tmp/imagegen-released")  # where the data were made: it stands in
 GATEWAYS = ("evolink", "apimart", "gccai", "xingchao")
 _DATA = Path(__file__).parent / "data"
 
+SAFELY = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python 3.11.4 and later
+
 
 @dataclass(frozen=True)
 class Released:
@@ -58,7 +60,7 @@ def _unpacked(version: str) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="imagegen-released-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     with tarfile.open(_DATA / version / "ledger.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder, **SAFELY)
     return folder
 
 
@@ -70,7 +72,7 @@ def _copied(source: str, target: str) -> None:
 def unpack_package(version: str, folder: Path) -> Path:
     """Lay out the package of a release in a folder, which belongs into PYTHONPATH, and return that."""
     with tarfile.open(_DATA / version / "package.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder, **SAFELY)
     return folder
 
 
