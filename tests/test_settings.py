@@ -88,7 +88,7 @@ def test_a_project_file_of_an_odd_shape_is_said(own_world, content, why):
     with pytest.raises(UnsupportedOption, match=why) as caught:
         load(own_world / "notebooks").check()
     assert str(file) in str(caught.value)
-    assert "Mend the file" in str(caught.value)
+    assert "Correct the file" in str(caught.value)
 
 
 def test_a_folder_in_the_project_files_place_is_said(own_world):
