@@ -3,7 +3,7 @@
     python benchmarks/downloads.py [--pictures 1000]
 
 Each picture is a grainy PNG of 17 MiB from a server process on this machine, with a preview, as a cell asks for it. It is removed as
-soon as it is told, so that a small disk is enough. Beside it: the same bytes fetched by eight threads and thrown away, and the same
+soon as it is reported, so that a small disk is enough. Beside it: the same bytes fetched by eight threads and thrown away, and the same
 previews on two threads from memory, alone and both at once. Goal: at most 300 MiB above idle, at the speed of the slower of the two.
 """
 

@@ -209,7 +209,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--parts", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # it would have every import compiled anew
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # it would have every import compiled again
     if given.side:
         print(json.dumps(measured(given.side, given.tasks[0], given.base_url, given.home, parts=given.parts)))
         return

@@ -91,10 +91,10 @@ def main() -> None:
         seconds: dict[str, float] = {}
         for form in ("plain", *FORMS):
             command = [sys.executable, __file__, "--measured", name, form]
-            told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-            seconds[form] = float(told[1])
+            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+            seconds[form] = float(output[1])
             goal = "" if form == "plain" else "   goal: < 500 MiB"
-            print(f"  {form:8} peak {told[0]:>4} MiB{goal}; {told[1]} s of CPU; {int(told[2]) / 1e6:.2f} MB")
+            print(f"  {form:8} peak {output[0]:>4} MiB{goal}; {output[1]} s of CPU; {int(output[2]) / 1e6:.2f} MB")
         print(f"  preview against plain: {seconds['preview'] / seconds['plain']:.2f} of its CPU time; its bytes: goal <= 0.30 MB")
 
 

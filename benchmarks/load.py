@@ -118,7 +118,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # it would have every import compiled anew
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # it would have every import compiled again
     return not all([print_loading(rounds), print_way(max(3, rounds // 3))])
 
 

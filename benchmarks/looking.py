@@ -56,7 +56,7 @@ def looks(duration: float, plan: Plan) -> Iterator[float]:
 
 
 def simulate(plans: Callable[[random.Random, float, float], Plan], *, tasks: int, seed: int = 2) -> Outcome:
-    """Return what `plans(rng, median, p95)`, called anew for every task, lead to over `tasks` of each class."""
+    """Return what `plans(rng, median, p95)`, called again for every task, lead to over `tasks` of each class."""
     lags, requests, fixed = [], 0, 0
     for median, p95 in CLASSES:
         rng, lag = random.Random(f"{seed} {median}"), 0.0

@@ -47,7 +47,7 @@ def main(clicks: int = 200) -> None:
         sent = _sent(kernel, panel, button, clicks)
         kernel.interrupt()
         kernel.wait(cell)
-        print(f"cell running, ten runs: {_told(sent, _arrived(kernel))}")
+        print(f"cell running, ten runs: {_summary(sent, _arrived(kernel))}")
 
 
 def _kernel(folder: str, server: SandboxServer) -> Frontend:
@@ -60,7 +60,7 @@ def _button(kernel: Frontend) -> str:
 
 
 def _measured(kernel: Frontend, panel: PanelDriver, button: str, clicks: int) -> str:
-    return _told(_sent(kernel, panel, button, clicks), _arrived(kernel))
+    return _summary(_sent(kernel, panel, button, clicks), _arrived(kernel))
 
 
 def _sent(kernel: Frontend, panel: PanelDriver, button: str, clicks: int) -> list[float]:
@@ -78,7 +78,7 @@ def _arrived(kernel: Frontend) -> list[float]:
     return [float(each) for each in times]
 
 
-def _told(sent: list[float], arrived: list[float]) -> str:
+def _summary(sent: list[float], arrived: list[float]) -> str:
     took = sorted(1000 * (end - start) for start, end in zip(sent, arrived, strict=True))
     return f"median {statistics.median(took):.1f} ms, 95 % within {took[int(0.95 * len(took))]:.1f} ms, longest {took[-1]:.1f} ms"
 

@@ -1,7 +1,7 @@
 """What a verified preview of a 4K picture costs, against the fastest plain Pillow way in the same run.
 
 Plain: decode, resize (LANCZOS, reducing_gap=1.0), JPEG at quality 85; it checks nothing and bounds nothing. Ours sees
-cut and corrupt files, tells alpha, and keeps to 150 kB. Run: `python benchmarks/preview.py`
+cut and corrupt files, detects alpha, and keeps to 150 kB. Run: `python benchmarks/preview.py`
 """
 
 from __future__ import annotations

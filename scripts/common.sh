@@ -1,7 +1,7 @@
 # Shared by the scripts here: find a Python, make a virtual environment, see that the tests' tools can start. To be sourced.
 
 set -euo pipefail
-unset PYTHONDONTWRITEBYTECODE # with it every kernel would compile everything anew
+unset PYTHONDONTWRITEBYTECODE # with it every kernel would compile everything again
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 say() { printf '%s\n' "$*" >&2; }
@@ -62,7 +62,7 @@ install_into() {
 # lacking VENV [--light]: what the tests' tools need beyond Python and do not find: a line for each, Debian's package and what it is.
 lacking() { "$1/bin/python" scripts/needs.py "${@:2}"; }
 
-# need_tools VENV [--light]: see that all of that is there before a test begins: installed as root on Debian, else told in one line.
+# need_tools VENV [--light]: see that all of that is there before a test begins: installed as root on Debian, else named in one line.
 need_tools() {
     local found package what packages=() words=
     found=$(lacking "$@")

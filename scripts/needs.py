@@ -28,10 +28,10 @@ def starts(program: str | Path) -> bool:
 def libraries(program: str | Path) -> list[str]:
     """Return the shared libraries that a program loads and the system does not have."""
     try:
-        told = subprocess.run(["ldd", program], capture_output=True, text=True, timeout=60, check=False).stdout
+        output = subprocess.run(["ldd", program], capture_output=True, text=True, timeout=60, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return []
-    return re.findall(r"^\s*(\S+) => not found", told, re.MULTILINE)
+    return re.findall(r"^\s*(\S+) => not found", output, re.MULTILINE)
 
 
 def node() -> Path:

@@ -1,4 +1,4 @@
-"""Writes the README's tables anew from the package's own data: `python scripts/readme_tables.py`."""
+"""Writes the README's tables again from the package's own data: `python scripts/readme_tables.py`."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ TABLES = {"gateways": gateways, "options": options.markdown_table, "commands": o
 
 
 def renewed(text: str) -> str:
-    """Return the README with each table between its two comments made anew."""
+    """Return the README with each table between its two comments written again."""
     for name, table in TABLES.items():
         between = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
         text, found = between.subn(lambda marks, table=table: f"{marks[1]}{table()}\n{marks[2]}", text)

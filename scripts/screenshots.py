@@ -32,7 +32,7 @@ def made(*prompts):
     for prompt in prompts:
         panel.request = panel.request.__class__(prompt, size="16:9", quality="low", resolution="1k")
         panel.generate().wait()
-made("A castle beneath the stars", "A red fox in the evening", "Dunes at dawn", "A city in the mist", "A sailing boat on the sea",
+made("A castle beneath the stars", "A red fox in the evening", "Mountains at dawn", "A city in the mist", "A sailing boat on the sea",
      "A forest lake in autumn", "A lighthouse by night", "A castle in the fog")
 panel.request = panel.request.__class__("A lighthouse in a summer storm, far out at sea", size="16:9", quality="high", resolution="4k")
 panel
@@ -67,7 +67,7 @@ def sweep(notebook: Notebook) -> bytes:
 
 
 def panel(notebook: Notebook) -> bytes:
-    """The panel with a run under way and a gallery."""
+    """The panel with a running job and a gallery."""
     widened(notebook, 1160)
     ran(notebook, PANEL)
     place = notebook.page.locator(".imagegen-panel")

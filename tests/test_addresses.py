@@ -4,11 +4,12 @@ import asyncio
 import socket
 
 import pytest
+from rawhosts import download, with_clients
 from webserver import web
 
 from imagegen_magic.engine.credentials import Key
 from imagegen_magic.engine.net import client
-from imagegen_magic.engine.net.client import GatewayClients, HTTPStatusError, authorization, retry_after
+from imagegen_magic.engine.net.client import HTTPStatusError, authorization, retry_after
 from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
 from imagegen_magic.errors import DownloadError, ImageInvalid
 from imagegen_magic.providers.base import Call
@@ -17,34 +18,19 @@ from imagegen_magic.providers.urls import is_public
 SECRET = "sk-very-secret-key-123456"
 
 
-def _with_clients(work):
-    async def main():
-        clients = GatewayClients()
-        try:
-            return await work(clients)
-        finally:
-            await clients.close()
-
-    return asyncio.run(main())
-
-
-def _download(url, base):
-    return _with_clients(lambda clients: clients.download(url, base))
-
-
 def _call(origin, call, base=None):
-    return _with_clients(lambda c: c.call(c.submits(origin), base or origin, Key(SECRET), call))
+    return with_clients(lambda c: c.call(c.submits(origin), base or origin, Key(SECRET), call))
 
 
 def test_the_key_goes_to_the_gateway_and_not_to_the_result_address():
     """A submit carries the key, a download none, even on the very same host."""
     with web(lambda seen: (200, {}, b"{}")) as server:
         _call(server.origin, Call("POST", "/v1/images/generations", {"prompt": "x"}))
-        _download(server.origin + "/picture.png", server.origin)
-    submit, download = server.seen
+        download(server.origin + "/picture.png", server.origin)
+    submit, fetched = server.seen
     assert submit.headers["authorization"] == f"Bearer {SECRET}"
-    assert "authorization" not in download.headers
-    assert not any(SECRET in value for value in download.headers.values())
+    assert "authorization" not in fetched.headers
+    assert not any(SECRET in value for value in fetched.headers.values())
 
 
 def test_the_key_does_not_cross_a_redirect():
@@ -76,7 +62,7 @@ def test_an_answer_that_repeats_the_key_is_blotted_out():
 def test_only_https(url):
     """With a gateway on https, a result address is https or it is refused."""
     with pytest.raises(DownloadError, match="result address"):
-        _download(url, "https://api.example.com")
+        download(url, "https://api.example.com")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +82,7 @@ def test_only_https(url):
 def test_no_private_address(host):
     """Loopback and private hosts are refused before anything is sent there."""
     with pytest.raises(DownloadError, match="private network"):
-        _download(f"https://{host}/a.png", "https://api.example.com")
+        download(f"https://{host}/a.png", "https://api.example.com")
 
 
 def test_a_public_name_with_a_private_address_is_refused(monkeypatch):
@@ -105,7 +91,7 @@ def test_a_public_name_with_a_private_address_is_refused(monkeypatch):
         port = int(server.origin.rsplit(":", 1)[1])
         monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", _resolve_to("127.0.0.1", {"api.example.com": "93.184.215.14"}))
         with pytest.raises(DownloadError, match="private network"):
-            _download(f"http://cdn.example.com:{port}/a.png", "http://api.example.com")
+            download(f"http://cdn.example.com:{port}/a.png", "http://api.example.com")
     assert server.seen == []
 
 
@@ -124,7 +110,7 @@ def test_the_address_that_was_checked_is_the_one_connected_to(monkeypatch):
     monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", rebinding)
     monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", connect)
     with pytest.raises(NotSent):
-        _download("https://cdn.example.com/a.png", "https://api.example.com")
+        download("https://cdn.example.com/a.png", "https://api.example.com")
     assert (asked, connected) == (["cdn.example.com"], ["93.184.215.14"])
 
 
@@ -141,7 +127,7 @@ def test_a_redirect_into_a_private_network_is_refused():
         web(lambda seen: (302, {"Location": "http://169.254.169.254/latest/meta-data"}, b"")) as server,
         pytest.raises(DownloadError, match=r"leads to 169\.254\.169\.254: link-local"),
     ):
-        _download(server.origin + "/a.png", server.origin)
+        download(server.origin + "/a.png", server.origin)
 
 
 def test_a_few_redirects_are_followed_and_many_are_not():
@@ -152,9 +138,9 @@ def test_a_few_redirects_are_followed_and_many_are_not():
         return (200, {}, b"picture") if step == 0 else (302, {"Location": f"/{step - 1}"}, b"")
 
     with web(answer) as server:
-        assert _download(server.origin + "/5", server.origin) == b"picture"
+        assert download(server.origin + "/5", server.origin) == b"picture"
         with pytest.raises(DownloadError, match="more than 5 times"):
-            _download(server.origin + "/6", server.origin)
+            download(server.origin + "/6", server.origin)
 
 
 def test_an_answer_that_says_it_is_too_large_is_not_read():
@@ -163,7 +149,7 @@ def test_an_answer_that_says_it_is_too_large_is_not_read():
         web(lambda seen: (200, {"Content-Length": str(65 * 2**20), "X-Cut": "1"}, b"x")) as server,
         pytest.raises(ImageInvalid, match="64 MiB"),
     ):
-        _download(server.origin + "/a.png", server.origin)
+        download(server.origin + "/a.png", server.origin)
 
 
 def test_an_answer_that_grows_too_large_is_stopped(monkeypatch):
@@ -175,19 +161,19 @@ def test_an_answer_that_grows_too_large_is_stopped(monkeypatch):
         return 200, {"Transfer-Encoding": "chunked"}, pieces + b"0\r\n\r\n"
 
     with web(chunked) as server, pytest.raises(ImageInvalid, match="more than"):
-        _download(server.origin + "/a.png", server.origin)
+        download(server.origin + "/a.png", server.origin)
 
 
 def test_fewer_bytes_than_told_is_a_broken_connection():
     """A cut answer is never taken for a whole picture."""
     with web(lambda seen: (200, {"Content-Length": "5000", "X-Cut": "1"}, b"x" * 100)) as server, pytest.raises(OutcomeUnknown):
-        _download(server.origin + "/a.png", server.origin)
+        download(server.origin + "/a.png", server.origin)
 
 
 def test_gone_is_told_apart_from_broken():
     """404, 403, 410: the address is no longer good, and may be asked for anew."""
     with web(lambda seen: (410, {}, b"")) as server, pytest.raises(HTTPStatusError) as refusal:
-        _download(server.origin + "/a.png", server.origin)
+        download(server.origin + "/a.png", server.origin)
     assert refusal.value.status == 410
 
 
@@ -251,10 +237,10 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch):
     """Behind a company's proxy the proxy resolves names, so the peer cannot be ours to check; literal private hosts stay refused."""
     with web(lambda seen: (200, {}, b"picture")) as proxy:
         monkeypatch.setenv("http_proxy", proxy.origin)
-        assert _download("http://cdn.example.com/a.png", "http://api.example.com") == b"picture"
+        assert download("http://cdn.example.com/a.png", "http://api.example.com") == b"picture"
         for host in ("10.0.0.1", "10.0.0.①", "169.254.169。254", "localhost。"):
             with pytest.raises(DownloadError):
-                _download(f"http://{host}/a.png", "http://api.example.com")
+                download(f"http://{host}/a.png", "http://api.example.com")
     assert [seen.path for seen in proxy.seen] == ["http://cdn.example.com/a.png"]
 
 
@@ -271,6 +257,6 @@ ESCAPED = [
 def test_a_key_that_comes_back_escaped_is_redacted(body):
     """The decoded text is searched: JSON has many ways to write one key."""
     with web(lambda seen: (401, {}, body)) as server:
-        content = _with_clients(lambda c: c.call(c.polls(""), server.origin, Key("pl4t/Ab9+xyz/0123"), Call("GET", "/"))).content
+        content = with_clients(lambda c: c.call(c.polls(""), server.origin, Key("pl4t/Ab9+xyz/0123"), Call("GET", "/"))).content
     assert "[key]" in str(content) or "nested too deeply" in content
     assert "xyz" not in str(content)

@@ -67,10 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError:
         print("the sandbox on a socket needs uvicorn: pip install 'imagegen_magic[sandbox]'", file=sys.stderr)
         return 1
-    wishes = vars(options).copy()
-    host, port = wishes.pop("host"), wishes.pop("port")
+    given = vars(options).copy()
+    host, port = given.pop("host"), given.pop("port")
     try:
-        app = create_app(faults=wishes.pop("fault"), **wishes)
+        app = create_app(faults=given.pop("fault"), **given)
     except ValueError as error:
         words.error(str(error))
     try:

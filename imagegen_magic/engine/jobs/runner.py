@@ -261,7 +261,7 @@ class TaskRunner(ProcessBound):
             await self._fail(refusal)
             raise refusal
         task.sent = {**task.sent, "json": sent}
-        task.idempotency_key += "-anew"  # another submission than the refused one
+        task.idempotency_key += "-again"  # another submission than the refused one
         await self._back_to_planned(sent=task.sent)
         await self._post()
 

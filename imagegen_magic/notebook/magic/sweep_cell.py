@@ -37,7 +37,7 @@ def run(context: NotebookContext, given: Mapping[str, Any], prompt: str) -> None
     settings = _settings(context, given)
     settings.check("keep_loop", "drift_above", *([] if "preview" in given else ["preview"]))  # used only after the job was paid for
     planned = _planned(context, given, prompt, settings)
-    requests = [wish.request for wish in planned.requests[:: planned.repeat]]
+    requests = [each.request for each in planned.requests[:: planned.repeat]]
     credentials.reject_embedded_keys(
         requests, [planned.record.axes], settings
     )  # of variables; a plan would show a key, and the ledger keep it
@@ -164,22 +164,22 @@ def _left_out(planned: SweepPlan) -> Iterator[str]:
 def _dry_page(planned: SweepPlan, estimate: SweepEstimate, settings: Settings) -> Page:
     """Return the plan of a dry run: its headline, at most 40 combinations, and the notes on them."""
     names = list(planned.record.axes)
-    each = planned.requests[:: planned.repeat]
+    combinations = planned.requests[:: planned.repeat]
     rows = [
         [
-            *(short(wish.place[name]) for name in names),
-            truncate(wish.plan.request.prompt, 80),
-            f"{wish.plan.provider} {wish.plan.model.name}" + (" (sandbox)" if wish.gateway.sandbox else ""),
-            pixels(wish.plan.pixels) or "the gateway decides",
-            str(wish.gateway.label_cost(wish.plan.price)),
+            *(short(combination.place[name]) for name in names),
+            truncate(combination.plan.request.prompt, 80),
+            f"{combination.plan.provider} {combination.plan.model.name}" + (" (sandbox)" if combination.gateway.sandbox else ""),
+            pixels(combination.plan.pixels) or "the gateway decides",
+            str(combination.gateway.label_cost(combination.plan.price)),
         ]
-        for wish in each[:_DRY_ROWS]
+        for combination in combinations[:_DRY_ROWS]
     ]
-    warnings = list(dict.fromkeys(warning for wish in each for warning in wish.plan.warnings))
-    more = [f"and {len(each) - _DRY_ROWS} more combinations"] if len(each) > _DRY_ROWS else []
+    warnings = list(dict.fromkeys(warning for combination in combinations for warning in combination.plan.warnings))
+    more = [f"and {len(combinations) - _DRY_ROWS} more combinations"] if len(combinations) > _DRY_ROWS else []
     lead = Note(f"Dry run: nothing was sent, nothing is charged. {headline(planned, estimate)}")
     wrong = [Note(refused(why)) for why in folders.troubles(settings)]
-    notes = map(Note, [*more, *_left_out(planned), *_uploads(each, settings), *warnings[:_REASONS]])
+    notes = map(Note, [*more, *_left_out(planned), *_uploads(combinations, settings), *warnings[:_REASONS]])
     return Page(lead, *wrong, Table((*names, "prompt", "made by", "pixels", "price"), rows), *notes)
 
 

@@ -206,7 +206,7 @@ export default {
     const view = new View(model, el);
     const pictures = () => view.drawPictures();
     const about = () => view.drawAbout();
-    const heard = [
+    const listeners = [
       ["change:left", pictures],
       ["change:right", pictures],
       ["change:position", () => view.positionChanged()],
@@ -215,9 +215,9 @@ export default {
       ["change:prompt_left", about],
       ["change:prompt_right", about],
     ];
-    for (const [name, callback] of heard) model.on(name, callback);
+    for (const [name, callback] of listeners) model.on(name, callback);
     return () => {
-      for (const [name, callback] of heard) model.off(name, callback);
+      for (const [name, callback] of listeners) model.off(name, callback);
       view.remove();
     };
   },

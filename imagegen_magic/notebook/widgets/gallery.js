@@ -375,7 +375,7 @@ class View {
 
   // Texts for the clipboard
 
-  async heard(message) {
+  async onMessage(message) {
     if (typeof message.copy !== "string" || (message.view && message.view !== this.key)) return;
     const done = (await copied(message.copy)) || copiedByHand(message.copy, this.root);
     this.model.send({ action: done ? "copied" : "copy-failed", number: message.number, view: this.key });
@@ -431,7 +431,7 @@ export default {
   render({ model, el }) {
     const view = new View(model, el);
     const head = () => view.drawHead();
-    const heard = [
+    const listeners = [
       ["change:pictures", () => view.draw()],
       ["change:total", head],
       ["change:page", head],
@@ -439,11 +439,11 @@ export default {
       ["change:ledger", head],
       ["change:selected", () => view.mark()],
       ["change:enlarged", () => view.large.fill()],
-      ["msg:custom", (message) => view.heard(message)],
+      ["msg:custom", (message) => view.onMessage(message)],
     ];
-    for (const [name, callback] of heard) model.on(name, callback);
+    for (const [name, callback] of listeners) model.on(name, callback);
     return () => {
-      for (const [name, callback] of heard) model.off(name, callback);
+      for (const [name, callback] of listeners) model.off(name, callback);
       view.remove();
     };
   },

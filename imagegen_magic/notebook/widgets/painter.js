@@ -1016,10 +1016,10 @@ export default {
   },
   render({ model, el }) {
     const view = new View(model, el, marksOf(model));
-    const heard = (message) => message?.refused && view.refused(String(message.refused));
-    model.on("msg:custom", heard);
+    const onMessage = (message) => message?.refused && view.refused(String(message.refused));
+    model.on("msg:custom", onMessage);
     return () => {
-      model.off("msg:custom", heard);
+      model.off("msg:custom", onMessage);
       view.remove();
     };
   },

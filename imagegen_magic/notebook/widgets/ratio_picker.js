@@ -200,7 +200,7 @@ function keepToOneself(event) {
 export default {
   render({ model, el }) {
     const view = new View(model, el);
-    const heard = [
+    const listeners = [
       ["change:options", () => view.drawChoices()],
       ["change:allow_auto", () => view.drawChoices()],
       ["change:allow_pixels", () => view.drawPixels()],
@@ -208,9 +208,9 @@ export default {
       ["change:value", () => view.valueChanged()],
       ["change:error", () => view.read()],
     ];
-    for (const [name, callback] of heard) model.on(name, callback);
+    for (const [name, callback] of listeners) model.on(name, callback);
     return () => {
-      for (const [name, callback] of heard) model.off(name, callback);
+      for (const [name, callback] of listeners) model.off(name, callback);
       view.remove();
     };
   },

@@ -1,0 +1,58 @@
+"""Words of a private language stay out of code, messages and documents; the field's own terms take their place."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+OUT = {  # the word: what to write instead
+    "told": "reported, given, or the thing's own name",
+    "tells": "reports, shows, returns",
+    "heard": "the event's or listener's name",
+    "anew": "again",
+    "whoever": "name who it is",
+    "nobody": "no user, no process, or the passive",
+    "somebody": "the user, another process",
+    "stranger": "untrusted",
+    "under way": "running",
+    "any more": "no longer",
+    "whose move": "blame",
+    "your move": "nothing, the hint says it",
+    "lookout": "poller",
+    "in its hands": "claimed",
+}
+WORDS = re.compile(rf"(?<![A-Za-z])({'|'.join(OUT)})(?![A-Za-z])", re.IGNORECASE)
+PLACES = ("imagegen_magic", "benchmarks", "scripts", "docs", "notebooks", "README.md")
+KINDS = (".py", ".js", ".css", ".md", ".ipynb", ".sh", "")
+MIGRATION = "imagegen_magic/engine/ledger/old_errors.py"  # reads the sentences of version 0.1.0
+
+
+def _files():
+    for place in PLACES:
+        path = PROJECT / place
+        yield from (
+            [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file() and "__pycache__" not in each.parts)
+        )
+
+
+FILES = [path for path in _files() if path.suffix in KINDS and path.relative_to(PROJECT).as_posix() != MIGRATION]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PROJECT).as_posix())
+def test_a_file_has_none_of_the_words_that_are_out(path):
+    """Names, comments, docstrings, messages and text alike."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert [f"line {number}: {line.strip()}" for number, line in enumerate(lines, 1) if WORDS.search(line)] == []
+
+
+def test_the_walk_finds_a_word():
+    """It is found as a word of its own and within a name, not within another word."""
+    assert [bool(WORDS.search(text)) for text in ("was told so", "_told = 1", "Nobody", "untold", "anewed")] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert len(FILES) > 200
