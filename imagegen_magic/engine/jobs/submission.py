@@ -42,7 +42,7 @@ class RetryableRefusal(PortableError):
 
 
 def read_submission(provider: Provider, answer: GatewayResponse) -> Submission:
-    """Read a submission's answer. Raises NotAccepted, SubmissionUnknown, or the gateway's refusal."""
+    """Read a submission's answer. Raises RetryableRefusal, SubmissionUnknown, or the gateway's refusal."""
     if answer.status < 300:
         return _accepted(provider, answer)
     if answer.status < 400:

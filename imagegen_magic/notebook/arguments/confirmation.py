@@ -70,11 +70,11 @@ def confirm_request(planned: PlannedRequest, settings: Settings, shell: Any) -> 
     """Ask before a request that needs it, if it can be answered. Raises UsageError if the answer is no."""
     if not reasons_of(planned.plan, settings, sandbox=planned.gateway.sandbox) or not can_answer(shell):
         return
-    from imagegen_magic.studies.sweeps import plan as sweep
+    from imagegen_magic.studies.sweeps.plan import SweepPlan, estimate
 
     # what can be reused needs no confirmation
-    estimate = loop.run(sweep.estimate(sweep.SweepPlan(planned.request, (), 1, (planned,), ()), settings))
-    unknown = 0 if settings.get("unknown_price") is None else estimate.unknown
-    why = " and ".join(reason for reason, _ in reasons(estimate.new, estimate.price, unknown, settings))
-    if why and confirm(f"This is {why}. Make {'it' if estimate.new == 1 else 'them'}?") is False:
+    expected = loop.run(estimate(SweepPlan(planned.request, (), 1, (planned,), ()), settings))
+    unknown = 0 if settings.get("unknown_price") is None else expected.unknown
+    why = " and ".join(reason for reason, _ in reasons(expected.new, expected.price, unknown, settings))
+    if why and confirm(f"This is {why}. Make {'it' if expected.new == 1 else 'them'}?") is False:
         raise declined()

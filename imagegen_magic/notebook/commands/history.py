@@ -17,7 +17,7 @@ from imagegen_magic.notebook.output import display as outputs
 from imagegen_magic.notebook.output.captions import made_by, near
 from imagegen_magic.notebook.output.tables import Cell, Note, Page, Table
 from imagegen_magic.notebook.output.thumbnails import thumbnail
-from imagegen_magic.studies.history import search as past
+from imagegen_magic.studies.history import search
 from imagegen_magic.studies.history.annotations import MAX_STARS, Annotation, add_tags, annotations_of, remove_tags, set_note, set_stars
 from imagegen_magic.studies.history.search import HistoryEntry
 
@@ -34,7 +34,7 @@ def history(context: NotebookContext, arguments: list[str], flags: dict[str, str
     words = " ".join(f'"{each}"' if " " in each else each for each in arguments)
     stars = _stars(flags["--stars"]) if "--stars" in flags else None
     try:
-        search = past.search(
+        query = search.search(
             _ledger(context),
             words,
             model=flags.get("--model"),
@@ -43,7 +43,7 @@ def history(context: NotebookContext, arguments: list[str], flags: dict[str, str
             tag=flags.get("--tag"),
             limit=_LIMIT,
         )
-        entries = loop.run(search)
+        entries = loop.run(query)
     except ImageGenError:
         raise
     except ValueError as error:

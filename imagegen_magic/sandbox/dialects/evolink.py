@@ -7,7 +7,7 @@ import zlib
 from datetime import datetime, timedelta, timezone
 from typing import ClassVar
 
-from imagegen_magic.providers import urls as addresses
+from imagegen_magic.providers import urls
 from imagegen_magic.providers.base import Model, Pixels
 from imagegen_magic.sandbox import timing
 from imagegen_magic.sandbox.dialects.base import (
@@ -109,8 +109,8 @@ def _written(moment: float) -> str:
 
 def _callback(url: str) -> None:
     """Refuse a callback that is not public https within 2048 characters (page 003)."""
-    parts = addresses.split(url)
-    if url and (parts is None or parts.scheme != "https" or len(url) > 2048 or not addresses.is_public(parts.hostname or "")):
+    parts = urls.split(url)
+    if url and (parts is None or parts.scheme != "https" or len(url) > 2048 or not urls.is_public(parts.hostname or "")):
         words = "callback_url must be public https of at most 2048 characters, and no private address"
         raise Refusal(400, "invalid_callback_url", words)
 
