@@ -255,6 +255,8 @@ def test_reload_in_the_middle_of_a_run(opened, gateway):
     panel.prompt.wait_for()
     panel.until(lambda: panel.cards.count() == 1, "the picture")
     assert panel.prompt.input_value() == "Reloaded meanwhile"
+    early = "Comm not found"  # JupyterLab's own line: the run's messages arrive before it has asked the kernel for its comms
+    panel.complaints[:] = [line for line in panel.complaints if not line.startswith(early)]
     gateway.disarm()
 
 
