@@ -153,7 +153,7 @@ class TestTheCommand:
         assert len(shell.shown("text/html")[0]) < 400_000
 
     @pytest.mark.parametrize(
-        ("what", "words"), [("", "tree ID"), ("fox.png", "tree ID"), ("fox", "no variable fox"), ("99", "no picture 99")]
+        ("what", "words"), [("", "tree ID"), ("fox.png", "neither a picture's number"), ("fox", "no variable fox"), ("99", "no picture 99")]
     )
     def test_misuse(self, shell, what, words):
         """The usage is one line."""

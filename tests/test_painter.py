@@ -329,16 +329,17 @@ import io
 from imagegen_magic.notebook.commands import drift as drifting
 from PIL import Image
 context = get_ipython().magics_manager.registry["ImageGenMagics"].context
+recorded = drifting.sources
 def png(image):
     memory = io.BytesIO(); image.save(memory, "PNG"); return memory.getvalue()
-def originals(settings, row):
+def sources(settings, row):
     after = Image.open(row.path).convert("RGB")
     before = after.copy()
     box = (0, 0, after.width, round(after.height * touched))
     before.paste(Image.eval(after.crop(box), lambda value: 255 - value), box)
     mask = Image.new("RGBA", after.size, (0, 0, 0, 255))
     mask.paste((0, 0, 0, 0), (0, after.height // 2, after.width, after.height))
-    return drifting.Originals(png(before), png(mask))
+    return png(before), png(mask)
 """
 
 
@@ -352,7 +353,7 @@ def edited(kernel):
 
 def test_drift_in_figures_and_pictures(kernel, edited):
     """Heat map, words and slider are three static outputs of bounded size; the words name share and mean, and stand out."""
-    cell = kernel.run(f"touched = 0.25\ndrifting.run(context, ['{edited}'], {{}}, originals=originals)")
+    cell = kernel.run(f"touched, drifting.sources = 0.25, sources\n%imagegen drift {edited}")
     assert cell.status == "ok", cell.text
     heat, caption, sides = cell.outputs
     (kind,) = [name for name in heat["data"] if name.startswith("image/")]
@@ -367,9 +368,9 @@ def test_drift_in_figures_and_pictures(kernel, edited):
     assert len(sides["data"]["text/html"]) < 280_000
 
 
-def test_no_drift_is_told_quietly(kernel, edited):
-    """An edit that kept to its mask is told so, and does not stand out."""
-    cell = kernel.run(f"touched = 0\ndrifting.run(context, ['@{edited}'], {{}}, originals=originals)")
+def test_an_edit_without_drift_has_a_quiet_caption(kernel, edited):
+    """The caption of an edit that kept to its mask is not emphasized."""
+    cell = kernel.run(f"touched, drifting.sources = 0, sources\n%imagegen drift @{edited}")
     caption = cell.outputs[1]["data"]
     assert f"picture {edited}: nothing changed of what the mask protects" in caption["text/plain"]
     assert "border-left" not in caption["text/html"]
@@ -377,10 +378,10 @@ def test_no_drift_is_told_quietly(kernel, edited):
 
 def test_drift_without_a_mask_is_refused(kernel, edited):
     """A picture that was made without a mask has no drift, and no id is a usage error."""
-    refused = kernel.run(f"drifting.run(context, ['{edited}'], {{}})")
+    refused = kernel.run(f"drifting.sources = recorded\n%imagegen drift {edited}")
     assert (refused.reply["ename"], "made without a mask" in refused.reply["evalue"]) == ("ImageGenError", True)
-    for arguments in ([], ["fox"], ["4711"]):
-        assert kernel.run(f"drifting.run(context, {arguments}, {{}})").reply["ename"] == "UsageError"
+    for word in ("", "fox", "4711"):
+        assert kernel.run(f"%imagegen drift {word}").reply["ename"] == "UsageError"
 
 
 def test_what_an_edit_started_from_is_found(kernel, edited):

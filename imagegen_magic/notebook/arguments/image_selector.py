@@ -23,6 +23,7 @@ from imagegen_magic.studies import comparison
 from imagegen_magic.studies.history import provenance
 
 if TYPE_CHECKING:
+    from imagegen_magic.engine.ledger.ledger import PictureRow
     from imagegen_magic.engine.settings import Settings
     from imagegen_magic.notebook.context import NotebookContext
     from imagegen_magic.request import LocalPicture
@@ -48,30 +49,20 @@ def parse_id(word: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def not_found(number: int) -> UsageError:
-    """Return the error for an id that the history does not have."""
-    return UsageError(f"There is no picture {number}: %imagegen history lists them.")
+def find_row(context: NotebookContext, word: str) -> PictureRow:
+    """Return the saved image of the ledger that a word names: `17`, `@17`, or that of a variable (`fox`, `foxes[2]`).
 
-
-def find_image(settings: Settings, number: int) -> GeneratedImage:
-    """Return the image of that id; raises UsageError if the ledger has none on disk."""
-    rows = loop.run(api.ledger(settings).pictures(ids=[number]))
-    if not rows:
-        raise not_found(number)
-    return generated(rows[0])
-
-
-def find_id(context: NotebookContext, word: str, usage: str) -> int:
-    """Return the id that a word names: `17`, `@17`, or the image of a variable (`fox`, `foxes[2]`).
-
-    Raises UsageError, with `usage` if the word is none of these.
+    Raises UsageError if the word names none.
     """
-    if (number := parse_id(word)) is not None:
-        return number
-    found = _VARIABLE.fullmatch(word)
-    if not found:
-        raise UsageError(usage)
-    return int(_element(variable_images(context, found[1])[0], found[1], found[2]).id)
+    if (number := parse_id(word)) is None:
+        found = _VARIABLE.fullmatch(word)
+        if not found:
+            raise UsageError(f"{word} is neither a picture's number (%imagegen history lists them) nor a variable.")
+        number = _element(variable_images(context, found[1])[0], found[1], found[2]).id
+    rows = loop.run(api.ledger(context.settings()).pictures(ids=[number]))
+    if not rows:
+        raise UsageError(f"There is no picture {number}: %imagegen history lists them.")
+    return rows[0]
 
 
 def variable_images(context: NotebookContext, name: str) -> tuple[tuple[GeneratedImage, ...], Any]:
@@ -111,8 +102,8 @@ def _element(values: Sequence[Any], name: str, index: str | None) -> Any:
 def select(context: NotebookContext, word: str) -> SelectedImage:
     """Return the image that a word names: an id, a variable, else a file. Raises UsageError."""
     settings = context.settings()
-    if (number := parse_id(word)) is not None:
-        return _of_image(find_image(settings, number), f"@{number}")
+    if parse_id(word) is not None:
+        return _of_image(generated(find_row(context, word)), f"@{parse_id(word)}")
     found = _VARIABLE.fullmatch(word)
     if found is None or found[1] not in context.shell.user_ns:
         return _of_file(settings, word)

@@ -180,8 +180,8 @@ OPTIONS: tuple[Option, ...] = (
 class Command(NamedTuple):
     """One subcommand of `%imagegen`: its `name`, its `function` (as `module.name` in `commands`), its `arguments` and its `help`.
 
-    `most` is the maximum number of words; of its flags, `flags` are switches and `valued` take a value. `may_be_prompt` marks a
-    name that may begin a prompt: it is the subcommand only with words that it takes.
+    `most` and `least` are the maximum and minimum number of words; of its flags, `flags` are switches and `valued` take a value.
+    `may_be_prompt` marks a name that may begin a prompt: it is the subcommand only with words that it takes.
     """
 
     name: str
@@ -192,6 +192,7 @@ class Command(NamedTuple):
     flags: tuple[str, ...] = ()
     valued: tuple[str, ...] = ()
     may_be_prompt: bool = False
+    least: int = 0
 
     @property
     def usage(self) -> str:
@@ -223,13 +224,18 @@ COMMANDS: tuple[Command, ...] = (
         valued=("--model", "--since", "--stars", "--tag"),
     ),
     Command("show", "history.show", "[ID]", "show a picture of the history again; without an id, the latest", 1),
-    Command("star", "history.star", "ID|NAME N", "give a picture 0 to 5 stars", 2),
-    Command("tag", "history.tag", "ID|NAME [TAG …]", "tag a picture; -TAG removes one; without tags, show them", _MANY),
-    Command("note", "history.note", "ID|NAME [WORDS]", "write a note to a picture; without words, show it", _MANY),
-    Command("recall", "recall.recall", "ID|NAME|FILE", "write the cell that made a picture into the next cell", 1),
-    Command("tree", "recall.tree", "ID|NAME", "which picture was made from which", 1),
+    Command("star", "history.star", "ID|NAME N", "give a picture 0 to 5 stars", 2, least=1),
+    Command("tag", "history.tag", "ID|NAME [TAG …]", "tag a picture; -TAG removes one; without tags, show them", _MANY, least=1),
+    Command("note", "history.note", "ID|NAME [WORDS]", "write a note to a picture; without words, show it", _MANY, least=1),
+    Command("recall", "recall.recall", "ID|NAME|FILE", "write the cell that made a picture into the next cell", 1, least=1),
+    Command("tree", "recall.tree", "ID|NAME", "which picture was made from which", 1, least=1),
     Command(
-        "compare", "compare.compare", "A B", "two pictures (ids, variables, files): slider, what differs in prompt, settings and numbers", 2
+        "compare",
+        "compare.compare",
+        "A B",
+        "two pictures (ids, variables, files): slider, what differs in prompt, settings and numbers",
+        2,
+        least=2,
     ),
     Command(
         "vote",
@@ -238,8 +244,10 @@ COMMANDS: tuple[Command, ...] = (
         "choose between blind pairs of a sweep, by keyboard; then the ranking, and each value's mean in these pictures",
         1,
     ),
-    Command("drift", "drift.run", "ID|NAME", "what an edit changed that its mask protects, as a heat map", 1),
-    Command("mask", "mask.run", "NAME|FILE [-o NAME] [--from MASK]", "paint a mask on a picture", 1, valued=("-o", "--out", "--from")),
+    Command("drift", "drift.run", "ID|NAME", "what an edit changed that its mask protects, as a heat map", 1, least=1),
+    Command(
+        "mask", "mask.run", "NAME|FILE [-o NAME] [--from MASK]", "paint a mask on a picture", 1, valued=("-o", "--out", "--from"), least=1
+    ),
     Command(
         "cost",
         "spending.cost",
@@ -262,6 +270,7 @@ COMMANDS: tuple[Command, ...] = (
         "pictures with a page that shows them anywhere, and a table",
         _MANY,
         valued=("--metadata",),
+        least=1,
     ),
     Command(
         "slim",
@@ -270,6 +279,7 @@ COMMANDS: tuple[Command, ...] = (
         "reduce the generated pictures in a notebook's outputs to previews; --all: every picture",
         1,
         ("--all",),
+        least=1,
     ),
     Command(
         "forget",

@@ -48,8 +48,6 @@ class Side:
 
 def compare(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Compare two images (ids, variables or files), as outputs that stay in the saved notebook."""
-    if len(arguments) != 2:
-        raise UsageError("The subcommand is %imagegen compare A B, each an ID, a variable or a file.")
     left, right = (_side(context, word) for word in arguments)
     if not has_kernel(context.shell):
         print(text(left, right))

@@ -22,6 +22,8 @@ def run(context: NotebookContext, command: options.Command, rest: str) -> None:
     if "--help" in flags or "-h" in flags:
         print(f"{command.usage}\n    {command.help}")
         return
+    if len(arguments) < command.least:
+        raise UsageError(f"The subcommand is {command.usage}: {command.help}. Nothing was sent.")
     module, _, function = command.function.partition(".")
     getattr(import_module(f"imagegen_magic.notebook.commands.{module}"), function)(context, arguments, flags)
 

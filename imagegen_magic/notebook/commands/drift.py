@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.storage.source_copies import kept
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from imagegen_magic.imaging.mask_drift import Drift
     from imagegen_magic.notebook.context import NotebookContext
 
-_USAGE = "The subcommand is %imagegen drift ID|NAME, with a number of %imagegen history or a variable."
 _SIDE_BYTES = 100_000  # of each image of the slider; its data URL is a third longer
 _LEGEND = (
     ("allowed", "free to be repainted"),
@@ -35,40 +33,28 @@ _ALIGNED = {
 }
 
 
-class Originals(NamedTuple):
-    """The sources of an edit: the bytes of the first reference and of the mask."""
-
-    before: bytes
-    mask: bytes
-
-
-Find = Callable[["Settings", "PictureRow"], Originals]
-
-
-def run(context: NotebookContext, arguments: list[str], flags: dict[str, str], *, originals: Find | None = None) -> None:
-    """Show the drift of the edit that an id or a variable names; `originals` finds what it was made from."""
-    number, settings = image_selector.find_id(context, arguments[0] if arguments else "", _USAGE), context.settings()
-    rows = loop.run(api.ledger(settings).pictures(ids=[number]))
-    if not rows or not rows[0].path:
-        raise image_selector.not_found(number)
-    found = (originals or recorded)(settings, rows[0])
+def run(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
+    """Show the drift of the edit that an id or a variable names."""
+    row, settings = image_selector.find_row(context, arguments[0]), context.settings()
+    before, mask = sources(settings, row)
     threshold = float(settings.sound.get("drift_above"))
-    measured = show(found.before, _read(rows[0]), found.mask, context.shell, name=f"picture {number}", threshold=threshold)
-    if rows[0].share is None:  # the session ended after saving the image and before measuring it
-        loop.run(api.ledger(settings).record_drift(number, measured.share, measured.mean))
+    measured = show(before, _read(row), mask, context.shell, name=f"picture {row.id}", threshold=threshold)
+    if row.share is None:  # the session ended after saving the image and before measuring it
+        loop.run(api.ledger(settings).record_drift(row.id, measured.share, measured.mean))
 
 
-def recorded(settings: Settings, row: PictureRow) -> Originals:
-    """Return what an image was made from, by the ledger; raises ImageGenError without a mask, or if the files are missing."""
-    sources = loop.run(api.ledger(settings).sources(row.job))
-    first = next((one for one in sources if one.role == "reference"), None)
-    mask = next((one for one in sources if one.role == "mask"), None)
-    if first is None or mask is None:
+def sources(settings: Settings, row: PictureRow) -> tuple[bytes, bytes]:
+    """Return the bytes of an edit's first reference and of its mask, by the ledger.
+
+    Raises ImageGenError for an image without a mask, and if the files are missing.
+    """
+    first = {source.role: source for source in reversed(loop.run(api.ledger(settings).sources(row.job)))}
+    if "reference" not in first or "mask" not in first:
         raise _refused(
             f"Picture {row.id} was made without a mask, so nothing of it was protected",
             "drift shows what an edit with --ref and --mask changed outside the mask",
         )
-    return Originals(_source(settings, first, row), _source(settings, mask, row))
+    return _source(settings, first["reference"], row), _source(settings, first["mask"], row)
 
 
 def _source(settings: Settings, source: NewSource, row: PictureRow) -> bytes:
@@ -121,11 +107,8 @@ def show(before: bytes, after: bytes, mask: bytes, shell: Any = None, *, name: s
 
 def summary(name: str, found: Drift) -> str:
     """Return a drift in words and figures."""
-    return " · ".join(filter(None, [f"{name}: {captions.drift(found.share)}", _difference(found), _ALIGNED[found.alignment]]))
-
-
-def _difference(found: Drift) -> str:
-    return f"mean absolute difference there {found.mean:.3f} (0 to 1)"
+    difference = f"mean absolute difference there {found.mean:.3f} (0 to 1)"
+    return " · ".join(filter(None, [f"{name}: {captions.drift(found.share)}", difference, _ALIGNED[found.alignment]]))
 
 
 def _caption(text: str, *, stands_out: bool) -> Bundle:

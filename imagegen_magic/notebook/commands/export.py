@@ -35,44 +35,37 @@ def export(context: NotebookContext, arguments: list[str], flags: dict[str, str]
         raise UsageError(f"--metadata takes {', '.join(LEVELS)}, not {level!r}.")
     settings, namespace = context.settings(), context.shell.user_ns
     target, words = _target(arguments, namespace), arguments[1:]
-    images = _selected(words, namespace, settings) if words else _last(namespace)
+    if not words and not _images(namespace.get("_imagegen")):
+        raise UsageError("No cell has made a picture yet; name the pictures: a variable, 17, or 12-20 of %imagegen history.")
+    images = _selected(words or ["_imagegen"], namespace, settings)
     place = write(images, settings.folder / target, metadata=level, secrets=context.keys())
     show_note(_exported(place, images, settings.folder))
 
 
 def _target(arguments: Sequence[str], namespace: Mapping[str, Any]) -> Path:
     """Return the target of an export; refuses a selection without a target."""
-    usage = "%imagegen export DIR|ZIP [NAME|ID …]"
-    if not arguments:
-        raise UsageError(f"The subcommand is {usage}: the target, and which pictures (default: those of the last cell).")
     first = arguments[0]
     if _IDS.fullmatch(first) or (len(arguments) == 1 and _images(namespace.get(first))):
-        raise UsageError(f"The target comes first: {usage}, so %imagegen export pictures.zip {' '.join(arguments)}.")
+        raise UsageError(f"The target comes first: write %imagegen export pictures.zip {' '.join(arguments)}.")
     return path_of(first).expanduser()
 
 
-def _last(namespace: Mapping[str, Any]) -> Sequence[GeneratedImage]:
-    if not _images(namespace.get("_imagegen")):
-        raise UsageError("No cell has made a picture yet; name the pictures: a variable, 17, or 12-20 of %imagegen history.")
-    return _whole(namespace["_imagegen"])
-
-
-def _whole(value: Any) -> Sequence[GeneratedImage]:
-    """Return a Generation unchanged, because a sweep has a grid; the images of any other value."""
-    return value if isinstance(value, Generation) else _images(value)
-
-
 def _selected(words: Sequence[str], namespace: Mapping[str, Any], settings: Settings) -> Sequence[GeneratedImage]:
-    """Return the images that words name, each once and in this order."""
-    if len(words) == 1 and words[0] in namespace:
-        return _whole(_of_variable(words[0], namespace))
+    """Return the images that words name, each once and in this order; a Generation as it is, because a sweep has a grid."""
+    if len(words) == 1 and isinstance(value := namespace.get(words[0]), Generation):
+        return value
     found = (image for word in words for image in _named(word, namespace, settings))
     return list({image.id or image.path: image for image in found}.values())
 
 
 def _named(word: str, namespace: Mapping[str, Any], settings: Settings) -> list[GeneratedImage]:
-    ids = _IDS.fullmatch(word)
-    return _of_history(int(ids[1]), int(ids[2] or ids[1]), settings) if ids else _images(_of_variable(word, namespace))
+    if ids := _IDS.fullmatch(word):
+        return _of_history(int(ids[1]), int(ids[2] or ids[1]), settings)
+    if word not in namespace:
+        raise UsageError(f"{word} is neither a variable nor a picture's number (17, 12-20).")
+    if not _images(namespace[word]):
+        raise UsageError(f"{word} holds no generated pictures.")
+    return _images(namespace[word])
 
 
 def _of_history(first: int, last: int, settings: Settings) -> list[GeneratedImage]:
@@ -85,14 +78,6 @@ def _of_history(first: int, last: int, settings: Settings) -> list[GeneratedImag
         named = f"picture {first}" if first == last else f"picture from {first} to {last}"
         raise UsageError(f"There is no {named}: %imagegen history lists them.")
     return [generated(row) for row in rows]
-
-
-def _of_variable(word: str, namespace: Mapping[str, Any]) -> Any:
-    if word not in namespace:
-        raise UsageError(f"{word} is neither a variable nor a picture's number (17, 12-20).")
-    if not _images(namespace[word]):
-        raise UsageError(f"{word} holds no generated pictures.")
-    return namespace[word]
 
 
 def _images(value: Any) -> list[GeneratedImage]:

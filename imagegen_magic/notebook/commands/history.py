@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -32,22 +33,10 @@ _THUMBNAIL, _THUMBNAIL_BYTES = 96, 6_000  # pixels, bytes
 def history(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Show the latest images that match, as a table with thumbnails."""
     words = " ".join(f'"{each}"' if " " in each else each for each in arguments)
+    filters: dict[str, Any] = {name: flags.get(f"--{name}") for name in ("model", "since", "tag")}
     stars = _stars(flags["--stars"]) if "--stars" in flags else None
-    try:
-        query = search.search(
-            _ledger(context),
-            words,
-            model=flags.get("--model"),
-            since=flags.get("--since"),
-            stars=stars,
-            tag=flags.get("--tag"),
-            limit=_LIMIT,
-        )
-        entries = loop.run(query)
-    except ImageGenError:
-        raise
-    except ValueError as error:
-        raise UsageError(f"{error}.") from None
+    with _one_line():
+        entries = loop.run(search.search(_ledger(context), words, stars=stars, limit=_LIMIT, **filters))
     if entries:
         display(_page(entries))
     else:
@@ -65,12 +54,11 @@ def _page(entries: Sequence[HistoryEntry]) -> Page:
 
 def _row(entry: HistoryEntry, annotated: bool) -> list[str | Cell]:
     image = generated(entry.picture)
-    made = local_minute(image.created)
     return [
         Cell(str(image.id), picture=thumbnail(image, _THUMBNAIL, _THUMBNAIL_BYTES), alt=image.request.prompt),
-        made,
+        local_minute(image.created),
         truncate(image.request.prompt),
-        *([_annotation_text(entry.annotation)] if annotated else []),
+        *(["\n".join([*_marks(entry.annotation), truncate(entry.annotation.note)]).strip()] if annotated else []),
         made_by(image),
         f"{image.width}×{image.height}",
         str(image.cost),
@@ -78,66 +66,54 @@ def _row(entry: HistoryEntry, annotated: bool) -> list[str | Cell]:
     ]
 
 
-def _annotation_text(annotation: Annotation) -> str:
-    """Return an annotation as text: stars, #tags and the note, one below the other."""
+def _marks(annotation: Annotation) -> list[str]:
+    """Return the stars and the #tags of an annotation, as far as it has them."""
     stars = "★" * annotation.stars + "☆" * (MAX_STARS - annotation.stars) if annotation.stars else ""
-    return "\n".join(filter(None, [stars, " ".join(f"#{tag}" for tag in annotation.tags), truncate(annotation.note)]))
+    return list(filter(None, [stars, " ".join(f"#{tag}" for tag in annotation.tags)]))
 
 
 def show(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Show an image again: that of an id, else the latest."""
-    settings = context.settings()
-    if arguments:
-        number = image_selector.parse_id(arguments[0])
-        if number is None:
-            usage = "The subcommand is %imagegen show [ID], with a number of %imagegen history; for a prompt, %imagegen -- show …"
-            raise UsageError(usage)
-        image = image_selector.find_image(settings, number)
-    else:
-        rows = loop.run(api.ledger(settings).pictures(limit=1))
+    if not arguments:
+        rows = loop.run(_ledger(context).pictures(limit=1))
         if not rows:
             raise UsageError("There is no picture to show yet; %imagegen history lists pictures once there are any.")
-        image = generated(rows[0])
-    outputs.show(image, context.shell)
+    elif image_selector.parse_id(arguments[0]) is None:
+        usage = "The subcommand is %imagegen show [ID], with a number of %imagegen history; for a prompt, %imagegen -- show …"
+        raise UsageError(usage)
+    else:
+        rows = [image_selector.find_row(context, arguments[0])]
+    outputs.show(generated(rows[0]), context.shell)
 
 
 def star(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Give an image its stars; without a number, show its annotation."""
-    number = _id(context, "star ID|NAME N", arguments)
+    ledger, number = _ledger(context), image_selector.find_row(context, arguments[0]).id
     if len(arguments) > 1:
-        _annotate(set_stars(_ledger(context), number, _stars(arguments[1])), number)
-    _show_annotation(context, number)
+        loop.run(set_stars(ledger, number, _stars(arguments[1])))
+    _show_annotation(ledger, number)
 
 
 def tag(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Tag an image, remove the tags with a minus before them, and show its annotation."""
-    number, ledger = _id(context, "tag ID|NAME [TAG …]", arguments), _ledger(context)
-    added = [each for each in arguments[1:] if not each.startswith("-")]
-    removed = [each[1:] for each in arguments[1:] if each.startswith("-")]
-    if added:
-        _annotate(add_tags(ledger, number, *added), number)
-    if removed:
-        _annotate(remove_tags(ledger, number, *removed), number)
-    _show_annotation(context, number)
+    ledger, number = _ledger(context), image_selector.find_row(context, arguments[0]).id
+    with _one_line():
+        loop.run(add_tags(ledger, number, *(tag for tag in arguments[1:] if not tag.startswith("-"))))
+        loop.run(remove_tags(ledger, number, *(tag[1:] for tag in arguments[1:] if tag.startswith("-"))))
+    _show_annotation(ledger, number)
 
 
 def note(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Write a note to an image, remove it if it is empty (""), and show its annotation."""
-    number = _id(context, "note ID|NAME [WORDS]", arguments)
+    ledger, number = _ledger(context), image_selector.find_row(context, arguments[0]).id
     if len(arguments) > 1:
-        _annotate(set_note(_ledger(context), number, " ".join(arguments[1:])), number)
-    _show_annotation(context, number)
+        with _one_line():
+            loop.run(set_note(ledger, number, " ".join(arguments[1:])))
+    _show_annotation(ledger, number)
 
 
 def _ledger(context: NotebookContext) -> Ledger:
     return api.ledger(context.settings())
-
-
-def _id(context: NotebookContext, usage: str, arguments: list[str]) -> int:
-    usage = f"The subcommand is %imagegen {usage}, with a number of %imagegen history or a variable that holds a picture."
-    if not arguments:
-        raise UsageError(usage)
-    return image_selector.find_id(context, arguments[0], usage)
 
 
 def _stars(word: str) -> int:
@@ -147,22 +123,17 @@ def _stars(word: str) -> int:
     return stars
 
 
-def _annotate(work: Any, number: int) -> None:
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Show a refused value as one line."""
     try:
-        loop.run(work)
-    except LookupError:
-        raise image_selector.not_found(number) from None
+        yield
+    except ImageGenError:
+        raise
     except ValueError as error:
         raise UsageError(f"{error}.") from None
 
 
-def _show_annotation(context: NotebookContext, number: int) -> None:
-    ledger = _ledger(context)
-    if not loop.run(ledger.pictures(ids=[number])):
-        raise image_selector.not_found(number)
+def _show_annotation(ledger: Ledger, number: int) -> None:
     found = loop.run(annotations_of(ledger, [number])).get(number, Annotation())
-    stars, tags = (
-        _annotation_text(Annotation(found.stars)),
-        _annotation_text(Annotation(tags=found.tags)),
-    )
-    print(f"Picture {number}: {' · '.join(filter(None, [stars, tags, found.note])) or 'no stars, no tags, no note'}")
+    print(f"Picture {number}: {' · '.join([*_marks(found), *filter(None, [found.note])]) or 'no stars, no tags, no note'}")

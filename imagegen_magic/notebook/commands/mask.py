@@ -15,13 +15,9 @@ if TYPE_CHECKING:
     from imagegen_magic.notebook.context import NotebookContext
     from imagegen_magic.request import LocalPicture
 
-_USAGE = "%imagegen mask NAME|FILE [-o NAME] [--from MASK]"
-
 
 def run(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Open a painter on the image of that name; `-o` names the variable, `--from` a mask to continue with."""
-    if not arguments:
-        raise UsageError(f"The subcommand is {_USAGE}, with a file, a variable or a picture of the history (@17).")
     out = flags.get("-o") or flags.get("--out") or "mask"
     if not out.isidentifier() or keyword.iskeyword(out):
         raise UsageError(f"-o takes the name of a variable, not {out!r}.")

@@ -34,14 +34,8 @@ _MAX_THUMBNAILS = 40
 _BRANCH = "list-style:none;margin:0 0 0 14px;padding:0 0 0 14px;border-left:1px solid var(--jp-border-color1,#8888)"
 
 
-_RECALL = "The subcommand is %imagegen recall ID|NAME|FILE, with a number of %imagegen history, a variable, or a picture's file."
-_TREE = "The subcommand is %imagegen tree ID|NAME, with a number of %imagegen history or a variable."
-
-
 def recall(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Write the cell that made an image into the next cell; if the front end has none, print it."""
-    if not arguments:
-        raise UsageError(_RECALL)
     found = _recollect(context, arguments[0])
     text = cell_text.cell(found.request, found.provider, sandbox=found.sandbox)
     if accepts_input(context.shell) and not is_voila():
@@ -54,15 +48,13 @@ def recall(context: NotebookContext, arguments: list[str], flags: dict[str, str]
 def _recollect(context: NotebookContext, word: str) -> Recollection:
     settings = context.settings()
     ledger, path = api.ledger(settings), path_of(os.path.expanduser(word))
-    number = image_selector.parse_id(word)
-    if not path.is_file() and word.partition("[")[0] in context.shell.user_ns:
-        number = image_selector.find_id(context, word, _RECALL)
+    is_variable = not path.is_file() and word.partition("[")[0] in context.shell.user_ns
     try:
-        if number is not None:
-            return loop.run(provenance.of_picture(ledger, number, settings.folder))
+        if is_variable or image_selector.parse_id(word) is not None:
+            return loop.run(provenance.of_picture(ledger, image_selector.find_row(context, word).id, settings.folder))
         return loop.run(provenance.of_file(ledger, path, settings.folder))
     except LookupError as error:
-        raise (UsageError(f"Nothing to recall: {error.args[0]}.") if number is None else image_selector.not_found(number)) from None
+        raise UsageError(f"Nothing to recall: {error.args[0]}.") from None
     except OSError as error:
         takes = "%imagegen recall takes an ID, a variable or a picture's file"
         raise UsageError(f"{word} cannot be read: {error.strerror or error}. {takes}.") from None
@@ -70,12 +62,8 @@ def _recollect(context: NotebookContext, word: str) -> Recollection:
 
 def tree(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Show what an image was made from, and what was made from it."""
-    number = image_selector.find_id(context, arguments[0] if arguments else "", _TREE)
-    try:
-        found = loop.run(lineage.lineage(api.ledger(context.settings()), number))
-    except LookupError:
-        raise image_selector.not_found(number) from None
-    display(Tree(found))
+    number = image_selector.find_row(context, arguments[0]).id
+    display(Tree(loop.run(lineage.lineage(api.ledger(context.settings()), number))))
 
 
 class Tree:

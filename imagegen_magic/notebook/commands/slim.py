@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.error import UsageError
-
 from imagegen_magic.errors import ImageInvalid, SaveError, UnsupportedOption
 from imagegen_magic.formats import EXTENSIONS, JPEG, PNG
 from imagegen_magic.humanize import file_size
@@ -53,8 +51,6 @@ class Slimmed:
 
 def run(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Make a notebook small, and show its sizes before and after."""
-    if not arguments:
-        raise UsageError("The subcommand is %imagegen slim NOTEBOOK.ipynb [--all].")
     path = context.settings().beside(arguments[0])
     done = slim(path, everything="--all" in flags)
     others = _others(done.others)
