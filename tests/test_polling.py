@@ -1,4 +1,4 @@
-"""Looking after open tasks: many in one look, never too often, patient with a gateway in trouble, honest about one that will not say."""
+"""The poller: many tasks in one request, never too often, retries when the gateway has trouble, errors that reach the waiting task."""
 
 import asyncio
 import itertools
@@ -24,27 +24,27 @@ def _flat(task_id, status, **more):
 
 
 class Endpoint:
-    """The far end of the wire: evolink's tasks, each finished after so many seconds, and what was asked of it."""
+    """The far end: evolink's tasks, each finished after `seconds`, and a record of the polls."""
 
     def __init__(self, seconds=0.05):
         self.seconds, self.began, self.singles, self.batches, self.trouble = seconds, time.time(), [], [], []
-        self.most_tasks = 0
+        self.max_tasks = 0
 
     def state(self, task_id):
-        """Return how a task stands."""
+        """Return the state of a task."""
         return _flat(task_id, "completed" if time.time() - self.began >= self.seconds else "processing", progress=40)
 
     def __call__(self, call):
-        """Take a look, and answer it when the loop comes to it."""
+        """Answer a poll at the loop's next turn."""
         return self._answer(call, time.time())
 
-    async def _answer(self, call, asked):
+    async def _answer(self, call, at):
         await asyncio.sleep(0)
-        self.most_tasks = max(self.most_tasks, len(asyncio.all_tasks()))
+        self.max_tasks = max(self.max_tasks, len(asyncio.all_tasks()))
         if call.json is not None:
-            self.batches.append((asked, list(call.json["task_ids"])))
+            self.batches.append((at, list(call.json["task_ids"])))
         else:
-            self.singles.append((asked, call.path.rsplit("/", 1)[1]))
+            self.singles.append((at, call.path.rsplit("/", 1)[1]))
         if self.trouble and (answer := self.trouble.pop(0)) is not None:
             if isinstance(answer, Exception):
                 raise answer
@@ -54,31 +54,31 @@ class Endpoint:
         return GatewayResponse(200, self.state(call.path.rsplit("/", 1)[1]))
 
 
-def _poller(gateway, *, batch=0, least=0.01, provider="evolink"):
-    return Poller(get_provider(provider), PollingPolicy(least, least, batch), gateway)
+def _poller(gateway, *, batch=0, min_interval=0.01, provider="evolink"):
+    return Poller(get_provider(provider), PollingPolicy(min_interval, min_interval, batch), gateway)
 
 
-async def _wait(poller, task_id="t1", told=None, **options):
+async def _wait(poller, task_id="t1", reports=None, **options):
     options = {"submitted": time.time(), "durations": lambda: QUICK, **options}
-    return await poller.wait_for(task_id, report=lambda state, note: told.append((state, note)) if told is not None else None, **options)
+    return await poller.wait_for(task_id, report=lambda state, note: reports.append((state, note)) if reports is not None else None, **options)
 
 
-def test_a_task_is_looked_at_until_it_is_done():
-    """Waiting is told with its fraction, and the end comes with the addresses and a duration between the last two looks."""
-    told = []
+def test_a_task_is_polled_until_it_is_done():
+    """`report` gets the fraction; the final state has the addresses and a duration between the last two polls."""
+    reports = []
     gateway = Endpoint(0.06)
-    done = asyncio.run(_wait(_poller(gateway), told=told, submitted=gateway.began))
+    done = asyncio.run(_wait(_poller(gateway), reports=reports, submitted=gateway.began))
     assert isinstance(done, Succeeded)
     assert done.image_urls == ("https://cdn.example.com/t1.png",)
-    assert told[0] == (Pending("processing", 0.4), "")
+    assert reports[0] == (Pending("processing", 0.4), "")
     (before, _), (last, _) = gateway.singles[-2:]
     assert done.seconds == pytest.approx((before + last) / 2 - gateway.began, abs=0.01)
 
 
 def test_never_more_often_than_the_gateway_allows():
-    """Two looks at one task are never closer than the shortest interval."""
+    """Two polls of one task are at least the minimum interval apart."""
     gateway = Endpoint(0.5)
-    asyncio.run(_wait(_poller(gateway, least=0.08)))
+    asyncio.run(_wait(_poller(gateway, min_interval=0.08)))
     moments = [gateway.began] + [moment for moment, _ in gateway.singles]
     assert all(b - a >= 0.079 for a, b in itertools.pairwise(moments))
 
@@ -88,8 +88,8 @@ def test_all_open_tasks_share_one_request_per_fifty():
     gateway = Endpoint(0.9)
 
     async def main():
-        await asyncio.sleep(batch_interval(0.5) - time.time() % batch_interval(0.5))  # no common moment falls between the tasks
-        poller, submitted = _poller(gateway, batch=50, least=0.5), time.time()
+        await asyncio.sleep(batch_interval(0.5) - time.time() % batch_interval(0.5))  # all tasks are submitted between two common moments
+        poller, submitted = _poller(gateway, batch=50, min_interval=0.5), time.time()
         return await asyncio.gather(*(_wait(poller, f"t{i}", submitted=submitted) for i in range(120)))
 
     done = asyncio.run(main())
@@ -101,18 +101,18 @@ def test_all_open_tasks_share_one_request_per_fifty():
     assert max(len(tasks) for _, tasks in gateway.batches) <= 50
 
 
-def test_a_thousand_open_tasks_are_not_a_thousand_looks_at_once():
-    """Looks under way are bounded, however many tasks are open."""
+def test_concurrent_polls_are_bounded():
+    """A thousand open tasks cause at most eight requests at once."""
     gateway = Endpoint(0.3)
 
     async def main():
-        poller = _poller(gateway, least=0.1)
+        poller = _poller(gateway, min_interval=0.1)
         durations = {"submitted": time.time(), "durations": lambda: QUICK, "report": lambda state, note: None}
         watching = asyncio.gather(*(poller.wait_for(f"t{i}", **durations) for i in range(1000)))
         return len(await watching)
 
     assert asyncio.run(main()) == 1000
-    assert gateway.most_tasks <= 1000 + 1 + 1 + 8
+    assert gateway.max_tasks <= 1000 + 1 + 1 + 8
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,8 @@ def test_a_thousand_open_tasks_are_not_a_thousand_looks_at_once():
         GatewayResponse(200, {"data": 7}),
     ],
 )
-def test_a_batch_query_that_is_not_what_its_page_says_is_given_up_for_the_session(answer):
-    """4xx or unreadable: single looks from there on, also for later tasks."""
+def test_a_batch_query_that_fails_is_replaced_by_single_polls(answer):
+    """4xx or unreadable: single polls from then on, also for later tasks."""
     gateway = Endpoint(0.05)
     gateway.trouble = [answer]
 
@@ -151,19 +151,19 @@ def test_a_batch_query_that_is_not_what_its_page_says_is_given_up_for_the_sessio
         GatewayResponse(502, "<html>"),
     ],
 )
-def test_trouble_on_a_look_is_told_and_looked_past(answer):
-    """A look may be repeated freely; the batch query survives an outage."""
-    told = []
+def test_a_poll_that_fails_is_reported_and_retried(answer):
+    """Batch requests are still used after an outage."""
+    reports = []
     gateway = Endpoint(0.01)
     gateway.trouble = [answer]
-    done = asyncio.run(_wait(_poller(gateway, batch=50), told=told))
+    done = asyncio.run(_wait(_poller(gateway, batch=50), reports=reports))
     assert isinstance(done, Succeeded)
-    assert any("retrying" in note for _, note in told)
+    assert any("retrying" in note for _, note in reports)
     assert gateway.singles == []
 
 
-def test_retry_after_on_a_look_is_obeyed():
-    """A gateway that asks for a pause gets it."""
+def test_retry_after_of_a_poll_is_obeyed():
+    """The next poll comes no earlier."""
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(429, "", retry_after=0.3)]
     asyncio.run(_wait(_poller(gateway)))
@@ -171,15 +171,15 @@ def test_retry_after_on_a_look_is_obeyed():
     assert second - first >= 0.29
 
 
-def test_an_unreadable_single_look_is_looked_past():
-    """Garbage in place of a task is no verdict on the task."""
+def test_an_unreadable_single_poll_is_retried():
+    """An answer that is no task does not end the task."""
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(200, "<html>oops</html>"), GatewayResponse(200, [])]
     assert isinstance(asyncio.run(_wait(_poller(gateway))), Succeeded)
 
 
-def test_a_task_the_gateway_does_not_know_yet_is_forgiven_a_few_times():
-    """Right after a submit a gateway may not know its own task."""
+def test_no_such_task_is_retried_a_few_times():
+    """Right after a submission a gateway may not know its own task."""
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(404, {"error": {"message": "no such task"}})] * 3
     assert isinstance(asyncio.run(_wait(_poller(gateway))), Succeeded)
@@ -189,7 +189,7 @@ def test_a_task_the_gateway_does_not_know_yet_is_forgiven_a_few_times():
 
 
 def test_a_task_left_out_of_a_batch_answer_is_not_lost():
-    """Unknown ids are left out of a batch answer; others go on."""
+    """It is polled alone."""
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(200, {"data": [_flat("a", "completed")]})]
 
@@ -202,8 +202,8 @@ def test_a_task_left_out_of_a_batch_answer_is_not_lost():
     assert b.image_urls == ("https://cdn.example.com/b.png",)
 
 
-def test_a_batch_that_knows_nobody_is_given_up_for_single_looks():
-    """A gateway whose batch query takes another body answers 200 and nothing: the tasks are asked for one by one."""
+def test_an_empty_batch_answer_leads_to_single_polls():
+    """A gateway whose batch query takes another body may answer 200 with an empty list."""
     gateway = Endpoint(0.1)
     gateway.trouble = [GatewayResponse(200, {"data": []})]
 
@@ -226,8 +226,8 @@ def test_a_batch_that_knows_nobody_is_given_up_for_single_looks():
         ("evolink", GatewayResponse(200, {"id": "another", "status": "completed", "results": ["https://cdn.example.com/another.png"]})),
     ],
 )
-def test_an_end_that_does_not_name_the_task_is_not_believed_at_once(provider, answer):
-    """A failed look is no failed task: what was paid for is looked at again."""
+def test_a_final_state_that_does_not_name_the_task_is_polled_again(provider, answer):
+    """A failed poll is no failed task."""
     gateway = Endpoint(0)
     gateway.trouble = [answer, answer]
     if provider == "xingchao":
@@ -236,31 +236,31 @@ def test_an_end_that_does_not_name_the_task_is_not_believed_at_once(provider, an
     assert done.image_urls == ("https://cdn.example.com/t1.png",)
 
 
-def test_a_gateway_that_never_names_its_tasks_is_believed_in_the_end():
-    """Patience with unclear answers ends."""
+def test_a_gateway_that_never_names_its_tasks_is_believed_after_four_polls():
+    """Three polls repeat an unclear answer."""
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(200, {"status": "failed", "error": {"message": "really failed"}})] * 9
     assert isinstance(asyncio.run(_wait(_poller(gateway))), Failed)
     assert len(gateway.singles) == 4
 
 
-def test_an_envelope_that_says_failed_at_401_is_about_the_key():
-    """Not about the task, which goes on."""
+def test_a_failed_envelope_with_401_is_an_error_of_the_key():
+    """The task may still run."""
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(401, {"status": "failed", "error": "invalid api key"})]
     with pytest.raises(AuthenticationError):
         asyncio.run(_wait(_poller(gateway, provider="xingchao")))
 
 
-def test_a_clock_that_was_set_back_does_not_put_the_looks_off():
-    """A submission in the future is one of now."""
+def test_a_clock_that_was_set_back_does_not_delay_the_first_poll():
+    """A submission in the future counts as one of now."""
     gateway = Endpoint(0)
     assert isinstance(asyncio.run(_wait(_poller(gateway), submitted=time.time() + 5000)), Succeeded)
 
 
 @pytest.mark.parametrize("batch", [0, 50])
-def test_a_key_that_is_not_accepted_ends_the_watching(batch):
-    """401 is the user's move: no look can mend it; the task may still be alive."""
+def test_a_rejected_key_ends_the_waiting(batch):
+    """401 is not retried; the task may still run."""
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(401, {"error": {"message": "bad key"}})] * (2 if batch else 1)
     with pytest.raises(AuthenticationError):
@@ -269,7 +269,7 @@ def test_a_key_that_is_not_accepted_ends_the_watching(batch):
 
 
 def test_a_failed_task_is_an_outcome():
-    """The gateway's own failure is told with its words."""
+    """The error quotes the gateway."""
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(200, _flat("t1", "failed", error={"message": "the model fell over"}))]
     outcome = asyncio.run(_wait(_poller(gateway)))
@@ -278,7 +278,7 @@ def test_a_failed_task_is_an_outcome():
 
 
 def test_a_failed_envelope_at_4xx_is_an_outcome_too():
-    """xingchao tells a failure in its ordinary envelope, whatever the HTTP status."""
+    """xingchao reports a failure in its ordinary envelope with any HTTP status."""
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(400, {"id": "image_1", "status": "failed", "error": "the model fell over", "image_url": None})]
     outcome = asyncio.run(_wait(_poller(gateway, provider="xingchao"), "image_1"))
@@ -286,15 +286,15 @@ def test_a_failed_envelope_at_4xx_is_an_outcome_too():
     assert isinstance(outcome.error, TaskFailed)
 
 
-def test_a_task_taken_up_late_is_looked_at_now_and_teaches_nothing():
-    """When it finished, nobody saw."""
+def test_a_resumed_task_is_polled_at_once_and_has_no_duration():
+    """When it finished is not known."""
     gateway = Endpoint(0)
-    done = asyncio.run(_wait(_poller(gateway, least=30), submitted=time.time() - 5000, now=True))
+    done = asyncio.run(_wait(_poller(gateway, min_interval=30), submitted=time.time() - 5000, now=True))
     assert done.seconds is None
 
 
-def test_who_stops_waiting_is_not_looked_for():
-    """A cancelled watch costs no further look."""
+def test_a_cancelled_wait_stops_the_polls():
+    """At most the poll that was running is finished."""
     gateway = Endpoint(60)
 
     async def main():
@@ -308,8 +308,8 @@ def test_who_stops_waiting_is_not_looked_for():
     assert asyncio.run(main()) <= 1
 
 
-def test_a_defect_in_a_readers_code_reaches_who_waits():
-    """A plugged-in provider that crashes must not leave a cell waiting for ever."""
+def test_a_defect_in_a_provider_reaches_the_waiting_task():
+    """A plug-in that raises must not leave a cell waiting for ever."""
 
     class Broken(Provider):
         name, title, base_url, key_variable, models = "broken", "Broken", "https://x.example", "X", ()
@@ -324,8 +324,8 @@ def test_a_defect_in_a_readers_code_reaches_who_waits():
         asyncio.run(main())
 
 
-def test_looking_once_out_of_turn():
-    """An address that expired is asked for anew, at once where it was not just looked at."""
+def test_a_poll_out_of_turn():
+    """It returns the state or raises the gateway's error."""
     gateway = Endpoint(0)
     assert isinstance(asyncio.run(_poller(gateway).poll_once("t1")), Succeeded)
     gateway.trouble = [GatewayResponse(404, {"error": {"message": "gone"}})]
@@ -333,13 +333,13 @@ def test_looking_once_out_of_turn():
         asyncio.run(_poller(gateway).poll_once("t1"))
 
 
-def test_looking_out_of_turn_keeps_the_gateways_interval():
-    """Right after a look the next one waits its time, whatever it is for; a clock that was set back puts it off no longer than that."""
+def test_a_poll_out_of_turn_keeps_the_minimum_interval():
+    """It waits after the last poll; a clock that was set back makes the wait no longer."""
     gateway = Endpoint(0)
-    poller = _poller(gateway, least=0.3)
-    looked = time.time()
-    asyncio.run(poller.poll_once("t1", last_poll=looked))
-    assert gateway.singles[0][0] - looked >= 0.29
+    poller = _poller(gateway, min_interval=0.3)
+    polled = time.time()
+    asyncio.run(poller.poll_once("t1", last_poll=polled))
+    assert gateway.singles[0][0] - polled >= 0.29
     began = time.monotonic()
-    asyncio.run(asyncio.wait_for(poller.poll_once("t1", last_poll=looked + 5000), 20))
+    asyncio.run(asyncio.wait_for(poller.poll_once("t1", last_poll=polled + 5000), 20))
     assert time.monotonic() - began >= 0.29
