@@ -17,13 +17,13 @@ from imagegen_magic.engine.polling.schedule import (
     MAX_INTERVAL,
     DurationModel,
     batch_interval,
+    default_budget,
     fit,
     make_batches,
     next_poll,
     next_shared_poll,
     typical_range,
     typical_seconds,
-    default_budget,
 )
 
 
@@ -122,7 +122,7 @@ class TestNextPoll:
 
     def test_it_is_the_published_equation(self) -> None:
         """Between its bounds the poll is where E[(t' - D)+ | D > t] equals the budget, by numerical integration."""
-        durations = DurationModel(math.log(115), 0.2, count=40)
+        durations = DurationModel(math.log(115), 0.2, observed=40)
         poll = next_poll(70, durations, min_interval=1, budget=0.05)
         grid = [70 + (poll - 70) * (step + 0.5) / 4000 for step in range(4000)]
 
@@ -174,7 +174,7 @@ class TestFit:
     """The model fitted to recorded durations."""
 
     def test_without_history_the_published_median(self) -> None:
-        """The prior alone: its median and a spread of 0.35, count 0."""
+        """The prior alone: its median and a spread of 0.35, none observed."""
         assert fit([], 46) == DurationModel(math.log(46), 0.35)
 
     def test_the_prior_counts_as_a_third_of_an_observation(self) -> None:

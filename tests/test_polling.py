@@ -60,7 +60,7 @@ def _poller(gateway, *, batch=0, min_interval=0.01, provider="evolink"):
 
 async def _wait(poller, task_id="t1", reports=None, **options):
     options = {"submitted": time.time(), "durations": lambda: QUICK, **options}
-    return await poller.wait_for(task_id, report=lambda state, note: reports.append((state, note)) if reports is not None else None, **options)
+    return await poller.wait_for(task_id, report=lambda *report: None if reports is None else reports.append(report), **options)
 
 
 def test_a_task_is_polled_until_it_is_done():

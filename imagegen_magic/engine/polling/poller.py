@@ -151,7 +151,7 @@ class Poller:
     async def _poll(self, batch: Sequence[_Open]) -> None:
         batch = [item for item in batch if item in self._open]
         if not batch:
-            return
+            return None
         call = self._provider.batch_call([item.task_id for item in batch]) if self._batch and not batch[0].alone else None
         for item in batch:
             item.previous_poll, item.last_poll = item.last_poll, self._clock.time()
@@ -167,6 +167,7 @@ class Poller:
         self._take_single(batch[0], answer)
         for item in batch[1:]:
             self._schedule(item)
+        return None
 
     def _take_batch(self, batch: Iterable[_Open], answer: GatewayResponse) -> None:
         try:

@@ -25,16 +25,16 @@ Task = TypeVar("Task")
 
 
 class DurationModel(NamedTuple):
-    """How long tasks of one class take: a log-normal (`mu`, `sigma` of ln seconds), and how many were recorded."""
+    """How long tasks of one class take: a log-normal (`mu`, `sigma` of ln seconds), and how many were observed."""
 
     mu: float
     sigma: float
-    count: int = 0
+    observed: int = 0
 
     @property
     def reach(self) -> float:
         """Seconds without a poll that the recorded durations justify: few tasks end before. 0 without any."""
-        return math.exp(self.mu - 1.5 * self.sigma) * self.count / (self.count + 1)
+        return math.exp(self.mu - 1.5 * self.sigma) * self.observed / (self.observed + 1)
 
 
 def typical_seconds(quality: str | None, megapixels: float) -> float:
