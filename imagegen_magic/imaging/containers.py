@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import takewhile
 from mmap import mmap
 from typing import NamedTuple
@@ -36,37 +35,6 @@ class Chunk(NamedTuple):
     end: int
     content: int
     content_end: int
-
-
-EXIF, XMP, TEXT, COMMENT, TAIL = "Exif", "XMP", "text", "comment", "what followed its end"
-IPTC, CREDENTIALS, OTHER, PROFILE, PLACE = "IPTC", "content credentials", "other data", "a broken colour profile", "place"
-
-
-class Part(NamedTuple):
-    """Something that a file holds beside its picture: what it is in words, "" for a frame, and where it lies."""
-
-    what: str
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class StrippedFile:
-    """A file reduced to its picture: `data` is that file, the source's own bytes where they hold nothing else.
-
-    `width` and `height` in pixels as stored (0 where only a decoder knows), `exif` the first Exif block or b"", `frames` how many
-    pictures the source holds, `rest` what was left out. `still`: `data` holds nothing but one picture, fit to be sent; False where it
-    is only fit to be decoded. `white`: of more than 8 bits of grey, the number that the file says is white, or 0.
-    """
-
-    data: bytes
-    width: int
-    height: int
-    exif: bytes
-    frames: int
-    rest: tuple[Part, ...]
-    still: bool = True
-    white: int = 0
 
 
 def identify(data: bytes | mmap, *, quoted: bool = False) -> ImageFormat:

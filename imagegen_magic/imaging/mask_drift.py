@@ -17,7 +17,7 @@ from PIL import Image, ImageChops, ImageFile
 
 from imagegen_magic.formats import WEBP
 from imagegen_magic.imaging.containers import identify
-from imagegen_magic.imaging.decode import DECODERS, opened, to_8bit, translate_errors
+from imagegen_magic.imaging.decode import DECODERS, load_pixels, opened, to_8bit
 from imagegen_magic.imaging.preview import EDGE
 
 TOLERANCE = 16  # of 255
@@ -118,9 +118,9 @@ def _grid(first: tuple[int, int], second: tuple[int, int]) -> tuple[tuple[int, i
 
 def _loaded(image: ImageFile.ImageFile, data: bytes, size: tuple[int, int]) -> Image.Image:
     """Return the picture decoded, in RGB or RGBA, and of that size; of a much larger JPEG only as many pixels as that takes."""
-    with DECODERS, translate_errors(identify(data).name):
+    with DECODERS:
         image.draft(None, size)
-        image.load()
+        load_pixels(image, identify(data))
         plain = to_8bit(image)
     return plain if plain.size == size else plain.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
@@ -128,8 +128,8 @@ def _loaded(image: ImageFile.ImageFile, data: bytes, size: tuple[int, int]) -> I
 def _alpha(mask: bytes, size: tuple[int, int]) -> Image.Image:
     """Return a mask's alpha in that size: 255 only where all that falls on a pixel is opaque. A mask without alpha protects everything."""
     image = opened(mask)
-    with DECODERS, translate_errors(identify(mask).name):
-        image.load()
+    with DECODERS:
+        load_pixels(image, identify(mask))
         plain = to_8bit(image)
     alpha = plain.getchannel("A") if plain.mode == "RGBA" else Image.new("L", plain.size, 255)
     return alpha if alpha.size == size else alpha.resize(size, Image.Resampling.BOX)

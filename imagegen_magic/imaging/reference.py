@@ -6,16 +6,15 @@ import hashlib
 import io
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
-from PIL import Image, ImageFile, JpegImagePlugin
+from PIL import Image, JpegImagePlugin
 
 from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.formats import TIFF, WEB_FORMATS, WEB_TYPES, WEBP, ImageFormat, format_of, looks_like
 from imagegen_magic.imaging.arrays import described, from_array, is_array
-from imagegen_magic.imaging.containers import EXIF, StrippedFile
 from imagegen_magic.imaging.decode import (
     DECODERS,
     MAX_PIXELS,
@@ -24,28 +23,25 @@ from imagegen_magic.imaging.decode import (
     is_deep,
     is_far_below_white,
     load,
+    load_pixels,
     number_range,
     orientation,
     quiet,
     to_8bit,
-    translate_errors,
     white_of,
 )
 from imagegen_magic.imaging.encode import Draft, Limits, check_bytes, check_size, encode_within, fits, refused, target
 from imagegen_magic.imaging.metadata.fingerprint import fingerprint_bytes
-from imagegen_magic.imaging.metadata.privacy import TIME_TAGS, exif_has_location, has_location, xmp_has_location
 from imagegen_magic.imaging.preview import UPRIGHT
+from imagegen_magic.imaging.strip import EXIF, StrippedFile
 from imagegen_magic.request import LocalPicture
 
-_T = TypeVar("_T")
-
-MAX_DECODED_PIXELS = 120_000_000  # px that are decoded where `fit` is to make them fewer: 480 MB; the largest cameras have 102
+MAX_DECODED_PIXELS = 120_000_000  # px decoded if `fit` is to make them fewer: 480 MB; the largest cameras have 102
 _MAX_FILE = 512 * 2**20  # bytes
-_TAKEN = "give a path, an address, bytes, a PIL image, a numpy array, an IPython Image, a matplotlib figure, or an earlier result"
+_ACCEPTED = "give a path, an address, bytes, a PIL image, a numpy array, an IPython Image, a matplotlib figure, or an earlier result"
 _TURNED = "turned as its EXIF says"
-_LOCATED = "location removed"
 _DRAWN = "drawn from a figure"
-_OF_SEVERAL = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # Pillow's names; a photo's second picture (MPO) is no frame
+_OF_SEVERAL = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # Pillow's names; a photo's second image (MPO) is no frame
 
 
 def prepare(
@@ -58,16 +54,16 @@ def prepare(
     fit: bool = False,
     option: str = "references",
 ) -> LocalPicture:
-    """Return a picture ready for upload, with `notes` of each thing that was done to it.
+    """Return an image ready for upload, with `notes` of each change to it.
 
     `source`: bytes of a file, a PIL image, an array (H×W, H×W×3, H×W×4; uint8, or floats from 0 to 1), an IPython Image, a
-    matplotlib figure, or anything with bytes as its `data`. A file of one of the `types` (MIME) that is upright and keeps to the limits
-    goes out as its picture alone: the coded pixels as they are, the colour profile, and nothing else; byte for byte where it holds
-    nothing else. What its Exif turns is turned, and other formats become PNG; of several pictures the first is taken. The notes say what
-    was left out.
-    Above `max_bytes` or `max_pixels` it is refused; with `fit` an opaque one becomes a JPEG, and, where that is not enough, smaller.
+    matplotlib figure, or anything with bytes as its `data`. A PNG, JPEG or WebP of one of the `types` (MIME) that is upright and within
+    the limits is sent as its image alone: the coded pixels as they are, the colour profile, and nothing else; byte for byte if it holds
+    nothing else. An image that its Exif turns is turned, other formats become PNG, and of several images the first is sent. The notes
+    say what was left out.
+    Above `max_bytes` or `max_pixels` it is refused; with `fit` an opaque one becomes a JPEG, and, if that is not enough, smaller.
 
-    Raises ImageInvalid (empty, no picture, corrupt, more pixels than are decoded) and UnsupportedOption (not taken, too large; its
+    Raises ImageInvalid (empty, no image, corrupt, more pixels than are decoded) and UnsupportedOption (wrong type, too large; its
     `option` is this one): both before anything is sent.
     """
     limits = Limits(name, tuple(types), max_bytes, max_pixels, fit, option)
@@ -84,107 +80,78 @@ def prepare(
 
 def _from_file(data: bytes, limits: Limits, notes: tuple[str, ...] = ()) -> LocalPicture:
     kind = _kind(data, limits.name)
-    with _dressed(limits.name):
+    with _as_reference(limits.name):
         found, image = examined(kind, data, MAX_DECODED_PIXELS)
     check_size(image.size, limits)
-    taken = kind.mime_type in limits.types
-    if taken and found.still:
+    accepted = kind.mime_type in limits.types
+    if accepted and found.still:
         check_bytes(found.data, "", limits)
-    with DECODERS, _dressed(limits.name):
-        turned, located = _loaded(image, kind)
-        located |= has_location(kind, data, found.rest)
-        notes += ((_TURNED,) if turned else ()) + _left_out(found, turned, notes) * taken + ((_LOCATED,) if located else ())
+    with DECODERS, _as_reference(limits.name):
+        turn = orientation(image)  # before a TIFF turns itself
+        load_pixels(image, kind)
+        notes += ((_TURNED,) if turn != 1 else ()) + _left_out(found, turn != 1, notes) * accepted
         sent = data if found.data is data else fingerprint_bytes(kind, data)
-        upright = taken and not turned and fits(sent if limits.fit else found.data, image, limits)
-        if upright and found.still:
+        unchanged = accepted and turn == 1 and fits(sent if limits.fit else found.data, image, limits)
+        if unchanged and found.still:
             picture = LocalPicture(found.data, kind.mime_type, *image.size, limits.name, notes + _first_of(image, kind, found))
         else:
             draft = _drafted(image, kind, data, limits, notes)
             picture = encode_within(replace(draft, notes=draft.notes + _first_of(image, kind, found, draft.kind is not kind)), limits)
-    return replace(picture, identity=hashlib.sha256(sent).hexdigest()) if upright and sent is not picture.data else picture
-
-
-def _loaded(image: ImageFile.ImageFile, kind: ImageFormat) -> tuple[bool, bool]:
-    """Decode the picture, and return whether it is to be turned, and whether its decoder knows where it was taken."""
-    if kind in WEB_FORMATS:
-        with translate_errors(kind.name):
-            image.load()
-        return orientation(image) != 1, False
-    with quiet(), translate_errors(kind.name):
-        turned = _readable(_exif_orientation, image, 1) != 1  # before a TIFF turns itself
-        located = _readable(_is_located, image, False)
-        image.load()
-        return turned, located
+    return replace(picture, identity=hashlib.sha256(sent).hexdigest()) if unchanged and sent is not picture.data else picture
 
 
 def _left_out(found: StrippedFile, turned: bool, notes: tuple[str, ...]) -> tuple[str, ...]:
-    """Say what of a file does not go out; of a figure, which was drawn for this, nothing is missed."""
-    words = dict.fromkeys(part.what for part in found.rest if part.what and not (turned and part.what == EXIF))
+    """Return the note of what is not sent of a file; none of a figure, which was drawn for this."""
+    words = dict.fromkeys(what for what in found.rest if what and not (turned and what == EXIF))
     return () if not words or _DRAWN in notes else (f"left out: {', '.join(words)}",)
 
 
 def _first_of(image: Image.Image, kind: ImageFormat, found: StrippedFile, converted: bool = False) -> tuple[str, ...]:
-    frames = max(found.frames, getattr(image, "n_frames", 1) if kind not in WEB_FORMATS else 1)
-    if converted:
-        return (_conversion(kind, frames),)
-    return () if frames == 1 else (f"the first of {frames} frames",)
-
-
-def _conversion(kind: ImageFormat, frames: int) -> str:
-    if frames == 1:
-        return f"converted from {kind.name}"
-    return f"converted from {kind.name}, the first of {frames} {'pages' if kind is TIFF else 'frames'}"
+    """Return the note of a conversion, and of which of several images is sent."""
+    frames = found.frames or getattr(image, "n_frames", 1)
+    first = f"the first of {frames} {'pages' if kind is TIFF else 'frames'}" if frames > 1 else ""
+    note = ", ".join(filter(None, [f"converted from {kind.name}" if converted else "", first]))
+    return (note,) if note else ()
 
 
 def _drafted(image: Image.Image, kind: ImageFormat, data: bytes, limits: Limits, notes: tuple[str, ...]) -> Draft:
-    """Return a decoded file's picture, upright, in the format that it shall have."""
+    """Return a decoded file's image, upright, in the format that it is to have."""
     wanted = kind if kind in WEB_FORMATS and kind.mime_type in limits.types else target(limits)
-    turn = orientation(image) if kind in WEB_FORMATS else _exif_orientation(image)
-    notes += (_TURNED,) if turn != 1 and _TURNED not in notes else ()
+    turn = orientation(image)
     options = _faithful(image, kind, data, turn) if wanted is kind else {}
     return Draft(_upright(image, turn, limits), wanted, options, notes)
 
 
 def _from_image(image: Image.Image, limits: Limits) -> Draft:
-    """Return a PIL picture, upright, to be a PNG."""
-    with _dressed(limits.name):
-        check_pixels(*image.size, most=MAX_DECODED_PIXELS)
+    """Return a PIL image, upright, to be a PNG."""
+    with _as_reference(limits.name):
+        check_pixels(*image.size, limit=MAX_DECODED_PIXELS)
         check_size(image.size, limits)
         with DECODERS, quiet():
             load(image)
-            with translate_errors(image.format or "PIL"):
-                turn, located = _readable(_exif_orientation, image, 1), _readable(_is_located, image, False)
-                notes = ((_TURNED,) if turn != 1 else ()) + ((_LOCATED,) if located else ()) + tuple(_readable(_frame, image, list[str]()))
-                return Draft(_upright(image, turn, limits), target(limits), {}, notes)
+            turn = orientation(image)
+            notes = ((_TURNED,) if turn != 1 else ()) + _frame(image)
+            return Draft(_upright(image, turn, limits), target(limits), {}, notes)
 
 
-def _frame(image: Image.Image) -> list[str]:
-    """Say which frame of an animation, or page of a scan, goes out: the one that the person has come to."""
-    many = getattr(image, "n_frames", 1) if image.format in _OF_SEVERAL else 1
-    if many == 1:
-        return []
-    place = image.tell()
-    number = f"number {place + 1}" if place else "the first"
-    return [f"{number} of {many} {'pages' if image.format == 'TIFF' else 'frames'}"]
-
-
-def _readable(read: Callable[[Image.Image], _T], image: Image.Image, otherwise: _T) -> _T:
-    """Return what is read of a picture's metadata, `otherwise` where they are broken: no reason to refuse the picture."""
-    try:
-        return read(image)
-    except Exception:  # Pillow's readers raise whatever the bytes make of them
-        return otherwise
+def _frame(image: Image.Image) -> tuple[str, ...]:
+    """Return the note of which frame of an animation, or page of a scan, is sent: the current one."""
+    with suppress(Exception):  # Pillow's readers raise anything for a broken file; no reason to refuse the image
+        count = getattr(image, "n_frames", 1) if image.format in _OF_SEVERAL else 1
+        if count > 1:
+            number = f"number {image.tell() + 1}" if image.tell() else "the first"
+            return (f"{number} of {count} {'pages' if image.format == 'TIFF' else 'frames'}",)
+    return ()
 
 
 def _from_numbers(array: Any, limits: Limits) -> Draft:
-    """Return an array's picture, to be a PNG."""
+    """Return an array's image, to be a PNG."""
     if len(array.shape) >= 2:
-        with _dressed(limits.name):
+        with _as_reference(limits.name):
             check_pixels(array.shape[1], array.shape[0], MAX_DECODED_PIXELS) if 0 not in array.shape[:2] else None
         check_size((array.shape[1], array.shape[0]), limits)
-    return Draft(
-        from_array(array, name=limits.name, option=limits.option), target(limits), {}, (f"made from an array of {described(array)}",)
-    )
+    image = from_array(array, name=limits.name, option=limits.option)
+    return Draft(image, target(limits), {}, (f"made from an array of {described(array)}",))
 
 
 def _from_figure(draw: Callable[..., object], limits: Limits) -> LocalPicture:
@@ -194,13 +161,13 @@ def _from_figure(draw: Callable[..., object], limits: Limits) -> LocalPicture:
 
 
 def _bytes_in(source: object, limits: Limits) -> bytes:
-    """Return the bytes that an object carries as its `data`, as an IPython Image does. Raises UnsupportedOption where there are none."""
+    """Return the bytes that an object has as its `data`, as an IPython Image does. Raises UnsupportedOption if there are none."""
     data = getattr(source, "data", None)
     if isinstance(data, bytes | bytearray | memoryview):
         return bytes(data)
     if isinstance(address := getattr(source, "url", None), str) and address:
         raise refused(limits, f"{limits.name} knows only the address of its picture", "give that address itself")
-    raise refused(limits, f"{limits.name} is of type {type(source).__name__}, which holds no picture", _TAKEN)
+    raise refused(limits, f"{limits.name} is of type {type(source).__name__}, which holds no picture", _ACCEPTED)
 
 
 def _kind(data: bytes, name: str) -> ImageFormat:
@@ -214,7 +181,7 @@ def _kind(data: bytes, name: str) -> ImageFormat:
 
 
 @contextmanager
-def _dressed(name: str) -> Iterator[None]:
+def _as_reference(name: str) -> Iterator[None]:
     """Name the image in an error about it, and set its blame: the user's, not the gateway's."""
     try:
         yield
@@ -224,7 +191,7 @@ def _dressed(name: str) -> Iterator[None]:
 
 
 def _faithful(image: Image.Image, kind: ImageFormat, data: bytes, turn: int) -> dict[str, Any]:
-    """Return how to save the picture as finely as its file was: a JPEG by its own tables, so that it loses next to nothing once more."""
+    """Return the options that save the image as finely as its file was: a JPEG by its own tables, so that it loses next to nothing."""
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         sampling = JpegImagePlugin.get_sampling(image)
         tables = [_flipped(table) if turn >= 5 else table for table in image.quantization.values()]
@@ -235,24 +202,12 @@ def _faithful(image: Image.Image, kind: ImageFormat, data: bytes, turn: int) -> 
 
 
 def _flipped(table: list[int]) -> list[int]:
-    """Return a JPEG's table of 8×8 with rows and columns changed, as the picture's are in a quarter turn."""
+    """Return a JPEG's table of 8×8 with rows and columns exchanged, as the image's are in a quarter turn."""
     return [table[8 * (place % 8) + place // 8] for place in range(64)]
 
 
-def _is_located(image: Image.Image) -> bool:
-    """Return whether the metadata that Pillow has read say where a picture was taken."""
-    xmp, exif = image.info.get("xmp") or b"", image.info.get("exif") or b""
-    gps = any(tag not in TIME_TAGS for tag in image.getexif().get_ifd(0x8825))
-    return gps or exif_has_location(exif) or (isinstance(xmp, bytes) and xmp_has_location(xmp))
-
-
-def _exif_orientation(image: Image.Image) -> int:
-    turn = image.getexif().get(0x0112, 1)
-    return turn if turn in UPRIGHT else 1
-
-
 def _upright(image: Image.Image, turn: int, limits: Limits) -> Image.Image:
-    """Return a copy in L, RGB or RGBA, turned, with its colour profile alone, where that is one of such pictures."""
+    """Return a copy in L, RGB or RGBA, turned, with its colour profile alone, if that is for such images."""
     plain = to_8bit(_from_deep(image, limits) if is_deep(image) else image)
     if turn in UPRIGHT:
         plain = plain.transpose(UPRIGHT[turn])
@@ -264,15 +219,15 @@ def _upright(image: Image.Image, turn: int, limits: Limits) -> Image.Image:
 
 
 def _from_deep(image: Image.Image, limits: Limits) -> Image.Image:
-    """Return a picture of more than 8 bits a pixel, as it is where its file says what is white, and of floats from 0 to 1 a grey one."""
-    least, most = number_range(image)
-    if image.mode != "F" and white_of(image) and not is_far_below_white(image, most):
+    """Return an image of more than 8 bits a pixel as it is if its file says what is white, and of floats from 0 to 1 a grey one."""
+    lowest, highest = number_range(image)
+    if image.mode != "F" and white_of(image) and not is_far_below_white(image, highest):
         return image
-    if image.mode == "F" and 0 <= least <= most <= 1:
+    if image.mode == "F" and 0 <= lowest <= highest <= 1:
         return image.point(lambda value: value * 255).convert("L")
     numbers = f"numpy.asarray({limits.name if limits.name.isidentifier() else 'image'})"
-    if not math.isfinite(least + most):
+    if not math.isfinite(lowest + highest):
         raise refused(limits, f"{limits.name} holds NaN or infinite numbers", f"fill them, then give floats from 0 to 1: {numbers}")
-    words = f"{limits.name} holds numbers from {least:g} to {most:g}, which do not say what is black and what is white"
-    scaled = f"({numbers} - {least:g}) / {most - least or 1:g}" if least < 0 else f"{numbers} / {max(1, most):g}"
-    raise refused(limits, words, f"give floats from 0 to 1: {scaled}, where {most:g} is white")
+    words = f"{limits.name} holds numbers from {lowest:g} to {highest:g}, which do not say what is black and what is white"
+    scaled = f"({numbers} - {lowest:g}) / {highest - lowest or 1:g}" if lowest < 0 else f"{numbers} / {max(1, highest):g}"
+    raise refused(limits, words, f"give floats from 0 to 1: {scaled}, where {highest:g} is white")

@@ -1,9 +1,9 @@
-"""A PNG, JPEG, WebP or GIF file without extras: checked to be complete, and copied without everything but its image.
+"""A PNG, JPEG or WebP file without extras: checked to be complete, and copied without everything but its image.
 
-Pillow decodes this copy, so that no text, metadata or broken extra can refuse a picture; a reference is sent as this copy, so that it
+Pillow decodes this copy, so that no text, metadata or broken extra can refuse an image. A reference is sent as this copy, so that it
 holds nothing but its pixels and what they mean as colours. Of an animation the first frame is kept. No pixel is encoded again.
 
-PNG: ISO/IEC 15948. JPEG: ITU-T T.81, JFIF, ICC.1 annex B.4. WebP: RFC 9649. GIF: GIF89a.
+PNG: ISO/IEC 15948. JPEG: ITU-T T.81, JFIF, ICC.1 annex B.4. WebP: RFC 9649.
 """
 
 from __future__ import annotations
@@ -12,26 +12,16 @@ import re
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from imagegen_magic.errors import ImageInvalid
-from imagegen_magic.formats import GIF, JPEG, PNG, WEBP, ImageFormat
+from imagegen_magic.formats import JPEG, PNG, WEBP, ImageFormat
 from imagegen_magic.imaging.containers import (
-    COMMENT,
-    CREDENTIALS,
     EOI,
-    EXIF,
     FRAME_HEADERS,
-    IPTC,
     JPEG_TABLES,
-    OTHER,
-    PROFILE,
     SOS,
-    TAIL,
-    TEXT,
-    XMP,
     Chunk,
-    Part,
-    StrippedFile,
     corrupt,
     cut_short,
     jpeg_segments,
@@ -42,57 +32,44 @@ from imagegen_magic.imaging.containers import (
     riff_file,
     vp8_size,
 )
-from imagegen_magic.imaging.strip_rare import READERS as RARE_READERS
+
+EXIF, XMP, TEXT, COMMENT, TAIL = "Exif", "XMP", "text", "comment", "what followed its end"
+IPTC, CREDENTIALS, OTHER, PROFILE, THUMBNAIL = "IPTC", "content credentials", "other data", "a broken colour profile", "thumbnail"
 
 _MAX_PROFILE = 16 * 2**20  # bytes of an unpacked colour profile; the largest in use have 3 MB
 
 
-def strip(kind: ImageFormat, data: bytes) -> StrippedFile:
-    """Return the picture of a file of any format of the table. Raises ImageInvalid if it is cut short or corrupt."""
-    reader = _READERS.get(kind) or RARE_READERS.get(kind) or _as_it_is
+@dataclass(frozen=True, slots=True)
+class StrippedFile:
+    """A file reduced to its image: `data` is that file, the source's own bytes if they hold nothing else.
+
+    `width` and `height` in pixels as stored (0 if only a decoder knows), `exif` the first Exif block or b"", `frames` how many images
+    the source holds (0 if only a decoder knows), `rest` names what was left out, "" for a frame. `still`: `data` holds one image and
+    nothing else, fit to be sent; False if it is only fit to be decoded.
+    """
+
+    data: bytes
+    width: int = 0
+    height: int = 0
+    exif: bytes = b""
+    frames: int = 0
+    rest: tuple[str, ...] = ()
+    still: bool = False
+
+
+def strip(image_format: ImageFormat, data: bytes) -> StrippedFile:
+    """Return the image of a file; of other formats than PNG, JPEG and WebP the file as it is. Raises ImageInvalid: cut short, corrupt."""
+    reader = _READERS.get(image_format, StrippedFile)
     try:
         return reader(data)
     except (struct.error, LookupError) as error:
-        raise cut_short(kind, data) from error
+        raise cut_short(image_format, data) from error
 
 
-def _as_it_is(data: bytes) -> StrippedFile:
-    return StrippedFile(data, 0, 0, b"", 1, (), still=False)
-
-
-class _Copy:
-    """The spans of a file that are kept, in order, and what is left out."""
-
-    def __init__(self, data: bytes) -> None:
-        self.rest: list[Part] = []
-        self._data, self._changed, self._place = data, False, 0
-        self._spans: list[bytes | tuple[int, int]] = []
-
-    def keep(self, start: int, end: int) -> None:
-        self._changed |= start != self._place
-        self._place = end
-        if self._spans and isinstance(last := self._spans[-1], tuple) and last[1] == start:
-            self._spans[-1] = (last[0], end)
-        else:
-            self._spans.append((start, end))
-
-    def put(self, content: bytes, start: int, end: int) -> None:
-        """Keep `content` in the place of what lies there."""
-        if self._data[start:end] == content:
-            self.keep(start, end)
-        else:
-            self._changed, self._place = True, end
-            self._spans.append(content)
-
-    def drop(self, what: str, start: int, end: int) -> None:
-        if start < end:
-            self.rest.append(Part(what, start, end))
-
-    def joined(self) -> bytes:
-        if not self._changed and self._place == len(self._data):
-            return self._data
-        view = memoryview(self._data)
-        return b"".join(view[span[0] : span[1]] if isinstance(span, tuple) else span for span in self._spans)
+def _joined(data: bytes, parts: list[memoryview | bytes]) -> bytes:
+    """Return the parts as a file: `data` itself if nothing was left out."""
+    joined = b"".join(parts)
+    return data if joined == data else joined
 
 
 _CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
@@ -111,7 +88,6 @@ _CHUNK_WORDS = {
     b"fcTL": "",
     b"fdAT": "",
 }
-_XMP_KEYWORD = b"XML:com.adobe.xmp\0"
 
 
 def _png(data: bytes) -> StrippedFile:
@@ -119,27 +95,26 @@ def _png(data: bytes) -> StrippedFile:
         raise cut_short(PNG, data)
     if data[8:16] != b"\0\0\0\x0dIHDR":
         raise corrupt(PNG, "its header is missing")
-    width, height, depth, colours = struct.unpack_from(">IIBB", data, 16)
-    copy, exif, frames, seen = _Copy(data), b"", 0, set[bytes]()
-    copy.keep(0, 8)
-    found = list(png_chunks(data))
+    width, height, _, colours = struct.unpack_from(">IIBB", data, 16)
+    view, found = memoryview(data), list(png_chunks(data))
+    kept: list[memoryview | bytes] = [view[:8]]
+    rest, exif, seen = [], b"", set[bytes]()
     for chunk in found:
-        content = memoryview(data)[chunk.content : chunk.content_end]
+        content = view[chunk.content : chunk.content_end]
         valid = _checksum_is_right(data, chunk)
         if chunk.name in _CRITICAL or (chunk.name not in seen and valid and _png_stays(chunk.name, content, colours)):
-            copy.keep(chunk.start, chunk.end)
+            kept.append(view[chunk.start : chunk.end])
             seen.add(chunk.name)
             continue
-        copy.drop(_png_word(chunk.name, content), chunk.start, chunk.end)
-        frames += chunk.name == b"fcTL"
-        exif = exif or (bytes(content) if chunk.name == b"eXIf" else b"")
+        rest.append(XMP if bytes(content[:18]) == b"XML:com.adobe.xmp\0" else _CHUNK_WORDS.get(chunk.name, OTHER))
+        exif = exif or (b"Exif\0\0" + content if chunk.name == b"eXIf" else b"")
     if b"IEND" not in seen:
         raise cut_short(PNG, data)
     if b"IDAT" not in seen:
         raise corrupt(PNG, "it holds no pixels")
-    copy.drop(TAIL, found[-1].end, len(data))
-    exif = b"Exif\0\0" + exif if exif else b""
-    return StrippedFile(copy.joined(), width, height, exif, max(1, frames), tuple(copy.rest), white=0xFFFF if depth == 16 else 0)
+    rest += [TAIL] if found[-1].end < len(data) else []
+    frames = sum(chunk.name == b"fcTL" for chunk in found)
+    return StrippedFile(_joined(data, kept), width, height, exif, max(1, frames), tuple(rest), still=True)
 
 
 def _checksum_is_right(data: bytes, chunk: Chunk) -> bool:
@@ -153,7 +128,7 @@ def _checksum_is_right(data: bytes, chunk: Chunk) -> bool:
 
 
 def _png_stays(name: bytes, content: memoryview, colours: int) -> bool:
-    """Return whether a chunk beside the critical ones says what is transparent or what the colours mean."""
+    """Return whether a chunk that is not critical says what is transparent or what the colours mean."""
     if name == b"tRNS":
         return len(content) == {0: 2, 2: 6}.get(colours, -1) or (colours == 3 and 1 <= len(content) <= 256)
     if name == b"iCCP":
@@ -162,7 +137,7 @@ def _png_stays(name: bytes, content: memoryview, colours: int) -> bool:
 
 
 def _unpacked_profile(content: bytes) -> bytes:
-    """Return the colour profile in an iCCP chunk; b"" where it is broken, too large, or followed by something else."""
+    """Return the colour profile in an iCCP chunk; b"" if it is broken, too large, or followed by something else."""
     name, _, packed = content.partition(b"\0")
     if not 1 <= len(name) < 80 or packed[:1] != b"\0":
         return b""
@@ -174,44 +149,35 @@ def _unpacked_profile(content: bytes) -> bytes:
     return profile if unpacking.eof and not unpacking.unused_data else b""
 
 
-def _png_word(name: bytes, content: memoryview) -> str:
-    if name == b"iTXt" and content[: len(_XMP_KEYWORD)] == _XMP_KEYWORD:
-        return XMP
-    return _CHUNK_WORDS.get(name, OTHER)
-
-
 _JFIF, _ADOBE = "JFIF", "Adobe"
 
 
 def _jpeg(data: bytes) -> StrippedFile:
-    copy, exif, size = _Copy(data), b"", None
-    copy.keep(0, 2)
     segments = [(_jpeg_role(data, segment), segment) for segment in jpeg_segments(data)]
     if not segments or segments[-1][1].name != EOI:
         raise cut_short(JPEG, data)
-    last = {role: segment.start for role, segment in segments}
-    coloured = _profile_is_complete([data[segment.content : segment.end] for role, segment in segments if role == PROFILE])
-    for role, segment in segments:
-        start, end, marker = segment.start, segment.end, segment.name[1]
-        if marker in FRAME_HEADERS and size is None:
-            height, width = struct.unpack_from(">HH", data, segment.content + 1)
-            size = width, height
-        if role in (_JFIF, _ADOBE):  # each decides what the colours are, and the last of its kind counts
-            if last[role] == start:
-                copy.put(_without_thumbnail(data[start:end]) if role == _JFIF else _transform_alone(data[start:end]), start, end)
-        elif marker in JPEG_TABLES or segment.name in (SOS, EOI) or (role == PROFILE and coloured):
-            copy.keep(start, end)
-        else:
-            copy.drop(role, start, end)
-            exif = exif or (data[segment.content : end] if role == EXIF else b"")
+    size = next((struct.unpack_from(">HH", data, each.content + 1) for _, each in segments if each.name[1] in FRAME_HEADERS), None)
     if size is None:
         raise corrupt(JPEG, "it does not say its size")
-    copy.drop(TAIL, segments[-1][1].end, len(data))
-    return StrippedFile(copy.joined(), *size, exif, 1, tuple(copy.rest))
+    last = {role: segment.start for role, segment in segments}
+    coloured = _profile_is_complete([data[segment.content : segment.end] for role, segment in segments if role == PROFILE])
+    kept: list[memoryview | bytes] = [data[:2]]
+    rest, exif = [], b""
+    for role, segment in segments:
+        whole = memoryview(data)[segment.start : segment.end]
+        if role in (_JFIF, _ADOBE):  # each decides what the colours are, and the last of its kind counts
+            kept += [_without_thumbnail(bytes(whole)) if role == _JFIF else _transform_alone(whole)] * (last[role] == segment.start)
+        elif segment.name[1] in JPEG_TABLES or segment.name in (SOS, EOI) or (role == PROFILE and coloured):
+            kept.append(whole)
+        else:
+            rest.append(role)
+            exif = exif or (bytes(whole[4:]) if role == EXIF else b"")
+    rest += [TAIL] if segments[-1][1].end < len(data) else []
+    return StrippedFile(_joined(data, kept), size[1], size[0], exif, 1, tuple(rest), still=True)
 
 
 def _jpeg_role(data: bytes, segment: Chunk) -> str:
-    """Return what a segment is in words."""
+    """Return what a segment is."""
     content, size = data[segment.content : min(segment.end, segment.content + 36)], segment.end - segment.content
     match segment.name[1]:
         case 0xE0 if content.startswith(b"JFIF\0") and size >= 14:
@@ -225,7 +191,7 @@ def _jpeg_role(data: bytes, segment: Chunk) -> str:
         case 0xE2 if content.startswith(b"ICC_PROFILE\0"):
             return PROFILE
         case 0xE0 if content.startswith(b"JFXX\0"):
-            return "thumbnail"
+            return THUMBNAIL
         case 0xED:
             return IPTC
         case 0xEB if b"c2pa" in data[segment.content : segment.end]:
@@ -240,7 +206,7 @@ def _without_thumbnail(segment: bytes) -> bytes:
     return segment if segment[2:4] == b"\0\x10" and segment[16:18] == b"\0\0" else b"\xff\xe0\0\x10" + segment[4:16] + b"\0\0"
 
 
-def _transform_alone(segment: bytes) -> bytes:
+def _transform_alone(segment: memoryview) -> bytes:
     """Return an Adobe segment that says how its colours are coded, and nothing after it."""
     return b"\xff\xee\0\x0e" + segment[4:16]
 
@@ -254,7 +220,7 @@ def _profile_is_complete(segments: list[bytes]) -> bool:
 
 _RIFF_WORDS = {b"EXIF": EXIF, b"XMP ": XMP, b"C2PA": CREDENTIALS, b"ICCP": PROFILE, b"ANIM": "", b"ANMF": ""}
 _RIFF_PIXELS = (b"VP8X", b"VP8 ", b"VP8L", b"ALPH")
-_HAS_PROFILE, _HAS_ALPHA, _IS_ANIMATION = 0x20, 0x10, 0x02
+_HAS_PROFILE, _HAS_ALPHA = 0x20, 0x10
 
 
 def _webp(data: bytes) -> StrippedFile:
@@ -263,20 +229,22 @@ def _webp(data: bytes) -> StrippedFile:
         raise cut_short(WEBP, data)
     chunks = list(riff_chunks(data))
     found = _contents(data, chunks)
-    frames = [data[chunk.content : chunk.content_end] for chunk in chunks if chunk.name == b"ANMF"]
     if not profile_is_sound(found.get(b"ICCP", b"")):
         found.pop(b"ICCP", None)
-    still = True
-    if frames and not (b"VP8 " in found or b"VP8L" in found):
-        rebuilt, still = _first_frame(frames[0], found)
-    else:
-        rebuilt, frames = _still(found), []
+    frames = [data[chunk.content : chunk.content_end] for chunk in chunks if chunk.name == b"ANMF"]
+    if b"VP8 " in found or b"VP8L" in found:
+        frames = []
+    still = not frames or frames[0][:12] == bytes(6) + found[b"VP8X"][4:10]  # else its first frame does not fill the canvas
+    if frames and still:
+        within = _contents(frames[0], list(riff_chunks(frames[0], 16, len(frames[0]))))
+        found = within | {name: found[name] for name in (b"VP8X", b"ICCP") if name in found}
+    rebuilt = _one_image(found) if still else data
     kept = _RIFF_PIXELS + ((b"ICCP",) if b"ICCP" in found else ())
-    rest = [Part(_RIFF_WORDS.get(chunk.name, OTHER), chunk.start, chunk.content_end) for chunk in chunks if chunk.name not in kept]
-    rest += [Part(TAIL, stop + stop % 2, len(data))] if stop + stop % 2 < len(data) else []
-    size = vp8_size(rebuilt[12:16], rebuilt[20:])[:2]  # of the header that its decoder makes room for
-    exif = found.get(b"EXIF", b"")
-    return StrippedFile(data if rebuilt == data else rebuilt, *size, exif, max(1, len(frames)), tuple(rest), still)
+    rest = [_RIFF_WORDS.get(chunk.name, OTHER) for chunk in chunks if chunk.name not in kept]
+    rest += [TAIL] if stop + stop % 2 < len(data) else []
+    width, height, _ = vp8_size(rebuilt[12:16], rebuilt[20:])  # of the header that its decoder makes room for
+    exif = _contents(data, chunks).get(b"EXIF", b"")
+    return StrippedFile(data if rebuilt == data else rebuilt, width, height, exif, max(1, len(frames)), tuple(rest), still)
 
 
 def _contents(data: bytes, chunks: list[Chunk]) -> dict[bytes, bytes]:
@@ -284,98 +252,23 @@ def _contents(data: bytes, chunks: list[Chunk]) -> dict[bytes, bytes]:
     return {chunk.name: data[chunk.content : chunk.content_end] for chunk in reversed(chunks)}
 
 
-def _still(found: dict[bytes, bytes]) -> bytes:
+def _one_image(found: dict[bytes, bytes]) -> bytes:
     """Return a WebP of one image from its chunks. Raises ImageInvalid if the pixels are missing."""
     pixels = next((name for name in (b"VP8 ", b"VP8L") if name in found), None)
     if pixels is None:
         raise ImageInvalid("the WebP picture is corrupt or cut short: it has no complete picture")
-    header = found.get(b"VP8X")
-    if header is None:
-        return _riff({pixels: found[pixels]})
-    names = (b"ICCP", b"ALPH", pixels) if pixels == b"VP8 " else (b"ICCP", pixels)
-    return _riff({b"VP8X": _flagged(header, found), **{name: found[name] for name in names if name in found}})
-
-
-def _first_frame(frame: bytes, found: dict[bytes, bytes]) -> tuple[bytes, bool]:
-    """Return the first frame as a file: a plain image if it fills the canvas, else an animation of one; and whether it is plain."""
-    header = found[b"VP8X"]
-    within = _contents(frame, list(riff_chunks(frame, 16, len(frame))))
-    outer = {name: found[name] for name in (b"VP8X", b"ICCP") if name in found}
-    if frame[:12] == bytes(6) + header[4:10]:
-        return _still(within | outer), True
-    pixels = b"".join(riff_chunk(name, within[name]) for name in (b"ALPH", b"VP8 ", b"VP8L") if name in within)
-    outer[b"VP8X"] = _flagged(header, found, _IS_ANIMATION)
-    return _riff(outer | {b"ANIM": found.get(b"ANIM", bytes(6)), b"ANMF": frame[:16] + pixels}), False
-
-
-def _flagged(header: bytes, found: dict[bytes, bytes], flags: int = 0) -> bytes:
-    """Return a VP8X chunk that announces what is in the file, and neither Exif nor XMP."""
-    if len(header) < 10:
-        raise IndexError
-    return bytes([header[0] & _HAS_ALPHA | (_HAS_PROFILE if b"ICCP" in found else 0) | flags, 0, 0, 0]) + header[4:10]
-
-
-def _riff(contents: dict[bytes, bytes]) -> bytes:
+    contents: dict[bytes, bytes] = {pixels: found[pixels]}
+    if header := found.get(b"VP8X"):
+        names = (b"ICCP", b"ALPH", pixels) if pixels == b"VP8 " else (b"ICCP", pixels)
+        contents = {b"VP8X": _flagged(header, found), **{name: found[name] for name in names if name in found}}
     return riff_file(b"".join(riff_chunk(name, content) for name, content in contents.items()))
 
 
-_EXTENSION, _PICTURE, _TRAILER = 0x21, 0x2C, 0x3B
-_CONTROL = 0xF9
-_OF_ANIMATIONS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")  # how often it is played
+def _flagged(header: bytes, found: dict[bytes, bytes]) -> bytes:
+    """Return a VP8X chunk that announces what is in the file, and neither Exif nor XMP."""
+    if len(header) < 10:
+        raise IndexError
+    return bytes([header[0] & _HAS_ALPHA | (_HAS_PROFILE if b"ICCP" in found else 0), 0, 0, 0]) + header[4:10]
 
 
-def _gif(data: bytes) -> StrippedFile:
-    copy, frames, control = _Copy(data), 0, (0, 0)
-    width, height, flags = struct.unpack_from("<HHB", data, 6)
-    place = 13 + _colour_table(flags)
-    copy.keep(0, place)
-    while data[place] != _TRAILER:
-        start = place
-        if data[place] == _EXTENSION:
-            place = _blocks_end(data, place + 2)
-            if data[start + 1] == _CONTROL:
-                control = start, place
-            else:
-                copy.drop(_gif_word(data, start), start, place)
-        elif data[place] == _PICTURE:
-            place = _blocks_end(data, place + 11 + _colour_table(data[place + 9]))
-            if not frames:
-                copy.keep(*control) if control[1] else None
-                copy.keep(start, place)
-            frames += 1
-        else:
-            raise corrupt(GIF, f"an unknown block near byte {place}")
-    if not frames:
-        raise corrupt(GIF, "it holds no pixels")
-    copy.keep(place, place + 1)
-    copy.drop(TAIL, place + 1, len(data))
-    return StrippedFile(copy.joined(), width, height, b"", frames, tuple(copy.rest))
-
-
-def _colour_table(flags: int) -> int:
-    """Return how many bytes a colour table has."""
-    return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
-
-
-def _blocks_end(data: bytes, place: int) -> int:
-    while size := data[place]:
-        place += size + 1
-    return place + 1
-
-
-def _gif_word(data: bytes, start: int) -> str:
-    name = data[start + 3 : start + 14]
-    match data[start + 1]:
-        case 0xFE:
-            return COMMENT
-        case 0xFF if name == b"XMP DataXMP":
-            return XMP
-        case 0xFF if name in _OF_ANIMATIONS:
-            return ""
-        case 0x01:
-            return TEXT
-    return OTHER
-
-
-_READERS: dict[ImageFormat, Callable[[bytes], StrippedFile]] = {PNG: _png, JPEG: _jpeg, WEBP: _webp, GIF: _gif}
-REBUILT = tuple(_READERS)
+_READERS: dict[ImageFormat, Callable[[bytes], StrippedFile]] = {PNG: _png, JPEG: _jpeg, WEBP: _webp}

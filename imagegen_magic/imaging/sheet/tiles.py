@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 
 from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.formats import JPEG, format_of
-from imagegen_magic.imaging.decode import DECODERS, MAX_PIXELS, decoded, displayed_size, opened, orientation, translate_errors
+from imagegen_magic.imaging.decode import DECODERS, MAX_PIXELS, decoded, displayed_size, load_pixels, opened, orientation
 from imagegen_magic.imaging.preview import small
 
 Source = Path | bytes | Image.Image
@@ -78,10 +78,9 @@ def _near(data: bytes, edge: int) -> Image.Image:
     if format_of(data) is not JPEG or max(displayed_size(data)) < 4 * edge:
         return decoded(data)
     image = opened(data)
-    with translate_errors(JPEG.name):
-        enough = 2 * edge / max(image.size)
-        image.draft(image.mode, (round(image.width * enough), round(image.height * enough)))
-        image.load()
+    enough = 2 * edge / max(image.size)
+    image.draft(image.mode, (round(image.width * enough), round(image.height * enough)))
+    load_pixels(image, JPEG)
     return image
 
 
