@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import keyword
 import math
 import numbers
 import operator
 import os
 import re
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from decimal import Decimal
+from decimal import Decimal, InvalidOperation
+from typing import Any
 
 LEAST_PREVIEW, MOST_PREVIEW = 16, 1024  # pixels; a larger picture would swell the notebook
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
@@ -107,8 +107,6 @@ def share(value: Any) -> float:
 
 def amount(value: Any) -> Decimal:
     """Return an amount of money, exactly as it is written."""
-    from decimal import Decimal, InvalidOperation
-
     number = _real(value)
     if number is None or not 0 <= number < math.inf:
         raise ValueError("an amount, 0 or more")
@@ -118,9 +116,11 @@ def amount(value: Any) -> Decimal:
         raise ValueError("an amount, 0 or more") from None
 
 
-def _real(value: Any) -> float | None:
-    from decimal import Decimal
+NUMBERS = (whole, count, compression, preview, seconds, share, amount)
+"""The readers of numbers."""
 
+
+def _real(value: Any) -> float | None:
     if _is_truth(value) or not isinstance(value, str | Decimal | numbers.Real):
         return None
     try:
@@ -131,3 +131,33 @@ def _real(value: Any) -> float | None:
 
 def _is_truth(value: Any) -> bool:
     return isinstance(value, bool) or type(value).__name__ == "bool_"  # numpy's, which is no bool and has an index
+
+
+def variable(value: str) -> str:
+    """Return the name of a Python variable."""
+    if not value.isidentifier() or keyword.iskeyword(value):
+        raise ValueError("the name of a variable")
+    return value
+
+
+def axis(value: str) -> tuple[str, str]:
+    """Return the name of a sweep's axis, and its values as one text."""
+    name, equals, values = value.partition("=")
+    if not equals or not name.strip() or not values.strip():
+        raise ValueError("AXIS=V1,V2,…")
+    return name.strip(), values
+
+
+def pair(value: str) -> tuple[str, Any]:
+    """Return a key and its value, which is JSON if it can be read as such, else text."""
+    key, equals, content = value.partition("=")
+    if not equals or not key.strip():
+        raise ValueError("KEY=VALUE")
+    try:
+        return key.strip(), json.loads(content, parse_constant=_refuse_constant)
+    except ValueError:
+        return key.strip(), content
+
+
+def _refuse_constant(word: str) -> Any:
+    raise ValueError(word)  # NaN and Infinity are not JSON: a gateway could not read them

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from imagegen_magic.notebook.arguments import options
+from imagegen_magic.notebook.arguments.subcommands import COMMANDS
+from imagegen_magic.options import OPTIONS, SETTINGS
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Model, Provider
 
@@ -50,16 +51,31 @@ def _fields(model: Model) -> tuple[str, ...]:
 
 def settings() -> str:
     """Return the table of settings that are no option of a cell."""
-    own = [option for option in options.settings() if not option.flags]
+    own = [option for option in SETTINGS.values() if not option.flags]
     return _table(("setting", "meaning"), [(f"`{option.name}`", option.help) for option in own])
 
 
+def options() -> str:
+    """Return the table of a cell's options."""
+    rows = [(option, f"`{option.metavar}`: " if option.metavar else "") for option in OPTIONS if option.flags]
+    return _table(("option", "meaning"), [(" ".join(f"`{flag}`" for flag in option.flags), value + option.help) for option, value in rows])
+
+
+def commands() -> str:
+    """Return the table of subcommands."""
+    return _table(("command", "does"), [(f"`{command.usage}`", command.help) for command in COMMANDS])
+
+
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *([cell or "–" if number else cell for number, cell in enumerate(row)] for row in rows)]
+    lines = [heads, ["---"] * len(heads), *([_cell(cell, first=not number) for number, cell in enumerate(row)] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-TABLES = {"gateways": gateways, "options": options.markdown_table, "commands": options.command_table, "settings": settings}
+def _cell(text: str, *, first: bool) -> str:
+    return text.replace("|", "\\|") if text or first else "–"
+
+
+TABLES = {"gateways": gateways, "options": options, "commands": commands, "settings": settings}
 
 
 def renewed(text: str) -> str:

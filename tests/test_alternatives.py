@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.notebook.arguments.options import OPTIONS
+from imagegen_magic.options import OPTIONS
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.alternatives import apply_fixes, validate
 from imagegen_magic.providers.model import VALUE_LISTS
@@ -134,8 +134,12 @@ def test_a_refusal_has_its_fix_as_data(gateway, options, fix):
 
 
 def test_the_options_with_values_are_the_documented_ones():
-    """Each option of the cell magic that lists values is one of `VALUE_LISTS`."""
-    assert {option.name for option in OPTIONS if option.choices not in ("", "providers", "models")} == set(VALUE_LISTS)
+    """Each option of a request with values, and the size, is one of `VALUE_LISTS`; its values are those that some model has."""
+    assert {option.name for option in OPTIONS if option.values and option.setting == "request"} | {"size"} == set(VALUE_LISTS)
+    models = [model for provider in registry.all_providers() for model in provider.models]
+    for option in OPTIONS:
+        if option.values and option.setting == "request":
+            assert set(option.values) == {value for model in models for value in getattr(model, VALUE_LISTS[option.name])}, option.name
 
 
 def test_4k_square_at_apimart_is_disabled_with_its_reason():

@@ -4,7 +4,8 @@ import pytest
 from shells import a_shell
 
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.notebook.arguments import options
+from imagegen_magic.notebook.arguments.subcommands import COMMANDS
+from imagegen_magic.options import OPTIONS, option_for
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.alternatives import fitting_values, possible_values
 from imagegen_magic.request import ImageRequest
@@ -27,7 +28,7 @@ def test_options_complete_in_cell_and_line(shell):
     assert shell.tab("%imagegen --res") == ["--resolution"]
     assert shell.tab("castles = %imagegen --res") == ["--resolution"]
     everything = shell.tab("%%imagegen -")
-    assert everything == [option.long for option in options.OPTIONS if option.flags]
+    assert everything == [option.long for option in OPTIONS if option.flags]
     assert "--n" not in shell.tab("%%imagegen -n 2 --")
     assert "--ref" in shell.tab("%%imagegen --ref https://a.example/1.png --")
 
@@ -36,7 +37,7 @@ def test_an_empty_line_offers_everything(shell):
     """After the bare magic come options, and for the line magic subcommands first."""
     assert shell.tab("%%imagegen ")[0] == "--provider"
     offered = shell.tab("%imagegen ")
-    assert offered[: len(options.COMMANDS)] == [command.name for command in options.COMMANDS]
+    assert offered[: len(COMMANDS)] == [command.name for command in COMMANDS]
     assert "--provider" in offered
 
 
@@ -112,7 +113,7 @@ def test_exactly_the_valid_values(shell, line, expected):
 @pytest.mark.parametrize("flag", ["--size", "--resolution", "--quality", "--background", "--moderation", "--output-format"])
 def test_what_is_offered_can_be_planned_and_nothing_else(name, flag):
     """The plan takes each offered value, and refuses every value of other models that is not offered."""
-    option = options.option_for(flag)
+    option = option_for(flag)
     everything = {value for other in registry.all_providers() for model in other.models for value in possible_values(model, option.name)}
     provider = registry.get_provider(name)
     for model in provider.models:

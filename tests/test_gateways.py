@@ -165,6 +165,6 @@ def test_the_sandbox_speaks_only_the_dialects_it_knows(own_world, monkeypatch):
     from imagegen_magic.providers import registry
 
     foreign = type("Foreign", (type(registry.get_provider("evolink")),), {"name": "foreign", "title": "Foreign", "dialect": ""})()
-    monkeypatch.setattr(registry, "get_provider", lambda name, look_alikes: foreign)
+    monkeypatch.setattr(registry, "get_provider", lambda name, provider_tables: foreign)
     with pytest.raises(UnsupportedOption, match="does not speak Foreign"):
         select_endpoint(load(), provider="foreign", sandbox=True)

@@ -8,8 +8,8 @@ import pytest
 from IPython.core.error import UsageError
 from shells import a_shell
 
-from imagegen_magic.engine import settings as engine_settings
-from imagegen_magic.notebook.arguments import options, parser
+from imagegen_magic.notebook.arguments import parser, subcommands
+from imagegen_magic.options import OPTIONS, SETTINGS
 from imagegen_magic.request import ImageRequest
 
 EVERY_OPTION = [
@@ -49,28 +49,35 @@ def shell():
 
 def test_every_option_of_the_design_is_there():
     """All flags that are promised can be given, and none takes a key."""
-    flags = {flag for option in options.OPTIONS for flag in option.flags}
+    flags = {flag for option in OPTIONS for flag in option.flags}
     assert set(EVERY_OPTION) == flags
     assert not [flag for flag in flags if re.search("key|token|secret", flag)]
 
 
 def test_every_subcommand_of_the_design_is_there():
     """All subcommands are listed, and each can be run."""
-    assert sorted(command.name for command in options.COMMANDS) == sorted(EVERY_COMMAND)
-    for command in options.COMMANDS:
+    assert sorted(command.name for command in subcommands.COMMANDS) == sorted(EVERY_COMMAND)
+    for command in subcommands.COMMANDS:
         module, _, function = command.function.partition(".")
         assert callable(getattr(import_module(f"imagegen_magic.notebook.commands.{module}"), function))
 
 
 def test_every_field_of_a_request_has_an_option():
     """What a request can say, a cell can say; the prompt is the body."""
-    names = {option.name for option in options.OPTIONS if option.flags}
+    names = {option.name for option in OPTIONS if option.flags}
     assert {field.name for field in dataclasses.fields(ImageRequest)} - {"prompt", "_"} <= names
 
 
-def test_settings_and_engine_know_the_same_names():
-    """Every default that the engine reads can be set by %config, and the other way round."""
-    assert {option.name for option in options.settings()} == set(engine_settings.KNOWN)
+def test_each_setting_has_one_row():
+    """A request's own settings are its fields, no other setting is one, and the help quotes the built-in values."""
+    own = {option.name for option in SETTINGS.values() if option.setting == "request"}
+    assert own == {field.name for field in dataclasses.fields(ImageRequest)} & set(SETTINGS)
+    assert {option.setting for option in SETTINGS.values()} == {"request", "gateway", "engine", "notebook"}
+    assert len({option.name for option in OPTIONS}) == len(OPTIONS)
+    for option in SETTINGS.values():
+        if option.default not in (None, False):
+            number = option.default if isinstance(option.default, str) else f"{option.default:g}"
+            assert re.search(rf"default\b.* {number}\b", option.help), option.name
 
 
 @pytest.mark.parametrize(
@@ -192,7 +199,7 @@ def test_question_mark_shows_the_same_help(shell):
     """`%%imagegen?` and `%imagegen?` answer with the whole help."""
     for kind, mark in (("cell", "%%"), ("line", "%")):
         magic = shell.shell.find_magic("imagegen", kind)
-        assert magic.__doc__ == options.help_text()
+        assert magic.__doc__ == subcommands.help_text()
         assert "--keep-loop" in shell.shell.inspector.info(magic, oname=f"{mark}imagegen")["docstring"]
 
 
@@ -204,7 +211,7 @@ def test_help_of_one_subcommand(shell, capsys):
 
 def test_every_default_is_a_trait(shell):
     """`%config ImageGenMagics.provider = …` works for every setting and is nearer than the environment."""
-    for option in options.settings():
+    for option in SETTINGS.values():
         assert shell.magics.traits(config=True)[option.name].help == option.help
     shell.run("%config ImageGenMagics.quality = 'low'")
     shell.run("%config ImageGenMagics.n = 3")
@@ -239,9 +246,3 @@ def test_a_wrong_default_names_its_place(shell, monkeypatch, capsys):
     monkeypatch.setenv("IMAGEGEN_PREVIEW", "5000")
     with pytest.raises(ValueError, match="preview = '5000' in environment IMAGEGEN_PREVIEW"):
         shell.run("%imagegen --sandbox a fox")
-
-
-def test_tables_for_the_readme_name_everything():
-    """The README's tables are made from the same table."""
-    assert [flag for flag in EVERY_OPTION if f"`{flag}`" not in options.markdown_table()] == []
-    assert [name for name in EVERY_COMMAND if f"`%imagegen {name}" not in options.command_table()] == []

@@ -14,7 +14,8 @@ from shells import a_shell
 from imagegen_magic import __version__
 from imagegen_magic.engine import api
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.notebook.arguments import cell_text, dashes, mistakes, options, parser
+from imagegen_magic.notebook.arguments import cell_text, dashes, mistakes, parser
+from imagegen_magic.notebook.arguments.subcommands import command_for
 from imagegen_magic.notebook.panel.state import PanelState, request_of
 from imagegen_magic.request import ImageRequest, is_blank
 from imagegen_magic.studies.sweeps import plan as sweep
@@ -155,8 +156,8 @@ class TestDashes:
         shell.run(f"%imagegen budget 5 {EM}per day")
         shell.run("%imagegen budget off")
         capsys.readouterr()
-        assert parser.command_words(f"fox {EM}stars 4", options.command_for("history")) == (["fox"], {"--stars": "4"})
-        assert parser.command_words(f"17 {EM}old", options.command_for("tag"))[0] == ["17", f"{EM}old"]
+        assert parser.command_words(f"fox {EM}stars 4", command_for("history")) == (["fox"], {"--stars": "4"})
+        assert parser.command_words(f"17 {EM}old", command_for("tag"))[0] == ["17", f"{EM}old"]
 
     @given(st.text(alphabet=f"abn qs=-{EM}{EN}{MINUS}\u200b ", max_size=30))
     def test_ascii_has_the_same_meaning(self, text):

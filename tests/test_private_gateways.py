@@ -418,8 +418,8 @@ def test_a_task_of_a_base_url_with_a_password_is_still_collected(lab, monkeypatc
     assert made.path.exists()
 
 
-def _at(base, look_alikes=None):
-    provider = get_provider("apimart", look_alikes or {})
+def _at(base, provider_tables=None):
+    provider = get_provider("apimart", provider_tables or {})
     return Endpoint(provider, base, False, Key(SECRET), PollingPolicy())
 
 

@@ -17,9 +17,9 @@ from webserver import web
 
 from imagegen_magic import ImageRequest, Panel, generate, readers, run, stream, sweep
 from imagegen_magic.engine import api
-from imagegen_magic.engine.settings import KNOWN, load
+from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import TaskTimeout, UnsupportedOption
-from imagegen_magic.notebook.arguments import options
+from imagegen_magic.options import SETTINGS
 
 PNG = a_png(size=(1024, 1024))
 ONE = {"provider": "evolink", "size": "1024x1024"}
@@ -89,10 +89,14 @@ def test_what_says_the_same_is_taken(name, value, read):
     assert (found, type(found)) == (read, type(read))
 
 
-def test_options_and_settings_have_the_same_reader():
-    """Each option that has a setting of its name."""
-    for option in options.settings():
-        assert (option.read if option.metavar else readers.flag) is KNOWN[option.name][0], option.name
+def test_a_switch_with_a_setting_reads_yes_and_no():
+    """And the built-in value of each setting is what its reader returns for it."""
+    for option in SETTINGS.values():
+        assert (option.metavar is None) == (option.read is readers.flag), option.name
+        assert option.default is None or (option.read(option.default), type(option.read(option.default))) == (
+            option.default,
+            type(option.default),
+        )
 
 
 @pytest.mark.parametrize(
@@ -214,7 +218,7 @@ def test_a_configuration_file_with_a_bad_value_does_not_keep_the_extension_from_
         magics.loaded = False
         magics.update_config(Config({"ImageGenMagics": {"timeout": True, "n": 2.7}}))
         settings = magics.context.settings()
-        assert sorted(settings.troubles) == ["n", "timeout"]
+        assert sorted(settings.errors) == ["n", "timeout"]
         with pytest.raises(UnsupportedOption, match=r"n = 2\.7 in %config"):
             settings.get("n")
 
@@ -288,12 +292,12 @@ def test_a_nearer_value_is_what_counts(own_world, monkeypatch):
     """A good one over a bad one mends it, a bad one over a good one does not fall back."""
     monkeypatch.setenv("IMAGEGEN_TIMEOUT", "abc")
     (own_world / "pyproject.toml").write_text("[tool.imagegen]\ntimeout = 30\n")
-    assert (load().get("timeout"), dict(load().troubles)) == (30.0, {})
+    assert (load().get("timeout"), dict(load().errors)) == (30.0, {})
     monkeypatch.setenv("IMAGEGEN_TIMEOUT", "40")
     (own_world / "pyproject.toml").write_text("[tool.imagegen]\ntimeout = true\n")
     with pytest.raises(UnsupportedOption):
         load().get("timeout")
-    assert load().sound.get("timeout") == 40.0
+    assert load().without_errors.get("timeout") == 40.0
 
 
 def test_what_was_paid_for_is_collected_with_any_bad_setting(notebook, monkeypatch, own_world):

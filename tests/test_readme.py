@@ -15,9 +15,10 @@ from PIL import Image
 from shells import a_shell
 
 from imagegen_magic import generate, run
-from imagegen_magic.engine import settings as engine_settings
+from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.notebook.arguments import options
+from imagegen_magic.notebook.arguments import subcommands
+from imagegen_magic.options import OPTIONS, SETTINGS
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Provider
 from imagegen_magic.request import ImageRequest
@@ -86,25 +87,24 @@ def test_the_limits_of_4k_are_told(tables):
     assert "1k, 2k, 4k at 16:9 9:16 2:1 1:2 21:9 9:21" in row
 
 
-@pytest.mark.parametrize("option", [option for option in options.OPTIONS if option.flags], ids=lambda option: option.name)
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option.flags], ids=lambda option: option.name)
 def test_every_option_is_in_readme_and_help(option):
     """Whoever reads either finds every flag."""
     assert [flag for flag in option.flags if f"`{flag}`" not in README] == []
-    assert [flag for flag in option.flags if not re.search(rf"(^|[ ,]){flag}\b", options.help_text(), re.MULTILINE)] == []
+    assert [flag for flag in option.flags if not re.search(rf"(^|[ ,]){flag}\b", subcommands.help_text(), re.MULTILINE)] == []
 
 
-@pytest.mark.parametrize("command", options.COMMANDS, ids=lambda command: command.name)
+@pytest.mark.parametrize("command", subcommands.COMMANDS, ids=lambda command: command.name)
 def test_every_subcommand_is_in_readme_and_help(command):
     """Whoever reads either finds every subcommand."""
     assert f"`%imagegen {command.name}" in README
-    assert f"%imagegen {command.name}" in options.help_text()
+    assert f"%imagegen {command.name}" in subcommands.help_text()
 
 
 def test_every_setting_is_in_the_readme():
     """What can be configured is an option in the table or in the list of the other settings."""
-    listed = {option.name for option in options.OPTIONS if option.setting and all(f"`{flag}`" in README for flag in option.flags)}
-    listed -= {option.name for option in options.OPTIONS if not option.flags and f"`{option.name}`" not in README}
-    assert listed == set(engine_settings.KNOWN)
+    named = {name: option.flags or (name,) for name, option in SETTINGS.items()}
+    assert [name for name, words in named.items() if not all(f"`{word}`" in README for word in words)] == []
 
 
 def test_every_key_variable_is_in_the_readme():
@@ -172,7 +172,7 @@ def test_what_generate_takes_by_keyword():
 def test_the_project_settings(own_world):
     """The example of pyproject.toml is read as the README says."""
     (own_world / "pyproject.toml").write_text(block("toml", "quality"))
-    settings = engine_settings.load(own_world)
+    settings = load(own_world)
     assert (settings.get("provider"), settings.get("quality")) == ("evolink", "high")
 
 
@@ -181,8 +181,8 @@ def test_a_gateway_in_four_lines(own_world):
     lines = block("toml", "like =")
     assert len(lines.splitlines()) == 4
     (own_world / "pyproject.toml").write_text(lines)
-    settings = engine_settings.load(own_world)
-    provider = registry.get_provider("myreseller", settings.look_alikes)
+    settings = load(own_world)
+    provider = registry.get_provider("myreseller", settings.provider_tables)
     assert (provider.base_url, provider.key_variable) == ("https://api.example.com", "MYRESELLER_API_KEY")
     assert provider.models == registry.get_provider("apimart").models
 

@@ -165,9 +165,9 @@ def test_a_look_alike_may_have_a_title_and_a_page() -> None:
 
 def test_look_alikes_are_listed_with_the_others() -> None:
     """All names, and all gateways, include the configured ones."""
-    look_alikes = {"myreseller": RESELLER}
-    assert registry.provider_names(look_alikes) == (*registry.BUILT_IN, "myreseller")
-    assert registry.all_providers(look_alikes)[-1].name == "myreseller"
+    provider_tables = {"myreseller": RESELLER}
+    assert registry.provider_names(provider_tables) == (*registry.BUILT_IN, "myreseller")
+    assert registry.all_providers(provider_tables)[-1].name == "myreseller"
 
 
 @pytest.mark.parametrize(
@@ -352,10 +352,10 @@ def test_a_broken_gateway_does_not_hide_the_refusal_of_another() -> None:
 
 def test_sound_providers_leave_out_what_is_configured_wrongly() -> None:
     """A table without a base_url is left out; whoever asks for it by name, or for all, hears what is wrong."""
-    look_alikes = {"broken": {"like": "apimart"}, "myreseller": RESELLER}
-    names = [provider.name for provider in registry.usable_providers(look_alikes)]
+    provider_tables = {"broken": {"like": "apimart"}, "myreseller": RESELLER}
+    names = [provider.name for provider in registry.usable_providers(provider_tables)]
     assert names == [*registry.BUILT_IN, "myreseller"]
-    for asking in (lambda: registry.get_provider("broken", look_alikes), lambda: registry.all_providers(look_alikes)):
+    for asking in (lambda: registry.get_provider("broken", provider_tables), lambda: registry.all_providers(provider_tables)):
         with pytest.raises(UnknownProvider, match="has no base_url"):
             asking()
 

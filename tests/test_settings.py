@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from imagegen_magic.engine.settings import KNOWN, load
+from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.options import SETTINGS
 
 
 def test_built_in_values_and_origin(own_world):
@@ -52,7 +53,7 @@ def test_a_changed_project_file_is_read_again(own_world):
 def test_look_alikes_are_read(own_world):
     """[tool.imagegen.providers.NAME] is a gateway, not an option."""
     (own_world / "pyproject.toml").write_text('[tool.imagegen.providers.mine]\nlike = "apimart"\nbase_url = "https://x.example"\n')
-    assert load().look_alikes == {"mine": {"like": "apimart", "base_url": "https://x.example"}}
+    assert load().provider_tables == {"mine": {"like": "apimart", "base_url": "https://x.example"}}
 
 
 @pytest.mark.parametrize(
@@ -145,4 +146,4 @@ def test_unknown_names():
         load().get("colour")
     with pytest.raises(UnsupportedOption, match="colour"):
         load().replace("%config", colour="red")
-    assert "provider" in KNOWN
+    assert "provider" in SETTINGS

@@ -79,9 +79,9 @@ def _at(name, **changes):
     return replace(endpoints.endpoint_for(get_provider(name), load()), **changes)
 
 
-def _real(name, base_url=None, look_alikes=None):
+def _real(name, base_url=None, tables=None):
     """Return a gateway where it really is; nothing is sent to it in these tests."""
-    provider = get_provider(name, look_alikes or {})
+    provider = get_provider(name, tables or {})
     return Endpoint(provider, base_url or provider.base_url, False, Key(SECRET), PollingPolicy())
 
 
@@ -543,10 +543,10 @@ def test_a_look_alike_has_no_way_unless_it_names_one():
     """Evolink's dialect at another address takes no files, or takes them where `upload_url` says."""
     table = {"like": "evolink", "base_url": "https://api.mine.example"}
     with pytest.raises(UnsupportedOption, match="takes no files"):
-        routes.find_route(_real("mine", look_alikes={"mine": table}), _picture(), load())
-    way = routes.find_route(_real("mine", look_alikes={"mine": {**table, "upload_url": "https://up.mine.example/x"}}), _picture(), load())
+        routes.find_route(_real("mine", tables={"mine": table}), _picture(), load())
+    way = routes.find_route(_real("mine", tables={"mine": {**table, "upload_url": "https://up.mine.example/x"}}), _picture(), load())
     assert (way.url, way.key_hosts) == ("https://up.mine.example/x", ("up.mine.example",))
-    alike = routes.find_route(_real("mine", look_alikes={"mine": {**table, "like": "apimart"}}), _picture(), load())
+    alike = routes.find_route(_real("mine", tables={"mine": {**table, "like": "apimart"}}), _picture(), load())
     assert (alike.url, alike.key_hosts) == ("https://api.mine.example/v1/uploads/images", ())
 
 

@@ -222,7 +222,7 @@ Claim = Callable[[Ledger, Job], Awaitable[list[TaskRow]]]
 
 
 def _collected(settings: Settings, save_dir: str | Path | None, preview: int | None, claim: Claim, *, again: bool = False) -> Job:
-    troubles, settings = settings.troubles, settings.sound
+    unread, settings = settings.errors.values(), settings.without_errors
     job = Job((), settings, preview_edge=preview)
     elsewhere = None if save_dir is None else settings.replace("this call", save_dir=save_dir).save_dir
     try:
@@ -233,8 +233,8 @@ def _collected(settings: Settings, save_dir: str | Path | None, preview: int | N
         job.abort()
         raise
     job.expecting = sum(_unsaved(row, again) for row in rows)
-    unread = [f"{trouble.what}, so it was left out here." for trouble in troubles.values()]
-    job.note = " ".join(filter(None, [*unread, stored_requests.version_note(row.asked for row in rows)]))
+    left_out = [f"{error.what}, so it was left out here." for error in unread]
+    job.note = " ".join(filter(None, [*left_out, stored_requests.version_note(row.asked for row in rows)]))
     if cut_off:
         job.note = (
             f"{pluralize(len(cut_off), 'submission')} {'was' if len(cut_off) == 1 else 'were'} cut off before an answer came. It is "

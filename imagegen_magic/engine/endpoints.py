@@ -71,7 +71,7 @@ def known(settings: Settings) -> Iterator[Provider]:
 
     Nothing is looked for before the first is wanted.
     """
-    yield from registry.usable_providers(settings.look_alikes)
+    yield from registry.usable_providers(settings.provider_tables)
 
 
 def has_key(provider: Provider, settings: Settings) -> bool:
@@ -113,10 +113,10 @@ def _wrong_address(url: str) -> str:
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").rstrip(".")
-        sound = parts.scheme in ("http", "https") and bool(host) and parts.port != 0 and all(host.split(".")) and not set(" \\") & set(url)
+        valid = parts.scheme in ("http", "https") and bool(host) and parts.port != 0 and all(host.split(".")) and not set(" \\") & set(url)
     except ValueError:
-        sound = False
-    if not sound:
+        valid = False
+    if not valid:
         return "is no address"
     if "@" in parts.netloc:
         return "holds a user name or a password, which no gateway is sent"
@@ -136,7 +136,7 @@ def select_endpoint(
     found = without_key if planning else endpoint_for
     name = provider or settings.get("provider")
     if name:
-        return found(registry.get_provider(name, settings.look_alikes), settings, sandbox=bool(sandbox))
+        return found(registry.get_provider(name, settings.provider_tables), settings, sandbox=bool(sandbox))
     everyone = list(known(settings))
     capable = [one for one in everyone if model is None or _has(one, model)]
     if not capable:
@@ -163,7 +163,7 @@ def select_endpoint(
 
 def _refuse_unsound(settings: Settings) -> None:
     """Raise UnknownProvider where a gateway that could be the default is configured wrongly: none is chosen in its place."""
-    for trouble in registry.config_errors(settings.look_alikes).values():
+    for trouble in registry.config_errors(settings.provider_tables).values():
         raise trouble
 
 

@@ -40,7 +40,7 @@ class NotebookContext:
         """Return the settings for a cell without options."""
         from imagegen_magic.engine import settings
 
-        return settings.load(self.folder).overlaid("%config", self._defaults())
+        return settings.load(self.folder).overlay("%config", self._defaults())
 
     def keys(self) -> tuple[str, ...]:
         """Return all known keys, for redaction; an invalid configuration does not hide them."""

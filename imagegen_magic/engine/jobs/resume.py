@@ -100,7 +100,7 @@ class Resumer:
 
 def _same_endpoint(row: TaskRow, settings: Settings) -> Endpoint:
     """Return the endpoint that a task was submitted to. Raises NotFound if the gateway has another address now."""
-    endpoint = endpoint_for(registry.get_provider(row.provider, settings.look_alikes), settings, sandbox=row.sandbox)
+    endpoint = endpoint_for(registry.get_provider(row.provider, settings.provider_tables), settings, sandbox=row.sandbox)
     if not row.sandbox and endpoint.base_url != without_user(row.base_url, ""):  # version 0.1 accepted a user name, and sent none
         raise NotFound(
             f"Task {row.task_id} was submitted to {row.base_url}, and {row.provider} is now at {endpoint.base_url}",

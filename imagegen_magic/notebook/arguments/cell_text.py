@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from imagegen_magic.notebook.arguments.options import OPTIONS, Option
+from imagegen_magic.options import OPTIONS, Option
 from imagegen_magic.request import ImageRequest
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from IPython.core.error import UsageError
 
 from imagegen_magic.notebook.arguments import other_tools
-from imagegen_magic.notebook.arguments.options import OPTIONS, option_for
+from imagegen_magic.options import OPTIONS, option_for
 
 DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2043\u2212\u02d7\u2e3a\u2e3b\ufe58\ufe63\uff0d"
 """Hyphens, dashes and minus signs other than ASCII's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import shlex
@@ -10,25 +11,17 @@ from pathlib import Path
 
 from IPython.core.error import UsageError
 
-from imagegen_magic.formats import EXTENSIONS, WEB_FORMATS
+from imagegen_magic import readers
+from imagegen_magic.formats import EXTENSIONS
 from imagegen_magic.humanize import truncate
-from imagegen_magic.notebook.arguments import dashes, options, other_tools, parser
+from imagegen_magic.notebook.arguments import dashes, other_tools, parser
 from imagegen_magic.notebook.arguments.parser import Line, Stray
+from imagegen_magic.notebook.arguments.subcommands import COMMANDS, command_for
+from imagegen_magic.options import option_for
 from imagegen_magic.request import Size
 
 _PICTURE = re.compile(rf"(?i)\S.*\.(?:{'|'.join(EXTENSIONS)})|https?://\S+|@\d+")
 _UNDASHED = re.compile(rf"([-{dashes.DASHES}]*)\s*([A-Za-z][\w-]*)(?:\s*=\s*|\s+|$)(\S*)")
-_QUOTABLE = ("references", "mask", "save_dir", "name", "sweep", "extra")
-_VALUES = {
-    "quality": ("auto", "low", "medium", "high"),
-    "resolution": ("1k", "2k", "4k"),
-    "background": ("auto", "opaque", "transparent"),
-    "moderation": ("auto", "low"),
-    "output_format": tuple(image_format.option for image_format in WEB_FORMATS),
-}
-_NUMBERS = ("n", "repeat", "preview", "timeout", "output_compression")
-_TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-_NO_AXIS = ("repeat", "preview", "timeout")
 _MOST_SHOWN = 60  # characters of a quoted word or prompt
 _MOST_STRAY = 2  # words after a value that may belong to it; more are a prompt
 _MOST_FLAGS = 3  # options of a prompt that a warning names
@@ -37,6 +30,14 @@ _MOST_FLAGS = 3  # options of a prompt that a warning names
 def on_line(line: Line, body: str, folder: Path) -> str:
     """Return what the first text on a cell's option line probably means, and what to write instead. Paths are relative to `folder`."""
     return _Explained(line, line.strays[0], body, folder).sentence()
+
+
+def misspelt(word: str) -> str | None:
+    """Return the subcommand (or help) that a word is similar to; a picture of a typing error would cost money."""
+    names = ["help", *(command.name for command in COMMANDS if not command.may_be_prompt)]
+    near = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.7)
+    near = near or difflib.get_close_matches(word.lower(), [command.name for command in COMMANDS], n=1, cutoff=0.85)
+    return near[0] if near else None
 
 
 def continued(line: str, body: str, *, posix: bool = os.name != "nt") -> str:
@@ -89,7 +90,7 @@ class _Explained:
             written, joined = self._joined(1)
             tier = re.sub(r"\s", "", joined)
             mended = f"{self.quoted} is not an option. A resolution has no spaces: {self._mended(tier, written)}."
-            return mended if tier.lower() in _VALUES["resolution"] else ""
+            return mended if tier.lower() in self.option.values else ""
         if self.option is None or self.option.name != "size":
             return ""
         for count in range(len(self.text.split()), 0, -1):
@@ -111,13 +112,13 @@ class _Explained:
 
     def _unquoted(self) -> str:
         """Return the message for a value with spaces and without quotes; a path takes as many words as name an existing file."""
-        if self.option is None or self.option.name not in _QUOTABLE:
+        if self.option is None or not self.option.spaces:
             return ""
         count = len(self.text.split())
         if self.option.name in ("references", "mask", "save_dir"):
             count = next((number for number in range(count, 0, -1) if self._exists(self._joined(number)[1])), count)
         written, joined = self._joined(count)
-        exists = self.option.name not in ("references", "mask") or self._exists(joined)
+        exists = self.option.metavar != "SOURCE" or self._exists(joined)
         if not exists and not _PICTURE.fullmatch(joined):
             return ""
         missing = "" if exists else f" (there is no file {joined!r})"
@@ -125,9 +126,13 @@ class _Explained:
 
     def _switch(self) -> str:
         """Return the message for a value of a switch."""
-        if self.option is None or self.option.metavar is not None or self.text.lower() not in _TRUTHS:
+        if self.option is None or self.option.metavar is not None:
             return ""
-        mended = self._mended(self.option.long if _TRUTHS[self.text.lower()] else "", f"{self.option.long} {self.text}")
+        try:
+            is_on = readers.flag(self.text)
+        except ValueError:
+            return ""
+        mended = self._mended(self.option.long if is_on else "", f"{self.option.long} {self.text}")
         return f"{self.quoted} is not an option, and {self.option.long} is a switch without a value: {mended}."
 
     def _second_value(self) -> str:
@@ -135,7 +140,7 @@ class _Explained:
         if self.option is None or self.option.metavar is None or not 0 < len(words) <= 3 or not all(map(self._is_value, words)):
             return ""
         name = self.option.name
-        several = "" if name in _NO_AXIS else f" For pictures of each: --sweep {name}={','.join([self.value, *words])}."
+        several = "" if self.option.setting != "request" else f" For pictures of each: --sweep {name}={','.join([self.value, *words])}."
         return f"{self.quoted} is not an option, and {self.option.long} takes one value: {self._mended('')}.{several}"
 
     def _is_value(self, word: str) -> bool:
@@ -143,9 +148,9 @@ class _Explained:
         assert self.option is not None
         if self.option.name == "size":
             return _is_size(word)
-        if self.option.name in _NUMBERS:
+        if self.option.read in readers.NUMBERS:
             return re.fullmatch(r"\d+(\.\d+)?", word) is not None
-        return word.lower() in _VALUES.get(self.option.name, ())
+        return word.lower() in self.option.values
 
     def _undashed(self) -> str:
         """Return the message for an option without dashes, or with a space after them: `size 16:9`, `quality=high`, `- n 2`."""
@@ -153,7 +158,7 @@ class _Explained:
         if found is None:
             return ""
         name, value = found[2].lower().replace("_", "-"), found[3]
-        option = options.option_for(f"--{name}") or (options.option_for(f"-{name}") if found[1] else None)
+        option = option_for(f"--{name}") or (option_for(f"-{name}") if found[1] else None)
         rest = self.text[found.end() if option and option.metavar else found.end(2) :].split()
         if option is None or (option.metavar is not None and not value) or rest:
             return ""
@@ -161,7 +166,7 @@ class _Explained:
         return f"{self.quoted} lacks the dashes of an option: {self._mended(f'{flag} {value}' if option.metavar else flag)}."
 
     def _command(self) -> str:
-        if self.line.given or options.command_for(self.text.split()[0]) is None:
+        if self.line.given or command_for(self.text.split()[0]) is None:
             return ""
         return f"{self.quoted} is a subcommand, which takes one percent sign: `%imagegen {truncate(self.text, _MOST_SHOWN)}`."
 
@@ -244,7 +249,7 @@ def in_prompt(body: str) -> str:
 def _own(match: re.Match[str]) -> str:
     """Return an option of this magic with two dashes, with its value; empty if it is not one."""
     run, name, value = match[1], match[2], match[3] or ""
-    option = options.option_for(f"--{name}") if len(run) > 1 and not (name == "version" and value[:1].isdigit()) else None
+    option = option_for(f"--{name}") if len(run) > 1 and not (name == "version" and value[:1].isdigit()) else None
     return "" if option is None else f"{run}{name} {value if option.metavar else ''}".strip()
 
 

@@ -13,8 +13,9 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from imagegen_magic.notebook.arguments import dashes
-from imagegen_magic.notebook.arguments.options import OPTIONS, Command, Option, option_for
 from imagegen_magic.notebook.arguments.other_tools import replacement
+from imagegen_magic.notebook.arguments.subcommands import Command
+from imagegen_magic.options import OPTIONS, Option, option_for
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Runs a subcommand of `%imagegen`: its row in `arguments.options` names the module here and its function."""
+"""Runs a subcommand of `%imagegen`: its row in `arguments.subcommands` names the module here and its function."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from IPython.core.error import UsageError
 
-from imagegen_magic.notebook.arguments import options, parser
+from imagegen_magic.notebook.arguments import parser
+from imagegen_magic.notebook.arguments.subcommands import Command
 
 if TYPE_CHECKING:
     from imagegen_magic.notebook.context import NotebookContext
 
 
-def run(context: NotebookContext, command: options.Command, rest: str) -> None:
+def run(context: NotebookContext, command: Command, rest: str) -> None:
     """Run a subcommand with the text after its name; raises UsageError if that does not fit."""
     try:
         arguments, flags = parser.command_words(rest, command)
@@ -28,7 +29,7 @@ def run(context: NotebookContext, command: options.Command, rest: str) -> None:
     getattr(import_module(f"imagegen_magic.notebook.commands.{module}"), function)(context, arguments, flags)
 
 
-def _misused(command: options.Command, rest: str, why: str) -> str:
+def _misused(command: Command, rest: str, why: str) -> str:
     if command.name == "login":  # the text may be the key: it is not repeated
         return f"{command.usage} takes nothing else: it asks for the key and does not show it."
     return f"{why} Nothing was sent. For a picture of these words: %imagegen -- {command.name} {rest}."

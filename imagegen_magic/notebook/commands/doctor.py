@@ -55,12 +55,12 @@ def _findings(context: NotebookContext, network: bool) -> Iterator[Finding]:
     yield from _versions()
     yield _front_end(context.shell)
     settings = context.settings()
-    for error in settings.troubles.values():
+    for error in settings.errors.values():
         yield "settings", error.what, error.hint
     for name, near in unknown_variables().items():
         yield "settings", f"{name} is in the environment and sets nothing", f"rename it to {near}" if near else "remove it"
     yield "settings", f"read from {settings.folder}; %imagegen config shows them", ""
-    settings = settings.sound
+    settings = settings.without_errors
     yield from _ledger(settings)
     yield _save_dir(settings)
     yield _fonts()
@@ -148,7 +148,7 @@ def _gateways(settings: Settings, network: bool) -> Iterator[Finding]:
     yield chosen
     yield from (
         ("gateways", one.what, one.hint)
-        for one in registry.config_errors(settings.look_alikes).values()
+        for one in registry.config_errors(settings.provider_tables).values()
         if ("without -p", one.what, one.hint) != chosen
     )
     for provider in providers:

@@ -37,7 +37,7 @@ def run(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -
     """Show the drift of the edit that an id or a variable names."""
     row, settings = image_selector.find_row(context, arguments[0]), context.settings()
     before, mask = sources(settings, row)
-    threshold = float(settings.sound.get("drift_above"))
+    threshold = float(settings.without_errors.get("drift_above"))
     measured = show(before, _read(row), mask, context.shell, name=f"picture {row.id}", threshold=threshold)
     if row.share is None:  # the session ended after saving the image and before measuring it
         loop.run(api.ledger(settings).record_drift(row.id, measured.share, measured.mean))

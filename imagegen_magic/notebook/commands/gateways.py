@@ -22,7 +22,7 @@ def providers(context: NotebookContext, arguments: list[str], flags: dict[str, s
     """Show all gateways: whether a key is set, the models, and what each can do."""
     settings = context.settings()
     rows = [row for provider in endpoints.known(settings) for row in _provider_rows(provider, settings)]
-    rows += [[name, "not used", "", str(error), ""] for name, error in registry.config_errors(settings.look_alikes).items()]
+    rows += [[name, "not used", "", str(error), ""] for name, error in registry.config_errors(settings.provider_tables).items()]
     display(Page(Table(("gateway", "key", "model", "can do", "documents"), rows), Note("%imagegen models NAME shows sizes and limits.")))
 
 
@@ -73,7 +73,7 @@ def _abilities(model: Model) -> str:
 def models(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Show the models of that name, of the gateway of that name, or all of them."""
     settings, name = context.settings(), arguments[0] if arguments else ""
-    unsound = registry.config_errors(settings.look_alikes)
+    unsound = registry.config_errors(settings.provider_tables)
     if name in unsound:
         raise unsound[name]
     chosen = list(_matching(endpoints.known(settings), name))

@@ -13,10 +13,10 @@ from IPython.display import display
 from imagegen_magic._version import __version__
 from imagegen_magic.engine import credentials
 from imagegen_magic.engine.credentials import Key
-from imagegen_magic.engine.settings import KNOWN, unknown_variables
+from imagegen_magic.engine.settings import unknown_variables
 from imagegen_magic.errors import ImageGenError
-from imagegen_magic.notebook.arguments import options
 from imagegen_magic.notebook.output.tables import Note, Page, Table
+from imagegen_magic.options import SETTINGS
 from imagegen_magic.providers import registry
 from imagegen_magic.secret_patterns import redact
 
@@ -40,8 +40,10 @@ def login(context: NotebookContext, arguments: list[str], flags: dict[str, str])
     """Ask for the key of a gateway, and keep it in memory; with --save also in the system keyring."""
     settings = context.settings()
     if not arguments:
-        raise UsageError(f"The subcommand is %imagegen login NAME, with one of {', '.join(registry.provider_names(settings.look_alikes))}.")
-    provider = registry.get_provider(arguments[0], settings.look_alikes)
+        raise UsageError(
+            f"The subcommand is %imagegen login NAME, with one of {', '.join(registry.provider_names(settings.provider_tables))}."
+        )
+    provider = registry.get_provider(arguments[0], settings.provider_tables)
     key = _ask(provider)
     credentials.remember(provider.name, key)
     print(f"The key of {provider.title} is kept until this kernel ends. Nothing was sent; the next cell uses it.")
@@ -64,10 +66,10 @@ def _ask(provider: Provider) -> Key:
 def config(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Show every setting with its value and its source."""
     settings, keys = context.settings(), context.keys()
-    rows = [_setting_row(option.name, settings) for option in options.settings()]
-    rows += [[name, "not used", str(error)] for name, error in settings.troubles.items() if name not in KNOWN]
+    rows = [_setting_row(name, settings) for name in SETTINGS]
+    rows += [[name, "not used", str(error)] for name, error in settings.errors.items() if name not in SETTINGS]
     rows += [[name, "not used", f"environment; {_unknown(near)}"] for name, near in unknown_variables().items()]
-    rows += [[f"providers.{name}", _look_alike(table), "pyproject.toml"] for name, table in settings.look_alikes.items()]
+    rows += [[f"providers.{name}", _look_alike(table), "pyproject.toml"] for name, table in settings.provider_tables.items()]
     rows = [[name, redact(value, keys), origin] for name, value, origin in rows]
     display(Page(Table(("setting", "value", "source"), rows), Note('%config ImageGenMagics.NAME = "value" changes one for this session.')))
 
@@ -77,10 +79,10 @@ def _unknown(near: str) -> str:
 
 
 def _setting_row(name: str, settings: Settings) -> list[str]:
-    error = settings.troubles.get(name)
+    error = settings.errors.get(name)
     if error is not None:
         return [name, "not used", str(error)]
-    value = settings.sound.values.get(name, (KNOWN[name][1], ""))[0]
+    value = settings.get(name)
     return [name, "–" if value is None else str(value), settings.origin(name)]
 
 

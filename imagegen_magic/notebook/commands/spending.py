@@ -102,7 +102,7 @@ class Course:
 def budget(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Set a budget, remove budgets, or show each with what is left."""
     settings = context.settings()
-    book, unknown_price = api.ledger(settings), settings.sound.get("unknown_price")
+    book, unknown_price = api.ledger(settings), settings.without_errors.get("unknown_price")
     if not arguments and flags:
         raise UsageError("The subcommand is %imagegen budget AMOUNT [--per day|session|month] [--unit USD]; alone, it shows what is left.")
     per, unit = _per(flags.get("--per")), _unit(flags.get("--unit"))

@@ -14,7 +14,7 @@ from imagegen_magic._version import __version__
 from imagegen_magic.engine import api, credentials
 from imagegen_magic.engine.storage import folders
 from imagegen_magic.errors import ImageGenError
-from imagegen_magic.notebook.arguments import confirmation, mistakes, options, parser
+from imagegen_magic.notebook.arguments import confirmation, mistakes, parser, subcommands
 from imagegen_magic.notebook.arguments.request_builder import build_request
 from imagegen_magic.notebook.commands import dispatch
 from imagegen_magic.notebook.output import tables
@@ -82,7 +82,7 @@ def _run_cell(context: NotebookContext, line: str, body: str) -> None:
 
 def _run_line(context: NotebookContext, line: str) -> None:
     word, _, rest = line.partition(" ")
-    if (command := options.command_for(word)) and parser.fits(command, rest):
+    if (command := subcommands.command_for(word)) and parser.fits(command, rest):
         dispatch.run(context, command, rest.strip())
         return
     parsed = parser.read(line)
@@ -101,7 +101,7 @@ def _run_line(context: NotebookContext, line: str) -> None:
 def _show_help(given: Mapping[str, Any]) -> bool:
     """Show the help or the version if that is what was requested."""
     if given.get("help"):
-        print(options.help_text())
+        print(subcommands.help_text())
     elif given.get("version"):
         print(f"imagegen_magic {__version__}")
     else:
@@ -112,8 +112,8 @@ def _show_help(given: Mapping[str, Any]) -> bool:
 def _refuse_misspelt(parsed: parser.Line) -> None:
     if parsed.forced or not parsed.text or len(parsed.text.split()) > 1:
         return
-    if near := options.misspelt(parsed.text):
-        known = f"%imagegen {near}" if options.command_for(near) else "%imagegen --help"
+    if near := mistakes.misspelt(parsed.text):
+        known = f"%imagegen {near}" if subcommands.command_for(near) else "%imagegen --help"
         raise UsageError(
             f"Unknown subcommand {parsed.text!r}. Did you mean `{known}`? Nothing was sent. "
             f"For a picture of this word: %imagegen -- {parsed.text}."

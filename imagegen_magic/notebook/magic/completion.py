@@ -11,8 +11,10 @@ from IPython.core.error import UsageError
 
 from imagegen_magic.engine import endpoints
 from imagegen_magic.errors import ImageGenError
-from imagegen_magic.notebook.arguments import options, parser
+from imagegen_magic.notebook.arguments import parser
+from imagegen_magic.notebook.arguments.subcommands import COMMANDS, Command, command_for
 from imagegen_magic.notebook.magic import input_transformer
+from imagegen_magic.options import OPTIONS, Option, option_for
 from imagegen_magic.providers import alternatives, registry
 from imagegen_magic.providers.model import VALUE_LISTS
 
@@ -67,21 +69,21 @@ def complete(typed: str, context: NotebookContext, *, is_cell: bool) -> Found:
     before = words[:-1] if fragment else words
     if before[:1] == ["--"]:
         return Found()  # all of it is a prompt
-    if not is_cell and before and (command := options.command_for(before[0])):
+    if not is_cell and before and (command := command_for(before[0])):
         return _begun(fragment, _command_words(command, before[1:], context))
     if found := _value(typed, context):
         return found
     if fragment.startswith("-"):
         return _begun(fragment, _flags(typed, fragment))
     if not is_cell and not before:
-        return _begun(fragment, [*(command.name for command in options.COMMANDS), *([] if fragment else _flags(typed, ""))])
+        return _begun(fragment, [*(command.name for command in COMMANDS), *([] if fragment else _flags(typed, ""))])
     return Found() if fragment or _read(typed).text else _begun("", _flags(typed, ""))
 
 
 def _value(typed: str, context: NotebookContext) -> Found | None:
     """Return the completions for the value of an option; None if the text does not end in one."""
     match = _VALUE.search(typed)
-    option = options.option_for(match[1]) if match else None
+    option = option_for(match[1]) if match else None
     if match is None or option is None or not option.metavar:
         return None
     return _begun(match[2], _values(option, typed[: match.start()], context), "value")
@@ -101,12 +103,12 @@ def _read(typed: str) -> parser.Line:
 
 def _flags(typed: str, fragment: str) -> Iterator[str]:
     given = _read(typed.removesuffix(fragment)).given
-    for option in options.OPTIONS:
+    for option in OPTIONS:
         if option.flags and (option.repeat or option.name not in given):
             yield option.long
 
 
-def _command_words(command: options.Command, typed: Sequence[str], context: NotebookContext) -> Iterator[str]:
+def _command_words(command: Command, typed: Sequence[str], context: NotebookContext) -> Iterator[str]:
     if command.name in ("models", "login"):
         yield from _providers(context)
     elif command.name == "cancel":
@@ -115,19 +117,19 @@ def _command_words(command: options.Command, typed: Sequence[str], context: Note
 
 
 def _providers(context: NotebookContext) -> Sequence[str]:
-    return tuple(registry.provider_names(context.settings().look_alikes))
+    return tuple(registry.provider_names(context.settings().provider_tables))
 
 
-def _values(option: options.Option, before: str, context: NotebookContext) -> Sequence[str]:
+def _values(option: Option, before: str, context: NotebookContext) -> Sequence[str]:
     given = dict(_read(before).given)
     try:
-        if option.choices == "providers":
+        if option.name == "provider":
             return _providers(context)
-        if not option.choices:
-            return ()
-        settings = context.settings().sound
+        if option.name not in ("model", *VALUE_LISTS):
+            return option.values
+        settings = context.settings().without_errors
         provider = _provider(given, settings)
-        if option.choices == "models":
+        if option.name == "model":
             return tuple(model.name for model in provider.models)
         return alternatives.fitting_values(provider, {**_configured(settings), **given}, option.name)
     except ImageGenError:
@@ -140,5 +142,5 @@ def _configured(settings: Settings) -> dict[str, Any]:
 
 def _provider(given: Mapping[str, Any], settings: Settings) -> Provider:
     if name := given.get("provider") or settings.get("provider"):
-        return registry.get_provider(name, settings.look_alikes)
+        return registry.get_provider(name, settings.provider_tables)
     return endpoints.select_endpoint(settings, sandbox=given.get("sandbox"), model=given.get("model"), planning=True).provider

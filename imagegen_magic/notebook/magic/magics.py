@@ -6,12 +6,42 @@ import sys
 from typing import Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
+from traitlets import Bool, Float, Int, TraitError, Unicode
 
-from imagegen_magic.notebook.arguments import options
+from imagegen_magic import readers
+from imagegen_magic.notebook.arguments import subcommands
 from imagegen_magic.notebook.context import NotebookContext
 from imagegen_magic.notebook.magic import input_transformer
+from imagegen_magic.options import SETTINGS, Option
 
 _MATCHER = "imagegen_magic"
+_TRAITS: dict[Any, Any] = {
+    readers.flag: Bool,
+    readers.text: Unicode,
+    readers.folder: Unicode,
+    readers.seconds: Float,
+    readers.amount: Float,
+    readers.share: Float,
+}
+
+
+def _trait(option: Option) -> Any:
+    """Return a trait that refuses what the option's reader refuses, and keeps the value as it was given; None is an unset value.
+
+    An invalid value of a configuration file is kept until a cell needs it: the extension must load, or nothing could be collected.
+    """
+    kind = _TRAITS.get(option.read, Int)
+
+    def validate(trait: Any, magics: Any, value: Any) -> Any:
+        try:
+            option.read(value)
+        except ValueError as error:
+            if getattr(magics, "loaded", False):
+                raise TraitError(f"{option.name} takes {error}, not {value!r}") from None
+        return value
+
+    made = type(kind.__name__, (kind,), {"validate": validate})
+    return made(None, allow_none=True, help=option.help).tag(config=True)
 
 
 @magics_class
@@ -22,7 +52,7 @@ class ImageGenMagics(Magics):
     """
 
     shell: Any  # never None after __init__
-    vars().update(options.traits())  # a trait for every default, from the one table
+    vars().update({name: _trait(option) for name, option in SETTINGS.items()})
 
     def __init__(self, shell: Any) -> None:
         super().__init__(shell=shell)
@@ -41,10 +71,10 @@ class ImageGenMagics(Magics):
 
         cell_runner.run(self.context, line, cell)
 
-    imagegen.__doc__ = options.help_text()
+    imagegen.__doc__ = subcommands.help_text()
 
     def _defaults(self) -> dict[str, Any]:
-        return {option.name: getattr(self, option.name) for option in options.settings()}
+        return {name: getattr(self, name) for name in SETTINGS}
 
 
 def _is_utf8(stream: Any) -> bool:

@@ -73,7 +73,7 @@ def _drift_above() -> float:
         settings = current_settings()
     except ImageGenError:  # the next cell reports settings that cannot be read; an image is shown all the same
         settings = Settings(notebook_folder())
-    return float(settings.sound.get("drift_above"))
+    return float(settings.without_errors.get("drift_above"))
 
 
 def _cost(image: GeneratedImage, now: float) -> list[str]:

@@ -31,7 +31,7 @@ class PanelState:
         self._job_settings = replace(
             settings,
             values={name: one for name, one in settings.values.items() if name not in REQUEST_OPTIONS},
-            troubles={name: one for name, one in settings.troubles.items() if name not in REQUEST_OPTIONS},
+            errors={name: one for name, one in settings.errors.items() if name not in REQUEST_OPTIONS},
         )
         self.request = api.apply_defaults(request, settings)
         self.provider, self.sandbox = self._begin(provider, sandbox)
@@ -41,7 +41,7 @@ class PanelState:
         """Choose as a cell would; a named gateway is chosen even without a key."""
         wanted = self.settings.get("sandbox") if sandbox is None else sandbox
         if name := provider or self.settings.get("provider"):
-            return registry.get_provider(name, self.settings.look_alikes), bool(wanted)
+            return registry.get_provider(name, self.settings.provider_tables), bool(wanted)
         chosen = endpoints.select_endpoint(self.settings, sandbox=wanted, model=self.request.model, planning=True)
         return chosen.provider, chosen.sandbox
 
@@ -66,7 +66,7 @@ class PanelState:
 
     def _select_provider(self, name: str) -> None:
         """Select a gateway, with the model of the same name if it has one, else its first."""
-        self.provider = self.providers.get(name) or registry.get_provider(name, self.settings.look_alikes)
+        self.provider = self.providers.get(name) or registry.get_provider(name, self.settings.provider_tables)
         names = {model.name for model in self.provider.models}
         model = self.request.model if self.request.model in names else None
         self.request = replace(self.request, model=model)
@@ -87,7 +87,7 @@ class PanelState:
 
     def use_settings_of(self, image: GeneratedImage, request: ImageRequest) -> None:
         """Set all that an image was made with. Raises UnknownProvider if its gateway no longer exists."""
-        provider = registry.get_provider(image.provider, self.settings.look_alikes)
+        provider = registry.get_provider(image.provider, self.settings.provider_tables)
         provider.model(image.request.model)
         self.provider, self.sandbox, self.request = provider, image.sandbox, request
         self.validation = self._validate()

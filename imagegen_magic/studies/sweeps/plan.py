@@ -189,7 +189,7 @@ def _without_keys(
     with suppress(MissingKey):
         return api.prepare(request, settings, provider, place, fit=fit, pictures=pictures)
     planned = api.plan(request, provider=provider, fit=fit, settings=settings)
-    endpoint = without_key(registry.get_provider(planned.provider, settings.look_alikes), settings)
+    endpoint = without_key(registry.get_provider(planned.provider, settings.provider_tables), settings)
     return PlannedRequest(endpoint, planned, api.apply_defaults(request, settings), place)
 
 

@@ -1,0 +1,241 @@
+"""The one table of options and settings: the parser, the help, TAB, the traits, the settings and the README's tables come from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from imagegen_magic import readers
+
+
+class Option(NamedTuple):
+    """One option of a cell, with its setting if it has one; without `flags` it is a setting only.
+
+    `name` is that of the setting, and of the field of a request. `metavar` stands for the value in the help; None marks a switch. `read`
+    returns the value of a text or object, or raises ValueError with what is expected. `setting` says who needs the setting: the
+    `request`, the choice of the `gateway`, the `engine` for every job, or the `notebook` alone; empty if there is no setting. `default`
+    is the setting's built-in value; a request's own options have none, because the plan fills them in.
+
+    `values` are the usual values, for messages about mistakes. `spaces` marks a value that may contain spaces, and `repeat` an option
+    that can be given several times.
+    """
+
+    name: str
+    flags: tuple[str, ...]
+    metavar: str | None
+    help: str
+    read: Callable[[Any], Any] = readers.text
+    setting: str = ""
+    default: Any = None
+    values: tuple[str, ...] = ()
+    spaces: bool = False
+    repeat: bool = False
+
+    @property
+    def long(self) -> str:
+        """The longest flag."""
+        return self.flags[-1]
+
+    @property
+    def usage(self) -> str:
+        """All flags, with their value."""
+        return ", ".join(self.flags) + (f" {self.metavar}" if self.metavar else "")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable of the setting."""
+        return f"IMAGEGEN_{self.name.upper()}"
+
+
+_IMAGE = "an address, a file, a variable, @17"
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "provider",
+        ("-p", "--provider"),
+        "NAME",
+        "gateway; default: the configured one, else the first with a key, else the sandbox, with a note",
+        setting="gateway",
+    ),
+    Option("model", ("-m", "--model"), "NAME", "model; default: the gateway's first", setting="request"),
+    Option("size", ("-s", "--size"), "SIZE", "ratio 16:9, pixels 1536x1024 (or ×), or auto", setting="request"),
+    Option(
+        "resolution",
+        ("-r", "--resolution"),
+        "TIER",
+        "1k, 2k or 4k, any case; not together with pixels",
+        setting="request",
+        values=("1k", "2k", "4k"),
+    ),
+    Option(
+        "quality",
+        ("-q", "--quality"),
+        "QUALITY",
+        "auto, low, medium or high",
+        setting="request",
+        values=("auto", "low", "medium", "high"),
+    ),
+    Option("n", ("-n", "--n"), "COUNT", "number of pictures; above the gateway's limit, several tasks", readers.count, "request"),
+    Option(
+        "background",
+        ("--background",),
+        "KIND",
+        "auto, opaque or transparent",
+        setting="request",
+        values=("auto", "opaque", "transparent"),
+    ),
+    Option("moderation", ("--moderation",), "STRENGTH", "auto or low", setting="request", values=("auto", "low")),
+    Option("output_format", ("--output-format",), "FORMAT", "png, jpeg or webp", setting="request", values=("png", "jpeg", "webp")),
+    Option("output_compression", ("--output-compression",), "0-100", "for jpeg and webp", readers.compression, "request"),
+    Option("callback_url", ("--callback-url",), "ADDRESS", "public https address the gateway calls when a task ends"),
+    Option(
+        "references",
+        ("--ref",),
+        "SOURCE",
+        "reference picture: an address, a file (globs too), a variable, a picture of the history (@17); repeatable",
+        spaces=True,
+        repeat=True,
+    ),
+    Option("mask", ("--mask",), "SOURCE", f"mask for the first reference, transparent where to paint: {_IMAGE}", spaces=True),
+    Option("fit", ("--fit",), None, "scale down references that are too large for the gateway, with a note"),
+    Option(
+        "sweep",
+        ("--sweep",),
+        "AXIS=V1,V2,…",
+        "all combinations: an option (quality=low,high) or a slot (style=oil|ink for {{style}}; style=@list); repeatable",
+        readers.axis,
+        spaces=True,
+        repeat=True,
+    ),
+    Option("repeat", ("--repeat",), "COUNT", "number of pictures of each combination", readers.count),
+    Option("skip_impossible", ("--skip-impossible",), None, "leave out impossible combinations, and list them"),
+    Option("yes", ("--yes",), None, "do not ask for a confirmation before many pictures or a high price"),
+    Option(
+        "reuse",
+        ("--reuse",),
+        None,
+        "return the pictures of an identical earlier request; only missing ones are made and paid for",
+        readers.flag,
+        "engine",
+        default=False,
+    ),
+    Option("fresh", ("--fresh",), None, "make new pictures even if reuse is configured"),
+    Option("out", ("-o", "--out"), "NAME", "variable for the Generation; _imagegen always holds the last one", readers.variable),
+    Option(
+        "save_dir",
+        ("--save-dir",),
+        "DIR",
+        "folder of the originals; default: imagegen/ beside the notebook",
+        readers.folder,
+        "engine",
+        default="imagegen",
+        spaces=True,
+    ),
+    Option("name", ("--name",), "STEM", "file name of the originals; default: words of the prompt", setting="engine", spaces=True),
+    Option(
+        "preview",
+        ("--preview",),
+        "PX",
+        "longest edge of the picture in the notebook; default and maximum: 1024",
+        readers.preview,
+        "notebook",
+        default=1024,
+    ),
+    Option(
+        "timeout",
+        ("--timeout",),
+        "SECONDS",
+        "how long to wait; default 600; then %imagegen resume collects the task",
+        readers.seconds,
+        "engine",
+        default=600.0,
+    ),
+    Option("no_wait", ("--no-wait",), None, "return at once; the output is updated later, the variable is a Job to .wait() or await"),
+    Option("dry_run", ("--dry-run",), None, "show the plan: JSON, pixels, price, warnings; nothing is sent"),
+    Option(
+        "sandbox",
+        ("--sandbox",),
+        None,
+        "use the sandbox in place of the gateway: no key, no cost, drawn pictures",
+        readers.flag,
+        "engine",
+        default=False,
+    ),
+    Option(
+        "extra",
+        ("--set",),
+        "KEY=VALUE",
+        "an extra field of the request; VALUE is read as JSON, else as text; repeatable",
+        readers.pair,
+        spaces=True,
+        repeat=True,
+    ),
+    Option("vars", ("--vars",), None, "replace {{name}} in the prompt by the variable of that name; all other text stays"),
+    Option(
+        "keep_loop",
+        ("--keep-loop",),
+        None,
+        "keep the kernel's own asyncio tasks running while this cell waits",
+        readers.flag,
+        "notebook",
+        default=False,
+    ),
+    Option("help", ("-h", "--help"), None, "show this"),
+    Option("version", ("--version",), None, "show the version; nothing is sent"),
+    Option("poll_seconds", (), "SECONDS", "minimum interval between polls; default: the gateway's own", readers.seconds, "engine"),
+    Option("submits_at_once", (), "COUNT", "concurrent submissions per gateway; default 8", readers.count, "engine", default=8),
+    Option("submit_timeout", (), "SECONDS", "timeout of one submission; default 120", readers.seconds, "engine", default=120.0),
+    Option(
+        "ask_above_pictures",
+        (),
+        "COUNT",
+        "a cell or sweep of more pictures needs a confirmation; default 20",
+        readers.count,
+        "notebook",
+        default=20,
+    ),
+    Option(
+        "ask_above_cost",
+        (),
+        "AMOUNT",
+        "a cell or sweep above this price needs a confirmation; default 5",
+        readers.amount,
+        "notebook",
+        default=Decimal(5),
+    ),
+    Option(
+        "unknown_price",
+        (),
+        "AMOUNT",
+        "what a picture of unknown price counts in a budget; without it such a request is refused",
+        readers.amount,
+        "engine",
+    ),
+    Option(
+        "drift_above",
+        (),
+        "0-1",
+        "share of a mask's protected pixels above which a caption reports a change; default 0.02",
+        readers.share,
+        "notebook",
+        default=0.02,
+    ),
+    Option("uploader", (), "PACKAGE:FUNCTION", "your function (path) -> address, for gateways without an upload", setting="engine"),
+    Option("home", (), "DIR", "folder of the ledger; default: the user's data folder", readers.folder, "engine"),
+)
+
+SETTINGS: dict[str, Option] = {option.name: option for option in OPTIONS if option.setting}
+"""The options that can be configured, by name."""
+
+_BY_FLAG: dict[str, Option] = {flag: option for option in OPTIONS for flag in option.flags}
+
+
+def option_for(flag: str) -> Option | None:
+    """Return the option of a flag."""
+    return _BY_FLAG.get(flag)
+
+
+def settings_for(user: str) -> tuple[str, ...]:
+    """Return the names of the settings that the `request`, the `engine` or the `notebook` needs."""
+    return tuple(option.name for option in SETTINGS.values() if option.setting == user)
