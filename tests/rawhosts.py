@@ -5,7 +5,7 @@ import contextlib
 import ssl
 from pathlib import Path
 
-from imagegen_magic.engine.net.client import GatewayClients
+from imagegen_magic.engine.net.client import MAX_BYTES, GatewayClients, read_body
 from imagegen_magic.engine.net.transport import Headers
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -82,9 +82,14 @@ def with_clients(work):
     return asyncio.run(main())
 
 
-def download(url, base):
+async def fetched(clients, url, base):
     """Return the bytes of a result address."""
-    return with_clients(lambda clients: clients.download(url, base))
+    return await clients.fetch(url, base, lambda response: read_body(response, MAX_BYTES))
+
+
+def download(url, base):
+    """Return the bytes of a result address, with clients of its own."""
+    return with_clients(lambda clients: fetched(clients, url, base))
 
 
 async def send(pool, url, method="GET", content=None, **headers):

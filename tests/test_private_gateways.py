@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 from ledgers import a_png
+from rawhosts import download, fetched
 from shells import a_shell
 from webserver import web
 
@@ -157,17 +158,6 @@ def network(monkeypatch):
     return connected
 
 
-def _download(url, base):
-    async def main():
-        clients = GatewayClients()
-        try:
-            return await clients.download(url, base)
-        finally:
-            await clients.close()
-
-    return asyncio.run(main())
-
-
 PUBLIC = ["http://93.184.215.14", "http://api.public.example", "http://[2606:2800::1]", "http://dual.example", "http://unknown.example"]
 PRIVATE = ["http://10.99.0.1:8000", "http://imagegen:8000", "http://gpu.lab.example:8000", "http://[fd12::1]:8000", "http://100.64.0.5"]
 LOOPBACK = ["http://127.0.0.3:8000", "http://localhost:8000", "http://here.example:8000", "http://[::1]:8000", "http://0.0.0.0:8000"]
@@ -194,7 +184,7 @@ def test_a_gateway_leads_as_far_as_its_own_network(base, network):
         for address in (f"http://{host}/a.png", f"https://{host}/a.png"):
             network.clear()
             with pytest.raises((NotTrusted, NotSent)) as refused:
-                _download(address, base)
+                download(address, base)
             if allowed is isinstance(refused.value, NotTrusted) or allowed is not bool(network):
                 wrong.append((address, refused.value, list(network)))
     assert wrong == []
@@ -217,7 +207,7 @@ def test_a_gateway_leads_as_far_as_its_own_network(base, network):
 def test_plain_http_stays_in_the_gateways_network(base, url, allowed, network):
     """A gateway on https may name http addresses of its private network alone; one on http may name any, as ever."""
     with pytest.raises((NotTrusted, NotSent)) as refused:
-        _download(url, base)
+        download(url, base)
     assert (isinstance(refused.value, NotSent), bool(network)) == (allowed, allowed), refused.value
 
 
@@ -236,26 +226,26 @@ def test_plain_http_stays_in_the_gateways_network(base, url, allowed, network):
 def test_what_is_refused_says_who_has_to_act(base, result, words, network):
     """One line: where it leads, that it was charged, and that resume fetches it."""
     with pytest.raises(NotTrusted, match=words) as refused:
-        _download(f"{result}/a.png", base)
+        download(f"{result}/a.png", base)
     assert (refused.value.charge, "resume" in refused.value.hint, network) == ("yes", True, [])
 
 
 def test_a_name_with_a_link_local_address_beside_its_own_leads_to_its_own(network):
     """As names of a local network often have one."""
     with pytest.raises(NotSent):
-        _download("http://nas.local/a.png", "http://imagegen:8000")
+        download("http://nas.local/a.png", "http://imagegen:8000")
     assert network == ["10.99.0.9"]
 
 
 def test_behind_a_vpn_that_answers_for_names_pictures_are_fetched(network):
     """Where the gateway's own name resolves into 198.18.0.0/15, so may its pictures' names; elsewhere that is no public address."""
     with pytest.raises(NotSent):
-        _download("https://fake.cdn.example/a.png", "https://behind.vpn.example")
+        download("https://fake.cdn.example/a.png", "https://behind.vpn.example")
     for url in ("https://private.cdn.example/a.png", "https://10.99.0.9/a.png"):
         with pytest.raises(NotTrusted):
-            _download(url, "https://behind.vpn.example")
+            download(url, "https://behind.vpn.example")
     with pytest.raises(NotTrusted):
-        _download("https://fake.cdn.example/a.png", "https://api.public.example")
+        download("https://fake.cdn.example/a.png", "https://api.public.example")
     assert network == ["198.18.0.9"]
 
 
@@ -271,7 +261,7 @@ def test_a_gateway_does_not_become_private_by_resolving_to_something_else(networ
             monkeypatch.setitem(NAMES, "rebind.example", ["10.99.0.1"])
             for url in ("https://10.99.0.9/a.png", "https://rebind.example/a.png", "https://private.cdn.example/a.png"):
                 with pytest.raises(NotTrusted):
-                    await clients.download(url, "https://rebind.example")
+                    await fetched(clients, url, "https://rebind.example")
         finally:
             await clients.close()
 
@@ -283,7 +273,7 @@ def test_a_gateway_does_not_become_private_by_resolving_to_something_else(networ
 def test_a_gateway_with_a_public_and_a_private_address_leads_to_itself(network):
     """Its own name is allowed as it was resolved for the gateway, other private hosts are not."""
     with pytest.raises(NotSent):
-        _download("http://dual.example/a.png", "http://dual.example")
+        download("http://dual.example/a.png", "http://dual.example")
     assert set(network) == {"93.184.215.14", "10.99.0.1"}
 
 
@@ -305,7 +295,7 @@ def test_behind_a_proxy_names_are_judged_as_they_read(network, monkeypatch):
         ("https://imagegen:8000", "http://public.cdn.example/a.png", False),
     ):
         with pytest.raises((NotSent, NotTrusted)) as refused:
-            _download(url, base)
+            download(url, base)
         assert isinstance(refused.value, NotSent) is allowed, (base, url, refused.value)
 
 
@@ -316,9 +306,9 @@ def test_every_hop_of_a_redirect_is_judged():
         web(lambda seen: (302, {"Location": files.origin + "/a.png"}, b""), "127.0.0.3") as gateway,
         web(lambda seen: (302, {"Location": "http://169.254.169.254/latest"}, b""), "127.0.0.3") as metadata,
     ):
-        assert _download(gateway.origin + "/a.png", gateway.origin) == b"picture"
+        assert download(gateway.origin + "/a.png", gateway.origin) == b"picture"
         with pytest.raises(NotTrusted, match="link-local"):
-            _download(metadata.origin + "/a.png", metadata.origin)
+            download(metadata.origin + "/a.png", metadata.origin)
 
 
 def test_a_redirect_from_a_public_host_into_a_network_is_refused(monkeypatch):
@@ -338,7 +328,7 @@ def test_a_redirect_from_a_public_host_into_a_network_is_refused(monkeypatch):
         monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolve)
         monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", far)
         with pytest.raises(NotTrusted, match=r"private\.example is 10\.99\.0\.9"):
-            _download(f"http://cdn.example:{port}/a.png", "http://api.example")
+            download(f"http://cdn.example:{port}/a.png", "http://api.example")
     assert (connected, len(server.seen)) == (["93.184.215.14"], 1)
 
 
@@ -487,7 +477,7 @@ def test_the_sandbox_in_this_process_leads_into_no_network():
     with pytest.raises(UnsupportedOption, match="is in a private network"):
         routes.check(planned, at, load())
     with pytest.raises(NotTrusted):
-        _download("http://10.99.0.9/a.png", at.base_url)
+        download("http://10.99.0.9/a.png", at.base_url)
 
 
 # where a gateway may be

@@ -20,7 +20,7 @@ from types import SimpleNamespace
 
 import httpx2
 import pytest
-from rawhosts import CERTIFICATE, OK, answering, download, outcome, raw_host, send, with_clients, with_host
+from rawhosts import CERTIFICATE, OK, answering, download, fetched, outcome, raw_host, send, with_clients, with_host
 from webserver import web
 
 from imagegen_magic.engine.credentials import Key
@@ -47,7 +47,7 @@ class TestQueue:
         seen = []
 
         async def work(clients, origin):
-            return await asyncio.gather(*(clients.download(f"{origin}/{number}", origin) for number in range(40)))
+            return await asyncio.gather(*(fetched(clients, f"{origin}/{number}", origin) for number in range(40)))
 
         assert with_host(work, answering(seen=seen)) == [b"ok"] * 40
         assert len(seen) <= 8
@@ -59,14 +59,14 @@ class TestQueue:
         seen = []
 
         async def work(clients, origin):
-            waiting = [asyncio.create_task(clients.download(origin, origin)) for _ in range(8)]
+            waiting = [asyncio.create_task(fetched(clients, origin, origin)) for _ in range(8)]
             while sum(map(len, seen)) < 8:
                 await asyncio.sleep(0.01)
             for task in waiting:
                 task.cancel()
             await asyncio.wait(waiting)
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(clients.download(origin, origin), 0.5)
+                await asyncio.wait_for(fetched(clients, origin, origin), 0.5)
 
         with_host(work, answering(half, seen))
         assert [len(heads) for heads in seen] == [1] * 9
@@ -369,7 +369,7 @@ class TestResponses:
 
     def test_a_compressed_bomb_is_given_up_before_it_is_large(self, monkeypatch):
         """A picture, and a gateway's JSON: the bytes that it decompresses to count."""
-        monkeypatch.setattr("imagegen_magic.engine.net.client.MAX_BYTES", 2**20)
+        monkeypatch.setattr("rawhosts.MAX_BYTES", 2**20)
         monkeypatch.setattr("imagegen_magic.engine.net.client._MAX_JSON_BYTES", 2**20)
         bomb = gzip.compress(b'"' + bytes(2**26))
         with web(lambda seen: (200, {"Content-Encoding": "gzip"}, bomb)) as server:
@@ -820,7 +820,7 @@ class TestSecrets:
 
             async def work(clients):
                 await clients.call(clients.submits(server.origin), server.origin, Key(KEY), Call("POST", "/v1", {"prompt": "x"}))
-                await clients.download(f"{server.origin}/signed?signature=5eac0ffee", server.origin)
+                await fetched(clients, f"{server.origin}/signed?signature=5eac0ffee", server.origin)
                 await outcome(clients.polls(""), "http://127.0.0.1:9/?signature=5eac0ffee", Authorization=f"Bearer {KEY}")
 
             with_clients(work)
@@ -882,7 +882,7 @@ class TestOwnTransport:
         transport.use_transport(make)
 
         async def work(clients, origin):
-            return await send(clients.submits(origin), f"{origin}/?a=%2f", "POST", b"{}"), await clients.download(origin, origin)
+            return await send(clients.submits(origin), f"{origin}/?a=%2f", "POST", b"{}"), await fetched(clients, origin, origin)
 
         assert with_host(work, answering(), tls=True, trusted=False) == ((200, b"ok"), b"ok")
         assert made == [False, False]

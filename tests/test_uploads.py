@@ -15,6 +15,7 @@ from dataclasses import replace
 import pytest
 from gateway_table import UPLOADING
 from PIL import Image, ImageChops
+from rawhosts import fetched
 from servers import sandbox_server
 from webserver import web
 
@@ -113,7 +114,7 @@ def _rows():
 
 def _fetched(url):
     async def fetch(session):
-        return await session.clients.download(url, url)
+        return await fetched(session.clients, url, url)
 
     return _run(fetch)
 
@@ -245,7 +246,7 @@ async def _submit(session, at, sent):
 async def _picture_of(session, at, task_id):
     while not isinstance(state := at.provider.read_task((await _look(session, at, task_id)).content), Succeeded):
         await asyncio.sleep(0.05)
-    return await session.clients.download(state.image_urls[0], at.base_url)
+    return await fetched(session.clients, state.image_urls[0], at.base_url)
 
 
 async def _look(session, at, task_id):

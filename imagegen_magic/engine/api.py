@@ -15,8 +15,9 @@ from imagegen_magic.engine import credentials, endpoints, loop, threads
 from imagegen_magic.engine.context import ledger_of
 from imagegen_magic.engine.endpoints import Endpoint, select_endpoint
 from imagegen_magic.engine.jobs.builder import create_tasks
-from imagegen_magic.engine.jobs.job import Event, Job, PlannedRequest, ResultFactory
+from imagegen_magic.engine.jobs.job import Job, PlannedRequest, ResultFactory
 from imagegen_magic.engine.jobs.resume import resume_tasks
+from imagegen_magic.engine.jobs.task import Event
 from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.ledger.ledger import Ledger, TaskRow
 from imagegen_magic.engine.ledger.sweeps import SweepRecord

@@ -7,18 +7,17 @@ import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from imagegen_magic import notebook_folder
 from imagegen_magic.engine import threads
 from imagegen_magic.engine.context import EngineContext, Kind, context_of
 from imagegen_magic.engine.jobs import reuse
-from imagegen_magic.engine.jobs.job import JobChannel, PlannedRequest, Prepared
+from imagegen_magic.engine.jobs.job import PlannedRequest, Prepared
 from imagegen_magic.engine.jobs.resume import Resumer, megapixels, protected
 from imagegen_magic.engine.jobs.reuse import PriorResults
 from imagegen_magic.engine.jobs.runner import TaskRunner
-from imagegen_magic.engine.jobs.task import RunningTask, TaskSpec
+from imagegen_magic.engine.jobs.task import JobChannel, RunningTask, TaskSpec
 from imagegen_magic.engine.ledger import budget
 from imagegen_magic.engine.ledger.ledger import NewJob, NewSource, NewTask, TaskRow, is_requested_after, latest_by_fingerprint
 from imagegen_magic.engine.ledger.spending import ZERO_COST, prorate
@@ -147,7 +146,9 @@ class _Builder:
         entries = [entry for entry in self._entries(set(positions)) if entry.positions]
         if not entries:
             return {}
-        check_budget = budget.budget_check(map(_priced, entries), self.context.ledger, self.settings.get("unknown_price"))
+        check_budget = budget.budget_check(
+            [(entry.budgeted, entry.count) for entry in entries], self.context.ledger, self.settings.get("unknown_price")
+        )
         if any(entry.request.plan.uploads for entry in entries):
             await self.context.ledger.run(check_budget, writes=False)  # no image leaves this machine for a refused request
         self.prepared.made_folders += await threads.writing(folders.make_ready, self.settings, name=self._longest_name(entries))
@@ -160,7 +161,8 @@ class _Builder:
 
         def check(connection: Any) -> None:
             self.channel.check_wanted()
-            self._check_not_overtaken(connection, wanted)
+            if self.latest is not None and is_requested_after(connection, self.latest, wanted):
+                raise _Overtaken
             check_budget(connection)
             if self.latest is None:  # earlier results are named, not reused
                 earlier.update(latest_by_fingerprint(connection, self.fingerprints))
@@ -178,10 +180,6 @@ class _Builder:
         return max(
             (images.filename_stem(prompt, "0000", self.settings.get("name")) for prompt in prompts), key=lambda stem: len(stem.encode())
         )
-
-    def _check_not_overtaken(self, connection: Any, wanted: set[str]) -> None:
-        if self.latest is not None and is_requested_after(connection, self.latest, wanted):
-            raise _Overtaken
 
     def _entries(self, missing: set[int]) -> Iterator[_Entry]:
         first = 0
@@ -223,7 +221,9 @@ class _Builder:
             quality=plan.tier[0],
             tier=plan.tier[1],
             asked=request.asked(),
-            resolved=_with_addresses(plan.request, known).asked(),
+            resolved=replace(
+                plan.request, references=tuple(_addressed(plan.request.references, known)), mask=_addressed(plan.request.mask, known)
+            ).asked(),
             expected={
                 "pixels": [list(pair) for pair in plan.pixels],
                 "mime_type": plan.mime_type,
@@ -245,12 +245,11 @@ class _Builder:
 
     async def _runners(self, entry: _Entry, new: NewJob, rows: Sequence[int], earlier: Mapping[str, tuple[int, float]]) -> list[TaskRunner]:
         spec = await self._spec(entry, new)
-        channel, refusal = self.channel, partial(self.channel.known_refusal, spec.endpoint)
         runners, first = [], 1
         for position, row, task in zip(entry.positions, rows, new.tasks, strict=True):
             running = RunningTask(row, position, first, task.pictures, task.sent, task.idempotency_key)
             own = spec._replace(price=prorate(new.price, task.pictures, entry.count), earlier=earlier.get(task.fingerprint))
-            runners.append(TaskRunner(self.context, own, running, channel.emit, channel.claims, refusal))
+            runners.append(TaskRunner(self.context, self.channel, own, running))
             first += task.pictures
         return runners
 
@@ -264,14 +263,10 @@ class _Builder:
             asked=new.asked,
             model=new.model,
             expected=new.expected,
-            size_asked=request.size or "",
             price=new.price,
             save_dir=path_of(new.save_dir),
             filename_stem=images.filename_stem(request.prompt, entry.token[:4], new.name),
             tasks=self.tasks,
-            timeout=self.settings.get("timeout"),
-            settings=self.settings,
-            preview_edge=self.channel.preview_edge,
             protected=protected(new.sources),
             uploads=entry.request.plan.uploads,
         )
@@ -299,10 +294,10 @@ class _Entry:
         """Their estimated cost."""
         return prorate(self.request.plan.price, self.count, self.request.plan.count)
 
-
-def _priced(entry: _Entry) -> tuple[Cost, int]:
-    """Return what a request counts as in a budget: its price, and its number of images."""
-    return ZERO_COST if entry.request.gateway.sandbox else entry.price, entry.count
+    @property
+    def budgeted(self) -> Cost:
+        """Their cost in a budget."""
+        return ZERO_COST if self.request.gateway.sandbox else self.price
 
 
 def _running_elsewhere() -> ImageGenError:
@@ -331,10 +326,6 @@ def _addressed(value: Any, addresses: Mapping[str, str]) -> Any:
     if isinstance(value, Mapping):
         return {name: _addressed(each, addresses) for name, each in value.items()}
     return [_addressed(each, addresses) for each in value] if isinstance(value, list | tuple) else value
-
-
-def _with_addresses(request: ImageRequest, addresses: Mapping[str, str]) -> ImageRequest:
-    return replace(request, references=tuple(_addressed(request.references, addresses)), mask=_addressed(request.mask, addresses))
 
 
 def _sources(request: ImageRequest) -> Iterator[NewSource]:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -79,8 +79,10 @@ class ImageDownloader:
     `after_saving` is awaited each time that nothing is being written any longer.
     """
 
-    def __init__(self, context: EngineContext, reporter: Reporter, after_saving: Callable[[], Awaitable[None]]) -> None:
-        self._context, self._reporter, self._after_saving = context, reporter, after_saving
+    def __init__(
+        self, context: EngineContext, reporter: Reporter, preview_edge: int | None, after_saving: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._context, self._reporter, self._preview_edge, self._after_saving = context, reporter, preview_edge, after_saving
         self._spec, self._task, self._endpoint = reporter.spec, reporter.task, reporter.spec.endpoint
         self._renewing = asyncio.Lock()
         self._saved: set[int] = set()  # the ledger's ids of images that are on the disk and recorded
@@ -307,13 +309,13 @@ class ImageDownloader:
             reason = f"it has {part.size / 2**20:.0f} MiB, more than the {MAX_BYTES // 2**20} MiB that are read"
             return self._keep_unreadable(download, number, reason, certain=True)
         try:
-            info, preview = _verify(part.content(), spec.preview_edge)
+            info, preview = _verify(part.content(), self._preview_edge)
         except ImageInvalid as error:
             return self._keep_unreadable(download, number, error.what[:1].lower() + error.what[1:])
         different = self._mismatches(info)
         folder = followed(spec.save_dir)
         facts = {"width": info.width, "height": info.height, "mime_type": info.mime_type}
-        saved = images.save(part, folder, spec.filename_stem, number, info.suffix, self._sidecar(number, facts, different))
+        saved = images.save(part, folder, spec.filename_stem, number, info.suffix, sidecar(spec, self._task, number, facts, different))
         images.drop_doubts(folder, spec.filename_stem, number, self._task.task_id)
         return Verified(info, preview, saved, different)
 
@@ -322,19 +324,16 @@ class ImageDownloader:
         if not part.size:
             return Unreadable(reason, None, answer=True, settled=False)
         suffix, answer = suffix_of(part.head, download.content_type), is_answer(part.head)
-        notes = self._sidecar(number, {}, ()) | {"reason": reason, "size": part.size, "content_type": download.content_type}
+        notes = sidecar(spec, self._task, number, {}, ()) | {"reason": reason, "size": part.size, "content_type": download.content_type}
         kept = images.keep_unreadable(
             part, followed(spec.save_dir), spec.filename_stem, number, suffix, notes, certain=certain, answer=answer
         )
         return Unreadable(reason, kept.path, answer=answer, settled=kept.settled)
 
-    def _sidecar(self, number: int, facts: Mapping[str, Any], different: tuple[str, ...]) -> dict[str, Any]:
-        return sidecar(self._spec, self._task, number, facts, different)
-
     def _mismatches(self, info: ImageInfo) -> tuple[str, ...]:
         asked, got = self._task.count, len(self._task.numbers)
         missing = () if got == asked else (f"asked {asked} pictures, got {got}",)
-        return mismatches(self._spec.expected, self._spec.size_asked, info) + missing
+        return mismatches(self._spec.expected, self._spec.request.size or "", info) + missing
 
     async def _settle(self, image: int, file: Unreadable) -> None:
         """Record that an image came as a file that cannot be read; only a request for this task fetches it again."""
@@ -363,7 +362,7 @@ class ImageDownloader:
             if path := images.saved_before(folder, stem, number, task_id):
                 with contextlib.suppress(OSError, ImageInvalid):
                     data = path.read_bytes()
-                    info, preview = _verify(data, self._spec.preview_edge)
+                    info, preview = _verify(data, self._preview_edge)
                     for each in folders:
                         images.drop_doubts(each, stem, number, task_id)
                     saved = images.Saved(path, hashlib.sha256(data).hexdigest(), len(data), path.with_suffix(".json"))

@@ -1,4 +1,4 @@
-"""Bytes from an address to memory or a hidden file, bounded: by connections a gateway, by bytes, and by files that wait to be saved.
+"""Bytes from an address to memory or a hidden file, bounded: by connections to a gateway, by bytes, and by files that wait to be saved.
 
 Small answers stay in memory; others are written to a hidden file in the target folder, counted and hashed as they arrive.
 """
@@ -6,9 +6,9 @@ Small answers stay in memory; others are written to a hidden file in the target 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 from imagegen_magic.engine import threads
 from imagegen_magic.engine.net.client import MAX_BYTES, GatewayClients
@@ -20,22 +20,20 @@ LARGEST = 512 * 2**20  # bytes that are kept of one answer
 SPARE = 256 * 2**20  # bytes of the disk that an answer too large for an image leaves free
 _LARGE = 4  # answers above MAX_BYTES at once: 2 GiB
 _READY = 16  # complete files that wait to be verified
-_PER_GATEWAY = 24  # downloads at once, however many hosts a gateway names
+_PER_GATEWAY = 24  # downloads at once, for all hosts of a gateway
 _PIECE = 256 * 1024  # bytes that are written at once; a shorter answer stays in memory until it is saved
 
 
-class Download:
-    """A complete answer: its bytes, and the content type that its host names. `close` frees its slots for other downloads."""
+class Download(NamedTuple):
+    """A complete answer: its bytes, the content type that its host names, and the slots that it occupies."""
 
-    def __init__(self, part: Part, content_type: str, slots: Sequence[Callable[[], None]]) -> None:
-        self.part, self.content_type, self._slots = part, content_type, slots
+    part: Part
+    content_type: str
+    slots: ExitStack
 
     def close(self) -> None:
         """Remove the hidden file and free the slots."""
-        self.part.discard()
-        slots, self._slots = self._slots, ()
-        for release in slots:
-            release()
+        self.slots.close()
 
 
 class Fetcher:
@@ -52,51 +50,34 @@ class Fetcher:
 
         Raises what `GatewayClients.fetch` raises; SaveError if the disk is too full; ImageInvalid for more than `LARGEST` bytes.
         """
-        gateway = self._gateways.setdefault(base_url, asyncio.Semaphore(_PER_GATEWAY))
-        try:
-            async with gateway:
-                return await self._fetch(url, base_url, directory, MAX_BYTES)
-        except _TooLarge:
-            pass
-        async with _acquired(self._large) as release:  # requested again, so that no connection waits for a slot
-            return await self._fetch(url, base_url, directory, LARGEST, release)
-
-    async def _fetch(self, url: str, base_url: str, directory: Path, limit: int, *slots: Callable[[], None]) -> Download:
-        complete: list[Download] = []
-
-        async def read(response: Response) -> None:
-            part = Part(directory)
+        with ExitStack() as slots:  # whatever ends the download frees them, and removes the hidden file
             try:
-                await _read(response, part, limit)
-                await self._ready.acquire()
-            except BaseException:
-                part.discard()
-                raise
-            complete.append(Download(part, response.headers.get("content-type", ""), (self._ready.release, *slots)))
+                async with self._gateways.setdefault(base_url, asyncio.Semaphore(_PER_GATEWAY)):
+                    download = await self._fetch(url, base_url, directory, MAX_BYTES, slots)
+            except _TooLarge:  # requested again, so that no connection waits for a slot
+                slots.close()
+                await _acquire(self._large, slots)
+                download = await self._fetch(url, base_url, directory, LARGEST, slots)
+            return download._replace(slots=slots.pop_all())
 
-        try:
-            await self._clients.fetch(url, base_url, read)
-        except BaseException:  # cancelled while its connection returned to the pool; the caller frees `slots`
-            for each in complete:
-                each.part.discard()
-                self._ready.release()
-            raise
-        return complete[0]
+    async def _fetch(self, url: str, base_url: str, directory: Path, limit: int, slots: ExitStack) -> Download:
+        async def read(response: Response) -> Download:
+            part = Part(directory)
+            slots.callback(part.discard)
+            await _read(response, part, limit)
+            await _acquire(self._ready, slots)
+            return Download(part, response.headers.get("content-type", ""), slots)
+
+        return await self._clients.fetch(url, base_url, read)
 
 
 class _TooLarge(Exception):
     """The answer is, or becomes, larger than an image may be."""
 
 
-@contextlib.asynccontextmanager
-async def _acquired(slots: asyncio.Semaphore) -> AsyncIterator[Callable[[], None]]:
-    """Acquire a slot that the yielded function releases; an error releases it at once."""
-    await slots.acquire()
-    try:
-        yield slots.release
-    except BaseException:
-        slots.release()
-        raise
+async def _acquire(semaphore: asyncio.Semaphore, slots: ExitStack) -> None:
+    await semaphore.acquire()
+    slots.callback(semaphore.release)
 
 
 async def _read(response: Response, part: Part, limit: int) -> None:
@@ -108,8 +89,8 @@ async def _read(response: Response, part: Part, limit: int) -> None:
     if expected > _PIECE:
         await threads.writing(part.make_room, expected, spare)
     buffer, checked = bytearray(), 0
-    async for piece in response.chunks:
-        buffer += piece
+    async for chunk in response.chunks:
+        buffer += chunk
         size = part.size + len(buffer)
         _check_size(size, limit)
         if len(buffer) >= _PIECE:

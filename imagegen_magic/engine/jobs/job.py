@@ -11,13 +11,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Gene
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from imagegen_magic.engine import loop
 from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.context import ledger_of
 from imagegen_magic.engine.endpoints import Endpoint
 from imagegen_magic.engine.jobs.runner import TaskRunner
+from imagegen_magic.engine.jobs.task import Event, JobChannel
 from imagegen_magic.engine.ledger.claims import Claims
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.storage import folders
@@ -33,7 +34,6 @@ _PREVIEWS = 64  # of one job that are kept in memory, further ones only if they 
 _SMALL = 16_384  # bytes of a preview
 _CLEANUP = 4.0  # seconds that tasks get to record their state after a cancellation
 
-Event = Progress | GeneratedImage
 ResultFactory = Callable[["Job", Generation], Generation]
 """Returns the result of a job from its Generation, as a SweepResult."""
 
@@ -51,21 +51,9 @@ class PlannedRequest(Record):
         object.__setattr__(self, "place", frozen(self.place))
 
 
-class JobChannel(NamedTuple):
-    """How a job's runners reach it: where events go, which tasks it claims, whether it still runs, and what is known to be refused."""
-
-    settings: Settings
-    preview_edge: int | None
-    started: float  # epoch seconds
-    emit: Callable[[Event], None]
-    claims: Claims
-    check_wanted: Callable[[], None]
-    known_refusal: Callable[[Endpoint], ImageGenError | None]
-
-
 @dataclass(slots=True)
 class Prepared:
-    """The runners of a job, and what was found out while they were made: its number in the ledger, and that of its sweep."""
+    """The runners of a job, its number and that of its sweep in the ledger, and the errors met so far."""
 
     id: int = 0
     sweep: int = 0

@@ -12,9 +12,9 @@ from imagegen_magic import notebook_folder
 from imagegen_magic.engine import threads
 from imagegen_magic.engine.context import EngineContext, context_of
 from imagegen_magic.engine.endpoints import Endpoint, endpoint_for
-from imagegen_magic.engine.jobs.job import JobChannel, Prepared
+from imagegen_magic.engine.jobs.job import Prepared
 from imagegen_magic.engine.jobs.runner import TaskRunner
-from imagegen_magic.engine.jobs.task import RunningTask, TaskSpec
+from imagegen_magic.engine.jobs.task import JobChannel, RunningTask, TaskSpec
 from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.ledger.ledger import NewSource, TaskRow
 from imagegen_magic.engine.ledger.spending import prorate
@@ -28,7 +28,7 @@ from imagegen_magic.result import Cost
 
 
 async def resume_tasks(rows: Sequence[TaskRow], channel: JobChannel, folder: Path | None = None, *, again: bool = False) -> Prepared:
-    """Return the runners of claimed tasks; their images are saved in `folder`, or else where the request named.
+    """Return the runners of claimed tasks; their images are saved in `folder`, by default in the request's folder.
 
     `again` also fetches what came as files that cannot be read.
     """
@@ -70,7 +70,7 @@ class Resumer:
             self._prepared.errors.append(error)
             return
         spec, task = await self._spec(row, endpoint, tasks), _running_task(row, position, self._again)
-        self._prepared.runners.append(TaskRunner(self._context, spec, task, self._channel.emit, self._channel.claims))
+        self._prepared.runners.append(TaskRunner(self._context, self._channel, spec, task))
 
     async def _spec(self, row: TaskRow, endpoint: Endpoint, tasks: int) -> TaskSpec:
         request, expected = stored_requests.request(row.resolved), stored_requests.expected(row.expected)
@@ -85,14 +85,10 @@ class Resumer:
             asked=MappingProxyType(dict(row.asked)),
             model=row.model,
             expected=expected,
-            size_asked=request.size or "",
             price=price_of(row),
             save_dir=self._folder or path_of(row.save_dir),
             filename_stem=images.filename_stem(request.prompt, row.idempotency_key[:4], row.name),
             tasks=tasks,
-            timeout=self._settings.get("timeout"),
-            settings=self._settings,
-            preview_edge=self._channel.preview_edge,
             protected=protected(await self._context.ledger.sources(row.job)),
             extra_folders=tuple(folders),
         )

@@ -1,4 +1,4 @@
-"""One task from its ledger row to its images: submit, poll, hand over to `download`; each step is recorded before the next begins."""
+"""One task from its ledger row to its images: submit, poll, download. Each step is recorded before the next begins."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import contextlib
 import functools
 import importlib
 import math
-from collections.abc import Callable
 from typing import Any
 
 from imagegen_magic.engine import loop
@@ -22,8 +21,7 @@ from imagegen_magic.engine.jobs.submission import (
     unreachable,
     with_task_id,
 )
-from imagegen_magic.engine.jobs.task import Reporter, RunningTask, TaskSpec
-from imagegen_magic.engine.ledger.claims import Claims
+from imagegen_magic.engine.jobs.task import JobChannel, Reporter, RunningTask, TaskSpec
 from imagegen_magic.engine.net.client import GatewayResponse
 from imagegen_magic.engine.net.retry import RetryDetails, attempts
 from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
@@ -41,34 +39,23 @@ from imagegen_magic.errors import (
 )
 from imagegen_magic.providers.base import Call, Failed, Pending, Submission
 from imagegen_magic.records import ProcessBound
-from imagegen_magic.result import Cost, GeneratedImage, Progress
+from imagegen_magic.result import Cost
 
 _CONNECT_ATTEMPTS = 5  # to reach a gateway that cannot be connected to
 _FORGOTTEN = 3 * 86400  # seconds after which "no such task" is final
 
 
 class TaskRunner(ProcessBound):
-    """Runs one task; its owner calls `run()` once.
+    """Runs one task; its owner calls `run()` once."""
 
-    `emit` receives each Progress and GeneratedImage; `claims` holds the task until it ends here; `known_refusal` returns the error that
-    a submission would meet as well, or None.
-    """
-
-    def __init__(
-        self,
-        context: EngineContext,
-        spec: TaskSpec,
-        task: RunningTask,
-        emit: Callable[[Progress | GeneratedImage], None],
-        claims: Claims,
-        known_refusal: Callable[[], ImageGenError | None] = lambda: None,
-    ) -> None:
+    def __init__(self, context: EngineContext, channel: JobChannel, spec: TaskSpec, task: RunningTask) -> None:
         self.task, self.spec, self.endpoint = task, spec, spec.endpoint
         self._context, self._ledger, self._clock = context, context.ledger, context.clock
-        self._claims, self._known_refusal = claims, known_refusal
-        self._reporter = Reporter(spec, task, emit)
-        self.report, self.side_errors = self._reporter.progress, self._reporter.side_errors
-        self._images = ImageDownloader(context, self._reporter, self._release_if_detached)
+        self._channel, self._claims = channel, channel.claims
+        reporter = Reporter(spec, task, channel.emit)
+        self.report, self.side_errors = reporter.progress, reporter.side_errors
+        self._images = ImageDownloader(context, reporter, channel.preview_edge, self._release_if_detached)
+        self._timeout: float = channel.settings.get("timeout")
         self.maybe_submitted = bool(task.task_id)  # whether the gateway may know of this task
         self.finished = False  # whether it has ended: saved, failed, or left
         self.detached = False  # whether its job has ended, while its submission or a save goes on
@@ -103,7 +90,7 @@ class TaskRunner(ProcessBound):
         """Bring the task's images to disk. Raises the error that ended it; the ledger already knows it."""
         if not self.task.task_id:
             await self._submit()
-        self._images.deadline = self._clock.monotonic() + self.spec.timeout
+        self._images.deadline = self._clock.monotonic() + self._timeout
         try:
             if not self.task.addresses:
                 async with self._clock.timeout_at(self._images.deadline):
@@ -112,7 +99,7 @@ class TaskRunner(ProcessBound):
         except TimeoutError as error:
             if isinstance(error, ImageGenError):
                 raise
-            raise self._timeout() from None
+            raise self._timed_out() from None
         except asyncio.CancelledError:
             if self._images.complete:  # cancelled during the last save, which nothing interrupts
                 self.side_errors += [unreadable] if (unreadable := self._images.unreadable_error()) else []
@@ -120,11 +107,13 @@ class TaskRunner(ProcessBound):
             raise
         self._succeed()
 
-    def _timeout(self) -> TaskTimeout:
-        seconds = f"{self.spec.timeout:.0f} s"
-        if self.task.addresses:
-            return TaskTimeout(f"The picture was made, and was not fetched within {seconds}")
-        return TaskTimeout(f"{self.endpoint.provider.title} was not finished after {seconds}")
+    def _timed_out(self) -> TaskTimeout:
+        what = (
+            "The picture was made, and was not fetched within"
+            if self.task.addresses
+            else f"{self.endpoint.provider.title} was not finished after"
+        )
+        return TaskTimeout(f"{what} {self._timeout:.0f} s")
 
     def _succeed(self) -> None:
         self.finished = True
@@ -163,8 +152,8 @@ class TaskRunner(ProcessBound):
     # submitting
 
     async def _submit(self) -> None:
-        async with self._context.submit_slots(self.endpoint, self.spec.settings.get("submits_at_once")):
-            if error := self._known_refusal():
+        async with self._context.submit_slots(self.endpoint, self._channel.settings.get("submits_at_once")):
+            if error := self._channel.known_refusal(self.endpoint):
                 raise error
             self._began = self.task.submitted = self._clock.time()
             self.report("submitting")
@@ -184,7 +173,7 @@ class TaskRunner(ProcessBound):
     def _is_enough(self, failed: RetryDetails) -> bool:
         if isinstance(failed.error, RetryableRefusal) and isinstance(failed.error.error, GatewayUnreachable):
             return failed.attempt >= _CONNECT_ATTEMPTS
-        return self._clock.time() - self._began + failed.retry_after > self.spec.timeout
+        return self._clock.time() - self._began + failed.retry_after > self._timeout
 
     def _report_pause(self, failed: RetryDetails) -> None:
         self.report("submitting", f"{getattr(failed.error, 'note', '')}, again in {math.ceil(failed.pause) or 1} s")
@@ -223,7 +212,7 @@ class TaskRunner(ProcessBound):
 
     async def _send(self) -> GatewayResponse:
         """Send the submission. Raises RetryableRefusal if it was certainly not sent, SubmissionUnknown if it may have arrived."""
-        sent, settings = self.task.sent, self.spec.settings
+        sent, settings = self.task.sent, self._channel.settings
         call = Call(sent["method"], sent["path"], sent["json"])
         bounds = {"at_once": settings.get("submits_at_once"), "timeout": settings.get("submit_timeout")}
         title = self.endpoint.provider.title
@@ -268,7 +257,7 @@ class TaskRunner(ProcessBound):
     async def _reupload(self) -> dict[str, Any]:
         from imagegen_magic.engine.uploads import uploader  # loads only for requests with references
 
-        return await uploader.reupload(self._context, self.endpoint, self.task.sent["json"], self.spec.uploads, self.spec.settings)
+        return await uploader.reupload(self._context, self.endpoint, self.task.sent["json"], self.spec.uploads, self._channel.settings)
 
     async def _back_to_planned(self, **columns: Any) -> None:
         self.maybe_submitted = False

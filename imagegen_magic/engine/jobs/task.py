@@ -11,6 +11,7 @@ from imagegen_magic._version import __version__
 from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.context import DurationHistory
 from imagegen_magic.engine.endpoints import Endpoint
+from imagegen_magic.engine.ledger.claims import Claims
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageGenError, LedgerError
 from imagegen_magic.humanize import iso_time
@@ -18,13 +19,27 @@ from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import Cost, GeneratedImage, Progress, Stage
 from imagegen_magic.secret_patterns import without_queries_in
 
+Event = Progress | GeneratedImage
+
+
+class JobChannel(NamedTuple):
+    """How a job's runners reach it: its settings, where events go, its claims, whether it still runs, and which refusals are known."""
+
+    settings: Settings
+    preview_edge: int | None
+    started: float  # epoch seconds
+    emit: Callable[[Event], None]
+    claims: Claims  # of its tasks until each ends here
+    check_wanted: Callable[[], None]
+    known_refusal: Callable[[Endpoint], ImageGenError | None]  # the error that a submission would meet as well
+
 
 class TaskSpec(NamedTuple):
     """What the tasks of one request have in common.
 
     `expected` holds pixels, mime_type and alpha as the plan promised them; `price` is the estimate for one task; `earlier` is the
     latest image (id, epoch seconds) of an identical request; `protected` holds the SHA-256 of the image to edit and of its mask, if
-    both are known; `uploads` are the images that were uploaded to the gateway for it; timeouts are seconds.
+    both are known; `uploads` are the images that were uploaded to the gateway for it.
     """
 
     endpoint: Endpoint
@@ -33,18 +48,14 @@ class TaskSpec(NamedTuple):
     asked: Mapping[str, Any]
     model: str
     expected: Mapping[str, Any]
-    size_asked: str
     price: Cost
     save_dir: Path
     filename_stem: str
     tasks: int
-    timeout: float
-    settings: Settings
-    preview_edge: int | None = None
     earlier: tuple[int, float] | None = None
     protected: tuple[str, str] | None = None
     uploads: tuple[LocalPicture, ...] = ()
-    extra_folders: tuple[Path, ...] = ()  # where its images may be already, saved by a process that was killed
+    extra_folders: tuple[Path, ...] = ()  # that may hold its images already, saved by a process that was killed
 
 
 @dataclass(slots=True)
@@ -72,7 +83,7 @@ class RunningTask:
 class Reporter:
     """What one task reports while it runs: progress and images through `emit`, and errors that delayed nothing in `side_errors`."""
 
-    def __init__(self, spec: TaskSpec, task: RunningTask, emit: Callable[[Progress | GeneratedImage], None]) -> None:
+    def __init__(self, spec: TaskSpec, task: RunningTask, emit: Callable[[Event], None]) -> None:
         self.spec, self.task, self.emit = spec, task, emit
         self.side_errors: list[ImageGenError] = []
 
@@ -94,9 +105,7 @@ def sidecar(spec: TaskSpec, task: RunningTask, number: int, image: Mapping[str, 
     return {
         "prompt": spec.request.prompt,
         "asked": dict(spec.asked),
-        "sent": without_queries_in(
-            dict(sent) if isinstance(sent, Mapping) else {}
-        ),  # the ledger has it whole; this file lies beside the image
+        "sent": without_queries_in(dict(sent) if isinstance(sent, Mapping) else {}),  # the ledger has the queries too
         "gateway": spec.endpoint.provider.name,
         "sandbox": spec.endpoint.sandbox,
         "model": spec.model,
@@ -105,8 +114,8 @@ def sidecar(spec: TaskSpec, task: RunningTask, number: int, image: Mapping[str, 
         **image,
         "differences": list(mismatches),
         "cost": {"amount": None if cost.amount is None else str(cost.amount), "unit": cost.unit, "kind": cost.kind, "source": cost.source},
-        "submitted": _iso(task.submitted),
-        "saved": _iso(CLOCK.time()),
+        "submitted": iso_time(task.submitted).replace("+00:00", "Z"),
+        "saved": iso_time(CLOCK.time()).replace("+00:00", "Z"),
         "seconds": task.seconds,
         "made_with": f"imagegen_magic {__version__}",
     }
@@ -115,7 +124,7 @@ def sidecar(spec: TaskSpec, task: RunningTask, number: int, image: Mapping[str, 
 def generated_image(spec: TaskSpec, task: RunningTask, **saved: Any) -> GeneratedImage:
     """Return the image that a cell returns; `saved` holds what is known of its file: id, path, url, width, height, mime_type and so on."""
     return GeneratedImage(
-        size_asked=spec.size_asked,
+        size_asked=spec.request.size or "",
         request=spec.request,
         provider=spec.endpoint.provider.name,
         model=spec.model,
@@ -128,7 +137,3 @@ def generated_image(spec: TaskSpec, task: RunningTask, **saved: Any) -> Generate
         earlier=spec.earlier,
         **saved,
     )
-
-
-def _iso(moment: float) -> str:
-    return iso_time(moment).replace("+00:00", "Z")

@@ -1,6 +1,6 @@
 """Requests to gateways: the key bound to its own origin, responses as JSON, uploads, and result addresses treated as untrusted input.
 
-A submission must know one thing of a failure: was it certainly not sent (`NotSent`), or may it have arrived (`OutcomeUnknown`)?
+A submission needs one fact about a failure: it was certainly not sent (`NotSent`), or it may have arrived (`OutcomeUnknown`).
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def authorization(key: Key, base_url: str, url: str, key_hosts: Sequence[str] = 
 class GatewayClients:
     """The connections of one event loop: a pool for polls and one for submissions to each gateway, and one for all downloads.
 
-    So short requests never wait behind long ones, nor one gateway's behind another's. Each download host has a queue of its own.
+    So short requests never wait for long ones, nor one gateway's for another's. Each download host has its own queue.
     """
 
     def __init__(self, *, sandbox_home: Path | None = None) -> None:
@@ -199,12 +199,8 @@ class GatewayClients:
         for close in self._closers:
             await asyncio.to_thread(close)
 
-    async def download(self, url: str, base_url: str) -> bytes:
-        """Fetch a result address as `fetch` does, and return all its bytes. Raises ImageInvalid if it is too large."""
-        return await self.fetch(url, base_url, lambda response: _read(response, MAX_BYTES))
-
     async def fetch(self, url: str, base_url: str, read: Callable[[Response], Awaitable[T]]) -> T:
-        """Fetch a result address without any key, following at most five redirects, and return what `read` makes of the response.
+        """Fetch a result address without any key, following at most five redirects, and return what `read` returns for the response.
 
         Raises HTTPStatusError for an error status, OutcomeUnknown or NotSent if the network failed, NotTrusted if the address leads to a
         host that this gateway may not name.
@@ -256,8 +252,9 @@ def _in_sandbox(url: str) -> bool:
 
 
 async def _gateway_response(response: Response, key: Key) -> GatewayResponse:
-    content = _decoded(key.redact((await _read(response, _MAX_JSON_BYTES)).decode("utf-8", "replace")), key)
-    return GatewayResponse(response.status, content, _request_id(response), retry_after(response.headers.get("retry-after")))
+    content = _decoded(key.redact((await read_body(response, _MAX_JSON_BYTES)).decode("utf-8", "replace")), key)
+    request_id = response.headers.get("x-request-id") or response.headers.get("cf-ray") or ""
+    return GatewayResponse(response.status, content, request_id, retry_after(response.headers.get("retry-after")))
 
 
 def _decoded(text: str, key: Key) -> Any:
@@ -284,7 +281,7 @@ def _redacted(content: Any, key: Key) -> Any:
 
 
 def _form(call: UploadCall) -> tuple[bytes, bytes, str]:
-    """Return what comes before and after a file's bytes in a multipart form, and the boundary; the names need no quoting."""
+    """Return the bytes before and after a file in a multipart form, and the boundary; the names need no quoting."""
     boundary = f"imagegen-{secrets.token_hex(16)}"
     parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in call.form.items()]
     file = f'name="{call.field_name}"; filename="{call.file_name}"\r\nContent-Type: {call.content_type}'
@@ -299,7 +296,8 @@ async def _body(before: bytes, content: bytes, after: bytes) -> AsyncIterator[by
     yield after
 
 
-async def _read(response: Response, max_bytes: int) -> bytes:
+async def read_body(response: Response, max_bytes: int) -> bytes:
+    """Return a response's body. Raises ImageInvalid if it is larger than `max_bytes`."""
     length = response.headers.get("content-length", "")
     if length.isdigit() and int(length) > max_bytes:
         raise ImageInvalid(f"The response is {int(length) / 2**20:.0f} MiB, more than the limit of {max_bytes / 2**20:.0f} MiB")
@@ -310,10 +308,6 @@ async def _read(response: Response, max_bytes: int) -> bytes:
             raise ImageInvalid(f"The response is more than the limit of {max_bytes / 2**20:.0f} MiB")
         chunks.append(chunk)
     return b"".join(chunks)
-
-
-def _request_id(response: Response) -> str:
-    return response.headers.get("x-request-id") or response.headers.get("cf-ray") or ""
 
 
 def retry_after(header: str | None) -> float | None:

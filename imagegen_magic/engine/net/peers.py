@@ -1,8 +1,8 @@
 """Which addresses a gateway's results may have: those of the network that the gateway's own address is in.
 
 A gateway at a public address may name public addresses only. A gateway in this network may name addresses of this network, one on this
-machine those of this machine too. A gateway with a name has the zone of the addresses that its name has resolved to: the most public
-one of them in this process, so that no name leads inward by resolving to something else the second time.
+machine those of this machine too. A gateway with a name has the most public zone of all addresses that its name has resolved to in this
+process. So no name leads inward by resolving to another address the second time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import asyncio
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from imagegen_magic.engine.net.transport import AddressNotAllowed, origin_of, resolves_here
 from imagegen_magic.providers.urls import Zone, is_number, is_sandbox, zone_of
@@ -43,7 +42,7 @@ class AllowLinkedFrom:
             return addresses
         base = await gateway_zone(self.base_url)
         own = _zones.get(host, set()) if host == origin_of(self.base_url).host else set()
-        # names of a local network often have a link-local IPv6 address as well as the one that is meant
+        # a name of a local network often has a link-local IPv6 address too
         usable = [address for address, zone in zones.items() if zone is not Zone.REFUSED or ":" not in address] or list(addresses)
         for address in usable:
             if zones[address] not in own - {Zone.REFUSED}:  # else the gateway itself has such an address
@@ -88,15 +87,8 @@ def known_zone(base_url: str) -> Zone | None:
 
 
 async def gateway_zone(base_url: str) -> Zone:
-    """Return the zone of a gateway's own address; resolves its name if no connection to it has done so."""
-    if (known := known_zone(base_url)) is not None:
-        return known
-    host, port = origin_of(base_url)[1:]
-    try:
-        _record_resolved(host, await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM))
-    except OSError:
-        return _as_gateway(zone_of(host))
-    return known_zone(base_url) or Zone.PUBLIC
+    """Return the zone of a gateway's own address; resolves its name, in a thread, if no connection to it has done so."""
+    return known if (known := known_zone(base_url)) is not None else await asyncio.to_thread(gateway_zone_blocking, base_url)
 
 
 def gateway_zone_blocking(base_url: str) -> Zone:
@@ -105,14 +97,11 @@ def gateway_zone_blocking(base_url: str) -> Zone:
         return known
     host, port = origin_of(base_url)[1:]
     try:
-        _record_resolved(host, socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:
         return _as_gateway(zone_of(host))
-    return known_zone(base_url) or Zone.PUBLIC
-
-
-def _record_resolved(host: str, entries: Iterable[tuple[Any, ...]]) -> None:
     record_zones(host, [str(entry[4][0]) for entry in entries])
+    return known_zone(base_url) or Zone.PUBLIC
 
 
 def _as_gateway(zone: Zone) -> Zone:

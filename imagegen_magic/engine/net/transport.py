@@ -21,7 +21,7 @@ import sys
 import weakref
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from imagegen_magic.records import PortableError
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 CONNECTIONS = 8  # requests of a pool at once
 CONNECT_SECONDS = 10.0  # seconds to reach a host
-IDLE_SECONDS = 2.0  # seconds a connection is kept for the next request: an older one may be closing just as we submit on it
+IDLE_SECONDS = 2.0  # seconds a connection is kept for the next request: the host may be closing an older one
 _ATTEMPT_DELAY = 0.25  # seconds until the next address is tried as well (RFC 8305, section 5)
 _MAX_CHUNK = 2**18  # bytes decompressed at once
 _REFUSED_SECONDS = 5.0  # seconds that a large request may still take to be sent once its response has come
@@ -152,7 +152,7 @@ def origin_of(url: str) -> Origin:
 
 
 def build_request(method: str, url: str, headers: Mapping[str, str], content: bytes | AsyncIterable[bytes] | None = None) -> Request:
-    """Build a request whose address goes out to the letter: signatures are not rewritten. Raises InvalidRequest."""
+    """Build a request whose address is sent unchanged, since signatures cover it. Raises InvalidRequest."""
     address = _split(url)
     if address is None or not all(name.isascii() and value.isascii() and value.isprintable() for name, value in headers.items()):
         raise InvalidRequest
@@ -162,7 +162,7 @@ def build_request(method: str, url: str, headers: Mapping[str, str], content: by
     if isinstance(content, bytes):
         fields["Content-Length"] = str(len(content))
     if not (content is None or (isinstance(content, bytes) and len(content) <= _SMALL)):
-        fields["Connection"] = "close"  # refused early, the rest of it would stand before the next request
+        fields["Connection"] = "close"  # after an early refusal, the rest of it would come before the next request
     return Request(method, origin, target, fields, content)
 
 
@@ -186,7 +186,7 @@ def proxy_for(url: str) -> Proxy | None:
 
 @functools.lru_cache(maxsize=256)
 def _proxy_for(scheme: str, host: str, environment: tuple[str, ...]) -> Proxy | None:
-    import urllib.request  # importing it takes as long as ten requests, and asking it half a millisecond
+    import urllib.request  # the import takes as long as ten requests, each look-up half a millisecond
 
     proxies = urllib.request.getproxies()
     if not proxies or urllib.request.proxy_bypass(host):
@@ -264,45 +264,37 @@ class _Sent(NamedTuple):
     close: Callable[[], Awaitable[None]]
 
 
-class _Transport(Protocol):
-    async def send(self, request: Request, extensions: dict[str, Any]) -> _Sent: ...
+class _Transport(NamedTuple):
+    """How requests are sent, with the library's extensions, and how all connections are closed."""
 
-    async def close(self) -> None: ...
+    send: Callable[[Request, dict[str, Any]], Awaitable[_Sent]]
+    close: Callable[[], Awaitable[None]]
 
 
-class _PoolTransport:
-    """A connection pool of the library: direct, or through a proxy."""
+def _pool_transport(pool: httpcore2.AsyncConnectionPool) -> _Transport:
+    """Return the transport over a connection pool of the library: direct, or through a proxy."""
+    import httpcore2
 
-    def __init__(self, pool: httpcore2.AsyncConnectionPool) -> None:
-        self._pool = pool
-
-    async def send(self, request: Request, extensions: dict[str, Any]) -> _Sent:
-        import httpcore2
-
+    async def send(request: Request, extensions: dict[str, Any]) -> _Sent:
         scheme, host, port = request.origin
         url = httpcore2.URL(scheme=scheme, host=host, port=None if port == _PORTS[scheme] else port, target=request.target)
         outgoing = httpcore2.Request(
             request.method, url, headers=list(request.headers.items()), content=request.content, extensions=extensions
         )
-        response = await self._pool.handle_async_request(outgoing)
+        response = await pool.handle_async_request(outgoing)
         if response.extensions["network_stream"].unanswered:  # left over from the request before
             await response.aclose()
             raise OutcomeUnknown("the host answered before the request was sent")
         return _Sent(response.status, response.headers, cast("AsyncIterable[bytes]", response.stream), response.aclose)
 
-    async def close(self) -> None:
-        await self._pool.aclose()
+    return _Transport(send, pool.aclose)
 
 
-class _HttpxTransport:
-    """A transport of httpx2: into an app of this process, or a user's own."""
+def _httpx_transport(transport: LibraryTransport) -> _Transport:
+    """Return the transport over one of httpx2: into an app of this process, or a user's own."""
+    import httpx2
 
-    def __init__(self, transport: LibraryTransport) -> None:
-        self._transport = transport
-
-    async def send(self, request: Request, extensions: dict[str, Any]) -> _Sent:
-        import httpx2
-
+    async def send(request: Request, extensions: dict[str, Any]) -> _Sent:
         outgoing = httpx2.Request(
             request.method,
             request.url,
@@ -310,15 +302,14 @@ class _HttpxTransport:
             content=request.content,
             extensions={**extensions, "target": request.target.encode()},
         )
-        response = await self._transport.handle_async_request(outgoing)
+        response = await transport.handle_async_request(outgoing)
         return _Sent(response.status_code, response.headers.raw, cast("AsyncIterable[bytes]", response.stream), response.aclose)
 
-    async def close(self) -> None:
-        await self._transport.aclose()
+    return _Transport(send, transport.aclose)
 
 
 class _Attempt:
-    """One request on its way: whether any of it may have arrived, and what a failure means."""
+    """One request while it is sent: whether any of it may have arrived, and what a failure means."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -329,17 +320,17 @@ class _Attempt:
         self._new: httpcore2.AsyncNetworkStream | None = None
 
     def answered_by_proxy(self, status: int) -> Proxy | None:
-        """Return the proxy if that answer is its own. It reads plain http alone; through a tunnel or SOCKS the answer is the host's."""
+        """Return the proxy if the answer is its own: only plain http, as a tunnel or SOCKS passes on the host's answer."""
         reads = self.proxy is not None and self.request.origin.scheme == "http" and _kind(self.proxy) != "socks5"
         return self.proxy if reads and status == 407 else None
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Follow the library's steps. A CONNECT to a proxy carries nothing of the request. Raises NotSent if the host has hung up."""
+        """Record the library's steps. A CONNECT to a proxy carries nothing of the request. Raises NotSent if the host has hung up."""
         self._step = event
         if event == "connection.connect_tcp.complete" and self.request.origin.scheme == "http" and not self.proxy:
             self._new = info["return_value"]
         elif event == "http11.send_request_headers.started" and info["request"].method != b"CONNECT":
-            if self._new and self._new.get_extra_info("is_readable"):  # nothing can be read before a request but its end
+            if self._new and self._new.get_extra_info("is_readable"):  # before a request, only the connection's end is readable
                 raise NotSent("the connection was closed before anything was sent")
             self._sent = True
 
@@ -404,10 +395,10 @@ class Pool:
         guard: Guard | None = None,
         whole: bool = True,
     ) -> AsyncIterator[Response]:
-        """Send a request and give its response; to those addresses of its host that `guard` allows.
+        """Send a request to the addresses of its host that `guard` allows, and yield its response.
 
-        With `whole` the timeout bounds the time until the last byte is read, else each wait for a part of it. Redirects and cookies are
-        not followed. Raises NotSent, OutcomeUnknown, AddressNotAllowed.
+        With `whole` the timeout bounds the time until the last byte is read, else each wait for a part of it. Redirects are not followed,
+        cookies not kept. Raises NotSent, OutcomeUnknown, AddressNotAllowed.
         """
         attempt = _Attempt(build_request(method, url, headers, content))
         late = None
@@ -455,32 +446,30 @@ class Pool:
         request = attempt.request
         if app := await self._in_process(request.url):
             attempt.reports_steps = False
-            return _HttpxTransport(app)
+            return _httpx_transport(app)
         if make := _own_transport:
             attempt.reports_steps = False
-            return await self._opened(make, lambda: _own(make))
+            return await self._opened(make, lambda: _httpx_transport(make()))
         attempt.proxy = proxy = proxy_for(request.url)
         attempt.tls = tls = await self._tls() if request.origin.scheme == "https" or (proxy and _kind(proxy) == "https") else None
         return await self._opened((proxy, guard, tls is None), lambda: _through_proxy(proxy, tls) if proxy else _direct(tls, guard))
 
     async def _opened(self, name: Any, make: Callable[[], _Transport]) -> _Transport:
+        def opened() -> _Transport:
+            load()
+            return make()
+
         if name not in self._transports:
             async with self._opening:
                 if name not in self._transports:
-                    self._transports[name] = await asyncio.to_thread(make)
+                    self._transports[name] = await asyncio.to_thread(opened)
         return self._transports[name]
 
 
-def _own(make: Callable[[], LibraryTransport]) -> _Transport:
-    load()
-    return _HttpxTransport(make())
-
-
 def _direct(tls: ssl.SSLContext | None, guard: Guard) -> _Transport:
-    load()
     import httpcore2
 
-    return _PoolTransport(httpcore2.AsyncConnectionPool(ssl_context=tls, **_pool_options(guard)))
+    return _pool_transport(httpcore2.AsyncConnectionPool(ssl_context=tls, **_pool_options(guard)))
 
 
 def _pool_options(guard: Guard | None) -> dict[str, Any]:
@@ -494,7 +483,6 @@ def _kind(proxy: Proxy) -> str:
 
 def _through_proxy(proxy: Proxy, tls: ssl.SSLContext | None) -> _Transport:
     """Return the transport through a proxy. Raises NotSent if its address cannot be read, or if it needs another package."""
-    load()
     import httpcore2
 
     kind, rest = _kind(proxy), proxy.address.partition("://")[2]
@@ -509,7 +497,7 @@ def _through_proxy(proxy: Proxy, tls: ssl.SSLContext | None) -> _Transport:
             options["proxy_auth"] = unquote_to_bytes(parts.username), unquote_to_bytes(parts.password or "")
         pool = httpcore2.AsyncSOCKSProxy if kind == "socks5" else httpcore2.AsyncHTTPProxy
         _ = parts.port  # raises ValueError if it is not a number
-        return _PoolTransport(pool(f"{kind}://{rest.rpartition('@')[2]}", **options))
+        return _pool_transport(pool(f"{kind}://{rest.rpartition('@')[2]}", **options))
     except (ImportError, RuntimeError):
         failure = proxy.failed("speaks SOCKS, which needs: pip install socksio")
     except (ValueError, TypeError):  # there may be a password in it, so that only its host is shown
@@ -535,7 +523,7 @@ class _Backend:
             addresses = await _addresses(host, port)
             if self._guard:
                 addresses = list(await self._guard(host, addresses))
-            return _Stream(await (connect(addresses[0]) if len(addresses) == 1 else _first(connect, addresses)))
+            return _Stream(await _first(connect, addresses))
 
 
 class _Stream:
@@ -577,7 +565,7 @@ class _Stream:
         raise httpcore2.WriteError
 
     async def start_tls(self, *options: Any, **more: Any) -> _Stream:
-        """Return the encrypted stream."""
+        """Encrypt the connection."""
         return _Stream(await self._stream.start_tls(*options, **more))
 
     async def aclose(self) -> None:
@@ -618,18 +606,18 @@ async def _first(connect: Callable[[str], Awaitable[Any]], addresses: Sequence[s
             if left:
                 attempts.add(_child(connect(left.pop(0))))
             done, attempts = await asyncio.wait(attempts, timeout=_ATTEMPT_DELAY if left else None, return_when=asyncio.FIRST_COMPLETED)
-            made = [attempt.result() for attempt in done if not attempt.exception()]
-            for extra in made[1:]:
+            connections = [attempt.result() for attempt in done if not attempt.exception()]
+            for extra in connections[1:]:
                 await extra.aclose()
-            if made:
-                return made[0]
+            if connections:
+                return connections[0]
             failure = next((error for attempt in done if (error := attempt.exception())), failure)
     finally:
         for attempt in attempts:
             attempt.cancel()
-        for made_late in await asyncio.gather(*attempts, return_exceptions=True):
-            if not isinstance(made_late, BaseException):
-                await made_late.aclose()
+        for late in await asyncio.gather(*attempts, return_exceptions=True):
+            if not isinstance(late, BaseException):
+                await late.aclose()
     raise failure
 
 
@@ -638,7 +626,7 @@ def _is_timeout(error: BaseException) -> bool:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and those that it was made from: the library's errors have the original one as their argument."""
+    """Yield an error and its causes: the library's errors have the original one as their argument."""
     while error is not None:
         yield error
         argument = error.args[0] if error.args else None
@@ -650,7 +638,7 @@ def _is_unverified(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the innermost message: the library's own error often has none, or says less."""
+    """Return the innermost message: the library's own error often has none, or a vaguer one."""
     return next((text for cause in reversed(list(_causes(error))) if (text := str(cause))), type(error).__name__)
 
 
@@ -680,14 +668,15 @@ async def _chunks(stream: AsyncIterable[bytes], attempt: _Attempt) -> AsyncItera
 
 
 async def _decompress(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield a body that was compressed although no compression was requested, a bounded amount at a time: it may be a bomb."""
-    decompressor, any_chunk = _decompressor(), False
+    """Yield a body that is compressed although no compression was requested, a bounded amount at a time: it may be a bomb."""
+    new = functools.partial(zlib.decompressobj, wbits=zlib.MAX_WBITS | 32)
+    decompressor, any_chunk = new(), False
     try:
         async for chunk in chunks:
             any_chunk = True
             while chunk:
                 if decompressor.eof:  # gzip allows several members
-                    decompressor = _decompressor()
+                    decompressor = new()
                 yield decompressor.decompress(chunk, _MAX_CHUNK)
                 chunk = decompressor.unconsumed_tail or decompressor.unused_data
         yield decompressor.flush()
@@ -695,7 +684,3 @@ async def _decompress(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         raise OutcomeUnknown("its compression is broken") from None
     if any_chunk and not decompressor.eof:
         raise OutcomeUnknown("its compressed content was cut off")
-
-
-def _decompressor() -> Any:
-    return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
