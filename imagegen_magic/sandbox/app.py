@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,43 +34,38 @@ _MIN_LIFETIME = 0.001  # seconds that an address lives
 _QUEUED = 0.1  # the part of its time a task waits in the queue
 
 
+@dataclass(kw_only=True)
 class Sandbox:
-    """Everything behind the routes: tasks, faults, journal, drawings and the model of waiting.
+    """Everything behind the routes: tasks, faults, the request log, drawings and the model of waiting.
 
     `scale` multiplies realistic waiting times; `duration` (seconds) replaces them; `latency` (seconds) is added to each poll;
-    `lifetime` (seconds) is how long an address lives; `plain` serves one drawing for all pictures of the same pixels.
+    `lifetime` (seconds) is how long an address lives; `plain` serves one drawing for all images of the same pixels. With a `home`, the
+    tasks are kept when this process ends. Raises ValueError for seconds that are out of range.
     """
 
-    def __init__(
-        self,
-        *,
-        scale: float,
-        seed: int,
-        home: Path | None,
-        clock: Callable[[], float],
-        duration: float | None,
-        latency: float,
-        lifetime: float,
-        plain: bool,
-    ) -> None:
-        self.scale = scale
-        self.seed = seed
-        self.clock = clock
-        self.duration = duration
-        self.latency = latency
-        self.lifetime = lifetime
-        self.store = TaskStore(home)
-        self.faults = Faults()
-        self.log = RequestLog()
-        self.uploads = UploadStore(home)
-        self.images = ImageCache(plain=plain, find=lambda name: self.references.find(name))
-        self.references = ReferenceStore(
-            self.uploads, self.store, lambda task, index: self.images.make(ImageSpec.of(task, index, seed)), clock
-        )
+    scale: float = 0.05
+    seed: int = 0
+    home: Path | None = None
+    clock: Callable[[], float] = time.time
+    duration: float | None = None
+    latency: float = 0.0
+    lifetime: float = 86_400.0
+    plain: bool = False
+
+    def __post_init__(self) -> None:
+        if not all(0 <= number < math.inf for number in (self.scale, self.duration or 0.0, self.latency)):
+            raise ValueError("scale, duration and latency must be numbers of 0 and more")
+        if not _MIN_LIFETIME <= self.lifetime < math.inf:
+            raise ValueError(f"lifetime must be at least {_MIN_LIFETIME} seconds")
+        self.faults, self.log = Faults(), RequestLog()
+        self.store, self.uploads = TaskStore(self.home), UploadStore(self.home)
+        self.images = ImageCache(plain=self.plain, find=lambda name: self.references.find(name))
+        self.references = ReferenceStore(self.uploads, self.store, self._draw, self.clock)
         self._revoked: dict[str, int] = {}
         self._disarmed_at = -math.inf  # when the faults were last disarmed
 
-    # -- submit ------------------------------------------------------------------------------------------------------
+    def _draw(self, task: Task, index: int) -> bytes:
+        return self.images.make(ImageSpec.of(task, index, self.seed))
 
     async def submit(self, request: Request) -> Response:
         """Answer a submission."""
@@ -149,22 +145,17 @@ class Sandbox:
         return dialect.submit_response(task, usual=usual, as_object=as_object)
 
     def _refusal(self, dialect: Dialect, refusal: Refusal, body: Any = None) -> Response:
-        status, answer = dialect.error_response(refusal, self.clock(), body.get("model") if isinstance(body, dict) else None)
-        headers = {"retry-after": str(refusal.retry_after)} if refusal.retry_after is not None else None
-        return JSONResponse(answer, status_code=status, headers=headers)
+        return fault_responses.error(refusal, dialect, self.clock(), body.get("model") if isinstance(body, dict) else None)
 
-    # -- upload ------------------------------------------------------------------------------------------------------
+    def refuse(self, request: Request, refusal: Exception) -> Response:
+        """Answer a request whose handler raised a Refusal."""
+        assert isinstance(refusal, Refusal)
+        return self._refusal(_dialect(request), refusal)
 
     async def upload(self, request: Request) -> Response:
         """Answer an upload."""
         dialect = _dialect(request)
         self.log.count(dialect.name, "uploads")
-        try:
-            return await self._uploaded(request, dialect)
-        except Refusal as refusal:
-            return self._refusal(dialect, refusal)
-
-    async def _uploaded(self, request: Request, dialect: Dialect) -> Response:
         rule = get_provider(dialect.name).upload
         assert rule is not None
         body = await _read_body(request, rule.max_bytes + _FORM_BYTES)
@@ -187,13 +178,17 @@ class Sandbox:
         url = signed_address(_origin(request), f"/files/{dialect.name}/uploads/{kept.name}", serial=0, expires=expires)
         return UploadedFile(url, expires, name, kept.mime_type, size, now)
 
+    def _count_download(self, request: Request) -> Response | None:
+        name, has_key = _dialect(request).name, "authorization" in request.headers
+        self.log.count(name, "downloads")
+        if has_key:
+            self.log.count(name, "downloads_with_key")
+        return Response("a key was sent to a file's address", 400) if has_key else None
+
     async def fetch_upload(self, request: Request) -> Response:
         """Serve an uploaded file. A request with a key is refused and counted."""
-        dialect = _dialect(request)
-        self.log.count(dialect.name, "downloads")
-        if "authorization" in request.headers:
-            self.log.count(dialect.name, "downloads_with_key")
-            return Response("a key was sent to a file's address", 400)
+        if refused := self._count_download(request):
+            return refused
         name = request.path_params["name"]
         content = await asyncio.to_thread(self.uploads.get, name)
         if content is None or not signed(request.url.path, request.query_params):
@@ -202,20 +197,12 @@ class Sandbox:
             return Response("this address has expired", 403)
         return Response(content, media_type=mime_type(name))
 
-    # -- look --------------------------------------------------------------------------------------------------------
-
     async def poll(self, request: Request) -> Response:
         """Answer a poll of one task."""
         dialect = _dialect(request)
         self.log.count(dialect.name, "looks")
-        try:
-            return await self._polled(request, dialect)
-        except Refusal as refusal:
-            return self._refusal(dialect, refusal)
-
-    async def _polled(self, request: Request, dialect: Dialect) -> Response:
         _check_key(request)
-        await self._wait()
+        await asyncio.sleep(self.latency)
         task = await self._task(request.path_params["task_id"], dialect)
         if task is None:
             raise Refusal(404, "task_not_found", "task not found")
@@ -227,28 +214,18 @@ class Sandbox:
         """Answer a batch poll."""
         dialect = _dialect(request)
         self.log.count(dialect.name, "batch_looks")
-        try:
-            return await self._batch_polled(request, dialect)
-        except Refusal as refusal:
-            return self._refusal(dialect, refusal)
-
-    async def _batch_polled(self, request: Request, dialect: Dialect) -> Response:
         _check_key(request)
         body = _json_or_text(await request.body())
         ids = body.get("task_ids") if isinstance(body, dict) else None
         if not isinstance(ids, list) or not ids or len(ids) > dialect.batch_limit:
             raise Refusal(400, "invalid_request", f"task_ids must be an array of 1 to {dialect.batch_limit} ids")
-        await self._wait()
+        await asyncio.sleep(self.latency)
         tasks = [task for one in ids if (task := await self._task(str(one), dialect))]
         for task in tasks:
             if fault := self._fault("batch", dialect, task.prompt, task.id):
                 return fault_responses.poll(fault, dialect, self.clock())
         origin = _origin(request)
         return JSONResponse(dialect.batch_response([self._view(task, origin) for task in tasks]))
-
-    async def _wait(self) -> None:
-        if self.latency:
-            await asyncio.sleep(self.latency)
 
     async def _task(self, task_id: str, dialect: Dialect) -> Task | None:
         """Return this gateway's task with the faults it has caught by now, None if it is unknown or forgotten."""
@@ -271,32 +248,20 @@ class Sandbox:
             return TaskView(task, "queued" if fraction < _QUEUED else "running", max(0.0, fraction), shapes=shapes)
         if shapes & {"failed", "failed-by-moderation"}:
             return TaskView(task, "failed", 0.5, shapes=shapes)
-        expires = self._expires(task, now)
+        spent = int((now - task.finished) // self.lifetime)  # an address lives `lifetime` from the finish, and so does each renewal
+        expires = task.finished + (spent + 1) * self.lifetime
         return TaskView(task, "completed", 1.0, self._addresses(task, origin, expires), expires, shapes)
 
-    def _expires(self, task: Task, now: float) -> float:
-        """Return the end of the present address: it lives `lifetime` from the finish, and so does each renewal after it."""
-        spent = int((now - task.finished) // self.lifetime)
-        return task.finished + (spent + 1) * self.lifetime
-
     def _addresses(self, task: Task, origin: str, expires: float) -> tuple[str, ...]:
-        count = task.n
-        if "fewer-pictures" in task.faults:
-            count = max(1, task.n - 1)
-        if "no-address" in task.faults:
-            count = 0
+        count = 0 if "no-address" in task.faults else max(1, task.n - 1) if "fewer-pictures" in task.faults else task.n
         serial = self._revoked.get(task.id, 0)
         return tuple(address(origin, task, index, serial=serial, expires=expires) for index in range(count))
 
-    # -- download ----------------------------------------------------------------------------------------------------
-
     async def download(self, request: Request) -> Response:
         """Serve a download. A request with a key is refused and counted."""
+        if refused := self._count_download(request):
+            return refused
         dialect = _dialect(request)
-        self.log.count(dialect.name, "downloads")
-        if "authorization" in request.headers:
-            self.log.count(dialect.name, "downloads_with_key")
-            return Response("a key was sent to a result address", 400)
         task, number = await self._task(request.path_params["task_id"], dialect), request.path_params["index"]
         if task is None or number not in map(str, range(task.n)) or not signed(request.url.path, request.query_params):
             return Response("no such picture", 404)
@@ -307,19 +272,15 @@ class Sandbox:
             return Response("this address has expired", 410 if fault == "expired" else 403)
         if self._stale(task, request):
             return Response("this address has expired", 403)
-        return await self._delivered(request, task, index, fault)
+        drawing = ImageSpec.of(task, index, self.seed)
+        if fault:
+            url = f"{_origin(request)}{request.url.path}?{request.url.query}"
+            return await fault_responses.delivery(fault, drawing, self.images, url)
+        return Response(await self.images.fetch(drawing), media_type=drawing.mime_type)
 
     def _stale(self, task: Task, request: Request) -> bool:
         query = request.query_params
         return float(query["expires"]) < self.clock() or int(query["serial"]) < self._revoked.get(task.id, 0)
-
-    async def _delivered(self, request: Request, task: Task, index: int, fault: str | None) -> Response:
-        drawing = ImageSpec.of(task, index, self.seed)
-        if fault:
-            return await fault_responses.delivery(fault, drawing, self.images, f"{_origin(request)}{request.url.path}?{request.url.query}")
-        return Response(await self.images.fetch(drawing), media_type=drawing.mime_type)
-
-    # -- controls ----------------------------------------------------------------------------------------------------
 
     async def show_log(self, request: Request) -> Response:
         """Show the request log."""
@@ -388,30 +349,15 @@ def _origin(request: Request) -> str:
     return f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}"
 
 
-def create_app(
-    *,
-    scale: float = 0.05,
-    seed: int = 0,
-    home: Path | None = None,
-    faults: Sequence[str] = (),
-    clock: Callable[[], float] = time.time,
-    duration: float | None = None,
-    latency: float = 0.0,
-    lifetime: float = 86_400.0,
-    plain: bool = False,
-) -> Starlette:
-    """Return the app; `faults` are armed from the start (`KIND` or `KIND:TIMES`), the rest is value at `Sandbox`.
+def create_app(*, faults: Sequence[str] = (), **options: Any) -> Starlette:
+    """Return the app; `faults` are armed from the start (`KIND` or `KIND:TIMES`), the `options` are the fields of `Sandbox`.
 
-    Raises UnknownFault, and ValueError for seconds that cannot be.
+    Raises UnknownFault, and ValueError for seconds that are out of range.
     """
-    if not all(0 <= number < math.inf for number in (scale, duration or 0.0, latency)):
-        raise ValueError("scale, duration and latency must be numbers of 0 and more")
-    if not _MIN_LIFETIME <= lifetime < math.inf:
-        raise ValueError(f"lifetime must be at least {_MIN_LIFETIME} seconds")
-    sandbox = Sandbox(scale=scale, seed=seed, home=home, clock=clock, duration=duration, latency=latency, lifetime=lifetime, plain=plain)
+    sandbox = Sandbox(**options)
     for fault in faults:
         sandbox.faults.arm_text(fault)
-    app = Starlette(routes=[*_gateway_routes(sandbox), *_own_routes(sandbox)])
+    app = Starlette(routes=[*_gateway_routes(sandbox), *_own_routes(sandbox)], exception_handlers={Refusal: sandbox.refuse})
     app.state.sandbox = sandbox
     return app
 

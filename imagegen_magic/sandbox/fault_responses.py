@@ -76,11 +76,12 @@ def refuse(fault: str, dialect: Dialect, now: float) -> Response:
         "moderation": dialect.moderation_refusal(),
         "reference-gone": unreachable("its address answered 404"),
     }
-    return _error(refusals[fault], dialect, now)
+    return error(refusals[fault], dialect, now)
 
 
-def _error(refusal: Refusal, dialect: Dialect, now: float) -> Response:
-    status, answer = dialect.error_response(refusal, now)
+def error(refusal: Refusal, dialect: Dialect, now: float, model: str | None = None) -> Response:
+    """Return the response to a refused request; `model` as the request named it."""
+    status, answer = dialect.error_response(refusal, now, model)
     headers = {"retry-after": str(refusal.retry_after)} if refusal.retry_after is not None else None
     return JSONResponse(answer, status_code=status, headers=headers)
 
@@ -97,7 +98,7 @@ def upload(fault: str, dialect: Dialect, now: float) -> Response:
         "upload-500": Refusal(500, "internal_error", "the file storage is not available"),
         "upload-429": Refusal(429, "rate_limit_exceeded", "too many uploads", retry_after=1),
     }
-    return _error(refusals[fault], dialect, now)
+    return error(refusals[fault], dialect, now)
 
 
 def answer(fault: str, accepted: dict[str, Any]) -> Response:
@@ -133,7 +134,7 @@ def poll(fault: str, dialect: Dialect, now: float) -> Response:
         "look-rate-limited": Refusal(429, "rate_limit_exceeded", "too many requests", retry_after=1),
         "batch-400": Refusal(400, "invalid_request", "unknown parameter"),
     }
-    return _error(refusals[fault], dialect, now)
+    return error(refusals[fault], dialect, now)
 
 
 async def delivery(fault: str, spec: ImageSpec, images: ImageCache, url: str) -> Response:
