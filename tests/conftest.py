@@ -1,11 +1,13 @@
 """What every test starts from: no key, no configuration, no ledger but its own."""
 
 import contextlib
+import itertools
 import os
 import signal
 
 import hypothesis
 import pytest
+from quick_sandbox import quicken
 from resets import OURS, reset_engine
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts its background jobs with interrupts ignored
@@ -31,18 +33,34 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: early[item.path])
 
 
+_folders = itertools.count(1)
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory):
+    """A new folder; pytest's own fixture reads the folders of all earlier tests to find a number."""
+    return tmp_path_factory.mktemp(f"test-{next(_folders)}", numbered=False)
+
+
 @pytest.fixture(autouse=True)
-def own_world(tmp_path, monkeypatch):
-    """Give each test an empty environment, home and working folder of its own, and a fresh engine."""
+def own_world(tmp_path, monkeypatch, request):
+    """Give each test an empty environment, home and working folder of its own, a fresh engine, and a quick sandbox."""
     for name in list(os.environ):
         if OURS.match(name):
             monkeypatch.delenv(name)
     monkeypatch.setenv("IMAGEGEN_HOME", str(tmp_path / "home"))
+    if "real_sandbox" not in request.fixturenames:
+        quicken(monkeypatch)
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
     yield work
     reset_engine()
+
+
+@pytest.fixture
+def real_sandbox():
+    """The sandbox as it is delivered: it draws for the eye, and its tasks take a second."""
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from IPython.core.error import UsageError
-from servers import sandbox_server
+from servers import sandbox_thread
 from shells import a_shell
 
 from imagegen_magic import ImageRequest, generate, run
@@ -315,7 +315,7 @@ def test_concurrent_processes_cannot_exceed_it_together():
 @pytest.fixture(scope="module")
 def server():
     """A gateway in a process of its own, so that money is not play money."""
-    with sandbox_server(duration=0.2) as running:
+    with sandbox_thread(duration=0.2) as running:
         yield running
 
 

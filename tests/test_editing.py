@@ -12,7 +12,7 @@ import pytest
 from IPython.core.error import UsageError
 from ledgers import saved
 from PIL import Image, ImageDraw
-from servers import sandbox_server
+from servers import sandbox_thread
 from shells import a_shell
 
 from imagegen_magic import generate, mask_box, mask_from, run
@@ -35,7 +35,7 @@ EVERYWHERE = {"provider": "gccai", "size": "1024x640", "quality": "low"}
 @pytest.fixture(scope="module")
 def servers():
     """Two gateways whose tasks take a twentieth of a second: one that draws every picture alike, one that paints within masks."""
-    with sandbox_server(duration=0.05, plain=True) as plain, sandbox_server(duration=0.05) as painting:
+    with sandbox_thread(duration=0.05, plain=True) as plain, sandbox_thread(duration=0.05) as painting:
         yield plain, painting
 
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 from full_disks import full_disk
 from ledgers import a_png
 from shells import a_shell
+from waiting import until
 from webserver import evolink_gateway
 
 from imagegen_magic import ImageRequest, Panel, generate, notebook_folder, run, stream, sweep
@@ -418,7 +418,7 @@ def test_a_folder_that_is_renamed_while_a_task_is_under_way_is_followed(own_worl
     """The picture is saved where the notebook is by then, and no ghost of the old folder appears."""
     gateway.finished = False
     job = api.start(ImageRequest("fox", size="1024x1024"), provider="evolink", save_dir=into)
-    _until(lambda: any(progress.stage == "waiting" for progress in job.latest.values()))
+    until(lambda: any(progress.stage == "waiting" for progress in job.latest.values()))
     now = _renamed(own_world)
     gateway.finished = True
     (image,) = job.wait()
@@ -474,7 +474,7 @@ def test_a_folder_that_was_given_whole_is_not_followed(own_world, gateway):
     """It is where it was asked to be, also within the notebook's folder."""
     gateway.finished = False
     job = api.start(ImageRequest("fox", size="1024x1024"), provider="evolink", save_dir=own_world / "here")
-    _until(lambda: any(progress.stage == "waiting" for progress in job.latest.values()))
+    until(lambda: any(progress.stage == "waiting" for progress in job.latest.values()))
     _renamed(own_world)
     gateway.finished = True
     assert job.wait()[0].path.parent == own_world / "here"
@@ -484,20 +484,12 @@ def test_what_cannot_be_followed_is_saved_where_it_was_asked_to_go(own_world, ga
     """Renamed while the kernel works elsewhere: its new name cannot be known, and the picture is not lost for that."""
     gateway.finished = False
     job = api.start(ImageRequest("fox", size="1024x1024"), provider="evolink")
-    _until(lambda: any(progress.stage == "waiting" for progress in job.latest.values()))
+    until(lambda: any(progress.stage == "waiting" for progress in job.latest.values()))
     os.chdir(tmp_path)
     _renamed(own_world)
     gateway.finished = True
     (image,) = job.wait()
     assert (image.path.parent, image.data) == (own_world / "imagegen", PNG)
-
-
-def _until(true):
-    """Wait for something that must come."""
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_a_folder_that_is_gone_is_said_before_anything_is_sent(own_world, gateway, notebook, tmp_path):

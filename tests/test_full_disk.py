@@ -2,12 +2,12 @@
 
 import json
 import sqlite3
-import time
 from contextlib import closing
 
 import pytest
 from full_disks import full_disk
 from ledgers import a_png
+from waiting import until
 from webserver import evolink_gateway
 
 from imagegen_magic import generate, run
@@ -69,14 +69,13 @@ def _row():
 
 def _until(state):
     """Wait until the ledger's file says so, for the state alone or (state, owned)."""
-    deadline, found = time.monotonic() + 30, None
     with closing(sqlite3.connect(load().home / "ledger.sqlite")) as connection:
-        while time.monotonic() < deadline:
+
+        def reached():
             found = connection.execute("SELECT state, owner IS NOT NULL FROM tasks").fetchone()
-            if state in (found, found[0]):
-                return
-            time.sleep(0.05)
-    raise AssertionError(f"waited for {state}, and it is {found}")
+            return state in (found, found[0])
+
+        until(reached)
 
 
 def _collected(gateway):

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import pytest
 from ledgers import a_png
+from waiting import until
 from webserver import web
 
 from imagegen_magic import GeneratedImage, Generation, ImageRequest, generate, run, stream
@@ -469,8 +470,7 @@ def test_what_is_under_way_is_counted_by_pictures_too(unequal, monkeypatch):
 
     monkeypatch.setattr(Ledger, "set_state", mark)
     job = api.start(ImageRequest("fox", n=5, size="1:1", quality="low"), provider="apimart")
-    while len(rows) < 2:
-        time.sleep(0.01)
+    until(lambda: len(rows) >= 2)
     pluralize = loop.run(api.ledger().run(lambda connection: list(spending.spending_groups(connection)), writes=False))
     shares = {account.pictures: account.price.amount for account in pluralize}
     assert shares[4] == 4 * shares[1]

@@ -9,7 +9,7 @@ import ast
 import functools
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -105,7 +105,11 @@ def _name(path: Path) -> str:
 
 
 MODULES = {_name(path): path for path in sorted(ROOT.rglob("*.py"))}
-modules = pytest.mark.parametrize("module", MODULES)
+
+
+def broken(rule: Callable[[str], object], modules: Iterable[str] = MODULES) -> dict[str, object]:
+    """Return what `rule` finds in each module, without those in which it finds nothing."""
+    return {module: found for module in modules if (found := rule(module))}
 
 
 @functools.cache
@@ -162,13 +166,16 @@ def is_in(module: str, package: str) -> bool:
     return not package or module == package or module.startswith(f"{package}.")
 
 
-@pytest.mark.parametrize("module", [name for name in WORDS if name in MODULES])
-def test_the_words_stand_in_their_order(module: str) -> None:
+def test_the_words_stand_in_their_order() -> None:
     """Each imports only those before it; a result loads imaging when it shows itself."""
-    below = set(WORDS[: WORDS.index(module)])
-    late = {each.imported for each in imports_of(module) if each.late}
-    shown = {name for name in ours(module) if module == "result" and is_in(name, "imaging") and name in late}
-    assert ours(module) - below - shown == set()
+
+    def above(module: str) -> set[str]:
+        below = set(WORDS[: WORDS.index(module)])
+        late = {each.imported for each in imports_of(module) if each.late}
+        shown = {name for name in ours(module) if module == "result" and is_in(name, "imaging") and name in late}
+        return ours(module) - below - shown
+
+    assert broken(above, [name for name in WORDS if name in MODULES]) == {}
 
 
 def test_every_module_is_in_a_layer() -> None:
@@ -176,24 +183,29 @@ def test_every_module_is_in_a_layer() -> None:
     assert {name.split(".")[0] for name in MODULES} <= {*WORDS, *LAYERS, "__init__", "old_modules"}
 
 
-@modules
-def test_a_layer_imports_only_the_layers_below(module: str) -> None:
+def test_a_layer_imports_only_the_layers_below() -> None:
     """words <- providers, imaging <- engine <- studies <- notebook; the sandbox is the engine's in-process way to a gateway."""
-    layer = module.split(".")[0]
-    if layer in LAYERS:
+
+    def above(module: str) -> set[str]:
+        layer = module.split(".")[0]
         allowed = {layer, *LAYERS[layer], *WORDS}
         allowed |= {"sandbox"} if is_in(module, "engine.net") else set()
-        assert {name.split(".")[0] for name in ours(module)} - allowed <= ({"__init__"} if layer == "notebook" else set())
+        allowed |= {"__init__"} if layer == "notebook" else set()
+        return {name.split(".")[0] for name in ours(module)} - allowed
+
+    assert broken(above, [module for module in MODULES if module.split(".")[0] in LAYERS]) == {}
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if is_in(name, "notebook")])
-def test_a_floor_of_the_notebook_imports_only_those_below(module: str) -> None:
+def test_a_floor_of_the_notebook_imports_only_those_below() -> None:
     """context <- output <- arguments <- progress <- widgets <- mask_editor <- panel <- commands <- magic."""
-    if module == "notebook":
-        return
-    height = NOTEBOOK_FLOORS.index(module.split(".")[1])
-    above = {name for name in ours(module) if is_in(name, "notebook") and NOTEBOOK_FLOORS.index(name.split(".")[1]) > height}
-    assert above == set()
+
+    def height(module: str) -> int:
+        return NOTEBOOK_FLOORS.index(module.split(".")[1])
+
+    def above(module: str) -> set[str]:
+        return {name for name in ours(module) if is_in(name, "notebook") and height(name) > height(module)}
+
+    assert broken(above, [name for name in MODULES if is_in(name, "notebook") and name != "notebook"]) == {}
 
 
 def test_no_circle_of_imports() -> None:
@@ -222,29 +234,35 @@ def _reached(module: str) -> set[str]:
     return found
 
 
-@modules
-def test_libraries_stay_where_they_belong(module: str) -> None:
+def test_libraries_stay_where_they_belong() -> None:
     """HTTP in one module, SQLite in the ledger, IPython and widgets in the notebook, Pillow in imaging and the sandbox."""
-    found, layer = libraries(module), module.split(".")[0]
-    if module not in HTTP_MODULES:
-        assert found & HTTP_LIBRARIES == set()
-    if layer != "sandbox":
-        assert found & {"starlette", "uvicorn"} == set()
-    if layer not in ("notebook", "__init__"):
-        assert found & {"IPython", "ipywidgets", "anywidget", "traitlets", "ipykernel"} == set()
-    if layer not in ("imaging", "sandbox") and module not in PILLOW_TYPES:
-        assert found & {"PIL"} == set()
-    if layer == "providers":
-        assert found & {"asyncio", "socket", "time", "urllib3", "os"} == set()
-    if not is_in(module, "engine.ledger"):
-        assert "sqlite3" not in found
+
+    def misplaced(module: str) -> set[str]:
+        out, layer = set[str](), module.split(".")[0]
+        if module not in HTTP_MODULES:
+            out |= HTTP_LIBRARIES
+        if layer != "sandbox":
+            out |= {"starlette", "uvicorn"}
+        if layer not in ("notebook", "__init__"):
+            out |= {"IPython", "ipywidgets", "anywidget", "traitlets", "ipykernel"}
+        if layer not in ("imaging", "sandbox") and module not in PILLOW_TYPES:
+            out |= {"PIL"}
+        if layer == "providers":
+            out |= {"asyncio", "socket", "time", "urllib3", "os"}
+        if not is_in(module, "engine.ledger"):
+            out |= {"sqlite3"}
+        return libraries(module) & out
+
+    assert broken(misplaced) == {}
 
 
-@modules
-def test_sql_stands_in_the_ledger(module: str) -> None:
+def test_sql_stands_in_the_ledger() -> None:
     """No other module holds a statement."""
-    if not is_in(module, "engine.ledger"):
-        assert [text for text in _texts(tree_of(module)) if SQL.match(text.strip())] == []
+
+    def statements(module: str) -> list[str]:
+        return [text for text in _texts(tree_of(module)) if SQL.match(text.strip())]
+
+    assert broken(statements, [module for module in MODULES if not is_in(module, "engine.ledger")]) == {}
 
 
 def _texts(tree: ast.AST) -> Iterator[str]:
@@ -256,23 +274,27 @@ def _texts(tree: ast.AST) -> Iterator[str]:
             yield node.value
 
 
-@modules
-def test_the_ledger_and_the_network_know_no_jobs(module: str) -> None:
+def test_the_ledger_and_the_network_know_no_jobs() -> None:
     """Neither imports jobs, polling or uploads; of the engine the ledger imports only itself and the clock."""
-    engine = {name for name in ours(module) if is_in(name, "engine")}
-    if is_in(module, "engine.ledger"):
-        assert {name for name in engine if not is_in(name, "engine.ledger")} <= {"engine.clock"}
-    if is_in(module, "engine.net"):
-        assert {name for name in engine if any(is_in(name, f"engine.{part}") for part in ("jobs", "polling", "uploads"))} == set()
+
+    def wrong(module: str) -> set[str]:
+        engine = {name for name in ours(module) if is_in(name, "engine")}
+        if is_in(module, "engine.ledger"):
+            return {name for name in engine if not is_in(name, "engine.ledger")} - {"engine.clock"}
+        return {name for name in engine if any(is_in(name, f"engine.{part}") for part in ("jobs", "polling", "uploads"))}
+
+    assert broken(wrong, [module for module in MODULES if is_in(module, "engine.ledger") or is_in(module, "engine.net")]) == {}
 
 
-@modules
-def test_imports_in_functions_have_a_reason(module: str) -> None:
+def test_imports_in_functions_have_a_reason() -> None:
     """Others stand at the top of the file."""
-    late = {each for each in imports_of(module) if each.late}
-    names = {name.imported or name.library for name in late} - {module}
-    unexplained = {name for name in names if not any(is_in(module, who) and is_in(name, what) for who, what, _ in LATE)}
-    assert {(module, name) for name in unexplained} - REMAINING_LATE == set()
+
+    def unexplained(module: str) -> set[tuple[str, str]]:
+        names = {each.imported or each.library for each in imports_of(module) if each.late} - {module}
+        without = {name for name in names if not any(is_in(module, who) and is_in(name, what) for who, what, _ in LATE)}
+        return {(module, name) for name in without} - REMAINING_LATE
+
+    assert broken(unexplained) == {}
 
 
 def test_a_gateway_is_a_file_in_the_folder() -> None:
@@ -300,13 +322,16 @@ def test_gateways_do_not_import_one_another() -> None:
     assert {pair for pair in pairs if is_in(pair[1], "providers.gateways")} == {("providers.gateways.gccai", "providers.gateways.apimart")}
 
 
-@modules
-def test_every_module_and_public_name_has_a_docstring(module: str) -> None:
+def test_every_module_and_public_name_has_a_docstring() -> None:
     """Modules, public classes and public functions."""
-    tree = tree_of(module)
-    public = [node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)]
-    named = [(node.name, node) for node in public if not node.name.startswith("_")]
-    assert [name for name, node in [("the module", tree), *named] if not ast.get_docstring(node)] == []  # type: ignore[list-item]
+
+    def without(module: str) -> list[str]:
+        tree = tree_of(module)
+        public = [node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)]
+        named = [(node.name, node) for node in public if not node.name.startswith("_")]
+        return [name for name, node in [("the module", tree), *named] if not ast.get_docstring(node)]  # type: ignore[list-item]
+
+    assert broken(without) == {}
 
 
 def test_the_public_names_are_there() -> None:

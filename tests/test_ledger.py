@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import until
 
 from imagegen_magic.engine.ledger import database, process_locks
 from imagegen_magic.engine.ledger.claims import Claims
@@ -1300,12 +1301,9 @@ def test_a_deferred_write_is_retried_without_another_query(home: Path, monkeypat
         with held(home):
             with pytest.raises(LedgerError):
                 run(ledger.set_state(row, "unknown"))
-            deadline = time.monotonic() + 20
-            while len(patience) < 6 and time.monotonic() < deadline:
-                time.sleep(0.01)
+            until(lambda: len(patience) >= 6)
         assert patience[:6] == [0, 50] * 3
-        while ledger._database._deferred and time.monotonic() < deadline:
-            time.sleep(0.01)
+        until(lambda: not ledger._database._deferred)
         assert ledger.read_now("SELECT state FROM tasks") == [("unknown",)]
 
 

@@ -2,11 +2,11 @@
 
 import asyncio
 import re
-import time
 
 import pytest
 from IPython.core.error import UsageError
 from shells import a_shell
+from waiting import until
 
 from imagegen_magic.engine import api, endpoints, loop
 from imagegen_magic.engine.ledger.ledger import NewJob, NewTask
@@ -319,14 +319,6 @@ def test_cancel_stops_the_waiting(shell, capsys, monkeypatch):
     assert len(run(api.ledger().tasks())) == 1
     assert shell.variables["_imagegen"][0].path.exists()
     assert api.ledger().count_resumable() == 0
-
-
-def until(true):
-    """Wait for something to become true, for a bounded time."""
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_doctor_finds_nothing_wrong(shell, monkeypatch):

@@ -13,8 +13,9 @@ from functools import partial
 
 import pytest
 from ledgers import a_png
-from servers import sandbox_server
+from servers import sandbox_thread
 from shells import a_shell
+from waiting import until
 from webserver import web
 
 from imagegen_magic import ImageRequest, generate, run
@@ -53,7 +54,7 @@ SIZE = {"provider": "evolink", "size": "1024x1024"}
 @pytest.fixture(scope="module")
 def server():
     """One gateway process."""
-    with sandbox_server(duration=0.15) as running:
+    with sandbox_thread(duration=0.15) as running:
         yield running
 
 
@@ -156,8 +157,7 @@ def test_one_gateways_silence_holds_up_no_other(monkeypatch, server):
     with web(hang) as silent:
         monkeypatch.setenv("XINGCHAO_BASE_URL", silent.origin)
         job = api.start(ImageRequest("silence", n=12), provider="xingchao")
-        while len(silent.seen) < 8:
-            time.sleep(0.01)
+        until(lambda: len(silent.seen) >= 8)
         assert len(run(generate("not held up", **SIZE))) == 1
         assert len(silent.seen) == 8
         hanging.set()
@@ -259,10 +259,7 @@ def test_what_was_told_as_not_sent_is_not_sent_later(monkeypatch, server):
     with pytest.raises(WaitingStopped, match="before anything was sent"):
         job.wait()
     loop.call(written.set)
-    deadline = time.monotonic() + 20
-    while _states() != ["dropped"] and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert _states() == ["dropped"]
+    until(lambda: _states() == ["dropped"])
     assert server.submissions("slowly written") == []
 
 
@@ -276,8 +273,11 @@ def test_a_job_that_was_left_before_it_was_ready_gives_back_what_it_took(monkeyp
     settings = load()
     job = Job((), settings)
 
+    preparing, left = threading.Event(), asyncio.Event()
+
     async def prepare(channel):
-        await asyncio.sleep(0.5)
+        preparing.set()
+        await left.wait()
         book = api.ledger(settings)
         assert await book.claim(claims=channel.claims) == []
         new = NewJob(*waiting_job(waiting), tasks=[NewTask(waiting.sent, 1, "late")])
@@ -285,14 +285,12 @@ def test_a_job_that_was_left_before_it_was_ready_gives_back_what_it_took(monkeyp
         return Prepared()
 
     job.begin(prepare)
-    time.sleep(0.1)
+    assert preparing.wait(60)
     job.cancel()
     with pytest.raises(WaitingStopped):
         job.wait()
-    deadline = time.monotonic() + 20
-    while _states() != ["dropped", "submitted"] and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert _states() == ["dropped", "submitted"]
+    loop.call(left.set)
+    until(lambda: _states() == ["dropped", "submitted"])
     assert [task.owner for task in _tasks()] == [None, None]
 
 
@@ -340,9 +338,7 @@ def test_a_resume_that_is_interrupted_right_after_its_claim_strands_nothing(serv
     with pytest.raises(KeyboardInterrupt):
         api.resume()
     monkeypatch.setattr(loop, "run", real)
-    deadline = time.monotonic() + 20
-    while _tasks()[0].owner and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: not _tasks()[0].owner)
     with closing(Ledger(load().home)) as another:
         assert len(loop.run(another.claim())) == 1
 
@@ -533,16 +529,13 @@ def test_a_submission_that_nobody_waits_for_any_more_ends_where_it_belongs(late,
     with web(slow) as gateway:
         monkeypatch.setenv("EVOLINK_BASE_URL", gateway.origin)
         job = api.start(ImageRequest("left alone", size="1024x1024"), provider="evolink")
-        while not gateway.seen:
-            time.sleep(0.01)
+        until(lambda: gateway.seen)
         job.cancel()
         with pytest.raises(WaitingStopped, match="without an answer"):
             job.wait()
         assert loop.run(api.ledger(load()).recover_orphans()) == []  # it is still on the wire
         answered.set()
-        deadline = time.monotonic() + 20
-        while _tasks()[0].owner and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: not _tasks()[0].owner)
         assert len(gateway.seen) == 1
     assert _states() == [{429: "dropped", 400: "failed", 500: "unknown"}[late[0]]]
 
@@ -593,16 +586,14 @@ def test_cancelling_while_a_submission_hangs_says_that_its_fate_is_open(monkeypa
     with web(late) as slow:
         monkeypatch.setenv("EVOLINK_BASE_URL", slow.origin)
         job = api.start(ImageRequest("hanging", size="1024x1024"), provider="evolink")
-        while not slow.seen:
-            time.sleep(0.01)
+        until(lambda: slow.seen)
         job.cancel()
         with pytest.raises(WaitingStopped, match="without an answer") as error:
             job.wait()
         assert error.value.charge == "unknown"
         assert _states() == ["submitting"]
         answered.set()
-        while _states() != ["submitted"]:
-            time.sleep(0.02)
+        until(lambda: _states() == ["submitted"])
     assert api.ledger(load()).count_resumable() == 1
 
 
@@ -651,8 +642,7 @@ def test_an_estimate_is_not_counted_twice_when_resumed(monkeypatch, server):
     monkeypatch.setattr("imagegen_magic.providers.gateways.apimart.APIMart.cost", lambda self, task: Cost())
     server.arm("never-finishes", times=0)
     job = api.start(ImageRequest("estimate", size="1:1", quality="high", n=8), provider="apimart")
-    while _states() != ["submitted", "submitted"]:
-        time.sleep(0.01)
+    until(lambda: _states() == ["submitted", "submitted"])
     job.cancel()
     with pytest.raises(WaitingStopped):
         job.wait()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from gateway_table import GATEWAYS
 from PIL import Image
-from servers import sandbox_server
+from servers import sandbox_thread
 
 from imagegen_magic import ImageRequest, generate, stream
 from imagegen_magic.engine import api, loop
@@ -38,7 +38,7 @@ from imagegen_magic.result import GeneratedImage, Progress
 @pytest.fixture(scope="module")
 def server():
     """One gateway process for all tests of this file."""
-    with sandbox_server(duration=0.15) as running:
+    with sandbox_thread(duration=0.15) as running:
         yield running
 
 

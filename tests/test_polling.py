@@ -3,14 +3,14 @@
 import asyncio
 import itertools
 import math
-import time
 
 import pytest
+from waiting import JumpingClock
 
 from imagegen_magic.engine.net.client import GatewayResponse
 from imagegen_magic.engine.net.transport import OutcomeUnknown
 from imagegen_magic.engine.polling.poller import Poller
-from imagegen_magic.engine.polling.schedule import DurationModel, batch_interval
+from imagegen_magic.engine.polling.schedule import DurationModel
 from imagegen_magic.errors import AuthenticationError, NotFound, TaskFailed
 from imagegen_magic.providers.base import Failed, Pending, PollingPolicy, Provider, Succeeded
 from imagegen_magic.providers.registry import get_provider
@@ -27,16 +27,18 @@ class Endpoint:
     """The far end: evolink's tasks, each finished after `seconds`, and a record of the polls."""
 
     def __init__(self, seconds=0.05):
-        self.seconds, self.began, self.singles, self.batches, self.trouble = seconds, time.time(), [], [], []
+        self.clock = JumpingClock()
+        self.run = self.clock.run
+        self.seconds, self.began, self.singles, self.batches, self.trouble = seconds, self.clock.time(), [], [], []
         self.max_tasks = 0
 
     def state(self, task_id):
         """Return the state of a task."""
-        return _flat(task_id, "completed" if time.time() - self.began >= self.seconds else "processing", progress=40)
+        return _flat(task_id, "completed" if self.clock.time() - self.began >= self.seconds else "processing", progress=40)
 
     def __call__(self, call):
         """Answer a poll at the loop's next turn."""
-        return self._answer(call, time.time())
+        return self._answer(call, self.clock.time())
 
     async def _answer(self, call, at):
         await asyncio.sleep(0)
@@ -55,11 +57,11 @@ class Endpoint:
 
 
 def _poller(gateway, *, batch=0, min_interval=0.01, provider="evolink"):
-    return Poller(get_provider(provider), PollingPolicy(min_interval, min_interval, batch), gateway)
+    return Poller(get_provider(provider), PollingPolicy(min_interval, min_interval, batch), gateway, clock=gateway.clock)
 
 
 async def _wait(poller, task_id="t1", reports=None, **options):
-    options = {"submitted": time.time(), "durations": lambda: QUICK, **options}
+    options = {"submitted": poller._clock.time(), "durations": lambda: QUICK, **options}
     return await poller.wait_for(task_id, report=lambda *report: None if reports is None else reports.append(report), **options)
 
 
@@ -67,7 +69,7 @@ def test_a_task_is_polled_until_it_is_done():
     """`report` gets the fraction; the final state has the addresses and a duration between the last two polls."""
     reports = []
     gateway = Endpoint(0.06)
-    done = asyncio.run(_wait(_poller(gateway), reports=reports, submitted=gateway.began))
+    done = gateway.run(_wait(_poller(gateway), reports=reports, submitted=gateway.began))
     assert isinstance(done, Succeeded)
     assert done.image_urls == ("https://cdn.example.com/t1.png",)
     assert reports[0] == (Pending("processing", 0.4), "")
@@ -78,9 +80,9 @@ def test_a_task_is_polled_until_it_is_done():
 def test_never_more_often_than_the_gateway_allows():
     """Two polls of one task are at least the minimum interval apart."""
     gateway = Endpoint(0.5)
-    asyncio.run(_wait(_poller(gateway, min_interval=0.08)))
+    gateway.run(_wait(_poller(gateway, min_interval=0.08)))
     moments = [gateway.began] + [moment for moment, _ in gateway.singles]
-    assert all(b - a >= 0.079 for a, b in itertools.pairwise(moments))
+    assert all(b - a >= 0.08 - 1e-6 for a, b in itertools.pairwise(moments))
 
 
 def test_all_open_tasks_share_one_request_per_fifty():
@@ -88,11 +90,10 @@ def test_all_open_tasks_share_one_request_per_fifty():
     gateway = Endpoint(0.9)
 
     async def main():
-        await asyncio.sleep(batch_interval(0.5) - time.time() % batch_interval(0.5))  # all tasks are submitted between two common moments
-        poller, submitted = _poller(gateway, batch=50, min_interval=0.5), time.time()
+        poller, submitted = _poller(gateway, batch=50, min_interval=0.5), gateway.clock.time()
         return await asyncio.gather(*(_wait(poller, f"t{i}", submitted=submitted) for i in range(120)))
 
-    done = asyncio.run(main())
+    done = gateway.run(main())
     assert [one.image_urls[0] for one in done] == [f"https://cdn.example.com/t{i}.png" for i in range(120)]
     assert gateway.singles == []
     first_round = [task for _, tasks in gateway.batches[:3] for task in tasks]
@@ -102,17 +103,17 @@ def test_all_open_tasks_share_one_request_per_fifty():
 
 
 def test_concurrent_polls_are_bounded():
-    """A thousand open tasks cause at most eight requests at once."""
+    """Two hundred open tasks cause at most eight requests at once."""
     gateway = Endpoint(0.3)
 
     async def main():
         poller = _poller(gateway, min_interval=0.1)
-        durations = {"submitted": time.time(), "durations": lambda: QUICK, "report": lambda state, note: None}
-        watching = asyncio.gather(*(poller.wait_for(f"t{i}", **durations) for i in range(1000)))
+        durations = {"submitted": gateway.clock.time(), "durations": lambda: QUICK, "report": lambda state, note: None}
+        watching = asyncio.gather(*(poller.wait_for(f"t{i}", **durations) for i in range(200)))
         return len(await watching)
 
-    assert asyncio.run(main()) == 1000
-    assert gateway.max_tasks <= 1000 + 1 + 1 + 8
+    assert gateway.run(main()) == 200
+    assert gateway.max_tasks <= 200 + 1 + 1 + 8
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_a_batch_query_that_fails_is_replaced_by_single_polls(answer):
         await asyncio.gather(*(_wait(poller, f"t{i}") for i in range(3)))
         await _wait(poller, "later")
 
-    asyncio.run(main())
+    gateway.run(main())
     assert len(gateway.batches) == 1
     assert {task for _, task in gateway.singles} == {"t0", "t1", "t2", "later"}
 
@@ -156,7 +157,7 @@ def test_a_poll_that_fails_is_reported_and_retried(answer):
     reports = []
     gateway = Endpoint(0.01)
     gateway.trouble = [answer]
-    done = asyncio.run(_wait(_poller(gateway, batch=50), reports=reports))
+    done = gateway.run(_wait(_poller(gateway, batch=50), reports=reports))
     assert isinstance(done, Succeeded)
     assert any("retrying" in note for _, note in reports)
     assert gateway.singles == []
@@ -166,26 +167,26 @@ def test_retry_after_of_a_poll_is_obeyed():
     """The next poll comes no earlier."""
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(429, "", retry_after=0.3)]
-    asyncio.run(_wait(_poller(gateway)))
+    gateway.run(_wait(_poller(gateway)))
     (first, _), (second, _) = gateway.singles
-    assert second - first >= 0.29
+    assert second - first == pytest.approx(0.3)
 
 
 def test_an_unreadable_single_poll_is_retried():
     """An answer that is no task does not end the task."""
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(200, "<html>oops</html>"), GatewayResponse(200, [])]
-    assert isinstance(asyncio.run(_wait(_poller(gateway))), Succeeded)
+    assert isinstance(gateway.run(_wait(_poller(gateway))), Succeeded)
 
 
 def test_no_such_task_is_retried_a_few_times():
     """Right after a submission a gateway may not know its own task."""
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(404, {"error": {"message": "no such task"}})] * 3
-    assert isinstance(asyncio.run(_wait(_poller(gateway))), Succeeded)
+    assert isinstance(gateway.run(_wait(_poller(gateway))), Succeeded)
     gateway.trouble = [GatewayResponse(404, {"error": {"message": "no such task"}})] * 9
     with pytest.raises(NotFound):
-        asyncio.run(_wait(_poller(gateway)))
+        gateway.run(_wait(_poller(gateway)))
 
 
 def test_a_task_left_out_of_a_batch_answer_is_not_lost():
@@ -197,7 +198,7 @@ def test_a_task_left_out_of_a_batch_answer_is_not_lost():
         poller = _poller(gateway, batch=50)
         return await asyncio.gather(_wait(poller, "a"), _wait(poller, "b"))
 
-    a, b = asyncio.run(main())
+    a, b = gateway.run(main())
     assert isinstance(a, Succeeded)
     assert b.image_urls == ("https://cdn.example.com/b.png",)
 
@@ -212,7 +213,7 @@ def test_an_empty_batch_answer_leads_to_single_polls():
         await asyncio.gather(*(_wait(poller, f"t{i}") for i in range(3)))
         await _wait(poller, "later")
 
-    asyncio.run(main())
+    gateway.run(main())
     assert len(gateway.batches) == 1
     assert {task for _, task in gateway.singles} == {"t0", "t1", "t2", "later"}
 
@@ -232,7 +233,7 @@ def test_a_final_state_that_does_not_name_the_task_is_polled_again(provider, ans
     gateway.trouble = [answer, answer]
     if provider == "xingchao":
         gateway.state = lambda task: {"id": task, "status": "completed", "image_url": f"https://cdn.example.com/{task}.png"}
-    done = asyncio.run(_wait(_poller(gateway, provider=provider)))
+    done = gateway.run(_wait(_poller(gateway, provider=provider)))
     assert done.image_urls == ("https://cdn.example.com/t1.png",)
 
 
@@ -240,7 +241,7 @@ def test_a_gateway_that_never_names_its_tasks_is_believed_after_four_polls():
     """Three polls repeat an unclear answer."""
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(200, {"status": "failed", "error": {"message": "really failed"}})] * 9
-    assert isinstance(asyncio.run(_wait(_poller(gateway))), Failed)
+    assert isinstance(gateway.run(_wait(_poller(gateway))), Failed)
     assert len(gateway.singles) == 4
 
 
@@ -249,13 +250,13 @@ def test_a_failed_envelope_with_401_is_an_error_of_the_key():
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(401, {"status": "failed", "error": "invalid api key"})]
     with pytest.raises(AuthenticationError):
-        asyncio.run(_wait(_poller(gateway, provider="xingchao")))
+        gateway.run(_wait(_poller(gateway, provider="xingchao")))
 
 
 def test_a_clock_that_was_set_back_does_not_delay_the_first_poll():
     """A submission in the future counts as one of now."""
     gateway = Endpoint(0)
-    assert isinstance(asyncio.run(_wait(_poller(gateway), submitted=time.time() + 5000)), Succeeded)
+    assert isinstance(gateway.run(_wait(_poller(gateway), submitted=gateway.clock.time() + 5000)), Succeeded)
 
 
 @pytest.mark.parametrize("batch", [0, 50])
@@ -264,7 +265,7 @@ def test_a_rejected_key_ends_the_waiting(batch):
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(401, {"error": {"message": "bad key"}})] * (2 if batch else 1)
     with pytest.raises(AuthenticationError):
-        asyncio.run(_wait(_poller(gateway, batch=batch)))
+        gateway.run(_wait(_poller(gateway, batch=batch)))
     assert len(gateway.singles) == 1
 
 
@@ -272,7 +273,7 @@ def test_a_failed_task_is_an_outcome():
     """The error quotes the gateway."""
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(200, _flat("t1", "failed", error={"message": "the model fell over"}))]
-    outcome = asyncio.run(_wait(_poller(gateway)))
+    outcome = gateway.run(_wait(_poller(gateway)))
     assert isinstance(outcome, Failed)
     assert "the model fell over" in str(outcome.error)
 
@@ -281,7 +282,7 @@ def test_a_failed_envelope_at_4xx_is_an_outcome_too():
     """xingchao reports a failure in its ordinary envelope with any HTTP status."""
     gateway = Endpoint(0)
     gateway.trouble = [GatewayResponse(400, {"id": "image_1", "status": "failed", "error": "the model fell over", "image_url": None})]
-    outcome = asyncio.run(_wait(_poller(gateway, provider="xingchao"), "image_1"))
+    outcome = gateway.run(_wait(_poller(gateway, provider="xingchao"), "image_1"))
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, TaskFailed)
 
@@ -289,7 +290,7 @@ def test_a_failed_envelope_at_4xx_is_an_outcome_too():
 def test_a_resumed_task_is_polled_at_once_and_has_no_duration():
     """When it finished is not known."""
     gateway = Endpoint(0)
-    done = asyncio.run(_wait(_poller(gateway, min_interval=30), submitted=time.time() - 5000, now=True))
+    done = gateway.run(_wait(_poller(gateway, min_interval=30), submitted=gateway.clock.time() - 5000, now=True))
     assert done.seconds is None
 
 
@@ -302,10 +303,12 @@ def test_a_cancelled_wait_stops_the_polls():
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(_wait(poller), 0.1)
         before = len(gateway.singles)
-        await asyncio.sleep(0.1)
-        return len(gateway.singles) - before
+        await asyncio.sleep(60)
+        return before, len(gateway.singles)
 
-    assert asyncio.run(main()) <= 1
+    before, after = gateway.run(main())
+    assert before > 0
+    assert after - before <= 1
 
 
 def test_a_defect_in_a_provider_reaches_the_waiting_task():
@@ -317,29 +320,31 @@ def test_a_defect_in_a_provider_reaches_the_waiting_task():
         def task_call(self, task_id):
             raise KeyError("typo")
 
+    gateway = Endpoint(0)
+
     async def main():
-        await _wait(Poller(Broken(), PollingPolicy(0.01, 0.01), Endpoint(0)))
+        await _wait(Poller(Broken(), PollingPolicy(0.01, 0.01), gateway, clock=gateway.clock))
 
     with pytest.raises(KeyError, match="typo"):
-        asyncio.run(main())
+        gateway.run(main())
 
 
 def test_a_poll_out_of_turn():
     """It returns the state or raises the gateway's error."""
     gateway = Endpoint(0)
-    assert isinstance(asyncio.run(_poller(gateway).poll_once("t1")), Succeeded)
+    assert isinstance(gateway.run(_poller(gateway).poll_once("t1")), Succeeded)
     gateway.trouble = [GatewayResponse(404, {"error": {"message": "gone"}})]
     with pytest.raises(NotFound):
-        asyncio.run(_poller(gateway).poll_once("t1"))
+        gateway.run(_poller(gateway).poll_once("t1"))
 
 
 def test_a_poll_out_of_turn_keeps_the_minimum_interval():
     """It waits after the last poll; a clock that was set back makes the wait no longer."""
     gateway = Endpoint(0)
     poller = _poller(gateway, min_interval=0.3)
-    polled = time.time()
-    asyncio.run(poller.poll_once("t1", last_poll=polled))
-    assert gateway.singles[0][0] - polled >= 0.29
-    began = time.monotonic()
-    asyncio.run(asyncio.wait_for(poller.poll_once("t1", last_poll=polled + 5000), 20))
-    assert time.monotonic() - began >= 0.29
+    polled = gateway.clock.time()
+    gateway.run(poller.poll_once("t1", last_poll=polled))
+    assert gateway.singles[0][0] - polled == pytest.approx(0.3)
+    began = gateway.clock.time()
+    gateway.run(poller.poll_once("t1", last_poll=began + 5000))
+    assert gateway.singles[1][0] - began == pytest.approx(0.3)

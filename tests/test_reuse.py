@@ -1,11 +1,10 @@
 """What was made before by the very same request is given again, and nothing is spent on it; only when that is asked for."""
 
-import time
-
 import pytest
 from PIL import Image
-from servers import sandbox_server
+from servers import sandbox_thread
 from shells import a_shell
+from waiting import until
 
 from imagegen_magic import ImageRequest, generate, run
 from imagegen_magic.engine import api, loop
@@ -18,14 +17,14 @@ from imagegen_magic.notebook.output import captions
 @pytest.fixture(scope="module")
 def server():
     """A gateway whose tasks take a twentieth of a second."""
-    with sandbox_server(duration=0.05, plain=True) as running:
+    with sandbox_thread(duration=0.05, plain=True) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def slow_server():
     """A gateway whose tasks take a second and a half."""
-    with sandbox_server(duration=1.5, plain=True) as running:
+    with sandbox_thread(duration=1.5, plain=True) as running:
         yield running
 
 
@@ -176,7 +175,7 @@ def test_what_waits_is_collected_instead_of_sent_again(slow_gateway):
 def test_what_is_under_way_is_not_sent_again(slow_gateway):
     """Another job has it: this one says so, whose move it is and that nothing was charged."""
     first = api.start(_request("under way"), provider="evolink")
-    _until(lambda: slow_gateway.accepted("under way"))
+    until(lambda: slow_gateway.accepted("under way"))
     with pytest.raises(ImageGenError, match="The same request is already running") as told:
         asked("under way", reuse=True)
     assert (told.value.charge, len(slow_gateway.accepted("under way"))) == ("no", 1)
@@ -187,13 +186,6 @@ def _request(prompt):
     from imagegen_magic import ImageRequest
 
     return ImageRequest(prompt, size="1:1", quality="low")
-
-
-def _until(true):
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_what_may_have_been_accepted_is_not_sent_again(gateway):

@@ -9,7 +9,7 @@ from contextlib import closing
 from decimal import Decimal
 
 import pytest
-from servers import sandbox_server
+from servers import sandbox_thread
 
 from imagegen_magic import generate, run, sweep
 from imagegen_magic.engine import api, loop
@@ -26,7 +26,7 @@ ONE = {"provider": "evolink", "size": "1:1", "quality": "low"}
 @pytest.fixture(scope="module")
 def server():
     """A gateway whose tasks take a twentieth of a second."""
-    with sandbox_server(duration=0.05, plain=True) as running:
+    with sandbox_thread(duration=0.05, plain=True) as running:
         yield running
 
 
@@ -170,7 +170,7 @@ def test_tasks_alike_are_given_in_the_order_in_which_they_were_made(gateway):
 def test_another_address_of_a_gateway_is_another_gateway(gateway, monkeypatch):
     """What a test server drew is no picture of the real one."""
     asked("addressed")
-    with sandbox_server(duration=0.05, plain=True) as other:
+    with sandbox_thread(duration=0.05, plain=True) as other:
         for name, value in other.environ().items():
             monkeypatch.setenv(name, value)
         assert not asked("addressed", reuse=True)[0].reused

@@ -7,7 +7,7 @@ import traceback
 
 import pytest
 from gateway_table import GATEWAYS
-from servers import sandbox_server
+from servers import sandbox_thread
 
 from imagegen_magic import generate, run, stream, sweep
 from imagegen_magic.engine import api, loop
@@ -20,7 +20,7 @@ SECRET = "sk-live-4f9a1c77e2b84d0e"
 @pytest.fixture(scope="module")
 def server():
     """One gateway process."""
-    with sandbox_server(duration=0.1) as running:
+    with sandbox_thread(duration=0.1) as running:
         yield running
 
 

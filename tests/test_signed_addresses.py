@@ -11,7 +11,7 @@ import traceback
 import pandas
 import pytest
 from ledgers import a_png, saved
-from servers import sandbox_server
+from servers import sandbox_thread
 from shells import a_shell
 
 from imagegen_magic import generate, run, stream, sweep
@@ -34,7 +34,7 @@ SIGNED = re.compile(r"signature=|5eac0ffee|hunter2")
 @pytest.fixture(scope="module")
 def server():
     """One gateway process."""
-    with sandbox_server(duration=0.1) as running:
+    with sandbox_thread(duration=0.1) as running:
         yield running
 
 

@@ -10,7 +10,7 @@ import typefaces
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from servers import sandbox_server
+from servers import sandbox_thread
 
 from imagegen_magic import ImageRequest, run
 from imagegen_magic.engine import api, loop
@@ -28,7 +28,7 @@ KINDS = {"style": ["oil", "ink"], "quality": ["low", "high"]}
 @pytest.fixture(scope="module")
 def gateway():
     """A gateway whose tasks take a twentieth of a second, and that has one picture for all."""
-    with sandbox_server(duration=0.05, plain=True) as server:
+    with sandbox_thread(duration=0.05, plain=True) as server:
         yield server
 
 

@@ -17,7 +17,7 @@ from IPython.core.error import UsageError
 from lab import write_notebook
 from PIL import Image
 from scripted import draw
-from servers import sandbox_server
+from servers import sandbox_thread
 from shells import a_shell
 from terminals import enter, terminal
 
@@ -35,14 +35,14 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def gateway():
     """A gateway whose tasks take a tenth of a second, and that has one picture for all."""
-    with sandbox_server(duration=0.1, plain=True) as server:
+    with sandbox_thread(duration=0.1, plain=True) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def slow_gateway():
     """A gateway whose tasks take two seconds."""
-    with sandbox_server(duration=2, plain=True) as server:
+    with sandbox_thread(duration=2, plain=True) as server:
         yield server
 
 

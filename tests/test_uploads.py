@@ -16,7 +16,7 @@ import pytest
 from gateway_table import UPLOADING
 from PIL import Image, ImageChops
 from rawhosts import fetched
-from servers import sandbox_server
+from servers import sandbox_thread
 from webserver import web
 
 from imagegen_magic import generate
@@ -52,7 +52,7 @@ SECRET = "sk-live-4f9a1c77e2b84d0e"
 @pytest.fixture(scope="module")
 def server():
     """One gateway process for all tests of this file."""
-    with sandbox_server(duration=0.1) as running:
+    with sandbox_thread(duration=0.1) as running:
         yield running
 
 
@@ -184,7 +184,7 @@ def test_several_pictures_are_brought_together(server):
 
 def test_an_address_that_is_about_to_end_is_not_used(monkeypatch):
     """A task may wait for its turn, so what is left must be more than some minutes."""
-    with sandbox_server(duration=0.1, lifetime=200) as brief:
+    with sandbox_thread(duration=0.1, lifetime=200) as brief:
         monkeypatch.setenv("EVOLINK_BASE_URL", brief.base_url("evolink"))
         fox = _picture()
         first, second = (_bring(_at("evolink"), fox) for _ in range(2))
@@ -339,12 +339,12 @@ def _submission(at, *pictures):
 @pytest.mark.parametrize("name", UPLOADING)
 def test_what_is_gone_is_uploaded_anew(name, monkeypatch):
     """A server that has forgotten its files refuses, and takes the very submission with the new address."""
-    with sandbox_server(duration=0.1, port=0) as forgetful:
+    with sandbox_thread(duration=0.1, port=0) as forgetful:
         port = int(forgetful.origin.rpartition(":")[2])
         monkeypatch.setenv(f"{name.upper()}_BASE_URL", forgetful.base_url(name))
         at, fox = _at(name), _picture()
         sent = _submission(at, fox)
-    with sandbox_server(duration=0.1, port=port) as forgetful:
+    with sandbox_thread(duration=0.1, port=port) as forgetful:
         with pytest.raises(ReferenceUnreachable):
             _run(lambda session: _submit(session, at, sent))
         renewed = _run(lambda session: uploads.reupload(session, at, sent, [fox], load()))
