@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from servers import sandbox_thread
 from shells import a_shell
 
 import imagegen_magic
@@ -13,10 +14,16 @@ from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost
 
 
-def test_a_script_and_generate_send_them(gateway, monkeypatch):
+@pytest.fixture(scope="module")
+def server():
+    """A sandbox on a socket."""
+    with sandbox_thread(duration=0.05) as running:
+        yield running
+
+
+def test_a_script_and_generate_send_them(server, monkeypatch):
     """No terminal, no question; and `generate()` never asks."""
-    for name, value in {"IMAGEGEN_POLL_SECONDS": "0.05", **gateway.environ()}.items():
-        monkeypatch.setenv(name, value)
+    server.be_every_gateway(monkeypatch)
     with a_shell() as shell:
         shell.run("%imagegen -p evolink -q low --size 1:1 -n 21 in a script")
         assert len(shell.variables["_imagegen"]) == 21

@@ -23,6 +23,7 @@ from imagegen_magic.engine.storage import source_copies
 from imagegen_magic.engine.storage.source_copies import keep
 from imagegen_magic.errors import ImageGenError, ImageInvalid, LedgerError, ReferenceUnreachable, UnsupportedOption, UploadFailed
 from imagegen_magic.notebook.output import captions
+from imagegen_magic.providers.gateways.gccai import GCCAI
 from imagegen_magic.request import ImageRequest, LocalPicture
 
 pytestmark = pytest.mark.slow
@@ -511,20 +512,21 @@ def _noise(width, height):
     return Image.frombytes("RGB", (width, height), numpy.random.default_rng(1).bytes(width * height * 3))
 
 
-def test_what_is_too_large_is_refused_and_scaled_only_when_asked(gateway, notebook, own_world):
+def test_what_is_too_large_is_refused_and_scaled_only_when_asked(gateway, notebook, own_world, monkeypatch):
     """More bytes than gccai takes: refused with the word `--fit`; with it, made smaller, and the plan says from what to what."""
-    _noise(3000, 2400).save("large.png")  # 21.6 MB
+    monkeypatch.setattr(GCCAI, "upload", replace(GCCAI.upload, max_bytes=1_000_000))
+    _noise(800, 600).save("large.png", compress_level=0)  # 1.44 MB
     pluralize = Counted(gateway)
-    with pytest.raises(UnsupportedOption, match=r"large.png has 2\d MB, more than the 20 MB that are taken.*--fit"):
+    with pytest.raises(UnsupportedOption, match=r"large.png has 1.4 MB, more than the 1.0 MB that are taken.*--fit"):
         notebook.run(f"{ANSWER} --ref large.png\ntoo large")
     with pytest.raises(UnsupportedOption, match="--fit"):
         _edit(references=["large.png"])
     assert pluralize.nothing
     told, _ = _planned(notebook, "-p gccai --ref large.png --fit")
-    assert "made a JPEG of quality 92: 22 MB as PNG were too much" in told[0]
+    assert "made a JPEG of quality 92: 1.4 MB as PNG were too much" in told[0]
     notebook.run(f"{ANSWER} --ref large.png --fit\nsmaller")
     (data,) = _references(pluralize)
-    assert len(data) <= 20_000_000
+    assert len(data) <= 1_000_000
     _edit("smaller from Python", references=["large.png"], fit=True)
     assert pluralize.uploads == 1
     assert len(pluralize.accepted) == 2
