@@ -388,7 +388,7 @@ def test_damage_found_beside_the_work_is_one_line(server, monkeypatch):
     run(generate("sound", **SIZE))
     loop.stop()
     monkeypatch.setattr(
-        "imagegen_magic.engine.ledger.database.Database.inspect", lambda self: "Tree 5 page 7: btreeInitPage() returns error code 11"
+        "imagegen_magic.engine.ledger.database.Database.quick_check", lambda self: "Tree 5 page 7: btreeInitPage() returns error code 11"
     )
     monkeypatch.setattr("imagegen_magic.engine.ledger.ledger.Ledger.inspect_in_background", Ledger.inspect)
     with pytest.warns(UserWarning, match="1 of 1 pictures were made. The ledger .* is damaged: Tree 5 page 7") as told:

@@ -18,6 +18,7 @@ from webserver import Web, web
 from imagegen_magic import run
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.jobs.builder import fingerprint
+from imagegen_magic.engine.ledger.reuse import latest_row
 from imagegen_magic.engine.ledger.votes import votes_between
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.settings import load as load_settings
@@ -86,7 +87,7 @@ def test_fingerprints_do_not_move(data: Released) -> None:
 def test_every_request_is_found_again(data: Released) -> None:
     """All of them as one job: each picture is given again, nothing is sent, and nothing is spent."""
     book = api.ledger()
-    newest = run(book.latest_row())
+    newest = run(latest_row(book))
     wishes = [wish_of(each["request"]) for each in data.made["requests"]]
     result = api.start_batch(wishes, settings({}, reuse=True)).wait()
     known = sorted(number for each in data.made["requests"] for number in each["pictures"])
@@ -94,7 +95,7 @@ def test_every_request_is_found_again(data: Released) -> None:
     assert [image.id for image in result if not image.reused] == []
     assert all(image.path.is_relative_to(data.work) for image in result)
     assert (str(result.cost), result.errors) == ("nothing spent", ())
-    assert run(book.latest_row()) == newest
+    assert run(latest_row(book)) == newest
 
 
 def test_sweeps_are_found_again(data: Released) -> None:

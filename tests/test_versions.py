@@ -25,6 +25,7 @@ from imagegen_magic.engine import loop as engine_loop
 from imagegen_magic.engine.jobs.reuse import generated
 from imagegen_magic.engine.ledger import schema
 from imagegen_magic.engine.ledger.ledger import Ledger, NewJob, NewTask
+from imagegen_magic.engine.ledger.reuse import tasks_by_fingerprint
 from imagegen_magic.errors import LedgerError, TaskTimeout
 from imagegen_magic.imaging.metadata import embed
 from imagegen_magic.result import Cost, GeneratedImage
@@ -89,8 +90,8 @@ async def made(ledger: Ledger, job: NewJob = JOB) -> int:
 
 def becomes_newer(monkeypatch: pytest.MonkeyPatch, *statements: str, min_reader: int = schema.MIN_READER) -> None:
     """Make this process a newer version, whose format has one step more."""
-    monkeypatch.setattr("imagegen_magic.engine.ledger.file.MIGRATIONS", (*schema.MIGRATIONS, statements))
-    monkeypatch.setattr("imagegen_magic.engine.ledger.file.MIN_READER", min_reader)
+    monkeypatch.setattr("imagegen_magic.engine.ledger.migration.MIGRATIONS", (*schema.MIGRATIONS, statements))
+    monkeypatch.setattr("imagegen_magic.engine.ledger.migration.MIN_READER", min_reader)
 
 
 def marks(home: Path) -> tuple[int, dict[str, str]]:
@@ -127,7 +128,7 @@ def test_a_newer_format_of_additions_is_used_by_this_version(
         run(older.record_drift(waiting, 0.1, 0.2))
         run(older.record_saved(run(made(older)), **FILE))
         assert [(row.id, row.job, row.cost) for row in run(older.pictures())] == [(2, 2, Cost()), (1, 1, Cost())]
-        assert [task.row for task in run(older.by_fingerprint(["alike"]))["alike"]] == [2, 1]
+        assert [task.row for task in run(tasks_by_fingerprint(older, ["alike"]))["alike"]] == [2, 1]
     assert marks(tmp_path) == before
 
 

@@ -19,7 +19,8 @@ from imagegen_magic.engine.jobs.reuse import PriorResults
 from imagegen_magic.engine.jobs.runner import TaskRunner
 from imagegen_magic.engine.jobs.task import JobChannel, RunningTask, TaskSpec
 from imagegen_magic.engine.ledger import budget
-from imagegen_magic.engine.ledger.ledger import NewJob, NewSource, NewTask, TaskRow, is_requested_after, latest_by_fingerprint
+from imagegen_magic.engine.ledger.ledger import NewJob, NewSource, NewTask, TaskRow
+from imagegen_magic.engine.ledger.reuse import is_requested_after, latest_by_fingerprint, latest_row, reopen
 from imagegen_magic.engine.ledger.spending import ZERO_COST, prorate
 from imagegen_magic.engine.ledger.sweeps import SweepRecord, record_sweep
 from imagegen_magic.engine.storage import folders, images
@@ -82,7 +83,7 @@ class _Builder:
         rows: dict[int, int] = {}
         while True:
             if self.settings.get("reuse"):
-                self.latest = await self.context.ledger.latest_row()
+                self.latest = await latest_row(self.context.ledger)
                 rows |= await self._reuse(rows)
             try:
                 return rows | await self._add([position for position in range(self.tasks) if position not in rows])
@@ -100,7 +101,7 @@ class _Builder:
         if found := prior.all():
             self.prepared.id = self.prepared.id or found[min(found)].job  # the number under which it was recorded
         lost = [picture.id for row in prior.missing.values() for picture in row.pictures if reuse.is_gone(picture)]
-        await ledger.reopen(lost)
+        await reopen(ledger, lost)
         self._emit_complete(prior)
         await self._resume(prior)
         for position, row in prior.unreadable.items():

@@ -9,6 +9,7 @@ from imagegen_magic.engine import threads
 from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.ledger.ledger import RESUMABLE, Ledger, PictureRow, TaskRow
+from imagegen_magic.engine.ledger.reuse import tasks_by_fingerprint
 from imagegen_magic.paths import path_of
 from imagegen_magic.result import GeneratedImage
 
@@ -66,7 +67,7 @@ async def find(ledger: Ledger, fingerprints: Sequence[str], exclude: Collection[
     Of several the newest serve, in the order in which they were made. Failed tasks never serve, nor does one whose file is missing for
     longer than gateways keep images.
     """
-    same = await ledger.by_fingerprint(fingerprints)
+    same = await tasks_by_fingerprint(ledger, fingerprints)
     known = {name: [task for task in tasks if task.row not in exclude] for name, tasks in same.items()}
     return await threads.writing(_assigned, known, fingerprints, CLOCK.time())
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from imagegen_magic.engine.ledger.file import LedgerFile
-from imagegen_magic.engine.ledger.records import chunks, placeholders
+from imagegen_magic.engine.ledger.records import IN_LIST, json_of
 from imagegen_magic.records import Record
 
 
@@ -60,24 +61,14 @@ async def import_stars(ledger: LedgerFile, stars: Iterable[tuple[int, int]]) -> 
 
 async def annotations_of(ledger: LedgerFile, pictures: Iterable[int]) -> dict[int, Annotation]:
     """Return the annotations of these images, by id; images without one are left out."""
-    wanted = list(pictures)
+    rows = await ledger.fetch(_ANNOTATIONS, (json_of(list(pictures)),))
+    found = {picture: Annotation(stars, tuple(json.loads(tags)), note) for picture, stars, note, tags in rows}
+    return {picture: annotation for picture, annotation in found.items() if annotation != Annotation()}
 
-    def work(connection: sqlite3.Connection) -> dict[int, Annotation]:
-        marks: dict[int, tuple[int, str]] = {}
-        tags: dict[int, list[str]] = {}
-        for some in chunks(wanted):
-            ids = placeholders(some)
-            for picture, stars, note in connection.execute(f"SELECT picture, stars, note FROM marks WHERE picture IN ({ids})", some):
-                marks[picture] = (stars or 0, note or "")
-            for picture, tag in connection.execute(f"SELECT picture, tag FROM tags WHERE picture IN ({ids}) ORDER BY tag", some):
-                tags.setdefault(picture, []).append(tag)
-        found = {}
-        for picture in wanted:
-            stars, note = marks.get(picture, (0, ""))
-            found[picture] = Annotation(stars, tuple(tags.get(picture, ())), note)
-        return {picture: annotation for picture, annotation in found.items() if annotation != Annotation()}
 
-    return await ledger.run(work, writes=False)
+_ANNOTATIONS = f"""SELECT pictures.id, coalesce(marks.stars, 0), coalesce(marks.note, ''),
+        (SELECT json_group_array(tag) FROM (SELECT tags.tag FROM tags WHERE tags.picture = pictures.id ORDER BY tag))
+    FROM pictures LEFT JOIN marks ON marks.picture = pictures.id WHERE pictures.id {IN_LIST}"""
 
 
 async def starred(ledger: LedgerFile) -> set[int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from imagegen_magic.engine.ledger.file import LedgerFile
-from imagegen_magic.engine.ledger.records import PICTURES, PictureRow, chunks, iso, placeholders, read_picture, text_of
+from imagegen_magic.engine.ledger.records import IN_LIST, PictureRow, iso, json_of, read_pictures, text_of
 from imagegen_magic.engine.ledger.schema import searchable
 from imagegen_magic.humanize import seconds_of
 
@@ -35,7 +35,12 @@ class Criteria(NamedTuple):
 
 async def search(ledger: LedgerFile, criteria: Criteria) -> list[PictureRow]:
     """Return the saved images that match, newest first."""
-    return await ledger.run(lambda connection: _images(connection, _find(connection, criteria)), writes=False)
+
+    def work(connection: sqlite3.Connection) -> list[PictureRow]:
+        ids = json_of(_find(connection, criteria))
+        return read_pictures(connection, f"pictures.id {IN_LIST} ORDER BY pictures.id DESC", (ids,))
+
+    return await ledger.run(work, writes=False)
 
 
 def match_expression(text: str) -> str:
@@ -61,23 +66,16 @@ def _unindexed(text: str) -> Iterator[str]:
             yield sign
 
 
-def _images(connection: sqlite3.Connection, ids: list[int]) -> list[PictureRow]:
-    found: list[PictureRow] = []
-    for some in chunks(ids):
-        query = f"{PICTURES} WHERE pictures.id IN ({placeholders(some)}) ORDER BY pictures.id DESC"
-        found += map(read_picture, connection.execute(query, some))
-    return found
-
-
 def _find(connection: sqlite3.Connection, criteria: Criteria) -> list[int]:
     """Return the ids of the images, newest first."""
     conditions, values = _conditions(connection, criteria)
     expression = match_expression(criteria.text)
 
     def ids(tables: str, *match: str, extra: tuple[object, ...] = ()) -> list[int]:
-        query = f"SELECT pictures.id FROM {tables} WHERE {' AND '.join([*conditions, *match])} ORDER BY pictures.id DESC LIMIT ?"
-        limit = -1 if criteria.limit is None else criteria.limit
-        return [row["id"] for row in connection.execute(query, (*values, *extra, limit))]
+        query = (
+            f"SELECT pictures.id FROM {tables} WHERE {' AND '.join([*conditions, *match])} ORDER BY pictures.id DESC LIMIT coalesce(?, -1)"
+        )
+        return [row["id"] for row in connection.execute(query, (*values, *extra, criteria.limit))]
 
     if not expression:
         return ids(_BY_TIME)
@@ -218,9 +216,11 @@ _MADE_INTO = """SELECT pictures.id, sources.role FROM sources
 
 async def find_by_content(ledger: LedgerFile, sha256: str) -> PictureRow | None:
     """Return the latest saved image of these bytes, None if there is none."""
-    query = f"{PICTURES} WHERE pictures.sha256 = ? AND pictures.saved_at IS NOT NULL ORDER BY pictures.id DESC LIMIT 1"
-    rows = await ledger.fetch(query, (sha256,)) if sha256 else []
-    return read_picture(rows[0]) if rows else None
+    if not sha256:
+        return None
+    condition = "pictures.sha256 = ? AND pictures.saved_at IS NOT NULL ORDER BY pictures.id DESC LIMIT 1"
+    rows = await ledger.run(lambda connection: read_pictures(connection, condition, (sha256,)), writes=False)
+    return rows[0] if rows else None
 
 
 class StoredImage(NamedTuple):
@@ -239,8 +239,7 @@ def find_image(ledger: LedgerFile, number: int, *, wait: bool = True) -> StoredI
 
     Raises LedgerError if the ledger cannot be read; without `wait` it returns None then, and at once.
     """
-    read = ledger.read if wait else ledger.read_now
-    rows = read("SELECT id, path, url, sha256, expires_at, saved_at FROM pictures WHERE id = ?", (number,))
+    rows = ledger.read("SELECT id, path, url, sha256, expires_at, saved_at FROM pictures WHERE id = ?", (number,), wait=wait)
     if not rows:
         return None
     *facts, expires_at, saved_at = rows[0]
@@ -249,4 +248,5 @@ def find_image(ledger: LedgerFile, number: int, *, wait: bool = True) -> StoredI
 
 def unreadable_paths_now(ledger: LedgerFile) -> list[str]:
     """Return the files of results that cannot be read as images, in the calling thread."""
-    return [path for (path,) in ledger.read_now("SELECT path FROM pictures WHERE path IS NOT NULL AND saved_at IS NULL")]
+    query = "SELECT path FROM pictures WHERE path IS NOT NULL AND saved_at IS NULL"
+    return [path for (path,) in ledger.read(query, wait=False)]

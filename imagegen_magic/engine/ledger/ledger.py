@@ -23,44 +23,28 @@ from imagegen_magic.engine.ledger.claims import Claims
 from imagegen_magic.engine.ledger.file import LedgerFile
 from imagegen_magic.engine.ledger.records import (
     ANSWER_BYTES,
-    PICTURES,
+    IN_LIST,
     STATES,
     NewJob,
     NewSource,
     NewTask,
     PictureRow,
     TaskRow,
-    chunks,
     encoded,
     error_text,
     insert_job,
     iso,
     json_of,
     now,
-    placeholders,
-    read_cost,
-    read_picture,
+    read_pictures,
     read_tasks,
     store_error,
     text_of,
 )
 from imagegen_magic.errors import ImageGenError, LedgerError, SubmissionUnknown
-from imagegen_magic.humanize import seconds_of
 from imagegen_magic.result import Cost
 
-__all__ = [
-    "ANSWER_BYTES",
-    "RESUMABLE",
-    "STATES",
-    "Ledger",
-    "NewJob",
-    "NewSource",
-    "NewTask",
-    "PictureRow",
-    "TaskRow",
-    "iso",
-    "read_cost",
-]
+__all__ = ["ANSWER_BYTES", "RESUMABLE", "STATES", "Ledger", "NewJob", "NewSource", "NewTask", "PictureRow", "TaskRow"]
 
 RESUMABLE = ("submitted", "made")
 _FINAL = ("saved", "failed", "unknown", "dropped")
@@ -97,7 +81,7 @@ class Ledger(LedgerFile):
             self._claim((row for _, rows in added for row in rows), claims)
             return added
 
-        return await self._database.run(work)
+        return await self.run(work)
 
     def _claim(self, rows: Iterable[int], claims: Claims | None) -> None:
         claims, claimed = claims or self._own_claims, list(rows)
@@ -116,7 +100,7 @@ class Ledger(LedgerFile):
             raise ValueError(f"{state!r} is not one of {', '.join(STATES)}")
         changes = {"state": state, **encoded(columns)}
         before = state in ("planned", "submitting")
-        await self._database.run(
+        await self.run(
             lambda connection: _change(connection, row, changes, columns.get("error")),
             charge="no" if before or state == "dropped" else "unknown",
             deferrable=not before,
@@ -138,7 +122,7 @@ class Ledger(LedgerFile):
                 _finish_if_saved(connection, row)
             return [picture for picture, _ in recorded]
 
-        return await self._database.run(work, charge="yes")
+        return await self.run(work, charge="yes")
 
     async def record_saved(
         self,
@@ -165,7 +149,7 @@ class Ledger(LedgerFile):
                 raise LedgerError(f"The ledger has no picture {picture}", hint="%imagegen jobs lists what it has")
             _finish_if_saved(connection, found[0]["task"])
 
-        await self._database.run(work, charge="yes", deferrable=True)
+        await self.run(work, charge="yes", deferrable=True)
 
     async def record_unreadable(self, picture: int, *, path: str | Path, error: ImageGenError | str) -> None:
         """Record the file of a result that is not a readable image; after its last image the task is saved, with `error`.
@@ -180,13 +164,13 @@ class Ledger(LedgerFile):
                 store_error(connection, row, error)
                 _finish_if_saved(connection, row)
 
-        await self._database.run(work, charge="yes", deferrable=True)
+        await self.run(work, charge="yes", deferrable=True)
 
     async def record_drift(self, picture: int, share: float, mean: float) -> None:
         """Record how much of the protected part of an edit changed: share of its pixels, mean absolute difference, both 0..1."""
         query = """INSERT INTO drifts (picture, share, mean) VALUES (?, ?, ?)
             ON CONFLICT (picture) DO UPDATE SET share = excluded.share, mean = excluded.mean"""
-        await self._database.run(lambda connection: connection.execute(query, (picture, share, mean)), charge="yes")
+        await self.run(lambda connection: connection.execute(query, (picture, share, mean)), charge="yes")
 
     async def release(self, rows: Sequence[int], note: str = "") -> None:
         """Stop waiting for tasks of ours: planned ones are dropped, the others keep their state and can be claimed.
@@ -194,15 +178,15 @@ class Ledger(LedgerFile):
         If it cannot be written now, it is written later.
         """
 
-        def work(connection: sqlite3.Connection) -> None:
-            query = "UPDATE tasks SET state = 'dropped', dropped_at = ? WHERE row = ? AND owner = ? AND state = 'planned'"
-            connection.executemany(query, [(now(), row, self.owner) for row in rows])
-            query = "UPDATE tasks SET owner = NULL, note = coalesce(nullif(?, ''), note) WHERE row = ? AND owner = ?"
-            connection.executemany(query, [(text_of(note), row, self.owner) for row in rows])
-            for each in _in_state(connection, rows, "made"):
-                _finish_if_saved(connection, each)  # it was resumed, and its images are still on the disk
+        query = f"""UPDATE tasks SET owner = NULL, note = coalesce(nullif(?, ''), note), state = iif(state = 'planned', 'dropped', state),
+            dropped_at = iif(state = 'planned', ?, dropped_at) WHERE row {IN_LIST} AND owner = ? RETURNING row, state"""
 
-        await self._database.run(work, charge="unknown", deferrable=True)
+        def work(connection: sqlite3.Connection) -> None:
+            for each in connection.execute(query, (text_of(note), now(), json_of(list(rows)), self.owner)).fetchall():
+                if each["state"] == "made":
+                    _finish_if_saved(connection, each["row"])  # it was resumed, and its images are still on the disk
+
+        await self.run(work, charge="unknown", deferrable=True)
 
     async def claim(self, *, rows: Sequence[int] | None = None, claims: Claims | None = None) -> list[TaskRow]:
         """Claim the resumable tasks (of these rows) that no living process has; newest first. A task is never claimed twice.
@@ -219,29 +203,32 @@ class Ledger(LedgerFile):
             self._claim(claimed, claims)
             return read_tasks(connection, claimed)
 
-        return await self._database.run(work)
+        return await self.run(work)
 
     async def reclaim(self, row: int, *, claims: Claims | None = None) -> list[TaskRow]:
         """Claim a task that the gateway accepted, even if it was given up or failed.
 
-        None if a living process has it, if the gateway never accepted it, or if all its images are saved.
+        Nothing is claimed if a living process has it, if the gateway never accepted it, or if all its images are saved.
         """
 
         def work(connection: sqlite3.Connection) -> list[TaskRow]:
             if claims is not None and claims.ended:
                 return []
-            query = """SELECT state, owner, (SELECT count(*) FROM pictures WHERE task = tasks.row) AS known,
-                (SELECT count(saved_at) FROM pictures WHERE task = tasks.row) AS saved FROM tasks WHERE row = ? AND task_id IS NOT NULL"""
-            found = connection.execute(query, (row,)).fetchone()
-            if not found or found["state"] in ("planned", "submitting") or (found["known"] and found["known"] == found["saved"]):
+            found = read_tasks(connection, [row])
+            if not found or not self._can_be_reclaimed(found[0]):
                 return []
-            if found["state"] in RESUMABLE and not self._orphans([(found["owner"], row)]):
-                return []
-            _change(connection, row, {"state": "made" if found["known"] else "submitted", "owner": self.owner})
+            _change(connection, row, {"state": "made" if found[0].pictures else "submitted", "owner": self.owner})
             self._claim([row], claims)
             return read_tasks(connection, [row])
 
-        return await self._database.run(work)
+        return await self.run(work)
+
+    def _can_be_reclaimed(self, task: TaskRow) -> bool:
+        if task.task_id is None or task.state in ("planned", "submitting"):
+            return False
+        if task.pictures and all(each.saved_at is not None for each in task.pictures):
+            return False
+        return task.state not in RESUMABLE or self._is_orphan(task)
 
     async def forget(self, row: int, error: ImageGenError | str) -> TaskRow | None:
         """Give a task up and return it as it was: it is no longer resumed by itself, and the same request may be sent again.
@@ -257,18 +244,21 @@ class Ledger(LedgerFile):
             _change(connection, row, {"state": "failed", "error": error_text(error)}, error)
             return found[0]
 
-        return await self._database.run(work)
+        return await self.run(work)
 
     def _can_be_forgotten(self, task: TaskRow) -> bool:
         if task.state in RESUMABLE:
-            return bool(self._orphans([(task.owner, task.row)]))
+            return self._is_orphan(task)
         return task.state == "unknown" or (task.state == "saved" and any(each.saved_at is None for each in task.pictures))
+
+    def _is_orphan(self, task: TaskRow) -> bool:
+        return bool(self._orphans([(task.owner, task.row)]))
 
     async def add_folder(self, rows: Sequence[int], folder: str | Path) -> None:
         """Record another folder for the images of tasks, beside the one of their request."""
         query = "INSERT INTO folders (task, folder) VALUES (?, ?) ON CONFLICT DO NOTHING"
         values = [(row, paths.text_of(folder)) for row in rows]
-        await self._database.run(lambda connection: connection.executemany(query, values), charge="yes")
+        await self.run(lambda connection: connection.executemany(query, values), charge="yes")
 
     async def extra_folders(self, row: int) -> list[Path]:
         """Return the folders that `add_folder` recorded for a task."""
@@ -284,8 +274,7 @@ class Ledger(LedgerFile):
         def work(connection: sqlite3.Connection) -> list[TaskRow]:
             for row in self._orphans_in(connection, ("planned",)):
                 _change(connection, row, {"state": "dropped"})
-            complete = {each["task"] for each in connection.execute(_COMPLETE)}
-            for row in complete and self._orphans_in(connection, ("made",)) & complete:
+            for row in self._orphans_in(connection, ("made",)):
                 _finish_if_saved(connection, row)
             unknown = self._orphans_in(connection, ("submitting",))
             for row in unknown:
@@ -293,7 +282,7 @@ class Ledger(LedgerFile):
                 _change(connection, row, {"state": "unknown", "error": error_text(error)}, error)
             return read_tasks(connection, unknown)
 
-        return await self._database.run(work)
+        return await self.run(work)
 
     async def tasks(
         self,
@@ -308,48 +297,16 @@ class Ledger(LedgerFile):
         def work(connection: sqlite3.Connection) -> list[TaskRow]:
             if rows is not None:
                 return read_tasks(connection, rows)
-            query = f"""SELECT row FROM tasks WHERE (? OR state IN ({placeholders(states or ())})) AND (? OR job = ?)
-                ORDER BY row DESC LIMIT ?"""
-            found = connection.execute(query, (states is None, *(states or ()), job is None, job, _limit(limit)))
+            query = f"SELECT row FROM tasks WHERE (? OR state {IN_LIST}) AND (? OR job = ?) ORDER BY row DESC LIMIT coalesce(?, -1)"
+            found = connection.execute(query, (states is None, json_of(list(states or ())), job is None, job, limit))
             return read_tasks(connection, [each["row"] for each in found])
 
-        return await self._database.run(work, writes=False)
-
-    async def latest_row(self) -> int:
-        """Return the row of the latest task, 0 if there is none."""
-        return int((await self.fetch("SELECT coalesce(max(row), 0) FROM tasks"))[0][0])
-
-    async def reopen(self, pictures: Sequence[int]) -> None:
-        """Make images whose files are missing resumable again, with their tasks."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            for some in chunks(pictures):
-                query = f"UPDATE pictures SET saved_at = NULL, path = NULL WHERE id IN ({placeholders(some)}) RETURNING task"
-                rows = {each["task"] for each in connection.execute(query, some)}
-                connection.executemany("UPDATE tasks SET state = 'made', owner = NULL WHERE row = ?", [(row,) for row in rows])
-
-        await self._database.run(work)
+        return await self.run(work, writes=False)
 
     async def sources(self, job: int) -> list[NewSource]:
         """Return the images that a request used: references in their order, then the mask."""
         query = "SELECT role, name, picture, sha256 FROM sources WHERE job = ? ORDER BY position"
         return [NewSource(*row) for row in await self.fetch(query, (job,))]
-
-    async def by_fingerprint(self, fingerprints: Iterable[str]) -> dict[str, list[TaskRow]]:
-        """Return the tasks with these fingerprints, newest first, by fingerprint; failed and dropped ones are left out."""
-        wanted = sorted(set(fingerprints) - {""})
-
-        def work(connection: sqlite3.Connection) -> dict[str, list[TaskRow]]:
-            rows: list[int] = []
-            for some in chunks(wanted):
-                query = f"SELECT row FROM tasks WHERE fingerprint IN ({placeholders(some)}) AND state NOT IN ('failed', 'dropped')"
-                rows += [each["row"] for each in connection.execute(query, some)]
-            found: dict[str, list[TaskRow]] = {}
-            for task in read_tasks(connection, rows):
-                found.setdefault(task.fingerprint, []).append(task)
-            return found
-
-        return await self._database.run(work, writes=False)
 
     async def durations(self, provider: str, model: str, quality: str, tier: str, limit: int = 60, *, sandbox: bool = False) -> list[float]:
         """Return how many seconds the tasks of this class took, newest first."""
@@ -358,19 +315,12 @@ class Ledger(LedgerFile):
             AND tasks.seconds IS NOT NULL ORDER BY tasks.made_at DESC, tasks.row DESC LIMIT ?"""
         return [row["seconds"] for row in await self.fetch(query, (provider, model, quality, tier, sandbox, limit))]
 
-    async def pictures(self, *, limit: int | None = 20, ids: Sequence[int] | None = None, words: str = "") -> list[PictureRow]:
-        """Return saved images, newest first: with these ids, and with all the words in the prompt or name, in any case."""
-
-        def work(connection: sqlite3.Connection) -> list[PictureRow]:
-            wanted = words.casefold().split()
-            connection.create_function("has_words", 2, lambda *texts: _has_words(wanted, texts), deterministic=True)
-            query = f"{PICTURES} WHERE pictures.saved_at IS NOT NULL"
-            query += "" if ids is None else f" AND pictures.id IN ({placeholders(ids)})"  # alone, so that SQLite uses the primary key
-            query += " AND (? OR has_words(jobs.prompt, jobs.name)) ORDER BY pictures.id DESC LIMIT ?"
-            found = connection.execute(query, (*(ids or ()), not wanted, _limit(limit)))
-            return [read_picture(row) for row in found]
-
-        return await self._database.run(work, writes=False)
+    async def pictures(self, *, limit: int | None = 20, ids: Sequence[int] | None = None) -> list[PictureRow]:
+        """Return saved images (of these ids), newest first."""
+        # no condition on the ids if there are none, so that SQLite reads from the newest image
+        among, values = ("", ()) if ids is None else (f" AND pictures.id {IN_LIST}", (json_of(list(ids)),))
+        condition = f"pictures.saved_at IS NOT NULL{among} ORDER BY pictures.id DESC LIMIT coalesce(?, -1)"
+        return await self.run(lambda connection: read_pictures(connection, condition, (*values, limit)), writes=False)
 
     def count_resumable(self) -> int:
         """Return how many images could be fetched that no living process is waiting for, at once.
@@ -378,14 +328,14 @@ class Ledger(LedgerFile):
         0 also if no ledger can be read: `check` raises the reason.
         """
         with suppress(OSError):
-            found = {row: (owner, pictures) for owner, row, pictures in self.read_now(_RESUMABLE_IMAGES)}
+            found = {row: (owner, pictures) for owner, row, pictures in self.read(_RESUMABLE_IMAGES, wait=False)}
             orphans = self._orphans((owner, row) for row, (owner, _) in found.items())
             return sum(found[row][1] for row in orphans)
         return 0
 
     def _orphans_in(self, connection: sqlite3.Connection, states: Sequence[str]) -> set[int]:
         """Return the tasks in these states that no living process has."""
-        found = connection.execute(f"SELECT owner, row FROM tasks WHERE {_OPEN} AND state IN ({placeholders(states)})", states)
+        found = connection.execute(f"SELECT owner, row FROM tasks WHERE {_OPEN} AND state {IN_LIST}", (json_of(states),))
         return self._orphans((each["owner"], each["row"]) for each in found)
 
     def _orphans(self, tasks: Iterable[tuple[str | None, int]]) -> set[int]:
@@ -401,8 +351,6 @@ class Ledger(LedgerFile):
 
 
 _OPEN = "state IN ('planned', 'submitting', 'submitted', 'made')"  # literally as in the index, or SQLite does not use it
-_COMPLETE = f"""SELECT task FROM pictures WHERE task IN (SELECT row FROM tasks WHERE {_OPEN} AND state = 'made')
-    GROUP BY task HAVING count(path) = count(*)"""
 _RESUMABLE_IMAGES = f"""SELECT owner, row, CASE state WHEN 'submitted' THEN count
         ELSE (SELECT count(*) FROM pictures WHERE pictures.task = tasks.row AND pictures.path IS NULL) END
     FROM tasks WHERE {_OPEN} AND state IN ('submitted', 'made')"""
@@ -422,34 +370,13 @@ def _change(connection: sqlite3.Connection, row: int, changes: Mapping[str, Any]
         store_error(connection, row, error)
 
 
-def latest_by_fingerprint(connection: sqlite3.Connection, fingerprints: Iterable[str]) -> dict[str, tuple[int, float]]:
-    """Return the latest saved image of each fingerprint that has one, as (id, epoch seconds)."""
-    found = {}
-    for some in chunks(sorted(set(fingerprints) - {""})):
-        query = f"""SELECT tasks.fingerprint, max(pictures.id) AS picture, pictures.saved_at
-            FROM tasks JOIN pictures ON pictures.task = tasks.row
-            WHERE tasks.fingerprint IN ({placeholders(some)}) AND pictures.saved_at IS NOT NULL GROUP BY tasks.fingerprint"""
-        found.update({each["fingerprint"]: (each["picture"], seconds_of(each["saved_at"])) for each in connection.execute(query, some)})
-    return found
-
-
-def is_requested_after(connection: sqlite3.Connection, row: int, fingerprints: Iterable[str]) -> bool:
-    """Return whether a task with one of these fingerprints was recorded after that row, and has neither failed nor been dropped."""
-    wanted = set(fingerprints)
-    query = "SELECT fingerprint FROM tasks WHERE row > ? AND state NOT IN ('failed', 'dropped')"
-    return any(fingerprint in wanted for (fingerprint,) in connection.execute(query, (row,)))
-
-
 def _record_url(connection: sqlite3.Connection, row: int, position: int, url: str, expires_at: float | None) -> tuple[int, bool]:
     """Record the URL of a task's image, unless it is saved already; returns its id, and whether it is saved."""
-    query = """INSERT INTO pictures (task, position, url, expires_at) VALUES (?, ?, ?, ?)
-        ON CONFLICT (task, position) DO UPDATE SET url = excluded.url, expires_at = excluded.expires_at WHERE saved_at IS NULL
-        RETURNING id"""
-    found = connection.execute(query, (row, position, text_of(url), None if expires_at is None else iso(expires_at))).fetchall()
-    if found:
-        return int(found[0]["id"]), False
-    known = connection.execute("SELECT id FROM pictures WHERE task = ? AND position = ?", (row, position)).fetchone()
-    return int(known["id"]), True
+    query = """INSERT INTO pictures (task, position, url, expires_at) VALUES (?, ?, ?, ?) ON CONFLICT (task, position) DO UPDATE
+        SET url = iif(saved_at IS NULL, excluded.url, url), expires_at = iif(saved_at IS NULL, excluded.expires_at, expires_at)
+        RETURNING id, saved_at IS NOT NULL AS saved"""
+    [found] = connection.execute(query, (row, position, text_of(url), None if expires_at is None else iso(expires_at))).fetchall()
+    return found["id"], bool(found["saved"])
 
 
 def _finish_if_saved(connection: sqlite3.Connection, row: int) -> None:
@@ -458,20 +385,3 @@ def _finish_if_saved(connection: sqlite3.Connection, row: int) -> None:
     known, kept, saved = connection.execute(query, (row,)).fetchone()
     if known and known == kept:
         _change(connection, row, {"state": "saved"} | ({"error": None} if known == saved else {}))
-
-
-def _in_state(connection: sqlite3.Connection, rows: Sequence[int], state: str) -> list[int]:
-    found: list[int] = []
-    for some in chunks(rows):
-        query = f"SELECT row FROM tasks WHERE row IN ({placeholders(some)}) AND state = ?"
-        found += [each["row"] for each in connection.execute(query, (*some, state))]
-    return found
-
-
-def _has_words(wanted: Sequence[str], texts: Iterable[str | None]) -> bool:
-    text = " ".join(each for each in texts if each).casefold()
-    return all(word in text for word in wanted)
-
-
-def _limit(limit: int | None) -> int:
-    return -1 if limit is None else limit

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from decimal import Decimal
-from typing import Any, NamedTuple, TypeVar, get_args
+from typing import Any, NamedTuple, get_args
 
 from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.ledger.schema import searchable
@@ -16,8 +16,6 @@ from imagegen_magic.humanize import iso_time, seconds_of
 from imagegen_magic.records import Record, hash_of_fields
 from imagegen_magic.result import Cost, Kind
 from imagegen_magic.secret_patterns import Address
-
-T = TypeVar("T")
 
 ANSWER_BYTES = 65_536
 STATES = ("planned", "submitting", "submitted", "made", "saved", "failed", "unknown", "dropped")
@@ -184,20 +182,21 @@ _TASKS = """SELECT tasks.row, tasks.job, tasks.position, tasks.first, tasks.coun
         errors.record AS error_record
     FROM tasks JOIN jobs ON jobs.id = tasks.job
         LEFT JOIN errors ON errors.task = tasks.row AND errors.message = tasks.error"""
-PICTURES = """SELECT pictures.id, pictures.task, pictures.position, pictures.url, pictures.expires_at, pictures.path, pictures.sha256,
+_PICTURES = """SELECT pictures.id, pictures.task, pictures.position, pictures.url, pictures.expires_at, pictures.path, pictures.sha256,
         pictures.size, pictures.width, pictures.height, pictures.mime_type, pictures.differences, pictures.saved_at,
         tasks.job, jobs.created, jobs.provider, jobs.sandbox, jobs.model, jobs.asked, jobs.resolved,
         tasks.position AS task_position, tasks.first, tasks.count, tasks.task_id, tasks.cost, tasks.seconds, tasks.submitted_at,
         drifts.share, drifts.mean
     FROM pictures JOIN tasks ON tasks.row = pictures.task JOIN jobs ON jobs.id = tasks.job
         LEFT JOIN drifts ON drifts.picture = pictures.id"""
-"""Selects images with facts of their tasks; conditions follow."""
+IN_LIST = "IN (SELECT value FROM json_each(?))"
+"""A condition: one of the values of a JSON array, as `json_of` returns it."""
 
 
 def missing_in(connection: sqlite3.Connection) -> str:
     """Return which table or column is missing in the file; empty if none is."""
     try:
-        for query in (_TASKS, PICTURES):
+        for query in (_TASKS, _PICTURES):
             connection.execute(f"{query} LIMIT 0")
     except sqlite3.OperationalError as error:
         return str(error)
@@ -218,55 +217,36 @@ def insert_job(connection: sqlite3.Connection, job: NewJob, owner: str) -> tuple
         "session": owner,
     }
     number = _insert(connection, "jobs", columns)
-    words = searchable(f"{columns['prompt']} {columns['name'] or ''}")
-    connection.execute("INSERT INTO prompts (rowid, words) VALUES (?, ?)", (number, words))
-    _add_sources(connection, number, job.sources)
+    _insert(connection, "prompts", {"rowid": number, "words": searchable(f"{columns['prompt']} {columns['name'] or ''}")})
+    for position, source in enumerate(job.sources):
+        _insert(connection, "sources", {"job": number, "position": position, **source._asdict(), "name": text_of(source.name)})
     rows, first = [], 0
     for position, task in enumerate(job.tasks):
         columns = {"job": number, "position": position, "first": first, "count": task.pictures, "state": "planned", "owner": owner}
         columns |= {"cost": _cost(Cost()), "planned_at": moment, "idempotency_key": task.idempotency_key, "sent": json_of(task.sent)}
-        columns["fingerprint"] = task.fingerprint
-        rows.append(_insert(connection, "tasks", columns))
+        rows.append(_insert(connection, "tasks", columns | {"fingerprint": task.fingerprint}))
         first += task.pictures
     return number, rows
 
 
-def _add_sources(connection: sqlite3.Connection, job: int, sources: Sequence[NewSource]) -> None:
-    for position, source in enumerate(sources):
-        columns = {"job": job, "role": source.role, "position": position, "name": text_of(source.name)}
-        _insert(connection, "sources", columns | {"picture": source.picture, "sha256": source.sha256})
-
-
-def _insert(connection: sqlite3.Connection, table: str, columns: Mapping[str, Any]) -> int:
-    query = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({placeholders(columns)})"
+def _insert(connection: sqlite3.Connection, table: str, columns: Mapping[str, Any], verb: str = "INSERT") -> int:
+    query = f"{verb} INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
     return connection.execute(query, tuple(columns.values())).lastrowid or 0
 
 
 def read_tasks(connection: sqlite3.Connection, rows: Iterable[int]) -> list[TaskRow]:
     """Return these tasks with their jobs and pictures, newest first."""
-    found: list[TaskRow] = []
-    for some in chunks(sorted(rows, reverse=True)):
-        pictures: dict[int, list[PictureRow]] = {}
-        for each in connection.execute(f"{PICTURES} WHERE pictures.task IN ({placeholders(some)}) ORDER BY pictures.position", some):
-            pictures.setdefault(each["task"], []).append(read_picture(each))
-        for each in connection.execute(f"{_TASKS} WHERE tasks.row IN ({placeholders(some)}) ORDER BY tasks.row DESC", some):
-            found.append(TaskRow(**_decoded(each), pictures=tuple(pictures.get(each["row"], ()))))
-    return found
+    wanted = (json_of(list(rows)),)
+    pictures: dict[int, list[PictureRow]] = {}
+    for picture in read_pictures(connection, f"pictures.task {IN_LIST} ORDER BY pictures.position", wanted):
+        pictures.setdefault(picture.task, []).append(picture)
+    found = connection.execute(f"{_TASKS} WHERE tasks.row {IN_LIST} ORDER BY tasks.row DESC", wanted)
+    return [TaskRow(**_decoded(each), pictures=tuple(pictures.get(each["row"], ()))) for each in found]
 
 
-def read_picture(row: sqlite3.Row) -> PictureRow:
-    """Return an image from a row of the query `PICTURES`."""
-    return PictureRow(**_decoded(row))
-
-
-def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Yield values in groups that fit into one statement: older SQLite takes at most 999."""
-    return (values[start : start + 500] for start in range(0, len(values), 500))
-
-
-def placeholders(values: Iterable[Any]) -> str:
-    """Return the placeholders for so many values in a statement."""
-    return ", ".join("?" for _ in values)
+def read_pictures(connection: sqlite3.Connection, condition: str, values: Sequence[Any]) -> list[PictureRow]:
+    """Return the images that meet a condition in SQL on the tables `pictures`, `tasks` and `jobs`; `values` are its parameters."""
+    return [PictureRow(**_decoded(each)) for each in connection.execute(f"{_PICTURES} WHERE {condition}", values)]
 
 
 def now() -> str:
@@ -302,14 +282,9 @@ def _bounded(answer: Any) -> str:
 
 
 def _cost(cost: Cost) -> str:
-    stored = {
-        "amount": None if cost.amount is None else str(cost.amount),
-        "unit": cost.unit,
-        "kind": cost.kind,
-        "source": cost.source,
-        "checked": cost.checked,
-        "unknown": cost.unknown,
-    }
+    stored = {name: getattr(cost, name) for name in _COST}
+    if cost.amount is not None:
+        stored["amount"] = str(cost.amount)
     return json_of({name: value for name, value in stored.items() if value})
 
 
@@ -322,7 +297,7 @@ def read_cost(text: str) -> Cost:
     return Cost(None if amount is None else Decimal(amount), **stored)
 
 
-_COST = {each.name for each in fields(Cost)}
+_COST = tuple(each.name for each in fields(Cost))
 
 
 def error_text(error: ImageGenError | str) -> str:
@@ -335,8 +310,7 @@ def store_error(connection: sqlite3.Connection, row: int, error: ImageGenError |
     record = (error if isinstance(error, ImageGenError) else ImageGenError(error)).to_record()
     columns = {"task": row, "message": error_text(error), "error_type": record["type"], "record": json_of(record)}
     columns |= {name: text_of(record[name]) for name in ("charge", "blame", "hint")}
-    query = f"INSERT OR REPLACE INTO errors ({', '.join(columns)}) VALUES ({placeholders(columns)})"
-    connection.execute(query, tuple(columns.values()))
+    _insert(connection, "errors", columns, verb="INSERT OR REPLACE")
 
 
 def encoded(columns: Mapping[str, Any]) -> dict[str, Any]:
@@ -361,16 +335,12 @@ _ENCODERS: dict[str, Any] = {
 }
 
 
-def _read_differences(text: str) -> tuple[str, ...]:
-    return tuple(json.loads(text))
-
-
 _TIMES = ("created", "expires_at", *(f"{state}_at" for state in STATES))
 _DECODERS: dict[str, Any] = {
     **dict.fromkeys(_TIMES, seconds_of),
     **dict.fromkeys(("asked", "resolved", "expected", "sent", "answer", "error_record"), json.loads),
     **dict.fromkeys(("price", "cost"), read_cost),
-    "differences": _read_differences,
+    "differences": lambda text: tuple(json.loads(text)),
     "url": Address,
     "sandbox": bool,
 }

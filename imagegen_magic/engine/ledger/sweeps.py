@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from imagegen_magic.engine.ledger.file import LedgerFile
-from imagegen_magic.engine.ledger.records import json_of, now, text_of
+from imagegen_magic.engine.ledger.records import IN_LIST, json_of, now, text_of
 
 Combination = Mapping[str, str]
 """The value of each axis."""
@@ -75,12 +75,10 @@ async def combinations_of(ledger: LedgerFile, pictures: Iterable[int], sweep: in
     By default it is the latest sweep that made any of them; 0 if none did.
     """
 
-    def work(connection: sqlite3.Connection) -> tuple[int, dict[int, dict[str, str]]]:
-        query = "SELECT task FROM pictures WHERE id = ?"
-        tasks = {picture: row["task"] for picture in set(pictures) if (row := connection.execute(query, (picture,)).fetchone())}
-        query = "SELECT study, place FROM members WHERE task = ?"
-        found = {task: dict(connection.execute(query, (task,)).fetchall()) for task in set(tasks.values())}
-        number = sweep or max((number for sweeps in found.values() for number in sweeps), default=0)
-        return number, {picture: json.loads(found[task].get(number, "{}")) for picture, task in tasks.items()}
-
-    return await ledger.run(work, writes=False)
+    query = f"""SELECT pictures.id, members.study, members.place FROM pictures LEFT JOIN members ON members.task = pictures.task
+        WHERE pictures.id {IN_LIST}"""
+    rows = await ledger.fetch(query, (json_of(list(pictures)),))
+    number = sweep or max((row["study"] or 0 for row in rows), default=0)
+    combinations: dict[int, dict[str, str]] = {row["id"]: {} for row in rows}
+    combinations |= {row["id"]: json.loads(row["place"]) for row in rows if row["study"] == number}
+    return number, combinations

@@ -21,7 +21,7 @@ async def find_upload(ledger: LedgerFile, sha256: str, host: str) -> Uploaded | 
 
 def find_upload_now(ledger: LedgerFile, sha256: str, host: str) -> Uploaded | None:
     """Return the latest upload of these bytes to a host, in the calling thread; None also if no ledger can be read."""
-    rows = ledger.read_now(_FIND, (sha256, host))
+    rows = ledger.read(_FIND, (sha256, host), wait=False)
     return _upload(*rows[0]) if rows else None
 
 
@@ -31,7 +31,7 @@ def _upload(url: str, expires_at: str | None) -> Uploaded:
 
 def expiry_now(ledger: LedgerFile, url: str) -> float | None:
     """Return when the URL of an upload or a result expires (epoch seconds), in the calling thread; None if that is unknown."""
-    return max((seconds_of(end) for (end,) in ledger.read_now(_ENDS, (url,)) if end), default=None)
+    return max((seconds_of(end) for (end,) in ledger.read(_ENDS, (url,), wait=False) if end), default=None)
 
 
 async def record_upload(ledger: LedgerFile, sha256: str, host: str, size: int, upload: Uploaded) -> None:
