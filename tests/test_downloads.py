@@ -21,6 +21,7 @@ from imagegen_magic.engine.jobs import fetch
 from imagegen_magic.engine.net.transport import Pool
 from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.storage import images
+from imagegen_magic.engine.storage.parts import Part
 from imagegen_magic.errors import DownloadError, ImageInvalid, TaskTimeout, WaitingStopped
 from imagegen_magic.imaging import verify as verifying
 from imagegen_magic.imaging.decode import DECODERS
@@ -85,11 +86,11 @@ class Count:
 def test_what_is_in_memory_and_on_its_way_is_bounded(host, monkeypatch):
     """Of sixty pictures at most four are in memory, two dozen are on their way or wait on the disk, the others are not asked for yet."""
     parts, within, open_, held = weakref.WeakSet(), Count(), [], []
-    real_verify, real_close, real_init = verifying.verify, fetch.Download.close, images.Part.__init__
+    real_verify, real_close, real_init = verifying.verify, fetch.Download.close, Part.__init__
 
     def verify(data, **options):
         with within:
-            held.append(sum(sum(map(len, part._held)) for part in list(parts)))
+            held.append(sum(sum(map(len, part._pending)) for part in list(parts)))
             return real_verify(data, **options)
 
     def init(part, *given):
@@ -107,7 +108,7 @@ def test_what_is_in_memory_and_on_its_way_is_bounded(host, monkeypatch):
     host.closed, host.pictures, host.file = 0, 4, file
     monkeypatch.setattr(verifying, "verify", verify)
     monkeypatch.setattr(fetch.Download, "close", close)
-    monkeypatch.setattr(images.Part, "__init__", init)
+    monkeypatch.setattr(Part, "__init__", init)
     made = start(n=60).wait()
     assert (len(made), within.all) == (60, 60)
     assert within.most <= threads.IN_MEMORY == 4
@@ -119,13 +120,13 @@ def test_what_is_in_memory_and_on_its_way_is_bounded(host, monkeypatch):
 def test_a_large_body_is_written_as_it_comes(host, monkeypatch):
     """Little of it is in memory at once."""
     written = []
-    real = images.Part.write
+    real = Part.write
 
     def write(part, data):
         written.append(len(data))
         real(part, data)
 
-    monkeypatch.setattr(images.Part, "write", write)
+    monkeypatch.setattr(Part, "write", write)
     host.file = lambda number, path: PNG + bytes(8 * 2**20)
     made = run(generate("a fox", **ONE))
     assert made[0].path.stat().st_size == len(PNG) + 8 * 2**20
@@ -135,7 +136,7 @@ def test_a_large_body_is_written_as_it_comes(host, monkeypatch):
 
 def test_a_small_body_touches_the_disk_only_when_it_is_saved(host, monkeypatch):
     """Thousands of small pictures cost one visit each."""
-    monkeypatch.setattr(images.Part, "write", lambda part, data: pytest.fail("written as it came"))
+    monkeypatch.setattr(Part, "write", lambda part, data: pytest.fail("written as it came"))
     assert run(generate("a fox", **ONE))[0].data == PNG
 
 
@@ -436,7 +437,7 @@ def test_interrupting_a_wait_does_not_lose_what_is_being_saved(host, slow_save):
 
 def test_a_part_that_is_dropped_while_it_is_written_is_not_written_to(tmp_path):
     """Its descriptor may be another file's by then."""
-    part = images.Part(tmp_path / "here")
+    part = Part(tmp_path / "here")
     part.write(a_png())
     (hidden,) = (tmp_path / "here").iterdir()
     part.discard()

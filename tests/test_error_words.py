@@ -24,7 +24,7 @@ def test_a_folder_that_cannot_be_is_not_a_full_disk(tmp_path):
     for folder in (tmp_path / "taken", tmp_path / "taken" / "below"):
         with pytest.raises(SaveError) as caught:
             images.save(b"bytes", folder, "fox", 1, ".png", {})
-        assert f"{tmp_path / 'taken'} is there and is no folder" in str(caught.value)
+        assert f"{tmp_path / 'taken'} is a file" in str(caught.value)
         assert "%imagegen resume DIR saves it in another folder" in str(caught.value)
         assert "room" not in str(caught.value)
 

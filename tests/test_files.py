@@ -20,7 +20,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from imagegen_magic.engine.storage import images
+from imagegen_magic.engine.storage import images, parts
+from imagegen_magic.engine.storage.filenames import filename_stem
 from imagegen_magic.errors import ImageGenError, SaveError
 
 PICTURE = bytes(range(256)) * 400
@@ -65,49 +66,49 @@ def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_a_name_is_the_telling_words_of_the_prompt_and_the_id() -> None:
     """Stop words are left out, at most four words stay."""
-    assert images.filename_stem("An ancient castle beneath a starry sky", "7f3a") == "castle-starry-sky-7f3a"
-    assert images.filename_stem("Generate an image of a red fox, a blue owl and a green cat", "7f3a") == "red-fox-blue-owl-7f3a"
+    assert filename_stem("An ancient castle beneath a starry sky", "7f3a") == "castle-starry-sky-7f3a"
+    assert filename_stem("Generate an image of a red fox, a blue owl and a green cat", "7f3a") == "red-fox-blue-owl-7f3a"
 
 
 def test_a_prompt_of_stop_words_alone_is_still_called_by_them() -> None:
     """Nothing telling is better than nothing."""
-    assert images.filename_stem("The Who", "7f3a") == "the-who-7f3a"
+    assert filename_stem("The Who", "7f3a") == "the-who-7f3a"
 
 
 def test_other_scripts_stay_as_they_are_in_composed_form() -> None:
     """Chinese, Hindi and accents keep their letters; a decomposed accent is composed."""
-    assert images.filename_stem("一座城堡，在星空下", "7f3a") == "一座城堡-在星空下-7f3a"
-    assert images.filename_stem("नमस्ते दुनिया", "7f3a") == "नमस्ते-दुनिया-7f3a"
-    assert images.filename_stem("cafe\u0301", "7f3a") == "caf\u00e9-7f3a"
+    assert filename_stem("一座城堡，在星空下", "7f3a") == "一座城堡-在星空下-7f3a"
+    assert filename_stem("नमस्ते दुनिया", "7f3a") == "नमस्ते-दुनिया-7f3a"
+    assert filename_stem("cafe\u0301", "7f3a") == "caf\u00e9-7f3a"
 
 
 def test_a_given_name_replaces_the_words() -> None:
     """Its letters keep their case, its underscores stay, whatever else is in it goes."""
-    assert images.filename_stem("a red fox", "7f3a", "My_Castle v2") == "My_Castle-v2-7f3a"
-    assert images.filename_stem("a red fox", "7f3a", "../../etc/passwd") == "etc-passwd-7f3a"
+    assert filename_stem("a red fox", "7f3a", "My_Castle v2") == "My_Castle-v2-7f3a"
+    assert filename_stem("a red fox", "7f3a", "../../etc/passwd") == "etc-passwd-7f3a"
 
 
 @pytest.mark.parametrize("prompt", ["", "🦊🦊", "...", "/", "\u202e\u200d", "\u0301"])
 def test_a_prompt_without_letters_has_a_name(prompt: str) -> None:
     """An emoji-only prompt is a picture too."""
-    assert images.filename_stem(prompt, "7f3a") == "picture-7f3a"
+    assert filename_stem(prompt, "7f3a") == "picture-7f3a"
 
 
 @pytest.mark.parametrize("name", ["con", "NUL", "aux", "COM1", "lpt9", "com²"])
 def test_a_reserved_windows_name_is_never_a_name(name: str) -> None:
     """Not even without an id."""
-    assert images.filename_stem(name, "") == f"picture-{name.lower()}"
-    assert images.filename_stem("a red fox", "", name) == f"picture-{name}"
+    assert filename_stem(name, "") == f"picture-{name.lower()}"
+    assert filename_stem("a red fox", "", name) == f"picture-{name}"
 
 
 def test_a_long_word_is_cut_between_letters() -> None:
     """Bounded in bytes, never within a letter and its accents."""
-    assert images.filename_stem("ж" * 300, "7f3a") == "ж" * 40 + "-7f3a"
-    cut = images.filename_stem("e\u0323\u0302\u0331" * 300, "7f3a")
+    assert filename_stem("ж" * 300, "7f3a") == "ж" * 40 + "-7f3a"
+    cut = filename_stem("e\u0323\u0302\u0331" * 300, "7f3a")
     assert len(cut.encode()) <= 140
     assert unicodedata.is_normalized("NFC", cut)
     assert re.fullmatch(r"(?:\u1ec7\u0331)+-7f3a", cut)
-    assert images.filename_stem("e" + "\u0331" * 300, "7f3a") == "picture-7f3a"
+    assert filename_stem("e" + "\u0331" * 300, "7f3a") == "picture-7f3a"
 
 
 texts = st.text(max_size=400) | st.text(alphabet='/\\.:*?"<>|\0\n\r\t\u202e\u2066 aé星~$%-_', max_size=60)
@@ -121,7 +122,7 @@ texts = st.text(max_size=400) | st.text(alphabet='/\\.:*?"<>|\0\n\r\t\u202e\u206
 @example(prompt="\ud83d", name="\udc00", short_id="7f3a")
 def test_no_prompt_becomes_a_path(prompt: str, name: str | None, short_id: str) -> None:
     """Whatever the words, the name is one visible entry of the folder that every file system takes."""
-    called = images.filename_stem(prompt, short_id, name)
+    called = filename_stem(prompt, short_id, name)
     assert called
     assert all(unicodedata.category(each)[0] in "LNM" or each in "-_" for each in called)
     assert called[0] not in "-."
@@ -279,7 +280,7 @@ def test_without_links_it_is_the_same(folder: Path) -> None:
 @pytest.mark.usefixtures("linkless")
 def test_without_links_a_name_taken_in_the_last_moment_is_not_overwritten(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The look and the naming happen under the folder's lock, so whoever was first keeps the name."""
-    lock = images.process_locks.lock
+    lock = parts.process_locks.lock
 
     def late(descriptor: int) -> None:
         lock(descriptor)
@@ -287,7 +288,7 @@ def test_without_links_a_name_taken_in_the_last_moment_is_not_overwritten(folder
         if stat.S_ISDIR(os.fstat(descriptor).st_mode) and not target.exists():
             target.write_bytes(b"theirs")
 
-    monkeypatch.setattr(images.process_locks, "lock", late)
+    monkeypatch.setattr(parts.process_locks, "lock", late)
     saved = images.save(PICTURE, folder, "castle-7f3a", 1, ".png", {})
     assert saved.path.name == "castle-7f3a-1-2.png"
     assert (folder / "castle-7f3a-1.png").read_bytes() == b"theirs"
@@ -414,7 +415,7 @@ def check_after_kill(folder: Path) -> None:
         content = (folder / name).read_bytes()
         assert content == PICTURE if name == "fox-7f3a-1.png" else json.loads(content) == SIDECAR
     saved = images.save(PICTURE, folder, "fox-7f3a", 1, ".png", SIDECAR)
-    images.remove_stale_parts(folder)
+    parts.remove_stale_parts(folder)
     assert saved.path.name == "fox-7f3a-1.png"
     assert visible(folder) == ["fox-7f3a-1.json", "fox-7f3a-1.png"]
     assert json.loads(saved.sidecar.read_text()) == SIDECAR
@@ -441,7 +442,7 @@ def test_half_a_picture_is_hidden_until_swept(folder: Path) -> None:
     assert visible(folder) == []
     [half] = hidden(folder)
     assert 0 < (folder / half).stat().st_size < len(PICTURE)
-    images.remove_stale_parts(folder)
+    parts.remove_stale_parts(folder)
     assert list(folder.iterdir()) == []
 
 
@@ -456,29 +457,29 @@ def test_sweeping_leaves_the_living_and_the_foreign_alone(folder: Path, monkeypa
     link = os.link
 
     def sweeping(source: Path, target: Path) -> None:
-        images.remove_stale_parts(folder)
+        parts.remove_stale_parts(folder)
         seen.append(hidden(folder))
         link(source, target)
 
     monkeypatch.setattr(os, "link", sweeping)
     images.save(PICTURE, folder, "fox-7f3a", 1, ".png", {})
     assert [len(names) for names in seen] == [3, 2]  # the sidecar gets its name first, when the picture's bytes are durable already
-    images.remove_stale_parts(folder)
+    parts.remove_stale_parts(folder)
     assert hidden(folder) == [".mine.part"]
     assert "visible.12345678.part" in visible(folder)
 
 
 def test_a_file_swept_in_its_first_moment_is_made_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between creating and locking another process may take it for a dead one's."""
-    lock, swept = images.process_locks.lock, []
+    lock, swept = parts.process_locks.lock, []
 
     def late(descriptor: int) -> None:
         if not swept:
-            images.remove_stale_parts(folder)
+            parts.remove_stale_parts(folder)
             swept.append(list(folder.iterdir()))
         lock(descriptor)
 
-    monkeypatch.setattr(images.process_locks, "lock", late)
+    monkeypatch.setattr(parts.process_locks, "lock", late)
     saved = images.save(PICTURE, folder, "fox-7f3a", 1, ".png", {})
     assert swept == [[]]
     assert saved.path.read_bytes() == PICTURE
@@ -490,17 +491,17 @@ def test_without_locks_sweeping_goes_by_age(folder: Path, monkeypatch: pytest.Mo
     def refuse(*arguments: object) -> bool:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(images.process_locks, "lock", refuse)
-    monkeypatch.setattr(images.process_locks, "is_locked", refuse)
+    monkeypatch.setattr(parts.process_locks, "lock", refuse)
+    monkeypatch.setattr(parts.process_locks, "is_locked", refuse)
     old, young = folder / ".fox-7f3a-1.png.00000000.part", folder / ".fox-7f3a-1.png.00000001.part"
     old.touch()
     young.touch()
     os.utime(old, (time.time() - 100_000,) * 2)
-    images.remove_stale_parts(folder)
+    parts.remove_stale_parts(folder)
     assert hidden(folder) == [young.name]
     assert images.save(PICTURE, folder, "fox-7f3a", 1, ".png", {}).path.read_bytes() == PICTURE
 
 
 def test_sweeping_a_folder_that_is_not_there_is_nothing(folder: Path) -> None:
     """The folder may never have been made."""
-    images.remove_stale_parts(folder / "nowhere")
+    parts.remove_stale_parts(folder / "nowhere")

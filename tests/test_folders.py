@@ -22,7 +22,7 @@ from webserver import evolink_gateway
 from imagegen_magic import ImageRequest, Panel, generate, notebook_folder, run, stream, sweep
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.settings import load
-from imagegen_magic.engine.storage import folders, images
+from imagegen_magic.engine.storage import folders, images, parts
 from imagegen_magic.errors import AuthenticationError, BudgetExceeded, ImageInvalid, SaveError, TaskTimeout
 from imagegen_magic.notebook_folder import NotebookFolder
 
@@ -327,7 +327,7 @@ def test_a_folder_that_another_job_removes_meanwhile_is_made_again(own_world, mo
     """A job that brought nothing removes the empty folders that it made, at any moment of a second one's look or saving."""
     settings = load().replace("x", save_dir="a/b/pictures")
     made = [own_world / "a", own_world / "a" / "b", own_world / "a" / "b" / "pictures"]
-    seams, sync, opened = [0], images._sync, images._open_part
+    seams, sync, opened = [0], parts.sync, parts._open_part
 
     def removing(real, where):
         seams[0] += 1
@@ -335,8 +335,8 @@ def test_a_folder_that_another_job_removes_meanwhile_is_made_again(own_world, mo
             folders.remove_empty(made)
         return real(where)
 
-    monkeypatch.setattr(images, "_sync", lambda folder: removing(sync, folder))
-    monkeypatch.setattr(images, "_open_part", lambda path: removing(opened, path))
+    monkeypatch.setattr(parts, "sync", lambda folder: removing(sync, folder))
+    monkeypatch.setattr(parts, "_open_part", lambda path: removing(opened, path))
     folders.remove_empty(folders.make_ready(settings))
     assert list(own_world.iterdir()) == []
     seams[0] = 0
@@ -346,8 +346,8 @@ def test_a_folder_that_another_job_removes_meanwhile_is_made_again(own_world, mo
 
 def test_one_look_for_a_whole_sweep(own_world, gateway, monkeypatch):
     """Not one for each of its tasks."""
-    looks, look = [], images.write_a_byte
-    monkeypatch.setattr(images, "write_a_byte", lambda folder, name: (looks.append(folder), look(folder, name)))
+    looks, look = [], parts.write_a_byte
+    monkeypatch.setattr(parts, "write_a_byte", lambda folder, name: (looks.append(folder), look(folder, name)))
     run(sweep("fox", {"quality": ["low"]}, repeat=3, sandbox=True, provider="evolink", size="1:1"))
     assert looks == [own_world / "imagegen"]
 
@@ -429,14 +429,14 @@ def test_a_folder_that_is_renamed_while_a_task_is_under_way_is_followed(own_worl
 @pytest.mark.parametrize("kind", ["a picture", "a file that cannot be read"])
 def test_a_folder_that_is_renamed_while_a_picture_comes_is_followed(own_world, gateway, monkeypatch, kind):
     """Its hidden file went with the folder: it is read, named and removed there."""
-    coming, go_on, real = threading.Event(), threading.Event(), images.Part.write
+    coming, go_on, real = threading.Event(), threading.Event(), parts.Part.write
 
     def write(part, data):
         real(part, data)
         coming.set()
         assert go_on.wait(60)
 
-    monkeypatch.setattr(images.Part, "write", write)
+    monkeypatch.setattr(parts.Part, "write", write)
     gateway.data = LARGE if kind == "a picture" else b"\x0bSTRANGE" + LARGE[8:]
     job = api.start(ImageRequest("fox", size="1024x1024"), provider="evolink")
     assert coming.wait(60)
@@ -497,7 +497,7 @@ def test_a_folder_that_is_gone_is_said_before_anything_is_sent(own_world, gatewa
     panel = Panel(prompt="fox", **ONE)
     shutil.rmtree(own_world)
     line = "-p evolink -s 1024x1024"
-    gone = r"The notebook's folder .*work is gone.*Nothing was charged. Change to a folder that exists"
+    gone = r"The notebook's folder .*work no longer exists.*Nothing was charged. Change to a folder that exists"
     for cell in (f"%%imagegen {line}\nA fox", f"%%imagegen {line} --repeat 2\nA fox"):
         with pytest.raises(SaveError, match=gone):
             notebook.run(cell)

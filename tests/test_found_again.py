@@ -40,11 +40,11 @@ def dying(real, when):
     return die
 
 if at == "doubts":
-    files.drop_doubts = dying(files.drop_doubts, "before")
+    files.remove_unsettled = dying(files.remove_unsettled, "before")
 elif at == "ledger":
     ledger.Ledger.record_saved = dying(ledger.Ledger.record_saved, "before")
 else:
-    files._name = dying(files._name, at)
+    files.name_part = dying(files.name_part, at)
 if folder:
     generation.resume(load(), save_dir=folder).wait()
 else:

@@ -21,7 +21,7 @@ from imagegen_magic.engine.jobs import fetch
 from imagegen_magic.engine.ledger import budget
 from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.settings import load
-from imagegen_magic.engine.storage import images
+from imagegen_magic.engine.storage import parts
 from imagegen_magic.engine.storage.unreadable import is_answer, suffix_of
 from imagegen_magic.errors import DownloadError, ImageInvalid, SaveError, UnsupportedOption
 from imagegen_magic.studies.history import spending
@@ -162,12 +162,12 @@ def test_above_the_largest_nothing_is_kept_and_the_task_stays(declared, host, mo
 def test_a_disk_with_too_little_room_is_said_before_anything_is_written(host, monkeypatch):
     """What is too large to be a picture leaves some of the disk free; the task stays collectable, nothing half stays."""
     _small_limits(monkeypatch)
-    real = images.shutil.disk_usage
+    real = parts.shutil.disk_usage
 
     def little(path):
         return real(path)._replace(free=len(STRANGE) * 3 + 100)
 
-    monkeypatch.setattr(images.shutil, "disk_usage", little)
+    monkeypatch.setattr(parts.shutil, "disk_usage", little)
     host.file = lambda number, path: STRANGE * 3
     with pytest.raises(SaveError, match="free") as caught:
         make()
@@ -191,7 +191,7 @@ def test_a_disk_that_fills_while_it_is_written_leaves_nothing_half(host, monkeyp
 
     host.file = lambda number, path: STRANGE
     with monkeypatch.context() as full:
-        full.setattr(images.os, "write", write)
+        full.setattr(parts.os, "write", write)
         with pytest.raises(SaveError, match="No space left"):
             make()
     assert list(Path("imagegen").rglob("*")) == []

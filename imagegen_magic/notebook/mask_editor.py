@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.engine import loop
-from imagegen_magic.engine.storage import images
+from imagegen_magic.engine.storage.filenames import filename_stem
 from imagegen_magic.errors import ImageGenError, ImageInvalid, SaveError
 from imagegen_magic.imaging import containers, decode, mask_overlay, masks
 from imagegen_magic.imaging.preview import preview
@@ -210,7 +210,7 @@ def _decode(png: bytes, picture: LocalPicture) -> Image:
 
 def save(png: bytes, folder: Path, name: str) -> Path:
     """Write a mask as `<name>-mask.png` into a folder, as `-mask-2` if that exists; raises SaveError."""
-    stem = images.filename_stem("", "mask", Path(name).stem)
+    stem = filename_stem("", "mask", Path(name).stem)
     number = 1
     while True:
         path = folder / f"{stem}{f'-{number}' if number > 1 else ''}.png"

@@ -23,7 +23,8 @@ from imagegen_magic.engine.ledger.ledger import NewJob, NewSource, NewTask, Task
 from imagegen_magic.engine.ledger.reuse import is_requested_after, latest_by_fingerprint, latest_row, reopen
 from imagegen_magic.engine.ledger.spending import ZERO_COST, prorate
 from imagegen_magic.engine.ledger.sweeps import SweepRecord, record_sweep
-from imagegen_magic.engine.storage import folders, images
+from imagegen_magic.engine.storage import folders
+from imagegen_magic.engine.storage.filenames import filename_stem
 from imagegen_magic.errors import ImageGenError, ImageInvalid, SubmissionUnknown
 from imagegen_magic.paths import path_of, text_of
 from imagegen_magic.providers.base import Call
@@ -178,9 +179,7 @@ class _Builder:
 
     def _longest_name(self, entries: Sequence[_Entry]) -> str:
         prompts = {entry.request.plan.request.prompt for entry in entries}
-        return max(
-            (images.filename_stem(prompt, "0000", self.settings.get("name")) for prompt in prompts), key=lambda stem: len(stem.encode())
-        )
+        return max((filename_stem(prompt, "0000", self.settings.get("name")) for prompt in prompts), key=lambda stem: len(stem.encode()))
 
     def _entries(self, missing: set[int]) -> Iterator[_Entry]:
         first = 0
@@ -266,7 +265,7 @@ class _Builder:
             expected=new.expected,
             price=new.price,
             save_dir=path_of(new.save_dir),
-            filename_stem=images.filename_stem(request.prompt, entry.token[:4], new.name),
+            filename_stem=filename_stem(request.prompt, entry.token[:4], new.name),
             tasks=self.tasks,
             protected=protected(new.sources),
             uploads=entry.request.plan.uploads,

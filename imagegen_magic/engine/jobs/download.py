@@ -316,7 +316,7 @@ class ImageDownloader:
         folder = followed(spec.save_dir)
         facts = {"width": info.width, "height": info.height, "mime_type": info.mime_type}
         saved = images.save(part, folder, spec.filename_stem, number, info.suffix, sidecar(spec, self._task, number, facts, different))
-        images.drop_doubts(folder, spec.filename_stem, number, self._task.task_id)
+        images.remove_unsettled(folder, spec.filename_stem, number, self._task.task_id)
         return Verified(info, preview, saved, different)
 
     def _keep_unreadable(self, download: Download, number: int, reason: str, *, certain: bool = False) -> Unreadable:
@@ -325,10 +325,10 @@ class ImageDownloader:
             return Unreadable(reason, None, answer=True, settled=False)
         suffix, answer = suffix_of(part.head, download.content_type), is_answer(part.head)
         notes = sidecar(spec, self._task, number, {}, ()) | {"reason": reason, "size": part.size, "content_type": download.content_type}
-        kept = images.keep_unreadable(
+        path, settled = images.keep_unreadable(
             part, followed(spec.save_dir), spec.filename_stem, number, suffix, notes, certain=certain, answer=answer
         )
-        return Unreadable(reason, kept.path, answer=answer, settled=kept.settled)
+        return Unreadable(reason, path, answer=answer, settled=settled)
 
     def _mismatches(self, info: ImageInfo) -> tuple[str, ...]:
         asked, got = self._task.count, len(self._task.numbers)
@@ -364,7 +364,7 @@ class ImageDownloader:
                     data = path.read_bytes()
                     info, preview = _verify(data, self._preview_edge)
                     for each in folders:
-                        images.drop_doubts(each, stem, number, task_id)
+                        images.remove_unsettled(each, stem, number, task_id)
                     saved = images.Saved(path, hashlib.sha256(data).hexdigest(), len(data), path.with_suffix(".json"))
                     return Verified(info, preview, saved, self._mismatches(info))
         return None

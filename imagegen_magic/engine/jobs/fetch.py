@@ -13,7 +13,7 @@ from typing import NamedTuple
 from imagegen_magic.engine import threads
 from imagegen_magic.engine.net.client import MAX_BYTES, GatewayClients
 from imagegen_magic.engine.net.transport import Response
-from imagegen_magic.engine.storage.images import Part
+from imagegen_magic.engine.storage.parts import Part
 from imagegen_magic.errors import ImageInvalid
 
 LARGEST = 512 * 2**20  # bytes that are kept of one answer

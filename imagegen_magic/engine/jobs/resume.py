@@ -19,7 +19,7 @@ from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.ledger.ledger import NewSource, TaskRow
 from imagegen_magic.engine.ledger.spending import prorate
 from imagegen_magic.engine.settings import Settings
-from imagegen_magic.engine.storage import images
+from imagegen_magic.engine.storage import filenames, images, parts
 from imagegen_magic.errors import ImageGenError, LedgerError, NotFound
 from imagegen_magic.paths import path_of
 from imagegen_magic.providers import registry
@@ -47,8 +47,8 @@ async def resume_tasks(rows: Sequence[TaskRow], channel: JobChannel, folder: Pat
 
 def _remove_stale_parts(folder: Path) -> None:
     current = notebook_folder.followed(folder)
-    images.remove_stale_parts(current)
-    images.remove_stale_parts(current / images.UNREADABLE)
+    parts.remove_stale_parts(current)
+    parts.remove_stale_parts(current / images.UNREADABLE)
 
 
 class Resumer:
@@ -87,7 +87,7 @@ class Resumer:
             expected=expected,
             price=price_of(row),
             save_dir=self._folder or path_of(row.save_dir),
-            filename_stem=images.filename_stem(request.prompt, row.idempotency_key[:4], row.name),
+            filename_stem=filenames.filename_stem(request.prompt, row.idempotency_key[:4], row.name),
             tasks=tasks,
             protected=protected(await self._context.ledger.sources(row.job)),
             extra_folders=tuple(folders),

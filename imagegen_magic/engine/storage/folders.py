@@ -9,7 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagegen_magic.engine.storage import images
+from imagegen_magic.engine.storage import parts
+from imagegen_magic.engine.storage.disk_errors import is_full, reason, shown
 from imagegen_magic.errors import ImageGenError, SaveError
 
 if TYPE_CHECKING:
@@ -19,18 +20,26 @@ _ANOTHER = "choose another folder with --save-dir (save_dir=… in Python)"
 _BACK = "change to a folder that exists (%cd and %reload_ext imagegen_magic; os.chdir in Python), or give save_dir as an absolute path"
 
 
-def check(settings: Settings, folder: Path | None = None) -> None:
-    """Raise SaveError if images cannot be saved in a folder (default: the settings' own), as far as can be checked without a change."""
-    folder = settings.save_dir if folder is None else folder
-    with _one_line(settings, folder):
-        nearest = next(place for place in (folder, *folder.parents) if _is_there(place))
+def check(settings: Settings) -> None:
+    """Raise SaveError if images cannot be saved in the settings' folder, as far as can be checked without a change."""
+    folder = settings.save_dir
+    with _as_save_error(settings, folder):
+        nearest = next(path for path in (folder, *folder.parents) if _exists(path))
         if not nearest.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(nearest))
-        _check_names(nearest, folder.relative_to(nearest).parts)
-        _check_writable(nearest)
+            raise _os_error(errno.ENOTDIR, nearest)
+        max_bytes = os.pathconf(nearest, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
+        if any(len(os.fsencode(name)) > max_bytes for name in folder.relative_to(nearest).parts):
+            raise _os_error(errno.ENAMETOOLONG, nearest)
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise _os_error(errno.EACCES, nearest)
+        if hasattr(os, "statvfs"):  # all systems but Windows
+            disk = os.statvfs(nearest)
+            free = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail  # the superuser may also use what is reserved
+            if disk.f_blocks and not free:  # a file system that counts no blocks reports 0 of 0
+                raise _os_error(errno.ENOSPC, nearest)
 
 
-def troubles(settings: Settings) -> list[str]:
+def problems(settings: Settings) -> list[str]:
     """Return the reason why images cannot be saved in the settings' folder, in one line; empty if none is known."""
     try:
         check(settings)
@@ -39,81 +48,53 @@ def troubles(settings: Settings) -> list[str]:
     return []
 
 
-def _is_there(place: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
-        place.lstat()
+        path.lstat()
     except (FileNotFoundError, NotADirectoryError):
-        return place == place.parent
+        return path == path.parent
     return True
 
 
-def _check_names(folder: Path, names: Sequence[str]) -> None:
-    most = os.pathconf(folder, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
-    if any(len(os.fsencode(name)) > most for name in names):
-        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(folder))
-
-
-def _check_writable(folder: Path) -> None:
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
-    if not hasattr(os, "statvfs"):  # pragma: no cover - Windows
-        return
-    disk = os.statvfs(folder)
-    free = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail  # what is reserved is the superuser's
-    if disk.f_blocks and not free:  # a file system that counts no blocks says 0 of 0
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+def _os_error(code: int, path: Path) -> OSError:
+    return OSError(code, os.strerror(code), str(path))
 
 
 def make_ready(settings: Settings, folder: Path | None = None, *, name: str = "picture") -> tuple[Path, ...]:
-    """Make a folder (default: the settings' own) and write a byte in it, which is removed; returns the folders that were made.
+    """Create a folder (default: the settings' own) and write a byte in it, which is removed; returns the folders that were created.
 
-    The file of that byte has a name as long as one of a picture called `name` has. Raises SaveError, and leaves nothing behind then.
-    It waits for the disk: from a thread.
+    The file of that byte has a name as long as that of an image called `name`. Raises SaveError, and leaves nothing behind then.
+    It waits for the disk: call it from a thread.
     """
     folder = settings.save_dir if folder is None else folder
-    made: list[Path] = []
-    with _one_line(settings, folder):
+    created: list[Path] = []
+    with _as_save_error(settings, folder):
         try:
-            images.in_folder(folder, lambda: images.write_a_byte(folder, name), made)
+            parts.in_folder(folder, lambda: parts.write_a_byte(folder, name), created)
         except BaseException:
-            remove_empty(made)
+            remove_empty(created)
             raise
-    return tuple(made)
+    return tuple(created)
 
 
-def remove_empty(made: Sequence[Path]) -> None:
-    """Remove the folders that `make_ready` made, as far as they are empty."""
-    for folder in reversed(made):
+def remove_empty(created: Sequence[Path]) -> None:
+    """Remove the folders that `make_ready` created, as far as they are empty."""
+    for folder in reversed(created):
         with suppress(OSError):
             folder.rmdir()
 
 
 @contextmanager
-def _one_line(settings: Settings, folder: Path) -> Iterator[None]:
-    """Turn the errors of a folder into a SaveError of one line; a missing folder of the notebook comes first."""
+def _as_save_error(settings: Settings, folder: Path) -> Iterator[None]:
+    """Raise the errors of a folder as a SaveError of one line; a missing folder of the notebook comes first."""
     base = settings.folder
     if base in (folder, *folder.parents) and not base.is_dir():
-        what = f"The notebook's folder {images.shown(base)} is gone: it was renamed or deleted while this kernel runs"
+        what = f"The notebook's folder {shown(base)} no longer exists: it was renamed or deleted while this kernel runs"
         raise SaveError(what, charge="no", hint=_BACK)
     try:
         yield
     except (OSError, ValueError) as error:
-        step = "make room there, or " + _ANOTHER if _is_full(error) else _ANOTHER
+        step = "make room there, or " + _ANOTHER if is_full(error) else _ANOTHER
         if folder == settings.save_dir and settings.origin("save_dir") not in ("built in", "this cell", "this call"):
             step += f"; save_dir is set in {settings.origin('save_dir')}"
-        raise SaveError(f"Pictures cannot be saved in {images.shown(folder)}: {_why(error, folder)}", charge="no", hint=step) from error
-
-
-def _is_full(error: Exception) -> bool:
-    return isinstance(error, OSError) and error.errno in images.FULL
-
-
-def _why(error: Exception, folder: Path) -> str:
-    if isinstance(error, UnicodeEncodeError):
-        return "the file system's encoding has no such name"
-    if isinstance(error, ValueError):
-        return "its name holds a NUL character"
-    if isinstance(error, (FileExistsError, NotADirectoryError)):
-        taken = next((place for place in (folder, *folder.parents) if place.exists() or place.is_symlink()), folder)
-        return f"{images.shown(taken)} is a link that leads nowhere" if not taken.exists() else f"{images.shown(taken)} is a file"
-    return (error.strerror if isinstance(error, OSError) else "") or str(error)
+        raise SaveError(f"Pictures cannot be saved in {shown(folder)}: {reason(error, folder)}", charge="no", hint=step) from error

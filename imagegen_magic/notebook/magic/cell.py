@@ -173,4 +173,4 @@ def _show_plan(request: ImageRequest, given: Mapping[str, Any], settings: Settin
     plan = api.plan(request, settings=settings, fit=bool(given.get("fit")), **where)
     gateway = api.planned_endpoint(plan, settings, **where)
     uploads = api.upload_preview(plan, gateway, settings)
-    display(tables.plan_page(plan, uploads, sandbox=gateway.sandbox, wrong=folders.troubles(settings)))
+    display(tables.plan_page(plan, uploads, sandbox=gateway.sandbox, wrong=folders.problems(settings)))

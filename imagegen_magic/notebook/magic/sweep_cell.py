@@ -178,7 +178,7 @@ def _dry_page(planned: SweepPlan, estimate: SweepEstimate, settings: Settings) -
     warnings = list(dict.fromkeys(warning for combination in combinations for warning in combination.plan.warnings))
     more = [f"and {len(combinations) - _DRY_ROWS} more combinations"] if len(combinations) > _DRY_ROWS else []
     lead = Note(f"Dry run: nothing was sent, nothing is charged. {headline(planned, estimate)}")
-    wrong = [Note(refused(why)) for why in folders.troubles(settings)]
+    wrong = [Note(refused(why)) for why in folders.problems(settings)]
     notes = map(Note, [*more, *_left_out(planned), *_uploads(combinations, settings), *warnings[:_REASONS]])
     return Page(lead, *wrong, Table((*names, "prompt", "made by", "pixels", "price"), rows), *notes)
 

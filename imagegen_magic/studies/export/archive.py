@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from imagegen_magic.engine import credentials
-from imagegen_magic.engine.storage import images as image_files
+from imagegen_magic.engine.storage.filenames import filename_stem
 from imagegen_magic.errors import ImageGenError, ImageInvalid, SaveError, UnsupportedOption
 from imagegen_magic.formats import BY_TYPE
 from imagegen_magic.humanize import iso_time
@@ -157,7 +157,7 @@ class _Exporter:
         except OSError:
             return item
         image_format = BY_TYPE.get(image.mime_type)
-        stem = image_files.filename_stem(image.request.prompt, "", text_of(image.path.stem))
+        stem = filename_stem(image.request.prompt, "", text_of(image.path.stem))
         file = f"{PICTURES}/{number:0{self.digits}d}-{stem}{image_format.suffix if image_format else image.path.suffix.lower()}"
         size, has_metadata = self._copy(self.folder / file, data, image)
         return replace(
