@@ -698,7 +698,7 @@ def test_a_result_whose_file_is_gone_goes_by_its_address(gateway, notebook):
     notebook.run(f"{ANSWER} --ref @{first.id}\nthe fox, older")
     assert pluralize.submissions[-1]["json"]["image_urls"] == [first.url]
     _expire(first)
-    with pytest.raises(ImageInvalid, match=rf"The file of @{first.id} is gone \(.*\), and so is its address at the gateway"):
+    with pytest.raises(ImageInvalid, match=rf"The file of @{first.id} is missing \(.*\), and its address at the gateway has expired"):
         notebook.run(f"{ANSWER} --ref @{first.id}\nthe fox, older still")
     assert len(pluralize.submissions) == 1
 

@@ -62,12 +62,8 @@ def plan(
     Raises UnsupportedOption, which names the gateways that can do it.
     """
     settings = settings or load()
-    settings.check(*ENGINE_OPTIONS)
-    request = apply_defaults(request, settings)
-    gateway = select_endpoint(settings, provider=provider, sandbox=sandbox, model=request.model, planning=True)
-    request = _gathered(request, gateway, settings, fit)
-    made = endpoints.plan(gateway.provider, request, settings, sandbox=gateway.sandbox)
-    if request.references:
+    _, gateway, made = _planned(request, settings, provider, sandbox, fit=fit)
+    if made.request.references:
         from imagegen_magic.engine.uploads import routes
 
         routes.check_hosts(made, gateway)
@@ -128,11 +124,7 @@ def prepare(
     References and mask are loaded, which takes a while for large ones: `pictures` caches them for the next request. `fit` scales down
     what is too large. Raises UnsupportedOption, ImageInvalid, UnknownProvider or MissingKey.
     """
-    settings.check(*ENGINE_OPTIONS)
-    request = apply_defaults(request, settings)
-    planned = select_endpoint(settings, provider=provider, model=request.model, planning=True)  # its limits before a missing key
-    request = _gathered(request, planned, settings, fit, pictures)
-    plan = endpoints.plan(planned.provider, request, settings, sandbox=planned.sandbox)
+    request, _, plan = _planned(request, settings, provider, fit=fit, known=pictures)  # the gateway's limits before a missing key
     gateway = select_endpoint(settings, provider=provider, model=request.model)
     if request.references:
         from imagegen_magic.engine.uploads import routes
@@ -141,20 +133,36 @@ def prepare(
     return PlannedRequest(gateway, plan, request, place)
 
 
-def _gathered(request: ImageRequest, gateway: Endpoint, settings: Settings, fit: bool, known: Known | None = None) -> ImageRequest:
+def _planned(
+    request: ImageRequest,
+    settings: Settings,
+    provider: str | None,
+    sandbox: bool | None = None,
+    *,
+    fit: bool,
+    known: Known | None = None,
+) -> tuple[ImageRequest, Endpoint, Plan]:
+    """Return the request with the configured defaults and loaded references, its gateway (no key is needed), and its plan."""
+    settings.check(*ENGINE_OPTIONS)
+    request = apply_defaults(request, settings)
+    gateway = select_endpoint(settings, provider=provider, sandbox=sandbox, model=request.model, planning=True)
+    if request.references or request.mask is not None:
+        request = _with_references(request, gateway, settings, fit, known)
+    return request, gateway, endpoints.plan(gateway.provider, request, settings, sandbox=gateway.sandbox)
+
+
+def _with_references(request: ImageRequest, gateway: Endpoint, settings: Settings, fit: bool, known: Known | None) -> ImageRequest:
     """Return a request with its references loaded; if one cannot be used, the refusal names the gateways that accept it."""
-    if not request.references and request.mask is None:
-        return request  # most requests: they need none of the imports below
     from imagegen_magic.engine.references import load_references
 
     def make(provider: Provider, request: ImageRequest) -> Plan:
         return provider.plan(load_references(request, provider, settings, fit=fit, known=known))
 
-    provider = gateway.provider
     try:
-        return load_references(request, provider, settings, fit=fit, known=known)
+        return load_references(request, gateway.provider, settings, fit=fit, known=known)
     except UnsupportedOption as refusal:
-        raise refusal.available_from(endpoints.alternatives_to(provider, request, settings, make, sandbox=gateway.sandbox)) from None
+        able = endpoints.alternatives_to(gateway.provider, request, settings, make, sandbox=gateway.sandbox)
+        raise refusal.available_from(able) from None
 
 
 def start_batch(
@@ -193,7 +201,7 @@ def resume(
     Images are saved where their request named, or in `save_dir`; raises SaveError if that folder cannot be written. The job's note names
     submissions without an answer. A setting that cannot be read is ignored, so that it blocks no collection.
     """
-    return _collected(settings or load(), save_dir, preview, lambda book, job: book.claim(rows=ids, claims=job.claims))
+    return _collect(settings or load(), save_dir, preview, lambda ledger, job: ledger.claim(rows=ids, claims=job.claims))
 
 
 def resume_task(row: int, settings: Settings | None = None, *, save_dir: str | Path | None = None, preview: int | None = None) -> Job:
@@ -202,13 +210,14 @@ def resume_task(row: int, settings: Settings | None = None, *, save_dir: str | P
     From synchronous code; `row` is the ledger's. Raises UnsupportedOption if there is nothing to collect.
     """
     settings = settings or load()
-    job = _collected(settings, save_dir, preview, lambda book, job: book.reclaim(row, claims=job.claims), again=True)
+    job = _collect(settings, save_dir, preview, lambda ledger, job: ledger.reclaim(row, claims=job.claims), again=True)
     if not job.expecting:
-        raise UnsupportedOption(loop.run(_why_not(settings, row)), option="resume", value=row, hint="%imagegen jobs shows what waits")
+        what = loop.run(_why_nothing_to_collect(settings, row))
+        raise UnsupportedOption(what, option="resume", value=row, hint="%imagegen jobs shows what waits")
     return job
 
 
-async def _why_not(settings: Settings, row: int) -> str:
+async def _why_nothing_to_collect(settings: Settings, row: int) -> str:
     tasks = await ledger_of(settings).tasks(rows=[row])
     if not tasks:
         return f"There is no task {row}"
@@ -222,7 +231,7 @@ async def _why_not(settings: Settings, row: int) -> str:
 Claim = Callable[[Ledger, Job], Awaitable[list[TaskRow]]]
 
 
-def _collected(settings: Settings, save_dir: str | Path | None, preview: int | None, claim: Claim, *, again: bool = False) -> Job:
+def _collect(settings: Settings, save_dir: str | Path | None, preview: int | None, claim: Claim, *, again: bool = False) -> Job:
     unread, settings = settings.errors.values(), settings.without_errors
     job = Job((), settings, preview_edge=preview)
     elsewhere = None if save_dir is None else settings.replace("this call", save_dir=save_dir).save_dir
@@ -235,20 +244,23 @@ def _collected(settings: Settings, save_dir: str | Path | None, preview: int | N
         raise
     job.expecting = sum(_unsaved(row, again) for row in rows)
     left_out = [f"{error.what}, so it was left out here." for error in unread]
-    job.note = " ".join(filter(None, [*left_out, stored_requests.version_note(row.asked for row in rows)]))
-    if cut_off:
-        job.note = (
-            f"{pluralize(len(cut_off), 'submission')} {'was' if len(cut_off) == 1 else 'were'} cut off before an answer came. It is "
-            "unknown whether the gateway accepted, so nothing was sent again. Look at the gateway's own task list; "
-            "%imagegen jobs shows which."
-        ) + (f" {job.note}" if job.note else "")
+    job.note = " ".join(filter(None, [_cut_off_note(len(cut_off)), *left_out, stored_requests.version_note(row.asked for row in rows)]))
     return job.begin(lambda channel: resume_tasks(rows, channel, elsewhere, again=again))
 
 
+def _cut_off_note(submissions: int) -> str:
+    if not submissions:
+        return ""
+    return (
+        f"{pluralize(submissions, 'submission')} {'was' if submissions == 1 else 'were'} cut off before an answer came. It is "
+        "unknown whether the gateway accepted, so nothing was sent again. Look at the gateway's own task list; "
+        "%imagegen jobs shows which."
+    )
+
+
 async def _claim(settings: Settings, claim: Claim, job: Job) -> tuple[list[TaskRow], list[TaskRow]]:
-    book = ledger_of(settings)
-    cut_off = await book.recover_orphans()
-    return await claim(book, job), cut_off
+    cut_off = await ledger_of(settings).recover_orphans()
+    return await claim(ledger_of(settings), job), cut_off
 
 
 def _unsaved(row: TaskRow, again: bool) -> int:
@@ -272,16 +284,8 @@ async def generate(
     Raises the error that ended it if no image was made. If only some were made, `errors` of the Generation has the reasons, and a
     warning names the first. Cancelling it stops the waiting, and `%imagegen resume` collects the rest.
     """
-    keywords = {
-        "provider": provider,
-        "sandbox": sandbox,
-        "timeout": timeout,
-        "save_dir": save_dir,
-        "name": name,
-        "reuse": reuse,
-        "fit": fit,
-    }
-    job = await _started(request_of(prompt, options), keywords)
+    request = request_of(prompt, options)
+    job = await _started(request, provider=provider, sandbox=sandbox, timeout=timeout, save_dir=save_dir, name=name, reuse=reuse, fit=fit)
     generation = await job.result()
     if generation.errors:
         made, asked = len(generation), job.expecting
@@ -305,16 +309,8 @@ async def stream(
 
     Raises like `generate`, after the last event.
     """
-    keywords = {
-        "provider": provider,
-        "sandbox": sandbox,
-        "timeout": timeout,
-        "save_dir": save_dir,
-        "name": name,
-        "reuse": reuse,
-        "fit": fit,
-    }
-    job = await _started(request_of(prompt, options), keywords)
+    request = request_of(prompt, options)
+    job = await _started(request, provider=provider, sandbox=sandbox, timeout=timeout, save_dir=save_dir, name=name, reuse=reuse, fit=fit)
     events = job.events()
     try:
         while (event := await loop.await_on_engine(anext(events, None))) is not None:
@@ -325,7 +321,7 @@ async def stream(
     await job.result()
 
 
-async def _started(request: ImageRequest, keywords: dict[str, Any]) -> Job:
+async def _started(request: ImageRequest, **keywords: Any) -> Job:
     """Start a request without blocking the caller's loop: in a thread if references must be loaded.
 
     If it is cancelled before it started, it is cancelled as soon as it does.

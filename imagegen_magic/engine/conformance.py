@@ -1,4 +1,4 @@
-"""How a result differs from its plan, in words."""
+"""Differences between a result and its plan, in words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SAME_SHAPE = 0.03  # relative; tables round edges to multiples of 16
 
 def mismatches(expected: Mapping[str, Any], size_asked: str, info: ImageInfo) -> tuple[str, ...]:
     """Return how an image's bytes differ from the plan's `expected` (pixels, mime_type, alpha); empty if they do not."""
-    found = [*_pixels(expected.get("pixels") or (), size_asked, info)]
+    found = _pixels(expected.get("pixels") or (), size_asked, info)
     asked_type = expected.get("mime_type")
     if asked_type and asked_type != info.mime_type:
         found.append(f"asked {_kind(asked_type)}, got {_kind(info.mime_type)}")
@@ -39,7 +39,7 @@ def _pixels(allowed: Any, size_asked: str, info: ImageInfo) -> list[str]:
 def _size(asked: str) -> Size:
     try:
         return Size.parse(asked or "auto")
-    except ValueError:  # as a newer version writes it: the pixels are compared all the same
+    except ValueError:  # of a newer version: the pixels are compared all the same
         return Size("auto")
 
 

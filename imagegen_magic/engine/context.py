@@ -1,4 +1,4 @@
-"""What all requests on one event loop share: the ledger, the connections, the pollers, the uploads, and how long tasks take."""
+"""What all requests on one event loop share: the ledger, the connections, the pollers, the uploads, and durations of tasks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from imagegen_magic.providers.base import Call
 from imagegen_magic.records import ProcessBound
 
 Kind = tuple[str, bool, str, str, str]  # provider, sandbox, model, quality, pixel tier: tasks whose durations are alike
-_REMEMBERED = 60  # durations of a kind that are remembered; gateways change, so older ones say little
+_HISTORY = 60  # durations of a kind that count; gateways change, so older ones do not
 
 _ledgers: dict[Path, Ledger] = {}
 _contexts: dict[tuple[asyncio.AbstractEventLoop, Path], EngineContext] = {}
@@ -34,12 +34,12 @@ class DurationHistory:
     def __init__(self, seconds: list[float], prior: float) -> None:
         self._seconds, self._prior = seconds, prior
         self._fitted: DurationModel | None = None
-        self._usual = typical_range(seconds)
+        self._typical = typical_range(seconds)
 
     def learn(self, seconds: float) -> None:
         """Add a duration; it counts at once for all tasks of this kind."""
-        self._seconds = [*self._seconds, seconds][-_REMEMBERED:]
-        self._fitted, self._usual = None, typical_range(self._seconds)
+        self._seconds = [*self._seconds, seconds][-_HISTORY:]
+        self._fitted, self._typical = None, typical_range(self._seconds)
 
     def durations(self) -> DurationModel:
         """Return the expectation for the next task of this kind."""
@@ -47,18 +47,18 @@ class DurationHistory:
             self._fitted = fit(self._seconds, self._prior)
         return self._fitted
 
-    def usual(self) -> tuple[float, float] | None:
+    def typical(self) -> tuple[float, float] | None:
         """Return the range that such a task usually takes, in seconds; None without enough history."""
-        return self._usual
+        return self._typical
 
 
 @dataclass(slots=True)
 class UploadState:
-    """The uploads of one context: which are running, which image an address holds, and which addresses are gone."""
+    """The uploads of one context: which are running, which image an address holds, and which addresses no longer work."""
 
     locks: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict)  # by SHA-256 and host
     uploaded: dict[str, str] = field(default_factory=dict)  # address -> SHA-256
-    gone: set[str] = field(default_factory=set)
+    expired: set[str] = field(default_factory=set)
 
 
 class EngineContext(ProcessBound):
@@ -113,7 +113,7 @@ class EngineContext(ProcessBound):
         """Return the durations of a kind of task, read from the ledger once."""
         if kind not in self._histories:
             provider, sandbox, model, quality, tier = kind
-            known = await self.ledger.durations(provider, model, quality, tier, limit=_REMEMBERED, sandbox=sandbox)
+            known = await self.ledger.durations(provider, model, quality, tier, limit=_HISTORY, sandbox=sandbox)
             prior = typical_seconds(quality, megapixels) * (SANDBOX_SCALE if sandbox else 1)
             self._histories.setdefault(kind, DurationHistory(known[::-1], prior))
         return self._histories[kind]

@@ -1,4 +1,4 @@
-"""Which gateway a request goes to: chosen, configured, the first with a key, or the sandbox with a line that says so."""
+"""The gateway of a request: requested, configured, the first with a key, or else the sandbox, with a note."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from imagegen_magic.result import Cost
 
 SANDBOX_ORIGIN = f"http://{SANDBOX_HOST}"  # of the sandbox in this process
 SANDBOX_SCALE = 0.05  # the sandbox's waiting times, as a share of the real ones
-_SANDBOX_LOOKS = 0.25  # seconds between looks there
-_SANDBOX_DEFAULT = "gccai"  # the dialect that can do most
+_SANDBOX_INTERVAL = 0.25  # seconds between polls of the sandbox
+_SANDBOX_DEFAULT = "gccai"  # its dialect has the most options
 
 
 @renamed_fields(cadence="polling")
@@ -62,15 +62,12 @@ class Endpoint(Record):
 
 
 def without_its_key(state: Mapping[str, Any]) -> Endpoint:
-    """Return a gateway from a pickle, which holds its fields by name and no key: nothing but the sandbox can be asked with it."""
+    """Return a gateway from a pickle, which names this function and holds no key: only the sandbox can be used with it."""
     return restored(Endpoint, {**state, "key": Key("sandbox" if state.get("sandbox") else "")})
 
 
 def known(settings: Settings) -> Iterator[Provider]:
-    """Yield every gateway that can be used: built in, configured, and plugged in; those that are configured wrongly are left out.
-
-    Nothing is looked for before the first is wanted.
-    """
+    """Yield every gateway that can be used: built in, configured, and plugged in; those that are configured wrongly are left out."""
     yield from registry.usable_providers(settings.provider_tables)
 
 
@@ -80,36 +77,36 @@ def has_key(provider: Provider, settings: Settings) -> bool:
 
 
 def plan(provider: Provider, request: ImageRequest, settings: Settings, *, sandbox: bool) -> Plan:
-    """Return a gateway's plan; its refusal names the gateways that can do exactly this, in the sandbox also those without a key."""
+    """Return a gateway's plan. Its refusal names the gateways that can do exactly this, for the sandbox also those without a key."""
     return alternatives.plan(provider, request, known(settings), ready=ready(settings, sandbox))
 
 
 def alternatives_to(
     provider: Provider, request: ImageRequest, settings: Settings, make: Callable[[Provider, ImageRequest], Plan], *, sandbox: bool
 ) -> list[str]:
-    """Return the gateways that can do what this one refused, where `make` makes each gateway's plan; else as `plan`."""
+    """Return the gateways that can do what this one refused; `make` makes the plan of each."""
     return alternatives.alternatives(provider, request, known(settings), ready=ready(settings, sandbox), make=make)
 
 
 def ready(settings: Settings, sandbox: bool) -> Callable[[Provider], bool]:
-    """Return what says of a gateway whether a request could go there now: it has a key, or the sandbox speaks for it."""
+    """Return a function that returns whether a request could go to a gateway now: it has a key, or the sandbox stands in for it."""
     return lambda provider: sandbox or has_key(provider, settings)
 
 
 def base_url(provider: Provider) -> str:
-    """Return where the gateway is: `<NAME>_BASE_URL`, else its own address."""
+    """Return the gateway's address: `<NAME>_BASE_URL`, else its own. Raises UnsupportedOption if the variable holds no usable address."""
     variable = f"{provider.name.upper().replace('-', '_')}_BASE_URL"
     address = os.environ.get(variable, "").strip().rstrip("/")
-    if address and (wrong := _wrong_address(address)):
+    if address and (problem := _address_problem(address)):
         shown = f"[hidden]@{address.rpartition('@')[2]}" if "@" in address else address
         raise UnsupportedOption(
-            f"{variable} = {shown!r} {wrong}", option=variable, value=shown, hint="give it like https://api.example.com"
+            f"{variable} = {shown!r} {problem}", option=variable, value=shown, hint="give it like https://api.example.com"
         )
     return address or provider.base_url
 
 
-def _wrong_address(url: str) -> str:
-    """Return why a gateway cannot be at an address, "" where it can."""
+def _address_problem(url: str) -> str:
+    """Return why a gateway cannot be at an address; empty if it can."""
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").rstrip(".")
@@ -137,60 +134,58 @@ def select_endpoint(
     name = provider or settings.get("provider")
     if name:
         return found(registry.get_provider(name, settings.provider_tables), settings, sandbox=bool(sandbox))
-    everyone = list(known(settings))
-    capable = [one for one in everyone if model is None or _has(one, model)]
+    providers = list(known(settings))
+    capable = [each for each in providers if model is None or _has(each, model)]
     if not capable:
-        _refuse_unsound(settings)
+        _refuse_wrongly_configured(settings)
         raise UnknownProvider(f"No gateway has a model {model!r}", hint="%imagegen models shows all of them")
-    keyed = None if sandbox else next((one for one in (*capable, *everyone) if has_key(one, settings)), None)
+    keyed = None if sandbox else next((each for each in (*capable, *providers) if has_key(each, settings)), None)
     if not sandbox and (keyed is None or keyed.name not in registry.BUILT_IN):
-        _refuse_unsound(settings)
+        _refuse_wrongly_configured(settings)
     if keyed and keyed not in capable and not planning:
         raise _no_key(str(model), capable)
     if keyed:
         return found(keyed if keyed in capable else capable[0], settings)
-    default = next((one for one in capable if one.name == _SANDBOX_DEFAULT), capable[0])
-    note = (
-        ""
-        if sandbox
-        else (
-            f"No gateway has a key yet, so the sandbox drew this, speaking as {default.name}: nothing is sent and nothing is charged. "
-            f"For real pictures set {capable[0].key_variable}, or %imagegen login NAME; %imagegen providers lists them."
-        )
+    default = next((each for each in capable if each.name == _SANDBOX_DEFAULT), capable[0])
+    return endpoint_for(default, settings, sandbox=True, note="" if sandbox else _sandbox_note(default, capable[0]))
+
+
+def _sandbox_note(default: Provider, first: Provider) -> str:
+    return (
+        f"No gateway has a key yet, so the sandbox drew this, speaking as {default.name}: nothing is sent and nothing is charged. "
+        f"For real pictures set {first.key_variable}, or %imagegen login NAME; %imagegen providers lists them."
     )
-    return endpoint_for(default, settings, sandbox=True, note=note)
 
 
-def _refuse_unsound(settings: Settings) -> None:
-    """Raise UnknownProvider where a gateway that could be the default is configured wrongly: none is chosen in its place."""
-    for trouble in registry.config_errors(settings.provider_tables).values():
-        raise trouble
+def _refuse_wrongly_configured(settings: Settings) -> None:
+    """Raise UnknownProvider if a gateway that could be the default is configured wrongly: none is chosen in its place."""
+    for error in registry.config_errors(settings.provider_tables).values():
+        raise error
 
 
 def _has(provider: Provider, model: str) -> bool:
-    return str(model).strip().lower() in {one.name.lower() for one in provider.models}
+    return str(model).strip().lower() in {each.name.lower() for each in provider.models}
 
 
 def _no_key(model: str, capable: Sequence[Provider]) -> MissingKey:
-    variables = " or ".join(one.key_variable for one in capable)
+    variables = " or ".join(each.key_variable for each in capable)
     return MissingKey(
-        f"No key is set for a gateway that has {model} ({', '.join(one.title for one in capable)})",
+        f"No key is set for a gateway that has {model} ({', '.join(each.title for each in capable)})",
         hint=f"set {variables} in the environment, or %imagegen login {capable[0].name}, or add --sandbox to try it without a key",
     )
 
 
 def endpoint_for(provider: Provider, settings: Settings, *, sandbox: bool = False, note: str = "") -> Endpoint:
-    """Return the gateway of a provider. Raises MissingKey where it has none and is not the sandbox's."""
-    least = settings.get("poll_seconds")
+    """Return the gateway of a provider. Raises MissingKey if it has none, unless the sandbox stands in for it."""
+    own, interval = provider.polling, settings.get("poll_seconds") or (_SANDBOX_INTERVAL if sandbox else None)
+    polling = PollingPolicy(interval or own.min_interval, interval or own.initial_delay, own.batch_size)
     if sandbox:
-        polling = PollingPolicy(least or _SANDBOX_LOOKS, least or _SANDBOX_LOOKS, provider.polling.batch_size)
         return Endpoint(provider, f"{SANDBOX_ORIGIN}/{_dialect(provider)}", True, Key("sandbox"), polling, note)
-    polling = PollingPolicy(least or provider.polling.min_interval, least or provider.polling.initial_delay, provider.polling.batch_size)
     return Endpoint(provider, base_url(provider), False, credentials.require(provider, settings.home), polling, note)
 
 
 def without_key(provider: Provider, settings: Settings, *, sandbox: bool | None = None) -> Endpoint:
-    """Return the gateway of a provider for planning only: nothing can be sent with it, so it needs no key."""
+    """Return the gateway of a provider for planning only: nothing can be sent with it, and it needs no key."""
     if settings.get("sandbox") if sandbox is None else sandbox:
         return endpoint_for(provider, settings, sandbox=True)
     return Endpoint(provider, base_url(provider), False, Key(""), provider.polling)

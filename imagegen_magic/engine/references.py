@@ -1,4 +1,4 @@
-"""From the pictures that people have to what a request can hold: addresses, and pictures of this machine made ready for the wire."""
+"""Loads the references and the mask of a request: each becomes an address, or an image that is prepared for the upload."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.context import ledger_of
 from imagegen_magic.engine.ledger import history
+from imagegen_magic.engine.ledger.history import StoredImage
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageInvalid, UnsupportedOption
 from imagegen_magic.formats import PNG, WEB_TYPES
@@ -24,86 +25,81 @@ from imagegen_magic.request import ImageRequest, LocalPicture
 from imagegen_magic.result import GeneratedImage, Generation
 from imagegen_magic.secret_patterns import Address
 
-MOST_BYTES = 50_000_000  # where no gateway is asked yet, and where it says nothing itself
+MAX_BYTES = 50_000_000  # if no gateway is chosen yet, and if it names no limit
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: C:\ is a disk
 _NUMBER = re.compile(r"@(\d{1,18})")
 _GLOB = re.compile(r"[*?\[]")
-_LIFE = 86_400.0  # seconds that a result's address lives where its gateway did not say
-_MASKS = (PNG.mime_type,)
+_LIFE = 86_400.0  # seconds until a result's address expires, if its gateway gave no time
+_MASK_TYPES = (PNG.mime_type,)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
-Known = dict[Any, "str | LocalPicture"]
+Known = dict[Any, "tuple[str | LocalPicture, Any]"]
+"""Loaded images with what they were loaded from, which is referenced so that no other object gets its id."""
 
 
 def load_references(
     request: ImageRequest, provider: Provider, settings: Settings, *, fit: bool = False, known: Known | None = None
 ) -> ImageRequest:
-    """Return a request whose references and mask are addresses or LocalPictures, fit for the gateway's model.
+    """Return a request whose references and mask are addresses or LocalPictures that the gateway's model accepts.
 
     They may be addresses, paths (from the notebook's folder, `~`, and globs for references), `@17` of the ledger, PIL images, arrays,
-    bytes, IPython Images, matplotlib figures, GeneratedImages and Generations (the first). With `fit` what is too large becomes
-    smaller. `known` remembers what was made ready, for the next request with the same pictures.
-
-    Raises UnsupportedOption and ImageInvalid, before anything is sent.
+    bytes, IPython Images, matplotlib figures, GeneratedImages and Generations (the first). `fit` scales down what is too large. `known`
+    caches what was loaded, for the next request with the same images. Raises UnsupportedOption and ImageInvalid.
     """
     if not request.references and request.mask is None:
         return request
-    types, most = provider.picture_limits(provider.model(request.model))
-    gathering = ReferenceLoader(settings, types, most or MOST_BYTES, fit=fit, known=known)
-    references = [gathering.picture(each) for source in request.references for each in gathering.each(source)]
-    return replace(request, references=tuple(references), mask=None if request.mask is None else gathering.mask(request.mask))
+    types, max_bytes = provider.picture_limits(provider.model(request.model))
+    loader = ReferenceLoader(settings, types, max_bytes or MAX_BYTES, fit=fit, known=known)
+    references = [loader.picture(each) for source in request.references for each in loader.each(source)]
+    return replace(request, references=tuple(references), mask=None if request.mask is None else loader.mask(request.mask))
 
 
 class ReferenceLoader:
-    """Makes pictures ready: of these MIME types, of at most so many bytes, scaled down to them where `fit` is said."""
+    """Loads images: of these MIME types, of at most `max_bytes`; `fit` scales larger ones down."""
 
     def __init__(
         self,
         settings: Settings,
         types: Sequence[str] = WEB_TYPES,
-        max_bytes: int = MOST_BYTES,
+        max_bytes: int = MAX_BYTES,
         *,
         fit: bool = False,
         known: Known | None = None,
     ) -> None:
-        self._settings, self._types, self._most, self._fit = settings, tuple(types), max_bytes, fit
-        self._known = {} if known is None else known
+        self._settings, self._types, self._max_bytes, self._fit = settings, tuple(types), max_bytes, fit
+        self._known: Known = {} if known is None else known
 
     def each(self, source: Any) -> list[Any]:
-        """Return what a source stands for: of a glob, its files in order."""
+        """Return the images that a source names: of a glob, its files in order."""
         if isinstance(source, str) and _GLOB.search(source) and not _ADDRESS.match(source) and not self._path(source).exists():
             folder = self._settings.folder  # never part of the pattern: its name may hold brackets
             found = next((files for form in _forms(source) if (files := _files(form, folder))), [])
             if not found:
                 raise _no_such(source, folder)
-            return [Named(folder / one, _near(folder / one, folder)) for one in found]
+            return [Named(folder / name, _relative(folder / name, folder)) for name in found]
         return [source]
 
     def mask(self, source: Any) -> str | LocalPicture:
-        """Return a mask, ready; always PNG, for nothing else carries what is transparent exactly."""
-        return self._ready(source, "mask", _MASKS)
+        """Return a mask, loaded as PNG, which keeps exactly what is transparent."""
+        return self._loaded(source, "mask", _MASK_TYPES)
 
     def picture(self, source: Any) -> str | LocalPicture:
-        """Return a reference, ready."""
-        return self._ready(source, "references", self._types)
+        """Return a reference, loaded."""
+        return self._loaded(source, "references", self._types)
 
-    def _ready(self, source: Any, option: str, types: tuple[str, ...]) -> str | LocalPicture:
-        named = self._named(source, option)
-        if isinstance(named.thing, str):
-            return named.thing
-        key = (_identity(named.thing), types, self._most, self._fit)
+    def _loaded(self, source: Any, option: str, types: tuple[str, ...]) -> str | LocalPicture:
+        thing, name = self._found(source, option)
+        if isinstance(thing, str):
+            return thing
+        key = (_identity(thing), types, self._max_bytes, self._fit)
         if key not in self._known:
-            self._known[key] = self._prepared(named, option, types)
-            self._known[(key, "kept")] = named.thing  # so that no other object gets its id
-        return self._known[key]
-
-    def _named(self, source: Any, option: str) -> Named:
-        if not isinstance(source, Named):
-            return Named(*self._found(source, option))
-        return Named(self._found(source.thing, option)[0], source.name)
+            self._known[key] = self._prepared(thing, name, option, types), thing
+        return self._known[key][0]
 
     def _found(self, source: Any, option: str) -> tuple[Any, str]:
-        """Return the thing that a source names, with what a person calls it."""
+        """Return the thing that a source names, and its name in messages."""
+        if isinstance(source, Named):
+            return self._found(source.thing, option)[0], source.name
         if isinstance(source, LocalPicture):
             return source, source.name
         if isinstance(source, str) and _ADDRESS.match(source):
@@ -127,60 +123,60 @@ class ReferenceLoader:
     def _path(self, source: Any) -> Path:
         return _as_stored(self._settings.beside(source))
 
-    def _of_ledger(self, number: int) -> _Row:
+    def _of_ledger(self, number: int) -> StoredImage:
         found = history.find_image(ledger_of(self._settings), number)
         if found is None or found.saved_at is None:
             raise UnsupportedOption(
                 f"The history has no picture @{number}", option="references", value=f"@{number}", hint="%imagegen history lists them"
             )
-        return _Row(found.id, found.path, found.url, found.sha256, found.expires_at or found.saved_at + _LIFE)
+        return found._replace(url=Address(found.url), expires_at=found.expires_at or found.saved_at + _LIFE)
 
-    def _prepared(self, named: Named, option: str, types: tuple[str, ...]) -> str | LocalPicture:
-        from imagegen_magic.imaging.reference import prepare
-
-        thing = named.thing
+    def _prepared(self, thing: Any, name: str, option: str, types: tuple[str, ...]) -> str | LocalPicture:
         if isinstance(thing, LocalPicture):
-            if thing.mime_type in types and len(thing.data) <= self._most:
+            if thing.mime_type in types and len(thing.data) <= self._max_bytes:
                 return thing
-            again = prepare(thing.data, name=thing.name, types=types, max_bytes=self._most, fit=self._fit)
-            same = again.data == thing.data
-            identity = thing.identity if same else again.identity
+            again = self._prepare(thing.data, thing.name, types)
+            identity = thing.identity if again.data == thing.data else again.identity
             return replace(again, notes=(*thing.notes, *again.notes), picture=thing.picture, identity=identity)
         if isinstance(thing, GeneratedImage):
-            thing = self._row(thing)
-        if isinstance(thing, _Row):
-            return self._of_ours(thing, named.name, types)
-        source = _read(thing, named.name, option) if isinstance(thing, Path) else thing
-        ready = prepare(source, name=named.name, types=types, max_bytes=self._most, fit=self._fit, option=option)
-        return replace(ready, identity=thing.stem) if self._is_kept(thing) and ready.data == source else ready
+            thing = self._stored(thing)
+        if isinstance(thing, StoredImage):
+            return self._prepared_result(thing, name, types)
+        source = _read(thing, name, option) if isinstance(thing, Path) else thing
+        prepared = self._prepare(source, name, types, option)
+        return replace(prepared, identity=thing.stem) if self._is_copy(thing) and prepared.data == source else prepared
 
-    def _is_kept(self, thing: Any) -> bool:
-        """Return whether a file is a copy that was kept of an earlier reference, which has the identity that its name says."""
-        return isinstance(thing, Path) and thing.parent == self._settings.home / "sources" and bool(_SHA256.fullmatch(thing.stem))
-
-    def _row(self, image: GeneratedImage) -> _Row:
-        found = history.find_image(ledger_of(self._settings), image.id, wait=False) if image.id else None
-        content, expires, saved = (found.sha256, found.expires_at, found.saved_at) if found else ("", None, None)
-        return _Row(image.id, text_of(image.path), image.url, content, expires or (saved or image.created) + _LIFE)
-
-    def _of_ours(self, row: _Row, name: str, types: tuple[str, ...]) -> str | LocalPicture:
-        """Return a picture of the ledger: its file's bytes, with the address where they live where they are sent as they are."""
+    def _prepare(self, source: Any, name: str, types: tuple[str, ...], option: str = "references") -> LocalPicture:
         from imagegen_magic.imaging.reference import prepare
 
+        return prepare(source, name=name, types=types, max_bytes=self._max_bytes, fit=self._fit, option=option)
+
+    def _is_copy(self, thing: Any) -> bool:
+        """Return whether a file is the copy of an earlier reference, which has the identity in its name."""
+        return isinstance(thing, Path) and thing.parent == self._settings.home / "sources" and bool(_SHA256.fullmatch(thing.stem))
+
+    def _stored(self, image: GeneratedImage) -> StoredImage:
+        found = history.find_image(ledger_of(self._settings), image.id, wait=False) if image.id else None
+        sha256, expires_at, saved_at = (found.sha256, found.expires_at, found.saved_at) if found else ("", None, None)
+        expires_at = expires_at or (saved_at or image.created) + _LIFE
+        return StoredImage(image.id, text_of(image.path), Address(image.url), sha256, expires_at, saved_at)
+
+    def _prepared_result(self, row: StoredImage, name: str, types: tuple[str, ...]) -> str | LocalPicture:
+        """Return a result: its file's bytes, with its address if they are sent unchanged; the address alone if the file is missing."""
         try:
-            data = path_of(row.path).read_bytes()
+            data = path_of(row.path or "").read_bytes()
         except OSError as error:
-            if row.url and row.ends > CLOCK.time():
+            if row.url and (row.expires_at or 0) > CLOCK.time():
                 return row.url
             raise ImageInvalid(
-                f"The file of {name} is gone ({row.path}), and so is its address at the gateway",
+                f"The file of {name} is missing ({row.path}), and its address at the gateway has expired",
                 blame="you",
                 charge="no",
                 hint="give another picture, or put the file back",
             ) from error
-        ready = prepare(data, name=name, types=types, max_bytes=self._most, fit=self._fit)
-        same = ready.identity == row.sha256  # as the gateway has it; a file that was painted over is another picture
-        return replace(ready, picture=row.id, url=row.url if same else "", expires_at=row.ends if same else None)
+        prepared = self._prepare(data, name, types)
+        same = prepared.identity == row.sha256  # as the gateway has it; a file that was painted over is another picture
+        return replace(prepared, picture=row.id, url=row.url if same else "", expires_at=row.expires_at if same else None)
 
 
 def _files(pattern: str, folder: Path) -> list[str]:
@@ -188,42 +184,35 @@ def _files(pattern: str, folder: Path) -> list[str]:
 
 
 def _forms(text: str) -> tuple[str, ...]:
-    """Return a name as it is given, and then in Unicode's composed and decomposed forms, of which a file system may have the other."""
+    """Return a name unchanged, and in Unicode's composed and decomposed forms: the file system may have another one."""
     return text, unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)
 
 
 def _as_stored(path: Path) -> Path:
-    """Return a path whose file or folders are there in the other Unicode form of their names alone; the exact name wins."""
+    """Return a path in the Unicode form in which its file and folders exist; the exact name wins."""
     if path.exists():
         return path
     found = Path(path.anchor)
     for part in path.relative_to(found).parts:
-        there = next((form for form in _forms(part) if (found / form).exists()), None)
-        if there is None:
+        stored = next((form for form in _forms(part) if (found / form).exists()), None)
+        if stored is None:
             return path
-        found /= there
+        found /= stored
     return found
 
 
 class Named:
-    """A thing and what a person calls it: a file, or the value of a variable."""
+    """A thing and its name in messages: a file, or the value of a variable."""
 
     def __init__(self, thing: Any, name: str) -> None:
         self.thing, self.name = thing, name
-
-
-class _Row:
-    """A picture of the ledger: its id, file, address and content, and until when (epoch seconds) the address lives."""
-
-    def __init__(self, number: int, path: str | None, url: str, sha256: str | None, ends: float) -> None:
-        self.id, self.path, self.url, self.sha256, self.ends = number, path or "", Address(url), sha256, ends
 
 
 def _identity(thing: Any) -> Any:
     if isinstance(thing, Path):
         status = thing.stat()
         return str(thing), status.st_mtime_ns, status.st_size
-    if isinstance(thing, _Row):
+    if isinstance(thing, StoredImage):
         return "row", thing.id, thing.path
     return id(thing)
 
@@ -245,7 +234,7 @@ def _no_such(text: str, folder: Path, option: str = "references") -> Unsupported
     return UnsupportedOption(what, option=option, value=text, hint=step)
 
 
-def _near(path: Path, folder: Path) -> str:
+def _relative(path: Path, folder: Path) -> str:
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
 

@@ -90,7 +90,7 @@ class Reporter:
     def progress(self, stage: Stage, note: str = "", *, fraction: float | None = None, error: ImageGenError | None = None) -> None:
         """Report the stage that the task has reached."""
         task, spec = self.task, self.spec
-        self.emit(Progress(stage, task.position, spec.tasks, task.row, task.submitted, fraction, spec.history.usual(), note, error))
+        self.emit(Progress(stage, task.position, spec.tasks, task.row, task.submitted, fraction, spec.history.typical(), note, error))
 
     def ledger_error(self, error: LedgerError) -> None:
         """Keep the first error of the ledger, which writes later what it could not write now."""

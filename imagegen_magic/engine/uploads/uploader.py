@@ -95,14 +95,14 @@ async def reupload(
     renewed: dict[str, str] = {}
     for picture in pictures:
         for old in [url for url, sha256 in brought.items() if sha256 == picture.sha256 and url in there]:
-            context.uploads.gone.add(old)
+            context.uploads.expired.add(old)
             renewed[old] = await _upload(context, gateway, picture, settings, None)
     return insert_addresses(gateway.provider, sent_json, renewed)
 
 
 async def _upload(context: EngineContext, gateway: Endpoint, picture: LocalPicture, settings: Settings, report: Report | None) -> str:
     path = await threads.writing(keep, settings.home, picture)
-    address = await asyncio.to_thread(own_address, picture, gateway, context.uploads.gone)
+    address = await asyncio.to_thread(own_address, picture, gateway, context.uploads.expired)
     if not address:
         route = await asyncio.to_thread(find_route, gateway, picture, settings)
         async with context.uploads.locks.setdefault((picture.sha256, route.host), asyncio.Lock()):
@@ -118,7 +118,7 @@ async def _recorded(context: EngineContext, picture: LocalPicture, route: Upload
     found = await uploads.find_upload(context.ledger, picture.sha256, route.host)
     if found is None:
         return ""
-    if found.url in context.uploads.gone:
+    if found.url in context.uploads.expired:
         await uploads.forget_upload(context.ledger, picture.sha256, route.host)
         return ""
     return found.url if lives(found.expires_at) and await asyncio.to_thread(fetchable, found.url, gateway) else ""

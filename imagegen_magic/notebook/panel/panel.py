@@ -285,7 +285,7 @@ class Panel(ProcessBound):
         kind = (plan.provider, self._state.sandbox, plan.model.name, *plan.tier)
         megapixels = plan.pixels[0][0] * plan.pixels[0][1] / 1e6 if plan.pixels else 1.0
         history = await context_of(self._settings).history(kind, megapixels)
-        return history.usual()
+        return history.typical()
 
     async def _draw_gallery(self) -> None:
         if self._view is not None:

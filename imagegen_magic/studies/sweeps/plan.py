@@ -259,7 +259,7 @@ async def _typical(requests: Sequence[PlannedRequest], context: EngineContext) -
     """Return the typical duration of these requests, from the fastest kind to the slowest, as far as it is recorded."""
     known = []
     for kind, megapixels in {_kind(request): _megapixels(request) for request in requests}.items():
-        if usual := (await context.history(kind, megapixels)).usual():
+        if usual := (await context.history(kind, megapixels)).typical():
             known.append(usual)
     return (min(low for low, _ in known), max(high for _, high in known)) if known else None
 
