@@ -12,7 +12,7 @@ from PIL import Image
 
 from imagegen_magic.engine.references import ReferenceLoader
 from imagegen_magic.engine.settings import load
-from imagegen_magic.engine.storage.source_copies import keep, kept
+from imagegen_magic.engine.storage.source_copies import find_copy, save_copy
 from imagegen_magic.errors import ImageInvalid, UnsupportedOption
 from imagegen_magic.request import LocalPicture
 
@@ -72,8 +72,8 @@ class TestKeptCopies:
         (own_world / "photo.jpg").write_bytes(data := png("red", "from my garden"))
         picture = gathered("photo.jpg")
         assert picture.identity == hashlib.sha256(data).hexdigest()
-        copy = keep(load().home, picture)
-        assert copy == kept(load().home, picture.identity)
+        copy = save_copy(load().home, picture)
+        assert copy == find_copy(load().home, picture.identity)
         assert copy.read_bytes() == picture.data
         assert b"garden" not in picture.data
         again = gathered(str(copy))

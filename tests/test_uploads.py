@@ -873,7 +873,7 @@ def test_a_copy_of_what_was_uploaded_is_kept(server):
     _bring(_at("gccai"), fox, known)
     home = load().home
     for each in (fox, known):
-        path = source_copies.kept(home, each.sha256)
+        path = source_copies.find_copy(home, each.sha256)
         assert path == home / "sources" / f"{each.sha256}.png"
         assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (each.data, 0o600)
     assert sorted(path.name for path in (home / "sources").iterdir()) == sorted(f"{each.sha256}.png" for each in (fox, known))
@@ -883,32 +883,32 @@ def test_copies_go_after_a_month_unless_they_are_used(tmp_path):
     """Using one anew keeps it for another month."""
     old, used, fresh = _picture(), _picture(), _picture()
     for each in (old, used):
-        os.utime(source_copies.keep(tmp_path, each), (time.time() - 31 * 86_400,) * 2)
-    source_copies.keep(tmp_path, used)
-    source_copies.keep(tmp_path, fresh)
-    assert [source_copies.kept(tmp_path, each.sha256) is not None for each in (old, used, fresh)] == [False, True, True]
+        os.utime(source_copies.save_copy(tmp_path, each), (time.time() - 31 * 86_400,) * 2)
+    source_copies.save_copy(tmp_path, used)
+    source_copies.save_copy(tmp_path, fresh)
+    assert [source_copies.find_copy(tmp_path, each.sha256) is not None for each in (old, used, fresh)] == [False, True, True]
 
 
 def test_a_copy_that_was_cut_short_is_written_again(tmp_path):
     """A full disk once is no wrong picture for ever."""
     fox = _picture()
-    path = source_copies.keep(tmp_path, fox)
+    path = source_copies.save_copy(tmp_path, fox)
     path.write_bytes(fox.data[:100])
-    assert source_copies.keep(tmp_path, fox).read_bytes() == fox.data
+    assert source_copies.save_copy(tmp_path, fox).read_bytes() == fox.data
 
 
 @pytest.mark.parametrize("name", ["", "*", "../ledger", "a" * 63, "A" * 64, "g" * 64, f"../sources/{'a' * 64}"])
 def test_only_a_hash_is_looked_for(name, tmp_path):
     """No pattern and no path."""
-    source_copies.keep(tmp_path, _picture())
-    assert source_copies.kept(tmp_path, name) is None
+    source_copies.save_copy(tmp_path, _picture())
+    assert source_copies.find_copy(tmp_path, name) is None
 
 
 def test_a_copy_that_cannot_be_kept_is_told(tmp_path):
     """Nothing was sent, nothing charged."""
     (tmp_path / "sources").write_text("in the way")
     with pytest.raises(SaveError, match=r"A copy of fox\.png could not be kept") as caught:
-        source_copies.keep(tmp_path, _picture())
+        source_copies.save_copy(tmp_path, _picture())
     assert caught.value.charge == "no"
 
 
@@ -916,7 +916,7 @@ def test_half_a_copy_is_never_seen(tmp_path, monkeypatch):
     """A disk that fills up leaves neither a copy nor its beginning."""
     monkeypatch.setattr(source_copies.os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(SaveError, match="No space left"):
-        source_copies.keep(tmp_path, _picture())
+        source_copies.save_copy(tmp_path, _picture())
     assert list((tmp_path / "sources").iterdir()) == []
 
 
@@ -925,9 +925,9 @@ def test_a_persons_own_files_are_never_pruned(tmp_path):
     own = tmp_path / "sources" / "my-only-photo.raw"
     own.parent.mkdir()
     own.write_bytes(b"irreplaceable")
-    copy = source_copies.keep(tmp_path, LocalPicture(b"an old copy", "image/png", 1, 1, "old.png"))
+    copy = source_copies.save_copy(tmp_path, LocalPicture(b"an old copy", "image/png", 1, 1, "old.png"))
     for path in (own, copy):
         os.utime(path, (1, 1))
-    source_copies.keep(tmp_path, LocalPicture(b"a new copy", "image/png", 1, 1, "new.png"))
+    source_copies.save_copy(tmp_path, LocalPicture(b"a new copy", "image/png", 1, 1, "new.png"))
     assert own.exists()
     assert not copy.exists()

@@ -1,9 +1,10 @@
-"""Copies of references and masks, which drift is measured against; pruned after a month."""
+"""Copies of references and masks, from which drift is computed; removed after a month without use."""
 
 from __future__ import annotations
 
 import os
 import re
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -12,13 +13,13 @@ from imagegen_magic.errors import ImageInvalid, SaveError
 from imagegen_magic.providers.uploads import ENDINGS
 from imagegen_magic.request import LocalPicture
 
-KEPT = 30 * 86_400.0  # seconds since a copy was last wanted
+_LIFE = 30 * 86_400.0  # seconds since a copy was last used
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_OURS = re.compile(r"[0-9a-f]{64}\.\w+|\.[0-9a-f]{16}\.part")  # the folder may hold other files, too
+_OURS = re.compile(r"[0-9a-f]{64}\.\w+|\.\w+\.part")  # the folder may hold other files, too
 
 
-def keep(home: Path, picture: LocalPicture) -> Path:
-    """Keep a copy of an image under its SHA-256, readable by its owner only, and return its path; old copies are removed.
+def save_copy(home: Path, picture: LocalPicture) -> Path:
+    """Save a copy of an image under its SHA-256, readable by its owner only, and return its path; old copies are removed.
 
     Raises SaveError if the disk refuses.
     """
@@ -36,7 +37,7 @@ def keep(home: Path, picture: LocalPicture) -> Path:
     return path
 
 
-def kept(home: Path, sha256: str) -> Path | None:
+def find_copy(home: Path, sha256: str) -> Path | None:
     """Return the path of the copy with that SHA-256, None if there is none."""
     if not _SHA256.fullmatch(sha256):
         return None
@@ -44,22 +45,22 @@ def kept(home: Path, sha256: str) -> Path | None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Let a file appear whole, whatever was there before."""
-    part = path.with_name(f".{os.urandom(8).hex()}.part")
-    try:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        with suppress(OSError):
-            part.unlink()
+    """Write a file that is complete at any moment, in place of an earlier one."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as part:  # for its owner only
+        try:
+            part.write(data)
+            part.flush()
+            os.fsync(part.fileno())
+            part.close()  # an open file cannot be renamed on Windows
+            os.replace(part.name, path)
+        except BaseException:
+            part.close()
+            os.unlink(part.name)
+            raise
 
 
 def _prune(folder: Path) -> None:
-    oldest = time.time() - KEPT
+    oldest = time.time() - _LIFE
     for path in folder.iterdir():
         with suppress(OSError):  # another process was faster
             if _OURS.fullmatch(path.name) and path.stat().st_mtime < oldest:
@@ -73,11 +74,11 @@ def drift(home: Path, after: bytes, before: str, mask: str) -> tuple[float, floa
     """
     from imagegen_magic.imaging import mask_drift
 
-    paths = kept(home, before), kept(home, mask)
-    if paths[0] is None or paths[1] is None:
+    original, mask_copy = find_copy(home, before), find_copy(home, mask)
+    if original is None or mask_copy is None:
         return None
     try:
-        measured = mask_drift.drift(paths[0].read_bytes(), after, paths[1].read_bytes())
+        measured = mask_drift.drift(original.read_bytes(), after, mask_copy.read_bytes())
     except (ImageInvalid, OSError):
         return None
     return measured.share, measured.mean

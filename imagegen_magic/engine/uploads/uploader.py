@@ -24,7 +24,7 @@ from imagegen_magic.engine.net.client import GatewayResponse
 from imagegen_magic.engine.net.retry import RetryDetails, attempts
 from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
 from imagegen_magic.engine.settings import Settings
-from imagegen_magic.engine.storage.source_copies import keep
+from imagegen_magic.engine.storage.source_copies import save_copy
 from imagegen_magic.engine.uploads.routes import UploadRoute, fetchable, find_route, lives, own_address, weight, zone_of
 from imagegen_magic.errors import (
     APIError,
@@ -101,7 +101,7 @@ async def reupload(
 
 
 async def _upload(context: EngineContext, gateway: Endpoint, picture: LocalPicture, settings: Settings, report: Report | None) -> str:
-    path = await threads.writing(keep, settings.home, picture)
+    path = await threads.writing(save_copy, settings.home, picture)
     address = await asyncio.to_thread(own_address, picture, gateway, context.uploads.expired)
     if not address:
         route = await asyncio.to_thread(find_route, gateway, picture, settings)

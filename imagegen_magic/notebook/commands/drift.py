@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.engine import api, loop
-from imagegen_magic.engine.storage.source_copies import kept
+from imagegen_magic.engine.storage.source_copies import find_copy
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.arguments import image_selector
 from imagegen_magic.notebook.context import current_shell, has_kernel
@@ -64,7 +64,7 @@ def _source(settings: Settings, source: NewSource, row: PictureRow) -> bytes:
             f"The {source.role} {source.name} of picture {row.id} is an address, and was never on this machine",
             "give the picture itself next time (a file, a variable, @17)",
         )
-    path = kept(settings.home, source.sha256)
+    path = find_copy(settings.home, source.sha256)
     if path is not None:
         return path.read_bytes()
     rows = loop.run(api.ledger(settings).pictures(ids=[source.picture])) if source.picture else []

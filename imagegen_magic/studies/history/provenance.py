@@ -92,7 +92,7 @@ def _name(source: NewSource, home: Path, folder: Path) -> tuple[str, str]:
         return f"@{source.picture}", ""
     if not source.sha256 or _same_bytes(folder / source.name, source.sha256):
         return source.name, ""
-    if copy := source_copies.kept(home, source.sha256):
+    if copy := source_copies.find_copy(home, source.sha256):
         return str(copy), f"{source.name} is replaced by its stored copy: it is not in this folder, or has changed since."
     return source.name, f"{source.name} must exist unchanged: there is no stored copy of it."
 
