@@ -1,6 +1,5 @@
 """The history: search by words, model, time, stars and tags, and annotations of images."""
 
-import json
 import random
 import string
 from datetime import UTC, datetime
@@ -264,26 +263,7 @@ class TestMarks:
 
 
 class TestStarsOfThePanel:
-    """The panel's stars are the ledger's, and those of its own file from before are taken over once."""
-
-    def test_the_file_is_imported(self, own_world):
-        """Its stars become five each, later ones stay, unknown ids are left out, and the file is removed."""
-        (first,), (second,) = saved(), saved()
-        book = api.ledger()
-        file = book.path.parent / "starred.json"
-        file.write_text(json.dumps([first.id, second.id, 999]))
-        loop.run(annotations.set_stars(book, second.id, 2))
-        assert loop.run(annotations.starred(book)) == {second.id}
-        assert [entry.annotation.stars for entry in loop.run(search.search(book, stars=1))] == [2, 5]
-        assert not file.exists()
-
-    def test_a_broken_file_is_no_error(self):
-        """A file that cannot be parsed is removed."""
-        saved()
-        file = api.ledger().path.parent / "starred.json"
-        file.write_text("{no")
-        assert len(found()) == 1
-        assert not file.exists()
+    """The panel's stars are the ledger's."""
 
     def test_the_album_reads_and_writes_the_ledger(self):
         """A star of the panel is five stars, and another press removes them; stars set by the magic are shown."""

@@ -52,13 +52,6 @@ async def _change(ledger: LedgerFile, picture: int, query: str, values: Sequence
     await ledger.run(work)
 
 
-async def import_stars(ledger: LedgerFile, stars: Iterable[tuple[int, int]]) -> None:
-    """Store stars, as (id, stars), for images that have no annotation yet; unknown ids are ignored."""
-    values = [(number, picture) for picture, number in stars]
-    query = "INSERT OR IGNORE INTO marks (picture, stars) SELECT id, ? FROM pictures WHERE id = ?"
-    await ledger.run(lambda connection: connection.executemany(query, values))
-
-
 async def annotations_of(ledger: LedgerFile, pictures: Iterable[int]) -> dict[int, Annotation]:
     """Return the annotations of these images, by id; images without one are left out."""
     rows = await ledger.fetch(_ANNOTATIONS, (json_of(list(pictures)),))

@@ -18,7 +18,7 @@ from imagegen_magic.notebook.panel import controls
 from imagegen_magic.notebook.widgets import Compare, Gallery
 from imagegen_magic.result import GeneratedImage
 from imagegen_magic.studies import comparison
-from imagegen_magic.studies.history.annotations import MAX_STARS, import_starred_file, set_stars, starred
+from imagegen_magic.studies.history.annotations import MAX_STARS, set_stars, starred
 
 THUMBNAIL, THUMBNAIL_BYTES = 320, 14_500  # pixels; bytes, at most 20 kB as a data URL
 _EMPTY = "data:image/svg+xml;base64,PHN2ZyB4bWxucz0naHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmcnIHdpZHRoPSc0JyBoZWlnaHQ9JzQnLz4="
@@ -72,7 +72,6 @@ class ImageStore:
         self.starred ^= {number}
 
     async def _read_stars(self) -> None:
-        await import_starred_file(self._ledger)
         self.starred = await starred(self._ledger)
 
     async def tiles(self, images: Iterable[GeneratedImage]) -> list[dict[str, Any]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
-from contextlib import suppress
 
 from imagegen_magic.engine.ledger import annotations as stored
 from imagegen_magic.engine.ledger.annotations import Annotation, annotations_of, starred
@@ -16,7 +14,6 @@ __all__ = [
     "Annotation",
     "add_tags",
     "annotations_of",
-    "import_starred_file",
     "normalize_tag",
     "remove_tags",
     "set_note",
@@ -63,18 +60,3 @@ def normalize_tag(tag: str) -> str:
     if not spelt or len(spelt) > _MAX_TAG:
         raise ValueError(f"{tag!r} is not a tag: use one or a few words of at most {_MAX_TAG} characters")
     return spelt
-
-
-async def import_starred_file(ledger: Ledger) -> None:
-    """Move the stars of `starred.json`, in which an early panel kept them, into the ledger, as five each, and remove the file."""
-    file = ledger.path.parent / "starred.json"
-    try:
-        ids = [int(number) for number in json.loads(file.read_text(encoding="utf-8"))]
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError, TypeError):
-        ids = []  # not readable
-    if ids:
-        await stored.import_stars(ledger, [(number, MAX_STARS) for number in ids])
-    with suppress(OSError):
-        file.unlink()

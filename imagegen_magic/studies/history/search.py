@@ -16,7 +16,7 @@ from imagegen_magic.engine.ledger.history import Criteria
 from imagegen_magic.engine.ledger.ledger import Ledger, PictureRow
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.records import Record
-from imagegen_magic.studies.history.annotations import import_starred_file, normalize_tag
+from imagegen_magic.studies.history.annotations import normalize_tag
 
 _NONE = Annotation()
 _AGO = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)\s*(min|h|d|w|m|y)", re.IGNORECASE)
@@ -49,7 +49,6 @@ async def search(
     have no operators. `model` is the name of a model or gateway, `since` epoch seconds or a text for `parse_since`, `stars` the minimum.
     Raises UnsupportedOption for an invalid `since`, ValueError for an invalid `tag`.
     """
-    await import_starred_file(ledger)
     after = parse_since(since) if isinstance(since, str) else since
     criteria = Criteria(words, model, after, stars, None if tag is None else normalize_tag(tag), limit)
     rows = await history.search(ledger, criteria)
