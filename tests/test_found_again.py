@@ -23,7 +23,7 @@ import os, signal, sys
 from imagegen_magic import generate, run
 from imagegen_magic.engine import api as generation, loop
 from imagegen_magic.engine.ledger import ledger
-from imagegen_magic.engine.storage import images as files
+from imagegen_magic.engine.storage import images as files, parts
 from imagegen_magic.engine.settings import load
 
 at, nth, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
@@ -44,7 +44,7 @@ if at == "doubts":
 elif at == "ledger":
     ledger.Ledger.record_saved = dying(ledger.Ledger.record_saved, "before")
 else:
-    files.name_part = dying(files.name_part, at)
+    parts.name_part = dying(parts.name_part, at)
 if folder:
     generation.resume(load(), save_dir=folder).wait()
 else:

@@ -576,10 +576,10 @@ def test_a_gateway_that_forgot_it_undoes_nothing_of_what_a_killed_resume_had_tak
 DIE = """
 import os, signal, sys
 from imagegen_magic import generate, run
-from imagegen_magic.engine.storage import images as files; from imagegen_magic.engine.ledger import ledger
+from imagegen_magic.engine.storage import parts; from imagegen_magic.engine.ledger import ledger
 
 at, nth, calls = sys.argv[1], int(sys.argv[2]), 0
-place = ledger.Ledger if at == "record_unreadable" else files
+place = ledger.Ledger if at == "record_unreadable" else parts
 real = getattr(place, at)
 
 def dying(*arguments, **options):
@@ -594,7 +594,7 @@ run(generate("a red fox", provider="apimart", size="1:1"))
 """
 
 
-@pytest.mark.parametrize(("at", "nth"), [("_name", 1), ("_name", 2), ("_replace", 1), ("record_unreadable", 1)])
+@pytest.mark.parametrize(("at", "nth"), [("name_part", 1), ("name_part", 2), ("replace", 1), ("record_unreadable", 1)])
 def test_killed_while_it_is_kept_it_is_one_file_and_settled_by_the_next_resume(at, nth, host):
     """Sidecar, file, the sidecar once more, the ledger: whatever was the last."""
     host.file = lambda number, path: STRANGE

@@ -14,8 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from imagegen_magic.engine.storage import parts
 from imagegen_magic.engine.storage.disk_errors import as_save_error
-from imagegen_magic.engine.storage.parts import Part, holds, in_folder, name_part, publish, replace, sync
+from imagegen_magic.engine.storage.parts import Part
 
 UNREADABLE = "unreadable"
 _MAX_UNSETTLED = 2  # unsettled files of one image that are kept, besides the latest
@@ -45,10 +46,10 @@ def save(data: bytes | Part, directory: Path, filename_stem: str, index: int, su
     base, suffix = _checked(filename_stem, index, suffix)
     described = _pretty({**sidecar, "sha256": data.sha256})
     with as_save_error(directory / (base + suffix)):
-        in_folder(directory, lambda: None)
+        parts.in_folder(directory, lambda: None)
         paths = (directory / (name + suffix) for name in _names(base))
         path = next(path for path in paths if _takes(path, data, described))
-        sync(directory)
+        parts.sync(directory)
     return Saved(path, data.sha256, data.size, path.with_suffix(".json"))
 
 
@@ -70,12 +71,12 @@ def keep_unreadable(
         if known is None:
             known = save(part, folder, filename_stem, index, suffix, notes).path
         else:
-            replace(_pretty({**notes, "sha256": part.sha256}), known.with_suffix(".json"))
+            parts.replace(_pretty({**notes, "sha256": part.sha256}), known.with_suffix(".json"))
         unsettled = [(path, before) for path, before in earlier if path != known and not before.get("settled")]
         spent = [path for path, before in unsettled if settled or bool(before.get("answer")) == answer]
         for path in spent if settled or answer else spent[: max(0, len(spent) - _MAX_UNSETTLED)]:
             _remove(path)
-        sync(folder)
+        parts.sync(folder)
     return known, settled
 
 
@@ -92,7 +93,7 @@ def saved_before(directory: Path, filename_stem: str, index: int, task_id: str) 
     """Return the file of a picture that was saved, although the ledger does not know: its bytes are those that its sidecar notes."""
     with suppress(OSError, ValueError):
         for path, notes in _files_of(directory, f"{filename_stem}-{index}", task_id, index):
-            if holds(path, path.stat().st_size, str(notes.get("sha256"))):
+            if parts.holds(path, path.stat().st_size, str(notes.get("sha256"))):
                 return path
     return None
 
@@ -145,10 +146,10 @@ def _takes(path: Path, part: Part, described: bytes) -> bool:
     note = path.with_suffix(".json")
     if not os.path.lexists(path):
         hidden = part.durable(path)
-        if not (publish(described, note) or _takes_over(note, described)):
+        if not (parts.publish(described, note) or _takes_over(note, described)):
             return False
         try:
-            name_part(hidden, path)
+            parts.name_part(hidden, path)
         except BaseException as error:
             note.unlink()
             if not isinstance(error, FileExistsError):
@@ -157,7 +158,7 @@ def _takes(path: Path, part: Part, described: bytes) -> bool:
             return True
     if not part.is_in(path):
         return False
-    publish(described, note)
+    parts.publish(described, note)
     return True
 
 
@@ -167,5 +168,5 @@ def _takes_over(note: Path, described: bytes) -> bool:
     alone = not any(other != note for other in note.parent.glob(f"{glob.escape(note.stem)}.*"))
     if not (ours[0] and ours == theirs and alone):
         return False
-    replace(described, note)
+    parts.replace(described, note)
     return True
