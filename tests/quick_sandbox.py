@@ -30,4 +30,4 @@ def quicken(monkeypatch: Any) -> None:
     """Let the engine's own sandbox finish its tasks at once, and every sandbox of this process draw quickly, until the test ends."""
     monkeypatch.setattr(images, "paint", paint)
     monkeypatch.setattr(app, "create_app", functools.partial(_create_app, scale=0.0005))
-    monkeypatch.setattr(endpoints, "_SANDBOX_LOOKS", 0.02)
+    monkeypatch.setattr(endpoints, "_SANDBOX_INTERVAL", 0.02)
