@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any, Literal
 
+from imagegen_magic.deprecated import renamed_functions
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.records import FrozenDict, Record, hash_of_fields
+
+__getattr__ = renamed_functions(__name__, LocalPicture="LocalImage")  # of 0.1.0
 
 _RATIO = re.compile(r"(\d{1,4}):(\d{1,4})")
 _PIXELS = re.compile(r"(\d{1,6})[x×X](\d{1,6})")
@@ -62,7 +65,7 @@ class Size(Record):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class LocalPicture(Record):
+class LocalImage(Record):
     """An image on this machine, ready to upload: `data` are the bytes that a gateway receives.
 
     `name` is its name in the request (`photo.jpg`, `fox[1]`, `@17`), `notes` the changes to its bytes, `picture` the ledger's id of a
@@ -116,8 +119,8 @@ class ImageRequest(Record):
     moderation: str | None = None
     output_format: str | None = None
     output_compression: int | None = None
-    references: tuple[str | LocalPicture, ...] = ()
-    mask: str | LocalPicture | None = None
+    references: tuple[str | LocalImage, ...] = ()
+    mask: str | LocalImage | None = None
     callback_url: str | None = None
     extra: Mapping[str, Any] = field(default_factory=FrozenDict)
 
@@ -150,7 +153,7 @@ def _by_name(extra: Any) -> FrozenDict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, LocalPicture):
+    if isinstance(value, LocalImage):
         return value.name
     if isinstance(value, Mapping):
         return dict(value)

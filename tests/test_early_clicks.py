@@ -24,7 +24,7 @@ from imagegen_magic.notebook.widgets.key_field import KeyField
 from imagegen_magic.notebook.widgets.painter import Painter
 from imagegen_magic.notebook.widgets.prompt import Prompt
 from imagegen_magic.notebook.widgets.vote import VoteWidget
-from imagegen_magic.request import LocalPicture
+from imagegen_magic.request import LocalImage
 
 
 def png(mode: str = "RGB", *, hole: bool = False) -> bytes:
@@ -37,7 +37,7 @@ def png(mode: str = "RGB", *, hole: bool = False) -> bytes:
     return memory.getvalue()
 
 
-PICTURE = LocalPicture(png(), "image/png", 64, 48, "photo.png")
+PICTURE = LocalImage(png(), "image/png", 64, 48, "photo.png")
 MASK = png("RGBA", hole=True)
 
 

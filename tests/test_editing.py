@@ -24,7 +24,7 @@ from imagegen_magic.engine.storage.source_copies import keep
 from imagegen_magic.errors import ImageGenError, ImageInvalid, LedgerError, ReferenceUnreachable, UnsupportedOption, UploadFailed
 from imagegen_magic.notebook.output import captions
 from imagegen_magic.providers.gateways.gccai import GCCAI
-from imagegen_magic.request import ImageRequest, LocalPicture
+from imagegen_magic.request import ImageRequest, LocalImage
 
 pytestmark = pytest.mark.slow
 
@@ -1057,14 +1057,14 @@ def test_reuse_and_history_still_know_the_figure(painting, notebook, canvas):
 
 
 def test_a_picture_that_is_ready_is_taken_as_it_is(gateway, photo):
-    """A LocalPicture goes out with its very bytes; one that the gateway does not take is made ready anew, and keeps its notes."""
+    """A LocalImage goes out with its very bytes; one that the gateway does not take is made ready anew, and keeps its notes."""
     data, small = Path("photo.png").read_bytes(), _bytes(photo, "BMP")
-    ready = LocalPicture(data, "image/png", *SIZE, "ready", ("looked at",))
+    ready = LocalImage(data, "image/png", *SIZE, "ready", ("looked at",))
     pluralize = Counted(gateway)
     _edit(references=[ready])
     assert _references(pluralize) == [data]
-    found = ReferenceLoader(load()).picture(LocalPicture(small, "image/bmp", *SIZE, "old", ("looked at",), 3))
-    assert isinstance(found, LocalPicture)
+    found = ReferenceLoader(load()).picture(LocalImage(small, "image/bmp", *SIZE, "old", ("looked at",), 3))
+    assert isinstance(found, LocalImage)
     assert (found.mime_type, found.notes, found.picture) == ("image/png", ("looked at", "converted from BMP"), 3)
     assert ReferenceLoader(load(), max_bytes=len(data)).picture(ready) is ready
 
@@ -1083,7 +1083,7 @@ def test_a_result_that_no_ledger_knows_goes_as_its_file(gateway):
     """Of another home, or made by hand: nobody knows whether its file is still what is at its address."""
     (fox,) = _edit()
     found = ReferenceLoader(load()).picture(replace(fox, id=0))
-    assert isinstance(found, LocalPicture)
+    assert isinstance(found, LocalImage)
     assert (found.name, found.url, found.picture) == (fox.path.name, "", 0)
 
 
@@ -1103,7 +1103,7 @@ def test_a_file_that_fails_while_it_is_read_is_told_so(own_world, monkeypatch):
 def test_no_figure_where_a_copy_cannot_be_used(broken, tmp_path, photo):
     """Damaged or gone: nothing is said rather than something wrong."""
     before, mask = Path("photo.png").read_bytes(), _bytes(mask_box(photo, 0, 0, 9, 9))
-    pictures = [LocalPicture(data, "image/png", *SIZE, "one") for data in (before, mask)]
+    pictures = [LocalImage(data, "image/png", *SIZE, "one") for data in (before, mask)]
     places = [keep(tmp_path, each) for each in pictures]
     assert source_copies.drift(tmp_path, before, *(each.sha256 for each in pictures)) == (0.0, 0.0)
     if broken == "gone":

@@ -14,7 +14,7 @@ from imagegen_magic.engine.references import ReferenceLoader
 from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.storage.source_copies import find_copy, save_copy
 from imagegen_magic.errors import ImageInvalid, UnsupportedOption
-from imagegen_magic.request import LocalPicture
+from imagegen_magic.request import LocalImage
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "café é.png") for form in ("NFC", "NFD"))
 
@@ -29,10 +29,10 @@ def png(colour: str, comment: str = "") -> bytes:
     return out.getvalue()
 
 
-def gathered(source: object) -> LocalPicture:
+def gathered(source: object) -> LocalImage:
     """Return what a source becomes in this folder."""
     found = ReferenceLoader(load()).picture(source)
-    assert isinstance(found, LocalPicture)
+    assert isinstance(found, LocalImage)
     return found
 
 

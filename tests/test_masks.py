@@ -15,7 +15,7 @@ from PIL import Image
 
 from imagegen_magic.errors import ImageInvalid, UnsupportedOption
 from imagegen_magic.imaging.masks import check_mask, invert, mask_box, mask_from
-from imagegen_magic.request import LocalPicture
+from imagegen_magic.request import LocalImage
 
 SIDES = arrays.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40)
 
@@ -33,10 +33,10 @@ def alpha(mask: Image.Image) -> np.ndarray:
     return np.asarray(mask)[:, :, 3]
 
 
-def local(image: Image.Image, name: str = "mask.png", kind: str = "PNG", notes: tuple[str, ...] = ()) -> LocalPicture:
+def local(image: Image.Image, name: str = "mask.png", kind: str = "PNG", notes: tuple[str, ...] = ()) -> LocalImage:
     """Return the picture as it would go out."""
     mime_type = f"image/{kind.lower()}"
-    return LocalPicture(saved(image, kind), mime_type, image.width, image.height, name, notes)
+    return LocalImage(saved(image, kind), mime_type, image.width, image.height, name, notes)
 
 
 def expected_alpha(array: np.ndarray) -> np.ndarray:
@@ -373,7 +373,7 @@ class TestCheckMask:
         """It is transparent, yet without an alpha channel."""
         image = Image.new("P", (64, 48), 0)
         image.paste(1, (0, 0, 9, 9))
-        mask = LocalPicture(saved(image, transparency=1), "image/png", 64, 48, "mask")
+        mask = LocalImage(saved(image, transparency=1), "image/png", 64, 48, "mask")
         with pytest.raises(UnsupportedOption, match=r'without an alpha channel.*convert\("RGBA"\)'):
             check_mask(mask, PHOTO)
 
@@ -404,4 +404,4 @@ class TestCheckMask:
         """It never reached a gateway, and the message says so."""
         whole = local(mask_box(PHOTO, 0, 0, 9, 9))
         with pytest.raises(ImageInvalid, match=r"the mask mask\.png: the PNG picture is cut short.*Nothing was charged"):
-            check_mask(LocalPicture(whole.data[:-20], "image/png", 64, 48, "mask.png"), PHOTO)
+            check_mask(LocalImage(whole.data[:-20], "image/png", 64, 48, "mask.png"), PHOTO)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from imagegen_magic import old_modules
+from imagegen_magic import old_modules, request
 
 
 @pytest.mark.parametrize(("old", "new"), old_modules.MOVED.items())
@@ -26,6 +26,12 @@ def test_a_module_that_never_was_is_not_found() -> None:
     """The finder answers for the names of its table alone."""
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("imagegen_magic.studies.nonsense")
+
+
+def test_the_old_name_of_a_local_image() -> None:
+    """Plug-ins and pickles may hold it."""
+    with pytest.warns(DeprecationWarning, match=r"imagegen_magic.request: LocalPicture is now LocalImage"):
+        assert request.LocalPicture is request.LocalImage
 
 
 def test_the_import_statement_of_a_plugin() -> None:

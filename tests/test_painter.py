@@ -16,7 +16,7 @@ from imagegen_magic.notebook import mask_editor
 from imagegen_magic.notebook.commands import drift
 from imagegen_magic.notebook.output import slider
 from imagegen_magic.notebook.widgets.painter import Painter
-from imagegen_magic.request import LocalPicture
+from imagegen_magic.request import LocalImage
 
 START = """from imagegen_magic.imaging.reference import prepare
 old = prepare(Path({!r}).read_bytes(), name="old", max_bytes=10**6)
@@ -47,7 +47,7 @@ def mask_png(width=300, height=200, box=(0, 0, 150, 50)):
 
 def local(width=300, height=200):
     """Return a picture ready for a painter."""
-    return LocalPicture(png(photograph(width, height)), "image/png", width, height, "photo.png")
+    return LocalImage(png(photograph(width, height)), "image/png", width, height, "photo.png")
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from imagegen_magic.errors import DownloadError, UnknownProvider, UnsupportedOpt
 from imagegen_magic.providers.base import PollingPolicy
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.providers.urls import Zone, has_user, is_public, split, without_user, zone_of
-from imagegen_magic.request import ImageRequest, LocalPicture
+from imagegen_magic.request import ImageRequest, LocalImage
 
 pytestmark = pytest.mark.slow
 
@@ -596,6 +596,6 @@ def test_a_private_server_whose_upload_names_localhost_is_told(address, network)
     """As for results: who has to act, and where."""
     from imagegen_magic.engine.uploads.uploader import _read
 
-    picture = LocalPicture(a_png(), "image/png", 48, 32, "fox.png")
+    picture = LocalImage(a_png(), "image/png", 48, 32, "fox.png")
     with pytest.raises(UploadFailed, match=r"the server names itself .*: set its public address there"):
         _read(_at("http://imagegen:8000"), GatewayResponse(200, {"url": address}), picture)

@@ -25,18 +25,18 @@ from imagegen_magic.errors import (
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Plan, Provider, UploadCall, Uploaded
 from imagegen_magic.providers.registry import get_provider
-from imagegen_magic.request import ImageRequest, LocalPicture
+from imagegen_magic.request import ImageRequest, LocalImage
 
 A = "https://pictures.example.com/a.png"
 
 
 def picture(
     name: str = "fox.png", mime_type: str = "image/png", size: tuple[int, int] = (64, 48), colour: str = "teal", **more: Any
-) -> LocalPicture:
+) -> LocalImage:
     """Return a picture as it is brought to the plan."""
     out = io.BytesIO()
     Image.new("RGBA" if mime_type == "image/png" else "RGB", size, colour).save(out, mime_type.rpartition("/")[2].upper())
-    return LocalPicture(out.getvalue(), mime_type, *size, name, **more)
+    return LocalImage(out.getvalue(), mime_type, *size, name, **more)
 
 
 def plan(gateway: str, **said: Any) -> Plan:
@@ -104,13 +104,13 @@ def test_a_kind_that_a_gateway_does_not_take_is_refused() -> None:
 
 def test_a_picture_too_heavy_is_refused_with_the_way_out() -> None:
     """20 MB at apimart and gccai; 50 MB at evolink, the model's own limit below the file host's 100."""
-    heavy = LocalPicture(b"x" * 20_000_001, "image/jpeg", 8, 8, "heavy.jpg")
+    heavy = LocalImage(b"x" * 20_000_001, "image/jpeg", 8, 8, "heavy.jpg")
     for gateway in ("apimart", "gccai"):
         refusal = refused(gateway, references=(heavy,))
         assert ("at most 20 MB, and heavy.jpg has 20 MB" in refusal.what, "--fit" in refusal.hint) == (True, True)
     assert plan("evolink", references=(heavy,)).uploads == (heavy,)
     assert plan("xingchao", references=(heavy,)).uploads == (heavy,)  # its page says nothing of weight
-    heavier = LocalPicture(b"x" * 50_000_001, "image/jpeg", 8, 8, "heavier.jpg")
+    heavier = LocalImage(b"x" * 50_000_001, "image/jpeg", 8, 8, "heavier.jpg")
     assert "at most 50 MB" in refused("evolink", references=(heavier,)).what
 
 

@@ -15,7 +15,7 @@ from imagegen_magic.engine.ledger.ledger import NewSource
 from imagegen_magic.engine.storage import source_copies
 from imagegen_magic.imaging.metadata.embed import Origin, embed
 from imagegen_magic.notebook.arguments import cell_text, parser
-from imagegen_magic.request import ImageRequest, LocalPicture
+from imagegen_magic.request import ImageRequest, LocalImage
 
 HARD = (
     "a red fox",
@@ -209,7 +209,7 @@ class TestReferences:
 
     def a_picture_with(self, name, data, *, kept=True, role="reference"):
         """Put a picture into the ledger that was made with these bytes; return its id."""
-        local = LocalPicture(data, "image/png", 48, 32, name)
+        local = LocalImage(data, "image/png", 48, 32, name)
         if kept:
             source_copies.keep(api.ledger().path.parent, local)
         asked = {"references": [name]} if role == "reference" else {"references": ["https://x.example/a.png"], "mask": name}

@@ -31,7 +31,7 @@ from imagegen_magic.imaging.preview import Preview
 from imagegen_magic.providers.base import Call, Failed, Pending, Plan, PollingPolicy, Submission, Succeeded, UploadCall, UploadRule
 from imagegen_magic.providers.registry import all_providers, get_provider
 from imagegen_magic.records import FrozenDict, PortableError, ProcessBound, Record
-from imagegen_magic.request import ImageRequest, LocalPicture, Size
+from imagegen_magic.request import ImageRequest, LocalImage, Size
 from imagegen_magic.result import Cost, GeneratedImage, Generation, Progress
 from imagegen_magic.studies import ranking as voting
 from imagegen_magic.studies.history import annotations, lineage, provenance, search, spending
@@ -89,7 +89,7 @@ def _made_records():
 
 
 def _picture(data):
-    return LocalPicture(data, "image/png", 3, 2, "photo.png", ("scaled",), 7, "https://x.example/1.png?sig=1", 5.0)
+    return LocalImage(data, "image/png", 3, 2, "photo.png", ("scaled",), 7, "https://x.example/1.png?sig=1", 5.0)
 
 
 async def _events():

@@ -30,7 +30,7 @@ from imagegen_magic.imaging import reference
 from imagegen_magic.imaging.reference import prepare
 from imagegen_magic.imaging.verify import verify
 from imagegen_magic.providers.uploads import unique
-from imagegen_magic.request import LocalPicture
+from imagegen_magic.request import LocalImage
 
 OWN = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 LIMIT = 20_000_000
@@ -76,7 +76,7 @@ def exif(turn: int = 1, place: bool = False, version: bool = False) -> Image.Exi
     return block
 
 
-def ready(source: object, **options: Any) -> LocalPicture:
+def ready(source: object, **options: Any) -> LocalImage:
     """Prepare a picture named `photo` for a gateway that takes 20 MB, and hold what it says of itself against its bytes."""
     picture = prepare(source, name="photo", **{"max_bytes": LIMIT, **options})
     image = opened(picture)
@@ -86,7 +86,7 @@ def ready(source: object, **options: Any) -> LocalPicture:
     return picture
 
 
-def opened(picture: LocalPicture) -> Image.Image:
+def opened(picture: LocalImage) -> Image.Image:
     """Return the picture's pixels."""
     image = Image.open(io.BytesIO(picture.data))
     image.load()

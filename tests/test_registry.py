@@ -14,7 +14,7 @@ from shells import a_shell
 from imagegen_magic.errors import UnknownProvider, UnsupportedOption
 from imagegen_magic.providers import alternatives, gateways, registry
 from imagegen_magic.providers.base import Call, Model, Provider
-from imagegen_magic.request import ImageRequest, LocalPicture
+from imagegen_magic.request import ImageRequest, LocalImage
 from imagegen_magic.result import Cost
 
 RESELLER = {"like": "apimart", "base_url": "https://api.example.com/", "key_variable": "MYRESELLER_API_KEY"}
@@ -324,7 +324,7 @@ def test_gateways_with_a_key_are_named_alone() -> None:
 
 def test_a_gateway_that_takes_no_files_is_not_named_for_a_picture_of_this_machine() -> None:
     """Xingchao reads addresses alone: for seven files its model that takes sixteen references is no way out, for addresses it is."""
-    files = tuple(LocalPicture(bytes([n]), "image/png", 8, 8, f"{n}.png") for n in range(7))
+    files = tuple(LocalImage(bytes([n]), "image/png", 8, 8, f"{n}.png") for n in range(7))
     assert plan("xingchao", references=files).providers == ("apimart", "evolink", "gccai")
     lying = tuple(replace(picture, url=f"https://files.example.com/{picture.name}") for picture in files)
     assert plan("xingchao", references=lying).providers == ("xingchao (gpt-image-2-r)", "apimart", "evolink", "gccai")

@@ -15,7 +15,7 @@ from test_sandbox import Box
 
 from imagegen_magic.errors import APIError, AuthenticationError, ReferenceUnreachable
 from imagegen_magic.providers.registry import get_provider
-from imagegen_magic.request import LocalPicture
+from imagegen_magic.request import LocalImage
 from imagegen_magic.sandbox import editing
 from imagegen_magic.sandbox.tasks import TaskStore
 from imagegen_magic.sandbox.uploads import form
@@ -396,7 +396,7 @@ def test_the_upload_that_a_provider_describes_is_taken(box: Box) -> None:
     """Field, name and form as the plan says them, in each dialect."""
     content = encoded(photo((8, 8)))
     for gateway, path in UPLOAD.items():
-        call = get_provider(gateway).upload_call(LocalPicture(content, "image/png", 8, 8, "fox.png"))
+        call = get_provider(gateway).upload_call(LocalImage(content, "image/png", 8, 8, "fox.png"))
         files = {call.field_name: (call.file_name, content, call.content_type)}
         assert path.endswith(call.address.partition("evolink.ai")[2] or call.address)
         assert box.ask(call.method, path, files=files, data=dict(call.form)).status_code == 200

@@ -22,7 +22,7 @@ from imagegen_magic.errors import ImageGenError, TaskFailed, UnsupportedOption
 from imagegen_magic.notebook.output.tables import Code, Note, Page, Table
 from imagegen_magic.providers.base import Call, Succeeded
 from imagegen_magic.providers.registry import get_provider
-from imagegen_magic.request import ImageRequest, LocalPicture
+from imagegen_magic.request import ImageRequest, LocalImage
 from imagegen_magic.result import Progress
 from imagegen_magic.secret_patterns import Address, without_queries, without_queries_in
 
@@ -118,7 +118,7 @@ class TestResults:
 
         plan = api.plan(ImageRequest("a fox", references=[REFERENCE], mask=REFERENCE), provider="apimart", sandbox=True)
         assert plan.calls[0].json["image_urls"] == [REFERENCE]
-        picture = LocalPicture(b"x", "image/png", 1, 1, REFERENCE, url=REFERENCE)
+        picture = LocalImage(b"x", "image/png", 1, 1, REFERENCE, url=REFERENCE)
         done = get_provider("apimart").read_task({"data": {"status": "completed", "result": {"images": [{"url": [REFERENCE]}]}}})
         values = [*asyncio.run(events()), plan, *plan.calls, plan.request, picture, done, Progress("waiting", 0, 1, 1, 0.0, note=REFERENCE)]
         values += [Call("GET", REFERENCE), Succeeded((REFERENCE,)), build_request("GET", REFERENCE, {})]

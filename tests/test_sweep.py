@@ -16,7 +16,7 @@ from imagegen_magic import ImageRequest, run
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.settings import load as load_settings
 from imagegen_magic.errors import ContentRejected, MissingKey, UnknownProvider, UnsupportedOption
-from imagegen_magic.request import LocalPicture
+from imagegen_magic.request import LocalImage
 from imagegen_magic.result import Cost, Generation
 from imagegen_magic.studies.sweeps import axes as sides
 from imagegen_magic.studies.sweeps.plan import estimate, load, plan, sweep
@@ -119,10 +119,10 @@ def test_a_placeholder_without_a_value_is_refused():
         planned("a {{style}} {{mood}} fox")
 
 
-@pytest.mark.parametrize("values", [["oil", "oil"], [1, "1"], [LocalPicture(b"x", "image/png", 1, 1, n) for n in "ab"]])
+@pytest.mark.parametrize("values", [["oil", "oil"], [1, "1"], [LocalImage(b"x", "image/png", 1, 1, n) for n in "ab"]])
 def test_the_same_value_twice_is_refused(values):
     """Two equal columns are a mistake; equal bytes under two names are the same value."""
-    name = "references" if isinstance(values[0], LocalPicture) else "style"
+    name = "references" if isinstance(values[0], LocalImage) else "style"
     with pytest.raises(UnsupportedOption, match=rf"The axis {name} has .* twice.*--repeat"):
         planned(axes={name: values} if name == "style" else {**KINDS, name: values})
 
@@ -168,12 +168,12 @@ def test_a_million_tasks_are_refused():
 
 def test_references_and_extra_fields_can_be_axes():
     """A value may be one image or several; an extra field is a mapping, or KEY=VALUE as text."""
-    pictures = [LocalPicture(bytes([n]), "image/png", 8, 8, "same.png") for n in range(2)]
+    pictures = [LocalImage(bytes([n]), "image/png", 8, 8, "same.png") for n in range(2)]
     urls = ["https://example.org/a.png", ["https://example.org/a.png", "https://example.org/b.png"]]
     axis = sides.make_axis("ref", [*pictures, *urls, None])
     assert axis.name == "references"
     assert axis.labels[:2] == ("same.png (1)", "same.png (2)")
-    named = [LocalPicture(bytes([n]), "image/png", 8, 8, name) for n, name in enumerate(("a", "a (1)", "a", "b"))]
+    named = [LocalImage(bytes([n]), "image/png", 8, 8, name) for n, name in enumerate(("a", "a (1)", "a", "b"))]
     assert sides.make_axis("ref", named).labels == ("a (2)", "a (1)", "a (3)", "b")
     assert axis.labels[2:] == (urls[0], " + ".join(urls[1]), "none")
     assert sides.make_axis("extra", ["seed=1", {"seed": 2}, "word=a b"]).values == ({"seed": 1}, {"seed": 2}, {"word": "a b"})

@@ -42,7 +42,7 @@ from imagegen_magic.errors import (
 )
 from imagegen_magic.providers.base import Call, PollingPolicy, Succeeded, UploadCall
 from imagegen_magic.providers.registry import get_provider
-from imagegen_magic.request import ImageRequest, LocalPicture
+from imagegen_magic.request import ImageRequest, LocalImage
 
 pytestmark = pytest.mark.slow
 
@@ -73,7 +73,7 @@ def _png(seed=None, size=(64, 48)):
 
 
 def _picture(name="fox.png", size=(64, 48), **more):
-    return LocalPicture(_png(size=size), "image/png", *size, name, **more)
+    return LocalImage(_png(size=size), "image/png", *size, name, **more)
 
 
 def _at(name, **changes):
@@ -149,7 +149,7 @@ def test_two_files_of_one_picture_are_one_upload(server):
 
 def test_a_large_picture_arrives_whole(server):
     """Megabytes go out in pieces."""
-    large = LocalPicture(_png(size=(1200, 1000)), "image/png", 1200, 1000, "large.png")
+    large = LocalImage(_png(size=(1200, 1000)), "image/png", 1200, 1000, "large.png")
     assert len(large.data) > 4_000_000
     assert _fetched(_bring(_at("evolink"), large)[large.placeholder]) == large.data
 
@@ -258,7 +258,7 @@ def _mask(size=(64, 48)):
     image.paste((0, 0, 0, 0), (0, 0, size[0] // 2, size[1]))
     out = io.BytesIO()
     image.save(out, "PNG")
-    return LocalPicture(out.getvalue(), "image/png", *size, "mask.png")
+    return LocalImage(out.getvalue(), "image/png", *size, "mask.png")
 
 
 def test_an_edit_paints_inside_its_mask_alone(server):
@@ -448,7 +448,7 @@ def test_a_gateway_that_cannot_be_reached(monkeypatch):
 
 def test_one_that_fails_takes_no_other_with_it(server):
     """What arrived is remembered for the next time."""
-    good, bad = _picture("good.png"), LocalPicture(b"no picture", "image/png", 1, 1, "bad.png")
+    good, bad = _picture("good.png"), LocalImage(b"no picture", "image/png", 1, 1, "bad.png")
     with pytest.raises(UploadFailed, match=r"bad\.png"):
         _bring(_at("gccai"), bad, good)
     assert [row[0] for row in _rows()] == [good.sha256]
@@ -819,7 +819,7 @@ def test_a_mask_that_is_none_is_refused_before_anything_is_sent(first):
     """Nothing transparent in it: beside a picture of this machine, and beside an address."""
     opaque = io.BytesIO()
     Image.new("RGB", (64, 48), "black").save(opaque, "PNG")
-    mask = LocalPicture(opaque.getvalue(), "image/png", 64, 48, "mask.png")
+    mask = LocalImage(opaque.getvalue(), "image/png", 64, 48, "mask.png")
     reference = _picture() if first == "picture" else "https://a.example/1.png"
     with pytest.raises(UnsupportedOption):
         routes.check(_plan(_real("gccai"), references=(reference,), mask=mask), _real("gccai"), load())
@@ -828,7 +828,7 @@ def test_a_mask_that_is_none_is_refused_before_anything_is_sent(first):
 
 def test_the_outlook_says_what_will_be_uploaded_where_and_for_how_long():
     """Kind, pixels, bytes, what was done to it, and the host."""
-    fox = LocalPicture(b"x" * 2_340_000, "image/jpeg", 3024, 4032, "photo.jpg", ("turned as its EXIF says", "location removed"))
+    fox = LocalImage(b"x" * 2_340_000, "image/jpeg", 3024, 4032, "photo.jpg", ("turned as its EXIF says", "location removed"))
     facts = "photo.jpg (JPEG, 3024×4032, 2.3 MB, turned as its EXIF says, location removed)"
     for name, host in (("apimart", "api.apimart.ai"), ("evolink", "files-api.evolink.ai")):
         plan = _plan(_real(name), references=(fox,))
@@ -925,9 +925,9 @@ def test_a_persons_own_files_are_never_pruned(tmp_path):
     own = tmp_path / "sources" / "my-only-photo.raw"
     own.parent.mkdir()
     own.write_bytes(b"irreplaceable")
-    copy = source_copies.save_copy(tmp_path, LocalPicture(b"an old copy", "image/png", 1, 1, "old.png"))
+    copy = source_copies.save_copy(tmp_path, LocalImage(b"an old copy", "image/png", 1, 1, "old.png"))
     for path in (own, copy):
         os.utime(path, (1, 1))
-    source_copies.save_copy(tmp_path, LocalPicture(b"a new copy", "image/png", 1, 1, "new.png"))
+    source_copies.save_copy(tmp_path, LocalImage(b"a new copy", "image/png", 1, 1, "new.png"))
     assert own.exists()
     assert not copy.exists()

@@ -21,7 +21,7 @@ from imagegen_magic.formats import PNG, WEB_TYPES
 from imagegen_magic.paths import path_of, text_of
 from imagegen_magic.providers.base import Provider
 from imagegen_magic.providers.describe import shown
-from imagegen_magic.request import ImageRequest, LocalPicture
+from imagegen_magic.request import ImageRequest, LocalImage
 from imagegen_magic.result import GeneratedImage, Generation
 from imagegen_magic.secret_patterns import Address
 
@@ -33,14 +33,14 @@ _LIFE = 86_400.0  # seconds until a result's address expires, if its gateway gav
 _MASK_TYPES = (PNG.mime_type,)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
-Known = dict[Any, "tuple[str | LocalPicture, Any]"]
+Known = dict[Any, "tuple[str | LocalImage, Any]"]
 """Loaded images with what they were loaded from, which is referenced so that no other object gets its id."""
 
 
 def load_references(
     request: ImageRequest, provider: Provider, settings: Settings, *, fit: bool = False, known: Known | None = None
 ) -> ImageRequest:
-    """Return a request whose references and mask are addresses or LocalPictures that the gateway's model accepts.
+    """Return a request whose references and mask are addresses or LocalImages that the gateway's model accepts.
 
     They may be addresses, paths (from the notebook's folder, `~`, and globs for references), `@17` of the ledger, PIL images, arrays,
     bytes, IPython Images, matplotlib figures, GeneratedImages and Generations (the first). `fit` scales down what is too large. `known`
@@ -79,15 +79,15 @@ class ReferenceLoader:
             return [Named(folder / name, _relative(folder / name, folder)) for name in found]
         return [source]
 
-    def mask(self, source: Any) -> str | LocalPicture:
+    def mask(self, source: Any) -> str | LocalImage:
         """Return a mask, loaded as PNG, which keeps exactly what is transparent."""
         return self._loaded(source, "mask", _MASK_TYPES)
 
-    def picture(self, source: Any) -> str | LocalPicture:
+    def picture(self, source: Any) -> str | LocalImage:
         """Return a reference, loaded."""
         return self._loaded(source, "references", self._types)
 
-    def _loaded(self, source: Any, option: str, types: tuple[str, ...]) -> str | LocalPicture:
+    def _loaded(self, source: Any, option: str, types: tuple[str, ...]) -> str | LocalImage:
         thing, name = self._found(source, option)
         if isinstance(thing, str):
             return thing
@@ -100,7 +100,7 @@ class ReferenceLoader:
         """Return the thing that a source names, and its name in messages."""
         if isinstance(source, Named):
             return self._found(source.thing, option)[0], source.name
-        if isinstance(source, LocalPicture):
+        if isinstance(source, LocalImage):
             return source, source.name
         if isinstance(source, str) and _ADDRESS.match(source):
             return source, source
@@ -131,8 +131,8 @@ class ReferenceLoader:
             )
         return found._replace(url=Address(found.url), expires_at=found.expires_at or found.saved_at + _LIFE)
 
-    def _prepared(self, thing: Any, name: str, option: str, types: tuple[str, ...]) -> str | LocalPicture:
-        if isinstance(thing, LocalPicture):
+    def _prepared(self, thing: Any, name: str, option: str, types: tuple[str, ...]) -> str | LocalImage:
+        if isinstance(thing, LocalImage):
             if thing.mime_type in types and len(thing.data) <= self._max_bytes:
                 return thing
             again = self._prepare(thing.data, thing.name, types)
@@ -146,7 +146,7 @@ class ReferenceLoader:
         prepared = self._prepare(source, name, types, option)
         return replace(prepared, identity=thing.stem) if self._is_copy(thing) and prepared.data == source else prepared
 
-    def _prepare(self, source: Any, name: str, types: tuple[str, ...], option: str = "references") -> LocalPicture:
+    def _prepare(self, source: Any, name: str, types: tuple[str, ...], option: str = "references") -> LocalImage:
         from imagegen_magic.imaging.reference import prepare
 
         return prepare(source, name=name, types=types, max_bytes=self._max_bytes, fit=self._fit, option=option)
@@ -161,7 +161,7 @@ class ReferenceLoader:
         expires_at = expires_at or (saved_at or image.created) + _LIFE
         return StoredImage(image.id, text_of(image.path), Address(image.url), sha256, expires_at, saved_at)
 
-    def _prepared_result(self, row: StoredImage, name: str, types: tuple[str, ...]) -> str | LocalPicture:
+    def _prepared_result(self, row: StoredImage, name: str, types: tuple[str, ...]) -> str | LocalImage:
         """Return a result: its file's bytes, with its address if they are sent unchanged; the address alone if the file is missing."""
         try:
             data = path_of(row.path or "").read_bytes()

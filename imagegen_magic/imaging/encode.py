@@ -13,7 +13,7 @@ from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.formats import JPEG, PNG, WEB_FORMATS, ImageFormat
 from imagegen_magic.humanize import compared_sizes
 from imagegen_magic.imaging.decode import min_alpha
-from imagegen_magic.request import LocalPicture
+from imagegen_magic.request import LocalImage
 
 QUALITY = 92
 _EFFORT = 4  # of zlib's 9: of a 4K photograph a third of the time of the usual 6, and no byte more
@@ -77,7 +77,7 @@ def target(limits: Limits) -> ImageFormat:
     return next((kind for kind in WEB_FORMATS if kind.mime_type in limits.types), PNG)
 
 
-def encode_within(draft: Draft, limits: Limits) -> LocalPicture:
+def encode_within(draft: Draft, limits: Limits) -> LocalImage:
     """Return the draft as a file within the limits. Raises UnsupportedOption where it is too large and not to be made to fit."""
     draft = _opaque(draft, limits) if draft.kind is JPEG else draft
     small = _scaled(draft, math.sqrt(limits.max_pixels / (draft.image.width * draft.image.height)))
@@ -86,7 +86,7 @@ def encode_within(draft: Draft, limits: Limits) -> LocalPicture:
         check_bytes(data, f" as {draft.kind.name}", limits)
         small, data = _within_bytes(_lossy(small, data, limits), limits)
     notes = small.notes + _scaling(draft.image.size, small.image.size)
-    return LocalPicture(data, small.kind.mime_type, *small.image.size, limits.name, notes)
+    return LocalImage(data, small.kind.mime_type, *small.image.size, limits.name, notes)
 
 
 def _scaling(before: tuple[int, int], after: tuple[int, int]) -> tuple[str, ...]:

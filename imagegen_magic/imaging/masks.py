@@ -31,7 +31,7 @@ from imagegen_magic.imaging.decode import (
 )
 from imagegen_magic.imaging.preview import UPRIGHT
 from imagegen_magic.paths import path_of
-from imagegen_magic.request import LocalPicture
+from imagegen_magic.request import LocalImage
 from imagegen_magic.result import Generation
 
 _MAX_COLOUR = 48  # of 255: how far the channels of a grey may lie apart, as a JPEG of black and white has it
@@ -85,7 +85,7 @@ def invert(mask: Image.Image) -> Image.Image:
     return _mask(mask.convert("RGBA").getchannel("A"))
 
 
-def check_mask(mask: LocalPicture, first: LocalPicture) -> None:
+def check_mask(mask: LocalImage, first: LocalImage) -> None:
     """Raise UnsupportedOption where the mask does not say what to paint on the first reference, and ImageInvalid where it is broken.
 
     It has to be a PNG with an alpha channel, as large as the reference, with something fully transparent and something fully opaque.
@@ -266,7 +266,7 @@ def _decoded(data: bytes, name: str) -> Image.Image:
         raise ImageInvalid(f"the mask {name}: {error.what}", blame="you", charge="no", hint="give another mask") from error
 
 
-def _check_alpha(image: Image.Image, mask: LocalPicture) -> None:
+def _check_alpha(image: Image.Image, mask: LocalImage) -> None:
     if image.mode in ("RGBA", "LA"):
         return
     if image.has_transparency_data:
@@ -275,7 +275,7 @@ def _check_alpha(image: Image.Image, mask: LocalPicture) -> None:
     raise _refused(f"the mask {mask.name} has no alpha channel: nothing in it is transparent", mask.name, _call(mask.name))
 
 
-def _check_pixels(image: Image.Image, mask: LocalPicture, first: LocalPicture) -> None:
+def _check_pixels(image: Image.Image, mask: LocalImage, first: LocalImage) -> None:
     if image.size == (first.width, first.height):
         return
     sizes = f"{image.width}×{image.height} pixels, and the first reference {first.name} {first.width}×{first.height}"
@@ -284,7 +284,7 @@ def _check_pixels(image: Image.Image, mask: LocalPicture, first: LocalPicture) -
     raise _refused(f"the mask {mask.name} has {sizes}{since}", mask.name, "make the mask for the picture as it is sent: the same pixels")
 
 
-def _one_sided(mask: LocalPicture, least: float, most: float) -> UnsupportedOption:
+def _one_sided(mask: LocalImage, least: float, most: float) -> UnsupportedOption:
     if least != _TRANSPARENT:
         nearly = "" if least == _OPAQUE else f" (the least alpha is {least:.0f} of 255)"
         return _refused(

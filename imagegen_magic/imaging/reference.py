@@ -34,7 +34,7 @@ from imagegen_magic.imaging.encode import Draft, Limits, check_bytes, check_size
 from imagegen_magic.imaging.metadata.fingerprint import fingerprint_bytes
 from imagegen_magic.imaging.preview import UPRIGHT
 from imagegen_magic.imaging.strip import EXIF, StrippedFile
-from imagegen_magic.request import LocalPicture
+from imagegen_magic.request import LocalImage
 
 MAX_DECODED_PIXELS = 120_000_000  # px decoded if `fit` is to make them fewer: 480 MB; the largest cameras have 102
 _MAX_FILE = 512 * 2**20  # bytes
@@ -53,7 +53,7 @@ def prepare(
     max_pixels: float = MAX_PIXELS,
     fit: bool = False,
     option: str = "references",
-) -> LocalPicture:
+) -> LocalImage:
     """Return an image ready for upload, with `notes` of each change to it.
 
     `source`: bytes of a file, a PIL image, an array (H×W, H×W×3, H×W×4; uint8, or floats from 0 to 1), an IPython Image, a
@@ -78,7 +78,7 @@ def prepare(
     return _from_file(_bytes_in(source, limits), limits)
 
 
-def _from_file(data: bytes, limits: Limits, notes: tuple[str, ...] = ()) -> LocalPicture:
+def _from_file(data: bytes, limits: Limits, notes: tuple[str, ...] = ()) -> LocalImage:
     kind = _kind(data, limits.name)
     with _as_reference(limits.name):
         found, image = examined(kind, data, MAX_DECODED_PIXELS)
@@ -93,7 +93,7 @@ def _from_file(data: bytes, limits: Limits, notes: tuple[str, ...] = ()) -> Loca
         sent = data if found.data is data else fingerprint_bytes(kind, data)
         unchanged = accepted and turn == 1 and fits(sent if limits.fit else found.data, image, limits)
         if unchanged and found.still:
-            picture = LocalPicture(found.data, kind.mime_type, *image.size, limits.name, notes + _first_of(image, kind, found))
+            picture = LocalImage(found.data, kind.mime_type, *image.size, limits.name, notes + _first_of(image, kind, found))
         else:
             draft = _drafted(image, kind, data, limits, notes)
             picture = encode_within(replace(draft, notes=draft.notes + _first_of(image, kind, found, draft.kind is not kind)), limits)
@@ -154,7 +154,7 @@ def _from_numbers(array: Any, limits: Limits) -> Draft:
     return Draft(image, target(limits), {}, (f"made from an array of {described(array)}",))
 
 
-def _from_figure(draw: Callable[..., object], limits: Limits) -> LocalPicture:
+def _from_figure(draw: Callable[..., object], limits: Limits) -> LocalImage:
     file = io.BytesIO()
     draw(file, format="png")
     return _from_file(file.getvalue(), limits, (_DRAWN,))

@@ -21,7 +21,7 @@ from imagegen_magic.notebook.output.captions import note
 from imagegen_magic.notebook.output.display import Bundle, Canvas, line, on_page, preview_bundle, show_all, text_bundle, widget_bundle
 from imagegen_magic.notebook.output.style import hide_broken
 from imagegen_magic.paths import path_of
-from imagegen_magic.request import LocalPicture
+from imagegen_magic.request import LocalImage
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,9 +33,9 @@ _MAX_BYTES = 64 * 2**20
 
 
 def open_painter(
-    picture: Any, *, shell: Any = None, folder: Path | None = None, out: str = "mask", start: LocalPicture | None = None
+    picture: Any, *, shell: Any = None, folder: Path | None = None, out: str = "mask", start: LocalImage | None = None
 ) -> Painter | None:
-    """Show a painter for an image (a LocalPicture, a PIL image or a path) in the running cell, and return it.
+    """Show a painter for an image (a LocalImage, a PIL image or a path) in the running cell, and return it.
 
     When its button is pressed, the mask (PIL, RGBA, transparent where to paint) is bound to the variable `out` and written into
     `folder` as `<name>-mask.png`; no file is overwritten. `start` is a mask to continue with, and is bound at once. Without a page to
@@ -44,8 +44,8 @@ def open_painter(
     return MaskEditor(_local(picture), shell or current_shell(), folder or notebook_folder(), out).begin(start)
 
 
-def _local(picture: Any) -> LocalPicture:
-    if isinstance(picture, LocalPicture):
+def _local(picture: Any) -> LocalImage:
+    if isinstance(picture, LocalImage):
         return picture
     if isinstance(picture, str | os.PathLike):
         path = path_of(os.path.expanduser(picture))
@@ -56,13 +56,13 @@ def _local(picture: Any) -> LocalPicture:
 class MaskEditor:
     """A mask in the making: its painter, the two outputs of its cell, and what happens to the finished mask."""
 
-    def __init__(self, picture: LocalPicture, shell: Any, folder: Path, out: str) -> None:
+    def __init__(self, picture: LocalImage, shell: Any, folder: Path, out: str) -> None:
         self._picture, self._shell, self._folder, self._out = picture, shell, folder, out
         self._shown: concurrent.futures.Future[list[str]] = concurrent.futures.Future()  # the display ids of both outputs
         self._painter: Painter | None = None
         self._lock = asyncio.Lock()
 
-    def begin(self, start: LocalPicture | None) -> Painter | None:
+    def begin(self, start: LocalImage | None) -> Painter | None:
         """Show the painter if there is a page for it; in the main thread, inside the cell."""
         mask = None if start is None else checked(start, self._picture)
         if mask is not None:
@@ -80,7 +80,7 @@ class MaskEditor:
         self._show_static(mask, start.name if start else "")
         return None
 
-    def _open(self, start: LocalPicture | None) -> Painter:
+    def _open(self, start: LocalImage | None) -> Painter:
         self._canvas = Canvas(self._shell)
         self._painter = painter(self._picture, self._on_mask, self._on_close, start=start)
         bundles = [widget_bundle(self._painter, f"a painter for the mask of {self._picture.name}"), self._sheet()]
@@ -146,11 +146,11 @@ class MaskEditor:
 
 
 def painter(
-    picture: LocalPicture,
+    picture: LocalImage,
     on_mask: Callable[[bytes], None],
     on_close: Callable[[], None],
     *,
-    start: LocalPicture | None = None,
+    start: LocalImage | None = None,
     label: str = "Use this mask",
 ) -> Painter:
     """Return a painter for an image; the mask that `on_mask` receives is not checked yet: see `local_mask`."""
@@ -184,14 +184,14 @@ async def report_errors(work: Any, open_painter: Painter | None) -> None:
         open_painter.refuse(message)
 
 
-def checked(mask: LocalPicture, picture: LocalPicture) -> Image:
+def checked(mask: LocalImage, picture: LocalImage) -> Image:
     """Return a mask decoded, as RGBA; raises UnsupportedOption or ImageInvalid if it does not fit the image."""
     masks.check_mask(mask, picture)
     with decode.DECODERS:
         return decode.decoded(mask.data).convert("RGBA")
 
 
-def local_mask(png: bytes, picture: LocalPicture) -> LocalPicture:
+def local_mask(png: bytes, picture: LocalImage) -> LocalImage:
     """Return the mask that a page sent, named after its image; raises ImageInvalid, UnsupportedOption if it is not a mask of it."""
     try:
         with decode.DECODERS:
@@ -199,12 +199,12 @@ def local_mask(png: bytes, picture: LocalPicture) -> LocalPicture:
     except ImageInvalid as error:
         raise ImageInvalid(f"The page sent no valid mask: {error.what}", blame="you", charge="no", hint="press again") from None
     mime_type = containers.identify(png).mime_type
-    mask = LocalPicture(png, mime_type, width, height, f"{Path(picture.name).stem}-mask.png")
+    mask = LocalImage(png, mime_type, width, height, f"{Path(picture.name).stem}-mask.png")
     checked(mask, picture)
     return mask
 
 
-def _decode(png: bytes, picture: LocalPicture) -> Image:
+def _decode(png: bytes, picture: LocalImage) -> Image:
     return checked(local_mask(png, picture), picture)
 
 

@@ -13,7 +13,7 @@ from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.providers.base import Model, Plan, Provider
 from imagegen_magic.providers.model import VALUE_LISTS
 from imagegen_magic.providers.urls import SANDBOX_HOST
-from imagegen_magic.request import ImageRequest, LocalPicture, is_blank
+from imagegen_magic.request import ImageRequest, LocalImage, is_blank
 
 _PROMPT = "a prompt"  # stands in for an empty one
 _REMOVED: dict[str, Any] = {"prompt": _PROMPT, "references": (), "extra": {}}  # the value of an option that is left out; else None
@@ -232,8 +232,8 @@ def _fix(provider: Provider, request: ImageRequest, option: str, refusal: Unsupp
     return _REMOVED.get(option) if again and again.option == option else fix
 
 
-def _accepted_references(provider: Provider, request: ImageRequest) -> tuple[str | LocalPicture, ...]:
-    kept: tuple[str | LocalPicture, ...] = ()
+def _accepted_references(provider: Provider, request: ImageRequest) -> tuple[str | LocalImage, ...]:
+    kept: tuple[str | LocalImage, ...] = ()
     for reference in request.references:
         if _refusal(provider, replace(request, references=(*kept, reference), mask=None)) is None:
             kept = (*kept, reference)

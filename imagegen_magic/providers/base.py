@@ -42,7 +42,7 @@ from imagegen_magic.providers.describe import shown
 from imagegen_magic.providers.model import Model, PixelRule, Pixels, tier_by_area
 from imagegen_magic.providers.uploads import UploadCall, Uploaded, UploadRule
 from imagegen_magic.records import Record, frozen
-from imagegen_magic.request import ImageRequest, LocalPicture, Size
+from imagegen_magic.request import ImageRequest, LocalImage, Size
 from imagegen_magic.result import Cost
 from imagegen_magic.secret_patterns import Address
 
@@ -127,7 +127,7 @@ class Plan(Record):
     tier: tuple[str, str]
     price: Cost
     warnings: tuple[str, ...] = ()
-    uploads: tuple[LocalPicture, ...] = ()
+    uploads: tuple[LocalImage, ...] = ()
 
     @property
     def count(self) -> int:
@@ -261,7 +261,7 @@ class Provider:
         """Return the MIME types that a picture of this machine may have here, and its maximum in bytes (None: not documented)."""
         return uploading.limits(model, self.upload)
 
-    def upload_call(self, picture: LocalPicture) -> UploadCall:
+    def upload_call(self, picture: LocalImage) -> UploadCall:
         """Return the upload of a picture; raises UnsupportedOption if this gateway takes no files."""
         if self.upload is None:
             step = "give addresses that it can fetch"

@@ -13,7 +13,7 @@ from imagegen_magic.formats import GIF, JPEG, PNG, WEBP
 from imagegen_magic.providers import responses, urls
 from imagegen_magic.providers.model import Model
 from imagegen_magic.records import FrozenDict, Record, frozen
-from imagegen_magic.request import LocalPicture
+from imagegen_magic.request import LocalImage
 from imagegen_magic.secret_patterns import Address
 
 ENDINGS = {image_format.mime_type: image_format.extension for image_format in (JPEG, PNG, WEBP, GIF)}
@@ -64,7 +64,7 @@ class Uploaded(NamedTuple):
     expires_at: float | None = None
 
 
-def file_name(picture: LocalPicture) -> str:
+def file_name(picture: LocalImage) -> str:
     """Return the name that an upload carries: neutral, because the name of a file may be private."""
     return f"picture-{picture.sha256[:16]}.{ENDINGS.get(picture.mime_type, 'bin')}"
 
@@ -77,9 +77,9 @@ def limits(model: Model, rule: UploadRule | None) -> tuple[tuple[str, ...], int 
     return tuple(kind for kind in types if rule is None or kind in rule.types), min(weights, default=None)
 
 
-def unique(pictures: Iterable[Any]) -> tuple[LocalPicture, ...]:
+def unique(pictures: Iterable[Any]) -> tuple[LocalImage, ...]:
     """Return the pictures of this machine among references and mask, each once, in order."""
-    return tuple({each.identity: each for each in reversed(list(pictures)) if isinstance(each, LocalPicture)}.values())[::-1]
+    return tuple({each.identity: each for each in reversed(list(pictures)) if isinstance(each, LocalImage)}.values())[::-1]
 
 
 def read(answer: Any) -> Uploaded | None:

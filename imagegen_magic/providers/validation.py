@@ -13,7 +13,7 @@ from imagegen_magic.providers import uploads, urls
 from imagegen_magic.providers.describe import is_encodable, is_json, shown, texts_in, whole
 from imagegen_magic.providers.model import VALUE_LISTS, Model
 from imagegen_magic.providers.sizes import SizeValidator
-from imagegen_magic.request import ImageRequest, LocalPicture, is_blank
+from imagegen_magic.request import ImageRequest, LocalImage, is_blank
 
 MAX_PICTURES = 10_000  # of one request: a typing error must cost neither the memory nor the account
 MAX_CALLBACK = 2048  # characters
@@ -156,22 +156,22 @@ class RequestValidator(NamedTuple):
         if not self.request.references:
             hint = "give the picture to be changed as the first reference"
             raise self.refusal("takes a mask only with a reference picture", "mask", requested, hint=hint)
-        if isinstance(requested, LocalPicture):
+        if isinstance(requested, LocalImage):
             self._check_mask(requested, self.request.references[0])
         return self._picture("mask", requested)
 
-    def _check_mask(self, mask: LocalPicture, first: str | LocalPicture) -> None:
+    def _check_mask(self, mask: LocalImage, first: str | LocalImage) -> None:
         if mask.mime_type != PNG.mime_type:
             hint = "save it as a PNG with an alpha channel that is transparent in the area to change: mask_from(picture) makes one"
             raise self.refusal(f"takes a mask as PNG only, and {mask.name} is {mask.mime_type}", "mask", mask.name, hint=hint)
-        if isinstance(first, LocalPicture) and (mask.width, mask.height) != (first.width, first.height):
+        if isinstance(first, LocalImage) and (mask.width, mask.height) != (first.width, first.height):
             pixels = " and ".join(f"{each.name} has {each.width}x{each.height}" for each in (mask, first))
             hint = "make the mask from that very picture: %imagegen mask, or mask_box(picture, …)"
             raise self.refusal(f"takes a mask of the first reference's pixels: {pixels}", "mask", mask.name, hint=hint)
 
     def _picture(self, option: str, picture: object) -> str:
         """Return a picture's address, or the placeholder of one on this machine that is within the limits."""
-        if not isinstance(picture, LocalPicture):
+        if not isinstance(picture, LocalImage):
             return self._address(option, picture)
         types, limit = uploads.limits(self.model, self.upload)
         if picture.mime_type not in types:

@@ -29,7 +29,7 @@ from imagegen_magic.errors import ImageGenError, ImageInvalid, SubmissionUnknown
 from imagegen_magic.paths import path_of, text_of
 from imagegen_magic.providers.base import Call
 from imagegen_magic.records import PortableError
-from imagegen_magic.request import ImageRequest, LocalPicture
+from imagegen_magic.request import ImageRequest, LocalImage
 from imagegen_magic.result import Cost, Progress, Stage
 
 
@@ -190,7 +190,7 @@ class _Builder:
 
     async def _upload(self, entries: Sequence[_Entry]) -> dict[tuple[str, str], str]:
         """Return the address of each local image, by (gateway's address, placeholder)."""
-        wanted: dict[str, tuple[_Entry, dict[str, LocalPicture]]] = {}
+        wanted: dict[str, tuple[_Entry, dict[str, LocalImage]]] = {}
         for entry in entries:
             local = wanted.setdefault(entry.request.gateway.base_url, (entry, {}))[1]
             local |= {picture.placeholder: picture for picture in entry.request.plan.uploads}
@@ -333,7 +333,7 @@ def _sources(request: ImageRequest) -> Iterator[NewSource]:
     masks = () if request.mask is None else (request.mask,)
     for role, sources in (("reference", request.references), ("mask", masks)):
         for source in sources:
-            if isinstance(source, LocalPicture):
+            if isinstance(source, LocalImage):
                 yield NewSource(role, source.name, source.picture or None, source.identity)
             else:
                 yield NewSource(role, source)

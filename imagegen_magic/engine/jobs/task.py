@@ -15,7 +15,7 @@ from imagegen_magic.engine.ledger.claims import Claims
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageGenError, LedgerError
 from imagegen_magic.humanize import iso_time
-from imagegen_magic.request import ImageRequest, LocalPicture
+from imagegen_magic.request import ImageRequest, LocalImage
 from imagegen_magic.result import Cost, GeneratedImage, Progress, Stage
 from imagegen_magic.secret_patterns import without_queries_in
 
@@ -54,7 +54,7 @@ class TaskSpec(NamedTuple):
     tasks: int
     earlier: tuple[int, float] | None = None
     protected: tuple[str, str] | None = None
-    uploads: tuple[LocalPicture, ...] = ()
+    uploads: tuple[LocalImage, ...] = ()
     extra_folders: tuple[Path, ...] = ()  # that may hold its images already, saved by a process that was killed
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from imagegen_magic.errors import ImageInvalid, SaveError
 from imagegen_magic.providers.uploads import ENDINGS
-from imagegen_magic.request import LocalPicture
+from imagegen_magic.request import LocalImage
 
 _LIFE = 30 * 86_400.0  # seconds since a copy was last used
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _OURS = re.compile(r"[0-9a-f]{64}\.\w+|\.\w+\.part")  # the folder may hold other files, too
 
 
-def save_copy(home: Path, picture: LocalPicture) -> Path:
+def save_copy(home: Path, picture: LocalImage) -> Path:
     """Save a copy of an image under its SHA-256, readable by its owner only, and return its path; old copies are removed.
 
     Raises SaveError if the disk refuses.

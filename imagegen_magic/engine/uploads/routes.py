@@ -28,7 +28,7 @@ from imagegen_magic.providers import urls
 from imagegen_magic.providers.base import Plan, UploadCall
 from imagegen_magic.providers.describe import shown
 from imagegen_magic.providers.urls import Zone
-from imagegen_magic.request import LocalPicture
+from imagegen_magic.request import LocalImage
 
 MARGIN = 900.0  # seconds that an address must still live, so that a task that waits for its turn finds it
 # masks that were looked at, for pictures of these pixels: a sweep says the same ones a thousand times
@@ -83,7 +83,7 @@ def preview(plan: Plan, gateway: Endpoint, settings: Settings) -> list[str]:
     return [f"{_described(picture)}: {_future(picture, gateway, settings)}" for picture in plan.uploads]
 
 
-def find_route(gateway: Endpoint, picture: LocalPicture, settings: Settings) -> UploadRoute:
+def find_route(gateway: Endpoint, picture: LocalImage, settings: Settings) -> UploadRoute:
     """Return the route of this image to the gateway; raises UnsupportedOption if there is none."""
     provider, uploader = gateway.provider, settings.get("uploader")
     if provider.upload is not None:
@@ -122,7 +122,7 @@ def zone_of(gateway: Endpoint) -> Zone:
     return Zone.PUBLIC if gateway.sandbox else peers.gateway_zone_blocking(gateway.base_url)
 
 
-def _no_way(gateway: Endpoint, picture: LocalPicture, settings: Settings) -> UnsupportedOption:
+def _no_way(gateway: Endpoint, picture: LocalImage, settings: Settings) -> UnsupportedOption:
     provider = gateway.provider
     what = f"{provider.title} takes no files, only addresses that it can fetch, and {picture.name} is on this machine"
     if provider.upload is not None:
@@ -153,7 +153,7 @@ def _host(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-def own_address(picture: LocalPicture, gateway: Endpoint, gone: Iterable[str] = ()) -> str:
+def own_address(picture: LocalImage, gateway: Endpoint, gone: Iterable[str] = ()) -> str:
     """Return the address that a picture came with, where it lives and this gateway can fetch it, else ""."""
     lives = picture.expires_at is None or picture.expires_at > CLOCK.time() + MARGIN
     return picture.url if picture.url and lives and picture.url not in gone and _surely_fetchable(picture.url, gateway) else ""
@@ -253,23 +253,23 @@ def _check_mask(plan: Plan) -> None:
         _sound.append(pair)
 
 
-def _mask_name(plan: Plan, mask: LocalPicture) -> str:
+def _mask_name(plan: Plan, mask: LocalImage) -> str:
     """Return what a message calls the mask: a plan knows the same bytes by one name, that of the reference."""
     return f"(the same picture as {mask.name})" if plan.request.mask in plan.request.references else mask.name
 
 
-def _described(picture: LocalPicture) -> str:
+def _described(picture: LocalImage) -> str:
     kind = BY_TYPE.get(picture.mime_type)
     facts = ", ".join((kind.name if kind else picture.mime_type, f"{picture.width}×{picture.height}", weight(picture), *picture.notes))
     return f"{picture.name} ({facts})"
 
 
-def weight(picture: LocalPicture) -> str:
+def weight(picture: LocalImage) -> str:
     """Return how many bytes a picture has, in words."""
     return file_size(len(picture.data))
 
 
-def _future(picture: LocalPicture, gateway: Endpoint, settings: Settings) -> str:
+def _future(picture: LocalImage, gateway: Endpoint, settings: Settings) -> str:
     if own := own_address(picture, gateway):
         until = f" until {local_minute(picture.expires_at)}" if picture.expires_at else ""
         return f"at {_called(_host(own))} already{until}, not uploaded"

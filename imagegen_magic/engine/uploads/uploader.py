@@ -40,7 +40,7 @@ from imagegen_magic.providers import urls
 from imagegen_magic.providers.base import Provider, Uploaded
 from imagegen_magic.providers.describe import shown
 from imagegen_magic.records import PortableError
-from imagegen_magic.request import LocalPicture
+from imagegen_magic.request import LocalImage
 
 _UPLOADER_LIFETIME = 3600.0  # seconds that an address of the user's own uploader is used: its lifetime is unknown
 _TRIES = 5
@@ -69,7 +69,7 @@ def insert_addresses(provider: Provider, sent: Mapping[str, Any], found: Mapping
 
 
 async def upload_all(
-    context: EngineContext, gateway: Endpoint, pictures: Sequence[LocalPicture], settings: Settings, *, report: Report | None = None
+    context: EngineContext, gateway: Endpoint, pictures: Sequence[LocalImage], settings: Settings, *, report: Report | None = None
 ) -> dict[str, str]:
     """Upload images to the gateway, several at once, and return their addresses by placeholder; `report` gets notes on the progress.
 
@@ -84,7 +84,7 @@ async def upload_all(
 
 
 async def reupload(
-    context: EngineContext, gateway: Endpoint, sent_json: Mapping[str, Any], pictures: Sequence[LocalPicture], settings: Settings
+    context: EngineContext, gateway: Endpoint, sent_json: Mapping[str, Any], pictures: Sequence[LocalImage], settings: Settings
 ) -> dict[str, Any]:
     """Upload the images of a submission again and return its JSON with their new addresses; the old ones are forgotten.
 
@@ -100,7 +100,7 @@ async def reupload(
     return insert_addresses(gateway.provider, sent_json, renewed)
 
 
-async def _upload(context: EngineContext, gateway: Endpoint, picture: LocalPicture, settings: Settings, report: Report | None) -> str:
+async def _upload(context: EngineContext, gateway: Endpoint, picture: LocalImage, settings: Settings, report: Report | None) -> str:
     path = await threads.writing(save_copy, settings.home, picture)
     address = await asyncio.to_thread(own_address, picture, gateway, context.uploads.expired)
     if not address:
@@ -113,7 +113,7 @@ async def _upload(context: EngineContext, gateway: Endpoint, picture: LocalPictu
     return address
 
 
-async def _recorded(context: EngineContext, picture: LocalPicture, route: UploadRoute, gateway: Endpoint) -> str:
+async def _recorded(context: EngineContext, picture: LocalImage, route: UploadRoute, gateway: Endpoint) -> str:
     """Return the address that the ledger knows, "" if there is no valid one; one that is gone is forgotten."""
     found = await uploads.find_upload(context.ledger, picture.sha256, route.host)
     if found is None:
@@ -128,7 +128,7 @@ async def _sent(
     context: EngineContext,
     gateway: Endpoint,
     route: UploadRoute,
-    picture: LocalPicture,
+    picture: LocalImage,
     path: Path,
     settings: Settings,
     report: Report | None,
@@ -144,7 +144,7 @@ async def _sent(
 
 
 async def _post_with_retries(
-    context: EngineContext, gateway: Endpoint, route: UploadRoute, picture: LocalPicture, patience: float, report: Report | None
+    context: EngineContext, gateway: Endpoint, route: UploadRoute, picture: LocalImage, patience: float, report: Report | None
 ) -> Uploaded:
     began = context.clock.monotonic()
 
@@ -165,7 +165,7 @@ async def _post_with_retries(
     return found if found.expires_at is not None else Uploaded(found.url, context.clock.time() + lifetime)
 
 
-async def _post(context: EngineContext, gateway: Endpoint, route: UploadRoute, picture: LocalPicture) -> Uploaded:
+async def _post(context: EngineContext, gateway: Endpoint, route: UploadRoute, picture: LocalImage) -> Uploaded:
     assert route.call is not None
     try:
         answer = await context.clients.upload(route.url, gateway.base_url, gateway.key, route.call, picture.data, key_hosts=route.key_hosts)
@@ -180,7 +180,7 @@ async def _post(context: EngineContext, gateway: Endpoint, route: UploadRoute, p
     return await asyncio.to_thread(_read, gateway, answer, picture)  # which may wait for a resolver
 
 
-def _read(gateway: Endpoint, answer: GatewayResponse, picture: LocalPicture) -> Uploaded:
+def _read(gateway: Endpoint, answer: GatewayResponse, picture: LocalImage) -> Uploaded:
     try:
         found = gateway.provider.read_upload(answer.content)
     except (AuthenticationError, InsufficientBalance):
@@ -199,7 +199,7 @@ def _why_not(url: str, gateway: Endpoint) -> str:
     return f": the server names itself {host}: set its public address there" if itself else ""
 
 
-def _refusal(provider: Provider, answer: GatewayResponse, picture: LocalPicture) -> ImageGenError:
+def _refusal(provider: Provider, answer: GatewayResponse, picture: LocalImage) -> ImageGenError:
     """Return what a refused upload means: an error of the account or of moderation as it is, else UploadFailed with the gateway's words."""
     if answer.status < 400:
         step = "check the base URL (%imagegen doctor)"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from imagegen_magic.engine.ledger.ledger import PictureRow
     from imagegen_magic.engine.settings import Settings
     from imagegen_magic.notebook.context import NotebookContext
-    from imagegen_magic.request import LocalPicture
+    from imagegen_magic.request import LocalImage
 
 _ID = re.compile(r"@?([0-9]{1,18})")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
@@ -178,7 +178,7 @@ def _no_element(value: Any, name: str, index: str, option: str) -> UnsupportedOp
     return UnsupportedOption(f"There is no {name}[{index}]: {count}", option=option, value=f"{name}[{index}]", hint=step)
 
 
-def resolve(text: str, namespace: Mapping[str, Any], folder: Path, settings: Settings, *, option: str = "references") -> str | LocalPicture:
+def resolve(text: str, namespace: Mapping[str, Any], folder: Path, settings: Settings, *, option: str = "references") -> str | LocalImage:
     """Return the one image that a word names: an address unchanged, everything else loaded. Raises UnsupportedOption, ImageInvalid."""
     loader = ReferenceLoader(settings)
     source = reference(text, namespace, folder, option=option)

@@ -13,7 +13,7 @@ from imagegen_magic.notebook.mask_editor import open_painter
 
 if TYPE_CHECKING:
     from imagegen_magic.notebook.context import NotebookContext
-    from imagegen_magic.request import LocalPicture
+    from imagegen_magic.request import LocalImage
 
 
 def run(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
@@ -26,7 +26,7 @@ def run(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -
     open_painter(picture, shell=context.shell, folder=context.folder, out=out, start=start)
 
 
-def _resolved(context: NotebookContext, text: str, option: str) -> LocalPicture:
+def _resolved(context: NotebookContext, text: str, option: str) -> LocalImage:
     found = image_selector.resolve(text, context.shell.user_ns, context.folder, context.settings(), option=option)
     if isinstance(found, str):
         step = "download it into a file first, and name that"

@@ -25,7 +25,7 @@ from imagegen_magic.notebook.panel.state import PanelState, read, request_of
 from imagegen_magic.notebook.panel.summary import Usual
 from imagegen_magic.notebook_folder import NotebookFolder
 from imagegen_magic.records import ProcessBound
-from imagegen_magic.request import ImageRequest, LocalPicture
+from imagegen_magic.request import ImageRequest, LocalImage
 from imagegen_magic.result import GeneratedImage, Generation
 from imagegen_magic.studies.history import provenance
 from imagegen_magic.studies.history.provenance import Recollection
@@ -419,7 +419,7 @@ def _gathered(named: ImageRequest, sent: ImageRequest, identities: Collection[st
 
     gathering = ReferenceLoader(settings)
 
-    def ready(gather: Callable[[Any], str | LocalPicture], name: Any, address: Any) -> Any:
+    def ready(gather: Callable[[Any], str | LocalImage], name: Any, address: Any) -> Any:
         try:
             found = gather(name)
         except ImageGenError:

@@ -15,13 +15,13 @@ from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.arguments import image_selector
 from imagegen_magic.notebook.context import current_settings, current_shell, notebook_folder
 from imagegen_magic.notebook.panel import controls
-from imagegen_magic.request import LocalPicture
+from imagegen_magic.request import LocalImage
 from imagegen_magic.secret_patterns import without_queries
 
 if TYPE_CHECKING:
     from imagegen_magic.notebook.widgets.painter import Painter
 
-Source = str | LocalPicture
+Source = str | LocalImage
 Edit = Callable[[tuple[Source, ...]], tuple[Source, ...]]
 _ADDRESS = ("https://", "http://")
 _PLACEHOLDER = "https://…, a file, a variable or @17, then Enter"
@@ -87,14 +87,14 @@ class References:
 
     def _row(self, number: int, one: Source) -> Any:
         buttons = [controls.button("Remove", lambda: self._on_references(_without(one)), tooltip=f"Remove reference {number + 1}")]
-        if number == 0 and self._can_mask and self._mask is None and isinstance(one, LocalPicture):
+        if number == 0 and self._can_mask and self._mask is None and isinstance(one, LocalImage):
             tip = f"Mark on {_name(one)} what is to be repainted"
             buttons.insert(0, controls.button("Paint a mask", lambda: self._submit(self._paint()), tooltip=tip))
         return self._line(one, buttons)
 
     def _row_of_mask(self, mask: Source) -> Any:
         buttons = [controls.button("Remove mask", lambda: self._on_mask(None), tooltip="Repaint all of the picture")]
-        if self._can_mask and self._references and isinstance(self._references[0], LocalPicture) and isinstance(mask, LocalPicture):
+        if self._can_mask and self._references and isinstance(self._references[0], LocalImage) and isinstance(mask, LocalImage):
             again = controls.button("Go on painting", lambda: self._submit(self._paint()), tooltip="Change what is to be repainted")
             buttons.insert(0, again)
         return self._line(mask, buttons)
@@ -123,9 +123,9 @@ class References:
             self._submit(self._load_thumbnail(one))
         return found or ""
 
-    async def _load_thumbnail(self, one: LocalPicture) -> None:
+    async def _load_thumbnail(self, one: LocalImage) -> None:
         mask, references = self._mask, self._references
-        under = references[0] if one is mask and references and isinstance(references[0], LocalPicture) else None
+        under = references[0] if one is mask and references and isinstance(references[0], LocalImage) else None
         address, words = await asyncio.to_thread(_thumbnail_and_text, one, under, one is mask)
         self._loaded[one.sha256] = address
         self._mask_texts[_key(one)] = words
@@ -170,9 +170,9 @@ class References:
         from imagegen_magic.notebook import mask_editor
 
         first = next(iter(self._references), None)
-        if not isinstance(first, LocalPicture):
+        if not isinstance(first, LocalImage):
             return  # it was removed meanwhile
-        start = self._mask if isinstance(self._mask, LocalPicture) else None
+        start = self._mask if isinstance(self._mask, LocalImage) else None
         if start is not None:
             await asyncio.to_thread(mask_editor.checked, start, first)
         shown: asyncio.Future[Painter] = asyncio.get_running_loop().create_future()
@@ -193,7 +193,7 @@ class References:
         self._close_stale_painter()
         shown.set_result(painter)
 
-    async def _use(self, png: bytes, picture: LocalPicture) -> None:
+    async def _use(self, png: bytes, picture: LocalImage) -> None:
         from imagegen_magic.notebook import mask_editor
 
         mask = await asyncio.to_thread(mask_editor.local_mask, png, picture)
@@ -249,7 +249,7 @@ def _markup(name: str, about: str, picture: str) -> str:
     return f'<div class="imagegen-reference" title="{escape(name)}">{image}{words}</div>'
 
 
-def _thumbnail_and_text(one: LocalPicture, under: LocalPicture | None, is_mask: bool) -> tuple[str, str]:
+def _thumbnail_and_text(one: LocalImage, under: LocalImage | None, is_mask: bool) -> tuple[str, str]:
     """Return a thumbnail's data URL, and for a mask the share that is repainted, in words."""
     from imagegen_magic.imaging import decode, mask_overlay, preview
 

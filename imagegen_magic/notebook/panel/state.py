@@ -16,7 +16,7 @@ from imagegen_magic.providers import alternatives, registry
 from imagegen_magic.providers.alternatives import Validation
 from imagegen_magic.providers.base import Provider
 from imagegen_magic.providers.describe import shown
-from imagegen_magic.request import ImageRequest, LocalPicture, is_blank
+from imagegen_magic.request import ImageRequest, LocalImage, is_blank
 from imagegen_magic.result import GeneratedImage
 
 _FIELDS = {field.name for field in fields(ImageRequest)}
@@ -92,7 +92,7 @@ class PanelState:
         self.provider, self.sandbox, self.request = provider, image.sandbox, request
         self.validation = self._validate()
 
-    def add_reference(self, source: str | LocalPicture) -> None:
+    def add_reference(self, source: str | LocalImage) -> None:
         """Add a reference if it is not among them."""
         if source not in self.request.references:
             self.request = replace(self.request, references=(*self.request.references, source))

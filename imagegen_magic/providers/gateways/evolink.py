@@ -9,7 +9,7 @@ from typing import Any
 from imagegen_magic.providers import responses
 from imagegen_magic.providers.base import Model, PixelRule, PollingPolicy, Provider, UploadCall, UploadRule, standard_field_names
 from imagegen_magic.providers.model import parse_sizes
-from imagegen_magic.request import ImageRequest, LocalPicture
+from imagegen_magic.request import ImageRequest, LocalImage
 from imagegen_magic.result import Cost
 
 
@@ -81,7 +81,7 @@ class EvoLink(Provider):
             body["resolution"] = request.resolution.upper()
         return body
 
-    def upload_call(self, picture: LocalPicture) -> UploadCall:
+    def upload_call(self, picture: LocalImage) -> UploadCall:
         """Return the upload of a picture, with the folder and the name that it shall have there."""
         call = super().upload_call(picture)
         return replace(call, form={"uploadPath": "references", "fileName": call.file_name})

@@ -17,7 +17,7 @@ from imagegen_magic.engine.references import Named
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.providers.describe import shown
 from imagegen_magic.records import Record, frozen, hash_of_fields
-from imagegen_magic.request import ImageRequest, LocalPicture
+from imagegen_magic.request import ImageRequest, LocalImage
 from imagegen_magic.result import GeneratedImage
 
 OPTIONS = ("provider", *(field.name for field in fields(ImageRequest) if field.name not in ("prompt", "_")))
@@ -85,7 +85,7 @@ def _unquoted(value: str) -> str:
 def make_axis(name: str, values: Iterable[Any]) -> Axis:
     """Return an axis. Raises UnsupportedOption if it has no value, the same value twice, or one that its option cannot have."""
     name = normalize_name(name)
-    if isinstance(values, str | bytes | Mapping | LocalPicture) or not isinstance(values, Iterable):
+    if isinstance(values, str | bytes | Mapping | LocalImage) or not isinstance(values, Iterable):
         raise _refused(name, values, f"The values of the axis {name} are not a list", f"give several, as in {name}=[…]")
     parsed = tuple(_parse(name, value) for value in values)
     if not parsed or any(isinstance(value, str) and not value for value in parsed):
@@ -144,7 +144,7 @@ def _extra_field(text: str) -> dict[str, Any]:
 
 def _identity(value: Any) -> Any:
     """Return what is equal for equal values: an image by its bytes, a plain value by its text, any other by its identity."""
-    if isinstance(value, LocalPicture):
+    if isinstance(value, LocalImage):
         return value.placeholder
     if isinstance(value, tuple):
         return tuple(map(_identity, value))
@@ -164,7 +164,7 @@ def label(value: Any, number: int = 1) -> str:
         return " + ".join(label(each, position) for position, each in enumerate(value, 1))
     if isinstance(value, GeneratedImage):
         return f"@{value.id}" if value.id else value.path.name
-    if isinstance(value, LocalPicture | Named):
+    if isinstance(value, LocalImage | Named):
         return value.name
     return str(value) if isinstance(value, _PLAIN) else f"picture {number}"
 
