@@ -23,6 +23,8 @@ REQUEST_OPTIONS = settings_for("request")
 """The settings with the names of fields of ImageRequest."""
 ENGINE_OPTIONS = settings_for("engine")
 """The settings that every job needs, beside its request's own options and its gateway."""
+NOTEBOOK_OPTIONS = settings_for("notebook")
+"""The settings that only a cell needs."""
 
 _PREFIX = "IMAGEGEN_"
 _PROJECT_FILE = "pyproject.toml"

@@ -6,9 +6,11 @@ import importlib.util
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.notebook_folder import NotebookFolder, working
+from imagegen_magic.options import SETTINGS
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.jobs.job import Job
@@ -36,11 +38,14 @@ class NotebookContext:
         """The folder of the notebook; its last known path if it cannot be determined."""
         return self._folder.path
 
-    def settings(self) -> Settings:
-        """Return the settings for a cell without options."""
+    def settings(self, given: Mapping[str, Any] = MappingProxyType({})) -> Settings:
+        """Return the settings of a cell with these options; its gateway and its request's own options are no part of them."""
         from imagegen_magic.engine import settings
 
-        return settings.load(self.folder).overlay("%config", self._defaults())
+        own = {name: value for name, value in given.items() if name in SETTINGS and SETTINGS[name].setting in ("engine", "notebook")}
+        if given.get("fresh"):
+            own["reuse"] = False
+        return settings.load(self.folder).overlay("%config", self._defaults()).replace("this cell", **own)
 
     def keys(self) -> tuple[str, ...]:
         """Return all known keys, for redaction; an invalid configuration does not hide them."""

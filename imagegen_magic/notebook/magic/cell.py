@@ -12,6 +12,7 @@ from IPython.display import display
 
 from imagegen_magic._version import __version__
 from imagegen_magic.engine import api, credentials
+from imagegen_magic.engine.settings import NOTEBOOK_OPTIONS
 from imagegen_magic.engine.storage import folders
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.arguments import confirmation, mistakes, parser, subcommands
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from imagegen_magic.engine.settings import Settings
     from imagegen_magic.notebook.context import NotebookContext
     from imagegen_magic.request import ImageRequest
-
-_JOB_SETTINGS = ("sandbox", "timeout", "save_dir", "name")
 
 
 def run(context: NotebookContext, line: str, body: str | None) -> None:
@@ -140,15 +139,14 @@ def _make(context: NotebookContext, given: Mapping[str, Any], prompt: str) -> No
         sweep_cell.run(context, given, prompt)
         return
     request = build_request(given, prompt, context.shell.user_ns, context.folder)
-    settings = context.settings().replace("this cell", reuse=False if given.get("fresh") else given.get("reuse"))
+    settings = context.settings(given)
     credentials.reject_embedded_keys([request], (), settings)  # of variables; a plan would show a key, and the ledger keep it
     if given.get("dry_run"):
         _show_plan(request, given, settings)
         return
     runs.remind_of_waiting(context, settings)
-    settings.check("keep_loop", "drift_above")  # used only after the job was paid for
-    edge = given.get("preview") or settings.get("preview")
-    settings = settings.replace("this cell", **{name: given[name] for name in _JOB_SETTINGS if name in given})
+    settings.check(*NOTEBOOK_OPTIONS)  # most are used only after the job was paid for
+    edge = settings.get("preview")
     planned = api.prepare(request, settings, given.get("provider"), fit=bool(given.get("fit")))
     folders.check(settings)
     if not given.get("yes"):
@@ -157,8 +155,7 @@ def _make(context: NotebookContext, given: Mapping[str, Any], prompt: str) -> No
     if given.get("no_wait"):
         runs.run_in_background(context, job, given.get("out"), edge=edge)
     else:
-        keep_loop = given.get("keep_loop") or settings.get("keep_loop")
-        runs.wait_in_cell(context, job, given.get("out"), edge=edge, keep_loop=keep_loop)
+        runs.wait_in_cell(context, job, given.get("out"), edge=edge, keep_loop=settings.get("keep_loop"))
 
 
 def _refuse_together(given: Mapping[str, Any]) -> None:

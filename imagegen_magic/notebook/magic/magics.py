@@ -17,11 +17,8 @@ from imagegen_magic.options import SETTINGS, Option
 _MATCHER = "imagegen_magic"
 _TRAITS: dict[Any, Any] = {
     readers.flag: Bool,
-    readers.text: Unicode,
-    readers.folder: Unicode,
-    readers.seconds: Float,
-    readers.amount: Float,
-    readers.share: Float,
+    **dict.fromkeys((readers.count, readers.compression, readers.preview), Int),
+    **dict.fromkeys((readers.seconds, readers.amount, readers.share), Float),
 }
 
 
@@ -30,7 +27,7 @@ def _trait(option: Option) -> Any:
 
     An invalid value of a configuration file is kept until a cell needs it: the extension must load, or nothing could be collected.
     """
-    kind = _TRAITS.get(option.read, Int)
+    kind = _TRAITS.get(option.read, Unicode)
 
     def validate(trait: Any, magics: Any, value: Any) -> Any:
         try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.display import display
 
 from imagegen_magic.engine import api, credentials, loop
+from imagegen_magic.engine.settings import NOTEBOOK_OPTIONS
 from imagegen_magic.engine.storage import folders
 from imagegen_magic.errors import ImageGenError, UnsupportedOption
 from imagegen_magic.humanize import pluralize, truncate
@@ -29,13 +30,12 @@ if TYPE_CHECKING:
 
 _DRY_ROWS = 40  # combinations that a dry run lists
 _REASONS = 8  # reasons for left-out combinations that are shown
-_JOB_SETTINGS = ("timeout", "save_dir", "name", "sandbox")
 
 
 def run(context: NotebookContext, given: Mapping[str, Any], prompt: str) -> None:
     """Run a cell with --sweep or --repeat; raises why it cannot, before anything is sent."""
-    settings = _settings(context, given)
-    settings.check("keep_loop", "drift_above", *([] if "preview" in given else ["preview"]))  # used only after the job was paid for
+    settings = context.settings(given)
+    settings.check(*NOTEBOOK_OPTIONS)  # most are used only after the job was paid for
     planned = _planned(context, given, prompt, settings)
     requests = [each.request for each in planned.requests[:: planned.repeat]]
     credentials.reject_embedded_keys(
@@ -50,7 +50,7 @@ def run(context: NotebookContext, given: Mapping[str, Any], prompt: str) -> None
     folders.check(settings)
     _confirm(estimate, settings, given)
     job = plan.start(planned, settings, preview=sweep_view.edge(planned.pictures), title=_title(planned))
-    width = given.get("preview") or (settings.get("preview") if settings.origin("preview") != "built in" else None)
+    width = settings.get("preview") if settings.origin("preview") != "built in" else None
 
     def make_view(job: Job, shell: Any, *, background: bool = False) -> Any:
         return sweep_view.view(job, shell, planned.record.axes, background=background, width=width)
@@ -58,13 +58,7 @@ def run(context: NotebookContext, given: Mapping[str, Any], prompt: str) -> None
     if given.get("no_wait"):
         runs.run_in_background(context, job, given.get("out"), make_view=make_view)
     else:
-        keep_loop = bool(given.get("keep_loop") or settings.get("keep_loop"))
-        runs.wait_in_cell(context, job, given.get("out"), keep_loop=keep_loop, make_view=make_view)
-
-
-def _settings(context: NotebookContext, given: Mapping[str, Any]) -> Settings:
-    values = {name: given[name] for name in _JOB_SETTINGS if name in given}
-    return context.settings().replace("this cell", **values, reuse=False if given.get("fresh") else given.get("reuse"))
+        runs.wait_in_cell(context, job, given.get("out"), keep_loop=settings.get("keep_loop"), make_view=make_view)
 
 
 def _planned(context: NotebookContext, given: Mapping[str, Any], prompt: str, settings: Settings) -> SweepPlan:
