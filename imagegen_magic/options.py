@@ -143,6 +143,16 @@ OPTIONS: tuple[Option, ...] = (
         default=1024,
     ),
     Option(
+        "progress",
+        ("--progress",),
+        "KIND",
+        "auto or text: text for a front end that does not show widgets; default auto",
+        readers.progress,
+        "notebook",
+        default="auto",
+        values=readers.PROGRESS,
+    ),
+    Option(
         "timeout",
         ("--timeout",),
         "SECONDS",

@@ -12,6 +12,7 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+PROGRESS = ("auto", "text")
 LEAST_PREVIEW, MOST_PREVIEW = 16, 1024  # pixels; a larger picture would swell the notebook
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 _WHOLE = re.compile(r"([+-]?[0-9]{1,20})\.0*")
@@ -146,6 +147,13 @@ def axis(value: str) -> tuple[str, str]:
     if not equals or not name.strip() or not values.strip():
         raise ValueError("AXIS=V1,V2,…")
     return name.strip(), values
+
+
+def progress(value: Any) -> str:
+    """Return how a cell shows its progress: `auto` or `text`."""
+    if value not in PROGRESS:
+        raise ValueError(" or ".join(PROGRESS))
+    return str(value)
 
 
 def pair(value: str) -> tuple[str, Any]:

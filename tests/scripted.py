@@ -15,6 +15,7 @@ from PIL import Image
 
 from imagegen_magic.engine.credentials import Key
 from imagegen_magic.engine.endpoints import Endpoint
+from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageGenError, WaitingStopped
 from imagegen_magic.providers.base import Call, Model, Plan, PollingPolicy
 from imagegen_magic.providers.registry import get_provider
@@ -34,6 +35,7 @@ class ScriptedJob:
     """A job whose events are given: `(seconds to wait, event or error or function that makes one)`; begins when it is listened to."""
 
     note = ""
+    settings = Settings(Path())
 
     def __init__(self, script: Sequence[tuple[float, Any]], the_plan: Plan | None = None, *, sandbox: bool = False) -> None:
         self.plan = the_plan or plan()

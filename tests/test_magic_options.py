@@ -15,7 +15,20 @@ from imagegen_magic.request import ImageRequest
 EVERY_OPTION = [
     *("-p", "--provider", "-m", "--model", "-s", "--size", "-r", "--resolution", "-q", "--quality", "-n", "--n"),
     *("--background", "--moderation", "--output-format", "--output-compression", "--callback-url", "--ref", "--mask"),
-    *("-o", "--out", "--save-dir", "--name", "--preview", "--timeout", "--no-wait", "--dry-run", "--sandbox", "--set", "--vars"),
+    *(
+        "-o",
+        "--out",
+        "--save-dir",
+        "--name",
+        "--preview",
+        "--progress",
+        "--timeout",
+        "--no-wait",
+        "--dry-run",
+        "--sandbox",
+        "--set",
+        "--vars",
+    ),
     *("--fit", "--sweep", "--repeat", "--skip-impossible", "--yes", "--reuse", "--fresh", "--keep-loop", "-h", "--help", "--version"),
 ]
 EVERY_COMMAND = [
@@ -172,6 +185,7 @@ def test_windows_paths_keep_their_backslashes():
         ("--timeout 0", "--timeout takes seconds"),
         ("--timeout nan", "--timeout takes seconds"),
         ("--timeout inf", "--timeout takes seconds"),
+        ("--progress none", "--progress takes auto or text, not 'none'"),
         ("--preview 5000", "--preview takes pixels from 16 to 1024"),
         ("--set seed", "--set takes KEY=VALUE, not 'seed'"),
         ("--sandbox=1", "--sandbox is a switch and takes no value"),

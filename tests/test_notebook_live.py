@@ -268,6 +268,17 @@ def test_front_end_without_input_gets_words_and_no_widget(front):
     assert kinds(cell) == [PICTURE, LINE]
 
 
+def test_progress_as_text_opens_no_widget(front):
+    """With --progress text, a front end that could show widgets gets plain text on the same output."""
+    front.most_models = 0
+    front.run("job = usual(1.2); job.settings = job.settings.replace('this cell', progress='text')")
+    cell = front.send("follow(job)")
+    front.until(lambda: any("waiting" in words for words in cell.of("text/plain")), "the words")
+    front.wait(cell)
+    assert front.most_models == 0
+    assert kinds(cell) == [PICTURE, LINE]
+
+
 def test_closed_views_forget_their_job(front):
     """A kernel that made many pictures keeps no model of any of them."""
     for _ in range(3):

@@ -203,7 +203,7 @@ def settle_after_cells(shell: Any, job_view: View) -> None:
 
 
 def choose(job: Job, shell: Any, background: bool, widget: Callable[[], NullRenderer]) -> NullRenderer:
-    """Return the renderer that fits: text if the cell is captured, in a terminal, or run by a program, else the `widget`."""
+    """Return the renderer that fits: text if the cell is captured, in a terminal, run by a program, or asks for it, else the `widget`."""
     from IPython.core.displaypub import CapturingDisplayPublisher
 
     if shell is not None and isinstance(shell.display_pub, CapturingDisplayPublisher):
@@ -211,7 +211,7 @@ def choose(job: Job, shell: Any, background: bool, widget: Callable[[], NullRend
     if not has_kernel(shell):
         return TerminalRenderer(_title(job), background=background)
     # nbclient and papermill forbid input, and would save every widget model that ever was
-    if not accepts_input(shell) or not shows_widgets(shell):
+    if not accepts_input(shell) or not shows_widgets(shell) or job.settings.get("progress") == "text":
         return TextRenderer(Canvas(shell), _title(job))
     return widget()
 
