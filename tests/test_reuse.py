@@ -89,7 +89,7 @@ def test_without_reuse_the_caption_names_the_identical_one(gateway):
     (second,) = asked("twice")
     assert len(gateway.accepted("twice")) == 2
     assert (second.reused, second.earlier[0]) == (False, first.id)
-    assert f"an identical request exists: picture {first.id}, made just now" in captions.caption(second).text
+    assert f"the same request made picture {first.id} just now; --reuse returns it without paying" in captions.caption(second).text
     assert "identical" not in captions.caption(first).text
 
 

@@ -83,7 +83,7 @@ def _cost(image: GeneratedImage, now: float) -> list[str]:
     if image.earlier is None:
         return [str(image.cost)]
     number, made = image.earlier
-    return [str(image.cost), f"an identical request exists: picture {number}, made {ago(now - made)}"]
+    return [str(image.cost), f"the same request made picture {number} {ago(now - made)}; --reuse returns it without paying"]
 
 
 def near(path: Path, folder: Path | None = None) -> str:
