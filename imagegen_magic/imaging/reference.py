@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image, JpegImagePlugin
 
 from imagegen_magic.errors import ImageInvalid
-from imagegen_magic.formats import TIFF, WEB_FORMATS, WEB_TYPES, WEBP, ImageFormat, format_of, looks_like
+from imagegen_magic.formats import FORMATS, TIFF, WEB_FORMATS, WEB_TYPES, WEBP, ImageFormat, format_of, looks_like
 from imagegen_magic.imaging.arrays import described, from_array, is_array
 from imagegen_magic.imaging.decode import (
     DECODERS,
@@ -39,6 +39,7 @@ from imagegen_magic.request import LocalImage
 MAX_DECODED_PIXELS = 120_000_000  # px decoded if `fit` is to make them fewer: 480 MB; the largest cameras have 102
 _MAX_FILE = 512 * 2**20  # bytes
 _ACCEPTED = "give a path, an address, bytes, a PIL image, a numpy array, an IPython Image, a matplotlib figure, or an earlier result"
+_CONVERTED = ", ".join(each.name for each in FORMATS if each not in WEB_FORMATS)
 _TURNED = "turned as its EXIF says"
 _DRAWN = "drawn from a figure"
 _OF_SEVERAL = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # Pillow's names; a photo's second image (MPO) is no frame
@@ -177,7 +178,7 @@ def _kind(data: bytes, name: str) -> ImageFormat:
     if kind := format_of(data):
         return kind
     words = f"{name} is empty" if not data else f"{name} is not a picture that can be read here but {looks_like(data)}"
-    raise ImageInvalid(words, blame="you", charge="no", hint="give a PNG, JPEG or WebP, or a BMP, TIFF, GIF, AVIF or HEIC to convert")
+    raise ImageInvalid(words, blame="you", charge="no", hint=f"give a PNG, JPEG or WebP, or one to convert: {_CONVERTED}")
 
 
 @contextmanager
