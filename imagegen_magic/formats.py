@@ -49,6 +49,14 @@ WEBP = ImageFormat("WebP", "image/webp", (".webp",), "PIL.WebPImagePlugin:WebPIm
 GIF = ImageFormat("GIF", "image/gif", (".gif",), "PIL.GifImagePlugin:GifImageFile", rb"GIF8[79]a")
 BMP = ImageFormat("BMP", "image/bmp", (".bmp",), "PIL.BmpImagePlugin:BmpImageFile", rb"BM")
 TIFF = ImageFormat("TIFF", "image/tiff", (".tiff", ".tif"), "PIL.TiffImagePlugin:TiffImageFile", rb"II[*+]\0|MM\0[*+]")
+NETPBM = ImageFormat(
+    "Netpbm",
+    "image/x-portable-anymap",
+    (".ppm", ".pgm", ".pbm", ".pnm"),
+    "PIL.PpmImagePlugin:PpmImageFile",
+    rb"P[456]\s+[#\d]",  # the binary forms; those in text are text
+    alpha=False,
+)
 AVIF = ImageFormat(
     "AVIF", "image/avif", (".avif",), "PIL.AvifImagePlugin:AvifImageFile", brands=(b"avif", b"avis"), feature="avif", lossy=True
 )
@@ -71,7 +79,7 @@ HEIC = ImageFormat(
     install="%pip install pillow-heif",
 )
 
-FORMATS = (PNG, JPEG, WEBP, GIF, BMP, TIFF, AVIF, JPEG2000, HEIC)
+FORMATS = (PNG, JPEG, WEBP, GIF, BMP, TIFF, NETPBM, AVIF, JPEG2000, HEIC)
 WEB_FORMATS = (PNG, JPEG, WEBP)
 """What every service takes and returns; references are sent in one of these, and metadata are written into them."""
 

@@ -33,6 +33,7 @@ TABLE = {
     "GIF": ("image/gif", ".gif"),
     "BMP": ("image/bmp", ".bmp"),
     "TIFF": ("image/tiff", ".tiff"),
+    "PPM": ("image/x-portable-anymap", ".ppm"),
     "AVIF": ("image/avif", ".avif"),
     "JPEG2000": ("image/jp2", ".jp2"),
 }
@@ -152,7 +153,7 @@ class TestTable:
         other = data[:8] + b"mif1" + data[12:]
         assert verify(other, preview_edge=32)[0].mime_type == "image/avif"
 
-    @pytest.mark.parametrize("name", ["PPM", "ICO", "TGA", "PCX", "EPS", "PDF", "SGI", "DDS", "ICNS", "MPO", "SPIDER"])
+    @pytest.mark.parametrize("name", ["QOI", "ICO", "TGA", "PCX", "EPS", "PDF", "SGI", "DDS", "ICNS", "MPO", "SPIDER"])
     def test_no_other_plugin_is_tried(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """What Pillow could read besides is no picture here, and its plugin does not see a byte of it."""
         Image.init()

@@ -327,6 +327,7 @@ class TestConversion:
             ("TIFF", {}, "TIFF"),
             ("TIFF", {"compression": "tiff_lzw"}, "TIFF"),
             ("TIFF", {"big_tiff": True}, "TIFF"),
+            ("PPM", {}, "Netpbm"),
             ("JPEG2000", {"irreversible": False}, "JPEG 2000"),
         ],
     )
@@ -335,6 +336,19 @@ class TestConversion:
         picture = ready(saved(drawn(), kind, **options))
         assert (picture.mime_type, picture.notes) == ("image/png", (f"converted from {word}",))
         assert same_pixels(opened(picture), drawn())
+
+    @pytest.mark.parametrize(("white", "grey"), [(255, 128), (4095, 2056), (65535, 32896)])
+    def test_a_netpbm_file_is_as_bright_as_it_says(self, white: int, grey: int) -> None:
+        """8, 12 or 16 bits a pixel: the header names white, and half of it is half grey, whatever else the picture holds."""
+        number = grey.to_bytes(2 if white > 255 else 1)
+        picture = ready(b"P5 # depth\n4 2\n%d\n" % white + number * 8)
+        assert picture.mime_type == "image/png"
+        assert opened(picture).convert("L").getextrema() == (128, 128)
+
+    def test_netpbm_as_text_is_text(self) -> None:
+        """A text may begin with the same letters; it is refused with the formats that can be converted."""
+        with pytest.raises(ImageInvalid, match=r"text.* GIF, BMP, TIFF, Netpbm, AVIF, JPEG 2000, HEIC"):
+            ready(b"P2 3 3 of us went to the lake")
 
     @pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA", "LA", "CMYK", "I;16"])
     def test_a_tiff_in_every_mode(self, mode: str) -> None:

@@ -171,7 +171,8 @@ def white_of(image: Image.Image) -> int:
 
     Of a TIFF that is MaxSampleValue, or the largest number of its BitsPerSample (9 to 16) if SampleFormat says whole numbers from 0.
     """
-    if image.format == "PNG" or (image.format == "JPEG2000" and image.mode.startswith("I;16")):
+    scaled_by_pillow = image.format == "PPM" and image.mode == "I"
+    if image.format == "PNG" or scaled_by_pillow or (image.format == "JPEG2000" and image.mode.startswith("I;16")):
         return 0xFFFF
     tags = getattr(image, "tag_v2", {})
     bits, formats, largest = (_numbers(tags.get(tag)) for tag in (258, 339, 281))
