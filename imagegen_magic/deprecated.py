@@ -55,7 +55,7 @@ def renamed_fields(**names: str) -> Callable[[type[T]], type[T]]:
         @functools.wraps(constructor)
         def accept_old_names(self: Any, *arguments: Any, **given: Any) -> None:
             if not names.keys().isdisjoint(given):
-                given |= dict(_current(cls.__name__, names, given))
+                given |= dict(current_arguments(cls.__name__, names, given))
             constructor(self, *arguments, **given)
 
         cls.__init__ = accept_old_names  # type: ignore[method-assign]
@@ -67,7 +67,7 @@ def renamed_fields(**names: str) -> Callable[[type[T]], type[T]]:
     return decorate
 
 
-def _current(owner: str, names: Mapping[str, str], given: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def current_arguments(owner: str, names: Mapping[str, str], given: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Take the arguments with an old name out of `given` and yield them under the current one."""
     for old in [name for name in given if name in names]:
         warn_renamed(owner, old, names[old], stacklevel=4)

@@ -32,10 +32,10 @@ Each error has four facts: what happened, who has to act (`blame`), whether it w
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from imagegen_magic.deprecated import RenamedAttribute, current_arguments, move_renamed, warn_renamed
 from imagegen_magic.records import PortableError, fields_of_error, plain, restored_error
 from imagegen_magic.secret_patterns import without_queries
 
@@ -74,30 +74,12 @@ _OLD_NAMES = {"whose": "blame", "charged": "charge", "next_step": "hint"}  # of 
 _OLD_OPTION_NAMES = {"nearest": "fix", "gateways": "providers"}  # likewise, of UnsupportedOption
 
 
-def _renamed(owner: str, old_names: Mapping[str, Any], known: Mapping[str, str] = _OLD_NAMES) -> Iterator[tuple[str, Any]]:
-    """Yield what was given by an old name under its new one. Emits a DeprecationWarning; raises TypeError for any other name."""
-    for old, value in old_names.items():
-        if old not in known:
-            raise TypeError(f"{owner} takes no argument {old!r}")
-        warnings.warn(f"{owner}: {old} is now {known[old]}", DeprecationWarning, stacklevel=3)
-        yield known[old], value
-
-
-def _old_name(old: str, new: str) -> Any:
-    """Return a property that reads and sets an attribute by its old name, with a DeprecationWarning."""
-
-    def warn(error: ImageGenError) -> None:
-        warnings.warn(f"{type(error).__name__}.{old} is now .{new}", DeprecationWarning, stacklevel=3)
-
-    def read(error: ImageGenError) -> Any:
-        warn(error)
-        return getattr(error, new)
-
-    def write(error: ImageGenError, value: Any) -> None:
-        warn(error)
-        setattr(error, new, value)
-
-    return property(read, write, doc=f"The name of `{new}` in version 0.1.0.")
+def _current_names(owner: str, old_names: dict[str, Any], known: Mapping[str, str] = _OLD_NAMES) -> dict[str, Any]:
+    """Return arguments given by an old name under the current one, with a DeprecationWarning. Raises TypeError for any other name."""
+    current = dict(current_arguments(owner, known, old_names))
+    if old_names:
+        raise TypeError(f"{owner} takes no argument {next(iter(old_names))!r}")
+    return current
 
 
 class ImageGenError(PortableError):
@@ -129,7 +111,7 @@ class ImageGenError(PortableError):
         rows: Sequence[int] = (),
         **old_names: Any,
     ) -> None:
-        current = dict(_renamed(type(self).__name__, old_names))
+        current = _current_names(type(self).__name__, old_names)
         hint = current.get("hint") if hint is None else hint
         what = without_queries(what)
         super().__init__(what)
@@ -157,7 +139,7 @@ class ImageGenError(PortableError):
             if values.get(name) not in options:
                 values[name] = getattr(kind, name)
         what = str(values.get("what", ""))
-        state = {name: kind._decoded(name, value) for name, value in values.items() if not isinstance(getattr(kind, name, None), property)}
+        state = {name: kind._decoded(name, value) for name, value in values.items() if name not in _OLD_NAMES | _OLD_OPTION_NAMES}
         return restored_error(kind, (what,), {**state, "what": what, "rows": tuple(values.get("rows", ()))})
 
     @classmethod
@@ -169,15 +151,11 @@ class ImageGenError(PortableError):
         super().__init_subclass__(**options)
         if "_default_hint" in vars(cls) and "_default_retry" not in vars(cls):
             cls._default_retry = False  # a hint of its own is complete
-        for new, value in _renamed(cls.__name__, {old: vars(cls)[old] for old in _OLD_NAMES if old in vars(cls)}):
-            setattr(cls, new, value)
-        for old in _OLD_NAMES:
-            if old in vars(cls):
-                delattr(cls, old)
+        move_renamed(cls, _OLD_NAMES)
 
-    whose = _old_name("whose", "blame")
-    charged = _old_name("charged", "charge")
-    next_step = _old_name("next_step", "hint")
+    whose = RenamedAttribute("ImageGenError", "whose", "blame")
+    charged = RenamedAttribute("ImageGenError", "charged", "charge")
+    next_step = RenamedAttribute("ImageGenError", "next_step", "hint")
 
     def __str__(self) -> str:
         return message(self)
@@ -226,7 +204,7 @@ class UnsupportedOption(ImageGenError, ValueError):
         detail: str = "",
         **old_names: Any,
     ) -> None:
-        current = dict(_renamed(type(self).__name__, old_names, _OLD_OPTION_NAMES))
+        current = _current_names(type(self).__name__, old_names, _OLD_OPTION_NAMES)
         self.option = option
         self.value = value
         self.allowed = tuple(allowed)
@@ -254,16 +232,16 @@ class UnsupportedOption(ImageGenError, ValueError):
     @property
     def nearest(self) -> str | None:
         """The fix as text: its name in version 0.1.0."""
-        warnings.warn("UnsupportedOption.nearest is now .fix", DeprecationWarning, stacklevel=2)
+        warn_renamed("UnsupportedOption", "nearest", "fix")
         fix = self.fix or {}
         return str(fix[self.option]) if list(fix) == [self.option] else self._fix_text().removeprefix("Try ") or None
 
     @nearest.setter
     def nearest(self, value: str | None) -> None:
-        warnings.warn("UnsupportedOption.nearest is now .fix", DeprecationWarning, stacklevel=2)
+        warn_renamed("UnsupportedOption", "nearest", "fix")
         self.fix = {self.option: value} if value else None
 
-    gateways = _old_name("gateways", "providers")
+    gateways = RenamedAttribute("UnsupportedOption", "gateways", "providers")
 
     def available_from(self, providers: Sequence[str]) -> UnsupportedOption:
         """Return a copy that names the providers that can do exactly this."""
@@ -363,7 +341,7 @@ class APIError(ImageGenError):
         hint: str | None = None,
         **old_names: Any,
     ) -> None:
-        super().__init__(what, **{"blame": blame, "charge": charge, "hint": hint, **dict(_renamed(type(self).__name__, old_names))})
+        super().__init__(what, **{"blame": blame, "charge": charge, "hint": hint, **_current_names(type(self).__name__, old_names)})
         self.status = status
         self.code = code
         self.request_id = request_id

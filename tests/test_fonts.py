@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import typefaces
@@ -11,9 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
-from imagegen_magic.imaging.text import font_files
-from imagegen_magic.imaging.text.font_files import Face
-from imagegen_magic.imaging.text.fonts import ELLIPSIS, Fonts, missing_glyphs
+from imagegen_magic.imaging.text.fonts import ELLIPSIS, Fonts
 from imagegen_magic.imaging.text.graphemes import escaped, graphemes
 
 INK = (0, 0, 0)
@@ -52,13 +51,13 @@ class TestDrawing:
     @pytest.mark.parametrize("text", ["An ancient castle", "Œuvre, façade, Ærø, łódź", "Замок под звёздами", "Κάστρο", "“low” – 5 € × 2 …"])
     def test_european_scripts_have_glyphs(self, text: str) -> None:
         """Letters with accents, Greek, Cyrillic and typographic marks."""
-        assert missing_glyphs(text) == ()
+        assert Fonts().missing_glyphs(text) == ()
         assert inked(drawn(text))[2] > 100
 
     @pytest.mark.parametrize("text", ["古老的城堡，星空之下", "浮世絵風の城、満天の星", "별이 빛나는 고성"])
     def test_chinese_japanese_and_korean_have_glyphs(self, text: str) -> None:
         """Each character is drawn, and no two of the same look alike."""
-        assert missing_glyphs(text) == ()
+        assert Fonts().missing_glyphs(text) == ()
         first, second = (drawn(each) for each in (text[0], text[1]))
         assert first.tobytes() != second.tobytes()
 
@@ -73,7 +72,7 @@ class TestDrawing:
     @pytest.mark.parametrize("text", ["🦊", "👍🏽", "👨‍👩‍👧", "🇯🇵", "☀️", "1️⃣", "✨"])
     def test_emoji_are_in_colour_or_at_least_there_and_one_character_wide(self, text: str) -> None:
         """A family, a flag, a skin tone and a keycap are one picture each, as large as the text."""
-        assert missing_glyphs(text) == ()
+        assert Fonts().missing_glyphs(text) == ()
         image = drawn(text)
         left, top, right, bottom = inked(image)
         assert right - left <= 50
@@ -116,40 +115,30 @@ class TestMissing:
         assert drawn("a\x07b").tobytes() == drawn("a\\x07b").tobytes()
         assert escaped("中\x00é😀") == "\\u4e2d\\x00\\xe9\\U0001f600"
 
-    def test_without_any_font_of_the_system_latin_is_still_drawn(self) -> None:
-        """Pillow's own font takes over; the rest is escaped, and told."""
-        bare = Fonts(system=False)
-        assert bare.missing_glyphs("red fox 123 ?") == ()
-        assert bare.missing_glyphs("城 fox 🦊") == ("城", "🦊")
-        assert drawn("城", bare).tobytes() == drawn("\\u57ce", bare).tobytes()
-        assert inked(drawn("red fox", bare))[2] > 60
-
-    def test_a_machine_without_fonts_is_such_a_one(self) -> None:
-        """Where no folder has a font, everything still works."""
+    def test_a_machine_without_fonts(self) -> None:
+        """Pillow's own font draws Latin; the rest is escaped and reported."""
         with typefaces.only():
-            assert Fonts().missing_glyphs("fox 城") == ("城",)
-            assert Fonts().wrap("a red fox", 20, 1000, 1) == ["a red fox"]
+            bare = Fonts()
+            assert bare.missing_glyphs("red fox 123 ?") == ()
+            assert bare.missing_glyphs("城 fox 🦊") == ("城", "🦊")
+            assert drawn("城", bare).tobytes() == drawn("\\u57ce", bare).tobytes()
+            assert inked(drawn("red fox", bare))[2] > 60
+            assert bare.wrap("a red fox", 20, 1000, 1) == ["a red fox"]
+
+    def test_a_file_that_is_no_font_is_passed_over(self, tmp_path: Path) -> None:
+        """A broken file with the name of a known font hides nothing."""
+        broken = tmp_path / "segoeui.ttf"
+        broken.write_bytes(b"no font")
+        with typefaces.only(broken):
+            assert Fonts().missing_glyphs("fox") == ()
+            assert inked(drawn("fox"))
 
     @pytest.mark.parametrize("text", ["\ufe0f", "\u200d", "\ufe0fa", "🦊\u200d"])
     def test_a_character_that_is_invisible_is_no_fault(self, text: str) -> None:
         """A selector or a joiner alone, of which shaping leaves nothing: no error, no escape."""
-        assert missing_glyphs(text) == ()
+        assert Fonts().missing_glyphs(text) == ()
         assert Fonts().wrap(text, 20, 200, 1) == [text]
         drawn(text)
-
-    def test_a_file_that_is_no_font_is_passed_over(self, tmp_path: object) -> None:
-        """A broken file of the person's own hides nothing."""
-        from pathlib import Path
-
-        broken = Path(str(tmp_path)) / "broken.ttf"
-        broken.write_bytes(b"no font")
-        assert Fonts([broken], system=False).missing_glyphs("fox") == ()
-        assert inked(drawn("fox", Fonts([broken])))
-
-    def test_a_font_of_ones_own_comes_first(self) -> None:
-        """`first` wins over the system's."""
-        path = font_files.system_faces("zh", False)[0].path
-        assert Fonts([path])._runs("fox", "zh", False)[0].face == Face(path)
 
 
 class TestWrapping:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy
 import pytest
 import typefaces
 from PIL import Image, ImageChops, ImageCms, ImageStat
@@ -216,14 +215,10 @@ class TestAbsent:
         assert "missing" in lines
         assert " ".join(lines).count("moderation said no") == 1
         image = opened(sheet.png())
-        box = renderer.LIGHT.box
+        box = renderer.BOX
         assert len([each for each in boxes_of(image, box) if each[2] - each[0] == 256]) >= 2
         assert max(box) - min(box) == 0
         assert 235 < box[0] < 250
-
-    def test_the_word_of_a_missing_cell_can_be_chosen(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """While a sweep runs, it is waiting."""
-        assert "waiting" in texts(monkeypatch, grid({}, QUALITY, STYLE, missing="waiting"), "preview")
 
     @pytest.mark.parametrize(
         ("data", "word"),
@@ -320,7 +315,7 @@ class TestPictures:
     def test_what_is_transparent_lies_on_checks(self) -> None:
         """Not on white, where white would not be told from nothing."""
         image = opened(grid({("", ""): flat((0, 0, 0, 0), (100, 100))}).png())
-        light, dark = renderer.LIGHT.checks
+        light, dark = renderer.CHECKS
         assert near(image, dark) > 3000
         assert near(image, light) > 3000
 
@@ -377,13 +372,6 @@ class TestText:
         assert all(left >= 0 and top >= 0 and right <= width for left, top, right, width in places)
         assert [(box[2] - box[0], box[3] - box[1]) for box in boxes_of(image, RED)] == [(256, 256)] * 4
 
-    def test_what_no_font_has_is_told(self) -> None:
-        """From every text on the sheet."""
-        axis = Axis("a\x01", ("b\x02",))
-        sheet = grid({}, axis, axis, title="t\x03", note="n\x04", missing="m\x05")
-        assert sheet.missing_glyphs() == ("\x03", "\x04", "\x01", "\x02", "\x05")
-        assert grid(full(), QUALITY, STYLE).missing_glyphs() == ()
-
     def test_text_grows_with_the_sheet(self) -> None:
         """On a sheet of large pictures the labels are as legible as on a small one."""
         sheet = grid(full(size=(1024, 1024)), QUALITY, STYLE)
@@ -392,26 +380,15 @@ class TestText:
         assert 3 <= large.text / small.text <= 4.5
         assert 1 / 90 < large.text / large.width < 1 / 40
 
-    def test_dark_paper_has_light_text(self) -> None:
-        """For slides; light is the default."""
-        light, dark = (opened(grid(full(), QUALITY, STYLE, dark=each).png()) for each in (False, True))
-        assert light.getpixel((0, 0)) == (255, 255, 255)
-        assert max(dark.getpixel((0, 0))) < 40  # type: ignore[type-var, arg-type]
-        shades, shades_of_dark = (numpy.asarray(image.convert("L")).astype(int) for image in (light, dark))
-        strokes = (shades < 128) & (shades != shades_of_dark)  # of whatever font there is; the pictures are the same on both
-        assert strokes.any()
-        assert (shades_of_dark[strokes] > shades_of_dark[0, 0] + 60).all()
-
-    @pytest.mark.parametrize("palette", [renderer.LIGHT, renderer.DARK])
-    def test_text_has_contrast(self, palette: renderer.Palette) -> None:
+    def test_text_has_contrast(self) -> None:
         """At least 4.5 to 1 on paper and on boxes (WCAG 2.2, 1.4.3)."""
 
         def luminance(colour: tuple[int, int, int]) -> float:
             parts = [value / 255 / 12.92 if value <= 10 else ((value / 255 + 0.055) / 1.055) ** 2.4 for value in colour]
             return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
 
-        for ink in (palette.ink, palette.quiet):
-            for ground in (palette.paper, palette.box):
+        for ink in (renderer.INK, renderer.QUIET):
+            for ground in (renderer.PAPER, renderer.BOX):
                 dark, light = sorted((luminance(ink), luminance(ground)))
                 assert (light + 0.05) / (dark + 0.05) >= 4.5
 

@@ -130,10 +130,6 @@ class TestSheet:
         assert sheet.missing_scripts() == ()
         assert sheet._drawn_contents() is sheet.contents
 
-    def test_fonts_of_ones_own_count(self, bare: None) -> None:
-        """A font file that was given draws it."""
-        assert contact_sheet([picture()], [CHINESE], fonts=[typefaces.CJK]).missing_scripts() == ()
-
 
 class TestPython:
     """What a script is told."""

@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filehost import file_host
 from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 import imagegen_magic
+from imagegen_magic import export, generate, run
 from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.formats import AVIF, FORMATS, HEIC, format_of
 from imagegen_magic.imaging.decode import decoded, reopened
@@ -424,3 +426,35 @@ class TestWhatADecoderRaises:
             small = preview(saved(Image.fromarray(array), "TIFF"), 64)
             shades = np.asarray(Image.open(io.BytesIO(small.data)).convert("L"))
             assert shades.std() > (10 if most == 4095 else 60) or most == 4095
+
+
+@pytest.mark.parametrize("kind", ["GIF", "AVIF"])
+class TestEndToEnd:
+    """Formats that no gateway lists, and that a file of the user or a gateway may have."""
+
+    def test_as_a_result(self, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The bytes are saved with their own suffix, the difference is reported, and outputs and exports show it."""
+        data = drawn(kind, (1024, 1024))
+        with file_host(monkeypatch) as host:
+            host.file = lambda number, path: data
+            generation = run(generate("a fox", provider="apimart", size="1:1", output_format="png"))
+        (image,) = generation
+        assert (image.path.suffix, image.mime_type, image.data) == (TABLE[kind][1], TABLE[kind][0], data)
+        assert image.differences == (f"asked png, got {kind.lower()}",)
+        assert image.open().size == (1024, 1024)
+        assert image._repr_mimebundle_()[0].keys() >= {"image/jpeg"}
+        assert generation.contact_sheet(tmp_path / "sheet.png") == tmp_path / "sheet.png"
+        export(generation, tmp_path / "out")
+        (copy,) = (path for path in (tmp_path / "out").rglob(f"*{image.path.suffix}"))
+        assert copy.read_bytes() == data
+
+    def test_as_a_reference(self, kind: str, own_world: Path) -> None:
+        """A PNG of its first frame is uploaded, without its comment."""
+        frames = [decoded(drawn(kind)), Image.new("RGB", (96, 64), "teal")]
+        (own_world / f"photo.{kind.lower()}").write_bytes(saved(frames[0], kind, save_all=True, append_images=frames[1:]))
+        (image,) = run(generate("a fox", provider="apimart", size="1:1", references=[f"photo.{kind.lower()}"], sandbox=True))
+        assert (image.width, image.height) == (1024, 1024)
+        (uploaded,) = own_world.parent.rglob("uploads/*.*")
+        sent = Image.open(uploaded)
+        assert (sent.format, sent.size, getattr(sent, "n_frames", 1)) == ("PNG", (96, 64), 1)
+        assert np.abs(np.asarray(sent.convert("RGB")).astype(int) - np.asarray(frames[0].convert("RGB"))).mean() < 8

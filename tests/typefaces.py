@@ -84,7 +84,7 @@ def emoji() -> bytes:
 @contextlib.contextmanager
 def only(*fonts: Path | bytes) -> Iterator[Path]:
     """Have the package find these fonts and no others; bytes are a font of emoji. Yields the folder that they are in."""
-    caches = (font_files._files, font_files.system_faces, font_files.others)
+    caches = (font_files._files, font_files.faces, font_files.others)
     before = font_files._folders
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -10,7 +10,7 @@ from imagegen_magic.errors import UnsupportedOption
 
 _MODES = {3: "RGB", 4: "RGBA"}
 _STRIP = 1 << 18  # numbers converted at a time: a whole copy in floats would take four times the picture
-_TAKEN = "an array is taken as height × width (grey), × 3 (RGB) or × 4 (RGBA), in uint8 from 0 to 255 or in floats from 0 to 1"
+_ACCEPTED = "an array is read as height × width (grey), × 3 (RGB) or × 4 (RGBA), in uint8 from 0 to 255 or in floats from 0 to 1"
 
 
 def is_array(source: object) -> bool:
@@ -19,7 +19,7 @@ def is_array(source: object) -> bool:
 
 
 def described(array: Any) -> str:
-    """Say shape and type: `480×640×3 uint8`."""
+    """Return shape and type: `480×640×3 uint8`."""
     return f"{'×'.join(str(side) for side in array.shape) or 'no shape'} {array.dtype}"
 
 
@@ -52,7 +52,7 @@ def _steps(strip: Any, name: str, option: str) -> bytes:
     if not (least >= 0 and most <= 1):  # so that a NaN, which is neither, is refused too
         span = f"holds values from {least:g} to {most:g}" if least == least else "holds NaN"
         step = "divide it by 255, or clip it: array.clip(0, 1)" if least >= 0 else "scale it to floats from 0 to 1"
-        raise UnsupportedOption(f"{name} {span}", option=option, value=name, hint=f"{_TAKEN}; {step if least == least else 'fill it'}")
+        raise UnsupportedOption(f"{name} {span}", option=option, value=name, hint=f"{_ACCEPTED}; {step if least == least else 'fill it'}")
     scaled: bytes = (strip.astype("float32") * 255 + 0.5).astype("uint8").tobytes()
     return scaled
 
@@ -78,10 +78,10 @@ def _advice_on_type(array: Any) -> str:
     if array.dtype.kind == "b":
         return "mask_from(array) makes a mask of true and false"
     if array.dtype.kind in "iu":
-        return "array.astype('uint8'), where its values go from 0 to 255"
+        return "array.astype('uint8'), if its values go from 0 to 255"
     return ""
 
 
 def _refused(array: Any, name: str, option: str, advice: str) -> UnsupportedOption:
-    words = f"{_TAKEN}; {advice}" if advice else _TAKEN
+    words = f"{_ACCEPTED}; {advice}" if advice else _ACCEPTED
     return UnsupportedOption(f"{name} is an array of {described(array)}", option=option, value=name, hint=words)

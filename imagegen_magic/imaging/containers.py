@@ -38,7 +38,7 @@ class Chunk(NamedTuple):
 
 
 def identify(data: bytes | mmap, *, quoted: bool = False) -> ImageFormat:
-    """Return the format that the first bytes name. Raises ImageInvalid, which says what else it looks like; `quoted` as in `looks_like`."""
+    """Return the format that the first bytes name. Raises ImageInvalid, with what it looks like instead; `quoted` as in `looks_like`."""
     if image_format := format_of(data):
         return image_format
     what = looks_like(bytes(data[:512]), len(data), quoted=quoted)
@@ -46,7 +46,7 @@ def identify(data: bytes | mmap, *, quoted: bool = False) -> ImageFormat:
 
 
 def chunks(image_format: ImageFormat, data: bytes) -> Iterator[Chunk]:
-    """Yield the complete chunks of a PNG, JPEG or WebP in order, up to its end (`IEND`, EOI) or to where the file breaks off."""
+    """Yield the complete chunks of a PNG, JPEG or WebP in order, up to its end (`IEND`, EOI) or to the first incomplete one."""
     return {PNG: png_chunks, JPEG: jpeg_segments, WEBP: riff_chunks}[image_format](data)
 
 

@@ -45,7 +45,7 @@ class Draft:
 
 
 def check_size(size: tuple[int, int], limits: Limits) -> None:
-    """Raise UnsupportedOption for more pixels than are taken, where the picture is not to be made to fit."""
+    """Raise UnsupportedOption for more pixels than are accepted, unless the image is to be made to fit."""
     width, height = size
     if width * height > limits.max_pixels and not limits.fit:
         claim = f"{width}×{height} pixels ({width * height / 1e6:.1f} megapixels)"
@@ -54,7 +54,7 @@ def check_size(size: tuple[int, int], limits: Limits) -> None:
 
 
 def check_bytes(data: bytes, form: str, limits: Limits) -> None:
-    """Raise UnsupportedOption for more bytes than are taken, where the picture is not to be made to fit; `form` says what they are."""
+    """Raise UnsupportedOption for more bytes than are accepted, unless the image is to be made to fit; `form` names their format."""
     if len(data) <= limits.max_bytes or limits.fit:
         return
     have, taken = compared_sizes(len(data), limits.max_bytes)
@@ -73,12 +73,12 @@ def fits(data: bytes, image: Image.Image, limits: Limits) -> bool:
 
 
 def target(limits: Limits) -> ImageFormat:
-    """Return the format that pictures of other formats become: PNG where it is taken."""
+    """Return the format that images of other formats become: PNG if it is accepted."""
     return next((kind for kind in WEB_FORMATS if kind.mime_type in limits.types), PNG)
 
 
 def encode_within(draft: Draft, limits: Limits) -> LocalImage:
-    """Return the draft as a file within the limits. Raises UnsupportedOption where it is too large and not to be made to fit."""
+    """Return the draft as a file within the limits. Raises UnsupportedOption if it is too large and not to be made to fit."""
     draft = _opaque(draft, limits) if draft.kind is JPEG else draft
     small = _scaled(draft, math.sqrt(limits.max_pixels / (draft.image.width * draft.image.height)))
     data = _saved(small)
@@ -102,7 +102,7 @@ def _lossy(draft: Draft, data: bytes, limits: Limits) -> Draft:
 
 
 def _opaque(draft: Draft, limits: Limits) -> Draft:
-    """Return the draft without the alpha that no JPEG has. Raises UnsupportedOption where something is transparent."""
+    """Return the draft without the alpha that no JPEG has. Raises UnsupportedOption if something is transparent."""
     if draft.image.mode != "RGBA":
         return draft
     if _transparent(draft.image):
@@ -117,7 +117,7 @@ def _transparent(image: Image.Image) -> bool:
 
 
 def _within_bytes(draft: Draft, limits: Limits) -> tuple[Draft, bytes]:
-    """Return the draft, made smaller until its file is small enough, and that file. Raises UnsupportedOption where no size is."""
+    """Return the draft, made smaller until its file is small enough, and that file. Raises UnsupportedOption if no size is."""
     small, share = draft, 1.0
     while len(data := _saved(small)) > limits.max_bytes:
         if max(small.image.size) == 1:
@@ -128,7 +128,7 @@ def _within_bytes(draft: Draft, limits: Limits) -> tuple[Draft, bytes]:
 
 
 def _scaled(draft: Draft, share: float) -> Draft:
-    """Return the draft with each side `share` times as long; itself where that is not shorter."""
+    """Return the draft with each side `share` times as long; itself if that is not shorter."""
     if share >= 1:
         return draft
     size = (max(1, int(draft.image.width * share)), max(1, int(draft.image.height * share)))

@@ -1,9 +1,9 @@
 """Whether an edit kept to its mask: how much of what the mask protects has changed, in figures and as a heat map.
 
-A pixel counts as changed where one of its channels differs by more than `TOLERANCE` of 255; by more than `COARSE_TOLERANCE` where the
+A pixel counts as changed if one of its channels differs by more than `TOLERANCE` of 255; by more than `COARSE_TOLERANCE` if the
 result is a JPEG or lossy WebP, or of another size. Measured: saving a photograph at quality 85 with coarse colours changes 1 % of its
-pixels by more than 16 and 0.2 % by more than 24. Pictures of different sizes are both brought to half of the smaller one, where
-hardly any choice of resampling is seen; one of another shape is stretched, since it is unknown what the gateway did. Near the mask's
+pixels by more than 16 and 0.2 % by more than 24. Images of different sizes are both scaled to half of the smaller one, so that
+the choice of resampling hardly matters; one of another shape is stretched, since it is unknown what the gateway did. Near the mask's
 edge paint bleeds then, so the blocks that it crosses do not count: 16 px as a JPEG codes them, 8 at half the size, 4 without coding.
 """
 
@@ -59,7 +59,7 @@ class _Comparison:
 def drift(before: bytes, after: bytes, mask: bytes) -> Drift:
     """Return how much of what `mask` protects (its fully opaque pixels) differs between the reference and the result.
 
-    Two pictures are decoded at once. Raises ImageInvalid where one of the three is no whole picture.
+    Two pictures are decoded at once. Raises ImageInvalid if one of the three is no complete image.
     """
     seen = _compared(before, after, mask)
     strengths = seen.strongest.histogram(seen.counted)
@@ -96,8 +96,8 @@ def _compared(before: bytes, after: bytes, mask: bytes) -> _Comparison:
     counted = alpha.point([0] * 255 + [255])
     if block := _block(lossy, alignment):
         counted = _away_from_edges(counted, block)
-    with ThreadPoolExecutor(1) as beside:
-        other = beside.submit(_loaded, first, before, size)
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(_loaded, first, before, size)
         result = _loaded(second, after, size)
         reference = other.result()
     difference = _difference(reference, result)
@@ -126,7 +126,7 @@ def _loaded(image: ImageFile.ImageFile, data: bytes, size: tuple[int, int]) -> I
 
 
 def _alpha(mask: bytes, size: tuple[int, int]) -> Image.Image:
-    """Return a mask's alpha in that size: 255 only where all that falls on a pixel is opaque. A mask without alpha protects everything."""
+    """Return a mask's alpha in that size: 255 only if all that falls on a pixel is opaque. A mask without alpha protects everything."""
     image = opened(mask)
     with DECODERS:
         load_pixels(image, identify(mask))
@@ -136,14 +136,14 @@ def _alpha(mask: bytes, size: tuple[int, int]) -> Image.Image:
 
 
 def _block(lossy: bool, alignment: str) -> int:
-    """Return the edge in px of the blocks that bleed into one another, or 0 where each pixel stands for itself."""
+    """Return the edge in px of the blocks that bleed into one another, or 0 if each pixel stands for itself."""
     if alignment == "same":
         return 16 if lossy else 0
     return 8 if lossy else 4
 
 
 def _away_from_edges(protected: Image.Image, block: int) -> Image.Image:
-    """Return what is protected without the blocks in which something is not; all of it where nothing would be left."""
+    """Return what is protected without the blocks in which something is not; all of it if nothing would be left."""
     blocks = protected.reduce(block).point([0] * 255 + [255])
     whole = (blocks.width * block, blocks.height * block)
     inner = ImageChops.darker(protected, blocks.resize(whole, Image.Resampling.NEAREST).crop((0, 0, *protected.size)))

@@ -14,13 +14,13 @@ STRENGTH = 0.58
 def overlay(picture: bytes, mask: Image.Image, edge: int = EDGE, limit: int = LIMIT) -> Preview:
     """Return a preview of at most `edge` px and `limit` bytes, tinted where the mask (with alpha, of the same shape) is transparent.
 
-    Raises ImageInvalid where the picture's bytes are no whole picture.
+    Raises ImageInvalid if the bytes are no complete image.
     """
     with DECODERS:
         image = small(decoded(picture), edge)
     opaque = image.convert("RGB") if image.mode != "RGBA" else _on_white(image)
-    where = mask.getchannel("A").resize(image.size, Image.Resampling.BOX, reducing_gap=1.0)
-    tint = where.point([round((255 - value) * STRENGTH) for value in range(256)])
+    alpha = mask.getchannel("A").resize(image.size, Image.Resampling.BOX, reducing_gap=1.0)
+    tint = alpha.point([round((255 - value) * STRENGTH) for value in range(256)])
     opaque.paste(TINT, (0, 0), tint)
     return fitted(opaque, limit)
 
@@ -32,7 +32,7 @@ def masked_fraction(mask: Image.Image) -> float:
 
 
 def describe_fraction(fraction: float) -> str:
-    """Return how much is to be repainted, as a person says it: `12 % to be repainted`."""
+    """Return how much is to be repainted: `12 % to be repainted`."""
     if 0 < fraction < 0.01:
         return "under 1 % to be repainted"
     return "over 99 % to be repainted" if 0.99 < fraction < 1 else f"{fraction:.0%} to be repainted".replace("%", " %")

@@ -43,9 +43,8 @@ def mask_from(picture: Any) -> Image.Image:
     """Return a mask of a black-and-white picture or an array: white, true and 1 are where to paint; greys paint half, for soft edges.
 
     `picture`: a PIL image in any mode; a file of one, as path or bytes; an array of booleans, of integers 0 and 1 or 0 to 255, or of
-    floats 0 to 1, H×W; or in colour, × 3 or × 4, as `pictures.references` takes them. Where it holds exactly two values, whichever they
-    are, the larger is where to paint; where it holds one, 0 is nowhere, and 1 and white are everywhere. Returns H×W RGBA, transparent
-    where to paint.
+    floats 0 to 1, H×W; or in colour, × 3 or × 4, as references may be. If it holds exactly two values, the larger is
+    where to paint; if it holds one, 0 is nowhere, and 1 and white are everywhere. Returns H×W RGBA, transparent where to paint.
 
     Raises UnsupportedOption for a picture in colour, one that is a mask already, and for numbers that do not say what is white;
     ImageInvalid for a broken file or a closed image, ReadError for a file that is not there.
@@ -61,8 +60,8 @@ def mask_box(image: Any, left: int, top: int, right: int, bottom: int) -> Image.
     """Return a mask as large as `image` that lets the box be painted: from pixel `left` to before `right`, from `top` to before `bottom`.
 
     `image`: whatever the mask is for: a PIL image, an array, a path, bytes, a result (its first picture), or anything with `width` and
-    `height`; upright, as its Exif says. Raises UnsupportedOption where the box is empty or leaves the picture, and for what is no
-    picture; ReadError, ImageInvalid.
+    `height`; upright, as its Exif says. Raises UnsupportedOption if the box is empty or leaves the image, and for anything
+    else; ReadError, ImageInvalid.
     """
     width, height = _size_of(_one(image))
     if not all(isinstance(edge, Real) for edge in (left, top, right, bottom)):
@@ -86,7 +85,7 @@ def invert(mask: Image.Image) -> Image.Image:
 
 
 def check_mask(mask: LocalImage, first: LocalImage) -> None:
-    """Raise UnsupportedOption where the mask does not say what to paint on the first reference, and ImageInvalid where it is broken.
+    """Raise UnsupportedOption if the mask does not say what to paint on the first reference, and ImageInvalid if it is broken.
 
     It has to be a PNG with an alpha channel, as large as the reference, with something fully transparent and something fully opaque.
     """
@@ -108,7 +107,7 @@ def _mask(grey: Image.Image) -> Image.Image:
 
 
 def _grey(image: Image.Image, *, two_as_black_and_white: bool = True) -> Image.Image:
-    """Return a black-and-white picture in L, two values as black and white. Raises UnsupportedOption where it is none."""
+    """Return a black-and-white picture in L, two values as black and white. Raises UnsupportedOption if it is none."""
     grey = Image.new("L", image.size)
     top = 0
     for strip in row_bands(image):
@@ -123,7 +122,7 @@ def _grey(image: Image.Image, *, two_as_black_and_white: bool = True) -> Image.I
 
 
 def _everywhere(value: float, white: int = 255) -> int:
-    """Return black or white for a mask of one value. Raises UnsupportedOption where it says neither."""
+    """Return black or white for a mask of one value. Raises UnsupportedOption if it says neither."""
     if value in (0, 1, 255, 65_535, white):
         return 255 if value else 0
     step = "give 0 where to protect and 255 where to paint; of an array a condition, as in mask_from(array == 3)"
@@ -251,7 +250,7 @@ def _size_of(image: Any) -> tuple[int, int]:
     """Return width and height of whatever a mask is to be for."""
     if is_array(image):
         if len(image.shape) < 2:
-            raise _refused(f"the array {described(image)} is no picture", "an array", "give height × width, × 3 or × 4 where in colour")
+            raise _refused(f"the array {described(image)} is no picture", "an array", "give height × width, × 3 or × 4 if in colour")
         return image.shape[1], image.shape[0]
     sides = getattr(image, "width", None), getattr(image, "height", None)
     if not isinstance(image, Image.Image) and all(isinstance(side, int) for side in sides):  # an IPython Image has them, as None
@@ -296,7 +295,7 @@ def _one_sided(mask: LocalImage, least: float, most: float) -> UnsupportedOption
 
 
 def _call(name: str) -> str:
-    """Say the one call that makes a mask of what a person calls so."""
+    """Return the advice to make a mask of an image of that name."""
     stem, dot, _ = name.rpartition(".")
     argument = name if name.isidentifier() else repr(name) if stem and dot else "picture"
     return f"mask_from({argument}) makes a mask of a black-and-white picture: white = edit here, black stays"

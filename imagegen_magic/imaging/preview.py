@@ -30,7 +30,7 @@ UPRIGHT = {
 
 @dataclass(frozen=True, slots=True)
 class Preview(Record):
-    """A JPEG, or a PNG where something is transparent; `width` and `height` in pixels."""
+    """A JPEG, or a PNG if something is transparent; `width` and `height` in pixels."""
 
     data: bytes
     mime_type: str
@@ -51,7 +51,7 @@ class Preview(Record):
 def preview(data: bytes | Image.Image, edge: int = EDGE, limit: int = LIMIT) -> Preview:
     """Return a preview of at most `edge` px on the long side, never enlarged, and at most `limit` bytes.
 
-    A `limit` below what the smallest picture takes (about 700 bytes) gives that one. Raises ImageInvalid where bytes are no whole picture.
+    A `limit` below what the smallest picture takes (about 700 bytes) gives that one. Raises ImageInvalid if bytes are no complete image.
     """
     if isinstance(data, Image.Image):
         return fitted(small(data, edge), limit)

@@ -19,7 +19,7 @@ __all__ = ["MAX_BYTES", "MAX_PIXELS", "ImageInfo", "verify"]
 class ImageInfo(Record):
     """What a picture is: `width` and `height` in pixels as stored, `suffix` with its dot.
 
-    `alpha`: it can say what is transparent; `transparent`: something in it is (None: not looked at).
+    `alpha`: it has an alpha channel or a transparent colour; `transparent`: some pixel is transparent (None: not checked).
     """
 
     width: int
@@ -31,15 +31,16 @@ class ImageInfo(Record):
 
 
 def verify(data: bytes, *, preview_edge: int | None = None) -> tuple[ImageInfo, Preview | None]:
-    """Return the facts of a whole picture and, with `preview_edge` in px, its preview, decoding once; at most two threads decode at a time.
+    """Return the facts of a complete image and, with `preview_edge` in px, its preview.
 
-    Any format of the table in `formats` is a picture, of several in one file the first. Raises ImageInvalid: empty, no picture and what
-    instead, cut short, corrupt, above `MAX_BYTES` or `MAX_PIXELS`.
+    It is decoded once, and at most two threads decode at a time.
+    Any format of the table in `formats` is an image, of several in one file the first. Raises ImageInvalid: empty, no image (and what
+    instead), cut short, corrupt, above `MAX_BYTES` or `MAX_PIXELS`.
     """
     try:
         return _verified(data, preview_edge)
     except ImageInvalid as error:
-        error.what = error.what[:1].upper() + error.what[1:]  # a sentence of its own: elsewhere a file's name comes before it
+        error.what = error.what[:1].upper() + error.what[1:]  # the message stands alone; in others a file's name comes first
         raise
 
 

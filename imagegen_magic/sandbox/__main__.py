@@ -51,7 +51,7 @@ def _port(text: str) -> int:
 
 
 def greeting(origin: str) -> str:
-    """Return the lines that say where the gateways are and how to use them."""
+    """Return the lines with the addresses of the gateways and how to use them."""
     lines = [f"sandbox: listening on {origin} (nothing here costs anything; Ctrl+C ends it)"]
     for name in DIALECTS:
         lines.append(f"export {name.upper()}_BASE_URL={origin}/{name} {name.upper()}_API_KEY=sandbox")

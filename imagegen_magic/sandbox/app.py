@@ -28,7 +28,7 @@ from imagegen_magic.sandbox.request_log import LogEntry, RequestLog
 from imagegen_magic.sandbox.tasks import Task, TaskStore
 from imagegen_magic.sandbox.uploads import StoredFile, UploadStore, form, mime_type
 
-_FORM_BYTES = 64 * 1024  # bytes of a form beside its file
+_FORM_BYTES = 64 * 1024  # bytes of a form around its file
 _UPLOADS_LIVE = 3  # times as long as a result: 72 hours against 24
 _MIN_LIFETIME = 0.001  # seconds that an address lives
 _QUEUED = 0.1  # the part of its time a task waits in the queue

@@ -114,7 +114,7 @@ class Canvas:
         self._image.paste(Image.new("RGB", mask.size, paint), box, mask)  # a third of the time of pasting a colour
 
     def _box(self, points: Sequence[Point]) -> tuple[int, int, int, int] | None:
-        """Return the part of the image that points span; None if they are beside it."""
+        """Return the part of the image that points span; None if they are outside."""
         xs, ys = [x for x, _ in points], [y for _, y in points]
         left, top = max(0, math.floor(min(xs))), max(0, math.floor(min(ys)))
         right, bottom = min(self._image.width, math.ceil(max(xs)) + 1), min(self._image.height, math.ceil(max(ys)) + 1)

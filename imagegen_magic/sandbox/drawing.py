@@ -152,7 +152,7 @@ def _sticker(image: Image.Image) -> Image.Image:
 
 
 def _sky(canvas: Canvas, rng: random.Random, light: Light, horizon: float, detail: float) -> float:
-    """Paint sky, sun or moon, and stars or clouds. Returns where sun or moon stands, in pixels from the left."""
+    """Paint sky, sun or moon, and stars or clouds. Returns the x of sun or moon, in pixels."""
     canvas.rectangle(0, 0, canvas.width, horizon + 2, light.sky)
     x, y = (
         canvas.width * rng.choice((0.28, 0.36, 0.64, 0.72)),

@@ -1,7 +1,7 @@
 """Faults on request: what can go wrong between client and gateway, by name.
 
 A fault is armed (`POST /_sandbox/faults`, `--fault KIND[:TIMES]`), or asked for in a prompt: `[[fault: KIND]]` or
-`[[fault: KIND:TIMES]]`. Its phase says when it strikes: at the submission, at a look, at a batch look, at a download, or (armed only,
+`[[fault: KIND:TIMES]]`. Its phase is when it strikes: at the submission, at a poll, at a batch poll, at a download, or (armed only,
 for there is no prompt yet) at an upload.
 A fault of phase `task` stays with its task; every other one affects a single request.
 """
@@ -70,9 +70,9 @@ _ALL = (
     FaultKind("task-forgotten", "task", "the gateway answers 404 for the task"),
     FaultKind("never-finishes", "task", "the task stays on its way for ever"),
     FaultKind("held", "task", "the task stays on its way until the faults are disarmed"),
-    FaultKind("look-500", "look", "the look is answered HTTP 500", usual=1),
-    FaultKind("look-rate-limited", "look", "the look is answered HTTP 429 with Retry-After", usual=1),
-    FaultKind("look-garbage", "look", "the look is answered with HTML", usual=1),
+    FaultKind("look-500", "look", "the poll is answered HTTP 500", usual=1),
+    FaultKind("look-rate-limited", "look", "the poll is answered HTTP 429 with Retry-After", usual=1),
+    FaultKind("look-garbage", "look", "the poll is answered with HTML", usual=1),
     FaultKind("batch-400", "batch", "the batch query is answered HTTP 400"),
     FaultKind("batch-garbage", "batch", "the batch query is answered with HTML"),
     FaultKind("expired", "download", "HTTP 410 until the task is asked for a new address", usual=1),
@@ -113,7 +113,7 @@ class ArmedFault:
     match: str | None = None
 
     def fits(self, phase: Phase, provider: str, prompt: str) -> bool:
-        """Say whether this fault may strike here."""
+        """Return whether this fault may strike here."""
         return (
             self.times != 0
             and KINDS[self.kind].phase == phase
@@ -186,7 +186,7 @@ class Faults:
         return next((armed.strike() for armed in self.armed if armed.fits(phase, provider, prompt)), None)
 
     def clinging(self, provider: str, prompt: str, already: Iterable[str]) -> set[str]:
-        """Return the armed faults that a task catches now, beside those that it has already."""
+        """Return the armed faults that a task catches now, without those that it has already."""
         bound = set(already)
         fresh: set[str] = set()
         for armed in self.armed:

@@ -1,4 +1,4 @@
-"""Uploaded files: the form they arrive in, where they are stored, and what they are."""
+"""Uploaded files: the form that carries them, their storage, and what they are."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def form(body: bytes, content_type: str) -> dict[str, Part]:
 
 def _part(piece: bytes) -> tuple[str, Part] | None:
     head, _, content = piece.removeprefix(b"\r\n").partition(b"\r\n\r\n")
-    said = dict(re.findall(r'\b(name|filename)="([^"]*)"', head.decode("utf-8", "replace")))
-    return (said["name"], Part(said.get("filename", ""), content)) if "name" in said else None
+    fields = dict(re.findall(r'\b(name|filename)="([^"]*)"', head.decode("utf-8", "replace")))
+    return (fields["name"], Part(fields.get("filename", ""), content)) if "name" in fields else None
 
 
 def mime_type(name: str) -> str:

@@ -118,7 +118,7 @@ def _jpeg(data: bytes) -> bytes:
 
 
 def _jpeg_header(data: bytes) -> tuple[list[bytes], int]:
-    """Return the segments before the first scan, and where that starts."""
+    """Return the segments before the first scan, and its offset."""
     segments, place = [], 2
     while place + 4 <= len(data) and data[place] == 0xFF and data[place + 1] != 0xDA:
         if data[place + 1] == 0xFF:  # padding

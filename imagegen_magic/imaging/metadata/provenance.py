@@ -12,7 +12,7 @@ from imagegen_magic.records import Record, hash_of_fields
 from imagegen_magic.secret_patterns import is_secret_name, redact_keys, redact_opaque
 
 TOOL = "imagegen_magic"
-SANDBOX = " (sandbox)"  # behind a gateway's name where the sandbox spoke for it
+SANDBOX = " (sandbox)"  # after a gateway's name if the sandbox answered for it
 _MAX_STRING = 4_000  # characters of one option: a picture as a data address is not repeated
 
 _ADDRESS = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)

@@ -5,30 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.imaging.sheet.layout import Block, Contents
-from imagegen_magic.imaging.sheet.renderer import DARK, LIGHT
 from imagegen_magic.imaging.sheet.sheet import Sheet
 from imagegen_magic.imaging.sheet.tiles import Source, Tile
 
 __all__ = ["NO_AXIS", "Axis", "Sheet", "Tile", "contact_sheet", "grid"]
 
 Content = Tile | Source | str
-"""A picture (with or without a caption), or the word for one that is not there: `failed`, `waiting`."""
+"""An image (with or without a caption), or the word for a missing one: `failed`, `waiting`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """What varies along one side: its name, its values as the cells are keyed by them, and how they are written where that differs."""
+    """What varies along one side: its name, its values, which are keys of the cells, and their labels if these differ."""
 
     name: str
     values: tuple[Hashable, ...]
     labels: tuple[str, ...] = ()
 
     def label(self, number: int) -> str:
-        """Return how a value is written."""
+        """Return the label of a value."""
         return self.labels[number] if self.labels else str(self.values[number])
 
 
@@ -44,25 +42,22 @@ def grid(
     *,
     title: str = "",
     note: str = "",
-    missing: str = "missing",
-    dark: bool = False,
-    fonts: Sequence[Path] = (),
 ) -> Sheet:
     """Return a grid of the cells, keyed by (row value, column value), or (row value, column value, layer value).
 
-    A cell holds one picture or several (repeats); a key that is not there is drawn as a quiet box with the word `missing`. Each value
-    of `layers` becomes a grid of its own under a heading. `title` stands above (a prompt, say), `note` below.
-    Raises UnsupportedOption where an axis has no value.
+    A cell holds one image or several (repeats); an absent key is drawn as a quiet box with the word "missing". Each value of `layers`
+    becomes a grid of its own under a heading. `title` stands above (a prompt, say), `note` below.
+    Raises UnsupportedOption if an axis has no value.
     """
     for axis in (rows, columns, layers):
         if not axis.values:
             raise UnsupportedOption(f"the axis {axis.name or 'without a name'} has no value", option="axis", value=axis.name)
     blocks = tuple(
-        Block(layers.label(layer), _labels(rows), _labels(columns), _cells(cells, rows, columns, layers, value, missing))
+        Block(layers.label(layer), _labels(rows), _labels(columns), _cells(cells, rows, columns, layers, value))
         for layer, value in enumerate(layers.values)
     )
-    contents = Contents(blocks, title, note, rows.name, columns.name, layers.name, tuple(fonts))
-    return Sheet(contents, _alt(blocks, rows, columns, layers, title), DARK if dark else LIGHT)
+    contents = Contents(blocks, title, note, rows.name, columns.name, layers.name)
+    return Sheet(contents, _alt(blocks, rows, columns, layers, title))
 
 
 def contact_sheet(
@@ -72,12 +67,10 @@ def contact_sheet(
     *,
     title: str = "",
     note: str = "",
-    dark: bool = False,
-    fonts: Sequence[Path] = (),
 ) -> Sheet:
-    """Return pictures in reading order, `columns` in a row (default: nearly square), each with its caption.
+    """Return images in reading order, `columns` in a row (default: nearly square), each with its caption.
 
-    Raises UnsupportedOption where there is no picture, for other `columns`, and ValueError where captions are given for some only.
+    Raises UnsupportedOption if there is no image, for other `columns`, and ValueError if only some have a caption.
     """
     if not pictures:
         raise UnsupportedOption("there is no picture to lay out", option="pictures", value=0, hint="select at least one")
@@ -92,7 +85,7 @@ def contact_sheet(
     rows = tuple(tuple(cells[first : first + across]) for first in range(0, len(cells), across))
     block = Block("", ("",) * len(rows), ("",) * across, rows)
     alt = f"{title}: {len(tiles)} pictures" if title else f"Contact sheet of {len(tiles)} pictures"
-    return Sheet(Contents((block,), title, note, fonts=tuple(fonts)), alt, DARK if dark else LIGHT)
+    return Sheet(Contents((block,), title, note), alt)
 
 
 def _labels(axis: Axis) -> tuple[str, ...]:
@@ -105,12 +98,10 @@ def _cells(
     columns: Axis,
     layers: Axis,
     layer: Hashable,
-    missing: str,
 ) -> tuple[tuple[tuple[Tile, ...], ...], ...]:
     def found(row: Hashable, column: Hashable) -> tuple[Tile, ...]:
-        plain = cells.get((row, column)) if layers is NO_AXIS else None
-        held = cells.get((row, column, layer), plain)
-        return _tiles(held) if held is not None else (Tile(word=missing),)
+        held = cells.get((row, column) if layers is NO_AXIS else (row, column, layer))
+        return _tiles(held) if held is not None else (Tile(),)
 
     return tuple(tuple(found(row, column) for column in columns.values) for row in rows.values)
 

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 from imagegen_magic.imaging.sheet.tiles import Tile, size_of
@@ -37,10 +36,7 @@ class Band(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents:
-    """What stands on a sheet: its grids, a title above, a note below, and what rows, columns and headings are values of.
-
-    `fonts` are font files to try before the system's.
-    """
+    """What stands on a sheet: its grids, a title above, a note below, and what rows, columns and headings are values of."""
 
     blocks: tuple[Block, ...]
     title: str = ""
@@ -48,7 +44,6 @@ class Contents:
     row_name: str = ""
     column_name: str = ""
     heading_name: str = ""
-    fonts: tuple[Path, ...] = ()
 
     @cached_property
     def sizes(self) -> dict[int, tuple[int, int] | str]:
@@ -57,7 +52,7 @@ class Contents:
 
     @cached_property
     def usual(self) -> tuple[int, int]:
-        """The size that most pictures have; a square where none can be read."""
+        """The size that most pictures have; a square if none can be read."""
         sizes = Counter(size for size in self.sizes.values() if not isinstance(size, str))
         return sizes.most_common(1)[0][0] if sizes else (1024, 1024)
 
@@ -120,7 +115,7 @@ class Layout:
         self.hair = max(1, round(self.text / 18))
         self.inner = max(2 * self.hair + 1, round(self.text * 0.22))  # between the pictures of a cell
         self.margin = round(self.text * 1.6)
-        self.spread = round(self.text * 2.2)  # between bands that stand beside one another
+        self.spread = round(self.text * 2.2)  # between bands side by side
         self._cells = [self._cell_width(column) for column in range(len(self._slots))]
         self._label_lines: dict[tuple[int, int], list[str]] = {}
         self.labels = self._label_width()
@@ -140,7 +135,7 @@ class Layout:
 
     @property
     def lines(self) -> list[range]:
-        """The numbers of the bands that stand beside one another, line after line."""
+        """The numbers of the bands that are side by side, line after line."""
         count = len(self.bands)
         return [range(first, min(first + self.columns_of_bands, count)) for first in range(0, count, self.columns_of_bands)]
 
@@ -157,7 +152,7 @@ class Layout:
             yield from (tile for row in band.rows for column in band.columns for tile in cells[row][column])
 
     def scaled(self, tile: Tile) -> tuple[int, int] | None:
-        """Return the pixels that a picture takes; None where it is not there."""
+        """Return the pixels that a picture takes; None if it is missing."""
         size = self.contents.sizes[id(tile)]
         return None if isinstance(size, str) else self._within(size)
 
@@ -214,7 +209,7 @@ class Layout:
         return height + (self.under if height else 0)
 
     def heading(self, number: int) -> str:
-        """Return the heading of a band, empty where it goes on a block that has one already."""
+        """Return the heading of a band, empty if it continues a block."""
         band = self.bands[number]
         text = self.contents.blocks[band.block].heading
         return text if number == 0 or self.bands[number - 1].block != band.block else ""
@@ -246,7 +241,7 @@ class Layout:
         return max((size[0] for size in sizes), default=self._within(self.contents.usual)[0])
 
     def _cell_width(self, column: int) -> int:
-        """Return the width of a cell: of its pictures, and of the longest word of its label where that is a little wider."""
+        """Return the width of a cell: of its pictures, and of the longest word of its label if that is a little wider."""
         pictures = self._slots[column] * self.across + self.inner * (self.across - 1)
         labels = [block.columns[column] for block in self.contents.blocks if column < len(block.columns)]
         words = max((self.fonts.width(word, self.text) for label in set(labels) for word in label.split()), default=0.0)
@@ -279,5 +274,5 @@ class Layout:
 
 
 def _across(most: int) -> int:
-    """Return how many pictures of one cell stand beside one another."""
+    """Return how many images of one cell are side by side."""
     return max(1, most) if most <= 3 else math.ceil(math.sqrt(most))

@@ -1,10 +1,9 @@
-"""A sheet of pictures drawn: labels, pictures, and quiet boxes for what is not there, on one canvas, one picture in memory at a time."""
+"""A sheet of pictures drawn: labels, pictures, and quiet boxes for missing ones, on one canvas, one picture in memory at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
@@ -14,19 +13,9 @@ from imagegen_magic.imaging.sheet.tiles import Tile, load
 Colour = tuple[int, int, int]
 
 
-class Palette(NamedTuple):
-    """The colours of a sheet: paper, text, quieter text, hairlines, and the boxes of pictures that are not there."""
-
-    paper: Colour
-    ink: Colour
-    quiet: Colour
-    line: Colour
-    box: Colour
-    checks: tuple[Colour, Colour]
-
-
-LIGHT = Palette((255, 255, 255), (26, 26, 26), (96, 96, 96), (222, 222, 222), (244, 244, 244), ((255, 255, 255), (235, 235, 235)))
-DARK = Palette((24, 24, 24), (236, 236, 236), (168, 168, 168), (64, 64, 64), (38, 38, 38), ((64, 64, 64), (82, 82, 82)))
+PAPER, INK, QUIET, LINE = (255, 255, 255), (26, 26, 26), (96, 96, 96), (222, 222, 222)
+BOX = (244, 244, 244)  # of an image that is missing
+CHECKS = (PAPER, (235, 235, 235))  # under transparent images
 
 
 class Loader:
@@ -57,31 +46,31 @@ class Loader:
         return found.resize((max(1, round(found.width * scale)), max(1, round(found.height * scale))), Image.Resampling.LANCZOS)
 
 
-def render(layout: Layout, loader: Loader, palette: Palette, height: int = 0) -> Image.Image:
+def render(layout: Layout, loader: Loader, height: int = 0) -> Image.Image:
     """Draw a layout on paper of its size, or of a greater height in pixels."""
-    canvas = Image.new("RGB", (layout.width, max(layout.height, height)), palette.paper)
-    _Renderer(layout, loader, palette, canvas).draw()
+    canvas = Image.new("RGB", (layout.width, max(layout.height, height)), PAPER)
+    _Renderer(layout, loader, canvas).draw()
     return canvas
 
 
 class _Renderer:
     """Draws one layout on one canvas, from top to bottom."""
 
-    def __init__(self, layout: Layout, loader: Loader, palette: Palette, canvas: Image.Image) -> None:
-        self.layout, self.loader, self.palette, self.canvas = layout, loader, palette, canvas
+    def __init__(self, layout: Layout, loader: Loader, canvas: Image.Image) -> None:
+        self.layout, self.loader, self.canvas = layout, loader, canvas
         self.fonts, self.contents = layout.fonts, layout.contents
 
     def draw(self) -> None:
         """Draw all of it."""
         layout = self.layout
-        y = self._lines(layout.title, layout.margin, layout.margin, layout.big, self.palette.ink, bold=True)
+        y = self._lines(layout.title, layout.margin, layout.margin, layout.big, INK, bold=True)
         y += layout.text if layout.title else 0
         for line in layout.lines:
             y += layout.between(line[0])
             step = layout.band_width + layout.spread
             y = max(self._band(number, layout.margin + place * step, y) for place, number in enumerate(line))
         if layout.note:
-            self._lines(layout.note, layout.margin, y + layout.text, layout.small, self.palette.quiet)
+            self._lines(layout.note, layout.margin, y + layout.text, layout.small, QUIET)
 
     def _lines(self, lines: Sequence[str], x: int, y: int, size: int, colour: Colour, *, bold: bool = False) -> int:
         for line in lines:
@@ -104,11 +93,11 @@ class _Renderer:
             return
         name = f"{self.contents.heading_name}  " if self.contents.heading_name else ""
         indent = self.fonts.width(name, layout.text)
-        self.fonts.draw(self.canvas, (x, y), name, layout.text, self.palette.quiet)
+        self.fonts.draw(self.canvas, (x, y), name, layout.text, QUIET)
         for line in self.fonts.wrap(text, layout.text, max(layout.text * 4, layout.band_width - indent), 1, bold=True):
-            self.fonts.draw(self.canvas, (x + indent, y), line, layout.text, self.palette.ink, bold=True)
+            self.fonts.draw(self.canvas, (x + indent, y), line, layout.text, INK, bold=True)
         rule = y + self.fonts.height(layout.text) + layout.hair
-        self._box((x, rule, x + layout.band_width, rule + layout.hair), self.palette.line)
+        self._box((x, rule, x + layout.band_width, rule + layout.hair), LINE)
 
     def _head(self, band: Band, x: int, y: int) -> int:
         layout = self.layout
@@ -121,17 +110,17 @@ class _Renderer:
         if self.contents.row_name and layout.labels:
             self._name(f"{self.contents.row_name} ↓", x, foot - self.fonts.height(layout.small), layout.labels - layout.aside)
         for column, lines in zip(band.columns, labels, strict=True):
-            self._lines(lines, left, foot - len(lines) * self.fonts.height(layout.text), layout.text, self.palette.ink)
+            self._lines(lines, left, foot - len(lines) * self.fonts.height(layout.text), layout.text, INK)
             left += layout.cell(column) + layout.gap
         return bottom
 
     def _name(self, text: str, x: int, y: int, width: int) -> None:
-        self._lines(self.fonts.wrap(text, self.layout.small, width, 1), x, y, self.layout.small, self.palette.quiet)
+        self._lines(self.fonts.wrap(text, self.layout.small, width, 1), x, y, self.layout.small, QUIET)
 
     def _row(self, band: Band, row: int, x: int, y: int) -> None:
         layout = self.layout
         level = y - round(layout.text * 0.22)  # the tops of capitals stand where the pictures begin
-        self._lines(layout.row_label(band.block, row), x, level, layout.text, self.palette.ink)
+        self._lines(layout.row_label(band.block, row), x, level, layout.text, INK)
         x += layout.labels
         for column in band.columns:
             self._cell(self.contents.blocks[band.block].cells[row][column], band.block, row, column, x, y)
@@ -146,17 +135,17 @@ class _Renderer:
             left = x + number % layout.across * (wide + layout.inner)
             top = y + number // layout.across * (high + under + layout.inner)
             self._tile(tile, left, top, wide, high, shelved=under > 0)
-            self._lines(layout.caption(tile, column), left, top + high + layout.inner, layout.small, self.palette.quiet)
+            self._lines(layout.caption(tile, column), left, top + high + layout.inner, layout.small, QUIET)
 
     def _tile(self, tile: Tile, x: int, y: int, wide: int, high: int, *, shelved: bool) -> None:
-        """Draw a picture at the upper left of its place, or at the lower left, where captions stand under it."""
+        """Draw a picture at the upper left of its place, or at the lower left if captions are under it."""
         layout = self.layout
         size = layout.scaled(tile)
         if size and shelved:
             y += high - size[1]
         found = self.contents.sizes[id(tile)] if size is None else self.loader.load(tile, max(size))
         if isinstance(found, Image.Image) and size is not None:
-            self._box((x - layout.hair, y - layout.hair, x + size[0] + layout.hair, y + size[1] + layout.hair), self.palette.line)
+            self._box((x - layout.hair, y - layout.hair, x + size[0] + layout.hair, y + size[1] + layout.hair), LINE)
             self._paste(found if found.size == size else found.resize(size, Image.Resampling.LANCZOS), x, y)
         else:
             self._word(str(found), x, y, wide, high)
@@ -172,19 +161,18 @@ class _Renderer:
         """Return the checks on which transparent pictures lie."""
         edge = max(4, round(self.layout.text * 0.5))
         checks = Image.new("RGB", (-(-size[0] // edge), -(-size[1] // edge)))
-        colours = self.palette.checks
-        checks.putdata([colours[(number // checks.width + number % checks.width) % 2] for number in range(checks.width * checks.height)])
+        checks.putdata([CHECKS[(number // checks.width + number % checks.width) % 2] for number in range(checks.width * checks.height)])
         return checks.resize((checks.width * edge, checks.height * edge), Image.Resampling.NEAREST).crop((0, 0, *size))
 
     def _word(self, word: str, x: int, y: int, wide: int, high: int) -> None:
-        """Draw the quiet box of a picture that is not there."""
+        """Draw the quiet box of a missing image."""
         layout = self.layout
-        self._box((x, y, x + wide, y + high), self.palette.box)
+        self._box((x, y, x + wide, y + high), BOX)
         lines = self.fonts.wrap(word, layout.small, wide - layout.inner * 2, max(1, high // self.fonts.height(layout.small)))
         top = y + (high - len(lines) * self.fonts.height(layout.small)) // 2
         for line in lines:
             left = x + (wide - self.fonts.width(line, layout.small)) / 2
-            top = self._lines([line], round(left), top, layout.small, self.palette.quiet)
+            top = self._lines([line], round(left), top, layout.small, QUIET)
 
     def _box(self, corners: tuple[int, int, int, int], colour: Colour) -> None:
         left, top, right, bottom = corners

@@ -1,4 +1,4 @@
-"""A labelled sheet of pictures in the three forms people need: a bounded preview, a full-resolution PNG, and a PDF for a paper."""
+"""A labelled sheet of pictures in three forms: a bounded preview, a full-resolution PNG, and a PDF for a paper."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image
 from imagegen_magic.errors import SaveError, UnsupportedOption
 from imagegen_magic.imaging.preview import Preview, fitted
 from imagegen_magic.imaging.sheet.layout import MAX_CANVAS, Band, Contents, Layout
-from imagegen_magic.imaging.sheet.renderer import LIGHT, Loader, Palette, render
+from imagegen_magic.imaging.sheet.renderer import Loader, render
 from imagegen_magic.imaging.text import missing_fonts
 from imagegen_magic.imaging.text.fonts import Fonts
 from imagegen_magic.paths import path_of
@@ -41,20 +41,19 @@ _PDF_WIDTH = 4960  # px: A4 at 600 dpi
 
 @dataclass(frozen=True)
 class Sheet:
-    """Grids of pictures with their labels; nothing is decoded before one of its forms is asked for. `alt` says in words what it shows."""
+    """Grids of pictures with their labels; nothing is decoded before one of its forms is requested. `alt` describes it."""
 
     contents: Contents
     alt: str = ""
-    palette: Palette = LIGHT
 
     def preview(self, width: int = PREVIEW_WIDTH, limit: int = PREVIEW_BYTES) -> Preview:
-        """Return the sheet at most `width` px wide and `limit` bytes large, as JPEG; as PNG where no picture is on it."""
-        loader, fonts, edge, tallest = Loader(), Fonts(self.contents.fonts), _EDGES[0], _TALLEST
+        """Return the sheet at most `width` px wide and `limit` bytes large, as JPEG; as PNG if no image is on it."""
+        loader, fonts, edge, tallest = Loader(), Fonts(), _EDGES[0], _TALLEST
         contents = self._drawn_contents()
         for _ in range(_ATTEMPTS):
             layout = _beginning(_previewed(contents, fonts, width, edge), tallest)
             loader.ahead(layout)
-            canvas = render(layout, loader, self.palette)
+            canvas = render(layout, loader)
             if found := _encoded(canvas, width, limit, photographs=loader.pictures > 0):
                 return found
             if layout.height > _PREVIEW_HEIGHT and layout.edge <= _EDGES[-1]:
@@ -66,19 +65,19 @@ class Sheet:
     def png(self, edge: int | None = None) -> bytes:
         """Return the sheet as PNG, its pictures within `edge` px, or at their own pixels, never enlarged.
 
-        Raises UnsupportedOption where that is more than `MAX_CANVAS` pixels, and names the edge that fits.
+        Raises UnsupportedOption if that is more than `MAX_CANVAS` pixels, and names the edge that fits.
         """
         layout = self._whole(edge)
         if not layout.within_limits:
             raise _too_large(layout)
         file = io.BytesIO()
-        render(layout, Loader(), self.palette).save(file, "PNG")
+        render(layout, Loader()).save(file, "PNG")
         return file.getvalue()
 
     def pdf(self, edge: int | None = None) -> bytes:
-        """Return the sheet as a PDF as wide as A4; of several pages where it is longer than one, at whole rows, each with its labels.
+        """Return the sheet as a PDF as wide as A4; of several pages if it is longer than one, at whole rows, each with its labels.
 
-        Pictures within `edge` px, or at their own pixels and at most what 600 dpi can show. Raises UnsupportedOption where a page would
+        Pictures within `edge` px, or at their own pixels and at most what 600 dpi can show. Raises UnsupportedOption if a page would
         have more than `MAX_CANVAS` pixels.
         """
         layout = self._whole(edge)
@@ -90,27 +89,22 @@ class Sheet:
         file, loader = io.BytesIO(), Loader()
         for number, page in enumerate(pages):
             about: dict[str, Any] = {"append": True} if number else {"title": self.contents.title or self.alt}
-            canvas = render(page, loader, self.palette, round(layout.width * _A4_RATIO) if len(pages) > 1 else 0)
+            canvas = render(page, loader, round(layout.width * _A4_RATIO) if len(pages) > 1 else 0)
             canvas.save(file, "PDF", quality=92, subsampling=0, resolution=canvas.width / _A4_INCHES, **about)
         return file.getvalue()
 
-    def missing_glyphs(self) -> tuple[str, ...]:
-        """Return the characters on this sheet that no font here can draw; they are shown as escapes."""
-        fonts = Fonts(self.contents.fonts)
-        return tuple(dict.fromkeys(each for text in self.contents.texts() for each in fonts.missing_glyphs(text)))
-
     def missing_scripts(self) -> tuple[str, ...]:
-        """Return the scripts of those characters that a font could draw: Chinese, emoji, Arabic."""
-        return missing_fonts.scripts(self.contents.texts(), Fonts(self.contents.fonts))
+        """Return the scripts of which no font here draws the characters: Chinese, emoji, Arabic; they are shown as escapes."""
+        return missing_fonts.scripts(self.contents.texts(), Fonts())
 
     def _drawn_contents(self) -> Contents:
-        """Return what is drawn: with a note, once, where a font is missing."""
+        """Return what is drawn: with a note if a font is missing."""
         note = " ".join(filter(None, [self.contents.note, missing_fonts.note(self.missing_scripts())]))
         return self.contents if note == self.contents.note else replace(self.contents, note=note)
 
     def _whole(self, edge: int | None) -> Layout:
         contents = self._drawn_contents()
-        return Layout(contents, Fonts(contents.fonts), edge, _whole_bands(contents))
+        return Layout(contents, Fonts(), edge, _whole_bands(contents))
 
 
 def _too_large(layout: Layout) -> UnsupportedOption:
@@ -172,7 +166,7 @@ def _previewed(contents: Contents, fonts: Fonts, width: int, most_edge: int) -> 
 
 
 def _beginning(layout: Layout, tallest: int) -> Layout:
-    """Return a layout as it is, or, where it is too tall, the rows that there is room for, and a note that there are more."""
+    """Return a layout as it is, or, if it is too tall, the rows that fit, and a note that there are more."""
     if layout.height <= tallest:
         return layout
     bands = next(_pages(layout, tallest - 4 * layout.text)).bands
@@ -183,7 +177,7 @@ def _beginning(layout: Layout, tallest: int) -> Layout:
 
 
 def _in_columns(layout: Layout, width: int) -> Layout:
-    """Return the same with its grids, or the rows of its only one, beside one another, where it is too tall and there is room."""
+    """Return the same with its grids, or the rows of its only one, side by side, if it is too tall and there is room."""
     room = (width - 2 * layout.margin + layout.spread) // (layout.band_width + layout.spread)
     bands, blocks = layout.bands, len(layout.contents.blocks)
     if layout.height <= _PREVIEW_HEIGHT or room < 2:
@@ -239,7 +233,7 @@ def _joined(page: list[Band], row: Band) -> list[Band]:
 
 
 def _encoded(canvas: Image.Image, width: int, limit: int, *, photographs: bool) -> Preview | None:
-    """Return the drawing at the best quality that fits; None where none does, or it is too wide."""
+    """Return the drawing at the best quality that fits; None if none does, or it is too wide."""
     if canvas.width > width:
         return None
     kinds: list[tuple[str, dict[str, Any]]] = [("PNG", {})]
@@ -260,7 +254,7 @@ def _narrowed(canvas: Image.Image, width: int) -> Image.Image:
 
 
 def to_image(sheet: Sheet, edge: int | None = None) -> Image.Image:
-    """Return a sheet as a picture; raises UnsupportedOption where it would be too large, with the edge that fits."""
+    """Return a sheet as a picture; raises UnsupportedOption if it would be too large, with the edge that fits."""
     _check_edge(edge)
     drawn = Image.open(io.BytesIO(sheet.png(edge)), formats=("PNG",))
     drawn.load()
@@ -268,9 +262,9 @@ def to_image(sheet: Sheet, edge: int | None = None) -> Image.Image:
 
 
 def write(sheet: Sheet, path: str | Path, edge: int | None = None) -> Path:
-    """Write a sheet as the suffix says, over what was there, and return where.
+    """Write a sheet in the format of the suffix, replacing a file, and return its path.
 
-    Raises UnsupportedOption for another suffix and where the sheet would be too large, SaveError where the disk refuses.
+    Raises UnsupportedOption for another suffix and if the sheet would be too large, SaveError if it cannot be written.
     """
     _check_edge(edge)
     target = _target(path)

@@ -1,4 +1,4 @@
-"""One picture of a sheet: where it comes from, how large it is without decoding it, and its pixels at the size that is needed."""
+"""One image of a sheet: its source, its size without decoding it, and its pixels at the size that is needed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Tile:
 
 
 def size_of(tile: Tile) -> tuple[int, int] | str:
-    """Return width and height in pixels, upright, without decoding; or the word that stands for a picture that cannot be had."""
+    """Return width and height in pixels, upright, without decoding; or the word for an image that cannot be read."""
     source = tile.source
     if source is None:
         return tile.word
@@ -49,7 +49,7 @@ def size_of(tile: Tile) -> tuple[int, int] | str:
 
 
 def load(tile: Tile, edge: int) -> Image.Image | str:
-    """Return the picture, upright, within `edge` px and never enlarged, in L, RGB or RGBA and sRGB; or the word that stands for it.
+    """Return the picture, upright, within `edge` px and never enlarged, in L, RGB or RGBA and sRGB; or the word for it.
 
     At most two threads decode at a time; of a JPEG only as much as is needed.
     """
@@ -74,7 +74,7 @@ def _size_of_file(data: bytes | mmap.mmap) -> tuple[int, int] | str:
 
 
 def _near(data: bytes, edge: int) -> Image.Image:
-    """Decode a picture; a JPEG to no more than twice the pixels that are needed, where its format can."""
+    """Decode a picture; a JPEG to no more than twice the pixels that are needed."""
     if format_of(data) is not JPEG or max(displayed_size(data)) < 4 * edge:
         return decoded(data)
     image = opened(data)

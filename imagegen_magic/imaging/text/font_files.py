@@ -1,6 +1,6 @@
-"""The faces that this system has for a script, and which of them can draw a character: found by drawing it, not by the font's tables.
+"""The faces that this system has for a script, and which of them can draw a character: tested by drawing it, not by the font's tables.
 
-Fonts are looked for by name where Linux, macOS and Windows keep them; for the rarer scripts among all that are there.
+Fonts are found by name in the folders of Linux, macOS and Windows; for the rarer scripts all fonts there are tried.
 """
 
 from __future__ import annotations
@@ -14,75 +14,20 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 _SUFFIXES = (".ttf", ".otf", ".ttc")
-_MAX_FILES = 20_000  # looked through: a font folder on a network drive must not hold up a grid
+_MAX_FILES = 20_000  # listed: a font folder on a network drive must not delay a grid
 _MAX_OTHERS = 600  # fonts opened in the search for a rare script
 _STRIKES = (109, 160, 136, 128, 96, 64)  # pixel sizes in which bitmap emoji fonts come
 _PROBE = 32  # px at which coverage is tested
 _ABSENT = ("\U0010ffff", "\uffff", "\u0378")  # what no font draws
-_LATIN = [
-    "sfns.ttf",
-    "segoeui.ttf",
-    "inter-regular.ttf",
-    "notosans-regular.ttf",
-    "notosans[wdth,wght].ttf",
-    "helveticaneue.ttc",
-    "roboto-regular.ttf",
-    "liberationsans-regular.ttf",
-    "arial.ttf",
-    "helvetica.ttc",
-    "dejavusans.ttf",
-]
-_LATIN_BOLD = [
-    "segoeuib.ttf",
-    "inter-bold.ttf",
-    "notosans-bold.ttf",
-    "roboto-bold.ttf",
-    "liberationsans-bold.ttf",
-    "arialbd.ttf",
-    "arial bold.ttf",
-    "dejavusans-bold.ttf",
-]
-_HAN = [
-    "notosanscjk-regular.ttc",
-    "notosanscjksc-regular.otf",
-    "notosanssc-regular.otf",
-    "notosanssc-regular.ttf",
-    "sourcehansans-regular.ttc",
-    "sourcehansanssc-regular.otf",
-    "pingfang.ttc",
-    "hiragino sans gb.ttc",
-    "msyh.ttc",
-    "wqy-microhei.ttc",
-    "wqy-zenhei.ttc",
-    "droidsansfallbackfull.ttf",
-    "arialuni.ttf",
-    "arial unicode.ttf",
-    "simsun.ttc",
-]
-_HAN_BOLD = ["notosanscjk-bold.ttc", "notosanssc-bold.otf", "notosanssc-bold.ttf", "sourcehansans-bold.ttc", "msyhbd.ttc"]
-_KANA = [
-    "notosanscjkjp-regular.otf",
-    "notosansjp-regular.otf",
-    "notosansjp-regular.ttf",
-    "ヒラギノ角ゴシック w3.ttc",
-    "yugothr.ttc",
-    "yugothm.ttc",
-    "meiryo.ttc",
-    "msgothic.ttc",
-    "ipaexg.ttf",
-    "ipagp.ttf",
-    "takaopgothic.ttf",
-]
-_HANGUL = ["notosanskr-regular.otf", "notosanskr-regular.ttf", "applesdgothicneo.ttc", "malgun.ttf", "nanumgothic.ttf"]
-_SYMBOLS = [
-    "notosanssymbols-regular.ttf",
-    "notosanssymbols2-regular.ttf",
-    "seguisym.ttf",
-    "apple symbols.ttf",
-    "dejavusans.ttf",
-    "symbola.ttf",
-]
-_EMOJI = ["apple color emoji.ttc", "notocoloremoji.ttf", "notocoloremoji-regular.ttf", "seguiemj.ttf", "twemoji.ttf"]
+# The preferred fonts by file name, best first. Fonts under other names are found by `others`.
+_LATIN = "sfns.ttf|segoeui.ttf|inter-regular.ttf|notosans-regular.ttf|roboto-regular.ttf|arial.ttf|dejavusans.ttf"
+_LATIN_BOLD = "segoeuib.ttf|inter-bold.ttf|notosans-bold.ttf|roboto-bold.ttf|liberationsans-bold.ttf|arial bold.ttf|dejavusans-bold.ttf"
+_HAN = "notosanscjk-regular.ttc|notosanssc-regular.otf|sourcehansans-regular.ttc|pingfang.ttc|hiragino sans gb.ttc|msyh.ttc|wqy-zenhei.ttc"
+_HAN_BOLD = "notosanscjk-bold.ttc|notosanssc-bold.otf|sourcehansans-bold.ttc|msyhbd.ttc"
+_KANA = "notosansjp-regular.otf|ヒラギノ角ゴシック w3.ttc|yugothm.ttc|meiryo.ttc|ipaexg.ttf|takaopgothic.ttf"
+_HANGUL = "notosanskr-regular.otf|applesdgothicneo.ttc|malgun.ttf|nanumgothic.ttf"
+_SYMBOLS = "notosanssymbols-regular.ttf|notosanssymbols2-regular.ttf|seguisym.ttf|apple symbols.ttf|dejavusans.ttf|symbola.ttf"
+_EMOJI = "apple color emoji.ttc|notocoloremoji.ttf|notocoloremoji-regular.ttf|seguiemj.ttf|twemoji.ttf"
 
 
 class Face(NamedTuple):
@@ -93,22 +38,22 @@ class Face(NamedTuple):
 
 
 @cache
-def system_faces(script: str, bold: bool) -> tuple[Face, ...]:
-    """Return the known faces of this system for a script, best first; a bold one before the regular where bold is asked."""
+def faces(script: str, bold: bool) -> tuple[Face, ...]:
+    """Return the known faces for a script, best first, bold ones before regular ones if `bold`; the last is Pillow's own, except emoji."""
     files = _files()
     if script == "emoji":
-        return tuple(Face(files[name]) for name in _EMOJI if name in files)
-    local = {"ja": _KANA, "ko": _HANGUL}.get(script, [])
-    han, latin = (_HAN_BOLD if bold else []) + local + _HAN, (_LATIN_BOLD if bold else []) + _LATIN
+        return tuple(Face(files[name]) for name in _EMOJI.split("|") if name in files)
+    local = {"ja": [_KANA], "ko": [_HANGUL]}.get(script, [])
+    han, latin = [_HAN_BOLD] * bold + local + [_HAN], [_LATIN_BOLD] * bold + [_LATIN]
     if script == "ja" and any("cjk" in name for name in files):
-        han = (_HAN_BOLD if bold else []) + _HAN[:1] + local + _HAN[1:]
-    names = [*latin, *_SYMBOLS, *han, *_HANGUL] if script == "latin" else [*han, *_KANA, *_HANGUL, *latin, *_SYMBOLS]
-    faces = (_of_language(files[name], script) for name in names if name in files)
-    return tuple(dict.fromkeys(face for face in faces if face))
+        han = [_HAN_BOLD] * bold + [_HAN, _KANA]
+    lists = [*latin, _SYMBOLS, *han, _HANGUL] if script == "latin" else [*han, _KANA, _HANGUL, *latin, _SYMBOLS]
+    found = (_of_language(files[name], script) for name in "|".join(lists).split("|") if name in files)
+    return (*dict.fromkeys(face for face in found if face), Face(""))
 
 
 def _of_language(path: str, language: str) -> Face | None:
-    """Return the face of a collection that draws Han characters as a language does; None where the file cannot be opened."""
+    """Return the face of a collection that draws Han characters as a language does; None if the file cannot be opened."""
     wanted = {"ja": " JP", "ko": " KR"}.get(language, " SC")
     face = Face(path)
     name = _name(face)
@@ -132,7 +77,7 @@ def _name(face: Face) -> tuple[str, str] | None:
 @cache
 def others() -> tuple[Face, ...]:
     """Return upright regular faces of this system that are not known by name, for the rarer scripts."""
-    known = {*_LATIN, *_LATIN_BOLD, *_HAN, *_HAN_BOLD, *_KANA, *_HANGUL, *_SYMBOLS, *_EMOJI}
+    known = "|".join([_LATIN, _LATIN_BOLD, _HAN, _HAN_BOLD, _KANA, _HANGUL, _SYMBOLS, _EMOJI]).split("|")
     marks = ("bold", "italic", "oblique", "mono", "light", "thin", "black", "condensed", "narrow")
     names = sorted(name for name in _files() if name not in known and not any(mark in name for mark in marks))
     faces = (Face(_files()[name]) for name in names[:_MAX_OTHERS])
@@ -145,11 +90,11 @@ def _files() -> dict[str, str]:
     found: dict[str, str] = {}
     left = _MAX_FILES
     for folder in _folders():
-        for where, _, names in os.walk(folder):
+        for path, _, names in os.walk(folder):
             left -= len(names)
             for name in names:
                 if name.lower().endswith(_SUFFIXES):
-                    found.setdefault(unicodedata.normalize("NFC", name.lower()), os.path.join(where, name))
+                    found.setdefault(unicodedata.normalize("NFC", name.lower()), os.path.join(path, name))
             if left < 0:
                 return found
     return found
@@ -173,7 +118,7 @@ def _folders() -> list[str]:
 
 
 def opened(face: Face, size: int) -> ImageFont.FreeTypeFont:
-    """Return a face at a size in pixels. Raises OSError where the file is no font, or a bitmap font without that size."""
+    """Return a face at a size in pixels. Raises OSError if the file is no font, or a bitmap font without that size."""
     if face.path:
         return ImageFont.truetype(face.path, size, face.number)
     font = ImageFont.load_default(size)
@@ -183,7 +128,7 @@ def opened(face: Face, size: int) -> ImageFont.FreeTypeFont:
 
 @lru_cache(maxsize=65_536)
 def has_glyphs(face: Face, cluster: str, emoji: bool) -> bool:
-    """Say whether a face has glyphs of its own for all that is to be seen of a cluster."""
+    """Return whether a face has glyphs of its own for all visible characters of a cluster."""
     if emoji:
         tile = emoji_tile(face, cluster)
         return tile.size != (1, 1) and tile.tobytes() != emoji_tile(face, _ABSENT[2]).tobytes()
@@ -194,7 +139,7 @@ def has_glyphs(face: Face, cluster: str, emoji: bool) -> bool:
 
 @cache
 def _absent(face: Face) -> frozenset[tuple[tuple[int, int], bytes]] | None:
-    """Return how a face draws what it does not have; None where it cannot be opened."""
+    """Return how a face draws what it does not have; None if it cannot be opened."""
     try:
         return frozenset({((0, 0), b""), *(_mask(face, each) for each in _ABSENT)})
     except OSError:
@@ -213,7 +158,7 @@ def _mask(face: Face, each: str) -> tuple[tuple[int, int], bytes]:
 
 @cache
 def _strike(face: Face) -> ImageFont.FreeTypeFont | None:
-    """Return an emoji font at a size that it has; None where none can be opened."""
+    """Return an emoji font at a size that it has; None if none can be opened."""
     for size in _STRIKES:
         try:
             return opened(face, size)
@@ -224,14 +169,14 @@ def _strike(face: Face) -> ImageFont.FreeTypeFont | None:
 
 @lru_cache(maxsize=512)
 def emoji_tile(face: Face, cluster: str) -> Image.Image:
-    """Return one emoji in colour, RGBA, cut to what is drawn; 1 × 1 where the font draws nothing."""
+    """Return one emoji in colour, RGBA, cut to what is drawn; 1 × 1 if the font draws nothing."""
     font = _strike(face)
     empty = Image.new("RGBA", (1, 1))
     if font is None:
         return empty
     try:
         left, top, right, bottom = font.getbbox(cluster)
-    except ValueError:  # of an invisible character, shaping leaves no glyph where the font has no space
+    except ValueError:  # of an invisible character, shaping leaves no glyph if the font has no space
         return empty
     if right <= left or bottom <= top:
         return empty

@@ -1,4 +1,4 @@
-"""Text on pictures in the scripts people write prompts in: a font for every character, from the system's own, emoji in colour.
+"""Text on images in the scripts of prompts: a font for every character, from the system's own, emoji in colour.
 
 What no font can draw is shown as its escape (`\\u4e2d`), never as an empty box, and `missing_glyphs` lists it.
 """
@@ -6,13 +6,11 @@ What no font can draw is shown as its escape (`\\u4e2d`), never as an empty box,
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from imagegen_magic.imaging.text.font_files import Face, emoji_tile, has_glyphs, opened, others, system_faces
+from imagegen_magic.imaging.text.font_files import Face, emoji_tile, faces, has_glyphs, opened, others
 from imagegen_magic.imaging.text.graphemes import breakable, escaped, graphemes, is_emoji, language_of, script_of, spaced
 
 ELLIPSIS = "…"
@@ -27,14 +25,12 @@ class Run(NamedTuple):
 
 
 class Fonts:
-    """The faces that draw a text, in the order they are tried: `first` (files of yours), then the system's, then Pillow's own.
+    """The faces that draw a text: the system's, then Pillow's own.
 
     An instance is not for two threads at a time; make one for each, it is cheap.
     """
 
-    def __init__(self, first: Sequence[str | Path] = (), *, system: bool = True) -> None:
-        self._first = tuple(Face(str(path)) for path in first)
-        self._system = system
+    def __init__(self) -> None:
         self._loaded: dict[tuple[Face, int], ImageFont.FreeTypeFont] = {}
         self._found: dict[tuple[str, str, bool], tuple[Face, bool] | None] = {}
         self._widths: dict[tuple[str, Face, int], float] = {}
@@ -143,10 +139,10 @@ class Fonts:
         return runs
 
     def _base(self, bold: bool) -> Face:
-        return next(iter(self._faces("latin", bold)))
+        return faces("latin", bold)[0]
 
     def _face(self, cluster: str, language: str, bold: bool) -> tuple[Face, bool] | None:
-        """Return the face that draws a cluster, and whether as emoji; None where there is none."""
+        """Return the face that draws a cluster, and whether as emoji; None if there is none."""
         key = (cluster, language, bold)
         if key not in self._found:
             self._found[key] = self._search(cluster, language, bold)
@@ -155,23 +151,13 @@ class Fonts:
     def _search(self, cluster: str, language: str, bold: bool) -> tuple[Face, bool] | None:
         if unicodedata.category(cluster[0]) in ("Cc", "Cs"):
             return None
-        emoji = [(face, True) for face in self._faces("emoji", False)]
-        plain = ((face, False) for face in self._faces(script_of(cluster, language), bold))
+        emoji = [(face, True) for face in faces("emoji", False)]
+        plain = ((face, False) for face in faces(script_of(cluster, language), bold))
         candidates = (*emoji, *plain) if is_emoji(cluster) else (*plain, *emoji)
         for face, pictured in candidates:
             if has_glyphs(face, cluster, pictured):
                 return face, pictured
-        rarer = others() if self._system else ()
-        return next(((face, False) for face in rarer if has_glyphs(face, cluster, False)), None)
-
-    def _faces(self, script: str, bold: bool) -> Iterator[Face]:
-        """Yield the faces to try for a script, best first."""
-        if script != "emoji":
-            yield from self._first
-        if self._system:
-            yield from system_faces(script, bold)
-        if script != "emoji":
-            yield Face("")
+        return next(((face, False) for face in others() if has_glyphs(face, cluster, False)), None)
 
     def _font(self, face: Face, size: int) -> ImageFont.FreeTypeFont:
         if (face, size) not in self._loaded:
@@ -193,8 +179,3 @@ class Fonts:
         tile = tile.resize((max(1, round(tile.width * scale)), max(1, round(tile.height * scale))), Image.Resampling.LANCZOS)
         left = round(x + (size * 1.25 - tile.width) / 2)
         image.paste(tile, (left, round(baseline - size * 0.36 - tile.height / 2)), tile)
-
-
-def missing_glyphs(text: str) -> tuple[str, ...]:
-    """Return the characters of a text that no font of this system can draw."""
-    return Fonts().missing_glyphs(text)

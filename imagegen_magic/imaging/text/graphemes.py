@@ -1,4 +1,4 @@
-"""What a person sees as one character, where a line may break between two, and what script they are in."""
+"""Grapheme clusters: what is one character to the eye, where a line may break between two, and their script."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OPENING = frozenset("([{“‘〈《「『【〔（［｛")
 
 
 def graphemes(text: str) -> Iterator[str]:
-    """Yield what a person sees as one character: a letter with its accents, a flag, a family (after Unicode's UAX #29, simplified)."""
+    """Yield the grapheme clusters: a letter with its accents, a flag, a family (after Unicode's UAX #29, simplified)."""
     start = 0
     for place in range(1, len(text)):
         if not _continues(text, start, place):
@@ -68,7 +68,7 @@ def _is_wide(each: str) -> bool:
 
 
 def is_emoji(cluster: str) -> bool:
-    """Say whether a cluster is meant as a picture: by its own nature, or because a selector after it says so."""
+    """Return whether a cluster is an emoji: by itself, or by a selector after it."""
     if "\ufe0e" in cluster:
         return False
     return "\ufe0f" in cluster or "\u20e3" in cluster or cluster[0] in _PICTURED or 0x1F000 <= ord(cluster[0]) < 0x20000

@@ -41,7 +41,7 @@ def scripts(texts: Iterable[str], fonts: Fonts) -> tuple[str, ...]:
 
 
 def _script(cluster: str, language: str) -> str:
-    """Return what a character's script is called; nothing where no font could have it: a control character, half a surrogate pair."""
+    """Return what a character's script is called; empty if no font could have it: a control character, half a surrogate pair."""
     category = unicodedata.category(cluster[0])
     if category[0] == "C":
         return ""
@@ -60,7 +60,7 @@ def unsupported() -> tuple[str, ...]:
 
 
 def words(names: tuple[str, ...]) -> str:
-    """Return the line about scripts that no font draws: what is seen instead and how to get a font; empty where there are none."""
+    """Return the line about scripts that no font draws: what is drawn instead and how to get a font; empty if there are none."""
     if not names:
         return ""
     return f"No font on this machine draws {alternatives(names)}: escapes such as \\u4e2d stand for the characters. {remedy(names)}"
@@ -84,7 +84,7 @@ def _install(names: tuple[str, ...]) -> str:
 
 
 def note(names: tuple[str, ...]) -> str:
-    """Return what a sheet says of itself, in characters that every machine draws; empty where nothing is missing."""
+    """Return the note on a sheet, in characters that every machine draws; empty if nothing is missing."""
     return f"Escapes such as \\u4e2d: no font here draws {alternatives(names)}." if names else ""
 
 

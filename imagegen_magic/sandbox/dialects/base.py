@@ -164,7 +164,7 @@ def explicit_pixels(size: str, model: Model) -> Pixels | None:
 
 
 def listed_pixels(model: Model, ratio: str, tier: str, prompt: str) -> Pixels:
-    """Return the pixels of a listed ratio and tier; where the page lists two answers, the prompt decides which."""
+    """Return the pixels of a listed ratio and tier; if the page lists two answers, the prompt decides which."""
     choices = (model.sizes[ratio][tier], *model.alternate_pixels.get((ratio, tier), ()))
     return choices[zlib.crc32(prompt.encode("utf-8", "replace")) % len(choices)]
 
