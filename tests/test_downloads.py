@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import socket
 import threading
-import time
 import weakref
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from webserver import web
 from imagegen_magic import ImageRequest, generate, run
 from imagegen_magic.engine import api, loop, threads
 from imagegen_magic.engine import context as session_module
+from imagegen_magic.engine.clock import Clock
 from imagegen_magic.engine.jobs import fetch
 from imagegen_magic.engine.net.transport import Pool
 from imagegen_magic.engine.settings import load
@@ -330,27 +330,58 @@ def slow_save(monkeypatch):
     return began, go_on
 
 
-def test_the_end_of_our_patience_does_not_tear_a_saving(host, slow_save):
+class Deadline:
+    """The deadline of every request, which comes when a test says so."""
+
+    def __init__(self):
+        self._running = []
+
+    def timeout_at(self, clock, moment):
+        """Stand for `Clock.timeout_at`."""
+        self._running.append(asyncio.timeout(None))
+        return self._running[-1]
+
+    def come(self):
+        """End what still waits, and return when nothing does."""
+        loop.run(self._come())
+
+    async def _come(self):
+        for timeout in self._running:
+            with contextlib.suppress(RuntimeError):  # it has ended
+                timeout.reschedule(asyncio.get_running_loop().time())
+                while not timeout.expired():
+                    await asyncio.sleep(0)
+
+
+@pytest.fixture
+def deadline(monkeypatch):
+    """A deadline that a test lets come."""
+    chosen = Deadline()
+    monkeypatch.setattr(Clock, "timeout_at", lambda clock, moment: chosen.timeout_at(clock, moment))
+    return chosen
+
+
+def test_the_end_of_our_patience_does_not_tear_a_saving(host, slow_save, deadline):
     """What has come is saved and is in the Generation, however long that takes; no error says that it did not come."""
     began, go_on = slow_save
-    job = start(timeout=0.5)
+    job = start()
     assert began.wait(60)
-    time.sleep(0.8)  # longer than its patience and what a clean-up is given
+    deadline.come()
     assert not job.done
     go_on.set()
     made = job.wait()
     assert (len(made), made.errors, states()) == (1, (), ["saved"])
 
 
-def test_patience_ends_for_what_has_not_come_and_keeps_what_has(host, slow_save):
+def test_patience_ends_for_what_has_not_come_and_keeps_what_has(host, slow_save, deadline):
     """Of two pictures one is being saved and the other hangs at its host."""
     began, go_on = slow_save
     hanging = threading.Event()
     host.pictures = 2
     host.file = lambda number, path: PNG if path.endswith("/0.png") else (hanging.wait(60) and PNG)
-    job = start(n=2, timeout=0.5)
+    job = start(n=2)
     assert began.wait(60)
-    until(lambda: time.time() > job.started + 1)
+    deadline.come()
     go_on.set()
     made = job.wait()
     assert ([type(error) for error in made.errors], len(made)) == ([TaskTimeout], 1)
@@ -358,12 +389,15 @@ def test_patience_ends_for_what_has_not_come_and_keeps_what_has(host, slow_save)
     hanging.set()
 
 
-def test_a_picture_that_was_made_is_not_called_unfinished(host):
+def test_a_picture_that_was_made_is_not_called_unfinished(host, deadline):
     """Our patience ended while it was fetched."""
     hanging = threading.Event()
     host.file = lambda number, path: hanging.wait(60) and PNG
+    job = start(timeout=1)
+    until(lambda: host.downloads)
+    deadline.come()
     with pytest.raises(TaskTimeout, match="was made, and was not fetched within 1 s") as caught:
-        start(timeout=1).wait()
+        job.wait()
     assert (caught.value.charge, api.ledger(load()).count_resumable()) == ("yes", 1)
     hanging.set()
 

@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from ledgers import a_png
@@ -18,8 +19,10 @@ from webserver import web
 
 from imagegen_magic import GeneratedImage, Generation, ImageRequest, generate, run, stream
 from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.jobs.job import Job
 from imagegen_magic.engine.ledger.ledger import Ledger
+from imagegen_magic.engine.polling.poller import Poller
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import ImageGenError, MissingKey, TaskTimeout, UnknownProvider, UnsupportedOption, WaitingStopped
 from imagegen_magic.providers import registry
@@ -180,7 +183,7 @@ def test_a_job_is_at_once_and_can_be_waited_for():
     assert asyncio.run(awaited()).images == made.images
 
 
-def test_whoever_draws_gives_way_to_the_first_submission():
+def test_whoever_draws_gives_way_to_the_first_submission(monkeypatch):
     """As long as it takes, but no longer than was said, and not at all for a job that has ended."""
     job = api.start(ImageRequest("a red fox", size="1:1"), sandbox=True)
     job.wait_until_submitted(60.0)
@@ -188,10 +191,11 @@ def test_whoever_draws_gives_way_to_the_first_submission():
     job.wait()
     job.runners.clear()
     job.wait_until_submitted(60.0)
-    waiting = Job((), load())
-    began = time.monotonic()
-    waiting.wait_until_submitted(0.05)
-    assert 0.05 <= time.monotonic() - began < 30
+    waiting, now = Job((), load()), [0.0]
+    passing = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: now.append(now.pop() + seconds))
+    monkeypatch.setattr("imagegen_magic.engine.jobs.job.time", passing)
+    waiting.wait_until_submitted(60.0)
+    assert now[0] == pytest.approx(60.0, abs=0.01)
 
 
 def test_a_job_cancelled_at_once_never_sent_anything():
@@ -285,21 +289,14 @@ def test_a_forked_child_generates_on_its_own():
 
 def test_submissions_in_flight_are_bounded(monkeypatch):
     """Eight at a time to one gateway, or as many as the settings say, however many tasks there are."""
-    import threading
-    import time
-
-    from webserver import web
-
-    flying, most, full, lock = [0], [0], [8], threading.Lock()
+    flying, most, full, lock = [0], [0], [threading.Barrier(8)], threading.Lock()
 
     def answer(seen):
         with lock:
             flying[0] += 1
             most[0] = max(most[0], flying[0])
-        deadline = time.monotonic() + 0.5
-        while flying[0] < full[0] and time.monotonic() < deadline:
-            time.sleep(0.005)
-        time.sleep(0.05)
+        full[0].wait(60)
+        time.sleep(0.05)  # for one more, which must not come
         with lock:
             flying[0] -= 1
         return 400, {}, b'{"error": {"message": "no"}}'
@@ -310,7 +307,7 @@ def test_submissions_in_flight_are_bounded(monkeypatch):
         with pytest.raises(ImageGenError):
             run(generate("x", provider="xingchao", n=24))
         assert most[0] == 8
-        most[0], full[0] = 0, 3
+        most[0], full[0] = 0, threading.Barrier(3)
         loop.stop()
         monkeypatch.setenv("IMAGEGEN_SUBMITS_AT_ONCE", "3")
         with pytest.raises(ImageGenError):
@@ -402,7 +399,7 @@ class Unequal:
     """apimart's dialect, whose answers say nothing of the cost: five pictures are a task of four and one of one."""
 
     def __init__(self):
-        self.made, self.origin, self.expired, self.looks = {}, "", set(), []
+        self.made, self.origin, self.expired, self.looks = {}, "", set(), 0
 
     def __call__(self, seen):
         """Answer a request."""
@@ -412,14 +409,14 @@ class Unequal:
             return 200, {}, json.dumps({"code": 200, "data": [{"status": "submitted", "task_id": task}]}).encode()
         if seen.path.endswith(".png"):
             return (403, {}, b"") if seen.path in self.expired else (200, {}, a_png(size=(1024, 1024)))
-        self.looks.append(time.time())
+        self.looks += 1
         many = seen.method == "POST"
         tasks = json.loads(seen.body)["task_ids"] if many else [seen.path.split("/")[-1].split("?")[0]]
         answers = [self._done(task) for task in tasks]
         return 200, {}, json.dumps({"code": 200, "data": answers if many else answers[0]}).encode()
 
     def _done(self, task):
-        pictures = [{"url": [f"{self.origin}/{task}-{place}-{len(self.looks)}.png"]} for place in range(self.made[task])]
+        pictures = [{"url": [f"{self.origin}/{task}-{place}-{self.looks}.png"]} for place in range(self.made[task])]
         return {"id": task, "status": "completed", "result": {"images": pictures}}
 
 
@@ -482,7 +479,14 @@ def test_an_expired_address_is_asked_for_anew_no_sooner_than_the_gateway_allows(
     """The look that brought the address was just now."""
     monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "0.4")
     unequal.expired = {"/t1-0-1.png"}
+    began, polled, real = CLOCK.time(), [], Poller.poll_once
+
+    async def poll_once(self, task_id, *, last_poll=0.0):
+        polled.append(last_poll)
+        return await real(self, task_id, last_poll=last_poll)
+
+    monkeypatch.setattr(Poller, "poll_once", poll_once)
     (image,) = run(generate("fox", provider="apimart", size="1:1"))
     assert image.data
-    first, second = unequal.looks
-    assert second - first >= 0.39
+    assert unequal.looks == 2
+    assert began < polled[0]  # tests/test_polling.py shows that it waits for the interval after that

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,8 @@ import httpx2
 import pytest
 from gateway_table import GATEWAYS
 from servers import SandboxServer, sandbox_server, start_sandbox
+
+from imagegen_magic.sandbox.__main__ import main
 
 pytestmark = pytest.mark.slow
 
@@ -143,14 +144,26 @@ def test_a_killed_server_leaves_its_tasks_to_the_next(tmp_path: Path, client: ht
 
 
 def test_faults_and_waiting_come_from_the_command_line(client: httpx2.Client) -> None:
-    """`--fault KIND:TIMES`, repeatable, `--duration`, `--latency` and `--plain`."""
-    with sandbox_server(duration=30, latency=0.3, plain=True, fault=["unavailable:2", "failed"]) as server:
+    """`--fault KIND:TIMES`, repeatable, `--duration` and `--plain`."""
+    with sandbox_server(duration=30, plain=True, fault=["unavailable:2", "failed"]) as server:
         statuses = [submit(client, server, "x").status_code for _ in range(3)]
         task = server.accepted("x")[0]["task_id"]
-        before = time.monotonic()
         answer = client.get(f"{server.base_url('evolink')}/v1/tasks/{task}", headers=KEY).json()
-        assert time.monotonic() - before >= 0.3
         assert (statuses, answer["status"]) == ([503, 503, 200], "pending")
+
+
+def test_the_app_gets_the_seconds_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--latency`, `--duration`, `--scale` and `--lifetime`; tests/test_sandbox.py shows what each does."""
+    given: dict[str, object] = {}
+
+    def create(**options: object) -> None:
+        given.update(options)
+        raise ValueError("no server is needed")
+
+    monkeypatch.setattr("imagegen_magic.sandbox.__main__.create_app", create)
+    with pytest.raises(SystemExit):
+        main(["--latency", "0.3", "--duration", "4", "--scale", "0.5", "--lifetime", "200"])
+    assert [given[name] for name in ("latency", "duration", "scale", "lifetime")] == [0.3, 4, 0.5, 200]
 
 
 def run(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
