@@ -57,7 +57,7 @@ class Shell:
 def a_shell() -> Iterator[Shell]:
     """Give a shell with the extension loaded."""
     InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}, "IPCompleter": {"use_jedi": False}}))
     shell.display_pub = CapturingDisplayPublisher()
     shell.extension_manager.load_extension("imagegen_magic")
     try:

@@ -293,12 +293,13 @@ def _race(home, barrier, results, amount, tries):
     asyncio.run(asking())
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_concurrent_processes_cannot_exceed_it_together():
     """Four processes request ten cents each, twelve times, of a budget of two dollars: exactly twenty are allowed."""
     put(2)
     home = str(load().home)
     loop.stop()
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     barrier, results = context.Barrier(4), context.Queue()
     racers = [context.Process(target=_race, args=(home, barrier, results, "0.10", 12)) for _ in range(4)]
     for racer in racers:

@@ -312,11 +312,23 @@ OURS = ("was charged", "have been charged", errors.AGAIN, "%imagegen forget", "A
 _ERROR = re.compile(r"Error\b|Exception\b|Unsupported|Failed\b")
 
 
+def words_of(annotation: ast.AST) -> Iterator[str]:
+    """Yield the names and texts in an annotation."""
+    for each in ast.walk(annotation):
+        if isinstance(each, ast.Name):
+            yield each.id
+        elif isinstance(each, ast.Attribute):
+            yield each.attr
+        elif isinstance(each, ast.Constant):
+            yield str(each.value)
+
+
 def errors_in(tree: ast.AST) -> set[str]:
     """Return the names that hold an error, as an `except` or an annotation says."""
-    caught = {each.name for each in ast.walk(tree) if isinstance(each, ast.ExceptHandler) and each.name}
-    arguments = [each for each in ast.walk(tree) if isinstance(each, ast.arg) and each.annotation]
-    annotated = {each.arg for each in arguments if _ERROR.search(ast.unparse(each.annotation or each))}
+    nodes = list(ast.walk(tree))
+    caught = {each.name for each in nodes if isinstance(each, ast.ExceptHandler) and each.name}
+    arguments = [each for each in nodes if isinstance(each, ast.arg)]
+    annotated = {each.arg for each in arguments if each.annotation and any(map(_ERROR.search, words_of(each.annotation)))}
     return caught | annotated | {"error", "refusal", "failure", "trouble"}
 
 

@@ -27,6 +27,7 @@ from imagegen_magic.imaging.metadata import embed
 from imagegen_magic.imaging.metadata.provenance import Origin
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost, Generation
+from imagegen_magic.studies.export import archive
 from imagegen_magic.studies.export import table as export_table
 from imagegen_magic.studies.export.archive import export
 from imagegen_magic.studies.sweeps.result import SkippedCombination, SweepResult
@@ -410,13 +411,20 @@ def test_a_zip_holds_the_same_in_one_folder(own_world):
     assert all(name.startswith("foxes/") and "\\" not in name for name in names)
 
 
-def test_the_page_of_many_stays_small(own_world):
-    """Thumbnails share six megabytes, for any number of images."""
+@pytest.mark.parametrize(("together", "each"), [(6_000_000, 24_000), (60_000, 10_000)])
+def test_the_page_of_many_stays_small(own_world, monkeypatch, together, each):
+    """A thumbnail has at most 24 kB, and all of them share six megabytes."""
+    assert archive._ALL_THUMBNAILS == 6_000_000
+    monkeypatch.setattr(archive, "_ALL_THUMBNAILS", together)
     one = pictures(1)[0]
     noisy = own_world / "noise.png"
-    Image.effect_noise((800, 800), 90).convert("RGB").save(noisy)
-    place = export([replace(one, path=noisy, id=number) for number in range(1, 41)], "foxes")
-    assert (place / "index.html").stat().st_size < 40 * 24_000 * 4 / 3 + 60_000
+    Image.effect_noise((500, 500), 90).convert("RGB").save(noisy)
+    place = export([replace(one, path=noisy, id=number) for number in range(1, 7)], "foxes")
+    page = (place / "index.html").read_text()
+    sizes = [len(thumbnail) * 3 / 4 for thumbnail in re.findall(r"base64,([^\"]+)", page)]
+    assert len(sizes) == 6
+    assert max(sizes) <= each
+    assert len(page) < 6 * each * 4 / 3 + 60_000
 
 
 def luminance(colour):

@@ -1,55 +1,51 @@
 """A picture whose file is there, though a kill came before the ledger knew, is taken as it is: not fetched again under another name."""
 
+import itertools
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from filehost import PNG, file_host
+from forks import in_a_fork
 
+from imagegen_magic import generate, run
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.settings import load
+from imagegen_magic.engine.storage import images, parts
 from imagegen_magic.errors import LedgerError
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of a fork beside threads
 
-# a process that is killed with SIGKILL in the middle of saving its nth picture
-DIE = """
-import os, signal, sys
-from imagegen_magic import generate, run
-from imagegen_magic.engine import api as generation, loop
-from imagegen_magic.engine.ledger import ledger
-from imagegen_magic.engine.storage import images as files, parts
-from imagegen_magic.engine.settings import load
 
-at, nth, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-calls = 0
+def dying(real, nth, when):
+    """Return `real` so that its nth call kills the process with SIGKILL, before or after its work."""
+    calls = itertools.count(1)
 
-def dying(real, when):
     def die(*arguments, **options):
-        global calls
-        calls += 1
-        result = real(*arguments, **options) if calls != nth or when == "after" else None
-        if calls == nth:
+        call = next(calls)
+        result = real(*arguments, **options) if call != nth or when == "after" else None
+        if call == nth:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
+
     return die
 
-if at == "doubts":
-    files.remove_unsettled = dying(files.remove_unsettled, "before")
-elif at == "ledger":
-    ledger.Ledger.record_saved = dying(ledger.Ledger.record_saved, "before")
-else:
-    parts.name_part = dying(parts.name_part, at)
-if folder:
-    generation.resume(load(), save_dir=folder).wait()
-else:
-    run(generate("three foxes", provider="apimart", size="1:1", n=3))
-"""
+
+def die(at, nth, folder):
+    """Ask for three pictures, or collect them into a folder, and be killed at the nth picture or name."""
+    if at == "doubts":
+        images.remove_unsettled = dying(images.remove_unsettled, nth, "before")
+    elif at == "ledger":
+        Ledger.record_saved = dying(Ledger.record_saved, nth, "before")
+    else:
+        parts.name_part = dying(parts.name_part, nth, at)
+    if folder:
+        api.resume(load(), save_dir=folder).wait()
+    else:
+        run(generate("three foxes", provider="apimart", size="1:1", n=3))
 
 
 @pytest.fixture
@@ -63,8 +59,7 @@ def host(monkeypatch):
 
 def killed(at, nth, folder=""):
     """Ask for three pictures, or collect them into a folder, in a process that is killed."""
-    done = subprocess.run([sys.executable, "-c", DIE, at, str(nth), folder], env=os.environ, capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert in_a_fork(die, at, nth, folder) == -signal.SIGKILL
 
 
 def pictures(folder="imagegen"):
@@ -161,8 +156,6 @@ def test_reuse_takes_it_too(host):
     """The same cell again instead of resume."""
     killed("ledger", 1)
     there = pictures()
-    from imagegen_magic import generate, run
-
     made = run(generate("three foxes", provider="apimart", size="1:1", n=3, reuse=True))
     assert (len(made), len(pictures()), host.submissions) == (3, 3, 1)
     assert there.items() <= pictures().items()

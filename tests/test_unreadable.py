@@ -2,16 +2,16 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import signal
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from filehost import PAGE, PNG, STRANGE, chunk, file_host
+from forks import in_a_fork
 from ledgers import a_png
 from shells import a_shell
 
@@ -573,33 +573,26 @@ def test_a_gateway_that_forgot_it_undoes_nothing_of_what_a_killed_resume_had_tak
     assert tasks()[0].error
 
 
-DIE = """
-import os, signal, sys
-from imagegen_magic import generate, run
-from imagegen_magic.engine.storage import parts; from imagegen_magic.engine.ledger import ledger
+def die(at, nth):
+    """Ask for a picture, and be killed with SIGKILL before the nth call of a function."""
+    place, calls = Ledger if at == "record_unreadable" else parts, itertools.count(1)
+    real = getattr(place, at)
 
-at, nth, calls = sys.argv[1], int(sys.argv[2]), 0
-place = ledger.Ledger if at == "record_unreadable" else parts
-real = getattr(place, at)
+    def dying(*arguments, **options):
+        if next(calls) == nth:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **options)
 
-def dying(*arguments, **options):
-    global calls
-    calls += 1
-    if calls == nth:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(*arguments, **options)
-
-setattr(place, at, dying)
-run(generate("a red fox", provider="apimart", size="1:1"))
-"""
+    setattr(place, at, dying)
+    run(generate("a red fox", provider="apimart", size="1:1"))
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.parametrize(("at", "nth"), [("name_part", 1), ("name_part", 2), ("replace", 1), ("record_unreadable", 1)])
 def test_killed_while_it_is_kept_it_is_one_file_and_settled_by_the_next_resume(at, nth, host):
     """Sidecar, file, the sidecar once more, the ledger: whatever was the last."""
     host.file = lambda number, path: STRANGE
-    done = subprocess.run([sys.executable, "-c", DIE, at, str(nth)], env=os.environ, capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert in_a_fork(die, at, nth) == -signal.SIGKILL
     assert waiting() == 1
     with pytest.raises(ImageInvalid, match="kept as"):
         api.resume(load()).wait()

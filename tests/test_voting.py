@@ -93,10 +93,10 @@ class TestTheRanking:
             assert one.strength == pytest.approx(truth[one.picture], abs=0.15)
 
     def test_intervals_cover_what_they_promise(self):
-        """Over many simulated votes, 95 % of the intervals contain the truth (within the error of 1,200 intervals)."""
+        """Over many simulated votes, 95 % of the intervals contain the truth (within the error of 600 intervals)."""
         generator = random.Random(11)
         held = []
-        for _ in range(200):
+        for _ in range(100):
             raw = [generator.gauss(0, 1) for _ in range(6)]
             truth = {number: each - sum(raw) / 6 for number, each in enumerate(raw)}
             ranking = voting.ranking(list(truth), voted(truth, 60, generator))
@@ -107,7 +107,7 @@ class TestTheRanking:
         """The mean of a value's images is covered as often."""
         generator, held = random.Random(5), []
         places = {number: {"style": "ab"[number % 2]} for number in range(6)}
-        for _ in range(150):
+        for _ in range(75):
             raw = [generator.gauss(0, 1) for _ in range(6)]
             truth = {number: each - sum(raw) / 6 for number, each in enumerate(raw)}
             ranking = voting.ranking(list(truth), voted(truth, 60, generator), places)
