@@ -89,7 +89,7 @@ def test_a_public_name_with_a_private_address_is_refused(monkeypatch):
     """What counts is the peer, not the name."""
     with web(lambda seen: (200, {}, b"secret")) as server:
         port = int(server.origin.rsplit(":", 1)[1])
-        monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", _resolve_to("127.0.0.1", {"api.example.com": "93.184.215.14"}))
+        monkeypatch.setattr(socket, "getaddrinfo", _resolve_to("127.0.0.1", {"api.example.com": "93.184.215.14"}))
         with pytest.raises(DownloadError, match="private network"):
             download(f"http://cdn.example.com:{port}/a.png", "http://api.example.com")
     assert server.seen == []
@@ -115,7 +115,7 @@ def test_the_address_that_was_checked_is_the_one_connected_to(monkeypatch):
 
 
 def _resolve_to(address, but={}):  # noqa: B006  # never written to
-    async def resolve(self, host, port, **options):
+    def resolve(host, port, *more, **options):
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (but.get(host, address), port))]
 
     return resolve

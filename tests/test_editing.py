@@ -377,7 +377,7 @@ def test_the_plan_tells_what_is_sent_and_where_it_will_live(gateway, notebook, p
     pluralize, size = Counted(gateway), round((Path("photo.png").stat().st_size) / 1e3)
     notebook.shell.push({"mask": mask_box(photo, 0, 0, 40, 40), "big": Image.new("RGB", (640, 480), "navy")})
     told, text = _planned(notebook, "-p gccai --ref photo.png --ref big --mask mask")
-    where = f"will be uploaded to {gateway.origin.removeprefix('http://')}, where it lives for 72 hours"
+    where = f"will be uploaded to {gateway.origin.removeprefix('http://')}, where it is kept for 72 hours"
     assert told[0] == f"photo.png (PNG, 96×64, {size} kB): {where}"
     assert told[1].startswith("big (PNG, 640×480, ")
     assert told[2].startswith("mask (PNG, 96×64, 1 kB")
@@ -389,7 +389,9 @@ def test_the_plan_tells_what_is_sent_and_where_it_will_live(gateway, notebook, p
 def test_the_plan_of_the_sandbox_and_of_a_real_gateway(notebook, photo, monkeypatch):
     """Without a key, too: evolink's own file host, and the sandbox in this process."""
     monkeypatch.delenv("EVOLINK_BASE_URL", raising=False)
-    assert "will be uploaded to files-api.evolink.ai, where it lives for 72 hours" in _planned(notebook, "-p evolink --ref photo.png")[0][0]
+    assert (
+        "will be uploaded to files-api.evolink.ai, where it is kept for 72 hours" in _planned(notebook, "-p evolink --ref photo.png")[0][0]
+    )
     assert "will be uploaded to the sandbox in this process" in _planned(notebook, "-p evolink --sandbox --ref photo.png")[0][0]
 
 
@@ -419,7 +421,7 @@ def test_the_plan_of_a_sweep_tells_it_once_for_each_gateway(gateway, notebook, p
     _photo(Path("other.png"), 5)
     place = gateway.origin.removeprefix("http://")
     sizes = [f"{Path(name).stat().st_size / 1e3:.0f} kB" for name in ("photo.png", "other.png")]
-    where = f"will be uploaded to {place}, where it lives for 72 hours"
+    where = f"will be uploaded to {place}, where it is kept for 72 hours"
     notebook.run("%%imagegen --ref photo.png --sweep provider=gccai,apimart --sweep style=oil,ink --dry-run\na {{style}} fox")
     assert notebook.shown()[0].count(f"photo.png (PNG, 96×64, {sizes[0]}): {where}") == 1
     notebook.run("%%imagegen -p gccai --sweep references=photo.png,other.png --sweep style=oil,ink --dry-run\na {{style}} fox")
@@ -466,7 +468,7 @@ def test_a_gateway_without_an_upload_says_so_and_what_to_do(gateway, notebook, p
         words = str(refused.value)
         assert "takes no files, only addresses that it can fetch, and photo.png is on this machine" in words
         assert '%config ImageGenMagics.uploader = "package:function"' in words
-        assert "an earlier result whose address still lives" in words
+        assert "an earlier result whose address is still valid" in words
         assert "apimart, evolink, gccai" in words
     assert pluralize.nothing
 

@@ -408,8 +408,8 @@ def test_damage_found_beside_the_work_is_one_line(server, monkeypatch):
         (401, AuthenticationError, "Check the key (%imagegen login NAME), then %imagegen resume collects the picture"),
         (402, InsufficientBalance, "Top up the account at the gateway, then %imagegen resume collects the picture"),
         (403, APIError, "%imagegen resume"),
-        (404, NotFound, "%imagegen resume looks again"),
-        (400, APIError, "%imagegen resume looks again"),
+        (404, NotFound, "%imagegen resume polls it again"),
+        (400, APIError, "%imagegen resume polls it again"),
     ],
 )
 def test_a_look_that_is_refused_says_charged_and_collectable(status, kind, step, monkeypatch):
@@ -440,7 +440,7 @@ def test_a_task_without_a_picture_leaves_the_charge_to_the_gateway(monkeypatch):
 
     with web(answer) as empty:
         monkeypatch.setenv("EVOLINK_BASE_URL", empty.origin)
-        with pytest.raises(PictureMissing, match=r"it may have been charged. %imagegen resume looks again"):
+        with pytest.raises(PictureMissing, match=r"it may have been charged. %imagegen resume polls it again"):
             run(generate("no picture", **SIZE))
     assert _states() == ["submitted"]
 

@@ -142,7 +142,7 @@ def network(monkeypatch):
     """A network of names whose hosts refuse every connection: returned is the list of addresses that were connected to."""
     connected = []
 
-    async def resolve(self, host, port, **options):
+    def resolve(host, port, *more, **options):
         found = NAMES.get(host) or ([host] if ":" in host or host.replace(".", "").isdigit() else [])
         if not found:
             raise socket.gaierror(-2, "Name or service not known")
@@ -152,9 +152,8 @@ def network(monkeypatch):
         connected.append(host)
         raise ConnectionRefusedError("nobody is there")
 
-    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolve)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
     monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", connect)
-    monkeypatch.setattr(socket, "getaddrinfo", lambda host, port, **options: asyncio.run(resolve(None, host, port)))
     return connected
 
 
@@ -318,14 +317,14 @@ def test_a_redirect_from_a_public_host_into_a_network_is_refused(monkeypatch):
     with web(lambda seen: (302, {"Location": f"http://{seen.headers['host'].replace('cdn', 'private')}/"}, b"")) as server:
         port = int(server.origin.rpartition(":")[2])
 
-        async def resolve(self, host, port, **options):
+        def resolve(host, port, *more, **options):
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.99.0.9" if "private" in host else "93.184.215.14", port))]
 
         async def far(self, protocol, host, port, **options):
             connected.append(host)
             return await connect(self, protocol, "127.0.0.1", port, **options)
 
-        monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolve)
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
         monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", far)
         with pytest.raises(NotTrusted, match=r"private\.example is 10\.99\.0\.9"):
             download(f"http://cdn.example:{port}/a.png", "http://api.example")
@@ -513,7 +512,7 @@ def test_a_look_alike_may_be_in_a_private_network_over_http(address):
     tables = {"mine": {"like": "apimart", "base_url": address}}
     assert get_provider("mine", tables).base_url == address
     at = Endpoint(get_provider("mine", tables), address, False, Key(SECRET), PollingPolicy())
-    assert routes._door(at, "/v1/uploads/images", moved=True) == f"{address}/v1/uploads/images"
+    assert routes._upload_url(at, "/v1/uploads/images", moved=True) == f"{address}/v1/uploads/images"
 
 
 @pytest.mark.parametrize(
@@ -533,7 +532,7 @@ def test_a_look_alike_takes_files_where_its_upload_url_says():
     table = {"like": "evolink", "base_url": "http://10.0.0.5:8000", "upload_url": "http://10.0.0.5:9000/up"}
     provider = get_provider("mine", {"mine": table})
     at = Endpoint(provider, provider.base_url, False, Key(SECRET), PollingPolicy())
-    assert routes._door(at, provider.upload.address, moved=True) == "http://10.0.0.5:9000/up"
+    assert routes._upload_url(at, provider.upload.address, moved=True) == "http://10.0.0.5:9000/up"
     for url, goes in {"http://10.0.0.5:9000/up": True, "http://10.0.0.5:9001/up": False, "https://10.0.0.5:9000/up": False}.items():
         assert bool(authorization(Key(SECRET), provider.base_url, url, provider.key_hosts)) is goes
 
@@ -546,7 +545,8 @@ def test_uploads_move_with_a_base_url_into_a_private_network(network):
         "http://gpu.lab.example": "http://gpu.lab.example/api/v1/files/upload/stream",
         "https://api.public.example": "",
     }.items():
-        assert routes._door(Endpoint(provider, base, False, Key(SECRET), PollingPolicy()), provider.upload.address, moved=True) == door
+        at = Endpoint(provider, base, False, Key(SECRET), PollingPolicy())
+        assert routes._upload_url(at, provider.upload.address, moved=True) == door
 
 
 @pytest.mark.parametrize("given", ["--ref {0}/a.png", "--mask {0}/a.png --ref https://x.example/a.png", "--callback-url {0}/hook"])

@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import random
+import socket
 import stat
 import sys
 import threading
@@ -610,11 +611,11 @@ def test_a_file_host_that_leads_into_a_private_network_gets_nothing(monkeypatch)
     """What counts is the peer, not the name."""
     asked = []
 
-    async def resolve(self, host, port, **options):
+    def resolve(host, port, *more, **options):
         asked.append(host)
         return [(2, 1, 6, "", ("127.0.0.1" if host == "files-api.evolink.ai" else "93.184.215.14", port))]
 
-    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolve)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
     with pytest.raises(NotSent, match="private network"):
         _upload("https://files-api.evolink.ai/up", "https://api.evolink.ai", ("files-api.evolink.ai",))
     assert asked == ["files-api.evolink.ai", "api.evolink.ai"]
@@ -845,7 +846,7 @@ def test_the_outlook_says_what_will_be_uploaded_where_and_for_how_long():
     facts = "photo.jpg (JPEG, 3024×4032, 2.3 MB, turned as its EXIF says, location removed)"
     for name, host in (("apimart", "api.apimart.ai"), ("evolink", "files-api.evolink.ai")):
         plan = _plan(_real(name), references=(fox,))
-        expected = f"{facts}: will be uploaded to {host}, where it lives for 72 hours"
+        expected = f"{facts}: will be uploaded to {host}, where it is kept for 72 hours"
         assert routes.preview(plan, _real(name), load()) == [expected]
 
 

@@ -13,7 +13,6 @@ from imagegen_magic.engine import loop
 from imagegen_magic.engine.context import EngineContext
 from imagegen_magic.engine.jobs.download import ImageDownloader
 from imagegen_magic.engine.jobs.submission import (
-    RetryableRefusal,
     after_acceptance,
     forgotten,
     read_submission,
@@ -23,7 +22,7 @@ from imagegen_magic.engine.jobs.submission import (
 )
 from imagegen_magic.engine.jobs.task import JobChannel, Reporter, RunningTask, TaskSpec
 from imagegen_magic.engine.net.client import GatewayResponse
-from imagegen_magic.engine.net.retry import RetryDetails, attempts
+from imagegen_magic.engine.net.retry import Retryable, RetryDetails, attempts
 from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
 from imagegen_magic.errors import (
     APIError,
@@ -160,18 +159,18 @@ class TaskRunner(ProcessBound):
             try:
                 await attempts(
                     lambda: loop.uninterrupted(self._post_even_if_detached()),
-                    RetryableRefusal,
+                    Retryable,
                     is_enough=self._is_enough,
                     before_pause=self._report_pause,
                     clock=self._clock,
                 )
-            except RetryableRefusal as refusal:
+            except Retryable as refusal:
                 await self._fail(refusal.error)
                 raise refusal.error from None
         self.report("waiting", self._warning)
 
     def _is_enough(self, failed: RetryDetails) -> bool:
-        if isinstance(failed.error, RetryableRefusal) and isinstance(failed.error.error, GatewayUnreachable):
+        if isinstance(failed.error, Retryable) and isinstance(failed.error.error, GatewayUnreachable):
             return failed.attempt >= _CONNECT_ATTEMPTS
         return self._clock.time() - self._began + failed.retry_after > self._timeout
 
@@ -196,7 +195,7 @@ class TaskRunner(ProcessBound):
         try:
             answer = await self._send()
             submission = read_submission(self.endpoint.provider, answer)
-        except RetryableRefusal:
+        except Retryable:
             await self._back_to_planned()
             raise
         except SubmissionUnknown as error:
@@ -211,7 +210,7 @@ class TaskRunner(ProcessBound):
             await self._record_submission(submission, answer)
 
     async def _send(self) -> GatewayResponse:
-        """Send the submission. Raises RetryableRefusal if it was certainly not sent, SubmissionUnknown if it may have arrived."""
+        """Send the submission. Raises Retryable if it was certainly not sent, SubmissionUnknown if it may have arrived."""
         sent, settings = self.task.sent, self._channel.settings
         call = Call(sent["method"], sent["path"], sent["json"])
         bounds = {"at_once": settings.get("submits_at_once"), "timeout": settings.get("submit_timeout")}

@@ -6,6 +6,7 @@ import copy
 from typing import TypeVar
 
 from imagegen_magic.engine.net.client import GatewayResponse
+from imagegen_magic.engine.net.retry import Retryable
 from imagegen_magic.engine.net.transport import NotSent
 from imagegen_magic.errors import (
     APIError,
@@ -19,7 +20,6 @@ from imagegen_magic.errors import (
     SubmissionUnknown,
 )
 from imagegen_magic.providers.base import Provider, Submission
-from imagegen_magic.records import PortableError
 
 _Error = TypeVar("_Error", bound=ImageGenError)
 
@@ -27,22 +27,14 @@ _COLLECT = "then %imagegen resume collects the picture, without paying again"
 _STEPS: tuple[tuple[type[ImageGenError], str], ...] = (
     (AuthenticationError, f"check the key (%imagegen login NAME), {_COLLECT}"),
     (InsufficientBalance, f"top up the account at the gateway, {_COLLECT}"),
-    (PictureMissing, "%imagegen resume looks again later, without paying again"),
-    (ImageGenError, "%imagegen resume looks again, without paying again; if this stays so, ask the gateway's support"),
+    (PictureMissing, "%imagegen resume polls it again later, without paying again"),
+    (ImageGenError, "%imagegen resume polls it again, without paying again; if this stays so, ask the gateway's support"),
 )
 _FORGOTTEN = "it is no longer polled; ask the gateway's support whether it was charged"
 
 
-class RetryableRefusal(PortableError):
-    """Certainly not accepted, and worth a retry; `error` is final if retries fail, `pause` the Retry-After value in seconds."""
-
-    def __init__(self, error: ImageGenError, note: str, pause: float | None = None) -> None:
-        super().__init__(note)
-        self.error, self.note, self.pause = error, note, pause
-
-
 def read_submission(provider: Provider, answer: GatewayResponse) -> Submission:
-    """Read a submission's answer. Raises RetryableRefusal, SubmissionUnknown, or the gateway's refusal."""
+    """Read a submission's answer. Raises Retryable, SubmissionUnknown, or the gateway's refusal."""
     if answer.status < 300:
         return _accepted(provider, answer)
     if answer.status < 400:
@@ -55,7 +47,7 @@ def read_submission(provider: Provider, answer: GatewayResponse) -> Submission:
     if isinstance(error, APIError):
         error.request_id = error.request_id or answer.request_id
     if answer.status in (429, 503) and not isinstance(error, (InsufficientBalance, AuthenticationError, ContentRejected)):
-        raise RetryableRefusal(error, f"{provider.title} asks to wait ({answer.status})", answer.retry_after)
+        raise Retryable(error, f"{provider.title} asks to wait ({answer.status})", answer.retry_after)
     if isinstance(error, APIError) and (not error.refused or answer.status in (408, 409)):
         raise _unknown(error)
     raise error
@@ -64,7 +56,7 @@ def read_submission(provider: Provider, answer: GatewayResponse) -> Submission:
 def _accepted(provider: Provider, answer: GatewayResponse) -> Submission:
     try:
         return provider.read_submission(answer.content)
-    except APIError as error:  # an outage can stand in a 200 too
+    except APIError as error:  # an answer with status 200 may report an outage too
         raise error if error.refused else _unknown(error) from None
 
 
@@ -80,15 +72,15 @@ def after_acceptance(error: _Error) -> _Error:
     return result
 
 
-def unreachable(title: str, error: NotSent) -> RetryableRefusal:
+def unreachable(title: str, error: NotSent) -> Retryable:
     """Return the refusal of a submission that was certainly not sent."""
-    return RetryableRefusal(
+    return Retryable(
         GatewayUnreachable(f"{title} cannot be reached ({error})", hint=error.hint or None, retry=True), f"no connection to {title}"
     )
 
 
 def with_task_id(error: LedgerError, task_id: str) -> str:
-    """Return what is wrong with the ledger, and the id that it could not record: the gateway's support asks for it."""
+    """Return an error's message with the id that the ledger could not record: the gateway's support asks for it."""
     return f"{error.what}; the gateway's id of this task is {task_id}"
 
 
@@ -104,5 +96,5 @@ def several(provider: Provider, task_id: str, others: tuple[str, ...]) -> ImageG
     return ImageGenError(
         f"{provider.title} made {1 + len(others)} tasks of one submission; {task_id} is waited for, and not {', '.join(others)}",
         charge="unknown",
-        hint="look at the gateway's own task list, or ask its support; the whole answer is in the ledger",
+        hint="check the gateway's own task list, or ask its support; the whole answer is in the ledger",
     )

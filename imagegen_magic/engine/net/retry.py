@@ -7,10 +7,20 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeVar
 
 from imagegen_magic.engine.clock import Clock
+from imagegen_magic.errors import ImageGenError
+from imagegen_magic.records import PortableError
 
 T = TypeVar("T")
 
 _FIRST_PAUSE, _MAX_PAUSE = 0.5, 20.0  # seconds: the upper bounds of the first pause and of any
+
+
+class Retryable(PortableError):
+    """Not accepted for certain, and worth a retry; `error` is final if retries fail, `pause` the Retry-After value in seconds."""
+
+    def __init__(self, error: ImageGenError, note: str = "", pause: float | None = None) -> None:
+        super().__init__(note or error.what)
+        self.error, self.note, self.pause = error, note, pause
 
 
 class RetryDetails(NamedTuple):

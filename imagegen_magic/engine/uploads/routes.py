@@ -1,7 +1,6 @@
 """The routes of a local image to a gateway, the addresses that a gateway can fetch, and the refusals of others.
 
-A key goes where the gateway itself says that its own files go, and nothing is put on any other host unless the person named a function
-that does.
+A key goes only to the hosts that the gateway names for its own files. An image goes to another host only through a function of the user.
 """
 
 from __future__ import annotations
@@ -30,16 +29,15 @@ from imagegen_magic.providers.describe import shown
 from imagegen_magic.providers.urls import Zone
 from imagegen_magic.request import LocalImage
 
-MARGIN = 900.0  # seconds that an address must still live, so that a task that waits for its turn finds it
-# masks that were looked at, for pictures of these pixels: a sweep says the same ones a thousand times
-_sound: deque[tuple[str, int, int]] = deque(maxlen=64)
+MARGIN = 900.0  # seconds that an address must still be valid, for a task that waits in a queue
+_checked_masks: deque[tuple[str, int, int]] = deque(maxlen=64)  # SHA-256 and the image's pixels: a sweep repeats them a thousand times
 
 
 @dataclass(frozen=True, slots=True)
 class UploadRoute:
-    """How an image gets to a place from which a gateway can fetch it: by the gateway's own upload at `url`, or by a function of the user.
+    """How an image gets an address that a gateway can fetch: by the gateway's own upload at `url`, or by a function of the user.
 
-    `host` is what the ledger calls the place; `key_hosts` are set where the key goes to another host than the base URL's.
+    `host` is the name of the route in the ledger; `key_hosts` are set if the key goes to another host than the base URL's.
     """
 
     host: str
@@ -52,7 +50,7 @@ class UploadRoute:
 def check(plan: Plan, gateway: Endpoint, settings: Settings) -> None:
     """Refuse what is known to fail: an address that this gateway cannot fetch or that has expired, an image without a route.
 
-    Also a mask that does not fit its picture. Raises UnsupportedOption. Only the gateway's provider, address and `sandbox` are looked at.
+    Also a mask that does not fit its picture. Raises UnsupportedOption. Only the gateway's provider, address and `sandbox` matter.
     """
     check_hosts(plan, gateway)
     for option, address in _addresses(plan):
@@ -66,19 +64,19 @@ def check(plan: Plan, gateway: Endpoint, settings: Settings) -> None:
 def check_hosts(plan: Plan, gateway: Endpoint) -> None:
     """Refuse the address of a reference or mask whose host this gateway cannot reach. Raises UnsupportedOption.
 
-    May wait for a resolver, where the gateway has a name and the address is one of a private network.
+    May wait for a resolver if the gateway has a name and the address is one of a private network.
     """
     for option, address in _addresses(plan):
         _check_host(option, address, gateway)
 
 
 def _addresses(plan: Plan) -> list[tuple[str, str]]:
-    said = [("references", each) for each in plan.request.references] + [("mask", plan.request.mask)]
-    return [(option, each) for option, each in said if isinstance(each, str) and not each.startswith("upload:")]
+    sources = [("references", each) for each in plan.request.references] + [("mask", plan.request.mask)]
+    return [(option, each) for option, each in sources if isinstance(each, str) and not each.startswith("upload:")]
 
 
 def preview(plan: Plan, gateway: Endpoint, settings: Settings) -> list[str]:
-    """Return a line for each picture of this machine: what it is, and where it will be for how long. Raises like `check`."""
+    """Return a line for each picture of this machine: its facts, and its address for how long. Raises like `check`."""
     check(plan, gateway, settings)
     return [f"{_described(picture)}: {_future(picture, gateway, settings)}" for picture in plan.uploads]
 
@@ -88,19 +86,18 @@ def find_route(gateway: Endpoint, picture: LocalImage, settings: Settings) -> Up
     provider, uploader = gateway.provider, settings.get("uploader")
     if provider.upload is not None:
         call = provider.upload_call(picture)
-        if url := _door(gateway, call.address, moved=not uploader):
+        if url := _upload_url(gateway, call.address, moved=not uploader):
             return UploadRoute(_host(url), url, call, () if _same_origin(url, gateway.base_url) else provider.key_hosts)
     if uploader and not gateway.sandbox:
         return UploadRoute(f"uploader {uploader}", uploader=uploader)
-    raise _no_way(gateway, picture, settings)
+    raise _no_route(gateway, picture, settings)
 
 
-def _door(gateway: Endpoint, address: str, *, moved: bool) -> str:
-    """Return where an upload goes, "" where the key must not go there.
+def _upload_url(gateway: Endpoint, address: str, *, moved: bool) -> str:
+    """Return the URL of an upload, "" if the key must not go there.
 
-    Another host than the base URL's gets the key only where the gateway names that host as its own, and the base URL is its own too:
-    a base URL that was changed gets the key as well. On this machine and in the sandbox uploads go where everything else goes; in
-    a private network too, where uploads `moved` with the base URL.
+    Another host than the base URL's gets the key only if the gateway names that host as its own and the base URL was not changed.
+    On this machine and in the sandbox uploads go to the base URL; in a private network too, if uploads `moved` with the base URL.
     """
     base = gateway.base_url.rstrip("/")
     if address.startswith("/"):
@@ -118,11 +115,11 @@ def _is_named(address: str, key_hosts: Iterable[str]) -> bool:
 
 
 def zone_of(gateway: Endpoint) -> Zone:
-    """Return the zone of a gateway's base URL; may wait for a resolver where that is a name and nothing was sent there yet."""
+    """Return the zone of a gateway's base URL; may wait for a resolver if that is a name and nothing was sent there yet."""
     return Zone.PUBLIC if gateway.sandbox else peers.gateway_zone_blocking(gateway.base_url)
 
 
-def _no_way(gateway: Endpoint, picture: LocalImage, settings: Settings) -> UnsupportedOption:
+def _no_route(gateway: Endpoint, picture: LocalImage, settings: Settings) -> UnsupportedOption:
     provider = gateway.provider
     what = f"{provider.title} takes no files, only addresses that it can fetch, and {picture.name} is on this machine"
     if provider.upload is not None:
@@ -135,13 +132,13 @@ def _no_way(gateway: Endpoint, picture: LocalImage, settings: Settings) -> Unsup
     else:
         config = '%config ImageGenMagics.uploader = "package:function"'
         step = f"name a function of yours that puts a file where the gateway can fetch it, {config} with (path) -> address"
-    able = ", ".join(sorted(one.name for one in endpoints.known(settings) if one.upload and one.name != provider.name))
-    step += f"; or give an https address, or an earlier result whose address still lives, or choose a gateway that takes files ({able})"
+    able = ", ".join(sorted(each.name for each in endpoints.known(settings) if each.upload and each.name != provider.name))
+    step += f"; or give an https address, or an earlier result whose address is still valid, or choose a gateway that takes files ({able})"
     return UnsupportedOption(what, option="references", value=picture.name, hint=step)
 
 
-def _same_origin(one: str, other: str) -> bool:
-    return _origin(one) == _origin(other)
+def _same_origin(left: str, right: str) -> bool:
+    return _origin(left) == _origin(right)
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:
@@ -154,18 +151,16 @@ def _host(url: str) -> str:
 
 
 def own_address(picture: LocalImage, gateway: Endpoint, gone: Iterable[str] = ()) -> str:
-    """Return the address that a picture came with, where it lives and this gateway can fetch it, else ""."""
-    lives = picture.expires_at is None or picture.expires_at > CLOCK.time() + MARGIN
-    return picture.url if picture.url and lives and picture.url not in gone and _surely_fetchable(picture.url, gateway) else ""
-
-
-def _surely_fetchable(url: str, gateway: Endpoint) -> bool:
-    """Say whether a gateway can fetch an address that no user gave: of its network's hosts it knows itself, for certain."""
-    return fetchable(url, gateway) and (_same_origin(url, gateway.base_url) or urls.is_public(urlsplit(url).hostname or ""))
+    """Return the address that a picture came with if it is still valid and this gateway can fetch it, else ""."""
+    url, valid = picture.url, picture.expires_at is None or lives(picture.expires_at)
+    if not url or not valid or url in gone or not fetchable(url, gateway):
+        return ""
+    # no user gave this address: in the gateway's private network, only the gateway itself is certain to be reachable
+    return url if _same_origin(url, gateway.base_url) or urls.is_public(urlsplit(url).hostname or "") else ""
 
 
 def fetchable(url: str, gateway: Endpoint) -> bool:
-    """Say whether this gateway can fetch an address: a public one, or one of the private network that the gateway is in."""
+    """Return whether this gateway can fetch an address: a public one, or one of the private network that the gateway is in."""
     parts = urls.split(url)
     if parts is None or parts.scheme not in ("http", "https"):
         return False
@@ -179,27 +174,27 @@ def fetchable(url: str, gateway: Endpoint) -> bool:
 
 
 def _inside(parts: SplitResult, gateway: Endpoint) -> bool:
-    """Say whether an address is of the private network, or the machine, that a gateway is in; there http is as good as https."""
+    """Return whether an address is of the gateway's private network or machine; there http is as good as https."""
     base = zone_of(gateway)
     if base < Zone.PRIVATE:
         return False
     host = parts.hostname or ""
     zone = urls.zone_of(host)
     if zone is Zone.PUBLIC and parts.scheme == "http" and not urls.is_number(host):
-        zone = peers.gateway_zone_blocking(parts.geturl())  # over http a name must be one of the network's own
+        zone = peers.gateway_zone_blocking(parts.geturl())  # over http a name must belong to the network
         return Zone.PRIVATE <= zone <= base
     return zone <= base and (parts.scheme == "https" or zone >= Zone.PRIVATE)
 
 
 def _check_host(option: str, address: str, gateway: Endpoint) -> None:
-    """Refuse an address on this machine, or in a private network, that the gateway is not in."""
+    """Refuse an address on this machine or in a private network if the gateway is not there too."""
     if fetchable(address, gateway) or (gateway.sandbox and urls.is_loopback(urlsplit(address).hostname or "")):
         return
     parts, title = urlsplit(address), gateway.provider.title
     host, give = parts.hostname or "", "give the picture itself (a file, a variable, @17), which is then uploaded"
     zone = urls.zone_of(host)
     if urls.is_sandbox(host) and not gateway.sandbox:
-        why = "that picture is in the sandbox, which no network knows"
+        why = "that picture is in the sandbox, which has no network address"
     elif zone is Zone.LOOPBACK:
         why = f"{host} is this machine, which it cannot reach"
     elif zone is not Zone.PUBLIC:
@@ -213,7 +208,7 @@ def _check_host(option: str, address: str, gateway: Endpoint) -> None:
 
 def _check_end(option: str, address: str, gateway: Endpoint, settings: Settings) -> None:
     """Refuse an address that has expired."""
-    end = _end_in(address) or _end_in_ledger(address, settings)
+    end = _end_in(address) or uploads.expiry_now(ledger_of(settings), address)
     if end is not None and end < CLOCK.time():
         what = f"{gateway.provider.title} cannot fetch {shown(address)}: it expired at {local_minute(end)}"
         give = "give the picture itself (a file, a variable, @17), which is then uploaded"
@@ -222,21 +217,17 @@ def _check_end(option: str, address: str, gateway: Endpoint, settings: Settings)
 
 def _end_in(address: str) -> float | None:
     """Return the expiry of a signed address (epoch seconds), as the common storage services write it; None if it names none."""
-    said = {key.lower(): value for key, value in parse_qsl(urlsplit(address).query)}
-    if re.fullmatch(r"1\d{9}(\.\d+)?", expires := said.get("expires", "")):
+    query = {key.lower(): value for key, value in parse_qsl(urlsplit(address).query)}
+    if re.fullmatch(r"1\d{9}(\.\d+)?", expires := query.get("expires", "")):
         return float(expires)
-    for maker in ("amz", "goog", "tos"):
-        begin, seconds = said.get(f"x-{maker}-date", ""), said.get(f"x-{maker}-expires", "")
+    for service in ("amz", "goog", "tos"):
+        begin, seconds = query.get(f"x-{service}-date", ""), query.get(f"x-{service}-expires", "")
         if re.fullmatch(r"\d{8}T\d{6}Z", begin) and seconds.isascii() and seconds.isdigit():
             try:
                 return timegm(time.strptime(begin, "%Y%m%dT%H%M%SZ")) + float(seconds[:9])
             except ValueError:
                 return None
     return None
-
-
-def _end_in_ledger(address: str, settings: Settings) -> float | None:
-    return uploads.expiry_now(ledger_of(settings), address)
 
 
 def _check_mask(plan: Plan) -> None:
@@ -246,16 +237,13 @@ def _check_mask(plan: Plan) -> None:
         return
     from imagegen_magic.imaging.masks import check_mask
 
-    first = by_placeholder.get(str(plan.request.references[0])) or mask  # of an address's pixels nothing is known, but a mask must be one
+    first = by_placeholder.get(str(plan.request.references[0])) or mask  # an address has unknown pixels, but the mask must still be a mask
     pair = mask.sha256, first.width, first.height
-    if pair not in _sound:
-        check_mask(replace(mask, name=_mask_name(plan, mask)), first)
-        _sound.append(pair)
-
-
-def _mask_name(plan: Plan, mask: LocalImage) -> str:
-    """Return what a message calls the mask: a plan knows the same bytes by one name, that of the reference."""
-    return f"(the same picture as {mask.name})" if plan.request.mask in plan.request.references else mask.name
+    if pair not in _checked_masks:
+        # a plan has the same bytes under one name, that of the reference
+        name = f"(the same picture as {mask.name})" if plan.request.mask in plan.request.references else mask.name
+        check_mask(replace(mask, name=name), first)
+        _checked_masks.append(pair)
 
 
 def _described(picture: LocalImage) -> str:
@@ -265,7 +253,7 @@ def _described(picture: LocalImage) -> str:
 
 
 def weight(picture: LocalImage) -> str:
-    """Return how many bytes a picture has, in words."""
+    """Return the size of a picture's file, as text."""
     return file_size(len(picture.data))
 
 
@@ -275,12 +263,12 @@ def _future(picture: LocalImage, gateway: Endpoint, settings: Settings) -> str:
         return f"at {_called(_host(own))} already{until}, not uploaded"
     route = find_route(gateway, picture, settings)
     found = uploads.find_upload_now(ledger_of(settings), picture.sha256, route.host)
-    if found and found.expires_at and lives(found.expires_at) and fetchable(found.url, gateway):
+    if found and found.expires_at is not None and lives(found.expires_at) and fetchable(found.url, gateway):
         return f"at {_called(_host(found.url))} already until {local_minute(found.expires_at)}, not uploaded again"
     if route.call is None:
         return f"your uploader {route.uploader} will put it at an address"
     lifetime = gateway.provider.upload.lifetime if gateway.provider.upload else 0.0
-    return f"will be uploaded to {_called(route.host)}, where it lives for {lifetime / 3600:.0f} hours"
+    return f"will be uploaded to {_called(route.host)}, where it is kept for {lifetime / 3600:.0f} hours"
 
 
 def _called(host: str) -> str:
@@ -288,5 +276,5 @@ def _called(host: str) -> str:
 
 
 def lives(expires_at: float | None) -> bool:
-    """Return whether an address of the ledger lives long enough to be used again."""
+    """Return whether an address that expires then is valid long enough to be used again."""
     return expires_at is not None and expires_at > CLOCK.time() + MARGIN

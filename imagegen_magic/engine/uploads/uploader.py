@@ -1,7 +1,6 @@
 """Uploads local images to a gateway: each content once while its address is valid, and again when that is gone.
 
-Uploading is free and may be repeated, so failures are retried. The key goes where the gateway itself says that
-its own files go, and nothing is put on any other host unless the person named a function that does.
+Uploads are free and may be repeated, so failures are retried. `routes` decides where an image may go.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from imagegen_magic.engine.context import EngineContext
 from imagegen_magic.engine.endpoints import Endpoint
 from imagegen_magic.engine.ledger import uploads
 from imagegen_magic.engine.net.client import GatewayResponse
-from imagegen_magic.engine.net.retry import RetryDetails, attempts
+from imagegen_magic.engine.net.retry import Retryable, RetryDetails, attempts
 from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.storage.source_copies import save_copy
@@ -37,29 +36,20 @@ from imagegen_magic.errors import (
     UploadFailed,
 )
 from imagegen_magic.providers import urls
-from imagegen_magic.providers.base import Provider, Uploaded
+from imagegen_magic.providers.base import Provider, UploadCall, Uploaded
 from imagegen_magic.providers.describe import shown
-from imagegen_magic.records import PortableError
 from imagegen_magic.request import LocalImage
 
 _UPLOADER_LIFETIME = 3600.0  # seconds that an address of the user's own uploader is used: its lifetime is unknown
 _TRIES = 5
 _STEPS = {
-    400: "read the gateway's words, and try another picture",
+    400: "read the gateway's message, and try another picture",
     413: "add --fit to have it scaled down, or give a smaller picture",
     415: "save it as a PNG or JPEG",
     429: "wait a little",
 }
 
 Report = Callable[[str], None]
-
-
-class _Again(PortableError):
-    """Worth a retry; `error` is final if retries fail, `pause` the Retry-After value in seconds."""
-
-    def __init__(self, error: ImageGenError, pause: float | None = None) -> None:
-        super().__init__(error.what)
-        self.error, self.pause = error, pause
 
 
 def insert_addresses(provider: Provider, sent: Mapping[str, Any], found: Mapping[str, str]) -> dict[str, Any]:
@@ -73,10 +63,11 @@ async def upload_all(
 ) -> dict[str, str]:
     """Upload images to the gateway, several at once, and return their addresses by placeholder; `report` gets notes on the progress.
 
-    What is there already is not sent again. Raises UploadFailed, UnsupportedOption if there is no route, AuthenticationError,
-    InsufficientBalance, ContentRejected, SaveError; nothing was submitted then.
+    An image that has an address already is not sent again. Raises UploadFailed, UnsupportedOption if there is no route,
+    AuthenticationError, InsufficientBalance, ContentRejected, SaveError; nothing was submitted then.
     """
-    found = await asyncio.gather(*(_upload(context, gateway, each, settings, report) for each in pictures), return_exceptions=True)
+    uploader = _Uploader(context, gateway, settings, report)
+    found = await asyncio.gather(*map(uploader.address_of, pictures), return_exceptions=True)
     for outcome in found:
         if isinstance(outcome, BaseException):
             raise outcome
@@ -90,94 +81,87 @@ async def reupload(
 
     Equal to `sent_json` if none of its addresses is one of ours: then there is nothing to renew. Raises like `upload_all`.
     """
-    there = set(_texts(list(sent_json.values())))
-    brought = context.uploads.uploaded
+    uploader, sent = _Uploader(context, gateway, settings), set(_texts(list(sent_json.values())))
     renewed: dict[str, str] = {}
     for picture in pictures:
-        for old in [url for url, sha256 in brought.items() if sha256 == picture.sha256 and url in there]:
+        for old in [url for url, sha256 in context.uploads.uploaded.items() if sha256 == picture.sha256 and url in sent]:
             context.uploads.expired.add(old)
-            renewed[old] = await _upload(context, gateway, picture, settings, None)
+            renewed[old] = await uploader.address_of(picture)
     return insert_addresses(gateway.provider, sent_json, renewed)
 
 
-async def _upload(context: EngineContext, gateway: Endpoint, picture: LocalImage, settings: Settings, report: Report | None) -> str:
-    path = await threads.writing(save_copy, settings.home, picture)
-    address = await asyncio.to_thread(own_address, picture, gateway, context.uploads.expired)
-    if not address:
-        route = await asyncio.to_thread(find_route, gateway, picture, settings)
-        async with context.uploads.locks.setdefault((picture.sha256, route.host), asyncio.Lock()):
-            address = await _recorded(context, picture, route, gateway) or await _sent(
-                context, gateway, route, picture, path, settings, report
+class _Uploader:
+    """Uploads to one gateway; `report` gets notes on the progress."""
+
+    def __init__(self, context: EngineContext, gateway: Endpoint, settings: Settings, report: Report | None = None) -> None:
+        self._context, self._gateway, self._settings, self._report = context, gateway, settings, report or (lambda note: None)
+
+    async def address_of(self, picture: LocalImage) -> str:
+        """Return an address of an image, which is uploaded unless it has one; a copy is kept on this machine."""
+        uploads_of = self._context.uploads
+        path = await threads.writing(save_copy, self._settings.home, picture)
+        address = await asyncio.to_thread(own_address, picture, self._gateway, uploads_of.expired)
+        if not address:
+            route = await asyncio.to_thread(find_route, self._gateway, picture, self._settings)
+            async with uploads_of.locks.setdefault((picture.sha256, route.host), asyncio.Lock()):
+                address = await self._recorded(picture, route) or await self._upload(picture, route, path)
+        uploads_of.uploaded[address] = picture.sha256
+        return address
+
+    async def _recorded(self, picture: LocalImage, route: UploadRoute) -> str:
+        """Return the address in the ledger, "" if there is no valid one; one that is gone is forgotten."""
+        found = await uploads.find_upload(self._context.ledger, picture.sha256, route.host)
+        if found is None:
+            return ""
+        if found.url in self._context.uploads.expired:
+            await uploads.forget_upload(self._context.ledger, picture.sha256, route.host)
+            return ""
+        return found.url if lives(found.expires_at) and await asyncio.to_thread(fetchable, found.url, self._gateway) else ""
+
+    async def _upload(self, picture: LocalImage, route: UploadRoute, path: Path) -> str:
+        self._report(f"uploading {picture.name}")
+        if route.call is None:
+            found = await threads.calling(_by_uploader, route.uploader, path)
+        else:
+            found = await self._post_with_retries(picture, route, route.call)
+        await uploads.record_upload(self._context.ledger, picture.sha256, route.host, len(picture.data), found)
+        return found.url
+
+    async def _post_with_retries(self, picture: LocalImage, route: UploadRoute, call: UploadCall) -> Uploaded:
+        clock, timeout = self._context.clock, self._settings.get("timeout")
+        began = clock.monotonic()
+
+        def is_enough(failed: RetryDetails) -> bool:
+            return failed.attempt >= _TRIES or clock.monotonic() - began + failed.retry_after > timeout
+
+        def report_pause(failed: RetryDetails) -> None:
+            self._report(f"{picture.name} is not uploaded yet, again in {math.ceil(failed.pause) or 1} s")
+
+        try:
+            found = await attempts(
+                lambda: self._post(picture, route, call), Retryable, is_enough=is_enough, before_pause=report_pause, clock=clock
             )
-    context.uploads.uploaded[address] = picture.sha256
-    return address
+        except Retryable as failure:
+            raise failure.error from None
+        rule = self._gateway.provider.upload
+        lifetime = rule.lifetime if rule else _UPLOADER_LIFETIME
+        return found if found.expires_at is not None else Uploaded(found.url, clock.time() + lifetime)
 
-
-async def _recorded(context: EngineContext, picture: LocalImage, route: UploadRoute, gateway: Endpoint) -> str:
-    """Return the address that the ledger knows, "" if there is no valid one; one that is gone is forgotten."""
-    found = await uploads.find_upload(context.ledger, picture.sha256, route.host)
-    if found is None:
-        return ""
-    if found.url in context.uploads.expired:
-        await uploads.forget_upload(context.ledger, picture.sha256, route.host)
-        return ""
-    return found.url if lives(found.expires_at) and await asyncio.to_thread(fetchable, found.url, gateway) else ""
-
-
-async def _sent(
-    context: EngineContext,
-    gateway: Endpoint,
-    route: UploadRoute,
-    picture: LocalImage,
-    path: Path,
-    settings: Settings,
-    report: Report | None,
-) -> str:
-    if report:
-        report(f"uploading {picture.name}")
-    if route.call is None:
-        found = await threads.calling(_by_uploader, route.uploader, path)
-    else:
-        found = await _post_with_retries(context, gateway, route, picture, settings.get("timeout"), report)
-    await uploads.record_upload(context.ledger, picture.sha256, route.host, len(picture.data), found)
-    return found.url
-
-
-async def _post_with_retries(
-    context: EngineContext, gateway: Endpoint, route: UploadRoute, picture: LocalImage, patience: float, report: Report | None
-) -> Uploaded:
-    began = context.clock.monotonic()
-
-    def is_enough(failed: RetryDetails) -> bool:
-        return failed.attempt >= _TRIES or context.clock.monotonic() - began + failed.retry_after > patience
-
-    def report_pause(failed: RetryDetails) -> None:
-        if report:
-            report(f"{picture.name} is not uploaded yet, again in {math.ceil(failed.pause) or 1} s")
-
-    try:
-        found = await attempts(
-            lambda: _post(context, gateway, route, picture), _Again, is_enough=is_enough, before_pause=report_pause, clock=context.clock
-        )
-    except _Again as failure:
-        raise failure.error from None
-    lifetime = gateway.provider.upload.lifetime if gateway.provider.upload else _UPLOADER_LIFETIME
-    return found if found.expires_at is not None else Uploaded(found.url, context.clock.time() + lifetime)
-
-
-async def _post(context: EngineContext, gateway: Endpoint, route: UploadRoute, picture: LocalImage) -> Uploaded:
-    assert route.call is not None
-    try:
-        answer = await context.clients.upload(route.url, gateway.base_url, gateway.key, route.call, picture.data, key_hosts=route.key_hosts)
-    except (NotSent, OutcomeUnknown) as error:
-        what = f"{picture.name} could not be uploaded to {route.host} ({error})"
-        raise _Again(UploadFailed(what, blame="network", hint=error.hint, retry=True)) from None
-    if answer.status >= 300:
-        refusal = _refusal(gateway.provider, answer, picture)
-        if isinstance(refusal, UploadFailed) and (answer.status in (408, 425, 429) or answer.status >= 500):
-            raise _Again(refusal, answer.retry_after)
-        raise refusal
-    return await asyncio.to_thread(_read, gateway, answer, picture)  # which may wait for a resolver
+    async def _post(self, picture: LocalImage, route: UploadRoute, call: UploadCall) -> Uploaded:
+        gateway = self._gateway
+        try:
+            answer = await self._context.clients.upload(
+                route.url, gateway.base_url, gateway.key, call, picture.data, key_hosts=route.key_hosts
+            )
+        except (NotSent, OutcomeUnknown) as error:
+            what = f"{picture.name} could not be uploaded to {route.host} ({error})"
+            raise Retryable(UploadFailed(what, blame="network", hint=error.hint, retry=True)) from None
+        if answer.status >= 300:
+            refusal = _refusal(gateway.provider, answer, picture)
+            if isinstance(refusal, UploadFailed) and (answer.status in (408, 425, 429) or answer.status >= 500):
+                raise Retryable(refusal, pause=answer.retry_after)
+            raise refusal
+        return await asyncio.to_thread(_read, gateway, answer, picture)  # which may wait for a resolver
 
 
 def _read(gateway: Endpoint, answer: GatewayResponse, picture: LocalImage) -> Uploaded:
@@ -200,7 +184,7 @@ def _why_not(url: str, gateway: Endpoint) -> str:
 
 
 def _refusal(provider: Provider, answer: GatewayResponse, picture: LocalImage) -> ImageGenError:
-    """Return what a refused upload means: an error of the account or of moderation as it is, else UploadFailed with the gateway's words."""
+    """Return the error of a refused upload: one of the account or of moderation as it is, else UploadFailed with the gateway's message."""
     if answer.status < 400:
         step = "check the base URL (%imagegen doctor)"
         what = f"{provider.title} answered the upload of {picture.name} with a redirect ({answer.status}); the key does not follow it"
@@ -238,7 +222,7 @@ def _function(name: str) -> Callable[[Path], Any]:
         raise UnsupportedOption(what, option="uploader", value=name, hint=step) from error
     if not callable(found):
         raise UnsupportedOption(f"uploader = {name!r} is no function", option="uploader", value=name, hint=step)
-    return found  # type: ignore[no-any-return]  # whatever it is, it is called and its answer is checked
+    return found  # type: ignore[no-any-return]  # its answer is checked
 
 
 def _replaced(value: Any, found: Mapping[str, str]) -> Any:
