@@ -5,7 +5,8 @@ import contextlib
 import ssl
 from pathlib import Path
 
-from imagegen_magic.engine.net.client import MAX_BYTES, GatewayClients, read_body
+from imagegen_magic.engine.net import client
+from imagegen_magic.engine.net.client import GatewayClients
 from imagegen_magic.engine.net.transport import Headers
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -84,7 +85,7 @@ def with_clients(work):
 
 async def fetched(clients, url, base):
     """Return the bytes of a result address."""
-    return await clients.fetch(url, base, lambda response: read_body(response, MAX_BYTES))
+    return await clients.fetch(url, base, lambda response: client.read_body(response, client.MAX_BYTES))
 
 
 def download(url, base):

@@ -369,7 +369,7 @@ class TestResponses:
 
     def test_a_compressed_bomb_is_given_up_before_it_is_large(self, monkeypatch):
         """A picture, and a gateway's JSON: the bytes that it decompresses to count."""
-        monkeypatch.setattr("rawhosts.MAX_BYTES", 2**20)
+        monkeypatch.setattr("imagegen_magic.engine.net.client.MAX_BYTES", 2**20)
         monkeypatch.setattr("imagegen_magic.engine.net.client._MAX_JSON_BYTES", 2**20)
         bomb = gzip.compress(b'"' + bytes(2**26))
         with web(lambda seen: (200, {"Content-Encoding": "gzip"}, bomb)) as server:
