@@ -20,7 +20,7 @@ from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.references import ReferenceLoader
 from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.storage import source_copies
-from imagegen_magic.engine.storage.source_copies import keep
+from imagegen_magic.engine.storage.source_copies import save_copy
 from imagegen_magic.errors import ImageGenError, ImageInvalid, LedgerError, ReferenceUnreachable, UnsupportedOption, UploadFailed
 from imagegen_magic.notebook.output import captions
 from imagegen_magic.providers.gateways.gccai import GCCAI
@@ -1004,7 +1004,7 @@ def test_drift_of_the_history_is_told_in_words(painting, notebook, canvas, capsy
 
 def test_copies_that_are_gone_when_the_picture_comes_hide_nothing(painting, canvas, monkeypatch):
     """The picture is there, whole; only the figure is missing."""
-    monkeypatch.setattr("imagegen_magic.engine.storage.source_copies.kept", lambda home, sha256: None)
+    monkeypatch.setattr("imagegen_magic.engine.storage.source_copies.find_copy", lambda home, sha256: None)
     (image,) = _edit(references=["scene.png"], mask="middle.png")
     assert (image.drift, image.path.is_file(), _drifts()) == (None, True, {})
 
@@ -1106,7 +1106,7 @@ def test_no_figure_where_a_copy_cannot_be_used(broken, tmp_path, photo):
     """Damaged or gone: nothing is said rather than something wrong."""
     before, mask = Path("photo.png").read_bytes(), _bytes(mask_box(photo, 0, 0, 9, 9))
     pictures = [LocalImage(data, "image/png", *SIZE, "one") for data in (before, mask)]
-    places = [keep(tmp_path, each) for each in pictures]
+    places = [save_copy(tmp_path, each) for each in pictures]
     assert source_copies.drift(tmp_path, before, *(each.sha256 for each in pictures)) == (0.0, 0.0)
     if broken == "gone":
         for path in places:

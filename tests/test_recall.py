@@ -211,7 +211,7 @@ class TestReferences:
         """Put a picture into the ledger that was made with these bytes; return its id."""
         local = LocalImage(data, "image/png", 48, 32, name)
         if kept:
-            source_copies.keep(api.ledger().path.parent, local)
+            source_copies.save_copy(api.ledger().path.parent, local)
         asked = {"references": [name]} if role == "reference" else {"references": ["https://x.example/a.png"], "mask": name}
         used = [NewSource(role, name, None, local.sha256)]
         used = [NewSource("reference", "https://x.example/a.png"), *used] if role == "mask" else used

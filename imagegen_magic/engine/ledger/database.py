@@ -150,52 +150,42 @@ class Database(ProcessBound):
         return _answer(items, outcomes)
 
     def _perform(self, batch: Sequence[_WorkItem], *, patient: bool = True) -> list[Any]:
-        """Return the result of each item, or its error."""
-        with self._working:
-            try:
-                connection = self._connected()
-                # deferred items alone do not wait, since the next batch would wait for them
-                connection.execute(f"PRAGMA busy_timeout = {round(1000 * self._patience) if patient else 0}")
-                connection.execute("BEGIN IMMEDIATE" if any(item.writes for item in batch) else "BEGIN")
-            except Exception as error:  # any error goes to the callers that wait
-                if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:  # a new connection would wait as well
-                    self._disconnect()
-                return [self._explained(error, item) for item in batch]
-            return self._commit(connection, batch)
-
-    def _commit(self, connection: sqlite3.Connection, batch: Sequence[_WorkItem]) -> list[Any]:
+        """Return the result of each item, or its error. One failure affects no other item; but no write precedes a deferred one."""
         try:
-            outcomes = [item.work(connection) for item in batch]
-            connection.execute("COMMIT")
+            return self._transact(batch, patient)
         except Exception as error:  # any error belongs to the caller, never to this thread
-            self._roll_back(connection)
-            return [self._explained(error, batch[0])] if len(batch) == 1 else self._commit_each(connection, batch)
-        self.transactions += any(item.writes for item in batch)
-        return outcomes
-
-    def _commit_each(self, connection: sqlite3.Connection, batch: Sequence[_WorkItem]) -> list[Any]:
-        """Perform items one by one, so that one failure affects no other item; but no write precedes a deferred one."""
+            if len(batch) == 1:
+                return [self._explained(error, batch[0])]
+            obstacle = error if _is_busy(error) else None  # each attempt would wait
         outcomes: list[Any] = []
-        obstacle: Exception | None = None
         for item in batch:
             if obstacle and item.writes:
                 outcomes.append(self._explained(obstacle, item))
                 continue
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-            except sqlite3.Error as error:  # not tried for each item: this may have taken the whole patience
-                return outcomes + [self._explained(error, each) for each in batch[len(outcomes) :]]
-            outcomes += self._commit(connection, [item])
-            if item.deferrable and _is_transient(outcomes[-1]):
+            outcomes += self._perform([item], patient=patient)
+            if _is_transient(outcomes[-1]) and (item.deferrable or _is_busy(outcomes[-1].__cause__)):
                 obstacle = outcomes[-1].__cause__
         return outcomes
 
-    def _roll_back(self, connection: sqlite3.Connection) -> None:
-        try:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-        except sqlite3.Error:
-            self._disconnect()
+    def _transact(self, batch: Sequence[_WorkItem], patient: bool) -> list[Any]:
+        """Return the results of all items, done in one transaction. Raises the first error, and nothing is done then."""
+        writes = any(item.writes for item in batch)
+        with self._working:
+            connection = self._connected()
+            try:
+                # deferred items alone do not wait, since the next batch would wait for them
+                connection.execute(f"PRAGMA busy_timeout = {round(1000 * self._patience) if patient else 0}")
+                connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+                results = [item.work(connection) for item in batch]
+                connection.execute("COMMIT")
+            except Exception as error:
+                if isinstance(error, (sqlite3.Error, OSError)) and not _is_busy(error):
+                    self._disconnect()  # which rolls back; a new connection may be able to write
+                else:
+                    connection.rollback()
+                raise
+            self.transactions += writes
+            return results
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is not None and self._file == self._identity():
@@ -277,6 +267,11 @@ def damage_in(connection: sqlite3.Connection) -> str:
 def _is_transient(outcome: Any) -> bool:
     """Return whether an outcome is an error that the disk or another program caused, rather than the item."""
     return isinstance(outcome, LedgerError) and isinstance(outcome.__cause__, (sqlite3.OperationalError, OSError))
+
+
+def _is_busy(error: BaseException | None) -> bool:
+    """Return whether another program had the file locked for the whole patience."""
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
 
 
 def _next_batch(queue: SimpleQueue[_WorkItem | None], timeout: float | None) -> list[_WorkItem] | None:
