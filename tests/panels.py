@@ -1,4 +1,4 @@
-"""A panel in a real kernel, driven on the protocol level as a front end drives it."""
+"""A panel in a real kernel, driven with the messages of a front end."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class PanelDriver:
         self.kernel = kernel
         self.subshell = subshell
 
-    def instrument(self, name: str, **traits: Any) -> str:
-        """Return the id of the one of our own widgets of that class, with these values."""
+    def widget(self, name: str, **traits: Any) -> str:
+        """Return the id of the only widget of that class with these values."""
         return self._one(lambda state: str(state.get("_anywidget_id", "")).endswith(f".{name}"), traits)
 
     def field(self, description: str) -> str:
-        """Return the id of the one ipywidget with that label or caption."""
+        """Return the id of the only ipywidget with that label or caption."""
         return self._one(lambda state: str(state.get("description", "")).startswith(description), {})
 
     def _one(self, fits: Any, traits: dict[str, Any]) -> str:
@@ -32,29 +32,29 @@ class PanelDriver:
         return found()[0]
 
     def state(self, model: str) -> dict[str, Any]:
-        """Return what the front end knows of a widget."""
+        """Return the state of a widget in the front end."""
         return dict(self.kernel.models[model])
 
     def set(self, model: str, **state: Any) -> None:
-        """Change a widget's values, as a person does."""
+        """Change a widget's values, as its page does."""
         self.kernel.set_state(model, subshell=self.subshell, **state)
 
     def choose(self, label: str, value: str) -> None:
-        """Choose in one of our bars of values."""
-        self.set(self.instrument("Choice", label=label), value=value)
+        """Choose a value in the bar with that label."""
+        self.set(self.widget("Choice", label=label), value=value)
 
-    def tell(self, model: str, **message: Any) -> None:
-        """Send a widget's own message."""
+    def send(self, model: str, **message: Any) -> None:
+        """Send a message of a widget's page."""
         content = {"comm_id": model, "data": {"method": "custom", "content": message}}
         self.kernel._send("comm_msg", content, subshell=self.subshell)
 
     def generate(self, prompt: str) -> None:
         """Press Generate with this prompt."""
-        self.tell(self.instrument("Prompt"), event="generate", prompt=prompt)
+        self.send(self.widget("Prompt"), event="generate", prompt=prompt)
 
     def act(self, action: str, picture: Any) -> None:
-        """Do something with a picture of the gallery."""
-        self.tell(self.instrument("Gallery"), action=action, id=picture, view="page")
+        """Send an action on a picture of the gallery."""
+        self.send(self.widget("Gallery"), action=action, id=picture, view="page")
 
     def click(self, caption: str) -> None:
         """Click the one button with that caption."""
@@ -63,8 +63,8 @@ class PanelDriver:
     @property
     def tiles(self) -> list[dict[str, Any]]:
         """The gallery's page."""
-        return list(self.state(self.instrument("Gallery"))["pictures"])
+        return list(self.state(self.widget("Gallery"))["pictures"])
 
-    def said(self, words: str) -> bool:
-        """Say whether some markup of the panel holds these words."""
-        return any(words in str(state.get("value", "")) for state in self.kernel.models.values() if state.get("_model_name") == "HTMLModel")
+    def shows(self, text: str) -> bool:
+        """Return whether some markup of the panel holds this text."""
+        return any(text in str(state.get("value", "")) for state in self.kernel.models.values() if state.get("_model_name") == "HTMLModel")

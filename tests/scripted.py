@@ -34,13 +34,14 @@ def plan(prompt: str = "a red fox", pictures: Sequence[int] = (1,), pixels: tupl
 class ScriptedJob:
     """A job whose events are given: `(seconds to wait, event or error or function that makes one)`; begins when it is listened to."""
 
-    note = ""
+    note = title = ""
     settings = Settings(Path())
+    errors: Sequence[ImageGenError] = ()
 
     def __init__(self, script: Sequence[tuple[float, Any]], the_plan: Plan | None = None, *, sandbox: bool = False) -> None:
         self.plan = the_plan or plan()
         self.request = self.plan.request
-        self.expecting = self.plan.count
+        self.expecting, self.tasks = self.plan.count, len(self.plan.calls)
         self.gateway = Endpoint(get_provider("evolink"), "https://example.org", sandbox, Key("unused"), PollingPolicy())
         self.cancels = 0
         self._script = list(script)
@@ -95,12 +96,13 @@ class ScriptedJob:
 def follow(job: Any, *, background: bool = False) -> Any:
     """Do what the magic does with a job, in a real kernel's cell."""
     from imagegen_magic.engine import loop
-    from imagegen_magic.notebook.progress.view import view
+    from imagegen_magic.notebook.context import current_shell
+    from imagegen_magic.notebook.progress.view import View
 
-    looking = view(job, background=background)
+    view = View(job, current_shell(), background=background)
     if background:
-        return loop.submit(looking.follow())
-    loop.run(looking.follow())
+        return loop.submit(view.follow())
+    loop.run(view.follow())
     return loop.run(job.result())
 
 

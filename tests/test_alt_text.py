@@ -1,4 +1,4 @@
-"""Every picture in HTML of ours has words in its place: the prompt, or what it is called."""
+"""Every picture in our HTML has an alternative text: the prompt, or its name."""
 
 import html.parser
 import re
@@ -62,28 +62,28 @@ def test_the_history_says_the_prompt():
         assert Pictures(shell.shown("text/html")[0]).found == [PROMPT]
 
 
-def test_the_panels_sheet_says_the_prompt():
+def test_the_panels_sheet_has_the_prompt():
     """So does each picture of the contact sheet that a saved panel leaves."""
     sheet = static_sheet.bundle([(picture(prompt=PROMPT), "data:image/png;base64,AAAA")], 1)
     assert Pictures(sheet.data["text/html"]).found == [PROMPT]
 
 
-def test_the_progress_says_the_prompt():
-    """So does a picture that has come while others are on their way."""
-    board = JobProgress(1, 0.0)
+def test_the_progress_has_the_prompt():
+    """So does a picture that arrived while others are waiting."""
+    state = JobProgress(1, 0.0)
     for event in (Progress("waiting", 0, 1, 1, 0.0), picture(prompt=PROMPT)):
-        board.take(event)
-    row = progress_html.row_html(board.rows[0], 1.0, (96, 64), 1, ["data:image/png;base64,AAAA"], 1)
+        state.take(event)
+    (row,) = progress_html.rows_html(state, 1.0, (96, 64), [1], {0: ["data:image/png;base64,AAAA"]})
     assert Pictures(row).found == [PROMPT]
 
 
-def test_an_export_says_the_prompt(own_world):
+def test_an_export_has_the_prompt(own_world):
     """So does each picture of an exported page."""
     place = export([picture(prompt=PROMPT)], "foxes")
     assert Pictures((place / "index.html").read_text(encoding="utf-8")).found == [PROMPT]
 
 
-def test_a_cell_of_a_table_says_its_text_where_nothing_else_is_said():
+def test_a_picture_of_a_table_has_the_text_of_its_cell_by_default():
     """A picture in a table is never without words, and they are bounded."""
     assert Pictures(Cell("17", picture="data:image/png;base64,AAAA").html()).found == ["17"]
     (words,) = Pictures(Cell("17", picture="data:image/png;base64,AAAA", alt="a fox " * 500).html()).found

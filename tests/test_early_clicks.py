@@ -1,4 +1,4 @@
-"""A click that comes early: what a front end sends before the kernel's side is ready is done all the same, once."""
+"""Early messages: what a front end sends before the kernel is ready is handled once."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from PIL import Image
 from imagegen_magic.engine import loop
 from imagegen_magic.notebook import mask_editor
 from imagegen_magic.notebook.commands.vote import VoteSession
-from imagegen_magic.notebook.panel import controls
 from imagegen_magic.notebook.panel.references import References
-from imagegen_magic.notebook.widgets import Compare, Gallery, RatioPicker
-from imagegen_magic.notebook.widgets.choice import Choice
+from imagegen_magic.notebook.progress.renderers import close_tree
+from imagegen_magic.notebook.widgets.gallery import Gallery
 from imagegen_magic.notebook.widgets.key_field import KeyField
 from imagegen_magic.notebook.widgets.painter import Painter
 from imagegen_magic.notebook.widgets.prompt import Prompt
@@ -42,7 +41,7 @@ MASK = png("RGBA", hole=True)
 
 
 class Hasty:
-    """A front end that sends its messages the moment it learns of a widget: before the call that opens the comm has returned."""
+    """A front end that sends its messages before the call that opens the comm has returned."""
 
     def __init__(self) -> None:
         self.messages: dict[str, list[tuple[dict[str, Any], list[bytes]]]] = {}
@@ -51,8 +50,8 @@ class Hasty:
         """Have a message sent to the first widget of that class."""
         self.messages.setdefault(widget, []).append((message, list(buffers)))
 
-    def learn(self, opened: BaseComm, state: dict[str, Any]) -> None:
-        """Send what is to be sent to a widget that has just been announced."""
+    def receive_open(self, opened: BaseComm, state: dict[str, Any]) -> None:
+        """Send the messages for a widget whose comm has just been opened."""
         name = str(state.get("_anywidget_id", "")).rpartition(".")[2]
         for message, buffers in self.messages.pop(name, []):
             opened.handle_msg({"content": {"data": {"method": "custom", "content": message}}, "buffers": buffers})
@@ -66,14 +65,14 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> Hasty:
     class Comm(BaseComm):
         def publish_msg(self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **keys: Any) -> None:
             if msg_type == "comm_open":
-                page.learn(self, data["state"])
+                page.receive_open(self, data["state"])
 
     monkeypatch.setattr(comm, "create_comm", Comm)
     return page
 
 
 class Shell:
-    """A kernel's shell whose page does something as soon as it shows a cell's first output."""
+    """A kernel's shell; `at_first_output` is called when a cell shows its first output."""
 
     def __init__(self) -> None:
         self.kernel = SimpleNamespace(_allow_stdin=True)
@@ -83,15 +82,15 @@ class Shell:
         self.at_first_output = lambda: None
 
     def publish(self, data: dict[str, Any], metadata: Any, *, transient: dict[str, str], update: bool) -> None:
-        """Take an output as a notebook does, and show it to the hasty person."""
+        """Store an output, as a notebook does."""
         first = not self.outputs
         self.outputs[transient["display_id"]] = data["text/plain"]
         if first:
             self.at_first_output()
 
 
-def at_rest() -> None:
-    """Wait until the engine's loop has done all that was handed to it."""
+def wait_until_idle() -> None:
+    """Wait until all tasks of the engine's loop are done."""
 
     async def others() -> None:
         while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
@@ -100,78 +99,59 @@ def at_rest() -> None:
     loop.run(others())
 
 
-def test_a_painter_hears_from_the_start(hasty: Hasty) -> None:
-    """Its mask is taken although it came while the painter was being made."""
-    heard: list[Any] = []
+def test_no_message_is_early(hasty: Hasty) -> None:
+    """Each widget handles what its page sent while it was being created: in order, once, with its buffers."""
+    events: list[Any] = []
     hasty.will_send("Painter", {"event": "mask"}, b"png")
     hasty.will_send("Painter", {"event": "close"})
-    Painter(heard.append, lambda: heard.append("closed")).close()
-    assert heard == [b"png", "closed"]
-
-
-def test_a_ballot_hears_from_the_start(hasty: Hasty) -> None:
-    """A vote is taken although it came while the ballot was being made."""
-    heard: list[Any] = []
     hasty.will_send("VoteWidget", {"event": "left", "pair": 1})
-    VoteWidget(lambda event, pair: heard.append((event, pair))).close()
-    assert heard == [("left", 1)]
-
-
-def test_a_gallery_keeps_an_action_until_something_listens(hasty: Hasty) -> None:
-    """Once, and later ones come as they are made."""
-    heard: list[Any] = []
     hasty.will_send("Gallery", {"action": "star", "id": 7})
-    gallery = Gallery()
-    gallery.on_action(lambda action, id: heard.append((action, id)))
-    gallery.on_action(lambda action, id: heard.append("second"))
-    assert heard == [("star", 7)]
-    gallery.close()
+    hasty.will_send("Prompt", {"event": "generate", "prompt": "a fox"})
+    hasty.will_send("KeyField", {"event": "key", "key": "sk-1"})
+    widgets = [
+        Painter(events.append, lambda: events.append("closed")),
+        VoteWidget(lambda event, pair: events.append((event, pair))),
+        Gallery(lambda action, id: events.append((action, id))),
+        Prompt(events.append),
+        KeyField(events.append),
+    ]
+    assert events == [b"png", "closed", ("left", 1), ("star", 7), "a fox", "sk-1"]
+    for widget in widgets:
+        widget.close()
 
 
-@pytest.mark.parametrize("kind", [Prompt, KeyField, Choice, RatioPicker, Compare])
-def test_an_instrument_keeps_a_message_until_something_listens(hasty: Hasty, kind: Any) -> None:
-    """The first listener gets what came before it, in order and once; with its picture or key."""
-    heard: list[Any] = []
-    hasty.will_send(kind.__name__, {"event": "one"}, b"bytes")
-    hasty.will_send(kind.__name__, {"event": "two"})
-    made = kind()
-    made.on_msg(lambda _, content, buffers: heard.append((content["event"], buffers)))
-    made.on_msg(lambda _, content, buffers: heard.append("second"))
-    assert heard == [("one", [b"bytes"]), ("two", [])]
-    made.close()
-
-
-def test_a_mask_in_the_panel_that_comes_while_the_painter_opens(hasty: Hasty) -> None:
-    """It is used, and the painter is put away: not shown afterwards, deaf."""
-    told: list[Any] = []
-    references = References(lambda new: None, {}, on_mask=told.append)
+def test_a_mask_that_arrives_while_the_painter_of_the_panel_opens(hasty: Hasty) -> None:
+    """It is used, and the painter is closed."""
+    masks: list[Any] = []
+    references = References(lambda new: None, masks.append, {})
     loop.run(_drawn(references))
     hasty.will_send("Painter", {"event": "mask"}, MASK)
     loop.run(references._paint())
-    at_rest()
-    assert [mask.data for mask in told] == [MASK]
+    wait_until_idle()
+    assert [mask.data for mask in masks] == [MASK]
     assert references._painter_box.children == ()
-    controls.close(references.widget)
+    close_tree(references.widget)
 
 
 def test_a_painter_in_the_panel_that_is_closed_while_it_opens(hasty: Hasty) -> None:
-    """It is put away."""
-    references = References(lambda new: None, {}, on_mask=lambda mask: None)
+    """It is closed."""
+    references = References(lambda new: None, lambda mask: None, {})
     loop.run(_drawn(references))
     hasty.will_send("Painter", {"event": "close"})
     loop.run(references._paint())
-    at_rest()
+    wait_until_idle()
     assert references._painter_box.children == ()
-    controls.close(references.widget)
+    close_tree(references.widget)
 
 
-def test_two_references_that_are_given_in_a_row_both_count() -> None:
-    """The second comes before the first is drawn; so does a second removal."""
+def test_two_quick_references_both_count() -> None:
+    """The second arrives before the first is drawn; so does a second removal."""
     asked: list[Any] = []
-    references = References(asked.append, {})
+    references = References(asked.append, lambda mask: None, {})
     loop.run(_drawn(references))
     for address in ("https://example.com/a.png", "https://example.com/b.png"):
         references._add("references", address)
+    wait_until_idle()
     chosen: tuple[Any, ...] = (PICTURE,)
     for edit in asked:
         chosen = edit(chosen)
@@ -184,7 +164,7 @@ def test_two_references_that_are_given_in_a_row_both_count() -> None:
     for edit in asked:
         chosen = edit(chosen)
     assert chosen == ("https://example.com/b.png",)
-    controls.close(references.widget)
+    close_tree(references.widget)
 
 
 async def _drawn(references: References, shown: tuple[Any, ...] = (PICTURE,)) -> None:
@@ -195,34 +175,34 @@ async def _drawn(references: References, shown: tuple[Any, ...] = (PICTURE,)) ->
 def test_a_painter_that_is_pressed_while_its_cell_still_shows_it(
     monkeypatch: pytest.MonkeyPatch, message: Any, buffers: Any, end: str
 ) -> None:
-    """The outputs end as they would have a moment later, and the painter is gone."""
-    monkeypatch.setattr(asyncio, "to_thread", _at_once)  # so that all that a press does can be done before the cell goes on
+    """The outputs end as they would have a moment later, and the painter is closed."""
+    monkeypatch.setattr(asyncio, "to_thread", _at_once)  # so that the message is handled before the cell continues
     shell = Shell()
     editor = mask_editor.MaskEditor(PICTURE, shell, Path.cwd(), "mask")
 
     def press() -> None:
         assert editor._painter is not None
         editor._painter._handle_custom_msg(message, buffers)
-        loop.run(_nothing())  # the engine's loop has had its turn before the cell goes on
+        loop.run(_nothing())  # one turn of the engine's loop before the cell continues
 
     shell.at_first_output = press
     editor.begin(None)
-    at_rest()
+    wait_until_idle()
     assert len(shell.outputs) == 2
     assert end in list(shell.outputs.values())[1]
     assert ("mask" in shell.user_ns) == bool(buffers)
     assert editor._painter is None
 
 
-def test_two_presses_make_one_mask() -> None:
-    """The second finds the painter done: one file, and the mask that the caption names."""
+def test_two_masks_at_once_make_one() -> None:
+    """The second one finds the painter closed: there is one file."""
     shell = Shell()
     editor = mask_editor.MaskEditor(PICTURE, shell, Path.cwd(), "mask")
     editor.begin(None)
     assert editor._painter is not None
     for _ in range(2):
         editor._painter._on_mask(MASK)
-    at_rest()
+    wait_until_idle()
     assert [path.name for path in Path.cwd().glob("*.png")] == ["photo-mask.png"]
 
 
@@ -235,7 +215,7 @@ async def _nothing() -> None:
 
 
 def test_a_vote_that_is_ended_while_its_cell_still_shows_it() -> None:
-    """The ballot is closed, and both outputs say how it stands."""
+    """The widget is closed, and both outputs show the result."""
     shell = Shell()
     images = [SimpleNamespace(id=number) for number in (1, 2)]
     session = VoteSession(shell, None, "foxes", images, 0)  # type: ignore[arg-type]
@@ -248,6 +228,6 @@ def test_a_vote_that_is_ended_while_its_cell_still_shows_it() -> None:
 
     shell.at_first_output = press
     session.open()
-    at_rest()
+    wait_until_idle()
     assert session._widget is None
     assert list(shell.outputs.values()) == ["There is no vote on foxes yet. Run the cell to vote.", " "]

@@ -273,7 +273,6 @@ class TestStarsOfThePanel:
         loop.run(store.toggle_star(image.id))
         assert loop.run(annotations.annotations_of(book, [image.id])) == {image.id: Annotation(5)}
         loop.run(annotations.set_stars(book, image.id, 2))
-        assert ImageStore(book).starred == {image.id}
         assert loop.run(store.tiles([image]))[0]["starred"]
         loop.run(store.toggle_star(image.id))
         assert loop.run(annotations.annotations_of(book, [image.id])) == {}

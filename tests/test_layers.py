@@ -63,7 +63,6 @@ LATE = [  # imports within functions: who may, what, and why. Milliseconds are C
     ("notebook.commands", "notebook.panel", "ipywidgets and anywidget take 200 ms"),
     ("notebook.commands", "notebook.widgets", "as above"),
     ("notebook.mask_editor", "notebook.widgets", "as above"),
-    ("notebook.panel.panel", "notebook.panel.view", "as above"),
     ("notebook.panel.references", "notebook.mask_editor", "Pillow takes 45 ms, which only a painter needs"),
     ("notebook.progress", "ipywidgets", "as above"),
     ("notebook.commands", "studies.export", "26 ms that only an export needs"),

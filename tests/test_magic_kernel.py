@@ -323,7 +323,7 @@ def test_a_panel_wants_a_second_press(asking, gateway):
     asking.run("panel = Panel(provider='evolink', quality='low', n=3)\npanel")
     panel = PanelDriver(asking, asking.subshell)
     panel.generate("pressed")
-    asking.until(lambda: panel.said("This is 3 pictures. Nothing was sent: press Generate again to make them."), "the question")
+    asking.until(lambda: panel.shows("This is 3 pictures. Nothing was sent: press Generate again to make them."), "the question")
     panel.generate("pressed otherwise")
     panel.generate("pressed otherwise")
     asking.until(lambda: len(panel.tiles) == 3, "the pictures")
@@ -386,9 +386,8 @@ def test_a_real_kernel_without_fonts(kernels, tmp_path):
 
 
 LISTENING = """
-from imagegen_magic.notebook.widgets import Gallery
-gallery = Gallery(total=500)
-gallery.on_action(lambda action, id: gallery.set_trait("pictures", [{"id": id, "caption": action}]))
+from imagegen_magic.notebook.widgets.gallery import Gallery
+gallery = Gallery(lambda action, id: gallery.set_trait("pictures", [{"id": id, "caption": action}]), total=500)
 """
 WORKING = """
 import time

@@ -6,8 +6,9 @@ import pytest
 from shells import a_shell
 
 from imagegen_magic.notebook.output.display import Bundle
-from imagegen_magic.notebook.progress import view as progress_view
 from imagegen_magic.notebook.progress.renderers import TextRenderer, answer_while_busy
+from imagegen_magic.notebook.progress.state import JobProgress
+from imagegen_magic.notebook.progress.view import View
 
 _OPEN_MODELS = "import ipywidgets.widgets.widget as w; print(len(w._instances))"
 
@@ -319,7 +320,7 @@ def test_what_a_runner_missed_is_said_again():
                 held[display_id] = bundle
 
     plain = TextRenderer(Page(), "evolink")
-    plain.begin(2, lambda: None)
+    plain.begin(JobProgress(1, 0.0), 2, lambda: None)
     ends = [Bundle({"text/plain": words}, {}) for words in ("fox.png", "the caption")]
     listening[0] = False
     plain.finish(ends)
@@ -335,13 +336,13 @@ def test_what_a_runner_missed_is_said_again():
 def test_the_request_goes_out_before_the_progress_is_drawn(monkeypatch):
     """Nobody sees a bar so early, and drawing it would hold the request up."""
     monkeypatch.setattr("imagegen_magic.notebook.progress.run._HEAD_START", 60.0)
-    view, sent = progress_view.view, []
+    create, sent = View.__init__, []
 
-    def watched(job, *args, **options):
+    def watched(view, job, *args, **options):
         sent.append(job.submitted)
-        return view(job, *args, **options)
+        create(view, job, *args, **options)
 
-    monkeypatch.setattr(progress_view, "view", watched)
+    monkeypatch.setattr(View, "__init__", watched)
     with a_shell() as shell:
         shell.run("%imagegen --sandbox a red fox")
     assert sent == [True]

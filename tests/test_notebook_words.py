@@ -40,11 +40,11 @@ class Tags(html.parser.HTMLParser):
 
 
 def words(*events, now=112.0, tasks=1):
-    """Return a board's words after these events."""
-    board = JobProgress(tasks, 100.0)
+    """Return the text of a job's progress after these events."""
+    state = JobProgress(tasks, 100.0)
     for event in events:
-        board.take(event)
-    return board.words(now)
+        state.take(event)
+    return state.text(now)
 
 
 @pytest.mark.parametrize(
@@ -68,30 +68,30 @@ def words(*events, now=112.0, tasks=1):
     ],
 )
 def test_stage_in_words(stage, more, expected):
-    """Each stage is said in words, with how long it lasts, how far it is and how long it usually takes where that is known."""
+    """Each stage has a text, with its duration, and its fraction and usual time if they are known."""
     assert words(progress(stage, **{"since": 100.0, **more})) == expected
 
 
 def test_several_tasks_are_counted():
-    """In one line, several tasks are told by their numbers and the time since the start."""
+    """Several tasks are counts in one line, with the time since the start."""
     events = [progress("saved", 0, 4), progress("waiting", 1, 4), progress("waiting", 2, 4), progress("failed", 3, 4)]
     assert words(*events) == "1 of 4 saved, 2 waiting, 1 failed, 12 s"
 
 
-def test_job_that_tells_its_tasks_on_the_way_gets_all_rows():
-    """A resumed job's first word says how many tasks there are."""
-    board = JobProgress(1, 0.0)
-    board.take(progress("waiting", 1, 3))
-    assert len(board.rows) == 3
+def test_rows_are_added_when_the_number_of_tasks_is_known():
+    """The first event of a resumed job has the number of tasks."""
+    state = JobProgress(1, 0.0)
+    state.take(progress("waiting", 1, 3))
+    assert len(state.rows) == 3
 
 
-def test_same_error_of_several_tasks_is_told_once():
+def test_same_error_of_several_tasks_is_one_line():
     """What stopped all tasks is one line that names them."""
-    board = JobProgress(3, 0.0)
+    state = JobProgress(3, 0.0)
     stopped = WaitingStopped("The waiting was stopped")
     for task in (0, 2):
-        board.take(progress("left", task, 3, error=stopped))
-    assert list(board.errors()) == [f"task 1, 3 of 3: {stopped}"]
+        state.take(progress("left", task, 3, error=stopped))
+    assert list(state.errors()) == [f"task 1, 3 of 3: {stopped}"]
 
 
 @pytest.mark.parametrize(
@@ -104,24 +104,24 @@ def test_frame_has_the_shape_of_the_picture(pixels, frame):
 
 def test_row_escapes_what_a_gateway_says():
     """A gateway's words in the progress are text and never elements."""
-    board = JobProgress(1, 0.0)
-    board.take(progress("failed", error=TaskFailed(NASTY)))
-    told = Tags(progress_html.row_html(board.rows[0], 0.0, (72, 48)))
-    assert set(told.tags) <= {"div", "span"}
-    assert f"failed: {NASTY}" in told.texts
+    state = JobProgress(1, 0.0)
+    state.take(progress("failed", error=TaskFailed(NASTY)))
+    tags = Tags(*progress_html.rows_html(state, 0.0, (72, 48), [1]))
+    assert set(tags.tags) <= {"div", "span"}
+    assert f"failed: {NASTY}" in tags.texts
 
 
 def test_caption_is_one_line_of_facts():
-    """Pixels, gateway and model, seconds, cost and path stand in the caption, in this order."""
-    said = captions.caption(picture())
-    assert said.text == "1536×1024 · evolink gpt-image-2 · 48 s · cost unknown · imagegen/a-red-fox-1-1.png"
-    assert "".join(Tags(said.html).texts) == said.text
+    """The caption has pixels, gateway and model, seconds, cost and path, in this order."""
+    line = captions.caption(picture())
+    assert line.text == "1536×1024 · evolink gpt-image-2 · 48 s · cost unknown · imagegen/a-red-fox-1-1.png"
+    assert "".join(Tags(line.html).texts) == line.text
 
 
-def test_caption_tells_a_known_cost_and_leaves_out_an_unknown_duration():
-    """A price is told in the gateway's own unit; a duration that nobody knows is not told."""
-    said = captions.caption(picture(cost=Cost(Decimal("0.0527"), "USD", "measured"), seconds=None))
-    assert " · evolink gpt-image-2 · $0.0527 · " in said.text
+def test_caption_has_a_known_cost_and_no_unknown_duration():
+    """A price is in the gateway's own unit; an unknown duration is left out."""
+    line = captions.caption(picture(cost=Cost(Decimal("0.0527"), "USD", "measured"), seconds=None))
+    assert " · evolink gpt-image-2 · $0.0527 · " in line.text
 
 
 def test_caption_names_the_sandbox():
@@ -131,31 +131,31 @@ def test_caption_names_the_sandbox():
 
 def test_differences_stand_out():
     """What is not as asked comes first and in bold."""
-    said = captions.caption(picture(differences=("asked 3:1, got 2.25:1",)))
-    assert said.text.startswith("asked 3:1, got 2.25:1 · ")
-    assert "strong" in Tags(said.html).tags
+    line = captions.caption(picture(differences=("asked 3:1, got 2.25:1",)))
+    assert line.text.startswith("asked 3:1, got 2.25:1 · ")
+    assert "strong" in Tags(line.html).tags
 
 
 def test_path_is_a_link_relative_to_the_notebook():
-    """A picture beside the notebook is linked by its relative address, each character in its place."""
-    said = captions.caption(picture(prompt="100% fox #1"))
-    assert ("href", "imagegen/100%25-fox-%231-1-1.png") in Tags(said.html).attributes
-    assert "imagegen/100%-fox-#1-1-1.png" in said.text
+    """A picture in the notebook's folder is linked by its relative address, with special characters escaped."""
+    line = captions.caption(picture(prompt="100% fox #1"))
+    assert ("href", "imagegen/100%25-fox-%231-1-1.png") in Tags(line.html).attributes
+    assert "imagegen/100%-fox-#1-1-1.png" in line.text
 
 
-def test_path_elsewhere_is_told_in_full_and_not_linked(tmp_path):
+def test_path_elsewhere_is_absolute_and_not_linked(tmp_path):
     """A picture that no relative address reaches is named with its whole path."""
-    said = captions.caption(picture(), folder=tmp_path / "elsewhere")
-    assert str(Path.cwd() / "imagegen" / "a-red-fox-1-1.png") in said.text
-    assert "a" not in Tags(said.html).tags
+    line = captions.caption(picture(), folder=tmp_path / "elsewhere")
+    assert str(Path.cwd() / "imagegen" / "a-red-fox-1-1.png") in line.text
+    assert "a" not in Tags(line.html).tags
 
 
 def test_caption_escapes_everything():
     """Model names, differences and file names are text wherever they meet HTML."""
     image = picture(prompt="fox <b>", differences=(NASTY,))
-    told = Tags(captions.caption(image).html)
-    assert set(told.tags) <= {"div", "a", "strong"}
-    assert NASTY in "".join(told.texts)
+    tags = Tags(captions.caption(image).html)
+    assert set(tags.tags) <= {"div", "a", "strong"}
+    assert NASTY in "".join(tags.texts)
 
 
 def test_preview_is_bounded():
@@ -193,7 +193,7 @@ def test_small_picture_is_not_enlarged():
     assert display.on_page(576, 1024) == (270, 480)
 
 
-def test_picture_whose_file_is_gone_is_told():
+def test_picture_with_a_missing_file_is_a_line():
     """Where the file was moved, its name and the reason stand in the picture's place."""
     image = picture()
     image.path.unlink()

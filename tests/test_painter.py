@@ -1,11 +1,10 @@
-"""Painting a mask, as the kernel sees it: what is sent to the page, what becomes of the mask, and what stays in the notebook."""
+"""The painter in the kernel: what the page gets, what happens to the mask, and what stays in the notebook."""
 
 import io
 import json
 import re
 from html.parser import HTMLParser
 
-import ipywidgets
 import pytest
 from panels import PanelDriver
 from PIL import Image, ImageDraw
@@ -63,7 +62,7 @@ def kernel(kernels, tmp_path_factory):
 
 @pytest.fixture
 def opened(kernel):
-    """Run a cell that opens a painter; return the cell and the painter's id. Nothing is left open, and no mask beside the notebook."""
+    """Run a cell that opens a painter; return the cell and the painter's id. Afterwards close the painters and delete the files."""
 
     def opening(code="painter = mask_editor.open_painter('photo.png')"):
         cell = kernel.run(code)
@@ -73,13 +72,13 @@ def opened(kernel):
 
     yield opening
     for model in [key for key, state in kernel.models.items() if str(state.get("_anywidget_id", "")).endswith(".Painter")]:
-        tell(kernel, model, {"event": "close"})
+        send(kernel, model, {"event": "close"})
     kernel.until(lambda: not kernel.models, "the painters to be closed")
     for file in kernel.folder.glob("*-mask*.png"):
         file.unlink()
 
 
-def tell(kernel, model, message, *buffers):
+def send(kernel, model, message, *buffers):
     """Send a painter's message as its page does."""
     content = {"comm_id": model, "data": {"method": "custom", "content": message}}
     sent = kernel.client.session.msg("comm_msg", content)
@@ -110,37 +109,18 @@ def test_a_large_picture_is_sent_as_a_bounded_preview():
     painter.close()
 
 
-def test_the_front_end_is_a_file_that_loads_nothing():
-    """The painter's script is its own file, and neither it nor its style names another address than SVG's name space."""
-    painter = Painter(lambda _: None, lambda: None)
-    told = painter._esm.replace("http://www.w3.org/2000/svg", "")
-    assert "export default" in told
-    assert not [
-        word for word in ("http", "import ", "import(", "@import", "url(", "fetch(", "innerHTML", "eval(") if word in told + painter._css
-    ]
-    painter.close()
-
-
-def test_closing_leaves_no_model():
-    """A hundred openings and closings leave as many models as before."""
-    before = len(ipywidgets.widgets.widget._instances)
-    for _ in range(100):
-        Painter(lambda _: None, lambda: None).close()
-    assert len(ipywidgets.widgets.widget._instances) == before
-
-
 @pytest.mark.parametrize(
     ("message", "buffers"), [({"event": "mask"}, []), ({"event": "mask"}, [b"a", b"b"]), ({"event": "paint"}, [b"a"]), ("mask", [b"a"])]
 )
 def test_other_messages_are_nothing(message, buffers):
-    """What is neither one mask nor a closing is passed over."""
-    heard = []
-    painter = Painter(heard.append, lambda: heard.append("closed"))
+    """A message that is neither one mask nor `close` is ignored."""
+    events = []
+    painter = Painter(events.append, lambda: events.append("closed"))
     painter._handle_custom_msg(message, buffers)
-    assert heard == []
+    assert events == []
     painter._handle_custom_msg({"event": "mask"}, [memoryview(b"png")])
     painter._handle_custom_msg({"event": "close"}, [])
-    assert heard == [b"png", "closed"]
+    assert events == [b"png", "closed"]
     painter.close()
 
 
@@ -150,7 +130,7 @@ def test_other_messages_are_nothing(message, buffers):
 def test_the_mask_is_bound_saved_and_shown(kernel, opened):
     """The mask is a variable (RGBA, the picture's pixels, transparent where to paint), a file beside the notebook, a static picture."""
     cell, model = opened()
-    tell(kernel, model, {"event": "mask"}, mask_png())
+    send(kernel, model, {"event": "mask"}, mask_png())
     kernel.until(lambda: not kernel.models, "the painter to close")
     assert value(kernel, "[mask.mode, mask.size, mask.getpixel((0, 0))[3], mask.getpixel((299, 199))[3]]") == ["RGBA", [300, 200], 0, 255]
     assert (kernel.folder / "photo-mask.png").read_bytes() == mask_png()
@@ -166,10 +146,10 @@ def test_the_mask_is_bound_saved_and_shown(kernel, opened):
 def test_no_file_is_overwritten(kernel, opened):
     """A second mask of the same picture gets a name of its own, and -o names its variable."""
     _, model = opened()
-    tell(kernel, model, {"event": "mask"}, mask_png())
+    send(kernel, model, {"event": "mask"}, mask_png())
     kernel.until(lambda: not kernel.models, "the painter to close")
     cell, model = opened("mask_editor.open_painter('photo.png', out='sky');")
-    tell(kernel, model, {"event": "mask"}, mask_png(box=(0, 0, 300, 100)))
+    send(kernel, model, {"event": "mask"}, mask_png(box=(0, 0, 300, 100)))
     kernel.until(lambda: not kernel.models, "the painter to close")
     assert (kernel.folder / "photo-mask.png").read_bytes() == mask_png()
     assert (kernel.folder / "photo-mask-2.png").read_bytes() == mask_png(box=(0, 0, 300, 100))
@@ -178,10 +158,10 @@ def test_no_file_is_overwritten(kernel, opened):
 
 
 def test_closing_without_a_mask(kernel, opened):
-    """Who closes the painter has the picture in its place, no variable and no file."""
+    """After Close there is the picture, no variable and no file."""
     kernel.run("mask = None")
     cell, model = opened()
-    tell(kernel, model, {"event": "close"})
+    send(kernel, model, {"event": "close"})
     kernel.until(lambda: not kernel.models, "the painter to close")
     assert "no mask was made" in cell.text
     assert len(cell.images) == 1
@@ -200,24 +180,24 @@ WRONG = {
 
 @pytest.mark.parametrize("sent", WRONG.values(), ids=WRONG)
 def test_a_wrong_mask_is_refused_in_the_painter(kernel, opened, sent):
-    """What is no mask of this picture is neither bound nor saved; the painter says why and stays, with all that was marked."""
+    """A file that is no mask of this picture is neither bound nor saved; the painter shows why, and keeps its marks."""
     kernel.run("mask = None")
-    cell, model = opened("painter = mask_editor.open_painter('photo.png')\nsaid = []\npainter.send = lambda message: said.append(message)")
-    tell(kernel, model, {"event": "mask"}, sent)
-    kernel.until(lambda: value(kernel, "said"), "the refusal")
-    (words,) = [each["refused"] for each in value(kernel, "said")]
+    cell, model = opened("painter = mask_editor.open_painter('photo.png')\nrefusals = []\npainter.send = refusals.append")
+    send(kernel, model, {"event": "mask"}, sent)
+    kernel.until(lambda: value(kernel, "refusals"), "the refusal")
+    (words,) = [each["refused"] for each in value(kernel, "refusals")]
     assert "Nothing was charged" in words
     assert "itself failed" not in words
     assert value(kernel, "mask is None")
     assert model in kernel.models
     assert list(kernel.folder.glob("*-mask*")) == []
-    tell(kernel, model, {"event": "mask"}, mask_png())
+    send(kernel, model, {"event": "mask"}, mask_png())
     kernel.until(lambda: model not in kernel.models, "the painter to close")
     assert "12 % to be repainted" in cell.text
 
 
-def test_a_folder_that_refuses_is_told(tmp_path):
-    """Where the mask cannot be written, that is said with what to do."""
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
+    """If the mask cannot be written, the error names the next step."""
     with pytest.raises(SaveError, match=r"photo-mask\.png .*Make room"):
         mask_editor.save(b"png", tmp_path / "nowhere", "photo.png")
 
@@ -248,7 +228,7 @@ def test_a_mask_that_does_not_fit_is_no_start(kernel):
 
 
 def test_without_a_page(kernel):
-    """Where a notebook is run without a page, a finished mask is taken and shown, and without one the way out is said."""
+    """Without a page, a finished mask is shown, and without a mask the error names the alternatives."""
     (kernel.folder / "old.png").write_bytes(mask_png())
     start = START.format("old.png")
     cell = kernel.run(start + "mask_editor.open_painter('photo.png', start=old)", stdin=False)
@@ -294,7 +274,7 @@ def test_only_what_is_transparent_is_tinted():
     [(0.0, "0 %"), (0.001, "under 1 %"), (0.124, "12 %"), (0.995, "over 99 %"), (1.0, "100 %")],
 )
 def test_how_much_is_to_be_repainted_in_words(part, words):
-    """A little is never told as nothing, nor nearly all as all."""
+    """A small fraction is not reported as none, nor nearly all as all."""
     assert mask_overlay.describe_fraction(part) == f"{words} to be repainted"
 
 
@@ -385,7 +365,7 @@ def test_drift_without_a_mask_is_refused(kernel, edited):
 
 
 def test_what_an_edit_started_from_is_found(kernel, edited):
-    """Reference and mask come from the copies that were kept; where they are gone, that is said."""
+    """Reference and mask come from the stored copies; a missing copy is an error."""
     kernel.run(
         "from imagegen_magic.engine import api as generation, loop\nfrom imagegen_magic.engine.ledger.ledger import NewSource\n"
         "import hashlib\nsettings = context.settings()\nledger = generation.ledger(settings)\n"
@@ -407,7 +387,7 @@ def test_what_an_edit_started_from_is_found(kernel, edited):
 
 
 def test_drift_in_a_terminal_is_words(capsys):
-    """Where nothing can be shown, the words are printed."""
+    """In a terminal, the text is printed."""
     before, after, mask = png(photograph()), png(Image.new("RGB", (300, 200), "white")), mask_png()
     drift.show(before, after, mask, name="picture 3")
     assert re.match(r"picture 3: the gateway changed \d+ % of what the mask protects · mean", capsys.readouterr().out)
@@ -419,78 +399,78 @@ REFERENCES = """
 from imagegen_magic.notebook.panel.references import References
 from imagegen_magic.engine import loop
 from IPython.display import display
-told = []
-class Desk:
+changes = []
+class State:
     references, mask = (), None
     def refer(self, edit):
         self.references = edit(self.references)
-        told.append(["references", [getattr(one, "name", one) for one in self.references]])
+        changes.append(["references", [getattr(one, "name", one) for one in self.references]])
         self.draw()
     def cover(self, mask):
-        told.append(["mask", getattr(mask, "name", mask)])
+        changes.append(["mask", getattr(mask, "name", mask)])
         self.mask = mask
         self.draw()
     async def drawn(self): shown.draw(self.references, 4, mask=self.mask, masks=True)
     def draw(self): loop.submit(self.drawn())
-desk = Desk()
-shown = References(desk.refer, {}, on_mask=desk.cover)
-loop.run(desk.drawn())
+state = Desk()
+shown = References(state.refer, state.cover, {})
+loop.run(state.drawn())
 display(shown.widget)
 """
 
 
 @pytest.fixture
 def references(kernel):
-    """The panel's references by themselves, driven as a person does."""
+    """The references of the panel alone, driven with the messages of a front end."""
     assert kernel.run(REFERENCES).status == "ok"
     yield PanelDriver(kernel, kernel.subshell)
-    kernel.run("from imagegen_magic.notebook.panel import controls as panel_parts\npanel_parts.close(shown.widget)")
+    kernel.run("from imagegen_magic.notebook.progress import renderers\nrenderers.close_tree(shown.widget)")
     kernel.until(lambda: not kernel.models, "the widgets to be closed")
 
 
 def test_an_address_is_a_reference_as_it_is(kernel, references):
-    """An address is taken at once; there is nothing to paint on, and a mask can still be given by name."""
+    """An address is used unchanged; there is no Paint button, and a mask can still be given by name."""
     references.set(references.field("References"), value="https://example.com/a.png")
-    kernel.until(lambda: value(kernel, "told") == [["references", ["https://example.com/a.png"]]], "the reference")
+    kernel.until(lambda: value(kernel, "changes") == [["references", ["https://example.com/a.png"]]], "the reference")
     references.field("Remove")
     assert not [state for state in kernel.models.values() if state.get("description") == "Paint a mask"]
     assert kernel.models[kernel.models[references.field("Mask")]["layout"].removeprefix("IPY_MODEL_")].get("display") is None
 
 
 def test_a_mask_is_painted_on_the_first_reference(kernel, references):
-    """A file becomes a reference, the painter opens on it, its mask is told and shown, gone on from and removed."""
+    """A file becomes a reference; the painter opens on it; its mask is reported, shown, continued and removed."""
     references.set(references.field("References"), value="photo.png")
-    kernel.until(lambda: value(kernel, "told") == [["references", ["photo.png"]]], "the reference")
-    kernel.until(lambda: references.said("data:image/jpeg;base64,"), "its thumbnail")
+    kernel.until(lambda: value(kernel, "changes") == [["references", ["photo.png"]]], "the reference")
+    kernel.until(lambda: references.shows("data:image/jpeg;base64,"), "its thumbnail")
     references.click("Paint a mask")
-    painter = references.instrument("Painter")
-    tell(kernel, painter, {"event": "mask"}, mask_png())
-    kernel.until(lambda: value(kernel, "told[1:]") == [["mask", "photo-mask.png"]], "the mask")
+    painter = references.widget("Painter")
+    send(kernel, painter, {"event": "mask"}, mask_png())
+    kernel.until(lambda: value(kernel, "changes[1:]") == [["mask", "photo-mask.png"]], "the mask")
     kernel.until(lambda: painter not in kernel.models, "the painter to close")
-    kernel.until(lambda: references.said("12 % to be repainted"), "the mask's line")
+    kernel.until(lambda: references.shows("12 % to be repainted"), "the mask's line")
     references.click("Go on painting")
-    references.instrument("Painter")
-    assert value(kernel, "shown._painter_box.children[0].start == desk.mask.data")
-    tell(kernel, references.instrument("Painter"), {"event": "close"})
+    references.widget("Painter")
+    assert value(kernel, "shown._painter_box.children[0].start == state.mask.data")
+    send(kernel, references.widget("Painter"), {"event": "close"})
     kernel.until(lambda: not [state for state in kernel.models.values() if "mime_type" in state], "the painter to close")
     references.click("Remove mask")
-    kernel.until(lambda: value(kernel, "told[2:]") == [["mask", None]], "the mask to go")
+    kernel.until(lambda: value(kernel, "changes[2:]") == [["mask", None]], "the mask to go")
     references.field("Paint a mask")
 
 
-def test_what_is_no_picture_is_told_beside_the_field(kernel, references):
-    """A name that is nothing is no reference; why is said beneath the field, until something is chosen."""
+def test_what_is_no_picture_is_refused_below_the_field(kernel, references):
+    """A name that is no picture is no reference; the reason is shown below the field until the next change."""
     references.set(references.field("References"), value="nothing-of-the-kind.png")
-    kernel.until(lambda: references.said("nothing-of-the-kind.png"), "the refusal")
-    assert value(kernel, "told") == []
-    assert not references.said("itself failed")
+    kernel.until(lambda: references.shows("nothing-of-the-kind.png"), "the refusal")
+    assert value(kernel, "changes") == []
+    assert not references.shows("itself failed")
 
 
 def test_a_painter_goes_with_its_reference(kernel, references):
-    """Where the first reference is removed, its painter closes."""
+    """If the first reference is removed, its painter closes."""
     references.set(references.field("References"), value="photo.png")
     references.click("Paint a mask")
-    painter = references.instrument("Painter")
+    painter = references.widget("Painter")
     references.click("Remove")
     kernel.until(lambda: painter not in kernel.models, "the painter to close")
 
@@ -499,17 +479,17 @@ def test_a_painter_goes_with_its_reference(kernel, references):
 
 
 def test_the_command_paints_on_a_file_a_variable_and_a_picture_of_the_history(kernel, opened, edited):
-    """`%imagegen mask` takes what --ref takes; -o names the variable, --from a mask to go on from, which is bound at once."""
+    """`%imagegen mask` takes what --ref takes; -o names the variable, --from a mask to continue with, which is bound at once."""
     (kernel.folder / "old.png").write_bytes(mask_png())
     kernel.run("from PIL import Image\nphoto = Image.open('photo.png')\nphoto.load()")
     for source, name in (("photo.png", "photo.png"), ("photo", "photo"), (f"@{edited}", f"@{edited}")):
         _, model = opened(f"%imagegen mask {source} -o sky")
         assert kernel.models[model]["name"] == name
-        tell(kernel, model, {"event": "close"})
+        send(kernel, model, {"event": "close"})
         kernel.until(lambda model=model: model not in kernel.models, "the painter to close")
     _, model = opened("%imagegen mask photo.png --from old.png --out sky")
     assert value(kernel, "[sky.size, sky.getpixel((0, 0))[3]]") == [[300, 200], 0]
-    tell(kernel, model, {"event": "mask"}, mask_png(box=(0, 0, 300, 100)))
+    send(kernel, model, {"event": "mask"}, mask_png(box=(0, 0, 300, 100)))
     kernel.until(lambda: model not in kernel.models, "the painter to close")
     assert value(kernel, "sky.getpixel((299, 0))[3]") == 0
 
@@ -524,7 +504,7 @@ def test_the_command_paints_on_a_file_a_variable_and_a_picture_of_the_history(ke
     ],
 )
 def test_what_the_command_cannot_do_is_one_line(kernel, line, name):
-    """No picture, no variable's name, no such file: each is one line, and no painter opens."""
+    """No picture, no name of a variable, no such file: each is one line, and no painter opens."""
     refused = kernel.run(f"%imagegen {line}")
     assert refused.reply["ename"] == name
     assert not kernel.models

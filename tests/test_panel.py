@@ -1,4 +1,4 @@
-"""The panel in a real kernel: what is chosen is what is sent, runs go on beside cells, and nothing is left behind."""
+"""The panel in a real kernel: the choices are sent, runs continue while cells run, and no widget is left."""
 
 import json
 import re
@@ -51,10 +51,10 @@ def value(kernel, expression):
     return json.loads(cell.text)
 
 
-def test_a_picture_from_knobs(kernel, opened, gateway):
-    """What is chosen by hand is sent exactly, becomes a picture in the gallery, and is in the ledger like every other."""
+def test_a_picture_from_the_controls(kernel, opened, gateway):
+    """The chosen values are sent exactly; the picture is in the gallery, and in the ledger like every other."""
     panel = opened("provider='evolink'")
-    panel.set(panel.instrument("RatioPicker"), value="16:9")
+    panel.set(panel.widget("RatioPicker"), value="16:9")
     panel.choose("Resolution", "2k")
     panel.choose("Quality", "low")
     panel.generate("A fox by hand")
@@ -77,7 +77,7 @@ def test_a_picture_from_knobs(kernel, opened, gateway):
 
 
 def test_presets_are_any_option_and_only_options(kernel, opened):
-    """Every field of a request can be preset, an unknown one is refused in one line, and `request` reads and sets what is chosen."""
+    """Every field of a request can be preset, an unknown one is refused in one line, and `request` reads and sets the choice."""
     opened("provider='gccai', prompt='Preset', size='3:1', n=3, output_format='jpeg', output_compression=40, background='opaque'")
     assert value(kernel, "panel.request.asked()") == {
         "prompt": "Preset",
@@ -89,12 +89,12 @@ def test_presets_are_any_option_and_only_options(kernel, opened):
     }
     kernel.run("from dataclasses import replace\npanel.request = replace(panel.request, size='1:1', n=2)")
     panel = PanelDriver(kernel, kernel.subshell)
-    kernel.until(lambda: panel.state(panel.instrument("RatioPicker"))["value"] == "1:1", "the picker to follow")
+    kernel.until(lambda: panel.state(panel.widget("RatioPicker"))["value"] == "1:1", "the picker to follow")
     assert kernel.run("Panel(sizes='1:1')").reply["ename"] == "UnsupportedOption"
 
 
 def test_the_magic_opens_the_same_panel(kernel):
-    """`%imagegen panel` shows a panel with what is configured."""
+    """`%imagegen panel` shows a panel with the configured values."""
     kernel.run('%config ImageGenMagics.provider = "apimart"\n%config ImageGenMagics.quality = "high"')
     cell = kernel.run("%imagegen panel")
     assert [sorted(output["data"]) for output in cell.outputs] == [
@@ -102,24 +102,24 @@ def test_the_magic_opens_the_same_panel(kernel):
         ["text/html", "text/plain"],
     ]
     panel = PanelDriver(kernel, kernel.subshell)
-    assert panel.state(panel.instrument("Choice", label="Quality"))["value"] == "high"
+    assert panel.state(panel.widget("Choice", label="Quality"))["value"] == "high"
     kernel.run("%config ImageGenMagics.provider = None\n%config ImageGenMagics.quality = None")
     kernel.run("import gc, ipywidgets\nfor w in list(ipywidgets.widgets.widget._instances.values()): w.close()")
     kernel.until(lambda: not kernel.models, "the widgets to be closed")
 
 
-def test_preflight_tells_what_will_happen(kernel, opened):
-    """Pixels, megapixels, tasks, price and the gateway's own traps stand in one line before anything is sent, and follow every change."""
+def test_summary_shows_what_will_happen(kernel, opened):
+    """Pixels, megapixels, tasks, price and warnings are shown before anything is sent, and follow every change."""
     panel = opened("provider='apimart', size='16:9'")
-    kernel.until(lambda: panel.said("1536×864") and panel.said("1.33 MP") and panel.said("price unknown"), "the line")
+    kernel.until(lambda: panel.shows("1536×864") and panel.shows("1.33 MP") and panel.shows("price unknown"), "the line")
     panel.choose("Quality", "high")
     panel.set(panel.field("Number"), value=6)
-    kernel.until(lambda: panel.said("6 pictures in 2 tasks"), "the tasks")
-    kernel.until(lambda: panel.said("about $"), "the price")
+    kernel.until(lambda: panel.shows("6 pictures in 2 tasks"), "the tasks")
+    kernel.until(lambda: panel.shows("about $"), "the price")
     panel.set(panel.field("Gateway"), index=[name for name, _ in _options(panel)].index("evolink"))
-    panel.set(panel.instrument("RatioPicker"), value="1:3")
+    panel.set(panel.widget("RatioPicker"), value="1:3")
     panel.choose("Resolution", "2k")
-    kernel.until(lambda: panel.said("2k at 1:3 is smaller than 1k here: 688x2048 against 1024x3072"), "evolink's smaller 2K")
+    kernel.until(lambda: panel.shows("2k at 1:3 is smaller than 1k here: 688x2048 against 1024x3072"), "evolink's smaller 2K")
 
 
 def _options(panel):
@@ -128,34 +128,34 @@ def _options(panel):
 
 
 def test_usual_time_comes_from_history(kernel, opened):
-    """After three pictures of a kind the line says what such a one usually takes."""
+    """After three similar pictures, the summary has the usual time."""
     panel = opened("provider='gccai', size='3:2', quality='medium'")
-    kernel.until(lambda: panel.said("usual time not known yet"), "no history")
+    kernel.until(lambda: panel.shows("usual time not known yet"), "no history")
     for number in range(3):
         panel.generate(f"History {number}")
-    kernel.until(lambda: panel.said("usually "), "the usual time")
+    kernel.until(lambda: panel.shows("usually "), "the usual time")
 
 
-def test_what_cannot_be_had_is_said_and_offered_never_switched(kernel, opened, gateway):
-    """Going to a model that lacks a choice keeps it, says so, sends nothing, and one press takes the nearest."""
+def test_an_impossible_value_is_kept_and_a_fix_is_offered(kernel, opened, gateway):
+    """A model that lacks the chosen value changes nothing: the reason is shown, nothing is sent, and a button applies the nearest value."""
     panel = opened("provider='gccai', size='16:9', output_format='webp'")
     panel.set(panel.field("Model"), index=2)
-    kernel.until(lambda: panel.said("gpt-image-1.5-official has no ratio 16:9"), "the problem")
+    kernel.until(lambda: panel.shows("gpt-image-1.5-official has no ratio 16:9"), "the problem")
     assert value(kernel, "[panel.request.size, panel.request.output_format]") == ["16:9", "webp"]
-    assert not panel.state(panel.instrument("Prompt"))["ready"]
+    assert not panel.state(panel.widget("Prompt"))["ready"]
     panel.generate("Not to be sent")
-    kernel.until(lambda: value(kernel, "panel.request.prompt") == "Not to be sent", "the press to be handled")
+    kernel.until(lambda: value(kernel, "panel.request.prompt") == "Not to be sent", "the click to be handled")
     assert gateway.submissions("Not to be sent") == []
     panel.click("Use 3:2, use png")
-    kernel.until(lambda: panel.state(panel.instrument("Prompt"))["ready"], "the mended request")
+    kernel.until(lambda: panel.state(panel.widget("Prompt"))["ready"], "the fixed request")
     assert value(kernel, "[panel.request.size, panel.request.output_format]") == ["3:2", "png"]
 
 
 def test_two_runs_while_a_cell_sleeps(kernel, opened, gateway):
-    """Two runs are begun and finished while a cell keeps the kernel busy."""
+    """Two runs start and finish while a cell keeps the kernel busy."""
     panel = opened("provider='evolink', quality='low'")
     cell = kernel.send("import time\nwhile True: time.sleep(0.1)")
-    kernel.until(lambda: cell.started, "the cell to begin")
+    kernel.until(lambda: cell.started, "the cell to start")
     panel.generate("While it sleeps 1")
     panel.generate("While it sleeps 2")
     kernel.until(lambda: len(panel.tiles) == 2, "both pictures")
@@ -165,86 +165,86 @@ def test_two_runs_while_a_cell_sleeps(kernel, opened, gateway):
 
 
 def test_cancel_while_a_cell_sleeps(kernel, opened, gateway):
-    """Cancel is heard while a cell runs; the row says that the gateway goes on, and can be taken away."""
+    """Cancel works while a cell runs; the row shows that the gateway continues, and can be dismissed."""
     gateway.arm("never-finishes", match="Cancelled by hand")
     panel = opened("provider='evolink', quality='low'")
     cell = kernel.send("import time\nwhile True: time.sleep(0.1)")
     panel.generate("Cancelled by hand")
-    kernel.until(lambda: panel.said("waiting "), "the task's id to be known")
+    kernel.until(lambda: panel.shows("waiting "), "the task's id to be known")
     panel.click("Cancel")
-    kernel.until(lambda: panel.said("goes on at the gateway"), "the row to say so")
+    kernel.until(lambda: panel.shows("goes on at the gateway"), "the row to say so")
     assert not cell.done
     panel.click("Dismiss")
-    kernel.until(lambda: not panel.said("goes on at the gateway"), "the row to go")
+    kernel.until(lambda: not panel.shows("goes on at the gateway"), "the row to go")
     kernel.interrupt()
     kernel.wait(cell)
     gateway.disarm()
 
 
-def test_errors_stand_in_their_row_in_plain_words(kernel, opened, gateway):
-    """A run that fails says what happened, whose move it is and what was charged; the panel goes on."""
+def test_errors_are_in_the_row_of_their_run(kernel, opened, gateway):
+    """A run that fails shows what happened, who has to act and whether it was charged."""
     gateway.arm("no-balance", match="Too dear")
     panel = opened("provider='apimart'")
     panel.generate("Too dear <b>")
-    kernel.until(lambda: panel.said("Nothing was charged"), "the error")
-    assert panel.said("Too dear &lt;b&gt;")
+    kernel.until(lambda: panel.shows("Nothing was charged"), "the error")
+    assert panel.shows("Too dear &lt;b&gt;")
     gateway.disarm()
 
 
 def test_fault_in_a_handler_is_shown(kernel, opened):
-    """A fault of ours reaches a person's eyes, though no cell would show it."""
+    """An error of this package is shown, although no cell would show it."""
     panel = opened("provider='evolink'")
-    kernel.run("panel._state.apply_fixes = lambda: 1 / 0\npanel.fixes_accepted()")
-    kernel.until(lambda: panel.said("The panel itself failed: ZeroDivisionError"), "the fault")
+    kernel.run("panel._state.apply_fixes = lambda: 1 / 0\npanel._submit(panel._apply_fixes())")
+    kernel.until(lambda: panel.shows("The panel itself failed: ZeroDivisionError"), "the fault")
 
 
 def test_key_is_kept_in_memory_and_in_no_state(kernel, opened, gateway):
-    """A typed key works at once, and no message that the kernel sends, no model and no output ever holds it."""
+    """A typed key works at once, and is in no message of the kernel, no model and no output."""
     panel = opened("provider='xingchao', quality='low'")
-    field = panel.instrument("KeyField")
+    field = panel.widget("KeyField")
     assert "XINGCHAO_API_KEY" in panel.state(field)["about"]
-    heard, take = [], kernel._take
-    kernel._take = lambda message: (heard.append(repr(message)), take(message))
+    received, take = [], kernel._take
+    kernel._take = lambda message: (received.append(repr(message)), take(message))
     try:
-        panel.tell(field, event="key", key=f" {KEY} ")
-        kernel.until(lambda: panel.said("is kept until this kernel ends"), "the answer")
+        panel.send(field, event="key", key=f" {KEY} ")
+        kernel.until(lambda: panel.shows("is kept until this kernel ends"), "the answer")
         panel.generate("With a typed key")
         kernel.until(lambda: len(panel.tiles) == 1, "the picture")
     finally:
         kernel._take = take
-    assert KEY not in repr(heard) + repr(kernel.models)
+    assert KEY not in repr(received) + repr(kernel.models)
     assert value(kernel, "panel._state.missing_key") == ""
     assert len(gateway.accepted("With a typed key")) == 1
 
 
 def test_sandbox_is_one_click_away(kernel, opened, gateway):
-    """A gateway without a key offers the sandbox; one click, and a picture is drawn without anything being sent."""
+    """A gateway without a key offers the sandbox: after one click a picture is drawn, and nothing is sent."""
     kernel.run("from imagegen_magic.engine import credentials as keys; keys._remembered.clear()")
     panel = opened("provider='xingchao', quality='low'")
-    assert not panel.state(panel.instrument("Prompt"))["ready"]
+    assert not panel.state(panel.widget("Prompt"))["ready"]
     panel.click("Use the sandbox")
     panel.generate("Drawn here")
     kernel.until(lambda: len(panel.tiles) == 1, "the picture")
-    assert panel.said("free: drawn by the sandbox")
+    assert panel.shows("free: drawn by the sandbox")
     assert gateway.submissions("Drawn here") == []
 
 
-def test_what_is_done_with_a_picture(kernel, opened):
-    """Use its settings, star it, reveal what differs, enlarge it, put it aside: each does what it says."""
+def test_actions_on_a_picture(kernel, opened):
+    """Use its settings, star it, show the differences, enlarge it, open its file, hide it."""
     panel = opened("provider='evolink', quality='low', size='3:2', sandbox=True")
     panel.generate("Looked at")
     kernel.until(lambda: len(panel.tiles) == 1, "the picture")
     number = panel.tiles[0]["id"]
-    panel.set(panel.instrument("RatioPicker"), value="1:1")
+    panel.set(panel.widget("RatioPicker"), value="1:1")
     panel.act("use-settings", number)
     kernel.until(lambda: value(kernel, "panel.request == panel.images[0].request"), "the settings")
     assert value(kernel, "panel.request.size") == "3:2"
     panel.act("star", number)
     kernel.until(lambda: panel.tiles[0]["starred"], "the star")
     panel.act("differences", number)
-    kernel.until(lambda: panel.said("is exactly as requested: 1536×1024"), "what differs")
+    kernel.until(lambda: panel.shows("is exactly as requested: 1536×1024"), "what differs")
     panel.act("enlarge", number)
-    kernel.until(lambda: panel.state(panel.instrument("Gallery"))["enlarged"].get("id") == number, "the enlarged picture")
+    kernel.until(lambda: panel.state(panel.widget("Gallery"))["enlarged"].get("id") == number, "the enlarged picture")
     panel.act("open-file", number)
     kernel.until(lambda: 'href="imagegen/' in json.dumps(kernel.states("OutputModel")).replace('\\"', '"'), "the link")
     panel.act("remove", number)
@@ -255,19 +255,19 @@ def test_what_is_done_with_a_picture(kernel, opened):
     assert number not in {tile["id"] for tile in panel.tiles}
 
 
-def test_what_a_newer_version_stored_is_said_where_settings_are_used(kernel, opened):
-    """Its options cannot be on the knobs of this one, and are not left out silently."""
+def test_fields_of_a_newer_version_are_reported(kernel, opened):
+    """Use settings names the stored options that this version does not have."""
     panel = opened("provider='evolink', quality='low', size='3:2', sandbox=True")
-    panel.generate("Stored anew")
+    panel.generate("Stored later")
     kernel.until(lambda: len(panel.tiles) == 1, "the picture")
     kernel.run(
         "from imagegen_magic.engine import loop; from imagegen_magic.engine import api as generation\n"
         "def newer(connection):\n"
-        "    connection.execute(\"UPDATE jobs SET asked = json_set(asked, '$.mood', 'blue') WHERE prompt = 'Stored anew'\")\n"
+        "    connection.execute(\"UPDATE jobs SET asked = json_set(asked, '$.mood', 'blue') WHERE prompt = 'Stored later'\")\n"
         "loop.run(generation.ledger().run(newer))"
     )
     panel.act("use-settings", panel.tiles[0]["id"])
-    kernel.until(lambda: panel.said("A newer imagegen_magic stored mood, which this version keeps and does not use"), "the line")
+    kernel.until(lambda: panel.shows("A newer imagegen_magic stored mood, which this version keeps and does not use"), "the line")
 
 
 FIVE_HUNDRED = """
@@ -292,13 +292,13 @@ loop.run(fill())
 
 
 def test_a_gallery_of_five_hundred_sends_a_page_at_a_time(kernel, opened):
-    """However many pictures the ledger has, the page gets as many as it shows, each small; turning the page brings the next."""
+    """The front end gets the small thumbnails of one page; the next page replaces them."""
     panel = opened("provider='evolink', quality='low', size='1:1', sandbox=True")
     panel.generate("The first of many")
     kernel.until(lambda: len(panel.tiles) == 1, "the picture")
     cell = kernel.run(FIVE_HUNDRED)
     assert cell.status == "ok", cell.text
-    gallery = panel.instrument("Gallery")
+    gallery = panel.widget("Gallery")
     panel.act("ledger", "all")
     kernel.until(lambda: panel.state(gallery)["total"] >= 500, "all of the ledger")
     size = panel.state(gallery)["page_size"]
@@ -311,18 +311,20 @@ def test_a_gallery_of_five_hundred_sends_a_page_at_a_time(kernel, opened):
 
 
 def test_stars_outlive_the_panel(kernel, opened):
-    """A star is there again in another panel."""
+    """Another panel shows the star."""
     panel = opened("sandbox=True, provider='gccai'")
     panel.generate("Starred")
     kernel.until(lambda: len(panel.tiles) == 1, "the picture")
     number = panel.tiles[0]["id"]
     panel.act("star", number)
     kernel.until(lambda: panel.tiles[0]["starred"], "the star")
-    assert value(kernel, f"{number} in Panel()._store.starred")
+    kernel.run("panel.close()\npanel = Panel(sandbox=True)\npanel")
+    panel.act("ledger", "all")
+    kernel.until(lambda: any(tile["id"] == number and tile["starred"] for tile in panel.tiles), "the star in another panel")
 
 
 def test_picture_becomes_a_reference(kernel, opened, gateway):
-    """Use as reference takes the picture as `--ref @1` does: its address is sent while it lives, and stands in no cell."""
+    """Use as reference is `--ref @1`: the picture's address is sent while it is valid, and is in no cell."""
     panel = opened("provider='evolink', quality='low'")
     panel.generate("The first")
     kernel.until(lambda: len(panel.tiles) == 1, "the picture")
@@ -346,7 +348,7 @@ def test_picture_becomes_a_reference(kernel, opened, gateway):
 
 
 def test_settings_and_cell_of_a_picture_name_its_references(kernel, opened, gateway):
-    """A file is the reference again, not the address that it was uploaded to, which expires; a file that was changed is not."""
+    """The file is the reference again, not the address of its upload, which expires; its stored copy if the file was changed."""
     kernel.run("from PIL import Image; Image.new('RGB', (640, 480), 'navy').save('lake.png')")
     kernel.run("%imagegen -p evolink -q low --ref lake.png -o lake From a lake")
     panel = opened("provider='evolink'")
@@ -365,7 +367,7 @@ def test_settings_and_cell_of_a_picture_name_its_references(kernel, opened, gate
 
 
 def test_sandbox_picture_becomes_a_reference_in_the_sandbox(kernel, opened):
-    """Without any key, a drawn picture can be the reference of the next."""
+    """Without a key, a picture of the sandbox can be the reference of the next."""
     panel = opened("provider='gccai', sandbox=True")
     panel.generate("Drawn first")
     kernel.until(lambda: len(panel.tiles) == 1, "the picture")
@@ -376,15 +378,15 @@ def test_sandbox_picture_becomes_a_reference_in_the_sandbox(kernel, opened):
 
 
 def test_two_selected_pictures_are_compared(kernel, opened):
-    """With two selected, both previews stand beside each other with what differs in their settings and words."""
+    """Two selected pictures are compared: both previews, and the differences of their settings and prompts."""
     panel = opened("provider='evolink', sandbox=True, size='1:1'")
     panel.generate("A red fox in the snow")
     kernel.until(lambda: len(panel.tiles) == 1, "the first")
     panel.choose("Quality", "high")
     panel.generate("A blue fox in the snow")
     kernel.until(lambda: len(panel.tiles) == 2, "the second")
-    panel.set(panel.instrument("Gallery"), selected=[tile["id"] for tile in panel.tiles][::-1])
-    compare = panel.instrument("Compare")
+    panel.set(panel.widget("Gallery"), selected=[tile["id"] for tile in panel.tiles][::-1])
+    compare = panel.widget("Compare")
     kernel.until(lambda: panel.state(compare)["differences"], "the comparison")
     state = panel.state(compare)
     assert {"name": "quality", "left": "medium", "right": "high"} in state["differences"]
@@ -394,7 +396,7 @@ def test_two_selected_pictures_are_compared(kernel, opened):
 
 
 def test_cell_of_a_picture_runs_to_the_same_request(kernel, opened, gateway):
-    """The cell that is copied asks for exactly the same again, whatever the prompt holds."""
+    """The cell of a picture makes exactly the same request, whatever characters the prompt has."""
     prompt = "Quotes ' \" and {braces} $HOME\n  -n 9 on a line of its own, 中文 🦊"
     opened(f"provider='gccai', prompt={prompt!r}, size='1:3', quality='low', output_format='jpeg', output_compression=7, n=2")
     kernel.run("job = panel.generate(); _ = job.wait()")
@@ -409,7 +411,7 @@ def test_cell_of_a_picture_runs_to_the_same_request(kernel, opened, gateway):
 @pytest.mark.timeout(400)  # a hundred openings on a busy machine; it waits 240 s for them
 @pytest.mark.parametrize("openings", [5, pytest.param(100, marks=pytest.mark.long)])
 def test_closing_frees_every_widget_and_many_openings_leak_none(kernel, openings):
-    """A closed panel leaves no model, on either side; a hundred leave none in the kernel (the socket could not carry so many at once)."""
+    """A closed panel leaves no model on either side; a hundred leave none in the kernel (they are too many for the socket at once)."""
     kernel.run("panel = Panel(provider='gccai', sandbox=True)\npanel")
     assert len(kernel.models) > 30
     kernel.run("panel.close()")
@@ -432,15 +434,15 @@ print(most, len(ipywidgets.widgets.widget._instances))
 
 
 def test_closed_panel_still_collects_its_runs(kernel, gateway):
-    """Closing frees the widgets and stops no run."""
+    """Closing the panel closes the widgets and stops no run."""
     kernel.run("panel = Panel(provider='evolink', prompt='Closed meanwhile', quality='low')\npanel")
     kernel.run("job = panel.generate()\npanel.close()\n_ = job.wait()")
     kernel.until(lambda: value(kernel, "len(panel.images)") == 1 and value(kernel, "panel.value is not None"), "the picture")
     assert not kernel.models
 
 
-def test_contact_sheet_follows_beside_the_panel(kernel, opened):
-    """The static output beside the panel holds the pictures as they come, with words and alternative texts, nothing alive."""
+def test_static_sheet_follows_the_panel(kernel, opened):
+    """The static output below the panel has the pictures as they arrive, with text and alternative text, and no script."""
     cell = kernel.run("panel = Panel(provider='evolink', sandbox=True)\npanel")
     panel = PanelDriver(kernel, kernel.subshell)
     sheet = cell.outputs[1]["data"]
@@ -454,7 +456,7 @@ def test_contact_sheet_follows_beside_the_panel(kernel, opened):
 
 @pytest.mark.kernel
 def test_runner_without_a_front_end_gets_the_sheet_alone(tmp_path, monkeypatch):
-    """Under nbclient no widget is made: the panel is its contact sheet, and generating in code works."""
+    """Under nbclient no widget is created: the panel is its static sheet, and generating in code works."""
     for name, each in environment(tmp_path).items():
         monkeypatch.setenv(name, each)
     cells = ["from imagegen_magic import Panel\npanel = Panel(prompt='By a runner', sandbox=True)\npanel", "len(panel.generate().wait())"]

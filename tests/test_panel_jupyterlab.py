@@ -282,6 +282,27 @@ def test_use_as_reference_and_copy_as_cell(opened, gateway):
     assert sent["json"] == again["json"]
 
 
+def test_many_pictures_need_a_second_press(opened, gateway):
+    """21 pictures are sent only if Generate is pressed again for the same request; a change in between asks again."""
+    panel = opened("provider='evolink', quality='low', size='1:1', n=21")
+    generate = panel.root.get_by_role("button", name="Generate")
+    question = panel.root.get_by_text("This is 21 pictures. Nothing was sent: press Generate again to make them.")
+    panel.generate("Twenty-one by hand")
+    question.wait_for()
+    panel.root.get_by_role("radio", name="3:2").click()
+    panel.holds("size", "3:2")
+    panel.root.get_by_label("Number").fill("22")
+    panel.root.get_by_label("Number").press("Tab")
+    panel.until(lambda: panel.python("panel.request.n") == 22, "the number")
+    generate.click()
+    panel.root.get_by_text("This is 22 pictures.").wait_for()
+    assert gateway.submissions("Twenty-one by hand") == []
+    generate.click()
+    panel.until(lambda: panel.cards.count() == 22, "the pictures")
+    assert question.count() == 0
+    assert sum(entry["json"]["n"] for entry in gateway.accepted("Twenty-one by hand")) == 22
+
+
 def test_compare_two(opened):
     """Two selected pictures stand under one slider, with what differs marked."""
     panel = opened("provider='evolink', sandbox=True, size='3:2', quality='low'")
@@ -347,7 +368,7 @@ def test_saved_notebook_has_the_sheet_and_no_key(opened, gateway, monkeypatch):
     panel = opened("provider='xingchao', quality='low'")
     assert panel.root.get_by_label("No key is set").count() == 0
     panel.python("__import__('os').environ.pop('XINGCHAO_API_KEY')")
-    panel.python("panel.option_changed('size', '3:2')")
+    panel.python("panel._submit(panel._set_option('size', '3:2'))")
     field = panel.root.get_by_label(re.compile("No key is set for Xingchao"))
     field.fill(KEY)
     panel.root.get_by_role("button", name="Use this key").click()

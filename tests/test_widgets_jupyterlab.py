@@ -11,18 +11,18 @@ PICTURES = """
 import base64, io
 from IPython.display import display
 from PIL import Image
-from imagegen_magic.notebook.widgets import Compare, Gallery, RatioPicker
+from imagegen_magic.notebook.widgets.compare import Compare
+from imagegen_magic.notebook.widgets.gallery import Gallery
+from imagegen_magic.notebook.widgets.ratio_picker import RatioPicker
 def url(number, width=60, height=40):
     memory = io.BytesIO()
     Image.new("RGB", (width, height), (number * 37 % 256, number * 91 % 256, 120)).save(memory, "PNG")
     return "data:image/png;base64," + base64.b64encode(memory.getvalue()).decode()
 """
 PICKER = """
-def option(value, **more):
-    width, height = value.split(":")
-    return {"value": value, "label": value, "width": int(width), "height": int(height), "disabled": False, "reason": "", **more}
-options = [option("1:1"), option("4:3", disabled=True, reason="no <b>4k</b> at 4:3; nearest is 3:2"), option("3:2"), option("16:9")]
-picker = RatioPicker(options=options, allow_pixels=True, allow_auto=True, pixel_hint="edges in multiples of 16", value="16:9")
+reasons = {"auto": "", "1:1": "", "4:3": "no <b>4k</b> at 4:3; nearest is 3:2", "3:2": "", "16:9": ""}
+options = [{"value": value, "reason": reason} for value, reason in reasons.items()]
+picker = RatioPicker(options=options, allow_pixels=True, pixel_hint="edges in multiples of 16", value="16:9")
 def check(_):
     sides = [int(side) for side in picker.value.split("x")] if "x" in picker.value else [0]
     picker.error = "" if all(side % 16 == 0 for side in sides) else f"{picker.value}: an edge is no multiple of 16"
@@ -30,7 +30,6 @@ picker.observe(check, "value")
 display(picker, picker)
 """
 GALLERY = """
-gallery = Gallery()
 stars, heard, shelf = {2}, [], list(range(500))
 def picture(id):
     caption = "<img src=x onerror=alert(1)>" if id == 1 else f"picture {id}"
@@ -43,10 +42,11 @@ def show(_=None):
 def act(action, id):
     heard.append((action, id))
     if action == "enlarge": gallery.enlarged = {"id": id, "url": url(id, 600, 400), "caption": f"large {id}"}
-    if action == "copy-cell": gallery.copy(f"%%imagegen\\nnumber {id}")
+    if action == "copy-cell": gallery.copy(f"%%imagegen\\nnumber {id}", id)
     if action == "star": stars.symmetric_difference_update({id}); show()
     if action == "remove": shelf.remove(id); show()
-gallery.on_action(act); gallery.observe(show, "page"); show()
+    if action == "ledger": gallery.ledger = id == "all"
+gallery = Gallery(act); gallery.observe(show, "page"); show()
 display(gallery)
 """
 COMPARE = """
@@ -76,7 +76,7 @@ def opened(lab, request):
         notebook.page.on("console", lambda said: said.type == "error" and notebook.complaints.append(said.text))
         pages.append(notebook)
         notebook.run(0)
-        notebook.page.locator(".imagegen-instrument").first.wait_for()
+        notebook.page.locator(".imagegen-widget").first.wait_for()
         return notebook
 
     yield opening
@@ -115,7 +115,7 @@ def fits(notebook):
         notebook.page.set_viewport_size({"width": width, "height": 900})
         notebook.page.wait_for_timeout(200)
         found = "all => all.map(one => [one, one.parentElement].map(node => node.scrollWidth - node.clientWidth))"
-        wide += notebook.page.locator(".imagegen-instrument").evaluate_all(found)
+        wide += notebook.page.locator(".imagegen-widget").evaluate_all(found)
     return all(over <= 0 for pair in wide for over in pair)
 
 

@@ -20,6 +20,7 @@ from imagegen_magic.notebook.context import current_shell, has_kernel, notebook_
 from imagegen_magic.notebook.output.captions import note
 from imagegen_magic.notebook.output.display import Bundle, Canvas, line, on_page, preview_bundle, show_all, text_bundle, widget_bundle
 from imagegen_magic.notebook.output.style import hide_broken
+from imagegen_magic.notebook.widgets.errors import report_errors
 from imagegen_magic.paths import path_of
 from imagegen_magic.request import LocalImage
 
@@ -109,10 +110,10 @@ class MaskEditor:
         await asyncio.wrap_future(self._shown)
         async with self._lock:
             if self._painter is not None:  # otherwise another page of this notebook was quicker
-                await report_errors(work(), self._painter)
+                await report_errors(work(), self._painter.refuse, "painter")
 
     async def _use(self, png: bytes) -> None:
-        mask = await asyncio.to_thread(_decode, png, self._picture)
+        mask = await asyncio.to_thread(lambda: checked(local_mask(png, self._picture), self._picture))
         path = await asyncio.to_thread(save, png, self._folder, self._picture.name)
         static = await asyncio.to_thread(mask_overlay.overlay, self._picture.data, mask)
         self._shell.user_ns[self._out] = mask
@@ -170,20 +171,6 @@ def painter(
     )
 
 
-async def report_errors(work: Any, open_painter: Painter | None) -> None:
-    """Await something and show its error in the painter: no cell would show it."""
-    try:
-        await work
-    except ImageGenError as error:
-        message = str(error)
-    except Exception as error:  # also an error of this package
-        message = f"The painter itself failed: {type(error).__name__}: {error}"
-    else:
-        return
-    if open_painter is not None:
-        open_painter.refuse(message)
-
-
 def checked(mask: LocalImage, picture: LocalImage) -> Image:
     """Return a mask decoded, as RGBA; raises UnsupportedOption or ImageInvalid if it does not fit the image."""
     masks.check_mask(mask, picture)
@@ -202,10 +189,6 @@ def local_mask(png: bytes, picture: LocalImage) -> LocalImage:
     mask = LocalImage(png, mime_type, width, height, f"{Path(picture.name).stem}-mask.png")
     checked(mask, picture)
     return mask
-
-
-def _decode(png: bytes, picture: LocalImage) -> Image:
-    return checked(local_mask(png, picture), picture)
 
 
 def save(png: bytes, folder: Path, name: str) -> Path:

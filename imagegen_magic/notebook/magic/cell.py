@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -21,6 +22,7 @@ from imagegen_magic.notebook.commands import dispatch
 from imagegen_magic.notebook.output import tables
 from imagegen_magic.notebook.output.tables import show_note
 from imagegen_magic.notebook.progress import run as runs
+from imagegen_magic.notebook.progress.view import View
 from imagegen_magic.secret_patterns import contains_any, looks_like_key, redact, without_queries
 
 if TYPE_CHECKING:
@@ -152,10 +154,11 @@ def _make(context: NotebookContext, given: Mapping[str, Any], prompt: str) -> No
     if not given.get("yes"):
         confirmation.confirm_request(planned, settings, context.shell)
     job = api.start_batch([planned], settings, preview=edge)
+    make_view = partial(View, edge=edge)
     if given.get("no_wait"):
-        runs.run_in_background(context, job, given.get("out"), edge=edge)
+        runs.run_in_background(context, job, given.get("out"), make_view=make_view)
     else:
-        runs.wait_in_cell(context, job, given.get("out"), edge=edge, keep_loop=settings.get("keep_loop"))
+        runs.wait_in_cell(context, job, given.get("out"), make_view=make_view, keep_loop=settings.get("keep_loop"))
 
 
 def _refuse_together(given: Mapping[str, Any]) -> None:

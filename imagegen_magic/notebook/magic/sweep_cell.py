@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from imagegen_magic.studies.sweeps.plan import SweepEstimate, SweepPlan
 from imagegen_magic.studies.sweeps.result import axes_text, short
 
 if TYPE_CHECKING:
-    from imagegen_magic.engine.jobs.job import Job, PlannedRequest
+    from imagegen_magic.engine.jobs.job import PlannedRequest
     from imagegen_magic.engine.settings import Settings
     from imagegen_magic.notebook.context import NotebookContext
 
@@ -51,10 +52,7 @@ def run(context: NotebookContext, given: Mapping[str, Any], prompt: str) -> None
     _confirm(estimate, settings, given)
     job = plan.start(planned, settings, preview=sweep_view.edge(planned.pictures), title=_title(planned))
     width = settings.get("preview") if settings.origin("preview") != "built in" else None
-
-    def make_view(job: Job, shell: Any, *, background: bool = False) -> Any:
-        return sweep_view.view(job, shell, planned.record.axes, background=background, width=width)
-
+    make_view = partial(sweep_view.SweepView, axes=planned.record.axes, width=width)
     if given.get("no_wait"):
         runs.run_in_background(context, job, given.get("out"), make_view=make_view)
     else:

@@ -55,7 +55,7 @@ def made_by(image: GeneratedImage) -> str:
 
 
 def drift(share: float) -> str:
-    """Return in words which share (0 to 1) of a mask's protected pixels was changed."""
+    """Return the text for the share (0 to 1) of a mask's protected pixels that was changed."""
     if not share:
         return "nothing changed of what the mask protects"
     return f"the gateway changed {'under 1' if share < 0.01 else f'{share * 100:.0f}'} % of what the mask protects"

@@ -24,7 +24,7 @@ _SHORT = 22  # characters of a cell that are not broken into lines
 
 
 class Cell(NamedTuple):
-    """A cell of a table: its `text`, a link's `address`, or the `picture` (a data: address) that stands before it.
+    """A cell of a table: its `text`, a link's `address`, or the `picture` (a data: address) that is shown before it.
 
     `alt` describes the picture; default: the text.
     """
@@ -160,7 +160,7 @@ def pixels(sizes: Iterable[tuple[int, int]]) -> str:
 def plan_page(plan: Plan, uploads: Sequence[str] = (), *, sandbox: bool = False, wrong: Sequence[str] = ()) -> Page:
     """Return what would be sent, with its pixels, price and warnings.
 
-    `uploads` says where local pictures would go, `wrong` why the request would be refused.
+    `uploads` are the destinations of local pictures, `wrong` the reasons why the request would be refused.
     """
     tasks = len(plan.calls)
     facts = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from html import escape
 from typing import Any
 
 import ipywidgets  # type: ignore[import-untyped]  # it ships no types
@@ -25,16 +26,17 @@ def html(value: str = "") -> Any:
     return ipywidgets.HTML(value)
 
 
-def heading(words: str) -> Any:
-    """Return a quiet heading of a part."""
-    return html(f'<h3 class="imagegen-heading">{words}</h3>')
+def alert(lines: Iterable[str]) -> str:
+    """Return problems as HTML, one below the other; empty without one."""
+    problems = "".join(f'<div class="imagegen-problem">{escape(line)}</div>' for line in lines if line)
+    return f'<div role="alert">{problems}</div>' if problems else ""
 
 
-def button(words: str, on_click: Callable[[], None], *, tooltip: str = "", at_once: Callable[[], None] | None = None) -> Any:
+def button(text: str, on_click: Callable[[], None], *, tooltip: str = "", at_once: Callable[[], None] | None = None) -> Any:
     """Return a button; `at_once` is called on a thread that is never busy, if the kernel has one, and must be quick."""
-    made = ipywidgets.Button(description=words, tooltip=tooltip or None)
+    made = ipywidgets.Button(description=text, tooltip=tooltip or None)
     made.on_click(lambda _: on_click())
-    renderers.answer_while_busy(made, at_once or _nothing)
+    renderers.answer_while_busy(made, at_once)
     return made
 
 
@@ -46,15 +48,15 @@ def field(kind: Any, label: str, grow: str, option: str, on_change: OnChange, **
     return observed(made, option, on_change)
 
 
-def observed(widget: Any, option: str, on_change: OnChange) -> Any:
+def observed(widget: Any, option: str, on_change: OnChange, trait: str = "value") -> Any:
     """Call `on_change(option, value)` for each input of the user; changes made on the engine's loop are ignored."""
 
     def changed(change: Any) -> None:
         if not loop.here():
             on_change(option, change["new"])
 
-    widget.observe(changed, "value")
-    renderers.answer_while_busy(widget, _nothing)
+    widget.observe(changed, trait)
+    renderers.answer_while_busy(widget)
     return widget
 
 
@@ -72,21 +74,10 @@ def set_visible(widget: Any, visible: bool) -> None:
     update(widget.layout, display=None if visible else "none")
 
 
-def set_children(container: Any, children: Iterable[Any]) -> None:
+def set_children(container: Any, *children: Any) -> None:
     """Give a box new children, and close the previous ones that are not among them."""
-    new = tuple(children)
-    old = [child for child in container.children if child not in new]
-    if container.children != new:
-        container.children = new
+    old = [child for child in container.children if child not in children]
+    if container.children != children:
+        container.children = children
     for child in old:
-        close(child)
-
-
-def close(widget: Any) -> None:
-    """Close a widget with all its models: children, layouts, styles."""
-    for part in {id(part): part for part in renderers.widget_tree(widget) if part is not None}.values():
-        part.close()
-
-
-def _nothing() -> None:
-    """Do nothing at once: only a Cancel button does."""
+        renderers.close_tree(child)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
 from typing import Any
 
@@ -10,15 +11,14 @@ import ipywidgets  # type: ignore[import-untyped]  # it ships no types
 from imagegen_magic.notebook.panel import controls
 from imagegen_magic.notebook.panel.controls import OnChange
 from imagegen_magic.notebook.panel.state import PanelState
-from imagegen_magic.notebook.widgets import RatioPicker
 from imagegen_magic.notebook.widgets.choice import Choice
+from imagegen_magic.notebook.widgets.ratio_picker import RatioPicker
 from imagegen_magic.providers.alternatives import Validation, Value
 from imagegen_magic.providers.model import VALUE_LISTS
-from imagegen_magic.request import Size
 
-_BARS = tuple(name for name in VALUE_LISTS if name != "size")
 _LABELS = {"output_format": "Format"}
-_BY_SIZE = "default"
+_BY_SIZE = {"value": "", "label": "default", "reason": ""}  # the resolution that follows from the size
+_MOST = 10_000  # pictures
 
 
 class Form:
@@ -30,67 +30,57 @@ class Form:
         self.sandbox = controls.observed(
             ipywidgets.Checkbox(description="Sandbox: drawn here, no key, no cost", indent=False), "sandbox", on_change
         )
-        self.note = controls.html()
+        self._note = controls.html()
         self.ratio = controls.observed(RatioPicker(), "size", on_change)
-        self.bars = {name: controls.observed(Choice(label=_LABELS.get(name, name.capitalize())), name, on_change) for name in _BARS}
-        self.number = controls.field(ipywidgets.BoundedIntText, "Number", "narrow", "n", on_change, min=1, max=10_000, value=1)
+        self.bars = {
+            name: controls.observed(Choice(label=_LABELS.get(name, name.capitalize())), name, on_change)
+            for name in VALUE_LISTS
+            if name != "size"
+        }
+        self.number = controls.field(ipywidgets.BoundedIntText, "Number", "narrow", "n", on_change, min=1, max=_MOST, value=1)
         self.compression = controls.field(
             ipywidgets.Text, "Compression", "narrow", "output_compression", on_change, placeholder="0–100", continuous_update=False
         )
-        where = controls.box("stack", controls.box("knobs", self.gateway, self.model), self.sandbox, self.note)
-        shape = controls.box("stack", controls.heading("Aspect ratio"), self.ratio)
-        self.where = where
+        self.target = controls.box("stack", controls.box("knobs", self.gateway, self.model), self.sandbox, self._note)
+        shape = controls.box("stack", controls.html('<h3 class="imagegen-heading">Aspect ratio</h3>'), self.ratio)
         self.options = controls.box("column", shape, controls.box("knobs", *self.bars.values(), self.number, self.compression))
 
     def draw(self, state: PanelState) -> None:
         """Show the state; on the engine's loop, or before events are handled."""
-        validation = state.validation
-        self._draw_gateway(state)
-        controls.update(self.note, value=f'<div class="imagegen-quiet">{escape(_note(validation))}</div>')
+        validation, request = state.validation, state.request
+        providers, models = state.providers.values(), state.provider.models
+        _choose(self.gateway, tuple((_title(provider), provider.name) for provider in providers), state.provider.name)
+        _choose(self.model, tuple((_model_label(model), model.name) for model in models), validation.model.name)
+        controls.update(self.sandbox, value=state.sandbox)
+        note = validation.model.note
+        controls.update(self._note, value=f'<div class="imagegen-quiet">{escape(note[:1].upper() + note[1:])}</div>')
         self._draw_ratio(state, validation)
         for name, bar in self.bars.items():
-            self._draw_bar(name, bar, state, validation)
-        controls.update(self.number, value=_number(state.request.n) or 1)
-        self._draw_compression(state, validation)
-
-    def _draw_gateway(self, state: PanelState) -> None:
-        names = tuple((_title(one, one.name), one.name) for one in state.providers.values())
-        _choose(self.gateway, names, state.provider.name)
-        models = tuple((_model_name(one), one.name) for one in state.provider.models)
-        _choose(self.model, models, state.validation.model.name)
-        controls.update(self.sandbox, value=state.sandbox)
+            values = validation.values[name]
+            by_size = [_BY_SIZE] if name == "resolution" and values else []
+            chosen = getattr(request, name) or ("" if by_size else validation.chosen(name))
+            controls.update(bar, options=[*by_size, *_options(values)], value=chosen)
+            controls.set_visible(bar, len(values) > 1)
+        controls.update(self.number, value=request.n if isinstance(request.n, int) and 1 <= request.n <= _MOST else 1)
+        self._draw_compression(request.output_compression, validation)
 
     def _draw_ratio(self, state: PanelState, validation: Validation) -> None:
         model = validation.model
-        wrong = [problem.text for problem in validation.problems if problem.option == "size"]
         controls.update(
             self.ratio,
-            options=[_outline(value) for value in validation.values["size"]],
+            options=_options(validation.values["size"]),
             allow_pixels=bool(model.pixel_rule or model.extra_sizes),
-            allow_auto=model.auto_size,
             pixel_hint=str(model.pixel_rule or ""),
             value=state.request.size or validation.chosen("size"),
-            error=" ".join(wrong),
+            error=" ".join(problem.text for problem in validation.problems if problem.option == "size"),
         )
 
-    def _draw_bar(self, name: str, bar: Any, state: PanelState, validation: Validation) -> None:
-        values = validation.values[name]
-        asked = getattr(state.request, name)
-        options = [{"value": one.value, "label": one.value, "disabled": bool(one.reason), "reason": one.reason} for one in values]
-        if name == "resolution" and values:
-            options.insert(0, {"value": "", "label": _BY_SIZE, "disabled": False, "reason": ""})
-            controls.update(bar, options=options, value=asked or "")
-        else:
-            controls.update(bar, options=options, value=asked or validation.chosen(name))
-        controls.set_visible(bar, len(values) > 1)
-
-    def _draw_compression(self, state: PanelState, validation: Validation) -> None:
-        asked = state.request.output_compression
+    def _draw_compression(self, compression: Any, validation: Validation) -> None:
         controls.set_visible(self.compression, bool(validation.model.compressible))
         controls.update(
             self.compression,
-            value="" if asked is None else str(asked),
-            disabled=bool(validation.compression) and asked is None,
+            value="" if compression is None else str(compression),
+            disabled=bool(validation.compression) and compression is None,
             tooltip=validation.compression or "0 to 100; empty: the gateway's own",
         )
 
@@ -103,31 +93,14 @@ def _choose(dropdown: Any, options: tuple[tuple[str, str], ...], value: str) -> 
             dropdown.value = value
 
 
-def _title(provider: Any, name: str) -> str:
-    return provider.title if provider.title.lower() == name else f"{provider.title} ({name})"
+def _title(provider: Any) -> str:
+    return provider.title if provider.title.lower() == provider.name else f"{provider.title} ({provider.name})"
 
 
-def _model_name(model: Any) -> str:
+def _model_label(model: Any) -> str:
     return model.name + (f" (retired {model.retired})" if model.retired else "")
 
 
-def _note(validation: Validation) -> str:
-    model = validation.model
-    return f"{model.note[:1].upper()}{model.note[1:]}" if model.note else ""
-
-
-def _outline(value: Value) -> dict[str, Any]:
-    size = Size.parse(value.value)
-    shape = (size.width, size.height) if size.width else (1, 1)
-    return {
-        "value": value.value,
-        "label": value.value.replace("x", "×"),
-        "width": shape[0],
-        "height": shape[1],
-        "disabled": bool(value.reason),
-        "reason": value.reason,
-    }
-
-
-def _number(value: Any) -> int | None:
-    return value if isinstance(value, int) and 1 <= value <= 10_000 else None
+def _options(values: Iterable[Value]) -> list[dict[str, str]]:
+    """Return the options of a Choice or a RatioPicker."""
+    return [{"value": each.value, "reason": each.reason} for each in values]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-from imagegen_magic.engine import loop
 from imagegen_magic.engine.jobs.reuse import generated
 from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.errors import LedgerError
@@ -15,7 +14,8 @@ from imagegen_magic.humanize import local_minute
 from imagegen_magic.notebook.output import captions
 from imagegen_magic.notebook.output.thumbnails import thumbnail
 from imagegen_magic.notebook.panel import controls
-from imagegen_magic.notebook.widgets import Compare, Gallery
+from imagegen_magic.notebook.widgets.compare import Compare
+from imagegen_magic.notebook.widgets.gallery import Gallery
 from imagegen_magic.result import GeneratedImage
 from imagegen_magic.studies import comparison
 from imagegen_magic.studies.history.annotations import MAX_STARS, set_stars, starred
@@ -36,8 +36,6 @@ class ImageStore:
         self._thumbnails: dict[int, str] = {}
         self.whole_ledger = False
         self.starred: set[int] = set()
-        with suppress(LedgerError):  # reported when something is to be written
-            loop.run(self._read_stars())
 
     def add(self, image: GeneratedImage) -> None:
         """Add a new image."""
@@ -71,27 +69,23 @@ class ImageStore:
         await set_stars(self._ledger, number, 0 if number in self.starred else MAX_STARS)
         self.starred ^= {number}
 
-    async def _read_stars(self) -> None:
-        self.starred = await starred(self._ledger)
-
     async def tiles(self, images: Iterable[GeneratedImage]) -> list[dict[str, Any]]:
         """Return what the gallery draws of these images, with their current stars."""
-        with suppress(LedgerError):
+        with suppress(LedgerError):  # reported when something is to be written
             self.starred = await starred(self._ledger)
-        return [await self.tile(image) for image in images]
-
-    async def tile(self, image: GeneratedImage) -> dict[str, Any]:
-        """Return what the gallery draws of an image."""
-        return {
-            "id": image.id,
-            "thumbnail": await self.thumbnail(image),
-            "caption": caption(image),
-            "alt": image.request.prompt,
-            "width": image.width,
-            "height": image.height,
-            "starred": image.id in self.starred,
-            "different": bool(image.differences),
-        }
+        return [
+            {
+                "id": image.id,
+                "thumbnail": await self.thumbnail(image),
+                "caption": _caption(image),
+                "alt": image.request.prompt,
+                "width": image.width,
+                "height": image.height,
+                "starred": image.id in self.starred,
+                "different": bool(image.differences),
+            }
+            for image in images
+        ]
 
     async def thumbnail(self, image: GeneratedImage) -> str:
         """Return a thumbnail's data URL of at most 20 kB; that of an empty image if the file is missing."""
@@ -100,28 +94,15 @@ class ImageStore:
         return self._thumbnails[image.id]
 
 
-async def _enlarged(image: GeneratedImage) -> str:
-    """Return a preview as a data URL, at most 1024 pixels and 150 kB; empty if the file is missing."""
-    return await asyncio.to_thread(thumbnail, image, 1024, 150_000)
-
-
-def caption(image: GeneratedImage) -> str:
-    """Return the prompt of an image and its caption."""
-    made = local_minute(image.created)
-    return f"{image.request.prompt}\n{captions.caption(image).text} · {made}"
-
-
 class GalleryView:
-    """The gallery's widgets; `on_action` gets each action with an image's id, `on_turn` each new page or selection."""
+    """The gallery's widgets; `on_action` gets each action with an image's id, `on_turn` the trait `page` or `selected` and its value."""
 
     def __init__(self, on_action: Callable[[str, Any], None], on_turn: Callable[[str, Any], None]) -> None:
-        self.gallery = Gallery()
-        self.gallery.on_action(on_action)
-        for name in ("page", "selected"):
-            self.gallery.observe(lambda change: _unless_drawn(on_turn, change), name)
+        self.gallery = Gallery(on_action)
+        for trait in ("page", "selected"):
+            controls.observed(self.gallery, trait, on_turn, trait)
         self.compare = Compare()
         self.widget = controls.box("stack", self.gallery, self.compare)
-        controls.set_visible(self.compare, False)
 
     async def draw(self, store: ImageStore) -> None:
         """Show the current page, and the two selected images side by side."""
@@ -129,8 +110,8 @@ class GalleryView:
         controls.update(gallery, total=len(images), ledger=store.whole_ledger)
         first = gallery.page * gallery.page_size
         tiles = await store.tiles(images[first : first + gallery.page_size])
-        known = {image.id for image in images}
-        controls.update(gallery, pictures=tiles, selected=[number for number in gallery.selected if number in known])
+        visible = {image.id for image in images}
+        controls.update(gallery, pictures=tiles, selected=[number for number in gallery.selected if number in visible])
         await self.draw_comparison(store)
 
     async def draw_comparison(self, store: ImageStore) -> None:
@@ -142,25 +123,29 @@ class GalleryView:
 
     async def enlarge(self, image: GeneratedImage) -> None:
         """Show a large preview."""
-        self.gallery.enlarged = {"id": image.id, "url": await _enlarged(image), "caption": caption(image)}
+        self.gallery.enlarged = {"id": image.id, "url": await _preview(image), "caption": _caption(image)}
+
+
+async def _preview(image: GeneratedImage) -> str:
+    """Return a preview as a data URL, at most 1024 pixels and 150 kB; empty if the file is missing."""
+    return await asyncio.to_thread(thumbnail, image, 1024, 150_000)
+
+
+def _caption(image: GeneratedImage) -> str:
+    return f"{image.request.prompt}\n{captions.caption(image).text} · {local_minute(image.created)}"
 
 
 async def _comparison(left: GeneratedImage, right: GeneratedImage) -> dict[str, Any]:
-    before, after = comparison.word_diff(left.request.prompt, right.request.prompt)
-    unlike = comparison.setting_diff(comparison.settings(left), comparison.settings(right))
+    prompt_left, prompt_right = comparison.word_diff(left.request.prompt, right.request.prompt)
+    differences = comparison.setting_diff(comparison.settings(left), comparison.settings(right))
     return {
         "left": await _side(left),
         "right": await _side(right),
-        "differences": [{"name": name, "left": one, "right": other} for name, one, other in unlike],
-        "prompt_left": before,
-        "prompt_right": after,
+        "differences": [{"name": name, "left": one, "right": other} for name, one, other in differences],
+        "prompt_left": prompt_left,
+        "prompt_right": prompt_right,
     }
 
 
 async def _side(image: GeneratedImage) -> dict[str, str]:
-    return {"url": await _enlarged(image), "caption": image.path.name, "alt": image.request.prompt}
-
-
-def _unless_drawn(on_turn: Callable[[str, Any], None], change: Any) -> None:
-    if not loop.here():
-        on_turn(change["name"], change["new"])
+    return {"url": await _preview(image), "caption": image.path.name, "alt": image.request.prompt}

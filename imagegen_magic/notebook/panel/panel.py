@@ -23,6 +23,8 @@ from imagegen_magic.notebook.panel.gallery import ImageStore
 from imagegen_magic.notebook.panel.runs import Run
 from imagegen_magic.notebook.panel.state import PanelState, read, request_of
 from imagegen_magic.notebook.panel.summary import Usual
+from imagegen_magic.notebook.panel.view import PanelEvents, View
+from imagegen_magic.notebook.widgets.errors import report_errors
 from imagegen_magic.notebook_folder import NotebookFolder
 from imagegen_magic.records import ProcessBound
 from imagegen_magic.request import ImageRequest, LocalImage
@@ -32,7 +34,6 @@ from imagegen_magic.studies.history.provenance import Recollection
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.jobs.job import Job
-    from imagegen_magic.notebook.panel.view import View
 
 _TICK = 0.2  # seconds between two drawings of the runs
 
@@ -126,47 +127,29 @@ class Panel(ProcessBound):
             return
         canvas = Canvas(shell)
         if shows_widgets(shell):
-            self._open()
-            assert self._view is not None
-            canvas.show(widget_bundle(self._view.root, "imagegen panel"))
+            canvas.show(widget_bundle(self._open().root, "imagegen panel"))
         self._sheets.append((canvas, canvas.show(loop.run(self._sheet()))))
 
-    def _open(self) -> None:
+    def _open(self) -> View:
         if self._view is None:
-            from imagegen_magic.notebook.panel.view import View
-
-            self._view = View(self, self._thumbnails)
+            self._view = View(self._events(), self._thumbnails)
             loop.run(self._draw_all())
+        return self._view
 
-    # --- events of the widgets, in the kernel's threads: only submitted to the engine's loop
+    def _events(self) -> PanelEvents:
+        return PanelEvents(
+            option_changed=self._handler(self._set_option),
+            generate_clicked=self._handler(self._generate),
+            fixes_accepted=self._handler(self._apply_fixes),
+            key_entered=lambda secret: self._submit(self._store_key(credentials.Key(secret))),
+            image_action=self._handler(self._act),
+            gallery_turned=self._handler(self._turn_gallery),
+            run_dismissed=self._handler(self._dismiss),
+        )
 
-    def option_changed(self, option: str, value: Any) -> None:
-        """Set an option; a function as the value gets the current one and returns the new one."""
-        self._submit(self._set_option(option, value))
-
-    def generate_clicked(self, prompt: str) -> None:
-        """Start a run with this prompt."""
-        self._submit(self._generate(prompt))
-
-    def fixes_accepted(self) -> None:
-        """Apply the offered fixes."""
-        self._submit(self._apply_fixes())
-
-    def key_entered(self, secret: str) -> None:
-        """Keep a key for this session, in memory only."""
-        self._submit(self._store_key(credentials.Key(secret)))
-
-    def image_action(self, action: str, picture: Any) -> None:
-        """Do an action of the gallery."""
-        self._submit(self._act(action, picture))
-
-    def gallery_turned(self, name: str, value: Any) -> None:
-        """Show another page, or the selected images."""
-        self._submit(self._turn_gallery(name))
-
-    def run_dismissed(self, run: Run) -> None:
-        """Remove the row of a run that has ended."""
-        self._submit(self._dismiss(run))
+    def _handler(self, work: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+        """Return the handler of an event: the kernel's threads call it, and it only submits the work to the engine's loop."""
+        return lambda *values: self._submit(work(*values))
 
     def _submit(self, work: Coroutine[Any, Any, None]) -> None:
         loop.submit(self._report_errors(work))
@@ -174,17 +157,11 @@ class Panel(ProcessBound):
     # --- from here on, on the engine's loop
 
     async def _report_errors(self, work: Coroutine[Any, Any, None]) -> None:
-        """Await something and show its error: no cell would show it."""
-        try:
-            await work
-        except ImageGenError as error:
-            self._show_message(str(error), wrong=True)
-        except Exception as error:  # also an error of this package
-            self._show_message(f"The panel itself failed: {type(error).__name__}: {error}", wrong=True)
+        await report_errors(work, lambda text: self._show_message(text, wrong=True), "panel")
 
-    def _show_message(self, words: str, *, wrong: bool = False) -> None:
+    def _show_message(self, text: str, *, wrong: bool = False) -> None:
         if self._view is not None:
-            self._view.show_message(words, wrong=wrong)
+            self._view.show_message(text, wrong=wrong)
 
     async def _set_option(self, option: str, value: Any) -> None:
         chosen = value(getattr(self._state.request, option)) if callable(value) else read(option, value)
@@ -219,11 +196,11 @@ class Panel(ProcessBound):
         chosen = (self.provider, self._state.sandbox, self.request)
         confirmed, self._unconfirmed = self._unconfirmed == chosen, None
         plan = self._state.validation.plan
-        words = "" if confirmed or plan is None else confirmation.reasons_of(plan, self._settings, sandbox=self._state.sandbox)
-        if not words:
+        reasons = "" if confirmed or plan is None else confirmation.reasons_of(plan, self._settings, sandbox=self._state.sandbox)
+        if not reasons:
             return ""
         self._unconfirmed = chosen
-        return f"This is {words}. Nothing was sent: press Generate again to make {'it' if plan and plan.count == 1 else 'them'}."
+        return f"This is {reasons}. Nothing was sent: press Generate again to make {'it' if plan and plan.count == 1 else 'them'}."
 
     async def _follow(self, job: Job) -> None:
         """Follow a run: its row, its images, its Generation."""
@@ -232,13 +209,16 @@ class Panel(ProcessBound):
         self._tick()
         async for image in run.pictures():
             self._store.add(image)
-            await self._report_errors(self._show_new())
+            await self._report_errors(self._show_images())
         self.value = job.generation or self.value
         await self._report_errors(self._draw())  # the duration of this run is in the history now
 
-    async def _show_new(self) -> None:
+    async def _show_images(self) -> None:
         await self._draw_gallery()
-        await self._publish_sheets()
+        if self._sheets:
+            bundle = await self._sheet()
+            for canvas, display_id in self._sheets:
+                canvas.update(display_id, bundle)
 
     def _tick(self) -> None:
         if self._ticker is None or self._ticker.done():
@@ -256,7 +236,7 @@ class Panel(ProcessBound):
 
     async def _dismiss(self, run: Run) -> None:
         if run.ended:
-            self._runs = [one for one in self._runs if one is not run]
+            self._runs.remove(run)
         self._tick()
 
     async def _close_widgets(self) -> None:
@@ -289,22 +269,16 @@ class Panel(ProcessBound):
 
     async def _draw_gallery(self) -> None:
         if self._view is not None:
-            await self._view.draw_gallery(self._store)
+            await self._view.gallery_view.draw(self._store)
 
-    async def _turn_gallery(self, name: str) -> None:
+    async def _turn_gallery(self, trait: str, value: Any) -> None:
         if self._view is not None:
-            await (self._view.gallery_view.draw_comparison(self._store) if name == "selected" else self._draw_gallery())
+            await (self._view.gallery_view.draw_comparison(self._store) if trait == "selected" else self._draw_gallery())
 
     async def _sheet(self) -> Bundle:
         images = self._store.images
-        pictures = [(image, await self._store.thumbnail(image)) for image in images[: static_sheet.MOST]]
+        pictures = [(image, await self._store.thumbnail(image)) for image in images[: static_sheet.MAX_PICTURES]]
         return static_sheet.bundle(pictures, len(images))
-
-    async def _publish_sheets(self) -> None:
-        if self._sheets:
-            bundle = await self._sheet()
-            for canvas, display_id in self._sheets:
-                canvas.update(display_id, bundle)
 
     # --- actions on an image
 
@@ -320,10 +294,10 @@ class Panel(ProcessBound):
         if whole:
             self._store.load(await api.ledger(self._settings).pictures(limit=None))
         self._store.whole_ledger = whole
-        await self._show_new()
+        await self._show_images()
 
     async def _use_settings(self, image: GeneratedImage) -> None:
-        self._state.use_settings_of(image, await self._with_its_pictures(image))
+        self._state.use_settings_of(image, await self._with_local_sources(image))
         self._show_message(await self._left_out(image))
         await self._draw()
 
@@ -344,7 +318,7 @@ class Panel(ProcessBound):
 
     async def _copy_cell(self, image: GeneratedImage) -> None:
         if self._view is not None:
-            self._view.gallery_view.gallery.copy(await self._cell_of(image))
+            self._view.gallery_view.gallery.copy(await self._cell_of(image), image.id)
 
     async def _cell_of(self, image: GeneratedImage) -> str:
         return cell_text.cell(_named(image, await self._recalled(image)), image.provider, sandbox=image.sandbox)
@@ -355,20 +329,20 @@ class Panel(ProcessBound):
             return await provenance.of_picture(api.ledger(self._settings), image.id, self._folder.path)
         return None
 
-    async def _with_its_pictures(self, image: GeneratedImage) -> ImageRequest:
+    async def _with_local_sources(self, image: GeneratedImage) -> ImageRequest:
         """Return an image's request with its references and mask from this machine, if they are unchanged."""
         request = image.request
         if not request.references and request.mask is None:
             return request
-        book = api.ledger(self._settings)
-        used = [source for row in await book.pictures(ids=[image.id]) for source in await book.sources(row.job)]
+        ledger = api.ledger(self._settings)
+        used = [source for row in await ledger.pictures(ids=[image.id]) for source in await ledger.sources(row.job)]
         named, settings = _named(image, await self._recalled(image)), replace(self._settings, folder=self._folder.path)
-        return await asyncio.to_thread(_gathered, named, request, {source.sha256 for source in used if source.sha256}, settings)
+        return await asyncio.to_thread(_load_sources, named, request, {source.sha256 for source in used if source.sha256}, settings)
 
     async def _copied(self, image: GeneratedImage) -> None:
-        words = "The cell is on the clipboard. panel.cell() in a cell opens it as a new one."
+        text = "The cell is on the clipboard. panel.cell() in a cell opens it as a new one."
         found = await self._recalled(image)
-        self._show_message(" ".join([words, *(found.notes if found else ())]))
+        self._show_message(" ".join([text, *(found.notes if found else ())]))
 
     async def _copy_failed(self, image: GeneratedImage) -> None:
         self._show_message("The page cannot use the clipboard: panel.cell() in a cell opens it as a new one.")
@@ -386,7 +360,7 @@ class Panel(ProcessBound):
 
     async def _hide(self, image: GeneratedImage) -> None:
         self._store.hide(image.id)
-        await self._show_new()
+        await self._show_images()
         self._show_message(f"Hidden. The file stays: {captions.caption(image).text.rpartition(' · ')[2]}")
 
     async def _enlarge(self, image: GeneratedImage) -> None:
@@ -413,21 +387,21 @@ def _named(image: GeneratedImage, found: Recollection | None) -> ImageRequest:
     return image.request if found is None else replace(image.request, references=found.request.references, mask=found.request.mask)
 
 
-def _gathered(named: ImageRequest, sent: ImageRequest, identities: Collection[str], settings: Settings) -> ImageRequest:
+def _load_sources(named: ImageRequest, sent: ImageRequest, identities: Collection[str], settings: Settings) -> ImageRequest:
     """Return a request with its references loaded; one that is missing or was changed stays the address that was sent."""
     from imagegen_magic.engine.references import ReferenceLoader
 
-    gathering = ReferenceLoader(settings)
+    if len(named.references) != len(sent.references):
+        return sent
+    loader = ReferenceLoader(settings)
 
-    def ready(gather: Callable[[Any], str | LocalImage], name: Any, address: Any) -> Any:
+    def source(load: Callable[[Any], str | LocalImage], name: Any, address: Any) -> Any:
         try:
-            found = gather(name)
+            found = load(name)
         except ImageGenError:
             return address
         return found if isinstance(found, str) or found.identity in identities else address
 
-    if len(named.references) != len(sent.references):
-        return sent
     pairs = zip(named.references, sent.references, strict=True)
-    mask = None if named.mask is None else ready(gathering.mask, named.mask, sent.mask)
-    return replace(sent, references=tuple(ready(gathering.picture, *pair) for pair in pairs), mask=mask)
+    mask = None if named.mask is None else source(loader.mask, named.mask, sent.mask)
+    return replace(sent, references=tuple(source(loader.picture, *pair) for pair in pairs), mask=mask)

@@ -1,14 +1,15 @@
-"""The panel's runs: the rows of running jobs."""
+"""The panel's runs: a job with its progress, and its row of widgets."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from html import escape
 
 from imagegen_magic.engine.jobs.job import Job
 from imagegen_magic.errors import ImageGenError, message
 from imagegen_magic.humanize import duration, truncate
+from imagegen_magic.notebook.panel import controls
 from imagegen_magic.notebook.progress import html as progress_html
 from imagegen_magic.notebook.progress.state import JobProgress
 from imagegen_magic.result import GeneratedImage
@@ -22,7 +23,7 @@ class Run:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.progress = JobProgress(len(job.plan.calls) if job.plan else 1, time.time())
+        self.progress = JobProgress(job.tasks, time.time())
         self.errors: list[str] = []
         self.ended = 0.0
 
@@ -38,18 +39,13 @@ class Run:
             self.progress.take(event)
             if isinstance(event, GeneratedImage):
                 yield event
-        self.errors = await self._collect_errors()
-        self.progress.stopping = False
-        self.ended = time.time()
-
-    async def _collect_errors(self) -> list[str]:
-        """Return the errors, a line each."""
-        found = list(self.progress.errors(_AGAIN))
+        self.errors = list(self.progress.errors(_AGAIN))
         try:
             await self.job.result()
         except ImageGenError as error:
-            found = found or [message(error, _AGAIN)]
-        return found
+            self.errors = self.errors or [message(error, _AGAIN)]
+        self.progress.stopping = False
+        self.ended = time.time()
 
     def is_over(self, now: float) -> bool:
         """Whether its row can be removed: it ended without an error, a moment ago."""
@@ -66,36 +62,49 @@ class Run:
         return truncate(self.job.request.prompt)
 
     def html(self, now: float) -> str:
-        """Return the row: the request, and a bar for each task."""
-        name = escape(self.name)
-        lines = "".join(self._bars(self.ended or now)).replace('role="progressbar"', f'role="progressbar" aria-label="{name}"')
-        found = progress_html.about_html([self._title()]) + lines + _problems(self.errors)
-        return f'<div class="imagegen-run" role="group" aria-label="{name}">{found}</div>'
+        """Return the request, the bars of its tasks, and the errors."""
+        label = f'aria-label="{escape(self.name)}"'
+        bars = "".join(self._bars(self.ended or now)).replace('role="progressbar"', f'role="progressbar" {label}')
+        found = progress_html.about_html([self._title()]) + bars + controls.alert(self.errors)
+        return f'<div role="group" {label}>{found}</div>'
 
     def _title(self) -> str:
         job = self.job
-        words = [self.name]
+        facts = [self.name]
         if job.plan and job.gateway:
-            words += [f"{job.gateway.label} {job.plan.model.name}", str(job.plan.request.size)]
+            facts += [f"{job.gateway.label} {job.plan.model.name}", str(job.plan.request.size)]
         if self.ended:
-            words.append(duration(self.ended - self.progress.started))
-        return " · ".join(words)
+            facts.append(duration(self.ended - self.progress.started))
+        return " · ".join(facts)
 
     def _bars(self, now: float) -> list[str]:
+        plan = self.job.plan
         if self.failed and not self.progress.images:
             return []
-        if self.progress.many or self.progress.stopping:
+        if self.progress.stopping:
             return [progress_html.total_html(self.progress, now)]
-        pictures = self.job.plan.images_per_call if self.job.plan else ()
-        frame, counts = self._frame(), [max(1, *pictures[task : task + 1], len(row.images)) for task, row in enumerate(self.progress.rows)]
-        columns = min(max(counts), progress_html.FRAMES)
-        return [progress_html.row_html(row, now, frame, counts[task], (), columns) for task, row in enumerate(self.progress.rows)]
-
-    def _frame(self) -> tuple[int, int]:
-        plan = self.job.plan
-        return progress_html.shape(*(plan.pixels[0] if plan and plan.pixels else (1, 1)))
+        return progress_html.rows_html(self.progress, now, progress_html.frame_of(plan), plan.images_per_call if plan else ())
 
 
-def _problems(errors: list[str]) -> str:
-    lines = "".join(f'<div class="imagegen-problem">{escape(words)}</div>' for words in errors)
-    return f'<div role="alert">{lines}</div>' if errors else ""
+class RunRow:
+    """The widgets of a run: its progress with Cancel, and Dismiss when it has ended."""
+
+    def __init__(self, run: Run, on_dismiss: Callable[[Run], None]) -> None:
+        self._run = run
+        self._text = controls.html()
+        self._drawn = ""
+        self._cancel = controls.button("Cancel", run.cancel, tooltip=f"Stop waiting for: {run.name}", at_once=run.cancel)
+        # a separate button: a late click on Cancel must not remove the errors in the row
+        self._dismiss = controls.button("Dismiss", lambda: on_dismiss(run), tooltip=f"Remove: {run.name}")
+        self.widget = controls.box("line", self._text, self._cancel, self._dismiss)
+
+    def draw(self, now: float) -> None:
+        """Show the run as it is now; `now` in epoch seconds."""
+        html = self._run.html(now)
+        if html != self._drawn:
+            self._drawn = html
+            self._text.value = progress_html.in_phase(html, now)
+        controls.set_visible(self._dismiss, bool(self._run.ended))
+        controls.set_visible(self._cancel, not self._run.ended)
+        if self._run.progress.stopping:
+            controls.update(self._cancel, description="Stopping", disabled=True)

@@ -13,7 +13,6 @@ from imagegen_magic.engine.jobs.job import Job
 from imagegen_magic.engine.settings import REQUEST_OPTIONS, Settings
 from imagegen_magic.errors import MissingKey, UnsupportedOption
 from imagegen_magic.providers import alternatives, registry
-from imagegen_magic.providers.alternatives import Validation
 from imagegen_magic.providers.base import Provider
 from imagegen_magic.providers.describe import shown
 from imagegen_magic.request import ImageRequest, LocalImage, is_blank
@@ -33,70 +32,58 @@ class PanelState:
             values={name: one for name, one in settings.values.items() if name not in REQUEST_OPTIONS},
             errors={name: one for name, one in settings.errors.items() if name not in REQUEST_OPTIONS},
         )
-        self.request = api.apply_defaults(request, settings)
-        self.provider, self.sandbox = self._begin(provider, sandbox)
-        self.validation = self._validate()
+        request = api.apply_defaults(request, settings)
+        self._set(*self._first_gateway(request, provider, sandbox), request)
 
-    def _begin(self, provider: str | None, sandbox: bool | None) -> tuple[Provider, bool]:
+    def _first_gateway(self, request: ImageRequest, provider: str | None, sandbox: bool | None) -> tuple[Provider, bool]:
         """Choose as a cell would; a named gateway is chosen even without a key."""
-        wanted = self.settings.get("sandbox") if sandbox is None else sandbox
+        sandbox = self.settings.get("sandbox") if sandbox is None else sandbox
         if name := provider or self.settings.get("provider"):
-            return registry.get_provider(name, self.settings.provider_tables), bool(wanted)
-        chosen = endpoints.select_endpoint(self.settings, sandbox=wanted, model=self.request.model, planning=True)
+            return registry.get_provider(name, self.settings.provider_tables), bool(sandbox)
+        chosen = endpoints.select_endpoint(self.settings, sandbox=sandbox, model=request.model, planning=True)
         return chosen.provider, chosen.sandbox
 
-    def _validate(self) -> Validation:
-        self.provider.model(self.request.model)  # raises UnknownProvider for a model of another gateway
-        others, ready = tuple(self.providers.values()), endpoints.ready(self.settings, self.sandbox)
-        return alternatives.validate(self.provider, self.request, others, sandbox=self.sandbox, ready=ready)
+    def _set(self, provider: Provider, sandbox: bool, request: ImageRequest) -> None:
+        """Set all choices. Raises UnknownProvider, without a change, if the gateway has no such model."""
+        others, ready = tuple(self.providers.values()), endpoints.ready(self.settings, sandbox)
+        self.validation = alternatives.validate(provider, request, others, sandbox=sandbox, ready=ready)
+        self.provider, self.sandbox, self.request = provider, sandbox, request
 
     def choose(self, option: str, value: Any) -> bool:
-        """Set one option; `provider`, `sandbox` and every field of ImageRequest. Returns whether anything changed."""
-        before = self.provider, self.sandbox, self.request
-        if option == "provider":
-            self._select_provider(value)
-        elif option == "sandbox":
-            self.sandbox = bool(value)
-        elif option == "prompt" or str(value) != self.validation.chosen(option) or getattr(self.request, option) not in (None, value):
-            self.request = replace(self.request, **{option: value})
-        changed = before != (self.provider, self.sandbox, self.request)
-        if changed:
-            self.validation = self._validate()
-        return changed
+        """Set one option; `provider`, `sandbox` and every field of ImageRequest. Returns whether anything changed.
 
-    def _select_provider(self, name: str) -> None:
-        """Select a gateway, with the model of the same name if it has one, else its first."""
-        self.provider = self.providers.get(name) or registry.get_provider(name, self.settings.provider_tables)
-        names = {model.name for model in self.provider.models}
-        model = self.request.model if self.request.model in names else None
-        self.request = replace(self.request, model=model)
+        Another gateway keeps the model if it has one of that name.
+        """
+        before = provider, sandbox, request = self.provider, self.sandbox, self.request
+        if option == "provider":
+            provider = self.providers.get(value) or registry.get_provider(value, self.settings.provider_tables)
+            has_model = any(model.name == request.model for model in provider.models)
+            request = request if has_model else replace(request, model=None)
+        elif option == "sandbox":
+            sandbox = bool(value)
+        elif option == "prompt" or str(value) != self.validation.chosen(option) or getattr(request, option) not in (None, value):
+            request = replace(request, **{option: value})
+        if (provider, sandbox, request) == before:
+            return False
+        self._set(provider, sandbox, request)
+        return True
 
     def apply_fixes(self) -> None:
         """Replace the values that are not possible by their fixes."""
-        self.request = alternatives.apply_fixes(self.request, self.validation.problems)
-        self.validation = self._validate()
+        self.set_request(alternatives.apply_fixes(self.request, self.validation.problems))
 
     def set_request(self, request: ImageRequest) -> None:
         """Set the whole request. Raises UnknownProvider, without a change, if the gateway has no such model."""
-        before, self.request = self.request, request
-        try:
-            self.validation = self._validate()
-        except LookupError:
-            self.request = before
-            raise
+        self._set(self.provider, self.sandbox, request)
 
     def use_settings_of(self, image: GeneratedImage, request: ImageRequest) -> None:
         """Set all that an image was made with. Raises UnknownProvider if its gateway no longer exists."""
-        provider = registry.get_provider(image.provider, self.settings.provider_tables)
-        provider.model(image.request.model)
-        self.provider, self.sandbox, self.request = provider, image.sandbox, request
-        self.validation = self._validate()
+        self._set(registry.get_provider(image.provider, self.settings.provider_tables), image.sandbox, request)
 
     def add_reference(self, source: str | LocalImage) -> None:
         """Add a reference if it is not among them."""
         if source not in self.request.references:
-            self.request = replace(self.request, references=(*self.request.references, source))
-            self.validation = self._validate()
+            self.set_request(replace(self.request, references=(*self.request.references, source)))
 
     @property
     def missing_key(self) -> str:

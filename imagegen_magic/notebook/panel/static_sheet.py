@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from imagegen_magic.humanize import truncate
-from imagegen_magic.notebook.output.captions import caption
+from imagegen_magic.humanize import pluralize, truncate
+from imagegen_magic.notebook.output.captions import caption, made_by
 from imagegen_magic.notebook.output.display import Bundle, text_bundle
 from imagegen_magic.notebook.output.style import COMPACT, QUIET, TEXT, hide_broken
 from imagegen_magic.result import GeneratedImage
 
-MOST = 24  # pictures; at 20 kB each the notebook stays small
+MAX_PICTURES = 24  # pictures; at 20 kB each the notebook stays small
 PANEL_CLASS = "imagegen-panel"
 # the panel hides the sheet below it; the sheet hides a panel whose widget no longer exists
 HIDE_SHEET = f"<style>.jp-OutputArea-child:has(.{PANEL_CLASS})+.jp-OutputArea-child:has(.imagegen-sheet){{display:none}}</style>"
@@ -33,13 +33,13 @@ def bundle(pictures: Sequence[tuple[GeneratedImage, str]], total: int) -> Bundle
 def _head(shown: int, total: int) -> str:
     if not total:
         return "imagegen panel: no picture yet. Run the cell to use it."
-    of = f"the latest {shown} of {total} pictures" if shown < total else f"{total} picture{'s' if total > 1 else ''}"
-    return f"imagegen panel: {of}. Run the cell to go on."
+    pictures = f"the latest {shown} of {total} pictures" if shown < total else pluralize(total, "picture")
+    return f"imagegen panel: {pictures}. Run the cell to go on."
 
 
 def _figure(image: GeneratedImage, address: str) -> str:
     picture = f'<img src="{escape(address)}" alt="{escape(image.request.prompt)}" style="height:150px;max-width:100%;border-radius:3px">'
-    gateway = f"{image.width}×{image.height} · {image.provider} {image.model}" + (" (sandbox)" if image.sandbox else "")
-    words = f'<div style="{_TEXT}">{escape(truncate(image.request.prompt, 90))}</div><div style="{_QUIET}">{escape(gateway)}</div>'
-    name = f'<div style="{_QUIET}">{escape(image.path.name)}</div>'
-    return f'<figure style="margin:0;max-width:240px">{picture}<figcaption>{words}{name}</figcaption></figure>'
+    facts = (f"{image.width}×{image.height} · {made_by(image)}", image.path.name)
+    lines = "".join(f'<div style="{_QUIET}">{escape(fact)}</div>' for fact in facts)
+    prompt = f'<div style="{_TEXT}">{escape(truncate(image.request.prompt, 90))}</div>'
+    return f'<figure style="margin:0;max-width:240px">{picture}<figcaption>{prompt}{lines}</figcaption></figure>'

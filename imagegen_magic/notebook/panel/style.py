@@ -6,7 +6,7 @@ from imagegen_magic.notebook.panel.static_sheet import HIDE_SHEET, PANEL_CLASS
 from imagegen_magic.notebook.progress import html
 
 _RULES = """
-.PANEL{--imagegen-press:#1565c0;display:block;container-type:inline-size;box-sizing:border-box;width:100%;margin:0;padding:2px;overflow:visible;
+.PANEL{display:block;container-type:inline-size;box-sizing:border-box;width:100%;margin:0;padding:2px;overflow:visible;
  font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);color:var(--jp-ui-font-color1,inherit)}
 .PANEL .imagegen-columns{display:grid;grid-template-columns:minmax(0,1fr);gap:14px 28px;width:auto;margin:0;
  overflow:visible;align-items:start}
@@ -56,7 +56,6 @@ _RULES = """
 .PANEL .imagegen-reference{display:flex;gap:8px;align-items:center;min-width:0}
 .PANEL .imagegen-reference img{flex:none;width:36px;height:36px;object-fit:cover;border-radius:3px}
 .PANEL .imagegen-reference span{min-width:0;overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
-.PANEL .imagegen-run{margin:0}
 .PANEL .imagegen-row{margin:2px 0}
 .PANEL .jupyter-widget-output-area,.PANEL .widget-output{margin:0;width:auto;overflow:visible}
 .PANEL .jp-OutputArea-output{padding:0;overflow:visible}

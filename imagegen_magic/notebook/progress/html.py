@@ -1,17 +1,20 @@
-"""Progress as HTML: one frame for each image, in the image's shape, with the stage in words beside it."""
+"""Progress as HTML: one frame for each image, in the image's shape, and the stage as text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from imagegen_magic.notebook.progress.state import JobProgress, TaskProgress
+from imagegen_magic.providers.base import Plan
+from imagegen_magic.request import Size
 
 _BOX = (72, 48)  # CSS pixels that a frame fits into
 _PERIOD = 1.6  # seconds of one cycle of the animation
 _FROM_START = "animation-delay:0s"
-FRAMES = 4  # maximum side by side
+_MAX_FRAMES = 4  # side by side
 _GAP = 4  # CSS pixels between frames
+_NONE: Mapping[int, Sequence[str]] = {}
 
 STYLE = """<style>
 .imagegen-row{display:flex;align-items:center;gap:12px;margin:4px 0;line-height:1.4;
@@ -33,24 +36,44 @@ STYLE = """<style>
 </style>"""
 
 
+def frame_of(plan: Plan | None) -> tuple[int, int]:
+    """Return the size of a frame in CSS pixels for the images of a plan; a square if their shape is unknown."""
+    if plan and plan.pixels:
+        return shape(*plan.pixels[0])
+    size = Size.parse(plan.request.size) if plan and plan.request.size else Size("auto")
+    return shape(size.width or 1, size.height or 1)
+
+
 def shape(width: int, height: int) -> tuple[int, int]:
     """Return the size of a frame in CSS pixels for an image of these pixels."""
     scale = min(_BOX[0] / width, _BOX[1] / height)
     return max(14, round(width * scale)), max(14, round(height * scale))
 
 
-def row_html(
-    row: TaskProgress, now: float, frame: tuple[int, int], pictures: int = 1, thumbnails: Sequence[str] = (), columns: int = 1
-) -> str:
-    """Return one task: a frame for each of its images (with its thumbnail's data URL once it exists) and its stage in words.
+def rows_html(
+    progress: JobProgress,
+    now: float,
+    frame: tuple[int, int],
+    expected: Sequence[int],
+    thumbnails: Mapping[int, Sequence[str]] = _NONE,
+) -> list[str]:
+    """Return a row for each task, or one for all if there are many: a frame for each image, and the stage as text.
 
-    `columns` is the largest number of frames in a row of the job, so that the text of all rows is aligned.
+    `expected` is the number of images of each task, `thumbnails` are data URLs by task. The text of all rows is aligned.
     """
-    words = row.words(now)
-    frames = [_picture(address, frame, row) for address in thumbnails[:FRAMES]]
-    for _ in range(min(pictures, FRAMES) - len(frames)):
-        frames.append(_frame(row, words, frame))
-    return _row("".join(frames), words, columns * (frame[0] + _GAP) - _GAP)
+    if progress.many:
+        return [total_html(progress, now)]
+    counts = [max(1, *expected[task : task + 1], len(row.images)) for task, row in enumerate(progress.rows)]
+    width = min(max(counts), _MAX_FRAMES) * (frame[0] + _GAP) - _GAP
+    return [
+        _row(_frames(row, row.text(now), frame, count, thumbnails.get(task, ())), row.text(now), width)
+        for task, (row, count) in enumerate(zip(progress.rows, counts, strict=True))
+    ]
+
+
+def _frames(row: TaskProgress, text: str, frame: tuple[int, int], count: int, thumbnails: Sequence[str]) -> str:
+    frames = [_picture(address, frame, row) for address in thumbnails[:_MAX_FRAMES]]
+    return "".join(frames) + _frame(row, text, frame) * (min(count, _MAX_FRAMES) - len(frames))
 
 
 def in_phase(html: str, now: float) -> str:
@@ -61,22 +84,22 @@ def in_phase(html: str, now: float) -> str:
 def total_html(progress: JobProgress, now: float) -> str:
     """Return all tasks as one bar with their counts."""
     fill = f'<span class="imagegen-fill" style="width:{progress.fraction:.1%}"></span>'
-    words = progress.words(now)
-    return _row(_box((240, 16), f'role="progressbar" aria-valuetext="{escape(words)}"', fill), words, 240)
+    text = progress.text(now)
+    return _row(_box((240, 16), f'role="progressbar" aria-valuetext="{escape(text)}"', fill), text, 240)
 
 
 def about_html(lines: Sequence[str]) -> str:
     """Return the title of a job and its warnings as quiet lines."""
-    return "".join(f'<div class="imagegen-about">{escape(words)}</div>' for words in lines)
+    return "".join(f'<div class="imagegen-about">{escape(text)}</div>' for text in lines)
 
 
-def _row(frames: str, words: str, width: int) -> str:
-    place = f'<span class="imagegen-frames" style="min-width:{width}px">{frames}</span>'
-    return f'<div class="imagegen-row">{place}<span class="imagegen-words">{escape(words)}</span></div>'
+def _row(frames: str, text: str, width: int) -> str:
+    left = f'<span class="imagegen-frames" style="min-width:{width}px">{frames}</span>'
+    return f'<div class="imagegen-row">{left}<span class="imagegen-words">{escape(text)}</span></div>'
 
 
-def _frame(row: TaskProgress, words: str, frame: tuple[int, int]) -> str:
-    attributes = f'role="progressbar" aria-valuetext="{escape(words)}"'
+def _frame(row: TaskProgress, text: str, frame: tuple[int, int]) -> str:
+    attributes = f'role="progressbar" aria-valuetext="{escape(text)}"'
     if row.stage == "failed":
         return _box(frame, attributes, "", "imagegen-failed")
     if row.ended:

@@ -17,6 +17,7 @@ from imagegen_magic.notebook.output.display import Bundle, Canvas, joined, show_
 from imagegen_magic.notebook.output.thumbnails import thumbnail
 from imagegen_magic.notebook.progress import html as progress_html
 from imagegen_magic.notebook.progress.state import JobProgress
+from imagegen_magic.providers.base import Plan
 
 _THUMBNAIL, _THUMBNAIL_BYTES = 144, 150_000  # pixels (twice the frame, for dense screens), bytes
 _STOP_HINT = "Stop waiting. The gateway continues; %imagegen resume collects its pictures."
@@ -32,7 +33,7 @@ class NullRenderer:
     def __init__(self, canvas: Canvas) -> None:
         self._canvas = canvas
 
-    def begin(self, slots: int, cancel: Callable[[], None]) -> None:
+    def begin(self, progress: JobProgress, slots: int, cancel: Callable[[], None]) -> None:
         """Create the outputs for progress and images; only 1 if the others can be created at the end."""
 
     async def open(self, progress: JobProgress, now: float) -> None:
@@ -65,29 +66,28 @@ class TextRenderer(NullRenderer):
         self._ends: list[tuple[str, Bundle]] = []
         self._shown = ""
 
-    def begin(self, slots: int, cancel: Callable[[], None]) -> None:
+    def begin(self, progress: JobProgress, slots: int, cancel: Callable[[], None]) -> None:
         """Show the first text, and the outputs that the result needs if none can be added later."""
         self._cancel = cancel
-        self._slots = [self._canvas.show(self._first())]
-        self._slots += [self._canvas.show(_SPARE) for _ in range(slots - 1)]
+        self._slots = [self._canvas.show(bundle) for bundle in [self._first(progress), *[_SPARE] * (slots - 1)]]
 
-    def _first(self) -> Bundle:
+    def _first(self, progress: JobProgress) -> Bundle:
         return Bundle({"text/plain": f"{self._title}: submitting"}, {})
 
     async def draw(self, progress: JobProgress, now: float) -> None:
         """Replace the text if it changed."""
-        words = "\n".join(self._words(progress, now))
-        if words != self._shown:
-            self._shown = words
-            self._canvas.update(self._slots[0], Bundle({"text/plain": words}, {}))
+        text = "\n".join(self._lines(progress, now))
+        if text != self._shown:
+            self._shown = text
+            self._canvas.update(self._slots[0], Bundle({"text/plain": text}, {}))
 
-    def _words(self, progress: JobProgress, now: float) -> Iterator[str]:
+    def _lines(self, progress: JobProgress, now: float) -> Iterator[str]:
         if len(progress.rows) == 1 or progress.many or progress.stopping:
-            yield f"{self._title}: {progress.words(now)}"
+            yield f"{self._title}: {progress.text(now)}"
             return
         yield self._title
         for number, row in enumerate(progress.rows, 1):
-            yield f"{number}. {row.words(now)}"
+            yield f"{number}. {row.text(now)}"
 
     def finish(self, bundles: Sequence[Bundle]) -> None:
         """Replace the progress with the first output, and add the others below it."""
@@ -113,34 +113,21 @@ class WidgetRenderer(TextRenderer):
 
     interval = 0.1
 
-    def __init__(
-        self, canvas: Canvas, title: str, *, pixels: tuple[int, int], pictures: Sequence[int], warnings: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, canvas: Canvas, title: str, plan: Plan | None = None) -> None:
         super().__init__(canvas, title)
-        self._warnings = warnings
-        self._frame = progress_html.shape(*pixels)
-        self._pictures = pictures
+        self._plan = plan
         self._thumbnails: dict[int, list[str]] = {}
         self._rows: list[Any] = []
         self._drawn: dict[int, str] = {}
         self._box: Any = None
 
-    def _first(self) -> Bundle:
-        html = progress_html.STYLE + "".join(self._html(JobProgress(len(self._pictures), 0.0), 0.0))
+    def _first(self, progress: JobProgress) -> Bundle:
+        html = progress_html.STYLE + "".join(self._html(progress, progress.started))
         return text_bundle(f"{self._title}: submitting", html)
 
     def _html(self, progress: JobProgress, now: float) -> list[str]:
-        if progress.many:
-            return [progress_html.total_html(progress, now)]
-        pictures = [max(self._expected(task), len(row.images)) for task, row in enumerate(progress.rows)]
-        columns = min(max(pictures), progress_html.FRAMES)
-        return [
-            progress_html.row_html(row, now, self._frame, pictures[task], self._thumbnails.get(task, ()), columns)
-            for task, row in enumerate(progress.rows)
-        ]
-
-    def _expected(self, task: int) -> int:
-        return self._pictures[task] if task < len(self._pictures) else 1
+        expected = self._plan.images_per_call if self._plan else ()
+        return progress_html.rows_html(progress, now, progress_html.frame_of(self._plan), expected, self._thumbnails)
 
     async def open(self, progress: JobProgress, now: float) -> None:
         """Create the widgets in a thread (the import takes tens of milliseconds) and show them."""
@@ -155,17 +142,14 @@ class WidgetRenderer(TextRenderer):
         self._row = lambda: ipywidgets.HTML(layout=self._layout)
         fixed = ipywidgets.Layout(width="auto", flex="0 0 auto", margin="0")
         self._button = ipywidgets.Button(description="Cancel", tooltip=_STOP_HINT, layout=fixed)
-        self._button.on_click(self._clicked)
+        self._button.on_click(lambda _: self._cancel())
         answer_while_busy(self._button, self._cancel)
-        about = progress_html.STYLE + progress_html.about_html([self._title, *self._warnings])
+        about = progress_html.STYLE + progress_html.about_html([self._title, *(self._plan.warnings if self._plan else ())])
         self._foot = ipywidgets.HBox(
             [self._button, ipywidgets.HTML(about, layout=self._layout)],
             layout=ipywidgets.Layout(align_items="center", margin="2px 0", grid_gap="12px"),
         )
         self._box = ipywidgets.VBox([self._foot], layout=ipywidgets.Layout(margin="0"))
-
-    def _clicked(self, _: Any) -> None:
-        self._cancel()
 
     async def draw(self, progress: JobProgress, now: float) -> None:
         """Send the rows that changed."""
@@ -204,8 +188,7 @@ class WidgetRenderer(TextRenderer):
     def close(self) -> None:
         """Close every model of the tree: a box's own close leaves its children, layouts and styles."""
         if self._box is not None:
-            for widget in {id(part): part for part in widget_tree(self._box)}.values():
-                widget.close()
+            close_tree(self._box)
 
 
 class TerminalRenderer(NullRenderer):
@@ -219,7 +202,7 @@ class TerminalRenderer(NullRenderer):
     async def draw(self, progress: JobProgress, now: float) -> None:
         """Overwrite the line."""
         if self._live:
-            text = f"{self._title}: {progress.words(now)}"[: shutil.get_terminal_size().columns - 1]
+            text = f"{self._title}: {progress.text(now)}"[: shutil.get_terminal_size().columns - 1]
             print(f"\r{text}\x1b[K", end="", flush=True)
 
     def finish(self, bundles: Sequence[Bundle]) -> None:
@@ -229,29 +212,32 @@ class TerminalRenderer(NullRenderer):
         show_all(None, bundles)
 
 
-def answer_while_busy(button: Any, cancel: Callable[[], None]) -> None:
-    """Handle a click while the cell runs.
+def answer_while_busy(widget: Any, on_click: Callable[[], None] | None = None) -> None:
+    """Have a widget's messages handled while the cell runs; `on_click` must be quick.
 
     ipykernel 7.4 handles a widget's messages in the shell thread that last used its comm, which is busy. This hook
     is called for every message on a thread that is never busy.
     """
-    if not hasattr(button.comm, "_reply_subshell_for"):
+    if not hasattr(widget.comm, "_reply_subshell_for"):
         return
 
     def route(message: Any, default: Any) -> Any:
         content = message.get("content") if isinstance(message, dict) else None
-        if isinstance(content, dict) and content.get("event") == "click":
-            cancel()
+        if on_click and isinstance(content, dict) and content.get("event") == "click":
+            on_click()
         return default
 
-    button.comm._reply_subshell_for = route
+    widget.comm._reply_subshell_for = route
 
 
-def widget_tree(widget: Any) -> Iterable[Any]:
-    """Yield a widget's children, itself, its layout and its style."""
+def close_tree(widget: Any) -> None:
+    """Close all models of a widget: a box's own close leaves its children, layouts and styles."""
+    for part in {id(part): part for part in _parts(widget) if part is not None}.values():
+        part.close()
+
+
+def _parts(widget: Any) -> Iterable[Any]:
     for child in getattr(widget, "children", ()):
-        yield from widget_tree(child)
+        yield from _parts(child)
     yield widget
-    for name in ("layout", "style"):
-        if hasattr(widget, name):
-            yield getattr(widget, name)
+    yield from (getattr(widget, name, None) for name in ("layout", "style"))

@@ -6,17 +6,17 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from imagegen_magic import readers
 from imagegen_magic.engine import api, loop
 from imagegen_magic.humanize import pluralize
 from imagegen_magic.notebook.output.tables import show_note
-from imagegen_magic.notebook.progress import view as progress_view
+from imagegen_magic.notebook.progress.view import View
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.jobs.job import Job
     from imagegen_magic.engine.settings import Settings
     from imagegen_magic.notebook.context import NotebookContext
 
+MakeView = Callable[..., View]  # of a job and a shell; `background` by keyword
 _HEAD_START = 0.01  # seconds for the engine before the progress is drawn; nothing would be visible earlier
 
 
@@ -28,7 +28,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def remind_of_waiting(context: NotebookContext, settings: Settings) -> None:
-    """Say once a session, on one quiet line, that paid images can be collected."""
+    """Show once a session, on one quiet line, that paid images can be collected."""
     if context.reminded:
         return
     context.reminded = True
@@ -41,20 +41,18 @@ def wait_in_cell(
     job: Job,
     out: str | None = None,
     *,
-    edge: int = readers.MOST_PREVIEW,
+    make_view: MakeView = View,
     keep_loop: bool = False,
-    make_view: Callable[..., Any] | None = None,
 ) -> None:
     """Show the progress and the images of a job until it ends, and bind its Generation.
 
-    `make_view` replaces the usual view. Raises Interrupted, and the job's error if it made no image.
+    Raises Interrupted, and the job's error if it made no image.
     """
     wait = _run_on_kernel_loop if keep_loop else loop.run
     try:
         show_note(job.note)
         job.wait_until_submitted(_HEAD_START)
-        view = make_view(job, context.shell) if make_view else progress_view.view(job, context.shell, edge=edge)
-        wait(view.follow())
+        wait(make_view(job, context.shell).follow())
         generation = wait(job.result())
     except KeyboardInterrupt:
         job.cancel()
@@ -84,21 +82,13 @@ def _run_on_kernel_loop(coroutine: Any) -> Any:
     return kernel_loop.run_until_complete(loop.await_on_engine(coroutine))
 
 
-def run_in_background(
-    context: NotebookContext,
-    job: Job,
-    out: str | None = None,
-    *,
-    edge: int = readers.MOST_PREVIEW,
-    make_view: Callable[..., Any] | None = None,
-) -> None:
+def run_in_background(context: NotebookContext, job: Job, out: str | None = None, *, make_view: MakeView = View) -> None:
     """Let a job continue after the cell, whose output shows it; bind the job, and its Generation when it ends."""
     show_note(job.note)
-    shell = context.shell
-    view = make_view(job, shell, background=True) if make_view else progress_view.view(job, shell, background=True, edge=edge)
+    view = make_view(job, context.shell, background=True)
     context.jobs = [*(other for other in context.jobs if not other.done), job]
     if out:
-        shell.push({out: job})
+        context.shell.push({out: job})
     handle = loop.submit(view.follow())
     handle.add_done_callback(lambda _: _bind_finished(context, job))
 

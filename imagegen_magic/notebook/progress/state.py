@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from imagegen_magic.errors import AGAIN, message
+from imagegen_magic.errors import AGAIN, ImageGenError, message
 from imagegen_magic.humanize import duration
 from imagegen_magic.result import STAGES, GeneratedImage, Progress, Stage
 
@@ -36,8 +36,8 @@ class TaskProgress:
             return 1.0
         return self.progress.fraction if self.progress and self.stage in ("waiting", "fetching") else None
 
-    def words(self, now: float) -> str:
-        """Return the stage in words; `now` in epoch seconds."""
+    def text(self, now: float) -> str:
+        """Return the stage as text; `now` in epoch seconds."""
         if self.progress is None:
             return STAGES["submitting"].text
         note = f" ({self.progress.note})" if self.progress.note else ""
@@ -52,17 +52,17 @@ class TaskProgress:
 
 def _waiting(progress: Progress, now: float) -> str:
     elapsed = max(0.0, now - progress.since)
-    words = f"waiting {duration(elapsed)}"
+    text = f"waiting {duration(elapsed)}"
     if progress.fraction is not None:
-        words += f", {progress.fraction:.0%}"
+        text += f", {progress.fraction:.0%}"
     if progress.usual is None:
-        return words
+        return text
     longer = "longer than the usual " if elapsed > progress.usual[1] else "usually "
-    return f"{words}, {longer}{span(*progress.usual)}"
+    return f"{text}, {longer}{span(*progress.usual)}"
 
 
 def span(low: float, high: float) -> str:
-    """Return a range of seconds in words: `20–46 s`, `2–3 min`."""
+    """Return a range of seconds as text: `20–46 s`, `2–3 min`."""
     unit, size = ("s", 1) if high < 120 else ("min", 60)
     first, last = max(1, round(low / size)), max(1, round(high / size))
     return f"{last} {unit}" if first == last else f"{first}–{last} {unit}"
@@ -83,8 +83,8 @@ class JobProgress:
         row = self.rows[event.task]
         if isinstance(event, GeneratedImage):
             row.images.append(event)
-            return
-        row.progress = event
+        else:
+            row.progress = event
 
     @property
     def images(self) -> list[GeneratedImage]:
@@ -96,12 +96,23 @@ class JobProgress:
         """Whether a request has reached a gateway."""
         return any(STAGES[row.stage].sent for row in self.rows)
 
+    @property
+    def task_errors(self) -> list[tuple[int, ImageGenError]]:
+        """The errors so far, each with its task, counted from 0."""
+        return [(task, row.progress.error) for task, row in enumerate(self.rows) if row.progress and row.progress.error]
+
+    def other_errors(self, errors: Iterable[ImageGenError]) -> list[ImageGenError]:
+        """Return those of a job's errors that are of no single task."""
+        known = {str(error) for _, error in self.task_errors}
+        return [error for error in errors if str(error) not in known]
+
     def errors(self, again: str = AGAIN) -> Iterator[str]:
         """Yield the errors, a line each; the same error of several tasks once. `again` is how the request is repeated."""
-        several = len(self.rows) > 1
-        failed = [(number, row.progress.error) for number, row in enumerate(self.rows, 1) if row.progress and row.progress.error]
-        for words, numbers in _grouped((number, message(error, again)) for number, error in failed).items():
-            yield f"task {', '.join(map(str, numbers))} of {len(self.rows)}: {words}" if several else words
+        tasks_of: dict[str, list[str]] = {}
+        for task, error in self.task_errors:
+            tasks_of.setdefault(message(error, again), []).append(str(task + 1))
+        for text, tasks in tasks_of.items():
+            yield f"task {', '.join(tasks)} of {len(self.rows)}: {text}" if len(self.rows) > 1 else text
 
     @property
     def many(self) -> bool:
@@ -113,12 +124,12 @@ class JobProgress:
         """The fraction of tasks that have ended, 0..1."""
         return sum(row.ended for row in self.rows) / len(self.rows)
 
-    def words(self, now: float) -> str:
+    def text(self, now: float) -> str:
         """Return all tasks in one line; `now` in epoch seconds."""
         if self.stopping:
             return "stopping"
         if len(self.rows) == 1:
-            return self.rows[0].words(now)
+            return self.rows[0].text(now)
         return f"{self._counts()}, {duration(now - self.started)}"
 
     def _counts(self) -> str:
@@ -126,10 +137,3 @@ class JobProgress:
         counts = [(stages.count(stage), info) for stage, info in STAGES.items() if stage != "saved"]
         saved = f"{stages.count('saved')} of {len(stages)} saved"
         return ", ".join([saved, *(f"{number} {info.counted}" for number, info in counts if number)])
-
-
-def _grouped(numbered: Iterable[tuple[int, str]]) -> dict[str, list[int]]:
-    groups: dict[str, list[int]] = {}
-    for number, words in numbered:
-        groups.setdefault(words, []).append(number)
-    return groups

@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from imagegen_magic.notebook.progress.state import JobProgress, TaskProgress
+from imagegen_magic.notebook.progress.state import JobProgress
+from imagegen_magic.result import Stage
 from imagegen_magic.studies.sweeps.result import short
 
 MAX_PICTURES = 60  # cells with thumbnails; above, squares
@@ -34,7 +35,7 @@ STYLE = """<style>
 .imagegen-mosaic i.x{border:1px dashed var(--jp-error-color1,#d32f2f);background:none}
 </style>"""
 
-_CLASSES = {"planned": "", "submitting": "w", "waiting": "w", "fetching": "f", "saved": "d", "failed": "x", "left": "x"}
+_CLASSES = {"planned": "", "fetching": "f", "saved": "d", "failed": "x", "left": "x"}  # of the colours; others are `w`, waiting
 
 
 class SweepGrid:
@@ -68,8 +69,8 @@ class SweepGrid:
         if not self._across:
             return []
         widths = {value: self._widest(value) * 66 - 2 for value in self._axes[self._across]}
-        words = {value: escape(short(value)) for value in widths}
-        names = "".join(f'<span style="width:{widths[value]}px" title="{words[value]}">{words[value]}</span>' for value in widths)
+        labels = {value: escape(short(value)) for value in widths}
+        names = "".join(f'<span style="width:{widths[value]}px" title="{labels[value]}">{labels[value]}</span>' for value in widths)
         return [self._line("", names)]
 
     def _widest(self, value: str) -> int:
@@ -86,10 +87,10 @@ class SweepGrid:
     def _square_row(self, row: tuple[str, ...], progress: JobProgress) -> str:
         tasks = self._cells.get((row, ""), ())
         stages = [progress.rows[task].stage for task in tasks]
-        squares = "".join(f'<i class="{_CLASSES[stage]}"></i>' for stage in stages)
+        squares = "".join(map(_square, stages))
         failed = stages.count("failed") + stages.count("left")
-        words = f"{stages.count('saved')} of {len(stages)}" + (f", {failed} failed" if failed else "")
-        return self._line(" · ".join(row), f'<em>{words}</em><div class="imagegen-squares" aria-hidden="true">{squares}</div>')
+        text = f"{stages.count('saved')} of {len(stages)}" + (f", {failed} failed" if failed else "")
+        return self._line(" · ".join(row), f'<em>{text}</em><div class="imagegen-squares" aria-hidden="true">{squares}</div>')
 
     def _line(self, label: str, cells: str) -> str:
         shown = label if len(label) <= _LABEL else f"{label[: _LABEL - 1].rstrip()}…"
@@ -105,10 +106,11 @@ def _across(axes: Mapping[str, Sequence[str]]) -> str:
 
 def _frame(task: int, progress: JobProgress, thumbnails: Sequence[str]) -> str:
     row = progress.rows[task]
-    if thumbnails:
-        return f'<i><img src="{escape(thumbnails[0])}" alt="{escape(_alt(row))}"></i>'
-    return f'<i class="{_CLASSES[row.stage]}"></i>'
+    if not thumbnails:
+        return _square(row.stage)
+    prompt = row.images[0].request.prompt[:200] if row.images else ""
+    return f'<i><img src="{escape(thumbnails[0])}" alt="{escape(prompt)}"></i>'
 
 
-def _alt(row: TaskProgress) -> str:
-    return row.images[0].request.prompt[:200] if row.images else ""
+def _square(stage: Stage) -> str:
+    return f'<i class="{_CLASSES.get(stage, "w")}"></i>'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from copy import copy
 from html import escape
@@ -20,7 +19,7 @@ from imagegen_magic.notebook.output.tables import Cell, Table
 from imagegen_magic.notebook.output.thumbnails import thumbnail
 from imagegen_magic.notebook.progress import html as progress_html
 from imagegen_magic.notebook.progress import view as progress_view
-from imagegen_magic.notebook.progress.renderers import NullRenderer, TerminalRenderer, TextRenderer, WidgetRenderer
+from imagegen_magic.notebook.progress.renderers import NullRenderer, TerminalRenderer, WidgetRenderer
 from imagegen_magic.notebook.progress.state import JobProgress
 from imagegen_magic.notebook.progress.sweep_grid import STYLE, SweepGrid
 from imagegen_magic.notebook.progress.view import View
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 _EDGES = ((24, 384), (100, 264), (400, 140))  # (maximum number of images, pixels of the copies for the grid)
 _SMALLEST = 84
-_LIVE_EDGE, _LIVE_BYTES = 96, 2_000
+_LIVE = 96, 2_000  # of a thumbnail: pixels, bytes
 _AT_ONCE = 12  # thumbnails made between two drawings
 _TABLE_PICTURES = 40  # rows of the final table with a thumbnail
 _TABLE_ROWS = 100
@@ -56,7 +55,7 @@ class SweepWidget(WidgetRenderer):
     interval = 0.25
 
     def __init__(self, canvas: Canvas, title: str, grid: SweepGrid) -> None:
-        super().__init__(canvas, title, pixels=(1, 1), pictures=(1,) * grid.tasks)
+        super().__init__(canvas, title)
         self._grid = grid
 
     def _html(self, progress: JobProgress, now: float) -> list[str]:
@@ -68,23 +67,20 @@ class SweepWidget(WidgetRenderer):
             return
         fresh = [row.images[0] for task, row in enumerate(progress.rows) if row.images and task not in self._thumbnails]
         for image in fresh[:_AT_ONCE]:
-            self._thumbnails[image.task] = [await threads.drawing(_small, image)]
-
-
-def _small(image: GeneratedImage) -> str:
-    return thumbnail(image, _LIVE_EDGE, _LIVE_BYTES)
+            self._thumbnails[image.task] = [await threads.drawing(thumbnail, image, *_LIVE)]
 
 
 class SweepView(View):
-    """The view of one sweep in one cell."""
+    """The view of one sweep in one cell; `width` limits the final image, in pixels."""
 
     def __init__(
-        self, job: Job, renderer: NullRenderer, axes: Mapping[str, Sequence[str]], *, background: bool = False, width: int | None = None
+        self, job: Job, shell: Any, *, axes: Mapping[str, Sequence[str]], width: int | None = None, background: bool = False
     ) -> None:
-        super().__init__(job, renderer, background=background)
-        self._width = width or PREVIEW_WIDTH
-        self._progress = JobProgress(job.tasks, time.time())
-        self._axes = axes
+        self._width, self._axes = width or PREVIEW_WIDTH, axes
+        super().__init__(job, shell, background=background)
+
+    def _widget(self, canvas: Canvas) -> NullRenderer:
+        return SweepWidget(canvas, self._title(), SweepGrid(self._axes, self._job.places))
 
     def _slots(self) -> int:
         return _SLOTS if self._background else 1
@@ -93,35 +89,30 @@ class SweepView(View):
         result = self._job.generation
         if not isinstance(result, SweepResult):
             yield display.line(self._nothing())
-            for words in await self._errors() if self._background else ():
-                yield display.line(words, stands_out=True)
+            for text in await self._errors() if self._background else ():
+                yield display.line(text, stands_out=True)
             return
         copies = await _copies(self._progress.images)
         yield await threads.drawing(grid_bundle, result, copies, self._width)
         yield await threads.drawing(table_bundle, result, copies)
         fonts = "" if isinstance(self._renderer, TerminalRenderer) else await threads.drawing(missing_font, result)
         if lines := [*filter(None, [fonts]), *self._grouped(result)]:
-            yield display.joined(display.line(words, stands_out=True) for words in lines)
+            yield display.joined(display.line(text, stands_out=True) for text in lines)
 
     def _grouped(self, result: SweepResult) -> Iterator[str]:
         """Yield each error once, with its combinations."""
-        errors = [(row.progress.error, task) for task, row in enumerate(self._progress.rows) if row.progress and row.progress.error]
-        known = {str(error) for error, _ in errors}
-        groups: dict[str, list[tuple[ImageGenError, int]]] = {}
-        for error, task in [*errors, *((error, -1) for error in result.errors if str(error) not in known)]:
-            groups.setdefault(str(_with_rows(error, ())), []).append((error, task))
+        progress = self._progress
+        groups: dict[str, list[tuple[int, ImageGenError]]] = {}
+        for task, error in [*progress.task_errors, *((-1, error) for error in progress.other_errors(result.errors))]:
+            groups.setdefault(str(_with_rows(error, ())), []).append((task, error))
         for group in list(groups.values())[:_ERRORS]:
-            tasks = [task for _, task in group if task >= 0]
-            where = summarize((result.places[task] for task in tasks), self._axes) if tasks and self._axes else ""
-            several = f"{len(tasks)} of {len(result.places)}" if tasks else ""
-            yield ": ".join(filter(None, [several, where, _merge([error for error, _ in group])]))
+            tasks = [task for task, _ in group if task >= 0]
+            combinations = summarize((result.places[task] for task in tasks), self._axes) if tasks and self._axes else ""
+            count = f"{len(tasks)} of {len(result.places)}" if tasks else ""
+            rows = tuple(row for _, error in group for row in error.rows)  # the tasks that can be given up
+            yield ": ".join(filter(None, [count, combinations, str(_with_rows(group[0][1], rows))]))
         if len(groups) > _ERRORS:
             yield f"and {pluralize(len(groups) - _ERRORS, 'other error')}: .errors of the result has them all"
-
-
-def _merge(errors: Sequence[ImageGenError]) -> str:
-    """Return several errors in one line: the same text, with the number of each task that can be given up."""
-    return str(_with_rows(errors[0], tuple(row for error in errors for row in error.rows)))
 
 
 def _with_rows(error: ImageGenError, rows: tuple[int, ...]) -> ImageGenError:
@@ -163,14 +154,14 @@ def missing_font(result: SweepResult) -> str:
 
 def table_bundle(result: SweepResult, copies: Mapping[int, bytes] | None = None, folder: Path | None = None) -> Bundle:
     """Return the table of a sweep: one line, and below it, folded, a row for each image with its thumbnail."""
-    words = summary(result)
+    text = summary(result)
     rows = [_row(result, image, copies or {}, number) for number, image in enumerate(result.images[:_TABLE_ROWS])]
     heads = ("", *result.axes, "made by", "pixels", "took", "cost", "file")
     table = Table(heads, rows)
     more = f"<div>and {len(result) - _TABLE_ROWS} more: .rows() of the result has them all</div>" if len(result) > _TABLE_ROWS else ""
     inside = f'<div style="overflow-x:auto">{table.html()}{more}</div>'
-    html = f'<details style="{FONT};margin:6px 0 0"><summary style="cursor:pointer">{escape(words)}</summary>{inside}</details>'
-    return text_bundle(f"{words}\n{_paths(result, folder)}", html)
+    html = f'<details style="{FONT};margin:6px 0 0"><summary style="cursor:pointer">{escape(text)}</summary>{inside}</details>'
+    return text_bundle(f"{text}\n{_paths(result, folder)}", html)
 
 
 def summary(result: SweepResult) -> str:
@@ -189,7 +180,7 @@ def summary(result: SweepResult) -> str:
 
 
 def _row(result: SweepResult, image: GeneratedImage, copies: Mapping[int, bytes], number: int) -> list[str | Cell]:
-    picture = _thumbnail_of(image, copies) if number < _TABLE_PICTURES else ""
+    picture = thumbnail(copies.get(image.id, image), *_LIVE) if number < _TABLE_PICTURES else ""
     return [
         Cell(str(image.id), picture=picture, alt=truncate(image.request.prompt, _PROMPT)),
         *(short(result.place(image).get(axis, "")) for axis in result.axes),
@@ -201,23 +192,7 @@ def _row(result: SweepResult, image: GeneratedImage, copies: Mapping[int, bytes]
     ]
 
 
-def _thumbnail_of(image: GeneratedImage, copies: Mapping[int, bytes]) -> str:
-    return thumbnail(copies.get(image.id, image), _LIVE_EDGE, _LIVE_BYTES)
-
-
 def _paths(result: SweepResult, folder: Path | None) -> str:
     names = [captions.near(image.path, folder) for image in result.images[: progress_view.SHOWN]]
     more = [f"and {len(result) - len(names)} more in {captions.near(result.images[-1].path.parent, folder)}"]
     return "\n".join(names + (more if len(result) > len(names) else []))
-
-
-def view(job: Job, shell: Any, axes: Mapping[str, Sequence[str]], *, background: bool = False, width: int | None = None) -> SweepView:
-    """Create the view of a sweep in this cell; as `progress.view`. `width` limits the final image, in pixels."""
-
-    def widget() -> TextRenderer:
-        return SweepWidget(Canvas(shell), job.title, SweepGrid(axes, job.places))
-
-    sweep = SweepView(job, progress_view.choose(job, shell, background, widget), axes, background=background, width=width)
-    if background and shell is not None:
-        progress_view.settle_after_cells(shell, sweep)
-    return sweep

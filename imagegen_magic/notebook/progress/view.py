@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.engine import threads
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.humanize import duration, pluralize
-from imagegen_magic.notebook.context import accepts_input, current_shell, has_kernel, shows_widgets
+from imagegen_magic.notebook.context import accepts_input, has_kernel, shows_widgets
 from imagegen_magic.notebook.output import display
 from imagegen_magic.notebook.output.display import EDGE, Bundle, Canvas
 from imagegen_magic.notebook.progress.renderers import NullRenderer, TerminalRenderer, TextRenderer, WidgetRenderer
 from imagegen_magic.notebook.progress.state import JobProgress
-from imagegen_magic.request import Size
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.jobs.job import Job
@@ -31,16 +30,46 @@ _TOO_FEW = "the gateway returned fewer pictures than requested"
 class View:
     """The view of one job in one cell."""
 
-    def __init__(self, job: Job, renderer: NullRenderer, *, background: bool = False, edge: int = EDGE) -> None:
+    def __init__(self, job: Job, shell: Any, *, background: bool = False, edge: int = EDGE) -> None:
+        """Create the view in the running cell, with the renderer that fits; in the main thread, inside the magic.
+
+        `edge` is the longest edge of an image in the notebook, in pixels. In the background, the output is updated after the cell.
+        """
         self._job = job
-        self._renderer = renderer
         self._background = background
         self._edge = edge
-        self._progress = JobProgress(len(job.plan.calls) if job.plan else 1, time.time())
+        self._progress = JobProgress(job.tasks, time.time())
         self._sent = asyncio.Event()
         self._ended = asyncio.Event()
         self._shown = threading.Event()
-        renderer.begin(self._slots(), self.cancel)
+        self._renderer = self._choose_renderer(shell)
+        self._renderer.begin(self._progress, self._slots(), self.cancel)
+        if background:
+            self._settle_after_cells(shell)
+
+    def _choose_renderer(self, shell: Any) -> NullRenderer:
+        """Return the renderer that fits: text if the cell is captured, in a terminal, run by a program, or asks for it, else a widget."""
+        from IPython.core.displaypub import CapturingDisplayPublisher
+
+        if isinstance(shell.display_pub, CapturingDisplayPublisher):
+            return NullRenderer(Canvas(shell))
+        if not has_kernel(shell):
+            return TerminalRenderer(self._title(), background=self._background)
+        # nbclient and papermill forbid input, and would save every widget model
+        if not accepts_input(shell) or not shows_widgets(shell) or self._job.settings.get("progress") == "text":
+            return TextRenderer(Canvas(shell), self._title())
+        return self._widget(Canvas(shell))
+
+    def _widget(self, canvas: Canvas) -> NullRenderer:
+        return WidgetRenderer(canvas, self._title(), self._job.plan)
+
+    def _title(self) -> str:
+        job, plan, gateway = self._job, self._job.plan, self._job.gateway
+        if job.title or plan is None or gateway is None:
+            return job.title or f"collecting {pluralize(job.expecting, 'picture')}"
+        model = f"{gateway.provider.name} {plan.model.name}" + (" (sandbox)" if gateway.sandbox else "")
+        pixels = [f"{plan.pixels[0][0]}×{plan.pixels[0][1]}"] if plan.pixels else []
+        return " · ".join([model, *pixels, str(gateway.label_cost(plan.price))])
 
     def _slots(self) -> int:
         """Return how many outputs the cell needs from the beginning: in the background, all of the result.
@@ -76,13 +105,18 @@ class View:
             await self._finish()
             ticker.result() if drawn else ticker.cancel()
 
-    def settle(self) -> bool:
-        """Return whether the images are shown; if the job has ended, wait for that for a limited time."""
-        return self._shown.is_set() or (self._job.done and self._shown.wait(_MAX_WAIT))
+    def _settle_after_cells(self, shell: Any) -> None:
+        """Let a cell that waited for a background job end only after its images are shown: a runner may stop the kernel then.
 
-    def confirm(self) -> None:
-        """Repeat the result in the running cell."""
-        self._renderer.confirm()
+        The first cell that ends after the job repeats the result, because a runner only reads the outputs of its current cell.
+        """
+
+        def settle(_: Any) -> None:
+            if self._shown.is_set() or (self._job.done and self._shown.wait(_MAX_WAIT)):
+                self._renderer.confirm()
+                shell.events.unregister("post_run_cell", settle)
+
+        shell.events.register("post_run_cell", settle)
 
     async def _listen(self) -> None:
         async for event in self._job.events():
@@ -113,15 +147,15 @@ class View:
         if len(images) > SHOWN:
             yield display.joined(display.caption(image) for image in images[SHOWN:])
         if self._background and len(images) < self._job.expecting:
-            for words in await self._gaps(len(images)):
-                yield display.line(words, stands_out=True)
+            for text in await self._gaps(len(images)):
+                yield display.line(text, stands_out=True)
         elif images:
-            for words in await self._errors():
-                yield display.line(words, stands_out=True)
+            for text in await self._errors():
+                yield display.line(text, stands_out=True)
         else:
             yield display.line(self._nothing())
-            for words in await self._other_errors():
-                yield display.line(words, stands_out=True)
+            for text in await self._other_errors():
+                yield display.line(text, stands_out=True)
 
     async def _gaps(self, made: int) -> list[str]:
         """Return the text for the outputs of missing images: that there is none, and why."""
@@ -139,8 +173,11 @@ class View:
     async def _reasons(self, missing: int) -> list[str]:
         """Return the reason for each missing image: its task's error, or the error of the whole job."""
         expected = self._job.plan.images_per_call if self._job.plan else ()
-        rows = [(row.progress, count - len(row.images)) for row, count in zip(self._progress.rows, expected, strict=False)]
-        reported = [str(progress.error) for progress, short in rows if progress and progress.error for _ in range(short)]
+        reported = [
+            str(error)
+            for task, error in self._progress.task_errors
+            for _ in range(sum(expected[task : task + 1]) - len(self._progress.rows[task].images))
+        ]
         others = [] if reported else await self._errors()
         return [*reported, *[others[0] if others else _TOO_FEW] * missing][:missing]
 
@@ -150,15 +187,13 @@ class View:
 
     async def _errors(self) -> list[str]:
         """Return the errors, a line each, each once."""
-        reported = list(self._progress.errors())
-        known = {str(row.progress.error) for row in self._progress.rows if row.progress and row.progress.error}
-        reported += [str(error) for error in getattr(self._job, "errors", ()) if str(error) not in known]  # errors of no single task
-        return reported or [words for words in [await self._final_error()] if words and not self._progress.images]
+        reported = [*self._progress.errors(), *map(str, self._progress.other_errors(self._job.errors))]
+        return reported or [text for text in [await self._final_error()] if text and not self._progress.images]
 
     async def _other_errors(self) -> list[str]:
         """Return the errors other than the one that the cell raises."""
         end = "" if self._background else await self._final_error()
-        return [words for words in await self._errors() if end and not words.endswith(end)]
+        return [text for text in await self._errors() if end and not text.endswith(end)]
 
     async def _final_error(self) -> str:
         """Return the error that the job raises; empty if it returns."""
@@ -174,67 +209,3 @@ async def _first_of(*events: asyncio.Event, timeout: float) -> None:
     await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:
         task.cancel()
-
-
-def view(job: Job, shell: Any = None, *, background: bool = False, edge: int = EDGE) -> View:
-    """Create the view of a job in this cell, with the renderer that fits; in the main thread, inside the magic.
-
-    `edge` is the longest edge of an image in the notebook, in pixels. In the background, the output is updated after the cell has ended.
-    """
-    shell = shell or current_shell()
-    job_view = View(job, choose(job, shell, background, lambda: _widget(job, shell)), background=background, edge=edge)
-    if background and shell is not None:
-        settle_after_cells(shell, job_view)
-    return job_view
-
-
-def settle_after_cells(shell: Any, job_view: View) -> None:
-    """Let a cell that waited for a background job end only after its images are shown: a runner may stop the kernel then.
-
-    The first cell that ends after the job repeats the result, because a runner only reads the outputs of its current cell.
-    """
-
-    def settle(_: Any) -> None:
-        if job_view.settle():
-            job_view.confirm()
-            shell.events.unregister("post_run_cell", settle)
-
-    shell.events.register("post_run_cell", settle)
-
-
-def choose(job: Job, shell: Any, background: bool, widget: Callable[[], NullRenderer]) -> NullRenderer:
-    """Return the renderer that fits: text if the cell is captured, in a terminal, run by a program, or asks for it, else the `widget`."""
-    from IPython.core.displaypub import CapturingDisplayPublisher
-
-    if shell is not None and isinstance(shell.display_pub, CapturingDisplayPublisher):
-        return NullRenderer(Canvas(shell))
-    if not has_kernel(shell):
-        return TerminalRenderer(_title(job), background=background)
-    # nbclient and papermill forbid input, and would save every widget model that ever was
-    if not accepts_input(shell) or not shows_widgets(shell) or job.settings.get("progress") == "text":
-        return TextRenderer(Canvas(shell), _title(job))
-    return widget()
-
-
-def _widget(job: Job, shell: Any) -> WidgetRenderer:
-    pictures = job.plan.images_per_call if job.plan else ()
-    warnings = job.plan.warnings if job.plan else ()
-    return WidgetRenderer(Canvas(shell), _title(job), pixels=_pixels(job), pictures=pictures, warnings=warnings)
-
-
-def _title(job: Job) -> str:
-    plan, gateway = job.plan, job.gateway
-    if title := getattr(job, "title", ""):
-        return str(title)
-    if plan is None or gateway is None:
-        return f"collecting {pluralize(job.expecting, 'picture')}"
-    words = f"{gateway.provider.name} {plan.model.name}" + (" (sandbox)" if gateway.sandbox else "")
-    pixels = [f"{plan.pixels[0][0]}×{plan.pixels[0][1]}"] if plan.pixels else []
-    return " · ".join([words, *pixels, str(gateway.label_cost(plan.price))])
-
-
-def _pixels(job: Job) -> tuple[int, int]:
-    if job.plan and job.plan.pixels:
-        return job.plan.pixels[0]
-    size = Size.parse(job.plan.request.size) if job.plan and job.plan.request.size else Size("auto")
-    return (size.width, size.height) if size.width else (1, 1)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import traitlets
+from traitlets import Dict, List, Unicode
 
-from imagegen_magic.notebook.widgets.base import FOLDER, BaseWidget
+from imagegen_magic.notebook.widgets.base import BaseWidget, front_end
 
 
 class Choice(BaseWidget):
-    """Radio buttons drawn as one bar; `options` are {"value", "label", "disabled", "reason"}, `value` the chosen one's value."""
+    """Radio buttons drawn as one bar; `value` is the chosen one's.
 
-    _esm = FOLDER / "choice.js"
-    _css = FOLDER / "choice.css"
+    `options` holds a mapping for each: `value`, the `reason` why it is not possible, or "", and a `label` if it differs from the value.
+    """
 
-    label = traitlets.Unicode("").tag(sync=True)
-    options = traitlets.List(traitlets.Dict()).tag(sync=True)
-    value = traitlets.Unicode("").tag(sync=True)
+    _esm, _css = front_end("choice")
+
+    label = Unicode("").tag(sync=True)
+    options = List(Dict()).tag(sync=True)
+    value = Unicode("").tag(sync=True)

@@ -1,46 +1,35 @@
-// Two pictures: one over the other with a slider or side by side, and what differs in prompts and settings.
+// Two pictures, one over the other with a slider or side by side, and the differences of their prompts and settings.
 
-const SVG = "http://www.w3.org/2000/svg";
 const STEP = 0.02;
 const LEAP = 0.1;
 
-function make(tag, attributes = {}, ...children) {
-  const node = tag === "svg" || tag === "path" ? document.createElementNS(SVG, tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
 function knob() {
-  const arrows = make("path", { d: "M6 4 2 8l4 4M10 4l4 4-4 4", fill: "none", stroke: "currentColor" });
-  const drawing = make("svg", { viewBox: "0 0 16 16", width: 18, height: 18, "aria-hidden": "true" }, arrows);
-  return make("span", { class: "imagegen-compare-knob" }, drawing);
+  return make("span", { class: "imagegen-compare-knob" }, icon("M6 4 2 8l4 4M10 4l4 4-4 4"));
 }
 
 class View {
-  constructor(model, el) {
+  constructor(model) {
     this.model = model;
     this.position = model.get("position");
-    this.held = false;
+    this.dragging = false;
     this.buildStage();
     this.buildPair();
     this.buildAbout();
     const head = make("div", { class: "imagegen-compare-head" }, this.modes());
     const pictures = make("div", {}, this.over, this.pair);
     this.body = make("div", { class: "imagegen-compare-body" }, pictures, this.about);
-    this.root = make("div", { class: "imagegen-instrument imagegen-compare" }, head, this.body);
-    this.root.addEventListener("keydown", keepToOneself);
+    this.root = make("div", { class: "imagegen-widget imagegen-compare" }, head, this.body);
+    keepKeys(this.root);
     this.drawPictures();
     this.drawPosition();
     this.drawMode();
     this.drawAbout();
-    el.append(this.root);
   }
 
   modes() {
-    const mode = (beside, label) => {
+    const mode = (sideBySide, label) => {
       const button = make("button", { type: "button" }, label);
-      button.addEventListener("click", () => this.set("side_by_side", beside));
+      button.addEventListener("click", () => setTrait(this.model, "side_by_side", sideBySide));
       return button;
     };
     this.modeButtons = [mode(false, "Slider"), mode(true, "Side by side")];
@@ -51,14 +40,14 @@ class View {
     this.sliding = [make("img", { class: "imagegen-compare-over", draggable: "false" }), make("img", { class: "imagegen-compare-under", draggable: "false" })];
     for (const image of this.sliding) image.addEventListener("load", () => this.fit());
     this.handle = make("div", { class: "imagegen-compare-handle", role: "slider", tabindex: "0", "aria-label": "Dividing line between the left and the right picture", "aria-orientation": "horizontal", "aria-valuemin": "0", "aria-valuemax": "100" }, knob());
-    const letters = ["A", "B"].map((letter) => make("span", { class: "imagegen-compare-letter", "aria-hidden": "true" }, letter));
+    const letters = ["A", "B"].map((letter) => make("span", { class: "imagegen-label imagegen-compare-letter", "aria-hidden": "true" }, letter));
     this.stage = make("div", { class: "imagegen-compare-stage" }, ...this.sliding, ...letters, this.handle);
     this.captions = [make("span"), make("span")];
     this.over = make("div", {}, this.stage, make("div", { class: "imagegen-compare-captions" }, ...this.captions));
     this.stage.style.setProperty("--imagegen-shape", 1.5);
-    this.stage.addEventListener("pointerdown", (event) => this.hold(event));
-    this.stage.addEventListener("pointermove", (event) => this.held && this.drag(event));
-    for (const sign of ["pointerup", "pointercancel", "lostpointercapture"]) this.stage.addEventListener(sign, () => this.release());
+    this.stage.addEventListener("pointerdown", (event) => this.startDrag(event));
+    this.stage.addEventListener("pointermove", (event) => this.dragging && this.drag(event));
+    for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) this.stage.addEventListener(name, () => this.release());
     this.handle.addEventListener("keydown", (event) => this.key(event));
   }
 
@@ -89,7 +78,7 @@ class View {
     });
   }
 
-  // Two shapes share one stage: its own lies in the middle of theirs, so that neither gets all of the empty space.
+  // The stage's shape is the mean of both shapes, so that both pictures leave some of it empty.
   fit() {
     const shapes = this.sliding.filter((image) => image.naturalHeight).map((image) => image.naturalWidth / image.naturalHeight);
     if (!shapes.length) return;
@@ -105,10 +94,10 @@ class View {
   }
 
   drawMode() {
-    const beside = this.model.get("side_by_side");
-    this.over.hidden = beside;
-    this.pair.hidden = !beside;
-    this.modeButtons.forEach((button, place) => button.setAttribute("aria-pressed", String(Boolean(place) === beside)));
+    const sideBySide = this.model.get("side_by_side");
+    this.over.hidden = sideBySide;
+    this.pair.hidden = !sideBySide;
+    this.modeButtons.forEach((button, index) => button.setAttribute("aria-pressed", String(Boolean(index) === sideBySide)));
   }
 
   drawAbout() {
@@ -142,13 +131,9 @@ class View {
     this.drawPosition();
   }
 
-  tell() {
-    this.set("position", this.position);
-  }
-
-  hold(event) {
+  startDrag(event) {
     if (event.button !== 0) return;
-    this.held = true;
+    this.dragging = true;
     this.stage.setPointerCapture(event.pointerId);
     event.preventDefault();
     this.handle.focus({ preventScroll: true });
@@ -156,39 +141,28 @@ class View {
   }
 
   drag(event) {
-    const place = this.stage.getBoundingClientRect();
-    this.move((event.clientX - place.left) / place.width);
+    const box = this.stage.getBoundingClientRect();
+    this.move((event.clientX - box.left) / box.width);
   }
 
   release() {
-    if (!this.held) return;
-    this.held = false;
-    this.tell();
+    if (!this.dragging) return;
+    this.dragging = false;
+    setTrait(this.model, "position", this.position);
   }
 
   key(event) {
     const by = event.shiftKey ? LEAP : STEP;
     const steps = { ArrowLeft: -by, ArrowDown: -by, ArrowRight: by, ArrowUp: by, PageDown: -LEAP, PageUp: LEAP };
     const goal = { Home: 0, End: 1 }[event.key] ?? (event.key in steps ? this.position + steps[event.key] : null);
-    if (goal === null || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (goal === null || hasModifier(event)) return;
     event.preventDefault();
     this.move(goal);
-    this.tell();
-  }
-
-  set(name, value) {
-    if (this.model.get(name) === value) return;
-    this.model.set(name, value);
-    this.model.save_changes();
+    setTrait(this.model, "position", this.position);
   }
 
   positionChanged() {
-    if (this.held) return;
-    this.move(this.model.get("position"));
-  }
-
-  remove() {
-    this.root.remove();
+    if (!this.dragging) this.move(this.model.get("position"));
   }
 }
 
@@ -196,29 +170,14 @@ function text(value) {
   return value === null || value === undefined || value === "" ? "–" : String(value);
 }
 
-// The notebook's own one-letter commands must not take what is meant for the slider.
-function keepToOneself(event) {
-  if (!event.ctrlKey && !event.metaKey && !event.altKey && event.key !== "Escape") event.stopPropagation();
-}
-
 export default {
-  render({ model, el }) {
-    const view = new View(model, el);
-    const pictures = () => view.drawPictures();
-    const about = () => view.drawAbout();
-    const listeners = [
-      ["change:left", pictures],
-      ["change:right", pictures],
-      ["change:position", () => view.positionChanged()],
-      ["change:side_by_side", () => view.drawMode()],
-      ["change:differences", about],
-      ["change:prompt_left", about],
-      ["change:prompt_right", about],
-    ];
-    for (const [name, callback] of listeners) model.on(name, callback);
-    return () => {
-      for (const [name, callback] of listeners) model.off(name, callback);
-      view.remove();
-    };
-  },
+  render: renderer(View, (view) => ({
+    "change:left": () => view.drawPictures(),
+    "change:right": () => view.drawPictures(),
+    "change:position": () => view.positionChanged(),
+    "change:side_by_side": () => view.drawMode(),
+    "change:differences": () => view.drawAbout(),
+    "change:prompt_left": () => view.drawAbout(),
+    "change:prompt_right": () => view.drawAbout(),
+  })),
 };

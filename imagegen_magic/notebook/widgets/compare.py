@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from traitlets import Bool, Dict, Float, List, Tuple, Unicode
 
-from traitlets import Bool, Dict, Float, List, Tuple, Unicode, validate
-
-from imagegen_magic.notebook.widgets.base import FOLDER, BaseWidget, style
+from imagegen_magic.notebook.widgets.base import BaseWidget, front_end
 
 
 class Compare(BaseWidget):
@@ -16,8 +14,7 @@ class Compare(BaseWidget):
     `(text, changed)`. `position` is the slider's, from 0 (all of the right picture) to 1 (all of the left one).
     """
 
-    _esm = FOLDER / "compare.js"
-    _css = style("compare.css")
+    _esm, _css = front_end("compare")
 
     left = Dict().tag(sync=True)
     right = Dict().tag(sync=True)
@@ -26,7 +23,3 @@ class Compare(BaseWidget):
     prompt_right = List(Tuple(Unicode(), Bool())).tag(sync=True)
     position = Float(0.5).tag(sync=True)
     side_by_side = Bool(False).tag(sync=True)
-
-    @validate("position")
-    def _within(self, proposal: Any) -> float:
-        return min(1.0, max(0.0, float(proposal["value"])))

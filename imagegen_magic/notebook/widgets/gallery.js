@@ -1,10 +1,9 @@
-// Many pictures: one page of thumbnails, what can be done with each, a large view, and texts for the clipboard.
+// One page of thumbnails, the actions on each picture, a large view, and texts for the clipboard.
 
-const SVG = "http://www.w3.org/2000/svg";
-const STATUS_TIME = 5000; // ms that a message stands
-const MOST_SELECTED = 2;
+const STATUS_TIME = 5000; // ms that a message is shown
+const MAX_SELECTED = 2;
 const FULL = "Two are selected already: unselect one first";
-const BLOCKED = "This browser keeps the clipboard closed to the page. The text is selected: press Ctrl+C (⌘C on a Mac).";
+const BLOCKED = "The browser does not let this page use the clipboard. The text is selected: press Ctrl+C (⌘C on a Mac).";
 const ICONS = {
   "use-settings": "M2 4.5h6M12 4.5h2M2 11.5h2M8 11.5h6M10 2.5v4M6 9.5v4",
   "use-reference": "M9 3H3.5A1.5 1.5 0 0 0 2 4.5v8A1.5 1.5 0 0 0 3.5 14h8a1.5 1.5 0 0 0 1.5-1.5V8M2.5 12l3.5-3.5L10.5 13M12.5 1.5v5M10 4h5",
@@ -28,29 +27,11 @@ const ACTIONS = [
   ["remove", "Remove from view (the file stays)"],
 ];
 
-function make(tag, attributes = {}, ...children) {
-  const node = tag === "svg" || tag === "path" ? document.createElementNS(SVG, tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
-function iconButton(icon, label, pressed) {
-  const drawing = make("svg", { viewBox: "0 0 16 16", width: 16, height: 16, "aria-hidden": "true" }, make("path", { d: ICONS[icon] }));
-  const button = make("button", { type: "button", title: label, "aria-label": label }, drawing);
-  button.addEventListener("click", (event) => button.getAttribute("aria-disabled") === "true" || pressed(event));
-  return button;
-}
-
-function enable(button, on) {
-  button.setAttribute("aria-disabled", String(!on));
-}
-
-function write(node, attribute, value) {
+function setAttribute(node, attribute, value) {
   if (node.getAttribute(attribute) !== value) node.setAttribute(attribute, value);
 }
 
-// One thumbnail with its controls; the view that owns it is asked for everything that concerns more than this picture.
+// One thumbnail with its controls; the view does what concerns other pictures too.
 class Card {
   constructor(view, picture) {
     this.view = view;
@@ -60,27 +41,27 @@ class Card {
     this.thumb.addEventListener("click", () => view.large.open(this.id));
     this.box = make("input", { type: "checkbox" });
     this.box.addEventListener("click", (event) => view.toggle(this.id, event));
-    this.star = iconButton("star", "Star", () => view.act("star", this.id));
+    this.star = iconButton(ICONS.star, "Star", () => view.act("star", this.id));
     this.star.classList.add("imagegen-gallery-star");
-    this.badge = make("span", { class: "imagegen-gallery-badge" }, "≠ asked");
+    this.badge = make("span", { class: "imagegen-label imagegen-gallery-badge" }, "≠ asked");
     this.caption = make("p", { class: "imagegen-gallery-caption" });
-    this.actions = ACTIONS.map(([name, label]) => iconButton(name, label, () => view.act(name, this.id)));
+    this.actions = ACTIONS.map(([name, label]) => iconButton(ICONS[name], label, () => view.act(name, this.id)));
     const bar = make("div", { class: "imagegen-gallery-actions", role: "group", "aria-label": "What to do with this picture" }, ...this.actions);
     const select = make("label", { class: "imagegen-gallery-select", title: "Select for comparing" }, this.box);
     const about = make("div", { class: "imagegen-gallery-about" }, this.caption, bar);
     this.differences = this.actions[ACTIONS.findIndex(([name]) => name === "differences")];
     this.root = make("li", { class: "imagegen-gallery-card" }, this.thumb, this.badge, select, this.star, about);
-    this.root.addEventListener("focusin", () => view.rove(this));
+    this.root.addEventListener("focusin", () => view.setTabStop(this));
     this.update(picture);
   }
 
   update(picture) {
     const words = picture.alt || picture.caption || "picture";
-    write(this.image, "src", picture.thumbnail);
-    write(this.image, "alt", words);
-    write(this.thumb, "aria-description", picture.caption);
-    write(this.box, "aria-label", `Select for comparing: ${words}`);
-    write(this.star, "aria-pressed", String(Boolean(picture.starred)));
+    setAttribute(this.image, "src", picture.thumbnail);
+    setAttribute(this.image, "alt", words);
+    setAttribute(this.thumb, "aria-description", picture.caption);
+    setAttribute(this.box, "aria-label", `Select for comparing: ${words}`);
+    setAttribute(this.star, "aria-pressed", String(Boolean(picture.starred)));
     this.star.title = picture.starred ? "Remove the star" : "Star";
     this.thumb.title = picture.caption;
     this.badge.hidden = !picture.different;
@@ -91,28 +72,28 @@ class Card {
   mark(selected) {
     const chosen = selected.includes(this.id);
     this.box.checked = chosen;
-    write(this.box, "aria-disabled", String(!chosen && selected.length >= MOST_SELECTED));
-    this.box.parentNode.title = !chosen && selected.length >= MOST_SELECTED ? FULL : "Select for comparing";
+    setAttribute(this.box, "aria-disabled", String(!chosen && selected.length >= MAX_SELECTED));
+    this.box.parentNode.title = !chosen && selected.length >= MAX_SELECTED ? FULL : "Select for comparing";
     this.root.classList.toggle("imagegen-gallery-chosen", chosen);
   }
 
-  reach(on) {
+  setReachable(on) {
     for (const node of [this.thumb, this.box, this.star, ...this.actions]) node.tabIndex = on ? 0 : -1;
   }
 }
 
-// The large view: a dialog that shows the thumbnail at once and the preview when it comes.
+// The large view: a dialog that shows the thumbnail at once, and the preview when it arrives.
 class Large {
   constructor(view) {
     this.view = view;
     this.id = null;
     this.turning = 0;
     this.image = make("img", {});
-    this.words = make("p");
-    this.previous = iconButton("previous", "Previous picture", () => this.step(-1));
-    this.next = iconButton("next", "Next picture", () => this.step(1));
-    const close = iconButton("close", "Close", () => this.root.close());
-    const caption = make("figcaption", {}, this.words, this.previous, this.next, close);
+    this.caption = make("p");
+    this.previous = iconButton(ICONS.previous, "Previous picture", () => this.step(-1));
+    this.next = iconButton(ICONS.next, "Next picture", () => this.step(1));
+    const close = iconButton(ICONS.close, "Close", () => this.root.close());
+    const caption = make("figcaption", {}, this.caption, this.previous, this.next, close);
     this.root = make("dialog", { class: "imagegen-gallery-large", "aria-label": "Picture, enlarged", tabindex: "-1" }, make("figure", {}, this.image, caption));
     this.root.addEventListener("keydown", (event) => this.key(event));
     this.root.addEventListener("click", (event) => event.target === this.root && this.root.close());
@@ -124,7 +105,7 @@ class Large {
     if (!picture) return;
     this.id = id;
     this.turning = 0;
-    this.words.textContent = picture.caption;
+    this.caption.textContent = picture.caption;
     this.root.style.setProperty("--imagegen-shape", (picture.width || 1) / (picture.height || 1));
     this.root.style.setProperty("--imagegen-wide", `${Math.max(picture.width || 0, 480)}px`);
     this.image.src = picture.thumbnail;
@@ -141,7 +122,7 @@ class Large {
     const enlarged = this.view.model.get("enlarged");
     if (!this.root.open || !enlarged.url || enlarged.id !== this.id) return;
     this.image.src = enlarged.url;
-    if (enlarged.caption) this.words.textContent = enlarged.caption;
+    if (enlarged.caption) this.caption.textContent = enlarged.caption;
     this.root.removeAttribute("aria-busy");
   }
 
@@ -159,8 +140,8 @@ class Large {
     else if (this.view.turn(this.view.page() + by)) this.turning = by;
   }
 
-  // The page that was turned to has come: go on with its nearest picture.
-  turned() {
+  // Continue with the nearest picture of the next page, which has arrived.
+  pageArrived() {
     const ids = this.view.ids();
     if (this.root.open && this.turning && ids.length) this.open(ids.at(this.turning > 0 ? 0 : -1));
     else if (this.root.open) this.limits();
@@ -169,7 +150,7 @@ class Large {
   key(event) {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     event.stopPropagation();
-    if (!by || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!by || hasModifier(event)) return;
     event.preventDefault();
     this.step(by);
   }
@@ -177,21 +158,20 @@ class Large {
   closed() {
     this.turning = 0;
     this.image.removeAttribute("src");
-    this.view.forget(this.id);
+    this.view.clearEnlarged(this.id);
     this.view.focus(this.id);
   }
 }
 
 class View {
-  constructor(model, el) {
+  constructor(model) {
     this.model = model;
-    this.key = Math.random().toString(36).slice(2);
+    this.key = uniqueId("view");
     this.cards = new Map();
     this.current = null;
     this.timer = 0;
     this.large = new Large(this);
     this.build();
-    el.append(this.root);
     this.draw();
     this.drawHead();
   }
@@ -215,12 +195,12 @@ class View {
     this.empty = make("div", { class: "imagegen-gallery-empty" });
     const head = make("div", { class: "imagegen-gallery-head" }, sources, this.picked, this.status, this.pagers[0].root);
     this.foot = make("div", { class: "imagegen-gallery-foot" }, this.pagers[1].root);
-    this.root = make("div", { class: "imagegen-instrument imagegen-gallery" }, head, this.grid, this.empty, this.foot, this.large.root);
-    this.root.addEventListener("keydown", keepToOneself);
+    this.root = make("div", { class: "imagegen-widget imagegen-gallery" }, head, this.grid, this.empty, this.foot, this.large.root);
+    keepKeys(this.root);
   }
 
   pager(label) {
-    const to = (name, words, goal) => iconButton(name, words, () => this.turn(goal()));
+    const to = (name, label, goal) => iconButton(ICONS[name], label, () => this.turn(goal()));
     const buttons = [
       to("first", "First page", () => 0),
       to("previous", "Previous page", () => this.page() - 1),
@@ -232,7 +212,7 @@ class View {
     return { root, count, buttons };
   }
 
-  // What the model says
+  // State
 
   pictures() {
     return this.model.get("pictures");
@@ -257,7 +237,7 @@ class View {
   // Drawing
 
   draw() {
-    const index = [...this.grid.children].findIndex((child) => child.querySelector(":focus"));
+    const focused = [...this.grid.children].findIndex((child) => child.querySelector(":focus"));
     const kept = new Map();
     const ordered = this.pictures().map((picture) => {
       const card = this.cards.get(picture.id) ?? new Card(this, picture);
@@ -266,14 +246,14 @@ class View {
       return card;
     });
     for (const [id, card] of this.cards) if (kept.get(id) !== card) card.root.remove();
-    ordered.forEach((card, place) => this.grid.children[place] !== card.root && this.grid.insertBefore(card.root, this.grid.children[place] ?? null));
+    ordered.forEach((card, index) => this.grid.children[index] !== card.root && this.grid.insertBefore(card.root, this.grid.children[index] ?? null));
     this.cards = kept;
-    this.rove(kept.get(this.current) ?? ordered[Math.min(Math.max(index, 0), ordered.length - 1)]);
+    this.setTabStop(kept.get(this.current) ?? ordered[Math.min(Math.max(focused, 0), ordered.length - 1)]);
     this.mark();
     this.drawEmpty();
     this.grid.removeAttribute("aria-busy");
-    if (index >= 0 && !this.grid.querySelector(":focus")) this.focus(this.current);
-    this.large.turned();
+    if (focused >= 0 && !this.grid.querySelector(":focus")) this.focus(this.current);
+    this.large.pageArrived();
   }
 
   drawEmpty() {
@@ -289,13 +269,13 @@ class View {
     for (const { root, count, buttons } of this.pagers) {
       root.hidden = total === 0;
       count.textContent = total <= size ? `${total} ${total === 1 ? "picture" : "pictures"}` : `${from}–${to} of ${total}`;
-      buttons.forEach((button, place) => {
+      buttons.forEach((button, index) => {
         button.hidden = total <= size;
-        enable(button, place < 2 ? page > 0 : page < this.pages() - 1);
+        enable(button, index < 2 ? page > 0 : page < this.pages() - 1);
       });
     }
     this.foot.hidden = total <= size;
-    this.sources.forEach((button, place) => button.setAttribute("aria-pressed", String(Boolean(place) === this.model.get("ledger"))));
+    this.sources.forEach((button, index) => button.setAttribute("aria-pressed", String(Boolean(index) === this.model.get("ledger"))));
     this.drawEmpty();
   }
 
@@ -306,17 +286,17 @@ class View {
     this.count.textContent = selected.length === 1 ? "1 selected: one more to compare" : `${selected.length} selected`;
   }
 
-  say(words) {
+  showStatus(text) {
     clearTimeout(this.timer);
-    this.status.textContent = words;
-    if (words) this.timer = setTimeout(() => this.say(""), STATUS_TIME);
+    this.status.textContent = text;
+    if (text) this.timer = setTimeout(() => this.showStatus(""), STATUS_TIME);
   }
 
   // Keyboard
 
-  rove(card) {
+  setTabStop(card) {
     this.current = card?.id ?? null;
-    for (const one of this.cards.values()) one.reach(one === card);
+    for (const one of this.cards.values()) one.setReachable(one === card);
   }
 
   focus(id) {
@@ -325,7 +305,7 @@ class View {
   }
 
   move(event) {
-    if (!event.target.classList.contains("imagegen-gallery-thumb") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!event.target.classList.contains("imagegen-gallery-thumb") || hasModifier(event)) return;
     const columns = getComputedStyle(this.grid).gridTemplateColumns.split(" ").length;
     const cards = [...this.cards.values()];
     const here = cards.findIndex((card) => card.thumb === event.target);
@@ -338,7 +318,7 @@ class View {
     else cards[goal]?.thumb.focus();
   }
 
-  // What is done
+  // Actions
 
   act(action, id) {
     this.model.send({ action, id, view: this.key });
@@ -347,39 +327,36 @@ class View {
   turn(page) {
     if (page < 0 || page >= this.pages() || page === this.page()) return false;
     this.grid.setAttribute("aria-busy", "true");
-    this.model.set("page", page);
-    this.model.save_changes();
+    setTrait(this.model, "page", page);
     return true;
   }
 
   toggle(id, event) {
     const selected = this.model.get("selected");
     if (selected.includes(id)) this.select(selected.filter((one) => one !== id));
-    else if (selected.length < MOST_SELECTED) this.select([...selected, id]);
+    else if (selected.length < MAX_SELECTED) this.select([...selected, id]);
     else {
       event.preventDefault();
-      this.say(FULL);
+      this.showStatus(FULL);
     }
   }
 
   select(ids) {
-    this.model.set("selected", ids);
-    this.model.save_changes();
+    setTrait(this.model, "selected", ids);
   }
 
-  forget(id) {
+  clearEnlarged(id) {
     if (this.model.get("enlarged").id !== id) return;
-    this.model.set("enlarged", {});
-    this.model.save_changes();
+    setTrait(this.model, "enlarged", {});
   }
 
   // Texts for the clipboard
 
   async onMessage(message) {
-    if (typeof message.copy !== "string" || (message.view && message.view !== this.key)) return;
-    const done = (await copied(message.copy)) || copiedByHand(message.copy, this.root);
-    this.model.send({ action: done ? "copied" : "copy-failed", number: message.number, view: this.key });
-    this.say(done ? "Copied" : "");
+    if (message.view !== this.key) return;
+    const done = (await copy(message.copy)) || copySelection(message.copy, this.root);
+    this.act(done ? "copied" : "copy-failed", message.id);
+    this.showStatus(done ? "Copied" : "");
     if (!done) this.offer(message.copy);
   }
 
@@ -397,24 +374,23 @@ class View {
 
   remove() {
     clearTimeout(this.timer);
-    this.root.remove();
   }
 }
 
-async function copied(text) {
+async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    return false; // no secure context, no permission, or the page is not in front
+    return false; // no secure context, no permission, or a page in the background
   }
 }
 
-function copiedByHand(text, place) {
-  const focused = place.querySelector(":focus");
+function copySelection(text, root) {
+  const focused = root.querySelector(":focus");
   const area = make("textarea", { class: "imagegen-gallery-hidden", readonly: "", "aria-hidden": "true", tabindex: "-1" });
   area.value = text;
-  place.append(area);
+  root.append(area);
   area.select();
   const done = document.execCommand("copy");
   area.remove();
@@ -422,29 +398,15 @@ function copiedByHand(text, place) {
   return done;
 }
 
-// The notebook's own one-letter commands must not take what is meant for the gallery.
-function keepToOneself(event) {
-  if (!event.ctrlKey && !event.metaKey && !event.altKey && event.key !== "Escape") event.stopPropagation();
-}
-
 export default {
-  render({ model, el }) {
-    const view = new View(model, el);
-    const head = () => view.drawHead();
-    const listeners = [
-      ["change:pictures", () => view.draw()],
-      ["change:total", head],
-      ["change:page", head],
-      ["change:page_size", head],
-      ["change:ledger", head],
-      ["change:selected", () => view.mark()],
-      ["change:enlarged", () => view.large.fill()],
-      ["msg:custom", (message) => view.onMessage(message)],
-    ];
-    for (const [name, callback] of listeners) model.on(name, callback);
-    return () => {
-      for (const [name, callback] of listeners) model.off(name, callback);
-      view.remove();
-    };
-  },
+  render: renderer(View, (view) => ({
+    "change:pictures": () => view.draw(),
+    "change:total": () => view.drawHead(),
+    "change:page": () => view.drawHead(),
+    "change:page_size": () => view.drawHead(),
+    "change:ledger": () => view.drawHead(),
+    "change:selected": () => view.mark(),
+    "change:enlarged": () => view.large.fill(),
+    "msg:custom": (message) => view.onMessage(message),
+  })),
 };

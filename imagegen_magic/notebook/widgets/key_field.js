@@ -1,50 +1,27 @@
-// A field for a key. It is emptied before anything is sent, and what was typed is in no model.
-
-let fields = 0;
-
-// the notebook would take arrows and letters for its own commands
-function keepToOneself(event) {
-  if (!event.ctrlKey && !event.metaKey && !event.altKey) {
-    event.stopPropagation();
-  }
-}
+// A field for a key. It is emptied before anything is sent, and the key is in no model.
 
 function render({ model, el }) {
-  const id = `imagegen-key-${fields++}-${Math.random().toString(36).slice(2, 8)}`;
-  el.classList.add("imagegen-key");
-  el.setAttribute("data-lm-suppress-shortcuts", "true");
-  const form = document.createElement("form");
-  const label = document.createElement("label");
-  label.htmlFor = id;
-  const input = document.createElement("input");
-  input.id = id;
-  input.type = "password";
-  input.autocomplete = "off";
-  input.spellcheck = false;
-  const button = document.createElement("button");
-  button.type = "submit";
-  button.textContent = "Use this key";
-  form.append(label, input, button);
-  el.addEventListener("keydown", keepToOneself);
+  const id = uniqueId("imagegen-key");
+  const label = make("label", { for: id });
+  const input = make("input", { id, class: "imagegen-input", type: "password", autocomplete: "off", spellcheck: "false" });
+  const form = make("form", {}, label, input, make("button", { type: "submit", class: "imagegen-button" }, "Use this key"));
+  el.classList.add("imagegen-widget", "imagegen-key");
+  el.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab has commands for arrows and letters
   el.append(form);
-
-  function tell() {
-    label.textContent = model.get("about");
-  }
-
+  keepKeys(el);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const key = input.value;
     input.value = "";
-    if (key.trim()) {
-      model.send({ event: "key", key });
-    }
+    if (key.trim()) model.send({ event: "key", key });
   });
-  model.on("change:about", tell);
-  tell();
+
+  const draw = () => (label.textContent = model.get("about"));
+  draw();
+  const stopListening = listen(model, { "change:about": draw });
   return () => {
     input.value = "";
-    model.off("change:about", tell);
+    stopListening();
   };
 }
 

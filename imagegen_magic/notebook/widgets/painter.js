@@ -1,16 +1,15 @@
-// Marking what of a picture is to be repainted. The marks are bytes, one for each pixel of the real picture: 255 is marked.
-// What is seen of them is drawn into a canvas of the screen's size, and only where something changed.
+// A painter for the part of a picture that is repainted. The marks are bytes, one for each pixel of the original: 255 is marked.
+// A canvas of the screen's size shows them; only what changed is drawn again.
 
-const SVG = "http://www.w3.org/2000/svg";
-const TILE = 256; // pixels; marks are remembered for undo by tiles
-const MOST_REMEMBERED = 64 * 2 ** 20; // bytes
-const TINT = [230, 0, 126]; // the colour of what is marked, and its strength
+const TILE = 256; // pixels; undo stores the marks in tiles
+const MAX_UNDO = 64 * 2 ** 20; // bytes
+const TINT = [230, 0, 126]; // the colour of the marks, and its opacity
 const STRENGTH = 0.58;
-const MOST_ZOOM = 32;
-const MOST_DENSITY = 2;
+const MAX_ZOOM = 32;
+const MAX_DENSITY = 2;
 const STEP = 1.25;
 const PAN = 0.1;
-const DRAWING = {
+const ICONS = {
   brush: "M13.5 2.5 7 9M7 9c-1.6-.6-3 .3-3.2 2-.1 1.1-.7 1.9-1.6 2.3 2.3.9 5.3.3 5.8-2.3C8.2 10 7.7 9.3 7 9z",
   eraser: "M6 13.5 2.5 10 9.5 3l4 4-6.5 6.5zM5.5 7l4 4M6 13.5h7.5",
   rectangle: "M2.5 3.5h11v9h-11z",
@@ -38,24 +37,12 @@ const KEYS = [
   ["Ctrl+Z, Ctrl+Y", "undo, redo"],
   ["+ − 0", "zoom in, out, whole picture; Ctrl+wheel too"],
   ["Space and drag", "move the picture; arrow keys too, with Shift by less"],
-  ["Enter", "put the tool down in the middle of the view, and lift it again: arrow keys draw meanwhile"],
-  ["Escape", "drop what was begun"],
+  ["Enter", "put the tool down in the middle of the view, or lift it; arrow keys draw in between"],
+  ["Escape", "cancel the current stroke"],
   ["Alt", "unmark with rectangle and lasso, or with the brush"],
   ["I, Delete", "swap marked and unmarked; unmark all"],
   ["F", "full screen"],
 ];
-
-function make(tag, attributes = {}, ...children) {
-  const drawn = ["svg", "path", "circle", "rect", "g"].includes(tag);
-  const node = drawn ? document.createElementNS(SVG, tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
-function icon(name) {
-  return make("svg", { viewBox: "0 0 16 16", width: 16, height: 16, "aria-hidden": "true" }, make("path", { d: DRAWING[name] }));
-}
 
 function clamp(value, least, most) {
   return Math.min(most, Math.max(least, value));
@@ -81,11 +68,11 @@ class Marks {
     return this.sum / 255 / this.values.length;
   }
 
-  get remembered() {
+  get undoBytes() {
     return [...this.past, ...this.future].reduce((bytes, one) => bytes + one.bytes, 0);
   }
 
-  tell(box) {
+  notify(box) {
     for (const view of this.views) view.marked(box);
   }
 
@@ -101,13 +88,13 @@ class Marks {
     if (!stroke || !this.changed) return;
     this.past.push({ tiles: stroke, bytes: weight(stroke) });
     this.future = [];
-    this.forget();
-    this.tell(null);
+    this.limitUndo();
+    this.notify(null);
   }
 
-  forget() {
-    let bytes = this.remembered;
-    while (bytes > MOST_REMEMBERED && this.past.length > 1) bytes -= this.past.shift().bytes;
+  limitUndo() {
+    let bytes = this.undoBytes;
+    while (bytes > MAX_UNDO && this.past.length > 1) bytes -= this.past.shift().bytes;
   }
 
   drop() {
@@ -131,7 +118,7 @@ class Marks {
     if (!entry) return;
     const tiles = this.swap(entry.tiles);
     to.push({ tiles, bytes: weight(tiles) });
-    this.tell(null);
+    this.notify(null);
   }
 
   swap(tiles) {
@@ -171,7 +158,7 @@ class Marks {
       else row.set(saved.subarray(at, at + wide));
       for (const value of row) this.sum += value;
     }
-    this.tell([left, top, right, bottom]);
+    this.notify([left, top, right, bottom]);
   }
 
   touch(left, top, right, bottom) {
@@ -183,7 +170,7 @@ class Marks {
     }
   }
 
-  // A stroke from one point to another: all pixels as near to the line as the brush is wide there, softer towards its rim.
+  // Mark the pixels within the brush's radius of a line between two points, softer towards the rim.
   line(x0, y0, r0, x1, y1, r1, softness, erase) {
     const pieces = Math.max(1, Math.ceil(Math.hypot(x1 - x0, y1 - y0) / Math.max(32, 4 * Math.max(r0, r1))));
     for (let piece = 0; piece < pieces; piece++) {
@@ -272,7 +259,7 @@ class Marks {
   note(difference, box) {
     this.changed ||= difference !== 0;
     this.sum += difference;
-    this.tell(box);
+    this.notify(box);
   }
 
   whole(value) {
@@ -281,7 +268,7 @@ class Marks {
     this.end();
   }
 
-  // The mask as a PNG of the real picture's pixels: transparent where it is marked.
+  // Return the mask as a PNG of the original's pixels, transparent where it is marked.
   png() {
     const whole = canvas(this.width, this.height);
     const context = whole.getContext("2d", { willReadFrequently: true });
@@ -295,7 +282,7 @@ class Marks {
     return new Promise((resolve, reject) => whole.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("no room for the mask"))), "image/png"));
   }
 
-  // Go on from a mask: what is transparent there is marked here.
+  // Start from a mask: its transparent pixels are marked.
   take(bitmap) {
     for (let top = 0; top < this.height; top += TILE) {
       const rows = Math.min(TILE, this.height - top);
@@ -305,7 +292,7 @@ class Marks {
       const from = top * this.width;
       for (let at = 0, end = rows * this.width; at < end; at++) this.sum += this.values[from + at] = 255 - strip[at * 4 + 3];
     }
-    this.tell([0, 0, this.width, this.height]);
+    this.notify([0, 0, this.width, this.height]);
   }
 }
 
@@ -326,14 +313,14 @@ function weight(tiles) {
   return bytes;
 }
 
-// The colour of each value, as the four bytes of a pixel lie in memory.
+// The colour of each value, in the memory layout of a pixel.
 const COLOURS = (() => {
   const bytes = new Uint8ClampedArray(256 * 4);
   for (let value = 0; value < 256; value++) bytes.set([...TINT, value * STRENGTH], value * 4);
   return new Uint32Array(bytes.buffer);
 })();
 
-function words(share) {
+function describe(share) {
   if (share <= 0) return "Nothing marked yet: mark what is to be repainted";
   if (share >= 1) return "All of it is marked: leave something to keep";
   if (share < 0.01) return "Under 1 % to be repainted";
@@ -344,7 +331,8 @@ function words(share) {
 // The page
 
 class View {
-  constructor(model, el, marks) {
+  constructor(model) {
+    const marks = marksOf(model);
     this.model = model;
     this.marks = marks;
     this.tool = "brush";
@@ -352,12 +340,11 @@ class View {
     this.softness = 0.25;
     this.scale = 0;
     this.fitted = true;
-    this.path = []; // of what is being drawn: points of x, y and the brush's radius, in the picture's pixels
+    this.path = []; // of the current stroke: points of x, y and the brush's radius, in pixels of the picture
     this.drawing = null;
     this.fingers = new Map();
     this.build();
     this.listen();
-    el.append(this.root);
     marks.views.add(this);
     this.observer = new ResizeObserver(() => this.measure());
     this.observer.observe(this.stage);
@@ -377,19 +364,16 @@ class View {
     this.buildHead();
     this.buildStage();
     this.buildFoot();
-    this.root = make("div", { class: "imagegen-instrument imagegen-painter", role: "group", "aria-label": `Mask of ${this.name}`, "data-lm-suppress-shortcuts": "true" }, this.head, this.stage, this.foot, this.keys, this.live);
+    this.root = make("div", { class: "imagegen-widget imagegen-painter", role: "group", "aria-label": `Mask of ${this.name}`, "data-lm-suppress-shortcuts": "true" }, this.head, this.stage, this.foot, this.keys, this.live);
   }
 
   get name() {
     return this.model.get("name") || "the picture";
   }
 
-  button(drawing, label, key, pressed) {
-    const title = key ? `${label} (${key})` : label;
-    const made = make("button", { type: "button", class: "imagegen-painter-icon", "aria-label": label, title }, icon(drawing));
-    if (key) made.setAttribute("aria-keyshortcuts", key.replace("Ctrl", "Control"));
-    made.addEventListener("click", () => made.getAttribute("aria-disabled") !== "true" && pressed());
-    return made;
+  button(drawing, label, key, onClick) {
+    const attributes = { class: "imagegen-painter-icon", title: `${label} (${key})`, "aria-keyshortcuts": key.replace("Ctrl", "Control") };
+    return iconButton(ICONS[drawing], label, onClick, attributes);
   }
 
   group(label, ...buttons) {
@@ -451,23 +435,23 @@ class View {
   buildFoot() {
     this.amount = make("span", { class: "imagegen-painter-amount" });
     this.refusal = make("span", { class: "imagegen-painter-refusal", role: "alert" });
-    this.close = make("button", { type: "button", class: "imagegen-painter-press" }, "Close");
-    this.use = make("button", { type: "button", class: "imagegen-painter-press imagegen-painter-use" }, this.model.get("label"));
+    this.close = make("button", { type: "button", class: "imagegen-button" }, "Close");
+    this.use = make("button", { type: "button", class: "imagegen-primary" }, this.model.get("label"));
     this.foot = make("div", { class: "imagegen-painter-foot" }, make("div", { class: "imagegen-painter-words" }, this.amount, this.refusal), this.close, this.use);
     const rows = KEYS.flatMap(([key, does]) => [make("dt", {}, key), make("dd", {}, does)]);
     this.keys = make("details", { class: "imagegen-painter-keys" }, make("summary", {}, "Keys"), make("dl", {}, ...rows));
-    this.live = make("div", { class: "imagegen-painter-live", role: "status" });
+    this.live = make("div", { class: "imagegen-unseen", role: "status" });
   }
 
   listen() {
     const stage = this.stage;
     stage.addEventListener("pointerdown", (event) => this.down(event));
     stage.addEventListener("pointermove", (event) => this.move(event));
-    for (const sign of ["pointerup", "pointercancel"]) stage.addEventListener(sign, (event) => this.up(event));
+    for (const name of ["pointerup", "pointercancel"]) stage.addEventListener(name, (event) => this.up(event));
     stage.addEventListener("pointerleave", () => this.hover(null));
     stage.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     stage.addEventListener("contextmenu", (event) => event.preventDefault());
-    stage.addEventListener("blur", () => this.ease());
+    stage.addEventListener("blur", () => this.blurred());
     this.root.addEventListener("keydown", (event) => this.key(event));
     this.root.addEventListener("keyup", (event) => this.keyUp(event));
     this.close.addEventListener("click", () => this.model.send({ event: "close" }));
@@ -481,7 +465,7 @@ class View {
     this.redraw();
   }
 
-  // Where things are: `scale` is screen pixels for one of the picture's, `x` and `y` where its corner lies on the stage
+  // Geometry: `scale` is CSS pixels for one pixel of the picture, `x` and `y` are its corner on the stage
 
   measure() {
     const [width, height] = [this.stage.clientWidth, this.stage.clientHeight];
@@ -489,13 +473,13 @@ class View {
     const middle = this.scale ? this.middle() : null;
     this.wide = width;
     this.high = height;
-    this.density = Math.min(window.devicePixelRatio || 1, MOST_DENSITY);
+    this.density = Math.min(window.devicePixelRatio || 1, MAX_DENSITY);
     for (const one of [this.under, this.over]) {
       one.width = Math.round(width * this.density);
       one.height = Math.round(height * this.density);
     }
     if (this.fitted || !middle) this.fit();
-    else this.look(middle, this.scale);
+    else this.showAt(middle, this.scale);
   }
 
   fitting() {
@@ -503,7 +487,7 @@ class View {
   }
 
   fit() {
-    this.look([this.marks.width / 2, this.marks.height / 2], this.fitting());
+    this.showAt([this.marks.width / 2, this.marks.height / 2], this.fitting());
     this.fitted = true;
   }
 
@@ -511,10 +495,10 @@ class View {
     return [(this.wide / 2 - this.x) / this.scale, (this.high / 2 - this.y) / this.scale];
   }
 
-  // Show the picture with this point of it in the middle.
-  look([x, y], scale) {
+  // Show the picture with this point in the middle.
+  showAt([x, y], scale) {
     this.fitted = false;
-    this.scale = clamp(scale, this.fitting() / 2, Math.max(MOST_ZOOM, this.fitting()));
+    this.scale = clamp(scale, this.fitting() / 2, Math.max(MAX_ZOOM, this.fitting()));
     this.x = this.wide / 2 - clamp(x, 0, this.marks.width) * this.scale;
     this.y = this.high / 2 - clamp(y, 0, this.marks.height) * this.scale;
     this.percent.textContent = `${Math.round(this.scale * 100)} %`;
@@ -523,14 +507,14 @@ class View {
   }
 
   zoom(by, [x, y] = [this.wide / 2, this.high / 2]) {
-    const scale = clamp(this.scale * by, this.fitting() / 2, Math.max(MOST_ZOOM, this.fitting()));
+    const scale = clamp(this.scale * by, this.fitting() / 2, Math.max(MAX_ZOOM, this.fitting()));
     const point = [(x - this.x) / this.scale, (y - this.y) / this.scale];
-    this.look([point[0] + (this.wide / 2 - x) / scale, point[1] + (this.high / 2 - y) / scale], scale);
+    this.showAt([point[0] + (this.wide / 2 - x) / scale, point[1] + (this.high / 2 - y) / scale], scale);
   }
 
   pan(dx, dy) {
     const [x, y] = this.middle();
-    this.look([x - dx / this.scale, y - dy / this.scale], this.scale);
+    this.showAt([x - dx / this.scale, y - dy / this.scale], this.scale);
   }
 
   fullScreen() {
@@ -540,19 +524,19 @@ class View {
 
   // Drawing
 
-  // A box of the marks has changed; none: a stroke is complete.
+  // Called with a box of changed marks, and with null at the end of a stroke.
   marked(box) {
     if (box) this.dirty = this.dirty ? around(this.dirty, box) : box;
     else this.settled = true;
-    this.ask();
+    this.requestDraw();
   }
 
   redraw() {
     this.stale = true;
-    this.ask();
+    this.requestDraw();
   }
 
-  ask() {
+  requestDraw() {
     this.frame ||= requestAnimationFrame(() => this.draw());
   }
 
@@ -624,14 +608,14 @@ class View {
 
   drawState() {
     const { share, past, future } = this.marks;
-    const said = words(share);
+    const text = describe(share);
     const usable = share > 0 && share < 1;
-    write(this.amount, said);
-    if (this.settled) write(this.live, said);
-    able(this.undoing, past.length > 0);
-    able(this.redoing, future.length > 0);
-    able(this.use, usable && !this.sending);
-    this.use.title = usable ? "" : said;
+    setText(this.amount, text);
+    if (this.settled) setText(this.live, text);
+    enable(this.undoing, past.length > 0);
+    enable(this.redoing, future.length > 0);
+    enable(this.use, usable && !this.sending);
+    this.use.title = usable ? "" : text;
   }
 
   drawKnobs() {
@@ -645,7 +629,7 @@ class View {
     this.drawLines();
   }
 
-  // The brush's rim where the pointer is, or in the middle where the keyboard draws; and the outline of what is begun.
+  // Draw the brush's rim at the pointer, or in the middle if the keyboard draws, and the outline of a rectangle or lasso.
   drawLines() {
     if (!this.wide) return;
     const at = this.steered ? [this.wide / 2, this.high / 2] : this.pointer;
@@ -675,7 +659,7 @@ class View {
   // Choosing
 
   pick(tool) {
-    this.giveUp();
+    this.cancelStroke();
     this.tool = tool;
     for (const [name, button] of this.tools) button.setAttribute("aria-pressed", String(name === tool));
     this.steer(false);
@@ -698,39 +682,39 @@ class View {
   }
 
   undo() {
-    this.giveUp();
+    this.cancelStroke();
     this.marks.undo();
   }
 
   redo() {
-    this.giveUp();
+    this.cancelStroke();
     this.marks.redo();
   }
 
   invert() {
-    this.giveUp();
+    this.cancelStroke();
     this.marks.whole((old) => 255 - old);
   }
 
   clear() {
-    this.giveUp();
+    this.cancelStroke();
     this.marks.whole(() => 0);
   }
 
-  // Marking: a path of points (x, y and the brush's radius, in the picture's pixels), taken up frame by frame
+  // Strokes: a path of points (x, y and the brush's radius, in pixels of the picture), drawn frame by frame
 
   start(point, erase) {
     this.erase = erase || this.tool === "eraser";
     this.path = [point];
-    this.taken = 0;
+    this.drawn = 0;
     this.marks.begin();
-    this.say("");
-    this.ask();
+    this.showRefusal("");
+    this.requestDraw();
   }
 
   go(point) {
     this.path.push(point);
-    this.ask();
+    this.requestDraw();
   }
 
   flush() {
@@ -740,20 +724,20 @@ class View {
       return;
     }
     const path = this.path;
-    if (this.taken === 0 && path.length) {
+    if (this.drawn === 0 && path.length) {
       this.marks.line(...path[0], ...path[0], this.softness, this.erase);
-      this.taken = 1;
+      this.drawn = 1;
     }
-    let last = path[this.taken - 1];
-    for (; this.taken < path.length; this.taken++) {
-      const next = path[this.taken];
+    let last = path[this.drawn - 1];
+    for (; this.drawn < path.length; this.drawn++) {
+      const next = path[this.drawn];
       const near = Math.hypot(next[0] - last[0], next[1] - last[1]) < Math.max(0.5, next[2] / 8);
-      if (near && this.taken < path.length - 1) continue;
+      if (near && this.drawn < path.length - 1) continue;
       this.marks.line(...last, ...next, this.softness, this.erase);
       last = next;
     }
     this.path = [last];
-    this.taken = 1;
+    this.drawn = 1;
   }
 
   finish() {
@@ -768,7 +752,7 @@ class View {
     this.drawLines();
   }
 
-  giveUp() {
+  cancelStroke() {
     if (!this.drawing) return;
     this.drawing = null;
     this.path = [];
@@ -778,13 +762,13 @@ class View {
 
   // Pointers: mouse, pen with its pressure, and fingers, of which two move the picture
 
-  place(event) {
+  position(event) {
     const box = this.stage.getBoundingClientRect();
     return [event.clientX - box.left - this.stage.clientLeft, event.clientY - box.top - this.stage.clientTop];
   }
 
   point(event) {
-    const [x, y] = this.place(event);
+    const [x, y] = this.position(event);
     const radius = this.size / 2;
     const pressed = event.pointerType === "pen" ? radius * (0.25 + 0.75 * clamp(event.pressure, 0, 1)) : radius;
     return [(x - this.x) / this.scale, (y - this.y) / this.scale, pressed];
@@ -794,8 +778,8 @@ class View {
     this.stage.focus({ preventScroll: true });
     this.steer(false);
     if (event.pointerType === "touch") {
-      this.fingers.set(event.pointerId, this.place(event));
-      if (this.fingers.size > 1) this.giveUp();
+      this.fingers.set(event.pointerId, this.position(event));
+      if (this.fingers.size > 1) this.cancelStroke();
       if (this.fingers.size === 2) this.pinch = this.grip();
     }
     if (this.drawing || this.fingers.size > 1) return;
@@ -804,7 +788,7 @@ class View {
     if (!moving && event.button !== 0 && !eraser) return;
     event.preventDefault();
     this.stage.setPointerCapture(event.pointerId);
-    if (moving) this.held = this.place(event);
+    if (moving) this.panFrom = this.position(event);
     else {
       this.drawing = `pointer ${event.pointerId}`;
       this.start(this.point(event), event.altKey || eraser);
@@ -812,16 +796,16 @@ class View {
   }
 
   move(event) {
-    if (this.fingers.has(event.pointerId)) this.fingers.set(event.pointerId, this.place(event));
+    if (this.fingers.has(event.pointerId)) this.fingers.set(event.pointerId, this.position(event));
     if (this.fingers.size === 2 && this.pinch) {
       this.squeeze();
       return;
     }
-    const place = this.place(event);
+    const place = this.position(event);
     this.hover(event.pointerType === "touch" ? null : place);
-    if (this.held) {
-      this.pan(place[0] - this.held[0], place[1] - this.held[1]);
-      this.held = place;
+    if (this.panFrom) {
+      this.pan(place[0] - this.panFrom[0], place[1] - this.panFrom[1]);
+      this.panFrom = place;
     } else if (this.drawing === `pointer ${event.pointerId}`) {
       const all = event.getCoalescedEvents?.() ?? [];
       for (const one of all.length ? all : [event]) this.go(this.point(one));
@@ -831,9 +815,9 @@ class View {
   up(event) {
     this.fingers.delete(event.pointerId);
     if (this.fingers.size < 2) this.pinch = null;
-    this.held = null;
+    this.panFrom = null;
     if (this.drawing !== `pointer ${event.pointerId}`) return;
-    if (event.type === "pointercancel") this.giveUp();
+    if (event.type === "pointercancel") this.cancelStroke();
     else this.finish();
   }
 
@@ -858,7 +842,7 @@ class View {
   wheel(event) {
     if (!event.ctrlKey && !event.metaKey) return;
     event.preventDefault();
-    this.zoom(Math.exp(-clamp(event.deltaY, -100, 100) / 250), this.place(event));
+    this.zoom(Math.exp(-clamp(event.deltaY, -100, 100) / 250), this.position(event));
   }
 
   // Keys
@@ -871,7 +855,7 @@ class View {
       event.preventDefault();
       acts();
     }
-    // the notebook's own one-letter commands must not take what is meant for the painter
+    // JupyterLab would take arrows and letters for its own commands
     if (acts || !control) event.stopPropagation();
   }
 
@@ -905,11 +889,11 @@ class View {
 
   steering(event) {
     const by = (event.shiftKey ? PAN / 5 : PAN) * Math.min(this.wide, this.high);
-    const ways = { ArrowLeft: [-by, 0], ArrowRight: [by, 0], ArrowUp: [0, -by], ArrowDown: [0, by] };
-    if (event.key in ways) return () => this.walk(...ways[event.key]);
+    const steps = { ArrowLeft: [-by, 0], ArrowRight: [by, 0], ArrowUp: [0, -by], ArrowDown: [0, by] };
+    if (event.key in steps) return () => this.walk(...steps[event.key]);
     if (event.key === " ") return () => this.press(true);
     if (event.key === "Enter") return () => this.lower(event.altKey);
-    if (event.key === "Escape" && this.drawing) return () => this.giveUp();
+    if (event.key === "Escape" && this.drawing) return () => this.cancelStroke();
     return null;
   }
 
@@ -922,7 +906,7 @@ class View {
     if (event.key === " " && this.space) this.press(false);
   }
 
-  ease() {
+  blurred() {
     this.press(false);
     this.steer(false);
     if (this.drawing === "keys") this.finish();
@@ -954,15 +938,15 @@ class View {
 
   // The mask
 
-  say(refusal) {
+  showRefusal(refusal) {
     this.refusal.textContent = refusal;
   }
 
   async send() {
-    if (this.use.getAttribute("aria-disabled") === "true") return;
+    if (!isEnabled(this.use)) return;
     this.finish();
     this.sending = true;
-    this.say("");
+    this.showRefusal("");
     this.drawState();
     try {
       const blob = await this.marks.png();
@@ -974,7 +958,7 @@ class View {
 
   refused(words) {
     this.sending = false;
-    this.say(words);
+    this.showRefusal(words);
     this.drawState();
   }
 
@@ -983,19 +967,13 @@ class View {
     this.observer.disconnect();
     cancelAnimationFrame(this.frame);
     this.picture?.close();
-    this.root.remove();
   }
 }
 
-function write(node, text) {
+function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
-
-function able(button, possible) {
-  button.setAttribute("aria-disabled", String(!possible));
-}
-
-// What was marked outlives its views, so that it is still there when the page has removed a view and made it again.
+// The marks outlive the views: the page may remove a view and create it again.
 const known = new Map();
 
 function marksOf(model) {
@@ -1014,13 +992,7 @@ export default {
     const key = model.get("key");
     return () => known.delete(key);
   },
-  render({ model, el }) {
-    const view = new View(model, el, marksOf(model));
-    const onMessage = (message) => message?.refused && view.refused(String(message.refused));
-    model.on("msg:custom", onMessage);
-    return () => {
-      model.off("msg:custom", onMessage);
-      view.remove();
-    };
-  },
+  render: renderer(View, (view) => ({
+    "msg:custom": (message) => message?.refused && view.refused(String(message.refused)),
+  })),
 };

@@ -9,9 +9,7 @@ from typing import Any
 from traitlets import Bytes, Int, Unicode
 
 from imagegen_magic.formats import JPEG
-from imagegen_magic.notebook.widgets.base import FOLDER, BaseWidget, style
-
-OnMask = Callable[[bytes], None]
+from imagegen_magic.notebook.widgets.base import BaseWidget, front_end
 
 
 class Painter(BaseWidget):
@@ -22,8 +20,7 @@ class Painter(BaseWidget):
     the button. The front end keeps the marks under `key` until the widget is closed.
     """
 
-    _esm = FOLDER / "painter.js"
-    _css = style("painter.css")
+    _esm, _css = front_end("painter")
 
     picture = Bytes(b"").tag(sync=True)
     mime_type = Unicode(JPEG.mime_type).tag(sync=True)
@@ -34,20 +31,19 @@ class Painter(BaseWidget):
     label = Unicode("Use this mask").tag(sync=True)
     key = Unicode("").tag(sync=True)
 
-    def __init__(self, on_mask: OnMask, on_close: Callable[[], None], **values: Any) -> None:
+    def __init__(self, on_mask: Callable[[bytes], None], on_close: Callable[[], None], **values: Any) -> None:
         """`on_mask` gets the mask's PNG, `on_close` is called without one; in the kernel's threads."""
         self._on_mask = on_mask
         self._on_close = on_close
         super().__init__(key=uuid.uuid4().hex, **values)
-        self.on_msg(self._on_message)
 
     def refuse(self, reason: str) -> None:
-        """Show in the page why the mask cannot be on_mask; the marks stay."""
+        """Show why the mask cannot be used; the marks stay."""
         self.send({"refused": reason})
 
-    def _on_message(self, _: Any, message: Any, buffers: Any) -> None:
-        event = message.get("event") if isinstance(message, dict) else None
-        if event == "mask" and len(buffers or ()) == 1:
+    def _on_message(self, message: dict[str, Any], buffers: list[Any]) -> None:
+        event = message.get("event")
+        if event == "mask" and len(buffers) == 1:
             self._on_mask(bytes(buffers[0]))
         elif event == "close":
             self._on_close()

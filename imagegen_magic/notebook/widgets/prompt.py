@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import traitlets
+from collections.abc import Callable
+from typing import Any
 
-from imagegen_magic.notebook.widgets.base import FOLDER, BaseWidget
+from traitlets import Bool, Int, Unicode
+
+from imagegen_magic.notebook.widgets.base import BaseWidget, front_end
 
 
 class Prompt(BaseWidget):
-    """A text and the button below it; pressing it sends {"event": "generate", "prompt": text}.
+    """A text and the button below it, which calls `on_generate` with the text, in the kernel's threads.
 
-    The message carries the text itself, so that it has the last letters even if the trait is not synchronised yet.
-    `limit` is the maximum of code points (0: none); `ready` is whether the button works, `why` the reason if not.
+    The call has the last letters even if the trait is not synchronised yet. `limit` is the maximum of code points (0: none);
+    `ready` is whether the button works, `why` the reason if not.
     """
 
-    _esm = FOLDER / "prompt.js"
-    _css = FOLDER / "prompt.css"
+    _esm, _css = front_end("prompt")
 
-    value = traitlets.Unicode("").tag(sync=True)
-    limit = traitlets.Int(0).tag(sync=True)
-    ready = traitlets.Bool(False).tag(sync=True)
-    why = traitlets.Unicode("").tag(sync=True)
+    value = Unicode("").tag(sync=True)
+    limit = Int(0).tag(sync=True)
+    ready = Bool(False).tag(sync=True)
+    why = Unicode("").tag(sync=True)
+
+    def __init__(self, on_generate: Callable[[str], None], **values: Any) -> None:
+        self._on_generate = on_generate
+        super().__init__(**values)
+
+    def _on_message(self, message: dict[str, Any], buffers: list[Any]) -> None:
+        if message.get("event") == "generate":
+            self._on_generate(str(message.get("prompt", "")))

@@ -1,24 +1,15 @@
-// A picture's shape: outlines drawn to shape in a radio group, pixels typed by hand, or auto.
+// The shape of a picture: outlines of aspect ratios in a radio group, typed pixels, or auto.
 
-const SVG = "http://www.w3.org/2000/svg";
 const BOX = 26; // CSS pixels that an outline fits into
 const PAUSE = 200; // ms without a key before typed pixels are sent
 const PIXELS = /^\s*(\d{1,5})\s*(?:x|×|\*|\s|by|,)\s*(\d{1,5})\s*(?:px)?\s*$/i;
 const SYNTAX = "Width × height in pixels, as in 1536x1024";
-let counted = 0;
-
-function make(tag, attributes = {}, ...children) {
-  const node = tag === "svg" || tag === "rect" ? document.createElementNS(SVG, tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
 
 function outline(width, height, dashed = false) {
   const scale = (BOX - 2) / Math.max(width, height);
   const [wide, high] = [Math.max(3, width * scale), Math.max(3, height * scale)];
-  const place = { x: (BOX - wide) / 2, y: (BOX - high) / 2, width: wide, height: high, rx: 1.5 };
-  const rect = make("rect", dashed ? { ...place, "stroke-dasharray": "3 2.6" } : place);
+  const shape = { x: (BOX - wide) / 2, y: (BOX - high) / 2, width: wide, height: high, rx: 1.5 };
+  const rect = make("rect", dashed ? { ...shape, "stroke-dasharray": "3 2.6" } : shape);
   return make("svg", { viewBox: `0 0 ${BOX} ${BOX}`, width: BOX, height: BOX, "aria-hidden": "true" }, rect);
 }
 
@@ -28,7 +19,7 @@ function parse(text) {
   return width > 0 && height > 0 ? { width, height, value: `${width}x${height}` } : null;
 }
 
-function reading({ width, height }) {
+function describe({ width, height }) {
   const divisor = (a, b) => (b ? divisor(b, a % b) : a);
   const by = divisor(width, height);
   const ratio = width / by <= 32 && height / by <= 32 ? `${width / by}:${height / by}` : `${(width / height).toFixed(2)}:1`;
@@ -36,100 +27,84 @@ function reading({ width, height }) {
 }
 
 class View {
-  constructor(model, el) {
+  constructor(model) {
     this.model = model;
-    this.name = `imagegen-ratio-${++counted}`;
+    this.name = uniqueId("imagegen-ratio");
     this.timer = 0;
-    this.complaint = "";
-    this.dirty = false;
-    this.build(el);
+    this.syntaxError = "";
+    this.edited = false; // since the typed pixels were last stored
+    this.build();
     this.drawChoices();
     this.drawPixels();
     this.readField();
   }
 
-  build(el) {
+  build() {
     this.choices = make("div", { class: "imagegen-ratio-choices", role: "radiogroup", "aria-label": "Aspect ratio" });
     this.reason = make("div", { class: "imagegen-ratio-reason", "aria-hidden": "true" });
-    this.field = make("input", { type: "text", id: `${this.name}-field`, placeholder: "1536x1024", autocomplete: "off", spellcheck: "false" });
+    this.field = make("input", { class: "imagegen-input", type: "text", id: `${this.name}-field`, placeholder: "1536x1024", autocomplete: "off", spellcheck: "false" });
     this.field.setAttribute("aria-describedby", `${this.name}-hint ${this.name}-error`);
-    this.reading = make("span", { class: "imagegen-ratio-reading" });
+    this.description = make("span", { class: "imagegen-ratio-description" });
     this.hint = make("div", { class: "imagegen-ratio-hint", id: `${this.name}-hint` });
     this.error = make("div", { class: "imagegen-ratio-error", id: `${this.name}-error`, role: "status" });
     const label = make("label", { for: `${this.name}-field` }, "or pixels");
-    this.pixels = make("div", { class: "imagegen-ratio-pixels" }, label, this.field, this.reading, this.hint, this.error);
-    this.root = make("div", { class: "imagegen-instrument imagegen-ratio" }, this.choices, this.reason, this.pixels);
-    this.root.addEventListener("keydown", keepToOneself);
+    this.pixels = make("div", { class: "imagegen-ratio-pixels" }, label, this.field, this.description, this.hint, this.error);
+    this.root = make("div", { class: "imagegen-widget imagegen-ratio" }, this.choices, this.reason, this.pixels);
+    keepKeys(this.root);
     this.choices.addEventListener("keydown", (event) => this.move(event));
     this.field.addEventListener("input", () => this.typed());
-    this.field.addEventListener("keydown", (event) => event.key === "Enter" && this.tell(true));
-    this.field.addEventListener("blur", () => this.tell(true));
-    el.append(this.root);
-  }
-
-  all() {
-    const options = this.model.get("options");
-    const auto = { value: "auto", label: "auto", width: 1, height: 1, auto: true };
-    return this.model.get("allow_auto") && !options.some((one) => one.value === "auto") ? [auto, ...options] : options;
+    this.field.addEventListener("keydown", (event) => event.key === "Enter" && this.store(true));
+    this.field.addEventListener("blur", () => this.store(true));
   }
 
   drawChoices() {
     const focused = this.choices.querySelector(":focus")?.dataset.value;
-    this.buttons = this.all().map((option) => this.choice(option));
+    this.buttons = this.model.get("options").map((option) => this.choice(option));
     this.choices.replaceChildren(...this.buttons);
     this.reason.hidden = !this.buttons.some((button) => button.title);
     this.reason.textContent = "";
     this.check();
-    if (focused !== undefined) (this.buttons.find((button) => button.dataset.value === focused) ?? this.stop())?.focus({ preventScroll: true });
+    if (focused !== undefined) (this.buttons.find((button) => button.dataset.value === focused) ?? this.tabStop())?.focus({ preventScroll: true });
   }
 
-  choice(option) {
-    const label = make("span", {}, option.label || option.value);
-    const shape = outline(option.width || 1, option.height || 1, option.auto || option.value === "auto");
-    const button = make("button", { type: "button", role: "radio", class: "imagegen-ratio-choice" }, shape, label);
-    button.dataset.value = option.value;
-    if (option.disabled) {
-      button.setAttribute("aria-disabled", "true");
-      button.setAttribute("aria-description", option.reason || "not available");
-      button.title = option.reason || "not available";
-    }
+  choice({ value, reason }) {
+    const label = value.replace("x", "×");
+    const [width, height] = value === "auto" ? [1, 1] : value.split(/[:x]/).map(Number);
+    const shape = outline(width, height, value === "auto");
+    const refusal = reason ? { "aria-disabled": "true", "aria-description": reason, title: reason } : {};
+    const button = make("button", { type: "button", role: "radio", class: "imagegen-ratio-choice", "data-value": value, ...refusal }, shape, make("span", {}, label));
     button.addEventListener("click", () => this.choose(button));
-    for (const sign of ["focus", "pointerenter"]) button.addEventListener(sign, () => (this.reason.textContent = button.title && `${option.label}: ${button.title}`));
-    for (const sign of ["blur", "pointerleave"]) button.addEventListener(sign, () => (this.reason.textContent = ""));
+    for (const event of ["focus", "pointerenter"]) button.addEventListener(event, () => (this.reason.textContent = reason && `${label}: ${reason}`));
+    for (const event of ["blur", "pointerleave"]) button.addEventListener(event, () => (this.reason.textContent = ""));
     return button;
   }
 
   check() {
     const value = this.model.get("value");
     for (const button of this.buttons) button.setAttribute("aria-checked", String(button.dataset.value === value));
-    this.rove(this.buttons.find((button) => button.dataset.value === value) ?? this.buttons.find((button) => !button.title) ?? this.buttons[0]);
+    this.setTabStop(this.buttons.find((button) => button.dataset.value === value) ?? this.buttons.find((button) => !button.title) ?? this.buttons[0]);
     const typed = parse(value);
     this.pixels.classList.toggle("imagegen-ratio-chosen", Boolean(typed));
   }
 
-  rove(stop) {
+  // Only one button is reached by the Tab key; arrow keys reach the others.
+  setTabStop(stop) {
     for (const button of this.buttons) button.tabIndex = button === stop ? 0 : -1;
   }
 
-  stop() {
+  tabStop() {
     return this.buttons.find((button) => button.tabIndex === 0);
   }
 
   choose(button) {
-    this.rove(button);
+    this.setTabStop(button);
     if (button.title) return;
     clearTimeout(this.timer);
     this.field.value = "";
-    this.complaint = "";
-    this.dirty = false;
-    this.set(button.dataset.value);
-    this.read();
-  }
-
-  set(value) {
-    if (this.model.get("value") === value) return;
-    this.model.set("value", value);
-    this.model.save_changes();
+    this.syntaxError = "";
+    this.edited = false;
+    setTrait(this.model, "value", button.dataset.value);
+    this.drawField();
   }
 
   move(event) {
@@ -137,7 +112,7 @@ class View {
     const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
     const count = this.buttons.length;
     const goal = { Home: 0, End: count - 1 }[event.key] ?? (event.key in steps ? (here + steps[event.key] + count) % count : -1);
-    if (goal < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (goal < 0 || hasModifier(event)) return;
     event.preventDefault();
     this.buttons[goal].focus();
     this.choose(this.buttons[goal]);
@@ -145,32 +120,32 @@ class View {
 
   typed() {
     clearTimeout(this.timer);
-    this.dirty = true;
-    this.complaint = "";
-    this.read();
-    this.timer = setTimeout(() => this.tell(false), PAUSE);
+    this.edited = true;
+    this.syntaxError = "";
+    this.drawField();
+    this.timer = setTimeout(() => this.store(false), PAUSE);
   }
 
-  tell(finished) {
+  store(finished) {
     clearTimeout(this.timer);
     const typed = parse(this.field.value);
-    if (typed && this.dirty) this.set(typed.value);
-    else if (!typed && finished) this.complaint = this.field.value.trim() ? SYNTAX : "";
-    if (finished) this.dirty = false;
-    if (finished && !this.complaint) this.readField();
-    this.read();
+    if (typed && this.edited) setTrait(this.model, "value", typed.value);
+    else if (!typed && finished) this.syntaxError = this.field.value.trim() ? SYNTAX : "";
+    if (finished) this.edited = false;
+    if (finished && !this.syntaxError) this.readField();
+    this.drawField();
   }
 
   readField() {
     const typed = parse(this.model.get("value"));
     if (typed || parse(this.field.value)) this.field.value = typed ? typed.value : "";
-    this.read();
+    this.drawField();
   }
 
-  read() {
+  drawField() {
     const typed = parse(this.field.value);
-    this.reading.replaceChildren(...(typed ? [outline(typed.width, typed.height), reading(typed)] : []));
-    const words = this.complaint || this.model.get("error");
+    this.description.replaceChildren(...(typed ? [outline(typed.width, typed.height), describe(typed)] : []));
+    const words = this.syntaxError || this.model.get("error");
     this.error.textContent = words;
     this.field.setAttribute("aria-invalid", String(Boolean(words)));
   }
@@ -188,30 +163,15 @@ class View {
 
   remove() {
     clearTimeout(this.timer);
-    this.root.remove();
   }
 }
 
-// The notebook's own one-letter commands must not take what is meant for the picker.
-function keepToOneself(event) {
-  if (!event.ctrlKey && !event.metaKey && !event.altKey && event.key !== "Escape") event.stopPropagation();
-}
-
 export default {
-  render({ model, el }) {
-    const view = new View(model, el);
-    const listeners = [
-      ["change:options", () => view.drawChoices()],
-      ["change:allow_auto", () => view.drawChoices()],
-      ["change:allow_pixels", () => view.drawPixels()],
-      ["change:pixel_hint", () => view.drawPixels()],
-      ["change:value", () => view.valueChanged()],
-      ["change:error", () => view.read()],
-    ];
-    for (const [name, callback] of listeners) model.on(name, callback);
-    return () => {
-      for (const [name, callback] of listeners) model.off(name, callback);
-      view.remove();
-    };
-  },
+  render: renderer(View, (view) => ({
+    "change:options": () => view.drawChoices(),
+    "change:allow_pixels": () => view.drawPixels(),
+    "change:pixel_hint": () => view.drawPixels(),
+    "change:value": () => view.valueChanged(),
+    "change:error": () => view.drawField(),
+  })),
 };

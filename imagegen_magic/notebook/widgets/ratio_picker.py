@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from traitlets import Bool, Dict, List, Unicode
 
-from imagegen_magic.notebook.widgets.base import FOLDER, BaseWidget, style
+from imagegen_magic.notebook.widgets.base import BaseWidget, front_end
 
 
 class RatioPicker(BaseWidget):
     """The chosen size in `value`: a ratio such as `16:9`, pixels such as `1536x1024`, or `auto`.
 
-    `options` holds a mapping for each ratio: `value`, `label`, `width` and `height` (the shape to draw), `disabled`, and the
-    `reason` for that. Typed pixels are in `value` as soon as they are valid; `error` is for pixels that the model does not have.
+    `options` holds a mapping for each choice: `value`, and the `reason` why it is not possible, or "".
+    Typed pixels are in `value` as soon as they are valid; `error` is for pixels that the model does not have.
     """
 
-    _esm = FOLDER / "ratio_picker.js"
-    _css = style("ratio_picker.css")
+    _esm, _css = front_end("ratio_picker")
 
     options = List(Dict()).tag(sync=True)
     allow_pixels = Bool(False).tag(sync=True)
-    allow_auto = Bool(False).tag(sync=True)
     pixel_hint = Unicode("").tag(sync=True)
     value = Unicode("").tag(sync=True)
     error = Unicode("").tag(sync=True)

@@ -1,16 +1,9 @@
-// Two pictures without a name, and which of them is better: arrows, a tie, one step back, and the end.
+// A blind vote: two pictures without a name, chosen by keyboard or pointer.
 
 const KEYS = { ArrowLeft: "left", ArrowRight: "right", ArrowDown: "tie", "=": "tie", u: "undo", U: "undo", Backspace: "undo", Escape: "done" };
 
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
 class View {
-  constructor(model, el) {
+  constructor(model) {
     this.model = model;
     this.waiting = false;
     this.images = ["left", "right"].map((side) => make("img", { alt: `the ${side} picture`, draggable: "false" }));
@@ -23,12 +16,12 @@ class View {
     this.undo = this.button("undo", "Undo", "U");
     this.done = this.button("done", "Done", "Esc");
     this.error = make("p", { class: "imagegen-vote-error", role: "alert" });
-    this.live = make("span", { class: "imagegen-vote-unseen", role: "status" });
+    this.live = make("span", { class: "imagegen-unseen", role: "status" });
     const head = make("div", { class: "imagegen-vote-head" }, make("strong", {}, "Which is better?"), this.count, this.bar);
     this.foot = make("div", { class: "imagegen-vote-foot" }, this.tie, this.undo, this.done);
     this.root = make(
       "div",
-      { class: "imagegen-instrument imagegen-vote", role: "group", tabindex: "0", "aria-label": "Which picture is better? Left and right arrow choose, down arrow or = is a tie, U takes back, Escape ends" },
+      { class: "imagegen-widget imagegen-vote", role: "group", tabindex: "0", "aria-label": "Which picture is better? Left and right arrow choose, down arrow or = is a tie, U takes back, Escape ends" },
       head,
       this.pictures,
       this.end,
@@ -36,40 +29,40 @@ class View {
       this.error,
       this.live,
     );
-    this.root.setAttribute("data-lm-suppress-shortcuts", "true"); // arrows and letters are ours here
+    this.root.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab has commands for arrows and letters
     this.root.addEventListener("keydown", (event) => this.key(event));
+    this.timers = [60, 300].map((delay) => setTimeout(() => this.takeFocus(), delay));
     this.draw();
-    el.append(this.root);
   }
 
   side(side, image) {
     const arrow = side === "left" ? "←" : "→";
     const button = make("button", { type: "button", class: "imagegen-vote-side", "aria-label": `The ${side} picture is better` }, image, make("kbd", { "aria-hidden": "true" }, arrow));
-    button.addEventListener("click", () => this.tell(side));
+    button.addEventListener("click", () => this.send(side));
     return button;
   }
 
   button(event, label, key) {
-    const button = make("button", { type: "button", class: "imagegen-vote-button" }, `${label} `, make("kbd", { "aria-hidden": "true" }, key));
-    button.addEventListener("click", () => this.tell(event));
+    const button = make("button", { type: "button", class: "imagegen-button imagegen-vote-button" }, `${label} `, make("kbd", { "aria-hidden": "true" }, key));
+    button.addEventListener("click", () => this.send(event));
     return button;
   }
 
-  // The notebook's own one-letter commands must not take what is meant for the vote.
+  // No key of the vote reaches JupyterLab.
   key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (hasModifier(event)) return;
     event.stopPropagation();
-    const over = event.key === "Enter" && event.target === this.root && this.model.get("enough");
-    const meant = over ? "done" : KEYS[event.key];
-    if (!meant || event.repeat) return;
+    const ends = event.key === "Enter" && event.target === this.root && this.model.get("enough");
+    const meaning = ends ? "done" : KEYS[event.key];
+    if (!meaning || event.repeat) return;
     event.preventDefault();
-    this.tell(meant);
+    this.send(meaning);
   }
 
-  tell(event) {
-    const asking = !this.model.get("enough") && this.model.get("pair") > 0;
+  send(event) {
+    const voting = !this.model.get("enough") && this.model.get("pair") > 0;
     if (this.waiting || (event === "undo" && !this.model.get("undoable"))) return;
-    if (!["undo", "done"].includes(event) && !asking) return;
+    if (!["undo", "done"].includes(event) && !voting) return;
     this.waiting = true;
     this.root.classList.add("imagegen-vote-waiting");
     this.model.send({ event, pair: this.model.get("pair") });
@@ -89,8 +82,8 @@ class View {
     this.end.hidden = !enough;
     this.end.textContent = `${given} votes: enough for a ranking.`;
     this.done.firstChild.textContent = enough ? "Show the ranking " : "Done ";
-    this.done.classList.toggle("imagegen-vote-primary", enough);
-    this.undo.setAttribute("aria-disabled", String(!this.model.get("undoable")));
+    this.done.classList.toggle("imagegen-primary", enough);
+    enable(this.undo, this.model.get("undoable"));
     this.count.textContent = `${given} of ${goal}`;
     this.bar.firstChild.style.width = `${Math.min(100, (100 * given) / goal)}%`;
     this.error.textContent = this.model.get("error");
@@ -98,25 +91,25 @@ class View {
     this.live.textContent = enough ? this.end.textContent : `Pair ${given + 1} of ${goal}`;
   }
 
-  // The person who ran the cell wants to vote: the keys are theirs at once, unless they went on to write something.
-  take() {
+  // Focus the vote at once, so that its keys work, unless the user writes elsewhere.
+  takeFocus() {
     const active = document.activeElement;
     const writing = active && (active.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(active.tagName));
     if (this.root.isConnected && !writing) this.root.focus({ preventScroll: true });
   }
+
+  remove() {
+    this.timers.forEach(clearTimeout);
+  }
 }
 
+// The values of a pair come in one message, and are all set before the first event.
 export default {
-  render({ model, el }) {
-    const view = new View(model, el);
-    const draw = () => view.draw();
-    // all of a pair's values come in one message: drawn once, when the last of them is there
-    for (const name of ["pair", "given", "enough", "undoable", "said"]) model.on(`change:${name}`, draw);
-    const soon = [60, 300].map((pause) => setTimeout(() => view.take(), pause));
-    return () => {
-      soon.forEach(clearTimeout);
-      for (const name of ["pair", "given", "enough", "undoable", "said"]) model.off(`change:${name}`, draw);
-      view.root.remove();
-    };
-  },
+  render: renderer(View, (view) => ({
+    "change:pair": () => view.draw(),
+    "change:given": () => view.draw(),
+    "change:enough": () => view.draw(),
+    "change:undoable": () => view.draw(),
+    "change:error": () => view.draw(),
+  })),
 };

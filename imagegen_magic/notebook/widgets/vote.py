@@ -7,11 +7,9 @@ from typing import Any
 
 from traitlets import Bool, Int, Unicode
 
-from imagegen_magic.notebook.widgets.base import FOLDER, BaseWidget, style
+from imagegen_magic.notebook.widgets.base import BaseWidget, front_end
 
-CHOICES = ("left", "right", "tie")
-
-OnEvent = Callable[[str, int], None]
+_EVENTS = ("left", "right", "tie", "undo", "done")
 
 
 class VoteWidget(BaseWidget):
@@ -21,8 +19,7 @@ class VoteWidget(BaseWidget):
     can be deleted. `error` is an error message, or empty.
     """
 
-    _esm = FOLDER / "vote.js"
-    _css = style("vote.css")
+    _esm, _css = front_end("vote")
 
     left = Unicode("").tag(sync=True)
     right = Unicode("").tag(sync=True)
@@ -33,13 +30,12 @@ class VoteWidget(BaseWidget):
     undoable = Bool(False).tag(sync=True)
     error = Unicode("").tag(sync=True)
 
-    def __init__(self, on_event: OnEvent, **values: Any) -> None:
+    def __init__(self, on_event: Callable[[str, int], None], **values: Any) -> None:
         """`on_event` gets each event with the number of its pair: `left`, `right`, `tie`, `undo`, `done`; in the kernel's threads."""
         self._on_event = on_event
         super().__init__(**values)
-        self.on_msg(self._on_message)
 
-    def _on_message(self, _: Any, message: Any, buffers: Any) -> None:
-        event = message.get("event") if isinstance(message, dict) else None
-        if event in (*CHOICES, "undo", "done") and isinstance(message.get("pair"), int):
-            self._on_event(event, message["pair"])
+    def _on_message(self, message: dict[str, Any], buffers: list[Any]) -> None:
+        event, pair = message.get("event"), message.get("pair")
+        if event in _EVENTS and isinstance(pair, int):
+            self._on_event(event, pair)
