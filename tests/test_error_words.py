@@ -1,4 +1,4 @@
-"""What an error says is a sentence, and its advice helps against what happened."""
+"""An error's message is a sentence, and its advice fits the cause."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ def test_what_is_wrong_with_a_picture_begins_as_a_sentence(content):
 
 
 def test_a_folder_that_cannot_be_is_not_a_full_disk(tmp_path):
-    """Where a file stands in the folder's place, that is said, and no room is asked for; another folder would help."""
+    """The message says that a file is in the folder's place, and advises another folder, not more room."""
     (tmp_path / "taken").write_text("a file")
     for folder in (tmp_path / "taken", tmp_path / "taken" / "below"):
         with pytest.raises(SaveError) as caught:
@@ -30,7 +30,7 @@ def test_a_folder_that_cannot_be_is_not_a_full_disk(tmp_path):
 
 
 @pytest.mark.parametrize(("code", "room"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EACCES, False), (errno.EROFS, False)])
-def test_room_is_asked_for_where_there_is_none(tmp_path, monkeypatch, code, room):
+def test_room_is_advised_only_if_there_is_none(tmp_path, monkeypatch, code, room):
     """A full disk or quota asks for room, a folder that may not be written for another one; both can be collected."""
 
     def refuse(*arguments):

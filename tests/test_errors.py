@@ -102,12 +102,12 @@ class TestWords:
         assert message(RateLimited("Busy"), "press Generate again").endswith("Wait a little, then press Generate again.")
 
     @pytest.mark.parametrize("kind", list(kinds()), ids=lambda kind: kind.__name__)
-    def test_nobody_pays_twice(self, kind: type[ImageGenError]) -> None:
+    def test_no_error_advises_to_pay_twice(self, kind: type[ImageGenError]) -> None:
         """What can be collected is not to be requested again: by default, and of each error after the task was accepted."""
         if kind.charge == "yes" or issubclass(kind, PictureMissing):
             assert not example(kind).retry
-        for told in (after_acceptance(example(kind)), forgotten(example(kind))):
-            assert errors.AGAIN not in str(told).lower()
+        for later in (after_acceptance(example(kind)), forgotten(example(kind))):
+            assert errors.AGAIN not in str(later).lower()
 
     def test_a_subclass_with_a_hint_of_its_own(self) -> None:
         """It is complete."""

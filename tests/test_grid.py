@@ -23,7 +23,7 @@ from imagegen_magic.imaging.sheet import sheet as sheets
 from imagegen_magic.imaging.sheet.grid import NO_AXIS, Axis, Sheet, Tile, contact_sheet, grid
 from imagegen_magic.imaging.sheet.layout import MAX_CANVAS, Layout
 from imagegen_magic.imaging.sheet.sheet import _pages, _whole_bands
-from imagegen_magic.imaging.text.fonts import Fonts
+from imagegen_magic.imaging.text import fonts
 
 pytestmark = pytest.mark.slow
 
@@ -88,13 +88,13 @@ def near(image: Image.Image, colour: tuple[int, int, int]) -> int:
 def texts(monkeypatch: pytest.MonkeyPatch, sheet: Sheet, form: str = "png") -> list[str]:
     """Return every line that is drawn on a sheet, in order."""
     lines: list[str] = []
-    draw = Fonts.draw
+    draw = fonts.draw
 
-    def noted(self: Fonts, image: Any, place: Any, text: str, *rest: Any, **options: Any) -> None:
+    def noted(image: Any, place: Any, text: str, *rest: Any, **options: Any) -> None:
         lines.append(text)
-        draw(self, image, place, text, *rest, **options)
+        draw(image, place, text, *rest, **options)
 
-    monkeypatch.setattr(Fonts, "draw", noted)
+    monkeypatch.setattr(fonts, "draw", noted)
     getattr(sheet, form)()
     return lines
 
@@ -208,12 +208,12 @@ class TestAbsent:
 
     def test_it_is_a_quiet_box_with_its_word(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A missing key says missing, a failed one its own word; the box is as large as a picture."""
-        cells: dict[tuple[Any, ...], Any] = full() | {("low", "ink"): "moderation said no"}
+        cells: dict[tuple[Any, ...], Any] = full() | {("low", "ink"): "refused by moderation"}
         del cells["high", "chalk"]
         sheet = grid(cells, QUALITY, STYLE)
         lines = texts(monkeypatch, sheet)
         assert "missing" in lines
-        assert " ".join(lines).count("moderation said no") == 1
+        assert " ".join(lines).count("refused by moderation") == 1
         image = opened(sheet.png())
         box = renderer.BOX
         assert len([each for each in boxes_of(image, box) if each[2] - each[0] == 256]) >= 2
@@ -243,7 +243,7 @@ class TestAbsent:
         assert len(boxes_of(opened(sheet.png()), RED)) == 1
 
     def test_a_picture_too_large_to_decode_is_not_decoded(self) -> None:
-        """A header that claims more than 50 megapixels is told as not readable."""
+        """A header that claims more than 50 megapixels is shown as not readable."""
         bomb = bytearray(flat())
         bomb[16:24] = (60_000).to_bytes(4, "big") * 2
         assert tiles.size_of(Tile(bytes(bomb))) == tiles.UNREADABLE
@@ -266,7 +266,7 @@ class TestPictures:
         data = flat(RED, (97, 61), kind, **({"lossless": True} if kind == "WEBP" else {"quality": 95} if kind == "JPEG" else {}))
         expected = Image.open(io.BytesIO(data)).convert("RGB")
         sheet = grid({("", ""): data})
-        layout = Layout(sheet.contents, Fonts(), None, _whole_bands(sheet.contents))
+        layout = Layout(sheet.contents, None, _whole_bands(sheet.contents))
         image = opened(sheet.png())
         place = (layout.margin, layout.margin)
         assert image.crop((*place, place[0] + 97, place[1] + 61)).tobytes() == expected.tobytes()
@@ -313,7 +313,7 @@ class TestPictures:
         assert tiles.load(Tile(file.getvalue()[:40_000]), 50) == tiles.UNREADABLE
 
     def test_what_is_transparent_lies_on_checks(self) -> None:
-        """Not on white, where white would not be told from nothing."""
+        """Not on white, where white would look like nothing."""
         image = opened(grid({("", ""): flat((0, 0, 0, 0), (100, 100))}).png())
         light, dark = renderer.CHECKS
         assert near(image, dark) > 3000
@@ -355,13 +355,13 @@ class TestText:
     def test_nothing_is_drawn_outside_the_sheet_or_over_a_picture(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Every line ends before the right margin, and pictures stay whole."""
         places: list[tuple[float, float, float, float]] = []
-        draw = Fonts.draw
+        draw = fonts.draw
 
-        def noted(self: Fonts, image: Any, place: Any, text: str, size: int, *rest: Any, bold: bool = False) -> None:
-            places.append((place[0], place[1], place[0] + self.width(text, size, bold=bold), image.width))
-            draw(self, image, place, text, size, *rest, bold=bold)
+        def noted(image: Any, place: Any, text: str, size: int, *rest: Any, bold: bool = False) -> None:
+            places.append((place[0], place[1], place[0] + fonts.width(text, size, bold=bold), image.width))
+            draw(image, place, text, size, *rest, bold=bold)
 
-        monkeypatch.setattr(Fonts, "draw", noted)
+        monkeypatch.setattr(fonts, "draw", noted)
         axis = Axis("prompt", (self.LONG, "Donaudampfschifffahrtsgesellschaftskapitänsmützenabzeichen"))
         sheet = grid(
             {(row, column): flat() for row in axis.values for column in axis.values}, axis, axis, axis, title=self.LONG, note=self.LONG
@@ -376,7 +376,7 @@ class TestText:
         """On a sheet of large pictures the labels are as legible as on a small one."""
         sheet = grid(full(size=(1024, 1024)), QUALITY, STYLE)
         bands = _whole_bands(sheet.contents)
-        small, large = (Layout(sheet.contents, Fonts(), edge, bands) for edge in (256, 1024))
+        small, large = (Layout(sheet.contents, edge, bands) for edge in (256, 1024))
         assert 3 <= large.text / small.text <= 4.5
         assert 1 / 90 < large.text / large.width < 1 / 40
 
@@ -448,9 +448,9 @@ class TestPreview:
             sheets, "_encoded", lambda *given, **named: (small.append(made) if (made := encoded(*given, **named)) else None, made)[1]
         )
         lines = texts(monkeypatch, sheet, "preview")
-        told = re.search(r"The beginning: ([\d,]+) of 1,200 pictures\. all of them", " ".join(lines))
-        assert told is not None
-        assert 100 < int(told[1].replace(",", "")) == len([line for line in lines if line.startswith("a red")]) < 1200
+        note = re.search(r"The beginning: ([\d,]+) of 1,200 pictures\. all of them", " ".join(lines))
+        assert note is not None
+        assert 100 < int(note[1].replace(",", "")) == len([line for line in lines if line.startswith("a red")]) < 1200
         assert len(small[-1].data) <= 300_000
         assert small[-1].height <= 6000
 
@@ -505,8 +505,8 @@ class TestFull:
         assert refusal.value.charge == "no"
         edge = refusal.value.fix["edge"]
         bands = _whole_bands(sheet.contents)
-        assert Layout(sheet.contents, Fonts(), edge, bands).within_limits
-        assert not Layout(sheet.contents, Fonts(), round(edge * 1.1), bands).within_limits
+        assert Layout(sheet.contents, edge, bands).within_limits
+        assert not Layout(sheet.contents, round(edge * 1.1), bands).within_limits
         assert MAX_CANVAS == 60_000_000
 
     def test_a_pdf_is_one_page_as_wide_as_a4(self) -> None:
@@ -529,7 +529,7 @@ class TestFull:
         assert {page.size for page in pages} == {pages[0].size}
         assert abs(pages[0].height / pages[0].width - 2**0.5) < 0.01
         assert sum(round(near(page, RED) / 200 / 200) for page in pages) == 90
-        layout = Layout(sheet.contents, Fonts(), None, _whole_bands(sheet.contents))
+        layout = Layout(sheet.contents, None, _whole_bands(sheet.contents))
         broken = list(_pages(layout, round(layout.width * 2**0.5)))
         assert [row for page in broken for band in page.bands for row in band.rows] == list(axis.values)
         assert all(page.height <= round(layout.width * 2**0.5) for page in broken)

@@ -215,7 +215,7 @@ class TestTwoValues:
 
     @pytest.mark.parametrize(("low", "high"), [(-3, 900), (0, 65_535), (4095, 4096)])
     def test_large_numbers(self, low: int, high: int) -> None:
-        """Also where no grey could be told from them."""
+        """Even if they are too close to be two greys."""
         array = np.where(HALF, high, low)
         for picture in (array, array.astype("float64"), Image.fromarray(array.astype("int32")), Image.fromarray(array.astype("float32"))):
             assert np.array_equal(alpha(mask_from(picture)), np.where(HALF, 0, 255))
@@ -378,7 +378,7 @@ class TestCheckMask:
             check_mask(mask, PHOTO)
 
     def test_other_pixels_are_refused(self) -> None:
-        """Both sizes are said, and why the reference has its own."""
+        """The message has both sizes, and why the reference has its own."""
         turned = local(Image.new("RGB", (48, 64)), "photo.jpg", notes=("turned as its EXIF says", "location removed"))
         with pytest.raises(UnsupportedOption) as caught:
             check_mask(local(mask_box(PHOTO, 0, 0, 9, 9)), turned)

@@ -1,4 +1,4 @@
-"""A copy says how it was made, in standard XMP, with not a pixel changed, and never tells a path or a key."""
+"""A copy holds how it was made, in standard XMP, with no pixel changed, and never a path or a key."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class TestPixels:
         assert read(copy) == ORIGIN
 
     def test_a_plain_webp_becomes_an_extended_one_with_its_size_and_alpha(self) -> None:
-        """VP8X tells the canvas, and alpha where the lossless stream has it."""
+        """VP8X holds the canvas, and alpha if the lossless stream has it."""
         for mode, alpha in (("RGB", 0), ("RGBA", 0x10)):
             data = picture("WEBP", mode, (65, 33), exact=True)
             first = boxes(embed(data, ORIGIN))[0]
@@ -180,7 +180,7 @@ class TestRoundTrip:
 
     @pytest.mark.parametrize("kind", FORMATS)
     def test_a_second_time_replaces_the_first(self, kind: str) -> None:
-        """Written again, the copy tells the new facts only, and is no longer than if written once."""
+        """Written again, the copy holds the new facts only, and is as short as if written once."""
         once = embed(picture(kind), Origin(prompt="first"))
         again = embed(once, ORIGIN)
         assert read(again) == ORIGIN
@@ -196,10 +196,10 @@ class TestRoundTrip:
         st.sampled_from(FORMATS),
     )
     def test_any_prompt_comes_back(self, prompt: str, options: dict[str, Any], kind: str) -> None:
-        """Whatever a person writes; options are what is left of them without paths and keys."""
-        told = Origin(prompt=prompt, asked=options, sent={"prompt": prompt}, tool="imagegen_magic")
-        copy = embed(TINY[kind], told)
-        assert read(copy) == redact(told)
+        """Any prompt; options without their paths and keys."""
+        written = Origin(prompt=prompt, asked=options, sent={"prompt": prompt}, tool="imagegen_magic")
+        copy = embed(TINY[kind], written)
+        assert read(copy) == redact(written)
         assert reopened(copy).tobytes() == reopened(TINY[kind]).tobytes()
 
     def test_half_a_surrogate_pair_comes_back(self) -> None:
@@ -214,7 +214,7 @@ class TestRoundTrip:
         assert read(data) is None
 
     def test_another_tools_packet_is_not_ours(self) -> None:
-        """XMP of others tells nothing of our making."""
+        """XMP of others is no record of ours."""
         assert read(with_xmp("PNG", THEIRS.encode())) is None
 
     @given(st.data())
@@ -229,13 +229,13 @@ class TestRoundTrip:
     def test_the_sidecar_says_the_same(self) -> None:
         """What stands in the JSON beside a saved picture becomes an origin."""
         sidecar = {"prompt": "fox", "asked": {"n": 1}, "sent": {"n": 1}, "gateway": "evolink", "model": "m", "task_id": "t", "sha256": "00"}
-        told = Origin.of_sidecar({**sidecar, "submitted": "2026-01-01T00:00:00Z", "saved": None, "made_with": "imagegen_magic 0.1.0"})
-        assert told == Origin("fox", {"n": 1}, {"n": 1}, "evolink", "m", "t", "2026-01-01T00:00:00Z", "imagegen_magic 0.1.0", "00")
+        written = Origin.of_sidecar({**sidecar, "submitted": "2026-01-01T00:00:00Z", "saved": None, "made_with": "imagegen_magic 0.1.0"})
+        assert written == Origin("fox", {"n": 1}, {"n": 1}, "evolink", "m", "t", "2026-01-01T00:00:00Z", "imagegen_magic 0.1.0", "00")
         assert Origin.of_sidecar({}) == Origin()
 
 
 class TestLevels:
-    """How much is told."""
+    """How much is written."""
 
     @pytest.mark.parametrize("kind", FORMATS)
     def test_minimal_tells_source_type_tool_and_time_only(self, kind: str) -> None:
@@ -272,7 +272,7 @@ class TestSecrets:
 
     def test_no_path_is_told(self) -> None:
         """Of a file only its name; also inside a sentence, on Windows, and with spaces."""
-        told = redact(
+        written = redact(
             Origin(
                 asked={
                     "references": ["/home/joe/My Pictures/fox.png", "C:\\Users\\Joe\\cat.jpg", "secret project/owl.png", "~/dog.webp"],
@@ -281,20 +281,20 @@ class TestSecrets:
                 }
             )
         )
-        assert told.asked["references"] == ["fox.png", "cat.jpg", "owl.png", "dog.webp"]
-        assert told.asked["mask"] == "mask.png"
-        assert told.asked["extra"] == {"note": "see x.png and y.png", "size": "16:9", "style": "black/white"}
+        assert written.asked["references"] == ["fox.png", "cat.jpg", "owl.png", "dog.webp"]
+        assert written.asked["mask"] == "mask.png"
+        assert written.asked["extra"] == {"note": "see x.png and y.png", "size": "16:9", "style": "black/white"}
 
     def test_no_key_is_told(self) -> None:
         """By its field's name, by its look, and as it is known; also in the prompt."""
         known = "hunter2hunter2"
-        told = Origin(
+        written = Origin(
             prompt=f"a sign with sk-abcdefgh12345678 and {known}",
             asked={"api_key": "x", "accessToken": "y", "callback_url": "https://hooks.example/T/B", "style": f"like {known}"},
             sent={"prompt": f"a sign with sk-abcdefgh12345678 and {known}", "nested": [{"secret": "z", "header": "Bearer abcdefgh123"}]},
             task_id=known,
         )
-        copy = embed(picture(), told, secrets=[known, ""])
+        copy = embed(picture(), written, secrets=[known, ""])
         for secret in (known, "sk-abcdefgh", "hooks.example", "abcdefgh123", "accessToken"):
             assert secret.encode() not in copy
         back = read(copy)
@@ -315,13 +315,13 @@ class TestSecrets:
         }
 
     def test_a_picture_as_data_address_is_not_repeated(self) -> None:
-        """Its kind is told, its bytes are not."""
+        """Its type is written, its bytes are not."""
         asked = {"references": ["data:image/png;base64," + "A" * 100_000], "upload": "upload:" + "ab" * 32}
-        told = redact(Origin(asked=asked)).asked
-        assert told == {"references": ["data:image/png;base64,…"], "upload": "upload:" + "ab" * 32}
+        written = redact(Origin(asked=asked)).asked
+        assert written == {"references": ["data:image/png;base64,…"], "upload": "upload:" + "ab" * 32}
 
     def test_a_prompt_about_paths_stays(self) -> None:
-        """What a person wrote is verbatim but for keys."""
+        """A prompt is verbatim but for keys."""
         prompt = "a sign that reads /etc/passwd, and C:\\WINDOWS"
         assert redact(Origin(prompt=prompt, asked={"prompt": prompt})).asked["prompt"] == prompt
 
@@ -415,9 +415,9 @@ class TestBounds:
     def test_a_long_prompt_fits_a_jpeg_without_saying_it_twice(self) -> None:
         """A prompt of 32,000 letters, also asked and sent, is whole."""
         prompt = "fox & snow " * 2900
-        told = Origin(prompt=prompt, asked={"prompt": prompt, "n": 1}, sent={"prompt": prompt})
-        copy = embed(picture("JPEG"), told)
-        assert read(copy) == told
+        written = Origin(prompt=prompt, asked={"prompt": prompt, "n": 1}, sent={"prompt": prompt})
+        copy = embed(picture("JPEG"), written)
+        assert read(copy) == written
         assert reopened(copy).size == (65, 33)
 
     def test_what_does_not_fit_a_jpeg_is_cut_and_said(self) -> None:
@@ -433,9 +433,9 @@ class TestBounds:
 
     def test_a_png_and_a_webp_hold_it_whole(self) -> None:
         """They have no such limit."""
-        told = Origin(prompt="狐" * 32_000, sent={"n": 1})
+        written = Origin(prompt="狐" * 32_000, sent={"n": 1})
         for kind in ("PNG", "WEBP"):
-            assert read(embed(picture(kind), told)) == told
+            assert read(embed(picture(kind), written)) == written
 
 
 TINY = {kind: picture(kind, size=(8, 8)) for kind in FORMATS}

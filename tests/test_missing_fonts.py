@@ -20,7 +20,6 @@ from test_grid import texts
 from imagegen_magic import generate, run, sweep
 from imagegen_magic.imaging.sheet.grid import Axis, contact_sheet, grid
 from imagegen_magic.imaging.text import missing_fonts
-from imagegen_magic.imaging.text.fonts import Fonts
 from imagegen_magic.imaging.text.missing_fonts import MissingFontWarning
 from imagegen_magic.notebook.commands import compare
 
@@ -69,12 +68,12 @@ class TestScripts:
     )
     def test_each_script_is_named_once(self, bare: None, text: str, names: tuple[str, ...]) -> None:
         """However many characters there are; what no font could have is none."""
-        assert missing_fonts.scripts([text, text], Fonts()) == names
+        assert missing_fonts.scripts([text, text]) == names
 
     def test_with_the_fonts_nothing_is_missing(self) -> None:
         """All that the tests' own fonts have."""
         with typefaces.only(typefaces.LATIN, typefaces.CJK, typefaces.emoji()):
-            assert missing_fonts.scripts([CHINESE, "🦊 浮世絵風の 별"], Fonts()) == ()
+            assert missing_fonts.scripts([CHINESE, "🦊 浮世絵風の 별"]) == ()
             assert missing_fonts.unsupported() == ()
             assert missing_fonts.words(()) == missing_fonts.note(()) == ""
 
@@ -119,10 +118,10 @@ class TestSheet:
         """In its note, which every machine can draw, beside a note that was there; the same in each of its forms."""
         sheet = contact_sheet([picture()] * 3, [CHINESE] * 3, title=CHINESE, note="all of them")
         for form in ("preview", "png", "pdf"):
-            said = " ".join(texts(monkeypatch, sheet, form))
+            drawn = " ".join(texts(monkeypatch, sheet, form))
             monkeypatch.undo()
-            assert said.count("no font here draws Chinese") == 1
-            assert "all of them" in said
+            assert drawn.count("no font here draws Chinese") == 1
+            assert "all of them" in drawn
 
     def test_a_sheet_that_misses_nothing_stays_as_it_is(self, bare: None) -> None:
         """Not a pixel of it changes."""
@@ -132,18 +131,18 @@ class TestSheet:
 
 
 class TestPython:
-    """What a script is told."""
+    """What a script gets."""
 
     def test_contact_sheets_and_grids_warn_where_they_are_asked_for(self, bare: None, debian: None, tmp_path: Path) -> None:
         """One warning each, at the line of one's own code; the sheet is made all the same."""
         made = run(sweep(f"{CHINESE} {{{{style}}}}", {"style": ["oil", "ink"]}, sandbox=True, size="1:1"))
-        with pytest.warns(MissingFontWarning, match="draws Chinese") as told:  # noqa: PT031 - three calls, one warning each
+        with pytest.warns(MissingFontWarning, match="draws Chinese") as warned:  # noqa: PT031 - three calls, one warning each
             assert made.grid(edge=64).width > 64
             assert made.contact_sheet(edge=64).width > 64
             assert made.contact_sheet(tmp_path / "sheet.pdf", edge=64).exists()
-        assert [Path(one.filename).name for one in told] == [Path(__file__).name] * 3
-        assert str(told[0].message).startswith(NO_CHINESE)
-        assert "fonts-noto-cjk" in str(told[0].message)
+        assert [Path(one.filename).name for one in warned] == [Path(__file__).name] * 3
+        assert str(warned[0].message).startswith(NO_CHINESE)
+        assert "fonts-noto-cjk" in str(warned[0].message)
 
     def test_what_can_be_drawn_warns_of_nothing(self, bare: None) -> None:
         """English needs no font of the system."""
@@ -176,7 +175,7 @@ class TestCell:
     def test_a_sweep_ends_with_one_line(self, shell: Any, bare: None, debian: None) -> None:
         """Under the grid and the table, once for the whole sheet."""
         shell.run(f"%%imagegen -p evolink --sweep style=油画,水墨 -o made\n{CHINESE} {{{{style}}}}")
-        (line,) = [said for said in shell.shown() if "No font" in said]
+        (line,) = [line for line in shell.shown() if "No font" in line]
         assert line.startswith(NO_CHINESE)
         assert "`apt-get install fonts-noto-cjk`" in line
         assert shell.shown().index(line) == 3
@@ -191,16 +190,16 @@ class TestCell:
         Path("城.png").write_bytes(picture())
         Path("fox.png").write_bytes(picture())
         sides = [compare._side(shell.context, name) for name in ("城.png", "fox.png")]
-        said = [bundle.data["text/plain"] for bundle in compare.bundles(*sides)]
-        assert sum(words.startswith(NO_CHINESE) for words in said) == 1
+        shown = [bundle.data["text/plain"] for bundle in compare.bundles(*sides)]
+        assert sum(words.startswith(NO_CHINESE) for words in shown) == 1
 
     def test_doctor_tells_it_and_finds_nothing_wrong(self, shell: Any, bare: None, debian: None) -> None:
-        """It is nothing to mend for somebody who writes English."""
+        """For English prompts it is no problem."""
         shell.run("%imagegen doctor")
-        said = shell.shown()[0]
-        assert "none for accented Latin, Chinese, Japanese, Korean, emoji" in said
-        assert "apt-get install fonts-noto-core fonts-noto-cjk fonts-noto-color-emoji" in said.replace("\n", " ")
-        assert "fonts of grids" not in said.split("Python")[0]
+        shown = shell.shown()[0]
+        assert "none for accented Latin, Chinese, Japanese, Korean, emoji" in shown
+        assert "apt-get install fonts-noto-core fonts-noto-cjk fonts-noto-color-emoji" in shown.replace("\n", " ")
+        assert "fonts of grids" not in shown.split("Python")[0]
 
     def test_doctor_tells_what_there_is(self, shell: Any) -> None:
         """Where nothing is missing."""

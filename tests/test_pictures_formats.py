@@ -1,4 +1,4 @@
-"""Every format of the one table is a picture, told from its bytes; nothing in a file but its pixels is a reason to refuse it."""
+"""Every format of the table is identified by its bytes; only broken pixels are a reason to refuse a file."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ def after_header(*chunks: bytes) -> bytes:
 
 
 def behind(marker: int, content: bytes, length: int | None = None) -> bytes:
-    """Return a JPEG with one more segment, whose length is said right unless another is given."""
+    """Return a JPEG with one more segment, with the right length unless another is given."""
     data = drawn("JPEG")
-    said = len(content) + 2 if length is None else length
-    return data[:2] + bytes([0xFF, marker]) + struct.pack(">H", said) + content + data[2:]
+    stated = len(content) + 2 if length is None else length
+    return data[:2] + bytes([0xFF, marker]) + struct.pack(">H", stated) + content + data[2:]
 
 
 def riff(*chunks: tuple[bytes, bytes]) -> bytes:
@@ -107,7 +107,7 @@ class TestTable:
         assert size_of(Tile(drawn(kind))) == (96, 64)
 
     def test_types_stand_in_the_one_table(self) -> None:
-        """No other module spells a MIME type, so a new format is one entry in `formats`, and a reader if it has extras to strip."""
+        """No other module spells a MIME type, so a new format is one entry in `formats`."""
         root = Path(imagegen_magic.__file__).parent
         types = {image_format.mime_type for image_format in FORMATS}
         found = [
@@ -120,7 +120,7 @@ class TestTable:
         assert not found
 
     def test_the_table_is_this_one(self) -> None:
-        """And HEIC, where somebody has installed what reads it."""
+        """And HEIC, which needs another package."""
         assert [(kind.mime_type, kind.suffix) for kind in FORMATS] == [*TABLE.values(), ("image/heic", ".heic")]
 
     @pytest.mark.parametrize(
@@ -140,8 +140,8 @@ class TestTable:
             (b"qt  \0\0\0\0", None),
         ],
     )
-    def test_the_type_is_told_from_all_brands(self, brands: bytes, kind: object) -> None:
-        """The major brand may name the container alone; then a compatible one says how the picture is coded."""
+    def test_all_brands_decide_the_type(self, brands: bytes, kind: object) -> None:
+        """The major brand may name the container alone; then a compatible one names the coding."""
         assert format_of(struct.pack(">I4s", len(brands) + 8, b"ftyp") + brands + bytes(64)) is kind
 
     def test_brands_end_with_their_box(self) -> None:
@@ -177,7 +177,7 @@ class TestTable:
                     assert "formats" in [each.arg for each in node.keywords], f"{path.name}:{node.lineno}"
 
     def test_the_picture_of_a_result_keeps_what_pillow_reads(self) -> None:
-        """Its texts are there for whoever opens it, and where they are a bomb, its pixels are."""
+        """An opened result has its texts; if these are a bomb, only its pixels."""
         assert reopened(after_header(chunk(b"tEXt", b"Title\0A fox"))).info["Title"] == "A fox"
         assert reopened(after_header(chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(3_000_000))))).size == (640, 480)
 
@@ -248,7 +248,7 @@ def _boxed(name: bytes, content: bytes) -> bytes:
 
 
 class TestExtras:
-    """What rides along in a file is never a reason to refuse its picture."""
+    """Extras in a file are never a reason to refuse its image."""
 
     @pytest.mark.parametrize("what", ODD)
     def test_it_is_a_picture(self, what: str) -> None:

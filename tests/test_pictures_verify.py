@@ -1,4 +1,4 @@
-"""A picture is taken only whole: what it is comes from its bytes, and what is none is told in clear words."""
+"""Only a complete image is accepted: its facts come from its bytes, and the message names what else came."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class TestFacts:
     @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
     @pytest.mark.parametrize(("alpha", "transparent"), [(255, False), (254, True), (0, True)])
     def test_alpha_is_not_yet_transparency(self, kind: str, alpha: int, transparent: bool) -> None:
-        """A channel that is opaque everywhere is told from one that is not."""
+        """A channel that is opaque everywhere differs from one that is not."""
         image = Image.new("RGBA", (40, 30), (10, 200, 30, 255))
         image.putpixel((7, 7), (1, 2, 3, alpha))
         data = saved(image, kind, lossless=True) if kind == "WEBP" else saved(image, kind)
@@ -103,7 +103,7 @@ class TestFacts:
         assert verify(saved(image, "PNG", transparency=(9, 9, 9)))[0].transparent is False
 
     def test_sixteen_bits(self) -> None:
-        """A 16-bit grey picture is read; whether a grey of it is transparent nobody looked at."""
+        """A 16-bit grey picture is read; whether a grey of it is transparent is not checked."""
         image = Image.new("I;16", (20, 10), 40_000)
         assert verify(saved(image, "PNG"))[0] == ImageInfo(20, 10, "image/png", ".png", False, False)
         assert verify(saved(image, "PNG", transparency=5))[0].transparent is None
@@ -227,7 +227,7 @@ class TestBombs:
             verify(bytes(data))
 
     def test_too_many_bytes(self) -> None:
-        """More than 64 MiB are not even looked at."""
+        """More than 64 MiB are refused unread."""
         with pytest.raises(ImageInvalid, match="64 MiB"):
             verify(drawn("PNG") + bytes(MAX_BYTES))
 
@@ -327,7 +327,7 @@ class TestNoPicture:
 
 
 class TestExtras:
-    """What rides along in a file."""
+    """Extras in a file."""
 
     def test_an_animated_png_is_its_first_picture(self) -> None:
         """An animation counts as the picture that a plain viewer shows, even where its animation header is broken."""

@@ -148,8 +148,8 @@ class TestRecords:
         """A gateway's key as well: the copy stays in this process."""
         for each in everything:
             assert _plain(make(each)) == _plain(each)
-        wish = next(each for each in everything if isinstance(each, PlannedRequest))
-        assert make(wish).gateway.key == wish.gateway.key
+        planned = next(each for each in everything if isinstance(each, PlannedRequest))
+        assert make(planned).gateway.key == planned.gateway.key
 
     def test_each_hashes(self, everything):
         """Also where a field holds a dict or a list."""
@@ -197,7 +197,7 @@ class TestHashing:
         assert hash(ImageRequest("a fox", extra={"a": frozenset({3})})) == hash(same)
 
     def test_of_arrays_and_images_as_references(self):
-        """Before they are made ready, references are what a person has."""
+        """Before they are prepared, references are the user's own values."""
         array = numpy.zeros((4, 4), "uint8")
         request = ImageRequest("a fox", references=[array])
         assert hash(request) == hash(ImageRequest("a fox", references=[array]))

@@ -43,7 +43,7 @@ NO_PLACE = XMP % b'exif:UserComment="a map with GPS on it"'
 
 
 def drawn(size: tuple[int, int] = (80, 48), mode: str = "RGB") -> Image.Image:
-    """Return a picture whose four quarters tell which side is up."""
+    """Return a picture whose four quarters show which side is up."""
     image = Image.new("RGB", size, "white")
     across, down = size[0] // 2, size[1] // 2
     for box, colour in (((0, 0, across, down), "red"), ((across, 0, *size), "lime"), ((across, down, *size), "blue")):
@@ -115,7 +115,7 @@ def alike(first: Image.Image, second: Image.Image) -> bool:
 
 
 class TestUntouched:
-    """What is right already goes out byte for byte."""
+    """What needs no change is sent byte for byte."""
 
     @pytest.mark.parametrize("kind", OWN)
     @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P"])
@@ -137,7 +137,7 @@ class TestUntouched:
 
     @pytest.mark.parametrize("wrapped", [bytearray, memoryview])
     def test_other_bytes(self, wrapped: Callable[[bytes], object]) -> None:
-        """Bytes in their other clothes."""
+        """Bytes in other types."""
         data = saved(drawn(), "PNG")
         assert ready(wrapped(data)).data == data
 
@@ -303,7 +303,7 @@ class TestExtras:
 
     @pytest.mark.parametrize("kind", OWN)
     def test_what_follows_the_end_stays_here(self, kind: str) -> None:
-        """The rest of a picture that was cropped in place, or a photo with its place: cut off, told, and not a pixel touched."""
+        """The rest of an image that was cropped in place, or a photo with its location: cut off and noted, without touching a pixel."""
         whole = saved(drawn(), kind)
         for tail in (saved(drawn(), "JPEG", exif=exif(place=True)), b"\0", whole):
             picture = ready(whole + tail)
@@ -332,7 +332,7 @@ class TestConversion:
         ],
     )
     def test_without_loss(self, kind: str, options: dict[str, Any], word: str) -> None:
-        """The same pixels, now as PNG, and said so."""
+        """The same pixels, as PNG, with a note."""
         picture = ready(saved(drawn(), kind, **options))
         assert (picture.mime_type, picture.notes) == ("image/png", (f"converted from {word}",))
         assert same_pixels(opened(picture), drawn())
@@ -416,12 +416,12 @@ class TestConversion:
         assert str(refusal(data)).startswith(words)
 
     def test_heic_as_the_advice_says(self) -> None:
-        """With pillow-heif installed, as the message advises: decoded, upright, without its place, and cut short it is told so."""
+        """With pillow-heif installed, as the message advises: decoded, upright, without metadata; refused if cut short."""
         import pillow_heif
 
         file = io.BytesIO()
         pillow_heif.from_pillow(drawn((96, 64))).save(file, quality=100, exif=exif(place=True).tobytes())
-        assert "HEIF" not in Image.OPEN  # nothing was registered in the person's Pillow
+        assert "HEIF" not in Image.OPEN  # nothing was registered in the user's Pillow
         picture = ready(file.getvalue())
         assert picture.notes == ("converted from HEIC",)
         assert alike(opened(picture), drawn((96, 64)))
@@ -433,7 +433,7 @@ class TestConversion:
                 verify(file.getvalue()[:place])
 
     def test_heic_with_its_reader(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where pillow-heif is installed it is read by it, without registering anything in the person's Pillow."""
+        """pillow-heif reads it, without being registered in the user's Pillow."""
 
         class Reader(PngImagePlugin.PngImageFile):
             def __init__(self, file: io.BytesIO) -> None:
@@ -502,7 +502,7 @@ class TestIdentity:
 
 
 def allowed(data: bytes) -> bool:
-    """Return whether a file consists of nothing but the parts that a picture needs, walked here once more and by other means."""
+    """Return whether a file consists only of the parts that an image needs, by a walker independent of the package's."""
     if data.startswith(b"\x89PNG"):
         names, place = [], 8
         while place < len(data):
@@ -619,7 +619,7 @@ class TestNothingButThePicture:
         assert opened(ready(data)).info["icc_profile"] == large
 
     @pytest.mark.parametrize("kind", ["TIFF", "AVIF", "JPEG2000", "BMP", "GIF"])
-    def test_other_formats_are_coded_anew(self, kind: str) -> None:
+    def test_other_formats_are_encoded_again(self, kind: str) -> None:
         """Nothing of their files is left."""
         options = {"comment": b"A camera"} if kind == "GIF" else {} if kind in ("JPEG2000", "BMP") else {"exif": exif(place=kind == "AVIF")}
         picture = ready(saved(drawn(), kind, **options))
@@ -627,7 +627,7 @@ class TestNothingButThePicture:
         assert b"A camera" not in picture.data
 
     def test_what_is_turned_holds_nothing_else(self) -> None:
-        """A picture that is coded anew because it lies on its side."""
+        """An image that is encoded again because it lies on its side."""
         data = saved(drawn(), "JPEG", exif=exif(6, place=True), comment=b"from my garden")
         picture = ready(data)
         assert picture.notes == ("turned as its EXIF says", "left out: comment")
@@ -674,11 +674,11 @@ class TestNothingButThePicture:
 
 
 class TestAnimations:
-    """Of several pictures the first is sent, and that is said."""
+    """Of several images the first is sent, with a note."""
 
     @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
     def test_its_first_frame_as_it_is(self, kind: str) -> None:
-        """Without a pixel coded anew where the frame is a whole picture."""
+        """Without encoding a pixel again if the frame is a whole image."""
         data = saved(drawn(), kind, save_all=True, append_images=[noise(80, 48), noise(80, 48, seed=4)], lossless=True)
         picture = ready(data)
         assert picture.notes == ("the first of 3 frames",)
@@ -687,7 +687,7 @@ class TestAnimations:
         assert len(picture.data) < len(data) / 2
 
     def test_a_first_frame_that_does_not_fill_the_canvas(self) -> None:
-        """It is coded anew, without loss where it was."""
+        """It is encoded again, without loss if it was lossless."""
         part = saved(Image.new("RGB", (20, 10), "red"), "WEBP", lossless=True)[12:]
         frame = (
             (4).to_bytes(3, "little")
@@ -727,7 +727,7 @@ class TestAnimations:
         assert image.tell() == 1
 
     def test_of_an_avif(self) -> None:
-        """It is converted, and said to be the first."""
+        """It is converted, and the note names the first frame."""
         picture = ready(saved(drawn(), "AVIF", save_all=True, append_images=[noise(80, 48)]))
         assert picture.notes == ("converted from AVIF, the first of 2 frames",)
         assert alike(opened(picture), drawn())
@@ -762,7 +762,7 @@ class TestDeepNumbers:
         assert np.abs(self.shades(grey_tiff(np.round(RAMP * 4095 / 255), 12)) - RAMP).max() <= 1
 
     def test_twelve_bits_in_the_room_of_sixteen(self) -> None:
-        """Where a tag says what is white, that is it; where none does, nobody knows, and it is not sent nearly black."""
+        """A tag says what is white; without one it is unknown, and the image is not sent nearly black."""
         values = np.round(RAMP * 4095 / 255)
         assert np.abs(self.shades(grey_tiff(values, 16, largest=4095)) - RAMP).max() <= 1
         error = refusal(grey_tiff(values, 16))
@@ -845,7 +845,7 @@ class TestImages:
 
     @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr", "HSV", "LAB", "F"])
     def test_every_mode_goes_out_as_png(self, mode: str) -> None:
-        """Whatever Pillow can hold, and the person's own picture stays as it was."""
+        """Every mode of Pillow; the user's own image stays as it was."""
         image = Image.new(mode, (30, 20))
         image.info["comment"] = "mine"
         picture = ready(image)
@@ -925,7 +925,7 @@ class TestArrays:
         ],
     )
     def test_others_are_refused_in_words(self, array: np.ndarray, words: str) -> None:
-        """Shape and type are said, and the call that makes it right."""
+        """The message has shape and type, and the call that corrects it."""
         error = refusal(array)
         assert isinstance(error, UnsupportedOption)
         assert error.option == "references"
@@ -963,14 +963,14 @@ class TestOtherObjects:
 
     @pytest.mark.parametrize("source", [None, 3, "photo.png", [1, 2], {"a": 1}, object()])
     def test_anything_else_is_refused(self, source: object) -> None:
-        """Its type is said, and what is taken."""
+        """The message has its type, and what is accepted."""
         error = refusal(source)
         assert f"of type {type(source).__name__}, which holds no picture" in str(error)
         assert "a PIL image, a numpy array" in str(error)
 
 
 class TestTooLarge:
-    """Above the limit: refused, or made to fit where that is wanted, and said so."""
+    """Above the limit: refused, or with `fit` made to fit, with a note."""
 
     def test_refused_with_the_option_that_helps(self) -> None:
         """Both numbers, and `--fit`."""
@@ -980,8 +980,8 @@ class TestTooLarge:
         assert "photo has 361 kB, more than the 200 kB that are taken" in str(error)
         assert "--fit" in str(error)
 
-    def test_two_numbers_that_are_nearly_the_same_are_told_apart(self) -> None:
-        """One byte too many is not said as 20 MB, more than 20 MB."""
+    def test_two_nearly_equal_numbers_differ_in_the_message(self) -> None:
+        """One byte too many is not shown as 20 MB, more than 20 MB."""
         data = saved(noise(100, 100), "PNG")
         assert f"photo has {len(data) / 1000:.3f} kB, more than the {(len(data) - 1) / 1000:.3f} kB" in str(
             refusal(data, max_bytes=len(data) - 1)
@@ -994,7 +994,7 @@ class TestTooLarge:
         assert [error.option for error in errors if isinstance(error, UnsupportedOption)] == ["references", "mask"]
 
     def test_two_large_numbers_too(self) -> None:
-        """Where four digits say the same of both, the bytes themselves are said."""
+        """If four digits are equal for both, the message has the bytes."""
         size = len(data := saved(noise(700, 700), "PNG"))
         assert size > 1e6
         assert f"photo has {size} bytes, more than the {size - 1} bytes that are taken" in str(refusal(data, max_bytes=size - 1))
@@ -1026,7 +1026,7 @@ class TestTooLarge:
     @pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGB"), ("JPEG", "RGB"), ("WEBP", "RGB"), ("PNG", "RGBA"), ("WEBP", "RGBA")])
     @pytest.mark.parametrize("most", [3_000, 30_000])
     def test_and_then_smaller(self, kind: str, mode: str, most: int) -> None:
-        """From what to what is said; the shape stays, alpha too."""
+        """The note has both sizes; the shape stays, alpha too."""
         picture = ready(saved(noise(500, 250, mode), kind), max_bytes=most, fit=True)
         assert len(picture.data) <= most
         assert picture.notes[-1] == f"scaled down from 500×250 to {picture.width}×{picture.height}"
@@ -1043,7 +1043,7 @@ class TestTooLarge:
         assert alike(opened(picture), drawn((300, 200)).resize((150, 100)))
 
     def test_turned_first(self) -> None:
-        """The sizes that are said are those of the upright picture."""
+        """The note has the sizes of the upright image."""
         picture = ready(saved(drawn((300, 200)), "JPEG", exif=exif(6)), max_pixels=15_000, fit=True)
         assert picture.notes == ("turned as its EXIF says", "scaled down from 200×300 to 100×150")
 
@@ -1112,7 +1112,7 @@ class TestNoPicture:
     @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "JPEG2000"])
     @pytest.mark.parametrize("share", [0.3, 0.9])
     def test_cut_short(self, kind: str, share: float) -> None:
-        """A file of which the end is missing is told, in every format."""
+        """An incomplete file is refused, in every format."""
         data = saved(noise(120, 90), kind)
         error = refusal(data[: int(len(data) * share)])
         assert isinstance(error, ImageInvalid)

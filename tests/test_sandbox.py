@@ -186,7 +186,7 @@ def test_a_poor_key_is_402(box: Box, gateway: str) -> None:
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
 def test_an_unknown_task_is_404(box: Box, gateway: str) -> None:
-    """A task of nobody, and one of another gateway, are not known."""
+    """An unknown task, and one of another gateway, are not found."""
     other = "evolink" if gateway != "evolink" else "apimart"
     task = box.accepted(other)
     assert box.ask("GET", POLL[gateway] + "nothing").status_code == 404
@@ -399,7 +399,7 @@ def test_a_body_that_is_no_object_is_refused(box: Box) -> None:
 def test_a_batch_look_shows_known_tasks_and_leaves_out_the_others(box: Box, gateway: str) -> None:
     """`{"task_ids": […]}` answers a list in `data`."""
     tasks = [box.accepted(gateway, prompt=f"p{n}") for n in range(3)]
-    answer = box.ask("POST", f"/{gateway}/v1/tasks/batch", json={"task_ids": [*tasks, "nobody"]}).json()
+    answer = box.ask("POST", f"/{gateway}/v1/tasks/batch", json={"task_ids": [*tasks, "unknown"]}).json()
     assert [task["id"] for task in answer["data"]] == tasks
     assert set(get_provider(gateway).read_batch(answer)) == set(tasks)
     assert box.log()["batch_looks"] == 1

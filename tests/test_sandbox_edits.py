@@ -264,7 +264,7 @@ def test_a_mask_that_does_not_fit_is_refused(box: Box, through: Image.Image, wor
 
 
 def test_a_mask_beside_a_stranger_is_taken_at_its_word(box: Box) -> None:
-    """The sandbox fetches nothing from elsewhere: it draws anew, and does not fail."""
+    """The sandbox fetches nothing from elsewhere: it draws a new image, and does not fail."""
     through = upload(box, "gccai", encoded(mask()))
     assert box.picture("gccai", image_urls=["https://x.example/a.png"], mask_url=through, size="1024x1024").size == SIZE
     known = upload(box, "gccai", encoded(photo()))

@@ -110,18 +110,18 @@ def test_an_unknown_fault_is_refused_with_the_names(box: Box) -> None:
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "wrong",
     [{"times": "2"}, {"times": 1.5}, {"times": True}, {"times": -1}, {"match": 5}, {"provider": ["evolink"]}, {"kind": None}],
     ids=repr,
 )
-def test_a_fault_of_wrong_types_is_refused_when_it_is_armed(box: Box, wish: dict[str, Any]) -> None:
+def test_a_fault_of_wrong_types_is_refused_when_it_is_armed(box: Box, wrong: dict[str, Any]) -> None:
     """And not when it would strike: the next submission and its look are as ever."""
-    assert box.ask("POST", "/_sandbox/faults", json={"kind": "failed", **wish}).status_code == 400
+    assert box.ask("POST", "/_sandbox/faults", json={"kind": "failed", **wrong}).status_code == 400
     assert box.look("evolink", box.accepted("evolink"))["status"] == "pending"
 
 
 def test_the_armed_faults_and_all_kinds_are_shown(box: Box) -> None:
-    """GET tells what is armed, and of each kind its phase and meaning."""
+    """GET returns what is armed, and of each kind its phase and meaning."""
     arm(box, "failed", times=3, match="fox")
     shown = box.ask("GET", "/_sandbox/faults").json()
     assert shown["armed"] == [{"kind": "failed", "times": 3, "provider": None, "match": "fox"}]
@@ -143,7 +143,7 @@ def test_drop_after_accept_breaks_the_connection_of_an_accepted_task(box: Box, g
 
 
 def test_hang_after_accept_never_answers(box: Box) -> None:
-    """The task is accepted; whoever waits, waits until they give up."""
+    """The task is accepted, and no answer comes until the client disconnects."""
     arm(box, "hang-after-accept")
 
     async def wait() -> None:

@@ -102,7 +102,7 @@ def test_a_broken_download_is_seen_as_one(server: SandboxServer, client: httpx2.
 
 
 def test_a_truncated_jpeg_looks_whole_on_the_wire(server: SandboxServer, client: httpx2.Client) -> None:
-    """Chunked and properly ended: only its bytes tell."""
+    """Chunked and properly ended: only its bytes show it."""
     url = address(client, server, "cut jpeg")
     server.arm("truncated-jpeg")
     response = client.get(url)

@@ -25,7 +25,7 @@ from fontTools.ttLib.tables.sbixGlyph import Glyph
 from fontTools.ttLib.tables.sbixStrike import Strike
 from PIL import Image, ImageDraw
 
-from imagegen_magic.imaging.text import font_files
+from imagegen_magic.imaging.text import font_files, fonts
 
 LATIN = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 BOLD = LATIN.with_name("DejaVuSans-Bold.ttf")
@@ -82,13 +82,13 @@ def emoji() -> bytes:
 
 
 @contextlib.contextmanager
-def only(*fonts: Path | bytes) -> Iterator[Path]:
+def only(*files: Path | bytes) -> Iterator[Path]:
     """Have the package find these fonts and no others; bytes are a font of emoji. Yields the folder that they are in."""
-    caches = (font_files._files, font_files.faces, font_files.others)
+    caches = (font_files._files, font_files.faces, font_files.others, fonts.width, fonts.wrap, fonts.face_of)
     before = font_files._folders
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for font in fonts:
+        for font in files:
             if isinstance(font, bytes):
                 (folder / "NotoColorEmoji.ttf").write_bytes(font)
             else:

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from imagegen_magic.humanize import local_day
 from imagegen_magic.imaging.preview import Preview, fitted
-from imagegen_magic.imaging.text.fonts import Fonts
+from imagegen_magic.imaging.text import fonts
 
 _SCALE = 2  # pixels for each CSS pixel, for dense screens
 _SIZE = (640, 220)  # CSS pixels, as are all below
@@ -48,7 +48,6 @@ class _Card:
     def __init__(self, points: Sequence[Point], amount: Callable[[Decimal], str], until: float) -> None:
         self.image = Image.new("RGB", (_SIZE[0] * _SCALE, _SIZE[1] * _SCALE), _PAPER)
         self._pen = ImageDraw.Draw(self.image)
-        self._fonts = Fonts()
         self._points, self._amount = points, amount
         self._scale = ticks(points[-1][1])
         self._start = min(points[0][0], until - _DAY)
@@ -81,7 +80,7 @@ class _Card:
         for each in self._scale:
             y = self._y(each)
             self._pen.line([(self._pixel(self._left), y), (self._pixel(self._right), y)], fill=_HAIRLINE, width=_SCALE // 2)
-            place = (self._left - 8, y / _SCALE - self._fonts.height(_WORDS) / 2)
+            place = (self._left - 8, y / _SCALE - fonts.height(_WORDS) / 2)
             self._text_ending(place, self._amount(each), _WORDS, _QUIET)
 
     def _draw_days(self) -> None:
@@ -105,13 +104,13 @@ class _Card:
         return length * _SCALE
 
     def _width(self, text: str) -> float:
-        return self._fonts.width(text, _WORDS * _SCALE) / _SCALE
+        return fonts.width(text, _WORDS * _SCALE) / _SCALE
 
     def _text(self, place: tuple[float, float], text: str, size: int, colour: tuple[int, int, int], *, bold: bool = False) -> None:
-        self._fonts.draw(self.image, (place[0] * _SCALE, place[1] * _SCALE), text, size * _SCALE, colour, bold=bold)
+        fonts.draw(self.image, (place[0] * _SCALE, place[1] * _SCALE), text, size * _SCALE, colour, bold=bold)
 
     def _text_ending(self, place: tuple[float, float], text: str, size: int, colour: tuple[int, int, int]) -> None:
-        width = self._fonts.width(text, size * _SCALE) / _SCALE
+        width = fonts.width(text, size * _SCALE) / _SCALE
         self._text((place[0] - width, place[1]), text, size, colour)
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from imagegen_magic.imaging.sheet.tiles import Tile, size_of
-from imagegen_magic.imaging.text.fonts import Fonts
+from imagegen_magic.imaging.text import fonts
 
 MAX_CANVAS = 60_000_000  # px drawn at once: 240 MB in memory
 _MAX_SIDE = 60_000  # px: JPEG ends at 65,535
@@ -82,30 +82,24 @@ class Contents:
 class Layout:
     """Where everything of a sheet stands, in pixels, with pictures within `edge` px (None: at their own pixels).
 
-    `text`: the smallest and the largest size of its labels. `columns_of_bands`: how many bands are side by side.
+    `slots` and `cells` are the widths of each column, of one image and of a cell. `text`: the smallest and the largest size of its
+    labels. `columns_of_bands`: how many bands are side by side.
     """
 
     def __init__(
         self,
         contents: Contents,
-        fonts: Fonts,
         edge: int | None,
         bands: Sequence[Band],
         *,
         text: tuple[int, int] = (11, 4000),
         columns_of_bands: int = 1,
     ) -> None:
-        self.contents, self.fonts, self.asked_edge, self.bands, self.columns_of_bands = (
-            contents,
-            fonts,
-            edge,
-            tuple(bands),
-            columns_of_bands,
-        )
+        self.contents, self.asked_edge, self.bands, self.columns_of_bands = contents, edge, tuple(bands), columns_of_bands
         self.edge, self.text_bounds = edge or max(contents.usual), text
         self.across = _across(max(len(tiles) for block in contents.blocks for row in block.cells for tiles in row))
-        self._slots = self._measured()
-        rough = max(sum(self._slots[column] * self.across for column in band.columns) for band in self.bands)
+        self.slots = [self._slot_width(column) for column in range(contents.columns)]
+        rough = max(sum(self.slots[column] * self.across for column in band.columns) for band in self.bands)
         self.text = round(min(text[1], max(text[0], self.edge * 0.05, min(rough / 72, self.edge * 0.13))))
         self.small = max(10, round(self.text * 0.86))
         self.big = round(self.text * 1.3)
@@ -116,16 +110,16 @@ class Layout:
         self.inner = max(2 * self.hair + 1, round(self.text * 0.22))  # between the pictures of a cell
         self.margin = round(self.text * 1.6)
         self.spread = round(self.text * 2.2)  # between bands side by side
-        self._cells = [self._cell_width(column) for column in range(len(self._slots))]
-        self._label_lines: dict[tuple[int, int], list[str]] = {}
+        self.cells = [self._cell_width(column) for column in range(len(self.slots))]
+        self._label_lines: dict[tuple[int, int], tuple[str, ...]] = {}
         self.labels = self._label_width()
-        tiles = max(sum(self._cells[column] + self.gap for column in band.columns) - self.gap for band in self.bands)
+        tiles = max(sum(self.cells[column] + self.gap for column in band.columns) - self.gap for band in self.bands)
         self.band_width = self.labels + tiles
         bands_width = columns_of_bands * (self.band_width + self.spread) - self.spread
-        self.inside = max(bands_width, min(24 * self.text, self._title_width()))
+        self.inside = max(bands_width, min(24 * self.text, math.ceil(fonts.width(contents.title, self.big, bold=True))))
         self.width = 2 * self.margin + self.inside
-        self.title = self.fonts.wrap(contents.title, self.big, self.inside, 5, bold=True)
-        self.note = self.fonts.wrap(contents.note, self.small, self.inside, 3)
+        self.title = fonts.wrap(contents.title, self.big, self.inside, 5, bold=True)
+        self.note = fonts.wrap(contents.note, self.small, self.inside, 3)
         self.height = self._total()
 
     @property
@@ -142,7 +136,7 @@ class Layout:
     @property
     def frame(self) -> int:
         """The height of the margins, the title and the note."""
-        note = self.text + len(self.note) * self.fonts.height(self.small) if self.note else 0
+        note = self.text + len(self.note) * fonts.height(self.small) if self.note else 0
         return 2 * self.margin + self.title_height() + note
 
     def shown(self) -> Iterator[Tile]:
@@ -156,14 +150,6 @@ class Layout:
         size = self.contents.sizes[id(tile)]
         return None if isinstance(size, str) else self._within(size)
 
-    def slot(self, column: int) -> int:
-        """Return the width of one picture's place in a column."""
-        return self._slots[column]
-
-    def cell(self, column: int) -> int:
-        """Return the width of a cell."""
-        return self._cells[column]
-
     def slot_height(self, block: int, row: int) -> int:
         """Return the height of one picture's place in a row, without its caption."""
         cells = self.contents.blocks[block].cells[row]
@@ -171,41 +157,41 @@ class Layout:
             (size[1] for cell in cells for tile in cell if (size := self.scaled(tile))), default=self._within(self.contents.usual)[1]
         )
 
-    def caption(self, tile: Tile, column: int) -> list[str]:
+    def caption(self, tile: Tile, column: int) -> tuple[str, ...]:
         """Return the lines under a picture."""
-        width = self._slots[column] if self.across > 1 else self._cells[column]
-        return self.fonts.wrap(tile.caption, self.small, width, 3) if tile.caption else []
+        width = self.slots[column] if self.across > 1 else self.cells[column]
+        return fonts.wrap(tile.caption, self.small, width, 3) if tile.caption else ()
 
     def caption_height(self, block: int, row: int) -> int:
         """Return the height of the captions of one line of pictures in a row."""
         cells = self.contents.blocks[block].cells[row]
         lines = max((len(self.caption(tile, column)) for column, cell in enumerate(cells) for tile in cell), default=0)
-        return lines * self.fonts.height(self.small) + (self.inner + self.gap // 2 if lines else 0)
+        return lines * fonts.height(self.small) + (self.inner + self.gap // 2 if lines else 0)
 
-    def row_label(self, block: int, row: int) -> list[str]:
+    def row_label(self, block: int, row: int) -> tuple[str, ...]:
         """Return the lines beside a row."""
         if (block, row) not in self._label_lines:
-            lines = max(4, self._pictures_height(block, row) // self.fonts.height(self.text))
+            lines = max(4, self._pictures_height(block, row) // fonts.height(self.text))
             label = self.contents.blocks[block].rows[row]
             width = self.labels - self.aside
-            self._label_lines[block, row] = self.fonts.wrap(label, self.text, width, lines) if self.labels and label else []
+            self._label_lines[block, row] = fonts.wrap(label, self.text, width, lines) if self.labels and label else ()
         return self._label_lines[block, row]
 
     def row_height(self, block: int, row: int) -> int:
         """Return the height of a row of cells."""
-        return max(self._pictures_height(block, row), len(self.row_label(block, row)) * self.fonts.height(self.text))
+        return max(self._pictures_height(block, row), len(self.row_label(block, row)) * fonts.height(self.text))
 
-    def column_labels(self, band: Band) -> list[list[str]]:
+    def column_labels(self, band: Band) -> list[tuple[str, ...]]:
         """Return the lines above each column."""
         labels = self.contents.blocks[band.block].columns
-        return [self.fonts.wrap(labels[column], self.text, self._cells[column], 5) if labels[column] else [] for column in band.columns]
+        return [fonts.wrap(labels[column], self.text, self.cells[column], 5) if labels[column] else () for column in band.columns]
 
     def head_height(self, band: Band) -> int:
         """Return the height of what stands above a band's first row: the name of the columns and their labels."""
         lines = max(map(len, self.column_labels(band)), default=0)
-        name = self.fonts.height(self.small) if self.contents.column_name and lines else 0
-        corner = self.fonts.height(self.small) if self.contents.row_name and self.labels and not lines else 0
-        height = lines * self.fonts.height(self.text) + name + corner
+        name = fonts.height(self.small) if self.contents.column_name and lines else 0
+        corner = fonts.height(self.small) if self.contents.row_name and self.labels and not lines else 0
+        height = lines * fonts.height(self.text) + name + corner
         return height + (self.under if height else 0)
 
     def heading(self, number: int) -> str:
@@ -216,11 +202,11 @@ class Layout:
 
     def heading_height(self, number: int) -> int:
         """Return the height of a band's heading with its rule."""
-        return self.fonts.height(self.text) + self.gap if self.heading(number) else 0
+        return fonts.height(self.text) + self.gap if self.heading(number) else 0
 
     def title_height(self) -> int:
         """Return the height of the title with the room under it."""
-        return len(self.title) * self.fonts.height(self.big) + (self.text if self.title else 0)
+        return len(self.title) * fonts.height(self.big) + (self.text if self.title else 0)
 
     def band_height(self, number: int) -> int:
         """Return the height of a band with its heading and labels."""
@@ -232,9 +218,6 @@ class Layout:
         """Return the room above a band that is not the first."""
         return 0 if number == 0 else round(self.text * (2 if self.heading(number) else 1.4))
 
-    def _measured(self) -> list[int]:
-        return [self._slot_width(column) for column in range(self.contents.columns)]
-
     def _slot_width(self, column: int) -> int:
         rows = [row for block in self.contents.blocks if column < len(block.columns) for row in block.cells]
         sizes = [size for row in rows for tile in row[column] if (size := self.scaled(tile))]
@@ -242,23 +225,20 @@ class Layout:
 
     def _cell_width(self, column: int) -> int:
         """Return the width of a cell: of its pictures, and of the longest word of its label if that is a little wider."""
-        pictures = self._slots[column] * self.across + self.inner * (self.across - 1)
+        pictures = self.slots[column] * self.across + self.inner * (self.across - 1)
         labels = [block.columns[column] for block in self.contents.blocks if column < len(block.columns)]
-        words = max((self.fonts.width(word, self.text) for label in set(labels) for word in label.split()), default=0.0)
+        words = max((fonts.width(word, self.text) for label in set(labels) for word in label.split()), default=0.0)
         return max(pictures, min(math.ceil(words), 6 * self.text))
 
     def _label_width(self) -> int:
         labels = {label for block in self.contents.blocks for label in block.rows if label}
         if not labels:
             return 0
-        natural = max(self.fonts.width(label, self.text) for label in labels)
-        name = self.fonts.width(f"{self.contents.row_name} ↓", self.small)
-        word = max(self.fonts.width(word, self.text) for label in labels for word in label.split() or [""])
+        natural = max(fonts.width(label, self.text) for label in labels)
+        name = fonts.width(f"{self.contents.row_name} ↓", self.small)
+        word = max(fonts.width(word, self.text) for label in labels for word in label.split() or [""])
         most = max(min(word, 12 * self.text), min(14 * self.text, max(8 * self.text, self.edge * 0.8)))
         return math.ceil(max(min(natural, most), min(name, most))) + 1 + self.aside
-
-    def _title_width(self) -> int:
-        return math.ceil(self.fonts.width(self.contents.title, self.big, bold=True)) if self.contents.title else 0
 
     def _pictures_height(self, block: int, row: int) -> int:
         most = max(len(cell) for cell in self.contents.blocks[block].cells[row])

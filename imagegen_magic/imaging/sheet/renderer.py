@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from imagegen_magic.imaging.sheet.layout import Band, Layout
 from imagegen_magic.imaging.sheet.tiles import Tile, load
+from imagegen_magic.imaging.text import fonts
 
 Colour = tuple[int, int, int]
 
@@ -58,7 +59,7 @@ class _Renderer:
 
     def __init__(self, layout: Layout, loader: Loader, canvas: Image.Image) -> None:
         self.layout, self.loader, self.canvas = layout, loader, canvas
-        self.fonts, self.contents = layout.fonts, layout.contents
+        self.contents = layout.contents
 
     def draw(self) -> None:
         """Draw all of it."""
@@ -74,8 +75,8 @@ class _Renderer:
 
     def _lines(self, lines: Sequence[str], x: int, y: int, size: int, colour: Colour, *, bold: bool = False) -> int:
         for line in lines:
-            self.fonts.draw(self.canvas, (x, y), line, size, colour, bold=bold)
-            y += self.fonts.height(size)
+            fonts.draw(self.canvas, (x, y), line, size, colour, bold=bold)
+            y += fonts.height(size)
         return y
 
     def _band(self, number: int, x: int, y: int) -> int:
@@ -92,11 +93,11 @@ class _Renderer:
         if not text:
             return
         name = f"{self.contents.heading_name}  " if self.contents.heading_name else ""
-        indent = self.fonts.width(name, layout.text)
-        self.fonts.draw(self.canvas, (x, y), name, layout.text, QUIET)
-        for line in self.fonts.wrap(text, layout.text, max(layout.text * 4, layout.band_width - indent), 1, bold=True):
-            self.fonts.draw(self.canvas, (x + indent, y), line, layout.text, INK, bold=True)
-        rule = y + self.fonts.height(layout.text) + layout.hair
+        indent = fonts.width(name, layout.text)
+        fonts.draw(self.canvas, (x, y), name, layout.text, QUIET)
+        for line in fonts.wrap(text, layout.text, max(layout.text * 4, layout.band_width - indent), 1, bold=True):
+            fonts.draw(self.canvas, (x + indent, y), line, layout.text, INK, bold=True)
+        rule = y + fonts.height(layout.text) + layout.hair
         self._box((x, rule, x + layout.band_width, rule + layout.hair), LINE)
 
     def _head(self, band: Band, x: int, y: int) -> int:
@@ -108,14 +109,14 @@ class _Renderer:
         if self.contents.column_name and any(labels):
             self._name(f"{self.contents.column_name} →", left, y, layout.band_width - layout.labels)
         if self.contents.row_name and layout.labels:
-            self._name(f"{self.contents.row_name} ↓", x, foot - self.fonts.height(layout.small), layout.labels - layout.aside)
+            self._name(f"{self.contents.row_name} ↓", x, foot - fonts.height(layout.small), layout.labels - layout.aside)
         for column, lines in zip(band.columns, labels, strict=True):
-            self._lines(lines, left, foot - len(lines) * self.fonts.height(layout.text), layout.text, INK)
-            left += layout.cell(column) + layout.gap
+            self._lines(lines, left, foot - len(lines) * fonts.height(layout.text), layout.text, INK)
+            left += layout.cells[column] + layout.gap
         return bottom
 
     def _name(self, text: str, x: int, y: int, width: int) -> None:
-        self._lines(self.fonts.wrap(text, self.layout.small, width, 1), x, y, self.layout.small, QUIET)
+        self._lines(fonts.wrap(text, self.layout.small, width, 1), x, y, self.layout.small, QUIET)
 
     def _row(self, band: Band, row: int, x: int, y: int) -> None:
         layout = self.layout
@@ -124,11 +125,11 @@ class _Renderer:
         x += layout.labels
         for column in band.columns:
             self._cell(self.contents.blocks[band.block].cells[row][column], band.block, row, column, x, y)
-            x += layout.cell(column) + layout.gap
+            x += layout.cells[column] + layout.gap
 
     def _cell(self, tiles: Sequence[Tile], block: int, row: int, column: int, x: int, y: int) -> None:
         layout = self.layout
-        wide, high, under = layout.slot(column), layout.slot_height(block, row), layout.caption_height(block, row)
+        wide, high, under = layout.slots[column], layout.slot_height(block, row), layout.caption_height(block, row)
         if len(tiles) == 1 and layout.scaled(tiles[0]) is None:
             wide = wide * layout.across + layout.inner * (layout.across - 1)
         for number, tile in enumerate(tiles):
@@ -168,10 +169,10 @@ class _Renderer:
         """Draw the quiet box of a missing image."""
         layout = self.layout
         self._box((x, y, x + wide, y + high), BOX)
-        lines = self.fonts.wrap(word, layout.small, wide - layout.inner * 2, max(1, high // self.fonts.height(layout.small)))
-        top = y + (high - len(lines) * self.fonts.height(layout.small)) // 2
+        lines = fonts.wrap(word, layout.small, wide - layout.inner * 2, max(1, high // fonts.height(layout.small)))
+        top = y + (high - len(lines) * fonts.height(layout.small)) // 2
         for line in lines:
-            left = x + (wide - self.fonts.width(line, layout.small)) / 2
+            left = x + (wide - fonts.width(line, layout.small)) / 2
             top = self._lines([line], round(left), top, layout.small, QUIET)
 
     def _box(self, corners: tuple[int, int, int, int], colour: Colour) -> None:

@@ -19,7 +19,6 @@ from imagegen_magic.imaging.preview import Preview, fitted
 from imagegen_magic.imaging.sheet.layout import MAX_CANVAS, Band, Contents, Layout
 from imagegen_magic.imaging.sheet.renderer import Loader, render
 from imagegen_magic.imaging.text import missing_fonts
-from imagegen_magic.imaging.text.fonts import Fonts
 from imagegen_magic.paths import path_of
 
 SUFFIXES = (".png", ".pdf")  # of the files that a sheet is written to
@@ -48,10 +47,10 @@ class Sheet:
 
     def preview(self, width: int = PREVIEW_WIDTH, limit: int = PREVIEW_BYTES) -> Preview:
         """Return the sheet at most `width` px wide and `limit` bytes large, as JPEG; as PNG if no image is on it."""
-        loader, fonts, edge, tallest = Loader(), Fonts(), _EDGES[0], _TALLEST
+        loader, edge, tallest = Loader(), _EDGES[0], _TALLEST
         contents = self._drawn_contents()
         for _ in range(_ATTEMPTS):
-            layout = _beginning(_previewed(contents, fonts, width, edge), tallest)
+            layout = _beginning(_previewed(contents, width, edge), tallest)
             loader.ahead(layout)
             canvas = render(layout, loader)
             if found := _encoded(canvas, width, limit, photographs=loader.pictures > 0):
@@ -95,7 +94,7 @@ class Sheet:
 
     def missing_scripts(self) -> tuple[str, ...]:
         """Return the scripts of which no font here draws the characters: Chinese, emoji, Arabic; they are shown as escapes."""
-        return missing_fonts.scripts(self.contents.texts(), Fonts())
+        return missing_fonts.scripts(self.contents.texts())
 
     def _drawn_contents(self) -> Contents:
         """Return what is drawn: with a note if a font is missing."""
@@ -104,7 +103,7 @@ class Sheet:
 
     def _whole(self, edge: int | None) -> Layout:
         contents = self._drawn_contents()
-        return Layout(contents, Fonts(), edge, _whole_bands(contents))
+        return Layout(contents, edge, _whole_bands(contents))
 
 
 def _too_large(layout: Layout) -> UnsupportedOption:
@@ -112,7 +111,7 @@ def _too_large(layout: Layout) -> UnsupportedOption:
     smaller = layout
     while not smaller.within_limits and smaller.edge > 1:
         edge = int(smaller.edge * min(0.98, math.sqrt(MAX_CANVAS / (smaller.width * smaller.height))))
-        smaller = _at(layout, max(1, edge))
+        smaller = Layout(layout.contents, max(1, edge), layout.bands)
     pixels = f"{layout.width} × {layout.height} px"
     return UnsupportedOption(
         f"such a sheet would have {pixels}, more than the {MAX_CANVAS / 1e6:.0f} megapixels that are drawn at once",
@@ -121,10 +120,6 @@ def _too_large(layout: Layout) -> UnsupportedOption:
         fix={"edge": smaller.edge},
         hint="ask for smaller cells",
     )
-
-
-def _at(layout: Layout, edge: int) -> Layout:
-    return Layout(layout.contents, layout.fonts, edge, layout.bands)
 
 
 def _balanced(count: int, most: int) -> int:
@@ -146,13 +141,13 @@ def _whole_bands(contents: Contents) -> tuple[Band, ...]:
     return _bands(contents, _balanced(contents.columns, _IN_A_ROW) if contents.one_row else contents.columns)
 
 
-def _previewed(contents: Contents, fonts: Fonts, width: int, most_edge: int) -> Layout:
+def _previewed(contents: Contents, width: int, most_edge: int) -> Layout:
     """Return the layout with the largest pictures that fits a preview: whole rows while they stay recognisable, else in bands."""
 
     @cache
     def at(edge: int, whole: bool) -> Layout:
-        bands = _bands(contents, contents.columns if whole else _fitting(contents, fonts, width, edge))
-        return _in_columns(Layout(contents, fonts, edge, bands, text=_LEGIBLE), width)
+        bands = _bands(contents, contents.columns if whole else _fitting(contents, width, edge))
+        return _in_columns(Layout(contents, edge, bands, text=_LEGIBLE), width)
 
     least = _ONE_BAND_OF_ONE_ROW if contents.one_row else _ONE_BAND
     edges = [edge for edge in _EDGES if edge <= most_edge] or [max(8, most_edge)]
@@ -173,7 +168,7 @@ def _beginning(layout: Layout, tallest: int) -> Layout:
     shown, whole = (sum(tile.source is not None for tile in each.shown()) for each in (_of(layout, bands), layout))
     more = f"The beginning: {shown:,} of {whole:,} pictures."
     contents = replace(layout.contents, note=f"{more} {layout.contents.note}".strip())
-    return Layout(contents, layout.fonts, layout.asked_edge, bands, text=layout.text_bounds)
+    return Layout(contents, layout.asked_edge, bands, text=layout.text_bounds)
 
 
 def _in_columns(layout: Layout, width: int) -> Layout:
@@ -192,11 +187,11 @@ def _in_columns(layout: Layout, width: int) -> Layout:
     return layout
 
 
-def _fitting(contents: Contents, fonts: Fonts, width: int, edge: int) -> int:
+def _fitting(contents: Contents, width: int, edge: int) -> int:
     """Return how many columns there are in a band that is not wider than that."""
-    whole = Layout(contents, fonts, edge, _bands(contents, contents.columns), text=_LEGIBLE)
+    whole = Layout(contents, edge, _bands(contents, contents.columns), text=_LEGIBLE)
     room = width - 2 * whole.margin - whole.labels + whole.gap
-    widest = max(whole.cell(column) for column in range(contents.columns)) + whole.gap
+    widest = max(whole.cells[column] for column in range(contents.columns)) + whole.gap
     return _balanced(contents.columns, max(1, room // widest))
 
 
@@ -223,7 +218,7 @@ def _pages(layout: Layout, longest: int) -> Iterator[Layout]:
 
 
 def _of(layout: Layout, bands: Sequence[Band], columns_of_bands: int = 1) -> Layout:
-    return Layout(layout.contents, layout.fonts, layout.asked_edge, bands, text=layout.text_bounds, columns_of_bands=columns_of_bands)
+    return Layout(layout.contents, layout.asked_edge, bands, text=layout.text_bounds, columns_of_bands=columns_of_bands)
 
 
 def _joined(page: list[Band], row: Band) -> list[Band]:

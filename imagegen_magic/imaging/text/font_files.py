@@ -117,6 +117,7 @@ def _folders() -> list[str]:
     ]
 
 
+@lru_cache(maxsize=256)
 def opened(face: Face, size: int) -> ImageFont.FreeTypeFont:
     """Return a face at a size in pixels. Raises OSError if the file is no font, or a bitmap font without that size."""
     if face.path:
@@ -146,13 +147,8 @@ def _absent(face: Face) -> frozenset[tuple[tuple[int, int], bytes]] | None:
         return None
 
 
-@cache
-def _probe(face: Face) -> ImageFont.FreeTypeFont:
-    return opened(face, _PROBE)
-
-
 def _mask(face: Face, each: str) -> tuple[tuple[int, int], bytes]:
-    mask = _probe(face).getmask(each)
+    mask = opened(face, _PROBE).getmask(each)
     return mask.size, bytes(mask) if all(mask.size) else b""
 
 

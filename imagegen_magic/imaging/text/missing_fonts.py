@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 
 from imagegen_magic.humanize import alternatives
-from imagegen_magic.imaging.text.fonts import Fonts
+from imagegen_magic.imaging.text.fonts import missing_glyphs
 from imagegen_magic.imaging.text.graphemes import is_emoji, language_of, script_of
 
 _LANGUAGES = {"zh": "Chinese", "ja": "Japanese", "ko": "Korean"}
@@ -31,12 +31,12 @@ class MissingFontWarning(UserWarning):
     """A sheet was drawn with escapes, because no font of this system draws a script of its texts."""
 
 
-def scripts(texts: Iterable[str], fonts: Fonts) -> tuple[str, ...]:
+def scripts(texts: Iterable[str]) -> tuple[str, ...]:
     """Return the scripts of which the texts hold characters that no font draws, each once: Chinese, emoji, Arabic, symbols."""
     found: dict[str, None] = {}
     for text in texts:
         language = language_of(text)
-        found.update(dict.fromkeys(name for each in fonts.missing_glyphs(text) if (name := _script(each, language))))
+        found.update(dict.fromkeys(name for each in missing_glyphs(text) if (name := _script(each, language))))
     return tuple(found)
 
 
@@ -55,8 +55,7 @@ def _script(cluster: str, language: str) -> str:
 
 def unsupported() -> tuple[str, ...]:
     """Return which of `USUAL` no font of this system draws."""
-    fonts = Fonts()
-    return tuple(name for name, sample in _SAMPLES.items() if fonts.missing_glyphs(sample))
+    return tuple(name for name, sample in _SAMPLES.items() if missing_glyphs(sample))
 
 
 def words(names: tuple[str, ...]) -> str:
