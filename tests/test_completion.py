@@ -52,7 +52,7 @@ def test_subcommands_complete(shell):
 
 
 def test_gateways_complete(shell, own_world):
-    """`-p` offers every gateway, configured look-alikes too."""
+    """`-p` offers every gateway, configured ones too."""
     assert shell.tab("%%imagegen -p ") == list(registry.provider_names())
     assert shell.tab("%imagegen --provider=ev") == ["evolink"]
     (own_world / "pyproject.toml").write_text(

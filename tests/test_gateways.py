@@ -157,7 +157,7 @@ def test_the_cadence_is_the_gateways_own_unless_told(monkeypatch):
 
 
 def test_the_sandbox_speaks_only_the_dialects_it_knows(own_world, monkeypatch):
-    """A look-alike is spoken as its parent; a foreign dialect is said not to be there."""
+    """A configured gateway is spoken as its parent; a foreign dialect is reported as missing."""
     (own_world / "pyproject.toml").write_text(
         '[tool.imagegen.providers.mine]\nlike = "apimart"\nbase_url = "https://x.example"\nkey_variable = "MINE_API_KEY"\n'
     )

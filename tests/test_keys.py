@@ -108,7 +108,7 @@ def ring(monkeypatch):
 
 
 def test_the_known_keys_are_one_list(ring, own_world, monkeypatch):
-    """Session, environment, a look-alike's variable and the keyring, the longest first so that none leaves a part of another."""
+    """Session, environment, a configured gateway's variable and the keyring, the longest first so that none leaves a part of another."""
     (own_world / "pyproject.toml").write_text('[tool.imagegen.providers.zeta]\nlike = "apimart"\nkey_variable = "ZETA_WORD"\n')
     monkeypatch.setenv("apimart_api_key", "of-the-environment")
     monkeypatch.setenv("ZETA_WORD", "of-a-look-alike")

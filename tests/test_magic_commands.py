@@ -61,8 +61,8 @@ def test_providers_lists_every_gateway(shell, monkeypatch):
     assert "retired 2026-10-23" in text
 
 
-def test_providers_lists_look_alikes(shell, own_world):
-    """A configured look-alike is a gateway like any other."""
+def test_providers_lists_configured_gateway(shell, own_world):
+    """A configured gateway is a gateway like any other."""
     (own_world / "pyproject.toml").write_text(
         '[tool.imagegen.providers.zeta]\nlike = "apimart"\nbase_url = "https://zeta.example"\nkey_variable = "ZETA_API_KEY"\n'
     )

@@ -171,10 +171,10 @@ def test_the_trace_is_redacted(shell, monkeypatch, capsys):
         assert "[key]" in text
 
 
-def test_a_look_alikes_key_is_known_too(shell, own_world, monkeypatch):
+def test_a_configured_gateway_key_is_known_too(shell, own_world, monkeypatch):
     """A configured gateway's key is watched for, whatever its variable is called, even while the configuration is being mended."""
-    look_alike = 'like = "apimart"\nbase_url = "https://zeta.example"\nkey_variable = "ZETA_SECRET_WORD"\n'
-    (own_world / "pyproject.toml").write_text(f"[tool.imagegen.providers.zeta]\n{look_alike}")
+    table = 'like = "apimart"\nbase_url = "https://zeta.example"\nkey_variable = "ZETA_SECRET_WORD"\n'
+    (own_world / "pyproject.toml").write_text(f"[tool.imagegen.providers.zeta]\n{table}")
     monkeypatch.setenv("ZETA_SECRET_WORD", "zeta-word")
     monkeypatch.setenv("EVOLINK_API_KEY", "evolink-word")
     with pytest.raises(UnsupportedOption, match="This line holds something like a key"):

@@ -507,7 +507,7 @@ def test_a_base_url_that_cannot_be_meant_is_refused_before_anything_is_sent(addr
 @pytest.mark.parametrize(
     "address", ["http://10.0.0.5:8000", "http://imagegen:8000", "http://gpu.lan", "http://[fd12::1]:8000", "http://localhost:8000"]
 )
-def test_a_look_alike_may_be_in_a_private_network_over_http(address):
+def test_a_configured_gateway_may_be_in_a_private_network_over_http(address):
     """A lab's server is configured as any other gateway."""
     tables = {"mine": {"like": "apimart", "base_url": address}}
     assert get_provider("mine", tables).base_url == address
@@ -518,14 +518,14 @@ def test_a_look_alike_may_be_in_a_private_network_over_http(address):
 @pytest.mark.parametrize(
     "address", ["http://api.example.com", "http://169.254.1.1", "https://:secret@api.example.com", "https://me@api.example.com"]
 )
-def test_a_look_alike_elsewhere_needs_https_and_no_password(address):
+def test_a_configured_gateway_elsewhere_needs_https_and_no_password(address):
     """As before."""
     with pytest.raises(UnknownProvider, match="no plain https address") as refused:
         get_provider("mine", {"mine": {"like": "apimart", "base_url": address}})
     assert "secret" not in str(refused.value)
 
 
-def test_a_look_alike_takes_files_where_its_upload_url_says():
+def test_a_configured_gateway_takes_files_where_its_upload_url_says():
     """On another port, over http in a private network: the key goes to that very origin, which the configuration names."""
     from imagegen_magic.engine.net.client import authorization
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from provider_pages import PAGES, Page
 
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.providers.base import Plan, Provider, tier_by_area
+from imagegen_magic.providers.base import Plan, Provider
+from imagegen_magic.providers.model import tier_by_area
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.request import ImageRequest
 

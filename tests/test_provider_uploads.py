@@ -364,20 +364,20 @@ def test_other_refusals_are_not_taken_for_it(status: int, words: str, kind: type
     assert type(get_provider("evolink").read_error(status, {"error": {"message": words}})) is kind
 
 
-# look-alikes
+# gateways of pyproject.toml
 
 
 def _alike(**table: str) -> Provider:
     return get_provider("mine", {"mine": {"base_url": "https://api.mine.example", **table}})
 
 
-def test_a_look_alike_of_apimart_takes_files_at_its_own_address() -> None:
+def test_a_configured_gateway_of_apimart_takes_files_at_its_own_address() -> None:
     """The path joined to its base URL, the host that people are told its own."""
     mine = _alike(like="apimart")
     assert (mine.upload.address, mine.upload.host, mine.key_hosts) == ("/v1/uploads/images", "api.mine.example", ())  # type: ignore[union-attr]
 
 
-def test_a_look_alike_of_evolink_takes_none_unless_it_says_where() -> None:
+def test_a_configured_gateway_of_evolink_takes_none_unless_it_says_where() -> None:
     """Its key is no business of evolink's file host."""
     assert (_alike(like="evolink").upload, _alike(like="evolink").key_hosts) == (None, ())
     mine = _alike(like="evolink", upload_url="https://files.mine.example/up")

@@ -177,7 +177,7 @@ def test_the_project_settings(own_world):
 
 
 def test_a_gateway_in_four_lines(own_world):
-    """The look-alike of the README is a gateway with the parent's models, at its own address, with its own key."""
+    """The configured gateway of the README is a gateway with the parent's models, at its own address, with its own key."""
     lines = block("toml", "like =")
     assert len(lines.splitlines()) == 4
     (own_world / "pyproject.toml").write_text(lines)

@@ -50,7 +50,7 @@ def test_a_changed_project_file_is_read_again(own_world):
     assert load().get("quality") == "medium"
 
 
-def test_look_alikes_are_read(own_world):
+def test_configured_gateway_are_read(own_world):
     """[tool.imagegen.providers.NAME] is a gateway, not an option."""
     (own_world / "pyproject.toml").write_text('[tool.imagegen.providers.mine]\nlike = "apimart"\nbase_url = "https://x.example"\n')
     assert load().provider_tables == {"mine": {"like": "apimart", "base_url": "https://x.example"}}

@@ -554,7 +554,7 @@ def test_a_moved_base_url_keeps_its_key_from_evolinks_file_host(base):
     assert (base in caught.value.what, "uploader" in caught.value.hint) == (True, True)
 
 
-def test_a_look_alike_has_no_way_unless_it_names_one():
+def test_a_configured_gateway_has_no_way_unless_it_names_one():
     """Evolink's dialect at another address takes no files, or takes them where `upload_url` says."""
     table = {"like": "evolink", "base_url": "https://api.mine.example"}
     with pytest.raises(UnsupportedOption, match="takes no files"):

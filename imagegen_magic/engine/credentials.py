@@ -215,7 +215,7 @@ def _in_environment(variable: str) -> Key | None:
 
 
 def _of_environment(settings: Settings) -> Iterator[Key]:
-    """Yield the values of every `…_API_KEY`, and of the variables that look-alikes name."""
+    """Yield the values of every `…_API_KEY`, and of the variables that configured gateways name."""
     tables = [table for table in settings.provider_tables.values() if isinstance(table, Mapping)]
     named = {str(table["key_variable"]) for table in tables if "key_variable" in table}
     for variable in os.environ:

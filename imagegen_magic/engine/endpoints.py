@@ -68,7 +68,7 @@ def without_its_key(state: Mapping[str, Any]) -> Endpoint:
 
 def known(settings: Settings) -> Iterator[Provider]:
     """Yield every gateway that can be used: built in, configured, and plugged in; those that are configured wrongly are left out."""
-    yield from registry.usable_providers(settings.provider_tables)
+    yield from registry.all_providers(settings.provider_tables)
 
 
 def has_key(provider: Provider, settings: Settings) -> bool:

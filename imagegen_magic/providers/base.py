@@ -13,8 +13,8 @@ The least a gateway needs is its name, its address and its models; whatever diff
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -22,7 +22,6 @@ from imagegen_magic.deprecated import RenamedAttribute, move_renamed, renamed_fi
 from imagegen_magic.errors import (
     APIError,
     AuthenticationError,
-    Charge,
     ContentRejected,
     ImageGenError,
     InsufficientBalance,
@@ -36,13 +35,12 @@ from imagegen_magic.errors import (
     UnsupportedOption,
 )
 from imagegen_magic.formats import MIME_TYPES
-from imagegen_magic.providers import responses, validation
-from imagegen_magic.providers import uploads as uploading
+from imagegen_magic.providers import responses, sizes, uploads, validation
 from imagegen_magic.providers.describe import shown
-from imagegen_magic.providers.model import Model, PixelRule, Pixels, tier_by_area
+from imagegen_magic.providers.model import Model, PixelRule, Pixels
 from imagegen_magic.providers.uploads import UploadCall, Uploaded, UploadRule
 from imagegen_magic.records import Record, frozen
-from imagegen_magic.request import ImageRequest, LocalImage, Size
+from imagegen_magic.request import ImageRequest, LocalImage
 from imagegen_magic.result import Cost
 from imagegen_magic.secret_patterns import Address
 
@@ -70,26 +68,13 @@ __getattr__ = renamed_functions(__name__, Cadence="PollingPolicy", Waiting="Pend
 _RENAMED = {"cadence": "polling", "wire": "field_names", "wire_also": "reserved_fields", "refusals": "refusal_phrases"}
 
 _ALPHA = {"transparent": True, "opaque": False}
-_WIRE = {
-    "model": "model",
-    "prompt": "prompt",
-    "size": "size",
-    "resolution": "resolution",
-    "quality": "quality",
-    "n": "n",
-    "background": "background",
-    "moderation": "moderation",
-    "output_format": "output_format",
-    "output_compression": "output_compression",
-    "references": "image_urls",
-    "mask": "mask_url",
-    "callback_url": "callback_url",
-}
+_FIELD_NAMES = {"model": "model", **{field.name: field.name for field in fields(ImageRequest) if field.name != "extra"}}
+_FIELD_NAMES |= {"references": "image_urls", "mask": "mask_url"}
 
 
 def standard_field_names(*names: str) -> dict[str, str]:
-    """Return the usual names on the wire of these fields of ImageRequest, for a gateway that knows no others."""
-    return {name: _WIRE[name] for name in names}
+    """Return the usual JSON names of these fields of ImageRequest, for a gateway that knows no others."""
+    return {name: _FIELD_NAMES[name] for name in names}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -208,7 +193,7 @@ class Provider:
     submit_path: ClassVar[str] = "/v1/images/generations"
     task_path: ClassVar[str] = "/v1/tasks/{}"
     batch_path: ClassVar[str] = "/v1/tasks/batch"
-    field_names: ClassVar[Mapping[str, str]] = _WIRE
+    field_names: ClassVar[Mapping[str, str]] = _FIELD_NAMES
     reserved_fields: ClassVar[Mapping[str, str]] = {}  # other fields that the payload writes -> the option of each
     refusal_phrases: ClassVar[tuple[str, ...]] = ()  # texts with which an HTTP 5xx is a refusal, not an outage
     upload: ClassVar[UploadRule | None] = None  # what it takes as a file, None if it takes only addresses
@@ -237,50 +222,48 @@ class Provider:
         model = self.model(request.model)
         who = f"{self.name} {model.name}"
         resolved = validation.resolve(who, model, request, self.upload)
-        pictures = _split(resolved.n or 1, model.max_n)
-        bodies = [self.payload(resolved, n) for n in pictures]
-        validation.check_extra(who, request.extra.items(), self._reserved(bodies[0]))
-        pixels = _pixels(model, resolved)
+        full_calls, rest = divmod(resolved.n or 1, model.max_n)
+        images_per_call = (model.max_n,) * full_calls + ((rest,) if rest else ())
+        bodies = [self.payload(resolved, n) for n in images_per_call]
+        reserved = {name: name for name in bodies[0]} | {name: field for field, name in self.field_names.items()} | {**self.reserved_fields}
+        validation.check_extra(who, request.extra.items(), reserved)
+        pixels = sizes.expected_pixels(model, resolved)
         price = self.price(resolved, pixels[0] if pixels else None)
         return Plan(
             provider=self.name,
             model=model,
             request=resolved,
             calls=tuple(Call("POST", self.submit_path, {**body, **request.extra}) for body in bodies),
-            images_per_call=pictures,
+            images_per_call=images_per_call,
             pixels=pixels,
             mime_type=MIME_TYPES.get(resolved.output_format or ""),
             alpha=_ALPHA.get(resolved.background or ""),
-            tier=(resolved.quality or "", _tier(resolved)),
-            price=price if price.amount is None else replace(price, amount=price.amount * sum(pictures)),
-            warnings=(*_common_warnings(model, resolved), *self.warnings(model, resolved)),
-            uploads=uploading.unique((*request.references, request.mask)),
+            tier=(resolved.quality or "", sizes.tier_of(resolved)),
+            price=price if price.amount is None else replace(price, amount=price.amount * sum(images_per_call)),
+            warnings=(*sizes.warnings(model, resolved), *self.warnings(model, resolved)),
+            uploads=uploads.unique((*request.references, request.mask)),
         )
 
     def picture_limits(self, model: Model) -> tuple[tuple[str, ...], int | None]:
         """Return the MIME types that a picture of this machine may have here, and its maximum in bytes (None: not documented)."""
-        return uploading.limits(model, self.upload)
+        return uploads.limits(model, self.upload)
 
     def upload_call(self, picture: LocalImage) -> UploadCall:
         """Return the upload of a picture; raises UnsupportedOption if this gateway takes no files."""
         if self.upload is None:
             step = "give addresses that it can fetch"
             raise UnsupportedOption(f"{self.name} takes no files", option="references", value=picture.name, hint=step)
-        return UploadCall("POST", self.upload.address, "file", uploading.file_name(picture), picture.mime_type)
+        return UploadCall("POST", self.upload.address, "file", uploads.file_name(picture), picture.mime_type)
 
     def read_upload(self, answer: Any) -> Uploaded:
         """Read the answer to an upload; raises the gateway's refusal, or APIError if it has no address."""
-        found = uploading.read(answer)
+        found = uploads.read(answer)
         if responses.is_error(answer, found):
             raise self.read_error(0, answer)
         if found:
             return found
         excerpt = responses.excerpt(answer)
         raise APIError(f"{self.title} took the picture and named no address for it: {excerpt}", refused=False, blame="gateway")
-
-    def _reserved(self, body: Mapping[str, Any]) -> dict[str, str]:
-        """Return the fields that `extra` must not write, with the option of each."""
-        return {**{name: name for name in body}, **{name: field for field, name in self.field_names.items()}, **self.reserved_fields}
 
     def payload(self, request: ImageRequest, n: int) -> dict[str, Any]:
         """Return the JSON of one submission for `n` pictures; `request` has every default filled in, None if one does not apply."""
@@ -311,16 +294,12 @@ class Provider:
             raise self.read_error(0, answer)
         task_id = responses.task_id(task)
         if not task_id:
-            raise self._without_id(answer)
-        named = map(responses.task_id, responses.task_objects(answer) or ())
-        extra = tuple(dict.fromkeys(name for name in named if name not in ("", task_id)))
+            refusal = self._refusal(responses.error_details(answer), 0) if isinstance(answer, Mapping) else None
+            unknown = SubmissionUnknown(f"{self.title} answered without a task id: {responses.excerpt(answer)}", blame="gateway")
+            raise refusal or unknown
+        ids = map(responses.task_id, responses.task_objects(answer) or ())
+        extra = tuple(dict.fromkeys(each for each in ids if each not in ("", task_id)))
         return Submission(task_id, self.cost(task), self.estimated_seconds(task), extra)
-
-    def _without_id(self, answer: Any) -> ImageGenError:
-        """Return the refusal if the error's text makes it certain, else SubmissionUnknown."""
-        if isinstance(answer, Mapping) and (refusal := self._refusal(responses.error_details(answer), 0)):
-            return refusal
-        return SubmissionUnknown(f"{self.title} answered without a task id: {responses.excerpt(answer)}", blame="gateway")
 
     def task_call(self, task_id: str) -> Call:
         """Return the poll of one task."""
@@ -329,38 +308,38 @@ class Provider:
     def read_task(self, answer: Any) -> TaskState:
         """Read the answer to a poll; raises APIError if it has no task."""
         task = responses.task_object(answer)
-        word = responses.status_of(task.get("status"))
-        if word in responses.FINISHED:
+        status = responses.status_of(task.get("status"))
+        if status in responses.FINISHED:
             return self._finished(answer, task)
-        if word in responses.FAILED:
-            return Failed(self._failure(answer, word))
-        if not word or (responses.is_error(answer) and not responses.task_id(task)):
+        if status in responses.FAILED:
+            return Failed(self._failure(answer, status))
+        if not status or (responses.is_error(answer) and not responses.task_id(task)):
             raise self._unreadable(answer)
-        return Pending(word, responses.fraction(task.get("progress")))
+        return Pending(status, responses.fraction(task.get("progress")))
 
     def _finished(self, answer: Any, task: Mapping[str, Any]) -> TaskState:
         found = tuple(dict.fromkeys(map(Address, responses.image_urls(task))))
         if not found:
-            excerpt = responses.excerpt(answer)
-            return Failed(PictureMissing(f"{self.title} says completed and names no picture: {excerpt}"))
-        expires_at = responses.earliest(task, "expires_at")
-        return Succeeded(found, expires_at, self.cost(task), responses.seconds(task.get("actual_time")))
+            return Failed(PictureMissing(f"{self.title} says completed and names no picture: {responses.excerpt(answer)}"))
+        return Succeeded(found, responses.earliest(task, "expires_at"), self.cost(task), responses.seconds(task.get("actual_time")))
 
-    def _failure(self, answer: Any, word: str) -> ImageGenError:
+    def _failure(self, answer: Any, status: str) -> ImageGenError:
         details = responses.error_details(answer)
         if details.is_moderation():
-            return ContentRejected(f"{self.title} refused the content: {details.message or details.code}")
+            return self._rejected(details)
         if details.is_balance():
-            return InsufficientBalance(f"{self.title} says: {details.message or details.code}", code=details.code)
-        return TaskFailed(f"{self.title} could not make it ({word}): {details.message or details.code or responses.excerpt(answer)}")
+            return InsufficientBalance(f"{self.title} says: {details.reason}", code=details.code)
+        return TaskFailed(f"{self.title} could not make it ({status}): {details.reason or responses.excerpt(answer)}")
+
+    def _rejected(self, details: responses.ErrorDetails) -> ContentRejected:
+        return ContentRejected(f"{self.title} refused the content: {details.reason}")
 
     def _unreadable(self, answer: Any) -> ImageGenError:
-        if responses.is_error(answer):
-            error = self.read_error(0, answer)
-            if isinstance(error, APIError):
-                return error
-        excerpt = responses.excerpt(answer)
-        return APIError(f"{self.title}'s answer says nothing of the task: {excerpt}", refused=False, charge="unknown", blame="gateway")
+        error = self.read_error(0, answer) if responses.is_error(answer) else None
+        if isinstance(error, APIError):
+            return error
+        what = f"{self.title}'s answer says nothing of the task: {responses.excerpt(answer)}"
+        return APIError(what, refused=False, charge="unknown", blame="gateway")
 
     def batch_call(self, task_ids: Sequence[str]) -> Call | None:
         """Return one poll of many tasks, at most `polling.batch_size`; None if the gateway has no batches."""
@@ -375,13 +354,8 @@ class Provider:
         tasks = responses.task_objects(answer)
         if tasks is None or (not tasks and responses.is_error(answer)):
             raise self._unreadable(answer)
-        return dict(self._states(tasks))
-
-    def _states(self, tasks: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, TaskState]]:
-        for task in tasks:
-            name = responses.task_id(task)
-            if name and responses.status_of(task.get("status")):
-                yield name, self.read_task(task)
+        named = ((responses.task_id(task), task) for task in tasks if responses.status_of(task.get("status")))
+        return {task_id: self.read_task(task) for task_id, task in named if task_id}
 
     def read_error(self, status: int, answer: Any) -> ImageGenError:
         """Return the error of an HTTP answer of 400 and above (0: an error in a 200).
@@ -393,95 +367,29 @@ class Provider:
         from_gateway = status < 500 or isinstance(answer, Mapping)  # HTML may come from a proxy, which does not know the request
         if from_gateway and (refusal := self._refusal(details, status)):
             return refusal
-        refused = self._is_refused(status, details)
+        phrases = f"{details.code} {details.message}".lower()
+        refused = status < 500 or status == 503 or any(phrase in phrases for phrase in self.refusal_phrases)
         kind = {401: AuthenticationError, 404: NotFound}.get(status, APIError)
         if refused and status != 401 and details.is_unreachable():
             kind = ReferenceUnreachable
-        charge: Charge = "no" if refused else "unknown"
-        return kind(
-            self._what(status, details),
-            status=status,
-            code=details.code,
-            request_id=details.request_id,
-            refused=refused,
-            charge=charge,
-        )
+        return self._error(kind, status, details, refused=refused, charge="no" if refused else "unknown")
 
     def _refusal(self, details: responses.ErrorDetails, status: int) -> ImageGenError | None:
         """Return the error if its text or status make it a certain refusal of a known type, else None."""
-        kind: type[APIError] | None = None
         if status != 401 and (status == 402 or details.is_balance()):
-            kind = InsufficientBalance
-        elif status == 429 or (not status and details.is_rate()):
-            kind = RateLimited
-        elif status not in (401, 404) and details.is_moderation():
-            return ContentRejected(f"{self.title} refused the content: {details.message or details.code}")
-        elif status in (0, 403) and details.is_key():
-            kind = AuthenticationError
-        if kind is None:
-            return None
-        return kind(self._what(status, details), status=status, code=details.code, request_id=details.request_id)
+            return self._error(InsufficientBalance, status, details)
+        if status == 429 or (not status and details.is_rate()):
+            return self._error(RateLimited, status, details)
+        if status not in (401, 404) and details.is_moderation():
+            return self._rejected(details)
+        if status in (0, 403) and details.is_key():
+            return self._error(AuthenticationError, status, details)
+        return None
 
-    def _is_refused(self, status: int, details: responses.ErrorDetails) -> bool:
-        known = any(word in f"{details.code} {details.message}".lower() for word in self.refusal_phrases)
-        return status < 500 or status == 503 or known
-
-    def _what(self, status: int, details: responses.ErrorDetails) -> str:
-        answered = f"{self.title} answered {status}" if status else f"{self.title} refused"
-        return f"{answered}: {details.message or details.code or 'no reason given'}"
+    def _error(self, kind: type[APIError], status: int, details: responses.ErrorDetails, **outcome: Any) -> APIError:
+        what = f"{self.title} {f'answered {status}' if status else 'refused'}: {details.reason or 'no reason given'}"
+        return kind(what, status=status, code=details.code, request_id=details.request_id, **outcome)
 
 
 for _old, _new in _RENAMED.items():
     setattr(Provider, _old, RenamedAttribute("Provider", _old, _new))
-
-
-def _split(n: int, most: int) -> tuple[int, ...]:
-    whole, rest = divmod(n, most)
-    return (most,) * whole + ((rest,) if rest else ())
-
-
-def _pixels(model: Model, request: ImageRequest) -> tuple[Pixels, ...]:
-    size = Size.parse(request.size or "")
-    if size.kind == "pixels":
-        return ((size.width, size.height),)
-    if size.kind == "auto" or not model.pixels_documented:
-        return ()
-    tier = request.resolution or next(iter(model.sizes[str(size)]))
-    return (model.sizes[str(size)][tier], *model.alternate_pixels.get((str(size), tier), ()))
-
-
-def _tier(request: ImageRequest) -> str:
-    size = Size.parse(request.size or "")
-    if request.resolution:
-        return request.resolution
-    return {"pixels": tier_by_area((size.width or 1, size.height or 1)), "auto": "auto"}.get(size.kind, "1k")
-
-
-def _common_warnings(model: Model, request: ImageRequest) -> Iterator[str]:
-    size, tier = str(request.size), request.resolution or ""
-    if model.retired:
-        yield f"{model.name} was retired upstream on {model.retired}: the gateway may refuse it or answer with another model"
-    if size == "auto":
-        yield "size auto: the gateway chooses, so the pixels are not known before"
-    if size in model.sizes and not model.pixels_documented:
-        yield f"the page does not say how many pixels {size} at {tier} has: give pixels to have them exactly"
-    if size in model.sizes and model.pixels_documented:
-        yield from _size_warnings(model, size, tier)
-
-
-def _size_warnings(model: Model, size: str, tier: str) -> Iterator[str]:
-    tiers = model.sizes[size]
-    for smaller in model.resolutions[: model.resolutions.index(tier)] if tier in model.resolutions else ():
-        if smaller in tiers and _area(tiers[smaller]) >= _area(tiers[tier]):
-            verdict = "no larger than" if _area(tiers[smaller]) == _area(tiers[tier]) else "smaller than"
-            yield f"{tier} at {size} is {verdict} {smaller} here: {_words(tiers[tier])} against {_words(tiers[smaller])}"
-    for width, height in model.alternate_pixels.get((size, tier), ()):
-        yield f"{size} at {tier} may come as {width}x{height} instead of {_words(tiers[tier])}"
-
-
-def _area(pixels: Pixels) -> int:
-    return pixels[0] * pixels[1]
-
-
-def _words(pixels: Pixels) -> str:
-    return f"{pixels[0]}x{pixels[1]}"

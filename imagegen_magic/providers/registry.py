@@ -1,4 +1,4 @@
-"""The gateways: the files in `gateways/`, configured look-alikes, and the entry points of other packages."""
+"""The gateways: the files in `gateways/`, those of pyproject.toml, and the entry points of other packages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pkgutil
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "imagegen_magic.providers"
-LookAlikes = Mapping[str, Mapping[str, Any]]
+Tables = Mapping[str, Mapping[str, Any]]
+"""The tables of `[tool.imagegen.providers]`, by the name of their gateway."""
 
-_SETTINGS = {"like", "base_url", "key_variable", "title", "docs_url", "upload_url"}
+_KEYS = {"like", "base_url", "key_variable", "title", "docs_url", "upload_url"}
 
 
 def __getattr__(name: str) -> tuple[str, ...]:
@@ -52,9 +53,9 @@ def _gateway_in(name: str) -> Provider | None:
     return next((each() for each in found if vars(each).get("name") == name), None)
 
 
-def provider_names(look_alikes: LookAlikes = {}) -> tuple[str, ...]:  # noqa: B006  # never written to
+def provider_names(tables: Tables = {}) -> tuple[str, ...]:  # noqa: B006  # never written to
     """Return the names of all gateways: built in, configured, registered by other packages."""
-    return tuple(dict.fromkeys((*_built_in(), *look_alikes, *_entry_points())))
+    return tuple(dict.fromkeys((*_built_in(), *tables, *_entry_points())))
 
 
 def entry_points_loaded() -> bool:
@@ -62,51 +63,48 @@ def entry_points_loaded() -> bool:
     return _scan.cache_info().currsize > 0
 
 
-def get_provider(name: str, look_alikes: LookAlikes = {}) -> Provider:  # noqa: B006  # never written to
+def get_provider(name: str, tables: Tables = {}) -> Provider:  # noqa: B006  # never written to
     """Return the gateway of that name in any case; raises UnknownProvider, also if its configuration or package is broken."""
     wanted = str(name).strip().lower()
-    configured = {key.lower(): key for key in look_alikes}
-    if wanted in configured:
-        return _look_alike(configured[wanted], look_alikes[configured[wanted]])
+    for configured, table in tables.items():
+        if configured.lower() == wanted:
+            return _configured(configured, table)
     if wanted in _built_in():
         return _built_in()[wanted]
-    entries = {key.lower(): entry for key, entry in _entry_points().items()}
-    if wanted in entries:
-        return _load(entries[wanted])
-    raise _unknown(wanted, (*_built_in(), *look_alikes, *_entry_points()))
+    for registered, entry in _entry_points().items():
+        if registered.lower() == wanted:
+            return _load(entry)
+    names = provider_names(tables)
+    close = difflib.get_close_matches(wanted, names, 2, 0.5)
+    hint = f"did you mean {' or '.join(close)}; " if close else ""
+    raise UnknownProvider(f"No gateway is called {wanted[:80]!r}", hint=f"{hint}there are {', '.join(names)}")
 
 
-def all_providers(look_alikes: LookAlikes = {}) -> tuple[Provider, ...]:  # noqa: B006  # never written to
-    """Return every gateway; a plug-in that is broken is left out, with a warning. Raises UnknownProvider for a bad look-alike."""
-    own = [get_provider(name, look_alikes) for name in dict.fromkeys((*_built_in(), *look_alikes))]
-    return (*own, *_registered({provider.name for provider in own}))
+def all_providers(tables: Tables = {}) -> tuple[Provider, ...]:  # noqa: B006  # never written to
+    """Return every gateway that can be used. One that is configured wrongly is left out, and a broken plug-in too, with a warning."""
+    errors, names = config_errors(tables), dict.fromkeys((*_built_in(), *tables))
+    found = {name: get_provider(name, tables) for name in names if name not in errors}
+    for name, entry in _entry_points().items():
+        if name not in names:
+            try:
+                found[name] = _load(entry)
+            except UnknownProvider as error:
+                warnings.warn(str(error), RuntimeWarning, stacklevel=2)
+    return tuple(found.values())
 
 
-def usable_providers(look_alikes: LookAlikes = {}) -> tuple[Provider, ...]:  # noqa: B006  # never written to
-    """Return every gateway that can be used; a look-alike that is configured wrongly is left out."""
-    own = list(filter(None, (_if_usable(name, look_alikes) for name in dict.fromkeys((*_built_in(), *look_alikes)))))
-    return (*own, *_registered({provider.name for provider in own}))
-
-
-def config_errors(look_alikes: LookAlikes) -> dict[str, UnknownProvider]:
-    """Return the error of each look-alike that is configured wrongly, by its name."""
+def config_errors(tables: Tables) -> dict[str, UnknownProvider]:
+    """Return the error of each gateway that is configured wrongly, by its name."""
     found: dict[str, UnknownProvider] = {}
-    for name in look_alikes:
+    for name in tables:
         try:
-            get_provider(name, look_alikes)
+            get_provider(name, tables)
         except UnknownProvider as error:
             found[name] = error
     return found
 
 
-def _if_usable(name: str, look_alikes: LookAlikes) -> Provider | None:
-    try:
-        return get_provider(name, look_alikes)
-    except UnknownProvider:
-        return None
-
-
-def _look_alike(name: str, settings: object) -> Provider:
+def _configured(name: str, table: object) -> Provider:
     """Return a gateway with the API of a known one at its own address; its prices are unknown."""
     where = f"[tool.imagegen.providers.{name}]"
     if name.lower() in _built_in():
@@ -114,51 +112,50 @@ def _look_alike(name: str, settings: object) -> Provider:
         raise _bad(where, "has the name of a gateway that is built in", step)
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
         raise _bad(where, "has a name that is no plain word", "use letters, digits, - and _")
-    if not isinstance(settings, Mapping):
+    if not isinstance(table, Mapping):
         raise _bad(where, "is no table", "give it like, base_url and key_variable")
-    if strange := sorted(set(map(str, settings)) - _SETTINGS):
-        raise _bad(where, f"has unknown keys {', '.join(strange)}", f"it may have {', '.join(sorted(_SETTINGS))}")
-    if wrong := sorted(key for key, value in settings.items() if not isinstance(value, str)):
+    if unknown := sorted(set(map(str, table)) - _KEYS):
+        raise _bad(where, f"has unknown keys {', '.join(unknown)}", f"it may have {', '.join(sorted(_KEYS))}")
+    if wrong := sorted(key for key, value in table.items() if not isinstance(value, str)):
         raise _bad(where, f"has no text in {', '.join(wrong)}", "write it in quotes")
-    parent = _parent(where, settings)
-    key_variable = settings.get("key_variable", re.sub(r"\W", "_", f"{name}_API_KEY", flags=re.ASCII).upper())
+    parent, base_url = _parent(where, table), _base_url(where, table)
+    key_variable = table.get("key_variable", re.sub(r"\W", "_", f"{name}_API_KEY", flags=re.ASCII).upper())
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key_variable):
         raise _bad(where, "has a key_variable that is no name of an environment variable", "give the variable's name, never the key itself")
-    about = {
+    attributes = {
         "name": name,
-        "title": settings.get("title", name),
-        "base_url": _base_url(where, settings),
+        "title": table.get("title", name),
+        "base_url": base_url,
         "key_variable": key_variable,
-        "docs_url": settings.get("docs_url", ""),
+        "docs_url": table.get("docs_url", ""),
         "dialect": parent.dialect or parent.name,
         "price": Provider.price,
-        **_upload(where, settings, parent),
-        "__reduce__": lambda self: (get_provider, (name, {name: dict(settings)})),  # its class is in no module
+        **_upload(where, table.get("upload_url", "").strip(), base_url, parent),
+        "__reduce__": lambda self: (get_provider, (name, {name: dict(table)})),  # its class is in no module
         "__doc__": f"{name}, which speaks {parent.title}'s dialect.",
     }
-    made: type[Provider] = type(name, (type(parent),), about)
+    made: type[Provider] = type(name, (type(parent),), attributes)
     return made()
 
 
-def _upload(where: str, settings: Mapping[str, str], parent: Provider) -> dict[str, Any]:
-    """Return the upload of a look-alike: at its own address or at `upload_url`, never at the file host of its parent."""
-    rule, upload_url = parent.upload, settings.get("upload_url", "").strip()
+def _upload(where: str, upload_url: str, base_url: str, parent: Provider) -> dict[str, Any]:
+    """Return the upload of a configured gateway: at its own address or at `upload_url`, never at the file host of its parent."""
+    rule = parent.upload
     if upload_url:
         parts = _plain_address(upload_url)
         if rule is None:
             raise _bad(where, f"has an upload_url, but {parent.title}'s dialect has no upload", "leave upload_url out")
         if parts is None:
             raise _bad(where, "has an upload_url that is no plain https address", "give it like https://files.example.com/upload")
-        usual = parts.scheme == "https" and parts.port in (None, 443)
-        named = parts.hostname if usual else f"{parts.scheme}://{parts.netloc}"
-        return {"upload": replace(rule, address=upload_url, host=parts.hostname or ""), "key_hosts": (named,)}
-    if rule is None or not rule.address.startswith("/"):
-        return {"upload": None, "key_hosts": ()}
-    return {"upload": replace(rule, host=urlsplit(_base_url(where, settings)).hostname or ""), "key_hosts": ()}
+        is_usual = parts.scheme == "https" and parts.port in (None, 443)
+        key_host = parts.hostname if is_usual else f"{parts.scheme}://{parts.netloc}"
+        return {"upload": replace(rule, address=upload_url, host=parts.hostname or ""), "key_hosts": (key_host,)}
+    own = replace(rule, host=urlsplit(base_url).hostname or "") if rule and rule.address.startswith("/") else None
+    return {"upload": own, "key_hosts": ()}
 
 
-def _parent(where: str, settings: Mapping[str, str]) -> Provider:
-    like = settings.get("like")
+def _parent(where: str, table: Mapping[str, str]) -> Provider:
+    like = table.get("like")
     if like is None:
         raise _bad(where, "does not say whose dialect it speaks", f"give it like, one of {', '.join(_built_in())}")
     try:
@@ -167,8 +164,8 @@ def _parent(where: str, settings: Mapping[str, str]) -> Provider:
         raise _bad(where, f"is like {like!r}, which is no gateway", error.hint) from None
 
 
-def _base_url(where: str, settings: Mapping[str, str]) -> str:
-    address = settings.get("base_url", "").strip().rstrip("/")
+def _base_url(where: str, table: Mapping[str, str]) -> str:
+    address = table.get("base_url", "").strip().rstrip("/")
     if not address:
         raise _bad(where, "has no base_url", "give it the gateway's https address")
     if _plain_address(address) is None:
@@ -190,13 +187,6 @@ def _bad(where: str, what: str, step: str) -> UnknownProvider:
     return UnknownProvider(f"{where} in pyproject.toml {what}", hint=step)
 
 
-def _unknown(name: str, names: Iterable[str]) -> UnknownProvider:
-    names = tuple(dict.fromkeys(names))
-    close = difflib.get_close_matches(name, names, 2, 0.5)
-    hint = f"did you mean {' or '.join(close)}; " if close else ""
-    return UnknownProvider(f"No gateway is called {name[:80]!r}", hint=f"{hint}there are {', '.join(names)}")
-
-
 def _entry_points() -> dict[str, EntryPoint]:
     """Return the entry points of other packages, by name; a built-in gateway keeps its name."""
     return dict(_scan(tuple(sys.path)))
@@ -208,16 +198,6 @@ def _scan(path: tuple[str, ...]) -> tuple[tuple[str, EntryPoint], ...]:
     from importlib.metadata import entry_points
 
     return tuple((entry.name, entry) for entry in entry_points(group=GROUP) if entry.name not in _built_in())
-
-
-def _registered(taken: Iterable[str]) -> Iterator[Provider]:
-    for name, entry in _entry_points().items():
-        if name in taken:
-            continue
-        try:
-            yield _load(entry)
-        except UnknownProvider as error:
-            warnings.warn(str(error), RuntimeWarning, stacklevel=3)
 
 
 def _load(entry: EntryPoint) -> Provider:

@@ -18,17 +18,17 @@ from imagegen_magic.records import Record
 FINISHED = frozenset({"completed", "succeeded", "success"})
 FAILED = frozenset({"failed", "cancelled", "canceled"})
 ERRORS = frozenset({"error", "fail", "failure"})  # of a request rather than of a task
-MOST_WORDS = 300  # characters of a gateway's own words in a message
+MAX_MESSAGE = 300  # characters of a gateway's own message
 
-_MOST_READ = 8_000  # characters of a text that are looked at
-_DEEPEST = 8
+_MAX_READ = 8_000  # characters of a text that are looked at
+_MAX_DEPTH = 8
 _ACCEPTED_CODES = ("", "0", "200", "201", "202")
-_WORD_KEYS = ("message", "msg", "detail", "error_message", "fail_reason", "error", "reason", "description", "title", "errors")
+_MESSAGE_KEYS = ("message", "msg", "detail", "error_message", "fail_reason", "error", "reason", "description", "title", "errors")
 _ADDRESS_KEYS = ("url", "urls", "image_url", "result_url", "images", "results", "result", "output", "data")
 _INNER_KEYS = (*_ADDRESS_KEYS, "image")  # at the level of the task, "image" may be the picture that was sent
 _ID_KEYS = ("task_id", "id", "taskId")
 
-# patterns are compiled by `re` when something is first complained of: together they take longer than a small request
+# `re` compiles a pattern when the first error is read: all of them take longer than a small request
 _MARKUP = r"(?is)<(script|style|head)\b.*?</\1\s*>|<!--.*?-->|</?[a-z!][^<>]*>"
 _TITLE = r"(?i)<title[^<>]*>([^<]*)"
 _SECRET = r"(?i)\bsk-[\w*.-]{6,}|(?<=Bearer )[\w*.~+/-]{6,}=*"
@@ -77,6 +77,11 @@ class ErrorDetails(Record):
     type: str = ""
     request_id: str = ""
 
+    @property
+    def reason(self) -> str:
+        """The message, else the code."""
+        return self.message or self.code
+
     def _matches(self, pattern: str) -> bool:
         return bool(re.search(pattern, f"{self.code} {self.type} {self.message}"))
 
@@ -105,43 +110,38 @@ def error_details(answer: Any) -> ErrorDetails:
     """Return the error in an answer: an object, a string, `detail`, `message`, HTML or broken JSON."""
     outer = answer if isinstance(answer, Mapping) else {}
     inner = task_object(answer)
-    error = next((each for each in (outer.get("error"), inner.get("error")) if each), None)
-    places = [place for place in (error, inner, outer) if isinstance(place, Mapping)]
-    words = _first_words(error, inner, outer) if outer else message_of(answer)
-    kind = code_of(error.get("type")) if isinstance(error, Mapping) else ""
-    code = _first_code(places, ("code",)) or kind
-    request_id = _first_code(places, ("request_id", "requestId", "trace_id"))
-    if not request_id and (found := re.search(_REQUEST_ID, words)):
+    error = outer.get("error") or inner.get("error")
+    levels = (error, inner, outer)
+    message = next(filter(None, map(message_of, levels)), "") if outer else message_of(answer)
+    error_type = code_of(error.get("type")) if isinstance(error, Mapping) else ""
+    request_id = _first_code(levels, "request_id", "requestId", "trace_id")
+    if not request_id and (found := re.search(_REQUEST_ID, message)):
         request_id = found[1]
-    return ErrorDetails(words, code, kind, request_id)
+    return ErrorDetails(message, _first_code(levels, "code") or error_type, error_type, request_id)
 
 
-def _first_code(places: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> str:
-    return next((code for place in places for key in keys if (code := code_of(place.get(key))) not in _ACCEPTED_CODES), "")
-
-
-def _first_words(*places: Any) -> str:
-    return next((found for place in places if (found := message_of(place))), "")
+def _first_code(levels: Iterable[Any], *keys: str) -> str:
+    codes = (code_of(level.get(key)) for level in levels if isinstance(level, Mapping) for key in keys)
+    return next((code for code in codes if code not in _ACCEPTED_CODES), "")
 
 
 def message_of(value: Any, depth: int = 0) -> str:
-    """Return the first words found in an error of any shape, in one line."""
+    """Return the first message found in an error of any shape, in one line."""
     if isinstance(value, str):
         return one_line(value)
-    if depth > _DEEPEST:
+    if depth > _MAX_DEPTH:
         return ""
     if isinstance(value, Mapping):
-        return next((found for key in _WORD_KEYS if key in value and (found := message_of(value[key], depth + 1))), "")
+        return next(filter(None, (message_of(value[key], depth + 1) for key in _MESSAGE_KEYS if key in value)), "")
     if isinstance(value, list):
-        each_words = (message_of(each, depth + 1) for each in value[:20])
-        return one_line("; ".join(filter(None, each_words)))
+        return one_line("; ".join(filter(None, (message_of(each, depth + 1) for each in value[:20]))))
     return ""
 
 
 def is_error(answer: Any, given: object = None) -> bool:
     """Return whether an answer of HTTP 200 is really an error: by its status, its `success` or its code.
 
-    What stands in its `error` or `detail` beside the thing that was asked for (`given`, a task's id where None) is no refusal.
+    The content of `error` or `detail` is none if the answer has what was requested: `given`, a task's id if None.
     """
     if not isinstance(answer, Mapping):
         return False
@@ -149,16 +149,15 @@ def is_error(answer: Any, given: object = None) -> bool:
     status, given = status_of(inner.get("status")), given or task_id(inner)
     if status in FAILED or (status in ERRORS and not given) or answer.get("success") is False or http_code(answer):
         return True
-    strange = code_of(answer.get("code")).lower() not in (*_ACCEPTED_CODES, "success", "ok")
-    unwell = any(_is_error(place.get(key)) for place in (answer, inner) for key in ("error", "errors", "detail"))
-    return not given and ((unwell and not status) or strange)
+    if given:
+        return False
+    has_error = any(_is_error(level.get(key)) for level in (answer, inner) for key in ("error", "errors", "detail"))
+    return (has_error and not status) or code_of(answer.get("code")).lower() not in (*_ACCEPTED_CODES, "success", "ok")
 
 
 def _is_error(value: Any) -> bool:
     """Return whether an error has content: some successful answers carry an empty one."""
-    if not isinstance(value, Mapping):
-        return bool(message_of(value) if isinstance(value, list) else value)
-    return bool(message_of(value)) or bool(_first_code((value,), ("code", "type")))
+    return bool(message_of(value) or _first_code((value,), "code", "type") if isinstance(value, Mapping | list) else value)
 
 
 def code_of(value: Any) -> str:
@@ -171,22 +170,22 @@ def code_of(value: Any) -> str:
 def http_code(answer: Any) -> int:
     """Return the HTTP error that an envelope names in its `code` or `status`, 0 if it names none."""
     error = answer.get("error") if isinstance(answer, Mapping) else None
-    codes = [code_of(place.get(key)) for place in (answer, error) if isinstance(place, Mapping) for key in ("code", "status")]
+    codes = (code_of(level.get(key)) for level in (answer, error) if isinstance(level, Mapping) for key in ("code", "status"))
     return next((int(code) for code in codes if re.fullmatch(r"[45][0-9]{2}", code)), 0)
 
 
 def one_line(value: str) -> str:
-    """Return a text in one line without markup, control characters and keys, of at most `MOST_WORDS` characters."""
-    raw = value[:_MOST_READ]
+    """Return a text in one line without markup, control characters and keys, of at most `MAX_MESSAGE` characters."""
+    raw = value[:_MAX_READ]
     bare = html.unescape(re.sub(_MARKUP, " ", raw)) if "<" in raw else raw
     if not bare.strip() and (title := re.search(_TITLE, raw)):
         bare = html.unescape(title[1])
     line = " ".join("".join(mark if mark.isprintable() else " " for mark in bare).split())
     line = re.sub(_SECRET, "[key]", line)
-    return line if len(line) <= MOST_WORDS else f"{line[: MOST_WORDS - 1]}…"
+    return line if len(line) <= MAX_MESSAGE else f"{line[: MAX_MESSAGE - 1]}…"
 
 
-_SHORT = reprlib.Repr()  # bounded in depth and width: whatever comes, a message needs its beginning alone
+_SHORT = reprlib.Repr()  # bounded in depth and width, because a message needs only the beginning of an answer
 _SHORT.maxlevel, _SHORT.maxdict, _SHORT.maxlist, _SHORT.maxstring, _SHORT.maxother = 6, 16, 8, 400, 400
 
 
@@ -210,8 +209,8 @@ def task_object(answer: Any) -> Mapping[str, Any]:
         inner = next((each for each in inner if isinstance(each, Mapping)), None)
     if not isinstance(inner, Mapping) or not inner:
         return answer
-    made = task_id(answer) and status_of(answer.get("status")) and not (task_id(inner) or status_of(inner.get("status")))
-    return answer if made else inner
+    is_task = task_id(answer) and status_of(answer.get("status")) and not (task_id(inner) or status_of(inner.get("status")))
+    return answer if is_task else inner
 
 
 def task_objects(answer: Any) -> list[Mapping[str, Any]] | None:
@@ -244,10 +243,10 @@ def image_urls(value: Any, depth: int = 0) -> Iterator[str]:
         parts = urls.split(value.strip())
         if parts and parts.scheme in ("http", "https"):
             yield value.strip()
-    elif isinstance(value, list) and depth <= _DEEPEST:
+    elif isinstance(value, list) and depth <= _MAX_DEPTH:
         for each in value:
             yield from image_urls(each, depth + 1)
-    elif isinstance(value, Mapping) and depth <= _DEEPEST:
+    elif isinstance(value, Mapping) and depth <= _MAX_DEPTH:
         for key in _INNER_KEYS if depth else _ADDRESS_KEYS:
             yield from image_urls(value.get(key), depth + 1)
 
@@ -292,9 +291,8 @@ def epoch_seconds(value: Any) -> float | None:
 
 def earliest(value: Any, key: str, depth: int = 0) -> float | None:
     """Return the earliest plausible time under `key` anywhere in a result, None if there is none."""
-    if depth > _DEEPEST or not isinstance(value, Mapping | list):
+    if depth > _MAX_DEPTH or not isinstance(value, Mapping | list):
         return None
-    inside = list(value.values()) if isinstance(value, Mapping) else value
-    here = [epoch_seconds(value.get(key))] if isinstance(value, Mapping) else []
-    found = [each for each in (*here, *(earliest(each, key, depth + 1) for each in inside)) if each is not None]
-    return min(found, default=None)
+    inner = list(value.values()) if isinstance(value, Mapping) else value
+    here = epoch_seconds(value.get(key)) if isinstance(value, Mapping) else None
+    return min((each for each in (here, *(earliest(each, key, depth + 1) for each in inner)) if each is not None), default=None)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.providers.describe import shown
-from imagegen_magic.providers.model import Model, Pixels, distance
+from imagegen_magic.providers.model import Model, Pixels, distance, tier_by_area
 from imagegen_magic.request import ImageRequest, Size
 
 Advice = dict[str, Any]  # what a refusal proposes: arguments of UnsupportedOption
@@ -157,6 +158,46 @@ class SizeValidator(NamedTuple):
         advice = self._ratio_advice(ratio, tier) if is_default else without
         hint = "give a ratio with a resolution, or leave one of the two out"
         return self._refusal(f"has no resolution with size {size}", "resolution", requested, hint=hint, **advice)
+
+
+def expected_pixels(model: Model, request: ImageRequest) -> tuple[Pixels, ...]:
+    """Return the (width, height) that a gateway may answer with, the nominal one first; empty if its page does not say."""
+    size = Size.parse(request.size or "")
+    if size.kind == "pixels":
+        return ((size.width, size.height),)
+    if size.kind == "auto" or not model.pixels_documented:
+        return ()
+    tier = request.resolution or next(iter(model.sizes[str(size)]))
+    return (model.sizes[str(size)][tier], *model.alternate_pixels.get((str(size), tier), ()))
+
+
+def tier_of(request: ImageRequest) -> str:
+    """Return the tier of a request's pixels: the requested one, else the one that they amount to."""
+    size = Size.parse(request.size or "")
+    if request.resolution or size.kind == "auto":
+        return request.resolution or "auto"
+    return tier_by_area((size.width, size.height)) if size.kind == "pixels" else "1k"
+
+
+def warnings(model: Model, request: ImageRequest) -> Iterator[str]:
+    """Yield what the model's data say about a request that may surprise."""
+    size, tier = str(request.size), request.resolution or ""
+    if model.retired:
+        yield f"{model.name} was retired upstream on {model.retired}: the gateway may refuse it or answer with another model"
+    if size == "auto":
+        yield "size auto: the gateway chooses, so the pixels are not known before"
+    if size not in model.sizes:
+        return
+    if not model.pixels_documented:
+        yield f"the page does not say how many pixels {size} at {tier} has: give pixels to have them exactly"
+        return
+    tiers = model.sizes[size]
+    for smaller in model.resolutions[: model.resolutions.index(tier)] if tier in model.resolutions else ():
+        if smaller in tiers and math.prod(tiers[smaller]) >= math.prod(tiers[tier]):
+            comparison = "no larger than" if math.prod(tiers[smaller]) == math.prod(tiers[tier]) else "smaller than"
+            yield f"{tier} at {size} is {comparison} {smaller} here: {_times(tiers[tier])} against {_times(tiers[smaller])}"
+    for pixels in model.alternate_pixels.get((size, tier), ()):
+        yield f"{size} at {tier} may come as {_times(pixels)} instead of {_times(tiers[tier])}"
 
 
 def _times(pixels: Pixels) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
+from contextlib import suppress
 from enum import IntEnum
 from urllib.parse import SplitResult, urlsplit
 
@@ -121,27 +123,11 @@ def _literal(host: str) -> IPAddress | None:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return _old_ipv4(host)
+        with suppress(OSError, ValueError):
+            return ipaddress.IPv4Address(socket.inet_aton(host))  # 127.1, 0177.0.0.1, 0x7f000001
+        return None
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address in _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour or address
-
-
-def _old_ipv4(host: str) -> ipaddress.IPv4Address | None:
-    """Read an IPv4 address as `inet_aton` does: 127.1, 0177.0.0.1, 0x7f000001."""
-    numbers = [_number(part) for part in host.split(".")]
-    *bytes_, rest = numbers
-    if len(numbers) > 4 or None in numbers or any(each > 255 for each in bytes_ if each is not None):
-        return None
-    if rest is None or rest >= 256 ** (5 - len(numbers)):
-        return None
-    return ipaddress.IPv4Address(sum((each or 0) << (24 - 8 * at) for at, each in enumerate(bytes_)) + rest)
-
-
-def _number(text: str) -> int | None:
-    for pattern, base in ((r"0x[0-9a-f]{1,8}", 16), (r"0[0-7]{0,11}", 8), (r"[1-9][0-9]{0,9}", 10)):
-        if re.fullmatch(pattern, text):
-            return int(text, base)
-    return None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from imagegen_magic.providers.base import Provider
 
 _ADDRESS = re.compile(r"https?://[^\s?#@]+")
-_SHOWN = {  # the fields of a look-alike that are shown, and their form
+_SHOWN = {  # the fields of a configured gateway that are shown, and their form
     "like": re.compile(r"[A-Za-z][\w-]{0,39}"),
     "base_url": _ADDRESS,
     "upload_url": _ADDRESS,
@@ -69,7 +69,7 @@ def config(context: NotebookContext, arguments: list[str], flags: dict[str, str]
     rows = [_setting_row(name, settings) for name in SETTINGS]
     rows += [[name, "not used", str(error)] for name, error in settings.errors.items() if name not in SETTINGS]
     rows += [[name, "not used", f"environment; {_unknown(near)}"] for name, near in unknown_variables().items()]
-    rows += [[f"providers.{name}", _look_alike(table), "pyproject.toml"] for name, table in settings.provider_tables.items()]
+    rows += [[f"providers.{name}", _configured(table), "pyproject.toml"] for name, table in settings.provider_tables.items()]
     rows = [[name, redact(value, keys), origin] for name, value, origin in rows]
     display(Page(Table(("setting", "value", "source"), rows), Note('%config ImageGenMagics.NAME = "value" changes one for this session.')))
 
@@ -86,7 +86,7 @@ def _setting_row(name: str, settings: Settings) -> list[str]:
     return [name, "–" if value is None else str(value), settings.origin(name)]
 
 
-def _look_alike(table: Any) -> str:
+def _configured(table: Any) -> str:
     """Return the fields of a configured gateway; a value of another form is hidden, as it may be a misplaced key."""
     if not isinstance(table, Mapping):
         return "not a table, so not shown"
