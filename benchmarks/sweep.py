@@ -2,7 +2,7 @@
 
     python benchmarks/sweep.py [--tasks 1000] [--rounds 3]
 
-The bare script is the one of engine.py: it submits, looks every 50 ms, downloads and writes, without a ledger, checks or flushing.
+The bare script is the one of engine.py: it submits, polls every 50 ms, downloads and writes, without a ledger, checks or flushing.
 Ours plans each combination, remembers all of it durably, and gives a result that knows each picture's place. Decoding is apart, as there.
 Then the same sweep again with reuse, extended by one value: what is there is found, and only what is missing is sent.
 """

@@ -1,4 +1,4 @@
-"""A result address is somebody else's input, and the key goes to the gateway's own origin alone."""
+"""Result addresses are untrusted input, and the key goes to the gateway's own origin only."""
 
 import asyncio
 import socket
@@ -23,7 +23,7 @@ def _call(origin, call, base=None):
 
 
 def test_the_key_goes_to_the_gateway_and_not_to_the_result_address():
-    """A submit carries the key, a download none, even on the very same host."""
+    """A submission has the key, a download has none, even on the same host."""
     with web(lambda seen: (200, {}, b"{}")) as server:
         _call(server.origin, Call("POST", "/v1/images/generations", {"prompt": "x"}))
         download(server.origin + "/picture.png", server.origin)
@@ -34,7 +34,7 @@ def test_the_key_goes_to_the_gateway_and_not_to_the_result_address():
 
 
 def test_the_key_does_not_cross_a_redirect():
-    """A gateway that redirects gets its redirect back as an answer; the other origin is never asked."""
+    """A redirect is returned as an answer; the other origin is not contacted."""
     with web(lambda seen: (200, {}, b"{}")) as other, web(lambda seen: (307, {"Location": other.origin + "/steal"}, b"")) as gateway:
         answer = _call(gateway.origin, Call("POST", "/v1", {}))
     assert answer.status == 307
@@ -49,8 +49,8 @@ def test_a_call_to_an_absolute_other_origin_carries_no_key():
     assert authorization(Key(SECRET), base, "https://API.example.com:443/v1") == {"Authorization": f"Bearer {SECRET}"}
 
 
-def test_an_answer_that_repeats_the_key_is_blotted_out():
-    """A gateway that echoes the key in its error puts it into no message of ours."""
+def test_a_key_in_an_answer_is_redacted():
+    """A gateway that repeats the key in its error puts it into no message of ours."""
     with web(lambda seen: (401, {}, f'{{"error":"bad key {SECRET}"}}'.encode())) as server:
         answer = _call(server.origin, Call("GET", "/v1"))
     assert answer.content == {"error": "bad key [key]"}
@@ -86,7 +86,7 @@ def test_no_private_address(host):
 
 
 def test_a_public_name_with_a_private_address_is_refused(monkeypatch):
-    """What counts is the peer, not the name."""
+    """The address is checked, not only the name."""
     with web(lambda seen: (200, {}, b"secret")) as server:
         port = int(server.origin.rsplit(":", 1)[1])
         monkeypatch.setattr(socket, "getaddrinfo", _resolve_to("127.0.0.1", {"api.example.com": "93.184.215.14"}))
@@ -96,7 +96,7 @@ def test_a_public_name_with_a_private_address_is_refused(monkeypatch):
 
 
 def test_the_address_that_was_checked_is_the_one_connected_to(monkeypatch):
-    """A name that answers differently the second time gains nothing: it is asked once, and that address is used."""
+    """A name that would resolve differently later is resolved once, and that address is used."""
     asked, connected = [], []
 
     async def rebinding(self, host, port, **options):
@@ -122,7 +122,7 @@ def _resolve_to(address, but={}):  # noqa: B006  # never written to
 
 
 def test_a_redirect_into_a_private_network_is_refused():
-    """Every hop is checked, not only the first."""
+    """Every hop is checked."""
     with (
         web(lambda seen: (302, {"Location": "http://169.254.169.254/latest/meta-data"}, b"")) as server,
         pytest.raises(DownloadError, match=r"leads to 169\.254\.169\.254: link-local"),
@@ -131,7 +131,7 @@ def test_a_redirect_into_a_private_network_is_refused():
 
 
 def test_a_few_redirects_are_followed_and_many_are_not():
-    """A file host may move a picture; a loop ends."""
+    """A file host may move an image; a loop ends."""
 
     def answer(seen):
         step = int(seen.path.rsplit("/", 1)[1])
@@ -143,8 +143,8 @@ def test_a_few_redirects_are_followed_and_many_are_not():
             download(server.origin + "/6", server.origin)
 
 
-def test_an_answer_that_says_it_is_too_large_is_not_read():
-    """64 MiB at most: the header is enough to stop."""
+def test_an_answer_with_too_large_a_length_is_not_read():
+    """64 MiB at most: the header is enough."""
     with (
         web(lambda seen: (200, {"Content-Length": str(65 * 2**20), "X-Cut": "1"}, b"x")) as server,
         pytest.raises(ImageInvalid, match="64 MiB"),
@@ -153,7 +153,7 @@ def test_an_answer_that_says_it_is_too_large_is_not_read():
 
 
 def test_an_answer_that_grows_too_large_is_stopped(monkeypatch):
-    """Without a length, the bytes are counted as they come."""
+    """Without a length, the bytes are counted as they arrive."""
     monkeypatch.setattr(client, "MAX_BYTES", 1000)
 
     def chunked(seen):
@@ -164,21 +164,21 @@ def test_an_answer_that_grows_too_large_is_stopped(monkeypatch):
         download(server.origin + "/a.png", server.origin)
 
 
-def test_fewer_bytes_than_told_is_a_broken_connection():
-    """A cut answer is never taken for a whole picture."""
+def test_fewer_bytes_than_the_length_is_a_broken_connection():
+    """A truncated answer is never taken for a complete image."""
     with web(lambda seen: (200, {"Content-Length": "5000", "X-Cut": "1"}, b"x" * 100)) as server, pytest.raises(OutcomeUnknown):
         download(server.origin + "/a.png", server.origin)
 
 
-def test_gone_is_told_apart_from_broken():
-    """404, 403, 410: the address is no longer good, and may be asked for anew."""
+def test_an_expired_address_is_an_error_of_its_own():
+    """404, 403, 410: the gateway may give a new address."""
     with web(lambda seen: (410, {}, b"")) as server, pytest.raises(HTTPStatusError) as refusal:
         download(server.origin + "/a.png", server.origin)
     assert refusal.value.status == 410
 
 
 def test_no_connection_is_certainly_not_sent():
-    """Nobody listens: nothing was sent, so it may be repeated."""
+    """No listener: nothing was sent, so it may be repeated."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         origin = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -186,14 +186,14 @@ def test_no_connection_is_certainly_not_sent():
             _call(origin, Call("POST", "/v1", {}))
 
 
-def test_a_connection_dropped_after_sending_is_lost():
-    """The request arrived and no answer came: nobody knows."""
+def test_a_connection_dropped_after_sending_leaves_the_outcome_unknown():
+    """The request arrived and no answer came."""
     with web(lambda seen: (200, {"Content-Length": "50", "X-Cut": "1"}, b'{"id"')) as server, pytest.raises(OutcomeUnknown):
         _call(server.origin, Call("POST", "/v1", {"prompt": "x"}))
     assert len(server.seen) == 1
 
 
-def test_text_that_is_no_json_comes_back_as_text():
+def test_text_that_is_no_json_is_returned_as_text():
     """An HTML page of a proxy is kept for the message."""
     with web(lambda seen: (502, {"X-Request-Id": "r-1", "Retry-After": "7"}, b"<html>Bad gateway</html>")) as server:
         answer = _call(server.origin, Call("GET", "/v1"))
@@ -215,12 +215,12 @@ def test_text_that_is_no_json_comes_back_as_text():
     ],
 )
 def test_retry_after(header, seconds):
-    """Seconds are read, nonsense says nothing."""
+    """Seconds are read, invalid text is None."""
     assert retry_after(header) == seconds
 
 
 def test_retry_after_as_a_date():
-    """A date in the past means: now."""
+    """A date in the past is 0 seconds."""
     assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
 
 
@@ -229,12 +229,12 @@ def test_retry_after_as_a_date():
     [("93.184.215.14", True), ("2606:2800::1", True), ("224.0.0.1", False), ("::ffff:127.0.0.1", False), ("fe80::1%eth0", False)],
 )
 def test_which_addresses_are_public(address, public):
-    """Multicast, mapped and scoped addresses are told apart too."""
+    """Multicast, mapped and scoped addresses too."""
     assert is_public(address) is public
 
 
 def test_a_proxy_of_the_environment_is_used(monkeypatch):
-    """Behind a company's proxy the proxy resolves names, so the peer cannot be ours to check; literal private hosts stay refused."""
+    """The proxy resolves names, so peers cannot be checked here; literal private hosts stay refused."""
     with web(lambda seen: (200, {}, b"picture")) as proxy:
         monkeypatch.setenv("http_proxy", proxy.origin)
         assert download("http://cdn.example.com/a.png", "http://api.example.com") == b"picture"

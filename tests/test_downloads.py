@@ -1,4 +1,4 @@
-"""The bounded way from an address to a file: how much is in memory and on its way, who waits for whom, and what ends amid a saving."""
+"""Downloads are bounded: images in memory and in transfer, queues, and saves during a timeout or a cancellation."""
 
 import asyncio
 import contextlib
@@ -83,8 +83,8 @@ class Count:
 # --- what is bounded
 
 
-def test_what_is_in_memory_and_on_its_way_is_bounded(host, monkeypatch):
-    """Of sixty pictures at most four are in memory, two dozen are on their way or wait on the disk, the others are not asked for yet."""
+def test_images_in_memory_and_in_transfer_are_bounded(host, monkeypatch):
+    """Of sixty images at most four are in memory and two dozen are in transfer or wait on the disk; the others are not requested yet."""
     parts, within, open_, held = weakref.WeakSet(), Count(), [], []
     real_verify, real_close, real_init = verifying.verify, fetch.Download.close, Part.__init__
 
@@ -117,7 +117,7 @@ def test_what_is_in_memory_and_on_its_way_is_bounded(host, monkeypatch):
     assert all(image.data == LARGE for image in made)
 
 
-def test_a_large_body_is_written_as_it_comes(host, monkeypatch):
+def test_a_large_body_is_written_as_it_arrives(host, monkeypatch):
     """Little of it is in memory at once."""
     written = []
     real = Part.write
@@ -135,13 +135,13 @@ def test_a_large_body_is_written_as_it_comes(host, monkeypatch):
 
 
 def test_a_small_body_touches_the_disk_only_when_it_is_saved(host, monkeypatch):
-    """Thousands of small pictures cost one visit each."""
+    """Thousands of small images cost one write each."""
     monkeypatch.setattr(Part, "write", lambda part, data: pytest.fail("written as it came"))
     assert run(generate("a fox", **ONE))[0].data == PNG
 
 
-def test_what_is_too_large_is_fetched_a_few_at_once(host, monkeypatch):
-    """Four of them, each with a place taken before it is asked for."""
+def test_only_four_large_answers_are_fetched_at_once(host, monkeypatch):
+    """Each has a slot before it is requested."""
     within, parts = Count(), []
     monkeypatch.setattr(fetch, "MAX_BYTES", len(LARGE) - 1)
     monkeypatch.setattr("imagegen_magic.engine.jobs.download.MAX_BYTES", len(LARGE) - 1)
@@ -170,8 +170,8 @@ def test_what_is_too_large_is_fetched_a_few_at_once(host, monkeypatch):
 # --- who waits for whom
 
 
-def test_a_look_does_not_wait_for_decoders(host, other, monkeypatch):
-    """Name resolution has threads of its own: while no picture can be decoded, another gateway is resolved, looked at and fetched from."""
+def test_a_poll_does_not_wait_for_decoders(host, other, monkeypatch):
+    """Name resolution has its own threads: while all decoders are busy, another gateway is resolved, polled and fetched from."""
     origin = other.server.origin.replace("127.0.0.2", "localhost")
     monkeypatch.setenv("GCCAI_BASE_URL", origin)
     resolved = []
@@ -198,8 +198,8 @@ def test_a_look_does_not_wait_for_decoders(host, other, monkeypatch):
     assert (len(job.wait()), len(second.wait())) == (40, 1)
 
 
-def test_hanging_downloads_of_one_host_hold_up_no_other(host, other):
-    """Eight of one gateway hang: another's pictures come home, and so do looks and submissions of the first."""
+def test_hanging_downloads_of_one_host_delay_no_other_host(host, other):
+    """Eight of one gateway hang: another's images are saved, and the first gateway is still polled and submitted to."""
     hanging = threading.Event()
 
     def hang(number, path):
@@ -217,8 +217,8 @@ def test_hanging_downloads_of_one_host_hold_up_no_other(host, other):
     assert (len(job.wait()), len(third.wait())) == (12, 4)
 
 
-def test_hosts_of_one_gateway_have_their_places_apart(host, other):
-    """Two file hosts: what hangs at one leaves the way to the other free."""
+def test_hosts_of_one_gateway_have_separate_slots(host, other):
+    """Two file hosts: downloads that hang at one do not block the other."""
     hanging = threading.Event()
     host.pictures, host.file = 4, lambda number, path: hanging.wait(60) and PNG
     job = start(n=8)
@@ -234,8 +234,8 @@ def test_hosts_of_one_gateway_have_their_places_apart(host, other):
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 408])
-def test_a_renewed_address_that_cannot_just_now_is_asked_again(status, host):
-    """Expired, renewed, and the file host is busy: no address has expired, and with patience the picture comes."""
+def test_a_renewed_address_that_is_busy_is_retried(status, host):
+    """Expired, renewed, and the file host is busy: it is retried until the image comes."""
     host.renews = True
     answers = {1: (410, {}, b""), 2: (status, {}, b""), 3: (status, {}, b"")}
     host.file = lambda number, path: answers.get(number, PNG)
@@ -254,8 +254,8 @@ def test_a_renewed_address_that_cannot_just_now_is_asked_again(status, host):
 
 
 @pytest.mark.parametrize("status", [429, 502, 503])
-def test_a_renewed_address_that_stays_busy_is_not_told_as_expired(status, host):
-    """The file host cannot just now: said so, and collectable."""
+def test_a_renewed_address_that_stays_busy_is_not_reported_as_expired(status, host):
+    """The error says that the file host is busy; the image stays resumable."""
     host.renews = True
     host.file = lambda number, path: (410, {}, b"") if number == 1 else (status, {}, b"")
     with pytest.raises(DownloadError, match=rf"just now \(the file host answered {status}\).*it was charged. %imagegen resume") as error:
@@ -266,32 +266,32 @@ def test_a_renewed_address_that_stays_busy_is_not_told_as_expired(status, host):
     assert len(api.resume(load()).wait()) == 1
 
 
-def test_a_gateway_that_cannot_renew_just_now_is_asked_again(host):
-    """The look for a new address is answered 503: as temporary as the file host's own."""
+def test_a_gateway_that_cannot_renew_an_address_now_is_retried(host):
+    """The poll for a new address is answered 503: as temporary as the file host's own."""
     host.renews = True
     host.file = lambda number, path: PNG if path.endswith("look=4") else (410, {}, b"")
     host.at_look = lambda: (503, {}, b"{}") if host.looks in (2, 3) else None
     assert run(generate("a fox", **ONE))[0].data == PNG
 
 
-def test_a_wait_that_is_longer_than_our_patience_is_not_begun(host):
-    """Retry-After: an hour, and ten minutes of patience: told at once."""
+def test_a_pause_beyond_the_timeout_is_not_begun(host):
+    """Retry-After of an hour with a timeout of ten minutes: the error comes at once."""
     host.file = lambda number, path: (503, {"Retry-After": "3600"}, b"")
     with pytest.raises(DownloadError, match="answered 503"):
         run(generate("a fox", **ONE))
     assert (host.downloads, api.ledger(load()).count_resumable()) == (1, 1)
 
 
-def test_a_wait_that_our_patience_ends_is_told_as_what_it_was(host):
-    """Not that the gateway was not finished: its file host did not give the picture out."""
+def test_a_timeout_during_a_pause_names_the_obstacle(host):
+    """The file host was busy; the gateway had finished."""
     host.file = lambda number, path: (503, {"Retry-After": "1"}, b"")
     with pytest.raises(DownloadError, match="answered 503"):
         run(generate("a fox", **ONE, timeout=1.5))
     assert states() == ["made"]
 
 
-def test_a_new_look_that_names_fewer_pictures_loses_none_that_is_on_its_way(host):
-    """One address has expired; what the gateway says then has no other picture any more, and the other comes all the same."""
+def test_a_poll_that_names_fewer_images_loses_none_in_transfer(host):
+    """One address has expired, and the gateway's next answer lacks the other image; it is saved all the same."""
     renewed = threading.Event()
     host.pictures, host.renews = 2, True
 
@@ -361,8 +361,8 @@ def deadline(monkeypatch):
     return chosen
 
 
-def test_the_end_of_our_patience_does_not_tear_a_saving(host, slow_save, deadline):
-    """What has come is saved and is in the Generation, however long that takes; no error says that it did not come."""
+def test_a_timeout_does_not_interrupt_a_save(host, slow_save, deadline):
+    """An image that has arrived is saved and is in the Generation, without an error."""
     began, go_on = slow_save
     job = start()
     assert began.wait(60)
@@ -373,8 +373,8 @@ def test_the_end_of_our_patience_does_not_tear_a_saving(host, slow_save, deadlin
     assert (len(made), made.errors, states()) == (1, (), ["saved"])
 
 
-def test_patience_ends_for_what_has_not_come_and_keeps_what_has(host, slow_save, deadline):
-    """Of two pictures one is being saved and the other hangs at its host."""
+def test_a_timeout_keeps_what_has_arrived(host, slow_save, deadline):
+    """Of two images one is being saved and the other hangs at its host."""
     began, go_on = slow_save
     hanging = threading.Event()
     host.pictures = 2
@@ -389,7 +389,7 @@ def test_patience_ends_for_what_has_not_come_and_keeps_what_has(host, slow_save,
     hanging.set()
 
 
-def test_a_picture_that_was_made_is_not_called_unfinished(host, deadline):
+def test_a_timeout_while_fetching_says_that_the_image_was_made(host, deadline):
     """Our patience ended while it was fetched."""
     hanging = threading.Event()
     host.file = lambda number, path: hanging.wait(60) and PNG
@@ -402,8 +402,8 @@ def test_a_picture_that_was_made_is_not_called_unfinished(host, deadline):
     hanging.set()
 
 
-def test_cancel_waits_for_a_saving_that_ends_soon(host, slow_save, monkeypatch):
-    """The picture is in the Generation, and nothing is said to go on at the gateway."""
+def test_cancel_waits_for_a_save_that_ends_soon(host, slow_save, monkeypatch):
+    """The image is in the Generation, and no message says that the task goes on at the gateway."""
     monkeypatch.setattr(loop, "_GRACE", 30.0)
     monkeypatch.setattr("imagegen_magic.engine.jobs.job._CLEANUP", 30.0)
     began, go_on = slow_save
@@ -417,7 +417,7 @@ def test_cancel_waits_for_a_saving_that_ends_soon(host, slow_save, monkeypatch):
 
 
 def test_cancel_while_an_unreadable_file_is_settled_names_it(host, monkeypatch):
-    """It came for the second time just when the job was stopped: settled, and told beside what was stopped."""
+    """It came for the second time when the job was cancelled: settled, and reported with the cancellation."""
     real, jobs = images.keep_unreadable, []
 
     def keep(*given, **more):
@@ -435,8 +435,8 @@ def test_cancel_while_an_unreadable_file_is_settled_names_it(host, monkeypatch):
     assert (states(), api.ledger(load()).count_resumable()) == (["saved"], 0)
 
 
-def test_what_is_saved_after_a_cancelled_jobs_end_is_in_the_ledger_alone(host, slow_save):
-    """The job has ended without it and says so; meanwhile nobody else takes the task; then the ledger has the picture."""
+def test_an_image_that_is_saved_after_its_cancelled_job_is_in_the_ledger(host, slow_save):
+    """The job has ended without it; no other process takes the task meanwhile; then the ledger has the image."""
     began, go_on = slow_save
     job = start()
     assert began.wait(60)
@@ -452,8 +452,8 @@ def test_what_is_saved_after_a_cancelled_jobs_end_is_in_the_ledger_alone(host, s
     assert host.downloads == 1
 
 
-def test_interrupting_a_wait_does_not_lose_what_is_being_saved(host, slow_save):
-    """The caller's task is cancelled: the picture is in the ledger all the same."""
+def test_interrupting_a_wait_does_not_lose_an_image_that_is_being_saved(host, slow_save):
+    """The caller's task is cancelled: the image is in the ledger all the same."""
     began, go_on = slow_save
 
     async def main():
@@ -469,7 +469,7 @@ def test_interrupting_a_wait_does_not_lose_what_is_being_saved(host, slow_save):
     until(lambda: states() == ["saved"])
 
 
-def test_a_part_that_is_dropped_while_it_is_written_is_not_written_to(tmp_path):
+def test_a_discarded_part_is_not_written_to(tmp_path):
     """Its descriptor may be another file's by then."""
     part = Part(tmp_path / "here")
     part.write(a_png())
@@ -479,8 +479,8 @@ def test_a_part_that_is_dropped_while_it_is_written_is_not_written_to(tmp_path):
     assert (hidden.exists(), list((tmp_path / "here").iterdir())) == (False, [])
 
 
-def test_what_has_come_whole_gives_its_place_back_when_it_is_stopped_on_its_way_out(host, monkeypatch):
-    """As where a proxy's connection is put away: neither its place nor its hidden file is left behind."""
+def test_a_complete_answer_frees_its_slot_when_it_is_cancelled_late(host, monkeypatch):
+    """While its connection returns to the pool: neither its slot nor its hidden file remains."""
     real = Pool.stream
 
     @contextlib.asynccontextmanager

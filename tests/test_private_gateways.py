@@ -1,4 +1,4 @@
-"""A gateway leads as far as its own network: a public one to public addresses, a private one into its network, never to link-local ones."""
+"""A public gateway leads to public addresses only, a private one into its own network; link-local addresses are never reached."""
 
 import asyncio
 import contextlib
@@ -59,7 +59,7 @@ ZONES = {
 
 @pytest.mark.parametrize(("zone", "host"), [(zone, host) for zone, hosts in ZONES.items() for host in hosts])
 def test_each_host_has_its_zone(zone, host):
-    """Every way to write a number is read as resolvers read it, and what only stands for another address is taken as that one."""
+    """Numbers are read as resolvers read them, and mapped addresses as those that they stand for."""
     assert zone_of(host) is zone
     assert is_public(host) is (zone is Zone.PUBLIC)
 
@@ -71,8 +71,8 @@ def test_each_host_has_its_zone(zone, host):
         *("https:///a.png", "//x.example/", "https://[::1/", "https://x\n.example/", "https://x:port/", ""),
     ],
 )
-def test_what_can_be_read_in_two_ways_is_no_address(address):
-    """Blanks, backslashes, ports that are none."""
+def test_ambiguous_text_is_no_address(address):
+    """Blanks, backslashes, invalid ports."""
     found = split(address)
     assert found is None or found.scheme == ""
 
@@ -89,7 +89,7 @@ def test_what_can_be_read_in_two_ways_is_no_address(address):
     ],
 )
 def test_a_password_in_an_address_is_not_shown(address, shown):
-    """Whatever it is made of; what stands behind the host is no password."""
+    """With any characters; an @ after the host is no password."""
     assert without_user(address) == shown
     assert " " in address or has_user(address) is (address != shown)
 
@@ -102,8 +102,8 @@ _HOSTS = st.lists(_PARTS, min_size=1, max_size=5).map(".".join) | st.text("abo.0
 
 
 @given(_HOSTS)
-def test_a_host_is_judged_as_it_is_connected_to(host):
-    """However it is written: by the resolver's own reading of numbers, and as the address that is sent to."""
+def test_a_host_is_checked_as_it_is_connected_to(host):
+    """However it is written: numbers are read as the resolver does."""
     with contextlib.suppress(OSError, ValueError):
         found = socket.getaddrinfo(host.encode("idna").decode(), 80, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
         assert zone_of(host) in {Zone.REFUSED, *(zone_of(entry[4][0]) for entry in found)}
@@ -204,7 +204,7 @@ def test_a_gateway_leads_as_far_as_its_own_network(base, network):
     ],
 )
 def test_plain_http_stays_in_the_gateways_network(base, url, allowed, network):
-    """A gateway on https may name http addresses of its private network alone; one on http may name any, as ever."""
+    """A gateway on https may name http addresses of its private network alone; one on http may name any."""
     with pytest.raises((NotTrusted, NotSent)) as refused:
         download(url, base)
     assert (isinstance(refused.value, NotSent), bool(network)) == (allowed, allowed), refused.value
@@ -222,22 +222,22 @@ def test_plain_http_stays_in_the_gateways_network(base, url, allowed, network):
         ("http://imagegen:8000", "http://link.cdn.example", "link.cdn.example is 169.254.169.254: link-local"),
     ],
 )
-def test_what_is_refused_says_who_has_to_act(base, result, words, network):
-    """One line: where it leads, that it was charged, and that resume fetches it."""
+def test_a_refused_address_names_who_has_to_act(base, result, words, network):
+    """One line: the address, the charge, and that resume fetches it."""
     with pytest.raises(NotTrusted, match=words) as refused:
         download(f"{result}/a.png", base)
     assert (refused.value.charge, "resume" in refused.value.hint, network) == ("yes", True, [])
 
 
-def test_a_name_with_a_link_local_address_beside_its_own_leads_to_its_own(network):
-    """As names of a local network often have one."""
+def test_a_name_with_an_extra_link_local_address_uses_the_other_one(network):
+    """Names of a local network often have both."""
     with pytest.raises(NotSent):
         download("http://nas.local/a.png", "http://imagegen:8000")
     assert network == ["10.99.0.9"]
 
 
-def test_behind_a_vpn_that_answers_for_names_pictures_are_fetched(network):
-    """Where the gateway's own name resolves into 198.18.0.0/15, so may its pictures' names; elsewhere that is no public address."""
+def test_images_are_fetched_behind_a_vpn_that_resolves_names(network):
+    """If the gateway's own name resolves into 198.18.0.0/15, its images' names may too; elsewhere that is no public address."""
     with pytest.raises(NotSent):
         download("https://fake.cdn.example/a.png", "https://behind.vpn.example")
     for url in ("https://private.cdn.example/a.png", "https://10.99.0.9/a.png"):
@@ -248,8 +248,8 @@ def test_behind_a_vpn_that_answers_for_names_pictures_are_fetched(network):
     assert network == ["198.18.0.9"]
 
 
-def test_a_gateway_does_not_become_private_by_resolving_to_something_else(network, monkeypatch):
-    """What it was when it was asked counts: its name leads into this network afterwards, and so may none of its addresses."""
+def test_a_gateway_does_not_become_private_by_resolving_differently_later(network, monkeypatch):
+    """Its first zone counts: later its name leads into this network, and none of its addresses may."""
 
     async def main():
         clients = GatewayClients()
@@ -276,8 +276,8 @@ def test_a_gateway_with_a_public_and_a_private_address_leads_to_itself(network):
     assert set(network) == {"93.184.215.14", "10.99.0.1"}
 
 
-def test_behind_a_proxy_names_are_judged_as_they_read(network, monkeypatch):
-    """The proxy resolves by itself: what is refused is not even asked of it."""
+def test_behind_a_proxy_the_name_itself_is_checked(network, monkeypatch):
+    """The proxy resolves names: a refused one is not requested from it."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     for base, url, allowed in (
@@ -298,7 +298,7 @@ def test_behind_a_proxy_names_are_judged_as_they_read(network, monkeypatch):
         assert isinstance(refused.value, NotSent) is allowed, (base, url, refused.value)
 
 
-def test_every_hop_of_a_redirect_is_judged():
+def test_every_hop_of_a_redirect_is_checked():
     """From the gateway's network to another host of it, and no further."""
     with (
         web(lambda seen: (200, {}, b"picture"), "127.0.0.9") as files,
@@ -311,7 +311,7 @@ def test_every_hop_of_a_redirect_is_judged():
 
 
 def test_a_redirect_from_a_public_host_into_a_network_is_refused(monkeypatch):
-    """The first hop is allowed and answers; the second is not asked."""
+    """The first hop is allowed and answers; the second is not contacted."""
     connected, connect = [], asyncio.BaseEventLoop.create_connection
 
     with web(lambda seen: (302, {"Location": f"http://{seen.headers['host'].replace('cdn', 'private')}/"}, b"")) as server:
@@ -361,8 +361,8 @@ def lab(monkeypatch):
         yield gateway, files
 
 
-def test_a_gateway_whose_pictures_are_on_another_host_of_its_network(lab):
-    """The picture is fetched, an upload's address is used, and the key goes to the gateway alone."""
+def test_a_gateway_whose_images_are_on_another_host_of_its_network(lab):
+    """The image is fetched, an upload's address is used, and the key goes to the gateway alone."""
     gateway, files = lab
     made = run(generate("a fox", provider="apimart", size="1:1", references=[a_png()]))
     assert (len(made), made.errors) == (1, ())
@@ -373,7 +373,7 @@ def test_a_gateway_whose_pictures_are_on_another_host_of_its_network(lab):
 
 
 def test_a_server_that_names_itself_localhost_is_resumed_once_it_names_its_address(lab, monkeypatch):
-    """The picture is paid for: the address that was refused is asked for anew, without submitting again."""
+    """The refused address is requested again from the gateway, without another submission."""
     _, files = lab
     at = ["http://169.254.1.1"]
     with web(_gateway(lambda: at[0]), "127.0.0.3") as wrong:
@@ -390,7 +390,7 @@ def test_a_server_that_names_itself_localhost_is_resumed_once_it_names_its_addre
 
 
 def test_a_task_of_a_base_url_with_a_password_is_still_collected(lab, monkeypatch):
-    """An earlier version took such an address and sent the password nowhere: what was paid for is fetched with the address without it."""
+    """An earlier version accepted such an address and did not send the password; the task is collected with the address without it."""
     at = ["http://169.254.1.1"]
     with web(_gateway(lambda: at[0]), "127.0.0.3") as older:
         monkeypatch.setenv("APIMART_BASE_URL", older.origin)
@@ -448,7 +448,7 @@ def test_a_reference_may_be_in_the_gateways_network(base, address, words, option
 
 
 @pytest.mark.parametrize(("base", "fails"), [("http://10.99.0.1:8000", False), ("", True)])
-def test_a_plan_already_says_whether_a_reference_can_be_fetched(base, fails, network, monkeypatch):
+def test_a_plan_checks_whether_a_reference_can_be_fetched(base, fails, network, monkeypatch):
     """`plan()` and --dry-run need no key for it."""
     if base:
         monkeypatch.setenv("EVOLINK_BASE_URL", base)
@@ -461,8 +461,8 @@ def test_a_plan_already_says_whether_a_reference_can_be_fetched(base, fails, net
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_the_sandbox_in_this_process_knows_its_own_pictures_by_both_schemes(scheme, monkeypatch):
-    """The panel gives them as https, which every gateway's rules take; no other gateway can fetch one."""
+def test_the_sandbox_in_this_process_knows_its_own_images_by_both_schemes(scheme, monkeypatch):
+    """The panel gives them as https, as every gateway requires; no other gateway can fetch one."""
     monkeypatch.setenv("GCCAI_API_KEY", "key-0123456789")
     address = f"{scheme}://sandbox.invalid/files/gccai/x/0.png"
     assert routes.fetchable(address, endpoints.endpoint_for(get_provider("gccai"), load(), sandbox=True))
@@ -470,7 +470,7 @@ def test_the_sandbox_in_this_process_knows_its_own_pictures_by_both_schemes(sche
 
 
 def test_the_sandbox_in_this_process_leads_into_no_network():
-    """It speaks for a public gateway."""
+    """It stands for a public gateway."""
     at = endpoints.endpoint_for(get_provider("apimart"), load(), sandbox=True)
     planned = at.provider.plan(ImageRequest("a fox", references=("http://10.99.0.9/a.png",)))
     with pytest.raises(UnsupportedOption, match="is in a private network"):
@@ -494,8 +494,8 @@ def test_the_sandbox_in_this_process_leads_into_no_network():
         ("https://api.example.com\\@10.0.0.1", "is no address"),
     ],
 )
-def test_a_base_url_that_cannot_be_meant_is_refused_before_anything_is_sent(address, words, monkeypatch):
-    """Its password is not shown; one that is no address for pictures would be paid for and never fetched."""
+def test_an_invalid_base_url_is_refused_before_anything_is_sent(address, words, monkeypatch):
+    """Its password is not shown. Images of a refused zone would be paid for and never fetched."""
     monkeypatch.setenv("EVOLINK_BASE_URL", address)
     monkeypatch.setenv("EVOLINK_API_KEY", SECRET)
     with pytest.raises(UnsupportedOption) as refused:
@@ -525,8 +525,8 @@ def test_a_configured_gateway_elsewhere_needs_https_and_no_password(address):
     assert "secret" not in str(refused.value)
 
 
-def test_a_configured_gateway_takes_files_where_its_upload_url_says():
-    """On another port, over http in a private network: the key goes to that very origin, which the configuration names."""
+def test_a_configured_gateway_takes_files_at_its_upload_url():
+    """On another port, over http in a private network: the key goes to that origin, which the configuration names."""
     from imagegen_magic.engine.net.client import authorization
 
     table = {"like": "evolink", "base_url": "http://10.0.0.5:8000", "upload_url": "http://10.0.0.5:9000/up"}
@@ -538,7 +538,7 @@ def test_a_configured_gateway_takes_files_where_its_upload_url_says():
 
 
 def test_uploads_move_with_a_base_url_into_a_private_network(network):
-    """As they do on this machine; the gateway's own file host is not asked, and a public base URL keeps the key from it."""
+    """The gateway's own file host is not contacted, and a public base URL keeps the key from it."""
     provider = get_provider("evolink")
     for base, door in {
         "http://10.99.0.1:8000": "http://10.99.0.1:8000/api/v1/files/upload/stream",
@@ -551,8 +551,8 @@ def test_uploads_move_with_a_base_url_into_a_private_network(network):
 
 @pytest.mark.parametrize("given", ["--ref {0}/a.png", "--mask {0}/a.png --ref https://x.example/a.png", "--callback-url {0}/hook"])
 @pytest.mark.parametrize("cell", ["%%imagegen -p evolink {0}\na fox", "%%imagegen -p evolink --dry-run {0}\na fox"])
-def test_a_password_in_an_address_of_a_cell_is_refused_and_kept_nowhere(cell, given, tmp_path, monkeypatch):
-    """In one line, which does not show it; nothing of it comes into the ledger or any other file."""
+def test_a_password_in_an_address_of_a_cell_is_refused_and_not_stored(cell, given, tmp_path, monkeypatch):
+    """One line, which does not show it; neither the ledger nor any other file has it."""
     _refused_in(cell.format(given.format("https://me:S3CR3T@x.example")), tmp_path, monkeypatch)
 
 
@@ -564,8 +564,8 @@ def test_a_password_in_an_address_of_a_cell_is_refused_and_kept_nowhere(cell, gi
         "https://me:S3CR3T@x.example/a.png",
     ],
 )
-def test_a_password_in_a_further_field_or_a_stray_word_is_refused_too(given, tmp_path, monkeypatch):
-    """Also deep within JSON; a line that cannot be understood does not show it either."""
+def test_a_password_in_an_extra_field_or_a_stray_word_is_refused_too(given, tmp_path, monkeypatch):
+    """Also deep within JSON; the error of an invalid line does not show it either."""
     _refused_in(f"%%imagegen -p evolink {given}\na fox", tmp_path, monkeypatch)
 
 
@@ -580,7 +580,7 @@ def _refused_in(cell, folder, monkeypatch):
 
 
 def test_a_password_in_an_address_of_a_call_is_refused(monkeypatch):
-    """Python is told as a cell is, before anything is sent."""
+    """In Python as in a cell, before anything is sent."""
     monkeypatch.setenv("EVOLINK_API_KEY", SECRET)
     address = "https://me:S3CR3T@x.example/a.png"
     for said in ({"references": [address]}, {"callback_url": address}, {"extra": {"hook": address}}):
@@ -592,8 +592,8 @@ def test_a_password_in_an_address_of_a_call_is_refused(monkeypatch):
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:8000/up.png", "http://localhost/up.png"])
-def test_a_private_server_whose_upload_names_localhost_is_told(address, network):
-    """As for results: who has to act, and where."""
+def test_a_private_server_whose_upload_names_localhost_is_reported(address, network):
+    """As for results: who has to act, and on which server."""
     from imagegen_magic.engine.uploads.uploader import _read
 
     picture = LocalImage(a_png(), "image/png", 48, 32, "fox.png")

@@ -1,4 +1,4 @@
-"""A proxy that opens no way is named, with the variable that names it and without its password: in errors and by `%imagegen doctor`."""
+"""A proxy that opens no tunnel is named with its variable and without its password: in errors and by `%imagegen doctor`."""
 
 import asyncio
 import contextlib
@@ -75,7 +75,7 @@ def _refusal():
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
 @pytest.mark.parametrize("kind", ["http", "https", "socks5", "socks5h"])
 def test_a_dead_proxy_is_named_with_its_variable(kind, variable, dead, monkeypatch):
-    """Nothing was charged, and the next step is about that variable."""
+    """Nothing was charged, and the hint names that variable."""
     monkeypatch.setenv(variable, f"{kind}://me:{SECRET}@{dead}")
     said = _refusal()
     assert f"EvoLink cannot be reached (the proxy {dead} of {variable} does not answer" in said
@@ -100,7 +100,7 @@ def test_a_proxy_that_refuses_a_tunnel_is_named(answer, words, monkeypatch):
 
 
 def test_a_proxy_that_wants_a_password_for_plain_http_is_named(monkeypatch):
-    """It is the proxy that answers 407, not the gateway: the request was not sent on."""
+    """The proxy answers 407, not the gateway: the request was not sent on."""
     monkeypatch.setenv("EVOLINK_BASE_URL", "http://api.public.example")
     with web(lambda seen: (407, {}, b"")) as proxy:
         monkeypatch.setenv("http_proxy", proxy.origin)
@@ -108,8 +108,8 @@ def test_a_proxy_that_wants_a_password_for_plain_http_is_named(monkeypatch):
         assert f"(the proxy {place} of http_proxy refused: 407 Proxy Authentication Required)" in _refusal()
 
 
-def test_a_picture_that_a_dead_proxy_holds_back_stays_collectable(dead, monkeypatch):
-    """The gateway is reached without it, the pictures' host is not: paid, named, and resumed later."""
+def test_an_image_behind_a_dead_proxy_stays_resumable(dead, monkeypatch):
+    """The gateway is reached without the proxy, the images' host is not: paid, named, and resumed later."""
     done = b'{"id": "t1", "status": "completed", "results": ["https://public.cdn.example/p.png"]}'
     with web(lambda seen: (200, {}, b'{"id": "t1", "status": "pending"}' if seen.method == "POST" else done)) as gateway:
         monkeypatch.setenv("EVOLINK_BASE_URL", gateway.origin)
@@ -132,8 +132,8 @@ def test_a_picture_that_a_dead_proxy_holds_back_stays_collectable(dead, monkeypa
         ({"HTTPS_PROXY": f"http://me:{SECRET}/with@a@a:1/x"}, "a:1 HTTPS_PROXY"),
     ],
 )
-def test_which_proxy_and_who_names_it(environment, named, monkeypatch):
-    """Small letters first, as curl and Python read them; neither words nor repr show a password."""
+def test_the_proxy_and_its_variable(environment, named, monkeypatch):
+    """Lower case first, as in curl and Python; neither text nor repr shows a password."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     found = proxy_for(f"{BASE}/v1")
@@ -159,14 +159,14 @@ def test_doctor_shows_the_proxy_to_each_gateway(monkeypatch):
     assert SECRET not in text + html
 
 
-def test_doctor_says_that_there_is_no_proxy():
+def test_doctor_reports_that_there_is_no_proxy():
     """In one line for all gateways."""
     lines = [line.split() for line in _doctor()[0].splitlines() if line.startswith("proxy")]
     assert lines == [["proxy", "none"]]
 
 
-def test_doctor_asks_through_the_proxy_and_says_that_it_does_not_answer(dead, monkeypatch):
-    """Which proxy, and what to change."""
+def test_doctor_connects_through_the_proxy_and_reports_that_it_does_not_answer(dead, monkeypatch):
+    """With the variable to change."""
     monkeypatch.setenv("HTTPS_PROXY", f"http://me:{SECRET}@{dead}")
     text, html = _doctor("%imagegen doctor --network")
     assert text.count(f"not reached: the proxy {dead} of HTTPS_PROXY does not answer") == 4
@@ -176,8 +176,8 @@ def test_doctor_asks_through_the_proxy_and_says_that_it_does_not_answer(dead, mo
 
 
 @pytest.mark.parametrize(("folder", "found"), [(None, "found"), ("empty", "apt install ca-certificates")])
-def test_doctor_names_the_package_that_brings_certificates(folder, found, tmp_path, monkeypatch):
-    """If the system has none, no gateway can prove over https who it is."""
+def test_doctor_names_the_package_with_certificates(folder, found, tmp_path, monkeypatch):
+    """Without certificates no gateway can be verified over https."""
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.delenv("SSL_CERT_DIR", raising=False)
     if folder:
@@ -187,7 +187,7 @@ def test_doctor_names_the_package_that_brings_certificates(folder, found, tmp_pa
 
 
 def test_doctor_hides_the_password_of_a_base_url(monkeypatch):
-    """It says which variable holds one; the other gateways are reported all the same."""
+    """It names the variable that has one; the other gateways are reported too."""
     monkeypatch.setenv("EVOLINK_BASE_URL", f"https://me:{SECRET}@api.public.example")
     text, html = _doctor("%imagegen doctor")
     assert "EVOLINK_BASE_URL = '[hidden]@api.public.example' holds a user name or a password" in text
@@ -195,8 +195,8 @@ def test_doctor_hides_the_password_of_a_base_url(monkeypatch):
     assert SECRET not in text + html
 
 
-def test_a_proxy_with_a_password_is_spoken_to(monkeypatch):
-    """User and password of the proxy's address are its own credentials, and stay out of the request line."""
+def test_a_proxy_with_a_password_is_used(monkeypatch):
+    """User and password of its address are its own credentials, and are not in the request line."""
     with web(lambda seen: (404, {}, b"")) as proxy:
         monkeypatch.setenv("http_proxy", proxy.origin.replace("http://", "http://me:p%40ss@"))
         with pytest.raises(HTTPStatusError):
@@ -206,8 +206,8 @@ def test_a_proxy_with_a_password_is_spoken_to(monkeypatch):
 
 
 @pytest.mark.parametrize("scheme", ["", "HTTP://"])
-def test_a_proxy_named_without_a_scheme_is_one_of_http(monkeypatch, scheme):
-    """As curl understands it, which takes it in any case too."""
+def test_a_proxy_without_a_scheme_is_an_http_proxy(monkeypatch, scheme):
+    """As in curl."""
     with web(lambda seen: (200, {}, b"ok")) as proxy:
         monkeypatch.setenv("http_proxy", scheme + proxy.origin.removeprefix("http://"))
         assert download("http://cdn.example.com/a.png", "http://api.example.com") == b"ok"
@@ -225,7 +225,7 @@ def _behind_a_proxy(monkeypatch, answer, requests=1):
     return with_host(work, answering(answer, seen)), seen
 
 
-def test_requests_at_once_share_the_connections_of_one_proxy(monkeypatch):
+def test_concurrent_requests_share_the_connections_of_a_proxy(monkeypatch):
     """The first one makes the pool, the others wait for it."""
     ended, seen = _behind_a_proxy(monkeypatch, OK, requests=20)
     assert ended == [(200, b"ok")] * 20
@@ -286,7 +286,7 @@ def _not_sent(proxy, patience=60.0, before=""):
 @pytest.mark.parametrize("kind", ["http", "socks5", "socks"])
 @pytest.mark.parametrize("answer", [b"", b"what?\r\n\r\n", None], ids=["nothing", "nonsense", "silence"])
 def test_a_proxy_that_opens_no_tunnel_sent_nothing(kind, answer):
-    """Neither the request nor the key ever left this machine."""
+    """Neither the request nor the key left this machine."""
     with socket.create_server(("127.0.0.1", 0)) as host:
 
         def serve():
@@ -317,8 +317,8 @@ def test_a_proxy_that_opens_no_tunnel_sent_nothing(kind, answer):
         ("http://me:secret@127.0.0.1:x", r"cannot be read"),
     ],
 )
-def test_a_proxy_that_is_none_is_told_without_its_password(monkeypatch, proxy, words):
-    """In words, and nothing was sent."""
+def test_an_invalid_proxy_is_reported_without_its_password(monkeypatch, proxy, words):
+    """Nothing was sent."""
     monkeypatch.setenv("http_proxy", proxy)
 
     async def work(clients, origin):
@@ -330,8 +330,8 @@ def test_a_proxy_that_is_none_is_told_without_its_password(monkeypatch, proxy, w
     assert "secret" not in str(refused.value)
 
 
-def test_what_needs_no_proxy_may_name_its_port(monkeypatch):
-    """As curl and Python's own libraries understand it."""
+def test_no_proxy_may_name_a_port(monkeypatch):
+    """As in curl and Python's libraries."""
     with web(lambda seen: (200, {}, b"ok")) as server:
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
         monkeypatch.setenv("no_proxy", server.origin.removeprefix("http://"))
@@ -347,7 +347,7 @@ OWN_407 = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 2\r\n\
     ids=["answered", "cut", "407 of the gateway itself"],
 )
 def test_a_request_goes_through_a_socks_proxy(answer, expected, monkeypatch):
-    """The proxy gets the name, and resolves it itself. What fails after the request was sent may have arrived."""
+    """The proxy gets the name and resolves it. A request that fails after it was sent may have arrived."""
     names = []
 
     async def serve(reader, writer):
@@ -369,8 +369,8 @@ def test_a_request_goes_through_a_socks_proxy(answer, expected, monkeypatch):
     assert names == [(b"api.example.com", 80)]
 
 
-def test_a_proxy_of_a_kind_that_needs_another_library_says_which():
-    """In words, and nothing was sent."""
+def test_a_proxy_that_needs_another_library_names_it():
+    """Nothing was sent."""
     reason = _not_sent("socks5://127.0.0.1:9", before="import sys\nsys.modules['socksio'] = None\n")
     assert reason == "the proxy 127.0.0.1:9 of https_proxy speaks SOCKS, which needs: pip install socksio\n"
 
@@ -434,7 +434,7 @@ def test_an_encrypted_gateway_is_reached_through_a_proxy(encrypted, monkeypatch)
     ("tls", "error"), [(True, OutcomeUnknown), (False, NotSent)], ids=["after the request was sent", "before the handshake is done"]
 )
 def test_behind_a_tunnel_the_inner_request_counts(tls, error, monkeypatch):
-    """A CONNECT carries nothing of it: only what follows in the tunnel may have arrived."""
+    """A CONNECT carries nothing of the request: only what follows in the tunnel may have arrived."""
 
     async def gateway(reader, writer):
         await reader.read(10)

@@ -1,4 +1,4 @@
-"""What was made before by the very same request is given again, and nothing is spent on it; only when that is asked for."""
+"""With reuse, an identical request gets its earlier images for free."""
 
 import pytest
 from PIL import Image
@@ -52,8 +52,8 @@ def asked(prompt, **options):
     return run(generate(prompt, **{"provider": "evolink", "size": "1:1", "quality": "low", **options}))
 
 
-def test_the_same_again_is_given_for_nothing(gateway):
-    """The same file, the same id, nothing sent, nothing spent; the caption says when it was made."""
+def test_an_identical_request_is_reused_for_free(gateway):
+    """The same file, the same id, nothing sent, nothing spent; the caption has the time when it was made."""
     (first,) = asked("the same")
     again = asked("the same", reuse=True)
     assert (again[0].id, again[0].path, again[0].reused) == (first.id, first.path, True)
@@ -62,8 +62,8 @@ def test_the_same_again_is_given_for_nothing(gateway):
     assert "reused, nothing spent, made just now" in captions.caption(again[0]).text
 
 
-def test_a_job_that_reuse_alone_satisfies_has_the_number_of_what_it_gives(gateway):
-    """It is listed and cancelled by that; so has one that only collects."""
+def test_a_job_that_only_reuses_has_the_number_of_the_earlier_job(gateway):
+    """It is listed and cancelled by that number; also a job that only resumes."""
     asked("numbered before")
     asked("numbered")
     settings = load_settings().replace("a test", reuse=True)
@@ -74,7 +74,7 @@ def test_a_job_that_reuse_alone_satisfies_has_the_number_of_what_it_gives(gatewa
     assert "<Job 2, done" in repr(job)
 
 
-def test_a_job_that_only_collects_has_the_number_of_what_it_collects(slow_gateway):
+def test_a_job_that_only_resumes_has_the_number_of_the_latest_job(slow_gateway):
     """The latest one's, where it is several."""
     with pytest.raises(TaskTimeout):
         asked("left behind", timeout=0.5)
@@ -84,7 +84,7 @@ def test_a_job_that_only_collects_has_the_number_of_what_it_collects(slow_gatewa
 
 
 def test_without_reuse_the_caption_names_the_identical_one(gateway):
-    """It is made and paid for anew, and says that it need not have been."""
+    """It is made and paid for again, and the caption says so."""
     (first,) = asked("twice")
     (second,) = asked("twice")
     assert len(gateway.accepted("twice")) == 2
@@ -104,14 +104,14 @@ def test_without_reuse_the_caption_names_the_identical_one(gateway):
         (800 * 86_400, "2 years ago"),
     ],
 )
-def test_ages_in_words(seconds, words):
+def test_ages_as_text(seconds, words):
     """As a person says them."""
     assert ago(seconds) == words
 
 
 @pytest.mark.parametrize("changed", [{"quality": "medium"}, {"size": "16:9"}, {"provider": "apimart"}, {"extra": {"seed": 1}}, {"n": 2}])
 def test_anything_that_would_be_sent_matters(gateway, changed):
-    """Another option, another gateway, another field: another picture."""
+    """Another option, another gateway, another field: another image."""
     prompt = f"changed {changed}"
     asked(prompt)
     again = asked(prompt, reuse=True, **changed)
@@ -119,19 +119,19 @@ def test_anything_that_would_be_sent_matters(gateway, changed):
 
 
 def test_what_is_not_sent_does_not_matter(gateway, tmp_path):
-    """Where it is saved and what it is called are no part of the request."""
+    """Folder and name are no part of the request."""
     asked("elsewhere")
     assert asked("elsewhere", reuse=True, save_dir=tmp_path, name="other")[0].reused
 
 
-def test_a_default_said_aloud_is_the_same(gateway):
-    """What counts is what would be sent."""
+def test_an_explicit_default_is_the_same(gateway):
+    """Only what is sent counts."""
     asked("a default", quality="medium")
     assert run(generate("a default", provider="evolink", size="1:1", n=1, resolution="1K", reuse=True))[0].reused
 
 
-def test_each_earlier_picture_serves_once(gateway):
-    """Two of the same are not the same one twice."""
+def test_each_earlier_image_serves_once(gateway):
+    """Two identical tasks need two images."""
     asked("served once", n=1)
     both = run(_two_of_the_same())
     assert sorted(image.reused for image in both) == [False, True]
@@ -144,8 +144,8 @@ async def _two_of_the_same():
     return await sweep("served once", {}, repeat=2, provider="evolink", size="1:1", quality="low", reuse=True)
 
 
-def test_a_file_that_is_gone_is_made_anew(gateway):
-    """And so is one that was changed."""
+def test_a_missing_file_is_made_again(gateway):
+    """Also one that was changed."""
     (first,) = asked("gone")
     first.path.unlink()
     (second,) = asked("gone", reuse=True)
@@ -155,7 +155,7 @@ def test_a_file_that_is_gone_is_made_anew(gateway):
 
 
 def test_failures_are_never_reused(gateway):
-    """What failed is asked for anew."""
+    """A failed task is submitted again."""
     gateway.arm("failed", match="first fails")
     with pytest.raises(TaskFailed):
         asked("first fails")
@@ -163,8 +163,8 @@ def test_failures_are_never_reused(gateway):
     assert len(gateway.accepted("first fails")) == 2
 
 
-def test_what_waits_is_collected_instead_of_sent_again(slow_gateway):
-    """Accepted, and not waited for to the end: its picture comes home, paid for once."""
+def test_a_pending_task_is_resumed_instead_of_sent_again(slow_gateway):
+    """Accepted, and not waited for to the end: its image is saved, paid for once."""
     with pytest.raises(TaskTimeout):
         asked("waits", timeout=0.5)
     (image,) = asked("waits", reuse=True)
@@ -172,8 +172,8 @@ def test_what_waits_is_collected_instead_of_sent_again(slow_gateway):
     assert len(slow_gateway.accepted("waits")) == 1
 
 
-def test_what_is_under_way_is_not_sent_again(slow_gateway):
-    """Another job has it: this one says so, whose move it is and that nothing was charged."""
+def test_a_running_task_is_not_sent_again(slow_gateway):
+    """Another job has claimed it: the message says who has to act and that nothing was charged."""
     first = api.start(_request("under way"), provider="evolink")
     until(lambda: slow_gateway.accepted("under way"))
     with pytest.raises(ImageGenError, match="The same request is already running") as told:
@@ -189,7 +189,7 @@ def _request(prompt):
 
 
 def test_what_may_have_been_accepted_is_not_sent_again(gateway):
-    """Of unknown fate: it is told, with the number by which to give it up; fresh sends it."""
+    """The message has the number with which to give it up; --fresh sends it."""
     gateway.arm("drop-after-accept", match="who knows")
     with pytest.raises(SubmissionUnknown):
         asked("who knows")
@@ -200,7 +200,7 @@ def test_what_may_have_been_accepted_is_not_sent_again(gateway):
     assert len(gateway.submissions("who knows")) == 2
 
 
-def test_given_up_it_may_be_sent_again(gateway):
+def test_a_forgotten_task_may_be_sent_again(gateway):
     """`%imagegen forget` lets reuse send it."""
     gateway.arm("drop-after-accept", match="given up")
     with pytest.raises(SubmissionUnknown):
@@ -213,7 +213,7 @@ def test_given_up_it_may_be_sent_again(gateway):
 
 
 def test_the_bytes_of_references_matter(gateway):
-    """The same bytes again, by whatever name and wherever they were uploaded to, are the same; other bytes are not."""
+    """The same bytes under any name and address are the same; other bytes are not."""
     red, blue = Image.new("RGB", (64, 64), "red"), Image.new("RGB", (64, 64), "blue")
     (first,) = asked("from a picture", references=[red])
     assert asked("from a picture", references=[red.copy()], reuse=True)[0].id == first.id
@@ -239,7 +239,7 @@ def _cell(shell, prompt, options=""):
 
 
 def test_the_option_reuses(shell, gateway):
-    """`--reuse` gives what is there, and the cell's output says so."""
+    """`--reuse` shows the earlier image, and the output says so."""
     first = _cell(shell, "from a cell")
     again = _cell(shell, "from a cell", " --reuse")
     assert again[0].id == first[0].id
@@ -247,8 +247,8 @@ def test_the_option_reuses(shell, gateway):
     assert len(gateway.accepted("from a cell")) == 1
 
 
-def test_configured_reuse_and_fresh_over_it(shell, gateway):
-    """Run All for free: `%config` once, and `--fresh` where it shall be anew."""
+def test_fresh_overrides_a_configured_reuse(shell, gateway):
+    """Run All for free: `%config` once, and `--fresh` for a new image."""
     shell.run("%config ImageGenMagics.reuse = True")
     first = _cell(shell, "configured")
     assert _cell(shell, "configured")[0].id == first[0].id
@@ -257,7 +257,7 @@ def test_configured_reuse_and_fresh_over_it(shell, gateway):
 
 
 def test_the_environment_reuses(gateway, monkeypatch):
-    """`IMAGEGEN_REUSE=1` holds for Python, too."""
+    """`IMAGEGEN_REUSE=1` holds for Python too."""
     (first,) = asked("in the environment")
     monkeypatch.setenv("IMAGEGEN_REUSE", "1")
     assert asked("in the environment")[0].id == first.id
@@ -265,6 +265,6 @@ def test_the_environment_reuses(gateway, monkeypatch):
 
 
 def test_both_at_once_are_refused(shell):
-    """They say the opposite."""
+    """They contradict each other."""
     with pytest.raises(Exception, match="exclude each other"):
         _cell(shell, "both", " --reuse --fresh")

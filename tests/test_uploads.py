@@ -1,4 +1,4 @@
-"""Pictures of this machine are brought to a gateway once, safely, and nowhere else: against a real server process."""
+"""Local images are uploaded to a gateway once, safely, and to no other host: against a real server process."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _at(name, **changes):
 
 
 def _real(name, base_url=None, tables=None):
-    """Return a gateway where it really is; nothing is sent to it in these tests."""
+    """Return a gateway at its real address; these tests send nothing to it."""
     provider = get_provider(name, tables or {})
     return Endpoint(provider, base_url or provider.base_url, False, Key(SECRET), PollingPolicy())
 
@@ -101,7 +101,7 @@ def _run(work):
     return loop.run(main())
 
 
-def _bring(gateway, *pictures, settings=None, report=None):
+def _upload_all(gateway, *pictures, settings=None, report=None):
     return _run(lambda session: uploads.upload_all(session, gateway, pictures, settings or load(), report=report))
 
 
@@ -121,14 +121,14 @@ def _fetched(url):
     return _run(fetch)
 
 
-# brought, and not twice
+# uploaded once
 
 
 @pytest.mark.parametrize("name", UPLOADING)
-def test_a_picture_is_brought_to_every_gateway_that_takes_files(name, server):
-    """Its address serves back these very bytes; the ledger knows content, host, end and size."""
+def test_an_image_is_uploaded_to_every_gateway_that_takes_files(name, server):
+    """Its address serves the same bytes; the ledger has content, host, expiry and size."""
     fox, before = _picture(), _uploaded(server)
-    found = _bring(_at(name), fox)
+    found = _upload_all(_at(name), fox)
     (url,) = found.values()
     assert list(found) == [fox.placeholder]
     assert _fetched(url) == fox.data
@@ -139,34 +139,34 @@ def test_a_picture_is_brought_to_every_gateway_that_takes_files(name, server):
 
 
 def test_two_files_of_one_picture_are_one_upload(server):
-    """What was left out of them makes them two requests; the bytes that go out are the same, and go out once."""
+    """Different metadata makes two requests; the bytes that are sent are the same, and are sent once."""
     first = _picture()
     second, before = replace(first, identity="f" * 64), _uploaded(server)
-    found = _bring(_at("apimart"), first, second)
+    found = _upload_all(_at("apimart"), first, second)
     assert set(found) == {first.placeholder, second.placeholder}
     assert len(set(found.values())) == 1
     assert _uploaded(server) == before + 1
     assert [row[0] for row in _rows()] == [first.sha256]
 
 
-def test_a_large_picture_arrives_whole(server):
-    """Megabytes go out in pieces."""
+def test_a_large_image_arrives_complete(server):
+    """Megabytes are sent in chunks."""
     large = LocalImage(_png(size=(1200, 1000)), "image/png", 1200, 1000, "large.png")
     assert len(large.data) > 4_000_000
-    assert _fetched(_bring(_at("evolink"), large)[large.placeholder]) == large.data
+    assert _fetched(_upload_all(_at("evolink"), large)[large.placeholder]) == large.data
 
 
 def test_the_same_bytes_are_not_uploaded_twice(server):
-    """Neither in this session nor in the next one, whatever the file is called."""
+    """Neither in this session nor in the next one, under any file name."""
     fox, before = _picture(), _uploaded(server)
-    first = _bring(_at("gccai"), fox)
-    again = _bring(_at("gccai"), replace(fox, name="copy.png"))
+    first = _upload_all(_at("gccai"), fox)
+    again = _upload_all(_at("gccai"), replace(fox, name="copy.png"))
     loop.stop()
-    assert _bring(_at("gccai"), fox) == again == first
+    assert _upload_all(_at("gccai"), fox) == again == first
     assert _uploaded(server) == before + 1
 
 
-def test_a_crowd_with_the_same_bytes_uploads_once(server):
+def test_concurrent_requests_with_the_same_bytes_upload_once(server):
     """Eight requests at once, one upload."""
     fox, before = _picture(), _uploaded(server)
 
@@ -177,32 +177,32 @@ def test_a_crowd_with_the_same_bytes_uploads_once(server):
     assert _uploaded(server) == before + 1
 
 
-def test_several_pictures_are_brought_together(server):
+def test_several_images_are_uploaded_at_once(server):
     """Each gets its own address, by its placeholder."""
     some = [_picture(f"{number}.png") for number in range(6)]
-    found = _bring(_at("evolink"), *some)
+    found = _upload_all(_at("evolink"), *some)
     assert [_fetched(found[each.placeholder]) == each.data for each in some] == [True] * 6
 
 
-def test_an_address_that_is_about_to_end_is_not_used(monkeypatch):
-    """A task may wait for its turn, so what is left must be more than some minutes."""
+def test_an_address_that_expires_soon_is_not_used(monkeypatch):
+    """A task may wait in a queue, so an address must be valid for some more minutes."""
     with sandbox_thread(duration=0.1, lifetime=200) as brief:
         monkeypatch.setenv("EVOLINK_BASE_URL", brief.base_url("evolink"))
         fox = _picture()
-        first, second = (_bring(_at("evolink"), fox) for _ in range(2))
+        first, second = (_upload_all(_at("evolink"), fox) for _ in range(2))
         assert (brief.log()["uploads"], first != second) == (2, True)
         assert len(_rows()) == 1
 
 
-def test_an_address_that_a_picture_came_with_is_used_as_it_is(server):
-    """Nothing is uploaded while it lives; then it is."""
+def test_the_address_of_an_earlier_result_is_used(server):
+    """Nothing is uploaded while it is valid; afterwards the image is."""
     before, at = _uploaded(server), _at("gccai")
     lives = _picture(url=f"{server.origin}/files/a.png", expires_at=time.time() + 3600)
     endless = _picture(url="https://cdn.example.com/a.png")
     over = _picture(url=f"{server.origin}/files/b.png", expires_at=time.time() + 60)
-    assert _bring(at, lives, endless) == {lives.placeholder: lives.url, endless.placeholder: endless.url}
+    assert _upload_all(at, lives, endless) == {lives.placeholder: lives.url, endless.placeholder: endless.url}
     assert _uploaded(server) == before
-    assert _bring(at, over)[over.placeholder] != over.url
+    assert _upload_all(at, over)[over.placeholder] != over.url
     assert _uploaded(server) == before + 1
 
 
@@ -210,23 +210,23 @@ def test_an_address_that_a_picture_came_with_is_used_as_it_is(server):
     "url", ["http://sandbox.invalid/files/gccai/x/0.png", "http://127.0.0.1:9/a.png", "ftp://x.example/a.png", "a.png"]
 )
 def test_an_address_that_this_gateway_cannot_fetch_is_not_used(url, server):
-    """Another sandbox's, another port's, or none at all: the bytes are uploaded instead."""
+    """Another sandbox's, another port's, or none: the bytes are uploaded instead."""
     fox = _picture(url=url)
-    assert _bring(_at("gccai"), fox)[fox.placeholder].startswith(server.origin)
+    assert _upload_all(_at("gccai"), fox)[fox.placeholder].startswith(server.origin)
 
 
 def test_the_sandbox_in_this_process_takes_files_too():
-    """It keeps them beside the ledger, and fetches nothing from elsewhere."""
+    """It keeps them in the ledger's folder, and fetches nothing from elsewhere."""
     fox = _picture(url="https://cdn.example.com/a.png")
-    (url,) = _bring(_sandbox("gccai"), fox).values()
+    (url,) = _upload_all(_sandbox("gccai"), fox).values()
     assert url.startswith("http://sandbox.invalid/files/gccai/uploads/")
     assert (load().home / "sandbox" / "uploads" / f"{fox.sha256}.png").read_bytes() == fox.data
     loop.stop()
     assert _fetched(url) == fox.data
 
 
-def test_only_the_fields_of_pictures_are_filled(server):
-    """A prompt that reads like a placeholder is a prompt."""
+def test_only_the_fields_of_images_are_filled(server):
+    """A prompt that looks like a placeholder stays a prompt."""
     fox = _picture()
     plan = get_provider("gccai").plan(ImageRequest(fox.placeholder, references=("https://a.example/1.png", fox), mask=fox))
     filled = uploads.insert_addresses(get_provider("gccai"), plan.calls[0].json or {}, {fox.placeholder: "https://b.example/f.png"})
@@ -246,12 +246,12 @@ async def _submit(session, at, sent):
 
 
 async def _picture_of(session, at, task_id):
-    while not isinstance(state := at.provider.read_task((await _look(session, at, task_id)).content), Succeeded):
+    while not isinstance(state := at.provider.read_task((await _poll(session, at, task_id)).content), Succeeded):
         await asyncio.sleep(0.05)
     return await fetched(session.clients, state.image_urls[0], at.base_url)
 
 
-async def _look(session, at, task_id):
+async def _poll(session, at, task_id):
     return await session.clients.call(session.clients.polls(at.base_url), at.base_url, at.key, at.provider.task_call(task_id))
 
 
@@ -263,8 +263,8 @@ def _mask(size=(64, 48)):
     return LocalImage(out.getvalue(), "image/png", *size, "mask.png")
 
 
-def test_an_edit_paints_inside_its_mask_alone(server):
-    """Plan, bring, submit, fetch: over the wire, with a picture and a mask of this machine."""
+def test_an_edit_changes_only_what_its_mask_allows(server):
+    """Plan, upload, submit, fetch: over HTTP, with an image and a mask of this machine."""
     size = (1024, 1024)
     fox, mask, at = _picture(size=size), _mask(size), _at("apimart")
     plan = at.provider.plan(ImageRequest("a hat", size="1024x1024", references=(fox,), mask=mask))
@@ -293,8 +293,8 @@ def quick(monkeypatch):
 
 
 @pytest.mark.parametrize("name", UPLOADING)
-def test_a_request_with_a_picture_of_this_machine_brings_it_and_then_submits(name, server, quick):
-    """What is submitted has its address; the same picture again is not uploaded again."""
+def test_a_request_with_a_local_image_uploads_it_and_then_submits(name, server, quick):
+    """The submission has its address; the same image is not uploaded again."""
     prompt, fox, before = f"a hat for {name}", _picture(), _uploaded(server)
     for _ in range(2):
         assert len(_generate(prompt, name, references=(fox,))) == 1
@@ -303,8 +303,8 @@ def test_a_request_with_a_picture_of_this_machine_brings_it_and_then_submits(nam
     assert _uploaded(server) == before + 1
 
 
-def test_a_request_whose_upload_was_gone_is_made_once_more(server, quick):
-    """Asked anew once: another address, another idempotency key, one task."""
+def test_a_request_whose_upload_has_expired_is_submitted_again(server, quick):
+    """Once: with another address and another idempotency key, as one task."""
     prompt, fox, before = "a scarf [[fault: reference-gone]]", _picture(), _uploaded(server)
     assert len(_generate(prompt, references=(fox,))) == 1
     first, second = server.submissions(prompt)
@@ -313,8 +313,8 @@ def test_a_request_whose_upload_was_gone_is_made_once_more(server, quick):
     assert _uploaded(server) == before + 2
 
 
-def test_a_request_whose_upload_is_gone_again_is_refused(server, quick):
-    """Not for ever: the second refusal is told, and nothing was charged."""
+def test_a_request_whose_upload_expires_again_is_refused(server, quick):
+    """The second refusal is final, and nothing was charged."""
     prompt = "a glove [[fault: reference-gone:5]]"
     with pytest.raises(ReferenceUnreachable) as caught:
         _generate(prompt, references=(_picture(),))
@@ -322,7 +322,7 @@ def test_a_request_whose_upload_is_gone_again_is_refused(server, quick):
 
 
 def test_a_request_whose_upload_fails_is_not_submitted(server, quick):
-    """All before a cent is spent."""
+    """Nothing is charged."""
     server.arm("upload-refused", times=None)
     with pytest.raises(UploadFailed, match="the file was rejected"):
         _generate("a shoe", references=(_picture(),))
@@ -335,12 +335,12 @@ def test_a_request_whose_upload_fails_is_not_submitted(server, quick):
 def _submission(at, *pictures):
     """Bring pictures and return (session's JSON to send, what was found)."""
     plan = at.provider.plan(ImageRequest("a red fox", references=("https://a.example/1.png", *pictures)))
-    return uploads.insert_addresses(at.provider, plan.calls[0].json or {}, _bring(at, *pictures))
+    return uploads.insert_addresses(at.provider, plan.calls[0].json or {}, _upload_all(at, *pictures))
 
 
 @pytest.mark.parametrize("name", UPLOADING)
-def test_what_is_gone_is_uploaded_anew(name, monkeypatch):
-    """A server that has forgotten its files refuses, and takes the very submission with the new address."""
+def test_an_expired_upload_is_uploaded_again(name, monkeypatch):
+    """A server without its files refuses, and accepts the same submission with the new address."""
     with sandbox_thread(duration=0.1, port=0) as forgetful:
         port = int(forgetful.origin.rpartition(":")[2])
         monkeypatch.setenv(f"{name.upper()}_BASE_URL", forgetful.base_url(name))
@@ -358,8 +358,8 @@ def test_what_is_gone_is_uploaded_anew(name, monkeypatch):
         assert [row[2] for row in _rows()] == renewed["image_urls"][1:]
 
 
-def test_several_submissions_that_miss_the_same_picture_upload_it_once(server):
-    """Whoever comes second takes the new address of the first."""
+def test_several_submissions_that_miss_the_same_image_upload_it_once(server):
+    """The second one uses the new address of the first."""
     at, fox = _at("gccai"), _picture()
     sent, before = _submission(at, fox), _uploaded(server)
 
@@ -372,18 +372,18 @@ def test_several_submissions_that_miss_the_same_picture_upload_it_once(server):
     assert _uploaded(server) == before + 1
 
 
-def test_an_address_that_a_picture_came_with_is_given_up_when_it_is_gone(server):
-    """Its bytes are uploaded, and the next request does not try the old address again."""
+def test_an_expired_address_of_an_earlier_result_is_not_used_again(server):
+    """Its bytes are uploaded, also for the next request."""
     at, fox = _at("gccai"), _picture(url="https://cdn.example.com/a.png")
     sent = _submission(at, fox)
     assert fox.url in sent["image_urls"]
     renewed = _run(lambda session: uploads.reupload(session, at, sent, [fox], load()))
     assert (fox.url in renewed["image_urls"], renewed["image_urls"][1].startswith(server.origin)) == (False, True)
-    assert _bring(at, fox)[fox.placeholder] == renewed["image_urls"][1]
+    assert _upload_all(at, fox)[fox.placeholder] == renewed["image_urls"][1]
 
 
-def test_there_is_nothing_to_renew_where_no_address_is_ours(server):
-    """An address that a person gave is theirs to mend."""
+def test_an_address_from_the_user_is_not_renewed(server):
+    """There is nothing to upload."""
     before, at, sent = _uploaded(server), _at("gccai"), {"prompt": "x", "image_urls": ["https://a.example/1.png"], "n": 1}
     assert _run(lambda session: uploads.reupload(session, at, sent, [_picture()], load())) == sent
     assert _uploaded(server) == before
@@ -405,66 +405,66 @@ def pauses(monkeypatch):
 
 
 @pytest.mark.parametrize(("fault", "times"), [("upload-500", 3), ("upload-500", 1)])
-def test_an_outage_is_tried_again(fault, times, server, pauses):
-    """Uploading is free, so it is repeated without asking."""
+def test_an_upload_is_retried_after_an_outage(fault, times, server, pauses):
+    """Uploads are free."""
     server.arm(fault, times=times)
-    told, before = [], _uploaded(server)
-    assert _bring(_at("evolink"), _picture(), report=told.append)
-    assert (_uploaded(server), told[0], len(told)) == (before + times + 1, "uploading fox.png", times + 1)
-    assert "fox.png is not uploaded yet, again in 1 s" in told
+    reports, before = [], _uploaded(server)
+    assert _upload_all(_at("evolink"), _picture(), report=reports.append)
+    assert (_uploaded(server), reports[0], len(reports)) == (before + times + 1, "uploading fox.png", times + 1)
+    assert "fox.png is not uploaded yet, again in 1 s" in reports
 
 
-def test_a_gateway_that_asks_to_wait_is_obeyed(server, pauses):
-    """Its Retry-After counts, though our own pause would be shorter."""
+def test_retry_after_of_an_upload_is_obeyed(server, pauses):
+    """Also if the usual pause would be shorter."""
     server.arm("upload-429")
-    told = []
-    assert _bring(_at("evolink"), _picture(), report=told.append)
-    assert (told[1:], pauses) == (["fox.png is not uploaded yet, again in 1 s"], [1.0])
+    reports = []
+    assert _upload_all(_at("evolink"), _picture(), report=reports.append)
+    assert (reports[1:], pauses) == (["fox.png is not uploaded yet, again in 1 s"], [1.0])
 
 
-def test_a_gateway_that_asks_to_wait_longer_than_our_patience_is_given_up(server):
-    """The person's own timeout holds for uploads too."""
+def test_a_retry_after_beyond_the_timeout_ends_the_upload(server):
+    """The option `timeout` holds for uploads too."""
     server.arm("upload-429", times=None)
     with pytest.raises(UploadFailed, match="answered 429") as caught:
-        _bring(_at("evolink"), _picture(), settings=load().replace("a test", timeout=0.5))
+        _upload_all(_at("evolink"), _picture(), settings=load().replace("a test", timeout=0.5))
     assert "wait a little" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", UPLOADING)
-def test_a_refused_upload_is_told_in_the_gateways_words_and_not_repeated(name, server):
+def test_a_refused_upload_quotes_the_gateway_and_is_not_retried(name, server):
     """Nothing was submitted, nothing charged."""
     server.arm("upload-refused", times=None)
     before = server.log()
     with pytest.raises(UploadFailed, match=r"answered 400: the file was rejected; fox\.png \(\d+ kB\) is not uploaded") as caught:
-        _bring(_at(name), _picture())
+        _upload_all(_at(name), _picture())
     assert (caught.value.blame, caught.value.charge) == ("you", "no")
     after = server.log()
     assert (after["uploads"], after["accepted"]) == (before["uploads"] + 1, before["accepted"])
     assert _rows() == []
 
 
-def test_an_outage_that_lasts_is_told_after_some_tries(server):
-    """Five of them, and the gateway is named."""
+def test_a_lasting_outage_is_reported_after_five_attempts(server):
+    """The error names the gateway."""
     server.arm("upload-500", times=None)
     before = _uploaded(server)
     with pytest.raises(UploadFailed, match="answered 500") as caught:
-        _bring(_at("apimart"), _picture())
+        _upload_all(_at("apimart"), _picture())
     assert (_uploaded(server), caught.value.blame, caught.value.charge) == (before + 5, "gateway", "no")
 
 
-def test_a_gateway_that_cannot_be_reached(monkeypatch):
+def test_an_upload_to_a_gateway_that_cannot_be_reached(monkeypatch):
     """The network is to blame, and nothing was charged."""
     monkeypatch.setenv("APIMART_BASE_URL", "http://127.0.0.1:9")
     with pytest.raises(UploadFailed, match=r"could not be uploaded to 127\.0\.0\.1:9") as caught:
-        _bring(_at("apimart"), _picture())
+        _upload_all(_at("apimart"), _picture())
     assert (caught.value.blame, caught.value.charge) == ("network", "no")
 
 
-def test_one_that_fails_takes_no_other_with_it(server):
-    """What arrived is remembered for the next time."""
+def test_a_failed_upload_does_not_cancel_the_others(server):
+    """Their addresses are in the ledger for the next request."""
     good, bad = _picture("good.png"), LocalImage(b"no picture", "image/png", 1, 1, "bad.png")
     with pytest.raises(UploadFailed, match=r"bad\.png"):
-        _bring(_at("gccai"), bad, good)
+        _upload_all(_at("gccai"), bad, good)
     assert [row[0] for row in _rows()] == [good.sha256]
 
 
@@ -485,25 +485,25 @@ _ANSWERS = {
 
 
 @pytest.mark.parametrize("case", _ANSWERS)
-def test_each_answer_to_an_upload_has_its_words(case, monkeypatch):
-    """Said once, without repeating, and never charged."""
+def test_each_answer_to_an_upload_has_its_message(case, monkeypatch):
+    """It names the charge, which is none."""
     status, body, kind, words = _ANSWERS[case]
     with web(lambda seen: (status, {"Location": "https://elsewhere.example/"} if status == 302 else {}, body)) as odd:
         monkeypatch.setenv("APIMART_BASE_URL", odd.origin)
         with pytest.raises(kind) as caught:
-            _bring(_at("apimart"), _picture())
+            _upload_all(_at("apimart"), _picture())
     assert (words in str(caught.value), caught.value.charge, len(odd.seen)) == (True, "no", 1), str(caught.value)
 
 
 def test_a_gateway_on_this_machine_may_name_a_public_address(monkeypatch):
-    """As one does that stands before a real gateway."""
+    """As a local proxy of a real gateway does."""
     with web(lambda seen: (200, {}, b'{"url":"https://cdn.example.com/a.png"}')) as relay:
         monkeypatch.setenv("APIMART_BASE_URL", relay.origin)
-        first, second = (_bring(_at("apimart"), picture) for picture in [_picture()] * 2)
+        first, second = (_upload_all(_at("apimart"), picture) for picture in [_picture()] * 2)
     assert [*first.values(), *second.values()] == ["https://cdn.example.com/a.png"] * 2
 
 
-# the key, and where it goes
+# the hosts that get the key
 
 
 def _form_of(seen):
@@ -511,27 +511,27 @@ def _form_of(seen):
 
 
 def test_the_key_goes_to_the_gateways_own_origin(monkeypatch):
-    """With the file, as a form whose length is told."""
+    """With the file, as a form with a length."""
     with web(lambda seen: (200, {}, b'{"url":"https://cdn.example.com/a.png"}')) as server:
         monkeypatch.setenv("APIMART_BASE_URL", server.origin)
         fox = _picture("/home/me/secret/anna.png")
-        _bring(_at("apimart"), fox)
+        _upload_all(_at("apimart"), fox)
     (seen,) = server.seen
     assert _form_of(seen) == ("POST /v1/uploads/images", f"Bearer {SECRET}", "multipart/form-data")
     assert (int(seen.headers["content-length"]), "transfer-encoding" in seen.headers) == (len(seen.body), False)
     assert (fox.data in seen.body, b"anna" in seen.body, b"secret" in seen.body) == (True, False, False)
 
 
-def test_evolinks_upload_goes_where_its_moved_base_url_is_on_this_machine(monkeypatch):
-    """The sandbox on a socket gets it, and evolink's own file host is never asked."""
+def test_evolinks_uploads_go_to_a_base_url_on_this_machine(monkeypatch):
+    """The sandbox on a socket gets them; evolink's own file host is not contacted."""
     with web(lambda seen: (200, {}, b'{"success":true,"data":{"file_url":"https://cdn.example.com/a.png"}}')) as server:
         monkeypatch.setenv("EVOLINK_BASE_URL", server.origin + "/evolink")
-        _bring(_at("evolink"), _picture())
+        _upload_all(_at("evolink"), _picture())
     assert [_form_of(seen)[0] for seen in server.seen] == ["POST /evolink/api/v1/files/upload/stream"]
 
 
 def test_evolinks_own_file_host_gets_the_key_of_evolinks_own_base_url():
-    """It names the host as its own; the base URL may be written with a slash."""
+    """The provider names that host; the base URL may end in a slash."""
     for base in ("https://api.evolink.ai", "https://API.evolink.ai:443/"):
         way = routes.find_route(_real("evolink", base), _picture(), load())
         assert (way.url, way.key_hosts) == ("https://files-api.evolink.ai/api/v1/files/upload/stream", ("files-api.evolink.ai",))
@@ -547,15 +547,15 @@ def test_evolinks_own_file_host_gets_the_key_of_evolinks_own_base_url():
         "https://proxy.example",
     ],
 )
-def test_a_moved_base_url_keeps_its_key_from_evolinks_file_host(base):
-    """Whoever moved the base URL moved the key with it: refused in words, with the way out."""
+def test_the_key_of_a_changed_base_url_does_not_go_to_evolinks_file_host(base):
+    """The refusal names the alternatives."""
     with pytest.raises(UnsupportedOption, match=r"takes files at files-api\.evolink\.ai, and your key does not go there") as caught:
         routes.find_route(_real("evolink", base), _picture(), load())
     assert (base in caught.value.what, "uploader" in caught.value.hint) == (True, True)
 
 
-def test_a_configured_gateway_has_no_way_unless_it_names_one():
-    """Evolink's dialect at another address takes no files, or takes them where `upload_url` says."""
+def test_a_configured_gateway_has_no_upload_unless_it_names_one():
+    """Evolink's dialect at another address takes no files, or takes them at `upload_url`."""
     table = {"like": "evolink", "base_url": "https://api.mine.example"}
     with pytest.raises(UnsupportedOption, match="takes no files"):
         routes.find_route(_real("mine", tables={"mine": table}), _picture(), load())
@@ -566,14 +566,14 @@ def test_a_configured_gateway_has_no_way_unless_it_names_one():
 
 
 def test_a_host_that_the_gateway_does_not_name_gets_nothing(monkeypatch):
-    """A provider whose upload leads elsewhere without saying that the host is its own."""
+    """A provider whose upload leads to a host that is not among its `key_hosts`."""
     monkeypatch.setattr(type(get_provider("evolink")), "key_hosts", ())
     with pytest.raises(UnsupportedOption, match="your key does not go there"):
         routes.find_route(_real("evolink"), _picture(), load())
 
 
-def test_the_header_is_for_the_gateways_own_hosts_alone():
-    """Over https, on the usual port, the very name."""
+def test_only_the_gateways_own_hosts_get_the_key():
+    """Over https, on the usual port, with the exact name."""
     own = "https://files-api.evolink.ai"
     for url, goes in {
         f"{own}/x": True,
@@ -608,7 +608,7 @@ def test_nothing_at_all_is_sent_to_another_host():
 
 
 def test_a_file_host_that_leads_into_a_private_network_gets_nothing(monkeypatch):
-    """What counts is the peer, not the name."""
+    """The address is checked, not only the name."""
     asked = []
 
     def resolve(host, port, *more, **options):
@@ -621,14 +621,14 @@ def test_a_file_host_that_leads_into_a_private_network_gets_nothing(monkeypatch)
     assert asked == ["files-api.evolink.ai", "api.evolink.ai"]
 
 
-def test_a_redirect_takes_neither_key_nor_picture_along():
-    """The other origin is never asked."""
+def test_a_redirect_gets_neither_the_key_nor_the_image():
+    """The other origin is not contacted."""
     with web(lambda seen: (200, {}, b"{}")) as other, web(lambda seen: (307, {"Location": other.origin + "/steal"}, b"")) as gateway:
         assert _upload(gateway.origin + "/up", gateway.origin).status == 307
     assert (other.seen, len(gateway.seen)) == ([], 1)
 
 
-def test_an_upload_that_takes_for_ever_is_given_up(monkeypatch):
+def test_an_upload_without_an_answer_times_out(monkeypatch):
     """A gateway that never answers costs a bounded time."""
     monkeypatch.setattr("imagegen_magic.engine.net.client._UPLOAD_SECONDS", 0.2)
     released = threading.Event()
@@ -638,14 +638,14 @@ def test_an_upload_that_takes_for_ever_is_given_up(monkeypatch):
         released.set()
 
 
-def test_an_upload_leaves_no_key_behind(tmp_path, server):
-    """Not in the ledger, the copies or anywhere else on the disk."""
-    _bring(_at("apimart"), _picture())
+def test_an_upload_writes_no_key_to_disk(tmp_path, server):
+    """Not in the ledger, the copies or any other file."""
+    _upload_all(_at("apimart"), _picture())
     loop.stop()
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
 
 
-# the person's own uploader
+# the user's uploader
 
 
 @pytest.fixture
@@ -666,12 +666,12 @@ def uploader(tmp_path, monkeypatch):
 _PUT = "seen = []\ndef put(path):\n    seen.append((path, path.read_bytes()))\n    return f'https://pictures.example.com/{path.name}'\n"
 
 
-def test_xingchao_uses_the_persons_own_uploader(uploader):
-    """Imported when it is needed, given a path, called in a thread, once for the same bytes."""
+def test_xingchao_uses_the_users_uploader(uploader):
+    """Imported on demand, called with a path in a thread, once for the same bytes."""
     settings, fox = uploader(_PUT + "import threading\nwho = threading.current_thread().name\n"), _picture()
     expected = {fox.placeholder: f"https://pictures.example.com/{fox.sha256}.png"}
     assert "myhost" not in sys.modules
-    assert [_bring(_at("xingchao"), fox, settings=settings) for _ in range(2)] == [expected] * 2
+    assert [_upload_all(_at("xingchao"), fox, settings=settings) for _ in range(2)] == [expected] * 2
     import myhost
 
     ((path, content),) = myhost.seen
@@ -681,22 +681,22 @@ def test_xingchao_uses_the_persons_own_uploader(uploader):
     assert (host, seconds_of(end) < time.time() + 2 * 3600) == ("uploader myhost:put", True)
 
 
-def test_a_moved_evolink_uses_the_persons_own_uploader_too(uploader):
-    """Where the gateway's own upload must not be used, the named function may."""
+def test_evolink_at_another_base_url_uses_the_users_uploader(uploader):
+    """The gateway's own upload must not get the key there."""
     way = routes.find_route(_real("evolink", "https://proxy.example"), _picture(), uploader(_PUT))
     assert (way.call, way.uploader) == (None, "myhost:put")
 
 
-def test_a_gateway_that_takes_files_is_not_bypassed(uploader, server):
-    """The uploader is for those that take none."""
+def test_a_gateway_that_takes_files_does_not_use_the_uploader(uploader, server):
+    """The uploader is for gateways without an upload."""
     fox = _picture()
-    assert _bring(_at("gccai"), fox, settings=uploader(_PUT))[fox.placeholder].startswith(server.origin)
+    assert _upload_all(_at("gccai"), fox, settings=uploader(_PUT))[fox.placeholder].startswith(server.origin)
 
 
-def test_the_sandbox_never_calls_the_persons_uploader(uploader):
-    """Nothing leaves this machine there."""
+def test_the_sandbox_never_calls_the_users_uploader(uploader):
+    """Nothing leaves this machine."""
     with pytest.raises(UnsupportedOption, match="takes no files") as caught:
-        _bring(_sandbox("xingchao"), _picture(), settings=uploader(_PUT))
+        _upload_all(_sandbox("xingchao"), _picture(), settings=uploader(_PUT))
     assert "nothing leaves this machine" in caught.value.hint
     assert "myhost" not in sys.modules
 
@@ -712,10 +712,10 @@ def test_the_sandbox_never_calls_the_persons_uploader(uploader):
         ("1 / 0", "failed: ZeroDivisionError: division by zero"),
     ],
 )
-def test_what_the_uploader_answers_is_checked(uploader, answer, words):
-    """A public https address, or it is told what came instead."""
+def test_the_uploaders_result_is_checked(uploader, answer, words):
+    """It must be a public https address; the error shows what it is."""
     with pytest.raises(UploadFailed) as caught:
-        _bring(_at("xingchao"), _picture(), settings=uploader(f"def put(path): return {answer}"))
+        _upload_all(_at("xingchao"), _picture(), settings=uploader(f"def put(path): return {answer}"))
     assert (words in caught.value.what, caught.value.blame, caught.value.charge) == (True, "you", "no"), caught.value.what
 
 
@@ -730,25 +730,25 @@ def test_what_the_uploader_answers_is_checked(uploader, answer, words):
     ],
 )
 def test_an_uploader_that_cannot_be_found_is_a_clear_error(uploader, name, words):
-    """With how it is to be written."""
+    """The hint shows the form of the setting."""
     with pytest.raises(UnsupportedOption) as caught:
-        _bring(_at("xingchao"), _picture(), settings=uploader(_PUT, name))
+        _upload_all(_at("xingchao"), _picture(), settings=uploader(_PUT, name))
     assert (words in caught.value.what, caught.value.option, "package:function" in caught.value.hint) == (True, "uploader", True)
 
 
 # no way there
 
 
-def test_xingchao_without_an_uploader_says_what_to_do():
-    """Own function, an address, an earlier result, or a gateway that takes files."""
+def test_xingchao_without_an_uploader_names_the_alternatives():
+    """An own function, an address, an earlier result, or a gateway that takes files."""
     with pytest.raises(UnsupportedOption, match=r"Xingchao takes no files.*fox\.png is on this machine") as caught:
-        _bring(_at("xingchao"), _picture())
+        _upload_all(_at("xingchao"), _picture())
     step = caught.value.hint
     assert all(words in step for words in ("%config ImageGenMagics.uploader", "https address", "earlier result", "apimart, evolink, gccai"))
 
 
-def test_xingchao_takes_an_earlier_result_whose_address_lives(server):
-    """By that address, without any upload; once it is gone there is no way."""
+def test_xingchao_takes_an_earlier_result_whose_address_is_valid(server):
+    """Without any upload; once it has expired there is no route."""
     at, fox = _at("xingchao"), _picture(url=f"{server.origin}/files/xingchao/x/0.png")
     sent = _submission(at, fox)
     assert sent["image_urls"][1] == fox.url
@@ -759,8 +759,8 @@ def test_xingchao_takes_an_earlier_result_whose_address_lives(server):
 # what can be known before
 
 
-def _plan(at, **said):
-    return at.provider.plan(ImageRequest("a red fox", **said))
+def _plan(at, **options):
+    return at.provider.plan(ImageRequest("a red fox", **options))
 
 
 @pytest.mark.parametrize(
@@ -776,11 +776,11 @@ def _plan(at, **said):
 )
 @pytest.mark.parametrize("option", ["references", "mask"])
 def test_an_address_that_this_gateway_cannot_fetch_is_refused_before_anything_is_sent(address, words, option):
-    """This machine's own, the sandbox's, and one whose time is over; each with what to do instead."""
+    """One of this machine, of the sandbox, and an expired one; each with a hint."""
     at = _real("gccai")
-    said = {"references": (address,)} if option == "references" else {"references": ("https://a.example/1.png",), "mask": address}
+    options = {"references": (address,)} if option == "references" else {"references": ("https://a.example/1.png",), "mask": address}
     with pytest.raises(UnsupportedOption) as caught:
-        routes.check(_plan(at, **said), at, load())
+        routes.check(_plan(at, **options), at, load())
     assert (words in caught.value.what, caught.value.option, "uploaded" in caught.value.hint) == (True, option, True), caught.value.what
 
 
@@ -794,8 +794,8 @@ def test_an_address_that_this_gateway_cannot_fetch_is_refused_before_anything_is
         "https://x.example/a.png?X-Goog-Date=20240101T000000Z&X-Goog-Expires=999999999",
     ],
 )
-def test_an_address_of_which_nothing_bad_is_known_passes(address):
-    """Odd parameters are nobody's expiry."""
+def test_other_addresses_pass(address):
+    """Odd parameters are no expiry."""
     routes.check(_plan(_real("gccai"), references=(address,)), _real("gccai"), load())
 
 
@@ -805,8 +805,8 @@ def test_a_gateway_on_this_machine_may_be_given_its_own_addresses(server):
         routes.check(_plan(at, references=(address,)), at, load())
 
 
-def test_an_address_that_the_ledger_knows_to_be_over_is_refused(server):
-    """Ours alone can tell; an end that is yet to come is no obstacle."""
+def test_an_address_that_has_expired_in_the_ledger_is_refused(server):
+    """One that expires later is allowed."""
     at = _real("gccai")
     for end, words in (("2024-01-01T00:00:00+00:00", "expired at 202"), ("2099-01-01T00:00:00+00:00", None)):
         values = ("a" * 64, end, "https://o'neill.example/a.png", end, 1, end)
@@ -820,8 +820,8 @@ def test_an_address_that_the_ledger_knows_to_be_over_is_refused(server):
             routes.check(plan, at, load())
 
 
-def test_a_picture_with_no_way_there_is_refused_before_anything_is_sent():
-    """Without asking anybody."""
+def test_an_image_without_a_route_is_refused_before_anything_is_sent():
+    """Without any request."""
     at = _real("xingchao")
     with pytest.raises(UnsupportedOption, match="takes no files"):
         routes.check(_plan(at, references=(_picture(),)), at, load())
@@ -829,8 +829,8 @@ def test_a_picture_with_no_way_there_is_refused_before_anything_is_sent():
 
 
 @pytest.mark.parametrize("first", ["picture", "address"])
-def test_a_mask_that_is_none_is_refused_before_anything_is_sent(first):
-    """Nothing transparent in it: beside a picture of this machine, and beside an address."""
+def test_a_mask_without_transparency_is_refused_before_anything_is_sent(first):
+    """With a local image, and with an address."""
     opaque = io.BytesIO()
     Image.new("RGB", (64, 48), "black").save(opaque, "PNG")
     mask = LocalImage(opaque.getvalue(), "image/png", 64, 48, "mask.png")
@@ -840,8 +840,8 @@ def test_a_mask_that_is_none_is_refused_before_anything_is_sent(first):
     routes.check(_plan(_real("gccai"), references=(reference,), mask=_mask()), _real("gccai"), load())
 
 
-def test_the_outlook_says_what_will_be_uploaded_where_and_for_how_long():
-    """Kind, pixels, bytes, what was done to it, and the host."""
+def test_the_preview_of_uploads_names_host_and_lifetime():
+    """Format, pixels, bytes, what was changed, and the host."""
     fox = LocalImage(b"x" * 2_340_000, "image/jpeg", 3024, 4032, "photo.jpg", ("turned as its EXIF says", "location removed"))
     facts = "photo.jpg (JPEG, 3024×4032, 2.3 MB, turned as its EXIF says, location removed)"
     for name, host in (("apimart", "api.apimart.ai"), ("evolink", "files-api.evolink.ai")):
@@ -850,10 +850,10 @@ def test_the_outlook_says_what_will_be_uploaded_where_and_for_how_long():
         assert routes.preview(plan, _real(name), load()) == [expected]
 
 
-def test_the_outlook_says_what_is_there_already(server, uploader):
-    """Uploaded before, at an address of its own, by the person's function, in the sandbox."""
+def test_the_preview_of_uploads_names_what_is_not_uploaded(server, uploader):
+    """Uploaded before, with an address of its own, by the user's function, in the sandbox."""
     at, fox = _at("gccai"), _picture()
-    _bring(at, fox)
+    _upload_all(at, fox)
     (line,) = routes.preview(_plan(at, references=(fox,)), at, load())
     assert line.startswith("fox.png (PNG, 64×48, 12 kB): at 127.0.0.1:")
     assert line.endswith("not uploaded again")
@@ -866,14 +866,14 @@ def test_the_outlook_says_what_is_there_already(server, uploader):
     assert "to the sandbox in this process" in routes.preview(_plan(at, references=(fox,)), _sandbox("gccai"), load())[0]
 
 
-def test_the_outlook_refuses_like_the_check():
+def test_the_preview_of_uploads_refuses_like_the_check():
     """A plan that cannot be carried out is not described."""
     with pytest.raises(UnsupportedOption, match="takes no files"):
         routes.preview(_plan(_real("xingchao"), references=(_picture(),)), _real("xingchao"), load())
 
 
-def test_the_outlook_needs_neither_a_ledger_nor_the_network():
-    """It only reads; nothing is created."""
+def test_the_preview_of_uploads_needs_neither_a_ledger_nor_the_network():
+    """It creates no file."""
     routes.preview(_plan(_real("gccai"), references=(_picture(),)), _real("gccai"), load())
     assert not (load().home / "ledger.sqlite").exists()
 
@@ -881,10 +881,10 @@ def test_the_outlook_needs_neither_a_ledger_nor_the_network():
 # copies
 
 
-def test_a_copy_of_what_was_uploaded_is_kept(server):
-    """Beside the ledger, for its owner alone, under its content's name; also of what was there already."""
+def test_a_copy_of_each_upload_is_kept(server):
+    """In the ledger's folder, readable by its owner alone, named by its content; also of what was not sent again."""
     fox, known = _picture(), _picture(url="https://cdn.example.com/a.png")
-    _bring(_at("gccai"), fox, known)
+    _upload_all(_at("gccai"), fox, known)
     home = load().home
     for each in (fox, known):
         path = source_copies.find_copy(home, each.sha256)
@@ -893,8 +893,8 @@ def test_a_copy_of_what_was_uploaded_is_kept(server):
     assert sorted(path.name for path in (home / "sources").iterdir()) == sorted(f"{each.sha256}.png" for each in (fox, known))
 
 
-def test_copies_go_after_a_month_unless_they_are_used(tmp_path):
-    """Using one anew keeps it for another month."""
+def test_copies_are_removed_after_a_month_without_use(tmp_path):
+    """Each use keeps one for another month."""
     old, used, fresh = _picture(), _picture(), _picture()
     for each in (old, used):
         os.utime(source_copies.save_copy(tmp_path, each), (time.time() - 31 * 86_400,) * 2)
@@ -903,8 +903,8 @@ def test_copies_go_after_a_month_unless_they_are_used(tmp_path):
     assert [source_copies.find_copy(tmp_path, each.sha256) is not None for each in (old, used, fresh)] == [False, True, True]
 
 
-def test_a_copy_that_was_cut_short_is_written_again(tmp_path):
-    """A full disk once is no wrong picture for ever."""
+def test_a_truncated_copy_is_written_again(tmp_path):
+    """As after a full disk."""
     fox = _picture()
     path = source_copies.save_copy(tmp_path, fox)
     path.write_bytes(fox.data[:100])
@@ -912,13 +912,13 @@ def test_a_copy_that_was_cut_short_is_written_again(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "*", "../ledger", "a" * 63, "A" * 64, "g" * 64, f"../sources/{'a' * 64}"])
-def test_only_a_hash_is_looked_for(name, tmp_path):
+def test_only_a_hash_names_a_copy(name, tmp_path):
     """No pattern and no path."""
     source_copies.save_copy(tmp_path, _picture())
     assert source_copies.find_copy(tmp_path, name) is None
 
 
-def test_a_copy_that_cannot_be_kept_is_told(tmp_path):
+def test_a_copy_that_cannot_be_written_is_an_error(tmp_path):
     """Nothing was sent, nothing charged."""
     (tmp_path / "sources").write_text("in the way")
     with pytest.raises(SaveError, match=r"A copy of fox\.png could not be kept") as caught:
@@ -926,16 +926,16 @@ def test_a_copy_that_cannot_be_kept_is_told(tmp_path):
     assert caught.value.charge == "no"
 
 
-def test_half_a_copy_is_never_seen(tmp_path, monkeypatch):
-    """A disk that fills up leaves neither a copy nor its beginning."""
+def test_a_partial_copy_is_never_visible(tmp_path, monkeypatch):
+    """A disk that fills up leaves no file."""
     monkeypatch.setattr(source_copies.os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(SaveError, match="No space left"):
         source_copies.save_copy(tmp_path, _picture())
     assert list((tmp_path / "sources").iterdir()) == []
 
 
-def test_a_persons_own_files_are_never_pruned(tmp_path):
-    """The folder of copies may be one that holds other things, too."""
+def test_other_files_are_never_removed(tmp_path):
+    """The folder of copies may hold other files."""
     own = tmp_path / "sources" / "my-only-photo.raw"
     own.parent.mkdir()
     own.write_bytes(b"irreplaceable")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from imagegen_magic.engine import threads
 from imagegen_magic.engine.clock import CLOCK
@@ -44,7 +44,7 @@ def generated(row: PictureRow, *, reused: bool = False, task: int | None = None)
 
 @dataclass(frozen=True, slots=True)
 class PriorResults:
-    """What earlier tasks have brought for some submissions, by their position.
+    """The earlier tasks that serve some submissions, by their position; the first kind is preferred.
 
     `complete`: saved; `missing`: saved, with files that are gone and may still be fetched; `pending`: running or to be collected;
     `unreadable`: saved as files that cannot be read; `unknown`: it is not known whether the gateway accepted them.
@@ -57,12 +57,12 @@ class PriorResults:
     unknown: dict[int, TaskRow] = field(default_factory=dict)
 
     def all(self) -> dict[int, TaskRow]:
-        """Return the task of every position for which nothing needs to be submitted, or nothing may be."""
+        """Return the task of every position that is not submitted again."""
         return {**self.complete, **self.missing, **self.pending, **self.unreadable, **self.unknown}
 
 
 async def find(ledger: Ledger, fingerprints: Sequence[str], exclude: Collection[int] = ()) -> PriorResults:
-    """Return what earlier submissions with the same fingerprints have brought; each row serves once, none of those in `exclude`.
+    """Return the earlier tasks with the same fingerprints; each serves once, none of those in `exclude`.
 
     Of several the newest serve, in the order in which they were made. Failed tasks never serve, nor does one whose file is missing for
     longer than gateways keep images.
@@ -77,27 +77,28 @@ def _assigned(known: dict[str, list[TaskRow]], fingerprints: Sequence[str], now:
     asking: dict[str, list[int]] = {}
     for position, name in enumerate(fingerprints):
         asking.setdefault(name, []).append(position)
-    kinds = (
-        (found.complete, _is_complete),
-        (found.missing, _may_be_fetched),
-        (found.pending, _is_pending),
-        (found.unreadable, _is_unreadable),
-        (found.unknown, _is_unknown),
-    )
     for name, positions in asking.items():
-        for taken, fits in kinds:
-            newest = [task for task in known.get(name, ()) if fits(task, now)][: len(positions)]
-            taken |= dict(zip(positions, reversed(newest), strict=False))
+        kinds = [(_kind_of(task, now), task) for task in known.get(name, ())]
+        for kind in fields(found):
+            newest = [task for own, task in kinds if own == kind.name][: len(positions)]
+            getattr(found, kind.name).update(zip(positions, reversed(newest), strict=False))
             positions = positions[len(newest) :]
     return found
 
 
-def _is_complete(task: TaskRow, now: float) -> bool:
-    return task.state == "saved" and not _is_unreadable(task, now) and not any(is_gone(picture) for picture in task.pictures)
-
-
-def _is_unreadable(task: TaskRow, now: float) -> bool:
-    return task.state == "saved" and bool(task.pictures) and all(is_unreadable(picture) for picture in task.pictures)
+def _kind_of(task: TaskRow, now: float) -> str | None:
+    """Return the field of PriorResults that a task belongs to; None if it does not serve."""
+    if task.state == "unknown":
+        return "unknown"
+    if task.state in ("planned", "submitting", *RESUMABLE):
+        return "pending"
+    if task.state != "saved":
+        return None
+    if task.pictures and all(map(is_unreadable, task.pictures)):
+        return "unreadable"
+    if not any(map(is_gone, task.pictures)):
+        return "complete"
+    return "missing" if now - (task.made_at or task.created) < _LIFE else None
 
 
 def is_unreadable(picture: PictureRow) -> bool:
@@ -116,15 +117,3 @@ def exists(picture: PictureRow) -> bool:
         return picture.path is not None and path_of(picture.path).stat().st_size == picture.size
     except OSError:
         return False
-
-
-def _may_be_fetched(task: TaskRow, now: float) -> bool:
-    return task.state == "saved" and any(is_gone(picture) for picture in task.pictures) and now - (task.made_at or task.created) < _LIFE
-
-
-def _is_pending(task: TaskRow, now: float) -> bool:
-    return task.state in ("planned", "submitting", *RESUMABLE)
-
-
-def _is_unknown(task: TaskRow, now: float) -> bool:
-    return task.state == "unknown"
