@@ -32,6 +32,7 @@ Each error has four facts: what happened, who has to act (`blame`), whether it w
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -245,16 +246,10 @@ class UnsupportedOption(ImageGenError, ValueError):
 
     def available_from(self, providers: Sequence[str]) -> UnsupportedOption:
         """Return a copy that names the providers that can do exactly this."""
-        return UnsupportedOption(
-            self.what,
-            option=self.option,
-            value=self.value,
-            allowed=self.allowed,
-            fix=self.fix,
-            providers=providers,
-            hint=self._advice,
-            detail=self._detail,
-        )
+        refusal = copy.copy(self)
+        refusal.providers = tuple(providers)
+        refusal.hint = without_queries(". ".join(refusal.advice())) or self.hint
+        return refusal
 
 
 def _shown(name: str, value: Any) -> str:

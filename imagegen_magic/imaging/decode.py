@@ -10,7 +10,7 @@ import io
 import math
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from mmap import mmap
 from typing import cast
@@ -189,9 +189,14 @@ def to_8bit(image: Image.Image) -> Image.Image:
     """Return the image in L, RGB or RGBA: itself if it is in one of them."""
     if image.mode in ("L", "RGB", "RGBA") and "transparency" not in image.info:
         return image
+    return assembled(row_bands(image), image.size)
+
+
+def assembled(bands: Iterable[Image.Image], size: tuple[int, int]) -> Image.Image:
+    """Return bands of one mode as one image, the first at the top."""
     whole, top = None, 0
-    for band in row_bands(image):
-        whole = whole or Image.new(band.mode, image.size)
+    for band in bands:
+        whole = whole or Image.new(band.mode, size)
         whole.paste(band, (0, top))
         top += band.height
     assert whole is not None  # every image has a row

@@ -18,7 +18,7 @@ from PIL import Image, ImageChops, ImageFile
 from imagegen_magic.formats import WEBP
 from imagegen_magic.imaging.containers import identify
 from imagegen_magic.imaging.decode import DECODERS, load_pixels, opened, to_8bit
-from imagegen_magic.imaging.preview import EDGE
+from imagegen_magic.imaging.preview import EDGE, within
 
 TOLERANCE = 16  # of 255
 COARSE_TOLERANCE = 24  # of 255
@@ -169,8 +169,7 @@ def _strongest(difference: Image.Image) -> Image.Image:
 
 
 def _small(image: Image.Image, edge: int) -> Image.Image:
-    scale = min(1.0, max(1, edge) / max(image.size))
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    size = within(image.size, edge)
     return image if size == image.size else image.resize(size, Image.Resampling.BOX)
 
 

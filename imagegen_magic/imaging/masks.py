@@ -19,6 +19,7 @@ from imagegen_magic.formats import PNG
 from imagegen_magic.imaging.arrays import described, from_array, is_array
 from imagegen_magic.imaging.decode import (
     DECODERS,
+    assembled,
     decoded,
     is_deep,
     is_far_below_white,
@@ -108,11 +109,7 @@ def _mask(grey: Image.Image) -> Image.Image:
 
 def _grey(image: Image.Image, *, two_as_black_and_white: bool = True) -> Image.Image:
     """Return a black-and-white picture in L, two values as black and white. Raises UnsupportedOption if it is none."""
-    grey = Image.new("L", image.size)
-    top = 0
-    for strip in row_bands(image):
-        grey.paste(_grey_strip(strip), (0, top))
-        top += strip.height
+    grey = assembled(map(_grey_band, row_bands(image)), image.size)
     values = [value for value, count in enumerate(grey.histogram()) if count]
     if len(values) == 1:
         return Image.new("L", image.size, _everywhere(values[0]))
@@ -145,20 +142,20 @@ def _grey_of_numbers(image: Image.Image) -> Image.Image:
     return numbers.point(lambda value: value * (255 / top) + 0.5).convert("L")
 
 
-def _grey_strip(strip: Image.Image) -> Image.Image:
-    if strip.mode == "RGBA":
-        if _extremes(strip.getchannel("A"))[0] < _OPAQUE:
+def _grey_band(band: Image.Image) -> Image.Image:
+    if band.mode == "RGBA":
+        if _extremes(band.getchannel("A"))[0] < _OPAQUE:
             step = "use it as it is, or invert(mask)"
             raise _refused("the picture is transparent in places, so it is a mask already", "mask", step)
-        strip = strip.convert("RGB")
-    if strip.mode == "L":
-        return strip
-    red, green, blue = strip.split()
+        band = band.convert("RGB")
+    if band.mode == "L":
+        return band
+    red, green, blue = band.split()
     apart = max(_extremes(ImageChops.difference(*pair))[1] for pair in ((red, green), (green, blue), (red, blue)))
     if apart > _MAX_COLOUR:
         step = "give black and white: white = edit here; of an array a condition, mask_from(array[:, :, 0] > 128)"
         raise _refused("the picture is in colour, which does not say where to paint", "mask", step)
-    return strip.convert("L")
+    return band.convert("L")
 
 
 def _grey_of_array(array: Any) -> Image.Image:

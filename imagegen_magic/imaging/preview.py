@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from imagegen_magic.formats import JPEG, PNG
-from imagegen_magic.imaging.decode import DECODERS, decoded, min_alpha, orientation, row_bands
+from imagegen_magic.imaging.decode import DECODERS, assembled, decoded, min_alpha, orientation, row_bands
 from imagegen_magic.records import Record
 
 EDGE = 1024  # px
@@ -62,8 +62,7 @@ def preview(data: bytes | Image.Image, edge: int = EDGE, limit: int = LIMIT) -> 
 
 def small(image: Image.Image, edge: int = EDGE) -> Image.Image:
     """Return a copy in L, RGB or RGBA, upright and within `edge` px, that holds nothing of the large one."""
-    scale = min(1.0, max(1, edge) / max(image.size))
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    size = within(image.size, edge)
     if image.mode in ("L", "RGB") and "transparency" not in image.info:
         copy = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=1.0)
     else:
@@ -73,6 +72,12 @@ def small(image: Image.Image, edge: int = EDGE) -> Image.Image:
     copy.info = {"icc_profile": profile} if fits else {}
     turn = UPRIGHT.get(orientation(image))
     return copy if turn is None else copy.transpose(turn)
+
+
+def within(size: tuple[int, int], edge: int) -> tuple[int, int]:
+    """Return a size in the same shape with no side above `edge` px; itself if it is smaller."""
+    scale = min(1.0, max(1, edge) / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def fitted(image: Image.Image, limit: int = LIMIT) -> Preview:
@@ -88,16 +93,10 @@ def fitted(image: Image.Image, limit: int = LIMIT) -> Preview:
 
 
 def _converted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Return the picture at `size` in L, RGB or RGBA, from strips that are first made smaller by a whole factor."""
+    """Return the image at `size` in L, RGB or RGBA, from bands that are first made smaller by a whole factor."""
     factor = max(1, min(image.width // size[0], image.height // size[1]))
-    whole: Image.Image | None = None
-    top = 0
-    for strip in row_bands(image, factor):
-        part = strip.reduce(factor)
-        whole = whole or Image.new(part.mode, (part.width, -(-image.height // factor)))
-        whole.paste(part, (0, top))
-        top += part.height
-    assert whole is not None  # every picture has a row
+    reduced = (-(-image.width // factor), -(-image.height // factor))
+    whole = assembled((band.reduce(factor) for band in row_bands(image, factor)), reduced)
     return whole.resize(size, Image.Resampling.LANCZOS, box=(0, 0, image.width / factor, image.height / factor))
 
 

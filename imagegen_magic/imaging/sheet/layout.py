@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from imagegen_magic.imaging.preview import within
 from imagegen_magic.imaging.sheet.tiles import Tile, size_of
 from imagegen_magic.imaging.text import fonts
 
@@ -120,7 +121,7 @@ class Layout:
         self.width = 2 * self.margin + self.inside
         self.title = fonts.wrap(contents.title, self.big, self.inside, 5, bold=True)
         self.note = fonts.wrap(contents.note, self.small, self.inside, 3)
-        self.height = self._total()
+        self.height = self.frame + sum(self.between(line[0]) + max(map(self.band_height, line)) for line in self.lines)
 
     @property
     def within_limits(self) -> bool:
@@ -246,11 +247,7 @@ class Layout:
         return lines * (self.slot_height(block, row) + self.caption_height(block, row)) + (lines - 1) * self.inner
 
     def _within(self, size: tuple[int, int]) -> tuple[int, int]:
-        scale = 1.0 if self.asked_edge is None else min(1.0, self.asked_edge / max(size))
-        return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-    def _total(self) -> int:
-        return self.frame + sum(self.between(line[0]) + max(map(self.band_height, line)) for line in self.lines)
+        return within(size, self.asked_edge or max(size))
 
 
 def _across(most: int) -> int:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image, ImageDraw
 
+from imagegen_magic.imaging.preview import within
 from imagegen_magic.imaging.sheet.layout import Band, Layout
 from imagegen_magic.imaging.sheet.tiles import Tile, load
 from imagegen_magic.imaging.text import fonts
@@ -41,10 +42,8 @@ class Loader:
         if isinstance(found, str):
             return found
         self.pictures += 1
-        scale = edge / max(found.size)
-        if scale >= 1:
-            return found
-        return found.resize((max(1, round(found.width * scale)), max(1, round(found.height * scale))), Image.Resampling.LANCZOS)
+        size = within(found.size, edge)
+        return found if size == found.size else found.resize(size, Image.Resampling.LANCZOS)
 
 
 def render(layout: Layout, loader: Loader, height: int = 0) -> Image.Image:

@@ -59,7 +59,9 @@ class Sheet:
                 tallest = layout.height * 3 // 4  # rather fewer pictures than none that can be recognised
             else:
                 edge = layout.edge * 4 // 5
-        return fitted(_narrowed(canvas, width), limit)
+        if canvas.width > width:
+            canvas = canvas.resize((width, max(1, round(canvas.height * width / canvas.width))), Image.Resampling.LANCZOS)
+        return fitted(canvas, limit)
 
     def png(self, edge: int | None = None) -> bytes:
         """Return the sheet as PNG, its pictures within `edge` px, or at their own pixels, never enlarged.
@@ -240,12 +242,6 @@ def _encoded(canvas: Image.Image, width: int, limit: int, *, photographs: bool) 
         if file.tell() <= limit:
             return Preview(file.getvalue(), f"image/{kind.lower()}", *canvas.size)
     return None
-
-
-def _narrowed(canvas: Image.Image, width: int) -> Image.Image:
-    if canvas.width <= width:
-        return canvas
-    return canvas.resize((width, max(1, round(canvas.height * width / canvas.width))), Image.Resampling.LANCZOS)
 
 
 def to_image(sheet: Sheet, edge: int | None = None) -> Image.Image:

@@ -18,7 +18,6 @@ Source = Path | bytes | Image.Image
 
 GONE = "file not found"
 UNREADABLE = "not readable"
-_LIES = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +36,7 @@ def size_of(tile: Tile) -> tuple[int, int] | str:
         return tile.word
     try:
         if isinstance(source, Image.Image):
-            return source.size[::-1] if orientation(source) in _LIES else source.size
+            return source.size[::-1] if orientation(source) >= 5 else source.size
         if isinstance(source, bytes):
             return _size_of_file(source)
         with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
