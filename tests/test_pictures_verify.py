@@ -14,11 +14,11 @@ from functools import cache
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageFile, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.imaging import decode
-from imagegen_magic.imaging.verify import MAX_BYTES, MAX_PIXELS, ImageInfo, verify
+from imagegen_magic.imaging.verify import MAX_BYTES, ImageInfo, verify
 
 KINDS = ["PNG", "JPEG", "WEBP"]
 
@@ -132,28 +132,10 @@ class TestCutShort:
     """A download that ended early."""
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_wherever_it_is_cut(self, kind: str) -> None:
-        """From the first byte after the signature to the last byte but one: never taken as a picture."""
-        data = drawn(kind)
-        places = {*range(1, 64), *range(64, len(data), 997), *range(len(data) - 40, len(data))}
-        for place in sorted(places):
-            with pytest.raises(ImageInvalid):
-                verify(data[:place])
-
-    @pytest.mark.parametrize("kind", KINDS)
     def test_the_words_say_so(self, kind: str) -> None:
         """The message names the format and that the end is missing."""
         with pytest.raises(ImageInvalid, match="cut short"):
             verify(drawn(kind)[:-2])
-
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_even_where_the_process_lets_pillow_load_truncated_pictures(self, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A user's own `LOAD_TRUNCATED_IMAGES` does not make half a picture whole."""
-        monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-        data = drawn(kind)
-        for place in (len(data) // 2, len(data) - 15, len(data) - 1):
-            with pytest.raises(ImageInvalid):
-                verify(data[:place])
 
 
 class TestCorrupt:
@@ -174,21 +156,6 @@ class TestCorrupt:
         data[len(data) // 2 : len(data) // 2 + 100] = bytes(100)
         with pytest.raises(ImageInvalid, match="corrupt"):
             verify(bytes(data))
-
-    @pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
-    def test_formats_without_checksums_never_raise_anything_else(self, kind: str) -> None:
-        """A changed byte is either survivable or an ImageInvalid; no other error, no warning."""
-        data, rng = drawn(kind), random.Random(2)
-        for _ in range(300):
-            broken = bytearray(data)
-            for _ in range(rng.choice((1, 1, 20))):
-                broken[rng.randrange(len(data))] = rng.randrange(256)
-            try:
-                facts, small = verify(bytes(broken), preview_edge=64)
-            except ImageInvalid:
-                continue
-            assert facts.width * facts.height <= MAX_PIXELS
-            assert small is not None
 
     def test_chunks_in_order_with_a_broken_stream(self) -> None:
         """Checksums that are right do not save a stream that is not."""
@@ -329,29 +296,10 @@ class TestNoPicture:
 class TestExtras:
     """Extras in a file."""
 
-    def test_an_animated_png_is_its_first_picture(self) -> None:
-        """An animation counts as the picture that a plain viewer shows, even where its animation header is broken."""
-        frames = [Image.new("RGB", (20, 20), (value, 0, 0)) for value in (200, 100)]
-        data = saved(frames[0], "PNG", save_all=True, append_images=frames[1:])
-        assert verify(data)[0].width == 20
-        plain = drawn("PNG")
-        broken = plain[:33] + chunk(b"acTL", bytes(8)) + plain[33:]
-        assert verify(broken)[0] == verify(plain)[0]
-
-    def test_broken_exif_of_a_jpeg_neither_warns_nor_harms(self) -> None:
-        """A JPEG with nonsense where its Exif should be is still a picture."""
-        data = saved(Image.new("RGB", (30, 20)), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x1a\x01\x05\0\x01\0")
-        assert verify(data, preview_edge=20)[0].width == 30
-
     def test_padding_before_a_jpeg_marker(self) -> None:
         """Fill bytes, which the standard allows, are no fault."""
         data = drawn("JPEG")
         assert verify(data[:2] + b"\xff\xff" + data[2:])[0].width == 160
-
-    def test_bytes_after_the_end_do_no_harm(self) -> None:
-        """Trailing bytes, as some servers add them, leave a whole picture whole."""
-        for kind in KINDS:
-            assert verify(drawn(kind) + b"\0\0\r\n")[0].width == 160
 
 
 class TestThreads:
