@@ -22,6 +22,7 @@ from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.storage import source_copies
 from imagegen_magic.engine.storage.source_copies import save_copy
 from imagegen_magic.errors import ImageGenError, ImageInvalid, LedgerError, ReferenceUnreachable, UnsupportedOption, UploadFailed
+from imagegen_magic.imaging.reference import MAX_PIXELS, prepare
 from imagegen_magic.notebook.output import captions
 from imagegen_magic.providers.gateways.gccai import GCCAI
 from imagegen_magic.request import ImageRequest, LocalImage
@@ -534,13 +535,14 @@ def test_what_is_too_large_is_refused_and_scaled_only_when_asked(gateway, notebo
     assert len(pluralize.accepted) == 2
 
 
-def test_more_pixels_than_are_taken_are_scaled_down(gateway, notebook, own_world):
+def test_more_pixels_than_are_taken_are_scaled_down(gateway, notebook, own_world, monkeypatch):
     """From what to what is said."""
-    Image.new("L", (9000, 6000), 70).save("wide.png")
+    monkeypatch.setitem(prepare.__kwdefaults__, "max_pixels", MAX_PIXELS / 100)
+    Image.new("L", (900, 600), 70).save("wide.png")
     with pytest.raises(UnsupportedOption, match="--fit scales it down"):
         notebook.run(f"{ANSWER} --ref wide.png\ntoo wide")
     told, _ = _planned(notebook, "-p gccai --ref wide.png --fit")
-    assert "scaled down from 9000×6000 to 8660×5773" in told[0]
+    assert "scaled down from 900×600 to 866×577" in told[0]
 
 
 @pytest.mark.parametrize(
@@ -1020,8 +1022,8 @@ def test_drift_of_a_variable(painting, notebook, canvas, capsys):
     notebook.shell.push({"number": 7})
     for word, words in (
         ("", "drift"),
-        ("a-b", "ID|NAME"),
-        ("hats[x]", "ID|NAME"),
+        ("a-b", "a-b is neither a picture's number"),
+        ("hats[x]", "hats[x] is neither a picture's number"),
         ("hats", "holds 2 pictures: give one of them, as hats[0]"),
         ("hats[2]", "the last is hats[1]"),
         ("nobody", "There is no variable nobody"),

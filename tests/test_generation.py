@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 from ledgers import a_png
+from servers import sandbox_thread
 from waiting import until
 from webserver import web
 
@@ -135,9 +136,15 @@ def test_installed_packages_are_not_looked_through_on_the_callers_loop(monkeypat
 def test_a_timeout_of_the_users_own_stops_the_waiting_alone():
     """`asyncio.timeout` around `generate`: the task stays in the ledger, and resume collects it."""
 
+    async def end(patience):
+        await asyncio.to_thread(until, lambda: api.ledger().count_resumable() == 1)
+        patience.reschedule(0)
+
     async def main():
-        async with asyncio.timeout(0.5):
+        async with asyncio.timeout(None) as patience:
+            ending = asyncio.create_task(end(patience))
             await generate("[[fault: never-finishes]] a fox", **QUICK)
+        await ending
 
     with pytest.raises(TimeoutError) as error:
         asyncio.run(main())
@@ -340,7 +347,7 @@ def test_pictures_are_decoded_and_saved_beside_the_loop(monkeypatch):
     assert all(thread != "imagegen-engine" for _, thread in seen)
 
 
-def test_the_ledger_remembers_how_long_tasks_take():
+def test_the_ledger_remembers_how_long_tasks_take(real_sandbox):
     """A new session says what is usual, and looks accordingly."""
 
     async def usual():
@@ -357,9 +364,7 @@ def test_the_ledger_remembers_how_long_tasks_take():
 @pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.long)])
 def test_many_open_tasks_in_one_await(monkeypatch, count):
     """A hundred or a thousand at once: every picture on disk, few polls, one transaction for many rows."""
-    from servers import sandbox_server
-
-    with sandbox_server(duration=1.0, plain=True) as server:
+    with sandbox_thread(duration=1.0, plain=True) as server:
         for name, value in server.environ("evolink").items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "0.5")
