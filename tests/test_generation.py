@@ -137,7 +137,7 @@ def test_a_timeout_of_the_users_own_stops_the_waiting_alone():
     """`asyncio.timeout` around `generate`: the task stays in the ledger, and resume collects it."""
 
     async def end(patience):
-        await asyncio.to_thread(until, lambda: api.ledger().count_resumable() == 1)
+        await asyncio.to_thread(until, lambda: [task.state for task in loop.run(api.ledger().tasks())] == ["submitted"])
         patience.reschedule(0)
 
     async def main():
