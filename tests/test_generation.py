@@ -1,4 +1,4 @@
-"""Asking for pictures from Python: one coroutine, one stream, one job, on any loop, with the same refusals as the magic."""
+"""Making images from Python: one coroutine, one stream, one job, on any loop, with the same refusals as the magic."""
 
 import asyncio
 import importlib.metadata
@@ -58,14 +58,14 @@ def test_a_request_can_be_given_whole():
     assert (made.request.size, made[0].width, made[0].height) == ("1:1", 1024, 1024)
 
 
-def test_the_request_that_comes_back_has_every_default_filled_in():
-    """What was really asked can be said later."""
+def test_the_returned_request_has_all_defaults():
+    """So that it shows what was sent."""
     made = run(generate("a red fox", **QUICK))
     assert (made.request.model, made.request.quality, made.request.n) == ("gpt-image-2-official", "auto", 1)
 
 
-def test_configured_defaults_fill_what_is_not_said(monkeypatch):
-    """The environment's quality holds until the call says another."""
+def test_configured_defaults_fill_missing_options(monkeypatch):
+    """The environment's quality holds unless the call has its own."""
     monkeypatch.setenv("IMAGEGEN_QUALITY", "medium")
     assert run(generate("a red fox", **QUICK)).request.quality == "medium"
     assert run(generate("a red fox", **QUICK, quality="low")).request.quality == "low"
@@ -83,7 +83,7 @@ def test_a_stream_yields_progress_and_pictures():
     assert sum(isinstance(event, GeneratedImage) for event in events) == 1
 
 
-def test_a_stream_raises_what_ended_it():
+def test_a_stream_raises_the_error_that_ended_it():
     """After the last event, as `generate` would."""
 
     async def main():
@@ -93,8 +93,8 @@ def test_a_stream_raises_what_ended_it():
         asyncio.run(main())
 
 
-def test_a_request_that_is_stopped_before_it_began_sends_nothing(monkeypatch, tmp_path):
-    """Its pictures are being made ready in a thread, which nobody can stop; what it begins then is stopped at once."""
+def test_a_request_that_is_cancelled_before_it_began_sends_nothing(monkeypatch, tmp_path):
+    """Its references are being loaded in a thread, which cannot be cancelled; the job is cancelled as soon as it starts."""
     picture = tmp_path / "a.png"
     picture.write_bytes(a_png())
     begin, jobs, going, on = api.start_batch, [], threading.Event(), threading.Event()
@@ -123,14 +123,17 @@ def test_a_request_that_is_stopped_before_it_began_sends_nothing(monkeypatch, tm
     assert not jobs[0].submitted
 
 
-def test_installed_packages_are_not_looked_through_on_the_callers_loop(monkeypatch):
-    """Which takes milliseconds for each hundred of them."""
+def test_installed_packages_are_not_searched_on_the_callers_loop(monkeypatch):
+    """That takes milliseconds for each hundred of them."""
     scan, where = importlib.metadata.entry_points, []
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda **what: where.append(threading.current_thread()) or scan(**what))
     registry._scan.cache_clear()
     asyncio.run(generate("a red fox", **QUICK))
     assert len(where) == 1
     assert where[0] is not threading.main_thread()
+    registry._scan.cache_clear()
+    asyncio.run(generate("a red fox", provider="evolink", **QUICK))
+    assert len(where) == 1
 
 
 def test_a_timeout_of_the_users_own_stops_the_waiting_alone():
@@ -153,7 +156,7 @@ def test_a_timeout_of_the_users_own_stops_the_waiting_alone():
 
 
 def test_refusals_come_before_anything_else():
-    """What cannot be done is said even where no key is set."""
+    """Also if no key is set."""
     with pytest.raises(UnsupportedOption, match="4k"):
         run(generate("a fox", provider="apimart", size="1:1", resolution="4k"))
     with pytest.raises(MissingKey):
@@ -190,8 +193,8 @@ def test_a_job_is_at_once_and_can_be_waited_for():
     assert asyncio.run(awaited()).images == made.images
 
 
-def test_whoever_draws_gives_way_to_the_first_submission(monkeypatch):
-    """As long as it takes, but no longer than was said, and not at all for a job that has ended."""
+def test_the_ui_waits_for_the_first_submission(monkeypatch):
+    """At most for the given time, and not at all for a job that has ended."""
     job = api.start(ImageRequest("a red fox", size="1:1"), sandbox=True)
     job.wait_until_submitted(60.0)
     assert job.submitted
@@ -214,7 +217,7 @@ def test_a_job_cancelled_at_once_never_sent_anything():
     assert job.done
 
 
-def test_an_interrupted_wait_leaves_the_job_going_on():
+def test_an_interrupted_wait_leaves_the_job_running():
     """Stopping to look is not stopping the job."""
     job = api.start(ImageRequest("a red fox", size="1:1"), sandbox=True)
     with pytest.raises(TimeoutError):
@@ -228,8 +231,8 @@ def test_resume_without_anything_waiting_is_empty():
     assert (job.expecting, len(job.wait()), job.note) == (0, 0, "")
 
 
-def test_resume_tells_of_a_gateway_without_a_key(monkeypatch):
-    """What cannot be collected now stays collectable, and the reason is said."""
+def test_resume_reports_a_gateway_without_a_key(monkeypatch):
+    """Its tasks stay resumable."""
     monkeypatch.setenv("EVOLINK_API_KEY", "k")
     monkeypatch.setenv("EVOLINK_BASE_URL", "http://127.0.0.1:9")
     book = api.ledger()
@@ -271,7 +274,7 @@ def test_many_requests_share_one_process_and_end_with_it(own_world):
 
 
 def test_a_script_that_ends_right_after_starting_loses_nothing(own_world):
-    """The submit is brought to its end and recorded, though the interpreter is leaving."""
+    """The submission is completed and recorded while the interpreter exits."""
     script = "from imagegen_magic import ImageRequest\nfrom imagegen_magic.engine import api as generation\n"
     script += 'generation.start(ImageRequest("a fox", size="1:1"), sandbox=True)\n'
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=own_world)
@@ -295,7 +298,7 @@ def test_a_forked_child_generates_on_its_own():
 
 
 def test_submissions_in_flight_are_bounded(monkeypatch):
-    """Eight at a time to one gateway, or as many as the settings say, however many tasks there are."""
+    """Eight at once to one gateway, or as many as the settings allow."""
     flying, most, full, lock = [0], [0], [threading.Barrier(8)], threading.Lock()
 
     def answer(seen):
@@ -322,8 +325,8 @@ def test_submissions_in_flight_are_bounded(monkeypatch):
         assert most[0] == 3
 
 
-def test_pictures_are_decoded_and_saved_beside_the_loop(monkeypatch):
-    """Pillow and the disk work in threads, never on the engine's loop."""
+def test_images_are_decoded_and_saved_in_threads(monkeypatch):
+    """Pillow and the disk never block the engine's loop."""
     import threading
 
     from imagegen_magic.engine.storage import images
@@ -347,8 +350,8 @@ def test_pictures_are_decoded_and_saved_beside_the_loop(monkeypatch):
     assert all(thread != "imagegen-engine" for _, thread in seen)
 
 
-def test_the_ledger_remembers_how_long_tasks_take(real_sandbox):
-    """A new session says what is usual, and looks accordingly."""
+def test_the_ledger_records_how_long_tasks_take(real_sandbox):
+    """A new session shows the usual time, and polls accordingly."""
 
     async def usual():
         return [event.usual async for event in stream("a red fox", **QUICK, quality="low") if isinstance(event, Progress)]
@@ -437,8 +440,8 @@ def unequal(monkeypatch):
         yield answers
 
 
-def test_an_estimate_is_shared_by_pictures_and_not_by_tasks(unequal):
-    """Of five pictures each is told to cost a fifth, in the caption, beside the file, in the ledger and when they are resumed."""
+def test_an_estimate_is_shared_by_images_and_not_by_tasks(unequal):
+    """Each of five images costs a fifth: in the caption, the sidecar, the ledger and when resumed."""
     asked = {"size": "1:1", "quality": "low"}
     price = api.plan(ImageRequest("fox", n=5, **asked), provider="apimart").price
     made = run(generate("fox", provider="apimart", n=5, **asked))
@@ -457,8 +460,8 @@ def generation_again(row, price):
     return price_of(row).amount
 
 
-def test_what_is_under_way_is_counted_by_pictures_too(unequal, monkeypatch):
-    """A budget sees a fifth reserved for the task of one picture."""
+def test_running_tasks_are_counted_by_images_too(unequal, monkeypatch):
+    """A budget reserves a fifth for the task of one image."""
     from imagegen_magic.engine.ledger import spending
 
     rows = []
@@ -480,8 +483,8 @@ def test_what_is_under_way_is_counted_by_pictures_too(unequal, monkeypatch):
     assert len(job.wait()) == 5
 
 
-def test_an_expired_address_is_asked_for_anew_no_sooner_than_the_gateway_allows(unequal, monkeypatch):
-    """The look that brought the address was just now."""
+def test_an_expired_address_is_requested_again_after_the_minimum_interval(unequal, monkeypatch):
+    """The poll that returned the address was just before."""
     monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "0.4")
     unequal.expired = {"/t1-0-1.png"}
     began, polled, real = CLOCK.time(), [], Poller.poll_once

@@ -1,4 +1,4 @@
-"""What goes wrong beside the gateway, here on this machine: nothing vanishes, nothing is told wrongly, nothing waits for ever."""
+"""Failures on this machine: no task is lost, no message is wrong, no wait lasts for ever."""
 
 import asyncio
 import json
@@ -74,7 +74,7 @@ def _states():
 
 
 @pytest.mark.parametrize("key", ["sk-live…4f9a1c77", "sk-live 4f9a1c77", "sk-live\n4f9a1c77", "“sk-live4f9a1c77”"])
-def test_a_key_that_can_be_none_is_told_and_never_shown(key, monkeypatch, server, capfd):
+def test_an_invalid_key_is_refused_and_never_shown(key, monkeypatch, server, capfd):
     """A smart quote, a blank or a line break from copying: nothing is sent, and the key is in no message."""
     monkeypatch.setenv("EVOLINK_API_KEY", key)
     with pytest.raises(MissingKey, match="EVOLINK_API_KEY") as error:
@@ -86,8 +86,8 @@ def test_a_key_that_can_be_none_is_told_and_never_shown(key, monkeypatch, server
 @pytest.mark.parametrize(
     "address", ["http://localhost:80010", "https://api..evolink.ai", "http://[::1", "api.evolink.ai", "ftp://x.y", "https://a b"]
 )
-def test_a_base_url_that_is_none_is_told_before_anything_is_written(address, monkeypatch):
-    """A slip in EVOLINK_BASE_URL names the variable."""
+def test_an_invalid_base_url_is_refused_before_anything_is_written(address, monkeypatch):
+    """The error names EVOLINK_BASE_URL."""
     monkeypatch.setenv("EVOLINK_BASE_URL", address)
     with pytest.raises(UnsupportedOption, match="EVOLINK_BASE_URL"):
         run(generate("bad address", **SIZE))
@@ -95,14 +95,14 @@ def test_a_base_url_that_is_none_is_told_before_anything_is_written(address, mon
 
 
 def test_an_extra_field_that_is_no_json_is_refused(server):
-    """Before a row says that something was sent."""
+    """Before a row is recorded."""
     with pytest.raises(UnsupportedOption):
         run(generate("bad extra", **SIZE, extra={"seed": Decimal(1)}))
     assert server.submissions("bad extra") == []
 
 
-def test_a_defect_in_a_plug_in_is_told_and_its_task_put_in_order(monkeypatch, server):
-    """Whatever a stranger's reader raises reaches the cell, with what it means for the money."""
+def test_a_defect_in_a_plug_in_is_reported_and_its_task_recorded(monkeypatch, server):
+    """Any exception of a plug-in's reader reaches the cell, with the charge."""
 
     def broken(self, answer):
         raise KeyError("typo")
@@ -114,8 +114,8 @@ def test_a_defect_in_a_plug_in_is_told_and_its_task_put_in_order(monkeypatch, se
     assert _states() == ["unknown"]
 
 
-def test_a_wish_of_no_pause_is_no_leave_to_hammer(monkeypatch):
-    """Retry-After: 0 again and again is met with growing pauses, and our patience ends it."""
+def test_retry_after_zero_still_has_growing_pauses(monkeypatch):
+    """Until the timeout."""
     with web(lambda seen: (429, {"Retry-After": "0"}, b'{"error": {"message": "slow down"}}')) as limited:
         monkeypatch.setenv("EVOLINK_BASE_URL", limited.origin)
         with pytest.raises(RateLimited):
@@ -124,7 +124,7 @@ def test_a_wish_of_no_pause_is_no_leave_to_hammer(monkeypatch):
     assert _states() == ["failed"]
 
 
-def test_patience_counts_from_the_first_try(monkeypatch):
+def test_the_timeout_counts_from_the_first_attempt(monkeypatch):
     """Each try is not a new beginning."""
     with web(lambda seen: (503, {"Retry-After": "0.3"}, b"{}")) as busy:
         monkeypatch.setenv("EVOLINK_BASE_URL", busy.origin)
@@ -146,8 +146,8 @@ def test_a_gateway_that_trickles_its_answer_is_left(monkeypatch):
             run(generate("trickle", **SIZE))
 
 
-def test_one_gateways_silence_holds_up_no_other(monkeypatch, server):
-    """Eight submissions hanging at one gateway leave the way to another free."""
+def test_a_hanging_gateway_delays_no_other(monkeypatch, server):
+    """Eight hanging submissions do not block another gateway."""
     hanging = threading.Event()
 
     def hang(seen):
@@ -211,8 +211,8 @@ def test_a_ledger_that_is_held_just_after_acceptance_loses_no_task(monkeypatch, 
 
 
 @pytest.mark.parametrize("at", ["submit", "look"])
-def test_a_ledger_that_stays_held_after_acceptance_names_the_task(at, monkeypatch, server, other_program):
-    """Then the id is in the message: it is what the gateway's support asks for; and it never says to pay again."""
+def test_a_ledger_that_stays_locked_after_acceptance_names_the_task(at, monkeypatch, server, other_program):
+    """The id is in the message, for the gateway's support; no hint leads to paying again."""
     let_go = _holding(monkeypatch, other_program, at)
     with pytest.raises(LedgerError, match="id of this task is task-") as error:
         run(generate("locked for long", **SIZE))
@@ -223,8 +223,8 @@ def test_a_ledger_that_stays_held_after_acceptance_names_the_task(at, monkeypatc
     assert _states() == ["saved"]
 
 
-def test_a_cell_that_is_stopped_while_the_ledger_is_held_asks_for_nothing_later(monkeypatch, server):
-    """The row is not written when the ledger is free again, and the same is not taken for being under way."""
+def test_a_cell_that_is_stopped_while_the_ledger_is_locked_sends_nothing_later(monkeypatch, server):
+    """The row is not written once the ledger is free, and the request does not count as running."""
     monkeypatch.setattr(loop, "_GRACE", 1.2)
     loop.run(api.ledger(load()).check())
     with closing(sqlite3.connect(load().home / "ledger.sqlite", isolation_level=None)) as other:
@@ -240,8 +240,8 @@ def test_a_cell_that_is_stopped_while_the_ledger_is_held_asks_for_nothing_later(
     assert len(server.submissions("held")) == 1
 
 
-def test_what_was_told_as_not_sent_is_not_sent_later(monkeypatch, server):
-    """It was stopped while the ledger was slow to write that it is about to be sent."""
+def test_a_request_reported_as_not_sent_is_not_sent_later(monkeypatch, server):
+    """It was cancelled while the ledger was slow to write "submitting"."""
     monkeypatch.setattr(loop, "_GRACE", 1.2)
     monkeypatch.setattr("imagegen_magic.engine.jobs.job._CLEANUP", 0.4)
     real, writing, written = Ledger.set_state, threading.Event(), asyncio.Event()
@@ -263,8 +263,8 @@ def test_what_was_told_as_not_sent_is_not_sent_later(monkeypatch, server):
     assert server.submissions("slowly written") == []
 
 
-def test_a_job_that_was_left_before_it_was_ready_gives_back_what_it_took(monkeypatch, server):
-    """Its rows were written too late for anybody to send them: dropped, and what it had claimed can be collected."""
+def test_a_job_cancelled_during_its_preparation_releases_its_claims(monkeypatch, server):
+    """Its rows were written too late to be sent: dropped; its claims can be resumed."""
     monkeypatch.setattr(loop, "_GRACE", 1.1)
     server.arm("never-finishes")
     with pytest.raises(TaskTimeout):
@@ -323,7 +323,7 @@ def test_an_interrupted_resume_strands_nothing(server):
         assert len(loop.run(another.claim())) == 1
 
 
-def test_a_resume_that_is_interrupted_right_after_its_claim_strands_nothing(server, monkeypatch):
+def test_a_resume_interrupted_right_after_its_claim_releases_it(server, monkeypatch):
     """The claim is in the ledger, and nobody was told."""
     server.arm("never-finishes")
     with pytest.raises(TaskTimeout):
@@ -383,8 +383,8 @@ def test_the_whole_ledger_is_read_after_the_first_request_left(server, monkeypat
     assert said.index("it leaves") < reading[0]
 
 
-def test_damage_found_beside_the_work_is_one_line(server, monkeypatch):
-    """What is on its way is saved, and the line says so, in Python and in a cell."""
+def test_damage_found_while_a_job_runs_is_one_line(server, monkeypatch):
+    """The image is saved, and the line says so, in Python and in a cell."""
     run(generate("sound", **SIZE))
     loop.stop()
     monkeypatch.setattr(
@@ -412,8 +412,8 @@ def test_damage_found_beside_the_work_is_one_line(server, monkeypatch):
         (400, APIError, "%imagegen resume polls it again"),
     ],
 )
-def test_a_look_that_is_refused_says_charged_and_collectable(status, kind, step, monkeypatch):
-    """After acceptance no message says that nothing was charged, nor what to do about a submission: to send it again pays twice."""
+def test_a_refused_poll_is_reported_as_charged_and_resumable(status, kind, step, monkeypatch):
+    """After acceptance no message says that nothing was charged or leads to another submission, which would pay twice."""
 
     def answer(seen):
         if seen.path.endswith("generations"):
@@ -431,8 +431,8 @@ def test_a_look_that_is_refused_says_charged_and_collectable(status, kind, step,
     assert _states() == ["submitted"]
 
 
-def test_a_task_without_a_picture_leaves_the_charge_to_the_gateway(monkeypatch):
-    """It says completed and names no picture: it may have been charged, and can be looked at again."""
+def test_a_task_without_an_image_may_have_been_charged(monkeypatch):
+    """It is completed and names no image: it may have been charged, and can be polled again."""
 
     def answer(seen):
         done = b'{"id": "task-1", "status": "completed", "results": []}'
@@ -445,8 +445,8 @@ def test_a_task_without_a_picture_leaves_the_charge_to_the_gateway(monkeypatch):
     assert _states() == ["submitted"]
 
 
-def test_a_task_that_a_gateway_has_forgotten_is_given_up_and_not_told_as_free(monkeypatch):
-    """After days nobody can collect it: the charge is for the gateway's support to say, and nothing leads to asking again unpaid."""
+def test_a_task_that_a_gateway_has_forgotten_fails_with_an_unknown_charge(monkeypatch):
+    """After days it cannot be collected; the hint leads to the gateway's support."""
 
     def answer(seen):
         if seen.path.endswith("generations"):
@@ -469,7 +469,7 @@ def test_a_resume_without_a_usable_folder_charges_nothing(monkeypatch, own_world
         api.resume()
 
 
-def test_a_pause_is_never_told_as_none(monkeypatch):
+def test_a_short_pause_is_shown_as_one_second(monkeypatch):
     """Less than a second is a second, in words."""
     monkeypatch.setattr(retry, "backoff", lambda attempt: 0.01)
     answers = [(429, {"Retry-After": "0"}, b"{}"), (400, {}, b'{"error": {"message": "no"}}')]
@@ -486,7 +486,7 @@ def test_a_pause_is_never_told_as_none(monkeypatch):
     assert [note for note in notes if "again in" in note] == ["EvoLink asks to wait (429), again in 1 s"]
 
 
-def test_more_tasks_than_were_asked_for_are_told_and_kept(monkeypatch):
+def test_extra_tasks_of_a_submission_are_reported(monkeypatch):
     """Two tasks of one submission may both be charged: the second is in the message and in the ledger's answer."""
     png = a_png(size=(1024, 1024))
 
@@ -516,8 +516,8 @@ def test_more_tasks_than_were_asked_for_are_told_and_kept(monkeypatch):
     ],
     ids=["asked to wait", "refused", "open"],
 )
-def test_a_submission_that_nobody_waits_for_any_more_ends_where_it_belongs(late, monkeypatch):
-    """Its answer comes after the job's end: what was not accepted is not sent again and does not seem to be under way."""
+def test_a_detached_submission_records_its_outcome(late, monkeypatch):
+    """Its answer comes after the job's end: a refused one is not sent again and does not seem to run."""
     answered = threading.Event()
 
     def slow(seen):
@@ -543,8 +543,8 @@ def test_a_submission_that_nobody_waits_for_any_more_ends_where_it_belongs(late,
 @pytest.mark.parametrize(
     ("status", "body"), [(200, b'{"code": 502, "message": "upstream"}'), (409, b'{"error": {"message": "conflict"}}'), (408, b"{}")]
 )
-def test_an_outage_in_another_dress_is_an_unknown_fate(status, body, monkeypatch):
-    """HTTP 200 around a 502, a conflict, a timeout on their side: nobody here knows, so it is not said that nothing was charged."""
+def test_other_forms_of_an_outage_leave_the_outcome_unknown(status, body, monkeypatch):
+    """HTTP 200 around a 502, a conflict, a timeout at the gateway: the charge is unknown."""
     with web(lambda seen: (status, {}, body)) as gateway:
         monkeypatch.setenv("APIMART_BASE_URL", gateway.origin)
         with pytest.raises(SubmissionUnknown):
@@ -553,8 +553,8 @@ def test_an_outage_in_another_dress_is_an_unknown_fate(status, body, monkeypatch
     assert _states() == ["unknown"]
 
 
-def test_cancelling_with_some_pictures_saved_keeps_the_rest_collectable(monkeypatch, server):
-    """One of a task's pictures is home, another on its way: told as charged, and resume brings it."""
+def test_cancelling_with_some_images_saved_keeps_the_rest_resumable(monkeypatch, server):
+    """One of a task's images is saved, another in transfer: charged, and resume fetches it."""
     server.arm("slow", times=1)
 
     async def main():
@@ -573,8 +573,8 @@ def test_cancelling_with_some_pictures_saved_keeps_the_rest_collectable(monkeypa
     assert _states() == ["saved"]
 
 
-def test_cancelling_while_a_submission_hangs_says_that_its_fate_is_open(monkeypatch):
-    """Neither charged nor not charged, and nothing is given away while the answer may still come."""
+def test_cancelling_while_a_submission_hangs_leaves_the_charge_unknown(monkeypatch):
+    """Its claim is kept while the answer may still come."""
     answered = threading.Event()
 
     def late(seen):
@@ -597,8 +597,8 @@ def test_cancelling_while_a_submission_hangs_says_that_its_fate_is_open(monkeypa
     assert api.ledger(load()).count_resumable() == 1
 
 
-def test_resume_can_save_elsewhere(server, own_world, monkeypatch):
-    """Where the first folder cannot be written, another is named, and the picture comes home."""
+def test_resume_can_save_to_another_folder(server, own_world, monkeypatch):
+    """If the first folder cannot be written."""
     monkeypatch.setattr(retry, "backoff", lambda attempt: 0.01)
     server.arm("download-500", times=None)
     with pytest.raises(DownloadError):
@@ -612,7 +612,7 @@ def test_resume_can_save_elsewhere(server, own_world, monkeypatch):
 
 
 def test_resume_does_not_ask_another_gateway_of_the_same_name(monkeypatch, server):
-    """A task belongs to the address it was submitted to; elsewhere it would only be unknown."""
+    """A task belongs to the address that it was submitted to."""
     server.arm("never-finishes")
     with pytest.raises(ImageGenError):
         run(generate("moved", **SIZE, timeout=0.3))
@@ -622,8 +622,8 @@ def test_resume_does_not_ask_another_gateway_of_the_same_name(monkeypatch, serve
     assert api.ledger(load()).count_resumable() == 1
 
 
-def test_a_resume_that_is_cancelled_at_once_gives_back_what_it_took(server):
-    """Claimed is not collected: another resume finds it again."""
+def test_a_resume_that_is_cancelled_at_once_releases_its_claims(server):
+    """Another resume finds the task again."""
     for _ in range(5):
         server.arm("never-finishes")
         with pytest.raises(ImageGenError):
@@ -649,8 +649,8 @@ def test_an_estimate_is_not_counted_twice_when_resumed(monkeypatch, server):
     assert api.resume(load()).wait().cost.amount == estimate.amount
 
 
-def test_what_a_failure_may_have_cost_is_counted_as_unknown(server):
-    """Of three tasks one is of unknown fate: the sum says so."""
+def test_the_cost_of_an_unknown_outcome_is_unknown(server):
+    """Of three tasks one has an unknown outcome: the sum shows it."""
     server.arm("drop-after-accept", times=1)
     with pytest.warns(UserWarning, match="5 of 9"):
         made = run(generate("partly unknown", provider="gccai", size="1:1", n=9))
@@ -658,8 +658,8 @@ def test_what_a_failure_may_have_cost_is_counted_as_unknown(server):
     assert "+ 1 unknown" in str(made.cost)
 
 
-def test_a_failed_task_is_told_as_failed_and_not_as_left(server):
-    """Nothing is left at the gateway where it said that it failed."""
+def test_a_failed_task_is_reported_as_failed_and_not_as_left(server):
+    """Nothing remains at the gateway."""
     server.arm("failed")
 
     async def main():
@@ -676,7 +676,7 @@ def test_a_failed_task_is_told_as_failed_and_not_as_left(server):
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_child_does_not_wait_for_the_parents_job(server):
-    """The job lives in the parent; the child is told instead of waiting for ever."""
+    """The job lives in the parent; the child gets an error."""
     job = api.start(ImageRequest("parent", size="1024x1024"), provider="evolink")
     child = os.fork()
     if child == 0:

@@ -69,8 +69,8 @@ def _whole(image):
 
 
 @pytest.mark.parametrize("provider", GATEWAYS)
-def test_a_picture_comes_home_from_every_gateway(provider, server, own_world):
-    """Submitted once, on disk beside the notebook, whole, as asked; the ledger and the sidecar tell all of it."""
+def test_an_image_is_saved_from_every_gateway(provider, server, own_world):
+    """Submitted once, complete on disk, as asked; the ledger and the sidecar have all facts."""
     prompt = f"a red fox in the snow for {provider}"
     made = _make(prompt, provider, size="16:9", resolution="1k")
     (image,) = made
@@ -119,8 +119,8 @@ def test_every_submit_carries_an_idempotency_key(server):
     ],
 )
 @pytest.mark.parametrize("provider", GATEWAYS)
-def test_a_submit_whose_fate_is_unknown_is_never_repeated(fault, provider, server, monkeypatch):
-    """It is told as SubmissionUnknown, recorded, and posted exactly once, also by a later resume."""
+def test_a_submission_with_an_unknown_outcome_is_never_repeated(fault, provider, server, monkeypatch):
+    """SubmissionUnknown is raised and recorded; it is posted exactly once, also by a later resume."""
     monkeypatch.setenv("IMAGEGEN_SUBMIT_TIMEOUT", "0.7")
     server.arm(fault)
     prompt = f"{fault} at {provider}"
@@ -138,8 +138,8 @@ def _resume_nothing():
 
 
 @pytest.mark.parametrize(("fault", "word"), [("rate-limited", "429"), ("unavailable", "503")])
-def test_a_submit_that_was_certainly_not_accepted_is_repeated_and_told(fault, word, server):
-    """429 and 503: repeated, Retry-After obeyed, said in the progress, paid once."""
+def test_a_submission_that_was_certainly_not_accepted_is_repeated(fault, word, server):
+    """429 and 503: repeated, Retry-After obeyed, shown in the progress, paid once."""
     server.arm(fault, times=2)
 
     async def watch():
@@ -153,8 +153,8 @@ def test_a_submit_that_was_certainly_not_accepted_is_repeated_and_told(fault, wo
     assert sum(isinstance(event, GeneratedImage) for event in events) == 1
 
 
-def test_patience_with_a_rate_limit_ends(server):
-    """When the gateway's wish is longer than our patience, it is told, uncharged."""
+def test_a_retry_after_beyond_the_timeout_is_an_error(server):
+    """Nothing was charged."""
     server.arm("rate-limited", times=None)
     with pytest.raises(RateLimited) as error:
         _make("no patience", timeout=0.5)
@@ -162,8 +162,8 @@ def test_patience_with_a_rate_limit_ends(server):
     assert _states() == ["failed"]
 
 
-def test_nobody_listening_is_not_charged(monkeypatch):
-    """No connection at all: tried a few times, then told; nothing arrived anywhere."""
+def test_no_connection_is_not_charged(monkeypatch):
+    """Some attempts, then an error; nothing arrived."""
     monkeypatch.setenv("EVOLINK_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setattr("imagegen_magic.engine.net.retry.backoff", lambda attempt: 0.01)
     with pytest.raises(GatewayUnreachable) as error:
@@ -182,8 +182,8 @@ def test_nobody_listening_is_not_charged(monkeypatch):
     ],
 )
 @pytest.mark.parametrize("provider", GATEWAYS)
-def test_a_refusal_is_told_once_and_not_charged(fault, kind, provider, server):
-    """Key, balance, moderation, a page from something in between: each in its own class, submitted once."""
+def test_a_refusal_is_raised_once_and_not_charged(fault, kind, provider, server):
+    """Key, balance, moderation, a page of a proxy: each with its own class, submitted once."""
     server.arm(fault)
     with pytest.raises(kind) as error:
         _make(f"{fault} {provider}", provider)
@@ -202,8 +202,8 @@ def test_after_a_refused_key_the_rest_is_not_even_sent(server):
 
 
 @pytest.mark.parametrize("provider", GATEWAYS)
-def test_completed_without_an_address_stays_collectable(provider, server):
-    """Looked at a few times more, then told with the gateway's raw answer; the picture may still turn up."""
+def test_completed_without_an_address_stays_resumable(provider, server):
+    """Polled some more times, then an error with the gateway's raw answer; the image may still appear."""
     server.arm("no-address")
     with pytest.raises(PictureMissing, match=r"names no picture: .*completed") as error:
         _make(f"no-address {provider}", provider)
@@ -214,8 +214,8 @@ def test_completed_without_an_address_stays_collectable(provider, server):
 
 @pytest.mark.parametrize("fault", ["failed", "failed-by-moderation"])
 @pytest.mark.parametrize("provider", GATEWAYS)
-def test_a_task_that_fails_at_the_gateway_is_told(fault, provider, server):
-    """Its own words, and no waiting for ever."""
+def test_a_task_that_fails_at_the_gateway_is_an_error(fault, provider, server):
+    """With the gateway's message."""
     server.arm(fault)
     with pytest.raises((TaskFailed, ContentRejected)):
         _make(f"{fault} {provider}", provider)
@@ -226,8 +226,8 @@ def test_a_task_that_fails_at_the_gateway_is_told(fault, provider, server):
     "fault", ["unknown-word", "url-string", "url-list", "several-entries", "data-object", "look-500", "look-rate-limited", "look-garbage"]
 )
 @pytest.mark.parametrize("provider", ["apimart", "gccai"])
-def test_the_shapes_that_answers_come_in(fault, provider, server):
-    """One url or many, a list or an object, an unknown word, an outage while looking: the pictures come home."""
+def test_the_forms_of_answers(fault, provider, server):
+    """One url or many, a list or an object, an unknown status, an outage during a poll: the images are saved."""
     server.arm(fault)
     made = _make(f"{fault} {provider}", provider, size="1:1", n=2)
     assert len(made) == 2
@@ -235,16 +235,16 @@ def test_the_shapes_that_answers_come_in(fault, provider, server):
 
 
 @pytest.mark.parametrize("fault", ["batch-400", "batch-garbage"])
-def test_a_broken_batch_query_costs_no_picture(fault, server):
-    """Single looks take over."""
+def test_a_broken_batch_query_loses_no_image(fault, server):
+    """Single polls replace it."""
     server.arm(fault, times=None)
     assert len(_make(f"{fault}", "evolink", n=2)) == 2
 
 
 @pytest.mark.parametrize("fault", ["expired", "expired-403"])
 @pytest.mark.parametrize("provider", GATEWAYS)
-def test_an_expired_address_is_asked_for_anew(fault, provider, server):
-    """The task is looked at once more, and the fresh address fetched; nothing is submitted again."""
+def test_an_expired_address_is_requested_again(fault, provider, server):
+    """The task is polled again, and the new address fetched; nothing is submitted again."""
     server.arm(fault)
     (image,) = _make(f"{fault} {provider}", provider)
     assert _whole(image)
@@ -267,8 +267,8 @@ def test_a_download_that_breaks_once_is_repeated(fault, server):
         ("redirect-link-local", DownloadError),
     ],
 )
-def test_a_download_that_stays_bad_leaves_the_task_collectable(fault, kind, server, monkeypatch):
-    """A clear error; nothing half on disk; and when the gateway has mended it, resume collects without submitting."""
+def test_a_download_that_stays_bad_leaves_the_task_resumable(fault, kind, server, monkeypatch):
+    """No partial file on disk; once the gateway works again, resume collects without submitting."""
     monkeypatch.setattr("imagegen_magic.engine.net.retry.backoff", lambda attempt: 0.01)
     server.arm(fault, times=None)
     prompt = f"{fault} for ever"
@@ -288,7 +288,7 @@ def test_a_download_that_stays_bad_leaves_the_task_collectable(fault, kind, serv
 
 @pytest.mark.parametrize("fault", ["truncated-jpeg", "corrupt", "oversized", "oversized-undeclared", "bomb"])
 def test_a_file_that_stays_bad_is_kept_and_settled(fault, server, monkeypatch):
-    """It came whole, and twice the same: it is on the disk, told, and fetched again only where its task is named."""
+    """It arrived complete, twice the same: it is on the disk, reported, and fetched again only if its task is named."""
     monkeypatch.setattr("imagegen_magic.engine.jobs.download._PAUSE", 0.01)
     server.arm(fault, times=None)
     prompt = f"{fault} for ever"
@@ -312,15 +312,15 @@ def test_a_file_that_stays_bad_is_kept_and_settled(fault, server, monkeypatch):
         ("fewer-pictures", {"size": "1:1", "n": 3}, "asked 3 pictures, got 2"),
     ],
 )
-def test_what_came_back_is_checked_from_its_bytes(fault, options, words, server):
-    """Another shape, another format, fewer pictures: kept, and said."""
+def test_images_are_checked_from_their_bytes(fault, options, words, server):
+    """Another shape, another format, fewer images: kept, and reported."""
     server.arm(fault, times=None)
     made = _make(f"{fault}", "gccai", **options)
     assert all(any(words in text for text in image.differences) for image in made)
 
 
-def test_one_bad_task_of_many_does_not_spoil_the_others(server):
-    """What was made is returned, and what went wrong is said beside it."""
+def test_one_failed_task_does_not_affect_the_others(server):
+    """The images are returned with the error."""
     server.arm("failed", times=1)
     with pytest.warns(UserWarning, match="3 of 4 pictures were made"):
         made = _make("three of four", "xingchao", n=4)
@@ -328,8 +328,8 @@ def test_one_bad_task_of_many_does_not_spoil_the_others(server):
     assert [type(error) for error in made.errors] == [TaskFailed]
 
 
-def test_our_patience_ends_and_the_task_does_not(server):
-    """A timeout is told; the task stays, and a later resume brings it home."""
+def test_a_task_goes_on_after_a_timeout(server):
+    """The timeout is an error; a later resume collects the task."""
     server.arm("never-finishes")
     with pytest.raises(TaskTimeout, match="resume"):
         _make("slow one", timeout=0.4)
@@ -338,7 +338,7 @@ def test_our_patience_ends_and_the_task_does_not(server):
 
 
 def test_cancelling_stops_the_waiting_not_the_gateway(server):
-    """Cancelled while waiting: told as stopped, and resume collects what was made, without submitting."""
+    """WaitingStopped is raised, and resume collects the image without submitting."""
 
     async def main():
         job = api.start(ImageRequest("cancel me", size="1024x1024"), provider="evolink")
@@ -362,8 +362,8 @@ def test_cancelling_stops_the_waiting_not_the_gateway(server):
     assert len(server.submissions("cancel me")) == 1
 
 
-def test_cancelling_in_the_middle_of_a_submit_waits_for_its_answer(server, monkeypatch):
-    """A submit on the wire is brought to its end, so that its task id is in the ledger."""
+def test_cancelling_during_a_submission_waits_for_its_answer(server, monkeypatch):
+    """Its task id is then in the ledger."""
     job = api.start(ImageRequest("cancel early", size="1024x1024"), provider="evolink")
     while not server.submissions("cancel early"):
         pass
@@ -375,8 +375,8 @@ def test_cancelling_in_the_middle_of_a_submit_waits_for_its_answer(server, monke
     assert len(server.submissions("cancel early")) == 1
 
 
-def test_cancelling_before_anything_was_sent_says_so(server):
-    """What never left is dropped, uncharged, and nobody waits for it."""
+def test_cancelling_before_anything_was_sent(server):
+    """The task is dropped, and nothing was charged."""
     server.arm("rate-limited", times=None)
     job = api.start(ImageRequest("cancel while told to wait", size="1024x1024"), provider="evolink")
     while not server.submissions("cancel while told to wait"):
@@ -413,8 +413,8 @@ def test_an_unwritable_ledger_stops_before_anything_is_sent(server, monkeypatch,
     assert server.submissions("no ledger") == []
 
 
-def test_a_full_disk_is_told_and_the_task_stays_collectable(server, monkeypatch):
-    """The picture was fetched and could not be kept: room made, resume brings it home without paying again."""
+def test_a_full_disk_leaves_the_task_resumable(server, monkeypatch):
+    """The image was fetched and could not be saved: with free space, resume saves it without paying again."""
     import errno
 
     from imagegen_magic.engine.storage import images
@@ -435,8 +435,8 @@ def test_a_full_disk_is_told_and_the_task_stays_collectable(server, monkeypatch)
     assert len(server.submissions("no room")) == 1
 
 
-def test_a_save_folder_that_cannot_be_is_told(server, own_world):
-    """A file where the folder should be: told before anything is sent."""
+def test_an_impossible_save_folder_is_refused(server, own_world):
+    """A file has its name: refused before anything is sent."""
     (own_world / "pics").write_text("in the way")
     with pytest.raises(SaveError, match="Nothing was charged"):
         _make("no folder", save_dir="pics")
@@ -444,7 +444,7 @@ def test_a_save_folder_that_cannot_be_is_told(server, own_world):
 
 
 def test_what_a_model_cannot_do_is_refused_before_anything_is_sent(server):
-    """And it names those who can do exactly this."""
+    """The error names the gateways that can."""
     with pytest.raises(UnsupportedOption) as error:
         _make("too large", "apimart", size="1:1", resolution="4k")
     assert {"gccai", "evolink"} <= {name.split()[0] for name in error.value.providers}
@@ -465,7 +465,7 @@ def test_no_two_tasks_of_the_sandbox_draw_the_same(server):
 
 
 def test_costs_are_the_gateways_own_and_never_zero_for_unknown(server):
-    """Dollars from the answer, credits from the reservation, unknown where nobody says."""
+    """Dollars from the answer, credits from the reservation, unknown without either."""
     measured, reserved, unknown = (_make("money", name, size="1:1").cost for name in ("gccai", "evolink", "xingchao"))
     assert (measured.kind, measured.unit) == ("measured", "USD")
     assert (reserved.kind, reserved.unit) == ("reserved", "credits")
@@ -483,7 +483,7 @@ def test_several_at_once_on_any_loop(server):
 
 
 def test_two_jobs_do_not_mix_their_events(server):
-    """Each stream tells of its own tasks."""
+    """Each stream has only its own tasks."""
 
     async def collect(prompt):
         return [event async for event in stream(prompt, provider="evolink", size="1024x1024")]
@@ -496,13 +496,13 @@ def test_two_jobs_do_not_mix_their_events(server):
         assert {event.row for event in events if isinstance(event, Progress)} == {events[0].row}
 
 
-def test_no_warning_where_all_went_well(server):
+def test_no_warning_without_an_error(server):
     """A whole result is quiet."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(_make("quiet")) == 1
 
 
-def test_everything_said_is_an_image_gen_error():
+def test_every_error_is_an_image_gen_error():
     """One class catches all of ours."""
     assert all(issubclass(kind, ImageGenError) for kind in (SaveError, TaskTimeout, UnsupportedOption, LedgerError, WaitingStopped))

@@ -1,4 +1,4 @@
-"""What may go wrong where earlier pictures are reused: other kernels, half of a task, files that are gone, refusals, other gateways."""
+"""Failures during reuse: other kernels, partial tasks, missing files, refusals, other gateways."""
 
 import asyncio
 import json
@@ -82,8 +82,8 @@ except Exception as error:
     assert times(gateway, "at once") == 25
 
 
-def test_the_same_four_times_in_one_gather_pays_once(gateway):
-    """The first is sent; the others say that it is under way."""
+def test_four_identical_requests_at_once_pay_once(gateway):
+    """The first is sent; the others report that it is running."""
 
     async def all_at_once():
         return await asyncio.gather(*(generate("gathered", reuse=True, **ONE) for _ in range(4)), return_exceptions=True)
@@ -95,8 +95,8 @@ def test_the_same_four_times_in_one_gather_pays_once(gateway):
     assert len(outcomes) - len(errors) >= 1
 
 
-def test_a_refusal_lets_go_of_what_was_taken_up(gateway):
-    """A budget that refuses the new part strands nothing: resume still collects what waits, without paying again."""
+def test_a_refusal_releases_claims(gateway):
+    """A budget refuses the new part: resume still collects the claimed tasks, without paying again."""
     gateway.arm("never-finishes", times=2, match="stranded")
     with pytest.raises(TaskTimeout):
         run(sweep("stranded {{s}}", {"s": ["a", "b"]}, timeout=0.5, **ONE))
@@ -109,8 +109,8 @@ def test_a_refusal_lets_go_of_what_was_taken_up(gateway):
     assert times(gateway, "stranded") == 2
 
 
-def test_an_error_after_recording_leaves_nothing_that_seems_under_way(gateway, monkeypatch):
-    """What was recorded and will not be sent is dropped, so that it can be asked for again."""
+def test_an_error_after_recording_leaves_no_running_task(gateway, monkeypatch):
+    """Recorded tasks that will not be sent are dropped, so that they can be requested again."""
 
     async def broken(*_):
         raise LedgerError("no history today")
@@ -177,8 +177,8 @@ def test_another_address_of_a_gateway_is_another_gateway(gateway, monkeypatch):
         assert len(other.accepted("addressed")) == 1
 
 
-def test_sweeps_that_differ_in_what_does_not_vary_are_two(gateway):
-    """The same prompt and axes with other options are another study."""
+def test_sweeps_with_different_fixed_options_are_two(gateway):
+    """The same prompt and axes with other options."""
     low = run(sweep("studied {{s}}", {"s": ["x", "y"]}, **ONE))
     high = run(sweep("studied {{s}}", {"s": ["x", "y"]}, provider="apimart", size="16:9", quality="high"))
     assert low.study != high.study
@@ -198,7 +198,7 @@ def test_a_submission_of_unknown_fate_stays_in_doubt_until_it_is_forgotten(gatew
     assert len(gateway.accepted("in doubt")) == 1
 
 
-def test_a_file_that_is_gone_is_fetched_again_while_the_gateway_keeps_it(gateway):
+def test_a_missing_file_is_fetched_again_while_the_gateway_keeps_it(gateway):
     """One of four is fetched, and nothing is paid for."""
     four = asked("lost", n=4)
     four[2].path.unlink()
@@ -209,8 +209,8 @@ def test_a_file_that_is_gone_is_fetched_again_while_the_gateway_keeps_it(gateway
     assert len(gateway.accepted("lost")) == 1
 
 
-def test_a_file_that_is_gone_for_long_is_made_anew(gateway):
-    """Its address is dead by then."""
+def test_a_file_that_has_long_been_missing_is_made_again(gateway):
+    """Its address has expired by then."""
     (old,) = asked("long lost")
     old.path.unlink()
     ledger("UPDATE tasks SET made_at = '2020-01-01T00:00:00.000+00:00'")
