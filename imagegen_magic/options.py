@@ -10,20 +10,21 @@ from imagegen_magic import readers
 
 
 class Option(NamedTuple):
-    """One option of a cell, with its setting if it has one; without `flags` it is a setting only.
+    """One option of a cell, with its setting if it has one, or a setting only.
 
-    `name` is that of the setting, and of the field of a request. `metavar` stands for the value in the help; None marks a switch. `read`
-    returns the value of a text or object, or raises ValueError with what is expected. `setting` says who needs the setting: the
-    `request`, the choice of the `gateway`, the `engine` for every job, or the `notebook` alone; empty if there is no setting. `default`
-    is the setting's built-in value; a request's own options have none, because the plan fills them in.
+    `name` is that of the setting, and of the field of a request. `usage` has the flags and the value as the help shows them; a switch has
+    no value, and a setting only has no flags. `read` returns the value of a text or object, or raises ValueError with what is expected.
+
+    `setting` says who needs the setting: the `request`, the choice of the `gateway`, the `engine` for every job, or the `notebook` alone;
+    empty if there is no setting. `default` is the setting's built-in value; a request's own options have none, because the plan fills
+    them in.
 
     `values` are the usual values, for messages about mistakes. `spaces` marks a value that may contain spaces, and `repeat` an option
     that can be given several times.
     """
 
     name: str
-    flags: tuple[str, ...]
-    metavar: str | None
+    usage: str
     help: str
     read: Callable[[Any], Any] = readers.text
     setting: str = ""
@@ -38,9 +39,15 @@ class Option(NamedTuple):
         return self.flags[-1]
 
     @property
-    def usage(self) -> str:
-        """All flags, with their value."""
-        return ", ".join(self.flags) + (f" {self.metavar}" if self.metavar else "")
+    def flags(self) -> tuple[str, ...]:
+        """The flags of a cell's option line; none for a setting only."""
+        return tuple(word.rstrip(",") for word in self.usage.split() if word.startswith("-"))
+
+    @property
+    def metavar(self) -> str | None:
+        """What stands for the value in the help; None for a switch."""
+        last = self.usage.split()[-1]
+        return None if last.startswith("-") else last
 
     @property
     def variable(self) -> str:
@@ -48,95 +55,83 @@ class Option(NamedTuple):
         return f"IMAGEGEN_{self.name.upper()}"
 
 
-_IMAGE = "an address, a file, a variable, @17"
-
 OPTIONS: tuple[Option, ...] = (
     Option(
         "provider",
-        ("-p", "--provider"),
-        "NAME",
+        "-p, --provider NAME",
         "gateway; default: the configured one, else the first with a key, else the sandbox, with a note",
-        setting="gateway",
+        readers.text,
+        "gateway",
     ),
-    Option("model", ("-m", "--model"), "NAME", "model; default: the gateway's first", setting="request"),
-    Option("size", ("-s", "--size"), "SIZE", "ratio 16:9, pixels 1536x1024 (or ×), or auto", setting="request"),
+    Option("model", "-m, --model NAME", "model; default: the gateway's first", readers.text, "request"),
+    Option("size", "-s, --size SIZE", "ratio 16:9, pixels 1536x1024 (or ×), or auto", readers.text, "request"),
     Option(
         "resolution",
-        ("-r", "--resolution"),
-        "TIER",
+        "-r, --resolution TIER",
         "1k, 2k or 4k, any case; not together with pixels",
-        setting="request",
+        readers.text,
+        "request",
         values=("1k", "2k", "4k"),
     ),
     Option(
-        "quality",
-        ("-q", "--quality"),
-        "QUALITY",
-        "auto, low, medium or high",
-        setting="request",
-        values=("auto", "low", "medium", "high"),
+        "quality", "-q, --quality QUALITY", "auto, low, medium or high", readers.text, "request", values=("auto", "low", "medium", "high")
     ),
-    Option("n", ("-n", "--n"), "COUNT", "number of pictures; above the gateway's limit, several tasks", readers.count, "request"),
+    Option("n", "-n, --n COUNT", "number of pictures; above the gateway's limit, several tasks", readers.count, "request"),
     Option(
-        "background",
-        ("--background",),
-        "KIND",
-        "auto, opaque or transparent",
-        setting="request",
-        values=("auto", "opaque", "transparent"),
+        "background", "--background KIND", "auto, opaque or transparent", readers.text, "request", values=("auto", "opaque", "transparent")
     ),
-    Option("moderation", ("--moderation",), "STRENGTH", "auto or low", setting="request", values=("auto", "low")),
-    Option("output_format", ("--output-format",), "FORMAT", "png, jpeg or webp", setting="request", values=("png", "jpeg", "webp")),
-    Option("output_compression", ("--output-compression",), "0-100", "for jpeg and webp", readers.compression, "request"),
-    Option("callback_url", ("--callback-url",), "ADDRESS", "public https address the gateway calls when a task ends"),
+    Option("moderation", "--moderation STRENGTH", "auto or low", readers.text, "request", values=("auto", "low")),
+    Option("output_format", "--output-format FORMAT", "png, jpeg or webp", readers.text, "request", values=("png", "jpeg", "webp")),
+    Option("output_compression", "--output-compression 0-100", "for jpeg and webp", readers.compression, "request"),
+    Option("callback_url", "--callback-url ADDRESS", "public https address the gateway calls when a task ends"),
     Option(
         "references",
-        ("--ref",),
-        "SOURCE",
+        "--ref SOURCE",
         "reference picture: an address, a file (globs too), a variable, a picture of the history (@17); repeatable",
         spaces=True,
         repeat=True,
     ),
-    Option("mask", ("--mask",), "SOURCE", f"mask for the first reference, transparent where to paint: {_IMAGE}", spaces=True),
-    Option("fit", ("--fit",), None, "scale down references that are too large for the gateway, with a note"),
+    Option(
+        "mask",
+        "--mask SOURCE",
+        "mask for the first reference, transparent where to paint: an address, a file, a variable, @17",
+        spaces=True,
+    ),
+    Option("fit", "--fit", "scale down references that are too large for the gateway, with a note"),
     Option(
         "sweep",
-        ("--sweep",),
-        "AXIS=V1,V2,…",
+        "--sweep AXIS=V1,V2,…",
         "all combinations: an option (quality=low,high) or a slot (style=oil|ink for {{style}}; style=@list); repeatable",
         readers.axis,
         spaces=True,
         repeat=True,
     ),
-    Option("repeat", ("--repeat",), "COUNT", "number of pictures of each combination", readers.count),
-    Option("skip_impossible", ("--skip-impossible",), None, "leave out impossible combinations, and list them"),
-    Option("yes", ("--yes",), None, "do not ask for a confirmation before many pictures or a high price"),
+    Option("repeat", "--repeat COUNT", "number of pictures of each combination", readers.count),
+    Option("skip_impossible", "--skip-impossible", "leave out impossible combinations, and list them"),
+    Option("yes", "--yes", "do not ask for a confirmation before many pictures or a high price"),
     Option(
         "reuse",
-        ("--reuse",),
-        None,
+        "--reuse",
         "return the pictures of an identical earlier request; only missing ones are made and paid for",
         readers.flag,
         "engine",
         default=False,
     ),
-    Option("fresh", ("--fresh",), None, "make new pictures even if reuse is configured"),
-    Option("out", ("-o", "--out"), "NAME", "variable for the Generation; _imagegen always holds the last one", readers.variable),
+    Option("fresh", "--fresh", "make new pictures even if reuse is configured"),
+    Option("out", "-o, --out NAME", "variable for the Generation; _imagegen always holds the last one", readers.variable),
     Option(
         "save_dir",
-        ("--save-dir",),
-        "DIR",
+        "--save-dir DIR",
         "folder of the originals; default: imagegen/ beside the notebook",
         readers.folder,
         "engine",
         default="imagegen",
         spaces=True,
     ),
-    Option("name", ("--name",), "STEM", "file name of the originals; default: words of the prompt", setting="engine", spaces=True),
+    Option("name", "--name STEM", "file name of the originals; default: words of the prompt", readers.text, "engine", spaces=True),
     Option(
         "preview",
-        ("--preview",),
-        "PX",
+        "--preview PX",
         "longest edge of the picture in the notebook; default and maximum: 1024",
         readers.preview,
         "notebook",
@@ -144,8 +139,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "progress",
-        ("--progress",),
-        "KIND",
+        "--progress KIND",
         "auto or text: text for a front end that does not show widgets; default auto",
         readers.progress,
         "notebook",
@@ -154,19 +148,17 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "timeout",
-        ("--timeout",),
-        "SECONDS",
+        "--timeout SECONDS",
         "how long to wait; default 600; then %imagegen resume collects the task",
         readers.seconds,
         "engine",
         default=600.0,
     ),
-    Option("no_wait", ("--no-wait",), None, "return at once; the output is updated later, the variable is a Job to .wait() or await"),
-    Option("dry_run", ("--dry-run",), None, "show the plan: JSON, pixels, price, warnings; nothing is sent"),
+    Option("no_wait", "--no-wait", "return at once; the output is updated later, the variable is a Job to .wait() or await"),
+    Option("dry_run", "--dry-run", "show the plan: JSON, pixels, price, warnings; nothing is sent"),
     Option(
         "sandbox",
-        ("--sandbox",),
-        None,
+        "--sandbox",
         "use the sandbox in place of the gateway: no key, no cost, drawn pictures",
         readers.flag,
         "engine",
@@ -174,31 +166,28 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "extra",
-        ("--set",),
-        "KEY=VALUE",
+        "--set KEY=VALUE",
         "an extra field of the request; VALUE is read as JSON, else as text; repeatable",
         readers.pair,
         spaces=True,
         repeat=True,
     ),
-    Option("vars", ("--vars",), None, "replace {{name}} in the prompt by the variable of that name; all other text stays"),
+    Option("vars", "--vars", "replace {{name}} in the prompt by the variable of that name; all other text stays"),
     Option(
         "keep_loop",
-        ("--keep-loop",),
-        None,
+        "--keep-loop",
         "keep the kernel's own asyncio tasks running while this cell waits",
         readers.flag,
         "notebook",
         default=False,
     ),
-    Option("help", ("-h", "--help"), None, "show this"),
-    Option("version", ("--version",), None, "show the version; nothing is sent"),
-    Option("poll_seconds", (), "SECONDS", "minimum interval between polls; default: the gateway's own", readers.seconds, "engine"),
-    Option("submits_at_once", (), "COUNT", "concurrent submissions per gateway; default 8", readers.count, "engine", default=8),
-    Option("submit_timeout", (), "SECONDS", "timeout of one submission; default 120", readers.seconds, "engine", default=120.0),
+    Option("help", "-h, --help", "show this"),
+    Option("version", "--version", "show the version; nothing is sent"),
+    Option("poll_seconds", "SECONDS", "minimum interval between polls; default: the gateway's own", readers.seconds, "engine"),
+    Option("submits_at_once", "COUNT", "concurrent submissions per gateway; default 8", readers.count, "engine", default=8),
+    Option("submit_timeout", "SECONDS", "timeout of one submission; default 120", readers.seconds, "engine", default=120.0),
     Option(
         "ask_above_pictures",
-        (),
         "COUNT",
         "a cell or sweep of more pictures needs a confirmation; default 20",
         readers.count,
@@ -207,16 +196,14 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "ask_above_cost",
-        (),
         "AMOUNT",
         "a cell or sweep above this price needs a confirmation; default 5",
         readers.amount,
         "notebook",
-        default=Decimal(5),
+        default=Decimal("5"),
     ),
     Option(
         "unknown_price",
-        (),
         "AMOUNT",
         "what a picture of unknown price counts in a budget; without it such a request is refused",
         readers.amount,
@@ -224,15 +211,14 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "drift_above",
-        (),
         "0-1",
         "share of a mask's protected pixels above which a caption reports a change; default 0.02",
         readers.share,
         "notebook",
         default=0.02,
     ),
-    Option("uploader", (), "PACKAGE:FUNCTION", "your function (path) -> address, for gateways without an upload", setting="engine"),
-    Option("home", (), "DIR", "folder of the ledger; default: the user's data folder", readers.folder, "engine"),
+    Option("uploader", "PACKAGE:FUNCTION", "your function (path) -> address, for gateways without an upload", readers.text, "engine"),
+    Option("home", "DIR", "folder of the ledger; default: the user's data folder", readers.folder, "engine"),
 )
 
 SETTINGS: dict[str, Option] = {option.name: option for option in OPTIONS if option.setting}

@@ -11,6 +11,7 @@ from imagegen_magic.engine import credentials, endpoints
 from imagegen_magic.errors import MissingKey, UnknownProvider
 from imagegen_magic.notebook.output.tables import Cell, Note, Page, Table, pixels
 from imagegen_magic.providers import registry
+from imagegen_magic.providers.model import VALUE_LISTS
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.settings import Settings
@@ -96,13 +97,14 @@ def _model_pieces(provider: Provider, model: Model) -> tuple[Table, Table, Note]
     return Table(heads, rows, title=f"{provider.name} · {model_title(model)}"), facts, Note(f"{model.document}, read {model.checked}")
 
 
+def _values(model: Model, option: str) -> str:
+    values, default = getattr(model, VALUE_LISTS[option]), getattr(model, f"default_{option}", None)
+    return ", ".join(values) + (f" (default {default})" if values and default else "")
+
+
 def _facts(model: Model) -> list[tuple[str, str]]:
-    default = f" (default {model.default_quality})" if model.default_quality else ""
     return [
-        ("quality", ", ".join(model.qualities) + default if model.qualities else ""),
-        ("background", ", ".join(model.backgrounds)),
-        ("moderation", ", ".join(model.moderations)),
-        ("format", ", ".join(model.formats)),
+        *((option.removeprefix("output_"), _values(model, option)) for option in VALUE_LISTS if option not in ("size", "resolution")),
         ("compression", f"0-100 for {', '.join(model.compressible)}" if model.compressible else ""),
         ("other sizes", ", ".join(filter(None, ["auto" if model.auto_size else "", str(model.pixel_rule or "")]))),
         ("pictures", (f"up to {model.max_n}" if model.max_n > 1 else "one") + " a task; more become several tasks"),
