@@ -1,4 +1,4 @@
-"""One reader for each kind of value that a person sets, in an option, a setting or a call: it changes no value, or says what it takes."""
+"""One reader for each type of value in an option, a setting or a call: it returns the value, or raises ValueError with what it takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 PROGRESS = ("auto", "text")
-LEAST_PREVIEW, MOST_PREVIEW = 16, 1024  # pixels; a larger picture would swell the notebook
+MIN_PREVIEW, MAX_PREVIEW = 16, 1024  # pixels; a larger picture would swell the notebook
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 _WHOLE = re.compile(r"([+-]?[0-9]{1,20})\.0*")
 
@@ -27,18 +27,18 @@ def text(value: Any) -> str:
 
 def folder(value: Any) -> str:
     """Return the path of a folder as text."""
-    said = os.fspath(value) if isinstance(value, os.PathLike) else value
-    if not isinstance(said, str):
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str):
         raise ValueError("the path of a folder, as text")
-    return said
+    return path
 
 
 def flag(value: Any) -> bool:
-    """Return yes or no: a truth value, 1 or 0, or such a word."""
-    word = str(value).strip().lower()
-    if word not in _TRUE | _FALSE:
+    """Return yes or no: a truth value, 1 or 0, or their usual words."""
+    text = str(value).strip().lower()
+    if text not in _TRUE | _FALSE:
         raise ValueError("1 or 0")
-    return word in _TRUE
+    return text in _TRUE
 
 
 def whole(value: Any) -> int:
@@ -76,16 +76,16 @@ def compression(value: Any) -> int:
 
 def preview(value: Any) -> int:
     """Return the longest edge of a picture in the notebook, in pixels."""
-    accepted = f"pixels from {LEAST_PREVIEW} to {MOST_PREVIEW} (the original on disk keeps its own size)"
-    return _within(value, LEAST_PREVIEW, MOST_PREVIEW, accepted)
+    accepted = f"pixels from {MIN_PREVIEW} to {MAX_PREVIEW} (the original on disk keeps its own size)"
+    return _within(value, MIN_PREVIEW, MAX_PREVIEW, accepted)
 
 
-def _within(value: Any, least: int, most: int | None, accepted: str) -> int:
+def _within(value: Any, minimum: int, maximum: int | None, accepted: str) -> int:
     try:
         number = whole(value)
     except ValueError:
         raise ValueError(accepted) from None
-    if number < least or (most is not None and number > most):
+    if number < minimum or (maximum is not None and number > maximum):
         raise ValueError(accepted)
     return number
 

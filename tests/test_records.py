@@ -149,7 +149,7 @@ class TestRecords:
         for each in everything:
             assert _plain(make(each)) == _plain(each)
         planned = next(each for each in everything if isinstance(each, PlannedRequest))
-        assert make(planned).gateway.key == planned.gateway.key
+        assert make(planned).endpoint.key == planned.endpoint.key
 
     def test_each_hashes(self, everything):
         """Also where a field holds a dict or a list."""
@@ -382,11 +382,11 @@ class TestKeys:
         monkeypatch.setenv("EVOLINK_API_KEY", SECRET)
         settings = load()
         plan = sweeps.plan(ImageRequest("a fox"), {"quality": ["low", "high"]}, settings=settings, provider="evolink")
-        assert plan.requests[0].gateway.key.reveal() == SECRET
+        assert plan.requests[0].endpoint.key.reveal() == SECRET
         kept = pickle.dumps(plan)
         assert SECRET.encode() not in kept
         back = pickle.loads(kept)
-        assert (back.pictures, back.requests[0].gateway.base_url) == (2, plan.requests[0].gateway.base_url)
+        assert (back.pictures, back.requests[0].endpoint.base_url) == (2, plan.requests[0].endpoint.base_url)
         with pytest.raises(MissingKey, match="it comes from a pickle"):
             sweeps.start(back, settings)
 

@@ -61,7 +61,7 @@ def test_the_product_of_the_axes_in_their_order():
     found = planned()
     assert prompts(found) == ["a oil fox", "a oil fox", "a ink fox", "a ink fox"]
     assert [each.plan.request.quality for each in found.requests] == ["low", "high"] * 2
-    assert dict(found.requests[1].place) == {"style": "oil", "quality": "high"}
+    assert dict(found.requests[1].combination) == {"style": "oil", "quality": "high"}
     assert (found.pictures, found.combinations) == (4, 4)
 
 
@@ -468,7 +468,7 @@ def test_a_third_axis_is_stacked():
     found = planned("a {{style}} fox", {**KINDS, "size": ["1:1", "16:9"], "n": [1, 2]}, skip_impossible=True)
     from imagegen_magic.studies.sweeps.result import SweepResult
 
-    places = tuple(each.place for each in found.requests)
+    places = tuple(each.combination for each in found.requests)
     axes = {axis.name: axis.labels for axis in found.axes}
     result = SweepResult((), found.request, "evolink", 1.0, (), axes=axes, places=places, words=("failed",) * len(places))
     sheet = result.sheet(rows="style", columns="quality").contents

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from imagegen_magic.engine.references import Known
 
 _FIELDS = tuple(item.name for item in fields(ImageRequest) if item.name != "prompt")
-_NOWHERE: Mapping[str, str] = FrozenDict()
+_NO_COMBINATION: Mapping[str, str] = FrozenDict()
 
 
 def apply_defaults(request: ImageRequest, settings: Settings) -> ImageRequest:
@@ -114,12 +114,12 @@ def prepare(
     request: ImageRequest,
     settings: Settings,
     provider: str | None = None,
-    place: Mapping[str, str] = _NOWHERE,
+    combination: Mapping[str, str] = _NO_COMBINATION,
     *,
     fit: bool = False,
     pictures: Known | None = None,
 ) -> PlannedRequest:
-    """Return what `start_batch` takes: the request with the configured defaults, its gateway and plan, and its place in a sweep.
+    """Return what `start_batch` takes: the request with the configured defaults, its gateway and plan, and its combination in a sweep.
 
     References and mask are loaded, which takes a while for large ones: `pictures` caches them for the next request. `fit` scales down
     what is too large. Raises UnsupportedOption, ImageInvalid, UnknownProvider or MissingKey.
@@ -130,7 +130,7 @@ def prepare(
         from imagegen_magic.engine.uploads import routes
 
         routes.check(plan, gateway, settings)
-    return PlannedRequest(gateway, plan, request, place)
+    return PlannedRequest(gateway, plan, request, combination)
 
 
 def _planned(
@@ -181,13 +181,13 @@ def start_batch(
     """
     _check_keys(requests)
     settings.check(*ENGINE_OPTIONS)
-    credentials.reject_embedded_keys((each.request for each in requests), [each.place for each in requests], settings)
+    credentials.reject_embedded_keys((each.request for each in requests), [each.combination for each in requests], settings)
     job = Job(requests, settings, preview_edge=preview, title=title, result_factory=result_factory)
     return job.begin(lambda channel: create_tasks(requests, channel, sweep))
 
 
 def _check_keys(requests: Sequence[PlannedRequest]) -> None:
-    bare = next((each.gateway for each in requests if not each.gateway.sandbox and not each.gateway.key.is_well_formed()), None)
+    bare = next((each.endpoint for each in requests if not each.endpoint.sandbox and not each.endpoint.key.is_well_formed()), None)
     if bare is not None:
         what = f"This plan has no key for {bare.provider.title}: it comes from a pickle, or was made without one"
         raise MissingKey(what, hint="make the plan again in this process, which finds the key")

@@ -221,7 +221,7 @@ class Provider:
         """Return what will be sent and what is expected; raises UnsupportedOption if the model cannot do it."""
         model = self.model(request.model)
         who = f"{self.name} {model.name}"
-        resolved = validation.resolve(who, model, request, self.upload)
+        resolved = validation.RequestValidator(who, model, request, self.upload).resolved()
         full_calls, rest = divmod(resolved.n or 1, model.max_n)
         images_per_call = (model.max_n,) * full_calls + ((rest,) if rest else ())
         bodies = [self.payload(resolved, n) for n in images_per_call]

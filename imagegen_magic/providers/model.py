@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from imagegen_magic.deprecated import renamed_fields, renamed_functions, warn_renamed
+from imagegen_magic.deprecated import renamed_fields, renamed_functions
 from imagegen_magic.records import FrozenDict, Record, frozen
 
 Pixels = tuple[int, int]
@@ -24,7 +24,7 @@ VALUE_LISTS = {
 __getattr__ = renamed_functions(__name__, table="parse_sizes")  # of 0.1.0
 
 
-@renamed_fields(longest="max_edge", ratio="max_ratio", least_area="min_area", most_area="max_area")
+@renamed_fields(broken="violations", longest="max_edge", ratio="max_ratio", least_area="min_area", most_area="max_area")
 @dataclass(frozen=True, slots=True)
 class PixelRule(Record):
     """What explicit pixels must obey; long and short are the two edges, areas are in pixels."""
@@ -36,21 +36,16 @@ class PixelRule(Record):
     max_area: int = 8_294_400
 
     def violations(self, pixels: Pixels) -> list[str]:
-        """Return which parts of the rule these pixels break, in words; empty where they obey."""
+        """Return which parts of the rule these pixels break, as text; empty if they obey."""
         long, short = max(pixels), min(pixels)
-        verdicts = {
+        rules = {
             f"both edges must be multiples of {self.step}": not (long % self.step or short % self.step),
             f"no edge may exceed {self.max_edge}": long <= self.max_edge,
             f"long to short may not exceed {self.max_ratio:g}:1": long <= short * self.max_ratio,
             f"there must be at least {self.min_area} pixels": long * short >= self.min_area,
             f"there may be at most {self.max_area} pixels": long * short <= self.max_area,
         }
-        return [words for words, obeyed in verdicts.items() if not obeyed]
-
-    def broken(self, pixels: Pixels) -> list[str]:
-        """Return `violations`, by its name in version 0.1.0."""
-        warn_renamed("PixelRule", "broken", "violations")
-        return self.violations(pixels)
+        return [words for words, obeyed in rules.items() if not obeyed]
 
     def nearest(self, pixels: Pixels) -> Pixels | None:
         """Return the legal pixels closest to these, by shape first and then by area; None where the rule allows none near."""

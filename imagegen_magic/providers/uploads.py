@@ -19,8 +19,8 @@ from imagegen_magic.secret_patterns import Address
 ENDINGS = {image_format.mime_type: image_format.extension for image_format in (JPEG, PNG, WEBP, GIF)}
 _USUAL = (JPEG.mime_type, PNG.mime_type, WEBP.mime_type)
 _ADDRESS_KEYS = ("file_url", "url", "image_url", "download_url", "src")
-_FOLDS = ("data", "file", "files", "image", "images", "result")
-_DEEPEST = 4
+_INNER_KEYS = ("data", "file", "files", "image", "images", "result")
+_MAX_DEPTH = 4
 
 
 @renamed_fields(where="host", most_bytes="max_bytes")
@@ -70,11 +70,11 @@ def file_name(picture: LocalImage) -> str:
 
 
 def limits(model: Model, rule: UploadRule | None) -> tuple[tuple[str, ...], int | None]:
-    """Return the MIME types that a reference of this model may have, and its most bytes (None: not documented)."""
-    named = tuple(kind for kind, ending in ENDINGS.items() if {ending, kind.rpartition("/")[2]} & set(model.reference_types))
+    """Return the MIME types that a reference of this model may have, and its maximum in bytes (None: not documented)."""
+    named = tuple(mime for mime, ending in ENDINGS.items() if {ending, mime.rpartition("/")[2]} & set(model.reference_types))
     types = named or (rule.types if rule else _USUAL)
-    weights = [most for most in (model.reference_bytes, rule.max_bytes if rule else None) if most is not None]
-    return tuple(kind for kind in types if rule is None or kind in rule.types), min(weights, default=None)
+    limits = [limit for limit in (model.reference_bytes, rule.max_bytes if rule else None) if limit is not None]
+    return tuple(mime for mime in types if rule is None or mime in rule.types), min(limits, default=None)
 
 
 def unique(pictures: Iterable[Any]) -> tuple[LocalImage, ...]:
@@ -84,34 +84,32 @@ def unique(pictures: Iterable[Any]) -> tuple[LocalImage, ...]:
 
 def read(answer: Any) -> Uploaded | None:
     """Return the address of the file in an answer; None if it names no address."""
-    url = next(_named(answer), "")
-    return Uploaded(Address(url), _end(answer)) if url else None
+    url = next(_urls(answer), "")
+    return Uploaded(Address(url), _expiry(answer)) if url else None
 
 
-def _named(value: Any, depth: int = 0) -> Iterator[str]:
-    if isinstance(value, list) and depth <= _DEEPEST:
-        for each in value:
-            yield from _named(each, depth + 1)
-    if not isinstance(value, Mapping) or depth > _DEEPEST:
+def _urls(value: Any, depth: int = 0) -> Iterator[str]:
+    if depth > _MAX_DEPTH:
         return
-    for key in _ADDRESS_KEYS:
-        text = value.get(key)
-        parts = urls.split(text.strip()) if isinstance(text, str) else None
-        if parts and parts.scheme in ("http", "https"):
-            yield str(text).strip()
-    for key in _FOLDS:
-        yield from _named(value.get(key), depth + 1)
+    if isinstance(value, list):
+        for each in value:
+            yield from _urls(each, depth + 1)
+    if isinstance(value, Mapping):
+        texts = (value[key].strip() for key in _ADDRESS_KEYS if isinstance(value.get(key), str))
+        yield from (text for text in texts if (parts := urls.split(text)) and parts.scheme in ("http", "https"))
+        for key in _INNER_KEYS:
+            yield from _urls(value.get(key), depth + 1)
 
 
-def _end(answer: Any) -> float | None:
-    for place in (responses.task_object(answer), answer):
-        value = place.get("expires_at", place.get("expiresAt")) if isinstance(place, Mapping) else None
-        if value is not None and (end := responses.epoch_seconds(value) or _moment(value)) is not None:
-            return end
+def _expiry(answer: Any) -> float | None:
+    for level in (responses.task_object(answer), answer):
+        value = level.get("expires_at", level.get("expiresAt")) if isinstance(level, Mapping) else None
+        if (time := responses.epoch_seconds(value) or _epoch_of(value)) is not None:
+            return time
     return None
 
 
-def _moment(text: Any) -> float | None:
+def _epoch_of(text: Any) -> float | None:
     """Return a written date and time as epoch seconds, in UTC if it has no zone."""
     if not isinstance(text, str) or not re.match(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d", text):
         return None

@@ -21,17 +21,11 @@ _GIVE_PICTURE = "give a public https address, or the picture itself (a file or a
 _SUFFIXES = {*EXTENSIONS, "ico", "psd", "svg"}
 
 
-def resolve(who: str, model: Model, request: ImageRequest, upload: uploads.UploadRule | None = None) -> ImageRequest:
-    """Return the request with every default of this model filled in; raises UnsupportedOption if the model cannot do it.
-
-    `who` names gateway and model in the refusals; `upload` is what the gateway takes as a file. A picture of this machine is replaced
-    by its placeholder, until it is uploaded.
-    """
-    return RequestValidator(who, model, request, upload).resolved()
-
-
 class RequestValidator(NamedTuple):
-    """One request checked against one model: each method returns the resolved value of an option or raises UnsupportedOption."""
+    """One request checked against one model: each method returns the resolved value of an option or raises UnsupportedOption.
+
+    `who` names gateway and model in the refusals; `upload` is what the gateway takes as a file.
+    """
 
     who: str
     model: Model
@@ -39,7 +33,10 @@ class RequestValidator(NamedTuple):
     upload: uploads.UploadRule | None = None
 
     def resolved(self) -> ImageRequest:
-        """Return the request with every option checked and every default filled in."""
+        """Return the request with every option checked and every default filled in.
+
+        An image of this machine is replaced by its placeholder, until it is uploaded.
+        """
         model, sizes = self.model, SizeValidator(self.who, self.model, self.request)
         size = sizes.size()
         checked = replace(

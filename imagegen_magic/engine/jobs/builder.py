@@ -49,7 +49,7 @@ async def create_tasks(requests: Sequence[PlannedRequest], channel: JobChannel, 
             context.ledger.inspect_in_background()
         if sweep is not None:
             combinations = {row: builder.places[position] for position, row in rows.items()}
-            prepared.sweep = await record_sweep(context.ledger, sweep, combinations, [each.gateway.sandbox for each in requests])
+            prepared.sweep = await record_sweep(context.ledger, sweep, combinations, [each.endpoint.sandbox for each in requests])
     except BaseException:
         folders.remove_empty(prepared.made_folders)
         raise
@@ -58,7 +58,7 @@ async def create_tasks(requests: Sequence[PlannedRequest], channel: JobChannel, 
 
 def fingerprint(request: PlannedRequest, call: Call) -> str:
     """Return what is equal for submissions of the same content to the same gateway, down to the bytes of their references."""
-    endpoint = request.gateway
+    endpoint = request.endpoint
     content = [endpoint.provider.name, endpoint.base_url, endpoint.sandbox, call.method, call.path, call.json]
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=True, default=str).encode()).hexdigest()
 
@@ -72,7 +72,7 @@ class _Builder:
 
     def __init__(self, requests: Sequence[PlannedRequest], channel: JobChannel, context: EngineContext) -> None:
         self.requests, self.channel, self.context, self.settings = requests, channel, context, channel.settings
-        self.places = [request.place for request in requests for _ in request.plan.calls]
+        self.places = [request.combination for request in requests for _ in request.plan.calls]
         self.fingerprints = [fingerprint(request, call) for request in requests for call in request.plan.calls]
         self.tasks = len(self.fingerprints)
         self.prepared = Prepared()
@@ -192,7 +192,7 @@ class _Builder:
         """Return the address of each local image, by (gateway's address, placeholder)."""
         wanted: dict[str, tuple[_Entry, dict[str, LocalImage]]] = {}
         for entry in entries:
-            local = wanted.setdefault(entry.request.gateway.base_url, (entry, {}))[1]
+            local = wanted.setdefault(entry.request.endpoint.base_url, (entry, {}))[1]
             local |= {picture.placeholder: picture for picture in entry.request.plan.uploads}
         addresses: dict[tuple[str, str], str] = {}
         for base_url, (first, local) in wanted.items():
@@ -200,7 +200,7 @@ class _Builder:
                 from imagegen_magic.engine.uploads import uploader  # loads only for requests with references
 
                 report = self._upload_reporter(first.positions[0])
-                found = await uploader.upload_all(self.context, first.request.gateway, list(local.values()), self.settings, report=report)
+                found = await uploader.upload_all(self.context, first.request.endpoint, list(local.values()), self.settings, report=report)
                 addresses |= {(base_url, placeholder): address for placeholder, address in found.items()}
         return addresses
 
@@ -210,7 +210,7 @@ class _Builder:
         return lambda note: channel.emit(Progress("planned", position, tasks, 0, channel.started, note=note))
 
     def _new_job(self, entry: _Entry, addresses: Mapping[tuple[str, str], str]) -> NewJob:
-        request, plan, endpoint = entry.request.request, entry.request.plan, entry.request.gateway
+        request, plan, endpoint = entry.request.request, entry.request.plan, entry.request.endpoint
         known = {picture.placeholder: addresses[endpoint.base_url, picture.placeholder] for picture in plan.uploads}
         return NewJob(
             provider=plan.provider,
@@ -257,7 +257,7 @@ class _Builder:
         request = ImageRequest(**new.resolved)
         kind: Kind = (new.provider, new.sandbox, new.model, new.quality, new.tier)
         return TaskSpec(
-            endpoint=entry.request.gateway,
+            endpoint=entry.request.endpoint,
             history=await self.context.history(kind, megapixels(new.expected)),
             request=request,
             asked=new.asked,
@@ -297,7 +297,7 @@ class _Entry:
     @property
     def budgeted(self) -> Cost:
         """Their cost in a budget."""
-        return ZERO_COST if self.request.gateway.sandbox else self.price
+        return ZERO_COST if self.request.endpoint.sandbox else self.price
 
 
 def _running_elsewhere() -> ImageGenError:

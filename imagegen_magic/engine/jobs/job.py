@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from imagegen_magic.deprecated import renamed_fields
 from imagegen_magic.engine import loop
 from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.context import ledger_of
@@ -38,17 +39,18 @@ ResultFactory = Callable[["Job", Generation], Generation]
 """Returns the result of a job from its Generation, as a SweepResult."""
 
 
+@renamed_fields(gateway="endpoint", place="combination")
 @dataclass(frozen=True, slots=True, repr=False)
 class PlannedRequest(Record):
-    """One request of a job: its gateway, its plan, and its combination in a sweep (axis -> value)."""
+    """One request of a job: its gateway's endpoint, its plan, and its combination in a sweep (axis -> value)."""
 
-    gateway: Endpoint
+    endpoint: Endpoint
     plan: Plan
     request: ImageRequest
-    place: Mapping[str, str] = field(default_factory=FrozenDict)
+    combination: Mapping[str, str] = field(default_factory=FrozenDict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "place", frozen(self.place))
+        object.__setattr__(self, "combination", frozen(self.combination))
 
 
 @dataclass(slots=True)
@@ -86,8 +88,8 @@ class Job(ProcessBound):
     ) -> None:
         self.requests, self.settings, self.title = tuple(requests), settings, title
         self.expecting = sum(request.plan.count for request in requests)
-        self.note = next((request.gateway.note for request in requests if request.gateway.note), "")
-        self.places = [request.place for request in requests for _ in request.plan.calls]
+        self.note = next((request.endpoint.note for request in requests if request.endpoint.note), "")
+        self.places = [request.combination for request in requests for _ in request.plan.calls]
         self.id = self.sweep = 0
         self.started = CLOCK.time()
         self.latest: dict[int, Progress] = {}
@@ -108,7 +110,7 @@ class Job(ProcessBound):
     @property
     def gateway(self) -> Endpoint | None:
         """The gateway, if there is one request."""
-        return self.requests[0].gateway if len(self.requests) == 1 else None
+        return self.requests[0].endpoint if len(self.requests) == 1 else None
 
     @property
     def plan(self) -> Plan | None:
@@ -338,7 +340,7 @@ class Job(ProcessBound):
 
     def _generation(self) -> Generation:
         images = sorted(self.images, key=lambda image: (image.task, image.id))
-        providers = [request.gateway.provider.name for request in self.requests] or sorted(image.provider for image in images)
+        providers = [request.endpoint.provider.name for request in self.requests] or sorted(image.provider for image in images)
         generation = Generation(
             images=tuple(images),
             request=self.plan.request if self.plan else self.request,

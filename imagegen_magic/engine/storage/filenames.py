@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from imagegen_magic.paths import carried
+from imagegen_magic.paths import encodable
 
 _MAX_WORDS = 4
 _MAX_WORDS_BYTES = 80
@@ -48,7 +48,7 @@ def _distinctive_words(prompt: str) -> str:
 def _runs(text: str, also: str = "") -> list[str]:
     """Return the runs of letters, digits and their accents in a text, in Unicode's composed form."""
     characters = [" "]
-    for each in carried(unicodedata.normalize("NFC", text[:_PROMPT_CHARACTERS])).replace("'", "").replace("’", ""):
+    for each in encodable(unicodedata.normalize("NFC", text[:_PROMPT_CHARACTERS])).replace("'", "").replace("’", ""):
         fits = _is_letter(each) or each in also or (_is_accent(each) and characters[-1] != " ")
         characters.append(each if fits else " ")
     return [run for run in "".join(characters).split() if any(map(_is_letter, run))]

@@ -68,7 +68,7 @@ def declined() -> UsageError:
 
 def confirm_request(planned: PlannedRequest, settings: Settings, shell: Any) -> None:
     """Ask before a request that needs it, if it can be answered. Raises UsageError if the answer is no."""
-    if not reasons_of(planned.plan, settings, sandbox=planned.gateway.sandbox) or not can_answer(shell):
+    if not reasons_of(planned.plan, settings, sandbox=planned.endpoint.sandbox) or not can_answer(shell):
         return
     from imagegen_magic.studies.sweeps.plan import SweepPlan, estimate
 

@@ -77,7 +77,7 @@ def jobs(context: NotebookContext, arguments: list[str], flags: dict[str, str]) 
 
 
 def _gateways(job: Job) -> str:
-    return ", ".join(dict.fromkeys(each.gateway.label for each in job.requests))
+    return ", ".join(dict.fromkeys(each.endpoint.label for each in job.requests))
 
 
 def _state(job: Job) -> str:

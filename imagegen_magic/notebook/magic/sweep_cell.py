@@ -159,11 +159,11 @@ def _dry_page(planned: SweepPlan, estimate: SweepEstimate, settings: Settings) -
     combinations = planned.requests[:: planned.repeat]
     rows = [
         [
-            *(short(combination.place[name]) for name in names),
+            *(short(combination.combination[name]) for name in names),
             truncate(combination.plan.request.prompt, 80),
-            f"{combination.plan.provider} {combination.plan.model.name}" + (" (sandbox)" if combination.gateway.sandbox else ""),
+            f"{combination.plan.provider} {combination.plan.model.name}" + (" (sandbox)" if combination.endpoint.sandbox else ""),
             pixels(combination.plan.pixels) or "the gateway decides",
-            str(combination.gateway.label_cost(combination.plan.price)),
+            str(combination.endpoint.label_cost(combination.plan.price)),
         ]
         for combination in combinations[:_DRY_ROWS]
     ]
@@ -177,8 +177,8 @@ def _dry_page(planned: SweepPlan, estimate: SweepEstimate, settings: Settings) -
 
 def _uploads(requests: Sequence[PlannedRequest], settings: Settings) -> Iterator[str]:
     """Yield a line for each local image: what it is, to which gateway it is uploaded, and for how long."""
-    different = {(one.gateway.base_url, *(picture.identity for picture in one.plan.uploads)): one for one in requests if one.plan.uploads}
-    lines = list(dict.fromkeys(line for one in different.values() for line in api.upload_preview(one.plan, one.gateway, settings)))
+    different = {(one.endpoint.base_url, *(picture.identity for picture in one.plan.uploads)): one for one in requests if one.plan.uploads}
+    lines = list(dict.fromkeys(line for one in different.values() for line in api.upload_preview(one.plan, one.endpoint, settings)))
     yield from lines[:_DRY_ROWS]
     if len(lines) > _DRY_ROWS:
         yield f"and {len(lines) - _DRY_ROWS} more pictures"

@@ -65,7 +65,7 @@ class SweepPlan(Record):
         varied = {"prompt", *(axis.name for axis in self.axes)}
         first = self.requests[0] if self.requests else None
         options = {name: value for name, value in first.request.asked().items() if name not in varied} if first else {}
-        origins = {(each.gateway.base_url, each.gateway.sandbox) for each in self.requests} if "provider" not in varied else set()
+        origins = {(each.endpoint.base_url, each.endpoint.sandbox) for each in self.requests} if "provider" not in varied else set()
         contents = [image.identity for image in first.plan.uploads] if first else []
         return json.dumps([options, sorted(origins), contents], sort_keys=True, default=str)
 
@@ -176,21 +176,21 @@ def _combined(
         name = options.pop("provider", provider)
         try:
             prompt = template.render(combination)
-            requests.append(make(replace(request, prompt=prompt, **options), provider=name, place=combination))
+            requests.append(make(replace(request, prompt=prompt, **options), provider=name, combination=combination))
         except UnsupportedOption as error:
             impossible.append(SkippedCombination(combination, error))
     return requests, impossible
 
 
 def _without_keys(
-    request: ImageRequest, settings: Settings, provider: str | None, place: Combination, *, fit: bool, pictures: Known
+    request: ImageRequest, settings: Settings, provider: str | None, combination: Combination, *, fit: bool, pictures: Known
 ) -> PlannedRequest:
     """Return a planned request that cannot be sent if its gateway has no key."""
     with suppress(MissingKey):
-        return api.prepare(request, settings, provider, place, fit=fit, pictures=pictures)
+        return api.prepare(request, settings, provider, combination, fit=fit, pictures=pictures)
     planned = api.plan(request, provider=provider, fit=fit, settings=settings)
     endpoint = without_key(registry.get_provider(planned.provider, settings.provider_tables), settings)
-    return PlannedRequest(endpoint, planned, api.apply_defaults(request, settings), place)
+    return PlannedRequest(endpoint, planned, api.apply_defaults(request, settings), combination)
 
 
 def _refused(
@@ -234,14 +234,14 @@ async def estimate(plan: SweepPlan, settings: Settings) -> SweepEstimate:
     existing, pending = await _reusable(plan, context) if settings.get("reuse") else (set(), set())
     tasks = [(request, count) for request in plan.requests for count in request.plan.images_per_call]
     new = [task for number, task in enumerate(tasks) if number not in existing | pending]
-    paid = [(prorate(request.plan.price, count, request.plan.count), count) for request, count in new if not request.gateway.sandbox]
+    paid = [(prorate(request.plan.price, count, request.plan.count), count) for request, count in new if not request.endpoint.sandbox]
     known = [price for price, _ in paid if price.amount is not None]
     return SweepEstimate(
         pictures=plan.pictures,
         existing=sum(tasks[number][1] for number in existing),
         pending=sum(tasks[number][1] for number in pending),
         new=sum(count for _, count in new),
-        free=sum(count for request, count in new if request.gateway.sandbox),
+        free=sum(count for request, count in new if request.endpoint.sandbox),
         unknown=sum(count for price, count in paid if price.amount is None),
         price=total(known) if known else (),
         typical=await _typical([request for request, _ in new], context),
@@ -265,7 +265,7 @@ async def _typical(requests: Sequence[PlannedRequest], context: EngineContext) -
 
 
 def _kind(request: PlannedRequest) -> Kind:
-    return request.plan.provider, request.gateway.sandbox, request.plan.model.name, *request.plan.tier
+    return request.plan.provider, request.endpoint.sandbox, request.plan.model.name, *request.plan.tier
 
 
 def _megapixels(request: PlannedRequest) -> float:
