@@ -1,7 +1,10 @@
 """One table of options: what it parses, what it refuses, and that help, traits and settings all come from it."""
 
 import dataclasses
+import os
 import re
+import subprocess
+import sys
 from importlib import import_module
 
 import pytest
@@ -260,3 +263,48 @@ def test_a_wrong_default_names_its_place(shell, monkeypatch, capsys):
     monkeypatch.setenv("IMAGEGEN_PREVIEW", "5000")
     with pytest.raises(ValueError, match="preview = '5000' in environment IMAGEGEN_PREVIEW"):
         shell.run("%imagegen --sandbox a fox")
+
+
+NEW_ROW = """
+import os, sys
+import imagegen_magic.options as table
+from imagegen_magic import readers
+row = table.Option("mood", "--mood WORD", "calm or wild; default calm", readers.text, "notebook", default="calm", values=("calm", "wild"))
+table.OPTIONS += (row,)
+table.SETTINGS["mood"] = table._BY_FLAG["--mood"] = row
+
+from pathlib import Path
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+shell.extension_manager.load_extension("imagegen_magic")
+context = shell.magics_manager.registry["ImageGenMagics"].context
+
+from imagegen_magic.notebook.arguments import mistakes, parser
+from imagegen_magic.notebook.magic import completion
+values = [context.settings().get("mood")]
+os.environ["IMAGEGEN_MOOD"] = "from the environment"
+values.append(context.settings().get("mood"))
+Path("pyproject.toml").write_text('[tool.imagegen]\\nmood = "from the project"\\n')
+values.append(context.settings().get("mood"))
+shell.run_line_magic("config", "ImageGenMagics.mood = 'from the session'")
+values.append(context.settings().get("mood"))
+line = parser.read("--mood wild calm")
+values.append(context.settings(line.given).get("mood"))
+print(values)
+print("--mood WORD" in shell.find_magic("imagegen", "cell").__doc__)
+print(completion.complete("--mo", context, is_cell=True).words, completion.complete("--mood ", context, is_cell=True).words)
+print(mistakes.on_line(line, "", Path()))
+"""
+
+
+def test_a_row_is_all_that_a_setting_needs(tmp_path):
+    """With one more row: the parser, the help, TAB, the environment, pyproject.toml, %config and the hints know the option."""
+    environment = {**os.environ, "IPYTHONDIR": str(tmp_path), "IMAGEGEN_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", NEW_ROW], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-4:] == [
+        "['calm', 'from the environment', 'from the project', 'from the session', 'wild']",
+        "True",
+        "('--model', '--moderation', '--mood') ('calm', 'wild')",
+        "`calm` is not an option, and --mood takes one value: `%%imagegen --mood wild`.",
+    ]

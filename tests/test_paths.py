@@ -17,7 +17,7 @@ from webserver import evolink_gateway
 
 from imagegen_magic import generate, paths, run
 from imagegen_magic.engine import api
-from imagegen_magic.engine.storage import images
+from imagegen_magic.engine.storage.filenames import filename_stem
 from imagegen_magic.errors import TaskTimeout
 from imagegen_magic.paths import path_of, text_of
 
@@ -60,8 +60,8 @@ def names(folder):
 def test_a_name_has_only_what_the_file_system_carries(monkeypatch, encoding, prompt, name, expected):
     """Letters that it has stay, accents go where it has none, and nothing is better than half a name."""
     monkeypatch.setattr(paths.sys, "getfilesystemencoding", lambda: encoding)
-    assert images.filename_stem(prompt, "7f3a", name) == expected
-    images.filename_stem(prompt, "7f3a", name).encode(encoding)
+    assert filename_stem(prompt, "7f3a", name) == expected
+    filename_stem(prompt, "7f3a", name).encode(encoding)
 
 
 @given(text=st.text(max_size=60))
