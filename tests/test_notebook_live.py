@@ -1,4 +1,4 @@
-"""A cell's live progress and what stands in its place, on a real kernel, with a job that follows a script."""
+"""A cell's live progress and its final outputs, on a real kernel, with a job that follows a script."""
 
 from types import SimpleNamespace
 
@@ -15,7 +15,7 @@ _OPEN_MODELS = "import ipywidgets.widgets.widget as w; print(len(w._instances))"
 
 @pytest.fixture(scope="module")
 def kernel(kernels, tmp_path_factory):
-    """One kernel for all tests here; each must leave it without a model."""
+    """One kernel for all tests here; each test must leave it without a model."""
     with kernels.kernel(tmp_path_factory.mktemp("live")) as front:
         assert front.run("from scripted import *").status == "ok"
         yield front
@@ -63,24 +63,24 @@ def test_progress_is_live_while_the_cell_runs(front):
     front.wait(cell)
 
 
-def test_words_stand_in_the_cell_before_any_widget(front):
-    """The first words are an ordinary output, made before the widgets are built."""
+def test_text_is_shown_before_any_widget(front):
+    """The first text is an ordinary output, shown before the widgets are created."""
     front.obeys_updates = False
     cell = front.run("follow(usual(0.4))")
     assert "submitting" in cell.outputs[0]["data"]["text/html"]
     assert cell.outputs[0]["data"]["text/plain"].endswith("submitting")
 
 
-def test_elapsed_time_goes_on_without_news_from_the_gateway(front):
-    """The seconds tick although the job tells nothing."""
+def test_elapsed_time_is_updated_without_events(front):
+    """The seconds are updated although the job has no event."""
     cell = waiting(front, "follow(usual(30))")
     front.until(lambda: any("waiting 1 s" in row for row in rows(front)), "a second to pass")
     front.click(front.model("ButtonModel"))
     front.wait(cell)
 
 
-def test_pictures_stand_where_the_progress_was(front):
-    """After the end the output is the picture and its caption, and nothing of the progress."""
+def test_pictures_replace_the_progress(front):
+    """At the end the output is the picture and its caption, without the progress."""
     cell = front.run("follow(usual(0.3))")
     assert kinds(cell) == [PICTURE, LINE]
     assert cell.outputs[0]["metadata"] == {"image/jpeg": {"width": 640, "height": 427}}
@@ -110,8 +110,8 @@ def test_many_tasks_share_one_bar_with_counts(front):
     front.wait(cell)
 
 
-def test_more_pictures_than_a_page_bears_are_named_with_their_files(front):
-    """Of forty pictures 24 are shown, and the others are told by their captions, with their files."""
+def test_further_pictures_are_captions(front):
+    """Of forty pictures 24 are shown; the others are captions with links to their files."""
     cell = front.run("follow(usual(0.1, pictures=(1,) * 40))")
     assert len(cell.images) == 24
     assert kinds(cell)[-1] == LINE
@@ -119,8 +119,8 @@ def test_more_pictures_than_a_page_bears_are_named_with_their_files(front):
     assert "a-red-fox-40-1.png" in cell.outputs[-1]["data"]["text/plain"]
 
 
-def test_bar_never_pretends(front):
-    """A bar is filled as far as the gateway tells, and only sweeps where it tells nothing."""
+def test_bar_shows_only_known_progress(front):
+    """A bar is filled to the gateway's fraction, and is animated if there is none."""
     script = "[(0, progress('waiting', 0, 2, fraction=0.35)), (0, progress('waiting', 1, 2)), (0.6, progress('fetching', 0, 2))]"
     cell = waiting(front, f"follow(ScriptedJob({script}, plan(pictures=(1, 1))))")
     front.until(lambda: len(rows(front)) == 2, "two rows")
@@ -132,8 +132,8 @@ def test_bar_never_pretends(front):
     front.wait(cell)
 
 
-def test_thumbnail_comes_before_the_end(front):
-    """A picture that is there is seen in its row while others are still on their way, with the prompt as its alternative text."""
+def test_thumbnail_is_shown_before_the_end(front):
+    """A picture is in its row while other tasks are waiting, with the prompt as its alternative text."""
     script = "[(0, lambda: picture(0, prompt='fox & \"<b>hen</b>\"')), (0, progress('saved', 0, 2)), (1, progress('fetching', 1, 2))]"
     cell = waiting(front, f"follow(ScriptedJob({script}, plan(pictures=(1, 1))))")
     front.until(lambda: any("data:image/jpeg;base64," in row for row in rows(front)), "the thumbnail")
@@ -142,7 +142,7 @@ def test_thumbnail_comes_before_the_end(front):
 
 
 def test_at_most_ten_updates_a_second(front):
-    """A job that tells a hundred things a second does not flood the page."""
+    """A hundred events a second make at most ten updates."""
     before = front.model_updates
     script = "[(0.01, progress('waiting', fraction=n / 200)) for n in range(200)]"
     cell = front.run(f"import time; t = time.time(); follow(ScriptedJob({script})); print(time.time() - t)")
@@ -150,8 +150,8 @@ def test_at_most_ten_updates_a_second(front):
     assert 0 < front.model_updates - before <= 10 * seconds + 4
 
 
-def test_row_is_sent_when_its_words_change(front):
-    """A row that sweeps is not sent ten times a second, but when there is something new to read."""
+def test_row_is_sent_when_its_text_changes(front):
+    """An animated row is sent only if its text has changed."""
     before = front.model_updates
     front.run("follow(usual(2.5))")
     assert front.model_updates - before <= 8
@@ -159,7 +159,7 @@ def test_row_is_sent_when_its_words_change(front):
 
 @pytest.mark.parametrize("over_subshell", [False, True])
 def test_cancel_works_while_the_cell_runs(front, over_subshell):
-    """A click ends the waiting long before the job's own end, with a subshell as JupyterLab sends it, and without as others do."""
+    """A click ends the waiting, sent to a subshell as by JupyterLab, or to the kernel as by other front ends."""
     cell = waiting(front, "job = usual(600)\nfollow(job)")
     following = front.send("print('next', job.cancels)")
     front.click(front.model("ButtonModel"), subshell=front.open_subshell() if over_subshell else None)
@@ -169,8 +169,8 @@ def test_cancel_works_while_the_cell_runs(front, over_subshell):
     assert following.status == "aborted"
 
 
-def test_button_says_that_it_was_heard(front):
-    """After the click the button is disabled and says so, while the job puts its affairs in order."""
+def test_button_confirms_the_click(front):
+    """After the click the button is disabled and labelled Stopping while the job stops."""
     script = "[(0, progress('waiting')), (600, None)]"
     stubborn = f"job = ScriptedJob({script}); job.cancel = lambda: None\nfollow(job)"
     cell = waiting(front, stubborn)
@@ -182,8 +182,8 @@ def test_button_says_that_it_was_heard(front):
     front.wait(cell)
 
 
-def test_cancel_keeps_what_was_made(front):
-    """Pictures that came before the click are shown, and one line says that the waiting was stopped, once for all tasks."""
+def test_cancel_keeps_the_pictures(front):
+    """Pictures that arrived before the click are shown, and one line for all tasks has the reason."""
     script = "[(0, lambda: picture(0)), (0, progress('saved', 0, 3)), (0, progress('waiting', 1, 3)), (600, None)]"
     cell = waiting(front, f"follow(ScriptedJob({script}, plan(pictures=(1, 1, 1))))")
     front.until(lambda: len(rows(front)) == 3, "three rows")
@@ -213,8 +213,8 @@ def test_run_all_keeps_every_output_in_its_own_cell(front):
         assert f"cell {n}" in cell.text
 
 
-def test_background_output_goes_on_living(front):
-    """With the cell long over, its output becomes the pictures, and what later cells say stays with them."""
+def test_background_output_is_updated_after_the_cell(front):
+    """After the cell has ended, its output becomes the pictures; the outputs of later cells are unchanged."""
     cell, other = front.run_all("handle = follow(usual(0.8, pictures=(1, 1)), background=True)\nNone", "print('meanwhile')")
     assert cell.images == []
     assert other.text.strip() == "meanwhile"
@@ -224,8 +224,8 @@ def test_background_output_goes_on_living(front):
     assert front.run("handle.result()").status == "ok"
 
 
-def test_background_tells_its_failure_in_its_own_output(front):
-    """Nobody waits for a background job, so its output says what went wrong, escaped."""
+def test_background_failure_is_in_its_own_output(front):
+    """No cell waits for a background job, so its output has the error, escaped."""
     broken = "ScriptedJob([(0.1, TaskFailed('the <gateway> broke'))])"
     cell = front.run(f"from imagegen_magic.errors import TaskFailed\nhandle = follow({broken}, background=True)\nNone")
     front.until(lambda: "broke" in cell.text, "the failure")
@@ -234,7 +234,7 @@ def test_background_tells_its_failure_in_its_own_output(front):
 
 
 def test_background_shows_more_than_was_expected(front):
-    """Where a gateway makes more than was asked, the room of a background cell holds the rest as words, and nothing is lost."""
+    """If a gateway makes more pictures than requested, the outputs of a background cell have the rest as captions."""
     generous = "ScriptedJob([(0.1, lambda: picture(0, 0)), (0, lambda: picture(0, 1)), (0, progress('saved'))])"
     cell = front.run(f"handle = follow({generous}, background=True)\nNone")
     front.until(lambda: len(cell.images) == 1, "the first picture")
@@ -242,8 +242,8 @@ def test_background_shows_more_than_was_expected(front):
     assert "a-red-fox-1-2.png" in cell.text
 
 
-def test_failures_beside_pictures_are_one_line_each(front):
-    """A failed task beside a good one is told in plain words below the pictures."""
+def test_each_failed_task_is_one_line(front):
+    """The error of a failed task is a line below the pictures of the others."""
     script = "[(0, lambda: picture(0)), (0, progress('saved', 0, 2)), (0.3, progress('failed', 1, 2, error=TaskFailed('out of <ink>')))]"
     cell = front.run(f"from imagegen_magic.errors import TaskFailed\nfollow(ScriptedJob({script}, plan(pictures=(1, 1))))")
     assert kinds(cell) == [PICTURE, LINE, LINE]
@@ -281,7 +281,7 @@ def test_progress_as_text_opens_no_widget(front):
 
 
 def test_closed_views_forget_their_job(front):
-    """A kernel that made many pictures keeps no model of any of them."""
+    """A kernel that made many pictures has no model of them."""
     for _ in range(3):
         front.run("follow(usual(0.3))")
     assert front.run(_OPEN_MODELS).text.strip() == "0"
@@ -289,7 +289,7 @@ def test_closed_views_forget_their_job(front):
 
 @pytest.mark.parametrize("message", [None, "click", {}, {"content": None}, {"content": {"event": "focus"}}])
 def test_only_a_click_cancels(message):
-    """On the thread where ipykernel 7.4 asks for the way of every message, anything but a click passes untouched."""
+    """In the hook of ipykernel 7.4 for every message, only a click is handled."""
     clicks = []
     button = SimpleNamespace(comm=SimpleNamespace(_reply_subshell_for=None))
     answer_while_busy(button, lambda: clicks.append(1))
@@ -299,42 +299,42 @@ def test_only_a_click_cancels(message):
     assert clicks == [1]
 
 
-def test_kernels_without_that_question_are_left_alone():
-    """Other kernels' comms are not touched."""
+def test_kernels_without_the_hook_are_unchanged():
+    """The comms of other kernels are not changed."""
     button = SimpleNamespace(comm=SimpleNamespace())
     answer_while_busy(button, lambda: None)
     assert vars(button.comm) == {}
 
 
-def test_what_a_runner_missed_is_said_again():
-    """nbclient drops an update that comes between two cells: the first cell to end afterwards says the end once more, and only once."""
-    held, listening = {}, [True]
+def test_outputs_that_a_runner_missed_are_repeated():
+    """nbclient drops an update between two cells: the next cell that ends repeats the outputs, once."""
+    outputs, listening = {}, [True]
 
     class Page:
         def show(self, bundle):
-            held[str(len(held))] = bundle
-            return str(len(held) - 1)
+            outputs[str(len(outputs))] = bundle
+            return str(len(outputs) - 1)
 
         def update(self, display_id, bundle):
             if listening[0]:
-                held[display_id] = bundle
+                outputs[display_id] = bundle
 
     plain = TextRenderer(Page(), "evolink")
     plain.begin(JobProgress(1, 0.0), 2, lambda: None)
     ends = [Bundle({"text/plain": words}, {}) for words in ("fox.png", "the caption")]
     listening[0] = False
     plain.finish(ends)
-    assert list(held.values()) != ends
+    assert list(outputs.values()) != ends
     listening[0] = True
     plain.confirm()
-    assert list(held.values()) == ends
-    held.clear()
+    assert list(outputs.values()) == ends
+    outputs.clear()
     plain.confirm()
-    assert held == {}
+    assert outputs == {}
 
 
-def test_the_request_goes_out_before_the_progress_is_drawn(monkeypatch):
-    """Nobody sees a bar so early, and drawing it would hold the request up."""
+def test_the_request_is_sent_before_the_progress_is_drawn(monkeypatch):
+    """Drawing the progress earlier would delay the request."""
     monkeypatch.setattr("imagegen_magic.notebook.progress.run._HEAD_START", 60.0)
     create, sent = View.__init__, []
 

@@ -164,7 +164,7 @@ def test_combinations_left_out_are_listed(shell):
 
 
 def test_values_from_variables_and_in_quotes(shell, gateway):
-    """A list variable, values with commas and blanks, and notebook variables beside the slots."""
+    """A list variable, values with commas and blanks, and notebook variables in addition to the placeholders."""
     shell.shell.user_ns |= {"styles": ["oil, thick", "ink"], "animal": "fox"}
     shell.run("%%imagegen -p evolink -q low --sweep style=@styles --vars\nlisted {{style}} {{animal}}")
     shell.run('%%imagegen -p evolink -q low --sweep mood="calm, cold",wild\nquoted {{mood}}')
@@ -221,19 +221,19 @@ def test_nothing_made_raises(shell, gateway):
 
 
 def test_without_anybody_to_ask_much_is_refused(shell, gateway):
-    """In words, before anything is sent; --yes says that it is meant, a higher bound that it is little."""
-    with pytest.raises(ImageGenError, match=r"This is 21 pictures, and no confirmation can be given here.*--yes") as told:
-        shell.run("%%imagegen -p evolink -q low --repeat 21\nnobody to ask")
-    assert told.value.charge == "no"
-    assert gateway.submissions("nobody to ask") == []
+    """The refusal comes before anything is sent; --yes or a higher limit avoids it."""
+    with pytest.raises(ImageGenError, match=r"This is 21 pictures, and no confirmation can be given here.*--yes") as refused:
+        shell.run("%%imagegen -p evolink -q low --repeat 21\nwithout an answer")
+    assert refused.value.charge == "no"
+    assert gateway.submissions("without an answer") == []
     shell.run("%config ImageGenMagics.ask_above_pictures = 30")
-    shell.run("%%imagegen -p evolink -q low --repeat 21\nnobody to ask")
-    assert len(gateway.accepted("nobody to ask")) == 21
+    shell.run("%%imagegen -p evolink -q low --repeat 21\nwithout an answer")
+    assert len(gateway.accepted("without an answer")) == 21
 
 
 @pytest.mark.parametrize(("setting", "words"), [("1", r"3 pictures of unknown price, counted as 3"), ("", r"3 pictures of unknown price")])
 def test_a_price_that_is_not_known_asks(shell, gateway, monkeypatch, setting, words):
-    """An unknown price is asked about, or counted as the person said."""
+    """An unknown price needs a confirmation, or counts as the setting says."""
     monkeypatch.setenv("IMAGEGEN_UNKNOWN_PRICE", setting)
     monkeypatch.setenv("IMAGEGEN_ASK_ABOVE_COST", "2")
     with pytest.raises(ImageGenError, match=words):
@@ -242,18 +242,18 @@ def test_a_price_that_is_not_known_asks(shell, gateway, monkeypatch, setting, wo
 
 
 def test_what_ends_the_asking_is_named(shell, monkeypatch):
-    """Where nobody can be asked, the settings that would help are named, and no other: no bound helps against an unknown price."""
+    """If no confirmation can be given, only the settings that help are named: no limit helps against an unknown price."""
     monkeypatch.setenv("IMAGEGEN_UNKNOWN_PRICE", "")
     monkeypatch.setenv("IMAGEGEN_ASK_ABOVE_PICTURES", "1000000")
     monkeypatch.setenv("IMAGEGEN_ASK_ABOVE_COST", "1000000")
-    with pytest.raises(ImageGenError, match="or set unknown_price to what such a picture counts") as told:
+    with pytest.raises(ImageGenError, match="or set unknown_price to what such a picture counts") as refused:
         shell.run("%%imagegen -p evolink -q low --repeat 3\nunknown price")
-    assert "ask_above" not in str(told.value)
+    assert "ask_above" not in str(refused.value)
     monkeypatch.setenv("IMAGEGEN_UNKNOWN_PRICE", "0")
     monkeypatch.setenv("IMAGEGEN_ASK_ABOVE_PICTURES", "2")
-    with pytest.raises(ImageGenError, match="or raise ask_above_pictures") as told:
+    with pytest.raises(ImageGenError, match="or raise ask_above_pictures") as refused:
         shell.run("%%imagegen -p evolink -q low --repeat 3\nunknown price")
-    assert "unknown_price" not in str(told.value)
+    assert "unknown_price" not in str(refused.value)
 
 
 def test_a_known_price_asks_above_the_bound(gateway, shell, monkeypatch):
@@ -262,8 +262,8 @@ def test_a_known_price_asks_above_the_bound(gateway, shell, monkeypatch):
     from imagegen_magic.notebook.arguments import confirmation
 
     costs = (Cost(5, "USD", "estimated"), Cost(6, "credits", "estimated"))
-    told = list(confirmation.reasons(2, costs, 0, load()))
-    assert told == [("about 6 credits", "raise ask_above_cost")]
+    reasons = list(confirmation.reasons(2, costs, 0, load()))
+    assert reasons == [("about 6 credits", "raise ask_above_cost")]
 
 
 def answered(front, code, answer):
@@ -293,7 +293,7 @@ def test_the_question_and_its_answers(begin, gateway):
 
 def test_the_grid_fills_and_nothing_of_it_stays(begin, slow_gateway):
     """One bar with counts, the grid beneath it, thumbnails of at most two kilobytes as pictures come; then static outputs alone."""
-    slow_gateway.arm("slow")  # one picture trickles in, so that the others are seen beside it
+    slow_gateway.arm("slow")  # one picture is slow, so that the others are seen before it
     front = begin(slow_gateway)
     cell = front.send("%%imagegen -p evolink -q low --sweep style=oil,ink --repeat 2 -o made\nfilled {{style}}")
     front.until(lambda: any("imagegen-mosaic" in state.get("value", "") for state in front.states("HTMLModel")), "the grid")
@@ -325,8 +325,8 @@ def test_cancel_keeps_what_there_is(begin, slow_gateway):
     front.wait(cell)
     assert cell.status == "error"
     assert len(front.run("%imagegen resume").images) == 2
-    told = front.run("from imagegen_magic.studies.sweeps.plan import load\nprint(len(load()), dict(load().place(load()[0])))")
-    assert told.text.strip() == "2 {'style': 'oil'}"
+    cell = front.run("from imagegen_magic.studies.sweeps.plan import load\nprint(len(load()), dict(load().place(load()[0])))")
+    assert cell.text.strip() == "2 {'style': 'oil'}"
     assert len(slow_gateway.accepted("stopped oil")) == 1
 
 
@@ -435,24 +435,24 @@ def test_a_file_that_is_gone_is_a_word_in_the_grid(tmp_path):
 
 
 def states(number):
-    """Return a board whose tasks are in every state."""
-    board = JobProgress(number, 0.0)
+    """Return the progress of a job with tasks in every stage."""
+    progress = JobProgress(number, 0.0)
     for task in range(number):
         stage = ("planned", "submitting", "waiting", "fetching", "saved", "failed", "left")[task % 7]
-        board.take(Progress(stage, task, number, task, 0.0))
-    return board
+        progress.take(Progress(stage, task, number, task, 0.0))
+    return progress
 
 
 def test_the_live_grid_of_a_thousand_is_squares(tmp_path):
-    """A small square for each, counts beside them, a few kilobytes in all; a row changes alone."""
+    """A small square for each combination and counts, a few kilobytes in all; a change is in one row."""
     result = fake_result(tmp_path)
-    mosaic, board = SweepGrid(result.axes, result.places), states(1000)
-    rows = mosaic.rows(board, {})
+    grid, progress = SweepGrid(result.axes, result.places), states(1000)
+    rows = grid.rows(progress, {})
     assert len(rows) == 10
     assert sum(map(len, rows)) < 40_000
     assert "".join(rows).count("<i class=") == 1000
-    board.take(Progress("saved", 0, 1000, 0, 0.0))
-    changed = [one != other for one, other in zip(rows, mosaic.rows(board, {}), strict=True)]
+    progress.take(Progress("saved", 0, 1000, 0, 0.0))
+    changed = [one != other for one, other in zip(rows, grid.rows(progress, {}), strict=True)]
     assert changed == [True] + [False] * 9
 
 
@@ -466,10 +466,10 @@ def test_the_live_grid_of_very_many_is_a_bar(tmp_path):
 
 def test_the_live_grid_is_escaped_and_says_what_a_picture_shows(tmp_path):
     """Values and prompts are text."""
-    board = states(2)
+    progress = states(2)
     image = replace(fake_result(tmp_path, (1,))[0], task=1)
-    board.take(image)
-    rows = SweepGrid({"a": ("<i>x</i>", "y")}, [{"a": "<i>x</i>"}, {"a": "y"}]).rows(board, {1: ["data:image/jpeg;base64,AAAA"]})
+    progress.take(image)
+    rows = SweepGrid({"a": ("<i>x</i>", "y")}, [{"a": "<i>x</i>"}, {"a": "y"}]).rows(progress, {1: ["data:image/jpeg;base64,AAAA"]})
     html = "".join(rows)
     assert "<i>x</i>" not in html
     assert "&lt;i&gt;x" in html
@@ -477,7 +477,7 @@ def test_the_live_grid_is_escaped_and_says_what_a_picture_shows(tmp_path):
 
 
 def test_long_values_do_not_swell_the_notebook(shell):
-    """Values of tens of thousands of characters stand in tables, in the live grid and beside the pictures with their first words."""
+    """Values of tens of thousands of characters are shortened in tables, in the live grid and in the labels of the pictures."""
     shell.shell.user_ns["long"] = [f"{number} " + "lorem ipsum " * 2400 for number in range(6)]
     line = "%%imagegen -p gccai --sandbox -q low --yes --sweep s=@long -o made"
     shell.run(f"{line} --dry-run\nfox {{{{s}}}}")
