@@ -56,11 +56,11 @@ AGAIN = "run the cell again"
 def message(error: ImageGenError, again: str = AGAIN) -> str:
     """Return an error in one line: what happened, whether it was charged, and the next step. `again` is how a request is repeated."""
     hint = ", then ".join(filter(None, [error.hint, again if error.retry else ""]))
-    sentences = [error.what, _sentence(_CAUSE[error.blame] + _CHARGE[error.charge]), _sentence(hint), _forget(error.rows)]
+    sentences = [error.what, sentence(_CAUSE[error.blame] + _CHARGE[error.charge]), sentence(hint), _forget(error.rows)]
     return ". ".join(filter(None, sentences)) + "."
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
     """Return text with a capital letter first, unless it begins with a name such as `max_in_flight`."""
     first = text.split(" ", 1)[0]
     return text[:1].upper() + text[1:] if first.rstrip(",;:").isalpha() else text

@@ -170,6 +170,12 @@ def test_typed_pixels_are_held_against_the_rule():
     assert [(problem.option, problem.fix) for problem in validation.problems] == [("size", "1008x1008")]
 
 
+def test_a_reason_is_sentences():
+    """Each part of it begins with a capital letter."""
+    (problem,) = validate(registry.get_provider("evolink"), ImageRequest("a fox", output_format="webp"), PROVIDERS).problems
+    assert problem.text.startswith("evolink gpt-image-2 has no option output_format. Leave output_format out. This is available from ")
+
+
 def test_sandbox_pictures_are_no_references_elsewhere():
     """An address inside the sandbox is refused as a reference to a real gateway, and taken in the sandbox."""
     request = ImageRequest("a fox", references=("https://sandbox.invalid/files/a.png", "https://pictures.example/b.png"))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.errors import UnsupportedOption, sentence
 from imagegen_magic.providers.base import Model, Plan, Provider
 from imagegen_magic.providers.model import VALUE_LISTS
 from imagegen_magic.providers.urls import SANDBOX_HOST
@@ -259,4 +259,4 @@ def _no_compression(provider: Provider, request: ImageRequest) -> str:
 
 def _reason(refusal: UnsupportedOption | None) -> str:
     """Return a refusal as text for a field of a form, "" for None."""
-    return ". ".join([refusal.what, *refusal.advice(allowed=False)]) if refusal else ""
+    return ". ".join([refusal.what, *map(sentence, refusal.advice(allowed=False))]) if refusal else ""
