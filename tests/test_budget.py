@@ -148,7 +148,7 @@ def test_a_gateways_message_cannot_make_a_failure_free():
 
 
 def test_an_unknown_price_is_refused():
-    """It cannot be checked against the budget; nothing is sent, and the message says what to do."""
+    """It cannot be checked against the budget; nothing is sent, and the message has the next step."""
     put(5)
     with pytest.raises(
         BudgetExceeded, match=r"price of this request is unknown or partly unknown.*Nothing was charged.*unknown_price = 0.20"
@@ -213,7 +213,7 @@ def test_a_budget_in_all_counts_from_when_it_was_set():
 
 @pytest.mark.parametrize(("per", "before"), [("day", timedelta(days=1)), ("month", timedelta(days=32))])
 def test_a_day_and_a_month_are_those_of_the_calendar(per, before, own_world):
-    """What was asked for today (this month) counts whole; what is older than its first moment does not."""
+    """What was asked for today (this month) counts completely; what is older than its first moment does not."""
     (new,), (old,) = ask(usd(1)), ask(usd(2))
     for row in (new, old):
         mark(row, "submitted", task_id="t")

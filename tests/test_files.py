@@ -1,4 +1,4 @@
-"""A picture is on the disk whole or not at all, under a name a person understands, and never in another file's place."""
+"""A picture is on the disk complete or not at all, under a name a person understands, and never in another file's place."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 # names
 
 
-def test_a_name_is_the_telling_words_of_the_prompt_and_the_id() -> None:
+def test_a_name_has_distinctive_words_of_the_prompt_and_the_id() -> None:
     """Stop words are left out, at most four words stay."""
     assert filename_stem("An ancient castle beneath a starry sky", "7f3a") == "castle-starry-sky-7f3a"
     assert filename_stem("Generate an image of a red fox, a blue owl and a green cat", "7f3a") == "red-fox-blue-owl-7f3a"
@@ -136,7 +136,7 @@ def test_no_prompt_becomes_a_path(prompt: str, name: str | None, short_id: str) 
 
 
 def test_the_bytes_are_untouched_and_described(folder: Path) -> None:
-    """What came is what is there, and what is told of it is true."""
+    """The file holds what came, and its facts are true."""
     saved = images.save(PICTURE, folder / "new" / "imagegen", "castle-7f3a", 1, ".png", SIDECAR)
     assert saved.path == folder / "new" / "imagegen" / "castle-7f3a-1.png"
     assert saved.sha256 == hashlib.sha256(saved.path.read_bytes()).hexdigest() == hashlib.sha256(PICTURE).hexdigest()
@@ -156,7 +156,7 @@ def test_the_sidecar_is_readable_and_as_given(folder: Path) -> None:
 
 
 def test_half_a_surrogate_pair_in_the_prompt_does_not_lose_the_picture(folder: Path) -> None:
-    """A prompt may hold what UTF-8 cannot; the sidecar says it in escapes."""
+    """A prompt may hold what UTF-8 cannot; the sidecar has it in escapes."""
     saved = images.save(PICTURE, folder, "castle-7f3a", 1, "png", {"prompt": "\ud83d 星"})
     assert json.loads(saved.sidecar.read_text())["prompt"] == "\ud83d 星"
 
@@ -177,7 +177,7 @@ def test_a_name_that_leaves_the_folder_is_refused(folder: Path, stem: str) -> No
 
 
 def test_the_same_picture_again_is_the_same_path(folder: Path) -> None:
-    """Resume may save once more: nothing is written twice, and the first sidecar stays."""
+    """Resume may save again: nothing is written twice, and the first sidecar stays."""
     first = images.save(PICTURE, folder, "castle-7f3a", 1, ".png", SIDECAR)
     inode = first.path.stat().st_ino
     assert images.save(PICTURE, folder, "castle-7f3a", 1, ".png", {"other": 1}) == first
@@ -206,7 +206,7 @@ def test_another_format_of_that_name_keeps_its_sidecar(folder: Path) -> None:
     assert json.loads(jpeg.sidecar.read_text())["format"] == "jpg"
 
 
-def test_what_a_person_has_there_is_left_alone(folder: Path) -> None:
+def test_a_file_of_the_user_is_left_alone(folder: Path) -> None:
     """An empty file, a folder, a dangling link: each keeps its place."""
     (folder / "castle-7f3a-1.png").touch()
     (folder / "castle-7f3a-1-2.png").mkdir()
@@ -218,7 +218,7 @@ def test_what_a_person_has_there_is_left_alone(folder: Path) -> None:
 
 
 def test_a_name_taken_in_the_last_moment_is_not_overwritten(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process may take the name between the look and the naming."""
+    """Another process may take the name between the check and the naming."""
     link = os.link
 
     def late(source: Path, target: Path) -> None:
@@ -269,7 +269,7 @@ def linkless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("linkless")
 def test_without_links_it_is_the_same(folder: Path) -> None:
-    """Whole, idempotent, never overwriting."""
+    """Complete, idempotent, never overwriting."""
     first = images.save(PICTURE, folder, "castle-7f3a", 1, ".png", SIDECAR)
     assert first.path.read_bytes() == PICTURE
     assert images.save(PICTURE, folder, "castle-7f3a", 1, ".png", SIDECAR) == first
@@ -279,7 +279,7 @@ def test_without_links_it_is_the_same(folder: Path) -> None:
 
 @pytest.mark.usefixtures("linkless")
 def test_without_links_a_name_taken_in_the_last_moment_is_not_overwritten(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The look and the naming happen under the folder's lock, so whoever was first keeps the name."""
+    """The check and the naming happen under the folder's lock, so the first process keeps the name."""
     lock = parts.process_locks.lock
 
     def late(descriptor: int) -> None:
@@ -297,7 +297,7 @@ def test_without_links_a_name_taken_in_the_last_moment_is_not_overwritten(folder
 # a disk that refuses
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(folder: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing(folder: Path) -> None:
     """In our words, naming the file; the hidden half is removed; with room again it works."""
     script = """
         import resource, sys
@@ -314,15 +314,15 @@ def test_a_full_disk_is_told_and_leaves_nothing(folder: Path) -> None:
         print(files.save(b"x" * 2500, Path(sys.argv[1]), "fox-7f3a", 1, ".png", {}).path.name)
     """
     done = run(script, folder)
-    told, left, name = done.stdout.splitlines()
-    assert str(folder / "fox-7f3a-1.png") in told
-    assert "File too large" in told
-    assert "%imagegen resume" in told
+    message, left, name = done.stdout.splitlines()
+    assert str(folder / "fox-7f3a-1.png") in message
+    assert "File too large" in message
+    assert "%imagegen resume" in message
     assert (left, name) == ("[]", "fox-7f3a-1.png")
 
 
 @pytest.mark.parametrize("function", ["write", "fsync", "link", "open"])
-def test_an_error_of_the_disk_at_any_step_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch, function: str) -> None:
+def test_an_error_of_the_disk_at_any_step_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch, function: str) -> None:
     """Each step's failure is a SaveError that keeps the system's words, and nothing stays behind."""
 
     def full(*arguments: object, **options: object) -> None:
@@ -337,7 +337,7 @@ def test_an_error_of_the_disk_at_any_step_is_told(folder: Path, monkeypatch: pyt
     assert list(folder.iterdir()) == []
 
 
-def test_a_file_where_the_folder_should_be_is_told(folder: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_reported(folder: Path) -> None:
     """A folder that cannot be made is a SaveError too."""
     (folder / "imagegen").write_text("a file")
     with pytest.raises(SaveError, match=r"fox-7f3a-1\.png"):
@@ -410,7 +410,7 @@ def killed(folder: Path, function: str, nth: int, when: str, links: str) -> None
 
 
 def check_after_kill(folder: Path) -> None:
-    """Nothing visible or whole files; saved again it is complete, under the same name; the leftovers can be swept."""
+    """Nothing visible or complete files; saved again it is complete, under the same name; the leftovers can be swept."""
     for name in visible(folder):
         content = (folder / name).read_bytes()
         assert content == PICTURE if name == "fox-7f3a-1.png" else json.loads(content) == SIDECAR
@@ -424,7 +424,7 @@ def check_after_kill(folder: Path) -> None:
 
 @pytest.mark.parametrize(("function", "nth", "when"), SEAMS)
 def test_killed_at_any_seam_nothing_half_is_visible(folder: Path, function: str, nth: int, when: str) -> None:
-    """A kill -9 leaves nothing visible or a whole picture, and saving again completes it."""
+    """A kill -9 leaves nothing visible or a complete picture, and saving again completes it."""
     killed(folder, function, nth, when, "links")
     check_after_kill(folder)
 
@@ -469,7 +469,7 @@ def test_sweeping_leaves_the_living_and_the_foreign_alone(folder: Path, monkeypa
     assert "visible.12345678.part" in visible(folder)
 
 
-def test_a_file_swept_in_its_first_moment_is_made_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_removed_in_its_first_moment_is_created_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between creating and locking another process may take it for a dead one's."""
     lock, swept = parts.process_locks.lock, []
 
@@ -502,6 +502,6 @@ def test_without_locks_sweeping_goes_by_age(folder: Path, monkeypatch: pytest.Mo
     assert images.save(PICTURE, folder, "fox-7f3a", 1, ".png", {}).path.read_bytes() == PICTURE
 
 
-def test_sweeping_a_folder_that_is_not_there_is_nothing(folder: Path) -> None:
+def test_removing_stale_parts_of_a_missing_folder_does_nothing(folder: Path) -> None:
     """The folder may never have been made."""
     parts.remove_stale_parts(folder / "nowhere")

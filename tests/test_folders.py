@@ -34,7 +34,7 @@ ONE = {"provider": "evolink", "size": "1024x1024"}
 
 
 class Endpoint:
-    """EvoLink's dialect: counts what arrives; `finished` says whether the picture is made."""
+    """EvoLink's dialect: counts what arrives; `finished`: whether the picture is made."""
 
     def __init__(self):
         self.submissions, self.uploads, self.origin, self.status = 0, 0, "", 200
@@ -119,7 +119,7 @@ def test_nothing_is_sent_where_pictures_cannot_be_saved(own_world, gateway, case
 
 @pytest.mark.parametrize("case", ["a file", "below a file", "NUL", "too long", "an unknown user's home"])
 @pytest.mark.parametrize("more", ["", "--sweep quality=low,high"])
-def test_a_cell_is_refused_and_its_dry_run_says_so(own_world, gateway, notebook, case, more):
+def test_a_cell_is_refused_and_its_dry_run_reports_it(own_world, gateway, notebook, case, more):
     """The dry run makes nothing and shows the plan with the reason."""
     make, words = UNWRITABLE[case]
     notebook.shell.user_ns["folder"] = str(make(own_world))
@@ -143,7 +143,7 @@ def test_a_dry_run_makes_nothing_and_finds_nothing_wrong_with_a_folder_that_can_
 
 
 def test_a_file_named_like_the_usual_folder(own_world, gateway, notebook):
-    """`imagegen` is a file: said by the cell, the dry run and doctor, with what helps."""
+    """`imagegen` is a file: the cell, the dry run and doctor report it, with what helps."""
     (own_world / "imagegen").write_text("mine")
     with pytest.raises(SaveError, match=r"imagegen is a file\. Nothing was charged. Choose another folder with --save-dir"):
         notebook.run("%%imagegen -p evolink -s 1024x1024\nA fox")
@@ -152,7 +152,7 @@ def test_a_file_named_like_the_usual_folder(own_world, gateway, notebook):
     assert (gateway.submissions, (own_world / "imagegen").read_text()) == (0, "mine")
 
 
-def test_who_set_the_folder_is_said(own_world, gateway, monkeypatch):
+def test_the_origin_of_the_folder_is_named(own_world, gateway, monkeypatch):
     """A configured folder is changed where it is configured."""
     monkeypatch.setenv("IMAGEGEN_SAVE_DIR", str(_a_file(own_world)))
     with pytest.raises(SaveError, match="save_dir is set in environment IMAGEGEN_SAVE_DIR"):
@@ -168,7 +168,7 @@ def test_the_panel_is_refused_alike(own_world, gateway):
     assert gateway.submissions == 0
 
 
-def test_a_picture_whose_whole_path_would_be_too_long(own_world, gateway):
+def test_a_picture_whose_path_would_be_too_long(own_world, gateway):
     """The folder can be made, and a file of a short name in it; the picture's own name is what does not fit."""
     deep = "/".join(["d" * 250] * 20)[: 4000 - len(str(own_world))].rstrip("/")
     with pytest.raises(SaveError, match="File name too long"):
@@ -180,14 +180,14 @@ def test_a_picture_whose_whole_path_would_be_too_long(own_world, gateway):
 
 
 def test_a_full_disk_is_found_before_paying(tmp_path, gateway):
-    """A real one; the dry look says it, too, and with room again it works."""
+    """A real one; the dry check reports it too, and with room again it works."""
     with full_disk("small", tmp_path / "disk") as disk:
         disk.folder.joinpath("pictures").mkdir()
         settings = load().replace("this call", save_dir=str(disk.folder / "pictures"))
         disk.fill()
-        for look in (folders.check, folders.make_ready):
+        for check in (folders.check, folders.make_ready):
             with pytest.raises(SaveError, match=r"No space left on device.*Make room"):
-                look(settings)
+                check(settings)
         with pytest.raises(SaveError, match=r"No space left on device.*Make room"):
             run(generate("fox", save_dir=disk.folder / "pictures", **ONE))
         assert gateway.submissions == 0
@@ -204,9 +204,9 @@ WITHOUT_RIGHTS = """
 
     for folder in (Path(sys.argv[1]), Path(sys.argv[1]) / "new"):
         settings = load(Path(sys.argv[2])).replace("this call", save_dir=str(folder))
-        for look in (folders.check, folders.make_ready):
+        for check in (folders.check, folders.make_ready):
             try:
-                look(settings)
+                check(settings)
             except SaveError as error:
                 print(error)
 """
@@ -224,13 +224,13 @@ def test_a_folder_without_the_right_to_write(tmp_path):
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o555)
     command = [sys.executable, "-c", textwrap.dedent(WITHOUT_RIGHTS), str(locked), str(tmp_path)]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, preexec_fn=_like_anybody).stdout.splitlines()
-    assert len(told) == 4
-    assert all("Permission denied" in line and "Nothing was charged" in line for line in told)
+    lines = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, preexec_fn=_like_anybody).stdout.splitlines()
+    assert len(lines) == 4
+    assert all("Permission denied" in line and "Nothing was charged" in line for line in lines)
     assert list(locked.iterdir()) == []
 
 
-# what a look leaves behind
+# what a check leaves behind
 
 
 def test_what_was_made_for_a_request_that_was_refused_is_removed(own_world, gateway, monkeypatch):
@@ -254,7 +254,7 @@ def test_a_folder_of_a_picture_that_is_yet_to_come_is_made_again(own_world, gate
     assert (image.path.parent, gateway.submissions) == (own_world / "imagegen", 1)
 
 
-def test_a_look_leaves_nothing_and_touches_nothing(own_world):
+def test_a_check_leaves_nothing_and_touches_nothing(own_world):
     """Also beside files that are called like its own."""
     mine = own_world / "pictures"
     mine.mkdir()
@@ -266,7 +266,7 @@ def test_a_look_leaves_nothing_and_touches_nothing(own_world):
 
 @pytest.mark.parametrize("step", ["write", "fsync"])
 @pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_a_look_that_fails_or_is_interrupted_leaves_nothing(own_world, monkeypatch, step, failure):
+def test_a_check_that_fails_or_is_interrupted_leaves_nothing(own_world, monkeypatch, step, failure):
     """Neither the file nor the folder."""
 
     def fails(*arguments):
@@ -293,8 +293,8 @@ KILLED = """
 """
 
 
-def test_a_look_that_is_killed_leaves_no_file(own_world):
-    """Its file has no name any more when the byte is written."""
+def test_a_check_that_is_killed_leaves_no_file(own_world):
+    """Its file no longer has a name when the byte is written."""
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED), str(own_world)], timeout=60, check=False)
     assert done.returncode == -9
     assert list((own_world / "pictures").iterdir()) == []
@@ -312,7 +312,7 @@ MANY = """
 """
 
 
-def test_looks_of_several_processes_at_once(own_world):
+def test_checks_of_several_processes_at_once(own_world):
     """Each succeeds, each folder is made once, nothing is left."""
     command = [sys.executable, "-c", textwrap.dedent(MANY), str(own_world)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
@@ -324,7 +324,7 @@ def test_looks_of_several_processes_at_once(own_world):
 
 @pytest.mark.parametrize("seam", range(1, 5))
 def test_a_folder_that_another_job_removes_meanwhile_is_made_again(own_world, monkeypatch, seam):
-    """A job that brought nothing removes the empty folders that it made, at any moment of a second one's look or saving."""
+    """A job that brought nothing removes the empty folders that it made, at any moment of a second one's check or saving."""
     settings = load().replace("x", save_dir="a/b/pictures")
     made = [own_world / "a", own_world / "a" / "b", own_world / "a" / "b" / "pictures"]
     seams, sync, opened = [0], parts.sync, parts._open_part
@@ -344,12 +344,12 @@ def test_a_folder_that_another_job_removes_meanwhile_is_made_again(own_world, mo
     assert (saved.path.read_bytes(), seams[0] >= seam) == (PNG, True)
 
 
-def test_one_look_for_a_whole_sweep(own_world, gateway, monkeypatch):
+def test_one_check_for_a_whole_sweep(own_world, gateway, monkeypatch):
     """Not one for each of its tasks."""
-    looks, look = [], parts.write_a_byte
-    monkeypatch.setattr(parts, "write_a_byte", lambda folder, name: (looks.append(folder), look(folder, name)))
+    folders_checked, real = [], parts.write_a_byte
+    monkeypatch.setattr(parts, "write_a_byte", lambda folder, name: (folders_checked.append(folder), real(folder, name)))
     run(sweep("fox", {"quality": ["low"]}, repeat=3, sandbox=True, provider="evolink", size="1:1"))
-    assert looks == [own_world / "imagegen"]
+    assert folders_checked == [own_world / "imagegen"]
 
 
 # resume
@@ -362,7 +362,7 @@ def _left_waiting(gateway):
     gateway.finished = True
 
 
-def test_resume_into_a_folder_that_cannot_be_written_says_so_and_loses_nothing(own_world, gateway):
+def test_resume_into_a_folder_that_cannot_be_written_is_refused_and_loses_nothing(own_world, gateway):
     """Nothing is taken up; another folder works at once."""
     _left_waiting(gateway)
     with pytest.raises(SaveError, match="afile is a file") as caught:
@@ -470,7 +470,7 @@ def test_another_kernel_finds_the_pictures_of_a_renamed_folder(own_world, gatewa
     assert len(list((now / "imagegen").glob("*.png"))) == 1
 
 
-def test_a_folder_that_was_given_whole_is_not_followed(own_world, gateway):
+def test_an_absolute_folder_is_not_followed(own_world, gateway):
     """It is where it was asked to be, also within the notebook's folder."""
     gateway.finished = False
     job = api.start(ImageRequest("fox", size="1024x1024"), provider="evolink", save_dir=own_world / "here")
@@ -492,7 +492,7 @@ def test_what_cannot_be_followed_is_saved_where_it_was_asked_to_go(own_world, ga
     assert (image.path.parent, image.data) == (own_world / "imagegen", PNG)
 
 
-def test_a_folder_that_is_gone_is_said_before_anything_is_sent(own_world, gateway, notebook, tmp_path):
+def test_a_missing_folder_is_reported_before_anything_is_sent(own_world, gateway, notebook, tmp_path):
     """Deleted under the kernel, or renamed while the kernel works elsewhere; an absolute folder still works."""
     panel = Panel(prompt="fox", **ONE)
     shutil.rmtree(own_world)
@@ -513,8 +513,8 @@ def test_a_folder_that_is_gone_is_said_before_anything_is_sent(own_world, gatewa
     assert gateway.submissions == 1
 
 
-def test_renamed_while_the_kernel_works_elsewhere_it_is_gone(own_world, gateway, notebook, tmp_path):
-    """Its new name cannot be known, and %cd moves no picture; loading the extension anew there does."""
+def test_renamed_while_the_kernel_works_elsewhere_it_is_missing(own_world, gateway, notebook, tmp_path):
+    """Its new name cannot be known, and %cd moves no picture; loading the extension again there does."""
     other = tmp_path / "other"
     other.mkdir()
     os.chdir(other)
@@ -535,7 +535,7 @@ def test_changing_the_working_folder_moves_no_picture(own_world, gateway, notebo
     assert notebook.variables["fox"][0].path.parent == own_world / "imagegen"
 
 
-def test_a_folder_that_was_deleted_and_made_anew_is_the_notebooks(own_world):
+def test_a_folder_that_was_deleted_and_created_again_is_the_notebooks(own_world):
     """As by a checkout of another branch and back: the kernel's own folder is a ghost then."""
     place = NotebookFolder(own_world)
     own_world.rmdir()
@@ -547,7 +547,7 @@ def test_a_folder_that_was_deleted_and_made_anew_is_the_notebooks(own_world):
 
 
 def test_a_budget_refuses_without_leaving_a_folder(own_world, gateway, notebook):
-    """Whatever else is wrong is said as before."""
+    """Whatever else is wrong is reported as before."""
     notebook.run("%imagegen budget 0.001 --unit USD")
     with pytest.raises(BudgetExceeded):
         notebook.run("%%imagegen -p evolink -s 1024x1024\nA fox")

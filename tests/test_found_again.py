@@ -50,7 +50,7 @@ def die(at, nth, folder):
 
 @pytest.fixture
 def host(monkeypatch):
-    """A gateway that draws anew for each download, as one that encodes on the way does: no two have the same bytes."""
+    """A gateway that encodes each download separately: no two have the same bytes."""
     with file_host(monkeypatch) as running:
         running.pictures = 3
         running.file = lambda number, path: PNG + number.to_bytes(4, "big")
@@ -111,13 +111,13 @@ def test_the_row_is_as_if_the_ledger_had_known(host):
     killed("ledger", 1)
     api.resume(load()).wait()
     for picture in loop.run(api.ledger(load()).pictures()):
-        said = json.loads(Path(picture.path).with_suffix(".json").read_text())
-        assert (picture.sha256, picture.size, picture.width) == (said["sha256"], Path(picture.path).stat().st_size, 1024)
-        assert said["number"] == picture.position + 1
+        notes = json.loads(Path(picture.path).with_suffix(".json").read_text())
+        assert (picture.sha256, picture.size, picture.width) == (notes["sha256"], Path(picture.path).stat().st_size, 1024)
+        assert notes["number"] == picture.position + 1
 
 
 def test_a_file_that_was_changed_since_is_not_taken_for_it(host):
-    """Somebody painted over it: the picture is fetched again beside it, and what was painted stays."""
+    """The user painted over it: the picture is fetched again beside it, and what was painted stays."""
     killed("ledger", 1)
     (painted,) = (path for path in Path("imagegen").glob("*.png") if path.name in list(pictures())[:1])
     painted.write_bytes(PNG + b"painted over")
@@ -129,7 +129,7 @@ def test_a_file_that_was_changed_since_is_not_taken_for_it(host):
 
 
 @pytest.mark.parametrize("then", ["elsewhere", ""])
-def test_what_a_killed_resume_saved_in_its_folder_is_found_there(then, host):
+def test_what_a_killed_resume_saved_is_found_in_its_folder(then, host):
     """With the folder given again, and without it: the ledger remembers where resume was to save."""
     killed("ledger", 1)
     for path in Path("imagegen").glob("*"):
@@ -161,7 +161,7 @@ def test_reuse_takes_it_too(host):
     assert there.items() <= pictures().items()
 
 
-def test_what_else_was_kept_of_it_goes_when_it_is_taken(host):
+def test_its_unsettled_files_are_removed_when_it_is_adopted(host):
     """A damaged copy that came before it is in doubt no longer."""
     host.file = lambda number, path: PNG[:-20] + number.to_bytes(4, "big") if number <= 3 else PNG + number.to_bytes(4, "big")
     killed("doubts", 1)
@@ -170,7 +170,7 @@ def test_what_else_was_kept_of_it_goes_when_it_is_taken(host):
     assert list(Path("imagegen/unreadable").iterdir()) == []
 
 
-def test_a_ledger_that_cannot_say_where_else_to_look_keeps_no_picture_away(host, monkeypatch):
+def test_a_ledger_that_cannot_name_extra_folders_delays_no_picture(host, monkeypatch):
     """It is fetched then."""
     killed("before", 1)
 

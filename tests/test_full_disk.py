@@ -36,7 +36,7 @@ def disk(request, tmp_path, monkeypatch):
 
 
 class Endpoint:
-    """EvoLink's dialect; `at` says at which step (submit, look, download) something is to happen first."""
+    """EvoLink's dialect; `at` is the step (submit, poll, download) before which something happens."""
 
     def __init__(self):
         self.at, self.refusal, self.origin = {}, None, ""
@@ -44,7 +44,7 @@ class Endpoint:
 
     def __call__(self, seen):
         """Answer a request."""
-        step = "submit" if seen.path.startswith("/v1/images") else "download" if seen.path.endswith(".png") else "look"
+        step = "submit" if seen.path.startswith("/v1/images") else "download" if seen.path.endswith(".png") else "poll"
         self.submissions += step == "submit"
         self.downloads += step == "download"
         self.at.get(step, lambda: None)()
@@ -68,7 +68,7 @@ def _row():
 
 
 def _until(state):
-    """Wait until the ledger's file says so, for the state alone or (state, owned)."""
+    """Wait until the ledger's file has the state, or (state, owned)."""
     with closing(sqlite3.connect(load().home / "ledger.sqlite")) as connection:
 
         def reached():
@@ -79,7 +79,7 @@ def _until(state):
 
 
 def _collected(gateway):
-    """Resume in this very process: the picture is on the disk, whole, and was paid once."""
+    """Resume in this process: the complete picture is on the disk, and was paid for once."""
     assert api.ledger(load()).count_resumable() == 1
     (image,) = api.resume().wait()
     assert image.data == PNG
@@ -88,10 +88,10 @@ def _collected(gateway):
 
 
 def _leads_to_no_second_payment(error):
-    told = str(error)
-    assert "run the cell again" not in told.lower()
-    assert isinstance(error, SaveError) or "Make room" in told
-    assert "%imagegen resume" in told
+    message = str(error)
+    assert "run the cell again" not in message.lower()
+    assert isinstance(error, SaveError) or "Make room" in message
+    assert "%imagegen resume" in message
     assert error.charge == "yes"
 
 
@@ -106,7 +106,7 @@ def test_a_picture_that_does_not_fit_is_collected_by_the_same_process(disk, gate
     _collected(gateway)
 
 
-def test_the_ledger_forgets_nothing_though_nobody_asks(disk, gateway):
+def test_the_ledger_retries_deferred_writes_by_itself(disk, gateway):
     """As soon as there is room it writes by itself that another process may collect the picture."""
     gateway.at["download"] = disk.fill
     with pytest.raises(SaveError):
@@ -120,7 +120,7 @@ def test_the_ledger_forgets_nothing_though_nobody_asks(disk, gateway):
 
 
 def test_an_acceptance_that_cannot_be_written_is_not_forgotten(disk, gateway):
-    """The id is told, and in the ledger once there is room; then the picture is collected."""
+    """The id is in the error, and in the ledger once there is room; then the picture is collected."""
     gateway.at["submit"] = disk.fill
     with pytest.raises(LedgerError, match="id of this task is task-1") as error:
         run(generate("fox", **ONE))
@@ -144,7 +144,7 @@ def test_resume_itself_writes_what_could_not_be_written(disk, gateway):
     assert (image.data, gateway.submissions) == (PNG, 1)
 
 
-def test_resume_on_a_disk_that_is_still_full_says_so_and_loses_nothing(disk, gateway):
+def test_resume_on_a_disk_that_is_still_full_is_refused_and_loses_nothing(disk, gateway):
     """It submits nothing, so nothing is charged by it; and again later it works."""
     gateway.at["submit"] = disk.fill
     with pytest.raises(LedgerError):
@@ -158,7 +158,7 @@ def test_resume_on_a_disk_that_is_still_full_says_so_and_loses_nothing(disk, gat
 
 
 def test_an_answer_that_leaves_it_open_stays_an_open_question(disk, gateway):
-    """What is told is that nobody knows whether it was accepted, not that the ledger could not be written."""
+    """The error is that it is unknown whether it was accepted, not that the ledger could not be written."""
     gateway.at["submit"], gateway.refusal = disk.fill, (500, {}, b"oops")
     with pytest.raises(SubmissionUnknown, match="may have been charged"):
         run(generate("fox", **ONE))
@@ -168,7 +168,7 @@ def test_an_answer_that_leaves_it_open_stays_an_open_question(disk, gateway):
 
 
 def test_a_refusal_stays_a_refusal(disk, gateway):
-    """Nothing was accepted and nothing charged, whatever the ledger could write; afterwards it says so, too."""
+    """Nothing was accepted and nothing charged, whatever the ledger could write; afterwards the ledger has it too."""
     gateway.at["submit"], gateway.refusal = disk.fill, (400, {}, b'{"error": {"message": "not today"}}')
     with pytest.raises(APIError, match="not today") as error:
         run(generate("fox", **ONE))
@@ -178,7 +178,7 @@ def test_a_refusal_stays_a_refusal(disk, gateway):
 
 
 def test_what_was_certainly_not_accepted_is_neither_in_doubt_nor_under_way(disk, gateway):
-    """A gateway that asks to wait, and no room to write that we do: given up, told as not charged, and free to be sent again."""
+    """A gateway that asks to wait, and no room to write that we do: given up, reported as not charged, and free to be sent again."""
     gateway.at["submit"], gateway.refusal = disk.fill, (429, {"Retry-After": "0"}, b"{}")
     with pytest.raises(LedgerError, match="Nothing was charged"):
         run(generate("fox", **ONE))

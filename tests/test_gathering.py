@@ -1,4 +1,4 @@
-"""What a reference names becomes a picture that is ready: files under either form of their names, copies that were kept, closed images."""
+"""References are loaded: files under either form of their names, copies of earlier references, closed images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def png(colour: str, comment: str = "") -> bytes:
     return out.getvalue()
 
 
-def gathered(source: object) -> LocalImage:
+def loaded(source: object) -> LocalImage:
     """Return what a source becomes in this folder."""
     found = ReferenceLoader(load()).picture(source)
     assert isinstance(found, LocalImage)
@@ -46,70 +46,70 @@ class TestNames:
         (own_world / stored.split()[0]).mkdir()
         (own_world / stored.split()[0] / stored).write_bytes(png("red"))
         for source in (typed, Path(typed), f"{typed.split()[0]}/{typed}", f"{stored.split()[0]}/{typed}", str(own_world / typed)):
-            assert gathered(source).data == png("red")
+            assert loaded(source).data == png("red")
         (one,) = ReferenceLoader(load()).each(typed.replace("png", "*"))
-        assert gathered(one).data == png("red")
+        assert loaded(one).data == png("red")
 
     def test_the_exact_name_wins(self, own_world: Path) -> None:
         """Where a folder holds both, each is itself."""
         (own_world / COMPOSED).write_bytes(png("red"))
         (own_world / DECOMPOSED).write_bytes(png("blue"))
-        assert gathered(COMPOSED).data == png("red")
-        assert gathered(DECOMPOSED).data == png("blue")
+        assert loaded(COMPOSED).data == png("red")
+        assert loaded(DECOMPOSED).data == png("blue")
 
-    def test_neither_is_there(self, own_world: Path) -> None:
-        """The name is said as it was typed."""
+    def test_neither_exists(self, own_world: Path) -> None:
+        """The message has the name as it was typed."""
         with pytest.raises(UnsupportedOption) as caught:
-            gathered(DECOMPOSED)
+            loaded(DECOMPOSED)
         assert DECOMPOSED in str(caught.value)
 
 
-class TestKeptCopies:
-    """The copy of a reference that is kept holds nothing but the picture, and stands for the file that it was made of."""
+class TestCopies:
+    """The copy of a reference holds nothing but the picture, and has the identity of the file that it was made of."""
 
     def test_it_has_the_identity_of_its_file(self, own_world: Path) -> None:
         """So that a request that is repeated with it is the same request, and `--reuse` finds it."""
         (own_world / "photo.jpg").write_bytes(data := png("red", "from my garden"))
-        picture = gathered("photo.jpg")
+        picture = loaded("photo.jpg")
         assert picture.identity == hashlib.sha256(data).hexdigest()
         copy = save_copy(load().home, picture)
         assert copy == find_copy(load().home, picture.identity)
         assert copy.read_bytes() == picture.data
         assert b"garden" not in picture.data
-        again = gathered(str(copy))
+        again = loaded(str(copy))
         assert (again.identity, again.sha256) == (picture.identity, picture.sha256)
 
     def test_a_copy_of_an_earlier_version_has_its_own(self, own_world: Path) -> None:
-        """It was kept whole, under the same name."""
+        """It was saved unchanged, under the same name."""
         data = png("red", "from my garden")
         folder = load().home / "sources"
         folder.mkdir(parents=True)
         copy = folder / f"{hashlib.sha256(data).hexdigest()}.jpg"
         copy.write_bytes(data)
-        assert gathered(str(copy)).identity == copy.stem
+        assert loaded(str(copy)).identity == copy.stem
 
     def test_any_other_file_of_such_a_name_is_itself(self, own_world: Path) -> None:
-        """A name of 64 digits elsewhere says nothing."""
+        """A name of 64 digits elsewhere means nothing."""
         path = own_world / f"{'0' * 64}.png"
         path.write_bytes(png("red"))
-        assert gathered(path.name).identity == hashlib.sha256(png("red")).hexdigest()
+        assert loaded(path.name).identity == hashlib.sha256(png("red")).hexdigest()
 
     def test_made_ready_twice_it_stays_the_same_request(self, own_world: Path) -> None:
-        """Also where it is looked at again for another gateway."""
+        """Also if it is loaded again for another gateway."""
         (own_world / "photo.jpg").write_bytes(png("red", "from my garden"))
-        picture = gathered("photo.jpg")
+        picture = loaded("photo.jpg")
         assert ReferenceLoader(load(), max_bytes=len(picture.data)).picture(picture) is picture
-        assert gathered(picture).identity == picture.identity
+        assert loaded(picture).identity == picture.identity
 
 
 def test_a_closed_image_is_one_line(own_world: Path) -> None:
-    """And giving its path, as it says, works."""
+    """Giving its path, as the message proposes, works."""
     (own_world / "photo.png").write_bytes(png("red"))
     with Image.open(own_world / "photo.png") as photo:
         pass
     with pytest.raises(ImageInvalid, match=r"the image is closed.*Nothing was charged. Open it again .* or give its path"):
         ReferenceLoader(load()).picture(photo)
-    assert gathered("photo.png").data == png("red")
+    assert loaded("photo.png").data == png("red")
 
 
 def test_the_file_of_the_report(own_world: Path) -> None:
@@ -121,5 +121,5 @@ def test_the_file_of_the_report(own_world: Path) -> None:
     content = b"zTXt" + b"Comment\0\0" + zlib.compress(bytes(3_000_000))
     chunk = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
     (own_world / "photo.png").write_bytes(plain[:33] + chunk + plain[33:])
-    picture = gathered("photo.png")
+    picture = loaded("photo.png")
     assert (picture.data, picture.notes) == (plain, ("left out: text",))

@@ -53,8 +53,8 @@ def test_a_saved_key_comes_from_the_system_keyring(tmp_path, monkeypatch):
     assert [file.read_text() for file in (tmp_path / "home").rglob("*") if file.is_file()] == ["evolink\n"]
 
 
-def test_saving_without_a_keyring_says_what_to_do(tmp_path, monkeypatch):
-    """No keyring package, or none that works: told, and the key stays out of every file."""
+def test_saving_without_a_keyring_names_the_next_step(tmp_path, monkeypatch):
+    """No keyring package, or none that works: reported, and the key stays out of every file."""
     monkeypatch.setattr(credentials, "_keyring", lambda: None)
     with pytest.raises(ImageGenError, match=r"imagegen_magic\[keyring\]"):
         credentials.save("evolink", SECRET, tmp_path)
@@ -141,7 +141,7 @@ def test_the_keyring_is_asked_once(ring, tmp_path):
 
 
 def test_the_known_keys_import_no_keyring_where_none_was_used(tmp_path):
-    """Only whoever has saved a key there pays for it."""
+    """Only a user who has saved a key there pays for it."""
     code = (
         "import sys; from imagegen_magic.engine import credentials as keys; from imagegen_magic.engine.settings import load;"
         "assert keys.known(load()) == keys.known() == (); assert 'keyring' not in sys.modules"
@@ -150,8 +150,8 @@ def test_the_known_keys_import_no_keyring_where_none_was_used(tmp_path):
 
 
 @pytest.mark.parametrize("trouble", [KeyringLocked("Failed to unlock the collection!"), RuntimeError("a broken backend")])
-def test_a_keyring_that_cannot_be_opened_is_told(ring, trouble, monkeypatch):
-    """Locked or broken: an error that says what to do where its key is needed, nothing where it is not, and few questions."""
+def test_a_keyring_that_cannot_be_opened_is_reported(ring, trouble, monkeypatch):
+    """Locked or broken: an error with the next step if its key is needed, none if it is not, and few attempts."""
     credentials.save("evolink", SECRET, load().home)
     ring.trouble = trouble
     assert credentials.known(load()) == ()

@@ -256,9 +256,9 @@ def test_new_urls_keep_the_ids_of_their_images(ledger: Ledger) -> None:
 
     async def work() -> None:
         [row] = await submitted(ledger)
-        first = await ledger.record_result(row, ["a1", "a2"], expires_at=1e9, cost=Cost(), seconds=40, answer={"look": 1})
+        first = await ledger.record_result(row, ["a1", "a2"], expires_at=1e9, cost=Cost(), seconds=40, answer={"poll": 1})
         await ledger.record_saved(first[0], **FILE)
-        again = await ledger.record_result(row, ["b1", "b2", "b3"], expires_at=2e9, cost=Cost(), seconds=None, answer={"look": 2})
+        again = await ledger.record_result(row, ["b1", "b2", "b3"], expires_at=2e9, cost=Cost(), seconds=None, answer={"poll": 2})
         assert again[:2] == first
         task = await one(ledger, row)
         assert [(picture.id, picture.url, picture.expires_at) for picture in task.pictures] == [
@@ -266,7 +266,7 @@ def test_new_urls_keep_the_ids_of_their_images(ledger: Ledger) -> None:
             (first[1], "b2", 2e9),
             (again[2], "b3", 2e9),
         ]
-        assert (task.state, task.seconds, task.answer) == ("made", 40, {"look": 2})
+        assert (task.state, task.seconds, task.answer) == ("made", 40, {"poll": 2})
 
     run(work())
 
@@ -321,15 +321,15 @@ def test_half_a_surrogate_pair_does_not_stop_the_ledger(ledger: Ledger) -> None:
 
 
 def test_an_answer_is_bounded(ledger: Ledger) -> None:
-    """A small one is stored whole, a huge one as JSON with its beginning; a value that is not JSON is stored as text."""
+    """A small one is stored unchanged, a huge one as JSON with its beginning; a value that is not JSON is stored as text."""
 
     async def work(answer: Any) -> Any:
         [row] = await submitted(ledger, answer=answer)
         return (await one(ledger, row)).answer
 
     assert run(work([1, None, "x"])) == [1, None, "x"]
-    whole = "x" * (ANSWER_BYTES - 2)
-    assert run(work(whole)) == whole
+    longest_kept = "x" * (ANSWER_BYTES - 2)
+    assert run(work(longest_kept)) == longest_kept
     for letter in ("x", "星", '"', "\x01"):
         cut = run(work({"data": letter * 200_000}))
         assert cut["cut"] > 200_000
@@ -1129,7 +1129,7 @@ def test_a_damaged_page_is_found_when_the_whole_file_is_read(home: Path) -> None
 
 
 def test_a_damaged_ledger_that_was_moved_away_is_forgotten(home: Path) -> None:
-    """A new one is created in its place, as the message says."""
+    """A new one is created in its place, as the message proposes."""
     damage(home)
     with another(home) as ledger:
         assert ledger.inspect() is not None
@@ -1271,7 +1271,7 @@ def test_deferred_writes_come_later_and_first(home: Path, monkeypatch: pytest.Mo
             ):
                 with pytest.raises(LedgerError, match="locked"):
                     run(write)
-            assert [task.state for task in run(ledger.tasks())] == ["submitted", "submitted"]  # reading goes on meanwhile
+            assert [task.state for task in run(ledger.tasks())] == ["submitted", "submitted"]  # queries are answered meanwhile
         assert [task.row for task in run(ledger.claim())] == [other]
         assert [(task.state, task.error, task.note) for task in run(ledger.tasks())] == [
             ("submitted", None, "third"),

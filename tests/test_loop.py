@@ -1,4 +1,4 @@
-"""The one background loop: a bridge that waits, is interrupted, cleans up once, and starts anew after a fork."""
+"""The one background loop: a bridge that waits, is interrupted, cleans up once, and starts again after a fork."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,7 @@ def test_run_raises_what_was_raised():
 
 
 def test_run_refuses_to_wait_for_itself():
-    """On the engine's own thread `run` would never return, so it says so."""
+    """On the engine's own thread `run` would never return, so it raises an error."""
 
     async def nested():
         inner = _double(1)
@@ -114,7 +114,7 @@ def test_cancelling_is_idempotent_and_thread_safe():
 
 
 def test_a_handle_is_done_only_after_the_clean_up():
-    """`done()` means that nothing runs any more."""
+    """`done()` means that nothing runs any longer."""
     begun, ended = threading.Event(), threading.Event()
 
     async def slow_to_end():
@@ -151,7 +151,7 @@ def test_what_must_not_be_torn_is_finished_before_a_cancellation_gets_through():
 
 
 def test_stopping_the_engine_lets_everything_clean_up_and_closes_what_asked_for_it():
-    """At the interpreter's end tasks are cancelled, what must not be torn ends, closers run, and the next use starts anew."""
+    """At the interpreter's end tasks are cancelled, what must not be interrupted ends, closers run, and the next use starts a new loop."""
     steps, begun = [], threading.Semaphore(0)
 
     async def waiting():

@@ -1,4 +1,4 @@
-"""What was paid for is kept, whatever it is: bytes that are no picture which can be read here go to a folder of their own, and are told."""
+"""What was paid for is kept, whatever it is: bytes that cannot be read as a picture here go to a folder of their own, and are reported."""
 
 import contextlib
 import hashlib
@@ -66,15 +66,15 @@ def kept(suffix="*"):
 
 
 def note(path):
-    """Return what a file's sidecar says."""
+    """Return the content of a file's sidecar."""
     return json.loads(path.with_suffix(".json").read_text())
 
 
 # --- what certainly is the gateway's
 
 
-def test_a_file_that_nobody_here_reads_is_kept_told_and_settled(host):
-    """Its bytes are on the disk with the reason beside them, one line says where, and nothing waits any more."""
+def test_a_file_that_cannot_be_read_is_kept_reported_and_settled(host):
+    """Its bytes are on the disk with the reason beside them, one line names the file, and nothing waits."""
     host.file = lambda number, path: STRANGE
     error = refused()
     (path,) = kept()
@@ -86,21 +86,21 @@ def test_a_file_that_nobody_here_reads_is_kept_told_and_settled(host):
     assert (host.submissions, host.downloads) == (1, 2)  # twice the same bytes are the gateway's own
 
 
-def test_its_sidecar_says_what_is_known_and_no_address(host):
+def test_its_sidecar_has_what_is_known_and_no_address(host):
     """Reason, task, number, gateway, content; the address may be signed, so it stays in the ledger."""
     host.file = lambda number, path: (200, {"Content-Type": "image/x-odd"}, STRANGE)
     refused()
     (path,) = kept("odd")
-    said = note(path)
-    told = said["task_id"], said["number"], said["gateway"], said["sha256"], said["size"], said["settled"], said["content_type"]
-    assert told == ("task-1", 1, "apimart", hashlib.sha256(STRANGE).hexdigest(), len(STRANGE), True, "image/x-odd")
-    assert "is not a" in said["reason"]
+    notes = note(path)
+    found = [notes[name] for name in ("task_id", "number", "gateway", "sha256", "size", "settled", "content_type")]
+    assert found == ["task-1", 1, "apimart", hashlib.sha256(STRANGE).hexdigest(), len(STRANGE), True, "image/x-odd"]
+    assert "is not a" in notes["reason"]
     assert host.server.origin not in path.with_suffix(".json").read_text()
 
 
 @pytest.mark.parametrize("defect", [RuntimeError("no"), RecursionError(), MemoryError(), struct.error("x"), AssertionError()])
 def test_whatever_a_decoder_raises_the_bytes_are_kept(defect, host, monkeypatch):
-    """A decoder is somebody's code over somebody's bytes."""
+    """A decoder is foreign code over untrusted bytes."""
 
     def fail(data, **_):
         raise defect
@@ -159,7 +159,7 @@ def test_above_the_largest_nothing_is_kept_and_the_task_stays(declared, host, mo
     assert waiting() == 1
 
 
-def test_a_disk_with_too_little_room_is_said_before_anything_is_written(host, monkeypatch):
+def test_a_disk_with_too_little_room_is_reported_before_anything_is_written(host, monkeypatch):
     """What is too large to be a picture leaves some of the disk free; the task stays collectable, nothing half stays."""
     _small_limits(monkeypatch)
     real = parts.shutil.disk_usage
@@ -210,7 +210,7 @@ def test_damage_on_the_way_is_fetched_once_more(host):
 
 
 def test_two_different_copies_settle_nothing_and_a_repeated_one_does(host):
-    """Nobody knows which is the gateway's until one comes again; the others go then."""
+    """It is unknown which is the gateway's until one comes again; the others are removed then."""
     host.file = lambda number, path: STRANGE + bytes([number])
     assert "kept as" in str(refused())
     assert len(kept()) == 3
@@ -243,7 +243,7 @@ def test_a_second_copy_that_does_not_come_loses_nothing_of_the_first(host):
 
 @pytest.mark.parametrize("body", [PAGE, b'{"error": "expired"}', b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", b"no"])
 def test_a_page_in_a_pictures_place_is_kept_but_is_not_the_picture(body, host):
-    """The address was asked for anew first; the task stays collectable, and the next resume brings the picture."""
+    """A new address was requested first; the task stays collectable, and the next resume brings the picture."""
     host.renews = True
     host.file = lambda number, path: body
     error = refused()
@@ -285,7 +285,7 @@ def test_an_empty_answer_leaves_no_file(host):
 
 
 @pytest.mark.parametrize(
-    ("head", "told", "answer", "suffix"),
+    ("head", "content_type", "answer", "suffix"),
     [
         (b"", "", True, ".txt"),
         (b"  \n", "image/png", True, ".txt"),
@@ -305,9 +305,9 @@ def test_an_empty_answer_leaves_no_file(host):
         (b"RIFF\0\0\0\0WEBP", "", False, ".webp"),
     ],
 )
-def test_words_are_told_from_files_and_suffixes_are_harmless(head, told, answer, suffix):
+def test_words_differ_from_files_and_suffixes_are_harmless(head, content_type, answer, suffix):
     """Words are never settled as a picture; a suffix is one that no desktop runs."""
-    assert (is_answer(head), suffix_of(head, told)) == (answer, suffix)
+    assert (is_answer(head), suffix_of(head, content_type)) == (answer, suffix)
 
 
 # --- several of them, and beside pictures
@@ -350,7 +350,7 @@ def test_several_of_one_task_are_named_in_one_line(host):
 
 
 def test_what_an_earlier_version_left_stuck_is_collected(host):
-    """A row of 0.1.0, made and refused at every resume: one more resume keeps its file, and it waits no more."""
+    """A row of 0.1.0, made and refused at every resume: one more resume keeps its file, and it no longer waits."""
     host.file = lambda number, path: (503, {}, b"")
     with pytest.raises(DownloadError):
         make()
@@ -387,7 +387,7 @@ def _dollars(amount):
 
 
 def test_reuse_does_not_pay_again_for_it(host):
-    """The same asked for again: where it is is said, and how to have it sent again."""
+    """The same request again: the message names the file, and how to have it sent again."""
     host.file = lambda number, path: STRANGE
     refused()
     error = refused(reuse=True)
@@ -416,14 +416,14 @@ def test_reuse_of_a_task_that_came_in_part_shows_its_pictures(host):
 
 
 def test_forget_gives_up_a_task_after_saying_what_it_is(host, capsys):
-    """Id, gateway, prompt and price; then it waits no more, and its id and addresses stay."""
+    """Id, gateway, prompt and price; then it no longer waits, and its id and addresses stay."""
     host.file = lambda number, path: PAGE
     refused("a red fox in snow")
     with a_shell() as shell:
         shell.run("%imagegen forget 1")
-        said = capsys.readouterr().out
-        assert all(word in said for word in ("Task 1", "task-1", "apimart", "a red fox in snow", "%imagegen resume 1"))
-        assert "unknown" in said or "$" in said
+        printed = capsys.readouterr().out
+        assert all(word in printed for word in ("Task 1", "task-1", "apimart", "a red fox in snow", "%imagegen resume 1"))
+        assert "unknown" in printed or "$" in printed
         assert waiting() == 0
         shell.run("%imagegen resume")
         assert "Nothing is waiting" in capsys.readouterr().out
@@ -471,7 +471,7 @@ def test_resume_with_an_id_fetches_an_unreadable_one_once_more(host):
 
 
 def test_resume_with_an_id_into_a_folder(host, own_world):
-    """Both can be said."""
+    """Both can be given."""
     host.file = lambda number, path: PAGE
     refused()
     host.file = lambda number, path: PNG
@@ -481,7 +481,7 @@ def test_resume_with_an_id_into_a_folder(host, own_world):
 
 
 def test_a_folder_that_is_called_like_a_task_is_asked_about(host, own_world):
-    """Nothing is guessed: the line says how to say either."""
+    """Nothing is guessed: the line shows how to write either."""
     host.file = lambda number, path: PAGE
     refused()
     (own_world / "1").mkdir()
@@ -503,7 +503,7 @@ def test_resume_with_an_id_that_has_nothing_to_collect_is_refused(row, why, host
 
 
 def test_a_running_jobs_task_is_not_given_up(host):
-    """One line; the job goes on."""
+    """One line; the job continues."""
     host.at_look = lambda: (200, {}, json.dumps({"code": 200, "data": [{"id": "task-1", "status": "processing"}]}).encode())
     job = api.start(ImageRequest("a fox", size="1:1"), provider="apimart")
     while not host.looks:
@@ -517,7 +517,7 @@ def test_a_running_jobs_task_is_not_given_up(host):
 
 
 @pytest.mark.parametrize(("argument", "why"), [("", "There is no task"), ("9", "There is no task 9"), ("fox", "There is no task fox")])
-def test_forget_without_a_task_says_which_there_are(argument, why, host):
+def test_forget_without_a_task_lists_them(argument, why, host):
     """The numbers that can be given up."""
     host.file = lambda number, path: PAGE
     refused()
@@ -544,7 +544,7 @@ def test_doctor_shows_the_folder(host):
 
 
 def test_another_process_takes_over_what_a_resume_with_an_id_left(host):
-    """Killed in the middle of it, the task is nobody's, and its file is still there."""
+    """Killed in the middle of it, the task has no owner, and its file still exists."""
     host.file = lambda number, path: STRANGE
     refused()
     with contextlib.closing(Ledger(load().home)) as another:
@@ -590,7 +590,7 @@ def die(at, nth):
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.parametrize(("at", "nth"), [("name_part", 1), ("name_part", 2), ("replace", 1), ("record_unreadable", 1)])
 def test_killed_while_it_is_kept_it_is_one_file_and_settled_by_the_next_resume(at, nth, host):
-    """Sidecar, file, the sidecar once more, the ledger: whatever was the last."""
+    """Sidecar, file, the sidecar again, the ledger: whatever was the last."""
     host.file = lambda number, path: STRANGE
     assert in_a_fork(die, at, nth) == -signal.SIGKILL
     assert waiting() == 1
@@ -602,8 +602,8 @@ def test_killed_while_it_is_kept_it_is_one_file_and_settled_by_the_next_resume(a
     assert sorted(each.name for each in UNREADABLE.iterdir()) == sorted([path.name, path.with_suffix(".json").name])
 
 
-def test_a_row_that_nobody_can_save_holds_up_no_other(host, own_world):
-    """An impossible path in the ledger: its task says so in one line, and the others come home."""
+def test_a_row_that_cannot_be_saved_delays_no_other(host, own_world):
+    """An impossible path in the ledger: its task reports it in one line, and the others are saved."""
     host.file = lambda number, path: (503, {}, b"")
     for prompt in ("fox", "owl", "cat"):
         with pytest.raises(DownloadError):
@@ -636,13 +636,13 @@ def test_a_row_that_nobody_can_save_holds_up_no_other(host, own_world):
     ],
 )
 def test_what_a_newer_version_expected_keeps_no_picture_away(expected, host):
-    """As nobody knows in which form it will say that: what is known of it is compared, and the rest is not."""
+    """Its form is unknown: what is known of it is compared, and the rest is not."""
     host.file = lambda number, path: (503, {}, b"")
     for prompt in ("fox", "owl"):
         with pytest.raises(DownloadError):
             make(prompt)
-    query, told = "UPDATE jobs SET expected = ? WHERE id = 1", (json.dumps(expected),)
-    loop.run(api.ledger(load()).run(lambda connection: connection.execute(query, told).rowcount))
+    query, values = "UPDATE jobs SET expected = ? WHERE id = 1", (json.dumps(expected),)
+    loop.run(api.ledger(load()).run(lambda connection: connection.execute(query, values).rowcount))
     host.file = lambda number, path: PNG
     made = api.resume(load()).wait()
     assert (sorted(image.request.prompt for image in made), made.errors, waiting()) == (["fox", "owl"], (), 0)

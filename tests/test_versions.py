@@ -58,7 +58,7 @@ COLUMNS = tuple(f"ALTER TABLE {table} ADD COLUMN mood TEXT NOT NULL DEFAULT 'kep
 
 
 def every_column_everywhere() -> tuple[str, ...]:
-    """Return statements that give each table a column of every name that another has, so that none is told by its name alone."""
+    """Return statements that give each table a column of every name that another has, so that no name alone identifies one."""
     with closing(sqlite3.connect(":memory:")) as connection:
         for name, function in schema.FUNCTIONS.items():
             connection.create_function(name, 1, function, deterministic=True)
@@ -95,13 +95,13 @@ def becomes_newer(monkeypatch: pytest.MonkeyPatch, *statements: str, min_reader:
 
 
 def marks(home: Path) -> tuple[int, dict[str, str]]:
-    """Return what a file says of its format: the `user_version`, which 0.1.0 reads, and what later versions read."""
+    """Return the format of a file: the `user_version`, which 0.1.0 reads, and the rows that later versions read."""
     with closing(sqlite3.connect(home / "ledger.sqlite")) as connection:
-        told = dict(connection.execute("SELECT key, value FROM about WHERE key IN ('format', 'min_reader')").fetchall())
-        return connection.execute("PRAGMA user_version").fetchone()[0], told
+        rows = dict(connection.execute("SELECT key, value FROM about WHERE key IN ('format', 'min_reader')").fetchall())
+        return connection.execute("PRAGMA user_version").fetchone()[0], rows
 
 
-def test_a_format_of_additions_says_who_can_use_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_format_of_additions_records_who_can_use_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`min_reader` stays where it was, in a row and in the mark that version 0.1.0 compares with its own."""
     newer = len(schema.MIGRATIONS) + 1
     becomes_newer(monkeypatch, *LATER)
@@ -231,7 +231,7 @@ def asked(data: released.Released) -> set[str]:
 
 
 def test_options_of_a_newer_version_do_not_keep_a_picture_away(data: released.Released) -> None:
-    """What waits is collected, its sidecar has what was stored, and one line says what this version does not know."""
+    """What waits is collected, its sidecar has what was stored, and one line names what this version does not know."""
     job = api.resume()
     result = job.wait()
     assert (len(result), result.errors) == (5, ())
@@ -254,26 +254,26 @@ def test_options_of_a_newer_version_do_not_keep_a_picture_away(data: released.Re
         ("doctor", "complete and writable"),
     ],
 )
-def test_looking_back_works_on_it(data: released.Released, capsys: pytest.CaptureFixture[str], line: str, words: str) -> None:
+def test_history_and_recall_work_on_it(data: released.Released, capsys: pytest.CaptureFixture[str], line: str, words: str) -> None:
     """Costs that are known in a way of a newer version count as estimated; its periods count since they were set."""
     with a_shell() as shell:
         shell.run(f"%imagegen {line}")
-        said = "\n".join([*shell.shown("text/plain"), *shell.shown("text/html"), capsys.readouterr().out])
-    assert words in said
-    assert said.strip()
+        shown = "\n".join([*shell.shown("text/plain"), *shell.shown("text/html"), capsys.readouterr().out])
+    assert words in shown
+    assert shown.strip()
 
 
-def test_recall_says_what_it_leaves_out(data: released.Released) -> None:
+def test_recall_names_what_it_leaves_out(data: released.Released) -> None:
     """From the ledger and from the sidecar of another machine."""
     note = "Left out, because this version does not know it in this form: mood, strength (pip install -U imagegen_magic)."
-    told = engine_loop.run(provenance.of_picture(api.ledger(), 1, data.work))
-    assert (told.request.prompt, note in told.notes) == ("bare of apimart gpt-image-2-official", True)
+    recalled = engine_loop.run(provenance.of_picture(api.ledger(), 1, data.work))
+    assert (recalled.request.prompt, note in recalled.notes) == ("bare of apimart gpt-image-2-official", True)
     sidecar = next(data.work.glob("imagegen/*.json"))
-    stranger = json.loads(sidecar.read_text())
-    stranger["asked"] |= {"mood": "blue", "strength": 0.5}
-    data.work.joinpath("other.json").write_text(json.dumps({**stranger, "sha256": "00"}))
-    told = engine_loop.run(provenance.of_file(api.ledger(), data.work / "other.json", data.work))
-    assert note in told.notes
+    other = json.loads(sidecar.read_text())
+    other["asked"] |= {"mood": "blue", "strength": 0.5}
+    data.work.joinpath("other.json").write_text(json.dumps({**other, "sha256": "00"}))
+    recalled = engine_loop.run(provenance.of_file(api.ledger(), data.work / "other.json", data.work))
+    assert note in recalled.notes
 
 
 def test_an_exported_copy_keeps_what_this_version_does_not_know(data: released.Released) -> None:
@@ -281,17 +281,17 @@ def test_an_exported_copy_keeps_what_this_version_does_not_know(data: released.R
     [row] = engine_loop.run(api.ledger().pictures(ids=[2]))
     image = generated(row)
     sidecar = image.path.with_suffix(".json")
-    told = json.loads(sidecar.read_text())
-    told["asked"]["mood"] = "blue"
+    notes = json.loads(sidecar.read_text())
+    notes["asked"]["mood"] = "blue"
     sidecar.unlink()  # which is the same file in other tests
-    sidecar.write_text(json.dumps(told))
+    sidecar.write_text(json.dumps(notes))
     folder = export([image], data.work / "copies")
     [copy] = folder.glob("pictures/*.png")
     origin = embed.read(copy.read_bytes())
     assert origin is not None
     assert origin.asked["mood"] == "blue"
-    with closing(Ledger(data.home.parent / "nobody's")) as stranger:
-        recalled = engine_loop.run(provenance.of_file(stranger, copy, data.work))
+    with closing(Ledger(data.home.parent / "another")) as another:
+        recalled = engine_loop.run(provenance.of_file(another, copy, data.work))
     assert "Left out, because this version does not know it in this form: mood (pip install -U imagegen_magic)." in recalled.notes
 
 
@@ -311,7 +311,9 @@ def test_a_sandbox_of_a_newer_version_is_read(tmp_path: Path) -> None:
     assert store.get("t1") == task
 
 
-def test_doctor_says_that_the_ledger_is_newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_reports_that_the_ledger_is_newer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """One line, with the command that updates."""
     monkeypatch.setenv("IMAGEGEN_HOME", str(tmp_path))
     becomes_newer(monkeypatch, *LATER)
@@ -321,9 +323,9 @@ def test_doctor_says_that_the_ledger_is_newer(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("IMAGEGEN_HOME", str(tmp_path))
     with a_shell() as shell:
         shell.run("%imagegen doctor")
-        said = "\n".join(shell.shown("text/plain"))
-    assert "it has additions of a newer imagegen_magic, which this version keeps and does not show" in said
-    assert "pip install -U imagegen_magic" in said
+        shown = "\n".join(shell.shown("text/plain"))
+    assert "it has additions of a newer imagegen_magic, which this version keeps and does not show" in shown
+    assert "pip install -U imagegen_magic" in shown
 
 
 # 0.1.0 itself, in a process of its own, on the same ledger at the same time
@@ -352,15 +354,15 @@ OLD = """
     assert "site-packages" not in imagegen_magic.__file__, imagegen_magic.__file__
     for line in sys.stdin:
         try:
-            said = answer(*json.loads(line))
+            reply = answer(*json.loads(line))
         except Exception as error:
-            said = f"{type(error).__name__}: {error}"
-        print(json.dumps(said), flush=True)
+            reply = f"{type(error).__name__}: {error}"
+        print(json.dumps(reply), flush=True)
 """
 
 
 class Old:
-    """A process of 0.1.0 that does what it is told, with its ledger open all the time."""
+    """A process of 0.1.0 that does what it is asked, with its ledger open all the time."""
 
     def __init__(self, package: Path, home: Path, folder: Path) -> None:
         folder.mkdir()
@@ -465,7 +467,7 @@ def test_each_collects_what_the_other_left(old: Old, home: Path, monkeypatch: py
 def test_0_1_0_loses_nothing_where_a_newer_version_adds_columns(
     old: Old, package: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It cannot read such a file: what it was at work on is saved, and where it opens the file anew it says how to update."""
+    """It cannot read such a file: what it was working on is saved, and when it opens the file again it names the update."""
     assert old.does("draw", "before", 1) == 1
     becomes_newer(monkeypatch, *COLUMNS, min_reader=5)
     old.begin("draw", "meanwhile", 8)
@@ -475,7 +477,7 @@ def test_0_1_0_loses_nothing_where_a_newer_version_adds_columns(
     assert states(home) == {"saved": 11}
     assert len(engine_loop.run(api.ledger().pictures(limit=None))) == 11
     with closing(Old(package, home, tmp_path / "another")) as another:
-        said = another.does("history")
-    assert said.startswith("LedgerError: ")
-    assert "was written by a newer imagegen_magic (format 5; this one knows 4)" in said  # 0.1.0 is told the oldest format that can read it
-    assert "pip install -U imagegen_magic" in said
+        reply = another.does("history")
+    assert reply.startswith("LedgerError: ")
+    assert "was written by a newer imagegen_magic (format 5; this one knows 4)" in reply  # 0.1.0 reads the oldest format that can read it
+    assert "pip install -U imagegen_magic" in reply
