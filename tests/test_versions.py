@@ -311,9 +311,7 @@ def test_a_sandbox_of_a_newer_version_is_read(tmp_path: Path) -> None:
     assert store.get("t1") == task
 
 
-def test_doctor_reports_that_the_ledger_is_newer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_doctor_reports_a_newer_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """One line, with the command that updates."""
     monkeypatch.setenv("IMAGEGEN_HOME", str(tmp_path))
     becomes_newer(monkeypatch, *LATER)
