@@ -164,7 +164,7 @@ def test_a_keyring_that_cannot_be_opened_is_reported(ring, trouble, monkeypatch)
     assert select_endpoint(load(), sandbox=True).sandbox
     assert ring.asked == 1
     ring.trouble = None
-    monkeypatch.setattr(credentials, "_ASK_AGAIN", 0.0)
+    monkeypatch.setattr(credentials, "_RETRY_AFTER", 0.0)
     assert credentials.require(EVOLINK, load().home).reveal() == SECRET
     assert credentials.known(load()) == (SECRET,)
 

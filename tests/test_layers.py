@@ -86,7 +86,6 @@ LATE = [  # imports within functions: who may, what, and why. Milliseconds are C
     ("request", "unicodedata", "only a prompt that is not ASCII needs it"),
     ("request", "hashlib", "loads OpenSSL, 7 ms that a request without references does not need"),
 ]
-REMAINING_LATE = {("engine.credentials", "engine.settings")}
 
 
 class Import(NamedTuple):
@@ -291,7 +290,7 @@ def test_imports_in_functions_have_a_reason() -> None:
     def unexplained(module: str) -> set[tuple[str, str]]:
         names = {each.imported or each.library for each in imports_of(module) if each.late} - {module}
         without = {name for name in names if not any(is_in(module, who) and is_in(name, what) for who, what, _ in LATE)}
-        return {(module, name) for name in without} - REMAINING_LATE
+        return {(module, name) for name in without}
 
     assert broken(unexplained) == {}
 

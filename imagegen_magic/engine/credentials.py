@@ -1,4 +1,4 @@
-"""Where a gateway's key comes from, and how it stays unseen: environment, this session's memory, the system keyring."""
+"""Keys of gateways: from the environment, this session's memory or the system keyring; shown nowhere."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from imagegen_magic.engine.settings import Settings, load
 from imagegen_magic.errors import ImageGenError, MissingKey, UnsupportedOption
 from imagegen_magic.providers.base import Provider
 
 if TYPE_CHECKING:
-    from imagegen_magic.engine.settings import Settings
     from imagegen_magic.request import ImageRequest
 
-SHORTEST = 8  # characters; what is shorter may be a word of any text
+MIN_LENGTH = 8  # characters; what is shorter may be a word of any text
 
 _SERVICE = "imagegen_magic"
-_ASK_AGAIN = 10.0  # seconds until a keyring that could not be opened is read again: each attempt may open a dialogue
+_RETRY_AFTER = 10.0  # seconds until a keyring that could not be opened is read again: each attempt may open a dialogue
 _remembered: dict[str, Key] = {}
 _answers: dict[tuple[str, str, int], _Answer] = {}  # of the keyring, by home, gateway, and when a key was last saved
 
@@ -39,10 +39,10 @@ class Key:
 
     def redact(self, text: str) -> str:
         """Return the text with each occurrence of the key replaced."""
-        return text.replace(self._secret, "[key]") if len(self._secret) >= SHORTEST else text
+        return text.replace(self._secret, "[key]") if len(self._secret) >= MIN_LENGTH else text
 
     def is_well_formed(self) -> bool:
-        """Return whether it can be a key at all: an HTTP header takes printable ASCII only."""
+        """Return whether it can be a key: an HTTP header takes printable ASCII only."""
         return bool(self._secret) and self._secret.isascii() and self._secret.isprintable() and " " not in self._secret
 
     def __eq__(self, other: object) -> bool:
@@ -73,14 +73,14 @@ def remember(name: str, secret: str | Key) -> None:
     """Keep a key in memory for the rest of this session; raises MissingKey if it cannot be a key."""
     key = secret if isinstance(secret, Key) else Key(secret)
     del secret
-    _remembered[name] = _checked(key, f"what was typed for {name}")
+    _remembered[name] = _checked(key, f"the input for {name}")
 
 
-def _checked(key: Key, where: str) -> Key:
-    """Refuse what cannot be a key, without showing it."""
+def _checked(key: Key, origin: str) -> Key:
+    """Return a key; raises MissingKey for what cannot be one, without showing it."""
     if not key.is_well_formed():
         raise MissingKey(
-            f"The key in {where} has a character that no key has (a line break, a blank, a quote from a text editor?)",
+            f"The key in {origin} has a character that no key has (a line break, a blank, a quote from a text editor?)",
             hint="copy the complete key again, and nothing else",
         )
     return key
@@ -165,12 +165,13 @@ def known(settings: Settings | None = None) -> tuple[str, ...]:
 
     Each key in the keyring is read once, and none if no key was ever saved. A keyring that cannot be opened adds none.
     """
-    settings = settings or _settings()
+    settings = settings or load()
     keys = [*_remembered.values(), *_of_environment(settings)]
     with suppress(UnsupportedOption):  # a home that cannot be read must not hide the other keys
-        keys += _saved(settings.home)
+        answers = [_of_keyring(name, settings.home) for name in _saved_names(settings.home)]
+        keys += [answer.key for answer in answers if answer.key]
     secrets = {key.reveal() for key in keys}
-    return tuple(sorted((secret for secret in secrets if len(secret) >= SHORTEST), key=lambda secret: (-len(secret), secret)))
+    return tuple(sorted((secret for secret in secrets if len(secret) >= MIN_LENGTH), key=lambda secret: (-len(secret), secret)))
 
 
 def reject_embedded_keys(requests: Iterable[ImageRequest], others: Iterable[Any] = (), settings: Settings | None = None) -> None:
@@ -188,7 +189,7 @@ def reject_embedded_keys(requests: Iterable[ImageRequest], others: Iterable[Any]
 
 
 def holds_key(place: str) -> UnsupportedOption:
-    """Return the refusal of a prompt or a line that holds a key, without repeating it."""
+    """Return the refusal of a prompt or a line that holds a key; it does not contain the key."""
     return UnsupportedOption(
         f"This {place} holds something like a key, so nothing was run",
         option=place,
@@ -223,21 +224,16 @@ def _of_environment(settings: Settings) -> Iterator[Key]:
             yield Key(os.environ[variable])
 
 
-def _saved(home: Path) -> Iterator[Key]:
-    answers = (_of_keyring(name, home) for name in _saved_names(home))
-    yield from (answer.key for answer in answers if answer.key)
-
-
 def _of_keyring(name: str, home: Path, *, again: bool = False) -> _Answer:
     """Return the keyring's answer, read once; `again` reads again after a while if it could not be opened."""
-    place = (str(home), name, _changed(home))
-    answer = _answers.get(place)
-    if answer is None or (again and answer.refusal and time.monotonic() - answer.at > _ASK_AGAIN):
-        answer = _answers[place] = _asked(name)
+    entry = (str(home), name, _changed(home))
+    answer = _answers.get(entry)
+    if answer is None or (again and answer.refusal and time.monotonic() - answer.at > _RETRY_AFTER):
+        answer = _answers[entry] = _read_keyring(name)
     return answer
 
 
-def _asked(name: str) -> _Answer:
+def _read_keyring(name: str) -> _Answer:
     keyring = _keyring()
     if keyring is None:
         return _Answer(None, "", time.monotonic())
@@ -254,13 +250,6 @@ def _keyring() -> ModuleType | None:
     except ImportError:
         return None
     return keyring
-
-
-def _settings() -> Settings:
-    """Return the settings of the working folder."""
-    from imagegen_magic.engine import settings
-
-    return settings.load()
 
 
 def _names_file(home: Path) -> Path:
