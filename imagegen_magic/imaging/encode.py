@@ -39,7 +39,7 @@ class Draft:
     """
 
     image: Image.Image
-    kind: ImageFormat
+    format: ImageFormat
     options: dict[str, Any]
     notes: tuple[str, ...]
 
@@ -74,19 +74,19 @@ def fits(data: bytes, image: Image.Image, limits: Limits) -> bool:
 
 def target(limits: Limits) -> ImageFormat:
     """Return the format that images of other formats become: PNG if it is accepted."""
-    return next((kind for kind in WEB_FORMATS if kind.mime_type in limits.types), PNG)
+    return next((image_format for image_format in WEB_FORMATS if image_format.mime_type in limits.types), PNG)
 
 
 def encode_within(draft: Draft, limits: Limits) -> LocalImage:
     """Return the draft as a file within the limits. Raises UnsupportedOption if it is too large and not to be made to fit."""
-    draft = _opaque(draft, limits) if draft.kind is JPEG else draft
+    draft = _opaque(draft, limits) if draft.format is JPEG else draft
     small = _scaled(draft, math.sqrt(limits.max_pixels / (draft.image.width * draft.image.height)))
     data = _saved(small)
     if len(data) > limits.max_bytes:
-        check_bytes(data, f" as {draft.kind.name}", limits)
+        check_bytes(data, f" as {draft.format.name}", limits)
         small, data = _within_bytes(_lossy(small, data, limits), limits)
     notes = small.notes + _scaling(draft.image.size, small.image.size)
-    return LocalImage(data, small.kind.mime_type, *small.image.size, limits.name, notes)
+    return LocalImage(data, small.format.mime_type, *small.image.size, limits.name, notes)
 
 
 def _scaling(before: tuple[int, int], after: tuple[int, int]) -> tuple[str, ...]:
@@ -95,10 +95,10 @@ def _scaling(before: tuple[int, int], after: tuple[int, int]) -> tuple[str, ...]
 
 def _lossy(draft: Draft, data: bytes, limits: Limits) -> Draft:
     """Return an opaque picture as a JPEG, which is smaller at the same pixels."""
-    if draft.kind is JPEG or _transparent(draft.image) or JPEG.mime_type not in limits.types:
+    if draft.format is JPEG or _transparent(draft.image) or JPEG.mime_type not in limits.types:
         return draft
-    note = f"made a JPEG of quality {QUALITY}: {compared_sizes(len(data), limits.max_bytes)[0]} as {draft.kind.name} were too much"
-    return _opaque(replace(draft, kind=JPEG, options={}, notes=(*draft.notes, note)), limits)
+    note = f"made a JPEG of quality {QUALITY}: {compared_sizes(len(data), limits.max_bytes)[0]} as {draft.format.name} were too much"
+    return _opaque(replace(draft, format=JPEG, options={}, notes=(*draft.notes, note)), limits)
 
 
 def _opaque(draft: Draft, limits: Limits) -> Draft:
@@ -139,6 +139,6 @@ def _scaled(draft: Draft, share: float) -> Draft:
 
 def _saved(draft: Draft) -> bytes:
     file = io.BytesIO()
-    options = draft.options or ({"compress_level": _EFFORT} if draft.kind is PNG else {"quality": QUALITY})
-    draft.image.save(file, draft.kind.name, icc_profile=draft.image.info.get("icc_profile"), **options)
+    options = draft.options or ({"compress_level": _EFFORT} if draft.format is PNG else {"quality": QUALITY})
+    draft.image.save(file, draft.format.name, icc_profile=draft.image.info.get("icc_profile"), **options)
     return file.getvalue()

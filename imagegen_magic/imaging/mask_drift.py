@@ -90,8 +90,8 @@ def heatmap(before: bytes, after: bytes, mask: bytes, edge: int = EDGE) -> Image
 def _compared(before: bytes, after: bytes, mask: bytes) -> _Comparison:
     first, second = opened(before), opened(after)
     size, alignment = _grid(first.size, second.size)
-    kind = identify(after)
-    lossy = kind.lossy or (kind is WEBP and b"VP8L" not in after[:65_536])
+    image_format = identify(after)
+    lossy = image_format.lossy or (image_format is WEBP and b"VP8L" not in after[:65_536])
     alpha = _alpha(mask, size)
     counted = alpha.point([0] * 255 + [255])
     if block := _block(lossy, alignment):

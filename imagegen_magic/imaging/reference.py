@@ -80,25 +80,27 @@ def prepare(
 
 
 def _from_file(data: bytes, limits: Limits, notes: tuple[str, ...] = ()) -> LocalImage:
-    kind = _kind(data, limits.name)
+    image_format = _format(data, limits.name)
     with _as_reference(limits.name):
-        found, image = examined(kind, data, MAX_DECODED_PIXELS)
+        found, image = examined(image_format, data, MAX_DECODED_PIXELS)
     check_size(image.size, limits)
-    accepted = kind.mime_type in limits.types
+    accepted = image_format.mime_type in limits.types
     if accepted and found.still:
         check_bytes(found.data, "", limits)
     with DECODERS, _as_reference(limits.name):
         turn = orientation(image)  # before a TIFF turns itself
-        load_pixels(image, kind)
+        load_pixels(image, image_format)
         notes += ((_TURNED,) if turn != 1 else ()) + _left_out(found, turn != 1, notes) * accepted
-        sent = data if found.data is data else fingerprint_bytes(kind, data)
-        unchanged = accepted and turn == 1 and fits(sent if limits.fit else found.data, image, limits)
+        in_0_1_0 = data if found.data is data else fingerprint_bytes(image_format, data)  # what version 0.1.0 sent
+        unchanged = accepted and turn == 1 and fits(in_0_1_0 if limits.fit else found.data, image, limits)
         if unchanged and found.still:
-            picture = LocalImage(found.data, kind.mime_type, *image.size, limits.name, notes + _first_of(image, kind, found))
+            notes += _first_of(image, image_format, found)
+            picture = LocalImage(found.data, image_format.mime_type, *image.size, limits.name, notes)
         else:
-            draft = _drafted(image, kind, data, limits, notes)
-            picture = encode_within(replace(draft, notes=draft.notes + _first_of(image, kind, found, draft.kind is not kind)), limits)
-    return replace(picture, identity=hashlib.sha256(sent).hexdigest()) if unchanged and sent is not picture.data else picture
+            draft = _drafted(image, image_format, data, limits, notes)
+            notes = draft.notes + _first_of(image, image_format, found, draft.format is not image_format)
+            picture = encode_within(replace(draft, notes=notes), limits)
+    return replace(picture, identity=hashlib.sha256(in_0_1_0).hexdigest()) if unchanged and in_0_1_0 is not picture.data else picture
 
 
 def _left_out(found: StrippedFile, turned: bool, notes: tuple[str, ...]) -> tuple[str, ...]:
@@ -107,19 +109,19 @@ def _left_out(found: StrippedFile, turned: bool, notes: tuple[str, ...]) -> tupl
     return () if not words or _DRAWN in notes else (f"left out: {', '.join(words)}",)
 
 
-def _first_of(image: Image.Image, kind: ImageFormat, found: StrippedFile, converted: bool = False) -> tuple[str, ...]:
+def _first_of(image: Image.Image, image_format: ImageFormat, found: StrippedFile, converted: bool = False) -> tuple[str, ...]:
     """Return the note of a conversion, and of which of several images is sent."""
     frames = found.frames or getattr(image, "n_frames", 1)
-    first = f"the first of {frames} {'pages' if kind is TIFF else 'frames'}" if frames > 1 else ""
-    note = ", ".join(filter(None, [f"converted from {kind.name}" if converted else "", first]))
+    first = f"the first of {frames} {'pages' if image_format is TIFF else 'frames'}" if frames > 1 else ""
+    note = ", ".join(filter(None, [f"converted from {image_format.name}" if converted else "", first]))
     return (note,) if note else ()
 
 
-def _drafted(image: Image.Image, kind: ImageFormat, data: bytes, limits: Limits, notes: tuple[str, ...]) -> Draft:
+def _drafted(image: Image.Image, image_format: ImageFormat, data: bytes, limits: Limits, notes: tuple[str, ...]) -> Draft:
     """Return a decoded file's image, upright, in the format that it is to have."""
-    wanted = kind if kind in WEB_FORMATS and kind.mime_type in limits.types else target(limits)
+    wanted = image_format if image_format in WEB_FORMATS and image_format.mime_type in limits.types else target(limits)
     turn = orientation(image)
-    options = _faithful(image, kind, data, turn) if wanted is kind else {}
+    options = _faithful(image, image_format, data, turn) if wanted is image_format else {}
     return Draft(_upright(image, turn, limits), wanted, options, notes)
 
 
@@ -171,12 +173,12 @@ def _bytes_in(source: object, limits: Limits) -> bytes:
     raise refused(limits, f"{limits.name} is of type {type(source).__name__}, which holds no picture", _ACCEPTED)
 
 
-def _kind(data: bytes, name: str) -> ImageFormat:
+def _format(data: bytes, name: str) -> ImageFormat:
     if len(data) > _MAX_FILE:
         words = f"{name} has {len(data) / 2**20:.0f} MiB, more than the {_MAX_FILE / 2**20:.0f} MiB that are read"
         raise ImageInvalid(words, blame="you", charge="no", hint="make it smaller with another program")
-    if kind := format_of(data):
-        return kind
+    if image_format := format_of(data):
+        return image_format
     words = f"{name} is empty" if not data else f"{name} is not a picture that can be read here but {looks_like(data)}"
     raise ImageInvalid(words, blame="you", charge="no", hint=f"give a PNG, JPEG or WebP, or one to convert: {_CONVERTED}")
 
@@ -191,13 +193,13 @@ def _as_reference(name: str) -> Iterator[None]:
         raise ImageInvalid(f"{name}: {error.what}", blame="you", charge="no", hint=step) from error
 
 
-def _faithful(image: Image.Image, kind: ImageFormat, data: bytes, turn: int) -> dict[str, Any]:
+def _faithful(image: Image.Image, image_format: ImageFormat, data: bytes, turn: int) -> dict[str, Any]:
     """Return the options that save the image as finely as its file was: a JPEG by its own tables, so that it loses next to nothing."""
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         sampling = JpegImagePlugin.get_sampling(image)
         tables = [_flipped(table) if turn >= 5 else table for table in image.quantization.values()]
         return {"qtables": tables, "subsampling": 2 if sampling == 2 else 0}
-    if kind is WEBP:
+    if image_format is WEBP:
         return {"lossless": True, "exact": True} if b"VP8L" in data[:65_536] else {"quality": 95}
     return {}
 

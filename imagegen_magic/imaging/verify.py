@@ -45,14 +45,15 @@ def verify(data: bytes, *, preview_edge: int | None = None) -> tuple[ImageInfo, 
 
 
 def _verified(data: bytes, preview_edge: int | None) -> tuple[ImageInfo, Preview | None]:
-    kind = identify(data, quoted=True)
-    with DECODERS, translate_errors(kind.name):
+    image_format = identify(data, quoted=True)
+    with DECODERS, translate_errors(image_format.name):
         image = decoded(data)
         alpha = image.has_transparency_data
-        facts = ImageInfo(image.width, image.height, kind.mime_type, kind.suffix, alpha, _transparent(image) if alpha else False)
+        transparent = _transparent(image) if alpha else False
+        facts = ImageInfo(image.width, image.height, image_format.mime_type, image_format.suffix, alpha, transparent)
         copy = small(image, preview_edge) if preview_edge is not None else None
         del image
-    with translate_errors(kind.name):
+    with translate_errors(image_format.name):
         return facts, fitted(copy) if copy else None
 
 

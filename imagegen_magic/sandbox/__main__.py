@@ -26,22 +26,22 @@ class _OnPurpose(logging.Filter):
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    words = argparse.ArgumentParser(
+    command_line = argparse.ArgumentParser(
         prog="python -m imagegen_magic.sandbox",
         description="The gateways in a box: every dialect on one socket, no key, no cost, drawn pictures.",
         epilog="faults: " + ", ".join(KINDS),
     )
-    words.add_argument("--port", type=_port, default=8001, help="port, 0 for a free one (default 8001)")
-    words.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
-    words.add_argument("--scale", type=float, default=0.05, help="factor on realistic waiting times (default 0.05)")
-    words.add_argument("--seed", type=int, default=0, help="other pictures for the same prompts")
-    words.add_argument("--home", type=Path, help="folder that keeps the tasks when this process ends")
-    words.add_argument("--fault", action="append", default=[], metavar="KIND[:TIMES]", help="arm a fault; repeatable")
-    words.add_argument("--duration", type=float, metavar="SECONDS", help="every task takes exactly this long")
-    words.add_argument("--latency", type=float, default=0.0, metavar="SECONDS", help="added to each poll")
-    words.add_argument("--lifetime", type=float, default=86_400.0, metavar="SECONDS", help="life of a result address (default 24 h)")
-    words.add_argument("--plain", action="store_true", help="one drawing for all pictures of the same pixels: for measuring")
-    return words
+    command_line.add_argument("--port", type=_port, default=8001, help="port, 0 for a free one (default 8001)")
+    command_line.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    command_line.add_argument("--scale", type=float, default=0.05, help="factor on realistic waiting times (default 0.05)")
+    command_line.add_argument("--seed", type=int, default=0, help="other pictures for the same prompts")
+    command_line.add_argument("--home", type=Path, help="folder that keeps the tasks when this process ends")
+    command_line.add_argument("--fault", action="append", default=[], metavar="KIND[:TIMES]", help="arm a fault; repeatable")
+    command_line.add_argument("--duration", type=float, metavar="SECONDS", help="every task takes exactly this long")
+    command_line.add_argument("--latency", type=float, default=0.0, metavar="SECONDS", help="added to each poll")
+    command_line.add_argument("--lifetime", type=float, default=86_400.0, metavar="SECONDS", help="life of a result address (default 24 h)")
+    command_line.add_argument("--plain", action="store_true", help="one drawing for all pictures of the same pixels: for measuring")
+    return command_line
 
 
 def _port(text: str) -> int:
@@ -60,8 +60,8 @@ def greeting(origin: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until interrupted; returns the exit code."""
-    words = parser()
-    options = words.parse_args(arguments)
+    command_line = parser()
+    options = command_line.parse_args(arguments)
     try:
         import uvicorn
     except ImportError:
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         app = create_app(faults=given.pop("fault"), **given)
     except ValueError as error:
-        words.error(str(error))
+        command_line.error(str(error))
     try:
         listener = socket.create_server((host, port), backlog=2048)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it; else each answer's body waits 40 ms

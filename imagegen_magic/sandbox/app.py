@@ -101,11 +101,9 @@ class Sandbox:
         return fault_responses.answer(entry.fault, answer) if entry.fault else JSONResponse(answer)
 
     async def _by_idempotency_key(self, provider: str, idempotency_key: str) -> Task | None:
-        if task := self.store.by_key(provider, idempotency_key):
-            return task
-        if self.store.home is not None:
+        if (task := self.store.by_key(provider, idempotency_key)) is None:
             await asyncio.to_thread(self.store.refresh)
-        return self.store.by_key(provider, idempotency_key)
+        return task or self.store.by_key(provider, idempotency_key)
 
     def _fault(self, phase: Any, dialect: Dialect, prompt: str, owner: str) -> str | None:
         try:
@@ -229,10 +227,7 @@ class Sandbox:
 
     async def _task(self, task_id: str, dialect: Dialect) -> Task | None:
         """Return this gateway's task with the faults it has caught by now, None if it is unknown or forgotten."""
-        task = self.store.get(task_id)
-        if task is None and self.store.home is not None:
-            await asyncio.to_thread(self.store.refresh)
-            task = self.store.get(task_id)
+        task = self.store.get(task_id) or await asyncio.to_thread(self.store.find, task_id)
         if task is None or task.provider != dialect.name:
             return None
         if fresh := self.faults.clinging(dialect.name, task.prompt, task.faults):

@@ -56,14 +56,9 @@ class ReferenceStore:
             raise fault_responses.unreachable(f"{url[:80]} has expired")
         if (file := _UPLOADED.fullmatch(parts.path)) and self._uploads.get(file[1]) is not None:
             return f"upload/{file[1]}"
-        if (result := _RESULT.fullmatch(parts.path)) and (task := self._task(result[1])) and int(result[2]) < task.n:
+        if (result := _RESULT.fullmatch(parts.path)) and (task := self._store.find(result[1])) and int(result[2]) < task.n:
             return f"result/{task.id}/{result[2]}"
         raise fault_responses.unreachable(f"{url[:80]} is not there")
-
-    def _task(self, task_id: str) -> Task | None:
-        if self._store.get(task_id) is None:
-            self._store.refresh()
-        return self._store.get(task_id)
 
     def _check_mask(self, first: str, mask: str) -> None:
         facts = self._uploads.facts(mask.removeprefix("upload/"))

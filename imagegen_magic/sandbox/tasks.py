@@ -97,6 +97,12 @@ class TaskStore:
         """Return the task of that id, as far as this process has read."""
         return self._tasks.get(task_id)
 
+    def find(self, task_id: str) -> Task | None:
+        """Return the task of that id, after reading what other processes have written if this one does not know it."""
+        if task_id not in self._tasks:
+            self.refresh()
+        return self._tasks.get(task_id)
+
     def by_key(self, provider: str, idempotency_key: str) -> Task | None:
         """Return the task that was submitted with that Idempotency-Key."""
         return self._tasks.get(self._keys.get((provider, idempotency_key), ""))
