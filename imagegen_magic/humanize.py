@@ -19,6 +19,11 @@ def alternatives(names: Sequence[str]) -> str:
     return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
+def gateway_name(name: str, sandbox: bool) -> str:
+    """Return the name of a gateway or model, and whether the sandbox stands in for it: `evolink (sandbox)`."""
+    return f"{name} (sandbox)" if sandbox else name
+
+
 def truncate(text: str, max_length: int = 60) -> str:
     """Return a text on one line of at most `max_length` characters; an ellipsis shows that it was cut."""
     line = " ".join(text.split())

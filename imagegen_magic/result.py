@@ -139,7 +139,8 @@ class GeneratedImage(Record):
     `width` and `height` are in pixels, read from its bytes; `seconds` from the submission to the end; `created` in epoch seconds; `id`
     is the ledger's. `differences` names in text what differs from the request. `reused` means that it existed and cost nothing now.
     `earlier` is the latest image of an identical request, as (id, epoch seconds). `drift` is the change of what a mask protects, as (share
-    of its pixels, mean absolute difference), both 0..1.
+    of its pixels, mean absolute difference), both 0..1. `url` may be signed: no repr shows its query, but `dataclasses.asdict`, with
+    which pandas makes a DataFrame of images, copies it whole.
     """
 
     path: Path

@@ -95,7 +95,7 @@ class TestPicking:
         assert re.search(rf"bytes +{len(shell.variables['fox'].data)} ", text)
 
     def test_a_foreign_file(self, shell, capsys):
-        """Only its numbers are known, and a line says so."""
+        """Only its numbers are known, and a line reports that."""
         text = shown(shell, capsys, "photo.png 1")
         assert "The prompt of A: photo.png is unknown" in text
         assert "Settings" not in text
@@ -176,11 +176,11 @@ class TestOutputs:
 
     def test_slider_picture_and_words(self, shell):
         """A slider without a script, one static image with both, and the differences, escaped, with colours of both themes."""
-        slider, beside, words = compare.bundles(*self.sides(shell, "1", "2"))
+        slider, both, words = compare.bundles(*self.sides(shell, "1", "2"))
         assert slider.data["text/html"].count('<img src="data:image/') == 2
         assert "<script" not in slider.data["text/html"] + words.data["text/html"]
-        (kind,) = [mime for mime in beside.data if mime.startswith("image/")]
-        assert Image.open(io.BytesIO(base64.b64decode(beside.data[kind]))).width > 48
+        (kind,) = [mime for mime in both.data if mime.startswith("image/")]
+        assert Image.open(io.BytesIO(base64.b64decode(both.data[kind]))).width > 48
         html = words.data["text/html"]
         assert re.search(r"<del [^>]+>red</del><ins [^>]+>blue</ins> &lt;fox&gt;", html)
         assert "<fox>" not in html
@@ -188,16 +188,16 @@ class TestOutputs:
 
     def test_different_shapes_have_no_slider(self, shell):
         """They would be distorted by overlaying: they are side by side."""
-        beside, words = compare.bundles(*self.sides(shell, "photo.png", "1"))
-        assert "slider" not in beside.data.get("text/html", "")
+        both, words = compare.bundles(*self.sides(shell, "photo.png", "1"))
+        assert "slider" not in both.data.get("text/html", "")
         assert "Numbers" in words.data["text/html"]
 
     def test_large_pictures_stay_small(self, shell, own_world):
         """Noise of two megapixels: each output stays below the notebook's limit."""
         for name in ("one.png", "other.png"):
             Image.effect_noise((1920, 1080), 90).save(own_world / name)
-        slider, beside, words = compare.bundles(*self.sides(shell, "one.png", "other.png"))
-        (kind,) = [mime for mime in beside.data if mime.startswith("image/")]
+        slider, both, words = compare.bundles(*self.sides(shell, "one.png", "other.png"))
+        (kind,) = [mime for mime in both.data if mime.startswith("image/")]
         assert len(slider.data["text/html"]) < 2 * 100_000 * 4 / 3 + 8_000
-        assert len(beside.data[kind]) <= 150_000 * 4 / 3 + 4
+        assert len(both.data[kind]) <= 150_000 * 4 / 3 + 4
         assert len(words.data["text/html"]) < 10_000

@@ -1,4 +1,4 @@
-"""TAB offers options, gateways, models, and exactly what the chosen model takes beside the options given."""
+"""TAB offers options, gateways, models, and exactly what the chosen model takes with the options given."""
 
 import pytest
 from shells import a_shell
@@ -104,7 +104,7 @@ def test_models_of_the_chosen_gateway(shell, monkeypatch):
     ],
 )
 def test_exactly_the_valid_values(shell, line, expected):
-    """Sizes, tiers, qualities and the rest are those that this model takes beside what is given."""
+    """Sizes, tiers, qualities and the rest are those that this model takes with what is given."""
     assert set(shell.tab(f"%%imagegen {line}")) == expected
     assert set(shell.tab(f"%imagegen {line}")) == expected
 

@@ -190,8 +190,8 @@ class TestSizes:
         after = painted(photograph(), (0, 0, 384, 32)).resize(size, Image.Resampling.LANCZOS)
         assert drift(saved(photograph()), saved(after), box_mask()).share == pytest.approx(0.125 / (5 / 6), abs=0.035)
 
-    def test_another_shape_is_said(self) -> None:
-        """A square answer to a wide picture is compared stretched, and the result says so."""
+    def test_another_shape_is_reported(self) -> None:
+        """A square answer to a wide picture is compared stretched, and the result reports it."""
         after = photograph().resize((256, 256))
         found = drift(saved(photograph()), saved(after), box_mask())
         assert found.alignment == "stretched"

@@ -380,7 +380,7 @@ def test_two_at_once_get_two_names(own_world):
 @pytest.mark.parametrize(
     ("target", "step"),
     [
-        ("foxes", "os.rename"),
+        ("foxes", "os.replace"),
         ("foxes.zip", "os.replace"),
         ("foxes", "imagegen_magic.studies.export.archive.page"),
         ("foxes.zip", "imagegen_magic.studies.export.archive.page"),
@@ -440,14 +440,14 @@ def test_the_page_works_alone(own_world, browser, scheme):
     place = export(sweep, "foxes")
     page = browser.new_page(color_scheme=scheme, java_script_enabled=True)
     page.context.set_offline(True)
-    asked, said = [], []
+    asked, errors = [], []
     page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto((place / "index.html").as_uri())
     page.wait_for_load_state("networkidle")
     assert [url for url in asked if not url.startswith("data:")] == [(place / "index.html").as_uri()]
-    assert said == []
+    assert errors == []
     drawn = page.evaluate("[...document.images].map(image => { image.loading = 'eager'; return [image.alt, image.src.slice(0, 11)] })")
     assert len(drawn) == 6
     page.wait_for_function("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
@@ -518,7 +518,7 @@ def test_the_magic_exports_the_selection(shell, own_world):
         "12": "The target comes first",
         "made_one": "The target comes first",
         "g number": "holds no generated pictures",
-        "g nobody": "neither a variable nor a picture's number",
+        "g nothing": "neither a variable nor a picture's number",
         "g 99": "no picture 99",
         "g 98-99": "no picture from 98 to 99",
         "g 9-1": "not a range",

@@ -196,7 +196,7 @@ def test_many_matches_are_newest_first_too():
 
 
 class TestMarks:
-    """Stars, tags and notes are kept beside the picture."""
+    """Stars, tags and notes are stored with the picture."""
 
     @pytest.fixture
     def number(self):
@@ -303,7 +303,7 @@ class TestTheCommands:
         assert ("a red fox" in shell.shown()[0], "a fox, red" in shell.shown()[0]) == (True, False)
 
     def test_no_match(self, shell, capsys):
-        """A line says so."""
+        """A line reports it."""
         saved()
         shell.run("%imagegen history zeppelin")
         assert capsys.readouterr().out.startswith("No picture matches.")

@@ -136,7 +136,7 @@ class TestTheCommand:
         assert "<mask>" not in html
 
     def test_no_relatives(self, shell):
-        """A line says so; a missing file has no thumbnail."""
+        """A line reports it; a missing file has no thumbnail."""
         (image,) = saved()
         image.path.unlink()
         shell.run(f"%imagegen tree @{image.id}")

@@ -48,7 +48,7 @@ def a_task_left_behind(state="submitted", prompt="a castle <i>left</i> behind"):
 
 def test_providers_lists_every_gateway(shell, monkeypatch):
     """Each gateway with its models, whether a key is set and where to set it, its documents, what it can do."""
-    monkeypatch.setenv("EVOLINK_API_KEY", "some-key-nobody-sees")
+    monkeypatch.setenv("EVOLINK_API_KEY", "some-key-to-hide")
     shell.run("%imagegen providers")
     text, html = shell.shown()[0], shell.shown("text/html")[0]
     for provider in registry.all_providers():
@@ -57,7 +57,7 @@ def test_providers_lists_every_gateway(shell, monkeypatch):
         assert f'href="{provider.docs_url}"' in html
     assert "set (EVOLINK_API_KEY)" in text
     assert "not set: APIMART_API_KEY, or %imagegen login apimart" in text
-    assert "some-key-nobody-sees" not in text + html
+    assert "some-key-to-hide" not in text + html
     assert "retired 2026-10-23" in text
 
 
@@ -93,7 +93,7 @@ class TestABadLookAlike:
             assert name in text
 
     def test_by_its_name(self, shell):
-        """What is wrong is the answer; of another gateway nothing is said of it."""
+        """The error is shown for this gateway only."""
         with pytest.raises(UnknownProvider, match="has unknown keys base_uri"):
             shell.run("%imagegen models broken")
         shell.run("%imagegen models zeta")
@@ -102,17 +102,17 @@ class TestABadLookAlike:
     def test_no_gateway_is_chosen_in_its_place(self, shell, monkeypatch):
         """One of this package comes before it; one behind it, or the sandbox, is not taken instead."""
         settings = shell.context.settings()
-        monkeypatch.setenv("ZETA_API_KEY", "a-key-that-nobody-sees")
+        monkeypatch.setenv("ZETA_API_KEY", "a-key-to-hide")
         with pytest.raises(UnknownProvider, match="has unknown keys base_uri"):
             endpoints.select_endpoint(settings)
         assert endpoints.select_endpoint(settings, provider="zeta").provider.name == "zeta"
-        monkeypatch.setenv("EVOLINK_API_KEY", "a-key-that-nobody-sees")
+        monkeypatch.setenv("EVOLINK_API_KEY", "a-key-to-hide")
         assert endpoints.select_endpoint(settings).provider.name == "evolink"
         assert endpoints.select_endpoint(settings, sandbox=True).sandbox
 
     def test_the_panel_opens(self, shell, monkeypatch):
         """With the gateways that can be used."""
-        monkeypatch.setenv("EVOLINK_API_KEY", "a-key-that-nobody-sees")
+        monkeypatch.setenv("EVOLINK_API_KEY", "a-key-to-hide")
         desk = PanelState(shell.context.settings(), ImageRequest(""), None, None)
         assert list(desk.providers) == [*registry.BUILT_IN, "zeta"]
 
@@ -147,13 +147,13 @@ def test_models_shows_every_size(shell, name):
                     assert not [pair for pair in tiers.values() if f"{pair[0]}×{pair[1]}" not in text]
 
 
-def test_models_of_nobody(shell):
-    """An unknown name says which there are."""
+def test_models_of_an_unknown_name(shell):
+    """The error for an unknown name lists the gateways."""
     with pytest.raises(UnknownProvider, match="apimart, evolink, gccai, xingchao"):
-        shell.run("%imagegen models nobody")
+        shell.run("%imagegen models nothing")
 
 
-def test_config_says_who_said_what(shell, own_world, monkeypatch):
+def test_config_shows_the_origin_of_each_value(shell, own_world, monkeypatch):
     """Every setting with its value and origin."""
     monkeypatch.setenv("IMAGEGEN_SAVE_DIR", "/data/pictures")
     (own_world / "pyproject.toml").write_text('[tool.imagegen]\nquality = "low"\n')
@@ -170,7 +170,7 @@ def test_config_says_who_said_what(shell, own_world, monkeypatch):
 
 
 def test_nothing_is_there_yet(shell, capsys):
-    """In a new session history, jobs, wait, cancel, resume and error say that there is nothing."""
+    """In a new session history, jobs, wait, cancel, resume and error report that there is nothing."""
     for command, words in {
         "history": "No picture yet.",
         "jobs": "No running or pending tasks.",
@@ -229,7 +229,7 @@ def test_history_outlives_its_files(shell):
 
 @pytest.mark.parametrize("code", ["%imagegen show", "%imagegen show 999", "%imagegen show fox"])
 def test_show_of_nothing(shell, code):
-    """Without an id, with an unknown one, or with a word, show says what it takes."""
+    """Without an id, with an unknown one, or with a word, the error of show has its usage."""
     with pytest.raises(UsageError, match="history"):
         shell.run(code)
 
@@ -245,14 +245,14 @@ def test_jobs_lists_what_was_left_behind(shell):
 
 
 def test_an_unknown_submission_is_listed(shell):
-    """What nobody knows of is listed as that."""
+    """A submission of unknown outcome is listed as that."""
     a_task_left_behind(state="unknown")
     shell.run("%imagegen jobs")
     assert "it is unknown whether the gateway accepted it" in shell.shown()[0]
 
 
 def test_waiting_pictures_are_told_once(shell):
-    """The first cell of a session says in one line that pictures are waiting; the second does not."""
+    """The first cell of a session shows in one line that pictures are waiting; the second does not."""
     a_task_left_behind()
     shell.run("%imagegen --sandbox a fox")
     assert "1 picture is waiting: %imagegen resume" in shell.shown()
@@ -261,7 +261,7 @@ def test_waiting_pictures_are_told_once(shell):
 
 
 def test_nothing_waiting_is_no_line(shell):
-    """A session with nothing to collect is told nothing."""
+    """A session with nothing to collect shows no reminder."""
     shell.run("%imagegen --sandbox a fox")
     assert not [words for words in shell.shown() if "waiting" in words]
 
@@ -305,7 +305,7 @@ def test_jobs_counts_one_picture(shell):
 
 
 def test_cancel_stops_the_waiting(shell, capsys, monkeypatch):
-    """Cancelling ends the waiting, says that the gateway goes on, and resume collects without a new submission."""
+    """Cancelling ends the waiting and reports that the gateway continues; resume collects without a new submission."""
     monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "30")
     shell.run("%imagegen --sandbox --no-wait -o foxes a fox")
     job = shell.variables["foxes"]
@@ -323,7 +323,7 @@ def test_cancel_stops_the_waiting(shell, capsys, monkeypatch):
 
 def test_doctor_finds_nothing_wrong(shell, monkeypatch):
     """Versions, front end, settings, ledger, folder, keys and addresses; no network and no key shown."""
-    monkeypatch.setenv("EVOLINK_API_KEY", "some-key-nobody-sees")
+    monkeypatch.setenv("EVOLINK_API_KEY", "some-key-to-hide")
     refuse_network(monkeypatch)
     shell.run("%imagegen doctor")
     text = shell.shown()[0]
@@ -338,7 +338,7 @@ def test_doctor_finds_nothing_wrong(shell, monkeypatch):
         "waiting pictures",
     ):
         assert words in text
-    assert "some-key-nobody-sees" not in text
+    assert "some-key-to-hide" not in text
 
 
 def refuse_network(monkeypatch):
@@ -350,7 +350,7 @@ def refuse_network(monkeypatch):
     monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", connect)
 
 
-def test_doctor_says_how_to_mend(shell, own_world, monkeypatch):
+def test_doctor_shows_how_to_fix(shell, own_world, monkeypatch):
     """A key over http, an unwritable folder, waiting pictures: each with what to do."""
     a_task_left_behind()
     monkeypatch.setenv("EVOLINK_BASE_URL", "http://proxy.example")
@@ -363,8 +363,8 @@ def test_doctor_says_how_to_mend(shell, own_world, monkeypatch):
     assert "%imagegen resume collects them" in text
 
 
-def test_doctor_tells_of_a_broken_ledger(shell, own_world):
-    """A ledger that is no database is told, and the rest of the report still comes."""
+def test_doctor_reports_a_broken_ledger(shell, own_world):
+    """A ledger that is no database is reported, and the rest of the report is complete."""
     home = own_world.parent / "home"
     home.mkdir()
     (home / "ledger.sqlite").write_text("this is not a database, but long enough to look like a file of one" * 20)
@@ -374,15 +374,15 @@ def test_doctor_tells_of_a_broken_ledger(shell, own_world):
     assert "address of evolink" in text
 
 
-def test_doctor_tells_of_a_broken_configuration(shell, own_world):
+def test_doctor_reports_a_broken_configuration(shell, own_world):
     """A pyproject.toml that cannot be read, or a setting that does not exist, is named."""
     (own_world / "pyproject.toml").write_text("[tool.imagegen]\nspeed = 3\n")
     shell.run("%imagegen doctor")
     assert "an option 'speed' that does not exist" in shell.shown()[0]
 
 
-def test_doctor_asks_the_network_only_when_told(shell, monkeypatch):
-    """`doctor --network` looks whether each gateway answers; here nobody does, and it says so."""
+def test_doctor_asks_the_network_only_on_request(shell, monkeypatch):
+    """`doctor --network` checks whether each gateway answers; here none does, and the report has that."""
     for name in registry.provider_names():
         monkeypatch.setenv(f"{name.upper()}_BASE_URL", "http://127.0.0.1:9")
     shell.run("%imagegen doctor --network")

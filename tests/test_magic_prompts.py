@@ -134,7 +134,7 @@ def test_an_unknown_variable_is_an_error(shell):
 
 @pytest.mark.parametrize("body", ["\n", "   \n\t\n"])
 def test_an_empty_body_is_one_line(shell, body):
-    """A cell without a prompt says so, and a line too."""
+    """A cell or line without a prompt is refused with that reason."""
     with pytest.raises(UnsupportedOption, match="There is no prompt"):
         shell.run(f"%%imagegen --dry-run\n{body}")
     with pytest.raises(UnsupportedOption, match="There is no prompt"):
@@ -142,7 +142,7 @@ def test_an_empty_body_is_one_line(shell, body):
 
 
 def test_words_on_the_option_line_of_a_cell_are_refused(shell):
-    """A prompt or subcommand beside the options of %%imagegen is not silently dropped."""
+    """A prompt or subcommand among the options of %%imagegen is not silently dropped."""
     for line, words in (
         ("a red fox", r"`a red fox` is not an option, .* in one line with one percent sign: `%imagegen a red fox`"),
         ("providers", r"`providers` is a subcommand, which takes one percent sign: `%imagegen providers`"),
@@ -165,7 +165,7 @@ def test_a_nearly_subcommand_is_not_a_paid_prompt(shell):
 
 
 def test_a_subcommand_with_a_prompts_words_is_refused(shell, capsys):
-    """`%imagegen show me a castle` says how to draw that instead of guessing; `history` searches for its words, and says it too."""
+    """`%imagegen show me a castle` is refused with the line that draws it; `history` searches for its words, and shows that line too."""
     with pytest.raises(UsageError, match="%imagegen -- show me a castle"):
         shell.run("%imagegen show me a castle")
     capsys.readouterr()
@@ -202,7 +202,7 @@ def test_dry_run_shows_the_plan_and_sends_nothing(shell, own_world):
 
 
 def test_dry_run_tells_the_price_with_its_source(shell):
-    """Where a price is known it comes with who says so and when."""
+    """A known price has its source and its date."""
     shell.run("%%imagegen --dry-run -p gccai -q low\na castle")
     assert re.search(r"price +(about \$[\d.]+ \(.+, \d{4}-\d\d-\d\d\)|unknown)", shell.shown()[0])
     shell.run("%%imagegen --dry-run -p apimart -q low\na castle")

@@ -45,13 +45,13 @@ def shell():
 
 @pytest.mark.parametrize("line", LINES_WITH_A_KEY)
 def test_a_line_with_a_key_is_refused_without_repeating_it(shell, line, capsys):
-    """Whatever looks like a key, or an option that takes one, stops the line; what was typed is not said again."""
+    """Whatever looks like a key, or an option that takes one, stops the line, and is not repeated."""
     for code in (f"%imagegen {line}", f"%%imagegen {line}\na red fox"):
         with pytest.raises(UnsupportedOption, match="something like a key") as caught:
             shell.run(code)
-        told = str(caught.value) + capsys.readouterr().out + shell.context.last_error
+        shown = str(caught.value) + capsys.readouterr().out + shell.context.last_error
         assert "%imagegen login NAME" in str(caught.value)
-        assert not [word for word in (SECRET, OPAQUE, "hunter2", "eyJ") if word in told]
+        assert not [word for word in (SECRET, OPAQUE, "hunter2", "eyJ") if word in shown]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_ordinary_lines_are_no_keys(line):
 
 
 def test_a_known_key_in_a_prompt_is_refused(shell, monkeypatch):
-    """A prompt that holds a key of this environment or session is not sent; any other prompt is nobody's business."""
+    """A prompt that holds a key of this environment or session is not sent; any other prompt is sent."""
     monkeypatch.setenv("EVOLINK_API_KEY", "short-but-real-one")
     with pytest.raises(UnsupportedOption, match="This prompt holds something like a key"):
         shell.run("%%imagegen --dry-run\nwrite short-but-real-one on a wall")
@@ -89,13 +89,13 @@ def test_login_asks_unseen_and_remembers(shell, monkeypatch, capsys):
     monkeypatch.setattr(getpass, "getpass", lambda prompt="": asked.append(prompt) or SECRET)
     shell.run("%imagegen login evolink")
     assert asked == ["Key of EvoLink: "]
-    said = capsys.readouterr().out
-    assert "kept until this kernel ends" in said
+    printed = capsys.readouterr().out
+    assert "kept until this kernel ends" in printed
     for command in ("providers", "config", "doctor", "error"):
         shell.run(f"%imagegen {command}")
-        said += capsys.readouterr().out + json.dumps(shell.shell.display_pub.outputs)
-    assert SECRET not in said
-    assert "set (this session)" in said
+        printed += capsys.readouterr().out + json.dumps(shell.shell.display_pub.outputs)
+    assert SECRET not in printed
+    assert "set (this session)" in printed
 
 
 def test_login_can_save_to_the_keyring(shell, monkeypatch, capsys):
@@ -172,7 +172,7 @@ def test_the_trace_is_redacted(shell, monkeypatch, capsys):
 
 
 def test_a_configured_gateway_key_is_known_too(shell, own_world, monkeypatch):
-    """A configured gateway's key is watched for, whatever its variable is called, even while the configuration is being mended."""
+    """A configured gateway's key is watched for, whatever its variable is called, even if the configuration is invalid."""
     table = 'like = "apimart"\nbase_url = "https://zeta.example"\nkey_variable = "ZETA_SECRET_WORD"\n'
     (own_world / "pyproject.toml").write_text(f"[tool.imagegen.providers.zeta]\n{table}")
     monkeypatch.setenv("ZETA_SECRET_WORD", "zeta-word")
@@ -200,7 +200,7 @@ def test_a_configured_gateway_key_is_known_too(shell, own_world, monkeypatch):
     ],
 )
 def test_a_known_key_in_a_variable_is_refused(shell, own_world, monkeypatch, line, body, where, option):
-    """What variables put into a prompt or an option is looked at before anything is sent, kept or written; it is not said again."""
+    """What variables put into a prompt or an option is checked before anything is sent, stored or written, and is not repeated."""
     monkeypatch.setenv("EVOLINK_API_KEY", "short-but-real-one")
     address = "https://example.org/short-but-real-one.png"
     shell.shell.user_ns.update(
@@ -245,7 +245,7 @@ def test_a_saved_key_is_refused_and_blotted_out(shell, ring):
 
 
 def test_a_locked_keyring_is_one_line(shell, ring, capsys):
-    """A cell that would need its key says so in a line; every other cell and command works, and doctor says how to mend it."""
+    """A cell that would need its key is refused in one line; every other cell and command works, and doctor shows the fix."""
     ring.trouble = KeyringLocked("Failed to unlock the collection!")
     shell.run("%%imagegen --sandbox --dry-run\na fox")
     for code in ("%%imagegen\na fox", "%%imagegen -p evolink\na fox"):

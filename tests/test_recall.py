@@ -41,8 +41,8 @@ def recalled(shell, capsys, what):
     return capsys.readouterr().out.removesuffix("\n")
 
 
-def told(shell):
-    """Return what the ledger knows of the latest request: gateway, sandbox, as asked, as sent."""
+def recorded(shell):
+    """Return what the ledger has of the latest request: gateway, sandbox, as asked, as sent."""
     (task,) = loop.run(api.ledger().tasks(limit=1))
     return task.provider, task.sandbox, task.asked, task.sent["json"]
 
@@ -53,15 +53,15 @@ def test_running_the_recalled_cell_asks_for_the_same(shell, capsys, prompt):
     options = "-p evolink --sandbox --size 1:1 -q low --callback-url https://example.com/x "
     options += """--set "seed=it's \\"so\\"" --set deep='{"a": [1, null]}'"""
     shell.run(f"%%imagegen {options}\n{prompt}\n")
-    first, number = told(shell), shell.variables["_imagegen"][0].id
+    first, number = recorded(shell), shell.variables["_imagegen"][0].id
     cell = recalled(shell, capsys, number)
     shell.run(cell)
     assert shell.variables["_imagegen"][0].id > number
-    assert told(shell) == first
+    assert recorded(shell) == first
 
 
-def test_configured_defaults_are_said(shell, capsys):
-    """What the configuration said then stands in the cell, so that it says the same after the configuration changed."""
+def test_configured_defaults_are_in_the_cell(shell, capsys):
+    """The cell has the configured values of that time, so that a changed configuration does not change it."""
     shell.magics.quality = "low"
     shell.run("%imagegen -p gccai --sandbox a fox")
     assert "--quality low" in recalled(shell, capsys, 1)
@@ -124,45 +124,45 @@ class TestFiles:
         assert recalled(shell, capsys, image.path) == self.CELL
         assert recalled(shell, capsys, image.path.with_suffix(".json")) == self.CELL
 
-    def test_a_changed_file_says_so(self, shell, capsys, image):
-        """Its sidecar still tells of the original."""
+    def test_a_changed_file_has_a_note(self, shell, capsys, image):
+        """Its sidecar still has the request of the original."""
         image.path.write_bytes(a_png())
-        said = recalled(shell, capsys, image.path)
-        assert said.startswith(self.CELL)
-        assert "was changed since it was saved" in said
+        printed = recalled(shell, capsys, image.path)
+        assert printed.startswith(self.CELL)
+        assert "was changed since it was saved" in printed
 
     def exported(self, image, path, **changes):
-        """Write a copy that carries what the sidecar says, as export does."""
+        """Write a copy that has the record of the sidecar, as export does."""
         sidecar = {**json.loads(image.path.with_suffix(".json").read_text()), **changes}
         path.write_bytes(embed(image.data, Origin.of_sidecar(sidecar)))
         return path
 
-    def test_by_what_a_copy_says(self, shell, capsys, image, own_world):
+    def test_by_the_metadata_of_a_copy(self, shell, capsys, image, own_world):
         """An exported copy names the original, which the ledger knows."""
         assert recalled(shell, capsys, self.exported(image, own_world / "copy.png")) == self.CELL
 
     def test_a_copy_from_elsewhere(self, shell, capsys, image, own_world, monkeypatch):
-        """Where nobody knows the original, its own words are taken, with what they leave open."""
+        """If the ledger does not have the original, its own metadata is used."""
         copy = self.exported(image, own_world / "copy.png")
         self.on_another_machine(monkeypatch, own_world)
-        said = recalled(shell, capsys, copy)
-        assert said.startswith(self.CELL)
+        printed = recalled(shell, capsys, copy)
+        assert printed.startswith(self.CELL)
 
     def test_a_copy_with_references(self, shell, capsys, image, own_world, monkeypatch):
-        """Files that it was made with must exist here too, and a note says so."""
+        """Files that it was made with must exist here too; a note has their names."""
         copy = self.exported(image, own_world / "copy.png", asked={"references": ["photo.jpg"], "nonsense": 1, "n": "2"})
         self.on_another_machine(monkeypatch, own_world)
-        said = recalled(shell, capsys, copy)
-        assert said.startswith("%%imagegen --provider evolink --ref photo.jpg --sandbox\nA red fox")
-        assert "made with photo.jpg, which must exist here" in said
+        printed = recalled(shell, capsys, copy)
+        assert printed.startswith("%%imagegen --provider evolink --ref photo.jpg --sandbox\nA red fox")
+        assert "made with photo.jpg, which must exist here" in printed
 
-    def test_a_copy_that_says_little(self, shell, image, own_world, monkeypatch):
-        """`--metadata minimal` tells no prompt, so there is nothing to recall."""
+    def test_a_copy_with_little_metadata(self, shell, image, own_world, monkeypatch):
+        """`--metadata minimal` leaves out the prompt, so there is nothing to recall."""
         copy = own_world / "copy.png"
         sidecar = json.loads(image.path.with_suffix(".json").read_text())
         copy.write_bytes(embed(image.data, Origin.of_sidecar(sidecar), "minimal"))
         self.on_another_machine(monkeypatch, own_world)
-        with pytest.raises(UsageError, match="exported with little metadata"):
+        with pytest.raises(UsageError, match="does not have the request; an export with --metadata minimal leaves it out"):
             shell.run(f"%imagegen recall {copy}")
 
     @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ class TestFiles:
             ("nothing.txt", b"", "no metadata of a request"),
         ],
     )
-    def test_files_that_tell_nothing(self, shell, own_world, name, content, words):
+    def test_files_without_a_request(self, shell, own_world, name, content, words):
         """Another program's file is one line, and no traceback."""
         (own_world / name).write_bytes(content)
         with pytest.raises(UsageError, match=words):
@@ -183,9 +183,16 @@ class TestFiles:
 
     def test_a_sidecar_cannot_write_more_than_options(self, shell, capsys, own_world):
         """A foreign file's line breaks and fields of its own do not reach the option line."""
-        told = {"prompt": "a fox", "gateway": "evolink", "sandbox": True}
-        told["asked"] = {"model": "x\n%system ls", "extra": {"a\n!ls": 1}, "references": ["a\nb"], "quality": "low", "n": True, "mask": 3}
-        (own_world / "evil.json").write_text(json.dumps(told))
+        sidecar = {"prompt": "a fox", "gateway": "evolink", "sandbox": True}
+        sidecar["asked"] = {
+            "model": "x\n%system ls",
+            "extra": {"a\n!ls": 1},
+            "references": ["a\nb"],
+            "quality": "low",
+            "n": True,
+            "mask": 3,
+        }
+        (own_world / "evil.json").write_text(json.dumps(sidecar))
         assert recalled(shell, capsys, "evil.json").splitlines()[:2] == [
             "%%imagegen --provider evolink --quality low --sandbox",
             "a fox",
@@ -199,12 +206,12 @@ class TestReferences:
         """By its number, whatever variable held it."""
         shell.run("%imagegen -p evolink --sandbox --size 1:1 -o fox a red fox")
         shell.run("%imagegen -p evolink --sandbox --size 1:1 --ref fox the fox at night")
-        first = told(shell)
+        first = recorded(shell)
         cell = recalled(shell, capsys, 2)
         assert cell.splitlines()[0].endswith("--ref @1 --sandbox")
         del shell.shell.user_ns["fox"]
         shell.run(cell)
-        assert told(shell)[3]["prompt"] == first[3]["prompt"]
+        assert recorded(shell)[3]["prompt"] == first[3]["prompt"]
         assert loop.run(api.ledger().sources(3))[0].picture == 1
 
     def a_picture_with(self, name, data, *, kept=True, role="reference"):
@@ -225,26 +232,26 @@ class TestReferences:
 
     @pytest.mark.parametrize("role", ["reference", "mask"])
     def test_a_file_that_has_changed(self, shell, capsys, own_world, role):
-        """The copy that was kept takes its place, and that is said."""
+        """The stored copy takes its place, with a note."""
         (own_world / "photo.png").write_bytes(a_png((1, 2, 3)))
         number = self.a_picture_with("photo.png", a_png(), role=role)
-        said = recalled(shell, capsys, number)
-        assert f"{'--mask' if role == 'mask' else '--ref'} {api.ledger().path.parent / 'sources'}" in said.splitlines()[0]
-        assert "photo.png is replaced by its stored copy" in said
+        printed = recalled(shell, capsys, number)
+        assert f"{'--mask' if role == 'mask' else '--ref'} {api.ledger().path.parent / 'sources'}" in printed.splitlines()[0]
+        assert "photo.png is replaced by its stored copy" in printed
 
     def test_nothing_is_left_of_it(self, shell, capsys):
-        """Without a copy the name stays, and a line says what is needed."""
+        """Without a copy the name stays, and a note has what is needed."""
         number = self.a_picture_with("photo", a_png(), kept=False)
-        said = recalled(shell, capsys, number)
-        assert said.splitlines()[0] == "%%imagegen --provider evolink --ref photo --sandbox"
-        assert "photo must exist unchanged" in said
+        printed = recalled(shell, capsys, number)
+        assert printed.splitlines()[0] == "%%imagegen --provider evolink --ref photo --sandbox"
+        assert "photo must exist unchanged" in printed
 
 
 @pytest.mark.parametrize(
     ("what", "words"), [("", "recall ID|NAME|FILE"), ("99", "no picture 99"), ("@99", "no picture 99"), ("nofile.png", "cannot be read")]
 )
 def test_misuse(shell, what, words):
-    """What is not there is said in one line."""
+    """A missing image is one line."""
     with pytest.raises(UsageError, match=words.replace("|", r"\|")):
         shell.run(f"%imagegen recall {what}")
 

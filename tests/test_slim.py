@@ -82,7 +82,7 @@ def outputs(path):
 
 @pytest.mark.parametrize(("kind", "mime"), [("PNG", "image/png"), ("JPEG", "image/jpeg")])
 def test_a_large_picture_becomes_a_preview(file, kind, mime):
-    """At most 1024 pixels and 150 kB, in the same output, with what it was told to be drawn like."""
+    """At most 1024 pixels and 150 kB, in the same output, with its size on the page."""
     big = text_of(noise(kind, (1600, 900)))
     write(file, notebook(display({mime: big, "text/plain": "a fox"}, {mime: {"width": 640, "height": 360}})))
     before = file.stat().st_size
@@ -275,14 +275,14 @@ def test_any_odd_notebook_is_left_alone(tmp_path_factory, outputs_found, output,
     assert path.read_bytes() == before
 
 
-def test_the_magic_says_from_what_to_what(file):
+def test_the_magic_shows_both_sizes(file):
     """The sizes before and after, what was done, and to reload; then that there is nothing to do."""
     write(file, notebook(display({"image/png": text_of(noise(size=(1500, 1200)))})))
     with a_shell() as shell:
         shell.run("%imagegen slim work.ipynb")
         assert "work.ipynb: " in shell.shown()[0]
         assert "MB → " in shell.shown()[0]
-        assert "1 picture became previews" not in shell.shown()[0]
+        assert "1 picture reduced" in shell.shown()[0]
         assert "other tools" not in shell.shown()[0]
         assert "reload it" in shell.shown()[0]
         shell.run("%imagegen slim work.ipynb")
@@ -294,7 +294,7 @@ def test_the_magic_says_from_what_to_what(file):
 
 
 def test_half_a_character_stays_and_the_file_is_utf_8(file):
-    """A lone surrogate, which JSON can say and UTF-8 cannot, is written as its escape beside text of any script."""
+    """A lone surrogate, which JSON can hold and UTF-8 cannot, is written as its escape beside text of any script."""
     odd = {"name": "stdout", "output_type": "stream", "text": ["HALF and \\ud83d, which is text"]}
     content = notebook(odd, display({"image/png": text_of(noise())}))
     text = json.dumps(content, indent=1, ensure_ascii=False).replace("HALF", "\\ud83d")
@@ -322,7 +322,7 @@ FIGURE = {"text/plain": "<Figure size 2000x600 with 1 Axes>"}
 
 
 def test_pictures_of_others_stay_unless_everything_is_asked_for(file):
-    """A figure of matplotlib, or a picture within somebody's HTML, has no original on disk: it is not touched, and that is told."""
+    """An image of another tool, also within HTML, has no original on disk: it is unchanged and counted."""
     figure = display({"image/png": text_of(noise()), **FIGURE}, {"image/png": {"width": 2000, "height": 600}})
     table = display({"text/html": f'<img src="data:image/png;base64,{text_of(noise(seed=2))}">', "text/plain": "<Table>"})
     write(file, notebook(figure, table, source="plt.plot(x)"))
@@ -366,7 +366,7 @@ def test_a_grid_of_ours_stays(file):
 
 
 def test_widgets_that_are_linked_with_a_shown_one_stay(file):
-    """A link is shown by nothing and holds two sliders together; a link between two that nobody sees goes with them."""
+    """A link is shown by nothing and holds two sliders together; a link between two that no output shows goes with them."""
     ids = {name: f"{number:032x}" for number, name in enumerate(("slider", "other", "link", "gone", "lost"))}
 
     def link(source, target):
@@ -391,11 +391,11 @@ def test_the_magic_tells_of_pictures_of_others(file):
     with a_shell() as shell:
         write(file, notebook(*figures, source="plt.plot(x)"))
         shell.run("%imagegen slim work.ipynb")
-        assert "2 large pictures of other tools are unchanged: --all makes them previews too" in shell.shown()[0]
+        assert "2 large pictures of other tools are unchanged: --all reduces them too" in shell.shown()[0]
         shell.run("%imagegen slim work.ipynb --all")
-        assert "2 pictures became previews" in shell.shown()[0]
+        assert "2 pictures reduced" in shell.shown()[0]
         ours = display({"image/png": text_of(noise()), "text/plain": "fox.png, 600×500"})
         write(file, notebook(ours, figures[0], source="plt.plot(x)"))
         shell.run("%imagegen slim work.ipynb")
-        assert "1 picture became a preview" in shell.shown()[0]
-        assert "1 large picture of another tool is unchanged: --all makes it a preview too" in shell.shown()[0]
+        assert "1 picture reduced" in shell.shown()[0]
+        assert "1 large picture of other tools is unchanged: --all reduces them too" in shell.shown()[0]

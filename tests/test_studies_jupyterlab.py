@@ -22,7 +22,7 @@ def lab(jupyterlab, sandbox_process):
 
 def test_a_sweep_from_the_first_picture_to_the_saved_grid(lab, gateway):
     """The grid is there from the beginning and fills; at the end one picture and a table stay, and no widget, without any error."""
-    gateway.arm("held")  # one picture waits until the others were seen beside it
+    gateway.arm("held")  # one picture waits until the others are shown
     cell = SWEEP.format(gateway="evolink")
     with lab.open("sweep.ipynb", [LOAD, cell], theme="JupyterLab Dark") as notebook:
         complaints = []
@@ -110,7 +110,7 @@ def opened(lab, request):
         notebook = lab.open(f"{request.node.name}.ipynb", cells, theme=theme)
         notebook.complaints = []
         notebook.page.on("pageerror", lambda error: notebook.complaints.append(str(error)))
-        notebook.page.on("console", lambda said: said.type == "error" and notebook.complaints.append(said.text))
+        notebook.page.on("console", lambda message: message.type == "error" and notebook.complaints.append(message.text))
         pages.append(notebook)
         notebook.run(0)
         return notebook
@@ -133,14 +133,14 @@ def begin(notebook):
 
 
 def pluralize(notebook, words):
-    """Wait until the ballot says how far it is, and has a pair to show."""
+    """Wait until the ballot shows its count and a pair."""
     notebook.until(lambda: notebook.page.locator(".imagegen-vote-count").inner_text() == words, words)
     waiting = notebook.page.locator(".imagegen-vote-waiting")
     notebook.until(lambda: waiting.count() == 0, "the next pair")
 
 
 def votes(notebook, *, of):
-    """Return the votes that the ledger has of these pictures, told by a later cell."""
+    """Return the votes that the ledger has of these pictures, printed by a later cell."""
     notebook.run(2)
     text = "".join(output.get("text", "") for output in notebook.outputs(2))
     return [vote for vote in ast.literal_eval(text) if vote[0] in of]
@@ -153,11 +153,11 @@ def ids(notebook):
 
 _RUN = """async code => {
     const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-    let said = "";
+    let printed = "";
     const future = kernel.requestExecute({code, store_history: false});
-    future.onIOPub = message => { if (message.header.msg_type === "stream") said += message.content.text; };
+    future.onIOPub = message => { if (message.header.msg_type === "stream") printed += message.content.text; };
     await future.done;
-    return said;
+    return printed;
 }"""
 
 

@@ -49,7 +49,7 @@ def planned(prompt="a {{style}} fox", axes=KINDS, **options):
 
 
 def prompts(planned):
-    """Return the prompts of a plan's wishes."""
+    """Return the prompts of a plan's requests."""
     return [each.plan.request.prompt for each in planned.requests]
 
 
@@ -245,7 +245,7 @@ def test_many_reasons_are_bounded():
 def test_a_missing_key_and_an_unknown_gateway_are_no_combinations_to_skip(monkeypatch):
     """They are raised, and a plan to look at needs no key."""
     with pytest.raises(UnknownProvider):
-        planned(axes={**KINDS, "provider": ["evolink", "nobody"]}, provider=None, skip_impossible=True)
+        planned(axes={**KINDS, "provider": ["evolink", "nowhere"]}, provider=None, skip_impossible=True)
     request, sure = ImageRequest("a {{style}} fox", size="1:1"), load_settings()
     with pytest.raises(MissingKey):
         plan(request, KINDS, settings=sure, provider="evolink")

@@ -236,16 +236,17 @@ def test_a_vote_on_a_sweep_ranks_its_axes(capsys):
         loop.run(add_vote(api.ledger(), Vote(one, other, other), shell.variables["sweep"].study))
         capsys.readouterr()
         shell.run("%imagegen vote sweep")
-    said = capsys.readouterr().out.splitlines()
-    places = [line.split("style=")[1].split()[0] for line in said if "style=" in line]
-    values = [line.split()[0] for line in said if line.split()[:1] in (["oil"], ["ink"])]
+    printed = capsys.readouterr().out.splitlines()
+    places = [line.split("style=")[1].split()[0] for line in printed if "style=" in line]
+    values = [line.split()[0] for line in printed if line.split()[:1] in (["oil"], ["ink"])]
     assert places == values == ["ink", "oil"]
 
 
 def test_values_of_an_axis_have_no_interval():
-    """Their means are of these very images, as the heading says; an interval would suggest an effect."""
+    """Their means are of these very images, as the heading shows; an interval would suggest an effect."""
     found = voting.ranking([1, 2], [Vote(1, 2, 1)], {1: {"style": "oil"}, 2: {"style": "ink"}})
-    text, html = booth.text(found, lambda one: one.name), booth.html(found, [])
+    tables = booth.page(found, lambda item: item.name)
+    text, html = str(tables), tables.html()
     assert text.count("style in these pictures") == html.count("style in these pictures") == 1
     for page in (text, html):
         of_pictures, of_values = page.split("style in these pictures")
@@ -297,10 +298,10 @@ class TestTheCommand:
         loop.run(add_vote(api.ledger(), Vote(ids[0], ids[1], ids[1])))
         capsys.readouterr()
         shell.run("%imagegen vote")
-        said = capsys.readouterr().out
-        assert "Ranking of 4 pictures by 1 vote" in said
-        assert f"@{ids[1]}" in said
-        assert "1 of the 6 votes for a good ranking. To vote, open the notebook" in said
+        printed = capsys.readouterr().out
+        assert "Ranking of 4 pictures by 1 vote" in printed
+        assert f"@{ids[1]}" in printed
+        assert "1 of the 6 votes for a good ranking. To vote, open the notebook" in printed
 
     @pytest.mark.parametrize(
         ("code", "words"), [("nothing", "no variable nothing"), ("one", "needs at least two"), ("many", "at most 200")]
@@ -359,7 +360,7 @@ def ballot(kernel):
 
 
 class TestTheBallot:
-    """What a page says is kept; what it says twice, too late or wrongly is not."""
+    """An event of a page is stored once; a repeated, late or invalid one is not."""
 
     def test_votes_undo_and_the_end(self, kernel, ballot):
         """Each pair is shown once; the last vote shows the ranking in the same cell, and no widget is left."""
@@ -403,7 +404,7 @@ class TestTheBallot:
         assert (ballot.given, ballot.undoable) == (0, False)
 
     def test_done_without_a_vote(self, kernel, ballot):
-        """A line says that there was no vote."""
+        """A line reports that there was no vote."""
         ballot.send("done")
         kernel.until(lambda: not kernel.models, "the widget to be closed")
         assert "There is no vote on foxes yet. Run the cell to vote." in ballot.cell.text

@@ -32,50 +32,39 @@ def fit(count: int, games: Sequence[Game]) -> tuple[list[float], Matrix]:
     The strengths are the most probable ones under the prior. The covariance is the inverse of the observed information, without the
     prior's variance of the common level.
     """
-    pairs = _grouped(games)
     strengths = [0.0] * count
     for _ in range(_MAX_STEPS):
-        gradient, information = _derivatives(count, pairs, strengths)
+        gradient, information = _derivatives(games, strengths)
         step = _solve(_cholesky(information), gradient)
-        before, size = _log_posterior(pairs, strengths), 1.0
-        while size > 1e-6 and _log_posterior(pairs, moved := _moved(strengths, step, size)) < before:
+        before, size = _log_posterior(games, strengths), 1.0
+        while size > 1e-6 and _log_posterior(games, moved := _moved(strengths, step, size)) < before:
             size /= 2
         strengths = moved
         if max(map(abs, step), default=0.0) * size < _TOLERANCE:
             break
     mean = sum(strengths) / count if count else 0.0
-    return [strength - mean for strength in strengths], _covariance(count, _derivatives(count, pairs, strengths)[1])
+    return [strength - mean for strength in strengths], _covariance(_derivatives(games, strengths)[1])
 
 
-def _grouped(games: Iterable[Game]) -> list[tuple[int, int, float, float]]:
-    """Return (left, right, score of left, number of games) for each pair."""
-    found: dict[tuple[int, int], list[float]] = {}
-    for left, right, score in games:
-        swapped = left > right
-        entry = found.setdefault((right, left) if swapped else (left, right), [0.0, 0.0])
-        entry[0] += 1 - score if swapped else score
-        entry[1] += 1
-    return [(left, right, score, number) for (left, right), (score, number) in sorted(found.items())]
-
-
-def _log_posterior(pairs: Iterable[tuple[int, int, float, float]], strengths: Sequence[float]) -> float:
+def _log_posterior(games: Iterable[Game], strengths: Sequence[float]) -> float:
     """Return the logarithm of the posterior, up to a constant."""
     total = -_PRECISION / 2 * sum(strength * strength for strength in strengths)
-    for left, right, score, number in pairs:
+    for left, right, score in games:
         lead = strengths[left] - strengths[right]
-        total += score * lead - number * (max(0.0, lead) + math.log1p(math.exp(-abs(lead))))
+        total += score * lead - max(0.0, lead) - math.log1p(math.exp(-abs(lead)))
     return total
 
 
-def _derivatives(count: int, pairs: Iterable[tuple[int, int, float, float]], strengths: Sequence[float]) -> tuple[list[float], Matrix]:
+def _derivatives(games: Iterable[Game], strengths: Sequence[float]) -> tuple[list[float], Matrix]:
     """Return the gradient of the log posterior and its information, the negative second derivative."""
+    count = len(strengths)
     gradient = [-_PRECISION * strength for strength in strengths]
     information = [[_PRECISION if row == column else 0.0 for column in range(count)] for row in range(count)]
-    for left, right, score, number in pairs:
+    for left, right, score in games:
         expected = probability(strengths[left] - strengths[right])
-        gradient[left] += score - number * expected
-        gradient[right] -= score - number * expected
-        weight = number * expected * (1 - expected)
+        gradient[left] += score - expected
+        gradient[right] -= score - expected
+        weight = expected * (1 - expected)
         information[left][left] += weight
         information[right][right] += weight
         information[left][right] -= weight
@@ -83,9 +72,9 @@ def _derivatives(count: int, pairs: Iterable[tuple[int, int, float, float]], str
     return gradient, information
 
 
-def _covariance(count: int, information: Matrix) -> Matrix:
+def _covariance(information: Matrix) -> Matrix:
     """Return the inverse of the information for distances from the mean, without the prior's variance of the common level."""
-    factor = _cholesky(information)
+    factor, count = _cholesky(information), len(information)
     level = 1 / (_PRECISION * count) if count else 0.0
     columns = [_solve(factor, [float(row == column) for row in range(count)]) for column in range(count)]
     return [[value - level for value in column] for column in columns]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from imagegen_magic.humanize import gateway_name
 from imagegen_magic.result import GeneratedImage
 from imagegen_magic.secret_patterns import without_queries
 
@@ -63,20 +64,18 @@ def as_text(found: Iterable[Change]) -> str:
 def settings(image: GeneratedImage) -> dict[str, str]:
     """Return the settings of an image except its prompt, as text, by name."""
     options = {name: value for name, value in image.request.asked().items() if name not in ("prompt", "model")}
-    gateway = image.provider + (" (sandbox)" if image.sandbox else "")
+    gateway = gateway_name(image.provider, image.sandbox)
     pixels = f"{image.width}×{image.height}"
     return {"gateway": gateway, "model": image.model, **as_texts(options), "pixels": pixels, "cost": str(image.cost)}
 
 
 def as_texts(options: Mapping[str, Any]) -> dict[str, str]:
     """Return options as text, by display name."""
-    return {name.replace("_", " "): _as_text(value) for name, value in options.items()}
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return without_queries(", ".join(f"{key}={each}" for key, each in value.items()))
-    return without_queries(", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+    texts = {}
+    for name, value in options.items():
+        parts = [f"{key}={each}" for key, each in value.items()] if isinstance(value, Mapping) else value
+        texts[name.replace("_", " ")] = without_queries(", ".join(map(str, parts)) if isinstance(parts, list | tuple) else str(parts))
+    return texts
 
 
 def setting_diff(left: Mapping[str, str], right: Mapping[str, str]) -> list[tuple[str, str, str]]:

@@ -17,6 +17,7 @@ from imagegen_magic.engine.jobs.reuse import generated
 from imagegen_magic.engine.ledger.history import find_by_content
 from imagegen_magic.engine.references import Named, ReferenceLoader
 from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.humanize import gateway_name
 from imagegen_magic.paths import path_of
 from imagegen_magic.result import GeneratedImage
 from imagegen_magic.studies import comparison
@@ -144,8 +145,8 @@ def _of_file(settings: Settings, word: str) -> SelectedImage:
     except LookupError:
         return SelectedImage(path.name, data)
     requested = {name: value for name, value in found.request.asked().items() if name != "prompt"}
-    gateway = found.provider + (" (sandbox)" if found.sandbox else "")
-    return SelectedImage(path.name, data, found.request.prompt, {"gateway": gateway, **comparison.as_texts(requested)})
+    known = {"gateway": gateway_name(found.provider, found.sandbox), **comparison.as_texts(requested)}
+    return SelectedImage(path.name, data, found.request.prompt, known)
 
 
 # --- a reference or a mask of a request

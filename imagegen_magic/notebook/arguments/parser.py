@@ -237,7 +237,7 @@ def command_words(rest: str, command: Command, *, posix: bool = os.name != "nt")
                 raise UsageError(f"{flag} is given twice, as {flags[flag]} and as {given}: {command.usage}.")
         elif word in (*command.flags, "-h", "--help"):
             flags[word] = ""
-        elif _OPTION_LIKE.match(word) and command.name not in ("tag", "note"):
+        elif _OPTION_LIKE.match(word) and not command.free_words:
             near = difflib.get_close_matches(word, (*command.valued, *command.flags), n=1)
             raise UsageError(f"{command.usage} has no {word}{f'; did you mean {near[0]}?' if near else '.'}")
         else:

@@ -11,7 +11,8 @@ class Command(NamedTuple):
     """One subcommand of `%imagegen`: its `name`, its `function` (as `module.name` in `commands`), its `arguments` and its `help`.
 
     `most` and `least` are the maximum and minimum number of words; of its flags, `flags` are switches and `valued` take a value.
-    `may_be_prompt` marks a name that may begin a prompt: it is the subcommand only with words that it takes.
+    `may_be_prompt` marks a name that may begin a prompt: it is the subcommand only with words that it takes. `choices` names the words
+    for TAB. `free_words` marks words that may begin with a dash.
     """
 
     name: str
@@ -23,6 +24,8 @@ class Command(NamedTuple):
     valued: tuple[str, ...] = ()
     may_be_prompt: bool = False
     least: int = 0
+    choices: str = ""
+    free_words: bool = False
 
     @property
     def usage(self) -> str:
@@ -34,7 +37,14 @@ _MANY = 1_000  # words
 
 COMMANDS: tuple[Command, ...] = (
     Command("providers", "gateways.providers", "", "the gateways: models, whether a key is set, what each can do"),
-    Command("models", "gateways.models", "[NAME]", "the models of a gateway or of all: sizes in pixels, qualities, formats, limits", 1),
+    Command(
+        "models",
+        "gateways.models",
+        "[NAME]",
+        "the models of a gateway or of all: sizes in pixels, qualities, formats, limits",
+        1,
+        choices="providers",
+    ),
     Command(
         "resume",
         "jobs.resume",
@@ -44,7 +54,9 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command("jobs", "jobs.jobs", "", "the running and pending tasks"),
     Command("wait", "jobs.wait", "", "wait for the jobs this session started with --no-wait"),
-    Command("cancel", "jobs.cancel", "[ID]", "stop waiting for a job, or for all; the gateway continues, and resume collects", 1),
+    Command(
+        "cancel", "jobs.cancel", "[ID]", "stop waiting for a job, or for all; the gateway continues, and resume collects", 1, choices="jobs"
+    ),
     Command(
         "history",
         "history.history",
@@ -55,8 +67,12 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command("show", "history.show", "[ID]", "show a picture of the history again; without an id, the latest", 1),
     Command("star", "history.star", "ID|NAME N", "give a picture 0 to 5 stars", 2, least=1),
-    Command("tag", "history.tag", "ID|NAME [TAG …]", "tag a picture; -TAG removes one; without tags, show them", _MANY, least=1),
-    Command("note", "history.note", "ID|NAME [WORDS]", "write a note to a picture; without words, show it", _MANY, least=1),
+    Command(
+        "tag", "history.tag", "ID|NAME [TAG …]", "tag a picture; -TAG removes one; without tags, show them", _MANY, least=1, free_words=True
+    ),
+    Command(
+        "note", "history.note", "ID|NAME [WORDS]", "write a note to a picture; without words, show it", _MANY, least=1, free_words=True
+    ),
     Command("recall", "recall.recall", "ID|NAME|FILE", "write the cell that made a picture into the next cell", 1, least=1),
     Command("tree", "recall.tree", "ID|NAME", "which picture was made from which", 1, least=1),
     Command(
@@ -125,6 +141,7 @@ COMMANDS: tuple[Command, ...] = (
         "ask for a gateway's key without showing it; --save stores it in the system keyring",
         1,
         ("--save",),
+        choices="providers",
     ),
     Command(
         "doctor",

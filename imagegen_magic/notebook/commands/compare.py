@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from IPython.core.error import UsageError
 
@@ -19,8 +19,8 @@ from imagegen_magic.notebook.arguments.image_selector import SelectedImage
 from imagegen_magic.notebook.context import has_kernel
 from imagegen_magic.notebook.output import slider
 from imagegen_magic.notebook.output.display import Bundle, line, on_page, preview_bundle, show_all, text_bundle
-from imagegen_magic.notebook.output.style import FONT, HEADING
-from imagegen_magic.notebook.output.tables import Table
+from imagegen_magic.notebook.output.style import HEADING
+from imagegen_magic.notebook.output.tables import Note, Page, Piece, Table
 from imagegen_magic.studies import comparison
 from imagegen_magic.studies.comparison import Change
 
@@ -35,6 +35,7 @@ _PROMPT = "margin:2px 0 10px;max-width:80ch;white-space:pre-wrap;overflow-wrap:a
 # half-transparent: the page's own text is legible on it in a light and in a dark theme
 _REMOVED = "background-color:rgba(229,57,53,0.28);text-decoration:line-through;border-radius:2px;padding:0 1px;color:inherit"
 _ADDED = "background-color:rgba(67,160,71,0.32);text-decoration:underline;border-radius:2px;padding:0 1px;color:inherit"
+_CHANGE = {"same": "{}", "gone": f'<del style="{_REMOVED}">{{}}</del>', "new": f'<ins style="{_ADDED}">{{}}</ins>'}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def compare(context: NotebookContext, arguments: list[str], flags: dict[str, str
     """Compare two images (ids, variables or files), as outputs that stay in the saved notebook."""
     left, right = (_side(context, word) for word in arguments)
     if not has_kernel(context.shell):
-        print(text(left, right))
+        print(page(left, right))
         return
     show_all(context.shell, bundles(left, right))
 
@@ -72,7 +73,8 @@ def _side(context: NotebookContext, word: str) -> Side:
 def bundles(left: Side, right: Side) -> list[Bundle]:
     """Return the outputs: a slider if both have the same shape, both side by side, and what differs."""
     slider = [_slider(left, right)] if _same_shape(left, right) else []
-    return [*slider, *_side_by_side(left, right), text_bundle(text(left, right), html(left, right))]
+    differences = page(left, right)
+    return [*slider, *_side_by_side(left, right), text_bundle(str(differences), differences.html("imagegen-compared"))]
 
 
 def _same_shape(left: Side, right: Side) -> bool:
@@ -105,50 +107,41 @@ def _names(left: Side, right: Side) -> list[str]:
     return [f"A: {left.selected.name}", f"B: {right.selected.name}"]
 
 
-def text(left: Side, right: Side) -> str:
-    """Return what differs as plain text; in the prompt `[-…-]` is in A only and `{+…+}` in B only."""
-    heading, changes = _prompts(left, right)
-    pieces = [" and ".join(_names(left, right)), f"{heading}\n{comparison.as_text(changes)}" if changes else heading]
-    return "\n\n".join([*pieces, *(table.text() if table.rows else table.title for table in _tables(left, right))])
-
-
-def html(left: Side, right: Side) -> str:
-    """Return what differs as HTML: tables, and the prompt with words of A only struck out and words of B only underlined."""
-    heading, changes = _prompts(left, right)
-    prompt = f'<p style="{_PROMPT}">{"".join(map(_change, changes))}</p>' if changes else ""
-    tables = "".join(table.html() if table.rows else _heading(table.title) for table in _tables(left, right))
-    return f'<div class="imagegen-compared" style="{FONT}">{_heading(heading)}{prompt}{tables}</div>'
-
-
-def _heading(text: str) -> str:
-    return f'<div style="{HEADING}">{escape(text)}</div>'
-
-
-def _change(change: Change) -> str:
-    text = escape(change.text)
-    if change.kind == "same":
-        return text
-    return f'<del style="{_REMOVED}">{text}</del>' if change.kind == "gone" else f'<ins style="{_ADDED}">{text}</ins>'
-
-
-def _prompts(left: Side, right: Side) -> tuple[str, Sequence[Change]]:
-    prompts = [left.selected.prompt, right.selected.prompt]
-    if prompts[0] is None or prompts[1] is None:
-        unknown = [name for name, prompt in zip(_names(left, right), prompts, strict=True) if prompt is None]
-        return f"The prompt of {' and of '.join(unknown)} is unknown", ()
-    changes = comparison.changes(prompts[0], prompts[1])
-    same = all(change.kind == "same" for change in changes)
-    return ("Prompt, the same for both" if same else "Prompt: struck out in A only, underlined in B only"), changes
-
-
-def _tables(left: Side, right: Side) -> list[Table]:
-    numbers = [(name, of(left), of(right)) for name, of in _NUMBERS.items()]
-    found = [Table(("", "A", "B"), numbers, title="Numbers")]
+def page(left: Side, right: Side) -> Page:
+    """Return how prompts, settings and numbers differ."""
+    pieces: list[Piece] = [Note(" and ".join(_names(left, right))), _prompts(left, right)]
     if left.selected.settings is not None and right.selected.settings is not None:
         differing = comparison.setting_diff(left.selected.settings, right.selected.settings)
         rows = [row for row in differing if row[0] != "pixels"]
-        found.insert(0, Table(("", "A", "B"), rows, title="Settings that differ" if rows else "No setting differs"))
-    return found
+        pieces.append(Table(("", "A", "B"), rows, title="Settings that differ") if rows else Note("No setting differs"))
+    numbers = [(name, of(left), of(right)) for name, of in _NUMBERS.items()]
+    return Page(*pieces, Table(("", "A", "B"), numbers, title="Numbers"))
+
+
+def _prompts(left: Side, right: Side) -> Piece:
+    prompts = [left.selected.prompt, right.selected.prompt]
+    if prompts[0] is None or prompts[1] is None:
+        unknown = [name for name, prompt in zip(_names(left, right), prompts, strict=True) if prompt is None]
+        return Note(f"The prompt of {' and of '.join(unknown)} is unknown")
+    return _PromptDiff(comparison.changes(prompts[0], prompts[1]))
+
+
+class _PromptDiff(NamedTuple):
+    """A word diff of two prompts; in its text `[-…-]` is in A only and `{+…+}` in B only."""
+
+    changes: Sequence[Change]
+
+    @property
+    def _heading(self) -> str:
+        same = all(change.kind == "same" for change in self.changes)
+        return "Prompt, the same for both" if same else "Prompt: struck out in A only, underlined in B only"
+
+    def text(self) -> str:
+        return f"{self._heading}\n{comparison.as_text(self.changes)}"
+
+    def html(self) -> str:
+        words = "".join(_CHANGE[change.kind].format(escape(change.text)) for change in self.changes)
+        return f'<div style="{HEADING}">{self._heading}</div><p style="{_PROMPT}">{words}</p>'
 
 
 _NUMBERS = {

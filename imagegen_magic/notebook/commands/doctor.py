@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,6 @@ from imagegen_magic.providers import registry
 if TYPE_CHECKING:
     from imagegen_magic.engine.settings import Settings
     from imagegen_magic.notebook.context import NotebookContext
-    from imagegen_magic.providers.base import Provider
 
 _PACKAGES = ("imagegen_magic", "ipython", "ipykernel", "ipywidgets", "jupyterlab", "httpx2", "Pillow", "starlette", "keyring")
 _OPTIONAL = {"jupyterlab", "ipykernel", "keyring"}
@@ -41,14 +40,10 @@ Finding = tuple[str, str, str]
 
 def doctor(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Show what was found; with --network also whether the gateways answer. No key is sent."""
-    display(_report(context, network="--network" in flags))
-
-
-def _report(context: NotebookContext, *, network: bool) -> Page:
-    findings = sorted(_findings(context, network), key=lambda finding: not finding[2])
+    findings = sorted(_findings(context, "--network" in flags), key=lambda finding: not finding[2])
     problems = sum(bool(fix) for _, _, fix in findings)
     summary = f"{pluralize(problems, 'problem')} found, listed first." if problems else "No problems found."
-    return Page(Note(summary), Table(("", "found", "fix"), findings))
+    display(Page(Note(summary), Table(("", "found", "fix"), findings)))
 
 
 def _findings(context: NotebookContext, network: bool) -> Iterator[Finding]:
@@ -61,10 +56,14 @@ def _findings(context: NotebookContext, network: bool) -> Iterator[Finding]:
         yield "settings", f"{name} is in the environment and sets nothing", f"rename it to {near}" if near else "remove it"
     yield "settings", f"read from {settings.folder}; %imagegen config shows them", ""
     settings = settings.without_errors
-    yield from _ledger(settings)
-    yield _save_dir(settings)
-    yield _fonts()
-    for name, find in (("unreadable files", _unreadable), ("gateways", partial(_gateways, network=network))):
+    checks: dict[str, Callable[[Settings], Iterator[Finding]]] = {
+        "ledger": _ledger,
+        "originals": _save_dir,
+        "fonts of grids": _fonts,
+        "unreadable": _unreadable,
+        "gateways": partial(_gateways, network=network),
+    }
+    for name, find in checks.items():
         try:
             yield from find(settings)
         except ImageGenError as error:
@@ -89,37 +88,26 @@ def _front_end(shell: Any) -> Finding:
 
 
 def _ledger(settings: Settings) -> Iterator[Finding]:
-    try:
-        ledger = api.ledger(settings)
-        ledger.inspect()
-        loop.run(ledger.check())
-    except ImageGenError as error:
-        yield "ledger", error.what, error.hint
-        return
+    ledger = api.ledger(settings)
+    ledger.inspect()
+    loop.run(ledger.check())
     newer = "; it has additions of a newer imagegen_magic, which this version keeps and does not show" if ledger.newer else ""
-    yield (
-        "ledger",
-        f"{ledger.path}, {ledger.path.stat().st_size / 1024:.0f} kB, complete and writable{newer}",
-        stored_requests.UPDATE if newer else "",
-    )
+    size = f"{ledger.path.stat().st_size / 1024:.0f} kB"
+    yield "ledger", f"{ledger.path}, {size}, complete and writable{newer}", stored_requests.UPDATE if newer else ""
     waiting = ledger.count_resumable()
     yield "waiting pictures", str(waiting), "%imagegen resume collects them, without paying again" if waiting else ""
 
 
-def _save_dir(settings: Settings) -> Finding:
-    try:
-        folders.check(settings)
-    except ImageGenError as error:
-        return "originals", error.what, error.hint
-    return "originals", str(settings.save_dir), ""
+def _save_dir(settings: Settings) -> Iterator[Finding]:
+    folders.check(settings)
+    yield "originals", str(settings.save_dir), ""
 
 
-def _fonts() -> Finding:
-    """Return which scripts have no font; this is a problem only for prompts in these scripts."""
+def _fonts(settings: Settings) -> Iterator[Finding]:
+    """Yield which scripts have no font; this is a problem only for prompts in these scripts."""
     lacking = missing_fonts.unsupported()
-    if not lacking:
-        return "fonts of grids", ", ".join(missing_fonts.USUAL), ""
-    return "fonts of grids", f"none for {', '.join(lacking)}. {missing_fonts.remedy(lacking)}", ""
+    found = f"none for {', '.join(lacking)}. {missing_fonts.remedy(lacking)}" if lacking else ", ".join(missing_fonts.USUAL)
+    yield "fonts of grids", found, ""
 
 
 def _unreadable(settings: Settings) -> Iterator[Finding]:
@@ -130,7 +118,7 @@ def _unreadable(settings: Settings) -> Iterator[Finding]:
         sizes = list(_sizes(folder))
         if sizes:
             found = f"{pluralize(len(sizes), 'file')} that arrived but cannot be read here, {sum(sizes) / 2**20:.1f} MiB"
-            yield "unreadable", f"{found}, in {folder}; the reasons are beside them", ""
+            yield "unreadable", f"{found}, in {folder}; each has its reason in a .json file", ""
 
 
 def _sizes(folder: Path) -> Iterator[int]:
@@ -143,55 +131,43 @@ def _sizes(folder: Path) -> Iterator[int]:
 
 
 def _gateways(settings: Settings, network: bool) -> Iterator[Finding]:
-    providers = list(endpoints.known(settings))
-    chosen = _chosen(settings)
-    yield chosen
-    yield from (
-        ("gateways", one.what, one.hint)
-        for one in registry.config_errors(settings.provider_tables).values()
-        if ("without -p", one.what, one.hint) != chosen
-    )
+    providers, addresses = list(endpoints.known(settings)), {}
+    yield from _default_gateway(settings)
     for provider in providers:
         yield f"key of {provider.name}", key_status(provider, settings), key_problem(provider, settings)[1]
-        yield _address(provider)
-    found = [provider for provider in providers if not _address_error(provider)]
-    yield from _proxies(found)
+        try:
+            addresses[provider.name] = address = endpoints.base_url(provider)
+        except ImageGenError as error:
+            yield f"address of {provider.name}", error.what, error.hint
+        else:
+            fix = "" if address.startswith("https://") else "use https://, so that the key is encrypted on its way"
+            yield f"address of {provider.name}", address, fix
+    yield from _proxies(addresses)
     yield _certificates()
     if network:
-        yield from _reached(settings, found)
+        yield from loop.run(_reached(settings, addresses))
 
 
-def _chosen(settings: Settings) -> Finding:
+def _default_gateway(settings: Settings) -> Iterator[Finding]:
+    """Yield which gateway a cell without -p uses, and what is wrong with the configured gateways, each problem once."""
+    errors = {error.what: error for error in registry.config_errors(settings.provider_tables).values()}
+    yield from (("gateways", error.what, error.hint) for error in errors.values())
     try:
         gateway = endpoints.select_endpoint(settings)
     except ImageGenError as error:
-        return "without -p", error.what, error.hint
-    return "without -p", gateway.label, gateway.note if gateway.sandbox and not settings.get("sandbox") else ""
+        if error.what not in errors:
+            yield "without -p", error.what, error.hint
+    else:
+        yield "without -p", gateway.label, gateway.note if gateway.sandbox and not settings.get("sandbox") else ""
 
 
-def _address(provider: Provider) -> Finding:
-    name = f"address of {provider.name}"
-    if error := _address_error(provider):
-        return name, error.what, error.hint
-    address = endpoints.base_url(provider)
-    return name, address, "" if address.startswith("https://") else "use https://, so that the key is encrypted on its way"
-
-
-def _address_error(provider: Provider) -> ImageGenError | None:
-    try:
-        endpoints.base_url(provider)
-    except ImageGenError as error:
-        return error
-    return None
-
-
-def _proxies(providers: list[Provider]) -> Iterator[Finding]:
-    """Yield the proxy of each gateway; one line if there is none at all."""
-    found = [(provider.name, proxy_for(endpoints.base_url(provider))) for provider in providers]
-    if not any(proxy for _, proxy in found):
+def _proxies(addresses: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield the proxy to each gateway; one line if there is none at all."""
+    found = {name: proxy_for(address) for name, address in addresses.items()}
+    if not any(found.values()):
         yield "proxy", "none", ""
         return
-    for name, proxy in found:
+    for name, proxy in found.items():
         yield f"proxy to {name}", f"{proxy.host} ({proxy.named_by})" if proxy else "none", ""
 
 
@@ -204,20 +180,13 @@ def _certificates() -> Finding:
     return ("certificates", "found", "") if has_certificates(context) else ("certificates", "none", CERTIFICATES_HINT)
 
 
-def _reached(settings: Settings, providers: list[Provider]) -> list[Finding]:
-    return loop.run(_reach_all(settings, providers))
+async def _reached(settings: Settings, addresses: Mapping[str, str]) -> list[Finding]:
+    return list(await asyncio.gather(*(_reach(settings, name, address) for name, address in addresses.items())))
 
 
-async def _reach_all(settings: Settings, providers: list[Provider]) -> list[Finding]:
-    return list(await asyncio.gather(*(_reach(settings, provider) for provider in providers)))
-
-
-async def _reach(settings: Settings, provider: Provider) -> Finding:
-    name = f"network to {provider.name}"
-    base_url = endpoints.base_url(provider)
+async def _reach(settings: Settings, name: str, base_url: str) -> Finding:
     try:
         async with context_of(settings).clients.polls(base_url).stream("GET", base_url, headers={}) as response:
-            return name, f"answers (HTTP {response.status}); no key was sent", ""
+            return f"network to {name}", f"answers (HTTP {response.status}); no key was sent", ""
     except (NotSent, OutcomeUnknown) as error:
-        hint = error.hint or "check the connection, the proxy and the address"
-        return name, f"not reached: {error}", hint
+        return f"network to {name}", f"not reached: {error}", error.hint or "check the connection, the proxy and the address"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from IPython.display import display
@@ -77,16 +77,12 @@ def models(context: NotebookContext, arguments: list[str], flags: dict[str, str]
     unsound = registry.config_errors(settings.provider_tables)
     if name in unsound:
         raise unsound[name]
-    chosen = list(_matching(endpoints.known(settings), name))
-    if not chosen:
-        names = sorted({provider.name for provider in endpoints.known(settings)})
+    known = [(provider, model) for provider in endpoints.known(settings) for model in provider.models]
+    pieces = [piece for provider, model in known if name in ("", provider.name, model.name) for piece in _model_pieces(provider, model)]
+    if not pieces:
+        names = sorted({provider.name for provider, _ in known})
         raise UnknownProvider(f"No gateway and no model is called {name}", hint=f"the gateways are {', '.join(names)}")
-    pieces = [piece for provider, model in chosen for piece in _model_pieces(provider, model)]
     display(Page(*pieces, *(Note(str(error)) for error in unsound.values() if not name)))
-
-
-def _matching(providers: Iterable[Provider], name: str) -> Iterator[tuple[Provider, Model]]:
-    return ((provider, model) for provider in providers for model in provider.models if name in ("", provider.name, model.name))
 
 
 def _model_pieces(provider: Provider, model: Model) -> tuple[Table, Table, Note]:

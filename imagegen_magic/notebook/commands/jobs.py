@@ -10,12 +10,11 @@ from IPython.display import display
 
 from imagegen_magic.engine import api, loop
 from imagegen_magic.errors import ImageGenError
-from imagegen_magic.humanize import pluralize, truncate
+from imagegen_magic.humanize import gateway_name, pluralize, truncate
 from imagegen_magic.notebook.output.tables import Note, Page, Table, show_note
 from imagegen_magic.notebook.progress.run import Interrupted, bind_result, wait_in_cell
 
 if TYPE_CHECKING:
-    from imagegen_magic.engine.jobs.job import Job
     from imagegen_magic.engine.ledger.ledger import TaskRow
     from imagegen_magic.engine.settings import Settings
     from imagegen_magic.notebook.context import NotebookContext
@@ -66,33 +65,19 @@ def _parse_resume(arguments: list[str], settings: Settings) -> tuple[int | None,
 
 def jobs(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Show the jobs of this session and the open tasks."""
-    rows = [[f"job {job.id}", _gateways(job), truncate(job.request.prompt), _state(job)] for job in context.jobs]
-    ledger = api.ledger(context.settings())
-    rows += [_task_row(task) for task in loop.run(ledger.tasks(states=tuple(_OPEN)))]
+    rows = []
+    for job in context.jobs:
+        gateways = ", ".join(dict.fromkeys(request.endpoint.label for request in job.requests))
+        ended = f"done, {pluralize(len(job.images), 'picture')}" if job.images else "ended without a picture"
+        rows.append([f"job {job.id}", gateways, truncate(job.request.prompt), ended if job.done else "running"])
+    for task in loop.run(api.ledger(context.settings()).tasks(states=tuple(_OPEN))):
+        state = _OPEN[task.state] + (f" ({task.task_id})" if task.task_id else "")
+        rows.append([f"task {task.row}", gateway_name(task.provider, task.sandbox), truncate(task.prompt), state])
     if rows:
         hint = Note("%imagegen wait, %imagegen cancel ID; %imagegen resume collects.")
         display(Page(Table(("", "gateway", "prompt", "state"), rows), hint))
     else:
         print("No running or pending tasks.")
-
-
-def _gateways(job: Job) -> str:
-    return ", ".join(dict.fromkeys(each.endpoint.label for each in job.requests))
-
-
-def _state(job: Job) -> str:
-    if not job.done:
-        return "running"
-    return f"done, {pluralize(len(job.images), 'picture')}" if job.images else "ended without a picture"
-
-
-def _task_row(task: TaskRow) -> list[str]:
-    state = _OPEN[task.state] + (f" ({task.task_id})" if task.task_id else "")
-    return [f"task {task.row}", _gateway(task), truncate(task.prompt), state]
-
-
-def _gateway(task: TaskRow) -> str:
-    return task.provider + (" (sandbox)" if task.sandbox else "")
 
 
 def wait(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
@@ -108,7 +93,7 @@ def wait(context: NotebookContext, arguments: list[str], flags: dict[str, str]) 
             raise Interrupted("stopped waiting. The jobs continue.") from None
     if errors:
         raise errors[-1]
-    done = "1 job is done." if len(started) == 1 else f"{len(started)} jobs are done."
+    done = f"{pluralize(len(started), 'job')} {'is' if len(started) == 1 else 'are'} done."
     print(done if started else "No job was started with --no-wait.")
 
 
@@ -140,7 +125,9 @@ def forget(context: NotebookContext, arguments: list[str], flags: dict[str, str]
         raise UsageError(f"There is no task {number} that could be given up (there are: {rows}).")
     (task,) = tasks
     if loop.run(ledger.forget(task.row, _given_up(task))) is None:
-        raise UsageError(_not_forgotten(task))
+        running = "is running, here or in another kernel: %imagegen cancel stops the waiting, then it can be given up"
+        closed = f"cannot be given up: {_CLOSED.get(task.state, task.state)}"
+        raise UsageError(f"Task {task.row} {running if task.state in _OPEN else closed}.")
     print(_forgotten(task))
 
 
@@ -150,16 +137,11 @@ def _given_up(task: TaskRow) -> ImageGenError:
     return ImageGenError("Given up with %imagegen forget", blame="you", charge="yes" if task.task_id else "unknown", hint=step)
 
 
-def _not_forgotten(task: TaskRow) -> str:
-    if task.state in _OPEN:
-        return f"Task {task.row} is running, here or in another kernel: %imagegen cancel stops the waiting, then it can be given up."
-    return f"Task {task.row} cannot be given up: {_CLOSED.get(task.state, task.state)}."
-
-
 def _forgotten(task: TaskRow) -> str:
     """Return which task was given up, its cost, and what can follow."""
     cost = task.cost if task.cost.amount is not None else task.price
-    what = f"Task {task.row} is given up: {task.task_id or 'no id'} at {_gateway(task)}, {truncate(task.prompt)!r}, {cost}."
+    gateway = gateway_name(task.provider, task.sandbox)
+    what = f"Task {task.row} is given up: {task.task_id or 'no id'} at {gateway}, {truncate(task.prompt)!r}, {cost}."
     if task.task_id:
         return f"{what} It was charged, and %imagegen resume {task.row} still collects it. --reuse may send the same request again."
     return f"{what} --reuse may send the same request again. If the gateway had accepted it, you pay twice."

@@ -68,14 +68,11 @@ def config(context: NotebookContext, arguments: list[str], flags: dict[str, str]
     settings, keys = context.settings(), context.keys()
     rows = [_setting_row(name, settings) for name in SETTINGS]
     rows += [[name, "not used", str(error)] for name, error in settings.errors.items() if name not in SETTINGS]
-    rows += [[name, "not used", f"environment; {_unknown(near)}"] for name, near in unknown_variables().items()]
+    for name, near in unknown_variables().items():
+        rows.append([name, "not used", f"environment; no setting has this name{f': did you mean {near}?' if near else ''}"])
     rows += [[f"providers.{name}", _configured(table), "pyproject.toml"] for name, table in settings.provider_tables.items()]
     rows = [[name, redact(value, keys), origin] for name, value, origin in rows]
     display(Page(Table(("setting", "value", "source"), rows), Note('%config ImageGenMagics.NAME = "value" changes one for this session.')))
-
-
-def _unknown(near: str) -> str:
-    return f"no setting has this name{f': did you mean {near}?' if near else ''}"
 
 
 def _setting_row(name: str, settings: Settings) -> list[str]:
@@ -90,12 +87,11 @@ def _configured(table: Any) -> str:
     """Return the fields of a configured gateway; a value of another form is hidden, as it may be a misplaced key."""
     if not isinstance(table, Mapping):
         return "not a table, so not shown"
-    fields = ((str(name), value if _may_show(str(name), str(value)) else "(not shown)") for name, value in table.items())
-    return ", ".join(f"{name} = {value}" for name, value in fields) or "empty"
-
-
-def _may_show(name: str, value: str) -> bool:
-    return name in _SHOWN and _SHOWN[name].fullmatch(value) is not None
+    shown = []
+    for name, value in table.items():
+        usual = str(name) in _SHOWN and _SHOWN[str(name)].fullmatch(str(value))
+        shown.append(f"{name} = {value if usual else '(not shown)'}")
+    return ", ".join(shown) or "empty"
 
 
 def panel(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.errors import ImageInvalid, SaveError, UnsupportedOption
 from imagegen_magic.formats import EXTENSIONS, JPEG, PNG
-from imagegen_magic.humanize import file_size
+from imagegen_magic.humanize import file_size, pluralize
 from imagegen_magic.notebook.output.tables import show_note
 from imagegen_magic.providers.describe import shown
 
@@ -57,8 +57,8 @@ def run(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -
     if done.before == done.after:
         show_note(f"{path.name} has nothing to make smaller: {file_size(done.before)}, unchanged.{others}")
         return
-    what = [f"{done.pictures} pictures became previews" if done.pictures > 1 else "1 picture became a preview"] if done.pictures else []
-    what += [f"{done.models} unused saved widgets were removed"] if done.models else []
+    what = [f"{pluralize(done.pictures, 'picture')} reduced"] if done.pictures else []
+    what += [f"{pluralize(done.models, 'unused saved widget')} removed"] if done.models else []
     advice = "If it is open, reload it from disk before saving."
     show_note(f"{path.name}: {file_size(done.before)} → {file_size(done.after)} ({', '.join(what)}). {advice}{others}")
 
@@ -67,9 +67,8 @@ def _others(others: int) -> str:
     """Return the note on large images of other tools, which are unchanged."""
     if not others:
         return ""
-    one = others == 1
-    which = "1 large picture of another tool is unchanged" if one else f"{others} large pictures of other tools are unchanged"
-    return f" {which}: --all makes {'it a preview' if one else 'them previews'} too, and the notebook may hold the only original."
+    which = f"{pluralize(others, 'large picture')} of other tools {'is' if others == 1 else 'are'} unchanged"
+    return f" {which}: --all reduces them too, but the notebook may hold the only original."
 
 
 def slim(path: Path, *, everything: bool = False) -> Slimmed:
@@ -80,9 +79,7 @@ def slim(path: Path, *, everything: bool = False) -> Slimmed:
     shows them, directly or through a link. All else, and the format of the file, is unchanged. Raises UnsupportedOption if it
     is not a notebook, SaveError if it cannot be written.
     """
-    raw = _read(path)
-    text = _decoded(raw, path)
-    notebook = _notebook(text, path)
+    raw, text, notebook = _load(path)
     slimmer = _Slimmer(everything)
     for cell in _cells(notebook):
         cell["outputs"][:] = [slimmer.output(output, _is_ours(cell, output)) for output in cell["outputs"]]
@@ -94,27 +91,14 @@ def slim(path: Path, *, everything: bool = False) -> Slimmed:
     return Slimmed(len(raw), len(small), slimmer.pictures, models, slimmer.others)
 
 
-def _read(path: Path) -> bytes:
+def _load(path: Path) -> tuple[bytes, str, dict[str, Any]]:
+    """Return a notebook as bytes, as text and parsed. Raises UnsupportedOption."""
     try:
-        return path.read_bytes()
+        raw = path.read_bytes()
+        text = raw.decode("utf-8-sig")
+        notebook = json.loads(text)
     except OSError as error:
         raise _refusal(path, f"cannot be read ({error.strerror or error})") from None
-
-
-def _decoded(raw: bytes, path: Path) -> str:
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise _refusal(path, "is not a notebook: it is not text") from None
-
-
-def _refusal(path: Path, why: str, step: str = "give the path of an .ipynb file") -> UnsupportedOption:
-    return UnsupportedOption(f"{path.name} {why}", option="notebook", value=path.name, hint=step)
-
-
-def _notebook(text: str, path: Path) -> dict[str, Any]:
-    try:
-        notebook = json.loads(text)
     except (ValueError, RecursionError):
         raise _refusal(path, "is not a notebook: it is not JSON") from None
     if not isinstance(notebook, dict) or "nbformat" not in notebook:
@@ -122,7 +106,17 @@ def _notebook(text: str, path: Path) -> dict[str, Any]:
     if not isinstance(notebook.get("cells"), list):
         step = "open it in JupyterLab and save it, which converts it to format 4, then run this again"
         raise _refusal(path, f"is a notebook of format {shown(notebook['nbformat'])}, and only format 4 is supported", step)
-    return notebook
+    return raw, text, notebook
+
+
+def _refusal(path: Path, why: str, step: str = "give the path of an .ipynb file") -> UnsupportedOption:
+    return UnsupportedOption(f"{path.name} {why}", option="notebook", value=path.name, hint=step)
+
+
+def _object(value: Any, name: str) -> dict[str, Any]:
+    """Return the JSON object that a value has under a name; an empty one if it has none."""
+    found = value.get(name) if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _cells(notebook: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -134,9 +128,7 @@ def _is_ours(cell: Mapping[str, Any], output: Any) -> bool:
     """Return whether an output is of this package: by its cell, by its CSS classes, or by the file name in its text."""
     if _OUR_CELL.search(_text(cell.get("source"))):
         return True
-    data = output.get("data") if isinstance(output, dict) else None
-    if not isinstance(data, dict):
-        return False
+    data = _object(output, "data")
     return _OUR_CLASS in _text(data.get("text/html")) or bool(_OUR_PICTURE.fullmatch(_text(data.get("text/plain"))))
 
 
@@ -157,10 +149,9 @@ class _Slimmer:
     def output(self, output: Any, ours: bool) -> Any:
         """Return an output with previews instead of its large images."""
         self._ours = ours
-        if not isinstance(output, dict) or not isinstance(output.get("data"), dict):
+        if not _object(output, "data"):
             return output
-        data: dict[str, Any] = {}
-        metadata = dict(output["metadata"]) if isinstance(output.get("metadata"), dict) else {}
+        data, metadata = {}, _object(output, "metadata")
         for mime_type, content in output["data"].items():
             kind, small = self._content(mime_type, content)
             data[kind] = small
@@ -201,16 +192,15 @@ class _Slimmer:
 
 def _drop_models(notebook: dict[str, Any]) -> int:
     """Remove the saved widget models that no output shows, directly, within another or through a link; return how many."""
-    metadata = notebook.get("metadata")
-    widgets = metadata.get("widgets") if isinstance(metadata, dict) else None
-    saved = widgets.get(_STATE) if isinstance(widgets, dict) else None
-    state = saved.get("state") if isinstance(saved, dict) else None
-    if not isinstance(metadata, dict) or not isinstance(widgets, dict) or not isinstance(saved, dict) or not isinstance(state, dict):
-        return 0
+    metadata = _object(notebook, "metadata")
+    widgets = _object(metadata, "widgets")
+    saved = _object(widgets, _STATE)
+    state = _object(saved, "state")
     shown = _shown(notebook, state)
     gone = len(state) - len(shown)
-    saved["state"] = {model: content for model, content in state.items() if model in shown}
-    if not shown and gone:
+    if gone:
+        saved["state"] = {model: content for model, content in state.items() if model in shown}
+    if gone and not shown:
         del widgets[_STATE]
         if not widgets:
             del metadata["widgets"]
@@ -219,9 +209,8 @@ def _drop_models(notebook: dict[str, Any]) -> int:
 
 def _shown(notebook: Mapping[str, Any], state: Mapping[str, Any]) -> set[str]:
     """Return the models that outputs show, the models in them, and the models that refer to them, such as a link between two sliders."""
-    found = [output for cell in _cells(notebook) for output in cell["outputs"] if isinstance(output, dict)]
-    views = [output["data"].get(_VIEW) for output in found if isinstance(output.get("data"), dict)]
-    waiting = [str(view.get("model_id")) for view in views if isinstance(view, dict)]
+    views = [_object(_object(output, "data"), _VIEW) for cell in _cells(notebook) for output in cell["outputs"]]
+    waiting = [str(view.get("model_id")) for view in views]
     linked: dict[str, set[str]] = {model: set() for model in state}
     for model, content in state.items():
         for other in linked.keys() & set(_MODEL.findall(json.dumps(content))):

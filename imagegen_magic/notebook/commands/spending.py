@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from IPython.core.error import UsageError
 from IPython.display import display
@@ -40,15 +40,9 @@ def cost(context: NotebookContext, arguments: list[str], flags: dict[str, str]) 
     if not rows:
         print("Nothing was spent" + (f" since {since}." if since else " yet."))
         return
-    display(Page(*_tables(rows, by), *(Course(unit, points) for unit, points in spending.cumulative(days).items()), Note(_NEVER_ADDED)))
-
-
-def _tables(rows: Sequence[Spent], by: str) -> Iterator[Table]:
-    real = [row for row in rows if not row.sandbox]
-    played = [row for row in rows if row.sandbox]
-    for title, some in (("", real), ("Sandbox, not charged", played)):
-        if some:
-            yield _table(some, by, title)
+    groups = ("", [row for row in rows if not row.sandbox]), ("Sandbox, not charged", [row for row in rows if row.sandbox])
+    tables = [_table(group, by, title) for title, group in groups if group]
+    display(Page(*tables, *(Course(unit, points) for unit, points in spending.cumulative(days).items()), Note(_NEVER_ADDED)))
 
 
 def _table(rows: Sequence[Spent], by: str, title: str) -> Table:
@@ -107,7 +101,8 @@ def budget(context: NotebookContext, arguments: list[str], flags: dict[str, str]
         raise UsageError("The subcommand is %imagegen budget AMOUNT [--per day|session|month] [--unit USD]; alone, it shows what is left.")
     per, unit = _per(flags.get("--per")), _unit(flags.get("--unit"))
     if arguments and arguments[0].casefold() == "off":
-        _show_removed(loop.run(budgets.remove_budgets(book, unit=unit, per=per)))
+        removed = loop.run(budgets.remove_budgets(book, unit=unit, per=per))
+        show_note(f"Removed: {', '.join(map(str, removed))}." if removed else "There was no such budget.")
         return
     if arguments:
         loop.run(budgets.set_budget(book, _amount(arguments[0]), unit=unit or "USD", per=per or "all"))
@@ -134,11 +129,6 @@ def _amount(text: str) -> Decimal:
     if not amount.is_finite() or amount < 0:
         raise UsageError(f"A budget is an amount such as 5 or 0.50, or off; not {text!r}.")
     return amount
-
-
-def _show_removed(lifted: Sequence[Any]) -> None:
-    words = ", ".join(map(str, lifted))
-    show_note(f"Removed: {words}." if lifted else "There was no such budget.")
 
 
 def _show(found: Sequence[BudgetStatus], unknown_price: Decimal | None) -> None:

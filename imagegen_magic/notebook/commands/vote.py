@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,9 @@ from imagegen_magic.humanize import pluralize, truncate
 from imagegen_magic.notebook.arguments import image_selector
 from imagegen_magic.notebook.context import shows_widgets
 from imagegen_magic.notebook.output.display import Bundle, Canvas, line, show_all, text_bundle, widget_bundle
-from imagegen_magic.notebook.output.style import COMPACT, QUIET, RULE, hide_broken
-from imagegen_magic.notebook.output.tables import Table
-from imagegen_magic.notebook.output.thumbnails import ALT_LENGTH, thumbnail
+from imagegen_magic.notebook.output.style import COMPACT, QUIET, hide_broken
+from imagegen_magic.notebook.output.tables import Cell, Note, Page, Piece, Table
+from imagegen_magic.notebook.output.thumbnails import thumbnail
 from imagegen_magic.studies import ranking
 from imagegen_magic.studies.ranking import RankedItem, Ranking
 from imagegen_magic.studies.sweeps.result import short
@@ -34,10 +34,7 @@ if TYPE_CHECKING:
 
 _EDGE, _BYTES = 900, 120_000  # of a picture that is voted on: pixels, bytes
 _SMALL_EDGE, _SMALL_BYTES = 112, 5_000  # of one in the ranking
-_MOST_ROWS = 40  # pictures of the ranking that are drawn
-_CELL = f"text-align:left;vertical-align:middle;padding:4px 14px 4px 0;border:0;border-bottom:{RULE}"
-_NUMBER = f"{_CELL};font-variant-numeric:tabular-nums;white-space:nowrap"
-_HEAD = f"{_CELL};font-weight:600;{QUIET}"
+_MAX_DRAWN = 40  # pictures of the ranking on a page
 
 
 def vote(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
@@ -96,12 +93,11 @@ class VoteSession:
         """Show the widget in the running cell; from then on everything runs on the engine's loop."""
         from imagegen_magic.notebook.widgets.vote import VoteWidget
 
-        canvas = Canvas(self._shell)
-        self._canvas = canvas
+        self._canvas = Canvas(self._shell)
         self._widget = VoteWidget(self._on_event, goal=ranking.votes_needed(len(self._ids)))
         loop.run(self._ask())
         bundles = [widget_bundle(self._widget, f"a vote on {self._name}"), self._static()]
-        self._shown.set_result([canvas.show(bundle) for bundle in bundles])
+        self._shown.set_result([self._canvas.show(bundle) for bundle in bundles])
 
     def _static(self) -> Bundle:
         words = f"A vote on {self._name}, {len(self._ids)} pictures. Each vote is saved at once: run the cell again to continue."
@@ -155,8 +151,9 @@ class VoteSession:
     async def _undo(self) -> None:
         """Delete the last vote of this session, and show its pair again."""
         if self._session_votes:
-            last = self._session_votes.pop()
+            last = self._session_votes[-1]
             await delete_vote(self._ledger, last)
+            self._session_votes.pop()
             self._votes = [one for one in self._votes if one.id != last.id]
             self._pair = (last.left, last.right)
             await self._show_pair()
@@ -199,8 +196,7 @@ class VoteSession:
 
     def show_ranking(self, how: str = "") -> None:
         """Show the ranking by the votes so far, and `how` to give more."""
-        bundles = self._result(how)
-        show_all(self._shell, bundles)
+        show_all(self._shell, self._result(how))
 
     def _result(self, how: str = "") -> list[Bundle]:
         if not self._votes:
@@ -211,19 +207,17 @@ class VoteSession:
         more = (
             "" if self.enough else f" {len(self._votes)} of the {goal} votes for a good ranking. {how or 'Run the cell again to continue.'}"
         )
-        return [
-            text_bundle(text(found, self._label), self._html(found)),
-            line(_EXPLAINED + (_OF_AXES if found.axes else "") + more),
-        ]
+        html = page(found, self._drawn, _MAX_DRAWN).html("imagegen-ranking")
+        return [text_bundle(str(page(found, self._label)), html), line(_EXPLAINED + (_OF_AXES if found.axes else "") + more)]
 
-    def _label(self, standing: RankedItem) -> str:
-        place = self._places.get(standing.picture) or {}
-        words = " · ".join(f"{axis}={short(value)}" for axis, value in place.items())
-        return words or truncate(self._images[standing.picture].request.prompt, 50)
+    def _label(self, item: RankedItem) -> str:
+        combination = self._places.get(item.picture) or {}
+        text = " · ".join(f"{axis}={short(value)}" for axis, value in combination.items())
+        return text or truncate(self._images[item.picture].request.prompt, 50)
 
-    def _html(self, found: Ranking) -> str:
-        pictures = [(one, self._label(one), self._images[one.picture]) for one in found.pictures]
-        return html(found, pictures)
+    def _drawn(self, item: RankedItem) -> Cell:
+        image = self._images[item.picture]
+        return Cell(self._label(item), picture=thumbnail(image, _SMALL_EDGE, _SMALL_BYTES), alt=image.request.prompt)
 
 
 _EXPLAINED = (
@@ -233,90 +227,32 @@ _EXPLAINED = (
 _OF_AXES = " The values of an axis are means over these pictures; they do not predict other pictures."
 
 
-def text(found: Ranking, label: Any) -> str:
-    """Return a ranking as plain tables; `label` returns the name of an image."""
-    rows = [
-        [f"{rank}.", one.name, label(one), _percent(one.win_probability[0]), _between(one), *_counts(one)]
-        for rank, one in enumerate(found.pictures, 1)
-    ]
-    tables = [Table(("", "id", "picture", "chance", "95 %", "won", "tied", "lost"), rows, title=_title(found))]
-    for axis, standings in found.axes.items():
-        rows = [["", short(one.name), _percent(one.win_probability[0]), *_counts(one)] for one in standings]
-        tables.append(Table(("", axis, "chance", "won", "tied", "lost"), rows, title=_axis_title(axis)))
-    return "\n\n".join(table.text() for table in tables)
+def page(found: Ranking, cell: Callable[[RankedItem], str | Cell], limit: int | None = None) -> Page:
+    """Return a ranking as tables of its images, at most `limit`, and of the values of each axis.
 
-
-def _title(found: Ranking) -> str:
-    votes = pluralize(found.votes, "vote")
-    return f"Ranking of {len(found.pictures)} pictures by {votes}"
-
-
-def _axis_title(axis: str) -> str:
-    """Return the heading of an axis's table: its means are of these images only, so no interval is shown."""
-    return f"{axis} in these pictures"
-
-
-def _percent(chance: float) -> str:
-    return f"{100 * chance:.0f} %"
-
-
-def _between(one: RankedItem) -> str:
-    _, low, high = (f"{100 * value:.0f}" for value in one.win_probability)
-    return f"{low}–{high} %"
-
-
-def _counts(one: RankedItem) -> tuple[str, str, str]:
-    return str(one.won), str(one.tied), str(one.lost)
-
-
-def html(found: Ranking, pictures: Sequence[tuple[RankedItem, str, GeneratedImage]]) -> str:
-    """Return a ranking as HTML without a script: a row with a bar for each image, then a row for each value of each axis."""
-    rows = "".join(_picture_row(rank, *each) for rank, each in enumerate(pictures[:_MOST_ROWS], 1))
-    rest = len(pictures) - _MOST_ROWS
-    more = f'<p style="{QUIET};margin:4px 0">… and {rest} more</p>' if rest > 0 else ""
-    table = _table(("", "", "picture", "chance, 95 %", "", *_COUNTS), rows)
-    axes = "".join(_axis_table(axis, standings) for axis, standings in found.axes.items())
-    title = f'<div style="font-weight:600;margin:4px 0 6px">{_title(found)}</div>'
-    return f'<div class="imagegen-ranking" style="{COMPACT};overflow-x:auto">{title}{table}{more}{axes}</div>'
+    `cell` returns the name of an image. The means of an axis are of these images only, so they have no interval.
+    """
+    rows = []
+    for rank, item in enumerate(found.pictures[:limit], 1):
+        low, high = (f"{100 * bound:.0f}" for bound in item.win_probability[1:])
+        interval = Cell(f"{low}–{high} %", interval=item.win_probability)
+        rows.append((f"{rank}.", item.name, cell(item), _percent(item), interval, *_counts(item)))
+    title = f"Ranking of {len(found.pictures)} pictures by {pluralize(found.votes, 'vote')}"
+    pieces: list[Piece] = [Table(("", "id", "picture", "chance", "95 %", *_COUNTS), rows, title)]
+    if (rest := len(found.pictures) - len(rows)) > 0:
+        pieces.append(Note(f"… and {rest} more"))
+    for axis, items in found.axes.items():
+        values = [(short(item.name), _percent(item), *_counts(item)) for item in items]
+        pieces.append(Table(("", "chance", *_COUNTS), values, f"{axis} in these pictures"))
+    return Page(*pieces)
 
 
 _COUNTS = ("won", "tied", "lost")
 
 
-def _table(heads: Sequence[str], rows: str) -> str:
-    head = "".join(f'<th style="{_HEAD}">{escape(words)}</th>' for words in heads)
-    return f'<table style="border-collapse:collapse;margin:0 0 14px"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+def _counts(item: RankedItem) -> tuple[str, str, str]:
+    return str(item.won), str(item.tied), str(item.lost)
 
 
-def _axis_table(axis: str, standings: Sequence[RankedItem]) -> str:
-    rows = "".join(_value_row(one) for one in standings)
-    return _table((_axis_title(axis), "chance", *_COUNTS), rows)
-
-
-def _picture_row(rank: int, one: RankedItem, label: str, image: GeneratedImage) -> str:
-    source = thumbnail(image, _SMALL_EDGE, _SMALL_BYTES)
-    style = "width:56px;min-width:56px;height:56px;object-fit:contain;display:block;margin:0"
-    picture = f'<img src="{source}" alt="{escape(truncate(image.request.prompt, ALT_LENGTH))}" style="{style}">' if source else ""
-    words = f'{escape(label)} <span style="{QUIET}">{one.name}</span>'
-    about = f'<td style="{_CELL};min-width:12em;max-width:340px">{words}</td>'
-    return f'<tr><td style="{_NUMBER}">{rank}</td><td style="{_CELL}">{picture}</td>{about}{_bar_cells(one)}</tr>'
-
-
-def _value_row(one: RankedItem) -> str:
-    cells = "".join(f'<td style="{_NUMBER}">{figure}</td>' for figure in (_percent(one.win_probability[0]), *_counts(one)))
-    return f'<tr><td style="{_CELL};max-width:340px">{escape(short(one.name))}</td>{cells}</tr>'
-
-
-def _bar_cells(one: RankedItem) -> str:
-    cells = "".join(f'<td style="{_NUMBER}">{figure}</td>' for figure in _counts(one))
-    chance = f'{_percent(one.win_probability[0])} <span style="{QUIET}">({_between(one)})</span>'
-    return f'<td style="{_CELL}">{_bar(one)}</td><td style="{_NUMBER}">{chance}</td>{cells}'
-
-
-def _bar(one: RankedItem) -> str:
-    """Return the interval as a band from 0 to 100 %, with a mark at the estimate; the faint line in the middle is 50 %."""
-    middle, low, high = (round(100 * value, 1) for value in one.win_probability)
-    band = f'<div style="margin-left:{low}%;width:{max(0.5, round(high - low, 1))}%;height:12px;background:#1976d255"></div>'
-    mark = f'<div style="margin:-14px 0 0 {max(0.0, middle - 1)}%;width:4px;height:16px;background:#1976d2"></div>'
-    halves = '<div style="margin-top:-14px;height:12px;width:50%;border-right:1px dashed #888"></div>'
-    return f'<div style="width:200px;height:12px;padding:2px 0;background:#8882;overflow:hidden">{band}{mark}{halves}</div>'
+def _percent(item: RankedItem) -> str:
+    return f"{100 * item.win_probability[0]:.0f} %"

@@ -26,6 +26,7 @@ from imagegen_magic.notebook.progress.view import View
 from imagegen_magic.secret_patterns import contains_any, looks_like_key, redact, without_queries
 
 if TYPE_CHECKING:
+    from imagegen_magic.engine.jobs.job import Job
     from imagegen_magic.engine.settings import Settings
     from imagegen_magic.notebook.context import NotebookContext
     from imagegen_magic.request import ImageRequest
@@ -125,27 +126,43 @@ def _generate(context: NotebookContext, parsed: parser.Line, prompt: str, warnin
     """Make images, or show the plan; a note on what was read differently than written is shown before anything is sent."""
     if parsed.twice:
         raise UsageError(parsed.twice)
-    _refuse_together(parsed.given)
-    dry_run = parsed.given.get("dry_run")
+    given = parsed.given
+    if given.get("reuse") and given.get("fresh"):
+        raise UsageError("--reuse and --fresh exclude each other.")
+    if given.get("skip_impossible") and not {"sweep", "repeat"} & given.keys():
+        raise UsageError("--skip-impossible is for a sweep: it needs --sweep or --repeat.")
+    dry_run = given.get("dry_run")
     if not dry_run:
         show_note(parsed.note, warning)
-    _make(context, parsed.given, prompt)
+    _make(context, given, prompt)
     if dry_run:
         show_note(parsed.note, warning)
 
 
 def _make(context: NotebookContext, given: Mapping[str, Any], prompt: str) -> None:
-    if "sweep" in given or "repeat" in given:
+    settings = context.settings(given)
+    if {"sweep", "repeat"} & given.keys():
         from imagegen_magic.notebook.magic import sweep_cell
 
-        sweep_cell.run(context, given, prompt)
+        started = sweep_cell.start(context, given, prompt, settings)
+    else:
+        started = _start(context, given, prompt, settings)
+    if started is None:
         return
+    job, make_view = started
+    if given.get("no_wait"):
+        runs.run_in_background(context, job, given.get("out"), make_view=make_view)
+    else:
+        runs.wait_in_cell(context, job, given.get("out"), make_view=make_view, keep_loop=settings.get("keep_loop"))
+
+
+def _start(context: NotebookContext, given: Mapping[str, Any], prompt: str, settings: Settings) -> tuple[Job, runs.MakeView] | None:
+    """Start the job of a cell, and return it with its view; None after a dry run."""
     request = build_request(given, prompt, context.shell.user_ns, context.folder)
-    settings = context.settings(given)
     credentials.reject_embedded_keys([request], (), settings)  # of variables; a plan would show a key, and the ledger keep it
     if given.get("dry_run"):
         _show_plan(request, given, settings)
-        return
+        return None
     runs.remind_of_waiting(context, settings)
     settings.check(*NOTEBOOK_OPTIONS)  # most are used only after the job was paid for
     edge = settings.get("preview")
@@ -153,24 +170,12 @@ def _make(context: NotebookContext, given: Mapping[str, Any], prompt: str) -> No
     folders.check(settings)
     if not given.get("yes"):
         confirmation.confirm_request(planned, settings, context.shell)
-    job = api.start_batch([planned], settings, preview=edge)
-    make_view = partial(View, edge=edge)
-    if given.get("no_wait"):
-        runs.run_in_background(context, job, given.get("out"), make_view=make_view)
-    else:
-        runs.wait_in_cell(context, job, given.get("out"), make_view=make_view, keep_loop=settings.get("keep_loop"))
-
-
-def _refuse_together(given: Mapping[str, Any]) -> None:
-    if given.get("reuse") and given.get("fresh"):
-        raise UsageError("--reuse and --fresh exclude each other.")
-    if given.get("skip_impossible") and "sweep" not in given and "repeat" not in given:
-        raise UsageError("--skip-impossible is for a sweep: it needs --sweep or --repeat.")
+    return api.start_batch([planned], settings, preview=edge), partial(View, edge=edge)
 
 
 def _show_plan(request: ImageRequest, given: Mapping[str, Any], settings: Settings) -> None:
-    where = {name: given[name] for name in ("provider", "sandbox") if name in given}
-    plan = api.plan(request, settings=settings, fit=bool(given.get("fit")), **where)
-    gateway = api.planned_endpoint(plan, settings, **where)
+    provider = given.get("provider")
+    plan = api.plan(request, provider=provider, settings=settings, fit=bool(given.get("fit")))
+    gateway = api.planned_endpoint(plan, settings, provider=provider)
     uploads = api.upload_preview(plan, gateway, settings)
     display(tables.plan_page(plan, uploads, sandbox=gateway.sandbox, wrong=folders.problems(settings)))

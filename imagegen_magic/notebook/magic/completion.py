@@ -109,9 +109,9 @@ def _flags(typed: str, fragment: str) -> Iterator[str]:
 
 
 def _command_words(command: Command, typed: Sequence[str], context: NotebookContext) -> Iterator[str]:
-    if command.name in ("models", "login"):
+    if command.choices == "providers":
         yield from _providers(context)
-    elif command.name == "cancel":
+    elif command.choices == "jobs":
         yield from (str(job.id) for job in context.jobs if not job.done)
     yield from (flag for flag in command.flags if flag not in typed)
 
@@ -131,13 +131,11 @@ def _values(option: Option, before: str, context: NotebookContext) -> Sequence[s
         provider = _provider(given, settings)
         if option.name == "model":
             return tuple(model.name for model in provider.models)
-        return alternatives.fitting_values(provider, {**_configured(settings), **given}, option.name)
+        configured = {name: settings.get(name) for name in ("model", "output_compression", *VALUE_LISTS)}
+        set_values = {name: value for name, value in configured.items() if value is not None}
+        return alternatives.fitting_values(provider, {**set_values, **given}, option.name)
     except ImageGenError:
         return ()  # the cell reports the error when it runs
-
-
-def _configured(settings: Settings) -> dict[str, Any]:
-    return {name: value for name in ("model", "output_compression", *VALUE_LISTS) if (value := settings.get(name)) is not None}
 
 
 def _provider(given: Mapping[str, Any], settings: Settings) -> Provider:

@@ -82,15 +82,11 @@ def _attach(notebook: NotebookContext) -> None:
     """Register completion and the input transformations with the shell."""
     _detach(notebook.shell)
     input_transformer.attach(notebook.shell)
-    if matcher := _matcher(notebook):
-        notebook.shell.Completer.custom_matchers.append(matcher)
+    notebook.shell.Completer.custom_matchers.append(_matcher(notebook))
 
 
 def _matcher(notebook: NotebookContext) -> Any:
-    try:
-        from IPython.core.completer import context_matcher
-    except ImportError:  # a provisional interface: without it only completion is missing
-        return None
+    from IPython.core.completer import context_matcher
 
     @context_matcher(identifier=_MATCHER)
     def matcher(completer: Any) -> Any:
@@ -105,7 +101,7 @@ def _matcher(notebook: NotebookContext) -> Any:
 
 def _detach(shell: Any) -> None:
     input_transformer.detach(shell)
-    matchers = getattr(shell.Completer, "custom_matchers", [])
+    matchers = shell.Completer.custom_matchers
     matchers[:] = [one for one in matchers if getattr(one, "matcher_identifier", "") != _MATCHER]
 
 

@@ -13,7 +13,7 @@ from imagegen_magic.engine import api, credentials, loop
 from imagegen_magic.engine.settings import NOTEBOOK_OPTIONS
 from imagegen_magic.engine.storage import folders
 from imagegen_magic.errors import ImageGenError, UnsupportedOption
-from imagegen_magic.humanize import pluralize, truncate
+from imagegen_magic.humanize import gateway_name, pluralize, truncate
 from imagegen_magic.notebook.arguments import confirmation, image_selector, request_builder
 from imagegen_magic.notebook.output.tables import Note, Page, Table, pixels, refused, show_note
 from imagegen_magic.notebook.progress import run as runs
@@ -25,7 +25,7 @@ from imagegen_magic.studies.sweeps.plan import SweepEstimate, SweepPlan
 from imagegen_magic.studies.sweeps.result import axes_text, short
 
 if TYPE_CHECKING:
-    from imagegen_magic.engine.jobs.job import PlannedRequest
+    from imagegen_magic.engine.jobs.job import Job, PlannedRequest
     from imagegen_magic.engine.settings import Settings
     from imagegen_magic.notebook.context import NotebookContext
 
@@ -33,30 +33,24 @@ _DRY_ROWS = 40  # combinations that a dry run lists
 _REASONS = 8  # reasons for left-out combinations that are shown
 
 
-def run(context: NotebookContext, given: Mapping[str, Any], prompt: str) -> None:
-    """Run a cell with --sweep or --repeat; raises why it cannot, before anything is sent."""
-    settings = context.settings(given)
+def start(context: NotebookContext, given: Mapping[str, Any], prompt: str, settings: Settings) -> tuple[Job, runs.MakeView] | None:
+    """Start a sweep, and return its job with its view; None after a dry run. Raises before anything is sent."""
     settings.check(*NOTEBOOK_OPTIONS)  # most are used only after the job was paid for
     planned = _planned(context, given, prompt, settings)
     requests = [each.request for each in planned.requests[:: planned.repeat]]
-    credentials.reject_embedded_keys(
-        requests, [planned.record.axes], settings
-    )  # of variables; a plan would show a key, and the ledger keep it
+    # of variables; a plan would show a key, and the ledger keep it
+    credentials.reject_embedded_keys(requests, [planned.record.axes], settings)
     estimate = loop.run(plan.estimate(planned, settings))
     if given.get("dry_run"):
         display(_dry_page(planned, estimate, settings))
-        return
+        return None
     runs.remind_of_waiting(context, settings)
     show_note(headline(planned, estimate), *_left_out(planned))
     folders.check(settings)
     _confirm(estimate, settings, given)
-    job = plan.start(planned, settings, preview=sweep_view.edge(planned.pictures), title=_title(planned))
     width = settings.get("preview") if settings.origin("preview") != "built in" else None
-    make_view = partial(sweep_view.SweepView, axes=planned.record.axes, width=width)
-    if given.get("no_wait"):
-        runs.run_in_background(context, job, given.get("out"), make_view=make_view)
-    else:
-        runs.wait_in_cell(context, job, given.get("out"), keep_loop=settings.get("keep_loop"), make_view=make_view)
+    job = plan.start(planned, settings, preview=sweep_view.edge(planned.pictures), title=_title(planned))
+    return job, partial(sweep_view.SweepView, axes=planned.record.axes, width=width)
 
 
 def _planned(context: NotebookContext, given: Mapping[str, Any], prompt: str, settings: Settings) -> SweepPlan:
@@ -106,26 +100,19 @@ def _listed(axis: str, name: str, variables: Mapping[str, Any]) -> list[Any]:
 
 def headline(planned: SweepPlan, estimate: SweepEstimate) -> str:
     """Return the plan on one line: how many images of which axes, how many exist already, the price, and the usual time."""
-    facts = [_counts(planned), *_existing(estimate)]
+    axes = axes_text(planned.record.axes)
+    each = f", {planned.repeat} of each" if planned.repeat > 1 and axes else ""
+    facts = [pluralize(planned.pictures, "picture") + (f": {axes}{each}" if axes else "")]
+    if estimate.existing:
+        facts.append(f"{estimate.existing} exist already")
+    if estimate.pending:
+        facts.append(f"{estimate.pending} submitted before and not sent again")
+    if estimate.existing or estimate.pending:
+        facts.append(f"{estimate.new} to make")
     if estimate.new:
         facts.append(price_words(estimate))
         facts.append("usual time not known yet" if estimate.typical is None else f"usually {span(*estimate.typical)} each")
     return " · ".join(facts)
-
-
-def _counts(planned: SweepPlan) -> str:
-    axes = axes_text(planned.record.axes)
-    each = f", {planned.repeat} of each" if planned.repeat > 1 and axes else ""
-    return pluralize(planned.pictures, "picture") + (f": {axes}{each}" if axes else "")
-
-
-def _existing(estimate: SweepEstimate) -> Iterator[str]:
-    if estimate.existing:
-        yield f"{estimate.existing} exist already"
-    if estimate.pending:
-        yield f"{estimate.pending} submitted before and not sent again"
-    if estimate.existing or estimate.pending:
-        yield f"{estimate.new} to make"
 
 
 def price_words(estimate: SweepEstimate) -> str:
@@ -144,13 +131,14 @@ def _title(planned: SweepPlan) -> str:
 
 
 def _left_out(planned: SweepPlan) -> Iterator[str]:
-    if not planned.impossible:
-        return
-    reasons = plan.reasons(planned.impossible, planned.record.axes)
-    yield f"Left out, not possible ({len(planned.impossible)} of {planned.combinations} combinations):"
-    yield from reasons[:_REASONS]
-    if len(reasons) > _REASONS:
-        yield f"and for {len(reasons) - _REASONS} more reasons"
+    if planned.impossible:
+        yield f"Left out, not possible ({len(planned.impossible)} of {planned.combinations} combinations):"
+        yield from _first(plan.reasons(planned.impossible, planned.record.axes), _REASONS, "reasons")
+
+
+def _first(lines: Sequence[str], limit: int, noun: str) -> list[str]:
+    """Return at most `limit` lines, and one that counts the others."""
+    return [*lines[:limit], f"and {len(lines) - limit} more {noun}"] if len(lines) > limit else list(lines)
 
 
 def _dry_page(planned: SweepPlan, estimate: SweepEstimate, settings: Settings) -> Page:
@@ -161,7 +149,7 @@ def _dry_page(planned: SweepPlan, estimate: SweepEstimate, settings: Settings) -
         [
             *(short(combination.combination[name]) for name in names),
             truncate(combination.plan.request.prompt, 80),
-            f"{combination.plan.provider} {combination.plan.model.name}" + (" (sandbox)" if combination.endpoint.sandbox else ""),
+            gateway_name(f"{combination.plan.provider} {combination.plan.model.name}", combination.endpoint.sandbox),
             pixels(combination.plan.pixels) or "the gateway decides",
             str(combination.endpoint.label_cost(combination.plan.price)),
         ]
@@ -175,13 +163,11 @@ def _dry_page(planned: SweepPlan, estimate: SweepEstimate, settings: Settings) -
     return Page(lead, *wrong, Table((*names, "prompt", "made by", "pixels", "price"), rows), *notes)
 
 
-def _uploads(requests: Sequence[PlannedRequest], settings: Settings) -> Iterator[str]:
-    """Yield a line for each local image: what it is, to which gateway it is uploaded, and for how long."""
+def _uploads(requests: Sequence[PlannedRequest], settings: Settings) -> list[str]:
+    """Return a line for each local image: what it is, to which gateway it is uploaded, and for how long."""
     different = {(one.endpoint.base_url, *(picture.identity for picture in one.plan.uploads)): one for one in requests if one.plan.uploads}
-    lines = list(dict.fromkeys(line for one in different.values() for line in api.upload_preview(one.plan, one.endpoint, settings)))
-    yield from lines[:_DRY_ROWS]
-    if len(lines) > _DRY_ROWS:
-        yield f"and {len(lines) - _DRY_ROWS} more pictures"
+    lines = dict.fromkeys(line for one in different.values() for line in api.upload_preview(one.plan, one.endpoint, settings))
+    return _first(list(lines), _DRY_ROWS, "pictures")
 
 
 def _confirm(estimate: SweepEstimate, settings: Settings, given: Mapping[str, Any]) -> None:

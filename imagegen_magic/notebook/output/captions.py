@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageGenError
-from imagegen_magic.humanize import ago, duration
+from imagegen_magic.humanize import ago, duration, gateway_name
 from imagegen_magic.notebook.context import current_settings, notebook_folder
 from imagegen_magic.notebook.output.style import FONT, QUIET, TEXT
 from imagegen_magic.paths import text_of
@@ -51,7 +51,7 @@ def note(text: str, *, stands_out: bool = False) -> Caption:
 
 def made_by(image: GeneratedImage) -> str:
     """Return the gateway and the model of an image."""
-    return f"{image.provider} {image.model}" + (" (sandbox)" if image.sandbox else "")
+    return gateway_name(f"{image.provider} {image.model}", image.sandbox)
 
 
 def drift(share: float) -> str:

@@ -26,13 +26,14 @@ _SHORT = 22  # characters of a cell that are not broken into lines
 class Cell(NamedTuple):
     """A cell of a table: its `text`, a link's `address`, or the `picture` (a data: address) that is shown before it.
 
-    `alt` describes the picture; default: the text.
+    `alt` describes the picture; default: the text. `interval` (middle, low, high, each 0..1) is drawn above the text.
     """
 
     text: str
     address: str = ""
     picture: str = ""
     alt: str = ""
+    interval: tuple[float, float, float] | None = None
 
     def html(self) -> str:
         """Return the cell's HTML, escaped; only http and https addresses become links."""
@@ -42,7 +43,16 @@ class Cell(NamedTuple):
         if self.picture.startswith("data:image/"):
             alt = escape(truncate(self.alt or self.text, ALT_LENGTH))
             words = f'<img src="{escape(self.picture)}" alt="{alt}" style="max-width:96px;max-height:72px;display:block"> {words}'
-        return words
+        return _band(*self.interval) + words if self.interval else words
+
+
+def _band(*interval: float) -> str:
+    """Return an interval as a band from 0 to 100 %, with a mark at its middle; the faint line is 50 %."""
+    middle, low, high = (round(100 * value, 1) for value in interval)
+    band = f'<div style="margin-left:{low}%;width:{max(0.5, round(high - low, 1))}%;height:12px;background:#1976d255"></div>'
+    mark = f'<div style="margin:-14px 0 0 {max(0.0, middle - 1)}%;width:4px;height:16px;background:#1976d2"></div>'
+    half = '<div style="margin-top:-14px;height:12px;width:50%;border-right:1px dashed #888"></div>'
+    return f'<div style="width:200px;height:12px;padding:2px 0;background:#8882;overflow:hidden">{band}{mark}{half}</div>'
 
 
 class Piece(Protocol):
@@ -62,8 +72,12 @@ class Page:
         self.pieces = pieces
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/html": self.html(), "text/plain": str(self)}
+
+    def html(self, name: str = "imagegen-page") -> str:
+        """Return the pieces as HTML, escaped; `name` is a CSS class."""
         html = without_queries("".join(piece.html() for piece in self.pieces))
-        return {"text/html": f'<div style="{FONT};overflow-x:auto">{html}</div>', "text/plain": str(self)}
+        return f'<div class="{name}" style="{FONT};overflow-x:auto">{html}</div>'
 
     def __str__(self) -> str:
         return without_queries("\n\n".join(piece.text() for piece in self.pieces))

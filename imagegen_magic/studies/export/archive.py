@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from imagegen_magic.engine import credentials
 from imagegen_magic.engine.storage.filenames import filename_stem
+from imagegen_magic.engine.storage.images import read_sidecar
 from imagegen_magic.errors import ImageGenError, ImageInvalid, SaveError, UnsupportedOption
 from imagegen_magic.formats import BY_TYPE
 from imagegen_magic.humanize import iso_time
@@ -102,15 +103,15 @@ def _write(images: Sequence[GeneratedImage], sweep: SweepResult | None, target: 
         shown = len(images) * (2 if sweep and sweep.axes else 1)  # in the grid too
         limit = max(_MIN_THUMBNAIL_BYTES, min(_THUMBNAIL_BYTES, _ALL_THUMBNAILS // shown))
         exporter = _Exporter(folder, level, limit, len(str(len(images))), secrets)
-        items = exporter.items(images, [sweep.place(image) if sweep else {} for image in images])
+        items = exporter.items(images, [sweep.places[image.task] if sweep else {} for image in images])
         _write_text(folder / PAGE, page(items, sweep, exporter.clean), "utf-8")
         _write_text(folder / TABLE, table(items), "utf-8-sig")  # spreadsheets need the mark to read UTF-8
         if target.suffix.lower() != ".zip":
-            return _move(folder, target, _take_folder)
+            return _move(folder, target)
         packed = folder.with_suffix(".zip.part")
         try:
             _pack(folder, packed, target.stem)
-            return _move(packed, target, _take_file)
+            return _move(packed, target)
         finally:
             packed.unlink(missing_ok=True)
 
@@ -195,9 +196,9 @@ class _Exporter:
 def _origin(image: GeneratedImage, data: bytes) -> Origin:
     """Return how an image was made: from its sidecar if that is about these very bytes, else as far as it is known."""
     content = sha256(data).hexdigest()
-    with suppress(OSError, ValueError, TypeError, AttributeError):
-        sidecar = json.loads(image.path.with_suffix(".json").read_text(encoding="utf-8"))
-        if sidecar["sha256"] == content:
+    sidecar = read_sidecar(image.path.with_suffix(".json"))
+    with suppress(ValueError, TypeError):  # it has a list where an object should be
+        if sidecar.get("sha256") == content:
             return Origin.of_sidecar(sidecar)
     return Origin(
         prompt=image.request.prompt,
@@ -227,33 +228,28 @@ def _pack(folder: Path, packed: Path, name: str) -> None:
                 archive.write(path, Path(name, inside).as_posix(), method)
 
 
-def _move(made: Path, target: Path, take: Callable[[Path, Path], None]) -> Path:
+def _move(made: Path, target: Path) -> Path:
     """Move the finished export to the first free name, which an empty folder or file reserves for a moment."""
+    stem, suffix = (target.name, "") if made.is_dir() else (target.stem, target.suffix)
     number, free = 1, target
     while True:
         with suppress(FileExistsError):
-            take(made, free)
+            _take(made, free)
             return free
         number += 1
-        free = target.with_name(f"{target.stem}-{number}{target.suffix}" if take is _take_file else f"{target.name}-{number}")
+        free = target.with_name(f"{stem}-{number}{suffix}")
 
 
-def _take_folder(made: Path, free: Path) -> None:
-    free.mkdir()
-    if os.name == "nt":  # pragma: no cover - Windows does not replace even an empty folder
-        free.rmdir()
+def _take(made: Path, free: Path) -> None:
+    is_folder = made.is_dir()
+    if is_folder:
+        free.mkdir()
+    else:
+        free.open("xb").close()
     try:
-        os.rename(made, free)
-    except BaseException:
-        free.rmdir()
-        raise
-
-
-def _take_file(made: Path, free: Path) -> None:
-    with free.open("xb"):
-        pass
-    try:
+        if is_folder and os.name == "nt":  # pragma: no cover - Windows does not replace even an empty folder
+            free.rmdir()
         os.replace(made, free)
     except BaseException:
-        free.unlink()
+        free.rmdir() if is_folder else free.unlink()
         raise

@@ -5,11 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
-from typing import NamedTuple
 from urllib.parse import quote
 
 from imagegen_magic.formats import BY_TYPE
-from imagegen_magic.humanize import file_size, local_day, pluralize, truncate
+from imagegen_magic.humanize import file_size, gateway_name, local_day, pluralize, truncate
 from imagegen_magic.result import total
 from imagegen_magic.studies.export.item import MISSING_FILE, ExportItem, as_json
 from imagegen_magic.studies.sweeps.result import SweepResult
@@ -78,7 +77,9 @@ def page(items: Sequence[ExportItem], sweep: SweepResult | None, clean: Clean) -
     title = _title(items, sweep, clean)
     grids = _grids(items, sweep, clean) if sweep and sweep.axes else ()
     common = _common(items)
-    body = [_header(title, items, common), "<main>", *grids, _images(items, common), "</main>", _footer(items)]
+    articles = [_article(number, item, common) for number, item in enumerate(items, 1)]
+    images = ["<h2>Pictures</h2>", '<div class="pictures">', *articles, "</div>"]
+    body = [_header(title, items, common), "<main>", *grids, *images, "</main>", _footer(items)]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
@@ -129,51 +130,42 @@ def costs(items: Iterable[ExportItem]) -> str:
     return ", ".join(str(cost) for group in separate if group for cost in total(group))
 
 
-class _Axes(NamedTuple):
-    """The axes of one grid, each empty if there is none, with the `fixed` values of the others and the labels of all."""
-
-    down: str
-    across: str
-    fixed: Mapping[str, str]
-    labels: Mapping[str, Mapping[str, str]]
-
-
 def _grids(items: Sequence[ExportItem], sweep: SweepResult, clean: Clean) -> Iterator[str]:
     """Yield a table for each combination of the axes beyond the first two."""
     names = list(sweep.axes)
     down, across = (names[0], names[1]) if len(names) > 1 else ("", names[0])
     cells = _cells(items, sweep, clean)
-    labels = {name: {value: clean(name, value) for value in sweep.axes[name]} for name in names}
     yield "<h2>Grid</h2>"
     for layer in itertools.product(*(sweep.axes[name] for name in names[2:])):
         fixed = dict(zip(names[2:], layer, strict=True))
         if fixed:
-            yield f"<h3 class='layer'>{escape(', '.join(f'{name}: {labels[name][value]}' for name, value in fixed.items()))}</h3>"
-        yield _grid(sweep, _Axes(down, across, fixed, labels), cells)
+            heading = ", ".join(f"{name}: {clean(name, value)}" for name, value in fixed.items())
+            yield f'<h3 class="layer">{escape(heading)}</h3>'
+        yield _grid(sweep, down, across, fixed, cells, clean)
 
 
 def _cells(items: Sequence[ExportItem], sweep: SweepResult, clean: Clean) -> dict[tuple[str, ...], list[str]]:
     """Return the content of each cell: its images, or why there is none."""
+    found = [(sweep.places[item.image.task], _linked(item, f"#picture-{number}")) for number, item in enumerate(items, 1)]
+    found += [(combination, _none(clean("", why))) for combination, why in sweep.missing()]
     cells: dict[tuple[str, ...], list[str]] = {}
-    for number, item in enumerate(items, 1):
-        cells.setdefault(tuple(sweep.place(item.image)[name] for name in sweep.axes), []).append(_linked(item, f"#picture-{number}"))
-    missing = [(combination, words) for combination, words in zip(sweep.places, sweep.words, strict=False) if words]
-    missing += [(skipped.combination, "not possible here") for skipped in sweep.impossible]
-    for combination, words in missing:
-        cells.setdefault(tuple(combination[name] for name in sweep.axes), []).append(_none(clean("", words)))
+    for combination, html in found:
+        cells.setdefault(tuple(combination[name] for name in sweep.axes), []).append(html)
     return cells
 
 
-def _grid(sweep: SweepResult, axes: _Axes, cells: Mapping[tuple[str, ...], Sequence[str]]) -> str:
-    down, across, fixed, labels = axes
+def _grid(
+    sweep: SweepResult, down: str, across: str, fixed: Mapping[str, str], cells: Mapping[tuple[str, ...], Sequence[str]], clean: Clean
+) -> str:
+    """Return the table of two axes with `fixed` values of the others; `down` is empty if there is one axis only."""
     values = sweep.axes[across]
     corner = "<td></td>" if down else ""
     names = f'<tr>{corner}<th class="axis" colspan="{len(values)}" scope="colgroup">{escape(across)}</th></tr>'
     side = f'<th class="axis" scope="col">{escape(down)}</th>' if down else ""
-    heads = "".join(f'<th scope="col" dir="auto">{escape(labels[across][value])}</th>' for value in values)
+    heads = "".join(f'<th scope="col" dir="auto">{escape(clean(across, value))}</th>' for value in values)
     rows = []
     for row in sweep.axes[down] if down else ("",):
-        head = f'<th scope="row" dir="auto">{escape(labels[down][row])}</th>' if down else ""
+        head = f'<th scope="row" dir="auto">{escape(clean(down, row))}</th>' if down else ""
         combinations = [{down: row, across: value, **fixed} for value in values]
         found = [cells.get(tuple(combination[name] for name in sweep.axes)) or [_none("missing")] for combination in combinations]
         filled = "".join(f'<td><div class="cell">{" ".join(cell)}</div></td>' for cell in found)
@@ -192,11 +184,6 @@ def _none(words: str) -> str:
     return f'<span class="none">{escape(words)}</span>'
 
 
-def _images(items: Sequence[ExportItem], common: Mapping[str, str]) -> str:
-    articles = "\n".join(_article(number, item, common) for number, item in enumerate(items, 1))
-    return f'<h2>Pictures</h2>\n<div class="pictures">\n{articles}\n</div>'
-
-
 def _article(number: int, item: ExportItem, common: Mapping[str, str]) -> str:
     values = " · ".join(item.combination.values())
     heading = f'<h3 dir="auto">{number}{escape(f". {values}" if values else "")}</h3>'
@@ -212,7 +199,7 @@ def _prompt(prompt: str) -> str:
 def _facts(item: ExportItem, common: Mapping[str, str]) -> str:
     image = item.image
     facts = [
-        ("gateway", f"{image.provider} {image.model}" + (" (sandbox)" if image.sandbox else "")),
+        ("gateway", gateway_name(f"{image.provider} {image.model}", image.sandbox)),
         *((name, value) for name, value in _options(item).items() if name not in common),
         ("took", "" if image.seconds is None else f"{image.seconds:.1f} s"),
         ("cost", str(image.cost)),

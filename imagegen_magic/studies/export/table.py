@@ -12,6 +12,7 @@ from imagegen_magic.studies.export.item import ExportItem, as_json
 from imagegen_magic.studies.sweeps.result import columns
 
 _FORMULA = re.compile(r"\s*[=+\-@\t\r\n＝＋－＠]")  # how a formula begins, also after blanks and control characters
+_PLAIN = (str, int, float, type(None))
 
 
 def table(items: Sequence[ExportItem]) -> str:
@@ -19,18 +20,16 @@ def table(items: Sequence[ExportItem]) -> str:
 
     A text that a spreadsheet would take for a formula gets a leading apostrophe (OWASP, "CSV Injection").
     """
-    records = [_record(item) for item in items]
+    records = []
+    for item in items:
+        facts = _facts(item)
+        records.append({"file": facts["file"], **columns(item.combination, facts), **facts})
     names = list(dict.fromkeys(name for record in records for name in record))
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(map(_safe, names))
     writer.writerows([_safe(record.get(name)) for name in names] for record in records)
     return text.getvalue()
-
-
-def _record(item: ExportItem) -> dict[str, object]:
-    facts = _facts(item)
-    return {"file": facts["file"], **columns(item.combination, facts), **facts}
 
 
 def _facts(item: ExportItem) -> dict[str, object]:
@@ -40,7 +39,7 @@ def _facts(item: ExportItem) -> dict[str, object]:
         "prompt": item.prompt,
         "gateway": image.provider,
         "model": image.model,
-        **{name: _plain(value) for name, value in item.named_options(["model"]).items()},
+        **{name: value if isinstance(value, _PLAIN) else as_json(value) for name, value in item.named_options(["model"]).items()},
         "width": image.width,
         "height": image.height,
         "format": image.mime_type,
@@ -56,10 +55,6 @@ def _facts(item: ExportItem) -> dict[str, object]:
         "task": image.task_id,
         "sha256 of the original": item.sha256 or None,
     }
-
-
-def _plain(value: object) -> object:
-    return value if isinstance(value, str | int | float | None) else as_json(value)
 
 
 def _safe(value: object) -> str:

@@ -60,18 +60,14 @@ def _nodes(found: Mapping[int, Sequence[Edge]], known: Mapping[int, PictureRow],
         yield Node(f"@{row.id}", edge.role, row, children, again and bool(found.get(row.id)))
 
 
-def draw_lines(tree: Lineage, headings: Sequence[str] = ("made from", "made into")) -> Iterator[tuple[str, Node | str | None]]:
-    """Yield the tree line by line: its box-drawing characters, and the node, the heading, or None for the image itself."""
+def draw_lines(tree: Lineage) -> Iterator[tuple[str, Node | str | None]]:
+    """Yield the tree line by line: its box-drawing characters, and the node, a heading, or None for the image itself."""
     yield "", None
-    parts = [(heading, nodes) for heading, nodes in zip(headings, (tree.origins, tree.offspring), strict=True) if nodes]
-    for number, (heading, nodes) in enumerate(parts, 1):
-        last = number == len(parts)
-        yield "└─ " if last else "├─ ", heading
-        yield from _draw_nodes(nodes, "   " if last else "│  ")
+    yield from _draw([(heading, nodes) for heading, nodes in (("made from", tree.origins), ("made into", tree.offspring)) if nodes], "")
 
 
-def _draw_nodes(nodes: Sequence[Node], before: str) -> Iterator[tuple[str, Node]]:
-    for number, node in enumerate(nodes, 1):
-        last = number == len(nodes)
-        yield before + ("└─ " if last else "├─ "), node
-        yield from _draw_nodes(node.children, before + ("   " if last else "│  "))
+def _draw(branches: Sequence[tuple[Node | str, Sequence[Node]]], before: str) -> Iterator[tuple[str, Node | str]]:
+    for number, (what, nodes) in enumerate(branches, 1):
+        last = number == len(branches)
+        yield before + ("└─ " if last else "├─ "), what
+        yield from _draw([(node, node.children) for node in nodes], before + ("   " if last else "│  "))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.ledger.history import find_by_content
 from imagegen_magic.engine.ledger.ledger import Ledger, NewSource, PictureRow
 from imagegen_magic.engine.storage import source_copies
+from imagegen_magic.engine.storage.images import read_sidecar
 from imagegen_magic.imaging.metadata import embed
-from imagegen_magic.imaging.metadata.provenance import SANDBOX
+from imagegen_magic.imaging.metadata.provenance import SANDBOX, Origin
 from imagegen_magic.records import Record
 from imagegen_magic.request import ImageRequest
 
@@ -51,18 +51,21 @@ async def of_file(ledger: Ledger, path: Path, folder: Path) -> Recollection:
     cannot be read.
     """
     data = path.read_bytes()
-    if row := await find_by_content(ledger, hashlib.sha256(data).hexdigest()):
+    content = hashlib.sha256(data).hexdigest()
+    if row := await find_by_content(ledger, content):
         return await _of_row(ledger, row, folder)
     if path.suffix.lower() == ".json":
-        stored = _sidecar(path)
-        if stored is None:
+        if (origin := _sidecar(path)) is None:
             raise LookupError(f"{path.name} is not the sidecar of a picture")
-        return await _of_sidecar(ledger, stored, path.name, "", folder)
-    if (stored := _sidecar(path.with_suffix(".json"))) is not None:
-        changed = stored.get("sha256") not in (None, hashlib.sha256(data).hexdigest())
-        note = f"{path.name} was changed since it was saved; this is the request of the original." if changed else ""
-        return await _of_sidecar(ledger, stored, path.with_suffix(".json").name, note, folder)
-    return await _of_copy(ledger, data, path.name, folder)
+        return await _of_origin(ledger, origin, path.name, folder)
+    beside = path.with_suffix(".json")
+    if (origin := _sidecar(beside)) is not None:
+        found = await _of_origin(ledger, origin, beside.name, folder)
+        note = f"{path.name} was changed since it was saved; this is the request of the original."
+        return found if origin.sha256 in ("", content) else replace(found, notes=(note, *found.notes))
+    if (origin := embed.read(data)) is None:
+        raise LookupError(f"{path.name} is not in the ledger, has no sidecar and no metadata of a request")
+    return await _of_origin(ledger, origin, f"the metadata of {path.name}", folder)
 
 
 async def _of_row(ledger: Ledger, row: PictureRow, folder: Path) -> Recollection:
@@ -70,24 +73,16 @@ async def _of_row(ledger: Ledger, row: PictureRow, folder: Path) -> Recollection
     if request is None:
         raise LookupError(f"the ledger does not have the request of picture {row.id}")
     used = await ledger.sources(row.job)
-    named, notes = _named(used, ledger.path.parent, folder)
-    references = tuple(name for source, name in zip(used, named, strict=True) if source.role == "reference")
-    mask = next((name for source, name in zip(used, named, strict=True) if source.role == "mask"), request.mask)
+    named = [_name(source, ledger.path.parent, folder) for source in used]
+    references = tuple(name for source, (name, _) in zip(used, named, strict=True) if source.role == "reference")
+    mask = next((name for source, (name, _) in zip(used, named, strict=True) if source.role == "mask"), request.mask)
     request = replace(request, references=references or request.references, mask=mask)
-    return Recollection(request, row.provider, row.sandbox, f"picture {row.id}", (*notes, *_left_out(row.asked)))
-
-
-def _named(used: Sequence[NewSource], home: Path, folder: Path) -> tuple[list[str], list[str]]:
-    """Return a name for each source with which a cell finds the same bytes again, and notes."""
-    names, notes = [], []
-    for source in used:
-        name, note = _name(source, home, folder)
-        names.append(name)
-        notes += [note] if note else []
-    return names, notes
+    notes = (*(note for _, note in named if note), *_left_out(row.asked))
+    return Recollection(request, row.provider, row.sandbox, f"picture {row.id}", notes)
 
 
 def _name(source: NewSource, home: Path, folder: Path) -> tuple[str, str]:
+    """Return a name with which a cell finds the same bytes again, and a note, which may be empty."""
     if source.picture:
         return f"@{source.picture}", ""
     if not source.sha256 or _same_bytes(folder / source.name, source.sha256):
@@ -104,48 +99,27 @@ def _same_bytes(path: Path, sha256: str) -> bool:
         return False
 
 
-def _sidecar(path: Path) -> dict[str, Any] | None:
-    """Return a sidecar of this package, None if there is none."""
+def _sidecar(path: Path) -> Origin | None:
+    """Return what a sidecar of this package records, None if there is none."""
     try:
-        if path.stat().st_size > _MAX_SIDECAR:
-            return None
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        stored = read_sidecar(path) if path.stat().st_size <= _MAX_SIDECAR else {}
+        valid = isinstance(stored.get("asked"), dict) and _is_usable("gateway", stored.get("gateway"))
+        return Origin.of_sidecar(stored) if valid else None
+    except (OSError, TypeError, ValueError):  # there is no file, or it has a list where an object should be
         return None
-    valid = isinstance(found, dict) and isinstance(found.get("asked"), dict) and _is_usable("gateway", found.get("gateway"))
-    return found if valid else None
 
 
-async def _of_sidecar(ledger: Ledger, stored: Mapping[str, Any], name: str, note: str, folder: Path) -> Recollection:
-    if row := await find_by_content(ledger, str(stored.get("sha256") or "")):
-        found = await _of_row(ledger, row, folder)
-        return replace(found, notes=(note, *found.notes) if note else found.notes)
-    request = asked({"prompt": stored.get("prompt"), **stored["asked"]})
-    if request is None:
-        raise LookupError(f"{name} does not have the request")
-    return Recollection(
-        request,
-        stored["gateway"],
-        bool(stored.get("sandbox")),
-        name,
-        tuple(filter(None, [note, *_foreign(request), *_left_out(stored["asked"])])),
-    )
-
-
-async def _of_copy(ledger: Ledger, data: bytes, name: str, folder: Path) -> Recollection:
-    origin = embed.read(data)
-    if origin is None:
-        raise LookupError(f"{name} is not in the ledger, has no sidecar and no metadata of a request")
+async def _of_origin(ledger: Ledger, origin: Origin, source: str, folder: Path) -> Recollection:
+    """Return a recorded request, from the ledger if that has its image."""
     if row := await find_by_content(ledger, origin.sha256):
         return await _of_row(ledger, row, folder)
     request = asked({"prompt": origin.prompt, **origin.asked})
     if request is None or not origin.gateway:
-        raise LookupError(f"{name} was exported with little metadata: it does not have the request")
-    cut = (f"{name} has only a part of {', '.join(origin.shortened)}.",) if origin.shortened else ()
+        raise LookupError(f"{source} does not have the request; an export with --metadata minimal leaves it out")
+    cut = (f"{source} has only a part of {', '.join(origin.shortened)}.",) if origin.shortened else ()
     gateway = origin.gateway.removesuffix(SANDBOX)
-    return Recollection(
-        request, gateway, gateway != origin.gateway, f"the metadata of {name}", (*cut, *_foreign(request), *_left_out(origin.asked))
-    )
+    notes = (*cut, *_foreign(request), *_left_out(origin.asked))
+    return Recollection(request, gateway, gateway != origin.gateway, source, notes)
 
 
 def asked(stored: Mapping[str, Any]) -> ImageRequest | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -124,22 +123,16 @@ def _parse(name: str, value: Any) -> Any:
                 return value  # of any type: the plan refuses it with a reason
             raise _refused(name, value, f"{name} = {value!r} is not a whole number", "give whole numbers") from None
     if name == "extra" and isinstance(value, str):
-        return frozen(_extra_field(value))
+        try:
+            return frozen(dict([readers.pair(value)]))
+        except ValueError:
+            step = "give KEY=VALUE, as in --sweep 'extra=seed=1|seed=2'"
+            raise _refused("extra", value, f"{value!r} is not an extra field", step) from None
     if name not in OPTIONS and not isinstance(value, str):
         return str(value)
     if isinstance(value, Mapping):
         return frozen(value)
     return tuple(value) if isinstance(value, list) else value
-
-
-def _extra_field(text: str) -> dict[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise _refused("extra", text, f"{text!r} is not an extra field", "give KEY=VALUE, as in --sweep 'extra=seed=1|seed=2'")
-    try:
-        return {key.strip(): json.loads(value)}
-    except ValueError:
-        return {key.strip(): value}
 
 
 def _identity(value: Any) -> Any:

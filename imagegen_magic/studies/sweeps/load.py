@@ -8,7 +8,7 @@ from imagegen_magic.engine import loop
 from imagegen_magic.engine.context import ledger_of
 from imagegen_magic.engine.jobs.reuse import generated
 from imagegen_magic.engine.ledger import stored_requests
-from imagegen_magic.engine.ledger.ledger import Ledger, TaskRow
+from imagegen_magic.engine.ledger.ledger import TaskRow
 from imagegen_magic.engine.ledger.sweeps import StoredSweep, find_sweep
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.settings import load as load_settings
@@ -31,20 +31,14 @@ def load(study: int | None = None, *, settings: Settings | None = None) -> Sweep
     if found is None:
         which = "no sweep yet" if study is None else f"no sweep {study}"
         raise UnsupportedOption(f"The ledger has {which}", option="study", value=study, hint="its number is in a result's .study")
-    return _result(found, loop.run(_tasks(ledger, list(found.combinations))))
-
-
-async def _tasks(ledger: Ledger, rows: Sequence[int]) -> list[TaskRow]:
-    """Return these tasks in the order of the axes."""
-    known = {task.row: task for task in await ledger.tasks(rows=rows)}
-    return [known[row] for row in rows if row in known]
+    return _result(found, loop.run(ledger.tasks(rows=list(found.combinations))))
 
 
 def _result(found: StoredSweep, tasks: Sequence[TaskRow]) -> SweepResult:
     order = {name: {value: number for number, value in enumerate(values)} for name, values in found.axes.items()}
 
     def order_of(task: TaskRow) -> list[int]:
-        return [order.get(name, {}).get(value, 0) for name, value in found.combinations[task.row].items()]
+        return [*(order.get(name, {}).get(value, 0) for name, value in found.combinations[task.row].items()), task.row]
 
     ordered = sorted(_without_superseded(tasks, found), key=order_of)
     images = [generated(each, task=number) for number, task in enumerate(ordered) for each in task.pictures if each.saved_at]

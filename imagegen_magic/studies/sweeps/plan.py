@@ -22,6 +22,7 @@ from imagegen_magic.engine.endpoints import without_key
 from imagegen_magic.engine.jobs import reuse
 from imagegen_magic.engine.jobs.builder import fingerprint
 from imagegen_magic.engine.jobs.job import Job, PlannedRequest
+from imagegen_magic.engine.jobs.resume import megapixels
 from imagegen_magic.engine.ledger.spending import prorate
 from imagegen_magic.engine.ledger.sweeps import Combination, SweepRecord
 from imagegen_magic.engine.references import Known
@@ -118,16 +119,21 @@ def plan(
     sent. With `fit`, references that are too large are scaled down. Raises UnsupportedOption for invalid axes and, unless
     `skip_impossible`, for combinations that are not possible; UnknownProvider, MissingKey.
     """
-    repeat = _number_of("repeat", repeat)
+    try:
+        repeat = readers.count(repeat)
+    except ValueError as error:
+        what = f"repeat = {repeat!r} is not a number of pictures"
+        raise UnsupportedOption(what, option="repeat", value=repeat, hint=f"the option repeat takes {error}") from None
     settings.check(*ENGINE_OPTIONS)
-    _check_prompt(request)
+    if not isinstance(request.prompt, str):
+        what = f"The prompt must be a text, not of type {type(request.prompt).__name__}"
+        raise UnsupportedOption(what, option="prompt", value=request.prompt, hint="describe the picture")
     parsed = parse_axes(axes)
     template = Template.parse(request.prompt, parsed, variables)
     check(parsed, template)
     varied = {axis.name for axis in parsed}
     settings.check(*(name for name in REQUEST_OPTIONS if name not in varied and getattr(request, name) is None))
-    _check_twice(request, provider, parsed)
-    _check_number(parsed, repeat)
+    _check_axes(request, provider, parsed, repeat)
     request = replace(request, prompt=template.text)
     make = partial(api.prepare if keys else _without_keys, fit=fit, pictures={})
     planned, impossible = _combined(template, parsed, partial(make, settings=settings), request, provider)
@@ -136,29 +142,12 @@ def plan(
     return SweepPlan(request, parsed, repeat, tuple(each for each in planned for _ in range(repeat)), tuple(impossible))
 
 
-def _check_prompt(request: ImageRequest) -> None:
-    if not isinstance(request.prompt, str):
-        what = f"The prompt must be a text, not of type {type(request.prompt).__name__}"
-        raise UnsupportedOption(what, option="prompt", value=request.prompt, hint="describe the picture")
-
-
-def _check_twice(request: ImageRequest, provider: str | None, axes: Sequence[Axis]) -> None:
+def _check_axes(request: ImageRequest, provider: str | None, axes: Sequence[Axis], repeat: int) -> None:
     options = {**request.asked(), **({"provider": provider} if provider else {})}
     for axis in axes:
         if axis.is_option and axis.name in options:
             hint = "give it once: as an axis, or as an option of all"
             raise UnsupportedOption(f"{axis.name} is both an axis and an option", option=axis.name, value=options[axis.name], hint=hint)
-
-
-def _number_of(option: str, value: Any) -> int:
-    try:
-        return readers.count(value)
-    except ValueError as error:
-        what = f"{option} = {value!r} is not a number of pictures"
-        raise UnsupportedOption(what, option=option, value=value, hint=f"the option {option} takes {error}") from None
-
-
-def _check_number(axes: Sequence[Axis], repeat: int) -> None:
     number = repeat * math.prod(len(axis.values) for axis in axes)
     if number > MAX_TASKS:
         what = f"{number} tasks are more than the {MAX_TASKS} of one sweep"
@@ -257,20 +246,12 @@ async def _reusable(plan: SweepPlan, context: EngineContext) -> tuple[set[int], 
 
 async def _typical(requests: Sequence[PlannedRequest], context: EngineContext) -> tuple[float, float] | None:
     """Return the typical duration of these requests, from the fastest kind to the slowest, as far as it is recorded."""
-    known = []
-    for kind, megapixels in {_kind(request): _megapixels(request) for request in requests}.items():
-        if usual := (await context.history(kind, megapixels)).typical():
-            known.append(usual)
+    kinds: dict[Kind, float] = {}
+    for request in requests:
+        plan = request.plan
+        kinds[plan.provider, request.endpoint.sandbox, plan.model.name, *plan.tier] = megapixels({"pixels": plan.pixels})
+    known = [typical for kind, size in kinds.items() if (typical := (await context.history(kind, size)).typical())]
     return (min(low for low, _ in known), max(high for _, high in known)) if known else None
-
-
-def _kind(request: PlannedRequest) -> Kind:
-    return request.plan.provider, request.endpoint.sandbox, request.plan.model.name, *request.plan.tier
-
-
-def _megapixels(request: PlannedRequest) -> float:
-    pixels = request.plan.pixels
-    return pixels[0][0] * pixels[0][1] / 1e6 if pixels else 1.0
 
 
 def start(plan: SweepPlan, settings: Settings, *, preview: int | None = None, title: str = "") -> Job:
@@ -304,12 +285,9 @@ def _result(plan: SweepPlan, job: Job, made: Generation) -> SweepResult:
     )
 
 
-_MISSING = {"failed": "failed", "left": "waiting"}
-
-
 def _why_missing(job: Job, task: int) -> str:
     latest = job.latest.get(task)
-    return _MISSING.get(latest.stage, "not made") if latest else "not made"
+    return {"failed": "failed", "left": "waiting"}.get(latest.stage, "not made") if latest else "not made"
 
 
 async def sweep(

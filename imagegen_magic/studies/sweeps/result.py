@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.deprecated import renamed_fields
 from imagegen_magic.engine.ledger.sweeps import Combination
 from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.humanize import gateway_name
 from imagegen_magic.records import FrozenDict, Record, frozen
 from imagegen_magic.result import GeneratedImage, Generation
 from imagegen_magic.secret_patterns import without_queries, without_queries_in
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 _EDGE = 512  # pixels of a grid's images by default
 _MAX_LABEL = 80  # characters of a value in a table or message
 _MAX_ACROSS = 8  # values side by side in a grid; a longer axis goes down the side
-_NOT_POSSIBLE = "not possible here"
 
 
 @renamed_fields(place="combination")
@@ -76,21 +76,10 @@ class SweepResult(Generation):
         return tuple(image for image in self.images if wanted.items() <= self.places[image.task].items())
 
     def _axis(self, name: str) -> str:
-        if not isinstance(name, str) or name not in self.axes:
-            near = difflib.get_close_matches(str(name), self.axes, n=1)
-            raise UnsupportedOption(
-                f"The sweep has no axis {name}", option="axis", value=name, allowed=list(self.axes), fix={"axis": near[0]} if near else None
-            )
-        return name
+        return _known(name, "axis", self.axes, f"The sweep has no axis {name}")
 
     def _value(self, axis: str, value: Any) -> str:
-        text, known = str(value), self.axes[axis]
-        if text not in known:
-            near = difflib.get_close_matches(text, known, n=1)
-            raise UnsupportedOption(
-                f"{axis} has no value {text}", option=axis, value=text, allowed=known, fix={axis: near[0]} if near else None
-            )
-        return text
+        return _known(str(value), axis, self.axes[axis], f"{axis} has no value {value}")
 
     def grid(self, rows: str | None = None, columns: str | None = None, *, edge: int | None = _EDGE) -> Image:
         """Return the labelled grid: the axis `rows` down the side, `columns` across the top, one grid for each value of other axes.
@@ -128,9 +117,9 @@ class SweepResult(Generation):
             raise UnsupportedOption(f"{rows} cannot be rows and columns", option="columns", value=columns, hint="choose two axes")
         left = [name for name in self.axes if name not in chosen]
         if rows or columns:
-            return rows or _first(left), columns or _first(left)
+            return rows or next(iter(left), ""), columns or next(iter(left), "")
         if len(left) < 2:
-            return "", _first(left)
+            return "", next(iter(left), "")
         short, long = sorted(left[:2], key=lambda name: len(self.axes[name]))
         return (short, long) if len(self.axes[long]) <= _MAX_ACROSS else (long, short)
 
@@ -140,25 +129,22 @@ class SweepResult(Generation):
             return combination.get(down, ""), combination.get(across, ""), layer
 
         cells: dict[tuple[Any, ...], list[Content]] = {}
-        by_task = self._by_task()
-        for task, combination in enumerate(self.places):
-            images: list[Content] = [pictures.get(image.id, image.path) for image in by_task.get(task, ())]
-            cells.setdefault(key(combination), []).extend(images or [self.words[task] or "missing"])
-        for skipped in self.impossible:
-            cells[key(skipped.combination)] = [_NOT_POSSIBLE]
+        for image in self.images:
+            cells.setdefault(key(self.places[image.task]), []).append(pictures.get(image.id, image.path))
+        for combination, why in self.missing():
+            cells.setdefault(key(combination), []).append(why)
         return cells
 
-    def _by_task(self) -> dict[int, list[GeneratedImage]]:
-        by_task: dict[int, list[GeneratedImage]] = {}
-        for image in self.images:
-            by_task.setdefault(image.task, []).append(image)
-        return by_task
+    def missing(self) -> list[tuple[Combination, str]]:
+        """Return the combinations without an image, one for each task, and why there is none."""
+        found = [(combination, why) for combination, why in zip(self.places, self.words, strict=False) if why]
+        return [*found, *((skipped.combination, "not possible here") for skipped in self.impossible)]
 
     def _note(self) -> str:
         """Return the facts that all images share."""
         facts = [
             (
-                image.provider + (" (sandbox)" if image.sandbox else ""),
+                gateway_name(image.provider, image.sandbox),
                 image.model,
                 f"quality {image.request.quality}" if image.request.quality else "",
                 f"size {image.size_asked}" if image.size_asked else "",
@@ -171,7 +157,7 @@ class SweepResult(Generation):
         return self.prompt
 
     def _captions(self) -> tuple[str, ...]:
-        return tuple(combination_text(self.places[image.task]) or image.path.name for image in self.images)
+        return tuple(" · ".join(self.places[image.task].values()) or image.path.name for image in self.images)
 
     def to_frame(self) -> Any:
         """Return a pandas DataFrame with one row per image: its combination, options, prompt, pixels, seconds, cost, and path.
@@ -239,11 +225,6 @@ def axes_text(axes: Mapping[str, Sequence[str]]) -> str:
     return " × ".join(f"{name} ({len(values)})" for name, values in axes.items())
 
 
-def combination_text(combination: Combination) -> str:
-    """Return a combination in one line: `oil · low`."""
-    return " · ".join(combination.values())
-
-
 def summarize(combinations: Iterable[Combination], axes: Mapping[str, Sequence[str]], limit: int = 12) -> str:
     """Return combinations in few words: empty if they are all, the restricted axes if they are a product, else at most `limit` of them."""
     listed = list(combinations)
@@ -254,5 +235,9 @@ def summarize(combinations: Iterable[Combination], axes: Mapping[str, Sequence[s
     return ", ".join(shown) + (f" and {len(listed) - limit} more" if len(listed) > limit else "")
 
 
-def _first(names: Sequence[str]) -> str:
-    return names[0] if names else ""
+def _known(name: Any, option: str, allowed: Collection[str], what: str) -> str:
+    """Return a name that is allowed. Raises UnsupportedOption with the most similar one."""
+    if isinstance(name, str) and name in allowed:
+        return name
+    near = difflib.get_close_matches(str(name), allowed, n=1)
+    raise UnsupportedOption(what, option=option, value=name, allowed=list(allowed), fix={option: near[0]} if near else None)
