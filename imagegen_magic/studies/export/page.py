@@ -11,7 +11,7 @@ from imagegen_magic.formats import BY_TYPE
 from imagegen_magic.humanize import file_size, gateway_name, local_day, pluralize, truncate
 from imagegen_magic.result import total
 from imagegen_magic.studies.export.item import MISSING_FILE, ExportItem, as_json
-from imagegen_magic.studies.sweeps.result import SweepResult
+from imagegen_magic.studies.sweeps.result import SweepResult, missing
 
 Clean = Callable[[str, str], str]
 
@@ -147,7 +147,7 @@ def _grids(items: Sequence[ExportItem], sweep: SweepResult, clean: Clean) -> Ite
 def _cells(items: Sequence[ExportItem], sweep: SweepResult, clean: Clean) -> dict[tuple[str, ...], list[str]]:
     """Return the content of each cell: its images, or why there is none."""
     found = [(sweep.places[item.image.task], _linked(item, f"#picture-{number}")) for number, item in enumerate(items, 1)]
-    found += [(combination, _none(clean("", why))) for combination, why in sweep.missing()]
+    found += [(combination, _none(clean("", why))) for combination, why in missing(sweep)]
     cells: dict[tuple[str, ...], list[str]] = {}
     for combination, html in found:
         cells.setdefault(tuple(combination[name] for name in sweep.axes), []).append(html)

@@ -131,14 +131,9 @@ class SweepResult(Generation):
         cells: dict[tuple[Any, ...], list[Content]] = {}
         for image in self.images:
             cells.setdefault(key(self.places[image.task]), []).append(pictures.get(image.id, image.path))
-        for combination, why in self.missing():
+        for combination, why in missing(self):
             cells.setdefault(key(combination), []).append(why)
         return cells
-
-    def missing(self) -> list[tuple[Combination, str]]:
-        """Return the combinations without an image, one for each task, and why there is none."""
-        found = [(combination, why) for combination, why in zip(self.places, self.words, strict=False) if why]
-        return [*found, *((skipped.combination, "not possible here") for skipped in self.impossible)]
 
     def _note(self) -> str:
         """Return the facts that all images share."""
@@ -206,6 +201,12 @@ class SweepResult(Generation):
     def __repr__(self) -> str:
         study = f", study {self.study}" if self.study else ""
         return f"<SweepResult of {len(self)} by {self.provider}: {axes_text(self.axes) or 'no axis'}{study}>"
+
+
+def missing(result: SweepResult) -> list[tuple[Combination, str]]:
+    """Return the combinations without an image, one for each task, and why there is none."""
+    found = [(combination, why) for combination, why in zip(result.places, result.words, strict=False) if why]
+    return [*found, *((skipped.combination, "not possible here") for skipped in result.impossible)]
 
 
 def columns(combination: Combination, others: Iterable[str]) -> dict[str, str]:
