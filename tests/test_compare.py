@@ -41,17 +41,17 @@ class TestWords:
 
     @given(st.text(max_size=60), st.text(max_size=60))
     def test_nothing_is_lost(self, left, right):
-        """Without the new parts it is the left text, without the gone ones the right one; joined tokens are the prompts."""
+        """Without the added parts it is the left text, without the removed ones the right one; joined tokens are the prompts."""
         found = changes(left, right)
-        assert "".join(text for kind, text in found if kind != "new") == left
-        assert "".join(text for kind, text in found if kind != "gone") == right
+        assert "".join(text for kind, text in found if kind != "added") == left
+        assert "".join(text for kind, text in found if kind != "removed") == right
         assert ["".join(text for text, _ in side) for side in comparison.word_diff(left, right)] == [left, right]
 
     def test_long_prompts_end(self):
         """The longest prompts of any gateway, of few distinct characters, are compared in time."""
         left, right = "狐狸雪夜" * 4000, "狐狸夜雪" * 4000
         found = changes(left, right)
-        assert "".join(text for kind, text in found if kind != "gone") == right
+        assert "".join(text for kind, text in found if kind != "removed") == right
 
 
 def test_settings_that_differ():

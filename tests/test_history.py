@@ -149,9 +149,9 @@ class TestFilters:
 
     def test_stars_at_least(self):
         """At least that many stars."""
-        book = api.ledger()
-        loop.run(annotations.set_stars(book, self.old.id, 5))
-        loop.run(annotations.set_stars(book, self.new.id, 3))
+        ledger = api.ledger()
+        loop.run(annotations.set_stars(ledger, self.old.id, 5))
+        loop.run(annotations.set_stars(ledger, self.new.id, 3))
         assert found(stars=1) == ["a new fox", "an old fox"]
         assert found(stars=4) == ["an old fox"]
         assert found("new", stars=4) == []
@@ -167,7 +167,7 @@ class TestFilters:
 def test_many_matches_are_newest_first_too():
     """The order is the same if many requests match."""
     (old,) = saved("a fox")
-    book = api.ledger()
+    ledger = api.ledger()
 
     def copies(connection):
         columns = "created, provider, dialect, base_url, sandbox, model, quality, tier, prompt, asked, resolved, expected, price, save_dir"
@@ -182,17 +182,17 @@ def test_many_matches_are_newest_first_too():
                 SELECT ?, 0, url, path, sha256, size, width, height, mime_type, saved_at FROM pictures WHERE id = 1"""
             connection.execute(query, (task,))
 
-    loop.run(book.run(copies))
-    ids = [entry.picture.id for entry in loop.run(search.search(book, "fox", limit=5))]
+    loop.run(ledger.run(copies))
+    ids = [entry.picture.id for entry in loop.run(search.search(ledger, "fox", limit=5))]
     newest = old.id + stored._FEW_JOBS + 10
     assert ids == list(range(newest, newest - 5, -1))
-    assert len(loop.run(search.search(book, "fox", limit=None))) == stored._FEW_JOBS + 11
+    assert len(loop.run(search.search(ledger, "fox", limit=None))) == stored._FEW_JOBS + 11
     # a picture of the oldest request, saved since, is the newest all the same
     query = "INSERT INTO pictures (task, position, url, path, saved_at) SELECT 1, 1, url, path, saved_at FROM pictures WHERE id = 1"
-    loop.run(book.run(lambda connection: connection.execute(query)))
-    ids = [entry.picture.id for entry in loop.run(search.search(book, "fox", limit=3))]
+    loop.run(ledger.run(lambda connection: connection.execute(query)))
+    ids = [entry.picture.id for entry in loop.run(search.search(ledger, "fox", limit=3))]
     assert ids == [newest + 1, newest, newest - 1]
-    assert [entry.picture.id for entry in loop.run(search.search(book, "fox", stars=1, limit=3))] == []
+    assert [entry.picture.id for entry in loop.run(search.search(ledger, "fox", stars=1, limit=3))] == []
 
 
 class TestMarks:
@@ -209,16 +209,16 @@ class TestMarks:
 
     def test_all_of_them(self, number):
         """Each is stored without changing the others, and removed again."""
-        book = api.ledger()
-        loop.run(annotations.set_stars(book, number, 4))
-        loop.run(annotations.set_note(book, number, "  the calm one  "))
-        loop.run(annotations.add_tags(book, number, "Paper", "#snow", "paper,"))
+        ledger = api.ledger()
+        loop.run(annotations.set_stars(ledger, number, 4))
+        loop.run(annotations.set_note(ledger, number, "  the calm one  "))
+        loop.run(annotations.add_tags(ledger, number, "Paper", "#snow", "paper,"))
         assert self.mark(number) == Annotation(4, ("paper", "snow"), "the calm one")
-        loop.run(annotations.set_stars(book, number, 0))
-        loop.run(annotations.remove_tags(book, number, "SNOW", "never there"))
+        loop.run(annotations.set_stars(ledger, number, 0))
+        loop.run(annotations.remove_tags(ledger, number, "SNOW", "never there"))
         assert self.mark(number) == Annotation(0, ("paper",), "the calm one")
-        loop.run(annotations.set_note(book, number, ""))
-        loop.run(annotations.remove_tags(book, number, "paper"))
+        loop.run(annotations.set_note(ledger, number, ""))
+        loop.run(annotations.remove_tags(ledger, number, "paper"))
         assert self.mark(number) == Annotation()
 
     @pytest.mark.parametrize("stars", [-1, 6])
@@ -268,14 +268,14 @@ class TestStarsOfThePanel:
     def test_the_album_reads_and_writes_the_ledger(self):
         """A star of the panel is five stars, and another press removes them; stars set by the magic are shown."""
         (image,) = saved()
-        book = api.ledger()
-        store = ImageStore(book)
+        ledger = api.ledger()
+        store = ImageStore(ledger)
         loop.run(store.toggle_star(image.id))
-        assert loop.run(annotations.annotations_of(book, [image.id])) == {image.id: Annotation(5)}
-        loop.run(annotations.set_stars(book, image.id, 2))
+        assert loop.run(annotations.annotations_of(ledger, [image.id])) == {image.id: Annotation(5)}
+        loop.run(annotations.set_stars(ledger, image.id, 2))
         assert loop.run(store.tiles([image]))[0]["starred"]
         loop.run(store.toggle_star(image.id))
-        assert loop.run(annotations.annotations_of(book, [image.id])) == {}
+        assert loop.run(annotations.annotations_of(ledger, [image.id])) == {}
         assert not loop.run(store.tiles([image]))[0]["starred"]
 
 

@@ -40,12 +40,12 @@ def task(
         provider, provider, "https://example.org", sandbox, model, "low", "1k", asked, asked, {"tasks": 1}, price, "imagegen", None,
         [NewTask(sent, pictures, "key-0")],
     )  # fmt: skip
-    book = api.ledger()
-    ((number, (row,)),) = loop.run(book.add([job]))
-    loop.run(book.set_state(row, state, cost=known, error=error))
+    ledger = api.ledger()
+    ((number, (row,)),) = loop.run(ledger.add([job]))
+    loop.run(ledger.set_state(row, state, cost=known, error=error))
     if day:
         moment = f"{day}T12:00:00.000+00:00"
-        loop.run(book.run(lambda connection: connection.execute("UPDATE jobs SET created = ? WHERE id = ?", (moment, number)).rowcount))
+        loop.run(ledger.run(lambda connection: connection.execute("UPDATE jobs SET created = ? WHERE id = ?", (moment, number)).rowcount))
 
 
 def spent(**more):

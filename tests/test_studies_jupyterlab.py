@@ -123,7 +123,7 @@ def opened(lab, request):
 
 
 def begin(notebook):
-    """Run the voting cell as a person does, by keyboard, and wait for the first pair; the arrows are the ballot's at once."""
+    """Run the voting cell as a person does, by keyboard, and wait for the first pair; the arrows are the vote's at once."""
     page = notebook.page
     page.locator(".jp-Notebook .jp-Cell .cm-content").nth(1).click()
     page.keyboard.press("Shift+Enter")
@@ -133,7 +133,7 @@ def begin(notebook):
 
 
 def pluralize(notebook, words):
-    """Wait until the ballot shows its count and a pair."""
+    """Wait until the vote shows its count and a pair."""
     notebook.until(lambda: notebook.page.locator(".imagegen-vote-count").inner_text() == words, words)
     waiting = notebook.page.locator(".imagegen-vote-waiting")
     notebook.until(lambda: waiting.count() == 0, "the next pair")
@@ -162,7 +162,7 @@ _RUN = """async code => {
 
 
 def test_by_keyboard_alone(opened, tmp_path):
-    """Run with Shift+Enter, the arrows are the ballot's at once: choose, tie, take back, to the end; the ranking is static."""
+    """Run with Shift+Enter, the arrows are the vote's at once: choose, tie, take back, to the end; the ranking is static."""
     notebook = opened()
     begin(notebook)
     page, pictures = notebook.page, ids(notebook)
@@ -237,7 +237,7 @@ def test_the_ranking_survives_save_and_reopen(opened, tmp_path):
     notebook = opened("JupyterLab Dark")
     begin(notebook)
     notebook.page.wait_for_timeout(200)
-    notebook.page.screenshot(path=tmp_path / "ballot.png")
+    notebook.page.screenshot(path=tmp_path / "vote.png")
     for given in range(1, 7):
         notebook.page.keyboard.press("ArrowRight")
         pluralize(notebook, f"{given} of 6")
@@ -261,7 +261,7 @@ def test_the_ranking_survives_save_and_reopen(opened, tmp_path):
 
 
 def test_saved_in_the_middle_no_broken_widget_is_seen(opened):
-    """A notebook that was saved while the vote went on shows a line about it where the ballot was."""
+    """A notebook that was saved while the vote went on shows a line about it in its place."""
     notebook = opened()
     begin(notebook)
     notebook.page.keyboard.press("ArrowLeft")

@@ -505,12 +505,12 @@ def test_long_values_do_not_swell_a_ranking_and_a_tree(shell, capsys):
     shell.run("%%imagegen -p gccai --sandbox -q low --yes --sweep s=@long -o made\nfox {{s}}")
     images = shell.variables["made"].images
     one, other = [image.id for image in images]
-    book = api.ledger()
-    loop.run(add_vote(book, Vote(one, other, one)))
-    booth = vote.VoteSession(shell.shell, book, "made", images, shell.variables["made"].study)
-    loop.run(booth.load())
-    ranking = booth._result()[0].data
+    ledger = api.ledger()
+    loop.run(add_vote(ledger, Vote(one, other, one)))
+    session = vote.VoteSession(shell.shell, ledger, "made", images, shell.variables["made"].study)
+    loop.run(session.load())
+    ranking = session._result()[0].data
     assert "lorem ipsum" in ranking["text/html"]
     assert len(ranking["text/html"]) + len(ranking["text/plain"]) < 30_000
-    tree = recall.Tree(loop.run(lineage.lineage(book, one)))
+    tree = recall.Tree(loop.run(lineage.lineage(ledger, one)))
     assert len(tree._repr_mimebundle_()["text/html"]) < 15_000

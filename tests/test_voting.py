@@ -15,8 +15,8 @@ from shells import a_shell
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.ledger.sweeps import combinations_of
 from imagegen_magic.engine.ledger.votes import Vote, add_vote, delete_vote, votes_between
-from imagegen_magic.notebook.commands import vote as booth
-from imagegen_magic.studies import ranking as voting
+from imagegen_magic.notebook.commands import vote as vote_command
+from imagegen_magic.studies import ranking as ranking_module
 
 
 def beats(truth, one, other, generator):
@@ -28,7 +28,7 @@ def voted(truth, count, generator):
     """Return that many votes between pictures of these true strengths, in the order in which pairs are shown."""
     votes = []
     for _ in range(count):
-        one, other = voting.next_pair(list(truth), votes, generator)
+        one, other = ranking_module.next_pair(list(truth), votes, generator)
         votes.append(Vote(one, other, one if beats(truth, one, other, generator) else other))
     return votes
 
@@ -39,14 +39,14 @@ class TestTheNextPair:
     @pytest.mark.parametrize("pictures", [2, 3, 5, 8])
     def test_every_pair_once_before_any_twice(self, pictures):
         """As many votes as are enough for a few pictures are each pair once."""
-        votes = voted(dict.fromkeys(range(pictures), 0.0), voting.votes_needed(pictures), random.Random(pictures))
+        votes = voted(dict.fromkeys(range(pictures), 0.0), ranking_module.votes_needed(pictures), random.Random(pictures))
         assert set(Counter(frozenset((vote.left, vote.right)) for vote in votes).values()) == {1}
         assert len(votes) == pictures * (pictures - 1) // 2
 
     @given(st.integers(2, 40), st.integers(0, 100))
     def test_each_picture_is_seen_as_often_as_the_others(self, pictures, seed):
         """At any time the numbers of views differ by at most two."""
-        votes = voted(dict.fromkeys(range(pictures), 0.0), voting.votes_needed(pictures), random.Random(seed))
+        votes = voted(dict.fromkeys(range(pictures), 0.0), ranking_module.votes_needed(pictures), random.Random(seed))
         for end in range(1, len(votes)):
             seen = Counter(each for vote in votes[:end] for each in (vote.left, vote.right))
             assert max(seen.values()) - min(seen[number] for number in range(pictures)) <= 2
@@ -54,19 +54,19 @@ class TestTheNextPair:
     def test_the_side_is_random(self):
         """An image is on the left about as often as on the right."""
         generator = random.Random(1)
-        left = sum(voting.next_pair([1, 2], [], generator)[0] == 1 for _ in range(1000))
+        left = sum(ranking_module.next_pair([1, 2], [], generator)[0] == 1 for _ in range(1000))
         assert 400 < left < 600
 
     def test_closest_first(self):
         """Among equally new partners, the one with the closest share of wins is shown."""
         votes = [Vote(1, 2, 1), Vote(3, 4, 3), Vote(5, 6, 5)]
         for seed in range(20):
-            pair = voting.next_pair([1, 2, 3, 4, 5, 6], votes, random.Random(seed))
+            pair = ranking_module.next_pair([1, 2, 3, 4, 5, 6], votes, random.Random(seed))
             assert set(pair) <= {1, 3, 5} or set(pair) <= {2, 4, 6}
 
     def test_many_pictures_need_not_all_meet(self):
         """Seven views of each are enough."""
-        assert [voting.votes_needed(pictures) for pictures in (2, 8, 9, 100)] == [1, 28, 32, 350]
+        assert [ranking_module.votes_needed(pictures) for pictures in (2, 8, 9, 100)] == [1, 28, 32, 350]
 
 
 class TestTheRanking:
@@ -75,7 +75,7 @@ class TestTheRanking:
     def test_two_pictures(self):
         """Three wins of four are odds of almost three to one; the prior shrinks them a little."""
         votes = [Vote(1, 2, 1)] * 300 + [Vote(1, 2, 2)] * 100
-        first, second = voting.ranking([1, 2], votes).pictures
+        first, second = ranking_module.ranking([1, 2], votes).pictures
         assert (first.picture, second.picture) == (1, 2)
         assert first.strength - second.strength == pytest.approx(math.log(3), abs=0.01)
         # the information of 400 games at odds of 3 to 1, for half the difference
@@ -87,7 +87,7 @@ class TestTheRanking:
         generator = random.Random(7)
         pairs = [(one, other) for one in truth for other in truth if one < other] * 400
         votes = [Vote(one, other, one if beats(truth, one, other, generator) else other) for one, other in pairs]
-        ranking = voting.ranking(list(truth), votes)
+        ranking = ranking_module.ranking(list(truth), votes)
         assert [one.picture for one in ranking.pictures] == [1, 2, 3, 4, 5]
         for one in ranking.pictures:
             assert one.strength == pytest.approx(truth[one.picture], abs=0.15)
@@ -99,7 +99,7 @@ class TestTheRanking:
         for _ in range(100):
             raw = [generator.gauss(0, 1) for _ in range(6)]
             truth = {number: each - sum(raw) / 6 for number, each in enumerate(raw)}
-            ranking = voting.ranking(list(truth), voted(truth, 60, generator))
+            ranking = ranking_module.ranking(list(truth), voted(truth, 60, generator))
             held += [one.low <= truth[one.picture] <= one.high for one in ranking.pictures]
         assert 0.93 < sum(held) / len(held) < 0.98
 
@@ -110,28 +110,28 @@ class TestTheRanking:
         for _ in range(75):
             raw = [generator.gauss(0, 1) for _ in range(6)]
             truth = {number: each - sum(raw) / 6 for number, each in enumerate(raw)}
-            ranking = voting.ranking(list(truth), voted(truth, 60, generator), places)
+            ranking = ranking_module.ranking(list(truth), voted(truth, 60, generator), places)
             means = {value: sum(truth[number] for number in range(6) if places[number]["style"] == value) / 3 for value in "ab"}
             held += [one.low <= means[one.name] <= one.high for one in ranking.axes["style"]]
         assert 0.91 < sum(held) / len(held) < 0.99
 
     def test_always_winning_is_finite(self):
         """An image that won every time has a strength and an interval; one that was never shown has the widest."""
-        first, middle, last = voting.ranking([1, 2, 3], [Vote(1, 2, 1)] * 50).pictures
+        first, middle, last = ranking_module.ranking([1, 2, 3], [Vote(1, 2, 1)] * 50).pictures
         assert [one.picture for one in (first, middle, last)] == [1, 3, 2]
         assert all(math.isfinite(value) for one in (first, middle, last) for value in (one.strength, one.low, one.high))
         assert middle.high - middle.low > first.high - first.low
 
     def test_ties_are_half_for_each(self):
         """With ties only, all strengths are equal, and the counts show why."""
-        one, other = voting.ranking([1, 2], [Vote(1, 2, None)] * 10).pictures
+        one, other = ranking_module.ranking([1, 2], [Vote(1, 2, None)] * 10).pictures
         assert one.strength == pytest.approx(other.strength, abs=1e-9)
         assert (one.won, one.tied, one.lost) == (0, 10, 0)
 
     def test_values_of_an_axis_are_ranked(self):
         """Each value by the mean of its images, with its votes against other values; an axis of one value is left out."""
         places = {1: {"style": "oil", "quality": "low"}, 2: {"style": "oil", "quality": "low"}, 3: {"style": "ink", "quality": "low"}}
-        ranking = voting.ranking([1, 2, 3], [Vote(1, 3, 1), Vote(2, 3, 2), Vote(1, 2, 1)], places)
+        ranking = ranking_module.ranking([1, 2, 3], [Vote(1, 3, 1), Vote(2, 3, 2), Vote(1, 2, 1)], places)
         assert list(ranking.axes) == ["style"]
         oil, ink = ranking.axes["style"]
         assert (oil.name, oil.won, oil.lost, ink.name, ink.won, ink.lost) == ("oil", 2, 0, "ink", 0, 2)
@@ -141,7 +141,7 @@ class TestTheRanking:
     def test_a_vote_on_another_image_is_refused(self):
         """It would be ignored silently otherwise."""
         with pytest.raises(ValueError, match="between 1 and 9"):
-            voting.ranking([1, 2], [Vote(1, 9, 1)])
+            ranking_module.ranking([1, 2], [Vote(1, 9, 1)])
 
     @given(
         st.integers(2, 7).flatmap(
@@ -155,14 +155,14 @@ class TestTheRanking:
         """Any votes: finite, centred, within its interval, a maximum, and mirrored if every vote is reversed."""
         count, raw = drawn
         votes = [Vote(one, other, {"a": one, "b": other, "t": None}[who]) for one, other, who in raw if one != other]
-        ranking = voting.ranking(range(count), votes)
+        ranking = ranking_module.ranking(range(count), votes)
         assert sum(one.strength for one in ranking.pictures) == pytest.approx(0, abs=1e-6)
         for one in ranking.pictures:
             assert one.low < one.strength < one.high
             low, middle, high = (one.win_probability[1], one.win_probability[0], one.win_probability[2])
             assert 0 < low < middle < high < 1
         turned = [Vote(v.left, v.right, None if v.winner is None else v.left + v.right - v.winner) for v in votes]
-        mirrored = {one.picture: -one.strength for one in voting.ranking(range(count), turned).pictures}
+        mirrored = {one.picture: -one.strength for one in ranking_module.ranking(range(count), turned).pictures}
         assert {one.picture: one.strength for one in ranking.pictures} == pytest.approx(mirrored, abs=1e-5)
 
 
@@ -174,13 +174,13 @@ def pictures():
 
 def test_votes_are_stored_and_deleted(pictures):
     """A stored vote is found among these images only; a deleted one is not."""
-    book, ids = api.ledger(), [image.id for image in pictures]
-    first = loop.run(add_vote(book, Vote(ids[0], ids[1], ids[1])))
-    tie = loop.run(add_vote(book, Vote(ids[2], ids[3], None)))
-    assert loop.run(votes_between(book, ids)) == [first, tie]
-    assert loop.run(votes_between(book, ids[:2])) == [first]
-    loop.run(delete_vote(book, first))
-    assert loop.run(votes_between(book, ids)) == [tie]
+    ledger, ids = api.ledger(), [image.id for image in pictures]
+    first = loop.run(add_vote(ledger, Vote(ids[0], ids[1], ids[1])))
+    tie = loop.run(add_vote(ledger, Vote(ids[2], ids[3], None)))
+    assert loop.run(votes_between(ledger, ids)) == [first, tie]
+    assert loop.run(votes_between(ledger, ids[:2])) == [first]
+    loop.run(delete_vote(ledger, first))
+    assert loop.run(votes_between(ledger, ids)) == [tie]
 
 
 @pytest.mark.parametrize("vote", [Vote(1, 1, 1), Vote(1, 2, 3)])
@@ -192,39 +192,39 @@ def test_impossible_votes_are_refused(pictures, vote):
 
 def test_ranking_from_python(pictures):
     """`rank` returns the ranking of images from all votes between them."""
-    book, ids = api.ledger(), [image.id for image in pictures]
+    ledger, ids = api.ledger(), [image.id for image in pictures]
     for loser in ids[1:]:
-        loop.run(add_vote(book, Vote(ids[0], loser, ids[0])))
-    ranking = loop.run(voting.rank(pictures))
+        loop.run(add_vote(ledger, Vote(ids[0], loser, ids[0])))
+    ranking = loop.run(ranking_module.rank(pictures))
     assert (ranking.pictures[0].picture, ranking.votes, ranking.axes) == (ids[0], 3, {})
 
 
 def test_a_function_gives_the_missing_votes(pictures):
     """A function chooses between the remaining pairs; each vote is stored, and earlier votes stay."""
-    book, ids = api.ledger(), [image.id for image in pictures]
-    before = loop.run(add_vote(book, Vote(ids[0], ids[1], ids[0])))
+    ledger, ids = api.ledger(), [image.id for image in pictures]
+    before = loop.run(add_vote(ledger, Vote(ids[0], ids[1], ids[0])))
     seen = []
 
     def later(left, right):
         seen.append((left.id, right.id))
         return None if {left.id, right.id} == set(ids[:2]) else max(left, right, key=lambda image: image.id)
 
-    ranking = loop.run(voting.judged(pictures, later))
+    ranking = loop.run(ranking_module.judged(pictures, later))
     assert [one.picture for one in ranking.pictures][:2] == [ids[3], ids[2]]
-    kept = loop.run(votes_between(book, ids))
+    kept = loop.run(votes_between(ledger, ids))
     assert kept[0] == before
     assert [(vote.left, vote.right) for vote in kept[1:]] == seen
-    assert ranking.votes == len(kept) == voting.votes_needed(4)
-    assert loop.run(voting.judged(pictures, later)) == ranking
-    assert len(seen) == voting.votes_needed(4) - 1
+    assert ranking.votes == len(kept) == ranking_module.votes_needed(4)
+    assert loop.run(ranking_module.judged(pictures, later)) == ranking
+    assert len(seen) == ranking_module.votes_needed(4) - 1
 
 
 def test_a_function_may_tie_or_choose_one_of_the_two(pictures):
     """None is a tie; another image is refused and not stored."""
-    tied = loop.run(voting.judged(pictures[:2], lambda left, right: None))
+    tied = loop.run(ranking_module.judged(pictures[:2], lambda left, right: None))
     assert [(one.won, one.tied) for one in tied.pictures] == [(0, 1), (0, 1)]
     with pytest.raises(ValueError, match="cannot win"):
-        loop.run(voting.judged(pictures[1:], lambda left, right: pictures[0]))
+        loop.run(ranking_module.judged(pictures[1:], lambda left, right: pictures[0]))
     assert loop.run(votes_between(api.ledger(), [image.id for image in pictures[1:]])) == []
 
 
@@ -244,8 +244,8 @@ def test_a_vote_on_a_sweep_ranks_its_axes(capsys):
 
 def test_values_of_an_axis_have_no_interval():
     """Their means are of these very images, as the heading shows; an interval would suggest an effect."""
-    found = voting.ranking([1, 2], [Vote(1, 2, 1)], {1: {"style": "oil"}, 2: {"style": "ink"}})
-    tables = booth.page(found, lambda item: item.name)
+    found = ranking_module.ranking([1, 2], [Vote(1, 2, 1)], {1: {"style": "oil"}, 2: {"style": "ink"}})
+    tables = vote_command.page(found, lambda item: item.name)
     text, html = str(tables), tables.html()
     assert text.count("style in these pictures") == html.count("style in these pictures") == 1
     for page in (text, html):
@@ -257,7 +257,7 @@ def test_values_of_an_axis_have_no_interval():
 
 def test_combinations_of_a_sweep(pictures):
     """The sweep of images and the value of each axis come from the ledger."""
-    book, ids = api.ledger(), [image.id for image in pictures]
+    ledger, ids = api.ledger(), [image.id for image in pictures]
 
     def a_study(connection):
         study = connection.execute("INSERT INTO studies (created, prompt, axes) VALUES ('', '', '{}')").lastrowid
@@ -267,8 +267,8 @@ def test_combinations_of_a_sweep(pictures):
             connection.execute("INSERT OR REPLACE INTO members VALUES (?, ?, ?)", (study, task, place))
         return study
 
-    study = loop.run(book.run(a_study))
-    found, places = loop.run(combinations_of(book, ids))
+    study = loop.run(ledger.run(a_study))
+    found, places = loop.run(combinations_of(ledger, ids))
     assert found == study
     assert {value for place in places.values() for value in place.values()} <= {"oil", "ink"}
     assert set(places) == set(ids)
@@ -318,7 +318,7 @@ class TestTheCommand:
 
 
 class Driver:
-    """A ballot in a real kernel, driven as a page drives it."""
+    """A vote in a real kernel, driven as a page drives it."""
 
     def __init__(self, kernel):
         self.kernel = kernel
@@ -351,98 +351,102 @@ def kernel(kernels, tmp_path_factory):
 
 
 @pytest.fixture
-def ballot(kernel):
-    """A ballot on three new pictures."""
+def driver(kernel):
+    """A vote on three new pictures."""
     kernel.run("foxes = saved('a red fox', count=3)")
     yield Driver(kernel)
     kernel.run("import ipywidgets\nipywidgets.Widget.close_all()")
     kernel.until(lambda: not kernel.models, "the widgets to be closed")
 
 
-class TestTheBallot:
+class TestVotePage:
     """An event of a page is stored once; a repeated, late or invalid one is not."""
 
-    def test_votes_undo_and_the_end(self, kernel, ballot):
+    def test_votes_undo_and_the_end(self, kernel, driver):
         """Each pair is shown once; the last vote shows the ranking in the same cell, and no widget is left."""
-        assert (ballot.given, ballot.goal, ballot.enough, ballot.undoable) == (0, 3, False, False)
-        assert ballot.left.startswith("data:image/")
-        assert ballot.left != ballot.right
-        ballot.send("left")
-        ballot.becomes(1, "the vote")
-        assert ballot.undoable
-        shown = (ballot.left, ballot.right)
-        ballot.send("tie")
-        ballot.becomes(2, "the tie")
-        ballot.send("undo")
-        ballot.becomes(1, "the step back")
-        assert (ballot.left, ballot.right) == shown
+        assert (driver.given, driver.goal, driver.enough, driver.undoable) == (0, 3, False, False)
+        assert driver.left.startswith("data:image/")
+        assert driver.left != driver.right
+        driver.send("left")
+        driver.becomes(1, "the vote")
+        assert driver.undoable
+        shown = (driver.left, driver.right)
+        driver.send("tie")
+        driver.becomes(2, "the tie")
+        driver.send("undo")
+        driver.becomes(1, "the step back")
+        assert (driver.left, driver.right) == shown
         for count in (2, 3):
-            ballot.send("right")
-            ballot.becomes(count, "the vote")
-        assert ballot.enough
-        ballot.send("left")  # there is no pair to choose from
-        ballot.send("done")
+            driver.send("right")
+            driver.becomes(count, "the vote")
+        assert driver.enough
+        driver.send("left")  # there is no pair to choose from
+        driver.send("done")
         kernel.until(lambda: not kernel.models, "the widget to be closed")
-        assert "Ranking of 3 pictures by 3 votes" in ballot.cell.text
-        assert "imagegen-ranking" in ballot.cell.of("text/html")[0]
+        assert "Ranking of 3 pictures by 3 votes" in driver.cell.text
+        assert "imagegen-ranking" in driver.cell.of("text/html")[0]
         again = kernel.run("%imagegen vote foxes")
         assert "Ranking of 3 pictures by 3 votes" in again.text
         assert not kernel.models
 
-    def test_a_pair_is_voted_once(self, kernel, ballot):
+    def test_a_pair_is_voted_once(self, kernel, driver):
         """A key pressed twice, or in a second page, counts once; other messages count nothing."""
-        pair = ballot.pair
+        pair = driver.pair
         for event in ("left", "left", "right"):
-            ballot.send(event, pair)
-        ballot.send("nonsense")
-        ballot.send("left", "one")
-        ballot.becomes(1, "the vote")
-        ballot.send("undo")
-        ballot.becomes(0, "the step back")
-        ballot.send("undo")
+            driver.send(event, pair)
+        driver.send("nonsense")
+        driver.send("left", "one")
+        driver.becomes(1, "the vote")
+        driver.send("undo")
+        driver.becomes(0, "the step back")
+        driver.send("undo")
         kernel.run("pass")
-        assert (ballot.given, ballot.undoable) == (0, False)
+        assert (driver.given, driver.undoable) == (0, False)
 
-    def test_done_without_a_vote(self, kernel, ballot):
+    def test_done_without_a_vote(self, kernel, driver):
         """A line reports that there was no vote."""
-        ballot.send("done")
+        driver.send("done")
         kernel.until(lambda: not kernel.models, "the widget to be closed")
-        assert "There is no vote on foxes yet. Run the cell to vote." in ballot.cell.text
-        assert "Each vote is saved" not in ballot.cell.text
+        assert "There is no vote on foxes yet. Run the cell to vote." in driver.cell.text
+        assert "Each vote is saved" not in driver.cell.text
 
-    def test_an_error_is_shown_on_the_page(self, kernel, ballot):
+    def test_an_error_is_shown_on_the_page(self, kernel, driver):
         """If the ledger cannot store a vote, the message is shown, the pair stays, and the next press may work."""
         kernel.run(
             "ledger = sqlite3.connect(os.environ['IMAGEGEN_HOME'] + '/ledger.sqlite')\n"
             "ledger.execute(\"CREATE TRIGGER no BEFORE INSERT ON votes BEGIN SELECT raise(ABORT, 'the disk is full'); END\")"
         )
-        pair = ballot.pair
-        ballot.send("left")
-        kernel.until(lambda: "the disk is full" in ballot.error, "the words")
-        assert (ballot.pair, ballot.given) == (pair, 0)
+        pair = driver.pair
+        driver.send("left")
+        kernel.until(lambda: "the disk is full" in driver.error, "the words")
+        assert (driver.pair, driver.given) == (pair, 0)
         kernel.run("ledger.execute('DROP TRIGGER no'); ledger.close()")
-        ballot.send("left")
-        ballot.becomes(1, "the vote")
-        assert ballot.error == ""
+        driver.send("left")
+        driver.becomes(1, "the vote")
+        assert driver.error == ""
 
-    def test_a_programming_error_is_shown_too(self, kernel, ballot):
+    def test_a_programming_error_is_shown_too(self, kernel, driver):
         """An exception in the background would be lost."""
-        kernel.run("from imagegen_magic.studies import ranking as voting\nkept = voting.next_pair\nvoting.next_pair = None")
-        ballot.send("left")
-        kernel.until(lambda: "The vote itself failed: TypeError" in ballot.error, "the words")
-        kernel.run("voting.next_pair = kept")
+        kernel.run(
+            "from imagegen_magic.studies import ranking as ranking_module\nkept = ranking_module.next_pair\nranking_module.next_pair = None"
+        )
+        driver.send("left")
+        kernel.until(lambda: "The vote itself failed: TypeError" in driver.error, "the words")
+        kernel.run("ranking_module.next_pair = kept")
 
-    def test_a_vote_counts_once_if_the_next_pair_fails(self, kernel, ballot):
+    def test_a_vote_counts_once_if_the_next_pair_fails(self, kernel, driver):
         """The pair stays on the page; another press shows the next pair and counts no second vote."""
-        kernel.run("from imagegen_magic.studies import ranking as voting\nkept = voting.next_pair\nvoting.next_pair = None")
-        pair, shown = ballot.pair, {ballot.left, ballot.right}
+        kernel.run(
+            "from imagegen_magic.studies import ranking as ranking_module\nkept = ranking_module.next_pair\nranking_module.next_pair = None"
+        )
+        pair, shown = driver.pair, {driver.left, driver.right}
         for _ in range(2):
-            ballot.send("left", pair)
-            kernel.until(lambda: "The vote itself failed" in ballot.error, "the words")
-        kernel.run("voting.next_pair = kept")
-        ballot.send("right", pair)
-        kernel.until(lambda: ballot.pair != pair, "the next pair")
-        assert ({ballot.left, ballot.right} != shown, ballot.given, ballot.error) == (True, 1, "")
-        ballot.send("undo")
-        ballot.becomes(0, "the step back")
-        assert {ballot.left, ballot.right} == shown
+            driver.send("left", pair)
+            kernel.until(lambda: "The vote itself failed" in driver.error, "the words")
+        kernel.run("ranking_module.next_pair = kept")
+        driver.send("right", pair)
+        kernel.until(lambda: driver.pair != pair, "the next pair")
+        assert ({driver.left, driver.right} != shown, driver.given, driver.error) == (True, 1, "")
+        driver.send("undo")
+        driver.becomes(0, "the step back")
+        assert {driver.left, driver.right} == shown

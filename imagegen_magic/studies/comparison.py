@@ -21,14 +21,14 @@ Tokens = list[tuple[str, bool]]
 
 
 class Change(NamedTuple):
-    """A part of a word diff: the `same` in both texts, `gone` from the first, or `new` in the second."""
+    """A part of a word diff: the `same` in both texts, `removed` from the first, or `added` in the second."""
 
-    kind: Literal["same", "gone", "new"]
+    kind: Literal["same", "removed", "added"]
     text: str
 
 
 def changes(left: str, right: str) -> list[Change]:
-    """Return the word diff of two texts; without the new parts it is the left text, without the gone ones the right text."""
+    """Return the word diff of two texts; without the added parts it is the left text, without the removed ones the right text."""
     return list(_changes(_TOKENS.findall(left), _TOKENS.findall(right)))
 
 
@@ -40,15 +40,15 @@ def _changes(left: Sequence[str], right: Sequence[str]) -> Iterator[Change]:
             yield Change("same", "".join(left[start:stop]))
             continue
         if start < stop:
-            yield Change("gone", "".join(left[start:stop]))
+            yield Change("removed", "".join(left[start:stop]))
         if begin < end:
-            yield Change("new", "".join(right[begin:end]))
+            yield Change("added", "".join(right[begin:end]))
 
 
 def word_diff(left: str, right: str) -> tuple[Tokens, Tokens]:
     """Return both texts as tokens, each with whether it differs from the other text; joined, the tokens are the text."""
     found = changes(left, right)
-    return _side(found, "gone"), _side(found, "new")
+    return _side(found, "removed"), _side(found, "added")
 
 
 def _side(found: Iterable[Change], own: str) -> Tokens:
@@ -56,8 +56,8 @@ def _side(found: Iterable[Change], own: str) -> Tokens:
 
 
 def as_text(found: Iterable[Change]) -> str:
-    """Return a word diff as plain text: `[-gone-]`, `{+new+}`."""
-    marks = {"same": "{}", "gone": "[-{}-]", "new": "{{+{}+}}"}
+    """Return a word diff as plain text: `[-removed-]`, `{+added+}`."""
+    marks = {"same": "{}", "removed": "[-{}-]", "added": "{{+{}+}}"}
     return "".join(marks[kind].format(text) for kind, text in found)
 
 

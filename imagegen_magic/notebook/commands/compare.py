@@ -35,7 +35,7 @@ _PROMPT = "margin:2px 0 10px;max-width:80ch;white-space:pre-wrap;overflow-wrap:a
 # half-transparent: the page's own text is legible on it in a light and in a dark theme
 _REMOVED = "background-color:rgba(229,57,53,0.28);text-decoration:line-through;border-radius:2px;padding:0 1px;color:inherit"
 _ADDED = "background-color:rgba(67,160,71,0.32);text-decoration:underline;border-radius:2px;padding:0 1px;color:inherit"
-_CHANGE = {"same": "{}", "gone": f'<del style="{_REMOVED}">{{}}</del>', "new": f'<ins style="{_ADDED}">{{}}</ins>'}
+_CHANGE = {"same": "{}", "removed": f'<del style="{_REMOVED}">{{}}</del>', "added": f'<ins style="{_ADDED}">{{}}</ins>'}
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,8 +38,8 @@ def export(context: NotebookContext, arguments: list[str], flags: dict[str, str]
     if not words and not _images(namespace.get("_imagegen")):
         raise UsageError("No cell has made a picture yet; name the pictures: a variable, 17, or 12-20 of %imagegen history.")
     images = _selected(words or ["_imagegen"], namespace, settings)
-    place = write(images, settings.folder / target, metadata=level, secrets=context.keys())
-    show_note(_exported(place, images, settings.folder))
+    written = write(images, settings.folder / target, metadata=level, secrets=context.keys())
+    show_note(_exported(written, images, settings.folder))
 
 
 def _target(arguments: Sequence[str], namespace: Mapping[str, Any]) -> Path:
@@ -84,9 +84,9 @@ def _images(value: Any) -> list[GeneratedImage]:
     return list(image_selector.images_in(value))
 
 
-def _exported(place: Path, images: Sequence[GeneratedImage], folder: Path) -> str:
+def _exported(written: Path, images: Sequence[GeneratedImage], folder: Path) -> str:
     missing = sum(not image.path.is_file() for image in images)
-    near = place.relative_to(folder) if place.is_relative_to(folder) else place
-    start = "index.html shows them anywhere" if place.is_dir() else "Its index.html, once unpacked, shows them anywhere"
+    near = written.relative_to(folder) if written.is_relative_to(folder) else written
+    start = "index.html shows them anywhere" if written.is_dir() else "Its index.html, once unpacked, shows them anywhere"
     note = f"; {missing} without a file" if missing else ""
     return f"{pluralize(len(images), 'picture')}{note}: {near}. {start}, pictures.csv is a table of them."

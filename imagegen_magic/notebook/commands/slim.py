@@ -197,14 +197,14 @@ def _drop_models(notebook: dict[str, Any]) -> int:
     saved = _object(widgets, _STATE)
     state = _object(saved, "state")
     shown = _shown(notebook, state)
-    gone = len(state) - len(shown)
-    if gone:
+    removed = len(state) - len(shown)
+    if removed:
         saved["state"] = {model: content for model, content in state.items() if model in shown}
-    if gone and not shown:
+    if removed and not shown:
         del widgets[_STATE]
         if not widgets:
             del metadata["widgets"]
-    return gone
+    return removed
 
 
 def _shown(notebook: Mapping[str, Any], state: Mapping[str, Any]) -> set[str]:

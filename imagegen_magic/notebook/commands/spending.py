@@ -33,10 +33,10 @@ _NEVER_ADDED = (
 
 def cost(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Show what was spent: tables, and a chart over time for each currency."""
-    book = api.ledger(context.settings())
+    ledger = api.ledger(context.settings())
     since, by = flags.get("--since"), flags.get("--by", "model")
-    rows = loop.run(spending.spent(book, since=since, by=by))
-    days = loop.run(spending.spent(book, since=since, by="day", sandbox=False))
+    rows = loop.run(spending.spent(ledger, since=since, by=by))
+    days = loop.run(spending.spent(ledger, since=since, by="day", sandbox=False))
     if not rows:
         print("Nothing was spent" + (f" since {since}." if since else " yet."))
         return
@@ -96,17 +96,17 @@ class Course:
 def budget(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
     """Set a budget, remove budgets, or show each with what is left."""
     settings = context.settings()
-    book, unknown_price = api.ledger(settings), settings.without_errors.get("unknown_price")
+    ledger, unknown_price = api.ledger(settings), settings.without_errors.get("unknown_price")
     if not arguments and flags:
         raise UsageError("The subcommand is %imagegen budget AMOUNT [--per day|session|month] [--unit USD]; alone, it shows what is left.")
     per, unit = _per(flags.get("--per")), _unit(flags.get("--unit"))
     if arguments and arguments[0].casefold() == "off":
-        removed = loop.run(budgets.remove_budgets(book, unit=unit, per=per))
+        removed = loop.run(budgets.remove_budgets(ledger, unit=unit, per=per))
         show_note(f"Removed: {', '.join(map(str, removed))}." if removed else "There was no such budget.")
         return
     if arguments:
-        loop.run(budgets.set_budget(book, _amount(arguments[0]), unit=unit or "USD", per=per or "all"))
-    _show(loop.run(budgets.budget_statuses(book, unknown_price)), unknown_price)
+        loop.run(budgets.set_budget(ledger, _amount(arguments[0]), unit=unit or "USD", per=per or "all"))
+    _show(loop.run(budgets.budget_statuses(ledger, unknown_price)), unknown_price)
 
 
 def _per(text: str | None) -> str | None:

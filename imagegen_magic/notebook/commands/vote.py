@@ -69,7 +69,7 @@ class VoteSession:
         self._ids = list(self._images)
         self._votes: list[Vote] = []
         self._session_votes: list[Vote] = []
-        self._places: Mapping[int, Mapping[str, str]] = {}
+        self._combinations: Mapping[int, Mapping[str, str]] = {}
         self._previews: dict[int, str] = {}
         self._pair: tuple[int, int] = (0, 0)
         self._number = 0  # of the pair on the page
@@ -87,7 +87,7 @@ class VoteSession:
     async def load(self) -> None:
         """Read the earlier votes on these images, and their combinations in a sweep."""
         self._votes = await votes_between(self._ledger, self._ids)
-        self._study, self._places = await combinations_of(self._ledger, self._ids, self._study)
+        self._study, self._combinations = await combinations_of(self._ledger, self._ids, self._study)
 
     def open(self) -> None:
         """Show the widget in the running cell; from then on everything runs on the engine's loop."""
@@ -202,7 +202,7 @@ class VoteSession:
         if not self._votes:
             words = f"There is no vote on {self._name} yet."
             return [line(f"{words} {how or 'Run the cell to vote.'}"), line(" ")] if not how else [line(f"{words} {how}")]
-        found = ranking.ranking(self._ids, self._votes, self._places)
+        found = ranking.ranking(self._ids, self._votes, self._combinations)
         goal = ranking.votes_needed(len(self._ids))
         more = (
             "" if self.enough else f" {len(self._votes)} of the {goal} votes for a good ranking. {how or 'Run the cell again to continue.'}"
@@ -211,7 +211,7 @@ class VoteSession:
         return [text_bundle(str(page(found, self._label)), html), line(_EXPLAINED + (_OF_AXES if found.axes else "") + more)]
 
     def _label(self, item: RankedItem) -> str:
-        combination = self._places.get(item.picture) or {}
+        combination = self._combinations.get(item.picture) or {}
         text = " · ".join(f"{axis}={short(value)}" for axis, value in combination.items())
         return text or truncate(self._images[item.picture].request.prompt, 50)
 

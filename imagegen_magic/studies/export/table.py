@@ -35,7 +35,7 @@ def table(items: Sequence[ExportItem]) -> str:
 def _facts(item: ExportItem) -> dict[str, object]:
     image, cost = item.image, item.image.cost
     return {
-        "file": item.file or "(gone)",
+        "file": item.file or "(missing)",
         "prompt": item.prompt,
         "gateway": image.provider,
         "model": image.model,
