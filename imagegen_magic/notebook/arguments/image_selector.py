@@ -69,7 +69,7 @@ def find_row(context: NotebookContext, word: str) -> PictureRow:
 def variable_images(context: NotebookContext, name: str) -> tuple[tuple[GeneratedImage, ...], Any]:
     """Return the images of a variable that are in the ledger, each once, and its value; raises UsageError if it has none."""
     if name not in context.shell.user_ns:
-        raise UsageError(f"There is no variable {name}." + ("" if name != "_imagegen" else " Make some pictures first."))
+        raise UsageError("No cell has made a picture yet." if name == "_imagegen" else f"There is no variable {name}.")
     value = context.shell.user_ns[name]
     found = tuple({image.id: image for image in images_in(value) if image.id}.values())
     if not found:

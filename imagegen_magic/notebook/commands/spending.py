@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from IPython.core.error import UsageError
 from IPython.display import display
 
+from imagegen_magic import readers
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.ledger import budget as budgets
 from imagegen_magic.engine.ledger.budget import BudgetStatus
@@ -22,7 +22,6 @@ from imagegen_magic.studies.history import spending
 from imagegen_magic.studies.history.spending import Spent
 
 if TYPE_CHECKING:
-    from imagegen_magic.imaging.preview import Preview
     from imagegen_magic.notebook.context import NotebookContext
 
 _LIMIT = 50  # rows of a table
@@ -42,7 +41,7 @@ def cost(context: NotebookContext, arguments: list[str], flags: dict[str, str]) 
         return
     groups = ("", [row for row in rows if not row.sandbox]), ("Sandbox, not charged", [row for row in rows if row.sandbox])
     tables = [_table(group, by, title) for title, group in groups if group]
-    display(Page(*tables, *(Course(unit, points) for unit, points in spending.cumulative(days).items()), Note(_NEVER_ADDED)))
+    display(Page(*tables, *(SpendingChart(unit, points) for unit, points in spending.cumulative(days).items()), Note(_NEVER_ADDED)))
 
 
 def _table(rows: Sequence[Spent], by: str, title: str) -> Table:
@@ -65,8 +64,7 @@ def _money(amount: Decimal, unit: str) -> str:
     return str(Cost(amount, unit, "measured"))
 
 
-@dataclass(frozen=True, slots=True)
-class Course:
+class SpendingChart(NamedTuple):
     """The spending in one currency over time: a small chart, and the same in words."""
 
     unit: str
@@ -74,10 +72,13 @@ class Course:
 
     def html(self) -> str:
         """Return the chart, with the text as its alternative."""
-        drawn = self._drawn()
-        size = f'width="{drawn.width // 2}" height="{drawn.height // 2}"'
+        from imagegen_magic.imaging.chart import draw_chart
+
+        title = f"Spent in {self.unit}, sum over time"
+        chart = draw_chart(self.points, title=title, amount=lambda amount: _money(amount, self.unit), until=time.time())
+        size = f'width="{chart.width // 2}" height="{chart.height // 2}"'
         style = "display:block;max-width:100%;height:auto;margin:4px 0 8px"
-        return f'<img src="{drawn.data_url}" alt="{escape(self.text())}" {size} style="{style}">'
+        return f'<img src="{chart.data_url}" alt="{escape(self.text())}" {size} style="{style}">'
 
     def text(self) -> str:
         """Return the spending in words."""
@@ -85,12 +86,6 @@ class Course:
         (first, _), (last, amount) = self.points[0], self.points[-1]
         period = f"on {local_day(first)}" if days == 1 else f"from {local_day(first)} to {local_day(last)}, on {days} days"
         return f"{_money(amount, self.unit)} spent {period}."
-
-    def _drawn(self) -> Preview:
-        from imagegen_magic.imaging.chart import draw_chart
-
-        title = f"Spent in {self.unit}, sum over time"
-        return draw_chart(self.points, title=title, amount=lambda amount: _money(amount, self.unit), until=time.time())
 
 
 def budget(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
@@ -123,12 +118,9 @@ def _unit(text: str | None) -> str | None:
 
 def _amount(text: str) -> Decimal:
     try:
-        amount = Decimal(text.removeprefix("$"))
-    except InvalidOperation:
-        amount = Decimal(-1)
-    if not amount.is_finite() or amount < 0:
-        raise UsageError(f"A budget is an amount such as 5 or 0.50, or off; not {text!r}.")
-    return amount
+        return readers.amount(text.removeprefix("$"))
+    except ValueError:
+        raise UsageError(f"A budget is an amount such as 5 or 0.50, or off; not {text!r}.") from None
 
 
 def _show(found: Sequence[BudgetStatus], unknown_price: Decimal | None) -> None:
