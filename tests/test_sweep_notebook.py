@@ -96,8 +96,11 @@ def test_the_plan_comes_first_and_the_result_is_bound(shell, gateway):
         sorted(entry["prompt"] for entry in gateway.accepted() if entry["prompt"].startswith("planned"))
         == ["planned ink"] * 2 + ["planned oil"] * 2
     )
-    kinds = [sorted(name.partition("/")[0] for name in output["data"]) for output in shell.shell.display_pub.outputs]
-    assert kinds == [["text", "text"], ["image", "text"], ["text", "text"]]
+    assert [sorted(output["data"]) for output in shell.shell.display_pub.outputs] == [
+        ["text/html", "text/plain"],
+        ["image/jpeg", "text/plain"],
+        ["text/html", "text/plain"],
+    ]
 
 
 def test_a_dry_run_sends_nothing_and_is_bounded(shell, gateway):

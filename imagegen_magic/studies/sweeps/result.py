@@ -125,8 +125,8 @@ class SweepResult(Generation):
 
     def _cells(self, down: str, across: str, others: Sequence[str], pictures: Mapping[int, bytes]) -> dict[tuple[Any, ...], list[Content]]:
         def key(combination: Combination) -> tuple[Any, ...]:
-            layer = tuple(combination[name] for name in others) if others else ""
-            return combination.get(down, ""), combination.get(across, ""), layer
+            sides = combination.get(down, ""), combination.get(across, "")
+            return (*sides, tuple(combination[name] for name in others)) if others else sides
 
         cells: dict[tuple[Any, ...], list[Content]] = {}
         for image in self.images:
