@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import re
 import signal
 
 import hypothesis
@@ -18,6 +19,13 @@ hypothesis.settings.register_profile("long", max_examples=500, deadline=None)
 hypothesis.settings.load_profile("short")
 
 STARTED_BY = {"browser": pytest.mark.browser, "kernels": pytest.mark.kernel}  # fixtures and the mark of what uses them
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Import no file whose first marks say that it starts kernels if -m leaves those out: what they need takes seconds to import."""
+    if "not kernel" not in config.option.markexpr or collection_path.suffix != ".py":
+        return None
+    return bool(re.search(r"^pytestmark = \[?pytest\.mark\.kernel", collection_path.read_text(encoding="utf-8"), re.MULTILINE)) or None
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by the marks

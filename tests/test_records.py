@@ -14,7 +14,6 @@ from decimal import Decimal
 from pathlib import Path
 
 import numpy
-import pandas
 import pytest
 from shells import a_shell
 
@@ -180,6 +179,8 @@ class TestHashing:
         assert {fox[0]: 1}[pickle.loads(pickle.dumps(fox[0]))] == 1
         cached = functools.lru_cache(lambda image: image.path.name)
         assert cached(fox[1]) == fox[1].path.name
+        import pandas
+
         frame = pandas.DataFrame({"image": [*fox, fox[0]]})
         assert list(frame.drop_duplicates()["image"]) == list(fox)
 
@@ -342,6 +343,8 @@ class TestOtherProcesses:
     def test_a_frame_in_a_file(self, own_world):
         """`to_pickle` and `read_pickle`."""
         fox = run(generate("a fox", sandbox=True))
+        import pandas
+
         pandas.DataFrame({"image": list(fox), "made": [fox]}).to_pickle("foxes.pickle")
         assert list(pandas.read_pickle("foxes.pickle")["image"]) == list(fox)
 

@@ -9,27 +9,29 @@ from __future__ import annotations
 import colorsys
 import contextlib
 import functools
+import importlib.util
 import io
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-import noto_cjk_sans_otc
-from fontTools.feaLib.builder import addOpenTypeFeaturesFromString
-from fontTools.fontBuilder import FontBuilder
-from fontTools.ttLib import newTable
-from fontTools.ttLib.tables._g_l_y_f import Glyph as Outline
-from fontTools.ttLib.tables.sbixGlyph import Glyph
-from fontTools.ttLib.tables.sbixStrike import Strike
 from PIL import Image, ImageDraw
 
 from imagegen_magic.imaging.text import font_files, fonts
 
-LATIN = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+
+def _folder(package: str) -> Path:
+    """Return the folder of a package without importing it, which would delay the collection of all tests."""
+    found = importlib.util.find_spec(package)
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent
+
+
+LATIN = _folder("matplotlib") / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
 BOLD = LATIN.with_name("DejaVuSans-Bold.ttf")
-CJK = Path(noto_cjk_sans_otc.__file__).with_name("NotoSansCJK-Regular.ttc")
+CJK = _folder("noto_cjk_sans_otc") / "NotoSansCJK-Regular.ttc"
 
 _EMOJI = "🦊👍👨👩👧✨☀🏰"
 _PARTS = "\u200d\ufe0f\u20e31🏽🇯🇵"  # what only stands beside others; drawn as nothing by itself
@@ -54,6 +56,13 @@ def _picture(number: int, count: int) -> bytes:
 @functools.cache
 def emoji() -> bytes:
     """Return a colour emoji font with the few characters that the tests draw."""
+    from fontTools.feaLib.builder import addOpenTypeFeaturesFromString
+    from fontTools.fontBuilder import FontBuilder
+    from fontTools.ttLib import newTable
+    from fontTools.ttLib.tables._g_l_y_f import Glyph as Outline
+    from fontTools.ttLib.tables.sbixGlyph import Glyph
+    from fontTools.ttLib.tables.sbixStrike import Strike
+
     composed = [f"composed{number}" for number in range(len(_COMPOSED))]
     drawn = [*map(_name, _EMOJI), *composed]
     order = [".notdef", *drawn, *map(_name, _PARTS)]
