@@ -79,10 +79,10 @@ class Settings(Record):
                 raise changed.errors[name]
         return changed
 
-    def overlay(self, origin: str, nearer: Mapping[str, Any], file: str = "") -> Settings:
+    def overlay(self, origin: str, changes: Mapping[str, Any], file: str = "") -> Settings:
         """Return the settings with nearer values, or their `errors`, which name the `file` (default: the origin); None sets nothing."""
         values, errors = dict(self.values), dict(self.errors)
-        for name, value in nearer.items():
+        for name, value in changes.items():
             if value is not None:
                 errors.pop(name, None)
                 try:

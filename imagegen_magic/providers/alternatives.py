@@ -189,7 +189,8 @@ def validate(
     likely = provider.plan(valid)
     values = {option: _values(provider, model, valid, option) for option in VALUE_LISTS}
     complete = not problems and not is_blank(request.prompt)
-    return Validation(model, likely if complete else None, likely, tuple(problems), values, _no_compression(provider, valid))
+    compression = "" if valid.output_compression is not None else _reason(_refusal(provider, replace(valid, output_compression=50)))
+    return Validation(model, likely if complete else None, likely, tuple(problems), values, compression)
 
 
 def apply_fixes(request: ImageRequest, problems: Iterable[Problem]) -> ImageRequest:
@@ -251,10 +252,6 @@ def _values(provider: Provider, model: Model, request: ImageRequest, option: str
     values = possible_values(model, option)
     refusals = (_refusal(provider, _with(request, option, value)) for value in values)
     return tuple(Value(value, _reason(refusal)) for value, refusal in zip(values, refusals, strict=True))
-
-
-def _no_compression(provider: Provider, request: ImageRequest) -> str:
-    return "" if request.output_compression is not None else _reason(_refusal(provider, replace(request, output_compression=50)))
 
 
 def _reason(refusal: UnsupportedOption | None) -> str:

@@ -40,13 +40,10 @@ def _plain(value: object) -> str:
 
 def _collection(value: list[Any] | tuple[Any, ...] | Mapping[Any, Any]) -> str:
     opening, closing = ("[", "]") if isinstance(value, list) else ("(", ")") if isinstance(value, tuple) else ("{", "}")
-    more = ", …" if len(value) > _MAX_ELEMENTS else "," if isinstance(value, tuple) and len(value) == 1 else ""
-    return opening + ", ".join(_elements(value)) + more + closing
-
-
-def _elements(value: list[Any] | tuple[Any, ...] | Mapping[Any, Any]) -> Iterator[str]:
-    for item in itertools.islice(value, _MAX_ELEMENTS):
-        yield f"{_element(item)}: {_element(value[item])}" if isinstance(value, Mapping) else _element(item)
+    first = itertools.islice(value, _MAX_ELEMENTS)
+    elements = [f"{_element(item)}: {_element(value[item])}" if isinstance(value, Mapping) else _element(item) for item in first]
+    end = ", …" if len(value) > _MAX_ELEMENTS else "," if isinstance(value, tuple) and len(value) == 1 else ""
+    return opening + ", ".join(elements) + end + closing
 
 
 def _element(value: object) -> str:

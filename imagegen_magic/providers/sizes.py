@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from imagegen_magic.errors import UnsupportedOption
@@ -33,7 +33,7 @@ class SizeValidator(NamedTuple):
         try:
             size = Size.parse(str(requested))
         except ValueError:
-            raise self._unreadable(requested) from None
+            raise self._unreadable() from None
         {"auto": self._check_auto, "ratio": self._check_ratio, "pixels": self._check_pixels}[size.kind](size)
         return size
 
@@ -43,31 +43,33 @@ class SizeValidator(NamedTuple):
         if requested is None:
             return tiers[0] if tiers else None
         if not tiers:
-            raise self._no_tier(size, requested)
+            raise self._no_tier(size)
         tier = requested.strip().lower() if isinstance(requested, str) else ""
-        if tier not in tiers:
-            raise self._other_tier(size, requested, tier, tiers)
-        return tier
-
-    def _refusal(self, what: str, option: str, value: object, **advice: Any) -> UnsupportedOption:
-        return UnsupportedOption(f"{self.who} {what}", option=option, value=value, **advice)
+        if tier in tiers:
+            return tier
+        near = min(tiers, key=lambda each: abs(_tier_number(each) - _tier_number(tier or shown(requested))))
+        advice = {"fix": {"resolution": near}, "detail": self._pixels(str(size), near) if size.kind == "ratio" else ""}
+        raise self._no_resolution(f"has no resolution {shown(requested)} at {size}", advice, tiers)
 
     # sizes
 
-    def _unreadable(self, requested: object) -> UnsupportedOption:
+    def _no_size(self, what: str, advice: Advice, allowed: tuple[str, ...] = ()) -> UnsupportedOption:
+        """Return the refusal of the requested size; `allowed` are the sizes that the model has, if no others are given."""
+        allowed = allowed or self._sizes()
+        return UnsupportedOption(f"{self.who} {what}", option="size", value=self.request.size, allowed=allowed, **advice)
+
+    def _unreadable(self) -> UnsupportedOption:
         """Return the refusal of a text that is no size, with the size that it probably means."""
-        text, what = str(requested).strip().lower(), f"does not know the size {shown(requested)}"
+        text, what = str(self.request.size).strip().lower(), f"does not know the size {shown(self.request.size)}"
         if text in self.model.resolutions:
             hint = f"give a tier as resolution {text}, and the shape as size"
-            return self._refusal(what, "size", requested, allowed=self._sizes(), hint=hint, fix={"size": None, "resolution": text})
-        numbers = _two_numbers(text) or _SHAPES.get(text)
-        return self._refusal(what, "size", requested, allowed=self._sizes(), **self._nearest(numbers))
+            return self._no_size(what, {"hint": hint, "fix": {"size": None, "resolution": text}})
+        return self._no_size(what, self._nearest(_two_numbers(text) or _SHAPES.get(text)))
 
     def _check_auto(self, size: Size) -> None:
         if not self.model.auto_size:
             usual = Size.parse(self.model.default_size)
-            nearest = self._nearest_ratio((usual.width, usual.height), shape_only=True)
-            raise self._refusal("has no size auto", "size", self.request.size, allowed=self._sizes(), **nearest)
+            raise self._no_size("has no size auto", self._nearest_ratio((usual.width, usual.height), shape_only=True))
 
     def _check_ratio(self, size: Size) -> None:
         if str(size) in self.model.sizes:
@@ -76,19 +78,17 @@ class SizeValidator(NamedTuple):
         exact = self._nearest_pixels(pixels)
         if exact and exact["fix"]["size"] == _times(pixels):
             advice = {**exact, "hint": "write pixels with an x between them"}
-        raise self._refusal(f"has no ratio {size}", "size", self.request.size, allowed=self._sizes(), **advice)
+        raise self._no_size(f"has no ratio {size}", advice)
 
     def _check_pixels(self, size: Size) -> None:
         rule, pixels = self.model.pixel_rule, (size.width, size.height)
         if pixels in self.model.extra_sizes:
             return
         if rule is None:
-            what, advice = f"takes no pixels such as {size}, only ratios", self._nearest_ratio(pixels)
-            raise self._refusal(what, "size", self.request.size, allowed=self._sizes(), **advice)
+            raise self._no_size(f"takes no pixels such as {size}, only ratios", self._nearest_ratio(pixels))
         if violations := rule.violations(pixels):
             advice = self._meant_as_ratio(pixels) if _is_ratio(pixels) else self._nearest(pixels)
-            what = f"cannot make {size}: {', '.join(violations)}"
-            raise self._refusal(what, "size", self.request.size, allowed=(str(rule),), **advice)
+            raise self._no_size(f"cannot make {size}: {', '.join(violations)}", advice, (str(rule),))
 
     def _meant_as_ratio(self, pixels: Pixels) -> Advice:
         ratio = f"{pixels[0]}:{pixels[1]}"
@@ -114,10 +114,7 @@ class SizeValidator(NamedTuple):
         if rule is None or _is_ratio(wanted) or self.request.resolution is not None:
             return {}
         legal = [pair for pair in (rule.nearest(wanted), *self.model.extra_sizes) if pair]
-        if not legal:
-            return {}
-        size = _times(min(legal, key=lambda pair: distance(pair, wanted)))
-        return {"fix": {"size": size}}
+        return {"fix": {"size": _times(min(legal, key=lambda pair: distance(pair, wanted)))}} if legal else {}
 
     def _nearest_ratio(self, wanted: Pixels, *, shape_only: bool = False) -> Advice:
         """Return the nearest ratio and tier; with `shape_only` or a requested tier, of that tier (else the first) if it has any."""
@@ -143,21 +140,18 @@ class SizeValidator(NamedTuple):
             return tuple(tier for tier in self.model.resolutions if tier in self.model.sizes[str(size)])
         return self.model.resolutions if size.kind == "auto" and self.model.auto_resolution else ()
 
-    def _other_tier(self, size: Size, requested: object, tier: str, tiers: Sequence[str]) -> UnsupportedOption:
-        near = min(tiers, key=lambda each: abs(_tier_number(each) - _tier_number(tier or shown(requested))))
-        pixels = self._pixels(str(size), near) if size.kind == "ratio" else ""
-        what = f"has no resolution {shown(requested)} at {size}"
-        return self._refusal(what, "resolution", requested, allowed=tiers, fix={"resolution": near}, detail=pixels)
+    def _no_resolution(self, what: str, advice: Advice, allowed: tuple[str, ...] = ()) -> UnsupportedOption:
+        return UnsupportedOption(f"{self.who} {what}", option="resolution", value=self.request.resolution, allowed=allowed, **advice)
 
-    def _no_tier(self, size: Size, requested: object) -> UnsupportedOption:
+    def _no_tier(self, size: Size) -> UnsupportedOption:
         without: Advice = {"fix": {"resolution": None}}
         if not self.model.resolutions:
-            return self._refusal("has no option resolution", "resolution", requested, **without)
-        ratio, tier = next(iter(self.model.sizes)), str(requested).strip().lower()
+            return self._no_resolution("has no option resolution", without)
+        ratio, tier = next(iter(self.model.sizes)), str(self.request.resolution).strip().lower()
         is_default = self.request.size is None and tier in self.model.sizes[ratio]
         advice = self._ratio_advice(ratio, tier) if is_default else without
         hint = "give a ratio with a resolution, or leave one of the two out"
-        return self._refusal(f"has no resolution with size {size}", "resolution", requested, hint=hint, **advice)
+        return self._no_resolution(f"has no resolution with size {size}", {**advice, "hint": hint})
 
 
 def expected_pixels(model: Model, request: ImageRequest) -> tuple[Pixels, ...]:

@@ -121,18 +121,15 @@ class RequestValidator(NamedTuple):
         level = whole(requested)
         legal = level is not None and 0 <= level <= 100
         if checked.output_format not in fitting:
-            raise self._incompressible(checked, legal)
+            formats = [name for name in fitting if name != "jpeg" or checked.background != "transparent"]
+            fix = {"output_format": formats[0]} if formats and legal else {"output_compression": None}
+            what, allowed = f"cannot compress {checked.output_format}", [f"output_format {name}" for name in formats]
+            raise self.refusal(what, "output_compression", requested, allowed=allowed, fix=fix)
         if not legal:
             what = f"has no output_compression {shown(requested)}"
             advice = _nearest("output_compression", level, 0, 100)
             raise self.refusal(what, "output_compression", requested, allowed=("0 to 100",), **advice)
         return level
-
-    def _incompressible(self, checked: ImageRequest, legal: bool) -> UnsupportedOption:
-        formats = [name for name in self.model.compressible if name != "jpeg" or checked.background != "transparent"]
-        fix = {"output_format": formats[0]} if formats and legal else {"output_compression": None}
-        what, allowed = f"cannot compress {checked.output_format}", [f"output_format {name}" for name in formats]
-        return self.refusal(what, "output_compression", self.request.output_compression, allowed=allowed, fix=fix)
 
     def references(self) -> tuple[str, ...]:
         """Check that there are not too many references, and that each is an address or a picture that the gateway takes."""

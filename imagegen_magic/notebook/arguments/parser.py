@@ -55,6 +55,7 @@ class Line:
 # a word of a shell; on Windows a backslash is part of a path
 _POSIX_WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:\\.|[^"\\])*"|'[^']*')+""", re.DOTALL)
 _PLAIN_WORD = re.compile(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""")
+_QUOTED = re.compile(r"""(["'])(.*?)\1""")
 _ALL_QUOTED = re.compile(r"""([^\s"'\\=]*=)?("(?:\\.|[^"\\])*"|'[^']*')""", re.DOTALL)
 _SPACES = re.compile(r"\s*")
 _OPTION_LIKE = re.compile(r"-{1,2}[A-Za-z]")
@@ -107,15 +108,15 @@ class _Reader:
                 self.doubtful = self.doubtful or len(self.pieces)
 
     def _piece(self) -> None:
-        stop = next((at for at in dashes.starts(self.line, self.at + 1) if self._is_option(at)), len(self.line))
+        options = (
+            at for at in dashes.starts(self.line, self.at + 1) if _OPTION_LIKE.match(self.line, at) or dashes.option_at(self.line, at)
+        )
+        stop = next(options, len(self.line))
         piece = self.line[self.at : stop]
         self.pieces.append(piece.rstrip())
         self.strays.append(Stray(piece.rstrip(), *self.latest))
         self.latest = None, ""
         self.at = stop
-
-    def _is_option(self, at: int) -> bool:
-        return bool(_OPTION_LIKE.match(self.line, at) or dashes.option_at(self.line, at))
 
     def _option(self) -> None:
         option, value = self._split(self._word())
@@ -159,12 +160,7 @@ class _Reader:
         if _CURLY.match(match[0].rpartition("=")[2]):
             raise UsageError(f"{match[0]} begins with a typographic quote: write plain quotes, \" or '.")
         self.at, self.raw = match.end(), match[0]
-        return self._unquoted(self.raw)
-
-    def _unquoted(self, word: str) -> str:
-        if self.posix:
-            return shlex.split(word)[0]
-        return re.sub(r"""(["'])(.*?)\1""", r"\2", word)
+        return shlex.split(self.raw)[0] if self.posix else _QUOTED.sub(r"\2", self.raw)
 
     def _keep(self, option: Option, text: str) -> None:
         if not text.strip():
@@ -174,7 +170,10 @@ class _Reader:
         except ValueError as error:
             raise UsageError(f"{option.long} takes {error}, not {text!r}.") from None
         if option.name == "extra":
-            self._further(*value)
+            fields = self.given.setdefault("extra", {})
+            if value[0] in fields:
+                raise UsageError(f"--set gives {value[0]} twice.")
+            fields[value[0]] = value[1]
         elif option.repeat:
             self.given[option.name] = (*self.given.get(option.name, ()), value)
         else:
@@ -182,12 +181,6 @@ class _Reader:
             if before != value:
                 self.twice = self.twice or f"{option.long} is given twice, as {before} and as {value}: write it once."
             self.given[option.name] = value
-
-    def _further(self, key: str, value: Any) -> None:
-        fields = self.given.setdefault("extra", {})
-        if key in fields:
-            raise UsageError(f"--set gives {key} twice.")
-        fields[key] = value
 
 
 def _listed(raw: str, word: str) -> str:
@@ -262,6 +255,6 @@ def fits(command: Command, rest: str) -> bool:
 
 def _shell_words(text: str, posix: bool) -> list[str]:
     try:
-        return shlex.split(text) if posix else [re.sub(r"""(["'])(.*?)\1""", r"\2", word) for word in _PLAIN_WORD.findall(text)]
+        return shlex.split(text) if posix else [_QUOTED.sub(r"\2", word) for word in _PLAIN_WORD.findall(text)]
     except ValueError:  # an apostrophe in a note is not a quote
         return text.split()
