@@ -101,7 +101,7 @@ class Database(ProcessBound):
     def quick_check(self) -> str:
         """Read the whole file in the calling thread, on a connection of its own, and return the damage found.
 
-        Empty if the file is sound or does not exist, or if a fork or `close` interrupted the reading.
+        Empty if the file is undamaged or does not exist, or if a fork or `close` interrupted the reading.
         """
         if not self.path.exists():
             return ""

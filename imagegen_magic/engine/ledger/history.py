@@ -83,7 +83,7 @@ def _find(connection: sqlite3.Connection, criteria: Criteria) -> list[int]:
     if floor is None:
         return ids(_BY_JOB, f"{_MATCHES})", extra=(expression,))
     found = ids(_BY_TIME, f"{_MATCHES} AND rowid >= ?)", extra=(expression, floor["rowid"]))
-    if len(found) == criteria.limit and not connection.execute(_LATE, (found[-1], floor["rowid"])).fetchone():
+    if len(found) == criteria.limit and not connection.execute(_SAVED_SINCE, (found[-1], floor["rowid"])).fetchone():
         return found
     return ids(_BY_TIME, f"{_MATCHES})", extra=(expression,))
 
@@ -131,7 +131,7 @@ _BY_JOB = "tasks CROSS JOIN pictures ON pictures.task = tasks.row"
 _MATCHES = "tasks.job IN (SELECT rowid FROM prompts WHERE prompts MATCH ?"
 # if many jobs match, the latest of them have the latest images, unless images of an older one were saved since
 _FLOOR = "SELECT rowid FROM prompts WHERE prompts MATCH ? ORDER BY rowid DESC LIMIT 1 OFFSET ?"
-_LATE = "SELECT 1 FROM pictures CROSS JOIN tasks ON tasks.row = pictures.task WHERE pictures.id > ? AND tasks.job < ? LIMIT 1"
+_SAVED_SINCE = "SELECT 1 FROM pictures CROSS JOIN tasks ON tasks.row = pictures.task WHERE pictures.id > ? AND tasks.job < ? LIMIT 1"
 _NEXT_MODEL = "SELECT provider, model FROM jobs WHERE (provider, model) > (?, ?) ORDER BY provider, model LIMIT 1"
 _OF_MODEL = "SELECT id FROM jobs WHERE provider = ? AND model = ?"
 

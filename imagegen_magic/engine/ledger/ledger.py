@@ -382,6 +382,6 @@ def _record_url(connection: sqlite3.Connection, row: int, position: int, url: st
 def _finish_if_saved(connection: sqlite3.Connection, row: int) -> None:
     """Set a task to `saved` if all its images are on the disk; the error of one that cannot be read stays."""
     query = "SELECT count(*), count(path), count(saved_at) FROM pictures WHERE task = ?"
-    known, kept, saved = connection.execute(query, (row,)).fetchone()
-    if known and known == kept:
+    known, stored, saved = connection.execute(query, (row,)).fetchone()
+    if known and known == stored:
         _change(connection, row, {"state": "saved"} | ({"error": None} if known == saved else {}))

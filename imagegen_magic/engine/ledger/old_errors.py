@@ -18,7 +18,7 @@ _BLAME: dict[str, Blame] = {
     "Moderation's decision": "moderation",
 }
 _CHARGE: dict[str, Charge] = {"nothing was charged": "no", "it was charged": "yes", "it may have been charged": "unknown"}
-# the last such sentence is ours; what is before it may be a gateway's
+# the last such sentence is this program's; the text before it may be a gateway's
 _SENTENCE = re.compile(rf"(?P<what>.*)\. (?P<blame>{'|'.join(_BLAME)}), (?P<charge>{'|'.join(_CHARGE)}): (?P<hint>.*)\.", re.DOTALL)
 
 

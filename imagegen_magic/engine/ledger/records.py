@@ -223,7 +223,7 @@ def insert_job(connection: sqlite3.Connection, job: NewJob, owner: str) -> tuple
     rows, first = [], 0
     for position, task in enumerate(job.tasks):
         columns = {"job": number, "position": position, "first": first, "count": task.pictures, "state": "planned", "owner": owner}
-        columns |= {"cost": _cost(Cost()), "planned_at": moment, "idempotency_key": task.idempotency_key, "sent": json_of(task.sent)}
+        columns |= {"cost": _UNKNOWN_COST, "planned_at": moment, "idempotency_key": task.idempotency_key, "sent": json_of(task.sent)}
         rows.append(_insert(connection, "tasks", columns | {"fingerprint": task.fingerprint}))
         first += task.pictures
     return number, rows
@@ -298,6 +298,7 @@ def read_cost(text: str) -> Cost:
 
 
 _COST = tuple(each.name for each in fields(Cost))
+_UNKNOWN_COST = _cost(Cost())
 
 
 def error_text(error: ImageGenError | str) -> str:
