@@ -485,7 +485,7 @@ def test_reference_gone_is_refused_in_each_dialect(box: Box, gateway: str) -> No
     assert again.status_code == 200
 
 
-def test_mask_ignored_clings_to_the_task(box: Box) -> None:
+def test_mask_ignored_clings_to_the_task(box: Box, real_sandbox: None) -> None:
     """Nothing that the mask protects stays as it was."""
     fox, mask = (
         box.ask("POST", "/gccai/v1/uploads/images", files={"file": ("x.png", content, "image/png")}).json()["url"]
