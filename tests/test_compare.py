@@ -192,6 +192,7 @@ class TestOutputs:
         assert "slider" not in both.data.get("text/html", "")
         assert "Numbers" in words.data["text/html"]
 
+    @pytest.mark.slow
     def test_large_pictures_stay_small(self, shell, own_world):
         """Noise of two megapixels: each output stays below the notebook's limit."""
         for name in ("one.png", "other.png"):

@@ -27,8 +27,6 @@ from imagegen_magic.imaging import verify as verifying
 from imagegen_magic.imaging.decode import DECODERS
 from imagegen_magic.result import Progress
 
-pytestmark = pytest.mark.slow
-
 ONE = {"provider": "apimart", "size": "1:1"}
 LARGE = PNG + bytes(600_000)  # of more than one piece: it goes over the disk
 
@@ -83,6 +81,7 @@ class Count:
 # --- what is bounded
 
 
+@pytest.mark.slow
 def test_images_in_memory_and_in_transfer_are_bounded(host, monkeypatch):
     """Of sixty images at most four are in memory and two dozen are in transfer or wait on the disk; the others are not requested yet."""
     parts, within, open_, held = weakref.WeakSet(), Count(), [], []
@@ -170,6 +169,7 @@ def test_only_four_large_answers_are_fetched_at_once(host, monkeypatch):
 # --- who waits for whom
 
 
+@pytest.mark.slow
 def test_a_poll_does_not_wait_for_decoders(host, other, monkeypatch):
     """Name resolution has its own threads: while all decoders are busy, another gateway is resolved, polled and fetched from."""
     origin = other.server.origin.replace("127.0.0.2", "localhost")
@@ -198,6 +198,7 @@ def test_a_poll_does_not_wait_for_decoders(host, other, monkeypatch):
     assert (len(job.wait()), len(second.wait())) == (40, 1)
 
 
+@pytest.mark.slow
 def test_hanging_downloads_of_one_host_delay_no_other_host(host, other):
     """Eight of one gateway hang: another's images are saved, and the first gateway is still polled and submitted to."""
     hanging = threading.Event()

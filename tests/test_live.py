@@ -60,6 +60,7 @@ def _collected(*arguments):
     return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False).stdout
 
 
+@pytest.mark.slow
 def test_live_tests_do_not_run_by_default():
     """Whoever runs the tests pays nothing: what costs money must be asked for by name."""
     default = _collected()

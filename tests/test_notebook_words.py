@@ -160,8 +160,8 @@ def test_caption_escapes_everything():
 
 def test_preview_is_bounded():
     """A large noisy picture is at most 1024 pixels and 150 kB in the notebook, and the file stays as it was."""
-    image = picture(size=(3840, 2160))
-    noise = Image.effect_noise((3840, 2160), 90).convert("RGB")
+    image = picture(size=(1920, 1080))
+    noise = Image.effect_noise((1920, 1080), 90).convert("RGB")
     noise.save(image.path)
     before = image.path.read_bytes()
     data, metadata = display.bundle(image)

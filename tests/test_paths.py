@@ -95,6 +95,7 @@ def test_a_name_that_looks_like_such_bytes_is_taken_as_it_is_where_it_is_there(o
 # a process whose encodings are ASCII
 
 
+@pytest.mark.slow
 def test_a_chinese_prompt_folder_name_and_reference(own_world):
     """Saved, with its sidecar in UTF-8, in the folder that a person sees; printed without a crash."""
     folder = own_world / "图"
@@ -133,6 +134,7 @@ CELLS = """
 """
 
 
+@pytest.mark.slow
 def test_cells_of_a_terminal(own_world):
     """What the terminal cannot show is escaped; a cell fails over no letter, and an error is one line."""
     printed = plainly(CELLS, own_world).decode()

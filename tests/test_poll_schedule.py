@@ -46,6 +46,7 @@ anything = st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=40)
 known = st.builds(fit, anything, seconds)
 
 
+@pytest.mark.slow
 class TestGoals:
     """A seeded simulation over four classes of tasks."""
 

@@ -80,6 +80,7 @@ def outputs(path):
     return json.loads(path.read_text(encoding="utf-8"))["cells"][0]["outputs"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "mime"), [("PNG", "image/png"), ("JPEG", "image/jpeg")])
 def test_a_large_picture_becomes_a_preview(file, kind, mime):
     """At most 1024 pixels and 150 kB, in the same output, with its size on the page."""
@@ -264,6 +265,7 @@ JSON = some.recursive(
 
 
 @given(JSON, JSON, JSON)
+@pytest.mark.slow
 def test_any_odd_notebook_is_left_alone(tmp_path_factory, outputs_found, output, widgets):
     """Whatever stands where outputs and widgets should: nothing is raised and nothing is written."""
     path = tmp_path_factory.getbasetemp() / "odd.ipynb"

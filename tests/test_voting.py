@@ -92,6 +92,7 @@ class TestTheRanking:
         for one in ranking.pictures:
             assert one.strength == pytest.approx(truth[one.picture], abs=0.15)
 
+    @pytest.mark.slow
     def test_intervals_cover_what_they_promise(self):
         """Over many simulated votes, 95 % of the intervals contain the truth (within the error of 600 intervals)."""
         generator = random.Random(11)
@@ -103,6 +104,7 @@ class TestTheRanking:
             held += [one.low <= truth[one.picture] <= one.high for one in ranking.pictures]
         assert 0.93 < sum(held) / len(held) < 0.98
 
+    @pytest.mark.slow
     def test_axis_intervals_cover_too(self):
         """The mean of a value's images is covered as often."""
         generator, held = random.Random(5), []
