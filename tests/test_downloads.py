@@ -422,11 +422,11 @@ def test_cancel_while_an_unreadable_file_is_settled_names_it(host, monkeypatch):
     real, jobs = images.keep_unreadable, []
 
     def keep(*given, **more):
-        kept = real(*given, **more)
-        if kept.settled:
+        path, settled = real(*given, **more)
+        if settled:
             jobs[0].cancel()
             until(lambda: jobs[0]._stopping)
-        return kept
+        return path, settled
 
     monkeypatch.setattr(images, "keep_unreadable", keep)
     host.file = lambda number, path: STRANGE
