@@ -82,15 +82,11 @@ def spending_groups(
 
 
 def _group(row: sqlite3.Row) -> SpendingGroup:
-    price = _share(read_cost(row["price"]), row["pictures"], row["whole"] or 1)
+    price = prorate(read_cost(row["price"]), row["pictures"], row["whole"] or 1)
+    price = replace(price, unknown=1 if price.unknown else 0)  # a partly unknown price stays so for each task
     cost = ZERO_COST if row["charge"] == "no" else read_cost(row["cost"])
     facts = row["key"], bool(row["sandbox"]), row["state"], cost, price, row["pictures"], row["tasks"], row["owner"]
     return SpendingGroup(*facts, charged=row["charge"] == "yes")
-
-
-def _share(price: Cost, pictures: int, of: int) -> Cost:
-    """Return the estimate for one of a request's tasks; a partly unknown price stays so."""
-    return replace(prorate(price, pictures, of), unknown=1 if price.unknown else 0)
 
 
 def prorate(price: Cost, pictures: int, of: int) -> Cost:

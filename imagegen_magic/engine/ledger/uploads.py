@@ -1,4 +1,4 @@
-"""Uploaded input images: where a gateway or storage service has them, and until when."""
+"""Uploaded input images: their URLs at a gateway or storage service, and when these expire."""
 
 from __future__ import annotations
 
