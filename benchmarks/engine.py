@@ -1,13 +1,14 @@
 """The engine against the bare httpx2 script that most people would write, in one run, over a real socket.
 
-    python benchmarks/engine.py [--tasks 1 100 400 1000] [--rounds 5]
+    python benchmarks/engine.py [--tasks 1 100 400 1000] [--rounds 5] [--large-pool]
 
 Both sides submit, poll every 50 ms, download and write the pictures of tasks that take 0.2 s on a server whose polls take 50 ms. The
-server is a process of its own and serves one cached picture. The bare script has one client with the library's default pool and polls
-each task alone; it has no ledger, no checks and no flushing. It repeats every request that fails, also a submission, which would be paid
-twice. Decoding is switched off on our side, as the bare script has none; preview.py measures it. Each side runs in a fresh process, in
-turn; figures are medians. One more run of ours is sampled every millisecond: how long the ledger, the files and HTTP are at work.
-Nothing is deleted before the end: ext4 passes over every inode that was freed in the last minutes, one by one, at each new file.
+server is a process of its own and serves one cached picture. The bare script has one client with the library's default pool (with
+--large-pool one connection a task, which costs it more) and polls each task alone; it has no ledger, no checks and no flushing. It
+repeats every request that fails, also a submission, which would be paid twice. Decoding is switched off on our side, as the bare script
+has none; preview.py measures it. Each side runs in a fresh process, in turn; figures are medians. One more run of ours is sampled every
+millisecond: how long the ledger, the files and HTTP are at work. Nothing is deleted before the end: ext4 passes over every inode that was
+freed in the last minutes, one by one, at each new file.
 
 Tasks of 0.2 s end before a hundred single polls have left, so that the bare script polls each once, however slow the machine is. The row
 of polls is measured with tasks of 3 s and polls every 0.5 s: the ratio of real tasks, 20 s and 3 s.
@@ -51,12 +52,13 @@ PARTS = {  # what a sampled frame belongs to, by its file
 IDLE = {"select", "wait", "_worker", "_next_batch", "get", "_wait_for_tstate_lock", "sample"}  # functions that wait
 
 
-async def bare(base_url: str, tasks: int, folder: Path, poll: float = POLL) -> None:
-    """Do it as most people would write it."""
+async def bare(base_url: str, tasks: int, folder: Path, poll: float = POLL, *, large_pool: bool = False) -> None:
+    """Do it as most people would write it; with `large_pool`, each task may have its own connection."""
     import httpx2
 
+    limits = {"limits": httpx2.Limits(max_connections=tasks, max_keepalive_connections=tasks)} if large_pool else {}
     key = {"Authorization": "Bearer sandbox"}
-    async with httpx2.AsyncClient(timeout=120) as client:
+    async with httpx2.AsyncClient(timeout=120, **limits) as client:
 
         async def ask(method: str, url: str, **options: Any) -> httpx2.Response:
             for attempt in range(ATTEMPTS):
@@ -132,7 +134,9 @@ def part_of(path: str) -> str:
     return next((part for part, places in PARTS.items() if any(place in path for place in places)), "")
 
 
-def measured(side: str, tasks: int, base_url: str, home: Path, poll: float, *, parts: bool = False) -> dict[str, float]:
+def measured(
+    side: str, tasks: int, base_url: str, home: Path, poll: float, *, parts: bool = False, large_pool: bool = False
+) -> dict[str, float]:
     """Run one side in this process and return wall and CPU seconds, and MB of memory above the start."""
     os.environ |= {
         "EVOLINK_BASE_URL": base_url,
@@ -152,7 +156,7 @@ def measured(side: str, tasks: int, base_url: str, home: Path, poll: float, *, p
     idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began, cpu = time.perf_counter(), time.process_time()
     with sampled() if parts else contextlib.nullcontext(Counter[str]()) as counts:
-        asyncio.run(bare(base_url, tasks, folder, poll) if side == "bare" else ours(tasks, folder))
+        asyncio.run(bare(base_url, tasks, folder, poll, large_pool=large_pool) if side == "bare" else ours(tasks, folder))
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     made = len(list(folder.glob("*.png")))
     assert made == tasks, f"{made} of {tasks} pictures"
@@ -190,9 +194,9 @@ def row(what: str, figure: str, goals: list[tuple[str, float, float]]) -> None:
     print(f"| {what} | {figure} | {', '.join(f'{name} ≤ {goal:g}' for name, _, goal in goals)} | {result} |", flush=True)
 
 
-def compare(tasks: int, rounds: int, place: Path) -> None:
-    """Print a row for one number of tasks, and one with what the parts of ours cost."""
-    pairs = [(in_fresh_process("bare", tasks, place), in_fresh_process("ours", tasks, place)) for _ in range(rounds)]
+def compare(tasks: int, rounds: int, place: Path, *flags: str) -> None:
+    """Print a row for one number of tasks, and one with what the parts of ours cost; `flags` are for the bare script."""
+    pairs = [(in_fresh_process("bare", tasks, place, *flags), in_fresh_process("ours", tasks, place)) for _ in range(rounds)]
     wall, cpu, memory, polls = (medians(pairs, figure) for figure in ("wall", "cpu", "memory", "polls"))
     goals = [
         (name, got[2], goal) for name, got, goal in zip(("wall", "CPU"), (wall, cpu), GOALS.get(tasks, (None, None)), strict=True) if goal
@@ -220,6 +224,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", type=int, nargs="+", default=[1, 100, 400, 1000])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--large-pool", action="store_true", help="give each task of the bare script its own connection")
     parser.add_argument("--side", choices=["bare", "ours"], help=argparse.SUPPRESS)
     parser.add_argument("--base-url", help=argparse.SUPPRESS)
     parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
@@ -228,12 +233,16 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # it would have every import compiled again
     if given.side:
-        print(json.dumps(measured(given.side, given.tasks[0], given.base_url, given.home, given.poll, parts=given.parts)))
+        print(
+            json.dumps(
+                measured(given.side, given.tasks[0], given.base_url, given.home, given.poll, parts=given.parts, large_pool=given.large_pool)
+            )
+        )
         return
     print("| what | figure | goal | |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as place:
         for tasks in given.tasks:
-            compare(tasks, given.rounds, Path(place))
+            compare(tasks, given.rounds, Path(place), *(["--large-pool"] if given.large_pool else []))
         compare_polls(100, given.rounds, Path(place))
 
 
