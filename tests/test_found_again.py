@@ -79,8 +79,8 @@ def check_sidecars(folder="imagegen"):
 
 
 @pytest.mark.parametrize("nth", [1, 3])
-def test_what_was_saved_before_the_ledger_knew_is_not_fetched_again(nth, host):
-    """Killed between the name and the ledger: three files for three pictures, and the one that was there is the one."""
+def test_an_image_saved_before_it_was_recorded_is_not_fetched_again(nth, host):
+    """The process was killed between rename and record: three files for three images, and the existing one is used."""
     killed("ledger", nth)
     there = pictures()
     fetched = host.downloads
@@ -116,8 +116,8 @@ def test_the_row_is_as_if_the_ledger_had_known(host):
         assert notes["number"] == picture.position + 1
 
 
-def test_a_file_that_was_changed_since_is_not_taken_for_it(host):
-    """The user painted over it: the picture is fetched again beside it, and what was painted stays."""
+def test_a_file_that_was_changed_since_is_not_used(host):
+    """The image is fetched again under another name, and the changed file stays."""
     killed("ledger", 1)
     (painted,) = (path for path in Path("imagegen").glob("*.png") if path.name in list(pictures())[:1])
     painted.write_bytes(PNG + b"painted over")
@@ -143,8 +143,8 @@ def test_what_a_killed_resume_saved_is_found_in_its_folder(then, host):
     assert states() == ["saved"]
 
 
-def test_resume_into_a_folder_takes_what_is_in_the_first_one(host):
-    """Nothing is fetched twice for having been asked to go elsewhere."""
+def test_resume_into_a_folder_uses_images_of_the_first_one(host):
+    """No image is fetched twice."""
     killed("ledger", 1)
     there = pictures()
     api.resume(load(), save_dir="elsewhere").wait()

@@ -1,4 +1,4 @@
-"""What was paid for is kept, whatever it is: bytes that cannot be read as a picture here go to a folder of their own, and are reported."""
+"""Bytes that were paid for are kept: files that are no readable image go to a folder of their own, and are reported."""
 
 import contextlib
 import hashlib
@@ -98,7 +98,7 @@ def test_its_sidecar_has_what_is_known_and_no_address(host):
 
 @pytest.mark.parametrize("defect", [RuntimeError("no"), RecursionError(), MemoryError(), struct.error("x"), AssertionError()])
 def test_whatever_a_decoder_raises_the_bytes_are_kept(defect, host, monkeypatch):
-    """A decoder is foreign code over untrusted bytes."""
+    """Decoders may raise anything for untrusted bytes."""
 
     def fail(data, **_):
         raise defect
@@ -199,8 +199,8 @@ def test_a_disk_that_fills_while_it_is_written_leaves_nothing_half(host, monkeyp
 # --- what may be damage, and what is no file at all
 
 
-def test_damage_on_the_way_is_fetched_once_more(host):
-    """The second copy is the picture: it is saved, and the damaged one goes."""
+def test_a_damaged_transfer_is_fetched_again(host):
+    """The second copy is the image: it is saved, and the damaged one is removed."""
     host.file = lambda number, path: PNG[:-40] + bytes(40) if number == 1 else PNG
     assert make()[0].data == PNG
     assert kept() == []
@@ -240,8 +240,8 @@ def test_a_second_copy_that_does_not_come_loses_nothing_of_the_first(host):
 
 
 @pytest.mark.parametrize("body", [PAGE, b'{"error": "expired"}', b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", b"no"])
-def test_a_page_in_a_pictures_place_is_kept_but_is_not_the_picture(body, host):
-    """A new address was requested first; the task stays collectable, and the next resume brings the picture."""
+def test_a_page_instead_of_an_image_is_kept_but_is_not_the_image(body, host):
+    """The address was requested again first; the task stays resumable, and the next resume fetches the image."""
     host.renews = True
     host.file = lambda number, path: body
     error = refused()
@@ -258,7 +258,7 @@ def test_a_page_in_a_pictures_place_is_kept_but_is_not_the_picture(body, host):
 
 
 def test_an_expired_address_that_answers_with_a_page_is_renewed(host):
-    """HTTP 200 and a page: as gone as a 403."""
+    """HTTP 200 and a page means the same as a 403."""
     host.renews = True
     host.file = lambda number, path: PAGE if number == 1 else PNG if path.endswith("look=2") else (410, {}, b"")
     assert make()[0].data == PNG
@@ -347,8 +347,8 @@ def test_several_of_one_task_are_named_in_one_line(host):
     assert all(str(path.absolute()) in tasks()[0].error for path in kept())
 
 
-def test_what_an_earlier_version_left_stuck_is_collected(host):
-    """A row of 0.1.0, made and refused at every resume: one more resume keeps its file, and it no longer waits."""
+def test_a_task_that_an_earlier_version_could_not_finish_is_collected(host):
+    """A row of 0.1.0, refused at every resume: one more resume keeps its file, and it is no longer pending."""
     host.file = lambda number, path: (503, {}, b"")
     with pytest.raises(DownloadError):
         make()
@@ -385,7 +385,7 @@ def _dollars(amount):
 
 
 def test_reuse_does_not_pay_again_for_it(host):
-    """The same request again: the message names the file, and how to have it sent again."""
+    """The same request again: the message has the path, and the option to send it again."""
     host.file = lambda number, path: STRANGE
     refused()
     error = refused(reuse=True)
@@ -413,8 +413,8 @@ def test_reuse_of_a_task_that_came_in_part_shows_its_pictures(host):
 # --- giving up, and collecting all the same
 
 
-def test_forget_gives_up_a_task_after_saying_what_it_is(host, capsys):
-    """Id, gateway, prompt and price; then it no longer waits, and its id and addresses stay."""
+def test_forget_gives_up_a_task_after_describing_it(host, capsys):
+    """Id, gateway, prompt and price; then it is no longer pending, and its id and addresses stay."""
     host.file = lambda number, path: PAGE
     refused("a red fox in snow")
     with a_shell() as shell:
@@ -429,7 +429,7 @@ def test_forget_gives_up_a_task_after_saying_what_it_is(host, capsys):
     assert (task.state, task.task_id, bool(task.pictures[0].url)) == ("failed", "task-1", True)
 
 
-def test_what_was_given_up_was_paid_all_the_same(host, monkeypatch):
+def test_a_forgotten_task_counts_in_the_costs(host, monkeypatch):
     """Its cost is counted."""
     monkeypatch.setattr("imagegen_magic.providers.gateways.apimart.APIMart.cost", lambda self, task: _dollars("0.25"))
     host.file = lambda number, path: PAGE
@@ -440,7 +440,7 @@ def test_what_was_given_up_was_paid_all_the_same(host, monkeypatch):
     assert (str(row.amount), row.unknown) == ("0.25", 0)
 
 
-def test_resume_with_an_id_still_collects_what_was_given_up(host):
+def test_resume_with_an_id_collects_a_forgotten_task(host):
     """Without paying again."""
     host.file = lambda number, path: PAGE
     refused()
@@ -452,8 +452,8 @@ def test_resume_with_an_id_still_collects_what_was_given_up(host):
     assert (tasks()[0].state, host.submissions) == ("saved", 1)
 
 
-def test_resume_with_an_id_fetches_an_unreadable_one_once_more(host):
-    """The gateway may have mended it; where it has not, all is as before."""
+def test_resume_with_an_id_fetches_an_unreadable_file_again(host):
+    """The gateway may have corrected it; if not, nothing changes."""
     host.file = lambda number, path: STRANGE
     refused()
     with pytest.raises(ImageInvalid):
@@ -469,7 +469,7 @@ def test_resume_with_an_id_fetches_an_unreadable_one_once_more(host):
 
 
 def test_resume_with_an_id_into_a_folder(host, own_world):
-    """Both can be given."""
+    """An id and a folder may be combined."""
     host.file = lambda number, path: PAGE
     refused()
     host.file = lambda number, path: PNG
@@ -478,8 +478,8 @@ def test_resume_with_an_id_into_a_folder(host, own_world):
         assert shell.variables["_imagegen"][0].path.parent == own_world / "other"
 
 
-def test_a_folder_that_is_called_like_a_task_is_asked_about(host, own_world):
-    """Nothing is guessed: the line shows how to write either."""
+def test_a_folder_with_the_name_of_a_task_is_ambiguous(host, own_world):
+    """The error shows how to write either."""
     host.file = lambda number, path: PAGE
     refused()
     (own_world / "1").mkdir()
@@ -523,7 +523,7 @@ def test_forget_without_a_task_lists_them(argument, why, host):
         shell.run(f"%imagegen forget {argument}")
 
 
-def test_forget_of_what_is_saved_is_refused(host):
+def test_forget_of_a_saved_task_is_refused(host):
     """There is nothing to give up."""
     make()
     with a_shell() as shell, pytest.raises(Exception, match="all its pictures are saved"):
@@ -531,7 +531,7 @@ def test_forget_of_what_is_saved_is_refused(host):
 
 
 def test_doctor_shows_the_folder(host):
-    """How many files, how large, and where."""
+    """Number, size and path of the files."""
     host.file = lambda number, path: STRANGE * 200
     refused()
     with a_shell() as shell:
@@ -541,8 +541,8 @@ def test_doctor_shows_the_folder(host):
     assert str(UNREADABLE.absolute()) in shown
 
 
-def test_another_process_takes_over_what_a_resume_with_an_id_left(host):
-    """Killed in the middle of it, the task has no owner, and its file still exists."""
+def test_another_process_resumes_what_a_killed_resume_left(host):
+    """The task has no owner, and its file still exists."""
     host.file = lambda number, path: STRANGE
     refused()
     with contextlib.closing(Ledger(load().home)) as another:
@@ -554,8 +554,8 @@ def test_another_process_takes_over_what_a_resume_with_an_id_left(host):
 
 
 @pytest.mark.parametrize("then", ["resume", "reuse"])
-def test_a_gateway_that_forgot_it_undoes_nothing_of_what_a_killed_resume_had_taken_up(then, host, monkeypatch):
-    """It is settled as before: not failed, not asked for, and not paid for again."""
+def test_a_gateway_that_forgot_the_task_of_a_killed_resume_changes_nothing(then, host, monkeypatch):
+    """It is settled as before: not failed, not polled, and not paid for again."""
     monkeypatch.setattr("imagegen_magic.engine.jobs.runner._FORGOTTEN", 0.0)
     host.file = lambda number, path: STRANGE
     refused()
@@ -633,8 +633,8 @@ def test_a_row_that_cannot_be_saved_delays_no_other(host, own_world):
         [],
     ],
 )
-def test_what_a_newer_version_expected_keeps_no_picture_away(expected, host):
-    """Its form is unknown: what is known of it is compared, and the rest is not."""
+def test_expectations_of_a_newer_version_lose_no_image(expected, host):
+    """Known fields are compared, others are not."""
     host.file = lambda number, path: (503, {}, b"")
     for prompt in ("fox", "owl"):
         with pytest.raises(DownloadError):
@@ -647,8 +647,8 @@ def test_what_a_newer_version_expected_keeps_no_picture_away(expected, host):
 
 
 @pytest.mark.parametrize("sent", [{"method": "POST", "path": "/x", "form": {"prompt": "fox"}}, {"json": ["fox"]}, {}])
-def test_what_a_newer_version_sent_keeps_no_picture_away(sent, host):
-    """As another dialect may take a form: it was sent long ago, and stands in the ledger."""
+def test_a_request_of_a_newer_version_loses_no_image(sent, host):
+    """Its form may be unknown here; it was sent long ago and is in the ledger."""
     host.file = lambda number, path: (503, {}, b"")
     with pytest.raises(DownloadError):
         make("fox")
