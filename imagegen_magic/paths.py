@@ -1,4 +1,4 @@
-"""Paths as text and as the file system takes them, also where its encoding is not UTF-8 (as under `LC_ALL=C`)."""
+"""Paths as text and as the file system takes them, also if its encoding is not UTF-8 (as under `LC_ALL=C`)."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Everything here and in the gateways' own files is pure: no network, no clock, no disk.
 
-The least a gateway needs is its name, its address and its models; whatever differs from the usual wire is a method more:
+A gateway needs at least its name, its address and its models. It overrides a method for each difference from the usual API:
 
     class Hello(Provider):
         name, title = "hello", "Hello"

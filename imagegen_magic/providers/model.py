@@ -48,7 +48,7 @@ class PixelRule(Record):
         return [words for words, obeyed in rules.items() if not obeyed]
 
     def nearest(self, pixels: Pixels) -> Pixels | None:
-        """Return the legal pixels closest to these, by shape first and then by area; None where the rule allows none near."""
+        """Return the legal pixels closest to these, by shape first and then by area; None if the rule allows none nearby."""
         legal = [pair for pair in self._around(pixels) if not self.violations(pair)]
         return min(legal, key=lambda pair: distance(pair, pixels), default=None)
 
@@ -72,13 +72,13 @@ class PixelRule(Record):
 class Model(Record):
     """One model's abilities as dated data.
 
-    `sizes` maps ratio -> tier (lower case) -> (width, height) in pixels; a pair that is missing cannot be had, and with
+    `sizes` maps ratio -> tier (lower case) -> (width, height) in pixels; a missing pair is not possible. With
     `pixels_documented` false the page names the pair but not its pixels, so that they are only a likely value.
     `alternate_pixels` lists further pixels that the gateway may answer with for a (ratio, tier). An empty tuple of values means
     that the gateway has no such field; the first of `resolutions`, `backgrounds`, `moderations` and `formats` is the
     default. `resolutions` empty: `sizes` has one nameless tier, written "1k". `auto_resolution`: a tier applies to size
     `auto` too. `extra_sizes` are allowed in addition to the rule. `reference_types` are file name endings, `reference_bytes` the
-    most a reference may weigh. `retired` is the ISO date of its end upstream; `checked` the ISO date on which
+    maximum size of a reference. `retired` is the ISO date of its end upstream; `checked` the ISO date on which
     `document` was read.
     """
 
@@ -116,7 +116,7 @@ class Model(Record):
 
 
 def parse_sizes(tiers: tuple[str, ...], rows: Mapping[str, str]) -> dict[str, dict[str, Pixels]]:
-    """Read a page's table of sizes: ratio -> one `WIDTHxHEIGHT` a tier, `-` where the page has none."""
+    """Read a page's table of sizes: ratio -> one `WIDTHxHEIGHT` a tier, `-` if the page has none."""
     return {
         ratio: {tier: _pixels(cell) for tier, cell in zip(tiers, row.split(), strict=True) if cell != "-"} for ratio, row in rows.items()
     }

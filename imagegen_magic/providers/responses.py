@@ -161,7 +161,7 @@ def _is_error(value: Any) -> bool:
 
 
 def code_of(value: Any) -> str:
-    """Return an error's code as text, whatever it was; else ""."""
+    """Return an error's code as text; "" if it has another type."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
     return one_line(value)[:80] if isinstance(value, str) else str(value) if abs(value) < 10**20 else ""

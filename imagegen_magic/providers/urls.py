@@ -54,7 +54,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # its last 32 bits are an IPv4 a
 
 
 def split(address: object) -> SplitResult | None:
-    """Return the parts of an address that has a host and a port that can be; None where it is no such address."""
+    """Return the parts of an address with a host and a possible port; None if it is no such address."""
     if not isinstance(address, str) or not address.isprintable() or " " in address or "\\" in address:
         return None
     try:
@@ -119,7 +119,7 @@ def _plain(host: str) -> str:
 
 
 def _literal(host: str) -> IPAddress | None:
-    """Return a host's IP address, the IPv4 one where an IPv6 address only stands for it; None if the host is a name."""
+    """Return a host's IP address, the IPv4 one if an IPv6 address only stands for it; None if the host is a name."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

@@ -33,7 +33,7 @@ class Line:
 
     `forced` is whether a `--` precedes the text. `strays` are the parts of the text. `respelt` has each option that was written with
     other dashes, as written and as it was read, and `plain` the whole line with plain dashes. `ambiguous` is whether an option with
-    typographic dashes has text on both sides, so that it may be text. `twice` says which option has two values; empty where none
+    typographic dashes has text on both sides, so that it may be text. `twice` says which option has two values; empty if none
     has.
     """
 

@@ -35,127 +35,55 @@ class Command(NamedTuple):
 
 _MANY = 1_000  # words
 
+# the lines of a row stand together, as in a table
+# fmt: off
 COMMANDS: tuple[Command, ...] = (
     Command("providers", "gateways.providers", "", "the gateways: models, whether a key is set, what each can do"),
-    Command(
-        "models",
-        "gateways.models",
-        "[NAME]",
-        "the models of a gateway or of all: sizes in pixels, qualities, formats, limits",
-        1,
-        choices="providers",
-    ),
-    Command(
-        "resume",
-        "jobs.resume",
-        "[ID] [DIR]",
-        "collect the pictures that are waiting at the gateways, or those of task ID again, into DIR if given; submits nothing",
-        2,
-    ),
+    Command("models", "gateways.models", "[NAME]", "the models of a gateway or of all: sizes in pixels, qualities, formats, limits", 1,
+            choices="providers"),
+    Command("resume", "jobs.resume", "[ID] [DIR]",
+            "collect the pictures that are waiting at the gateways, or those of task ID again, into DIR if given; submits nothing", 2),
     Command("jobs", "jobs.jobs", "", "the running and pending tasks"),
     Command("wait", "jobs.wait", "", "wait for the jobs this session started with --no-wait"),
-    Command(
-        "cancel", "jobs.cancel", "[ID]", "stop waiting for a job, or for all; the gateway continues, and resume collects", 1, choices="jobs"
-    ),
-    Command(
-        "history",
-        "history.history",
-        "[WORDS] [--model NAME] [--since 7d] [--stars N] [--tag TAG]",
-        "the latest pictures, or those whose prompt has the words",
-        _MANY,
-        valued=("--model", "--since", "--stars", "--tag"),
-    ),
+    Command("cancel", "jobs.cancel", "[ID]", "stop waiting for a job, or for all; the gateway continues, and resume collects", 1,
+            choices="jobs"),
+    Command("history", "history.history", "[WORDS] [--model NAME] [--since 7d] [--stars N] [--tag TAG]",
+            "the latest pictures, or those whose prompt has the words", _MANY, valued=("--model", "--since", "--stars", "--tag")),
     Command("show", "history.show", "[ID]", "show a picture of the history again; without an id, the latest", 1),
     Command("star", "history.star", "ID|NAME N", "give a picture 0 to 5 stars", 2, least=1),
-    Command(
-        "tag", "history.tag", "ID|NAME [TAG …]", "tag a picture; -TAG removes one; without tags, show them", _MANY, least=1, free_words=True
-    ),
-    Command(
-        "note", "history.note", "ID|NAME [WORDS]", "write a note to a picture; without words, show it", _MANY, least=1, free_words=True
-    ),
+    Command("tag", "history.tag", "ID|NAME [TAG …]", "tag a picture; -TAG removes one; without tags, show them", _MANY, least=1,
+            free_words=True),
+    Command("note", "history.note", "ID|NAME [WORDS]", "write a note to a picture; without words, show it", _MANY, least=1,
+            free_words=True),
     Command("recall", "recall.recall", "ID|NAME|FILE", "write the cell that made a picture into the next cell", 1, least=1),
     Command("tree", "recall.tree", "ID|NAME", "which picture was made from which", 1, least=1),
-    Command(
-        "compare",
-        "compare.compare",
-        "A B",
-        "two pictures (ids, variables, files): slider, what differs in prompt, settings and numbers",
-        2,
-        least=2,
-    ),
-    Command(
-        "vote",
-        "vote.vote",
-        "[NAME]",
-        "choose between blind pairs of a sweep, by keyboard; then the ranking, and each value's mean in these pictures",
-        1,
-    ),
+    Command("compare", "compare.compare", "A B",
+            "two pictures (ids, variables, files): slider, what differs in prompt, settings and numbers", 2, least=2),
+    Command("vote", "vote.vote", "[NAME]",
+            "choose between blind pairs of a sweep, by keyboard; then the ranking, and each value's mean in these pictures", 1),
     Command("drift", "drift.run", "ID|NAME", "what an edit changed that its mask protects, as a heat map", 1, least=1),
-    Command(
-        "mask", "mask.run", "NAME|FILE [-o NAME] [--from MASK]", "paint a mask on a picture", 1, valued=("-o", "--out", "--from"), least=1
-    ),
-    Command(
-        "cost",
-        "spending.cost",
-        "[--since 7d] [--by model]",
-        "what was spent: measured, reserved, estimated, unknown; each currency by itself",
-        valued=("--since", "--by"),
-    ),
-    Command(
-        "budget",
-        "spending.budget",
-        "[AMOUNT|off] [--per day|session|month] [--unit USD]",
-        "refuse requests that would exceed an amount; without one, show what is left",
-        1,
-        valued=("--per", "--unit"),
-    ),
-    Command(
-        "export",
-        "export.export",
-        "DIR|ZIP [NAME|ID …] [--metadata full|minimal|none]",
-        "pictures with a page that shows them anywhere, and a table",
-        _MANY,
-        valued=("--metadata",),
-        least=1,
-    ),
-    Command(
-        "slim",
-        "slim.run",
-        "NOTEBOOK.ipynb [--all]",
-        "reduce the generated pictures in a notebook's outputs to previews; --all: every picture",
-        1,
-        ("--all",),
-        least=1,
-    ),
-    Command(
-        "forget",
-        "jobs.forget",
-        "ID",
-        "give up a task that has no picture: only resume ID still collects it, and --reuse may send it again",
-        1,
-    ),
-    Command(
-        "login",
-        "settings.login",
-        "NAME [--save]",
-        "ask for a gateway's key without showing it; --save stores it in the system keyring",
-        1,
-        ("--save",),
-        choices="providers",
-    ),
-    Command(
-        "doctor",
-        "doctor.doctor",
-        "[--network]",
-        "what is installed, configured and reachable, and how to fix what is not",
-        0,
-        ("--network",),
-    ),
+    Command("mask", "mask.run", "NAME|FILE [-o NAME] [--from MASK]", "paint a mask on a picture", 1, valued=("-o", "--out", "--from"),
+            least=1),
+    Command("cost", "spending.cost", "[--since 7d] [--by model]",
+            "what was spent: measured, reserved, estimated, unknown; each currency by itself", valued=("--since", "--by")),
+    Command("budget", "spending.budget", "[AMOUNT|off] [--per day|session|month] [--unit USD]",
+            "refuse requests that would exceed an amount; without one, show what is left", 1, valued=("--per", "--unit")),
+    Command("export", "export.export", "DIR|ZIP [NAME|ID …] [--metadata full|minimal|none]",
+            "pictures with a page that shows them anywhere, and a table", _MANY, valued=("--metadata",), least=1),
+    Command("slim", "slim.run", "NOTEBOOK.ipynb [--all]",
+            "reduce the generated pictures in a notebook's outputs to previews; --all: every picture", 1, ("--all",), least=1),
+    Command("forget", "jobs.forget", "ID",
+            "give up a task that has no picture: only resume ID still collects it, and --reuse may send it again", 1),
+    Command("login", "settings.login", "NAME [--save]",
+            "ask for a gateway's key without showing it; --save stores it in the system keyring", 1, ("--save",), choices="providers"),
+    Command("doctor", "doctor.doctor", "[--network]", "what is installed, configured and reachable, and how to fix what is not", 0,
+            ("--network",)),
     Command("config", "settings.config", "", "every setting with its value and its source"),
     Command("panel", "settings.panel", "", "every option as a widget, with the plan and its price before anything is sent"),
     Command("error", "settings.error", "", "the traceback of the last error"),
     Command("version", "settings.version", "", "the version of this package", may_be_prompt=True),
 )
+# fmt: on
 
 _BY_NAME: dict[str, Command] = {command.name: command for command in COMMANDS}
 

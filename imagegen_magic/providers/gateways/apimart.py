@@ -17,7 +17,7 @@ _STEPS = {"low": 16, "medium": 48, "high": 96}
 
 
 class APIMart(Provider):
-    """APIMart: one model, thirteen ratios; 4k only where the long edge fits the pixel cap."""
+    """APIMart: one model, thirteen ratios; 4k only if the long edge fits the pixel cap."""
 
     name = "apimart"
     title = "APIMart"

@@ -82,7 +82,7 @@ class EvoLink(Provider):
         return body
 
     def upload_call(self, picture: LocalImage) -> UploadCall:
-        """Return the upload of a picture, with the folder and the name that it shall have there."""
+        """Return the upload of a picture, with its folder and its name there."""
         call = super().upload_call(picture)
         return replace(call, form={"uploadPath": "references", "fileName": call.file_name})
 
