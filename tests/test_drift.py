@@ -164,7 +164,7 @@ class TestLossy:
         assert drift(saved(before), saved(after, "WEBP", lossless=True), box_mask()).share == 1.0
 
     def test_a_mask_of_thin_lines_still_protects(self) -> None:
-        """Where every block is crossed by an edge, all that is opaque counts."""
+        """If an edge crosses every block, all that is opaque counts."""
         stripes = Image.new("L", SIZE, 0)
         for x in range(0, SIZE[0], 8):
             stripes.paste(255, (x, 0, x + 2, SIZE[1]))
@@ -272,7 +272,7 @@ class TestBroken:
 
     @pytest.mark.parametrize("broken", range(3))
     def test_each_of_the_three(self, broken: int) -> None:
-        """ImageInvalid, and no decoder stays taken."""
+        """ImageInvalid, and every decoder is released."""
         three = [saved(photograph()), saved(photograph(), "JPEG"), box_mask()]
         three[broken] = three[broken][: len(three[broken]) // 2]
         for _ in range(3):

@@ -86,7 +86,7 @@ class TestWords:
         ],
     )
     def test_one_line(self, error: ImageGenError, text: str) -> None:
-        """The cause is named where it is not the user."""
+        """The cause is named if it is not the user."""
         assert str(error) == text
 
     @pytest.mark.parametrize("kind", list(kinds()), ids=lambda kind: kind.__name__)
@@ -149,7 +149,7 @@ class TestRecords:
         assert (back.errno, back.filename) == (28, "/x")
 
     def test_of_a_plug_in(self) -> None:
-        """Its own class where it is loaded, the nearest class of ours where it is not."""
+        """Its own class if it is loaded, else the nearest class of ours."""
 
         class OutOfCredits(APIError):
             """A gateway's own."""
@@ -210,7 +210,7 @@ def job() -> NewJob:
 
 
 class TestLedger:
-    """The ledger keeps each error as a record beside its message."""
+    """The ledger keeps each error as a record with its message."""
 
     @pytest.mark.parametrize("kind", list(kinds()), ids=lambda kind: kind.__name__)
     def test_every_class(self, kind: type[ImageGenError], own_world: Path) -> None:
@@ -226,7 +226,7 @@ class TestLedger:
         assert (task.error, type(task.failure), str(task.failure)) == (str(error), kind, str(error))
 
     def test_a_newer_error_replaces_the_record(self, own_world: Path) -> None:
-        """And where there is none any more, there is no record of it."""
+        """And without an error there is no record."""
         with another(own_world / "home") as ledger:
             ((_, (row,)),) = asyncio.run(ledger.add([job()]))
             asyncio.run(ledger.set_state(row, "unknown", error=SubmissionUnknown("no answer")))
@@ -258,7 +258,7 @@ class TestLedger:
         home = own_world / "home"
         with another(home) as ledger:
             ((_, (row,)),) = asyncio.run(ledger.add([job()]))
-        with closing(sqlite3.connect(home / "ledger.sqlite")) as older, older:  # as an older program beside this one writes it
+        with closing(sqlite3.connect(home / "ledger.sqlite")) as older, older:  # as an older program that runs at the same time writes it
             older.execute("UPDATE tasks SET state = 'failed', error = ? WHERE row = ?", (text, row))
         with another(home) as ledger:
             (task,) = asyncio.run(ledger.tasks())
@@ -266,7 +266,7 @@ class TestLedger:
         assert (task.failure.blame, task.failure.charge, task.failure.what, task.failure.hint) == (blame, charge, what, hint)
 
     def test_a_sentence_that_an_older_program_wrote_meanwhile(self, own_world: Path) -> None:
-        """It has no record until the ledger is opened again: its charge is unknown, and an older record is not taken for it."""
+        """It has no record until the ledger is opened again: its charge is unknown, and an older record is not used for it."""
         home = own_world / "home"
         with another(home) as ledger:
             ((_, (row,)),) = asyncio.run(ledger.add([job()]))

@@ -87,7 +87,7 @@ class TestDrawing:
         assert colours(drawn("☀️"))
 
     def test_bold_is_heavier(self) -> None:
-        """Where the system has a bold face, it is taken."""
+        """If the system has a bold face, it is used."""
         light, heavy = (sum(drawn("castle", bold=bold).convert("L").histogram()[:128]) for bold in (False, True))
         assert heavy > light * 1.15
 
@@ -164,7 +164,7 @@ class TestWrapping:
             assert all(fonts.width(line, 20) <= 100 for line in lines)
 
     def test_what_fits_has_no_ellipsis(self) -> None:
-        """Also where it fills the last line."""
+        """Even if it fills the last line."""
         assert fonts.wrap("fox", 20, fonts.width("fox", 20), 1) == ("fox",)
         assert fonts.wrap("", 20, 100, 3) == ()
 

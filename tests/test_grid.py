@@ -306,7 +306,7 @@ class TestPictures:
         assert ImageStat.Stat(ImageChops.difference(fast, slow)).mean[0] < 2
 
     def test_a_large_jpeg_that_is_cut_is_not_readable(self) -> None:
-        """Also where only a part would be decoded."""
+        """Even if only a part would be decoded."""
         data = noise((900, 900))
         file = io.BytesIO()
         Image.open(io.BytesIO(data)).save(file, "JPEG")
@@ -408,7 +408,7 @@ class TestPreview:
         opened(small)
 
     def test_a_thousand_combinations_fit_and_are_all_there(self) -> None:
-        """Ten by ten by ten, the grids beside one another."""
+        """Ten by ten by ten, the grids side by side."""
         data = flat(BLUE, (64, 64), "JPEG")
         axis = Axis("a", tuple(range(10)))
         cells = {(row, column, layer): data for row in range(10) for column in range(10) for layer in range(10)}
@@ -471,7 +471,7 @@ class TestPreview:
         assert grid(full(), QUALITY, STYLE).preview().mime_type == "image/jpeg"
 
     def test_each_picture_is_decoded_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Also where the sheet is drawn again, smaller, to keep to its bytes."""
+        """Even if the sheet is drawn again, smaller, to keep to its bytes."""
         calls: list[int] = []
         load = renderer.load
         monkeypatch.setattr(renderer, "load", lambda tile, edge: (calls.append(id(tile)), load(tile, edge))[1])
@@ -535,7 +535,7 @@ class TestFull:
         assert all(page.height <= round(layout.width * 2**0.5) for page in broken)
 
     def test_a_page_shows_no_more_than_600_dpi_unless_asked(self) -> None:
-        """Ten pictures of 2048 px beside one another would be 20,000 px."""
+        """Ten pictures of 2048 px side by side would be 20,000 px."""
         axis = Axis("a", tuple(range(3)))
         sheet = grid({(row, ""): flat(size=(6000, 500)) for row in axis.values}, axis)
         assert pages_of(sheet.pdf())[0].width <= 4960 * 1.02

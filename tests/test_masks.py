@@ -59,7 +59,7 @@ class TestMaskFrom:
 
     @given(arrays.arrays(st.sampled_from([np.uint8, np.int16, np.int64, np.uint32]), SIDES, elements=st.integers(0, 255)))
     def test_integers(self, array: np.ndarray) -> None:
-        """From 0 to 255 they are a grey picture; where there are two values, as in a segmentation, the larger is true."""
+        """From 0 to 255 they are a grey picture; of two values, as in a segmentation, the larger is true."""
         array = np.vstack([array, np.resize(np.array([0, 255], array.dtype), array.shape[1])])
         if array.min() < array.max():
             assert np.array_equal(alpha(mask_from(array)), expected_alpha(array))
@@ -125,7 +125,7 @@ class TestMaskFrom:
             assert (mask.getpixel((10, 4))[3], mask.getpixel((10, 25))[3]) == (0, 255)  # type: ignore[index]
 
     def test_an_image_that_ipython_shows(self) -> None:
-        """What carries a picture's bytes as its data is taken by them."""
+        """An object with an image's bytes as its data is read by these."""
         from IPython.display import Image as Shown
 
         assert alpha(mask_from(Shown(data=saved(Image.new("L", (4, 4), 255))))).max() == 0
@@ -160,7 +160,7 @@ class TestMaskFrom:
         ],
     )
     def test_other_arrays_are_refused_in_words(self, array: np.ndarray, words: str) -> None:
-        """Values, shapes and types that say nothing certain: refused, with what is taken."""
+        """Values, shapes and types that are ambiguous: refused, with what is accepted."""
         with pytest.raises(UnsupportedOption, match=words) as caught:
             mask_from(array)
         assert "Nothing was charged" in str(caught.value)
@@ -239,7 +239,7 @@ class TestTwoValues:
             mask_from(Image.new(mode, (4, 4), 77))
 
     def test_a_soft_edge_is_the_same_whatever_the_container(self) -> None:
-        """Shades from 0 to 255, as floats from 0 to 1, and in 16 bits where a file says what is white."""
+        """Shades from 0 to 255, as floats from 0 to 1, and in 16 bits if a file says what is white."""
         shades = np.linspace(0, 255, 52).astype("uint8")[None].repeat(8, 0)
         words = Image.fromarray(shades.astype("uint16") * 257)
         pictures = [
@@ -335,7 +335,7 @@ class TestCheckMask:
 
     @given(arrays.arrays(np.bool_, (48, 64)))
     @settings(max_examples=20)
-    def test_a_mask_of_ours_passes_where_it_says_something(self, array: np.ndarray) -> None:
+    def test_a_mask_of_ours_passes_if_it_has_both_values(self, array: np.ndarray) -> None:
         """Whatever is made with `mask_from` is good, but for all and for nothing."""
         mask = local(mask_from(array))
         if array.all() or not array.any():

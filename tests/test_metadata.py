@@ -227,7 +227,7 @@ class TestRoundTrip:
         read(bytes(copy[:place]))
 
     def test_the_sidecar_says_the_same(self) -> None:
-        """What stands in the JSON beside a saved picture becomes an origin."""
+        """The JSON file of a saved image becomes an origin."""
         sidecar = {"prompt": "fox", "asked": {"n": 1}, "sent": {"n": 1}, "gateway": "evolink", "model": "m", "task_id": "t", "sha256": "00"}
         written = Origin.of_sidecar({**sidecar, "submitted": "2026-01-01T00:00:00Z", "saved": None, "made_with": "imagegen_magic 0.1.0"})
         assert written == Origin("fox", {"n": 1}, {"n": 1}, "evolink", "m", "t", "2026-01-01T00:00:00Z", "imagegen_magic 0.1.0", "00")
@@ -403,7 +403,7 @@ class TestOtherTools:
         assert embed(data, ORIGIN) == data
         assert verify(data)[0].width == 24
 
-    def test_credentials_are_found_only_where_they_are(self) -> None:
+    def test_credentials_are_found_only_in_their_chunks(self) -> None:
         """Not in plain images, other files, or nothing."""
         for data in (*map(picture, FORMATS), b"", b"GIF89a", b"RIFF\0\0\0\0WEBP"):
             assert not has_credentials(data)

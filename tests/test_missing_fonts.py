@@ -105,7 +105,7 @@ class TestRemedy:
         ],
     )
     def test_each_platform_has_its_own(self, monkeypatch: pytest.MonkeyPatch, platform: str, tool: str, words: str) -> None:
-        """The command of the system's own tool, else where a font file goes."""
+        """The command of the system's own tool, else the folder for a font file."""
         monkeypatch.setattr(sys, "platform", platform)
         monkeypatch.setattr(shutil, "which", lambda name: name if name == tool else None)
         assert words in missing_fonts.remedy(("Arabic",))
@@ -115,7 +115,7 @@ class TestSheet:
     """What stands on the sheet itself."""
 
     def test_a_sheet_says_once_what_is_missing(self, monkeypatch: pytest.MonkeyPatch, bare: None) -> None:
-        """In its note, which every machine can draw, beside a note that was there; the same in each of its forms."""
+        """In its note, which every machine can draw, after a note that it had; the same in each of its forms."""
         sheet = contact_sheet([picture()] * 3, [CHINESE] * 3, title=CHINESE, note="all of them")
         for form in ("preview", "png", "pdf"):
             drawn = " ".join(texts(monkeypatch, sheet, form))
@@ -133,7 +133,7 @@ class TestSheet:
 class TestPython:
     """What a script gets."""
 
-    def test_contact_sheets_and_grids_warn_where_they_are_asked_for(self, bare: None, debian: None, tmp_path: Path) -> None:
+    def test_contact_sheets_and_grids_warn_when_they_are_drawn(self, bare: None, debian: None, tmp_path: Path) -> None:
         """One warning each, at the line of one's own code; the sheet is made all the same."""
         made = run(sweep(f"{CHINESE} {{{{style}}}}", {"style": ["oil", "ink"]}, sandbox=True, size="1:1"))
         with pytest.warns(MissingFontWarning, match="draws Chinese") as warned:  # noqa: PT031 - three calls, one warning each
@@ -202,7 +202,7 @@ class TestCell:
         assert "fonts of grids" not in shown.split("Python")[0]
 
     def test_doctor_tells_what_there_is(self, shell: Any) -> None:
-        """Where nothing is missing."""
+        """If nothing is missing."""
         with typefaces.only(typefaces.LATIN, typefaces.CJK, typefaces.emoji()):
             shell.run("%imagegen doctor")
         assert "accented Latin, Chinese, Japanese, Korean, emoji" in shell.shown()[0]

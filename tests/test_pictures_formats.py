@@ -286,7 +286,7 @@ class TestWhole:
 
     @pytest.mark.parametrize(("kind", "lenient"), [(kind, lenient) for kind in TABLE for lenient in {False, kind != "JPEG2000"}])
     def test_wherever_it_is_cut(self, kind: str, lenient: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Also where the process lets Pillow load truncated pictures."""
+        """Even if the process lets Pillow load truncated pictures."""
         monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", lenient)
         data = drawn(kind)[:-2] if kind == "GIF" else drawn(kind)  # of a GIF, two bytes follow the last pixel
         for place in sorted({*range(1, 40, 3), *range(40, len(data), max(1, len(data) // 60)), len(data) - 1}):
@@ -425,7 +425,7 @@ class TestWhatADecoderRaises:
                     assert facts.width * facts.height <= MAX_PIXELS
 
     def test_deep_grey_shows_its_picture(self) -> None:
-        """A preview of more than 8 bits is neither black nor white where the file does not say what is white."""
+        """A preview of more than 8 bits is neither black nor white if the file does not say what is white."""
         for dtype, most in (("uint16", 4095), ("int32", 255), ("float32", 1.0), ("float32", 80.0)):
             array = (np.linspace(0, most, 64)[None].repeat(48, 0)).astype(dtype)
             small = preview(saved(Image.fromarray(array), "TIFF"), 64)

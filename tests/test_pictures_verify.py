@@ -88,7 +88,7 @@ class TestFacts:
         assert (facts.alpha, facts.transparent) == (True, True)
 
     @pytest.mark.parametrize(("used", "transparent"), [(0, True), (1, False)])
-    def test_a_palette_entry_that_is_transparent_counts_where_it_is_used(self, used: int, transparent: bool) -> None:
+    def test_a_transparent_palette_entry_counts_if_it_is_used(self, used: int, transparent: bool) -> None:
         """P with a transparent colour: transparent only if a pixel has that colour."""
         image = Image.new("P", (30, 30), 1)
         image.putpalette([255, 0, 0, 0, 255, 0])
@@ -239,7 +239,7 @@ class TestNoPicture:
         ],
     )
     def test_it_says_what_came(self, data: bytes, words: str) -> None:
-        """The message says what the bytes look like, and quotes a little where they are text."""
+        """The message says what the bytes look like, and quotes a little if they are text."""
         with pytest.raises(ImageInvalid) as caught:
             verify(data)
         assert words in str(caught.value)
@@ -303,7 +303,7 @@ class TestExtras:
 
 
 class TestThreads:
-    """Decoding beside one another."""
+    """Decoding in several threads."""
 
     def test_at_most_two_decode_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Six threads, two decoders: their memory stays bounded, and all of them get their picture."""

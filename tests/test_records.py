@@ -51,7 +51,7 @@ def _refusal():
 
 
 def _made_records():
-    """Return one of every kind that Python code can get hold of, real ones where they take a gateway."""
+    """Return one of every kind that Python code can get hold of, real ones if they need a gateway."""
     request = ImageRequest(
         "a fox", size="1:1", n=2, extra={"user": "me", "style": {"name": "oil", "weights": [1, 2]}}, references=[_picture(b"a picture")]
     )
@@ -151,7 +151,7 @@ class TestRecords:
         assert make(planned).endpoint.key == planned.endpoint.key
 
     def test_each_hashes(self, everything):
-        """Also where a field holds a dict or a list."""
+        """Even if a field holds a dict or a list."""
         assert len({hash(each) for each in everything}) > len(everything) / 2
         assert all(each in {each: 1} for each in everything)
 
@@ -302,11 +302,11 @@ class TestErrors:
 
 
 class TestOtherProcesses:
-    """Where the answer comes from another process, or is kept for one."""
+    """If the answer comes from another process, or is kept for one."""
 
     @pytest.mark.parametrize("how", ["fork", "spawn"])
     def test_a_pool_returns_the_refusal(self, how, own_world):
-        """Of two requests one is refused: map raises that, and returns pictures where nothing is refused."""
+        """Of two requests one is refused: map raises that, and returns pictures if nothing is refused."""
         own_world.joinpath("drawing.py").write_text(
             textwrap.dedent(
                 """

@@ -149,7 +149,7 @@ class TestUntouched:
         assert ready(Shown(data=data)).data == data
 
     def test_exactly_the_limits(self) -> None:
-        """As many bytes and pixels as are taken, and no note."""
+        """As many bytes and pixels as are accepted, and no note."""
         data = saved(noise(50, 40), "PNG")
         assert ready(data, max_bytes=len(data), max_pixels=2000).data == data
 
@@ -179,7 +179,7 @@ class TestOrientation:
         assert opened(picture).getexif().get(0x0112, 1) == 1
 
     @pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True})])
-    def test_without_loss_where_the_file_was(self, kind: str, options: dict[str, Any]) -> None:
+    def test_without_loss_if_the_file_was_lossless(self, kind: str, options: dict[str, Any]) -> None:
         """A lossless file turned is lossless still."""
         image = noise(40, 30)
         assert same_pixels(opened(ready(saved(image, kind, exif=exif(3), **options))), image.transpose(Image.Transpose.ROTATE_180))
@@ -457,8 +457,8 @@ class TestConversion:
         picture = ready(saved(drawn(), "WEBP", lossless=True), types=("image/png",))
         assert (picture.mime_type, picture.notes) == ("image/png", ("converted from WebP",))
 
-    def test_where_png_is_not_taken(self) -> None:
-        """It becomes a JPEG, where nothing is transparent."""
+    def test_if_png_is_not_accepted(self) -> None:
+        """It becomes a JPEG if nothing is transparent."""
         assert ready(saved(drawn(mode="RGBA"), "PNG"), types=("image/jpeg",)).mime_type == "image/jpeg"
         assert "transparent in places, which a JPEG cannot be" in str(refusal(Image.new("RGBA", (9, 9)), types=("image/jpeg",)))
 
@@ -586,7 +586,7 @@ PLENTY: list[tuple[str, str, dict[str, Any]]] = [
 
 
 class TestNothingButThePicture:
-    """The file that goes out is built of allowed parts."""
+    """The file that is sent consists of allowed parts."""
 
     @pytest.mark.parametrize(("kind", "mode", "options"), PLENTY)
     def test_pixels_and_colours_stay_and_all_else_goes(self, kind: str, mode: str, options: dict[str, Any]) -> None:
@@ -648,7 +648,7 @@ class TestNothingButThePicture:
 
     @given(st.data())
     def test_no_byte_of_an_extra_is_sent(self, data: st.DataObject) -> None:
-        """Whatever extra of whatever name stands in a file, and wherever: what goes out is the file without it."""
+        """Any extra of any name at any place: the file without it is sent."""
         kind = data.draw(st.sampled_from(["PNG", "JPEG", "WEBP"]))
         plain, extra = saved(drawn(), kind), data.draw(st.binary(min_size=12, max_size=60))
         if kind == "PNG":
@@ -751,10 +751,10 @@ RAMP = np.linspace(0, 255, 64)[None].repeat(48, 0)
 
 
 class TestDeepNumbers:
-    """Numbers above 8 bits are grey only where their file says what is white."""
+    """Numbers above 8 bits are grey only if their file says what is white."""
 
     def shades(self, source: object) -> np.ndarray:
-        """Return what goes out, as numbers from 0 to 255."""
+        """Return what is sent, as numbers from 0 to 255."""
         return np.asarray(opened(ready(source)).convert("L")).astype(int)
 
     def test_twelve_bits(self) -> None:
@@ -774,7 +774,7 @@ class TestDeepNumbers:
         data = saved(Image.fromarray((RAMP * 257).astype("uint16")), kind)
         image = Image.open(io.BytesIO(data))
         assert np.abs(self.shades(image) - RAMP).max() <= 1
-        if kind != "PNG":  # which goes out as it is
+        if kind != "PNG":  # which is sent as it is
             assert np.abs(self.shades(data) - RAMP).max() <= 1
 
     @pytest.mark.parametrize(
@@ -791,7 +791,7 @@ class TestDeepNumbers:
         ],
     )
     def test_others_are_refused_and_the_advice_works(self, make: Callable[[], Any]) -> None:
-        """One line says what to give instead, and giving that is taken."""
+        """One line says what to give instead, and that is accepted."""
         photo = make()
         error = refusal(photo)
         assert "do not say what is black and what is white" in str(error)
@@ -833,7 +833,7 @@ class TestClosed:
         assert "the image is closed" in str(refusal(image))
 
     def test_one_that_was_read_before(self, tmp_path: Path) -> None:
-        """Its pixels are there, so it goes out."""
+        """Its pixels are loaded, so it is sent."""
         (tmp_path / "photo.png").write_bytes(saved(drawn(), "PNG"))
         with Image.open(tmp_path / "photo.png") as photo:
             photo.load()
@@ -1014,7 +1014,7 @@ class TestTooLarge:
         assert "photo has 361 kB as PNG, more than the 200 kB" in str(refusal(source, max_bytes=200_000))
 
     def test_an_opaque_one_becomes_a_jpeg_first(self) -> None:
-        """Where a fine JPEG is small enough, no pixel is lost, so that a mask still fits."""
+        """If a fine JPEG is small enough, no pixel is lost, so that a mask still fits."""
         image = Image.effect_noise((400, 300), 20).convert("RGB")
         data = saved(image, "PNG")
         picture = ready(data, max_bytes=len(data) * 8 // 10, fit=True)
@@ -1036,7 +1036,7 @@ class TestTooLarge:
 
     @pytest.mark.parametrize("make", [lambda image: saved(image, "JPEG", quality=95), lambda image: image, np.asarray])
     def test_fewer_pixels(self, make: Callable[[Image.Image], object]) -> None:
-        """Down to as many as are taken, in one step."""
+        """Down to as many as are accepted, in one step."""
         picture = ready(make(drawn((300, 200))), max_pixels=15_000, fit=True)
         assert (picture.width, picture.height) == (150, 100)
         assert picture.notes[-1] == "scaled down from 300×200 to 150×100"
@@ -1103,7 +1103,7 @@ class TestNoPicture:
         ],
     )
     def test_it_says_what_it_is_instead(self, data: bytes, words: str) -> None:
-        """A drawing, a document, a text, a film: what it looks like, and what is taken."""
+        """A drawing, a document, a text, a film: what it looks like, and what is accepted."""
         error = refusal(data)
         assert isinstance(error, ImageInvalid)
         assert f"photo is not a picture that can be read here but {words}" in str(error)

@@ -134,7 +134,7 @@ def test_what_is_no_picture_within_the_limits_is_refused(box: Box, gateway: str,
 
 @pytest.mark.parametrize(("gateway", "most"), [("apimart", 20_000_000), ("gccai", 20_000_000), ("evolink", 100_000_000)])
 def test_a_file_above_the_limit_is_refused(box: Box, gateway: str, most: int) -> None:
-    """One byte more than the page allows, whatever is beside the file in the form."""
+    """One byte more than the page allows, regardless of the rest of the form."""
     response = box.ask("POST", UPLOAD[gateway], files={"file": ("x.png", bytes(most + 1), "image/png")})
     assert (response.status_code, f"{most // 1_000_000} MB" in response.text) == (413, True)
     assert box.ask("POST", UPLOAD["gccai"], files={"file": ("x.png", bytes(20_000_000), "image/png")}).status_code == 415  # no picture
@@ -162,7 +162,7 @@ def test_xingchao_has_no_upload(box: Box) -> None:
     assert box.ask("POST", "/xingchao/v1/uploads/images", files={"file": ("x.png", b"", "image/png")}).status_code == 404
 
 
-def test_files_outlive_the_process_where_there_is_a_home(tmp_path: Path) -> None:
+def test_files_outlive_the_process_if_there_is_a_home(tmp_path: Path) -> None:
     """A second process serves and knows them; old ones are swept away."""
     first, second = Box(home=tmp_path), Box(home=tmp_path)
     url = upload(first, "gccai", encoded(photo()))
@@ -241,7 +241,7 @@ def test_a_transparent_reference_stays_transparent(box: Box) -> None:
 
 
 def test_a_transparent_edit_has_alpha(box: Box) -> None:
-    """Where alpha was asked for, the picture has it."""
+    """If alpha was requested, the image has it."""
     body = {"model": "gpt-image-1.5-official", "background": "transparent", "size": "1:1"}
     assert edited(box, references=[encoded(photo())], through=encoded(mask()), **body).mode == "RGBA"
     assert edited(box, references=[encoded(photo())], **body).mode == "RGBA"

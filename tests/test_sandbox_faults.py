@@ -440,7 +440,7 @@ def test_slow_trickles_and_is_whole(box: Box, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(("kind", "host"), [("redirect-loopback", "127.0.0.1"), ("redirect-link-local", "169.254.169.254")])
 def test_a_redirect_can_point_into_private_places(box: Box, kind: str, host: str) -> None:
-    """302 to where no picture should come from."""
+    """302 to an address from which no image should come."""
     response = struck(box, kind)
     assert (response.status_code, httpx2.URL(response.headers["location"]).host) == (302, host)
 
@@ -469,7 +469,7 @@ def test_wrong_format_lies_about_its_type(box: Box, asked: str, made: str) -> No
 
 @pytest.mark.parametrize(("kind", "status", "wait"), [("upload-refused", 400, None), ("upload-500", 500, None), ("upload-429", 429, "1")])
 def test_an_upload_can_fail(box: Box, kind: str, status: int, wait: str | None) -> None:
-    """Refused, an outage, or too many; the next one is taken."""
+    """Refused, an outage, or too many; the next one is accepted."""
     arm(box, kind)
     file = {"file": ("x.png", png(), "image/png")}
     first, second = (box.ask("POST", "/gccai/v1/uploads/images", files=file) for _ in range(2))

@@ -34,7 +34,7 @@ BOLD = LATIN.with_name("DejaVuSans-Bold.ttf")
 CJK = _folder("noto_cjk_sans_otc") / "NotoSansCJK-Regular.ttc"
 
 _EMOJI = "🦊👍👨👩👧✨☀🏰"
-_PARTS = "\u200d\ufe0f\u20e31🏽🇯🇵"  # what only stands beside others; drawn as nothing by itself
+_PARTS = "\u200d\ufe0f\u20e31🏽🇯🇵"  # what only occurs with others; drawn as nothing by itself
 _COMPOSED = ("👍🏽", "👨\u200d👩\u200d👧", "🇯🇵", "☀\ufe0f", "1\ufe0f\u20e3")
 _PPEM = 109
 
