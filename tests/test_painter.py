@@ -412,7 +412,7 @@ class State:
         self.draw()
     async def drawn(self): shown.draw(self.references, 4, mask=self.mask, masks=True)
     def draw(self): loop.submit(self.drawn())
-state = Desk()
+state = State()
 shown = References(state.refer, state.cover, {})
 loop.run(state.drawn())
 display(shown.widget)
