@@ -169,8 +169,8 @@ class _Scores:
 
     def item(self, name: str, group: set[int], picture: int = 0) -> RankedItem:
         """Return the result of a group of images."""
-        members = [self.index[each] for each in group]
-        strength = sum(self.strengths[each] for each in members) / len(members)
+        members = [self.index[picture] for picture in group]
+        strength = sum(self.strengths[position] for position in members) / len(members)
         variance = sum(self.covariance[row][column] for row in members for column in members) / len(members) ** 2
         reach = _NORMAL_95 * math.sqrt(max(0.0, variance))
         return RankedItem(name, strength, strength - reach, strength + reach, *self._tally(group), picture)

@@ -127,21 +127,21 @@ def _show(found: Sequence[BudgetStatus], unknown_price: Decimal | None) -> None:
     if not found:
         show_note("No budget is set: %imagegen budget 5 --per day sets one of 5 dollars.")
         return
-    rows = [[str(each.budget), *_standing(each)] for each in found]
+    rows = [[str(status.budget), *_amounts_of(status)] for status in found]
     display(Page(Table(("budget", "spent", "reserved", "left", "not counted"), rows), Note(_rule(found, unknown_price))))
 
 
-def _standing(each: BudgetStatus) -> list[str]:
-    amounts = [_money(amount, each.budget.unit) for amount in (each.spent, each.reserved)]
-    over = f"{_money(-each.left, each.budget.unit)} over" if each.left < 0 else _money(each.left, each.budget.unit)
-    return [*amounts, over, f"{each.unknown} of unknown cost" if each.unknown else "–"]
+def _amounts_of(status: BudgetStatus) -> list[str]:
+    amounts = [_money(amount, status.budget.unit) for amount in (status.spent, status.reserved)]
+    over = f"{_money(-status.left, status.budget.unit)} over" if status.left < 0 else _money(status.left, status.budget.unit)
+    return [*amounts, over, f"{status.unknown} of unknown cost" if status.unknown else "–"]
 
 
 def _rule(found: Sequence[BudgetStatus], unknown_price: Decimal | None) -> str:
-    units = list(dict.fromkeys(each.budget.unit for each in found))
-    words = (
+    units = list(dict.fromkeys(status.budget.unit for status in found))
+    rule = (
         f"A request that would exceed it is refused before it is sent. Only prices in {' or '.join(units)} count; the sandbox never does. "
     )
     if unknown_price is None:
-        return words + "A request of unknown price is refused, unless %config ImageGenMagics.unknown_price sets what such a picture counts."
-    return words + f"A picture of unknown price counts as {unknown_price} (unknown_price)."
+        return rule + "A request of unknown price is refused, unless %config ImageGenMagics.unknown_price sets what such a picture counts."
+    return rule + f"A picture of unknown price counts as {unknown_price} (unknown_price)."

@@ -100,10 +100,10 @@ class VoteSession:
         self._shown.set_result([self._canvas.show(bundle) for bundle in bundles])
 
     def _static(self) -> Bundle:
-        words = f"A vote on {self._name}, {len(self._ids)} pictures. Each vote is saved at once: run the cell again to continue."
+        text = f"A vote on {self._name}, {len(self._ids)} pictures. Each vote is saved at once: run the cell again to continue."
         hide = hide_broken("imagegen-vote", "imagegen-vote-line")
-        html = f'{hide}<div class="imagegen-vote-line" style="{COMPACT};{QUIET}">{escape(words)}</div>'
-        return text_bundle(words, html)
+        html = f'{hide}<div class="imagegen-vote-line" style="{COMPACT};{QUIET}">{escape(text)}</div>'
+        return text_bundle(text, html)
 
     def _on_event(self, event: str, pair: int) -> None:
         loop.submit(self._report_errors(event, pair))
@@ -121,10 +121,10 @@ class VoteSession:
         except Exception as error:  # also an error of this package
             self._show_error(f"The vote itself failed: {type(error).__name__}: {error}")
 
-    def _show_error(self, words: str) -> None:
+    def _show_error(self, message: str) -> None:
         if self._widget is not None:
             self._widget.error = ""
-            self._widget.error = words
+            self._widget.error = message
 
     async def _do(self, event: str, pair: int) -> None:
         if self._widget is None or pair != self._number:
@@ -154,7 +154,7 @@ class VoteSession:
             last = self._session_votes[-1]
             await delete_vote(self._ledger, last)
             self._session_votes.pop()
-            self._votes = [one for one in self._votes if one.id != last.id]
+            self._votes = [vote for vote in self._votes if vote.id != last.id]
             self._pair = (last.left, last.right)
             await self._show_pair()
 
@@ -200,8 +200,8 @@ class VoteSession:
 
     def _result(self, how: str = "") -> list[Bundle]:
         if not self._votes:
-            words = f"There is no vote on {self._name} yet."
-            return [line(f"{words} {how or 'Run the cell to vote.'}"), line(" ")] if not how else [line(f"{words} {how}")]
+            text = f"There is no vote on {self._name} yet."
+            return [line(f"{text} {how or 'Run the cell to vote.'}"), line(" ")] if not how else [line(f"{text} {how}")]
         found = ranking.ranking(self._ids, self._votes, self._combinations)
         goal = ranking.votes_needed(len(self._ids))
         more = (

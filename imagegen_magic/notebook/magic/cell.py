@@ -92,7 +92,7 @@ def _run_line(context: NotebookContext, line: str) -> None:
         return
     _refuse_misspelt(parsed)
     if parsed.ambiguous:
-        written, flag = next(each for each in parsed.respelt if not each[0].isascii())
+        written, flag = next(spelling for spelling in parsed.respelt if not spelling[0].isascii())
         raise UsageError(
             f"Nothing was sent: {written} can be the option {flag} or a part of the prompt. "
             f"For the option write `%imagegen {parsed.plain}`; for the prompt write -- before it, after all options."

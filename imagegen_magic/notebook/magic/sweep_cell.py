@@ -37,7 +37,7 @@ def start(context: NotebookContext, given: Mapping[str, Any], prompt: str, setti
     """Start a sweep, and return its job with its view; None after a dry run. Raises before anything is sent."""
     settings.check(*NOTEBOOK_OPTIONS)  # most are used only after the job was paid for
     planned = _planned(context, given, prompt, settings)
-    requests = [each.request for each in planned.requests[:: planned.repeat]]
+    requests = [item.request for item in planned.requests[:: planned.repeat]]
     # of variables; a plan would show a key, and the ledger keep it
     credentials.reject_embedded_keys(requests, [planned.record.axes], settings)
     estimate = loop.run(plan.estimate(planned, settings))
@@ -88,9 +88,11 @@ def _listed(axis: str, name: str, variables: Mapping[str, Any]) -> list[Any]:
         raise UnsupportedOption(what, option=axis, value=name, hint=f"{f'did you mean {near}? Else ' if near else ''}define it first")
     found = variables[name]
     if isinstance(found, str | bytes | Mapping):
-        kind = type(found).__name__
+        type_name = type(found).__name__
         step = f"make {name} a list of values, or write them into the cell"
-        raise UnsupportedOption(f"The variable {name} is a {kind}, and the axis {axis} needs a list", option=axis, value=name, hint=step)
+        raise UnsupportedOption(
+            f"The variable {name} is a {type_name}, and the axis {axis} needs a list", option=axis, value=name, hint=step
+        )
     try:
         return list(found)
     except TypeError:
@@ -147,15 +149,15 @@ def _dry_page(planned: SweepPlan, estimate: SweepEstimate, settings: Settings) -
     combinations = planned.requests[:: planned.repeat]
     rows = [
         [
-            *(short(combination.combination[name]) for name in names),
-            truncate(combination.plan.request.prompt, 80),
-            gateway_name(f"{combination.plan.provider} {combination.plan.model.name}", combination.endpoint.sandbox),
-            pixels(combination.plan.pixels) or "the gateway decides",
-            str(combination.endpoint.label_cost(combination.plan.price)),
+            *(short(request.combination[name]) for name in names),
+            truncate(request.plan.request.prompt, 80),
+            gateway_name(f"{request.plan.provider} {request.plan.model.name}", request.endpoint.sandbox),
+            pixels(request.plan.pixels) or "the gateway decides",
+            str(request.endpoint.label_cost(request.plan.price)),
         ]
-        for combination in combinations[:_DRY_ROWS]
+        for request in combinations[:_DRY_ROWS]
     ]
-    warnings = list(dict.fromkeys(warning for combination in combinations for warning in combination.plan.warnings))
+    warnings = list(dict.fromkeys(warning for request in combinations for warning in request.plan.warnings))
     more = [f"and {len(combinations) - _DRY_ROWS} more combinations"] if len(combinations) > _DRY_ROWS else []
     lead = Note(f"Dry run: nothing was sent, nothing is charged. {headline(planned, estimate)}")
     wrong = [Note(refused(why)) for why in folders.problems(settings)]
@@ -165,8 +167,8 @@ def _dry_page(planned: SweepPlan, estimate: SweepEstimate, settings: Settings) -
 
 def _uploads(requests: Sequence[PlannedRequest], settings: Settings) -> list[str]:
     """Return a line for each local image: what it is, to which gateway it is uploaded, and for how long."""
-    different = {(one.endpoint.base_url, *(picture.identity for picture in one.plan.uploads)): one for one in requests if one.plan.uploads}
-    lines = dict.fromkeys(line for one in different.values() for line in api.upload_preview(one.plan, one.endpoint, settings))
+    different = {(item.endpoint.base_url, *(image.identity for image in item.plan.uploads)): item for item in requests if item.plan.uploads}
+    lines = dict.fromkeys(line for item in different.values() for line in api.upload_preview(item.plan, item.endpoint, settings))
     return _first(list(lines), _DRY_ROWS, "pictures")
 
 

@@ -146,6 +146,6 @@ def _left_out(stored: Mapping[str, Any]) -> Iterator[str]:
 
 def _foreign(request: ImageRequest) -> Iterator[str]:
     """Yield a note about sources that are not URLs: they must exist here too."""
-    named = [each for each in (*request.references, request.mask) if isinstance(each, str) and "://" not in each]
+    named = [source for source in (*request.references, request.mask) if isinstance(source, str) and "://" not in source]
     if named:
         yield f"It was made with {', '.join(named)}, which must exist here too."

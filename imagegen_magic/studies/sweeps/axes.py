@@ -165,11 +165,11 @@ def label(value: Any, number: int = 1) -> str:
 def _distinct(labels: Sequence[str]) -> tuple[str, ...]:
     """Number equal labels of different images, without creating the label of another one."""
     used, distinct = set(labels), []
-    for each in labels:
-        if labels.count(each) > 1:
-            each = next(name for name in (f"{each} ({number})" for number in itertools.count(1)) if name not in used)
-            used.add(each)
-        distinct.append(each)
+    for text in labels:
+        if labels.count(text) > 1:
+            text = next(name for name in (f"{text} ({number})" for number in itertools.count(1)) if name not in used)
+            used.add(text)
+        distinct.append(text)
     return tuple(distinct)
 
 
@@ -223,14 +223,14 @@ def _unfilled(names: Sequence[str], axes: Sequence[Axis]) -> UnsupportedOption:
 
 def check(axes: Sequence[Axis], template: Template) -> None:
     """Raise UnsupportedOption for an axis that is neither an option nor a placeholder of the prompt, or is given twice."""
-    names = [each.name for each in axes]
+    names = [axis.name for axis in axes]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise _refused(twice, "", f"The axis {twice} is given twice", "put all its values into one")
-    for each in axes:
-        if not each.is_option and each.name not in template.placeholders:
-            near = difflib.get_close_matches(each.name, OPTIONS, n=1)
-            what = f"{each.name} cannot be an axis: it is not an option that can vary, and the prompt has no {{{{{each.name}}}}}"
-            step = f"write {{{{{each.name}}}}} where its value goes, or name one of the options"
+    for axis in axes:
+        if not axis.is_option and axis.name not in template.placeholders:
+            near = difflib.get_close_matches(axis.name, OPTIONS, n=1)
+            what = f"{axis.name} cannot be an axis: it is not an option that can vary, and the prompt has no {{{{{axis.name}}}}}"
+            step = f"write {{{{{axis.name}}}}} where its value goes, or name one of the options"
             raise UnsupportedOption(
-                what, option=each.name, value="", allowed=OPTIONS, fix={near[0]: each.labels} if near else None, hint=step
+                what, option=axis.name, value="", allowed=OPTIONS, fix={near[0]: axis.labels} if near else None, hint=step
             )

@@ -66,7 +66,7 @@ class SweepPlan(Record):
         varied = {"prompt", *(axis.name for axis in self.axes)}
         first = self.requests[0] if self.requests else None
         options = {name: value for name, value in first.request.asked().items() if name not in varied} if first else {}
-        origins = {(each.endpoint.base_url, each.endpoint.sandbox) for each in self.requests} if "provider" not in varied else set()
+        origins = {(item.endpoint.base_url, item.endpoint.sandbox) for item in self.requests} if "provider" not in varied else set()
         contents = [image.identity for image in first.plan.uploads] if first else []
         return json.dumps([options, sorted(origins), contents], sort_keys=True, default=str)
 
@@ -139,7 +139,7 @@ def plan(
     planned, impossible = _combined(template, parsed, partial(make, settings=settings), request, provider)
     if impossible and not (skip_impossible and planned):
         raise _refused(parsed, planned, impossible, skip_impossible)
-    return SweepPlan(request, parsed, repeat, tuple(each for each in planned for _ in range(repeat)), tuple(impossible))
+    return SweepPlan(request, parsed, repeat, tuple(item for item in planned for _ in range(repeat)), tuple(impossible))
 
 
 def _check_axes(request: ImageRequest, provider: str | None, axes: Sequence[Axis], repeat: int) -> None:
@@ -195,7 +195,7 @@ def _refused(
     number, total_number = len(impossible), len(requests) + len(impossible)
     what = f"{number} of {total_number} combinations are not possible" if requests else "None of the combinations is possible"
     hint = "change the axes" if skipped or not requests else "--skip-impossible (skip_impossible=True in Python) leaves them out"
-    errors = [each.error for each in impossible]
+    errors = [item.error for item in impossible]
     providers = [name for name in errors[0].providers if all(name in error.providers for error in errors)]
     allowed = {error.allowed for error in errors}
     return UnsupportedOption(
@@ -211,8 +211,8 @@ def _refused(
 def reasons(impossible: Sequence[SkippedCombination], axes: Mapping[str, Sequence[str]]) -> list[str]:
     """Return why combinations are not possible, one line for each reason, with its combinations."""
     groups: dict[str, list[Combination]] = {}
-    for each in impossible:
-        groups.setdefault(each.error.what, []).append(each.combination)
+    for skipped in impossible:
+        groups.setdefault(skipped.error.what, []).append(skipped.combination)
     lines = [(summarize(combinations, axes), what) for what, combinations in groups.items()]
     return [f"{which}: {what}" if which else what for which, what in lines]
 

@@ -62,9 +62,9 @@ class SweepResult(Generation):
 
     def place(self, image: GeneratedImage) -> Combination:
         """Return the combination of an image. Raises UnsupportedOption for an image of another sweep."""
-        for each in self.images:
-            if image is each or (isinstance(image, GeneratedImage) and (image.id == each.id if image.id else image == each)):
-                return self.places[each.task]
+        for known in self.images:
+            if image is known or (isinstance(image, GeneratedImage) and (image.id == known.id if image.id else image == known)):
+                return self.places[known.task]
         raise UnsupportedOption(f"{image!r} is not a picture of this sweep", option="image", value=image, hint="give one of its pictures")
 
     def at(self, **place: Any) -> tuple[GeneratedImage, ...]:
@@ -229,10 +229,10 @@ def axes_text(axes: Mapping[str, Sequence[str]]) -> str:
 def summarize(combinations: Iterable[Combination], axes: Mapping[str, Sequence[str]], limit: int = 12) -> str:
     """Return combinations in few words: empty if they are all, the restricted axes if they are a product, else at most `limit` of them."""
     listed = list(combinations)
-    values = {name: [value for value in axes[name] if any(each[name] == value for each in listed)] for name in axes}
+    values = {name: [value for value in axes[name] if any(combination[name] == value for combination in listed)] for name in axes}
     if len(listed) == math.prod(map(len, values.values())):
         return " ".join(f"{name}={','.join(map(short, some))}" for name, some in values.items() if len(some) < len(axes[name]))
-    shown = [" · ".join(map(short, each.values())) for each in listed[:limit]]
+    shown = [" · ".join(map(short, combination.values())) for combination in listed[:limit]]
     return ", ".join(shown) + (f" and {len(listed) - limit} more" if len(listed) > limit else "")
 
 
