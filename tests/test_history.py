@@ -12,11 +12,12 @@ from ledgers import saved
 from shells import a_shell
 
 from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.ledger import annotations
 from imagegen_magic.engine.ledger import history as stored
+from imagegen_magic.engine.ledger.annotations import Annotation
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.panel.gallery import ImageStore
-from imagegen_magic.studies.history import annotations, search
-from imagegen_magic.studies.history.annotations import Annotation
+from imagegen_magic.studies.history import search
 
 
 def found(words="", **filters):

@@ -23,6 +23,7 @@ from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.context import context_of, ledger_of
 from imagegen_magic.engine.endpoints import Endpoint, endpoint_for
 from imagegen_magic.engine.jobs.job import PlannedRequest
+from imagegen_magic.engine.ledger import annotations
 from imagegen_magic.engine.ledger.votes import Vote
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import APIError, BudgetExceeded, MissingKey, SaveError, TaskFailed, UnsupportedOption
@@ -33,7 +34,7 @@ from imagegen_magic.records import FrozenDict, PortableError, ProcessBound, Reco
 from imagegen_magic.request import ImageRequest, LocalImage, Size
 from imagegen_magic.result import Cost, GeneratedImage, Generation, Progress
 from imagegen_magic.studies import ranking as voting
-from imagegen_magic.studies.history import annotations, lineage, provenance, search, spending
+from imagegen_magic.studies.history import lineage, provenance, search, spending
 from imagegen_magic.studies.sweeps import plan as sweeps
 from imagegen_magic.studies.sweeps.result import SkippedCombination, SweepResult
 

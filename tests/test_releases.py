@@ -18,12 +18,12 @@ from webserver import Web, web
 from imagegen_magic import run
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.jobs.builder import fingerprint
+from imagegen_magic.engine.ledger import annotations as marks
 from imagegen_magic.engine.ledger.reuse import latest_row
 from imagegen_magic.engine.ledger.votes import votes_between
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.settings import load as load_settings
 from imagegen_magic.studies import ranking
-from imagegen_magic.studies.history import annotations as marks
 from imagegen_magic.studies.history import spending
 from imagegen_magic.studies.sweeps.load import load as load_sweep
 from imagegen_magic.studies.sweeps.plan import sweep

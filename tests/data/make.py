@@ -378,9 +378,9 @@ def make_notes(made: dict[str, Any]) -> None:
     from decimal import Decimal
 
     from imagegen_magic.engine import api, loop
+    from imagegen_magic.engine.ledger import annotations as marks
     from imagegen_magic.engine.ledger import budget
     from imagegen_magic.engine.ledger.votes import Vote, add_vote
-    from imagegen_magic.studies.history import annotations as marks
 
     book = api.ledger()
     loop.run(marks.set_stars(book, 1, 5))

@@ -11,6 +11,7 @@ from IPython.display import display
 
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.jobs.reuse import generated
+from imagegen_magic.engine.ledger.annotations import MAX_STARS, Annotation, add_tags, annotations_of, remove_tags, set_note, set_stars
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.humanize import local_minute, truncate
 from imagegen_magic.notebook.arguments import image_selector
@@ -19,7 +20,6 @@ from imagegen_magic.notebook.output.captions import made_by, near
 from imagegen_magic.notebook.output.tables import Cell, Note, Page, Table
 from imagegen_magic.notebook.output.thumbnails import thumbnail
 from imagegen_magic.studies.history import search
-from imagegen_magic.studies.history.annotations import MAX_STARS, Annotation, add_tags, annotations_of, remove_tags, set_note, set_stars
 from imagegen_magic.studies.history.search import HistoryEntry
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from imagegen_magic.engine.jobs.reuse import generated
+from imagegen_magic.engine.ledger.annotations import MAX_STARS, set_stars, starred
 from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.errors import LedgerError
 from imagegen_magic.humanize import local_minute
@@ -18,7 +19,6 @@ from imagegen_magic.notebook.widgets.compare import Compare
 from imagegen_magic.notebook.widgets.gallery import Gallery
 from imagegen_magic.result import GeneratedImage
 from imagegen_magic.studies import comparison
-from imagegen_magic.studies.history.annotations import MAX_STARS, set_stars, starred
 
 THUMBNAIL, THUMBNAIL_BYTES = 320, 14_500  # pixels; bytes, at most 20 kB as a data URL
 _EMPTY = "data:image/svg+xml;base64,PHN2ZyB4bWxucz0naHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmcnIHdpZHRoPSc0JyBoZWlnaHQ9JzQnLz4="

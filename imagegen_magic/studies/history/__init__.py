@@ -1,1 +1,1 @@
-"""Earlier images: search, annotations, lineage, provenance and spending. Sweeps belong in `sweeps`."""
+"""Earlier images: search, lineage, provenance and spending. Sweeps belong in `sweeps`."""

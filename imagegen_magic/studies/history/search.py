@@ -11,12 +11,11 @@ from typing import ClassVar
 
 from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.ledger import history
-from imagegen_magic.engine.ledger.annotations import Annotation, annotations_of
+from imagegen_magic.engine.ledger.annotations import Annotation, annotations_of, normalize_tag
 from imagegen_magic.engine.ledger.history import Criteria
 from imagegen_magic.engine.ledger.ledger import Ledger, PictureRow
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.records import Record
-from imagegen_magic.studies.history.annotations import normalize_tag
 
 _NONE = Annotation()
 _AGO = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)\s*(min|h|d|w|m|y)", re.IGNORECASE)
