@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import socket
-from contextlib import suppress
 from enum import IntEnum
 from urllib.parse import SplitResult, urlsplit
 
@@ -123,11 +121,25 @@ def _literal(host: str) -> IPAddress | None:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        with suppress(OSError, ValueError):
-            return ipaddress.IPv4Address(socket.inet_aton(host))  # 127.1, 0177.0.0.1, 0x7f000001
-        return None
+        return _old_ipv4(host)
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address in _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour or address
+
+
+def _old_ipv4(host: str) -> ipaddress.IPv4Address | None:
+    """Read an IPv4 address as `inet_aton` does: 127.1, 0177.0.0.1, 0x7f000001."""
+    numbers = [_number(part) for part in host.split(".")]
+    *first, last = numbers
+    if len(numbers) > 4 or last is None or any(each is None or each > 255 for each in first) or last >= 256 ** (5 - len(numbers)):
+        return None
+    return ipaddress.IPv4Address(sum((each or 0) << (24 - 8 * position) for position, each in enumerate(first)) + last)
+
+
+def _number(text: str) -> int | None:
+    for pattern, base in ((r"0x[0-9a-f]{1,8}", 16), (r"0[0-7]{0,11}", 8), (r"[1-9][0-9]{0,9}", 10)):
+        if re.fullmatch(pattern, text):
+            return int(text, base)
+    return None
