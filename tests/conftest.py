@@ -1,4 +1,4 @@
-"""What every test starts from: no key, no configuration, no ledger but its own."""
+"""The start of every test: no key, no configuration, a ledger of its own."""
 
 import contextlib
 import itertools
@@ -30,7 +30,7 @@ def pytest_ignore_collect(collection_path, config):
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by the marks
 def pytest_collection_modifyitems(items):
-    """Mark what starts a browser or a kernel, and begin with its files: they take longest, so none is left for the end."""
+    """Mark what starts a browser or a kernel, and begin with its files, which take longest."""
     early = {}
     for item in items:
         for fixture, mark in STARTED_BY.items():
@@ -48,6 +48,25 @@ _folders = itertools.count(1)
 def tmp_path(tmp_path_factory):
     """A new folder; pytest's own fixture reads the folders of all earlier tests to find a number."""
     return tmp_path_factory.mktemp(f"test-{next(_folders)}", numbered=False)
+
+
+SHARED_LABS = (  # files that use one JupyterLab after another; to start it takes a processor 20 s, so two processes have one
+    ("test_export.py", "test_painter_jupyterlab.py", "test_studies_jupyterlab.py", "test_widgets_jupyterlab.py"),
+    ("test_notebook_jupyterlab.py", "test_panel_jupyterlab.py"),
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give each test process whole files, and the files that share a JupyterLab to one process."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return next((" ".join(files) for files in SHARED_LABS if file.rpartition("/")[2] in files), file)
+
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(autouse=True)
@@ -73,10 +92,10 @@ def real_sandbox():
 
 @pytest.fixture(scope="session")
 def sandbox_process():
-    """The one sandbox of this test process: every gateway on a socket, with tasks of a fifth of a second."""
-    from servers import sandbox_server
+    """The sandbox of this test process: every gateway on a socket, with tasks of a tenth of a second."""
+    from servers import sandbox_thread
 
-    with sandbox_server(duration=0.2) as running:
+    with sandbox_thread(duration=0.1) as running:
         yield running
 
 
@@ -98,7 +117,7 @@ def _close_browser():
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    """Close the browser before a test that needs none: as long as Playwright runs, asyncio.run() is refused in this thread."""
+    """Close the browser before a test that does not use it: while Playwright runs, asyncio.run() is refused in this thread."""
     if "browser" not in item.fixturenames:
         _close_browser()
 
@@ -110,7 +129,7 @@ def pytest_sessionfinish():
 
 @pytest.fixture(scope="module")
 def browser():
-    """The browser of this test process, shared by the files that follow one another."""
+    """The browser of this test process, shared by consecutive files."""
     from lab import open_browser
 
     if "browser" not in _opened:
@@ -130,7 +149,7 @@ def jupyterlab(browser, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def kernels(tmp_path_factory):
-    """The kernels of this test process, which serve one test after another."""
+    """The kernels of this test process, shared by its tests."""
     from frontend import Kernels
 
     running = Kernels(tmp_path_factory.mktemp("kernels"))

@@ -19,7 +19,7 @@ import zmq
 from jupyter_client.manager import KernelManager
 from resets import OURS
 
-PATIENCE = 60.0  # seconds; a bound for broken code, not a measure of good code
+PATIENCE = 120.0  # seconds; a bound for broken code, not a measure of good code
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
@@ -63,7 +63,7 @@ class Cell:
 
     @property
     def text(self) -> str:
-        """All that a person could read of it as plain text."""
+        """All of its text."""
         parts = [output.get("text") or output.get("data", {}).get("text/plain") or output.get("evalue", "") for output in self.outputs]
         return "\n".join(parts)
 

@@ -1,36 +1,41 @@
-"""A real JupyterLab and a real browser, for tests and for the README's pictures.
-
-`python tests/lab.py FOLDER` writes screenshots of a running and a finished cell, light and dark, into FOLDER.
-"""
+"""A real JupyterLab and a real browser, for tests and for the README's pictures (scripts/screenshots.py)."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
 from frontend import environment
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
-PATIENCE = 90.0  # seconds; a bound for broken code, not a measure of good code
+PATIENCE = 120.0  # seconds; a bound for broken code, not a measure of good code
+_VIEWPORT: Any = {"width": 1100, "height": 1700}
+_LIGHT = "JupyterLab Light"
+_MOTION = "reduce"  # animations keep a processor busy where no graphics card draws them
 _ARGUMENTS = (
     "--no-sandbox --no-proxy-server --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 )
+_STARTUP = "import resets; resets.apply_settings(); del resets"
+_RESET = "import resets; resets.reset_kernel()"
 _MISSING = "no Chromium for the browser tests: install one (apt-get install chromium) or run `python -m playwright install chromium`"
+_IGNORED = re.compile("favicon|ResizeObserver loop")  # errors of a console that are none of ours
 _SERVER = (
     "--ip=127.0.0.1 --ServerApp.port_retries=0 --IdentityProvider.token= --ServerApp.password= --ServerApp.disable_check_xsrf=True "
     "--expose-app-in-browser --allow-root --no-browser"
@@ -38,7 +43,7 @@ _SERVER = (
 
 
 def chromium(playwright: Playwright) -> str:
-    """Return the path of a Chromium: the system's, else Playwright's own; raises RuntimeError that says what to install."""
+    """Return the path of a Chromium: the system's, else Playwright's own. Raises RuntimeError with the package to install."""
     for name in ("chromium", "chromium-browser", "google-chrome", "chrome"):
         if found := shutil.which(name):
             return found
@@ -46,10 +51,6 @@ def chromium(playwright: Playwright) -> str:
     if Path(own).exists():
         return own
     raise RuntimeError(_MISSING)
-
-
-_STARTUP = "import resets; resets.apply_settings(); del resets"
-_RESET = "import resets; resets.reset_kernel()"
 
 
 @contextlib.contextmanager
@@ -74,6 +75,7 @@ class Lab:
         self._browser = browser
         self._stack = contextlib.ExitStack()
         self._spare: Page | None = None  # one that has JupyterLab loaded and no notebook open
+        self.idle: Notebook | None = None  # one that a test has left open for the next
         homes = {name: str(folder / ".lab" / name.lower()) for name in ("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")}
         self.environment = environment(folder / ".lab", **homes, **more_environment)
 
@@ -92,7 +94,7 @@ class Lab:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._spare = None
+        self._spare = self.idle = None
         self._stack.close()
 
     def _start_server(self) -> None:
@@ -124,18 +126,21 @@ class Lab:
         return workspace
 
     def open(
-        self, name: str, cells: Sequence[str] = (), *, theme: str = "JupyterLab Light", density: int = 1, workspace: Workspace | None = None
+        self, name: str, cells: Sequence[str] = (), *, theme: str = _LIGHT, density: int = 1, workspace: Workspace | None = None
     ) -> Notebook:
         """Open a notebook of that name, alone in its page; `cells` are written into it first, `density` is pixels per CSS pixel.
 
         The page may be one that an earlier notebook left: loading JupyterLab takes four times as long as opening a notebook in it.
         With a workspace the kernel may be one that an earlier notebook left there, reset.
         """
+        if self.idle:
+            self.idle.put_away()
         if cells:
             write_notebook(self.folder / name, cells)
         spare, self._spare = (self._spare, None) if density == 1 else (None, self._spare)
         assert self._browser is not None
         page = spare or self._browser.new_page(viewport=_VIEWPORT, device_scale_factor=density)
+        page.emulate_media(reduced_motion=_MOTION if density == 1 else "no-preference")
         notebook = Notebook(self, page, f"{self.url}/doc/tree/{name}?reset", self.folder / name, workspace)
         kernel = workspace.take_kernel() if workspace else ""
         if spare:
@@ -149,17 +154,14 @@ class Lab:
         return notebook
 
     def _start_session(self, name: str, kernel: str) -> None:
-        """Tell the server that this kernel belongs to that notebook, as it does when a page connects them."""
+        """Connect a kernel with a notebook on the server, as a page does."""
         body = {"path": name, "name": name, "type": "notebook", "kernel": {"id": kernel}}
         request = urllib.request.Request(f"{self.url}/api/sessions", json.dumps(body).encode(), {"Content-Type": "application/json"})
         with _DIRECT.open(request, timeout=PATIENCE):
             return
 
     def keep_page(self, page: Page, kernel: str = "") -> None:
-        """Close what is open in a page, end its kernels but the one to keep, and keep the page for the next notebook."""
-        page.unroute_all()
-        page.mouse.move(0, 0)
-        page.set_viewport_size(_VIEWPORT)
+        """Close the notebooks of a page, end all their kernels but the one to keep, and keep the page for the next notebook."""
         page.evaluate(_CLEAR, kernel)
         if self._spare or page.locator(".jp-Dialog").count():
             page.close()
@@ -179,15 +181,56 @@ class Workspace:
         """Open a notebook of this folder; the options are those of `Lab.open`."""
         return self.lab.open(f"{self.folder.name}/{name}", cells, workspace=self, **options)
 
+    def shared(self, cells: Sequence[str], *, theme: str = _LIGHT) -> Notebook:
+        """Return a notebook with these cells: one that a test has left open here, with its kernel reset, else a new one.
+
+        It is for tests to which the file's name is nothing: it saves opening a notebook and a kernel.
+        """
+        notebook, self.lab.idle = self.lab.idle, None
+        if notebook and notebook.belongs_to(self):
+            notebook.reuse(cells, theme)
+        else:
+            if notebook:
+                notebook.put_away()
+            notebook = self.open("shared.ipynb", cells, theme=theme)
+        notebook.is_shared = True
+        return notebook
+
     def take_kernel(self) -> str:
-        """Return the id of the kernel that waits for a notebook, or an empty text."""
+        """Return the id of the idle kernel, or an empty text."""
         kernel, self.idle_kernel = self.idle_kernel, ""
         return kernel
 
 
-_VIEWPORT: Any = {"width": 1100, "height": 1700}
 _OPEN = """async ([path, id]) => {  // it returns nothing: Playwright would copy the whole widget, 4 s of work
     await jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook', ...(id && {kernel: {id}})});
+}"""
+_REOPEN = """async ([path, kernel]) => {
+    const widget = jupyterapp.shell.currentWidget;
+    await widget.sessionContext.shutdown();
+    widget.dispose();
+    const factory = jupyterapp.docRegistry.getWidgetFactory('Notebook');
+    if (!kernel) Object.defineProperty(factory, 'preferKernel', {value: false, configurable: true});
+    try {
+        await jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook'});
+    } finally {
+        delete factory.preferKernel;
+    }
+}"""
+_EXECUTE = """async code => {
+    const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+    const future = kernel.requestExecute({code, store_history: false});
+    let text = "";
+    future.onIOPub = ({content}) => { text += content.text || content.evalue || ""; };
+    return [(await future.done).content.status, text];
+}"""
+_REPLACE_CELLS = """cells => {
+    const shared = jupyterapp.shell.currentWidget.content.model.sharedModel;
+    shared.transact(() => {
+        shared.deleteCellRange(0, shared.cells.length);
+        shared.insertCells(0, cells.map(source => ({cell_type: 'code', source, metadata: {trusted: true}})));
+    }, false);
+    shared.clearUndoHistory();
 }"""
 _CLEAR = """async kept => {
     for (const widget of Array.from(window.jupyterapp?.shell.widgets('main') ?? [])) {
@@ -206,9 +249,10 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Notebook:
-    """One notebook in one page; a test that changes the page itself sets `keeps_page = False`, and the next test gets another page.
+    """One notebook in one page; a test that leaves the page changed sets `keeps_page = False`, and the next test gets another page.
 
-    `keeps_kernel = False` is for a test after which no other could use the kernel.
+    `keeps_kernel = False` is for a test after which no other could use the kernel. `console_errors` are the errors that the
+    page's console has shown.
     """
 
     def __init__(self, lab: Lab, page: Page, url: str, path: Path, workspace: Workspace | None = None) -> None:
@@ -217,8 +261,28 @@ class Notebook:
         self.url = url
         self.keeps_page = False
         self.keeps_kernel = workspace is not None
+        self.is_shared = False
+        self.console_errors: list[str] = []
         self._lab = lab
         self._workspace = workspace
+        self._listens = False
+        self._listen(True)
+
+    def _listen(self, listens: bool) -> None:
+        """Begin or end to record the errors of the page's console."""
+        if listens != self._listens:
+            change = self.page.on if listens else self.page.remove_listener
+            change("console", self._on_console)
+            change("pageerror", self._on_page_error)
+        self._listens = listens
+
+    def _on_console(self, message: Any) -> None:
+        if message.type == "error":
+            self._on_page_error(message.text)
+
+    def _on_page_error(self, error: Any) -> None:
+        if not _IGNORED.search(str(error)):
+            self.console_errors.append(str(error))
 
     def __enter__(self) -> Notebook:
         return self
@@ -229,15 +293,66 @@ class Notebook:
         self.close()
 
     def close(self) -> None:
-        """Close the notebook, and its page if that cannot serve another; its kernel is reset and waits for the next notebook."""
+        """Close the notebook, and its page if that cannot serve another; its kernel is reset and waits for the next notebook.
+
+        A shared notebook stays open.
+        """
+        self._listen(False)
         kernel = ""
         if self._workspace and self.keeps_kernel:
-            kernel = self._workspace.idle_kernel = self.page.evaluate(_RUN_RESET, _RESET)
-        if self.keeps_page:
-            self._lab.keep_page(self.page, kernel)
-        else:
+            kernel = self.page.evaluate(_RUN_RESET, _RESET)
+        if not self.keeps_page:
+            if self._workspace:
+                self._workspace.idle_kernel = kernel
             self.page.evaluate(_CLEAR, kernel)
             self.page.close()
+            return
+        self._reset_page()
+        if kernel and self.is_shared and not self.page.locator(".jp-Dialog").count():
+            self._lab.idle = self
+        else:
+            self._leave(kernel)
+
+    def _reset_page(self) -> None:
+        self.page.unroute_all()
+        self.page.emulate_media(reduced_motion=_MOTION)
+        self.page.mouse.move(0, 0)
+        self.page.set_viewport_size(_VIEWPORT)
+
+    def _leave(self, kernel: str) -> None:
+        if self._workspace:
+            self._workspace.idle_kernel = kernel
+        self._lab.keep_page(self.page, kernel)
+
+    def put_away(self) -> None:
+        """Close a notebook that was left open; its page and its kernel are for the next."""
+        self._lab.idle = None
+        self._leave(self.page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.id"))
+
+    def belongs_to(self, workspace: Workspace) -> bool:
+        """Return whether it is a notebook of that workspace."""
+        return self._workspace is workspace
+
+    def reuse(self, cells: Sequence[str], theme: str) -> None:
+        """Replace the cells of a notebook that was left open, for another test."""
+        self.console_errors = []
+        self._listen(True)
+        self.page.evaluate(_REPLACE_CELLS, list(cells))
+        self.change_theme(theme)
+
+    def reopen(self, *, kernel: bool) -> None:
+        """Shut the kernel down, close the notebook, and open it from its file, with a new kernel or with none, as a reader does.
+
+        From then on `console_errors` does not grow: JupyterLab itself reports missing kernels and models there.
+        """
+        self._listen(False)
+        self.keeps_kernel = kernel and self._workspace is not None
+        self.page.evaluate(_REOPEN, [self._name, kernel])
+        self.wait(kernel=kernel)
+
+    @property
+    def _name(self) -> str:
+        return self.path.relative_to(self._lab.folder).as_posix()
 
     def load(self, *, theme: str = "", kernel: bool = True) -> None:
         """Reload the page, and wait for the notebook and its kernel."""
@@ -246,12 +361,11 @@ class Notebook:
 
     def wait(self, *, theme: str = "", kernel: bool = True) -> None:
         """Wait for the notebook and its kernel."""
-        there = """name => {
+        is_open = """name => {
             const shown = window.jupyterapp?.shell?.currentWidget;
             return shown?.context?.path === name && shown.isRevealed && shown.content.widgets.length;
         }"""
-        name = self.path.relative_to(self._lab.folder).as_posix()
-        self.page.wait_for_function(there, arg=name, timeout=PATIENCE * 1000)
+        self.page.wait_for_function(is_open, arg=self._name, timeout=PATIENCE * 1000)
         if theme:
             self.change_theme(theme)
         if kernel:
@@ -283,6 +397,29 @@ class Notebook:
         """Run a cell to its end."""
         self.page.evaluate(f"async () => {{{_select(cell)}; await jupyterapp.commands.execute('notebook:run-cell')}}")
 
+    def execute(self, code: str) -> str:
+        """Run code in the kernel without a cell, and return what it prints. Raises AssertionError if it fails."""
+        status, text = self.page.evaluate(_EXECUTE, code)
+        assert status == "ok", text
+        return str(text)
+
+    def value(self, expression: str) -> Any:
+        """Return the value of an expression in the kernel: text, numbers and what holds them."""
+        return ast.literal_eval(self.execute(f"print(repr({expression}))"))
+
+    def wait_for_value(self, expression: str, expected: Any) -> None:
+        """Wait until an expression has this value in the kernel; raises TimeoutError with the last one."""
+        values: list[Any] = []
+
+        def reached() -> bool:
+            values[:] = [self.value(expression)]
+            return bool(values[0] == expected)
+
+        try:
+            self.until(reached, f"{expression} to be {expected!r}")
+        except TimeoutError as error:
+            raise TimeoutError(f"{expression} is {values}, not {expected!r}") from error
+
     def command(self, name: str) -> Any:
         """Execute one of JupyterLab's commands to its end."""
         return self.page.evaluate("async name => { await jupyterapp.commands.execute(name) }", name)
@@ -293,13 +430,13 @@ class Notebook:
         return list(found or [])
 
     def busy(self, cell: int) -> bool:
-        """Return whether a cell runs or waits for its turn."""
+        """Return whether a cell runs or is queued."""
         return bool(self.page.evaluate(f"() => jupyterapp.shell.currentWidget.content.widgets[{cell}].model.executionState !== 'idle'"))
 
-    def until(self, true: Any, what: str = "it") -> None:
-        """Wait until something is true of the page; raises TimeoutError."""
+    def until(self, condition: Callable[[], Any], what: str = "it") -> None:
+        """Wait until a condition of the page holds; raises TimeoutError."""
         deadline = time.monotonic() + PATIENCE
-        while not true():
+        while not condition():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"waited {PATIENCE:.0f} s for {what}; the page holds {json.dumps(self._all_outputs())[:3000]}")
             self.page.wait_for_timeout(50)
@@ -311,6 +448,14 @@ class Notebook:
     def output_area(self, cell: int) -> Any:
         """Return the locator of a cell's outputs."""
         return self.page.locator(".jp-Notebook .jp-Cell").nth(cell).locator(".jp-Cell-outputArea")
+
+    def reopen_with_broken_widget(self, cell: int) -> None:
+        """Save the notebook, reopen it with a new kernel, and wait until JupyterLab misses the cell's widget: that must not be visible."""
+        self.save()
+        self.reopen(kernel=True)
+        message = self.output_area(cell).get_by_text("Error displaying widget").first
+        message.wait_for(state="attached")
+        assert not message.is_visible()
 
     def save(self) -> dict[str, Any]:
         """Save the notebook and return what is in the file."""
@@ -327,6 +472,12 @@ class Notebook:
 
 def _select(cell: int) -> str:
     return f"const content = jupyterapp.shell.currentWidget.content; content.deselectAll(); content.activeCellIndex = {cell}"
+
+
+def serious_violations(page: Page, context: str) -> list[tuple[str, list[str]]]:
+    """Return axe-core's serious findings within a selector: each rule and the markup that breaks it."""
+    found = Axe().run(page, context=context, options={"resultTypes": ["violations"]}).response["violations"]
+    return [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found if rule["impact"] in ("serious", "critical")]
 
 
 def write_notebook(path: Path, cells: Sequence[str], metadata: Mapping[str, Any] | None = None) -> None:
@@ -352,7 +503,7 @@ def free_port() -> int:
 
 
 def wait_for_server(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until a server answers; raises RuntimeError with the end of its log where it does not."""
+    """Wait until a server answers; raises RuntimeError with the end of its log if it does not."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -364,37 +515,3 @@ def wait_for_server(url: str, process: subprocess.Popen[bytes], log: Path) -> No
         except OSError:
             time.sleep(0.1)
     raise RuntimeError(f"the server did not start:\n{log.read_text(errors='replace')[-2000:]}")
-
-
-STORY = (
-    "%load_ext imagegen_magic",
-    "%%imagegen -p evolink --sandbox --size 16:9 --quality medium\nAn ancient castle beneath a starry sky",
-    "%%imagegen -p apimart --sandbox --size 3:2 --quality medium -n 6 -o foxes\nA red fox asleep in fresh snow, seen from above",
-)
-
-
-def take_pictures(folder: Path) -> list[Path]:
-    """Write `running-1-light.png`, `finished-2-dark.png`, … into `folder`: each of the story's cells, at work and done, in both themes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as place, Lab(Path(place), IMAGEGEN_HOME=f"{place}/home") as lab:
-        for theme in ("light", "dark"):
-            with lab.open(f"{theme}.ipynb", STORY, theme=f"JupyterLab {theme.title()}", density=2) as notebook:
-                notebook.run(0)
-                for cell in range(1, len(STORY)):
-                    _take_pair(notebook, cell, folder, theme)
-    return sorted(folder.glob("*.png"))
-
-
-def _take_pair(notebook: Notebook, cell: int, folder: Path, theme: str) -> None:
-    notebook.start(cell)
-    notebook.output_area(cell).get_by_role("button", name="Cancel").wait_for()
-    notebook.page.wait_for_timeout(1200)
-    notebook.picture(cell, folder / f"running-{cell}-{theme}.png")
-    notebook.until(lambda: not notebook.busy(cell), "the cell to end")
-    notebook.page.wait_for_timeout(500)
-    notebook.picture(cell, folder / f"finished-{cell}-{theme}.png")
-
-
-if __name__ == "__main__":
-    for taken in take_pictures(Path(sys.argv[1])):
-        print(taken)

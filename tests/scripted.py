@@ -106,16 +106,16 @@ def follow(job: Any, *, background: bool = False) -> Any:
     return loop.run(job.result())
 
 
-def usual(seconds: float = 0.5, pictures: Sequence[int] = (1,), **more: Any) -> ScriptedJob:
+def usual(seconds: float = 0.5, pictures: Sequence[int] = (1,), size: tuple[int, int] = (1536, 1024), **more: Any) -> ScriptedJob:
     """Return a job whose tasks all wait that long and then bring their pictures."""
     tasks = range(len(pictures))
     script: list[tuple[float, Any]] = [(0, progress("submitting", task, len(tasks))) for task in tasks]
     script += [(0, progress("waiting", task, len(tasks), **more)) for task in tasks]
     script.append((seconds, progress("fetching", 0, len(tasks))))
     for task in tasks:
-        script += [(0, functools.partial(picture, task, number)) for number in range(pictures[task])]
+        script += [(0, functools.partial(picture, task, number, size=size)) for number in range(pictures[task])]
         script.append((0, progress("saved", task, len(tasks))))
-    return ScriptedJob(script, plan(pictures=pictures))
+    return ScriptedJob(script, plan(pictures=pictures, pixels=size))
 
 
 def progress(stage: Any, task: int = 0, tasks: int = 1, **more: Any) -> Progress:

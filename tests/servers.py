@@ -39,23 +39,23 @@ class Sandbox:
     origin: str
 
     def base_url(self, gateway: str) -> str:
-        """Return what belongs into `<GATEWAY>_BASE_URL`."""
+        """Return the value of `<GATEWAY>_BASE_URL`."""
         return f"{self.origin}/{gateway}"
 
     def environ(self, *gateways: str, key: str = "sandbox") -> dict[str, str]:
-        """Return the variables that make a user of these gateways (default: all) talk to this server."""
+        """Return the variables that point these gateways (default: all) to this server."""
         chosen = gateways or GATEWAYS
         return {f"{name.upper()}_BASE_URL": self.base_url(name) for name in chosen} | {f"{name.upper()}_API_KEY": key for name in chosen}
 
     def be_every_gateway(self, monkeypatch: Any, key: str = "sandbox") -> None:
-        """Make every gateway of a test this server, with no fault armed and little waiting between looks."""
+        """Make every gateway of a test this server, with no fault armed and a short polling interval."""
         self.disarm()
         for name, value in self.environ(key=key).items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "0.05")
 
     def log(self) -> dict[str, Any]:
-        """Return everything the server was asked: `submissions`, `providers` (counts) and totals."""
+        """Return the server's log of requests: `submissions`, `providers` (counts) and totals."""
         answer: dict[str, Any] = self._ask("GET", "/_sandbox/log")
         return answer
 
@@ -65,7 +65,7 @@ class Sandbox:
         return [entry for entry in entries if prompt is None or entry["prompt"] == prompt]
 
     def accepted(self, prompt: str | None = None) -> list[dict[str, Any]]:
-        """Return the submissions that made a task: what somebody pays for."""
+        """Return the submissions that made a task, which would be charged."""
         return [entry for entry in self.submissions(prompt) if entry["accepted"]]
 
     def arm(self, kind: str, times: int | None = 1, provider: str | None = None, match: str | None = None) -> None:
@@ -116,14 +116,14 @@ def start_sandbox(*, port: int = 0, stderr: Path | None = None, **options: Any) 
     """Start a sandbox process and return when it listens; port 0 picks a free one.
 
     `options` are those of the command line: `scale=0.01`, `home=tmp_path`, `duration=0.2`, `latency=0.05`, `plain=True`,
-    `lifetime=2`, `fault=["truncated:2"]`. What the process complains goes to the file `stderr`, else to ours.
-    Raises RuntimeError where it does not start.
+    `lifetime=2`, `fault=["truncated:2"]`. Its standard error goes to the file `stderr`, else to ours.
+    Raises RuntimeError if it does not start.
     """
     command = [sys.executable, "-m", "imagegen_magic.sandbox", "--port", str(port), *_flags(options)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
     with contextlib.ExitStack() as stack:
-        complaints = stack.enter_context(stderr.open("ab")) if stderr else None
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, text=True, env=environment)
+        error_log = stack.enter_context(stderr.open("ab")) if stderr else None
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=error_log, text=True, env=environment)
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(1 + len(GATEWAYS))]
     origin = next((word for word in lines[0].split() if word.startswith("http://")), "")
@@ -141,8 +141,8 @@ def _flags(options: dict[str, Any]) -> list[str]:
         if isinstance(value, bool) or value is None:
             flags += [flag] if value else []
         else:
-            for one in value if isinstance(value, (list, tuple)) else [value]:
-                flags += [flag, str(one)]
+            for each in value if isinstance(value, (list, tuple)) else [value]:
+                flags += [flag, str(each)]
     return flags
 
 

@@ -12,7 +12,7 @@ def terminal(folder, gateway):
     more = {"TERM": "dumb", "COLUMNS": "100", "IMAGEGEN_POLL_SECONDS": "0.1", **gateway.environ()}
     command = ["-m", "IPython", "--simple-prompt", "--no-banner", "--colors=nocolor"]
     return pexpect.spawn(
-        sys.executable, command, cwd=str(folder), env=environment(folder, **more), encoding="utf-8", timeout=60, dimensions=(40, 100)
+        sys.executable, command, cwd=str(folder), env=environment(folder, **more), encoding="utf-8", timeout=120, dimensions=(40, 100)
     )
 
 

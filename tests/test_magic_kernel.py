@@ -77,10 +77,21 @@ def test_changing_folder_does_not_move_the_pictures(kernel):
     kernel.run("%cd -q ..")
 
 
+def run_with_a_queue(kernel, code, queued):
+    """Run code after another cell has been queued behind it; returns both cells."""
+    gate = kernel.folder / "is-queued"
+    first = kernel.send(f"import time\nwhile not __import__('os').path.exists({str(gate)!r}): time.sleep(0.01)\n{code}")
+    second = kernel.send(queued)
+    kernel.until(lambda: first.started, "the first cell to start")
+    gate.touch()
+    kernel.until(lambda: first.done and second.done, "both cells to end")
+    gate.unlink()
+    return first, second
+
+
 def test_an_error_is_one_line_and_stops_run_all(kernel):
     """A refusal is one line without a traceback, and queued cells behind it do not run."""
-    slow_enough_to_queue = "import time; time.sleep(0.5)\n%imagegen -p apimart -r 4k -s 1:1 a castle"
-    first, second = kernel.run_all(slow_enough_to_queue, "after = 'ran'")
+    first, second = run_with_a_queue(kernel, "%imagegen -p apimart -r 4k -s 1:1 a castle", "after = 'ran'")
     assert (first.status, second.status) == ("error", "aborted")
     (error,) = first.outputs
     assert error["ename"] == "UnsupportedOption"
@@ -93,15 +104,14 @@ def test_an_error_is_one_line_and_stops_run_all(kernel):
 
 def test_a_wrong_line_is_one_line_and_stops_run_all(kernel):
     """A misspelt option is one line too."""
-    slow_enough_to_queue = "import time; time.sleep(0.5)\n%imagegen --qualty high a castle"
-    first, second = kernel.run_all(slow_enough_to_queue, "after = 'ran'")
+    first, second = run_with_a_queue(kernel, "%imagegen --qualty high a castle", "after = 'ran'")
     assert (first.status, second.status) == ("error", "aborted")
     assert first.text.strip().count("\n") == 0
     assert "did you mean --quality?" in first.text
 
 
 def test_a_chosen_gateway_without_a_key_is_no_silent_sandbox(kernels, tmp_path):
-    """Without any key the sandbox says that it is one; a chosen gateway without a key is an error that names the variable."""
+    """Without any key the sandbox is used and named; a chosen gateway without a key is an error that names the variable."""
     with kernels.kernel(tmp_path) as kernel:
         kernel.run("%load_ext imagegen_magic")
         cell = kernel.run("%imagegen a fox")
@@ -135,8 +145,8 @@ def test_interrupt_stops_the_waiting_and_nothing_is_lost(kernel):
     assert "Nothing is waiting." in kernel.run("%imagegen resume").text
 
 
-def test_a_new_session_is_told_of_waiting_pictures(kernels, tmp_path):
-    """After a kernel died while waiting, the first cell of the next one says so in one line."""
+def test_a_new_session_names_waiting_pictures(kernels, tmp_path):
+    """After a kernel died while waiting, the first cell of the next one names the waiting pictures in one line."""
     with kernels.kernel(tmp_path, IMAGEGEN_SANDBOX="1", IMAGEGEN_POLL_SECONDS="60") as kernel:
         kernel.run("%load_ext imagegen_magic")
         until_submitted(kernel, "%imagegen a fox left behind")
@@ -291,7 +301,7 @@ def asking(kernels, tmp_path_factory, sandbox_process):
 def answered(kernel, code, answer):
     """Run a cell that asks, and answer it; returns the question and the cell."""
     cell = kernel.send(code)
-    question = kernel.client.get_stdin_msg(timeout=30)["content"]["prompt"]
+    question = kernel.client.get_stdin_msg(timeout=120)["content"]["prompt"]
     kernel.client.input(answer)
     return question, kernel.wait(cell)
 
@@ -319,7 +329,7 @@ def test_few_pictures_and_a_dry_run_are_not(asking):
 
 
 def test_a_panel_wants_a_second_press(asking, gateway):
-    """The first press says how many it would be; another choice is asked about anew."""
+    """The first press shows how many it would be; another choice is asked about again."""
     asking.run("panel = Panel(provider='evolink', quality='low', n=3)\npanel")
     panel = PanelDriver(asking, asking.subshell)
     panel.generate("pressed")
@@ -349,8 +359,8 @@ def test_compare_in_a_kernel(kernels, tmp_path):
         assert "a [-red-]{+blue+} fox" in cell.text
 
 
-def test_login_where_nobody_can_be_asked(kernels, tmp_path):
-    """Under nbclient and papermill, login is one line that says where to set the key instead."""
+def test_login_if_no_key_can_be_asked_for(kernels, tmp_path):
+    """Under nbclient and papermill, login is one line that names where to set the key instead."""
     with kernels.kernel(tmp_path) as kernel:
         kernel.run("%load_ext imagegen_magic")
         cell = kernel.run("%imagegen login evolink", stdin=False)
@@ -362,7 +372,7 @@ def test_login_where_nobody_can_be_asked(kernels, tmp_path):
 
 
 def test_a_front_end_gets_the_cell_below(kernels, tmp_path):
-    """In a kernel the cell is put below the one that runs, and a line says which picture's it is."""
+    """In a kernel the cell is put below the one that runs, and a line names its picture."""
     with kernels.kernel(tmp_path) as kernel:
         kernel.run("%load_ext imagegen_magic")
         made = kernel.run("%%imagegen -p gccai --sandbox\nit's a fox?")
@@ -396,7 +406,7 @@ while not gallery.pictures: time.sleep(0.01)
 """
 
 
-def test_page_is_heard_while_a_cell_runs(kernels, tmp_path):
+def test_messages_of_the_page_arrive_while_a_cell_runs(kernels, tmp_path):
     """A cell that waits for a click on the gallery gets it, although it keeps the kernel busy."""
     with kernels.kernel(tmp_path) as frontend:
         frontend.run(LISTENING)

@@ -1,4 +1,4 @@
-"""What a person sees and does in a real JupyterLab in a real browser, with a gateway's dialect on a socket behind it."""
+"""Cells in a real JupyterLab in a real browser, in front of a gateway's dialect on a socket."""
 
 import re
 
@@ -13,9 +13,9 @@ def lab(jupyterlab, sandbox_process):
     return jupyterlab.workspace("cells", IMAGEGEN_POLL_SECONDS="0.1", **sandbox_process.environ())
 
 
-def opened(lab, name, *cells, **options):
-    """Open a notebook whose first cell has loaded the extension."""
-    notebook = lab.open(f"{name}.ipynb", [LOAD, *cells], **options)
+def opened(lab, *cells, name=""):
+    """Open the shared notebook, or one of that name, and load the extension in its first cell."""
+    notebook = lab.open(name, [LOAD, *cells]) if name else lab.shared([LOAD, *cells])
     notebook.run(0)
     return notebook
 
@@ -25,9 +25,11 @@ def mimes(outputs):
     return [sorted(output.get("data", {output["output_type"]: 0})) for output in outputs]
 
 
-def drawn(notebook, cell):
-    """Return how many pictures of a cell the page has really drawn."""
-    return notebook.output_area(cell).locator("img").evaluate_all("all => all.filter(img => img.complete && img.naturalWidth > 0).length")
+def wait_for_images(notebook, cell, count):
+    """Wait until the page has drawn so many images of a cell."""
+    images = notebook.output_area(cell).locator("img")
+    is_drawn = "all => all.filter(img => img.complete && img.naturalWidth > 0).length"
+    notebook.until(lambda: images.evaluate_all(is_drawn) == count, f"{count} images")
 
 
 PICTURE, LINE = ["image/jpeg", "text/plain"], ["text/html", "text/plain"]
@@ -35,8 +37,8 @@ PICTURE, LINE = ["image/jpeg", "text/plain"], ["text/html", "text/plain"]
 
 def test_cell_from_typing_to_picture(lab, gateway):
     """Typed and run, a cell shows its progress with a Cancel button, and then the picture with its caption in its place."""
-    with opened(lab, "typing", "") as notebook:
-        gateway.arm("held", match="A red fox in the snow")  # until the page has shown its progress, however busy the machine
+    with opened(lab, "") as notebook:
+        gateway.arm("held", match="A red fox in the snow")  # until the page has shown its progress
         notebook.type("%%imagegen -p evolink -q low --size 3:2\nA red fox in the snow", cell=1)
         notebook.page.keyboard.press("Shift+Enter")
         area = notebook.output_area(1)
@@ -44,7 +46,7 @@ def test_cell_from_typing_to_picture(lab, gateway):
         area.get_by_text(re.compile(r"waiting \d+ s")).wait_for()
         gateway.disarm()
         area.locator("img").wait_for()
-        assert drawn(notebook, 1) == 1
+        wait_for_images(notebook, 1, 1)
         assert area.get_by_role("button", name="Cancel").count() == 0
         assert mimes(notebook.outputs(1)) == [PICTURE, LINE]
         link = area.get_by_role("link")
@@ -54,7 +56,7 @@ def test_cell_from_typing_to_picture(lab, gateway):
 
 def test_picture_is_not_gigantic(lab):
     """A preview of 1024 pixels is drawn at most 640 wide and 480 high, so that it is sharp on a dense screen."""
-    with opened(lab, "size", "%%imagegen -p evolink -q low --size 1:1\nA round fox") as notebook:
+    with opened(lab, "%%imagegen -p evolink -q low --size 1:1\nA round fox") as notebook:
         notebook.run(1)
         box = notebook.output_area(1).locator("img").bounding_box()
         assert (round(box["width"]), round(box["height"])) == (480, 480)
@@ -63,7 +65,7 @@ def test_picture_is_not_gigantic(lab):
 def test_cancel_while_the_cell_runs(lab, gateway):
     """A click on Cancel ends the running cell with one line; the gateway goes on, and resume collects the picture."""
     gateway.arm("held", match="Cancelled in the page")
-    with opened(lab, "cancel", "%%imagegen -p evolink -q low -n 2\nCancelled in the page", "%imagegen resume") as notebook:
+    with opened(lab, "%%imagegen -p evolink -q low -n 2\nCancelled in the page", "%imagegen resume") as notebook:
         notebook.start(1)
         button = notebook.output_area(1).get_by_role("button", name="Cancel")
         button.wait_for()
@@ -74,14 +76,14 @@ def test_cancel_while_the_cell_runs(lab, gateway):
         assert notebook.output_area(1).get_by_role("button").count() == 0
         gateway.disarm()
         notebook.run(2)
-        assert drawn(notebook, 2) == 2
+        wait_for_images(notebook, 2, 2)
         assert len(gateway.accepted("Cancelled in the page")) == 1
 
 
 def test_run_all(lab):
     """Run All runs every cell, and each has its own pictures."""
     cells = [f"%%imagegen -p evolink -q low -o r{n}\nRun all in the page {n}" for n in range(2)]
-    with lab.open("all.ipynb", [LOAD, *cells, "print(len(r0), len(r1))"]) as notebook:
+    with lab.shared([LOAD, *cells, "print(len(r0), len(r1))"]) as notebook:
         notebook.command("notebook:run-all-cells")
         notebook.until(lambda: notebook.outputs(3), "the last cell")
         assert [mimes(notebook.outputs(cell)) for cell in (1, 2)] == [[PICTURE, LINE]] * 2
@@ -89,23 +91,21 @@ def test_run_all(lab):
 
 
 def test_saved_picture_is_there_without_a_kernel(lab):
-    """Saved and reopened in a page that can start no kernel, the picture is drawn and no widget is missed."""
-    with opened(lab, "kept", "%%imagegen -p evolink -q low\nKept until tomorrow") as notebook:
+    """Saved and reopened without a kernel, the picture is drawn and no widget is missing."""
+    with opened(lab, "%%imagegen -p evolink -q low\nKept until tomorrow", name="kept.ipynb") as notebook:
         notebook.run(1)
         document = notebook.save()
         assert "widgets" not in document["metadata"]
         assert mimes(document["cells"][1]["outputs"]) == [PICTURE, LINE]
-        notebook.command("notebook:shutdown-kernel")
-        notebook.page.route("**/api/sessions*", lambda route: route.abort() if route.request.method == "POST" else route.continue_())
-        notebook.load(kernel=False)
+        notebook.reopen(kernel=False)
         notebook.output_area(1).locator("img").wait_for()
-        assert drawn(notebook, 1) == 1
+        wait_for_images(notebook, 1, 1)
         assert "model not found" not in notebook.output_area(1).inner_text()
 
 
 def test_tab_completes_options_and_values(lab):
     """TAB offers the options, and of a chosen gateway's model exactly what works there."""
-    with opened(lab, "tab", "") as notebook:
+    with opened(lab, "") as notebook:
         notebook.type("%%imagegen -p xingchao --reso", cell=1)
         notebook.page.keyboard.press("Tab")
         items = notebook.page.locator(".jp-Completer-item .jp-Completer-match")
@@ -120,12 +120,12 @@ def test_tab_completes_options_and_values(lab):
 
 
 def test_reload_while_it_runs_loses_nothing(lab, gateway):
-    """After a reload the page knows nothing of the running cell; the picture is saved all the same, and show brings it back."""
+    """After a reload the page does not show the running cell; the picture is saved all the same, and show brings it back."""
     cells = (
         "%%imagegen -p evolink -q low -n 1 -o reloaded\nReloaded meanwhile",
         "get_ipython().run_line_magic('imagegen', f'show {reloaded[0].id}')",
     )
-    with opened(lab, "reload", *cells) as notebook:
+    with opened(lab, *cells, name="reload.ipynb") as notebook:
         notebook.save()
         gateway.arm("held", match="Reloaded meanwhile")
         notebook.start(1)
@@ -134,7 +134,7 @@ def test_reload_while_it_runs_loses_nothing(lab, gateway):
         gateway.disarm()
         notebook.wait()
         notebook.run(2)
-        assert drawn(notebook, 2) == 1
+        wait_for_images(notebook, 2, 1)
         assert "imagegen/reloaded-meanwhile-" in notebook.output_area(2).inner_text()
         assert len(gateway.accepted("Reloaded meanwhile")) == 1
 
@@ -142,14 +142,14 @@ def test_reload_while_it_runs_loses_nothing(lab, gateway):
 def test_no_wait_output_turns_into_pictures(lab, gateway):
     """A cell that does not wait is free at once; its output shows progress and becomes the pictures by itself."""
     gateway.arm("held", match="Behind the page")
-    with opened(lab, "nowait", "%%imagegen -p evolink -q low -n 2 --no-wait\nBehind the page", "print('free')") as notebook:
+    with opened(lab, "%%imagegen -p evolink -q low -n 2 --no-wait\nBehind the page", "print('free')") as notebook:
         notebook.run(1)
         notebook.run(2)
         assert notebook.outputs(2)[0]["text"] == "free\n"
         notebook.output_area(1).get_by_role("button", name="Cancel").wait_for()
         gateway.disarm()
         notebook.until(lambda: mimes(notebook.outputs(1)) == [PICTURE, LINE] * 2, "the pictures")
-        assert drawn(notebook, 1) == 2
+        wait_for_images(notebook, 1, 2)
 
 
 CONTRAST = """element => {
@@ -172,7 +172,7 @@ def test_words_are_readable_in_both_themes(lab, gateway):
     """The progress, the caption and what differs from what was asked have enough contrast, light and dark."""
     gateway.arm("held", match="Readable")
     cell = "%%imagegen -p evolink -q low -s 3:1\nReadable [[fault: wrong-size]]"
-    with opened(lab, "theme", cell) as notebook:
+    with opened(lab, cell) as notebook:
         notebook.start(1)
         area = notebook.output_area(1)
         area.get_by_role("button", name="Cancel").wait_for()

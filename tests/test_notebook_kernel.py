@@ -1,4 +1,4 @@
-"""A whole cell on a real kernel: a front end on the protocol level on one side, a gateway's dialect on a socket on the other."""
+"""Cells on a real kernel, between a front end on the protocol level and a gateway's dialect on a socket."""
 
 import contextlib
 import json
@@ -9,23 +9,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from servers import sandbox_server
 
 KEY = "sk-test-0123456789abcdef"
-
-
-@pytest.fixture(scope="module")
-def gateway():
-    """A gateway whose tasks take a third of a second."""
-    with sandbox_server(duration=0.3) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def slow_gateway():
-    """A gateway whose tasks take longer than any test's patience needs."""
-    with sandbox_server(duration=3) as server:
-        yield server
 
 
 @pytest.fixture
@@ -69,8 +54,8 @@ def test_cell_becomes_a_picture(begin, gateway):
     assert front.models == {}
 
 
-def test_without_a_key_the_sandbox_draws_and_says_so(begin):
-    """No key and no gateway named: the sandbox in the kernel's own process makes the picture, and one line says so."""
+def test_without_a_key_the_sandbox_draws_and_one_line_names_it(begin):
+    """No key and no gateway named: the sandbox in the kernel's own process makes the picture, and one line names it."""
     front = begin(None)
     cell = front.run("%%imagegen -q low\nA castle")
     assert cell.status == "ok", cell.text
@@ -100,35 +85,39 @@ def test_run_all(begin, gateway):
     assert [len(gateway.accepted(f"Run all {n}")) for n in range(3)] == [1, 1, 1]
 
 
-def test_cancel_button_stops_the_waiting_and_resume_collects(begin, slow_gateway):
+def test_cancel_button_stops_the_waiting_and_resume_collects(begin, gateway):
     """A click ends the cell while the gateway goes on; resume brings the picture without another submission."""
-    front = begin(slow_gateway)
+    gateway.arm("held", match="Cancelled by a click")
+    front = begin(gateway)
     cell = waiting(front, "%%imagegen -p evolink -q low\nCancelled by a click")
-    front.until(lambda: slow_gateway.accepted("Cancelled by a click"), "the submission")
+    front.until(lambda: gateway.accepted("Cancelled by a click"), "the submission")
     front.click(front.model("ButtonModel"), subshell=front.open_subshell())
     front.wait(cell)
     assert cell.outputs[-1]["ename"] == "WaitingStopped"
     assert "%imagegen resume" in cell.outputs[-1]["evalue"]
     assert len(cell.outputs[-1]["traceback"]) == 1
+    gateway.disarm()
     collected = front.run("%imagegen resume")
     assert len(collected.images) == 1
-    assert len(slow_gateway.accepted("Cancelled by a click")) == 1
+    assert len(gateway.accepted("Cancelled by a click")) == 1
 
 
-def test_interrupt_stops_the_cell_and_run_all(begin, slow_gateway):
+def test_interrupt_stops_the_cell_and_run_all(begin, gateway):
     """The stop button ends the cell with one line, the queued cells do not run, and nothing paid for is lost."""
-    front = begin(slow_gateway)
+    gateway.arm("held", match="Interrupted")
+    front = begin(gateway)
     cell = waiting(front, "%%imagegen -p evolink -q low\nInterrupted")
     queued = front.send("print('never')")
-    front.until(lambda: slow_gateway.accepted("Interrupted"), "the submission")
+    front.until(lambda: gateway.accepted("Interrupted"), "the submission")
     front.interrupt()
     front.wait(cell)
     front.wait(queued)
     assert (cell.status, queued.status) == ("error", "aborted")
     assert len(cell.outputs[-1]["traceback"]) == 1
     assert front.models == {}
+    gateway.disarm()
     assert len(front.run("%imagegen resume").images) == 1
-    assert len(slow_gateway.accepted("Interrupted")) == 1
+    assert len(gateway.accepted("Interrupted")) == 1
 
 
 def test_interrupt_binds_what_there_is(begin, gateway):
@@ -142,12 +131,12 @@ def test_interrupt_binds_what_there_is(begin, gateway):
     assert cell.status == "error"
     assert len(cell.images) == 4
     assert "resume collects the pictures without paying again" in cell.outputs[-1]["traceback"][0]
-    told = front.run("print(len(part), part is _imagegen, [type(error).__name__ for error in part.errors])").text.strip()
-    assert told == "4 True ['WaitingStopped']"
+    bound = front.run("print(len(part), part is _imagegen, [type(error).__name__ for error in part.errors])").text.strip()
+    assert bound == "4 True ['WaitingStopped']"
 
 
-def test_interrupt_before_anything_is_sent_says_so(begin, gateway):
-    """While another program holds the ledger nothing goes out, and the line of the interrupt does not speak of a gateway."""
+def test_interrupt_before_anything_is_sent(begin, gateway):
+    """While another program has locked the ledger nothing is sent, and the interrupt's line does not name a gateway."""
     front = begin(gateway)
     assert front.run("%%imagegen -p evolink -q low\nFirst").status == "ok"
     home = front.folder.parent / "home" / "ledger.sqlite"
@@ -170,7 +159,7 @@ def test_interrupt_before_anything_is_sent_says_so(begin, gateway):
 
 
 def test_captions_link_from_the_notebook(begin, gateway):
-    """Wherever the notebook has gone since, a caption's link leads from the notebook's folder to the picture beside it."""
+    """After a change of folder, a caption's link still leads from the notebook's folder to the picture beside it."""
     front = begin(gateway)
     for folder in (".", "sub", "../.."):
         front.run(f"import os; os.makedirs({folder!r}, exist_ok=True); os.chdir({folder!r})")
@@ -187,7 +176,7 @@ def test_captions_link_from_the_notebook(begin, gateway):
 
 @pytest.mark.parametrize(("notebook", "folder"), [("story.ipynb", ""), ("../other/story.ipynb", "sub")])
 def test_the_notebooks_folder_is_where_its_kernel_started(begin, gateway, tmp_path, notebook, folder):
-    """Jupyter tells a kernel its notebook: loaded after a chdir, the extension keeps to its folder; another notebook's name is not ours."""
+    """Loaded after a chdir, the extension keeps to the folder of the notebook that Jupyter names; another notebook's name is not used."""
     front = begin(gateway, JPY_SESSION_NAME=str(tmp_path / "notebook" / notebook))
     front.run("import os; os.makedirs('sub'); os.chdir('sub')")
     front.run("%reload_ext imagegen_magic")
@@ -207,11 +196,14 @@ def test_no_wait_leaves_a_living_output(begin, gateway):
     front.until(lambda: not front.models, "the widgets to be closed")
 
 
-def test_two_jobs_at_once(begin, slow_gateway):
-    """A cell in the background and one in front run beside one another, each with its own progress and outputs."""
-    front = begin(slow_gateway)
+def test_two_jobs_at_once(begin, gateway):
+    """A cell in the background and one in front run at the same time, each with its own progress and outputs."""
+    gateway.arm("held", match="Behind")
+    front = begin(gateway)
     behind = front.run("%%imagegen -p evolink -q low --no-wait\nBehind")
     ahead = front.run("%%imagegen -p apimart -q low\nAhead")
+    assert not behind.images
+    gateway.disarm()
     front.until(lambda: behind.images, "the picture in the background")
     assert "behind" in behind.text
     assert "ahead" in ahead.text
@@ -219,33 +211,36 @@ def test_two_jobs_at_once(begin, slow_gateway):
     front.until(lambda: not front.models, "the widgets to be closed")
 
 
-def test_two_kernels_share_one_ledger(begin, slow_gateway):
-    """While one kernel waits, another on the same ledger makes pictures of its own and takes nothing that is not its."""
-    first, second = begin(slow_gateway, "one"), begin(slow_gateway, "two")
+def test_two_kernels_share_one_ledger(begin, gateway):
+    """While one kernel waits, another on the same ledger makes pictures of its own and takes none of the first's."""
+    gateway.arm("held", match="Kernel one")
+    first, second = begin(gateway, "one"), begin(gateway, "two")
     cell = waiting(first, "%%imagegen -p evolink -q low\nKernel one")
     other = second.run("%%imagegen -p evolink -q low\nKernel two")
     collected = second.run("%imagegen resume")
+    gateway.disarm()
     first.wait(cell)
     assert [len(c.images) for c in (cell, other, collected)] == [1, 1, 0]
     assert [path.name[:10] for path in saved(first) + saved(second)] == ["kernel-one", "kernel-two"]
 
 
-def test_killed_kernel_loses_nothing(begin, slow_gateway):
-    """After a kill -9 in the middle, a new kernel tells that a picture waits, and resume brings it, paid for once."""
-    front = begin(slow_gateway)
+def test_killed_kernel_loses_nothing(begin, gateway):
+    """After a kill -9 during the waiting, resume in a new kernel brings the picture, paid for once."""
+    gateway.arm("held", match="Killed")
+    front = begin(gateway)
     waiting(front, "%%imagegen -p evolink -q low\nKilled")
-    front.until(lambda: slow_gateway.accepted("Killed"), "the submission")
-    front.pump(0.3)
+    front.until(lambda: any("waiting" in state.get("value", "") for state in front.states("HTMLModel")), "the task's id in the ledger")
     front.kill()
+    gateway.disarm()
     front.restart()
     front.run("%load_ext imagegen_magic")
     collected = front.run("%imagegen resume")
     assert len(collected.images) == 1, collected.text
-    assert len(slow_gateway.accepted("Killed")) == 1
+    assert len(gateway.accepted("Killed")) == 1
 
 
 def test_error_is_one_line_without_a_traceback(begin, gateway):
-    """What a gateway cannot do is told in one line, before anything is sent."""
+    """What a gateway cannot do is refused in one line, before anything is sent."""
     front = begin(gateway)
     cell = front.run("%%imagegen -p apimart --size 1:1 --resolution 4k\nToo large")
     assert cell.status == "error"
@@ -254,7 +249,7 @@ def test_error_is_one_line_without_a_traceback(begin, gateway):
     assert gateway.submissions("Too large") == []
 
 
-def test_partial_failure_is_told_beside_the_pictures(begin, gateway):
+def test_partial_failure_is_shown_with_the_pictures(begin, gateway):
     """One of three tasks fails: two pictures, and one line in plain words for the third."""
     front = begin(gateway)
     gateway.arm("moderation", times=1, match="Partly")
@@ -288,7 +283,7 @@ def test_no_key_in_anything_that_is_kept(begin, gateway):
 
 
 def test_front_end_that_ignores_updates_still_reads_the_path(begin, gateway):
-    """`jupyter console` ignores updates and widgets: among the outputs that are made anew is the caption with its path."""
+    """`jupyter console` ignores updates and widgets: among the outputs that it does show is the caption with its path."""
     front = begin(gateway)
     front.obeys_updates = False
     cell = front.run("%%imagegen -p evolink -q low\nIn a console")

@@ -8,15 +8,15 @@ import nbformat
 import pytest
 from frontend import environment
 from panels import LOAD, PanelDriver
-from servers import sandbox_server
+from servers import sandbox_thread
 
 KEY = "sk-very-secret-4f9a8b7c6d5e"
 
 
 @pytest.fixture(scope="module")
 def gateway():
-    """Gateways on a socket, whose tasks take half a second."""
-    with sandbox_server(duration=0.5) as server:
+    """Gateways on a socket, whose tasks take a fifth of a second."""
+    with sandbox_thread(duration=0.2) as server:
         yield server
 
 
@@ -408,7 +408,7 @@ def test_cell_of_a_picture_runs_to_the_same_request(kernel, opened, gateway):
     assert first["json"] == again["json"]
 
 
-@pytest.mark.timeout(400)  # a hundred openings on a busy machine; it waits 240 s for them
+@pytest.mark.timeout(400)  # a hundred openings; it waits up to 240 s for them
 @pytest.mark.parametrize("openings", [5, pytest.param(100, marks=pytest.mark.long)])
 def test_closing_frees_every_widget_and_many_openings_leak_none(kernel, openings):
     """A closed panel leaves no model on either side; a hundred leave none in the kernel (they are too many for the socket at once)."""
@@ -429,7 +429,7 @@ print(most, len(ipywidgets.widgets.widget._instances))
     most, left = map(int, kernel.wait(kernel.send(code), patience=240).text.split())
     assert most > 30
     assert left == 0
-    kernel.pump(1)
+    kernel.pump()
     kernel.models.clear()
 
 

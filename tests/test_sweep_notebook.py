@@ -269,7 +269,7 @@ def test_a_known_price_asks_above_the_bound(gateway, shell, monkeypatch):
 def answered(front, code, answer):
     """Run a cell that asks, and answer it; returns the question and the cell."""
     cell = front.send(code)
-    question = front.client.get_stdin_msg(timeout=30)["content"]["prompt"]
+    question = front.client.get_stdin_msg(timeout=120)["content"]["prompt"]
     front.client.input(answer)
     return question, front.wait(cell)
 
