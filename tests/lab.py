@@ -141,6 +141,7 @@ class Lab:
         assert self._browser is not None
         page = spare or self._browser.new_page(viewport=_VIEWPORT, device_scale_factor=density)
         page.emulate_media(reduced_motion=_MOTION if density == 1 else "no-preference")
+        page.set_default_timeout(PATIENCE * 1000)
         notebook = Notebook(self, page, f"{self.url}/doc/tree/{name}?reset", self.folder / name, workspace)
         kernel = workspace.take_kernel() if workspace else ""
         if spare:

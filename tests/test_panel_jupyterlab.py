@@ -29,7 +29,6 @@ class Page:
 
     def __init__(self, notebook):
         self.notebook, self.page = notebook, notebook.page
-        self.page.set_default_timeout(120_000)
         self.root = self.page.locator(".imagegen-panel")
         self.until = notebook.until
         self.value = notebook.value
