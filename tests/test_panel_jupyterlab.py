@@ -184,7 +184,7 @@ def test_use_as_reference_and_copy_as_cell(opened, gateway):
     panel.page.keyboard.press("Control+V")
     panel.notebook.run(2)
     sent, again = gateway.accepted("The second picture")
-    assert sent["json"]["image_urls"] == [panel.value("panel.images[1].url")]
+    assert sent["json"]["image_urls"] == [panel.value("''.join(panel.images[1].url)")]
     assert sent["json"] == again["json"]
 
 
