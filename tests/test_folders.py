@@ -497,15 +497,15 @@ def test_a_missing_folder_is_reported_before_anything_is_sent(own_world, gateway
     panel = Panel(prompt="fox", **ONE)
     shutil.rmtree(own_world)
     line = "-p evolink -s 1024x1024"
-    gone = r"The notebook's folder .*work no longer exists.*Nothing was charged. Change to a folder that exists"
+    missing = r"The notebook's folder .*work no longer exists.*Nothing was charged. Change to a folder that exists"
     for cell in (f"%%imagegen {line}\nA fox", f"%%imagegen {line} --repeat 2\nA fox"):
-        with pytest.raises(SaveError, match=gone):
+        with pytest.raises(SaveError, match=missing):
             notebook.run(cell)
     for ask in (lambda: panel.generate().wait(), lambda: run(generate("fox", **ONE))):
-        with pytest.raises(SaveError, match=gone):
+        with pytest.raises(SaveError, match=missing):
             ask()
     notebook.run(f"%%imagegen {line} --dry-run\nA fox")
-    assert "is gone" in "".join(notebook.shown())
+    assert "no longer exists" in "".join(notebook.shown())
     assert (gateway.submissions, own_world.exists()) == (0, False)
     for command in ("config", "doctor", "history", "jobs", "resume", "cost"):
         notebook.run(f"%imagegen {command}")
@@ -519,7 +519,7 @@ def test_renamed_while_the_kernel_works_elsewhere_it_is_missing(own_world, gatew
     other.mkdir()
     os.chdir(other)
     now = _renamed(own_world)
-    with pytest.raises(SaveError, match="is gone"):
+    with pytest.raises(SaveError, match="no longer exists"):
         notebook.run("%%imagegen -p evolink -s 1024x1024\nA fox")
     assert (gateway.submissions, own_world.exists(), list(other.iterdir())) == (0, False, [])
     os.chdir(now)
