@@ -1,4 +1,4 @@
-"""A real kernel killed with SIGKILL, amid a picture, an edit or a sweep, loses nothing that was paid for; nothing is paid twice."""
+"""A real kernel killed with SIGKILL, during a picture, an edit or a sweep, loses nothing that was paid for; nothing is paid twice."""
 
 import contextlib
 import hashlib
@@ -11,11 +11,11 @@ from collections import Counter
 
 import pytest
 from PIL import Image, ImageDraw
-from servers import sandbox_server
+from servers import sandbox_server, sandbox_thread
 
 from imagegen_magic import mask_box
 
-CELL = "%%imagegen -p evolink --size 1024x1024 -n {n}{options}\n{prompt}"
+CELL = "%%imagegen -p evolink --size 1024x1024 -q low -n {n}{options}\n{prompt}"
 
 # run in the kernel before the picture: the first large write, flush or publication of a picture is the kernel's last act
 DIE_WHILE_WRITING = """
@@ -55,7 +55,7 @@ files.save = save
 
 @pytest.fixture(scope="module")
 def server():
-    """One gateway process; it outlives every kernel."""
+    """A gateway; it outlives every kernel."""
     with sandbox_server(duration=0.8) as running:
         yield running
 
@@ -78,9 +78,9 @@ def _states(notebook):
     return []
 
 
-def _until(true, what):
-    deadline = time.monotonic() + 60
-    while not true():
+def _until(condition, what):
+    deadline = time.monotonic() + 120
+    while not condition():
         assert time.monotonic() < deadline, f"waited for {what}"
         time.sleep(0.01)
 
@@ -89,8 +89,8 @@ def _dead(notebook):
     _until(lambda: not notebook.manager.is_alive(), "the kernel's death")
 
 
-def _all_home(notebook, server, prompt, pictures, submissions=1):
-    """A new kernel resumes: every picture is on disk, whole, and the server counted each submission once."""
+def _resumes_all(notebook, server, prompt, pictures, submissions=1):
+    """A new kernel resumes: every picture is complete on disk, and the server counted each submission once."""
     notebook.restart()
     assert notebook.run("%load_ext imagegen_magic").status == "ok"
     cell = notebook.run("%imagegen resume")
@@ -113,28 +113,27 @@ def test_killed_after_the_submit_was_accepted(notebook, server):
     notebook.send(CELL.format(n=2, prompt="killed after the submit", options=""))
     _until(lambda: _states(notebook) == ["submitted"], "the task id in the ledger")
     notebook.kill()
-    _all_home(notebook, server, "killed after the submit", 2)
+    _resumes_all(notebook, server, "killed after the submit", 2)
 
 
-def test_killed_while_looking(notebook, server):
-    """In the middle of the waiting, with several tasks open."""
+def test_killed_while_polling(notebook, server):
+    """During the waiting, with several open tasks."""
     before = server.log()["looks"] + server.log()["batch_looks"]
-    notebook.send(CELL.format(n=12, prompt="killed while looking", options=""))
-    _until(lambda: _states(notebook).count("submitted") == 2 and server.log()["looks"] + server.log()["batch_looks"] > before, "looks")
+    notebook.send(CELL.format(n=11, prompt="killed while polling", options=""))
+    _until(lambda: _states(notebook).count("submitted") == 2 and server.log()["looks"] + server.log()["batch_looks"] > before, "polls")
     notebook.kill()
-    _all_home(notebook, server, "killed while looking", 12, submissions=2)
+    _resumes_all(notebook, server, "killed while polling", 11, submissions=2)
 
 
 def test_killed_while_downloading(notebook, server):
-    """The bytes were trickling in; nothing half is ever visible."""
+    """While the bytes arrive slowly; no partial file is ever visible."""
     server.arm("slow", times=1)
     before = server.log()["downloads"]
     notebook.send(CELL.format(n=1, prompt="killed while downloading", options=""))
     _until(lambda: server.log()["downloads"] > before, "a download")
-    time.sleep(0.2)
     notebook.kill()
     assert list((notebook.folder / "imagegen").glob("*")) == []
-    _all_home(notebook, server, "killed while downloading", 1)
+    _resumes_all(notebook, server, "killed while downloading", 1)
 
 
 @pytest.mark.parametrize(
@@ -148,11 +147,11 @@ def test_killed_while_saving(death, notebook, server):
     assert notebook.run(death).status == "ok"
     notebook.send(CELL.format(n=1, prompt=prompt, options=""))
     _dead(notebook)
-    _all_home(notebook, server, prompt, 1)
+    _resumes_all(notebook, server, prompt, 1)
 
 
 def test_killed_before_the_submits_answer_came(notebook, server):
-    """Nobody here can know whether it was accepted: told, never sent again, and no longer counted as waiting."""
+    """It is unknown whether it was accepted: reported, never sent again, and no longer counted as waiting."""
     server.arm("hang-after-accept")
     notebook.send(CELL.format(n=1, prompt="killed too early", options=""))
     _until(lambda: server.submissions("killed too early"), "the submit at the server")
@@ -166,7 +165,7 @@ def test_killed_before_the_submits_answer_came(notebook, server):
     assert len(server.submissions("killed too early")) == 1
 
 
-def test_the_next_session_says_that_pictures_are_waiting(notebook, server):
+def test_the_next_session_names_waiting_pictures(notebook, server):
     """At its first cell, in one line, with what to do."""
     notebook.send(CELL.format(n=2, prompt="waiting for you", options=""))
     _until(lambda: _states(notebook) == ["submitted"], "the task id in the ledger")
@@ -175,29 +174,29 @@ def test_the_next_session_says_that_pictures_are_waiting(notebook, server):
     notebook.run("%load_ext imagegen_magic")
     cell = notebook.run(CELL.format(n=1, prompt="something else", options=" --sandbox"))
     assert "2 pictures are waiting: %imagegen resume" in cell.text
-    _all_home_count(notebook)
+    _resumes_two(notebook)
 
 
-def _all_home_count(notebook):
+def _resumes_two(notebook):
     assert len(notebook.run("%imagegen resume").images) == 2
 
 
 def test_a_second_kernel_does_not_take_what_the_first_is_waiting_for(kernels, notebook, server, tmp_path):
-    """Two kernels on one ledger: resume collects only what nobody alive waits for."""
+    """Two kernels on one ledger: resume leaves a task alone that a live kernel waits for."""
     running = notebook.send(CELL.format(n=1, prompt="mine", options=""))
     _until(lambda: _states(notebook) == ["submitted"], "the task id in the ledger")
     home = {"IMAGEGEN_HOME": str(notebook.folder / "imagegen-home")}
     with kernels.kernel(tmp_path / "other", IMAGEGEN_POLL_SECONDS="0.1", **home, **server.environ("evolink")) as other:
         other.run("%load_ext imagegen_magic")
         assert other.run("%imagegen resume").images == []
-        mine = other.run(CELL.format(n=1, prompt="another's", options=""))
+        mine = other.run(CELL.format(n=1, prompt="another", options=""))
         assert len(mine.images) == 1
     assert len(notebook.wait(running).images) == 1
     assert len(server.submissions("mine")) == 1
     assert os.listdir(notebook.folder / "imagegen")
 
 
-# --- amid an edit
+# --- during an edit
 
 SIZE = (1024, 640)
 EDIT = "%%imagegen -p gccai --size 1024x640 -q low --output-format png --ref scene.png --mask middle.png"
@@ -216,16 +215,16 @@ def _pictures(folder):
     mask_box(image, 300, 200, 700, 500).save(folder / "middle.png")
 
 
-def test_a_killed_edit_is_looked_at_when_it_is_resumed(kernels, tmp_path):
-    """The share is computed from the copies, kept and told, though the person's files are gone; nothing is paid or uploaded twice."""
+def test_a_killed_edit_is_compared_with_its_mask_when_it_is_resumed(kernels, tmp_path):
+    """The share is computed from the copies, stored and shown, though the user's files are gone; nothing is paid or uploaded twice."""
     with (
-        sandbox_server(duration=0.05) as server,
+        sandbox_thread(duration=0.05) as server,
         kernels.kernel(tmp_path / "nb", IMAGEGEN_POLL_SECONDS="0.1", **server.environ("gccai")) as kernel,
     ):
         _pictures(kernel.folder)
         assert kernel.run("%load_ext imagegen_magic").status == "ok"
         kernel.run(DIE_INSTEAD_OF_SAVING)
-        kernel.send(f"{EDIT}\nkilled in between [[fault: mask-ignored]]")
+        kernel.send(f"{EDIT}\nkilled during an edit [[fault: mask-ignored]]")
         _until(lambda: not kernel.manager.is_alive(), "the kernel's death")
         for name in ("scene.png", "middle.png"):
             (kernel.folder / name).unlink()
@@ -246,25 +245,26 @@ def test_a_killed_edit_is_looked_at_when_it_is_resumed(kernels, tmp_path):
 
 def _kept(kernel):
     """Return the figures that the ledger holds."""
-    book = sqlite3.connect(kernel.folder / "imagegen-home" / "ledger.sqlite")
+    ledger = sqlite3.connect(kernel.folder / "imagegen-home" / "ledger.sqlite")
     try:
-        ((share, mean),) = book.execute("SELECT share, mean FROM drifts").fetchall()
+        ((share, mean),) = ledger.execute("SELECT share, mean FROM drifts").fetchall()
     finally:
-        book.close()
+        ledger.close()
     return share, mean
 
 
-# --- amid a sweep of 200, at a gateway that refuses and drops
+# --- during a sweep of 60, at a gateway that refuses and drops
 
-AXES = "a = [f'first {n}' for n in range(20)]\nb = [f'second {n}' for n in range(10)]"
+PICTURES = 60
+AXES = "a = [f'first {n}' for n in range(10)]\nb = [f'second {n}' for n in range(6)]"
 SWEEP = "%%imagegen -p evolink --size 1:1 -q low --sweep a=@a --sweep b=@b --yes -o made{options}\n{name}: {{{{a}}}} and {{{{b}}}}"
-FAULTS = {"rate-limited": 6, "unavailable": 4, "dropped-download": 6, "truncated": 3, "expired": 5, "download-500": 3, "look-500": 2}
+FAULTS = {"rate-limited": 4, "unavailable": 3, "dropped-download": 4, "truncated": 2, "expired": 3, "download-500": 2, "look-500": 2}
 
 
 @pytest.fixture(scope="module")
 def faulty():
-    """One gateway process with one picture for all; it outlives every kernel."""
-    with sandbox_server(duration=1, plain=True) as running:
+    """A gateway with one picture for all; it outlives every kernel."""
+    with sandbox_thread(duration=1, plain=True) as running:
         yield running
 
 
@@ -291,11 +291,11 @@ def _counts(kernel):
     return Counter()
 
 
-def _killed_when(kernel, name, true, what):
+def _killed_when(kernel, name, condition, what):
     """Start the sweep and kill its kernel at that moment; a new kernel takes its place."""
     kernel.send(SWEEP.format(name=name, options=""))
     path = kernel.folder / "imagegen-home" / "ledger.sqlite"
-    _until(lambda: path.exists() and true(), what)
+    _until(lambda: path.exists() and condition(), what)
     kernel.kill()
     kernel.restart()
     _prepare(kernel)
@@ -307,11 +307,11 @@ def _paid(faulty, name):
 
 
 def _combinations(name):
-    return {f"{name}: first {a} and second {b}" for a in range(20) for b in range(10)}
+    return {f"{name}: first {a} and second {b}" for a in range(10) for b in range(6)}
 
 
-def _whole(kernel):
-    """Return the sweep of the ledger: how many pictures, at how many places, of how many files, and what is missing."""
+def _sweep(kernel):
+    """Return the ledger's sweep: how many pictures, at how many combinations, of how many files, and what is missing."""
     code = (
         "import json\nfrom imagegen_magic.studies.sweeps.plan import load\nfound = load()\n"
         "print(json.dumps([len(found), len({tuple(found.place(image).items()) for image in found}), "
@@ -320,27 +320,27 @@ def _whole(kernel):
     return json.loads(kernel.run(code).text)
 
 
-def test_killed_with_pictures_on_their_way(kernel, faulty):
-    """Everything was submitted and something is home: resume brings the rest, and nothing is paid twice."""
+def test_killed_while_pictures_are_downloaded(kernel, faulty):
+    """Everything is submitted and some pictures are saved: resume brings the rest, and nothing is paid twice."""
     name = "on their way"
-    _killed_when(
-        kernel,
-        name,
-        lambda: (states := _counts(kernel))["saved"] > 20 and not states["planned"] and not states["submitting"] and states["saved"] < 200,
-        "the middle of the fetching",
-    )
+
+    def is_downloading():
+        states = _counts(kernel)
+        return 6 < states["saved"] < PICTURES and not states["planned"] and not states["submitting"]
+
+    _killed_when(kernel, name, is_downloading, "some of the downloads")
     cell = kernel.run("%imagegen resume")
     assert cell.status == "ok", cell.text
-    assert _whole(kernel) == [200, 200, 200, []]
+    assert _sweep(kernel) == [PICTURES, PICTURES, PICTURES, []]
     assert _paid(faulty, name) == dict.fromkeys(_combinations(name), 1)
     assert set(_counts(kernel)) == {"saved"}
 
 
 def test_killed_while_submitting(kernel, faulty):
-    """Some were never sent, some wait, of some nobody knows: the cell again with --reuse pays for what is missing, and only for that."""
+    """Some were never sent, some wait, some are unknown: the cell again with --reuse pays for what is missing, and only for that."""
     name = "while submitting"
     faulty.arm("hang-after-accept", times=2, match=f"{name}: first 3 and second")
-    _killed_when(kernel, name, lambda: (states := _counts(kernel))["submitted"] > 60 and states["planned"], "the middle of the submitting")
+    _killed_when(kernel, name, lambda: (states := _counts(kernel))["submitted"] > 15 and states["planned"], "some of the submissions")
     cell = kernel.run(SWEEP.format(name=name, options=" --reuse"))
     assert cell.status == "ok", cell.text
     unknown = _unknown(kernel)
@@ -349,19 +349,19 @@ def test_killed_while_submitting(kernel, faulty):
     assert f"%imagegen forget {unknown[0]} (likewise {', '.join(map(str, unknown[1:]))})" in cell.text
     first = _paid(faulty, name)
     assert max(first.values()) == 1
-    assert kernel.run("%imagegen resume").status == "ok"  # what was asked about in a bad moment
-    assert _whole(kernel)[:2] == [200 - len(unknown)] * 2
+    assert kernel.run("%imagegen resume").status == "ok"  # what a fault had kept from being collected
+    assert _sweep(kernel)[:2] == [PICTURES - len(unknown)] * 2
 
     for row in unknown:
         assert kernel.run(f"%imagegen forget {row}").status == "ok"
     cell = kernel.run(SWEEP.format(name=name, options=" --reuse"))
     assert cell.status == "ok", cell.text
-    assert re.search(rf"{200 - len(unknown)} exist already · {len(unknown)} to make", cell.text)
-    assert _whole(kernel) == [200, 200, 200, []]
+    assert re.search(rf"{PICTURES - len(unknown)} exist already · {len(unknown)} to make", cell.text)
+    assert _sweep(kernel) == [PICTURES, PICTURES, PICTURES, []]
     second = _paid(faulty, name) - first
     assert sum(second.values()) == len(unknown)
     assert set(_paid(faulty, name)) == _combinations(name)
-    assert kernel.run("print(len(made), sum(image.reused for image in made))").text.strip() == f"200 {200 - len(unknown)}"
+    assert kernel.run("print(len(made), sum(image.reused for image in made))").text.strip() == f"{PICTURES} {PICTURES - len(unknown)}"
 
 
 def _unknown(kernel):
