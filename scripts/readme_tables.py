@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from imagegen_magic.notebook.arguments.subcommands import COMMANDS
+from imagegen_magic.notebook.subcommands import COMMANDS
 from imagegen_magic.options import OPTIONS, SETTINGS
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Model, Provider

@@ -4,7 +4,7 @@ import pytest
 from shells import a_shell
 
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.notebook.arguments.subcommands import COMMANDS
+from imagegen_magic.notebook.subcommands import COMMANDS
 from imagegen_magic.options import OPTIONS, option_for
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.alternatives import fitting_values, possible_values

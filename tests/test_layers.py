@@ -44,7 +44,9 @@ LAYERS = {  # a package, and the packages that it may import beside the words
     "notebook": ("providers", "imaging", "engine", "studies"),
     "sandbox": ("providers",),
 }
-NOTEBOOK_FLOORS = ("context", "output", "arguments", "progress", "widgets", "mask_editor", "panel", "commands", "magic")  # bottom up
+NOTEBOOK_FLOORS = (  # bottom up
+    *("context", "subcommands", "output", "arguments", "progress", "widgets", "mask_editor", "panel", "commands", "magic"),
+)
 HTTP_MODULES = ("engine.net.transport",)
 HTTP_LIBRARIES = {"httpx2", "httpcore2", "httpx", "httpcore", "h11", "anyio", "certifi"}
 PILLOW_TYPES = {"result", "studies.sweeps.result", "notebook.mask_editor"}  # they name its class in a signature

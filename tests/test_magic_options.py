@@ -11,7 +11,8 @@ import pytest
 from IPython.core.error import UsageError
 from shells import a_shell
 
-from imagegen_magic.notebook.arguments import parser, subcommands
+from imagegen_magic.notebook import subcommands
+from imagegen_magic.notebook.arguments import parser
 from imagegen_magic.options import OPTIONS, SETTINGS
 from imagegen_magic.request import ImageRequest
 

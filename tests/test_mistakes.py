@@ -15,8 +15,8 @@ from imagegen_magic import __version__
 from imagegen_magic.engine import api
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.notebook.arguments import cell_text, dashes, mistakes, parser
-from imagegen_magic.notebook.arguments.subcommands import command_for
 from imagegen_magic.notebook.panel.state import PanelState, request_of
+from imagegen_magic.notebook.subcommands import command_for
 from imagegen_magic.request import ImageRequest, is_blank
 from imagegen_magic.studies.sweeps import plan as sweep
 

@@ -17,7 +17,7 @@ from shells import a_shell
 from imagegen_magic import generate, run
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.notebook.arguments import subcommands
+from imagegen_magic.notebook import subcommands
 from imagegen_magic.options import OPTIONS, SETTINGS
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Provider

@@ -16,7 +16,7 @@ from imagegen_magic.formats import EXTENSIONS
 from imagegen_magic.humanize import truncate
 from imagegen_magic.notebook.arguments import dashes, other_tools, parser
 from imagegen_magic.notebook.arguments.parser import Line, Stray
-from imagegen_magic.notebook.arguments.subcommands import COMMANDS, command_for
+from imagegen_magic.notebook.subcommands import COMMANDS, command_for
 from imagegen_magic.options import option_for
 from imagegen_magic.request import Size
 

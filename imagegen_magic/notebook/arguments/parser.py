@@ -14,7 +14,7 @@ from IPython.core.error import UsageError
 
 from imagegen_magic.notebook.arguments import dashes
 from imagegen_magic.notebook.arguments.other_tools import replacement
-from imagegen_magic.notebook.arguments.subcommands import Command
+from imagegen_magic.notebook.subcommands import Command
 from imagegen_magic.options import OPTIONS, Option, option_for
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from IPython.core.error import UsageError
 
 from imagegen_magic.notebook.arguments import parser
-from imagegen_magic.notebook.arguments.subcommands import Command
+from imagegen_magic.notebook.subcommands import Command
 
 if TYPE_CHECKING:
     from imagegen_magic.notebook.context import NotebookContext

@@ -16,7 +16,8 @@ from imagegen_magic.engine import api, credentials
 from imagegen_magic.engine.settings import NOTEBOOK_OPTIONS
 from imagegen_magic.engine.storage import folders
 from imagegen_magic.errors import ImageGenError
-from imagegen_magic.notebook.arguments import confirmation, mistakes, parser, subcommands
+from imagegen_magic.notebook import subcommands
+from imagegen_magic.notebook.arguments import confirmation, mistakes, parser
 from imagegen_magic.notebook.arguments.request_builder import build_request
 from imagegen_magic.notebook.commands import dispatch
 from imagegen_magic.notebook.output import tables

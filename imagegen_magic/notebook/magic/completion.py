@@ -12,8 +12,8 @@ from IPython.core.error import UsageError
 from imagegen_magic.engine import endpoints
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.arguments import parser
-from imagegen_magic.notebook.arguments.subcommands import COMMANDS, Command, command_for
 from imagegen_magic.notebook.magic import input_transformer
+from imagegen_magic.notebook.subcommands import COMMANDS, Command, command_for
 from imagegen_magic.options import OPTIONS, Option, option_for
 from imagegen_magic.providers import alternatives, registry
 from imagegen_magic.providers.model import VALUE_LISTS

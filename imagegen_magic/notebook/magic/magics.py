@@ -9,7 +9,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 from traitlets import Bool, Float, Int, TraitError, Unicode
 
 from imagegen_magic import readers
-from imagegen_magic.notebook.arguments import subcommands
+from imagegen_magic.notebook import subcommands
 from imagegen_magic.notebook.context import NotebookContext
 from imagegen_magic.notebook.magic import input_transformer
 from imagegen_magic.options import SETTINGS, Option
