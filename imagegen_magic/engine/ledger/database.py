@@ -178,14 +178,18 @@ class Database(ProcessBound):
                 connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
                 results = [item.work(connection) for item in batch]
                 connection.execute("COMMIT")
-            except Exception as error:
-                if isinstance(error, (sqlite3.Error, OSError)) and not _is_busy(error):
-                    self._disconnect()  # which rolls back; a new connection may be able to write
-                else:
-                    connection.rollback()
+            except Exception:
+                self._roll_back(connection)
                 raise
             self.transactions += writes
             return results
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        """Undo a transaction. The connection is kept, because a full disk may not let another one open; a broken one is closed."""
+        try:
+            connection.rollback()
+        except sqlite3.Error:
+            self._disconnect()
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is not None and self._file == self._identity():
