@@ -30,13 +30,13 @@ def pytest_ignore_collect(collection_path, config):
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by the marks
 def pytest_collection_modifyitems(items):
-    """Mark what starts a browser or a kernel, and begin with its files, which take longest."""
-    early = {}
+    """Mark what starts a browser or a kernel, and begin with its files and the slow ones, so that none is alone at the end."""
+    marks, early = ("browser", "kernel", "slow"), {}
     for item in items:
         for fixture, mark in STARTED_BY.items():
             if fixture in item.fixturenames:
                 item.add_marker(mark)
-        rank = 0 if item.get_closest_marker("browser") else 1 if item.get_closest_marker("kernel") else 2
+        rank = next((number for number, name in enumerate(marks) if item.get_closest_marker(name)), len(marks))
         early[item.path] = min(rank, early.get(item.path, rank))
     items.sort(key=lambda item: early[item.path])
 

@@ -18,7 +18,7 @@ from frontend import environment
 from lab import write_notebook
 from nbconvert import HTMLExporter, MarkdownExporter
 from PIL import Image, ImageChops
-from servers import sandbox_server
+from servers import sandbox_thread
 from terminals import enter, terminal
 
 pytestmark = pytest.mark.kernel
@@ -86,8 +86,8 @@ def converted(notebook):
     )
 
 
-def test_nothing_blank_stays_where_pictures_did_not_come(world, gateway):
-    """Behind a cell, every output that was kept free for a picture says in the end what became of it; no output is blank."""
+def test_no_output_is_blank_if_pictures_did_not_come(world, gateway):
+    """In the background, every output reserved for a picture shows in the end what became of it; no output is blank."""
     gateway.arm("failed", times=1, match="half fails")
     gateway.arm("failed", times=None, match="all fail")
     cells = (
@@ -123,14 +123,14 @@ def test_papermill_holds_pictures_and_no_widget(world):
 
 
 def test_failure_ends_the_run_with_one_line(world):
-    """A cell that makes nothing stops the run, with an error that says what to do."""
+    """A cell that makes nothing stops the run, with an error that names the next step."""
     write_notebook(world / "story.ipynb", (CELLS[0], "%%imagegen -p apimart -s 1:1 -r 4k\nToo large"))
     with pytest.raises(nbclient.exceptions.CellExecutionError, match="UnsupportedOption"):
         run_story(world)
 
 
-def test_without_anybody_the_cell_is_printed(tmp_path, monkeypatch):
-    """nbclient puts no cell anywhere, so the text stands in the output."""
+def test_without_a_front_end_the_cell_is_printed(tmp_path, monkeypatch):
+    """nbclient inserts no cell, so the text stands in the output."""
     for name, value in environment(tmp_path).items():
         monkeypatch.setenv(name, value)
     cells = ["%load_ext imagegen_magic", "%imagegen -p gccai --sandbox a fox", "%imagegen recall 1"]
@@ -139,15 +139,15 @@ def test_without_anybody_the_cell_is_printed(tmp_path, monkeypatch):
     assert notebook.cells[2].outputs[0]["text"] == "%%imagegen --provider gccai --sandbox\na fox\n"
 
 
-def test_a_program_sends_them(tmp_path, gateway, monkeypatch):
-    """nbclient answers nothing: what it ran yesterday, it runs today."""
-    settings = {"IMAGEGEN_POLL_SECONDS": "0.05", "IMAGEGEN_SIZE": "1:1"}
+def test_a_program_is_not_asked(tmp_path, gateway, monkeypatch):
+    """nbclient cannot answer a question: a cell with more pictures than the limit runs all the same."""
+    settings = {"IMAGEGEN_POLL_SECONDS": "0.05", "IMAGEGEN_SIZE": "1:1", "IMAGEGEN_ASK_ABOVE_PICTURES": "2"}
     for name, value in environment(tmp_path, **settings, **gateway.environ()).items():
         monkeypatch.setenv(name, value)
-    write_notebook(tmp_path / "many.ipynb", ("%load_ext imagegen_magic", "%%imagegen -p evolink -q low -n 21\nby a program"))
+    write_notebook(tmp_path / "many.ipynb", ("%load_ext imagegen_magic", "%%imagegen -p evolink -q low -n 3\nby a program"))
     notebook = nbformat.read(tmp_path / "many.ipynb", as_version=4)
     nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    assert sum(entry["json"]["n"] for entry in gateway.accepted("by a program")) == 21
+    assert sum(entry["json"]["n"] for entry in gateway.accepted("by a program")) == 3
 
 
 # --- a terminal
@@ -155,8 +155,8 @@ def test_a_program_sends_them(tmp_path, gateway, monkeypatch):
 
 @pytest.fixture(scope="module")
 def slow_gateway():
-    """A gateway whose tasks take a second and a half: a terminal's line is seen waiting."""
-    with sandbox_server(duration=1.5) as server:
+    """A gateway whose tasks take a second and a half, so that a terminal's line shows the waiting."""
+    with sandbox_thread(duration=1.5) as server:
         yield server
 
 
@@ -173,7 +173,7 @@ def ipython(tmp_path, slow_gateway):
 
 
 def visible(text):
-    """Return what is left on the screen: what a carriage return overwrote is gone."""
+    """Return what is left on the screen, without what a carriage return overwrote."""
     lines = [line.rsplit("\r", 1)[-1] for line in text.replace("\r\n", "\n").split("\n")]
     return _ESCAPES.sub("", "\n".join(lines))
 
@@ -197,7 +197,7 @@ def test_line_never_wraps(ipython):
     assert max(len(_ESCAPES.sub("", line)) for line in written.split("\r") if "waiting" in line) < 100
 
 
-def test_interrupt_says_what_goes_on(ipython):
+def test_interrupt_names_the_next_step(ipython):
     """Ctrl-C ends the waiting with one line, and resume collects the picture."""
     ipython.sendline("%imagegen -p evolink -q low Interrupted")
     ipython.expect("waiting")
@@ -220,8 +220,9 @@ def test_a_terminal_asks(tmp_path, gateway):
     try:
         shell.expect(r"In \[1\]: ")
         enter(shell, "%load_ext imagegen_magic")
-        shell.sendline("%imagegen -p evolink -q low --size 1:1 -n 21 terminal")
-        shell.expect(r"This is 21 pictures. Make them\? \[y/N\] ")
+        enter(shell, "%config ImageGenMagics.ask_above_pictures = 2")
+        shell.sendline("%imagegen -p evolink -q low --size 1:1 -n 3 terminal")
+        shell.expect(r"This is 3 pictures. Make them\? \[y/N\] ")
         shell.sendline("n")
         shell.expect(r"In \[\d+\]: ")
         assert "Not confirmed: nothing was sent, nothing is charged" in shell.before
@@ -234,7 +235,7 @@ def test_a_terminal_asks(tmp_path, gateway):
 
 
 def test_the_quickstart_ends_with_a_command_for_any_folder(tmp_path):
-    """The script runs the notebook in a real kernel, and the places and the command that it prints at the end hold wherever one is."""
+    """The script runs the notebook in a real kernel; the paths and the command that it prints are valid in every working folder."""
     home = tmp_path / "a folder"
     programs = home / ".venv" / "bin"
     programs.mkdir(parents=True)
@@ -249,9 +250,9 @@ def test_the_quickstart_ends_with_a_command_for_any_folder(tmp_path):
     own = environment(tmp_path / "own", PYTHON=sys.executable)
     done = subprocess.run([home / "scripts" / "quickstart"], cwd="/", env=own, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    told = dict(re.split(r":\s+", line, maxsplit=1) for line in done.stdout.splitlines())
-    assert list(told) == ["The executed notebook", "The same as a page", "The pictures", "Open it in JupyterLab"]
-    notebook, page, pictures, opening = told.values()
+    printed = dict(re.split(r":\s+", line, maxsplit=1) for line in done.stdout.splitlines())
+    assert list(printed) == ["The executed notebook", "The same as a page", "The pictures", "Open it in JupyterLab"]
+    notebook, page, pictures, opening = printed.values()
     assert "image/jpeg" in Path(notebook).read_text()
     assert "<html" in Path(page).read_text()
     assert len(list(Path(pictures).glob("fox-*.png"))) == 1
@@ -303,7 +304,7 @@ def pictures(cell):
 
 
 def words(cell):
-    """Return all that a person can read in a cell's outputs."""
+    """Return all text in a cell's outputs."""
     return "\n".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell.outputs)
 
 
@@ -320,7 +321,7 @@ def test_committed_notebooks_are_clean(path):
 
 
 def test_executed_notebooks_hold_pictures(executed):
-    """There are pictures in the outputs, all whole, none larger than a preview, and no widget is left behind."""
+    """There are pictures in the outputs, all complete, none larger than a preview, and no widget is left behind."""
     notebook, _ = executed
     found = [picture for cell in notebook.cells for picture in pictures(cell)]
     assert len(found) >= 1
@@ -332,17 +333,17 @@ def test_executed_notebooks_hold_pictures(executed):
 
 
 def test_executed_notebooks_stay_small(executed):
-    """With all its outputs the notebook is a file that nobody is afraid to commit."""
+    """With all its outputs the notebook is small enough to commit."""
     notebook, _ = executed
     assert len(nbformat.writes(notebook).encode()) <= MOST_BYTES
 
 
 def test_executed_notebooks_leave_originals_on_disk(executed):
-    """Each file that a caption or a sweep names is on disk, decodes to the pixels that are told, and has its record beside it."""
+    """Each file that a caption or a sweep names is on disk, decodes to the named pixels, and has its record beside it."""
     notebook, folder = executed
-    told = "\n".join(words(cell) for cell in notebook.cells if cell.cell_type == "code")
-    captions = re.findall(r"(\d+)×(\d+) · .* · (imagegen/\S+)", told)
-    listed = re.findall(r"^()()(imagegen/\S+)$", told, re.MULTILINE)
+    text = "\n".join(words(cell) for cell in notebook.cells if cell.cell_type == "code")
+    captions = re.findall(r"(\d+)×(\d+) · .* · (imagegen/\S+)", text)
+    listed = re.findall(r"^()()(imagegen/\S+)$", text, re.MULTILINE)
     assert captions or listed
     for width, height, path in captions + listed:
         with Image.open(folder / path) as picture:
@@ -354,7 +355,7 @@ def test_executed_notebooks_leave_originals_on_disk(executed):
 
 
 def test_only_the_announced_errors_happen(executed):
-    """Only cells that say so end in an error, and each error is one line that says whose move it is."""
+    """Only cells with the tag end in an error, and each error is one line."""
     notebook, _ = executed
     errors = [(cell, output) for cell in notebook.cells for output in cell.get("outputs", []) if output.output_type == "error"]
     for cell, error in errors:
@@ -363,7 +364,7 @@ def test_only_the_announced_errors_happen(executed):
         assert "\n" not in error.evalue
 
 
-def test_first_picture_says_that_it_is_the_sandbox(story):
+def test_first_picture_is_marked_as_the_sandboxs(story):
     """The first cell shows a picture and names the sandbox."""
     cells, _ = story
     ((mime, _),) = pictures(cells["first"])
@@ -391,7 +392,7 @@ def test_plan_sends_nothing(story):
     assert list((folder / "imagegen").glob("*fox*")) == []
 
 
-def test_refusal_names_who_can(story):
+def test_refusal_names_the_gateways_that_can(story):
     """4k at 1:1 is refused at apimart, with the gateways that can."""
     cells, _ = story
     (error,) = cells["refusal"].outputs
@@ -400,8 +401,8 @@ def test_refusal_names_who_can(story):
     assert "evolink" in error.evalue
 
 
-def test_patience_ends_and_resume_collects(story):
-    """The impatient cell ends without a picture, and resume brings it."""
+def test_a_timeout_ends_the_waiting_and_resume_collects(story):
+    """The cell with a short timeout ends without a picture, and resume brings it."""
     cells, _ = story
     assert [output.ename for output in cells["patience"].outputs if output.output_type == "error"] == ["TaskTimeout"]
     assert pictures(cells["patience"]) == []
@@ -426,7 +427,7 @@ def test_python_awaits_several_gateways(story):
     assert len(pictures(cells["last"])) == 1
 
 
-def test_the_notebook_tells_the_readmes_story():
+def test_the_notebook_begins_as_the_readme():
     """What the README shows first is what the quickstart runs first."""
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     sources = [cell.source for cell in read(PROJECT / "notebooks" / "quickstart.ipynb").cells if cell.cell_type == "code"]
@@ -445,9 +446,9 @@ def editing(run):
 def test_editing_plans_the_upload(editing):
     """Photograph and mask, their kinds and pixels, and where they will live; nothing was sent by looking."""
     cells, _ = editing
-    told = [line.split(maxsplit=1)[1] for line in words(cells["plan"]).splitlines() if line.startswith("picture ")]
-    assert [line.partition(", ")[0] for line in told] == ["lake.jpg (JPEG", "mask (PNG"]
-    assert all("1536×1024" in line and "will be uploaded to" in line and "72 hours" in line for line in told)
+    shown = [line.split(maxsplit=1)[1] for line in words(cells["plan"]).splitlines() if line.startswith("picture ")]
+    assert [line.partition(", ")[0] for line in shown] == ["lake.jpg (JPEG", "mask (PNG"]
+    assert all("1536×1024" in line and "will be uploaded to" in line and "72 hours" in line for line in shown)
 
 
 def test_editing_paints_inside_the_mask_alone(editing):
@@ -465,8 +466,8 @@ def test_editing_paints_inside_the_mask_alone(editing):
     assert max(right - 691, bottom - 401) <= 0
 
 
-def test_editing_tells_of_a_gateway_that_does_not_obey(editing):
-    """The caption says how much was changed that the mask protects, and so does Python."""
+def test_editing_reports_a_gateway_that_ignores_the_mask(editing):
+    """The caption and Python give the share of the protected pixels that were changed."""
     cells, _ = editing
     (share,) = re.findall(r"the gateway changed (\d+) % of what the mask protects", words(cells["disobey"]))
     assert int(share) > 2
@@ -527,5 +528,5 @@ def test_iteration_votes_recalls_and_counts(iteration):
     assert f"%%imagegen --provider {provider} --size 3:2 --quality {quality} --sandbox" in words(cells["recall"])
     assert f"A castle above a lake, {style}" in words(cells["recall"])
     assert "A: winner" in words(cells["compare"])
-    pluralize = [line for line in words(cells["cost"]).splitlines() if line.startswith("gpt-image-2")]
-    assert [(line.split()[-1], "$" in line, "credits" in line) for line in pluralize] == [("8", True, False), ("8", False, True)]
+    lines = [line for line in words(cells["cost"]).splitlines() if line.startswith("gpt-image-2")]
+    assert [(line.split()[-1], "$" in line, "credits" in line) for line in lines] == [("8", True, False), ("8", False, True)]

@@ -465,7 +465,7 @@ def test_what_undo_remembers_is_bounded(marks):
         """() => { const marks = new Marks(3840, 2160);
         for (let step = 0; step < 12; step++) { marks.begin();  // a striped tile takes one byte a pixel
           for (let left = 5 * step; left < 3840; left += 64) marks.rectangle(left, 0, left + 5, 2160, false); marks.end(); }
-        return [marks.past.length, marks.remembered] }"""
+        return [marks.past.length, marks.undoBytes] }"""
     )
     assert 1 <= past < 12
     assert remembered <= 64 * 2**20

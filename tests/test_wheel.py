@@ -1,4 +1,4 @@
-"""The wheel is whole: built, installed into an empty environment with the base dependencies alone, and used there."""
+"""The wheel is complete: built, installed into an empty environment with the base dependencies alone, and used there."""
 
 import email
 import json
@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.timeout(600)]  # packages are buil
 
 
 def quietly(*command, **more):
-    """Run a command, and fail with all that it said where it fails."""
+    """Run a command and return its output. Raises AssertionError with its output and errors if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, **more)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -65,7 +65,8 @@ def python(wheel, tmp_path_factory):
     folder = tmp_path_factory.mktemp("empty")
     venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
-    quietly(sys.executable, "-m", "pip", "--python", python, "install", "-qq", "--disable-pip-version-check", wheel)
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "-qq", "--no-compile", "--disable-pip-version-check", wheel]
+    quietly(*install)
     return python
 
 
@@ -76,10 +77,10 @@ def metadata(wheel):
         return email.message_from_bytes(archive.read(name))
 
 
-def test_licence_and_python_are_told(wheel, names):
-    """The metadata says BSD-3-Clause and Python 3.11, and the licence's text is in the wheel."""
-    told = metadata(wheel)
-    assert (told["Name"], told["License-Expression"], told["Requires-Python"]) == ("imagegen_magic", "BSD-3-Clause", ">=3.11")
+def test_licence_and_python_are_declared(wheel, names):
+    """The metadata declares BSD-3-Clause and Python 3.11, and the licence's text is in the wheel."""
+    declared = metadata(wheel)
+    assert (declared["Name"], declared["License-Expression"], declared["Requires-Python"]) == ("imagegen_magic", "BSD-3-Clause", ">=3.11")
     assert [name for name in names if name.endswith("licenses/LICENSE")]
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [name for name in names if name.endswith("LICENSE")]
@@ -87,11 +88,11 @@ def test_licence_and_python_are_told(wheel, names):
 
 
 def test_readme_is_the_description(wheel):
-    """Whoever meets the package elsewhere reads the README."""
+    """The metadata's description is the README."""
     assert (PROJECT / "README.md").read_text(encoding="utf-8").strip() in metadata(wheel).get_payload(decode=True).decode().strip()
 
 
-def test_package_is_whole_and_alone(names):
+def test_package_is_complete_and_alone(names):
     """The package's files and the marker of types are inside; tests, notebooks, benchmarks and caches are not."""
     inside = {name for name in names if ".dist-info/" not in name}
     files = {str(path.relative_to(PROJECT)) for path in (PROJECT / "imagegen_magic").rglob("*") if path.is_file()}
@@ -116,11 +117,11 @@ def test_empty_environment_has_the_base_alone(python):
 
 
 def test_every_module_can_be_imported(python, names, tmp_path):
-    """No module needs more than the base dependencies; the sandbox as a server says what it lacks."""
+    """No module needs more than the base dependencies; the sandbox as a server names what it lacks."""
     modules = [name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in names if name.endswith(".py")]
     code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\nprint(sys.modules['imagegen_magic'].__file__)"
-    told = quietly(python, "-c", code, *modules, cwd=tmp_path, env=_environment(tmp_path))
-    assert Path(told.strip()).is_relative_to(python.parent.parent)
+    output = quietly(python, "-c", code, *modules, cwd=tmp_path, env=_environment(tmp_path))
+    assert Path(output.strip()).is_relative_to(python.parent.parent)
     server = subprocess.run(
         [python, "-m", "imagegen_magic.sandbox"], cwd=tmp_path, env=_environment(tmp_path), capture_output=True, text=True, check=False
     )
@@ -131,15 +132,15 @@ def test_every_module_can_be_imported(python, names, tmp_path):
 def test_cell_in_plain_ipython(python, tmp_path):
     """`%load_ext` and a cell on the sandbox work in plain IPython, and a refusal is one line."""
     command = [python, "-m", "IPython", "--simple-prompt", "--no-banner", "--no-confirm-exit", "--colors=NoColor"]
-    told = quietly(*command, input=SESSION, cwd=tmp_path, env=_environment(tmp_path))
-    assert "pixels: 1536 1024 sandbox: True" in told
-    assert "UnsupportedOption: apimart gpt-image-2-official has no resolution '4k' at 1:1" in told
-    assert "Traceback" not in told
+    output = quietly(*command, input=SESSION, cwd=tmp_path, env=_environment(tmp_path))
+    assert "pixels: 1536 1024 sandbox: True" in output
+    assert "UnsupportedOption: apimart gpt-image-2-official has no resolution '4k' at 1:1" in output
+    assert "Traceback" not in output
     (path,) = (tmp_path / "imagegen").glob("red-fox-snow-*.png")
     with Image.open(path) as picture:
         picture.load()
         assert picture.size == (1536, 1024)
-    assert re.search(rf"imagegen/{path.name}", told)
+    assert re.search(rf"imagegen/{path.name}", output)
 
 
 def _environment(folder):

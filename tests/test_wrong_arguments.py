@@ -261,7 +261,7 @@ class TestFiles:
                 assert isinstance(error, OSError)
                 assert re.search("Read-only file system|Permission denied", str(error))
 
-    def test_pictures_that_are_gone_are_id_as_such(self):
+    def test_pictures_that_are_gone_are_named_as_such(self):
         """On a sheet and in a grid; an export of nothing else is refused."""
         fox, study = _fox(), _study()
         assert replace(fox, images=(_gone(fox[0]), fox[1])).contact_sheet(edge=32).size[0] > 32
