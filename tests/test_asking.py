@@ -13,6 +13,8 @@ from imagegen_magic.notebook.arguments import confirmation
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server():

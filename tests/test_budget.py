@@ -21,6 +21,8 @@ from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import BudgetExceeded, ContentRejected, ImageGenError, TaskFailed
 from imagegen_magic.result import Cost
 
+pytestmark = pytest.mark.slow
+
 CENT = Decimal("0.01")
 
 

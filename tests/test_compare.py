@@ -18,6 +18,8 @@ from imagegen_magic.notebook.commands import compare
 from imagegen_magic.studies import comparison
 from imagegen_magic.studies.comparison import as_text, changes
 
+pytestmark = pytest.mark.slow
+
 
 class TestWords:
     """What differs in a prompt."""

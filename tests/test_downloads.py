@@ -27,6 +27,8 @@ from imagegen_magic.imaging import verify as verifying
 from imagegen_magic.imaging.decode import DECODERS
 from imagegen_magic.result import Progress
 
+pytestmark = pytest.mark.slow
+
 ONE = {"provider": "apimart", "size": "1:1"}
 LARGE = PNG + bytes(600_000)  # of more than one piece: it goes over the disk
 

@@ -17,7 +17,10 @@ from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.storage import images, parts
 from imagegen_magic.errors import LedgerError
 
-pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of a fork beside threads
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:This process:DeprecationWarning"),  # of a fork beside threads
+]
 
 
 def dying(real, nth, when):

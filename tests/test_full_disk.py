@@ -18,6 +18,8 @@ from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.storage import images
 from imagegen_magic.errors import APIError, LedgerError, SaveError, SubmissionUnknown
 
+pytestmark = pytest.mark.slow
+
 ONE = {"provider": "evolink", "size": "1024x1024"}
 PNG = a_png(size=(1024, 1024))
 

@@ -11,6 +11,8 @@ from PIL import Image
 
 from imagegen_magic import ImageRequest, generate, run
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parent.parent
 # read while pytest collects, before the fixture that empties every test's environment
 KEYS = {one.name: os.environ.get(one.key_variable, "") for one in PROVIDERS.values()}

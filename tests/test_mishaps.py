@@ -46,6 +46,8 @@ from imagegen_magic.errors import (
 from imagegen_magic.providers.gateways.evolink import EvoLink
 from imagegen_magic.result import Cost, GeneratedImage, Progress
 
+pytestmark = pytest.mark.slow
+
 SIZE = {"provider": "evolink", "size": "1024x1024"}
 
 

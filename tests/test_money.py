@@ -34,6 +34,8 @@ from imagegen_magic.errors import (
 )
 from imagegen_magic.result import GeneratedImage, Progress
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server():

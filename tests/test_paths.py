@@ -21,6 +21,8 @@ from imagegen_magic.engine.storage.filenames import filename_stem
 from imagegen_magic.errors import TaskTimeout
 from imagegen_magic.paths import path_of, text_of
 
+pytestmark = pytest.mark.slow
+
 PNG = a_png(size=(1024, 1024))
 ONE = {"provider": "evolink", "size": "1024x1024"}
 PLAIN = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -21,6 +21,8 @@ from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown, proxy_f
 from imagegen_magic.errors import DownloadError, GatewayUnreachable
 from imagegen_magic.providers.base import Call
 
+pytestmark = pytest.mark.slow
+
 SECRET = "p4ssword"
 BASE = "https://api.public.example"
 

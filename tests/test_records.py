@@ -38,6 +38,8 @@ from imagegen_magic.studies.history import lineage, provenance, search, spending
 from imagegen_magic.studies.sweeps import plan as sweeps
 from imagegen_magic.studies.sweeps.result import SkippedCombination, SweepResult
 
+pytestmark = pytest.mark.slow
+
 PROTOCOLS = range(2, pickle.HIGHEST_PROTOCOL + 1)
 SECRET = "sk-live-4f9a1c77e2b84d0e"
 STORED = Path(__file__).with_name("records.pickle")

@@ -28,7 +28,7 @@ from imagegen_magic.studies.history import spending
 from imagegen_magic.studies.sweeps.load import load as load_sweep
 from imagegen_magic.studies.sweeps.plan import sweep
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")]
 
 
 @pytest.fixture(scope="module")

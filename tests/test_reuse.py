@@ -13,6 +13,8 @@ from imagegen_magic.errors import ImageGenError, SubmissionUnknown, TaskFailed, 
 from imagegen_magic.humanize import ago
 from imagegen_magic.notebook.output import captions
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server():

@@ -18,6 +18,8 @@ from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import BudgetExceeded, ImageGenError, InsufficientBalance, LedgerError, SubmissionUnknown, TaskTimeout
 from imagegen_magic.studies.sweeps.plan import load as load_sweep
 
+pytestmark = pytest.mark.slow
+
 ONE = {"provider": "evolink", "size": "1:1", "quality": "low"}
 
 

@@ -18,6 +18,8 @@ from shells import a_shell
 from imagegen_magic.errors import SaveError, UnsupportedOption
 from imagegen_magic.notebook.commands.slim import LIMIT, Slimmed, slim
 
+pytestmark = pytest.mark.slow
+
 VIEW = "application/vnd.jupyter.widget-view+json"
 STATE = "application/vnd.jupyter.widget-state+json"
 

@@ -22,6 +22,8 @@ from imagegen_magic.studies.sweeps import axes as sides
 from imagegen_magic.studies.sweeps.plan import estimate, load, plan, sweep
 from imagegen_magic.studies.sweeps.result import SkippedCombination, summarize
 
+pytestmark = pytest.mark.slow
+
 KINDS = {"style": ["oil", "ink"], "quality": ["low", "high"]}
 
 

@@ -30,6 +30,8 @@ from imagegen_magic.engine.net.transport import Headers, InvalidRequest, NotSent
 from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.providers.base import Call
 
+pytestmark = pytest.mark.slow
+
 KEY = "a-key-of-some-length"
 
 

@@ -26,6 +26,8 @@ from imagegen_magic.engine.storage.unreadable import is_answer, suffix_of
 from imagegen_magic.errors import DownloadError, ImageInvalid, SaveError, UnsupportedOption
 from imagegen_magic.studies.history import spending
 
+pytestmark = pytest.mark.slow
+
 UNREADABLE = Path("imagegen/unreadable")
 
 
