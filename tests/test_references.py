@@ -210,44 +210,92 @@ class TestOrientation:
         """One that was opened from a photograph, and is left as it is itself."""
         image = Image.open(io.BytesIO(saved(drawn(), "JPEG", exif=exif(6, place=True))))
         picture = ready(image)
-        assert picture.notes == ("turned as its EXIF says",)
+        assert picture.notes == ("turned as its EXIF says", "location removed")
         assert (picture.width, picture.height) == (48, 80)
         assert image.size == (80, 48)
         assert image.getexif()[0x0112] == 6
 
 
-EXTRAS: dict[str, tuple[str, Callable[[], bytes]]] = {
-    "JPEG Exif with a location": ("Exif", lambda: saved(drawn(), "JPEG", exif=exif(place=True))),
-    "PNG Exif with a location": ("Exif", lambda: saved(drawn(), "PNG", exif=exif(place=True))),
-    "WebP Exif with a location": ("Exif", lambda: saved(drawn(), "WEBP", exif=exif(place=True))),
-    "Exif with two headers": ("Exif", lambda: with_segment(0xE1, b"Exif\0\0" + exif(place=True).tobytes())),
+LOCATED: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "JPEG Exif": ("Exif", lambda: saved(drawn(), "JPEG", exif=exif(place=True))),
+    "PNG Exif": ("Exif", lambda: saved(drawn(), "PNG", exif=exif(place=True))),
+    "WebP Exif": ("Exif", lambda: saved(drawn(), "WEBP", exif=exif(place=True))),
+    "Exif in a sub-directory": ("Exif", lambda: with_segment(0xE1, b"Exif\0\0" + sub_directory())),
+    "Exif headed twice": ("Exif", lambda: with_segment(0xE1, b"Exif\0\0" + exif(place=True).tobytes())),
     "JPEG XMP": ("XMP", lambda: saved(drawn(), "JPEG", xmp=PLACE)),
     "PNG XMP": ("XMP", lambda: saved(drawn(), "PNG", pnginfo=xmp_text(PLACE))),
     "WebP XMP": ("XMP", lambda: saved(drawn(), "WEBP", xmp=PLACE)),
+    "XMP in UTF-16": ("XMP", lambda: saved(drawn(), "WEBP", xmp=PLACE.decode().encode("utf-16"))),
+    "XMP as elements": ("XMP", lambda: saved(drawn(), "JPEG", xmp=XMP % b"/><exif:GPSLongitude>13,24.1E</exif:GPSLongitude><a")),
+    "XMP city": ("XMP", lambda: saved(drawn(), "JPEG", xmp=XMP % b'photoshop:City="Berlin"')),
     "packed XMP": ("XMP", lambda: with_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(PLACE))),
-    "extended XMP": ("XMP", lambda: with_segment(0xE1, b"http://ns.adobe.com/xmp/extension/\0" + PLACE)),
-    "packed text": ("text", lambda: with_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(PLACE))),
-    "two texts": ("text", lambda: with_chunk(b"tEXt", b"Title\0Berlin", before=(b"tEXt", b"Comment\0IEND"))),
-    "a text that cannot be unpacked": ("text", lambda: with_chunk(b"zTXt", b"Comment\0\0nonsense")),
+    "packed text": ("text", lambda: with_chunk(b"zTXt", b"XML:com.adobe.xmp\0\0" + zlib.compress(PLACE))),
+    "ImageMagick's Exif": (
+        "text",
+        lambda: with_chunk(b"tEXt", b"Raw profile type exif\0" + raw(b"Exif\0\0" + exif(place=True).tobytes()[6:])),
+    ),
+    "ImageMagick's other": ("text", lambda: with_chunk(b"tEXt", b"Raw profile type xmp\0" + raw(PLACE))),
+    "a text behind another": (
+        "text",
+        lambda: with_chunk(b"tEXt", b"Raw profile type xmp\0" + raw(PLACE), before=(b"tEXt", b"Comment\0IEND")),
+    ),
     "fill bytes before it": ("Exif", lambda: saved(drawn(), "JPEG", exif=exif(place=True)).replace(b"\xff\xd8", b"\xff\xd8\xff\xff", 1)),
     "IPTC": ("IPTC", lambda: with_segment(0xED, b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\x0b\x1c\x02\x5a\0\x06Berlin")),
-    "a second image behind": ("what followed its end", lambda: saved(drawn(), "JPEG") + saved(drawn(), "JPEG", exif=exif(place=True))),
+    "extended XMP": ("XMP", lambda: with_segment(0xE1, b"http://ns.adobe.com/xmp/extension/\0" + PLACE)),
+    "a second picture behind": ("what followed its end", lambda: saved(drawn(), "JPEG") + saved(drawn(), "JPEG", exif=exif(place=True))),
     "a film behind": ("what followed its end", lambda: saved(drawn(), "JPEG") + film(b"\xa9xyz\0\x12+52.5200+013.4050/")),
+    "a film with loci behind": (
+        "what followed its end",
+        lambda: saved(drawn(), "JPEG") + film(b"\0\0\0\x24loci\0\0\0\0\x15\xc7Berlin\0" + bytes(13)),
+    ),
     "an unknown segment": ("other data", lambda: with_segment(0xE5, b"Maker\0" + exif(place=True).tobytes())),
     "an unknown chunk": ("other data", lambda: with_chunk(b"ruSt", PLACE)),
+}
+
+SILENT: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "an empty block of a place": ("Exif", lambda: saved(drawn(), "JPEG", exif=exif(version=True))),
+    "a camera": ("Exif", lambda: saved(drawn(), "WEBP", exif=exif())),
+    "an orientation that there is not": ("Exif", lambda: saved(drawn(), "PNG", exif=exif(turn=9))),
+    "GPS as a word": ("XMP", lambda: saved(drawn(), "JPEG", xmp=NO_PLACE)),
+    "an unreadable one of ImageMagick": ("text", lambda: with_chunk(b"tEXt", b"Raw profile type exif\0\nexif\n 4\nzzzz\n")),
+    "a text that cannot be unpacked": ("text", lambda: with_chunk(b"zTXt", b"Comment\0\0nonsense")),
+    "a text too long to be read": ("text", lambda: with_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(5 * 2**20)))),
     "unreadable Exif": ("Exif", lambda: with_segment(0xE1, b"Exif\0\0II*\0\xff\xff\xff\xff")),
-    "an orientation that does not exist": ("Exif", lambda: saved(drawn(), "PNG", exif=exif(turn=9))),
+    "Exif that is none": ("Exif", lambda: with_segment(0xE1, b"Exif\0\0nonsense")),
     "a comment": ("comment", lambda: with_segment(0xFE, b"from my garden")),
+    "a second picture": ("what followed its end", lambda: saved(drawn(), "JPEG") + saved(drawn(), "JPEG", exif=exif())),
     "a date": ("date", lambda: with_chunk(b"tIME", b"\x07\xea\1\1\1\1\1")),
     "resolution": ("dots per inch", lambda: saved(drawn(), "PNG", dpi=(300, 300))),
     "several": ("Exif, text", lambda: with_chunk(b"tEXt", b"a\0b", before=(b"eXIf", exif().tobytes()[6:]))),
 }
 
 
+def sub_directory() -> bytes:
+    """Return a TIFF block whose location is in the directory of Exif itself."""
+    first = struct.pack("<HHHIII", 1, 0x8769, 4, 1, 26, 0)
+    second = struct.pack("<HHHIII", 1, 0x8825, 4, 1, 44, 0)
+    return b"II*\0\x08\0\0\0" + first + second + struct.pack("<HHHI4sI", 1, 1, 2, 2, b"N\0\0\0", 0)
+
+
+def with_place(tiff: bytes) -> bytes:
+    """Return a TIFF whose entry of the camera's model has become one of a place, which Pillow itself cannot write."""
+    data = bytearray(tiff)
+    (start,) = struct.unpack_from("<I", data, 4)
+    for place in range(start + 2, start + 2 + 12 * struct.unpack_from("<H", data, start)[0], 12):
+        if struct.unpack_from("<H", data, place)[0] == 0x0110:
+            struct.pack_into("<HHII", data, place, 0x8825, 4, 1, len(data))
+    return bytes(data) + struct.pack("<HHHI4sI", 1, 1, 2, 2, b"N\0\0\0", 0)
+
+
 def film(box: bytes) -> bytes:
     """Return the beginning of a film, as phones write it behind a JPEG's end."""
     udta = struct.pack(">I4s", 8 + len(box), b"udta") + box
     return b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + struct.pack(">I4s", 8 + len(udta), b"moov") + udta
+
+
+def raw(block: bytes) -> bytes:
+    """Return a block as ImageMagick writes it into a PNG's text."""
+    return b"\nexif\n%8d\n%s\n" % (len(block), block.hex().encode())
 
 
 def with_chunk(name: bytes, content: bytes, before: tuple[bytes, bytes] | None = None) -> bytes:
@@ -267,12 +315,12 @@ def with_segment(marker: int, content: bytes) -> bytes:
 class TestExtras:
     """The location of a photo, and everything else in a file that is not its image, is not sent."""
 
-    @pytest.mark.parametrize("extra", EXTRAS)
+    @pytest.mark.parametrize("extra", [*LOCATED, *SILENT])
     def test_it_is_left_out_without_touching_a_pixel(self, extra: str) -> None:
-        """Every extra is left out and named; the compressed pixels stay."""
-        what, make = EXTRAS[extra]
+        """Every extra is left out and named; the compressed pixels stay, and a location is named only if there was one."""
+        what, make = (LOCATED | SILENT)[extra]
         picture = ready(make())
-        assert picture.notes == (f"left out: {what}",)
+        assert picture.notes == ((f"left out: {what}", "location removed") if extra in LOCATED else (f"left out: {what}",))
         plain = saved(drawn(), str(opened(picture).format))
         assert same_pixels(opened(picture), Image.open(io.BytesIO(plain)))
         for word in (b"GPSL", b"A camera", b"Berlin", b"\xa9xyz", b"exif", b"Exif", b"garden", b"ns.adobe"):
@@ -291,7 +339,7 @@ class TestExtras:
     def test_turned_and_cut(self, kind: str) -> None:
         """What turned it is not sent."""
         picture = ready(saved(drawn(), kind, exif=exif(6, place=True)))
-        assert picture.notes == ("turned as its EXIF says",)
+        assert picture.notes == ("turned as its EXIF says", "location removed")
         assert not opened(picture).getexif()
 
     def test_a_progressive_jpeg_with_more_behind(self) -> None:
@@ -387,8 +435,8 @@ class TestConversion:
     @pytest.mark.parametrize("turn", [3, 6])
     def test_a_tiff_upright(self, turn: int) -> None:
         """By its own orientation, without its metadata."""
-        picture = ready(saved(drawn(), "TIFF", exif=exif(turn)))
-        assert picture.notes == ("turned as its EXIF says", "converted from TIFF")
+        picture = ready(with_place(saved(drawn(), "TIFF", exif=exif(turn))))
+        assert picture.notes == ("turned as its EXIF says", "location removed", "converted from TIFF")
         expected = drawn().transpose(Image.Transpose.ROTATE_180 if turn == 3 else Image.Transpose.ROTATE_270)
         assert same_pixels(opened(picture), expected)
         assert not opened(picture).getexif()
@@ -423,7 +471,7 @@ class TestConversion:
         pillow_heif.from_pillow(drawn((96, 64))).save(file, quality=100, exif=exif(place=True).tobytes())
         assert "HEIF" not in Image.OPEN  # nothing was registered in the user's Pillow
         picture = ready(file.getvalue())
-        assert picture.notes == ("converted from HEIC",)
+        assert picture.notes == ("location removed", "converted from HEIC")
         assert alike(opened(picture), drawn((96, 64)))
         facts, small = verify(file.getvalue(), preview_edge=48)
         assert (facts.mime_type, facts.suffix, facts.width, facts.height) == ("image/heic", ".heic", 96, 64)
@@ -603,6 +651,7 @@ class TestNothingButThePicture:
         assert np.array_equal(np.asarray(came), np.asarray(plain))
         assert came.info.get("transparency") == plain.info.get("transparency")
         assert bool(came.info.get("icc_profile")) is (mode == "RGB")
+        assert "location removed" in picture.notes
         assert ready(picture.data).data == picture.data
 
     @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
@@ -618,6 +667,17 @@ class TestNothingButThePicture:
         assert data.count(b"ICC_PROFILE\0") == 3
         assert opened(ready(data)).info["icc_profile"] == large
 
+    def test_a_gif_with_a_location(self) -> None:
+        """In its XMP: it is not sent, and the note says so."""
+        clear = Image.new("P", (8, 8), 1)
+        clear.putpalette([255, 0, 0, 0, 255, 0])
+        clear.putpixel((2, 2), 0)
+        data = saved(clear, "GIF", transparency=0, comment=b"from my garden")
+        trailer = b"!\xff\x0bXMP DataXMP" + PLACE + b"\x01" + bytes(range(255, -1, -1)) + b"\0;more"
+        picture = ready(data[:-1] + trailer)
+        assert picture.notes == ("location removed", "converted from GIF")
+        assert b"GPS" not in picture.data
+
     @pytest.mark.parametrize("kind", ["TIFF", "AVIF", "JPEG2000", "BMP", "GIF"])
     def test_other_formats_are_encoded_again(self, kind: str) -> None:
         """Nothing of their files is left."""
@@ -630,7 +690,7 @@ class TestNothingButThePicture:
         """An image that is encoded again because it lies on its side."""
         data = saved(drawn(), "JPEG", exif=exif(6, place=True), comment=b"from my garden")
         picture = ready(data)
-        assert picture.notes == ("turned as its EXIF says", "left out: comment")
+        assert picture.notes == ("turned as its EXIF says", "left out: comment", "location removed")
         assert allowed(picture.data)
 
     @pytest.mark.parametrize("twice", ["header", "block"])

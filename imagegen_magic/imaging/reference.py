@@ -32,6 +32,7 @@ from imagegen_magic.imaging.decode import (
 )
 from imagegen_magic.imaging.encode import Draft, Limits, check_bytes, check_size, encode_within, fits, refused, target
 from imagegen_magic.imaging.metadata.fingerprint import fingerprint_bytes
+from imagegen_magic.imaging.metadata.location import has_location, image_has_location
 from imagegen_magic.imaging.preview import UPRIGHT
 from imagegen_magic.imaging.strip import EXIF, StrippedFile
 from imagegen_magic.request import LocalImage
@@ -41,6 +42,7 @@ _MAX_FILE = 512 * 2**20  # bytes
 _ACCEPTED = "give a path, an address, bytes, a PIL image, a numpy array, an IPython Image, a matplotlib figure, or an earlier result"
 _CONVERTED = ", ".join(each.name for each in FORMATS if each not in WEB_FORMATS)
 _TURNED = "turned as its EXIF says"
+_LOCATED = "location removed"
 _DRAWN = "drawn from a figure"
 _OF_SEVERAL = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # Pillow's names; a photo's second image (MPO) is no frame
 
@@ -89,8 +91,9 @@ def _from_file(data: bytes, limits: Limits, notes: tuple[str, ...] = ()) -> Loca
         check_bytes(found.data, "", limits)
     with DECODERS, _as_reference(limits.name):
         turn = orientation(image)  # before a TIFF turns itself
+        located = has_location(image_format, data, found.rest, image)  # before Pillow's copies lose it
         load_pixels(image, image_format)
-        notes += ((_TURNED,) if turn != 1 else ()) + _left_out(found, turn != 1, notes) * accepted
+        notes += ((_TURNED,) if turn != 1 else ()) + _left_out(found, turn != 1, notes) * accepted + (_LOCATED,) * located
         in_0_1_0 = data if found.data is data else fingerprint_bytes(image_format, data)  # what version 0.1.0 sent
         unchanged = accepted and turn == 1 and fits(in_0_1_0 if limits.fit else found.data, image, limits)
         if unchanged and found.still:
@@ -105,7 +108,7 @@ def _from_file(data: bytes, limits: Limits, notes: tuple[str, ...] = ()) -> Loca
 
 def _left_out(found: StrippedFile, turned: bool, notes: tuple[str, ...]) -> tuple[str, ...]:
     """Return the note of what is not sent of a file; none of a figure, which was drawn for this."""
-    words = dict.fromkeys(what for what in found.rest if what and not (turned and what == EXIF))
+    words = dict.fromkeys(part.what for part in found.rest if part.what and not (turned and part.what == EXIF))
     return () if not words or _DRAWN in notes else (f"left out: {', '.join(words)}",)
 
 
@@ -133,7 +136,7 @@ def _from_image(image: Image.Image, limits: Limits) -> Draft:
         with DECODERS, quiet():
             load(image)
             turn = orientation(image)
-            notes = ((_TURNED,) if turn != 1 else ()) + _frame(image)
+            notes = ((_TURNED,) if turn != 1 else ()) + (_LOCATED,) * image_has_location(image) + _frame(image)
             return Draft(_upright(image, turn, limits), target(limits), {}, notes)
 
 

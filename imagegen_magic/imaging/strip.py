@@ -13,6 +13,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.formats import JPEG, PNG, WEBP, ImageFormat
@@ -39,12 +40,19 @@ IPTC, CREDENTIALS, OTHER, PROFILE, THUMBNAIL = "IPTC", "content credentials", "o
 _MAX_PROFILE = 16 * 2**20  # bytes of an unpacked colour profile; the largest in use have 3 MB
 
 
+class Part(NamedTuple):
+    """A part of a file that is left out: what it is in words, "" for a frame, and its bytes."""
+
+    what: str
+    content: bytes | memoryview
+
+
 @dataclass(frozen=True, slots=True)
 class StrippedFile:
     """A file reduced to its image: `data` is that file, the source's own bytes if they hold nothing else.
 
     `width` and `height` in pixels as stored (0 if only a decoder knows), `exif` the first Exif block or b"", `frames` how many images
-    the source holds (0 if only a decoder knows), `rest` names what was left out, "" for a frame. `still`: `data` holds one image and
+    the source holds (0 if only a decoder knows), `rest` is what was left out. `still`: `data` holds one image and
     nothing else, fit to be sent; False if it is only fit to be decoded.
     """
 
@@ -53,7 +61,7 @@ class StrippedFile:
     height: int = 0
     exif: bytes = b""
     frames: int = 0
-    rest: tuple[str, ...] = ()
+    rest: tuple[Part, ...] = ()
     still: bool = False
 
 
@@ -106,13 +114,14 @@ def _png(data: bytes) -> StrippedFile:
             kept.append(view[chunk.start : chunk.end])
             seen.add(chunk.name)
             continue
-        rest.append(XMP if bytes(content[:18]) == b"XML:com.adobe.xmp\0" else _CHUNK_WORDS.get(chunk.name, OTHER))
+        what = XMP if chunk.name == b"iTXt" and bytes(content[:18]) == b"XML:com.adobe.xmp\0" else _CHUNK_WORDS.get(chunk.name, OTHER)
+        rest.append(Part(what, view[chunk.start : chunk.end]))
         exif = exif or (b"Exif\0\0" + content if chunk.name == b"eXIf" else b"")
     if b"IEND" not in seen:
         raise cut_short(PNG, data)
     if b"IDAT" not in seen:
         raise corrupt(PNG, "it holds no pixels")
-    rest += [TAIL] if found[-1].end < len(data) else []
+    rest += [Part(TAIL, view[found[-1].end :])] if found[-1].end < len(data) else []
     frames = sum(chunk.name == b"fcTL" for chunk in found)
     return StrippedFile(_joined(data, kept), width, height, exif, max(1, frames), tuple(rest), still=True)
 
@@ -170,9 +179,9 @@ def _jpeg(data: bytes) -> StrippedFile:
         elif segment.name[1] in JPEG_TABLES or segment.name in (SOS, EOI) or (role == PROFILE and coloured):
             kept.append(whole)
         else:
-            rest.append(role)
+            rest.append(Part(role, whole))
             exif = exif or (bytes(whole[4:]) if role == EXIF else b"")
-    rest += [TAIL] if segments[-1][1].end < len(data) else []
+    rest += [Part(TAIL, data[segments[-1][1].end :])] if segments[-1][1].end < len(data) else []
     return StrippedFile(_joined(data, kept), size[1], size[0], exif, 1, tuple(rest), still=True)
 
 
@@ -240,8 +249,9 @@ def _webp(data: bytes) -> StrippedFile:
         found = within | {name: found[name] for name in (b"VP8X", b"ICCP") if name in found}
     rebuilt = _one_image(found) if still else data
     kept = _RIFF_PIXELS + ((b"ICCP",) if b"ICCP" in found else ())
-    rest = [_RIFF_WORDS.get(chunk.name, OTHER) for chunk in chunks if chunk.name not in kept]
-    rest += [TAIL] if stop + stop % 2 < len(data) else []
+    left_out = [chunk for chunk in chunks if chunk.name not in kept]
+    rest = [Part(_RIFF_WORDS.get(chunk.name, OTHER), data[chunk.content : chunk.content_end]) for chunk in left_out]
+    rest += [Part(TAIL, data[stop + stop % 2 :])] if stop + stop % 2 < len(data) else []
     width, height, _ = vp8_size(rebuilt[12:16], rebuilt[20:])  # of the header that its decoder makes room for
     exif = _contents(data, chunks).get(b"EXIF", b"")
     return StrippedFile(data if rebuilt == data else rebuilt, width, height, exif, max(1, len(frames)), tuple(rest), still)

@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import re
 import struct
-import zlib
 from collections.abc import Callable, Iterator
 
 from imagegen_magic.formats import JPEG, PNG, WEBP, ImageFormat
 from imagegen_magic.imaging.containers import png_chunks, riff_file
+from imagegen_magic.imaging.metadata.location import entries, iptc_has_location, raw_profile, text_of_chunk, xmp_has_location
 
 _GPS, _GPS_VERSION = 0x8825, 0
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _COLOUR_SEGMENTS = (0xE0, 0xE2, 0xEE)  # JFIF, ICC profile, Adobe's colour transform
 _WEBP_PIXELS = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP"})
 _TEXT_CHUNKS = (b"iTXt", b"tEXt", b"zTXt")
-_MAX_TEXT = 4 * 2**20  # bytes of a compressed text chunk that are read
-_XMP_NAMES = rb"(?:GPS\w+|Location(?:Created|Shown)?|Sublocation|City|State|Country(?:Name|Code)?)"
-_XMP = re.compile(rb"<\w+:" + _XMP_NAMES + rb"[\s/>]|\s\w+:" + _XMP_NAMES + rb"\s*=")
-_IPTC = re.compile(rb"\x1c\x02[\x1a\x1b\x5a\x5c\x5f\x64\x65]")  # content location, city, sublocation, state, country
 
 
 def fingerprint_bytes(image_format: ImageFormat, data: bytes) -> bytes:
@@ -41,27 +37,10 @@ def _exif_has_location(exif: bytes) -> bool:
         return bool(tiff.strip(b"\0"))
     try:
         (start,) = struct.unpack_from(f"{order}I", tiff, 4)
-        blocks = [value for tag, value in _entries(tiff, order, start) if tag == _GPS]
-        return any(tag != _GPS_VERSION for block in blocks for tag, _ in _entries(tiff, order, block))
+        blocks = [value for tag, value in entries(tiff, order, start) if tag == _GPS]
+        return any(tag != _GPS_VERSION for block in blocks for tag, _ in entries(tiff, order, block))
     except struct.error:
         return True
-
-
-def _entries(tiff: bytes, order: str, start: int) -> Iterator[tuple[int, int]]:
-    """Yield tag and value of each entry of a TIFF directory. Raises struct.error if the file ends before."""
-    (count,) = struct.unpack_from(f"{order}H", tiff, start)
-    for number in range(count):
-        tag, _, _, value = struct.unpack_from(f"{order}HHII", tiff, start + 2 + 12 * number)
-        yield tag, value
-
-
-def _xmp_has_location(xmp: bytes, *, any_encoding: bool = True) -> bool:
-    """Return whether an XMP packet names a place; in any of Unicode's encodings, or in UTF-8 alone."""
-    return bool(_XMP.search(xmp.replace(b"\0", b"") if any_encoding else xmp))
-
-
-def _iptc_has_location(block: bytes) -> bool:
-    return bool(_IPTC.search(block))
 
 
 def _png(data: bytes) -> bytes:
@@ -78,35 +57,16 @@ def _text_has_location(name: bytes, content: bytes) -> bool:
     if name not in _TEXT_CHUNKS:
         return False
     keyword, _, rest = content.partition(b"\0")
-    text = _text_of_chunk(name, rest)
+    text = text_of_chunk(name, rest)
     if text is None:
         return True
     if not keyword.startswith(b"Raw profile type "):
-        return _xmp_has_location(text)
+        return xmp_has_location(text)
     try:
-        block = _raw_profile(text)
+        block = raw_profile(text)
     except ValueError:
         return True
-    return (block.startswith(b"Exif\0\0") and _exif_has_location(block)) or _xmp_has_location(block) or _iptc_has_location(block)
-
-
-def _raw_profile(text: bytes) -> bytes:
-    """Return the block in a text as ImageMagick writes it: a name, a length, and hexadecimal digits. Raises ValueError."""
-    return bytes.fromhex(b"".join(text.split()[2:]).decode("ascii"))
-
-
-def _text_of_chunk(name: bytes, rest: bytes) -> bytes | None:
-    """Return the text that follows a PNG text chunk's keyword, unpacked; None if it is broken or too long."""
-    packed = name == b"zTXt" or (name == b"iTXt" and rest[:1] == b"\1")
-    text = rest[1:] if name == b"zTXt" else rest[2:].split(b"\0", 2)[-1] if name == b"iTXt" else rest
-    if not packed:
-        return text
-    unpacking = zlib.decompressobj()
-    try:
-        text = unpacking.decompress(text, _MAX_TEXT)
-    except zlib.error:
-        return None
-    return None if unpacking.unconsumed_tail else text
+    return (block.startswith(b"Exif\0\0") and _exif_has_location(block)) or xmp_has_location(block) or iptc_has_location(block)
 
 
 def _jpeg(data: bytes) -> bytes:
@@ -141,8 +101,8 @@ def _jpeg_end(data: bytes, place: int) -> int:
 def _segment_has_location(segment: bytes) -> bool:
     content = segment[4:]
     if segment[1] == 0xE1:
-        return _exif_has_location(content) if content.startswith(b"Exif\0") else _xmp_has_location(content)
-    return segment[1] == 0xED and _iptc_has_location(content)
+        return _exif_has_location(content) if content.startswith(b"Exif\0") else xmp_has_location(content)
+    return segment[1] == 0xED and iptc_has_location(content)
 
 
 def _is_kept(segment: bytes) -> bool:
@@ -155,14 +115,14 @@ def _tail_has_location(tail: bytes) -> bool:
     """Return whether what follows the image, a second one or a film, may have a location."""
     starts = (match.start() for match in re.finditer(rb"Exif\0\0(?:II|MM)", tail))
     blocks = any(_exif_has_location(tail[start : start + 65_536]) for start in starts)
-    return blocks or b"\xa9xyz" in tail or _xmp_has_location(tail, any_encoding=False)
+    return blocks or b"\xa9xyz" in tail or xmp_has_location(tail, any_encoding=False)
 
 
 def _webp(data: bytes) -> bytes:
     size = int.from_bytes(data[4:8], "little")
     data = data if len(data) <= 8 + size + size % 2 else data[: 8 + size + size % 2]
     chunks = list(_webp_chunks(data))
-    readers: dict[bytes, Callable[[bytes], bool]] = {b"EXIF": _exif_has_location, b"XMP ": _xmp_has_location}
+    readers: dict[bytes, Callable[[bytes], bool]] = {b"EXIF": _exif_has_location, b"XMP ": xmp_has_location}
     if not any(name in readers and readers[name](chunk[8:]) for name, chunk in chunks):
         return data
     return riff_file(b"".join(_without_flags(chunk) if name == b"VP8X" else chunk for name, chunk in chunks if name in _WEBP_PIXELS))
