@@ -1,4 +1,4 @@
-"""What a release left behind (`tests/data/VERSION`, made by `tests/data/make.py`), laid out anew for a test."""
+"""What a release left behind (`tests/data/VERSION`, made by `tests/data/make.py`), laid out again for a test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cell that makes many pictures asks first, where somebody can answer; elsewhere it is sent, as it always was."""
+"""A cell that makes many pictures asks first if the question can be answered; otherwise it is sent."""
 
 from types import SimpleNamespace
 

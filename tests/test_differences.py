@@ -38,7 +38,7 @@ def test_another_shape_is_seen_where_no_pixels_were_promised():
 
 
 def test_the_right_shape_in_other_pixels_is_said_in_pixels():
-    """Smaller than paid for is told too."""
+    """Smaller than paid for is a difference too."""
     assert mismatches(_expected((2048, 1152)), "16:9", _facts(1536, 864)) == ("asked 2048×1152, got 1536×864",)
     assert mismatches(_expected((1536, 1024)), "1536x1024", _facts(1024, 1024)) == ("asked 1536×1024, got 1024×1024",)
 

@@ -319,7 +319,7 @@ def test_a_poll_that_names_fewer_images_loses_none_in_transfer(host):
 
 @pytest.fixture
 def slow_save(monkeypatch):
-    """Saving begins, and goes on when it is told to."""
+    """Saving begins, and continues when the test lets it."""
     monkeypatch.setattr(loop, "_GRACE", 1.2)
     monkeypatch.setattr("imagegen_magic.engine.jobs.job._CLEANUP", 0.4)
     began, go_on, real = threading.Event(), threading.Event(), images.save

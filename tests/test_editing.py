@@ -106,7 +106,7 @@ class Counted:
 
     @property
     def accepted(self):
-        """The submissions that somebody pays for."""
+        """The submissions that are paid for."""
         return [entry for entry in self.submissions if entry["accepted"]]
 
     @property
@@ -239,7 +239,7 @@ def test_a_file_is_a_reference(written, gateway, notebook, photo, own_world, mon
 
 
 def test_a_notebook_that_moved_on_still_finds_its_files(gateway, notebook, photo, own_world, monkeypatch):
-    """Paths are told from where the notebook is, whatever `%cd` says now."""
+    """Paths are relative to the notebook, whatever the working folder is."""
     (own_world / "elsewhere").mkdir()
     monkeypatch.chdir(own_world / "elsewhere")
     pluralize = Counted(gateway)
@@ -377,12 +377,12 @@ def test_the_plan_tells_what_is_sent_and_where_it_will_live(gateway, notebook, p
     """Kind, pixels, bytes, that it will be uploaded, where, and for how long; nothing is sent by looking."""
     pluralize, size = Counted(gateway), round((Path("photo.png").stat().st_size) / 1e3)
     notebook.shell.push({"mask": mask_box(photo, 0, 0, 40, 40), "big": Image.new("RGB", (640, 480), "navy")})
-    told, text = _planned(notebook, "-p gccai --ref photo.png --ref big --mask mask")
+    described, text = _planned(notebook, "-p gccai --ref photo.png --ref big --mask mask")
     where = f"will be uploaded to {gateway.origin.removeprefix('http://')}, where it is kept for 72 hours"
-    assert told[0] == f"photo.png (PNG, 96×64, {size} kB): {where}"
-    assert told[1].startswith("big (PNG, 640×480, ")
-    assert told[2].startswith("mask (PNG, 96×64, 1 kB")
-    assert all(words.endswith(where) for words in told)
+    assert described[0] == f"photo.png (PNG, 96×64, {size} kB): {where}"
+    assert described[1].startswith("big (PNG, 640×480, ")
+    assert described[2].startswith("mask (PNG, 96×64, 1 kB")
+    assert all(words.endswith(where) for words in described)
     assert '"upload:' in text
     assert pluralize.nothing
 
@@ -397,9 +397,9 @@ def test_the_plan_of_the_sandbox_and_of_a_real_gateway(notebook, photo, monkeypa
 
 
 def test_the_plan_without_any_key_tells_of_the_sandbox(notebook, photo):
-    """Where a cell without a key goes, which nobody named, is where its picture goes."""
-    told, text = _planned(notebook, "--ref photo.png")
-    assert "will be uploaded to the sandbox in this process" in told[0]
+    """A cell without a key and a gateway: its picture goes where the cell goes."""
+    described, text = _planned(notebook, "--ref photo.png")
+    assert "will be uploaded to the sandbox in this process" in described[0]
     assert "gccai (sandbox)" in text
     assert "(sandbox)" not in _planned(notebook, "-p gccai --ref photo.png")[1]
 
@@ -410,11 +410,11 @@ def test_the_plan_tells_what_was_done_to_a_picture(gateway, notebook, photo):
     exif[0x0112] = 6
     photo.save("turned.jpg", exif=exif)
     photo.save("old.bmp")
-    told, _ = _planned(notebook, "-p gccai --ref turned.jpg --ref old.bmp")
-    assert "turned.jpg (JPEG, 64×96" in told[0]
-    assert "turned as its EXIF says" in told[0]
-    assert "old.bmp (PNG, 96×64" in told[1]
-    assert "converted from BMP" in told[1]
+    described, _ = _planned(notebook, "-p gccai --ref turned.jpg --ref old.bmp")
+    assert "turned.jpg (JPEG, 64×96" in described[0]
+    assert "turned as its EXIF says" in described[0]
+    assert "old.bmp (PNG, 96×64" in described[1]
+    assert "converted from BMP" in described[1]
 
 
 def test_the_plan_of_a_sweep_tells_it_once_for_each_gateway(gateway, notebook, photo):
@@ -451,13 +451,13 @@ def test_a_sweep_looks_at_its_mask_once(gateway, photo, monkeypatch):
 def test_the_plan_knows_what_is_there_already(gateway, notebook, photo):
     """An upload that lives is not repeated, a result whose address lives is not uploaded at all."""
     notebook.run(f"{ANSWER} --ref photo.png -o fox\nbrought")
-    told, _ = _planned(notebook, "-p gccai --ref photo.png --ref fox")
+    described, _ = _planned(notebook, "-p gccai --ref photo.png --ref fox")
     place = gateway.origin.removeprefix("http://")
-    assert f"at {place} already until" in told[0]
-    assert told[0].endswith(", not uploaded again")
-    assert told[1].startswith("fox (PNG, 1024×640")
-    assert f"at {place} already until" in told[1]
-    assert told[1].endswith(", not uploaded")
+    assert f"at {place} already until" in described[0]
+    assert described[0].endswith(", not uploaded again")
+    assert described[1].startswith("fox (PNG, 1024×640")
+    assert f"at {place} already until" in described[1]
+    assert described[1].endswith(", not uploaded")
 
 
 def test_a_gateway_without_an_upload_says_so_and_what_to_do(gateway, notebook, photo):
@@ -499,8 +499,8 @@ def bucket(tmp_path, monkeypatch):
 def test_the_persons_own_uploader_is_named_by_config(gateway, notebook, photo, bucket):
     """It gets a file, once for the same bytes; the gateway gets the address that it returned, and the plan says so."""
     notebook.run('%config ImageGenMagics.uploader = "bucket:put"')
-    told, _ = _planned(notebook, "-p xingchao --ref photo.png")
-    assert told[0].endswith("your uploader bucket:put will put it at an address")
+    described, _ = _planned(notebook, "-p xingchao --ref photo.png")
+    assert described[0].endswith("your uploader bucket:put will put it at an address")
     assert bucket.seen == []
     pluralize = Counted(gateway)
     for prompt in ("mine", "mine again"):
@@ -525,8 +525,8 @@ def test_what_is_too_large_is_refused_and_scaled_only_when_asked(gateway, notebo
     with pytest.raises(UnsupportedOption, match="--fit"):
         _edit(references=["large.png"])
     assert pluralize.nothing
-    told, _ = _planned(notebook, "-p gccai --ref large.png --fit")
-    assert "made a JPEG of quality 92: 1.4 MB as PNG were too much" in told[0]
+    described, _ = _planned(notebook, "-p gccai --ref large.png --fit")
+    assert "made a JPEG of quality 92: 1.4 MB as PNG were too much" in described[0]
     notebook.run(f"{ANSWER} --ref large.png --fit\nsmaller")
     (data,) = _references(pluralize)
     assert len(data) <= 1_000_000
@@ -541,8 +541,8 @@ def test_more_pixels_than_are_taken_are_scaled_down(gateway, notebook, own_world
     Image.new("L", (900, 600), 70).save("wide.png")
     with pytest.raises(UnsupportedOption, match="--fit scales it down"):
         notebook.run(f"{ANSWER} --ref wide.png\ntoo wide")
-    told, _ = _planned(notebook, "-p gccai --ref wide.png --fit")
-    assert "scaled down from 900×600 to 866×577" in told[0]
+    described, _ = _planned(notebook, "-p gccai --ref wide.png --fit")
+    assert "scaled down from 900×600 to 866×577" in described[0]
 
 
 @pytest.mark.parametrize(
@@ -780,7 +780,7 @@ def test_a_result_that_was_gone_by_the_submit_is_uploaded(gateway, notebook):
 
 
 def test_a_picture_that_is_gone_again_is_told_and_costs_nothing(gateway, notebook, photo):
-    """Once anew, not for ever."""
+    """Once again, not endlessly."""
     pluralize = Counted(gateway)
     with pytest.raises(ReferenceUnreachable, match="Nothing was charged"):
         notebook.run(f"{ANSWER} --ref photo.png\ngone for good [[fault: reference-gone:9]]")
@@ -803,8 +803,8 @@ def test_an_upload_and_its_pauses_are_seen_in_the_progress(gateway, photo, monke
         job = api.start(ImageRequest("with pauses", size="1024x640", references=("photo.png",)), provider="gccai")
         return [event async for event in job.events()]
 
-    told = [event.note for event in loop.run(watched()) if getattr(event, "note", "")]
-    assert told[:2] == ["uploading photo.png", "photo.png is not uploaded yet, again in 1 s"]
+    described = [event.note for event in loop.run(watched()) if getattr(event, "note", "")]
+    assert described[:2] == ["uploading photo.png", "photo.png is not uploaded yet, again in 1 s"]
 
 
 def test_an_upload_that_is_refused_is_told_and_nothing_was_submitted(gateway, notebook, photo):
@@ -901,7 +901,7 @@ def test_an_obedient_edit_says_nothing_of_drift(painting, notebook, canvas):
 
 
 def test_a_disobedient_edit_is_told_as_it_is(painting, notebook, canvas, capsys):
-    """Everything painted anew: the share and the mean are those of the bytes, and the caption says so aloud, with where to look."""
+    """Everything painted again: the share and the mean are those of the bytes, and the caption names it and the command."""
     notebook.run(f"{EDIT}\na hat for the ball [[fault: mask-ignored]]")
     (image,) = notebook.variables["_imagegen"]
     share, mean = _truth(canvas, image.open())
@@ -1061,7 +1061,7 @@ def test_reuse_and_history_still_know_the_figure(painting, notebook, canvas):
 
 
 def test_a_picture_that_is_ready_is_taken_as_it_is(gateway, photo):
-    """A LocalImage goes out with its very bytes; one that the gateway does not take is made ready anew, and keeps its notes."""
+    """A LocalImage goes out with its very bytes; one that the gateway does not take is prepared again, and keeps its notes."""
     data, small = Path("photo.png").read_bytes(), _bytes(photo, "BMP")
     ready = LocalImage(data, "image/png", *SIZE, "ready", ("looked at",))
     pluralize = Counted(gateway)
@@ -1074,7 +1074,7 @@ def test_a_picture_that_is_ready_is_taken_as_it_is(gateway, photo):
 
 
 def test_a_picture_is_made_ready_once_for_several_requests(own_world):
-    """A file is known by its time and size, a variable by itself; what has changed is made ready anew."""
+    """A file is known by its time and size, a variable by itself; what has changed is prepared again."""
     image, known = _photo(own_world / "photo.png"), {}
     first = ReferenceLoader(load(), known=known).picture("photo.png")
     assert ReferenceLoader(load(), known=known).picture("photo.png") is first

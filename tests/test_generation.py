@@ -209,7 +209,7 @@ def test_the_ui_waits_for_the_first_submission(monkeypatch):
 
 
 def test_a_job_cancelled_at_once_never_sent_anything():
-    """Cancelled before it began: told as such."""
+    """Cancelled before it began: nothing was sent."""
     job = api.start(ImageRequest("a red fox", size="1:1"), sandbox=True)
     job.cancel()
     with pytest.raises(WaitingStopped):

@@ -380,8 +380,8 @@ def test_cancelling_during_a_submission_waits_for_its_answer(server, monkeypatch
 def test_cancelling_before_anything_was_sent(server):
     """The task is dropped, and nothing was charged."""
     server.arm("rate-limited", times=None)
-    job = api.start(ImageRequest("cancel while told to wait", size="1024x1024"), provider="evolink")
-    while not server.submissions("cancel while told to wait"):
+    job = api.start(ImageRequest("cancel during a wait", size="1024x1024"), provider="evolink")
+    while not server.submissions("cancel during a wait"):
         pass
     job.cancel()
     with pytest.raises(WaitingStopped, match="Nothing was charged"):

@@ -150,7 +150,7 @@ def network(monkeypatch):
 
     async def connect(self, protocol, host, port, **options):
         connected.append(host)
-        raise ConnectionRefusedError("nobody is there")
+        raise ConnectionRefusedError("connection refused")
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", connect)

@@ -89,7 +89,7 @@ def test_a_named_task_that_is_refused_all_the_same(gateway: Provider, refusing: 
 
 @gateways
 def test_an_empty_error_alone_refuses_nothing(gateway: Provider) -> None:
-    """Without an id and without a word, nobody knows whether it was accepted."""
+    """Without an id and an error it is unknown whether it was accepted."""
     for answer in ({"code": 200, "error": {"code": "", "message": ""}}, {"error": {"code": 200}}, {"errors": [""]}, {"errors": [{}]}):
         assert type(submission_error(gateway, answer)) is SubmissionUnknown
     assert type(submission_error(gateway, {"error": {"type": "server_error"}})) is APIError
@@ -308,7 +308,7 @@ def test_ordinary_refusals_are_not_taken_for_moderation(words: str) -> None:
     ],
 )
 def test_errors_have_our_own_kinds(gateway: Provider, status: int, answer: Any, kind: type[APIError]) -> None:
-    """Key, balance, pace and not found are told apart; all of them certainly were not accepted."""
+    """Key, balance, pace and not found are different errors; all of them certainly were not accepted."""
     error = gateway.read_error(status, answer)
     assert type(error) is kind
     assert isinstance(error, APIError)
@@ -580,7 +580,7 @@ def test_a_failed_task_without_a_reason_keeps_the_answer() -> None:
     ids=lambda answer: repr(answer)[:30],
 )
 def test_a_look_that_says_nothing_of_the_task_is_an_api_error(gateway: Provider, answer: Any) -> None:
-    """The task goes on; this look told nothing."""
+    """The task goes on; this poll has no state."""
     with pytest.raises(APIError):
         gateway.read_task(answer)
 

@@ -149,7 +149,7 @@ def test_the_calls_bodies_are_independent() -> None:
 
 
 def test_gccais_second_answer_at_3_to_1_counts_as_asked() -> None:
-    """3:1 at 1k is 1536x512, and 1881x836 is accepted too; the payer is told."""
+    """3:1 at 1k is 1536x512, and 1881x836 is accepted too, with a warning."""
     made = plan("gccai", size="3:1")
     assert made.pixels == ((1536, 512), (1881, 836))
     assert made.warnings == ("3:1 at 1k may come as 1881x836 instead of 1536x512",)
@@ -168,7 +168,7 @@ def test_gccais_odd_pairs_are_legal_there_alone() -> None:
     [("apimart", "image/png"), ("gccai", "image/png"), ("gccai/gpt-image-1-official", "image/png"), ("evolink", None), ("xingchao", None)],
 )
 def test_the_format_is_promised_only_where_the_page_does(gateway: str, expected: str | None) -> None:
-    """png is the default where there is a field for it; elsewhere nobody promises anything."""
+    """png is the default where there is a field for it; elsewhere none is expected."""
     assert plan(gateway).mime_type == expected
 
 
@@ -255,7 +255,7 @@ def test_a_retired_model_is_told() -> None:
 
 
 def test_size_auto_is_told_to_be_unknown_before() -> None:
-    """With size auto nobody knows the pixels, and the plan says so."""
+    """With size auto the pixels are unknown, with a warning."""
     for gateway in ("evolink", "gccai"):
         made = plan(gateway, size="auto")
         assert (made.pixels, "not known before" in made.warnings[0]) == ((), True)
@@ -472,7 +472,7 @@ def test_a_value_is_named_and_not_its_type(fields: dict[str, Any], words: str) -
 
 
 def test_every_broken_part_of_the_rule_for_pixels_is_named() -> None:
-    """Pixels that break several rules are told all of them at once."""
+    """Pixels that break several rules are refused with all of them at once."""
     what = refused("apimart", size="100x5000").what
     assert all(words in what for words in ("multiples of 16", "exceed 3840", "3:1", "at least 655360"))
     assert "at most 8294400" in refused("apimart", size="3840x3840").what

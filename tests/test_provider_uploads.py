@@ -217,7 +217,7 @@ def test_xingchao_takes_no_files() -> None:
 
 
 def test_only_evolink_names_another_host_as_its_own() -> None:
-    """Its file host, and nobody else any."""
+    """Its file host, and no other gateway any."""
     assert {name: get_provider(name).key_hosts for name in registry.BUILT_IN if get_provider(name).key_hosts} == {
         "evolink": ("files-api.evolink.ai",)
     }
@@ -372,7 +372,7 @@ def _alike(**table: str) -> Provider:
 
 
 def test_a_configured_gateway_of_apimart_takes_files_at_its_own_address() -> None:
-    """The path joined to its base URL, the host that people are told its own."""
+    """The path joined to its base URL, the host that its page names as its own."""
     mine = _alike(like="apimart")
     assert (mine.upload.address, mine.upload.host, mine.key_hosts) == ("/v1/uploads/images", "api.mine.example", ())  # type: ignore[union-attr]
 

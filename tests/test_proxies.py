@@ -38,7 +38,7 @@ def gateway(monkeypatch):
 
 @pytest.fixture
 def dead():
-    """The place of a proxy where nobody listens: the port stays ours."""
+    """The address of a proxy without a listener: the port stays ours."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{unused.getsockname()[1]}"
@@ -46,7 +46,7 @@ def dead():
 
 @contextlib.contextmanager
 def _saying(words):
-    """A proxy that says the same to whoever calls, and hangs up."""
+    """A proxy that gives each client the same answer, and closes."""
     with socket.create_server(("127.0.0.1", 0)) as host:
 
         def serve():

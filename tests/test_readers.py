@@ -76,12 +76,12 @@ def test_what_would_have_to_be_changed_is_refused(name, value):
     """In one line that names the setting, where it stands and what it takes."""
     with pytest.raises(UnsupportedOption) as caught:
         load().replace("%config", **{name: value})
-    told = str(caught.value)
-    assert told.startswith(f"{name} = ")
-    assert " in %config cannot be used. Nothing was charged. " in told
-    assert f"{name} takes " in told
-    assert len(told) < 260
-    assert "\n" not in told
+    text = str(caught.value)
+    assert text.startswith(f"{name} = ")
+    assert " in %config cannot be used. Nothing was charged. " in text
+    assert f"{name} takes " in text
+    assert len(text) < 260
+    assert "\n" not in text
 
 
 @pytest.mark.parametrize(("name", "value", "read"), [(name, *each) for name, values in TAKEN.items() for each in values])

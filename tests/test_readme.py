@@ -57,7 +57,7 @@ def tables():
 
 
 def test_tables_are_made_from_the_data(tables):
-    """Written anew from the package's data, the README stays as it is (else run scripts/readme_tables.py)."""
+    """Written again from the package's data, the README stays as it is (else run scripts/readme_tables.py)."""
     assert tables.renewed(README) == README
 
 
@@ -343,7 +343,7 @@ def needs(monkeypatch):
 
 
 def test_a_node_that_does_not_start_is_told_by_its_libraries(needs, monkeypatch, tmp_path):
-    """Its libraries are asked of the loader; Debian's packages are told for those that a small system lacks."""
+    """Its libraries are asked of the loader; Debian's packages are named for those that a small system lacks."""
     node = tmp_path / "node"
     node.write_text("#!/bin/sh\nexit 127\n")
     node.chmod(0o755)

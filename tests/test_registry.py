@@ -198,7 +198,7 @@ def test_a_bad_configured_gateway_is_a_clear_error(name: str, table: Any, words:
 
 
 def test_a_key_in_place_of_its_variable_is_refused_and_not_shown() -> None:
-    """Whoever writes the key itself into the configuration is told so, without the key."""
+    """A key in the configuration is refused, and not shown."""
     with pytest.raises(UnknownProvider, match="never the key itself") as caught:
         registry.get_provider("mine", {"mine": {**RESELLER, "key_variable": "sk-12345678"}})
     assert "12345678" not in str(caught.value)
@@ -299,7 +299,7 @@ def test_a_refusal_names_who_can_do_exactly_this(gateway: str, said: dict[str, A
 
 
 def test_with_further_fields_nobody_else_is_named() -> None:
-    """What an unknown field means elsewhere nobody knows, so nobody is said to do exactly this."""
+    """The meaning of an unknown field elsewhere is not known, so no other gateway is named."""
     assert plan("apimart", size="1:1", resolution="4k", extra={"seed": 1}).providers == ()
 
 
@@ -312,7 +312,7 @@ def _able(gateway: str, keyed: set[str], **said: Any) -> tuple[str, ...]:
 
 
 def test_gateways_with_a_key_are_named_alone() -> None:
-    """A gateway without a key helps nobody while another has one; where none has, each is marked. Other models here are always named."""
+    """A gateway without a key is not named if another has one; if none has, each is marked. Other models here are always named."""
     square = {"size": "1:1", "resolution": "4k"}
     assert _able("apimart", {"apimart", "gccai"}, **square) == ("gccai",)
     assert _able("apimart", {"apimart", "gccai", "evolink"}, **square) == ("evolink", "gccai")
@@ -360,7 +360,7 @@ def test_a_gateway_that_is_configured_wrongly_is_left_out() -> None:
 
 
 def test_a_retired_model_is_named_only_where_no_other_can() -> None:
-    """Sending somebody to a model that is gone helps only if there is nothing else."""
+    """A retired model is named only if there is no other."""
 
     class Old(Provider):
         name, title, base_url, key_variable = "old", "Old", "https://old.example", "OLD_API_KEY"

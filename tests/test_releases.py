@@ -100,14 +100,14 @@ def test_every_request_is_found_again(data: Released) -> None:
 
 def test_sweeps_are_found_again(data: Released) -> None:
     """Under the same number where the record is one run's alone; `load` shows each with its pictures."""
-    for told in data.made["sweeps"]:
-        said = {name: value for name, value in told.items() if name not in ("study", "pictures", "places")}
+    for stored in data.made["sweeps"]:
+        said = {name: value for name, value in stored.items() if name not in ("study", "pictures", "places")}
         again = run(sweep(said.pop("prompt"), said.pop("axes"), reuse=True, **said))
-        assert sorted(image.id for image in again) == sorted(told["pictures"])
+        assert sorted(image.id for image in again) == sorted(stored["pictures"])
         assert all(image.reused for image in again)
-        assert [dict(place) for place in again.places] == told["places"]
-        assert sorted(image.id for image in load_sweep(again.study)) == sorted(told["pictures"])
-        assert (again.study == told["study"]) == (told["prompt"] != "A fox for both")
+        assert [dict(place) for place in again.places] == stored["places"]
+        assert sorted(image.id for image in load_sweep(again.study)) == sorted(stored["pictures"])
+        assert (again.study == stored["study"]) == (stored["prompt"] != "A fox for both")
 
 
 def test_what_waits_is_collected(data: Released) -> None:
@@ -142,10 +142,10 @@ SPENT = [  # as 0.1.0 counted it
 
 
 def test_what_was_spent_is_what_it_was(data: Released) -> None:
-    """Also where it is told from the words in which 0.1.0 stored an error."""
+    """Also if it is read from the sentence in which 0.1.0 stored an error."""
     rows = run(spending.spent(api.ledger(), by="provider"))
-    told = [(row.key, row.unit, row.sandbox, str(row.measured), str(row.reserved), row.unknown, row.tasks, row.pictures) for row in rows]
-    assert sorted(told) == sorted(SPENT)
+    stored = [(row.key, row.unit, row.sandbox, str(row.measured), str(row.reserved), row.unknown, row.tasks, row.pictures) for row in rows]
+    assert sorted(stored) == sorted(SPENT)
 
 
 def test_marks_votes_and_budgets_are_there(data: Released) -> None:
@@ -155,7 +155,7 @@ def test_marks_votes_and_budgets_are_there(data: Released) -> None:
     book = api.ledger()
     found = run(marks.annotations_of(book, [1, 2, 3]))
     assert (found[1].stars, set(found[1].tags), found[2].stars, found[2].note) == (5, {"fox", "雪"}, 3, "the better one; größer")
-    voted = next(told for told in data.made["sweeps"] if told["prompt"] == "A fox to vote on")
+    voted = next(stored for stored in data.made["sweeps"] if stored["prompt"] == "A fox to vote on")
     assert len(run(votes_between(book, voted["pictures"]))) == 3
     best = run(ranking.rank(load_sweep(voted["study"]))).pictures[0].picture
     assert best == voted["pictures"][2]
@@ -200,10 +200,10 @@ def test_recall_writes_the_cell_again(shell: Shell, data: Released, capsys: pyte
     said = capsys.readouterr().out
     assert said.startswith("%%imagegen ")
     assert name.endswith("json") or "\nbare of apimart gpt-image-2-official" in said
-    with closing(Ledger(data.home.parent / "nobody's")) as stranger:  # who has the files alone
+    with closing(Ledger(data.home.parent / "empty")) as other:  # who has the files alone
         if not name.isdigit():
-            told = run(provenance.of_file(stranger, Path(file), data.work))
-            assert (told.provider in GATEWAYS, bool(told.request.prompt)) == (True, True)
+            stored = run(provenance.of_file(other, Path(file), data.work))
+            assert (stored.provider in GATEWAYS, bool(stored.request.prompt)) == (True, True)
 
 
 def test_the_notebook_opens(shell: Shell, data: Released) -> None:

@@ -176,12 +176,12 @@ def test_a_pending_task_is_resumed_instead_of_sent_again(slow_gateway):
 
 def test_a_running_task_is_not_sent_again(slow_gateway):
     """Another job has claimed it: the message says who has to act and that nothing was charged."""
-    first = api.start(_request("under way"), provider="evolink")
-    until(lambda: slow_gateway.accepted("under way"))
-    with pytest.raises(ImageGenError, match="The same request is already running") as told:
-        asked("under way", reuse=True)
-    assert (told.value.charge, len(slow_gateway.accepted("under way"))) == ("no", 1)
-    assert first.wait()[0].request.prompt == "under way"
+    first = api.start(_request("running"), provider="evolink")
+    until(lambda: slow_gateway.accepted("running"))
+    with pytest.raises(ImageGenError, match="The same request is already running") as refusal:
+        asked("running", reuse=True)
+    assert (refusal.value.charge, len(slow_gateway.accepted("running"))) == ("no", 1)
+    assert first.wait()[0].request.prompt == "running"
 
 
 def _request(prompt):

@@ -75,8 +75,8 @@ except Exception as error:
     print(type(error).__name__, error)
 """
     both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    told = [one.communicate(timeout=60)[0] for one in both]
-    assert times(gateway, "at once") == 25, told
+    outputs = [one.communicate(timeout=60)[0] for one in both]
+    assert times(gateway, "at once") == 25, outputs
     made = run(sweep("at once {{s}}", {"s": [str(n) for n in range(25)]}, reuse=True, **ONE))
     assert len(made) == 25
     assert times(gateway, "at once") == 25

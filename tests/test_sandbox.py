@@ -15,6 +15,7 @@ from gateway_table import BATCHING, GATEWAYS, POLL, SUBMIT
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from waiting import Overlay
 
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.request import ImageRequest
@@ -595,7 +596,7 @@ def test_latency_delays_each_look_in_the_loops_own_time(box: Box, monkeypatch: p
     box = Box(latency=0.7)
     task = box.accepted("evolink")
     with monkeypatch.context() as patched:
-        patched.setattr("imagegen_magic.sandbox.app.asyncio.sleep", sleep)
+        patched.setattr("imagegen_magic.sandbox.app.asyncio", Overlay(asyncio, sleep=sleep))
         box.look("evolink", task)
     assert slept == [0.7]
 

@@ -12,6 +12,7 @@ import pytest
 from gateway_table import GATEWAYS, POLL, SUBMIT
 from PIL import Image
 from test_sandbox import Box
+from waiting import Overlay
 
 from imagegen_magic.errors import (
     AuthenticationError,
@@ -432,7 +433,7 @@ def test_slow_trickles_and_is_whole(box: Box, monkeypatch: pytest.MonkeyPatch) -
     url = box.finished("evolink", box.accepted("evolink"))[0]
     arm(box, "slow")
     with monkeypatch.context() as patched:
-        patched.setattr("imagegen_magic.sandbox.fault_responses.asyncio.sleep", sleep)
+        patched.setattr("imagegen_magic.sandbox.fault_responses.asyncio", Overlay(asyncio, sleep=sleep))
         response = box.download(url)
     assert (len(pauses), sum(pauses) > 2) == (20, True)
     Image.open(io.BytesIO(response.content)).load()

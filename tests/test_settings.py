@@ -93,7 +93,7 @@ def test_a_project_file_of_an_odd_shape_is_said(own_world, content, why):
 
 
 def test_a_folder_in_the_project_files_place_is_said(own_world):
-    """It cannot be read, and that is told with its name."""
+    """It cannot be read, and the error names it."""
     (own_world / "pyproject.toml").mkdir()
     with pytest.raises(UnsupportedOption, match=r"pyproject\.toml cannot be read: Is a directory"):
         load().check()

@@ -140,7 +140,7 @@ class TestResults:
         assert not SIGNED.search(str(study.sheet().contents))
 
     def test_the_file_beside_a_picture(self):
-        """It lies where the pictures are, and those are passed on: what was sent is told without queries."""
+        """It lies where the pictures are, and those are passed on: what was sent is stored without queries."""
         fox = _made()
         beside = json.loads(fox[0].path.with_suffix(".json").read_text())
         assert beside["sent"]["image_urls"] == ["https://pictures.example/a.png?…"]

@@ -21,6 +21,7 @@ from types import SimpleNamespace
 import httpx2
 import pytest
 from rawhosts import CERTIFICATE, OK, answering, download, fetched, outcome, raw_host, send, with_clients, with_host
+from waiting import Overlay
 from webserver import web
 
 from imagegen_magic.engine.credentials import Key
@@ -37,7 +38,8 @@ KEY = "a-key-of-some-length"
 
 def reset(writer):
     """Break a connection: the peer gets a reset instead of an end."""
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if (connection := writer.get_extra_info("socket")) is not None:  # else the peer has closed it
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 
@@ -489,7 +491,7 @@ class TestConnecting:
             delays.append(options.get("timeout"))
             return await wait(tasks, **options)
 
-        monkeypatch.setattr("imagegen_magic.engine.net.transport.asyncio.wait", counted)
+        monkeypatch.setattr("imagegen_magic.engine.net.transport.asyncio", Overlay(asyncio, wait=counted))
         assert _send_to(monkeypatch, ("127.0.0.2", "127.0.0.3", "127.0.0.1"), silent=("127.0.0.2", "127.0.0.3")) == (200, b"ok")
         assert sum(delay or 0 for delay in delays) <= 1
 

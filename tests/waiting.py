@@ -6,6 +6,7 @@ import asyncio
 import selectors
 import time
 from collections.abc import Callable, Coroutine
+from types import ModuleType
 from typing import Any, TypeVar
 
 from imagegen_magic.engine.clock import Clock
@@ -17,6 +18,20 @@ def until(condition: Callable[[], Any]) -> None:
     """Return as soon as `condition()` is true."""
     while not condition():
         time.sleep(0.002)
+
+
+class Overlay:
+    """`module` with some of its names replaced, for the one module of ours in which it is set.
+
+    Replacing `asyncio.sleep` itself would change every other task of the process too.
+    """
+
+    def __init__(self, module: ModuleType, **replaced: Any) -> None:
+        self._module = module
+        vars(self).update(replaced)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
 
 
 class JumpingClock(Clock):
