@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from imagegen_magic.notebook.panel.panel import Panel
     from imagegen_magic.request import ImageRequest
     from imagegen_magic.result import GeneratedImage, Generation
+    from imagegen_magic.studies.conformance import conformance
     from imagegen_magic.studies.export.archive import export
     from imagegen_magic.studies.sweeps.plan import sweep
     from imagegen_magic.studies.sweeps.result import SweepResult
@@ -25,6 +26,7 @@ __all__ = [
     "ImageRequest",
     "Panel",
     "SweepResult",
+    "conformance",
     "export",
     "generate",
     "invert",
@@ -42,6 +44,7 @@ _HOMES = {
     "run": "engine.loop",
     "sweep": "studies.sweeps.plan",
     "SweepResult": "studies.sweeps.result",
+    "conformance": "studies.conformance",
     "export": "studies.export.archive",
     "Panel": "notebook.panel.panel",
     "mask_from": "imaging.masks",

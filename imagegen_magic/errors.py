@@ -422,10 +422,14 @@ class TaskTimeout(ImageGenError, TimeoutError):
 
 
 class SubmissionUnknown(ImageGenError):
-    """The request was sent without a readable answer: it is unknown whether the gateway accepted it."""
+    """The request was sent without a readable answer: it is unknown whether the gateway accepted it.
+
+    `final`: the gateway itself does not know, so that asking it again is of no use.
+    """
 
     blame: Blame = "network"
     charge: Charge = "unknown"
+    final: bool = False
     _default_hint = "check the gateway's own task list before you run this again; the request was not repeated"
 
 

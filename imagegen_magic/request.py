@@ -105,7 +105,8 @@ class ImageRequest(Record):
 
     `size` is a ratio, pixels or `auto` as text; `resolution` a tier (`1k`); `n` the number of pictures;
     `output_compression` is 0-100. `references` and `mask` are addresses or images on this machine; in a call also files, PIL images,
-    arrays and earlier results, which the engine converts. `extra` holds further fields of the gateway's request.
+    arrays and earlier results, which the engine converts. `unchecked` sends what the model's page refuses. `extra` holds
+    further fields of the gateway's request.
     """
 
     prompt: str
@@ -122,6 +123,7 @@ class ImageRequest(Record):
     references: tuple[str | LocalImage, ...] = ()
     mask: str | LocalImage | None = None
     callback_url: str | None = None
+    unchecked: bool = False
     extra: Mapping[str, Any] = field(default_factory=FrozenDict)
 
     def __post_init__(self) -> None:
@@ -137,7 +139,7 @@ class ImageRequest(Record):
         requested: dict[str, Any] = {}
         for item in fields(self):
             value = getattr(self, item.name)
-            if value is None or value == () or (item.name == "extra" and not value):
+            if value is None or value is False or value == () or (item.name == "extra" and not value):
                 continue
             requested[item.name] = _plain(value)
         return requested

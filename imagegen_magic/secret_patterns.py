@@ -99,10 +99,13 @@ class Address(str):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return repr(without_queries(str(self)))
+        return repr(self._shown())
 
     def __rich_repr__(self) -> Iterator[Any]:
-        yield without_queries(str(self))
+        yield self._shown()
+
+    def _shown(self) -> str:
+        return f"{self[:40]}…" if self.startswith("data:") else without_queries(str(self))
 
     def __reduce__(self) -> tuple[type[Address], tuple[str]]:
         return type(self), (str(self),)

@@ -112,6 +112,8 @@ class Page:
     upper_tier: bool = False
     ratio_field: bool = False
     known_pixels: bool = True
+    unsent: bool = False  # whether background and format go out only if requested
+    budgets: tuple[tuple[str, int], ...] = ()  # areas whose pixels count as requested too
 
     @property
     def id(self) -> str:
@@ -166,9 +168,9 @@ class Page:
             "ratio" if self.ratio_field and tier else "size": size,
             "resolution": tier.upper() if tier and self.upper_tier else tier,
             "quality": (request.quality or self.default_quality or "").lower() or None,
-            "background": (request.background or (self.backgrounds and "auto") or "").lower() or None,
+            "background": (request.background or (not self.unsent and self.backgrounds and "auto") or "").lower() or None,
             "moderation": (request.moderation or (self.moderations and "auto") or "").lower() or None,
-            "output_format": (request.output_format or (self.formats and "png") or "").lower() or None,
+            "output_format": (request.output_format or (not self.unsent and self.formats and "png") or "").lower() or None,
             "output_compression": request.output_compression,
             "image_urls": list(request.references) or None,
             "mask_url": request.mask,
@@ -176,6 +178,15 @@ class Page:
             "n": n if self.n_field else None,
         }
         return {key: value for key, value in body.items() if value is not None}
+
+    def pixels_of(self, ratio: str, tier: str) -> list[tuple[int, int]]:
+        """Return the pixels that count as requested: the table's, and those of the tier's budget in multiples of 16."""
+        across, down = map(int, ratio.split(":"))
+        found = list(self.sizes[ratio][tier])
+        for area in (area for name, area in self.budgets if name == tier):
+            pair = tuple(round((area * shape) ** 0.5 / 16) * 16 for shape in (across / down, down / across))
+            found += [(pair[0], pair[1])] if max(pair) <= 3840 else []
+        return found
 
 
 def _in(value: str | None, allowed: tuple[str, ...]) -> bool:
@@ -210,25 +221,58 @@ _BOTH_FIRST = {
     "mask": True,
 }
 _ANY: list[tuple[int, int]] = []
+_APIMART_2_5 = {
+    **_OFFICIAL,
+    "provider": "apimart",
+    "sizes": {ratio: dict.fromkeys(("1k", "2k", "4k"), _ANY) for ratio in _read(_GCCAI_2)},
+    "auto": True,
+    "default_size": "auto",
+    "qualities": ("auto", "low", "medium", "high", "xhigh", "max"),
+    "backgrounds": ("auto", "opaque", "transparent"),
+    "known_pixels": False,
+}
+del _APIMART_2_5["model"]
+_EVOLINK = {
+    "provider": "evolink",
+    "sizes": _with_portrait(_read(_EVOLINK_LANDSCAPE)),
+    "auto": True,
+    "default_size": "auto",
+    "default_quality": "medium",
+    "formats": ("png", "jpeg", "webp"),
+    "max_n": 10,
+    "references": 16,
+    "mask": True,
+    "callback": True,
+    "max_prompt": 32_000,
+    "upper_tier": True,
+    "unsent": True,
+    "budgets": (("1k", 1_048_576), ("2k", 4_194_304), ("4k", 8_294_400)),
+}
 
 PAGES = (
     Page(provider="gccai", sizes=_read(_GCCAI_2), auto=True, auto_tier=True, odd=("1881x836", "887x1774"), **_OFFICIAL),
     Page(model="gpt-image-1-official", **_BOTH_FIRST),
     Page(model="gpt-image-1.5-official", **_BOTH_FIRST),
     Page(provider="apimart", sizes=_read(_APIMART), **_OFFICIAL),
+    *(Page(model=model, **_APIMART_2_5) for model in ("gpt-image-2.5-flare", "gpt-image-2.5-sunburst")),
     Page(
-        provider="evolink",
+        provider="apimart",
         model="gpt-image-2",
-        sizes=_with_portrait(_read(_EVOLINK_LANDSCAPE)),
-        auto=True,
-        default_size="auto",
-        qualities=("low", "medium", "high"),
-        default_quality="medium",
-        max_n=10,
-        references=16,
-        callback=True,
-        max_prompt=32_000,
-        upper_tier=True,
+        sizes={ratio: dict.fromkeys(("1k", "2k", "4k"), _ANY) for ratio in _read(_GCCAI_2)},
+        pixels=False,
+        n_field=True,
+        references=15,
+        known_pixels=False,
+    ),
+    Page(model="gpt-image-2", qualities=("low", "medium", "high"), backgrounds=("auto", "opaque"), **_EVOLINK),
+    *(
+        Page(
+            model=model,
+            qualities=("low", "medium", "high", "xhigh", "max"),
+            backgrounds=("auto", "opaque", "transparent"),
+            **_EVOLINK,
+        )
+        for model in ("gpt-image-2.5-flare", "gpt-image-2.5-sunburst")
     ),
     Page(
         provider="xingchao",

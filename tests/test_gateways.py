@@ -55,8 +55,10 @@ def test_whoever_has_a_key_never_gets_the_sandbox_unasked(monkeypatch):
     monkeypatch.setenv("APIMART_API_KEY", "k")
     with pytest.raises(MissingKey, match=r"gpt-image-2-r \(Xingchao\).*XINGCHAO_API_KEY.*login xingchao.*--sandbox"):
         select_endpoint(load(), model="gpt-image-2-r")
-    with pytest.raises(MissingKey, match="EVOLINK_API_KEY or XINGCHAO_API_KEY"):
-        select_endpoint(load(), model="gpt-image-2")
+    assert select_endpoint(load(), model="gpt-image-2").label == "apimart"
+    monkeypatch.setenv("EVOLINK_API_KEY", "k")
+    assert select_endpoint(load(), model="gpt-image-2").label == "evolink"  # which had it first
+    monkeypatch.delenv("EVOLINK_API_KEY")
     assert select_endpoint(load(), model="gpt-image-2-r", sandbox=True).label == "xingchao (sandbox)"
     monkeypatch.setenv("XINGCHAO_API_KEY", "k")
     assert select_endpoint(load(), model="gpt-image-2-r").label == "xingchao"
@@ -86,20 +88,20 @@ def test_a_models_name_is_read_in_any_case(monkeypatch):
 @pytest.mark.parametrize(
     ("keys_set", "sandbox", "able"),
     [
-        (["apimart", "gccai"], False, ("gccai",)),
-        (["apimart"], False, ("evolink (no key)", "gccai (no key)")),
-        (["apimart"], True, ("evolink", "gccai")),
+        (["xingchao", "gccai"], False, ("gccai",)),
+        (["xingchao"], False, ("apimart (no key)", "evolink (no key)", "gccai (no key)")),
+        (["xingchao"], True, ("apimart", "evolink", "gccai")),
     ],
 )
 def test_a_refusal_names_the_gateways_that_could_be_used_now(monkeypatch, keys_set, sandbox, able):
     """Those with a key alone; where none has one each is marked; in the sandbox none is needed."""
     for name in keys_set:
         monkeypatch.setenv(f"{name.upper()}_API_KEY", "k")
-    request = ImageRequest("a fox", size="1:1", resolution="4k")
+    request = ImageRequest("a fox", references=("https://pictures.example.com/a.png",) * 7, quality="high")
     with pytest.raises(UnsupportedOption) as planned:
-        api.plan(request, provider="apimart", sandbox=sandbox)
+        api.plan(request, provider="xingchao", sandbox=sandbox)
     with pytest.raises(UnsupportedOption) as wished:
-        api.prepare(request, load().replace("the test", sandbox=sandbox), "apimart")
+        api.prepare(request, load().replace("the test", sandbox=sandbox), "xingchao")
     assert planned.value.providers == wished.value.providers == able
     assert ", ".join(able) in str(planned.value)
 
@@ -121,7 +123,7 @@ def test_a_gateway_configured_wrongly_hides_no_refusal_of_another(own_world):
     """It is left out of those that can do this; asked for by name, or by naming none at all, it is a clear error."""
     (own_world / "pyproject.toml").write_text('[tool.imagegen.providers.broken]\nlike = "apimart"\n')
     with pytest.raises(UnsupportedOption, match="evolink"):
-        api.plan(ImageRequest("a fox", size="1:1", resolution="4k"), provider="apimart")
+        api.plan(ImageRequest("a fox", callback_url="https://hooks.example.com"), provider="apimart")
     for provider in ("broken", None):
         with pytest.raises(UnknownProvider, match=r"\[tool.imagegen.providers.broken\].*has no base_url"):
             api.plan(ImageRequest("a fox"), provider=provider)

@@ -460,7 +460,7 @@ def test_gccais_sample_is_read_whole() -> None:
                         5,
                         "ftp://x/y",
                         "javascript:alert(1)",
-                        "data:image/png;base64,AA",
+                        "data:text/plain;base64,AA",
                         "https://",
                         "/local",
                     ]

@@ -51,7 +51,7 @@ _requests = st.builds(
     st.sampled_from(["a red fox", "城堡 {name} \\ ?", " ", "x" * 32_000, "x" * 32_001, "🦊" * 32_000]),
     size=_sizes,
     resolution=_maybe("1k", "2k", "4k", "1K", "4K", "8k"),
-    quality=_maybe("auto", "low", "medium", "high", "HIGH", "hd"),
+    quality=_maybe("auto", "low", "medium", "high", "HIGH", "xhigh", "max", "hd"),
     n=st.none() | st.integers(-1, 23),
     background=_maybe("auto", "opaque", "transparent", "Transparent"),
     moderation=_maybe("auto", "low", "none"),
@@ -127,10 +127,11 @@ def _expect(page: Page, request: ImageRequest, plan: Plan) -> None:
     elif size == "auto":
         assert (plan.pixels, plan.tier[1]) == ((), tier or "auto")
     else:
-        assert list(plan.pixels) == page.sizes[size][tier or "1k"]
+        assert list(plan.pixels) == page.pixels_of(size, tier or "1k")
         assert plan.tier[1] == (tier or "1k")
     image = plan.request.output_format
-    assert plan.mime_type == (f"image/{image}" if page.formats else None)
+    assert plan.mime_type == (f"image/{image}" if image else None)
+    assert bool(image) == bool(page.formats and (not page.unsent or request.output_format))
     assert plan.alpha == {"transparent": True, "opaque": False}.get(plan.request.background or "")
 
 

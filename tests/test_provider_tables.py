@@ -84,10 +84,10 @@ def test_every_model_is_dated_and_names_its_document(page: Page) -> None:
     assert (len(model.checked), model.document.startswith("https://")) == (10, True)
 
 
-def test_only_gpt_image_1_is_marked_as_retired() -> None:
-    """gpt-image-1 was retired upstream on 2026-10-23, and stays listed."""
+def test_the_retired_models_are_marked() -> None:
+    """gpt-image-1 ended upstream on 2026-10-23, 1.5 on 2026-12-01; both stay listed."""
     retired = {model.name: model.retired for name in BUILT_IN for model in get_provider(name).models if model.retired}
-    assert retired == {"gpt-image-1-official": "2026-10-23"}
+    assert retired == {"gpt-image-1-official": "2026-10-23", "gpt-image-1.5-official": "2026-12-01"}
 
 
 def test_evolinks_references_have_their_kinds_and_weight() -> None:

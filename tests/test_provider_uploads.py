@@ -130,7 +130,7 @@ def test_a_mask_needs_a_reference_and_a_model_that_takes_one() -> None:
     """A mask of this machine is refused like an address."""
     mask = picture("mask.png")
     assert "only with a reference" in refused("gccai", mask=mask).what
-    assert "takes no mask" in refused("evolink", references=(A,), mask=mask).what
+    assert "takes no mask" in refused("xingchao", references=(A,), mask=A).what
 
 
 def test_a_mask_is_a_png() -> None:

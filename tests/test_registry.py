@@ -271,20 +271,25 @@ def test_a_plan_that_works_is_the_providers_own() -> None:
     assert alternatives.plan(evolink, request, registry.all_providers()) == evolink.plan(request)
 
 
+NEWER = "apimart (gpt-image-2.5-flare, gpt-image-2.5-sunburst, gpt-image-2)"
+TRANSPARENT = tuple(f"{name} (gpt-image-2.5-flare, gpt-image-2.5-sunburst)" for name in ("apimart", "evolink"))
+FIRST = "gccai (gpt-image-1-official, gpt-image-1.5-official)"
+
+
 @pytest.mark.parametrize(
     ("gateway", "said", "able"),
     [
-        ("apimart", {"size": "1:1", "resolution": "4k"}, ("evolink", "gccai")),
-        ("xingchao", {"size": "4:3", "resolution": "4k"}, ("evolink", "gccai")),
+        ("apimart", {"size": "1:1", "resolution": "4k"}, (NEWER, "evolink", "gccai")),
+        ("xingchao", {"size": "4:3", "resolution": "4k"}, (NEWER, "evolink", "gccai")),
         ("xingchao/gpt-image-2-r", {"resolution": "2k", "size": "1:1"}, ("xingchao (gpt-image-2)", "apimart", "evolink", "gccai")),
-        ("gccai/gpt-image-1.5-official", {"output_format": "webp"}, ("gccai (gpt-image-2-official)", "apimart")),
+        ("gccai/gpt-image-1.5-official", {"output_format": "webp"}, ("gccai (gpt-image-2-official)", "apimart", "evolink")),
         ("gccai/gpt-image-1.5-official", {"size": "16:9"}, ("gccai (gpt-image-2-official)", "apimart", "evolink", "xingchao")),
-        ("gccai", {"background": "transparent"}, ("gccai (gpt-image-1.5-official)",)),
-        ("apimart", {"background": "transparent"}, ("gccai (gpt-image-1.5-official)",)),
+        ("gccai", {"background": "transparent"}, (FIRST, *TRANSPARENT)),
+        ("apimart", {"background": "transparent"}, (*TRANSPARENT, FIRST)),
         ("evolink", {"quality": "auto"}, ("apimart", "gccai")),
         ("xingchao", {"references": (HTTPS,) * 7}, ("xingchao (gpt-image-2-r)", "apimart", "evolink", "gccai")),
         ("xingchao", {"references": (HTTPS,) * 7, "quality": "high"}, ("apimart", "evolink", "gccai")),
-        ("evolink", {"background": "opaque"}, ("apimart", "gccai")),
+        ("evolink", {"moderation": "low"}, ("apimart", "gccai")),
         ("apimart", {"callback_url": "https://hooks.example.com"}, ("evolink",)),
         ("apimart", {"size": "1881x836"}, ("gccai",)),
         ("apimart", {"n": 0}, ()),
@@ -314,11 +319,11 @@ def _able(gateway: str, keyed: set[str], **said: Any) -> tuple[str, ...]:
 def test_gateways_with_a_key_are_named_alone() -> None:
     """A gateway without a key is not named if another has one; if none has, each is marked. Other models here are always named."""
     square = {"size": "1:1", "resolution": "4k"}
-    assert _able("apimart", {"apimart", "gccai"}, **square) == ("gccai",)
-    assert _able("apimart", {"apimart", "gccai", "evolink"}, **square) == ("evolink", "gccai")
-    assert _able("apimart", {"apimart"}, **square) == ("evolink (no key)", "gccai (no key)")
-    assert _able("apimart", set(), background="transparent") == ("gccai (gpt-image-1.5-official, no key)",)
-    assert _able("gccai", set(), background="transparent") == ("gccai (gpt-image-1.5-official)",)
+    assert _able("apimart", {"apimart", "gccai"}, **square) == (NEWER, "gccai")
+    assert _able("apimart", {"apimart", "gccai", "evolink"}, **square) == (NEWER, "evolink", "gccai")
+    assert _able("apimart", {"apimart"}, callback_url="https://hooks.example.com") == ("evolink (no key)",)
+    assert _able("apimart", set(), background="transparent") == TRANSPARENT[:1]
+    assert _able("gccai", set(), background="transparent") == (FIRST,)
 
 
 def test_a_gateway_that_takes_no_files_is_not_named_for_a_picture_of_this_machine() -> None:
@@ -344,7 +349,7 @@ def test_a_broken_gateway_does_not_hide_the_refusal_of_another() -> None:
     request = ImageRequest("a fox", size="1:1", resolution="4k")
     with pytest.raises(UnsupportedOption) as caught:
         alternatives.plan(registry.get_provider("apimart"), request, [*registry.all_providers(), Broken()])
-    assert caught.value.providers == ("evolink", "gccai")
+    assert caught.value.providers == (NEWER, "evolink", "gccai")
     with pytest.raises(KeyError):
         alternatives.plan(Broken(), request, ())
 

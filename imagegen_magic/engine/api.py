@@ -12,21 +12,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.engine import credentials, endpoints, loop, threads
-from imagegen_magic.engine.context import ledger_of
+from imagegen_magic.engine.context import context_of, ledger_of
 from imagegen_magic.engine.endpoints import Endpoint, select_endpoint
 from imagegen_magic.engine.jobs.builder import create_tasks
 from imagegen_magic.engine.jobs.job import Job, PlannedRequest, ResultFactory
 from imagegen_magic.engine.jobs.resume import resume_tasks
 from imagegen_magic.engine.jobs.task import Event
+from imagegen_magic.engine.jobs.unanswered import recover_listed, unanswered
 from imagegen_magic.engine.ledger import stored_requests
+from imagegen_magic.engine.ledger.budget import budget_check_again
 from imagegen_magic.engine.ledger.ledger import Ledger, TaskRow
 from imagegen_magic.engine.ledger.sweeps import SweepRecord
+from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
 from imagegen_magic.engine.settings import ENGINE_OPTIONS, REQUEST_OPTIONS, Settings, load
 from imagegen_magic.engine.storage import folders
-from imagegen_magic.errors import MissingKey, UnsupportedOption
+from imagegen_magic.errors import GatewayUnreachable, MissingKey, UnsupportedOption
 from imagegen_magic.humanize import pluralize
 from imagegen_magic.providers import registry
-from imagegen_magic.providers.base import Plan, Provider
+from imagegen_magic.providers.base import Balance, Plan, Provider
 from imagegen_magic.records import FrozenDict
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Generation
@@ -42,6 +45,27 @@ def apply_defaults(request: ImageRequest, settings: Settings) -> ImageRequest:
     """Return the request with the configured defaults in its empty fields."""
     defaults = {name: settings.get(name) for name in REQUEST_OPTIONS if getattr(request, name) is None and settings.get(name) is not None}
     return replace(request, **defaults)
+
+
+async def balance(provider: str | None = None, *, settings: Settings | None = None) -> Balance:
+    """Ask a gateway what the account has, in its own unit.
+
+    Raises UnsupportedOption if it does not say, MissingKey without a key, APIError or AuthenticationError by its answer, and
+    GatewayUnreachable.
+    """
+    endpoint = select_endpoint(settings or load(), provider=provider)
+    asked, call = endpoint.provider, endpoint.provider.balance_call()
+    if call is None:
+        hint = f"see the account's page at {asked.docs_url or asked.base_url}"
+        raise UnsupportedOption(f"{asked.title} does not say what the account has", option="balance", value=asked.name, hint=hint)
+    context = context_of(settings or load())
+    try:
+        answer = await context.clients.call(context.clients.polls(endpoint.base_url), endpoint.base_url, endpoint.key, call)
+    except (NotSent, OutcomeUnknown) as error:
+        raise GatewayUnreachable(f"{asked.title} cannot be reached ({error})") from None
+    if answer.status >= 300:
+        raise asked.read_error(answer.status, answer.content)
+    return asked.read_balance(answer.content)
 
 
 def ledger(settings: Settings | None = None) -> Ledger:
@@ -194,14 +218,36 @@ def _check_keys(requests: Sequence[PlannedRequest]) -> None:
 
 
 def resume(
-    settings: Settings | None = None, *, ids: Sequence[int] | None = None, save_dir: str | Path | None = None, preview: int | None = None
+    settings: Settings | None = None,
+    *,
+    ids: Sequence[int] | None = None,
+    save_dir: str | Path | None = None,
+    preview: int | None = None,
+    ask_again: bool = False,
 ) -> Job:
-    """Collect finished tasks whose images were not fetched; submits nothing. From synchronous code; `ids` are the ledger's task rows.
+    """Collect finished tasks whose images were not fetched. From synchronous code; `ids` are the ledger's task rows.
+
+    Submissions of unknown outcome are searched in the gateway's own list, if it has one. `ask_again` also sends them again with the same
+    body and key to gateways that answer with the first task: nothing is paid twice, but what never arrived is made now, and paid for.
+    Raises BudgetExceeded if that would exceed a budget. Without it, nothing is submitted.
 
     Images are saved where their request named, or in `save_dir`; raises SaveError if that folder cannot be written. The job's note names
     submissions without an answer. A setting that cannot be read is ignored, so that it blocks no collection.
     """
-    return _collect(settings or load(), save_dir, preview, lambda ledger, job: ledger.claim(rows=ids, claims=job.claims))
+    settings = settings or load()
+
+    async def claim(ledger: Ledger, job: Job) -> list[TaskRow]:
+        readable = settings.without_errors
+        unknown = [each for each in await unanswered(ledger, readable) if ids is None or each.task.row in ids]
+        await recover_listed(context_of(readable), readable, unknown)
+        rows = await ledger.claim(rows=ids, claims=job.claims)
+        if ask_again and (asked := [each for each in unknown if each.until is not None]):
+            prices = {each.task.row: (each.price, each.task.count) for each in asked if not each.task.sandbox}
+            check = budget_check_again(prices, ledger, settings.get("unknown_price"))
+            rows += await ledger.claim_unknown([each.task.row for each in asked], claims=job.claims, allow=check)
+        return rows
+
+    return _collect(settings, save_dir, preview, claim)
 
 
 def resume_task(row: int, settings: Settings | None = None, *, save_dir: str | Path | None = None, preview: int | None = None) -> Job:
@@ -244,7 +290,8 @@ def _collect(settings: Settings, save_dir: str | Path | None, preview: int | Non
         raise
     job.expecting = sum(_unsaved(row, again) for row in rows)
     left_out = [f"{error.what}, so it was left out here." for error in unread]
-    job.note = " ".join(filter(None, [_cut_off_note(len(cut_off)), *left_out, stored_requests.version_note(row.asked for row in rows)]))
+    unclear = len({row.row for row in cut_off} - {row.row for row in rows})
+    job.note = " ".join(filter(None, [_cut_off_note(unclear), *left_out, stored_requests.version_note(row.asked for row in rows)]))
     return job.begin(lambda channel: resume_tasks(rows, channel, elsewhere, again=again))
 
 
@@ -253,8 +300,7 @@ def _cut_off_note(submissions: int) -> str:
         return ""
     return (
         f"{pluralize(submissions, 'submission')} {'was' if submissions == 1 else 'were'} cut off before an answer came. It is "
-        "unknown whether the gateway accepted, so nothing was sent again. Look at the gateway's own task list; "
-        "%imagegen jobs shows which."
+        "unknown whether the gateway accepted, so nothing was sent again. %imagegen jobs shows what can be tried."
     )
 
 

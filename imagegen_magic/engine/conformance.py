@@ -1,9 +1,9 @@
-"""Differences between a result and its plan, in words."""
+"""How a result compares with its plan: in words, and as facts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagegen_magic.formats import BY_TYPE
 from imagegen_magic.request import Size
@@ -12,6 +12,27 @@ if TYPE_CHECKING:
     from imagegen_magic.imaging.verify import ImageInfo
 
 _SAME_SHAPE = 0.03  # relative; tables round edges to multiples of 16
+
+
+class Checks(NamedTuple):
+    """Whether an image is as it was requested: its pixels, its format, its alpha; None if nothing was requested."""
+
+    pixels: bool | None = None
+    format: bool | None = None
+    alpha: bool | None = None
+
+
+NO_CHECKS = Checks()
+
+
+def checks(expected: Mapping[str, Any], info: ImageInfo) -> Checks:
+    """Return how an image's bytes compare with the plan's `expected` (pixels, mime_type, alpha)."""
+    pixels, mime_type, alpha = expected.get("pixels"), expected.get("mime_type"), expected.get("alpha")
+    return Checks(
+        [info.width, info.height] in [list(pair) for pair in pixels] if pixels else None,
+        info.mime_type == mime_type if mime_type else None,
+        bool(info.transparent) == alpha if isinstance(alpha, bool) else None,
+    )
 
 
 def mismatches(expected: Mapping[str, Any], size_asked: str, info: ImageInfo) -> tuple[str, ...]:

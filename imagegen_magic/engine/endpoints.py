@@ -136,6 +136,8 @@ def select_endpoint(
         return found(registry.get_provider(name, settings.provider_tables), settings, sandbox=bool(sandbox))
     providers = list(known(settings))
     capable = [each for each in providers if model is None or _has(each, model)]
+    if model is not None:
+        capable.sort(key=lambda each: each.model(model).added)  # the gateway that had it first stays the default
     if not capable:
         _refuse_wrongly_configured(settings)
         raise UnknownProvider(f"No gateway has a model {model!r}", hint="%imagegen models shows all of them")

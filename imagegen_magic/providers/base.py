@@ -15,6 +15,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from decimal import Decimal
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -38,6 +39,7 @@ from imagegen_magic.formats import MIME_TYPES
 from imagegen_magic.providers import responses, sizes, uploads, validation
 from imagegen_magic.providers.describe import shown
 from imagegen_magic.providers.model import Model, PixelRule, Pixels
+from imagegen_magic.providers.unchecked import resolve_unchecked
 from imagegen_magic.providers.uploads import UploadCall, Uploaded, UploadRule
 from imagegen_magic.records import Record, frozen
 from imagegen_magic.request import ImageRequest, LocalImage
@@ -45,8 +47,10 @@ from imagegen_magic.result import Cost
 from imagegen_magic.secret_patterns import Address
 
 __all__ = [
+    "Balance",
     "Call",
     "Failed",
+    "ListedTask",
     "Model",
     "Pending",
     "PixelRule",
@@ -67,6 +71,7 @@ __all__ = [
 __getattr__ = renamed_functions(__name__, Cadence="PollingPolicy", Waiting="Pending", Done="Succeeded", wire_fields="standard_field_names")
 _RENAMED = {"cadence": "polling", "wire": "field_names", "wire_also": "reserved_fields", "refusals": "refusal_phrases"}
 
+_LATER = dict.fromkeys(("get_channel_failed", "bad_response_status_code"), "try again later")
 _ALPHA = {"transparent": True, "opaque": False}
 _FIELD_NAMES = {"model": "model", **{field.name: field.name for field in fields(ImageRequest) if field.name != "extra"}}
 _FIELD_NAMES |= {"references": "image_urls", "mask": "mask_url"}
@@ -125,13 +130,35 @@ class Plan(Record):
 class Submission(Record):
     """An accepted task: its id, its cost if the gateway reports it, and the estimated duration in seconds.
 
-    `extra_task_ids` are the ids of further tasks that the gateway made of the same submission; they are not polled.
+    `extra_task_ids` are the ids of further tasks that the gateway made of the same submission; they are not polled. `finished` is the
+    result if the answer has it already; the task then may have no id.
     """
 
     task_id: str
     cost: Cost = Cost()
     estimated_seconds: float | None = None
     extra_task_ids: tuple[str, ...] = ()
+    finished: Succeeded | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Balance(Record):
+    """What an account has: `remaining` (None: unlimited) and `used` (None: not reported) in the gateway's own `unit`."""
+
+    remaining: Decimal | None
+    unit: str
+    used: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ListedTask(Record):
+    """A task in the gateway's own list: `created` in epoch seconds, `prompt` and `size` None if the list does not show them."""
+
+    task_id: str
+    model: str
+    prompt: str | None
+    size: str | None
+    created: float
 
 
 @renamed_fields(word="status")
@@ -198,6 +225,12 @@ class Provider:
     refusal_phrases: ClassVar[tuple[str, ...]] = ()  # texts with which an HTTP 5xx is a refusal, not an outage
     upload: ClassVar[UploadRule | None] = None  # what it takes as a file, None if it takes only addresses
     key_hosts: ClassVar[tuple[str, ...]] = ()  # other hosts that the gateway's page names as its own: its key may go there
+    idempotency: ClassVar[bool] = False  # whether a repeated Idempotency-Key is answered with the first task, by its page
+    idempotency_seconds: ClassVar[float | None] = None  # how long it remembers a key; None: its page does not say
+    failures_free: ClassVar[str] = ""  # the page that says that failed and cancelled tasks are not charged; "": none does
+    error_hints: ClassVar[Mapping[str, str]] = _LATER  # error code in lower case -> who can do what about it
+    balance_path: ClassVar[str] = ""  # of what the account has; "": it does not say
+    list_path: ClassVar[str] = ""  # of the account's latest tasks; "": it lists none
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Accept the attributes of a gateway written for 0.1.0, with a DeprecationWarning."""
@@ -221,14 +254,18 @@ class Provider:
         """Return what will be sent and what is expected; raises UnsupportedOption if the model cannot do it."""
         model = self.model(request.model)
         who = f"{self.name} {model.name}"
-        resolved = validation.RequestValidator(who, model, request, self.upload).resolved()
+        unchecked: tuple[str, ...] = ()
+        if request.unchecked:
+            resolved, model, unchecked = resolve_unchecked(who, model, request, self.upload)
+        else:
+            resolved = validation.RequestValidator(who, model, request, self.upload).resolved()
         full_calls, rest = divmod(resolved.n or 1, model.max_n)
         images_per_call = (model.max_n,) * full_calls + ((rest,) if rest else ())
-        bodies = [self.payload(resolved, n) for n in images_per_call]
+        bodies = [{**self.payload(resolved, n), **self._further_fields(resolved)} for n in images_per_call]
         reserved = {name: name for name in bodies[0]} | {name: field for field, name in self.field_names.items()} | {**self.reserved_fields}
         validation.check_extra(who, request.extra.items(), reserved)
         pixels = sizes.expected_pixels(model, resolved)
-        price = self.price(resolved, pixels[0] if pixels else None)
+        price = _own_price(model, resolved) or self.price(resolved, pixels[0] if pixels else _likely_pixels(model, resolved))
         return Plan(
             provider=self.name,
             model=model,
@@ -240,9 +277,14 @@ class Provider:
             alpha=_ALPHA.get(resolved.background or ""),
             tier=(resolved.quality or "", sizes.tier_of(resolved)),
             price=price if price.amount is None else replace(price, amount=price.amount * sum(images_per_call)),
-            warnings=(*sizes.warnings(model, resolved), *self.warnings(model, resolved)),
+            warnings=(*unchecked, *sizes.warnings(model, resolved), *self.warnings(model, resolved)),
             uploads=uploads.unique((*request.references, request.mask)),
         )
+
+    def _further_fields(self, request: ImageRequest) -> dict[str, Any]:
+        """Return the fields of an unchecked request that the gateway's page does not have, by their usual names."""
+        further = set(_FIELD_NAMES) - set(self.field_names) - {"n"} if request.unchecked else set()
+        return {_FIELD_NAMES[name]: value for name in sorted(further) if (value := getattr(request, name)) not in (None, ())}
 
     def picture_limits(self, model: Model) -> tuple[tuple[str, ...], int | None]:
         """Return the MIME types that a picture of this machine may have here, and its maximum in bytes (None: not documented)."""
@@ -292,14 +334,42 @@ class Provider:
         task = responses.task_object(answer)
         if responses.is_error(answer):
             raise self.read_error(0, answer)
-        task_id = responses.task_id(task)
-        if not task_id:
+        task_id, finished = responses.task_id(task), self._finished_at_once(answer)
+        if not task_id and finished is None:
             refusal = self._refusal(responses.error_details(answer), 0) if isinstance(answer, Mapping) else None
             unknown = SubmissionUnknown(f"{self.title} answered without a task id: {responses.excerpt(answer)}", blame="gateway")
             raise refusal or unknown
         ids = map(responses.task_id, responses.task_objects(answer) or ())
         extra = tuple(dict.fromkeys(each for each in ids if each not in ("", task_id)))
-        return Submission(task_id, self.cost(task), self.estimated_seconds(task), extra)
+        return Submission(task_id, self.cost(task), self.estimated_seconds(task), extra, finished)
+
+    def _finished_at_once(self, answer: Any) -> Succeeded | None:
+        """Return the result if the answer to a submission has it already, else None."""
+        task = responses.task_object(answer)
+        status = responses.status_of(task.get("status"))
+        if status not in responses.FINISHED and (status or responses.task_id(task)):
+            return None  # an address beside a task's id may be that of the task
+        found = self._image_urls(task if status else answer)
+        return self._succeeded(task, found) if found else None
+
+    def balance_call(self) -> Call | None:
+        """Return the request for what the account has; None if the gateway does not say."""
+        return Call("GET", self.balance_path) if self.balance_path else None
+
+    def read_balance(self, answer: Any) -> Balance:
+        """Read the answer to `balance_call`. Raises APIError if it has no balance, or the gateway's refusal."""
+        raise self._unreadable(answer)
+
+    def list_call(self) -> Call | None:
+        """Return the request for the account's latest tasks, which costs nothing; None if the gateway lists none."""
+        return Call("GET", self.list_path) if self.list_path else None
+
+    def read_list(self, answer: Any) -> list[ListedTask]:
+        """Read the answer to `list_call`; tasks without an id or a time are left out. Raises APIError if it is unreadable."""
+        tasks = responses.task_objects(answer)
+        if tasks is None or (not tasks and responses.is_error(answer)):
+            raise self._unreadable(answer)
+        return [listed for task in tasks if (listed := _listed(task))]
 
     def task_call(self, task_id: str) -> Call:
         """Return the poll of one task."""
@@ -311,28 +381,46 @@ class Provider:
         status = responses.status_of(task.get("status"))
         if status in responses.FINISHED:
             return self._finished(answer, task)
-        if status in responses.FAILED:
+        if status in responses.TASK_FAILED or (status in responses.ERRORS and responses.task_id(task)):
             return Failed(self._failure(answer, status))
         if not status or (responses.is_error(answer) and not responses.task_id(task)):
             raise self._unreadable(answer)
         return Pending(status, responses.fraction(task.get("progress")))
 
     def _finished(self, answer: Any, task: Mapping[str, Any]) -> TaskState:
-        found = tuple(dict.fromkeys(map(Address, responses.image_urls(task))))
+        found = self._image_urls(task)
         if not found:
             return Failed(PictureMissing(f"{self.title} says completed and names no picture: {responses.excerpt(answer)}"))
-        return Succeeded(found, responses.earliest(task, "expires_at"), self.cost(task), responses.seconds(task.get("actual_time")))
+        return self._succeeded(task, found)
+
+    def _image_urls(self, result: Any) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(map(Address, responses.image_urls(result))))
+
+    def _succeeded(self, task: Mapping[str, Any], found: tuple[str, ...]) -> Succeeded:
+        seconds = next((value for key in ("actual_time", "duration") if (value := responses.seconds(task.get(key))) is not None), None)
+        return Succeeded(found, responses.earliest(task, "expires_at"), self.cost(task), seconds)
 
     def _failure(self, answer: Any, status: str) -> ImageGenError:
         details = responses.error_details(answer)
         if details.is_moderation():
             return self._rejected(details)
         if details.is_balance():
-            return InsufficientBalance(f"{self.title} says: {details.reason}", code=details.code)
-        return TaskFailed(f"{self.title} could not make it ({status}): {details.reason or responses.excerpt(answer)}")
+            return InsufficientBalance(f"{self.title} says: {details.reason}", code=details.code, hint=self._hint(details))
+        reason = details.reason or responses.excerpt(answer)
+        coded = f" [{details.code}]" if details.code and details.code not in reason else ""
+        what, hint = f"{self.title} could not make it ({status}): {reason}{coded}", self._hint(details)
+        if self.failures_free:
+            return TaskFailed(what, charge="no", hint=hint or "", retry=hint is None)
+        return TaskFailed(what, hint=hint)
 
     def _rejected(self, details: responses.ErrorDetails) -> ContentRejected:
         return ContentRejected(f"{self.title} refused the content: {details.reason}")
+
+    def _hint(self, details: responses.ErrorDetails) -> str | None:
+        """Return who can do what about an error: by its code, and what the gateway itself suggests; None if neither is known."""
+        known = self.error_hints.get(details.code.lower(), "")
+        suggested = f"{self.title} suggests: {details.suggestion}" if details.suggestion else ""
+        return "; ".join(filter(None, (known, suggested))) or None
 
     def _unreadable(self, answer: Any) -> ImageGenError:
         error = self.read_error(0, answer) if responses.is_error(answer) else None
@@ -388,8 +476,28 @@ class Provider:
 
     def _error(self, kind: type[APIError], status: int, details: responses.ErrorDetails, **outcome: Any) -> APIError:
         what = f"{self.title} {f'answered {status}' if status else 'refused'}: {details.reason or 'no reason given'}"
-        return kind(what, status=status, code=details.code, request_id=details.request_id, **outcome)
+        return kind(what, status=status, code=details.code, request_id=details.request_id, hint=self._hint(details), **outcome)
 
 
 for _old, _new in _RENAMED.items():
     setattr(Provider, _old, RenamedAttribute("Provider", _old, _new))
+
+
+def _own_price(model: Model, request: ImageRequest) -> Cost | None:
+    amount = model.prices.get(request.quality or "")
+    return None if amount is None else Cost(amount, "USD", "estimated", model.document, model.checked)
+
+
+def _likely_pixels(model: Model, request: ImageRequest) -> Pixels | None:
+    """Return the pixels that a ratio probably has if the page does not say; None for size auto."""
+    tiers = model.sizes.get(request.size or "", {})
+    return tiers.get(request.resolution or next(iter(tiers), ""))
+
+
+def _listed(task: Mapping[str, Any]) -> ListedTask | None:
+    name, created = responses.task_id(task), responses.epoch_seconds(task.get("created", task.get("created_at")))
+    if not name or created is None:
+        return None
+    sent: Any = task.get("input") if isinstance(task.get("input"), Mapping) else task
+    texts = {key: value for key in ("prompt", "size") if isinstance(value := sent.get(key), str)}
+    return ListedTask(name, str(task.get("model", "")), texts.get("prompt"), texts.get("size"), created)

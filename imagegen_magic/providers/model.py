@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from imagegen_magic.deprecated import renamed_fields, renamed_functions
 from imagegen_magic.records import FrozenDict, Record, frozen
@@ -72,19 +73,22 @@ class PixelRule(Record):
 class Model(Record):
     """One model's abilities as dated data.
 
-    `sizes` maps ratio -> tier (lower case) -> (width, height) in pixels; a missing pair is not possible. With
-    `pixels_documented` false the page names the pair but not its pixels, so that they are only a likely value.
-    `alternate_pixels` lists further pixels that the gateway may answer with for a (ratio, tier). An empty tuple of values means
-    that the gateway has no such field; the first of `resolutions`, `backgrounds`, `moderations` and `formats` is the
-    default. `resolutions` empty: `sizes` has one nameless tier, written "1k". `auto_resolution`: a tier applies to size
-    `auto` too. `extra_sizes` are allowed in addition to the rule. `reference_types` are file name endings, `reference_bytes` the
-    maximum size of a reference. `retired` is the ISO date of its end upstream; `checked` the ISO date on which
-    `document` was read.
+    `sizes` maps ratio -> tier (lower case) -> (width, height) in pixels; a pair that is missing cannot be had, and with `pixels_documented`
+    false the page names the pair but not its pixels, so that they are only a likely value. `alternate_pixels` lists further pixels that the
+    gateway may answer with for a (ratio, tier); with `pixel_budgets` (tier -> area) those of the ratio with about that area are as
+    requested too. An empty tuple of values means that the gateway has no such field; the first of `resolutions`, `backgrounds`,
+    `moderations` and `formats` is the default; those of the options in `unsent` have no default: without a request for one, the field is
+    not sent. `resolutions` empty: `sizes` has one nameless tier, written "1k". `auto_resolution`: a tier applies to size `auto` too.
+    `extra_sizes` are allowed in addition to the rule. `reference_types` are file name endings, `reference_bytes` the most a reference may
+    weigh. `prices` are dollars of one picture by quality, before the gateway's own list. `retired` is the ISO date of its end upstream;
+    `added` that of the version which first had this model at this gateway, "" for the first version: a request that names only the model
+    goes where it always went. `checked` is the ISO date on which `document` was read.
     """
 
     name: str
     sizes: Mapping[str, Mapping[str, Pixels]]
     alternate_pixels: Mapping[tuple[str, str], tuple[Pixels, ...]] = field(default_factory=FrozenDict)
+    pixel_budgets: Mapping[str, int] = field(default_factory=FrozenDict)
     pixels_documented: bool = True
     auto_size: bool = False
     auto_resolution: bool = False
@@ -97,15 +101,18 @@ class Model(Record):
     backgrounds: tuple[str, ...] = ()
     moderations: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
+    unsent: tuple[str, ...] = ()
     compressible: tuple[str, ...] = ()
     max_n: int = 1
     max_references: int = 0
     reference_types: tuple[str, ...] = ()
     reference_bytes: int | None = None
+    prices: Mapping[str, Decimal] = field(default_factory=FrozenDict)
     mask: bool = False
     callback: bool = False
     max_prompt: int | None = None
     retired: str | None = None
+    added: str = ""
     checked: str
     document: str
     note: str = ""
@@ -113,6 +120,23 @@ class Model(Record):
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", frozen(self.sizes))
         object.__setattr__(self, "alternate_pixels", frozen(self.alternate_pixels))
+        object.__setattr__(self, "pixel_budgets", frozen(self.pixel_budgets))
+        object.__setattr__(self, "prices", frozen(self.prices))
+
+    @property
+    def source(self) -> str:
+        """Where these data come from, and when that was read."""
+        return f"{self.document}, read {self.checked}" if self.checked else self.document
+
+    def budget_pixels(self, ratio: str, tier: str) -> tuple[Pixels, ...]:
+        """Return the pixels of a ratio with the tier's budget, both edges multiples of 16; empty if it has none, or an edge is too long."""
+        if tier not in self.pixel_budgets:
+            return ()
+        across, _, down = ratio.partition(":")
+        shape = int(across) / int(down)
+        edges = (math.sqrt(self.pixel_budgets[tier] * shape), math.sqrt(self.pixel_budgets[tier] / shape))
+        width, height = (round(edge / 16) * 16 for edge in edges)
+        return ((width, height),) if max(width, height) <= 3840 else ()
 
 
 def parse_sizes(tiers: tuple[str, ...], rows: Mapping[str, str]) -> dict[str, dict[str, Pixels]]:

@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 from imagegen_magic.errors import UnknownProvider
 from imagegen_magic.providers import gateways, urls
 from imagegen_magic.providers.base import Provider
+from imagegen_magic.providers.corrections import WrongCorrection, corrected
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -108,8 +109,7 @@ def _configured(name: str, table: object) -> Provider:
     """Return a gateway with the API of a known one at its own address; its prices are unknown."""
     where = f"[tool.imagegen.providers.{name}]"
     if name.lower() in _built_in():
-        step = f"choose another name, or set {name.upper()}_BASE_URL to move {name}"
-        raise _bad(where, "has the name of a gateway that is built in", step)
+        return _corrected(where, name, table)
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
         raise _bad(where, "has a name that is no plain word", "use letters, digits, - and _")
     if not isinstance(table, Mapping):
@@ -136,6 +136,17 @@ def _configured(name: str, table: object) -> Provider:
     }
     made: type[Provider] = type(name, (type(parent),), attributes)
     return made()
+
+
+def _corrected(where: str, name: str, table: object) -> Provider:
+    """Return a built-in gateway with the user's corrections."""
+    step = f"choose another name, or set {name.upper()}_BASE_URL to move {name}"
+    if not isinstance(table, Mapping) or "like" in table or "base_url" in table:
+        raise _bad(where, "has the name of a gateway that is built in", step)
+    try:
+        return corrected(_built_in()[name.lower()], table, "")
+    except WrongCorrection as error:
+        raise _bad(where, str(error), error.hint) from None
 
 
 def _upload(where: str, upload_url: str, base_url: str, parent: Provider) -> dict[str, Any]:

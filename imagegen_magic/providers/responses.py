@@ -18,14 +18,22 @@ from imagegen_magic.records import Record
 FINISHED = frozenset({"completed", "succeeded", "success"})
 FAILED = frozenset({"failed", "cancelled", "canceled"})
 ERRORS = frozenset({"error", "fail", "failure"})  # of a request rather than of a task
+TASK_FAILED = FAILED | {"expired", "timeout", "timed_out"}  # of a task that was polled
+IDEMPOTENCY_IN_PROGRESS = "idempotency_in_progress"  # 409: the first request with this key is still being executed
+IDEMPOTENCY_INDETERMINATE = frozenset({"idempotency_result_indeterminate", "paid_outcome_unknown"})  # 409: the gateway does not know
 MAX_MESSAGE = 300  # characters of a gateway's own message
 
 _MAX_READ = 8_000  # characters of a text that are looked at
 _MAX_DEPTH = 8
 _ACCEPTED_CODES = ("", "0", "200", "201", "202")
 _MESSAGE_KEYS = ("message", "msg", "detail", "error_message", "fail_reason", "error", "reason", "description", "title", "errors")
-_ADDRESS_KEYS = ("url", "urls", "image_url", "result_url", "images", "results", "result", "output", "data")
+_ADDRESS_KEYS = (
+    *("url", "urls", "image_url", "result_url", "result_urls", "images", "results", "result", "result_data", "output", "data", "b64_json"),
+)
 _INNER_KEYS = (*_ADDRESS_KEYS, "image")  # at the level of the task, "image" may be the picture that was sent
+_SUGGESTION_KEYS = ("suggestion", "fallback_suggestion")
+_ERROR_CODE_KEYS = ("code", "error_code", "errorCode")
+_DATA_URI = r"data:image/[a-z0-9.+-]{1,40};base64"
 _ID_KEYS = ("task_id", "id", "taskId")
 
 # `re` compiles a pattern when the first error is read: all of them take longer than a small request
@@ -70,12 +78,13 @@ _UNREACHABLE = (
 @renamed_fields(words="message", kind="type")
 @dataclass(frozen=True, slots=True, repr=False)
 class ErrorDetails(Record):
-    """An error in an answer: its message in one line, code, type and request id for support, each "" if missing."""
+    """An error in an answer: its message in one line, code, type, request id for support and suggestion, each "" if missing."""
 
     message: str = ""
     code: str = ""
     type: str = ""
     request_id: str = ""
+    suggestion: str = ""
 
     @property
     def reason(self) -> str:
@@ -117,7 +126,10 @@ def error_details(answer: Any) -> ErrorDetails:
     request_id = _first_code(levels, "request_id", "requestId", "trace_id")
     if not request_id and (found := re.search(_REQUEST_ID, message)):
         request_id = found[1]
-    return ErrorDetails(message, _first_code(levels, "code") or error_type, error_type, request_id)
+    code = _first_code((*levels, inner.get("result")), *_ERROR_CODE_KEYS) or error_type
+    given = (level.get(key) for level in levels if isinstance(level, Mapping) for key in _SUGGESTION_KEYS)
+    suggestions = dict.fromkeys(one_line(value) for value in given if isinstance(value, str))
+    return ErrorDetails(message, code, error_type, request_id, "; ".join(filter(None, suggestions)))
 
 
 def _first_code(levels: Iterable[Any], *keys: str) -> str:
@@ -238,17 +250,27 @@ def status_of(status: Any) -> str:
 
 
 def image_urls(value: Any, depth: int = 0) -> Iterator[str]:
-    """Yield every http(s) address in a result, whether a string, a list, or objects around them."""
+    """Yield every http(s) address and `data:` image in a result, whether a string, a list, or objects around them."""
     if isinstance(value, str):
-        parts = urls.split(value.strip())
-        if parts and parts.scheme in ("http", "https"):
-            yield value.strip()
+        text = value.strip()
+        if re.match(_DATA_URI + ",.", text[:80]) or ((parts := urls.split(text)) and parts.scheme in ("http", "https")):
+            yield text
     elif isinstance(value, list) and depth <= _MAX_DEPTH:
-        for each in value:
+        for each in _joined(value):
             yield from image_urls(each, depth + 1)
     elif isinstance(value, Mapping) and depth <= _MAX_DEPTH:
         for key in _INNER_KEYS if depth else _ADDRESS_KEYS:
             yield from image_urls(value.get(key), depth + 1)
+
+
+def _joined(values: list[Any]) -> Iterator[Any]:
+    """Yield the items of a list; a `data:` image that was split at its comma into two items is one again."""
+    items = iter(values)
+    for item in items:
+        if isinstance(item, str) and re.fullmatch(_DATA_URI, item[:80].strip()):
+            yield f"{item.strip()},{next(items, '')}"
+        else:
+            yield item
 
 
 def number(value: Any) -> float | None:

@@ -162,7 +162,7 @@ def expected_pixels(model: Model, request: ImageRequest) -> tuple[Pixels, ...]:
     if size.kind == "auto" or not model.pixels_documented:
         return ()
     tier = request.resolution or next(iter(model.sizes[str(size)]))
-    return (model.sizes[str(size)][tier], *model.alternate_pixels.get((str(size), tier), ()))
+    return (model.sizes[str(size)][tier], *model.alternate_pixels.get((str(size), tier), ()), *model.budget_pixels(str(size), tier))
 
 
 def tier_of(request: ImageRequest) -> str:
@@ -177,7 +177,7 @@ def warnings(model: Model, request: ImageRequest) -> Iterator[str]:
     """Yield what the model's data say about a request that may surprise."""
     size, tier = str(request.size), request.resolution or ""
     if model.retired:
-        yield f"{model.name} was retired upstream on {model.retired}: the gateway may refuse it or answer with another model"
+        yield f"{model.name} ends upstream on {model.retired}: from then on the gateway may refuse it or answer with another model"
     if size == "auto":
         yield "size auto: the gateway chooses, so the pixels are not known before"
     if size not in model.sizes:

@@ -93,7 +93,7 @@ class RequestValidator(NamedTuple):
         requested, allowed = getattr(self.request, option), getattr(self.model, VALUE_LISTS[option])
         usual = getattr(self.model, f"default_{option}", None) or next(iter(allowed), None)
         if requested is None:
-            return usual
+            return None if option in self.model.unsent else usual
         if not allowed:
             raise self.missing(option)
         value = requested.strip().lower() if isinstance(requested, str) else ""

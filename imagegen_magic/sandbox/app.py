@@ -25,11 +25,12 @@ from imagegen_magic.sandbox.faults import KINDS, REFUSALS, Faults, UnknownFault,
 from imagegen_magic.sandbox.images import ImageCache, ImageSpec, address, signed, signed_address
 from imagegen_magic.sandbox.references import ReferenceStore
 from imagegen_magic.sandbox.request_log import LogEntry, RequestLog
-from imagegen_magic.sandbox.tasks import Task, TaskStore
+from imagegen_magic.sandbox.tasks import Task, TaskStore, digest
 from imagegen_magic.sandbox.uploads import StoredFile, UploadStore, form, mime_type
 
 _FORM_BYTES = 64 * 1024  # bytes of a form around its file
 _UPLOADS_LIVE = 3  # times as long as a result: 72 hours against 24
+_LISTED = 50  # tasks in a list
 _MIN_LIFETIME = 0.001  # seconds that an address lives
 _QUEUED = 0.1  # the part of its time a task waits in the queue
 
@@ -87,8 +88,7 @@ class Sandbox:
         if not isinstance(body, dict):
             raise Refusal(400, "invalid_json", "the body must be a JSON object, in UTF-8 and with finite numbers")
         if entry.idempotency_key and (task := await self._by_idempotency_key(dialect.name, entry.idempotency_key)):
-            self.log.accept(entry, task.id, repeated=True)
-            return JSONResponse(self._accepted(dialect, task))
+            return self._repeated(dialect, task, entry)
         entry.fault = self._fault("submit", dialect, entry.prompt, entry.idempotency_key or entry.prompt)
         if entry.fault in REFUSALS:
             return fault_responses.refuse(entry.fault, dialect, self.clock())
@@ -99,6 +99,15 @@ class Sandbox:
         task = self._accept(dialect, submission, entry, *sources_and_mask)
         answer = self._accepted(dialect, task, as_object=entry.fault == "data-object")
         return fault_responses.answer(entry.fault, answer) if entry.fault else JSONResponse(answer)
+
+    def _repeated(self, dialect: Dialect, task: Task, entry: LogEntry) -> Response:
+        """Answer a submission whose Idempotency-Key was accepted before. Raises Refusal."""
+        if task.body and task.body != digest(entry.json):
+            raise Refusal(409, dialect.key_reused, "this Idempotency-Key was used with another body")
+        if fault := self._fault("repeat", dialect, entry.prompt, entry.idempotency_key):
+            return fault_responses.refuse(fault, dialect, self.clock())
+        self.log.accept(entry, task.id, repeated=True)
+        return JSONResponse(self._accepted(dialect, task), headers={"idempotency-replayed": "true"})
 
     async def _by_idempotency_key(self, provider: str, idempotency_key: str) -> Task | None:
         if (task := self.store.by_key(provider, idempotency_key)) is None:
@@ -133,6 +142,7 @@ class Sandbox:
             faults={name for name, _ in directives(submission.prompt) if KINDS[name].phase == "task"},
             sources=sources,
             mask=mask,
+            body=digest(entry.json),
         )
         self.store.add(task)
         self.log.accept(entry, task.id, repeated=False)
@@ -207,6 +217,28 @@ class Sandbox:
         if fault := self._fault("look", dialect, task.prompt, task.id):
             return fault_responses.poll(fault, dialect, self.clock())
         return JSONResponse(dialect.task_response(self._view(task, _origin(request))))
+
+    async def balance(self, request: Request) -> Response:
+        """Show what the account has."""
+        dialect = _dialect(request)
+        try:
+            _check_key(request)
+        except Refusal as refusal:
+            return self._refusal(dialect, refusal)
+        return JSONResponse(dialect.balance_response(self.store.spent(dialect.name)))
+
+    async def list_tasks(self, request: Request) -> Response:
+        """Show the latest tasks of the gateway, newest first."""
+        dialect = _dialect(request)
+        self.log.count(dialect.name, "lists")
+        try:
+            _check_key(request)
+        except Refusal as refusal:
+            return self._refusal(dialect, refusal)
+        if self.store.home is not None:
+            await asyncio.to_thread(self.store.refresh)
+        views = [self._view(task, _origin(request)) for task in self.store.latest(dialect.name, _LISTED)]
+        return JSONResponse(dialect.list_response(views))
 
     async def poll_batch(self, request: Request) -> Response:
         """Answer a batch poll."""
@@ -362,6 +394,10 @@ def _gateway_routes(sandbox: Sandbox) -> list[Route]:
     for name, dialect in DIALECTS.items():
         if dialect.batch_path:
             routes.append(_route(f"/{name}{dialect.batch_path}", sandbox.poll_batch, "POST"))
+        if dialect.balance_path:
+            routes.append(_route(f"/{name}{dialect.balance_path}", sandbox.balance, "GET"))
+        if dialect.list_path:
+            routes.append(_route(f"/{name}{dialect.list_path}", sandbox.list_tasks, "GET"))
         routes.append(_route(f"/{name}{dialect.task_path}", sandbox.poll, "GET"))
         routes.append(_route(f"/{name}{dialect.submit_path}", sandbox.submit, "POST"))
         if dialect.upload_path:

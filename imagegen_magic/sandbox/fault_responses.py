@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response, Stream
 from starlette.types import Receive, Scope, Send
 
 from imagegen_magic.formats import JPEG, PNG
+from imagegen_magic.providers.responses import IDEMPOTENCY_IN_PROGRESS
 from imagegen_magic.sandbox.dialects.base import Dialect, Refusal
 from imagegen_magic.sandbox.images import ImageCache, ImageSpec, bomb, corrupted
 
@@ -68,6 +69,8 @@ def refuse(fault: str, dialect: Dialect, now: float) -> Response:
     """Return a refusal that leaves no task behind."""
     if fault == "html-error-page":
         return Response(PAGE, 403, media_type="text/html")
+    if fault == "drop-before-accept":
+        return BrokenResponse(b"", 100)
     refusals = {
         "rate-limited": Refusal(429, "rate_limit_exceeded", "too many requests", retry_after=1),
         "unavailable": Refusal(503, "service_unavailable", "the service is overloaded, try again later"),
@@ -75,6 +78,9 @@ def refuse(fault: str, dialect: Dialect, now: float) -> Response:
         "no-balance": Refusal(402, "insufficient_balance", "the balance does not suffice for this request"),
         "moderation": dialect.moderation_refusal(),
         "reference-gone": unreachable("its address answered 404"),
+        "idempotency-unavailable": Refusal(503, "idempotency_unavailable", "the request was not executed"),
+        "repeat-in-progress": Refusal(409, IDEMPOTENCY_IN_PROGRESS, "the first request is still being executed", retry_after=1),
+        "repeat-indeterminate": Refusal(409, dialect.indeterminate, "the outcome of the first request is not known"),
     }
     return error(refusals[fault], dialect, now)
 

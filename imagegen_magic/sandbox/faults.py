@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from imagegen_magic.records import PortableError
 
-Phase = Literal["submit", "task", "look", "batch", "download", "upload"]
+Phase = Literal["submit", "repeat", "task", "look", "batch", "download", "upload"]
 
 _DIRECTIVE = re.compile(r"\[\[\s*fault\s*:\s*([\w-]+)\s*(?::\s*(\d+)\s*)?\]\]")
 _MOST_DIGITS = 9
@@ -50,6 +50,10 @@ _ALL = (
     FaultKind("truncated-json", "submit", "the task is accepted, the answer's JSON ends in the middle"),
     FaultKind("html-answer", "submit", "the task is accepted, the answer is a page of HTML with HTTP 200"),
     FaultKind("no-task-id", "submit", "the task is accepted, the answer names no task"),
+    FaultKind("drop-before-accept", "submit", "the connection breaks, and no task is accepted", usual=1),
+    FaultKind("idempotency-unavailable", "submit", "HTTP 503: the store of Idempotency-Keys is down, not accepted", usual=1),
+    FaultKind("repeat-in-progress", "repeat", "HTTP 409 with Retry-After: the first request with this key is still executed", usual=1),
+    FaultKind("repeat-indeterminate", "repeat", "HTTP 409: the gateway does not know what came of the first request"),
     FaultKind("data-object", "submit", "the answer's data is an object with an id, as newer revisions of apimart's page have it"),
     FaultKind("rate-limited", "submit", "HTTP 429 with Retry-After, not accepted", usual=1),
     FaultKind("unavailable", "submit", "HTTP 503, not accepted", usual=1),
@@ -99,7 +103,10 @@ _ALL = (
 
 KINDS: dict[str, FaultKind] = {kind.name: kind for kind in _ALL}
 
-REFUSALS = frozenset({"rate-limited", "unavailable", "unauthorized", "no-balance", "moderation", "html-error-page", "reference-gone"})
+REFUSALS = frozenset(
+    {"rate-limited", "unavailable", "unauthorized", "no-balance", "moderation", "html-error-page", "reference-gone"}
+    | {"drop-before-accept", "idempotency-unavailable"}
+)
 """The faults of a submission that leave no task behind."""
 
 

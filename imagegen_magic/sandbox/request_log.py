@@ -6,7 +6,7 @@ from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-_COUNTED = ("submissions", "accepted", "repeated", "looks", "batch_looks", "downloads", "downloads_with_key", "uploads")
+_COUNTED = ("submissions", "accepted", "repeated", "looks", "batch_looks", "downloads", "downloads_with_key", "uploads", "lists")
 
 
 @dataclass(slots=True)

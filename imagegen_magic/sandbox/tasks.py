@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -42,6 +43,7 @@ class Task:
     faults: set[str] = field(default_factory=set)
     sources: tuple[str, ...] = ()
     mask: str = ""
+    body: str = ""  # SHA-256 of the submission's body
 
     @property
     def finished(self) -> float:
@@ -51,6 +53,11 @@ class Task:
     def line(self) -> str:
         """Return the task as one line of JSON."""
         return json.dumps({**asdict(self), "faults": sorted(self.faults)})
+
+
+def digest(body: Any) -> str:
+    """Return the SHA-256 of a JSON body, whatever the order of its fields."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 _FIELDS = {each.name for each in fields(Task)}
@@ -106,6 +113,15 @@ class TaskStore:
     def by_key(self, provider: str, idempotency_key: str) -> Task | None:
         """Return the task that was submitted with that Idempotency-Key."""
         return self._tasks.get(self._keys.get((provider, idempotency_key), ""))
+
+    def latest(self, provider: str, count: int) -> list[Task]:
+        """Return the latest tasks of a gateway, newest first."""
+        found = [task for task in self._tasks.values() if task.provider == provider]
+        return sorted(found, key=lambda task: task.created, reverse=True)[:count]
+
+    def spent(self, provider: str) -> float:
+        """Return the costs of a gateway's tasks, in its own unit."""
+        return sum(task.cost or 0.0 for task in list(self._tasks.values()) if task.provider == provider)
 
     def times(self, prompt: str) -> int:
         """Return how many tasks have asked for this prompt."""

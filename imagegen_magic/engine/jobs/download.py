@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from imagegen_magic.engine import loop, threads
-from imagegen_magic.engine.conformance import mismatches
+from imagegen_magic.engine.conformance import checks, mismatches
 from imagegen_magic.engine.context import EngineContext
 from imagegen_magic.engine.jobs.fetch import Download
 from imagegen_magic.engine.jobs.submission import after_acceptance, with_task_id
@@ -102,14 +102,14 @@ class ImageDownloader:
         """Whether all that the task made is on the disk."""
         return bool(self._task.numbers) and self._task.addresses.keys() <= self._saved
 
-    async def record_addresses(self, state: Succeeded) -> None:
-        """Record the addresses of a finished task. Raises LedgerError, and nothing is downloaded then."""
+    async def record_addresses(self, state: Succeeded, *, task_id: str = "") -> None:
+        """Record the addresses of a finished task, and its id if that is new. Raises LedgerError, and nothing is downloaded then."""
         task = self._task
         costs = (self._endpoint.label_cost(state.cost), self._endpoint.label_cost(task.cost), self._endpoint.label_cost(self._spec.price))
         task.cost = next((cost for cost in costs if cost.amount is not None), Cost())
         try:
             ids = await self._context.ledger.record_result(
-                task.row, state.image_urls, expires_at=state.expires_at, cost=task.cost, seconds=state.seconds, answer=None
+                task.row, state.image_urls, expires_at=state.expires_at, cost=task.cost, seconds=state.seconds, answer=None, task_id=task_id
             )
         except LedgerError as error:
             raise LedgerError(with_task_id(error, task.task_id), charge="yes", hint=error.hint) from error
@@ -373,10 +373,12 @@ class ImageDownloader:
         info, preview, saved, different = outcome
         facts: dict[str, Any] = {"width": info.width, "height": info.height, "mime_type": info.mime_type, "differences": different}
         try:
-            await self._context.ledger.record_saved(image, path=saved.path, sha256=saved.sha256, size=saved.size, **facts)
+            found = checks(self._spec.expected, info)
+            await self._context.ledger.record_saved(image, path=saved.path, sha256=saved.sha256, size=saved.size, checks=found, **facts)
         except LedgerError as error:  # the image is on the disk, and the ledger records it as soon as it can
             self._reporter.ledger_error(error)
         self._saved.add(image)
+        url = "" if url.startswith("data:") else url
         result = generated_image(self._spec, self._task, id=image, path=saved.path, url=url, preview=preview, **facts)
         if self._spec.protected is not None:
             result = replace(result, drift=await self._drift(image, saved.path, *self._spec.protected))

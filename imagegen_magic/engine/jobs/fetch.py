@@ -6,6 +6,7 @@ Small answers stay in memory; others are written to a hidden file in the target 
 from __future__ import annotations
 
 import asyncio
+import base64
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -51,6 +52,9 @@ class Fetcher:
         Raises what `GatewayClients.fetch` raises; SaveError if the disk is too full; ImageInvalid for more than `LARGEST` bytes.
         """
         with ExitStack() as slots:  # whatever ends the download frees them, and removes the hidden file
+            if url.startswith("data:"):
+                download = await self._decoded(url, directory, slots)
+                return download._replace(slots=slots.pop_all())
             try:
                 async with self._gateways.setdefault(base_url, asyncio.Semaphore(_PER_GATEWAY)):
                     download = await self._fetch(url, base_url, directory, MAX_BYTES, slots)
@@ -59,6 +63,19 @@ class Fetcher:
                 await _acquire(self._large, slots)
                 download = await self._fetch(url, base_url, directory, LARGEST, slots)
             return download._replace(slots=slots.pop_all())
+
+    async def _decoded(self, url: str, directory: Path, slots: ExitStack) -> Download:
+        """Return the image in a `data:` address. Raises ImageInvalid."""
+        head, _, text = url.partition(",")
+        try:
+            content = await asyncio.to_thread(base64.b64decode, text, validate=True)
+        except ValueError:
+            raise ImageInvalid("The gateway's data: address holds no base64") from None
+        part = Part(directory)
+        slots.callback(part.discard)
+        part.hold(content)
+        await _acquire(self._ready, slots)
+        return Download(part, head.removeprefix("data:").partition(";")[0], slots)
 
     async def _fetch(self, url: str, base_url: str, directory: Path, limit: int, slots: ExitStack) -> Download:
         async def read(response: Response) -> Download:

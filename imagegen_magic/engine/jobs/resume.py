@@ -20,7 +20,7 @@ from imagegen_magic.engine.ledger.ledger import NewSource, TaskRow
 from imagegen_magic.engine.ledger.spending import prorate
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.storage import filenames, images, parts
-from imagegen_magic.errors import ImageGenError, LedgerError, NotFound
+from imagegen_magic.errors import ImageGenError, LedgerError, NotFound, SubmissionUnknown
 from imagegen_magic.paths import path_of
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.urls import without_user
@@ -30,7 +30,7 @@ from imagegen_magic.result import Cost
 async def resume_tasks(rows: Sequence[TaskRow], channel: JobChannel, folder: Path | None = None, *, again: bool = False) -> Prepared:
     """Return the runners of claimed tasks; their images are saved in `folder`, by default in the request's folder.
 
-    `again` also fetches what came as files that cannot be read.
+    `again` also fetches what came as files that cannot be read. About a submission of unknown outcome the gateway is asked.
     """
     context = context_of(channel.settings)
     prepared = Prepared(id=rows[0].job if rows else 0)
@@ -63,7 +63,7 @@ class Resumer:
     async def add(self, row: TaskRow, position: int, tasks: int) -> None:
         """Add the runner of a task; if its gateway cannot be used, release the task and add the error."""
         try:
-            endpoint = _same_endpoint(row, self._settings)
+            endpoint = same_endpoint(row, self._settings)
         except ImageGenError as error:
             with contextlib.suppress(LedgerError):  # it is written as soon as it can be
                 await self._context.ledger.release([row.row], str(error))
@@ -91,10 +91,11 @@ class Resumer:
             tasks=tasks,
             protected=protected(await self._context.ledger.sources(row.job)),
             extra_folders=tuple(folders),
+            unknown=_unknown(row),
         )
 
 
-def _same_endpoint(row: TaskRow, settings: Settings) -> Endpoint:
+def same_endpoint(row: TaskRow, settings: Settings) -> Endpoint:
     """Return the endpoint that a task was submitted to. Raises NotFound if the gateway has another address now."""
     endpoint = endpoint_for(registry.get_provider(row.provider, settings.provider_tables), settings, sandbox=row.sandbox)
     if not row.sandbox and endpoint.base_url != without_user(row.base_url, ""):  # version 0.1 accepted a user name, and sent none
@@ -105,6 +106,13 @@ def _same_endpoint(row: TaskRow, settings: Settings) -> Endpoint:
             hint=f"set {row.provider.upper().replace('-', '_')}_BASE_URL back, then %imagegen resume",
         )
     return endpoint
+
+
+def _unknown(row: TaskRow) -> SubmissionUnknown | None:
+    """Return the error of a submission of unknown outcome, None for any other task."""
+    if row.state != "unknown":
+        return None
+    return row.failure if isinstance(row.failure, SubmissionUnknown) else SubmissionUnknown("No answer to this submission came")
 
 
 def price_of(row: TaskRow) -> Cost:

@@ -7,11 +7,13 @@ import contextlib
 import functools
 import importlib
 import math
+from collections.abc import Coroutine
 from typing import Any
 
 from imagegen_magic.engine import loop
 from imagegen_magic.engine.context import EngineContext
 from imagegen_magic.engine.jobs.download import ImageDownloader
+from imagegen_magic.engine.jobs.inquiry import INDETERMINATE, StillUnclear, read_inquiry
 from imagegen_magic.engine.jobs.submission import (
     after_acceptance,
     forgotten,
@@ -21,6 +23,7 @@ from imagegen_magic.engine.jobs.submission import (
     with_task_id,
 )
 from imagegen_magic.engine.jobs.task import JobChannel, Reporter, RunningTask, TaskSpec
+from imagegen_magic.engine.ledger.inquiries import begin_inquiry, end_inquiry
 from imagegen_magic.engine.net.client import GatewayResponse
 from imagegen_magic.engine.net.retry import Retryable, RetryDetails, attempts
 from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
@@ -88,7 +91,13 @@ class TaskRunner(ProcessBound):
     async def run(self) -> None:
         """Bring the task's images to disk. Raises the error that ended it; the ledger already knows it."""
         if not self.task.task_id:
-            await self._submit()
+            try:
+                if self.spec.unknown:
+                    raise self.spec.unknown
+                await self._submit()
+            except SubmissionUnknown as unknown:
+                await self._inquire(unknown)
+            self.report("waiting", self._warning)
         self._images.deadline = self._clock.monotonic() + self._timeout
         try:
             if not self.task.addresses:
@@ -158,7 +167,7 @@ class TaskRunner(ProcessBound):
             self.report("submitting")
             try:
                 await attempts(
-                    lambda: loop.uninterrupted(self._post_even_if_detached()),
+                    lambda: loop.uninterrupted(self._even_if_detached(self._post())),
                     Retryable,
                     is_enough=self._is_enough,
                     before_pause=self._report_pause,
@@ -167,7 +176,6 @@ class TaskRunner(ProcessBound):
             except Retryable as refusal:
                 await self._fail(refusal.error)
                 raise refusal.error from None
-        self.report("waiting", self._warning)
 
     def _is_enough(self, failed: RetryDetails) -> bool:
         if isinstance(failed.error, Retryable) and isinstance(failed.error.error, GatewayUnreachable):
@@ -177,9 +185,9 @@ class TaskRunner(ProcessBound):
     def _report_pause(self, failed: RetryDetails) -> None:
         self.report("submitting", f"{getattr(failed.error, 'note', '')}, again in {math.ceil(failed.pause) or 1} s")
 
-    async def _post_even_if_detached(self) -> None:
+    async def _even_if_detached(self, step: Coroutine[Any, Any, None]) -> None:
         try:
-            await self._post()
+            await step
         finally:
             if self.detached:
                 self.finished = True
@@ -209,6 +217,52 @@ class TaskRunner(ProcessBound):
         else:
             await self._record_submission(submission, answer)
 
+    async def _inquire(self, unknown: ImageGenError) -> None:
+        """Ask about a submission of unknown outcome until the answer is clear. Raises `unknown` if none is, or the gateway's refusal."""
+        if not self.endpoint.provider.idempotency:
+            raise unknown
+        self.maybe_submitted, self._began = True, self._clock.time()
+        self.report("submitting", f"no clear answer from {self.endpoint.provider.title}, asking with the same key")
+        try:
+            await attempts(
+                lambda: loop.uninterrupted(self._even_if_detached(self._ask())),
+                StillUnclear,
+                is_enough=self._is_asked_enough,
+                before_pause=self._report_pause,
+                clock=self._clock,
+            )
+        except (StillUnclear, SubmissionUnknown) as unclear:
+            await self._set_state("unknown", error=unknown)
+            raise (unclear if isinstance(unclear, SubmissionUnknown) else unknown) from None
+
+    def _is_asked_enough(self, failed: RetryDetails) -> bool:
+        if not getattr(failed.error, "in_progress", False) and failed.attempt >= _CONNECT_ATTEMPTS:
+            return True
+        return self._clock.time() - self._began + failed.retry_after > self._timeout
+
+    async def _ask(self) -> None:
+        """Send the very same body with the very same key once. Raises StillUnclear, SubmissionUnknown, or the gateway's refusal."""
+        inquiry = await begin_inquiry(self._ledger, self.task.row, "repeat")
+        answer = None
+        try:
+            answer = await self._send()
+            submission = read_inquiry(self.endpoint.provider, answer)
+        except (Retryable, StillUnclear, SubmissionUnknown) as error:
+            await self._end_inquiry(inquiry, INDETERMINATE if getattr(error, "final", False) else "unclear", answer)
+            if answer is None:
+                raise StillUnclear(f"no answer from {self.endpoint.provider.title}") from None
+            raise error
+        except ImageGenError as error:
+            await self._end_inquiry(inquiry, "refused", answer)
+            await self._fail(error)
+            raise
+        await self._record_submission(submission, answer)
+        await self._end_inquiry(inquiry, "accepted", answer)
+
+    async def _end_inquiry(self, inquiry: int, outcome: str, answer: GatewayResponse | None) -> None:
+        with contextlib.suppress(LedgerError):  # it is a note; the task's state is written on its own
+            await end_inquiry(self._ledger, inquiry, outcome, answer.content if answer else None)
+
     async def _send(self) -> GatewayResponse:
         """Send the submission. Raises Retryable if it was certainly not sent, SubmissionUnknown if it may have arrived."""
         sent, settings = self.task.sent, self._channel.settings
@@ -229,6 +283,9 @@ class TaskRunner(ProcessBound):
             self.side_errors.append(several(self.endpoint.provider, task.task_id, submission.extra_task_ids))
             self._warning = self.side_errors[-1].what
         columns = {"estimated_seconds": submission.estimated_seconds, "answer": answer.content}
+        if submission.finished is not None:
+            await self._images.record_addresses(submission.finished, task_id=task.task_id)
+            return
         try:
             await self._ledger.set_state(task.row, "submitted", task_id=task.task_id, cost=task.cost, **columns)
         except LedgerError as error:  # the image is paid for: go on with what is in memory; the ledger writes it as soon as it can
@@ -250,7 +307,7 @@ class TaskRunner(ProcessBound):
             raise refusal
         task.sent = {**task.sent, "json": sent}
         task.idempotency_key += "-again"  # another submission than the refused one
-        await self._back_to_planned(sent=task.sent)
+        await self._back_to_planned(sent=task.sent, idempotency_key=task.idempotency_key)
         await self._post()
 
     async def _reupload(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from imagegen_magic.engine.context import DurationHistory
 from imagegen_magic.engine.endpoints import Endpoint
 from imagegen_magic.engine.ledger.claims import Claims
 from imagegen_magic.engine.settings import Settings
-from imagegen_magic.errors import ImageGenError, LedgerError
+from imagegen_magic.errors import ImageGenError, LedgerError, SubmissionUnknown
 from imagegen_magic.humanize import iso_time
 from imagegen_magic.request import ImageRequest, LocalImage
 from imagegen_magic.result import Cost, GeneratedImage, Progress, Stage
@@ -55,6 +55,7 @@ class TaskSpec(NamedTuple):
     earlier: tuple[int, float] | None = None
     protected: tuple[str, str] | None = None
     uploads: tuple[LocalImage, ...] = ()
+    unknown: SubmissionUnknown | None = None  # if it was submitted before and only its outcome is asked about
     extra_folders: tuple[Path, ...] = ()  # that may hold its images already, saved by a process that was killed
 
 

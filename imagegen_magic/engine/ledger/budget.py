@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
 from imagegen_magic.engine.ledger.file import LedgerFile
-from imagegen_magic.engine.ledger.records import now
+from imagegen_magic.engine.ledger.records import IN_LIST, iso, json_of, now
 from imagegen_magic.engine.ledger.spending import SpendingGroup, spending_groups
 from imagegen_magic.errors import BudgetExceeded
 from imagegen_magic.humanize import seconds_of
@@ -105,6 +105,32 @@ def budget_check(
             _check(prices, _status(connection, ledger, each, unknown_price), unknown_price)
 
     return check
+
+
+def budget_check_again(
+    tasks: Mapping[int, tuple[Cost, int]], ledger: LedgerFile, unknown_price: Decimal | None = None
+) -> Callable[[sqlite3.Connection], None]:
+    """Return a check of submissions that are repeated: row -> price and number of images. It raises as that of `budget_check` does.
+
+    A request counts at the time it was made, so only those count here that a budget does not have yet: of an earlier day or session.
+    """
+
+    def check(connection: sqlite3.Connection) -> None:
+        for each in _in_force(connection, ledger) if tasks else ():
+            counted = _counted_rows(connection, list(tasks), each, ledger)
+            if prices := [price for row, price in tasks.items() if row not in counted]:
+                _check(prices, _status(connection, ledger, each, unknown_price), unknown_price)
+
+    return check
+
+
+def _counted_rows(connection: sqlite3.Connection, rows: Sequence[int], budget: Budget, ledger: LedgerFile) -> set[int]:
+    """Return which of these tasks a budget counts already."""
+    query = f"""SELECT tasks.row FROM tasks JOIN jobs ON jobs.id = tasks.job WHERE tasks.row {IN_LIST}
+        AND (? IS NULL OR jobs.created >= ?) AND (? IS NULL OR jobs.session = ?)"""
+    start = None if (since := _start(budget)) is None else iso(since)
+    session = ledger.owner if budget.per == "session" else None
+    return {row for (row,) in connection.execute(query, (json_of(list(rows)), start, start, session, session))}
 
 
 def _in_force(connection: sqlite3.Connection, ledger: LedgerFile) -> list[Budget]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from imagegen_magic import paths
+from imagegen_magic.engine.conformance import NO_CHECKS, Checks
 from imagegen_magic.engine.ledger.claims import Claims
 from imagegen_magic.engine.ledger.file import LedgerFile
 from imagegen_magic.engine.ledger.records import (
@@ -50,6 +51,13 @@ RESUMABLE = ("submitted", "made")
 _FINAL = ("saved", "failed", "unknown", "dropped")
 
 
+Check = Callable[[sqlite3.Connection], None]
+
+
+def _allow_all(connection: sqlite3.Connection) -> None:
+    """Allow every request."""
+
+
 class Ledger(LedgerFile):
     """The tasks and images of one home folder, shared by all processes that use it.
 
@@ -65,7 +73,7 @@ class Ledger(LedgerFile):
     async def add(
         self,
         jobs: Sequence[NewJob],
-        allow: Callable[[sqlite3.Connection], None] = lambda connection: None,
+        allow: Check = _allow_all,
         *,
         claims: Claims | None = None,
     ) -> list[tuple[int, list[int]]]:
@@ -92,9 +100,9 @@ class Ledger(LedgerFile):
     async def set_state(self, row: int, state: str, **columns: Any) -> None:
         """Record a task's state, and when it was first reached.
 
-        Columns: task_id, sent, cost (Cost; an unknown one never replaces a known one), estimated_seconds, answer (any JSON, cut to
-        ANSWER_BYTES), error, seconds. Raises ValueError for an unknown state, TypeError for an unknown column, LedgerError if it cannot
-        be written now. A state that follows a submission is then written later, before any newer write.
+        Columns: task_id, sent, idempotency_key, cost (Cost; an unknown one never replaces a known one), estimated_seconds, answer (any
+        JSON, cut to ANSWER_BYTES), error, seconds. Raises ValueError for an unknown state, TypeError for an unknown column, LedgerError if
+        it cannot be written now. A state that follows a submission is then written later, before any newer write.
         """
         if state not in STATES:
             raise ValueError(f"{state!r} is not one of {', '.join(STATES)}")
@@ -107,13 +115,13 @@ class Ledger(LedgerFile):
         )
 
     async def record_result(
-        self, row: int, urls: Sequence[str], *, expires_at: float | None, cost: Cost, seconds: float | None, answer: Any
+        self, row: int, urls: Sequence[str], *, expires_at: float | None, cost: Cost, seconds: float | None, answer: Any, task_id: str = ""
     ) -> list[int]:
-        """Record the image URLs of a finished task and return the images' ids, in order.
+        """Record the image URLs of a finished task, with its id if that is new, and return the images' ids, in order.
 
         If it had URLs already, those of images that are not saved yet are replaced under the same ids.
         """
-        changes = encoded({"cost": cost, "seconds": seconds, "answer": answer})
+        changes = encoded({"cost": cost, "seconds": seconds, "answer": answer, "task_id": task_id or None})
 
         def work(connection: sqlite3.Connection) -> list[int]:
             _change(connection, row, {"state": "made", **changes})
@@ -135,11 +143,13 @@ class Ledger(LedgerFile):
         height: int,
         mime_type: str,
         differences: Sequence[str] = (),
+        checks: Checks = NO_CHECKS,
     ) -> None:
         """Record the file of an image; after its last image the task is saved. If it cannot be written now, it is written later."""
         values = (paths.text_of(path), sha256, size, width, height, mime_type, json_of(list(differences)))
 
         def work(connection: sqlite3.Connection) -> None:
+            connection.execute("UPDATE pictures SET url = substr(url, 1, 40) WHERE id = ? AND url LIKE 'data:%'", (picture,))
             query = (
                 "UPDATE pictures SET path = ?, sha256 = ?, size = ?, width = ?, height = ?, mime_type = ?, differences = ?, saved_at = ?"
                 " WHERE id = ? RETURNING task"
@@ -147,6 +157,7 @@ class Ledger(LedgerFile):
             found = connection.execute(query, (*values, now(), picture)).fetchall()
             if not found:
                 raise LedgerError(f"The ledger has no picture {picture}", hint="%imagegen jobs lists what it has")
+            connection.execute("INSERT OR REPLACE INTO checks (picture, pixels, format, alpha) VALUES (?, ?, ?, ?)", (picture, *checks))
             _finish_if_saved(connection, found[0]["task"])
 
         await self.run(work, charge="yes", deferrable=True)
@@ -230,6 +241,24 @@ class Ledger(LedgerFile):
             return False
         return task.state not in RESUMABLE or self._is_orphan(task)
 
+    async def claim_unknown(self, rows: Sequence[int], *, claims: Claims, allow: Check = _allow_all) -> list[TaskRow]:
+        """Claim those of these submissions of unknown outcome that no living process asks about; newest first.
+
+        `allow` is called first, in the same transaction; if it raises, nothing is claimed.
+        """
+
+        def work(connection: sqlite3.Connection) -> list[TaskRow]:
+            if claims.ended:
+                return []
+            found = [task for task in read_tasks(connection, rows) if task.state == "unknown"]
+            claimed = [task.row for task in found if self._is_orphan(task)]
+            allow(connection)
+            connection.executemany("UPDATE tasks SET owner = ? WHERE row = ?", [(self.owner, row) for row in claimed])
+            self._claim(claimed, claims)
+            return read_tasks(connection, claimed)
+
+        return await self.run(work)
+
     async def forget(self, row: int, error: ImageGenError | str) -> TaskRow | None:
         """Give a task up and return it as it was: it is no longer resumed by itself, and the same request may be sent again.
 
@@ -247,9 +276,9 @@ class Ledger(LedgerFile):
         return await self.run(work)
 
     def _can_be_forgotten(self, task: TaskRow) -> bool:
-        if task.state in RESUMABLE:
+        if task.state in (*RESUMABLE, "unknown"):
             return self._is_orphan(task)
-        return task.state == "unknown" or (task.state == "saved" and any(each.saved_at is None for each in task.pictures))
+        return task.state == "saved" and any(each.saved_at is None for each in task.pictures)
 
     def _is_orphan(self, task: TaskRow) -> bool:
         return bool(self._orphans([(task.owner, task.row)]))

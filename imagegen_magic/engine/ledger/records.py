@@ -271,7 +271,7 @@ def json_of(value: Any) -> str:
     return text if text.isascii() or text == text_of(text) else json.dumps(value, default=str)
 
 
-def _bounded(answer: Any) -> str:
+def bounded(answer: Any) -> str:
     """Return an answer as JSON of at most ANSWER_BYTES bytes; a longer one becomes {"cut": its size, "start": its beginning}."""
     text = json_of(answer)
     raw = text.encode()
@@ -327,10 +327,11 @@ def _is_known(name: str, value: Any) -> bool:
 
 _ENCODERS: dict[str, Any] = {
     "task_id": text_of,
+    "idempotency_key": text_of,
     "sent": json_of,
     "cost": _cost,
     "estimated_seconds": float,
-    "answer": _bounded,
+    "answer": bounded,
     "error": error_text,
     "seconds": float,
 }

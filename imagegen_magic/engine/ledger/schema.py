@@ -183,7 +183,21 @@ _ERRORS = (  # the error of a task as a record, as long as its message is the ta
     "CREATE INDEX tasks_with_error ON tasks (row) WHERE error IS NOT NULL",
     RECORD_OLD_ERRORS,
 )
-_ADDITIONS: tuple[tuple[str, ...], ...] = (_FOLDERS, _ERRORS)  # since version 0.1.0, which knows format 4
+_INQUIRIES = (  # what was asked about a submission of unknown outcome, when, and what came: `way` is repeat or list
+    """CREATE TABLE inquiries (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        task INTEGER NOT NULL REFERENCES tasks (row),
+        way TEXT NOT NULL,
+        asked_at TEXT NOT NULL,
+        outcome TEXT,
+        answer TEXT
+    )""",
+    "CREATE INDEX inquiries_of_task ON inquiries (task)",
+)
+_CHECKS = (  # whether an image is as it was requested: 1, 0, or NULL if nothing was requested
+    "CREATE TABLE checks (picture INTEGER PRIMARY KEY REFERENCES pictures (id), pixels INTEGER, format INTEGER, alpha INTEGER)",
+)
+_ADDITIONS: tuple[tuple[str, ...], ...] = (_FOLDERS, _ERRORS, _INQUIRIES, _CHECKS)  # since version 0.1.0, which knows format 4
 MIGRATIONS = (_TABLES, _QUERIES, _RESEARCH, _SESSIONS, *_ADDITIONS)
 """The statements from each format of the file to the next."""
 MIN_READER = 4

@@ -43,6 +43,7 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys((field.name for field in fields(ImageRequest)), _is_text),
     **dict.fromkeys(("n", "output_compression"), _is_number),
     "references": _are_texts,
+    "unchecked": lambda value: isinstance(value, bool),
     "extra": lambda value: isinstance(value, Mapping),
 }
 

@@ -47,11 +47,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_BYTES = 64 * 2**20  # of an image
-_MAX_JSON_BYTES = 8 * 2**20
+_MAX_JSON_BYTES = 96 * 2**20  # some gateways answer with pictures as data
 _MAX_REDIRECTS = 5
 _RETRYABLE = (408, 425, 429)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _CHUNK = 256 * 1024  # bytes of an upload that are sent at once
+_REQUEST_IDS = ("x-request-id", "x-oneapi-request-id", "cf-ray")
 _UPLOADS = 4  # at once, to one gateway
 _UPLOAD_SECONDS = 60.0  # seconds for an upload, plus those for its bytes
 _MIN_UPLOAD_SPEED = 20_000  # bytes per second below which an upload is given up
@@ -253,7 +254,7 @@ def _in_sandbox(url: str) -> bool:
 
 async def _gateway_response(response: Response, key: Key) -> GatewayResponse:
     content = _decoded(key.redact((await read_body(response, _MAX_JSON_BYTES)).decode("utf-8", "replace")), key)
-    request_id = response.headers.get("x-request-id") or response.headers.get("cf-ray") or ""
+    request_id = next((found for name in _REQUEST_IDS if (found := response.headers.get(name))), "")
     return GatewayResponse(response.status, content, request_id, retry_after(response.headers.get("retry-after")))
 
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from IPython.display import display
 
 from imagegen_magic.engine import credentials, endpoints
+from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.errors import MissingKey, UnknownProvider
+from imagegen_magic.humanize import ago, seconds_of
 from imagegen_magic.notebook.output.tables import Cell, Note, Page, Table, pixels
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.model import VALUE_LISTS
@@ -90,7 +92,21 @@ def _model_pieces(provider: Provider, model: Model) -> tuple[Table, Table, Note]
     rows = [[ratio, *(pixels([by_tier[tier]]) if tier in by_tier else "–" for tier in tiers)] for ratio, by_tier in model.sizes.items()]
     heads = ("ratio", *(tiers if model.resolutions else ["pixels"]))
     facts = Table((), [[name, value] for name, value in _facts(model) if value])
-    return Table(heads, rows, title=f"{provider.name} · {model_title(model)}"), facts, Note(f"{model.document}, read {model.checked}")
+    return Table(heads, rows, title=f"{provider.name} · {model_title(model)}"), facts, Note(f"{model.source}{_age(model)}")
+
+
+def _age(model: Model) -> str:
+    """Return how long ago a model's page was read; empty if it has no date."""
+    read = page_time(model)
+    return "" if read is None else f", {ago(CLOCK.time() - read)}"
+
+
+def page_time(model: Model) -> float | None:
+    """Return when a model's page was read, in epoch seconds; None if it has no date, as a plug-in's may."""
+    try:
+        return seconds_of(f"{model.checked}T00:00:00+00:00")
+    except ValueError:
+        return None
 
 
 def _values(model: Model, option: str) -> str:

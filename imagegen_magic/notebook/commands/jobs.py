@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from IPython.core.error import UsageError
 from IPython.display import display
 
 from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.jobs.unanswered import Unanswered, unanswered
 from imagegen_magic.errors import ImageGenError
-from imagegen_magic.humanize import gateway_name, pluralize, truncate
+from imagegen_magic.humanize import gateway_name, local_minute, pluralize, truncate
+from imagegen_magic.notebook.arguments.confirmation import can_answer, confirm
 from imagegen_magic.notebook.output.tables import Note, Page, Table, show_note
 from imagegen_magic.notebook.progress.run import Interrupted, bind_result, wait_in_cell
 
@@ -24,7 +27,7 @@ _OPEN = {
     "submitting": "being submitted",
     "submitted": "at the gateway",
     "made": "finished, not downloaded yet",
-    "unknown": "sent, but it is unknown whether the gateway accepted it: see the gateway's own task list",
+    "unknown": "sent, but it is unknown whether the gateway accepted it",
 }
 _CLOSED = {"saved": "all its pictures are saved", "failed": "it has failed already", "dropped": "it was never sent"}
 _ROW = re.compile(r"\d{1,18}")
@@ -35,8 +38,13 @@ def resume(context: NotebookContext, arguments: list[str], flags: dict[str, str]
     settings = context.settings()
     row, folder = _parse_resume(arguments, settings)
     context.reminded = True
+    unknown = [each for each in loop.run(unanswered(api.ledger(settings), settings.without_errors)) if row in (None, each.task.row)]
+    ask_again = _may_ask_again(context, [each for each in unknown if each.until], "--ask-again" in flags)
     try:
-        job = api.resume(settings, save_dir=folder) if row is None else api.resume_task(row, settings, save_dir=folder)
+        if row is None or unknown:
+            job = api.resume(settings, ids=None if row is None else [row], save_dir=folder, ask_again=ask_again)
+        else:
+            job = api.resume_task(row, settings, save_dir=folder)
     except KeyboardInterrupt:
         raise Interrupted(
             "nothing was collected yet. The gateways keep what they made: %imagegen resume collects it without paying again."
@@ -46,6 +54,36 @@ def resume(context: NotebookContext, arguments: list[str], flags: dict[str, str]
         return
     show_note(job.note)
     print("Nothing is waiting.")
+
+
+def _may_ask_again(context: NotebookContext, askable: Sequence[Unanswered], flag: bool) -> bool:
+    """Return whether the gateways may be asked about these submissions: by the flag, or by the answer to a question."""
+    if flag or not askable:
+        return flag
+    rows = [
+        [
+            f"task {each.task.row}",
+            gateway_name(each.task.provider, each.task.sandbox),
+            truncate(each.task.prompt),
+            _until(each),
+            str(each.price),
+        ]
+        for each in askable
+    ]
+    display(Page(Table(("", "gateway", "prompt", "can be asked until", "price if it is made now"), rows)))
+    many = len(askable) > 1
+    question = (
+        f"{pluralize(len(askable), 'submission')} had no answer. Ask the gateway with the same key? What it has is not paid again; "
+        f"what never arrived is made now."
+    )
+    answer = confirm(question) if can_answer(context.shell) else None
+    if answer is None:
+        print(f"%imagegen resume --ask-again asks about {'them' if many else 'it'}. Nothing was sent again.")
+    return bool(answer)
+
+
+def _until(unanswered: Unanswered) -> str:
+    return local_minute(unanswered.until) if unanswered.until else ""
 
 
 def _parse_resume(arguments: list[str], settings: Settings) -> tuple[int | None, str | None]:
@@ -70,14 +108,26 @@ def jobs(context: NotebookContext, arguments: list[str], flags: dict[str, str]) 
         gateways = ", ".join(dict.fromkeys(request.endpoint.label for request in job.requests))
         ended = f"done, {pluralize(len(job.images), 'picture')}" if job.images else "ended without a picture"
         rows.append([f"job {job.id}", gateways, truncate(job.request.prompt), ended if job.done else "running"])
-    for task in loop.run(api.ledger(context.settings()).tasks(states=tuple(_OPEN))):
-        state = _OPEN[task.state] + (f" ({task.task_id})" if task.task_id else "")
-        rows.append([f"task {task.row}", gateway_name(task.provider, task.sandbox), truncate(task.prompt), state])
+    settings = context.settings()
+    ledger = api.ledger(settings)
+    loop.run(ledger.recover_orphans())
+    unknown = {each.task.row: _next_step(each) for each in loop.run(unanswered(ledger, settings.without_errors))}
+    for task in loop.run(ledger.tasks(states=tuple(_OPEN))):
+        known = f" ({task.task_id})" if task.task_id else f": {unknown[task.row]}" if task.row in unknown else ""
+        rows.append([f"task {task.row}", gateway_name(task.provider, task.sandbox), truncate(task.prompt), _OPEN[task.state] + known])
     if rows:
         hint = Note("%imagegen wait, %imagegen cancel ID; %imagegen resume collects.")
         display(Page(Table(("", "gateway", "prompt", "state"), rows), hint))
     else:
         print("No running or pending tasks.")
+
+
+def _next_step(unknown: Unanswered) -> str:
+    """Return what can be tried for a submission of unknown outcome, and until when."""
+    steps = ["%imagegen resume searches the gateway's list of tasks"] if unknown.listed else []
+    if unknown.until:
+        steps.append(f"%imagegen resume --ask-again asks with the same key until {_until(unknown)}, for {unknown.price} if it is made now")
+    return "; ".join(steps) or f"see the gateway's own task list; %imagegen forget {unknown.task.row} gives it up"
 
 
 def wait(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:

@@ -13,6 +13,7 @@ from IPython.display import display
 
 from imagegen_magic import readers
 from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.endpoints import select_endpoint
 from imagegen_magic.engine.ledger import budget as budgets
 from imagegen_magic.engine.ledger.budget import BudgetStatus
 from imagegen_magic.humanize import local_day, pluralize, truncate
@@ -86,6 +87,16 @@ class SpendingChart(NamedTuple):
         (first, _), (last, amount) = self.points[0], self.points[-1]
         period = f"on {local_day(first)}" if days == 1 else f"from {local_day(first)} to {local_day(last)}, on {days} days"
         return f"{_money(amount, self.unit)} spent {period}."
+
+
+def balance(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
+    """Ask a gateway what the account has."""
+    settings = context.settings()
+    name = arguments[0] if arguments else None
+    found = loop.run(api.balance(name, settings=settings))
+    has = "unlimited" if found.remaining is None else _money(found.remaining, found.unit)
+    used = "" if found.used is None else f", {_money(found.used, found.unit)} used"
+    print(f"{select_endpoint(settings, provider=name).label}: {has}{used}.")
 
 
 def budget(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:

@@ -4,16 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any, ClassVar
 
 from imagegen_magic.providers import responses
-from imagegen_magic.providers.base import Model, PixelRule, Pixels, PollingPolicy, Provider, UploadRule, standard_field_names
+from imagegen_magic.providers.base import Balance, Model, PixelRule, Pixels, PollingPolicy, Provider, UploadRule, standard_field_names
 from imagegen_magic.providers.model import parse_sizes
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost
 
 _DOLLARS_A_MILLION = 24  # output tokens, APIMart's price list
 _STEPS = {"low": 16, "medium": 48, "high": 96}
+_STEPS_OF_2_5 = {"low": 16, "medium": 24, "high": 48, "xhigh": 64, "max": 96}
+_EXT_DOLLARS = {"1k": Decimal("0.0085"), "2k": Decimal("0.014"), "4k": Decimal("0.021")}  # one picture of gpt-image-2 (ext.)
+_SIZES = parse_sizes(  # fifteen ratios, 4k for all of them: the newer models
+    ("1k", "2k", "4k"),
+    {
+        "1:1": "1024x1024 2048x2048 2880x2880",
+        "3:2": "1536x1024 2048x1360 3520x2336",
+        "2:3": "1024x1536 1360x2048 2336x3520",
+        "4:3": "1024x768 2048x1536 3312x2480",
+        "3:4": "768x1024 1536x2048 2480x3312",
+        "5:4": "1280x1024 2560x2048 3216x2576",
+        "4:5": "1024x1280 2048x2560 2576x3216",
+        "16:9": "1536x864 2048x1152 3840x2160",
+        "9:16": "864x1536 1152x2048 2160x3840",
+        "2:1": "2048x1024 2688x1344 3840x1920",
+        "1:2": "1024x2048 1344x2688 1920x3840",
+        "3:1": "1536x512 3072x1024 3840x1280",
+        "1:3": "512x1536 1024x3072 1280x3840",
+        "21:9": "2016x864 2688x1152 3840x1648",
+        "9:21": "864x2016 1152x2688 1648x3840",
+    },
+)
+
+
+def _newer(name: str) -> Model:
+    """Return one of the two models of gpt-image-2.5."""
+    return Model(
+        name=name,
+        sizes=_SIZES,
+        pixels_documented=False,
+        auto_size=True,
+        default_size="auto",
+        pixel_rule=PixelRule(),
+        resolutions=("1k", "2k", "4k"),
+        qualities=("auto", "low", "medium", "high", "xhigh", "max"),
+        default_quality="auto",
+        backgrounds=("auto", "opaque", "transparent"),
+        moderations=("auto", "low"),
+        formats=("png", "jpeg", "webp"),
+        compressible=("jpeg", "webp"),
+        max_n=4,
+        max_references=16,
+        mask=True,
+        added="2026-11-30",
+        checked="2026-11-30",
+        document="https://docs.apimart.ai: GPT-Image-2.5, page of 2026-09-09",
+    )
 
 
 class APIMart(Provider):
@@ -27,6 +75,8 @@ class APIMart(Provider):
     polling = PollingPolicy(min_interval=3.0, initial_delay=10.0, batch_size=50)
     field_names = standard_field_names(*(field for field in Provider.field_names if field != "callback_url"))
     refusal_phrases = ("build_request_failed",)
+    failures_free = "https://docs.apimart.ai: GPT-Image-2-Official"
+    balance_path = "/v1/user/balance"
     upload: ClassVar[UploadRule | None] = UploadRule(
         address="/v1/uploads/images",
         host="api.apimart.ai",
@@ -72,15 +122,42 @@ class APIMart(Provider):
             document="https://docs.apimart.ai: GPT-Image-2-Official",
             note="transparent would silently become auto; quality auto is typically low",
         ),
+        _newer("gpt-image-2.5-flare"),
+        _newer("gpt-image-2.5-sunburst"),
+        Model(
+            name="gpt-image-2",
+            sizes=_SIZES,
+            pixels_documented=False,
+            resolutions=("1k", "2k", "4k"),
+            max_references=15,
+            added="2026-11-30",
+            checked="2026-11-30",
+            document="https://docs.apimart.ai: GPT-Image-2 (ext.), page of 2026-09-16",
+            note="billed by resolution, whatever the ratio",
+        ),
     )
 
     def price(self, request: ImageRequest, pixels: Pixels | None) -> Cost:
         """Return the price of one picture's output tokens; unknown for quality auto, which the model chooses."""
-        if pixels is None or request.quality not in _STEPS:
+        if request.model == "gpt-image-2":
+            return Cost(_EXT_DOLLARS[request.resolution or "1k"], "USD", "estimated", "APIMart's price of one picture", "2026-09-16")
+        steps = _steps(request.model or "")
+        if pixels is None or request.quality not in steps:
             return Cost()
-        amount = Decimal(output_tokens(request.quality, pixels) * _DOLLARS_A_MILLION) / 1_000_000
+        amount = Decimal(output_tokens(request.quality, pixels, request.model or "") * _DOLLARS_A_MILLION) / 1_000_000
         source = f"APIMart's ${_DOLLARS_A_MILLION} per million output tokens, OpenAI's count of tokens; input tokens not counted"
         return Cost(amount, "USD", "estimated", source, "2026-11-20", unknown=1 if request.references else 0)
+
+    def read_balance(self, answer: Any) -> Balance:
+        """Return the dollars of the account; -1 is unlimited. Raises the refusal that a 200 can hold, APIError if there is none."""
+        if responses.is_error(answer):
+            raise self.read_error(0, answer)
+        values = responses.task_object(answer)
+        remaining = responses.number(values.get("remain_balance"))
+        if remaining is None:
+            return super().read_balance(answer)
+        unlimited = values.get("unlimited_quota") is True or remaining == -1
+        return Balance(None if unlimited else Decimal(str(values["remain_balance"])), "USD", responses.amount(values.get("used_balance")))
 
     def cost(self, task: Mapping[str, Any]) -> Cost:
         """Return the dollars that a finished task names."""
@@ -88,8 +165,14 @@ class APIMart(Provider):
         return Cost() if amount is None else Cost(amount, "USD", "measured", f"{self.title}'s answer")
 
 
-def output_tokens(quality: str, pixels: Pixels) -> int:
-    """Return gpt-image-2's output tokens for one picture of `low`, `medium` or `high` quality, by OpenAI's published formula."""
-    steps, long, short = _STEPS[quality], max(pixels), min(pixels)
+def _steps(model: str) -> dict[str, int]:
+    return _STEPS_OF_2_5 if model.startswith("gpt-image-2.5") else _STEPS
+
+
+def output_tokens(quality: str, pixels: Pixels, model: str = "") -> int:
+    """Return the output tokens of gpt-image-2 (of 2.5 by its name) for one picture of this quality, by OpenAI's published formula."""
+    steps, long, short = _steps(model)[quality], max(pixels), min(pixels)
     across = (2 * steps * short + long) // (2 * long)  # rounded half up, exactly
+    if _steps(model) is _STEPS_OF_2_5:
+        across = round(Fraction(steps * short, long))  # half to even
     return -(-steps * across * (2_000_000 + long * short) // 4_000_000)

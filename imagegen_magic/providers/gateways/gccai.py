@@ -39,6 +39,8 @@ class GCCAI(APIMart):
     key_variable = "GCCAI_API_KEY"
     docs_url = "https://gccai.heqingsong.uk/llms.txt"
     price = Provider.price  # it publishes none
+    failures_free = "https://gccai.heqingsong.uk: GPT-Image(1/1.5)"
+    balance_path = ""  # its pages name none
     upload = UploadRule(
         address="/v1/uploads/images",
         host="gccai.heqingsong.uk",
@@ -91,5 +93,5 @@ class GCCAI(APIMart):
             note="transparent would silently become auto; quality auto is typically low",
         ),
         _first("gpt-image-1-official", retired="2026-10-23"),
-        _first("gpt-image-1.5-official"),
+        _first("gpt-image-1.5-official", retired="2026-12-01"),
     )

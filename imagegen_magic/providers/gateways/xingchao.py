@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from imagegen_magic.providers import responses
 from imagegen_magic.providers.base import Model, PixelRule, PollingPolicy, Provider, standard_field_names
 from imagegen_magic.providers.model import parse_sizes
 from imagegen_magic.request import ImageRequest
+from imagegen_magic.result import Cost
 
 _PAGE = "https://docs.xingchaoyiqing.com: GPT Image 2"
 
@@ -71,6 +73,11 @@ class Xingchao(Provider):
             note="billed by resolution; quality would silently be ignored; the page says 1k only, so larger pixels are refused here",
         ),
     )
+
+    def cost(self, task: Mapping[str, Any]) -> Cost:
+        """Return the amount that a finished task names, in a currency that it does not state."""
+        amount = responses.amount(task.get("amount"))
+        return Cost() if amount is None else Cost(amount, "", "measured", f"{self.title}'s answer")
 
     def payload(self, request: ImageRequest, n: int) -> dict[str, Any]:
         """Return the JSON of one submission: a ratio with its tier, or pixels alone."""

@@ -38,6 +38,7 @@ class Apimart(Dialect):
 
     statuses: ClassVar[Mapping[str, str]] = {"queued": "submitted", "running": "in_progress", "completed": "completed", "failed": "failed"}
     upload_path: ClassVar[str | None] = "/v1/uploads/images"
+    balance_path: ClassVar[str | None] = "/v1/user/balance"
 
     def new_id(self) -> str:
         """Return `task_` and 26 letters and digits."""
@@ -116,6 +117,10 @@ class Apimart(Dialect):
             return [{"url": list(view.addresses), "expires_at": expires}] if view.addresses else []
         one = (lambda url: url) if "url-string" in view.shapes else (lambda url: [url])
         return [{"url": one(url), "expires_at": expires} for url in view.addresses]
+
+    def balance_response(self, spent: float) -> Json:
+        """Return the dollars, of 100 at the start."""
+        return {"success": True, "remain_balance": round(100 - spent, 6), "used_balance": round(spent, 6), "unlimited_quota": False}
 
     def upload_response(self, file: UploadedFile) -> Json:
         """Return the flat answer of its page; it does not say when the address ends."""

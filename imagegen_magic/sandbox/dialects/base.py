@@ -177,6 +177,10 @@ class Dialect:
     batch_path: ClassVar[str | None] = "/v1/tasks/batch"
     batch_limit: ClassVar[int] = 50
     upload_path: ClassVar[str | None] = None
+    list_path: ClassVar[str | None] = None
+    balance_path: ClassVar[str | None] = None
+    key_reused: ClassVar[str] = "idempotency_key_reused"  # code for an Idempotency-Key with another body
+    indeterminate: ClassVar[str] = "idempotency_result_indeterminate"
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -213,6 +217,14 @@ class Dialect:
     def batch_response(self, views: Sequence[TaskView]) -> Json:
         """Return the response to a batch poll."""
         return {"code": 200, "data": [self.task_response(view) for view in views]}
+
+    def balance_response(self, spent: float) -> Json:
+        """Return what the account has, after so much was spent in the gateway's own unit."""
+        raise NotImplementedError
+
+    def list_response(self, views: Sequence[TaskView]) -> Json:
+        """Return the list of the latest tasks."""
+        return {"data": [self.task_response(view) for view in views]}
 
     def error_response(self, refusal: Refusal, now: float, model: str | None = None) -> tuple[int, Json]:
         """Return HTTP status and body of a refusal; `now` in epoch seconds, `model` as the body named it."""

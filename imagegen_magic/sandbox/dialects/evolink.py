@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import uuid
 import zlib
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import ClassVar
 
+from imagegen_magic.formats import MIME_TYPES
 from imagegen_magic.providers import urls
 from imagegen_magic.providers.base import Model, Pixels
 from imagegen_magic.sandbox import timing
@@ -20,8 +22,8 @@ from imagegen_magic.sandbox.dialects.base import (
     choice,
     explicit_pixels,
     failure,
-    is_absent,
     listed_pixels,
+    mask_of,
     number,
     prompt_of,
     references_of,
@@ -34,6 +36,10 @@ class Evolink(Dialect):
     """Evolink's dialect: flat tasks (its page for gpt-image-2)."""
 
     upload_path: ClassVar[str | None] = "/api/v1/files/upload/stream"
+    balance_path: ClassVar[str | None] = "/v1/credits"
+    list_path: ClassVar[str | None] = "/v1/tasks"
+    key_reused: ClassVar[str] = "idempotency_conflict"
+    indeterminate: ClassVar[str] = "paid_outcome_unknown"
     _AUTO: ClassVar[tuple[Pixels, ...]] = ((1024, 1024), (1536, 1024), (1024, 1536))
 
     def new_id(self) -> str:
@@ -49,9 +55,12 @@ class Evolink(Dialect):
         n = number(body, "n", 1, model.max_n, 1)
         references = references_of(body, model)
         _callback(text(body, "callback_url"))
-        if not is_absent(body, "mask_url"):  # a model that takes no mask would repaint the whole image, and charge for it
-            raise Refusal(400, "invalid_request", "unknown parameter mask_url")
-        return Submission(model.name, prompt, quality, pixels, n, cost=timing.credits_for(quality, pixels, n), references=references)
+        mask = mask_of(body, references)
+        form = choice(body, "output_format", model.formats, "png")
+        alpha = choice(body, "background", model.backgrounds, "auto") == "transparent"
+        cost = timing.credits_for(quality, pixels, n, model.name)
+        file = (MIME_TYPES[form], alpha and form != "jpeg", None)
+        return Submission(model.name, prompt, quality, pixels, n, *file, cost=cost, references=references, mask=mask)
 
     def _pixels(self, body: Json, model: Model, prompt: str) -> Pixels:
         size = text(body, "size", "auto").replace("×", "x")
@@ -88,6 +97,14 @@ class Evolink(Dialect):
     def _flat(self, task: Task) -> Json:
         return {"id": task.id, "object": "image.generation.task", "type": "image", "model": task.model, "created": int(task.created)}
 
+    def balance_response(self, spent: float) -> Json:
+        """Return the credits, of 1,000 at the start."""
+        return {"success": True, "data": {"user": {"remaining_credits": round(1_000 - spent, 4), "used_credits": round(spent, 4)}}}
+
+    def list_response(self, views: Sequence[TaskView]) -> Json:
+        """Return the latest tasks, each with its prompt."""
+        return {"object": "list", "data": [self.task_response(view) | {"input": {"prompt": view.task.prompt}} for view in views]}
+
     def task_response(self, view: TaskView) -> Json:
         """Return the flat task with `results` once completed, `error` once failed."""
         answer = self._flat(view.task) | {
@@ -97,6 +114,8 @@ class Evolink(Dialect):
         }
         if view.stage == "completed":
             answer["results"] = list(view.addresses)
+            answer["duration"] = round(view.task.seconds, 2)
+            answer["usage"] = {"billing_rule": "per_call", "credits_reserved": view.task.cost, "credits_used": view.task.cost}
         if view.stage == "failed":
             code, message = failure(view)
             answer["error"] = {"code": code, "message": message, "type": "task_error"}
