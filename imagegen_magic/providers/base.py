@@ -458,6 +458,8 @@ class Provider:
         phrases = f"{details.code} {details.message}".lower()
         refused = status < 500 or status == 503 or any(phrase in phrases for phrase in self.refusal_phrases)
         kind = {401: AuthenticationError, 404: NotFound}.get(status, APIError)
+        if details.code == "invalid_task_id":
+            kind = NotFound
         if refused and status != 401 and details.is_unreachable():
             kind = ReferenceUnreachable
         return self._error(kind, status, details, refused=refused, charge="no" if refused else "unknown")

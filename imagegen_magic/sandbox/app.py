@@ -213,7 +213,7 @@ class Sandbox:
         await asyncio.sleep(self.latency)
         task = await self._task(request.path_params["task_id"], dialect)
         if task is None:
-            raise Refusal(404, "task_not_found", "task not found")
+            raise dialect.unknown_task()
         if fault := self._fault("look", dialect, task.prompt, task.id):
             return fault_responses.poll(fault, dialect, self.clock())
         return JSONResponse(dialect.task_response(self._view(task, _origin(request))))
@@ -221,20 +221,14 @@ class Sandbox:
     async def balance(self, request: Request) -> Response:
         """Show what the account has."""
         dialect = _dialect(request)
-        try:
-            _check_key(request)
-        except Refusal as refusal:
-            return self._refusal(dialect, refusal)
+        _check_key(request)
         return JSONResponse(dialect.balance_response(self.store.spent(dialect.name)))
 
     async def list_tasks(self, request: Request) -> Response:
         """Show the latest tasks of the gateway, newest first."""
         dialect = _dialect(request)
         self.log.count(dialect.name, "lists")
-        try:
-            _check_key(request)
-        except Refusal as refusal:
-            return self._refusal(dialect, refusal)
+        _check_key(request)
         if self.store.home is not None:
             await asyncio.to_thread(self.store.refresh)
         views = [self._view(task, _origin(request)) for task in self.store.latest(dialect.name, _LISTED)]
@@ -340,6 +334,11 @@ class Sandbox:
         return JSONResponse({"what": "imagegen_magic's sandbox: no gateway, no AI, no cost", "base_urls": base_urls})
 
 
+async def _no_such_path(request: Request, error: Exception) -> Response:
+    """Answer as the gateways do: their clients read JSON from every path."""
+    return JSONResponse({"error": {"code": "not_found", "message": "no such path", "type": "invalid_request_error"}}, 404)
+
+
 def _dialect(request: Request) -> Dialect:
     return DIALECTS[request.url.path.removeprefix("/files").split("/")[1]]
 
@@ -384,7 +383,9 @@ def create_app(*, faults: Sequence[str] = (), **options: Any) -> Starlette:
     sandbox = Sandbox(**options)
     for fault in faults:
         sandbox.faults.arm_text(fault)
-    app = Starlette(routes=[*_gateway_routes(sandbox), *_own_routes(sandbox)], exception_handlers={Refusal: sandbox.refuse})
+    app = Starlette(
+        routes=[*_gateway_routes(sandbox), *_own_routes(sandbox)], exception_handlers={Refusal: sandbox.refuse, 404: _no_such_path}
+    )
     app.state.sandbox = sandbox
     return app
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
@@ -88,7 +89,9 @@ def refuse(fault: str, dialect: Dialect, now: float) -> Response:
 def error(refusal: Refusal, dialect: Dialect, now: float, model: str | None = None) -> Response:
     """Return the response to a refused request; `model` as the request named it."""
     status, answer = dialect.error_response(refusal, now, model)
-    headers = {"retry-after": str(refusal.retry_after)} if refusal.retry_after is not None else None
+    headers = {"retry-after": str(refusal.retry_after)} if refusal.retry_after is not None else {}
+    if dialect.request_id_header:
+        headers[dialect.request_id_header] = uuid.uuid4().hex
     return JSONResponse(answer, status_code=status, headers=headers)
 
 

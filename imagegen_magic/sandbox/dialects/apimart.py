@@ -36,8 +36,9 @@ _CLAMPING = frozenset({"gpt-image-1-official", "gpt-image-1.5-official"})
 class Apimart(Dialect):
     """The dialect of apimart and gccai: an envelope of code and data (their pages for gpt-image-2-official and GPT-Image 1 and 1.5)."""
 
-    statuses: ClassVar[Mapping[str, str]] = {"queued": "submitted", "running": "in_progress", "completed": "completed", "failed": "failed"}
+    statuses: ClassVar[Mapping[str, str]] = {"queued": "pending", "running": "in_progress", "completed": "completed", "failed": "failed"}
     upload_path: ClassVar[str | None] = "/v1/uploads/images"
+    request_id_header: ClassVar[str] = "X-Oneapi-Request-Id"
     balance_path: ClassVar[str | None] = "/v1/user/balance"
 
     def new_id(self) -> str:
@@ -51,7 +52,7 @@ class Apimart(Dialect):
         quality = choice(body, "quality", model.qualities, model.default_quality or "auto")
         pixels = self._pixels(body, model, prompt)
         choice(body, "moderation", model.moderations, "auto")
-        references = references_of(body, model)
+        references = references_of(body, model, data=False)
         mask = mask_of(body, references)
         n = self._count(body, model)
         cost = timing.dollars(model.name, quality, pixels, n)
@@ -76,6 +77,8 @@ class Apimart(Dialect):
     def _pixels(self, body: Json, model: Model, prompt: str) -> Pixels:
         size = text(body, "size", model.default_size)
         tier = choice(body, "resolution", model.resolutions, "1k")
+        if size == "auto" and not model.auto_size:  # its newer page has it
+            size = "1:1"
         if pixels := explicit_pixels(size, model):
             return pixels
         ratio = "1:1" if size == "auto" and model.auto_size else size
@@ -104,8 +107,11 @@ class Apimart(Dialect):
     def _task(self, view: TaskView) -> Json:
         task = view.task
         answer: Json = {"id": task.id, "status": self.status(view), "progress": int(view.fraction * 100), "created": int(task.created)}
+        if view.stage == "queued":
+            answer["progress"] = 0
         if view.stage == "completed":
-            answer |= {"actual_time": _duration(task.seconds), "cost": task.cost, "result": {"images": self._images(view)}}
+            answer |= {"actual_time": round(task.seconds), "completed": int(task.finished), "cost": task.cost, "credits_cost": task.cost}
+            answer |= {"usage": {"images": len(view.addresses)}, "result": {"images": self._images(view)}}
         if view.stage == "failed":
             code, message = failure(view)
             answer |= {"error": {"code": code, "message": message, "type": "task_failed"}}
@@ -130,6 +136,9 @@ class Apimart(Dialect):
     def error_response(self, refusal: Refusal, now: float, model: str | None = None) -> tuple[int, Json]:
         """Return `{"error": …}`; what the upstream refused arrives as HTTP 500 `build_request_failed: …`."""
         status, answer = super().error_response(refusal, now)
+        if status == 401:
+            words = f"{refusal.message} (request id: {uuid.uuid4().hex})"
+            return status, {"error": {"code": "", "message": words, "param": "", "type": "apimart_error"}}
         if refusal.code == "build_request_failed":
             answer["error"] |= {"message": f"build_request_failed: {refusal.message}", "type": "api_error"}
         return status, answer
@@ -137,10 +146,6 @@ class Apimart(Dialect):
     def moderation_refusal(self) -> Refusal:
         """Return moderation's refusal, which arrives as HTTP 500."""
         return Refusal(500, "build_request_failed", f"{SAFETY} (moderation_blocked, sandbox)")
-
-
-def _duration(seconds: float) -> float | int:
-    return round(seconds) if seconds >= 10 else round(seconds, 2)
 
 
 DIALECT = Apimart("apimart")

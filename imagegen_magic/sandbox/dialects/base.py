@@ -120,8 +120,8 @@ def prompt_of(body: Json, model: Model) -> str:
     return prompt
 
 
-def references_of(body: Json, model: Model) -> tuple[str, ...]:
-    """Return the addresses of the references. Raises Refusal."""
+def references_of(body: Json, model: Model, *, data: bool = True) -> tuple[str, ...]:
+    """Return the addresses of the references; without `data`, a data: address is none. Raises Refusal."""
     urls = [] if is_absent(body, "image_urls") else body["image_urls"]
     if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
         raise Refusal(400, "invalid_request", "image_urls must be an array of strings")
@@ -129,6 +129,8 @@ def references_of(body: Json, model: Model) -> tuple[str, ...]:
         raise Refusal(400, "too_many_images", f"image_urls holds {len(urls)} images, at most {model.max_references} are allowed")
     for url in urls:
         check_url(url)
+        if url.startswith("data:") and not data:
+            raise Refusal(400, "invalid_image_url", "image_urls takes no data: addresses: upload the image first")
         if ending := validation.wrong_kind(model, urlsplit(url).path):
             raise Refusal(400, "invalid_image_url", f"unsupported image type {ending}: {', '.join(model.reference_types)} are supported")
     return tuple(urls)
@@ -179,6 +181,7 @@ class Dialect:
     upload_path: ClassVar[str | None] = None
     list_path: ClassVar[str | None] = None
     balance_path: ClassVar[str | None] = None
+    request_id_header: ClassVar[str] = ""  # of each refusal
     key_reused: ClassVar[str] = "idempotency_key_reused"  # code for an Idempotency-Key with another body
     indeterminate: ClassVar[str] = "idempotency_result_indeterminate"
 
@@ -230,6 +233,10 @@ class Dialect:
         """Return HTTP status and body of a refusal; `now` in epoch seconds, `model` as the body named it."""
         kind = "server_error" if refusal.status >= 500 else "invalid_request_error"
         return refusal.status, {"error": {"code": refusal.code, "message": refusal.message, "type": kind}}
+
+    def unknown_task(self) -> Refusal:
+        """Return the refusal of a poll of an unknown task."""
+        return Refusal(404, "task_not_found", "task not found")
 
     def moderation_refusal(self) -> Refusal:
         """Return moderation's refusal of a prompt."""

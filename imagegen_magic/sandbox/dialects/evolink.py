@@ -101,6 +101,10 @@ class Evolink(Dialect):
         """Return the credits, of 1,000 at the start."""
         return {"success": True, "data": {"user": {"remaining_credits": round(1_000 - spent, 4), "used_credits": round(spent, 4)}}}
 
+    def unknown_task(self) -> Refusal:
+        """Return 400 `invalid_task_id`."""
+        return Refusal(400, "invalid_task_id", "the task does not exist")
+
     def list_response(self, views: Sequence[TaskView]) -> Json:
         """Return the latest tasks, each with its prompt."""
         return {"object": "list", "data": [self.task_response(view) | {"input": {"prompt": view.task.prompt}} for view in views]}
