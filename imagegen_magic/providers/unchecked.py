@@ -26,13 +26,19 @@ def resolve_unchecked(
     warnings: list[str] = []
     while True:
         try:
-            return RequestValidator(who, model, request, upload).resolved(), model, tuple(warnings)
+            resolved = RequestValidator(who, model, request, upload).resolved()
+            return replace(resolved, unchecked=bool(warnings)), model, tuple(warnings)
         except UnsupportedOption as refusal:
             wider = _widened(model, request, refusal.option)
             if wider == model:
                 raise
             warnings.append(f"not checked: {model.source}, says that {refusal.what}")
             model = wider
+
+
+def can_be_sent(model: Model, request: ImageRequest, option: str) -> bool:
+    """Return whether the value of an option that the model's page refuses can be sent all the same."""
+    return _widened(model, request, option) != model
 
 
 def _widened(model: Model, request: ImageRequest, option: str) -> Model:

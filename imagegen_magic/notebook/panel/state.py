@@ -18,6 +18,7 @@ from imagegen_magic.providers.describe import shown
 from imagegen_magic.request import ImageRequest, LocalImage, is_blank
 from imagegen_magic.result import GeneratedImage
 
+_ALWAYS_SET = ("prompt", "unchecked")  # options without a value that a model chooses
 _FIELDS = {field.name for field in fields(ImageRequest)}
 
 
@@ -61,7 +62,11 @@ class PanelState:
             request = request if has_model else replace(request, model=None)
         elif option == "sandbox":
             sandbox = bool(value)
-        elif option == "prompt" or str(value) != self.validation.chosen(option) or getattr(request, option) not in (None, value):
+        elif (
+            option in ("prompt", "unchecked")
+            or str(value) != self.validation.chosen(option)
+            or getattr(request, option) not in (None, value)
+        ):
             request = replace(request, **{option: value})
         if (provider, sandbox, request) == before:
             return False

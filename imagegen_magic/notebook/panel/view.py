@@ -21,6 +21,7 @@ from imagegen_magic.notebook.panel.summary import Usual
 from imagegen_magic.notebook.progress import renderers
 from imagegen_magic.notebook.widgets.key_field import KeyField
 from imagegen_magic.notebook.widgets.prompt import Prompt
+from imagegen_magic.providers.unchecked import can_be_sent
 from imagegen_magic.result import GeneratedImage
 
 
@@ -36,6 +37,9 @@ class PanelEvents(NamedTuple):
     run_dismissed: Callable[[Run], None]
 
 
+_ANYWAY = "Send what the model's page refuses; the gateway may refuse it or answer with something else"
+
+
 class View:
     """All widgets of one panel; `root` is displayed."""
 
@@ -47,6 +51,8 @@ class View:
         self._summary, self._problems, self._message = (controls.html() for _ in range(3))
         self._fix = controls.button("", events.fixes_accepted)
         self._fix.add_class("imagegen-fix")
+        self._unchecked = False
+        self._anyway = controls.button("", lambda: events.option_changed("unchecked", not self._unchecked), tooltip=_ANYWAY)
         self._key = KeyField(events.key_entered)
         use_sandbox = controls.button("Use the sandbox", lambda: events.option_changed("sandbox", True), tooltip="No key, no cost")
         self._key_box = controls.box("stack", self._key, use_sandbox)
@@ -61,7 +67,7 @@ class View:
         self.show_message("")
 
     def _layout(self) -> Any:
-        request = controls.box("stack", self._prompt, self._summary, self._problems, self._fix)
+        request = controls.box("stack", self._prompt, self._summary, self._problems, self._fix, self._anyway)
         request.add_class("imagegen-first")
         for part in (self._runs, self._messages):
             part.add_class("imagegen-second")
@@ -85,6 +91,10 @@ class View:
         fixes = [problem.label for problem in problems if problem.option != "prompt"]
         controls.update(self._fix, description=", ".join(fixes[:1] + [label[:1].lower() + label[1:] for label in fixes[1:]]))
         controls.set_visible(self._fix, bool(fixes))
+        self._unchecked = request.unchecked
+        controls.update(self._anyway, description="Check against the page again" if request.unchecked else "Send anyway")
+        sendable = problems and all(can_be_sent(model, request, problem.option) for problem in problems)
+        controls.set_visible(self._anyway, request.unchecked or bool(sendable))
         controls.set_visible(self._key_box, bool(missing))
         controls.update(self._key, about=f"{missing} it is kept in memory only." if missing else "")
 
