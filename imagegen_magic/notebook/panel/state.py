@@ -62,11 +62,7 @@ class PanelState:
             request = request if has_model else replace(request, model=None)
         elif option == "sandbox":
             sandbox = bool(value)
-        elif (
-            option in ("prompt", "unchecked")
-            or str(value) != self.validation.chosen(option)
-            or getattr(request, option) not in (None, value)
-        ):
+        elif option in _ALWAYS_SET or str(value) != self.validation.chosen(option) or getattr(request, option) not in (None, value):
             request = replace(request, **{option: value})
         if (provider, sandbox, request) == before:
             return False
