@@ -105,8 +105,8 @@ class ImageRequest(Record):
 
     `size` is a ratio, pixels or `auto` as text; `resolution` a tier (`1k`); `n` the number of pictures;
     `output_compression` is 0-100. `references` and `mask` are addresses or images on this machine; in a call also files, PIL images,
-    arrays and earlier results, which the engine converts. `unchecked` sends what the model's page refuses. `extra` holds
-    further fields of the gateway's request.
+    arrays and earlier results, which the engine converts. `unchecked` sends what the model's page refuses. `parameters` holds the
+    model's further parameters by name (`seed`, `negative_prompt`, `steps`). `extra` holds further fields of the gateway's request.
     """
 
     prompt: str
@@ -124,13 +124,15 @@ class ImageRequest(Record):
     mask: str | LocalImage | None = None
     callback_url: str | None = None
     unchecked: bool = False
+    parameters: Mapping[str, Any] = field(default_factory=FrozenDict)
     extra: Mapping[str, Any] = field(default_factory=FrozenDict)
 
     def __post_init__(self) -> None:
         given: Any = self.references
         references = () if given is None else tuple(given) if isinstance(given, list | tuple) else (given,)
         object.__setattr__(self, "references", references)
-        object.__setattr__(self, "extra", _by_name(self.extra))
+        object.__setattr__(self, "parameters", _by_name(self.parameters, "parameters"))
+        object.__setattr__(self, "extra", _by_name(self.extra, "extra"))
 
     __hash__ = hash_of_fields  # references may be arrays or images before they are made ready
 
@@ -139,19 +141,19 @@ class ImageRequest(Record):
         requested: dict[str, Any] = {}
         for item in fields(self):
             value = getattr(self, item.name)
-            if value is None or value is False or value == () or (item.name == "extra" and not value):
+            if value is None or value is False or value == () or (item.name in ("parameters", "extra") and not value):
                 continue
             requested[item.name] = _plain(value)
         return requested
 
 
-def _by_name(extra: Any) -> FrozenDict[str, Any]:
+def _by_name(given: Any, option: str) -> FrozenDict[str, Any]:
     """Return further fields by their names. Raises UnsupportedOption for a value without names."""
     try:
-        return FrozenDict(extra)
+        return FrozenDict(given)
     except (TypeError, ValueError):
-        step = 'give them by name, as in extra={"seed": 7}'
-        raise UnsupportedOption(f"Further fields cannot be read from {extra!r:.60}", option="extra", value=extra, hint=step) from None
+        step = f'give them by name, as in {option}={{"seed": 7}}'
+        raise UnsupportedOption(f"Further fields cannot be read from {given!r:.60}", option=option, value=given, hint=step) from None
 
 
 def _plain(value: Any) -> Any:

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
     from imagegen_magic.imaging.preview import Preview
 
-Kind = Literal["measured", "reserved", "estimated", "unknown"]
-_CERTAINTY: tuple[Kind, ...] = ("measured", "reserved", "estimated", "unknown")
+Kind = Literal["measured", "calculated", "reserved", "estimated", "unknown"]
+_CERTAINTY: tuple[Kind, ...] = ("measured", "calculated", "reserved", "estimated", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
 class Cost(Record):
     """An amount in the gateway's own unit (`USD`, `credits`, …), or unknown; never 0 for unknown.
 
-    `kind` is how it is known, `source` where from, and `checked` on which date (ISO). `unknown` counts the parts of a sum whose price
-    is unknown.
+    `kind` is how it is known (`calculated`: from measured tokens at the service's listed prices), `source` where from, and `checked` on
+    which date (ISO). `unknown` counts the parts of a sum whose price is unknown.
     """
 
     amount: Decimal | None = None

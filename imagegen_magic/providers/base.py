@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -36,12 +36,13 @@ from imagegen_magic.errors import (
     UnsupportedOption,
 )
 from imagegen_magic.formats import MIME_TYPES
-from imagegen_magic.providers import responses, sizes, uploads, validation
+from imagegen_magic.providers import parameters, responses, sizes, uploads, validation
 from imagegen_magic.providers.describe import shown
-from imagegen_magic.providers.model import Model, PixelRule, Pixels
+from imagegen_magic.providers.model import Model, PixelRule, Pixels, Rates
+from imagegen_magic.providers.parameters import Parameter
 from imagegen_magic.providers.unchecked import resolve_unchecked
 from imagegen_magic.providers.uploads import UploadCall, Uploaded, UploadRule
-from imagegen_magic.records import Record, frozen
+from imagegen_magic.records import FrozenDict, Record, frozen
 from imagegen_magic.request import ImageRequest, LocalImage
 from imagegen_magic.result import Cost
 from imagegen_magic.secret_patterns import Address
@@ -49,21 +50,26 @@ from imagegen_magic.secret_patterns import Address
 __all__ = [
     "Balance",
     "Call",
+    "Elsewhere",
     "Failed",
     "ListedTask",
     "Model",
+    "Parameter",
+    "Partial",
     "Pending",
     "PixelRule",
     "Pixels",
     "Plan",
     "PollingPolicy",
     "Provider",
+    "Rates",
     "Submission",
     "Succeeded",
     "TaskState",
     "UploadCall",
     "UploadRule",
     "Uploaded",
+    "in_answer",
     "standard_field_names",
 ]
 
@@ -73,7 +79,7 @@ _RENAMED = {"cadence": "polling", "wire": "field_names", "wire_also": "reserved_
 
 _LATER = dict.fromkeys(("get_channel_failed", "bad_response_status_code"), "try again later")
 _ALPHA = {"transparent": True, "opaque": False}
-_FIELD_NAMES = {"model": "model", **{field.name: field.name for field in fields(ImageRequest) if field.name != "extra"}}
+_FIELD_NAMES = {"model": "model", **{field.name: field.name for field in fields(ImageRequest) if field.name not in ("parameters", "extra")}}
 _FIELD_NAMES |= {"references": "image_urls", "mask": "mask_url"}
 
 
@@ -84,15 +90,24 @@ def standard_field_names(*names: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Call(Record):
-    """One HTTP request to make: `path` is joined to the base URL, `json` is its body."""
+    """One HTTP request to make: `path` is joined to the base URL, `json` is its body.
+
+    `path` may also be an https address on the base URL's host or one of the provider's `key_hosts`. With `form`, the body is a multipart
+    form: texts, and placeholders of pictures (alone or in lists) as files. `headers` never hold the key. With `events` the response is a
+    stream of server-sent events.
+    """
 
     method: str
     path: str
     json: Mapping[str, Any] | None = None
+    form: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=FrozenDict)
+    events: bool = False
 
     def __post_init__(self) -> None:
-        if self.json is not None:
-            object.__setattr__(self, "json", frozen(self.json))
+        for name in ("json", "form", "headers"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, frozen(value))
 
 
 @renamed_fields(pictures="images_per_call")
@@ -173,12 +188,18 @@ class Pending(Record):
 @renamed_fields(pictures="image_urls")
 @dataclass(frozen=True, slots=True, repr=False)
 class Succeeded(Record):
-    """Finished: the pictures' addresses, when they expire (epoch seconds), the cost, and the gateway's own duration in seconds."""
+    """Finished: the pictures' addresses, when they expire (epoch seconds), the cost, and the gateway's own duration in seconds.
+
+    A picture within the answer itself has the address `in_answer(...)`. `seeds` are those that the service reports, one a picture;
+    `text` is what it wrote beside the pictures.
+    """
 
     image_urls: tuple[str, ...]
     expires_at: float | None = None
     cost: Cost = Cost()
     seconds: float | None = None
+    seeds: tuple[int, ...] = ()
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +209,27 @@ class Failed(Record):
     error: ImageGenError
 
 
-TaskState = Pending | Succeeded | Failed
+@dataclass(frozen=True, slots=True, repr=False)
+class Elsewhere(Record):
+    """Finished, and the result is the response to this call, which carries the key; `Provider.read_result` reads it."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Partial(Record):
+    """A first view of a picture that is still being made: its address `in_answer(...)` within the event, and its number from 0."""
+
+    image_url: str
+    number: int = 0
+
+
+TaskState = Pending | Elsewhere | Succeeded | Failed
+
+
+def in_answer(*path: str | int) -> str:
+    """Return the address of a picture within an answer, as base64 at that path: `in_answer("data", 0, "b64_json")`."""
+    return "#" + "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)
 
 
 @renamed_fields(least="min_interval", first="initial_delay", batch="batch_size")
@@ -221,6 +262,10 @@ class Provider:
     task_path: ClassVar[str] = "/v1/tasks/{}"
     batch_path: ClassVar[str] = "/v1/tasks/batch"
     field_names: ClassVar[Mapping[str, str]] = _FIELD_NAMES
+    key_header: ClassVar[tuple[str, str]] = ("Authorization", "Bearer {}")  # name and value of the header with the key
+    needs_key: ClassVar[bool] = True
+    synchronous: ClassVar[bool] = False  # whether the response to a submission carries the pictures, so that a lost one is lost
+    cost_headers: ClassVar[tuple[str, ...]] = ()  # response headers, in lower case, that `cost_of_headers` reads
     reserved_fields: ClassVar[Mapping[str, str]] = {}  # other fields that the payload writes -> the option of each
     refusal_phrases: ClassVar[tuple[str, ...]] = ()  # texts with which an HTTP 5xx is a refusal, not an outage
     upload: ClassVar[UploadRule | None] = None  # what it takes as a file, None if it takes only addresses
@@ -245,24 +290,38 @@ class Provider:
         for model in self.models:
             if model.name.lower() == wanted:
                 return model
+        if (unlisted := self.unlisted_model(str(name).strip())) is not None:
+            return unlisted
         names = [model.name for model in self.models]
         close = difflib.get_close_matches(wanted, names, 1)
         hint = f"did you mean {close[0]}; " if close and len(names) > 1 else ""
         raise UnknownProvider(f"{self.name} has no model {shown(name)}", hint=f"{hint}it has {', '.join(names)}")
 
+    def unlisted_model(self, name: str) -> Model | None:
+        """Return a model of a name that `models` does not list, not `strict`; None if this provider has no others."""
+        return None
+
     def plan(self, request: ImageRequest) -> Plan:
         """Return what will be sent and what is expected; raises UnsupportedOption if the model cannot do it."""
         model = self.model(request.model)
         who = f"{self.name} {model.name}"
+        request = _with_declared(model, request)
         unchecked: tuple[str, ...] = ()
-        if request.unchecked:
+        if request.unchecked or not model.strict:
             resolved, model, unchecked = resolve_unchecked(who, model, request, self.upload)
+            resolved = replace(resolved, unchecked=resolved.unchecked and request.unchecked)
         else:
             resolved = validation.RequestValidator(who, model, request, self.upload).resolved()
+        strict = model.strict and not request.unchecked
+        resolved = replace(resolved, parameters=parameters.check(who, model.parameters, request.parameters, strict=strict))
         full_calls, rest = divmod(resolved.n or 1, model.max_n)
         images_per_call = (model.max_n,) * full_calls + ((rest,) if rest else ())
-        bodies = [{**self.payload(resolved, n), **self._further_fields(resolved)} for n in images_per_call]
-        reserved = {name: name for name in bodies[0]} | {name: field for field, name in self.field_names.items()} | {**self.reserved_fields}
+        calls = [self.submission(each, n) for each, n in zip(_counted(model, resolved, images_per_call), images_per_call, strict=True)]
+        reserved = (
+            {name: name for name in calls[0].json or {}}
+            | {name: field for field, name in self.field_names.items()}
+            | {**self.reserved_fields}
+        )
         validation.check_extra(who, request.extra.items(), reserved)
         pixels = sizes.expected_pixels(model, resolved)
         price = _own_price(model, resolved) or self.price(resolved, pixels[0] if pixels else _likely_pixels(model, resolved))
@@ -270,7 +329,7 @@ class Provider:
             provider=self.name,
             model=model,
             request=resolved,
-            calls=tuple(Call("POST", self.submit_path, {**body, **request.extra}) for body in bodies),
+            calls=tuple(replace(call, json={**call.json, **request.extra}) if call.json is not None else call for call in calls),
             images_per_call=images_per_call,
             pixels=pixels,
             mime_type=MIME_TYPES.get(resolved.output_format or ""),
@@ -280,6 +339,11 @@ class Provider:
             warnings=(*unchecked, *sizes.warnings(model, resolved), *self.warnings(model, resolved)),
             uploads=uploads.unique((*request.references, request.mask)),
         )
+
+    def submission(self, request: ImageRequest, n: int) -> Call:
+        """Return the submission for `n` pictures, without the request's `extra`; `request` has every default filled in."""
+        values = parameters.placed(self.model(request.model).parameters, request.parameters)
+        return Call("POST", self.submit_path, {**self.payload(request, n), **values, **self._further_fields(request)})
 
     def _further_fields(self, request: ImageRequest) -> dict[str, Any]:
         """Return the fields of an unchecked request that the gateway's page does not have, by their usual names."""
@@ -323,6 +387,10 @@ class Provider:
 
     def cost(self, task: Mapping[str, Any]) -> Cost:
         """Return the cost that the gateway reports for a task, else unknown."""
+        return Cost()
+
+    def cost_of_headers(self, headers: Mapping[str, str]) -> Cost:
+        """Return the cost that the response headers named in `cost_headers` report, else unknown."""
         return Cost()
 
     def estimated_seconds(self, task: Mapping[str, Any]) -> float | None:
@@ -370,6 +438,38 @@ class Provider:
         if tasks is None or (not tasks and responses.is_error(answer)):
             raise self._unreadable(answer)
         return [listed for task in tasks if (listed := _listed(task))]
+
+    def read_event(self, name: str, data: Any) -> Partial | Succeeded | Failed | None:
+        """Read one server-sent event of a submission; None for what is not about a picture."""
+        return None
+
+    def read_result(self, answer: Any) -> TaskState:
+        """Read the answer to the call of an `Elsewhere`."""
+        return self.read_task(answer)
+
+    def cancel_call(self, task_id: str) -> Call | None:
+        """Return the request that cancels a task at the service; None if it has none."""
+        return None
+
+    def read_cancel(self, answer: Any) -> str:
+        """Read the answer to `cancel_call`: "cancelled", "running" (it may be charged), "finished", or "unknown"."""
+        return "unknown"
+
+    def models_call(self) -> Call | None:
+        """Return the request for the models that the server has; None if only `models` count."""
+        return None
+
+    def read_models(self, answer: Any) -> tuple[Model, ...]:
+        """Read the answer to `models_call`."""
+        return ()
+
+    def schema_call(self, name: str) -> Call | None:
+        """Return the request for the parameters of an unlisted model; None if the service does not describe them."""
+        return None
+
+    def read_schema(self, name: str, answer: Any) -> Model | None:
+        """Read the answer to `schema_call`; None if it describes no model."""
+        return None
 
     def task_call(self, task_id: str) -> Call:
         """Return the poll of one task."""
@@ -483,6 +583,23 @@ class Provider:
 
 for _old, _new in _RENAMED.items():
     setattr(Provider, _old, RenamedAttribute("Provider", _old, _new))
+
+
+def _with_declared(model: Model, request: ImageRequest) -> ImageRequest:
+    """Return the request with those further fields as parameters that the model declares."""
+    declared = {name: value for name, value in request.extra.items() if name in model.parameters}
+    if not declared:
+        return request
+    extra = {name: value for name, value in request.extra.items() if name not in declared}
+    return replace(request, extra=extra, parameters={**declared, **request.parameters})
+
+
+def _counted(model: Model, request: ImageRequest, images_per_call: Sequence[int]) -> list[ImageRequest]:
+    """Return the request of each call: what counts up, such as a seed, counts from call to call."""
+    if not any(parameter.counted for parameter in model.parameters.values()):
+        return [request] * len(images_per_call)
+    before = [sum(images_per_call[:number]) for number in range(len(images_per_call))]
+    return [replace(request, parameters=parameters.counted(model.parameters, request.parameters, done)) for done in before]
 
 
 def _own_price(model: Model, request: ImageRequest) -> Cost | None:

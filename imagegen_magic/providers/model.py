@@ -6,8 +6,10 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Literal
 
 from imagegen_magic.deprecated import renamed_fields, renamed_functions
+from imagegen_magic.providers.parameters import Parameter
 from imagegen_magic.records import FrozenDict, Record, frozen
 
 Pixels = tuple[int, int]
@@ -68,6 +70,23 @@ class PixelRule(Record):
         return f"{edges}, at most {self.max_ratio:g}:1, {self.min_area} to {self.max_area} pixels"
 
 
+@dataclass(frozen=True, slots=True)
+class Rates(Record):
+    """Dollars for a million tokens, as dated data; None: there are no such tokens."""
+
+    checked: str
+    document: str
+    text_input: Decimal | None = None
+    image_input: Decimal | None = None
+    image_output: Decimal | None = None
+    text_output: Decimal | None = None
+    cached_text: Decimal | None = None
+    cached_image: Decimal | None = None
+
+
+ReferencesAs = Literal["address", "data_url", "base64", "part"]
+
+
 @renamed_fields(also="alternate_pixels", odd_pixels="extra_sizes", pixels_promised="pixels_documented")
 @dataclass(frozen=True, kw_only=True)
 class Model(Record):
@@ -83,6 +102,11 @@ class Model(Record):
     weigh. `prices` are dollars of one picture by quality, before the gateway's own list. `retired` is the ISO date of its end upstream;
     `added` that of the version which first had this model at this gateway, "" for the first version: a request that names only the model
     goes where it always went. `checked` is the ISO date on which `document` was read.
+
+    `parameters` are its further parameters by name, `rates` its token prices. A model that is not `strict` is known in part: what its
+    data do not have is sent unchecked, and the plan says so. `references_as` is how a picture of this machine travels: as an uploaded
+    file's address, or within the request as data: address, as base64 alone, or as a part of a form. `mask_paints` is which part of a mask
+    is repainted: the transparent or the white one.
     """
 
     name: str
@@ -113,6 +137,11 @@ class Model(Record):
     max_prompt: int | None = None
     retired: str | None = None
     added: str = ""
+    parameters: Mapping[str, Parameter] = field(default_factory=FrozenDict)
+    rates: Rates | None = None
+    strict: bool = True
+    references_as: ReferencesAs = "address"
+    mask_paints: Literal["transparent", "white"] = "transparent"
     checked: str
     document: str
     note: str = ""
@@ -122,6 +151,7 @@ class Model(Record):
         object.__setattr__(self, "alternate_pixels", frozen(self.alternate_pixels))
         object.__setattr__(self, "pixel_budgets", frozen(self.pixel_budgets))
         object.__setattr__(self, "prices", frozen(self.prices))
+        object.__setattr__(self, "parameters", frozen(self.parameters))
 
     @property
     def source(self) -> str:

@@ -15,7 +15,7 @@ from imagegen_magic.engine.net.client import GatewayResponse
 from imagegen_magic.engine.net.transport import CONNECTIONS, NotSent, OutcomeUnknown
 from imagegen_magic.engine.polling.schedule import DurationModel, batch_interval, make_batches, next_poll, next_shared_poll
 from imagegen_magic.errors import APIError, ImageGenError, NotFound, PictureMissing
-from imagegen_magic.providers.base import Call, Failed, Pending, PollingPolicy, Provider, Succeeded, TaskState
+from imagegen_magic.providers.base import Call, Elsewhere, Failed, Pending, PollingPolicy, Provider, Succeeded, TaskState
 
 _MAX_PAUSE = 20.0  # seconds between polls while the gateway does not answer
 _MAX_DOUBTS = 3  # polls that repeat a final state which may not be this task's
@@ -93,7 +93,16 @@ class Poller:
         answer = await self._call(self._provider.task_call(task_id))
         if answer.status >= 400:
             raise self._provider.read_error(answer.status, answer.content)
-        return self._provider.read_task(answer.content)
+        state = self._provider.read_task(answer.content)
+        if not isinstance(state, Elsewhere):
+            return state
+        return self._result(await self._call(state.call))
+
+    def _result(self, answer: GatewayResponse) -> TaskState:
+        """Return what the response to the call of an `Elsewhere` means."""
+        if answer.status >= 400:
+            return Failed(self._provider.read_error(answer.status, answer.content))
+        return self._provider.read_result(answer.content)
 
     # when to poll
 
@@ -164,10 +173,23 @@ class Poller:
             return self._retry(batch, f"the gateway answers {answer.status}, retrying", answer.retry_after)
         if call is not None:
             return self._take_batch(batch, answer)
-        self._take_single(batch[0], answer)
         for item in batch[1:]:
             self._schedule(item)
+        if (elsewhere := self._take_single(batch[0], answer)) is not None:
+            await self._take_result(batch[0], elsewhere.call)
         return None
+
+    async def _take_result(self, item: _Open, call: Call) -> None:
+        try:
+            answer = await self._call(call)
+        except (NotSent, OutcomeUnknown) as trouble:
+            return self._retry([item], f"the result cannot be fetched ({trouble}), retrying")
+        if answer.status in (404, 429) or answer.status >= 500:
+            return self._retry([item], f"the result is not given out just now ({answer.status}), retrying", answer.retry_after)
+        try:
+            return self._take(item, self._result(answer))
+        except APIError as error:
+            return self._retry([item], f"the gateway's answer cannot be read ({error.what}), retrying")
 
     def _take_batch(self, batch: Iterable[_Open], answer: GatewayResponse) -> None:
         try:
@@ -186,18 +208,25 @@ class Poller:
                 item.alone = True
                 self._schedule(item, self._clock.time() + self._policy.min_interval)
 
-    def _take_single(self, item: _Open, answer: GatewayResponse) -> None:
+    def _take_single(self, item: _Open, answer: GatewayResponse) -> Elsewhere | None:
+        """Handle a poll's answer; return where the result is, if it has a call of its own."""
         if answer.status in (401, 402, 403):
-            return self._end([item], self._provider.read_error(answer.status, answer.content))
+            self._end([item], self._provider.read_error(answer.status, answer.content))
+            return None
         try:
             state = self._provider.read_task(answer.content)  # at 4xx too: xingchao reports a failure in its ordinary envelope
         except APIError as error:
             if answer.status < 400:
-                return self._retry([item], f"the gateway's answer cannot be read ({error.what}), retrying")
-            return self._refused(item, self._provider.read_error(answer.status, answer.content))
+                self._retry([item], f"the gateway's answer cannot be read ({error.what}), retrying")
+            else:
+                self._refused(item, self._provider.read_error(answer.status, answer.content))
+            return None
+        if isinstance(state, Elsewhere):
+            return state
         if item.alone:
             self._batch = 0  # known when polled alone, left out of the batch: its batch query does not work for us
-        return self._take(item, state, named=item.task_id in str(answer.content))
+        self._take(item, state, named=item.task_id in str(answer.content))
+        return None
 
     def _refused(self, item: _Open, error: ImageGenError) -> None:
         item.missing += isinstance(error, NotFound)
@@ -220,7 +249,7 @@ class Poller:
             return self._schedule(item)
         if isinstance(state, Succeeded) and state.seconds is None and not item.resumed:
             state = replace(state, seconds=(item.previous_poll + item.last_poll) / 2 - item.submitted)
-        if not item.outcome.done():
+        if not isinstance(state, Elsewhere) and not item.outcome.done():
             item.outcome.set_result(state)
         return None
 
