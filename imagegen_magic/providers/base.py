@@ -264,6 +264,10 @@ class Provider:
     field_names: ClassVar[Mapping[str, str]] = _FIELD_NAMES
     key_header: ClassVar[tuple[str, str]] = ("Authorization", "Bearer {}")  # name and value of the header with the key
     needs_key: ClassVar[bool] = True
+    chosen_by_key: ClassVar[bool] = True  # whether a key alone makes it the choice of a request that names no provider
+    base_variable: ClassVar[str] = ""  # the environment variable of its address; "": <NAME>_BASE_URL
+    other_key_variables: ClassVar[tuple[str, ...]] = ()  # read only for a request that names this provider
+    version_segment: ClassVar[str] = ""  # the end of a base URL, which is added where it is missing; paths have none
     synchronous: ClassVar[bool] = False  # whether the response to a submission carries the pictures, so that a lost one is lost
     cost_headers: ClassVar[tuple[str, ...]] = ()  # response headers, in lower case, that `cost_of_headers` reads
     reserved_fields: ClassVar[Mapping[str, str]] = {}  # other fields that the payload writes -> the option of each

@@ -61,11 +61,12 @@ class Sandbox:
         self.faults, self.log = Faults(), RequestLog()
         self.store, self.uploads = TaskStore(self.home), UploadStore(self.home)
         self.images = ImageCache(plain=self.plain, find=lambda name: self.references.find(name))
-        self.references = ReferenceStore(self.uploads, self.store, self._draw, self.clock)
+        self.references = ReferenceStore(self.uploads, self.store, self.draw, self.clock)
         self._revoked: dict[str, int] = {}
         self._disarmed_at = -math.inf  # when the faults were last disarmed
 
-    def _draw(self, task: Task, index: int) -> bytes:
+    def draw(self, task: Task, index: int) -> bytes:
+        """Return the bytes of one picture of a task."""
         return self.images.make(ImageSpec.of(task, index, self.seed))
 
     async def submit(self, request: Request) -> Response:
@@ -73,7 +74,7 @@ class Sandbox:
         dialect = _dialect(request)
         entry = self.log.submission(LogEntry(dialect.name, self.clock(), "authorization" in request.headers))
         entry.idempotency_key = request.headers.get("idempotency-key", "")
-        entry.json = _json_or_text(await request.body())
+        entry.json = json_or_text(await request.body())
         try:
             response = await self._submitted(request, dialect, entry)
         except Refusal as refusal:
@@ -84,19 +85,19 @@ class Sandbox:
     async def _submitted(self, request: Request, dialect: Dialect, entry: LogEntry) -> Response:
         body = entry.json
         entry.prompt = str(body.get("prompt", "")) if isinstance(body, dict) else ""
-        _check_key(request)
+        check_key(dialect, request)
         if not isinstance(body, dict):
             raise Refusal(400, "invalid_json", "the body must be a JSON object, in UTF-8 and with finite numbers")
         if entry.idempotency_key and (task := await self._by_idempotency_key(dialect.name, entry.idempotency_key)):
             return self._repeated(dialect, task, entry)
-        entry.fault = self._fault("submit", dialect, entry.prompt, entry.idempotency_key or entry.prompt)
+        entry.fault = self.fault("submit", dialect, entry.prompt, entry.idempotency_key or entry.prompt)
         if entry.fault in REFUSALS:
             return fault_responses.refuse(entry.fault, dialect, self.clock())
         submission = dialect.parse(body)
         sources_and_mask = (
             await asyncio.to_thread(self.references.of, submission, request.headers.get("host", "")) if submission.references else ((), "")
         )
-        task = self._accept(dialect, submission, entry, *sources_and_mask)
+        task = self.accept(dialect, submission, entry, *sources_and_mask)
         answer = self._accepted(dialect, task, as_object=entry.fault == "data-object")
         return fault_responses.answer(entry.fault, answer) if entry.fault else JSONResponse(answer)
 
@@ -104,7 +105,7 @@ class Sandbox:
         """Answer a submission whose Idempotency-Key was accepted before. Raises Refusal."""
         if task.body and task.body != digest(entry.json):
             raise Refusal(409, dialect.key_reused, "this Idempotency-Key was used with another body")
-        if fault := self._fault("repeat", dialect, entry.prompt, entry.idempotency_key):
+        if fault := self.fault("repeat", dialect, entry.prompt, entry.idempotency_key):
             return fault_responses.refuse(fault, dialect, self.clock())
         self.log.accept(entry, task.id, repeated=True)
         return JSONResponse(self._accepted(dialect, task), headers={"idempotency-replayed": "true"})
@@ -114,13 +115,15 @@ class Sandbox:
             await asyncio.to_thread(self.store.refresh)
         return task or self.store.by_key(provider, idempotency_key)
 
-    def _fault(self, phase: Any, dialect: Dialect, prompt: str, owner: str) -> str | None:
+    def fault(self, phase: Any, dialect: Dialect, prompt: str, owner: str) -> str | None:
+        """Return the fault that this request meets, None if it meets none. Raises Refusal for an unknown one."""
         try:
             return self.faults.take(phase, dialect.name, prompt, owner)
         except UnknownFault as error:
             raise Refusal(400, "unknown_fault", str(error)) from None
 
-    def _accept(self, dialect: Dialect, submission: Submission, entry: LogEntry, sources: tuple[str, ...] = (), mask: str = "") -> Task:
+    def accept(self, dialect: Dialect, submission: Submission, entry: LogEntry, sources: tuple[str, ...] = (), mask: str = "") -> Task:
+        """Make and store the task of an accepted submission."""
         task_id = dialect.new_id()
         seconds = timing.seconds(submission.quality, submission.pixels, task_id) * self.scale
         task = Task(
@@ -167,7 +170,7 @@ class Sandbox:
         rule = get_provider(dialect.name).upload
         assert rule is not None
         body = await _read_body(request, rule.max_bytes + _FORM_BYTES)
-        _check_key(request)
+        check_key(dialect, request)
         if fault := self.faults.take("upload", dialect.name, "", ""):
             return fault_responses.upload(fault, dialect, self.clock())
         file = form(body, request.headers.get("content-type", "")).get("file") if body is not None else None
@@ -183,7 +186,7 @@ class Sandbox:
     def _file(self, request: Request, dialect: Dialect, kept: StoredFile, name: str, size: int) -> UploadedFile:
         now = self.clock()
         expires = now + _UPLOADS_LIVE * self.lifetime
-        url = signed_address(_origin(request), f"/files/{dialect.name}/uploads/{kept.name}", serial=0, expires=expires)
+        url = signed_address(origin_of(request), f"/files/{dialect.name}/uploads/{kept.name}", serial=0, expires=expires)
         return UploadedFile(url, expires, name, kept.mime_type, size, now)
 
     def _count_download(self, request: Request) -> Response | None:
@@ -209,49 +212,49 @@ class Sandbox:
         """Answer a poll of one task."""
         dialect = _dialect(request)
         self.log.count(dialect.name, "looks")
-        _check_key(request)
+        check_key(dialect, request)
         await asyncio.sleep(self.latency)
-        task = await self._task(request.path_params["task_id"], dialect)
+        task = await self.task(request.path_params["task_id"], dialect)
         if task is None:
             raise dialect.unknown_task()
-        if fault := self._fault("look", dialect, task.prompt, task.id):
+        if fault := self.fault("look", dialect, task.prompt, task.id):
             return fault_responses.poll(fault, dialect, self.clock())
-        return JSONResponse(dialect.task_response(self._view(task, _origin(request))))
+        return JSONResponse(dialect.task_response(self.view(task, origin_of(request))))
 
     async def balance(self, request: Request) -> Response:
         """Show what the account has."""
         dialect = _dialect(request)
-        _check_key(request)
+        check_key(dialect, request)
         return JSONResponse(dialect.balance_response(self.store.spent(dialect.name)))
 
     async def list_tasks(self, request: Request) -> Response:
         """Show the latest tasks of the gateway, newest first."""
         dialect = _dialect(request)
         self.log.count(dialect.name, "lists")
-        _check_key(request)
+        check_key(dialect, request)
         if self.store.home is not None:
             await asyncio.to_thread(self.store.refresh)
-        views = [self._view(task, _origin(request)) for task in self.store.latest(dialect.name, _LISTED)]
+        views = [self.view(task, origin_of(request)) for task in self.store.latest(dialect.name, _LISTED)]
         return JSONResponse(dialect.list_response(views))
 
     async def poll_batch(self, request: Request) -> Response:
         """Answer a batch poll."""
         dialect = _dialect(request)
         self.log.count(dialect.name, "batch_looks")
-        _check_key(request)
-        body = _json_or_text(await request.body())
+        check_key(dialect, request)
+        body = json_or_text(await request.body())
         ids = body.get("task_ids") if isinstance(body, dict) else None
         if not isinstance(ids, list) or not ids or len(ids) > dialect.batch_limit:
             raise Refusal(400, "invalid_request", f"task_ids must be an array of 1 to {dialect.batch_limit} ids")
         await asyncio.sleep(self.latency)
-        tasks = [task for one in ids if (task := await self._task(str(one), dialect))]
+        tasks = [task for one in ids if (task := await self.task(str(one), dialect))]
         for task in tasks:
-            if fault := self._fault("batch", dialect, task.prompt, task.id):
+            if fault := self.fault("batch", dialect, task.prompt, task.id):
                 return fault_responses.poll(fault, dialect, self.clock())
-        origin = _origin(request)
-        return JSONResponse(dialect.batch_response([self._view(task, origin) for task in tasks]))
+        origin = origin_of(request)
+        return JSONResponse(dialect.batch_response([self.view(task, origin) for task in tasks]))
 
-    async def _task(self, task_id: str, dialect: Dialect) -> Task | None:
+    async def task(self, task_id: str, dialect: Dialect) -> Task | None:
         """Return this gateway's task with the faults it has caught by now, None if it is unknown or forgotten."""
         task = self.store.get(task_id) or await asyncio.to_thread(self.store.find, task_id)
         if task is None or task.provider != dialect.name:
@@ -260,7 +263,8 @@ class Sandbox:
             self.store.bind(task, fresh)
         return None if "task-forgotten" in task.faults else task
 
-    def _view(self, task: Task, origin: str) -> TaskView:
+    def view(self, task: Task, origin: str) -> TaskView:
+        """Return what a poll shows of a task now; its pictures' addresses begin with `origin`."""
         now = self.clock()
         shapes = frozenset(task.faults)
         held = "held" in shapes and task.created >= self._disarmed_at
@@ -283,7 +287,7 @@ class Sandbox:
         if refused := self._count_download(request):
             return refused
         dialect = _dialect(request)
-        task, number = await self._task(request.path_params["task_id"], dialect), request.path_params["index"]
+        task, number = await self.task(request.path_params["task_id"], dialect), request.path_params["index"]
         if task is None or number not in map(str, range(task.n)) or not signed(request.url.path, request.query_params):
             return Response("no such picture", 404)
         index = int(number)
@@ -295,7 +299,7 @@ class Sandbox:
             return Response("this address has expired", 403)
         drawing = ImageSpec.of(task, index, self.seed)
         if fault:
-            url = f"{_origin(request)}{request.url.path}?{request.url.query}"
+            url = f"{origin_of(request)}{request.url.path}?{request.url.query}"
             return await fault_responses.delivery(fault, drawing, self.images, url)
         return Response(await self.images.fetch(drawing), media_type=drawing.mime_type)
 
@@ -309,7 +313,7 @@ class Sandbox:
 
     async def arm(self, request: Request) -> Response:
         """Arm a fault: `kind`, and optionally `times` (null: always), `provider` and `match`."""
-        body = _json_or_text(await request.body())
+        body = json_or_text(await request.body())
         try:
             self.faults.arm(str(body["kind"]), body.get("times", 1), body.get("provider"), body.get("match"))
         except (KeyError, TypeError, AttributeError, UnknownFault) as error:
@@ -329,7 +333,7 @@ class Sandbox:
 
     async def index(self, request: Request) -> Response:
         """Show what this is, and the base URLs."""
-        origin = _origin(request)
+        origin = origin_of(request)
         base_urls = {name: f"{origin}/{name}" for name in DIALECTS}
         return JSONResponse({"what": "imagegen_magic's sandbox: no gateway, no AI, no cost", "base_urls": base_urls})
 
@@ -343,7 +347,7 @@ def _dialect(request: Request) -> Dialect:
     return DIALECTS[request.url.path.removeprefix("/files").split("/")[1]]
 
 
-def _json_or_text(body: bytes) -> Any:
+def json_or_text(body: bytes) -> Any:
     """Return a body's JSON; its text if it is not valid JSON."""
     try:
         value = json.loads(body)
@@ -363,15 +367,19 @@ async def _read_body(request: Request, limit: int) -> bytes | None:
     return b"".join(pieces) if size <= limit else None
 
 
-def _check_key(request: Request) -> None:
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not key.strip() or key.startswith("bad"):
-        raise Refusal(401, "invalid_api_key", "invalid or missing API key")
-    if key.startswith("poor"):
-        raise Refusal(402, "insufficient_balance", "the balance does not suffice for this request")
+def check_key(dialect: Dialect, request: Request) -> None:
+    """Raise Refusal for a missing or wrong key, and for the key of an account without money (`poor…`)."""
+    name, form = dialect.key_header
+    key = request.headers.get(name, "")
+    scheme = form.removesuffix("{}")
+    if not key.lower().startswith(scheme.lower()) or not key[len(scheme) :].strip() or key[len(scheme) :].startswith("bad"):
+        raise dialect.wrong_key()
+    if key[len(scheme) :].startswith("poor"):
+        raise dialect.no_money()
 
 
-def _origin(request: Request) -> str:
+def origin_of(request: Request) -> str:
+    """Return scheme and host that a request came to."""
     return f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}"
 
 
@@ -393,6 +401,10 @@ def create_app(*, faults: Sequence[str] = (), **options: Any) -> Starlette:
 def _gateway_routes(sandbox: Sandbox) -> list[Route]:
     routes = []
     for name, dialect in DIALECTS.items():
+        routes.append(_route(f"/files/{name}/{{task_id}}/{{index}}.{{suffix}}", sandbox.download, "GET"))
+        if (own := dialect.own_routes(sandbox)) is not None:
+            routes += [_route(f"/{name}{path}", endpoint, method) for method, path, endpoint in own]
+            continue
         if dialect.batch_path:
             routes.append(_route(f"/{name}{dialect.batch_path}", sandbox.poll_batch, "POST"))
         if dialect.balance_path:
@@ -404,7 +416,6 @@ def _gateway_routes(sandbox: Sandbox) -> list[Route]:
         if dialect.upload_path:
             routes.append(_route(f"/{name}{dialect.upload_path}", sandbox.upload, "POST"))
             routes.append(_route(f"/files/{name}/uploads/{{name}}", sandbox.fetch_upload, "GET"))
-        routes.append(_route(f"/files/{name}/{{task_id}}/{{index}}.{{suffix}}", sandbox.download, "GET"))
     return routes
 
 

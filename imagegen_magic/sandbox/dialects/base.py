@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from imagegen_magic.formats import PNG
@@ -19,6 +19,12 @@ from imagegen_magic.providers.base import Model, Pixels
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.records import PortableError
 from imagegen_magic.sandbox.tasks import Task
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    Handler = Callable[[Request], Awaitable[Response]]
 
 Json = dict[str, Any]
 
@@ -181,6 +187,7 @@ class Dialect:
     upload_path: ClassVar[str | None] = None
     list_path: ClassVar[str | None] = None
     balance_path: ClassVar[str | None] = None
+    key_header: ClassVar[tuple[str, str]] = ("authorization", "Bearer {}")
     request_id_header: ClassVar[str] = ""  # of each refusal
     key_reused: ClassVar[str] = "idempotency_key_reused"  # code for an Idempotency-Key with another body
     indeterminate: ClassVar[str] = "idempotency_result_indeterminate"
@@ -196,6 +203,21 @@ class Dialect:
             if model.name == name:
                 return model
         raise Refusal(404, "model_not_found", f"model '{name}' not found")
+
+    def own_routes(self, sandbox: Any) -> Sequence[tuple[str, str, Handler]] | None:
+        """Return method, path below the base URL and handler of each route; None for the paths above.
+
+        A handler may use the `sandbox` (`sandbox.app.Sandbox`): its `fault`, `accept`, `draw`, `task`, `view` and `log`.
+        """
+        return None
+
+    def wrong_key(self) -> Refusal:
+        """Return the refusal of a key that is missing or wrong."""
+        return Refusal(401, "invalid_api_key", "invalid or missing API key")
+
+    def no_money(self) -> Refusal:
+        """Return the refusal of an account without money."""
+        return Refusal(402, "insufficient_balance", "the balance does not suffice for this request")
 
     def new_id(self) -> str:
         """Return a fresh task id as this gateway writes them."""
