@@ -84,11 +84,11 @@ HELPERS = {
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder whose files lie beside the gateways' own."""
     monkeypatch.setattr("imagegen_magic.providers.gateways.__path__", [*gateways.__path__, str(tmp_path)])
-    registry._built_in.cache_clear()
+    registry._in_files.cache_clear()
     yield tmp_path
     for file in tmp_path.glob("*.py"):
         sys.modules.pop(f"imagegen_magic.providers.gateways.{file.stem}", None)
-    registry._built_in.cache_clear()
+    registry._in_files.cache_clear()
 
 
 def test_a_helpers_file_beside_the_gateways_is_no_gateway(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

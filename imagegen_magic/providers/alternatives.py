@@ -82,7 +82,8 @@ def _can(provider: Provider, request: ImageRequest, make: MakePlan) -> bool:
         planned = make(provider, request)
     except Exception:  # another package's gateway may raise anything; the refusal that is reported is of the chosen gateway
         return False
-    return provider.upload is not None or all(picture.url for picture in planned.uploads)
+    takes_pictures = provider.upload is not None or planned.model.references_as != "address"
+    return takes_pictures or all(picture.url for picture in planned.uploads)
 
 
 # possible values

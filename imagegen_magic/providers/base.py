@@ -79,7 +79,8 @@ _RENAMED = {"cadence": "polling", "wire": "field_names", "wire_also": "reserved_
 
 _LATER = dict.fromkeys(("get_channel_failed", "bad_response_status_code"), "try again later")
 _ALPHA = {"transparent": True, "opaque": False}
-_FIELD_NAMES = {"model": "model", **{field.name: field.name for field in fields(ImageRequest) if field.name not in ("parameters", "extra")}}
+_NO_FIELDS = ("unchecked", "parameters", "extra")  # of ImageRequest, that have no JSON name of their own
+_FIELD_NAMES = {"model": "model", **{field.name: field.name for field in fields(ImageRequest) if field.name not in _NO_FIELDS}}
 _FIELD_NAMES |= {"references": "image_urls", "mask": "mask_url"}
 
 
@@ -257,6 +258,8 @@ class Provider:
     models: ClassVar[tuple[Model, ...]]
     polling: ClassVar[PollingPolicy] = PollingPolicy()
     dialect: ClassVar[str] = ""  # the gateway whose API the sandbox uses for it; "": its own
+    template: ClassVar[bool] = False  # only for `like` in [tool.imagegen.providers.NAME], which gives it an address
+    extra_headers: ClassVar[Mapping[str, str]] = {}  # header of every request -> the environment variable with its value
 
     submit_path: ClassVar[str] = "/v1/images/generations"
     task_path: ClassVar[str] = "/v1/tasks/{}"

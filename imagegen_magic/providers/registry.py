@@ -30,15 +30,20 @@ _KEYS = {"like", "base_url", "key_variable", "title", "docs_url", "upload_url"}
 
 
 def __getattr__(name: str) -> tuple[str, ...]:
-    """Return `BUILT_IN`: the gateways with a file in `gateways/`; the file has the gateway's name."""
+    """Return `BUILT_IN`: the gateways with a file in `gateways/`; the file has the gateway's name, with _ for -."""
     if name != "BUILT_IN":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return tuple(_built_in())
 
 
-@functools.cache
 def _built_in() -> dict[str, Provider]:
-    """Return the gateways with a file in `gateways/`, by name; a file without a gateway of its name is ignored."""
+    """Return the gateways with a file in `gateways/` and an address, by name."""
+    return {name: provider for name, provider in _in_files().items() if not provider.template}
+
+
+@functools.cache
+def _in_files() -> dict[str, Provider]:
+    """Return the gateways and templates with a file in `gateways/`, by name; a file without a gateway of its name is ignored."""
     found = (_gateway_in(module.name) for module in pkgutil.iter_modules(gateways.__path__))
     return {provider.name: provider for provider in sorted(filter(None, found), key=lambda provider: provider.name)}
 
@@ -51,7 +56,7 @@ def _gateway_in(name: str) -> Provider | None:
         warnings.warn(f"{name}.py beside the gateways cannot be imported ({type(error).__name__}: {error})", RuntimeWarning, stacklevel=3)
         return None
     found = (each for each in vars(module).values() if isinstance(each, type) and issubclass(each, Provider))
-    return next((each() for each in found if vars(each).get("name") == name), None)
+    return next((each() for each in found if str(vars(each).get("name", "")).replace("-", "_") == name), None)
 
 
 def provider_names(tables: Tables = {}) -> tuple[str, ...]:  # noqa: B006  # never written to
@@ -120,13 +125,18 @@ def _configured(name: str, table: object) -> Provider:
         raise _bad(where, f"has no text in {', '.join(wrong)}", "write it in quotes")
     parent, base_url = _parent(where, table), _base_url(where, table)
     key_variable = table.get("key_variable", re.sub(r"\W", "_", f"{name}_API_KEY", flags=re.ASCII).upper())
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key_variable):
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key_variable) and (key_variable or parent.needs_key):
         raise _bad(where, "has a key_variable that is no name of an environment variable", "give the variable's name, never the key itself")
     attributes = {
         "name": name,
         "title": table.get("title", name),
         "base_url": base_url,
         "key_variable": key_variable,
+        "needs_key": bool(key_variable) if "key_variable" in table else parent.needs_key,
+        "template": False,
+        "base_variable": "",
+        "other_key_variables": (),
+        "extra_headers": {},
         "docs_url": table.get("docs_url", ""),
         "dialect": parent.dialect or parent.name,
         "price": Provider.price,
@@ -168,7 +178,9 @@ def _upload(where: str, upload_url: str, base_url: str, parent: Provider) -> dic
 def _parent(where: str, table: Mapping[str, str]) -> Provider:
     like = table.get("like")
     if like is None:
-        raise _bad(where, "does not say whose dialect it speaks", f"give it like, one of {', '.join(_built_in())}")
+        raise _bad(where, "does not say whose dialect it speaks", f"give it like, one of {', '.join(_in_files())}")
+    if (found := _in_files().get(like.strip().lower())) is not None:
+        return found
     try:
         return get_provider(like)
     except UnknownProvider as error:
