@@ -18,7 +18,7 @@ from imagegen_magic.engine.jobs.builder import create_tasks
 from imagegen_magic.engine.jobs.job import Job, PlannedRequest, ResultFactory
 from imagegen_magic.engine.jobs.resume import resume_tasks
 from imagegen_magic.engine.jobs.task import Event
-from imagegen_magic.engine.jobs.unanswered import recover_listed, unanswered
+from imagegen_magic.engine.jobs.unanswered import recover_listed, recover_spooled, unanswered
 from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.ledger.budget import budget_check_again
 from imagegen_magic.engine.ledger.ledger import Ledger, TaskRow
@@ -60,7 +60,7 @@ async def balance(provider: str | None = None, *, settings: Settings | None = No
         raise UnsupportedOption(f"{asked.title} does not say what the account has", option="balance", value=asked.name, hint=hint)
     context = context_of(settings or load())
     try:
-        answer = await context.clients.call(context.clients.polls(endpoint.base_url), endpoint.base_url, endpoint.key, call)
+        answer = await context.call(endpoint, call)
     except (NotSent, OutcomeUnknown) as error:
         raise GatewayUnreachable(f"{asked.title} cannot be reached ({error})") from None
     if answer.status >= 300:
@@ -239,6 +239,7 @@ def resume(
     async def claim(ledger: Ledger, job: Job) -> list[TaskRow]:
         readable = settings.without_errors
         unknown = [each for each in await unanswered(ledger, readable) if ids is None or each.task.row in ids]
+        await recover_spooled(context_of(readable), readable, unknown)
         await recover_listed(context_of(readable), readable, unknown)
         rows = await ledger.claim(rows=ids, claims=job.claims)
         if ask_again and (asked := [each for each in unknown if each.until is not None]):

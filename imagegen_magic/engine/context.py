@@ -14,7 +14,7 @@ from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.endpoints import SANDBOX_SCALE, Endpoint
 from imagegen_magic.engine.jobs.fetch import Fetcher
 from imagegen_magic.engine.ledger.ledger import Ledger
-from imagegen_magic.engine.net.client import GatewayClients, GatewayResponse
+from imagegen_magic.engine.net.client import GatewayClients, GatewayResponse, Sink
 from imagegen_magic.engine.polling.poller import Poller
 from imagegen_magic.engine.polling.schedule import DurationModel, fit, typical_range, typical_seconds
 from imagegen_magic.engine.settings import Settings
@@ -69,7 +69,7 @@ class EngineContext(ProcessBound):
         self.ledger = ledger_of(settings)
         self.home = settings.home
         self.clients = GatewayClients(sandbox_home=settings.home / "sandbox")
-        self.fetcher = Fetcher(self.clients)
+        self.fetcher = Fetcher(self.clients, self.home)
         self.uploads = UploadState()
         self._checked = False
         self._pollers: dict[Any, Poller] = {}
@@ -86,15 +86,23 @@ class EngineContext(ProcessBound):
 
     def _poll_call(self, gateway: Endpoint) -> Callable[[Call], Any]:
         async def poll(call: Call) -> GatewayResponse:
-            return await self.clients.call(self.clients.polls(gateway.base_url), gateway.base_url, gateway.key, call)
+            return await self.call(gateway, call)
 
         return poll
 
-    async def submit(self, gateway: Endpoint, call: Call, idempotency_key: str, *, at_once: int, timeout: float) -> GatewayResponse:
+    async def call(self, gateway: Endpoint, call: Call) -> GatewayResponse:
+        """Make one call that costs nothing: a poll, a list, a balance. Raises NotSent or OutcomeUnknown."""
+        pool = self.clients.polls(gateway.base_url)
+        return await self.clients.call(pool, gateway.base_url, gateway.key, call, headers=gateway.headers, rule=gateway.key_rule)
+
+    async def submit(
+        self, gateway: Endpoint, call: Call, idempotency_key: str, *, at_once: int, timeout: float, sink: Sink | None = None
+    ) -> GatewayResponse:
         """Send a submission. Raises NotSent or OutcomeUnknown. The ledger is read in the background meanwhile, to find damage."""
         pool = self.clients.submits(gateway.base_url, at_once=at_once, timeout=timeout)
+        headers = {"Idempotency-Key": idempotency_key, **gateway.headers}
         try:
-            return await self.clients.call(pool, gateway.base_url, gateway.key, call, headers={"Idempotency-Key": idempotency_key})
+            return await self.clients.call(pool, gateway.base_url, gateway.key, call, headers=headers, rule=gateway.key_rule, sink=sink)
         finally:
             self.ledger.inspect_in_background()
 

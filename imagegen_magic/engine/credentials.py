@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagegen_magic.engine.settings import Settings, load
 from imagegen_magic.errors import ImageGenError, MissingKey, UnsupportedOption
+from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Provider
 
 if TYPE_CHECKING:
@@ -56,6 +57,13 @@ class Key:
 
     def __reduce__(self) -> str:
         raise TypeError("a key is not to be stored")
+
+
+class KeyRule(NamedTuple):
+    """Name and value of the header that carries a key, and the hosts beside the base URL's that it may go to."""
+
+    header: tuple[str, str] = ("Authorization", "Bearer {}")
+    hosts: tuple[str, ...] = ()
 
 
 class _Answer(NamedTuple):
@@ -122,9 +130,9 @@ def find(provider: Provider, home: Path | None = None) -> Key | None:
     """
     if provider.name in _remembered:
         return _remembered[provider.name]
-    key = _in_environment(provider.key_variable)
-    if key is not None:
-        return _checked(key, provider.key_variable)
+    for variable in (provider.key_variable, *provider.other_key_variables):
+        if variable and (key := _in_environment(variable)) is not None:
+            return _checked(key, variable)
     if home is None or provider.name not in _saved_names(home):
         return None
     answer = _of_keyring(provider.name, home, again=True)
@@ -139,6 +147,8 @@ def find(provider: Provider, home: Path | None = None) -> Key | None:
 def require(provider: Provider, home: Path | None = None) -> Key:
     """Return the gateway's key; raises MissingKey, which names the ways to set one."""
     key = find(provider, home)
+    if key is None and not provider.needs_key:
+        return Key("")
     if key is None:
         raise MissingKey(
             f"No key is set for {provider.title}",
@@ -152,8 +162,9 @@ def where(provider: Provider, home: Path | None = None) -> str:
     """Return where the gateway's key comes from; a keyring that cannot be opened counts as having it."""
     if provider.name in _remembered:
         return "this session"
-    if _in_environment(provider.key_variable):
-        return provider.key_variable
+    for variable in (provider.key_variable, *provider.other_key_variables):
+        if variable and _in_environment(variable):
+            return variable
     try:
         return "system keyring" if find(provider, home) else "not set"
     except MissingKey:
@@ -216,9 +227,10 @@ def _in_environment(variable: str) -> Key | None:
 
 
 def _of_environment(settings: Settings) -> Iterator[Key]:
-    """Yield the values of every `…_API_KEY`, and of the variables that configured gateways name."""
+    """Yield the values of every `…_API_KEY`, and of the variables that built-in and configured providers name."""
     tables = [table for table in settings.provider_tables.values() if isinstance(table, Mapping)]
     named = {str(table["key_variable"]) for table in tables if "key_variable" in table}
+    named |= {name for provider in registry.built_in() for name in (provider.key_variable, *provider.other_key_variables)}
     for variable in os.environ:
         if variable.upper().endswith("_API_KEY") or variable in named:
             yield Key(os.environ[variable])

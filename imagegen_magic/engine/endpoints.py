@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from imagegen_magic.deprecated import renamed_fields
 from imagegen_magic.engine import credentials
-from imagegen_magic.engine.credentials import Key
+from imagegen_magic.engine.credentials import Key, KeyRule
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import MissingKey, UnknownProvider, UnsupportedOption
 from imagegen_magic.providers import alternatives, registry, urls
@@ -56,6 +56,17 @@ class Endpoint(Record):
         return replace(cost, source="sandbox") if self.sandbox and cost.amount is not None else cost
 
     @property
+    def key_rule(self) -> KeyRule:
+        """How its key travels, and to which hosts."""
+        return KeyRule(self.provider.key_header, () if self.sandbox else self.provider.key_hosts)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The provider's further headers, from the environment."""
+        variables = {} if self.sandbox else self.provider.extra_headers
+        return {name: value for name, variable in variables.items() if (value := os.environ.get(variable, "").strip())}
+
+    @property
     def label(self) -> str:
         """The gateway's name as captions show it."""
         return f"{self.provider.name} (sandbox)" if self.sandbox else self.provider.name
@@ -73,7 +84,7 @@ def known(settings: Settings) -> Iterator[Provider]:
 
 def has_key(provider: Provider, settings: Settings) -> bool:
     """Return whether a key is set for this gateway."""
-    return credentials.where(provider, settings.home) != "not set"
+    return not provider.needs_key or credentials.where(provider, settings.home) != "not set"
 
 
 def plan(provider: Provider, request: ImageRequest, settings: Settings, *, sandbox: bool) -> Plan:
@@ -95,14 +106,20 @@ def ready(settings: Settings, sandbox: bool) -> Callable[[Provider], bool]:
 
 def base_url(provider: Provider) -> str:
     """Return the gateway's address: `<NAME>_BASE_URL`, else its own. Raises UnsupportedOption if the variable holds no usable address."""
-    variable = f"{provider.name.upper().replace('-', '_')}_BASE_URL"
+    variable = provider.base_variable or f"{provider.name.upper().replace('-', '_')}_BASE_URL"
     address = os.environ.get(variable, "").strip().rstrip("/")
     if address and (problem := _address_problem(address)):
         shown = f"[hidden]@{address.rpartition('@')[2]}" if "@" in address else address
         raise UnsupportedOption(
             f"{variable} = {shown!r} {problem}", option=variable, value=shown, hint="give it like https://api.example.com"
         )
-    return address or provider.base_url
+    return _with_version(address or provider.base_url, provider)
+
+
+def _with_version(address: str, provider: Provider) -> str:
+    """Return a base URL with the provider's version segment, which is added if it is missing."""
+    segment = provider.version_segment
+    return address if not segment or address.endswith(segment) else address.rstrip("/") + segment
 
 
 def _address_problem(url: str) -> str:
@@ -141,7 +158,7 @@ def select_endpoint(
     if not capable:
         _refuse_wrongly_configured(settings)
         raise UnknownProvider(f"No gateway has a model {model!r}", hint="%imagegen models shows all of them")
-    keyed = None if sandbox else next((each for each in (*capable, *providers) if has_key(each, settings)), None)
+    keyed = None if sandbox else next((each for each in (*capable, *providers) if each.chosen_by_key and has_key(each, settings)), None)
     if not sandbox and (keyed is None or keyed.name not in registry.BUILT_IN):
         _refuse_wrongly_configured(settings)
     if keyed and keyed not in capable and not planning:
@@ -182,7 +199,7 @@ def endpoint_for(provider: Provider, settings: Settings, *, sandbox: bool = Fals
     own, interval = provider.polling, settings.get("poll_seconds") or (_SANDBOX_INTERVAL if sandbox else None)
     polling = PollingPolicy(interval or own.min_interval, interval or own.initial_delay, own.batch_size)
     if sandbox:
-        return Endpoint(provider, f"{SANDBOX_ORIGIN}/{_dialect(provider)}", True, Key("sandbox"), polling, note)
+        return Endpoint(provider, _with_version(f"{SANDBOX_ORIGIN}/{_dialect(provider)}", provider), True, Key("sandbox"), polling, note)
     return Endpoint(provider, base_url(provider), False, credentials.require(provider, settings.home), polling, note)
 
 

@@ -267,6 +267,7 @@ class Provider:
     field_names: ClassVar[Mapping[str, str]] = _FIELD_NAMES
     key_header: ClassVar[tuple[str, str]] = ("Authorization", "Bearer {}")  # name and value of the header with the key
     needs_key: ClassVar[bool] = True
+    extra_headers: ClassVar[Mapping[str, str]] = {}  # header -> the environment variable that holds its value
     chosen_by_key: ClassVar[bool] = True  # whether a key alone makes it the choice of a request that names no provider
     base_variable: ClassVar[str] = ""  # the environment variable of its address; "": <NAME>_BASE_URL
     other_key_variables: ClassVar[tuple[str, ...]] = ()  # read only for a request that names this provider
@@ -336,7 +337,7 @@ class Provider:
             provider=self.name,
             model=model,
             request=resolved,
-            calls=tuple(replace(call, json={**call.json, **request.extra}) if call.json is not None else call for call in calls),
+            calls=tuple(_with_extra(call, request.extra) for call in calls),
             images_per_call=images_per_call,
             pixels=pixels,
             mime_type=MIME_TYPES.get(resolved.output_format or ""),
@@ -607,6 +608,12 @@ def _counted(model: Model, request: ImageRequest, images_per_call: Sequence[int]
         return [request] * len(images_per_call)
     before = [sum(images_per_call[:number]) for number in range(len(images_per_call))]
     return [replace(request, parameters=parameters.counted(model.parameters, request.parameters, done)) for done in before]
+
+
+def _with_extra(call: Call, extra: Mapping[str, Any]) -> Call:
+    if call.form is not None:
+        return replace(call, form={**call.form, **extra})
+    return replace(call, json={**(call.json or {}), **extra})
 
 
 def _own_price(model: Model, request: ImageRequest) -> Cost | None:

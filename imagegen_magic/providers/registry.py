@@ -59,6 +59,11 @@ def _gateway_in(name: str) -> Provider | None:
     return next((each() for each in found if str(vars(each).get("name", "")).replace("-", "_") == name), None)
 
 
+def built_in() -> tuple[Provider, ...]:
+    """Return the providers with a file in `gateways/`, by name."""
+    return tuple(_built_in().values())
+
+
 def provider_names(tables: Tables = {}) -> tuple[str, ...]:  # noqa: B006  # never written to
     """Return the names of all gateways: built in, configured, registered by other packages."""
     return tuple(dict.fromkeys((*_built_in(), *tables, *_entry_points())))

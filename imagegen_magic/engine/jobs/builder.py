@@ -12,7 +12,7 @@ from typing import Any
 from imagegen_magic import notebook_folder
 from imagegen_magic.engine import threads
 from imagegen_magic.engine.context import EngineContext, Kind, context_of
-from imagegen_magic.engine.jobs import reuse
+from imagegen_magic.engine.jobs import inline, reuse
 from imagegen_magic.engine.jobs.job import PlannedRequest, Prepared
 from imagegen_magic.engine.jobs.resume import Resumer, megapixels, protected
 from imagegen_magic.engine.jobs.reuse import PriorResults
@@ -60,6 +60,7 @@ def fingerprint(request: PlannedRequest, call: Call) -> str:
     """Return what is equal for submissions of the same content to the same gateway, down to the bytes of their references."""
     endpoint = request.endpoint
     content = [endpoint.provider.name, endpoint.base_url, endpoint.sandbox, call.method, call.path, call.json]
+    content += [call.form] if call.form is not None else []
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=True, default=str).encode()).hexdigest()
 
 
@@ -193,7 +194,10 @@ class _Builder:
         wanted: dict[str, tuple[_Entry, dict[str, LocalImage]]] = {}
         for entry in entries:
             local = wanted.setdefault(entry.request.endpoint.base_url, (entry, {}))[1]
-            local |= {picture.placeholder: picture for picture in entry.request.plan.uploads}
+            if inline.is_uploaded(entry.request.plan.model):
+                local |= {picture.placeholder: picture for picture in entry.request.plan.uploads}
+            else:
+                await threads.writing(inline.save_copies, self.settings.home, entry.request.plan.uploads)
         addresses: dict[tuple[str, str], str] = {}
         for base_url, (first, local) in wanted.items():
             if local:
@@ -211,7 +215,8 @@ class _Builder:
 
     def _new_job(self, entry: _Entry, addresses: Mapping[tuple[str, str], str]) -> NewJob:
         request, plan, endpoint = entry.request.request, entry.request.plan, entry.request.endpoint
-        known = {picture.placeholder: addresses[endpoint.base_url, picture.placeholder] for picture in plan.uploads}
+        uploaded = plan.uploads if inline.is_uploaded(plan.model) else ()
+        known = {picture.placeholder: addresses[endpoint.base_url, picture.placeholder] for picture in uploaded}
         return NewJob(
             provider=plan.provider,
             dialect=endpoint.provider.dialect or plan.provider,
@@ -240,7 +245,7 @@ class _Builder:
     def _new_task(self, entry: _Entry, position: int, addresses: Mapping[str, str]) -> NewTask:
         plan, number = entry.request.plan, position - entry.first
         call = plan.calls[number]
-        sent = {"method": call.method, "path": call.path, "json": _addressed(dict(call.json or {}), addresses)}
+        sent = {"method": call.method, "path": call.path, "json": _addressed(dict(call.json or {}), addresses), **inline.further(call)}
         return NewTask(sent, plan.images_per_call[number], f"{entry.token}-{number}", self.fingerprints[position])
 
     async def _runners(self, entry: _Entry, new: NewJob, rows: Sequence[int], earlier: Mapping[str, tuple[int, float]]) -> list[TaskRunner]:

@@ -24,7 +24,7 @@ from imagegen_magic.engine.jobs.task import Reporter, generated_image, sidecar
 from imagegen_magic.engine.net.client import MAX_BYTES, HTTPStatusError, NotTrusted
 from imagegen_magic.engine.net.retry import RetryDetails, attempts
 from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
-from imagegen_magic.engine.storage import images, source_copies
+from imagegen_magic.engine.storage import images, source_copies, spool
 from imagegen_magic.engine.storage.unreadable import is_answer, suffix_of
 from imagegen_magic.errors import APIError, DownloadError, ImageGenError, ImageInvalid, LedgerError
 from imagegen_magic.notebook_folder import followed
@@ -262,7 +262,9 @@ class ImageDownloader:
             raise
 
     async def _renew(self, image: int, url: str, failure: DownloadError, note: str) -> str:
-        """Return a new address of an image; raises `failure` if the gateway names the same again."""
+        """Return a new address of an image; raises `failure` if the gateway names the same again, or keeps nothing to ask for."""
+        if self._endpoint.provider.synchronous:
+            raise failure
         async with self._renewing:
             if self._task.addresses.get(image, url) == url:
                 self._reporter.progress("fetching", note)
@@ -378,7 +380,7 @@ class ImageDownloader:
         except LedgerError as error:  # the image is on the disk, and the ledger records it as soon as it can
             self._reporter.ledger_error(error)
         self._saved.add(image)
-        url = "" if url.startswith("data:") else url
+        url = "" if url.startswith(("data:", spool.SCHEME)) else url
         result = generated_image(self._spec, self._task, id=image, path=saved.path, url=url, preview=preview, **facts)
         if self._spec.protected is not None:
             result = replace(result, drift=await self._drift(image, saved.path, *self._spec.protected))

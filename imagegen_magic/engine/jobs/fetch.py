@@ -14,8 +14,9 @@ from typing import NamedTuple
 from imagegen_magic.engine import threads
 from imagegen_magic.engine.net.client import MAX_BYTES, GatewayClients
 from imagegen_magic.engine.net.transport import Response
+from imagegen_magic.engine.storage import spool
 from imagegen_magic.engine.storage.parts import Part
-from imagegen_magic.errors import ImageInvalid
+from imagegen_magic.errors import DownloadError, ImageInvalid
 
 LARGEST = 512 * 2**20  # bytes that are kept of one answer
 SPARE = 256 * 2**20  # bytes of the disk that an answer too large for an image leaves free
@@ -40,8 +41,9 @@ class Download(NamedTuple):
 class Fetcher:
     """The downloads of one event loop, and their bounds."""
 
-    def __init__(self, clients: GatewayClients) -> None:
-        self._clients = clients
+    def __init__(self, clients: GatewayClients, home: Path) -> None:
+        self._clients, self._home = clients, home
+        self._decoding = asyncio.Semaphore(1)  # an answer in the spool may be large, and takes several times its size in memory
         self._ready = asyncio.Semaphore(_READY)
         self._large = asyncio.Semaphore(_LARGE)
         self._gateways: dict[str, asyncio.Semaphore] = {}
@@ -52,8 +54,9 @@ class Fetcher:
         Raises what `GatewayClients.fetch` raises; SaveError if the disk is too full; ImageInvalid for more than `LARGEST` bytes.
         """
         with ExitStack() as slots:  # whatever ends the download frees them, and removes the hidden file
-            if url.startswith("data:"):
-                download = await self._decoded(url, directory, slots)
+            if url.startswith(("data:", spool.SCHEME)):
+                held = self._decoded if url.startswith("data:") else self._spooled
+                download = await held(url, directory, slots)
                 return download._replace(slots=slots.pop_all())
             try:
                 async with self._gateways.setdefault(base_url, asyncio.Semaphore(_PER_GATEWAY)):
@@ -76,6 +79,20 @@ class Fetcher:
         part.hold(content)
         await _acquire(self._ready, slots)
         return Download(part, head.removeprefix("data:").partition(";")[0], slots)
+
+    async def _spooled(self, url: str, directory: Path, slots: ExitStack) -> Download:
+        """Return the image in a response of the spool. Raises ImageInvalid, or DownloadError if the response is gone."""
+        await _acquire(self._ready, slots)
+        try:
+            async with self._decoding:
+                content = await threads.writing(spool.picture, self._home, url)
+        except OSError as error:
+            what = f"The response with the picture cannot be read from {spool.spool_folder(self._home)} ({error.strerror or error})"
+            raise DownloadError(what, blame="you", hint="put the file back, then %imagegen resume") from error
+        part = Part(directory)
+        slots.callback(part.discard)
+        part.hold(content)
+        return Download(part, "", slots)
 
     async def _fetch(self, url: str, base_url: str, directory: Path, limit: int, slots: ExitStack) -> Download:
         async def read(response: Response) -> Download:

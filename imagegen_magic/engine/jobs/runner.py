@@ -8,12 +8,15 @@ import functools
 import importlib
 import math
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 from imagegen_magic.engine import loop
 from imagegen_magic.engine.context import EngineContext
+from imagegen_magic.engine.jobs import inline
 from imagegen_magic.engine.jobs.download import ImageDownloader
 from imagegen_magic.engine.jobs.inquiry import INDETERMINATE, StillUnclear, read_inquiry
+from imagegen_magic.engine.jobs.spooled import PATIENCE, SpooledAnswer
 from imagegen_magic.engine.jobs.submission import (
     after_acceptance,
     forgotten,
@@ -39,7 +42,7 @@ from imagegen_magic.errors import (
     TaskTimeout,
     WaitingStopped,
 )
-from imagegen_magic.providers.base import Call, Failed, Pending, Submission
+from imagegen_magic.providers.base import Failed, Pending, Submission
 from imagegen_magic.records import ProcessBound
 from imagegen_magic.result import Cost
 
@@ -62,6 +65,10 @@ class TaskRunner(ProcessBound):
         self.finished = False  # whether it has ended: saved, failed, or left
         self.detached = False  # whether its job has ended, while its submission or a save goes on
         self._failed = False  # whether the ledger knows that nothing more will come of it
+        synchronous = self.endpoint.provider.synchronous
+        self._spooled = (
+            SpooledAnswer(context.home, self.endpoint.provider, task.idempotency_key, self.endpoint.key) if synchronous else None
+        )
         self._renewed = False  # whether its references were uploaded a second time
         self._warning = ""  # about its submission
         self._error: ImageGenError | None = None
@@ -126,6 +133,8 @@ class TaskRunner(ProcessBound):
     def _succeed(self) -> None:
         self.finished = True
         self._claims.release(self.task.row)
+        if self._spooled is not None:
+            self._spooled.discard()
         self.report("saved")
 
     async def end(self, error: ImageGenError) -> None:
@@ -202,7 +211,7 @@ class TaskRunner(ProcessBound):
         self.task.submitted = self._clock.time()
         try:
             answer = await self._send()
-            submission = read_submission(self.endpoint.provider, answer)
+            submission = self._read(answer)
         except Retryable:
             await self._back_to_planned()
             raise
@@ -216,6 +225,25 @@ class TaskRunner(ProcessBound):
             raise
         else:
             await self._record_submission(submission, answer)
+
+    def _read(self, answer: GatewayResponse) -> Submission:
+        """Return what the response to the submission means. Raises like `submission.read_submission`."""
+        if self._spooled is None:
+            return read_submission(self.endpoint.provider, answer)
+        try:
+            submission = self._spooled.submission(answer)
+        except OutcomeUnknown as error:
+            raise self._no_answer(error) from None
+        cost = self.endpoint.provider.cost_of_headers(answer.headers)
+        if submission.finished is None:
+            return submission
+        seconds = submission.finished.seconds or self._clock.time() - self.task.submitted
+        finished = replace(submission.finished, seconds=seconds, cost=submission.finished.cost if cost.amount is None else cost)
+        self.spec.history.learn(seconds)
+        return replace(submission, task_id=submission.task_id or self.task.idempotency_key, finished=finished)
+
+    def _no_answer(self, error: OutcomeUnknown) -> SubmissionUnknown:
+        return SubmissionUnknown(f"The request went out to {self.endpoint.provider.title}, and no complete answer came back ({error})")
 
     async def _inquire(self, unknown: ImageGenError) -> None:
         """Ask about a submission of unknown outcome until the answer is clear. Raises `unknown` if none is, or the gateway's refusal."""
@@ -266,15 +294,19 @@ class TaskRunner(ProcessBound):
     async def _send(self) -> GatewayResponse:
         """Send the submission. Raises Retryable if it was certainly not sent, SubmissionUnknown if it may have arrived."""
         sent, settings = self.task.sent, self._channel.settings
-        call = Call(sent["method"], sent["path"], sent["json"])
-        bounds = {"at_once": settings.get("submits_at_once"), "timeout": settings.get("submit_timeout")}
-        title = self.endpoint.provider.title
+        call = inline.call_of(sent, self.spec.uploads, self.endpoint.provider.model(self.spec.model).references_as)
+        timeout = settings.get("submit_timeout") if self._spooled is None else max(PATIENCE, settings.get("submit_timeout"))
+        bounds = {"at_once": settings.get("submits_at_once"), "timeout": timeout}
+        sink = None
+        if self._spooled is not None:
+            sink = self._spooled.receive
+            self.report("waiting")  # the response comes when the pictures are made
         try:
-            return await self._context.submit(self.endpoint, call, self.task.idempotency_key, **bounds)
+            return await self._context.submit(self.endpoint, call, self.task.idempotency_key, sink=sink, **bounds)
         except NotSent as error:
-            raise unreachable(title, error) from None
+            raise unreachable(self.endpoint.provider.title, error) from None
         except OutcomeUnknown as error:
-            raise SubmissionUnknown(f"The request went out to {title}, and no complete answer came back ({error})") from None
+            raise self._no_answer(error) from None
 
     async def _record_submission(self, submission: Submission, answer: GatewayResponse) -> None:
         task = self.task
@@ -321,6 +353,8 @@ class TaskRunner(ProcessBound):
 
     async def _fail(self, error: ImageGenError) -> None:
         self._failed = True
+        if self._spooled is not None:
+            self._spooled.discard()
         await self._set_state("failed", error=error)
 
     # polling

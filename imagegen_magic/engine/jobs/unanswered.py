@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
+from imagegen_magic.engine import threads
 from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.context import EngineContext
 from imagegen_magic.engine.endpoints import Endpoint
 from imagegen_magic.engine.jobs.inquiry import INDETERMINATE, asked_until
 from imagegen_magic.engine.jobs.resume import price_of, same_endpoint
+from imagegen_magic.engine.jobs.spooled import recovered
 from imagegen_magic.engine.ledger.inquiries import Inquiry, begin_inquiry, end_inquiry, inquiries_of, known_ids
 from imagegen_magic.engine.ledger.ledger import Ledger, TaskRow
 from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
@@ -85,12 +87,31 @@ async def recover_listed(context: EngineContext, settings: Settings, rows: Seque
     return found
 
 
+async def recover_spooled(context: EngineContext, settings: Settings, rows: Sequence[Unanswered]) -> list[int]:
+    """Record the results that came before the process ended and that the ledger does not have; returns their rows. Nothing is sent."""
+    found: list[int] = []
+    for each in rows:
+        try:
+            endpoint = same_endpoint(each.task, settings)
+        except ImageGenError:
+            continue
+        name = each.task.idempotency_key
+        result = await threads.writing(recovered, context.home, endpoint.provider, name)
+        if result is not None:
+            cost = endpoint.label_cost(result.cost if result.cost.amount is not None else each.price)
+            await context.ledger.record_result(
+                each.task.row, result.image_urls, expires_at=None, cost=cost, seconds=result.seconds, answer=None, task_id=name
+            )
+            found.append(each.task.row)
+    return found
+
+
 async def _listed(context: EngineContext, endpoint: Endpoint) -> list[ListedTask]:
     call = endpoint.provider.list_call()
     if call is None:
         return []
     try:
-        answer = await context.clients.call(context.clients.polls(endpoint.base_url), endpoint.base_url, endpoint.key, call)
+        answer = await context.call(endpoint, call)
         return endpoint.provider.read_list(answer.content) if answer.status < 300 else []
     except (NotSent, OutcomeUnknown, APIError):
         return []

@@ -12,13 +12,13 @@ import math
 import secrets
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from imagegen_magic.engine.credentials import Key
+from imagegen_magic.engine.credentials import Key, KeyRule
 from imagegen_magic.engine.endpoints import SANDBOX_ORIGIN
 from imagegen_magic.engine.net.peers import AllowAll, AllowLinkedFrom, check_zone, gateway_zone
 from imagegen_magic.engine.net.transport import (
@@ -38,13 +38,15 @@ from imagegen_magic.engine.net.transport import (
 from imagegen_magic.errors import DownloadError, ImageInvalid
 from imagegen_magic.providers.base import Call, UploadCall
 from imagegen_magic.providers.urls import Zone, zone_of
-from imagegen_magic.records import PortableError
+from imagegen_magic.records import FrozenDict, PortableError
 from imagegen_magic.secret_patterns import Address, mark_addresses
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.net.transport import LibraryTransport
 
 T = TypeVar("T")
+Sink = Callable[[Response], Awaitable[Any]]
+"""Reads a successful response and returns its content."""
 
 MAX_BYTES = 64 * 2**20  # of an image
 _MAX_JSON_BYTES = 96 * 2**20  # some gateways answer with pictures as data
@@ -79,16 +81,20 @@ class HTTPStatusError(PortableError):
 
 
 class GatewayResponse(NamedTuple):
-    """A gateway's response: its decoded JSON, or its text if it is not JSON; `retry_after` in seconds."""
+    """A gateway's response: its decoded JSON, or its text if it is not JSON; `retry_after` in seconds, header names in lower case."""
 
     status: int
     content: Any
     request_id: str = ""
     retry_after: float | None = None
+    headers: Mapping[str, str] = FrozenDict()
 
 
-def authorization(key: Key, base_url: str, url: str, key_hosts: Sequence[str] = ()) -> dict[str, str]:
-    """Return the header that carries the key: for the configured origin (scheme, host, port), and for no other.
+_BEARER = KeyRule()
+
+
+def authorization(key: Key, base_url: str, url: str, key_hosts: Sequence[str] = (), header: tuple[str, str] = _BEARER.header) -> Headers:
+    """Return the header that carries the key: for the configured origin (scheme, host, port), and for no other; none without a key.
 
     `key_hosts` are extra hosts, over https, or origins such as `http://10.0.0.5:9000`, that the gateway names as its own.
     Raises InvalidRequest if an address is malformed.
@@ -98,7 +104,8 @@ def authorization(key: Key, base_url: str, url: str, key_hosts: Sequence[str] = 
         allowed = origin_of(url) in own
     except ValueError:
         raise InvalidRequest from None
-    return {"Authorization": f"Bearer {key.reveal()}"} if allowed else {}
+    name, value = header
+    return Headers({name: value.format(key.reveal())} if allowed and key.reveal() else {})
 
 
 class GatewayClients:
@@ -153,18 +160,30 @@ class GatewayClients:
         self._closers.append(app.state.sandbox.images.close)
         return app_transport(app)
 
-    async def call(self, pool: Pool, base_url: str, key: Key, call: Call, *, headers: dict[str, str] | None = None) -> GatewayResponse:
+    async def call(
+        self,
+        pool: Pool,
+        base_url: str,
+        key: Key,
+        call: Call,
+        *,
+        headers: Mapping[str, str] | None = None,
+        rule: KeyRule = _BEARER,
+        sink: Sink | None = None,
+    ) -> GatewayResponse:
         """Make one call to a gateway and read its complete response. Raises NotSent, OutcomeUnknown.
 
-        A redirect is returned like any other response: the key does not follow it.
+        A redirect is returned like any other response: the key does not follow it. A successful response is read by `sink`, if given.
         """
-        url = base_url.rstrip("/") + call.path
-        fields = Headers({**(headers or {}), **authorization(key, base_url, url)})
-        content = None
-        if call.json is not None:
-            fields["Content-Type"] = "application/json"
-            content = json.dumps(dict(call.json), separators=(",", ":")).encode()
+        url = _address(base_url, call.path)
+        carrying = authorization(key, base_url, url, rule.hosts, rule.header)
+        if url == call.path and key.reveal() and not carrying:
+            raise NotSent(f"{urlsplit(url).hostname} is not one of the gateway's own hosts")
+        content_type, content = _body_of(call)
+        fields = Headers({**call.headers, **(headers or {}), **content_type, **carrying})
         async with pool.stream(call.method, url, headers=fields, content=content) as response:
+            if sink is not None and response.status < 300:
+                return _described(response, await sink(response))
             return await _gateway_response(response, key)
 
     async def upload(
@@ -252,10 +271,32 @@ def _in_sandbox(url: str) -> bool:
     return url.startswith(SANDBOX_ORIGIN + "/")
 
 
+def _address(base_url: str, path: str) -> str:
+    return path if path.startswith(("http://", "https://")) else base_url.rstrip("/") + path
+
+
+def _body_of(call: Call) -> tuple[dict[str, str], bytes | None]:
+    """Return the Content-Type header and the body of a call; both empty if it has none."""
+    if call.form is not None:
+        content_type, body = multipart(call.form)
+        return {"Content-Type": content_type}, body
+    if call.json is None:
+        return {}, None
+    return {"Content-Type": "application/json"}, json.dumps(dict(call.json), separators=(",", ":")).encode()
+
+
 async def _gateway_response(response: Response, key: Key) -> GatewayResponse:
-    content = _decoded(key.redact((await read_body(response, _MAX_JSON_BYTES)).decode("utf-8", "replace")), key)
+    return _described(response, decoded((await read_body(response, _MAX_JSON_BYTES)).decode("utf-8", "replace"), key))
+
+
+def _described(response: Response, content: Any) -> GatewayResponse:
     request_id = next((found for name in _REQUEST_IDS if (found := response.headers.get(name))), "")
-    return GatewayResponse(response.status, content, request_id, retry_after(response.headers.get("retry-after")))
+    return GatewayResponse(response.status, content, request_id, retry_after(response.headers.get("retry-after")), response.headers)
+
+
+def decoded(text: str, key: Key) -> Any:
+    """Return an answer's JSON without the key; its text if it is not JSON."""
+    return _decoded(key.redact(text), key)
 
 
 def _decoded(text: str, key: Key) -> Any:
@@ -279,6 +320,29 @@ def _redacted(content: Any, key: Key) -> Any:
         case dict():
             return {key.redact(name): _redacted(value, key) for name, value in content.items()}
     return content
+
+
+class FilePart(NamedTuple):
+    """A file in a multipart form."""
+
+    name: str
+    content_type: str
+    content: bytes
+
+
+def multipart(form: Mapping[str, Any]) -> tuple[str, bytes]:
+    """Return the content type and the body of a form of texts and `FilePart`, each alone or in a list."""
+    boundary = f"imagegen-{secrets.token_hex(16)}"
+    body = bytearray()
+    for name, values in form.items():
+        for value in values if isinstance(values, list | tuple) and not isinstance(values, FilePart) else (values,):
+            head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"'
+            if isinstance(value, FilePart):
+                head += f'; filename="{value.name}"\r\nContent-Type: {value.content_type}'
+            body += head.encode() + b"\r\n\r\n"
+            body += value.content if isinstance(value, FilePart) else str(value).encode()
+            body += b"\r\n"
+    return f"multipart/form-data; boundary={boundary}", bytes(body + f"--{boundary}--\r\n".encode())
 
 
 def _form(call: UploadCall) -> tuple[bytes, bytes, str]:

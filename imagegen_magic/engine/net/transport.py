@@ -45,6 +45,7 @@ _SMALL = 64 * 1024  # bytes of a request that have certainly been sent when its 
 _PORTS = {"http": 80, "https": 443}
 _VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
 _HEADERS = {"User-Agent": "imagegen_magic", "Accept": "*/*", "Accept-Encoding": "identity"}
+_SHOWN_HEADERS = ("host", "content-type", "content-length", "idempotency-key", *(name.lower() for name in _HEADERS))
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 CERTIFICATES_HINT = (
     "install the system's package ca-certificates (apt install ca-certificates), or set SSL_CERT_FILE to a file of certificates"
@@ -82,10 +83,10 @@ class AddressNotAllowed(PortableError):
 
 
 class Headers(dict[str, str]):
-    """A request's headers; the repr hides the key from tracebacks that show local values."""
+    """A request's headers; the repr shows only those that hold no secret, for tracebacks that show local values."""
 
     def __repr__(self) -> str:
-        return repr({name: "[hidden]" if name == "Authorization" else value for name, value in self.items()})
+        return repr({name: value if name.lower() in _SHOWN_HEADERS else "[hidden]" for name, value in self.items()})
 
 
 class Origin(NamedTuple):

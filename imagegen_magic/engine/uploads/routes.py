@@ -55,7 +55,7 @@ def check(plan: Plan, gateway: Endpoint, settings: Settings) -> None:
     check_hosts(plan, gateway)
     for option, address in _addresses(plan):
         _check_end(option, address, gateway, settings)
-    for picture in plan.uploads:
+    for picture in plan.uploads if plan.model.references_as == "address" else ():
         if not own_address(picture, gateway):
             find_route(gateway, picture, settings)
     _check_mask(plan)
@@ -78,6 +78,8 @@ def _addresses(plan: Plan) -> list[tuple[str, str]]:
 def preview(plan: Plan, gateway: Endpoint, settings: Settings) -> list[str]:
     """Return a line for each picture of this machine: its facts, and its address for how long. Raises like `check`."""
     check(plan, gateway, settings)
+    if plan.model.references_as != "address":
+        return [f"{_described(picture)}: is sent within the request to {_called(_host(gateway.base_url))}" for picture in plan.uploads]
     return [f"{_described(picture)}: {_future(picture, gateway, settings)}" for picture in plan.uploads]
 
 

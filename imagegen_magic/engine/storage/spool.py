@@ -1,0 +1,171 @@
+"""Answers that carry pictures, as raw bytes on the disk: written as they arrive, flushed, and only then read.
+
+An answer is `NAME.part` while it arrives and `NAME.json` or `NAME.events` once its last byte is on the disk. Its pictures have addresses
+`spool:NAME#/data/0/b64_json`: a JSON Pointer (RFC 6901) into the answer, for events into the list of their data.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from imagegen_magic.engine.storage.disk_errors import as_save_error
+from imagegen_magic.engine.storage.parts import sync
+from imagegen_magic.errors import ImageInvalid
+
+SCHEME = "spool:"
+JSON, EVENTS = ".json", ".events"
+_PART = ".part"
+_NAME = re.compile(r"[\w-]{1,80}")
+
+
+class Event(NamedTuple):
+    """One server-sent event: its name, and its data as decoded JSON, or as text if it is not JSON."""
+
+    name: str
+    data: Any
+
+
+class EventParser:
+    """Splits a stream of server-sent events (WHATWG HTML, section 9.2) into events, as its bytes arrive."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """Return the events that are complete with these bytes."""
+        *blocks, self._rest = re.split(rb"\r\n\r\n|\n\n|\r\r", self._rest + chunk)
+        return [event for block in blocks if (event := _event(block))]
+
+
+def _event(block: bytes) -> Event | None:
+    name, data = "", []
+    for line in block.decode("utf-8", "replace").splitlines():
+        field, _, value = line.partition(":")
+        if field == "event":
+            name = value.strip()
+        elif field == "data":
+            data.append(value.removeprefix(" "))
+    text = "\n".join(data)
+    if not text or text == "[DONE]":
+        return None
+    try:
+        return Event(name, json.loads(text))
+    except (ValueError, RecursionError):
+        return Event(name, text)
+
+
+class SpoolFile:
+    """One answer while it arrives. Methods block; they raise SaveError if the disk does not take the bytes."""
+
+    def __init__(self, home: Path, name: str) -> None:
+        self.name, self._folder = name, spool_folder(home)
+        self._path = self._folder / (name + _PART)
+        self._descriptor = -1
+        self.size = 0
+
+    def write(self, content: bytes) -> None:
+        """Append bytes."""
+        with as_save_error(self._path):
+            if self._descriptor < 0:
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            self.size += len(content)
+            while content:
+                content = content[os.write(self._descriptor, content) :]
+
+    def finish(self, suffix: str) -> Path:
+        """Flush the complete answer to the disk under its final name, and return its path."""
+        complete = self._path.with_suffix(suffix)
+        self.write(b"")
+        with as_save_error(complete):
+            os.fsync(self._descriptor)
+            self.close()
+            os.replace(self._path, complete)
+            sync(self._folder)
+        return complete
+
+    def close(self) -> None:
+        """Close the file; what came stays."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def discard(self) -> None:
+        """Remove what came."""
+        self.close()
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+
+def spool_folder(home: Path) -> Path:
+    """Return the folder of the answers."""
+    return home / "spool"
+
+
+def find(home: Path, name: str) -> Path | None:
+    """Return the file of an answer, complete or in part; None if there is none."""
+    if not _NAME.fullmatch(name):
+        return None
+    paths = (spool_folder(home) / (name + suffix) for suffix in (JSON, EVENTS, _PART))
+    return next((path for path in paths if path.exists()), None)
+
+
+def remove(home: Path, name: str) -> None:
+    """Remove the file of an answer, if there is one."""
+    while (path := find(home, name)) is not None:
+        try:
+            path.unlink()
+        except OSError:
+            return
+
+
+def read(path: Path) -> Any:
+    """Return an answer: decoded JSON, or a list of `Event`. Raises ImageInvalid if it is neither, OSError if it cannot be read."""
+    content = path.read_bytes()
+    if path.suffix != EVENTS:
+        with suppress(ValueError, RecursionError):
+            return json.loads(content)
+    if path.suffix != JSON and (events := EventParser().feed(content + b"\n\n" if path.suffix == EVENTS else content)):
+        return events
+    raise ImageInvalid("The answer is not complete")
+
+
+def picture(home: Path, address: str) -> bytes:
+    """Return the picture that an address names. Raises ImageInvalid if there is none, OSError if the answer cannot be read."""
+    name, _, pointer = address.removeprefix(SCHEME).partition("#")
+    path = find(home, name)
+    if path is None:
+        raise FileNotFoundError(f"{name} is not in {spool_folder(home)}")
+    answer = read(path)
+    root: Any = [event.data for event in answer] if is_events(answer) else answer
+    text = _at(root, pointer)
+    del answer, root  # the decoded answer is as large as the picture
+    try:
+        return base64.b64decode(text.partition("base64,")[2] if text.startswith("data:") else text, validate=True)
+    except (binascii.Error, ValueError):
+        raise ImageInvalid("The answer holds no base64 where its picture should be") from None
+
+
+def is_events(answer: Any) -> bool:
+    """Return whether an answer is a list of events."""
+    return isinstance(answer, list) and bool(answer) and isinstance(answer[0], Event)
+
+
+def _at(root: Any, pointer: str) -> str:
+    for step in pointer.split("/")[1:]:
+        key = step.replace("~1", "/").replace("~0", "~")
+        try:
+            root = root[int(key)] if isinstance(root, Sequence) else root[key]
+        except (LookupError, TypeError, ValueError):
+            raise ImageInvalid("The answer holds no picture where it should be") from None
+    if not isinstance(root, str):
+        raise ImageInvalid("The answer holds no picture where it should be")
+    return root

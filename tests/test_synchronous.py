@@ -1,0 +1,272 @@
+"""A service whose response carries the pictures: spooled before it is read, never repeated, found again after a kill."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import Any, ClassVar
+
+import pytest
+from PIL import Image
+from webserver import web
+
+from imagegen_magic import generate, run, stream
+from imagegen_magic.engine import api
+from imagegen_magic.engine.settings import load
+from imagegen_magic.engine.storage import spool
+from imagegen_magic.errors import ContentRejected, ImageInvalid, SubmissionUnknown
+from imagegen_magic.providers import registry
+from imagegen_magic.providers.base import Failed, Model, Partial, Provider, Submission, Succeeded, in_answer
+from imagegen_magic.result import Progress
+
+pytestmark = pytest.mark.slow
+
+
+class Direct(Provider):
+    """A made-up service: a POST answers with the pictures themselves."""
+
+    name, title = "direct", "Direct"
+    base_url, key_variable = "https://api.direct.example", "DIRECT_API_KEY"
+    synchronous = True
+    key_header = ("x-direct-key", "{}")
+    models = (
+        Model(
+            name="direct-1",
+            sizes={"1:1": {"1k": (64, 64)}},
+            max_n=2,
+            max_references=2,
+            references_as="data_url",
+            checked="2026-11-30",
+            document="https://direct.example",
+        ),
+    )
+    field_names: ClassVar[dict[str, str]] = {"model": "model", "prompt": "prompt", "n": "n", "references": "images"}
+
+    def read_submission(self, answer: Any) -> Submission:
+        """Read the pictures of a JSON answer."""
+        if not isinstance(answer, dict) or "data" not in answer:
+            raise self.read_error(0, answer)
+        return Submission("", finished=Succeeded(tuple(in_answer("data", number, "b64") for number in range(len(answer["data"])))))
+
+    def read_event(self, name: str, data: Any) -> Partial | Succeeded | Failed | None:
+        """Read an event of a stream."""
+        match name:
+            case "partial":
+                return Partial(in_answer("b64"))
+            case "completed":
+                return Succeeded((in_answer("b64"),))
+            case "failed":
+                return Failed(ContentRejected("Direct refused the content"))
+        return None
+
+
+def picture(colour: str = "teal") -> str:
+    """Return a PNG of 64x64 as base64."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), colour).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def pictures(count: int) -> bytes:
+    """Return the JSON answer with so many pictures."""
+    return json.dumps({"data": [{"b64": picture(colour)} for colour in ("teal", "olive", "navy")[:count]]}).encode()
+
+
+def event(name: str, **data: Any) -> bytes:
+    """Return one server-sent event."""
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+EVENTS = {"content-type": "text/event-stream; charset=utf-8"}
+
+
+@pytest.fixture(autouse=True)
+def direct(monkeypatch):
+    """The service is known as `direct`, with a key."""
+    monkeypatch.setenv("DIRECT_API_KEY", "a-key-of-direct")
+    known = registry._built_in()
+    monkeypatch.setattr(registry, "_built_in", lambda: {**known, "direct": Direct()})
+
+
+@pytest.fixture
+def service(monkeypatch):
+    """A server that answers as a test says: `service.answer` is `(status, headers, body)`."""
+
+    def respond(seen):
+        return server.answer
+
+    with web(respond) as server:
+        server.answer = (200, {"content-type": "application/json"}, pictures(1))
+        monkeypatch.setenv("DIRECT_BASE_URL", server.origin)
+        yield server
+
+
+def draw(prompt="a fox", **options):
+    """Make pictures with the service."""
+    return run(generate(prompt, provider="direct", **options))
+
+
+def states():
+    """Return the states in the ledger, oldest first."""
+    return [task.state for task in run(api.ledger(load()).tasks())[::-1]]
+
+
+def spooled():
+    """Return the files in the spool."""
+    folder = spool.spool_folder(load().home)
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def test_the_pictures_of_an_answer_are_saved(service):
+    """Both of one answer; the key is in the service's own header; nothing stays in the spool."""
+    service.answer = (200, {}, pictures(2))
+    made = draw(n=2)
+    assert [(image.width, image.height, image.path.exists()) for image in made] == [(64, 64, True)] * 2
+    (seen,) = service.seen
+    assert (seen.headers["x-direct-key"], "authorization" in seen.headers) == ("a-key-of-direct", False)
+    assert (states(), spooled()) == (["saved"], [])
+    assert [image.url for image in made] == ["", ""]
+
+
+def test_events_are_read_as_they_come(service):
+    """The last event holds the picture; first views are not pictures."""
+    service.answer = (200, dict(EVENTS), event("partial", b64=picture("red")) + event("completed", b64=picture("teal")))
+    (image,) = draw()
+    assert Image.open(image.path).convert("RGB").getpixel((1, 1)) == (0, 128, 128)
+
+
+def test_a_stream_that_breaks_after_the_picture_counts(service):
+    """Whole events of a broken stream are read."""
+    body = event("completed", b64=picture()) + b"event: us"
+    service.answer = (200, {**EVENTS, "Content-Length": str(len(body) + 500), "X-Cut": "1"}, body)
+    assert len(draw()) == 1
+    assert states() == ["saved"]
+
+
+@pytest.mark.parametrize("headers", [{}, EVENTS], ids=["JSON", "events"])
+def test_an_answer_that_is_cut_off_is_unknown_and_never_repeated(service, headers):
+    """Sent, and no whole answer: what came is kept, and nothing is sent again."""
+    body = pictures(1) if not headers else event("partial", b64=picture())
+    service.answer = (200, {**headers, "Content-Length": str(len(body) + 500), "X-Cut": "1"}, body[:-4])
+    with pytest.raises(SubmissionUnknown) as unknown:
+        draw()
+    assert (unknown.value.charge, len(service.seen), states()) == ("unknown", 1, ["unknown"])
+    assert [name.endswith(".part") for name in spooled()] == [True]
+    assert len(run(api.resume(load()).result())) == 0
+    assert len(service.seen) == 1
+
+
+def test_a_failure_that_a_stream_reports_is_the_services_own(service):
+    """And its file is removed."""
+    service.answer = (200, dict(EVENTS), event("failed"))
+    with pytest.raises(ContentRejected):
+        draw()
+    assert (states(), spooled()) == (["failed"], [])
+
+
+def test_references_travel_within_the_request(service, tmp_path):
+    """As data: addresses on the wire; the ledger keeps their placeholders only."""
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (32, 32), "white").save(path)
+    draw(references=[path])
+    sent = json.loads(service.seen[0].body)
+    assert sent["images"][0].startswith("data:image/png;base64,")
+    (task,) = run(api.ledger(load()).tasks())
+    assert task.sent["json"]["images"][0].startswith("upload:")
+
+
+KILLED = """
+import os, signal, sys
+sys.path[:0] = {path!r}
+import test_synchronous as t
+from imagegen_magic.engine.ledger.ledger import Ledger
+from imagegen_magic.engine.storage import spool
+from imagegen_magic.providers import registry
+known = registry._built_in()
+registry._built_in = lambda: {{**known, "direct": t.Direct()}}
+def die(*args, **options):
+    os.kill(os.getpid(), signal.SIGKILL)
+if {moment!r} == "before the ledger":
+    Ledger.record_result = die
+elif {moment!r} == "before the last name":
+    spool.SpoolFile.finish = die
+else:
+    from imagegen_magic.engine.jobs.fetch import Fetcher
+    Fetcher.fetch = die
+t.draw()
+"""
+
+
+@pytest.mark.parametrize("moment", ["before the last name", "before the ledger", "before the picture"])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_after_the_last_byte_no_kill_loses_a_picture(service, moment, streamed):
+    """`resume` reads it from the spool; nothing is sent again."""
+    if streamed:
+        service.answer = (200, dict(EVENTS), event("completed", b64=picture()))
+    code = KILLED.format(path=sys.path, moment=moment)
+    killed = subprocess.run([sys.executable, "-c", code], env={**os.environ}, capture_output=True, text=True, timeout=60)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    made = run(api.resume(load()).result())
+    assert ([(image.width, image.height) for image in made], len(service.seen)) == ([(64, 64)], 1)
+    assert (states(), spooled()) == (["saved"], [])
+
+
+def test_the_spool_is_for_its_owner_only(service):
+    """The answer may hold a private picture."""
+    service.answer = (200, {"Content-Length": "9999", "X-Cut": "1"}, pictures(1))
+    with pytest.raises(SubmissionUnknown):
+        draw()
+    folder = spool.spool_folder(load().home)
+    assert [oct(path.stat().st_mode & 0o777) for path in (folder, *folder.iterdir())] == ["0o700", "0o600"]
+
+
+def test_it_waits_with_the_bar_moving(service):
+    """The task is `waiting` while the response is not there."""
+
+    async def stages():
+        return [each.stage async for each in stream("a fox", provider="direct") if isinstance(each, Progress)]
+
+    assert [*dict.fromkeys(run(stages()))] == ["submitting", "waiting", "fetching", "saved"]
+
+
+class TestSpool:
+    """The file of an answer."""
+
+    def test_pointers_are_those_of_rfc_6901(self, tmp_path):
+        """With `~1` for a slash."""
+        file = spool.SpoolFile(tmp_path, "a-0")
+        file.write(json.dumps({"a/b": [{"c~d": base64.b64encode(b"picture").decode()}]}).encode())
+        file.finish(spool.JSON)
+        assert spool.picture(tmp_path, "spool:a-0#/a~1b/0/c~0d") == b"picture"
+
+    @pytest.mark.parametrize("pointer", ["/data/9/b64", "/data", "/nothing", "/data/x"])
+    def test_an_address_that_leads_nowhere_is_no_picture(self, tmp_path, pointer):
+        """Whatever the answer is."""
+        file = spool.SpoolFile(tmp_path, "a-0")
+        file.write(b'{"data": [{"b64": "!"}]}')
+        file.finish(spool.JSON)
+        with pytest.raises(ImageInvalid):
+            spool.picture(tmp_path, f"spool:a-0#{pointer}")
+
+    def test_no_name_leads_out_of_the_folder(self, tmp_path):
+        """The name comes from the ledger, which others may have written."""
+        (tmp_path / "secret.json").write_text("{}")
+        assert spool.find(tmp_path / "home", "../../secret") is None
+
+    @pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r"])
+    @pytest.mark.parametrize("step", [1, 7, 1000])
+    def test_events_are_whole_whatever_the_chunks(self, end, step):
+        """Comments and `[DONE]` are no events."""
+        line = end[: len(end) // 2]
+        stream = (
+            b": hello" + end + b"event: a" + line + b'data: {"x":' + line + b"data: 1}" + end + b"data: [DONE]" + end + b"data: text" + end
+        )
+        parser, found = spool.EventParser(), []
+        for start in range(0, len(stream), step):
+            found += parser.feed(stream[start : start + step])
+        assert found == [spool.Event("a", {"x": 1}), spool.Event("", "text")]
