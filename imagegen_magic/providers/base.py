@@ -267,7 +267,6 @@ class Provider:
     field_names: ClassVar[Mapping[str, str]] = _FIELD_NAMES
     key_header: ClassVar[tuple[str, str]] = ("Authorization", "Bearer {}")  # name and value of the header with the key
     needs_key: ClassVar[bool] = True
-    extra_headers: ClassVar[Mapping[str, str]] = {}  # header -> the environment variable that holds its value
     chosen_by_key: ClassVar[bool] = True  # whether a key alone makes it the choice of a request that names no provider
     base_variable: ClassVar[str] = ""  # the environment variable of its address; "": <NAME>_BASE_URL
     other_key_variables: ClassVar[tuple[str, ...]] = ()  # read only for a request that names this provider
