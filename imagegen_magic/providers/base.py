@@ -350,7 +350,8 @@ class Provider:
     def submission(self, request: ImageRequest, n: int) -> Call:
         """Return the submission for `n` pictures, without the request's `extra`; `request` has every default filled in."""
         values = parameters.placed(self.model(request.model).parameters, request.parameters)
-        return Call("POST", self.submit_path, {**self.payload(request, n), **values, **self._further_fields(request)})
+        body = parameters.merged(self.payload(request, n), values)
+        return Call("POST", self.submit_path, {**body, **self._further_fields(request)})
 
     def _further_fields(self, request: ImageRequest) -> dict[str, Any]:
         """Return the fields of an unchecked request that the gateway's page does not have, by their usual names."""

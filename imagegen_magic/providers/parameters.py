@@ -140,3 +140,12 @@ def placed(declared: Mapping[str, Parameter], values: Mapping[str, Any]) -> dict
 def counted(declared: Mapping[str, Parameter], values: Mapping[str, Any], before: int) -> dict[str, Any]:
     """Return the values for a call after `before` pictures of the same request: what counts up has counted."""
     return {name: value + before if (found := declared.get(name)) and found.counted else value for name, value in values.items()}
+
+
+def merged(body: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON body with further values; objects that both have are joined, at every depth."""
+    joined = dict(body)
+    for name, value in values.items():
+        ours = joined.get(name)
+        joined[name] = merged(ours, value) if isinstance(ours, Mapping) and isinstance(value, Mapping) else value
+    return joined

@@ -297,6 +297,12 @@ def amount(value: Any) -> Decimal | None:
     return exact if exact >= 0 else None
 
 
+def count(value: Any) -> int | None:
+    """Return a whole number of 0 and more, else None."""
+    found = number(value)
+    return int(found) if found is not None and found >= 0 and found == int(found) else None
+
+
 def seconds(value: Any) -> float | None:
     """Return a duration in seconds, else None."""
     found = number(value)

@@ -166,7 +166,11 @@ class RequestValidator(NamedTuple):
     def _picture(self, option: str, picture: object) -> str:
         """Return a picture's address, or the placeholder of one on this machine that is within the limits."""
         if not isinstance(picture, LocalImage):
-            return self._address(option, picture)
+            address = self._address(option, picture)
+            if self.model.references_as == "base64":
+                hint = "give the picture itself (a file or a variable), which is then sent within the request"
+                raise self.refusal(f"cannot fetch {shown(picture)}: it takes no addresses", option, picture, hint=hint)
+            return address
         types, limit = uploads.limits(self.model, self.upload)
         if picture.mime_type not in types:
             named = [uploads.ENDINGS[mime_type] for mime_type in types]
