@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from gateway_table import GATEWAYS
 from provider_pages import PAGES, Page
 
 from imagegen_magic.providers.base import Model, PixelRule, PollingPolicy
-from imagegen_magic.providers.registry import BUILT_IN, get_provider
+from imagegen_magic.providers.registry import get_provider
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.id)
 
@@ -17,7 +18,7 @@ def _model(page: Page) -> Model:
 
 def test_every_gateway_and_model_is_there_and_no_other() -> None:
     """The built-in gateways are the four of the documents, with the models of their pages."""
-    found = {f"{name}/{model.name}" for name in BUILT_IN for model in get_provider(name).models}
+    found = {f"{name}/{model.name}" for name in GATEWAYS for model in get_provider(name).models}
     assert found == {page.id for page in PAGES}
 
 
@@ -86,7 +87,7 @@ def test_every_model_is_dated_and_names_its_document(page: Page) -> None:
 
 def test_the_retired_models_are_marked() -> None:
     """gpt-image-1 ended upstream on 2026-10-23, 1.5 on 2026-12-01; both stay listed."""
-    retired = {model.name: model.retired for name in BUILT_IN for model in get_provider(name).models if model.retired}
+    retired = {model.name: model.retired for name in GATEWAYS for model in get_provider(name).models if model.retired}
     assert retired == {"gpt-image-1-official": "2026-10-23", "gpt-image-1.5-official": "2026-12-01"}
 
 
@@ -98,7 +99,7 @@ def test_evolinks_references_have_their_kinds_and_weight() -> None:
 
 def test_addresses_and_keys_are_the_documents() -> None:
     """Each gateway's base URL and key variable are those of its document."""
-    found = {name: (get_provider(name).base_url, get_provider(name).key_variable) for name in BUILT_IN}
+    found = {name: (get_provider(name).base_url, get_provider(name).key_variable) for name in GATEWAYS}
     assert found == {
         "gccai": ("https://gccai.heqingsong.uk", "GCCAI_API_KEY"),
         "apimart": ("https://api.apimart.ai", "APIMART_API_KEY"),
@@ -109,7 +110,7 @@ def test_addresses_and_keys_are_the_documents() -> None:
 
 def test_the_pace_of_looking_is_the_pages() -> None:
     """APIMart and GCCAI: first after 10 s, then 3; EvoLink 3; Xingchao 2; fifty tasks a batch where there is one."""
-    assert {name: get_provider(name).polling for name in BUILT_IN} == {
+    assert {name: get_provider(name).polling for name in GATEWAYS} == {
         "apimart": PollingPolicy(3.0, 10.0, 50),
         "gccai": PollingPolicy(3.0, 10.0, 50),
         "evolink": PollingPolicy(3.0, 3.0, 50),
@@ -119,7 +120,7 @@ def test_the_pace_of_looking_is_the_pages() -> None:
 
 def test_the_wire_paths_are_the_documents() -> None:
     """Where each gateway is asked to make pictures, and where it is asked for a task."""
-    paths = {name: (get_provider(name).submit_path, get_provider(name).task_call("task_1").path) for name in BUILT_IN}
+    paths = {name: (get_provider(name).submit_path, get_provider(name).task_call("task_1").path) for name in GATEWAYS}
     assert paths == {
         "apimart": ("/v1/images/generations", "/v1/tasks/task_1"),
         "gccai": ("/v1/images/generations", "/v1/tasks/task_1"),

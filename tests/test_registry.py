@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gateway_table import GATEWAYS, PROVIDERS
 from shells import a_shell
 
 from imagegen_magic.errors import UnknownProvider, UnsupportedOption
@@ -60,15 +61,14 @@ def plan(gateway: str, **said: Any) -> UnsupportedOption:
     """Return the refusal of a request, with the other gateways that can do it."""
     name, _, model = gateway.partition("/")
     with pytest.raises(UnsupportedOption) as caught:
-        alternatives.plan(
-            registry.get_provider(name), ImageRequest("a red fox", **{"model": model or None, **said}), registry.all_providers()
-        )
+        alternatives.plan(registry.get_provider(name), ImageRequest("a red fox", **{"model": model or None, **said}), PROVIDERS.values())
     return caught.value
 
 
 def test_the_four_gateways_are_built_in() -> None:
     """A file in the folder is a gateway of its name."""
-    assert registry.BUILT_IN == ("apimart", "evolink", "gccai", "xingchao")
+    assert GATEWAYS == ("apimart", "evolink", "gccai", "xingchao")
+    assert set(GATEWAYS) < set(registry.BUILT_IN)
     assert registry.provider_names() == registry.BUILT_IN
     assert tuple(provider.name for provider in registry.all_providers()) == registry.BUILT_IN
 
@@ -95,7 +95,7 @@ def test_a_helpers_file_beside_the_gateways_is_no_gateway(folder: Path, capsys: 
     """It is not listed, and what lists the gateways works; a file with a gateway of its name is one."""
     for name, content in HELPERS.items():
         folder.joinpath(f"{name}.py").write_text(content)
-    assert registry.BUILT_IN == ("apimart", "evolink", "gccai", "xingchao")
+    assert not {*HELPERS, "another"} & set(registry.BUILT_IN)
     assert [provider.name for provider in registry.all_providers()] == list(registry.BUILT_IN)
     with pytest.raises(UnknownProvider, match="No gateway is called 'sundries'"):
         registry.get_provider("sundries")
@@ -115,9 +115,11 @@ def test_a_gateways_file_is_found_wherever_the_package_lies(folder: Path) -> Non
 
 def test_a_file_beside_the_gateways_that_is_broken_is_warned_of(folder: Path) -> None:
     """The gateways work without it."""
+    usual = registry.BUILT_IN
+    registry._in_files.cache_clear()
     folder.joinpath("broken.py").write_text("raise ValueError('half done')\n")
     with pytest.warns(RuntimeWarning, match="broken.py beside the gateways cannot be imported .ValueError: half done"):
-        assert registry.provider_names() == ("apimart", "evolink", "gccai", "xingchao")
+        assert registry.provider_names() == usual
 
 
 def test_a_name_is_read_in_any_case() -> None:
@@ -127,7 +129,7 @@ def test_a_name_is_read_in_any_case() -> None:
 
 def test_an_unknown_name_is_answered_with_the_closest() -> None:
     """The error names what was probably meant, and all there are."""
-    with pytest.raises(UnknownProvider, match="Did you mean evolink; there are apimart, evolink, gccai, xingchao, myreseller"):
+    with pytest.raises(UnknownProvider, match=r"Did you mean evolink; there are apimart, .*xingchao, myreseller"):
         registry.get_provider("evolnk", {"myreseller": RESELLER})
     with pytest.raises(UnknownProvider, match=r"No gateway is called 'qqq'. Nothing was charged. There are apimart"):
         registry.get_provider("qqq")
@@ -311,7 +313,7 @@ def test_with_further_fields_nobody_else_is_named() -> None:
 def _able(gateway: str, keyed: set[str], **said: Any) -> tuple[str, ...]:
     with pytest.raises(UnsupportedOption) as caught:
         alternatives.plan(
-            registry.get_provider(gateway), ImageRequest("a fox", **said), registry.all_providers(), ready=lambda one: one.name in keyed
+            registry.get_provider(gateway), ImageRequest("a fox", **said), PROVIDERS.values(), ready=lambda one: one.name in keyed
         )
     return caught.value.providers
 
@@ -348,7 +350,7 @@ def test_a_broken_gateway_does_not_hide_the_refusal_of_another() -> None:
 
     request = ImageRequest("a fox", size="1:1", resolution="4k")
     with pytest.raises(UnsupportedOption) as caught:
-        alternatives.plan(registry.get_provider("apimart"), request, [*registry.all_providers(), Broken()])
+        alternatives.plan(registry.get_provider("apimart"), request, [*PROVIDERS.values(), Broken()])
     assert caught.value.providers == (NEWER, "evolink", "gccai")
     with pytest.raises(KeyError):
         alternatives.plan(Broken(), request, ())
