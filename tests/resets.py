@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-OURS = re.compile(r"IMAGEGEN_|.*_(API_KEY|BASE_URL)$|.*_proxy$", re.IGNORECASE)
+OURS = re.compile(r"IMAGEGEN_|OPENAI_|AZURE_OPENAI_|FAL_KEY$|.*_(API_KEY|API_TOKEN|BASE_URL)$|.*_proxy$", re.IGNORECASE)
 _START = {name: value for name, value in os.environ.items() if not OURS.match(name)}  # as this process was started
 SETTINGS = Path(".settings.json").absolute()  # environment variables of a workspace of JupyterLab, in the kernel's first folder
 

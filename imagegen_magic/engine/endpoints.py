@@ -154,7 +154,7 @@ def select_endpoint(
     providers = list(known(settings))
     capable = [each for each in providers if model is None or _has(each, model)]
     if model is not None:
-        capable.sort(key=lambda each: each.model(model).added)  # the gateway that had it first stays the default
+        capable.sort(key=lambda each: (not each.chosen_by_key, each.model(model).added))  # the gateway that had it first stays the default
     if not capable:
         _refuse_wrongly_configured(settings)
         raise UnknownProvider(f"No gateway has a model {model!r}", hint="%imagegen models shows all of them")
@@ -166,10 +166,26 @@ def select_endpoint(
     if keyed:
         return found(keyed if keyed in capable else capable[0], settings)
     default = next((each for each in capable if each.name == _SANDBOX_DEFAULT), capable[0])
-    return endpoint_for(default, settings, sandbox=True, note="" if sandbox else _sandbox_note(default, capable[0]))
+    note = "" if sandbox else _sandbox_note(default, capable[0], [] if planning else available(settings))
+    return endpoint_for(default, settings, sandbox=True, note=note)
 
 
-def _sandbox_note(default: Provider, first: Provider) -> str:
+def available(settings: Settings) -> list[Provider]:
+    """Return the providers that have a key and that only a choice of the user makes the default, by name."""
+    return [each for each in known(settings) if not each.chosen_by_key and each.needs_key and _has_own_key(each, settings)]
+
+
+def _has_own_key(provider: Provider, settings: Settings) -> bool:
+    return credentials.where(provider, settings.home) not in ("not set", *provider.other_key_variables)
+
+
+def _sandbox_note(default: Provider, first: Provider, others: Sequence[Provider]) -> str:
+    if others:
+        return (
+            f"The sandbox drew this, speaking as {default.name}: nothing is sent and nothing is charged. "
+            f"A key is set for {', '.join(each.title for each in others)}: add -p {others[0].name}, "
+            f"or choose it for all cells with %imagegen config provider={others[0].name}."
+        )
     return (
         f"No gateway has a key yet, so the sandbox drew this, speaking as {default.name}: nothing is sent and nothing is charged. "
         f"For real pictures set {first.key_variable}, or %imagegen login NAME; %imagegen providers lists them."

@@ -1,10 +1,11 @@
-"""The values of the settings and their origins: built in, the environment, pyproject.toml, the notebook; the nearest to the cell wins."""
+"""The values of the settings and their origins: built in, the user's own file, environment, pyproject.toml, notebook; the nearest wins."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 import functools
+import json
 import os
 from collections.abc import Mapping
 from copy import copy
@@ -14,6 +15,7 @@ from typing import Any
 
 from imagegen_magic import notebook_folder
 from imagegen_magic.deprecated import renamed_fields
+from imagegen_magic.engine.storage.disk_errors import as_save_error
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.options import SETTINGS, settings_for
 from imagegen_magic.paths import path_of, text_of
@@ -28,6 +30,7 @@ NOTEBOOK_OPTIONS = settings_for("notebook")
 
 _PREFIX = "IMAGEGEN_"
 _PROJECT_FILE = "pyproject.toml"
+_OWN_FILE = "settings.toml"
 
 
 @renamed_fields(look_alikes="provider_tables", troubles="errors")
@@ -159,7 +162,45 @@ def load(start: Path | str | None = None) -> Settings:
         return dataclasses.replace(settings, errors={**settings.errors, _PROJECT_FILE: error})
     provider_tables = table.pop("providers", {})
     settings = settings.overlay(_PROJECT_FILE, {name.replace("-", "_"): value for name, value in table.items()}, file)
-    return dataclasses.replace(settings, provider_tables=provider_tables)
+    return _with_own(dataclasses.replace(settings, provider_tables=provider_tables))
+
+
+def own_file(settings: Settings) -> Path:
+    """Return the file of the user's own settings, which hold in every notebook unless something nearer is set."""
+    return settings.home / _OWN_FILE
+
+
+def _with_own(settings: Settings) -> Settings:
+    try:
+        own = _own_table(settings)
+    except UnsupportedOption as error:
+        return dataclasses.replace(settings, errors={_OWN_FILE: error, **settings.errors})
+    missing = {name: value for name, value in own.items() if name not in settings.values and name not in settings.errors}
+    return settings.overlay("your settings", missing, text_of(own_file(settings)))
+
+
+def _own_table(settings: Settings) -> dict[str, Any]:
+    try:
+        file = own_file(settings)
+        found = file.stat()
+    except (OSError, UnsupportedOption):  # an error of the home is reported where the home is used
+        return {}
+    return dict(_parsed(file, found.st_mtime_ns, found.st_size))
+
+
+def save_own(settings: Settings, name: str, value: str | None) -> None:
+    """Write one of the user's own settings, or remove it. Raises UnsupportedOption for a bad one, SaveError if the disk refuses."""
+    own = _own_table(settings)
+    if value is None:
+        own.pop(name, None)
+    else:
+        _read(name, value, "this line")
+        own[name] = value
+    text = "".join(f"{each} = {json.dumps(str(kept))}\n" for each, kept in own.items())
+    with as_save_error(own_file(settings)):
+        settings.home.mkdir(parents=True, exist_ok=True)
+        own_file(settings).write_text(text, encoding="utf-8")
+    _parsed.cache_clear()
 
 
 def unknown_variables() -> dict[str, str]:
@@ -190,18 +231,27 @@ def _parse(file: Path, changed: int, size: int) -> dict[str, Any]:
         raise _unreadable(file, error.strerror or str(error)) from None
     if b"imagegen" not in content:
         return {}
+    table = _decoded(file, content)
+    found = _within(_within(table, "tool", file), "imagegen", file)
+    _within(found, "providers", file)
+    return found
+
+
+@functools.lru_cache(maxsize=4)
+def _parsed(file: Path, changed: int, size: int) -> dict[str, Any]:
+    return _decoded(file, file.read_bytes())
+
+
+def _decoded(file: Path, content: bytes) -> dict[str, Any]:
     import tomllib
 
     try:
-        table: Any = tomllib.loads(content.decode("utf-8"))
+        return tomllib.loads(content.decode("utf-8"))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise _unreadable(file, str(error)) from None
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise _unreadable(file, f"line {line} is not in UTF-8") from None
-    found = _within(_within(table, "tool", file), "imagegen", file)
-    _within(found, "providers", file)
-    return found
 
 
 def _within(table: dict[str, Any], name: str, file: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from IPython.display import display
 from imagegen_magic._version import __version__
 from imagegen_magic.engine import credentials
 from imagegen_magic.engine.credentials import Key
-from imagegen_magic.engine.settings import unknown_variables
+from imagegen_magic.engine.settings import own_file, save_own, unknown_variables
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.output.tables import Note, Page, Table
 from imagegen_magic.options import SETTINGS
@@ -64,15 +64,24 @@ def _ask(provider: Provider) -> Key:
 
 
 def config(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
-    """Show every setting with its value and its source."""
+    """Show every setting with its value and its source, or keep one in the user's own settings; an empty value removes it."""
     settings, keys = context.settings(), context.keys()
+    if arguments:
+        name, equals, value = arguments[0].partition("=")
+        if not equals:
+            raise UsageError("The subcommand is %imagegen config [NAME=VALUE]. Nothing was sent, and nothing was changed.")
+        save_own(settings, name.strip().replace("-", "_"), value.strip() or None)
+        where = own_file(settings)
+        print(f"{name} is {value.strip()} in all your notebooks." if value.strip() else f"{name} is not set any longer in {where}.")
+        return
     rows = [_setting_row(name, settings) for name in SETTINGS]
     rows += [[name, "not used", str(error)] for name, error in settings.errors.items() if name not in SETTINGS]
     for name, near in unknown_variables().items():
         rows.append([name, "not used", f"environment; no setting has this name{f': did you mean {near}?' if near else ''}"])
     rows += [[f"providers.{name}", _configured(table), "pyproject.toml"] for name, table in settings.provider_tables.items()]
     rows = [[name, redact(value, keys), origin] for name, value, origin in rows]
-    display(Page(Table(("setting", "value", "source"), rows), Note('%config ImageGenMagics.NAME = "value" changes one for this session.')))
+    steps = '%config ImageGenMagics.NAME = "value" changes one for this session, %imagegen config NAME=VALUE for all your notebooks.'
+    display(Page(Table(("setting", "value", "source"), rows), Note(steps)))
 
 
 def _setting_row(name: str, settings: Settings) -> list[str]:

@@ -17,7 +17,7 @@ from imagegen_magic.engine.settings import NOTEBOOK_OPTIONS
 from imagegen_magic.engine.storage import folders
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook import subcommands
-from imagegen_magic.notebook.arguments import confirmation, mistakes, parser
+from imagegen_magic.notebook.arguments import confirmation, mistakes, parser, provider_choice
 from imagegen_magic.notebook.arguments.request_builder import build_request
 from imagegen_magic.notebook.commands import dispatch
 from imagegen_magic.notebook.output import tables
@@ -167,6 +167,7 @@ def _start(context: NotebookContext, given: Mapping[str, Any], prompt: str, sett
     runs.remind_of_waiting(context, settings)
     settings.check(*NOTEBOOK_OPTIONS)  # most are used only after the job was paid for
     edge = settings.get("preview")
+    settings = provider_choice.choose(request, settings, given.get("provider"), context.shell)
     planned = api.prepare(request, settings, given.get("provider"), fit=bool(given.get("fit")))
     folders.check(settings)
     if not given.get("yes"):

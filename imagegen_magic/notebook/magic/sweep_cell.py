@@ -14,11 +14,12 @@ from imagegen_magic.engine.settings import NOTEBOOK_OPTIONS
 from imagegen_magic.engine.storage import folders
 from imagegen_magic.errors import ImageGenError, UnsupportedOption
 from imagegen_magic.humanize import gateway_name, pluralize, truncate
-from imagegen_magic.notebook.arguments import confirmation, image_selector, request_builder
+from imagegen_magic.notebook.arguments import confirmation, image_selector, provider_choice, request_builder
 from imagegen_magic.notebook.output.tables import Note, Page, Table, pixels, refused, show_note
 from imagegen_magic.notebook.progress import run as runs
 from imagegen_magic.notebook.progress import sweep_view
 from imagegen_magic.notebook.progress.state import span
+from imagegen_magic.request import ImageRequest
 from imagegen_magic.studies.sweeps import plan
 from imagegen_magic.studies.sweeps.axes import Axis, make_axis, normalize_name, split
 from imagegen_magic.studies.sweeps.plan import SweepEstimate, SweepPlan
@@ -36,6 +37,8 @@ _REASONS = 8  # reasons for left-out combinations that are shown
 def start(context: NotebookContext, given: Mapping[str, Any], prompt: str, settings: Settings) -> tuple[Job, runs.MakeView] | None:
     """Start a sweep, and return its job with its view; None after a dry run. Raises before anything is sent."""
     settings.check(*NOTEBOOK_OPTIONS)  # most are used only after the job was paid for
+    if not given.get("dry_run"):
+        settings = provider_choice.choose(ImageRequest(prompt), settings, given.get("provider"), context.shell)
     planned = _planned(context, given, prompt, settings)
     requests = [item.request for item in planned.requests[:: planned.repeat]]
     # of variables; a plan would show a key, and the ledger keep it
