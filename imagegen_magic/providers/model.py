@@ -99,9 +99,9 @@ class Model(Record):
     `moderations` and `formats` is the default; those of the options in `unsent` have no default: without a request for one, the field is
     not sent. `resolutions` empty: `sizes` has one nameless tier, written "1k". `auto_resolution`: a tier applies to size `auto` too.
     `extra_sizes` are allowed in addition to the rule. `reference_types` are file name endings, `reference_bytes` the most a reference may
-    weigh. `prices` are dollars of one picture by quality, before the gateway's own list. `retired` is the ISO date of its end upstream;
-    `added` that of the version which first had this model at this gateway, "" for the first version: a request that names only the model
-    goes where it always went. `checked` is the ISO date on which `document` was read.
+    weigh, `mask_bytes` the most a mask may. `prices` are dollars of one picture by quality, before the gateway's own list. `retired` is
+    the ISO date of its end upstream; `added` that of the version which first had this model at this gateway, "" for the first version: a
+    request that names only the model goes where it always went. `checked` is the ISO date on which `document` was read.
 
     `parameters` are its further parameters by name, `rates` its token prices. A model that is not `strict` is known in part: what its
     data do not have is sent unchecked, and the plan says so. `references_as` is how a picture of this machine travels: as an uploaded
@@ -133,6 +133,7 @@ class Model(Record):
     reference_bytes: int | None = None
     prices: Mapping[str, Decimal] = field(default_factory=FrozenDict)
     mask: bool = False
+    mask_bytes: int | None = None
     callback: bool = False
     max_prompt: int | None = None
     retired: str | None = None

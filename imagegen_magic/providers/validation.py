@@ -158,6 +158,10 @@ class RequestValidator(NamedTuple):
         if mask.mime_type != PNG.mime_type:
             hint = "save it as a PNG with an alpha channel that is transparent in the area to change: mask_from(picture) makes one"
             raise self.refusal(f"takes a mask as PNG only, and {mask.name} is {mask.mime_type}", "mask", mask.name, hint=hint)
+        limit = self.model.mask_bytes
+        if limit is not None and len(mask.data) > limit:
+            what = f"takes a mask of at most {limit / 1e6:.4g} MB, and {mask.name} has {len(mask.data) / 1e6:.4g} MB"
+            raise self.refusal(what, "mask", mask.name, hint="save it with fewer colours: only its alpha channel counts")
         if isinstance(first, LocalImage) and (mask.width, mask.height) != (first.width, first.height):
             pixels = " and ".join(f"{each.name} has {each.width}x{each.height}" for each in (mask, first))
             hint = "make the mask from that very picture: %imagegen mask, or mask_box(picture, …)"

@@ -17,7 +17,7 @@ _DOLLARS_A_MILLION = 24  # output tokens, APIMart's price list
 _STEPS = {"low": 16, "medium": 48, "high": 96}
 _STEPS_OF_2_5 = {"low": 16, "medium": 24, "high": 48, "xhigh": 64, "max": 96}
 _EXT_DOLLARS = {"1k": Decimal("0.0085"), "2k": Decimal("0.014"), "4k": Decimal("0.021")}  # one picture of gpt-image-2 (ext.)
-_SIZES = parse_sizes(  # fifteen ratios, 4k for all of them: the newer models
+SIZES = parse_sizes(  # fifteen ratios, 4k for all of them: the newer models
     ("1k", "2k", "4k"),
     {
         "1:1": "1024x1024 2048x2048 2880x2880",
@@ -43,7 +43,7 @@ def _newer(name: str) -> Model:
     """Return one of the two models of gpt-image-2.5."""
     return Model(
         name=name,
-        sizes=_SIZES,
+        sizes=SIZES,
         pixels_documented=False,
         auto_size=True,
         default_size="auto",
@@ -126,7 +126,7 @@ class APIMart(Provider):
         _newer("gpt-image-2.5-sunburst"),
         Model(
             name="gpt-image-2",
-            sizes=_SIZES,
+            sizes=SIZES,
             pixels_documented=False,
             resolutions=("1k", "2k", "4k"),
             max_references=15,
