@@ -212,7 +212,7 @@ def test_a_reference_adds_input_tokens_to_the_estimate() -> None:
     """About 1,500 tokens at $8 per million."""
     price = plan(references=(PHOTO, PHOTO)).price
     assert price.amount == plan().price.amount + Decimal("0.024")
-    assert price.source == "OpenAI's $30 per million output tokens, by its formula, and about 1,500 input tokens a reference"
+    assert price.source == "OpenAI's price list; tokens estimated"
 
 
 @pytest.mark.parametrize("options", [{"quality": "auto"}, {"size": "auto"}, {"model": "gpt-image-2.6-sunburst"}])
@@ -224,8 +224,8 @@ def test_a_price_that_cannot_be_known_is_unknown(options: dict[str, Any]) -> Non
 def test_the_charge_is_calculated_from_the_reported_tokens() -> None:
     """By dated rates; output tokens without details are those of a picture."""
     cost = OPENAI.cost({"usage": USAGE})
-    assert (cost.amount, cost.unit, cost.kind) == (Decimal("0.05283"), "USD", "calculated")
-    assert cost.source == "calculated from 1,756 output tokens at $30 per million and 30 input tokens, 2026-11-30"
+    assert (cost.amount, cost.unit, cost.kind, cost.checked) == (Decimal("0.05283"), "USD", "calculated", "2026-11-30")
+    assert cost.source == "1,756 image output tokens at $30 per million, 30 text input tokens at $5 per million"
     edit = {"input_tokens": 1530, "input_tokens_details": {"text_tokens": 30, "image_tokens": 1500}, "output_tokens": 100}
     assert OPENAI.cost({"usage": edit}).amount == Decimal("0.01515")
     for usage in (None, {}, {"output_tokens": 0}, {"output_tokens": "many"}):

@@ -10,7 +10,7 @@ from gateway_table import MODELS
 
 from imagegen_magic.errors import UnknownProvider, UnsupportedOption
 from imagegen_magic.providers.base import Call, Model, PixelRule, Plan, Provider
-from imagegen_magic.providers.gateways.apimart import output_tokens
+from imagegen_magic.providers.gpt_image import output_tokens
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.providers.validation import MAX_PICTURES
 from imagegen_magic.request import ImageRequest

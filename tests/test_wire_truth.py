@@ -12,7 +12,7 @@ from PIL import Image
 
 from imagegen_magic.errors import APIError, InsufficientBalance, TaskFailed
 from imagegen_magic.providers.base import Failed, Pending, Succeeded
-from imagegen_magic.providers.gateways.apimart import output_tokens
+from imagegen_magic.providers.gpt_image import output_tokens
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
 from imagegen_magic.providers import responses
 from imagegen_magic.providers.base import in_answer
 from imagegen_magic.providers.model import Rates
+from imagegen_magic.providers.usage import calculated
 from imagegen_magic.result import Cost
 from imagegen_magic.secret_patterns import Address
 
-_MILLION = 1_000_000
+_KINDS = ("image_tokens", "text_tokens")
 
 
 def pictures_in(answer: Any) -> tuple[str, ...]:
@@ -31,30 +31,15 @@ def _picture(number: int, item: Any) -> str:
 
 
 def token_cost(rates: Rates, usage: Any) -> Cost:
-    """Return the cost of measured tokens at dated rates; unknown if there are none.
-
-    Output tokens count as those of a picture, unless the usage names those of text and the rates have a price for them.
-    """
+    """Return the cost of measured tokens; unknown if there are none. Every output token counts as one of a picture."""
     tokens = usage if isinstance(usage, Mapping) else {}
-    output, given = _count(tokens.get("output_tokens")), tokens.get("input_tokens_details")
+    given = tokens.get("input_tokens_details")
+    inputs = given if isinstance(given, Mapping) else {}
+    output, image, text = (responses.count(value) or 0 for value in (tokens.get("output_tokens"), *map(inputs.get, _KINDS)))
     if not output:
         return Cost()
-    inputs = given if isinstance(given, Mapping) else {}
-    image = _count(inputs.get("image_tokens"))
-    text = _count(inputs.get("text_tokens")) or max(0, _count(tokens.get("input_tokens")) - image)
-    amount = dollars(rates, text=text, image=image, output=output)
-    source = f"calculated from {output:,} output tokens at ${rates.image_output} per million and {text + image:,} input tokens"
-    return Cost(amount, "USD", "calculated", f"{source}, {rates.checked}", rates.checked)
-
-
-def dollars(rates: Rates, *, text: int, image: int, output: int) -> Decimal:
-    """Return the price of so many input tokens of text and of pictures, and of output tokens."""
-    parts = ((rates.text_input, text), (rates.image_input, image), (rates.image_output, output))
-    return sum((rate * tokens for rate, tokens in parts if rate is not None), Decimal(0)) / _MILLION
-
-
-def _count(value: Any) -> int:
-    return max(0, int(responses.number(value) or 0))
+    text = text or max(0, (responses.count(tokens.get("input_tokens")) or 0) - image)
+    return calculated(rates, image_output=output, image_input=image, text_input=text)
 
 
 def revised_prompts(answer: Any) -> str:

@@ -7,7 +7,7 @@ import random
 from typing import Final
 
 from imagegen_magic.providers.base import Pixels
-from imagegen_magic.providers.gateways.apimart import output_tokens
+from imagegen_magic.providers.gpt_image import output_tokens
 
 # median seconds at one megapixel, spread (sigma of the logarithm) and growth per further megapixel: published measurements
 # of 20/45, 46/90 and 115/160 s (median/p95), and 195/280 s for high quality at 4K

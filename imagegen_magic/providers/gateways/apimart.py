@@ -4,39 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any, ClassVar
 
 from imagegen_magic.providers import responses
 from imagegen_magic.providers.base import Balance, Model, PixelRule, Pixels, PollingPolicy, Provider, UploadRule, standard_field_names
+from imagegen_magic.providers.gpt_image import SIZES, output_tokens, token_steps
 from imagegen_magic.providers.model import parse_sizes
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost
 
 _DOLLARS_A_MILLION = 24  # output tokens, APIMart's price list
-_STEPS = {"low": 16, "medium": 48, "high": 96}
-_STEPS_OF_2_5 = {"low": 16, "medium": 24, "high": 48, "xhigh": 64, "max": 96}
 _EXT_DOLLARS = {"1k": Decimal("0.0085"), "2k": Decimal("0.014"), "4k": Decimal("0.021")}  # one picture of gpt-image-2 (ext.)
-SIZES = parse_sizes(  # fifteen ratios, 4k for all of them: the newer models
-    ("1k", "2k", "4k"),
-    {
-        "1:1": "1024x1024 2048x2048 2880x2880",
-        "3:2": "1536x1024 2048x1360 3520x2336",
-        "2:3": "1024x1536 1360x2048 2336x3520",
-        "4:3": "1024x768 2048x1536 3312x2480",
-        "3:4": "768x1024 1536x2048 2480x3312",
-        "5:4": "1280x1024 2560x2048 3216x2576",
-        "4:5": "1024x1280 2048x2560 2576x3216",
-        "16:9": "1536x864 2048x1152 3840x2160",
-        "9:16": "864x1536 1152x2048 2160x3840",
-        "2:1": "2048x1024 2688x1344 3840x1920",
-        "1:2": "1024x2048 1344x2688 1920x3840",
-        "3:1": "1536x512 3072x1024 3840x1280",
-        "1:3": "512x1536 1024x3072 1280x3840",
-        "21:9": "2016x864 2688x1152 3840x1648",
-        "9:21": "864x2016 1152x2688 1648x3840",
-    },
-)
 
 
 def _newer(name: str) -> Model:
@@ -141,7 +119,7 @@ class APIMart(Provider):
         """Return the price of one picture's output tokens; unknown for quality auto, which the model chooses."""
         if request.model == "gpt-image-2":
             return Cost(_EXT_DOLLARS[request.resolution or "1k"], "USD", "estimated", "APIMart's price of one picture", "2026-09-16")
-        steps = _steps(request.model or "")
+        steps = token_steps(request.model or "")
         if pixels is None or request.quality not in steps:
             return Cost()
         amount = Decimal(output_tokens(request.quality, pixels, request.model or "") * _DOLLARS_A_MILLION) / 1_000_000
@@ -163,16 +141,3 @@ class APIMart(Provider):
         """Return the dollars that a finished task names."""
         amount = responses.amount(task.get("cost"))
         return Cost() if amount is None else Cost(amount, "USD", "measured", f"{self.title}'s answer")
-
-
-def _steps(model: str) -> dict[str, int]:
-    return _STEPS_OF_2_5 if model.startswith("gpt-image-2.5") else _STEPS
-
-
-def output_tokens(quality: str, pixels: Pixels, model: str = "") -> int:
-    """Return the output tokens of gpt-image-2 (of 2.5 by its name) for one picture of this quality, by OpenAI's published formula."""
-    steps, long, short = _steps(model)[quality], max(pixels), min(pixels)
-    across = (2 * steps * short + long) // (2 * long)  # rounded half up, exactly
-    if _steps(model) is _STEPS_OF_2_5:
-        across = round(Fraction(steps * short, long))  # half to even
-    return -(-steps * across * (2_000_000 + long * short) // 4_000_000)

@@ -24,8 +24,9 @@ from imagegen_magic.providers.base import (
     in_answer,
     standard_field_names,
 )
-from imagegen_magic.providers.gateways.apimart import output_tokens
 from imagegen_magic.providers.gateways.openai_models import EXPERIMENTAL, MODELS, PARTIAL_TOKENS, RATES, REFERENCE_TOKENS, SNAPSHOTS
+from imagegen_magic.providers.gpt_image import output_tokens
+from imagegen_magic.providers.usage import calculated
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost
 
@@ -105,10 +106,8 @@ class OpenAI(Provider):
             return Cost()
         output = output_tokens(str(request.quality), pixels, name) + PARTIAL_TOKENS * _partials(request)
         pictures = len(request.references) * REFERENCE_TOKENS
-        amount = image_answers.dollars(self.rates, text=len(request.prompt) // 4, image=pictures, output=output)
-        inputs = f", and about {REFERENCE_TOKENS:,} input tokens a reference" if pictures else ""
-        source = f"{self.title}'s ${self.rates.image_output} per million output tokens, by its formula{inputs}"
-        return Cost(amount, "USD", "estimated", source, self.rates.checked)
+        price = calculated(self.rates, image_output=output, image_input=pictures, text_input=len(request.prompt) // 4)
+        return replace(price, kind="estimated", source=f"{self.rates.document}; tokens estimated")
 
     def warnings(self, model: Model, request: ImageRequest) -> Sequence[str]:
         """Return what costs more than it seems, and what OpenAI calls experimental or a preview."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
 
-from imagegen_magic.providers.gateways.apimart import SIZES
+from imagegen_magic.providers.gpt_image import SIZES
 from imagegen_magic.providers.model import Model, PixelRule, Rates, parse_sizes
 from imagegen_magic.providers.parameters import Parameter
 
