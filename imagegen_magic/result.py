@@ -118,7 +118,7 @@ class Progress(Record):
 
     `stage` is one of `STAGES`. `task` of `tasks` counts from 0; `row` is the ledger's id of the task; `since` is when it was submitted,
     else planned, in epoch seconds. `fraction` is 0..1, or None if the gateway reports none. `usual` is the range of seconds that such a
-    task takes, (low, high), from earlier ones. `note` is text for the user.
+    task takes, (low, high), from earlier ones. `note` is text for the user. `preview` is a first view of the picture that is being made.
     """
 
     stage: Stage
@@ -130,6 +130,7 @@ class Progress(Record):
     usual: tuple[float, float] | None = None
     note: str = ""
     error: ImageGenError | None = None
+    preview: Preview | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)

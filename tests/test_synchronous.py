@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from typing import Any, ClassVar
 
 import pytest
@@ -20,6 +21,8 @@ from imagegen_magic.engine import api
 from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.storage import spool
 from imagegen_magic.errors import ContentRejected, ImageInvalid, SubmissionUnknown
+from imagegen_magic.notebook.progress import html
+from imagegen_magic.notebook.progress.state import JobProgress
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Failed, Model, Partial, Provider, Submission, Succeeded, in_answer
 from imagegen_magic.result import Progress
@@ -137,7 +140,8 @@ def test_events_are_read_as_they_come(service):
     """The last event holds the picture; first views are not pictures."""
     service.answer = (200, dict(EVENTS), event("partial", b64=picture("red")) + event("completed", b64=picture("teal")))
     (image,) = draw()
-    assert Image.open(image.path).convert("RGB").getpixel((1, 1)) == (0, 128, 128)
+    with Image.open(image.path) as saved:
+        assert saved.convert("RGB").getpixel((1, 1)) == (0, 128, 128)
 
 
 def test_a_stream_that_breaks_after_the_picture_counts(service):
@@ -186,6 +190,8 @@ sys.path[:0] = {path!r}
 import test_synchronous as t
 from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.storage import spool
+from imagegen_magic.notebook.progress import html
+from imagegen_magic.notebook.progress.state import JobProgress
 from imagegen_magic.providers import registry
 known = registry._built_in()
 registry._built_in = lambda: {{**known, "direct": t.Direct()}}
@@ -270,3 +276,49 @@ class TestSpool:
         for start in range(0, len(stream), step):
             found += parser.feed(stream[start : start + step])
         assert found == [spool.Event("a", {"x": 1}), spool.Event("", "text")]
+
+
+class TestPartialPictures:
+    """First views of a picture that is being made."""
+
+    def test_they_are_reported_with_the_progress(self, service):
+        """As small previews, while the task waits."""
+        seen = threading.Event()
+
+        def body():
+            yield event("partial", b64="!") + event("partial", b64=picture("red"))
+            seen.wait(20)
+            yield event("completed", b64=picture())
+
+        async def previews():
+            found = []
+            async for each in stream("a fox", provider="direct"):
+                if isinstance(each, Progress) and each.preview:
+                    found.append((each.stage, each.preview.width, each.preview.height))
+                    seen.set()
+            return found
+
+        service.answer = (200, dict(EVENTS), body())
+        assert run(previews()) == [("waiting", 64, 64)]
+
+    def test_the_last_one_of_a_lost_picture_is_kept(self, service):
+        """As what it is; the request is not repeated."""
+        service.answer = (200, dict(EVENTS), iter([event("partial", b64=picture("red"))]))
+        with pytest.raises(SubmissionUnknown, match="a first view of the picture came, which is not the picture") as unknown:
+            draw()
+        (path,) = load().save_dir.glob("*-first-view.png")
+        with Image.open(path) as view:
+            assert (str(path) in unknown.value.what, view.size) == (True, (64, 64))
+
+    def test_the_row_shows_the_latest(self):
+        """In its frame, until the picture is there."""
+        from imagegen_magic.imaging.preview import preview
+
+        view = preview(Image.new("RGB", (64, 64), "red"))
+        progress = JobProgress(1, 0.0)
+        progress.take(Progress("waiting", 0, 1, 1, 0.0, preview=view))
+        progress.take(Progress("waiting", 0, 1, 1, 0.0))
+        (row,) = html.rows_html(progress, 1.0, (72, 48), [1])
+        assert view.data_url in row
+        progress.take(Progress("saved", 0, 1, 1, 0.0))
+        assert view.data_url not in html.rows_html(progress, 2.0, (72, 48), [1])[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -29,8 +29,11 @@ class Web:
 
 
 @contextlib.contextmanager
-def web(answer: Callable[[Seen], tuple[int, dict[str, str], bytes]], host: str = "127.0.0.1") -> Iterator[Web]:
-    """Serve `answer(request) -> (status, headers, body)` on a free port; a header `X-Cut` drops the connection after the body."""
+def web(answer: Callable[[Seen], tuple[int, dict[str, str], bytes | Iterable[bytes]]], host: str = "127.0.0.1") -> Iterator[Web]:
+    """Serve `answer(request) -> (status, headers, body)` on a free port; a header `X-Cut` drops the connection after the body.
+
+    A body in pieces has no length, and ends with the connection.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -42,12 +45,15 @@ def web(answer: Callable[[Seen], tuple[int, dict[str, str], bytes]], host: str =
             status, headers, content = answer(request)
             self.send_response(status)
             cut = headers.pop("X-Cut", None)
-            length = {} if "Transfer-Encoding" in headers else {"Content-Length": str(len(content))}
+            pieces = [content] if isinstance(content, bytes) else content
+            length = {"Content-Length": str(len(content))} if isinstance(content, bytes) else {"Connection": "close"}
+            length = {} if "Transfer-Encoding" in headers else length
             for name, value in {**length, **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(content)
-            self.close_connection = bool(cut)
+            for piece in pieces:
+                self.wfile.write(piece)
+            self.close_connection = bool(cut) or not isinstance(content, bytes)
 
         do_GET = do_POST = _serve
 

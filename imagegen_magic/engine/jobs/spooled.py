@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +23,17 @@ _PIECE = 256 * 1024  # bytes that are written at once
 
 
 class SpooledAnswer:
-    """The response to one submission. `name` is that of its file; `partials` counts the first views that came."""
+    """The response to one submission. `name` is that of its file; `on_partial` gets each first view of a picture, as base64."""
 
-    def __init__(self, home: Path, provider: Provider, name: str, key: Key) -> None:
-        self._home, self._provider, self._name, self._key = home, provider, name, key
+    def __init__(self, home: Path, provider: Provider, name: str, key: Key, on_partial: Callable[[str], None]) -> None:
+        self._home, self._provider, self._name, self._key, self._on_partial = home, provider, name, key, on_partial
         self._events = _EventReader(provider, name)
         self.streamed = False
-        self.partials = 0
+
+    @property
+    def last_partial(self) -> str:
+        """The latest first view of a picture, as base64; empty if none came."""
+        return self._events.last_partial
 
     async def receive(self, response: Response) -> Any:
         """Write a response to the spool and return its content: decoded JSON, or None for a stream of events.
@@ -62,9 +68,11 @@ class SpooledAnswer:
         await threads.writing(file.write, bytes(buffer))
 
     def _take(self, events: list[spool.Event]) -> None:
+        before = self._events.last_partial
         for event in events:
             self._events.take(event)
-        self.partials = self._events.partials
+        if self._events.last_partial is not before:
+            self._on_partial(self._events.last_partial)
 
     def _decoded(self, path: Path) -> Any:
         return decoded(path.read_bytes().decode("utf-8", "replace"), self._key)
@@ -87,7 +95,7 @@ class _EventReader:
         self._provider, self._name, self._count = provider, name, 0
         self.succeeded: list[tuple[int, Succeeded]] = []
         self.failed: Failed | None = None
-        self.partials = 0
+        self.last_partial = ""
 
     def take(self, event: spool.Event) -> None:
         state = self._provider.read_event(event.name, event.data)
@@ -96,7 +104,8 @@ class _EventReader:
         elif isinstance(state, Failed):
             self.failed = state
         elif isinstance(state, Partial):
-            self.partials += 1
+            with suppress(ImageInvalid):
+                self.last_partial = spool.text_at(event.data, state.image_url)
         self._count += 1
 
     def submission(self) -> Submission:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagegen_magic._version import __version__
 from imagegen_magic.engine.clock import CLOCK
@@ -18,6 +18,9 @@ from imagegen_magic.humanize import iso_time
 from imagegen_magic.request import ImageRequest, LocalImage
 from imagegen_magic.result import Cost, GeneratedImage, Progress, Stage
 from imagegen_magic.secret_patterns import without_queries_in
+
+if TYPE_CHECKING:
+    from imagegen_magic.imaging.preview import Preview
 
 Event = Progress | GeneratedImage
 
@@ -88,10 +91,19 @@ class Reporter:
         self.spec, self.task, self.emit = spec, task, emit
         self.side_errors: list[ImageGenError] = []
 
-    def progress(self, stage: Stage, note: str = "", *, fraction: float | None = None, error: ImageGenError | None = None) -> None:
+    def progress(
+        self,
+        stage: Stage,
+        note: str = "",
+        *,
+        fraction: float | None = None,
+        error: ImageGenError | None = None,
+        preview: Preview | None = None,
+    ) -> None:
         """Report the stage that the task has reached."""
         task, spec = self.task, self.spec
-        self.emit(Progress(stage, task.position, spec.tasks, task.row, task.submitted, fraction, spec.history.typical(), note, error))
+        typical = spec.history.typical()
+        self.emit(Progress(stage, task.position, spec.tasks, task.row, task.submitted, fraction, typical, note, error, preview))
 
     def ledger_error(self, error: LedgerError) -> None:
         """Keep the first error of the ledger, which writes later what it could not write now."""

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from imagegen_magic.engine.storage import parts
 from imagegen_magic.engine.storage.disk_errors import as_save_error
 from imagegen_magic.engine.storage.parts import Part
+from imagegen_magic.engine.storage.unreadable import suffix_of
 
 UNREADABLE = "unreadable"
 _MAX_UNSETTLED = 2  # unsettled files of one image that are kept, besides the latest
@@ -51,6 +52,15 @@ def save(data: bytes | Part, directory: Path, filename_stem: str, index: int, su
         path = next(path for path in paths if _takes(path, data, described))
         parts.sync(directory)
     return Saved(path, data.sha256, data.size, path.with_suffix(".json"))
+
+
+def keep_partial(data: bytes, directory: Path, filename_stem: str, index: int) -> Path:
+    """Save a first view of a picture that did not come, beside the pictures; returns its path. Raises SaveError."""
+    base, suffix = _checked(filename_stem, index, suffix_of(data[:64], ""))
+    with as_save_error(directory / base):
+        parts.in_folder(directory, lambda: None)
+        paths = (directory / f"{name}{suffix}" for name in _names(f"{base}-first-view"))
+        return next(path for path in paths if parts.publish(data, path))
 
 
 def keep_unreadable(

@@ -146,8 +146,13 @@ def picture(home: Path, address: str) -> bytes:
         raise FileNotFoundError(f"{name} is not in {spool_folder(home)}")
     answer = read(path)
     root: Any = [event.data for event in answer] if is_events(answer) else answer
-    text = _at(root, pointer)
+    text = text_at(root, pointer)
     del answer, root  # the decoded answer is as large as the picture
+    return decoded(text)
+
+
+def decoded(text: str) -> bytes:
+    """Return the bytes of base64 text or of a data: address. Raises ImageInvalid."""
     try:
         return base64.b64decode(text.partition("base64,")[2] if text.startswith("data:") else text, validate=True)
     except (binascii.Error, ValueError):
@@ -159,7 +164,8 @@ def is_events(answer: Any) -> bool:
     return isinstance(answer, list) and bool(answer) and isinstance(answer[0], Event)
 
 
-def _at(root: Any, pointer: str) -> str:
+def text_at(root: Any, pointer: str) -> str:
+    """Return the text at a JSON Pointer, with or without its leading `#`. Raises ImageInvalid if there is none."""
     for step in pointer.split("/")[1:]:
         key = step.replace("~1", "/").replace("~0", "~")
         try:

@@ -104,6 +104,9 @@ def _frame(row: TaskProgress, text: str, frame: tuple[int, int]) -> str:
         return _box(frame, attributes, "", "imagegen-failed")
     if row.ended:
         return _box(frame, attributes, "")
+    if row.first_view:
+        view = f'<img src="{escape(row.first_view)}" alt="a first view of the picture">'
+        return _box(frame, attributes, f'{view}<span class="imagegen-sweep" style="{_FROM_START}"></span>')
     if row.fraction is not None:
         attributes += f' aria-valuenow="{row.fraction:.2f}" aria-valuemin="0" aria-valuemax="1"'
         return _box(frame, attributes, f'<span class="imagegen-fill" style="width:{row.fraction:.1%}"></span>')

@@ -18,6 +18,7 @@ class TaskProgress:
 
     progress: Progress | None = None
     images: list[GeneratedImage] = field(default_factory=list)
+    first_view: str = ""  # data URL of the picture that is being made
 
     @property
     def stage(self) -> Stage:
@@ -85,6 +86,7 @@ class JobProgress:
             row.images.append(event)
         else:
             row.progress = event
+            row.first_view = event.preview.data_url if event.preview else row.first_view
 
     @property
     def images(self) -> list[GeneratedImage]:
