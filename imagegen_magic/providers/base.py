@@ -180,10 +180,14 @@ class ListedTask(Record):
 @renamed_fields(word="status")
 @dataclass(frozen=True, slots=True, repr=False)
 class Pending(Record):
-    """Not finished: the gateway's own status, and the completed fraction (0..1), None if unknown."""
+    """Not finished: the gateway's own status, and the completed fraction (0..1), None if unknown.
+
+    `queued`: the service certainly has not begun, so that cancelling it costs nothing.
+    """
 
     status: str
     fraction: float | None = None
+    queued: bool = False
 
 
 @renamed_fields(pictures="image_urls")
@@ -273,6 +277,7 @@ class Provider:
     version_segment: ClassVar[str] = ""  # the end of a base URL, which is added where it is missing; paths have none
     synchronous: ClassVar[bool] = False  # whether the response to a submission carries the pictures, so that a lost one is lost
     cost_headers: ClassVar[tuple[str, ...]] = ()  # response headers, in lower case, that `cost_of_headers` reads
+    input_field: ClassVar[str] = ""  # the field of a submission's JSON that holds all others; "": they stand at the top
     reserved_fields: ClassVar[Mapping[str, str]] = {}  # other fields that the payload writes -> the option of each
     refusal_phrases: ClassVar[tuple[str, ...]] = ()  # texts with which an HTTP 5xx is a refusal, not an outage
     upload: ClassVar[UploadRule | None] = None  # what it takes as a file, None if it takes only addresses
@@ -325,7 +330,7 @@ class Provider:
         images_per_call = (model.max_n,) * full_calls + ((rest,) if rest else ())
         calls = [self.submission(each, n) for each, n in zip(_counted(model, resolved, images_per_call), images_per_call, strict=True)]
         reserved = (
-            {name: name for name in calls[0].json or {}}
+            {name: name for name in self._fields(calls[0])}
             | {name: field for field, name in self.field_names.items()}
             | {**self.reserved_fields}
         )
@@ -336,7 +341,7 @@ class Provider:
             provider=self.name,
             model=model,
             request=resolved,
-            calls=tuple(_with_extra(call, request.extra) for call in calls),
+            calls=tuple(self._with_extra(call, request.extra) for call in calls),
             images_per_call=images_per_call,
             pixels=pixels,
             mime_type=MIME_TYPES.get(resolved.output_format or ""),
@@ -346,6 +351,18 @@ class Provider:
             warnings=(*unchecked, *sizes.warnings(model, resolved), *self.warnings(model, resolved)),
             uploads=uploads.unique((*request.references, request.mask)),
         )
+
+    def _fields(self, call: Call) -> Mapping[str, Any]:
+        """Return the fields of a submission."""
+        fields: Mapping[str, Any] = call.form or call.json or {}
+        return fields[self.input_field] if self.input_field else fields
+
+    def _with_extra(self, call: Call, extra: Mapping[str, Any]) -> Call:
+        """Return a submission with further fields."""
+        fields = {**self._fields(call), **extra}
+        if call.form is not None:
+            return replace(call, form=fields)
+        return replace(call, json={**(call.json or {}), self.input_field: fields} if self.input_field else fields)
 
     def submission(self, request: ImageRequest, n: int) -> Call:
         """Return the submission for `n` pictures, without the request's `extra`; `request` has every default filled in."""
@@ -608,12 +625,6 @@ def _counted(model: Model, request: ImageRequest, images_per_call: Sequence[int]
         return [request] * len(images_per_call)
     before = [sum(images_per_call[:number]) for number in range(len(images_per_call))]
     return [replace(request, parameters=parameters.counted(model.parameters, request.parameters, done)) for done in before]
-
-
-def _with_extra(call: Call, extra: Mapping[str, Any]) -> Call:
-    if call.form is not None:
-        return replace(call, form={**call.form, **extra})
-    return replace(call, json={**(call.json or {}), **extra})
 
 
 def _own_price(model: Model, request: ImageRequest) -> Cost | None:

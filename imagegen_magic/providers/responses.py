@@ -126,7 +126,7 @@ def error_details(answer: Any) -> ErrorDetails:
     request_id = _first_code(levels, "request_id", "requestId", "trace_id")
     if not request_id and (found := re.search(_REQUEST_ID, message)):
         request_id = found[1]
-    code = _first_code((*levels, inner.get("result")), *_ERROR_CODE_KEYS) or error_type
+    code = _first_code((*levels, inner.get("result")), *_ERROR_CODE_KEYS) or error_type or _first_code(_details(outer), "type")
     given = (level.get(key) for level in levels if isinstance(level, Mapping) for key in _SUGGESTION_KEYS)
     suggestions = dict.fromkeys(one_line(value) for value in given if isinstance(value, str))
     return ErrorDetails(message, code, error_type, request_id, "; ".join(filter(None, suggestions)))
@@ -135,6 +135,12 @@ def error_details(answer: Any) -> ErrorDetails:
 def _first_code(levels: Iterable[Any], *keys: str) -> str:
     codes = (code_of(level.get(key)) for level in levels if isinstance(level, Mapping) for key in keys)
     return next((code for code in codes if code not in _ACCEPTED_CODES), "")
+
+
+def _details(answer: Mapping[str, Any]) -> list[Any]:
+    """Return the items of a list `detail`, in which FastAPI and services built on it describe what was wrong."""
+    found = answer.get("detail")
+    return found if isinstance(found, list) else []
 
 
 def message_of(value: Any, depth: int = 0) -> str:
