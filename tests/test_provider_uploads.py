@@ -216,10 +216,11 @@ def test_xingchao_takes_no_files() -> None:
         get_provider("xingchao").upload_call(picture())
 
 
-def test_only_evolink_names_another_host_as_its_own() -> None:
-    """Its file host, and no other gateway any."""
+def test_only_evolink_and_fal_name_another_host_as_their_own() -> None:
+    """EvoLink its file host, fal the host of its models' schemas, and no other service any."""
     assert {name: get_provider(name).key_hosts for name in registry.BUILT_IN if get_provider(name).key_hosts} == {
-        "evolink": ("files-api.evolink.ai",)
+        "evolink": ("files-api.evolink.ai",),
+        "fal": ("fal.ai",),
     }
 
 
