@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.engine import credentials, endpoints, loop, threads
 from imagegen_magic.engine.context import context_of, ledger_of
-from imagegen_magic.engine.endpoints import Endpoint, select_endpoint
+from imagegen_magic.engine.endpoints import Endpoint, endpoint_for, select_endpoint
 from imagegen_magic.engine.jobs.builder import create_tasks
 from imagegen_magic.engine.jobs.job import Job, PlannedRequest, ResultFactory
 from imagegen_magic.engine.jobs.resume import resume_tasks
 from imagegen_magic.engine.jobs.task import Event
 from imagegen_magic.engine.jobs.unanswered import recover_listed, recover_spooled, unanswered
+from imagegen_magic.engine.learnt_models import can_learn, with_learnt
 from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.ledger.budget import budget_check_again
 from imagegen_magic.engine.ledger.ledger import Ledger, TaskRow
@@ -148,8 +149,9 @@ def prepare(
     References and mask are loaded, which takes a while for large ones: `pictures` caches them for the next request. `fit` scales down
     what is too large. Raises UnsupportedOption, ImageInvalid, UnknownProvider or MissingKey.
     """
-    request, _, plan = _planned(request, settings, provider, fit=fit, known=pictures)  # the gateway's limits before a missing key
+    request, _, plan = _planned(request, settings, provider, fit=fit, known=pictures, fetch=True)  # the limits before a missing key
     gateway = select_endpoint(settings, provider=provider, model=request.model)
+    gateway = with_learnt(gateway, settings, plan.model.name)
     if request.references:
         from imagegen_magic.engine.uploads import routes
 
@@ -165,11 +167,19 @@ def _planned(
     *,
     fit: bool,
     known: Known | None = None,
+    fetch: bool = False,
 ) -> tuple[ImageRequest, Endpoint, Plan]:
-    """Return the request with the configured defaults and loaded references, its gateway (no key is needed), and its plan."""
+    """Return the request with the configured defaults and loaded references, its gateway (no key is needed), and its plan.
+
+    `fetch` asks a service that describes its models for them, once a day.
+    """
     settings.check(*ENGINE_OPTIONS)
     request = apply_defaults(request, settings)
     gateway = select_endpoint(settings, provider=provider, sandbox=sandbox, model=request.model, planning=True)
+    if fetch and can_learn(gateway.provider, request.model) and (gateway.sandbox or endpoints.has_key(gateway.provider, settings)):
+        keyed = endpoint_for(gateway.provider, settings, sandbox=gateway.sandbox)
+        with_learnt(keyed, settings, request.model, fetch=True)
+    gateway = with_learnt(gateway, settings, request.model)
     if request.references or request.mask is not None:
         request = _with_references(request, gateway, settings, fit, known)
     return request, gateway, endpoints.plan(gateway.provider, request, settings, sandbox=gateway.sandbox)
@@ -211,7 +221,8 @@ def start_batch(
 
 
 def _check_keys(requests: Sequence[PlannedRequest]) -> None:
-    bare = next((each.endpoint for each in requests if not each.endpoint.sandbox and not each.endpoint.key.is_well_formed()), None)
+    keyed = (each.endpoint for each in requests if not each.endpoint.sandbox and each.endpoint.provider.needs_key)
+    bare = next((endpoint for endpoint in keyed if not endpoint.key.is_well_formed()), None)
     if bare is not None:
         what = f"This plan has no key for {bare.provider.title}: it comes from a pickle, or was made without one"
         raise MissingKey(what, hint="make the plan again in this process, which finds the key")
@@ -375,7 +386,7 @@ async def _started(request: ImageRequest, **keywords: Any) -> Job:
     """
     if keywords["provider"] not in registry.BUILT_IN and not registry.entry_points_loaded():
         await asyncio.to_thread(registry.provider_names)  # reads all installed packages, once
-    if all(isinstance(each, str) for each in (*request.references, request.mask or "")):
+    if all(isinstance(each, str) for each in (*request.references, request.mask or "")) and not _asks_first(request, keywords):
         return start(request, **keywords)
     begun: list[Job] = []
     stopped = threading.Event()
@@ -393,6 +404,13 @@ async def _started(request: ImageRequest, **keywords: Any) -> Job:
         for job in begun:
             job.cancel()
         raise
+
+
+def _asks_first(request: ImageRequest, keywords: Mapping[str, Any]) -> bool:
+    """Return whether starting may wait for a service's description of its models."""
+    settings = load()
+    name = keywords["provider"] or settings.get("provider")
+    return bool(name) and can_learn(registry.get_provider(name, settings.provider_tables), request.model)
 
 
 def request_of(prompt: str | ImageRequest, options: Mapping[str, Any]) -> ImageRequest:
