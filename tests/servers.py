@@ -26,6 +26,7 @@ from gateway_table import GATEWAYS
 
 from imagegen_magic.sandbox.__main__ import _OnPurpose
 from imagegen_magic.sandbox.app import create_app
+from imagegen_magic.sandbox.dialects import DIALECTS
 
 PROJECT = Path(__file__).resolve().parent.parent
 _ON_PURPOSE = _OnPurpose()  # keeps connections that a fault broke out of the log
@@ -125,7 +126,7 @@ def start_sandbox(*, port: int = 0, stderr: Path | None = None, **options: Any) 
         error_log = stack.enter_context(stderr.open("ab")) if stderr else None
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=error_log, text=True, env=environment)
     assert process.stdout is not None
-    lines = [process.stdout.readline() for _ in range(1 + len(GATEWAYS))]
+    lines = [process.stdout.readline() for _ in range(1 + len(DIALECTS))]
     origin = next((word for word in lines[0].split() if word.startswith("http://")), "")
     server = SandboxServer(origin, process, "".join(lines))
     if not origin:

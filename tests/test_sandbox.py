@@ -22,6 +22,7 @@ from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost
 from imagegen_magic.sandbox import timing
 from imagegen_magic.sandbox.app import create_app
+from imagegen_magic.sandbox.dialects import DIALECTS
 from imagegen_magic.sandbox.tasks import TaskStore
 
 
@@ -101,7 +102,9 @@ def box() -> Box:
 
 def test_a_front_page_names_every_base_url(box: Box) -> None:
     """The root says what this is and where each dialect lives."""
-    assert box.ask("GET", "/").json()["base_urls"] == {name: f"http://sandbox.invalid/{name}" for name in GATEWAYS}
+    base_urls = box.ask("GET", "/").json()["base_urls"]
+    assert base_urls == {name: f"http://sandbox.invalid/{name}{get_provider(name).version_segment}" for name in DIALECTS}
+    assert set(base_urls) >= set(GATEWAYS)
 
 
 @pytest.mark.parametrize("gateway", ["apimart", "gccai"])

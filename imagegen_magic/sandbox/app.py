@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,7 +15,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from imagegen_magic.providers.describe import is_json
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.sandbox import fault_responses, timing
 from imagegen_magic.sandbox.dialects import DIALECTS
@@ -25,6 +23,7 @@ from imagegen_magic.sandbox.faults import KINDS, REFUSALS, Faults, UnknownFault,
 from imagegen_magic.sandbox.images import ImageCache, ImageSpec, address, signed, signed_address
 from imagegen_magic.sandbox.references import ReferenceStore
 from imagegen_magic.sandbox.request_log import LogEntry, RequestLog
+from imagegen_magic.sandbox.requests import check_key, json_or_text, origin_of, read_body
 from imagegen_magic.sandbox.tasks import Task, TaskStore, digest
 from imagegen_magic.sandbox.uploads import StoredFile, UploadStore, form, mime_type
 
@@ -169,7 +168,7 @@ class Sandbox:
         self.log.count(dialect.name, "uploads")
         rule = get_provider(dialect.name).upload
         assert rule is not None
-        body = await _read_body(request, rule.max_bytes + _FORM_BYTES)
+        body = await read_body(request, rule.max_bytes + _FORM_BYTES)
         check_key(dialect, request)
         if fault := self.faults.take("upload", dialect.name, "", ""):
             return fault_responses.upload(fault, dialect, self.clock())
@@ -334,7 +333,7 @@ class Sandbox:
     async def index(self, request: Request) -> Response:
         """Show what this is, and the base URLs."""
         origin = origin_of(request)
-        base_urls = {name: f"{origin}/{name}" for name in DIALECTS}
+        base_urls = {name: f"{origin}/{name}{get_provider(name).version_segment}" for name in DIALECTS}
         return JSONResponse({"what": "imagegen_magic's sandbox: no gateway, no AI, no cost", "base_urls": base_urls})
 
 
@@ -345,42 +344,6 @@ async def _no_such_path(request: Request, error: Exception) -> Response:
 
 def _dialect(request: Request) -> Dialect:
     return DIALECTS[request.url.path.removeprefix("/files").split("/")[1]]
-
-
-def json_or_text(body: bytes) -> Any:
-    """Return a body's JSON; its text if it is not valid JSON."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return body.decode("utf-8", "replace")
-    return value if is_json(value) else body.decode("utf-8", "replace")
-
-
-async def _read_body(request: Request, limit: int) -> bytes | None:
-    """Read a body to its end; None if it is larger than the limit."""
-    pieces: list[bytes] = []
-    size = 0
-    async for piece in request.stream():
-        size += len(piece)
-        if size <= limit:
-            pieces.append(piece)
-    return b"".join(pieces) if size <= limit else None
-
-
-def check_key(dialect: Dialect, request: Request) -> None:
-    """Raise Refusal for a missing or wrong key, and for the key of an account without money (`poor…`)."""
-    name, form = dialect.key_header
-    key = request.headers.get(name, "")
-    scheme = form.removesuffix("{}")
-    if not key.lower().startswith(scheme.lower()) or not key[len(scheme) :].strip() or key[len(scheme) :].startswith("bad"):
-        raise dialect.wrong_key()
-    if key[len(scheme) :].startswith("poor"):
-        raise dialect.no_money()
-
-
-def origin_of(request: Request) -> str:
-    """Return scheme and host that a request came to."""
-    return f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}"
 
 
 def create_app(*, faults: Sequence[str] = (), **options: Any) -> Starlette:

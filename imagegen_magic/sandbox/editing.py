@@ -45,5 +45,15 @@ def blended(references: Sequence[Image.Image], drawn: Image.Image) -> Image.Imag
     return mixed
 
 
+def coarse(content: bytes, edge: int) -> bytes:
+    """Return a picture as a PNG of the same pixels with at most `edge` blocks along its longer edge, as a first view of it."""
+    image = opened(content)
+    scale = edge / max(image.size)
+    small = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BOX)
+    buffer = io.BytesIO()
+    small.resize(image.size, Image.Resampling.NEAREST).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def _stretched(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)

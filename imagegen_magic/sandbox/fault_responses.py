@@ -78,6 +78,7 @@ def refuse(fault: str, dialect: Dialect, now: float) -> Response:
         "unauthorized": Refusal(401, "invalid_api_key", "invalid or missing API key"),
         "no-balance": Refusal(402, "insufficient_balance", "the balance does not suffice for this request"),
         "moderation": dialect.moderation_refusal(),
+        "unverified": Refusal(403, "", "Your organization must be verified to use this model. Please go to the settings and verify it."),
         "reference-gone": unreachable("its address answered 404"),
         "idempotency-unavailable": Refusal(503, "idempotency_unavailable", "the request was not executed"),
         "repeat-in-progress": Refusal(409, IDEMPOTENCY_IN_PROGRESS, "the first request is still being executed", retry_after=1),
@@ -162,6 +163,21 @@ async def delivery(fault: str, spec: ImageSpec, images: ImageCache, url: str) ->
         picture = await images.fetch(jpeg)
         return StreamingResponse(_parts(picture[: len(picture) * 3 // 5], 4), media_type=JPEG.mime_type)
     return _damaged(fault, await images.fetch(spec), spec.mime_type)
+
+
+async def picture(fault: str, spec: ImageSpec, images: ImageCache) -> bytes:
+    """Return the bytes of a picture that stands within an answer."""
+    if fault in ("non-image", "bomb"):
+        return PAGE.encode() if fault == "non-image" else await asyncio.to_thread(bomb)
+    drawn = spec.reshaped() if fault == "wrong-size" else spec.reformatted() if fault == "wrong-format" else spec
+    content = await images.fetch(drawn)
+    return corrupted(content) if fault == "corrupt" else content
+
+
+def body(fault: str, content: bytes, media_type: str) -> Response:
+    """Return a response with this body, which `truncated`, `dropped-download` and `slow` damage on the way."""
+    known = fault in ("truncated", "dropped-download", "slow")
+    return _damaged(fault, content, media_type) if known else Response(content, media_type=media_type)
 
 
 def _without_picture(fault: str, url: str) -> Response | None:

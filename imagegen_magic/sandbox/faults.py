@@ -60,6 +60,7 @@ _ALL = (
     FaultKind("unauthorized", "submit", "HTTP 401, not accepted"),
     FaultKind("no-balance", "submit", "HTTP 402, not accepted"),
     FaultKind("moderation", "submit", "refused by moderation, in the gateway's own shape"),
+    FaultKind("unverified", "submit", "HTTP 403: the organization is not verified (OpenAI's dialect), not accepted"),
     FaultKind("html-error-page", "submit", "HTTP 403 with a page of HTML from something in between, not accepted"),
     FaultKind("reference-gone", "submit", "HTTP 400: the address of a reference cannot be fetched, not accepted", usual=1, by_prompt=True),
     FaultKind("mask-ignored", "task", "the whole picture is painted again, whatever the mask protects"),
@@ -84,6 +85,7 @@ _ALL = (
     FaultKind("download-500", "download", "the download is answered HTTP 500", usual=1),
     FaultKind("truncated", "download", "fewer bytes than Content-Length promises"),
     FaultKind("dropped-download", "download", "the connection breaks in the middle of the bytes"),
+    FaultKind("cut-stream", "download", "a stream of events ends before the one with the picture"),
     FaultKind("truncated-jpeg", "download", "a JPEG that ends in the middle, without Content-Length"),
     FaultKind("corrupt", "download", "bytes in the middle of the file are overwritten"),
     FaultKind("oversized", "download", "80 MiB, as Content-Length says"),
@@ -105,7 +107,7 @@ KINDS: dict[str, FaultKind] = {kind.name: kind for kind in _ALL}
 
 REFUSALS = frozenset(
     {"rate-limited", "unavailable", "unauthorized", "no-balance", "moderation", "html-error-page", "reference-gone"}
-    | {"drop-before-accept", "idempotency-unavailable"}
+    | {"drop-before-accept", "idempotency-unavailable", "unverified"}
 )
 """The faults of a submission that leave no task behind."""
 

@@ -23,10 +23,11 @@ _NAME = re.compile(rf"[0-9a-f]{{64}}\.({'|'.join(image_format.extension for imag
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of a multipart form: its file name, "" for a plain field, and its bytes."""
+    """One part of a multipart form: its file name, "" for a plain field, its bytes and its MIME type, "" if it names none."""
 
     file_name: str
     content: bytes
+    mime_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +43,24 @@ class StoredFile:
 
 def form(body: bytes, content_type: str) -> dict[str, Part]:
     """Return the parts of a multipart form by name; none if it is no such form."""
+    return dict(parts(body, content_type))
+
+
+def parts(body: bytes, content_type: str) -> list[tuple[str, Part]]:
+    """Return the names and parts of a multipart form in order; none if it is no such form."""
     boundary = re.search(r'boundary="?([^";,]+)"?', content_type)
     if boundary is None or not content_type.lower().startswith("multipart/form-data"):
-        return {}
+        return []
     pieces = (b"\r\n" + body).split(b"\r\n--" + boundary[1].encode())
-    return dict(named for piece in pieces[1:-1] if (named := _part(piece)))
+    return [named for piece in pieces[1:-1] if (named := _part(piece))]
 
 
 def _part(piece: bytes) -> tuple[str, Part] | None:
     head, _, content = piece.removeprefix(b"\r\n").partition(b"\r\n\r\n")
     fields = dict(re.findall(r'\b(name|filename)="([^"]*)"', head.decode("utf-8", "replace")))
-    return (fields["name"], Part(fields.get("filename", ""), content)) if "name" in fields else None
+    kind = re.search(rb"(?im)^content-type: *([^;\r\n]+)", head)
+    part = Part(fields.get("filename", ""), content, kind[1].decode("ascii", "replace").strip() if kind else "")
+    return (fields["name"], part) if "name" in fields else None
 
 
 def mime_type(name: str) -> str:
