@@ -12,7 +12,7 @@ class Command(NamedTuple):
 
     `most` and `least` are the maximum and minimum number of words; of its flags, `flags` are switches and `valued` take a value.
     `may_be_prompt` marks a name that may begin a prompt: it is the subcommand only with words that it takes. `choices` names the words
-    for TAB. `free_words` marks words that may begin with a dash.
+    for TAB. `free_words` marks words that may begin with a dash; `options_only` takes the options of a request, and no other words.
     """
 
     name: str
@@ -26,6 +26,7 @@ class Command(NamedTuple):
     least: int = 0
     choices: str = ""
     free_words: bool = False
+    options_only: bool = False
 
     @property
     def usage(self) -> str:
@@ -41,6 +42,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("providers", "gateways.providers", "", "the gateways: models, whether a key is set, what each can do"),
     Command("models", "gateways.models", "[NAME]", "the models of a gateway or of all: sizes in pixels, qualities, formats, limits", 1,
             choices="providers"),
+    Command("plan", "gateways.plan", "[OPTIONS] [--all]",
+            "which services with a key can make such a picture, in which pixels, for how much; --all: those without a key too", _MANY,
+            ("--all",), may_be_prompt=True, free_words=True, options_only=True),
     Command("resume", "jobs.resume", "[ID] [DIR] [--ask-again]",
             "collect the pictures that are waiting at the gateways, or those of task ID again, into DIR if given; --ask-again: send "
             "submissions without an answer again with the same key, which makes and charges only what never arrived", 2, ("--ask-again",)),

@@ -247,10 +247,10 @@ def fits(command: Command, rest: str) -> bool:
     if not command.may_be_prompt:
         return True
     try:
-        command_words(rest, command)
+        words, _ = command_words(rest, command)
+        return not command.options_only or not read(shlex.join(words)).text
     except UsageError:
         return False
-    return True
 
 
 def _shell_words(text: str, posix: bool) -> list[str]:

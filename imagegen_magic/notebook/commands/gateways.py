@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from IPython.display import display
 
-from imagegen_magic.engine import credentials, endpoints
+from imagegen_magic.engine import api, credentials, endpoints
 from imagegen_magic.engine.clock import CLOCK
+from imagegen_magic.engine.offers import Offer, offers
 from imagegen_magic.errors import MissingKey, UnknownProvider
 from imagegen_magic.humanize import ago, seconds_of
-from imagegen_magic.notebook.output.tables import Cell, Note, Page, Table, pixels
+from imagegen_magic.notebook.arguments import parser
+from imagegen_magic.notebook.arguments.request_builder import build_request
+from imagegen_magic.notebook.output.tables import Cell, Note, Page, Table, pixels, price
+from imagegen_magic.notebook.progress.state import span
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.model import VALUE_LISTS
+
+_ANY_PROMPT = "a picture"  # the price does not depend on the words
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.settings import Settings
@@ -123,4 +130,30 @@ def _facts(model: Model) -> list[tuple[str, str]]:
         ("references", f"up to {model.max_references}" + (", and a mask" if model.mask else "") if model.max_references else "none"),
         ("prompt", f"up to {model.max_prompt} characters" if model.max_prompt else ""),
         ("note", model.note),
+    ]
+
+
+def plan(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
+    """Show which services can make a request with these options, the cheapest first."""
+    given = parser.read(shlex.join(arguments)).given
+    settings = context.settings(given)
+    request = api.apply_defaults(build_request(given, _ANY_PROMPT, context.shell.user_ns, context.folder), settings)
+    found = offers(request, settings, without_key="--all" in flags)
+    if not found:
+        hint = "" if "--all" in flags else " %imagegen plan --all shows those without a key."
+        display(Page(Note(f"No service with a key can make this.{hint}")))
+        return
+    heads = ("service", "model", "pixels", "price", "usual time")
+    display(Page(Table(heads, [_offered(each) for each in found]), Note("Nothing was sent. -p NAME chooses a service.")))
+
+
+def _offered(offer: Offer) -> list[str]:
+    made, name = offer.plan, offer.provider.name
+    usual = span(*offer.usual) if offer.usual else "not known yet"
+    return [
+        name if offer.has_key else f"{name} (no key)",
+        made.model.name,
+        pixels(made.pixels) or "the service decides",
+        price(made),
+        usual,
     ]
