@@ -73,7 +73,8 @@ _RENAMED = {"cadence": "polling", "wire": "field_names", "wire_also": "reserved_
 
 _LATER = dict.fromkeys(("get_channel_failed", "bad_response_status_code"), "try again later")
 _ALPHA = {"transparent": True, "opaque": False}
-_FIELD_NAMES = {"model": "model", **{field.name: field.name for field in fields(ImageRequest) if field.name != "extra"}}
+_UNSENT = ("extra", "unchecked")  # fields of ImageRequest that are no field of the JSON
+_FIELD_NAMES = {"model": "model", **{field.name: field.name for field in fields(ImageRequest) if field.name not in _UNSENT}}
 _FIELD_NAMES |= {"references": "image_urls", "mask": "mask_url"}
 
 
@@ -265,7 +266,8 @@ class Provider:
         reserved = {name: name for name in bodies[0]} | {name: field for field, name in self.field_names.items()} | {**self.reserved_fields}
         validation.check_extra(who, request.extra.items(), reserved)
         pixels = sizes.expected_pixels(model, resolved)
-        price = _own_price(model, resolved) or self.price(resolved, pixels[0] if pixels else _likely_pixels(model, resolved))
+        priced = replace(resolved, references=request.references, mask=request.mask)  # the images themselves, not their placeholders
+        price = _own_price(model, resolved) or self.price(priced, pixels[0] if pixels else _likely_pixels(model, resolved))
         return Plan(
             provider=self.name,
             model=model,
