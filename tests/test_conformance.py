@@ -9,7 +9,8 @@ from shells import a_shell
 
 from imagegen_magic import conformance, generate, run
 from imagegen_magic.engine import api
-from imagegen_magic.engine.conformance import Checks, checks
+from imagegen_magic.engine.conformance import checks
+from imagegen_magic.engine.ledger.records import Checks
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import ImageGenError, UnsupportedOption
 from imagegen_magic.imaging.verify import ImageInfo

@@ -18,7 +18,8 @@ from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost
 
 URL = "https://cdn.example.com/one.png"
-EVOLINK, APIMART, XINGCHAO, GCCAI = (get_provider(name) for name in ("evolink", "apimart", "xingchao", "gccai"))
+APIMART, GCCAI = get_provider("apimart"), get_provider("gccai")
+EVOLINK, XINGCHAO = get_provider("evolink"), get_provider("xingchao")
 
 
 def _data_uri() -> str:

@@ -10,12 +10,13 @@ from typing import Any
 
 from imagegen_magic.providers.base import Provider
 from imagegen_magic.providers.model import Model, Pixels
+from imagegen_magic.records import PortableError
 
 SOURCE = "your pyproject.toml"
 KEYS = ("idempotency", "models")
 
 
-class WrongCorrection(ValueError):
+class WrongCorrection(PortableError, ValueError):
     """A correction that cannot be read: what is wrong, and `hint`, what it may be."""
 
     def __init__(self, what: str, hint: str) -> None:

@@ -11,7 +11,7 @@ from imagegen_magic.providers.base import Provider, Submission
 from imagegen_magic.records import PortableError
 
 _UNDOCUMENTED = 3600.0  # seconds for which a key is assumed to be remembered if the gateway's page does not say
-_MARGIN = 3600.0  # seconds before the documented end of a key at which nothing is asked any more
+_MARGIN = 3600.0  # seconds before the documented end of a key from which on nothing is asked
 INDETERMINATE = "indeterminate"  # the outcome of an inquiry after which nothing more is asked
 _ABOUT_THE_ACCOUNT = (AuthenticationError, InsufficientBalance, NotFound, RateLimited)
 

@@ -21,6 +21,17 @@ ANSWER_BYTES = 65_536
 STATES = ("planned", "submitting", "submitted", "made", "saved", "failed", "unknown", "dropped")
 
 
+class Checks(NamedTuple):
+    """Whether an image is as it was requested: its pixels, its format, its alpha; None if nothing was requested."""
+
+    pixels: bool | None = None
+    format: bool | None = None
+    alpha: bool | None = None
+
+
+NO_CHECKS = Checks()
+
+
 class NewTask(NamedTuple):
     """One submission: `sent` is its request as {"method", "path", "json"}, `pictures` the number of images it makes.
 
