@@ -150,6 +150,10 @@ class Balance(Record):
     unit: str
     used: Decimal | None = None
 
+    def __str__(self) -> str:
+        remaining = "unlimited" if self.remaining is None else str(Cost(self.remaining, self.unit, "measured"))
+        return remaining if self.used is None else f"{remaining}, {Cost(self.used, self.unit, 'measured')} used"
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ListedTask(Record):

@@ -221,6 +221,7 @@ class Sandbox:
     async def balance(self, request: Request) -> Response:
         """Show what the account has."""
         dialect = _dialect(request)
+        self.log.count(dialect.name, "balances")
         _check_key(request)
         return JSONResponse(dialect.balance_response(self.store.spent(dialect.name)))
 
