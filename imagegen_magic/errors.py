@@ -71,7 +71,7 @@ def _forget(rows: Sequence[int]) -> str:
     return f"%imagegen forget {rows[0]}{likewise} gives it up, so that it may be sent again" if rows else ""
 
 
-_OLD_NAMES = {"whose": "blame", "charged": "charge", "next_step": "hint"}  # of 0.1.0; they work until the next minor version
+_OLD_NAMES = {"whose": "blame", "charged": "charge", "next_step": "hint"}  # of 0.1.0; they work with a DeprecationWarning
 _OLD_OPTION_NAMES = {"nearest": "fix", "gateways": "providers"}  # likewise, of UnsupportedOption
 
 
@@ -424,13 +424,13 @@ class TaskTimeout(ImageGenError, TimeoutError):
 class SubmissionUnknown(ImageGenError):
     """The request was sent without a readable answer: it is unknown whether the gateway accepted it.
 
-    `final`: the gateway itself does not know, so that asking it again is of no use.
+    `final`: the gateway itself does not know, so it is not asked again.
     """
 
     blame: Blame = "network"
     charge: Charge = "unknown"
     final: bool = False
-    _default_hint = "check the gateway's own task list before you run this again; the request was not repeated"
+    _default_hint = "check the gateway's own task list before you run this again; %imagegen jobs shows what can be tried"
 
 
 class DownloadError(ImageGenError):

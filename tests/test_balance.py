@@ -44,7 +44,7 @@ def test_it_falls_by_what_was_made(provider, unit):
 @pytest.mark.parametrize("provider", ["gccai", "xingchao"])
 def test_a_gateway_that_does_not_say(provider):
     """One line, with where to look."""
-    with pytest.raises(UnsupportedOption, match="does not say what the account has"):
+    with pytest.raises(UnsupportedOption, match="does not report what the account has"):
         run(api.balance(provider))
 
 

@@ -63,12 +63,16 @@ def test_models_shows_the_source(project):
     [
         ("[tool.imagegen.providers.apimart]\nidempotency = 'yes'", "neither true nor false"),
         ("[tool.imagegen.providers.apimart]\ncolour = 'red'", "unknown keys colour"),
-        ("[tool.imagegen.providers.apimart.models.nope]\nmax_n = 2", "does not have nope"),
+        ("[tool.imagegen.providers.apimart.models.nope]\nmax_n = 2", "does not have: nope"),
         ('[tool.imagegen.providers.apimart.models."gpt-image-2-official"]\nmax_n = 0', "a number from 1 to 1000"),
         ('[tool.imagegen.providers.apimart.models."gpt-image-2-official"]\nqualities = "low"', "a list of texts"),
-        ('[tool.imagegen.providers.apimart.models."gpt-image-2-official"]\nname = "x"', "no field that can be corrected"),
+        ('[tool.imagegen.providers.apimart.models."gpt-image-2-official"]\nname = "x"', "which cannot be corrected"),
         ('[tool.imagegen.providers.apimart.models."gpt-image-2-official"]\nsizes = {"1:1" = {"1k" = "big"}}', "pixels as text"),
         ('[tool.imagegen.providers.apimart.models."gpt-image-2-official"]\nprices = {low = -1}', "dollars a picture"),
+        ('[tool.imagegen.providers.apimart.models."gpt-image-2-official"]\nprices = 1', "dollars a picture"),
+        ('[tool.imagegen.providers.apimart.models."gpt-image-2-official"]\nsizes = {"1:1" = {"1k" = 1024}}', "pixels as text"),
+        ('[tool.imagegen.providers.apimart.models."gpt-image-2-official"]\nsizes = {"1:1" = "1024x1024"}', "ratios with their tiers"),
+        ('[tool.imagegen.providers.apimart.models."gpt-image-2-official"]\nsizes = ["1:1"]', "ratios with their tiers"),
         ('[tool.imagegen.providers.apimart]\nlike = "evolink"\nbase_url = "https://x.example"', "name of a gateway that is built in"),
     ],
 )

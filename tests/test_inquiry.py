@@ -96,7 +96,7 @@ class TestAtOnce:
     def test_what_the_gateway_does_not_know_stays_unknown(self, server):
         """`paid_outcome_unknown` ends the questions, also those of resume."""
         prompt = "indeterminate [[fault: drop-after-accept]] [[fault: repeat-indeterminate]]"
-        with pytest.raises(SubmissionUnknown, match="does not know itself"):
+        with pytest.raises(SubmissionUnknown, match="itself does not know"):
             run(generate(prompt, **EVOLINK))
         assert [(each.task.state, each.until) for each in _unknown()] == [("unknown", None)]
 

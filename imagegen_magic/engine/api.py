@@ -50,14 +50,14 @@ def apply_defaults(request: ImageRequest, settings: Settings) -> ImageRequest:
 async def balance(provider: str | None = None, *, settings: Settings | None = None) -> Balance:
     """Ask a gateway what the account has, in its own unit.
 
-    Raises UnsupportedOption if it does not say, MissingKey without a key, APIError or AuthenticationError by its answer, and
+    Raises UnsupportedOption if it does not report that, MissingKey without a key, APIError or AuthenticationError by its answer, and
     GatewayUnreachable.
     """
     endpoint = select_endpoint(settings or load(), provider=provider)
     asked, call = endpoint.provider, endpoint.provider.balance_call()
     if call is None:
         hint = f"see the account's page at {asked.docs_url or asked.base_url}"
-        raise UnsupportedOption(f"{asked.title} does not say what the account has", option="balance", value=asked.name, hint=hint)
+        raise UnsupportedOption(f"{asked.title} does not report what the account has", option="balance", value=asked.name, hint=hint)
     context = context_of(settings or load())
     try:
         answer = await context.clients.call(context.clients.polls(endpoint.base_url), endpoint.base_url, endpoint.key, call)
@@ -300,7 +300,8 @@ def _cut_off_note(submissions: int) -> str:
         return ""
     return (
         f"{pluralize(submissions, 'submission')} {'was' if submissions == 1 else 'were'} cut off before an answer came. It is "
-        "unknown whether the gateway accepted, so nothing was sent again. %imagegen jobs shows what can be tried."
+        f"unknown whether the gateway accepted {'it' if submissions == 1 else 'them'}, and nothing was sent again. "
+        "%imagegen jobs shows what can be tried."
     )
 
 

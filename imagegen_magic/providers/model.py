@@ -73,16 +73,16 @@ class PixelRule(Record):
 class Model(Record):
     """One model's abilities as dated data.
 
-    `sizes` maps ratio -> tier (lower case) -> (width, height) in pixels; a pair that is missing cannot be had, and with `pixels_documented`
+    `sizes` maps ratio -> tier (lower case) -> (width, height) in pixels; a missing pair is not possible. With `pixels_documented`
     false the page names the pair but not its pixels, so that they are only a likely value. `alternate_pixels` lists further pixels that the
     gateway may answer with for a (ratio, tier); with `pixel_budgets` (tier -> area) those of the ratio with about that area are as
     requested too. An empty tuple of values means that the gateway has no such field; the first of `resolutions`, `backgrounds`,
     `moderations` and `formats` is the default; those of the options in `unsent` have no default: without a request for one, the field is
     not sent. `resolutions` empty: `sizes` has one nameless tier, written "1k". `auto_resolution`: a tier applies to size `auto` too.
-    `extra_sizes` are allowed in addition to the rule. `reference_types` are file name endings, `reference_bytes` the most a reference may
-    weigh. `prices` are dollars of one picture by quality, before the gateway's own list. `retired` is the ISO date of its end upstream;
-    `added` that of the version which first had this model at this gateway, "" for the first version: a request that names only the model
-    goes where it always went. `checked` is the ISO date on which `document` was read.
+    `extra_sizes` are allowed in addition to the rule. `reference_types` are file name endings, `reference_bytes` the maximum size
+    of a reference. `prices` are dollars of one picture by quality, before the gateway's own list. `retired` is the ISO date of its end upstream;
+    `added` that of the version which first had this model at this gateway, "" for the first version: the oldest entry of a model stays
+    the default of a request that names only the model. `checked` is the ISO date on which `document` was read.
     """
 
     name: str
@@ -122,6 +122,11 @@ class Model(Record):
         object.__setattr__(self, "alternate_pixels", frozen(self.alternate_pixels))
         object.__setattr__(self, "pixel_budgets", frozen(self.pixel_budgets))
         object.__setattr__(self, "prices", frozen(self.prices))
+
+    @property
+    def label(self) -> str:
+        """Its name, and until when its upstream has it, if that is known."""
+        return self.name + (f" (upstream until {self.retired})" if self.retired else "")
 
     @property
     def source(self) -> str:

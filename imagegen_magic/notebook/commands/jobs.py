@@ -73,8 +73,8 @@ def _may_ask_again(context: NotebookContext, askable: Sequence[Unanswered], flag
     display(Page(Table(("", "gateway", "prompt", "can be asked until", "price if it is made now"), rows)))
     many = len(askable) > 1
     question = (
-        f"{pluralize(len(askable), 'submission')} had no answer. Ask the gateway with the same key? What it has is not paid again; "
-        f"what never arrived is made now."
+        f"{pluralize(len(askable), 'submission')} got no answer. Ask the gateway again with the same key? What arrived is not charged again; "
+        "what never arrived is made now, at the price shown."
     )
     answer = confirm(question) if can_answer(context.shell) else None
     if answer is None:
@@ -126,7 +126,9 @@ def _next_step(unknown: Unanswered) -> str:
     """Return what can be tried for a submission of unknown outcome, and until when."""
     steps = ["%imagegen resume searches the gateway's list of tasks"] if unknown.listed else []
     if unknown.until:
-        steps.append(f"%imagegen resume --ask-again asks with the same key until {_until(unknown)}, for {unknown.price} if it is made now")
+        steps.append(
+            f"%imagegen resume --ask-again asks with the same key until {_until(unknown)}; price if it is made now: {unknown.price}"
+        )
     return "; ".join(steps) or f"see the gateway's own task list; %imagegen forget {unknown.task.row} gives it up"
 
 
