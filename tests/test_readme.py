@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -79,7 +80,7 @@ def test_every_gateway_and_model_is_there(tables):
     assert [row[0] for row in rows if row[0]] == [f"[`{one.name}`]({one.docs_url})" for one in registry.all_providers()]
     by_model = {row[1]: row for row in rows}
     assert by_model["`gpt-image-2-r`"][3] == "1k"
-    assert "transparent" in by_model["`gpt-image-1.5-official`"][8]
+    assert "transparent" in by_model["`gpt-image-1.5-official` (upstream until 2026-12-01)"][8]
 
 
 def test_the_limits_of_4k_are_told(tables):
@@ -186,6 +187,15 @@ def test_a_gateway_in_four_lines(own_world):
     provider = registry.get_provider("myreseller", settings.provider_tables)
     assert (provider.base_url, provider.key_variable) == ("https://api.example.com", "MYRESELLER_API_KEY")
     assert provider.models == registry.get_provider("apimart").models
+
+
+def test_a_corrected_gateway(own_world):
+    """The two corrections of the README hold: a model's fields, and that a repeated key is answered with its task."""
+    (own_world / "pyproject.toml").write_text(block("toml", "max_n =") + block("toml", "idempotency ="))
+    provider = registry.get_provider("apimart", load(own_world).provider_tables)
+    plan = provider.plan(ImageRequest("a fox", quality="low", n=8))
+    assert (plan.images_per_call, plan.price.amount) == ((8,), Decimal("0.08"))
+    assert provider.idempotency
 
 
 def test_a_gateway_in_one_file():

@@ -79,10 +79,10 @@ class Model(Record):
     requested too. An empty tuple of values means that the gateway has no such field; the first of `resolutions`, `backgrounds`,
     `moderations` and `formats` is the default; those of the options in `unsent` have no default: without a request for one, the field is
     not sent. `resolutions` empty: `sizes` has one nameless tier, written "1k". `auto_resolution`: a tier applies to size `auto` too.
-    `extra_sizes` are allowed in addition to the rule. `reference_types` are file name endings, `reference_bytes` the maximum size
-    of a reference. `prices` are dollars of one picture by quality, before the gateway's own list. `retired` is the ISO date of its end upstream;
-    `added` that of the version which first had this model at this gateway, "" for the first version: the oldest entry of a model stays
-    the default of a request that names only the model. `checked` is the ISO date on which `document` was read.
+    `extra_sizes` are allowed in addition to the rule. `reference_types` are file name endings, `reference_bytes` the maximum size of a
+    reference. `prices` are dollars of one picture by quality, before the gateway's own list. `retired` is the ISO date of its end
+    upstream; `added` that of the version which first had this model at this gateway, "" for the first version: the oldest entry of a
+    model stays the default of a request that names only the model. `checked` is the ISO date on which `document` was read.
     """
 
     name: str

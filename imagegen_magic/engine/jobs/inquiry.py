@@ -51,9 +51,7 @@ def read_inquiry(provider: Provider, answer: GatewayResponse) -> Submission:
         raise StillUnclear(refusal.note, refusal.pause) from None
     except APIError as error:
         if isinstance(error, _ABOUT_THE_ACCOUNT) or error.status == 403:
-            raise SubmissionUnknown(
-                f"{error.what}; it is still unknown whether the first request was accepted", blame=error.blame
-            ) from None
+            raise SubmissionUnknown(f"{error.what}; the first request may have been accepted before", blame=error.blame) from None
         raise
     except SubmissionUnknown as error:
         if answer.status >= 500 or answer.status == 408:

@@ -73,8 +73,8 @@ def _may_ask_again(context: NotebookContext, askable: Sequence[Unanswered], flag
     display(Page(Table(("", "gateway", "prompt", "can be asked until", "price if it is made now"), rows)))
     many = len(askable) > 1
     question = (
-        f"{pluralize(len(askable), 'submission')} got no answer. Ask the gateway again with the same key? What arrived is not charged again; "
-        "what never arrived is made now, at the price shown."
+        f"{pluralize(len(askable), 'submission')} got no answer. Ask the gateway again with the same key? What arrived is not charged "
+        "again; what never arrived is made now, at the price shown."
     )
     answer = confirm(question) if can_answer(context.shell) else None
     if answer is None:
