@@ -230,8 +230,9 @@ def asked(data: released.Released) -> set[str]:
         return {mood for (mood,) in connection.execute("SELECT json_extract(asked, '$.mood') FROM jobs")}
 
 
-def test_options_of_a_newer_version_do_not_keep_a_picture_away(data: released.Released) -> None:
+def test_options_of_a_newer_version_do_not_keep_a_picture_away(data: released.Released, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits is collected, its sidecar has what was stored, and one line names what this version does not know."""
+    released.days_later(monkeypatch, 30)
     job = api.resume()
     result = job.wait()
     assert (len(result), result.errors) == (5, ())

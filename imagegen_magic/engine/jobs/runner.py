@@ -217,7 +217,7 @@ class TaskRunner(ProcessBound):
         else:
             await self._record_submission(submission, answer)
 
-    async def _inquire(self, unknown: ImageGenError) -> None:
+    async def _inquire(self, unknown: SubmissionUnknown) -> None:
         """Ask about a submission of unknown outcome until the answer is clear. Raises `unknown` if none is, or the gateway's refusal."""
         if not self.endpoint.provider.idempotency:
             raise unknown
@@ -225,7 +225,7 @@ class TaskRunner(ProcessBound):
         self.report("submitting", f"no clear answer from {self.endpoint.provider.title}, asking with the same key")
         try:
             await attempts(
-                lambda: loop.uninterrupted(self._even_if_detached(self._ask())),
+                lambda: loop.uninterrupted(self._even_if_detached(self._ask(unknown))),
                 StillUnclear,
                 is_enough=self._is_asked_enough,
                 before_pause=self._report_pause,
@@ -240,9 +240,15 @@ class TaskRunner(ProcessBound):
             return True
         return self._clock.time() - self._began + failed.retry_after > self._timeout
 
-    async def _ask(self) -> None:
-        """Send the very same body with the very same key once. Raises StillUnclear, SubmissionUnknown, or the gateway's refusal."""
-        inquiry = await begin_inquiry(self._ledger, self.task.row, "repeat")
+    async def _ask(self, unknown: SubmissionUnknown) -> None:
+        """Send the very same body with the very same key once; what cannot be recorded is not asked, and stays `unknown`.
+
+        Raises StillUnclear, SubmissionUnknown, or the gateway's refusal.
+        """
+        try:
+            inquiry = await begin_inquiry(self._ledger, self.task.row, "repeat")
+        except LedgerError:
+            raise unknown from None
         answer = None
         try:
             answer = await self._send()
