@@ -73,6 +73,7 @@ _RENAMED = {"cadence": "polling", "wire": "field_names", "wire_also": "reserved_
 
 _LATER = dict.fromkeys(("get_channel_failed", "bad_response_status_code"), "try again later")
 _ALPHA = {"transparent": True, "opaque": False}
+_FREE = responses.FAILED | responses.ERRORS  # statuses that `failures_free` covers; a task that expired is not among them
 _UNSENT = ("extra", "unchecked")  # fields of ImageRequest that are no field of the JSON
 _FIELD_NAMES = {"model": "model", **{field.name: field.name for field in fields(ImageRequest) if field.name not in _UNSENT}}
 _FIELD_NAMES |= {"references": "image_urls", "mask": "mask_url"}
@@ -415,7 +416,7 @@ class Provider:
         reason = details.reason or responses.excerpt(answer)
         coded = f" [{details.code}]" if details.code and details.code not in reason else ""
         what, hint = f"{self.title} could not make it ({status}): {reason}{coded}", self._hint(details)
-        if self.failures_free:
+        if self.failures_free and status in _FREE:
             return TaskFailed(what, charge="no", hint=hint or "", retry=hint is None)
         return TaskFailed(what, hint=hint)
 
