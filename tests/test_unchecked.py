@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from servers import Sandbox, sandbox_thread
+from shells import Shell, a_shell
 
-from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic import GeneratedImage, generate, run, sweep
+from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.jobs.reuse import generated
+from imagegen_magic.errors import BudgetExceeded, UnsupportedOption
 from imagegen_magic.providers.base import Plan
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.request import ImageRequest
@@ -79,3 +86,123 @@ def test_a_request_that_the_page_allows_has_no_warning_and_the_same_body() -> No
     assert (made.calls, made.warnings) == (checked.calls, checked.warnings)
     assert made.request == checked.request
     assert plan("apimart", size="7:5").request.unchecked
+
+
+OPTIONS = {"provider": "apimart", "size": "1:1", "quality": "low", "background": "transparent"}
+LINE = "-p apimart -s 1:1 -q low --background transparent"
+REASON = (
+    "not checked: https://docs.apimart.ai: GPT-Image-2-Official, read 2026-11-20, says that apimart gpt-image-2-official has no background"
+)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Sandbox]:
+    """A gateway that takes a transparent background, which its page says that it does not, and makes an opaque picture."""
+    with sandbox_thread(duration=0, plain=True) as running:
+        yield running
+
+
+@pytest.fixture
+def gateway(server: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+    """Every gateway is the server."""
+    server.be_every_gateway(monkeypatch)
+    return server
+
+
+@pytest.fixture
+def shell(gateway: Sandbox) -> Iterator[Shell]:
+    """A shell with the extension loaded."""
+    with a_shell() as running:
+        yield running
+
+
+def backgrounds(gateway: Sandbox, prompt: str) -> list[str]:
+    """Return what was sent for a prompt."""
+    return sorted(entry["json"]["background"] for entry in gateway.accepted(prompt))
+
+
+def check_record(image: GeneratedImage) -> None:
+    """Check that the image, its row in the ledger and its sidecar record what was not checked."""
+    assert image.request.unchecked
+    (reason,) = image.unchecked
+    assert reason.startswith(REASON)
+    (row,) = loop.run(api.ledger().pictures(ids=[image.id]))
+    assert row.asked["unchecked"] is True
+    assert row.resolved["unchecked"] is True
+    assert generated(row).unchecked == image.unchecked
+    assert json.loads(image.path.with_suffix(".json").read_text(encoding="utf-8"))["asked"]["unchecked"] is True
+
+
+class TestEverywhere:
+    """A cell, Python and sweeps send it; ledger, sidecar, caption, history and recall show it."""
+
+    def test_python(self, gateway: Sandbox) -> None:
+        """`generate(..., unchecked=True)`; what came is compared all the same."""
+        with pytest.raises(UnsupportedOption):
+            run(generate("in Python", **OPTIONS))
+        (image,) = run(generate("in Python", **OPTIONS, unchecked=True))
+        assert backgrounds(gateway, "in Python") == ["transparent"]
+        check_record(image)
+        assert image.differences == ("asked a transparent background, got an opaque one",)
+
+    def test_cell(self, shell: Shell, gateway: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+        """`--unchecked`; the plan, the caption, the history and the recalled cell say so."""
+        shell.run(f"%%imagegen {LINE} --unchecked --dry-run\nin a cell")
+        assert REASON in "".join(shell.shown())
+        shell.run(f"%%imagegen {LINE} --unchecked\nin a cell")
+        assert backgrounds(gateway, "in a cell") == ["transparent"]
+        assert REASON in "".join(shell.shown())
+        (image,) = shell.variables["_imagegen"]
+        check_record(image)
+        shell.run("%imagegen history")
+        assert "apimart gpt-image-2-official, not checked" in "".join(shell.shown())
+        capsys.readouterr()
+        shell.run(f"%imagegen show {image.id}")
+        assert REASON in capsys.readouterr().out
+        for source in (f"@{image.id}", image.path, image.path.with_suffix(".json")):
+            shell.run(f"%imagegen recall {source}")
+            assert "--background transparent --unchecked" in capsys.readouterr().out
+
+    def test_recall_without_the_ledger(self, shell: Shell, gateway: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+        """From the sidecar alone, on another machine."""
+        (image,) = run(generate("recalled elsewhere", **OPTIONS, unchecked=True))
+        sidecar = image.path.with_suffix(".json")
+        stored = json.loads(sidecar.read_text(encoding="utf-8"))
+        sidecar.write_text(json.dumps(stored | {"sha256": "0" * 64}), encoding="utf-8")
+        shell.run(f"%imagegen recall {sidecar}")
+        assert "--unchecked\nrecalled elsewhere" in capsys.readouterr().out
+
+    def test_sweep_in_python(self, gateway: Sandbox) -> None:
+        """`sweep(..., unchecked=True)`: the value that the page refuses is one of the axis."""
+        options = {name: value for name, value in OPTIONS.items() if name != "background"}
+        axes = {"background": ["opaque", "transparent"]}
+        with pytest.raises(UnsupportedOption):
+            run(sweep("a sweep", axes, **options))
+        images = {image.request.background: image for image in run(sweep("a sweep", axes, **options, unchecked=True))}
+        assert backgrounds(gateway, "a sweep") == ["opaque", "transparent"]
+        check_record(images["transparent"])
+        assert images["opaque"].unchecked == ()
+
+    def test_sweep_in_a_cell(self, shell: Shell, gateway: Sandbox) -> None:
+        """`%%imagegen --sweep … --unchecked`; the dry run names the page."""
+        line = "-p apimart -s 1:1 -q low --sweep background=opaque,transparent"
+        with pytest.raises(UnsupportedOption):
+            shell.run(f"%%imagegen {line}\na sweep in a cell")
+        shell.run(f"%%imagegen {line} --unchecked --dry-run\na sweep in a cell")
+        assert REASON in "".join(shell.shown())
+        shell.run(f"%%imagegen {line} --unchecked\na sweep in a cell")
+        assert backgrounds(gateway, "a sweep in a cell") == ["opaque", "transparent"]
+
+    def test_the_budget_holds(self, shell: Shell, gateway: Sandbox) -> None:
+        """It never covers what costs more than a budget allows."""
+        shell.run("%imagegen budget 0.001 --per session")
+        with pytest.raises(BudgetExceeded):
+            shell.run(f"%%imagegen {LINE} --unchecked\ntoo dear")
+        assert gateway.submissions("too dear") == []
+
+    def test_an_identical_request_is_reused(self, gateway: Sandbox) -> None:
+        """The fingerprint is that of the body, so a page that is corrected later does not pay twice."""
+        (first,) = run(generate("twice", **OPTIONS, unchecked=True))
+        (again,) = run(generate("twice", **OPTIONS, unchecked=True, reuse=True))
+        assert (again.id, again.reused, again.unchecked) == (first.id, True, first.unchecked)
+        assert len(gateway.accepted("twice")) == 1

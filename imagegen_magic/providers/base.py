@@ -105,7 +105,8 @@ class Plan(Record):
     `request` has every default filled in. `calls` are the submissions, `images_per_call` the number of pictures of each. `pixels` lists
     the (width, height) that match the request, the nominal one first; it is empty if they are unknown. `mime_type` and `alpha` are
     what the bytes should be, None if unknown. `tier` is (quality, pixels tier): tasks of one tier take about the same time. `uploads`
-    are the pictures of this machine that are uploaded first; until then the calls have their placeholders.
+    are the pictures of this machine that are uploaded first; until then the calls have their placeholders. `unchecked` are the warnings of
+    what the page refuses.
     """
 
     provider: str
@@ -120,6 +121,7 @@ class Plan(Record):
     price: Cost
     warnings: tuple[str, ...] = ()
     uploads: tuple[LocalImage, ...] = ()
+    unchecked: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -286,6 +288,7 @@ class Provider:
             price=price if price.amount is None else replace(price, amount=price.amount * sum(images_per_call)),
             warnings=(*unchecked, *sizes.warnings(model, resolved), *self.warnings(model, resolved)),
             uploads=uploads.unique((*request.references, request.mask)),
+            unchecked=unchecked,
         )
 
     def _further_fields(self, request: ImageRequest) -> dict[str, Any]:

@@ -229,6 +229,7 @@ class _Builder:
                 "mime_type": plan.mime_type,
                 "alpha": plan.alpha,
                 "pictures": entry.count,
+                **({"unchecked": list(plan.unchecked)} if plan.unchecked else {}),
             },
             price=entry.price,
             save_dir=text_of(self.settings.save_dir),
