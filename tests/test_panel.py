@@ -167,7 +167,7 @@ def test_what_the_page_refuses_is_sent_on_request(kernel, opened, gateway):
     kernel.until(lambda: len(panel.tiles) == 1, "the picture")
     assert [entry["json"]["background"] for entry in gateway.accepted("A fox that is not checked")] == ["transparent"]
     assert gateway.submissions("A fox that is refused") == []
-    assert "not checked: https://docs.apimart.ai" in panel.tiles[0]["caption"]
+    assert "not checked: apimart gpt-image-2-official has no background" in panel.tiles[0]["caption"]
     assert panel.tiles[0]["different"]
     panel.click("Check against the page again")
     kernel.until(lambda: panel.shows("imagegen-problem"), "the reason again")

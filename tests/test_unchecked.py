@@ -90,9 +90,7 @@ def test_a_request_that_the_page_allows_has_no_warning_and_the_same_body() -> No
 
 OPTIONS = {"provider": "apimart", "size": "1:1", "quality": "low", "background": "transparent"}
 LINE = "-p apimart -s 1:1 -q low --background transparent"
-REASON = (
-    "not checked: https://docs.apimart.ai: GPT-Image-2-Official, read 2026-11-20, says that apimart gpt-image-2-official has no background"
-)
+REASON = "not checked: apimart gpt-image-2-official has no background 'transparent' (https://docs.apimart.ai: GPT-Image-2-Official, read "
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +190,18 @@ class TestEverywhere:
         assert REASON in "".join(shell.shown())
         shell.run(f"%%imagegen {line} --unchecked\na sweep in a cell")
         assert backgrounds(gateway, "a sweep in a cell") == ["opaque", "transparent"]
+
+    @pytest.mark.parametrize("value", ["false", "", 0, 1])
+    def test_what_is_no_truth_value(self, gateway: Sandbox, value: Any) -> None:
+        """A text such as "false" does not lift the check."""
+        with pytest.raises(UnsupportedOption, match="unchecked"):
+            run(generate("no truth value", **OPTIONS, unchecked=value))
+        assert gateway.submissions("no truth value") == []
+
+    def test_it_is_no_axis(self, shell: Shell) -> None:
+        """It is how a request is checked, and no picture depends on it."""
+        with pytest.raises(UnsupportedOption, match="unchecked"):
+            shell.run("%%imagegen -p apimart --sweep unchecked=true,false\na sweep over the check")
 
     def test_the_budget_holds(self, shell: Shell, gateway: Sandbox) -> None:
         """It never covers what costs more than a budget allows."""

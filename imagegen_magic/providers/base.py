@@ -262,6 +262,9 @@ class Provider:
         """Return what will be sent and what is expected; raises UnsupportedOption if the model cannot do it."""
         model = self.model(request.model)
         who = f"{self.name} {model.name}"
+        if request.unchecked is not None and not isinstance(request.unchecked, bool):
+            what = f"{who} takes unchecked as True or False, not {shown(request.unchecked)}"
+            raise UnsupportedOption(what, option="unchecked", value=request.unchecked, hint="give True or False")
         unchecked: tuple[str, ...] = ()
         if request.unchecked:
             resolved, model, unchecked = resolve_unchecked(who, model, request, self.upload)
