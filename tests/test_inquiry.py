@@ -19,6 +19,7 @@ from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.jobs.inquiry import StillUnclear, asked_until, read_inquiry
 from imagegen_magic.engine.jobs.unanswered import the_one_that_fits, unanswered
 from imagegen_magic.engine.ledger.budget import set_budget
+from imagegen_magic.engine.ledger.claims import Claims
 from imagegen_magic.engine.ledger.inquiries import inquiries_of
 from imagegen_magic.engine.net.client import GatewayResponse
 from imagegen_magic.engine.settings import load
@@ -286,6 +287,43 @@ class TestTheList:
     def test_what_differs_does_not_fit(self, other):
         """Another model, prompt, size or time, or a list without prompts."""
         assert the_one_that_fits(self.Row, [self.listed(**other)], ()) is None
+
+    def test_a_rival_makes_it_uncertain(self):
+        """Another submission without an answer, as a list does not name its quality; not one of another time."""
+
+        class Rival(self.Row):
+            """The same at another quality."""
+
+            sent: ClassVar = {"json": {**self.Row.sent["json"], "quality": "high"}}
+
+        class Later(Rival):
+            """Minutes later."""
+
+            submitting_at = 1_121.0
+
+        assert the_one_that_fits(self.Row, [self.listed()], (), [Rival]) is None
+        assert the_one_that_fits(self.Row, [self.listed()], (), [Later]).task_id == "t1"
+
+    def test_qualities_are_not_mistaken_for_one_another(self, server):
+        """Of two that differ in what a list does not name only the second arrived: none is taken, and asking again finds each."""
+        for quality, fault in (("low", "drop-before-accept"), ("high", "drop-after-accept")):
+            server.arm(fault, match="alike")
+            _left_unknown("alike", {**EVOLINK, "quality": quality})
+        assert len(api.resume(load()).wait()) == 0
+        assert [task.state for task in _tasks()] == ["unknown", "unknown"]
+        assert len(api.resume(load(), ask_again=True).wait()) == 2
+        assert sorted(each["json"]["quality"] for each in server.accepted("alike")) == ["high", "low"]
+
+    def test_what_another_job_asks_about_is_left_to_it(self, server):
+        """Two would collect the same task."""
+        _left_unknown("asked elsewhere [[fault: drop-after-accept]]")
+        (task,) = _tasks()
+        claims = Claims()
+        run(api.ledger(load()).claim_unknown([task.row], claims=claims))
+        assert len(api.resume(load()).wait()) == 0
+        assert _inquiries(task.row) == []
+        claims.release(task.row)
+        assert len(api.resume(load()).wait()) == 1
 
     def test_two_that_fit_are_none(self):
         """Only exactly one is taken, and none that the ledger has."""

@@ -239,7 +239,7 @@ def resume(
     async def claim(ledger: Ledger, job: Job) -> list[TaskRow]:
         readable = settings.without_errors
         unknown = [each for each in await unanswered(ledger, readable) if ids is None or each.task.row in ids]
-        await recover_listed(context_of(readable), readable, unknown)
+        await recover_listed(context_of(readable), readable, unknown, job.claims)
         rows = await ledger.claim(rows=ids, claims=job.claims)
         if ask_again and (asked := [each for each in unknown if each.until is not None]):
             prices = {each.task.row: (each.price, each.task.count) for each in asked if not each.task.sandbox}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.context import EngineContext
 from imagegen_magic.engine.endpoints import Endpoint
 from imagegen_magic.engine.jobs.inquiry import INDETERMINATE, asked_until
 from imagegen_magic.engine.jobs.resume import price_of, same_endpoint
+from imagegen_magic.engine.ledger.claims import Claims
 from imagegen_magic.engine.ledger.inquiries import Inquiry, begin_inquiry, end_inquiry, inquiries_of, known_ids
 from imagegen_magic.engine.ledger.ledger import Ledger, TaskRow
 from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
@@ -59,30 +60,39 @@ def _is_listed(provider: Provider, submitted: float, now: float) -> bool:
     return bool(provider.list_path) and now - submitted < _LISTED
 
 
-async def recover_listed(context: EngineContext, settings: Settings, rows: Sequence[Unanswered]) -> list[int]:
+async def recover_listed(context: EngineContext, settings: Settings, rows: Sequence[Unanswered], claims: Claims) -> list[int]:
     """Search the gateways' own lists for these submissions and record the ids of those found; returns their rows. Nothing is submitted.
 
-    A list that cannot be read finds none.
+    Those that a living process asks about are left to it. A list that cannot be read finds none.
     """
-    found: list[int] = []
+    listed = [each.task for each in rows if each.listed]
+    own = {task.row for task in await context.ledger.claim_unknown([task.row for task in listed], claims=claims)} if listed else set()
     searched: dict[Endpoint, list[ListedTask]] = {}
-    for each in rows:
-        if not each.listed:
-            continue
-        endpoint = same_endpoint(each.task, settings)
-        inquiry = await begin_inquiry(context.ledger, each.task.row, "list")
-        try:
-            if endpoint not in searched:
-                searched[endpoint] = await _listed(context, endpoint)
-            known = await known_ids(context.ledger, [task.task_id for task in searched[endpoint]])
-            listed = the_one_that_fits(each.task, searched[endpoint], known)
-            await end_inquiry(context.ledger, inquiry, "found" if listed else "not found")
-            if listed:
-                await context.ledger.set_state(each.task.row, "submitted", task_id=listed.task_id)
-                found.append(each.task.row)
-        finally:
-            await context.ledger.release([each.task.row])
-    return found
+    try:
+        mine = [(task, same_endpoint(task, settings)) for task in listed if task.row in own]
+        return [task.row for task, endpoint in mine if await _recover(context, endpoint, task, searched, own)]
+    finally:
+        await context.ledger.release(sorted(own))
+        for row in own:
+            claims.release(row)
+
+
+async def _recover(
+    context: EngineContext, endpoint: Endpoint, task: TaskRow, searched: dict[Endpoint, list[ListedTask]], own: Collection[int]
+) -> bool:
+    """Search one submission in its gateway's list; lists are kept in `searched`, and `own` are the submissions that this process has."""
+    ledger = context.ledger
+    inquiry = await begin_inquiry(ledger, task.row, "list")
+    if endpoint not in searched:
+        searched[endpoint] = await _listed(context, endpoint)
+    known = await known_ids(ledger, [each.task_id for each in searched[endpoint]])
+    others = await ledger.tasks(states=("submitting", "unknown"))
+    rivals = [other for other in others if other.row not in own or other.sent != task.sent]
+    found = the_one_that_fits(task, searched[endpoint], known, rivals)
+    await end_inquiry(ledger, inquiry, "found" if found else "not found")
+    if found:
+        await ledger.set_state(task.row, "submitted", task_id=found.task_id)
+    return found is not None
 
 
 async def _listed(context: EngineContext, endpoint: Endpoint) -> list[ListedTask]:
@@ -96,18 +106,29 @@ async def _listed(context: EngineContext, endpoint: Endpoint) -> list[ListedTask
         return []
 
 
-def the_one_that_fits(row: TaskRow, listed: Iterable[ListedTask], known: Collection[str]) -> ListedTask | None:
+def the_one_that_fits(
+    row: TaskRow, listed: Iterable[ListedTask], known: Collection[str], rivals: Iterable[TaskRow] = ()
+) -> ListedTask | None:
     """Return the listed task that is certainly this submission; None if none fits, or several.
 
-    It has the same model, prompt and size, was created within a minute of the submission, and no task of the ledger has its id.
+    It has the same model, prompt and size, was created within a minute of the submission, and no task of the ledger has its id. None of
+    the `rivals`, which are other submissions without an answer, could be it as well: a list names neither quality nor format.
     """
-    sent, submitted = row.sent["json"], row.submitting_at or row.created
+    sent, submitted = _identity(row), row.submitting_at or row.created
+    if any(_identity(other) == sent and abs((other.submitting_at or other.created) - submitted) <= 2 * _NEAR for other in rivals):
+        return None
     fitting = [
         task
         for task in listed
         if task.task_id not in known
         and abs(task.created - submitted) <= _NEAR
-        and (task.model, task.prompt) == (sent.get("model"), sent.get("prompt"))
-        and task.size in (None, sent.get("size"))
+        and (task.model, task.prompt) == sent[:2]
+        and task.size in (None, sent[2])
     ]
     return fitting[0] if len(fitting) == 1 else None
+
+
+def _identity(row: TaskRow) -> tuple[Any, Any, Any]:
+    """Return what a list can name of a submission: its model, prompt and size."""
+    sent = row.sent["json"]
+    return sent.get("model"), sent.get("prompt"), sent.get("size")
