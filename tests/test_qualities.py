@@ -134,6 +134,6 @@ def test_other_models_refuse_it_with_a_fix(gateway: str, quality: str) -> None:
     assert PROVIDERS[name].plan(replace(request, **caught.value.fix)).request.quality in (*model.qualities, None)
     state = PanelState(load(), request, name, None)
     (problem,) = state.validation.problems
-    assert "apimart (gpt-image-2.5-flare, gpt-image-2.5-sunburst" in problem.text
+    assert "gpt-image-2.5-flare, gpt-image-2.5-sunburst" in problem.text
     state.apply_fixes()
     assert state.validation.problems == ()
