@@ -93,7 +93,13 @@ def _model_pieces(provider: Provider, model: Model) -> tuple[Table, Table, Note]
 def _age(model: Model) -> str:
     """Return how long ago a model's page was read; empty if it has no date."""
     read = page_time(model)
-    return "" if read is None else f", {ago(CLOCK.time() - read)}"
+    return "" if read is None else f", {page_age(read)}"
+
+
+def page_age(read: float) -> str:
+    """Return the age of a page that was read then (epoch seconds), in days and longer units, as only its day is known."""
+    seconds = CLOCK.time() - read
+    return ago(seconds) if seconds >= 86_400 else "today"
 
 
 def page_time(model: Model) -> float | None:
