@@ -239,9 +239,9 @@ def resume(
     async def claim(ledger: Ledger, job: Job) -> list[TaskRow]:
         readable = settings.without_errors
         unknown = [each for each in await unanswered(ledger, readable) if ids is None or each.task.row in ids]
-        await recover_listed(context_of(readable), readable, unknown, job.claims)
+        found = await recover_listed(context_of(readable), readable, unknown, job.claims)
         rows = await ledger.claim(rows=ids, claims=job.claims)
-        if ask_again and (asked := [each for each in unknown if each.until is not None]):
+        if ask_again and (asked := [each for each in unknown if each.until is not None and each.task.row not in found]):
             prices = {each.task.row: (each.price, each.task.count) for each in asked if not each.task.sandbox}
             check = budget_check_again(prices, ledger, settings.get("unknown_price"))
             rows += await ledger.claim_unknown([each.task.row for each in asked], claims=job.claims, allow=check)

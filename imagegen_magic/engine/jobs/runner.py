@@ -13,7 +13,7 @@ from typing import Any
 from imagegen_magic.engine import loop
 from imagegen_magic.engine.context import EngineContext
 from imagegen_magic.engine.jobs.download import ImageDownloader
-from imagegen_magic.engine.jobs.inquiry import INDETERMINATE, StillUnclear, read_inquiry
+from imagegen_magic.engine.jobs.inquiry import INDETERMINATE, StillUnclear, asked_until, read_inquiry
 from imagegen_magic.engine.jobs.submission import (
     after_acceptance,
     forgotten,
@@ -245,6 +245,9 @@ class TaskRunner(ProcessBound):
 
         Raises StillUnclear, SubmissionUnknown, or the gateway's refusal.
         """
+        until = asked_until(self.endpoint.provider, self.task.submitted)
+        if until is None or self._clock.time() >= until:  # the gateway may have forgotten the key, and would make another task
+            raise unknown
         try:
             inquiry = await begin_inquiry(self._ledger, self.task.row, "repeat")
         except LedgerError:

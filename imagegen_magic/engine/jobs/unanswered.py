@@ -16,7 +16,7 @@ from imagegen_magic.engine.ledger.ledger import Ledger, TaskRow
 from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import APIError, ImageGenError
-from imagegen_magic.providers.base import ListedTask, Provider
+from imagegen_magic.providers.base import ListedTask
 from imagegen_magic.result import Cost
 
 _LISTED = 3 * 86_400.0  # seconds for which a submission is searched in the gateway's list
@@ -27,14 +27,15 @@ class Unanswered(NamedTuple):
     """A submission of unknown outcome, and what can still be tried.
 
     `until` (epoch seconds) is how long the gateway can be asked with the same key; None if it cannot. Asking may create the images if the
-    first request never arrived: `price` is what they would cost. `listed`: the gateway's own list of tasks can be searched, which costs
-    nothing.
+    first request never arrived: `price` is what they would cost. `listed_until` is how long the gateway's own list of tasks is searched,
+    which costs nothing; None if it is not. `problem` is why its gateway cannot be used, and what to do.
     """
 
     task: TaskRow
     price: Cost
     until: float | None = None
-    listed: bool = False
+    listed_until: float | None = None
+    problem: str = ""
 
 
 async def unanswered(ledger: Ledger, settings: Settings) -> list[Unanswered]:
@@ -48,16 +49,17 @@ def _unanswered(task: TaskRow, settings: Settings, asked: Sequence[Inquiry]) -> 
     price = task.cost if task.cost.amount is not None else price_of(task)
     try:
         provider = same_endpoint(task, settings).provider
-    except ImageGenError:  # it has another address now, or no key
-        return Unanswered(task, price)
+    except ImageGenError as error:  # it has another address now, or no key
+        return Unanswered(task, price, problem=": ".join(filter(None, (error.what, error.hint))))
     submitted, now = task.submitting_at or task.created, CLOCK.time()
     until = asked_until(provider, submitted)
     final = any(each.outcome == INDETERMINATE for each in asked)
-    return Unanswered(task, price, None if final or until is None or until <= now else until, _is_listed(provider, submitted, now))
+    listed_until = submitted + _LISTED if provider.list_path else None
+    return Unanswered(task, price, None if final else _ahead(until, now), _ahead(listed_until, now))
 
 
-def _is_listed(provider: Provider, submitted: float, now: float) -> bool:
-    return bool(provider.list_path) and now - submitted < _LISTED
+def _ahead(moment: float | None, now: float) -> float | None:
+    return None if moment is None or moment <= now else moment
 
 
 async def recover_listed(context: EngineContext, settings: Settings, rows: Sequence[Unanswered], claims: Claims) -> list[int]:
@@ -65,7 +67,7 @@ async def recover_listed(context: EngineContext, settings: Settings, rows: Seque
 
     Those that a living process asks about are left to it. A list that cannot be read finds none.
     """
-    listed = [each.task for each in rows if each.listed]
+    listed = [each.task for each in rows if each.listed_until]
     own = {task.row for task in await context.ledger.claim_unknown([task.row for task in listed], claims=claims)} if listed else set()
     searched: dict[Endpoint, list[ListedTask]] = {}
     try:
