@@ -379,8 +379,21 @@ class TestNotebook:
         notebook.run("%imagegen jobs")
         text = " ".join("".join(notebook.shown()).split())
         assert f"searches the gateway's list of tasks until {local_minute(submitted + 3 * 86_400)}, at no cost" in text
-        asked = f"--ask-again asks with the same key until {local_minute(submitted + 23 * 3600)}, for {unknown.price} if it is made now"
+        asked = f"--ask-again asks with the same key until {local_minute(submitted + 23 * 3600)}, at an unknown price if it is made now"
         assert asked in text
+
+    def test_the_price_where_one_is_known(self, notebook, server, monkeypatch):
+        """In jobs and in the table before the question: one picture of low quality at APIMart, whose line in the configuration is set."""
+        prompt = "priced [[fault: drop-before-accept]]"
+        monkeypatch.setattr(type(get_provider("apimart")), "idempotency", False)
+        with pytest.raises(SubmissionUnknown):
+            run(generate(prompt, provider="apimart", size="1:1", quality="low"))
+        monkeypatch.setattr(type(get_provider("apimart")), "idempotency", True)
+        notebook.run("%imagegen jobs")
+        assert "for about $0.0047 if it is made now" in " ".join("".join(notebook.shown()).split())
+        notebook.run("%imagegen resume")
+        assert "about $0.0047" in "".join(notebook.shown())
+        assert len(server.submissions(prompt)) == 1
 
     def test_jobs_names_what_stands_in_the_way(self, notebook, monkeypatch):
         """No key, or another address: with what to do."""
@@ -395,13 +408,15 @@ class TestNotebook:
         notebook.run("%imagegen jobs")
         assert "EVOLINK_API_KEY" in "".join(notebook.shown())
 
-    def test_jobs_where_nothing_can_be_tried(self, notebook):
+    def test_jobs_where_nothing_can_be_tried(self, notebook, capsys):
         """Neither a list nor a key that may be repeated: where the person can see it, and how to give it up."""
         with pytest.raises(SubmissionUnknown):
             run(generate("nothing to try [[fault: drop-after-accept]]", **GCCAI))
         notebook.run("%imagegen jobs")
         (task,) = _tasks()
         assert f"see the gateway's own task list; %imagegen forget {task.row} gives it up" in "".join(notebook.shown())
+        notebook.run("%imagegen resume")
+        assert "Nothing is waiting. 1 submission got no answer: %imagegen jobs shows what can be tried." in capsys.readouterr().out
 
     def test_the_list_comes_before_the_question(self, notebook, server, monkeypatch):
         """What the list has is collected, and no question about money is asked."""
@@ -428,7 +443,7 @@ class TestNotebook:
         assert [task.state for task in _tasks()] == ["saved"]
         assert len(server.accepted(prompt)) == 1
 
-    def test_resume_lists_them_with_their_price_and_asks(self, notebook, server, monkeypatch):
+    def test_resume_lists_them_with_their_price_and_asks(self, notebook, server, monkeypatch, capsys):
         """The answer decides; no is no."""
         prompt = "asked in the notebook [[fault: drop-before-accept]]"
         _left_unknown(prompt)
@@ -438,6 +453,7 @@ class TestNotebook:
         notebook.run("%imagegen resume")
         assert len(server.submissions(prompt)) == 1
         assert "price if it is made now" in "".join(notebook.shown())
+        assert "Nothing was sent again." in capsys.readouterr().out
         notebook.run("%imagegen resume")
         assert len(server.accepted(prompt)) == 1
 

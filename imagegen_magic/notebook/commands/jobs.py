@@ -41,12 +41,14 @@ def resume(context: NotebookContext, arguments: list[str], flags: dict[str, str]
     context.reminded = True
     ask_again = "--ask-again" in flags
     collected = _collect(context, row, folder, ask_again)
-    askable = [] if ask_again else [each for each in _unanswered(settings, row) if each.until]
+    unknown = _unanswered(settings, row)
+    askable = [] if ask_again else [each for each in unknown if each.until]
     if askable and _may_ask_again(context, askable):
         ids = [each.task.row for each in askable]
         _wait(context, _started(lambda: api.resume(settings, ids=ids, save_dir=folder, ask_again=True)))
     elif not collected and not askable:
-        print("Nothing is waiting.")
+        left = f" {pluralize(len(unknown), 'submission')} got no answer: %imagegen jobs shows what can be tried." if unknown else ""
+        print(f"Nothing is waiting.{left}")
 
 
 def _collect(context: NotebookContext, row: int | None, folder: str | None, ask_again: bool) -> bool:
@@ -93,7 +95,7 @@ def _may_ask_again(context: NotebookContext, askable: Sequence[Unanswered]) -> b
             gateway_name(each.task.provider, each.task.sandbox),
             truncate(each.task.prompt),
             _until(each),
-            str(each.price),
+            "unknown" if each.price.amount is None else str(each.price),
         ]
         for each in askable
     ]
@@ -104,8 +106,9 @@ def _may_ask_again(context: NotebookContext, askable: Sequence[Unanswered]) -> b
         "again; what never arrived is made now, at the price shown."
     )
     answer = confirm(question) if can_answer(context.shell) else None
-    if answer is None:
-        print(f"%imagegen resume --ask-again asks about {'them' if many else 'it'}. Nothing was sent again.")
+    if not answer:
+        how = "" if answer is False else f" %imagegen resume --ask-again asks about {'them' if many else 'it'}."
+        print(f"Nothing was sent again.{how}")
     return bool(answer)
 
 
@@ -155,7 +158,8 @@ def _next_step(unknown: Unanswered) -> str:
     if unknown.listed_until:
         steps.append(f"%imagegen resume searches the gateway's list of tasks until {local_minute(unknown.listed_until)}, at no cost")
     if unknown.until:
-        steps.append(f"%imagegen resume --ask-again asks with the same key until {_until(unknown)}, for {unknown.price} if it is made now")
+        price = "at an unknown price" if unknown.price.amount is None else f"for {unknown.price}"
+        steps.append(f"%imagegen resume --ask-again asks with the same key until {_until(unknown)}, {price} if it is made now")
     return "; ".join(steps) or f"see the gateway's own task list; %imagegen forget {unknown.task.row} gives it up"
 
 
