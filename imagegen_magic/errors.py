@@ -191,6 +191,7 @@ class UnsupportedOption(ImageGenError, ValueError):
     _decoders = {"allowed": tuple, "providers": tuple}  # noqa: RUF012 - never changed
     _advice: str | None = None
     _detail = ""
+    _newer = ""
 
     def __init__(
         self,
@@ -220,6 +221,7 @@ class UnsupportedOption(ImageGenError, ValueError):
         sentences = [self._advice, self._fix_text()]
         sentences.append(f"Allowed: {', '.join(self.allowed)}" if allowed and self.allowed else "")
         sentences.append(f"This is available from {', '.join(self.providers)}" if self.providers else "")
+        sentences.append(self._newer)
         return [sentence for sentence in sentences if sentence]
 
     def _fix_text(self) -> str:
@@ -246,8 +248,15 @@ class UnsupportedOption(ImageGenError, ValueError):
 
     def available_from(self, providers: Sequence[str]) -> UnsupportedOption:
         """Return a copy that names the providers that can do exactly this."""
+        return self._copy(providers=tuple(providers))
+
+    def allowed_by(self, page: str) -> UnsupportedOption:
+        """Return a copy that names a newer page that allows this, and the way to send it."""
+        return self._copy(_newer=f"{page} allows it: --unchecked (unchecked=True in Python) sends it")
+
+    def _copy(self, **changes: Any) -> UnsupportedOption:
         refusal = copy.copy(self)
-        refusal.providers = tuple(providers)
+        vars(refusal).update(changes)
         refusal.hint = without_queries(". ".join(refusal.advice())) or self.hint
         return refusal
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,6 +53,29 @@ def test_what_the_page_refuses_goes_out(provider: str, options: dict[str, Any], 
     (warning,) = [line for line in made.warnings if line.startswith("not checked")]
     assert model.checked in warning
     assert model.document in warning
+
+
+@pytest.mark.parametrize(
+    ("options", "newer"),
+    [
+        ({"size": "1:1", "resolution": "4k"}, True),
+        ({"size": "3:2", "resolution": "4K"}, True),
+        ({"size": "3:1"}, True),
+        ({"size": "auto"}, True),
+        ({"size": "7:5"}, False),
+        ({"size": "16:9", "resolution": "8k"}, False),
+        ({"quality": "ultra"}, False),
+    ],
+)
+def test_a_refusal_names_a_newer_page_that_allows_it(options: dict[str, Any], newer: bool) -> None:
+    """With its date, and the way to send it all the same; what no page allows has no such advice."""
+    with pytest.raises(UnsupportedOption) as caught:
+        get_provider("apimart").plan(ImageRequest("a fox", **options))
+    text = "APIMart's page of 2026-08-21 allows it: --unchecked (unchecked=True in Python) sends it"
+    assert (text in str(caught.value)) == newer
+    assert (text in str(caught.value.available_from(["evolink"]))) == newer
+    assert (text in str(pickle.loads(pickle.dumps(caught.value)))) == newer
+    assert plan("apimart", **options).unchecked
 
 
 def test_what_comes_back_is_compared_with_what_was_requested() -> None:

@@ -269,7 +269,7 @@ class Provider:
         if request.unchecked:
             resolved, model, unchecked = resolve_unchecked(who, model, request, self.upload)
         else:
-            resolved = validation.RequestValidator(who, model, request, self.upload).resolved()
+            resolved = self._checked(who, model, request)
         full_calls, rest = divmod(resolved.n or 1, model.max_n)
         images_per_call = (model.max_n,) * full_calls + ((rest,) if rest else ())
         bodies = [{**self.payload(resolved, n), **self._further_fields(resolved)} for n in images_per_call]
@@ -293,6 +293,15 @@ class Provider:
             uploads=uploads.unique((*request.references, request.mask)),
             unchecked=unchecked,
         )
+
+    def _checked(self, who: str, model: Model, request: ImageRequest) -> ImageRequest:
+        """Return the resolved request. Raises UnsupportedOption, which names a newer page that allows what is refused."""
+        try:
+            return validation.RequestValidator(who, model, request, self.upload).resolved()
+        except UnsupportedOption as refusal:
+            value = getattr(request, refusal.option, None)
+            allowed = isinstance(value, str) and value.strip().lower() in model.newer.get(refusal.option, ())
+            raise (refusal.allowed_by(model.newer_document) if allowed else refusal) from None
 
     def _further_fields(self, request: ImageRequest) -> dict[str, Any]:
         """Return the fields of an unchecked request that the gateway's page does not have, by their usual names."""

@@ -83,6 +83,9 @@ class Model(Record):
     reference. `prices` are dollars of one picture by quality, before the gateway's own list. `retired` is the ISO date of its end
     upstream; `added` that of the version which first had this model at this gateway, "" for the first version: the oldest entry of a
     model stays the default of a request that names only the model. `checked` is the ISO date on which `document` was read.
+
+    `newer` are values by option that the page `newer_document` allows, but not yet `document`: they are refused, and the refusal names
+    that page.
     """
 
     name: str
@@ -116,12 +119,15 @@ class Model(Record):
     checked: str
     document: str
     note: str = ""
+    newer: Mapping[str, tuple[str, ...]] = field(default_factory=FrozenDict)
+    newer_document: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", frozen(self.sizes))
         object.__setattr__(self, "alternate_pixels", frozen(self.alternate_pixels))
         object.__setattr__(self, "pixel_budgets", frozen(self.pixel_budgets))
         object.__setattr__(self, "prices", frozen(self.prices))
+        object.__setattr__(self, "newer", frozen(self.newer))
 
     @property
     def label(self) -> str:

@@ -124,6 +124,8 @@ class APIMart(Provider):
             checked="2026-11-20",
             document="https://docs.apimart.ai: GPT-Image-2-Official",
             note="transparent would silently become auto; quality auto is typically low",
+            newer={"size": ("auto", "3:1", "1:3"), "resolution": ("4k",)},
+            newer_document="APIMart's page of 2026-08-21",
         ),
         _newer("gpt-image-2.5-flare"),
         _newer("gpt-image-2.5-sunburst"),
