@@ -1,4 +1,4 @@
-"""Names of an earlier version: a renamed argument or attribute still works for one minor version, with a DeprecationWarning."""
+"""Names of an earlier version: a renamed argument or attribute still works, with a DeprecationWarning."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def _forget(rows: Sequence[int]) -> str:
     return f"%imagegen forget {rows[0]}{likewise} gives it up, so that it may be sent again" if rows else ""
 
 
-_OLD_NAMES = {"whose": "blame", "charged": "charge", "next_step": "hint"}  # of 0.1.0; they work until the next minor version
+_OLD_NAMES = {"whose": "blame", "charged": "charge", "next_step": "hint"}  # of 0.1.0; they work with a DeprecationWarning
 _OLD_OPTION_NAMES = {"nearest": "fix", "gateways": "providers"}  # likewise, of UnsupportedOption
 
 
@@ -191,6 +191,7 @@ class UnsupportedOption(ImageGenError, ValueError):
     _decoders = {"allowed": tuple, "providers": tuple}  # noqa: RUF012 - never changed
     _advice: str | None = None
     _detail = ""
+    _newer = ""
 
     def __init__(
         self,
@@ -220,6 +221,7 @@ class UnsupportedOption(ImageGenError, ValueError):
         sentences = [self._advice, self._fix_text()]
         sentences.append(f"Allowed: {', '.join(self.allowed)}" if allowed and self.allowed else "")
         sentences.append(f"This is available from {', '.join(self.providers)}" if self.providers else "")
+        sentences.append(self._newer)
         return [sentence for sentence in sentences if sentence]
 
     def _fix_text(self) -> str:
@@ -246,8 +248,15 @@ class UnsupportedOption(ImageGenError, ValueError):
 
     def available_from(self, providers: Sequence[str]) -> UnsupportedOption:
         """Return a copy that names the providers that can do exactly this."""
+        return self._copy(providers=tuple(providers))
+
+    def allowed_by(self, page: str) -> UnsupportedOption:
+        """Return a copy that names a newer page that allows this, and the way to send it."""
+        return self._copy(_newer=f"{page} allows it: --unchecked (unchecked=True in Python) sends it")
+
+    def _copy(self, **changes: Any) -> UnsupportedOption:
         refusal = copy.copy(self)
-        refusal.providers = tuple(providers)
+        vars(refusal).update(changes)
         refusal.hint = without_queries(". ".join(refusal.advice())) or self.hint
         return refusal
 
@@ -424,13 +433,13 @@ class TaskTimeout(ImageGenError, TimeoutError):
 class SubmissionUnknown(ImageGenError):
     """The request was sent without a readable answer: it is unknown whether the gateway accepted it.
 
-    `final`: the gateway itself does not know, so that asking it again is of no use.
+    `final`: the gateway itself does not know, so it is not asked again.
     """
 
     blame: Blame = "network"
     charge: Charge = "unknown"
     final: bool = False
-    _default_hint = "check the gateway's own task list before you run this again; the request was not repeated"
+    _default_hint = "check the gateway's own task list before you run this again; %imagegen jobs shows what can be tried"
 
 
 class DownloadError(ImageGenError):

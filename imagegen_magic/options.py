@@ -78,7 +78,7 @@ OPTIONS: tuple[Option, ...] = (
            repeat=True),
     Option("mask", "--mask SOURCE", "mask for the first reference, transparent where to paint: an address, a file, a variable, @17",
            spaces=True),
-    Option("unchecked", "--unchecked", "send what the model's page refuses; the plan and the caption say so"),
+    Option("unchecked", "--unchecked", "send what the model's page refuses; the plan and the caption show it"),
     Option("fit", "--fit", "scale down references that are too large for the gateway, with a note"),
     Option("sweep", "--sweep AXIS=V1,V2,…",
            "all combinations: an option (quality=low,high) or a slot (style=oil|ink for {{style}}; style=@list); repeatable", readers.axis,

@@ -141,7 +141,7 @@ class GeneratedImage(Record):
     is the ledger's. `differences` names in text what differs from the request. `reused` means that it existed and cost nothing now.
     `earlier` is the latest image of an identical request, as (id, epoch seconds). `drift` is the change of what a mask protects, as (share
     of its pixels, mean absolute difference), both 0..1. `url` may be signed: no repr shows its query, but `dataclasses.asdict`, with
-    which pandas makes a DataFrame of images, copies it whole.
+    which pandas makes a DataFrame of images, copies it whole. `unchecked` names what the model's page refuses and was sent on request.
     """
 
     path: Path
@@ -165,6 +165,7 @@ class GeneratedImage(Record):
     earlier: tuple[int, float] | None = None
     drift: tuple[float, float] | None = None
     preview: Preview | None = field(default=None, repr=False, compare=False)
+    unchecked: tuple[str, ...] = ()
 
     @property
     def data(self) -> bytes:

@@ -85,3 +85,18 @@ need_tools() {
     done <<<"$found"
     die "The tests need what this machine lacks: $words.${packages[*]:+ As root on Debian: apt-get install ${packages[*]}}"
 }
+
+# need_clients VENV [FOLDER]: see that the clients of other people are there, as the folder's package-lock.json lists them; they are npm's.
+need_clients() {
+    local folder=${2:-tests/clients} output
+    if cmp -s "$folder/package-lock.json" "$folder/node_modules/.installed"; then
+        return
+    fi
+    say "installing other people's clients from npm"
+    if ! output=$("$1/bin/npm" ci --prefix "$folder" --ignore-scripts --no-audit --no-fund --prefer-offline --loglevel=error \
+        --fetch-retry-mintimeout=1000 --fetch-retry-maxtimeout=5000 2>&1); then
+        output=$(grep -m1 "reason:" <<<"$output" || head -n1 <<<"$output")
+        die "The tests need clients that other people wrote, and npm could not install them: ${output#npm error }"
+    fi
+    cp "$folder/package-lock.json" "$folder/node_modules/.installed"
+}

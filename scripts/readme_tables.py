@@ -27,7 +27,7 @@ def _rows(provider: Provider) -> Iterator[Sequence[str]]:
 
 
 def _name(model: Model) -> str:
-    return f"`{model.name}`" + (f" (retired {model.retired})" if model.retired else "")
+    return model.label.replace(model.name, f"`{model.name}`", 1)
 
 
 def _tiers(model: Model) -> str:

@@ -14,6 +14,8 @@ UPLOADING = tuple(name for name, provider in PROVIDERS.items() if provider.uploa
 """The gateways that take files."""
 BATCHING = tuple(name for name, provider in PROVIDERS.items() if provider.polling.batch_size)
 """The gateways that are asked for many tasks at once."""
+IDEMPOTENT = tuple(name for name, provider in PROVIDERS.items() if provider.idempotency)
+"""The gateways that answer a repeated Idempotency-Key with the first task, by their pages."""
 SUBMIT = {name: f"/{name}{provider.submit_path}" for name, provider in PROVIDERS.items()}
 """Where the sandbox takes submissions."""
 POLL = {name: f"/{name}{provider.task_path.format('')}" for name, provider in PROVIDERS.items()}

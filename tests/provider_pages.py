@@ -149,7 +149,7 @@ class Page:
             and _in(request.background, self.backgrounds)
             and _in(request.moderation, self.moderations)
             and _in(request.output_format, self.formats)
-            and not (transparent and image != "png")
+            and not (transparent and image == "jpeg")
             and (request.output_compression is None or (image in self.compressible and 0 <= request.output_compression <= 100))
             and len(request.references) <= self.references
             and (request.mask is None or (self.mask and bool(request.references)))

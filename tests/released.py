@@ -17,9 +17,11 @@ import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 PLACE = Path("/tmp/imagegen-released")  # where the data were made: it stands in the ledger's paths
@@ -81,6 +83,14 @@ def python_of(package: Path, script: str, *arguments: object, home: Path, **more
     environment = {**os.environ, "PYTHONPATH": str(package), "IMAGEGEN_HOME": str(home), **more}
     command = [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def days_later(monkeypatch: pytest.MonkeyPatch, days: float) -> None:
+    """Let submissions without an answer be looked at so many days after the latest of them."""
+    from imagegen_magic.engine import api, loop
+
+    latest = max(task.created for task in loop.run(api.ledger().tasks(states=("unknown",))))
+    monkeypatch.setattr("imagegen_magic.engine.jobs.unanswered.CLOCK", SimpleNamespace(time=lambda: latest + days * 86_400))
 
 
 def source(text: Any) -> Any:

@@ -172,8 +172,8 @@ def test_typed_pixels_are_held_against_the_rule():
 
 def test_a_reason_is_sentences():
     """Each part of it begins with a capital letter."""
-    (problem,) = validate(registry.get_provider("evolink"), ImageRequest("a fox", output_format="webp"), PROVIDERS).problems
-    assert problem.text.startswith("evolink gpt-image-2 has no option output_format. Leave output_format out. This is available from ")
+    (problem,) = validate(registry.get_provider("xingchao"), ImageRequest("a fox", output_format="webp"), PROVIDERS).problems
+    assert problem.text.startswith("xingchao gpt-image-2 has no option output_format. Leave output_format out. This is available from ")
 
 
 def test_sandbox_pictures_are_no_references_elsewhere():

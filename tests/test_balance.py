@@ -8,9 +8,13 @@ from shells import a_shell
 
 from imagegen_magic import generate, run
 from imagegen_magic.engine import api
+from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import APIError, AuthenticationError, UnsupportedOption
+from imagegen_magic.notebook.panel.state import PanelState
+from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Balance
 from imagegen_magic.providers.registry import get_provider
+from imagegen_magic.request import ImageRequest
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +44,7 @@ def test_it_falls_by_what_was_made(provider, unit):
 @pytest.mark.parametrize("provider", ["gccai", "xingchao"])
 def test_a_gateway_that_does_not_say(provider):
     """One line, with where to look."""
-    with pytest.raises(UnsupportedOption, match="does not say what the account has"):
+    with pytest.raises(UnsupportedOption, match="does not report what the account has"):
         run(api.balance(provider))
 
 
@@ -80,3 +84,47 @@ def test_the_subcommand(server, capsys):
         assert "evolink: " in capsys.readouterr().out
         shell.run("%imagegen balance of a scale")
     assert len(server.accepted("balance of a scale")) == 1
+
+
+@pytest.mark.parametrize(
+    ("balance", "text"),
+    [
+        (Balance(Decimal("12.5"), "USD"), "$12.50"),
+        (Balance(None, "USD", Decimal(3)), "unlimited, $3.00 used"),
+        (Balance(Decimal("7.25"), "credits", Decimal(2)), "7.25 credits, 2 credits used"),
+    ],
+)
+def test_its_text(balance, text):
+    """In the gateway's own unit."""
+    assert str(balance) == text
+
+
+class TestPanel:
+    """The panel's line shows it on request."""
+
+    @pytest.mark.parametrize("provider", registry.all_providers(), ids=lambda provider: provider.name)
+    def test_where_it_is_offered(self, provider, monkeypatch):
+        """At a gateway that reports it and has a key, and not in the sandbox."""
+        state = PanelState(load(), ImageRequest("a fox"), provider.name, None)
+        assert state.reports_balance == (provider.name in ("apimart", "evolink"))
+        state.choose("sandbox", True)
+        assert not state.reports_balance
+        state.choose("sandbox", False)
+        monkeypatch.delenv(provider.key_variable)
+        assert not state.reports_balance
+
+    def test_it_is_shown_until_a_request_starts(self, server):
+        """Nothing is asked before, and it belongs to the gateway that reported it."""
+        state = PanelState(load(), ImageRequest("from the panel", size="1:1", quality="low"), "evolink", None)
+        before = server.log()["balances"]
+        assert state.balance == ""
+        run(state.ask_balance())
+        assert server.log()["balances"] == before + 1
+        assert state.balance == str(run(api.balance("evolink")))
+        assert state.balance.endswith(" credits used")
+        state.choose("provider", "apimart")
+        assert state.balance == ""
+        state.choose("provider", "evolink")
+        assert state.balance
+        state.start(load().folder).wait()
+        assert state.balance == ""

@@ -68,7 +68,7 @@ def test_models_of_the_chosen_gateway(shell, monkeypatch):
     monkeypatch.setenv("XINGCHAO_API_KEY", "not-a-real-one")
     assert shell.tab("%%imagegen -m ") == ["gpt-image-2", "gpt-image-2-r"]
     monkeypatch.setenv("IMAGEGEN_PROVIDER", "evolink")
-    assert shell.tab("%%imagegen -m ") == ["gpt-image-2"]
+    assert shell.tab("%%imagegen -m ") == ["gpt-image-2", "gpt-image-2.5-flare", "gpt-image-2.5-sunburst"]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,9 @@ def test_models_of_the_chosen_gateway(shell, monkeypatch):
         ("-p evolink -r ", {"1k", "2k", "4k"}),
         ("-p evolink -s auto -r ", set()),
         ("-p evolink -q ", {"low", "medium", "high"}),
-        ("-p evolink --background ", set()),
+        ("-p evolink -m gpt-image-2.5-flare -q ", {"low", "medium", "high", "xhigh", "max"}),
+        ("-p evolink --background ", {"auto", "opaque"}),
+        ("-p xingchao --background ", set()),
         ("-p gccai -s ", FIFTEEN | {"auto", "1881x836", "887x1774"}),
         ("-p gccai -q ", {"auto", "low", "medium", "high"}),
         ("-p gccai --background ", {"auto", "opaque"}),

@@ -9,7 +9,8 @@ from shells import a_shell
 
 from imagegen_magic import conformance, generate, run
 from imagegen_magic.engine import api
-from imagegen_magic.engine.conformance import Checks, checks
+from imagegen_magic.engine.conformance import checks
+from imagegen_magic.engine.ledger.records import Checks
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import ImageGenError, UnsupportedOption
 from imagegen_magic.imaging.verify import ImageInfo
@@ -52,13 +53,22 @@ def test_a_report_of_what_came():
     _make("failed [[fault: failed]]")
     _make("unknown [[fault: drop-after-accept]]")
     _make("played", sandbox=True)
+    with contextlib.closing(sqlite3.connect(api.ledger(load()).path)) as connection, connection:
+        connection.execute("UPDATE tasks SET seconds = row WHERE seconds IS NOT NULL")  # 1 to 4
     real, played = conformance()
     assert (real.key, real.sandbox, played.sandbox) == ("gpt-image-2-official (gccai)", False, True)
     assert (real.tasks, real.pixels, real.format) == (6, Share(3, 4), Share(3, 4))
     assert (real.count, real.failed, real.unknown) == (Share(3, 4), Share(1, 6), Share(1, 6))
     assert real.alpha == Share()
-    assert 0 < real.median <= real.p90
+    assert (real.median, real.p90) == (2.5, 4.0)
     assert played.tasks == 1
+
+
+def test_seconds_are_the_gateways():
+    """As it reports them with a finished task."""
+    run(generate("timed", provider="evolink", size="1:1", quality="low"))
+    (row,) = conformance()
+    assert row.median == row.p90 == pytest.approx(0.05)
 
 
 def test_estimate_against_charge():
@@ -81,7 +91,6 @@ def test_rows_of_an_earlier_version():
 
 def test_a_data_frame():
     """One row a key, shares as fractions."""
-    pytest.importorskip("pandas")
     _make("framed")
     frame = conformance().to_frame()
     assert list(frame["key"]) == ["gpt-image-2-official (gccai)"]

@@ -643,8 +643,8 @@ def test_a_gateway_without_masks_says_so(gateway, notebook, photo):
     """And names those that have them."""
     notebook.shell.push({"here": mask_box(photo, 0, 0, 9, 9)})
     pluralize = Counted(gateway)
-    with pytest.raises(UnsupportedOption, match=r"takes no mask.*This is available from apimart, gccai"):
-        notebook.run("%%imagegen -p evolink --ref photo.png --mask here\nmasked")
+    with pytest.raises(UnsupportedOption, match=r"takes no mask.*This is available from apimart, evolink, gccai"):
+        notebook.run("%%imagegen -p xingchao --ref photo.png --mask here\nmasked")
     assert pluralize.nothing
 
 

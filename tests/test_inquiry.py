@@ -19,10 +19,12 @@ from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.jobs.inquiry import StillUnclear, asked_until, read_inquiry
 from imagegen_magic.engine.jobs.unanswered import the_one_that_fits, unanswered
 from imagegen_magic.engine.ledger.budget import set_budget
+from imagegen_magic.engine.ledger.claims import Claims
 from imagegen_magic.engine.ledger.inquiries import inquiries_of
 from imagegen_magic.engine.net.client import GatewayResponse
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import BudgetExceeded, ContentRejected, SubmissionUnknown
+from imagegen_magic.humanize import local_minute
 from imagegen_magic.providers.base import ListedTask
 from imagegen_magic.providers.registry import get_provider
 
@@ -96,7 +98,7 @@ class TestAtOnce:
     def test_what_the_gateway_does_not_know_stays_unknown(self, server):
         """`paid_outcome_unknown` ends the questions, also those of resume."""
         prompt = "indeterminate [[fault: drop-after-accept]] [[fault: repeat-indeterminate]]"
-        with pytest.raises(SubmissionUnknown, match="does not know itself"):
+        with pytest.raises(SubmissionUnknown, match="itself does not know"):
             run(generate(prompt, **EVOLINK))
         assert [(each.task.state, each.until) for each in _unknown()] == [("unknown", None)]
 
@@ -108,6 +110,24 @@ class TestAtOnce:
         (task,) = _tasks()
         assert (task.state, task.failure.charge) == ("failed", "no")
         assert _inquiries(task.row) == [("repeat", "refused")]
+
+    def test_no_longer_than_the_cells_patience(self, server):
+        """A gateway that stays at work is asked until the timeout; then it is unknown, and one task was sent."""
+        prompt = "in progress for long [[fault: drop-after-accept]] [[fault: repeat-in-progress:99]]"
+        with pytest.raises(SubmissionUnknown):
+            run(generate(prompt, timeout=2, **EVOLINK))
+        assert [task.state for task in _tasks()] == ["unknown"]
+        assert {outcome for _, outcome in _inquiries(_tasks()[0].row)} == {"unclear"}
+        assert len(server.accepted(prompt)) == 1
+
+    def test_not_when_the_key_may_be_forgotten(self, server, monkeypatch):
+        """A key that lives an hour is not asked about in its last hour: the gateway would make another task."""
+        monkeypatch.setattr(type(get_provider("evolink")), "idempotency_seconds", 3600.0)
+        prompt = "key of an hour [[fault: drop-after-accept]]"
+        with pytest.raises(SubmissionUnknown):
+            run(generate(prompt, **EVOLINK))
+        assert len(server.submissions(prompt)) == 1
+        assert [(each.task.state, each.until) for each in _unknown()] == [("unknown", None)]
 
     def test_a_gateway_without_idempotency_is_not_asked(self, server):
         """Its page does not say that a repeated key is safe: one submission, and it stays unknown."""
@@ -162,6 +182,16 @@ class TestLater:
             api.resume(load(), ask_again=True)
         assert [task.state for task in _tasks()] == ["unknown"]
         assert [task.owner for task in _tasks()] == [None]
+
+    def test_what_is_in_the_list_is_in_no_budget_again(self, server):
+        """It is collected, although asking would exceed the budget."""
+        prompt = "in the list, over budget [[fault: drop-after-accept]]"
+        _left_unknown(prompt)
+        loop.run(set_budget(api.ledger(load()), Decimal("0.01"), unit="credits", per="session"))
+        with contextlib.closing(sqlite3.connect(api.ledger(load()).path)) as connection, connection:
+            connection.execute("UPDATE jobs SET session = 'an earlier one'")
+        assert len(api.resume(load(), ask_again=True).wait()) == 1
+        assert len(server.submissions(prompt)) == 1
 
     def test_it_stops_before_the_key_ends(self):
         """One hour before the documented life ends; one hour after the submission if the page names none."""
@@ -287,6 +317,43 @@ class TestTheList:
         """Another model, prompt, size or time, or a list without prompts."""
         assert the_one_that_fits(self.Row, [self.listed(**other)], ()) is None
 
+    def test_a_rival_makes_it_uncertain(self):
+        """Another submission without an answer, as a list does not name its quality; not one of another time."""
+
+        class Rival(self.Row):
+            """The same at another quality."""
+
+            sent: ClassVar = {"json": {**self.Row.sent["json"], "quality": "high"}}
+
+        class Later(Rival):
+            """Minutes later."""
+
+            submitting_at = 1_121.0
+
+        assert the_one_that_fits(self.Row, [self.listed()], (), [Rival]) is None
+        assert the_one_that_fits(self.Row, [self.listed()], (), [Later]).task_id == "t1"
+
+    def test_qualities_are_not_mistaken_for_one_another(self, server):
+        """Of two that differ in what a list does not name only the second arrived: none is taken, and asking again finds each."""
+        for quality, fault in (("low", "drop-before-accept"), ("high", "drop-after-accept")):
+            server.arm(fault, match="alike")
+            _left_unknown("alike", {**EVOLINK, "quality": quality})
+        assert len(api.resume(load()).wait()) == 0
+        assert [task.state for task in _tasks()] == ["unknown", "unknown"]
+        assert len(api.resume(load(), ask_again=True).wait()) == 2
+        assert sorted(each["json"]["quality"] for each in server.accepted("alike")) == ["high", "low"]
+
+    def test_what_another_job_asks_about_is_left_to_it(self, server):
+        """Two would collect the same task."""
+        _left_unknown("asked elsewhere [[fault: drop-after-accept]]")
+        (task,) = _tasks()
+        claims = Claims()
+        run(api.ledger(load()).claim_unknown([task.row], claims=claims))
+        assert len(api.resume(load()).wait()) == 0
+        assert _inquiries(task.row) == []
+        claims.release(task.row)
+        assert len(api.resume(load()).wait()) == 1
+
     def test_two_that_fit_are_none(self):
         """Only exactly one is taken, and none that the ledger has."""
         both = [self.listed(), self.listed("t2")]
@@ -305,14 +372,78 @@ class TestNotebook:
     """What the subcommands show and ask."""
 
     def test_jobs_says_what_will_be_tried_and_until_when(self, notebook):
-        """For each unknown one."""
+        """For each unknown one: the search for three days at no cost, the question for 23 hours with its price."""
         _left_unknown("shown in jobs [[fault: drop-before-accept]]")
+        (unknown,) = _unknown()
+        submitted = unknown.task.submitting_at
         notebook.run("%imagegen jobs")
-        text = "".join(notebook.shown())
-        assert "--ask-again asks with the same key until 20" in text
-        assert "searches the gateway's list" in text
+        text = " ".join("".join(notebook.shown()).split())
+        assert f"searches the gateway's list of tasks until {local_minute(submitted + 3 * 86_400)}, at no cost" in text
+        asked = f"--ask-again asks with the same key until {local_minute(submitted + 23 * 3600)}, at an unknown price if it is made now"
+        assert asked in text
 
-    def test_resume_lists_them_with_their_price_and_asks(self, notebook, server, monkeypatch):
+    def test_the_price_where_one_is_known(self, notebook, server, monkeypatch):
+        """In jobs and in the table before the question: one picture of low quality at APIMart, whose line in the configuration is set."""
+        prompt = "priced [[fault: drop-before-accept]]"
+        monkeypatch.setattr(type(get_provider("apimart")), "idempotency", False)
+        with pytest.raises(SubmissionUnknown):
+            run(generate(prompt, provider="apimart", size="1:1", quality="low"))
+        monkeypatch.setattr(type(get_provider("apimart")), "idempotency", True)
+        notebook.run("%imagegen jobs")
+        assert "for about $0.0047 if it is made now" in " ".join("".join(notebook.shown()).split())
+        notebook.run("%imagegen resume")
+        assert "about $0.0047" in "".join(notebook.shown())
+        assert len(server.submissions(prompt)) == 1
+
+    def test_jobs_names_what_stands_in_the_way(self, notebook, monkeypatch):
+        """No key, or another address: with what to do."""
+        _left_unknown("no key any longer [[fault: drop-before-accept]]")
+        monkeypatch.setenv("EVOLINK_BASE_URL", "https://elsewhere.example")
+        notebook.run("%imagegen jobs")
+        (task,) = _tasks()
+        assert f"Task {task.row} was submitted to" in "".join(notebook.shown())
+        assert "set EVOLINK_BASE_URL back, then %imagegen resume" in "".join(notebook.shown())
+        monkeypatch.delenv("EVOLINK_API_KEY")
+        monkeypatch.delenv("EVOLINK_BASE_URL")
+        notebook.run("%imagegen jobs")
+        assert "EVOLINK_API_KEY" in "".join(notebook.shown())
+
+    def test_jobs_where_nothing_can_be_tried(self, notebook, capsys):
+        """Neither a list nor a key that may be repeated: where the person can see it, and how to give it up."""
+        with pytest.raises(SubmissionUnknown):
+            run(generate("nothing to try [[fault: drop-after-accept]]", **GCCAI))
+        notebook.run("%imagegen jobs")
+        (task,) = _tasks()
+        assert f"see the gateway's own task list; %imagegen forget {task.row} gives it up" in "".join(notebook.shown())
+        notebook.run("%imagegen resume")
+        assert "Nothing is waiting. 1 submission got no answer: %imagegen jobs shows what can be tried." in capsys.readouterr().out
+
+    def test_the_list_comes_before_the_question(self, notebook, server, monkeypatch):
+        """What the list has is collected, and no question about money is asked."""
+        prompt = "no question [[fault: drop-after-accept]]"
+        _left_unknown(prompt)
+        monkeypatch.setattr("imagegen_magic.notebook.commands.jobs.can_answer", lambda shell: True)
+        monkeypatch.setattr("builtins.input", lambda question: pytest.fail(question))
+        notebook.run("%imagegen resume")
+        assert [task.state for task in _tasks()] == ["saved"]
+        assert len(server.submissions(prompt)) == 1
+
+    @pytest.mark.parametrize("argument", ["", " {row}"])
+    def test_a_submission_of_an_ended_process_is_asked_about(self, notebook, server, monkeypatch, argument):
+        """The first resume after a crash lists it with its price, and asks."""
+        prompt = f"ended process{argument} [[fault: drop-before-accept]]"
+        _left_unknown(prompt)
+        with contextlib.closing(sqlite3.connect(api.ledger(load()).path)) as connection, connection:
+            connection.execute("UPDATE tasks SET state = 'submitting', owner = 'ended'")
+        asked = []
+        monkeypatch.setattr("imagegen_magic.notebook.commands.jobs.can_answer", lambda shell: True)
+        monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or "y")
+        notebook.run("%imagegen resume" + argument.format(row=_tasks()[0].row))
+        assert len(asked) == 1
+        assert [task.state for task in _tasks()] == ["saved"]
+        assert len(server.accepted(prompt)) == 1
+
+    def test_resume_lists_them_with_their_price_and_asks(self, notebook, server, monkeypatch, capsys):
         """The answer decides; no is no."""
         prompt = "asked in the notebook [[fault: drop-before-accept]]"
         _left_unknown(prompt)
@@ -322,6 +453,7 @@ class TestNotebook:
         notebook.run("%imagegen resume")
         assert len(server.submissions(prompt)) == 1
         assert "price if it is made now" in "".join(notebook.shown())
+        assert "Nothing was sent again." in capsys.readouterr().out
         notebook.run("%imagegen resume")
         assert len(server.accepted(prompt)) == 1
 

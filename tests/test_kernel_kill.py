@@ -64,7 +64,7 @@ def server():
 def notebook(kernels, server, tmp_path):
     """A kernel with the extension loaded, talking to the server."""
     server.disarm()
-    with kernels.kernel(tmp_path / "nb", IMAGEGEN_POLL_SECONDS="0.1", **server.environ("evolink")) as frontend:
+    with kernels.kernel(tmp_path / "nb", IMAGEGEN_POLL_SECONDS="0.1", **server.environ("evolink", "gccai")) as frontend:
         assert frontend.run("%load_ext imagegen_magic").status == "ok"
         yield frontend
 
@@ -150,19 +150,31 @@ def test_killed_while_saving(death, notebook, server):
     _resumes_all(notebook, server, prompt, 1)
 
 
-def test_killed_before_the_submits_answer_came(notebook, server):
-    """It is unknown whether it was accepted: reported, never sent again, and no longer counted as waiting."""
+def _kill_before_the_answer(notebook, server, prompt, provider="evolink"):
     server.arm("hang-after-accept")
-    notebook.send(CELL.format(n=1, prompt="killed too early", options=""))
-    _until(lambda: server.submissions("killed too early"), "the submit at the server")
+    notebook.send(CELL.format(n=1, prompt=prompt, options="").replace("evolink", provider))
+    _until(lambda: server.submissions(prompt), "the submit at the server")
     notebook.kill()
     notebook.restart()
     notebook.run("%load_ext imagegen_magic")
+
+
+def test_killed_before_the_submits_answer_came(notebook, server):
+    """It is unknown whether it was accepted, and GCCAI has no list of tasks: reported, never sent again, and not counted as waiting."""
+    _kill_before_the_answer(notebook, server, "killed too early", "gccai")
     cell = notebook.run("%imagegen resume")
     assert "1 submission was cut off before an answer came" in cell.text
     assert "nothing was sent again" in cell.text
     assert _states(notebook) == ["unknown"]
     assert len(server.submissions("killed too early")) == 1
+
+
+def test_killed_before_the_answer_and_found_in_the_list(notebook, server):
+    """EvoLink lists its tasks: the next session finds it there and collects it, without another submission."""
+    _kill_before_the_answer(notebook, server, "killed and found")
+    assert "imagegen/killed-found-" in notebook.run("%imagegen resume").text
+    assert _states(notebook) == ["saved"]
+    assert len(server.submissions("killed and found")) == 1
 
 
 def test_the_next_session_names_waiting_pictures(notebook, server):

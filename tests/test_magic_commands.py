@@ -58,7 +58,7 @@ def test_providers_lists_every_gateway(shell, monkeypatch):
     assert "set (EVOLINK_API_KEY)" in text
     assert "not set: APIMART_API_KEY, or %imagegen login apimart" in text
     assert "some-key-to-hide" not in text + html
-    assert "retired 2026-10-23" in text
+    assert "upstream until 2026-10-23" in text
 
 
 def test_providers_lists_configured_gateway(shell, own_world):

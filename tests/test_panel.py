@@ -122,6 +122,58 @@ def test_summary_shows_what_will_happen(kernel, opened):
     kernel.until(lambda: panel.shows("2k at 1:3 is smaller than 1k here: 688x2048 against 1024x3072"), "evolink's smaller 2K")
 
 
+def test_the_line_shows_the_balance_on_request(kernel, opened, gateway):
+    """It is asked by the button alone, in the gateway's unit; a new request removes it, as it is then out of date."""
+    before = gateway.log()["balances"]
+    panel = opened("provider='evolink', size='1:1', quality='low'")
+    kernel.until(lambda: panel.shows("usual"), "the line")
+    assert not panel.shows("balance: ")
+    assert gateway.log()["balances"] == before
+    panel.click("Balance")
+    kernel.until(lambda: panel.shows("balance: ") and panel.shows(" credits used"), "the balance")
+    assert gateway.log()["balances"] == before + 1
+    panel.generate("A fox that is paid for")
+    kernel.until(lambda: len(panel.tiles) == 1 and not panel.shows("balance: "), "the picture")
+    assert gateway.log()["balances"] == before + 1
+
+
+def test_no_balance_where_the_gateway_reports_none(kernel, opened):
+    """The button is hidden at GCCAI, without a key, and in the sandbox."""
+    panel = opened("provider='evolink'")
+    button = panel.field("Balance")
+
+    def shown():
+        return panel.state(panel.state(button)["layout"].removeprefix("IPY_MODEL_")).get("display") != "none"
+
+    kernel.until(shown, "the button")
+    for name in ("gccai", "xingchao"):
+        panel.set(panel.field("Gateway"), index=[label for label, _ in _options(panel)].index(name))
+        kernel.until(lambda: not shown(), "no button")
+    panel.set(panel.field("Gateway"), index=[label for label, _ in _options(panel)].index("apimart"))
+    kernel.until(shown, "the button")
+    panel.set(panel.field("Sandbox"), value=True)
+    kernel.until(lambda: not shown(), "no button")
+
+
+def test_what_the_page_refuses_is_sent_on_request(kernel, opened, gateway):
+    """The button beside the reason lifts the check, and the line names the page; a second click restores the check."""
+    panel = opened("provider='apimart', size='1:1', quality='low', background='transparent'")
+    kernel.until(lambda: panel.shows("imagegen-problem"), "the reason")
+    panel.generate("A fox that is refused")
+    panel.click("Send anyway")
+    kernel.until(lambda: panel.shows("not checked: "), "the warning")
+    assert value(kernel, "panel.request.unchecked") is True
+    panel.generate("A fox that is not checked")
+    kernel.until(lambda: len(panel.tiles) == 1, "the picture")
+    assert [entry["json"]["background"] for entry in gateway.accepted("A fox that is not checked")] == ["transparent"]
+    assert gateway.submissions("A fox that is refused") == []
+    assert "not checked: apimart gpt-image-2-official has no background" in panel.tiles[0]["caption"]
+    assert panel.tiles[0]["different"]
+    panel.click("Check against the page again")
+    kernel.until(lambda: not panel.shows("not checked: "), "the reason again")
+    assert value(kernel, "panel.request.unchecked") is False
+
+
 def _options(panel):
     labels = panel.state(panel.field("Gateway"))["_options_labels"]
     return [(label.lower(), label) for label in labels]

@@ -129,6 +129,39 @@ def test_impossible_values_are_disabled(opened):
     assert square.get_attribute("aria-description")
 
 
+def test_send_anyway_beside_the_reason(opened, gateway):
+    """One click lifts the check of what the page refuses, with a warning that names the page; the same button restores it."""
+    panel = opened("provider='apimart', size='1:1', quality='low', background='transparent'")
+    reason = panel.root.locator(".imagegen-problem")
+    reason.wait_for()
+    panel.button("Send anyway").click()
+    panel.root.locator(".imagegen-warning", has_text="not checked: ").wait_for()
+    assert reason.count() == 0
+    panel.generate("Sent anyway")
+    panel.until(lambda: panel.cards.count() == 1, "the picture")
+    assert [entry["json"]["background"] for entry in gateway.accepted("Sent anyway")] == ["transparent"]
+    panel.button("Check against the page again").click()
+    reason.wait_for()
+    panel.button("Send anyway").wait_for()
+
+
+def test_balance_in_the_price_line(opened, gateway):
+    """A small button asks the gateway, and the line shows what the account has; readable in both themes, and hidden where none is known."""
+    panel = opened("provider='evolink', size='1:1', quality='low'")
+    line = panel.root.get_by_role("status", name="What will happen")
+    assert "balance" not in line.inner_text()
+    panel.button("Balance").click()
+    panel.until(lambda: "balance: " in line.inner_text() and " credits used" in line.inner_text(), "the balance")
+    for theme, width in (("JupyterLab Light", 600), ("JupyterLab Dark", 1100)):
+        panel.notebook.change_theme(theme)
+        panel.page.set_viewport_size({"width": width, "height": 1500})
+        panel.until(lambda: panel.button("Balance").is_visible(), "the button")
+        assert scrolling(panel) == [], (theme, width)
+        assert serious_violations(panel.page, ".imagegen-panel") == [], (theme, width)
+    panel.root.get_by_label("Gateway").select_option(label="GCCAI")
+    panel.button("Balance").wait_for(state="hidden")
+
+
 def test_runs_while_a_cell_sleeps(opened, gateway):
     """While a cell sleeps, two runs start, each with its own progress and Cancel; one is cancelled and dismissed, one finishes."""
     gateway.arm("held", times=2, match="While a cell sleeps")

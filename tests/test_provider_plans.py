@@ -10,10 +10,10 @@ from gateway_table import MODELS
 
 from imagegen_magic.errors import UnknownProvider, UnsupportedOption
 from imagegen_magic.providers.base import Call, Model, PixelRule, Plan, Provider
-from imagegen_magic.providers.gpt_image import output_tokens
+from imagegen_magic.providers.gpt_image import input_tokens, output_tokens
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.providers.validation import MAX_PICTURES
-from imagegen_magic.request import ImageRequest
+from imagegen_magic.request import ImageRequest, LocalImage
 from imagegen_magic.result import Cost
 
 A = "https://pictures.example.com/a.png"
@@ -208,9 +208,46 @@ def test_apimarts_price_is_tokens_times_its_price_for_every_picture() -> None:
     assert "$24 per million" in price.source
 
 
-def test_references_leave_a_part_of_the_price_unknown() -> None:
-    """Input tokens of references are not in the estimate, and the estimate says that a part is unknown."""
+def local(width: int, height: int) -> LocalImage:
+    """Return an image on this machine of so many pixels."""
+    return LocalImage(b"an image", "image/png", width, height, f"{width}x{height}.png")
+
+
+@pytest.mark.parametrize(
+    ("pixels", "tokens"), [((1024, 1024), 1024), ((1000, 33), 64), ((1, 1), 1), ((1024, 1536), 1536), ((3840, 2160), 1536)]
+)
+def test_input_tokens(pixels: tuple[int, int], tokens: int) -> None:
+    """One for each 32x32 pixels, rounded up, at most 1536."""
+    assert input_tokens(pixels) == tokens
+
+
+@pytest.mark.parametrize("model", ["gpt-image-2-official", "gpt-image-2.5-flare", "gpt-image-2.5-sunburst"])
+def test_references_and_mask_are_in_the_price(model: str) -> None:
+    """At $6.40 per million input tokens, for every picture, with source and date."""
+    chosen: dict[str, Any] = {"model": model, "size": "1:1", "quality": "low", "n": 2}
+    square, portrait = local(1024, 1024), local(1024, 1536)
+    price = plan("apimart", **chosen, references=(square, portrait), mask=square).price
+    without = plan("apimart", **chosen).price
+    assert price.amount is not None
+    assert without.amount is not None
+    assert price.amount - without.amount == 2 * (1024 + 1536 + 1024) * Decimal("6.4") / 1_000_000
+    assert (price.kind, price.unknown) == ("estimated", 0)
+    assert "$6.4 per million tokens of references and mask (page of 2026-08-21)" in price.source
+    assert "references" not in without.source
+
+
+def test_a_reference_by_address_leaves_a_part_of_the_price_unknown() -> None:
+    """Its pixels are not known; those of the others count."""
     assert plan("apimart", quality="low", references=(A,)).price.unknown == 1
+    mixed = plan("apimart", quality="low", references=(A, local(320, 320))).price
+    plain = plan("apimart", quality="low").price
+    assert (mixed.amount, mixed.unknown) == ((plain.amount or 0) + 100 * Decimal("6.4") / 1_000_000, 1)
+
+
+def test_a_flat_price_has_no_tokens() -> None:
+    """APIMart bills gpt-image-2 by picture: references cost nothing more."""
+    chosen = {"model": "gpt-image-2", "size": "1:1"}
+    assert plan("apimart", **chosen, references=(local(1024, 1024),)).price == plan("apimart", **chosen).price
 
 
 PRICED = {"apimart/gpt-image-2": Cost(Decimal("0.0085"), "USD", "estimated", "APIMart's price of one picture", "2026-09-16")}

@@ -1,6 +1,7 @@
 """The README is true: its tables are the package's data, its commands exist, its examples run, its pictures are there."""
 
 import importlib.util
+import json
 import os
 import re
 import runpy
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -78,7 +80,7 @@ def test_every_gateway_and_model_is_there(tables):
     assert [row[0] for row in rows if row[0]] == [f"[`{one.name}`]({one.docs_url})" for one in registry.all_providers()]
     by_model = {row[1]: row for row in rows}
     assert by_model["`gpt-image-2-r`"][3] == "1k"
-    assert "transparent" in by_model["`gpt-image-1.5-official`"][8]
+    assert "transparent" in by_model["`gpt-image-1.5-official` (upstream until 2026-12-01)"][8]
 
 
 def test_the_limits_of_4k_are_told(tables):
@@ -185,6 +187,15 @@ def test_a_gateway_in_four_lines(own_world):
     provider = registry.get_provider("myreseller", settings.provider_tables)
     assert (provider.base_url, provider.key_variable) == ("https://api.example.com", "MYRESELLER_API_KEY")
     assert provider.models == registry.get_provider("apimart").models
+
+
+def test_a_corrected_gateway(own_world):
+    """The two corrections of the README hold: a model's fields, and that a repeated key is answered with its task."""
+    (own_world / "pyproject.toml").write_text(block("toml", "max_n =") + block("toml", "idempotency ="))
+    provider = registry.get_provider("apimart", load(own_world).provider_tables)
+    plan = provider.plan(ImageRequest("a fox", quality="low", n=8))
+    assert (plan.images_per_call, plan.price.amount) == ((8,), Decimal("0.08"))
+    assert provider.idempotency
 
 
 def test_a_gateway_in_one_file():
@@ -333,6 +344,44 @@ def test_root_gets_installed_what_lacks(tmp_path):
     assert asked[1].endswith("libatomic1 chromium")
 
 
+def _clients(folder, npm):
+    """Make an environment whose npm is the shell script `npm`, and a folder with a list of clients; return the call that installs them."""
+    for name in ("cmp", "cp", "grep", "head", "mkdir"):
+        (folder / name).symlink_to(shutil.which(name))
+    (folder / "venv" / "bin").mkdir(parents=True)
+    _tools(folder, ("venv/bin/npm", f'#!/bin/sh\necho "$@" >> "{folder}/asked"\n{npm}\n'))
+    (folder / "clients").mkdir()
+    (folder / "clients" / "package-lock.json").write_text("{}")
+    return f'need_clients "{folder}/venv" "{folder}/clients"'
+
+
+def test_clients_from_npm_are_installed_once(tmp_path):
+    """npm is asked at first, and again only after the list changed."""
+    call = _clients(tmp_path, f'mkdir -p "{tmp_path}/clients/node_modules"')
+    assert [_script(tmp_path, f"{call}; {call}").returncode, (tmp_path / "asked").read_text().count("ci --prefix")] == [0, 1]
+    (tmp_path / "clients" / "package-lock.json").write_text('{"lockfileVersion": 3}')
+    assert [_script(tmp_path, call).returncode, (tmp_path / "asked").read_text().count("ci --prefix")] == [0, 2]
+
+
+def test_an_npm_that_is_out_of_reach_is_one_line(tmp_path):
+    """Before any test begins; the line has npm's own reason."""
+    reason = "request to http://registry.example/zod failed, reason: connect ECONNREFUSED"
+    call = _clients(tmp_path, f"echo npm error code ECONNREFUSED >&2\necho npm error FetchError: {reason} >&2\nexit 1")
+    done = _script(tmp_path, f"{call}; echo on")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        "installing other people's clients from npm",
+        f"The tests need clients that other people wrote, and npm could not install them: FetchError: {reason}",
+    ]
+
+
+def test_the_list_of_clients_names_no_registry():
+    """Each version has its checksum and no address, so that any registry serves it."""
+    packages = json.loads((PROJECT / "tests" / "clients" / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    clients = {name: entry for name, entry in packages.items() if name}
+    assert [name for name, entry in clients.items() if "resolved" in entry or "integrity" not in entry] == []
+
+
 @pytest.fixture
 def needs(monkeypatch):
     """The script that looks for what the tests' tools need."""
@@ -354,12 +403,14 @@ def test_a_node_that_does_not_start_is_told_by_its_libraries(needs, monkeypatch,
     ldd.chmod(0o755)
     monkeypatch.setenv("PLAYWRIGHT_NODEJS_PATH", str(node))
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert list(needs.lacking_for_node()) == [
+    assert list(needs.lacking_for_playwright()) == [
         ("libatomic1", "libatomic.so.1, which Playwright's Node loads"),
         ("-", "libodd.so.3, which Playwright's Node loads"),
     ]
     ldd.write_text("#!/bin/sh\nexit 1\n")
-    assert [package for package, _ in needs.lacking_for_node()] == ["-"]
+    assert [package for package, _ in needs.lacking_for_playwright()] == ["-"]
+    monkeypatch.setattr(needs, "clients_node", lambda: node)
+    assert [package for package, _ in needs.lacking_for_clients()] == ["-"]
 
 
 def test_a_browser_that_does_not_start_is_none(needs, monkeypatch, tmp_path):

@@ -110,12 +110,17 @@ def test_sweeps_are_found_again(data: Released) -> None:
         assert (again.study == stored["study"]) == (stored["prompt"] != "A fox for both")
 
 
-def test_what_waits_is_collected(data: Released) -> None:
-    """Submitted and not collected, made and not fetched: five pictures come home, and nothing is submitted."""
+@pytest.mark.parametrize(("days", "found"), [(1, {"nobody knows [[fault: drop-after-accept]]"}), (30, set())])
+def test_what_waits_is_collected(data: Released, days: int, found: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Submitted and not collected, made and not fetched: five pictures come home, and nothing is submitted.
+
+    For three days the gateway's own list also has the task of a submission without an answer.
+    """
+    released.days_later(monkeypatch, days)
     assert api.ledger().count_resumable() == 5
     result = api.resume(settings({})).wait()
-    assert (len(result), result.errors) == (5, ())
-    assert {image.request.prompt for image in result} == {"submitted and left", "submitted and left, two", "made and left"}
+    assert (len(result), result.errors) == (5 + len(found), ())
+    assert {image.request.prompt for image in result} == {"submitted and left", "submitted and left, two", "made and left", *found}
     assert all(image.path.parent == data.work / "imagegen" for image in result)
     assert api.ledger().count_resumable() == 0
 

@@ -191,10 +191,10 @@ def test_a_submission_of_unknown_fate_stays_in_doubt_until_it_is_forgotten(gatew
     """However long ago: it may have been paid for."""
     gateway.arm("500-after-accept", match="in doubt")
     with pytest.raises(SubmissionUnknown):
-        asked("in doubt")
+        asked("in doubt", provider="xingchao")  # which cannot be asked about it
     ledger("UPDATE tasks SET submitting_at = '2020-01-01T00:00:00.000+00:00', planned_at = '2020-01-01T00:00:00.000+00:00'")
     with pytest.raises(SubmissionUnknown, match="forget"):
-        asked("in doubt", reuse=True)
+        asked("in doubt", reuse=True, provider="xingchao")
     assert len(gateway.accepted("in doubt")) == 1
 
 

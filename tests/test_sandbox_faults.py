@@ -168,6 +168,39 @@ def test_a_server_error_after_accept_leaves_a_task(box: Box, status: int) -> Non
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
+def test_drop_before_accept_breaks_the_connection_without_a_task(box: Box, gateway: str) -> None:
+    """No task is made; the same Idempotency-Key makes it afterwards."""
+    arm(box, "drop-before-accept")
+    with pytest.raises(ConnectionResetError):
+        box.submit(gateway, idempotency="k")
+    assert box.log()["accepted"] == 0
+    assert box.submit(gateway, idempotency="k").status_code == 200
+    assert box.log()["accepted"] == 1
+
+
+@pytest.mark.parametrize("gateway", GATEWAYS)
+def test_an_unavailable_store_of_keys_makes_no_task(box: Box, gateway: str) -> None:
+    """`idempotency-unavailable` is 503, which is read as a refusal that may be repeated."""
+    arm(box, "idempotency-unavailable")
+    response = box.submit(gateway, idempotency="k")
+    assert (response.status_code, box.log()["accepted"]) == (503, 0)
+    assert "the request was not executed" in response.text
+    assert box.submit(gateway, idempotency="k").status_code == 200
+
+
+@pytest.mark.parametrize("gateway", GATEWAYS)
+@pytest.mark.parametrize(("kind", "waits"), [("repeat-in-progress", True), ("repeat-indeterminate", False)])
+def test_a_repeated_key_can_be_without_a_result(box: Box, gateway: str, kind: str, waits: bool) -> None:
+    """409, with Retry-After while the first request is executed; the first submission is not struck, and no second task is made."""
+    arm(box, kind)
+    assert box.submit(gateway, idempotency="k").status_code == 200
+    response = box.submit(gateway, idempotency="k")
+    assert (response.status_code, "retry-after" in response.headers) == (409, waits)
+    assert box.submit(gateway, idempotency="k").status_code == 200
+    assert box.log()["accepted"] == 1
+
+
+@pytest.mark.parametrize("gateway", GATEWAYS)
 @pytest.mark.parametrize(
     ("kind", "status", "error"),
     [
@@ -291,10 +324,10 @@ def test_urls_come_in_every_shape_that_was_seen(box: Box, kind: str, shape: list
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
 def test_a_task_can_be_forgotten(box: Box, gateway: str) -> None:
-    """404 at every look, and left out of the batch."""
+    """404 at every look, at evolink 400 as for any unknown task, and left out of the batch."""
     task = box.accepted(gateway)
     arm(box, "task-forgotten")
-    assert [box.ask("GET", POLL[gateway] + task).status_code for _ in range(2)] == [404, 404]
+    assert [box.ask("GET", POLL[gateway] + task).status_code for _ in range(2)] == [400 if gateway == "evolink" else 404] * 2
     if gateway != "xingchao":
         assert box.ask("POST", f"/{gateway}/v1/tasks/batch", json={"task_ids": [task]}).json()["data"] == []
 

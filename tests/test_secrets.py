@@ -63,13 +63,21 @@ def _with_locals(error):
     return "".join(lines)
 
 
-@pytest.mark.parametrize("fault", ["unauthorized", "drop-after-accept", "500-after-accept", "moderation", "failed", "non-image"])
-def test_no_traceback_shows_a_key(fault, server, monkeypatch):
+@pytest.mark.parametrize(
+    ("provider", "faults"),
+    [
+        *(("evolink", [fault]) for fault in ("unauthorized", "moderation", "failed", "non-image")),
+        ("evolink", ["drop-after-accept", "repeat-indeterminate"]),  # asked about, and not known to the gateway itself
+        *(("gccai", [fault]) for fault in ("drop-after-accept", "500-after-accept")),
+    ],
+)
+def test_no_traceback_shows_a_key(provider, faults, server, monkeypatch):
     """Not even one that prints all local values."""
     monkeypatch.setattr("imagegen_magic.engine.net.retry.backoff", lambda attempt: 0.01)
-    server.arm(fault, times=None)
+    for fault in faults:
+        server.arm(fault, times=None)
     with pytest.raises(ImageGenError) as error:
-        asyncio.run(generate("a fox", provider="evolink", size="1:1"))
+        asyncio.run(generate("a fox", provider=provider, size="1:1"))
     chain, shown = error.value, ""
     while chain is not None:
         shown, chain = shown + _with_locals(chain), chain.__cause__ or chain.__context__

@@ -510,7 +510,7 @@ def test_one_record_per_image(made):
     names = ("style", "quality", "prompt", "width", "height", "size", "cost_unit", "cost_kind", "provider")
     assert {name: first[name] for name in names} == {
         "style": "oil", "quality": "low", "prompt": "a oil fox 🦊 狐狸", "width": 1024, "height": 1024, "size": "1:1",
-        "cost_unit": "credits", "cost_kind": "reserved", "provider": "evolink",
+        "cost_unit": "credits", "cost_kind": "measured", "provider": "evolink",
     }  # fmt: skip
     assert first["path"] == str(made[0].path)
     assert first["cost"] == float(made[0].cost.amount)

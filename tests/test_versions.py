@@ -230,8 +230,9 @@ def asked(data: released.Released) -> set[str]:
         return {mood for (mood,) in connection.execute("SELECT json_extract(asked, '$.mood') FROM jobs")}
 
 
-def test_options_of_a_newer_version_do_not_keep_a_picture_away(data: released.Released) -> None:
+def test_options_of_a_newer_version_do_not_keep_a_picture_away(data: released.Released, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits is collected, its sidecar has what was stored, and one line names what this version does not know."""
+    released.days_later(monkeypatch, 30)
     job = api.resume()
     result = job.wait()
     assert (len(result), result.errors) == (5, ())
@@ -304,7 +305,7 @@ def test_a_sweep_of_a_newer_version_is_shown(data: released.Released) -> None:
 def test_a_sandbox_of_a_newer_version_is_read(tmp_path: Path) -> None:
     """Tasks that it kept with a further field are known to this one."""
     task = Task("t1", "evolink", "m", "p", "low", (64, 64), 1, "image/png", False, None, None, 1.0, 1.0)
-    line = json.dumps({**json.loads(task.line()), "mood": "blue"})
+    line = json.dumps({**json.loads(task.lines()), "mood": "blue"})
     tmp_path.joinpath(time.strftime("tasks-%Y-%m-%d.jsonl", time.gmtime())).write_text(line + "\n")
     store = TaskStore(tmp_path)
     store.refresh()

@@ -51,14 +51,14 @@ def apply_defaults(request: ImageRequest, settings: Settings) -> ImageRequest:
 async def balance(provider: str | None = None, *, settings: Settings | None = None) -> Balance:
     """Ask a gateway what the account has, in its own unit.
 
-    Raises UnsupportedOption if it does not say, MissingKey without a key, APIError or AuthenticationError by its answer, and
+    Raises UnsupportedOption if it does not report that, MissingKey without a key, APIError or AuthenticationError by its answer, and
     GatewayUnreachable.
     """
     endpoint = select_endpoint(settings or load(), provider=provider)
     asked, call = endpoint.provider, endpoint.provider.balance_call()
     if call is None:
         hint = f"see the account's page at {asked.docs_url or asked.base_url}"
-        raise UnsupportedOption(f"{asked.title} does not say what the account has", option="balance", value=asked.name, hint=hint)
+        raise UnsupportedOption(f"{asked.title} does not report what the account has", option="balance", value=asked.name, hint=hint)
     context = context_of(settings or load())
     try:
         answer = await context.call(endpoint, call)
@@ -251,9 +251,9 @@ def resume(
         readable = settings.without_errors
         unknown = [each for each in await unanswered(ledger, readable) if ids is None or each.task.row in ids]
         await recover_spooled(context_of(readable), readable, unknown)
-        await recover_listed(context_of(readable), readable, unknown)
+        found = await recover_listed(context_of(readable), readable, unknown, job.claims)
         rows = await ledger.claim(rows=ids, claims=job.claims)
-        if ask_again and (asked := [each for each in unknown if each.until is not None]):
+        if ask_again and (asked := [each for each in unknown if each.until is not None and each.task.row not in found]):
             prices = {each.task.row: (each.price, each.task.count) for each in asked if not each.task.sandbox}
             check = budget_check_again(prices, ledger, settings.get("unknown_price"))
             rows += await ledger.claim_unknown([each.task.row for each in asked], claims=job.claims, allow=check)
@@ -312,7 +312,8 @@ def _cut_off_note(submissions: int) -> str:
         return ""
     return (
         f"{pluralize(submissions, 'submission')} {'was' if submissions == 1 else 'were'} cut off before an answer came. It is "
-        "unknown whether the gateway accepted, so nothing was sent again. %imagegen jobs shows what can be tried."
+        f"unknown whether the gateway accepted {'it' if submissions == 1 else 'them'}, and nothing was sent again. "
+        "%imagegen jobs shows what can be tried."
     )
 
 

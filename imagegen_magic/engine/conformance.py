@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from imagegen_magic.engine.ledger.records import Checks
 from imagegen_magic.formats import BY_TYPE
 from imagegen_magic.request import Size
 
@@ -12,17 +13,6 @@ if TYPE_CHECKING:
     from imagegen_magic.imaging.verify import ImageInfo
 
 _SAME_SHAPE = 0.03  # relative; tables round edges to multiples of 16
-
-
-class Checks(NamedTuple):
-    """Whether an image is as it was requested: its pixels, its format, its alpha; None if nothing was requested."""
-
-    pixels: bool | None = None
-    format: bool | None = None
-    alpha: bool | None = None
-
-
-NO_CHECKS = Checks()
 
 
 def checks(expected: Mapping[str, Any], info: ImageInfo) -> Checks:

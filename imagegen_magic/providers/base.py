@@ -81,6 +81,7 @@ _LATER = dict.fromkeys(("get_channel_failed", "bad_response_status_code"), "try 
 _ALPHA = {"transparent": True, "opaque": False}
 _NO_FIELDS = ("unchecked", "parameters", "extra")  # of ImageRequest, that have no JSON name of their own
 _FIELD_NAMES = {"model": "model", **{field.name: field.name for field in fields(ImageRequest) if field.name not in _NO_FIELDS}}
+_FREE = responses.FAILED | responses.ERRORS  # statuses that `failures_free` covers; a task that expired is not among them
 _FIELD_NAMES |= {"references": "image_urls", "mask": "mask_url"}
 
 
@@ -119,7 +120,8 @@ class Plan(Record):
     `request` has every default filled in. `calls` are the submissions, `images_per_call` the number of pictures of each. `pixels` lists
     the (width, height) that match the request, the nominal one first; it is empty if they are unknown. `mime_type` and `alpha` are
     what the bytes should be, None if unknown. `tier` is (quality, pixels tier): tasks of one tier take about the same time. `uploads`
-    are the pictures of this machine that are uploaded first; until then the calls have their placeholders.
+    are the pictures of this machine that are uploaded first; until then the calls have their placeholders. `unchecked` are the warnings of
+    what the page refuses.
     """
 
     provider: str
@@ -134,6 +136,7 @@ class Plan(Record):
     price: Cost
     warnings: tuple[str, ...] = ()
     uploads: tuple[LocalImage, ...] = ()
+    unchecked: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -164,6 +167,10 @@ class Balance(Record):
     remaining: Decimal | None
     unit: str
     used: Decimal | None = None
+
+    def __str__(self) -> str:
+        remaining = "unlimited" if self.remaining is None else str(Cost(self.remaining, self.unit, "measured"))
+        return remaining if self.used is None else f"{remaining}, {Cost(self.used, self.unit, 'measured')} used"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -318,12 +325,15 @@ class Provider:
         model = self.model(request.model)
         who = f"{self.name} {model.name}"
         request = _with_declared(model, request)
+        if request.unchecked is not None and not isinstance(request.unchecked, bool):
+            what = f"{who} takes unchecked as True or False, not {shown(request.unchecked)}"
+            raise UnsupportedOption(what, option="unchecked", value=request.unchecked, hint="give True or False")
         unchecked: tuple[str, ...] = ()
         if request.unchecked or not model.strict:
             resolved, model, unchecked = resolve_unchecked(who, model, request, self.upload)
             resolved = replace(resolved, unchecked=resolved.unchecked and request.unchecked)
         else:
-            resolved = validation.RequestValidator(who, model, request, self.upload).resolved()
+            resolved = self._checked(who, model, request)
         strict = model.strict and not request.unchecked
         resolved = replace(resolved, parameters=parameters.check(who, model.parameters, request.parameters, strict=strict))
         full_calls, rest = divmod(resolved.n or 1, model.max_n)
@@ -336,7 +346,8 @@ class Provider:
         )
         validation.check_extra(who, request.extra.items(), reserved)
         pixels = sizes.expected_pixels(model, resolved)
-        price = _own_price(model, resolved) or self.price(resolved, pixels[0] if pixels else _likely_pixels(model, resolved))
+        priced = replace(resolved, references=request.references, mask=request.mask)  # the images themselves, not their placeholders
+        price = _own_price(model, resolved) or self.price(priced, pixels[0] if pixels else _likely_pixels(model, resolved))
         return Plan(
             provider=self.name,
             model=model,
@@ -350,6 +361,7 @@ class Provider:
             price=price if price.amount is None else replace(price, amount=price.amount * sum(images_per_call)),
             warnings=(*unchecked, *sizes.warnings(model, resolved), *self.warnings(model, resolved)),
             uploads=uploads.unique((*request.references, request.mask)),
+            unchecked=unchecked,
         )
 
     def _fields(self, call: Call) -> Mapping[str, Any]:
@@ -369,6 +381,15 @@ class Provider:
         values = parameters.placed(self.model(request.model).parameters, request.parameters)
         body = parameters.merged(self.payload(request, n), values)
         return Call("POST", self.submit_path, {**body, **self._further_fields(request)})
+
+    def _checked(self, who: str, model: Model, request: ImageRequest) -> ImageRequest:
+        """Return the resolved request. Raises UnsupportedOption, which names a newer page that allows what is refused."""
+        try:
+            return validation.RequestValidator(who, model, request, self.upload).resolved()
+        except UnsupportedOption as refusal:
+            value = getattr(request, refusal.option, None)
+            allowed = isinstance(value, str) and value.strip().lower() in model.newer.get(refusal.option, ())
+            raise (refusal.allowed_by(model.newer_document) if allowed else refusal) from None
 
     def _further_fields(self, request: ImageRequest) -> dict[str, Any]:
         """Return the fields of an unchecked request that the gateway's page does not have, by their usual names."""
@@ -534,7 +555,7 @@ class Provider:
         reason = details.reason or responses.excerpt(answer)
         coded = f" [{details.code}]" if details.code and details.code not in reason else ""
         what, hint = f"{self.title} could not make it ({status}): {reason}{coded}", self._hint(details)
-        if self.failures_free:
+        if self.failures_free and status in _FREE:
             return TaskFailed(what, charge="no", hint=hint or "", retry=hint is None)
         return TaskFailed(what, hint=hint)
 

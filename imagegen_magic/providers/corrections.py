@@ -10,12 +10,13 @@ from typing import Any
 
 from imagegen_magic.providers.base import Provider
 from imagegen_magic.providers.model import Model, Pixels
+from imagegen_magic.records import PortableError
 
 SOURCE = "your pyproject.toml"
 KEYS = ("idempotency", "models")
 
 
-class WrongCorrection(ValueError):
+class WrongCorrection(PortableError, ValueError):
     """A correction that cannot be read: what is wrong, and `hint`, what it may be."""
 
     def __init__(self, what: str, hint: str) -> None:
@@ -33,7 +34,7 @@ def corrected(provider: Provider, settings: Mapping[str, Any], checked: str) -> 
     tables = settings.get("models", {})
     known = {model.name: model for model in provider.models}
     if not isinstance(tables, Mapping) or (missing := sorted(set(tables) - set(known))):
-        names = f" {', '.join(missing)}" if isinstance(tables, Mapping) else ""
+        names = f": {', '.join(missing)}" if isinstance(tables, Mapping) else ""
         raise WrongCorrection(f"corrects models that the gateway does not have{names}", f"it has {', '.join(known)}")
     models = tuple(_model(known[name], tables[name], checked) if name in tables else model for name, model in known.items())
     about = {"models": models, "idempotency": idempotency, "__doc__": type(provider).__doc__, "__module__": type(provider).__module__}
@@ -47,26 +48,26 @@ def _model(model: Model, table: Any, checked: str) -> Model:
     fields: dict[str, Any] = {}
     for name, value in table.items():
         if name not in _READERS:
-            what = f"corrects {model.name}.{name}, which is no field that can be corrected"
-            raise WrongCorrection(what, f"they are {', '.join(_READERS)}")
+            what = f"corrects {model.name}.{name}, which cannot be corrected"
+            raise WrongCorrection(what, f"these can: {', '.join(_READERS)}")
         try:
             fields[name] = _READERS[name](value)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise WrongCorrection(f"has a {name} of {model.name} that cannot be read", f"give {error}") from None
+        except ValueError as error:
+            raise WrongCorrection(f"has a value of {model.name}.{name} that cannot be read", f"give {error}") from None
     return replace(model, **fields, document=SOURCE, checked=checked)
 
 
 def _sizes(value: Any) -> dict[str, dict[str, Pixels]]:
     found = {}
-    for ratio, tiers in value.items():
-        if not re.fullmatch(r"[1-9]\d{0,2}:[1-9]\d{0,2}", ratio):
+    for ratio, tiers in value.items() if isinstance(value, Mapping) else (("", None),):
+        if not re.fullmatch(r"[1-9]\d{0,2}:[1-9]\d{0,2}", ratio) or not isinstance(tiers, Mapping):
             raise ValueError('ratios with their tiers: "16:9" = {"1k" = "1536x864"}')
         found[ratio] = {tier: _pixels(pixels) for tier, pixels in tiers.items()}
     return found
 
 
-def _pixels(text: str) -> Pixels:
-    match = re.fullmatch(r"([1-9]\d{1,4})x([1-9]\d{1,4})", text)
+def _pixels(text: Any) -> Pixels:
+    match = re.fullmatch(r"([1-9]\d{1,4})x([1-9]\d{1,4})", str(text))
     if not match:
         raise ValueError('pixels as text: "1536x864"')
     return int(match[1]), int(match[2])
@@ -93,7 +94,7 @@ def _flag(value: Any) -> bool:
 def _prices(value: Any) -> dict[str, Decimal]:
     try:
         prices = {name: Decimal(str(amount)) for name, amount in value.items()}
-    except InvalidOperation:
+    except (InvalidOperation, AttributeError):
         prices = {"": Decimal(-1)}
     if not all(amount.is_finite() and amount >= 0 for amount in prices.values()):
         raise ValueError('dollars a picture by quality: {low = "0.01", high = "0.17"}')

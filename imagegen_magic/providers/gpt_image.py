@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from imagegen_magic.providers.model import Pixels, parse_sizes
 
+_PATCH, _MAX_PATCHES = 32, 1536  # pixels; tokens of an input image, by public measurements of September 2026
 _STEPS = {"low": 16, "medium": 48, "high": 96}
 _STEPS_OF_2_5 = {"low": 16, "medium": 24, "high": 48, "xhigh": 64, "max": 96}
 SIZES = parse_sizes(  # fifteen ratios, 4k for all of them: the newer models
@@ -42,3 +43,13 @@ def output_tokens(quality: str, pixels: Pixels, model: str = "") -> int:
     if token_steps(model) is _STEPS_OF_2_5:
         across = round(Fraction(steps * short, long))  # half to even
     return -(-steps * across * (2_000_000 + long * short) // 4_000_000)
+
+
+def input_tokens(pixels: Pixels) -> int:
+    """Return the tokens of one reference or mask: its patches of 32x32 pixels, at most 1536, to which a larger image is scaled down.
+
+    OpenAI publishes no such table for these models. The count is that of https://github.com/Comfy-Org/docs/pull/1664 (1024 tokens for
+    1024x1024), and agrees with the measurements of others.
+    """
+    across, down = (-(-edge // _PATCH) for edge in pixels)
+    return min(across * down, _MAX_PATCHES)

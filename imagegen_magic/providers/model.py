@@ -92,7 +92,7 @@ ReferencesAs = Literal["address", "data_url", "base64", "part"]
 class Model(Record):
     """One model's abilities as dated data.
 
-    `sizes` maps ratio -> tier (lower case) -> (width, height) in pixels; a pair that is missing cannot be had, and with `pixels_documented`
+    `sizes` maps ratio -> tier (lower case) -> (width, height) in pixels; a missing pair is not possible. With `pixels_documented`
     false the page names the pair but not its pixels, so that they are only a likely value. `alternate_pixels` lists further pixels that the
     gateway may answer with for a (ratio, tier); with `pixel_budgets` (tier -> area) those of the ratio with about that area are as
     requested too. An empty tuple of values means that the gateway has no such field; the first of `resolutions`, `backgrounds`,
@@ -107,6 +107,9 @@ class Model(Record):
     data do not have is sent unchecked, and the plan says so. `references_as` is how a picture of this machine travels: as an uploaded
     file's address, or within the request as data: address, as base64 alone, or as a part of a form. `mask_paints` is which part of a mask
     is repainted: the transparent or the white one.
+
+    `newer` are values by option that the page `newer_document` allows, but not yet `document`: they are refused, and the refusal names
+    that page.
     """
 
     name: str
@@ -146,6 +149,8 @@ class Model(Record):
     checked: str
     document: str
     note: str = ""
+    newer: Mapping[str, tuple[str, ...]] = field(default_factory=FrozenDict)
+    newer_document: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", frozen(self.sizes))
@@ -153,6 +158,12 @@ class Model(Record):
         object.__setattr__(self, "pixel_budgets", frozen(self.pixel_budgets))
         object.__setattr__(self, "prices", frozen(self.prices))
         object.__setattr__(self, "parameters", frozen(self.parameters))
+        object.__setattr__(self, "newer", frozen(self.newer))
+
+    @property
+    def label(self) -> str:
+        """Its name, and until when its upstream has it, if that is known."""
+        return self.name + (f" (upstream until {self.retired})" if self.retired else "")
 
     @property
     def source(self) -> str:

@@ -32,7 +32,7 @@ def resolve_unchecked(
             wider = _widened(model, request, refusal.option)
             if wider == model:
                 raise
-            warnings.append(f"not checked: {model.source}, says that {refusal.what}")
+            warnings.append(f"not checked: {refusal.what} ({model.source})")
             model = wider
 
 

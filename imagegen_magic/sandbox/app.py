@@ -223,6 +223,7 @@ class Sandbox:
     async def balance(self, request: Request) -> Response:
         """Show what the account has."""
         dialect = _dialect(request)
+        self.log.count(dialect.name, "balances")
         check_key(dialect, request)
         return JSONResponse(dialect.balance_response(self.store.spent(dialect.name)))
 
@@ -338,7 +339,7 @@ class Sandbox:
 
 
 async def _no_such_path(request: Request, error: Exception) -> Response:
-    """Answer as the gateways do: their clients read JSON from every path."""
+    """Answer a path, or a method, that no route has. Clients read JSON from every path of a gateway."""
     return JSONResponse({"error": {"code": "not_found", "message": "no such path", "type": "invalid_request_error"}}, 404)
 
 
@@ -355,7 +356,8 @@ def create_app(*, faults: Sequence[str] = (), **options: Any) -> Starlette:
     for fault in faults:
         sandbox.faults.arm_text(fault)
     app = Starlette(
-        routes=[*_gateway_routes(sandbox), *_own_routes(sandbox)], exception_handlers={Refusal: sandbox.refuse, 404: _no_such_path}
+        routes=[*_gateway_routes(sandbox), *_own_routes(sandbox)],
+        exception_handlers={Refusal: sandbox.refuse, 404: _no_such_path, 405: _no_such_path},
     )
     app.state.sandbox = sandbox
     return app

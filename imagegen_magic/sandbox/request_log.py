@@ -6,7 +6,18 @@ from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-_COUNTED = ("submissions", "accepted", "repeated", "looks", "batch_looks", "downloads", "downloads_with_key", "uploads", "lists")
+_COUNTED = (
+    "submissions",
+    "accepted",
+    "repeated",
+    "looks",
+    "batch_looks",
+    "downloads",
+    "downloads_with_key",
+    "uploads",
+    "lists",
+    "balances",
+)
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +50,12 @@ class Task:
         """When the pictures are ready, in epoch seconds."""
         return self.created + self.seconds
 
-    def line(self) -> str:
-        """Return the task as one line of JSON."""
-        return json.dumps({**asdict(self), "faults": sorted(self.faults)})
+    def lines(self) -> str:
+        """Return the task as lines of JSON: 0.1.0 reads no other fields than its own, so that later ones follow as a change of faults."""
+        values = {**asdict(self), "faults": sorted(self.faults)}
+        later = {name: value for name in _LATER if (value := values.pop(name))}
+        change = [json.dumps({"id": self.id, "cling": [], **later})] if later else []
+        return "\n".join([json.dumps(values), *change])
 
 
 def digest(body: Any) -> str:
@@ -60,6 +63,7 @@ def digest(body: Any) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
+_LATER = ("body",)  # fields that 0.1.0 does not know
 _FIELDS = {each.name for each in fields(Task)}
 
 
@@ -92,7 +96,7 @@ class TaskStore:
         """Remember a task, durably against a kill of the process if there is a home."""
         self._remember(task)
         if self.home is not None:
-            self._append(task.line())
+            self._append(task.lines())
 
     def bind(self, task: Task, faults: Iterable[str]) -> None:
         """Attach faults to a task."""
@@ -160,6 +164,7 @@ class TaskStore:
                 self._remember(_task(values))
         elif task := self._tasks.get(values["id"]):
             task.faults.update(values["cling"])
+            self._tasks[task.id] = replace(task, **{name: values[name] for name in _LATER if name in values})
 
     def _remember(self, task: Task) -> None:
         self._tasks[task.id] = task

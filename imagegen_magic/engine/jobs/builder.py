@@ -234,6 +234,7 @@ class _Builder:
                 "mime_type": plan.mime_type,
                 "alpha": plan.alpha,
                 "pictures": entry.count,
+                **({"unchecked": list(plan.unchecked)} if plan.unchecked else {}),
             },
             price=entry.price,
             save_dir=text_of(self.settings.save_dir),
@@ -312,7 +313,7 @@ def _running_elsewhere() -> ImageGenError:
 
 def _unknown_before(row: TaskRow) -> SubmissionUnknown:
     what = "The same was sent before. It is unknown whether the gateway accepted it, so it was not sent again"
-    hint = "check the gateway's own task list, or send all again with --fresh"
+    hint = "%imagegen jobs shows what can be tried; --fresh sends all again, and it may be charged twice"
     return SubmissionUnknown(what, blame="you", hint=hint, rows=(row.row,))
 
 

@@ -73,7 +73,7 @@ class Fetcher:
         try:
             content = await asyncio.to_thread(base64.b64decode, text, validate=True)
         except ValueError:
-            raise ImageInvalid("The gateway's data: address holds no base64") from None
+            raise ImageInvalid("The gateway's data: address is not valid base64") from None
         part = Part(directory)
         slots.callback(part.discard)
         part.hold(content)

@@ -11,7 +11,7 @@ from imagegen_magic.providers.base import Provider, Submission
 from imagegen_magic.records import PortableError
 
 _UNDOCUMENTED = 3600.0  # seconds for which a key is assumed to be remembered if the gateway's page does not say
-_MARGIN = 3600.0  # seconds before the documented end of a key from which on nothing is asked
+_MARGIN = 3600.0  # seconds before the documented end of a key at which asking ends
 INDETERMINATE = "indeterminate"  # the outcome of an inquiry after which nothing more is asked
 _ABOUT_THE_ACCOUNT = (AuthenticationError, InsufficientBalance, NotFound, RateLimited)
 
@@ -36,13 +36,13 @@ def read_inquiry(provider: Provider, answer: GatewayResponse) -> Submission:
     """Read the answer to a repeated submission.
 
     Raises StillUnclear if it may be asked again, SubmissionUnknown if the gateway itself does not know, and otherwise the refusal. A
-    refusal that concerns the account or the key says nothing of the first request, which may have been accepted before: it is unclear.
+    refusal that concerns the account or the key leaves the first request unclear: it may have been accepted before.
     """
     code = responses.error_details(answer.content).code.lower() if answer.status >= 400 else ""
     if code == responses.IDEMPOTENCY_IN_PROGRESS:
         raise StillUnclear(f"{provider.title} is still working on the first request", answer.retry_after, in_progress=True)
     if code in responses.IDEMPOTENCY_INDETERMINATE:
-        unknown = SubmissionUnknown(f"{provider.title} does not know itself whether it executed the request ({code})", blame="gateway")
+        unknown = SubmissionUnknown(f"{provider.title} itself does not know whether it executed the request ({code})", blame="gateway")
         unknown.final = True
         raise unknown
     try:
@@ -51,7 +51,7 @@ def read_inquiry(provider: Provider, answer: GatewayResponse) -> Submission:
         raise StillUnclear(refusal.note, refusal.pause) from None
     except APIError as error:
         if isinstance(error, _ABOUT_THE_ACCOUNT) or error.status == 403:
-            raise SubmissionUnknown(f"{error.what}; this says nothing of the first request", blame=error.blame) from None
+            raise SubmissionUnknown(f"{error.what}; the first request may have been accepted before", blame=error.blame) from None
         raise
     except SubmissionUnknown as error:
         if answer.status >= 500 or answer.status == 408:

@@ -100,7 +100,7 @@ def same_endpoint(row: TaskRow, settings: Settings) -> Endpoint:
     endpoint = endpoint_for(registry.get_provider(row.provider, settings.provider_tables), settings, sandbox=row.sandbox)
     if not row.sandbox and endpoint.base_url != without_user(row.base_url, ""):  # version 0.1 accepted a user name, and sent none
         raise NotFound(
-            f"Task {row.task_id} was submitted to {row.base_url}, and {row.provider} is now at {endpoint.base_url}",
+            f"Task {row.task_id or row.row} was submitted to {row.base_url}, and {row.provider} is now at {endpoint.base_url}",
             blame="you",
             charge="yes",
             hint=f"set {row.provider.upper().replace('-', '_')}_BASE_URL back, then %imagegen resume",
@@ -131,7 +131,7 @@ def _running_task(row: TaskRow, position: int, again: bool) -> RunningTask:
         sent=row.sent,
         idempotency_key=row.idempotency_key,
         task_id=row.task_id or "",
-        submitted=row.submitted_at or row.created,
+        submitted=row.submitted_at or row.submitting_at or row.created,
         cost=row.cost,
         seconds=row.seconds,
         addresses={picture.id: picture.url for picture in row.pictures if picture.saved_at is None and (again or not picture.path)},

@@ -38,6 +38,7 @@ def generated(row: PictureRow, *, reused: bool = False, task: int | None = None)
         sandbox=row.sandbox,
         differences=row.differences,
         reused=reused,
+        unchecked=tuple(stored_requests.expected(row.expected).get("unchecked", ())),
         drift=None if row.share is None or row.mean is None else (row.share, row.mean),
     )
 

@@ -15,7 +15,7 @@ from imagegen_magic.engine import loop, threads
 from imagegen_magic.engine.context import EngineContext
 from imagegen_magic.engine.jobs import inline
 from imagegen_magic.engine.jobs.download import ImageDownloader
-from imagegen_magic.engine.jobs.inquiry import INDETERMINATE, StillUnclear, read_inquiry
+from imagegen_magic.engine.jobs.inquiry import INDETERMINATE, StillUnclear, asked_until, read_inquiry
 from imagegen_magic.engine.jobs.spooled import PATIENCE, SpooledAnswer
 from imagegen_magic.engine.jobs.submission import (
     after_acceptance,
@@ -280,7 +280,7 @@ class TaskRunner(ProcessBound):
     def _no_answer(self, error: OutcomeUnknown) -> SubmissionUnknown:
         return SubmissionUnknown(f"The request went out to {self.endpoint.provider.title}, and no complete answer came back ({error})")
 
-    async def _inquire(self, unknown: ImageGenError) -> None:
+    async def _inquire(self, unknown: SubmissionUnknown) -> None:
         """Ask about a submission of unknown outcome until the answer is clear. Raises `unknown` if none is, or the gateway's refusal."""
         if not self.endpoint.provider.idempotency:
             raise unknown
@@ -288,7 +288,7 @@ class TaskRunner(ProcessBound):
         self.report("submitting", f"no clear answer from {self.endpoint.provider.title}, asking with the same key")
         try:
             await attempts(
-                lambda: loop.uninterrupted(self._even_if_detached(self._ask())),
+                lambda: loop.uninterrupted(self._even_if_detached(self._ask(unknown))),
                 StillUnclear,
                 is_enough=self._is_asked_enough,
                 before_pause=self._report_pause,
@@ -303,9 +303,18 @@ class TaskRunner(ProcessBound):
             return True
         return self._clock.time() - self._began + failed.retry_after > self._timeout
 
-    async def _ask(self) -> None:
-        """Send the very same body with the very same key once. Raises StillUnclear, SubmissionUnknown, or the gateway's refusal."""
-        inquiry = await begin_inquiry(self._ledger, self.task.row, "repeat")
+    async def _ask(self, unknown: SubmissionUnknown) -> None:
+        """Send the very same body with the very same key once; what cannot be recorded is not asked, and stays `unknown`.
+
+        Raises StillUnclear, SubmissionUnknown, or the gateway's refusal.
+        """
+        until = asked_until(self.endpoint.provider, self.task.submitted)
+        if until is None or self._clock.time() >= until:  # the gateway may have forgotten the key, and would make another task
+            raise unknown
+        try:
+            inquiry = await begin_inquiry(self._ledger, self.task.row, "repeat")
+        except LedgerError:
+            raise unknown from None
         answer = None
         try:
             answer = await self._send()

@@ -148,5 +148,6 @@ def generated_image(spec: TaskSpec, task: RunningTask, **saved: Any) -> Generate
         task=task.position,
         sandbox=spec.endpoint.sandbox,
         earlier=spec.earlier,
+        unchecked=tuple(spec.expected.get("unchecked", ())),
         **saved,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from imagegen_magic.engine import threads
 from imagegen_magic.engine.clock import CLOCK
@@ -12,12 +12,13 @@ from imagegen_magic.engine.endpoints import Endpoint
 from imagegen_magic.engine.jobs.inquiry import INDETERMINATE, asked_until
 from imagegen_magic.engine.jobs.resume import price_of, same_endpoint
 from imagegen_magic.engine.jobs.spooled import recovered
+from imagegen_magic.engine.ledger.claims import Claims
 from imagegen_magic.engine.ledger.inquiries import Inquiry, begin_inquiry, end_inquiry, inquiries_of, known_ids
 from imagegen_magic.engine.ledger.ledger import Ledger, TaskRow
 from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import APIError, ImageGenError
-from imagegen_magic.providers.base import ListedTask, Provider
+from imagegen_magic.providers.base import ListedTask
 from imagegen_magic.result import Cost
 
 _LISTED = 3 * 86_400.0  # seconds for which a submission is searched in the gateway's list
@@ -28,14 +29,15 @@ class Unanswered(NamedTuple):
     """A submission of unknown outcome, and what can still be tried.
 
     `until` (epoch seconds) is how long the gateway can be asked with the same key; None if it cannot. Asking may create the images if the
-    first request never arrived: `price` is what they would cost. `listed`: the gateway's own list of tasks can be searched, which costs
-    nothing.
+    first request never arrived: `price` is what they would cost. `listed_until` is how long the gateway's own list of tasks is searched,
+    which costs nothing; None if it is not. `problem` is why its gateway cannot be used, and what to do.
     """
 
     task: TaskRow
     price: Cost
     until: float | None = None
-    listed: bool = False
+    listed_until: float | None = None
+    problem: str = ""
 
 
 async def unanswered(ledger: Ledger, settings: Settings) -> list[Unanswered]:
@@ -49,42 +51,52 @@ def _unanswered(task: TaskRow, settings: Settings, asked: Sequence[Inquiry]) -> 
     price = task.cost if task.cost.amount is not None else price_of(task)
     try:
         provider = same_endpoint(task, settings).provider
-    except ImageGenError:  # it has another address now, or no key
-        return Unanswered(task, price)
+    except ImageGenError as error:  # it has another address now, or no key
+        return Unanswered(task, price, problem=": ".join(filter(None, (error.what, error.hint))))
     submitted, now = task.submitting_at or task.created, CLOCK.time()
     until = asked_until(provider, submitted)
     final = any(each.outcome == INDETERMINATE for each in asked)
-    return Unanswered(task, price, None if final or until is None or until <= now else until, _is_listed(provider, submitted, now))
+    listed_until = submitted + _LISTED if provider.list_path else None
+    return Unanswered(task, price, None if final else _ahead(until, now), _ahead(listed_until, now))
 
 
-def _is_listed(provider: Provider, submitted: float, now: float) -> bool:
-    return bool(provider.list_path) and now - submitted < _LISTED
+def _ahead(moment: float | None, now: float) -> float | None:
+    return None if moment is None or moment <= now else moment
 
 
-async def recover_listed(context: EngineContext, settings: Settings, rows: Sequence[Unanswered]) -> list[int]:
+async def recover_listed(context: EngineContext, settings: Settings, rows: Sequence[Unanswered], claims: Claims) -> list[int]:
     """Search the gateways' own lists for these submissions and record the ids of those found; returns their rows. Nothing is submitted.
 
-    A list that cannot be read finds none.
+    Those that a living process asks about are left to it. A list that cannot be read finds none.
     """
-    found: list[int] = []
+    listed = [each.task for each in rows if each.listed_until]
+    own = {task.row for task in await context.ledger.claim_unknown([task.row for task in listed], claims=claims)} if listed else set()
     searched: dict[Endpoint, list[ListedTask]] = {}
-    for each in rows:
-        if not each.listed:
-            continue
-        endpoint = same_endpoint(each.task, settings)
-        inquiry = await begin_inquiry(context.ledger, each.task.row, "list")
-        try:
-            if endpoint not in searched:
-                searched[endpoint] = await _listed(context, endpoint)
-            known = await known_ids(context.ledger, [task.task_id for task in searched[endpoint]])
-            listed = the_one_that_fits(each.task, searched[endpoint], known)
-            await end_inquiry(context.ledger, inquiry, "found" if listed else "not found")
-            if listed:
-                await context.ledger.set_state(each.task.row, "submitted", task_id=listed.task_id)
-                found.append(each.task.row)
-        finally:
-            await context.ledger.release([each.task.row])
-    return found
+    try:
+        mine = [(task, same_endpoint(task, settings)) for task in listed if task.row in own]
+        return [task.row for task, endpoint in mine if await _recover(context, endpoint, task, searched, own)]
+    finally:
+        await context.ledger.release(sorted(own))
+        for row in own:
+            claims.release(row)
+
+
+async def _recover(
+    context: EngineContext, endpoint: Endpoint, task: TaskRow, searched: dict[Endpoint, list[ListedTask]], own: Collection[int]
+) -> bool:
+    """Search one submission in its gateway's list; lists are kept in `searched`, and `own` are the submissions that this process has."""
+    ledger = context.ledger
+    inquiry = await begin_inquiry(ledger, task.row, "list")
+    if endpoint not in searched:
+        searched[endpoint] = await _listed(context, endpoint)
+    known = await known_ids(ledger, [each.task_id for each in searched[endpoint]])
+    others = await ledger.tasks(states=("submitting", "unknown"))
+    rivals = [other for other in others if other.row not in own or other.sent != task.sent]
+    found = the_one_that_fits(task, searched[endpoint], known, rivals)
+    await end_inquiry(ledger, inquiry, "found" if found else "not found")
+    if found:
+        await ledger.set_state(task.row, "submitted", task_id=found.task_id)
+    return found is not None
 
 
 async def recover_spooled(context: EngineContext, settings: Settings, rows: Sequence[Unanswered]) -> list[int]:
@@ -117,18 +129,29 @@ async def _listed(context: EngineContext, endpoint: Endpoint) -> list[ListedTask
         return []
 
 
-def the_one_that_fits(row: TaskRow, listed: Iterable[ListedTask], known: Collection[str]) -> ListedTask | None:
+def the_one_that_fits(
+    row: TaskRow, listed: Iterable[ListedTask], known: Collection[str], rivals: Iterable[TaskRow] = ()
+) -> ListedTask | None:
     """Return the listed task that is certainly this submission; None if none fits, or several.
 
-    It has the same model, prompt and size, was created within a minute of the submission, and no task of the ledger has its id.
+    It has the same model, prompt and size, was created within a minute of the submission, and no task of the ledger has its id. None of
+    the `rivals`, which are other submissions without an answer, could be it as well: a list names neither quality nor format.
     """
-    sent, submitted = row.sent["json"], row.submitting_at or row.created
+    sent, submitted = _identity(row), row.submitting_at or row.created
+    if any(_identity(other) == sent and abs((other.submitting_at or other.created) - submitted) <= 2 * _NEAR for other in rivals):
+        return None
     fitting = [
         task
         for task in listed
         if task.task_id not in known
         and abs(task.created - submitted) <= _NEAR
-        and (task.model, task.prompt) == (sent.get("model"), sent.get("prompt"))
-        and task.size in (None, sent.get("size"))
+        and (task.model, task.prompt) == sent[:2]
+        and task.size in (None, sent[2])
     ]
     return fitting[0] if len(fitting) == 1 else None
+
+
+def _identity(row: TaskRow) -> tuple[Any, Any, Any]:
+    """Return what a list can name of a submission: its model, prompt and size."""
+    sent = row.sent["json"]
+    return sent.get("model"), sent.get("prompt"), sent.get("size")

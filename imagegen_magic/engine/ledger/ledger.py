@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from imagegen_magic import paths
-from imagegen_magic.engine.conformance import NO_CHECKS, Checks
 from imagegen_magic.engine.ledger.claims import Claims
 from imagegen_magic.engine.ledger.file import LedgerFile
 from imagegen_magic.engine.ledger.records import (
     ANSWER_BYTES,
     IN_LIST,
+    NO_CHECKS,
     STATES,
+    Checks,
     NewJob,
     NewSource,
     NewTask,

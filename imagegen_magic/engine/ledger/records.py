@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Any, NamedTuple, get_args
 
@@ -19,6 +19,17 @@ from imagegen_magic.secret_patterns import Address
 
 ANSWER_BYTES = 65_536
 STATES = ("planned", "submitting", "submitted", "made", "saved", "failed", "unknown", "dropped")
+
+
+class Checks(NamedTuple):
+    """Whether an image is as it was requested: its pixels, its format, its alpha; None if nothing was requested."""
+
+    pixels: bool | None = None
+    format: bool | None = None
+    alpha: bool | None = None
+
+
+NO_CHECKS = Checks()
 
 
 class NewTask(NamedTuple):
@@ -49,7 +60,7 @@ class NewJob(NamedTuple):
     """One request.
 
     `asked` has the options as the user gave them, `resolved` also the defaults; `expected` is {"pixels": [[w, h], …], "mime_type",
-    "alpha", "pictures"}.
+    "alpha", "pictures"}, and for a request that was not checked "unchecked", what the model's page refuses of it.
     """
 
     provider: str
@@ -108,6 +119,7 @@ class PictureRow(Record):
     submitted_at: float | None
     share: float | None
     mean: float | None
+    expected: dict[str, Any] = field(default_factory=dict)
 
     __hash__ = hash_of_fields
 
@@ -186,7 +198,7 @@ _PICTURES = """SELECT pictures.id, pictures.task, pictures.position, pictures.ur
         pictures.size, pictures.width, pictures.height, pictures.mime_type, pictures.differences, pictures.saved_at,
         tasks.job, jobs.created, jobs.provider, jobs.sandbox, jobs.model, jobs.asked, jobs.resolved,
         tasks.position AS task_position, tasks.first, tasks.count, tasks.task_id, tasks.cost, tasks.seconds, tasks.submitted_at,
-        drifts.share, drifts.mean
+        drifts.share, drifts.mean, jobs.expected
     FROM pictures JOIN tasks ON tasks.row = pictures.task JOIN jobs ON jobs.id = tasks.job
         LEFT JOIN drifts ON drifts.picture = pictures.id"""
 IN_LIST = "IN (SELECT value FROM json_each(?))"

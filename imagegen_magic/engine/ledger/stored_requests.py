@@ -38,6 +38,7 @@ _EXPECTED: dict[str, Callable[[Any], bool]] = {
     "alpha": lambda value: value is None or isinstance(value, bool),
     "pictures": _is_positive,
     "tasks": _is_positive,
+    "unchecked": _are_texts,
 }
 _TYPES: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys((field.name for field in fields(ImageRequest)), _is_text),

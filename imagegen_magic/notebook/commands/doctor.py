@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any
 from IPython.display import display
 
 from imagegen_magic.engine import api, endpoints, loop
-from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.context import context_of
 from imagegen_magic.engine.ledger import history, stored_requests
 from imagegen_magic.engine.net.transport import CERTIFICATES_HINT, NotSent, OutcomeUnknown, has_certificates, proxy_for, tls_context
 from imagegen_magic.engine.settings import unknown_variables
 from imagegen_magic.engine.storage import folders, images
 from imagegen_magic.errors import ImageGenError
-from imagegen_magic.humanize import ago, pluralize
+from imagegen_magic.humanize import pluralize
 from imagegen_magic.imaging.text import missing_fonts
-from imagegen_magic.notebook.commands.gateways import key_problem, key_status, page_time
+from imagegen_magic.notebook.commands.gateways import key_problem, key_status, page_age, page_time
 from imagegen_magic.notebook.context import accepts_input, has_kernel
 from imagegen_magic.notebook.output.tables import Note, Page, Table
 from imagegen_magic.paths import path_of
@@ -102,10 +101,13 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
 
 def _pages(settings: Settings) -> Iterator[Finding]:
     """Yield how old the oldest page of a model is; that is information, not a problem."""
-    found = (page_time(model) for provider in endpoints.known(settings) for model in provider.models)
-    if times := [read for read in found if read is not None]:
-        age = ago(CLOCK.time() - min(times))
-        yield "model data", f"the oldest page was read {age}; newer data come with a newer version: {stored_requests.UPDATE}", ""
+    read = (page_time(model) for provider in endpoints.known(settings) for model in provider.models)
+    if times := [each for each in read if each is not None]:
+        yield (
+            "model data",
+            f"the oldest page was read {page_age(min(times))}; newer data come with a newer version: {stored_requests.UPDATE}",
+            "",
+        )
 
 
 def _save_dir(settings: Settings) -> Iterator[Finding]:

@@ -40,7 +40,7 @@ def _provider_rows(provider: Provider, settings: Settings) -> Iterator[list[str 
     first = [f"{provider.name} ({provider.title})", key_status(provider, settings)]
     documents = Cell(provider.docs_url, address=provider.docs_url)
     for number, model in enumerate(provider.models):
-        yield [*(["", ""] if number else first), model_title(model), _abilities(model), "" if number else documents]
+        yield [*(["", ""] if number else first), model.label, _abilities(model), "" if number else documents]
 
 
 def key_status(provider: Provider, settings: Settings) -> str:
@@ -59,11 +59,6 @@ def key_problem(provider: Provider, settings: Settings) -> tuple[str, str]:
     except MissingKey as error:
         return error.what, error.hint
     return "", ""
-
-
-def model_title(model: Model) -> str:
-    """Return the name of a model, and when it was retired."""
-    return model.name + (f" (retired {model.retired})" if model.retired else "")
 
 
 def _abilities(model: Model) -> str:
@@ -99,13 +94,19 @@ def _model_pieces(provider: Provider, model: Model) -> tuple[Table, Table, Note]
     rows = [[ratio, *(pixels([by_tier[tier]]) if tier in by_tier else "–" for tier in tiers)] for ratio, by_tier in model.sizes.items()]
     heads = ("ratio", *(tiers if model.resolutions else ["pixels"]))
     facts = Table((), [[name, value] for name, value in _facts(model) if value])
-    return Table(heads, rows, title=f"{provider.name} · {model_title(model)}"), facts, Note(f"{model.source}{_age(model)}")
+    return Table(heads, rows, title=f"{provider.name} · {model.label}"), facts, Note(f"{model.source}{_age(model)}")
 
 
 def _age(model: Model) -> str:
     """Return how long ago a model's page was read; empty if it has no date."""
     read = page_time(model)
-    return "" if read is None else f", {ago(CLOCK.time() - read)}"
+    return "" if read is None else f", {page_age(read)}"
+
+
+def page_age(read: float) -> str:
+    """Return the age of a page that was read then (epoch seconds), in days and longer units, as only its day is known."""
+    seconds = CLOCK.time() - read
+    return ago(seconds) if seconds >= 86_400 else "today"
 
 
 def page_time(model: Model) -> float | None:

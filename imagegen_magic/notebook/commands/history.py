@@ -59,7 +59,7 @@ def _row(entry: HistoryEntry, annotated: bool) -> list[str | Cell]:
         local_minute(image.created),
         truncate(image.request.prompt),
         *(["\n".join([*_marks(entry.annotation), truncate(entry.annotation.note)]).strip()] if annotated else []),
-        made_by(image),
+        made_by(image) + (", not checked" if image.unchecked else ""),
         f"{image.width}×{image.height}",
         str(image.cost),
         near(image.path),

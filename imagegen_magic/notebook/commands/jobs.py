@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from IPython.core.error import UsageError
@@ -18,6 +18,7 @@ from imagegen_magic.notebook.output.tables import Note, Page, Table, show_note
 from imagegen_magic.notebook.progress.run import Interrupted, bind_result, wait_in_cell
 
 if TYPE_CHECKING:
+    from imagegen_magic.engine.jobs.job import Job
     from imagegen_magic.engine.ledger.ledger import TaskRow
     from imagegen_magic.engine.settings import Settings
     from imagegen_magic.notebook.context import NotebookContext
@@ -34,51 +35,80 @@ _ROW = re.compile(r"\d{1,18}")
 
 
 def resume(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
-    """Collect the images of all open tasks, or of one."""
+    """Collect the images of all open tasks, or of one; then ask about submissions without an answer, which may cost something."""
     settings = context.settings()
     row, folder = _parse_resume(arguments, settings)
     context.reminded = True
-    unknown = [each for each in loop.run(unanswered(api.ledger(settings), settings.without_errors)) if row in (None, each.task.row)]
-    ask_again = _may_ask_again(context, [each for each in unknown if each.until], "--ask-again" in flags)
+    ask_again = "--ask-again" in flags
+    collected = _collect(context, row, folder, ask_again)
+    unknown = _unanswered(settings, row)
+    askable = [] if ask_again else [each for each in unknown if each.until]
+    if askable and _may_ask_again(context, askable):
+        ids = [each.task.row for each in askable]
+        _wait(context, _started(lambda: api.resume(settings, ids=ids, save_dir=folder, ask_again=True)))
+    elif not collected and not askable:
+        left = f" {pluralize(len(unknown), 'submission')} got no answer: %imagegen jobs shows what can be tried." if unknown else ""
+        print(f"Nothing is waiting.{left}")
+
+
+def _collect(context: NotebookContext, row: int | None, folder: str | None, ask_again: bool) -> bool:
+    """Collect what is waiting, or what is found in the gateways' lists; returns whether there was anything."""
+    settings = context.settings()
+    if row is not None:
+        loop.run(api.ledger(settings).recover_orphans())
+    if row is None or _unanswered(settings, row):
+        ids = None if row is None else [row]
+        return _wait(context, _started(lambda: api.resume(settings, ids=ids, save_dir=folder, ask_again=ask_again)))
+    return _wait(context, _started(lambda: api.resume_task(row, settings, save_dir=folder)))
+
+
+def _started(start: Callable[[], Job]) -> Job:
+    """Start a job; an interrupt meanwhile says what it means."""
     try:
-        if row is None or unknown:
-            job = api.resume(settings, ids=None if row is None else [row], save_dir=folder, ask_again=ask_again)
-        else:
-            job = api.resume_task(row, settings, save_dir=folder)
+        return start()
     except KeyboardInterrupt:
         raise Interrupted(
             "nothing was collected yet. The gateways keep what they made: %imagegen resume collects it without paying again."
         ) from None
+
+
+def _wait(context: NotebookContext, job: Job) -> bool:
+    """Show a job's progress until it ends, or its note; returns whether there was anything to collect."""
     if job.expecting:
         wait_in_cell(context, job)
-        return
-    show_note(job.note)
-    print("Nothing is waiting.")
+    else:
+        show_note(job.note)
+    return bool(job.expecting)
 
 
-def _may_ask_again(context: NotebookContext, askable: Sequence[Unanswered], flag: bool) -> bool:
-    """Return whether the gateways may be asked about these submissions: by the flag, or by the answer to a question."""
-    if flag or not askable:
-        return flag
+def _unanswered(settings: Settings, row: int | None) -> list[Unanswered]:
+    """Return the submissions of unknown outcome, or the one of that row."""
+    found = loop.run(unanswered(api.ledger(settings), settings.without_errors))
+    return [each for each in found if row in (None, each.task.row)]
+
+
+def _may_ask_again(context: NotebookContext, askable: Sequence[Unanswered]) -> bool:
+    """Show these submissions with their price, and return whether the gateways may be asked about them."""
     rows = [
         [
             f"task {each.task.row}",
             gateway_name(each.task.provider, each.task.sandbox),
             truncate(each.task.prompt),
             _until(each),
-            str(each.price),
+            "unknown" if each.price.amount is None else str(each.price),
         ]
         for each in askable
     ]
     display(Page(Table(("", "gateway", "prompt", "can be asked until", "price if it is made now"), rows)))
     many = len(askable) > 1
     question = (
-        f"{pluralize(len(askable), 'submission')} had no answer. Ask the gateway with the same key? What it has is not paid again; "
-        f"what never arrived is made now."
+        f"{pluralize(len(askable), 'submission')} got no answer. Ask the gateway again with the same key? What arrived is not charged "
+        "again; what never arrived is made now, at the price shown."
     )
     answer = confirm(question) if can_answer(context.shell) else None
-    if answer is None:
-        print(f"%imagegen resume --ask-again asks about {'them' if many else 'it'}. Nothing was sent again.")
+    if not answer:
+        how = "" if answer is False else f" %imagegen resume --ask-again asks about {'them' if many else 'it'}."
+        print(f"Nothing was sent again.{how}")
     return bool(answer)
 
 
@@ -124,9 +154,12 @@ def jobs(context: NotebookContext, arguments: list[str], flags: dict[str, str]) 
 
 def _next_step(unknown: Unanswered) -> str:
     """Return what can be tried for a submission of unknown outcome, and until when."""
-    steps = ["%imagegen resume searches the gateway's list of tasks"] if unknown.listed else []
+    steps = [unknown.problem] if unknown.problem else []
+    if unknown.listed_until:
+        steps.append(f"%imagegen resume searches the gateway's list of tasks until {local_minute(unknown.listed_until)}, at no cost")
     if unknown.until:
-        steps.append(f"%imagegen resume --ask-again asks with the same key until {_until(unknown)}, for {unknown.price} if it is made now")
+        price = "at an unknown price" if unknown.price.amount is None else f"for {unknown.price}"
+        steps.append(f"%imagegen resume --ask-again asks with the same key until {_until(unknown)}, {price} if it is made now")
     return "; ".join(steps) or f"see the gateway's own task list; %imagegen forget {unknown.task.row} gives it up"
 
 

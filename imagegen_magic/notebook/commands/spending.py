@@ -94,9 +94,7 @@ def balance(context: NotebookContext, arguments: list[str], flags: dict[str, str
     settings = context.settings()
     name = arguments[0] if arguments else None
     found = loop.run(api.balance(name, settings=settings))
-    has = "unlimited" if found.remaining is None else _money(found.remaining, found.unit)
-    used = "" if found.used is None else f", {_money(found.used, found.unit)} used"
-    print(f"{select_endpoint(settings, provider=name).label}: {has}{used}.")
+    print(f"{select_endpoint(settings, provider=name).label}: {found}.")
 
 
 def budget(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:

@@ -35,8 +35,7 @@ def caption(image: GeneratedImage, *, folder: Path | None = None) -> Caption:
     facts = [f"{image.width}×{image.height}", made_by(image)]
     if image.seconds is not None:
         facts.append(duration(image.seconds))
-    if image.request.unchecked:
-        facts.append("sent without a check against the model's page")
+    facts += image.unchecked
     facts += _cost(image, time.time())
     path, address = _relative(image.path, folder or notebook_folder())
     link = f'<a href="{escape(address)}">{escape(path)}</a>' if address else escape(path)

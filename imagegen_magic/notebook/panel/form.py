@@ -50,7 +50,7 @@ class Form:
         validation, request = state.validation, state.request
         providers, models = state.providers.values(), state.provider.models
         _choose(self.gateway, tuple((_title(provider), provider.name) for provider in providers), state.provider.name)
-        _choose(self.model, tuple((_model_label(model), model.name) for model in models), validation.model.name)
+        _choose(self.model, tuple((model.label, model.name) for model in models), validation.model.name)
         controls.update(self.sandbox, value=state.sandbox)
         note = validation.model.note
         controls.update(self._note, value=f'<div class="imagegen-quiet">{escape(note[:1].upper() + note[1:])}</div>')
@@ -95,10 +95,6 @@ def _choose(dropdown: Any, options: tuple[tuple[str, str], ...], value: str) -> 
 
 def _title(provider: Any) -> str:
     return provider.title if provider.title.lower() == provider.name else f"{provider.title} ({provider.name})"
-
-
-def _model_label(model: Any) -> str:
-    return model.name + (f" (retired {model.retired})" if model.retired else "")
 
 
 def _options(values: Iterable[Value]) -> list[dict[str, str]]:

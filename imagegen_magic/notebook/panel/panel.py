@@ -141,6 +141,7 @@ class Panel(ProcessBound):
             option_changed=self._handler(self._set_option),
             generate_clicked=self._handler(self._generate),
             fixes_accepted=self._handler(self._apply_fixes),
+            balance_clicked=self._handler(self._ask_balance),
             key_entered=lambda secret: self._submit(self._store_key(credentials.Key(secret))),
             image_action=self._handler(self._act),
             gallery_turned=self._handler(self._turn_gallery),
@@ -172,6 +173,13 @@ class Panel(ProcessBound):
         self._state.apply_fixes()
         await self._draw()
 
+    async def _ask_balance(self) -> None:
+        if self._view is None:
+            return
+        with self._view.asking_balance():
+            await self._state.ask_balance()
+        await self._draw()
+
     async def _store_key(self, key: credentials.Key) -> None:
         credentials.remember(self._state.provider.name, key)
         title = self._state.provider.title
@@ -190,6 +198,7 @@ class Panel(ProcessBound):
         self._show_message("")
         job = await asyncio.to_thread(self._state.start, self._folder.path)
         loop.submit(self._follow(job))
+        await self._draw()
 
     def _question(self) -> str:
         """Return the question that a second press confirms; empty if none is needed, or if it was just confirmed."""

@@ -33,6 +33,7 @@ class PanelState:
             values={name: one for name, one in settings.values.items() if name not in REQUEST_OPTIONS},
             errors={name: one for name, one in settings.errors.items() if name not in REQUEST_OPTIONS},
         )
+        self._balance = ("", "")  # the gateway that reported it, and its text
         request = api.apply_defaults(request, settings)
         self._set(*self._first_gateway(request, provider, sandbox), request)
 
@@ -87,6 +88,23 @@ class PanelState:
             self.set_request(replace(self.request, references=(*self.request.references, source)))
 
     @property
+    def balance(self) -> str:
+        """What the account has, as the chosen gateway last reported it; empty if it was not asked or a request was started since."""
+        name, text = self._balance
+        return text if name == self.provider.name and self.reports_balance else ""
+
+    @property
+    def reports_balance(self) -> bool:
+        """Whether the chosen gateway can be asked what the account has."""
+        return not self.sandbox and self.provider.balance_call() is not None and not self.missing_key
+
+    async def ask_balance(self) -> None:
+        """Ask the chosen gateway what the account has. Raises like `api.balance`."""
+        name = self.provider.name
+        found = await api.balance(name, settings=self._job_settings.replace("the panel", sandbox=False))
+        self._balance = (name, str(found))
+
+    @property
     def missing_key(self) -> str:
         """How to set this gateway's key if it is needed and cannot be used; else empty."""
         provider = self.provider
@@ -110,6 +128,7 @@ class PanelState:
         """Start the current request, for a notebook in `folder`. Raises UnsupportedOption or MissingKey before anything is sent."""
         if is_blank(self.request.prompt):
             raise UnsupportedOption("There is no prompt", option="prompt", value="", hint="describe the picture")
+        self._balance = ("", "")  # no longer up to date
         return api.start(
             self.request, provider=self.provider.name, sandbox=self.sandbox, settings=replace(self._job_settings, folder=folder)
         )

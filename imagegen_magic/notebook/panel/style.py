@@ -42,6 +42,7 @@ _RULES = """
  overflow-wrap:anywhere;font-size:inherit;color:inherit}
 .PANEL .jupyter-button{width:auto;height:28px;margin:0;padding:0 12px;border:1px solid var(--jp-border-color1,#bdbdbd);border-radius:4px;
  background:var(--jp-layout-color1,white);color:var(--jp-ui-font-color1,inherit);font:inherit;line-height:26px;flex:none;box-shadow:none}
+.PANEL .imagegen-small{height:22px;padding:0 8px;line-height:20px;align-self:flex-start}
 .PANEL .jupyter-button:hover:enabled{background:var(--jp-layout-color2,#eee);box-shadow:none}
 .PANEL .imagegen-fix{white-space:normal;height:auto;min-height:28px;text-align:left}
 .PANEL :is(select,input,.jupyter-button):focus-visible{outline:2px solid var(--jp-brand-color1,#1976d2)!important;outline-offset:1px}

@@ -12,8 +12,8 @@ from imagegen_magic.providers.base import Plan
 Usual = tuple[float, float] | None
 
 
-def facts(plan: Plan, usual: Usual, *, sandbox: bool) -> Iterator[str]:
-    """Yield the facts of a plan: pixels and megapixels, images and tasks, the price, the usual time (seconds)."""
+def facts(plan: Plan, usual: Usual, *, sandbox: bool, balance: str = "") -> Iterator[str]:
+    """Yield the facts of a plan: pixels and megapixels, images and tasks, the price, the balance, the usual time (seconds)."""
     if plan.pixels:
         width, height = plan.pixels[0]
         yield f"{width}×{height}"
@@ -26,12 +26,14 @@ def facts(plan: Plan, usual: Usual, *, sandbox: bool) -> Iterator[str]:
         yield "free: drawn by the sandbox"
     else:
         yield "price unknown" if plan.price.amount is None else str(plan.price)
+    if balance:
+        yield f"balance: {balance}"
     yield f"usually {span(*usual)}" if usual else "usual time not known yet"
 
 
-def html(plan: Plan, usual: Usual, *, sandbox: bool) -> str:
+def html(plan: Plan, usual: Usual, *, sandbox: bool, balance: str = "") -> str:
     """Return the line, with the plan's warnings below it."""
     source = f"{plan.price.source}, {plan.price.checked}" if plan.price.amount is not None and not sandbox else ""
-    line = " · ".join(f"<span>{escape(fact)}</span>" for fact in facts(plan, usual, sandbox=sandbox))
+    line = " · ".join(f"<span>{escape(fact)}</span>" for fact in facts(plan, usual, sandbox=sandbox, balance=balance))
     warnings = "".join(f'<div class="imagegen-warning">{escape(warning)}</div>' for warning in plan.warnings)
     return f'<div class="imagegen-summary" role="status" aria-label="What will happen" title="{escape(source)}">{line}{warnings}</div>'

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from html import escape
 from typing import Any, NamedTuple
 
@@ -31,12 +32,14 @@ class PanelEvents(NamedTuple):
     option_changed: Callable[[str, Any], None]  # the option, and its value or a function from the current value to the new one
     generate_clicked: Callable[[str], None]  # the prompt
     fixes_accepted: Callable[[], None]
+    balance_clicked: Callable[[], None]
     key_entered: Callable[[str], None]
     image_action: Callable[[str, Any], None]  # the action of the gallery, and the image's id
     gallery_turned: Callable[[str, Any], None]  # `page` or `selected`, and its value
     run_dismissed: Callable[[Run], None]
 
 
+_BALANCE = "Balance"
 _ANYWAY = "Send what the model's page refuses; the gateway may refuse it or answer with something else"
 
 
@@ -49,6 +52,8 @@ class View:
         self.form = Form(events.option_changed)
         self._prompt = controls.observed(Prompt(events.generate_clicked), "prompt", events.option_changed)
         self._summary, self._problems, self._message = (controls.html() for _ in range(3))
+        self._balance = controls.button(_BALANCE, events.balance_clicked, tooltip="Ask the gateway what the account has; costs nothing")
+        self._balance.add_class("imagegen-small")
         self._fix = controls.button("", events.fixes_accepted)
         self._fix.add_class("imagegen-fix")
         self._unchecked = False
@@ -67,7 +72,8 @@ class View:
         self.show_message("")
 
     def _layout(self) -> Any:
-        request = controls.box("stack", self._prompt, self._summary, self._problems, self._fix, self._anyway)
+        self._price = controls.box("line", self._summary, self._balance)
+        request = controls.box("stack", self._prompt, self._price, self._problems, self._fix, self._anyway)
         request.add_class("imagegen-first")
         for part in (self._runs, self._messages):
             part.add_class("imagegen-second")
@@ -85,7 +91,9 @@ class View:
         self.form.draw(state)
         self._references.draw(request.references, model.max_references, mask=request.mask, masks=model.mask)
         controls.update(self._prompt, value=request.prompt, limit=model.max_prompt or 0, ready=not reason, why=reason)
-        controls.update(self._summary, value="" if problems else summary.html(validation.likely, usual, sandbox=state.sandbox))
+        controls.update(self._summary, value="" if problems else _summary(state, usual))
+        controls.set_visible(self._balance, state.reports_balance)
+        controls.set_visible(self._price, not problems)
         controls.update(self._problems, value=controls.alert(problem.text for problem in problems))
         controls.set_visible(self._problems, bool(problems))
         fixes = [problem.label for problem in problems if problem.option != "prompt"]
@@ -106,6 +114,15 @@ class View:
         controls.set_children(self._runs, *(row.widget for row in self._rows.values()))
         controls.set_visible(self._runs, bool(runs))
 
+    @contextmanager
+    def asking_balance(self) -> Iterator[None]:
+        """Show that the gateway is asked, for the time of a with block."""
+        controls.update(self._balance, description="Asking…")
+        try:
+            yield
+        finally:
+            controls.update(self._balance, description=_BALANCE)
+
     def show_message(self, text: str, *, wrong: bool = False) -> None:
         """Show a message; an empty one hides it."""
         message = f'<div class="imagegen-message" role="status">{escape(text)}</div>' if text else ""
@@ -124,3 +141,7 @@ class View:
         """Close every widget."""
         renderers.close_tree(self.root)
         self._rows.clear()
+
+
+def _summary(state: PanelState, usual: Usual) -> str:
+    return summary.html(state.validation.likely, usual, sandbox=state.sandbox, balance=state.balance)

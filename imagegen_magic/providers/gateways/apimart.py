@@ -8,12 +8,14 @@ from typing import Any, ClassVar
 
 from imagegen_magic.providers import responses
 from imagegen_magic.providers.base import Balance, Model, PixelRule, Pixels, PollingPolicy, Provider, UploadRule, standard_field_names
-from imagegen_magic.providers.gpt_image import SIZES, output_tokens, token_steps
+from imagegen_magic.providers.gpt_image import SIZES, input_tokens, output_tokens, token_steps
 from imagegen_magic.providers.model import parse_sizes
-from imagegen_magic.request import ImageRequest
+from imagegen_magic.request import ImageRequest, LocalImage
 from imagegen_magic.result import Cost
 
 _DOLLARS_A_MILLION = 24  # output tokens, APIMart's price list
+_INPUT_DOLLARS_A_MILLION = Decimal("6.4")  # tokens of input images, APIMart's page of 2026-08-21
+_INPUT_SOURCE = f"${_INPUT_DOLLARS_A_MILLION} per million tokens of references and mask (page of 2026-08-21), a token for each 32x32 pixels"
 _EXT_DOLLARS = {"1k": Decimal("0.0085"), "2k": Decimal("0.014"), "4k": Decimal("0.021")}  # one picture of gpt-image-2 (ext.)
 
 
@@ -99,6 +101,8 @@ class APIMart(Provider):
             checked="2026-11-20",
             document="https://docs.apimart.ai: GPT-Image-2-Official",
             note="transparent would silently become auto; quality auto is typically low",
+            newer={"size": ("auto", "3:1", "1:3"), "resolution": ("4k",)},
+            newer_document="APIMart's page of 2026-08-21",
         ),
         _newer("gpt-image-2.5-flare"),
         _newer("gpt-image-2.5-sunburst"),
@@ -116,15 +120,24 @@ class APIMart(Provider):
     )
 
     def price(self, request: ImageRequest, pixels: Pixels | None) -> Cost:
-        """Return the price of one picture's output tokens; unknown for quality auto, which the model chooses."""
+        """Return the price of one picture: its output tokens, and the tokens of its references and mask.
+
+        Unknown for quality auto, which the model chooses. References count for every picture of a task: the page does not say whether
+        a task pays for them once, so the estimate is rather too high.
+        """
         if request.model == "gpt-image-2":
             return Cost(_EXT_DOLLARS[request.resolution or "1k"], "USD", "estimated", "APIMart's price of one picture", "2026-09-16")
         steps = token_steps(request.model or "")
         if pixels is None or request.quality not in steps:
             return Cost()
         amount = Decimal(output_tokens(request.quality, pixels, request.model or "") * _DOLLARS_A_MILLION) / 1_000_000
-        source = f"APIMart's ${_DOLLARS_A_MILLION} per million output tokens, OpenAI's count of tokens; input tokens not counted"
-        return Cost(amount, "USD", "estimated", source, "2026-11-20", unknown=1 if request.references else 0)
+        source = f"APIMart's ${_DOLLARS_A_MILLION} per million output tokens, OpenAI's count of tokens"
+        given = [image for image in (*request.references, request.mask) if image is not None]
+        local = [image for image in given if isinstance(image, LocalImage)]
+        amount += sum(input_tokens((image.width, image.height)) for image in local) * _INPUT_DOLLARS_A_MILLION / 1_000_000
+        source += f"; {_INPUT_SOURCE}" if local else ""
+        unknown = 1 if len(local) < len(given) else 0  # the pixels behind an address are not known
+        return Cost(amount, "USD", "estimated", f"{source}; the prompt's tokens not counted", "2026-11-20", unknown)
 
     def read_balance(self, answer: Any) -> Balance:
         """Return the dollars of the account; -1 is unlimited. Raises the refusal that a 200 can hold, APIError if there is none."""

@@ -97,7 +97,7 @@ class EvoLink(Provider):
             backgrounds=("auto", "opaque"),
             checked="2026-11-20",
             document="https://docs.evolink.ai: GPT Image 2 Image Generation; mask, background and format by its tool of 2026-09",
-            note="low costs about 0.11 of medium, high about 4 times as much (at 1024x1024); several pictures of one task may come as one",
+            note="low costs about 0.11 of medium, high about 4 times as much (at 1024x1024); with n above 1, often only one picture comes",
         ),
         *(
             Model(
@@ -108,7 +108,7 @@ class EvoLink(Provider):
                 added="2026-11-30",
                 checked="2026-11-30",
                 document="https://docs.evolink.ai: GPT Image 2.5, page of 2026-09-16",
-                note="several pictures of one task may come as one",
+                note="with n above 1, often only one picture comes",
             )
             for name in ("gpt-image-2.5-flare", "gpt-image-2.5-sunburst")
         ),
@@ -148,8 +148,8 @@ class EvoLink(Provider):
         return Cost() if reserved is None else Cost(reserved, "credits", "reserved", source)
 
     def warnings(self, model: Model, request: ImageRequest) -> Sequence[str]:
-        """Return the warning that several pictures of one task may come as one."""
-        return ("EvoLink often returns one picture for n above 1: --repeat makes single requests",) if (request.n or 1) > 1 else ()
+        """Return the warning that often only one picture comes for n above 1."""
+        return ("EvoLink often returns only one picture for n above 1; --repeat makes single requests",) if (request.n or 1) > 1 else ()
 
     def estimated_seconds(self, task: Mapping[str, Any]) -> float | None:
         """Return the estimate that EvoLink gives with a new task."""

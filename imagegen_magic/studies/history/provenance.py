@@ -135,6 +135,8 @@ def _is_usable(name: str, value: Any) -> bool:
         return isinstance(value, list | tuple) and all(isinstance(each, str) and each.isprintable() for each in value)
     if name in ("n", "output_compression"):
         return isinstance(value, int) and not isinstance(value, bool)
+    if name == "unchecked":
+        return isinstance(value, bool)
     return isinstance(value, str) and (name == "prompt" or value.isprintable())
 
 

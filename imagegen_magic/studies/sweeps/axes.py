@@ -19,8 +19,8 @@ from imagegen_magic.records import Record, frozen, hash_of_fields
 from imagegen_magic.request import ImageRequest, LocalImage
 from imagegen_magic.result import GeneratedImage
 
-OPTIONS = ("provider", *(field.name for field in fields(ImageRequest) if field.name not in ("prompt", "_")))
-"""The options that can be an axis: the gateway, and every field of a request except the prompt."""
+OPTIONS = ("provider", *(field.name for field in fields(ImageRequest) if field.name not in ("prompt", "unchecked", "_")))
+"""The options that can be an axis: the gateway, and every field of a request except the prompt and the check."""
 
 _ALIASES = {"ref": "references"}
 _INTEGERS = ("n", "output_compression")
