@@ -183,7 +183,8 @@ def warnings(model: Model, request: ImageRequest) -> Iterator[str]:
     if size not in model.sizes:
         return
     if not model.pixels_documented:
-        yield f"the page does not say how many pixels {size} at {tier} has: give pixels to have them exactly"
+        advice = ": give pixels to have them exactly" if model.pixel_rule else ""
+        yield f"the page does not say how many pixels {size}{f' at {tier}' if tier else ''} has{advice}"
         return
     tiers = model.sizes[size]
     for smaller in model.resolutions[: model.resolutions.index(tier)] if tier in model.resolutions else ():
