@@ -10,9 +10,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+import tracemalloc
 from typing import Any, ClassVar
 
 import pytest
+from full_disks import full_disk
 from PIL import Image
 from webserver import web
 
@@ -20,7 +23,7 @@ from imagegen_magic import generate, run, stream
 from imagegen_magic.engine import api
 from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.storage import spool
-from imagegen_magic.errors import ContentRejected, ImageInvalid, SubmissionUnknown
+from imagegen_magic.errors import ContentRejected, ImageInvalid, SaveError, SubmissionUnknown
 from imagegen_magic.notebook.progress import html
 from imagegen_magic.notebook.progress.state import JobProgress
 from imagegen_magic.providers import registry
@@ -322,3 +325,45 @@ class TestPartialPictures:
         assert view.data_url in row
         progress.take(Progress("saved", 0, 1, 1, 0.0))
         assert view.data_url not in html.rows_html(progress, 2.0, (72, 48), [1])[0]
+
+
+class TestDisk:
+    """The disk of the spool."""
+
+    def test_a_full_disk_is_found_before_anything_is_paid_for(self, service, tmp_path, monkeypatch):
+        """Nothing is sent."""
+        with full_disk("small", tmp_path / "disk") as disk:
+            monkeypatch.setenv("IMAGEGEN_HOME", str(disk.folder))
+            with pytest.raises(SaveError, match="that disk does not take it") as refused:
+                draw()
+        assert (refused.value.charge, service.seen) == ("no", [])
+
+    def test_answers_of_long_ago_are_removed(self, service):
+        """A month after they came; others stay."""
+        folder = spool.spool_folder(load().home)
+        folder.mkdir(parents=True)
+        for name, age in (("old-0.part", 31), ("new-0.part", 29), ("old-1.json", 31), ("other.txt", 99)):
+            (folder / name).write_bytes(b"{}")
+            os.utime(folder / name, (time.time() - age * 86_400,) * 2)
+        draw()
+        assert spooled() == ["new-0.part", "other.txt"]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_memory_stays_within_three_times_the_answer(service, count):
+    """Of the largest answer, however many pictures it has; one is decoded at a time."""
+    noise = Image.effect_noise((2400, 2400), 90)
+    buffer = io.BytesIO()
+    noise.save(buffer, "PNG", compress_level=0)
+    text = base64.b64encode(buffer.getvalue()).decode()
+    answer = json.dumps({"data": [{"b64": text}] * count}).encode()
+    file = spool.SpoolFile(load().home, "large-0")
+    file.write(answer)
+    file.finish(spool.JSON)
+    del noise, buffer, text
+    tracemalloc.start()
+    for number in range(count):
+        spool.picture(load().home, f"spool:large-0#/data/{number}/b64")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= 3 * len(answer)

@@ -104,9 +104,14 @@ def ready(settings: Settings, sandbox: bool) -> Callable[[Provider], bool]:
     return lambda provider: sandbox or has_key(provider, settings)
 
 
+def base_variable(provider: Provider) -> str:
+    """Return the environment variable that holds the provider's address, if it is another than its own."""
+    return provider.base_variable or f"{provider.name.upper().replace('-', '_')}_BASE_URL"
+
+
 def base_url(provider: Provider) -> str:
     """Return the gateway's address: `<NAME>_BASE_URL`, else its own. Raises UnsupportedOption if the variable holds no usable address."""
-    variable = provider.base_variable or f"{provider.name.upper().replace('-', '_')}_BASE_URL"
+    variable = base_variable(provider)
     address = os.environ.get(variable, "").strip().rstrip("/")
     if address and (problem := _address_problem(address)):
         shown = f"[hidden]@{address.rpartition('@')[2]}" if "@" in address else address

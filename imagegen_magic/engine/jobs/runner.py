@@ -182,6 +182,8 @@ class TaskRunner(ProcessBound):
         async with self._context.submit_slots(self.endpoint, self._channel.settings.get("submits_at_once")):
             if error := self._channel.known_refusal(self.endpoint):
                 raise error
+            if self._spooled is not None:
+                await threads.writing(self._spooled.make_ready)
             self._began = self.task.submitted = self._clock.time()
             self.report("submitting")
             try:
@@ -397,7 +399,7 @@ class TaskRunner(ProcessBound):
 
     async def _fail(self, error: ImageGenError) -> None:
         self._failed = True
-        if self._spooled is not None:
+        if self._spooled is not None and not isinstance(error, SaveError):
             self._spooled.discard()
         await self._set_state("failed", error=error)
 

@@ -83,6 +83,11 @@ class SpooledAnswer:
             return _in_spool(read_submission(self._provider, answer), self._name, "")
         return self._events.submission()
 
+    def make_ready(self) -> None:
+        """Remove answers of long ago, and raise SaveError unless there is room for this one: nothing is charged then."""
+        spool.prune(self._home)
+        spool.check_room(self._home)
+
     def discard(self) -> None:
         """Remove the file."""
         spool.remove(self._home, self._name)

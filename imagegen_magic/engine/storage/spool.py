@@ -11,6 +11,9 @@ import binascii
 import json
 import os
 import re
+import shutil
+import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,11 +21,13 @@ from typing import Any, NamedTuple
 
 from imagegen_magic.engine.storage.disk_errors import as_save_error
 from imagegen_magic.engine.storage.parts import sync
-from imagegen_magic.errors import ImageInvalid
+from imagegen_magic.errors import ImageInvalid, SaveError
 
 SCHEME = "spool:"
 JSON, EVENTS = ".json", ".events"
 _PART = ".part"
+_ROOM = 64 * 2**20  # bytes that must be free before a request is sent
+_LIFE = 30 * 86_400.0  # seconds since an answer was written
 _NAME = re.compile(r"[\w-]{1,80}")
 
 
@@ -105,6 +110,32 @@ class SpoolFile:
             self._path.unlink(missing_ok=True)
 
 
+def check_room(home: Path) -> None:
+    """Raise SaveError, with nothing charged, unless the disk of the ledger takes an answer of usual size."""
+    folder = spool_folder(home)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+        with tempfile.TemporaryFile(dir=folder) as trial:
+            trial.write(b"\0" * 4096)
+    except OSError as error:
+        why = error.strerror or str(error)
+    else:
+        if free >= _ROOM:
+            return
+        why = f"it has {free / 2**20:.0f} MiB free, and a response with pictures can have {_ROOM / 2**20:.0f} MiB"
+    what = f"The response would be kept in {folder} first, and that disk does not take it: {why}"
+    raise SaveError(what, charge="no", hint="make room or make the folder writable", retry=True)
+
+
+def prune(home: Path) -> None:
+    """Remove answers that nothing has touched for a month."""
+    for path in spool_folder(home).glob("*"):
+        with suppress(OSError):
+            if path.suffix in (JSON, EVENTS, _PART) and time.time() - path.stat().st_mtime > _LIFE:
+                path.unlink()
+
+
 def spool_folder(home: Path) -> Path:
     """Return the folder of the answers."""
     return home / "spool"
@@ -129,10 +160,10 @@ def remove(home: Path, name: str) -> None:
 
 def read(path: Path) -> Any:
     """Return an answer: decoded JSON, or a list of `Event`. Raises ImageInvalid if it is neither, OSError if it cannot be read."""
-    content = path.read_bytes()
     if path.suffix != EVENTS:
         with suppress(ValueError, RecursionError):
-            return json.loads(content)
+            return json.loads(path.read_bytes().decode())  # so that no more than two copies are in memory
+    content = path.read_bytes()
     if path.suffix != JSON and (events := EventParser().feed(content + b"\n\n" if path.suffix == EVENTS else content)):
         return events
     raise ImageInvalid("The answer is not complete")
