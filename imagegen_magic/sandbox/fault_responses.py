@@ -203,7 +203,7 @@ def _damaged(fault: str, picture: bytes, mime_type: str) -> Response:
         return BrokenResponse(picture[: len(picture) // 2], len(picture), mime_type)
     if fault == "corrupt":
         return Response(corrupted(picture), media_type=mime_type)
-    return StreamingResponse(trickle(picture), media_type=mime_type, headers={"content-length": str(len(picture))})
+    return StreamingResponse(_trickle(picture), media_type=mime_type, headers={"content-length": str(len(picture))})
 
 
 def _parts(content: bytes, count: int) -> Iterable[bytes]:
@@ -211,8 +211,7 @@ def _parts(content: bytes, count: int) -> Iterable[bytes]:
     return (content[start : start + step] for start in range(0, len(content), step))
 
 
-async def trickle(content: bytes) -> AsyncIterator[bytes]:
-    """Yield bytes over three seconds."""
+async def _trickle(content: bytes) -> AsyncIterator[bytes]:
     for part in _parts(content, 20):
         yield part
         await asyncio.sleep(_TRICKLE / 20)

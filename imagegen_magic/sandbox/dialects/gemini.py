@@ -15,7 +15,7 @@ from imagegen_magic.providers.base import Model
 from imagegen_magic.providers.gateways.gemini_models import TOKENS
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.sandbox.dialects.base import SAFETY, Json, Refusal, Submission, TaskView, choice, text
-from imagegen_magic.sandbox.dialects.synchronous import SynchronousDialect
+from imagegen_magic.sandbox.dialects.direct import DirectDialect
 from imagegen_magic.sandbox.tasks import Task
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _TYPES = ("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif")
 _REFERENCE_TOKENS = 560
 
 
-class GeminiDialect(SynchronousDialect):
+class GeminiDialect(DirectDialect):
     """Google's Gemini API (the google-genai package 3.6.1)."""
 
     key_header: ClassVar[tuple[str, str]] = ("x-goog-api-key", "{}")

@@ -14,7 +14,7 @@ from imagegen_magic.providers.base import Model, Pixels
 from imagegen_magic.providers.gateways.openrouter_models import PRICES, likely_pixels
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.sandbox.dialects.base import SAFETY, Json, Refusal, Submission, choice, number, prompt_of, text
-from imagegen_magic.sandbox.dialects.synchronous import SynchronousDialect
+from imagegen_magic.sandbox.dialects.direct import DirectDialect
 from imagegen_magic.sandbox.tasks import Task
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _QUALITIES = ("auto", "low", "medium", "high", "xhigh", "max")
 _LONG, _USUAL_PRICE = 3, 0.04  # characters of a word that count as a token, dollars of a picture without a listed price
 
 
-class OpenRouterDialect(SynchronousDialect):
+class OpenRouterDialect(DirectDialect):
     """OpenRouter's Image API (the openrouter package 1.3.84)."""
 
     def own_routes(self, sandbox: Any) -> Sequence[tuple[str, str, Handler]]:
