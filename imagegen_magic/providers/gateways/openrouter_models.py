@@ -27,7 +27,8 @@ _OPTIONS = {"aspect_ratio", "resolution", "size", "quality", "background", "outp
 _SEED = Parameter("integer", minimum=0, maximum=2**31 - 1, counted=True, common=True, help="not every provider obeys it")
 
 
-def _likely(ratio: str, tier: str) -> Pixels:
+def likely_pixels(ratio: str, tier: str) -> Pixels:
+    """Return about what a ratio and a tier amount to, in pixels."""
     across, down = (int(term) for term in ratio.split(":"))
     edge = _AREAS.get(tier, 1024)
     return round(edge * (across / down) ** 0.5 / 16) * 16, round(edge * (down / across) ** 0.5 / 16) * 16
@@ -39,7 +40,7 @@ def described(name: str, ratios: Sequence[str], tiers: Sequence[str], *, checked
     names = tuple(sorted((tier.lower() for tier in tiers), key=lambda tier: tier != "1k"))
     return Model(
         name=name,
-        sizes={ratio: {tier: _likely(ratio, tier) for tier in names or ("1k",)} for ratio in usable},
+        sizes={ratio: {tier: likely_pixels(ratio, tier) for tier in names or ("1k",)} for ratio in usable},
         pixels_documented=False,
         auto_size="auto" in ratios or not ratios,
         auto_resolution=bool(names),
