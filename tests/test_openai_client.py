@@ -82,3 +82,10 @@ def test_it_meets_refusals(server: Sandbox) -> None:
 def test_it_lists_the_models(server: Sandbox) -> None:
     """Those of the provider."""
     assert client(server, "models") == [model.name for model in get_provider("openai").models]
+
+
+def test_azures_class_generates_at_a_deployment(server: Sandbox) -> None:
+    """With the key in its own header, and the deployment and the version in the address."""
+    assert client(server, "azure")["picture"]["size"] == [1024, 1024]
+    entry = server.submissions()[-1]
+    assert (entry["provider"], entry["json"]["model"], entry["had_key"]) == ("azure-openai", "lab-images", True)

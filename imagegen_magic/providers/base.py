@@ -281,6 +281,7 @@ class Provider:
     chosen_by_key: ClassVar[bool] = True  # whether a key alone makes it the choice of a request that names no provider
     base_variable: ClassVar[str] = ""  # the environment variable of its address; "": <NAME>_BASE_URL
     other_key_variables: ClassVar[tuple[str, ...]] = ()  # read only for a request that names this provider
+    variables: ClassVar[tuple[str, ...]] = ()  # further environment variables, which `configured` is given
     version_segment: ClassVar[str] = ""  # the end of a base URL, which is added where it is missing; paths have none
     synchronous: ClassVar[bool] = False  # whether the response to a submission carries the pictures, so that a lost one is lost
     cost_headers: ClassVar[tuple[str, ...]] = ()  # response headers, in lower case, that `cost_of_headers` reads
@@ -300,6 +301,10 @@ class Provider:
         """Accept the attributes of a gateway written for 0.1.0, with a DeprecationWarning."""
         super().__init_subclass__(**options)
         move_renamed(cls, _RENAMED)
+
+    def configured(self, values: Mapping[str, str]) -> Provider:
+        """Return this provider for the values of its `variables` by their names, those that are set."""
+        return self
 
     def model(self, name: str | None = None) -> Model:
         """Return the model of that name ignoring case, the first if None; raises UnknownProvider."""

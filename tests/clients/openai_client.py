@@ -86,7 +86,7 @@ def models(client: OpenAI) -> list[str]:
 
 def azure(client: OpenAI) -> dict[str, Any]:
     """Generate one picture with a deployment of Azure's, at the address that Azure's own class makes."""
-    host = str(client.base_url).removesuffix("/v1/").removesuffix("/openai") + "/azure-openai"
+    host = f"{str(client.base_url).removesuffix('/openai/v1/')}/azure-openai"
     own = AzureOpenAI(azure_endpoint=host, api_key="a-key", api_version="2026-09-01")
     answer = own.images.generate(model="lab-images", prompt=PROMPT, size="1024x1024", quality="low")
     assert answer.data

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from imagegen_magic.errors import APIError, ContentRejected, ImageGenError, SubmissionUnknown
+from imagegen_magic.errors import APIError, ContentRejected, ImageGenError, SubmissionUnknown, UnsupportedOption
 from imagegen_magic.providers import image_answers, parameters, responses, sizes, urls
 from imagegen_magic.providers.base import (
     Call,
@@ -67,7 +67,7 @@ class OpenAI(Provider):
         ),
         "server_is_overloaded": "try again later",
     }
-    models = MODELS
+    models: ClassVar[tuple[Model, ...]] = MODELS
     rates: ClassVar[Rates] = RATES  # of every model here; the answer does not name its model
 
     def unlisted_model(self, name: str) -> Model | None:
@@ -82,7 +82,10 @@ class OpenAI(Provider):
         values = parameters.placed(self.model(request.model).parameters, given)
         further = {name: value for name, value in self._further_fields(request).items() if name != "resolution"}  # the size has it
         body = {**self.payload(request, n), **values, **further, **({"stream": True} if partials else {})}
-        return Call("POST", self.edit_path if request.references else self.submit_path, body, events=bool(partials))
+        path = self.edit_path if request.references else self.submit_path
+        if request.references and self.model(request.model).references_as == "part":
+            return Call("POST", path, form=_form(body), events=bool(partials))
+        return Call("POST", path, body, events=bool(partials))
 
     def payload(self, request: ImageRequest, n: int) -> dict[str, Any]:
         """Return the JSON of one submission, with a ratio as its pixels; pictures stand in it as data: or other addresses."""
@@ -183,6 +186,19 @@ def belongs_to(base_url: str) -> str:
     is_openai = host == "openai.com" or host.endswith(".openai.com")
     is_sandbox = path == "/openai" and (urls.is_sandbox(host) or urls.is_loopback(host))
     return "openai" if is_openai or is_sandbox else "openai-compatible"
+
+
+def _form(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON of an edit as a form; every picture in it is a file of this machine. Raises UnsupportedOption for an address."""
+    pictures = [each["image_url"] for each in (*body["images"], *filter(None, [body.get("mask")]))]
+    for each in pictures:
+        if not each.startswith("upload:"):
+            what, hint = "a form takes pictures of this machine only", "give the picture itself (a file or a variable)"
+            raise UnsupportedOption(f"{what}, and {each} is an address", option="references", value=each, hint=hint)
+    texts = {name: value for name, value in body.items() if name not in ("images", "mask")}
+    fields = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in texts.items()}
+    mask = {"mask": pictures.pop()} if body.get("mask") else {}
+    return {**fields, "image[]": pictures, **mask}
 
 
 def _partials(request: ImageRequest) -> int:

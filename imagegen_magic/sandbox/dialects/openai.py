@@ -72,8 +72,11 @@ class OpenAI(Dialect):
 
     request_id_header: ClassVar[str] = "x-request-id"
 
+    prefixes: ClassVar[tuple[str, ...]] = ("/v1",)
+    """What its paths begin with."""
+
     def own_routes(self, sandbox: Any) -> Sequence[tuple[str, str, Handler]]:
-        """Return the routes below /v1."""
+        """Return the routes below each prefix."""
 
         async def generate(request: Request) -> Response:
             return await self._submitted(sandbox, request, edit=False)
@@ -84,7 +87,8 @@ class OpenAI(Dialect):
         async def models(request: Request) -> Response:
             return self._models(request)
 
-        return [("POST", "/v1/images/generations", generate), ("POST", "/v1/images/edits", edit), ("GET", "/v1/models", models)]
+        paths = (("POST", "/images/generations", generate), ("POST", "/images/edits", edit), ("GET", "/models", models))
+        return [(method, prefix + path, handler) for prefix in self.prefixes for method, path, handler in paths]
 
     def _models(self, request: Request) -> Response:
         requests.check_key(self, request)
@@ -105,6 +109,7 @@ class OpenAI(Dialect):
     async def _answered(self, sandbox: Sandbox, request: Request, entry: LogEntry, *, edit: bool) -> Response:
         requests.check_key(self, request)
         body, pictures = await _read(sandbox, request)
+        body |= self.in_address(request)
         entry.json, entry.prompt = body, str(body.get("prompt", ""))
         entry.fault = sandbox.fault("submit", self, entry.prompt, entry.prompt)
         if entry.fault in REFUSALS:
@@ -143,6 +148,10 @@ class OpenAI(Dialect):
             return get_provider(self.name).model(name)
         except UnknownProvider:
             raise Refusal(404, "model_not_found", f"The model '{name}' does not exist or you do not have access to it.") from None
+
+    def in_address(self, request: Request) -> Json:
+        """Return the fields of the body that stand in the request's address. Raises Refusal."""
+        return {}
 
     def new_id(self) -> str:
         """Return an id of the sandbox's own: OpenAI has none."""
