@@ -48,9 +48,7 @@ def test_a_deployment_is_the_model() -> None:
     assert (str(named.price), other.price.amount) == ("about $0.0527", None)
     unknown = plan(model="lab-images", quality="ultra")
     assert (unknown.calls[0].json or {})["quality"] == "ultra"
-    assert unknown.warnings == (
-        "not checked: the deployment's model is not known, says that azure-openai lab-images has no quality 'ultra'",
-    )
+    assert unknown.warnings == ("not checked: azure-openai lab-images has no quality 'ultra' (the deployment's model is not known)",)
     with pytest.raises(UnsupportedOption, match="has no quality"):
         plan(model="gpt-image-2", quality="max")
 

@@ -366,6 +366,8 @@ def create_app(*, faults: Sequence[str] = (), **options: Any) -> Starlette:
 def _gateway_routes(sandbox: Sandbox) -> list[Route]:
     routes = []
     for name, dialect in DIALECTS.items():
+        if dialect.upload_path:
+            routes.append(_route(f"/files/{name}/uploads/{{name}}", sandbox.fetch_upload, "GET"))  # before that of results, which fits too
         routes.append(_route(f"/files/{name}/{{task_id}}/{{index}}.{{suffix}}", sandbox.download, "GET"))
         if (own := dialect.own_routes(sandbox)) is not None:
             routes += [_route(f"/{name}{path}", endpoint, method) for method, path, endpoint in own]
@@ -380,7 +382,6 @@ def _gateway_routes(sandbox: Sandbox) -> list[Route]:
         routes.append(_route(f"/{name}{dialect.submit_path}", sandbox.submit, "POST"))
         if dialect.upload_path:
             routes.append(_route(f"/{name}{dialect.upload_path}", sandbox.upload, "POST"))
-            routes.append(_route(f"/files/{name}/uploads/{{name}}", sandbox.fetch_upload, "GET"))
     return routes
 
 

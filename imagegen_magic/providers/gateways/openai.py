@@ -157,7 +157,7 @@ class OpenAI(Provider):
     def read_error(self, status: int, answer: Any) -> ImageGenError:
         """Return the error, with the stage and categories of a moderation, and what to do about a missing verification."""
         error = super().read_error(status, answer)
-        if isinstance(error, APIError) and "must be verified" in error.what:
+        if isinstance(error, APIError) and "must be verified" in responses.error_details(answer).message:
             return type(error)(error.what, status=error.status, code=error.code, request_id=error.request_id, blame="you", hint=_VERIFY)
         return self._staged(error, answer)
 
