@@ -347,7 +347,7 @@ def test_no_reference_is_uploaded_for_a_refused_request(gateway, own_world):
 
     from imagegen_magic.request import LocalImage
 
-    put("0.01")
+    put("0.001")
     fox = LocalImage(draw("fox", (64, 64)), "image/png", 64, 64, "fox.png")
     with pytest.raises(BudgetExceeded):
         run(generate(ImageRequest("a fox with a hat", size="1:1", quality="low", references=(fox,)), provider="apimart"))

@@ -13,8 +13,9 @@ from typing import ClassVar
 import pytest
 from servers import sandbox_server
 from shells import a_shell
+from waiting import until
 
-from imagegen_magic import generate, run
+from imagegen_magic import ImageRequest, generate, run
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.jobs.inquiry import StillUnclear, asked_until, read_inquiry
 from imagegen_magic.engine.jobs.unanswered import the_one_that_fits, unanswered
@@ -23,7 +24,7 @@ from imagegen_magic.engine.ledger.claims import Claims
 from imagegen_magic.engine.ledger.inquiries import inquiries_of
 from imagegen_magic.engine.net.client import GatewayResponse
 from imagegen_magic.engine.settings import load
-from imagegen_magic.errors import BudgetExceeded, ContentRejected, SubmissionUnknown
+from imagegen_magic.errors import BudgetExceeded, ContentRejected, SubmissionUnknown, WaitingStopped
 from imagegen_magic.humanize import local_minute
 from imagegen_magic.providers.base import ListedTask
 from imagegen_magic.providers.registry import get_provider
@@ -93,6 +94,19 @@ class TestAtOnce:
         prompt = "in progress [[fault: drop-after-accept]] [[fault: repeat-in-progress]]"
         assert len(run(generate(prompt, **EVOLINK))) == 1
         assert _inquiries(_tasks()[0].row) == [("repeat", "unclear"), ("repeat", "accepted")]
+        assert len(server.accepted(prompt)) == 1
+
+    def test_stopped_between_two_questions_it_can_be_asked_about_again(self, server):
+        """Nothing is on the wire then, so the same kernel can resume it at once."""
+        prompt = "stopped between [[fault: drop-after-accept]] [[fault: repeat-in-progress:3]]"
+        job = api.start(ImageRequest(prompt, size="1024x1024", quality="low"), provider="evolink")
+        until(lambda: [_inquiries(task.row)[:1] for task in _tasks()] == [[("repeat", "unclear")]])
+        job.cancel()
+        with pytest.raises(WaitingStopped) as error:
+            job.wait()
+        assert error.value.charge == "unknown"
+        assert [each.task.state for each in _unknown()] == ["unknown"]
+        assert len(api.resume(load()).wait()) == 1
         assert len(server.accepted(prompt)) == 1
 
     def test_what_the_gateway_does_not_know_stays_unknown(self, server):
@@ -210,7 +224,7 @@ class TestLater:
 
 KILLED = """
 import sys
-from imagegen_magic import generate, run
+from imagegen_magic import ImageRequest, generate, run
 from imagegen_magic.engine.jobs import builder, runner  # what a first request imports is there before the start
 print("ready", flush=True)
 prompt, provider = sys.stdin.readline().rstrip().split("|")

@@ -323,9 +323,9 @@ class Job(ProcessBound):
         """
         remaining = [runner for runner in self.runners if not runner.finished]
         accepted = [runner for runner in remaining if runner.resumable]
-        unanswered = {runner.task.row: runner for runner in remaining if runner.maybe_submitted and not runner.resumable}
-        saving = {runner.task.row: runner for runner in remaining if runner.saving}
-        for runner in (*unanswered.values(), *saving.values()):
+        unanswered = [runner for runner in remaining if runner.maybe_submitted and not runner.resumable]
+        going_on = [*(runner for runner in unanswered if runner.on_the_wire), *(runner for runner in remaining if runner.saving)]
+        for runner in going_on:
             runner.detached = True
         if self.runners and not remaining:  # the last of it was saved while it was cancelled
             await self._release_claims("the waiting was stopped")
@@ -336,7 +336,7 @@ class Job(ProcessBound):
             if not runner.detached:
                 runner.leave(stopped)
             runner.report("left", error=stopped)
-        await self._release_claims(str(stopped), keep={**unanswered, **saving})
+        await self._release_claims(str(stopped), keep={runner.task.row for runner in going_on})
 
     def _generation(self) -> Generation:
         images = sorted(self.images, key=lambda image: (image.task, image.id))

@@ -70,7 +70,8 @@ class TaskRunner(ProcessBound):
         self.report, self.side_errors = reporter.progress, reporter.side_errors
         self._images = ImageDownloader(context, reporter, channel.preview_edge, self._release_if_detached)
         self._timeout: float = channel.settings.get("timeout")
-        self.maybe_submitted = bool(task.task_id)  # whether the gateway may know of this task
+        self.maybe_submitted = bool(task.task_id or spec.unknown)  # whether the gateway may know of this task
+        self.on_the_wire = False  # whether its submission, or a question about it, is out without an answer
         self.finished = False  # whether it has ended: saved, failed, or left
         self.detached = False  # whether its job has ended, while its submission or a save goes on
         self._failed = False  # whether the ledger knows that nothing more will come of it
@@ -207,9 +208,11 @@ class TaskRunner(ProcessBound):
         self.report("submitting", f"{getattr(failed.error, 'note', '')}, again in {math.ceil(failed.pause) or 1} s")
 
     async def _even_if_detached(self, step: Coroutine[Any, Any, None]) -> None:
+        self.on_the_wire = True
         try:
             await step
         finally:
+            self.on_the_wire = False
             if self.detached:
                 self.finished = True
                 await self._release_if_detached()
