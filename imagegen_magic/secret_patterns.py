@@ -13,8 +13,14 @@ _ADDRESS = re.compile(
     rf"\b((?:https?|wss?|ftps?|socks[45][ah]?|s3|gs):(?:\\?/){{2}})([^{_END}?#/\\]*@)?([^{_END}?]*)(\?[^{_END}]*)?", re.IGNORECASE
 )
 _HTTP_ADDRESS = re.compile(r"\bhttps?://\S+")  # signed addresses are long and opaque, too
-_PREFIXED = re.compile(r"\b(?:sk|pk|rk|gsk)[-_][\w-]{12,}|\b(?:key|api|token)[-_](?=[\w-]*\d)[\w-]{16,}|\beyJ[\w-]{8,}\.[\w.-]{8,}")
-_BEARER = re.compile(r"\b(bearer|authorization:|x-api-key:)\s*\S{8,}", re.IGNORECASE)
+_HEX = "[0-9a-fA-F]"
+_PREFIXED = re.compile(  # the last line: keys of Replicate, of Google in both forms, and of fal, which has an id and a secret
+    r"\b(?:sk|pk|rk|gsk)[-_][\w-]{12,}|\b(?:key|api|token)[-_](?=[\w-]*\d)[\w-]{16,}|\beyJ[\w-]{8,}\.[\w.-]{8,}"
+    rf"|\br8_\w{{20,}}|\bAIza[\w-]{{30,}}|\bAQ\.[\w-]{{30,}}|\b{_HEX}{{8}}(?:-{_HEX}{{4}}){{3}}-{_HEX}{{12}}:{_HEX}{{16,}}"
+)
+_BEARER = re.compile(
+    r"\b(?:bearer|authorization:(?:\s*(?:bearer|key|basic|token)\b)?|(?:x-goog-|x-)?api-key:|x-key:)\s*\S{8,}", re.IGNORECASE
+)
 _OPAQUE = re.compile(r"(?<![\w/.%-])(?<!upload:)(?=\w*\d)(?=\w*[A-Za-z])[A-Za-z0-9]{32,}(?![\w/-]|\.\w)")
 _KEY_OPTION = re.compile(
     r"(?:^|\s)--?(?:\w+[-_])*(?:key|token|secret|password)\b|--set[\s=]+['\"]?[\w-]*(?:key|token|secret|authorization)=", re.IGNORECASE

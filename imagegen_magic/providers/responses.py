@@ -39,7 +39,7 @@ _ID_KEYS = ("task_id", "id", "taskId")
 # `re` compiles a pattern when the first error is read: all of them take longer than a small request
 _MARKUP = r"(?is)<(script|style|head)\b.*?</\1\s*>|<!--.*?-->|</?[a-z!][^<>]*>"
 _TITLE = r"(?i)<title[^<>]*>([^<]*)"
-_SECRET = r"(?i)\bsk-[\w*.-]{6,}|(?<=Bearer )[\w*.~+/-]{6,}=*"
+_SECRET = r"(?i)\bsk-[\w*.-]{6,}|(?<=Bearer )[\w*.~+/-]{6,}=*|\b(r8_|AIza|AQ\.)[\w*-]{12,}"
 _REQUEST_ID = r"(?i)request[ _]?id[:= ]+([\w-]{6,80})"
 
 _MODERATION = (
