@@ -137,6 +137,17 @@ def test_the_line_shows_the_balance_on_request(kernel, opened, gateway):
     assert gateway.log()["balances"] == before + 1
 
 
+def test_services_are_compared_on_request(kernel, opened):
+    """Those with a key that can make exactly this, with price and time; another request removes them."""
+    panel = opened("provider='evolink', size='1:1', quality='low'")
+    kernel.until(lambda: panel.shows("usual"), "the line")
+    assert not panel.shows("Services that can make this")
+    panel.click("Compare services")
+    kernel.until(lambda: panel.shows("Services that can make this") and panel.shows("1024×1024"), "the services")
+    panel.set(panel.widget("RatioPicker"), value="16:9")
+    kernel.until(lambda: not panel.shows("Services that can make this"), "the table to go")
+
+
 def test_no_balance_where_the_gateway_reports_none(kernel, opened):
     """The button is hidden at GCCAI, without a key, and in the sandbox."""
     panel = opened("provider='evolink'")

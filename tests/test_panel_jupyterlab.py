@@ -152,6 +152,8 @@ def test_balance_in_the_price_line(opened, gateway):
     assert "balance" not in line.inner_text()
     panel.button("Balance").click()
     panel.until(lambda: "balance: " in line.inner_text() and " credits used" in line.inner_text(), "the balance")
+    panel.button("Compare services").click()
+    panel.root.get_by_role("table", name="Services that can make this").wait_for()
     for theme, width in (("JupyterLab Light", 600), ("JupyterLab Dark", 1100)):
         panel.notebook.change_theme(theme)
         panel.page.set_viewport_size({"width": width, "height": 1500})

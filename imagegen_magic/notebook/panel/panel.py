@@ -142,6 +142,7 @@ class Panel(ProcessBound):
             generate_clicked=self._handler(self._generate),
             fixes_accepted=self._handler(self._apply_fixes),
             balance_clicked=self._handler(self._ask_balance),
+            compare_clicked=self._handler(self._compare),
             key_entered=lambda secret: self._submit(self._store_key(credentials.Key(secret))),
             image_action=self._handler(self._act),
             gallery_turned=self._handler(self._turn_gallery),
@@ -178,6 +179,12 @@ class Panel(ProcessBound):
             return
         with self._view.asking_balance():
             await self._state.ask_balance()
+        await self._draw()
+
+    async def _compare(self) -> None:
+        await asyncio.to_thread(self._state.compare)
+        if not self._state.offers:
+            self._show_message("No service with a key can make exactly this. Nothing was sent.")
         await self._draw()
 
     async def _store_key(self, key: credentials.Key) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from imagegen_magic import readers
 from imagegen_magic.engine import api, credentials, endpoints
 from imagegen_magic.engine.jobs.job import Job
+from imagegen_magic.engine.offers import Offer, offers
 from imagegen_magic.engine.settings import REQUEST_OPTIONS, Settings
 from imagegen_magic.errors import MissingKey, UnsupportedOption
 from imagegen_magic.providers import alternatives, registry
@@ -34,6 +35,7 @@ class PanelState:
             errors={name: one for name, one in settings.errors.items() if name not in REQUEST_OPTIONS},
         )
         self._balance = ("", "")  # the gateway that reported it, and its text
+        self._offers: tuple[ImageRequest | None, list[Offer]] = (None, [])  # the request that they are for
         request = api.apply_defaults(request, settings)
         self._set(*self._first_gateway(request, provider, sandbox), request)
 
@@ -105,11 +107,27 @@ class PanelState:
         self._balance = (name, str(found))
 
     @property
+    def offers(self) -> list[Offer]:
+        """The services that can make the current request, as last compared; empty if it has changed since."""
+        request, found = self._offers
+        return found if request == self._comparable else []
+
+    @property
+    def _comparable(self) -> ImageRequest:
+        """The current request for any service: its prompt changes no price."""
+        return replace(self.request, model=None, prompt="a picture")
+
+    def compare(self) -> None:
+        """Find the services with a key that can make the current request. Sends nothing; may read files."""
+        request = self._comparable
+        self._offers = (request, offers(request, self._job_settings))
+
+    @property
     def missing_key(self) -> str:
         """How to set this gateway's key if it is needed and cannot be used; else empty."""
         provider = self.provider
         try:
-            if self.sandbox or credentials.find(provider, self.settings.home):
+            if self.sandbox or not provider.needs_key or credentials.find(provider, self.settings.home):
                 return ""
         except MissingKey as error:
             return str(error)

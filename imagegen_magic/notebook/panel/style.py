@@ -49,6 +49,10 @@ _RULES = """
 .PANEL .imagegen-heading{margin:0;font-size:inherit;font-weight:400;line-height:1.4;color:var(--jp-ui-font-color2,inherit)}
 .PANEL .imagegen-summary{font-variant-numeric:tabular-nums;color:var(--jp-ui-font-color1,inherit)}
 .PANEL .imagegen-summary>span{white-space:nowrap}
+.PANEL .imagegen-offers{border-collapse:collapse;font-variant-numeric:tabular-nums}
+.PANEL .imagegen-offers :is(td,th){padding:2px 14px 2px 0;text-align:left;font-weight:400;white-space:nowrap;background:none;border:0}
+.PANEL .imagegen-offers th{color:var(--jp-ui-font-color2,inherit)}
+.PANEL .imagegen-offers .imagegen-chosen{font-weight:600}
 .PANEL .imagegen-warning,.PANEL .imagegen-problem,.PANEL .imagegen-message{margin-top:4px;padding-left:8px;
  border-left:3px solid var(--jp-warn-color1,#f57c00);color:var(--jp-ui-font-color1,inherit)}
 .PANEL .imagegen-problem{border-left-color:var(--jp-error-color1,#d32f2f)}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 
+from imagegen_magic.engine.offers import Offer
 from imagegen_magic.humanize import pluralize
 from imagegen_magic.notebook.progress.state import span
 from imagegen_magic.providers.base import Plan
@@ -37,3 +38,22 @@ def html(plan: Plan, usual: Usual, *, sandbox: bool, balance: str = "") -> str:
     line = " · ".join(f"<span>{escape(fact)}</span>" for fact in facts(plan, usual, sandbox=sandbox, balance=balance))
     warnings = "".join(f'<div class="imagegen-warning">{escape(warning)}</div>' for warning in plan.warnings)
     return f'<div class="imagegen-summary" role="status" aria-label="What will happen" title="{escape(source)}">{line}{warnings}</div>'
+
+
+def offers_html(found: Sequence[Offer], chosen: str) -> str:
+    """Return the services that can make the request as a table, the cheapest first; the `chosen` one stands out."""
+    if not found:
+        return ""
+    head = "".join(f"<th scope='col'>{name}</th>" for name in ("service", "model", "pixels", "price", "usual time"))
+    rows = "".join(_offer_row(offer, stands_out=offer.provider.name == chosen) for offer in found)
+    caption = "Services that can make this"
+    return f'<table class="imagegen-offers" aria-label="{caption}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+
+
+def _offer_row(offer: Offer, *, stands_out: bool) -> str:
+    plan = offer.plan
+    pixels = f"{plan.pixels[0][0]}×{plan.pixels[0][1]}" if plan.pixels else "not known before"
+    price = "unknown" if plan.price.amount is None else str(plan.price)
+    cells = (plan.model.name, pixels, price, span(*offer.usual) if offer.usual else "not known yet")
+    name = f"<td{' class=imagegen-chosen' if stands_out else ''}>{escape(offer.provider.name)}</td>"
+    return f"<tr>{name}{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"

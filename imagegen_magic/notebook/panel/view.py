@@ -33,6 +33,7 @@ class PanelEvents(NamedTuple):
     generate_clicked: Callable[[str], None]  # the prompt
     fixes_accepted: Callable[[], None]
     balance_clicked: Callable[[], None]
+    compare_clicked: Callable[[], None]
     key_entered: Callable[[str], None]
     image_action: Callable[[str, Any], None]  # the action of the gallery, and the image's id
     gallery_turned: Callable[[str, Any], None]  # `page` or `selected`, and its value
@@ -40,6 +41,7 @@ class PanelEvents(NamedTuple):
 
 
 _BALANCE = "Balance"
+_COMPARE = "Which of your services can make exactly this, and for how much; nothing is sent"
 _ANYWAY = "Send what the model's page refuses; the gateway may refuse it or answer with something else"
 
 
@@ -54,6 +56,9 @@ class View:
         self._summary, self._problems, self._message = (controls.html() for _ in range(3))
         self._balance = controls.button(_BALANCE, events.balance_clicked, tooltip="Ask the gateway what the account has; costs nothing")
         self._balance.add_class("imagegen-small")
+        self._compare = controls.button("Compare services", events.compare_clicked, tooltip=_COMPARE)
+        self._compare.add_class("imagegen-small")
+        self._offers = controls.html()
         self._fix = controls.button("", events.fixes_accepted)
         self._fix.add_class("imagegen-fix")
         self._unchecked = False
@@ -72,8 +77,8 @@ class View:
         self.show_message("")
 
     def _layout(self) -> Any:
-        self._price = controls.box("line", self._summary, self._balance)
-        request = controls.box("stack", self._prompt, self._price, self._problems, self._fix, self._anyway)
+        self._price = controls.box("line", self._summary, self._compare, self._balance)
+        request = controls.box("stack", self._prompt, self._price, self._offers, self._problems, self._fix, self._anyway)
         request.add_class("imagegen-first")
         for part in (self._runs, self._messages):
             part.add_class("imagegen-second")
@@ -93,6 +98,8 @@ class View:
         controls.update(self._prompt, value=request.prompt, limit=model.max_prompt or 0, ready=not reason, why=reason)
         controls.update(self._summary, value="" if problems else _summary(state, usual))
         controls.set_visible(self._balance, state.reports_balance)
+        controls.update(self._offers, value=summary.offers_html(state.offers, state.provider.name))
+        controls.set_visible(self._offers, bool(state.offers))
         controls.set_visible(self._price, not problems)
         controls.update(self._problems, value=controls.alert(problem.text for problem in problems))
         controls.set_visible(self._problems, bool(problems))
