@@ -158,18 +158,22 @@ def sandbox_server(**options: Any) -> Iterator[SandboxServer]:
 
 
 @contextlib.contextmanager
-def sandbox_thread(*, port: int = 0, **options: Any) -> Iterator[Sandbox]:
-    """Run a sandbox in a thread for the length of a `with` block; port 0 picks a free one, `options` are those of `create_app`."""
+def sandbox_thread(*, port: int = 0, certificate: Path | None = None, **options: Any) -> Iterator[Sandbox]:
+    """Run a sandbox in a thread for the length of a `with` block; port 0 picks a free one, `options` are those of `create_app`.
+
+    With a `certificate` (a file with its key, for localhost), it speaks https.
+    """
     listener = socket.create_server(("127.0.0.1", port), backlog=2048)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     app = create_app(**options)
     config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1)
+    config.ssl_certfile = certificate
     logging.getLogger("uvicorn.error").addFilter(_ON_PURPOSE)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
-        yield Sandbox(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        yield Sandbox(f"{'https://localhost' if certificate else 'http://127.0.0.1'}:{listener.getsockname()[1]}")
     finally:
         server.should_exit = True
         thread.join()

@@ -145,6 +145,7 @@ class Sandbox:
             sources=sources,
             mask=mask,
             body=digest(entry.json),
+            seed=submission.seed,
         )
         self.store.add(task)
         self.log.accept(entry, task.id, repeated=False)

@@ -44,6 +44,7 @@ class Task:
     sources: tuple[str, ...] = ()
     mask: str = ""
     body: str = ""  # SHA-256 of the submission's body
+    seed: int | None = None  # as requested
 
     @property
     def finished(self) -> float:

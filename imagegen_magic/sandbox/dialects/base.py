@@ -59,6 +59,7 @@ class Submission:
     cost: float | None = None
     references: tuple[str, ...] = ()
     mask: str = ""
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
