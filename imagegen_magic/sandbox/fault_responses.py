@@ -129,9 +129,12 @@ def answer(fault: str, accepted: dict[str, Any]) -> Response:
     return JSONResponse(accepted)
 
 
+_IDENTIFYING = {"id", "task_id", "request_id", "status_url", "response_url", "cancel_url"}
+
+
 def _without_id(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_id(inner) for key, inner in value.items() if key not in ("id", "task_id")}
+        return {key: _without_id(inner) for key, inner in value.items() if key not in _IDENTIFYING}
     return [_without_id(inner) for inner in value] if isinstance(value, list) else value
 
 
