@@ -20,8 +20,8 @@ _RULES = """
 .PANEL .imagegen-column>*{flex:none;min-width:0}
 .PANEL .imagegen-knobs{display:flex;flex-flow:row wrap;gap:12px 20px;width:auto;margin:0;overflow:visible;align-items:flex-start}
 .PANEL .imagegen-stack{display:flex;flex-direction:column;gap:6px;width:auto;margin:0;overflow:visible}
-.PANEL .imagegen-line{display:flex;flex-flow:row nowrap;gap:10px;width:auto;margin:0;overflow:visible;align-items:center}
-.PANEL .imagegen-line>.widget-html{flex:1 1 auto;min-width:0}
+.PANEL .imagegen-line{display:flex;flex-flow:row wrap;gap:4px 10px;width:auto;margin:0;overflow:visible;align-items:center}
+.PANEL .imagegen-line>.widget-html{flex:1 1 300px;min-width:0}
 .PANEL .imagegen-field{display:flex;flex-direction:column;align-items:stretch;margin:0;width:auto;height:auto;overflow:visible}
 .PANEL .imagegen-field>label{width:auto;height:auto;margin:0;padding:0 0 4px;text-align:left;line-height:1.4;
  font-size:inherit;color:var(--jp-ui-font-color2,inherit)}
@@ -49,8 +49,8 @@ _RULES = """
 .PANEL .imagegen-heading{margin:0;font-size:inherit;font-weight:400;line-height:1.4;color:var(--jp-ui-font-color2,inherit)}
 .PANEL .imagegen-summary{font-variant-numeric:tabular-nums;color:var(--jp-ui-font-color1,inherit)}
 .PANEL .imagegen-summary>span{white-space:nowrap}
-.PANEL .imagegen-offers{border-collapse:collapse;font-variant-numeric:tabular-nums}
-.PANEL .imagegen-offers :is(td,th){padding:2px 14px 2px 0;text-align:left;font-weight:400;white-space:nowrap;background:none;border:0}
+.PANEL .imagegen-offers{width:100%;border-collapse:collapse;font-variant-numeric:tabular-nums}
+.PANEL .imagegen-offers :is(td,th){padding:2px 12px 2px 0;text-align:left;font-weight:400;background:none;border:0}
 .PANEL .imagegen-offers th{color:var(--jp-ui-font-color2,inherit)}
 .PANEL .imagegen-offers .imagegen-chosen{font-weight:600}
 .PANEL .imagegen-warning,.PANEL .imagegen-problem,.PANEL .imagegen-message{margin-top:4px;padding-left:8px;

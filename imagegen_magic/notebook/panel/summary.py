@@ -52,8 +52,8 @@ def offers_html(found: Sequence[Offer], chosen: str) -> str:
 
 def _offer_row(offer: Offer, *, stands_out: bool) -> str:
     plan = offer.plan
-    pixels = f"{plan.pixels[0][0]}×{plan.pixels[0][1]}" if plan.pixels else "not known before"
+    pixels = f"{plan.pixels[0][0]}×{plan.pixels[0][1]}" if plan.pixels else "unknown"
     price = "unknown" if plan.price.amount is None else str(plan.price)
-    cells = (plan.model.name, pixels, price, span(*offer.usual) if offer.usual else "not known yet")
+    cells = (plan.model.name, pixels, price, span(*offer.usual) if offer.usual else "unknown")
     name = f"<td{' class=imagegen-chosen' if stands_out else ''}>{escape(offer.provider.name)}</td>"
     return f"<tr>{name}{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
