@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from imagegen_magic.engine.endpoints import base_variable
 from imagegen_magic.notebook.subcommands import COMMANDS
 from imagegen_magic.options import OPTIONS, SETTINGS
 from imagegen_magic.providers import registry
@@ -14,15 +15,52 @@ from imagegen_magic.providers.base import Model, Provider
 README = Path(__file__).resolve().parent.parent / "README.md"
 
 
-def gateways() -> str:
-    """Return the table of gateways, one row a model."""
+def services() -> str:
+    """Return the table of services: how each is named, where its key and another address are read, and how its pictures come."""
+    heads = ("`-p`", "service", "key", "another address", "models", "pictures come")
+    return _table(heads, [_service(provider) for provider in registry.built_in()])
+
+
+def _service(provider: Provider) -> Sequence[str]:
+    key = f"`{provider.key_variable}`" if provider.key_variable else "none"
+    others = "".join(f", with `-p {provider.name}` also `{name}`" for name in provider.other_key_variables)
+    more = ", and any other by its name" if provider.unlisted_model("owner/name") else ""
+    come = "in the answer" if provider.synchronous else "as a task"
+    return _linked(provider), provider.title, key + others, f"`{base_variable(provider)}`", f"{len(provider.models)}{more}", come
+
+
+def _linked(provider: Provider) -> str:
+    return f"[`{provider.name}`]({provider.docs_url})"
+
+
+def answers() -> str:
+    """Return the table of what a lost connection costs, for services with tasks and for those whose answer carries the pictures."""
+    heads = ("pictures come", "at", "what that means")
+    return _table(heads, [(f"**{kind}**", _names(synchronous=kind == _IN_ANSWER), means) for kind, means in _MEANING.items()])
+
+
+_IN_ANSWER = "in the answer"
+_MEANING = {
+    "as a task": "The service names a task within seconds and makes the pictures afterwards. Once its id is here, whatever ends, "
+    "`%imagegen resume` collects them from the service.",
+    _IN_ANSWER: "One request stays open until the pictures are made, up to 600 s. The answer goes to the disk as it arrives, and from its "
+    "last byte on it cannot be lost. If the connection breaks before that, the pictures are lost and may be charged.",
+}
+
+
+def _names(*, synchronous: bool) -> str:
+    return ", ".join(f"`{provider.name}`" for provider in registry.built_in() if provider.synchronous is synchronous)
+
+
+def models() -> str:
+    """Return the table of models, one row each."""
     heads = ("`-p`", "`-m`", "ratios", "resolution", "other sizes", "quality", "pictures a task", "references", "background", "format")
-    return _table(heads, [row for provider in registry.all_providers() for row in _rows(provider)])
+    return _table(heads, [row for provider in registry.built_in() for row in _rows(provider)])
 
 
 def _rows(provider: Provider) -> Iterator[Sequence[str]]:
     for number, model in enumerate(provider.models):
-        name = f"[`{provider.name}`]({provider.docs_url})" if number == 0 else ""
+        name = f"`{provider.name}`" if number == 0 else ""
         yield name, _name(model), str(len(model.sizes)), _tiers(model), _other_sizes(model), *_fields(model)
 
 
@@ -75,7 +113,7 @@ def _cell(text: str, *, first: bool) -> str:
     return text.replace("|", "\\|") if text or first else "–"
 
 
-TABLES = {"gateways": gateways, "options": options, "commands": commands, "settings": settings}
+TABLES = {"services": services, "models": models, "answers": answers, "options": options, "commands": commands, "settings": settings}
 
 
 def renewed(text: str) -> str:

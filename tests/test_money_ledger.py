@@ -64,15 +64,16 @@ def test_nothing_was_spent_yet():
 
 
 def test_each_kind_of_cost_is_separate():
-    """Measured, reserved, estimated and unknown."""
+    """Measured, calculated, reserved, estimated and unknown."""
     task("saved", cost("0.21"))
     task("made", cost("0.10"))
     task("submitted", cost("0.30", kind="reserved"))
     task("saved", cost("0.05", kind="estimated"))
+    task("saved", cost("0.07", kind="calculated"))
     task("saved", Cost())
     known, unknown = spent(by="provider")
     assert amounts(known) == (Decimal("0.31"), Decimal("0.30"), Decimal("0.05"), 0)
-    assert (known.unit, known.amount, known.tasks, known.pictures) == ("USD", Decimal("0.66"), 4, 4)
+    assert (known.unit, known.amount, known.calculated, known.tasks, known.pictures) == ("USD", Decimal("0.73"), Decimal("0.07"), 5, 5)
     assert (unknown.unit, unknown.unknown, unknown.amount) == ("", 1, 0)
 
 
@@ -187,8 +188,8 @@ def test_a_group_is_in_flight_until_its_cost_is_final():
         return SpendingGroup("", False, state, cost(1, kind=kind), Cost(), 1, 1, None)
 
     flying = [("planned", "unknown"), ("submitting", "unknown"), ("submitted", "reserved"), ("made", "estimated")]
-    landed = [("made", "measured"), ("saved", "estimated"), ("failed", "unknown"), ("unknown", "unknown")]
-    assert [account(*each).in_flight for each in flying + landed] == [True] * 4 + [False] * 4
+    landed = [("made", "measured"), ("made", "calculated"), ("saved", "estimated"), ("failed", "unknown"), ("unknown", "unknown")]
+    assert [account(*each).in_flight for each in flying + landed] == [True] * 4 + [False] * 5
 
 
 @given(some.decimals(min_value=Decimal("0.000001"), max_value=10**9, allow_nan=False, allow_infinity=False))
@@ -296,5 +297,5 @@ def test_many_rows_are_bounded_and_all_are_in_the_sum(shell):
 
 def test_rows_of_one_unit_add_up():
     """Within a unit every kind and count is added."""
-    one = Spent("a", "USD", False, Decimal(1), Decimal(2), Decimal(3), 1, 2, 3)
-    assert one + one == Spent("a", "USD", False, Decimal(2), Decimal(4), Decimal(6), 2, 4, 6)
+    one = Spent("a", "USD", False, Decimal(1), Decimal(2), Decimal(3), 1, 2, 3, Decimal(4))
+    assert one + one == Spent("a", "USD", False, Decimal(2), Decimal(4), Decimal(6), 2, 4, 6, Decimal(8))

@@ -128,7 +128,8 @@ def _money(tasks: Iterable[TaskFacts]) -> dict[str, Any]:
     units: dict[str, list[tuple[Decimal, Decimal]]] = {}
     for task in tasks:
         estimate, charge = task.price, task.cost
-        if charge.kind == "measured" and charge.unit == estimate.unit and not estimate.unknown and estimate.amount is not None:
+        known = charge.kind in ("measured", "calculated") and charge.unit == estimate.unit
+        if known and not estimate.unknown and estimate.amount is not None:
             units.setdefault(charge.unit, []).append((estimate.amount, charge.amount or Decimal(0)))
     if not units:
         return {}

@@ -36,7 +36,7 @@ class SpendingGroup(NamedTuple):
     @property
     def in_flight(self) -> bool:
         """Whether its cost is not final yet."""
-        return self.state in _RUNNING or (self.state == "made" and self.cost.kind != "measured")
+        return self.state in _RUNNING or (self.state == "made" and self.cost.kind not in ("measured", "calculated"))
 
 
 KEYS = {

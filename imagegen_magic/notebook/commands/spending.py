@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 _LIMIT = 50  # rows of a table
 _NEVER_ADDED = (
-    "Currencies are never added. Measured: reported by the gateway. Reserved: held by it for running tasks. Estimated: from a price list."
+    "Currencies are never added. Measured: reported by the service. Calculated: the tokens that it reported, at its listed prices. "
+    "Reserved: held by it for running tasks. Estimated: from a price list."
 )
 
 
@@ -46,17 +47,17 @@ def cost(context: NotebookContext, arguments: list[str], flags: dict[str, str]) 
 
 
 def _table(rows: Sequence[Spent], by: str, title: str) -> Table:
-    heads = (by, "currency", "measured", "reserved", "estimated", "cost unknown", "pictures")
+    heads = (by, "currency", "measured", "calculated", "reserved", "estimated", "cost unknown", "pictures")
     shown = [_row(row, truncate(row.key)) for row in rows[:_LIMIT]]
     if len(rows) > _LIMIT:
-        shown.append([f"and {len(rows) - _LIMIT} more, included in the total", *[""] * 6])
+        shown.append([f"and {len(rows) - _LIMIT} more, included in the total", *[""] * (len(heads) - 1)])
     if len(rows) > 1:
         shown += [_row(row, "total") for row in spending.totals(rows)]
     return Table(heads, shown, title=title)
 
 
 def _row(row: Spent, key: str) -> list[str]:
-    amounts = [_money(amount, row.unit) if amount else "–" for amount in (row.measured, row.reserved, row.estimated)]
+    amounts = [_money(amount, row.unit) if amount else "–" for amount in (row.measured, row.calculated, row.reserved, row.estimated)]
     unknown = pluralize(row.unknown, "task") if row.unknown else "–"
     return [key, row.unit or "–", *amounts, unknown, str(row.pictures)]
 

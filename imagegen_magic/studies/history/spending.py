@@ -1,4 +1,4 @@
-"""Spending reports: measured, reserved, estimated and unknown costs; currencies are never added."""
+"""Spending reports: measured, calculated, reserved, estimated and unknown costs; currencies are never added."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ _ACCEPTED = ("submitted", "made", "saved")
 class Spent(Record):
     """The cost of the tasks of one `key` in one `unit`; without a unit, those of unknown cost.
 
-    `measured` was reported by the gateway, `reserved` is not final yet, `estimated` comes from a price list; the three may be added.
+    `measured` was reported by the gateway, `calculated` are the tokens that it reported at its listed prices, `reserved` is not final
+    yet, `estimated` comes from a price list; the four may be added.
     `unknown` counts the tasks whose cost is unknown or partly unknown; `tasks` and `pictures` count all. `sandbox` is play money.
     """
 
@@ -35,17 +36,18 @@ class Spent(Record):
     unknown: int = 0
     tasks: int = 0
     pictures: int = 0
+    calculated: Decimal = Decimal(0)
 
     @property
     def amount(self) -> Decimal:
         """The known sum, in its unit."""
-        return self.measured + self.reserved + self.estimated
+        return self.measured + self.calculated + self.reserved + self.estimated
 
     def __add__(self, other: Spent) -> Spent:
         """Return the sum, with this one's key. Raises ValueError if the units differ."""
         if (self.unit, self.sandbox) != (other.unit, other.sandbox):
             raise ValueError(f"{self.unit or 'unknown'} and {other.unit or 'unknown'} cannot be added")
-        names = ("measured", "reserved", "estimated", "unknown", "tasks", "pictures")
+        names = ("measured", "reserved", "estimated", "unknown", "tasks", "pictures", "calculated")
         return Spent(self.key, self.unit, self.sandbox, *(getattr(self, name) + getattr(other, name) for name in names))
 
 
