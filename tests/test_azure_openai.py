@@ -48,7 +48,7 @@ def test_a_deployment_is_the_model() -> None:
     assert (str(named.price), other.price.amount) == ("about $0.0527", None)
     unknown = plan(model="lab-images", quality="ultra")
     assert (unknown.calls[0].json or {})["quality"] == "ultra"
-    assert unknown.warnings == ("not checked: azure-openai lab-images has no quality 'ultra' (the deployment's model is not known)",)
+    assert unknown.warnings == ("not checked: quality 'ultra' (the deployment's model is not known)",)
     with pytest.raises(UnsupportedOption, match="has no quality"):
         plan(model="gpt-image-2", quality="max")
 
@@ -85,7 +85,7 @@ def test_an_edit_is_a_form() -> None:
     form = dict(call.form or {})
     assert list(form["image[]"]) == [PHOTO.placeholder] * 2
     assert (form["mask"], form["n"], form["stream"], form["partial_images"]) == (MASK.placeholder, "1", "true", "1")
-    with pytest.raises(UnsupportedOption, match="a form takes pictures of this machine only"):
+    with pytest.raises(UnsupportedOption, match="it takes no addresses"):
         plan(model="gpt-image-2", references=("https://example.com/a.png",))
 
 

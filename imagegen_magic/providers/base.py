@@ -40,7 +40,7 @@ from imagegen_magic.providers import parameters, responses, sizes, uploads, vali
 from imagegen_magic.providers.describe import shown
 from imagegen_magic.providers.model import Model, PixelRule, Pixels, Rates
 from imagegen_magic.providers.parameters import Parameter
-from imagegen_magic.providers.unchecked import resolve_unchecked
+from imagegen_magic.providers.unchecked import option_text, resolve_unchecked
 from imagegen_magic.providers.uploads import UploadCall, Uploaded, UploadRule
 from imagegen_magic.records import FrozenDict, Record, frozen
 from imagegen_magic.request import ImageRequest, LocalImage
@@ -281,6 +281,7 @@ class Provider:
     chosen_by_key: ClassVar[bool] = True  # whether a key alone makes it the choice of a request that names no provider
     base_variable: ClassVar[str] = ""  # the environment variable of its address; "": <NAME>_BASE_URL
     other_key_variables: ClassVar[tuple[str, ...]] = ()  # read only for a request that names this provider
+    table_keys: ClassVar[tuple[str, ...]] = ()  # further keys of a table that is `like` this one, which `from_table` reads
     variables: ClassVar[tuple[str, ...]] = ()  # further environment variables, which `configured` is given
     version_segment: ClassVar[str] = ""  # the end of a base URL, which is added where it is missing; paths have none
     synchronous: ClassVar[bool] = False  # whether the response to a submission carries the pictures, so that a lost one is lost
@@ -301,6 +302,11 @@ class Provider:
         """Accept the attributes of a gateway written for 0.1.0, with a DeprecationWarning."""
         super().__init_subclass__(**options)
         move_renamed(cls, _RENAMED)
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, str]) -> Mapping[str, Any]:
+        """Return further class attributes of a provider that a table makes of this one. Raises UnsupportedOption for a wrong value."""
+        return {}
 
     def configured(self, values: Mapping[str, str]) -> Provider:
         """Return this provider for the values of its `variables` by their names, those that are set."""
@@ -340,6 +346,8 @@ class Provider:
         else:
             resolved = self._checked(who, model, request)
         strict = model.strict and not request.unchecked
+        undeclared = {name: value for name, value in request.parameters.items() if name not in model.parameters}
+        unchecked += tuple(f"not checked: {option_text(name, value)} ({model.source})" for name, value in undeclared.items())
         resolved = replace(resolved, parameters=parameters.check(who, model.parameters, request.parameters, strict=strict))
         full_calls, rest = divmod(resolved.n or 1, model.max_n)
         images_per_call = (model.max_n,) * full_calls + ((rest,) if rest else ())

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
-from imagegen_magic.errors import UnknownProvider
+from imagegen_magic.errors import UnknownProvider, UnsupportedOption
 from imagegen_magic.providers import gateways, urls
 from imagegen_magic.providers.base import Provider
 from imagegen_magic.providers.corrections import WrongCorrection, corrected
@@ -64,6 +64,11 @@ def built_in() -> tuple[Provider, ...]:
     return tuple(_built_in().values())
 
 
+def in_file(name: str) -> Provider:
+    """Return the gateway or template with a file in `gateways/`. Raises KeyError."""
+    return _in_files()[name]
+
+
 def provider_names(tables: Tables = {}) -> tuple[str, ...]:  # noqa: B006  # never written to
     """Return the names of all gateways: built in, configured, registered by other packages."""
     return tuple(dict.fromkeys((*_built_in(), *tables, *_entry_points())))
@@ -85,6 +90,9 @@ def get_provider(name: str, tables: Tables = {}) -> Provider:  # noqa: B006  # n
     for registered, entry in _entry_points().items():
         if registered.lower() == wanted:
             return _load(entry)
+    if wanted in _in_files():
+        hint = f'write [tool.imagegen.providers.NAME] with like = "{wanted}" and base_url in pyproject.toml, then use -p NAME'
+        raise UnknownProvider(f"{wanted} needs an address of its own", hint=hint)
     names = provider_names(tables)
     close = difflib.get_close_matches(wanted, names, 2, 0.5)
     hint = f"did you mean {' or '.join(close)}; " if close else ""
@@ -124,15 +132,22 @@ def _configured(name: str, table: object) -> Provider:
         raise _bad(where, "has a name that is no plain word", "use letters, digits, - and _")
     if not isinstance(table, Mapping):
         raise _bad(where, "is no table", "give it like, base_url and key_variable")
-    if unknown := sorted(set(map(str, table)) - _KEYS):
-        raise _bad(where, f"has unknown keys {', '.join(unknown)}", f"it may have {', '.join(sorted(_KEYS))}")
-    if wrong := sorted(key for key, value in table.items() if not isinstance(value, str)):
+    if wrong := sorted(str(key) for key, value in table.items() if not isinstance(value, str)):
         raise _bad(where, f"has no text in {', '.join(wrong)}", "write it in quotes")
-    parent, base_url = _parent(where, table), _base_url(where, table)
+    parent = _parent(where, table)
+    allowed = {*_KEYS, *parent.table_keys}
+    if unknown := sorted(set(map(str, table)) - allowed):
+        raise _bad(where, f"has unknown keys {', '.join(unknown)}", f"it may have {', '.join(sorted(allowed))}")
+    base_url = _base_url(where, table)
     key_variable = table.get("key_variable", re.sub(r"\W", "_", f"{name}_API_KEY", flags=re.ASCII).upper())
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key_variable) and (key_variable or parent.needs_key):
         raise _bad(where, "has a key_variable that is no name of an environment variable", "give the variable's name, never the key itself")
+    try:
+        further = parent.from_table(table)
+    except UnsupportedOption as error:
+        raise _bad(where, error.what, error.hint) from None
     attributes = {
+        **further,
         "name": name,
         "title": table.get("title", name),
         "base_url": base_url,

@@ -9,6 +9,7 @@ from typing import Any
 
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.providers import uploads
+from imagegen_magic.providers.describe import shown
 from imagegen_magic.providers.model import VALUE_LISTS, Model
 from imagegen_magic.providers.validation import RequestValidator
 from imagegen_magic.request import ImageRequest, Size
@@ -32,8 +33,15 @@ def resolve_unchecked(
             wider = _widened(model, request, refusal.option)
             if wider == model:
                 raise
-            warnings.append(f"not checked: {refusal.what} ({model.source})")
+            warnings.append(
+                f"not checked: {refusal.what if model.checked else option_text(refusal.option, refusal.value)} ({model.source})"
+            )
             model = wider
+
+
+def option_text(option: str, value: object) -> str:
+    """Return an option that is sent to a model which nothing is known of, as text."""
+    return option if option in ("references", "mask", "prompt") else f"{option} {shown(value)}"
 
 
 def can_be_sent(model: Model, request: ImageRequest, option: str) -> bool:

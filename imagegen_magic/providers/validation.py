@@ -171,7 +171,7 @@ class RequestValidator(NamedTuple):
         """Return a picture's address, or the placeholder of one on this machine that is within the limits."""
         if not isinstance(picture, LocalImage):
             address = self._address(option, picture)
-            if self.model.references_as == "base64":
+            if self.model.references_as in ("base64", "part"):
                 hint = "give the picture itself (a file or a variable), which is then sent within the request"
                 raise self.refusal(f"cannot fetch {shown(picture)}: it takes no addresses", option, picture, hint=hint)
             return address

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from imagegen_magic.providers.registry import get_provider
+from imagegen_magic.providers.registry import in_file
 from imagegen_magic.sandbox.app import create_app
 from imagegen_magic.sandbox.dialects import DIALECTS
 from imagegen_magic.sandbox.faults import KINDS
@@ -55,7 +55,7 @@ def greeting(origin: str) -> str:
     """Return the lines with the addresses of the gateways and how to use them."""
     lines = [f"sandbox: listening on {origin} (nothing here costs anything; Ctrl+C ends it)"]
     for name in DIALECTS:
-        provider = get_provider(name)
+        provider = in_file(name)
         variable = provider.base_variable or f"{name.upper().replace('-', '_')}_BASE_URL"
         lines.append(f"export {variable}={origin}/{name}{provider.version_segment} {provider.key_variable}=sandbox")
     return "\n".join(lines)

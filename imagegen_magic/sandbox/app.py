@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from imagegen_magic.providers.registry import get_provider
+from imagegen_magic.providers.registry import get_provider, in_file
 from imagegen_magic.sandbox import fault_responses, timing
 from imagegen_magic.sandbox.dialects import DIALECTS
 from imagegen_magic.sandbox.dialects.base import Dialect, Refusal, Submission, TaskView, UploadedFile
@@ -335,7 +335,7 @@ class Sandbox:
     async def index(self, request: Request) -> Response:
         """Show what this is, and the base URLs."""
         origin = origin_of(request)
-        base_urls = {name: f"{origin}/{name}{get_provider(name).version_segment}" for name in DIALECTS}
+        base_urls = {name: f"{origin}/{name}{in_file(name).version_segment}" for name in DIALECTS}
         return JSONResponse({"what": "imagegen_magic's sandbox: no gateway, no AI, no cost", "base_urls": base_urls})
 
 

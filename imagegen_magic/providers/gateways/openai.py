@@ -5,11 +5,12 @@ It is synchronous: the answer carries the picture as base64. There is no task to
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from imagegen_magic.errors import APIError, ContentRejected, ImageGenError, SubmissionUnknown, UnsupportedOption
+from imagegen_magic.errors import APIError, ContentRejected, ImageGenError, SubmissionUnknown
 from imagegen_magic.providers import image_answers, parameters, responses, sizes, urls
 from imagegen_magic.providers.base import (
     Call,
@@ -189,16 +190,16 @@ def belongs_to(base_url: str) -> str:
 
 
 def _form(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the JSON of an edit as a form; every picture in it is a file of this machine. Raises UnsupportedOption for an address."""
-    pictures = [each["image_url"] for each in (*body["images"], *filter(None, [body.get("mask")]))]
-    for each in pictures:
-        if not each.startswith("upload:"):
-            what, hint = "a form takes pictures of this machine only", "give the picture itself (a file or a variable)"
-            raise UnsupportedOption(f"{what}, and {each} is an address", option="references", value=each, hint=hint)
-    texts = {name: value for name, value in body.items() if name not in ("images", "mask")}
-    fields = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in texts.items()}
-    mask = {"mask": pictures.pop()} if body.get("mask") else {}
-    return {**fields, "image[]": pictures, **mask}
+    """Return the JSON of an edit as a form; every picture in it is a file of this machine."""
+    pictures = [each["image_url"] for each in body["images"]]
+    mask = {"mask": body["mask"]["image_url"]} if body.get("mask") else {}
+    texts = form_texts({name: value for name, value in body.items() if name not in ("images", "mask")})
+    return {**texts, "image[]": pictures, **mask}
+
+
+def form_texts(fields: Mapping[str, Any]) -> dict[str, str]:
+    """Return the values of JSON fields as a form has them."""
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
 
 
 def _partials(request: ImageRequest) -> int:

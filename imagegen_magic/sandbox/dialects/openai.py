@@ -91,9 +91,8 @@ class OpenAI(Dialect):
         return [(method, prefix + path, handler) for prefix in self.prefixes for method, path, handler in paths]
 
     def _models(self, request: Request) -> Response:
-        requests.check_key(self, request)
-        names = [model.name for model in get_provider(self.name).models]
-        data = [{"id": name, "object": "model", "created": 1_788_000_000, "owned_by": "openai"} for name in names]
+        self.check_key(request)
+        data = [{"id": name, "object": "model", "created": 1_788_000_000, "owned_by": "openai"} for name in self.model_names()]
         return JSONResponse({"object": "list", "data": data})
 
     async def _submitted(self, sandbox: Sandbox, request: Request, *, edit: bool) -> Response:
@@ -107,20 +106,43 @@ class OpenAI(Dialect):
         return response
 
     async def _answered(self, sandbox: Sandbox, request: Request, entry: LogEntry, *, edit: bool) -> Response:
-        requests.check_key(self, request)
-        body, pictures = await _read(sandbox, request)
+        self.check_key(request)
+        body, pictures = await self.read(sandbox, request)
         body |= self.in_address(request)
         entry.json, entry.prompt = body, str(body.get("prompt", ""))
         entry.fault = sandbox.fault("submit", self, entry.prompt, entry.prompt)
         if entry.fault in REFUSALS:
             return fault_responses.refuse(str(entry.fault), self, sandbox.clock())
-        _check_fields(body, pictures, edit=edit)
+        self.check_fields(body, pictures, edit=edit)
         submission = self.parse(body)
         usage = _usage(submission, len(pictures.sources), body.get("partial_images") or 0)
         task = sandbox.accept(self, replace(submission, cost=_dollars(usage)), entry, *pictures)
         if entry.fault and entry.fault.endswith(("-after-accept", "html-answer")):
             return fault_responses.answer(entry.fault, {})
         return await Answer(sandbox, request, self, task, usage, body).response(entry.fault or "")
+
+    def check_fields(self, body: Json, pictures: Pictures, *, edit: bool) -> None:
+        """Refuse a field that there is not, and an edit without pictures or with too many. Raises Refusal."""
+        known = _FIELDS | ({"images", "mask"} if edit else set())
+        if unknown := next((name for name in body if name not in known), None):
+            raise Refusal(400, "unknown_parameter", f"Unknown parameter: '{unknown[:80]}'.")
+        if edit and not pictures.sources:
+            raise Refusal(400, "missing_required_parameter", "Missing required parameter: 'images'.")
+        if len(pictures.sources) > _MAX_PICTURES:
+            raise Refusal(400, "array_above_max_length", f"Invalid 'images': array too long. Expected at most {_MAX_PICTURES}.")
+
+    def check_key(self, request: Request) -> None:
+        """Refuse a missing or wrong key. Raises Refusal."""
+        requests.check_key(self, request)
+
+    def model_names(self) -> Sequence[str]:
+        """Return the names of the models."""
+        return [model.name for model in get_provider(self.name).models]
+
+    def answer(self, given: Answer, contents: Sequence[bytes]) -> tuple[Json, dict[str, str]]:
+        """Return the answer with the pictures, and its further headers."""
+        data = [{"b64_json": encoded(content)} for content in contents]
+        return {"created": int(given.sandbox.clock()), "data": data, **given.about(), "usage": given.usage}, {}
 
     def parse(self, body: Json) -> Submission:
         """Parse a body."""
@@ -148,6 +170,20 @@ class OpenAI(Dialect):
             return get_provider(self.name).model(name)
         except UnknownProvider:
             raise Refusal(404, "model_not_found", f"The model '{name}' does not exist or you do not have access to it.") from None
+
+    async def read(self, sandbox: Sandbox, request: Request) -> tuple[Json, Pictures]:
+        """Return the body with each picture replaced by its name, and those names. Raises Refusal."""
+        raw, content_type = await request.body(), request.headers.get("content-type", "")
+        if content_type.startswith("multipart/form-data"):
+            return await asyncio.to_thread(_of_form, sandbox, uploads.parts(raw, content_type))
+        body = requests.json_or_text(raw)
+        if not isinstance(body, dict):
+            raise Refusal(400, "", "We could not parse the JSON body of your request.")
+        return await asyncio.to_thread(_of_json, sandbox, self.prepared(body), request.headers.get("host", ""))
+
+    def prepared(self, body: Json) -> Json:
+        """Return a JSON body with its pictures where OpenAI has them."""
+        return body
 
     def in_address(self, request: Request) -> Json:
         """Return the fields of the body that stand in the request's address. Raises Refusal."""
@@ -191,11 +227,13 @@ class Answer:
             return StreamingResponse(self._events(damage), media_type="text/event-stream")
         await self._finished()
         damage = synchronous.download_fault(self.sandbox, self.dialect, self.task)
-        data = [{"b64_json": _base64(content)} for content in await synchronous.pictures(self.sandbox, self.task, damage)]
-        answer = {"created": int(self.sandbox.clock()), "data": [] if fault == "no-task-id" else data, **self._about(), "usage": self.usage}
+        contents = [] if fault == "no-task-id" else await synchronous.pictures(self.sandbox, self.task, damage)
+        answer, headers = self.dialect.answer(self, contents)
         if fault:
             return fault_responses.answer(fault, answer)
-        return fault_responses.body(damage, json.dumps(answer).encode(), "application/json")
+        response = fault_responses.body(damage, json.dumps(answer).encode(), "application/json")
+        response.headers.update(headers)
+        return response
 
     async def _finished(self, fraction: float = 1.0) -> None:
         """Wait until the task is finished. Raises Refusal if it fails, ConnectionResetError if the client has gone."""
@@ -229,9 +267,10 @@ class Answer:
 
     def _event(self, name: str, content: bytes, **more: Any) -> bytes:
         created = int(self.sandbox.clock())
-        return _event(name, {"type": name, "b64_json": _base64(content), "created_at": created, **self._about(), **more})
+        return _event(name, {"type": name, "b64_json": encoded(content), "created_at": created, **self.about(), **more})
 
-    def _about(self) -> Json:
+    def about(self) -> Json:
+        """Return what the answer says of its pictures."""
         task, (width, height) = self.task, self.task.pixels
         quality = "low" if task.quality == "auto" else task.quality
         background = "transparent" if task.alpha else "opaque"
@@ -243,7 +282,8 @@ def _event(name: str, data: Json) -> bytes:
     return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
 
 
-def _base64(content: bytes) -> str:
+def encoded(content: bytes) -> str:
+    """Return bytes as base64."""
     return base64.b64encode(content).decode()
 
 
@@ -278,28 +318,7 @@ def _pixels(body: Json, model: Model, prompt: str) -> Pixels:
     return pixels
 
 
-def _check_fields(body: Json, pictures: Pictures, *, edit: bool) -> None:
-    known = _FIELDS | ({"images", "mask"} if edit else set())
-    if unknown := next((name for name in body if name not in known), None):
-        raise Refusal(400, "unknown_parameter", f"Unknown parameter: '{unknown[:80]}'.")
-    if edit and not pictures.sources:
-        raise Refusal(400, "missing_required_parameter", "Missing required parameter: 'images'.")
-    if len(pictures.sources) > _MAX_PICTURES:
-        raise Refusal(400, "array_above_max_length", f"Invalid 'images': array too long. Expected at most {_MAX_PICTURES}.")
-
-
 # the pictures of a submission
-
-
-async def _read(sandbox: Sandbox, request: Request) -> tuple[Json, Pictures]:
-    """Return the body with each picture replaced by its name, and those names. Raises Refusal."""
-    raw, content_type = await request.body(), request.headers.get("content-type", "")
-    if content_type.startswith("multipart/form-data"):
-        return await asyncio.to_thread(_of_form, sandbox, uploads.parts(raw, content_type))
-    body = requests.json_or_text(raw)
-    if not isinstance(body, dict):
-        raise Refusal(400, "", "We could not parse the JSON body of your request.")
-    return await asyncio.to_thread(_of_json, sandbox, body, request.headers.get("host", ""))
 
 
 def _of_form(sandbox: Sandbox, parts: Sequence[tuple[str, uploads.Part]]) -> tuple[Json, Pictures]:
@@ -310,7 +329,7 @@ def _of_form(sandbox: Sandbox, parts: Sequence[tuple[str, uploads.Part]]) -> tup
         name = name.removesuffix("[]")
         if part.file_name:
             kept = _stored(sandbox, part.content, part.mime_type)
-            sources, mask = (sources, kept) if name == "mask" else ([*sources, kept], mask)
+            sources, mask = (sources, kept) if name.startswith("mask") else ([*sources, kept], mask)
         else:
             body[name] = _value(name, part.content.decode("utf-8", "replace"))
     return _with_pictures(sandbox, body, tuple(sources), mask)
