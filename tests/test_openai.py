@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from decimal import Decimal
 from typing import Any
 
@@ -19,8 +20,7 @@ from imagegen_magic.errors import (
     UnsupportedOption,
 )
 from imagegen_magic.providers.base import Failed, Partial, PixelRule, Plan, Succeeded
-from imagegen_magic.providers.gateways.openai import belongs_to
-from imagegen_magic.providers.registry import get_provider
+from imagegen_magic.providers.registry import get_provider, moved
 from imagegen_magic.request import ImageRequest, LocalImage
 
 OPENAI = get_provider("openai")
@@ -350,23 +350,38 @@ def test_each_error_is_of_its_kind(status: int, answer: Any, kind: type[APIError
     assert "abcdef123456" not in str(found)
 
 
-# whose address
+# another address
 
 
 @pytest.mark.parametrize(
-    ("address", "name"),
+    ("address", "template"),
     [
-        *(("https://api.openai.com/v1", "openai"), ("https://eu.api.openai.com/v1", "openai"), ("https://api.openai.com.", "openai")),
-        *(("http://sandbox.invalid/openai/v1", "openai"), ("http://127.0.0.1:8001/openai", "openai")),
+        *(("https://api.openai.com/v1", ""), ("https://eu.api.openai.com/v1", ""), ("https://api.openai.com.", "")),
+        *(("http://sandbox.invalid/openai/v1", ""), ("http://127.0.0.1:8001/openai", "")),
         *(("https://lab.openai.azure.com/openai/v1", "azure-openai"), ("https://lab.services.ai.azure.com/openai/v1", "azure-openai")),
         *(("http://192.168.1.20:8080/v1", "openai-compatible"), ("http://localhost:8080/v1", "openai-compatible")),
         *(("https://openai.com.example.org/v1", "openai-compatible"), ("https://notopenai.com/v1", "openai-compatible")),
         *(("https://llm.example.com/openai/v1", "openai-compatible"), ("nonsense", "openai-compatible")),
     ],
 )
-def test_an_address_that_is_not_openais_is_a_compatible_server(address: str, name: str) -> None:
-    """OpenAI's own data and prices are those of its own hosts only."""
-    assert belongs_to(address) == name
+def test_an_address_that_is_not_openais_is_a_compatible_server(address: str, template: str) -> None:
+    """OpenAI's own data and prices are those of its own hosts only; what is at its own address stays there."""
+    assert OPENAI.template_at(address) == template
+    assert get_provider("azure-openai").template_at(address) == ""
+
+
+def test_a_compatible_server_at_openais_variable_keeps_name_and_key() -> None:
+    """Its abilities and prices are not known, and it may need no key."""
+    found = moved(OPENAI, "http://192.168.1.20:8080/v1")
+    assert (found.name, found.title, found.base_url) == ("openai", "192.168.1.20", "http://192.168.1.20:8080/v1")
+    assert (found.key_variable, found.needs_key, found.template) == ("OPENAI_API_KEY", False, False)
+    made = found.plan(ImageRequest("a red fox", model="flux", quality="hd"))
+    assert made.price.amount is None
+    assert (made.calls[0].json or {})["quality"] == "hd"
+    assert pickle.loads(pickle.dumps(found)).base_url == found.base_url
+    assert moved(OPENAI, "https://api.openai.com/v1") is OPENAI
+    azure = moved(OPENAI, "https://lab.openai.azure.com/openai/v1")
+    assert (azure.name, azure.key_header, azure.key_variable) == ("openai", ("api-key", "{}"), "OPENAI_API_KEY")
 
 
 def test_openai_is_named_to_be_chosen() -> None:

@@ -308,6 +308,10 @@ class Provider:
         """Return further class attributes of a provider that a table makes of this one. Raises UnsupportedOption for a wrong value."""
         return {}
 
+    def template_at(self, base_url: str) -> str:
+        """Return which other provider or template speaks at an address that is given for this one; "" if this one does."""
+        return ""
+
     def configured(self, values: Mapping[str, str]) -> Provider:
         """Return this provider for the values of its `variables` by their names, those that are set."""
         return self

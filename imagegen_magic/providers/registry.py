@@ -69,6 +69,27 @@ def in_file(name: str) -> Provider:
     return _in_files()[name]
 
 
+def moved(provider: Provider, base_url: str) -> Provider:
+    """Return what speaks at an address that is given for a provider: itself, or a server like it with its name and its key."""
+    template = provider.template_at(base_url)
+    if not template:
+        return provider
+    parent = in_file(template)
+    attributes = {
+        "name": provider.name,
+        "title": (urls.split(base_url) or urlsplit("//server")).hostname,
+        "base_url": base_url,
+        "base_variable": provider.base_variable,
+        "key_variable": provider.key_variable,
+        "template": False,
+        "dialect": template,
+        "__reduce__": lambda self: (moved, (provider, base_url)),  # its class is in no module
+        "__doc__": f"{provider.name} at another address, which speaks {parent.title}'s dialect.",
+    }
+    made: type[Provider] = type(type(parent).__name__, (type(parent),), attributes)
+    return made()
+
+
 def provider_names(tables: Tables = {}) -> tuple[str, ...]:  # noqa: B006  # never written to
     """Return the names of all gateways: built in, configured, registered by other packages."""
     return tuple(dict.fromkeys((*_built_in(), *tables, *_entry_points())))

@@ -41,6 +41,10 @@ class AzureOpenAI(OpenAI):
     models: ClassVar[tuple[Model, ...]] = tuple(replace(model, references_as="part") for model in MODELS if "2.6" not in model.name)
     version: ClassVar[str] = ""
 
+    def template_at(self, base_url: str) -> str:
+        """Return that it speaks at every address: each resource has its own."""
+        return ""
+
     def configured(self, values: Mapping[str, str]) -> Provider:
         """Return this provider for a version of the API."""
         version = values.get(_VERSION, "").strip()

@@ -33,6 +33,7 @@ from imagegen_magic.result import Cost
 
 _SETTINGS = "https://platform.openai.com/settings/organization"
 _RAISE_LIMIT = f"raise the limit at {_SETTINGS}/limits"
+_AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 _VERIFY = (
     f"verify the organization at {_SETTINGS}/general; access can take up to 15 minutes. "
     "Without verification, -p fal, -p openrouter, -p azure-openai and the other gateways serve GPT Image models, each with its own key"
@@ -70,6 +71,18 @@ class OpenAI(Provider):
     }
     models: ClassVar[tuple[Model, ...]] = MODELS
     rates: ClassVar[Rates] = RATES  # of every model here; the answer does not name its model
+
+    def template_at(self, base_url: str) -> str:
+        """Return what speaks at an address: OpenAI at its own hosts, also in a region, Azure at its own, else a compatible server.
+
+        The sandbox on this machine is OpenAI.
+        """
+        parts = urls.split(base_url)
+        host, path = ((parts.hostname or "").rstrip("."), parts.path.rstrip("/").removesuffix("/v1")) if parts else ("", "")
+        if host.endswith(_AZURE):
+            return "azure-openai"
+        is_sandbox = path == "/openai" and (urls.is_sandbox(host) or urls.is_loopback(host))
+        return "" if is_sandbox or host == "openai.com" or host.endswith(".openai.com") else "openai-compatible"
 
     def unlisted_model(self, name: str) -> Model | None:
         """Return the model of a dated name."""
@@ -173,20 +186,6 @@ class OpenAI(Provider):
         where = {"input": "the prompt or a reference", "output": "the finished picture"}.get(stage, "an unknown stage")
         what = f"{error.what} (refused: {where}{f'; categories: {categories}' if categories else ''})"
         return ContentRejected(what, charge="no" if stage == "input" else "unknown")
-
-
-def belongs_to(base_url: str) -> str:
-    """Return the name of the provider, or of the template for `like`, that speaks at an address which is given for OpenAI.
-
-    OpenAI's hosts are `openai`, also in a region; Azure's are `azure-openai`; the sandbox is `openai`. Any other is a compatible server.
-    """
-    parts = urls.split(base_url)
-    host, path = ((parts.hostname or "").rstrip("."), parts.path.rstrip("/").removesuffix("/v1")) if parts else ("", "")
-    if host.endswith((".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")):
-        return "azure-openai"
-    is_openai = host == "openai.com" or host.endswith(".openai.com")
-    is_sandbox = path == "/openai" and (urls.is_sandbox(host) or urls.is_loopback(host))
-    return "openai" if is_openai or is_sandbox else "openai-compatible"
 
 
 def _form(body: Mapping[str, Any]) -> dict[str, Any]:

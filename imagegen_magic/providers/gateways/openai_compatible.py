@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.providers import parameters, responses
-from imagegen_magic.providers.base import Call, Model, Provider
+from imagegen_magic.providers.base import Call, Model, Pixels, Provider
 from imagegen_magic.providers.gateways.openai import OpenAI, form_texts
 from imagegen_magic.providers.gateways.openai_compatible_models import DEFAULT, FLAVOURS, UNKNOWN, Flavour
 from imagegen_magic.request import ImageRequest, Size
@@ -52,6 +52,10 @@ class OpenAICompatible(OpenAI):
             raise UnsupportedOption(what, option="flavour", value=name, hint=f"it is one of {', '.join(FLAVOURS)}")
         flavour = FLAVOURS[name]
         return {"flavour": flavour, "models": (flavour.model(table.get("model") or DEFAULT),)}
+
+    def template_at(self, base_url: str) -> str:
+        """Return that it speaks at every address."""
+        return ""
 
     def unlisted_model(self, name: str) -> Model | None:
         """Return a model of any name."""
@@ -116,6 +120,10 @@ class OpenAICompatible(OpenAI):
             yield f"not checked: size {request.size}, sent as {self._size(request)} ({UNKNOWN})"
         if self.flavour.negative_after and self.flavour.negative_after in request.prompt:
             yield f"this server reads what follows {self.flavour.negative_after} in the prompt as a negative prompt"
+
+    def price(self, request: ImageRequest, pixels: Pixels | None) -> Cost:
+        """Return an unknown price, never that of OpenAI."""
+        return Cost()
 
     def cost(self, task: Mapping[str, Any]) -> Cost:
         """Return an unknown cost: what the tokens of such a server cost is not known."""
