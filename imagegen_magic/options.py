@@ -20,7 +20,7 @@ class Option(NamedTuple):
     them in.
 
     `values` are the usual values, for messages about mistakes. `spaces` marks a value that may contain spaces, and `repeat` an option
-    that can be given several times.
+    that can be given several times. `parameter` marks one that only some models have: a request holds it in `parameters`.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Option(NamedTuple):
     values: tuple[str, ...] = ()
     spaces: bool = False
     repeat: bool = False
+    parameter: bool = False
 
     @property
     def long(self) -> str:
@@ -72,6 +73,11 @@ OPTIONS: tuple[Option, ...] = (
     Option("moderation", "--moderation STRENGTH", "auto or low", readers.text, "request", values=("auto", "low")),
     Option("output_format", "--output-format FORMAT", "png, jpeg or webp", readers.text, "request", values=("png", "jpeg", "webp")),
     Option("output_compression", "--output-compression 0-100", "for jpeg and webp", readers.compression, "request"),
+    Option("seed", "--seed N", "seed, for models that have one; with -n it counts up: 7, 8, 9", readers.whole, parameter=True),
+    Option("negative_prompt", "--negative-prompt TEXT", "what the picture must not show, for models that have it", spaces=True,
+           parameter=True),
+    Option("partials", "--partials 0-3", "first views while a picture is made, for models that have them; each is charged; default 0",
+           readers.partials, parameter=True),
     Option("callback_url", "--callback-url ADDRESS", "public https address the gateway calls when a task ends"),
     Option("references", "--ref SOURCE",
            "reference picture: an address, a file (globs too), a variable, a picture of the history (@17); repeatable", spaces=True,
@@ -103,7 +109,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("dry_run", "--dry-run", "show the plan: JSON, pixels, price, warnings; nothing is sent"),
     Option("sandbox", "--sandbox", "use the sandbox in place of the gateway: no key, no cost, drawn pictures", readers.flag, "engine",
            default=False),
-    Option("extra", "--set KEY=VALUE", "an extra field of the request; VALUE is read as JSON, else as text; repeatable", readers.pair,
+    Option("extra", "--set KEY=VALUE",
+           "a parameter of the model (steps=30), else an extra field of the request; VALUE is read as JSON, else as text; repeatable",
+           readers.pair,
            spaces=True, repeat=True),
     Option("vars", "--vars", "replace {{name}} in the prompt by the variable of that name; all other text stays"),
     Option("keep_loop", "--keep-loop", "keep the kernel's own asyncio tasks running while this cell waits", readers.flag, "notebook",
@@ -128,6 +136,9 @@ OPTIONS: tuple[Option, ...] = (
 
 SETTINGS: dict[str, Option] = {option.name: option for option in OPTIONS if option.setting}
 """The options that can be configured, by name."""
+
+PARAMETERS: tuple[str, ...] = tuple(option.name for option in OPTIONS if option.parameter)
+"""The options that only some models have."""
 
 _BY_FLAG: dict[str, Option] = {flag: option for option in OPTIONS for flag in option.flags}
 

@@ -74,6 +74,11 @@ def compression(value: Any) -> int:
     return _within(value, 0, 100, "a whole number from 0 to 100")
 
 
+def partials(value: Any) -> int:
+    """Return how many first views of a picture are requested, 0 to 3."""
+    return _within(value, 0, 3, "a whole number from 0 to 3")
+
+
 def preview(value: Any) -> int:
     """Return the longest edge of a picture in the notebook, in pixels."""
     accepted = f"pixels from {MIN_PREVIEW} to {MAX_PREVIEW} (the original on disk keeps its own size)"
@@ -117,7 +122,7 @@ def amount(value: Any) -> Decimal:
         raise ValueError("an amount, 0 or more") from None
 
 
-NUMBERS = (whole, count, compression, preview, seconds, share, amount)
+NUMBERS = (whole, count, compression, partials, preview, seconds, share, amount)
 """The readers of numbers."""
 
 

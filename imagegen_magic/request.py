@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from imagegen_magic.deprecated import renamed_functions
 from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.options import PARAMETERS
 from imagegen_magic.records import FrozenDict, Record, hash_of_fields
 
 __getattr__ = renamed_functions(__name__, LocalPicture="LocalImage")  # of 0.1.0
@@ -145,6 +146,19 @@ class ImageRequest(Record):
                 continue
             requested[item.name] = _plain(value)
         return requested
+
+
+def with_parameters(given: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return fields of a request, in which options that only some models have (`seed`) stand in `parameters`, after those of `before`.
+
+    No partial pictures are requested by leaving the parameter out. Raises UnsupportedOption if `parameters` are not given by name.
+    """
+    named = {name: given[name] for name in PARAMETERS if given.get(name) is not None}
+    fields = {name: value for name, value in given.items() if name not in PARAMETERS}
+    joined = {**(before or {}), **_by_name(given.get("parameters") or {}, "parameters"), **named}
+    if joined.get("partials") in (0, "0"):
+        del joined["partials"]
+    return {**fields, "parameters": joined} if named or "parameters" in given else fields
 
 
 def _by_name(given: Any, option: str) -> FrozenDict[str, Any]:

@@ -29,16 +29,17 @@ from imagegen_magic.engine.settings import ENGINE_OPTIONS, REQUEST_OPTIONS, Sett
 from imagegen_magic.engine.storage import folders
 from imagegen_magic.errors import GatewayUnreachable, MissingKey, UnsupportedOption
 from imagegen_magic.humanize import pluralize
+from imagegen_magic.options import PARAMETERS
 from imagegen_magic.providers import registry
-from imagegen_magic.providers.base import Balance, Plan, Provider
+from imagegen_magic.providers.base import Balance, Model, Plan, Provider
 from imagegen_magic.records import FrozenDict
-from imagegen_magic.request import ImageRequest
+from imagegen_magic.request import ImageRequest, with_parameters
 from imagegen_magic.result import Generation
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.references import Known
 
-_FIELDS = tuple(item.name for item in fields(ImageRequest) if item.name != "prompt")
+_FIELDS = (*(item.name for item in fields(ImageRequest) if item.name != "prompt"), *PARAMETERS)
 _NO_COMBINATION: Mapping[str, str] = FrozenDict()
 
 
@@ -183,6 +184,13 @@ def _planned(
     if request.references or request.mask is not None:
         request = _with_references(request, gateway, settings, fit, known)
     return request, gateway, endpoints.plan(gateway.provider, request, settings, sandbox=gateway.sandbox)
+
+
+def model_of(request: ImageRequest, settings: Settings, provider: str | None = None) -> Model:
+    """Return the model that a request would use, with what its service describes; no key is needed. Raises UnknownProvider."""
+    request = apply_defaults(request, settings)
+    gateway = select_endpoint(settings, provider=provider, model=request.model, planning=True)
+    return with_learnt(gateway, settings, request.model).provider.model(request.model)
 
 
 def _with_references(request: ImageRequest, gateway: Endpoint, settings: Settings, fit: bool, known: Known | None) -> ImageRequest:
@@ -338,7 +346,8 @@ async def generate(
     fit: bool = False,
     **options: Any,
 ) -> Generation:
-    """Make images and return them, on any running event loop; `options` are the fields of ImageRequest.
+    """Make images and return them, on any running event loop; `options` are the fields of ImageRequest, and
+    `seed`, `negative_prompt` and `partials`.
 
     Raises the error that ended it if no image was made. If only some were made, `errors` of the Generation has the reasons, and a
     warning names the first. Cancelling it stops the waiting, and `%imagegen resume` collects the rest.
@@ -415,7 +424,10 @@ def _asks_first(request: ImageRequest, keywords: Mapping[str, Any]) -> bool:
 
 
 def request_of(prompt: str | ImageRequest, options: Mapping[str, Any]) -> ImageRequest:
-    """Return a prompt, or a request, with these fields; raises UnsupportedOption for a field that there is not."""
+    """Return a prompt, or a request, with these fields; `seed`, `negative_prompt` and `partials` stand in its `parameters`.
+
+    Raises UnsupportedOption for a field that there is not.
+    """
     for name in options:
         if name not in _FIELDS:
             near = difflib.get_close_matches(name, _FIELDS, n=1)
@@ -423,4 +435,6 @@ def request_of(prompt: str | ImageRequest, options: Mapping[str, Any]) -> ImageR
             keywords = {"option": name, "value": options[name], "allowed": _FIELDS, "hint": step}
             keywords["fix"] = {near[0]: options[name]} if near else None
             raise UnsupportedOption(f"There is no option {name}", **keywords)
-    return replace(prompt, **options) if isinstance(prompt, ImageRequest) else ImageRequest(prompt, **options)
+    if isinstance(prompt, ImageRequest):
+        return replace(prompt, **with_parameters(options, prompt.parameters))
+    return ImageRequest(prompt, **with_parameters(options))

@@ -6,11 +6,11 @@ Pure: every answer comes from a gateway's own plan, so it cannot differ from wha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from imagegen_magic.errors import UnsupportedOption, sentence
-from imagegen_magic.providers.base import Model, Plan, Provider
+from imagegen_magic.providers.base import Model, Plan, Provider, with_declared
 from imagegen_magic.providers.model import VALUE_LISTS
 from imagegen_magic.providers.urls import SANDBOX_HOST
 from imagegen_magic.request import ImageRequest, LocalImage, is_blank
@@ -26,6 +26,8 @@ _LABELS = {
     "callback_url": "callback",
     "extra": "further fields",
 }
+
+_FIELDS = {item.name for item in fields(ImageRequest)}
 
 MakePlan = Callable[[Provider, ImageRequest], Plan]
 IsReady = Callable[[Provider], bool]
@@ -82,6 +84,8 @@ def _can(provider: Provider, request: ImageRequest, make: MakePlan) -> bool:
         planned = make(provider, request)
     except Exception:  # another package's gateway may raise anything; the refusal that is reported is of the chosen gateway
         return False
+    if planned.unchecked:  # it may not be able to
+        return False
     takes_pictures = provider.upload is not None or planned.model.references_as != "address"
     return takes_pictures or all(picture.url for picture in planned.uploads)
 
@@ -105,8 +109,8 @@ def fitting_values(provider: Provider, options: Mapping[str, Any], option: str) 
     model = provider.model(options.get("model"))
     others = {name: options[name] for name in (*VALUE_LISTS, "output_compression") if name in options and name != option}
     valid = {name: value for name, value in others.items() if _is_possible(provider, {"model": model.name, name: value})}
-    for fields in (others, valid):
-        found = tuple(value for value in possible_values(model, option) if _fits(provider, model, {**fields, option: value}))
+    for known in (others, valid):
+        found = tuple(value for value in possible_values(model, option) if _fits(provider, model, {**known, option: value}))
         if found:
             return found
     return ()
@@ -184,7 +188,7 @@ def validate(
 ) -> Validation:
     """Check a request against its model. An empty prompt is no problem. Raises UnknownProvider if the gateway has no such model."""
     model = provider.model(request.model)
-    draft = replace(request, prompt=_PROMPT if is_blank(request.prompt) else request.prompt)
+    draft = with_declared(model, replace(request, prompt=_PROMPT if is_blank(request.prompt) else request.prompt))
     problems, valid = _problems(provider, draft, tuple(others), ready)
     problems += [] if sandbox else _sandbox_references(valid)
     likely = provider.plan(valid)
@@ -196,7 +200,9 @@ def validate(
 
 def apply_fixes(request: ImageRequest, problems: Iterable[Problem]) -> ImageRequest:
     """Return the request with the fix of each problem applied."""
-    return replace(request, **{problem.option: problem.fix for problem in problems if problem.option != "prompt"})
+    for problem in problems:
+        request = request if problem.option == "prompt" else _with(request, problem.option, problem.fix)
+    return request
 
 
 def _problems(
@@ -218,12 +224,17 @@ def _problems(
 
 
 def _with(request: ImageRequest, option: str, value: Any) -> ImageRequest:
-    return replace(request, **{option: value})
+    """Return the request with a value of an option or a parameter; None leaves a parameter out."""
+    if option in _FIELDS:
+        return replace(request, **{option: value})
+    others = {name: each for name, each in request.parameters.items() if name != option}
+    extra = {name: each for name, each in request.extra.items() if name != option}
+    return replace(request, extra=extra, parameters=others if value is None else {**others, option: value})
 
 
 def _option_to_change(refusal: UnsupportedOption, request: ImageRequest) -> str | None:
     """Return the refused option, or the requested one that conflicts with it; None if no requested option is the cause."""
-    requested = request.asked()
+    requested = {**request.asked(), **request.parameters}
     return next((name for name in (refusal.option, *_DEPENDENT) if name in requested), None)
 
 

@@ -339,7 +339,7 @@ class Provider:
         """Return what will be sent and what is expected; raises UnsupportedOption if the model cannot do it."""
         model = self.model(request.model)
         who = f"{self.name} {model.name}"
-        request = _with_declared(model, request)
+        request = with_declared(model, request)
         if request.unchecked is not None and not isinstance(request.unchecked, bool):
             what = f"{who} takes unchecked as True or False, not {shown(request.unchecked)}"
             raise UnsupportedOption(what, option="unchecked", value=request.unchecked, hint="give True or False")
@@ -648,7 +648,7 @@ for _old, _new in _RENAMED.items():
     setattr(Provider, _old, RenamedAttribute("Provider", _old, _new))
 
 
-def _with_declared(model: Model, request: ImageRequest) -> ImageRequest:
+def with_declared(model: Model, request: ImageRequest) -> ImageRequest:
     """Return the request with those further fields as parameters that the model declares."""
     declared = {name: value for name, value in request.extra.items() if name in model.parameters}
     if not declared:

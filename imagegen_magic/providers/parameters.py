@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from imagegen_magic.records import Record
 
 Kind = Literal["integer", "number", "text", "choice", "flag"]
 
+_MAX_NAMED = 8  # parameters in a message
 _FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
@@ -107,7 +109,7 @@ def check(who: str, declared: Mapping[str, Parameter], given: Mapping[str, Any],
         if parameter is None:
             if strict:
                 raise _unknown(who, declared, name, value)
-            checked[name] = value
+            checked[name] = _number_or_text(value)
             continue
         try:
             checked[name] = parameter.read(value)
@@ -119,8 +121,15 @@ def check(who: str, declared: Mapping[str, Parameter], given: Mapping[str, Any],
     return checked
 
 
+def _number_or_text(value: Any) -> Any:
+    """Return the number that a text is, as an axis of a sweep writes it; any other value as it is."""
+    found = re.fullmatch(r"[+-]?\d{1,20}(\.\d{1,20})?", value, re.ASCII) if isinstance(value, str) else None
+    return value if found is None else float(value) if found[1] else int(value)
+
+
 def _unknown(who: str, declared: Mapping[str, Parameter], name: str, value: Any) -> UnsupportedOption:
-    hint = f"it has {', '.join(declared)}" if declared else f"leave {name} out"
+    near = difflib.get_close_matches(name, declared, 3) or list(declared)
+    hint = f"it has {', '.join(near[:_MAX_NAMED])}" if declared else f"leave {name} out"
     return UnsupportedOption(f"{who} has no parameter {name}", option=name, value=value, hint=hint, fix={name: None})
 
 

@@ -45,7 +45,7 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("n", "output_compression"), _is_number),
     "references": _are_texts,
     "unchecked": lambda value: isinstance(value, bool),
-    "extra": lambda value: isinstance(value, Mapping),
+    **dict.fromkeys(("parameters", "extra"), lambda value: isinstance(value, Mapping)),
 }
 
 

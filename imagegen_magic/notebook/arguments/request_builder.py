@@ -11,8 +11,9 @@ from typing import Any
 
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.notebook.arguments import image_selector
+from imagegen_magic.options import PARAMETERS
 from imagegen_magic.providers.describe import shown
-from imagegen_magic.request import ImageRequest, is_blank
+from imagegen_magic.request import ImageRequest, is_blank, with_parameters
 
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 _FIELDS = {field.name for field in fields(ImageRequest)}
@@ -24,7 +25,7 @@ def build_request(given: Mapping[str, Any], prompt: str, variables: Mapping[str,
         prompt = with_variables(prompt, variables)
     if is_blank(prompt):
         raise _no_prompt(prompt)
-    requested = {name: given[name] for name in _FIELDS & set(given)}
+    requested = with_parameters({name: given[name] for name in (_FIELDS | set(PARAMETERS)) & set(given)})
     if "references" in requested:
         words = requested["references"]
         requested["references"] = tuple(image_selector.reference(word, variables, folder) for word in words)

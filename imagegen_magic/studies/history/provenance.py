@@ -129,7 +129,7 @@ def asked(stored: Mapping[str, Any]) -> ImageRequest | None:
 
 
 def _is_usable(name: str, value: Any) -> bool:
-    if name == "extra":
+    if name in ("parameters", "extra"):
         return isinstance(value, dict) and all(isinstance(key, str) and key.isprintable() and "=" not in key for key in value)
     if name == "references":
         return isinstance(value, list | tuple) and all(isinstance(each, str) and each.isprintable() for each in value)

@@ -14,13 +14,17 @@ from typing import Any
 from imagegen_magic import readers
 from imagegen_magic.engine.references import Named
 from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.options import PARAMETERS
 from imagegen_magic.providers.describe import shown
 from imagegen_magic.records import Record, frozen, hash_of_fields
 from imagegen_magic.request import ImageRequest, LocalImage
 from imagegen_magic.result import GeneratedImage
 
-OPTIONS = ("provider", *(field.name for field in fields(ImageRequest) if field.name not in ("prompt", "unchecked", "_")))
-"""The options that can be an axis: the gateway, and every field of a request except the prompt and the check."""
+OPTIONS = ("provider", *(field.name for field in fields(ImageRequest) if field.name not in ("prompt", "unchecked", "parameters", "_")))
+"""The options that can be an axis: the gateway, and every field of a request except the prompt, the check and the parameters.
+
+A parameter of the model is an axis by its own name.
+"""
 
 _ALIASES = {"ref": "references"}
 _INTEGERS = ("n", "output_compression")
@@ -221,14 +225,17 @@ def _unfilled(names: Sequence[str], axes: Sequence[Axis]) -> UnsupportedOption:
     return UnsupportedOption(what, option="sweep", value=names[0], hint=step)
 
 
-def check(axes: Sequence[Axis], template: Template) -> None:
-    """Raise UnsupportedOption for an axis that is neither an option nor a placeholder of the prompt, or is given twice."""
+def check(axes: Sequence[Axis], template: Template, is_parameter: Callable[[str], bool] = lambda name: False) -> None:
+    """Raise UnsupportedOption for an axis that is neither an option nor a placeholder of the prompt, or is given twice.
+
+    `is_parameter` returns whether a model has a parameter of that name.
+    """
     names = [axis.name for axis in axes]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise _refused(twice, "", f"The axis {twice} is given twice", "put all its values into one")
     for axis in axes:
-        if not axis.is_option and axis.name not in template.placeholders:
-            near = difflib.get_close_matches(axis.name, OPTIONS, n=1)
+        if not axis.is_option and axis.name not in template.placeholders and not is_parameter(axis.name):
+            near = difflib.get_close_matches(axis.name, (*OPTIONS, *PARAMETERS), n=1)
             what = f"{axis.name} cannot be an axis: it is not an option that can vary, and the prompt has no {{{{{axis.name}}}}}"
             step = f"write {{{{{axis.name}}}}} where its value goes, or name one of the options"
             raise UnsupportedOption(

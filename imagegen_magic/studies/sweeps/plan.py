@@ -28,9 +28,11 @@ from imagegen_magic.engine.ledger.sweeps import Combination, SweepRecord
 from imagegen_magic.engine.references import Known
 from imagegen_magic.engine.settings import ENGINE_OPTIONS, REQUEST_OPTIONS, Settings
 from imagegen_magic.engine.settings import load as load_settings
-from imagegen_magic.errors import MissingKey, UnsupportedOption
+from imagegen_magic.errors import ImageGenError, MissingKey, UnsupportedOption
 from imagegen_magic.humanize import pluralize
+from imagegen_magic.options import PARAMETERS
 from imagegen_magic.providers import registry
+from imagegen_magic.providers.model import Model
 from imagegen_magic.records import FrozenDict, Record
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost, Generation, total
@@ -66,6 +68,8 @@ class SweepPlan(Record):
         varied = {"prompt", *(axis.name for axis in self.axes)}
         first = self.requests[0] if self.requests else None
         options = {name: value for name, value in first.request.asked().items() if name not in varied} if first else {}
+        parameters = {name: value for name, value in options.pop("parameters", {}).items() if name not in varied}
+        options |= {"parameters": parameters} if parameters else {}
         origins = {(item.endpoint.base_url, item.endpoint.sandbox) for item in self.requests} if "provider" not in varied else set()
         contents = [image.identity for image in first.plan.uploads] if first else []
         return json.dumps([options, sorted(origins), contents], sort_keys=True, default=str)
@@ -130,22 +134,24 @@ def plan(
         raise UnsupportedOption(what, option="prompt", value=request.prompt, hint="describe the picture")
     parsed = parse_axes(axes)
     template = Template.parse(request.prompt, parsed, variables)
-    check(parsed, template)
+    check(parsed, template, partial(_is_parameter, request, settings, provider))
     varied = {axis.name for axis in parsed}
     settings.check(*(name for name in REQUEST_OPTIONS if name not in varied and getattr(request, name) is None))
-    _check_axes(request, provider, parsed, repeat)
+    _check_axes(request, provider, parsed, repeat, template.placeholders)
     request = replace(request, prompt=template.text)
     make = partial(api.prepare if keys else _without_keys, fit=fit, pictures={})
-    planned, impossible = _combined(template, parsed, partial(make, settings=settings), request, provider)
+    planned, impossible = _combined(template, parsed, partial(make, settings=settings), request, provider, settings)
     if impossible and not (skip_impossible and planned):
         raise _refused(parsed, planned, impossible, skip_impossible)
     return SweepPlan(request, parsed, repeat, tuple(item for item in planned for _ in range(repeat)), tuple(impossible))
 
 
-def _check_axes(request: ImageRequest, provider: str | None, axes: Sequence[Axis], repeat: int) -> None:
-    options = {**request.asked(), **({"provider": provider} if provider else {})}
+def _check_axes(request: ImageRequest, provider: str | None, axes: Sequence[Axis], repeat: int, placeholders: Sequence[str]) -> None:
+    given = {**request.asked(), **({"provider": provider} if provider else {})}
+    further = {name: value for name, value in {**request.extra, **request.parameters}.items() if name not in placeholders}
     for axis in axes:
-        if axis.is_option and axis.name in options:
+        options = given if axis.is_option else further
+        if axis.name in options:
             hint = "give it once: as an axis, or as an option of all"
             raise UnsupportedOption(f"{axis.name} is both an axis and an option", option=axis.name, value=options[axis.name], hint=hint)
     number = repeat * math.prod(len(axis.values) for axis in axes)
@@ -155,7 +161,12 @@ def _check_axes(request: ImageRequest, provider: str | None, axes: Sequence[Axis
 
 
 def _combined(
-    template: Template, axes: Sequence[Axis], make: Callable[..., PlannedRequest], request: ImageRequest, provider: str | None
+    template: Template,
+    axes: Sequence[Axis],
+    make: Callable[..., PlannedRequest],
+    request: ImageRequest,
+    provider: str | None,
+    settings: Settings,
 ) -> tuple[list[PlannedRequest], list[SkippedCombination]]:
     """Return the requests of all combinations, and the combinations that are not possible."""
     requests, impossible = [], []
@@ -163,12 +174,35 @@ def _combined(
         combination = FrozenDict({axis.name: label for axis, (label, _) in zip(axes, chosen, strict=True)})
         options = {axis.name: value for axis, (_, value) in zip(axes, chosen, strict=True) if axis.is_option}
         name = options.pop("provider", provider)
+        further = {axis.name: value for axis, (_, value) in zip(axes, chosen, strict=True) if not axis.is_option}
         try:
-            prompt = template.render(combination)
-            requests.append(make(replace(request, prompt=prompt, **options), provider=name, combination=combination))
+            each = replace(request, prompt=template.render(combination), **options)
+            each = _with_parameters(each, further, template.placeholders, partial(api.model_of, settings=settings, provider=name))
+            requests.append(make(each, provider=name, combination=combination))
         except UnsupportedOption as error:
             impossible.append(SkippedCombination(combination, error))
     return requests, impossible
+
+
+def _is_parameter(request: ImageRequest, settings: Settings, provider: str | None, name: str) -> bool:
+    """Return whether an axis of that name can be a parameter: an option for those, or one that a model has or may have."""
+    known = (model for each in registry.all_providers(settings.provider_tables) for model in each.models)
+    if name in PARAMETERS or any(name in model.parameters for model in known):
+        return True
+    with suppress(ImageGenError):  # an unknown gateway or model is refused later
+        model = api.model_of(request, settings, provider)
+        return name in model.parameters or not model.strict
+    return False
+
+
+def _with_parameters(
+    request: ImageRequest, values: Mapping[str, Any], placeholders: Sequence[str], model_of: Callable[[ImageRequest], Model]
+) -> ImageRequest:
+    """Return a request with axes as parameters; one that is a placeholder of the prompt is a parameter only if the model has it."""
+    if shared := set(values) & set(placeholders):
+        declared = model_of(request).parameters
+        values = {name: value for name, value in values.items() if name not in shared or name in declared}
+    return replace(request, parameters={**request.parameters, **values}) if values else request
 
 
 def _without_keys(
@@ -307,10 +341,10 @@ async def sweep(
 ) -> SweepResult:
     """Make the images of all combinations of the axes' values and return them, on any running event loop.
 
-    An axis is an option (`quality`, `size`, `provider`, …) or a placeholder of the prompt (`style` for `{{style}}`). `repeat` images are
-    made of each combination. With `reuse`, only missing images are made and paid for. `options` are the fields of ImageRequest that do
-    not vary. Raises UnsupportedOption before anything is sent, and the error if no image was made. If only some were made, `errors` has
-    the reasons, and a warning is emitted.
+    An axis is an option (`quality`, `size`, `provider`, …), a parameter of the model (`seed`, `steps`), or a placeholder of the prompt
+    (`style` for `{{style}}`). `repeat` images are made of each combination. With `reuse`, only missing images are made and paid for.
+    `options` are the fields of ImageRequest that do not vary. Raises UnsupportedOption before anything is sent, and the error if no
+    image was made. If only some were made, `errors` has the reasons, and a warning is emitted.
     """
     settings = load_settings().replace("this call", timeout=timeout, save_dir=save_dir, name=name, sandbox=sandbox, reuse=reuse)
     request = api.request_of(prompt, options)
