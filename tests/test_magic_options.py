@@ -13,11 +13,12 @@ from shells import a_shell
 
 from imagegen_magic.notebook import subcommands
 from imagegen_magic.notebook.arguments import parser
-from imagegen_magic.options import OPTIONS, SETTINGS
+from imagegen_magic.options import OPTIONS, PARAMETERS, SETTINGS
 from imagegen_magic.request import ImageRequest
 
 EVERY_OPTION = [
     *("-p", "--provider", "-m", "--model", "-s", "--size", "-r", "--resolution", "-q", "--quality", "-n", "--n"),
+    *("--seed", "--negative-prompt", "--partials"),
     *("--background", "--moderation", "--output-format", "--output-compression", "--callback-url", "--ref", "--mask"),
     *(
         "-o",
@@ -97,7 +98,8 @@ def test_every_subcommand_of_the_design_is_there():
 def test_every_field_of_a_request_has_an_option():
     """What a request can say, a cell can say; the prompt is the body."""
     names = {option.name for option in OPTIONS if option.flags}
-    assert {field.name for field in dataclasses.fields(ImageRequest)} - {"prompt", "_"} <= names
+    assert {field.name for field in dataclasses.fields(ImageRequest)} - {"prompt", "parameters", "_"} <= names
+    assert {name for name in PARAMETERS if name not in names} == set()
 
 
 def test_each_setting_has_one_row():

@@ -9,7 +9,8 @@ from imagegen_magic.request import Size
 _WORDS = "describe it in the prompt; there is no such option here."
 _MODEL = "use --model NAME (%imagegen models lists them)."
 _REFERENCE = "use --ref PICTURE."
-_FIELD = "use --set {name}={value} if the gateway's document names such a field."
+_FIELD = "use --set {name}={value} if the model has such a parameter, or the gateway's document such a field."
+_NEGATIVE = "describe it in the prompt, for example: without {value}. Models that have it take --negative-prompt."
 
 _ADVICE: dict[str, str] = {
     **dict.fromkeys(("ar", "aspect", "aspect-ratio", "ratio"), "use --size {size}."),
@@ -20,8 +21,8 @@ _ADVICE: dict[str, str] = {
         ("style", "s", "stylize", "c", "chaos", "weird", "tile", "stop", "raw", "draft", "hd", "fast", "relax", "turbo"), _WORDS
     ),
     **dict.fromkeys(("sw", "cw", "ow", "exp", "video"), _WORDS),
-    **dict.fromkeys(("seed", "steps", "cfg", "cfg-scale", "guidance", "guidance-scale", "sampler", "scheduler", "strength"), _FIELD),
-    **dict.fromkeys(("no", "neg", "negative", "negative-prompt"), "describe it in the prompt, for example: without {value}."),
+    **dict.fromkeys(("steps", "cfg", "cfg-scale", "guidance", "guidance-scale", "sampler", "scheduler", "strength"), _FIELD),
+    **dict.fromkeys(("no", "neg", "negative"), _NEGATIVE),
     "q": "use --quality low, medium or high.",
     "count": "use -n COUNT.",
     "prompt": "write the prompt without an option before it.",
