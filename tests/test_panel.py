@@ -15,8 +15,8 @@ KEY = "sk-very-secret-4f9a8b7c6d5e"
 
 @pytest.fixture(scope="module")
 def gateway():
-    """Gateways on a socket, whose tasks take a fifth of a second."""
-    with sandbox_thread(duration=0.2) as server:
+    """Gateways on a socket, whose tasks take 0.6 seconds: APIMart and GCCAI report whole seconds, and 0 is no duration."""
+    with sandbox_thread(duration=0.6) as server:
         yield server
 
 
