@@ -11,6 +11,9 @@ from PIL import Image
 from servers import Sandbox
 
 from imagegen_magic import generate, run
+from imagegen_magic.engine import endpoints
+from imagegen_magic.engine.endpoints import select_endpoint
+from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import UnknownProvider, UnsupportedOption
 from imagegen_magic.providers.base import Plan, Provider
 from imagegen_magic.providers.registry import get_provider
@@ -95,6 +98,15 @@ def test_its_charge_is_an_estimate() -> None:
     assert (str(cost), cost.kind) == ("about $0.03", "estimated")
     assert cost.source.endswith("if the deployment is of GPT Image 2 or later")
     assert AZURE.cost({}).amount is None
+
+
+def test_a_resource_without_an_address_is_refused_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the variable to set. A plan needs none, and it is not among the services that can be chosen."""
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "a-key")
+    with pytest.raises(UnsupportedOption, match=r"no address of its own\. .*Set AZURE_OPENAI_ENDPOINT"):
+        run(generate("a fox", provider="azure-openai"))
+    assert select_endpoint(load(), provider="azure-openai", planning=True).base_url == ""
+    assert endpoints.available(load()) == []
 
 
 @pytest.mark.slow

@@ -102,9 +102,9 @@ def test_how_old_the_pages_are(monkeypatch, day, ages, oldest):
         shell.run("%imagegen doctor")
         (before,) = shell.shown()
         monkeypatch.setattr(type(CLOCK), "time", lambda self: seconds_of(f"{day}T12:00:00+00:00"))
-        shell.run("%imagegen models")
-        (text,) = shell.shown()
         for provider in registry.all_providers():
+            shell.run(f"%imagegen models {provider.name}")
+            (text,) = shell.shown()
             for model in provider.models:
                 assert f"{model.document}, read {model.checked}, {ages[model.checked]}\n" in f"{text}\n", (provider.name, model.name)
         shell.run("%imagegen doctor")

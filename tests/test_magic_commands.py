@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from dataclasses import replace
 
 import pytest
 from IPython.core.error import UsageError
@@ -12,6 +13,7 @@ from imagegen_magic.engine import api, endpoints, loop
 from imagegen_magic.engine.ledger.ledger import NewJob, NewTask
 from imagegen_magic.errors import ImageGenError, UnknownProvider
 from imagegen_magic.humanize import truncate
+from imagegen_magic.notebook.commands.gateways import key_status
 from imagegen_magic.notebook.output.tables import Cell, Code, Note, Page, Table
 from imagegen_magic.notebook.panel.state import PanelState
 from imagegen_magic.providers import registry
@@ -47,14 +49,17 @@ def a_task_left_behind(state="submitted", prompt="a castle <i>left</i> behind"):
 
 
 def test_providers_lists_every_gateway(shell, monkeypatch):
-    """Each gateway with its models, whether a key is set and where to set it, its documents, what it can do."""
+    """Each service with its models, whether a key is set and where to set it, its documents, what it can do; those with a key first."""
     monkeypatch.setenv("EVOLINK_API_KEY", "some-key-to-hide")
     shell.run("%imagegen providers")
     text, html = shell.shown()[0], shell.shown("text/html")[0]
     for provider in registry.all_providers():
-        for words in (provider.name, provider.docs_url, *(model.name for model in provider.models)):
+        for words in (provider.name, provider.docs_url, *(model.name for model in provider.models[:4])):
             assert words in text
         assert f'href="{provider.docs_url}"' in html
+    rows = text.splitlines()[2:]
+    assert [row.split()[0] for row in rows[:4]] == ["evolink", "gpt-image-2.5-flare", "gpt-image-2.5-sunburst", "apimart"]
+    assert "and 6 more" in next(row for row in rows if row.startswith("fal "))
     assert "set (EVOLINK_API_KEY)" in text
     assert "not set: APIMART_API_KEY, or %imagegen login apimart" in text
     assert "some-key-to-hide" not in text + html
@@ -133,14 +138,49 @@ def test_a_variable_that_sets_nothing_is_named(shell, monkeypatch):
     assert "secret" not in text
 
 
-@pytest.mark.parametrize("name", ["", *registry.provider_names(), "gpt-image-2-r"])
+def test_a_service_that_needs_no_key(shell):
+    """Has none to set."""
+    lab = type("Lab", (type(registry.get_provider("openai")),), {"name": "lab", "needs_key": False, "key_variable": ""})()
+    assert key_status(lab, shell.context.settings()) == "none needed"
+
+
+def test_models_shows_all_in_one_line_each(shell):
+    """Without a name: service, model, what it can do, and when its page was read."""
+    shell.run("%imagegen models")
+    rows = shell.shown()[0].splitlines()[2:]
+    expected = [(provider.name, model.name) for provider in registry.all_providers() for model in provider.models]
+    assert [tuple(row.split()[:2]) for row in rows[: len(expected)]] == expected
+    assert re.search(r"\n\ngemini +gemini-3-pro-image +10 ratios, 1k/2k/4k, .*14 references +read 2026-", "\n\n".join(rows))
+
+
+def test_many_models_of_a_service_are_one_line_each(shell, monkeypatch):
+    """As those that a service describes may be hundreds; each alone has its sizes."""
+    provider = registry.get_provider("openrouter")
+    many = tuple(replace(provider.models[0], name=f"lab/model-{number}") for number in range(40))
+    monkeypatch.setattr(type(provider), "models", many)
+    shell.run("%imagegen models openrouter")
+    assert len(re.findall(r"openrouter +lab/model-\d+ +14 ratios", shell.shown()[0])) == 40
+    shell.run("%imagegen models lab/model-7")
+    assert "openrouter · lab/model-7" in shell.shown()[0]
+
+
+def test_models_shows_parameters_and_how_the_answer_comes(shell):
+    """The common parameters first; an answer that holds the pictures is lost with its connection."""
+    shell.run("%imagegen models fal-ai/qwen-image")
+    assert re.search(r"parameters +seed \(at least 0\), negative_prompt, steps \(at least 2\)", shell.shown()[0])
+    assert "they are lost" not in shell.shown()[0]
+    shell.run("%imagegen models gemini-3-pro-image")
+    assert re.search(r"answer +holds the pictures: .* they are lost and may be charged", shell.shown()[0])
+
+
+@pytest.mark.parametrize("name", [*registry.provider_names(), "gpt-image-2-r"])
 def test_models_shows_every_size(shell, name):
-    """Ratio by tier in pixels, qualities, formats, limits and the date, of all, one gateway or one model."""
+    """Ratio by tier in pixels, qualities, formats, limits and the date, of one service or one model."""
     shell.run(f"%imagegen models {name}")
     text = shell.shown()[0]
     for provider in registry.all_providers():
         for model in provider.models:
-            if name in ("", provider.name, model.name):
+            if name in (provider.name, model.name):
                 assert f"{provider.name} · {model.name}" in text
                 assert f"read {model.checked}" in text
                 for tiers in model.sizes.values():
@@ -149,7 +189,7 @@ def test_models_shows_every_size(shell, name):
 
 def test_models_of_an_unknown_name(shell):
     """The error for an unknown name lists the gateways."""
-    with pytest.raises(UnknownProvider, match="apimart, evolink, gccai, xingchao"):
+    with pytest.raises(UnknownProvider, match=r"apimart, azure-openai, evolink, .*xingchao"):
         shell.run("%imagegen models nothing")
 
 
@@ -371,7 +411,7 @@ def test_doctor_reports_a_broken_ledger(shell, own_world):
     shell.run("%imagegen doctor")
     text = shell.shown()[0]
     assert re.search(r"ledger +The ledger .* cannot be|another program|damaged", text)
-    assert "address of evolink" in text
+    assert re.search(r"no key for +apimart, azure-openai, evolink, .*xingchao; %imagegen providers shows where to set one", text)
 
 
 def test_doctor_reports_a_broken_configuration(shell, own_world):
@@ -382,11 +422,26 @@ def test_doctor_reports_a_broken_configuration(shell, own_world):
 
 
 def test_doctor_asks_the_network_only_on_request(shell, monkeypatch):
-    """`doctor --network` checks whether each gateway answers; here none does, and the report has that."""
-    for name in registry.provider_names():
-        monkeypatch.setenv(f"{name.upper()}_BASE_URL", "http://127.0.0.1:9")
+    """`doctor --network` checks whether each service that can be used answers; here none does, and the report has that."""
+    for provider in registry.built_in():
+        monkeypatch.setenv(endpoints.base_variable(provider), "http://127.0.0.1:9")
     shell.run("%imagegen doctor --network")
-    assert len(re.findall(r"network to \w+ +not reached", shell.shown()[0])) == 4
+    assert len(re.findall(r"network to [\w-]+ +not reached", shell.shown()[0])) == len(registry.BUILT_IN)
+
+
+def test_doctor_finds_no_fault_with_services_without_a_key(shell, monkeypatch):
+    """They are named in one line, not requested and no problem; a resource without its address is one as soon as it has a key."""
+    monkeypatch.setenv("OPENAI_API_KEY", "some-key-to-hide")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9")
+    shell.run("%imagegen doctor --network")
+    text = shell.shown()[0]
+    assert re.findall(r"network to ([\w-]+)", text) == ["openai"]
+    (line,) = [line for line in text.splitlines() if line.startswith("no key for")]
+    assert line.split()[3:-7] == [f"{name}," for name in registry.BUILT_IN if name not in ("openai", "xingchao")] + ["xingchao;"]
+    assert "azure-openai has no" not in text
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "some-key-to-hide")
+    shell.run("%imagegen doctor")
+    assert re.search(r"Azure OpenAI has no address of its own +set AZURE_OPENAI_ENDPOINT", shell.shown()[0])
 
 
 def test_a_page_is_escaped_and_has_a_plain_twin():

@@ -50,7 +50,7 @@ EVERY_OPTION = [
     ),
 ]
 EVERY_COMMAND = [
-    *("providers", "models", "resume", "jobs", "wait", "cancel", "history", "show", "star", "tag", "note", "recall", "tree"),
+    *("providers", "models", "plan", "resume", "jobs", "wait", "cancel", "history", "show", "star", "tag", "note", "recall", "tree"),
     *(
         "compare",
         "vote",

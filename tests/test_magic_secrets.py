@@ -11,12 +11,12 @@ from rings import Memory
 from shells import a_shell
 
 from imagegen_magic import secret_patterns
-from imagegen_magic.engine import credentials
+from imagegen_magic.engine import credentials, endpoints
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import ImageGenError, MissingKey, UnsupportedOption
 from imagegen_magic.notebook.magic import cell as cell_runner
 from imagegen_magic.notebook_folder import NotebookFolder
-from imagegen_magic.providers import responses
+from imagegen_magic.providers import registry, responses
 
 SECRET = "sk-evo-Zq81mNf02LxT77yQ"
 OPAQUE = "9f8e7d6c5b4a39281706f5e4d3c2b1a0ff"
@@ -128,11 +128,23 @@ def test_login_asks_unseen_and_remembers(shell, monkeypatch, capsys):
     assert asked == ["Key of EvoLink: "]
     printed = capsys.readouterr().out
     assert "kept until this kernel ends" in printed
+    assert "the next cell uses it" in printed
     for command in ("providers", "config", "doctor", "error"):
         shell.run(f"%imagegen {command}")
         printed += capsys.readouterr().out + json.dumps(shell.shell.display_pub.outputs)
     assert SECRET not in printed
     assert "set (this session)" in printed
+
+
+@pytest.mark.parametrize("name", registry.provider_names())
+def test_login_takes_a_key_for_each_service(shell, monkeypatch, capsys, name):
+    """And names the cells that use it: with -p, unless a key alone makes the service the default."""
+    monkeypatch.setattr(getpass, "getpass", lambda prompt="": SECRET)
+    shell.run(f"%imagegen login {name}")
+    provider = registry.get_provider(name)
+    user = "the next cell" if provider.chosen_by_key else f"a cell with -p {name}"
+    assert f"The key of {provider.title} is kept until this kernel ends. Nothing was sent; {user} uses it." in capsys.readouterr().out
+    assert endpoints.has_key(provider, shell.context.settings())
 
 
 def test_login_can_save_to_the_keyring(shell, monkeypatch, capsys):

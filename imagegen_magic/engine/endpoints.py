@@ -110,7 +110,7 @@ def base_variable(provider: Provider) -> str:
 
 
 def base_url(provider: Provider) -> str:
-    """Return the gateway's address: `<NAME>_BASE_URL`, else its own. Raises UnsupportedOption if the variable holds no usable address."""
+    """Return the gateway's address: `<NAME>_BASE_URL`, else its own. Raises UnsupportedOption if there is none that can be used."""
     variable = base_variable(provider)
     address = os.environ.get(variable, "").strip().rstrip("/")
     if address and (problem := _address_problem(address)):
@@ -118,7 +118,18 @@ def base_url(provider: Provider) -> str:
         raise UnsupportedOption(
             f"{variable} = {shown!r} {problem}", option=variable, value=shown, hint="give it like https://api.example.com"
         )
+    if not has_address(provider):
+        what, hint = (
+            f"{provider.title} has no address of its own",
+            f"set {variable} to that of yours, or add --sandbox to try it without one",
+        )
+        raise UnsupportedOption(what, option=variable, value="", hint=hint)
     return _with_version(address or provider.base_url, provider)
+
+
+def has_address(provider: Provider) -> bool:
+    """Return whether a provider has an address, its own or one in the environment."""
+    return bool(provider.base_url or os.environ.get(base_variable(provider), "").strip())
 
 
 def _with_version(address: str, provider: Provider) -> str:
@@ -176,8 +187,9 @@ def select_endpoint(
 
 
 def available(settings: Settings) -> list[Provider]:
-    """Return the providers that have a key and that only a choice of the user makes the default, by name."""
-    return [each for each in known(settings) if not each.chosen_by_key and each.needs_key and _has_own_key(each, settings)]
+    """Return the providers that have an address and a key and that only a choice of the user makes the default, by name."""
+    found = (each for each in known(settings) if not each.chosen_by_key and each.needs_key and has_address(each))
+    return [each for each in found if _has_own_key(each, settings)]
 
 
 def _has_own_key(provider: Provider, settings: Settings) -> bool:
@@ -228,7 +240,7 @@ def without_key(provider: Provider, settings: Settings, *, sandbox: bool | None 
     """Return the gateway of a provider for planning only: nothing can be sent with it, and it needs no key."""
     if settings.get("sandbox") if sandbox is None else sandbox:
         return endpoint_for(provider, settings, sandbox=True)
-    return Endpoint(provider, base_url(provider), False, Key(""), provider.polling)
+    return Endpoint(provider, base_url(provider) if has_address(provider) else "", False, Key(""), provider.polling)
 
 
 def _dialect(provider: Provider) -> str:

@@ -39,8 +39,9 @@ _MANY = 1_000  # words
 # the lines of a row stand together, as in a table
 # fmt: off
 COMMANDS: tuple[Command, ...] = (
-    Command("providers", "gateways.providers", "", "the gateways: models, whether a key is set, what each can do"),
-    Command("models", "gateways.models", "[NAME]", "the models of a gateway or of all: sizes in pixels, qualities, formats, limits", 1,
+    Command("providers", "gateways.providers", "", "the services: models, whether a key is set, what each can do"),
+    Command("models", "gateways.models", "[NAME]",
+            "the models of a service, or one: sizes in pixels, qualities, formats, limits; without a name, all in a line each", 1,
             choices="providers"),
     Command("plan", "gateways.plan", "[OPTIONS] [--all]",
             "which services with a key can make such a picture, in which pixels, for how much; --all: those without a key too", _MANY,
@@ -84,7 +85,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("forget", "jobs.forget", "ID",
             "give up a task that has no picture: only resume ID still collects it, and --reuse may send it again", 1),
     Command("login", "settings.login", "NAME [--save]",
-            "ask for a gateway's key without showing it; --save stores it in the system keyring", 1, ("--save",), choices="providers"),
+            "ask for a service's key without showing it; --save stores it in the system keyring", 1, ("--save",), choices="providers"),
     Command("doctor", "doctor.doctor", "[--network]", "what is installed, configured and reachable, and how to fix what is not", 0,
             ("--network",)),
     Command("config", "settings.config", "[NAME=VALUE]",

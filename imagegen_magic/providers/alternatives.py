@@ -28,6 +28,7 @@ _LABELS = {
 }
 
 _FIELDS = {item.name for item in fields(ImageRequest)}
+_NAMED = 3  # models of one service that a message names
 
 MakePlan = Callable[[Provider, ImageRequest], Plan]
 IsReady = Callable[[Provider], bool]
@@ -70,6 +71,8 @@ def alternatives(
 
 def _label(provider: Provider, models: Sequence[Model], note: tuple[str, ...], *, name_model: bool) -> str:
     named = [model.name for model in models if name_model or models[0] is not provider.models[0]]
+    if len(named) > _NAMED:
+        named[_NAMED - 1 :] = [f"and {len(named) - _NAMED + 1} more"]
     notes = ", ".join((*named, *note))
     return f"{provider.name} ({notes})" if notes else provider.name
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -39,7 +40,7 @@ Finding = tuple[str, str, str]
 
 
 def doctor(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
-    """Show what was found; with --network also whether the gateways answer. No key is sent."""
+    """Show what was found; with --network also whether the services that can be used answer. No key is sent."""
     findings = sorted(_findings(context, "--network" in flags), key=lambda finding: not finding[2])
     problems = sum(bool(fix) for _, _, fix in findings)
     summary = f"{pluralize(problems, 'problem')} found, listed first." if problems else "No problems found."
@@ -143,17 +144,23 @@ def _sizes(folder: Path) -> Iterator[int]:
 
 
 def _gateways(settings: Settings, network: bool) -> Iterator[Finding]:
-    providers, addresses = list(endpoints.known(settings)), {}
+    addresses: dict[str, str] = {}
     yield from _default_gateway(settings)
-    for provider in providers:
+    unused = []
+    for provider in endpoints.known(settings):
+        if not endpoints.has_key(provider, settings) and not os.environ.get(endpoints.base_variable(provider)):
+            unused.append(provider.name)
+            continue
         yield f"key of {provider.name}", key_status(provider, settings), key_problem(provider, settings)[1]
         try:
             addresses[provider.name] = address = endpoints.base_url(provider)
         except ImageGenError as error:
             yield f"address of {provider.name}", error.what, error.hint
         else:
-            fix = "" if address.startswith("https://") else "use https://, so that the key is encrypted on its way"
-            yield f"address of {provider.name}", address, fix
+            encrypted = address.startswith("https://") or not provider.needs_key
+            yield f"address of {provider.name}", address, "" if encrypted else "use https://, so that the key is encrypted on its way"
+    if unused:
+        yield "no key for", f"{', '.join(unused)}; %imagegen providers shows where to set one", ""
     yield from _proxies(addresses)
     yield _certificates()
     if network:

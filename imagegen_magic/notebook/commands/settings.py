@@ -46,7 +46,8 @@ def login(context: NotebookContext, arguments: list[str], flags: dict[str, str])
     provider = registry.get_provider(arguments[0], settings.provider_tables)
     key = _ask(provider)
     credentials.remember(provider.name, key)
-    print(f"The key of {provider.title} is kept until this kernel ends. Nothing was sent; the next cell uses it.")
+    user = "the next cell" if provider.chosen_by_key else f"a cell with -p {provider.name}"
+    print(f"The key of {provider.title} is kept until this kernel ends. Nothing was sent; {user} uses it.")
     if "--save" in flags:
         credentials.save(provider.name, key, settings.home)
         print("It is also in the system keyring.")
