@@ -420,7 +420,7 @@ def _asks_first(request: ImageRequest, keywords: Mapping[str, Any]) -> bool:
     """Return whether starting may wait for a service's description of its models."""
     settings = load()
     name = keywords["provider"] or settings.get("provider")
-    return bool(name) and can_learn(registry.get_provider(name, settings.provider_tables), request.model)
+    return bool(name) and can_learn(endpoints.located(registry.get_provider(name, settings.provider_tables)), request.model)
 
 
 def request_of(prompt: str | ImageRequest, options: Mapping[str, Any]) -> ImageRequest:

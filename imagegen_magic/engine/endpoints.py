@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -79,7 +80,20 @@ def without_its_key(state: Mapping[str, Any]) -> Endpoint:
 
 def known(settings: Settings) -> Iterator[Provider]:
     """Yield every gateway that can be used: built in, configured, and plugged in; those that are configured wrongly are left out."""
-    yield from registry.all_providers(settings.provider_tables)
+    yield from map(located, registry.all_providers(settings.provider_tables))
+
+
+def located(provider: Provider) -> Provider:
+    """Return what speaks at the address that the environment gives for a provider, with its further variables; usually itself."""
+    address = os.environ.get(base_variable(provider), "").strip().rstrip("/")
+    values = tuple((name, value) for name in provider.variables if (value := os.environ.get(name, "").strip()))
+    return _located(provider, address, values) if address or values else provider
+
+
+@functools.lru_cache(maxsize=64)
+def _located(provider: Provider, address: str, values: tuple[tuple[str, str], ...]) -> Provider:
+    found = registry.moved(provider, address) if address and not _address_problem(address) else provider
+    return found.configured(dict(values)) if values else found
 
 
 def has_key(provider: Provider, settings: Settings) -> bool:
@@ -100,8 +114,11 @@ def alternatives_to(
 
 
 def ready(settings: Settings, sandbox: bool) -> Callable[[Provider], bool]:
-    """Return a function that returns whether a request could go to a gateway now: it has a key, or the sandbox stands in for it."""
-    return lambda provider: sandbox or has_key(provider, settings)
+    """Return a function that returns whether a request could go to a provider now: it has a key, or the sandbox stands in for it.
+
+    The sandbox stands in for the gateways that are chosen by their key; other services are named to those who have their key.
+    """
+    return lambda provider: (sandbox and provider.chosen_by_key) or has_key(provider, settings)
 
 
 def base_variable(provider: Provider) -> str:
@@ -233,6 +250,7 @@ def endpoint_for(provider: Provider, settings: Settings, *, sandbox: bool = Fals
     polling = PollingPolicy(interval or own.min_interval, interval or own.initial_delay, own.batch_size)
     if sandbox:
         return Endpoint(provider, _with_version(f"{SANDBOX_ORIGIN}/{_dialect(provider)}", provider), True, Key("sandbox"), polling, note)
+    provider = located(provider)
     return Endpoint(provider, base_url(provider), False, credentials.require(provider, settings.home), polling, note)
 
 
@@ -240,6 +258,7 @@ def without_key(provider: Provider, settings: Settings, *, sandbox: bool | None 
     """Return the gateway of a provider for planning only: nothing can be sent with it, and it needs no key."""
     if settings.get("sandbox") if sandbox is None else sandbox:
         return endpoint_for(provider, settings, sandbox=True)
+    provider = located(provider)
     return Endpoint(provider, base_url(provider) if has_address(provider) else "", False, Key(""), provider.polling)
 
 

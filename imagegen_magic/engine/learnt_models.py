@@ -64,7 +64,7 @@ def _learnt(
     if call is None:
         return provider
     file = _file(settings, endpoint, what)
-    if fetch and not _is_fresh(file):
+    if fetch and not _is_fresh(file) and not loop.here():
         _fetch(endpoint, settings, call, file)
     try:
         name = (type(provider), provider.name, len(provider.models), file, file.stat().st_mtime_ns)

@@ -65,6 +65,7 @@ def alternatives(
     candidates = (provider, *(each for each in others if each.name != provider.name))
     found = [(each, models) for each in candidates if (models := _able_models(each, request, make))]
     usable = [pair for pair in found if pair[0] is provider or ready(pair[0])]
+    found = [pair for pair in found if pair[0].chosen_by_key] or found  # of those without a key, the gateways
     note = () if usable else ("no key",)
     return [_label(each, models, note, name_model=each is provider) for each, models in usable or found]
 
