@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,15 +15,18 @@ from shells import a_shell
 from imagegen_magic import generate, run
 from imagegen_magic.engine import api
 from imagegen_magic.engine.jobs.builder import fingerprint
+from imagegen_magic.engine.jobs.task import RunningTask, known_seeds
 from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.notebook.arguments import parser
 from imagegen_magic.notebook.arguments.cell_text import cell
 from imagegen_magic.notebook.arguments.request_builder import build_request
+from imagegen_magic.notebook.output.captions import caption
 from imagegen_magic.providers import alternatives, registry
 from imagegen_magic.providers.base import Model, Parameter, Provider
 from imagegen_magic.request import ImageRequest
+from imagegen_magic.studies.comparison import settings
 from imagegen_magic.studies.history import provenance
 from imagegen_magic.studies.sweeps import plan as sweeps
 
@@ -238,10 +243,47 @@ def shell() -> Iterator[Any]:
 
 
 def test_pictures_with_seeds_are_made(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """The whole way, from a cell to the ledger and a sidecar; the history's request has the seed."""
-    made = run(generate("a fox", provider="gemini", sandbox=True, seed=7, n=2, parameters={"temperature": 0.5}))
+    """The whole way, from a cell to the ledger, a sidecar and a caption: each picture has its own seed, and the request the first."""
+    made = run(generate("a fox", provider="gemini", sandbox=True, seed=7, n=3, parameters={"temperature": 0.5}))
     assert dict(made[0].request.parameters) == {"seed": 7, "temperature": 0.5}
-    sidecar = made[0].path.with_suffix(".json").read_text()
-    assert '"seed": 7' in sidecar
+    assert [image.seed for image in made] == [7, 8, 9]
+    assert [json.loads(image.path.with_suffix(".json").read_text())["seed"] for image in made] == [7, 8, 9]
+    assert "seed 8" in caption(made[1]).text
+    assert settings(made[1])["seed"] == "8"
     shell.run(f"%imagegen recall {made[0].id}")
     assert "--seed 7" in capsys.readouterr().out
+    (again,) = run(generate("a fox", provider="gemini", sandbox=True, seed=8, parameters={"temperature": 0.5}, reuse=True))
+    assert (again.reused, again.seed) == (True, 8)
+
+
+def test_a_plan_shows_the_seeds_of_its_pictures(shell: Any) -> None:
+    """`--seed 7 -n 4` is 7, 8, 9, 10 there too."""
+    shell.run("%%imagegen -p gemini --sandbox --dry-run --seed 7 -n 4\na fox")
+    assert "7, 8, 9, 10" in "".join(shell.shown())
+
+
+def test_a_seed_that_the_service_reports_is_recorded() -> None:
+    """It takes precedence, and without one the requested seed counts."""
+    task = RunningTask(1, 0, 3, 2, {}, "key")
+    asked = ImageRequest("a fox", parameters={"seed": 7})
+    assert known_seeds(asked, task, (11, 12)) == {0: 11, 1: 12}
+    assert known_seeds(asked, task, ()) == {0: 9}
+    assert known_seeds(ImageRequest("a fox"), task, ()) == {}
+    assert known_seeds(ImageRequest("a fox"), task, (11,)) == {0: 11}
+
+
+def test_a_reported_seed_is_in_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request without a seed has none, and its picture has the service's."""
+    gemini = type(registry.get_provider("gemini"))
+    read = gemini.read_submission
+
+    def with_seed(self: Any, answer: Any) -> Any:
+        submission = read(self, answer)
+        return replace(submission, finished=replace(submission.finished, seeds=(4321,)))
+
+    monkeypatch.setattr(gemini, "read_submission", with_seed)
+    (image,) = run(generate("a fox", provider="gemini", sandbox=True))
+    assert (image.seed, image.request.parameters) == (4321, {})
+    (row,) = run(api.ledger(load()).tasks())[0].pictures
+    assert (row.id, row.seed) == (image.id, 4321)
+    assert json.loads(image.path.with_suffix(".json").read_text())["seed"] == 4321

@@ -112,7 +112,14 @@ async def recover_spooled(context: EngineContext, settings: Settings, rows: Sequ
         if result is not None:
             cost = endpoint.label_cost(result.cost if result.cost.amount is not None else each.price)
             await context.ledger.record_result(
-                each.task.row, result.image_urls, expires_at=None, cost=cost, seconds=result.seconds, answer=None, task_id=name
+                each.task.row,
+                result.image_urls,
+                expires_at=None,
+                cost=cost,
+                seconds=result.seconds,
+                answer=None,
+                task_id=name,
+                seeds=result.seeds,
             )
             found.append(each.task.row)
     return found

@@ -32,7 +32,7 @@ class Caption(NamedTuple):
 def caption(image: GeneratedImage, *, folder: Path | None = None) -> Caption:
     """Return the line below an image; its path is relative to `folder` (default: the notebook's)."""
     warnings = (*image.differences, *_drift_warning(image))
-    facts = [f"{image.width}×{image.height}", made_by(image)]
+    facts = [f"{image.width}×{image.height}", made_by(image), *([] if image.seed is None else [f"seed {image.seed}"])]
     if image.seconds is not None:
         facts.append(duration(image.seconds))
     facts += image.unchecked
