@@ -129,7 +129,8 @@ class Ledger(LedgerFile):
     ) -> list[int]:
         """Record the image URLs of a finished task, with its id if that is new, and return the images' ids, in order.
 
-        `seeds` are those of the first images. If it had URLs already, those of images that are not saved yet are replaced under the same ids.
+        `seeds` are those of the first images. If it had URLs already, those of images that are not saved yet are replaced under the same
+        ids.
         """
         changes = encoded({"cost": cost, "seconds": seconds, "answer": answer, "task_id": task_id or None})
 
