@@ -51,8 +51,9 @@ COMMANDS: tuple[Command, ...] = (
             "submissions without an answer again with the same key, which makes and charges only what never arrived", 2, ("--ask-again",)),
     Command("jobs", "jobs.jobs", "", "the running and pending tasks"),
     Command("wait", "jobs.wait", "", "wait for the jobs this session started with --no-wait"),
-    Command("cancel", "jobs.cancel", "[ID]", "stop waiting for a job, or for all; the gateway continues, and resume collects", 1,
-            choices="jobs"),
+    Command("cancel", "jobs.cancel", "[ID] [--at-service]",
+            "stop waiting for a job, or for all; the gateway continues, and resume collects; --at-service: stop the tasks of a job, or "
+            "task ID, at the service too, and show what was charged", 1, ("--at-service",), choices="jobs"),
     Command("history", "history.history", "[WORDS] [--model NAME] [--since 7d] [--stars N] [--tag TAG]",
             "the latest pictures, or those whose prompt has the words", _MANY, valued=("--model", "--since", "--stars", "--tag")),
     Command("show", "history.show", "[ID]", "show a picture of the history again; without an id, the latest", 1),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from imagegen_magic.engine import loop, threads
 from imagegen_magic.engine.context import EngineContext
 from imagegen_magic.engine.jobs import inline
+from imagegen_magic.engine.jobs.cancellation import before_it_began, cancel_if_queued
 from imagegen_magic.engine.jobs.download import ImageDownloader
 from imagegen_magic.engine.jobs.inquiry import INDETERMINATE, StillUnclear, asked_until, read_inquiry
 from imagegen_magic.engine.jobs.spooled import PATIENCE, SpooledAnswer
@@ -162,6 +163,15 @@ class TaskRunner(ProcessBound):
     def leave(self, error: ImageGenError) -> None:
         """Note the error that ended it here."""
         self.finished, self._error = True, error
+
+    async def cancel_if_queued(self) -> bool:
+        """Cancel the task at the service if that has not begun it; returns whether it is cancelled, and so recorded as not charged."""
+        if self.task.addresses or not await cancel_if_queued(self._context, self.endpoint, self.task.task_id):
+            return False
+        error = before_it_began(self.endpoint.provider)
+        await self._fail(error)
+        self.leave(error)
+        return True
 
     async def _set_state(self, state: str, **columns: Any) -> None:
         """Record a state; the ledger writes later what it cannot write now, and the first error is the one to report."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -10,12 +11,13 @@ from IPython.core.error import UsageError
 from IPython.display import display
 
 from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.jobs.service_cancel import Cancellation, cancel_at_service
 from imagegen_magic.engine.jobs.unanswered import Unanswered, unanswered
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.humanize import gateway_name, local_minute, pluralize, truncate
 from imagegen_magic.notebook.arguments.confirmation import can_answer, confirm
 from imagegen_magic.notebook.output.tables import Note, Page, Table, show_note
-from imagegen_magic.notebook.progress.run import Interrupted, bind_result, wait_in_cell
+from imagegen_magic.notebook.progress.run import Interrupted, bind_result, cancelled_too, wait_in_cell
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.jobs.job import Job
@@ -181,9 +183,12 @@ def wait(context: NotebookContext, arguments: list[str], flags: dict[str, str]) 
 
 
 def cancel(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
-    """Stop waiting for a job, or for all."""
+    """Stop waiting for a job, or for all; with --at-service, cancel its tasks, or the one of that number, at the service too."""
     running = [job for job in context.jobs if not job.done]
     chosen = [job for job in running if not arguments or str(job.id) == arguments[0]]
+    if "--at-service" in flags:
+        _cancel_at_service(context, arguments, chosen)
+        return
     if arguments and not chosen:
         ids = ", ".join(str(job.id) for job in running) or "none"
         raise UsageError(f"Job {arguments[0]} is not running (running: {ids}). A running cell stops with its own Cancel or interrupt.")
@@ -192,10 +197,43 @@ def cancel(context: NotebookContext, arguments: list[str], flags: dict[str, str]
     if not chosen:
         print("No job is running.")
         return
-    print(
-        f"Stopped waiting for {pluralize(len(chosen), 'job')}. The gateways continue with the accepted tasks and charge for them: "
-        "%imagegen resume collects their pictures."
-    )
+    goes_on = cancelled_too(chosen) or "The gateways continue with the accepted tasks and charge for them"
+    print(f"Stopped waiting for {pluralize(len(chosen), 'job')}. {goes_on}: %imagegen resume collects their pictures.")
+
+
+def _cancel_at_service(context: NotebookContext, arguments: list[str], chosen: Sequence[Job]) -> None:
+    """Cancel the tasks of jobs of this session, or the open task of a number, at their services, and print what came of each."""
+    if not chosen and not (arguments and _ROW.fullmatch(arguments[0])):
+        raise UsageError("Give the number of a job or a task: %imagegen cancel ID --at-service; %imagegen jobs lists them.")
+    for job in chosen:
+        job.cancel()
+    for job in chosen:
+        with contextlib.suppress(ImageGenError):  # that the waiting was stopped
+            job.wait()
+    rows = [runner.task.row for job in chosen for runner in job.runners] or [int(arguments[0])]
+    for each in loop.run(cancel_at_service(context.settings(), rows)):
+        print(_came_of(each))
+
+
+def _came_of(done: Cancellation) -> str:
+    """Return what cancelling a task at its service did, what was charged, and the next step."""
+    task, collect = f"Task {done.task.row}", f"%imagegen resume {done.task.row}"
+    gateway = gateway_name(done.task.provider, done.task.sandbox)
+    match done.outcome:
+        case "cancelled":
+            return f"{task} was cancelled at {gateway} before it began. Nothing was charged."
+        case "stopped":
+            charged = {"no": "Nothing was charged.", "yes": "It was charged."}.get(done.charge, "It may have been charged.")
+            return f"{task} was stopped at {gateway} while it ran. {charged}"
+        case "asked":
+            return f"{task}: {gateway} was asked to stop it, and it may be charged. {collect} shows what came of it."
+        case "finished":
+            return f"{task} was finished already, and is charged. {collect} collects its pictures."
+        case "impossible":
+            return f"{task}: {gateway} cancels no tasks. It continues there and is charged: {collect} collects its pictures."
+        case "unclear":
+            return f"{task}: it is unknown what became of it at {gateway}{f', {done.problem}' if done.problem else ''}. {collect} polls it."
+    return f"{task} is not open at its service ({_CLOSED.get(done.task.state, done.task.state)}), so nothing was cancelled."
 
 
 def forget(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
