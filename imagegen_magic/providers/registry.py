@@ -168,10 +168,10 @@ def _configured(name: str, table: object) -> Provider:
     except UnsupportedOption as error:
         raise _bad(where, error.what, error.hint) from None
     attributes = {
-        **further,
         "name": name,
         "title": table.get("title", name),
         "base_url": base_url,
+        **further,
         "key_variable": key_variable,
         "needs_key": bool(key_variable) if "key_variable" in table else parent.needs_key,
         "template": False,
