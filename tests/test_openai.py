@@ -163,6 +163,17 @@ def test_several_pictures_are_single_requests_and_the_plan_says_what_that_costs(
     assert plan(references=(PHOTO,)).warnings == ()
 
 
+def test_pictures_are_made_together_if_that_is_requested() -> None:
+    """Up to ten in one request; the plan says what a lost answer loses."""
+    made = plan(n=12, references=(PHOTO,), parameters={"together": "yes"})
+    assert (made.images_per_call, [(call.json or {})["n"] for call in made.calls]) == ((10, 2), [10, 2])
+    assert made.warnings == ("10 pictures are one request: if its answer is lost, all of them are",)
+    assert "together" not in (made.calls[0].json or {})
+    assert sent(n=1, parameters={"together": True}) == sent()
+    with pytest.raises(UnsupportedOption, match="streams one picture of a request only"):
+        plan(n=2, parameters={"together": True, "partials": 1})
+
+
 def test_partial_pictures_are_a_stream_and_cost_output_tokens() -> None:
     """Without them there is no stream."""
     made = plan(parameters={"partials": 2})

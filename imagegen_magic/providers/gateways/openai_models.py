@@ -25,6 +25,7 @@ RATES: Final = Rates(
 )
 _LEVELS = ("low", "medium", "high")
 _THREE_SIZES = parse_sizes(("1k",), {"1:1": "1024x1024", "3:2": "1536x1024", "2:3": "1024x1536"})
+MAX_TOGETHER: Final = 10
 _PARAMETERS = {
     "complexity": Parameter("choice", choices=_LEVELS, common=True, help="effort of planning the picture, apart from its quality"),
     "partials": Parameter(
@@ -36,6 +37,7 @@ _PARAMETERS = {
         common=True,
         help=f"partial pictures while it is being made; each costs {PARTIAL_TOKENS} output tokens",
     ),
+    "together": Parameter("flag", default=False, help=f"up to {MAX_TOGETHER} pictures in one request, which are lost together"),
 }
 
 
