@@ -64,6 +64,11 @@ def built_in() -> tuple[Provider, ...]:
     return tuple(_built_in().values())
 
 
+def templates() -> tuple[Provider, ...]:
+    """Return those that only `like` in [tool.imagegen.providers.NAME] makes a provider, by name."""
+    return tuple(provider for provider in _in_files().values() if provider.template)
+
+
 def in_file(name: str) -> Provider:
     """Return the gateway or template with a file in `gateways/`. Raises KeyError."""
     return _in_files()[name]
