@@ -17,7 +17,7 @@ from waiting import until
 from imagegen_magic import generate
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.settings import load
-from imagegen_magic.errors import ContentRejected, InsufficientBalance, SubmissionUnknown, TaskFailed
+from imagegen_magic.errors import ContentRejected, InsufficientBalance, SubmissionUnknown, TaskFailed, UnsupportedOption
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.result import Generation
 
@@ -112,6 +112,17 @@ def test_several_pictures_have_seeds_that_count_up(service: str, server: Sandbox
     make(prompt, service, n=3, parameters={"seed": 7})
     bodies = [entry["json"] for entry in server.accepted(prompt)]
     assert sorted(body.get("input", body)["seed"] for body in bodies) == [7, 8, 9]
+
+
+def test_the_parameters_of_another_model_are_learnt_from_its_schema(server: Sandbox) -> None:
+    """Each has its name on the wire, and a value out of range is refused before anything is sent."""
+    prompt = "a fox of another painter"
+    for model in ("acme/painter", f"acme/painter:{'0a' * 32}"):
+        assert make(prompt, "replicate", model=model, parameters={"steps": 20}).images
+        with pytest.raises(UnsupportedOption, match="takes no steps 99") as caught:
+            make(prompt, "replicate", model=model, parameters={"steps": 99})
+        assert caught.value.fix == {"steps": 50}
+    assert [entry["json"]["input"]["num_inference_steps"] for entry in server.submissions(prompt)] == [20, 20]
 
 
 @services
