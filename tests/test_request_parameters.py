@@ -287,3 +287,12 @@ def test_a_reported_seed_is_in_the_history(monkeypatch: pytest.MonkeyPatch) -> N
     (row,) = run(api.ledger(load()).tasks())[0].pictures
     assert (row.id, row.seed) == (image.id, 4321)
     assert json.loads(image.path.with_suffix(".json").read_text())["seed"] == 4321
+
+
+def test_tab_offers_the_parameters_of_the_model(shell: Any) -> None:
+    """Those without an option of their own after --set, with the values of a list; all as axes, the common ones first."""
+    assert shell.tab("%%imagegen -p tunable --set ") == ["steps=", "style=photo", "style=ink"]
+    assert shell.tab("%%imagegen -p tunable --set style=p") == ["style=photo"]
+    assert shell.tab("%%imagegen -p tunable --sweep ") == ["seed=", "negative_prompt=", "steps=", "style="]
+    assert shell.tab("%%imagegen -p tunable -m plain-1 --set ") == []
+    assert shell.tab("%%imagegen -p tunable --se") == ["--seed", "--set"]
