@@ -13,7 +13,7 @@ from IPython.core.error import UsageError
 from shells import a_shell
 
 from imagegen_magic import generate, run
-from imagegen_magic.engine import api
+from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.jobs.builder import fingerprint
 from imagegen_magic.engine.jobs.task import RunningTask, known_seeds
 from imagegen_magic.engine.ledger import stored_requests
@@ -23,6 +23,9 @@ from imagegen_magic.notebook.arguments import parser
 from imagegen_magic.notebook.arguments.cell_text import cell
 from imagegen_magic.notebook.arguments.request_builder import build_request
 from imagegen_magic.notebook.output.captions import caption
+from imagegen_magic.notebook.panel.form import Form
+from imagegen_magic.notebook.panel.parameters import ParameterFields
+from imagegen_magic.notebook.panel.state import PanelState, read
 from imagegen_magic.providers import alternatives, registry
 from imagegen_magic.providers.base import Model, Parameter, Provider
 from imagegen_magic.request import ImageRequest
@@ -296,3 +299,49 @@ def test_tab_offers_the_parameters_of_the_model(shell: Any) -> None:
     assert shell.tab("%%imagegen -p tunable --sweep ") == ["seed=", "negative_prompt=", "steps=", "style="]
     assert shell.tab("%%imagegen -p tunable -m plain-1 --set ") == []
     assert shell.tab("%%imagegen -p tunable --se") == ["--seed", "--set"]
+
+
+def test_the_panel_has_a_control_for_each_parameter() -> None:
+    """The common ones are shown, the rest unfold; what is typed is sent, and what cannot be sent is a problem with its fix."""
+    state = PanelState(load(), ImageRequest("a fox"), "tunable", None)
+    form = Form(lambda option, value: state.choose(option, read(option, value)))
+
+    def draw() -> None:
+        async def drawing() -> None:
+            form.draw(state)
+
+        loop.run(drawing())
+
+    draw()
+    assert list(form.parameters.fields) == ["seed", "negative_prompt", "steps", "style"]
+    form.parameters.fields["seed"].value = "7"
+    form.parameters.fields["style"].value = "ink"
+    assert dict(state.request.parameters) == {"seed": 7, "style": "ink"}
+    form.parameters.fields["steps"].value = "99"
+    assert [(problem.option, problem.fix) for problem in state.validation.problems] == [("steps", 50)]
+    state.apply_fixes()
+    draw()
+    assert (form.parameters.fields["steps"].value, state.validation.problems) == ("50", ())
+    form.parameters.fields["style"].value = ""
+    assert dict(state.request.parameters) == {"seed": 7, "steps": 50}
+    state.choose("model", "plain-1")
+    draw()
+    assert form.parameters.fields == {}
+    assert {problem.option for problem in state.validation.problems} == {"seed", "steps"}
+
+
+def test_many_parameters_are_folded() -> None:
+    """A model with 40 of them shows the common one, and a button for the rest."""
+    many = {f"knob_{number}": Parameter("integer") for number in range(39)} | {"seed": Parameter("integer", common=True)}
+    model = replace(Tunable.models[0], parameters=many)
+    fields = ParameterFields(lambda option, value: None)
+    common, unfold, further = fields.widget.children
+
+    async def drawing() -> None:
+        fields.draw(model, {"knob_3": 5, "seed": True})
+
+    loop.run(drawing())
+    assert (len(common.children), len(further.children), further.layout.display) == (1, 39, "none")
+    assert (unfold.description, fields.fields["knob_3"].value) == ("Show 39 further parameters", "5")
+    unfold.click()
+    assert (unfold.description, further.layout.display) == ("Hide them", None)
