@@ -96,6 +96,15 @@ def test_a_gateway_without_cancelling_is_left_as_ever(monkeypatch: pytest.Monkey
         assert [task.state for task in tasks()] == ["submitted"]
 
 
+@pytest.mark.parametrize(("service", "note"), [("fal", "in queue, position 0"), ("replicate", "starting")])
+def test_the_progress_shows_the_queue(service: str, note: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the service names it."""
+    with a_server(monkeypatch, LONG):
+        job = started(service, "a fox that waits")
+        until(lambda: [each.note for each in job.latest.values()] == [note])
+        stopped(job)
+
+
 @pytest.fixture
 def shell() -> Iterator[Shell]:
     """A shell with the extension."""

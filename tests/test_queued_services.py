@@ -165,6 +165,15 @@ def test_a_submission_with_an_unknown_outcome_is_never_repeated(service: str, fa
     assert (len(server.submissions(prompt)), states()) == (1, ["unknown"])
 
 
+def test_a_submission_without_an_answer_is_found_in_replicates_list(server: Sandbox) -> None:
+    """Resume collects it, and nothing is submitted again."""
+    prompt = "a found fox [[fault: drop-after-accept]]"
+    with pytest.raises(SubmissionUnknown):
+        make(prompt, "replicate")
+    assert len(api.resume(load()).wait().images) == 1
+    assert (len(server.submissions(prompt)), states()) == (1, ["saved"])
+
+
 @services
 def test_refused_content_is_reported_with_its_charge(service: str) -> None:
     """Both services refuse after they accepted, and may charge for it."""

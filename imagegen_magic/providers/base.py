@@ -297,6 +297,7 @@ class Provider:
     error_hints: ClassVar[Mapping[str, str]] = _LATER  # error code in lower case -> who can do what about it
     balance_path: ClassVar[str] = ""  # of what the account has; "": it does not say
     list_path: ClassVar[str] = ""  # of the account's latest tasks; "": it lists none
+    list_seconds: ClassVar[float] = 3 * 86_400.0  # for which the list names a task's prompt
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Accept the attributes of a gateway written for 0.1.0, with a DeprecationWarning."""

@@ -442,7 +442,8 @@ class TaskRunner(ProcessBound):
         await self._images.record_addresses(state)
 
     def _report_state(self, state: Pending | None, note: str) -> None:
-        self.report("waiting", note, fraction=state.fraction if state else None)
+        queued = state.status.replace("_", " ") if state and state.queued else ""
+        self.report("waiting", note or queued, fraction=state.fraction if state else None)
 
 
 def _first_view(text: str) -> Preview:
