@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 from IPython.core.error import UsageError
+from PIL import Image
 from shells import a_shell
 
 from imagegen_magic import generate, run
@@ -19,6 +21,7 @@ from imagegen_magic.engine.jobs.task import RunningTask, known_seeds
 from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.imaging.metadata import embed
 from imagegen_magic.notebook.arguments import parser
 from imagegen_magic.notebook.arguments.cell_text import cell
 from imagegen_magic.notebook.arguments.request_builder import build_request
@@ -345,3 +348,13 @@ def test_many_parameters_are_folded() -> None:
     assert (unfold.description, fields.fields["knob_3"].value) == ("Show 39 further parameters", "5")
     unfold.click()
     assert (unfold.description, further.layout.display) == ("Hide them", None)
+
+
+def test_a_files_metadata_holds_them() -> None:
+    """They come back from the XMP of a copy, as the request had them."""
+    request = api.request_of("a fox", {"seed": 7, "negative_prompt": "text", "parameters": {"steps": 30}})
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "PNG")
+    found = embed.read(embed.embed(buffer.getvalue(), embed.Origin("a fox", asked=request.asked(), gateway="tunable")))
+    assert found is not None
+    assert provenance.asked({"prompt": found.prompt, **found.asked}) == request
