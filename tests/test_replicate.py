@@ -203,6 +203,7 @@ def test_a_models_own_schema_has_its_parameters() -> None:
     assert REPLICATE.read_schema("acme/painter", {"detail": "Not found"}) is None
     assert REPLICATE.schema_call("acme/painter") == Call("GET", "/models/acme/painter")
     assert REPLICATE.schema_call("acme/painter:abc12345") == Call("GET", "/models/acme/painter/versions/abc12345")
+    assert REPLICATE.schema_call("flux") is None
 
 
 # predictions

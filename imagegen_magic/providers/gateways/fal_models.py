@@ -19,7 +19,7 @@ from imagegen_magic.request import ImageRequest
 CHECKED = "2026-11-30"
 SEED = Parameter("integer", minimum=0, counted=True, common=True, help="the same seed and prompt give the same picture")
 _FORMATS = ("jpeg", "png")
-_FREE = PixelRule(step=16, max_edge=14_142, max_ratio=14_142 / 16, min_area=256, max_area=14_142**2)
+_FREE = PixelRule(step=16, max_edge=14_142, max_ratio=100, min_area=256, max_area=14_142**2)
 _PRESETS = parse_sizes(  # the pixels of fal's names square_hd, landscape_4_3 and so on, and three further ratios
     ("1k",),
     {

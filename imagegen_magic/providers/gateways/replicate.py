@@ -154,8 +154,10 @@ class Replicate(Provider):
             return "cancelled"
         return {"canceled": "running", "succeeded": "finished", "failed": "finished"}.get(status, "unknown")
 
-    def schema_call(self, name: str) -> Call:
-        """Return the request for a model, or for a version of it, with its OpenAPI document."""
+    def schema_call(self, name: str) -> Call | None:
+        """Return the request for a model, or for a version of it, with its OpenAPI document; None for what cannot be one."""
+        if not re.fullmatch(_NAME, name):
+            return None
         model, _, version = name.partition(":")
         return Call("GET", f"/models/{quote(model)}{f'/versions/{version}' if version else ''}")
 
