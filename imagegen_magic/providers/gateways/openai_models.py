@@ -66,7 +66,7 @@ def _model(name: str, **differences: Any) -> Model:
         references_as="data_url",
         added="2026-12-01",
         checked="2026-11-30",
-        document="https://developers.openai.com/api/docs/guides/image-generation",
+        document="https://github.com/openai/openai-python, version 3.57.0, and OpenAI's OpenAPI document",
     )
     return replace(common, **differences)
 
