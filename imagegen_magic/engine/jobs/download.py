@@ -234,7 +234,7 @@ class ImageDownloader:
         try:
             download = await self._answer_of(url)
         except HTTPStatusError as error:
-            gone = DownloadError(f"The picture's address has expired ({error}), and the gateway gives no new one", blame="gateway")
+            gone = DownloadError(f"The picture's address has expired ({error}), and the service gives no new one", blame="gateway")
             return await self._fetch_renewed(await self._renew(image, url, gone, "the address had expired, requesting a new one"))
         except NotTrusted as error:
             if not self._task.resumed:  # the gateway has just named it

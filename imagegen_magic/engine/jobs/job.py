@@ -378,7 +378,7 @@ def _stopped(accepted: int, unanswered: int = 0, cancelled: int = 0) -> WaitingS
     if not accepted:
         return WaitingStopped("The waiting was stopped before anything was sent", charge="no", hint="", retry=True)
     freed = f"; {pluralize(cancelled, 'other')} had not begun and {_was(cancelled)} cancelled there at no charge" if cancelled else ""
-    goes_on = f"{pluralize(accepted, 'task')} go{'es' if accepted == 1 else ''} on at the gateway"
+    goes_on = f"{pluralize(accepted, 'task')} go{'es' if accepted == 1 else ''} on at the service"
     return WaitingStopped(f"The waiting was stopped; {goes_on}{freed}")
 
 
@@ -392,7 +392,7 @@ def _defect_error(defect: BaseException, runner: TaskRunner) -> ImageGenError:
         f"Something went wrong that should not: {type(defect).__name__}: {defect}",
         blame="you",
         charge="unknown" if runner.maybe_submitted else "no",
-        hint="%imagegen error shows the trace; %imagegen resume collects what the gateway has",
+        hint="%imagegen error shows the trace; %imagegen resume collects what the service has",
     )
     error.__cause__ = defect
     return error

@@ -290,7 +290,7 @@ class TaskRunner(ProcessBound):
             path = images.keep_partial(spool.decoded(text), followed(self.spec.save_dir), self.spec.filename_stem, self.task.first)
         except (ImageInvalid, SaveError):
             return ""
-        return f"; a first view of the picture came, which is not the picture: {path}"
+        return f"; a first view was kept, which is not the finished picture: {path}"
 
     def _no_answer(self, error: OutcomeUnknown) -> SubmissionUnknown:
         return SubmissionUnknown(f"The request went out to {self.endpoint.provider.title}, and no complete answer came back ({error})")

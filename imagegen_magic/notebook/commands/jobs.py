@@ -30,7 +30,7 @@ _OPEN = {
     "submitting": "being submitted",
     "submitted": "at the gateway",
     "made": "finished, not downloaded yet",
-    "unknown": "sent, but it is unknown whether the gateway accepted it",
+    "unknown": "sent, but it is unknown whether the service accepted it",
 }
 _CLOSED = {"saved": "all its pictures are saved", "failed": "it has failed already", "dropped": "it was never sent"}
 _ROW = re.compile(r"\d{1,18}")
@@ -104,7 +104,7 @@ def _may_ask_again(context: NotebookContext, askable: Sequence[Unanswered]) -> b
     display(Page(Table(("", "gateway", "prompt", "can be asked until", "price if it is made now"), rows)))
     many = len(askable) > 1
     question = (
-        f"{pluralize(len(askable), 'submission')} got no answer. Ask the gateway again with the same key? What arrived is not charged "
+        f"{pluralize(len(askable), 'submission')} got no answer. Ask the service again with the same key? What arrived is not charged "
         "again; what never arrived is made now, at the price shown."
     )
     answer = confirm(question) if can_answer(context.shell) else None
@@ -162,7 +162,7 @@ def _next_step(unknown: Unanswered) -> str:
     if unknown.until:
         price = "at an unknown price" if unknown.price.amount is None else f"for {unknown.price}"
         steps.append(f"%imagegen resume --ask-again asks with the same key until {_until(unknown)}, {price} if it is made now")
-    return "; ".join(steps) or f"see the gateway's own task list; %imagegen forget {unknown.task.row} gives it up"
+    return "; ".join(steps) or f"see the service's own task list or usage page; %imagegen forget {unknown.task.row} gives it up"
 
 
 def wait(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
@@ -197,7 +197,7 @@ def cancel(context: NotebookContext, arguments: list[str], flags: dict[str, str]
     if not chosen:
         print("No job is running.")
         return
-    goes_on = cancelled_too(chosen) or "The gateways continue with the accepted tasks and charge for them"
+    goes_on = cancelled_too(chosen) or "The services continue with the accepted tasks and charge for them"
     print(f"Stopped waiting for {pluralize(len(chosen), 'job')}. {goes_on}: %imagegen resume collects their pictures.")
 
 
@@ -254,7 +254,7 @@ def forget(context: NotebookContext, arguments: list[str], flags: dict[str, str]
 
 def _given_up(task: TaskRow) -> ImageGenError:
     """Return the error that the ledger keeps of a task that was given up."""
-    step = f"%imagegen resume {task.row} still collects it, without paying again" if task.task_id else "see the gateway's own task list"
+    step = f"%imagegen resume {task.row} still collects it, without paying again" if task.task_id else "see the service's own task list"
     return ImageGenError("Given up with %imagegen forget", blame="you", charge="yes" if task.task_id else "unknown", hint=step)
 
 
@@ -265,4 +265,4 @@ def _forgotten(task: TaskRow) -> str:
     what = f"Task {task.row} is given up: {task.task_id or 'no id'} at {gateway}, {truncate(task.prompt)!r}, {cost}."
     if task.task_id:
         return f"{what} It was charged, and %imagegen resume {task.row} still collects it. --reuse may send the same request again."
-    return f"{what} --reuse may send the same request again. If the gateway had accepted it, you pay twice."
+    return f"{what} --reuse may send the same request again. If the service had accepted it, you pay twice."

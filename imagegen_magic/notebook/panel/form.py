@@ -85,7 +85,7 @@ class Form:
             self.compression,
             value="" if compression is None else str(compression),
             disabled=bool(validation.compression) and compression is None,
-            tooltip=validation.compression or "0 to 100; empty: the gateway's own",
+            tooltip=validation.compression or "0 to 100; empty: the service's own",
         )
 
 

@@ -66,7 +66,7 @@ def wait_in_cell(
 def _stopped(job: Job) -> str:
     if not job.submitted:
         return "stopped waiting. Nothing was sent, nothing is charged."
-    goes_on = cancelled_too([job]) or "The gateway continues with the accepted tasks and charges for them"
+    goes_on = cancelled_too([job]) or "The service continues with the accepted tasks and charges for them"
     return f"stopped waiting. {goes_on}. %imagegen resume collects the pictures without paying again."
 
 

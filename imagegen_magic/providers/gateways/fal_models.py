@@ -115,7 +115,7 @@ def _likely(ratio: str, edge: int) -> Pixels:
 
 _ACCELERATION = Parameter("choice", choices=("none", "regular", "high"), default="none", help="faster, with less care")
 _TOLERANCE = Parameter("choice", choices=("1", "2", "3", "4", "5", "6"), help="1 is the strictest")
-_NEGATIVE = Parameter("text", common=True, help="what the picture shall not show")
+_NEGATIVE = Parameter("text", common=True, help="what the picture must not show")
 
 MODELS: tuple[Model, ...] = (
     _flux("fal-ai/flux/schnell", steps=_steps(4, 12), guidance=_guidance(3.5), acceleration=_ACCELERATION),

@@ -44,7 +44,7 @@ _RAISE_LIMIT = f"raise the limit at {_SETTINGS}/limits"
 _AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 _VERIFY = (
     f"verify the organization at {_SETTINGS}/general; access can take up to 15 minutes. "
-    "Without verification, -p fal, -p openrouter, -p azure-openai and the other gateways serve GPT Image models, each with its own key"
+    "Without it, -p fal, -p openrouter, -p azure-openai and the gateways have GPT Image models, each with a key of its own"
 )
 
 
@@ -153,11 +153,11 @@ class OpenAI(Provider):
     def _warnings(self, model: Model, request: ImageRequest) -> Iterator[str]:
         partials, count = _partials(request), request.n or 1
         if partials:
-            yield f"{partials} partial pictures cost {PARTIAL_TOKENS * partials} output tokens a picture; fewer may come"
+            yield f"{partials} first views cost {PARTIAL_TOKENS * partials} output tokens a picture; fewer may come"
         if count > 1 and request.parameters.get("together"):
             yield f"{min(count, MAX_TOGETHER)} pictures are one request: if its answer is lost, all of them are"
         elif request.references and count > 1:
-            yield f"{count} pictures are {count} requests: the input tokens of the references are paid {count} times"
+            yield f"{count} pictures are {count} requests: the input tokens of the references are charged {count} times"
         if any(width * height > EXPERIMENTAL for width, height in sizes.expected_pixels(model, request)[:1]):
             yield f"{self.title} calls sizes above 2560x1440 experimental"
         if request.background == "transparent" and SNAPSHOTS.get(model.name, model.name) == "gpt-image-2":

@@ -28,7 +28,7 @@ def _parameters(samplers: Sequence[str] = (), schedulers: Sequence[str] = ()) ->
 
     return {
         "seed": Parameter("integer", minimum=0, counted=True, common=True, help="the same seed makes the same picture"),
-        "negative_prompt": Parameter("text", common=True, help="what the picture should not have"),
+        "negative_prompt": Parameter("text", common=True, help="what the picture must not show"),
         "steps": Parameter("integer", "sample_params.sample_steps", 1, 200, common=True),
         "cfg_scale": Parameter("number", f"{_CFG}.txt_cfg", 0, common=True),
         "guidance": Parameter("number", f"{_CFG}.distilled_guidance", 0),
