@@ -330,7 +330,7 @@ class APIError(ImageGenError):
     """
 
     charge: Charge = "no"
-    _default_hint = "change the request as the gateway's message says, or ask its support"
+    _default_hint = "change the request as the service's message says, or ask its support"
 
     def __init__(
         self,
@@ -405,7 +405,7 @@ class ContentRejected(ImageGenError):
 class TaskFailed(ImageGenError):
     """The gateway accepted the task and could not finish it."""
 
-    _default_hint = "check the charge on the gateway's own page"
+    _default_hint = "check the charge on the service's own page"
     _default_retry = True
 
 
@@ -439,7 +439,7 @@ class SubmissionUnknown(ImageGenError):
     blame: Blame = "network"
     charge: Charge = "unknown"
     final: bool = False
-    _default_hint = "check the gateway's own task list before you run this again; %imagegen jobs shows what can be tried"
+    _default_hint = "check the service's own task list or usage page before you run this again; %imagegen jobs shows what can be tried"
 
 
 class DownloadError(ImageGenError):

@@ -41,15 +41,18 @@ def answers() -> str:
 
 _IN_ANSWER = "in the answer"
 _MEANING = {
-    "as a task": "The service names a task within seconds and makes the pictures afterwards. Once its id is here, whatever ends, "
-    "`%imagegen resume` collects them from the service.",
-    _IN_ANSWER: "One request stays open until the pictures are made, up to 600 s. The answer goes to the disk as it arrives, and from its "
-    "last byte on it cannot be lost. If the connection breaks before that, the pictures are lost and may be charged.",
+    "as a task": "The service answers with a task's id, and makes the pictures afterwards. The id is in the ledger, so that "
+    "`%imagegen resume` collects them even if the connection, the kernel or the machine fails.",
+    _IN_ANSWER: "One request stays open until the pictures are made, up to 600 s. The answer goes to the disk as it arrives; once "
+    "its last byte is here, no picture in it is lost. If the connection breaks before that, its pictures are lost and may be charged. "
+    "The request is not repeated.",
 }
 
 
 def _names(*, synchronous: bool) -> str:
-    return ", ".join(f"`{provider.name}`" for provider in registry.built_in() if provider.synchronous is synchronous)
+    names = [f"`{provider.name}`" for provider in registry.built_in() if provider.synchronous is synchronous]
+    names += [f'`like = "{provider.name}"`' for provider in registry.templates() if provider.synchronous is synchronous]
+    return ", ".join(names)
 
 
 def models() -> str:

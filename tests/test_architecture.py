@@ -36,4 +36,6 @@ def test_every_attribute_named_for_a_gateway_exists() -> None:
 
     names = ("name", "title", "base_url", "key_variable", "models", "field_names", "polling")
     assert all(f"`{name}`" in TEXT and name in Provider.__annotations__ for name in names)
+    further = ("key_header", "synchronous", "read_event", "read_result", "cancel_call", "models_call", "schema_call")
+    assert all(f"`{name}`" in TEXT and hasattr(Provider, name) for name in further)
     assert set(model.VALUE_LISTS.values()) <= set(model.Model.__annotations__)

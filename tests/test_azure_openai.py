@@ -92,6 +92,14 @@ def test_an_edit_is_a_form() -> None:
         plan(model="gpt-image-2", references=("https://example.com/a.png",))
 
 
+def test_too_many_references_are_fixed_by_those_that_it_takes() -> None:
+    """Addresses are none of them."""
+    addresses = tuple(f"https://example.com/{number}.png" for number in range(17))
+    with pytest.raises(UnsupportedOption, match="takes at most 16 reference pictures") as refused:
+        plan(model="gpt-image-2", references=(*addresses, PHOTO))
+    assert refused.value.fix == {"references": (PHOTO,)}
+
+
 def test_its_charge_is_an_estimate() -> None:
     """The answer does not name the deployment's model."""
     cost = AZURE.cost({"usage": {"output_tokens": 1000}})

@@ -702,7 +702,7 @@ def test_a_result_whose_file_is_gone_goes_by_its_address(gateway, notebook):
     notebook.run(f"{ANSWER} --ref @{first.id}\nthe fox, older")
     assert pluralize.submissions[-1]["json"]["image_urls"] == [first.url]
     _expire(first)
-    with pytest.raises(ImageInvalid, match=rf"The file of @{first.id} is missing \(.*\), and its address at the gateway has expired"):
+    with pytest.raises(ImageInvalid, match=rf"The file of @{first.id} is missing \(.*\), and its address at the service has expired"):
         notebook.run(f"{ANSWER} --ref @{first.id}\nthe fox, older still")
     assert len(pluralize.submissions) == 1
 
@@ -908,7 +908,7 @@ def test_a_disobedient_edit_is_told_as_it_is(painting, notebook, canvas, capsys)
     assert share > 0.3
     assert image.drift == pytest.approx((share, mean), abs=1e-6)
     assert _drifts() == {image.id: pytest.approx((share, mean), abs=1e-6)}
-    words = f"the gateway changed {share * 100:.0f} % of what the mask protects (%imagegen drift {image.id} shows where)"
+    words = f"the service changed {share * 100:.0f} % of what the mask protects (%imagegen drift {image.id} shows where)"
     assert notebook.shown()[-1].startswith(words)
     assert "<strong" in notebook.shown("text/html")[-1]
     assert words in notebook.shown("text/html")[-1]
@@ -930,7 +930,7 @@ def test_only_above_the_threshold_it_is_said(share, said, painting, canvas):
     """Two per cent, where nothing else was said."""
     (image,) = _edit(references=["scene.png"], mask="middle.png")
     words = captions.caption(replace(image, drift=(share, 0.1))).text
-    assert ("the gateway changed" in words, said in words) == (bool(said), True)
+    assert ("the service changed" in words, said in words) == (bool(said), True)
 
 
 def test_the_threshold_is_a_setting(painting, notebook, canvas, monkeypatch):
@@ -940,7 +940,7 @@ def test_the_threshold_is_a_setting(painting, notebook, canvas, monkeypatch):
     notebook.run("%config ImageGenMagics.drift_above = 0.4")
     assert "protects" not in captions.caption(drifted).text
     notebook.run("%config ImageGenMagics.drift_above = 0")
-    assert "the gateway changed under 1 %" in captions.caption(replace(image, drift=(0.004, 0.1))).text
+    assert "the service changed under 1 %" in captions.caption(replace(image, drift=(0.004, 0.1))).text
     assert "protects" not in captions.caption(replace(image, drift=(0.0, 0.0))).text
     notebook.run("%config ImageGenMagics.drift_above = None")
     monkeypatch.setenv("IMAGEGEN_DRIFT_ABOVE", "0.25")
@@ -995,7 +995,7 @@ def test_drift_of_the_history_is_told_in_words(painting, notebook, canvas, capsy
         Path(name).write_bytes(b"something else by now")
     notebook.run(f"%imagegen drift {image.id}")
     share = image.drift[0]
-    assert f"picture {image.id}: the gateway changed {share * 100:.0f} % of what the mask protects" in capsys.readouterr().out
+    assert f"picture {image.id}: the service changed {share * 100:.0f} % of what the mask protects" in capsys.readouterr().out
     for path in (load().home / "sources").iterdir():
         path.unlink()
     with pytest.raises(ImageGenError, match=r"reference scene.png of picture \d+ is no longer on this machine"):
@@ -1041,7 +1041,7 @@ def test_what_was_not_looked_at_in_time_is_told_and_kept_later(painting, noteboo
     known = _drifts()
     _change("DELETE FROM drifts")
     notebook.run(f"%imagegen drift @{image.id}")
-    assert "the gateway changed" in capsys.readouterr().out
+    assert "the service changed" in capsys.readouterr().out
     assert _drifts() == known
 
 

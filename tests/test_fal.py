@@ -229,6 +229,7 @@ def test_a_models_own_schema_has_its_parameters() -> None:
         "tiling": ("flag", "", ("true", "false"), False),
     }
     assert (model.formats, model.max_references, model.strict) == (("jpeg", "png"), 1, False)
+    assert FAL.schema_call("flux") is None
 
 
 @pytest.mark.parametrize("answer", [None, "<html>", {}, {"components": {"schemas": []}}, {"paths": {"/acme/painter": {"post": 3}}}])

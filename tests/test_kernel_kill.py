@@ -244,7 +244,7 @@ def test_a_killed_edit_is_compared_with_its_mask_when_it_is_resumed(kernels, tmp
         kernel.run("%load_ext imagegen_magic")
         cell = kernel.run("%imagegen resume")
         assert cell.status == "ok", cell.text
-        (percent,) = re.findall(r"the gateway changed (\d+) % of what the mask protects", cell.text)
+        (percent,) = re.findall(r"the service changed (\d+) % of what the mask protects", cell.text)
         shown = kernel.run("%imagegen drift 1")
         assert len(shown.images) == 1
         assert "imagegen-slider" in "".join(shown.of("text/html"))

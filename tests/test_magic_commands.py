@@ -288,7 +288,7 @@ def test_an_unknown_submission_is_listed(shell):
     """A submission of unknown outcome is listed as that."""
     a_task_left_behind(state="unknown")
     shell.run("%imagegen jobs")
-    assert "it is unknown whether the gateway accepted it" in shell.shown()[0]
+    assert "it is unknown whether the service accepted it" in shell.shown()[0]
 
 
 def test_waiting_pictures_are_told_once(shell):
@@ -351,7 +351,7 @@ def test_cancel_stops_the_waiting(shell, capsys, monkeypatch):
     job = shell.variables["foxes"]
     until(lambda: run(api.ledger().tasks(states=("submitted",))))
     shell.run(f"%imagegen cancel {job.id}")
-    assert "Stopped waiting for 1 job. The gateways continue" in capsys.readouterr().out
+    assert "Stopped waiting for 1 job. The services continue" in capsys.readouterr().out
     until(lambda: job.done)
     assert api.ledger().count_resumable() == 1
     monkeypatch.delenv("IMAGEGEN_POLL_SECONDS")

@@ -469,7 +469,7 @@ def test_editing_paints_inside_the_mask_alone(editing):
 def test_editing_reports_a_gateway_that_ignores_the_mask(editing):
     """The caption and Python give the share of the protected pixels that were changed."""
     cells, _ = editing
-    (share,) = re.findall(r"the gateway changed (\d+) % of what the mask protects", words(cells["disobey"]))
+    (share,) = re.findall(r"the service changed (\d+) % of what the mask protects", words(cells["disobey"]))
     assert int(share) > 2
     assert f"{share}% of the protected pixels were changed" in words(cells["figures"])
     assert "by the first edit 0%" in words(cells["figures"])

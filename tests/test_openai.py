@@ -159,8 +159,19 @@ def test_a_reference_makes_an_edit_of_json() -> None:
 def test_several_pictures_are_single_requests_and_the_plan_says_what_that_costs() -> None:
     """One lost answer loses one picture; the input tokens of an edit are paid for each."""
     assert [len(plan(n=3).calls), plan(n=3).images_per_call, plan(n=3).warnings] == [3, (1, 1, 1), ()]
-    assert plan(n=3, references=(PHOTO,)).warnings == ("3 pictures are 3 requests: the input tokens of the references are paid 3 times",)
+    assert plan(n=3, references=(PHOTO,)).warnings == ("3 pictures are 3 requests: the input tokens of the references are charged 3 times",)
     assert plan(references=(PHOTO,)).warnings == ()
+
+
+def test_pictures_are_made_together_if_that_is_requested() -> None:
+    """Up to ten in one request; the plan says what a lost answer loses."""
+    made = plan(n=12, references=(PHOTO,), parameters={"together": "yes"})
+    assert (made.images_per_call, [(call.json or {})["n"] for call in made.calls]) == ((10, 2), [10, 2])
+    assert made.warnings == ("10 pictures are one request: if its answer is lost, all of them are",)
+    assert "together" not in (made.calls[0].json or {})
+    assert sent(n=1, parameters={"together": True}) == sent()
+    with pytest.raises(UnsupportedOption, match="streams one picture of a request only"):
+        plan(n=2, parameters={"together": True, "partials": 1})
 
 
 def test_partial_pictures_are_a_stream_and_cost_output_tokens() -> None:
@@ -168,7 +179,7 @@ def test_partial_pictures_are_a_stream_and_cost_output_tokens() -> None:
     made = plan(parameters={"partials": 2})
     assert made.calls[0].events is True
     assert {"stream": True, "partial_images": 2}.items() <= dict(made.calls[0].json or {}).items()
-    assert made.warnings == ("2 partial pictures cost 200 output tokens a picture; fewer may come",)
+    assert made.warnings == ("2 first views cost 200 output tokens a picture; fewer may come",)
     assert made.price.amount == plan().price.amount + Decimal("0.006")
     assert sent(parameters={"partials": 0}).keys() == sent().keys()
 

@@ -81,6 +81,15 @@ def test_several_pictures_are_several_requests(server: Sandbox) -> None:
     assert [entry["json"]["n"] for entry in server.accepted("openai makes three")] == [1, 1, 1]
 
 
+def test_pictures_of_one_request_share_its_cost(server: Sandbox) -> None:
+    """Each is a picture of its own."""
+    images = draw("openai makes two together", n=2, parameters={"together": True})
+    (entry,) = server.accepted("openai makes two together")
+    assert (len(images), entry["json"]["n"], len({image.path.read_bytes() for image in images})) == (2, 2, 2)
+    total = OPENAI.cost({"usage": {"output_tokens": 392, "input_tokens_details": {"text_tokens": 6}}})
+    assert sum(image.cost.amount for image in images) == total.amount
+
+
 def test_an_edit_of_files_keeps_what_the_mask_protects(server: Sandbox, tmp_path: Path) -> None:
     """Picture and mask travel within the JSON."""
     photo, mask = tmp_path / "photo.png", tmp_path / "mask.png"

@@ -340,7 +340,7 @@ def test_drift_in_figures_and_pictures(kernel, edited):
     assert len(heat["data"][kind]) * 3 / 4 <= 150_000
     words = caption["data"]["text/plain"]
     assert re.search(
-        rf"picture {edited}: the gateway changed (4[6-9]|50) % of what the mask protects · mean absolute difference there 0\.\d", words
+        rf"picture {edited}: the service changed (4[6-9]|50) % of what the mask protects · mean absolute difference there 0\.\d", words
     )
     assert "border-left" in caption["data"]["text/html"]
     assert all(colour in caption["data"]["text/html"] for colour in ("#648fff", "#ffb000", "#dc267f"))
@@ -390,7 +390,7 @@ def test_drift_in_a_terminal_is_words(capsys):
     """In a terminal, the text is printed."""
     before, after, mask = png(photograph()), png(Image.new("RGB", (300, 200), "white")), mask_png()
     drift.show(before, after, mask, name="picture 3")
-    assert re.match(r"picture 3: the gateway changed \d+ % of what the mask protects · mean", capsys.readouterr().out)
+    assert re.match(r"picture 3: the service changed \d+ % of what the mask protects · mean", capsys.readouterr().out)
 
 
 # --- the panel's references

@@ -556,11 +556,11 @@ def _check(notebook):
     assert "9 % to be repainted" in _shown(notebook, 1)
     assert "protects" not in _shown(notebook, 2)
     assert "nothing changed of what the mask protects" in _shown(notebook, 3)
-    (share,) = re.findall(r"the gateway changed (\d+) % of what the mask protects \(%imagegen drift \d+ shows where\)", _shown(notebook, 4))
+    (share,) = re.findall(r"the service changed (\d+) % of what the mask protects \(%imagegen drift \d+ shows where\)", _shown(notebook, 4))
     assert int(share) > 20
     strong = notebook.output_area(4).locator("strong", has_text="of what the mask protects")
     assert strong.is_visible()
-    assert f"the gateway changed {share} % of what the mask protects" in _shown(notebook, 5)
+    assert f"the service changed {share} % of what the mask protects" in _shown(notebook, 5)
     for cell in (3, 5):
         assert notebook.output_area(cell).locator("img").count() == 3
         assert notebook.output_area(cell).locator(".imagegen-slider").is_visible()

@@ -235,10 +235,10 @@ def test_cancel_while_a_cell_sleeps(kernel, opened, gateway):
     panel.generate("Cancelled by hand")
     kernel.until(lambda: panel.shows("waiting "), "the task's id to be known")
     panel.click("Cancel")
-    kernel.until(lambda: panel.shows("goes on at the gateway"), "the row to say so")
+    kernel.until(lambda: panel.shows("goes on at the service"), "the row to say so")
     assert not cell.done
     panel.click("Dismiss")
-    kernel.until(lambda: not panel.shows("goes on at the gateway"), "the row to go")
+    kernel.until(lambda: not panel.shows("goes on at the service"), "the row to go")
     kernel.interrupt()
     kernel.wait(cell)
     gateway.disarm()

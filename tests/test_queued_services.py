@@ -17,7 +17,7 @@ from waiting import until
 from imagegen_magic import generate
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.settings import load
-from imagegen_magic.errors import ContentRejected, InsufficientBalance, SubmissionUnknown, TaskFailed
+from imagegen_magic.errors import ContentRejected, InsufficientBalance, SubmissionUnknown, TaskFailed, UnsupportedOption
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.result import Generation
 
@@ -114,6 +114,17 @@ def test_several_pictures_have_seeds_that_count_up(service: str, server: Sandbox
     assert sorted(body.get("input", body)["seed"] for body in bodies) == [7, 8, 9]
 
 
+def test_the_parameters_of_another_model_are_learnt_from_its_schema(server: Sandbox) -> None:
+    """Each has its name on the wire, and a value out of range is refused before anything is sent."""
+    prompt = "a fox of another painter"
+    for model in ("acme/painter", f"acme/painter:{'0a' * 32}"):
+        assert make(prompt, "replicate", model=model, parameters={"steps": 20}).images
+        with pytest.raises(UnsupportedOption, match="takes no steps 99") as caught:
+            make(prompt, "replicate", model=model, parameters={"steps": 99})
+        assert caught.value.fix == {"steps": 50}
+    assert [entry["json"]["input"]["num_inference_steps"] for entry in server.submissions(prompt)] == [20, 20]
+
+
 @services
 def test_an_expired_address_is_asked_for_again(service: str, server: Sandbox) -> None:
     """Through the poll, and fal's second call; nothing is submitted again."""
@@ -152,6 +163,15 @@ def test_a_submission_with_an_unknown_outcome_is_never_repeated(service: str, fa
     with pytest.raises(SubmissionUnknown):
         make(prompt, service)
     assert (len(server.submissions(prompt)), states()) == (1, ["unknown"])
+
+
+def test_a_submission_without_an_answer_is_found_in_replicates_list(server: Sandbox) -> None:
+    """Resume collects it, and nothing is submitted again."""
+    prompt = "a found fox [[fault: drop-after-accept]]"
+    with pytest.raises(SubmissionUnknown):
+        make(prompt, "replicate")
+    assert len(api.resume(load()).wait().images) == 1
+    assert (len(server.submissions(prompt)), states()) == (1, ["saved"])
 
 
 @services

@@ -11,6 +11,7 @@ import sys
 import tomllib
 from decimal import Decimal
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from PIL import Image
@@ -23,7 +24,9 @@ from imagegen_magic.notebook import subcommands
 from imagegen_magic.options import OPTIONS, SETTINGS
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Provider
+from imagegen_magic.providers.gateways.openai_compatible_models import FLAVOURS
 from imagegen_magic.request import ImageRequest
+from imagegen_magic.result import Kind
 
 PROJECT = Path(__file__).resolve().parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -65,19 +68,79 @@ def test_tables_are_made_from_the_data(tables):
 
 def test_a_lost_table_is_noticed(tables):
     """Without its two comments a table would silently stay away."""
-    with pytest.raises(ValueError, match="gateways"):
-        tables.renewed(README.replace("<!-- gateways -->", ""))
+    with pytest.raises(ValueError, match="services"):
+        tables.renewed(README.replace("<!-- services -->", ""))
+
+
+def rows_of(table):
+    """Return the cells of a table's rows."""
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+
+
+def test_every_service_is_there(tables):
+    """With the variables of its key and address, the number of its models, whether it takes others, and how its pictures come."""
+    rows = {row[0]: row for row in rows_of(tables.services())}
+    assert list(rows) == [f"[`{one.name}`]({one.docs_url})" for one in registry.built_in()]
+    assert rows["[`fal`](https://fal.ai/docs)"][1:] == ["fal", "`FAL_KEY`", "`FAL_BASE_URL`", "10, and any other by its name", "as a task"]
+    gemini = rows["[`gemini`](https://ai.google.dev/gemini-api/docs/image-generation)"]
+    assert gemini[2:] == ["`GEMINI_API_KEY`, with `-p gemini` also `GOOGLE_API_KEY`", "`GEMINI_BASE_URL`", "2", "in the answer"]
+    azure = next(row for name, row in rows.items() if "azure-openai" in name)
+    assert azure[2:4] == ["`AZURE_OPENAI_API_KEY`", "`AZURE_OPENAI_ENDPOINT`"]
+    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+    assert f"One magic, {words[len(rows)]} image services and servers of your own" in README
+
+
+def test_what_a_broken_connection_costs_is_there_for_each_service(tables):
+    """Each is task-based or synchronous, also what `like` names."""
+    tasks, synchronous = (row[1] for row in rows_of(tables.answers()))
+    for provider in (*registry.built_in(), *registry.templates()):
+        name = f'`like = "{provider.name}"`' if provider.template else f"`{provider.name}`"
+        assert (name in tasks, name in synchronous) == (not provider.synchronous, provider.synchronous)
+
+
+def test_the_variables_of_headers_and_versions_are_there():
+    """Those that a service reads beside its key and its address."""
+    named = [name for one in registry.built_in() for name in (*one.extra_headers.values(), *one.variables)]
+    assert named
+    assert [name for name in named if f"`{name}`" not in README] == []
+
+
+def test_which_models_take_the_options_of_some_models():
+    """The example of parameters is planned as the text below it says, and OpenAI has first views."""
+    with a_shell() as shell:
+        shell.run(block("python", "--seed 7").replace("--seed", "--dry-run --seed").rstrip("\n"))
+        (plan,) = shell.shown()
+    assert re.findall(r'"seed": (\d+)', plan) == ["7", "8", "9"]
+    assert re.findall(r'"num_inference_steps": (\d+)', plan) == ["30"] * 3
+    assert [one.name for one in registry.built_in() if any("partials" in model.parameters for model in one.models)] == PARTIAL
+
+
+PARTIAL = ["azure-openai", "openai"]
+
+
+def test_every_kind_of_cost_is_there():
+    """With what it means."""
+    assert re.findall(r"^\| (\w+) \| ", README.partition("| cost | is |")[2].partition("\n\n")[0], re.MULTILINE) == list(get_args(Kind))
+
+
+def test_a_server_of_ones_own(own_world):
+    """The three lines of the README are a service at that address, which needs no key, with each flavour that the text names."""
+    lines = block("toml", 'like = "openai-compatible"')
+    (own_world / "pyproject.toml").write_text(lines)
+    lab = registry.get_provider("lab", load(own_world).provider_tables)
+    assert (lab.base_url, lab.needs_key, lab.dialect) == ("http://192.168.1.20:8080/v1", False, "openai-compatible")
+    assert set(FLAVOURS) - {"plain"} == set(re.findall(r"`([\w-]+)`", README.partition("and `flavour` (")[2].partition(")")[0]))
 
 
 def test_every_gateway_and_model_is_there(tables):
-    """The table names each gateway and model, with its ratios, tiers, largest n and references."""
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in tables.gateways().splitlines()[2:]]
+    """The table names each service and model, with its ratios, tiers, largest n and references."""
+    rows = rows_of(tables.models())
     models = [model for provider in registry.all_providers() for model in provider.models]
     assert [row[1].split()[0] for row in rows] == [f"`{model.name}`" for model in models]
     assert [(row[2], row[6], row[7].split(",")[0]) for row in rows] == [
         (str(len(model.sizes)), str(model.max_n), str(model.max_references)) for model in models
     ]
-    assert [row[0] for row in rows if row[0]] == [f"[`{one.name}`]({one.docs_url})" for one in registry.all_providers()]
+    assert [row[0] for row in rows if row[0]] == [f"`{one.name}`" for one in registry.all_providers()]
     by_model = {row[1]: row for row in rows}
     assert by_model["`gpt-image-2-r`"][3] == "1k"
     assert "transparent" in by_model["`gpt-image-1.5-official` (upstream until 2026-12-01)"][8]
@@ -85,7 +148,7 @@ def test_every_gateway_and_model_is_there(tables):
 
 def test_the_limits_of_4k_are_told(tables):
     """Where a tier exists at some ratios only, the table says at which."""
-    (row,) = [line for line in tables.gateways().splitlines() if "`apimart`" in line]
+    (row,) = [line for line in tables.models().splitlines() if "`apimart`" in line]
     assert "1k, 2k, 4k at 16:9 9:16 2:1 1:2 21:9 9:21" in row
 
 
@@ -180,7 +243,7 @@ def test_the_project_settings(own_world):
 
 def test_a_gateway_in_four_lines(own_world):
     """The configured gateway of the README is a gateway with the parent's models, at its own address, with its own key."""
-    lines = block("toml", "like =")
+    lines = block("toml", 'like = "apimart"')
     assert len(lines.splitlines()) == 4
     (own_world / "pyproject.toml").write_text(lines)
     settings = load(own_world)
@@ -225,9 +288,10 @@ def test_pictures_are_there_and_light():
 
 
 def test_links_lead_somewhere():
-    """Every file that the README links to exists."""
+    """Every file and every heading that the README links to exists."""
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
-    assert [link for link in links if not (PROJECT / link).exists()] == []
+    headings = {f"#{re.sub(r'[^a-z ]', '', title.lower()).replace(' ', '-')}" for title in re.findall(r"^#+ (.+)$", README, re.MULTILINE)}
+    assert [link for link in links if link not in headings and not (PROJECT / link).exists()] == []
     assert links
 
 

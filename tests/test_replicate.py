@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from imagegen_magic.errors import (
+    APIError,
     AuthenticationError,
     ContentRejected,
     InsufficientBalance,
@@ -18,7 +19,7 @@ from imagegen_magic.errors import (
     UnknownProvider,
     UnsupportedOption,
 )
-from imagegen_magic.providers.base import Call, Failed, Pending, Plan, Succeeded
+from imagegen_magic.providers.base import Call, Failed, ListedTask, Pending, Plan, Succeeded
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.request import ImageRequest, LocalImage
 
@@ -202,6 +203,7 @@ def test_a_models_own_schema_has_its_parameters() -> None:
     assert REPLICATE.read_schema("acme/painter", {"detail": "Not found"}) is None
     assert REPLICATE.schema_call("acme/painter") == Call("GET", "/models/acme/painter")
     assert REPLICATE.schema_call("acme/painter:abc12345") == Call("GET", "/models/acme/painter/versions/abc12345")
+    assert REPLICATE.schema_call("flux") is None
 
 
 # predictions
@@ -275,6 +277,17 @@ def test_a_prediction_that_ended_without_a_picture(fields: dict[str, Any], kind:
 def test_what_cancelling_did(fields: dict[str, Any], meaning: str) -> None:
     """The answer is the prediction."""
     assert REPLICATE.read_cancel({**PREDICTION, **fields}) == meaning
+
+
+def test_the_list_of_predictions_names_model_prompt_and_time() -> None:
+    """A lost submission is found there within the hour for which its input is kept."""
+    listed = [PREDICTION, {**PREDICTION, "input": {}}, {**PREDICTION, "id": None}, {**PREDICTION, "created_at": "?"}, "x"]
+    assert REPLICATE.list_call() == Call("GET", "/predictions")
+    assert REPLICATE.read_list({"next": None, "previous": None, "results": listed}) == [
+        ListedTask("gm3qorzdhgbfurvjtvhg6dckhu", SCHNELL, "a red fox", None, 1_796_040_000.0)
+    ]
+    with pytest.raises(APIError):
+        REPLICATE.read_list({"detail": "Unauthenticated"})
 
 
 @pytest.mark.parametrize(

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 from IPython.core.error import UsageError
+from PIL import Image
 from shells import a_shell
 
 from imagegen_magic import generate, run
-from imagegen_magic.engine import api
+from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.jobs.builder import fingerprint
+from imagegen_magic.engine.jobs.task import RunningTask, known_seeds
 from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.imaging.metadata import embed
 from imagegen_magic.notebook.arguments import parser
 from imagegen_magic.notebook.arguments.cell_text import cell
 from imagegen_magic.notebook.arguments.request_builder import build_request
+from imagegen_magic.notebook.output.captions import caption
+from imagegen_magic.notebook.panel.form import Form
+from imagegen_magic.notebook.panel.parameters import ParameterFields
+from imagegen_magic.notebook.panel.state import PanelState, read
 from imagegen_magic.providers import alternatives, registry
 from imagegen_magic.providers.base import Model, Parameter, Provider
 from imagegen_magic.request import ImageRequest
+from imagegen_magic.studies.comparison import settings
 from imagegen_magic.studies.history import provenance
 from imagegen_magic.studies.sweeps import plan as sweeps
 
@@ -238,10 +249,112 @@ def shell() -> Iterator[Any]:
 
 
 def test_pictures_with_seeds_are_made(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """The whole way, from a cell to the ledger and a sidecar; the history's request has the seed."""
-    made = run(generate("a fox", provider="gemini", sandbox=True, seed=7, n=2, parameters={"temperature": 0.5}))
+    """The whole way, from a cell to the ledger, a sidecar and a caption: each picture has its own seed, and the request the first."""
+    made = run(generate("a fox", provider="gemini", sandbox=True, seed=7, n=3, parameters={"temperature": 0.5}))
     assert dict(made[0].request.parameters) == {"seed": 7, "temperature": 0.5}
-    sidecar = made[0].path.with_suffix(".json").read_text()
-    assert '"seed": 7' in sidecar
+    assert [image.seed for image in made] == [7, 8, 9]
+    assert [json.loads(image.path.with_suffix(".json").read_text())["seed"] for image in made] == [7, 8, 9]
+    assert "seed 8" in caption(made[1]).text
+    assert settings(made[1])["seed"] == "8"
     shell.run(f"%imagegen recall {made[0].id}")
     assert "--seed 7" in capsys.readouterr().out
+    (again,) = run(generate("a fox", provider="gemini", sandbox=True, seed=8, parameters={"temperature": 0.5}, reuse=True))
+    assert (again.reused, again.seed) == (True, 8)
+
+
+def test_a_plan_shows_the_seeds_of_its_pictures(shell: Any) -> None:
+    """`--seed 7 -n 4` is 7, 8, 9, 10 there too."""
+    shell.run("%%imagegen -p gemini --sandbox --dry-run --seed 7 -n 4\na fox")
+    assert "7, 8, 9, 10" in "".join(shell.shown())
+
+
+def test_a_seed_that_the_service_reports_is_recorded() -> None:
+    """It takes precedence, and without one the requested seed counts."""
+    task = RunningTask(1, 0, 3, 2, {}, "key")
+    asked = ImageRequest("a fox", parameters={"seed": 7})
+    assert known_seeds(asked, task, (11, 12)) == {0: 11, 1: 12}
+    assert known_seeds(asked, task, ()) == {0: 9}
+    assert known_seeds(ImageRequest("a fox"), task, ()) == {}
+    assert known_seeds(ImageRequest("a fox"), task, (11,)) == {0: 11}
+
+
+def test_a_reported_seed_is_in_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request without a seed has none, and its picture has the service's."""
+    gemini = type(registry.get_provider("gemini"))
+    read = gemini.read_submission
+
+    def with_seed(self: Any, answer: Any) -> Any:
+        submission = read(self, answer)
+        return replace(submission, finished=replace(submission.finished, seeds=(4321,)))
+
+    monkeypatch.setattr(gemini, "read_submission", with_seed)
+    (image,) = run(generate("a fox", provider="gemini", sandbox=True))
+    assert (image.seed, image.request.parameters) == (4321, {})
+    (row,) = run(api.ledger(load()).tasks())[0].pictures
+    assert (row.id, row.seed) == (image.id, 4321)
+    assert json.loads(image.path.with_suffix(".json").read_text())["seed"] == 4321
+
+
+def test_tab_offers_the_parameters_of_the_model(shell: Any) -> None:
+    """Those without an option of their own after --set, with the values of a list; all as axes, the common ones first."""
+    assert shell.tab("%%imagegen -p tunable --set ") == ["steps=", "style=photo", "style=ink"]
+    assert shell.tab("%%imagegen -p tunable --set style=p") == ["style=photo"]
+    assert shell.tab("%%imagegen -p tunable --sweep ") == ["seed=", "negative_prompt=", "steps=", "style="]
+    assert shell.tab("%%imagegen -p tunable -m plain-1 --set ") == []
+    assert shell.tab("%%imagegen -p tunable --se") == ["--seed", "--set"]
+
+
+def test_the_panel_has_a_control_for_each_parameter() -> None:
+    """The common ones are shown, the rest unfold; what is typed is sent, and what cannot be sent is a problem with its fix."""
+    state = PanelState(load(), ImageRequest("a fox"), "tunable", None)
+    form = Form(lambda option, value: state.choose(option, read(option, value)))
+
+    def draw() -> None:
+        async def drawing() -> None:
+            form.draw(state)
+
+        loop.run(drawing())
+
+    draw()
+    assert list(form.parameters.fields) == ["seed", "negative_prompt", "steps", "style"]
+    form.parameters.fields["seed"].value = "7"
+    form.parameters.fields["style"].value = "ink"
+    assert dict(state.request.parameters) == {"seed": 7, "style": "ink"}
+    form.parameters.fields["steps"].value = "99"
+    assert [(problem.option, problem.fix) for problem in state.validation.problems] == [("steps", 50)]
+    state.apply_fixes()
+    draw()
+    assert (form.parameters.fields["steps"].value, state.validation.problems) == ("50", ())
+    form.parameters.fields["style"].value = ""
+    assert dict(state.request.parameters) == {"seed": 7, "steps": 50}
+    state.choose("model", "plain-1")
+    draw()
+    assert form.parameters.fields == {}
+    assert {problem.option for problem in state.validation.problems} == {"seed", "steps"}
+
+
+def test_many_parameters_are_folded() -> None:
+    """A model with 40 of them shows the common one, and a button for the rest."""
+    many = {f"knob_{number}": Parameter("integer") for number in range(39)} | {"seed": Parameter("integer", common=True)}
+    model = replace(Tunable.models[0], parameters=many)
+    fields = ParameterFields(lambda option, value: None)
+    common, unfold, further = fields.widget.children
+
+    async def drawing() -> None:
+        fields.draw(model, {"knob_3": 5, "seed": True})
+
+    loop.run(drawing())
+    assert (len(common.children), len(further.children), further.layout.display) == (1, 39, "none")
+    assert (unfold.description, fields.fields["knob_3"].value) == ("Show 39 further parameters", "5")
+    unfold.click()
+    assert (unfold.description, further.layout.display) == ("Hide them", None)
+
+
+def test_a_files_metadata_holds_them() -> None:
+    """They come back from the XMP of a copy, as the request had them."""
+    request = api.request_of("a fox", {"seed": 7, "negative_prompt": "text", "parameters": {"steps": 30}})
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "PNG")
+    found = embed.read(embed.embed(buffer.getvalue(), embed.Origin("a fox", asked=request.asked(), gateway="tunable")))
+    assert found is not None
+    assert provenance.asked({"prompt": found.prompt, **found.asked}) == request

@@ -18,7 +18,7 @@ from PIL import Image
 from waiting import Overlay
 
 from imagegen_magic.errors import NotFound
-from imagegen_magic.providers.registry import get_provider
+from imagegen_magic.providers.registry import get_provider, in_file
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.result import Cost
 from imagegen_magic.sandbox import timing
@@ -104,7 +104,7 @@ def box() -> Box:
 def test_a_front_page_names_every_base_url(box: Box) -> None:
     """The root says what this is and where each dialect lives."""
     base_urls = box.ask("GET", "/").json()["base_urls"]
-    assert base_urls == {name: f"http://sandbox.invalid/{name}{get_provider(name).version_segment}" for name in DIALECTS}
+    assert base_urls == {name: f"http://sandbox.invalid/{name}{in_file(name).version_segment}" for name in DIALECTS}
     assert set(base_urls) >= set(GATEWAYS)
 
 

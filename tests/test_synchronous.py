@@ -307,7 +307,7 @@ class TestPartialPictures:
     def test_the_last_one_of_a_lost_picture_is_kept(self, service):
         """As what it is; the request is not repeated."""
         service.answer = (200, dict(EVENTS), iter([event("partial", b64=picture("red"))]))
-        with pytest.raises(SubmissionUnknown, match="a first view of the picture came, which is not the picture") as unknown:
+        with pytest.raises(SubmissionUnknown, match="a first view was kept, which is not the finished picture") as unknown:
             draw()
         (path,) = load().save_dir.glob("*-first-view.png")
         with Image.open(path) as view:
@@ -334,7 +334,7 @@ class TestDisk:
         """Nothing is sent."""
         with full_disk("small", tmp_path / "disk") as disk:
             monkeypatch.setenv("IMAGEGEN_HOME", str(disk.folder))
-            with pytest.raises(SaveError, match="that disk does not take it") as refused:
+            with pytest.raises(SaveError, match="that disk cannot take it") as refused:
                 draw()
         assert (refused.value.charge, service.seen) == ("no", [])
 

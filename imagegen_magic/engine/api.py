@@ -320,7 +320,7 @@ def _cut_off_note(submissions: int) -> str:
         return ""
     return (
         f"{pluralize(submissions, 'submission')} {'was' if submissions == 1 else 'were'} cut off before an answer came. It is "
-        f"unknown whether the gateway accepted {'it' if submissions == 1 else 'them'}, and nothing was sent again. "
+        f"unknown whether the service accepted {'it' if submissions == 1 else 'them'}, and nothing was sent again. "
         "%imagegen jobs shows what can be tried."
     )
 
@@ -431,7 +431,7 @@ def request_of(prompt: str | ImageRequest, options: Mapping[str, Any]) -> ImageR
     for name in options:
         if name not in _FIELDS:
             near = difflib.get_close_matches(name, _FIELDS, n=1)
-            step = "" if near else 'another field of the gateway goes into extra={"name": value}'
+            step = "" if near else 'another field of the service goes into extra={"name": value}'
             keywords = {"option": name, "value": options[name], "allowed": _FIELDS, "hint": step}
             keywords["fix"] = {near[0]: options[name]} if near else None
             raise UnsupportedOption(f"There is no option {name}", **keywords)

@@ -217,7 +217,7 @@ def _sandbox_note(default: Provider, first: Provider, others: Sequence[Provider]
     if others:
         return (
             f"The sandbox drew this, speaking as {default.name}: nothing is sent and nothing is charged. "
-            f"A key is set for {', '.join(each.title for each in others)}: add -p {others[0].name}, "
+            f"{'Keys are' if others[1:] else 'A key is'} set for {', '.join(each.title for each in others)}: add -p {others[0].name}, "
             f"or choose it for all cells with %imagegen config provider={others[0].name}."
         )
     return (

@@ -169,7 +169,7 @@ class ReferenceLoader:
             if row.url and (row.expires_at or 0) > CLOCK.time():
                 return row.url
             raise ImageInvalid(
-                f"The file of {name} is missing ({row.path}), and its address at the gateway has expired",
+                f"The file of {name} is missing ({row.path}), and its address at the service has expired",
                 blame="you",
                 charge="no",
                 hint="give another picture, or put the file back",

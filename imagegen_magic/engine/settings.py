@@ -176,7 +176,7 @@ def _with_own(settings: Settings) -> Settings:
     except UnsupportedOption as error:
         return dataclasses.replace(settings, errors={_OWN_FILE: error, **settings.errors})
     missing = {name: value for name, value in own.items() if name not in settings.values and name not in settings.errors}
-    return settings.overlay("your settings", missing, text_of(own_file(settings)))
+    return settings.overlay("your settings", missing, text_of(own_file(settings))) if missing else settings
 
 
 def _own_table(settings: Settings) -> dict[str, Any]:

@@ -47,12 +47,13 @@ COMMANDS: tuple[Command, ...] = (
             "which services with a key can make such a picture, in which pixels, for how much; --all: those without a key too", _MANY,
             ("--all",), may_be_prompt=True, free_words=True, options_only=True),
     Command("resume", "jobs.resume", "[ID] [DIR] [--ask-again]",
-            "collect the pictures that are waiting at the gateways, or those of task ID again, into DIR if given; --ask-again: send "
+            "collect the pictures that are waiting at the services, or those of task ID again, into DIR if given; --ask-again: send "
             "submissions without an answer again with the same key, which makes and charges only what never arrived", 2, ("--ask-again",)),
     Command("jobs", "jobs.jobs", "", "the running and pending tasks"),
     Command("wait", "jobs.wait", "", "wait for the jobs this session started with --no-wait"),
-    Command("cancel", "jobs.cancel", "[ID]", "stop waiting for a job, or for all; the gateway continues, and resume collects", 1,
-            choices="jobs"),
+    Command("cancel", "jobs.cancel", "[ID] [--at-service]",
+            "stop waiting for a job, or for all; the service continues, and resume collects; --at-service: stop the tasks of a job, or "
+            "task ID, at the service too, and show what was charged", 1, ("--at-service",), choices="jobs"),
     Command("history", "history.history", "[WORDS] [--model NAME] [--since 7d] [--stars N] [--tag TAG]",
             "the latest pictures, or those whose prompt has the words", _MANY, valued=("--model", "--since", "--stars", "--tag")),
     Command("show", "history.show", "[ID]", "show a picture of the history again; without an id, the latest", 1),
@@ -74,7 +75,7 @@ COMMANDS: tuple[Command, ...] = (
             "what was spent: measured, calculated, reserved, estimated, unknown; each currency by itself", valued=("--since", "--by")),
     Command("balance", "spending.balance", "[NAME]", "what the account has at a gateway, in its own unit", 1, may_be_prompt=True),
     Command("conformance", "conformance.report", "[--by model|provider|quality] [--since 30d]",
-            "how often each gateway and model delivered what was requested, how fast, and at which price", valued=("--by", "--since"),
+            "how often each service and model delivered what was requested, how fast, and at which price", valued=("--by", "--since"),
             may_be_prompt=True),
     Command("budget", "spending.budget", "[AMOUNT|off] [--per day|session|month] [--unit USD]",
             "refuse requests that would exceed an amount; without one, show what is left", 1, valued=("--per", "--unit")),

@@ -297,6 +297,7 @@ class Provider:
     error_hints: ClassVar[Mapping[str, str]] = _LATER  # error code in lower case -> who can do what about it
     balance_path: ClassVar[str] = ""  # of what the account has; "": it does not say
     list_path: ClassVar[str] = ""  # of the account's latest tasks; "": it lists none
+    list_seconds: ClassVar[float] = 3 * 86_400.0  # for which the list names a task's prompt
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Accept the attributes of a gateway written for 0.1.0, with a DeprecationWarning."""
@@ -353,8 +354,9 @@ class Provider:
         undeclared = {name: value for name, value in request.parameters.items() if name not in model.parameters}
         unchecked += tuple(f"not checked: {option_text(name, value)} ({model.source})" for name, value in undeclared.items())
         resolved = replace(resolved, parameters=parameters.check(who, model.parameters, request.parameters, strict=strict))
-        full_calls, rest = divmod(resolved.n or 1, model.max_n)
-        images_per_call = (model.max_n,) * full_calls + ((rest,) if rest else ())
+        per_call = self.pictures_per_call(model, resolved)
+        full_calls, rest = divmod(resolved.n or 1, per_call)
+        images_per_call = (per_call,) * full_calls + ((rest,) if rest else ())
         calls = [self.submission(each, n) for each, n in zip(_counted(model, resolved, images_per_call), images_per_call, strict=True)]
         reserved = (
             {name: name for name in self._fields(calls[0])}
@@ -412,6 +414,10 @@ class Provider:
         """Return the fields of an unchecked request that the gateway's page does not have, by their usual names."""
         further = set(_FIELD_NAMES) - set(self.field_names) - {"n"} if request.unchecked else set()
         return {_FIELD_NAMES[name]: value for name in sorted(further) if (value := getattr(request, name)) not in (None, ())}
+
+    def pictures_per_call(self, model: Model, request: ImageRequest) -> int:
+        """Return how many pictures one submission may be for."""
+        return model.max_n
 
     def picture_limits(self, model: Model) -> tuple[tuple[str, ...], int | None]:
         """Return the MIME types that a picture of this machine may have here, and its maximum in bytes (None: not documented)."""

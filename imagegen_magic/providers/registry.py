@@ -64,6 +64,11 @@ def built_in() -> tuple[Provider, ...]:
     return tuple(_built_in().values())
 
 
+def templates() -> tuple[Provider, ...]:
+    """Return those that only `like` in [tool.imagegen.providers.NAME] makes a provider, by name."""
+    return tuple(provider for provider in _in_files().values() if provider.template)
+
+
 def in_file(name: str) -> Provider:
     """Return the gateway or template with a file in `gateways/`. Raises KeyError."""
     return _in_files()[name]
@@ -168,10 +173,10 @@ def _configured(name: str, table: object) -> Provider:
     except UnsupportedOption as error:
         raise _bad(where, error.what, error.hint) from None
     attributes = {
-        **further,
         "name": name,
         "title": table.get("title", name),
         "base_url": base_url,
+        **further,
         "key_variable": key_variable,
         "needs_key": bool(key_variable) if "key_variable" in table else parent.needs_key,
         "template": False,

@@ -177,7 +177,7 @@ def warnings(model: Model, request: ImageRequest) -> Iterator[str]:
     """Yield what the model's data say about a request that may surprise."""
     size, tier = str(request.size), request.resolution or ""
     if model.retired:
-        yield f"{model.name} ends upstream on {model.retired}: from then on the gateway may refuse it or answer with another model"
+        yield f"{model.name} ends upstream on {model.retired}: from then on the service may refuse it or answer with another model"
     if size == "auto":
         yield "size auto: the gateway chooses, so the pixels are not known before"
     if size not in model.sizes:

@@ -137,7 +137,8 @@ class RequestValidator(NamedTuple):
         if len(requested) > limit:
             what = f"takes at most {limit} reference pictures, not {len(requested)}" if limit else "takes no reference pictures"
             allowed = (f"0 to {limit}",) if limit else ()
-            raise self.refusal(what, "references", requested, allowed=allowed, fix={"references": requested[:limit]})
+            fitting = tuple(each for each in requested if self._takes_addresses or isinstance(each, LocalImage))
+            raise self.refusal(what, "references", requested, allowed=allowed, fix={"references": fitting[:limit]})
         return tuple(self._picture("references", each) for each in requested)
 
     def mask(self) -> str | None:
@@ -167,11 +168,15 @@ class RequestValidator(NamedTuple):
             hint = "make the mask from that very picture: %imagegen mask, or mask_box(picture, …)"
             raise self.refusal(f"takes a mask of the first reference's pixels: {pixels}", "mask", mask.name, hint=hint)
 
+    @property
+    def _takes_addresses(self) -> bool:
+        return self.model.references_as not in ("base64", "part")
+
     def _picture(self, option: str, picture: object) -> str:
         """Return a picture's address, or the placeholder of one on this machine that is within the limits."""
         if not isinstance(picture, LocalImage):
             address = self._address(option, picture)
-            if self.model.references_as in ("base64", "part"):
+            if not self._takes_addresses:
                 hint = "give the picture itself (a file or a variable), which is then sent within the request"
                 raise self.refusal(f"cannot fetch {shown(picture)}: it takes no addresses", option, picture, hint=hint)
             return address

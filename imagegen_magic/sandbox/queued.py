@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CANCELLED, BEGUN = "cancelled", "cancelled-after-it-began"
 """What is kept of a task that was cancelled, beside its faults."""
 _SHOWN = 80  # characters of a picture as data in the log
+_LONG = 4_000  # characters without a space that are a picture as base64
 
 
 async def submitted(
@@ -113,7 +114,7 @@ def _named(sandbox: Sandbox, address: str, host: str) -> str:
 def _without_data(value: Any) -> Any:
     """Return a body with the pictures that it holds as data cut short."""
     if isinstance(value, str):
-        return value[:_SHOWN] if value.startswith("data:") else value
+        return value[:_SHOWN] if value.startswith("data:") or (len(value) > _LONG and " " not in value) else value
     if isinstance(value, dict):
         return {name: _without_data(inner) for name, inner in value.items()}
     return [_without_data(inner) for inner in value] if isinstance(value, list) else value

@@ -34,6 +34,8 @@ async def read_body(request: Request, limit: int) -> bytes | None:
 
 def check_key(dialect: Dialect, request: Request) -> None:
     """Raise Refusal for a missing or wrong key, and for the key of an account without money (`poor…`)."""
+    if not dialect.needs_key:
+        return
     name, form = dialect.key_header
     key = request.headers.get(name, "")
     scheme = form.removesuffix("{}")

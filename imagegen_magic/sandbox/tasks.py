@@ -54,7 +54,7 @@ class Task:
     def lines(self) -> str:
         """Return the task as lines of JSON: 0.1.0 reads no other fields than its own, so that later ones follow as a change of faults."""
         values = {**asdict(self), "faults": sorted(self.faults)}
-        later = {name: value for name in _LATER if (value := values.pop(name))}
+        later = {name: value for name in _LATER if (value := values.pop(name)) not in (None, "")}
         change = [json.dumps({"id": self.id, "cling": [], **later})] if later else []
         return "\n".join([json.dumps(values), *change])
 
@@ -64,7 +64,7 @@ def digest(body: Any) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-_LATER = ("body",)  # fields that 0.1.0 does not know
+_LATER = ("body", "seed")  # fields that 0.1.0 does not know
 _FIELDS = {each.name for each in fields(Task)}
 
 

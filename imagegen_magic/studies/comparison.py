@@ -64,6 +64,7 @@ def as_text(found: Iterable[Change]) -> str:
 def settings(image: GeneratedImage) -> dict[str, str]:
     """Return the settings of an image except its prompt, as text, by name."""
     options = {name: value for name, value in image.request.asked().items() if name not in ("prompt", "model")}
+    options |= {**options.pop("parameters", {}), **({} if image.seed is None else {"seed": image.seed})}
     gateway = gateway_name(image.provider, image.sandbox)
     pixels = f"{image.width}×{image.height}"
     return {"gateway": gateway, "model": image.model, **as_texts(options), "pixels": pixels, "cost": str(image.cost)}

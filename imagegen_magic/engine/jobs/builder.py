@@ -312,7 +312,7 @@ def _running_elsewhere() -> ImageGenError:
 
 
 def _unknown_before(row: TaskRow) -> SubmissionUnknown:
-    what = "The same was sent before. It is unknown whether the gateway accepted it, so it was not sent again"
+    what = "The same was sent before. It is unknown whether the service accepted it, so it was not sent again"
     hint = "%imagegen jobs shows what can be tried; --fresh sends all again, and it may be charged twice"
     return SubmissionUnknown(what, blame="you", hint=hint, rows=(row.row,))
 

@@ -20,7 +20,7 @@ from imagegen_magic.engine.conformance import checks, mismatches
 from imagegen_magic.engine.context import EngineContext
 from imagegen_magic.engine.jobs.fetch import Download
 from imagegen_magic.engine.jobs.submission import after_acceptance, with_task_id
-from imagegen_magic.engine.jobs.task import Reporter, generated_image, sidecar
+from imagegen_magic.engine.jobs.task import Reporter, generated_image, known_seeds, sidecar
 from imagegen_magic.engine.net.client import MAX_BYTES, HTTPStatusError, NotTrusted
 from imagegen_magic.engine.net.retry import RetryDetails, attempts
 from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
@@ -107,9 +107,17 @@ class ImageDownloader:
         task = self._task
         costs = (self._endpoint.label_cost(state.cost), self._endpoint.label_cost(task.cost), self._endpoint.label_cost(self._spec.price))
         task.cost = next((cost for cost in costs if cost.amount is not None), Cost())
+        task.seeds = known_seeds(self._spec.request, task, state.seeds) or task.seeds
         try:
             ids = await self._context.ledger.record_result(
-                task.row, state.image_urls, expires_at=state.expires_at, cost=task.cost, seconds=state.seconds, answer=None, task_id=task_id
+                task.row,
+                state.image_urls,
+                expires_at=state.expires_at,
+                cost=task.cost,
+                seconds=state.seconds,
+                answer=None,
+                task_id=task_id,
+                seeds=[seed for _, seed in sorted(task.seeds.items())],
             )
         except LedgerError as error:
             raise LedgerError(with_task_id(error, task.task_id), charge="yes", hint=error.hint) from error
@@ -226,7 +234,7 @@ class ImageDownloader:
         try:
             download = await self._answer_of(url)
         except HTTPStatusError as error:
-            gone = DownloadError(f"The picture's address has expired ({error}), and the gateway gives no new one", blame="gateway")
+            gone = DownloadError(f"The picture's address has expired ({error}), and the service gives no new one", blame="gateway")
             return await self._fetch_renewed(await self._renew(image, url, gone, "the address had expired, requesting a new one"))
         except NotTrusted as error:
             if not self._task.resumed:  # the gateway has just named it
@@ -381,7 +389,8 @@ class ImageDownloader:
             self._reporter.ledger_error(error)
         self._saved.add(image)
         url = "" if url.startswith(("data:", spool.SCHEME)) else url
-        result = generated_image(self._spec, self._task, id=image, path=saved.path, url=url, preview=preview, **facts)
+        seed = self._task.seeds.get(self._task.numbers[image])
+        result = generated_image(self._spec, self._task, id=image, path=saved.path, url=url, preview=preview, seed=seed, **facts)
         if self._spec.protected is not None:
             result = replace(result, drift=await self._drift(image, saved.path, *self._spec.protected))
         self._reporter.emit(result)

@@ -73,7 +73,7 @@ class Fetcher:
         try:
             content = await asyncio.to_thread(base64.b64decode, text, validate=True)
         except ValueError:
-            raise ImageInvalid("The gateway's data: address is not valid base64") from None
+            raise ImageInvalid("The service's data: address is not valid base64") from None
         part = Part(directory)
         slots.callback(part.discard)
         part.hold(content)
@@ -141,7 +141,7 @@ def _check_size(size: int, limit: int) -> None:
     if size > LARGEST:
         raise ImageInvalid(
             f"The answer has more than the {LARGEST // 2**20} MiB that are kept",
-            hint="ask the gateway's support for a smaller file; %imagegen forget ID gives it up",
+            hint="ask the service's support for a smaller file; %imagegen forget ID gives it up",
         )
     if size > limit:
         raise _TooLarge

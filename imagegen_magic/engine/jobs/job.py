@@ -319,24 +319,32 @@ class Job(ProcessBound):
     async def _stop_waiting(self) -> None:
         """Release the tasks: those never sent are dropped, those that the gateway has can be resumed.
 
-        A submission without an answer, and an image that is being saved, go on detached and record their state themselves.
+        What a service has not begun is cancelled there, if it can be. A submission without an answer, and an image that is being saved,
+        go on detached and record their state themselves.
         """
+        cancelled = await self._cancel_queued()
         remaining = [runner for runner in self.runners if not runner.finished]
         accepted = [runner for runner in remaining if runner.resumable]
         unanswered = [runner for runner in remaining if runner.maybe_submitted and not runner.resumable]
         going_on = [*(runner for runner in unanswered if runner.on_the_wire), *(runner for runner in remaining if runner.saving)]
         for runner in going_on:
             runner.detached = True
-        if self.runners and not remaining:  # the last of it was saved while it was cancelled
+        if self.runners and not remaining and not cancelled:  # the last of it was saved while it was cancelled
             await self._release_claims("the waiting was stopped")
             return
-        stopped = _stopped(len(accepted), len(unanswered))
+        stopped = _stopped(len(accepted), len(unanswered), len(cancelled))
         self.errors.append(stopped)
-        for runner in remaining:
+        for runner in (*cancelled, *remaining):
             if not runner.detached:
                 runner.leave(stopped)
             runner.report("left", error=stopped)
         await self._release_claims(str(stopped), keep={runner.task.row for runner in going_on})
+
+    async def _cancel_queued(self) -> list[TaskRunner]:
+        """Cancel at the services what they have not begun, and return the runners of those tasks."""
+        waiting = [runner for runner in self.runners if not runner.finished and runner.resumable and not runner.saving]
+        done = await asyncio.gather(*(runner.cancel_if_queued() for runner in waiting))
+        return [runner for runner, is_cancelled in zip(waiting, done, strict=True) if is_cancelled]
 
     def _generation(self) -> Generation:
         images = sorted(self.images, key=lambda image: (image.task, image.id))
@@ -356,7 +364,10 @@ class Job(ProcessBound):
 _NO_COST = (Cost(Decimal(0), "", "measured"),)  # everything existed already
 
 
-def _stopped(accepted: int, unanswered: int = 0) -> WaitingStopped:
+def _stopped(accepted: int, unanswered: int = 0, cancelled: int = 0) -> WaitingStopped:
+    if cancelled and not (accepted or unanswered):
+        what = f"The waiting was stopped; {pluralize(cancelled, 'task')} had not begun and {_was(cancelled)} cancelled at the service"
+        return WaitingStopped(what, charge="no", hint="", retry=True)
     if unanswered:
         more = f", and {pluralize(accepted, 'task')} at the gateway" if accepted else ""
         return WaitingStopped(
@@ -366,7 +377,13 @@ def _stopped(accepted: int, unanswered: int = 0) -> WaitingStopped:
         )
     if not accepted:
         return WaitingStopped("The waiting was stopped before anything was sent", charge="no", hint="", retry=True)
-    return WaitingStopped(f"The waiting was stopped; {pluralize(accepted, 'task')} go{'es' if accepted == 1 else ''} on at the gateway")
+    freed = f"; {pluralize(cancelled, 'other')} had not begun and {_was(cancelled)} cancelled there at no charge" if cancelled else ""
+    goes_on = f"{pluralize(accepted, 'task')} go{'es' if accepted == 1 else ''} on at the service"
+    return WaitingStopped(f"The waiting was stopped; {goes_on}{freed}")
+
+
+def _was(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 def _defect_error(defect: BaseException, runner: TaskRunner) -> ImageGenError:
@@ -375,7 +392,7 @@ def _defect_error(defect: BaseException, runner: TaskRunner) -> ImageGenError:
         f"Something went wrong that should not: {type(defect).__name__}: {defect}",
         blame="you",
         charge="unknown" if runner.maybe_submitted else "no",
-        hint="%imagegen error shows the trace; %imagegen resume collects what the gateway has",
+        hint="%imagegen error shows the trace; %imagegen resume collects what the service has",
     )
     error.__cause__ = defect
     return error

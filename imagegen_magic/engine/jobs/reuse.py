@@ -33,6 +33,7 @@ def generated(row: PictureRow, *, reused: bool = False, task: int | None = None)
         cost=row.cost.share(row.count),
         created=row.saved_at or row.created,
         seconds=row.seconds,
+        seed=row.seed,
         id=row.id,
         task=row.task_position if task is None else task,
         sandbox=row.sandbox,

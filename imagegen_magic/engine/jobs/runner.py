@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from imagegen_magic.engine import loop, threads
 from imagegen_magic.engine.context import EngineContext
 from imagegen_magic.engine.jobs import inline
+from imagegen_magic.engine.jobs.cancellation import before_it_began, cancel_if_queued
 from imagegen_magic.engine.jobs.download import ImageDownloader
 from imagegen_magic.engine.jobs.inquiry import INDETERMINATE, StillUnclear, asked_until, read_inquiry
 from imagegen_magic.engine.jobs.spooled import PATIENCE, SpooledAnswer
@@ -163,6 +164,15 @@ class TaskRunner(ProcessBound):
         """Note the error that ended it here."""
         self.finished, self._error = True, error
 
+    async def cancel_if_queued(self) -> bool:
+        """Cancel the task at the service if that has not begun it; returns whether it is cancelled, and so recorded as not charged."""
+        if self.task.addresses or not await cancel_if_queued(self._context, self.endpoint, self.task.task_id):
+            return False
+        error = before_it_began(self.endpoint.provider)
+        await self._fail(error)
+        self.leave(error)
+        return True
+
     async def _set_state(self, state: str, **columns: Any) -> None:
         """Record a state; the ledger writes later what it cannot write now, and the first error is the one to report."""
         with contextlib.suppress(LedgerError):
@@ -280,7 +290,7 @@ class TaskRunner(ProcessBound):
             path = images.keep_partial(spool.decoded(text), followed(self.spec.save_dir), self.spec.filename_stem, self.task.first)
         except (ImageInvalid, SaveError):
             return ""
-        return f"; a first view of the picture came, which is not the picture: {path}"
+        return f"; a first view was kept, which is not the finished picture: {path}"
 
     def _no_answer(self, error: OutcomeUnknown) -> SubmissionUnknown:
         return SubmissionUnknown(f"The request went out to {self.endpoint.provider.title}, and no complete answer came back ({error})")
@@ -432,7 +442,8 @@ class TaskRunner(ProcessBound):
         await self._images.record_addresses(state)
 
     def _report_state(self, state: Pending | None, note: str) -> None:
-        self.report("waiting", note, fraction=state.fraction if state else None)
+        queued = state.status.replace("_", " ") if state and state.queued else ""
+        self.report("waiting", note or queued, fraction=state.fraction if state else None)
 
 
 def _first_view(text: str) -> Preview:

@@ -55,7 +55,7 @@ class SpooledAnswer:
             async for chunk in response.chunks:
                 buffer += chunk
                 if file.size + len(buffer) > MAX_ANSWER:
-                    raise OutcomeUnknown(f"the response is more than the {MAX_ANSWER // 2**20} MiB that are read")
+                    raise OutcomeUnknown(f"the response exceeds the {MAX_ANSWER // 2**20} MiB that are read")
                 if self.streamed:
                     self._take(parser.feed(chunk))
                 if len(buffer) >= _PIECE:

@@ -28,9 +28,9 @@ _STEPS: tuple[tuple[type[ImageGenError], str], ...] = (
     (AuthenticationError, f"check the key (%imagegen login NAME), {_COLLECT}"),
     (InsufficientBalance, f"top up the account at the gateway, {_COLLECT}"),
     (PictureMissing, "%imagegen resume polls it again later, without paying again"),
-    (ImageGenError, "%imagegen resume polls it again, without paying again; if this stays so, ask the gateway's support"),
+    (ImageGenError, "%imagegen resume polls it again, without paying again; if this stays so, ask the service's support"),
 )
-_FORGOTTEN = "it is no longer polled; ask the gateway's support whether it was charged"
+_FORGOTTEN = "it is no longer polled; ask the service's support whether it was charged"
 
 
 def read_submission(provider: Provider, answer: GatewayResponse) -> Submission:
@@ -81,7 +81,7 @@ def unreachable(title: str, error: NotSent) -> Retryable:
 
 def with_task_id(error: LedgerError, task_id: str) -> str:
     """Return an error's message with the id that the ledger could not record: the gateway's support asks for it."""
-    return f"{error.what}; the gateway's id of this task is {task_id}"
+    return f"{error.what}; the service's id of this task is {task_id}"
 
 
 def forgotten(error: _Error) -> _Error:
@@ -96,5 +96,5 @@ def several(provider: Provider, task_id: str, others: tuple[str, ...]) -> ImageG
     return ImageGenError(
         f"{provider.title} made {1 + len(others)} tasks of one submission; {task_id} is waited for, and not {', '.join(others)}",
         charge="unknown",
-        hint="check the gateway's own task list, or ask its support; the whole answer is in the ledger",
+        hint="check the service's own task list, or ask its support; the whole answer is in the ledger",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -81,6 +81,7 @@ class RunningTask:
     seconds: float | None = None
     addresses: dict[int, str] = field(default_factory=dict)  # ledger's image id -> address, not yet saved
     numbers: dict[int, int] = field(default_factory=dict)  # ledger's image id -> number within the task, from 0
+    seeds: dict[int, int] = field(default_factory=dict)  # number within the task, from 0 -> the seed that is known
     resumed: bool = False
 
 
@@ -111,6 +112,17 @@ class Reporter:
             self.side_errors.append(error)
 
 
+def known_seeds(request: ImageRequest, task: RunningTask, reported: Sequence[int]) -> dict[int, int]:
+    """Return the seeds of a task's images by number from 0: those that the service reports, else the requested one of its first image.
+
+    The seed of a request counts up from image to image.
+    """
+    if reported:
+        return dict(enumerate(reported))
+    requested = request.parameters.get("seed")
+    return {0: requested + task.first - 1} if isinstance(requested, int) and not isinstance(requested, bool) else {}
+
+
 def sidecar(spec: TaskSpec, task: RunningTask, number: int, image: Mapping[str, Any], mismatches: tuple[str, ...]) -> dict[str, Any]:
     """Return the JSON that is saved beside an image; `image` holds its width, height and MIME type, nothing if it cannot be read."""
     cost = task.cost.share(len(task.numbers))
@@ -124,6 +136,7 @@ def sidecar(spec: TaskSpec, task: RunningTask, number: int, image: Mapping[str, 
         "model": spec.model,
         "task_id": task.task_id,
         "number": number,
+        **({"seed": task.seeds[number - task.first]} if number - task.first in task.seeds else {}),
         **image,
         "differences": list(mismatches),
         "cost": {"amount": None if cost.amount is None else str(cost.amount), "unit": cost.unit, "kind": cost.kind, "source": cost.source},

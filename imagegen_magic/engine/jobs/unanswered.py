@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from imagegen_magic.engine import threads
@@ -21,7 +21,6 @@ from imagegen_magic.errors import APIError, ImageGenError
 from imagegen_magic.providers.base import ListedTask
 from imagegen_magic.result import Cost
 
-_LISTED = 3 * 86_400.0  # seconds for which a submission is searched in the gateway's list
 _NEAR = 60.0  # seconds between a submission and the creation of its task in the gateway's list
 
 
@@ -56,7 +55,7 @@ def _unanswered(task: TaskRow, settings: Settings, asked: Sequence[Inquiry]) -> 
     submitted, now = task.submitting_at or task.created, CLOCK.time()
     until = asked_until(provider, submitted)
     final = any(each.outcome == INDETERMINATE for each in asked)
-    listed_until = submitted + _LISTED if provider.list_path else None
+    listed_until = submitted + provider.list_seconds if provider.list_path else None
     return Unanswered(task, price, None if final else _ahead(until, now), _ahead(listed_until, now))
 
 
@@ -112,7 +111,14 @@ async def recover_spooled(context: EngineContext, settings: Settings, rows: Sequ
         if result is not None:
             cost = endpoint.label_cost(result.cost if result.cost.amount is not None else each.price)
             await context.ledger.record_result(
-                each.task.row, result.image_urls, expires_at=None, cost=cost, seconds=result.seconds, answer=None, task_id=name
+                each.task.row,
+                result.image_urls,
+                expires_at=None,
+                cost=cost,
+                seconds=result.seconds,
+                answer=None,
+                task_id=name,
+                seeds=result.seeds,
             )
             found.append(each.task.row)
     return found
@@ -154,4 +160,5 @@ def the_one_that_fits(
 def _identity(row: TaskRow) -> tuple[Any, Any, Any]:
     """Return what a list can name of a submission: its model, prompt and size."""
     sent = row.sent["json"]
-    return sent.get("model"), sent.get("prompt"), sent.get("size")
+    fields = sent["input"] if isinstance(sent.get("input"), Mapping) else sent
+    return sent.get("model") or row.model, fields.get("prompt"), fields.get("size")

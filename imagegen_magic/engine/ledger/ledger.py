@@ -116,17 +116,29 @@ class Ledger(LedgerFile):
         )
 
     async def record_result(
-        self, row: int, urls: Sequence[str], *, expires_at: float | None, cost: Cost, seconds: float | None, answer: Any, task_id: str = ""
+        self,
+        row: int,
+        urls: Sequence[str],
+        *,
+        expires_at: float | None,
+        cost: Cost,
+        seconds: float | None,
+        answer: Any,
+        task_id: str = "",
+        seeds: Sequence[int] = (),
     ) -> list[int]:
         """Record the image URLs of a finished task, with its id if that is new, and return the images' ids, in order.
 
-        If it had URLs already, those of images that are not saved yet are replaced under the same ids.
+        `seeds` are those of the first images. If it had URLs already, those of images that are not saved yet are replaced under the same
+        ids.
         """
         changes = encoded({"cost": cost, "seconds": seconds, "answer": answer, "task_id": task_id or None})
 
         def work(connection: sqlite3.Connection) -> list[int]:
             _change(connection, row, {"state": "made", **changes})
             recorded = [_record_url(connection, row, position, url, expires_at) for position, url in enumerate(urls)]
+            known = [(picture, seed) for (picture, _), seed in zip(recorded, seeds, strict=False) if abs(seed) < 2**63]
+            connection.executemany("INSERT OR REPLACE INTO seeds (picture, seed) VALUES (?, ?)", known)
             if all(saved for _, saved in recorded):
                 _finish_if_saved(connection, row)
             return [picture for picture, _ in recorded]

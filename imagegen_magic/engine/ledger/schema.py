@@ -197,7 +197,10 @@ _INQUIRIES = (  # what was asked about a submission of unknown outcome, when, an
 _CHECKS = (  # whether an image is as it was requested: 1, 0, or NULL if nothing was requested
     "CREATE TABLE checks (picture INTEGER PRIMARY KEY REFERENCES pictures (id), pixels INTEGER, format INTEGER, alpha INTEGER)",
 )
-_ADDITIONS: tuple[tuple[str, ...], ...] = (_FOLDERS, _ERRORS, _INQUIRIES, _CHECKS)  # since version 0.1.0, which knows format 4
+_SEEDS = (  # with which an image was made, requested or reported by the service
+    "CREATE TABLE seeds (picture INTEGER PRIMARY KEY REFERENCES pictures (id), seed INTEGER NOT NULL)",
+)
+_ADDITIONS: tuple[tuple[str, ...], ...] = (_FOLDERS, _ERRORS, _INQUIRIES, _CHECKS, _SEEDS)  # since version 0.1.0, which knows format 4
 MIGRATIONS = (_TABLES, _QUERIES, _RESEARCH, _SESSIONS, *_ADDITIONS)
 """The statements from each format of the file to the next."""
 MIN_READER = 4

@@ -178,7 +178,7 @@ class GatewayClients:
         url = _address(base_url, call.path)
         carrying = authorization(key, base_url, url, rule.hosts, rule.header)
         if url == call.path and key.reveal() and not carrying:
-            raise NotSent(f"{urlsplit(url).hostname} is not one of the gateway's own hosts")
+            raise NotSent(f"{urlsplit(url).hostname} is not one of the service's own hosts")
         content_type, content = _body_of(call)
         fields = Headers({**call.headers, **(headers or {}), **content_type, **carrying})
         async with pool.stream(call.method, url, headers=fields, content=content) as response:
@@ -196,7 +196,7 @@ class GatewayClients:
         """
         fields = Headers(authorization(key, base_url, url, key_hosts))
         if "Authorization" not in fields:
-            raise NotSent(f"{urlsplit(url).hostname} is not one of the gateway's own hosts")
+            raise NotSent(f"{urlsplit(url).hostname} is not one of the service's own hosts")
         before, after, boundary = _form(call)
         fields["Content-Type"] = f"multipart/form-data; boundary={boundary}"
         fields["Content-Length"] = str(len(before) + len(content) + len(after))
@@ -236,7 +236,7 @@ class GatewayClients:
                         raise HTTPStatusError(response.status, retry_after(response.headers.get("retry-after")))
                     return await read(response)
             except AddressNotAllowed as error:
-                raise NotTrusted(f"The gateway's result address {error}") from None
+                raise NotTrusted(f"The service's result address {error}") from None
         raise DownloadError(f"The result address was redirected more than {_MAX_REDIRECTS} times", blame="gateway")
 
 

@@ -48,7 +48,7 @@ class AllowLinkedFrom:
             if zones[address] not in own - {Zone.REFUSED}:  # else the gateway itself has such an address
                 check_zone(host, zones[address], base, address)
             if self.inside and zones[address] < Zone.PRIVATE:
-                raise AddressNotAllowed(f"is http:// and leads to {_both(host, address)}, outside the gateway's network")
+                raise AddressNotAllowed(f"is http:// and leads to {_both(host, address)}, outside the service's network")
         return usable
 
 

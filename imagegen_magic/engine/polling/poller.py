@@ -168,9 +168,9 @@ class Poller:
         try:
             answer = await self._call(call or self._provider.task_call(batch[0].task_id))
         except (NotSent, OutcomeUnknown) as trouble:
-            return self._retry(batch, f"the gateway cannot be reached ({trouble}), retrying")
+            return self._retry(batch, f"the service cannot be reached ({trouble}), retrying")
         if answer.status == 429 or answer.status >= 500:
-            return self._retry(batch, f"the gateway answers {answer.status}, retrying", answer.retry_after)
+            return self._retry(batch, f"the service answers {answer.status}, retrying", answer.retry_after)
         if call is not None:
             return self._take_batch(batch, answer)
         for item in batch[1:]:
@@ -185,11 +185,11 @@ class Poller:
         except (NotSent, OutcomeUnknown) as trouble:
             return self._retry([item], f"the result cannot be fetched ({trouble}), retrying")
         if answer.status in (404, 429) or answer.status >= 500:
-            return self._retry([item], f"the result is not given out just now ({answer.status}), retrying", answer.retry_after)
+            return self._retry([item], f"the result is not available yet ({answer.status}), retrying", answer.retry_after)
         try:
             return self._take(item, self._result(answer))
         except APIError as error:
-            return self._retry([item], f"the gateway's answer cannot be read ({error.what}), retrying")
+            return self._retry([item], f"the service's answer cannot be read ({error.what}), retrying")
 
     def _take_batch(self, batch: Iterable[_Open], answer: GatewayResponse) -> None:
         try:
@@ -217,7 +217,7 @@ class Poller:
             state = self._provider.read_task(answer.content)  # at 4xx too: xingchao reports a failure in its ordinary envelope
         except APIError as error:
             if answer.status < 400:
-                self._retry([item], f"the gateway's answer cannot be read ({error.what}), retrying")
+                self._retry([item], f"the service's answer cannot be read ({error.what}), retrying")
             else:
                 self._refused(item, self._provider.read_error(answer.status, answer.content))
             return None
@@ -231,7 +231,7 @@ class Poller:
     def _refused(self, item: _Open, error: ImageGenError) -> None:
         item.missing += isinstance(error, NotFound)
         if isinstance(error, NotFound) and item.missing < _MAX_MISSING:
-            return self._retry([item], "the gateway does not know the task yet, retrying")
+            return self._retry([item], "the service does not know the task yet, retrying")
         return self._end([item], error)
 
     def _take(self, item: _Open, state: TaskState, *, named: bool = True) -> None:
@@ -240,7 +240,7 @@ class Poller:
         if missing or not (named or isinstance(state, Pending)):
             item.doubts += 1
             if item.doubts <= _MAX_DOUBTS:
-                return self._retry([item], "the gateway's answer is not clear yet, polling again")
+                return self._retry([item], "the service's answer is not clear yet, polling again")
         if missing:
             return self._end([item], missing)
         item.failures = item.missing = 0

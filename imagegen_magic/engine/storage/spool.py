@@ -123,8 +123,8 @@ def check_room(home: Path) -> None:
     else:
         if free >= _ROOM:
             return
-        why = f"it has {free / 2**20:.0f} MiB free, and a response with pictures can have {_ROOM / 2**20:.0f} MiB"
-    what = f"The response would be kept in {folder} first, and that disk does not take it: {why}"
+        why = f"it has {free / 2**20:.0f} MiB free, and a response with pictures can need {_ROOM / 2**20:.0f} MiB"
+    what = f"The response would be written to {folder} first, and that disk cannot take it: {why}"
     raise SaveError(what, charge="no", hint="make room or make the folder writable", retry=True)
 
 

@@ -79,7 +79,7 @@ def preview(plan: Plan, gateway: Endpoint, settings: Settings) -> list[str]:
     """Return a line for each picture of this machine: its facts, and its address for how long. Raises like `check`."""
     check(plan, gateway, settings)
     if plan.model.references_as != "address":
-        return [f"{_described(picture)}: is sent within the request to {_called(_host(gateway.base_url))}" for picture in plan.uploads]
+        return [f"{_described(picture)}: sent within the request to {_called(_host(gateway.base_url))}" for picture in plan.uploads]
     return [f"{_described(picture)}: {_future(picture, gateway, settings)}" for picture in plan.uploads]
 
 
@@ -133,7 +133,7 @@ def _no_route(gateway: Endpoint, picture: LocalImage, settings: Settings) -> Uns
         step = "nothing leaves this machine in the sandbox, so no uploader is called"
     else:
         config = '%config ImageGenMagics.uploader = "package:function"'
-        step = f"name a function of yours that puts a file where the gateway can fetch it, {config} with (path) -> address"
+        step = f"name a function of yours that puts a file where the service can fetch it, {config} with (path) -> address"
     able = ", ".join(sorted(each.name for each in endpoints.known(settings) if each.upload and each.name != provider.name))
     step += f"; or give an https address, or an earlier result whose address is still valid, or choose a gateway that takes files ({able})"
     return UnsupportedOption(what, option="references", value=picture.name, hint=step)

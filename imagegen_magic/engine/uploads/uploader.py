@@ -43,7 +43,7 @@ from imagegen_magic.request import LocalImage
 _UPLOADER_LIFETIME = 3600.0  # seconds that an address of the user's own uploader is used: its lifetime is unknown
 _TRIES = 5
 _STEPS = {
-    400: "read the gateway's message, and try another picture",
+    400: "read the service's message, and try another picture",
     413: "add --fit to have it scaled down, or give a smaller picture",
     415: "save it as a PNG or JPEG",
     429: "wait a little",

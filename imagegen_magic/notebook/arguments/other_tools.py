@@ -9,7 +9,7 @@ from imagegen_magic.request import Size
 _WORDS = "describe it in the prompt; there is no such option here."
 _MODEL = "use --model NAME (%imagegen models lists them)."
 _REFERENCE = "use --ref PICTURE."
-_FIELD = "use --set {name}={value} if the model has such a parameter, or the gateway's document such a field."
+_FIELD = "use --set {name}={value} if the model has such a parameter, or the service's document such a field."
 _NEGATIVE = "describe it in the prompt, for example: without {value}. Models that have it take --negative-prompt."
 
 _ADVICE: dict[str, str] = {

@@ -34,7 +34,9 @@ def choose(request: ImageRequest, settings: Settings, provider: str | None, shel
     if answer is None:
         return settings
     save_own(settings, *((_SANDBOX, "true") if answer == _SANDBOX else ("provider", answer)))
-    print(f"{answer} makes this and the following cells. %imagegen config shows and changes it ({own_file(settings)}).")
+    print(
+        f"{answer} makes the pictures of this cell and of all your notebooks. %imagegen config shows and changes it ({own_file(settings)})."
+    )
     return settings.replace("your settings", **({_SANDBOX: True} if answer == _SANDBOX else {"provider": answer}))
 
 
@@ -51,11 +53,11 @@ def _priced(provider: Provider, request: ImageRequest, settings: Settings) -> tu
 def _asked(choices: list[tuple[str, str]]) -> str | None:
     """Ask which service to use, and return its name; None if the question cannot be asked. Raises KeyboardInterrupt."""
     lines = [f"  {number}  {name}: {facts}" for number, (name, facts) in enumerate(choices, 1)]
-    print("\n".join(["You have keys for services and have chosen none. This request:", *lines]))
+    print("\n".join(["You have keys and no configured service. What this request would cost:", *lines]))
     names = [name for name, _ in choices]
     while True:
         try:
-            answer = input("Which makes your pictures, now and from now on? Number or name: ").strip().lower()
+            answer = input("Which service makes your pictures from now on? Number or name: ").strip().lower()
         except (StdinNotImplementedError, EOFError, OSError):
             return None
         if answer in names:

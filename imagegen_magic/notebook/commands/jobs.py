@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -10,12 +11,13 @@ from IPython.core.error import UsageError
 from IPython.display import display
 
 from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.jobs.service_cancel import Cancellation, cancel_at_service
 from imagegen_magic.engine.jobs.unanswered import Unanswered, unanswered
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.humanize import gateway_name, local_minute, pluralize, truncate
 from imagegen_magic.notebook.arguments.confirmation import can_answer, confirm
 from imagegen_magic.notebook.output.tables import Note, Page, Table, show_note
-from imagegen_magic.notebook.progress.run import Interrupted, bind_result, wait_in_cell
+from imagegen_magic.notebook.progress.run import Interrupted, bind_result, cancelled_too, wait_in_cell
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.jobs.job import Job
@@ -28,7 +30,7 @@ _OPEN = {
     "submitting": "being submitted",
     "submitted": "at the gateway",
     "made": "finished, not downloaded yet",
-    "unknown": "sent, but it is unknown whether the gateway accepted it",
+    "unknown": "sent, but it is unknown whether the service accepted it",
 }
 _CLOSED = {"saved": "all its pictures are saved", "failed": "it has failed already", "dropped": "it was never sent"}
 _ROW = re.compile(r"\d{1,18}")
@@ -102,7 +104,7 @@ def _may_ask_again(context: NotebookContext, askable: Sequence[Unanswered]) -> b
     display(Page(Table(("", "gateway", "prompt", "can be asked until", "price if it is made now"), rows)))
     many = len(askable) > 1
     question = (
-        f"{pluralize(len(askable), 'submission')} got no answer. Ask the gateway again with the same key? What arrived is not charged "
+        f"{pluralize(len(askable), 'submission')} got no answer. Ask the service again with the same key? What arrived is not charged "
         "again; what never arrived is made now, at the price shown."
     )
     answer = confirm(question) if can_answer(context.shell) else None
@@ -160,7 +162,7 @@ def _next_step(unknown: Unanswered) -> str:
     if unknown.until:
         price = "at an unknown price" if unknown.price.amount is None else f"for {unknown.price}"
         steps.append(f"%imagegen resume --ask-again asks with the same key until {_until(unknown)}, {price} if it is made now")
-    return "; ".join(steps) or f"see the gateway's own task list; %imagegen forget {unknown.task.row} gives it up"
+    return "; ".join(steps) or f"see the service's own task list or usage page; %imagegen forget {unknown.task.row} gives it up"
 
 
 def wait(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
@@ -181,9 +183,12 @@ def wait(context: NotebookContext, arguments: list[str], flags: dict[str, str]) 
 
 
 def cancel(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
-    """Stop waiting for a job, or for all."""
+    """Stop waiting for a job, or for all; with --at-service, cancel its tasks, or the one of that number, at the service too."""
     running = [job for job in context.jobs if not job.done]
     chosen = [job for job in running if not arguments or str(job.id) == arguments[0]]
+    if "--at-service" in flags:
+        _cancel_at_service(context, arguments, chosen)
+        return
     if arguments and not chosen:
         ids = ", ".join(str(job.id) for job in running) or "none"
         raise UsageError(f"Job {arguments[0]} is not running (running: {ids}). A running cell stops with its own Cancel or interrupt.")
@@ -192,10 +197,43 @@ def cancel(context: NotebookContext, arguments: list[str], flags: dict[str, str]
     if not chosen:
         print("No job is running.")
         return
-    print(
-        f"Stopped waiting for {pluralize(len(chosen), 'job')}. The gateways continue with the accepted tasks and charge for them: "
-        "%imagegen resume collects their pictures."
-    )
+    goes_on = cancelled_too(chosen) or "The services continue with the accepted tasks and charge for them"
+    print(f"Stopped waiting for {pluralize(len(chosen), 'job')}. {goes_on}: %imagegen resume collects their pictures.")
+
+
+def _cancel_at_service(context: NotebookContext, arguments: list[str], chosen: Sequence[Job]) -> None:
+    """Cancel the tasks of jobs of this session, or the open task of a number, at their services, and print what came of each."""
+    if not chosen and not (arguments and _ROW.fullmatch(arguments[0])):
+        raise UsageError("Give the number of a job or a task: %imagegen cancel ID --at-service; %imagegen jobs lists them.")
+    for job in chosen:
+        job.cancel()
+    for job in chosen:
+        with contextlib.suppress(ImageGenError):  # that the waiting was stopped
+            job.wait()
+    rows = [runner.task.row for job in chosen for runner in job.runners] or [int(arguments[0])]
+    for each in loop.run(cancel_at_service(context.settings(), rows)):
+        print(_came_of(each))
+
+
+def _came_of(done: Cancellation) -> str:
+    """Return what cancelling a task at its service did, what was charged, and the next step."""
+    task, collect = f"Task {done.task.row}", f"%imagegen resume {done.task.row}"
+    gateway = gateway_name(done.task.provider, done.task.sandbox)
+    match done.outcome:
+        case "cancelled":
+            return f"{task} was cancelled at {gateway} before it began. Nothing was charged."
+        case "stopped":
+            charged = {"no": "Nothing was charged.", "yes": "It was charged."}.get(done.charge, "It may have been charged.")
+            return f"{task} was stopped at {gateway} while it ran. {charged}"
+        case "asked":
+            return f"{task}: {gateway} was asked to stop it, and it may be charged. {collect} shows what came of it."
+        case "finished":
+            return f"{task} was finished already, and is charged. {collect} collects its pictures."
+        case "impossible":
+            return f"{task}: {gateway} cancels no tasks. It continues there and is charged: {collect} collects its pictures."
+        case "unclear":
+            return f"{task}: it is unknown what became of it at {gateway}{f', {done.problem}' if done.problem else ''}. {collect} polls it."
+    return f"{task} is not open at its service ({_CLOSED.get(done.task.state, done.task.state)}), so nothing was cancelled."
 
 
 def forget(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
@@ -216,7 +254,7 @@ def forget(context: NotebookContext, arguments: list[str], flags: dict[str, str]
 
 def _given_up(task: TaskRow) -> ImageGenError:
     """Return the error that the ledger keeps of a task that was given up."""
-    step = f"%imagegen resume {task.row} still collects it, without paying again" if task.task_id else "see the gateway's own task list"
+    step = f"%imagegen resume {task.row} still collects it, without paying again" if task.task_id else "see the service's own task list"
     return ImageGenError("Given up with %imagegen forget", blame="you", charge="yes" if task.task_id else "unknown", hint=step)
 
 
@@ -227,4 +265,4 @@ def _forgotten(task: TaskRow) -> str:
     what = f"Task {task.row} is given up: {task.task_id or 'no id'} at {gateway}, {truncate(task.prompt)!r}, {cost}."
     if task.task_id:
         return f"{what} It was charged, and %imagegen resume {task.row} still collects it. --reuse may send the same request again."
-    return f"{what} --reuse may send the same request again. If the gateway had accepted it, you pay twice."
+    return f"{what} --reuse may send the same request again. If the service had accepted it, you pay twice."

@@ -73,7 +73,7 @@ def config(context: NotebookContext, arguments: list[str], flags: dict[str, str]
             raise UsageError("The subcommand is %imagegen config [NAME=VALUE]. Nothing was sent, and nothing was changed.")
         save_own(settings, name.strip().replace("-", "_"), value.strip() or None)
         where = own_file(settings)
-        print(f"{name} is {value.strip()} in all your notebooks." if value.strip() else f"{name} is not set any longer in {where}.")
+        print(f"{name} is {value.strip()} in all your notebooks." if value.strip() else f"{name} is no longer set in {where}.")
         return
     rows = [_setting_row(name, settings) for name in SETTINGS]
     rows += [[name, "not used", str(error)] for name, error in settings.errors.items() if name not in SETTINGS]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +14,14 @@ from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.arguments import parser
 from imagegen_magic.notebook.magic import input_transformer
 from imagegen_magic.notebook.subcommands import COMMANDS, Command, command_for
-from imagegen_magic.options import OPTIONS, Option, option_for
+from imagegen_magic.options import OPTIONS, PARAMETERS, Option, option_for
 from imagegen_magic.providers import alternatives, registry
 from imagegen_magic.providers.model import VALUE_LISTS
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.settings import Settings
     from imagegen_magic.notebook.context import NotebookContext
-    from imagegen_magic.providers.base import Provider
+    from imagegen_magic.providers.base import Parameter, Provider
 
 _CELL = re.compile(r"\s*%%imagegen(?=\s)(.*)", re.DOTALL)
 _LINE = re.compile(r"\s*(?:\w+\s*=\s*)?%imagegen(?=\s)(.*)", re.DOTALL)
@@ -125,17 +125,27 @@ def _values(option: Option, before: str, context: NotebookContext) -> Sequence[s
     try:
         if option.name == "provider":
             return _providers(context)
-        if option.name not in ("model", *VALUE_LISTS):
+        if option.name not in ("model", "extra", "sweep", *VALUE_LISTS):
             return option.values
         settings = context.settings().without_errors
         provider = _provider(given, settings)
         if option.name == "model":
             return tuple(model.name for model in provider.models)
+        if option.name in ("extra", "sweep"):
+            parameters = provider.model(given.get("model") or settings.get("model")).parameters
+            return tuple(_settings_of(parameters, PARAMETERS if option.name == "extra" else (), values=option.name == "extra"))
         configured = {name: settings.get(name) for name in ("model", "output_compression", *VALUE_LISTS)}
         set_values = {name: value for name, value in configured.items() if value is not None}
         return alternatives.fitting_values(provider, {**set_values, **given}, option.name)
     except ImageGenError:
         return ()  # the cell reports the error when it runs
+
+
+def _settings_of(parameters: Mapping[str, Parameter], others: Collection[str], *, values: bool) -> Iterator[str]:
+    """Yield `NAME=` for the parameters of a model, the common ones first, with each of their listed `values`; none for `others`."""
+    for name, parameter in sorted(parameters.items(), key=lambda item: not item[1].common):
+        listed = parameter.allowed if values and parameter.kind in ("choice", "flag") else ()
+        yield from () if name in others else [f"{name}={value}" for value in listed] or [f"{name}="]
 
 
 def _provider(given: Mapping[str, Any], settings: Settings) -> Provider:

@@ -155,7 +155,7 @@ def _dry_page(planned: SweepPlan, estimate: SweepEstimate, settings: Settings) -
             *(short(request.combination[name]) for name in names),
             truncate(request.plan.request.prompt, 80),
             gateway_name(f"{request.plan.provider} {request.plan.model.name}", request.endpoint.sandbox),
-            pixels(request.plan.pixels) or "the gateway decides",
+            pixels(request.plan.pixels) or "the service decides",
             str(request.endpoint.label_cost(request.plan.price)),
         ]
         for request in combinations[:_DRY_ROWS]

@@ -32,7 +32,7 @@ class Caption(NamedTuple):
 def caption(image: GeneratedImage, *, folder: Path | None = None) -> Caption:
     """Return the line below an image; its path is relative to `folder` (default: the notebook's)."""
     warnings = (*image.differences, *_drift_warning(image))
-    facts = [f"{image.width}×{image.height}", made_by(image)]
+    facts = [f"{image.width}×{image.height}", made_by(image), *([] if image.seed is None else [f"seed {image.seed}"])]
     if image.seconds is not None:
         facts.append(duration(image.seconds))
     facts += image.unchecked
@@ -59,7 +59,7 @@ def drift(share: float) -> str:
     """Return the text for the share (0 to 1) of a mask's protected pixels that was changed."""
     if not share:
         return "nothing changed of what the mask protects"
-    return f"the gateway changed {'under 1' if share < 0.01 else f'{share * 100:.0f}'} % of what the mask protects"
+    return f"the service changed {'under 1' if share < 0.01 else f'{share * 100:.0f}'} % of what the mask protects"
 
 
 def _drift_warning(image: GeneratedImage) -> tuple[str, ...]:

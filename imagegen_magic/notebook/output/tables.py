@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -181,13 +182,23 @@ def plan_page(plan: Plan, uploads: Sequence[str] = (), *, sandbox: bool = False,
         ("gateway", plan.provider + (" (sandbox)" if sandbox else "")),
         ("model", plan.model.name),
         ("pictures", f"{plan.count} in {tasks} task{'s' if tasks > 1 else ''}"),
-        ("pixels", pixels(plan.pixels) or "the gateway decides"),
-        ("format", plan.mime_type or "the gateway decides"),
+        ("pixels", pixels(plan.pixels) or "the service decides"),
+        ("format", plan.mime_type or "the service decides"),
         ("price", price(plan)),
+        *(("seed", seeds) for seeds in _seeds(plan)),
         *(("picture", words) for words in uploads),
         *(("note", warning) for warning in plan.warnings),
     ]
     return Page(Note("Dry run: nothing was sent, nothing is charged."), *map(Note, map(refused, wrong)), Table((), facts), *_calls(plan))
+
+
+def _seeds(plan: Plan) -> Iterator[str]:
+    """Yield the seeds of a plan, in one line, if it has one: `7, 8, 9, 10`."""
+    first = plan.request.parameters.get("seed")
+    if isinstance(first, int):
+        counted = plan.model.parameters["seed"].counted if "seed" in plan.model.parameters else False
+        starts = itertools.accumulate(plan.images_per_call[:-1], initial=first)
+        yield ", ".join(map(str, starts)) if counted else str(first)
 
 
 def refused(why: str) -> str:

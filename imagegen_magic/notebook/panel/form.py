@@ -10,6 +10,7 @@ import ipywidgets  # type: ignore[import-untyped]  # it ships no types
 
 from imagegen_magic.notebook.panel import controls
 from imagegen_magic.notebook.panel.controls import OnChange
+from imagegen_magic.notebook.panel.parameters import ParameterFields
 from imagegen_magic.notebook.panel.state import PanelState
 from imagegen_magic.notebook.widgets.choice import Choice
 from imagegen_magic.notebook.widgets.ratio_picker import RatioPicker
@@ -43,7 +44,9 @@ class Form:
         )
         self.target = controls.box("stack", controls.box("knobs", self.gateway, self.model), self.sandbox, self._note)
         shape = controls.box("stack", controls.html('<h3 class="imagegen-heading">Aspect ratio</h3>'), self.ratio)
-        self.options = controls.box("column", shape, controls.box("knobs", *self.bars.values(), self.number, self.compression))
+        self.parameters = ParameterFields(on_change)
+        knobs = controls.box("knobs", *self.bars.values(), self.number, self.compression)
+        self.options = controls.box("column", shape, knobs, self.parameters.widget)
 
     def draw(self, state: PanelState) -> None:
         """Show the state; on the engine's loop, or before events are handled."""
@@ -63,6 +66,7 @@ class Form:
             controls.set_visible(bar, len(values) > 1)
         controls.update(self.number, value=request.n if isinstance(request.n, int) and 1 <= request.n <= _MOST else 1)
         self._draw_compression(request.output_compression, validation)
+        self.parameters.draw(validation.model, {**request.extra, **request.parameters})
 
     def _draw_ratio(self, state: PanelState, validation: Validation) -> None:
         model = validation.model
@@ -81,7 +85,7 @@ class Form:
             self.compression,
             value="" if compression is None else str(compression),
             disabled=bool(validation.compression) and compression is None,
-            tooltip=validation.compression or "0 to 100; empty: the gateway's own",
+            tooltip=validation.compression or "0 to 100; empty: the service's own",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from imagegen_magic.engine.jobs.job import Job
 from imagegen_magic.engine.offers import Offer, offers
 from imagegen_magic.engine.settings import REQUEST_OPTIONS, Settings
 from imagegen_magic.errors import MissingKey, UnsupportedOption
+from imagegen_magic.options import PARAMETERS
 from imagegen_magic.providers import alternatives, registry
 from imagegen_magic.providers.base import Provider
 from imagegen_magic.providers.describe import shown
-from imagegen_magic.request import ImageRequest, LocalImage, is_blank
+from imagegen_magic.request import ImageRequest, LocalImage, is_blank, with_parameters
 from imagegen_magic.result import GeneratedImage
 
 _ALWAYS_SET = ("prompt", "unchecked")  # options without a value that a model chooses
@@ -54,7 +56,7 @@ class PanelState:
         self.provider, self.sandbox, self.request = provider, sandbox, request
 
     def choose(self, option: str, value: Any) -> bool:
-        """Set one option; `provider`, `sandbox` and every field of ImageRequest. Returns whether anything changed.
+        """Set one option; `provider`, `sandbox`, every field of ImageRequest and every parameter. Returns whether anything changed.
 
         Another gateway keeps the model if it has one of that name.
         """
@@ -65,12 +67,24 @@ class PanelState:
             request = request if has_model else replace(request, model=None)
         elif option == "sandbox":
             sandbox = bool(value)
+        elif option not in _FIELDS:
+            request = self._with_parameter(option, value)
         elif option in _ALWAYS_SET or str(value) != self.validation.chosen(option) or getattr(request, option) not in (None, value):
             request = replace(request, **{option: value})
         if (provider, sandbox, request) == before:
             return False
         self._set(provider, sandbox, request)
         return True
+
+    def _with_parameter(self, name: str, value: Any) -> ImageRequest:
+        """Return the request with a parameter as it is sent, or as it was typed if the model cannot take that; None leaves it out."""
+        parameter = self.validation.model.parameters.get(name)
+        if parameter is not None and value is not None:
+            with suppress(TypeError, ValueError, OverflowError):
+                value = parameter.read(value)
+        given = {**self.request.parameters, name: value}
+        extra = {key: each for key, each in self.request.extra.items() if key != name}
+        return replace(self.request, extra=extra, parameters={key: each for key, each in given.items() if each is not None})
 
     def apply_fixes(self) -> None:
         """Replace the values that are not possible by their fixes."""
@@ -154,13 +168,14 @@ class PanelState:
 
 def request_of(options: Mapping[str, Any]) -> ImageRequest:
     """Return presets as a request. Raises UnsupportedOption for an unknown one."""
+    allowed = _FIELDS | set(PARAMETERS)
     for name in options:
-        if name not in _FIELDS:
-            raise UnsupportedOption(f"The panel has no option {name!r}", option=name, value=options[name], allowed=sorted(_FIELDS))
+        if name not in allowed:
+            raise UnsupportedOption(f"The panel has no option {name!r}", option=name, value=options[name], allowed=sorted(allowed))
     prompt = options.get("prompt", "")
     if not isinstance(prompt, str):
         raise UnsupportedOption(f"The panel takes a prompt in words, not {shown(prompt)}", option="prompt", value=prompt)
-    return ImageRequest(**{"prompt": "", **options})
+    return ImageRequest(**{"prompt": "", **with_parameters(options)})
 
 
 def read(option: str, value: Any) -> Any:

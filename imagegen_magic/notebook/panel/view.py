@@ -42,7 +42,7 @@ class PanelEvents(NamedTuple):
 
 _BALANCE = "Balance"
 _COMPARE = "Which of your services can make exactly this, and for how much; nothing is sent"
-_ANYWAY = "Send what the model's page refuses; the gateway may refuse it or answer with something else"
+_ANYWAY = "Send what the model's page refuses; the service may refuse it or answer with something else"
 
 
 class View:

@@ -20,7 +20,7 @@ from imagegen_magic.notebook.progress.state import JobProgress
 from imagegen_magic.providers.base import Plan
 
 _THUMBNAIL, _THUMBNAIL_BYTES = 144, 150_000  # pixels (twice the frame, for dense screens), bytes
-_STOP_HINT = "Stop waiting. The gateway continues; %imagegen resume collects its pictures."
+_STOP_HINT = "Stop waiting. The service continues; %imagegen resume collects its pictures."
 _SPARE = Bundle({"text/plain": " ", "text/html": "<span></span>"}, {})
 _UNFINISHED = "still at work when this was saved; %imagegen history knows the picture"
 

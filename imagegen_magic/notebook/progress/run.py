@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.jobs.cancellation import has_cancelling
 from imagegen_magic.humanize import pluralize
 from imagegen_magic.notebook.output.tables import show_note
 from imagegen_magic.notebook.progress.view import View
@@ -65,10 +66,15 @@ def wait_in_cell(
 def _stopped(job: Job) -> str:
     if not job.submitted:
         return "stopped waiting. Nothing was sent, nothing is charged."
-    return (
-        "stopped waiting. The gateway continues with the accepted tasks and charges for them. "
-        "%imagegen resume collects the pictures without paying again."
-    )
+    goes_on = cancelled_too([job]) or "The service continues with the accepted tasks and charges for them"
+    return f"stopped waiting. {goes_on}. %imagegen resume collects the pictures without paying again."
+
+
+def cancelled_too(jobs: Sequence[Job]) -> str:
+    """Return what happens to the tasks of jobs whose waiting was stopped, without a full stop; "" if no service cancels any."""
+    if not any(has_cancelling(request.endpoint.provider) for job in jobs for request in job.requests):
+        return ""
+    return "What the service has not begun is cancelled there, at no charge; it continues with the others and charges for them"
 
 
 def _run_on_kernel_loop(coroutine: Any) -> Any:

@@ -24,7 +24,7 @@ SHOWN = 24  # images of one cell; only the captions of further ones are shown
 
 _WIDGET_DELAY = 0.15  # seconds to wait, so that the request is sent before the widgets are created
 _MAX_WAIT = 4.0  # seconds to wait for the last events of a stopped job
-_TOO_FEW = "the gateway returned fewer pictures than requested"
+_TOO_FEW = "the service returned fewer pictures than requested"
 
 
 class View:

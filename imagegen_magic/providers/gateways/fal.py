@@ -163,8 +163,10 @@ class Fal(Provider):
             return self._error(InsufficientBalance, status, details)
         return super()._refusal(details, status)
 
-    def schema_call(self, name: str) -> Call:
-        """Return the request for the OpenAPI document of an endpoint."""
+    def schema_call(self, name: str) -> Call | None:
+        """Return the request for the OpenAPI document of an endpoint; None for what cannot be one."""
+        if not re.fullmatch(_NAME, name):
+            return None
         return Call("GET", f"https://fal.ai/api/openapi/queue/openapi.json?endpoint_id={quote(name, safe='')}")
 
     def read_schema(self, name: str, answer: Any) -> Model | None:

@@ -19,7 +19,7 @@ from imagegen_magic.request import ImageRequest
 CHECKED = "2026-11-30"
 SEED = Parameter("integer", minimum=0, counted=True, common=True, help="the same seed and prompt give the same picture")
 _FORMATS = ("jpeg", "png")
-_FREE = PixelRule(step=16, max_edge=14_142, max_ratio=14_142 / 16, min_area=256, max_area=14_142**2)
+_FREE = PixelRule(step=16, max_edge=14_142, max_ratio=100, min_area=256, max_area=14_142**2)
 _PRESETS = parse_sizes(  # the pixels of fal's names square_hd, landscape_4_3 and so on, and three further ratios
     ("1k",),
     {
@@ -115,7 +115,7 @@ def _likely(ratio: str, edge: int) -> Pixels:
 
 _ACCELERATION = Parameter("choice", choices=("none", "regular", "high"), default="none", help="faster, with less care")
 _TOLERANCE = Parameter("choice", choices=("1", "2", "3", "4", "5", "6"), help="1 is the strictest")
-_NEGATIVE = Parameter("text", common=True, help="what the picture shall not show")
+_NEGATIVE = Parameter("text", common=True, help="what the picture must not show")
 
 MODELS: tuple[Model, ...] = (
     _flux("fal-ai/flux/schnell", steps=_steps(4, 12), guidance=_guidance(3.5), acceleration=_ACCELERATION),

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from imagegen_magic.errors import APIError, ContentRejected, ImageGenError, SubmissionUnknown
+from imagegen_magic.errors import APIError, ContentRejected, ImageGenError, SubmissionUnknown, UnsupportedOption
 from imagegen_magic.providers import image_answers, parameters, responses, sizes, urls
 from imagegen_magic.providers.base import (
     Call,
@@ -25,7 +25,15 @@ from imagegen_magic.providers.base import (
     in_answer,
     standard_field_names,
 )
-from imagegen_magic.providers.gateways.openai_models import EXPERIMENTAL, MODELS, PARTIAL_TOKENS, RATES, REFERENCE_TOKENS, SNAPSHOTS
+from imagegen_magic.providers.gateways.openai_models import (
+    EXPERIMENTAL,
+    MAX_TOGETHER,
+    MODELS,
+    PARTIAL_TOKENS,
+    RATES,
+    REFERENCE_TOKENS,
+    SNAPSHOTS,
+)
 from imagegen_magic.providers.gpt_image import output_tokens
 from imagegen_magic.providers.usage import calculated
 from imagegen_magic.request import ImageRequest
@@ -36,7 +44,7 @@ _RAISE_LIMIT = f"raise the limit at {_SETTINGS}/limits"
 _AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 _VERIFY = (
     f"verify the organization at {_SETTINGS}/general; access can take up to 15 minutes. "
-    "Without verification, -p fal, -p openrouter, -p azure-openai and the other gateways serve GPT Image models, each with its own key"
+    "Without it, -p fal, -p openrouter, -p azure-openai and the gateways have GPT Image models, each with a key of its own"
 )
 
 
@@ -92,7 +100,7 @@ class OpenAI(Provider):
     def submission(self, request: ImageRequest, n: int) -> Call:
         """Return the submission: an edit if there are references, a stream of events if there are partial pictures."""
         partials = _partials(request)
-        given = {name: value for name, value in request.parameters.items() if name != "partials" or partials}
+        given = {name: value for name, value in request.parameters.items() if name != "together" and (name != "partials" or partials)}
         values = parameters.placed(self.model(request.model).parameters, given)
         further = {name: value for name, value in self._further_fields(request).items() if name != "resolution"}  # the size has it
         body = {**self.payload(request, n), **values, **further, **({"stream": True} if partials else {})}
@@ -100,6 +108,18 @@ class OpenAI(Provider):
         if request.references and self.model(request.model).references_as == "part":
             return Call("POST", path, form=_form(body), events=bool(partials))
         return Call("POST", path, body, events=bool(partials))
+
+    def pictures_per_call(self, model: Model, request: ImageRequest) -> int:
+        """Return 1, so that one lost answer loses one picture, unless they are requested together.
+
+        Raises UnsupportedOption for pictures that are requested together and as a stream.
+        """
+        if not request.parameters.get("together"):
+            return 1
+        if _partials(request) and (request.n or 1) > 1:
+            what = f"{self.name} {model.name} streams one picture of a request only"
+            raise UnsupportedOption(what, option="together", value=True, fix={"together": None})
+        return MAX_TOGETHER
 
     def payload(self, request: ImageRequest, n: int) -> dict[str, Any]:
         """Return the JSON of one submission, with a ratio as its pixels; pictures stand in it as data: or other addresses."""
@@ -133,9 +153,11 @@ class OpenAI(Provider):
     def _warnings(self, model: Model, request: ImageRequest) -> Iterator[str]:
         partials, count = _partials(request), request.n or 1
         if partials:
-            yield f"{partials} partial pictures cost {PARTIAL_TOKENS * partials} output tokens a picture; fewer may come"
-        if request.references and count > 1:
-            yield f"{count} pictures are {count} requests: the input tokens of the references are paid {count} times"
+            yield f"{partials} first views cost {PARTIAL_TOKENS * partials} output tokens a picture; fewer may come"
+        if count > 1 and request.parameters.get("together"):
+            yield f"{min(count, MAX_TOGETHER)} pictures are one request: if its answer is lost, all of them are"
+        elif request.references and count > 1:
+            yield f"{count} pictures are {count} requests: the input tokens of the references are charged {count} times"
         if any(width * height > EXPERIMENTAL for width, height in sizes.expected_pixels(model, request)[:1]):
             yield f"{self.title} calls sizes above 2560x1440 experimental"
         if request.background == "transparent" and SNAPSHOTS.get(model.name, model.name) == "gpt-image-2":

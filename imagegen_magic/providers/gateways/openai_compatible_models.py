@@ -15,7 +15,7 @@ DEFAULT: Final = "default"  # the model of a request without one: no name is sen
 UNKNOWN: Final = "the abilities of this server are not known"
 
 _SEED = Parameter("integer", minimum=0, counted=True, common=True, help="the same seed makes the same picture")
-_NEGATIVE = Parameter("text", common=True, help="what the picture should not have")
+_NEGATIVE = Parameter("text", common=True, help="what the picture must not show")
 _DIFFUSION = {
     "seed": _SEED,
     "negative_prompt": _NEGATIVE,

@@ -25,6 +25,7 @@ RATES: Final = Rates(
 )
 _LEVELS = ("low", "medium", "high")
 _THREE_SIZES = parse_sizes(("1k",), {"1:1": "1024x1024", "3:2": "1536x1024", "2:3": "1024x1536"})
+MAX_TOGETHER: Final = 10
 _PARAMETERS = {
     "complexity": Parameter("choice", choices=_LEVELS, common=True, help="effort of planning the picture, apart from its quality"),
     "partials": Parameter(
@@ -36,6 +37,7 @@ _PARAMETERS = {
         common=True,
         help=f"partial pictures while it is being made; each costs {PARTIAL_TOKENS} output tokens",
     ),
+    "together": Parameter("flag", default=False, help=f"up to {MAX_TOGETHER} pictures in one request, which are lost together"),
 }
 
 
@@ -64,7 +66,7 @@ def _model(name: str, **differences: Any) -> Model:
         references_as="data_url",
         added="2026-12-01",
         checked="2026-11-30",
-        document="https://developers.openai.com/api/docs/guides/image-generation",
+        document="https://github.com/openai/openai-python, version 3.57.0, and OpenAI's OpenAPI document",
     )
     return replace(common, **differences)
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from imagegen_magic.errors import ContentRejected, ImageGenError, PictureMissing, TaskFailed
 from imagegen_magic.providers import parameters, responses, schemas
-from imagegen_magic.providers.base import Call, Failed, Model, Pending, Pixels, PollingPolicy, Provider, Succeeded, TaskState
+from imagegen_magic.providers.base import Call, Failed, ListedTask, Model, Pending, Pixels, PollingPolicy, Provider, Succeeded, TaskState
 from imagegen_magic.providers.gateways.replicate_models import (
     CUSTOM,
     MODELS,
@@ -49,6 +49,7 @@ class Replicate(Provider):
     chosen_by_key = False
     polling = PollingPolicy(min_interval=1.0, initial_delay=1.0)
     task_path = "/predictions/{}"
+    list_path, list_seconds = "/predictions", _HOUR
     input_field = "input"
     field_names: ClassVar[Mapping[str, str]] = {
         **{name: name for name in ("prompt", "quality", "background", "moderation", "output_format")},
@@ -135,6 +136,13 @@ class Replicate(Provider):
             return ContentRejected(f"Replicate refused the content: {reason}", charge="unknown")
         return TaskFailed(f"Replicate could not make it: {reason}")
 
+    def read_list(self, answer: Any) -> list[ListedTask]:
+        """Read the list of the latest predictions: their models, prompts and times. Raises APIError if it is unreadable."""
+        results = answer.get("results") if isinstance(answer, Mapping) else None
+        if not isinstance(results, list):
+            raise self._unreadable(answer)
+        return [listed for each in results if isinstance(each, Mapping) and (listed := _listed(each))]
+
     def cancel_call(self, task_id: str) -> Call:
         """Return the request that cancels a prediction."""
         return Call("POST", f"/predictions/{quote(task_id, safe='')}/cancel")
@@ -146,8 +154,10 @@ class Replicate(Provider):
             return "cancelled"
         return {"canceled": "running", "succeeded": "finished", "failed": "finished"}.get(status, "unknown")
 
-    def schema_call(self, name: str) -> Call:
-        """Return the request for a model, or for a version of it, with its OpenAPI document."""
+    def schema_call(self, name: str) -> Call | None:
+        """Return the request for a model, or for a version of it, with its OpenAPI document; None for what cannot be one."""
+        if not re.fullmatch(_NAME, name):
+            return None
         model, _, version = name.partition(":")
         return Call("GET", f"/models/{quote(model)}{f'/versions/{version}' if version else ''}")
 
@@ -179,6 +189,15 @@ def _size(model: Model, request: ImageRequest) -> dict[str, Any]:
     if exact and model.name in SIZE_FIELD:
         return {SIZE_FIELD[model.name]: f"{width}x{height}"}
     return {"width": width, "height": height} if size.kind == "pixels" else {"aspect_ratio": str(size)}
+
+
+def _listed(prediction: Mapping[str, Any]) -> ListedTask | None:
+    """Return a listed prediction; None if it has no id, no time, or its input is deleted."""
+    created, given = _epoch(prediction.get("created_at")), prediction.get("input")
+    prompt = given.get("prompt") if isinstance(given, Mapping) else None
+    if created is None or not isinstance(prompt, str) or not (name := responses.task_id(prediction)):
+        return None
+    return ListedTask(name, str(prediction.get("model", "")), prompt, None, created)
 
 
 def _epoch(text: Any) -> float | None:

@@ -102,7 +102,7 @@ _SEEDREAM_SIZES = parse_sizes(
 
 _SEED = Parameter("integer", minimum=0, maximum=2_147_483_647, counted=True, common=True, help="the same seed, the same picture")
 _FAST = Parameter("flag", default=True, help="faster; a seed then may not give the same picture again")
-_NEGATIVE = Parameter("text", common=True, help="what the picture shall not show")
+_NEGATIVE = Parameter("text", common=True, help="what the picture must not show")
 _FILE: dict[str, Any] = {"formats": ("webp", "jpeg", "png"), "compressible": ("webp", "jpeg")}
 _LISTED: dict[str, Any] = {"formats": (), "compressible": ()}
 

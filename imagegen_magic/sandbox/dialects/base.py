@@ -189,6 +189,7 @@ class Dialect:
     list_path: ClassVar[str | None] = None
     balance_path: ClassVar[str | None] = None
     key_header: ClassVar[tuple[str, str]] = ("authorization", "Bearer {}")
+    needs_key: ClassVar[bool] = True
     request_id_header: ClassVar[str] = ""  # of each refusal
     key_reused: ClassVar[str] = "idempotency_key_reused"  # code for an Idempotency-Key with another body
     indeterminate: ClassVar[str] = "idempotency_result_indeterminate"

@@ -91,7 +91,7 @@ class OpenAI(Dialect):
         return [(method, prefix + path, handler) for prefix in self.prefixes for method, path, handler in paths]
 
     def _models(self, request: Request) -> Response:
-        self.check_key(request)
+        requests.check_key(self, request)
         data = [{"id": name, "object": "model", "created": 1_788_000_000, "owned_by": "openai"} for name in self.model_names()]
         return JSONResponse({"object": "list", "data": data})
 
@@ -106,7 +106,7 @@ class OpenAI(Dialect):
         return response
 
     async def _answered(self, sandbox: Sandbox, request: Request, entry: LogEntry, *, edit: bool) -> Response:
-        self.check_key(request)
+        requests.check_key(self, request)
         body, pictures = await self.read(sandbox, request)
         body |= self.in_address(request)
         entry.json, entry.prompt = body, str(body.get("prompt", ""))
@@ -130,10 +130,6 @@ class OpenAI(Dialect):
             raise Refusal(400, "missing_required_parameter", "Missing required parameter: 'images'.")
         if len(pictures.sources) > _MAX_PICTURES:
             raise Refusal(400, "array_above_max_length", f"Invalid 'images': array too long. Expected at most {_MAX_PICTURES}.")
-
-    def check_key(self, request: Request) -> None:
-        """Refuse a missing or wrong key. Raises Refusal."""
-        requests.check_key(self, request)
 
     def model_names(self) -> Sequence[str]:
         """Return the names of the models."""

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 from imagegen_magic.formats import MIME_TYPES, PNG
 from imagegen_magic.providers.base import Pixels
 from imagegen_magic.sandbox import requests
 from imagegen_magic.sandbox.dialects.base import Json, Refusal, Submission, number, text
 from imagegen_magic.sandbox.dialects.openai import Answer, OpenAI, Pictures, encoded
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
 
 _USUAL = "512x512"
 _MAX_EDGE = 4096
@@ -23,8 +20,7 @@ _DOLLARS = 0.0025  # of a picture, as LiteLLM would report it
 class OpenAICompatible(OpenAI):
     """A server's dialect; its errors are a `detail`."""
 
-    def check_key(self, request: Request) -> None:
-        """Take every request, with or without a key."""
+    needs_key: ClassVar[bool] = False
 
     def check_fields(self, body: Json, pictures: Pictures, *, edit: bool) -> None:
         """Take every field. Raises Refusal for an edit without pictures."""

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from imagegen_magic.formats import MIME_TYPES, WEBP
 from imagegen_magic.providers.base import Model, Pixels
 from imagegen_magic.providers.gateways.replicate_models import REFERENCES
+from imagegen_magic.providers.parameters import Parameter
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.sandbox import fault_responses, queued, requests, synchronous, uploads
 from imagegen_magic.sandbox.dialects.base import Dialect, Json, Refusal, Submission, TaskView
@@ -29,6 +30,11 @@ _KEPT = 3600.0  # seconds after which a finished prediction's input, output and 
 _LISTED = 100
 _REFERENCE_FIELDS = {*REFERENCES.values(), "images"}
 _SENSITIVE = "The input or output was flagged as sensitive. Please try again with different inputs. (E005)"
+_USUAL = {  # parameters of a model that Replicate's data do not list
+    "seed": Parameter("integer"),
+    "steps": Parameter("integer", "num_inference_steps", 1, 50, default=28),
+    "guidance": Parameter("number", "guidance_scale", 0, 20, default=3.5),
+}
 _TITLES = {
     400: "Bad request",
     401: "Unauthenticated",
@@ -78,7 +84,13 @@ class Replicate(Dialect):
             requests.check_key(self, request)
             return JSONResponse(_described(request.path_params["owner"], request.path_params["name"]))
 
+        async def version(request: Request) -> Response:
+            requests.check_key(self, request)
+            names = request.path_params
+            return JSONResponse(_version(f"{names['owner']}/{names['name']}", names["version"]))
+
         return [
+            ("GET", "/v1/models/{owner}/{name}/versions/{version}", version),
             ("POST", "/v1/models/{owner}/{name}/predictions", create),
             ("GET", "/v1/models/{owner}/{name}", model),
             ("POST", "/v1/predictions", create),
@@ -214,18 +226,21 @@ def _time(epoch: float) -> str:
 
 
 def _described(owner: str, name: str) -> Json:
-    """Return a model with the schema of its input, as its data have it."""
-    model = get_provider("replicate").model(f"{owner}/{name}")
+    """Return a model with its latest version."""
+    about = {"owner": owner, "name": name, "url": f"https://replicate.com/{owner}/{name}", "visibility": "public", "run_count": 0}
+    return {**about, "description": None, "default_example": None, "latest_version": _version(f"{owner}/{name}", "0" * 64)}
+
+
+def _version(name: str, version: str) -> Json:
+    """Return a version of a model, with the schema of its input: as its data have it, or the usual one."""
     kinds = {"flag": "boolean", "text": "string", "choice": "string"}
     properties: Json = {"prompt": {"type": "string", "title": "Prompt"}}
-    for option, each in model.parameters.items():
+    for option, each in (get_provider("replicate").model(name).parameters or _USUAL).items():
         limits = {"minimum": each.minimum, "maximum": each.maximum, "enum": list(each.choices) or None, "default": each.default}
         known = {key: value for key, value in limits.items() if value is not None}
         properties[each.path or option] = {"type": kinds.get(each.kind, each.kind), **known}
     schema = {"components": {"schemas": {"Input": {"type": "object", "properties": properties}}}}
-    version = {"id": "0" * 64, "created_at": _time(0), "cog_version": "0.9.0", "openapi_schema": schema}
-    about = {"owner": owner, "name": name, "url": f"https://replicate.com/{owner}/{name}", "visibility": "public", "run_count": 0}
-    return {**about, "description": None, "default_example": None, "latest_version": version}
+    return {"id": version, "created_at": _time(0), "cog_version": "0.9.0", "openapi_schema": schema}
 
 
 DIALECT = Replicate("replicate")

@@ -151,6 +151,7 @@ class _Exporter:
 
     def _item(self, number: int, image: GeneratedImage, combination: Mapping[str, str]) -> ExportItem:
         options = {name: value for name, value in image.request.asked().items() if name not in ("prompt", "callback_url")}
+        options |= {**options.pop("parameters", {}), **({} if image.seed is None else {"seed": image.seed})}
         origin = redact(Origin(image.request.prompt, options), self.secrets)
         item = ExportItem(image, "", origin.prompt, origin.asked, {name: self.clean(name, value) for name, value in combination.items()})
         try:

@@ -178,6 +178,7 @@ class SweepResult(Generation):
 
     def _record(self, image: GeneratedImage) -> dict[str, Any]:
         options = {name: value for name, value in image.request.asked().items() if name != "prompt"}
+        options |= {**options.pop("parameters", {}), **({} if image.seed is None else {"seed": image.seed})}
         cost = image.cost
         facts = {
             "prompt": image.request.prompt,
