@@ -269,7 +269,7 @@ def _kept(kernel):
 
 PICTURES = 60
 AXES = "a = [f'first {n}' for n in range(10)]\nb = [f'second {n}' for n in range(6)]"
-SWEEP = "%%imagegen -p evolink --size 1:1 -q low --sweep a=@a --sweep b=@b --yes -o made{options}\n{name}: {{{{a}}}} and {{{{b}}}}"
+SWEEP = "%%imagegen -p {gateway} --size 1:1 -q low --sweep a=@a --sweep b=@b --yes -o made{options}\n{name}: {{{{a}}}} and {{{{b}}}}"
 FAULTS = {"rate-limited": 4, "unavailable": 3, "dropped-download": 4, "truncated": 2, "expired": 3, "download-500": 2, "look-500": 2}
 
 
@@ -286,7 +286,7 @@ def kernel(kernels, faulty, tmp_path):
     faulty.disarm()
     for kind, times in FAULTS.items():
         faulty.arm(kind, times=times)
-    with kernels.kernel(tmp_path / "nb", IMAGEGEN_POLL_SECONDS="0.1", **faulty.environ("evolink")) as frontend:
+    with kernels.kernel(tmp_path / "nb", IMAGEGEN_POLL_SECONDS="0.1", **faulty.environ("evolink", "gccai")) as frontend:
         _prepare(frontend)
         yield frontend
 
@@ -303,9 +303,9 @@ def _counts(kernel):
     return Counter()
 
 
-def _killed_when(kernel, name, condition, what):
+def _killed_when(kernel, name, condition, what, *, gateway="evolink"):
     """Start the sweep and kill its kernel at that moment; a new kernel takes its place."""
-    kernel.send(SWEEP.format(name=name, options=""))
+    kernel.send(SWEEP.format(name=name, options="", gateway=gateway))
     path = kernel.folder / "imagegen-home" / "ledger.sqlite"
     _until(lambda: path.exists() and condition(), what)
     kernel.kill()
@@ -349,11 +349,20 @@ def test_killed_while_pictures_are_downloaded(kernel, faulty):
 
 
 def test_killed_while_submitting(kernel, faulty):
-    """Some were never sent, some wait, some are unknown: the cell again with --reuse pays for what is missing, and only for that."""
-    name = "while submitting"
+    """Some were never sent, some wait, some are unknown: the cell again with --reuse pays for what is missing, and only for that.
+
+    At a gateway that cannot be asked about a submission.
+    """
+    name, again = "while submitting", SWEEP.format(name="while submitting", options=" --reuse", gateway="gccai")
     faulty.arm("hang-after-accept", times=2, match=f"{name}: first 3 and second")
-    _killed_when(kernel, name, lambda: (states := _counts(kernel))["submitted"] > 15 and states["planned"], "some of the submissions")
-    cell = kernel.run(SWEEP.format(name=name, options=" --reuse"))
+    _killed_when(
+        kernel,
+        name,
+        lambda: (states := _counts(kernel))["submitted"] > 15 and states["planned"],
+        "some of the submissions",
+        gateway="gccai",
+    )
+    cell = kernel.run(again)
     assert cell.status == "ok", cell.text
     unknown = _unknown(kernel)
     assert len(unknown) >= 2
@@ -366,7 +375,7 @@ def test_killed_while_submitting(kernel, faulty):
 
     for row in unknown:
         assert kernel.run(f"%imagegen forget {row}").status == "ok"
-    cell = kernel.run(SWEEP.format(name=name, options=" --reuse"))
+    cell = kernel.run(again)
     assert cell.status == "ok", cell.text
     assert re.search(rf"{PICTURES - len(unknown)} exist already · {len(unknown)} to make", cell.text)
     assert _sweep(kernel) == [PICTURES, PICTURES, PICTURES, []]
