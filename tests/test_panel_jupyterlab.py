@@ -250,7 +250,7 @@ def test_by_keyboard_alone(opened, gateway):
     panel.prompt.focus()
     keyboard.type("Typed and never clicked")
     walked = list(itertools.islice(walk(panel), 14))
-    assert [name for name, _ in walked[:5]] == ["Generate", "Balance", "Gateway", "Model", "Sandbox: drawn here, no key, no cost"]
+    assert [name for name, _ in walked[:5]] == ["Generate", "Compare services", "Balance", "Gateway", "Model"]
     assert [name for name, outlined in walked if not outlined] == []
     panel.root.get_by_role("radio", name="medium", exact=True).focus()
     keyboard.press("ArrowLeft")
