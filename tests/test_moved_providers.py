@@ -57,3 +57,12 @@ def test_the_same_address_is_the_same_provider(monkeypatch):
     """So that polls, lists and caches know it again."""
     monkeypatch.setenv("OPENAI_BASE_URL", "http://10.0.0.5:8080")
     assert chosen().provider is chosen().provider
+
+
+def test_a_server_of_ones_own_can_be_tried_in_the_sandbox(own_world):
+    """The sandbox speaks the dialect of its template."""
+    (own_world / "pyproject.toml").write_text(
+        '[tool.imagegen.providers.lab]\nlike = "openai-compatible"\nbase_url = "http://10.0.0.5:8080"\nkey_variable = ""\n'
+    )
+    (made,) = run(generate("a fox", provider="lab", sandbox=True))
+    assert (made.provider, made.sandbox) == ("lab", True)

@@ -264,7 +264,7 @@ def without_key(provider: Provider, settings: Settings, *, sandbox: bool | None 
 
 def _dialect(provider: Provider) -> str:
     dialect = provider.dialect or provider.name
-    if dialect not in registry.BUILT_IN:
+    if not registry.has_file(dialect):
         raise UnsupportedOption(
             f"The sandbox does not speak {provider.title}'s dialect",
             option="sandbox",

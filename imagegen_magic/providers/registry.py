@@ -69,6 +69,11 @@ def templates() -> tuple[Provider, ...]:
     return tuple(provider for provider in _in_files().values() if provider.template)
 
 
+def has_file(name: str) -> bool:
+    """Return whether a provider or a template of that name has a file in `gateways/`."""
+    return name in _in_files()
+
+
 def in_file(name: str) -> Provider:
     """Return the gateway or template with a file in `gateways/`. Raises KeyError."""
     return _in_files()[name]
