@@ -180,6 +180,38 @@ def test_any_other_endpoint_is_sent_what_was_requested_and_nothing_else() -> Non
     assert any("output_format" in warning for warning in planned.warnings)
 
 
+EVERYTHING = {
+    "size": "3:2",
+    "resolution": "2k",
+    "quality": "high",
+    "background": "opaque",
+    "moderation": "low",
+    "output_format": "webp",
+    "output_compression": 80,
+    "references": ("https://example.com/a.png",),
+    "mask": "https://example.com/mask.png",
+}
+
+
+def test_no_option_of_another_endpoint_is_left_out_silently() -> None:
+    """Each is sent under its usual name, and what cannot be sent is refused."""
+    assert body("acme/painter", **EVERYTHING) == {
+        "prompt": "a red fox",
+        "aspect_ratio": "3:2",
+        "resolution": "2K",
+        "quality": "high",
+        "background": "opaque",
+        "moderation": "low",
+        "output_format": "webp",
+        "output_compression": 80,
+        "image_urls": ["https://example.com/a.png"],
+        "mask_url": "https://example.com/mask.png",
+    }
+    assert body("acme/painter", resolution="2k") == {"prompt": "a red fox", "resolution": "2K"}
+    with pytest.raises(UnsupportedOption, match="no option callback_url"):
+        plan("acme/painter", callback_url="https://example.com/done")
+
+
 def test_a_name_without_an_owner_is_no_endpoint() -> None:
     """It is a misspelt model."""
     with pytest.raises(UnknownProvider, match="painter"):
@@ -228,7 +260,7 @@ def test_a_models_own_schema_has_its_parameters() -> None:
         "style": ("choice", "", ("oil", "pencil"), False),
         "tiling": ("flag", "", ("true", "false"), False),
     }
-    assert (model.formats, model.max_references, model.strict) == (("jpeg", "png"), 1, False)
+    assert (model.formats, model.max_references, model.strict, model.pixel_rule) == (("jpeg", "png"), 1, False, None)
     assert FAL.schema_call("flux") is None
 
 

@@ -171,6 +171,27 @@ def test_any_other_model_is_sent_what_was_requested_and_nothing_else() -> None:
         plan("painter")
 
 
+def test_no_option_of_another_model_is_left_out_silently() -> None:
+    """Each is sent under its usual name, and what cannot be sent is refused."""
+    options = {"size": "3:2", "resolution": "2k", "quality": "high", "background": "opaque", "moderation": "low", "output_format": "webp"}
+    pictures = {"references": ("https://example.com/a.png",), "mask": "https://example.com/mask.png"}
+    assert sent("acme/painter", output_compression=80, **options, **pictures) == {
+        "prompt": "a red fox",
+        "aspect_ratio": "3:2",
+        "resolution": "2K",
+        "quality": "high",
+        "background": "opaque",
+        "moderation": "low",
+        "output_format": "webp",
+        "output_quality": 80,
+        "input_images": ["https://example.com/a.png"],
+        "mask": "https://example.com/mask.png",
+    }
+    assert sent("acme/painter", size="640x480") == {"prompt": "a red fox", "width": 640, "height": 480}
+    with pytest.raises(UnsupportedOption, match="no option callback_url"):
+        plan("acme/painter", callback_url="https://example.com/done")
+
+
 def test_a_models_own_schema_has_its_parameters() -> None:
     """From the latest version of a model, or from a version."""
     schema = {

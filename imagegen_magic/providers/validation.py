@@ -235,6 +235,12 @@ class RequestValidator(NamedTuple):
         return requested
 
 
+def no_callback(who: str, value: object) -> UnsupportedOption:
+    """Return the refusal of a callback by a service that takes none in a request's fields, even of a model that is known in part."""
+    what = f"{who} has no option callback_url"
+    return UnsupportedOption(what, option="callback_url", value=value, hint="leave callback_url out", fix={"callback_url": None})
+
+
 def _nearest(option: str, number: int | None, lowest: int, highest: int) -> dict[str, Any]:
     """Return the advice to take the nearest number in a range; none if there is no number."""
     if number is None:

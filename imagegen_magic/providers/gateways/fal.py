@@ -27,6 +27,7 @@ from imagegen_magic.providers.base import (
     TaskState,
 )
 from imagegen_magic.providers.gateways.fal_models import EDITS, MODELS, REWRITES, dollars, unlisted
+from imagegen_magic.providers.validation import no_callback
 from imagegen_magic.request import ImageRequest, Size
 from imagegen_magic.result import Cost
 
@@ -50,7 +51,8 @@ class Fal(Provider):
     key_hosts: ClassVar[tuple[str, ...]] = ("fal.ai",)
     chosen_by_key = False
     polling = PollingPolicy(min_interval=1.0, initial_delay=1.0)
-    field_names: ClassVar[Mapping[str, str]] = {name: name for name in ("prompt", "quality", "output_format", "background")} | {
+    field_names: ClassVar[Mapping[str, str]] = {
+        **{name: name for name in ("prompt", "quality", "background", "moderation", "output_format", "output_compression")},
         "references": "image_urls",
         "mask": "mask_url",
     }
@@ -71,6 +73,8 @@ class Fal(Provider):
         """Return the submission to the model's endpoint, or to its edit endpoint if there are references."""
         model = self.model(request.model)
         endpoint = EDITS.get(model.name, model.name) if request.references else model.name
+        if request.callback_url:
+            raise no_callback(f"{self.name} {model.name}", request.callback_url)
         values = parameters.placed(model.parameters, request.parameters)
         return Call("POST", f"/{quote(endpoint)}", {**self.payload(request, n), **_size(model, request), **values})
 
@@ -180,21 +184,33 @@ class Fal(Provider):
         qualities = schemas.resolved(properties.get("quality"), definitions).get("enum", ())
         references = 16 if "image_urls" in properties else 1 if "image_url" in properties else 0
         learnt = schemas.parameters_of(properties, definitions, _OPTIONS)
-        return unlisted(name, learnt, formats=tuple(formats), qualities=tuple(qualities), max_references=references)
+        known: dict[str, Any] = {"formats": tuple(formats), "qualities": tuple(qualities), "max_references": references}
+        return unlisted(name, learnt, **known, **({} if "image_size" in properties else {"pixel_rule": None}))
 
 
 def _size(model: Model, request: ImageRequest) -> dict[str, Any]:
     """Return the fields of a size: exact pixels, or a ratio where the model takes only those."""
     size = Size.parse(request.size or "auto")
+    if not model.strict:
+        return _unlisted_size(model, request, size)
     if model.pixel_rule is None:
         return {"aspect_ratio": request.size, "resolution": (request.resolution or "1k").upper()}
     if size.kind == "auto":
-        return {"image_size": "auto"} if model.strict else {}
-    if size.kind == "ratio" and not model.strict:
-        return {"image_size": _PRESETS[str(size)]} if str(size) in _PRESETS else {"aspect_ratio": str(size)}
+        return {"image_size": "auto"}
     tiers = model.sizes.get(str(size), {})
     width, height = tiers[request.resolution or next(iter(tiers))] if size.kind == "ratio" else (size.width, size.height)
     return {"image_size": {"width": width, "height": height}}
+
+
+def _unlisted_size(model: Model, request: ImageRequest, size: Size) -> dict[str, Any]:
+    """Return the fields of a size that was requested of a model which is not listed; none for size auto."""
+    resolution = {"resolution": request.resolution.upper()} if request.resolution else {}
+    if size.kind == "auto":
+        return resolution
+    if size.kind == "pixels":
+        return {"image_size": {"width": size.width, "height": size.height}, **resolution}
+    preset = _PRESETS.get(str(size)) if model.pixel_rule else None
+    return {**({"image_size": preset} if preset else {"aspect_ratio": str(size)}), **resolution}
 
 
 def _request(answer: Any, name: str) -> re.Match[str] | None:

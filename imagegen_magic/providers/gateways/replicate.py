@@ -26,6 +26,7 @@ from imagegen_magic.providers.gateways.replicate_models import (
     SIZE_FIELD,
     unlisted,
 )
+from imagegen_magic.providers.validation import no_callback
 from imagegen_magic.request import ImageRequest, Size
 from imagegen_magic.result import Cost
 
@@ -55,6 +56,7 @@ class Replicate(Provider):
         **{name: name for name in ("prompt", "quality", "background", "moderation", "output_format")},
         "output_compression": "output_quality",
         "references": "input_images",
+        "mask": "mask",
     }
     reserved_fields: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("aspect_ratio", "width", "height"), "size"),
@@ -70,6 +72,8 @@ class Replicate(Provider):
     def submission(self, request: ImageRequest, n: int) -> Call:
         """Return the submission to the model, or to a version of it."""
         model = self.model(request.model)
+        if request.callback_url:
+            raise no_callback(f"{self.name} {model.name}", request.callback_url)
         values = parameters.placed(model.parameters, request.parameters)
         fields = {**self.payload(request, n), **_size(model, request), **values}
         name, _, version = model.name.partition(":")
@@ -178,9 +182,9 @@ class Replicate(Provider):
 
 def _size(model: Model, request: ImageRequest) -> dict[str, Any]:
     """Return the fields of a size: exact pixels where the model takes them, else the name of a ratio."""
-    size = Size.parse(request.size or "auto")
+    size, tier = Size.parse(request.size or "auto"), (request.resolution or "").upper()
     if size.kind == "auto":
-        return {"size": (request.resolution or "2k").upper()} if request.resolution else {}
+        return {"resolution" if not model.strict else "size": tier} if tier else {}
     exact = size.kind == "pixels" or model.pixels_documented
     tiers = model.sizes.get(str(size), {})
     width, height = (size.width, size.height) if size.kind == "pixels" else tiers.get(request.resolution or next(iter(tiers), ""), (0, 0))
@@ -188,7 +192,8 @@ def _size(model: Model, request: ImageRequest) -> dict[str, Any]:
         return {**CUSTOM[model.name], "width": width, "height": height}
     if exact and model.name in SIZE_FIELD:
         return {SIZE_FIELD[model.name]: f"{width}x{height}"}
-    return {"width": width, "height": height} if size.kind == "pixels" else {"aspect_ratio": str(size)}
+    resolution = {"resolution": tier} if tier and not model.strict else {}
+    return {**({"width": width, "height": height} if size.kind == "pixels" else {"aspect_ratio": str(size)}), **resolution}
 
 
 def _listed(prediction: Mapping[str, Any]) -> ListedTask | None:
