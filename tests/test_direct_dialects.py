@@ -13,7 +13,15 @@ from servers import Sandbox, sandbox_thread
 from imagegen_magic import generate, run
 from imagegen_magic.engine import api
 from imagegen_magic.engine.settings import load
-from imagegen_magic.errors import AuthenticationError, ContentRejected, ImageInvalid, InsufficientBalance, SubmissionUnknown, TaskFailed
+from imagegen_magic.errors import (
+    APIError,
+    AuthenticationError,
+    ContentRejected,
+    ImageInvalid,
+    InsufficientBalance,
+    SubmissionUnknown,
+    TaskFailed,
+)
 
 pytestmark = pytest.mark.slow
 services = pytest.mark.parametrize("service", ["gemini", "openrouter"])
@@ -100,7 +108,9 @@ def test_a_wrong_key_and_an_empty_account_are_different_errors(
 
 
 @services
-@pytest.mark.parametrize("fault", ["drop-after-accept", "dropped-download", "truncated"])
+@pytest.mark.parametrize(
+    "fault", ["drop-after-accept", "502-after-accept", "html-answer", "truncated-json", "dropped-download", "truncated"]
+)
 def test_an_answer_that_is_lost_is_unknown_and_never_repeated(server: Sandbox, service: str, fault: str) -> None:
     """The picture may be paid for."""
     prompt = f"a lost fox at {service} [[fault: {fault}:1]]"
@@ -122,3 +132,24 @@ def test_a_picture_that_is_none_is_an_error(server: Sandbox, service: str) -> No
     """The bytes are checked as those of a download."""
     with pytest.raises(ImageInvalid):
         _made(f"a page at {service} [[fault: non-image]]", service)
+
+
+@services
+def test_a_picture_of_another_shape_is_shown_with_the_difference(service: str) -> None:
+    """What came is compared with the plan."""
+    (image,) = _made(f"a tall fox at {service} [[fault: wrong-size]]", service, size="1:1")
+    assert image.differences
+
+
+def test_a_field_that_gemini_does_not_have_is_refused_by_it(server: Sandbox) -> None:
+    """As Google's API does, before anything is made."""
+    with pytest.raises(APIError, match='Unknown name "mood"') as refused:
+        _made("a moody fox", "gemini", extra={"mood": "calm"})
+    assert (refused.value.charge, server.accepted("a moody fox")) == ("no", [])
+
+
+def test_a_request_that_is_not_checked_is_sent_to_openrouter(server: Sandbox) -> None:
+    """Its list has no such ratio, and the service takes it."""
+    (image,) = _made("a panorama", "openrouter", size="5:2", unchecked=True)
+    assert image.unchecked
+    assert image.width > 2 * image.height
