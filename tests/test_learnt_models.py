@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import pytest
+from shells import a_shell
 from test_synchronous import Direct, pictures
 from webserver import web
 
@@ -119,3 +120,15 @@ def test_a_plan_fetches_nothing(service):
     assert service.seen == []
     draw()
     assert api.plan(ImageRequest("a fox", model="learnt-1"), provider="direct").model.name == "learnt-1"
+
+
+def test_tab_offers_what_was_learnt(service):
+    """After the first request; TAB itself requests nothing."""
+    with a_shell() as shell:
+        assert shell.tab("%%imagegen -p direct -m ") == ["direct-1"]
+        assert fetched(service) == []
+        draw(model="learnt-1")
+        seen = len(service.seen)
+        assert shell.tab("%%imagegen -p direct -m ") == ["direct-1", "learnt-1"]
+        assert shell.tab("%%imagegen -p direct -m learnt-1 --set ") == ["steps="]
+        assert len(service.seen) == seen

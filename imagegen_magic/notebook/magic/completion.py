@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 
 from imagegen_magic.engine import endpoints
+from imagegen_magic.engine.learnt_models import with_learnt
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.arguments import parser
 from imagegen_magic.notebook.magic import input_transformer
@@ -149,6 +150,14 @@ def _settings_of(parameters: Mapping[str, Parameter], others: Collection[str], *
 
 
 def _provider(given: Mapping[str, Any], settings: Settings) -> Provider:
+    """Return the provider of a line, with the models that its service described before; nothing is requested."""
+    sandbox = given.get("sandbox")
     if name := given.get("provider") or settings.get("provider"):
-        return registry.get_provider(name, settings.provider_tables)
-    return endpoints.select_endpoint(settings, sandbox=given.get("sandbox"), model=given.get("model"), planning=True).provider
+        named = registry.get_provider(name, settings.provider_tables)
+        try:
+            endpoint = endpoints.without_key(named, settings, sandbox=sandbox)
+        except ImageGenError:  # of its address, or the sandbox does not have it
+            return named
+    else:
+        endpoint = endpoints.select_endpoint(settings, sandbox=sandbox, model=given.get("model"), planning=True)
+    return with_learnt(endpoint, settings, given.get("model")).provider
