@@ -142,6 +142,22 @@ def test_a_job_of_this_session_is_stopped_on_request(
         assert (capsys.readouterr().out, task.state) == (expected, "failed")
 
 
+@services
+def test_a_running_job_of_this_session_is_stopped_on_request(
+    service: str, shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its waiting ends first; then its task is stopped, which may be charged."""
+    with a_server(monkeypatch, SHORT):
+        shell.run(f"%imagegen -p {service} --no-wait a fox that runs [[fault: held]]")
+        until(lambda: [task.state for task in tasks()] == ["submitted"])
+        capsys.readouterr()
+        (job,) = shell.context.jobs
+        shell.run(f"%imagegen cancel {job.id} --at-service")
+        (task,) = tasks()
+        assert capsys.readouterr().out == f"Task {task.row} was stopped at {service} while it ran. It may have been charged.\n"
+        assert (job.done, task.state) == (True, "failed")
+
+
 def test_what_cannot_be_stopped_is_reported(shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A gateway without cancelling, a task that is closed, and no task at all."""
     with sandbox_thread(duration=LONG) as server:
