@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from gateway_table import PROVIDERS as FOUR
+from gateway_table import every_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +19,7 @@ from imagegen_magic.request import ImageRequest
 pytestmark = pytest.mark.slow
 
 PROVIDERS = registry.all_providers()
-MODELS = [(provider, model) for provider in PROVIDERS for model in provider.models]
+MODELS = every_model()
 EVERYTHING = {
     "size": ["auto", "1:1", "3:2", "16:9", "3:1", "9:21", "5:3", "1536x1024", "1000x1000", "1881x836"],
     "resolution": ["1k", "2k", "4k"],
@@ -62,7 +63,7 @@ def fitting(provider, request):
     return request
 
 
-@pytest.mark.parametrize(("provider", "model"), MODELS, ids=lambda each: each.name)
+@pytest.mark.parametrize(("provider", "model"), MODELS)
 def test_every_offered_value_is_planned_and_every_other_is_refused(provider, model):
     """A value is enabled exactly where the gateway's own plan takes it beside the others, and a disabled one carries the refusal."""
 
@@ -79,7 +80,7 @@ def test_every_offered_value_is_planned_and_every_other_is_refused(provider, mod
     held()
 
 
-@pytest.mark.parametrize(("provider", "model"), MODELS, ids=lambda each: each.name)
+@pytest.mark.parametrize(("provider", "model"), MODELS)
 def test_what_cannot_be_had_is_told_and_mended(provider, model):
     """Whatever is asked, the panel names each problem in words, and taking what it offers ends at a plan within a few steps."""
 
@@ -95,7 +96,7 @@ def test_what_cannot_be_had_is_told_and_mended(provider, model):
     held()
 
 
-@pytest.mark.parametrize(("provider", "model"), MODELS, ids=lambda each: each.name)
+@pytest.mark.parametrize(("provider", "model"), MODELS)
 def test_the_fix_of_a_refusal_is_accepted(provider, model):
     """With a refusal's `fix` applied the model accepts the options that it names."""
 
@@ -204,7 +205,7 @@ def test_a_new_gateway_appears_by_itself():
 
 def test_an_empty_prompt_is_no_complaint_and_no_plan():
     """Before anything is typed the panel shows what would happen, but holds no plan that could be sent."""
-    for (provider, model), prompt in itertools.product(MODELS, ("", "  \n")):
+    for (provider, model), prompt in itertools.product((each.values for each in MODELS), ("", "  \n")):
         validation = validate(provider, ImageRequest(prompt, model=model.name))
         assert (validation.problems, validation.plan) == ((), None)
         assert validation.likely.images_per_call == (1,)

@@ -1,16 +1,15 @@
 """The panel's form and its state without a kernel: every value of every model is enabled if its plan takes it, and is what is sent."""
 
 import pytest
+from gateway_table import every_model
 
 from imagegen_magic.engine import loop
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.notebook.panel.form import Form
 from imagegen_magic.notebook.panel.state import PanelState, read
-from imagegen_magic.providers import registry
 from imagegen_magic.request import ImageRequest
 
-MODELS = [(provider, model) for provider in registry.all_providers() for model in provider.models]
 BARS = {
     "resolution": "resolutions",
     "quality": "qualities",
@@ -29,7 +28,7 @@ def is_possible(provider, options):
     return True
 
 
-@pytest.fixture(params=MODELS, ids=lambda pair: f"{pair[0].name}-{pair[1].name}")
+@pytest.fixture(params=every_model(as_pair=True))
 def choices(request):
     """A form, its state and the options that are chosen in it, for each model."""
     provider, model = request.param
