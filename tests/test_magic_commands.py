@@ -436,6 +436,7 @@ def test_doctor_finds_no_fault_with_services_without_a_key(shell, monkeypatch):
     shell.run("%imagegen doctor --network")
     text = shell.shown()[0]
     assert re.findall(r"network to ([\w-]+)", text) == ["openai"]
+    assert re.search(r"without -p +a cell asks once which makes its pictures: openai or the sandbox *$", text, re.MULTILINE)
     (line,) = [line for line in text.splitlines() if line.startswith("no key for")]
     assert line.split()[3:-7] == [f"{name}," for name in registry.BUILT_IN if name not in ("openai", "xingchao")] + ["xingchao;"]
     assert "azure-openai has no" not in text
