@@ -18,6 +18,8 @@ from imagegen_magic.engine.ledger.ledger import TaskRow
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import WaitingStopped
 from imagegen_magic.notebook.progress.run import cancelled_too
+from imagegen_magic.providers.base import Provider
+from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.request import ImageRequest
 
 pytestmark = pytest.mark.slow
@@ -84,6 +86,18 @@ def test_a_service_that_does_not_answer_leaves_the_task(service: str, monkeypatc
         job = started(service, "a fox behind a storm")
         server.arm("look-500", times=None)
         assert stopped(job).charge == "yes"
+        assert [task.state for task in tasks()] == ["submitted"]
+
+
+def test_a_defect_of_a_provider_leaves_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The waiting ends as ever, and the task can be resumed."""
+
+    def read_cancel(self: Provider, answer: object) -> str:
+        raise KeyError("status")
+
+    monkeypatch.setattr(type(get_provider("fal")), "read_cancel", read_cancel)
+    with a_server(monkeypatch, LONG):
+        assert stopped(started("fal", "a fox at a broken provider")).charge == "yes"
         assert [task.state for task in tasks()] == ["submitted"]
 
 

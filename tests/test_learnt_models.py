@@ -14,7 +14,9 @@ from webserver import web
 
 from imagegen_magic import ImageRequest, generate, run
 from imagegen_magic.engine import api
+from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import UnknownProvider, UnsupportedOption
+from imagegen_magic.notebook.panel.state import PanelState
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Call, Model
 from imagegen_magic.providers.parameters import Parameter
@@ -132,3 +134,17 @@ def test_tab_offers_what_was_learnt(service):
         assert shell.tab("%%imagegen -p direct -m ") == ["direct-1", "learnt-1"]
         assert shell.tab("%%imagegen -p direct -m learnt-1 --set ") == ["steps="]
         assert len(service.seen) == seen
+
+
+def test_the_panel_has_what_was_learnt(service):
+    """Its models, and the parameters of the chosen one; the panel itself requests nothing."""
+    assert [model.name for model in PanelState(load(), ImageRequest("a fox"), "direct", False).provider.models] == ["direct-1"]
+    assert fetched(service) == []
+    draw(model="learnt-1")
+    seen = len(service.seen)
+    state = PanelState(load(), ImageRequest("a fox"), "direct", False)
+    assert [model.name for model in state.provider.models] == ["direct-1", "learnt-1"]
+    state.choose("model", "learnt-1")
+    state.choose("steps", "60")
+    assert [(problem.option, problem.fix) for problem in state.validation.problems] == [("steps", 50)]
+    assert len(service.seen) == seen

@@ -431,13 +431,14 @@ def test_doctor_asks_the_network_only_on_request(shell, monkeypatch):
 
 def test_doctor_finds_no_fault_with_services_without_a_key(shell, monkeypatch):
     """They are named in one line, not requested and no problem; a resource without its address is one as soon as it has a key."""
-    monkeypatch.setenv("OPENAI_API_KEY", "some-key-to-hide")
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("FAL_KEY", "some-key-to-hide")
+    monkeypatch.setenv("FAL_BASE_URL", "http://127.0.0.1:9")
     shell.run("%imagegen doctor --network")
     text = shell.shown()[0]
-    assert re.findall(r"network to ([\w-]+)", text) == ["openai"]
+    assert re.findall(r"network to ([\w-]+)", text) == ["fal"]
+    assert re.search(r"without -p +a cell asks once which makes its pictures: fal or the sandbox *$", text, re.MULTILINE)
     (line,) = [line for line in text.splitlines() if line.startswith("no key for")]
-    assert line.split()[3:-7] == [f"{name}," for name in registry.BUILT_IN if name not in ("openai", "xingchao")] + ["xingchao;"]
+    assert line.split()[3:-7] == [f"{name}," for name in registry.BUILT_IN if name not in ("fal", "xingchao")] + ["xingchao;"]
     assert "azure-openai has no" not in text
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", "some-key-to-hide")
     shell.run("%imagegen doctor")

@@ -185,3 +185,20 @@ def test_words_are_readable_in_both_themes(lab, gateway):
             notebook.change_theme(theme)
             notebook.until(lambda: area.locator("strong").evaluate(CONTRAST) > 4.5, f"a readable difference, {theme}")
             notebook.until(lambda: area.get_by_role("link").locator("xpath=..").evaluate(CONTRAST) > 4.5, f"a readable caption, {theme}")
+
+
+PRICES = """
+from IPython.display import HTML
+get_ipython().run_line_magic("imagegen", "plan --all -s 16:9 -q low")
+display(HTML("<p>$x^2$</p>"))
+"""
+
+
+def test_two_prices_are_no_formula(lab):
+    """JupyterLab shows what stands between two dollar signs as a formula, but not in our outputs."""
+    with opened(lab, PRICES) as notebook:
+        notebook.run(1)
+        area = notebook.output_area(1)
+        area.locator("mjx-container").first.wait_for()
+        assert area.locator("mjx-container").count() == 1
+        assert "$24 per million output tokens" in area.locator("table").inner_text()

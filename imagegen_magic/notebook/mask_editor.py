@@ -19,7 +19,7 @@ from imagegen_magic.imaging.reference import prepare
 from imagegen_magic.notebook.context import current_shell, has_kernel, notebook_folder, shows_widgets
 from imagegen_magic.notebook.output.captions import note
 from imagegen_magic.notebook.output.display import Bundle, Canvas, line, on_page, preview_bundle, show_all, text_bundle, widget_bundle
-from imagegen_magic.notebook.output.style import hide_broken
+from imagegen_magic.notebook.output.style import AS_TEXT, hide_broken
 from imagegen_magic.notebook.widgets.errors import report_errors
 from imagegen_magic.paths import path_of
 from imagegen_magic.request import LocalImage
@@ -95,7 +95,7 @@ class MaskEditor:
         width, _ = on_page(small.width, small.height)
         image = f'<img src="{small.data_url}" alt="{escape(self._picture.name)}" width="{width}">'
         hide = hide_broken("imagegen-painter", "imagegen-mask-sheet")
-        return text_bundle(text, f'{hide}<div class="imagegen-mask-sheet">{image}<p>{escape(text)}</p></div>')
+        return text_bundle(text, f'{hide}<div class="imagegen-mask-sheet {AS_TEXT}">{image}<p>{escape(text)}</p></div>')
 
     def _on_mask(self, png: bytes) -> None:
         loop.submit(self._serialized(lambda: self._use(png)))

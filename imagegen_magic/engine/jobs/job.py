@@ -343,8 +343,8 @@ class Job(ProcessBound):
     async def _cancel_queued(self) -> list[TaskRunner]:
         """Cancel at the services what they have not begun, and return the runners of those tasks."""
         waiting = [runner for runner in self.runners if not runner.finished and runner.resumable and not runner.saving]
-        done = await asyncio.gather(*(runner.cancel_if_queued() for runner in waiting))
-        return [runner for runner, is_cancelled in zip(waiting, done, strict=True) if is_cancelled]
+        done = await asyncio.gather(*(runner.cancel_if_queued() for runner in waiting), return_exceptions=True)
+        return [runner for runner, outcome in zip(waiting, done, strict=True) if outcome is True]  # a defect of a provider cancels nothing
 
     def _generation(self) -> Generation:
         images = sorted(self.images, key=lambda image: (image.task, image.id))

@@ -177,7 +177,11 @@ def _default_gateway(settings: Settings) -> Iterator[Finding]:
         if error.what not in errors:
             yield "without -p", error.what, error.hint
     else:
-        yield "without -p", gateway.label, gateway.note if gateway.sandbox and not settings.get("sandbox") else ""
+        unchosen = gateway.sandbox and not settings.get("sandbox")
+        if unchosen and (services := [provider.name for provider in endpoints.available(settings)]):
+            yield "without -p", f"a cell asks once which makes its pictures: {', '.join(services)} or the sandbox", ""
+            return
+        yield "without -p", gateway.label, gateway.note if unchosen else ""
 
 
 def _proxies(addresses: Mapping[str, str]) -> Iterator[Finding]:

@@ -42,7 +42,8 @@ def providers(context: NotebookContext, arguments: list[str], flags: dict[str, s
 
 
 def _provider_rows(provider: Provider, settings: Settings) -> Iterator[list[str | Cell]]:
-    first = [f"{provider.name} ({provider.title})", key_status(provider, settings)]
+    title = "" if provider.title.lower() == provider.name else f" ({provider.title})"
+    first = [f"{provider.name}{title}", key_status(provider, settings)]
     documents = Cell(provider.docs_url, address=provider.docs_url)
     if not endpoints.has_key(provider, settings):
         yield [*first, _few([model.label for model in provider.models]), _abilities(provider.models), documents]

@@ -16,7 +16,7 @@ from imagegen_magic.humanize import truncate
 from imagegen_magic.notebook.arguments import cell_text, image_selector
 from imagegen_magic.notebook.context import accepts_input, is_voila
 from imagegen_magic.notebook.output.captions import made_by
-from imagegen_magic.notebook.output.style import COMPACT, QUIET
+from imagegen_magic.notebook.output.style import AS_TEXT, COMPACT, QUIET
 from imagegen_magic.notebook.output.tables import show_note
 from imagegen_magic.notebook.output.thumbnails import ALT_LENGTH, thumbnail
 from imagegen_magic.paths import path_of
@@ -104,7 +104,7 @@ class Tree:
             if nodes
         )
         remarks = "".join(f'<p style="{QUIET};margin:6px 0">{escape(words)}</p>' for words in self._remarks())
-        return f'<div class="imagegen-tree" style="{COMPACT}">{root}{parts}{remarks}</div>'
+        return f'<div class="imagegen-tree {AS_TEXT}" style="{COMPACT}">{root}{parts}{remarks}</div>'
 
     def _branch(self, nodes: tuple[Node, ...]) -> str:
         return f'<ul style="{_BRANCH}">{"".join(map(self._item, nodes))}</ul>' if nodes else ""

@@ -19,7 +19,7 @@ from imagegen_magic.humanize import pluralize, truncate
 from imagegen_magic.notebook.arguments import image_selector
 from imagegen_magic.notebook.context import shows_widgets
 from imagegen_magic.notebook.output.display import Bundle, Canvas, line, show_all, text_bundle, widget_bundle
-from imagegen_magic.notebook.output.style import COMPACT, QUIET, hide_broken
+from imagegen_magic.notebook.output.style import AS_TEXT, COMPACT, QUIET, hide_broken
 from imagegen_magic.notebook.output.tables import Cell, Note, Page, Piece, Table
 from imagegen_magic.notebook.output.thumbnails import thumbnail
 from imagegen_magic.studies import ranking
@@ -102,7 +102,7 @@ class VoteSession:
     def _static(self) -> Bundle:
         text = f"A vote on {self._name}, {len(self._ids)} pictures. Each vote is saved at once: run the cell again to continue."
         hide = hide_broken("imagegen-vote", "imagegen-vote-line")
-        html = f'{hide}<div class="imagegen-vote-line" style="{COMPACT};{QUIET}">{escape(text)}</div>'
+        html = f'{hide}<div class="imagegen-vote-line {AS_TEXT}" style="{COMPACT};{QUIET}">{escape(text)}</div>'
         return text_bundle(text, html)
 
     def _on_event(self, event: str, pair: int) -> None:

@@ -13,7 +13,7 @@ from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.humanize import ago, duration, gateway_name
 from imagegen_magic.notebook.context import current_settings, notebook_folder
-from imagegen_magic.notebook.output.style import FONT, QUIET, TEXT
+from imagegen_magic.notebook.output.style import AS_TEXT, FONT, QUIET, TEXT
 from imagegen_magic.paths import text_of
 from imagegen_magic.result import GeneratedImage
 from imagegen_magic.secret_patterns import without_queries
@@ -40,14 +40,14 @@ def caption(image: GeneratedImage, *, folder: Path | None = None) -> Caption:
     path, address = _relative(image.path, folder or notebook_folder())
     link = f'<a href="{escape(address)}">{escape(path)}</a>' if address else escape(path)
     marked = [f'<strong style="{_EMPHASIS}">{escape(warning)}</strong>' for warning in warnings]
-    html = f'<div style="{_LINE}">{" · ".join([*marked, *map(escape, facts), link])}</div>'
+    html = f'<div class="{AS_TEXT}" style="{_LINE}">{" · ".join([*marked, *map(escape, facts), link])}</div>'
     return Caption(without_queries(" · ".join([*warnings, *facts, path])), without_queries(html))
 
 
 def note(text: str, *, stands_out: bool = False) -> Caption:
     """Return a line of text in the style of a caption."""
     style = f"{_LINE};{_EMPHASIS}" if stands_out else _LINE
-    return Caption(without_queries(text), without_queries(f'<div style="{style}">{escape(text)}</div>'))
+    return Caption(without_queries(text), without_queries(f'<div class="{AS_TEXT}" style="{style}">{escape(text)}</div>'))
 
 
 def made_by(image: GeneratedImage) -> str:

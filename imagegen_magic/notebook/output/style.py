@@ -9,6 +9,7 @@ QUIET = "color:var(--jp-ui-font-color2,inherit)"
 TEXT = "color:var(--jp-ui-font-color1,inherit)"
 HEADING = "font-weight:600;margin:8px 0 2px"
 RULE = "1px solid var(--jp-border-color2,#8884)"
+AS_TEXT = "mathjax_ignore tex2jax_ignore"  # CSS classes without which two dollar signs, as of two prices, enclose a formula
 CODE = (
     "font-family:var(--jp-code-font-family,monospace);font-size:var(--jp-code-font-size,13px);"
     "white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from IPython.display import display
 
 from imagegen_magic.humanize import truncate
-from imagegen_magic.notebook.output.style import CODE, FONT, HEADING, QUIET, RULE
+from imagegen_magic.notebook.output.style import AS_TEXT, CODE, FONT, HEADING, QUIET, RULE
 from imagegen_magic.notebook.output.thumbnails import ALT_LENGTH
 from imagegen_magic.secret_patterns import without_queries
 
@@ -78,7 +78,7 @@ class Page:
     def html(self, name: str = "imagegen-page") -> str:
         """Return the pieces as HTML, escaped; `name` is a CSS class."""
         html = without_queries("".join(piece.html() for piece in self.pieces))
-        return f'<div class="{name}" style="{FONT};overflow-x:auto">{html}</div>'
+        return f'<div class="{name} {AS_TEXT}" style="{FONT};overflow-x:auto">{html}</div>'
 
     def __str__(self) -> str:
         return without_queries("\n\n".join(piece.text() for piece in self.pieces))

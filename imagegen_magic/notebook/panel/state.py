@@ -11,9 +11,10 @@ from typing import Any
 from imagegen_magic import readers
 from imagegen_magic.engine import api, credentials, endpoints
 from imagegen_magic.engine.jobs.job import Job
+from imagegen_magic.engine.learnt_models import with_learnt
 from imagegen_magic.engine.offers import Offer, offers
 from imagegen_magic.engine.settings import REQUEST_OPTIONS, Settings
-from imagegen_magic.errors import MissingKey, UnsupportedOption
+from imagegen_magic.errors import ImageGenError, MissingKey, UnsupportedOption
 from imagegen_magic.options import PARAMETERS
 from imagegen_magic.providers import alternatives, registry
 from imagegen_magic.providers.base import Provider
@@ -51,9 +52,17 @@ class PanelState:
 
     def _set(self, provider: Provider, sandbox: bool, request: ImageRequest) -> None:
         """Set all choices. Raises UnknownProvider, without a change, if the gateway has no such model."""
+        provider = self._with_learnt(provider, sandbox, request.model)
         others, ready = tuple(self.providers.values()), endpoints.ready(self.settings, sandbox)
         self.validation = alternatives.validate(provider, request, others, sandbox=sandbox, ready=ready)
         self.provider, self.sandbox, self.request = provider, sandbox, request
+
+    def _with_learnt(self, provider: Provider, sandbox: bool, model: str | None) -> Provider:
+        """Return the provider with the models that its service described before; nothing is requested."""
+        try:
+            return with_learnt(endpoints.without_key(provider, self.settings, sandbox=sandbox), self.settings, model).provider
+        except ImageGenError:  # of its address, or the sandbox does not have it
+            return provider
 
     def choose(self, option: str, value: Any) -> bool:
         """Set one option; `provider`, `sandbox`, every field of ImageRequest and every parameter. Returns whether anything changed.

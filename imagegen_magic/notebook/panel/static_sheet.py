@@ -8,7 +8,7 @@ from html import escape
 from imagegen_magic.humanize import pluralize, truncate
 from imagegen_magic.notebook.output.captions import caption, made_by
 from imagegen_magic.notebook.output.display import Bundle, text_bundle
-from imagegen_magic.notebook.output.style import COMPACT, QUIET, TEXT, hide_broken
+from imagegen_magic.notebook.output.style import AS_TEXT, COMPACT, QUIET, TEXT, hide_broken
 from imagegen_magic.result import GeneratedImage
 
 MAX_PICTURES = 24  # pictures; at 20 kB each the notebook stays small
@@ -26,7 +26,8 @@ def bundle(pictures: Sequence[tuple[GeneratedImage, str]], total: int) -> Bundle
     head = _head(len(pictures), total)
     figures = "".join(_figure(image, address) for image, address in pictures)
     grid = f'<div style="display:flex;flex-wrap:wrap;gap:12px">{figures}</div>'
-    html = f'{_HIDE_BROKEN}<div class="imagegen-sheet" style="{COMPACT}"><p style="{_QUIET};margin:0 0 8px">{escape(head)}</p>{grid}</div>'
+    body = f'<p style="{_QUIET};margin:0 0 8px">{escape(head)}</p>{grid}'
+    html = f'{_HIDE_BROKEN}<div class="imagegen-sheet {AS_TEXT}" style="{COMPACT}">{body}</div>'
     return text_bundle(f"{head}\n{text}".strip(), html)
 
 
