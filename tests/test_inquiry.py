@@ -428,7 +428,7 @@ class TestNotebook:
             run(generate("nothing to try [[fault: drop-after-accept]]", **GCCAI))
         notebook.run("%imagegen jobs")
         (task,) = _tasks()
-        assert f"see the service's own task list; %imagegen forget {task.row} gives it up" in "".join(notebook.shown())
+        assert f"see the service's own task list or usage page; %imagegen forget {task.row} gives it up" in "".join(notebook.shown())
         notebook.run("%imagegen resume")
         assert "Nothing is waiting. 1 submission got no answer: %imagegen jobs shows what can be tried." in capsys.readouterr().out
 
