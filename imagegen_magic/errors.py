@@ -368,7 +368,7 @@ class InsufficientBalance(APIError):
 
 
 class RateLimited(APIError):
-    """Too many requests. `retry_after`: seconds from the Retry-After header, or None."""
+    """Too many requests. `retry_after`: seconds from the Retry-After header or the body, or None."""
 
     retry_after: float | None = None
     _default_hint = "wait a little"

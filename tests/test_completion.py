@@ -53,6 +53,16 @@ def test_subcommands_complete(shell):
     assert shell.tab("%%imagegen hi") == []
 
 
+def test_what_plan_and_config_take(shell):
+    """`plan` takes the options of a request with their values, `config` the name of a setting."""
+    assert shell.tab("%imagegen plan --a") == ["--all"]
+    assert shell.tab("%imagegen plan --resol") == ["--resolution"]
+    assert "--size" not in shell.tab("%imagegen plan -s 16:9 --")
+    assert shell.tab("%imagegen plan -p fal -m fal-ai/flux/") == ["fal-ai/flux/schnell", "fal-ai/flux/dev"]
+    assert set(shell.tab("%imagegen plan -p evolink -q ")) == {"low", "medium", "high"}
+    assert shell.tab("%imagegen config prov") == ["provider="]
+
+
 def test_gateways_complete(shell, own_world):
     """`-p` offers every gateway, configured ones too."""
     assert shell.tab("%%imagegen -p ") == list(registry.provider_names())

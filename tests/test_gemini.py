@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from imagegen_magic.engine.jobs import submission
+from imagegen_magic.engine.net.client import GatewayResponse
+from imagegen_magic.engine.net.retry import Retryable
 from imagegen_magic.errors import (
     AuthenticationError,
     ContentRejected,
@@ -241,6 +244,15 @@ def test_429_is_a_rate_with_its_delay() -> None:
     error = GEMINI.read_error(429, _error(429, words, "RESOURCE_EXHAUSTED", detail))
     assert isinstance(error, RateLimited)
     assert error.retry_after == 20.04466179
+
+
+@pytest.mark.parametrize(("header", "pause"), [(None, 20.5), (3.0, 3.0)])
+def test_the_pause_that_the_body_names_is_kept(header: float | None, pause: float) -> None:
+    """Google's API has no Retry-After header; where there is one, it counts."""
+    body = _error(429, "You exceeded your current quota. Please retry in 20.5s.", "RESOURCE_EXHAUSTED")
+    with pytest.raises(Retryable) as asked:
+        submission.read_submission(GEMINI, GatewayResponse(429, body, retry_after=header))
+    assert asked.value.pause == pause
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def test_send_anyway_beside_the_reason(opened, gateway):
     reason.wait_for()
     panel.button("Send anyway").click()
     panel.root.locator(".imagegen-warning", has_text="not checked: ").wait_for()
-    assert reason.count() == 0
+    panel.until(lambda: reason.count() == 0, "the reason to go")
     panel.generate("Sent anyway")
     panel.until(lambda: panel.cards.count() == 1, "the picture")
     assert [entry["json"]["background"] for entry in gateway.accepted("Sent anyway")] == ["transparent"]

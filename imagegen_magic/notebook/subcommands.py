@@ -90,7 +90,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("doctor", "doctor.doctor", "[--network]", "what is installed, configured and reachable, and how to fix what is not", 0,
             ("--network",)),
     Command("config", "settings.config", "[NAME=VALUE]",
-            "every setting with its value and its source; with NAME=VALUE, keep one for all your notebooks", 1),
+            "every setting with its value and its source; with NAME=VALUE, keep one for all your notebooks", 1, choices="settings"),
     Command("panel", "settings.panel", "", "every option as a widget, with the plan and its price before anything is sent"),
     Command("error", "settings.error", "", "the traceback of the last error"),
     Command("version", "settings.version", "", "the version of this package", may_be_prompt=True),

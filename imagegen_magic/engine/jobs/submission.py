@@ -17,6 +17,7 @@ from imagegen_magic.errors import (
     InsufficientBalance,
     LedgerError,
     PictureMissing,
+    RateLimited,
     SubmissionUnknown,
 )
 from imagegen_magic.providers.base import Provider, Submission
@@ -47,7 +48,9 @@ def read_submission(provider: Provider, answer: GatewayResponse) -> Submission:
     if isinstance(error, APIError):
         error.request_id = error.request_id or answer.request_id
     if answer.status in (429, 503) and not isinstance(error, (InsufficientBalance, AuthenticationError, ContentRejected)):
-        raise Retryable(error, f"{provider.title} asks to wait ({answer.status})", answer.retry_after)
+        named = error.retry_after if isinstance(error, RateLimited) else None  # some services name the pause in the body alone
+        pause = named if answer.retry_after is None else answer.retry_after
+        raise Retryable(error, f"{provider.title} asks to wait ({answer.status})", pause)
     if isinstance(error, APIError) and (not error.refused or answer.status in (408, 409)):
         raise _unknown(error)
     raise error

@@ -33,10 +33,10 @@ def choose(request: ImageRequest, settings: Settings, provider: str | None, shel
     answer = _asked([*(_priced(each, request, settings) for each in services), (_SANDBOX, "drawn here, free")])
     if answer is None:
         return settings
-    save_own(settings, *((_SANDBOX, "true") if answer == _SANDBOX else ("provider", answer)))
-    print(
-        f"{answer} makes the pictures of this cell and of all your notebooks. %imagegen config shows and changes it ({own_file(settings)})."
-    )
+    setting, value = (_SANDBOX, "true") if answer == _SANDBOX else ("provider", answer)
+    save_own(settings, setting, value)
+    undo = f"%imagegen config {setting}= removes this choice, which is kept in {own_file(settings)}"
+    print(f"{answer} makes the pictures of this cell and of all your notebooks. {undo}.")
     return settings.replace("your settings", **({_SANDBOX: True} if answer == _SANDBOX else {"provider": answer}))
 
 

@@ -15,7 +15,7 @@ from imagegen_magic.errors import ImageGenError
 from imagegen_magic.notebook.arguments import parser
 from imagegen_magic.notebook.magic import input_transformer
 from imagegen_magic.notebook.subcommands import COMMANDS, Command, command_for
-from imagegen_magic.options import OPTIONS, PARAMETERS, Option, option_for
+from imagegen_magic.options import OPTIONS, PARAMETERS, SETTINGS, Option, option_for
 from imagegen_magic.providers import alternatives, registry
 from imagegen_magic.providers.model import VALUE_LISTS
 
@@ -71,6 +71,9 @@ def complete(typed: str, context: NotebookContext, *, is_cell: bool) -> Found:
     if before[:1] == ["--"]:
         return Found()  # all of it is a prompt
     if not is_cell and before and (command := command_for(before[0])):
+        if command.options_only:
+            rest = typed.lstrip()[len(before[0]) :]
+            return _value(rest, context) or _begun(fragment, [*_command_words(command, before[1:], context), *_flags(rest, fragment)])
         return _begun(fragment, _command_words(command, before[1:], context))
     if found := _value(typed, context):
         return found
@@ -112,6 +115,8 @@ def _flags(typed: str, fragment: str) -> Iterator[str]:
 def _command_words(command: Command, typed: Sequence[str], context: NotebookContext) -> Iterator[str]:
     if command.choices == "providers":
         yield from _providers(context)
+    elif command.choices == "settings":
+        yield from (f"{name}=" for name in SETTINGS)
     elif command.choices == "jobs":
         yield from (str(job.id) for job in context.jobs if not job.done)
     yield from (flag for flag in command.flags if flag not in typed)
