@@ -339,31 +339,13 @@ class Provider:
     def plan(self, request: ImageRequest) -> Plan:
         """Return what will be sent and what is expected; raises UnsupportedOption if the model cannot do it."""
         model = self.model(request.model)
-        who = f"{self.name} {model.name}"
         request = with_declared(model, request)
-        if request.unchecked is not None and not isinstance(request.unchecked, bool):
-            what = f"{who} takes unchecked as True or False, not {shown(request.unchecked)}"
-            raise UnsupportedOption(what, option="unchecked", value=request.unchecked, hint="give True or False")
-        unchecked: tuple[str, ...] = ()
-        if request.unchecked or not model.strict:
-            resolved, model, unchecked = resolve_unchecked(who, model, request, self.upload)
-            resolved = replace(resolved, unchecked=resolved.unchecked and request.unchecked)
-        else:
-            resolved = self._checked(who, model, request)
-        strict = model.strict and not request.unchecked
-        undeclared = {name: value for name, value in request.parameters.items() if name not in model.parameters}
-        unchecked += tuple(f"not checked: {option_text(name, value)} ({model.source})" for name, value in undeclared.items())
-        resolved = replace(resolved, parameters=parameters.check(who, model.parameters, request.parameters, strict=strict))
+        resolved, model, unchecked = self._resolved(model, request)
         per_call = self.pictures_per_call(model, resolved)
         full_calls, rest = divmod(resolved.n or 1, per_call)
         images_per_call = (per_call,) * full_calls + ((rest,) if rest else ())
         calls = [self.submission(each, n) for each, n in zip(_counted(model, resolved, images_per_call), images_per_call, strict=True)]
-        reserved = (
-            {name: name for name in self._fields(calls[0])}
-            | {name: field for field, name in self.field_names.items()}
-            | {**self.reserved_fields}
-        )
-        validation.check_extra(who, request.extra.items(), reserved)
+        validation.check_extra(f"{self.name} {model.name}", request.extra.items(), self._reserved(calls[0]))
         pixels = sizes.expected_pixels(model, resolved)
         priced = replace(resolved, references=request.references, mask=request.mask)  # the images themselves, not their placeholders
         price = _own_price(model, resolved) or self.price(priced, pixels[0] if pixels else _likely_pixels(model, resolved))
@@ -382,6 +364,29 @@ class Provider:
             uploads=uploads.unique((*request.references, request.mask)),
             unchecked=unchecked,
         )
+
+    def _resolved(self, model: Model, request: ImageRequest) -> tuple[ImageRequest, Model, tuple[str, ...]]:
+        """Return the request with every option checked and every default filled in, the model that takes it, and what was not checked."""
+        who = f"{self.name} {model.name}"
+        if request.unchecked is not None and not isinstance(request.unchecked, bool):
+            what = f"{who} takes unchecked as True or False, not {shown(request.unchecked)}"
+            raise UnsupportedOption(what, option="unchecked", value=request.unchecked, hint="give True or False")
+        unchecked: tuple[str, ...] = ()
+        if request.unchecked or not model.strict:
+            resolved, model, unchecked = resolve_unchecked(who, model, request, self.upload)
+            resolved = replace(resolved, unchecked=resolved.unchecked and request.unchecked)
+        else:
+            resolved = self._checked(who, model, request)
+        strict = model.strict and not request.unchecked
+        undeclared = {name: value for name, value in request.parameters.items() if name not in model.parameters}
+        unchecked += tuple(f"not checked: {option_text(name, value)} ({model.source})" for name, value in undeclared.items())
+        values = parameters.check(who, model.parameters, request.parameters, strict=strict)
+        return replace(resolved, parameters=values), model, unchecked
+
+    def _reserved(self, call: Call) -> dict[str, str]:
+        """Return the fields that belong to options, each with its option."""
+        by_option = {name: field for field, name in self.field_names.items()}
+        return {name: name for name in self._fields(call)} | by_option | {**self.reserved_fields}
 
     def _fields(self, call: Call) -> Mapping[str, Any]:
         """Return the fields of a submission."""
