@@ -144,6 +144,22 @@ def test_a_service_that_needs_no_key(shell):
     assert key_status(lab, shell.context.settings()) == "none needed"
 
 
+def test_what_is_not_known_of_a_server_is_shown_as_that(shell, own_world):
+    """Not the sizes of other models, nor that it takes no references."""
+    (own_world / "pyproject.toml").write_text(
+        '[tool.imagegen.providers.lab]\nlike = "openai-compatible"\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "flux-dev"\n'
+    )
+    shell.run("%imagegen providers")
+    (row,) = [row for row in shell.shown()[0].splitlines() if row.startswith("lab ")]
+    assert re.fullmatch(r"lab +none needed +flux-dev +not known; every option is sent, not checked *", row)
+    shell.run("%imagegen models")
+    assert re.search(r"^lab +flux-dev +not known; every option is sent, not checked +–$", shell.shown()[0], re.MULTILINE)
+    shell.run("%imagegen models lab")
+    assert "references" not in shell.shown()[0]
+    shell.run("%imagegen doctor")
+    assert re.search(r"key of lab +none needed\s+address of lab +http://127.0.0.1:9/v1 *$", shell.shown()[0], re.MULTILINE)
+
+
 def test_models_shows_all_in_one_line_each(shell):
     """Without a name: service, model, what it can do, and when its page was read."""
     shell.run("%imagegen models")

@@ -23,6 +23,7 @@ from imagegen_magic.providers.model import VALUE_LISTS
 
 _ANY_PROMPT = "a picture"  # the price does not depend on the words
 _FEW = 4  # models of a service without a key that are named
+_UNKNOWN = "not known; every option is sent, not checked"
 _DETAILED = 12  # models whose sizes are shown together
 _IN_ANSWER = "holds the pictures: if the connection breaks before it has arrived, they are lost and may be charged"
 
@@ -80,6 +81,8 @@ def key_problem(provider: Provider, settings: Settings) -> tuple[str, str]:
 
 def _abilities(models: Sequence[Model]) -> str:
     """Return what the models can do at most."""
+    if not any(map(_is_known, models)):
+        return _UNKNOWN
     most, tasks, references = (max(of(model) for model in models) for of in (_ratios, _max_n, _max_references))
     one = len(models) == 1
     facts = [
@@ -93,6 +96,11 @@ def _abilities(models: Sequence[Model]) -> str:
         "/".join(dict.fromkeys(each for model in models for each in model.formats)),
     ]
     return ", ".join(fact for fact in facts if fact)
+
+
+def _is_known(model: Model) -> bool:
+    """Return whether a page describes what a model can do."""
+    return model.strict or bool(model.checked)
 
 
 def _ratios(model: Model) -> int:
@@ -119,7 +127,10 @@ def models(context: NotebookContext, arguments: list[str], flags: dict[str, str]
         names = sorted(provider.name for provider in providers)
         raise UnknownProvider(f"No service and no model is called {name}", hint=f"the services are {', '.join(names)}")
     if not name or len(found) > _DETAILED:
-        rows = [[provider.name, model.label, _abilities((model,)), f"read {model.checked}{_age(model)}"] for provider, model in found]
+        rows = [
+            [provider.name, model.label, _abilities((model,)), f"read {model.checked}{_age(model)}" if model.checked else "–"]
+            for provider, model in found
+        ]
         table = Table(("service", "model", "can do", "its page"), rows)
         display(Page(table, Note("%imagegen models NAME shows sizes and limits."), *(Note(str(error)) for error in unsound.values())))
         return
@@ -173,12 +184,16 @@ def _facts(provider: Provider, model: Model) -> list[tuple[str, str]]:
         ("compression", f"0-100 for {', '.join(model.compressible)}" if model.compressible else ""),
         ("other sizes", ", ".join(filter(None, ["auto" if model.auto_size else "", str(model.pixel_rule or "")]))),
         ("pictures", (f"up to {model.max_n}" if model.max_n > 1 else "one") + " a task; more become several tasks"),
-        ("references", f"up to {model.max_references}" + (", and a mask" if model.mask else "") if model.max_references else "none"),
+        ("references", _references(model) if _is_known(model) else ""),
         ("prompt", f"up to {model.max_prompt} characters" if model.max_prompt else ""),
         ("parameters", _parameters(model)),
         ("answer", _IN_ANSWER if provider.synchronous else ""),
         ("note", model.note),
     ]
+
+
+def _references(model: Model) -> str:
+    return f"up to {model.max_references}" + (", and a mask" if model.mask else "") if model.max_references else "none"
 
 
 def _parameters(model: Model) -> str:

@@ -46,7 +46,7 @@ def history(context: NotebookContext, arguments: list[str], flags: dict[str, str
 
 def _page(entries: Sequence[HistoryEntry]) -> Page:
     annotated = any(entry.annotation != Annotation() for entry in entries)
-    heads = ("id", "made", "prompt", *(["marks"] if annotated else []), "gateway and model", "pixels", "cost", "file")
+    heads = ("id", "made", "prompt", *(["marks"] if annotated else []), "service and model", "pixels", "cost", "file")
     more = f"The latest {_LIMIT}; words, --model, --since, --stars and --tag find others. " if len(entries) == _LIMIT else ""
     hint = "%imagegen show ID shows one again, %imagegen recall ID its cell; %imagegen star ID N, tag and note mark it."
     return Page(Table(heads, [_row(entry, annotated) for entry in entries]), Note(more + hint))

@@ -101,7 +101,7 @@ def _may_ask_again(context: NotebookContext, askable: Sequence[Unanswered]) -> b
         ]
         for each in askable
     ]
-    display(Page(Table(("", "gateway", "prompt", "can be asked until", "price if it is made now"), rows)))
+    display(Page(Table(("", "service", "prompt", "can be asked until", "price if it is made now"), rows)))
     many = len(askable) > 1
     question = (
         f"{pluralize(len(askable), 'submission')} got no answer. Ask the service again with the same key? What arrived is not charged "
@@ -149,7 +149,7 @@ def jobs(context: NotebookContext, arguments: list[str], flags: dict[str, str]) 
         rows.append([f"task {task.row}", gateway_name(task.provider, task.sandbox), truncate(task.prompt), _OPEN[task.state] + known])
     if rows:
         hint = Note("%imagegen wait, %imagegen cancel ID; %imagegen resume collects.")
-        display(Page(Table(("", "gateway", "prompt", "state"), rows), hint))
+        display(Page(Table(("", "service", "prompt", "state"), rows), hint))
     else:
         print("No running or pending tasks.")
 

@@ -179,7 +179,7 @@ def plan_page(plan: Plan, uploads: Sequence[str] = (), *, sandbox: bool = False,
     """
     tasks = len(plan.calls)
     facts = [
-        ("gateway", plan.provider + (" (sandbox)" if sandbox else "")),
+        ("service", plan.provider + (" (sandbox)" if sandbox else "")),
         ("model", plan.model.name),
         ("pictures", f"{plan.count} in {tasks} task{'s' if tasks > 1 else ''}"),
         ("pixels", pixels(plan.pixels) or "the service decides"),
