@@ -118,6 +118,13 @@ def test_which_models_take_the_options_of_some_models():
 PARTIAL = ["azure-openai", "openai"]
 
 
+def test_parameters_go_by_keyword():
+    """As the README's Python part says."""
+    options = {"provider": "fal", "model": "fal-ai/flux/dev", "sandbox": True}
+    made = run(generate("a fox", **options, seed=7, parameters={"steps": 30}))
+    assert (made[0].seed, dict(made[0].request.parameters)) == (7, {"seed": 7, "steps": 30})
+
+
 def test_every_kind_of_cost_is_there():
     """With what it means."""
     assert re.findall(r"^\| (\w+) \| ", README.partition("| cost | is |")[2].partition("\n\n")[0], re.MULTILINE) == list(get_args(Kind))
