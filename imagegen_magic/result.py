@@ -142,7 +142,8 @@ class GeneratedImage(Record):
     `earlier` is the latest image of an identical request, as (id, epoch seconds). `drift` is the change of what a mask protects, as (share
     of its pixels, mean absolute difference), both 0..1. `url` may be signed: no repr shows its query, but `dataclasses.asdict`, with
     which pandas makes a DataFrame of images, copies it whole. `unchecked` names what the model's page refuses and was sent on request.
-    `seed` is that with which it was made, requested or reported by the service, None if it is not known.
+    `seed` is that with which it was made, requested or reported by the service, None if it is not known. `text` is what the service
+    wrote beside it; a reused image has none.
     """
 
     path: Path
@@ -168,6 +169,7 @@ class GeneratedImage(Record):
     preview: Preview | None = field(default=None, repr=False, compare=False)
     unchecked: tuple[str, ...] = ()
     seed: int | None = None
+    text: str = ""
 
     @property
     def data(self) -> bytes:

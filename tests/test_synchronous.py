@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import tracemalloc
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -24,6 +25,7 @@ from imagegen_magic.engine import api
 from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.storage import spool
 from imagegen_magic.errors import ContentRejected, ImageInvalid, SaveError, SubmissionUnknown
+from imagegen_magic.notebook.output import captions
 from imagegen_magic.notebook.progress import html
 from imagegen_magic.notebook.progress.state import JobProgress
 from imagegen_magic.providers import registry
@@ -139,6 +141,22 @@ def test_the_pictures_of_an_answer_are_saved(service):
     assert [image.url for image in made] == ["", ""]
 
 
+def test_what_a_service_writes_is_in_the_caption_and_the_sidecar(service, monkeypatch):
+    """In one line, and not without end."""
+    text = "A fox, as you wished.\n" + "It is red. " * 100
+    read = Direct.read_submission
+
+    def with_text(self, answer):
+        submission = read(self, answer)
+        return replace(submission, finished=replace(submission.finished, text=text))
+
+    monkeypatch.setattr(Direct, "read_submission", with_text)
+    (image,) = draw()
+    shown = captions.caption(image).text
+    assert ("direct wrote: A fox, as you wished. It is red." in shown, len(shown) < 500) == (True, True)
+    assert json.loads(image.path.with_suffix(".json").read_text())["text"] == text
+
+
 def test_events_are_read_as_they_come(service):
     """The last event holds the picture; first views are not pictures."""
     service.answer = (200, dict(EVENTS), event("partial", b64=picture("red")) + event("completed", b64=picture("teal")))
@@ -193,6 +211,7 @@ sys.path[:0] = {path!r}
 import test_synchronous as t
 from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.storage import spool
+from imagegen_magic.notebook.output import captions
 from imagegen_magic.notebook.progress import html
 from imagegen_magic.notebook.progress.state import JobProgress
 from imagegen_magic.providers import registry

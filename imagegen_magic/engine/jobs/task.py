@@ -82,6 +82,7 @@ class RunningTask:
     addresses: dict[int, str] = field(default_factory=dict)  # ledger's image id -> address, not yet saved
     numbers: dict[int, int] = field(default_factory=dict)  # ledger's image id -> number within the task, from 0
     seeds: dict[int, int] = field(default_factory=dict)  # number within the task, from 0 -> the seed that is known
+    text: str = ""  # what the service wrote beside the pictures
     resumed: bool = False
 
 
@@ -137,6 +138,7 @@ def sidecar(spec: TaskSpec, task: RunningTask, number: int, image: Mapping[str, 
         "task_id": task.task_id,
         "number": number,
         **({"seed": task.seeds[number - task.first]} if number - task.first in task.seeds else {}),
+        **({"text": task.text} if task.text else {}),
         **image,
         "differences": list(mismatches),
         "cost": {"amount": None if cost.amount is None else str(cost.amount), "unit": cost.unit, "kind": cost.kind, "source": cost.source},
@@ -158,6 +160,7 @@ def generated_image(spec: TaskSpec, task: RunningTask, **saved: Any) -> Generate
         cost=task.cost.share(len(task.numbers)),
         created=CLOCK.time(),
         seconds=task.seconds,
+        text=task.text,
         task=task.position,
         sandbox=spec.endpoint.sandbox,
         earlier=spec.earlier,

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageGenError
-from imagegen_magic.humanize import ago, duration, gateway_name
+from imagegen_magic.humanize import ago, duration, gateway_name, truncate
 from imagegen_magic.notebook.context import current_settings, notebook_folder
 from imagegen_magic.notebook.output.style import AS_TEXT, FONT, QUIET, TEXT
 from imagegen_magic.paths import text_of
@@ -19,6 +19,7 @@ from imagegen_magic.result import GeneratedImage
 from imagegen_magic.secret_patterns import without_queries
 
 _LINE = f"{FONT};margin-bottom:6px;overflow-wrap:anywhere;{QUIET}"
+_WRITTEN = 200  # characters of a service's own text that are shown
 _EMPHASIS = f"{TEXT};border-left:3px solid var(--jp-warn-color1,#f57c00);padding-left:6px"
 
 
@@ -36,6 +37,7 @@ def caption(image: GeneratedImage, *, folder: Path | None = None) -> Caption:
     if image.seconds is not None:
         facts.append(duration(image.seconds))
     facts += image.unchecked
+    facts += [f"{image.provider} wrote: {truncate(image.text, _WRITTEN)}"] if image.text else []
     facts += _cost(image, time.time())
     path, address = _relative(image.path, folder or notebook_folder())
     link = f'<a href="{escape(address)}">{escape(path)}</a>' if address else escape(path)
