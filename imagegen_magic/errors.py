@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 Blame = Literal["you", "network", "gateway", "moderation"]
 Charge = Literal["no", "yes", "unknown"]
 
-_CAUSE: dict[Blame, str] = {"you": "", "network": "Network problem; ", "gateway": "Gateway error; ", "moderation": "Moderation refusal; "}
+_CAUSE: dict[Blame, str] = {"you": "", "network": "Network problem; ", "gateway": "Service error; ", "moderation": "Moderation refusal; "}
 _CHARGE: dict[Charge, str] = {"no": "nothing was charged", "yes": "it was charged", "unknown": "it may have been charged"}
 
 

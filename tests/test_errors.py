@@ -71,7 +71,7 @@ class TestWords:
             ),
             (
                 UploadFailed("photo.png is not uploaded"),
-                "photo.png is not uploaded. Gateway error; nothing was charged. Run the cell again.",
+                "photo.png is not uploaded. Service error; nothing was charged. Run the cell again.",
             ),
             (
                 ContentRejected("EvoLink refused the prompt"),
@@ -173,8 +173,8 @@ class TestRecords:
             "unknown",
             "bad",
         )
-        assert str(back) == "it went wrong. Gateway error; it may have been charged. Wait."
-        assert str(ImageGenError.from_record({})) == "Gateway error; it may have been charged."
+        assert str(back) == "it went wrong. Service error; it may have been charged. Wait."
+        assert str(ImageGenError.from_record({})) == "Service error; it may have been charged."
 
     def test_what_json_cannot_hold(self) -> None:
         """An object goes by the name of its type, an address without its query."""

@@ -355,7 +355,7 @@ def test_a_task_that_an_earlier_version_could_not_finish_is_collected(host):
     with pytest.raises(DownloadError):
         make()
     book = api.ledger(load())
-    stuck = "The PNG picture is corrupt or cut short (x). Gateway error; it was charged. %imagegen resume fetches it again."
+    stuck = "The PNG picture is corrupt or cut short (x). Service error; it was charged. %imagegen resume fetches it again."
     loop.run(book.run(lambda connection: connection.execute("UPDATE tasks SET note = ?, error = ?", (stuck, stuck)).rowcount))
     host.file = lambda number, path: STRANGE
     with pytest.raises(ImageInvalid):

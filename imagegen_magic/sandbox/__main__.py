@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     command_line = argparse.ArgumentParser(
         prog="python -m imagegen_magic.sandbox",
-        description="The gateways in a box: every dialect on one socket, no key, no cost, drawn pictures.",
+        description="The services in a box: every dialect on one socket, no key, no cost, drawn pictures.",
         epilog="faults: " + ", ".join(KINDS),
     )
     command_line.add_argument("--port", type=_port, default=8001, help="port, 0 for a free one (default 8001)")
@@ -52,7 +52,7 @@ def _port(text: str) -> int:
 
 
 def greeting(origin: str) -> str:
-    """Return the lines with the addresses of the gateways and how to use them."""
+    """Return the lines with the addresses of the services and how to use them."""
     lines = [f"sandbox: listening on {origin} (nothing here costs anything; Ctrl+C ends it)"]
     for name in DIALECTS:
         provider = in_file(name)

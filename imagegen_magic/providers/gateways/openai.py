@@ -44,7 +44,7 @@ _RAISE_LIMIT = f"raise the limit at {_SETTINGS}/limits"
 _AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 _VERIFY = (
     f"verify the organization at {_SETTINGS}/general; access can take up to 15 minutes. "
-    "Without it, -p fal, -p openrouter, -p azure-openai and the gateways have GPT Image models, each with a key of its own"
+    "Without verification, -p fal, -p openrouter, -p azure-openai and the gateways have GPT Image models, each with a key of its own"
 )
 
 
