@@ -21,7 +21,11 @@ from PIL import Image
 from webserver import web
 
 from imagegen_magic import generate, run, stream
-from imagegen_magic.engine import api
+from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.context import context_of
+from imagegen_magic.engine.jobs import runner
+from imagegen_magic.engine.jobs.unanswered import recover_spooled, unanswered
+from imagegen_magic.engine.ledger.claims import Claims
 from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.storage import spool
 from imagegen_magic.errors import ContentRejected, ImageInvalid, SaveError, SubmissionUnknown
@@ -386,3 +390,168 @@ def test_memory_stays_within_three_times_the_answer(service, count):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak <= 3 * len(answer)
+
+
+class TestBrokenStreams:
+    """Streams of events that end in other ways than the standard's."""
+
+    @pytest.mark.parametrize("whole", [True, False])
+    def test_every_whole_event_counts_wherever_the_connection_ends(self, service, whole):
+        """A JSON object is whole without the empty line that should follow; `resume` finds no less than the cell."""
+        body = event("partial", b64="AAAA") + event("completed", b64=picture())[: -2 if whole else -3]
+        service.answer = (200, {**EVENTS, "Content-Length": str(len(body) + 9), "X-Cut": "1"}, body)
+        if whole:
+            assert len(draw()) == 1
+        else:
+            with pytest.raises(SubmissionUnknown):
+                draw()
+        assert (states(), len(run(api.resume(load()).result()))) == (["saved" if whole else "unknown"], 0)
+
+    def test_a_stream_without_its_last_empty_line_is_read(self, service):
+        """Though it is not cut off."""
+        service.answer = (200, dict(EVENTS), event("completed", b64=picture()).rstrip())
+        assert (len(draw()), states()) == (1, ["saved"])
+
+    def test_a_refusal_counts_though_the_stream_breaks_after_it(self, service):
+        """It is the service's own answer, so that nothing is unknown."""
+        body = event("failed")
+        service.answer = (200, {**EVENTS, "Content-Length": str(len(body) + 9), "X-Cut": "1"}, body)
+        with pytest.raises(ContentRejected):
+            draw()
+        assert states() == ["failed"]
+
+    @pytest.mark.parametrize("mark", ["\u2028", "\x85"])
+    def test_line_ends_of_text_are_content_of_an_event(self, mark):
+        """Only CR and LF end a line; JSON may hold the others as they are."""
+        found = spool.EventParser().feed(f'event: a\ndata: {{"x": "1{mark}2"}}\n\n'.encode())
+        assert found == [spool.Event("a", {"x": f"1{mark}2"})]
+
+    def test_mixed_line_ends_and_a_byte_order_mark(self):
+        """Both are allowed."""
+        found = spool.EventParser().feed(b"\xef\xbb\xbfevent: a\r\ndata: 1\n\r\nevent: b\rdata: 2\r\n\n")
+        assert found == [spool.Event("a", 1), spool.Event("b", 2)]
+
+    def test_a_service_that_never_ends_its_stream_does_not_lose_the_picture(self, service, monkeypatch):
+        """The event counts once the time is over, and is on the disk from when it came."""
+        monkeypatch.setattr(runner, "PATIENCE", 0.0)
+        monkeypatch.setenv("IMAGEGEN_SUBMIT_TIMEOUT", "1")
+        over = threading.Event()
+
+        def body():
+            yield event("completed", b64=picture())
+            over.wait(30)
+
+        service.answer = (200, dict(EVENTS), body())
+        try:
+            assert (len(draw()), states()) == (1, ["saved"])
+        finally:
+            over.set()
+
+    def test_the_key_in_an_event_is_hidden(self, service, monkeypatch):
+        """As in any other answer."""
+        key = "a-key-of-direct"
+
+        def read_event(self, name, data):
+            return Failed(ContentRejected(f"no: {data['why']}"))
+
+        monkeypatch.setattr(Direct, "read_event", read_event)
+        service.answer = (200, dict(EVENTS), event("failed", why=f"wrong key {key}"))
+        with pytest.raises(ContentRejected) as refused:
+            draw()
+        (task,) = run(api.ledger(load()).tasks())
+        assert (key in str(refused.value), key in str(task.error), "wrong key" in str(task.error)) == (False, False, True)
+
+    def test_memory_stays_within_three_times_an_event(self, tmp_path):
+        """Read from the file in pieces."""
+        text = base64.b64encode(os.urandom(12 * 2**20)).decode()
+        body = event("completed", b64=text)
+        file = spool.SpoolFile(tmp_path, "large-0")
+        file.write(body)
+        file.finish(spool.EVENTS)
+        size = len(body)
+        del body, text
+        tracemalloc.start()
+        spool.picture(tmp_path, "spool:large-0#/0/b64")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak <= 3 * size
+
+
+class TestUnusualAnswers:
+    """Whole answers that are not as expected."""
+
+    def test_one_without_a_picture_does_not_block_the_others(self, service, monkeypatch):
+        """`resume` leaves it unknown, and collects what can be collected."""
+
+        def read_submission(self, answer):
+            raise SubmissionUnknown("Direct answered without a picture")
+
+        with monkeypatch.context() as context:
+            context.setattr(Direct, "read_submission", read_submission)
+            with pytest.raises(SubmissionUnknown):
+                draw()
+            assert len(run(api.resume(load()).result())) == 0
+        assert (states(), len(service.seen)) == (["unknown"], 1)
+
+    @pytest.mark.parametrize(
+        "body", [b'{"data": [{"b64": "%s"}], "x": "\xff"}', b'\xef\xbb\xbf{"data": [{"b64": "%s"}]}'], ids=["UTF-8", "mark"]
+    )
+    def test_text_that_is_not_quite_utf8_loses_no_picture(self, service, body):
+        """A wrong byte elsewhere, or a byte order mark."""
+        service.answer = (200, {}, body % picture().encode())
+        assert (len(draw()), states()) == (1, ["saved"])
+
+    @pytest.mark.parametrize("form", ["lines", "addresses", "no padding", "data"])
+    def test_other_forms_of_base64_are_read(self, form):
+        """In lines, in the alphabet for addresses, without padding, as an address."""
+        content = bytes(range(251, 256)) * 11
+        text = base64.b64encode(content).decode()
+        forms = {
+            "lines": base64.encodebytes(content).decode(),
+            "addresses": base64.urlsafe_b64encode(content).decode(),
+            "no padding": text.rstrip("="),
+            "data": f"data:image/png;charset=x;base64,{text}",
+        }
+        assert spool.decoded(forms[form]) == content
+
+    def test_a_disk_that_fills_up_meanwhile_leaves_it_unknown(self, service, tmp_path, monkeypatch):
+        """The request was sent: it has not failed, and is not repeated."""
+        with full_disk("limited", tmp_path / "disk") as disk:
+            real = spool.SpoolFile.write
+
+            def write(self, content):
+                disk.fill()
+                try:
+                    real(self, content)
+                finally:
+                    disk.make_room()
+
+            monkeypatch.setattr(spool.SpoolFile, "write", write)
+            with pytest.raises(SubmissionUnknown, match="the response could not be kept") as unknown:
+                draw()
+        assert (unknown.value.charge, states()) == ("unknown", ["unknown"])
+
+    def test_an_old_answer_whose_picture_is_not_saved_is_kept(self, service):
+        """However long ago it came; `resume` saves it."""
+        code = KILLED.format(path=sys.path, moment="before the picture")
+        subprocess.run([sys.executable, "-c", code], env={**os.environ}, capture_output=True, timeout=60, check=False)
+        (name,) = spooled()
+        os.utime(spool.spool_folder(load().home) / name, (time.time() - 99 * 86_400,) * 2)
+        draw("another")
+        assert spooled() == [name]
+        assert (len(run(api.resume(load()).result())), spooled()) == (1, [])
+
+    def test_two_processes_that_recover_the_same_answer_save_it_once(self, service):
+        """What another process has recovered, or was given up meanwhile, is not recorded a second time."""
+        code = KILLED.format(path=sys.path, moment="before the ledger")
+        subprocess.run([sys.executable, "-c", code], env={**os.environ}, capture_output=True, timeout=60, check=False)
+        settings = load()
+
+        async def late():
+            ledger = api.ledger(settings)
+            await ledger.recover_orphans()
+            seen = await unanswered(ledger, settings)
+            await ledger.forget(seen[0].task.row, "given up")
+            return await recover_spooled(context_of(settings), settings, seen, Claims())
+
+        assert (loop.run(late()), states()) == ([], ["failed"])

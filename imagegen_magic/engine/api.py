@@ -258,7 +258,7 @@ def resume(
     async def claim(ledger: Ledger, job: Job) -> list[TaskRow]:
         readable = settings.without_errors
         unknown = [each for each in await unanswered(ledger, readable) if ids is None or each.task.row in ids]
-        await recover_spooled(context_of(readable), readable, unknown)
+        await recover_spooled(context_of(readable), readable, unknown, job.claims)
         found = await recover_listed(context_of(readable), readable, unknown, job.claims)
         rows = await ledger.claim(rows=ids, claims=job.claims)
         if ask_again and (asked := [each for each in unknown if each.until is not None and each.task.row not in found]):

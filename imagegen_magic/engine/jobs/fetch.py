@@ -43,7 +43,7 @@ class Fetcher:
 
     def __init__(self, clients: GatewayClients, home: Path) -> None:
         self._clients, self._home = clients, home
-        self._decoding = asyncio.Semaphore(1)  # an answer in the spool may be large, and takes several times its size in memory
+        self.decoding = asyncio.Semaphore(1)  # an answer in the spool may be large, and takes several times its size in memory
         self._ready = asyncio.Semaphore(_READY)
         self._large = asyncio.Semaphore(_LARGE)
         self._gateways: dict[str, asyncio.Semaphore] = {}
@@ -84,7 +84,7 @@ class Fetcher:
         """Return the image in a response of the spool. Raises ImageInvalid, or DownloadError if the response is gone."""
         await _acquire(self._ready, slots)
         try:
-            async with self._decoding:
+            async with self.decoding:
                 content = await threads.writing(spool.picture, self._home, url)
         except OSError as error:
             what = f"The response with the picture cannot be read from {spool.spool_folder(self._home)} ({error.strerror or error})"

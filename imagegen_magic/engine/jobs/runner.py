@@ -80,7 +80,7 @@ class TaskRunner(ProcessBound):
         self._showing: set[asyncio.Task[None]] = set()
         self._spooled: SpooledAnswer | None = None
         if (provider := self.endpoint.provider).synchronous:
-            self._spooled = SpooledAnswer(context.home, provider, task.idempotency_key, self.endpoint.key, self._show_partial)
+            self._spooled = SpooledAnswer(context, provider, task.idempotency_key, self.endpoint.key, self._show_partial)
         self._renewed = False  # whether its references were uploaded a second time
         self._warning = ""  # about its submission
         self._error: ImageGenError | None = None
@@ -194,7 +194,7 @@ class TaskRunner(ProcessBound):
             if error := self._channel.known_refusal(self.endpoint):
                 raise error
             if self._spooled is not None:
-                await threads.writing(self._spooled.make_ready)
+                await self._spooled.make_ready()
             self._began = self.task.submitted = self._clock.time()
             self.report("submitting")
             try:
@@ -365,6 +365,8 @@ class TaskRunner(ProcessBound):
         except NotSent as error:
             raise unreachable(self.endpoint.provider.title, error) from None
         except OutcomeUnknown as error:
+            if self._spooled is not None and (answer := self._spooled.complete()) is not None:
+                return answer
             raise self._no_answer(error) from None
 
     async def _record_submission(self, submission: Submission, answer: GatewayResponse) -> None:

@@ -18,7 +18,7 @@ from imagegen_magic.engine.ledger.ledger import Ledger, TaskRow
 from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import APIError, ImageGenError
-from imagegen_magic.providers.base import ListedTask
+from imagegen_magic.providers.base import ListedTask, Succeeded
 from imagegen_magic.result import Cost
 
 _NEAR = 60.0  # seconds between a submission and the creation of its task in the gateway's list
@@ -98,30 +98,39 @@ async def _recover(
     return found is not None
 
 
-async def recover_spooled(context: EngineContext, settings: Settings, rows: Sequence[Unanswered]) -> list[int]:
-    """Record the results that came before the process ended and that the ledger does not have; returns their rows. Nothing is sent."""
+async def recover_spooled(context: EngineContext, settings: Settings, rows: Sequence[Unanswered], claims: Claims) -> list[int]:
+    """Record the results that came before the process ended and that the ledger does not have; returns their rows. Nothing is sent.
+
+    Those that another process recovers meanwhile, or that are no longer of unknown outcome, are left as they are.
+    """
     found: list[int] = []
     for each in rows:
         try:
             endpoint = same_endpoint(each.task, settings)
         except ImageGenError:
             continue
-        name = each.task.idempotency_key
-        result = await threads.writing(recovered, context.home, endpoint.provider, name)
-        if result is not None:
-            cost = endpoint.label_cost(result.cost if result.cost.amount is not None else each.price)
-            await context.ledger.record_result(
-                each.task.row,
-                result.image_urls,
-                expires_at=None,
-                cost=cost,
-                seconds=result.seconds,
-                answer=None,
-                task_id=name,
-                seeds=result.seeds,
-            )
+        result = await threads.writing(recovered, context.home, endpoint.provider, each.task.idempotency_key)
+        if result is not None and await context.ledger.claim_unknown([each.task.row], claims=claims):
+            await _record_recovered(context, endpoint, each, result)
+            claims.release(each.task.row)
             found.append(each.task.row)
     return found
+
+
+async def _record_recovered(context: EngineContext, endpoint: Endpoint, each: Unanswered, result: Succeeded) -> None:
+    try:
+        await context.ledger.record_result(
+            each.task.row,
+            result.image_urls,
+            expires_at=None,
+            cost=endpoint.label_cost(result.cost if result.cost.amount is not None else each.price),
+            seconds=result.seconds,
+            answer=None,
+            task_id=each.task.idempotency_key,
+            seeds=result.seeds,
+        )
+    finally:
+        await context.ledger.release([each.task.row])
 
 
 async def _listed(context: EngineContext, endpoint: Endpoint) -> list[ListedTask]:

@@ -303,22 +303,22 @@ def _decoded(text: str, key: Key) -> Any:
     """Return decoded JSON, or the text if it is not JSON. The key is removed before decoding, and after it if escapes may hide it."""
     try:
         content = json.loads(text)
-        return mark_addresses(_redacted(content, key) if "\\" in text else content)
+        return mark_addresses(redacted(content, key) if "\\" in text else content)
     except ValueError:
         return text
     except RecursionError:
         return "(a response that is nested too deeply to be read)"
 
 
-def _redacted(content: Any, key: Key) -> Any:
+def redacted(content: Any, key: Key) -> Any:
     """Return decoded JSON without the key."""
     match content:
         case str():
             return key.redact(content)
         case list():
-            return [_redacted(item, key) for item in content]
+            return [redacted(item, key) for item in content]
         case dict():
-            return {key.redact(name): _redacted(value, key) for name, value in content.items()}
+            return {key.redact(name): redacted(value, key) for name, value in content.items()}
     return content
 
 

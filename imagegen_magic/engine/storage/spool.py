@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import json
 import os
 import re
@@ -28,6 +29,9 @@ JSON, EVENTS = ".json", ".events"
 _PART = ".part"
 _ROOM = 64 * 2**20  # bytes that must be free before a request is sent
 _LIFE = 30 * 86_400.0  # seconds since an answer was written
+_URL_SAFE = str.maketrans("-_", "+/")
+_PIECE = 2**20  # bytes of a stream that are read at once
+_LINE_END = re.compile(rb"\r\n|\r|\n")  # text has further line ends, which are content here
 _NAME = re.compile(r"[\w-]{1,80}")
 
 
@@ -39,32 +43,53 @@ class Event(NamedTuple):
 
 
 class EventParser:
-    """Splits a stream of server-sent events (WHATWG HTML, section 9.2) into events, as its bytes arrive."""
+    """Splits a stream of server-sent events (WHATWG HTML, section 9.2) into events, as its bytes arrive; each byte is searched once."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._line = bytearray()  # the one that is not complete
+        self._name = ""
+        self._data: list[str] = []
+        self._ended_in_cr = False  # whether a newline that comes next belongs to it
 
     def feed(self, chunk: bytes) -> list[Event]:
         """Return the events that are complete with these bytes."""
-        *blocks, self._rest = re.split(rb"\r\n\r\n|\n\n|\r\r", self._rest + chunk)
-        return [event for block in blocks if (event := _event(block))]
+        start = 1 if self._ended_in_cr and chunk.startswith(b"\n") else 0
+        found, view = [], memoryview(chunk)
+        for end in _LINE_END.finditer(chunk, start):
+            self._line += view[start : end.start()]
+            found += self._take_line()
+            start = end.end()
+        self._line += view[start:]
+        self._ended_in_cr = chunk.endswith(b"\r") or (self._ended_in_cr and not chunk)
+        return found
 
+    def end(self) -> list[Event]:
+        """Return the event that lacks only the empty line after it, if there is one, at the end of the stream: its JSON is whole."""
+        return [event for event in self.feed(b"\n\n") if not isinstance(event.data, str)]
 
-def _event(block: bytes) -> Event | None:
-    name, data = "", []
-    for line in block.decode("utf-8", "replace").splitlines():
-        field, _, value = line.partition(":")
-        if field == "event":
-            name = value.strip()
-        elif field == "data":
-            data.append(value.removeprefix(" "))
-    text = "\n".join(data)
-    if not text or text == "[DONE]":
-        return None
-    try:
-        return Event(name, json.loads(text))
-    except (ValueError, RecursionError):
-        return Event(name, text)
+    def _take_line(self) -> list[Event]:
+        line, self._line = self._line, bytearray()
+        if not line:
+            return self._dispatched()
+        del line[: 3 * line.startswith(codecs.BOM_UTF8)]
+        name = next((name for name in (b"event:", b"data:") if line.startswith(name)), b"")
+        del line[: len(name)]
+        del line[: line.startswith(b" ")]
+        if name == b"event:":
+            self._name = line.decode("utf-8", "replace").strip()
+        elif name == b"data:":
+            self._data.append(line.decode("utf-8", "replace"))
+        return []
+
+    def _dispatched(self) -> list[Event]:
+        name, text = self._name, "\n".join(self._data)
+        self._name, self._data = "", []
+        if not text or text == "[DONE]":
+            return []
+        try:
+            return [Event(name, json.loads(text))]
+        except (ValueError, RecursionError):
+            return [Event(name, text)]
 
 
 class SpoolFile:
@@ -128,12 +153,14 @@ def check_room(home: Path) -> None:
     raise SaveError(what, charge="no", hint="make room or make the folder writable", retry=True)
 
 
-def prune(home: Path) -> None:
-    """Remove answers that nothing has touched for a month."""
+def old_names(home: Path) -> set[str]:
+    """Return the names of the answers that nothing has touched for a month."""
+    found = set()
     for path in spool_folder(home).glob("*"):
         with suppress(OSError):
             if path.suffix in (JSON, EVENTS, _PART) and time.time() - path.stat().st_mtime > _LIFE:
-                path.unlink()
+                found.add(path.stem)
+    return found
 
 
 def spool_folder(home: Path) -> Path:
@@ -162,11 +189,23 @@ def read(path: Path) -> Any:
     """Return an answer: decoded JSON, or a list of `Event`. Raises ImageInvalid if it is neither, OSError if it cannot be read."""
     if path.suffix != EVENTS:
         with suppress(ValueError, RecursionError):
-            return json.loads(path.read_bytes().decode())  # so that no more than two copies are in memory
-    content = path.read_bytes()
-    if path.suffix != JSON and (events := EventParser().feed(content + b"\n\n" if path.suffix == EVENTS else content)):
+            return json.loads(text_of(path))  # so that no more than two copies are in memory
+    if path.suffix != JSON and (events := _events_of(path)):
         return events
     raise ImageInvalid("The answer is not complete")
+
+
+def text_of(path: Path) -> str:
+    """Return an answer as text, without the byte order mark that some servers send; what is no UTF-8 is replaced."""
+    return path.read_bytes().decode("utf-8-sig", "replace")
+
+
+def _events_of(path: Path) -> list[Event]:
+    parser, found = EventParser(), list[Event]()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            found += parser.feed(piece)
+    return found + parser.end()
 
 
 def picture(home: Path, address: str) -> bytes:
@@ -184,8 +223,12 @@ def picture(home: Path, address: str) -> bytes:
 
 def decoded(text: str) -> bytes:
     """Return the bytes of base64 text or of a data: address. Raises ImageInvalid."""
-    try:
-        return base64.b64decode(text.partition("base64,")[2] if text.startswith("data:") else text, validate=True)
+    text = text.partition(",")[2] if text.startswith("data:") else text
+    with suppress(binascii.Error, ValueError):
+        return base64.b64decode(text, validate=True)
+    try:  # in lines, in the alphabet for addresses, or without padding
+        text = "".join(text.split()).translate(_URL_SAFE).rstrip("=")
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise ImageInvalid("The answer holds no base64 where its picture should be") from None
 
