@@ -602,7 +602,7 @@ def _upload(url, base_url, key_hosts=()):
 
 def test_nothing_at_all_is_sent_to_another_host():
     """Neither the key nor the picture."""
-    with web(lambda seen: (200, {}, b"{}")) as other, pytest.raises(NotSent, match="not one of the gateway's own hosts"):
+    with web(lambda seen: (200, {}, b"{}")) as other, pytest.raises(NotSent, match="not one of the service's own hosts"):
         _upload(other.origin + "/up", "https://api.evolink.ai", ("files-api.evolink.ai",))
     assert other.seen == []
 
