@@ -202,7 +202,9 @@ def test_models_are_learnt_from_the_server() -> None:
     """Any list of names; what is no name is left out."""
     server = lab()
     assert (server.models_call().method, server.models_call().path) == ("GET", "/models")
-    found = server.read_models({"object": "list", "data": [{"id": "flux"}, {"id": "qwen"}, {"id": ""}, {"id": 7}, {}, "x", {"id": "flux"}]})
+    found = server.read_models(
+        {"object": "list", "data": [{"id": "flux"}, {"id": "qwen"}, {"id": ""}, {"id": 7}, {"id": []}, {}, "x", {"id": "flux"}]}
+    )
     assert [(model.name, model.strict) for model in found] == [("flux", False), ("qwen", False)]
     for nothing in ({}, [], None, {"data": None}, "text"):
         assert server.read_models(nothing) == ()

@@ -514,6 +514,21 @@ class TestUnusualAnswers:
         }
         assert spool.decoded(forms[form]) == content
 
+    def test_a_page_in_place_of_a_picture_is_kept_and_not_read_again_and_again(self, service):
+        """The response stays what it is, so that `resume` has nothing to wait for."""
+        text = base64.b64encode(b"<html>an error</html>").decode()
+        service.answer = (200, {}, json.dumps({"data": [{"b64": text}]}).encode())
+        with pytest.raises(ImageInvalid, match="came and cannot be read here: kept as"):
+            draw()
+        assert (states(), len(run(api.resume(load()).result())), len(service.seen)) == (["saved"], 0, 1)
+
+    def test_text_that_is_no_base64_names_where_it_is_kept(self, service):
+        """To fetch it again is of no use, and is not offered."""
+        service.answer = (200, {}, b'{"data": [{"b64": "!"}]}')
+        with pytest.raises(ImageInvalid) as invalid:
+            draw()
+        assert (str(spool.spool_folder(load().home)) in invalid.value.hint, "forget" in invalid.value.hint) == (True, True)
+
     def test_a_disk_that_fills_up_meanwhile_leaves_it_unknown(self, service, tmp_path, monkeypatch):
         """The request was sent: it has not failed, and is not repeated."""
         with full_disk("limited", tmp_path / "disk") as disk:

@@ -334,10 +334,10 @@ class ImageDownloader:
         part, spec = download.part, self._spec
         if not part.size:
             return Unreadable(reason, None, answer=True, settled=False)
-        suffix, answer = suffix_of(part.head, download.content_type), is_answer(part.head)
+        suffix, answer = suffix_of(part.head, download.content_type), not download.final and is_answer(part.head)
         notes = sidecar(spec, self._task, number, {}, ()) | {"reason": reason, "size": part.size, "content_type": download.content_type}
         path, settled = images.keep_unreadable(
-            part, followed(spec.save_dir), spec.filename_stem, number, suffix, notes, certain=certain, answer=answer
+            part, followed(spec.save_dir), spec.filename_stem, number, suffix, notes, certain=certain or download.final, answer=answer
         )
         return Unreadable(reason, path, answer=answer, settled=settled)
 

@@ -27,11 +27,15 @@ _PIECE = 256 * 1024  # bytes that are written at once; a shorter answer stays in
 
 
 class Download(NamedTuple):
-    """A complete answer: its bytes, the content type that its host names, and the slots that it occupies."""
+    """A complete answer: its bytes, the content type that its host names, and the slots that it occupies.
+
+    `final`: the same bytes come each time, so that to fetch them again is of no use.
+    """
 
     part: Part
     content_type: str
     slots: ExitStack
+    final: bool = False
 
     def close(self) -> None:
         """Remove the hidden file and free the slots."""
@@ -86,13 +90,16 @@ class Fetcher:
         try:
             async with self.decoding:
                 content = await threads.writing(spool.picture, self._home, url)
+        except ImageInvalid as error:
+            hint = f"the response is kept in {spool.spool_folder(self._home)}; ask the service's support, or %imagegen forget ID"
+            raise ImageInvalid(error.what, hint=hint) from None
         except OSError as error:
             what = f"The response with the picture cannot be read from {spool.spool_folder(self._home)} ({error.strerror or error})"
             raise DownloadError(what, blame="you", hint="put the file back, then %imagegen resume") from error
         part = Part(directory)
         slots.callback(part.discard)
         part.hold(content)
-        return Download(part, "", slots)
+        return Download(part, "", slots, final=True)
 
     async def _fetch(self, url: str, base_url: str, directory: Path, limit: int, slots: ExitStack) -> Download:
         async def read(response: Response) -> Download:

@@ -68,8 +68,9 @@ class OpenAICompatible(OpenAI):
     def read_models(self, answer: Any) -> tuple[Model, ...]:
         """Return the models of the list; it may hold models that make no pictures."""
         items = answer.get("data") if isinstance(answer, Mapping) else None
-        names = (item.get("id") for item in (items if isinstance(items, list) else ()) if isinstance(item, Mapping))
-        return tuple(self.flavour.model(name) for name in dict.fromkeys(names) if isinstance(name, str) and name.strip())
+        found = (item.get("id") for item in (items if isinstance(items, list) else ()) if isinstance(item, Mapping))
+        names = (name for name in found if isinstance(name, str) and name.strip())
+        return tuple(map(self.flavour.model, dict.fromkeys(names)))
 
     def submission(self, request: ImageRequest, n: int) -> Call:
         """Return the submission: JSON, or a form for an edit of pictures of this machine."""
