@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -11,12 +12,15 @@ from servers import Sandbox, sandbox_thread
 from shells import Shell, a_shell
 from test_queued_services import services, use
 from waiting import until
+from webserver import Seen, web
 
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.jobs.job import Job
+from imagegen_magic.engine.jobs.service_cancel import cancel_at_service
 from imagegen_magic.engine.ledger.ledger import TaskRow
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import WaitingStopped
+from imagegen_magic.notebook.commands.jobs import _came_of
 from imagegen_magic.notebook.progress.run import cancelled_too
 from imagegen_magic.providers.base import Provider
 from imagegen_magic.providers.registry import get_provider
@@ -196,3 +200,22 @@ def test_an_interrupted_wait_names_what_is_cancelled(service: str, monkeypatch: 
         job = started(service, "an interrupted fox")
         assert "cancelled there, at no charge" in cancelled_too([job])
         stopped(job)
+
+
+def test_a_task_that_had_failed_before_is_not_called_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no picture to collect; its charge is that of the failure."""
+    begun = {"id": "p1", "status": "processing", "started_at": "2026-11-30T12:00:00Z"}
+    monkeypatch.setenv("REPLICATE_API_TOKEN", "r8_" + "a" * 37)
+    monkeypatch.setenv("IMAGEGEN_POLL_SECONDS", "0.05")
+
+    def answer(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+        over = any(each.path.endswith("/cancel") for each in server.seen)
+        return 200, {}, json.dumps({**begun, "status": "failed", "error": "CUDA out of memory"} if over else begun).encode()
+
+    with web(answer) as server:
+        monkeypatch.setenv("REPLICATE_BASE_URL", server.origin)
+        stopped(started("replicate", "a fox"))
+        (done,) = loop.run(cancel_at_service(load(), [tasks()[0].row]))
+    assert (done.outcome, done.charge, "CUDA out of memory" in done.problem) == ("failed", "unknown", True)
+    assert "had ended without a picture: Replicate could not make it: CUDA out of memory. It may have been charged." in _came_of(done)
+    assert [task.state for task in tasks()] == ["failed"]

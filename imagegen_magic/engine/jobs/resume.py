@@ -11,7 +11,7 @@ from typing import Any
 from imagegen_magic import notebook_folder
 from imagegen_magic.engine import threads
 from imagegen_magic.engine.context import EngineContext, context_of
-from imagegen_magic.engine.endpoints import Endpoint, endpoint_for
+from imagegen_magic.engine.endpoints import Endpoint, base_variable, endpoint_for
 from imagegen_magic.engine.jobs.job import Prepared
 from imagegen_magic.engine.jobs.runner import TaskRunner
 from imagegen_magic.engine.jobs.task import JobChannel, RunningTask, TaskSpec
@@ -103,7 +103,7 @@ def same_endpoint(row: TaskRow, settings: Settings) -> Endpoint:
             f"Task {row.task_id or row.row} was submitted to {row.base_url}, and {row.provider} is now at {endpoint.base_url}",
             blame="you",
             charge="yes",
-            hint=f"set {row.provider.upper().replace('-', '_')}_BASE_URL back, then %imagegen resume",
+            hint=f"set {base_variable(endpoint.provider)} back, then %imagegen resume",
         )
     return endpoint
 

@@ -15,11 +15,14 @@ from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import Charge, ImageGenError, WaitingStopped
 from imagegen_magic.providers.base import Failed, Pending
 
-Outcome = Literal["cancelled", "stopped", "asked", "finished", "unclear", "impossible", "not open"]
+Outcome = Literal["cancelled", "stopped", "asked", "finished", "failed", "unclear", "impossible", "not open"]
 
 
 class Cancellation(NamedTuple):
-    """What cancelling a task did: `cancelled` before it began, `stopped` while it ran, or only `asked` to stop; and its charge."""
+    """What cancelling a task did: `cancelled` before it began, `stopped` while it ran, or only `asked` to stop; and its charge.
+
+    `failed`: it had ended without a picture before; `problem` is then why.
+    """
 
     task: TaskRow
     outcome: Outcome
@@ -57,13 +60,11 @@ async def _settled(context: EngineContext, endpoint: Endpoint, task: TaskRow, an
     if answer == "cancelled":
         await context.ledger.set_state(task.row, "failed", error=before_it_began(endpoint.provider))
         return Cancellation(task, "cancelled", "no")
-    if answer == "finished":
-        return Cancellation(task, "finished", "yes")
     state = await context.poller(endpoint).poll_once(task.task_id or "")
     if isinstance(state, Failed):
         await context.ledger.set_state(task.row, "failed", error=state.error)
-        return Cancellation(task, "stopped", state.error.charge)
-    if isinstance(state, Pending):
+        return Cancellation(task, "failed" if answer == "finished" else "stopped", state.error.charge, state.error.what)
+    if isinstance(state, Pending) and answer != "finished":
         return Cancellation(task, "asked" if answer == "running" else "unclear")
     return Cancellation(task, "finished", "yes")
 

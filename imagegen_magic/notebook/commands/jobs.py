@@ -215,6 +215,9 @@ def _cancel_at_service(context: NotebookContext, arguments: list[str], chosen: S
         print(_came_of(each))
 
 
+_CHARGED = {"no": "Nothing was charged.", "yes": "It was charged.", "unknown": "It may have been charged."}
+
+
 def _came_of(done: Cancellation) -> str:
     """Return what cancelling a task at its service did, what was charged, and the next step."""
     task, collect = f"Task {done.task.row}", f"%imagegen resume {done.task.row}"
@@ -223,12 +226,13 @@ def _came_of(done: Cancellation) -> str:
         case "cancelled":
             return f"{task} was cancelled at {gateway} before it began. Nothing was charged."
         case "stopped":
-            charged = {"no": "Nothing was charged.", "yes": "It was charged."}.get(done.charge, "It may have been charged.")
-            return f"{task} was stopped at {gateway} while it ran. {charged}"
+            return f"{task} was stopped at {gateway} while it ran. {_CHARGED[done.charge]}"
         case "asked":
             return f"{task}: {gateway} was asked to stop it, and it may be charged. {collect} shows what came of it."
         case "finished":
             return f"{task} was finished already, and is charged. {collect} collects its pictures."
+        case "failed":
+            return f"{task} had ended without a picture: {done.problem}. {_CHARGED[done.charge]}"
         case "impossible":
             return f"{task}: {gateway} cancels no tasks. It continues there and is charged: {collect} collects its pictures."
         case "unclear":
