@@ -105,6 +105,7 @@ class TestPanel:
     @pytest.mark.parametrize("provider", registry.all_providers(), ids=lambda provider: provider.name)
     def test_where_it_is_offered(self, provider, monkeypatch):
         """At a gateway that reports it and has a key, and not in the sandbox."""
+        monkeypatch.setenv(provider.key_variable, "a-key-of-a-service")
         state = PanelState(load(), ImageRequest("a fox"), provider.name, None)
         assert state.reports_balance == (provider.name in ("apimart", "evolink"))
         state.choose("sandbox", True)

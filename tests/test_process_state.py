@@ -7,7 +7,15 @@ import imagegen_magic
 from imagegen_magic.engine import clock, credentials, loop, process_state
 
 ROOT = Path(imagegen_magic.__file__).parent
-LISTED = {"credentials._remembered", "credentials._answers", "peers._zones", "context._ledgers", "context._contexts", "threads._pools"}
+LISTED = {
+    "credentials._remembered",
+    "credentials._answers",
+    "peers._zones",
+    "context._ledgers",
+    "context._contexts",
+    "threads._pools",
+    "learnt_models._known",
+}
 
 
 def _mutable(path):

@@ -74,7 +74,10 @@ def test_the_sandbox_can_be_chosen(shell, asked, service, answers):
     asked.answers = answers
     shell.run("%%imagegen\na fox")
     shell.run("%%imagegen\na fox")
-    assert (len(asked), service.seen, load().get("sandbox")) == (len(answers), [], True)
+    assert (len(asked), service.seen, load().get("provider")) == (len(answers), [], "sandbox")
+    assert endpoints.select_endpoint(load()).label == "gccai (sandbox)"
+    shell.run("%%imagegen -p direct\na fox")  # a cell that names a service goes there
+    assert len(service.seen) == 1
 
 
 def test_a_sweep_asks_too(shell, asked, service):

@@ -10,6 +10,7 @@ import sys
 import threading
 
 import pytest
+from gateway_table import PROVIDERS
 from rawhosts import CERTIFICATE, OK, answering, download, outcome, raw_host, tls_server, with_host
 from shells import a_shell
 from webserver import web
@@ -149,8 +150,15 @@ def _doctor(line="%imagegen doctor"):
         return shell.shown()[0], shell.shown("text/html")[0]
 
 
+def _with_every_key(monkeypatch):
+    """Give every gateway a key: doctor reports on those that can be used."""
+    for provider in PROVIDERS.values():
+        monkeypatch.setenv(provider.key_variable, "a-key-of-a-gateway")
+
+
 def test_doctor_shows_the_proxy_to_each_gateway(monkeypatch):
     """Host, port and variable, without a password; `no_proxy` is respected."""
+    _with_every_key(monkeypatch)
     monkeypatch.setenv("HTTPS_PROXY", f"http://me:{SECRET}@proxy.example:3128")
     monkeypatch.setenv("NO_PROXY", "api.apimart.ai")
     text, html = _doctor()
@@ -169,6 +177,7 @@ def test_doctor_reports_that_there_is_no_proxy():
 
 def test_doctor_connects_through_the_proxy_and_reports_that_it_does_not_answer(dead, monkeypatch):
     """With the variable to change."""
+    _with_every_key(monkeypatch)
     monkeypatch.setenv("HTTPS_PROXY", f"http://me:{SECRET}@{dead}")
     text, html = _doctor("%imagegen doctor --network")
     assert text.count(f"not reached: the proxy {dead} of HTTPS_PROXY does not answer") == 4
@@ -190,6 +199,7 @@ def test_doctor_names_the_package_with_certificates(folder, found, tmp_path, mon
 
 def test_doctor_hides_the_password_of_a_base_url(monkeypatch):
     """It names the variable that has one; the other gateways are reported too."""
+    _with_every_key(monkeypatch)
     monkeypatch.setenv("EVOLINK_BASE_URL", f"https://me:{SECRET}@api.public.example")
     text, html = _doctor("%imagegen doctor")
     assert "EVOLINK_BASE_URL = '[hidden]@api.public.example' holds a user name or a password" in text

@@ -122,7 +122,7 @@ class TestKinds:
         error = _refused(lambda: run(generate("a fox", sandbox=True, qualty="low")))
         assert (error.option, error.fix) == ("qualty", {"quality": "low"})
         error = _refused(lambda: run(sweep("a fox", {"quality": ["low"]}, sandbox=True, sharpness=7)))
-        assert 'Another field of the gateway goes into extra={"name": value}' in str(error)
+        assert 'Another field of the service goes into extra={"name": value}' in str(error)
 
     @pytest.mark.parametrize("axes", [3, None, "quality", ["quality"], {3: ["a"]}, {"quality": 3}, {"quality": []}, {"n": ["x"]}], ids=_id)
     def test_of_axes(self, axes):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.engine import credentials, endpoints, loop, threads
 from imagegen_magic.engine.context import context_of, ledger_of
-from imagegen_magic.engine.endpoints import Endpoint, endpoint_for, select_endpoint
+from imagegen_magic.engine.endpoints import SANDBOX_NAME, Endpoint, endpoint_for, select_endpoint
 from imagegen_magic.engine.jobs.builder import create_tasks
 from imagegen_magic.engine.jobs.job import Job, PlannedRequest, ResultFactory
 from imagegen_magic.engine.jobs.resume import resume_tasks
@@ -98,7 +98,7 @@ def plan(
 
 def planned_endpoint(plan: Plan, settings: Settings, *, provider: str | None = None, sandbox: bool | None = None) -> Endpoint:
     """Return the gateway that a planned request would go to, given the requested `provider` and `sandbox`; it needs no key."""
-    named = plan.provider if provider or settings.get("provider") else None
+    named = plan.provider if (provider or settings.get("provider") or SANDBOX_NAME) != SANDBOX_NAME else None
     return select_endpoint(settings, provider=named, sandbox=sandbox, model=plan.model.name, planning=True)
 
 
@@ -420,7 +420,9 @@ def _asks_first(request: ImageRequest, keywords: Mapping[str, Any]) -> bool:
     """Return whether starting may wait for a service's description of its models."""
     settings = load()
     name = keywords["provider"] or settings.get("provider")
-    return bool(name) and can_learn(endpoints.located(registry.get_provider(name, settings.provider_tables)), request.model)
+    return (name or SANDBOX_NAME) != SANDBOX_NAME and can_learn(
+        endpoints.located(registry.get_provider(name, settings.provider_tables)), request.model
+    )
 
 
 def request_of(prompt: str | ImageRequest, options: Mapping[str, Any]) -> ImageRequest:

@@ -25,6 +25,7 @@ from imagegen_magic.result import Cost
 SANDBOX_ORIGIN = f"http://{SANDBOX_HOST}"  # of the sandbox in this process
 SANDBOX_SCALE = 0.05  # the sandbox's waiting times, as a share of the real ones
 _SANDBOX_INTERVAL = 0.25  # seconds between polls of the sandbox
+SANDBOX_NAME = "sandbox"  # as the configured provider: requests that name no other go to the sandbox
 _SANDBOX_DEFAULT = "gccai"  # its dialect has the most options
 
 
@@ -182,6 +183,8 @@ def select_endpoint(
     sandbox = settings.get("sandbox") if sandbox is None else sandbox
     found = without_key if planning else endpoint_for
     name = provider or settings.get("provider")
+    if name == SANDBOX_NAME:
+        name, sandbox = None, True
     if name:
         return found(registry.get_provider(name, settings.provider_tables), settings, sandbox=bool(sandbox))
     providers = list(known(settings))

@@ -420,7 +420,8 @@ class Provider:
         return tuple(dict.fromkeys(map(Address, responses.image_urls(result))))
 
     def _succeeded(self, task: Mapping[str, Any], found: tuple[str, ...]) -> Succeeded:
-        seconds = next((value for key in ("actual_time", "duration") if (value := responses.seconds(task.get(key))) is not None), None)
+        # some report whole seconds: 0 is less than one, and then the poller measures it
+        seconds = next((value for key in ("actual_time", "duration") if (value := responses.seconds(task.get(key)))), None)
         return Succeeded(found, responses.earliest(task, "expires_at"), self.cost(task), seconds)
 
     def _failure(self, answer: Any, status: str) -> ImageGenError:

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from imagegen_magic.providers.base import Provider
     from imagegen_magic.request import ImageRequest
 
-_SANDBOX = "sandbox"
-
 
 def choose(request: ImageRequest, settings: Settings, provider: str | None, shell: Any) -> Settings:
     """Return the settings with the service that the user chooses and that is kept; unchanged if there is nothing to choose.
@@ -30,14 +28,13 @@ def choose(request: ImageRequest, settings: Settings, provider: str | None, shel
     services = endpoints.available(settings)
     if not services or not endpoints.select_endpoint(settings, model=request.model, planning=True).sandbox or not can_answer(shell):
         return settings
-    answer = _asked([*(_priced(each, request, settings) for each in services), (_SANDBOX, "drawn here, free")])
+    answer = _asked([*(_priced(each, request, settings) for each in services), (endpoints.SANDBOX_NAME, "drawn here, free")])
     if answer is None:
         return settings
-    setting, value = (_SANDBOX, "true") if answer == _SANDBOX else ("provider", answer)
-    save_own(settings, setting, value)
-    undo = f"%imagegen config {setting}= removes this choice, which is kept in {own_file(settings)}"
-    print(f"{answer} makes the pictures of this cell and of all your notebooks. {undo}.")
-    return settings.replace("your settings", **({_SANDBOX: True} if answer == _SANDBOX else {"provider": answer}))
+    save_own(settings, "provider", answer)
+    undo = f"%imagegen config provider= removes this choice, which is kept in {own_file(settings)}"
+    print(f"{answer} makes the pictures of this cell, and of all cells in your notebooks that name no other with -p. {undo}.")
+    return settings.replace("your settings", provider=answer)
 
 
 def _priced(provider: Provider, request: ImageRequest, settings: Settings) -> tuple[str, str]:

@@ -157,7 +157,7 @@ def _settings_of(parameters: Mapping[str, Parameter], others: Collection[str], *
 def _provider(given: Mapping[str, Any], settings: Settings) -> Provider:
     """Return the provider of a line, with the models that its service described before; nothing is requested."""
     sandbox = given.get("sandbox")
-    if name := given.get("provider") or settings.get("provider"):
+    if (name := given.get("provider") or settings.get("provider")) and name != endpoints.SANDBOX_NAME:
         named = registry.get_provider(name, settings.provider_tables)
         try:
             endpoint = endpoints.without_key(named, settings, sandbox=sandbox)

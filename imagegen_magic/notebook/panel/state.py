@@ -45,7 +45,7 @@ class PanelState:
     def _first_gateway(self, request: ImageRequest, provider: str | None, sandbox: bool | None) -> tuple[Provider, bool]:
         """Choose as a cell would; a named gateway is chosen even without a key."""
         sandbox = self.settings.get("sandbox") if sandbox is None else sandbox
-        if name := provider or self.settings.get("provider"):
+        if (name := provider or self.settings.get("provider")) and name != endpoints.SANDBOX_NAME:
             return registry.get_provider(name, self.settings.provider_tables), bool(sandbox)
         chosen = endpoints.select_endpoint(self.settings, sandbox=sandbox, model=request.model, planning=True)
         return chosen.provider, chosen.sandbox

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from starlette.responses import JSONResponse, Response
 
 from imagegen_magic.errors import UnknownProvider
-from imagegen_magic.formats import MIME_TYPES
+from imagegen_magic.formats import MIME_TYPES, PNG
 from imagegen_magic.providers.base import Model, Pixels
 from imagegen_magic.providers.gateways.fal_models import EDITS
 from imagegen_magic.providers.registry import get_provider
@@ -99,7 +99,7 @@ class Fal(Dialect):
         _check_parameters(model, body)
         quality = str(body.get("quality") or model.default_quality or "")
         mask = str(body.get("mask_url") or "")
-        form = MIME_TYPES.get(str(body.get("output_format") or next(iter(model.formats), "png")), "image/png")
+        form = MIME_TYPES.get(str(body.get("output_format") or next(iter(model.formats), "png")), PNG.mime_type)
         pixels = _pixels(body, model)
         return Submission(endpoint, prompt, quality, pixels, mime_type=form, references=references, mask=mask, seed=seed)
 

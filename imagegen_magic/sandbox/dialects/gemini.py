@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from starlette.responses import JSONResponse
 
-from imagegen_magic.formats import JPEG, PNG
+from imagegen_magic.formats import HEIC, JPEG, PNG, WEBP
 from imagegen_magic.providers.base import Model
 from imagegen_magic.providers.gateways.gemini_models import TOKENS
 from imagegen_magic.providers.registry import get_provider
@@ -38,7 +38,7 @@ _BODY = {
 _STATUSES = {400: "INVALID_ARGUMENT", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED", 503: "UNAVAILABLE"}
 _SPENT = "Your prepayment credits are depleted. Please go to AI Studio to manage your project and billing."
 _RATE = "You exceeded your current quota, please check your plan and billing details. Please retry in 1s."
-_TYPES = ("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif")
+_TYPES = (PNG.mime_type, JPEG.mime_type, WEBP.mime_type, HEIC.mime_type, "image/heif")
 _REFERENCE_TOKENS = 560
 
 
