@@ -262,6 +262,14 @@ def test_pictures_with_seeds_are_made(shell: Any, capsys: pytest.CaptureFixture[
     assert (again.reused, again.seed) == (True, 8)
 
 
+def test_what_a_service_wrote_is_shown_without_control_characters() -> None:
+    """An escape sequence would act on a terminal, and half of a surrogate pair stop the notebook's message."""
+    (image,) = run(generate("a fox", provider="gemini", sandbox=True))
+    shown = caption(replace(image, text="a \ud83d\x1b[31m red\x00 fox"))
+    assert "gemini wrote: a [31m red fox" in shown.text
+    assert "gemini wrote: a [31m red fox" in shown.html
+
+
 def test_a_plan_shows_the_seeds_of_its_pictures(shell: Any) -> None:
     """`--seed 7 -n 4` is 7, 8, 9, 10 there too."""
     shell.run("%%imagegen -p gemini --sandbox --dry-run --seed 7 -n 4\na fox")
