@@ -262,6 +262,14 @@ def test_pictures_with_seeds_are_made(shell: Any, capsys: pytest.CaptureFixture[
     assert (again.reused, again.seed) == (True, 8)
 
 
+def test_what_a_service_wrote_is_shown_without_control_characters() -> None:
+    """An escape sequence would act on a terminal, and half of a surrogate pair stop the notebook's message."""
+    (image,) = run(generate("a fox", provider="gemini", sandbox=True))
+    shown = caption(replace(image, text="a \ud83d\x1b[31m red\x00 fox"))
+    assert "gemini wrote: a [31m red fox" in shown.text
+    assert "gemini wrote: a [31m red fox" in shown.html
+
+
 def test_a_plan_shows_the_seeds_of_its_pictures(shell: Any) -> None:
     """`--seed 7 -n 4` is 7, 8, 9, 10 there too."""
     shell.run("%%imagegen -p gemini --sandbox --dry-run --seed 7 -n 4\na fox")
@@ -269,13 +277,27 @@ def test_a_plan_shows_the_seeds_of_its_pictures(shell: Any) -> None:
 
 
 def test_a_seed_that_the_service_reports_is_recorded() -> None:
-    """It takes precedence, and without one the requested seed counts."""
-    task = RunningTask(1, 0, 3, 2, {}, "key")
-    asked = ImageRequest("a fox", parameters={"seed": 7})
-    assert known_seeds(asked, task, (11, 12)) == {0: 11, 1: 12}
-    assert known_seeds(asked, task, ()) == {0: 9}
-    assert known_seeds(ImageRequest("a fox"), task, ()) == {}
-    assert known_seeds(ImageRequest("a fox"), task, (11,)) == {0: 11}
+    """It takes precedence, and without one the seed that was sent counts."""
+    task, without = (RunningTask(1, 0, 3, 2, sent, "key") for sent in ({"seed": 9}, {}))
+    assert known_seeds(task, (11, 12)) == {0: 11, 1: 12}
+    assert known_seeds(task, ()) == {0: 9}
+    assert known_seeds(without, ()) == {}
+    assert known_seeds(without, (11,)) == {0: 11}
+
+
+def test_a_seed_is_recorded_as_it_was_sent_beside_reused_pictures() -> None:
+    """The first picture is an earlier one, so that the second is the first of its job."""
+    run(generate("a fox", provider="gemini", sandbox=True, seed=7))
+    made = run(generate("a fox", provider="gemini", sandbox=True, seed=7, n=3, reuse=True))
+    assert [(image.seed, image.reused) for image in made] == [(7, True), (8, False), (9, False)]
+    assert [json.loads(image.path.with_suffix(".json").read_text())["seed"] for image in made] == [7, 8, 9]
+
+
+def test_a_seed_counts_up_also_where_a_model_does_not_declare_it() -> None:
+    """Else several pictures of an unknown server would be the same one, each of them paid for."""
+    lab = registry.get_provider("lab", {"lab": {"like": "openai-compatible", "base_url": "http://127.0.0.1:9/v1"}})
+    plan = lab.plan(ImageRequest("a fox", model="flux", n=3, parameters={"seed": 7, "steps": 20}))
+    assert [(call.json["seed"], call.json["steps"]) for call in plan.calls if call.json] == [(7, 20), (8, 20), (9, 20)]
 
 
 def test_a_reported_seed_is_in_the_history(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -520,7 +520,7 @@ def with_declared(model: Model, request: ImageRequest) -> ImageRequest:
 
 def _counted(model: Model, request: ImageRequest, images_per_call: Sequence[int]) -> list[ImageRequest]:
     """Return the request of each call: what counts up, such as a seed, counts from call to call."""
-    if not any(parameter.counted for parameter in model.parameters.values()):
+    if not any(parameters.counts_up(model.parameters, name) for name in request.parameters):
         return [request] * len(images_per_call)
     before = [sum(images_per_call[:number]) for number in range(len(images_per_call))]
     return [replace(request, parameters=parameters.counted(model.parameters, request.parameters, done)) for done in before]

@@ -146,9 +146,15 @@ def placed(declared: Mapping[str, Parameter], values: Mapping[str, Any]) -> dict
     return body
 
 
+def counts_up(declared: Mapping[str, Parameter], name: str) -> bool:
+    """Return whether a value counts up from picture to picture: a seed does also where a model does not declare it."""
+    found = declared.get(name)
+    return name == "seed" if found is None else found.counted
+
+
 def counted(declared: Mapping[str, Parameter], values: Mapping[str, Any], before: int) -> dict[str, Any]:
     """Return the values for a call after `before` pictures of the same request: what counts up has counted."""
-    return {name: value + before if (found := declared.get(name)) and found.counted else value for name, value in values.items()}
+    return {name: value + before if counts_up(declared, name) and type(value) is int else value for name, value in values.items()}
 
 
 def merged(body: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,8 @@ from imagegen_magic.engine.storage import folders
 from imagegen_magic.engine.storage.filenames import filename_stem
 from imagegen_magic.errors import ImageGenError, ImageInvalid, SubmissionUnknown
 from imagegen_magic.paths import path_of, text_of
-from imagegen_magic.providers.base import Call
+from imagegen_magic.providers import parameters
+from imagegen_magic.providers.base import Call, Plan
 from imagegen_magic.records import PortableError
 from imagegen_magic.request import ImageRequest, LocalImage
 from imagegen_magic.result import Cost, Progress, Stage
@@ -246,7 +247,13 @@ class _Builder:
     def _new_task(self, entry: _Entry, position: int, addresses: Mapping[str, str]) -> NewTask:
         plan, number = entry.request.plan, position - entry.first
         call = plan.calls[number]
-        sent = {"method": call.method, "path": call.path, "json": _addressed(dict(call.json or {}), addresses), **inline.further(call)}
+        sent = {
+            "method": call.method,
+            "path": call.path,
+            "json": _addressed(dict(call.json or {}), addresses),
+            **inline.further(call),
+            **_seed(plan, number),
+        }
         return NewTask(sent, plan.images_per_call[number], f"{entry.token}-{number}", self.fingerprints[position])
 
     async def _runners(self, entry: _Entry, new: NewJob, rows: Sequence[int], earlier: Mapping[str, tuple[int, float]]) -> list[TaskRunner]:
@@ -276,6 +283,13 @@ class _Builder:
             protected=protected(new.sources),
             uploads=entry.request.plan.uploads,
         )
+
+
+def _seed(plan: Plan, number: int) -> dict[str, int]:
+    """Return the seed that a submission of a plan has for its first picture, as `seed`; empty without one."""
+    before = sum(plan.images_per_call[:number])
+    seed = parameters.counted(plan.model.parameters, plan.request.parameters, before).get("seed")
+    return {"seed": seed} if type(seed) is int else {}
 
 
 @dataclass(frozen=True, slots=True)

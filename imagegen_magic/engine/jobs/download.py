@@ -108,7 +108,7 @@ class ImageDownloader:
         costs = (self._endpoint.label_cost(state.cost), self._endpoint.label_cost(task.cost), self._endpoint.label_cost(self._spec.price))
         task.cost = next((cost for cost in costs if cost.amount is not None), Cost())
         task.text = state.text or task.text
-        task.seeds = known_seeds(self._spec.request, task, state.seeds) or task.seeds
+        task.seeds = known_seeds(task, state.seeds) or task.seeds
         try:
             ids = await self._context.ledger.record_result(
                 task.row,

@@ -113,15 +113,12 @@ class Reporter:
             self.side_errors.append(error)
 
 
-def known_seeds(request: ImageRequest, task: RunningTask, reported: Sequence[int]) -> dict[int, int]:
-    """Return the seeds of a task's images by number from 0: those that the service reports, else the requested one of its first image.
-
-    The seed of a request counts up from image to image.
-    """
+def known_seeds(task: RunningTask, reported: Sequence[int]) -> dict[int, int]:
+    """Return the seeds of a task's images by number from 0: those that the service reports, else the sent one of its first image."""
     if reported:
         return dict(enumerate(reported))
-    requested = request.parameters.get("seed")
-    return {0: requested + task.first - 1} if isinstance(requested, int) and not isinstance(requested, bool) else {}
+    sent = task.sent.get("seed")
+    return {0: sent} if isinstance(sent, int) and not isinstance(sent, bool) else {}
 
 
 def sidecar(spec: TaskSpec, task: RunningTask, number: int, image: Mapping[str, Any], mismatches: tuple[str, ...]) -> dict[str, Any]:

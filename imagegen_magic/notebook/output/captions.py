@@ -37,7 +37,7 @@ def caption(image: GeneratedImage, *, folder: Path | None = None) -> Caption:
     if image.seconds is not None:
         facts.append(duration(image.seconds))
     facts += image.unchecked
-    facts += [f"{image.provider} wrote: {truncate(image.text, _WRITTEN)}"] if image.text else []
+    facts += [f"{image.provider} wrote: {truncate(_printable(image.text), _WRITTEN)}"] if image.text else []
     facts += _cost(image, time.time())
     path, address = _relative(image.path, folder or notebook_folder())
     link = f'<a href="{escape(address)}">{escape(path)}</a>' if address else escape(path)
@@ -101,3 +101,8 @@ def _relative(path: Path, folder: Path) -> tuple[str, str]:
     except ValueError:
         return text_of(path), ""
     return text_of(relative), quote(os.fsencode(relative.as_posix()))
+
+
+def _printable(text: str) -> str:
+    """Return a service's text without control characters and halves of surrogate pairs, which terminals or notebooks cannot take."""
+    return "".join(mark if mark.isprintable() else " " for mark in text)

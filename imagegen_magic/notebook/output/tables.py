@@ -194,11 +194,12 @@ def plan_page(plan: Plan, uploads: Sequence[str] = (), *, sandbox: bool = False,
 
 def _seeds(plan: Plan) -> Iterator[str]:
     """Yield the seeds of a plan, in one line, if it has one: `7, 8, 9, 10`."""
+    from imagegen_magic.providers import parameters  # a plan has loaded it
+
     first = plan.request.parameters.get("seed")
     if isinstance(first, int):
-        counted = plan.model.parameters["seed"].counted if "seed" in plan.model.parameters else False
         starts = itertools.accumulate(plan.images_per_call[:-1], initial=first)
-        yield ", ".join(map(str, starts)) if counted else str(first)
+        yield ", ".join(map(str, starts)) if parameters.counts_up(plan.model.parameters, "seed") else str(first)
 
 
 def refused(why: str) -> str:
