@@ -16,6 +16,8 @@ from imagegen_magic.errors import ImageGenError, UnsupportedOption
 from imagegen_magic.imaging.verify import ImageInfo
 from imagegen_magic.studies.conformance import Share
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server():

@@ -23,6 +23,8 @@ from imagegen_magic.imaging.text import missing_fonts
 from imagegen_magic.imaging.text.missing_fonts import MissingFontWarning
 from imagegen_magic.notebook.commands import compare
 
+pytestmark = pytest.mark.slow
+
 CHINESE = "古老的城堡，星空之下"
 NO_CHINESE = "No font on this machine draws Chinese: escapes such as \\u4e2d stand for the characters."
 

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from servers import Sandbox, sandbox_thread
 
+pytestmark = pytest.mark.slow
+
 FAL, REPLICATE = "/fal/fal-ai/flux/schnell", "/replicate/v1/models/black-forest-labs/flux-schnell/predictions"
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 

@@ -17,6 +17,8 @@ from imagegen_magic.providers.base import Failed, Pending, Plan, Provider, Succe
 from imagegen_magic.request import ImageRequest, LocalImage
 from imagegen_magic.result import Cost
 
+pytestmark = pytest.mark.slow
+
 PHOTO = LocalImage(b"photo", "image/png", 1024, 1024, "photo.png")
 JOB = {"id": "job_6ad_00000001", "kind": "img_gen", "created": 1775401200, "started": None, "completed": None, "queue_position": 0}
 JOB |= {"result": None, "error": None}
