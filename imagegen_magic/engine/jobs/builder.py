@@ -27,8 +27,7 @@ from imagegen_magic.engine.storage import folders
 from imagegen_magic.engine.storage.filenames import filename_stem
 from imagegen_magic.errors import ImageGenError, ImageInvalid, SubmissionUnknown
 from imagegen_magic.paths import path_of, text_of
-from imagegen_magic.providers import parameters
-from imagegen_magic.providers.base import Call, Plan
+from imagegen_magic.providers.base import Call
 from imagegen_magic.records import PortableError
 from imagegen_magic.request import ImageRequest, LocalImage
 from imagegen_magic.result import Cost, Progress, Stage
@@ -283,13 +282,6 @@ class _Builder:
             protected=protected(new.sources),
             uploads=entry.request.plan.uploads,
         )
-
-
-def _seed(plan: Plan, number: int) -> dict[str, int]:
-    """Return the seed that a submission of a plan has for its first picture, as `seed`; empty without one."""
-    before = sum(plan.images_per_call[:number])
-    seed = parameters.counted(plan.model.parameters, plan.request.parameters, before).get("seed")
-    return {"seed": seed} if type(seed) is int else {}
 
 
 @dataclass(frozen=True, slots=True)

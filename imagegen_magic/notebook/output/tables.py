@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -194,12 +193,8 @@ def plan_page(plan: Plan, uploads: Sequence[str] = (), *, sandbox: bool = False,
 
 def _seeds(plan: Plan) -> Iterator[str]:
     """Yield the seeds of a plan, in one line, if it has one: `7, 8, 9, 10`."""
-    from imagegen_magic.providers import parameters  # a plan has loaded it
-
-    first = plan.request.parameters.get("seed")
-    if isinstance(first, int):
-        starts = itertools.accumulate(plan.images_per_call[:-1], initial=first)
-        yield ", ".join(map(str, starts)) if parameters.counts_up(plan.model.parameters, "seed") else str(first)
+    if plan.seeds:
+        yield ", ".join(dict.fromkeys(map(str, plan.seeds)))
 
 
 def refused(why: str) -> str:
