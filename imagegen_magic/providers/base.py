@@ -13,7 +13,6 @@ A gateway needs at least its name, its address and its models. It overrides a me
 from __future__ import annotations
 
 import difflib
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, ClassVar

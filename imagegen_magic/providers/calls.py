@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -9,6 +10,7 @@ from typing import Any
 
 from imagegen_magic.deprecated import renamed_fields
 from imagegen_magic.errors import ImageGenError
+from imagegen_magic.providers import parameters
 from imagegen_magic.providers.model import Model, Pixels
 from imagegen_magic.records import FrozenDict, Record, frozen
 from imagegen_magic.request import ImageRequest, LocalImage
@@ -67,6 +69,13 @@ class Plan(Record):
     def count(self) -> int:
         """How many pictures in all."""
         return sum(self.images_per_call)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of the first picture of each call; empty without one."""
+        before = itertools.accumulate(self.images_per_call[:-1], initial=0)
+        found = (parameters.counted(self.model.parameters, self.request.parameters, done).get("seed") for done in before)
+        return tuple(seed for seed in found if type(seed) is int)
 
 
 @renamed_fields(others="extra_task_ids")

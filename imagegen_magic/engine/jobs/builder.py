@@ -251,7 +251,7 @@ class _Builder:
             "path": call.path,
             "json": _addressed(dict(call.json or {}), addresses),
             **inline.further(call),
-            **_seed(plan, number),
+            **({"seed": plan.seeds[number]} if plan.seeds else {}),
         }
         return NewTask(sent, plan.images_per_call[number], f"{entry.token}-{number}", self.fingerprints[position])
 
