@@ -90,7 +90,9 @@ class Frontend:
     def __enter__(self) -> Frontend:
         self.manager = KernelManager()
         self._log = (self.folder / "kernel.log").open("ab")
-        self.manager.start_kernel(env=self.environment, cwd=str(self.folder), stderr=self._log)
+        # after an error ipykernel drops the queued cells that have reached it; on a busy machine some arrive a moment later
+        late = ["--Kernel.stop_on_error_timeout=0.3"]
+        self.manager.start_kernel(env=self.environment, cwd=str(self.folder), stderr=self._log, extra_arguments=late)
         self._connect()
         return self
 
