@@ -346,3 +346,13 @@ def test_the_request_is_sent_before_the_progress_is_drawn(monkeypatch):
     with a_shell() as shell:
         shell.run("%imagegen --sandbox a red fox")
     assert sent == [True]
+
+
+def test_a_first_view_grows_in_the_row_and_none_is_left(front):
+    """While the service paints, the row shows it; the saved cell has the picture alone."""
+    view = "__import__('imagegen_magic.imaging.preview', fromlist=['preview']).preview(draw('first', (48, 32)))"
+    cell = waiting(front, f"follow(usual(3, preview={view}))")
+    front.until(lambda: any("a first view of the picture" in row for row in rows(front)), "the first view")
+    front.wait(cell)
+    assert [kind for kind in kinds(cell) if kind != LINE] == [PICTURE]
+    assert "first view" not in str(cell.outputs)
