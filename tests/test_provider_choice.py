@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from servers import sandbox_thread
 from shells import a_shell
 from test_synchronous import Direct, pictures
 from webserver import web
@@ -152,3 +153,25 @@ class TestOwnSettings:
         own_file(load()).write_text("provider = ")
         with pytest.raises(UnsupportedOption, match=r"settings\.toml cannot be read"):
             shell.run("%%imagegen\na fox")
+
+
+OTHERS = [provider for provider in registry.built_in() if not provider.chosen_by_key and not provider.template]
+
+
+@pytest.fixture(scope="module")
+def services():
+    """A sandbox that speaks as every service."""
+    with sandbox_thread(duration=0.1, plain=True) as running:
+        yield running
+
+
+@pytest.mark.parametrize("provider", OTHERS, ids=lambda provider: provider.name)
+def test_a_new_user_with_any_one_key_gets_a_picture(shell, asked, services, monkeypatch, provider):
+    """A prompt in a bare cell, one question with the price, and the picture comes from there."""
+    monkeypatch.delenv("DIRECT_API_KEY")
+    monkeypatch.setenv(provider.key_variable, "a-key-of-this-service")
+    monkeypatch.setenv(endpoints.base_variable(provider), services.base_url(provider.name))
+    asked.answers = ["1"]
+    shell.run("%%imagegen -o made\na fox")
+    (image,) = shell.variables["made"]
+    assert (image.provider, image.sandbox, len(asked)) == (provider.name, False, 1)
