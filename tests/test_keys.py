@@ -18,6 +18,7 @@ from imagegen_magic.engine.credentials import Key
 from imagegen_magic.engine.endpoints import select_endpoint
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import ImageGenError, MissingKey, UnsupportedOption
+from imagegen_magic.providers import registry
 from imagegen_magic.providers.registry import get_provider
 from imagegen_magic.request import ImageRequest
 
@@ -229,3 +230,19 @@ def test_a_key_in_a_request_is_refused(monkeypatch):
             credentials.reject_embedded_keys([request], others, settings)
         assert SECRET not in str(caught.value)
     credentials.reject_embedded_keys([ImageRequest("a very secret fox")])
+
+
+def test_the_key_of_every_service_is_known_by_its_variable(monkeypatch):
+    """Without importing the services: the names of the variables follow a few patterns."""
+    for provider in registry.built_in():
+        for variable in (provider.key_variable, *provider.other_key_variables):
+            with monkeypatch.context() as one:
+                one.setenv(variable, "a-key-of-some-length")
+                assert "a-key-of-some-length" in credentials.known(load()), variable
+
+
+def test_a_named_service_is_all_that_is_imported():
+    """A request that names one does not wait for the files of the others."""
+    code = "from imagegen_magic.providers import registry; registry.get_provider('evolink'); import sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert [name for name in done.stdout.split() if ".gateways." in name] == ["imagegen_magic.providers.gateways.evolink"]

@@ -40,6 +40,12 @@ class Homeless(Provider):
 """
 
 
+def _read_again() -> None:
+    """Let the registry look at its folder again."""
+    for cached in (registry._file_names, registry._gateway_in, registry._in_files):
+        cached.cache_clear()
+
+
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a way to install a package with entry points, as pip would leave it on the path."""
@@ -84,11 +90,11 @@ HELPERS = {
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder whose files lie beside the gateways' own."""
     monkeypatch.setattr("imagegen_magic.providers.gateways.__path__", [*gateways.__path__, str(tmp_path)])
-    registry._in_files.cache_clear()
+    _read_again()
     yield tmp_path
     for file in tmp_path.glob("*.py"):
         sys.modules.pop(f"imagegen_magic.providers.gateways.{file.stem}", None)
-    registry._in_files.cache_clear()
+    _read_again()
 
 
 def test_a_helpers_file_beside_the_gateways_is_no_gateway(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,7 +122,7 @@ def test_a_gateways_file_is_found_wherever_the_package_lies(folder: Path) -> Non
 def test_a_file_beside_the_gateways_that_is_broken_is_warned_of(folder: Path) -> None:
     """The gateways work without it."""
     usual = registry.BUILT_IN
-    registry._in_files.cache_clear()
+    _read_again()
     folder.joinpath("broken.py").write_text("raise ValueError('half done')\n")
     with pytest.warns(RuntimeWarning, match="broken.py beside the gateways cannot be imported .ValueError: half done"):
         assert registry.provider_names() == usual

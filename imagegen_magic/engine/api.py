@@ -394,7 +394,7 @@ async def _started(request: ImageRequest, **keywords: Any) -> Job:
 
     If it is cancelled before it started, it is cancelled as soon as it does.
     """
-    if keywords["provider"] not in registry.BUILT_IN and not registry.entry_points_loaded():
+    if not registry.has_file(str(keywords["provider"])) and not registry.entry_points_loaded():
         await asyncio.to_thread(registry.provider_names)  # reads all installed packages, once
     if all(isinstance(each, str) for each in (*request.references, request.mask or "")) and not _asks_first(request, keywords):
         return start(request, **keywords)

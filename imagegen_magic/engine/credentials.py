@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagegen_magic.engine.settings import Settings, load
 from imagegen_magic.errors import ImageGenError, MissingKey, UnsupportedOption
-from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Provider
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
 MIN_LENGTH = 8  # characters; what is shorter may be a word of any text
 
+_ENDINGS = ("_API_KEY", "_API_TOKEN", "FAL_KEY")  # of the variables that hold keys
 _SERVICE = "imagegen_magic"
 _RETRY_AFTER = 10.0  # seconds until a keyring that could not be opened is read again: each attempt may open a dialogue
 _remembered: dict[str, Key] = {}
@@ -227,12 +227,11 @@ def _in_environment(variable: str) -> Key | None:
 
 
 def _of_environment(settings: Settings) -> Iterator[Key]:
-    """Yield the values of every `…_API_KEY`, and of the variables that built-in and configured providers name."""
+    """Yield the values of every variable with the name of a key, and of the variables that configured providers name."""
     tables = [table for table in settings.provider_tables.values() if isinstance(table, Mapping)]
     named = {str(table["key_variable"]) for table in tables if "key_variable" in table}
-    named |= {name for provider in registry.built_in() for name in (provider.key_variable, *provider.other_key_variables)}
     for variable in os.environ:
-        if variable.upper().endswith("_API_KEY") or variable in named:
+        if variable.upper().endswith(_ENDINGS) or variable in named:
             yield Key(os.environ[variable])
 
 

@@ -44,10 +44,23 @@ def _built_in() -> dict[str, Provider]:
 @functools.cache
 def _in_files() -> dict[str, Provider]:
     """Return the gateways and templates with a file in `gateways/`, by name; a file without a gateway of its name is ignored."""
-    found = (_gateway_in(module.name) for module in pkgutil.iter_modules(gateways.__path__))
+    found = (_gateway_in(name) for name in _file_names())
     return {provider.name: provider for provider in sorted(filter(None, found), key=lambda provider: provider.name)}
 
 
+@functools.cache
+def _file_names() -> frozenset[str]:
+    return frozenset(module.name for module in pkgutil.iter_modules(gateways.__path__))
+
+
+def _in_file_of(name: str) -> Provider | None:
+    """Return the gateway or template of that name without importing the files of the others; None if it has no file."""
+    file = name.replace("-", "_")
+    found = _gateway_in(file) if file in _file_names() else None
+    return found if found is not None and found.name == name else None
+
+
+@functools.cache
 def _gateway_in(name: str) -> Provider | None:
     """Return the gateway of a file, None if it has none. Warns if the file cannot be imported."""
     try:
@@ -71,7 +84,7 @@ def templates() -> tuple[Provider, ...]:
 
 def has_file(name: str) -> bool:
     """Return whether a provider or a template of that name has a file in `gateways/`."""
-    return name in _in_files()
+    return _in_file_of(name) is not None
 
 
 def in_file(name: str) -> Provider:
@@ -116,8 +129,8 @@ def get_provider(name: str, tables: Tables = {}) -> Provider:  # noqa: B006  # n
     for configured, table in tables.items():
         if configured.lower() == wanted:
             return _configured(configured, table)
-    if wanted in _built_in():
-        return _built_in()[wanted]
+    if (built_in := _in_file_of(wanted) or _built_in().get(wanted)) is not None and not built_in.template:
+        return built_in
     for registered, entry in _entry_points().items():
         if registered.lower() == wanted:
             return _load(entry)
