@@ -450,6 +450,7 @@ def test_a_mask_is_painted_on_the_first_reference(kernel, references):
     kernel.until(lambda: references.shows("12 % to be repainted"), "the mask's line")
     references.click("Go on painting")
     references.widget("Painter")
+    kernel.until(lambda: value(kernel, "len(shown._painter_box.children)") == 1, "the painter in its place")
     assert value(kernel, "shown._painter_box.children[0].start == state.mask.data")
     send(kernel, references.widget("Painter"), {"event": "close"})
     kernel.until(lambda: not [state for state in kernel.models.values() if "mime_type" in state], "the painter to close")
