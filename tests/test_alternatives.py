@@ -34,10 +34,10 @@ EVERYTHING = {
 
 
 def requests(model):
-    """Return requests in which each option is said or left out."""
+    """Return requests in which each option is given or left out."""
     options = {name: st.none() | st.sampled_from(values) for name, values in EVERYTHING.items()}
     return st.fixed_dictionaries(options).map(
-        lambda said: ImageRequest("a fox", model=model.name, **{name: value for name, value in said.items() if value is not None})
+        lambda requested: ImageRequest("a fox", model=model.name, **{name: value for name, value in requested.items() if value is not None})
     )
 
 
@@ -212,7 +212,7 @@ def test_an_empty_prompt_is_no_complaint_and_no_plan():
 
 
 def test_only_gateways_with_a_key_are_named_beside_a_problem():
-    """In the sandbox and where nobody said who has one, all are named; where none has a key, each is marked."""
+    """In the sandbox and where no keys are known, all are named; where none has a key, each is marked."""
     xingchao, request = registry.get_provider("xingchao"), ImageRequest("a fox", moderation="low")
     for ready, named in ((lambda one: one.name == "gccai", "from gccai"), (lambda one: False, "from apimart (no key), gccai (no key)")):
         (problem,) = validate(xingchao, request, FOUR.values(), ready=ready).problems

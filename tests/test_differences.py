@@ -27,8 +27,8 @@ def test_any_of_the_pixels_a_gateway_may_answer_with_is_as_asked():
 
 def test_another_shape_is_said_as_a_shape():
     """asked 3:1, got 2.25:1."""
-    (said,) = mismatches(_expected((1536, 512)), "3:1", _facts(1800, 800))
-    assert said == "asked 3:1, got 2.25:1 (1800×800)"
+    (given,) = mismatches(_expected((1536, 512)), "3:1", _facts(1800, 800))
+    assert given == "asked 3:1, got 2.25:1 (1800×800)"
 
 
 def test_another_shape_is_seen_where_no_pixels_were_promised():
@@ -63,7 +63,7 @@ def test_format_and_background():
     assert mismatches(_expected(alpha=False), "auto", _facts(transparent=True)) == ("asked an opaque background, got transparent places",)
 
 
-@pytest.mark.parametrize(("pixels", "said"), [((2250, 1000), "2.25:1"), ((1000, 2250), "1:2.25"), ((5, 5), "1:1")])
-def test_shapes_in_words(pixels, said):
+@pytest.mark.parametrize(("pixels", "given"), [((2250, 1000), "2.25:1"), ((1000, 2250), "1:2.25"), ((5, 5), "1:1")])
+def test_shapes_in_words(pixels, given):
     """The smaller term is 1."""
-    assert shape(*pixels) == said
+    assert shape(*pixels) == given

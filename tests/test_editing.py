@@ -405,7 +405,7 @@ def test_the_plan_without_any_key_tells_of_the_sandbox(notebook, photo):
 
 
 def test_the_plan_tells_what_was_done_to_a_picture(gateway, notebook, photo):
-    """Turned, converted, cleaned: each thing is said before anything is sent."""
+    """Turned, converted, cleaned: each is shown before anything is sent."""
     exif = Image.Exif()
     exif[0x0112] = 6
     photo.save("turned.jpg", exif=exif)
@@ -536,7 +536,7 @@ def test_what_is_too_large_is_refused_and_scaled_only_when_asked(gateway, notebo
 
 
 def test_more_pixels_than_are_taken_are_scaled_down(gateway, notebook, own_world, monkeypatch):
-    """From what to what is said."""
+    """The message names both sizes."""
     monkeypatch.setitem(prepare.__kwdefaults__, "max_pixels", MAX_PIXELS / 100)
     Image.new("L", (900, 600), 70).save("wide.png")
     with pytest.raises(UnsupportedOption, match="--fit scales it down"):
@@ -796,7 +796,7 @@ def _tasks():
 
 
 def test_an_upload_and_its_pauses_are_seen_in_the_progress(gateway, photo, monkeypatch):
-    """What is waited for is said, before the first submission."""
+    """The progress shows what is waited for, before the first submission."""
     gateway.arm("upload-500")
 
     async def watched():
@@ -925,12 +925,12 @@ def test_each_picture_of_an_edit_has_its_own_figure(painting, notebook, canvas):
     assert _drifts() == {image.id: image.drift for image in images}
 
 
-@pytest.mark.parametrize(("share", "said"), [(0.02, ""), (0.021, "changed 2 %"), (0.52, "changed 52 %"), (1.0, "changed 100 %")])
-def test_only_above_the_threshold_it_is_said(share, said, painting, canvas):
-    """Two per cent, where nothing else was said."""
+@pytest.mark.parametrize(("share", "given"), [(0.02, ""), (0.021, "changed 2 %"), (0.52, "changed 52 %"), (1.0, "changed 100 %")])
+def test_only_above_the_threshold_it_is_said(share, given, painting, canvas):
+    """Two per cent, unless a setting names another limit."""
     (image,) = _edit(references=["scene.png"], mask="middle.png")
     words = captions.caption(replace(image, drift=(share, 0.1))).text
-    assert ("the service changed" in words, said in words) == (bool(said), True)
+    assert ("the service changed" in words, given in words) == (bool(given), True)
 
 
 def test_the_threshold_is_a_setting(painting, notebook, canvas, monkeypatch):
@@ -979,7 +979,7 @@ def test_without_a_mask_there_is_nothing_to_say(painting, notebook, canvas):
 
 
 def test_beside_an_address_nothing_is_known(painting, notebook, canvas):
-    """What nobody here has the bytes of cannot be compared, and that is said."""
+    """Without the bytes of the reference there is no comparison, and a message explains why."""
     notebook.run(f"{ANSWER} --ref https://pictures.example.com/scene.png --mask middle.png\nsomebody else's")
     (image,) = notebook.variables["_imagegen"]
     assert image.drift is None
@@ -1084,7 +1084,7 @@ def test_a_picture_is_made_ready_once_for_several_requests(own_world):
 
 
 def test_a_result_that_no_ledger_knows_goes_as_its_file(gateway):
-    """Of another home, or made by hand: nobody knows whether its file is still what is at its address."""
+    """Of another home, or made by hand: whether its file is still what is at its address is not known."""
     (fox,) = _edit()
     found = ReferenceLoader(load()).picture(replace(fox, id=0))
     assert isinstance(found, LocalImage)
@@ -1105,7 +1105,7 @@ def test_a_file_that_fails_while_it_is_read_is_told_so(own_world, monkeypatch):
 
 @pytest.mark.parametrize("broken", ["before", "mask", "gone"])
 def test_no_figure_where_a_copy_cannot_be_used(broken, tmp_path, photo):
-    """Damaged or gone: nothing is said rather than something wrong."""
+    """Damaged or gone: no figure is shown rather than a wrong one."""
     before, mask = Path("photo.png").read_bytes(), _bytes(mask_box(photo, 0, 0, 9, 9))
     pictures = [LocalImage(data, "image/png", *SIZE, "one") for data in (before, mask)]
     places = [save_copy(tmp_path, each) for each in pictures]

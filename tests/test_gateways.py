@@ -25,7 +25,7 @@ def test_without_any_key_the_sandbox_draws_and_says_so():
 
 
 def test_the_first_gateway_with_a_key(monkeypatch):
-    """A key in the environment is choice enough, and nothing needs to be said."""
+    """A key in the environment is choice enough: there is no note."""
     monkeypatch.setenv("EVOLINK_API_KEY", "k")
     gateway = select_endpoint(load())
     assert (gateway.provider.name, gateway.sandbox, gateway.note, gateway.label) == ("evolink", False, "", "evolink")
@@ -73,7 +73,7 @@ def test_looking_ahead_needs_no_key(monkeypatch):
     assert (plan.provider, api.planned_endpoint(plan, load()).label) == ("xingchao", "xingchao")
     with pytest.raises(MissingKey, match="XINGCHAO_API_KEY"):
         api.prepare(ImageRequest("a fox", model="gpt-image-2-r"), load())
-    with pytest.raises(UnsupportedOption, match="has no option quality"):  # said before the missing key is
+    with pytest.raises(UnsupportedOption, match="has no option quality"):  # reported before the missing key
         api.prepare(ImageRequest("a fox", model="gpt-image-2-r", quality="high"), load())
 
 

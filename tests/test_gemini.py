@@ -282,7 +282,7 @@ def test_other_errors_are_read_as_those_of_any_gateway() -> None:
 
 
 def test_it_is_chosen_by_name_only_and_takes_both_variables() -> None:
-    """A key for other purposes changes nobody's default."""
+    """A key for other purposes changes no default."""
     assert (GEMINI.chosen_by_key, GEMINI.synchronous, GEMINI.version_segment) == (False, True, "/v1beta")
     assert (GEMINI.key_variable, GEMINI.other_key_variables, GEMINI.key_header) == (
         "GEMINI_API_KEY",

@@ -363,24 +363,24 @@ def test_a_damaged_ledger_is_found_before_anything_is_paid(server):
 
 def test_the_whole_ledger_is_read_after_the_first_request_left(server, monkeypatch):
     """A session's first cell waits for no reading of the file, which takes longer the larger it is."""
-    said, connect, submit = [], sqlite3.connect, EngineContext.submit
+    given, connect, submit = [], sqlite3.connect, EngineContext.submit
 
     def traced(*args, **options):
         connection = connect(*args, **options)
-        connection.set_trace_callback(said.append)
+        connection.set_trace_callback(given.append)
         return connection
 
     async def submitted(self, *args, **options):
-        said.append("it leaves")
+        given.append("it leaves")
         return await submit(self, *args, **options)
 
     monkeypatch.setattr("imagegen_magic.engine.ledger.database.sqlite3.connect", traced)
     monkeypatch.setattr(EngineContext, "submit", submitted)
     run(generate("first", **SIZE))
     loop.stop()  # which waits for the reading
-    reading = [number for number, words in enumerate(said) if "_check" in words]
+    reading = [number for number, words in enumerate(given) if "_check" in words]
     assert len(reading) == 1
-    assert said.index("it leaves") < reading[0]
+    assert given.index("it leaves") < reading[0]
 
 
 def test_damage_found_while_a_job_runs_is_one_line(server, monkeypatch):

@@ -1,4 +1,4 @@
-"""What is written otherwise than this magic reads it: taken for what it is and said so, or refused by name; never drawn as words unseen."""
+"""What is written otherwise than the magic reads it: read as what it is, with a note, or refused by name; never silently a prompt."""
 
 import json
 import re
@@ -380,9 +380,9 @@ class TestTheLineOfACell:
     )
     def test_the_word_is_quoted_and_the_line_mended(self, shell, pictures, line, words, mended):
         """The mended line can be read."""
-        said = refused(shell, f"%%imagegen {line}\na fox")
-        assert words in said
-        assert f"`%%imagegen {mended}`" in said
+        refusal_text = refused(shell, f"%%imagegen {line}\na fox")
+        assert words in refusal_text
+        assert f"`%%imagegen {mended}`" in refusal_text
         assert parser.read(mended).text == ""
 
     def test_several_values_offer_a_sweep(self, shell):
@@ -395,9 +395,9 @@ class TestTheLineOfACell:
 
     def test_a_prompt_on_the_line(self, shell):
         """In the lines below, or in one line."""
-        said = refused(shell, "%%imagegen -n 2 a fox in the snow --size 1:1\nfox")
-        assert said.startswith("`a fox in the snow` is not an option, and the line of %%imagegen takes options only.")
-        assert said.endswith("`%imagegen -n 2 --size 1:1 a fox in the snow`.")
+        refusal_text = refused(shell, "%%imagegen -n 2 a fox in the snow --size 1:1\nfox")
+        assert refusal_text.startswith("`a fox in the snow` is not an option, and the line of %%imagegen takes options only.")
+        assert refusal_text.endswith("`%imagegen -n 2 --size 1:1 a fox in the snow`.")
 
 
 class TestAbove:

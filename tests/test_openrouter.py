@@ -310,6 +310,6 @@ def test_an_error_in_a_200_is_an_error() -> None:
 
 
 def test_it_is_chosen_by_name_only() -> None:
-    """A key for other purposes changes nobody's default."""
+    """A key for other purposes changes no default."""
     assert (OPENROUTER.chosen_by_key, OPENROUTER.synchronous) == (False, True)
     assert (OPENROUTER.key_variable, OPENROUTER.version_segment) == ("OPENROUTER_API_KEY", "/api/v1")

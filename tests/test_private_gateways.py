@@ -437,8 +437,10 @@ def _at(base, provider_tables=None):
 def test_a_reference_may_be_in_the_gateways_network(base, address, words, option, network):
     """A private address for a gateway in a private network, over http too; else it is refused before anything is sent."""
     at = _at(base)
-    said = {"references": (address,)} if option == "references" else {"references": ("https://public.cdn.example/1.png",), "mask": address}
-    planned = at.provider.plan(ImageRequest("a fox", **said))
+    requested = (
+        {"references": (address,)} if option == "references" else {"references": ("https://public.cdn.example/1.png",), "mask": address}
+    )
+    planned = at.provider.plan(ImageRequest("a fox", **requested))
     if words is None:
         routes.check(planned, at, load())
         return
@@ -583,9 +585,9 @@ def test_a_password_in_an_address_of_a_call_is_refused(monkeypatch):
     """In Python as in a cell, before anything is sent."""
     monkeypatch.setenv("EVOLINK_API_KEY", SECRET)
     address = "https://me:S3CR3T@x.example/a.png"
-    for said in ({"references": [address]}, {"callback_url": address}, {"extra": {"hook": address}}):
+    for requested in ({"references": [address]}, {"callback_url": address}, {"extra": {"hook": address}}):
         with pytest.raises(UnsupportedOption, match="a user name or a password") as refused:
-            run(generate("a fox", provider="evolink", size="1:1", **said))
+            run(generate("a fox", provider="evolink", size="1:1", **requested))
         assert "S3CR3T" not in f"{refused.value} {refused.value.value}"
     with pytest.raises(UnsupportedOption, match="a user name or a password"):
         run(sweep("a fox", {"references": [[address], []]}, provider="evolink", size="1:1"))

@@ -524,7 +524,7 @@ def _failed(gateway: Provider, answer: Any) -> ImageGenError:
 
 @gateways
 def test_completed_without_an_address_keeps_the_raw_answer(gateway: Provider) -> None:
-    """It is a failure that may have been charged, with what the gateway said."""
+    """It is a failure that may have been charged, with the gateway's message."""
     error = _failed(gateway, {"id": "task-7", "status": "completed", "results": [], "result": {"images": []}, "image_url": None})
     assert (type(error), error.charge, "task-7" in error.what) == (PictureMissing, "unknown", True)
 
@@ -555,7 +555,7 @@ def test_a_failed_task_for_want_of_money_says_so() -> None:
 
 
 def test_a_failed_task_without_a_reason_keeps_the_answer() -> None:
-    """Where nothing is said, the raw answer is."""
+    """Without a message, the raw answer is shown."""
     assert "task-7" in _failed(EVOLINK, {"id": "task-7", "status": "failed"}).what
 
 

@@ -19,16 +19,16 @@ from imagegen_magic.result import Cost
 A = "https://pictures.example.com/a.png"
 
 
-def plan(gateway: str, prompt: str = "a red fox", **said: Any) -> Plan:
+def plan(gateway: str, prompt: str = "a red fox", **given: Any) -> Plan:
     """Plan a request at a gateway, whose model may follow a slash."""
     name, _, model = gateway.partition("/")
-    return get_provider(name).plan(ImageRequest(prompt, **{"model": model or None, **said}))
+    return get_provider(name).plan(ImageRequest(prompt, **{"model": model or None, **given}))
 
 
-def refused(gateway: str, prompt: str = "a red fox", **said: Any) -> UnsupportedOption:
+def refused(gateway: str, prompt: str = "a red fox", **given: Any) -> UnsupportedOption:
     """Return the refusal of a request."""
     with pytest.raises(UnsupportedOption) as caught:
-        plan(gateway, prompt, **said)
+        plan(gateway, prompt, **given)
     return caught.value
 
 
@@ -179,7 +179,7 @@ def test_alpha_is_known_only_where_it_was_chosen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gateway", "said", "tier"),
+    ("gateway", "given", "tier"),
     [
         ("apimart", {"size": "16:9", "resolution": "4k", "quality": "high"}, ("high", "4k")),
         ("apimart", {"size": "1024x1024"}, ("auto", "1k")),
@@ -190,9 +190,9 @@ def test_alpha_is_known_only_where_it_was_chosen() -> None:
         ("xingchao/gpt-image-2-r", {}, ("", "1k")),
     ],
 )
-def test_the_class_of_durations_is_quality_and_pixels(gateway: str, said: dict[str, str], tier: tuple[str, str]) -> None:
+def test_the_class_of_durations_is_quality_and_pixels(gateway: str, given: dict[str, str], tier: tuple[str, str]) -> None:
     """Durations are alike within a quality and a tier; explicit pixels count by their area."""
-    assert plan(gateway, **said).tier == tier
+    assert plan(gateway, **given).tier == tier
 
 
 def test_output_tokens_are_openais_published_ones() -> None:
@@ -281,11 +281,11 @@ def test_evolinks_2k_that_is_no_larger_than_1k_is_told(size: str, warning: str) 
 
 
 @pytest.mark.parametrize(
-    "said", [{"size": "16:9", "resolution": "2k"}, {"size": "3:1", "resolution": "4k"}, {"size": "3:1"}, {"size": "1024x1024"}]
+    "given", [{"size": "16:9", "resolution": "2k"}, {"size": "3:1", "resolution": "4k"}, {"size": "3:1"}, {"size": "1024x1024"}]
 )
-def test_what_is_as_it_seems_carries_no_warning(said: dict[str, str]) -> None:
+def test_what_is_as_it_seems_carries_no_warning(given: dict[str, str]) -> None:
     """No warning where there is nothing to know."""
-    assert plan("evolink", **said).warnings == ()
+    assert plan("evolink", **given).warnings == ()
 
 
 def test_a_retired_model_is_told() -> None:
@@ -391,15 +391,15 @@ REFUSALS: list[tuple[str, dict[str, Any], str, tuple[str, ...], str | None]] = [
 
 
 @pytest.mark.parametrize(
-    ("gateway", "said", "option", "allowed", "fix"), REFUSALS, ids=[f"{gateway} {option}" for gateway, _, option, _, _ in REFUSALS]
+    ("gateway", "given", "option", "allowed", "fix"), REFUSALS, ids=[f"{gateway} {option}" for gateway, _, option, _, _ in REFUSALS]
 )
 def test_what_a_model_cannot_do_is_refused_with_what_it_can(
-    gateway: str, said: dict[str, Any], option: str, allowed: tuple[str, ...], fix: dict[str, Any] | None
+    gateway: str, given: dict[str, Any], option: str, allowed: tuple[str, ...], fix: dict[str, Any] | None
 ) -> None:
     """A refusal names the option, its value, the values that work and the nearest of them, and charges nothing."""
-    refusal = refused(gateway, **said)
+    refusal = refused(gateway, **given)
     assert (refusal.option, refusal.allowed, refusal.fix) == (option, allowed, fix)
-    assert refusal.value == said[option]
+    assert refusal.value == given[option]
     assert (refusal.blame, refusal.charge) == ("you", "no")
     assert str(refusal).endswith(".")
 
@@ -560,7 +560,7 @@ def test_half_a_character_in_the_prompt_is_refused() -> None:
     ],
 )
 def test_what_is_no_https_address_is_refused_as_a_reference_and_as_a_mask(address: Any) -> None:
-    """Text of any other kind is refused, and what can be given instead is said."""
+    """Text of any other kind is refused, and the refusal names what can be given instead."""
     refusal = refused("apimart", references=(address,))
     assert (refusal.option, "upload" in refusal.hint or "https" in refusal.hint) == ("references", True)
     if address is not None:
@@ -711,6 +711,6 @@ def test_a_gateway_on_the_usual_wire_is_four_lines() -> None:
 
 def test_a_model_without_references_or_tiers_refuses_them() -> None:
     """What a model's data does not mention, it cannot do."""
-    for said in ({"references": (A,)}, {"mask": A}, {"resolution": "1k"}, {"quality": "low"}, {"size": "1024x1024"}, {"size": "auto"}):
+    for given in ({"references": (A,)}, {"mask": A}, {"resolution": "1k"}, {"quality": "low"}, {"size": "1024x1024"}, {"size": "auto"}):
         with pytest.raises(UnsupportedOption):
-            Hello().plan(ImageRequest("hi", **said))
+            Hello().plan(ImageRequest("hi", **given))

@@ -75,7 +75,7 @@ def _one_at_a_time(page: Page) -> st.SearchStrategy[ImageRequest]:
         "n": st.integers(1, 23),
         "references": st.lists(_https, max_size=page.references).map(tuple),
     }
-    return st.fixed_dictionaries({}, optional=legal).map(lambda said: ImageRequest("a red fox", **said))
+    return st.fixed_dictionaries({}, optional=legal).map(lambda requested: ImageRequest("a red fox", **requested))
 
 
 @pages

@@ -39,16 +39,16 @@ def picture(
     return LocalImage(out.getvalue(), mime_type, *size, name, **more)
 
 
-def plan(gateway: str, **said: Any) -> Plan:
+def plan(gateway: str, **requested: Any) -> Plan:
     """Plan a request at a gateway, whose model may follow a slash."""
     name, _, model = gateway.partition("/")
-    return get_provider(name).plan(ImageRequest("a red fox", **{"model": model or None, **said}))
+    return get_provider(name).plan(ImageRequest("a red fox", **{"model": model or None, **requested}))
 
 
-def refused(gateway: str, **said: Any) -> UnsupportedOption:
+def refused(gateway: str, **requested: Any) -> UnsupportedOption:
     """Return the refusal of a request."""
     with pytest.raises(UnsupportedOption) as caught:
-        plan(gateway, **said)
+        plan(gateway, **requested)
     assert (caught.value.blame, caught.value.charge) == ("you", "no")
     return caught.value
 
@@ -163,8 +163,8 @@ def test_a_mask_has_the_pixels_of_the_first_reference() -> None:
 )
 def test_an_address_that_no_gateway_can_fetch_has_its_own_words(option: str, address: Any, what: str, step: str) -> None:
     """Link-local, with a password, file, data and no address at all, each with what to do."""
-    said = {"references": (address,)} if option == "references" else {"references": (A,), "mask": address}
-    refusal = refused("gccai", **said)
+    requested = {"references": (address,)} if option == "references" else {"references": (A,), "mask": address}
+    refusal = refused("gccai", **requested)
     assert (refusal.option, what in refusal.what, step in refusal.hint) == (option, True, True), str(refusal)
 
 

@@ -80,9 +80,9 @@ def _refusal():
 def test_a_dead_proxy_is_named_with_its_variable(kind, variable, dead, monkeypatch):
     """Nothing was charged, and the hint names that variable."""
     monkeypatch.setenv(variable, f"{kind}://me:{SECRET}@{dead}")
-    said = _refusal()
-    assert f"EvoLink cannot be reached (the proxy {dead} of {variable} does not answer" in said
-    assert f"Network problem; nothing was charged. Check that proxy, or change {variable}, then run the cell again" in said
+    given = _refusal()
+    assert f"EvoLink cannot be reached (the proxy {dead} of {variable} does not answer" in given
+    assert f"Network problem; nothing was charged. Check that proxy, or change {variable}, then run the cell again" in given
 
 
 @pytest.mark.parametrize(

@@ -126,14 +126,14 @@ PYTHON = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("said", PYTHON, ids=str)
-def test_python_is_refused_alike(own_world, said):
+@pytest.mark.parametrize("given", PYTHON, ids=str)
+def test_python_is_refused_alike(own_world, given):
     """generate(), stream() and sweep(), before anything is made or recorded."""
 
     async def streamed():
-        return [event async for event in stream("fox", sandbox=True, **said)]
+        return [event async for event in stream("fox", sandbox=True, **given)]
 
-    for way in (lambda: generate("fox", sandbox=True, **said), streamed, lambda: sweep("{{a}}", {"a": ["x", "y"]}, sandbox=True, **said)):
+    for way in (lambda: generate("fox", sandbox=True, **given), streamed, lambda: sweep("{{a}}", {"a": ["x", "y"]}, sandbox=True, **given)):
         with pytest.raises(UnsupportedOption) as caught:
             run(way())
         assert caught.value.charge == "no"
@@ -273,7 +273,7 @@ def test_signing_in_works_with_bad_settings(notebook, monkeypatch):
 
 @pytest.mark.parametrize("variable", BAD)
 def test_a_request_that_needs_it_is_refused(notebook, monkeypatch, own_world, variable):
-    """Before anything is recorded; with the option said nearer, where a cell has it, it goes on."""
+    """Before anything is recorded; if the cell has a valid option, it is made."""
     monkeypatch.setenv(variable, BAD[variable])
     name = variable.removeprefix("IMAGEGEN_").lower()
     with pytest.raises(UnsupportedOption, match=f"^{name} = .*{variable}"):

@@ -63,11 +63,11 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return installer
 
 
-def plan(gateway: str, **said: Any) -> UnsupportedOption:
+def plan(gateway: str, **given: Any) -> UnsupportedOption:
     """Return the refusal of a request, with the other gateways that can do it."""
     name, _, model = gateway.partition("/")
     with pytest.raises(UnsupportedOption) as caught:
-        alternatives.plan(registry.get_provider(name), ImageRequest("a red fox", **{"model": model or None, **said}), PROVIDERS.values())
+        alternatives.plan(registry.get_provider(name), ImageRequest("a red fox", **{"model": model or None, **given}), PROVIDERS.values())
     return caught.value
 
 
@@ -285,7 +285,7 @@ FIRST = "gccai (gpt-image-1-official, gpt-image-1.5-official)"
 
 
 @pytest.mark.parametrize(
-    ("gateway", "said", "able"),
+    ("gateway", "given", "able"),
     [
         ("apimart", {"size": "1:1", "resolution": "4k"}, (NEWER, "evolink", "gccai")),
         ("xingchao", {"size": "4:3", "resolution": "4k"}, (NEWER, "evolink", "gccai")),
@@ -304,9 +304,9 @@ FIRST = "gccai (gpt-image-1-official, gpt-image-1.5-official)"
         ("apimart", {"size": "100x100"}, ()),
     ],
 )
-def test_a_refusal_names_who_can_do_exactly_this(gateway: str, said: dict[str, Any], able: tuple[str, ...]) -> None:
+def test_a_refusal_names_who_can_do_exactly_this(gateway: str, given: dict[str, Any], able: tuple[str, ...]) -> None:
     """Other models here first, then other gateways, by model where it is not their first."""
-    refusal = plan(gateway, **said)
+    refusal = plan(gateway, **given)
     assert refusal.providers == able
     assert all(name in str(refusal) for name in able)
 
@@ -316,10 +316,10 @@ def test_with_further_fields_nobody_else_is_named() -> None:
     assert plan("apimart", size="1:1", resolution="4k", extra={"seed": 1}).providers == ()
 
 
-def _able(gateway: str, keyed: set[str], **said: Any) -> tuple[str, ...]:
+def _able(gateway: str, keyed: set[str], **given: Any) -> tuple[str, ...]:
     with pytest.raises(UnsupportedOption) as caught:
         alternatives.plan(
-            registry.get_provider(gateway), ImageRequest("a fox", **said), PROVIDERS.values(), ready=lambda one: one.name in keyed
+            registry.get_provider(gateway), ImageRequest("a fox", **given), PROVIDERS.values(), ready=lambda one: one.name in keyed
         )
     return caught.value.providers
 

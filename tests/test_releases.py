@@ -64,9 +64,9 @@ def shell(data: Released) -> Iterator[Shell]:
         yield opened
 
 
-def settings(spec: dict[str, Any], **said: Any) -> Settings:
+def settings(spec: dict[str, Any], **given: Any) -> Settings:
     """Return the settings of a call."""
-    return load_settings().replace("this call", sandbox=spec.get("sandbox", False), **said)
+    return load_settings().replace("this call", sandbox=spec.get("sandbox", False), **given)
 
 
 def wish_of(spec: dict[str, Any]) -> Any:
@@ -101,8 +101,8 @@ def test_every_request_is_found_again(data: Released) -> None:
 def test_sweeps_are_found_again(data: Released) -> None:
     """Under the same number where the record is one run's alone; `load` shows each with its pictures."""
     for stored in data.made["sweeps"]:
-        said = {name: value for name, value in stored.items() if name not in ("study", "pictures", "places")}
-        again = run(sweep(said.pop("prompt"), said.pop("axes"), reuse=True, **said))
+        given = {name: value for name, value in stored.items() if name not in ("study", "pictures", "places")}
+        again = run(sweep(given.pop("prompt"), given.pop("axes"), reuse=True, **given))
         assert sorted(image.id for image in again) == sorted(stored["pictures"])
         assert all(image.reused for image in again)
         assert [dict(place) for place in again.places] == stored["places"]
@@ -189,9 +189,9 @@ def test_marks_votes_and_budgets_are_there(data: Released) -> None:
 def test_commands_work_on_it(shell: Shell, capsys: pytest.CaptureFixture[str], line: str, words: str) -> None:
     """Looking back says what 0.1.0 wrote."""
     shell.run(f"%imagegen {line}")
-    said = "\n".join([*shell.shown("text/plain"), *shell.shown("text/html"), capsys.readouterr().out])
-    assert said.strip()
-    assert words in said
+    given = "\n".join([*shell.shown("text/plain"), *shell.shown("text/html"), capsys.readouterr().out])
+    assert given.strip()
+    assert words in given
 
 
 @pytest.mark.parametrize("name", ["1", "exported/pictures/2-*.png", "imagegen/*.json"])
@@ -202,9 +202,9 @@ def test_recall_writes_the_cell_again(shell: Shell, data: Released, capsys: pyte
 
     file = name if name.isdigit() else str(sorted(data.work.glob(name))[0])
     shell.run(f"%imagegen recall {file}")
-    said = capsys.readouterr().out
-    assert said.startswith("%%imagegen ")
-    assert name.endswith("json") or "\nbare of apimart gpt-image-2-official" in said
+    given = capsys.readouterr().out
+    assert given.startswith("%%imagegen ")
+    assert name.endswith("json") or "\nbare of apimart gpt-image-2-official" in given
     with closing(Ledger(data.home.parent / "empty")) as other:  # who has the files alone
         if not name.isdigit():
             stored = run(provenance.of_file(other, Path(file), data.work))

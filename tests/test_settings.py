@@ -1,4 +1,4 @@
-"""Where an option's value comes from: nearest to the cell wins, and a wrong one is said, not dropped."""
+"""Where an option's value comes from: nearest to the cell wins, and a wrong one is reported, not dropped."""
 
 from pathlib import Path
 
@@ -105,10 +105,10 @@ def test_a_project_file_that_is_not_about_us_may_be_anything(own_world):
     assert load().get("quality") is None
 
 
-@pytest.mark.parametrize(("said", "meant"), [("1", True), ("true", True), ("0", False), ("no", False)])
-def test_flags_in_the_environment(monkeypatch, said, meant):
+@pytest.mark.parametrize(("given", "meant"), [("1", True), ("true", True), ("0", False), ("no", False)])
+def test_flags_in_the_environment(monkeypatch, given, meant):
     """IMAGEGEN_SANDBOX=1 is a yes."""
-    monkeypatch.setenv("IMAGEGEN_SANDBOX", said)
+    monkeypatch.setenv("IMAGEGEN_SANDBOX", given)
     assert load().get("sandbox") is meant
 
 
@@ -141,7 +141,7 @@ def test_absolute_and_home_save_dirs(own_world, monkeypatch, tmp_path):
 
 
 def test_unknown_names():
-    """Asking for what does not exist is a KeyError; setting it is said in words."""
+    """Asking for what does not exist is a KeyError; setting it is refused with a message."""
     with pytest.raises(KeyError):
         load().get("colour")
     with pytest.raises(UnsupportedOption, match="colour"):

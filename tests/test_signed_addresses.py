@@ -126,7 +126,7 @@ class TestResults:
         assert done.image_urls == (REFERENCE,)
 
     def test_records_are_short(self):
-        """What was not said is not shown."""
+        """A part that the address does not have is not shown."""
         assert repr(ImageRequest("a fox", size="1:1")) == "ImageRequest(prompt='a fox', size='1:1')"
 
     def test_a_frame_of_a_sweep(self):

@@ -55,9 +55,9 @@ def files(own_world):
 def _refused(call):
     with pytest.raises(ImageGenError) as error:
         call()
-    said = str(error.value)
-    assert "\n" not in said
-    assert ". Nothing was charged. " in said
+    given = str(error.value)
+    assert "\n" not in given
+    assert ". Nothing was charged. " in given
     assert type(pickle.loads(pickle.dumps(error.value))) is type(error.value)
     return error.value
 

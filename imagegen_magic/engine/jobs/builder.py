@@ -217,6 +217,8 @@ class _Builder:
         request, plan, endpoint = entry.request.request, entry.request.plan, entry.request.endpoint
         uploaded = plan.uploads if inline.is_uploaded(plan.model) else ()
         known = {picture.placeholder: addresses[endpoint.base_url, picture.placeholder] for picture in uploaded}
+        references = tuple(inline.inserted(plan.request.references, known))
+        resolved = replace(plan.request, references=references, mask=inline.inserted(plan.request.mask, known))
         return NewJob(
             provider=plan.provider,
             dialect=endpoint.provider.dialect or plan.provider,
@@ -226,9 +228,7 @@ class _Builder:
             quality=plan.tier[0],
             tier=plan.tier[1],
             asked=request.asked(),
-            resolved=replace(
-                plan.request, references=tuple(_addressed(plan.request.references, known)), mask=_addressed(plan.request.mask, known)
-            ).asked(),
+            resolved=resolved.asked(),
             expected={
                 "pixels": [list(pair) for pair in plan.pixels],
                 "mime_type": plan.mime_type,
@@ -249,7 +249,7 @@ class _Builder:
         sent = {
             "method": call.method,
             "path": call.path,
-            "json": _addressed(dict(call.json or {}), addresses),
+            "json": inline.inserted(dict(call.json or {}), addresses),
             **inline.further(call),
             **({"seed": plan.seeds[number]} if plan.seeds else {}),
         }
@@ -329,15 +329,6 @@ def _unreadable_before(row: TaskRow) -> ImageInvalid:
     what = f"The same was made before and came as a file that cannot be read here ({paths}), so it was not sent again"
     hint = "open it with another program, or send all again with --fresh"
     return ImageInvalid(what, charge="no", hint=hint, rows=(row.row,))
-
-
-def _addressed(value: Any, addresses: Mapping[str, str]) -> Any:
-    """Return a call's JSON with an address for each placeholder."""
-    if isinstance(value, str):
-        return addresses.get(value, value)
-    if isinstance(value, Mapping):
-        return {name: _addressed(each, addresses) for name, each in value.items()}
-    return [_addressed(each, addresses) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _sources(request: ImageRequest) -> Iterator[NewSource]:

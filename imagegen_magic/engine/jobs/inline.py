@@ -43,8 +43,8 @@ def call_of(sent: Mapping[str, Any], pictures: Iterable[LocalImage], references_
     return Call(
         sent["method"],
         sent["path"],
-        None if form is not None else _inserted(body, found),
-        None if form is None else _inserted(form, found),
+        None if form is not None else inserted(body, found),
+        None if form is None else inserted(form, found),
         sent.get("headers", {}),
         bool(sent.get("events")),
     )
@@ -57,9 +57,10 @@ def _content(picture: LocalImage, references_as: ReferencesAs) -> str | FilePart
     return text if references_as == "base64" else f"data:{picture.mime_type};base64,{text}"
 
 
-def _inserted(value: Any, found: Mapping[str, Any]) -> Any:
+def inserted(value: Any, found: Mapping[str, Any]) -> Any:
+    """Return a call's JSON or form with what was found for each placeholder in it."""
     if isinstance(value, str):
         return found.get(value, value)
     if isinstance(value, Mapping):
-        return {name: _inserted(each, found) for name, each in value.items()}
-    return [_inserted(each, found) for each in value] if isinstance(value, list | tuple) else value
+        return {name: inserted(each, found) for name, each in value.items()}
+    return [inserted(each, found) for each in value] if isinstance(value, list | tuple) else value

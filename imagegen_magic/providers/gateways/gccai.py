@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imagegen_magic.providers.base import Model, PixelRule, Pixels, Provider, UploadRule
 from imagegen_magic.providers.gateways.apimart import APIMart
-from imagegen_magic.providers.model import parse_sizes
+from imagegen_magic.providers.gpt_image import SIZES
 
 _FIRST_SIZES: dict[str, dict[str, Pixels]] = {"1:1": {"1k": (1024, 1024)}, "2:3": {"1k": (1024, 1536)}, "3:2": {"1k": (1536, 1024)}}
 
@@ -53,26 +53,7 @@ class GCCAI(APIMart):
     models = (
         Model(
             name="gpt-image-2-official",
-            sizes=parse_sizes(
-                ("1k", "2k", "4k"),
-                {
-                    "1:1": "1024x1024 2048x2048 2880x2880",
-                    "3:2": "1536x1024 2048x1360 3520x2336",
-                    "2:3": "1024x1536 1360x2048 2336x3520",
-                    "4:3": "1024x768 2048x1536 3312x2480",
-                    "3:4": "768x1024 1536x2048 2480x3312",
-                    "5:4": "1280x1024 2560x2048 3216x2576",
-                    "4:5": "1024x1280 2048x2560 2576x3216",
-                    "16:9": "1536x864 2048x1152 3840x2160",
-                    "9:16": "864x1536 1152x2048 2160x3840",
-                    "2:1": "2048x1024 2688x1344 3840x1920",
-                    "1:2": "1024x2048 1344x2688 1920x3840",
-                    "3:1": "1536x512 3072x1024 3840x1280",
-                    "1:3": "512x1536 1024x3072 1280x3840",
-                    "21:9": "2016x864 2688x1152 3840x1648",
-                    "9:21": "864x2016 1152x2688 1648x3840",
-                },
-            ),
+            sizes=SIZES,
             alternate_pixels={("3:1", "1k"): ((1881, 836),), ("1:3", "1k"): ((887, 1774),)},
             auto_size=True,
             auto_resolution=True,

@@ -64,7 +64,7 @@ def _model(name: str, **differences: Any) -> Model:
         parameters=_PARAMETERS,
         rates=RATES,
         references_as="data_url",
-        added="2026-12-01",
+        added="2026-11-30",
         checked="2026-11-30",
         document="https://github.com/openai/openai-python, version 3.57.0, and OpenAI's OpenAPI document",
     )
