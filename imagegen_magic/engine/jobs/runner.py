@@ -11,11 +11,12 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from imagegen_magic.engine import loop, threads
+from imagegen_magic.engine import loop
 from imagegen_magic.engine.context import EngineContext
 from imagegen_magic.engine.jobs import inline
 from imagegen_magic.engine.jobs.cancellation import before_it_began, cancel_if_queued
 from imagegen_magic.engine.jobs.download import ImageDownloader
+from imagegen_magic.engine.jobs.first_views import FirstViews
 from imagegen_magic.engine.jobs.inquiry import INDETERMINATE, StillUnclear, asked_until, read_inquiry
 from imagegen_magic.engine.jobs.spooled import PATIENCE, SpooledAnswer
 from imagegen_magic.engine.jobs.submission import (
@@ -31,12 +32,10 @@ from imagegen_magic.engine.ledger.inquiries import begin_inquiry, end_inquiry
 from imagegen_magic.engine.net.client import GatewayResponse
 from imagegen_magic.engine.net.retry import Retryable, RetryDetails, attempts
 from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
-from imagegen_magic.engine.storage import images, spool
 from imagegen_magic.errors import (
     APIError,
     GatewayUnreachable,
     ImageGenError,
-    ImageInvalid,
     LedgerError,
     NotFound,
     PictureMissing,
@@ -46,17 +45,14 @@ from imagegen_magic.errors import (
     TaskTimeout,
     WaitingStopped,
 )
-from imagegen_magic.notebook_folder import followed
 from imagegen_magic.providers.base import Failed, Pending, Submission
 from imagegen_magic.records import ProcessBound
 from imagegen_magic.result import Cost
 
 if TYPE_CHECKING:
-    from imagegen_magic.imaging.preview import Preview
+    pass
 
 _CONNECT_ATTEMPTS = 5  # to reach a gateway that cannot be connected to
-_REDRAW = 0.2  # seconds between two first views of a picture
-_VIEW_EDGE, _VIEW_BYTES = 288, 60_000  # pixels and bytes of a first view
 _FORGOTTEN = 3 * 86400  # seconds after which "no such task" is final
 
 
@@ -76,11 +72,10 @@ class TaskRunner(ProcessBound):
         self.finished = False  # whether it has ended: saved, failed, or left
         self.detached = False  # whether its job has ended, while its submission or a save goes on
         self._failed = False  # whether the ledger knows that nothing more will come of it
-        self._partial_shown = -math.inf  # monotonic seconds
-        self._showing: set[asyncio.Task[None]] = set()
+        self._first_views = FirstViews(reporter, self._clock)
         self._spooled: SpooledAnswer | None = None
         if (provider := self.endpoint.provider).synchronous:
-            self._spooled = SpooledAnswer(context, provider, task.idempotency_key, self.endpoint.key, self._show_partial)
+            self._spooled = SpooledAnswer(context, provider, task.idempotency_key, self.endpoint.key, self._first_views.take)
         self._renewed = False  # whether its references were uploaded a second time
         self._warning = ""  # about its submission
         self._error: ImageGenError | None = None
@@ -241,8 +236,7 @@ class TaskRunner(ProcessBound):
             await self._back_to_planned()
             raise
         except SubmissionUnknown as error:
-            if self._spooled is not None and self._spooled.last_partial:
-                error.what += await threads.saving(self._keep_partial, self._spooled.last_partial)
+            error.what += await self._first_views.kept()
             await self._set_state("unknown", error=error)
             raise
         except ReferenceUnreachable as error:
@@ -251,6 +245,7 @@ class TaskRunner(ProcessBound):
             await self._fail(error)
             raise
         else:
+            self._first_views.end()
             await self._record_submission(submission, answer)
 
     def _read(self, answer: GatewayResponse) -> Submission:
@@ -268,29 +263,6 @@ class TaskRunner(ProcessBound):
         finished = replace(submission.finished, seconds=seconds, cost=submission.finished.cost if cost.amount is None else cost)
         self.spec.history.learn(seconds)
         return replace(submission, task_id=submission.task_id or self.task.idempotency_key, finished=finished)
-
-    def _show_partial(self, text: str) -> None:
-        """Report a first view of the picture (base64), not more often than each `_REDRAW` seconds."""
-        now = self._clock.monotonic()
-        if now - self._partial_shown >= _REDRAW:
-            self._partial_shown = now
-            task = asyncio.create_task(self._report_partial(text))
-            self._showing.add(task)
-            task.add_done_callback(self._showing.discard)
-
-    async def _report_partial(self, text: str) -> None:
-        with contextlib.suppress(ImageInvalid):
-            view = await threads.drawing(_first_view, text)
-            if not self.finished and not self.task.addresses:
-                self.report("waiting", preview=view)
-
-    def _keep_partial(self, text: str) -> str:
-        """Save the latest first view of a picture that did not come, and return what the error says about it."""
-        try:
-            path = images.keep_partial(spool.decoded(text), followed(self.spec.save_dir), self.spec.filename_stem, self.task.first)
-        except (ImageInvalid, SaveError):
-            return ""
-        return f"; a first view was kept, which is not the finished picture: {path}"
 
     def _no_answer(self, error: OutcomeUnknown) -> SubmissionUnknown:
         return SubmissionUnknown(f"The request went out to {self.endpoint.provider.title}, and no complete answer came back ({error})")
@@ -414,6 +386,7 @@ class TaskRunner(ProcessBound):
 
     async def _fail(self, error: ImageGenError) -> None:
         self._failed = True
+        self._first_views.end()
         if self._spooled is not None and not isinstance(error, SaveError):
             self._spooled.discard()
         await self._set_state("failed", error=error)
@@ -446,12 +419,6 @@ class TaskRunner(ProcessBound):
     def _report_state(self, state: Pending | None, note: str) -> None:
         queued = state.status.replace("_", " ") if state and state.queued else ""
         self.report("waiting", note or queued, fraction=state.fraction if state else None)
-
-
-def _first_view(text: str) -> Preview:
-    from imagegen_magic.imaging.preview import preview  # imports Pillow, while the service works
-
-    return preview(spool.decoded(text), _VIEW_EDGE, _VIEW_BYTES)
 
 
 @functools.cache

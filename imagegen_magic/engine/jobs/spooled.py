@@ -45,11 +45,6 @@ class SpooledAnswer:
         self._result: Submission | Exception | None = None  # of a response that is no stream
         self.streamed = False
 
-    @property
-    def last_partial(self) -> str:
-        """The latest first view of a picture, as base64; empty if none came."""
-        return self._events.last_partial
-
     async def receive(self, response: Response) -> Any:
         """Write a response to the spool and read it; returns its JSON if that is not yet the result, else None.
 
