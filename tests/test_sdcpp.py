@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from servers import Sandbox
 
 from imagegen_magic import generate, run
 from imagegen_magic.errors import APIError, NotFound, RateLimited, TaskFailed, UnsupportedOption
+from imagegen_magic.imaging.masks import as_white, mask_box
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Failed, Pending, Plan, Provider, Succeeded
 from imagegen_magic.request import ImageRequest, LocalImage
@@ -91,7 +93,7 @@ def test_references_are_looked_at_or_started_from() -> None:
         ({"size": "5000x512"}, "no edge may exceed 4096"),
         ({"parameters": {"steps": 0}}, "takes no steps 0"),
         ({"parameters": {"lora": "x"}}, "has no parameter lora"),
-        ({"references": (PHOTO,), "mask": PHOTO}, "takes no mask"),
+        ({"mask": PHOTO}, "takes a mask only with a reference picture"),
         ({"extra": {"init_image": "x"}}, "has its own field init_image"),
     ],
 )
@@ -228,6 +230,28 @@ def test_a_picture_is_made_and_edited_without_a_key(server: Sandbox, tmp_path: P
     (edited,) = run(generate("sdcpp edits a fox", provider="lab", size="64x64", references=[photo]))
     with Image.open(edited.path) as saved:
         assert saved.convert("RGB").getpixel((2, 2))[1] >= 64  # half of the reference is in it
+
+
+@pytest.mark.slow
+def test_a_mask_is_white_where_it_is_repainted(server: Sandbox, tmp_path: Path) -> None:
+    """On the wire; what the mask protects stays as it was."""
+    photo = Image.new("RGB", (64, 64), "teal")
+    mask = mask_box(photo, 0, 0, 32, 64)
+    (edited,) = run(generate("sdcpp repaints the left", provider="lab", size="64x64", references=[photo], mask=mask))
+    (entry,) = server.accepted("sdcpp repaints the left")
+    assert {"init_image", "mask_image"} <= entry["json"].keys()
+    with Image.open(edited.path) as saved:
+        half = saved.convert("RGB")
+        assert half.getpixel((60, 32)) == (0, 128, 128)
+        assert half.crop((0, 0, 32, 64)).getcolors() != [(32 * 64, (0, 128, 128))]
+    with Image.open(io.BytesIO(as_white(_file_of(mask)))) as grey:
+        assert (grey.mode, grey.getpixel((4, 4)), grey.getpixel((60, 4))) == ("L", 255, 0)
+
+
+def _file_of(mask: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    mask.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ mask say where to edit. The colours under it repeat this for the eye: white wher
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from contextlib import suppress
@@ -83,6 +84,14 @@ def invert(mask: Image.Image) -> Image.Image:
             "what is to be inverted is no mask: it has no alpha channel", "mask", "mask_from(picture) makes one: white = edit here"
         )
     return _mask(mask.convert("RGBA").getchannel("A"))
+
+
+def as_white(data: bytes) -> bytes:
+    """Return the file of a mask as a grey PNG that is white where the mask is transparent, for services that repaint the white part."""
+    buffer = io.BytesIO()
+    with DECODERS:
+        ImageChops.invert(decoded(data).convert("RGBA").getchannel("A")).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def check_mask(mask: LocalImage, first: LocalImage) -> None:

@@ -33,11 +33,15 @@ def further(call: Call) -> dict[str, Any]:
     return {name: dict(value) if isinstance(value, Mapping) else value for name in _FURTHER if (value := getattr(call, name))}
 
 
-def call_of(sent: Mapping[str, Any], pictures: Iterable[LocalImage], references_as: ReferencesAs) -> Call:
-    """Return a recorded submission as it goes out: each placeholder is replaced by its picture, `mime:` placeholders by its MIME type."""
+def call_of(sent: Mapping[str, Any], pictures: Iterable[LocalImage], model: Model, mask: object = None) -> Call:
+    """Return a recorded submission as it goes out: each placeholder is replaced by its picture, `mime:` placeholders by its MIME type.
+
+    The picture with the placeholder `mask` is the mask, which goes out as the model reads masks.
+    """
     found: dict[str, Any] = {}
-    for picture in pictures if references_as != "address" else ():
-        found[picture.placeholder] = _content(picture, references_as)
+    for picture in () if is_uploaded(model) else pictures:
+        data = _as_white(picture) if picture.placeholder == mask and model.mask_paints == "white" else picture.data
+        found[picture.placeholder] = _content(picture, data, model.references_as)
         found[f"mime:{picture.placeholder}"] = picture.mime_type
     body, form = sent["json"], sent.get("form")
     return Call(
@@ -50,10 +54,16 @@ def call_of(sent: Mapping[str, Any], pictures: Iterable[LocalImage], references_
     )
 
 
-def _content(picture: LocalImage, references_as: ReferencesAs) -> str | FilePart:
+def _as_white(mask: LocalImage) -> bytes:
+    from imagegen_magic.imaging.masks import as_white  # imports Pillow; only some services need it
+
+    return as_white(mask.data)
+
+
+def _content(picture: LocalImage, data: bytes, references_as: ReferencesAs) -> str | FilePart:
     if references_as == "part":
-        return FilePart(file_name(picture), picture.mime_type, picture.data)
-    text = base64.b64encode(picture.data).decode()
+        return FilePart(file_name(picture), picture.mime_type, data)
+    text = base64.b64encode(data).decode()
     return text if references_as == "base64" else f"data:{picture.mime_type};base64,{text}"
 
 

@@ -325,7 +325,8 @@ class TaskRunner(ProcessBound):
     async def _send(self) -> GatewayResponse:
         """Send the submission. Raises Retryable if it was certainly not sent, SubmissionUnknown if it may have arrived."""
         sent, settings = self.task.sent, self._channel.settings
-        call = inline.call_of(sent, self.spec.uploads, self.endpoint.provider.model(self.spec.model).references_as)
+        model = self.endpoint.provider.model(self.spec.model)
+        call = inline.call_of(sent, self.spec.uploads, model, self.spec.request.mask)
         timeout = settings.get("submit_timeout") if self._spooled is None else max(PATIENCE, settings.get("submit_timeout"))
         bounds = {"at_once": settings.get("submits_at_once"), "timeout": timeout}
         sink = None

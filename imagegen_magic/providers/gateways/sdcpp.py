@@ -56,6 +56,8 @@ def _model(name: str, *, formats: Sequence[str] = _FORMATS, edges: tuple[int, in
         compressible=tuple(name for name in formats if name != "png"),
         max_references=16,
         references_as="base64",
+        mask=True,
+        mask_paints="white",
         parameters=_parameters(**lists),
         checked="2026-11-30",
         document=DOCUMENT,
@@ -130,14 +132,15 @@ class StableDiffusionCpp(Provider):
     def _references(self, request: ImageRequest, start: bool) -> dict[str, Any]:
         if not request.references:
             return {}
-        if start:
+        if start or request.mask:
             first, *others = request.references
-            return {"init_image": first, **({"ref_images": others} if others else {})}
+            mask = {"mask_image": request.mask} if request.mask else {}
+            return {"init_image": first, **mask, **({"ref_images": others} if others else {})}
         return {"ref_images": list(request.references)}
 
     def warnings(self, model: Model, request: ImageRequest) -> Sequence[str]:
         """Return how references are used."""
-        if not request.references or request.parameters.get("start"):
+        if not request.references or request.mask or request.parameters.get("start"):
             return ()
         return ("references are pictures to look at, which models for edits use; --set start=true begins with the first one",)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import io
 import time
 import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from PIL import Image, ImageChops
 from starlette.responses import JSONResponse, Response
 
-from imagegen_magic.formats import MIME_TYPES
+from imagegen_magic.formats import MIME_TYPES, PNG
 from imagegen_magic.sandbox import queued, synchronous
 from imagegen_magic.sandbox.dialects.base import Dialect, Json, Refusal, Submission, TaskView, failure, is_absent, number, text
 from imagegen_magic.sandbox.tasks import Task
@@ -91,6 +93,7 @@ class StableDiffusionCpp(Dialect):
             MIME_TYPES[form],
             compression=compression if form != "png" else None,
             references=tuple(f"data:image/png;base64,{each}" for each in _pictures(body)),
+            mask=_mask(body),
             seed=None if seed < 0 else seed,
         )
 
@@ -106,6 +109,20 @@ class StableDiffusionCpp(Dialect):
 def _pictures(body: Json) -> list[str]:
     given = [body.get("init_image"), *(body.get("ref_images") or [])]
     return [each for each in given if isinstance(each, str)]
+
+
+def _mask(body: Json) -> str:
+    """Return the mask, white where it is to be repainted, as the sandbox paints: transparent there. Raises Refusal."""
+    if is_absent(body, "mask_image"):
+        return ""
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(text(body, "mask_image")))) as white:
+            grey = white.convert("L")
+    except (ValueError, OSError) as error:
+        raise Refusal(400, "", "invalid generation parameters") from error
+    buffer = io.BytesIO()
+    Image.merge("LA", (grey, ImageChops.invert(grey))).save(buffer, "PNG")
+    return f"data:{PNG.mime_type};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _accepted(task: Task) -> Json:
