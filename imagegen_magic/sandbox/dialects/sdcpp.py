@@ -116,7 +116,7 @@ def _mask(body: Json) -> str:
     if is_absent(body, "mask_image"):
         return ""
     try:
-        with Image.open(io.BytesIO(base64.b64decode(text(body, "mask_image")))) as white:
+        with Image.open(io.BytesIO(base64.b64decode(text(body, "mask_image"))), formats=("PNG",)) as white:
             grey = white.convert("L")
     except (ValueError, OSError) as error:
         raise Refusal(400, "", "invalid generation parameters") from error
